@@ -1,0 +1,253 @@
+//! Identities: the secret behind an address.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use zeroize::Zeroizing;
+
+use crate::address::Address;
+
+const HEADER: &str = "rouse-identity-1";
+const MAX_FILE: u64 = 4096;
+
+/// An ed25519 key pair. Whoever holds it is the address.
+///
+/// The secret is wiped from memory when it is dropped, and never shown: `Debug` prints the address.
+#[derive(Clone)]
+pub struct Identity {
+    key: SigningKey,
+}
+
+impl Identity {
+    /// A new identity, from the operating system's source of randomness.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give, in which case nothing that follows would be safe.
+    pub fn generate() -> Self {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(seed.as_mut()).expect("the operating system gives random bytes");
+        Self::from_seed(&seed)
+    }
+
+    /// The identity of a 32-byte secret seed (RFC 8032, section 5.1.5).
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Identity { key: SigningKey::from_bytes(seed) }
+    }
+
+    /// The address others know it by.
+    pub fn address(&self) -> Address {
+        Address::from_bytes(self.key.verifying_key().to_bytes())
+    }
+
+    /// An ed25519 signature (RFC 8032) of `message`.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
+    }
+
+    /// The X25519 secret of the same key (RFC 7748), for handshakes.
+    pub(crate) fn x25519_secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.to_scalar_bytes())
+    }
+
+    /// Loads the identity from `path`, or makes one and saves it there.
+    ///
+    /// # Errors
+    /// [`IdentityError`], with the path.
+    pub fn load_or_create(path: &Path) -> Result<Self, IdentityError> {
+        match Self::load(path) {
+            Err(IdentityError::Io { ref source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let identity = Self::generate();
+                match identity.save(path) {
+                    Ok(()) => Ok(identity),
+                    // Another process was faster: its identity is the one that counts.
+                    Err(IdentityError::Io { source, .. })
+                        if source.kind() == io::ErrorKind::AlreadyExists =>
+                    {
+                        Self::load(path)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Loads an identity that [`Identity::save`] wrote.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is readable by others, or is not an identity.
+    pub fn load(path: &Path) -> Result<Self, IdentityError> {
+        let io = |source| IdentityError::Io { path: path.to_owned(), source };
+        let mut file = fs::File::open(path).map_err(io)?;
+        check_mode(path, &file.metadata().map_err(io)?)?;
+        let mut text = Zeroizing::new(String::new());
+        (&mut file).take(MAX_FILE).read_to_string(&mut text).map_err(|source| match source.kind() {
+            io::ErrorKind::InvalidData => IdentityError::Malformed(path.to_owned()),
+            _ => io(source),
+        })?;
+        let malformed = || IdentityError::Malformed(path.to_owned());
+        let hex =
+            text.strip_prefix(HEADER).map(str::trim).filter(|hex| hex.len() == 64).ok_or_else(malformed)?;
+        let mut seed = Zeroizing::new([0u8; 32]);
+        for (byte, pair) in seed.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| malformed())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| malformed())?;
+        }
+        Ok(Self::from_seed(&seed))
+    }
+
+    /// Writes the identity to `path`: mode 0600, all of it or nothing, synced to the disk, and never over
+    /// an existing file.
+    ///
+    /// # Errors
+    /// When the file exists already or cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), IdentityError> {
+        let mut text = Zeroizing::new(String::with_capacity(HEADER.len() + 66));
+        text.push_str(HEADER);
+        text.push('\n');
+        for byte in Zeroizing::new(self.key.to_bytes()).iter() {
+            use fmt::Write;
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.push('\n');
+        write_new(path, text.as_bytes()).map_err(|source| IdentityError::Io { path: path.to_owned(), source })
+    }
+}
+
+/// Writes a new file whole: a temporary file beside it (mode 0600), synced, then linked into place.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(unix)]
+fn check_mode(path: &Path, metadata: &fs::Metadata) -> Result<(), IdentityError> {
+    use std::os::unix::fs::MetadataExt;
+    match metadata.mode() & 0o077 {
+        0 => Ok(()),
+        _ => Err(IdentityError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o777 }),
+    }
+}
+
+#[cfg(not(unix))]
+fn check_mode(_path: &Path, _metadata: &fs::Metadata) -> Result<(), IdentityError> {
+    Ok(())
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.address()).finish()
+    }
+}
+
+/// Checks an ed25519 signature strictly: small-order and non-canonical keys are refused.
+pub(crate) fn verify(address: &Address, message: &[u8], signature: &[u8; 64]) -> bool {
+    VerifyingKey::from_bytes(address.as_bytes())
+        .is_ok_and(|key| key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok())
+}
+
+/// The X25519 public key of an address, or `None` when it is not a point, not canonical or of small order.
+pub(crate) fn x25519_public(address: &Address) -> Option<[u8; 32]> {
+    let key = VerifyingKey::from_bytes(address.as_bytes()).ok()?;
+    if key.is_weak() || key.as_bytes() != &key.to_edwards().compress().to_bytes() {
+        return None;
+    }
+    Some(key.to_montgomery().to_bytes())
+}
+
+/// Why an identity could not be loaded or saved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// The file could not be read or written.
+    #[error("identity file {path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others can read the secret.
+    #[error("identity file {path} has mode {mode:o}: others can read the secret; `chmod 600` it", path = path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is not an identity file.
+    #[error("{path} is not an identity file; move it away to get a new identity", path = .0.display())]
+    Malformed(PathBuf),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_identity_is_loaded_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity");
+        let made = Identity::load_or_create(&path).unwrap();
+        let loaded = Identity::load_or_create(&path).unwrap();
+        assert_eq!(made.address(), loaded.address());
+        assert!(made.save(&path).is_err(), "an existing file is never overwritten");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays behind");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_for_the_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity");
+        Identity::generate().save(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(Identity::load(&path), Err(IdentityError::Exposed { mode: 0o644, .. })));
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity");
+        Identity::generate().save(&path).unwrap();
+        for text in ["", "rouse-identity-1\n00", "rouse-identity-1\nzz", "hello"] {
+            fs::write(&path, text).unwrap();
+            assert!(matches!(Identity::load_or_create(&path), Err(IdentityError::Malformed(_))));
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_secret_is_not_printed() {
+        let identity = Identity::from_seed(&[0xab; 32]);
+        assert!(!format!("{identity:?}").contains("abab"));
+    }
+
+    #[test]
+    fn both_forms_of_the_key_belong_together() {
+        let identity = Identity::from_seed(&[5; 32]);
+        let secret = *identity.x25519_secret();
+        let public = curve25519_dalek::montgomery::MontgomeryPoint::mul_base_clamped(secret);
+        assert_eq!(x25519_public(&identity.address()), Some(public.to_bytes()));
+        assert_eq!(x25519_public(&Address::from_bytes([0; 32])), None, "a small-order key is refused");
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_message_and_key_only() {
+        let identity = Identity::from_seed(&[5; 32]);
+        let signature = identity.sign(b"m");
+        assert!(verify(&identity.address(), b"m", &signature));
+        assert!(!verify(&identity.address(), b"n", &signature));
+        assert!(!verify(&Identity::from_seed(&[6; 32]).address(), b"m", &signature));
+    }
+}

@@ -1,0 +1,274 @@
+//! Network modules: what moves frames over one medium.
+//!
+//! A [`Netmod`] knows its medium (UDP, memory, a serial line) and nothing of links, routes or messages. The node
+//! drives it: it calls [`open`](Netmod::open) until that succeeds, then [`recv`](Netmod::recv) in a loop from one
+//! task, and [`send`](Netmod::send) from any task. When either reports that the medium is gone
+//! ([`NetmodError::Gone`]), the node opens it again with back-off; its other netmods go on.
+//!
+//! Both directions work on batches. What is sent is a [`Train`]: frames for one endpoint, all of one size
+//! but the last, in one buffer, which is the shape that GSO takes. What is received is a list of [`Arrival`]s, each
+//! a train in one reference-counted buffer, so that a frame travels to its neighbour's inbox without a copy.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+
+pub mod mem;
+
+/// A netmod's own handle for one place it can send to, at most [`Endpoint::MAX`] bytes. It means nothing to
+/// anyone else: print it with [`Netmod::describe`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    length: u8,
+    bytes: [u8; Endpoint::MAX],
+}
+
+impl Endpoint {
+    /// The most bytes a handle may have.
+    pub const MAX: usize = 23;
+
+    /// A handle made of `bytes`; `None` when they are more than [`Endpoint::MAX`].
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let mut endpoint = Endpoint { length: u8::try_from(bytes.len()).ok()?, bytes: [0; Endpoint::MAX] };
+        endpoint.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(endpoint)
+    }
+
+    /// The bytes it was made of.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or(&[])
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Endpoint(")?;
+        for byte in self.as_bytes() {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// An IP socket address as a handle: 6 bytes for IPv4, 22 for IPv6 with its scope.
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        let mut bytes = [0; Endpoint::MAX];
+        let port = address.port().to_be_bytes();
+        let length = match address {
+            SocketAddr::V4(v4) => {
+                bytes[..4].copy_from_slice(&v4.ip().octets());
+                bytes[4..6].copy_from_slice(&port);
+                6
+            }
+            SocketAddr::V6(v6) => {
+                bytes[..16].copy_from_slice(&v6.ip().octets());
+                bytes[16..18].copy_from_slice(&port);
+                bytes[18..22].copy_from_slice(&v6.scope_id().to_be_bytes());
+                22
+            }
+        };
+        Endpoint { length, bytes }
+    }
+}
+
+impl Endpoint {
+    /// The IP socket address it was made of, if it was.
+    pub fn to_socket_addr(&self) -> Option<SocketAddr> {
+        let bytes = self.as_bytes();
+        let port = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+        match bytes.len() {
+            6 => {
+                let ip: [u8; 4] = bytes.get(..4)?.try_into().ok()?;
+                Some(SocketAddr::from((ip, port(4)?)))
+            }
+            22 => {
+                let ip: [u8; 16] = bytes.get(..16)?.try_into().ok()?;
+                let scope = u32::from_be_bytes(bytes.get(18..22)?.try_into().ok()?);
+                Some(std::net::SocketAddrV6::new(ip.into(), port(16)?, 0, scope).into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a netmod says of itself. It may change when the netmod is opened again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Properties {
+    /// The longest frame that every endpoint takes, in bytes. At least [`MIN_MTU`].
+    pub mtu: usize,
+    /// The most frames that one [`Train`] may have.
+    pub max_train: usize,
+    /// Whether the medium can reach many at once, so that nodes find each other on it.
+    pub broadcast: bool,
+    /// Added to the cost of every link over this medium, in the unit of the routing metric (a perfect wired link
+    /// costs 32): 0 for what is as good as a cable, more for what is slow or dear.
+    pub cost: u16,
+}
+
+/// The shortest MTU a netmod may have, in bytes: a handshake message has to fit.
+pub const MIN_MTU: usize = 512;
+
+/// Frames for one endpoint in one buffer: each `size` bytes long but the last, which may be shorter.
+#[derive(Clone, Copy, Debug)]
+pub struct Train<'a> {
+    /// The frames, one after the other.
+    pub bytes: &'a [u8],
+    /// The length of each frame but the last, in bytes; not 0.
+    pub size: usize,
+}
+
+impl<'a> Train<'a> {
+    /// A train of one frame.
+    pub fn single(frame: &'a [u8]) -> Self {
+        Train { bytes: frame, size: frame.len().max(1) }
+    }
+
+    /// The frames, one by one.
+    pub fn frames(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        self.bytes.chunks(self.size.max(1))
+    }
+}
+
+/// Frames that came from one endpoint, in one buffer: each `size` bytes long but the last, which may be shorter.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Whom they came from.
+    pub endpoint: Endpoint,
+    /// The frames, one after the other.
+    pub bytes: BytesMut,
+    /// The length of each frame but the last, in bytes; not 0.
+    pub size: usize,
+}
+
+/// Somebody was heard who can be dialled. A hint only: nothing is known of them but that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Where to dial.
+    pub endpoint: Endpoint,
+    /// A random number that they drew at their start; the same on every path to them.
+    pub instance: u64,
+}
+
+/// What one call of [`Netmod::recv`] brought. The node hands the same one in each time, emptied.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Frames.
+    pub arrivals: Vec<Arrival>,
+    /// Who was heard.
+    pub heard: Vec<Heard>,
+}
+
+impl Received {
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.arrivals.is_empty() && self.heard.is_empty()
+    }
+
+    /// Empties it; keeps its memory.
+    pub fn clear(&mut self) {
+        self.arrivals.clear();
+        self.heard.clear();
+    }
+}
+
+/// What went wrong, and so what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetmodError {
+    /// It may work if it is tried again: a full buffer, an interface that is just coming up.
+    #[error("{0}")]
+    Retry(#[source] io::Error),
+    /// This endpoint cannot be reached (refused, no such host or network); others can.
+    #[error("{0}")]
+    Endpoint(#[source] io::Error),
+    /// A frame was longer than the way to this endpoint takes.
+    #[error("frame too long for the medium")]
+    TooLong,
+    /// The medium is gone, or could not be opened: it has to be opened again.
+    #[error("{0}")]
+    Gone(#[source] io::Error),
+    /// What was configured can never work: a malformed address.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// What a netmod has to say to the person who runs it, shown in `rouse status` and `rouse doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// What is less than it could be.
+    pub text: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// A network module. See the [module's page](self) for how the node drives it.
+///
+/// Futures returned by these methods may be dropped at any await: nothing that was received may be lost by that,
+/// and a train that was being sent is either sent or not.
+#[async_trait]
+pub trait Netmod: Send + Sync + 'static {
+    /// The scheme of its URIs: `udp`.
+    fn scheme(&self) -> &str;
+
+    /// Where it listens, as a URI: `udp:[::]:7700`, with the real port once it is open.
+    fn uri(&self) -> String;
+
+    /// What it can do.
+    fn properties(&self) -> Properties;
+
+    /// Opens the medium, or does nothing when it is open. After [`NetmodError::Gone`] it is called again.
+    async fn open(&self) -> Result<(), NetmodError> {
+        Ok(())
+    }
+
+    /// Waits until something has come and appends it to `received`, at most a few hundred frames.
+    /// Called from one task at a time.
+    async fn recv(&self, received: &mut Received) -> Result<(), NetmodError>;
+
+    /// Sends a train to one endpoint; waits while the medium has no room. Called from any number of tasks.
+    async fn send(&self, endpoint: &Endpoint, train: Train<'_>) -> Result<(), NetmodError>;
+
+    /// The endpoints that `peer` (a URI of this scheme without the scheme: `192.0.2.7:7700`) means, best first.
+    async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError>;
+
+    /// An endpoint for people, as a URI: `udp:192.0.2.7:7700`.
+    fn describe(&self, endpoint: &Endpoint) -> String;
+
+    /// The group that an endpoint shares its quota of handshakes with (for IP: its /24 or /64), since who can
+    /// take one address there can take many.
+    fn quota_key(&self, endpoint: &Endpoint) -> u64;
+
+    /// What the user should know: a buffer smaller than wished, a protocol that is missing.
+    fn notes(&self) -> Vec<Note> {
+        Vec::new()
+    }
+
+    /// Closes the medium and frees what it holds. Futures that wait on it end with [`NetmodError::Gone`].
+    async fn close(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_address_survives_as_an_endpoint() {
+        let v6 = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 7700, 0, 3);
+        for address in ["192.0.2.7:7700".parse().unwrap(), SocketAddr::from(v6)] {
+            assert_eq!(Endpoint::from(address).to_socket_addr(), Some(address));
+        }
+        assert_eq!(Endpoint::new(b"abc").unwrap().to_socket_addr(), None);
+        assert_eq!(Endpoint::new(&[0; 24]), None);
+    }
+
+    #[test]
+    fn a_train_falls_apart_into_its_frames() {
+        let train = Train { bytes: b"aabbc", size: 2 };
+        assert_eq!(train.frames().collect::<Vec<_>>(), [&b"aa"[..], b"bb", b"c"]);
+    }
+}

@@ -1,0 +1,162 @@
+//! Counters: every drop has a cause, and every cause a counter that `rouse status` shows.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl $name {
+            pub(crate) const ALL: &'static [$name] = &[$($name::$variant,)*];
+
+            /// Its name in `rouse status --json`.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+table! {
+    /// Why something was dropped.
+    DropCause {
+        /// Not a frame, or a frame shorter than its fixed part.
+        MalformedFrame = "malformed_frame",
+        /// An authenticated frame whose content makes no sense.
+        MalformedPacket = "malformed_packet",
+        /// A handshake message that is malformed or does not verify.
+        BadHandshake = "bad_handshake",
+        /// A handshake beyond its source's quota, or when too many are under way.
+        HandshakeLimit = "handshake_limit",
+        /// A frame for a session that does not exist (any more).
+        UnknownSession = "unknown_session",
+        /// A frame whose seal does not verify.
+        BadSeal = "bad_seal",
+        /// A frame seen before, or too old to tell.
+        Replay = "replay",
+        /// A neighbour's inbox was full.
+        InboxFull = "inbox_full",
+        /// A link's egress queue was full.
+        EgressFull = "egress_full",
+        /// No route to the packet's destination.
+        NoRoute = "no_route",
+        /// The packet's hop limit ran out.
+        HopLimit = "hop_limit",
+        /// The packet is longer than the next link takes.
+        TooLong = "too_long",
+        /// The netmod could not send it.
+        SendFailed = "send_failed",
+        /// A routing message that breaks the rules, or does not verify.
+        BadAnnounce = "bad_announce",
+        /// A destination beyond the neighbour's quota or the table's bound.
+        DestinationLimit = "destination_limit",
+        /// A message part that makes no sense.
+        MalformedMessage = "malformed_message",
+        /// A message part that had arrived before.
+        Duplicate = "duplicate",
+        /// A sender beyond the bound on conversations.
+        SenderLimit = "sender_limit",
+        /// A message part beyond the credit that its sender was given.
+        OverCredit = "over_credit",
+        /// A message's time to live ran out.
+        Expired = "expired",
+        /// A neighbour beyond the bound on neighbours.
+        NeighbourLimit = "neighbour_limit",
+        /// A request for a reply (ping, trace) beyond its rate.
+        ReplyLimit = "reply_limit",
+        /// An event that a slow subscriber did not fetch in time.
+        EventLost = "event_lost",
+    }
+}
+
+table! {
+    /// What is counted besides drops.
+    Counter {
+        /// Frames received, in good order or not.
+        FramesIn = "frames_in",
+        /// Frames sent.
+        FramesOut = "frames_out",
+        /// Packets forwarded for others.
+        PacketsForwarded = "packets_forwarded",
+        /// Packets of our own sent.
+        PacketsOut = "packets_out",
+        /// Packets that arrived for us.
+        PacketsIn = "packets_in",
+        /// Handshakes begun.
+        HandshakesStarted = "handshakes_started",
+        /// Handshakes completed.
+        HandshakesDone = "handshakes_done",
+        /// Routing messages received.
+        ControlIn = "control_in",
+        /// Routing messages sent.
+        ControlOut = "control_out",
+        /// Messages accepted from applications.
+        MessagesQueued = "messages_queued",
+        /// Messages whose receipt has come.
+        MessagesDelivered = "messages_delivered",
+        /// Messages put into an inbox.
+        MessagesReceived = "messages_received",
+        /// Message packets sent again.
+        Retransmits = "retransmits",
+    }
+}
+
+/// The counters of one node.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    drops: Vec<AtomicU64>,
+    counters: Vec<AtomicU64>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        let zeroes = |n: usize| (0..n).map(|_| AtomicU64::new(0)).collect();
+        Stats { drops: zeroes(DropCause::ALL.len()), counters: zeroes(Counter::ALL.len()) }
+    }
+}
+
+impl Stats {
+    pub(crate) fn drop(&self, cause: DropCause) {
+        self.drop_n(cause, 1);
+    }
+
+    pub(crate) fn drop_n(&self, cause: DropCause, n: u64) {
+        self.drops[cause as usize].fetch_add(n, Relaxed);
+    }
+
+    pub(crate) fn count(&self, counter: Counter, n: u64) {
+        self.counters[counter as usize].fetch_add(n, Relaxed);
+    }
+
+    pub(crate) fn drops(&self) -> BTreeMap<String, u64> {
+        table(DropCause::ALL.iter().map(|cause| cause.name()), &self.drops)
+    }
+
+    pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
+        table(Counter::ALL.iter().map(|counter| counter.name()), &self.counters)
+    }
+}
+
+fn table<'a>(names: impl Iterator<Item = &'a str>, values: &[AtomicU64]) -> BTreeMap<String, u64> {
+    names.zip(values).map(|(name, value)| (name.to_owned(), value.load(Relaxed))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_own_name_and_counter() {
+        let stats = Stats::default();
+        for (n, cause) in DropCause::ALL.iter().enumerate() {
+            stats.drop_n(*cause, n as u64 + 1);
+        }
+        let drops = stats.drops();
+        assert_eq!(drops.len(), DropCause::ALL.len(), "no two causes share a name");
+        assert_eq!(drops["malformed_frame"], 1);
+    }
+}

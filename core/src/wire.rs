@@ -1,0 +1,9 @@
+//! Frames and packets: what goes over the wire, byte by byte.
+//!
+//! [`codec`] is the only file that knows how values become bytes. Each layer keeps its own shapes in a file of
+//! its own here. The specification is `PROTOCOL.md` in the crate's folder.
+
+pub(crate) mod codec;
+pub(crate) mod link;
+pub(crate) mod message;
+pub(crate) mod route;
