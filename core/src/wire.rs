@@ -6,4 +6,5 @@
 pub(crate) mod codec;
 pub(crate) mod link;
 pub(crate) mod message;
+pub(crate) mod packet;
 pub(crate) mod route;

@@ -1,0 +1,153 @@
+//! Packets: what the router forwards.
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 1 | kind of the frame's content: [`KIND`] |
+//! | 1 | version (high 4 bits, 0) and class (low 4 bits): 0 bulk, 1 interactive |
+//! | 1 | flags: bit 0 trace |
+//! | 1 | hop limit |
+//! | 32 | destination |
+//! | rest | payload, whose first byte says what it is: [`payload`] |
+//!
+//! There is no source: relays never learn from a packet who sent it, except from a trace, which asks each of
+//! them to answer.
+
+use crate::address::Address;
+use crate::egress::Class;
+use crate::wire::link::KIND_PACKET;
+
+/// The kind byte that begins a frame's content when it is a packet.
+pub(crate) const KIND: u8 = KIND_PACKET;
+/// Bytes before the payload, the kind byte included.
+pub(crate) const HEADER: usize = 36;
+/// The hop limit that packets set out with.
+pub(crate) const HOP_LIMIT: u8 = 64;
+/// Flag: a relay at which the hop limit runs out answers with its address.
+pub(crate) const FLAG_TRACE: u8 = 1;
+
+const CLASS_INTERACTIVE: u8 = 1;
+const HOP_AT: usize = 3;
+
+/// The first byte of a payload.
+pub(crate) mod payload {
+    /// A part of a conversation: see `wire/message.rs`.
+    pub(crate) const MESSAGE: u8 = crate::wire::message::PAYLOAD_KIND_MESSAGE;
+    /// Are you there? [`Probe`](super::Probe), `value` the hop limit it set out with.
+    pub(crate) const PING: u8 = 2;
+    /// I am: the ping's nonce back, `value` the hops it took.
+    pub(crate) const PONG: u8 = 3;
+    /// Who is on the way? `value` the hop limit it set out with.
+    pub(crate) const TRACE: u8 = 4;
+    /// I am: the trace's nonce and value back, `source` who answers.
+    pub(crate) const HOP: u8 = 5;
+}
+
+/// Appends a packet's header to `out`.
+pub(crate) fn write_header(out: &mut Vec<u8>, class: Class, flags: u8, hop_limit: u8, destination: &Address) {
+    let class = match class {
+        Class::Bulk => 0,
+        Class::Interactive | Class::Control => CLASS_INTERACTIVE,
+    };
+    out.extend_from_slice(&[KIND, class, flags, hop_limit]);
+    out.extend_from_slice(destination.as_bytes());
+}
+
+/// A packet's header, read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) class: Class,
+    pub(crate) flags: u8,
+    pub(crate) hop_limit: u8,
+    pub(crate) destination: Address,
+}
+
+/// Reads the header of a packet (kind byte included); `None` when it is not one, or of another version.
+pub(crate) fn read_header(packet: &[u8]) -> Option<Header> {
+    let (&[kind, class, flags, hop_limit], rest) = packet.split_first_chunk()?;
+    let (destination, _) = rest.split_first_chunk::<32>()?;
+    if kind != KIND || class >> 4 != 0 {
+        return None;
+    }
+    Some(Header {
+        class: if class & 0x0f == CLASS_INTERACTIVE { Class::Interactive } else { Class::Bulk },
+        flags,
+        hop_limit,
+        destination: Address::from_bytes(*destination),
+    })
+}
+
+/// Sets the hop limit of a packet.
+pub(crate) fn set_hop_limit(packet: &mut [u8], hop_limit: u8) {
+    if let Some(byte) = packet.get_mut(HOP_AT) {
+        *byte = hop_limit;
+    }
+}
+
+/// The payload of ping and trace and of their replies: kind 1, source 32, nonce 8, value 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Probe {
+    pub(crate) kind: u8,
+    pub(crate) source: Address,
+    pub(crate) nonce: u64,
+    pub(crate) value: u8,
+}
+
+impl Probe {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.push(self.kind);
+        out.extend_from_slice(self.source.as_bytes());
+        out.extend_from_slice(&self.nonce.to_le_bytes());
+        out.push(self.value);
+    }
+
+    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
+        let (&kind, rest) = payload.split_first()?;
+        let (source, rest) = rest.split_first_chunk::<32>()?;
+        let (nonce, rest) = rest.split_first_chunk::<8>()?;
+        let &[value] = rest else { return None };
+        let source = Address::from_bytes(*source);
+        Some(Probe { kind, source, nonce: u64::from_le_bytes(*nonce), value })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_header_is_these_bytes() {
+        let mut bytes = Vec::new();
+        let to = Address::from_bytes([0xaa; 32]);
+        write_header(&mut bytes, Class::Interactive, FLAG_TRACE, 64, &to);
+        assert_eq!(bytes.len(), HEADER);
+        assert_eq!(bytes[..5], [KIND, 1, 1, 64, 0xaa]);
+        let header = read_header(&bytes).unwrap();
+        assert_eq!(header, Header { class: Class::Interactive, flags: 1, hop_limit: 64, destination: to });
+        set_hop_limit(&mut bytes, 9);
+        assert_eq!(read_header(&bytes).unwrap().hop_limit, 9);
+    }
+
+    #[test]
+    fn what_is_no_packet_is_refused() {
+        let mut bytes = Vec::new();
+        write_header(&mut bytes, Class::Bulk, 0, 64, &Address::from_bytes([1; 32]));
+        for length in 0..HEADER {
+            assert_eq!(read_header(&bytes[..length]), None);
+        }
+        bytes[1] = 0x10;
+        assert_eq!(read_header(&bytes), None, "another version");
+    }
+
+    #[test]
+    fn a_probe_is_these_bytes() {
+        let probe = Probe { kind: payload::PING, source: Address::from_bytes([1; 32]), nonce: 2, value: 64 };
+        let mut bytes = Vec::new();
+        probe.write(&mut bytes);
+        assert_eq!(bytes.len(), 42);
+        assert_eq!((bytes[0], bytes[1], bytes[33], bytes[41]), (2, 1, 2, 64));
+        assert_eq!(Probe::read(&bytes), Some(probe));
+        assert_eq!(Probe::read(&bytes[..41]), None);
+        bytes.push(0);
+        assert_eq!(Probe::read(&bytes), None);
+    }
+}
