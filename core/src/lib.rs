@@ -1,4 +1,62 @@
-//! A peer message router, as a library.
+//! rouse: a peer message router, as a library.
+//!
+//! Nodes that can hear each other form a mesh without a server. Any node can send a message to any other by its
+//! [`Address`], which is a public key; the mesh finds the way over as many nodes as it takes, and a message waits when
+//! its recipient is away.
+//!
+//! # Quick start
+//!
+//! Two nodes on a medium in memory; with `rouse_netmod_udp::Udp` in place of it they are on a network.
+//!
+//! ```
+//! use rouse_core::netmod::mem::MemNet;
+//! use rouse_core::{Identity, Node};
+//!
+//! # async_std::task::block_on(async {
+//! let net = MemNet::new(7);
+//! let alice = Node::builder().identity(Identity::generate()).netmod(net.netmod("alice")).start().await?;
+//! let bob = Node::builder().identity(Identity::generate()).netmod(net.netmod("bob")).start().await?;
+//!
+//! let sent = alice.send(&bob.address(), "hello").await?;   // waits until they have found each other
+//! let message = bob.recv_from(&alice.address()).await?;     // wakes when it is written
+//! assert_eq!(&message.body[..], b"hello");
+//! sent.delivered().await?;                                  // it is in bob's inbox
+//! # alice.stop().await; bob.stop().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
+//!
+//! [`Client`] has the same verbs, and talks to the daemon `roused` instead of running a node.
+//!
+//! # The map
+//!
+//! Data flows one way:
+//!
+//! ```text
+//!  medium ─▶ netmod worker ─▶ neighbour's Inbox<frame> ─▶ link.open ─▶ packet
+//!             (a batch in,      wakes that neighbour's       │
+//!              one write)       receive future               ├─ for someone else ─▶ FIB ─▶ egress of the next link ─▶ seal ─▶ netmod
+//!                                                            ├─ control ─▶ router ─▶ FIB
+//!                                                            └─ for us ─▶ conversation ─▶ sender's Inbox<Message>
+//!                                                                                           wakes node.recv_from(peer)
+//!  application ─▶ conversation (gather) ─▶ FIB ─▶ egress of the next link ─▶ seal ─▶ netmod
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`notify`], [`inbox`] | the heart: a cell and a queue that wake whoever waits exactly because they were written to |
+//! | [`address`], [`identity`] | who somebody is |
+//! | [`netmod`] | network modules: the trait, and a medium in memory |
+//! | `wire` | every byte that goes over the wire |
+//! | `link` | a session with a neighbour: handshake, seal, liveness, an ordered channel for control (pure) |
+//! | `route` | announces, feasibility, metrics: which neighbour leads where (pure) |
+//! | `message` | conversations: fragments, acknowledgements, congestion control, receipts (pure) |
+//! | `egress` | the way out to one neighbour: pick by class, seal, send as a train |
+//! | [`node`] | the async shell where sockets, timers, tasks and the pure parts meet |
+//! | [`ipc`] | the daemon's socket: the server, and [`Client`] |
+//! | [`stats`] | counters: every drop has a cause, and every cause a counter |
+//!
+//! The pure parts read no clock, draw no random numbers and do no I/O: bytes or events and the time go in, actions
+//! come out. So the same code runs in the daemon, in an application and in a simulation.
 #![forbid(unsafe_code)]
 
 pub mod address;
@@ -22,4 +80,6 @@ mod wire;
 
 pub use address::{Address, AddressError};
 pub use identity::{Identity, IdentityError};
+pub use ipc::Client;
+pub use node::{Events, Limits, Mailbox, Messages, Node, NodeBuilder, PeerError, Sent, StartError, Stopped};
 pub use types::*;

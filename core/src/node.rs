@@ -1,1 +1,410 @@
-//! To be written.
+//! The node: the async shell in which sockets, timers, tasks and the pure parts meet, and the public door.
+//!
+//! [`Node::builder`] makes one. It runs tasks of its own; the futures of its methods run on any executor, and may be
+//! dropped at any time without losing a message.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+
+use crate::address::Address;
+use crate::identity::Identity;
+use crate::netmod::Netmod;
+use crate::types::{
+    Body, Dialled, Hop, Message, Outgoing, Peer, PeerState, PingError, Pong, Route, SendError, Status,
+};
+
+mod builder;
+mod dial;
+mod epoch;
+mod events;
+mod forward;
+mod health;
+mod links;
+mod mailbox;
+mod medium;
+mod neighbour;
+mod probe;
+mod routing;
+mod sending;
+mod shared;
+mod traffic;
+
+pub use builder::{NodeBuilder, StartError};
+pub use events::Events;
+pub use mailbox::{Mailbox, Messages, Stopped};
+pub use sending::Sent;
+
+use links::LinkEvent;
+use medium::Medium;
+use neighbour::{Neighbour, Order};
+use routing::RouterEvent;
+use shared::{Shared, lock, read, write};
+
+/// How long [`Node::stop`] waits for what is under way to be delivered.
+const FLUSH: Duration = Duration::from_secs(2);
+/// How long it waits for the goodbyes to go out.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// What a node may use. Each bound holds for itself; what goes beyond is refused or dropped, and counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Neighbours with a link.
+    pub neighbours: usize,
+    /// Conversations, which is: peers that messages are exchanged with.
+    pub senders: usize,
+    /// Destinations in the routing table.
+    pub destinations: usize,
+    /// Frames in one neighbour's inbox.
+    pub inbox_frames: usize,
+    /// Messages in the inbox of one sender.
+    pub inbox_messages: usize,
+    /// Bytes of messages of one sender that have arrived in part.
+    pub reassembly: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            neighbours: 256,
+            senders: 4096,
+            destinations: 32_768,
+            inbox_frames: 1024,
+            inbox_messages: 4096,
+            reassembly: 64 << 20,
+        }
+    }
+}
+
+/// How a node is set up.
+pub(crate) struct NodeConfig {
+    pub(crate) name: Option<String>,
+    pub(crate) limits: Limits,
+    pub(crate) epoch_file: Option<PathBuf>,
+    pub(crate) mesh_key: Option<[u8; 32]>,
+    /// From which all randomness of the pure parts comes.
+    pub(crate) seed: [u8; 32],
+}
+
+/// Why a peer could not be added or removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// No netmod of the node has this scheme.
+    #[error("no netmod for {scheme}: is running")]
+    NoNetmod {
+        /// The part of the URI before the colon.
+        scheme: String,
+    },
+    /// It is not the URI of a peer.
+    #[error("{0}")]
+    Invalid(String),
+    /// This peer is not among those that are dialled.
+    #[error("this peer is not dialled")]
+    Unknown,
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopped,
+}
+
+/// A running node. Cheap to clone; the node stops when [`Node::stop`] is called or the last clone is dropped.
+#[derive(Clone)]
+pub struct Node {
+    shared: Arc<Shared>,
+    _owner: Arc<Owner>,
+}
+
+/// Ends the node's tasks when the last handle goes.
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Node {
+    /// A node to be set up.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// The node's first address.
+    pub fn address(&self) -> Address {
+        self.shared.identity.address()
+    }
+
+    /// All addresses of the node, in their order.
+    pub fn addresses(&self) -> Vec<Address> {
+        read(&self.shared.mailboxes).keys().copied().collect()
+    }
+
+    /// Sends a message; waits while the queue to this recipient is full. A recipient that is not reachable is no
+    /// error: the message waits for it until its time to live has run out.
+    ///
+    /// # Errors
+    /// [`SendError`]: too long, too many recipients at once, or the node is stopping.
+    pub async fn send(&self, to: &Address, body: impl Into<Body>) -> Result<Sent, SendError> {
+        self.submit(Outgoing::new(*to, body)).await
+    }
+
+    /// Sends a message that says how.
+    ///
+    /// # Errors
+    /// As [`Node::send`], and when its sender is not an address of this node.
+    pub async fn submit(&self, message: Outgoing) -> Result<Sent, SendError> {
+        sending::submit(&self.shared, message).await
+    }
+
+    /// Sends a message if there is room for it now. What it cannot send at once leaves within the next
+    /// millisecond.
+    ///
+    /// # Errors
+    /// As [`Node::submit`], and [`SendError::Full`].
+    pub fn try_send(&self, message: Outgoing) -> Result<Sent, SendError> {
+        sending::try_send(&self.shared, message)
+    }
+
+    /// Sends many messages at once; waits while a queue is full.
+    ///
+    /// # Errors
+    /// The first error; the messages before it are sent, those after it are not.
+    pub async fn send_batch(&self, batch: Vec<Outgoing>) -> Result<Vec<Sent>, SendError> {
+        sending::send_batch(&self.shared, batch).await
+    }
+
+    fn own_mailbox(&self) -> Result<Mailbox, Stopped> {
+        self.mailbox(&self.address()).ok_or(Stopped)
+    }
+
+    /// The mailbox of one of the node's addresses.
+    pub fn mailbox(&self, address: &Address) -> Option<Mailbox> {
+        read(&self.shared.mailboxes).get(address).cloned()
+    }
+
+    /// The next message for the node's first address, from anybody. Senders take turns.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the node is stopped and nothing is left.
+    pub async fn recv(&self) -> Result<Message, Stopped> {
+        self.own_mailbox()?.recv().await
+    }
+
+    /// The next messages: waits for one, then takes what else is there, up to `limit`.
+    ///
+    /// # Errors
+    /// As [`Node::recv`].
+    pub async fn recv_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
+        self.own_mailbox()?.recv_batch(limit).await
+    }
+
+    /// The next message from `peer`. Wakes as soon as it is written.
+    ///
+    /// # Errors
+    /// As [`Node::recv`].
+    pub async fn recv_from(&self, peer: &Address) -> Result<Message, Stopped> {
+        self.own_mailbox()?.recv_from(peer).await
+    }
+
+    /// Gives a message that was received back: it goes to the head of its sender's inbox.
+    pub fn unrecv(&self, message: Message) {
+        if let Some(mailbox) = self.mailbox(&message.to) {
+            mailbox.unrecv(message);
+        }
+    }
+
+    /// All messages for the node's first address, as a stream that ends when the node stops.
+    pub fn messages(&self) -> Messages {
+        let mailbox = self.own_mailbox().unwrap_or_else(|_| unreachable_mailbox(&self.shared));
+        mailbox.messages()
+    }
+
+    /// What happens from now on, as a stream that ends when the node stops.
+    pub fn events(&self) -> Events {
+        self.shared.bus.subscribe()
+    }
+
+    /// How the node is.
+    pub async fn status(&self) -> Status {
+        let routes = self.routes().await;
+        health::status(&self.shared, &routes)
+    }
+
+    /// The neighbours, and the peers that are dialled in vain.
+    pub async fn peers(&self) -> Vec<Peer> {
+        let neighbours: Vec<_> = read(&self.shared.neighbours).values().cloned().collect();
+        let mut peers: Vec<Peer> = neighbours.iter().map(|neighbour| neighbour.peer()).collect();
+        let dials = lock(&self.shared.dials);
+        for (uri, state, target) in dials.targets(&links::alive(&self.shared)) {
+            if state != PeerState::Up {
+                peers.push(health::dialled_in_vain(uri, state, target));
+            }
+        }
+        peers
+    }
+
+    /// The routes, those in use and the others. The node's own addresses are not listed.
+    pub async fn routes(&self) -> Vec<Route> {
+        let (reply, routes) = futures::channel::oneshot::channel();
+        if self.shared.router_events.push(RouterEvent::List { reply }).await.is_err() {
+            return Vec::new();
+        }
+        routes.await.unwrap_or_default()
+    }
+
+    /// The peers that are dialled, and how each stands.
+    pub async fn dialled(&self) -> Vec<Dialled> {
+        let dials = lock(&self.shared.dials);
+        let alive = links::alive(&self.shared);
+        dials.targets(&alive).map(|(uri, state, _)| Dialled { uri: uri.to_owned(), state }).collect()
+    }
+
+    /// A round trip to the node of `peer`.
+    ///
+    /// # Errors
+    /// [`PingError`]: no route, or no reply within `timeout`.
+    pub async fn ping(&self, peer: &Address, timeout: Duration) -> Result<Pong, PingError> {
+        probe::ping(&self.shared, peer, timeout).await
+    }
+
+    /// The nodes on the way to `peer`, one after the other, `peer`'s last. A hop that does not answer within
+    /// `timeout_per_hop` is an error in the stream, which goes on. Every node on the way learns who asks.
+    pub fn trace(
+        &self,
+        peer: &Address,
+        max_hops: u8,
+        timeout_per_hop: Duration,
+    ) -> impl Stream<Item = Result<Hop, PingError>> + Send + use<> {
+        let (shared, peer) = (self.shared.clone(), *peer);
+        futures::stream::unfold(Some(1u8), move |hop| {
+            let shared = shared.clone();
+            async move {
+                let hop = hop.filter(|hop| *hop <= max_hops)?;
+                let result = probe::trace(&shared, &peer, hop, timeout_per_hop).await;
+                let arrived = result.as_ref().is_ok_and(|hop| hop.address == peer);
+                let hopeless = matches!(result, Err(PingError::NoRoute(_) | PingError::Stopped));
+                let next = if arrived || hopeless { None } else { hop.checked_add(1) };
+                Some((result, next))
+            }
+        })
+    }
+
+    /// Dials a peer from now on, again whenever the link to it fails.
+    ///
+    /// # Errors
+    /// [`PeerError`]: no netmod for the URI's scheme, or not a URI.
+    pub async fn add_peer(&self, uri: &str) -> Result<(), PeerError> {
+        let shared = &self.shared;
+        let Some((scheme, _)) = uri.split_once(':').filter(|(scheme, rest)| {
+            !scheme.is_empty() && !rest.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        }) else {
+            return Err(PeerError::Invalid(format!(
+                "{uri:?} is no peer: write scheme:place, for example udp:192.0.2.7:7700"
+            )));
+        };
+        if !read(&shared.media).values().any(|medium| medium.netmod.scheme() == scheme) {
+            return Err(PeerError::NoNetmod { scheme: scheme.to_owned() });
+        }
+        lock(&shared.dials).add(shared.now(), uri);
+        shared.link_events.push(LinkEvent::Look).await.map_err(|_| PeerError::Stopped)
+    }
+
+    /// Dials a peer no longer. A link to it that is up stays until it fails.
+    ///
+    /// # Errors
+    /// [`PeerError::Unknown`] when it was not dialled.
+    pub async fn remove_peer(&self, uri: &str) -> Result<(), PeerError> {
+        let paths = lock(&self.shared.dials).remove(uri).ok_or(PeerError::Unknown)?;
+        self.shared.link_events.push(LinkEvent::Forget { paths }).await.map_err(|_| PeerError::Stopped)
+    }
+
+    /// Adds an address to the node. Adding one that it has already changes nothing.
+    pub async fn add_identity(&self, identity: Identity) {
+        let address = identity.address();
+        let shared = &self.shared;
+        let roomy = shared.traffic.roomy.clone();
+        let mailbox = Mailbox::new(address, shared.limits().inbox_messages, roomy);
+        write(&shared.mailboxes).entry(address).or_insert(mailbox);
+        let _ = shared.router_events.push(RouterEvent::AddOrigin { identity }).await;
+    }
+
+    /// Removes an address of the node, with the messages that wait for it. The first address stays.
+    pub async fn remove_identity(&self, address: &Address) -> bool {
+        if *address == self.address() {
+            return false;
+        }
+        let Some(mailbox) = write(&self.shared.mailboxes).remove(address) else { return false };
+        mailbox.close();
+        self.shared.traffic.forget(address);
+        let _ = self.shared.router_events.push(RouterEvent::RemoveOrigin { address: *address }).await;
+        true
+    }
+
+    /// Adds a netmod while the node runs. When it cannot be opened it is tried again and again.
+    pub async fn add_netmod(&self, netmod: Arc<dyn Netmod>) {
+        builder::add_medium(&self.shared, netmod);
+        let _ = self.shared.link_events.push(LinkEvent::Look).await;
+    }
+
+    /// Removes the netmod with this URI, and the links over it.
+    pub async fn remove_netmod(&self, uri: &str) -> bool {
+        let shared = &self.shared;
+        let found = read(&shared.media).values().find(|medium| medium.netmod.uri() == uri).cloned();
+        let Some(medium) = found else { return false };
+        write(&shared.media).remove(&medium.id);
+        say_goodbye(shared, |neighbour| neighbour.path.netmod == medium.id).await;
+        medium.remove(shared).await;
+        true
+    }
+
+    /// Stops the node: takes no new work, gives what is under way up to 2 s to be delivered, says goodbye to the
+    /// neighbours, and ends. What waits in mailboxes can still be received.
+    pub async fn stop(&self) {
+        let shared = &self.shared;
+        if !shared.begin_stop() {
+            return;
+        }
+        let flushed = async {
+            while shared.traffic.is_under_way(shared) {
+                crate::rt::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        crate::rt::timeout(FLUSH, flushed).await;
+        say_goodbye(shared, |_| true).await;
+        shared.end();
+        shared.join().await;
+        let media: Vec<Arc<Medium>> = read(&shared.media).values().cloned().collect();
+        for medium in media {
+            medium.netmod.close().await;
+        }
+    }
+}
+
+/// Ends the links that `which` names, in good order if that does not take long.
+async fn say_goodbye(shared: &Shared, which: impl Fn(&Neighbour) -> bool) {
+    let all: Vec<_> = read(&shared.neighbours).values().cloned().collect();
+    let leaving: Vec<_> = all.into_iter().filter(|neighbour| which(neighbour)).collect();
+    for neighbour in &leaving {
+        let _ = neighbour.orders.try_push(Order::Goodbye);
+    }
+    let gone = async {
+        while leaving.iter().any(|neighbour| !neighbour.inbox.is_closed()) {
+            crate::rt::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    crate::rt::timeout(GOODBYE, gone).await;
+    for neighbour in leaving {
+        if neighbour.retire(shared) {
+            neighbour.announce_end(shared, "ended by this node").await;
+        }
+    }
+}
+
+/// A closed mailbox, for a stream that ends at once.
+fn unreachable_mailbox(shared: &Shared) -> Mailbox {
+    let mailbox = Mailbox::new(shared.identity.address(), 1, shared.traffic.roomy.clone());
+    mailbox.close();
+    mailbox
+}

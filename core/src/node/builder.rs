@@ -1,0 +1,166 @@
+//! Setting a node up and starting it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::medium::Medium;
+use super::shared::{Shared, lock, read, write};
+use super::traffic::Traffic;
+use super::{Limits, Node, NodeConfig, Owner, epoch, health, links, routing};
+use crate::identity::Identity;
+use crate::netmod::{MIN_MTU, Netmod};
+
+/// A node to be set up. What is not said has a sensible value: a new identity, no netmod, no peer.
+#[derive(Default)]
+#[must_use]
+pub struct NodeBuilder {
+    identity: Option<Identity>,
+    name: Option<String>,
+    netmods: Vec<Arc<dyn Netmod>>,
+    peers: Vec<String>,
+    limits: Limits,
+    epoch_file: Option<PathBuf>,
+    mesh_key: Option<[u8; 32]>,
+    seed: Option<[u8; 32]>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Not one of its netmods could be opened.
+    #[error("no netmod could be opened: {}", reasons.join("; "))]
+    NoNetmod {
+        /// For each netmod, its URI and what went wrong.
+        reasons: Vec<String>,
+    },
+    /// A netmod takes frames too short for a handshake.
+    #[error("{uri} takes frames of {mtu} bytes, at least {MIN_MTU} are needed")]
+    MtuTooSmall {
+        /// The netmod.
+        uri: String,
+        /// Its MTU in bytes.
+        mtu: usize,
+    },
+    /// The operating system gives no random bytes.
+    #[error("the operating system gives no random bytes: {0}")]
+    Randomness(String),
+}
+
+impl NodeBuilder {
+    /// Who the node is.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// What people call it; shown in its own status only.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Adds a netmod.
+    pub fn netmod(self, netmod: impl Netmod) -> Self {
+        self.netmod_arc(Arc::new(netmod))
+    }
+
+    /// Adds a netmod that somebody else holds as well.
+    pub fn netmod_arc(mut self, netmod: Arc<dyn Netmod>) -> Self {
+        self.netmods.push(netmod);
+        self
+    }
+
+    /// Adds a peer to dial, as a URI: `udp:192.0.2.7:7700`.
+    pub fn peer(mut self, uri: impl Into<String>) -> Self {
+        self.peers.push(uri.into());
+        self
+    }
+
+    /// What it may use.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where the number of this start is kept, so that after a restart routes to this node are renewed at once,
+    /// whatever the clock says.
+    pub fn epoch_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.epoch_file = Some(file.into());
+        self
+    }
+
+    /// The key of a closed mesh: only nodes with the same key become neighbours.
+    pub fn mesh_key(mut self, key: [u8; 32]) -> Self {
+        self.mesh_key = Some(key);
+        self
+    }
+
+    /// Fixes all randomness that the protocol draws, so that a test repeats. Not for real nodes: their
+    /// handshake keys would be guessable.
+    #[doc(hidden)]
+    pub fn seed(mut self, seed: [u8; 32]) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Starts the node. Netmods that cannot be opened now are tried again, if at least one could.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(self) -> Result<Node, StartError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| StartError::Randomness(error.to_string()))?;
+        let config = NodeConfig {
+            name: self.name,
+            limits: self.limits,
+            epoch_file: self.epoch_file,
+            mesh_key: self.mesh_key,
+            seed: self.seed.unwrap_or(seed),
+        };
+        let seeds =
+            ["links", "routing"].map(|part| *blake3::keyed_hash(&config.seed, part.as_bytes()).as_bytes());
+        let epoch = epoch::next(config.epoch_file.as_deref());
+        let shared = Arc::new(Shared::new(self.identity.unwrap_or_else(Identity::generate), config));
+        // From here on, an early return stops what has been started.
+        let owner = Owner(shared.clone());
+        open_all(&shared, self.netmods).await?;
+        for uri in &self.peers {
+            lock(&shared.dials).add(shared.now(), uri);
+        }
+        shared.spawn(routing::run(shared.clone(), seeds[1], epoch));
+        shared.spawn(links::run(shared.clone(), seeds[0]));
+        shared.spawn(Traffic::run(shared.clone()));
+        shared.spawn(health::keep_house(shared.clone()));
+        let media: Vec<_> = read(&shared.media).values().cloned().collect();
+        for medium in media {
+            shared.spawn(medium.run(shared.clone()));
+        }
+        Ok(Node { shared, _owner: Arc::new(owner) })
+    }
+}
+
+async fn open_all(shared: &Arc<Shared>, netmods: Vec<Arc<dyn Netmod>>) -> Result<(), StartError> {
+    let mut reasons = Vec::new();
+    let mut opened = netmods.is_empty();
+    for netmod in netmods {
+        let medium = Arc::new(Medium::new(shared.new_medium_id(), netmod));
+        match medium.open(shared).await {
+            Ok(()) => opened = true,
+            Err(error) => reasons.push(format!("{}: {error}", medium.netmod.uri())),
+        }
+        let mtu = medium.netmod.properties().mtu;
+        if mtu < MIN_MTU {
+            return Err(StartError::MtuTooSmall { uri: medium.netmod.uri(), mtu });
+        }
+        write(&shared.media).insert(medium.id, medium);
+    }
+    if opened { Ok(()) } else { Err(StartError::NoNetmod { reasons }) }
+}
+
+/// Adds a netmod to a running node.
+pub(crate) fn add_medium(shared: &Arc<Shared>, netmod: Arc<dyn Netmod>) {
+    let medium = Arc::new(Medium::new(shared.new_medium_id(), netmod));
+    write(&shared.media).insert(medium.id, medium.clone());
+    shared.spawn(medium.run(shared.clone()));
+}

@@ -1,0 +1,263 @@
+//! Whom to dial, and when: the peers that were configured, and those heard on a medium. Without I/O: the
+//! [link task](super::links) acts on what this decides.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::link::Path;
+use crate::netmod::Heard;
+use crate::time::Time;
+use crate::types::{PeerState, Timestamp};
+
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+/// How many of those heard on one medium are dialled: enough that a random graph of them is connected.
+const DIAL_ON_MEDIUM: usize = 16;
+/// How many unconfigured neighbours one medium may have: those dialled, and as many who dialled us.
+pub(crate) const NEIGHBOURS_ON_MEDIUM: usize = 32;
+/// How many of those heard are remembered, on all media together.
+const HEARD: usize = 1024;
+/// Who was not heard for so long is forgotten: three of the longest beacon intervals.
+const FORGET: Duration = Duration::from_secs(100);
+/// Endpoints kept for one instance: IPv4 and IPv6 on two interfaces.
+const ENDPOINTS: usize = 4;
+
+/// When something may be tried next.
+#[derive(Clone, Copy)]
+struct Backoff {
+    next: Time,
+    wait: Duration,
+}
+
+impl Backoff {
+    fn now(now: Time) -> Self {
+        Backoff { next: now, wait: FIRST_RETRY }
+    }
+
+    fn failed(&mut self, now: Time) {
+        self.next = now + self.wait;
+        self.wait = (self.wait * 2).min(LAST_RETRY);
+    }
+}
+
+/// A peer that somebody configured.
+pub(crate) struct Target {
+    paths: Vec<Path>,
+    /// Known from the first handshake on.
+    address: Option<Address>,
+    backoff: Backoff,
+    /// Being resolved or dialled.
+    busy: bool,
+    pub(crate) last_error: Option<String>,
+    pub(crate) since: Timestamp,
+}
+
+struct Candidate {
+    paths: Vec<Path>,
+    address: Option<Address>,
+    heard: Time,
+    backoff: Backoff,
+    busy: bool,
+}
+
+/// Whom to dial, and when.
+#[derive(Default)]
+pub(crate) struct Dials {
+    targets: BTreeMap<String, Target>,
+    /// By medium and instance.
+    heard: BTreeMap<(u32, u64), Candidate>,
+}
+
+/// Tells which links live: by path, and by address.
+pub(crate) trait Alive {
+    fn path(&self, path: &Path) -> bool;
+    fn address(&self, address: &Address) -> bool;
+}
+
+fn lives(alive: &impl Alive, paths: &[Path], address: Option<&Address>) -> bool {
+    address.is_some_and(|address| alive.address(address)) || paths.iter().any(|path| alive.path(path))
+}
+
+impl Dials {
+    /// Adds a configured peer. Returns whether it is new.
+    pub(crate) fn add(&mut self, now: Time, uri: &str) -> bool {
+        if self.targets.contains_key(uri) {
+            return false;
+        }
+        let target = Target {
+            paths: Vec::new(),
+            address: None,
+            backoff: Backoff::now(now),
+            busy: false,
+            last_error: None,
+            since: Timestamp::now(),
+        };
+        self.targets.insert(uri.to_owned(), target);
+        true
+    }
+
+    /// Removes a configured peer; returns the paths it was dialled on.
+    pub(crate) fn remove(&mut self, uri: &str) -> Option<Vec<Path>> {
+        self.targets.remove(uri).map(|target| target.paths)
+    }
+
+    /// The configured peers and how they stand.
+    pub(crate) fn targets<'a>(
+        &'a self,
+        alive: &'a impl Alive,
+    ) -> impl Iterator<Item = (&'a str, PeerState, &'a Target)> {
+        self.targets.iter().map(move |(uri, target)| {
+            let state = match (lives(alive, &target.paths, target.address.as_ref()), &target.last_error) {
+                (true, _) => PeerState::Up,
+                (false, None) => PeerState::Connecting,
+                (false, Some(_)) => PeerState::Down,
+            };
+            (uri.as_str(), state, target)
+        })
+    }
+
+    /// Whether a link on this path, to this address, was asked for by name.
+    pub(crate) fn is_configured(&self, path: &Path, address: &Address) -> bool {
+        self.targets.values().any(|target| target.address == Some(*address) || target.paths.contains(path))
+    }
+
+    /// Somebody was heard on a medium.
+    pub(crate) fn heard(&mut self, now: Time, medium: u32, heard: Heard) {
+        let path = Path { netmod: medium, endpoint: heard.endpoint };
+        if let Some(known) = self.heard.get_mut(&(medium, heard.instance)) {
+            known.heard = now;
+            if !known.paths.contains(&path) && known.paths.len() < ENDPOINTS {
+                known.paths.push(path);
+            }
+            return;
+        }
+        self.heard.retain(|_, known| now.since(known.heard) < FORGET);
+        if self.heard.len() < HEARD {
+            let candidate = Candidate {
+                paths: vec![path],
+                address: None,
+                heard: now,
+                backoff: Backoff::now(now),
+                busy: false,
+            };
+            self.heard.insert((medium, heard.instance), candidate);
+        }
+    }
+
+    /// The configured peers that are to be resolved and dialled now. They count as being dialled from here on.
+    pub(crate) fn due(&mut self, now: Time, alive: &impl Alive) -> Vec<String> {
+        let mut due = Vec::new();
+        for (uri, target) in &mut self.targets {
+            if !target.busy
+                && target.backoff.next <= now
+                && !lives(alive, &target.paths, target.address.as_ref())
+            {
+                target.busy = true;
+                due.push(uri.clone());
+            }
+        }
+        due
+    }
+
+    /// The endpoints to dial now among those heard. Of many on one medium each node dials those whose
+    /// rendezvous hash with itself is highest, so that every node picks others.
+    pub(crate) fn due_heard(&mut self, now: Time, own: &Address, alive: &impl Alive) -> Vec<Path> {
+        let mut by_medium: BTreeMap<u32, Vec<([u8; 32], u64)>> = BTreeMap::new();
+        for ((medium, instance), known) in &self.heard {
+            if now.since(known.heard) < FORGET {
+                let rank = blake3::keyed_hash(own.as_bytes(), &instance.to_le_bytes());
+                by_medium.entry(*medium).or_default().push((*rank.as_bytes(), *instance));
+            }
+        }
+        let mut due = Vec::new();
+        for (medium, mut ranked) in by_medium {
+            ranked.sort_unstable_by(|a, b| b.cmp(a));
+            ranked.truncate(DIAL_ON_MEDIUM);
+            for (_, instance) in ranked {
+                let Some(known) = self.heard.get_mut(&(medium, instance)) else { continue };
+                if !known.busy
+                    && known.backoff.next <= now
+                    && !lives(alive, &known.paths, known.address.as_ref())
+                {
+                    known.busy = true;
+                    due.extend(known.paths.first());
+                }
+            }
+        }
+        due
+    }
+
+    /// A configured peer was resolved, or could not be. Returns the paths to dial.
+    pub(crate) fn resolved(&mut self, now: Time, uri: &str, result: Result<Vec<Path>, String>) -> Vec<Path> {
+        let Some(target) = self.targets.get_mut(uri) else { return Vec::new() };
+        match result {
+            Ok(paths) => {
+                target.paths.clone_from(&paths);
+                paths
+            }
+            Err(error) => {
+                target.failed(now, error);
+                Vec::new()
+            }
+        }
+    }
+
+    /// A handshake failed.
+    pub(crate) fn failed(&mut self, now: Time, path: &Path, reason: &str) {
+        for target in self.targets.values_mut().filter(|target| target.paths.contains(path)) {
+            target.failed(now, reason.to_owned());
+        }
+        for known in self.heard.values_mut().filter(|known| known.busy && known.paths.contains(path)) {
+            known.busy = false;
+            known.backoff.failed(now);
+            // Perhaps it can be reached at another of its endpoints.
+            known.paths.rotate_left(1);
+        }
+    }
+
+    /// A handshake succeeded on this path, with this address.
+    pub(crate) fn established(&mut self, now: Time, path: &Path, address: &Address) {
+        for target in self.targets.values_mut().filter(|target| target.paths.contains(path)) {
+            target.address = Some(*address);
+            target.busy = false;
+            target.last_error = None;
+            target.backoff = Backoff::now(now);
+            target.since = Timestamp::now();
+        }
+        for known in self.heard.values_mut().filter(|known| known.paths.contains(path)) {
+            known.address = Some(*address);
+            known.busy = false;
+            known.backoff = Backoff::now(now);
+        }
+    }
+
+    /// When something may fall due next.
+    pub(crate) fn next_deadline(&self, alive: &impl Alive) -> Option<Time> {
+        let targets = self
+            .targets
+            .values()
+            .filter(|target| !target.busy && !lives(alive, &target.paths, target.address.as_ref()))
+            .map(|target| target.backoff.next);
+        let heard = self
+            .heard
+            .values()
+            .filter(|known| !known.busy && !lives(alive, &known.paths, known.address.as_ref()))
+            .filter(|known| known.backoff.next < known.heard + FORGET)
+            .map(|known| known.backoff.next);
+        targets.chain(heard).min()
+    }
+}
+
+impl Target {
+    fn failed(&mut self, now: Time, error: String) {
+        self.busy = false;
+        self.backoff.failed(now);
+        self.last_error = Some(error);
+        self.since = Timestamp::now();
+    }
+}
+
+#[cfg(test)]
+#[path = "dial_tests.rs"]
+mod tests;

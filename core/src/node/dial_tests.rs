@@ -1,0 +1,103 @@
+use super::*;
+use crate::netmod::Endpoint;
+
+#[derive(Default)]
+struct Links {
+    paths: Vec<Path>,
+    addresses: Vec<Address>,
+}
+
+impl Alive for Links {
+    fn path(&self, path: &Path) -> bool {
+        self.paths.contains(path)
+    }
+    fn address(&self, address: &Address) -> bool {
+        self.addresses.contains(address)
+    }
+}
+
+const NONE: Links = Links { paths: Vec::new(), addresses: Vec::new() };
+
+fn endpoint(n: u64) -> Endpoint {
+    Endpoint::new(&n.to_le_bytes()).unwrap()
+}
+
+fn path(n: u64) -> Path {
+    Path { netmod: 0, endpoint: endpoint(n) }
+}
+
+fn at(ms: u64) -> Time {
+    Time::from_millis(ms)
+}
+
+#[test]
+fn a_configured_peer_that_fails_is_resolved_again_later_and_later() {
+    let mut dials = Dials::default();
+    assert!(dials.add(at(0), "udp:a"));
+    assert!(!dials.add(at(0), "udp:a"), "the same peer twice is one");
+    let mut now = at(0);
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        assert_eq!(dials.due(now, &NONE), ["udp:a"]);
+        assert!(dials.due(now, &NONE).is_empty(), "not while it is being dialled");
+        assert_eq!(dials.resolved(now, "udp:a", Ok(vec![path(1)])), [path(1)]);
+        dials.failed(now, &path(1), "timed out");
+        let next = dials.next_deadline(&NONE).unwrap();
+        waits.push(next.since(now).as_millis());
+        now = next;
+    }
+    assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000, 30000]);
+}
+
+#[test]
+fn a_peer_that_lives_is_not_dialled_and_one_that_died_is_at_once() {
+    let mut dials = Dials::default();
+    dials.add(at(0), "udp:a");
+    dials.due(at(0), &NONE);
+    dials.resolved(at(0), "udp:a", Ok(vec![path(1)]));
+    let peer = Address::from_bytes([1; 32]);
+    dials.established(at(1), &path(1), &peer);
+    // It may live on another path than the one that was dialled.
+    let alive = Links { paths: vec![], addresses: vec![peer] };
+    assert!(dials.due(at(2), &alive).is_empty());
+    assert_eq!(dials.next_deadline(&alive), None);
+    assert_eq!(dials.due(at(3), &NONE), ["udp:a"]);
+}
+
+#[test]
+fn an_instance_heard_at_two_endpoints_is_dialled_once() {
+    let mut dials = Dials::default();
+    let own = Address::from_bytes([9; 32]);
+    dials.heard(at(0), 0, Heard { endpoint: endpoint(1), instance: 7 });
+    dials.heard(at(0), 0, Heard { endpoint: endpoint(2), instance: 7 });
+    assert_eq!(dials.due_heard(at(0), &own, &NONE), [path(1)]);
+    dials.failed(at(1), &path(1), "timed out");
+    assert_eq!(dials.due_heard(at(600), &own, &NONE), [path(2)], "then at the other endpoint");
+}
+
+#[test]
+fn of_many_on_one_medium_sixteen_are_dialled_and_not_the_same_by_all() {
+    let picks = |own: u8| {
+        let mut dials = Dials::default();
+        for n in 0..100 {
+            dials.heard(at(0), 0, Heard { endpoint: endpoint(n), instance: n });
+        }
+        let mut due = dials.due_heard(at(0), &Address::from_bytes([own; 32]), &NONE);
+        due.sort();
+        due
+    };
+    assert_eq!(picks(1).len(), 16);
+    assert_ne!(picks(1), picks(2));
+    assert_eq!(picks(1), picks(1));
+}
+
+#[test]
+fn who_was_heard_is_forgotten_and_the_table_is_bounded() {
+    let mut dials = Dials::default();
+    for n in 0..5000 {
+        dials.heard(at(0), 0, Heard { endpoint: endpoint(n), instance: n });
+    }
+    assert_eq!(dials.heard.len(), HEARD);
+    dials.heard(at(200_000), 0, Heard { endpoint: endpoint(1), instance: 9999 });
+    assert_eq!(dials.heard.len(), 1);
+}

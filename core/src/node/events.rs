@@ -1,0 +1,80 @@
+//! The event bus: what happened, for whoever subscribed.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+
+use futures::Stream;
+
+use crate::inbox::{Full, Inbox};
+use crate::stats::{DropCause, Stats};
+use crate::types::{Event, Timestamp};
+
+/// Events that a subscriber may lag behind. Beyond that the oldest are lost to it, and counted.
+const BACKLOG: usize = 4096;
+
+type Queue = Inbox<(Timestamp, Event)>;
+
+#[derive(Default)]
+pub(crate) struct Bus {
+    subscribers: Mutex<Vec<Weak<Queue>>>,
+}
+
+impl Bus {
+    pub(crate) fn subscribe(&self) -> Events {
+        let queue = Arc::new(Inbox::bounded(BACKLOG, Full::DropOldest));
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.push(Arc::downgrade(&queue));
+        Events { stream: Box::pin(receive_all(queue)) }
+    }
+
+    pub(crate) fn is_heard(&self) -> bool {
+        !self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(crate) fn publish(&self, stats: &Stats, event: Event) {
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        if subscribers.is_empty() {
+            return;
+        }
+        let at = Timestamp::now();
+        subscribers.retain(|subscriber| match subscriber.upgrade() {
+            Some(queue) => {
+                if queue.len() >= BACKLOG {
+                    stats.drop(DropCause::EventLost);
+                }
+                let _ = queue.try_push((at, event.clone()));
+                true
+            }
+            None => false,
+        });
+    }
+
+    pub(crate) fn close(&self) {
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        for queue in subscribers.drain(..).filter_map(|subscriber| subscriber.upgrade()) {
+            queue.close();
+        }
+    }
+}
+
+fn receive_all(queue: Arc<Queue>) -> impl Stream<Item = (Timestamp, Event)> + Send {
+    futures::stream::unfold(queue, |queue| async move {
+        let event = queue.recv().await.ok()?;
+        Some((event, queue))
+    })
+}
+
+/// What happens at a node, from the moment of the subscription until the node stops. Who lags more than 4096
+/// events behind loses the oldest.
+pub struct Events {
+    stream: Pin<Box<dyn Stream<Item = (Timestamp, Event)> + Send>>,
+}
+
+impl Stream for Events {
+    type Item = (Timestamp, Event);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.stream.as_mut().poll_next(cx)
+    }
+}

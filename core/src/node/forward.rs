@@ -1,0 +1,146 @@
+//! The data path: a packet that was opened goes on to the next link, or is for us.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::neighbour::Neighbour;
+use super::probe;
+use super::shared::{Hop, Shared, read};
+use super::traffic::Conv;
+use crate::address::Address;
+use crate::egress::Class;
+use crate::link::Sealer;
+use crate::stats::{Counter, DropCause};
+use crate::wire::packet::{self, HEADER, HOP_LIMIT, Header, payload};
+
+/// What a batch of packets leaves to be done, once for all of them: links to be flushed, conversations that
+/// have something to say.
+#[derive(Default)]
+pub(crate) struct Work {
+    neighbours: Vec<Arc<Neighbour>>,
+    conversations: Vec<Arc<Conv>>,
+}
+
+impl Work {
+    pub(crate) fn flush_later(&mut self, neighbour: &Arc<Neighbour>) {
+        if !self.neighbours.iter().any(|known| known.id == neighbour.id) {
+            self.neighbours.push(neighbour.clone());
+        }
+    }
+
+    pub(crate) fn pump_later(&mut self, conversation: &Arc<Conv>) {
+        if !self.conversations.iter().any(|known| Arc::ptr_eq(known, conversation)) {
+            self.conversations.push(conversation.clone());
+        }
+    }
+
+    /// Does what is left to do.
+    pub(crate) async fn finish(&mut self, shared: &Shared) {
+        loop {
+            let conversations = std::mem::take(&mut self.conversations);
+            for conversation in conversations {
+                // A long message goes out in portions, between which others have their turn.
+                if conversation.pump(shared, self) {
+                    self.conversations.push(conversation);
+                }
+            }
+            while let Some(neighbour) = self.neighbours.pop() {
+                neighbour.flush(shared).await;
+            }
+            if self.conversations.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+/// The route to a destination, if there is one.
+pub(crate) fn route(shared: &Shared, destination: &Address) -> Option<Hop> {
+    read(&shared.fib).get(destination).cloned()
+}
+
+/// Takes a packet (its kind byte first) that a neighbour has sent.
+pub(crate) fn packet_arrived(shared: &Shared, mut packet: BytesMut, work: &mut Work) {
+    let Some(header) = packet::read_header(&packet) else {
+        return shared.stats.drop(DropCause::MalformedPacket);
+    };
+    if shared.is_ours(&header.destination) {
+        shared.stats.count(Counter::PacketsIn, 1);
+        return payload_arrived(shared, &header, packet.freeze().slice(HEADER..), work);
+    }
+    let hop_limit = header.hop_limit.saturating_sub(1);
+    if hop_limit == 0 {
+        if header.flags & packet::FLAG_TRACE != 0 {
+            return probe::answer_trace(shared, &packet[HEADER..], work);
+        }
+        return shared.stats.drop(DropCause::HopLimit);
+    }
+    packet::set_hop_limit(&mut packet, hop_limit);
+    let Some(hop) = route(shared, &header.destination) else {
+        return shared.stats.drop(DropCause::NoRoute);
+    };
+    shared.stats.count(Counter::PacketsForwarded, 1);
+    hand_over(shared, &hop, header.class, packet.freeze(), work);
+}
+
+fn hand_over(shared: &Shared, hop: &Hop, class: Class, packet: Bytes, work: &mut Work) {
+    let next = hop.best();
+    if packet.len() + Sealer::OVERHEAD > next.mtu {
+        return shared.stats.drop(DropCause::TooLong);
+    }
+    next.push(shared, class, packet);
+    work.flush_later(next);
+}
+
+fn payload_arrived(shared: &Shared, header: &Header, payload: Bytes, work: &mut Work) {
+    match payload.first() {
+        Some(&payload::MESSAGE) => shared.traffic.handle(shared, header.destination, &payload, work),
+        Some(&(payload::PING | payload::TRACE | payload::PONG | payload::HOP)) => {
+            probe::arrived(shared, header, &payload, work);
+        }
+        _ => shared.stats.drop(DropCause::MalformedPacket),
+    }
+}
+
+/// Sends a packet of our own, whose payload `write` appends. Returns whether there was a route.
+pub(crate) fn originate(
+    shared: &Shared,
+    destination: &Address,
+    class: Class,
+    (flags, hop_limit): (u8, u8),
+    write: impl FnOnce(&mut Vec<u8>),
+    work: &mut Work,
+) -> bool {
+    let Some(hop) = route(shared, destination) else { return false };
+    let mut packet = Vec::with_capacity(HEADER + 64);
+    packet::write_header(&mut packet, class, flags, hop_limit, destination);
+    write(&mut packet);
+    shared.stats.count(Counter::PacketsOut, 1);
+    hand_over(shared, &hop, class, packet.into(), work);
+    true
+}
+
+/// Sends one more packet of a conversation, if it has one. `fill` appends the payload, at most as long as it is told.
+pub(crate) fn send_part(
+    shared: &Shared,
+    hop: &Hop,
+    destination: &Address,
+    fill: impl FnOnce(usize, &mut Vec<u8>) -> bool,
+    work: &mut Work,
+) -> bool {
+    let most = hop.mtu.min(payload_mtu(hop.best().mtu));
+    let mut packet = Vec::with_capacity(HEADER + most);
+    packet::write_header(&mut packet, Class::Bulk, 0, HOP_LIMIT, destination);
+    if !fill(most, &mut packet) {
+        return false;
+    }
+    shared.stats.count(Counter::PacketsOut, 1);
+    hand_over(shared, hop, Class::Bulk, packet.into(), work);
+    true
+}
+
+/// The longest packet payload that a link with this MTU takes.
+pub(crate) fn payload_mtu(link_mtu: usize) -> usize {
+    link_mtu.saturating_sub(Sealer::OVERHEAD + HEADER)
+}

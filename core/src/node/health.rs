@@ -1,0 +1,123 @@
+//! How the node is: its status, what is wrong with it, and the housekeeping.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::dial::Target;
+use super::links;
+use super::shared::{Shared, lock, read};
+use crate::rt;
+use crate::types::{
+    Event, Health, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status,
+};
+
+/// How often drops are reported to subscribers, and unused mailboxes forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How many of those beats make one sweep of the mailboxes.
+const SWEEP: u32 = 60;
+
+/// The node's status.
+pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
+    let media: Vec<_> = read(&shared.media).values().cloned().collect();
+    let netmods: Vec<NetmodStatus> = media.iter().map(|medium| medium.status()).collect();
+    let neighbours = read(&shared.neighbours).len() as u64;
+    let mut health = Vec::new();
+    for netmod in netmods.iter().filter(|netmod| netmod.state != NetmodState::Up) {
+        let error = netmod.last_error.as_deref().unwrap_or("not open yet");
+        health.push(line(Level::Error, format!("{}: {error}", netmod.uri), "it is tried again by itself"));
+    }
+    for note in media.iter().filter(|medium| medium.is_up()).flat_map(|medium| medium.netmod.notes()) {
+        health.push(Health { level: Level::Warn, text: note.text, hint: note.hint });
+    }
+    if netmods.is_empty() {
+        health.push(line(Level::Error, "no netmod: this node reaches nobody", "configure one"));
+    } else if neighbours == 0 {
+        health.push(line(
+            Level::Warn,
+            "no neighbours yet",
+            "start a node on this network, or name one with `rouse peer add udp:HOST:PORT`",
+        ));
+    }
+    for (uri, _, target) in lock(&shared.dials)
+        .targets(&links::alive(shared))
+        .filter(|(_, state, _)| matches!(state, PeerState::Down))
+    {
+        let error = target.last_error.as_deref().unwrap_or_default();
+        health.push(line(
+            Level::Warn,
+            format!("{uri} is not reached: {error}"),
+            "it is dialled again by itself",
+        ));
+    }
+    for address in lock(&shared.conflicts).iter() {
+        health.push(line(
+            Level::Error,
+            format!("{address} is in use elsewhere"),
+            "two nodes must not share an identity: give one of them its own",
+        ));
+    }
+    if health.is_empty() {
+        health.push(line(Level::Ok, "all is well", ""));
+    }
+    Status {
+        address: shared.identity.address(),
+        name: shared.config.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: shared.started.elapsed().as_secs(),
+        netmods,
+        neighbours,
+        routes: routes.iter().filter(|route| route.state == RouteState::Active).count() as u64,
+        journal: shared.traffic.waiting(),
+        counters: shared.stats.counters(),
+        drops: shared.stats.drops(),
+        health,
+    }
+}
+
+fn line(level: Level, text: impl Into<String>, hint: &str) -> Health {
+    Health { level, text: text.into(), hint: hint.to_owned() }
+}
+
+/// A configured peer without a link, as a line among the neighbours.
+pub(crate) fn dialled_in_vain(uri: &str, state: PeerState, target: &Target) -> Peer {
+    Peer {
+        address: None,
+        name: None,
+        endpoint: uri.to_owned(),
+        netmod: uri.split_once(':').map_or(uri, |(scheme, _)| scheme).to_owned(),
+        state,
+        rtt_ms: None,
+        loss: None,
+        metric: None,
+        rx_bytes: 0,
+        tx_bytes: 0,
+        since: target.since,
+        last_error: target.last_error.clone(),
+    }
+}
+
+/// The housekeeping task: tells subscribers of drops, forgets mailboxes of senders that are gone.
+pub(crate) async fn keep_house(shared: Arc<Shared>) {
+    let mut before: BTreeMap<String, u64> = shared.stats.drops();
+    let mut beats = 0u32;
+    loop {
+        rt::sleep(HOUSEKEEPING).await;
+        if shared.bus.is_heard() {
+            let now = shared.stats.drops();
+            for (cause, count) in &now {
+                let new = count.saturating_sub(before.get(cause).copied().unwrap_or(0));
+                if new > 0 {
+                    shared.publish(Event::Drop { cause: cause.clone(), count: new });
+                }
+            }
+            before = now;
+        }
+        beats += 1;
+        if beats.is_multiple_of(SWEEP) {
+            for (address, mailbox) in read(&shared.mailboxes).iter() {
+                mailbox.forget(|sender| shared.traffic.knows(address, sender));
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The task that makes links: it takes the handshake frames of every medium, dials who is to be dialled, and puts
+//! each session that comes of it into service as a neighbour with a task of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures::future::{Either, select};
+
+use super::dial::{Alive, NEIGHBOURS_ON_MEDIUM};
+use super::forward::payload_mtu;
+use super::medium::Medium;
+use super::neighbour::{Made, Neighbour};
+use super::routing::RouterEvent;
+use super::shared::{Shared, lock, read, write};
+use crate::address::Address;
+use crate::egress::Egress;
+use crate::link::{HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session};
+use crate::netmod::{Heard, Train};
+use crate::rt::Alarm;
+use crate::stats::{Counter, DropCause};
+use crate::types::Event;
+
+/// What the link task is told.
+pub(crate) enum LinkEvent {
+    /// A frame that belongs to no session.
+    Handshake { path: Path, frame: BytesMut },
+    /// Somebody was heard.
+    Heard { medium: u32, heard: Heard },
+    /// A configured peer was resolved, or could not be.
+    Resolved { uri: String, result: Result<Vec<Path>, String> },
+    /// Something has changed that decides whom to dial: a link has ended, a peer or a medium was added.
+    Look,
+    /// A peer is not to be dialled any more on these paths.
+    Forget { paths: Vec<Path> },
+}
+
+const BATCH: usize = 64;
+/// Two sessions with one neighbour this close together were begun by both at once.
+const SIMULTANEOUS: Duration = Duration::from_secs(3);
+
+struct AliveLinks<'a>(&'a Shared);
+
+impl Alive for AliveLinks<'_> {
+    fn path(&self, path: &Path) -> bool {
+        read(&self.0.neighbours).values().any(|neighbour| neighbour.path == *path)
+    }
+
+    fn address(&self, address: &Address) -> bool {
+        read(&self.0.neighbours).values().any(|neighbour| neighbour.address == *address)
+    }
+}
+
+/// Which links live, as the dial list asks.
+pub(crate) fn alive(shared: &Shared) -> impl Alive + '_ {
+    AliveLinks(shared)
+}
+
+struct Links {
+    shared: Arc<Shared>,
+    handshakes: Handshakes,
+    next_id: AtomicU32,
+    /// When each neighbour's link was made, by its number.
+    made: HashMap<u32, crate::time::Time>,
+}
+
+/// The link task.
+pub(crate) async fn run(shared: Arc<Shared>, seed: [u8; 32]) {
+    let config = LinkConfig { mesh_key: shared.config.mesh_key, ..LinkConfig::default() };
+    let mut links = Links {
+        handshakes: Handshakes::new(&shared.identity, config, seed),
+        shared: shared.clone(),
+        next_id: AtomicU32::new(1),
+        made: HashMap::new(),
+    };
+    let mut events = Vec::new();
+    let mut alarm = Alarm::default();
+    loop {
+        links.dial();
+        links.serve_handshakes().await;
+        let dials = lock(&shared.dials).next_deadline(&alive(&shared));
+        let deadline = links.handshakes.next_deadline().into_iter().chain(dials).min();
+        alarm.set(deadline.map(|time| shared.instant(time)));
+        {
+            let incoming = std::pin::pin!(shared.link_events.recv_batch_into(&mut events, BATCH));
+            if let Either::Left((Err(_), _)) = select(incoming, alarm.wait()).await {
+                return;
+            }
+        }
+        for event in events.drain(..) {
+            links.handle(event);
+        }
+        let now = shared.now();
+        if links.handshakes.next_deadline().is_some_and(|deadline| deadline <= now) {
+            links.handshakes.handle_timeout(now);
+        }
+    }
+}
+
+impl Links {
+    fn medium(&self, path: &Path) -> Option<Arc<Medium>> {
+        read(&self.shared.media).get(&path.netmod).cloned()
+    }
+
+    fn handle(&mut self, event: LinkEvent) {
+        let now = self.shared.now();
+        match event {
+            LinkEvent::Handshake { path, frame } => {
+                let Some(medium) = self.medium(&path) else { return };
+                let quota = medium.netmod.quota_key(&path.endpoint);
+                let mtu = medium.netmod.properties().mtu;
+                if let Err(cause) = self.handshakes.handle(now, path, quota, mtu, &frame) {
+                    self.shared.stats.drop(cause);
+                }
+            }
+            LinkEvent::Heard { medium, heard } => lock(&self.shared.dials).heard(now, medium, heard),
+            LinkEvent::Resolved { uri, result } => {
+                let paths = lock(&self.shared.dials).resolved(now, &uri, result);
+                // The best endpoint first; the others when it fails.
+                self.dial_paths(paths);
+            }
+            LinkEvent::Look => {}
+            LinkEvent::Forget { paths } => paths.iter().for_each(|path| self.handshakes.cancel(path)),
+        }
+    }
+
+    /// Begins the handshakes that are due.
+    fn dial(&mut self) {
+        let now = self.shared.now();
+        let (due, heard) = {
+            let mut dials = lock(&self.shared.dials);
+            let alive = alive(&self.shared);
+            (dials.due(now, &alive), dials.due_heard(now, &self.shared.identity.address(), &alive))
+        };
+        for uri in due {
+            resolve_later(&self.shared, uri);
+        }
+        self.dial_paths(heard);
+    }
+
+    fn dial_paths(&mut self, paths: Vec<Path>) {
+        let now = self.shared.now();
+        for path in paths {
+            if let Some(medium) = self.medium(&path) {
+                self.shared.stats.count(Counter::HandshakesStarted, 1);
+                self.handshakes.dial(now, path, medium.netmod.properties().mtu);
+            }
+        }
+    }
+
+    async fn serve_handshakes(&mut self) {
+        while let Some(output) = self.handshakes.poll_output() {
+            match output {
+                HandshakeOutput::Transmit { path, frame } => {
+                    let Some(medium) = self.medium(&path) else { continue };
+                    match medium.netmod.send(&path.endpoint, Train::single(&frame)).await {
+                        Ok(()) => medium.count_sent(&self.shared, 1, frame.len() as u64),
+                        Err(error) => {
+                            tracing::debug!(endpoint = %medium.netmod.describe(&path.endpoint), %error, "handshake not sent");
+                            self.shared.stats.drop(DropCause::SendFailed);
+                        }
+                    }
+                }
+                HandshakeOutput::Failed { path, reason } => {
+                    let reason = reason.to_string();
+                    if let Some(medium) = self.medium(&path) {
+                        tracing::debug!(endpoint = %medium.netmod.describe(&path.endpoint), reason, "no link");
+                    }
+                    lock(&self.shared.dials).failed(self.shared.now(), &path, &reason);
+                }
+                HandshakeOutput::Established(session) => self.established(*session).await,
+            }
+        }
+    }
+
+    /// Puts a session into service, unless there is a better one with the same neighbour, or there are too many.
+    async fn established(&mut self, session: Session) {
+        let (now, shared) = (self.shared.now(), self.shared.clone());
+        let (path, address) = (session.path, session.peer);
+        let Some(medium) = self.medium(&path) else { return };
+        shared.stats.count(Counter::HandshakesDone, 1);
+        let configured = {
+            let mut dials = lock(&shared.dials);
+            dials.established(now, &path, &address);
+            dials.is_configured(&path, &address)
+        };
+        let (old, total, on_medium) = {
+            let neighbours = read(&shared.neighbours);
+            let same = |known: &&Arc<Neighbour>| known.address == address && known.path.netmod == path.netmod;
+            let strangers = |known: &&Arc<Neighbour>| !known.configured && known.path.netmod == path.netmod;
+            let old = neighbours.values().find(same).cloned();
+            (old, neighbours.len(), neighbours.values().filter(strangers).count())
+        };
+        if let Some(old) = &old {
+            if self.keeps(old, &session) {
+                tracing::debug!(neighbour = ?address, "a second session with the same neighbour is dropped");
+                return;
+            }
+            if old.retire(&shared) {
+                old.announce_end(&shared, "replaced by a new session").await;
+            }
+            self.made.remove(&old.id);
+        } else if total >= shared.limits().neighbours || (!configured && on_medium >= NEIGHBOURS_ON_MEDIUM) {
+            shared.stats.drop(DropCause::NeighbourLimit);
+            return;
+        }
+        self.serve(session, medium, configured).await;
+    }
+
+    /// Whether the session there is already stays. When both have dialled at once, both sides keep the one that
+    /// the lower address began; otherwise the newer counts, since the neighbour has begun it knowing better.
+    fn keeps(&self, old: &Neighbour, session: &Session) -> bool {
+        let now = self.shared.now();
+        let young = self.made.get(&old.id).is_some_and(|made| now.since(*made) < SIMULTANEOUS);
+        if !young || old.is_suspect() || old.initiator == session.initiator {
+            return false;
+        }
+        let we_are_lower = self.shared.identity.address() < session.peer;
+        old.initiator == we_are_lower
+    }
+
+    async fn serve(&mut self, session: Session, medium: Arc<Medium>, configured: bool) {
+        let (now, shared) = (self.shared.now(), self.shared.clone());
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let (path, address, mtu) = (session.path, session.peer, session.mtu);
+        let mut seed = [0; 32];
+        seed.copy_from_slice(blake3::keyed_hash(&shared.config.seed, &id.to_le_bytes()).as_bytes());
+        let egress = Egress::new(medium.netmod.clone(), path.endpoint, session.sealer);
+        let link = Link::new(now, session.peer, session.opener, mtu, seed);
+        let neighbour = Arc::new(Neighbour::new(
+            Made {
+                id,
+                address,
+                path,
+                initiator: session.initiator,
+                local_index: session.local_index,
+                mtu,
+                configured,
+                egress,
+                metrics: link.metrics(),
+                medium: medium.clone(),
+            },
+            shared.limits().inbox_frames,
+        ));
+        self.made.retain(|id, _| read(&shared.neighbours).contains_key(id));
+        self.made.insert(id, now);
+        write(&shared.neighbours).insert(id, neighbour.clone());
+        write(&shared.sessions).insert(session.local_index, neighbour.clone());
+        let cost = link.metrics().cost.saturating_add(medium.netmod.properties().cost);
+        let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
+        tracing::info!(neighbour = %address, endpoint = %neighbour.endpoint(), "neighbour up");
+        let up = RouterEvent::Up { neighbour: neighbour.clone(), cost, mtu };
+        let _ = shared.router_events.push(up).await;
+        shared.publish(Event::NeighbourUp { address, endpoint: neighbour.endpoint() });
+        shared.spawn(neighbour.run(shared.clone(), link));
+    }
+}
+
+/// Asks the netmods of a URI's scheme for its endpoints; the answer comes back as an event.
+fn resolve_later(shared: &Arc<Shared>, uri: String) {
+    let shared_then = shared.clone();
+    shared.spawn(async move {
+        let shared = shared_then;
+        let result = resolve(&shared, &uri).await;
+        let _ = shared.link_events.push(LinkEvent::Resolved { uri, result }).await;
+    });
+}
+
+async fn resolve(shared: &Shared, uri: &str) -> Result<Vec<Path>, String> {
+    let (scheme, rest) =
+        uri.split_once(':').ok_or("a peer is scheme:place, for example udp:192.0.2.7:7700")?;
+    let media: Vec<_> =
+        read(&shared.media).values().filter(|medium| medium.netmod.scheme() == scheme).cloned().collect();
+    let mut error = format!("no netmod for {scheme}: is running");
+    for medium in media {
+        match medium.netmod.resolve(rest).await {
+            Ok(endpoints) if endpoints.is_empty() => error = format!("{rest} has no address"),
+            Ok(endpoints) => {
+                let path = |endpoint| Path { netmod: medium.id, endpoint };
+                return Ok(endpoints.into_iter().map(path).collect());
+            }
+            Err(failed) => error = failed.to_string(),
+        }
+    }
+    Err(error)
+}

@@ -1,0 +1,228 @@
+//! Mailboxes: where messages wait for the application, an inbox for each sender.
+//!
+//! `recv_from(peer)` waits on that sender's inbox. `recv()` waits on a queue of *tokens*: a sender has one token there
+//! from the moment its inbox has something until a `recv` found it empty. Who takes a token takes one message and,
+//! if there is more, puts the token at the end: so senders take turns, and there are never more tokens than senders.
+//! Taking a token, a message and putting the token back happen in one poll, so that a dropped future loses nothing.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures::Stream;
+
+use crate::address::Address;
+use crate::inbox::{Full, Inbox};
+use crate::types::Message;
+
+/// The node has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node is stopped")]
+pub struct Stopped;
+
+/// Bytes that one sender's inbox may hold. One message is always taken, however long.
+const BYTES_PER_SENDER: usize = 32 << 20;
+
+struct Sender {
+    inbox: Inbox<Message>,
+    address: Address,
+    /// Whether its token is in the queue.
+    listed: AtomicBool,
+    /// Whether messages wait outside for room in here.
+    stalled: AtomicBool,
+}
+
+impl Sender {
+    fn has_room(&self, per_sender: usize) -> bool {
+        self.inbox.len() < per_sender && self.inbox.bytes() < BYTES_PER_SENDER
+    }
+}
+
+/// The messages for one address of this node.
+#[derive(Clone)]
+pub struct Mailbox {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: Address,
+    per_sender: usize,
+    /// Told of each stalled sender that has room again: this mailbox's address and the sender's.
+    roomy: Arc<Inbox<(Address, Address)>>,
+    senders: Mutex<BTreeMap<Address, Arc<Sender>>>,
+    tokens: Inbox<Arc<Sender>>,
+}
+
+impl Mailbox {
+    pub(crate) fn new(address: Address, per_sender: usize, roomy: Arc<Inbox<(Address, Address)>>) -> Self {
+        Mailbox {
+            shared: Arc::new(Shared {
+                address,
+                per_sender,
+                roomy,
+                senders: Mutex::default(),
+                // There are never more tokens than senders, whose number is bounded by the conversations.
+                tokens: Inbox::bounded(usize::MAX, Full::RefuseNewest),
+            }),
+        }
+    }
+
+    fn sender(&self, address: &Address) -> Arc<Sender> {
+        let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            Arc::new(Sender {
+                inbox: Inbox::with_bytes(
+                    self.shared.per_sender,
+                    BYTES_PER_SENDER,
+                    |message: &Message| message.body.len(),
+                    Full::Wait,
+                ),
+                address: *address,
+                listed: AtomicBool::new(false),
+                stalled: AtomicBool::new(false),
+            })
+        };
+        senders.entry(*address).or_insert_with(make).clone()
+    }
+
+    fn list(&self, sender: Arc<Sender>) {
+        if !sender.listed.swap(true, SeqCst) {
+            // Refused only when the mailbox is closed, when nobody waits for it any more.
+            let _ = self.shared.tokens.try_push(sender);
+        }
+    }
+
+    /// Whether the inbox of this sender takes another message.
+    pub(crate) fn has_room(&self, from: &Address) -> bool {
+        self.sender(from).has_room(self.shared.per_sender)
+    }
+
+    /// From now on, tell when this sender's inbox has room again, once.
+    pub(crate) fn report_room(&self, from: &Address) {
+        self.sender(from).stalled.store(true, SeqCst);
+    }
+
+    /// Whether nothing of this sender waits here.
+    pub(crate) fn is_empty_from(&self, from: &Address) -> bool {
+        self.sender(from).inbox.is_empty()
+    }
+
+    /// Puts a message into its sender's inbox; gives it back when that is full.
+    pub(crate) fn push(&self, message: Message) -> Result<(), Message> {
+        let sender = self.sender(&message.from);
+        sender.inbox.try_push(message).map_err(|refused| refused.into_inner())?;
+        self.list(sender);
+        Ok(())
+    }
+
+    /// Puts a message into its sender's inbox; waits while that is full.
+    pub(crate) async fn push_wait(&self, message: Message) -> Result<(), Stopped> {
+        let sender = self.sender(&message.from);
+        sender.inbox.push(message).await.map_err(|_| Stopped)?;
+        self.list(sender);
+        Ok(())
+    }
+
+    /// Gives a message that was received back: it goes to the head of its sender's inbox.
+    pub fn unrecv(&self, message: Message) {
+        let sender = self.sender(&message.from);
+        sender.inbox.push_front(message);
+        self.list(sender);
+    }
+
+    /// Forgets senders with nothing in their inboxes that `in_use` does not name.
+    pub(crate) fn forget(&self, in_use: impl Fn(&Address) -> bool) {
+        let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.retain(|address, sender| {
+            in_use(address) || Arc::strong_count(sender) > 1 || !sender.inbox.is_empty()
+        });
+    }
+
+    pub(crate) fn close(&self) {
+        self.shared.tokens.close();
+        let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.values().for_each(|sender| sender.inbox.close());
+    }
+
+    /// The next message from anybody. Senders take turns.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the node is stopped and nothing is left.
+    pub async fn recv(&self) -> Result<Message, Stopped> {
+        loop {
+            // No await between taking the token and the message: see above.
+            let token = self.shared.tokens.recv().await.map_err(|_| Stopped)?;
+            if let Some(message) = self.take(token) {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Takes one message of the sender whose token was taken.
+    fn take(&self, token: Arc<Sender>) -> Option<Message> {
+        // First unlist, then look: who pushes after the look lists it again.
+        token.listed.store(false, SeqCst);
+        let message = token.inbox.try_recv().ok();
+        self.taken(&token);
+        if !token.inbox.is_empty() {
+            self.list(token);
+        }
+        message
+    }
+
+    /// The next messages from anybody: waits for one, then takes what else is there, up to `limit`.
+    ///
+    /// # Errors
+    /// As [`Mailbox::recv`].
+    pub async fn recv_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
+        let mut batch = vec![self.recv().await?];
+        while batch.len() < limit {
+            let Ok(token) = self.shared.tokens.try_recv() else { break };
+            batch.extend(self.take(token));
+        }
+        Ok(batch)
+    }
+
+    /// The next message from `peer`. Wakes as soon as it is written.
+    ///
+    /// # Errors
+    /// As [`Mailbox::recv`].
+    pub async fn recv_from(&self, peer: &Address) -> Result<Message, Stopped> {
+        let sender = self.sender(peer);
+        let message = sender.inbox.recv().await.map_err(|_| Stopped)?;
+        self.taken(&sender);
+        Ok(message)
+    }
+
+    /// Something was taken out: lets in what was waiting for that.
+    fn taken(&self, sender: &Sender) {
+        if sender.stalled.load(SeqCst)
+            && sender.has_room(self.shared.per_sender)
+            && sender.stalled.swap(false, SeqCst)
+        {
+            let _ = self.shared.roomy.try_push((self.shared.address, sender.address));
+        }
+    }
+
+    /// All messages, as a stream that ends when the node stops.
+    pub fn messages(&self) -> Messages {
+        let next =
+            |mailbox: Mailbox| async move { mailbox.recv().await.ok().map(|message| (message, mailbox)) };
+        Messages { stream: Box::pin(futures::stream::unfold(self.clone(), next)) }
+    }
+}
+
+/// The messages of a mailbox, as they come. See [`Mailbox::messages`].
+pub struct Messages {
+    stream: Pin<Box<dyn Stream<Item = Message> + Send>>,
+}
+
+impl Stream for Messages {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        self.stream.as_mut().poll_next(cx)
+    }
+}

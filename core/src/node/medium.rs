@@ -1,0 +1,219 @@
+//! One netmod at work: opened, read, opened again when it fails. Each has a task of its own, which takes in a batch
+//! and writes it into the inboxes of the neighbours it came from.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::links::LinkEvent;
+use super::neighbour::Neighbour;
+use super::shared::{Shared, lock, read};
+use crate::link::{FrameKind, Path, peek};
+use crate::netmod::{Arrival, Heard, Netmod, NetmodError, Received};
+use crate::notify::Notify;
+use crate::rt;
+use crate::stats::{Counter, DropCause};
+use crate::types::{Event, NetmodState, NetmodStatus};
+
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+/// From this depth of an inbox on, frames are copied out of the buffer they came in, so that a queued frame does not
+/// hold on to the 64 KiB around it.
+const COPY_FROM_DEPTH: usize = 64;
+
+/// One netmod of a node.
+pub(crate) struct Medium {
+    pub(crate) id: u32,
+    pub(crate) netmod: Arc<dyn Netmod>,
+    condition: Mutex<Condition>,
+    removed: Notify<bool>,
+    rx_frames: AtomicU64,
+    rx_bytes: AtomicU64,
+    tx_frames: AtomicU64,
+    tx_bytes: AtomicU64,
+}
+
+struct Condition {
+    state: NetmodState,
+    last_error: Option<String>,
+}
+
+impl Medium {
+    pub(crate) fn new(id: u32, netmod: Arc<dyn Netmod>) -> Self {
+        Medium {
+            id,
+            netmod,
+            condition: Mutex::new(Condition { state: NetmodState::Retrying, last_error: None }),
+            removed: Notify::new(false),
+            rx_frames: AtomicU64::new(0),
+            rx_bytes: AtomicU64::new(0),
+            tx_frames: AtomicU64::new(0),
+            tx_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn status(&self) -> NetmodStatus {
+        let condition = lock(&self.condition);
+        NetmodStatus {
+            uri: self.netmod.uri(),
+            state: condition.state,
+            mtu: self.netmod.properties().mtu as u64,
+            rx_frames: self.rx_frames.load(Relaxed),
+            tx_frames: self.tx_frames.load(Relaxed),
+            rx_bytes: self.rx_bytes.load(Relaxed),
+            tx_bytes: self.tx_bytes.load(Relaxed),
+            last_error: condition.last_error.clone(),
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        lock(&self.condition).state == NetmodState::Up
+    }
+
+    pub(crate) fn count_sent(&self, shared: &Shared, frames: u64, bytes: u64) {
+        self.tx_frames.fetch_add(frames, Relaxed);
+        self.tx_bytes.fetch_add(bytes, Relaxed);
+        shared.stats.count(Counter::FramesOut, frames);
+    }
+
+    /// Sets the state, and tells whoever listens when it is another. An error stays on view until the next.
+    pub(crate) fn set_state(&self, shared: &Shared, state: NetmodState, error: Option<&NetmodError>) {
+        let error = error.map(ToString::to_string);
+        let mut condition = lock(&self.condition);
+        if let Some(error) = &error {
+            tracing::warn!(netmod = %self.netmod.uri(), %error, "netmod failed");
+            condition.last_error = Some(error.clone());
+        }
+        let changed = condition.state != state;
+        condition.state = state;
+        drop(condition);
+        if changed {
+            tracing::info!(netmod = %self.netmod.uri(), ?state, "netmod");
+            shared.publish(Event::NetmodState { uri: self.netmod.uri(), state, error });
+        }
+    }
+
+    /// Opens the medium once.
+    pub(crate) async fn open(&self, shared: &Shared) -> Result<(), NetmodError> {
+        let result = self.netmod.open().await;
+        match &result {
+            Ok(()) => self.set_state(shared, NetmodState::Up, None),
+            Err(error) => self.set_state(shared, NetmodState::Retrying, Some(error)),
+        }
+        result
+    }
+
+    /// Takes the netmod out of service: its task ends.
+    pub(crate) async fn remove(&self, shared: &Shared) {
+        *self.removed.write() = true;
+        self.netmod.close().await;
+        self.set_state(shared, NetmodState::Down, None);
+    }
+
+    /// The netmod's task: ends when the netmod is removed or the node stops.
+    pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>) {
+        let removed = std::pin::pin!(self.removed.when(|removed| removed.then_some(())));
+        futures::future::select(removed, std::pin::pin!(self.serve(&shared))).await;
+    }
+
+    async fn serve(&self, shared: &Shared) {
+        let mut retry = FIRST_RETRY;
+        loop {
+            if self.is_up() || self.open(shared).await.is_ok() {
+                let opened = shared.now();
+                let error = self.read(shared).await;
+                self.set_state(shared, NetmodState::Retrying, Some(&error));
+                // What served for a while deserves a quick retry, what fails at once does not.
+                if shared.now().since(opened) > LAST_RETRY {
+                    retry = FIRST_RETRY;
+                }
+            }
+            rt::sleep(retry).await;
+            retry = (retry * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// Reads until the medium is gone.
+    async fn read(&self, shared: &Shared) -> NetmodError {
+        let mut received = Received::default();
+        let mut failures = 0u32;
+        loop {
+            received.clear();
+            match self.netmod.recv(&mut received).await {
+                Ok(()) => failures = 0,
+                Err(error @ (NetmodError::Gone(_) | NetmodError::Invalid(_))) => return error,
+                Err(error) => {
+                    // Passing trouble. If it does not pass, the medium is opened anew.
+                    failures += 1;
+                    if failures > 16 {
+                        return error;
+                    }
+                    tracing::debug!(netmod = %self.netmod.uri(), %error, "receive failed");
+                    rt::sleep(Duration::from_millis(1) * failures).await;
+                }
+            }
+            for heard in received.heard.drain(..) {
+                self.heard(shared, heard);
+            }
+            for arrival in received.arrivals.drain(..) {
+                self.arrived(shared, arrival);
+            }
+        }
+    }
+
+    fn heard(&self, shared: &Shared, heard: Heard) {
+        // A hint lost is no loss: there will be another.
+        let _ = shared.link_events.try_push(LinkEvent::Heard { medium: self.id, heard });
+    }
+
+    /// Gives the frames of one train to the inboxes they belong to: one write for all that go to the same.
+    fn arrived(&self, shared: &Shared, arrival: Arrival) {
+        let Arrival { endpoint, mut bytes, size } = arrival;
+        let path = Path { netmod: self.id, endpoint };
+        let size = size.max(1);
+        let mut batch: Vec<BytesMut> = Vec::with_capacity(bytes.len().div_ceil(size));
+        let mut owner: Option<(u32, Arc<Neighbour>)> = None;
+        self.rx_bytes.fetch_add(bytes.len() as u64, Relaxed);
+        while !bytes.is_empty() {
+            let frame = bytes.split_to(size.min(bytes.len()));
+            self.rx_frames.fetch_add(1, Relaxed);
+            shared.stats.count(Counter::FramesIn, 1);
+            match peek(&frame) {
+                Some(FrameKind::Data { index }) => {
+                    if owner.as_ref().is_none_or(|(known, _)| *known != index) {
+                        deliver(shared, owner.take(), &mut batch);
+                        let found = read(&shared.sessions).get(&index).cloned();
+                        owner = found.filter(|found| found.path == path).map(|found| (index, found));
+                    }
+                    match owner {
+                        Some(_) => batch.push(frame),
+                        None => shared.stats.drop(DropCause::UnknownSession),
+                    }
+                }
+                Some(FrameKind::Handshake) => {
+                    let event = LinkEvent::Handshake { path, frame };
+                    if shared.link_events.try_push(event).is_err() {
+                        shared.stats.drop(DropCause::HandshakeLimit);
+                    }
+                }
+                None => shared.stats.drop(DropCause::MalformedFrame),
+            }
+        }
+        deliver(shared, owner, &mut batch);
+    }
+}
+
+/// Writes a batch into a neighbour's inbox, which wakes the task that waits there.
+fn deliver(shared: &Shared, owner: Option<(u32, Arc<Neighbour>)>, batch: &mut Vec<BytesMut>) {
+    let Some((_, neighbour)) = owner else { return };
+    if neighbour.inbox.len() >= COPY_FROM_DEPTH {
+        for frame in batch.iter_mut() {
+            *frame = BytesMut::from(&frame[..]);
+        }
+    }
+    let offered = batch.len();
+    let taken = neighbour.inbox.try_push_batch(batch.drain(..));
+    shared.stats.drop_n(DropCause::InboxFull, (offered - taken) as u64);
+}

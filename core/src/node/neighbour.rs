@@ -1,0 +1,364 @@
+//! One task for each neighbour: it waits on that neighbour's inbox and does everything up to the next queue itself.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::future::{Either, select};
+
+use super::forward::{Work, packet_arrived};
+use super::links::LinkEvent;
+use super::medium::Medium;
+use super::routing::RouterEvent;
+use super::shared::{Shared, lock, write};
+use crate::address::Address;
+use crate::egress::{Class, Drained, Egress, Pushed};
+use crate::inbox::{Full, Inbox};
+use crate::link::{Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
+use crate::rt::Alarm;
+use crate::stats::DropCause;
+use crate::types::{Event, Peer, PeerState, Timestamp};
+
+/// Frames taken from the inbox in one wake.
+const BATCH: usize = 64;
+/// Bytes that a neighbour's inbox may hold.
+const INBOX_BYTES: usize = 4 << 20;
+/// Orders that may wait. The router sends a neighbour at most its whole table.
+const ORDERS: usize = 65_536;
+/// While packets go out, the link is told how many every so often: it judges silence by that.
+const NOTE_EVERY: Duration = Duration::from_millis(20);
+
+/// What other tasks ask of a neighbour's task.
+pub(crate) enum Order {
+    /// Send this routing message, reliably and in order.
+    Control(Vec<u8>),
+    /// Packets have gone out: see how many.
+    Sent,
+    /// A drain was dropped midway: take it up.
+    Drain,
+    /// Say goodbye and end.
+    Goodbye,
+}
+
+/// A neighbour: the link to it, as the other tasks see it.
+pub(crate) struct Neighbour {
+    /// Its number, for the router.
+    pub(crate) id: u32,
+    pub(crate) address: Address,
+    pub(crate) path: Path,
+    pub(crate) medium: Arc<Medium>,
+    /// Whether this node began the session.
+    pub(crate) initiator: bool,
+    pub(crate) local_index: u32,
+    /// The longest frame.
+    pub(crate) mtu: usize,
+    pub(crate) configured: bool,
+    pub(crate) inbox: Inbox<BytesMut>,
+    pub(crate) orders: Inbox<Order>,
+    egress: Egress,
+    suspect: AtomicBool,
+    view: Mutex<View>,
+    rx_bytes: AtomicU64,
+    tx_bytes: AtomicU64,
+    /// Frames sent since the task last looked, and their bytes.
+    unnoted: AtomicU64,
+    unnoted_bytes: AtomicU64,
+    /// Whether the task has been told to look.
+    told: AtomicBool,
+}
+
+/// What a person sees of the link.
+struct View {
+    state: PeerState,
+    since: Timestamp,
+    metrics: LinkMetrics,
+    last_error: Option<String>,
+}
+
+/// What a neighbour is made of.
+pub(crate) struct Made {
+    pub(crate) id: u32,
+    pub(crate) address: Address,
+    pub(crate) path: Path,
+    pub(crate) medium: Arc<Medium>,
+    pub(crate) initiator: bool,
+    pub(crate) local_index: u32,
+    pub(crate) mtu: usize,
+    pub(crate) configured: bool,
+    pub(crate) egress: Egress,
+    pub(crate) metrics: LinkMetrics,
+}
+
+impl Neighbour {
+    pub(crate) fn new(made: Made, inbox_frames: usize) -> Self {
+        Neighbour {
+            id: made.id,
+            address: made.address,
+            path: made.path,
+            medium: made.medium,
+            initiator: made.initiator,
+            local_index: made.local_index,
+            mtu: made.mtu,
+            configured: made.configured,
+            inbox: Inbox::with_bytes(
+                inbox_frames,
+                INBOX_BYTES,
+                |frame: &BytesMut| frame.len(),
+                Full::RefuseNewest,
+            ),
+            orders: Inbox::bounded(ORDERS, Full::RefuseNewest),
+            egress: made.egress,
+            suspect: AtomicBool::new(false),
+            view: Mutex::new(View {
+                state: PeerState::Up,
+                since: Timestamp::now(),
+                metrics: made.metrics,
+                last_error: None,
+            }),
+            rx_bytes: AtomicU64::new(0),
+            tx_bytes: AtomicU64::new(0),
+            unnoted: AtomicU64::new(0),
+            unnoted_bytes: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspect.load(Relaxed)
+    }
+
+    /// Where it is, for people.
+    pub(crate) fn endpoint(&self) -> String {
+        self.medium.netmod.describe(&self.path.endpoint)
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        let view = lock(&self.view);
+        Peer {
+            address: Some(self.address),
+            name: None,
+            endpoint: self.endpoint(),
+            netmod: self.medium.netmod.uri(),
+            state: view.state,
+            rtt_ms: view.metrics.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+            loss: Some(view.metrics.loss),
+            metric: Some(view.metrics.cost),
+            rx_bytes: self.rx_bytes.load(Relaxed),
+            tx_bytes: self.tx_bytes.load(Relaxed),
+            since: view.since,
+            last_error: view.last_error.clone(),
+        }
+    }
+
+    /// Queues the content of a frame; counts it when it has to be dropped. Flush afterwards.
+    pub(crate) fn push(&self, shared: &Shared, class: Class, content: Bytes) {
+        match self.egress.push(class, content) {
+            Pushed::Queued => {}
+            Pushed::Full => shared.stats.drop(DropCause::EgressFull),
+            Pushed::Closed => shared.stats.drop(DropCause::UnknownSession),
+        }
+    }
+
+    /// Sends what is queued. When the future is dropped midway, the neighbour's task takes it up.
+    pub(crate) async fn flush(&self, shared: &Shared) {
+        let mut flush = Flush { neighbour: self, shared, drained: Drained::default(), whole: false };
+        if let Err(error) = self.egress.drain(&mut flush.drained).await {
+            tracing::debug!(neighbour = ?self.address, %error, "send failed");
+            lock(&self.view).last_error = Some(error.to_string());
+        }
+        flush.whole = true;
+    }
+
+    /// Takes the link out of service: the tables forget it, its queues are dropped, its task ends.
+    pub(crate) fn retire(&self, shared: &Shared) -> bool {
+        write(&shared.sessions).remove(&self.local_index);
+        let was_known = write(&shared.neighbours).remove(&self.id).is_some();
+        shared.stats.drop_n(DropCause::UnknownSession, self.egress.close());
+        self.inbox.close();
+        self.orders.close();
+        was_known
+    }
+
+    /// The neighbour's task.
+    pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>, mut link: Link) {
+        let mut frames = Vec::with_capacity(BATCH);
+        let mut work = Work::default();
+        let mut alarm = Alarm::default();
+        let mut note_at = None;
+        let reason = loop {
+            if let Some(reason) = self.serve_link(&shared, &mut link).await {
+                break reason;
+            }
+            self.flush(&shared).await;
+            work.finish(&shared).await;
+
+            let deadline = link.next_deadline().into_iter().chain(note_at).min();
+            alarm.set(deadline.map(|time| shared.instant(time)));
+            let order = {
+                let mut incoming = std::pin::pin!(self.inbox.recv_batch_into(&mut frames, BATCH));
+                let mut orders = std::pin::pin!(self.orders.recv());
+                match select(&mut incoming, select(&mut orders, alarm.wait())).await {
+                    Either::Left((Ok(_), _)) => None,
+                    Either::Right((Either::Left((Ok(order), _)), _)) => Some(order),
+                    Either::Right((Either::Right(_), _)) => None,
+                    // Retired by another task, which has told everybody.
+                    Either::Left((Err(_), _)) | Either::Right((Either::Left((Err(_), _)), _)) => return,
+                }
+            };
+            let now = shared.now();
+            for frame in frames.drain(..) {
+                self.frame_arrived(&shared, &mut link, frame, &mut work);
+            }
+            let mut next = order;
+            while let Some(order) = next.take() {
+                match order {
+                    Order::Control(message) => {
+                        if link.send_control(&message).is_err() {
+                            break;
+                        }
+                    }
+                    Order::Sent => note_at = Some(now),
+                    Order::Drain => {}
+                    Order::Goodbye => {
+                        self.push(&shared, Class::Control, link.goodbye().into());
+                        self.flush(&shared).await;
+                        if self.retire(&shared) {
+                            self.announce_end(&shared, "goodbye said").await;
+                        }
+                        return;
+                    }
+                }
+                next = self.orders.try_recv().ok();
+            }
+            if note_at.is_some_and(|at| at <= now) {
+                note_at = self.note_sent(&mut link, now).then(|| now + NOTE_EVERY);
+            }
+            if link.next_deadline().is_some_and(|deadline| deadline <= now) {
+                link.handle_timeout(now);
+            }
+        };
+        self.ended(&shared, &reason).await;
+    }
+
+    /// Tells the link what has gone out. Returns whether to look again.
+    fn note_sent(&self, link: &mut Link, now: crate::time::Time) -> bool {
+        let frames = self.unnoted.swap(0, Relaxed);
+        if frames > 0 {
+            let bytes = self.unnoted_bytes.swap(0, Relaxed);
+            link.note_sent(now, u32::try_from(frames).unwrap_or(u32::MAX), bytes as usize);
+            return true;
+        }
+        self.told.store(false, Relaxed);
+        // Who sent between the two lines above saw `told` and told nobody.
+        let again = self.unnoted.load(Relaxed) > 0;
+        if again {
+            self.told.store(true, Relaxed);
+        }
+        again
+    }
+
+    fn frame_arrived(&self, shared: &Shared, link: &mut Link, mut frame: BytesMut, work: &mut Work) {
+        self.rx_bytes.fetch_add(frame.len() as u64, Relaxed);
+        match link.handle_frame(shared.now(), &mut frame) {
+            Ok(Inner::Packet(content)) => {
+                let length = content.len();
+                let _ = frame.split_to(crate::link::HEADER);
+                frame.truncate(length);
+                packet_arrived(shared, frame, work);
+            }
+            Ok(Inner::Nothing) => {}
+            Err(cause) => shared.stats.drop(cause),
+        }
+    }
+
+    /// Carries out what the link asks for. Returns why it ended, if it did.
+    async fn serve_link(&self, shared: &Shared, link: &mut Link) -> Option<String> {
+        let mut changed = false;
+        let mut down = None;
+        while let Some(output) = link.poll_output(shared.now()) {
+            changed = true;
+            match output {
+                LinkOutput::Transmit(content) => self.push(shared, Class::Control, content.into()),
+                LinkOutput::Control(message) => {
+                    let event = RouterEvent::Control { id: self.id, message };
+                    let _ = shared.router_events.push(event).await;
+                }
+                LinkOutput::CostChanged(cost) => {
+                    let _ = shared.router_events.push(RouterEvent::Cost { id: self.id, cost }).await;
+                }
+                LinkOutput::StateChanged(LinkState::Down(reason)) => down = Some(reason.to_string()),
+                LinkOutput::StateChanged(state) => {
+                    let suspect = matches!(state, LinkState::Suspect);
+                    self.suspect.store(suspect, Relaxed);
+                    self.set_state(if suspect { PeerState::Suspect } else { PeerState::Up });
+                    tracing::debug!(neighbour = ?self.address, suspect, "link");
+                    let _ = shared.router_events.push(RouterEvent::Suspect { id: self.id, suspect }).await;
+                }
+            }
+        }
+        if changed {
+            lock(&self.view).metrics = link.metrics();
+        }
+        down
+    }
+
+    fn set_state(&self, state: PeerState) {
+        let mut view = lock(&self.view);
+        view.state = state;
+        view.since = Timestamp::now();
+    }
+
+    /// The link is gone by itself: tells everybody.
+    async fn ended(&self, shared: &Shared, reason: &str) {
+        if !self.retire(shared) {
+            return;
+        }
+        self.announce_end(shared, reason).await;
+        let _ = shared.link_events.try_push(LinkEvent::Look);
+    }
+
+    /// Tells the router and the subscribers that this link is no more.
+    pub(crate) async fn announce_end(&self, shared: &Shared, reason: &str) {
+        tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
+        let _ = shared.router_events.push(RouterEvent::Down { id: self.id }).await;
+        shared.publish(Event::NeighbourDown {
+            address: self.address,
+            endpoint: self.endpoint(),
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+/// A flush under way. On drop it books what was sent, and hands the rest to the neighbour's task.
+struct Flush<'a> {
+    neighbour: &'a Neighbour,
+    shared: &'a Shared,
+    drained: Drained,
+    whole: bool,
+}
+
+impl Drop for Flush<'_> {
+    fn drop(&mut self) {
+        let neighbour = self.neighbour;
+        let Drained { frames, packets, bytes, failed } = self.drained;
+        if failed > 0 {
+            self.shared.stats.drop_n(DropCause::SendFailed, failed);
+        }
+        if frames > 0 {
+            neighbour.medium.count_sent(self.shared, frames, bytes);
+            neighbour.tx_bytes.fetch_add(bytes, Relaxed);
+        }
+        // The link counts its own control itself.
+        if packets > 0 {
+            neighbour.unnoted_bytes.fetch_add(bytes, Relaxed);
+            neighbour.unnoted.fetch_add(packets, Relaxed);
+            if !neighbour.told.swap(true, Relaxed) {
+                let _ = neighbour.orders.try_push(Order::Sent);
+            }
+        }
+        if !self.whole && neighbour.egress.is_stalled() {
+            let _ = neighbour.orders.try_push(Order::Drain);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Ping and trace: packets that ask for an answer.
+//!
+//! A trace carries its sender's address in clear, and tells it to every relay: who must not be seen to ask, must
+//! not trace.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+
+use super::forward::{Work, originate, route};
+use super::shared::{Shared, lock};
+use crate::address::Address;
+use crate::egress::Class;
+use crate::rt;
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::types::{Hop, PingError, Pong};
+use crate::wire::packet::{FLAG_TRACE, HOP_LIMIT, Header, Probe, payload};
+
+/// Answers that a node gives per second, at most, and in one go.
+const REPLIES_PER_SECOND: u64 = 500;
+const REPLIES_BURST: u64 = 1000;
+/// How long a probe waits for a route.
+const ROUTE_WAIT: Duration = Duration::from_secs(2);
+/// Probes under way at once.
+const MAX_PENDING: usize = 1024;
+
+/// The probes under way, and what may still be answered.
+#[derive(Default)]
+pub(crate) struct Probes {
+    pending: HashMap<u64, Pending>,
+    /// Nanoseconds' worth of answers given, as in a leaky bucket.
+    spent_until: Time,
+}
+
+struct Pending {
+    target: Address,
+    kind: u8,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Who answered, and the value that came with it.
+pub(crate) struct Answer {
+    source: Address,
+    value: u8,
+    at: Time,
+}
+
+impl Probes {
+    pub(crate) fn clear(&mut self) {
+        self.pending.clear();
+    }
+
+    fn may_reply(&mut self, now: Time) -> bool {
+        let each = Duration::from_nanos(1_000_000_000 / REPLIES_PER_SECOND);
+        let floor = now - each * REPLIES_BURST as u32;
+        self.spent_until = self.spent_until.max(floor);
+        let allowed = self.spent_until < now;
+        if allowed {
+            self.spent_until = self.spent_until + each;
+        }
+        allowed
+    }
+}
+
+/// Forgets a probe when whoever waits for it goes.
+struct Registration<'a>(&'a Shared, u64);
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.probes).pending.remove(&self.1);
+    }
+}
+
+async fn ask(
+    shared: &Shared,
+    target: &Address,
+    (kind, expected): (u8, u8),
+    (flags, hop_limit): (u8, u8),
+    timeout: Duration,
+) -> Result<(Answer, Duration), PingError> {
+    wait_for_route(shared, target, timeout.min(ROUTE_WAIT)).await?;
+    let nonce = random_nonce();
+    let (answer, mut answered) = oneshot::channel();
+    let sent = shared.now();
+    {
+        let mut probes = lock(&shared.probes);
+        if shared.is_stopping() {
+            return Err(PingError::Stopped);
+        }
+        if probes.pending.len() >= MAX_PENDING {
+            return Err(PingError::TimedOut);
+        }
+        probes.pending.insert(nonce, Pending { target: *target, kind: expected, answer });
+    }
+    let _registration = Registration(shared, nonce);
+    let probe = Probe { kind, source: shared.identity.address(), nonce, value: hop_limit };
+    let mut work = Work::default();
+    let class = Class::Interactive;
+    if !originate(shared, target, class, (flags, hop_limit), |out| probe.write(out), &mut work) {
+        return Err(PingError::NoRoute(*target));
+    }
+    work.finish(shared).await;
+    match rt::timeout(timeout, &mut answered).await {
+        Some(Ok(answer)) => {
+            let rtt = answer.at.since(sent);
+            Ok((answer, rtt))
+        }
+        Some(Err(_)) => Err(PingError::Stopped),
+        None => Err(PingError::TimedOut),
+    }
+}
+
+/// A node that has just started has no routes yet: what asks for an answer waits a little for one.
+async fn wait_for_route(shared: &Shared, target: &Address, patience: Duration) -> Result<(), PingError> {
+    let there = shared.fib_changes.when(|_| route(shared, target).map(|_| ()));
+    let stopped = shared.stopped.when(|stopped| stopped.then_some(()));
+    match rt::timeout(patience, select(std::pin::pin!(there), std::pin::pin!(stopped))).await {
+        Some(Either::Left(_)) => Ok(()),
+        Some(Either::Right(_)) => Err(PingError::Stopped),
+        None => Err(PingError::NoRoute(*target)),
+    }
+}
+
+/// One round trip to the node of `target`.
+pub(crate) async fn ping(shared: &Shared, target: &Address, timeout: Duration) -> Result<Pong, PingError> {
+    if shared.is_ours(target) {
+        return Ok(Pong { rtt_us: 0, hops: 0 });
+    }
+    let kinds = (payload::PING, payload::PONG);
+    let (answer, rtt) = ask(shared, target, kinds, (0, HOP_LIMIT), timeout).await?;
+    Ok(Pong { rtt_us: micros(rtt), hops: answer.value })
+}
+
+/// The node `hop` links on the way to `target`.
+pub(crate) async fn trace(
+    shared: &Shared,
+    target: &Address,
+    hop: u8,
+    timeout: Duration,
+) -> Result<Hop, PingError> {
+    if shared.is_ours(target) {
+        return Ok(Hop { hop: 0, address: *target, rtt_us: 0 });
+    }
+    let kinds = (payload::TRACE, payload::HOP);
+    let (answer, rtt) = ask(shared, target, kinds, (FLAG_TRACE, hop), timeout).await?;
+    Ok(Hop { hop, address: answer.source, rtt_us: micros(rtt) })
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn random_nonce() -> u64 {
+    // Without randomness probes still work: nonces only tell one's own probes apart.
+    getrandom::u64().unwrap_or_default()
+}
+
+/// Takes a probe, or an answer to one of ours.
+pub(crate) fn arrived(shared: &Shared, header: &Header, payload: &[u8], work: &mut Work) {
+    let Some(probe) = Probe::read(payload) else {
+        return shared.stats.drop(DropCause::MalformedPacket);
+    };
+    match probe.kind {
+        payload::PING => {
+            // The relays on the way have each taken one off the limit; the last link takes none.
+            let hops = probe.value.saturating_sub(header.hop_limit).saturating_add(1);
+            reply(shared, payload::PONG, header.destination, &probe, hops, work);
+        }
+        payload::TRACE => reply(shared, payload::HOP, header.destination, &probe, probe.value, work),
+        _ => answered(shared, probe),
+    }
+}
+
+/// The hop limit of a trace has run out here.
+pub(crate) fn answer_trace(shared: &Shared, payload: &[u8], work: &mut Work) {
+    match Probe::read(payload) {
+        Some(probe) if probe.kind == payload::TRACE => {
+            reply(shared, payload::HOP, shared.identity.address(), &probe, probe.value, work);
+        }
+        _ => shared.stats.drop(DropCause::MalformedPacket),
+    }
+}
+
+fn reply(shared: &Shared, kind: u8, source: Address, probe: &Probe, value: u8, work: &mut Work) {
+    if !lock(&shared.probes).may_reply(shared.now()) {
+        return shared.stats.drop(DropCause::ReplyLimit);
+    }
+    let answer = Probe { kind, source, nonce: probe.nonce, value };
+    let write = |out: &mut Vec<u8>| answer.write(out);
+    if !originate(shared, &probe.source, Class::Interactive, (0, HOP_LIMIT), write, work) {
+        shared.stats.drop(DropCause::NoRoute);
+    }
+}
+
+fn answered(shared: &Shared, probe: Probe) {
+    let now = shared.now();
+    let mut probes = lock(&shared.probes);
+    let expected = probes.pending.get(&probe.nonce).is_some_and(|pending| {
+        pending.kind == probe.kind && (probe.kind == payload::HOP || pending.target == probe.source)
+    });
+    if !expected {
+        // Late, or not ours.
+        return shared.stats.drop(DropCause::Duplicate);
+    }
+    if let Some(pending) = probes.pending.remove(&probe.nonce) {
+        let _ = pending.answer.send(Answer { source: probe.source, value: probe.value, at: now });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_limited_to_a_burst_and_a_rate() {
+        let mut probes = Probes::default();
+        let start = Time::from_millis(100_000);
+        let burst = (0..5000).filter(|_| probes.may_reply(start)).count();
+        assert_eq!(burst as u64, REPLIES_BURST);
+        let later = start + Duration::from_secs(1);
+        let second = (0..5000).filter(|_| probes.may_reply(later)).count();
+        assert_eq!(second as u64, REPLIES_PER_SECOND);
+    }
+}

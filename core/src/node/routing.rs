@@ -1,0 +1,181 @@
+//! The task that keeps the routes: it feeds the pure [`Router`] with what the neighbours' tasks report, sends
+//! what the router has to say, and writes its decisions into the table that the data path reads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+
+use super::forward::Work;
+use super::neighbour::{Neighbour, Order};
+use super::shared::{Hop, Shared, lock, write};
+use crate::address::Address;
+use crate::identity::Identity;
+use crate::route::{FibEntry, NeighbourId, RouteInfo, Router, RouterConfig, RouterOutput};
+use crate::rt::Alarm;
+use crate::stats::Counter;
+use crate::types::{Event, Route};
+
+/// What the router is told.
+pub(crate) enum RouterEvent {
+    Up { neighbour: Arc<Neighbour>, cost: u16, mtu: u16 },
+    Down { id: NeighbourId },
+    Cost { id: NeighbourId, cost: u16 },
+    Suspect { id: NeighbourId, suspect: bool },
+    Control { id: NeighbourId, message: Bytes },
+    AddOrigin { identity: Identity },
+    RemoveOrigin { address: Address },
+    Want { destination: Address },
+    List { reply: oneshot::Sender<Vec<Route>> },
+}
+
+const BATCH: usize = 256;
+
+struct Routing {
+    shared: Arc<Shared>,
+    router: Router,
+    neighbours: BTreeMap<NeighbourId, Arc<Neighbour>>,
+    epoch: u32,
+}
+
+/// The router's task.
+pub(crate) async fn run(shared: Arc<Shared>, seed: [u8; 32], epoch: u32) {
+    let config = RouterConfig { destinations: shared.limits().destinations, ..RouterConfig::default() };
+    let mut routing = Routing {
+        router: Router::new(shared.now(), config, seed),
+        neighbours: BTreeMap::new(),
+        epoch,
+        shared: shared.clone(),
+    };
+    routing.router.add_origin(shared.now(), shared.identity.clone(), epoch);
+    let mut events = Vec::new();
+    let mut alarm = Alarm::default();
+    let mut work = Work::default();
+    loop {
+        routing.carry_out(&mut work);
+        work.finish(&shared).await;
+        alarm.set(routing.router.next_deadline().map(|time| shared.instant(time)));
+        {
+            let incoming = std::pin::pin!(shared.router_events.recv_batch_into(&mut events, BATCH));
+            if let Either::Left((Err(_), _)) = select(incoming, alarm.wait()).await {
+                return;
+            }
+        }
+        for event in events.drain(..) {
+            routing.handle(event);
+        }
+        let now = shared.now();
+        if routing.router.next_deadline().is_some_and(|deadline| deadline <= now) {
+            routing.router.handle_timeout(now);
+        }
+    }
+}
+
+impl Routing {
+    fn handle(&mut self, event: RouterEvent) {
+        let now = self.shared.now();
+        match event {
+            RouterEvent::Up { neighbour, cost, mtu } => {
+                let (id, address, configured) = (neighbour.id, neighbour.address, neighbour.configured);
+                self.neighbours.insert(id, neighbour);
+                self.router.neighbour_up(now, id, address, cost, mtu, configured);
+            }
+            RouterEvent::Down { id } => {
+                self.neighbours.remove(&id);
+                self.router.neighbour_down(now, id);
+            }
+            RouterEvent::Cost { id, cost } => {
+                if let Some(neighbour) = self.neighbours.get(&id) {
+                    let dear = neighbour.medium.netmod.properties().cost;
+                    self.router.neighbour_cost(now, id, cost.saturating_add(dear));
+                }
+            }
+            RouterEvent::Suspect { id, suspect } => {
+                if self.neighbours.contains_key(&id) {
+                    self.router.neighbour_suspect(now, id, suspect);
+                }
+            }
+            RouterEvent::Control { id, message } => {
+                self.shared.stats.count(Counter::ControlIn, 1);
+                if self.neighbours.contains_key(&id)
+                    && let Err(cause) = self.router.handle(now, id, &message)
+                {
+                    self.shared.stats.drop(cause);
+                }
+            }
+            RouterEvent::AddOrigin { identity } => self.router.add_origin(now, identity, self.epoch),
+            RouterEvent::RemoveOrigin { address } => self.router.remove_origin(now, &address),
+            RouterEvent::Want { destination } => self.router.want_route(now, &destination),
+            RouterEvent::List { reply } => {
+                let routes = self.router.routes(now).into_iter().filter_map(|info| self.route(info));
+                // Who asked may have gone.
+                let _ = reply.send(routes.collect());
+            }
+        }
+    }
+
+    fn route(&self, info: RouteInfo) -> Option<Route> {
+        Some(Route {
+            destination: info.destination,
+            name: None,
+            next_hop: self.neighbours.get(&info.neighbour)?.address,
+            metric: info.metric,
+            hops: info.hops,
+            seq: info.seq,
+            age_s: info.age.as_secs(),
+            state: info.state,
+        })
+    }
+
+    fn carry_out(&mut self, work: &mut Work) {
+        let now = self.shared.now();
+        while let Some(output) = self.router.poll_output(now) {
+            match output {
+                RouterOutput::Send { neighbour, message } => self.send(neighbour, message),
+                RouterOutput::Fib(destination, entry) => self.install(destination, entry, work),
+                RouterOutput::Changed { destination, next_hop, metric, hops } => {
+                    let next_hop = next_hop.and_then(|id| self.neighbours.get(&id)).map(|next| next.address);
+                    let (metric, hops) = (next_hop.map(|_| metric), next_hop.map(|_| hops));
+                    self.shared.publish(Event::RouteChanged { destination, next_hop, metric, hops });
+                }
+                RouterOutput::IdentityConflict(address) => {
+                    tracing::error!(%address, "this identity is in use elsewhere: give this node its own");
+                    lock(&self.shared.conflicts).insert(address);
+                }
+                RouterOutput::EpochUsed { epoch, .. } => {
+                    self.epoch = self.epoch.max(epoch);
+                    super::epoch::save(self.shared.config.epoch_file.as_deref(), self.epoch);
+                }
+            }
+        }
+    }
+
+    fn send(&self, id: NeighbourId, message: Vec<u8>) {
+        let Some(neighbour) = self.neighbours.get(&id) else { return };
+        self.shared.stats.count(Counter::ControlOut, 1);
+        if neighbour.orders.try_push(Order::Control(message)).is_err() && !neighbour.orders.is_closed() {
+            // Routing rests on this channel losing nothing: a link that cannot keep up is ended, and made anew.
+            tracing::warn!(neighbour = %neighbour.address, "link cannot keep up with routing");
+            neighbour.inbox.close();
+        }
+    }
+
+    fn install(&self, destination: Address, entry: Option<FibEntry>, work: &mut Work) {
+        let hop = entry.and_then(|entry| {
+            Some(Hop {
+                next: self.neighbours.get(&entry.next)?.clone(),
+                alternate: entry.alternate.and_then(|id| self.neighbours.get(&id).cloned()),
+                mtu: usize::from(entry.mtu),
+            })
+        });
+        let reachable = hop.is_some();
+        match hop {
+            Some(hop) => write(&self.shared.fib).insert(destination, hop),
+            None => write(&self.shared.fib).remove(&destination),
+        };
+        *self.shared.fib_changes.write() += 1;
+        self.shared.traffic.route_changed(&self.shared, &destination, reachable, work);
+    }
+}

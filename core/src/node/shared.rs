@@ -1,0 +1,198 @@
+//! What the tasks of one node share.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
+
+use super::dial::Dials;
+use super::events::Bus;
+use super::links::LinkEvent;
+use super::mailbox::Mailbox;
+use super::medium::Medium;
+use super::neighbour::Neighbour;
+use super::probe::Probes;
+use super::routing::RouterEvent;
+use super::traffic::Traffic;
+use super::{Limits, NodeConfig};
+use crate::address::Address;
+use crate::identity::Identity;
+use crate::inbox::{Full, Inbox};
+use crate::notify::Notify;
+use crate::rt::JoinHandle;
+use crate::stats::Stats;
+use crate::time::Time;
+use crate::types::Event;
+
+/// Where a destination is reached: the data path's copy of the router's decision.
+#[derive(Clone)]
+pub(crate) struct Hop {
+    pub(crate) next: Arc<Neighbour>,
+    /// Used while `next` is suspect.
+    pub(crate) alternate: Option<Arc<Neighbour>>,
+    /// The longest packet payload that the whole way takes, in bytes.
+    pub(crate) mtu: usize,
+}
+
+impl Hop {
+    /// The neighbour to hand a packet to now.
+    pub(crate) fn best(&self) -> &Arc<Neighbour> {
+        match &self.alternate {
+            Some(alternate) if self.next.is_suspect() && !alternate.is_suspect() => alternate,
+            _ => &self.next,
+        }
+    }
+}
+
+/// What the tasks of one node share. Locks are held for a lookup or an insertion, never across an await, and never
+/// two at once unless one function shows both.
+pub(crate) struct Shared {
+    pub(crate) identity: Identity,
+    pub(crate) config: NodeConfig,
+    pub(crate) stats: Stats,
+    pub(crate) bus: Bus,
+    pub(crate) started: Instant,
+    pub(crate) stopped: Notify<bool>,
+    stopping: AtomicBool,
+
+    pub(crate) media: RwLock<BTreeMap<u32, Arc<Medium>>>,
+    next_medium: AtomicU32,
+    /// Links by the receiver index that their frames carry.
+    pub(crate) sessions: RwLock<HashMap<u32, Arc<Neighbour>>>,
+    /// Links by their number, in which they were made.
+    pub(crate) neighbours: RwLock<BTreeMap<u32, Arc<Neighbour>>>,
+    /// Routes in use.
+    pub(crate) fib: RwLock<HashMap<Address, Hop>>,
+    /// How often the table of routes has changed.
+    pub(crate) fib_changes: Notify<u64>,
+    /// Handshake frames, who was heard, whom to dial: for the task that makes links.
+    pub(crate) link_events: Inbox<LinkEvent>,
+    /// For the task that keeps the routes.
+    pub(crate) router_events: Inbox<RouterEvent>,
+    pub(crate) dials: Mutex<Dials>,
+    pub(crate) mailboxes: RwLock<BTreeMap<Address, Mailbox>>,
+    pub(crate) traffic: Traffic,
+    pub(crate) probes: Mutex<Probes>,
+    /// Addresses of ours that somebody else uses as well.
+    pub(crate) conflicts: Mutex<BTreeSet<Address>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Events that may wait for the router or the link task. Each neighbour's control channel is bounded in turn.
+const EVENT_QUEUE: usize = 16_384;
+
+impl Shared {
+    pub(crate) fn new(identity: Identity, config: NodeConfig) -> Self {
+        let traffic = Traffic::new(&config.limits);
+        let address = identity.address();
+        let mailbox = Mailbox::new(address, config.limits.inbox_messages, traffic.roomy.clone());
+        Shared {
+            mailboxes: RwLock::new(BTreeMap::from([(address, mailbox)])),
+            traffic,
+            identity,
+            config,
+            stats: Stats::default(),
+            bus: Bus::default(),
+            started: Instant::now(),
+            stopped: Notify::new(false),
+            stopping: AtomicBool::new(false),
+            media: RwLock::default(),
+            next_medium: AtomicU32::new(0),
+            sessions: RwLock::default(),
+            neighbours: RwLock::default(),
+            fib: RwLock::default(),
+            fib_changes: Notify::new(0),
+            link_events: Inbox::bounded(EVENT_QUEUE, Full::Wait),
+            router_events: Inbox::bounded(EVENT_QUEUE, Full::Wait),
+            dials: Mutex::default(),
+            probes: Mutex::default(),
+            conflicts: Mutex::default(),
+            tasks: Mutex::default(),
+        }
+    }
+
+    /// The time for the pure parts: since the node's start.
+    pub(crate) fn now(&self) -> Time {
+        Time::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// A pure part's deadline as the timer wants it.
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        self.started + std::time::Duration::from_nanos(time.as_nanos())
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    pub(crate) fn is_ours(&self, address: &Address) -> bool {
+        read(&self.mailboxes).contains_key(address)
+    }
+
+    pub(crate) fn new_medium_id(&self) -> u32 {
+        self.next_medium.fetch_add(1, Relaxed)
+    }
+
+    pub(crate) fn publish(&self, event: Event) {
+        self.bus.publish(&self.stats, event);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Refuses new work from now on. Returns whether this call was the first.
+    pub(crate) fn begin_stop(&self) -> bool {
+        !self.stopping.swap(true, Relaxed)
+    }
+
+    /// Ends every task at its next await.
+    pub(crate) fn end(&self) {
+        self.begin_stop();
+        *self.stopped.write() = true;
+        self.link_events.close();
+        self.router_events.close();
+        for mailbox in read(&self.mailboxes).values() {
+            mailbox.close();
+        }
+        for neighbour in read(&self.neighbours).values() {
+            neighbour.inbox.close();
+        }
+        self.traffic.close();
+        self.bus.close();
+        lock(&self.probes).clear();
+    }
+
+    /// Runs `future` until it ends or the node does.
+    pub(crate) fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
+        let shared = self.clone();
+        let task = crate::rt::spawn(async move {
+            let stopped = std::pin::pin!(shared.stopped.when(|stopped| stopped.then_some(())));
+            futures::future::select(std::pin::pin!(future), stopped).await;
+        });
+        let mut tasks = lock(&self.tasks);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
+    }
+
+    /// Waits until every task is gone.
+    pub(crate) async fn join(&self) {
+        let tasks = std::mem::take(&mut *lock(&self.tasks));
+        for task in tasks {
+            task.cancel().await;
+        }
+    }
+}
+
+/// Locks, also after a panic of another holder: what these locks guard is whole after every statement.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

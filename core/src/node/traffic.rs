@@ -1,0 +1,452 @@
+//! Conversations at work: the pure message layer, between applications' mailboxes and the routes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::channel::oneshot;
+
+use super::Limits;
+use super::forward::{Work, route, send_part};
+use super::mailbox::Mailbox;
+use super::routing::RouterEvent;
+use super::shared::{Shared, lock, read, write};
+use crate::address::Address;
+use crate::inbox::{Full, Inbox};
+use crate::message::{self, Conversation, ConversationEvent};
+use crate::notify::Notify;
+use crate::stats::{Counter, DropCause};
+use crate::time::Time;
+use crate::types::{Event, Message, MessageId, Outgoing, Receipt, SendError, Timestamp, Waiting};
+
+/// Peer first, so that all conversations with one peer stand together.
+pub(crate) type Key = (Address, Address);
+
+/// Packets that one conversation sends before others have their turn.
+const PORTION: usize = 64;
+/// A conversation idle for so long may make room for another.
+const EVICT_AFTER: Duration = Duration::from_secs(60);
+/// Expired messages that a conversation remembers.
+const EXPIRED: usize = 1024;
+
+/// One conversation: a local address and a peer.
+pub(crate) struct Conv {
+    pub(crate) local: Address,
+    pub(crate) peer: Address,
+    state: Mutex<State>,
+    /// Written when a full queue has room again.
+    room: Notify<u64>,
+}
+
+struct State {
+    conversation: Conversation,
+    receipts: HashMap<MessageId, oneshot::Sender<Result<Receipt, SendError>>>,
+    /// Taken from the conversation, but refused by a mailbox that had filled up meanwhile.
+    held: Option<Message>,
+    /// The deadline that the timers know.
+    registered: Option<Time>,
+    used: Time,
+    retransmits: u64,
+    /// The last messages that expired, so that who asks late learns it.
+    expired: VecDeque<MessageId>,
+    closed: bool,
+}
+
+/// What will become, or has become, of a message.
+pub(crate) enum Outlook {
+    Pending(oneshot::Receiver<Result<Receipt, SendError>>),
+    Delivered,
+    Expired,
+    Stopped,
+}
+
+/// All conversations of a node.
+pub(crate) struct Traffic {
+    limit: usize,
+    config: message::Config,
+    conversations: RwLock<BTreeMap<Key, Arc<Conv>>>,
+    timers: Notify<BTreeSet<(Time, Key)>>,
+    /// Senders whose inbox was full and has room again: (local, sender).
+    pub(crate) roomy: Arc<Inbox<(Address, Address)>>,
+}
+
+impl Traffic {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Traffic {
+            limit: limits.senders,
+            config: message::Config { reassembly_bytes: limits.reassembly, ..message::Config::default() },
+            conversations: RwLock::default(),
+            timers: Notify::new(BTreeSet::new()),
+            // One entry for each stalled sender, at most.
+            roomy: Arc::new(Inbox::bounded(limits.senders.saturating_mul(2).max(16), Full::RefuseNewest)),
+        }
+    }
+
+    fn find(&self, local: &Address, peer: &Address) -> Option<Arc<Conv>> {
+        read(&self.conversations).get(&(*peer, *local)).cloned()
+    }
+
+    /// The conversation of these two, made when there is none. `None` when there are too many.
+    pub(crate) fn open(&self, shared: &Shared, local: &Address, peer: &Address) -> Option<Arc<Conv>> {
+        if let Some(known) = self.find(local, peer) {
+            return Some(known);
+        }
+        let now = shared.now();
+        let mut conversations = write(&self.conversations);
+        if conversations.len() >= self.limit {
+            let evict = conversations
+                .iter()
+                .filter(|(_, conv)| conv.is_idle(shared, now))
+                .min_by_key(|(_, conv)| lock(&conv.state).used)
+                .map(|(key, _)| *key)?;
+            conversations.remove(&evict);
+        }
+        let conv = conversations.entry((*peer, *local)).or_insert_with(|| {
+            let incarnation = getrandom::u64().unwrap_or(now.as_nanos());
+            let mut conversation = Conversation::new(self.config.clone(), *local, *peer, incarnation);
+            conversation.set_reachable(now, route(shared, peer).is_some());
+            Arc::new(Conv {
+                local: *local,
+                peer: *peer,
+                state: Mutex::new(State {
+                    conversation,
+                    receipts: HashMap::new(),
+                    held: None,
+                    registered: None,
+                    used: now,
+                    retransmits: 0,
+                    expired: VecDeque::new(),
+                    closed: false,
+                }),
+                room: Notify::new(0),
+            })
+        });
+        let conv = conv.clone();
+        drop(conversations);
+        // A hint to the router, which may be too busy for hints.
+        let _ = shared.router_events.try_push(RouterEvent::Want { destination: *peer });
+        Some(conv)
+    }
+
+    /// Takes a part of a conversation that has arrived for `local`.
+    pub(crate) fn handle(&self, shared: &Shared, local: Address, payload: &Bytes, work: &mut Work) {
+        let Some(peer) = message::source(payload) else {
+            return shared.stats.drop(DropCause::MalformedMessage);
+        };
+        let Some(conv) = self.open(shared, &local, &peer) else {
+            return shared.stats.drop(DropCause::SenderLimit);
+        };
+        let now = shared.now();
+        let mut state = lock(&conv.state);
+        state.used = now;
+        if let Err(cause) = state.conversation.handle(now, payload) {
+            shared.stats.drop(cause);
+        }
+        conv.deliver(shared, &mut state);
+        drop(state);
+        work.pump_later(&conv);
+    }
+
+    /// The route to a destination has come, changed or gone.
+    pub(crate) fn route_changed(&self, shared: &Shared, peer: &Address, reachable: bool, work: &mut Work) {
+        let conversations: Vec<_> = self.with_peer(peer);
+        for conv in conversations {
+            lock(&conv.state).conversation.set_reachable(shared.now(), reachable);
+            work.pump_later(&conv);
+        }
+    }
+
+    fn with_peer(&self, peer: &Address) -> Vec<Arc<Conv>> {
+        let first = (*peer, Address::from_bytes([0; 32]));
+        let all = read(&self.conversations);
+        let range = all.range((Bound::Included(first), Bound::Unbounded));
+        range.take_while(|((with, _), _)| with == peer).map(|(_, conv)| conv.clone()).collect()
+    }
+
+    /// What waits to be delivered, in all conversations.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let mut all = Waiting::default();
+        for conv in read(&self.conversations).values() {
+            let waiting = lock(&conv.state).conversation.waiting();
+            all.messages += waiting.messages;
+            all.bytes += waiting.bytes;
+        }
+        all
+    }
+
+    /// Whether something waits that could be delivered now.
+    pub(crate) fn is_under_way(&self, shared: &Shared) -> bool {
+        let all: Vec<_> = read(&self.conversations).values().cloned().collect();
+        all.iter().any(|conv| {
+            lock(&conv.state).conversation.waiting().messages > 0 && route(shared, &conv.peer).is_some()
+        })
+    }
+
+    /// Whether a conversation of `local` with `peer` exists.
+    pub(crate) fn knows(&self, local: &Address, peer: &Address) -> bool {
+        read(&self.conversations).contains_key(&(*peer, *local))
+    }
+
+    /// Ends all that wait for room or for a receipt.
+    pub(crate) fn close(&self) {
+        for conv in read(&self.conversations).values() {
+            conv.close();
+        }
+        self.roomy.close();
+    }
+
+    /// Forgets the conversations of an address that this node gives up.
+    pub(crate) fn forget(&self, local: &Address) {
+        let mut conversations = write(&self.conversations);
+        conversations.retain(|(_, ours), conv| {
+            let keep = ours != local;
+            if !keep {
+                conv.close();
+            }
+            keep
+        });
+    }
+
+    /// The task of the timers: conversations whose deadline has come, and mailboxes that have room again.
+    pub(crate) async fn run(shared: Arc<Shared>) {
+        let traffic = &shared.traffic;
+        let mut alarm = crate::rt::Alarm::default();
+        let mut work = Work::default();
+        loop {
+            let next = traffic.timers.read().first().map(|(time, _)| *time);
+            alarm.set(next.map(|time| shared.instant(time)));
+            let earlier = |timers: &BTreeSet<(Time, Key)>| {
+                let first = timers.first().map(|(time, _)| *time);
+                (first.is_some() && (next.is_none() || first < next)).then_some(())
+            };
+            let mut roomy = None;
+            futures::select_biased! {
+                () = futures::FutureExt::fuse(alarm.wait()) => {}
+                () = std::pin::pin!(futures::FutureExt::fuse(traffic.timers.when(earlier))) => {}
+                conv = std::pin::pin!(futures::FutureExt::fuse(traffic.roomy.recv())) => match conv {
+                    Ok(key) => roomy = Some(key),
+                    Err(_) => return,
+                },
+            }
+            if let Some((local, peer)) = roomy
+                && let Some(conv) = traffic.find(&local, &peer)
+            {
+                conv.deliver(&shared, &mut lock(&conv.state));
+                work.pump_later(&conv);
+            }
+            let now = shared.now();
+            for key in traffic.take_due(now) {
+                let Some(conv) = read(&traffic.conversations).get(&key).cloned() else { continue };
+                let mut state = lock(&conv.state);
+                state.registered = None;
+                if state.conversation.next_deadline().is_some_and(|deadline| deadline <= now) {
+                    state.conversation.handle_timeout(now);
+                }
+                drop(state);
+                work.pump_later(&conv);
+            }
+            work.finish(&shared).await;
+        }
+    }
+
+    fn take_due(&self, now: Time) -> Vec<Key> {
+        if self.timers.read().first().is_none_or(|(time, _)| *time > now) {
+            return Vec::new();
+        }
+        let mut timers = self.timers.write();
+        let later = timers.split_off(&(now + Duration::from_nanos(1), lowest()));
+        std::mem::replace(&mut *timers, later).into_iter().map(|(_, key)| key).collect()
+    }
+}
+
+fn lowest() -> Key {
+    (Address::from_bytes([0; 32]), Address::from_bytes([0; 32]))
+}
+
+impl Conv {
+    fn is_idle(&self, shared: &Shared, now: Time) -> bool {
+        let state = lock(&self.state);
+        now.since(state.used) > EVICT_AFTER
+            && state.conversation.is_idle(now)
+            && state.receipts.is_empty()
+            && state.held.is_none()
+            && read(&shared.mailboxes)
+                .get(&self.local)
+                .is_none_or(|mailbox| mailbox.is_empty_from(&self.peer))
+    }
+
+    /// Moves what has arrived in order into the application's mailbox, as far as that has room.
+    fn deliver(&self, shared: &Shared, state: &mut State) {
+        let Some(mailbox) = read(&shared.mailboxes).get(&self.local).cloned() else { return };
+        loop {
+            if state.held.is_none() && !state.conversation.has_message() {
+                return;
+            }
+            if !mailbox.has_room(&self.peer) {
+                mailbox.report_room(&self.peer);
+                // Somebody may have made room between the two lines above.
+                if !mailbox.has_room(&self.peer) {
+                    return;
+                }
+            }
+            let message = match state.held.take() {
+                Some(message) => message,
+                None => match state.conversation.next_message(Timestamp::now()) {
+                    Some(message) => message,
+                    None => return,
+                },
+            };
+            self.hand_in(shared, state, &mailbox, message);
+        }
+    }
+
+    fn hand_in(&self, shared: &Shared, state: &mut State, mailbox: &Mailbox, message: Message) {
+        let event = Event::MessageReceived {
+            id: message.id,
+            from: message.from,
+            to: message.to,
+            bytes: message.body.len() as u64,
+        };
+        match mailbox.push(message) {
+            Ok(()) => {
+                shared.stats.count(Counter::MessagesReceived, 1);
+                shared.publish(event);
+            }
+            Err(message) => state.held = Some(message),
+        }
+    }
+
+    /// Sends what the conversation has to say, up to a portion. Returns whether there is more.
+    pub(crate) fn pump(self: &Arc<Self>, shared: &Shared, work: &mut Work) -> bool {
+        let hop = route(shared, &self.peer);
+        let now = shared.now();
+        let mut state = lock(&self.state);
+        let mut sent = 0;
+        if let Some(hop) = hop {
+            while sent < PORTION {
+                let fill = |most: usize, out: &mut Vec<u8>| state.conversation.poll_transmit(now, most, out);
+                if !send_part(shared, &hop, &self.peer, fill, work) {
+                    break;
+                }
+                sent += 1;
+            }
+            if sent > 0 {
+                work.flush_later(hop.best());
+            }
+        }
+        self.settle(shared, &mut state);
+        self.register(shared, &mut state);
+        sent == PORTION
+    }
+
+    /// Reports what has become of messages.
+    fn settle(&self, shared: &Shared, state: &mut State) {
+        while let Some(event) = state.conversation.poll_event() {
+            match event {
+                ConversationEvent::Delivered { id, elapsed } => {
+                    shared.stats.count(Counter::MessagesDelivered, 1);
+                    let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+                    if let Some(waiting) = state.receipts.remove(&id) {
+                        let _ = waiting.send(Ok(Receipt { id, elapsed_us }));
+                    }
+                    shared.publish(Event::MessageDelivered { id, to: self.peer, elapsed_us });
+                }
+                ConversationEvent::Expired { id } => {
+                    shared.stats.drop(DropCause::Expired);
+                    if let Some(waiting) = state.receipts.remove(&id) {
+                        let _ = waiting.send(Err(SendError::Expired(self.peer)));
+                    }
+                    if state.expired.len() >= EXPIRED {
+                        state.expired.pop_front();
+                    }
+                    state.expired.push_back(id);
+                    shared.publish(Event::MessageExpired { id, to: self.peer });
+                }
+                ConversationEvent::Room => *self.room.write() += 1,
+            }
+        }
+        let retransmits = state.conversation.retransmits();
+        shared.stats.count(Counter::Retransmits, retransmits.saturating_sub(state.retransmits));
+        state.retransmits = retransmits;
+    }
+
+    /// Lets the timers know of an earlier deadline. A later one is found when the earlier has come.
+    fn register(&self, shared: &Shared, state: &mut State) {
+        if let Some(deadline) = state.conversation.next_deadline() {
+            self.register_at(shared, state, deadline);
+        }
+    }
+
+    fn register_at(&self, shared: &Shared, state: &mut State, deadline: Time) {
+        if state.registered.is_none_or(|registered| deadline < registered) {
+            let mut timers = shared.traffic.timers.write();
+            if let Some(registered) = state.registered {
+                timers.remove(&(registered, (self.peer, self.local)));
+            }
+            timers.insert((deadline, (self.peer, self.local)));
+            state.registered = Some(deadline);
+        }
+    }
+
+    /// Takes a message for sending. Gives the body back when the queue is full.
+    pub(crate) fn try_queue(&self, shared: &Shared, message: Outgoing) -> Result<MessageId, Outgoing> {
+        let now = shared.now();
+        let mut state = lock(&self.state);
+        state.used = now;
+        let ttl = Duration::from_millis(message.ttl_ms);
+        let result = state.conversation.send(now, Timestamp::now(), ttl, message.body.0.clone());
+        match result {
+            Ok(id) => {
+                shared.stats.count(Counter::MessagesQueued, 1);
+                self.register(shared, &mut state);
+                Ok(id)
+            }
+            Err(_) => Err(message),
+        }
+    }
+
+    /// Has the timers' task send what was queued here.
+    pub(crate) fn wake_pump(&self, shared: &Shared) {
+        let mut state = lock(&self.state);
+        let now = shared.now();
+        self.register_at(shared, &mut state, now);
+    }
+
+    /// The count that moves on when there is room again.
+    pub(crate) fn room_count(&self) -> u64 {
+        *self.room.read()
+    }
+
+    /// Waits until there is room again after `seen`.
+    pub(crate) async fn room_after(&self, seen: u64) {
+        self.room.when(|count| (*count != seen).then_some(())).await;
+    }
+
+    /// What will become of a message that was taken for sending.
+    pub(crate) fn outlook(&self, id: MessageId) -> Outlook {
+        let mut state = lock(&self.state);
+        if state.conversation.is_pending(&id) {
+            if state.closed {
+                return Outlook::Stopped;
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.receipts.insert(id, sender);
+            return Outlook::Pending(receiver);
+        }
+        if state.expired.contains(&id) { Outlook::Expired } else { Outlook::Delivered }
+    }
+
+    fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        state.receipts.clear();
+        drop(state);
+        *self.room.write() += 1;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
+}
