@@ -1,0 +1,325 @@
+//! Nodes on media in memory: the whole router, without sockets.
+
+use std::time::Duration;
+
+use async_std::task::block_on;
+use futures::StreamExt;
+use rouse_core::netmod::mem::{Impairments, MemNet, MemNetmod};
+use rouse_core::{Event, Identity, Limits, Node, NodeBuilder, Outgoing, Protection, RouteState, SendError};
+
+/// Longer than anything here takes; a test that fails does not hang.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn node(n: u8) -> NodeBuilder {
+    Node::builder().identity(Identity::from_seed(&[n; 32]))
+}
+
+fn cable(seed: u64) -> (MemNetmod, MemNetmod) {
+    let net = MemNet::new(seed);
+    (net.netmod("left"), net.netmod("right"))
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    async_std::future::timeout(PATIENCE, future).await.expect("in time")
+}
+
+/// Nodes one behind the other, each joined to the next by a cable.
+async fn line(length: u8) -> Vec<Node> {
+    let mut nodes = Vec::new();
+    let mut left: Option<MemNetmod> = None;
+    for n in 0..length {
+        let mut builder = node(n + 1);
+        if let Some(netmod) = left.take() {
+            builder = builder.netmod(netmod);
+        }
+        if n + 1 < length {
+            let (here, there) = cable(u64::from(n));
+            builder = builder.netmod(here);
+            left = Some(there);
+        }
+        nodes.push(builder.start().await.unwrap());
+    }
+    nodes
+}
+
+async fn pair(net: &MemNet) -> (Node, Node) {
+    let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
+    let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
+    (a, b)
+}
+
+#[test]
+fn two_nodes_find_each_other_and_talk() {
+    block_on(async {
+        let (a, b) = pair(&MemNet::new(1)).await;
+        let sent = a.send(&b.address(), "hello").await.unwrap();
+        let message = within(b.recv_from(&a.address())).await.unwrap();
+        assert_eq!((&message.body[..], message.from, message.to), (&b"hello"[..], a.address(), b.address()));
+        assert_eq!((message.id, message.protection), (sent.id, Protection::Link));
+        assert_eq!(within(sent.delivered()).await.unwrap().id, sent.id);
+        assert_eq!(within(sent.delivered()).await.unwrap().id, sent.id, "asking again is answered again");
+    });
+}
+
+#[test]
+fn over_a_line_of_five_a_ping_takes_four_hops_and_a_trace_names_each() {
+    block_on(async {
+        let nodes = line(5).await;
+        let last = nodes[4].address();
+        let pong = within(nodes[0].ping(&last, PATIENCE)).await.unwrap();
+        assert_eq!(pong.hops, 4);
+        let trace: Vec<_> = within(nodes[0].trace(&last, 16, PATIENCE).collect::<Vec<_>>()).await;
+        let seen: Vec<_> =
+            trace.into_iter().map(|hop| hop.unwrap()).map(|hop| (hop.hop, hop.address)).collect();
+        let expected: Vec<_> = (1..5u8).map(|n| (n, nodes[usize::from(n)].address())).collect();
+        assert_eq!(seen, expected);
+    });
+}
+
+#[test]
+fn a_long_message_crosses_a_line_of_five_whole() {
+    block_on(async {
+        let nodes = line(5).await;
+        let body: Vec<u8> = (0..60_000u32).map(|n| (n * 7 % 251) as u8).collect();
+        let sent = nodes[0].send(&nodes[4].address(), body.clone()).await.unwrap();
+        let message = within(nodes[4].recv()).await.unwrap();
+        assert_eq!(&message.body[..], &body[..]);
+        within(sent.delivered()).await.unwrap();
+    });
+}
+
+#[test]
+fn over_a_bad_medium_everything_arrives_once_in_order_and_intact() {
+    block_on(async {
+        let net = MemNet::new(3);
+        net.impair_all(Impairments {
+            loss: 0.1,
+            duplicate: 0.1,
+            reorder: 0.1,
+            corrupt: 0.01,
+            delay: Duration::from_millis(1),
+            ..Impairments::default()
+        });
+        let (a, b) = pair(&net).await;
+        const COUNT: usize = 300;
+        let body = |n: usize| vec![n as u8; 1 + (n * 37) % 5000];
+        let batch = (0..COUNT).map(|n| Outgoing::new(b.address(), body(n)));
+        a.send_batch(batch.collect()).await.unwrap();
+        for n in 0..COUNT {
+            assert_eq!(within(b.recv()).await.unwrap().body[..], body(n)[..]);
+        }
+        assert!(async_std::future::timeout(Duration::from_millis(300), b.recv()).await.is_err());
+    });
+}
+
+#[test]
+fn messages_to_oneself_and_between_two_addresses_of_a_node_arrive() {
+    block_on(async {
+        let a = node(1).start().await.unwrap();
+        let sent = a.send(&a.address(), "note").await.unwrap();
+        let message = within(a.recv()).await.unwrap();
+        assert_eq!((&message.body[..], message.protection), (&b"note"[..], Protection::Local));
+        within(sent.delivered()).await.unwrap();
+
+        let second = Identity::from_seed(&[9; 32]);
+        a.add_identity(second.clone()).await;
+        a.send(&second.address(), "to the second").await.unwrap();
+        let mailbox = a.mailbox(&second.address()).unwrap();
+        assert_eq!(&within(mailbox.recv_from(&a.address())).await.unwrap().body[..], b"to the second");
+        a.submit(Outgoing::new(a.address(), "from the second").from(second.address())).await.unwrap();
+        assert_eq!(within(a.recv()).await.unwrap().from, second.address());
+    });
+}
+
+#[test]
+fn further_addresses_of_a_node_are_reached_over_the_mesh() {
+    block_on(async {
+        let nodes = line(3).await;
+        let second = Identity::from_seed(&[77; 32]);
+        nodes[2].add_identity(second.clone()).await;
+        let sent = nodes[0].send(&second.address(), "hello").await.unwrap();
+        let mailbox = nodes[2].mailbox(&second.address()).unwrap();
+        assert_eq!(&within(mailbox.recv()).await.unwrap().body[..], b"hello");
+        within(sent.delivered()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_message_waits_for_a_recipient_that_is_away() {
+    block_on(async {
+        let net = MemNet::new(5);
+        let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
+        let bob = Identity::from_seed(&[2; 32]);
+        let sent = a.send(&bob.address(), "later").await.unwrap();
+        assert_eq!(a.status().await.journal.messages, 1);
+        let b = Node::builder().identity(bob).netmod(net.netmod("b")).start().await.unwrap();
+        assert_eq!(&within(b.recv()).await.unwrap().body[..], b"later");
+        within(sent.delivered()).await.unwrap();
+        assert_eq!(a.status().await.journal.messages, 0);
+    });
+}
+
+#[test]
+fn a_message_whose_time_is_up_expires_and_says_so() {
+    block_on(async {
+        let a = node(1).start().await.unwrap();
+        let mut events = a.events();
+        let nobody = Identity::from_seed(&[8; 32]).address();
+        let sent = a.submit(Outgoing::new(nobody, "too late").ttl(Duration::from_millis(50))).await.unwrap();
+        assert_eq!(within(sent.delivered()).await, Err(SendError::Expired(nobody)));
+        assert_eq!(within(sent.delivered()).await, Err(SendError::Expired(nobody)));
+        let (_, event) = within(events.next()).await.unwrap();
+        assert_eq!(event, Event::MessageExpired { id: sent.id, to: nobody });
+        assert_eq!(a.status().await.drops["expired"], 1);
+    });
+}
+
+#[test]
+fn a_message_that_is_too_long_or_from_somebody_else_is_refused() {
+    block_on(async {
+        let a = node(1).start().await.unwrap();
+        let other = Identity::from_seed(&[8; 32]).address();
+        let long = a.send(&other, vec![0; (16 << 20) + 1]).await.unwrap_err();
+        assert_eq!(long, SendError::TooLong { length: (16 << 20) + 1 });
+        let forged = a.submit(Outgoing::new(other, "x").from(other)).await.unwrap_err();
+        assert_eq!(forged, SendError::NotOurs(other));
+    });
+}
+
+#[test]
+fn a_sender_whose_messages_nobody_reads_waits_and_others_do_not() {
+    block_on(async {
+        let net = MemNet::new(6);
+        let limits = Limits { inbox_messages: 16, ..Limits::default() };
+        let b = node(2).netmod(net.netmod("b")).limits(limits).start().await.unwrap();
+        let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
+        let c = node(3).netmod(net.netmod("c")).start().await.unwrap();
+        let mut sent = Vec::new();
+        for n in 0..40u32 {
+            sent.push(a.send(&b.address(), n.to_string()).await.unwrap());
+        }
+        within(sent[15].delivered()).await.unwrap();
+        let stuck = async_std::future::timeout(Duration::from_millis(300), sent[39].delivered()).await;
+        assert!(stuck.is_err(), "the inbox has room for 16, not for 40");
+        within(c.send(&b.address(), "me too").await.unwrap().delivered()).await.unwrap();
+        for n in 0..40u32 {
+            assert_eq!(within(b.recv_from(&a.address())).await.unwrap().body[..], *n.to_string().as_bytes());
+        }
+        within(sent[39].delivered()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_message_given_back_is_received_again_first() {
+    block_on(async {
+        let a = node(1).start().await.unwrap();
+        for text in ["one", "two"] {
+            a.send(&a.address(), text).await.unwrap();
+        }
+        let one = a.recv().await.unwrap();
+        a.unrecv(one.clone());
+        assert_eq!(a.recv().await.unwrap(), one);
+        assert_eq!(&a.recv().await.unwrap().body[..], b"two");
+    });
+}
+
+#[test]
+fn a_receive_that_is_dropped_loses_nothing() {
+    block_on(async {
+        let a = node(1).start().await.unwrap();
+        for _ in 0..20 {
+            let dropped = async_std::future::timeout(Duration::from_millis(1), a.recv()).await;
+            assert!(dropped.is_err());
+        }
+        a.send(&a.address(), "still here").await.unwrap();
+        assert_eq!(&within(a.recv()).await.unwrap().body[..], b"still here");
+    });
+}
+
+#[test]
+fn when_the_relay_in_use_dies_the_other_takes_over() {
+    block_on(async {
+        // A diamond: two ways from a to b.
+        let ((a1, x1), (x2, b1)) = (cable(1), cable(2));
+        let ((a2, y1), (y2, b2)) = (cable(3), cable(4));
+        let a = node(1).netmod(a1).netmod(a2).start().await.unwrap();
+        let b = node(2).netmod(b1).netmod(b2).start().await.unwrap();
+        let x = node(3).netmod(x1).netmod(x2).start().await.unwrap();
+        let y = node(4).netmod(y1).netmod(y2).start().await.unwrap();
+        assert_eq!(within(a.ping(&b.address(), PATIENCE)).await.unwrap().hops, 2);
+        let active =
+            |route: &rouse_core::Route| route.destination == b.address() && route.state == RouteState::Active;
+        let used = a.routes().await.into_iter().find(active).unwrap();
+        let (used, _spare) = if used.next_hop == x.address() { (x, y) } else { (y, x) };
+        drop(used);
+        let sent = a.send(&b.address(), "still there?").await.unwrap();
+        assert_eq!(&within(b.recv()).await.unwrap().body[..], b"still there?");
+        within(sent.delivered()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_netmod_that_fails_is_opened_again_and_the_message_gets_through() {
+    block_on(async {
+        let net = MemNet::new(8);
+        let (a, b) = pair(&net).await;
+        within(a.send(&b.address(), "before").await.unwrap().delivered()).await.unwrap();
+        let mut events = a.events();
+        net.fail("a");
+        let sent = a.send(&b.address(), "after").await.unwrap();
+        while !matches!(within(events.next()).await.unwrap().1, Event::NetmodState { .. }) {}
+        net.recover("a");
+        within(sent.delivered()).await.unwrap();
+        assert!(a.status().await.netmods[0].last_error.is_some(), "what went wrong stays on view");
+    });
+}
+
+#[test]
+fn netmods_are_added_and_removed_while_the_node_runs() {
+    block_on(async {
+        let net = MemNet::new(9);
+        let a = node(1).start().await.unwrap();
+        let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
+        let sent = a.send(&b.address(), "hello").await.unwrap();
+        a.add_netmod(std::sync::Arc::new(net.netmod("a"))).await;
+        within(sent.delivered()).await.unwrap();
+        let uri = a.status().await.netmods[0].uri.clone();
+        assert!(a.remove_netmod(&uri).await);
+        assert!(!a.remove_netmod(&uri).await);
+        assert_eq!((a.peers().await, a.status().await.netmods.len()), (vec![], 0));
+    });
+}
+
+#[test]
+fn a_node_that_stops_says_goodbye_and_is_missed_at_once() {
+    block_on(async {
+        let (a, b) = pair(&MemNet::new(10)).await;
+        within(a.send(&b.address(), "x").await.unwrap().delivered()).await.unwrap();
+        let mut events = a.events();
+        let began = std::time::Instant::now();
+        b.stop().await;
+        loop {
+            match within(events.next()).await.unwrap().1 {
+                Event::NeighbourDown { address, .. } if address == b.address() => break,
+                _ => {}
+            }
+        }
+        assert!(began.elapsed() < Duration::from_secs(2), "by its word, not by its silence");
+        assert!(b.send(&a.address(), "x").await.is_err());
+        assert!(b.recv().await.is_ok(), "what was received before can still be read");
+        assert!(b.recv().await.is_err());
+    });
+}
+
+#[test]
+fn a_mesh_with_a_key_takes_no_strangers() {
+    block_on(async {
+        let net = MemNet::new(11);
+        let a = node(1).netmod(net.netmod("a")).mesh_key([7; 32]).start().await.unwrap();
+        let b = node(2).netmod(net.netmod("b")).mesh_key([7; 32]).start().await.unwrap();
+        let stranger = node(3).netmod(net.netmod("c")).start().await.unwrap();
+        within(a.send(&b.address(), "hello").await.unwrap().delivered()).await.unwrap();
+        assert!(stranger.ping(&a.address(), Duration::from_secs(3)).await.is_err());
+        assert_eq!(stranger.status().await.neighbours, 0);
+    });
+}
