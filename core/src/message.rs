@@ -1,1 +1,416 @@
-//! To be written.
+//! Messages, end to end: between one address here and one address elsewhere.
+//!
+//! A [`Conversation`] takes messages from the application and makes packets of them; it takes the packets of its
+//! peer and makes messages of them. In between lies a mesh that loses, repeats, reorders and delays. What comes
+//! out is each message once, whole and in order, until its time to live runs out. It is pure: it reads no clock,
+//! does no I/O, and says when it wants to be woken.
+//!
+//! The contract with the caller:
+//! 1. It starts unreachable: [`Conversation::set_reachable`] follows the routing table.
+//! 2. Whenever something happened ([`Conversation::handle`], [`Conversation::send`], a deadline), first take what
+//!    there is with [`Conversation::next_message`] while the application has room, then call
+//!    [`Conversation::poll_transmit`] until it says no, then look at [`Conversation::next_deadline`]. In this
+//!    order one packet carries ack and receipt.
+//! 3. Taking a message is the promise that the application has it: only then the sender gets its receipt.
+//! 4. Each conversation has an incarnation of its own, 8 random bytes. When one was dropped and is made anew, the
+//!    peer notices, and sends again what had no receipt.
+//!
+//! How it is built, from top to bottom: `meeting` knows who is there, `queue` and `fill` send, `incoming` and
+//! `reassembly` receive, `ranges`, `recovery`, `rtt` and `congestion` know what arrived and what the path bears,
+//! `transmit` builds the packets. A packet is built whole in one place and taken in one place: there a seal fits.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+#![allow(dead_code)]
+
+mod congestion;
+mod fill;
+mod incoming;
+mod meeting;
+mod queue;
+mod ranges;
+mod reassembly;
+mod recovery;
+mod rtt;
+#[cfg(test)]
+mod tests;
+mod transmit;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::address::Address;
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::types::{Message, MessageId, Protection, Timestamp, Waiting};
+use crate::wire::message::{Frame, Reader};
+#[allow(unused_imports)]
+pub(crate) use crate::wire::message::{PAYLOAD_KIND_MESSAGE, source};
+use incoming::{Complete, Incoming, Part, is_small_share};
+use meeting::Meeting;
+use queue::{SendQueue, message_id};
+use ranges::Received;
+use recovery::{Piece, Recovery, after};
+use rtt::MAX_ACK_DELAY;
+
+/// Bytes that may be sent before the recipient has said how many it wants.
+const INITIAL_CREDIT: u64 = 256 << 10;
+/// Messages that may be sent before the recipient has said how many it wants.
+const INITIAL_MESSAGES: u64 = 1024;
+/// At most so many messages are in transmission: floor to floor + 4095.
+const WINDOW: u64 = 4096;
+/// A receipt waits so long for a packet that goes its way.
+const RECEIPT_DELAY: Duration = Duration::from_millis(1);
+/// After so long without a packet from the peer, it is asked whether it knows the last receipt.
+const CONFIRM_DELAY: Duration = Duration::from_secs(1);
+/// A packet older than this does not arrive any more: state that would recognise it may go.
+const QUIET: Duration = Duration::from_secs(60);
+/// A peer that was away for so long is forgotten even if it may not have heard of its receipts.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+/// The bounds of a conversation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    /// Messages that wait to be delivered.
+    pub max_queue_messages: usize,
+    /// Their bytes. A single message is accepted whatever its length.
+    pub max_queue_bytes: usize,
+    /// Bytes of incoming messages that may wait here, besides the one that is next; at least 256 KiB.
+    pub credit_bytes: usize,
+    /// Incoming messages that may wait here; 1024 to 4096.
+    pub credit_messages: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            max_queue_messages: 4096,
+            max_queue_bytes: 32 << 20,
+            credit_bytes: 1 << 20,
+            credit_messages: 4096,
+        }
+    }
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConversationEvent {
+    /// The recipient has it, `elapsed` after it was accepted here.
+    Delivered { id: MessageId, elapsed: Duration },
+    /// Its time to live ran out. The recipient may have it nevertheless, if parts of it had left.
+    Expired { id: MessageId },
+    /// The queue was full and has room again.
+    Room,
+}
+
+/// What a conversation counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    /// Packets with something that had been sent before.
+    pub retransmits: u64,
+    /// Packets and parts of messages that had arrived before, beyond those for which `handle` gave an error.
+    pub duplicates: u64,
+    /// Complete messages that their sender gave up before the application took them.
+    pub expired: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    local: Address,
+    peer: Address,
+    incarnation: u64,
+    credit_bytes: usize,
+    credit_messages: usize,
+    /// The latest time that was told.
+    clock: Time,
+    /// When the conversation was last used from either side.
+    active: Time,
+    heard: Time,
+    reachable: bool,
+    /// The route bears no packet that is worth building.
+    starved: bool,
+    meeting: Meeting,
+    queue: SendQueue,
+    recovery: Recovery,
+    received: Received,
+    incoming: Incoming,
+    /// Complete messages of a former incarnation of the peer, which only live here any more.
+    left_over: VecDeque<(u64, Complete)>,
+    events: VecDeque<ConversationEvent>,
+    /// Packets that ask for an ack and have none.
+    unacked: u32,
+    ack_at: Option<Time>,
+    /// All below was told to be taken; all below is known to be known.
+    told: u64,
+    told_bytes: usize,
+    confirmed: u64,
+    /// A receipt on its way that will be acknowledged.
+    confirming: u64,
+    receipt_at: Option<Time>,
+    paced_until: Option<Time>,
+    stall_at: Option<Time>,
+    stalls: u32,
+    ping_due: bool,
+    counters: Counters,
+    pieces: Vec<Piece>,
+}
+
+impl Conversation {
+    /// A conversation between `local` and `peer`. `incarnation` is random, not 0, and used for no other.
+    pub fn new(config: Config, local: Address, peer: Address, incarnation: u64) -> Self {
+        let incarnation = incarnation.max(1);
+        let window = usize::try_from(WINDOW).unwrap_or(usize::MAX);
+        let least = usize::try_from(INITIAL_MESSAGES).unwrap_or(usize::MAX);
+        let credit_bytes = config.credit_bytes.clamp(256 << 10, u32::MAX as usize);
+        let credit_messages = config.credit_messages.clamp(least, window);
+        Conversation {
+            local,
+            peer,
+            incarnation,
+            credit_bytes,
+            credit_messages,
+            clock: Time::ZERO,
+            active: Time::ZERO,
+            heard: Time::ZERO,
+            reachable: false,
+            starved: false,
+            meeting: Meeting::default(),
+            queue: SendQueue::new(incarnation, config.max_queue_messages, config.max_queue_bytes),
+            recovery: Recovery::new(),
+            received: Received::default(),
+            incoming: Incoming::new(credit_bytes, credit_messages),
+            left_over: VecDeque::new(),
+            events: VecDeque::new(),
+            unacked: 0,
+            ack_at: None,
+            told: 0,
+            told_bytes: 0,
+            confirmed: 0,
+            confirming: 0,
+            receipt_at: None,
+            paced_until: None,
+            stall_at: None,
+            stalls: 0,
+            ping_due: false,
+            counters: Counters::default(),
+            pieces: Vec::new(),
+        }
+    }
+
+    /// Queues a message. The body comes back when the queue is full ([`ConversationEvent::Room`] tells when it no
+    /// longer is), or when it is longer than [`crate::MAX_MESSAGE`].
+    pub fn send(
+        &mut self,
+        now: Time,
+        sent_at: Timestamp,
+        ttl: Duration,
+        body: Bytes,
+    ) -> Result<MessageId, Bytes> {
+        self.tick(now);
+        let id = self.queue.push(now, sent_at, ttl, body)?;
+        self.active = now;
+        Ok(id)
+    }
+
+    /// Gives a message up; false when it is not here any more. If parts of it had left, the recipient may have it
+    /// nevertheless.
+    pub fn cancel(&mut self, id: &MessageId) -> bool {
+        self.queue.cancel(id, &mut self.events)
+    }
+
+    /// Whether there is a route. Without one nothing is transmitted. A new route goes on with the window of the
+    /// old one, and what was on its way when the last route went away is sent again.
+    pub fn set_reachable(&mut self, now: Time, reachable: bool) {
+        self.tick(now);
+        if reachable && !self.reachable {
+            self.give_up_flight();
+            self.stall_at = None;
+            self.stalls = 0;
+            self.ping_due |= !self.queue.is_empty() && !self.queue.has_work();
+        }
+        self.reachable = reachable;
+    }
+
+    /// Takes a packet of the peer. The error says why it was dropped.
+    pub fn handle(&mut self, now: Time, packet: &Bytes) -> Result<(), DropCause> {
+        self.tick(now);
+        let mut reader = Reader::new(packet);
+        let header = reader.header().map_err(|_| DropCause::MalformedMessage)?;
+        if header.source != self.peer {
+            return Err(DropCause::MalformedMessage);
+        }
+        self.meet(now, &header, packet)?;
+        if self.received.contains(header.number) {
+            return Err(DropCause::Duplicate);
+        }
+        (self.active, self.heard) = (now, now);
+        self.incoming.advance(header.floor);
+        self.confirmed = self.confirmed.max(header.floor);
+        self.told = self.told.max(header.floor);
+        let mut refused = None;
+        let mut asks = false;
+        while !reader.is_at_end() {
+            let frame = reader.frame().map_err(|_| DropCause::MalformedMessage)?;
+            asks |= !matches!(frame, Frame::Ack | Frame::Credit { .. });
+            if header.to == 0 && matches!(frame, Frame::Ack | Frame::Credit { .. }) {
+                return Err(DropCause::MalformedMessage);
+            }
+            match self.on_frame(now, header.floor, frame, packet, &mut reader) {
+                Ok(()) => {}
+                Err(DropCause::OverCredit) => refused = Some(DropCause::OverCredit),
+                Err(cause) => return Err(cause),
+            }
+        }
+        self.note_receipt();
+        if let Some(cause) = refused {
+            // Without an ack it comes again, when there may be credit.
+            return Err(cause);
+        }
+        let in_order =
+            self.received.largest().is_none_or(|largest| header.number == largest.saturating_add(1));
+        self.received.insert(now, header.number);
+        self.received.forget_below(header.number.saturating_sub(u64::from(header.open)));
+        if asks {
+            self.unacked = self.unacked.saturating_add(1);
+            let at = if self.unacked >= 2 || !in_order { now } else { after(now, MAX_ACK_DELAY) };
+            self.ack_at = Some(self.ack_at.map_or(at, |earlier| earlier.min(at)));
+        }
+        Ok(())
+    }
+
+    fn on_frame(
+        &mut self,
+        now: Time,
+        floor: u64,
+        frame: Frame,
+        packet: &Bytes,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), DropCause> {
+        let seq = |above: u16| floor.saturating_add(u64::from(above));
+        match frame {
+            Frame::Ack => {
+                let ack = reader.ack().map_err(|_| DropCause::MalformedMessage)?;
+                let Self { recovery, queue, confirmed, confirming, .. } = self;
+                recovery
+                    .on_ack(now, &ack, |piece, arrived| match (piece, arrived) {
+                        (Piece::Taken(taken), true) => *confirmed = taken.max(*confirmed),
+                        (Piece::Taken(_), false) => *confirming = 0,
+                        (_, true) => {}
+                        (piece, false) => queue.on_lost(piece),
+                    })
+                    .map_err(|()| DropCause::MalformedMessage)
+            }
+            Frame::Credit { taken, bytes, messages } => {
+                let progress = self
+                    .queue
+                    .on_credit(now, (taken, bytes, messages), &mut self.events)
+                    .map_err(|()| DropCause::MalformedMessage)?;
+                if progress {
+                    (self.stalls, self.stall_at) = (0, None);
+                }
+                Ok(())
+            }
+            Frame::Messages { above, sent_at, count } => {
+                let mut refused = Ok(());
+                for nth in 0..count {
+                    let (later, body) = reader.entry().map_err(|_| DropCause::MalformedMessage)?;
+                    let sent_at = Timestamp(sent_at.0.saturating_add(u64::from(later)));
+                    let copy = is_small_share(body.len().saturating_mul(usize::from(count)), packet.len());
+                    let seq = seq(above).saturating_add(u64::from(nth));
+                    refused = refused.and(self.incoming.whole(seq, sent_at, packet, body, copy));
+                }
+                refused
+            }
+            Frame::Fragment { above, sent_at, total, offset, bytes: (start, end) } => {
+                self.incoming.part(seq(above), sent_at, packet, Part { total, offset, bytes: start..end })
+            }
+            Frame::Skip { above, count } => self.incoming.skip(seq(above), count),
+            Frame::Ping => {
+                self.ack_at = Some(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the next message, complete and in order. That it was taken is what the sender will be told.
+    pub fn next_message(&mut self, now_wall: Timestamp) -> Option<Message> {
+        let (incarnation, complete) = match self.left_over.pop_front() {
+            Some(left_over) => left_over,
+            None => {
+                let complete = self.incoming.take()?;
+                self.told_bytes = self.told_bytes.saturating_add(complete.body.len());
+                self.note_receipt();
+                (self.meeting.known().unwrap_or_default(), complete)
+            }
+        };
+        Some(Message {
+            id: message_id(incarnation, complete.seq),
+            from: self.peer,
+            to: self.local,
+            sent_at: complete.sent_at,
+            received_at: now_wall,
+            protection: Protection::Link,
+            body: complete.body.into(),
+        })
+    }
+
+    /// Whether [`Self::next_message`] has one.
+    pub fn has_message(&self) -> bool {
+        !self.left_over.is_empty() || self.incoming.has_message()
+    }
+
+    /// What became of messages, in the order in which it happened.
+    pub fn poll_event(&mut self) -> Option<ConversationEvent> {
+        self.events.pop_front()
+    }
+
+    /// Messages that are neither delivered nor given up.
+    pub fn waiting(&self) -> Waiting {
+        self.queue.waiting()
+    }
+
+    /// Whether the conversation may be dropped: nothing waits on either side, the peer knows its receipts, and
+    /// no packet of it can still be on its way. A message that had arrived in part does not keep it: its sender
+    /// has been silent, and begins anew with the incarnation that comes after.
+    pub fn is_idle(&self, now: Time) -> bool {
+        let nothing_waits = self.queue.waiting().messages == 0 && !self.has_message();
+        let settled = self.incoming.taken() <= self.confirmed && !self.recovery.is_waiting();
+        let silence = now.since(self.active);
+        nothing_waits && (silence >= FORGOTTEN || (settled && silence >= QUIET))
+    }
+
+    /// What was counted since the last call.
+    pub fn counters(&mut self) -> Counters {
+        let mut counters = std::mem::take(&mut self.counters);
+        counters.duplicates =
+            counters.duplicates.saturating_add(std::mem::take(&mut self.incoming.duplicates));
+        counters.expired = counters.expired.saturating_add(std::mem::take(&mut self.incoming.given_up));
+        counters
+    }
+
+    fn tick(&mut self, now: Time) {
+        self.clock = self.clock.max(now);
+    }
+
+    /// If something was taken that the peer has not been told, it is told soon; at once when it is much.
+    fn note_receipt(&mut self) {
+        let untold = self.incoming.taken().saturating_sub(self.told);
+        if untold == 0 {
+            return;
+        }
+        let much = self.told_bytes >= self.credit_bytes / 4
+            || untold >= u64::try_from(self.credit_messages / 4).unwrap_or(u64::MAX);
+        let at = if much { self.clock } else { after(self.clock, RECEIPT_DELAY) };
+        self.receipt_at = Some(self.receipt_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}

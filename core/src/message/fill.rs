@@ -1,0 +1,147 @@
+//! Puts messages into the packet being built: many small ones gathered in one frame, large ones cut.
+
+use bytes::Bytes;
+
+use super::recovery::Piece;
+use crate::types::Timestamp;
+use crate::wire::message::{self as wire, BATCH_HEADER, ENTRY_HEADER, FRAGMENT_HEADER, HEADER, SKIP};
+
+/// Nothing is cut into pieces smaller than this, in bytes, to fill the rest of a packet.
+const SMALLEST_CUT: usize = 128;
+
+/// A frame that goes on while sequences follow each other.
+enum Open {
+    Nothing,
+    Messages { count_at: usize, next: u64, count: u16, sent_at: Timestamp },
+    Skip { count_at: usize, next: u64, count: u16 },
+}
+
+/// How much of a message went into the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    /// All that was asked for.
+    All,
+    /// Up to this offset.
+    UpTo(u32),
+    /// Nothing: the packet is full.
+    Nothing,
+}
+
+/// A packet on its way to being full.
+pub(super) struct Filler<'a> {
+    out: &'a mut Vec<u8>,
+    /// The length of `out` when the packet is full.
+    limit: usize,
+    /// The most that a body may have to travel whole.
+    whole: usize,
+    floor: u64,
+    pieces: &'a mut Vec<Piece>,
+    open: Open,
+    /// Whether something in the packet was sent before.
+    pub again: bool,
+}
+
+impl<'a> Filler<'a> {
+    /// Appends to `out` until it is `limit` bytes long. `max` is what a packet holds, header and all.
+    pub fn new(
+        out: &'a mut Vec<u8>,
+        limit: usize,
+        max: usize,
+        floor: u64,
+        pieces: &'a mut Vec<Piece>,
+    ) -> Self {
+        let whole = max.saturating_sub(HEADER + BATCH_HEADER + ENTRY_HEADER).min(usize::from(u16::MAX));
+        Filler { out, limit, whole, floor, pieces, open: Open::Nothing, again: false }
+    }
+
+    /// Whether a body of this length is sent in one piece.
+    pub fn is_whole(&self, length: usize) -> bool {
+        length <= self.whole
+    }
+
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.out.len())
+    }
+
+    /// A whole message.
+    pub fn whole(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes) -> Put {
+        let needed = body.len().saturating_add(ENTRY_HEADER);
+        if let Open::Messages { count_at, next, count, sent_at: first } = self.open
+            && next == seq
+            && let Some(later) = sent_at.0.checked_sub(first.0).and_then(|later| u16::try_from(later).ok())
+        {
+            if needed > self.room() {
+                return Put::Nothing;
+            }
+            wire::write_entry(later, body, self.out);
+            let count = count.saturating_add(1);
+            wire::patch_count(count_at, count, self.out);
+            self.open = Open::Messages { count_at, next: next.saturating_add(1), count, sent_at: first };
+        } else {
+            let Some(above) = self.above(seq) else { return Put::Nothing };
+            if needed.saturating_add(BATCH_HEADER) > self.room() {
+                return Put::Nothing;
+            }
+            let count_at = wire::write_messages(above, sent_at, self.out);
+            wire::write_entry(0, body, self.out);
+            wire::patch_count(count_at, 1, self.out);
+            self.open = Open::Messages { count_at, next: seq.saturating_add(1), count: 1, sent_at };
+        }
+        self.note(seq);
+        Put::All
+    }
+
+    /// The word that a message is given up.
+    pub fn skip(&mut self, seq: u64) -> Put {
+        if let Open::Skip { count_at, next, count } = self.open
+            && next == seq
+        {
+            let count = count.saturating_add(1);
+            wire::patch_count(count_at, count, self.out);
+            self.open = Open::Skip { count_at, next: next.saturating_add(1), count };
+        } else {
+            let Some(above) = self.above(seq) else { return Put::Nothing };
+            if SKIP > self.room() {
+                return Put::Nothing;
+            }
+            let count_at = wire::write_skip(above, self.out);
+            wire::patch_count(count_at, 1, self.out);
+            self.open = Open::Skip { count_at, next: seq.saturating_add(1), count: 1 };
+        }
+        self.note(seq);
+        Put::All
+    }
+
+    /// The bytes `from..to` of a message, or the first of them.
+    pub fn part(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes, from: u32, to: u32) -> Put {
+        let Some(above) = self.above(seq) else { return Put::Nothing };
+        let wanted = to.saturating_sub(from) as usize;
+        let length = self.room().saturating_sub(FRAGMENT_HEADER).min(wanted).min(usize::from(u16::MAX));
+        if length < wanted.min(SMALLEST_CUT) {
+            return Put::Nothing;
+        }
+        let start = from as usize;
+        let total = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let Some(bytes) = body.get(start..start.saturating_add(length)) else { return Put::Nothing };
+        wire::write_fragment(above, sent_at, total, from, bytes, self.out);
+        self.open = Open::Nothing;
+        let end = from.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
+        self.pieces.push(Piece::Part { seq, from, to: end });
+        if end == to { Put::All } else { Put::UpTo(end) }
+    }
+
+    fn above(&self, seq: u64) -> Option<u16> {
+        seq.checked_sub(self.floor).and_then(|above| u16::try_from(above).ok())
+    }
+
+    fn note(&mut self, seq: u64) {
+        if let Some(Piece::Slots { first, count }) = self.pieces.last_mut()
+            && first.saturating_add(u64::from(*count)) == seq
+            && *count < u16::MAX
+        {
+            *count = count.saturating_add(1);
+        } else {
+            self.pieces.push(Piece::Slots { first: seq, count: 1 });
+        }
+    }
+}

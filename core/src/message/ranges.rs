@@ -1,0 +1,140 @@
+//! The packet numbers that have arrived: what an ack says, and how a packet seen before is recognised.
+
+use std::collections::VecDeque;
+
+use crate::time::Time;
+use crate::wire::message::Ack;
+
+/// At most so many ranges are remembered. What is below them counts as seen.
+const KEPT: usize = 128;
+
+/// A sorted set of ranges, both ends included, the lowest first.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    ranges: VecDeque<(u64, u64)>,
+    /// Numbers below this count as seen.
+    forgotten: u64,
+    largest_at: Time,
+}
+
+impl Received {
+    /// Whether `number` arrived before, or is too old to tell.
+    pub fn contains(&self, number: u64) -> bool {
+        number < self.forgotten
+            || self.ranges.iter().rev().find(|range| range.0 <= number).is_some_and(|range| number <= range.1)
+    }
+
+    /// The highest number seen.
+    pub fn largest(&self) -> Option<u64> {
+        self.ranges.back().map(|range| range.1)
+    }
+
+    /// Notes that `number` has arrived. In order, the usual case, it takes constant time.
+    pub fn insert(&mut self, now: Time, number: u64) {
+        if self.largest().is_none_or(|largest| number > largest) {
+            self.largest_at = now;
+        }
+        // The ranges that begin at or below the number.
+        let below = match self.ranges.back() {
+            Some(last) if last.0 <= number => self.ranges.len(),
+            _ => self.ranges.partition_point(|range| range.0 <= number),
+        };
+        let before = below.checked_sub(1);
+        let joins_before = before
+            .and_then(|at| self.ranges.get(at))
+            .is_some_and(|range| number <= range.1.saturating_add(1));
+        let joins_after = self.ranges.get(below).is_some_and(|range| range.0 == number.saturating_add(1));
+        match (before.filter(|_| joins_before), joins_after) {
+            (Some(at), true) => {
+                let high = self.ranges.remove(below).map_or(number, |range| range.1);
+                self.extend_up(at, high);
+            }
+            (Some(at), false) => self.extend_up(at, number),
+            (None, true) => {
+                if let Some(range) = self.ranges.get_mut(below) {
+                    range.0 = number;
+                }
+            }
+            (None, false) => self.ranges.insert(below, (number, number)),
+        }
+        if self.ranges.len() > KEPT
+            && let Some(oldest) = self.ranges.pop_front()
+        {
+            self.forgotten = self.forgotten.max(oldest.1.saturating_add(1));
+        }
+    }
+
+    /// The sender knows the fate of all numbers below `number`: they need not be told any more.
+    pub fn forget_below(&mut self, number: u64) {
+        self.forgotten = self.forgotten.max(number);
+        while let Some(front) = self.ranges.front_mut() {
+            // The highest range stays, as the sign of what was the largest.
+            if front.1 >= self.forgotten || self.ranges.len() == 1 {
+                break;
+            }
+            self.ranges.pop_front();
+        }
+        if let Some(front) = self.ranges.front_mut() {
+            front.0 = front.0.max(self.forgotten.min(front.1));
+        }
+    }
+
+    /// The ack for what has arrived; `None` before anything has. At most `room` ranges.
+    pub fn ack(&self, now: Time, room: usize) -> Option<Ack> {
+        self.largest()?;
+        let delay = now.since(self.largest_at).as_micros();
+        let mut ack = Ack::new(u32::try_from(delay).unwrap_or(u32::MAX));
+        for &(low, high) in self.ranges.iter().rev().take(room) {
+            if !ack.push(low, high) {
+                break;
+            }
+        }
+        Some(ack)
+    }
+
+    fn extend_up(&mut self, at: usize, high: u64) {
+        if let Some(range) = self.ranges.get_mut(at) {
+            range.1 = range.1.max(high);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_number_below_what_is_remembered_counts_as_seen() {
+        let mut received = Received::default();
+        for number in 0..2 * KEPT as u64 + 2 {
+            received.insert(Time::ZERO, number * 2);
+        }
+        assert!(received.contains(1), "its range was forgotten");
+        assert!(!received.contains(4 * KEPT as u64 + 1));
+        received.forget_below(1_000_000);
+        assert!(received.contains(999_999));
+        assert_eq!(received.largest(), Some(4 * KEPT as u64 + 2));
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_hold_just_what_was_inserted(numbers in prop::collection::vec(0u64..100, 0..200)) {
+            let mut received = Received::default();
+            let mut model = BTreeSet::new();
+            for number in numbers {
+                prop_assert_eq!(received.contains(number), !model.insert(number));
+                received.insert(Time::ZERO, number);
+            }
+            for number in 0..100 {
+                prop_assert_eq!(received.contains(number), model.contains(&number));
+            }
+            for pair in received.ranges.iter().zip(received.ranges.iter().skip(1)) {
+                prop_assert!(pair.0.1 + 1 < pair.1.0, "ranges are apart and sorted");
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What has been sent and not yet acknowledged: loss detection and probes, as RFC 9002 section 6 has them.
+//!
+//! Packets are never sent again, what they carried is: a packet is a list of [`Piece`]s, and the pieces of a lost
+//! packet go back to the one who sends.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::congestion::Congestion;
+use super::rtt::Rtt;
+use crate::time::Time;
+use crate::wire::message::Ack;
+
+/// A packet is lost when one sent so many later has arrived (RFC 9002 section 6.1.1).
+const PACKET_THRESHOLD: u64 = 3;
+/// Probes back off by doubling, up to this.
+const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// Probes sent at each time-out.
+const PROBES: u8 = 2;
+/// Silence of so many probe intervals with nothing arriving is persistent congestion (RFC 9002 section 7.6).
+const PERSISTENT: u32 = 3;
+
+/// Something that a packet carried and that must arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// Whole messages, or the word that they are given up, `count` in sequence.
+    Slots { first: u64, count: u16 },
+    /// Bytes of a message.
+    Part { seq: u64, from: u32, to: u32 },
+    /// The word that all below this sequence is taken.
+    Taken(u64),
+    /// Nothing but the wish for an answer.
+    Ping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It asks for no ack, or has had it, or is lost.
+    Known,
+    Open,
+    /// As `Open`, but its pieces were sent again already, as a probe.
+    Probed,
+}
+
+#[derive(Debug)]
+struct Sent {
+    at: Time,
+    bytes: u32,
+    fate: Fate,
+    pieces: u64,
+}
+
+/// The sender's knowledge of the path and of the packets on it.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    /// The number of the first packet in `packets`.
+    first: u64,
+    packets: VecDeque<Sent>,
+    /// The pieces of `packets`, in order; the first of them is the `first_piece`th ever.
+    pieces: VecDeque<Piece>,
+    first_piece: u64,
+    in_flight: u64,
+    open: usize,
+    largest_acked: Option<u64>,
+    loss_at: Option<Time>,
+    last_sent: Time,
+    timeouts: u32,
+    /// Probes to be sent whatever the window says.
+    pub probes: u8,
+    pub rtt: Rtt,
+    pub congestion: Congestion,
+}
+
+impl Recovery {
+    pub fn new() -> Self {
+        Recovery {
+            first: 0,
+            packets: VecDeque::new(),
+            pieces: VecDeque::new(),
+            first_piece: 0,
+            in_flight: 0,
+            open: 0,
+            largest_acked: None,
+            loss_at: None,
+            last_sent: Time::ZERO,
+            timeouts: 0,
+            probes: 0,
+            rtt: Rtt::new(),
+            congestion: Congestion::new(),
+        }
+    }
+
+    /// The number of the next packet.
+    pub fn next_number(&self) -> u64 {
+        self.first.saturating_add(as_u64(self.packets.len()))
+    }
+
+    /// How far back from the next packet the oldest one lies whose fate is not known.
+    pub fn open_distance(&self) -> u32 {
+        u32::try_from(self.packets.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether something is on its way that asks for an ack.
+    pub fn is_waiting(&self) -> bool {
+        self.open > 0
+    }
+
+    /// How many probe time-outs have passed since the last sign of life.
+    pub fn timeouts(&self) -> u32 {
+        self.timeouts
+    }
+
+    /// Whether the window has room.
+    pub fn has_room(&self) -> bool {
+        self.congestion.has_room(self.in_flight)
+    }
+
+    /// The next packet has left. It asks for an ack when it carried pieces.
+    pub fn on_sent(&mut self, now: Time, bytes: usize, pieces: &[Piece]) {
+        let at = self.first_piece.saturating_add(as_u64(self.pieces.len()));
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let fate = match pieces.is_empty() {
+            true => Fate::Known,
+            false => {
+                self.in_flight = self.in_flight.saturating_add(u64::from(bytes));
+                self.open = self.open.saturating_add(1);
+                self.last_sent = now;
+                self.congestion.on_sent(u64::from(bytes));
+                Fate::Open
+            }
+        };
+        self.pieces.extend(pieces);
+        self.packets.push_back(Sent { at: now, bytes, fate, pieces: at });
+        self.forget_known();
+    }
+
+    /// Takes an ack. `told` hears of each piece that has arrived (`true`) or is lost (`false`). The error is an
+    /// ack of something that was never sent.
+    pub fn on_ack(&mut self, now: Time, ack: &Ack, mut told: impl FnMut(Piece, bool)) -> Result<(), ()> {
+        if ack.largest() >= self.next_number() {
+            return Err(());
+        }
+        // The delay told is that of the largest number, so the round trip is measured on it alone, and once.
+        let largest_at =
+            ack.largest().checked_sub(self.first).and_then(|index| self.sent(index)).map(|sent| sent.at);
+        let is_news = self.largest_acked.is_none_or(|before| ack.largest() > before);
+        let mut any = false;
+        for &(low, high) in ack.ranges() {
+            if high < self.first {
+                break;
+            }
+            for number in low.max(self.first)..=high {
+                if let Some((at, bytes)) = self.settle(number, |piece| told(piece, true)) {
+                    any = true;
+                    self.congestion.on_ack(at, u64::from(bytes));
+                }
+            }
+        }
+        if any {
+            if let Some(at) = largest_at.filter(|_| is_news) {
+                self.rtt.sample(now.since(at), Duration::from_micros(u64::from(ack.delay_us)));
+            }
+            self.timeouts = 0;
+            self.probes = 0;
+        }
+        self.largest_acked = self.largest_acked.max(Some(ack.largest()));
+        self.detect_losses(now, |piece| told(piece, false));
+        self.forget_known();
+        Ok(())
+    }
+
+    /// When [`Self::on_timeout`] wants to be called.
+    pub fn deadline(&self) -> Option<Time> {
+        if self.open == 0 {
+            return None;
+        }
+        Some(self.loss_at.unwrap_or_else(|| after(self.last_sent, self.backed_off())))
+    }
+
+    /// The deadline has passed: either time tells that packets are lost, or probes must find out.
+    pub fn on_timeout(&mut self, now: Time, mut lost: impl FnMut(Piece)) {
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        if self.loss_at.is_some() {
+            self.detect_losses(now, lost);
+            self.forget_known();
+            return;
+        }
+        self.timeouts = self.timeouts.saturating_add(1);
+        self.probes = PROBES;
+        // The next time-out counts from here, even if nothing can be sent.
+        self.last_sent = now;
+        let mut left = PROBES;
+        for index in 0..self.packets.len() {
+            if left == 0 {
+                break;
+            }
+            if self.packets.get(index).is_some_and(|sent| sent.fate == Fate::Open) {
+                self.each_piece(index, &mut lost);
+                if let Some(sent) = self.packets.get_mut(index) {
+                    sent.fate = Fate::Probed;
+                }
+                left = left.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Gives up all packets on their way, without blaming the path: the route was gone, or the recipient is a new
+    /// one. The window stays.
+    pub fn give_up(&mut self, mut lost: impl FnMut(Piece)) {
+        for index in 0..self.packets.len() {
+            let Some(sent) = self.packets.get_mut(index) else { break };
+            let fate = std::mem::replace(&mut sent.fate, Fate::Known);
+            if fate == Fate::Open {
+                self.each_piece(index, &mut lost);
+            }
+        }
+        (self.in_flight, self.open) = (0, 0);
+        self.timeouts = 0;
+        self.probes = 0;
+        self.loss_at = None;
+        self.forget_known();
+    }
+
+    fn backed_off(&self) -> Duration {
+        let interval = self.rtt.probe_interval();
+        let factor = 1u32.checked_shl(self.timeouts.min(16)).unwrap_or(u32::MAX);
+        interval.saturating_mul(factor).min(MAX_PROBE_INTERVAL.max(interval))
+    }
+
+    /// Marks a packet as arrived; returns when it was sent and its size if that is news.
+    fn settle(&mut self, number: u64, mut arrived: impl FnMut(Piece)) -> Option<(Time, u32)> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let sent = self.packets.get_mut(index).filter(|sent| sent.fate != Fate::Known)?;
+        sent.fate = Fate::Known;
+        let (at, bytes) = (sent.at, sent.bytes);
+        self.in_flight = self.in_flight.saturating_sub(u64::from(bytes));
+        self.open = self.open.saturating_sub(1);
+        self.each_piece(index, &mut arrived);
+        Some((at, bytes))
+    }
+
+    fn detect_losses(&mut self, now: Time, mut lost: impl FnMut(Piece)) {
+        self.loss_at = None;
+        let Some(largest) = self.largest_acked else { return };
+        let delay = self.rtt.loss_delay();
+        let count = largest.saturating_sub(self.first).min(as_u64(self.packets.len()));
+        // The first and the last of the present run of losses with nothing arrived between them.
+        let mut run: Option<(Time, Time)> = None;
+        for index in 0..usize::try_from(count).unwrap_or(usize::MAX) {
+            let end = self.pieces_end(index);
+            let Some(sent) = self.packets.get_mut(index) else { break };
+            if sent.fate == Fate::Known {
+                if sent.pieces != end {
+                    run = None;
+                }
+                continue;
+            }
+            let number = self.first.saturating_add(as_u64(index));
+            let (at, bytes, fate) = (sent.at, sent.bytes, sent.fate);
+            let due = after(at, delay);
+            if number.saturating_add(PACKET_THRESHOLD) > largest && due > now {
+                self.loss_at = Some(self.loss_at.map_or(due, |earlier| earlier.min(due)));
+                run = None;
+                continue;
+            }
+            sent.fate = Fate::Known;
+            self.in_flight = self.in_flight.saturating_sub(u64::from(bytes));
+            self.open = self.open.saturating_sub(1);
+            if fate == Fate::Open {
+                self.each_piece(index, &mut lost);
+            }
+            self.congestion.on_loss(now, at);
+            let start = run.map_or(at, |run| run.0);
+            run = Some((start, at));
+            let persistent = self.rtt.probe_interval().saturating_mul(PERSISTENT);
+            if self.rtt.smoothed().is_some() && at.since(start) > persistent {
+                self.congestion.on_persistent_congestion();
+            }
+        }
+    }
+
+    fn sent(&self, index: u64) -> Option<&Sent> {
+        self.packets.get(usize::try_from(index).ok()?)
+    }
+
+    /// Tells the pieces of the packet at `index`.
+    fn each_piece(&self, index: usize, told: &mut impl FnMut(Piece)) {
+        let start = self.packets.get(index).map_or(0, |sent| sent.pieces);
+        let relative = |at: u64| usize::try_from(at.saturating_sub(self.first_piece)).unwrap_or(usize::MAX);
+        for at in relative(start)..relative(self.pieces_end(index)) {
+            if let Some(piece) = self.pieces.get(at) {
+                told(*piece);
+            }
+        }
+    }
+
+    fn pieces_end(&self, index: usize) -> u64 {
+        match self.packets.get(index.saturating_add(1)) {
+            Some(next) => next.pieces,
+            None => self.first_piece.saturating_add(as_u64(self.pieces.len())),
+        }
+    }
+
+    /// Drops the records of the oldest packets whose fate is known.
+    fn forget_known(&mut self) {
+        while self.packets.front().is_some_and(|sent| sent.fate == Fate::Known) {
+            let end = self.pieces_end(0);
+            while self.first_piece < end && self.pieces.pop_front().is_some() {
+                self.first_piece = self.first_piece.saturating_add(1);
+            }
+            self.packets.pop_front();
+            self.first = self.first.saturating_add(1);
+        }
+    }
+}
+
+fn as_u64(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+pub(super) fn after(time: Time, duration: Duration) -> Time {
+    std::ops::Add::add(time, duration)
+}

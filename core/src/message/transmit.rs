@@ -1,0 +1,215 @@
+//! Builds packets, and says when the next one is due.
+
+use std::time::Duration;
+
+use super::fill::Filler;
+use super::recovery::{Piece, after};
+use super::{CONFIRM_DELAY, Conversation};
+use crate::time::Time;
+use crate::wire::message::{self as wire, CREDIT, HEADER, Header, MAX_RANGES};
+
+/// A route with less room than this per packet is as good as none.
+const SMALLEST_PACKET: usize = 256;
+/// What every route bears; used when larger packets seem to vanish.
+const BASE_PACKET: usize = 1200;
+/// After so many probe time-outs larger packets are suspected.
+const BLACK_HOLE: u32 = 2;
+/// A recipient that does not take its messages is asked after this, and then ever more rarely,
+const FIRST_STALL: Duration = Duration::from_millis(200);
+/// but at least so often.
+const LAST_STALL: Duration = Duration::from_secs(10);
+
+/// What a packet must carry now.
+#[derive(Clone, Copy)]
+struct Due {
+    ack: bool,
+    receipt: bool,
+    confirm: bool,
+    ping: bool,
+    data: bool,
+}
+
+impl Conversation {
+    /// Appends one packet payload of at most `max` bytes to `out`; false when nothing is to be sent now.
+    pub fn poll_transmit(&mut self, now: Time, max: usize, out: &mut Vec<u8>) -> bool {
+        self.tick(now);
+        self.paced_until = None;
+        self.starved = max < SMALLEST_PACKET;
+        if !self.reachable || self.starved {
+            return false;
+        }
+        let max = if self.recovery.timeouts() >= BLACK_HOLE { max.min(BASE_PACKET) } else { max };
+        self.recovery.congestion.set_packet(max);
+        if self.transmit_greeting(now, out) {
+            return true;
+        }
+        let due = self.due(now);
+        if due.ack || due.receipt || due.confirm || due.ping || due.data {
+            let start = out.len();
+            if self.build(now, max, due, out) {
+                self.recovery.on_sent(now, out.len().saturating_sub(start), &self.pieces);
+                return true;
+            }
+            out.truncate(start);
+        }
+        self.watch_for_stall(now);
+        false
+    }
+
+    /// When to call [`Self::handle_timeout`], and [`Self::poll_transmit`] after it; `None` when there is nothing
+    /// to wait for.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let expiry = self.queue.next_expiry();
+        if !self.reachable || self.starved {
+            return expiry;
+        }
+        let deadlines = [
+            expiry,
+            self.ack_at.filter(|_| self.unacked > 0),
+            self.receipt_at,
+            self.confirm_at(),
+            self.recovery.deadline(),
+            self.paced_until,
+            self.stall_at,
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Does what time asks for. What must be sent then, [`Self::poll_transmit`] sends.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.tick(now);
+        self.queue.expire(now, &mut self.events);
+        if !self.reachable {
+            return;
+        }
+        let Self { recovery, queue, confirming, .. } = self;
+        recovery.on_timeout(now, |piece| match piece {
+            Piece::Taken(_) => *confirming = 0,
+            piece => queue.on_lost(piece),
+        });
+        if self.stall_at.is_some_and(|at| at <= now) {
+            self.stall_at = None;
+            self.stalls = self.stalls.saturating_add(1);
+            self.ping_due = true;
+        }
+    }
+
+    fn due(&mut self, now: Time) -> Due {
+        let is_met = self.meeting.known().is_some();
+        Due {
+            ack: self.unacked > 0 && self.ack_at.is_some_and(|at| at <= now),
+            receipt: is_met && self.receipt_at.is_some_and(|at| at <= now),
+            confirm: is_met && self.confirm_at().is_some_and(|at| at <= now),
+            ping: self.ping_due || self.recovery.probes > 0,
+            data: self.may_send(now),
+        }
+    }
+
+    /// Whether window and pacer let data go, and there is some.
+    fn may_send(&mut self, now: Time) -> bool {
+        let has_work = self.queue.has_work();
+        if self.recovery.probes > 0 {
+            return has_work;
+        }
+        self.recovery.congestion.app_limited = !has_work;
+        if !has_work || !self.recovery.has_room() {
+            return false;
+        }
+        match self.recovery.congestion.pace(now, self.recovery.rtt.smoothed()) {
+            Ok(()) => true,
+            Err(until) => {
+                self.paced_until = Some(until);
+                false
+            }
+        }
+    }
+
+    /// Builds a packet; false when it would say nothing.
+    fn build(&mut self, now: Time, max: usize, due: Due, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        self.pieces.clear();
+        wire::write_header(&self.header(self.meeting.known().unwrap_or(0)), out);
+        self.build_ack(now, max, due, out);
+        if due.data {
+            let limit = start.saturating_add(max);
+            let mut filler = Filler::new(out, limit, max, self.queue.floor(), &mut self.pieces);
+            self.queue.fill(&mut filler);
+            self.counters.retransmits = self.counters.retransmits.saturating_add(u64::from(filler.again));
+        }
+        if due.ping && self.pieces.is_empty() {
+            wire::write_ping(out);
+            self.pieces.push(Piece::Ping);
+        }
+        if !self.pieces.is_empty() {
+            self.ping_due = false;
+            self.recovery.probes = self.recovery.probes.saturating_sub(1);
+        }
+        out.len() > start.saturating_add(HEADER)
+    }
+
+    /// Puts the ack and the receipt, when one is due or the packet leaves anyway.
+    fn build_ack(&mut self, now: Time, max: usize, due: Due, out: &mut Vec<u8>) {
+        let taken = self.incoming.taken();
+        let fresh = self.unacked > 0;
+        let receipt = due.receipt || due.confirm || (taken > self.told && self.meeting.known().is_some());
+        if !fresh && !receipt {
+            return;
+        }
+        if fresh {
+            let room = max.saturating_sub(HEADER + CREDIT + 10) / 8;
+            if let Some(ack) = self.received.ack(now, room.min(MAX_RANGES)) {
+                wire::write_ack(&ack, out);
+            }
+            (self.unacked, self.ack_at) = (0, None);
+        }
+        let bytes = u32::try_from(self.credit_bytes).unwrap_or(u32::MAX);
+        let messages = u16::try_from(self.credit_messages).unwrap_or(u16::MAX);
+        wire::write_credit(taken, bytes, messages, out);
+        // Beside an ack that somebody waits for the receipt need not be acknowledged: without the ack all comes again.
+        if due.confirm || (!fresh && taken > self.confirmed) {
+            self.pieces.push(Piece::Taken(taken));
+            self.confirming = taken;
+        }
+        (self.told, self.told_bytes, self.receipt_at) = (taken, 0, None);
+    }
+
+    fn transmit_greeting(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
+        let number = self.recovery.next_number();
+        let Some(greeting) = self.meeting.take_due(number) else { return false };
+        let start = out.len();
+        wire::write_header(&self.header(greeting.to), out);
+        if greeting.asks {
+            wire::write_ping(out);
+        }
+        self.recovery.on_sent(now, out.len().saturating_sub(start), &[]);
+        true
+    }
+
+    fn header(&self, to: u64) -> Header {
+        Header {
+            source: self.local,
+            from: self.incarnation,
+            to,
+            number: self.recovery.next_number(),
+            open: self.recovery.open_distance(),
+            floor: self.queue.floor(),
+        }
+    }
+
+    /// When the peer should be asked whether it knows what was taken.
+    fn confirm_at(&self) -> Option<Time> {
+        let taken = self.incoming.taken();
+        (taken > self.confirmed && taken > self.confirming).then(|| after(self.heard, CONFIRM_DELAY))
+    }
+
+    /// All has arrived and nothing is taken: the recipient is busy, or has restarted and forgot. A ping finds out.
+    fn watch_for_stall(&mut self, now: Time) {
+        if self.queue.is_empty() || self.recovery.is_waiting() || self.queue.has_work() {
+            self.stall_at = None;
+        } else if self.stall_at.is_none() {
+            let first = self.recovery.rtt.probe_interval().saturating_mul(2).max(FIRST_STALL);
+            let factor = 1u32.checked_shl(self.stalls.min(16)).unwrap_or(u32::MAX);
+            self.stall_at = Some(after(now, first.saturating_mul(factor).min(LAST_STALL)));
+        }
+    }
+}
