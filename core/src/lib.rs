@@ -22,4 +22,5 @@ mod wire;
 
 pub use address::{Address, AddressError};
 pub use identity::{Identity, IdentityError};
+pub use ipc::Client;
 pub use types::*;
