@@ -1,1 +1,42 @@
-//! To be written.
+//! The daemon's socket: programs on this machine send and receive through a node that runs elsewhere.
+//!
+//! It stands beside [`Node`](crate::node::Node), above everything else. A [`Server`] hands a node's verbs out over a
+//! Unix socket, and [`Client`] has the same verbs on the other side of it. Nothing here knows frames or routes.
+//!
+//! ```text
+//!  application ─▶ Client ─▶ outbox ─▶ socket ─▶ frames ─▶ call ─▶ Node, Admin
+//!                  slots ◀─ frames ◀─ socket ◀─ outbox ◀─ reply
+//! ```
+//!
+//! What crosses the socket stands in `proto`: a greeting with a version each way, then length-delimited values, many
+//! calls under way at once. What keeps a program that crashes, hangs or lies from harming anybody else:
+//!
+//! - Each connection is bounded: in calls under way and their bytes, in messages fetched but not confirmed, in bytes
+//!   waiting to be written. The number of connections is bounded too.
+//! - A message that was fetched but not confirmed goes back to the head of its inbox when its connection ends.
+//! - A connection that takes nothing for a while, although something is to be written, is closed.
+//! - A malformed frame closes its connection, and no other.
+//! - Who may do what is decided by the user id that the kernel tells, see [`Admin`].
+
+mod admin;
+mod calls;
+mod client;
+mod connection;
+mod error;
+mod frame;
+mod held;
+mod lookup;
+mod outbox;
+mod pending;
+mod proto;
+mod receive;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use admin::{Admin, AdminError, Denial, IdentityInfo, NameInfo, PeerInfo, Source};
+pub use client::{Client, Sent, Subscription, Tracing};
+pub use error::{ClientError, ConnectError};
+pub use lookup::{SYSTEM_SOCKET, Search, socket_path, state_dir};
+pub use receive::{Delivery, Mailbox, Messages};
+pub use server::{Access, BindError, MAX_CONNECTIONS, Server};

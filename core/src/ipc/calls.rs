@@ -1,0 +1,313 @@
+//! What the daemon does for one call.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use event_listener::Event as Bell;
+use futures::{Stream, StreamExt};
+
+use crate::address::Address;
+use crate::ipc::admin::{Admin, AdminError, Denial};
+use crate::ipc::held::{Held, give_back};
+use crate::ipc::outbox::{Outbox, OutboxError};
+use crate::ipc::proto::*;
+use crate::node::{self, Node, Stopped};
+use crate::types::*;
+
+/// How many more items of a stream the client has room for.
+#[derive(Debug, Default)]
+pub(super) struct Credit {
+    items: Mutex<u64>,
+    more: Bell,
+}
+
+impl Credit {
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, items: u32) {
+        let mut credit = self.lock();
+        *credit = credit.saturating_add(u64::from(items));
+        drop(credit);
+        self.more.notify(usize::MAX);
+    }
+
+    async fn spend(&self) {
+        loop {
+            let listener = {
+                let mut credit = self.lock();
+                if let Some(left) = credit.checked_sub(1) {
+                    *credit = left;
+                    return;
+                }
+                self.more.listen()
+            };
+            listener.await;
+        }
+    }
+}
+
+/// What the calls of one connection share.
+pub(super) struct Session<A> {
+    pub(super) node: Node,
+    pub(super) admin: Arc<A>,
+    pub(super) uid: u32,
+    pub(super) outbox: Outbox,
+    pub(super) held: Held,
+    sent: Mutex<Fates>,
+}
+
+/// Sent messages whose fate the client may still ask for.
+#[derive(Default)]
+struct Fates {
+    next: u64,
+    waiting: HashMap<u64, node::Sent>,
+}
+
+impl<A: Admin> Session<A> {
+    pub(super) fn new(node: Node, admin: Arc<A>, uid: u32) -> Self {
+        let held = Held::new(node.clone());
+        Session { node, admin, uid, outbox: Outbox::default(), held, sent: Mutex::default() }
+    }
+
+    fn fates(&self) -> MutexGuard<'_, Fates> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn forget(&self, tickets: &[u64]) {
+        let mut fates = self.fates();
+        for ticket in tickets {
+            fates.waiting.remove(ticket);
+        }
+    }
+
+    /// Does what `call` asks for and says how it went. May be dropped at any await.
+    pub(super) async fn answer(&self, id: u64, call: Call, credit: Arc<Credit>) {
+        let stopping = matches!(call, Call::Stop);
+        let said = match self.perform(id, call, &credit).await {
+            Ok(Some(reply)) => self.outbox.send(&Down::Reply { id, reply }).await,
+            Ok(None) => Ok(()),
+            Err(failure) => self.outbox.send(&Down::Failed { id, failure }).await,
+        };
+        if let Err(OutboxError::TooLong) = said {
+            tracing::warn!(id, "a reply was longer than a frame may be");
+            let error = AdminError::new(Denial::Failed, "the answer is too long for one frame", "");
+            // It fails when the connection is closed, and then nobody waits for it.
+            let _ = self.outbox.push(&Down::Failed { id, failure: Failure::Admin(error) });
+        }
+        if stopping && self.admin.may_administer(self.uid) {
+            self.admin.stop();
+        }
+    }
+
+    async fn perform(&self, id: u64, call: Call, credit: &Credit) -> Result<Option<Reply>, Failure> {
+        Ok(Some(match call {
+            Call::Status => Reply::Status(Box::new(self.node.status().await)),
+            Call::Peers => Reply::Peers(self.peers().await),
+            Call::Routes => Reply::Routes(self.routes().await),
+            Call::Dialled => Reply::Dialled(self.node.dialled().await),
+            Call::Submit { messages, wait } => Reply::Sent(self.submit(messages, wait).await?),
+            Call::Delivered { ticket } => {
+                let sent = self.fates().waiting.remove(&ticket).ok_or_else(|| {
+                    AdminError::new(Denial::NotFound, "nothing is known of this message any more", "")
+                })?;
+                Reply::Receipt(sent.delivered().await.map_err(Failure::Send)?)
+            }
+            Call::Receive { to, from, limit } => {
+                return self.receive(id, to, from, limit).await.map(|()| None);
+            }
+            Call::Ping { peer, timeout_us } => {
+                let timeout = Duration::from_micros(timeout_us);
+                Reply::Pong(self.node.ping(&peer, timeout).await.map_err(Failure::Ping)?)
+            }
+            Call::Trace { peer, max_hops, timeout_us } => {
+                let timeout = Duration::from_micros(timeout_us);
+                let hops = self.node.trace(&peer, max_hops, timeout).await;
+                self.stream(id, credit, hops.map(Item::Hop)).await;
+                return Ok(None);
+            }
+            Call::Events => {
+                let events = self.node.events();
+                let events = events.filter(|(_, event)| std::future::ready(self.may_see(event)));
+                self.stream(id, credit, events.map(|(at, event)| Item::Event(at, event))).await;
+                return Ok(None);
+            }
+            Call::Identities => Reply::Identities(self.admin.identities()),
+            Call::NewIdentity { label } => Reply::Identity(self.admin.new_identity(label, self.uid).await?),
+            Call::RemoveIdentity { address } => {
+                self.may_use(&address)?;
+                self.done(self.admin.remove_identity(&address).await)?
+            }
+            Call::Names => Reply::Names(self.admin.names()),
+            Call::PeerList => Reply::PeerList(self.admin.peers().await),
+            keeper => self.keep(keeper).await?,
+        }))
+    }
+
+    /// What only the daemon's owner may ask for.
+    async fn keep(&self, call: Call) -> Result<Reply, Failure> {
+        if !self.admin.may_administer(self.uid) {
+            let text = "only the owner of the daemon may do this";
+            return Err(
+                AdminError::new(Denial::NotAllowed, text, "run it as the user who runs roused").into()
+            );
+        }
+        match call {
+            Call::AddName { name, address } => self.done(self.admin.add_name(name, address).await),
+            Call::RemoveName { name } => self.done(self.admin.remove_name(&name).await),
+            Call::AddPeer { uri } => self.done(self.admin.add_peer(&uri).await),
+            Call::RemovePeer { uri } => self.done(self.admin.remove_peer(&uri).await),
+            Call::Reload => Ok(Reply::Text(self.admin.reload().await?)),
+            // To stop is done when the answer is on its way.
+            _ => Ok(Reply::Done),
+        }
+    }
+
+    fn done(&self, result: Result<(), AdminError>) -> Result<Reply, Failure> {
+        Ok(result.map(|()| Reply::Done)?)
+    }
+
+    async fn peers(&self) -> Vec<Peer> {
+        let mut peers = self.node.peers().await;
+        for peer in &mut peers {
+            peer.name = peer.address.and_then(|address| self.admin.name_of(&address));
+        }
+        peers
+    }
+
+    async fn routes(&self) -> Vec<Route> {
+        let mut routes = self.node.routes().await;
+        for route in &mut routes {
+            route.name = self.admin.name_of(&route.destination);
+        }
+        routes
+    }
+
+    async fn submit(&self, mut messages: Vec<Outgoing>, wait: bool) -> Result<Vec<SentInfo>, Failure> {
+        if self.fates().waiting.len().saturating_add(messages.len()) > MAX_SENT {
+            return Err(Failure::Busy);
+        }
+        for message in &mut messages {
+            let from = self.address(message.from)?;
+            message.from = Some(from);
+        }
+        let sent = match wait {
+            true => self.node.send_batch(messages).await,
+            false => messages.into_iter().map(|message| self.node.try_send(message)).collect(),
+        };
+        let sent = sent.map_err(Failure::Send)?;
+        let mut fates = self.fates();
+        let mut infos = Vec::with_capacity(sent.len());
+        for sent in sent {
+            let ticket = fates.next;
+            fates.next += 1;
+            infos.push(SentInfo { ticket, id: sent.id, durable: sent.durable, bytes: sent.bytes });
+            fates.waiting.insert(ticket, sent);
+        }
+        Ok(infos)
+    }
+
+    /// Fetches messages. From the moment they leave the inbox they are held until the client confirms them: there is
+    /// no await between the two.
+    async fn receive(
+        &self,
+        id: u64,
+        to: Option<Address>,
+        from: Option<Address>,
+        limit: u32,
+    ) -> Result<(), Failure> {
+        let to = self.address(to)?;
+        self.outbox.room().await;
+        if self.held.is_full() {
+            return Err(Failure::Busy);
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).clamp(1, MAX_BATCH);
+        let fetched = match (self.node.mailbox(&to).filter(|_| to != self.node.address()), from) {
+            (Some(mailbox), Some(peer)) => mailbox.recv_from(&peer).await.map(|message| vec![message]),
+            (Some(mailbox), None) => mailbox.recv_batch(limit).await,
+            (None, Some(peer)) => self.node.recv_from(&peer).await.map(|message| vec![message]),
+            (None, None) => self.node.recv_batch(limit).await,
+        };
+        let mut messages = fetched.map_err(|Stopped| match self.admin.owner(&to) {
+            Some(_) => Failure::Stopped,
+            None => Failure::NoSuchAddress(to),
+        })?;
+        let fitting = fitting(&messages);
+        for message in messages.drain(fitting..).rev() {
+            give_back(&self.node, message);
+        }
+        let fetched = messages.into_iter().map(|message| Fetched {
+            ticket: self.held.hold(&message),
+            from_name: self.admin.name_of(&message.from),
+            message,
+        });
+        let reply = Reply::Messages(fetched.collect());
+        // A closed connection gives back by itself what it holds.
+        let _ = self.outbox.push(&Down::Reply { id, reply });
+        Ok(())
+    }
+
+    async fn stream(&self, id: u64, credit: &Credit, items: impl Stream<Item = Item>) {
+        let mut items = std::pin::pin!(items);
+        loop {
+            credit.spend().await;
+            let Some(item) = items.next().await else { break };
+            if self.outbox.send(&Down::Item { id, item }).await.is_err() {
+                return;
+            }
+        }
+        // It fails when the connection is closed, and then nobody waits for it.
+        let _ = self.outbox.send(&Down::End { id }).await;
+    }
+
+    /// The address to use when the client named this one, or none.
+    fn address(&self, named: Option<Address>) -> Result<Address, Failure> {
+        match named {
+            Some(address) => self.may_use(&address).map(|()| address),
+            None => self.admin.default_address(self.uid).ok_or_else(|| {
+                let hint = "make one with `rouse id new`";
+                AdminError::new(Denial::NotFound, "you have no address on this node", hint).into()
+            }),
+        }
+    }
+
+    fn may_use(&self, address: &Address) -> Result<(), Failure> {
+        match self.admin.owner(address) {
+            None => Err(Failure::NoSuchAddress(*address)),
+            Some(owner) if owner == self.uid || self.admin.may_administer(self.uid) => Ok(()),
+            Some(_) => {
+                let text = format!("{address} belongs to another user");
+                Err(AdminError::new(Denial::NotAllowed, text, "`rouse id list` shows whose it is").into())
+            }
+        }
+    }
+
+    /// Others may see how the mesh is, and what comes for themselves; not whom somebody else talks to.
+    fn may_see(&self, event: &Event) -> bool {
+        match event {
+            Event::MessageReceived { to, .. } => self.may_use(to).is_ok(),
+            Event::MessageDelivered { .. } | Event::MessageExpired { .. } => {
+                self.admin.may_administer(self.uid)
+            }
+            _ => true,
+        }
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        Failure::Admin(error)
+    }
+}
+
+/// How many of the messages go into one reply: at least one.
+fn fitting(messages: &[Message]) -> usize {
+    let mut bytes = 0;
+    let beyond = messages.iter().position(|message| {
+        bytes += message.body.len() + 512;
+        bytes > MAX_REPLY_BODIES
+    });
+    beyond.unwrap_or(messages.len()).max(1).min(messages.len())
+}

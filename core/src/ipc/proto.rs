@@ -1,0 +1,236 @@
+//! What crosses the socket.
+//!
+//! Each side begins with a greeting of [`GREETING`] bytes: the magic, its version, and (the daemon only) a word on
+//! whether it will serve. Then come frames: a little-endian `u32` with the length of what follows, at most
+//! [`MAX_FRAME`], and a value: [`Up`] from the client, [`Down`] from the daemon. The client gives each call a number
+//! that it never uses again on that connection. A call ends with [`Down::Reply`], [`Down::Failed`] or [`Down::End`],
+//! or when the client cancels it.
+
+use crate::address::Address;
+use crate::ipc::admin::{AdminError, IdentityInfo, NameInfo, PeerInfo};
+use crate::types::*;
+use crate::wire::codec::{BorrowDecode, Decode, Encode};
+
+/// The version of everything in this file. A change to any of it is a new version.
+pub(super) const VERSION: u16 = 1;
+
+/// The longest frame, in bytes: the longest message, and room for what goes with it.
+pub(super) const MAX_FRAME: usize = 17 << 20;
+
+/// The most calls under way on one connection.
+pub(super) const MAX_CALLS: usize = 1024;
+
+/// The most bytes of calls under way on one connection. One call alone may always be as long as a frame.
+pub(super) const MAX_CALL_BYTES: usize = 48 << 20;
+
+/// The most messages that one call fetches.
+pub(super) const MAX_BATCH: usize = 1024;
+
+/// The most bytes of bodies in one reply; a longer message comes alone.
+pub(super) const MAX_REPLY_BODIES: usize = MAX_MESSAGE;
+
+/// The most messages fetched and not confirmed on one connection.
+pub(super) const MAX_HELD: usize = 8192;
+
+/// Their most bytes.
+pub(super) const MAX_HELD_BYTES: usize = 64 << 20;
+
+/// The most sent messages whose fate one connection may still ask for.
+pub(super) const MAX_SENT: usize = 65_536;
+
+/// Upper bound on what the encoding of one [`Outgoing`] adds to its body, in bytes.
+pub(super) const OUTGOING_EXTRA: usize = 128;
+
+/// Length of a greeting, in bytes.
+pub(super) const GREETING: usize = 12;
+
+const MAGIC: [u8; 8] = *b"rouseipc";
+
+/// What the daemon says at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Welcome {
+    /// It serves.
+    Ok,
+    /// It has as many connections as it takes.
+    Busy,
+    /// It stops.
+    Stopping,
+    /// Something that only a later version knows.
+    Unknown,
+}
+
+/// The greeting's bytes.
+pub(super) fn greeting(version: u16, welcome: Welcome) -> [u8; GREETING] {
+    let word: u16 = match welcome {
+        Welcome::Ok => 0,
+        Welcome::Busy => 1,
+        Welcome::Stopping => 2,
+        Welcome::Unknown => u16::MAX,
+    };
+    let mut bytes = [0; GREETING];
+    for (to, from) in
+        bytes.iter_mut().zip(MAGIC.into_iter().chain(version.to_le_bytes()).chain(word.to_le_bytes()))
+    {
+        *to = from;
+    }
+    bytes
+}
+
+/// The version and the word of a greeting; `None` when it is none.
+pub(super) fn read_greeting(bytes: &[u8; GREETING]) -> Option<(u16, Welcome)> {
+    let [magic @ .., v0, v1, w0, w1] = bytes;
+    let welcome = match u16::from_le_bytes([*w0, *w1]) {
+        0 => Welcome::Ok,
+        1 => Welcome::Busy,
+        2 => Welcome::Stopping,
+        _ => Welcome::Unknown,
+    };
+    (*magic == MAGIC).then_some((u16::from_le_bytes([*v0, *v1]), welcome))
+}
+
+/// From the client.
+#[derive(Debug, Encode, BorrowDecode)]
+pub(super) enum Up {
+    /// Begins a call.
+    Call { id: u64, call: Call },
+    /// The reply is not wanted any more.
+    Cancel { id: u64 },
+    /// The client has room for so many more items of a stream.
+    Credit { id: u64, items: u32 },
+    /// These messages are the client's now.
+    Taken { tickets: Vec<u64> },
+    /// These messages go back to the heads of their inboxes.
+    Returned { tickets: Vec<u64> },
+    /// Nobody will ask for the fate of these sent messages.
+    Forget { tickets: Vec<u64> },
+}
+
+/// From the daemon.
+#[derive(Debug, Encode, BorrowDecode)]
+pub(super) enum Down {
+    /// Once, after the greeting: the address that the client sends as and receives for when it names none.
+    Welcome { address: Address, version: String },
+    /// The call is done.
+    Reply { id: u64, reply: Reply },
+    /// The call failed.
+    Failed { id: u64, failure: Failure },
+    /// One more item of a stream.
+    Item { id: u64, item: Item },
+    /// A stream is over.
+    End { id: u64 },
+}
+
+/// What a client may ask for.
+#[derive(Debug, Encode, BorrowDecode)]
+pub(super) enum Call {
+    Status,
+    Peers,
+    Routes,
+    Dialled,
+    Submit { messages: Vec<Outgoing>, wait: bool },
+    Delivered { ticket: u64 },
+    Receive { to: Option<Address>, from: Option<Address>, limit: u32 },
+    Ping { peer: Address, timeout_us: u64 },
+    Trace { peer: Address, max_hops: u8, timeout_us: u64 },
+    Events,
+    Identities,
+    NewIdentity { label: Option<String> },
+    RemoveIdentity { address: Address },
+    Names,
+    AddName { name: String, address: Address },
+    RemoveName { name: String },
+    PeerList,
+    AddPeer { uri: String },
+    RemovePeer { uri: String },
+    Reload,
+    Stop,
+}
+
+/// What comes back.
+#[derive(Debug, Encode, BorrowDecode)]
+pub(super) enum Reply {
+    Done,
+    Status(Box<Status>),
+    Peers(Vec<Peer>),
+    Routes(Vec<Route>),
+    Dialled(Vec<Dialled>),
+    Sent(Vec<SentInfo>),
+    Receipt(Receipt),
+    Messages(Vec<Fetched>),
+    Pong(Pong),
+    Identity(IdentityInfo),
+    Identities(Vec<IdentityInfo>),
+    Names(Vec<NameInfo>),
+    PeerList(Vec<PeerInfo>),
+    Text(String),
+}
+
+/// One item of a stream.
+#[derive(Debug, Encode, BorrowDecode)]
+pub(super) enum Item {
+    Event(Timestamp, Event),
+    Hop(Result<Hop, PingError>),
+}
+
+/// A message accepted for sending.
+#[derive(Clone, Debug, Encode, Decode)]
+pub(super) struct SentInfo {
+    pub(super) ticket: u64,
+    pub(super) id: MessageId,
+    pub(super) durable: bool,
+    pub(super) bytes: u64,
+}
+
+/// A message fetched, which is the client's once it confirms the ticket.
+#[derive(Debug, Encode, Decode)]
+pub(super) struct Fetched {
+    pub(super) ticket: u64,
+    pub(super) from_name: Option<String>,
+    pub(super) message: Message,
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(super) enum Failure {
+    Send(SendError),
+    Ping(PingError),
+    Admin(AdminError),
+    /// The client has more under way than a connection may.
+    Busy,
+    /// The address is not of this node, or was removed.
+    NoSuchAddress(Address),
+    Stopped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::codec;
+
+    #[test]
+    fn a_greeting_is_the_magic_the_version_and_a_word() {
+        let bytes = greeting(0x0201, Welcome::Busy);
+        assert_eq!(&bytes, b"rouseipc\x01\x02\x01\x00");
+        assert_eq!(read_greeting(&bytes), Some((0x0201, Welcome::Busy)));
+        assert_eq!(read_greeting(b"GET / HTTP/1"), None);
+    }
+
+    #[test]
+    fn the_shapes_of_version_1_are_fixed() {
+        let peer = Address::from_bytes([7; 32]);
+        let call = Up::Call { id: 2, call: Call::Ping { peer, timeout_us: 5 } };
+        let mut expected = vec![0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0];
+        expected.extend([7; 32]);
+        expected.extend([5, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(codec::encode(&call).unwrap(), expected);
+        let down = Down::Failed { id: 1, failure: Failure::Busy };
+        assert_eq!(codec::encode(&down).unwrap(), [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0]);
+    }
+
+    #[test]
+    fn an_outgoing_message_adds_no_more_than_is_reckoned() {
+        let peer = Address::from_bytes([7; 32]);
+        let message = Outgoing::new(peer, "").from(peer);
+        assert!(codec::encode(&message).unwrap().len() <= OUTGOING_EXTRA);
+    }
+}

@@ -1,0 +1,296 @@
+//! The daemon's side of the socket: listens, lets in, and ends in order.
+
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use std::{fs, future::Future};
+
+use async_io::{Async, Timer};
+use event_listener::Event;
+use futures::future::{Either, select};
+
+use crate::ipc::admin::Admin;
+use crate::ipc::calls::Session;
+use crate::ipc::connection;
+use crate::ipc::lookup::MAX_PATH;
+use crate::ipc::proto::{VERSION, Welcome, greeting};
+use crate::node::Node;
+use crate::rt;
+
+/// The most connections at once.
+pub const MAX_CONNECTIONS: usize = 256;
+
+/// How long connections may take to come to rest when the daemon stops.
+const REST: Duration = Duration::from_secs(1);
+
+/// The pause after the system refused a connection, for lack of file descriptors as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The owner of the process, and root: mode 0600.
+    Owner,
+    /// The group of the socket too: mode 0660. What each user may do is the [`Admin`]'s to say.
+    Group,
+}
+
+/// Why the socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Somebody answers there.
+    #[error("another daemon serves {path}; stop it, or choose another --state-dir", path = .0.display())]
+    InUse(PathBuf),
+    /// What is there is not a socket.
+    #[error("{path} exists and is not a socket: move it away", path = .0.display())]
+    NotASocket(PathBuf),
+    /// The system takes no path of this length.
+    #[error("{path} is longer than the {MAX_PATH} bytes that the system allows for a socket", path = .0.display())]
+    TooLong(PathBuf),
+    /// The system refused.
+    #[error("socket {path}: {source}", path = path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The socket through which other programs use a node.
+#[derive(Debug)]
+pub struct Server {
+    listener: Async<UnixListener>,
+    path: PathBuf,
+    /// Device and inode of the socket, so that only our own is removed.
+    file: (u64, u64),
+    access: Access,
+    phases: Arc<Phases>,
+}
+
+impl Server {
+    /// Opens the socket. One that nobody serves any more is taken over.
+    ///
+    /// # Errors
+    /// [`BindError`], with the path and what to do.
+    pub fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
+        let io = |source| BindError::Io { path: path.to_owned(), source };
+        if path.as_os_str().as_bytes().len() > MAX_PATH {
+            return Err(BindError::TooLong(path.to_owned()));
+        }
+        clear_stale(path)?;
+        let listener = Async::<UnixListener>::bind(path).map_err(io)?;
+        let mode = match access {
+            Access::Owner => 0o600,
+            Access::Group => 0o660,
+        };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io)?;
+        let metadata = fs::symlink_metadata(path).map_err(io)?;
+        let file = (metadata.dev(), metadata.ino());
+        Ok(Server { listener, path: path.to_owned(), file, access, phases: Arc::default() })
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Serves until [`Server::drain`]. Each connection runs on its own.
+    pub async fn serve<A: Admin>(&self, node: Node, admin: Arc<A>) {
+        while self.phases.now() == Phase::Serving {
+            let accept = std::pin::pin!(self.listener.accept());
+            let beyond = std::pin::pin!(self.phases.beyond(Phase::Serving));
+            match select(accept, beyond).await {
+                Either::Left((Ok((stream, _)), _)) => self.admit(stream, &node, &admin),
+                Either::Left((Err(error), _)) => {
+                    tracing::warn!(%error, "the socket accepts nobody");
+                    Timer::after(ACCEPT_PAUSE).await;
+                }
+                Either::Right(_) => break,
+            }
+        }
+    }
+
+    fn admit<A: Admin>(&self, stream: Async<UnixStream>, node: &Node, admin: &Arc<A>) {
+        let uid = match peer_uid(&stream) {
+            Ok(uid) => uid,
+            Err(error) => return tracing::warn!(%error, "the system does not say who connects"),
+        };
+        let own = rustix::process::geteuid().as_raw();
+        if self.access == Access::Owner && uid != own && uid != 0 {
+            return tracing::warn!(uid, "another user was refused");
+        }
+        let Some(place) = Place::take(&self.phases) else {
+            tracing::warn!("more than {MAX_CONNECTIONS} connections: one was refused");
+            // Twelve bytes into an empty buffer; if the client is gone already, it need not know.
+            let _ = (&mut stream.get_ref()).write_all(&greeting(VERSION, Welcome::Busy));
+            return;
+        };
+        let session = Arc::new(Session::new(node.clone(), admin.clone(), uid));
+        // The task ends by itself: when its client goes, or the server closes.
+        drop(rt::spawn(async move {
+            if let Err(reason) = connection::run(&stream, session, &place).await {
+                tracing::debug!(%reason, uid, "a client's connection ended");
+            }
+        }));
+    }
+
+    /// Takes no more connections and no more calls; ends the calls that wait, and gives back what was fetched and not
+    /// confirmed. Answers on their way still leave. At most a second.
+    pub async fn drain(&self) {
+        self.phases.to(Phase::Draining);
+        within(REST, self.phases.none(&self.phases.busy)).await;
+    }
+
+    /// Removes the socket, if it is still ours.
+    pub fn remove_socket(&self) {
+        let ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "the socket stays behind");
+        }
+    }
+
+    /// Closes every connection, and the socket. At most a second.
+    pub async fn close(self) {
+        self.phases.to(Phase::Closed);
+        within(REST, self.phases.none(&self.phases.open)).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.phases.to(Phase::Closed);
+        self.remove_socket();
+    }
+}
+
+fn clear_stale(path: &Path) -> Result<(), BindError> {
+    let io = |source| BindError::Io { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(BindError::InUse(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(io),
+        Err(error) => Err(io(error)),
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn peer_uid(stream: &Async<UnixStream>) -> io::Result<u32> {
+    Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
+}
+
+/// Where the system's word is not to be had safely, the mode of the socket alone decides: whoever gets in counts as
+/// the owner.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn peer_uid(_stream: &Async<UnixStream>) -> io::Result<u32> {
+    Ok(rustix::process::geteuid().as_raw())
+}
+
+async fn within(limit: Duration, future: impl Future<Output = ()>) {
+    select(std::pin::pin!(future), Timer::after(limit)).await;
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    #[default]
+    Serving,
+    /// No more calls.
+    Draining,
+    /// No more connections.
+    Closed,
+}
+
+/// The phase that the server and all its connections are in.
+#[derive(Debug, Default)]
+pub(super) struct Phases {
+    phase: Mutex<Phase>,
+    /// Connections.
+    open: AtomicUsize,
+    /// Connections that have not yet come to rest.
+    busy: AtomicUsize,
+    changed: Event,
+}
+
+impl Phases {
+    pub(super) fn now(&self) -> Phase {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn to(&self, next: Phase) {
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        *phase = next.max(*phase);
+        drop(phase);
+        self.changed.notify(usize::MAX);
+    }
+
+    /// Waits until the phase is a later one than `phase`.
+    pub(super) async fn beyond(&self, phase: Phase) -> Phase {
+        loop {
+            let listener = self.changed.listen();
+            let now = self.now();
+            if now > phase {
+                return now;
+            }
+            listener.await;
+        }
+    }
+
+    async fn none(&self, count: &AtomicUsize) {
+        loop {
+            let listener = self.changed.listen();
+            if count.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            listener.await;
+        }
+    }
+}
+
+/// One connection's place among those there may be.
+pub(super) struct Place {
+    pub(super) phases: Arc<Phases>,
+    busy: AtomicBool,
+}
+
+impl Place {
+    fn take(phases: &Arc<Phases>) -> Option<Self> {
+        let place = Place { phases: phases.clone(), busy: AtomicBool::new(false) };
+        // Dropping the place gives it back, whether or not there was one.
+        (phases.open.fetch_add(1, Ordering::SeqCst) < MAX_CONNECTIONS).then_some(place)
+    }
+
+    /// The connection may have calls under way and messages fetched from now on.
+    pub(super) fn work(&self) {
+        self.busy.store(true, Ordering::SeqCst);
+        self.phases.busy.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It has neither, and will not.
+    pub(super) fn rest(&self) {
+        if self.busy.swap(false, Ordering::SeqCst) {
+            self.phases.busy.fetch_sub(1, Ordering::SeqCst);
+            self.phases.changed.notify(usize::MAX);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.rest();
+        self.phases.open.fetch_sub(1, Ordering::SeqCst);
+        self.phases.changed.notify(usize::MAX);
+    }
+}
