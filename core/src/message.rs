@@ -228,6 +228,11 @@ impl Conversation {
         self.queue.cancel(id, &mut self.events)
     }
 
+    /// Whether a message is neither delivered nor given up.
+    pub fn is_pending(&self, id: &MessageId) -> bool {
+        self.queue.is_pending(id)
+    }
+
     /// Whether there is a route. Without one nothing is transmitted. A new route goes on with the window of the
     /// old one, and what was on its way when the last route went away is sent again.
     pub fn set_reachable(&mut self, now: Time, reachable: bool) {

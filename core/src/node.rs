@@ -61,7 +61,8 @@ pub struct Limits {
     pub inbox_frames: usize,
     /// Messages in the inbox of one sender.
     pub inbox_messages: usize,
-    /// Bytes of messages of one sender that have arrived in part.
+    /// Bytes of messages that may wait until they are whole and have a place in an inbox. A single sender may use
+    /// a sixteenth of it, and 256 KiB in any case.
     pub reassembly: usize,
 }
 
@@ -271,7 +272,7 @@ impl Node {
 
     /// The nodes on the way to `peer`, one after the other, `peer`'s last. A hop that does not answer within
     /// `timeout_per_hop` is an error in the stream, which goes on. Every node on the way learns who asks.
-    pub fn trace(
+    pub async fn trace(
         &self,
         peer: &Address,
         max_hops: u8,

@@ -68,7 +68,7 @@ fn over_a_line_of_five_a_ping_takes_four_hops_and_a_trace_names_each() {
         let last = nodes[4].address();
         let pong = within(nodes[0].ping(&last, PATIENCE)).await.unwrap();
         assert_eq!(pong.hops, 4);
-        let trace: Vec<_> = within(nodes[0].trace(&last, 16, PATIENCE).collect::<Vec<_>>()).await;
+        let trace: Vec<_> = within(nodes[0].trace(&last, 16, PATIENCE).await.collect::<Vec<_>>()).await;
         let seen: Vec<_> =
             trace.into_iter().map(|hop| hop.unwrap()).map(|hop| (hop.hop, hop.address)).collect();
         let expected: Vec<_> = (1..5u8).map(|n| (n, nodes[usize::from(n)].address())).collect();

@@ -119,6 +119,13 @@ impl SendQueue {
         true
     }
 
+    /// Whether a message is here, neither delivered nor given up.
+    pub fn is_pending(&self, id: &MessageId) -> bool {
+        split_id(id).is_some_and(|(incarnation, seq)| {
+            incarnation == self.incarnation && self.slot(seq).is_some_and(|slot| !slot.gone)
+        })
+    }
+
     /// When a message may expire.
     pub fn next_expiry(&self) -> Option<Time> {
         (self.live.messages > 0).then_some(self.next_expiry)

@@ -48,7 +48,6 @@ struct State {
     /// The deadline that the timers know.
     registered: Option<Time>,
     used: Time,
-    retransmits: u64,
     /// The last messages that expired, so that who asks late learns it.
     expired: VecDeque<MessageId>,
     closed: bool,
@@ -76,7 +75,7 @@ impl Traffic {
     pub(crate) fn new(limits: &Limits) -> Self {
         Traffic {
             limit: limits.senders,
-            config: message::Config { reassembly_bytes: limits.reassembly, ..message::Config::default() },
+            config: message::Config { credit_bytes: limits.reassembly / 16, ..message::Config::default() },
             conversations: RwLock::default(),
             timers: Notify::new(BTreeSet::new()),
             // One entry for each stalled sender, at most.
@@ -105,7 +104,7 @@ impl Traffic {
         }
         let conv = conversations.entry((*peer, *local)).or_insert_with(|| {
             let incarnation = getrandom::u64().unwrap_or(now.as_nanos());
-            let mut conversation = Conversation::new(self.config.clone(), *local, *peer, incarnation);
+            let mut conversation = Conversation::new(self.config, *local, *peer, incarnation);
             conversation.set_reachable(now, route(shared, peer).is_some());
             Arc::new(Conv {
                 local: *local,
@@ -116,7 +115,6 @@ impl Traffic {
                     held: None,
                     registered: None,
                     used: now,
-                    retransmits: 0,
                     expired: VecDeque::new(),
                     closed: false,
                 }),
@@ -367,9 +365,10 @@ impl Conv {
                 ConversationEvent::Room => *self.room.write() += 1,
             }
         }
-        let retransmits = state.conversation.retransmits();
-        shared.stats.count(Counter::Retransmits, retransmits.saturating_sub(state.retransmits));
-        state.retransmits = retransmits;
+        let counters = state.conversation.counters();
+        shared.stats.count(Counter::Retransmits, counters.retransmits);
+        shared.stats.drop_n(DropCause::Duplicate, counters.duplicates);
+        shared.stats.drop_n(DropCause::Expired, counters.expired);
     }
 
     /// Lets the timers know of an earlier deadline. A later one is found when the earlier has come.
