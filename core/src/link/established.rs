@@ -269,12 +269,10 @@ impl Link {
         if let Some(sign) = self.liveness.take_sign(now, spread, often) {
             return Some(LinkOutput::Transmit(self.vitals(now, sign)));
         }
-        if self.outgoing.queued() > 0 {
-            if let Some(segment) = self.outgoing.poll(now, self.incoming.acknowledged()) {
-                self.incoming.told();
-                self.liveness.sent(now);
-                return Some(LinkOutput::Transmit(segment));
-            }
+        if let Some(segment) = self.outgoing.poll(now, self.incoming.acknowledged()) {
+            self.incoming.told();
+            self.liveness.sent(now);
+            return Some(LinkOutput::Transmit(segment));
         }
         if self.incoming.due().is_some_and(|due| due <= now) {
             self.incoming.told();

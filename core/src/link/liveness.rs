@@ -14,6 +14,8 @@ use crate::time::Time;
 
 /// The mean time between two hellos.
 pub(super) const HELLO: Duration = Duration::from_secs(1);
+/// The same while a lossy link has carried too little to tell how lossy.
+const HELLO_OFTEN: Duration = Duration::from_millis(500);
 /// A receiver that was silent for this long after a packet answers it.
 const ANSWER_AFTER: Duration = Duration::from_millis(20);
 /// Answers to probes are at least this far apart.
@@ -132,7 +134,7 @@ impl Liveness {
     /// often.
     pub(super) fn take_sign(&mut self, now: Time, spread: u32, often: bool) -> Option<Sign> {
         let sign = self.sign.take()?;
-        let mean = if often { HELLO / 2 } else { HELLO };
+        let mean = if often { HELLO_OFTEN } else { HELLO };
         // From an eighth less to an eighth more.
         let eighths = f64::from(spread) / f64::from(u32::MAX) / 4.0 + 0.875;
         self.next_hello = now + mean.mul_f64(eighths);
@@ -166,7 +168,7 @@ impl Liveness {
         if self.next_hello <= now {
             self.raise(Sign::Hello);
         }
-        let gap = PROBE_GAP.max(rtt.unwrap_or_default() / 2);
+        let gap = PROBE_GAP.max(half(rtt.unwrap_or_default()));
         let Some(doubt) = &mut self.doubt else {
             if self.doubt_at(rtt) <= now {
                 self.doubt = Some(Doubt { probes: 1, next_probe: now + gap, gone: None, excuses: 0 });
@@ -211,4 +213,8 @@ impl Liveness {
             Sign::Answer | Sign::Probe => self.answer = None,
         }
     }
+}
+
+fn half(rtt: Duration) -> Duration {
+    rtt.checked_div(2).unwrap_or_default()
 }

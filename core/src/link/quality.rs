@@ -21,10 +21,11 @@ const MAX_RTT: Duration = Duration::from_secs(60);
 /// Round-trip times: smoothed as in RFC 6298, section 2, and the smallest of the last while.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RoundTrip {
-    smoothed: Option<Duration>,
-    variation: Duration,
-    smallest: Option<Duration>,
-    smallest_before: Option<Duration>,
+    /// In nanoseconds, as are all below.
+    smoothed: Option<u64>,
+    variation: u64,
+    smallest: Option<u64>,
+    smallest_before: Option<u64>,
     span: Time,
 }
 
@@ -33,6 +34,7 @@ impl RoundTrip {
         if rtt > MAX_RTT {
             return;
         }
+        let rtt = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX);
         match self.smoothed {
             None => {
                 self.smoothed = Some(rtt);
@@ -40,8 +42,9 @@ impl RoundTrip {
                 self.span = now;
             }
             Some(smoothed) => {
-                self.variation = (self.variation * 3 + smoothed.abs_diff(rtt)) / 4;
-                self.smoothed = Some((smoothed * 7 + rtt) / 8);
+                let apart = smoothed.abs_diff(rtt);
+                self.variation = self.variation.saturating_mul(3).saturating_add(apart) / 4;
+                self.smoothed = Some(smoothed.saturating_mul(7).saturating_add(rtt) / 8);
             }
         }
         if now.since(self.span) >= MIN_SPAN {
@@ -52,15 +55,15 @@ impl RoundTrip {
     }
 
     pub(super) fn smoothed(&self) -> Option<Duration> {
-        self.smoothed
+        self.smoothed.map(Duration::from_nanos)
     }
 
     pub(super) fn variation(&self) -> Duration {
-        self.variation
+        Duration::from_nanos(self.variation)
     }
 
     pub(super) fn smallest(&self) -> Option<Duration> {
-        self.smallest.into_iter().chain(self.smallest_before).min()
+        self.smallest.into_iter().chain(self.smallest_before).min().map(Duration::from_nanos)
     }
 }
 
@@ -103,9 +106,10 @@ impl Arrivals {
         self.last = (expected, received);
         // Late frames of the time before may make it more than were sent since.
         let came = came.min(sent);
-        if self.expected / 8 * 7 >= MEMORY {
-            self.expected = self.expected / 8 * 7;
-            self.received = self.received / 8 * 7;
+        let aged = |count: u64| (count / 8).saturating_mul(7);
+        if aged(self.expected) >= MEMORY {
+            self.expected = aged(self.expected);
+            self.received = aged(self.received);
         }
         self.expected = self.expected.saturating_add(sent.saturating_mul(SCALE));
         self.received = self.received.saturating_add(came.saturating_mul(SCALE));

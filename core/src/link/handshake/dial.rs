@@ -155,8 +155,8 @@ impl Handshakes {
                 dial.bad = 0;
                 dial.cookie_obeyed = false;
                 // Up to an eighth more, so that the dials of many do not stay in step.
-                let eighth = dial.delay / 8;
-                dial.deadline = now + dial.delay + eighth.mul_f64(f64::from(jitter) / f64::from(u32::MAX));
+                let later = f64::from(jitter) / f64::from(u32::MAX) / 8.0;
+                dial.deadline = now + dial.delay + dial.delay.mul_f64(later);
                 dial.delay = dial.delay.saturating_mul(2);
                 let (path, initiation) = (dial.path, dial.initiation.clone());
                 self.transmit(path, initiation);

@@ -116,7 +116,7 @@ impl Guard {
         }
         self.old_secret = self.secret.clone();
         rng.fill_bytes(self.secret.as_mut());
-        if age >= SECRET_LIFE * 2 {
+        if age >= SECRET_LIFE.saturating_mul(2) {
             rng.fill_bytes(self.old_secret.as_mut());
         }
         self.drawn = now;
