@@ -1,1 +1,92 @@
-//! To be written.
+//! Links: sealed sessions between neighbours.
+//!
+//! A frame that a netmod delivers is first sorted by [`wire::link::peek`](crate::wire::link::peek). Handshake frames
+//! go to the node's [`Handshakes`], which gives a [`Session`] when one completes. Its [`Sealer`] goes to the link's egress, its
+//! [`Opener`] into a [`Link`], which from then on gets that neighbour's data frames: it opens them, answers signs of life,
+//! measures the link, carries the control stream, and hands packets on.
+//!
+//! Nothing here reads a clock, draws randomness or does I/O. The contract with the caller, for [`Handshakes`] and
+//! [`Link`] alike:
+//!
+//! 1. Hand in what happened (`handle`, `handle_frame`, `handle_timeout`, …) with the present time.
+//! 2. Call `poll_output` until it gives nothing more.
+//! 3. Call `handle_timeout` when `next_deadline` has come; ask for it again after every step 1.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+#![allow(dead_code, unused_imports)]
+
+mod control;
+mod established;
+mod handshake;
+mod keys;
+mod liveness;
+mod noise;
+mod quality;
+mod replay;
+
+pub(crate) use control::{ControlFull, MAX_MESSAGE};
+pub(crate) use established::{DownReason, Inner, Link, LinkMetrics, LinkOutput, LinkState};
+pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
+pub(crate) use keys::{Exhausted, Opener, Sealer, Suite};
+
+use crate::netmod::Endpoint;
+
+/// One way to a neighbour: a netmod, and one of its endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Path {
+    /// The node's number for the netmod.
+    pub netmod: u32,
+    /// The netmod's handle for the neighbour.
+    pub endpoint: Endpoint,
+}
+
+/// How a node shakes hands.
+#[derive(Clone)]
+pub(crate) struct LinkConfig {
+    /// The key of a closed mesh: whoever has it not gets nowhere.
+    pub mesh_key: Option<[u8; 32]>,
+    /// The random number drawn at start that the node's beacons carry; drawn from the seed when there is none.
+    pub instance: Option<u64>,
+    /// What else this node can do, told to every neighbour.
+    pub capabilities: u32,
+    /// The cipher suites offered, as in [`Suite`].
+    pub suites: u8,
+    /// The most handshakes that others may have under way with us.
+    pub max_answers: usize,
+    /// The most handshakes that we may have under way with others.
+    pub max_dials: usize,
+    /// Handshakes per second from one endpoint, and, under load, from one quota group.
+    pub rate: u32,
+    /// Handshakes per second from everybody above which the node is under load: then whoever wants one
+    /// has to show first that it receives what is sent to its endpoint.
+    pub load: u32,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        LinkConfig {
+            mesh_key: None,
+            instance: None,
+            capabilities: 0,
+            suites: Suite::offered(),
+            max_answers: 256,
+            max_dials: 256,
+            rate: 5,
+            load: 50,
+        }
+    }
+}
+
+impl std::fmt::Debug for LinkConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkConfig").field("closed", &self.mesh_key.is_some()).finish_non_exhaustive()
+    }
+}

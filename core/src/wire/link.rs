@@ -1,1 +1,315 @@
-//! Bytes of the link layer.
+//! What goes over one link, byte by byte: frames, and what is inside them.
+//!
+//! A frame is what a netmod carries. Its first byte says what it is: one of the five handshake frames, or data.
+//! All integers are little-endian and of fixed size; nothing is aligned or padded unless it says so.
+//!
+//! # Handshake frames
+//!
+//! ```text
+//! Initiation  01  version 1  flags 1  sender 4  cookie 16  noise message 1
+//! Response    02  version 1  sender 4  receiver 4  noise message 2
+//! Finish      03  version 1  receiver 4  noise message 3
+//! Cookie      04  version 1  receiver 4  echo 8  cookie 16
+//! Refusal     05  version 1  receiver 4  echo 8  reason 1
+//! ```
+//!
+//! `sender` is the index under which the sender wants to be answered, `receiver` the index that the other side
+//! gave. `echo` is the first 8 bytes of the initiator's ephemeral key, so that only who saw the initiation can
+//! answer it. Bit 0 of `flags` says that a mesh key is used. The whole of an `Initiation` is at least
+//! [`INITIATION_LEN`] bytes long, and nobody answers one with more bytes than it had.
+//! `Refusal`, and the first 55 bytes of `Initiation` (up to the end of the ephemeral key), are the same in
+//! every version of the protocol.
+//!
+//! The payload of noise message 1 is [`Opening`], padded with zeroes; of messages 2 and 3 it is [`Introduction`].
+//! Bytes after the known fields are skipped, so that fields can be added.
+//!
+//! # Data frames
+//!
+//! ```text
+//! Data        10  phase 1  receiver 4  counter 8  ciphertext  tag 16
+//! ```
+//!
+//! The first 14 bytes are authenticated with the rest. The first byte of the plaintext says what it is:
+//!
+//! ```text
+//! packet      00  a packet of the layer above
+//! control     01  ack 4  sack 8  sequence 4  part of the control stream
+//! ack         02  ack 4  sack 8
+//! hello       03  vitals
+//! probe       04  vitals; to be answered at once
+//! answer      05  vitals
+//! goodbye     06  reason 1
+//! ```
+//!
+//! `vitals` are [`Vitals`]. The control stream is a row of messages, each with its length (2 bytes, 1 to 4096)
+//! before it, cut into segments without regard to where messages end.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+#![allow(dead_code)]
+
+use super::codec::{self, Decode, Encode, Malformed};
+use crate::address::Address;
+
+/// The version of the link protocol. Others are refused.
+pub(crate) const VERSION: u8 = 1;
+
+/// First byte of the frame that opens a handshake.
+pub(crate) const INITIATION: u8 = 0x01;
+/// First byte of the frame that answers it.
+pub(crate) const RESPONSE: u8 = 0x02;
+/// First byte of the frame that completes it.
+pub(crate) const FINISH: u8 = 0x03;
+/// First byte of the frame that asks a dialler to prove where it is.
+pub(crate) const COOKIE: u8 = 0x04;
+/// First byte of the frame that says why there will be no answer.
+pub(crate) const REFUSAL: u8 = 0x05;
+/// First byte of a sealed frame.
+pub(crate) const DATA: u8 = 0x10;
+
+/// The length of an initiation in bytes: more than a response has, and room for fields to come.
+pub(crate) const INITIATION_LEN: usize = 256;
+/// No handshake frame is longer, in bytes; it is also the shortest MTU a netmod may have.
+pub(crate) const MAX_HANDSHAKE_LEN: usize = 512;
+/// The length of an X25519 public key in bytes (RFC 7748).
+pub(crate) const KEY_LEN: usize = 32;
+/// The length of a cookie in bytes.
+pub(crate) const COOKIE_LEN: usize = 16;
+/// How much of the ephemeral key an answer to an initiation repeats, in bytes.
+pub(crate) const ECHO_LEN: usize = 8;
+
+/// The length of a data frame's header in bytes.
+pub(crate) const HEADER_LEN: usize = 14;
+/// The length of a data frame's tag in bytes.
+pub(crate) const TAG_LEN: usize = 16;
+/// What a frame adds to a packet, in bytes: header, kind and tag. A link with an MTU of `m` takes packets of
+/// up to `m - PACKET_OVERHEAD` bytes.
+pub(crate) const PACKET_OVERHEAD: usize = HEADER_LEN + 1 + TAG_LEN;
+/// Where the packet begins in a frame that has been opened, in bytes; it ends [`TAG_LEN`] before the frame does.
+pub(crate) const PACKET_START: usize = HEADER_LEN + 1;
+
+/// First byte of a plaintext that is a packet of the layer above.
+pub(crate) const KIND_PACKET: u8 = 0x00;
+/// First byte of a segment of the control stream.
+pub(crate) const KIND_CONTROL: u8 = 0x01;
+/// First byte of an acknowledgement of control segments.
+pub(crate) const KIND_ACK: u8 = 0x02;
+/// First byte of the periodic sign of life.
+pub(crate) const KIND_HELLO: u8 = 0x03;
+/// First byte of a sign of life that asks for one.
+pub(crate) const KIND_PROBE: u8 = 0x04;
+/// First byte of a sign of life that answers.
+pub(crate) const KIND_ANSWER: u8 = 0x05;
+/// First byte of the last frame of a link.
+pub(crate) const KIND_GOODBYE: u8 = 0x06;
+
+/// What a frame is, as far as the demultiplexer cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// For [`Handshakes`](crate::link::Handshakes).
+    Handshake,
+    /// For the link whose local index this is.
+    Data {
+        /// The index that the receiver gave in the handshake.
+        index: u32,
+    },
+}
+
+/// What `frame` is by its first bytes; `None` when it is no frame, or shorter than its fixed part.
+pub(crate) fn peek(frame: &[u8]) -> Option<FrameKind> {
+    match *frame.first()? {
+        INITIATION..=REFUSAL if frame.len() >= 6 => Some(FrameKind::Handshake),
+        DATA if frame.len() >= HEADER_LEN.saturating_add(TAG_LEN) => {
+            let index = frame.get(2..6)?.try_into().ok()?;
+            Some(FrameKind::Data { index: u32::from_le_bytes(index) })
+        }
+        _ => None,
+    }
+}
+
+/// The fixed part of the frame that opens a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Initiation {
+    /// [`INITIATION`].
+    pub kind: u8,
+    /// [`VERSION`].
+    pub version: u8,
+    /// [`Initiation::MESH`] or nothing.
+    pub flags: u8,
+    /// Where the initiator wants the response.
+    pub sender: u32,
+    /// What the responder asked for in a [`Cookie`]; zeroes before that.
+    pub cookie: [u8; COOKIE_LEN],
+}
+
+impl Initiation {
+    /// A mesh key is mixed into the handshake.
+    pub(crate) const MESH: u8 = 1;
+    /// Bytes before the cookie.
+    pub(crate) const COOKIE_AT: usize = 7;
+    /// Bytes of the fixed part.
+    pub(crate) const LEN: usize = Self::COOKIE_AT + COOKIE_LEN;
+}
+
+/// The fixed part of the frame that answers an initiation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Response {
+    /// [`RESPONSE`].
+    pub kind: u8,
+    /// [`VERSION`].
+    pub version: u8,
+    /// Where the responder wants the finish, and the data.
+    pub sender: u32,
+    /// [`Initiation::sender`].
+    pub receiver: u32,
+}
+
+/// The fixed part of the frame that completes a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Finish {
+    /// [`FINISH`].
+    pub kind: u8,
+    /// [`VERSION`].
+    pub version: u8,
+    /// [`Response::sender`].
+    pub receiver: u32,
+}
+
+/// A responder under load asks for the initiation again, with this cookie in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Cookie {
+    /// [`COOKIE`].
+    pub kind: u8,
+    /// [`VERSION`].
+    pub version: u8,
+    /// [`Initiation::sender`].
+    pub receiver: u32,
+    /// The first bytes of the ephemeral key.
+    pub echo: [u8; ECHO_LEN],
+    /// To be put into the initiation.
+    pub cookie: [u8; COOKIE_LEN],
+}
+
+/// There will be no response. Anybody can forge one who sees the initiation: a hint, no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Refusal {
+    /// [`REFUSAL`].
+    pub kind: u8,
+    /// The version that the refusing side speaks.
+    pub version: u8,
+    /// [`Initiation::sender`].
+    pub receiver: u32,
+    /// The first bytes of the ephemeral key.
+    pub echo: [u8; ECHO_LEN],
+    /// [`Refusal::VERSION`] or [`Refusal::MESH`].
+    pub reason: u8,
+}
+
+impl Refusal {
+    /// The initiation's version is not spoken here.
+    pub(crate) const VERSION: u8 = 1;
+    /// The initiation uses a mesh key, and there is none here.
+    pub(crate) const MESH: u8 = 2;
+}
+
+/// The payload of noise message 1: in clear unless there is a mesh key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Opening {
+    /// A random number that the initiator drew at its start, the same that its beacons carry.
+    pub instance: u64,
+}
+
+/// The payload of noise messages 2 and 3: who is speaking, and what it can do. Sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Introduction {
+    /// Who is speaking. Its X25519 form is the static key of the handshake.
+    pub address: Address,
+    /// Under which index it wants its frames.
+    pub index: u32,
+    /// A random number that it drew at its start.
+    pub instance: u64,
+    /// The longest frame that its side of the path takes, in bytes.
+    pub mtu: u16,
+    /// Bit 0: ChaCha20-Poly1305, which everybody must have. Bit 1: AES-256-GCM, in hardware.
+    pub suites: u8,
+    /// What else it can do; no bit has a meaning yet.
+    pub capabilities: u32,
+}
+
+/// The length of an [`Introduction`] in bytes.
+pub(crate) const INTRODUCTION_LEN: usize = 32 + 4 + 8 + 2 + 1 + 4;
+
+/// What each side tells the other about the link, in every hello, probe and answer.
+///
+/// Frame counters stand in for the sequence numbers and receive bitmaps of hellos: they tell of every frame,
+/// not only of one a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Vitals {
+    /// The sender's clock in microseconds, from an origin of its own, modulo 2³².
+    pub sent: u32,
+    /// [`Vitals::sent`] of the last one that came from the other side.
+    pub echo: u32,
+    /// How long ago that came, in microseconds; [`Vitals::NO_ECHO`] when none did lately.
+    pub held: u32,
+    /// One more than the highest frame counter that came from the other side: what it has sent, at least.
+    pub expected: u64,
+    /// How many of those frames came.
+    pub received: u64,
+}
+
+impl Vitals {
+    /// In `held`: `echo` means nothing.
+    pub(crate) const NO_ECHO: u32 = u32::MAX;
+}
+
+/// What a frame of control or an acknowledgement says of the other direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Acknowledged {
+    /// All segments before this one have come (modulo 2³²).
+    pub ack: u32,
+    /// Bit `i`: segment `ack + 1 + i` has come.
+    pub sack: u64,
+}
+
+/// The fixed part of a control segment, after the kind byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Segment {
+    /// About the other direction.
+    pub acknowledged: Acknowledged,
+    /// The number of this segment, counted from 0 modulo 2³².
+    pub sequence: u32,
+}
+
+/// What a control segment adds to its part of the stream, in bytes, kind included.
+pub(crate) const SEGMENT_OVERHEAD: usize = 1 + 4 + 8 + 4;
+
+/// A plaintext of `kind` whose body is `value`.
+pub(crate) fn plaintext<T: Encode>(kind: u8, value: &T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(40);
+    out.push(kind);
+    // Fixed-size integers always encode.
+    let encoded = codec::encode_into(value, &mut out);
+    debug_assert!(encoded.is_ok());
+    out
+}
+
+/// A handshake frame: the fixed part, then `rest`.
+pub(crate) fn frame<T: Encode>(head: &T, rest: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(rest.len().saturating_add(INITIATION_LEN));
+    let encoded = codec::encode_into(head, &mut out);
+    debug_assert!(encoded.is_ok());
+    out.extend_from_slice(rest);
+    out
+}
+
+/// Reads a fixed part, and what follows it.
+pub(crate) fn split<T: for<'a> codec::BorrowDecode<'a, ()>>(bytes: &[u8]) -> Result<(T, &[u8]), Malformed> {
+    codec::decode_prefix(bytes)
+}

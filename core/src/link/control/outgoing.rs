@@ -1,0 +1,245 @@
+//! The sending half of the control channel.
+//!
+//! A segment is lost when three that were sent after it are acknowledged (RFC 9002, section 6.1.1), or when the timer
+//! runs out on it. The window opens by one for each segment acknowledged and is halved by loss.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{ControlFull, MAX_BODY, MAX_MESSAGE, QUEUE, WINDOW};
+use crate::link::keys::Sealer;
+use crate::link::quality::RoundTrip;
+use crate::time::Time;
+use crate::wire::link::{Acknowledged, KIND_CONTROL, SEGMENT_OVERHEAD, Segment, plaintext};
+
+/// The least time before a segment is sent again.
+const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+/// The same while no round trip was measured.
+const FIRST_TIMEOUT: Duration = Duration::from_millis(250);
+/// The most that repeated time-outs make of it.
+const MAX_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much later than a segment others have to be sent, and acknowledged, for it to be lost.
+const REORDERING: u64 = 3;
+/// The window at first, and the least that loss makes of it, in segments.
+const FIRST_WINDOW: usize = 16;
+const LEAST_WINDOW: usize = 4;
+
+/// See the [module's page](self).
+#[derive(Debug)]
+pub(in crate::link) struct Outgoing {
+    /// What was not cut into segments yet.
+    stream: BytesMut,
+    /// Bytes in `segments`.
+    under_way: usize,
+    max_body: usize,
+    segments: VecDeque<Sent>,
+    /// The number of the first of them.
+    first: u32,
+    window: usize,
+    /// Counts transmissions.
+    order: u64,
+    /// The latest transmission known to have arrived.
+    arrived: u64,
+    /// Losses of transmissions before this one are one event.
+    recovery: u64,
+    timeouts: u32,
+    repeated: u64,
+}
+
+#[derive(Debug)]
+struct Sent {
+    body: Bytes,
+    at: Time,
+    order: u64,
+    repeated: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    UnderWay,
+    Lost,
+    Arrived,
+}
+
+impl Outgoing {
+    pub(in crate::link) fn new(mtu: usize) -> Self {
+        let body = mtu.saturating_sub(Sealer::OVERHEAD.saturating_add(SEGMENT_OVERHEAD));
+        Outgoing {
+            stream: BytesMut::new(),
+            under_way: 0,
+            max_body: body.clamp(1, MAX_BODY),
+            segments: VecDeque::new(),
+            first: 0,
+            window: FIRST_WINDOW,
+            order: 0,
+            arrived: 0,
+            recovery: 0,
+            timeouts: 0,
+            repeated: 0,
+        }
+    }
+
+    pub(in crate::link) fn push(&mut self, message: &[u8]) -> Result<(), ControlFull> {
+        let length = u16::try_from(message.len()).map_err(|_| ControlFull)?;
+        let more = message.len().saturating_add(2);
+        if message.is_empty() || message.len() > MAX_MESSAGE || self.queued().saturating_add(more) > QUEUE {
+            return Err(ControlFull);
+        }
+        self.stream.extend_from_slice(&length.to_le_bytes());
+        self.stream.extend_from_slice(message);
+        Ok(())
+    }
+
+    /// Bytes that are not acknowledged yet.
+    pub(in crate::link) fn queued(&self) -> usize {
+        self.stream.len().saturating_add(self.under_way)
+    }
+
+    /// Segments sent more than once.
+    pub(in crate::link) fn repeated(&self) -> u64 {
+        self.repeated
+    }
+
+    /// The next segment to send, as a plaintext.
+    pub(in crate::link) fn poll(&mut self, now: Time, acknowledged: Acknowledged) -> Option<Vec<u8>> {
+        let out = self.segments.iter().filter(|sent| sent.state == State::UnderWay).count();
+        if out >= self.window {
+            return None;
+        }
+        let offset = match self.segments.iter().position(|sent| sent.state == State::Lost) {
+            Some(offset) => {
+                self.repeated = self.repeated.saturating_add(1);
+                offset
+            }
+            None => self.cut(now)?,
+        };
+        self.order = self.order.saturating_add(1);
+        let sequence = self.first.wrapping_add(u32::try_from(offset).ok()?);
+        let sent = self.segments.get_mut(offset)?;
+        sent.repeated = sent.state == State::Lost;
+        sent.state = State::UnderWay;
+        sent.at = now;
+        sent.order = self.order;
+        let mut segment = plaintext(KIND_CONTROL, &Segment { acknowledged, sequence });
+        segment.extend_from_slice(&sent.body);
+        Some(segment)
+    }
+
+    fn cut(&mut self, now: Time) -> Option<usize> {
+        if self.stream.is_empty() || self.segments.len() >= WINDOW {
+            return None;
+        }
+        let body = self.stream.split_to(self.stream.len().min(self.max_body)).freeze();
+        if self.stream.is_empty() {
+            // Lets go of the memory when the last segment is acknowledged.
+            self.stream = BytesMut::new();
+        }
+        self.under_way = self.under_way.saturating_add(body.len());
+        self.segments.push_back(Sent { body, at: now, order: 0, repeated: false, state: State::UnderWay });
+        Some(self.segments.len().saturating_sub(1))
+    }
+
+    /// The other side says what has come.
+    pub(in crate::link) fn acknowledge(&mut self, acknowledged: Acknowledged) {
+        let done = acknowledged.ack.wrapping_sub(self.first) as usize;
+        if done > self.segments.len() {
+            // An old one that was overtaken, or nonsense.
+            return;
+        }
+        let mut progress = 0usize;
+        for _ in 0..done {
+            let Some(sent) = self.segments.pop_front() else { break };
+            self.under_way = self.under_way.saturating_sub(sent.body.len());
+            progress = progress.saturating_add(usize::from(self.arrived_now(&sent)));
+        }
+        self.first = acknowledged.ack;
+        for bit in 0..u64::BITS.min(WINDOW as u32) {
+            if acknowledged.sack & (1u64 << bit) == 0 {
+                continue;
+            }
+            let offset = (bit as usize).saturating_add(1);
+            let Some(mut sent) = self.segments.get_mut(offset).map(std::mem::take) else { break };
+            progress = progress.saturating_add(usize::from(self.arrived_now(&sent)));
+            sent.state = State::Arrived;
+            if let Some(place) = self.segments.get_mut(offset) {
+                *place = sent;
+            }
+        }
+        if progress > 0 {
+            self.timeouts = 0;
+            self.window = self.window.saturating_add(progress).min(WINDOW);
+        }
+        self.find_lost();
+    }
+
+    /// Takes note of a segment that has come; whether that is new.
+    fn arrived_now(&mut self, sent: &Sent) -> bool {
+        if sent.state == State::Arrived {
+            return false;
+        }
+        // Of one that was repeated nobody can tell which copy came.
+        if !sent.repeated {
+            self.arrived = self.arrived.max(sent.order);
+        }
+        true
+    }
+
+    fn find_lost(&mut self) {
+        let (arrived, recovery) = (self.arrived, self.recovery);
+        let mut halve = false;
+        for sent in self.segments.iter_mut().filter(|sent| sent.state == State::UnderWay) {
+            if sent.order.saturating_add(REORDERING) <= arrived {
+                sent.state = State::Lost;
+                halve |= sent.order > recovery;
+            }
+        }
+        if halve {
+            self.window = (self.window / 2).max(LEAST_WINDOW);
+            self.recovery = self.order;
+        }
+    }
+
+    fn timeout(&self, rtt: &RoundTrip) -> Duration {
+        let first = match rtt.smoothed() {
+            // Five milliseconds for the other side, which may wait that long before it acknowledges.
+            Some(smoothed) => smoothed
+                .saturating_add(rtt.variation().saturating_mul(4))
+                .saturating_add(super::incoming::ACK_DELAY)
+                .max(MIN_TIMEOUT),
+            None => FIRST_TIMEOUT,
+        };
+        first.saturating_mul(1 << self.timeouts.min(10)).min(MAX_TIMEOUT.max(first))
+    }
+
+    /// When [`Outgoing::handle_timeout`] is due.
+    pub(in crate::link) fn deadline(&self, rtt: &RoundTrip) -> Option<Time> {
+        let under_way = self.segments.iter().filter(|sent| sent.state == State::UnderWay);
+        Some(under_way.map(|sent| sent.at).min()? + self.timeout(rtt))
+    }
+
+    /// Time has passed.
+    pub(in crate::link) fn handle_timeout(&mut self, now: Time, rtt: &RoundTrip) {
+        let timeout = self.timeout(rtt);
+        let mut lost = false;
+        for sent in self.segments.iter_mut() {
+            if sent.state == State::UnderWay && sent.at + timeout <= now {
+                sent.state = State::Lost;
+                lost = true;
+            }
+        }
+        if lost {
+            self.timeouts = self.timeouts.saturating_add(1);
+            self.window = LEAST_WINDOW;
+            self.recovery = self.order;
+        }
+    }
+}
+
+impl Default for Sent {
+    fn default() -> Self {
+        Sent { body: Bytes::new(), at: Time::ZERO, order: 0, repeated: false, state: State::Arrived }
+    }
+}

@@ -1,0 +1,435 @@
+//! What happens inside one established link, except for the sealing, which is the egress's.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use super::control::{ControlFull, Incoming, Outgoing};
+use super::keys::Opener;
+use super::liveness::{Liveness, Sign, Verdict};
+use super::quality::{self, Arrivals, RoundTrip, WHOLE};
+use crate::address::Address;
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::codec;
+use crate::wire::link::{
+    Acknowledged, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_PACKET, KIND_PROBE,
+    Segment, Vitals, plaintext, split,
+};
+
+/// An echo older than this says nothing of the round trip.
+const ECHO_LIFE: Duration = Duration::from_secs(10);
+
+/// Where a link stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// The neighbour is there.
+    Up,
+    /// It should have answered: other ways are better for now.
+    Suspect,
+    /// It is over. A link never comes back from this; a new session may.
+    Down(DownReason),
+}
+
+/// Why a link is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DownReason {
+    /// Nothing was heard of it for too long.
+    #[error("the neighbour fell silent")]
+    Silent,
+    /// It said goodbye.
+    #[error("the neighbour said goodbye")]
+    Goodbye,
+    /// It no longer hears us.
+    #[error("the neighbour does not hear us")]
+    Unheard,
+    /// It broke the rules of the control channel.
+    #[error("the neighbour broke the protocol")]
+    Violation,
+    /// The session has sealed as many frames as it may.
+    #[error("the session is worn out")]
+    Exhausted,
+    /// We ended it.
+    #[error("closed on this side")]
+    Closed,
+}
+
+impl DownReason {
+    /// What a goodbye says of the reason.
+    fn code(self) -> u8 {
+        match self {
+            DownReason::Silent => 2,
+            DownReason::Violation => 3,
+            _ => 1,
+        }
+    }
+
+    /// What a goodbye from the other side means for us.
+    fn from_code(code: u8) -> Self {
+        match code {
+            2 => DownReason::Unheard,
+            3 => DownReason::Violation,
+            _ => DownReason::Goodbye,
+        }
+    }
+}
+
+/// What was inside a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Inner<'a> {
+    /// A packet of the layer above, where it lies in the frame: from [`PACKET_START`](crate::wire::link::PACKET_START) to
+    /// [`TAG_LEN`](crate::wire::link::TAG_LEN) before the end.
+    Packet(&'a mut [u8]),
+    /// The link's own affairs, done.
+    Nothing,
+}
+
+/// What a link wants done, or has to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LinkOutput {
+    /// To be sealed and sent ahead of packets.
+    Transmit(Vec<u8>),
+    /// A message of the neighbour's router.
+    Control(Bytes),
+    /// The link stands differently now.
+    StateChanged(LinkState),
+    /// It costs differently now, in the unit of the routing metric, without the netmod's own share.
+    CostChanged(u16),
+}
+
+/// How a link is doing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct LinkMetrics {
+    /// Where it stands.
+    pub state: LinkState,
+    /// The smoothed round trip.
+    pub rtt: Option<Duration>,
+    /// The smallest of the last half to whole minute.
+    pub rtt_min: Option<Duration>,
+    /// The share of frames that do not survive the way there and back, 0 to 1.
+    pub loss: f64,
+    /// For the routes: 32 to 1000.
+    pub cost: u16,
+    /// When the neighbour was last heard.
+    pub heard: Time,
+    /// Frames and bytes that were opened.
+    pub frames_in: u64,
+    /// See [`LinkMetrics::frames_in`].
+    pub bytes_in: u64,
+    /// Frames and bytes of packets that were sent, as far as [`Link::note_sent`] was told.
+    pub frames_out: u64,
+    /// See [`LinkMetrics::frames_out`].
+    pub bytes_out: u64,
+    /// Bytes of the control channel that wait to be sent or acknowledged.
+    pub control_queued: usize,
+    /// Control segments sent more than once.
+    pub control_repeated: u64,
+}
+
+/// One established link: opens its frames, keeps watch over the neighbour, carries the control channel.
+pub(crate) struct Link {
+    peer: Address,
+    opener: Opener,
+    state: LinkState,
+    liveness: Liveness,
+    rtt: RoundTrip,
+    arrive_here: Arrivals,
+    arrive_there: Arrivals,
+    /// The cost that was last told.
+    told_cost: Option<u16>,
+    /// The neighbour's clock in its last vitals, and when they came.
+    echo: Option<(u32, Time)>,
+    /// Where our clock in the vitals begins, so that it does not tell how long we run.
+    epoch: u32,
+    outgoing: Outgoing,
+    incoming: Incoming,
+    rng: ChaCha20Rng,
+    output: VecDeque<LinkOutput>,
+    frames_in: u64,
+    bytes_in: u64,
+    frames_out: u64,
+    bytes_out: u64,
+}
+
+impl Link {
+    /// The link of a session that has just begun: its `peer`, `opener` and `mtu` (bytes). `seed` is used for timing only.
+    pub fn new(now: Time, peer: Address, opener: Opener, mtu: usize, seed: [u8; 32]) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        Link {
+            peer,
+            opener,
+            state: LinkState::Up,
+            liveness: Liveness::new(now),
+            rtt: RoundTrip::default(),
+            arrive_here: Arrivals::default(),
+            arrive_there: Arrivals::default(),
+            told_cost: None,
+            echo: None,
+            epoch: rng.next_u32(),
+            outgoing: Outgoing::new(mtu),
+            incoming: Incoming::default(),
+            rng,
+            output: VecDeque::new(),
+            frames_in: 0,
+            bytes_in: 0,
+            frames_out: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// Who is on the other side.
+    pub fn peer(&self) -> Address {
+        self.peer
+    }
+
+    /// Where the link stands.
+    pub fn state(&self) -> LinkState {
+        self.state
+    }
+
+    /// Opens a data frame, and does what it says unless it is a packet.
+    ///
+    /// # Errors
+    /// Why it was dropped, to be counted.
+    pub fn handle_frame<'a>(&mut self, now: Time, frame: &'a mut [u8]) -> Result<Inner<'a>, DropCause> {
+        if self.is_down() {
+            return Err(DropCause::UnknownSession);
+        }
+        let length = frame.len() as u64;
+        let plaintext = self.opener.open(frame)?;
+        self.frames_in = self.frames_in.saturating_add(1);
+        self.bytes_in = self.bytes_in.saturating_add(length);
+        if self.liveness.heard(now) {
+            self.enter(LinkState::Up);
+        }
+        let (kind, body) = plaintext.split_first_mut().ok_or(DropCause::MalformedPacket)?;
+        match *kind {
+            KIND_PACKET => {
+                self.liveness.owe_answer(now);
+                return Ok(Inner::Packet(body));
+            }
+            KIND_CONTROL => self.on_segment(now, body)?,
+            KIND_ACK => self.outgoing.acknowledge(whole::<Acknowledged>(body)?),
+            KIND_HELLO | KIND_ANSWER => self.on_vitals(now, body)?,
+            KIND_PROBE => {
+                self.on_vitals(now, body)?;
+                self.liveness.owe_answer_now(now);
+            }
+            KIND_GOODBYE => {
+                let [code] = *body else { return Err(DropCause::MalformedPacket) };
+                self.enter(LinkState::Down(DownReason::from_code(code)));
+            }
+            _ => return Err(DropCause::MalformedPacket),
+        }
+        Ok(Inner::Nothing)
+    }
+
+    /// Sends a message of 1 to 4096 bytes to the neighbour's router: exactly once and in order, as long as the link lives.
+    ///
+    /// # Errors
+    /// When the queue (1 MiB) is full, the message has a wrong length, or the link is down.
+    pub fn send_control(&mut self, message: &[u8]) -> Result<(), ControlFull> {
+        if self.is_down() {
+            return Err(ControlFull);
+        }
+        self.outgoing.push(message)
+    }
+
+    /// The egress has sealed and sent packets: `bytes` in `frames`. (Not for what came from [`LinkOutput::Transmit`].)
+    pub fn note_sent(&mut self, now: Time, frames: u32, bytes: usize) {
+        if frames == 0 {
+            return;
+        }
+        self.frames_out = self.frames_out.saturating_add(u64::from(frames));
+        self.bytes_out = self.bytes_out.saturating_add(bytes as u64);
+        self.liveness.sent(now);
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self, now: Time) -> Option<LinkOutput> {
+        if let Some(output) = self.output.pop_front() {
+            return Some(output);
+        }
+        if self.is_down() {
+            return None;
+        }
+        match self.incoming.message() {
+            Ok(Some(message)) => return Some(LinkOutput::Control(message)),
+            Ok(None) => {}
+            Err(_) => {
+                self.end(DownReason::Violation);
+                return self.output.pop_front();
+            }
+        }
+        let spread = self.rng.next_u32();
+        let often = self.is_vaguely_lossy();
+        if let Some(sign) = self.liveness.take_sign(now, spread, often) {
+            return Some(LinkOutput::Transmit(self.vitals(now, sign)));
+        }
+        if let Some(segment) = self.outgoing.poll(now, self.incoming.acknowledged()) {
+            self.incoming.told();
+            self.liveness.sent(now);
+            return Some(LinkOutput::Transmit(segment));
+        }
+        if self.incoming.due().is_some_and(|due| due <= now) {
+            self.incoming.told();
+            return Some(LinkOutput::Transmit(plaintext(KIND_ACK, &self.incoming.acknowledged())));
+        }
+        None
+    }
+
+    /// When [`Link::handle_timeout`] is due. An idle link has about one deadline a second.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if self.is_down() {
+            return None;
+        }
+        let control = self.outgoing.deadline(&self.rtt).into_iter().chain(self.incoming.due()).min();
+        let watch = self.liveness.deadline(self.rtt.smoothed());
+        Some(control.map_or(watch, |control| control.min(watch)))
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.is_down() {
+            return;
+        }
+        self.outgoing.handle_timeout(now, &self.rtt);
+        match self.liveness.timeout(now, self.rtt.smoothed(), self.is_lossy()) {
+            None => {}
+            Some(Verdict::Suspect) => self.enter(LinkState::Suspect),
+            Some(Verdict::Gone) => self.end(DownReason::Silent),
+        }
+    }
+
+    /// Ends the link in good order. The plaintext returned is the last one to be sealed and sent.
+    pub fn goodbye(&mut self) -> Vec<u8> {
+        self.state = LinkState::Down(DownReason::Closed);
+        self.output.clear();
+        vec![KIND_GOODBYE, DownReason::Closed.code()]
+    }
+
+    /// The sealer is [exhausted](super::Exhausted): the link is over, without a word.
+    pub fn exhausted(&mut self) {
+        self.enter(LinkState::Down(DownReason::Exhausted));
+    }
+
+    /// How the link is doing.
+    pub fn metrics(&self) -> LinkMetrics {
+        LinkMetrics {
+            state: self.state,
+            rtt: self.rtt.smoothed(),
+            rtt_min: self.rtt.smallest(),
+            loss: quality::loss(&self.arrive_there, &self.arrive_here),
+            cost: self.cost(),
+            heard: self.liveness.heard_at(),
+            frames_in: self.frames_in,
+            bytes_in: self.bytes_in,
+            frames_out: self.frames_out,
+            bytes_out: self.bytes_out,
+            control_queued: self.outgoing.queued(),
+            control_repeated: self.outgoing.repeated(),
+        }
+    }
+
+    fn is_down(&self) -> bool {
+        matches!(self.state, LinkState::Down(_))
+    }
+
+    fn enter(&mut self, state: LinkState) {
+        if self.state != state && !self.is_down() {
+            self.state = state;
+            self.output.push_back(LinkOutput::StateChanged(state));
+        }
+    }
+
+    /// Ends the link and says so.
+    fn end(&mut self, reason: DownReason) {
+        self.output.push_back(LinkOutput::Transmit(vec![KIND_GOODBYE, reason.code()]));
+        self.enter(LinkState::Down(reason));
+    }
+
+    fn on_segment(&mut self, now: Time, body: &[u8]) -> Result<(), DropCause> {
+        let (segment, body) = split::<Segment>(body).map_err(|_| DropCause::MalformedPacket)?;
+        self.outgoing.acknowledge(segment.acknowledged);
+        self.incoming.segment(now, segment.sequence, body)
+    }
+
+    fn on_vitals(&mut self, now: Time, body: &[u8]) -> Result<(), DropCause> {
+        let vitals = whole::<Vitals>(body)?;
+        self.arrive_here.update(self.opener.expected(), self.opener.received());
+        self.arrive_there.update(vitals.expected, vitals.received);
+        if vitals.held != Vitals::NO_ECHO {
+            let rtt = self.clock(now).wrapping_sub(vitals.echo).wrapping_sub(vitals.held);
+            self.rtt.sample(now, Duration::from_micros(rtt.into()));
+        }
+        // One that was overtaken is not echoed.
+        let newer = self.echo.is_none_or(|(sent, _)| vitals.sent.wrapping_sub(sent) < 1 << 31);
+        if newer {
+            self.echo = Some((vitals.sent, now));
+        }
+        self.tell_cost();
+        Ok(())
+    }
+
+    /// Our clock in microseconds, as the neighbour gets to see it.
+    fn clock(&self, now: Time) -> u32 {
+        (now.as_micros() as u32).wrapping_add(self.epoch)
+    }
+
+    fn vitals(&self, now: Time, sign: Sign) -> Vec<u8> {
+        let echo = self.echo.map(|(sent, at)| (sent, now.since(at))).filter(|(_, held)| *held < ECHO_LIFE);
+        let (echo, held) = echo.map_or((0, Vitals::NO_ECHO), |(sent, held)| (sent, held.as_micros() as u32));
+        let kind = match sign {
+            Sign::Hello => KIND_HELLO,
+            Sign::Answer => KIND_ANSWER,
+            Sign::Probe => KIND_PROBE,
+        };
+        let vitals = Vitals {
+            sent: self.clock(now),
+            echo,
+            held,
+            expected: self.opener.expected(),
+            received: self.opener.received(),
+        };
+        plaintext(kind, &vitals)
+    }
+
+    fn cost(&self) -> u16 {
+        quality::cost(&self.arrive_there, &self.arrive_here, self.rtt.smallest())
+    }
+
+    /// Tells the cost when it has changed by more than a sixteenth, and once it is known at all.
+    fn tell_cost(&mut self) {
+        let cost = self.cost();
+        let tell = match self.told_cost {
+            Some(told) => cost.abs_diff(told).saturating_mul(16) > told,
+            None => self.rtt.smoothed().is_some(),
+        };
+        if tell {
+            self.told_cost = Some(cost);
+            self.output.push_back(LinkOutput::CostChanged(cost));
+        }
+    }
+
+    fn is_lossy(&self) -> bool {
+        self.arrive_here.share().min(self.arrive_there.share()) < WHOLE / 16 * 15
+    }
+
+    fn is_vaguely_lossy(&self) -> bool {
+        self.is_lossy() && (self.arrive_here.is_vague() || self.arrive_there.is_vague())
+    }
+}
+
+/// The value that fills `body`.
+fn whole<T: for<'a> codec::BorrowDecode<'a, ()>>(body: &[u8]) -> Result<T, DropCause> {
+    codec::decode(body).map_err(|_| DropCause::MalformedPacket)
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("peer", &self.peer).field("metrics", &self.metrics()).finish()
+    }
+}

@@ -1,0 +1,284 @@
+//! The handshakes of others: from their initiation to their finish.
+
+use zeroize::Zeroizing;
+
+use super::guard::Verdict;
+use super::{ANSWER_LIFE, HandshakeOutput, Handshakes, Session, introduced};
+use crate::address::Address;
+use crate::link::Path;
+use crate::link::keys::Suite;
+use crate::link::noise::{Noise, NoiseError};
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::link::{
+    COOKIE, Cookie, ECHO_LEN, Finish, Initiation, Introduction, KEY_LEN, Opening, REFUSAL, RESPONSE, Refusal,
+    Response, VERSION, frame, split,
+};
+
+/// Finishes that do not verify before the handshake is given up.
+const MAX_BAD: u32 = 4;
+
+/// A handshake that somebody else began.
+pub(super) struct Answer {
+    path: Path,
+    mtu: usize,
+    /// What tells one initiation from another: a hash of it, without the cookie.
+    id: [u8; 32],
+    /// What the initiation said; the finish proves it.
+    instance: u64,
+    peer_index: u32,
+    since: Time,
+    pub(super) until: Time,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The response is sent.
+    Waiting(Box<Waiting>),
+    /// The finish has come.
+    Completed { peer: Address, at: Time },
+}
+
+struct Waiting {
+    noise: Noise,
+    /// What it takes to get to the same state once more.
+    seed: Zeroizing<[u8; 32]>,
+    message: Vec<u8>,
+    response: Vec<u8>,
+    bad: u32,
+}
+
+impl Answer {
+    /// Whether a finish from this run of a neighbour may still come.
+    pub(super) fn is_waiting_for(&self, netmod: u32, instance: u64) -> bool {
+        self.path.netmod == netmod && self.instance == instance && matches!(self.stage, Stage::Waiting(_))
+    }
+
+    /// Whether its finish came at `time` or later.
+    pub(super) fn completed_since(&self, netmod: u32, peer: &Address, instance: u64, time: Time) -> bool {
+        let Stage::Completed { peer: completed, at } = &self.stage else { return false };
+        self.path.netmod == netmod && completed == peer && self.instance == instance && *at >= time
+    }
+}
+
+impl Handshakes {
+    pub(super) fn on_initiation(
+        &mut self,
+        now: Time,
+        path: Path,
+        quota_key: u64,
+        mtu: usize,
+        bytes: &[u8],
+    ) -> Result<(), DropCause> {
+        let (head, message) = split::<Initiation>(bytes).map_err(|_| DropCause::MalformedFrame)?;
+        let ephemeral: [u8; KEY_LEN] = *message.first_chunk().ok_or(DropCause::MalformedFrame)?;
+        if head.version != VERSION {
+            self.refuse(path, &head, &ephemeral, Refusal::VERSION);
+            return Err(DropCause::BadHandshake);
+        }
+        match (head.flags & Initiation::MESH != 0, self.keys.has_mesh_key()) {
+            (true, false) => {
+                self.refuse(path, &head, &ephemeral, Refusal::MESH);
+                return Err(DropCause::BadHandshake);
+            }
+            // A closed mesh does not answer strangers at all.
+            (false, true) => return Err(DropCause::BadHandshake),
+            _ => {}
+        }
+        let id = initiation_id(bytes);
+        if let Some(answer) = self.answers.values().find(|answer| answer.path == path && answer.id == id) {
+            if let Stage::Waiting(waiting) = &answer.stage {
+                let response = waiting.response.clone();
+                self.transmit(path, response);
+            }
+            return Ok(());
+        }
+        match self.guard.admit(now, &path, quota_key, &ephemeral, &head.cookie, &mut self.rng) {
+            Verdict::Admit => {}
+            Verdict::Refuse => return Err(DropCause::HandshakeLimit),
+            Verdict::Ask(cookie) => {
+                let echo = echo(&ephemeral);
+                let cookie = Cookie { kind: COOKIE, version: VERSION, receiver: head.sender, echo, cookie };
+                self.transmit(path, frame(&cookie, &[]));
+                return Err(DropCause::HandshakeLimit);
+            }
+        }
+        let seed = self.seed();
+        let mut noise = self.keys.responder(&seed).map_err(|_| DropCause::BadHandshake)?;
+        let payload = noise.read(message).map_err(|_| DropCause::BadHandshake)?;
+        let (opening, _) = split::<Opening>(&payload).map_err(|_| DropCause::BadHandshake)?;
+        if self.repeat_finish(path, opening.instance) {
+            return Ok(());
+        }
+        self.make_room(now)?;
+
+        let index = self.indices.draw();
+        let introduction = self.introduction(index, mtu);
+        let reply = noise.write(&introduction).map_err(|_| DropCause::BadHandshake)?;
+        let response = Response { kind: RESPONSE, version: VERSION, sender: index, receiver: head.sender };
+        let response = frame(&response, &reply);
+        if response.len() > bytes.len() {
+            return Err(DropCause::BadHandshake);
+        }
+        let message = message.to_vec();
+        let waiting = Waiting { noise, seed, message, response: response.clone(), bad: 0 };
+        let answer = Answer {
+            path,
+            mtu,
+            id,
+            instance: opening.instance,
+            peer_index: head.sender,
+            since: now,
+            until: now + ANSWER_LIFE,
+            stage: Stage::Waiting(Box::new(waiting)),
+        };
+        self.answers.insert(index, answer);
+        self.transmit(path, response);
+        Ok(())
+    }
+
+    fn refuse(&mut self, path: Path, head: &Initiation, ephemeral: &[u8; KEY_LEN], reason: u8) {
+        let echo = echo(ephemeral);
+        let refusal = Refusal { kind: REFUSAL, version: VERSION, receiver: head.sender, echo, reason };
+        self.transmit(path, frame(&refusal, &[]));
+    }
+
+    /// Whether we have just sent a finish to this run of a neighbour, and it may not know. Then its own
+    /// initiation is not answered, but the finish is sent again.
+    fn repeat_finish(&mut self, path: Path, instance: u64) -> bool {
+        let finish = self
+            .kept
+            .values()
+            .find(|kept| {
+                kept.path.netmod == path.netmod && kept.instance == instance && kept.confirmed.is_none()
+            })
+            .map(|kept| (kept.path, kept.finish.clone()));
+        match finish {
+            Some((path, finish)) => {
+                self.transmit(path, finish);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// When all places are taken, the oldest handshake gives way if it has had a second to complete.
+    fn make_room(&mut self, now: Time) -> Result<(), DropCause> {
+        if self.answers.len() < self.config.max_answers {
+            return Ok(());
+        }
+        let oldest = self.answers.iter().min_by_key(|(_, answer)| answer.since);
+        let (index, since) =
+            oldest.map(|(index, answer)| (*index, answer.since)).ok_or(DropCause::HandshakeLimit)?;
+        if now.since(since).as_secs() < 1 {
+            return Err(DropCause::HandshakeLimit);
+        }
+        self.answers.remove(&index);
+        Ok(())
+    }
+
+    pub(super) fn on_finish(&mut self, now: Time, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
+        let (head, message) = split::<Finish>(bytes).map_err(|_| DropCause::MalformedFrame)?;
+        let answer = self
+            .answers
+            .get_mut(&head.receiver)
+            .filter(|answer| answer.path == path)
+            .ok_or(DropCause::UnknownSession)?;
+        let Stage::Waiting(waiting) = &mut answer.stage else { return Ok(()) };
+        let Ok(payload) = waiting.noise.read(message) else {
+            // A damaged or forged finish leaves the handshake unusable; the true one may still come.
+            if self.begin_again(head.receiver).is_err() {
+                self.answers.remove(&head.receiver);
+            }
+            return Err(DropCause::BadHandshake);
+        };
+        let peer = introduced(&payload, &waiting.noise).filter(|peer| {
+            peer.index == answer.peer_index
+                && peer.instance == answer.instance
+                && peer.address != self.address
+        });
+        let agreed = peer.and_then(|peer| Some((peer, Suite::agree(self.config.suites, peer.suites)?)));
+        let Some((peer, suite)) = agreed else {
+            self.answers.remove(&head.receiver);
+            return Err(DropCause::BadHandshake);
+        };
+        let keys = waiting.noise.split(suite, peer.index);
+        let (since, mtu) = (answer.since, answer.mtu.min(usize::from(peer.mtu)));
+        answer.stage = Stage::Completed { peer: peer.address, at: now };
+        answer.until = now + ANSWER_LIFE;
+        if self.ours_first(path, &peer, since) {
+            return Ok(());
+        }
+        let (sealer, opener) = keys.ok_or(DropCause::BadHandshake)?;
+        let session = Session {
+            peer: peer.address,
+            path,
+            initiator: false,
+            local_index: head.receiver,
+            mtu,
+            peer_instance: peer.instance,
+            peer_capabilities: peer.capabilities,
+            suite,
+            sealer,
+            opener,
+        };
+        self.end_dials(&session);
+        self.output.push_back(HandshakeOutput::Established(Box::new(session)));
+        Ok(())
+    }
+
+    /// Both dialled, ours is complete and wins because our address is lower: the other side is reminded of it.
+    fn ours_first(&mut self, path: Path, peer: &Introduction, since: Time) -> bool {
+        if peer.address < self.address {
+            return false;
+        }
+        let finish = self
+            .kept
+            .values()
+            .find(|kept| {
+                let at_once = kept.confirmed.is_none_or(|confirmed| since <= confirmed);
+                at_once
+                    && kept.path.netmod == path.netmod
+                    && kept.peer == peer.address
+                    && kept.instance == peer.instance
+            })
+            .map(|kept| (kept.path, kept.finish.clone()));
+        match finish {
+            Some((path, finish)) => {
+                self.transmit(path, finish);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Brings a handshake back to where the finish is awaited, byte by byte the same.
+    fn begin_again(&mut self, index: u32) -> Result<(), NoiseError> {
+        let answer = self.answers.get(&index).ok_or(NoiseError)?;
+        let introduction = self.introduction(index, answer.mtu);
+        let Some(Answer { stage: Stage::Waiting(waiting), .. }) = self.answers.get_mut(&index) else {
+            return Err(NoiseError);
+        };
+        waiting.bad = waiting.bad.saturating_add(1);
+        if waiting.bad >= MAX_BAD {
+            return Err(NoiseError);
+        }
+        let mut noise = self.keys.responder(&waiting.seed)?;
+        noise.read(&waiting.message)?;
+        noise.write(&introduction)?;
+        waiting.noise = noise;
+        Ok(())
+    }
+}
+
+/// The hash of an initiation without its cookie.
+fn initiation_id(bytes: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(bytes.get(..Initiation::COOKIE_AT).unwrap_or_default());
+    hasher.update(bytes.get(Initiation::LEN..).unwrap_or_default());
+    *hasher.finalize().as_bytes()
+}
+
+fn echo(ephemeral: &[u8; KEY_LEN]) -> [u8; ECHO_LEN] {
+    ephemeral.first_chunk().copied().unwrap_or_default()
+}

@@ -1,0 +1,357 @@
+//! Our own handshakes: from the initiation to the finish, and a little beyond.
+
+use std::time::Duration;
+
+use rand_core::RngCore;
+
+use super::{DialError, HOLD, HandshakeOutput, Handshakes, KEEP, Session, introduced};
+use crate::address::Address;
+use crate::link::Path;
+use crate::link::keys::Suite;
+use crate::link::noise::{Noise, NoiseError};
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::codec;
+use crate::wire::link::{
+    COOKIE_LEN, Cookie, ECHO_LEN, FINISH, Finish, INITIATION, INITIATION_LEN, Initiation, KEY_LEN, Opening,
+    Refusal, Response, TAG_LEN, VERSION, frame, split,
+};
+
+/// How often an initiation is sent before we give up.
+const TRIES: u32 = 5;
+/// The time to the second initiation; it doubles with each.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// When the finish is repeated, after it was sent first: not at all once the session is known to live.
+const REPEATS: [Duration; 3] =
+    [Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1750)];
+/// Responses that do not verify, to each initiation sent, before others are passed over unread.
+const MAX_BAD: u32 = 4;
+
+/// A dial under way.
+pub(super) struct Dial {
+    pub(super) path: Path,
+    mtu: usize,
+    started: Time,
+    noise: Noise,
+    /// The initiation as it is sent, with a cookie when one was asked for.
+    initiation: Vec<u8>,
+    tries: u32,
+    delay: Duration,
+    pub(super) deadline: Time,
+    /// Since the last initiation: responses that did not verify, and whether a cookie was obeyed.
+    bad: u32,
+    cookie_obeyed: bool,
+    /// What to say instead of "no answer".
+    hint: Option<DialError>,
+    /// All is ready, but the other side's own handshake comes first if it completes in time.
+    pub(super) held: Option<Held>,
+}
+
+/// A session that waits for the other side's to come to nothing.
+pub(super) struct Held {
+    pub(super) session: Box<Session>,
+    finish: Vec<u8>,
+}
+
+/// A completed dial.
+pub(super) struct Kept {
+    pub(super) peer: Address,
+    pub(super) instance: u64,
+    pub(super) path: Path,
+    pub(super) finish: Vec<u8>,
+    pub(super) since: Time,
+    /// When the neighbour was first heard over the session.
+    pub(super) confirmed: Option<Time>,
+    repeats: usize,
+}
+
+impl Kept {
+    pub(super) fn deadline(&self) -> Time {
+        let repeat = REPEATS.get(self.repeats).filter(|_| self.confirmed.is_none());
+        self.since + *repeat.unwrap_or(&KEEP)
+    }
+}
+
+impl Handshakes {
+    /// Begins a handshake with whoever is there. Does nothing while one over the same path is under way.
+    /// `mtu` is what the path takes, in bytes.
+    pub fn dial(&mut self, now: Time, path: Path, mtu: usize) {
+        if self.dials.values().any(|dial| dial.path == path) {
+            return;
+        }
+        if self.dials.len() >= self.config.max_dials {
+            return self.fail(path, DialError::TooMany);
+        }
+        let index = self.indices.draw();
+        let Ok((noise, initiation)) = self.initiation(index) else {
+            return self.fail(path, DialError::Protocol);
+        };
+        let dial = Dial {
+            path,
+            mtu,
+            started: now,
+            noise,
+            initiation,
+            tries: 0,
+            delay: FIRST_DELAY,
+            deadline: now,
+            bad: 0,
+            cookie_obeyed: false,
+            hint: None,
+            held: None,
+        };
+        self.dials.insert(index, dial);
+        self.dials_timeout(now);
+    }
+
+    /// Gives up dialling `path`. Nothing more is said of it.
+    pub fn cancel(&mut self, path: &Path) {
+        self.dials.retain(|_, dial| dial.path != *path);
+    }
+
+    /// The first frame of the session with this local index was opened: the neighbour has the finish.
+    /// Saying so is optional; it saves the repeats, and makes a dial that follows a lost link faster.
+    pub fn confirm(&mut self, now: Time, local_index: u32) {
+        if let Some(kept) = self.kept.get_mut(&local_index) {
+            kept.confirmed.get_or_insert(now);
+        }
+    }
+
+    fn initiation(&mut self, index: u32) -> Result<(Noise, Vec<u8>), NoiseError> {
+        let seed = self.seed();
+        let mut noise = self.keys.initiator(&seed)?;
+        let closed = self.keys.has_mesh_key();
+        let head = Initiation {
+            kind: INITIATION,
+            version: VERSION,
+            flags: if closed { Initiation::MESH } else { 0 },
+            sender: index,
+            cookie: [0; COOKIE_LEN],
+        };
+        let mut payload = codec::encode(&Opening { instance: self.instance }).map_err(|_| NoiseError)?;
+        let tag = if closed { TAG_LEN } else { 0 };
+        payload.resize(
+            INITIATION_LEN.saturating_sub(Initiation::LEN.saturating_add(KEY_LEN).saturating_add(tag)),
+            0,
+        );
+        let message = noise.write(&payload)?;
+        Ok((noise, frame(&head, &message)))
+    }
+
+    pub(super) fn dials_timeout(&mut self, now: Time) {
+        let due: Vec<u32> =
+            self.dials.iter().filter(|(_, dial)| dial.deadline <= now).map(|(index, _)| *index).collect();
+        for index in due {
+            let jitter = self.rng.next_u32();
+            let Some(dial) = self.dials.get_mut(&index) else { continue };
+            if dial.held.is_some() {
+                self.complete(now, index);
+            } else if dial.tries >= TRIES {
+                let (path, reason) = (dial.path, dial.hint.unwrap_or(DialError::Timeout));
+                self.dials.remove(&index);
+                self.fail(path, reason);
+            } else {
+                dial.tries = dial.tries.saturating_add(1);
+                dial.bad = 0;
+                dial.cookie_obeyed = false;
+                // Up to an eighth more, so that the dials of many do not stay in step.
+                let later = f64::from(jitter) / f64::from(u32::MAX) / 8.0;
+                dial.deadline = now + dial.delay + dial.delay.mul_f64(later);
+                dial.delay = dial.delay.saturating_mul(2);
+                let (path, initiation) = (dial.path, dial.initiation.clone());
+                self.transmit(path, initiation);
+            }
+        }
+    }
+
+    pub(super) fn on_response(&mut self, now: Time, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
+        let (head, message) = split::<Response>(bytes).map_err(|_| DropCause::MalformedFrame)?;
+        if let Some(kept) = self.kept.get(&head.receiver).filter(|kept| kept.path == path) {
+            let finish = kept.finish.clone();
+            self.transmit(path, finish);
+            return Ok(());
+        }
+        let dial = self
+            .dials
+            .get_mut(&head.receiver)
+            .filter(|dial| dial.path == path)
+            .ok_or(DropCause::UnknownSession)?;
+        if dial.held.is_some() {
+            return Ok(());
+        }
+        if dial.bad >= MAX_BAD {
+            return Err(DropCause::HandshakeLimit);
+        }
+        let Ok(payload) = dial.noise.read(message) else {
+            dial.bad = dial.bad.saturating_add(1);
+            if self.keys.has_mesh_key() {
+                dial.hint.get_or_insert(DialError::WrongMesh);
+            }
+            return Err(DropCause::BadHandshake);
+        };
+        // From here on it is known to come from whoever answers there, and nobody else can take its place.
+        match self.finish(head, &payload) {
+            Ok((session, finish)) => {
+                self.hold_or_complete(now, head.receiver, session, finish);
+                Ok(())
+            }
+            Err(reason) => {
+                self.dials.remove(&head.receiver);
+                self.fail(path, reason);
+                Err(DropCause::BadHandshake)
+            }
+        }
+    }
+
+    /// The session of a dial whose response was read, and the frame that completes it.
+    fn finish(&mut self, head: Response, payload: &[u8]) -> Result<(Box<Session>, Vec<u8>), DialError> {
+        let dial = self.dials.get(&head.receiver).ok_or(DialError::Protocol)?;
+        let peer = introduced(payload, &dial.noise).ok_or(DialError::Protocol)?;
+        let suite = Suite::agree(self.config.suites, peer.suites).ok_or(DialError::Protocol)?;
+        if peer.index != head.sender {
+            return Err(DialError::Protocol);
+        }
+        if peer.address == self.address {
+            return Err(match peer.instance == self.instance {
+                true => DialError::Oneself,
+                false => DialError::IdentityInUse,
+            });
+        }
+        if self.reached(dial.path.netmod, &peer.address, peer.instance, dial.started) {
+            return Err(DialError::Duplicate);
+        }
+        let (path, mtu) = (dial.path, dial.mtu.min(usize::from(peer.mtu)));
+        let introduction = self.introduction(head.receiver, dial.mtu);
+        let dial = self.dials.get_mut(&head.receiver).ok_or(DialError::Protocol)?;
+        let message = dial.noise.write(&introduction).map_err(|_| DialError::Protocol)?;
+        let (sealer, opener) = dial.noise.split(suite, peer.index).ok_or(DialError::Protocol)?;
+        let session = Session {
+            peer: peer.address,
+            path,
+            initiator: true,
+            local_index: head.receiver,
+            mtu,
+            peer_instance: peer.instance,
+            peer_capabilities: peer.capabilities,
+            suite,
+            sealer,
+            opener,
+        };
+        let head = Finish { kind: FINISH, version: VERSION, receiver: peer.index };
+        Ok((Box::new(session), frame(&head, &message)))
+    }
+
+    /// Whether a session with this run of this neighbour, over this netmod, has begun since `started`.
+    fn reached(&self, netmod: u32, peer: &Address, instance: u64, started: Time) -> bool {
+        let dialled = self.kept.values().any(|kept| {
+            kept.path.netmod == netmod
+                && kept.peer == *peer
+                && kept.instance == instance
+                && kept.since >= started
+        });
+        dialled || self.answers.values().any(|answer| answer.completed_since(netmod, peer, instance, started))
+    }
+
+    fn hold_or_complete(&mut self, now: Time, index: u32, session: Box<Session>, finish: Vec<u8>) {
+        let netmod = session.path.netmod;
+        let theirs_first = session.peer < self.address
+            && self.answers.values().any(|answer| answer.is_waiting_for(netmod, session.peer_instance));
+        let Some(dial) = self.dials.get_mut(&index) else { return };
+        dial.held = Some(Held { session, finish });
+        if theirs_first {
+            dial.deadline = now + HOLD;
+        } else {
+            self.complete(now, index);
+        }
+    }
+
+    /// Sends the finish of a dial that is held; the session begins.
+    fn complete(&mut self, now: Time, index: u32) {
+        let Some(Held { session, finish }) = self.dials.remove(&index).and_then(|dial| dial.held) else {
+            return;
+        };
+        let kept = Kept {
+            peer: session.peer,
+            instance: session.peer_instance,
+            path: session.path,
+            finish: finish.clone(),
+            since: now,
+            confirmed: None,
+            repeats: 0,
+        };
+        self.kept.insert(index, kept);
+        self.transmit(session.path, finish);
+        self.end_dials(&session);
+        self.output.push_back(HandshakeOutput::Established(session));
+    }
+
+    /// A session has begun: other dials that would lead to the same neighbour end.
+    pub(super) fn end_dials(&mut self, session: &Session) {
+        let ended: Vec<(u32, Path)> = self
+            .dials
+            .iter()
+            .filter(|(_, dial)| {
+                let same_neighbour = dial.held.as_ref().is_some_and(|held| {
+                    held.session.peer == session.peer && held.session.path.netmod == session.path.netmod
+                });
+                same_neighbour || dial.path == session.path
+            })
+            .map(|(index, dial)| (*index, dial.path))
+            .collect();
+        for (index, path) in ended {
+            self.dials.remove(&index);
+            if path != session.path {
+                self.fail(path, DialError::Duplicate);
+            }
+        }
+    }
+
+    pub(super) fn kept_timeout(&mut self, now: Time) {
+        self.kept.retain(|_, kept| kept.since + KEEP > now);
+        let mut repeats = Vec::new();
+        for kept in self.kept.values_mut().filter(|kept| kept.deadline() <= now) {
+            kept.repeats = kept.repeats.saturating_add(1);
+            repeats.push((kept.path, kept.finish.clone()));
+        }
+        for (path, finish) in repeats {
+            self.transmit(path, finish);
+        }
+    }
+
+    pub(super) fn on_cookie(&mut self, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
+        let (cookie, _) = split::<Cookie>(bytes).map_err(|_| DropCause::MalformedFrame)?;
+        let dial = self.asked(path, cookie.receiver, cookie.echo)?;
+        // Once for each initiation, so that a forged cookie cannot make us send more than we would.
+        if std::mem::replace(&mut dial.cookie_obeyed, true) {
+            return Err(DropCause::HandshakeLimit);
+        }
+        let room = dial.initiation.get_mut(Initiation::COOKIE_AT..Initiation::LEN);
+        for (to, from) in room.unwrap_or_default().iter_mut().zip(cookie.cookie) {
+            *to = from;
+        }
+        let initiation = dial.initiation.clone();
+        self.transmit(path, initiation);
+        Ok(())
+    }
+
+    pub(super) fn on_refusal(&mut self, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
+        let (refusal, _) = split::<Refusal>(bytes).map_err(|_| DropCause::MalformedFrame)?;
+        let reason = match refusal.reason {
+            Refusal::VERSION => DialError::Version,
+            Refusal::MESH => DialError::WrongMesh,
+            _ => return Err(DropCause::BadHandshake),
+        };
+        // Not authenticated: remembered, but the dial goes on, as somebody else may have sent it.
+        self.asked(path, refusal.receiver, refusal.echo)?.hint = Some(reason);
+        Ok(())
+    }
+
+    /// The dial that such an answer without a seal is for.
+    fn asked(&mut self, path: Path, index: u32, echo: [u8; ECHO_LEN]) -> Result<&mut Dial, DropCause> {
+        self.dials
+            .get_mut(&index)
+            .filter(|dial| dial.path == path && dial.held.is_none())
+            .filter(|dial| dial.initiation.get(Initiation::LEN..).is_some_and(|key| key.starts_with(&echo)))
+            .ok_or(DropCause::UnknownSession)
+    }
+}

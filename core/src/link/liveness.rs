@@ -1,0 +1,220 @@
+//! Whether the neighbour is still there.
+//!
+//! Each side says hello once a second, and answers within [`ANSWER_AFTER`] what it got if it has nothing else to
+//! send. The neighbour is in doubt when a packet stays unanswered for too long, or when two hellos in a row
+//! stay out. Then it is probed; if [`PROBES`] probes stay unanswered it is suspect, and after another
+//! [`DOWN_AFTER`] of silence it is gone. Anything that it sealed ends the doubt.
+//!
+//! A timer that fires late is a sign that this machine was busy, not that the neighbour is gone: its answers may
+//! be waiting to be read. The time slept does not count, a few times in a row.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// The mean time between two hellos.
+pub(super) const HELLO: Duration = Duration::from_secs(1);
+/// The same while a lossy link has carried too little to tell how lossy.
+const HELLO_OFTEN: Duration = Duration::from_millis(500);
+/// A receiver that was silent for this long after a packet answers it.
+const ANSWER_AFTER: Duration = Duration::from_millis(20);
+/// Answers to probes are at least this far apart.
+const ANSWER_GAP: Duration = Duration::from_millis(5);
+/// The least time that an answer may take before the neighbour is in doubt.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// The same while no round trip was measured.
+const FIRST_PATIENCE: Duration = Duration::from_millis(300);
+/// The neighbour is in doubt when nothing came for this long: two hellos, each an eighth late, and a bit.
+const IDLE_DOUBT: Duration = Duration::from_millis(2400);
+/// The least time between probes.
+const PROBE_GAP: Duration = Duration::from_millis(50);
+/// The same once the neighbour is suspect.
+const SUSPECT_GAP: Duration = Duration::from_millis(100);
+/// Unanswered probes that make a neighbour suspect; twice as many where frames are known to get lost.
+const PROBES: u32 = 3;
+/// A suspect that stays silent for this long is gone.
+const DOWN_AFTER: Duration = Duration::from_secs(1);
+/// A timer that fires this late shows that the machine is busy.
+const LATE: Duration = Duration::from_millis(25);
+/// How often in a row that is an excuse.
+const MAX_EXCUSES: u32 = 5;
+
+/// What the neighbour is to be told, as soon as there is room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sign {
+    /// We are here.
+    Hello,
+    /// We got what you sent.
+    Answer,
+    /// Are you there?
+    Probe,
+}
+
+/// What has become of the neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Suspect.
+    Suspect,
+    /// Gone.
+    Gone,
+}
+
+/// The neighbour is in doubt.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    probes: u32,
+    next_probe: Time,
+    /// When it is gone, if it is suspect already.
+    gone: Option<Time>,
+    excuses: u32,
+}
+
+/// See the [module's page](self).
+#[derive(Debug)]
+pub(super) struct Liveness {
+    heard: Time,
+    next_hello: Time,
+    /// Since when something that we sent has stayed without an answer.
+    unanswered: Option<Time>,
+    /// When we owe an answer.
+    answer: Option<Time>,
+    answered: Time,
+    doubt: Option<Doubt>,
+    sign: Option<Sign>,
+}
+
+impl Liveness {
+    /// The link is new: a probe goes out at once, which also measures the first round trip.
+    pub(super) fn new(now: Time) -> Self {
+        Liveness {
+            heard: now,
+            next_hello: now + HELLO,
+            unanswered: Some(now),
+            answer: None,
+            answered: now,
+            doubt: None,
+            sign: Some(Sign::Probe),
+        }
+    }
+
+    /// When the neighbour was last heard.
+    pub(super) fn heard_at(&self) -> Time {
+        self.heard
+    }
+
+    /// An authentic frame has come. Whether the neighbour was suspect.
+    pub(super) fn heard(&mut self, now: Time) -> bool {
+        self.heard = now;
+        self.unanswered = None;
+        self.doubt.take().is_some_and(|doubt| doubt.gone.is_some())
+    }
+
+    /// It was a packet: it deserves an answer, if nothing else is sent anyway.
+    pub(super) fn owe_answer(&mut self, now: Time) {
+        self.answer.get_or_insert(now + ANSWER_AFTER);
+    }
+
+    /// It was a probe: it deserves an answer at once.
+    pub(super) fn owe_answer_now(&mut self, now: Time) {
+        if now.since(self.answered) >= ANSWER_GAP {
+            self.raise(Sign::Answer);
+        } else {
+            let soon = self.answered + ANSWER_GAP;
+            self.answer = Some(self.answer.map_or(soon, |answer| answer.min(soon)));
+        }
+    }
+
+    /// Something was sent that the neighbour will answer.
+    pub(super) fn sent(&mut self, now: Time) {
+        self.unanswered.get_or_insert(now);
+        self.answer = None;
+    }
+
+    /// The sign that is to be sent now, if there is one. `spread` is random; `often` says that hellos should come twice as
+    /// often.
+    pub(super) fn take_sign(&mut self, now: Time, spread: u32, often: bool) -> Option<Sign> {
+        let sign = self.sign.take()?;
+        let mean = if often { HELLO_OFTEN } else { HELLO };
+        // From an eighth less to an eighth more.
+        let eighths = f64::from(spread) / f64::from(u32::MAX) / 4.0 + 0.875;
+        self.next_hello = now + mean.mul_f64(eighths);
+        self.answer = None;
+        if sign == Sign::Answer {
+            self.answered = now;
+        }
+        Some(sign)
+    }
+
+    /// When [`Liveness::timeout`] is due.
+    pub(super) fn deadline(&self, rtt: Option<Duration>) -> Time {
+        let doubt = match &self.doubt {
+            Some(doubt) => doubt.next_probe,
+            None => self.doubt_at(rtt),
+        };
+        self.answer.unwrap_or(self.next_hello).min(self.next_hello).min(doubt)
+    }
+
+    fn doubt_at(&self, rtt: Option<Duration>) -> Time {
+        let idle = self.heard + IDLE_DOUBT;
+        let patience = rtt.map_or(FIRST_PATIENCE, |rtt| (rtt.saturating_mul(3)).max(PATIENCE));
+        self.unanswered.map_or(idle, |since| idle.min(since + patience))
+    }
+
+    /// Time has passed. `rtt` is the smoothed round trip; `lossy` says that frames are known to get lost.
+    pub(super) fn timeout(&mut self, now: Time, rtt: Option<Duration>, lossy: bool) -> Option<Verdict> {
+        if self.answer.is_some_and(|answer| answer <= now) {
+            self.raise(Sign::Answer);
+        }
+        if self.next_hello <= now {
+            self.raise(Sign::Hello);
+        }
+        let gap = PROBE_GAP.max(half(rtt.unwrap_or_default()));
+        let Some(doubt) = &mut self.doubt else {
+            if self.doubt_at(rtt) <= now {
+                self.doubt = Some(Doubt { probes: 1, next_probe: now + gap, gone: None, excuses: 0 });
+                self.raise(Sign::Probe);
+            }
+            return None;
+        };
+        if doubt.next_probe > now {
+            return None;
+        }
+        let late = now.since(doubt.next_probe);
+        let excused = late > LATE && doubt.excuses < MAX_EXCUSES;
+        let verdict = match &mut doubt.gone {
+            gone if excused => {
+                doubt.excuses = doubt.excuses.saturating_add(1);
+                *gone = gone.map(|gone| gone + late);
+                None
+            }
+            Some(gone) if *gone <= now => return Some(Verdict::Gone),
+            Some(_) => None,
+            gone if doubt.probes >= if lossy { PROBES.saturating_mul(2) } else { PROBES } => {
+                *gone = Some(now + DOWN_AFTER);
+                Some(Verdict::Suspect)
+            }
+            None => {
+                doubt.probes = doubt.probes.saturating_add(1);
+                None
+            }
+        };
+        doubt.next_probe = match doubt.gone {
+            Some(gone) => gone.min(now + gap.max(SUSPECT_GAP)),
+            None => now + gap,
+        };
+        self.raise(Sign::Probe);
+        verdict
+    }
+
+    fn raise(&mut self, sign: Sign) {
+        self.sign = self.sign.max(Some(sign));
+        match sign {
+            Sign::Hello => {}
+            Sign::Answer | Sign::Probe => self.answer = None,
+        }
+    }
+}
+
+fn half(rtt: Duration) -> Duration {
+    rtt.checked_div(2).unwrap_or_default()
+}

@@ -1,0 +1,247 @@
+//! How good a link is: its round trip, how much it loses each way, and what the routes make of it.
+//!
+//! All in integers, so that two machines with the same inputs come to the same cost.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// The least and the most that a link costs, in the unit of the routing metric: a perfect cable costs 32.
+pub(crate) const MIN_COST: u16 = 32;
+/// See [`MIN_COST`].
+pub(crate) const MAX_COST: u16 = 1000;
+/// This much of round trip adds one to the cost of a link without loss, in microseconds.
+const US_PER_COST: u64 = 500;
+
+/// The smallest round trip is that of the last two spans of this length.
+const MIN_SPAN: Duration = Duration::from_secs(30);
+/// A round trip longer than this is a mistake, or a lie.
+const MAX_RTT: Duration = Duration::from_secs(60);
+
+/// Round-trip times: smoothed as in RFC 6298, section 2, and the smallest of the last while.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RoundTrip {
+    /// In nanoseconds, as are all below.
+    smoothed: Option<u64>,
+    variation: u64,
+    smallest: Option<u64>,
+    smallest_before: Option<u64>,
+    span: Time,
+}
+
+impl RoundTrip {
+    pub(super) fn sample(&mut self, now: Time, rtt: Duration) {
+        if rtt > MAX_RTT {
+            return;
+        }
+        let rtt = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX);
+        match self.smoothed {
+            None => {
+                self.smoothed = Some(rtt);
+                self.variation = rtt / 2;
+                self.span = now;
+            }
+            Some(smoothed) => {
+                let apart = smoothed.abs_diff(rtt);
+                self.variation = self.variation.saturating_mul(3).saturating_add(apart) / 4;
+                self.smoothed = Some(smoothed.saturating_mul(7).saturating_add(rtt) / 8);
+            }
+        }
+        if now.since(self.span) >= MIN_SPAN {
+            self.smallest_before = self.smallest.take();
+            self.span = now;
+        }
+        self.smallest = Some(self.smallest.map_or(rtt, |smallest| smallest.min(rtt)));
+    }
+
+    pub(super) fn smoothed(&self) -> Option<Duration> {
+        self.smoothed.map(Duration::from_nanos)
+    }
+
+    pub(super) fn variation(&self) -> Duration {
+        Duration::from_nanos(self.variation)
+    }
+
+    pub(super) fn smallest(&self) -> Option<Duration> {
+        self.smallest.into_iter().chain(self.smallest_before).min().map(Duration::from_nanos)
+    }
+}
+
+/// Frames counted in 256ths, so that ageing them rounds nothing away.
+const SCALE: u64 = 256;
+/// The memory of a link that carries little, in frames.
+const MEMORY: u64 = 128 * SCALE;
+/// A new link is given this many good frames in advance, so that one lost frame does not condemn it.
+const CREDIT: u64 = 4 * SCALE;
+/// All frames arrive.
+pub(super) const WHOLE: u64 = 1 << 16;
+
+/// The share of frames that arrive in one direction.
+///
+/// It remembers at least the last 128 frames; of a link with traffic, about the last eight hellos' worth.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrivals {
+    expected: u64,
+    received: u64,
+    /// What was counted so far, as cumulative numbers.
+    last: (u64, u64),
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Arrivals { expected: CREDIT, received: CREDIT, last: (0, 0) }
+    }
+}
+
+impl Arrivals {
+    /// So far `expected` frames were sent and `received` came. Numbers that go back are passed over.
+    pub(super) fn update(&mut self, expected: u64, received: u64) {
+        let (Some(sent), Some(came)) = (expected.checked_sub(self.last.0), received.checked_sub(self.last.1))
+        else {
+            return;
+        };
+        if sent == 0 {
+            return;
+        }
+        self.last = (expected, received);
+        // Late frames of the time before may make it more than were sent since.
+        let came = came.min(sent);
+        let aged = |count: u64| (count / 8).saturating_mul(7);
+        if aged(self.expected) >= MEMORY {
+            self.expected = aged(self.expected);
+            self.received = aged(self.received);
+        }
+        self.expected = self.expected.saturating_add(sent.saturating_mul(SCALE));
+        self.received = self.received.saturating_add(came.saturating_mul(SCALE));
+    }
+
+    /// The share that arrives, in 65536ths.
+    pub(super) fn share(&self) -> u64 {
+        let received = u128::from(self.received.min(self.expected));
+        let share = received.saturating_mul(u128::from(WHOLE)).checked_div(u128::from(self.expected));
+        share.and_then(|share| u64::try_from(share).ok()).unwrap_or(WHOLE)
+    }
+
+    /// Whether it rests on few frames yet.
+    pub(super) fn is_vague(&self) -> bool {
+        self.expected < MEMORY.saturating_mul(2)
+    }
+}
+
+/// The cost of a link: the expected number of transmissions (ETX, De Couto et al. 2003: one over the product of both
+/// directions' shares) times 32 and two for each millisecond of the smallest round trip.
+pub(super) fn cost(out: &Arrivals, inward: &Arrivals, rtt: Option<Duration>) -> u16 {
+    let rtt = rtt.map_or(0, |rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
+    let base = u128::from(u64::from(MIN_COST).saturating_mul(US_PER_COST).saturating_add(rtt));
+    let both = u128::from(out.share()).saturating_mul(u128::from(inward.share()));
+    let whole = u128::from(WHOLE).saturating_mul(u128::from(WHOLE));
+    let cost = base.saturating_mul(whole).checked_div(both.saturating_mul(u128::from(US_PER_COST)));
+    let cost = cost.and_then(|cost| u16::try_from(cost).ok()).unwrap_or(MAX_COST);
+    cost.clamp(MIN_COST, MAX_COST)
+}
+
+/// The share of frames that do not survive the way there and back, 0 to 1.
+pub(super) fn loss(out: &Arrivals, inward: &Arrivals) -> f64 {
+    let share = |arrivals: &Arrivals| arrivals.share() as f64 / WHOLE as f64;
+    1.0 - share(out) * share(inward)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::{RngCore, SeedableRng};
+
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_cost_is_that_of_the_formula() {
+        let good = Arrivals::default();
+        let half = Arrivals { expected: 200, received: 100, last: (0, 0) };
+        let dead = Arrivals { expected: 200, received: 0, last: (0, 0) };
+        assert_eq!(cost(&good, &good, None), 32);
+        assert_eq!(cost(&good, &good, Some(ms(10))), 52);
+        assert_eq!(cost(&half, &good, Some(ms(10))), 104);
+        assert_eq!(cost(&half, &half, Some(ms(10))), 208);
+        assert_eq!(cost(&half, &half, Some(ms(1000))), 1000);
+        assert_eq!(cost(&dead, &good, None), 1000);
+    }
+
+    #[test]
+    fn loss_is_found_within_a_seventh_idle_or_busy() {
+        // The bar is 15 % of the ETX. Per second of one frame (idle) or a hundred (busy), 40 % lost.
+        for (seconds, frames) in [(240, 1), (20, 100)] {
+            let mut far = 0;
+            for seed in 0..100 {
+                let mut rng = ChaCha20Rng::from_seed([seed; 32]);
+                let mut arrivals = Arrivals::default();
+                let (mut sent, mut came) = (0, 0);
+                for _ in 0..seconds {
+                    for _ in 0..frames {
+                        sent += 1;
+                        came += u64::from(rng.next_u32() % 10 >= 4);
+                    }
+                    arrivals.update(sent, came);
+                }
+                let etx = WHOLE as f64 / arrivals.share() as f64;
+                far += u32::from((etx - 1.0 / 0.6).abs() > 0.15 / 0.6);
+            }
+            assert!(far <= 4, "{far} of 100 runs of {seconds} s with {frames} frames/s were further off");
+        }
+    }
+
+    #[test]
+    fn a_link_that_got_better_is_soon_seen_to_be() {
+        let mut arrivals = Arrivals::default();
+        arrivals.update(5_000, 2_500);
+        assert!(arrivals.share() < WHOLE * 51 / 100);
+        for second in 1..=20 {
+            arrivals.update(5_000 + second * 1_000, 2_500 + second * 1_000);
+        }
+        assert!(arrivals.share() > WHOLE * 95 / 100, "{}", arrivals.share());
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_do_no_harm() {
+        let mut arrivals = Arrivals::default();
+        arrivals.update(10, 20);
+        assert_eq!(arrivals.share(), WHOLE);
+        arrivals.update(5, 5);
+        arrivals.update(u64::MAX, u64::MAX);
+        assert_eq!(arrivals.share(), WHOLE);
+        arrivals.update(u64::MAX, 0);
+        assert!(cost(&arrivals, &arrivals, Some(Duration::MAX)) <= MAX_COST);
+    }
+
+    #[test]
+    fn the_round_trip_is_smoothed_and_its_least_forgotten_after_a_minute() {
+        let mut rtt = RoundTrip::default();
+        rtt.sample(Time::ZERO, ms(80));
+        assert_eq!((rtt.smoothed(), rtt.variation()), (Some(ms(80)), ms(40)));
+        rtt.sample(Time::from_millis(1000), ms(40));
+        assert_eq!((rtt.smoothed(), rtt.variation()), (Some(ms(75)), ms(40)));
+        for second in 2..=100 {
+            rtt.sample(Time::from_millis(second * 1000), ms(60));
+            let smallest = if second < 60 { ms(40) } else { ms(60) };
+            assert_eq!(rtt.smallest(), Some(smallest), "after {second} s");
+        }
+        rtt.sample(Time::from_millis(101_000), Duration::from_secs(4000));
+        assert!(rtt.smoothed() < Some(ms(62)), "an absurd sample is passed over");
+    }
+
+    #[test]
+    fn jitter_raises_the_smoothed_round_trip_but_not_the_least() {
+        let mut rng = ChaCha20Rng::from_seed([4; 32]);
+        let mut rtt = RoundTrip::default();
+        for second in 0..50 {
+            let jitter = u64::from(rng.next_u32() % 20);
+            rtt.sample(Time::from_millis(second * 1000), ms(10 + jitter));
+        }
+        assert!(rtt.smallest() <= Some(ms(12)));
+        assert!(rtt.smoothed() >= Some(ms(14)) && rtt.smoothed() <= Some(ms(26)));
+        assert!(rtt.variation() >= ms(2));
+    }
+}

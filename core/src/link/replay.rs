@@ -1,0 +1,131 @@
+//! The replay window: each frame counter is accepted once.
+//!
+//! A ring of bits indexed by the counter, as RFC 6479 describes: moving the window forward clears whole words
+//! and shifts nothing, so that it costs the same however far it moves.
+
+const WORDS: u64 = 33;
+const BITS: u64 = u64::BITS as u64;
+
+/// How far behind the highest counter a frame may come and still be accepted.
+pub(crate) const WINDOW: u64 = (WORDS - 1) * BITS;
+
+/// Which of the last counters have been seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    words: [u64; WORDS as usize],
+    /// One more than the highest counter seen.
+    next: u64,
+    seen: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window { words: [0; WORDS as usize], next: 0, seen: 0 }
+    }
+}
+
+impl Window {
+    /// Whether a frame with this counter would be the first, and recent enough to tell. Nothing changes, so it may be
+    /// asked before the frame is authenticated.
+    pub(crate) fn is_new(&self, counter: u64) -> bool {
+        if counter >= self.next {
+            return true;
+        }
+        if self.next.saturating_sub(counter) > WINDOW {
+            return false;
+        }
+        self.word(counter).is_some_and(|word| word & bit(counter) == 0)
+    }
+
+    /// Marks the counter of a frame that was authenticated.
+    pub(crate) fn mark(&mut self, counter: u64) {
+        if counter >= self.next {
+            let first = self.next.div_ceil(BITS);
+            let last = counter / BITS;
+            // More than one turn of the ring clears all of it.
+            for word in first.max(last.saturating_sub(WORDS))..=last {
+                if let Some(word) = self.words.get_mut(slot(word)) {
+                    *word = 0;
+                }
+            }
+            self.next = counter.saturating_add(1);
+        }
+        self.seen = self.seen.saturating_add(1);
+        if let Some(word) = self.words.get_mut(slot(counter / BITS)) {
+            *word |= bit(counter);
+        }
+    }
+
+    /// One more than the highest counter seen: how many frames were sent, at least.
+    pub(crate) fn expected(&self) -> u64 {
+        self.next
+    }
+
+    /// How many frames were accepted.
+    pub(crate) fn received(&self) -> u64 {
+        self.seen
+    }
+
+    fn word(&self, counter: u64) -> Option<u64> {
+        self.words.get(slot(counter / BITS)).copied()
+    }
+}
+
+fn slot(word: u64) -> usize {
+    (word % WORDS) as usize
+}
+
+fn bit(counter: u64) -> u64 {
+    1 << (counter % BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn each_counter_is_new_once() {
+        let mut window = Window::default();
+        for counter in [0, 1, 5, 3, 64, 63, 2047, 2048, 4000, 1953] {
+            assert!(window.is_new(counter), "{counter}");
+            window.mark(counter);
+            assert!(!window.is_new(counter), "{counter}");
+        }
+        assert_eq!((window.expected(), window.received()), (4001, 10));
+    }
+
+    #[test]
+    fn the_window_is_2048_frames_deep() {
+        let mut window = Window::default();
+        window.mark(10_000);
+        assert!(window.is_new(10_001 - WINDOW));
+        assert!(!window.is_new(10_000 - WINDOW));
+        assert_eq!(WINDOW, 2048);
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_a_set_of_all_counters(steps in prop::collection::vec((0u64..3, 0u64..5000), 1..300)) {
+            let mut window = Window::default();
+            let mut seen = BTreeSet::new();
+            for (kind, by) in steps {
+                let next = seen.last().map_or(0, |last| last + 1);
+                let counter = match kind {
+                    0 => next,
+                    1 => next + by,
+                    _ => next.saturating_sub(by),
+                };
+                let new = !seen.contains(&counter) && (counter >= next || next - counter <= WINDOW);
+                prop_assert_eq!(window.is_new(counter), new);
+                if new {
+                    window.mark(counter);
+                    seen.insert(counter);
+                }
+            }
+        }
+    }
+}
