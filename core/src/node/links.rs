@@ -214,7 +214,8 @@ impl Links {
     fn keeps(&self, old: &Neighbour, session: &Session) -> bool {
         let now = self.shared.now();
         let young = self.made.get(&old.id).is_some_and(|made| now.since(*made) < SIMULTANEOUS);
-        if !young || old.is_suspect() || old.initiator == session.initiator {
+        let restarted = old.instance != session.peer_instance;
+        if !young || restarted || old.is_suspect() || old.initiator == session.initiator {
             return false;
         }
         let we_are_lower = self.shared.identity.address() < session.peer;
@@ -235,6 +236,7 @@ impl Links {
                 address,
                 path,
                 initiator: session.initiator,
+                instance: session.peer_instance,
                 local_index: session.local_index,
                 mtu,
                 configured,

@@ -10,12 +10,13 @@ use bytes::BytesMut;
 use super::links::LinkEvent;
 use super::neighbour::Neighbour;
 use super::shared::{Shared, lock, read};
-use crate::link::{FrameKind, Path, peek};
+use crate::link::Path;
 use crate::netmod::{Arrival, Heard, Netmod, NetmodError, Received};
 use crate::notify::Notify;
 use crate::rt;
 use crate::stats::{Counter, DropCause};
 use crate::types::{Event, NetmodState, NetmodStatus};
+use crate::wire::link::{FrameKind, peek};
 
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);

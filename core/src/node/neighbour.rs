@@ -19,6 +19,7 @@ use crate::link::{Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
 use crate::rt::Alarm;
 use crate::stats::DropCause;
 use crate::types::{Event, Peer, PeerState, Timestamp};
+use crate::wire::link::HEADER_LEN;
 
 /// Frames taken from the inbox in one wake.
 const BATCH: usize = 64;
@@ -50,6 +51,8 @@ pub(crate) struct Neighbour {
     pub(crate) medium: Arc<Medium>,
     /// Whether this node began the session.
     pub(crate) initiator: bool,
+    /// The random number that it drew at its start.
+    pub(crate) instance: u64,
     pub(crate) local_index: u32,
     /// The longest frame.
     pub(crate) mtu: usize,
@@ -83,6 +86,8 @@ pub(crate) struct Made {
     pub(crate) path: Path,
     pub(crate) medium: Arc<Medium>,
     pub(crate) initiator: bool,
+    /// The random number that it drew at its start.
+    pub(crate) instance: u64,
     pub(crate) local_index: u32,
     pub(crate) mtu: usize,
     pub(crate) configured: bool,
@@ -98,6 +103,7 @@ impl Neighbour {
             path: made.path,
             medium: made.medium,
             initiator: made.initiator,
+            instance: made.instance,
             local_index: made.local_index,
             mtu: made.mtu,
             configured: made.configured,
@@ -261,10 +267,11 @@ impl Neighbour {
     fn frame_arrived(&self, shared: &Shared, link: &mut Link, mut frame: BytesMut, work: &mut Work) {
         self.rx_bytes.fetch_add(frame.len() as u64, Relaxed);
         match link.handle_frame(shared.now(), &mut frame) {
-            Ok(Inner::Packet(content)) => {
-                let length = content.len();
-                let _ = frame.split_to(crate::link::HEADER);
-                frame.truncate(length);
+            Ok(Inner::Packet(body)) => {
+                // The kind byte stays: the packet goes on as the content of another frame.
+                let content = body.len() + 1;
+                let _ = frame.split_to(HEADER_LEN);
+                frame.truncate(content);
                 packet_arrived(shared, frame, work);
             }
             Ok(Inner::Nothing) => {}
