@@ -15,14 +15,19 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod beacon;
 mod config;
 mod counters;
+mod crowd;
 mod discovery;
+mod ear;
 mod error;
 mod interfaces;
+mod mix;
 mod notes;
 mod receive;
 mod resolve;
+mod schedule;
 mod send;
 mod socket;
 mod worker;

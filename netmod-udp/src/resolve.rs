@@ -7,6 +7,7 @@ use rouse_core::netmod::{Endpoint, NetmodError};
 
 use crate::config::{DEFAULT_PORT, Host, HostPort};
 use crate::interfaces;
+use crate::mix::mix;
 
 /// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
@@ -109,13 +110,6 @@ pub(crate) fn quota_key(endpoint: &Endpoint) -> u64 {
         None => return u64::MAX,
     };
     mix(prefix)
-}
-
-/// Spreads neighbouring numbers over all 64 bits, one to one (the finaliser of SplitMix64, Steele et al. 2014).
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use rouse_core::netmod::{Endpoint, Heard, Netmod, NetmodError, Received};
+use futures::future::{select, select_all};
+use rouse_core::netmod::{Endpoint, Heard, Netmod, Received};
 use rouse_netmod_udp::{Udp, UdpConfig};
 
 /// Far more than anything here takes: reaching it is a failure.
@@ -50,14 +51,35 @@ pub async fn frames(udp: &Udp, count: usize) -> Vec<(Endpoint, Vec<u8>)> {
     frames
 }
 
-/// The next who is heard and `wanted`.
-pub async fn heard(udp: &Udp, wanted: impl Fn(&Heard) -> bool) -> Result<Heard, NetmodError> {
-    let mut received = Received::default();
-    loop {
-        received.clear();
-        udp.recv(&mut received).await?;
-        if let Some(heard) = received.heard.iter().find(|heard| wanted(heard)) {
-            return Ok(*heard);
+/// Runs all of `nodes` until each pair of a node's number and an endpoint it should hear has come true. All run to the
+/// end, since one that is not polled sends no beacons.
+pub async fn hear(nodes: &[&Udp], mut missing: Vec<(usize, Endpoint)>) -> Vec<(usize, Heard)> {
+    let mut all = Vec::new();
+    let mut received: Vec<Received> = nodes.iter().map(|_| Received::default()).collect();
+    while !missing.is_empty() {
+        let calls = nodes.iter().zip(&mut received).map(|(node, received)| node.recv(received));
+        let (result, _, _) = soon(select_all(calls)).await;
+        result.unwrap();
+        for (node, received) in received.iter_mut().enumerate() {
+            all.extend(received.heard.iter().map(|&heard| (node, heard)));
+            missing.retain(|&(who, whom)| {
+                who != node || !received.heard.iter().any(|heard| heard.endpoint == whom)
+            });
+            received.clear();
         }
     }
+    all
+}
+
+/// Runs all of `nodes` until `done`; who is heard meanwhile is of no interest.
+pub async fn run_until(nodes: &[&Udp], done: impl Fn() -> bool) {
+    let run = async {
+        while !done() {
+            let mut received: Vec<Received> = nodes.iter().map(|_| Received::default()).collect();
+            let calls = nodes.iter().zip(&mut received).map(|(node, received)| node.recv(received));
+            let look_again = async_io::Timer::after(Duration::from_millis(10));
+            select(select_all(calls), look_again).await;
+        }
+    };
+    soon(run).await;
 }

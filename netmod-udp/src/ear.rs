@@ -1,0 +1,86 @@
+//! A socket that only listens: to the group, on one interface, of one family. Every node of a host has its own on the
+//! same port and each of them gets every beacon.
+//!
+//! There is one for each interface, since Linux binds a socket with a link-local group to one interface, and allows
+//! only 20 IPv4 groups a socket.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::task::{Context, Poll, ready};
+
+use async_io::Async;
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
+
+/// The group and its port.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group {
+    pub(crate) v4: Ipv4Addr,
+    pub(crate) v6: Ipv6Addr,
+    pub(crate) port: u16,
+}
+
+impl Group {
+    /// Where beacons for the interface with this number go.
+    pub(crate) fn address(&self, index: u32, v6: bool) -> SocketAddr {
+        if v6 { SocketAddrV6::new(self.v6, self.port, 0, index).into() } else { (self.v4, self.port).into() }
+    }
+}
+
+/// A listening socket.
+pub(crate) struct Ear {
+    /// The number of its interface.
+    pub(crate) index: u32,
+    pub(crate) v6: bool,
+    io: Async<UdpSocket>,
+    ready: bool,
+}
+
+impl Ear {
+    /// Listens to `group` on the interface with this number.
+    pub(crate) fn open(group: &Group, index: u32, v6: bool) -> io::Result<Self> {
+        let address = group.address(index, v6);
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        // For multicast every socket of the port gets its copy. Linux shares with SO_REUSEADDR alone, with
+        // SO_REUSEPORT only between programs of one user; the BSDs need the latter.
+        socket.set_reuse_address(true)?;
+        #[cfg(not(target_os = "linux"))]
+        socket.set_reuse_port(true)?;
+        if v6 {
+            socket.set_only_v6(true)?;
+        }
+        // Only what comes in on this interface, not what other sockets of the host have joined.
+        #[cfg(target_os = "linux")]
+        if v6 {
+            // Since Linux 4.20; before that the interface that it is bound to has the same effect.
+            socket.set_multicast_all_v6(false).ok();
+        } else {
+            socket.set_multicast_all_v4(false)?;
+        }
+        socket.bind(&address.into())?;
+        if v6 {
+            socket.join_multicast_v6(&group.v6, index)?;
+        } else {
+            socket.join_multicast_v4_n(&group.v4, &InterfaceIndexOrAddress::Index(index))?;
+        }
+        Ok(Ear { index, v6, io: Async::new(socket.into())?, ready: true })
+    }
+
+    /// The next datagram, its length and its source.
+    pub(crate) fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        loop {
+            if !self.ready {
+                ready!(self.io.poll_readable(cx))?;
+                self.ready = true;
+            }
+            match self.io.get_ref().recv_from(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => return Poll::Ready(received),
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! One way to make numbers look random, where nothing depends on their being hard to guess.
+
+/// Spreads neighbouring numbers over all 64 bits, one to one: the finaliser of SplitMix64 (Steele et al. 2014).
+pub(crate) fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}

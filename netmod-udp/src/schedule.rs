@@ -1,0 +1,212 @@
+//! When beacons are sent: often at first, then seldom, soon when something is new, and never in a storm. Pure: the
+//! time is handed in.
+
+use std::time::{Duration, Instant};
+
+use crate::mix::mix;
+
+/// The pauses between the first beacons: at 0, 0.2, 0.5, 1 and 2 s.
+const START: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_millis(300),
+    Duration::from_millis(500),
+    Duration::from_millis(1000),
+];
+
+/// The pause between later ones while something changes, and while nothing does.
+const SHORT: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_secs(30);
+
+/// The shortest pause, whatever happens.
+const GAP: Duration = Duration::from_millis(100);
+
+/// The shortest pause between answers to somebody new.
+const ANSWERS: Duration = Duration::from_secs(1);
+
+/// How many rounds in a row are sent early because not all of the last one could leave. An address that was just
+/// given to an interface may not be used for up to 2 s (RFC 4862, 5.4).
+const RETRIES: u32 = 6;
+
+/// When the next beacons are due.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    due: Instant,
+    /// How many were sent since the start.
+    step: usize,
+    period: Duration,
+    last: Option<Instant>,
+    answered: Option<Instant>,
+    retries: u32,
+    /// Counts up from a number that differs from node to node.
+    random: u64,
+}
+
+impl Schedule {
+    /// The first is due at once. `seed` makes its pauses differ from those of others.
+    pub(crate) fn new(now: Instant, seed: u64) -> Self {
+        Schedule {
+            due: now,
+            step: 0,
+            period: SHORT,
+            last: None,
+            answered: None,
+            retries: RETRIES,
+            random: seed,
+        }
+    }
+
+    /// When the next round is due.
+    pub(crate) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// A round was sent; `complete` says whether it could leave by each way.
+    pub(crate) fn sent(&mut self, now: Instant, complete: bool) {
+        self.last = Some(now);
+        let pause = match START.get(self.step) {
+            Some(&pause) => pause,
+            None if !complete && self.retries > 0 => {
+                self.retries -= 1;
+                self.jittered(SHORT)
+            }
+            None => {
+                let period = self.period;
+                self.period = (period * 3 / 2).min(LONG);
+                self.jittered(period)
+            }
+        };
+        self.step = self.step.saturating_add(1);
+        self.due = now + pause;
+    }
+
+    /// There is a new way for beacons: it starts over.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        self.step = 0;
+        self.period = SHORT;
+        self.retries = RETRIES;
+        self.due = self.soonest(now);
+    }
+
+    /// Somebody new was heard, who wants to hear of us; not at the same moment as of everyone else.
+    pub(crate) fn answer(&mut self, now: Instant) {
+        self.period = SHORT;
+        let pause = self.jittered(GAP);
+        let mut due = self.soonest(now + pause);
+        if let Some(answered) = self.answered {
+            due = due.max(answered + ANSWERS);
+        }
+        if due < self.due {
+            self.due = due;
+            self.answered = Some(due);
+        }
+    }
+
+    fn soonest(&self, now: Instant) -> Instant {
+        self.last.map_or(now, |last| now.max(last + GAP))
+    }
+
+    /// `period` give or take a fifth.
+    fn jittered(&mut self, period: Duration) -> Duration {
+        self.random = self.random.wrapping_add(1);
+        period * 4 / 5 + period * 2 / 5 * ((mix(self.random) >> 32) as u32) / u32::MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The pauses between `count` rounds.
+    fn pauses(schedule: &mut Schedule, count: usize, complete: bool) -> Vec<Duration> {
+        let mut pauses = Vec::new();
+        for _ in 0..count {
+            let now = schedule.due();
+            schedule.sent(now, complete);
+            pauses.push(schedule.due() - now);
+        }
+        pauses
+    }
+
+    #[test]
+    fn beacons_are_frequent_at_first_and_seldom_while_nothing_changes() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(start, 1);
+        assert_eq!(schedule.due(), start);
+        let pauses = pauses(&mut schedule, 20, true);
+        assert_eq!(pauses[..4].iter().map(Duration::as_millis).collect::<Vec<_>>(), [200, 300, 500, 1000]);
+        assert!((4 * SECOND..=6 * SECOND).contains(&pauses[4]), "{pauses:?}");
+        assert!(pauses[12..].iter().all(|pause| (24 * SECOND..=36 * SECOND).contains(pause)), "{pauses:?}");
+        assert!(pauses[12..].iter().any(|pause| *pause != pauses[12]), "no jitter: {pauses:?}");
+    }
+
+    #[test]
+    fn two_nodes_do_not_keep_step() {
+        let start = Instant::now();
+        let (mut a, mut b) = (Schedule::new(start, 1000), Schedule::new(start, 2000));
+        assert_eq!(pauses(&mut a, 4, true), pauses(&mut b, 4, true));
+        assert_ne!(pauses(&mut a, 4, true), pauses(&mut b, 4, true));
+    }
+
+    #[test]
+    fn a_new_way_starts_over_at_once() {
+        let mut schedule = Schedule::new(Instant::now(), 1);
+        pauses(&mut schedule, 20, true);
+        let now = schedule.due() - 2 * SECOND;
+        schedule.restart(now);
+        assert_eq!(schedule.due(), now);
+        assert_eq!(pauses(&mut schedule, 1, true), [START[0]]);
+    }
+
+    #[test]
+    fn ways_that_come_and_go_make_no_storm() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(start, 1);
+        let mut rounds = 0;
+        for millisecond in 0..1000 {
+            let now = start + Duration::from_millis(millisecond);
+            schedule.restart(now);
+            if schedule.due() <= now {
+                schedule.sent(now, true);
+                rounds += 1;
+            }
+        }
+        assert_eq!(rounds, 10);
+    }
+
+    #[test]
+    fn somebody_new_is_answered_soon() {
+        let mut schedule = Schedule::new(Instant::now(), 1);
+        pauses(&mut schedule, 20, true);
+        let now = schedule.due() - 10 * SECOND;
+        schedule.answer(now);
+        assert!(schedule.due() > now && schedule.due() < now + 2 * GAP);
+        assert!(pauses(&mut schedule, 1, true)[0] <= 6 * SECOND);
+    }
+
+    #[test]
+    fn a_crowd_of_new_ones_gets_an_answer_each_second() {
+        let mut schedule = Schedule::new(Instant::now(), 1);
+        pauses(&mut schedule, 20, true);
+        let start = schedule.due();
+        let mut rounds = 0;
+        for millisecond in 0..10_000 {
+            let now = start + Duration::from_millis(millisecond);
+            schedule.answer(now);
+            if schedule.due() <= now {
+                schedule.sent(now, true);
+                rounds += 1;
+            }
+        }
+        assert!((10..=12).contains(&rounds), "{rounds}");
+    }
+
+    #[test]
+    fn a_way_that_is_not_ready_is_tried_again_but_not_for_ever() {
+        let mut schedule = Schedule::new(Instant::now(), 1);
+        let pauses = pauses(&mut schedule, 30, false);
+        assert!(pauses[4..10].iter().all(|pause| *pause <= 6 * SECOND), "{pauses:?}");
+        assert!(pauses[20..].iter().all(|pause| *pause >= 24 * SECOND), "{pauses:?}");
+    }
+}

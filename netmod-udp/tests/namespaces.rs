@@ -1,0 +1,270 @@
+//! Two hosts, each a network namespace, with a cable between: nodes find each other with nothing configured. Needs the
+//! right to make namespaces; without it the tests say so and pass.
+//!
+//! A node inside a namespace is this very program, started there again to run the test `node_inside_a_namespace`.
+#![cfg(target_os = "linux")]
+#![allow(missing_docs)]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use rouse_core::netmod::{Netmod, Received, Train};
+use rouse_netmod_udp::Udp;
+
+const LISTEN: &str = "ROUSE_TEST_LISTEN";
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn run(command: &str) -> bool {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().unwrap()).args(words).output();
+    let output = output.unwrap_or_else(|error| panic!("{command}: {error}"));
+    if !output.status.success() {
+        eprintln!("{command}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    output.status.success()
+}
+
+fn may_make_namespaces() -> bool {
+    let name = unique("rouse-probe");
+    let made =
+        Command::new("ip").args(["netns", "add", &name]).output().is_ok_and(|output| output.status.success());
+    if made {
+        run(&format!("ip netns del {name}"));
+    } else {
+        println!("skipped: no right to make network namespaces");
+    }
+    made
+}
+
+fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A namespace; gone when dropped.
+struct Host(String);
+
+impl Host {
+    fn new() -> Self {
+        let host = Host(unique("rouse-udp"));
+        assert!(run(&format!("ip netns add {}", host.0)));
+        host
+    }
+
+    fn ip(&self, command: &str) {
+        assert!(run(&format!("ip -n {} {command}", self.0)));
+    }
+
+    fn without_ipv6(&self) {
+        for which in ["all", "default"] {
+            let path = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+            let mut tee = Command::new("ip")
+                .args(["netns", "exec", &self.0, "tee", &path])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            tee.stdin.take().unwrap().write_all(b"1").unwrap();
+            assert!(tee.wait().unwrap().success());
+        }
+    }
+
+    /// Lays a cable to `other`; both ends are called `name`.
+    fn connect(&self, other: &Host, name: &str) {
+        let (here, there) = (&self.0, &other.0);
+        assert!(run(&format!("ip link add {name} netns {here} type veth peer name {name} netns {there}")));
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        run(&format!("ip netns del {}", self.0));
+    }
+}
+
+/// A node in a namespace; stopped when dropped.
+struct Node {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Node {
+    fn start(host: &Host, listen: &str) -> Self {
+        let program = std::env::current_exe().unwrap();
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &host.0])
+            .arg(program)
+            .args(["--exact", "node_inside_a_namespace", "--nocapture"])
+            .env(LISTEN, listen)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Node { child, lines }
+    }
+
+    /// Waits for a line that begins with `start` and ends with `end`, and returns it.
+    fn says(&self, start: &str, end: &str) -> String {
+        let mut others = BTreeSet::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.starts_with(start) && line.ends_with(end) => return line,
+                Ok(line) => drop(others.insert(line)),
+                Err(error) => panic!("never said \"{start}…{end}\" but {others:#?}: {error}"),
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn node_inside_a_namespace() {
+    let Ok(listen) = std::env::var(LISTEN) else { return };
+    // Whoever started this holds the other end.
+    std::thread::spawn(|| {
+        std::io::stdin().read_to_end(&mut Vec::new()).ok();
+        std::process::exit(0);
+    });
+    let udp = Udp::bind(&listen).unwrap();
+    println!("listens {}", udp.uri());
+    async_std::task::block_on(async {
+        let mut received = Received::default();
+        loop {
+            received.clear();
+            udp.recv(&mut received).await.unwrap();
+            for heard in &received.heard {
+                println!("heard {}", udp.describe(&heard.endpoint));
+                if let Err(error) = udp.send(&heard.endpoint, Train { bytes: b"hello", size: 2 }).await {
+                    println!("failed {error}");
+                }
+            }
+            for arrival in &received.arrivals {
+                for frame in arrival.bytes.chunks(arrival.size) {
+                    println!("got {} {}", udp.describe(&arrival.endpoint), String::from_utf8_lossy(frame));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn hosts_with_ipv6_alone_find_each_other() {
+    if !may_make_namespaces() {
+        return;
+    }
+    let (a, b) = (Host::new(), Host::new());
+    a.connect(&b, "cable");
+    // The nodes are there before their interfaces are up, and hear of that.
+    let nodes = [Node::start(&a, "[::]"), Node::start(&b, "[::]")];
+    nodes.each_ref().map(|node| node.says("listens udp:[::]:", "7700"));
+    a.ip("link set cable up");
+    b.ip("link set cable up");
+    for node in &nodes {
+        node.says("heard udp:[fe80::", "%cable]:7700");
+        node.says("got udp:[fe80::", "%cable]:7700 o");
+    }
+}
+
+#[test]
+fn hosts_with_ipv4_alone_find_each_other() {
+    if !may_make_namespaces() {
+        return;
+    }
+    let (a, b) = (Host::new(), Host::new());
+    a.without_ipv6();
+    b.without_ipv6();
+    a.connect(&b, "cable");
+    a.ip("addr add 192.0.2.1/24 dev cable");
+    b.ip("addr add 192.0.2.2/24 dev cable");
+    a.ip("link set cable up");
+    b.ip("link set cable up");
+    let nodes = [Node::start(&a, "[::]"), Node::start(&b, "[::]")];
+    nodes[0].says("heard udp:192.0.2.2:", "7700");
+    nodes[1].says("heard udp:192.0.2.1:", "7700");
+    nodes[0].says("got udp:192.0.2.2:7700 ", "o");
+    nodes[1].says("got udp:192.0.2.1:7700 ", "o");
+}
+
+#[test]
+fn an_interface_that_was_down_carries_beacons_again() {
+    if !may_make_namespaces() {
+        return;
+    }
+    let (a, b) = (Host::new(), Host::new());
+    a.connect(&b, "cable");
+    a.ip("link set cable up");
+    b.ip("link set cable up");
+    let nodes = [Node::start(&a, "[::]"), Node::start(&b, "[::]")];
+    nodes[0].says("heard udp:[fe80::", "%cable]:7700");
+    nodes[1].says("heard udp:[fe80::", "%cable]:7700");
+    // Another hardware address makes another link-local one, so that what is heard now was said after this.
+    b.ip("link set cable down");
+    b.ip("link set cable address 02:00:00:00:00:0b");
+    b.ip("link set cable up");
+    nodes[0].says("heard udp:[fe80::ff:fe00:b%cable]:", "7700");
+    a.ip("link set cable down");
+    a.ip("link set cable address 02:00:00:00:00:0a");
+    a.ip("link set cable up");
+    nodes[1].says("heard udp:[fe80::ff:fe00:a%cable]:", "7700");
+    nodes[1].says("got udp:[fe80::ff:fe00:a%cable]:7700 ", "o");
+}
+
+#[test]
+fn an_interface_that_goes_is_left_and_a_new_one_is_joined() {
+    if !may_make_namespaces() {
+        return;
+    }
+    let (a, b) = (Host::new(), Host::new());
+    let nodes = [Node::start(&a, "0.0.0.0"), Node::start(&b, "0.0.0.0")];
+    for name in ["first", "second"] {
+        a.connect(&b, name);
+        for (host, last) in [(&a, 1), (&b, 2)] {
+            let network = if name == "first" { "192.0.2" } else { "198.51.100" };
+            host.ip(&format!("addr add {network}.{last}/24 dev {name}"));
+            host.ip(&format!("link set {name} up"));
+        }
+        if name == "first" {
+            nodes[0].says("heard udp:192.0.2.2:", "7700");
+            nodes[1].says("heard udp:192.0.2.1:", "7700");
+            a.ip("link del first");
+        }
+    }
+    nodes[0].says("heard udp:198.51.100.2:", "7700");
+    nodes[1].says("heard udp:198.51.100.1:", "7700");
+    nodes[1].says("got udp:198.51.100.1:7700 ", "o");
+}
+
+#[test]
+fn an_address_that_leaves_the_host_is_listened_at_when_it_is_back() {
+    if !may_make_namespaces() {
+        return;
+    }
+    let (a, b) = (Host::new(), Host::new());
+    a.connect(&b, "cable");
+    b.ip("addr add 192.0.2.2/24 dev cable");
+    for host in [&a, &b] {
+        host.ip("link set cable up");
+    }
+    a.ip("addr add 192.0.2.1/24 dev cable");
+    let nodes = [Node::start(&a, "192.0.2.1"), Node::start(&b, "192.0.2.2")];
+    nodes[0].says("heard udp:192.0.2.2:", "7700");
+    nodes[1].says("heard udp:192.0.2.1:", "7700");
+    nodes[1].says("got udp:192.0.2.1:7700 ", "o");
+}
