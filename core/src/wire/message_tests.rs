@@ -50,10 +50,7 @@ fn an_ack_is_fixed() {
     assert!(ack.push(80, 85));
     let mut out = Vec::new();
     write_ack(&ack, &mut out);
-    assert_eq!(
-        out,
-        [1, 100, 0, 0, 0, 0, 0, 0, 0, 3, 2, 0, 0, 2, 10, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0]
-    );
+    assert_eq!(out, [1, 100, 0, 0, 0, 0, 0, 0, 0, 3, 2, 0, 0, 2, 10, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0]);
     let mut reader = Reader::new(&out);
     assert_eq!(reader.frame(), Ok(Frame::Ack));
     assert_eq!(reader.ack(), Ok(ack));
@@ -91,16 +88,10 @@ fn gathered_messages_are_fixed_and_cost_four_bytes_each() {
     write_entry(0, b"xy", &mut out);
     write_entry(0x0506, b"", &mut out);
     patch_count(count, 2, &mut out);
-    assert_eq!(
-        out,
-        [3, 2, 1, 4, 3, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 2, 0, b'x', b'y', 6, 5, 0, 0]
-    );
+    assert_eq!(out, [3, 2, 1, 4, 3, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 2, 0, b'x', b'y', 6, 5, 0, 0]);
     assert_eq!(out.len(), BATCH_HEADER + 2 * ENTRY_HEADER + 2);
     let mut reader = Reader::new(&out);
-    assert_eq!(
-        reader.frame(),
-        Ok(Frame::Messages { above: 0x0102, sent_at: Timestamp(0x0304), count: 2 })
-    );
+    assert_eq!(reader.frame(), Ok(Frame::Messages { above: 0x0102, sent_at: Timestamp(0x0304), count: 2 }));
     assert_eq!(reader.entry(), Ok((0, 17..19)));
     assert_eq!(reader.entry(), Ok((0x0506, 23..23)));
     assert!(reader.is_at_end());
@@ -110,27 +101,31 @@ fn gathered_messages_are_fixed_and_cost_four_bytes_each() {
 fn a_fragment_is_fixed() {
     let mut out = Vec::new();
     write_fragment(1, Timestamp(2), 0x0003_0000, 0x0400, b"abc", &mut out);
-    assert_eq!(
-        out,
-        [4, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 4, 0, 0, 3, 0, b'a', b'b', b'c']
-    );
+    assert_eq!(out, [4, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 4, 0, 0, 3, 0, b'a', b'b', b'c']);
     assert_eq!(out.len(), FRAGMENT_HEADER + 3);
-    let expected =
-        Frame::Fragment { above: 1, sent_at: Timestamp(2), total: 0x0003_0000, offset: 0x0400, bytes: (21, 24) };
+    let expected = Frame::Fragment {
+        above: 1,
+        sent_at: Timestamp(2),
+        total: 0x0003_0000,
+        offset: 0x0400,
+        bytes: (21, 24),
+    };
     assert_eq!(Reader::new(&out).frame(), Ok(expected));
 }
 
 #[test]
-fn a_skip_and_a_ping_are_fixed() {
+fn a_skip_a_ping_and_a_last_are_fixed() {
     let mut out = Vec::new();
     let count = write_skip(0x0102, &mut out);
     patch_count(count, 0x0304, &mut out);
     assert_eq!(out.len(), SKIP);
     write_ping(&mut out);
-    assert_eq!(out, [5, 2, 1, 4, 3, 6]);
+    write_last(&mut out);
+    assert_eq!(out, [5, 2, 1, 4, 3, 6, 7]);
     let mut reader = Reader::new(&out);
     assert_eq!(reader.frame(), Ok(Frame::Skip { above: 0x0102, count: 0x0304 }));
     assert_eq!(reader.frame(), Ok(Frame::Ping));
+    assert_eq!(reader.frame(), Ok(Frame::Last));
     assert_eq!(reader.frame(), Err(Malformed));
 }
 

@@ -11,7 +11,9 @@ fn a_recipient_that_does_not_read_stops_the_sender_and_loses_nothing() {
     let mut pair = Pair::with(1, CLEAN, SMALL);
     pair.sides[1].reads = false;
     let bodies: Vec<_> = (0..200).map(|nth| pair.body(5000 + nth)).collect();
-    bodies.iter().for_each(|body| drop(pair.send(0, body.clone())));
+    for body in &bodies {
+        pair.send(0, body.clone());
+    }
     pair.run(Duration::from_secs(60), |_| false);
     let conversation = &pair.sides[1].conversation;
     assert!(conversation.has_message());
@@ -33,7 +35,9 @@ fn a_recipient_that_does_not_read_stops_the_sender_and_loses_nothing() {
 fn many_tiny_messages_stop_at_the_credit_in_messages() {
     let mut pair = Pair::with(1, CLEAN, SMALL);
     pair.sides[1].reads = false;
-    (0..3000u32).for_each(|nth| drop(pair.send(0, nth.to_be_bytes().to_vec())));
+    for nth in 0..3000u32 {
+        pair.send(0, nth.to_be_bytes().to_vec());
+    }
     pair.run(Duration::from_secs(20), |_| false);
     assert_eq!(pair.sides[1].conversation.incoming.taken(), 0);
     assert_eq!(pair.sides[0].conversation.waiting().messages, 3000);
@@ -48,7 +52,9 @@ fn the_word_that_the_recipient_reads_again_is_not_lost() {
     for seed in 0..5 {
         let mut pair = Pair::with(seed, CLEAN, SMALL);
         pair.sides[1].reads = false;
-        (0..100).for_each(|_| drop(pair.send(0, vec![7; 9000])));
+        for _ in 0..100 {
+            pair.send(0, vec![7; 9000]);
+        }
         pair.run(Duration::from_secs(60), |_| false);
         pair.sides[1].reads = true;
         let start = pair.now;
@@ -65,7 +71,9 @@ fn the_word_that_the_recipient_reads_again_is_not_lost() {
 fn a_full_queue_gives_back_and_tells_of_room() {
     let config = Config { max_queue_messages: 3, ..Config::default() };
     let mut pair = Pair::with(1, CLEAN, config);
-    (0..3).for_each(|_| drop(pair.send(0, "x")));
+    for _ in 0..3 {
+        pair.send(0, "x");
+    }
     let refused = pair.sides[0].conversation.send(pair.now, Timestamp(0), DAY, "four".into());
     assert_eq!(refused, Err(Bytes::from("four")));
     assert_eq!(pair.sides[0].conversation.waiting(), Waiting { messages: 3, bytes: 3 });
@@ -165,7 +173,9 @@ fn a_queue_of_nothing_but_cancelled_messages_is_idle() {
 fn when_the_route_comes_back_it_goes_on_at_once() {
     let mut pair = Pair::new(2, CLEAN);
     let bodies: Vec<_> = (0..50).map(|_| pair.body(20_000)).collect();
-    bodies.iter().for_each(|body| drop(pair.send(0, body.clone())));
+    for body in &bodies {
+        pair.send(0, body.clone());
+    }
     pair.run(ms(40), |_| false);
     let window = pair.sides[0].conversation.recovery.congestion.window();
     pair.line.loss = [1000, 1000];
@@ -176,13 +186,12 @@ fn when_the_route_comes_back_it_goes_on_at_once() {
     assert_eq!(pair.sides[0].conversation.next_deadline(), Some(Time::from_millis(1) + DAY));
     pair.run(Duration::from_secs(600), |_| false);
     pair.line.loss = [0, 0];
-    pair.now = pair.now + Duration::from_secs(600);
     for side in &mut pair.sides {
         side.conversation.set_reachable(pair.now, true);
     }
     let start = pair.now;
     assert!(pair.sides[0].conversation.recovery.congestion.window() >= window);
     assert!(pair.run(Duration::from_secs(60), |pair| pair.delivered(0).len() == 50));
-    assert!(pair.now.since(start) < ms(300), "{:?}", pair.now.since(start));
+    assert!(pair.now.since(start) < ms(100), "{:?}", pair.now.since(start));
     assert!(pair.bodies(1) == bodies);
 }

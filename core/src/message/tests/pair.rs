@@ -26,6 +26,8 @@ pub struct Line {
     /// Bytes per second, and how long a packet may wait for its turn before it is dropped.
     pub rate: Option<(u64, Duration)>,
     pub mtu: usize,
+    /// Longer packets vanish, and nobody says so.
+    pub bears: usize,
 }
 
 pub const CLEAN: Line = Line {
@@ -35,6 +37,7 @@ pub const CLEAN: Line = Line {
     duplicate: 0,
     rate: None,
     mtu: 1200,
+    bears: usize::MAX,
 };
 
 pub struct Side {
@@ -47,12 +50,15 @@ pub struct Side {
     busy_until: Time,
 }
 
+/// When it arrives, in which order, at which side, and what.
+type Flying = (Time, u64, usize, Vec<u8>);
+
 pub struct Pair {
     pub now: Time,
     pub line: Line,
     pub sides: [Side; 2],
     pub refused: Vec<DropCause>,
-    flying: BinaryHeap<Reverse<(Time, u64, usize, Vec<u8>)>>,
+    flying: BinaryHeap<Reverse<Flying>>,
     order: u64,
     pub rng: ChaCha8Rng,
 }
@@ -134,7 +140,7 @@ impl Pair {
             leaves = start + Duration::from_nanos(packet.len() as u64 * 1_000_000_000 / rate);
             side.busy_until = leaves;
         }
-        if self.chance(self.line.loss[from]) {
+        if self.chance(self.line.loss[from]) || packet.len() > self.line.bears {
             return;
         }
         let copies = 1 + usize::from(self.chance(self.line.duplicate));
@@ -171,11 +177,16 @@ impl Pair {
 
     /// Goes on to the next moment at which something happens; false when nothing ever will.
     pub fn step(&mut self) -> bool {
+        self.step_before(Time::from_nanos(u64::MAX))
+    }
+
+    /// As [`Self::step`], but not beyond `end`.
+    fn step_before(&mut self, end: Time) -> bool {
         self.settle();
         let arrival = self.flying.peek().map(|Reverse(first)| first.0);
         let deadlines = self.sides.iter().filter_map(|side| side.conversation.next_deadline());
         let Some(next) = deadlines.chain(arrival).min() else { return false };
-        self.now = self.now.max(next);
+        self.now = self.now.max(next.min(end));
         while self.flying.peek().is_some_and(|Reverse(first)| first.0 <= self.now) {
             let Some(Reverse((_, _, to, packet))) = self.flying.pop() else { break };
             if let Err(cause) = self.sides[to].conversation.handle(self.now, &packet.into()) {
@@ -195,10 +206,12 @@ impl Pair {
         let end = self.now + limit;
         let (mut steps_here, mut here) = (0, self.now);
         loop {
+            self.settle();
             if done(self) {
                 return true;
             }
-            if !self.step() || self.now > end {
+            if self.now >= end || !self.step_before(end) {
+                self.now = self.now.max(end);
                 self.settle();
                 return done(self);
             }

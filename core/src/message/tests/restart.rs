@@ -68,7 +68,8 @@ fn what_the_old_sender_left_complete_is_still_delivered() {
     pair.sides[1].reads = true;
     pair.run_out(Duration::from_secs(60));
     assert!(numbers(&pair, 1).into_iter().eq((0..10).chain(1000..1010)));
-    let names = |range: std::ops::Range<usize>| pair.sides[1].inbox[range].iter().map(|message| message.id.0[7]);
+    let names =
+        |range: std::ops::Range<usize>| pair.sides[1].inbox[range].iter().map(|message| message.id.0[7]);
     assert!(names(0..10).eq([100; 10]) && names(10..20).eq([101; 10]));
 }
 
