@@ -68,7 +68,8 @@ const INITIAL_CREDIT: u64 = 256 << 10;
 const INITIAL_MESSAGES: u64 = 1024;
 /// At most so many messages are in transmission: floor to floor + 4095.
 const WINDOW: u64 = 4096;
-/// A receipt waits so long for a packet that goes its way.
+/// A receipt waits so long for a packet that goes its way, when its sender has no more to send; else it goes with
+/// the next ack.
 const RECEIPT_DELAY: Duration = Duration::from_millis(1);
 /// After so long without a packet from the peer, it is asked whether it knows the last receipt.
 const CONFIRM_DELAY: Duration = Duration::from_secs(1);
@@ -139,6 +140,9 @@ pub(crate) struct Conversation {
     reachable: bool,
     /// The route bears no packet that is worth building.
     starved: bool,
+    /// What the route was last said to bear, and since when it is suspected to bear less.
+    offered: usize,
+    small_since: Option<Time>,
     meeting: Meeting,
     queue: SendQueue,
     recovery: Recovery,
@@ -150,6 +154,8 @@ pub(crate) struct Conversation {
     /// Packets that ask for an ack and have none.
     unacked: u32,
     ack_at: Option<Time>,
+    /// The sender has no more and waits for its receipts.
+    hurried: bool,
     /// All below was told to be taken; all below is known to be known.
     told: u64,
     told_bytes: usize,
@@ -184,6 +190,8 @@ impl Conversation {
             heard: Time::ZERO,
             reachable: false,
             starved: false,
+            offered: 0,
+            small_since: None,
             meeting: Meeting::default(),
             queue: SendQueue::new(incarnation, config.max_queue_messages, config.max_queue_bytes),
             recovery: Recovery::new(),
@@ -193,6 +201,7 @@ impl Conversation {
             events: VecDeque::new(),
             unacked: 0,
             ack_at: None,
+            hurried: false,
             told: 0,
             told_bytes: 0,
             confirmed: 0,
@@ -306,14 +315,16 @@ impl Conversation {
             Frame::Ack => {
                 let ack = reader.ack().map_err(|_| DropCause::MalformedMessage)?;
                 let Self { recovery, queue, confirmed, confirming, .. } = self;
-                recovery
+                let longest = recovery
                     .on_ack(now, &ack, |piece, arrived| match (piece, arrived) {
                         (Piece::Taken(taken), true) => *confirmed = taken.max(*confirmed),
                         (Piece::Taken(_), false) => *confirming = 0,
                         (_, true) => {}
                         (piece, false) => queue.on_lost(piece),
                     })
-                    .map_err(|()| DropCause::MalformedMessage)
+                    .map_err(|()| DropCause::MalformedMessage)?;
+                self.note_arrival(longest);
+                Ok(())
             }
             Frame::Credit { taken, bytes, messages } => {
                 let progress = self
@@ -326,6 +337,7 @@ impl Conversation {
                 Ok(())
             }
             Frame::Messages { above, sent_at, count } => {
+                self.hurried = false;
                 let mut refused = Ok(());
                 for nth in 0..count {
                     let (later, body) = reader.entry().map_err(|_| DropCause::MalformedMessage)?;
@@ -337,11 +349,16 @@ impl Conversation {
                 refused
             }
             Frame::Fragment { above, sent_at, total, offset, bytes: (start, end) } => {
+                self.hurried = false;
                 self.incoming.part(seq(above), sent_at, packet, Part { total, offset, bytes: start..end })
             }
             Frame::Skip { above, count } => self.incoming.skip(seq(above), count),
             Frame::Ping => {
                 self.ack_at = Some(now);
+                Ok(())
+            }
+            Frame::Last => {
+                self.hurried = true;
                 Ok(())
             }
         }
@@ -415,7 +432,12 @@ impl Conversation {
         }
         let much = self.told_bytes >= self.credit_bytes / 4
             || untold >= u64::try_from(self.credit_messages / 4).unwrap_or(u64::MAX);
-        let at = if much { self.clock } else { after(self.clock, RECEIPT_DELAY) };
+        let delay = match (much, self.hurried) {
+            (true, _) => Duration::ZERO,
+            (false, true) => RECEIPT_DELAY,
+            (false, false) => MAX_ACK_DELAY,
+        };
+        let at = after(self.clock, delay);
         self.receipt_at = Some(self.receipt_at.map_or(at, |earlier| earlier.min(at)));
     }
 }

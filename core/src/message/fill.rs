@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::recovery::Piece;
 use crate::types::Timestamp;
-use crate::wire::message::{self as wire, BATCH_HEADER, ENTRY_HEADER, FRAGMENT_HEADER, HEADER, SKIP};
+use crate::wire::message::{self as wire, BATCH_HEADER, ENTRY_HEADER, FRAGMENT_HEADER, HEADER, LAST, SKIP};
 
 /// Nothing is cut into pieces smaller than this, in bytes, to fill the rest of a packet.
 const SMALLEST_CUT: usize = 128;
@@ -42,7 +42,8 @@ pub(super) struct Filler<'a> {
 }
 
 impl<'a> Filler<'a> {
-    /// Appends to `out` until it is `limit` bytes long. `max` is what a packet holds, header and all.
+    /// Appends to `out` until it is `limit` bytes long, or short of it by a last frame. `max` is what a packet
+    /// holds, header and all.
     pub fn new(
         out: &'a mut Vec<u8>,
         limit: usize,
@@ -50,8 +51,17 @@ impl<'a> Filler<'a> {
         floor: u64,
         pieces: &'a mut Vec<Piece>,
     ) -> Self {
-        let whole = max.saturating_sub(HEADER + BATCH_HEADER + ENTRY_HEADER).min(usize::from(u16::MAX));
-        Filler { out, limit, whole, floor, pieces, open: Open::Nothing, again: false }
+        let whole =
+            max.saturating_sub(HEADER + BATCH_HEADER + ENTRY_HEADER + LAST).min(usize::from(u16::MAX));
+        Filler {
+            out,
+            limit: limit.saturating_sub(LAST),
+            whole,
+            floor,
+            pieces,
+            open: Open::Nothing,
+            again: false,
+        }
     }
 
     /// Whether a body of this length is sent in one piece.

@@ -134,9 +134,9 @@ impl Recovery {
         self.forget_known();
     }
 
-    /// Takes an ack. `told` hears of each piece that has arrived (`true`) or is lost (`false`). The error is an
-    /// ack of something that was never sent.
-    pub fn on_ack(&mut self, now: Time, ack: &Ack, mut told: impl FnMut(Piece, bool)) -> Result<(), ()> {
+    /// Takes an ack. `told` hears of each piece that has arrived (`true`) or is lost (`false`). Returns the
+    /// size of the longest packet that has now arrived; the error is an ack of something that was never sent.
+    pub fn on_ack(&mut self, now: Time, ack: &Ack, mut told: impl FnMut(Piece, bool)) -> Result<usize, ()> {
         if ack.largest() >= self.next_number() {
             return Err(());
         }
@@ -144,19 +144,19 @@ impl Recovery {
         let largest_at =
             ack.largest().checked_sub(self.first).and_then(|index| self.sent(index)).map(|sent| sent.at);
         let is_news = self.largest_acked.is_none_or(|before| ack.largest() > before);
-        let mut any = false;
+        let mut longest = 0;
         for &(low, high) in ack.ranges() {
             if high < self.first {
                 break;
             }
             for number in low.max(self.first)..=high {
                 if let Some((at, bytes)) = self.settle(number, |piece| told(piece, true)) {
-                    any = true;
+                    longest = longest.max(bytes);
                     self.congestion.on_ack(at, u64::from(bytes));
                 }
             }
         }
-        if any {
+        if longest > 0 {
             if let Some(at) = largest_at.filter(|_| is_news) {
                 self.rtt.sample(now.since(at), Duration::from_micros(u64::from(ack.delay_us)));
             }
@@ -166,7 +166,7 @@ impl Recovery {
         self.largest_acked = self.largest_acked.max(Some(ack.largest()));
         self.detect_losses(now, |piece| told(piece, false));
         self.forget_known();
-        Ok(())
+        Ok(longest as usize)
     }
 
     /// When [`Self::on_timeout`] wants to be called.

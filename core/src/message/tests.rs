@@ -1,1 +1,9 @@
+//! Two conversations and a bad line between them, under a virtual clock.
 
+mod delivery;
+mod flow;
+mod hostile;
+mod model;
+mod pair;
+mod restart;
+mod speed;

@@ -12,8 +12,10 @@ use crate::wire::message::{self as wire, CREDIT, HEADER, Header, MAX_RANGES};
 const SMALLEST_PACKET: usize = 256;
 /// What every route bears; used when larger packets seem to vanish.
 const BASE_PACKET: usize = 1200;
-/// After so many probe time-outs larger packets are suspected.
+/// After so many probe time-outs larger packets are suspected,
 const BLACK_HOLE: u32 = 2;
+/// and tried again after this (RFC 8899 section 5.1.1).
+const RAISE: Duration = Duration::from_secs(600);
 /// A recipient that does not take its messages is asked after this, and then ever more rarely,
 const FIRST_STALL: Duration = Duration::from_millis(200);
 /// but at least so often.
@@ -38,7 +40,7 @@ impl Conversation {
         if !self.reachable || self.starved {
             return false;
         }
-        let max = if self.recovery.timeouts() >= BLACK_HOLE { max.min(BASE_PACKET) } else { max };
+        let max = self.passable(now, max);
         self.recovery.congestion.set_packet(max);
         if self.transmit_greeting(now, out) {
             return true;
@@ -87,10 +89,34 @@ impl Conversation {
             Piece::Taken(_) => *confirming = 0,
             piece => queue.on_lost(piece),
         });
+        if recovery.timeouts() >= BLACK_HOLE {
+            self.small_since.get_or_insert(now);
+        }
         if self.stall_at.is_some_and(|at| at <= now) {
             self.stall_at = None;
             self.stalls = self.stalls.saturating_add(1);
             self.ping_due = true;
+        }
+    }
+
+    /// How long a packet may be: `offered`, unless longer ones seem to vanish on this route. Then every second
+    /// probe is long, so that an outage is not mistaken for a narrow place for long.
+    fn passable(&mut self, now: Time, offered: usize) -> usize {
+        let has_aged = self.small_since.is_some_and(|since| now.since(since) >= RAISE);
+        if offered != self.offered || has_aged {
+            self.small_since = None;
+        }
+        self.offered = offered;
+        match self.small_since.is_some() && self.recovery.probes != 1 {
+            true => offered.min(BASE_PACKET),
+            false => offered,
+        }
+    }
+
+    /// A packet so long has arrived.
+    pub(super) fn note_arrival(&mut self, bytes: usize) {
+        if bytes > BASE_PACKET {
+            self.small_since = None;
         }
     }
 
@@ -135,8 +161,14 @@ impl Conversation {
             let mut filler = Filler::new(out, limit, max, self.queue.floor(), &mut self.pieces);
             self.queue.fill(&mut filler);
             self.counters.retransmits = self.counters.retransmits.saturating_add(u64::from(filler.again));
+            if !self.pieces.is_empty() && !self.queue.has_work() {
+                wire::write_last(out);
+            }
         }
-        if due.ping && self.pieces.is_empty() {
+        // A receipt by itself asks for no ack: the ping beside it does.
+        if self.pieces.iter().all(|piece| matches!(piece, Piece::Taken(_)))
+            && (due.ping || !self.pieces.is_empty())
+        {
             wire::write_ping(out);
             self.pieces.push(Piece::Ping);
         }

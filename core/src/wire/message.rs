@@ -21,7 +21,8 @@
 //! | 3 messages | sequence above floor 2, sent at 8, count 2, then for each: ms later 2, length 2, body |
 //! | 4 fragment | sequence above floor 2, sent at 8, total 4, offset 4, length 2, bytes |
 //! | 5 skip | sequence above floor 2, count 2 |
-//! | 6 ping | nothing |
+//! | 6 ping | nothing: an ack is wanted at once |
+//! | 7 last | nothing: no more waits to be sent, a receipt is wanted soon |
 #![cfg_attr(
     not(test),
     deny(
@@ -51,6 +52,8 @@ pub(crate) const ENTRY_HEADER: usize = 4;
 pub(crate) const FRAGMENT_HEADER: usize = 21;
 /// Bytes of a skip frame.
 pub(crate) const SKIP: usize = 5;
+/// Bytes of a last frame.
+pub(crate) const LAST: usize = 1;
 /// Bytes of a credit frame.
 pub(crate) const CREDIT: usize = 15;
 /// At most so many ranges of packet numbers in one ack: what is older was told before, several times.
@@ -62,6 +65,7 @@ const MESSAGES: u8 = 3;
 const FRAGMENT: u8 = 4;
 const SKIP_KIND: u8 = 5;
 const PING: u8 = 6;
+const LAST_KIND: u8 = 7;
 
 /// What every message packet begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +140,7 @@ pub(crate) enum Frame {
         count: u16,
     },
     Ping,
+    Last,
 }
 
 /// Who sent the message packet with this payload; `None` when it is not one.
@@ -181,6 +186,10 @@ pub(crate) fn write_credit(taken: u64, bytes: u32, messages: u16, out: &mut Vec<
 
 pub(crate) fn write_ping(out: &mut Vec<u8>) {
     out.push(PING);
+}
+
+pub(crate) fn write_last(out: &mut Vec<u8>) {
+    out.push(LAST_KIND);
 }
 
 /// Begins a messages frame; its count is patched in by [`patch_count`] at the place returned.
@@ -288,6 +297,7 @@ impl<'a> Reader<'a> {
             }
             SKIP_KIND => Ok(Frame::Skip { above: self.u16()?, count: self.u16()? }),
             PING => Ok(Frame::Ping),
+            LAST_KIND => Ok(Frame::Last),
             _ => Err(Malformed),
         }
     }

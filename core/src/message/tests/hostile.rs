@@ -1,0 +1,169 @@
+//! Bytes from somebody who means no good, or that the line has changed.
+
+use proptest::prelude::*;
+
+use super::pair::*;
+use crate::message::*;
+use crate::wire::message as wire;
+
+fn packet(number: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut out = Vec::new();
+    let header = wire::Header { source: address(0), from: 100, to: 0, number, open: 0, floor: 0 };
+    wire::write_header(&header, &mut out);
+    frames(&mut out);
+    out.into()
+}
+
+fn recipient() -> Conversation {
+    let mut conversation = Conversation::new(Config::default(), address(1), address(0), 200);
+    conversation.set_reachable(Time::ZERO, true);
+    conversation
+}
+
+fn fragment(number: u64, above: u16, total: u32, offset: u32, length: usize) -> Bytes {
+    packet(number, |out| wire::write_fragment(above, Timestamp(0), total, offset, &vec![1; length], out))
+}
+
+#[test]
+fn a_message_beyond_the_limit_is_refused() {
+    let mut to = recipient();
+    let too_long = fragment(0, 0, crate::types::MAX_MESSAGE as u32 + 1, 0, 100);
+    assert_eq!(to.handle(Time::ZERO, &too_long), Err(DropCause::MalformedMessage));
+    let beyond_its_end = fragment(1, 0, 150, 100, 100);
+    assert_eq!(to.handle(Time::ZERO, &beyond_its_end), Err(DropCause::MalformedMessage));
+    let of_nothing = fragment(2, 0, 150, 100, 0);
+    assert_eq!(to.handle(Time::ZERO, &of_nothing), Err(DropCause::MalformedMessage));
+    assert_eq!(to.incoming.bytes(), 0);
+}
+
+#[test]
+fn more_than_the_credit_is_refused_and_the_next_message_still_arrives() {
+    let mut to = recipient();
+    let mut refused = 0;
+    for number in 0..3000 {
+        let part = fragment(number, 1 + (number / 100) as u16, 200_000, (number % 100) as u32 * 1000, 1000);
+        match to.handle(Time::ZERO, &part) {
+            Ok(()) => {}
+            Err(cause) => {
+                assert_eq!(cause, DropCause::OverCredit);
+                refused += 1;
+            }
+        }
+    }
+    assert!(to.incoming.bytes() <= 1 << 20);
+    assert!(refused > 1900);
+    let whole = packet(5000, |out| {
+        let count = wire::write_messages(0, Timestamp(0), out);
+        wire::write_entry(0, b"next", out);
+        wire::patch_count(count, 1, out);
+    });
+    assert_eq!(to.handle(Time::ZERO, &whole), Ok(()));
+    assert!(to.has_message());
+    let far = packet(5001, |out| {
+        let count = wire::write_messages(4097, Timestamp(0), out);
+        wire::write_entry(0, b"far", out);
+        wire::patch_count(count, 1, out);
+    });
+    assert_eq!(to.handle(Time::ZERO, &far), Err(DropCause::OverCredit));
+}
+
+#[test]
+fn an_ack_or_a_receipt_for_what_was_never_sent_is_refused() {
+    let mut pair = Pair::new(1, CLEAN);
+    pair.send(0, "x");
+    pair.run_out(Duration::from_secs(60));
+    let header = wire::Header { source: address(0), from: 100, to: 200, number: 900, open: 0, floor: 1 };
+    let mut ack = Vec::new();
+    wire::write_header(&header, &mut ack);
+    let mut credit = ack.clone();
+    let mut ranges = wire::Ack::new(0);
+    ranges.push(70, 80);
+    wire::write_ack(&ranges, &mut ack);
+    wire::write_credit(1_000_000, 0, 0, &mut credit);
+    let to = &mut pair.sides[1].conversation;
+    assert_eq!(to.handle(pair.now, &ack.into()), Err(DropCause::MalformedMessage));
+    assert_eq!(to.handle(pair.now, &credit.into()), Err(DropCause::MalformedMessage));
+}
+
+#[test]
+fn a_packet_seen_before_is_a_duplicate_and_one_of_somebody_else_is_refused() {
+    let mut to = recipient();
+    let ping = packet(7, wire::write_ping);
+    assert_eq!(to.handle(Time::ZERO, &ping), Ok(()));
+    assert_eq!(to.handle(Time::ZERO, &ping), Err(DropCause::Duplicate));
+    let mut other = ping.to_vec();
+    other[5] ^= 1;
+    assert_eq!(to.handle(Time::ZERO, &other.into()), Err(DropCause::MalformedMessage));
+}
+
+#[test]
+fn a_small_message_does_not_keep_a_large_packet_alive() {
+    let mut to = recipient();
+    let packet = packet(0, |out| {
+        let count = wire::write_messages(0, Timestamp(0), out);
+        wire::write_entry(0, b"small", out);
+        wire::patch_count(count, 1, out);
+        wire::write_fragment(1, Timestamp(0), 5000, 0, &[1; 1000], out);
+    });
+    assert_eq!(to.handle(Time::ZERO, &packet), Ok(()));
+    let message = to.next_message(Timestamp(0)).unwrap();
+    let range = packet.as_ptr_range();
+    assert!(!range.contains(&message.body.as_ptr()));
+}
+
+/// A packet of each kind, from a real exchange.
+fn real_packets() -> Vec<Vec<u8>> {
+    let mut pair = Pair::new(3, Line { loss: [300, 300], ..CLEAN });
+    let mut seen = Vec::new();
+    for nth in 0..40 {
+        let body = pair.body(nth * 97);
+        pair.send_ttl(nth % 2, body, ms(20 + nth as u64 * 5));
+    }
+    for _ in 0..400 {
+        for side in &mut pair.sides {
+            let mut out = Vec::new();
+            if side.conversation.poll_transmit(pair.now, 1200, &mut out) {
+                seen.push(out);
+            }
+        }
+        pair.step();
+    }
+    seen
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic(frames in prop::collection::vec(any::<u8>(), 0..300), number in any::<u64>()) {
+        let mut to = recipient();
+        let _ = to.handle(Time::from_millis(3), &packet(number, |out| out.extend_from_slice(&frames)));
+        let _ = to.handle(Time::from_millis(3), &Bytes::from(frames));
+        let mut out = Vec::new();
+        while to.poll_transmit(Time::from_millis(50), 1200, &mut out) {}
+    }
+
+    #[test]
+    fn mutated_packets_never_panic_nor_grow_memory(
+        seed in any::<u64>(),
+        mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..200),
+    ) {
+        let real = real_packets();
+        let mut pair = Pair::new(seed, CLEAN);
+        for nth in 0..20 {
+            let body = pair.body(nth * 300);
+            pair.send(0, body);
+        }
+        for (which, at, value) in mutations {
+            let mut bytes = which.get(&real).clone();
+            // Not the address: that would end it too soon.
+            let place = 33 + at.index(bytes.len() - 33);
+            bytes[place] = value;
+            let to = usize::from(bytes[1] == address(0).as_bytes()[0]);
+            let _ = pair.sides[to].conversation.handle(pair.now, &bytes.into());
+            pair.step();
+            prop_assert!(pair.sides[to].conversation.incoming.bytes() < 18 << 20);
+        }
+        for _ in 0..1000 {
+            pair.step();
+        }
+    }
+}

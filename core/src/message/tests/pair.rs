@@ -1,0 +1,255 @@
+//! The two sides and the line, as the tests use them.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use super::super::*;
+
+pub const DAY: Duration = Duration::from_secs(86_400);
+
+pub fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// What the line does to packets. Shares are of 1000.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    pub delay: Duration,
+    pub jitter: Duration,
+    pub loss: [u32; 2],
+    pub duplicate: u32,
+    /// Bytes per second, and how long a packet may wait for its turn before it is dropped.
+    pub rate: Option<(u64, Duration)>,
+    pub mtu: usize,
+    /// Longer packets vanish, and nobody says so.
+    pub bears: usize,
+}
+
+pub const CLEAN: Line = Line {
+    delay: Duration::from_millis(5),
+    jitter: Duration::ZERO,
+    loss: [0, 0],
+    duplicate: 0,
+    rate: None,
+    mtu: 1200,
+    bears: usize::MAX,
+};
+
+pub struct Side {
+    pub conversation: Conversation,
+    pub reads: bool,
+    pub inbox: Vec<Message>,
+    pub events: Vec<ConversationEvent>,
+    pub packets: u64,
+    pub bytes: u64,
+    busy_until: Time,
+}
+
+/// When it arrives, in which order, at which side, and what.
+type Flying = (Time, u64, usize, Vec<u8>);
+
+pub struct Pair {
+    pub now: Time,
+    pub line: Line,
+    pub sides: [Side; 2],
+    pub refused: Vec<DropCause>,
+    flying: BinaryHeap<Reverse<Flying>>,
+    order: u64,
+    pub rng: ChaCha8Rng,
+}
+
+pub fn address(side: usize) -> Address {
+    Address::from_bytes([side as u8 + 1; 32])
+}
+
+fn side(config: Config, number: usize, incarnation: u64) -> Side {
+    let mut conversation = Conversation::new(config, address(number), address(1 - number), incarnation);
+    conversation.set_reachable(Time::ZERO, true);
+    Side {
+        conversation,
+        reads: true,
+        inbox: Vec::new(),
+        events: Vec::new(),
+        packets: 0,
+        bytes: 0,
+        busy_until: Time::ZERO,
+    }
+}
+
+impl Pair {
+    pub fn new(seed: u64, line: Line) -> Self {
+        Self::with(seed, line, Config::default())
+    }
+
+    pub fn with(seed: u64, line: Line, config: Config) -> Self {
+        Pair {
+            now: Time::from_millis(1),
+            line,
+            sides: [side(config, 0, 100), side(config, 1, 200)],
+            refused: Vec::new(),
+            flying: BinaryHeap::new(),
+            order: 0,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+        }
+    }
+
+    /// The side loses its memory. What it had put into its inbox stays there.
+    pub fn restart(&mut self, number: usize, incarnation: u64) {
+        let mut fresh = side(Config::default(), number, incarnation);
+        let old = &mut self.sides[number];
+        fresh.inbox = std::mem::take(&mut old.inbox);
+        fresh.events = std::mem::take(&mut old.events);
+        fresh.busy_until = old.busy_until;
+        *old = fresh;
+    }
+
+    pub fn send(&mut self, from: usize, body: impl Into<Bytes>) -> MessageId {
+        self.send_ttl(from, body, DAY)
+    }
+
+    pub fn send_ttl(&mut self, from: usize, body: impl Into<Bytes>, ttl: Duration) -> MessageId {
+        let at = Timestamp(self.now.as_micros() / 1000);
+        self.sides[from].conversation.send(self.now, at, ttl, body.into()).expect("room in the queue")
+    }
+
+    pub fn body(&mut self, length: usize) -> Bytes {
+        let mut body = vec![0; length];
+        self.rng.fill_bytes(&mut body);
+        body.into()
+    }
+
+    fn chance(&mut self, share: u32) -> bool {
+        self.rng.next_u32() % 1000 < share
+    }
+
+    fn put_on_line(&mut self, from: usize, packet: Vec<u8>) {
+        let side = &mut self.sides[from];
+        side.packets += 1;
+        side.bytes += packet.len() as u64;
+        let mut leaves = self.now;
+        if let Some((rate, patience)) = self.line.rate {
+            let start = side.busy_until.max(self.now);
+            if start.since(self.now) > patience {
+                return;
+            }
+            leaves = start + Duration::from_nanos(packet.len() as u64 * 1_000_000_000 / rate);
+            side.busy_until = leaves;
+        }
+        if self.chance(self.line.loss[from]) || packet.len() > self.line.bears {
+            return;
+        }
+        let copies = 1 + usize::from(self.chance(self.line.duplicate));
+        for _ in 0..copies {
+            let jitter = self.line.jitter.as_nanos() as u64;
+            let extra = if jitter == 0 { 0 } else { self.rng.next_u64() % jitter };
+            let at = leaves + self.line.delay + Duration::from_nanos(extra);
+            self.order += 1;
+            self.flying.push(Reverse((at, self.order, 1 - from, packet.clone())));
+        }
+    }
+
+    /// Lets both sides do all they want at this moment.
+    pub fn settle(&mut self) {
+        for number in 0..2 {
+            loop {
+                let side = &mut self.sides[number];
+                while side.reads
+                    && let Some(message) = side.conversation.next_message(Timestamp(0))
+                {
+                    side.inbox.push(message);
+                }
+                side.events.extend(std::iter::from_fn(|| side.conversation.poll_event()));
+                let mut packet = Vec::new();
+                if !side.conversation.poll_transmit(self.now, self.line.mtu, &mut packet) {
+                    break;
+                }
+                assert!(packet.len() <= self.line.mtu);
+                assert_eq!(source(&packet), Some(address(number)));
+                self.put_on_line(number, packet);
+            }
+        }
+    }
+
+    /// Goes on to the next moment at which something happens; false when nothing ever will.
+    pub fn step(&mut self) -> bool {
+        self.step_before(Time::from_nanos(u64::MAX))
+    }
+
+    /// As [`Self::step`], but not beyond `end`.
+    fn step_before(&mut self, end: Time) -> bool {
+        self.settle();
+        let arrival = self.flying.peek().map(|Reverse(first)| first.0);
+        let deadlines = self.sides.iter().filter_map(|side| side.conversation.next_deadline());
+        let Some(next) = deadlines.chain(arrival).min() else { return false };
+        self.now = self.now.max(next.min(end));
+        while self.flying.peek().is_some_and(|Reverse(first)| first.0 <= self.now) {
+            let Some(Reverse((_, _, to, packet))) = self.flying.pop() else { break };
+            if let Err(cause) = self.sides[to].conversation.handle(self.now, &packet.into()) {
+                self.refused.push(cause);
+            }
+        }
+        for side in &mut self.sides {
+            if side.conversation.next_deadline().is_some_and(|at| at <= self.now) {
+                side.conversation.handle_timeout(self.now);
+            }
+        }
+        true
+    }
+
+    /// Runs until `done`, at most for so long; whether it was done.
+    pub fn run(&mut self, limit: Duration, mut done: impl FnMut(&Pair) -> bool) -> bool {
+        let end = self.now + limit;
+        let (mut steps_here, mut here) = (0, self.now);
+        loop {
+            self.settle();
+            if done(self) {
+                return true;
+            }
+            if self.now >= end || !self.step_before(end) {
+                self.now = self.now.max(end);
+                self.settle();
+                return done(self);
+            }
+            steps_here = if self.now == here { steps_here + 1 } else { 0 };
+            here = self.now;
+            assert!(steps_here < 10_000, "a deadline that does not move: {:?}", self.sides[0].conversation);
+        }
+    }
+
+    /// Runs until nothing will ever happen any more.
+    pub fn run_out(&mut self, limit: Duration) {
+        let end = self.now + limit;
+        while self.step() {
+            assert!(self.now < end, "still busy after {limit:?}");
+        }
+    }
+
+    pub fn bodies(&self, side: usize) -> Vec<Bytes> {
+        self.sides[side].inbox.iter().map(|message| message.body.0.clone()).collect()
+    }
+
+    pub fn delivered(&self, side: usize) -> Vec<MessageId> {
+        let events = self.sides[side].events.iter();
+        events
+            .filter_map(|event| match event {
+                ConversationEvent::Delivered { id, .. } => Some(*id),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn expired(&self, side: usize) -> Vec<MessageId> {
+        let events = self.sides[side].events.iter();
+        events
+            .filter_map(|event| match event {
+                ConversationEvent::Expired { id } => Some(*id),
+                _ => None,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! One side loses its memory.
+
+use super::pair::*;
+use crate::message::*;
+
+fn numbers(pair: &Pair, side: usize) -> Vec<u32> {
+    let inbox = pair.sides[side].inbox.iter();
+    inbox.filter_map(|message| message.body.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))).collect()
+}
+
+fn send_numbers(pair: &mut Pair, from: usize, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        let mut body = number.to_be_bytes().to_vec();
+        body.resize(4 + (number as usize * 37) % 4000, 0);
+        pair.send(from, body);
+    }
+}
+
+#[test]
+fn a_recipient_that_restarts_gets_what_had_no_receipt_and_nothing_twice() {
+    for seed in 0..20 {
+        let line = Line { loss: [100, 100], duplicate: 50, jitter: ms(10), ..CLEAN };
+        let mut pair = Pair::new(seed, line);
+        send_numbers(&mut pair, 0, 0..200);
+        pair.run(ms(30 + seed * 5), |_| false);
+        let before = pair.sides[1].inbox.len();
+        pair.restart(1, 201);
+        send_numbers(&mut pair, 0, 200..220);
+        assert!(pair.run(Duration::from_secs(60), |pair| pair.delivered(0).len() == 220), "seed {seed}");
+        pair.run_out(Duration::from_secs(60));
+        let got = numbers(&pair, 1);
+        let (old, new) = got.split_at(before);
+        assert!(old.iter().copied().eq(0..before as u32));
+        // The new one continues at the first without a receipt: taken ones of the old one may repeat, no more.
+        let first = new[0];
+        assert!(first <= before as u32 && new.iter().copied().eq(first..220), "seed {seed}: {new:?}");
+        assert_eq!(pair.delivered(0).len(), 220, "each receipt once");
+    }
+}
+
+#[test]
+fn a_sender_that_restarts_is_heard_again_and_the_past_is_not() {
+    for seed in 0..20 {
+        let line = Line { loss: [100, 100], duplicate: 100, jitter: ms(40), ..CLEAN };
+        let mut pair = Pair::new(seed, line);
+        send_numbers(&mut pair, 0, 0..100);
+        pair.run(ms(60 + seed * 5), |_| false);
+        pair.restart(0, 101);
+        send_numbers(&mut pair, 0, 1000..1100);
+        let all_new = |pair: &Pair| numbers(pair, 1).iter().filter(|number| **number >= 1000).count() == 100;
+        assert!(pair.run(Duration::from_secs(60), all_new), "seed {seed}");
+        pair.run_out(Duration::from_secs(60));
+        let got = numbers(&pair, 1);
+        let old = got.iter().take_while(|number| **number < 1000).count() as u32;
+        assert!(got.iter().copied().eq((0..old).chain(1000..1100)), "seed {seed}: {got:?}");
+    }
+}
+
+#[test]
+fn what_the_old_sender_left_complete_is_still_delivered() {
+    let mut pair = Pair::new(1, CLEAN);
+    pair.sides[1].reads = false;
+    send_numbers(&mut pair, 0, 0..10);
+    pair.run(ms(200), |_| false);
+    pair.restart(0, 101);
+    send_numbers(&mut pair, 0, 1000..1010);
+    pair.run(Duration::from_secs(5), |_| false);
+    pair.sides[1].reads = true;
+    pair.run_out(Duration::from_secs(60));
+    assert!(numbers(&pair, 1).into_iter().eq((0..10).chain(1000..1010)));
+    let names =
+        |range: std::ops::Range<usize>| pair.sides[1].inbox[range].iter().map(|message| message.id.0[7]);
+    assert!(names(0..10).eq([100; 10]) && names(10..20).eq([101; 10]));
+}
+
+#[test]
+fn both_may_restart_at_once_again_and_again() {
+    for seed in 0..20 {
+        let line = Line { loss: [150, 150], duplicate: 100, jitter: ms(30), ..CLEAN };
+        let mut pair = Pair::new(seed, line);
+        for round in 0..4 {
+            send_numbers(&mut pair, 0, 0..50);
+            send_numbers(&mut pair, 1, 0..50);
+            pair.run(ms(25 + seed * 3), |_| false);
+            pair.restart(0, 101 + round);
+            if (seed + round) % 2 == 0 {
+                pair.restart(1, 201 + round);
+            }
+        }
+        let marks = [pair.sides[0].inbox.len(), pair.sides[1].inbox.len()];
+        pair.send(0, "the end");
+        pair.send(1, "the end");
+        let ended = |pair: &Pair| {
+            (0..2).all(|side| pair.bodies(side)[marks[side]..].iter().any(|body| body == "the end"))
+        };
+        assert!(pair.run(Duration::from_secs(100), ended), "seed {seed}");
+        pair.run_out(Duration::from_secs(100));
+    }
+}
+
+#[test]
+fn a_recipient_that_restarts_while_the_sender_waits_for_a_receipt_is_noticed() {
+    let mut pair = Pair::new(1, CLEAN);
+    pair.sides[1].reads = false;
+    send_numbers(&mut pair, 0, 0..10);
+    pair.run(Duration::from_secs(1), |_| false);
+    pair.restart(1, 201);
+    let noticed = pair.run(Duration::from_secs(15), |pair| pair.delivered(0).len() == 10);
+    assert!(noticed, "the sender's probes find out");
+    assert!(numbers(&pair, 1).into_iter().eq(0..10));
+}
+
+#[test]
+fn packets_for_a_former_incarnation_or_from_one_are_not_looked_at() {
+    let mut pair = Pair::new(1, CLEAN);
+    pair.send(0, "old");
+    pair.run_out(Duration::from_secs(60));
+    // A packet of the old sender that both the old and the new recipient must not take again.
+    pair.send(0, "late");
+    let mut late = Vec::new();
+    assert!(pair.sides[0].conversation.poll_transmit(pair.now, 1200, &mut late));
+    let late = Bytes::from(late);
+    pair.restart(0, 101);
+    pair.send(0, "new");
+    pair.run_out(Duration::from_secs(60));
+    assert_eq!(pair.sides[1].conversation.handle(pair.now, &late), Err(DropCause::Duplicate));
+    pair.run_out(Duration::from_secs(60));
+    pair.send(0, "newer");
+    pair.run_out(Duration::from_secs(60));
+    assert_eq!(pair.bodies(1), ["old", "new", "newer"].map(Bytes::from));
+
+    pair.restart(1, 201);
+    assert_eq!(pair.sides[1].conversation.handle(pair.now, &late), Err(DropCause::Duplicate));
+    pair.run_out(Duration::from_secs(60));
+    assert_eq!(pair.bodies(1).len(), 3);
+}
