@@ -21,7 +21,7 @@ use crate::wire::packet::{FLAG_TRACE, HOP_LIMIT, Header, Probe, payload};
 
 /// Answers that a node gives per second, at most, and in one go.
 const REPLIES_PER_SECOND: u64 = 500;
-const REPLIES_BURST: u64 = 1000;
+const REPLIES_BURST: u32 = 1000;
 /// How long a probe waits for a route.
 const ROUTE_WAIT: Duration = Duration::from_secs(2);
 /// Probes under way at once.
@@ -31,8 +31,9 @@ const MAX_PENDING: usize = 1024;
 #[derive(Default)]
 pub(crate) struct Probes {
     pending: HashMap<u64, Pending>,
-    /// Nanoseconds' worth of answers given, as in a leaky bucket.
-    spent_until: Time,
+    /// A leaky bucket: the time that the answers given so far still take up, as of `counted`.
+    owed: Duration,
+    counted: Time,
 }
 
 struct Pending {
@@ -55,11 +56,11 @@ impl Probes {
 
     fn may_reply(&mut self, now: Time) -> bool {
         let each = Duration::from_nanos(1_000_000_000 / REPLIES_PER_SECOND);
-        let floor = now - each * REPLIES_BURST as u32;
-        self.spent_until = self.spent_until.max(floor);
-        let allowed = self.spent_until < now;
+        self.owed = self.owed.saturating_sub(now.since(self.counted));
+        self.counted = now;
+        let allowed = self.owed + each <= each * REPLIES_BURST;
         if allowed {
-            self.spent_until = self.spent_until + each;
+            self.owed += each;
         }
         allowed
     }
@@ -217,11 +218,11 @@ mod tests {
     #[test]
     fn answers_are_limited_to_a_burst_and_a_rate() {
         let mut probes = Probes::default();
-        let start = Time::from_millis(100_000);
+        let start = Time::ZERO;
         let burst = (0..5000).filter(|_| probes.may_reply(start)).count();
-        assert_eq!(burst as u64, REPLIES_BURST);
+        assert_eq!(burst, 1000);
         let later = start + Duration::from_secs(1);
         let second = (0..5000).filter(|_| probes.may_reply(later)).count();
-        assert_eq!(second as u64, REPLIES_PER_SECOND);
+        assert_eq!(second, 500);
     }
 }
