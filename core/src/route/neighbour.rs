@@ -9,7 +9,7 @@ use super::timers::Timer;
 use super::{NeighbourId, Router};
 use crate::address::Address;
 use crate::time::Time;
-use crate::wire::route::Record;
+use crate::wire::route::{Record, encode_your_highest};
 
 /// A link costs at least this: the metric of a route is at least this for each of its hops.
 pub(super) const MIN_COST: u16 = 32;
@@ -92,7 +92,8 @@ impl Neighbour {
         let idx = self.idx.len().saturating_mul(size_of::<(u32, Key)>());
         let sets = self.deferred.len().saturating_add(self.asked.len()).saturating_mul(size_of::<u32>());
         let queue = self.queue.capacity().saturating_mul(size_of::<Key>());
-        idx.saturating_add(sets).saturating_mul(3) / 2 + queue + size_of::<Self>()
+        let fixed = queue.saturating_add(size_of::<Self>());
+        (idx.saturating_add(sets).saturating_mul(3) / 2).saturating_add(fixed)
     }
 }
 
@@ -172,10 +173,9 @@ impl Router {
             queue_at: None,
             out: VecDeque::new(),
         };
-        if let Some(dest) = self.table.find(&address).and_then(|key| self.table.get(key)) {
-            if dest.own.is_none() {
-                neighbour.say(&Record::YourHighest((*dest.core).clone()));
-            }
+        let dest = self.table.find(&address).and_then(|key| self.table.get(key));
+        if let Some(dest) = dest.filter(|dest| dest.own.is_none()) {
+            neighbour.say_with(|out| encode_your_highest(&dest.core, out));
         }
         if probation.is_some() {
             neighbour.queue_at = Some(now + RELUCTANCE);

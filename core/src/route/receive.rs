@@ -47,13 +47,10 @@ impl Router {
     }
 
     fn dropped(&mut self, cause: DropCause) {
-        if let Some(RouterOutput::Dropped(last, count)) = self.events.back_mut() {
-            if *last == cause {
-                *count = count.saturating_add(1);
-                return;
-            }
+        match self.events.back_mut() {
+            Some(RouterOutput::Dropped(last, count)) if *last == cause => *count = count.saturating_add(1),
+            _ => self.event(RouterOutput::Dropped(cause, 1)),
         }
-        self.event(RouterOutput::Dropped(cause, 1));
     }
 
     fn hear(&mut self, now: Time, id: NeighbourId, record: Record) -> Result<(), DropCause> {

@@ -156,7 +156,7 @@ fn choose(
         _ => best,
     };
     let wish = candidates.first().filter(|first| {
-        !first.feasible && (first.shunned < select.shunned || below(first.total, select.total, 4))
+        !first.feasible && ((select.shunned && !first.shunned) || below(first.total, select.total, 4))
     });
     let since = work.and_then(|work| work.wish_since).unwrap_or(now);
     (Some(select.neighbour), wait, wish.map(|_| since))
