@@ -1,0 +1,309 @@
+//! What neighbours are told, and when.
+//!
+//! That a destination was lost is told at once. That it was found, or how far it is, waits for a batch of 5 to 10 ms; a distance
+//! that keeps changing waits longer. That a core was merely renewed triggers nothing: it is passed on within a minute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::select::MAX_HOPS;
+use super::table::{Adj, Dest, Key, seconds};
+use super::timers::Timer;
+use super::{NeighbourId, Router};
+use crate::time::Time;
+use crate::wire::route::{Core, INFINITY, Record, Tail, Update, encode_announce, epoch, key_hash};
+
+/// Changes gather for so long before they leave together.
+const BATCH: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(10));
+/// Changes of distance alone are told this far apart, doubling up to [`MAX_HOLD`] while they go on.
+const HOLD: Duration = Duration::from_millis(200);
+const MAX_HOLD: Duration = Duration::from_secs(2);
+/// A renewed core is passed on within this.
+const SPREAD: Duration = Duration::from_secs(60);
+/// A core that is this old (seconds) is offered: most neighbours will have it. A younger one is announced.
+const KNOWN_AFTER: u32 = 2;
+/// A neighbour is told the whole table in pieces of so many records.
+const PIECE: usize = 256;
+/// One piece each so often.
+const PIECE_EVERY: Duration = Duration::from_millis(10);
+
+/// What we would tell of a destination now.
+pub(super) struct Advert {
+    core: Arc<Core>,
+    pub(super) metric: u16,
+    hops: u8,
+    mtu: u16,
+    expires: u32,
+}
+
+impl Advert {
+    pub(super) fn seq(&self) -> u64 {
+        self.core.seq
+    }
+}
+
+/// How what a neighbour was told differs from what is so; the later, the more urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Difference {
+    /// Not at all.
+    None,
+    /// There is a newer seq of the same epoch.
+    Seq,
+    /// The distance or the MTU, or the origin restarted.
+    Distance,
+    /// It knows of no route.
+    Found,
+    /// It thinks there is one.
+    Lost,
+}
+
+fn difference(advert: Option<&Advert>, adj: Option<&Adj>) -> Difference {
+    let told = adj.filter(|adj| adj.told_metric < INFINITY);
+    match (advert, told) {
+        (None, None) => Difference::None,
+        (None, Some(_)) => Difference::Lost,
+        (Some(_), None) => Difference::Found,
+        (Some(_), Some(told)) if told.wants => Difference::Found,
+        (Some(advert), Some(told)) => {
+            let (is, was) =
+                ((advert.metric, advert.hops, advert.mtu), (told.told_metric, told.told_hops, told.told_mtu));
+            if is != was || epoch(advert.core.seq) != epoch(told.told_seq) {
+                Difference::Distance
+            } else if advert.core.seq != told.told_seq {
+                Difference::Seq
+            } else {
+                Difference::None
+            }
+        }
+    }
+}
+
+impl Router {
+    /// What we tell others of a destination; `None` when we have no route.
+    pub(super) fn advert(&self, now: Time, dest: &Dest) -> Option<Advert> {
+        if dest.own.is_some() {
+            let core = dest.core.clone();
+            return Some(Advert { core, metric: 0, hops: 0, mtu: u16::MAX, expires: dest.until });
+        }
+        let adj = dest.adj(dest.selected?)?;
+        let neighbour = self.neighbours.get(&adj.neighbour)?;
+        let route = super::select::candidate(dest, adj, neighbour, now)?;
+        (route.hops < MAX_HOPS).then_some(())?;
+        let core = adj.core.clone()?;
+        Some(Advert {
+            core,
+            metric: route.total,
+            hops: route.hops,
+            mtu: adj.mtu.min(neighbour.mtu),
+            expires: adj.expires,
+        })
+    }
+
+    /// Sees to it that neighbours hear of what has changed, each in its time.
+    pub(super) fn note(&mut self, now: Time, key: Key) {
+        let Some(dest) = self.table.get(key) else { return };
+        let advert = self.advert(now, dest);
+        let mut most = Difference::None;
+        let mut lost = Vec::new();
+        for (id, neighbour) in &self.neighbours {
+            if neighbour.address == dest.core.dst {
+                continue;
+            }
+            let difference = difference(advert.as_ref(), dest.adj(*id));
+            if difference == Difference::Lost {
+                lost.push(*id);
+            }
+            most = most.max(difference);
+        }
+        for id in lost {
+            self.tell(now, key, id);
+        }
+        match most {
+            Difference::None | Difference::Lost => {}
+            Difference::Found => self.gather(now, key),
+            Difference::Distance => self.gather_when_allowed(now, key),
+            Difference::Seq => {
+                let expires = advert.map_or(0, |advert| advert.expires);
+                self.spread_later(now, key, expires);
+            }
+        }
+    }
+
+    fn gather(&mut self, now: Time, key: Key) {
+        self.batch.insert(key);
+        if self.batch_at.is_none() {
+            self.batch_at = Some(now + self.jitter(BATCH.0, BATCH.1));
+        }
+    }
+
+    fn gather_when_allowed(&mut self, now: Time, key: Key) {
+        let until = self.table.get(key).and_then(|dest| dest.work.as_ref()).map(|work| work.hold_until);
+        match until.filter(|until| *until > now) {
+            Some(until) => self.timers.arm(until, Timer::Hold(key)),
+            None => self.gather(now, key),
+        }
+    }
+
+    /// A core that was merely renewed is passed on to all, unless its predecessor is good for long still: a seq that was
+    /// raised on request concerns those who asked.
+    fn spread_later(&mut self, now: Time, key: Key, expires: u32) {
+        let delay = self.jitter(Duration::ZERO, SPREAD);
+        let Some(dest) = self.table.get_mut(key) else { return };
+        let renewed = dest.spread_until.saturating_add(u32::from(dest.core.lifetime) / 6);
+        if expires > renewed && dest.work().spread_at.is_none() {
+            dest.work().spread_at = Some(now + delay);
+            self.timers.arm(now + delay, Timer::Spread(key));
+        }
+    }
+
+    pub(super) fn spread(&mut self, now: Time, key: Key) {
+        let Some(dest) = self.table.get_mut(key) else { return };
+        let Some(work) = dest.work.as_mut().filter(|work| work.spread_at.is_some_and(|at| at <= now)) else {
+            return;
+        };
+        work.spread_at = None;
+        self.tell_all(now, key, Difference::Seq, Difference::Seq);
+    }
+
+    /// Sends the batch.
+    pub(super) fn flush(&mut self, now: Time) {
+        self.batch_at = None;
+        for key in std::mem::take(&mut self.batch) {
+            let Some(dest) = self.table.get(key) else { continue };
+            let held = dest.work.as_ref().is_some_and(|work| work.hold_until > now);
+            let least = if held { Difference::Found } else { Difference::Distance };
+            if held {
+                // What is held back now is told when the time comes.
+                self.gather_when_allowed(now, key);
+            }
+            if self.tell_all(now, key, least, Difference::Found) {
+                let Some(dest) = self.table.get_mut(key) else { continue };
+                let work = dest.work();
+                let calm = work.hold_until + work.hold + work.hold < now;
+                work.hold = if calm { HOLD } else { work.hold.saturating_mul(2).min(MAX_HOLD) };
+                work.hold_until = now + work.hold;
+            }
+        }
+    }
+
+    /// Tells every neighbour whose difference is within the bounds; returns whether any was one of distance.
+    fn tell_all(&mut self, now: Time, key: Key, least: Difference, most: Difference) -> bool {
+        let Some(dest) = self.table.get(key) else { return false };
+        let advert = self.advert(now, dest);
+        let mut distance = false;
+        let mut tell = Vec::new();
+        for (id, neighbour) in &self.neighbours {
+            let difference = difference(advert.as_ref(), dest.adj(*id));
+            if neighbour.address != dest.core.dst && difference >= least && difference <= most {
+                distance |= difference == Difference::Distance;
+                tell.push(*id);
+            }
+        }
+        let expires = advert.map(|advert| advert.expires);
+        if let (Some(expires), Some(dest)) = (expires, self.table.get_mut(key)) {
+            dest.spread_until =
+                if tell.is_empty() { dest.spread_until } else { dest.spread_until.max(expires) };
+        }
+        for id in tell {
+            self.tell(now, key, id);
+        }
+        distance
+    }
+
+    /// Tells a neighbour what is so, if it differs from what it was told.
+    pub(super) fn tell(&mut self, now: Time, key: Key, id: NeighbourId) {
+        let Some(dest) = self.table.get(key) else { return };
+        let advert = self.advert(now, dest);
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        let difference = difference(advert.as_ref(), dest.adj(id));
+        let Some(dest) = self.table.get_mut(key) else { return };
+        if difference == Difference::None || neighbour.address == dest.core.dst {
+            return;
+        }
+        let (dst, learnt) = (dest.core.dst, dest.learnt);
+        let Some(adj) = dest.adj_or_new(id) else { return };
+        let Some(advert) = advert else {
+            adj.told_metric = INFINITY;
+            return neighbour.say(&Record::Update(Update { idx: key, metric: INFINITY, hops: 0 }));
+        };
+        let has = adj.core.as_ref().is_some_and(|core| core.seq == advert.core.seq);
+        let young = seconds(now).saturating_sub(learnt) < KNOWN_AFTER;
+        let tail = Tail {
+            idx: key,
+            metric: advert.metric,
+            hops: advert.hops,
+            mtu: advert.mtu,
+            remaining: u16::try_from(advert.expires.saturating_sub(seconds(now))).unwrap_or(u16::MAX),
+        };
+        let mut told_seq = advert.core.seq;
+        match how(&advert, adj) {
+            How::Update => {
+                told_seq = adj.told_seq;
+                neighbour.say(&Record::Update(Update { idx: key, metric: advert.metric, hops: advert.hops }));
+            }
+            How::Core if adj.wants || (young && !has) => {
+                neighbour.say_with(|out| encode_announce(&advert.core, tail, out));
+            }
+            How::Core => {
+                neighbour.say(&Record::Offer { key_hash: key_hash(&dst), seq: advert.core.seq, tail });
+            }
+        }
+        adj.wants = false;
+        adj.told_seq = told_seq;
+        adj.told_metric = advert.metric;
+        adj.told_hops = advert.hops;
+        adj.told_mtu = advert.mtu;
+        if dest.lower(told_seq, advert.metric) {
+            // What might loop now is no alternate any more.
+            self.publish(now, key);
+        }
+    }
+
+    /// Tells a neighbour a piece of what it is still to be told.
+    pub(super) fn serve_queue(&mut self, now: Time, id: NeighbourId) {
+        for _ in 0..PIECE {
+            let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+            if neighbour.queue_at.is_some_and(|at| at > now) {
+                return;
+            }
+            let Some(key) = neighbour.queue.pop_front() else {
+                neighbour.queue_at = None;
+                return;
+            };
+            self.tell(now, key, id);
+        }
+        if let Some(neighbour) = self.neighbours.get_mut(&id) {
+            neighbour.queue_at = Some(now + PIECE_EVERY);
+            self.timers.arm(now + PIECE_EVERY, Timer::Queue(id));
+        }
+    }
+
+    /// A neighbour asks for the core of what we call `key`.
+    pub(super) fn wanted_by(&mut self, now: Time, key: Key, id: NeighbourId) {
+        let adj = self.table.get_mut(key).and_then(|dest| dest.adj_mut(id));
+        let Some(adj) = adj.filter(|adj| adj.told_metric < INFINITY && !adj.wants) else { return };
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        adj.wants = true;
+        neighbour.queue.push_back(key);
+        if neighbour.queue_at.is_none() {
+            self.serve_queue(now, id);
+        }
+    }
+}
+
+enum How {
+    /// The distance, for the seq it was last told.
+    Update,
+    /// The core, or a reference to it, and the distance.
+    Core,
+}
+
+/// The cheapest way to tell that is understood. A distance that has not grown may be told for an older seq, because that
+/// promises less; one that has grown may be of use only with the newer seq.
+fn how(advert: &Advert, adj: &Adj) -> How {
+    let (seq, told) = (advert.core.seq, adj.told_seq);
+    let found = adj.told_metric == INFINITY;
+    let newer = seq != told && (found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));
+    // An UPDATE says nothing of the MTU, and a retracted idx of another seq nothing at all.
+    if adj.wants || told == 0 || newer || advert.mtu != adj.told_mtu { How::Core } else { How::Update }
+}

@@ -1,0 +1,245 @@
+//! Neighbours: links that come, change, fail and go.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::quota::Bucket;
+use super::table::Key;
+use super::timers::Timer;
+use super::{NeighbourId, Router};
+use crate::address::Address;
+use crate::time::Time;
+use crate::wire::route::{Record, encode_your_highest};
+
+/// A link costs at least this: the metric of a route is at least this for each of its hops.
+pub(super) const MIN_COST: u16 = 32;
+/// And at most this.
+const MAX_COST: u16 = 1000;
+/// A link that went down this often within [`FLAP_MEMORY`] is on probation when it is back.
+const FLAPS: u32 = 3;
+const FLAP_MEMORY: Duration = Duration::from_secs(60);
+/// For so long for each failure from the third on, and at most [`MAX_PROBATION`].
+const PROBATION: Duration = Duration::from_secs(10);
+const MAX_PROBATION: Duration = Duration::from_secs(60);
+/// A neighbour on probation is told of the table only after this.
+const RELUCTANCE: Duration = Duration::from_secs(1);
+
+/// A neighbour with a live link.
+pub(super) struct Neighbour {
+    pub(super) address: Address,
+    pub(super) cost: u16,
+    pub(super) mtu: u16,
+    pub(super) configured: bool,
+    suspect: bool,
+    probation: bool,
+    probation_until: Time,
+    /// Its numbers for destinations, and ours.
+    idx: BTreeMap<u32, Key>,
+    /// Its numbers for destinations that a quota held back.
+    pub(super) deferred: BTreeSet<u32>,
+    /// Its numbers for destinations that were paid for, and whose core is on its way.
+    pub(super) asked: BTreeSet<u32>,
+    /// The quota of a configured neighbour.
+    pub(super) quota: Bucket,
+    /// Destinations that it is still to be told of.
+    pub(super) queue: VecDeque<Key>,
+    pub(super) queue_at: Option<Time>,
+    /// Messages on their way out; the last one still takes records.
+    pub(super) out: VecDeque<Vec<u8>>,
+}
+
+impl Neighbour {
+    /// Whether its routes are the last resort.
+    pub(super) fn shunned(&self) -> bool {
+        self.suspect || self.probation
+    }
+
+    /// The destination that it calls so.
+    pub(super) fn key(&self, idx: u32) -> Option<Key> {
+        self.idx.get(&idx).copied()
+    }
+
+    /// Notes what it calls a destination; returns the destination that it called so before.
+    pub(super) fn bind(&mut self, idx: u32, key: Key) -> Option<Key> {
+        self.idx.insert(idx, key).filter(|before| *before != key)
+    }
+
+    pub(super) fn unbind(&mut self, idx: u32, key: Key) {
+        if self.key(idx) == Some(key) {
+            self.idx.remove(&idx);
+        }
+    }
+
+    /// Puts a record into the message that leaves next.
+    pub(super) fn say(&mut self, record: &Record) {
+        self.say_with(|out| record.encode(out));
+    }
+
+    /// The same with a record that `write` appends.
+    pub(super) fn say_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) {
+        let mut bytes = Vec::with_capacity(64);
+        // Only a core with too many extensions does not encode, and none such is ever kept.
+        if write(&mut bytes).is_err() {
+            return;
+        }
+        match self.out.back_mut().filter(|last| last.len().saturating_add(bytes.len()) <= PACK) {
+            Some(last) => last.extend_from_slice(&bytes),
+            None => self.out.push_back(bytes),
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        let idx = self.idx.len().saturating_mul(size_of::<(u32, Key)>());
+        let sets = self.deferred.len().saturating_add(self.asked.len()).saturating_mul(size_of::<u32>());
+        let queue = self.queue.capacity().saturating_mul(size_of::<Key>());
+        let fixed = queue.saturating_add(size_of::<Self>());
+        (idx.saturating_add(sets).saturating_mul(3) / 2).saturating_add(fixed)
+    }
+}
+
+/// Records are packed into messages up to this many bytes, which a single frame of any medium takes.
+const PACK: usize = 1000;
+
+/// How often links to whom went down of late.
+#[derive(Default)]
+pub(super) struct Flaps(BTreeMap<Address, (u32, Time)>);
+
+impl Flaps {
+    const MAX: usize = 1024;
+
+    fn down(&mut self, now: Time, address: Address) {
+        self.0.retain(|_, (_, last)| now.since(*last) < FLAP_MEMORY);
+        if self.0.len() < Self::MAX || self.0.contains_key(&address) {
+            let (count, last) = self.0.entry(address).or_default();
+            *count = count.saturating_add(1);
+            *last = now;
+        }
+    }
+
+    fn probation(&self, now: Time, address: &Address) -> Option<Duration> {
+        let (count, last) = self.0.get(address)?;
+        let beyond = count.checked_sub(FLAPS)?.saturating_add(1);
+        (now.since(*last) < FLAP_MEMORY).then(|| PROBATION.saturating_mul(beyond).min(MAX_PROBATION))
+    }
+}
+
+impl Router {
+    /// A link is up. `mtu` is the longest packet it takes, in bytes; `configured` whether the user asked for it. Calling it
+    /// again for a link that is up changes what it says.
+    pub(crate) fn neighbour_up(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        address: Address,
+        cost: u16,
+        mtu: u16,
+        configured: bool,
+    ) {
+        let cost = cost.clamp(MIN_COST, MAX_COST);
+        match self.neighbours.get_mut(&id) {
+            Some(neighbour) if neighbour.address == address => {
+                neighbour.configured = configured;
+                let longer = neighbour.mtu != mtu;
+                neighbour.mtu = mtu;
+                if longer {
+                    self.reselect_all(now, id);
+                }
+                return self.neighbour_cost(now, id, cost);
+            }
+            Some(_) => self.neighbour_down(now, id),
+            None => {}
+        }
+        let probation = self.flaps.probation(now, &address);
+        let until = now + probation.unwrap_or_default();
+        let mut queue: Vec<(u16, Key)> = self
+            .table
+            .dests()
+            .filter_map(|(key, dest)| self.advert(now, dest).map(|advert| (advert.metric, key)))
+            .collect();
+        queue.sort_unstable();
+        let mut neighbour = Neighbour {
+            address,
+            cost,
+            mtu,
+            configured,
+            suspect: false,
+            probation: probation.is_some(),
+            probation_until: until,
+            idx: BTreeMap::new(),
+            deferred: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            quota: Bucket::default(),
+            queue: queue.into_iter().map(|(_, key)| key).collect(),
+            queue_at: None,
+            out: VecDeque::new(),
+        };
+        let dest = self.table.find(&address).and_then(|key| self.table.get(key));
+        if let Some(dest) = dest.filter(|dest| dest.own.is_none()) {
+            neighbour.say_with(|out| encode_your_highest(&dest.core, out));
+        }
+        if probation.is_some() {
+            neighbour.queue_at = Some(now + RELUCTANCE);
+            self.timers.arm(now + RELUCTANCE, Timer::Queue(id));
+            self.timers.arm(until, Timer::Probation(id));
+        }
+        self.neighbours.insert(id, neighbour);
+        if probation.is_none() {
+            self.serve_queue(now, id);
+        }
+    }
+
+    /// The link's cost has changed. Changes below an eighth are not worth telling the mesh, and wait for more.
+    pub(crate) fn neighbour_cost(&mut self, now: Time, id: NeighbourId, cost: u16) {
+        let cost = cost.clamp(MIN_COST, MAX_COST);
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        if cost.abs_diff(neighbour.cost).saturating_mul(8) >= neighbour.cost {
+            neighbour.cost = cost;
+            self.reselect_all(now, id);
+        }
+    }
+
+    /// The link may be dead: other routes are used at once where there are any, and nothing is retracted yet.
+    pub(crate) fn neighbour_suspect(&mut self, now: Time, id: NeighbourId, suspect: bool) {
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        if neighbour.suspect != suspect {
+            neighbour.suspect = suspect;
+            self.reselect_all(now, id);
+        }
+    }
+
+    /// The link is gone, and all that was said over it.
+    pub(crate) fn neighbour_down(&mut self, now: Time, id: NeighbourId) {
+        let Some(neighbour) = self.neighbours.remove(&id) else { return };
+        self.flaps.down(now, neighbour.address);
+        let mut lost = Vec::new();
+        for key in self.table.keys() {
+            let Some(dest) = self.table.get_mut(key) else { continue };
+            let before = dest.adj.len();
+            dest.adj.retain(|adj| adj.neighbour != id);
+            if dest.adj.len() != before {
+                lost.push(key);
+            }
+        }
+        for key in lost {
+            self.reselect(now, key);
+        }
+    }
+
+    pub(super) fn end_probation(&mut self, now: Time, id: NeighbourId) {
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        if neighbour.probation && neighbour.probation_until <= now {
+            neighbour.probation = false;
+            self.reselect_all(now, id);
+        }
+    }
+
+    /// Looks again at every destination that the neighbour offers.
+    fn reselect_all(&mut self, now: Time, id: NeighbourId) {
+        let offered = |dest: &super::table::Dest| dest.adj(id).is_some_and(|adj| adj.core.is_some());
+        let keys: Vec<Key> =
+            self.table.dests().filter(|(_, dest)| offered(dest)).map(|(key, _)| key).collect();
+        for key in keys {
+            self.reselect(now, key);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Addresses of our own: their announces, and what happens when somebody holds a higher one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::quota::Bucket;
+use super::table::{Dest, Key, seconds};
+use super::timers::Timer;
+use super::{Router, RouterOutput};
+use crate::address::Address;
+use crate::identity::{self, Identity};
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::route::{Core, INFINITY, epoch};
+
+/// Seqs raised on request: so many at once, then so many a second.
+const RAISE_BURST: u32 = 16;
+const RAISE_RATE: u32 = 10;
+/// Jumps above a higher announce within [`JUMP_WINDOW`], before we take it that the identity is in use elsewhere.
+const JUMPS: usize = 3;
+const JUMP_WINDOW: Duration = Duration::from_secs(60);
+/// For so long we do not outbid then.
+const YIELD: Duration = Duration::from_secs(600);
+
+/// An address of our own.
+pub(super) struct Origin {
+    identity: Identity,
+    refresh_at: Time,
+    raised: Bucket,
+    jumps: Vec<Time>,
+    yield_until: Time,
+}
+
+impl Router {
+    /// This node is `identity`'s address from now on, and announces it. A node may have many. `epoch` must be higher than any
+    /// that [`RouterOutput::EpochUsed`] reported for it; where none was stored, unix time in seconds.
+    pub(crate) fn add_origin(&mut self, now: Time, identity: Identity, epoch: u32) {
+        let address = identity.address();
+        let origin = Box::new(Origin {
+            identity,
+            refresh_at: now,
+            raised: Bucket::default(),
+            jumps: Vec::new(),
+            yield_until: Time::ZERO,
+        });
+        let mut seq = first_of(epoch);
+        let key = match self.table.find(&address) {
+            Some(key) => {
+                let Some(dest) = self.table.get_mut(key) else { return };
+                if dest.core.seq >= seq {
+                    seq = above(dest.core.seq);
+                }
+                for adj in &mut dest.adj {
+                    adj.core = None;
+                    adj.metric = INFINITY;
+                }
+                dest.selected = None;
+                dest.work = None;
+                if dest.dying {
+                    dest.dying = false;
+                    self.table.dying = self.table.dying.saturating_sub(1);
+                }
+                self.publish(now, key);
+                key
+            }
+            None => {
+                let core = Core { dst: address, seq, lifetime: 0, caps: 0, signature: [0; 64], more: None };
+                let Some(key) = self.table.insert(Dest::new(Arc::new(core), now)) else { return };
+                key
+            }
+        };
+        if let Some(dest) = self.table.get_mut(key) {
+            dest.own = Some(origin);
+        }
+        self.renew(now, key, seq);
+        self.event(RouterOutput::EpochUsed { address, epoch: crate::wire::route::epoch(seq) });
+        self.note(now, key);
+    }
+
+    /// The address is not ours any more.
+    pub(crate) fn remove_origin(&mut self, now: Time, address: &Address) {
+        let Some(key) = self.table.find(address) else { return };
+        let Some(dest) = self.table.get_mut(key).filter(|dest| dest.own.is_some()) else { return };
+        dest.own = None;
+        self.reselect(now, key);
+    }
+
+    pub(super) fn is_own(&self, key: Key) -> bool {
+        self.table.get(key).is_some_and(|dest| dest.own.is_some())
+    }
+
+    /// Signs a new announce and plans the next.
+    fn renew(&mut self, now: Time, key: Key, seq: u64) {
+        let lifetime = self.config.lifetime;
+        let refresh = self.config.refresh;
+        let refresh_at = now + self.jitter(refresh.mul_f64(0.95), refresh);
+        let Some(dest) = self.table.get_mut(key) else { return };
+        let Some(own) = dest.own.as_mut() else { return };
+        let mut core = Core { dst: dest.core.dst, seq, lifetime, caps: 0, signature: [0; 64], more: None };
+        // Without extensions there is nothing that would not encode.
+        let Ok(signed) = core.signed() else { return };
+        core.signature = own.identity.sign(&signed);
+        own.refresh_at = refresh_at;
+        let core = Arc::new(core);
+        if let Some(cache) = &self.config.shared {
+            cache.put(core.clone());
+        }
+        dest.core = core;
+        dest.until = seconds(now).saturating_add(u32::from(lifetime));
+        dest.learnt = seconds(now);
+        self.timers.arm(refresh_at, Timer::Refresh(key));
+    }
+
+    pub(super) fn refresh(&mut self, now: Time, key: Key) {
+        let Some(dest) = self.table.get(key) else { return };
+        if dest.own.as_ref().is_some_and(|own| own.refresh_at <= now) {
+            self.renew(now, key, dest.core.seq.saturating_add(1));
+            self.note(now, key);
+        }
+    }
+
+    /// A neighbour asks for this seq at least. We go one up: nobody drives us further than one step at a time.
+    pub(super) fn raise(&mut self, now: Time, key: Key, seq: u64) {
+        let Some(dest) = self.table.get_mut(key).filter(|dest| dest.core.seq < seq) else { return };
+        let next = dest.core.seq.saturating_add(1);
+        let Some(own) = dest.own.as_mut() else { return };
+        if own.raised.take(now, RAISE_RATE, RAISE_BURST) {
+            self.renew(now, key, next);
+            self.note(now, key);
+        }
+    }
+
+    /// Somebody passes on an announce of an address of ours. When it is above what we said since the start, it is
+    /// from our past, which we forgot, or from somebody else with our identity: we go above it.
+    pub(super) fn heard_of_own(&mut self, now: Time, key: Key, core: Core) -> Result<(), DropCause> {
+        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
+        if core.seq < dest.core.seq || core == *dest.core {
+            return Ok(());
+        }
+        let Some(own) = dest.own.as_mut() else { return Ok(()) };
+        let signed = core.signed().map_err(|_| DropCause::BadAnnounce)?;
+        if !identity::verify(&core.dst, &signed, &core.signature) {
+            return Err(DropCause::BadAnnounce);
+        }
+        if own.yield_until > now {
+            return Ok(());
+        }
+        own.jumps.retain(|jump| now.since(*jump) < JUMP_WINDOW);
+        if own.jumps.len() >= JUMPS {
+            own.yield_until = now + YIELD;
+            self.event(RouterOutput::IdentityConflict(core.dst));
+            return Ok(());
+        }
+        own.jumps.push(now);
+        let seq = above(core.seq);
+        self.renew(now, key, seq);
+        self.event(RouterOutput::EpochUsed { address: core.dst, epoch: epoch(seq) });
+        self.note(now, key);
+        Ok(())
+    }
+}
+
+fn first_of(epoch: u32) -> u64 {
+    (u64::from(epoch) << 32) | 1
+}
+
+/// The first seq of the epoch after; after the last epoch there is only counting.
+fn above(seq: u64) -> u64 {
+    match epoch(seq).checked_add(1) {
+        Some(epoch) => first_of(epoch),
+        None => seq.saturating_add(1),
+    }
+}

@@ -1,0 +1,188 @@
+//! Bounds: how many destinations a neighbour may introduce, and who goes when the table is full.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::table::{Dest, Key, seconds};
+use super::timers::Timer;
+use super::{NeighbourId, Router};
+use crate::address::Address;
+use crate::time::Time;
+use crate::wire::route::Record;
+
+/// An evicted destination keeps its feasibility distance for so long: until those who relied on us have heard.
+const BURIAL: Duration = Duration::from_secs(5);
+/// Evicted destinations not yet buried, at most.
+const MAX_DYING: usize = 4096;
+/// Destinations that applications send to and that are not known, at most.
+const MAX_WANTED: usize = 4096;
+/// Numbers noted of destinations that a quota held back, or whose core is on its way, for each neighbour.
+const MAX_NOTED: usize = 65_536;
+/// Held-back destinations are looked at so often.
+const DEFERRED: Duration = Duration::from_millis(50);
+
+/// A token bucket as one moment: when it will be full again (the generic cell rate algorithm).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bucket(Time);
+
+impl Bucket {
+    /// Takes a token, if there is one, of a bucket that holds `burst` and gains `rate` a second.
+    pub(super) fn take(&mut self, now: Time, rate: u32, burst: u32) -> bool {
+        let Some(each) = Duration::from_secs(1).checked_div(rate) else { return false };
+        let full = self.0.max(now) + each;
+        let free = full.since(now) <= each.saturating_mul(burst);
+        if free {
+            self.0 = full;
+        }
+        free
+    }
+}
+
+impl Router {
+    /// An application sends to `dest`, or packets for it pass through: while that is so it is called again now and then,
+    /// at least as often as the pin in the configuration lasts. The destination is not evicted, and when it is not
+    /// known yet, no quota keeps it out.
+    pub(crate) fn want_route(&mut self, now: Time, dest: &Address) {
+        let until = seconds(now + self.config.pin).saturating_add(1);
+        if self.wanted.len() >= MAX_WANTED && !self.wanted.contains_key(dest) {
+            let second = seconds(now);
+            self.wanted.retain(|_, until| *until > second);
+            if self.wanted.len() >= MAX_WANTED {
+                return;
+            }
+        }
+        self.wanted.insert(*dest, until);
+    }
+
+    fn pinned(&self, now: Time, address: &Address) -> bool {
+        self.wanted.get(address).is_some_and(|until| *until > seconds(now))
+    }
+
+    /// Takes a token of the neighbour's quota for a destination that is not known.
+    pub(super) fn may_introduce(&mut self, now: Time, id: NeighbourId, address: Option<&Address>) -> bool {
+        if address.is_some_and(|address| self.pinned(now, address)) {
+            return true;
+        }
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return false };
+        if address == Some(&neighbour.address) {
+            return true;
+        }
+        let bucket = if neighbour.configured { &mut neighbour.quota } else { &mut self.pool };
+        bucket.take(now, self.config.new_per_second, self.config.new_burst)
+    }
+
+    /// Notes what the quota held back, to ask for it later.
+    pub(super) fn defer(&mut self, now: Time, id: NeighbourId, idx: u32) {
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        if neighbour.deferred.len() < MAX_NOTED && neighbour.deferred.insert(idx) {
+            self.timers.arm(next_tick(now), Timer::Deferred);
+        }
+    }
+
+    /// Asks for the core of a destination that is not known, or has a newer core; `paid` when it took a token.
+    pub(super) fn want(&mut self, id: NeighbourId, idx: u32, paid: bool) {
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        if paid && neighbour.asked.len() < MAX_NOTED {
+            neighbour.asked.insert(idx);
+        }
+        neighbour.say(&Record::Want { idx });
+    }
+
+    /// Asks for what was held back, as far as the quotas go now.
+    pub(super) fn ask_deferred(&mut self, now: Time) {
+        let mut left = false;
+        let ids: Vec<NeighbourId> = self.neighbours.keys().copied().collect();
+        for id in ids {
+            while let Some(idx) = self.neighbours.get(&id).and_then(|one| one.deferred.first().copied()) {
+                if !self.may_introduce(now, id, None) {
+                    left = true;
+                    break;
+                }
+                if let Some(neighbour) = self.neighbours.get_mut(&id) {
+                    neighbour.deferred.remove(&idx);
+                }
+                self.want(id, idx, true);
+            }
+        }
+        if left {
+            self.timers.arm(next_tick(now), Timer::Deferred);
+        }
+    }
+
+    /// Makes room for one more destination; `false` when all that are known are in use.
+    pub(super) fn make_room(&mut self, now: Time) -> bool {
+        let bound = self.config.destinations.min(super::RouterConfig::MAX_DESTINATIONS);
+        if self.table.len() < bound {
+            return true;
+        }
+        if self.table.dying >= MAX_DYING {
+            return false;
+        }
+        let mut load: BTreeMap<Option<NeighbourId>, usize> = BTreeMap::new();
+        for (_, dest) in self.table.dests() {
+            let count = load.entry(through(dest)).or_default();
+            *count = count.saturating_add(1);
+        }
+        // Those without a route first, then the farthest of the neighbour that brought the most.
+        let mut victims: Vec<(bool, usize, u16, Key)> = self
+            .table
+            .dests()
+            .filter(|(_, dest)| dest.own.is_none() && !dest.dying && !self.pinned(now, &dest.core.dst))
+            .map(|(key, dest)| {
+                let load = load.get(&through(dest)).copied().unwrap_or(0);
+                (dest.fib.is_none(), load, dest.fib.map_or(0, |fib| fib.metric), key)
+            })
+            .collect();
+        victims.sort_unstable_by(|a, b| b.cmp(a));
+        // Several at once: looking through the whole table for each newcomer would be dear.
+        let several = (bound / 256).max(1).saturating_add(self.table.len().saturating_sub(bound));
+        for (_, _, _, key) in victims.into_iter().take(several) {
+            self.evict(now, key);
+        }
+        self.table.len() < bound
+    }
+
+    fn evict(&mut self, now: Time, key: Key) {
+        let Some(dest) = self.table.get_mut(key) else { return };
+        dest.dying = true;
+        self.table.dying = self.table.dying.saturating_add(1);
+        self.timers.arm(now + BURIAL, Timer::Bury(key));
+        self.reselect(now, key);
+    }
+
+    pub(super) fn bury(&mut self, _now: Time, key: Key) {
+        if self.table.get(key).is_some_and(|dest| dest.dying) {
+            self.forget(key);
+        }
+    }
+}
+
+/// The neighbour that leads to a destination, or brought it.
+fn through(dest: &Dest) -> Option<NeighbourId> {
+    dest.selected.or_else(|| dest.adj.first().map(|adj| adj.neighbour))
+}
+
+fn next_tick(now: Time) -> Time {
+    // On a grid, so that many neighbours share one timer.
+    let tick = u64::try_from(DEFERRED.as_nanos()).unwrap_or(u64::MAX);
+    let ticks = now.as_nanos().checked_div(tick).unwrap_or(0).saturating_add(1);
+    Time::from_nanos(ticks.saturating_mul(tick))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let mut bucket = Bucket::default();
+        let now = Time::from_millis(5_000);
+        assert_eq!((0..100).filter(|_| bucket.take(now, 20, 30)).count(), 30);
+        assert!(!bucket.take(now + Duration::from_millis(49), 20, 30));
+        assert!(bucket.take(now + Duration::from_millis(50), 20, 30));
+        assert!(!bucket.take(now + Duration::from_millis(50), 20, 30));
+        let later = now + Duration::from_secs(3600);
+        assert_eq!((0..100).filter(|_| bucket.take(later, 20, 30)).count(), 30);
+        assert!(!Bucket::default().take(now, 0, 30), "a rate of nothing gives nothing");
+    }
+}

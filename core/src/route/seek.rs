@@ -1,0 +1,251 @@
+//! The search for a newer sequence number, where only routes are left that might loop (RFC 8966, section 3.8).
+//!
+//! A request goes towards the origin, which answers with a higher seq. Every node on the way remembers who asked and passes
+//! the answer on at once. A node whose next hop is the one that asks sends the request to another neighbour
+//! with a finite route, because the requester has just lost the way that went through it. Who asks asks again, at 60 ms
+//! doubling to 2 s, each time beginning with another neighbour.
+//!
+//! Where the routes that are left are of an older *epoch*, the origin has restarted and forgotten its past: a request could not
+//! prove to it that it was ever further. It gets its own highest announce instead.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::RngCore;
+
+use super::select::MAX_HOPS;
+use super::table::Key;
+use super::timers::Timer;
+use super::{NeighbourId, Router};
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::route::{Core, INFINITY, Record, SeqReq, encode_your_highest};
+
+/// The first wait before asking again; it doubles.
+const AGAIN: Duration = Duration::from_millis(60);
+const AGAIN_MAX: Duration = Duration::from_secs(2);
+/// Neighbours asked at once.
+const FAN: usize = 2;
+/// Requests for one destination are passed on this far apart: the answer to one serves all.
+const PASS: Duration = Duration::from_millis(30);
+/// Who asked is remembered for so long.
+const REMEMBER: Duration = Duration::from_secs(5);
+/// And so many of them, for each destination.
+const MAX_REQUESTERS: usize = 64;
+/// Ids of requests that went through here, so that none goes through twice.
+const MAX_IDS: usize = 8;
+
+/// Our own search.
+pub(super) struct Ask {
+    at: Time,
+    step: u32,
+}
+
+/// Searches of others.
+#[derive(Default)]
+pub(super) struct Relay {
+    passed: Option<Time>,
+    /// How often a request went to another neighbour than the next hop.
+    detours: usize,
+    ids: VecDeque<u32>,
+    requesters: Vec<Requester>,
+}
+
+struct Requester {
+    neighbour: NeighbourId,
+    seq: u64,
+    until: Time,
+}
+
+impl Relay {
+    pub(super) fn is_over(&self, now: Time) -> bool {
+        self.requesters.iter().all(|requester| requester.until <= now)
+            && self.passed.is_none_or(|passed| now.since(passed) > REMEMBER)
+    }
+
+    /// Notes an id; returns whether it is new.
+    fn first(&mut self, id: u32) -> bool {
+        if self.ids.contains(&id) {
+            return false;
+        }
+        if self.ids.len() >= MAX_IDS {
+            self.ids.pop_front();
+        }
+        self.ids.push_back(id);
+        true
+    }
+
+    fn remember(&mut self, now: Time, neighbour: NeighbourId, seq: u64) {
+        self.requesters.retain(|one| one.until > now && one.neighbour != neighbour);
+        if self.requesters.len() < MAX_REQUESTERS {
+            self.requesters.push(Requester { neighbour, seq, until: now + REMEMBER });
+        }
+    }
+
+    fn may_pass(&mut self, now: Time) -> bool {
+        let free = self.passed.is_none_or(|passed| now.since(passed) >= PASS);
+        if free {
+            self.passed = Some(now);
+        }
+        free
+    }
+}
+
+impl Router {
+    /// Begins, keeps up or ends our own search; `stuck` when all routes that are left might loop.
+    pub(super) fn keep_asking(&mut self, now: Time, key: Key, stuck: bool) {
+        let Some(dest) = self.table.get_mut(key) else { return };
+        let asking = dest.work.as_ref().is_some_and(|work| work.ask.is_some());
+        match (stuck, asking) {
+            (true, false) => {
+                dest.work().ask = Some(Ask { at: now + AGAIN, step: 1 });
+                self.timers.arm(now + AGAIN, Timer::Ask(key));
+                self.ask(now, key, 0);
+            }
+            (false, true) => dest.work().ask = None,
+            _ => {}
+        }
+    }
+
+    pub(super) fn ask_again(&mut self, now: Time, key: Key) {
+        let Some(work) = self.table.get_mut(key).and_then(|dest| dest.work.as_mut()) else { return };
+        let Some(ask) = work.ask.as_mut().filter(|ask| ask.at <= now) else { return };
+        let step = ask.step;
+        let wait = AGAIN.saturating_mul(1 << step.min(6)).min(AGAIN_MAX);
+        *ask = Ask { at: now + wait, step: step.saturating_add(1) };
+        self.timers.arm(now + wait, Timer::Ask(key));
+        self.ask(now, key, usize::try_from(step).unwrap_or(0));
+    }
+
+    /// Asks neighbours whose routes might loop, beginning with the `step`th best.
+    pub(super) fn ask(&mut self, now: Time, key: Key, step: usize) {
+        let request = self.random.next_u32();
+        let Some(dest) = self.table.get(key) else { return };
+        let mut targets: Vec<NeighbourId> =
+            self.candidates(now, dest).iter().filter(|one| !one.feasible).map(|one| one.neighbour).collect();
+        if targets.is_empty() {
+            return;
+        }
+        let first = step.checked_rem(targets.len()).unwrap_or(0);
+        targets.rotate_left(first);
+        targets.truncate(FAN);
+        let request =
+            SeqReq { dst: dest.core.dst, seq: dest.fd_seq.saturating_add(1), ttl: MAX_HOPS, id: request };
+        let highest = dest.core.clone();
+        for target in targets {
+            let adj = self.table.get(key).and_then(|dest| dest.adj(target));
+            let behind =
+                adj.and_then(|adj| adj.core.as_ref()).is_some_and(|core| core.epoch() < highest.epoch());
+            let Some(neighbour) = self.neighbours.get_mut(&target) else { continue };
+            if behind {
+                neighbour.say_with(|out| encode_your_highest(&highest, out));
+            } else {
+                neighbour.say(&Record::SeqReq(request));
+            }
+        }
+        if let Some(dest) = self.table.get_mut(key) {
+            let relay = dest.work().relay.get_or_insert_default();
+            relay.first(request.id);
+            relay.passed = Some(now);
+        }
+    }
+
+    /// A neighbour asks for a newer seq.
+    pub(super) fn seq_req(&mut self, now: Time, id: NeighbourId, request: SeqReq) {
+        let Some(key) = self.table.find(&request.dst) else { return };
+        if self.is_own(key) {
+            self.raise(now, key, request.seq);
+            return self.tell(now, key, id);
+        }
+        if self.serve(now, key, id, request.seq) {
+            return;
+        }
+        let Some(dest) = self.table.get_mut(key) else { return };
+        let relay = dest.work().relay.get_or_insert_default();
+        relay.remember(now, id, request.seq);
+        if !relay.first(request.id) || request.ttl <= 1 || !relay.may_pass(now) {
+            return;
+        }
+        let Some(target) = self.towards(now, key, id) else { return };
+        if let Some(neighbour) = self.neighbours.get_mut(&target) {
+            let ttl = request.ttl.min(MAX_HOPS).saturating_sub(1);
+            neighbour.say(&Record::SeqReq(SeqReq { ttl, ..request }));
+        }
+    }
+
+    /// Somebody holds a higher announce of an origin than the origin may know.
+    pub(super) fn your_highest(&mut self, now: Time, id: NeighbourId, core: Core) -> Result<(), DropCause> {
+        let Some(key) = self.table.find(&core.dst) else { return Ok(()) };
+        if self.is_own(key) {
+            return self.heard_of_own(now, key, core);
+        }
+        if self.serve(now, key, id, core.seq) {
+            return Ok(());
+        }
+        let core: Arc<Core> = self.verified(Some(key), core).ok_or(DropCause::BadAnnounce)?;
+        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
+        if core.seq > dest.core.seq {
+            dest.core = core.clone();
+        }
+        let relay = dest.work().relay.get_or_insert_default();
+        relay.remember(now, id, core.seq);
+        if !relay.may_pass(now) {
+            return Ok(());
+        }
+        let Some(target) = self.towards(now, key, id) else { return Ok(()) };
+        if let Some(neighbour) = self.neighbours.get_mut(&target) {
+            neighbour.say_with(|out| encode_your_highest(&core, out));
+        }
+        Ok(())
+    }
+
+    /// Answers with our route, if it is of that seq at least.
+    fn serve(&mut self, now: Time, key: Key, id: NeighbourId, seq: u64) -> bool {
+        let Some(dest) = self.table.get(key) else { return true };
+        let served = self.advert(now, dest).is_some_and(|advert| advert.seq() >= seq);
+        if served {
+            self.tell(now, key, id);
+        }
+        served
+    }
+
+    /// Whom to ask for a neighbour: the next hop, or, when that is who asks, another with a finite route.
+    fn towards(&mut self, now: Time, key: Key, id: NeighbourId) -> Option<NeighbourId> {
+        let dest = self.table.get(key)?;
+        if let Some(next) = dest.selected.filter(|next| *next != id) {
+            return Some(next);
+        }
+        let mut others = self.candidates(now, dest);
+        others.retain(|one| one.neighbour != id);
+        let relay = self.table.get_mut(key)?.work().relay.get_or_insert_default();
+        let at = relay.detours.checked_rem(others.len())?;
+        relay.detours = relay.detours.wrapping_add(1);
+        others.get(at).map(|one| one.neighbour)
+    }
+
+    /// Tells those who asked of a newer seq, at once.
+    pub(super) fn answer(&mut self, now: Time, key: Key) {
+        let Some(dest) = self.table.get(key) else { return };
+        let Some(relay) = dest.work.as_ref().and_then(|work| work.relay.as_ref()) else { return };
+        if relay.requesters.is_empty() {
+            return;
+        }
+        let Some(advert) = self.advert(now, dest) else { return };
+        // Whatever is newer than what they have: a request for too much must not keep others waiting.
+        let behind = |requester: &&Requester| {
+            let adj = dest.adj(requester.neighbour);
+            adj.is_none_or(|adj| adj.told_metric == INFINITY || adj.told_seq < advert.seq())
+        };
+        let tell: Vec<NeighbourId> =
+            relay.requesters.iter().filter(behind).map(|requester| requester.neighbour).collect();
+        for id in tell {
+            self.tell(now, key, id);
+        }
+        let seq = advert.seq();
+        let Some(dest) = self.table.get_mut(key) else { return };
+        if let Some(relay) = dest.work().relay.as_mut() {
+            relay.requesters.retain(|requester| requester.seq > seq && requester.until > now);
+        }
+    }
+}

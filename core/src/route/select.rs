@@ -1,0 +1,163 @@
+//! Which neighbour leads to a destination.
+//!
+//! Only feasible routes are used. Among them the shortest, but a route in use stays until another has been better by an
+//! eighth for two seconds: routes that come and go cost more than slightly longer ones.
+
+use std::time::Duration;
+
+use super::neighbour::Neighbour;
+use super::table::{Adj, Dest, Key, Work, seconds};
+use super::timers::Timer;
+use super::{FibEntry, NeighbourId, Router, RouterOutput};
+use crate::time::Time;
+use crate::wire::route::INFINITY;
+
+/// A better route is used when it has been better for so long.
+const STEADY: Duration = Duration::from_secs(2);
+/// A request for a much better route that might loop is made at most so often.
+const WISH: Duration = Duration::from_secs(10);
+/// No route crosses more links.
+pub(super) const MAX_HOPS: u8 = 64;
+
+/// A route that is not infinite.
+pub(super) struct Candidate {
+    pub(super) neighbour: NeighbourId,
+    /// Its link is in doubt.
+    pub(super) shunned: bool,
+    pub(super) feasible: bool,
+    /// The metric, the link to the neighbour included.
+    pub(super) total: u16,
+    pub(super) hops: u8,
+    mtu: u16,
+}
+
+/// The route over a neighbour; `None` when there is none (any more).
+pub(super) fn candidate(dest: &Dest, adj: &Adj, neighbour: &Neighbour, now: Time) -> Option<Candidate> {
+    let core = adj.core.as_ref()?;
+    let total = adj.metric.checked_add(neighbour.cost)?;
+    let hops = adj.hops.checked_add(1)?;
+    let alive = adj.metric < INFINITY && total < INFINITY && hops <= MAX_HOPS && adj.expires > seconds(now);
+    alive.then(|| Candidate {
+        neighbour: adj.neighbour,
+        shunned: neighbour.shunned(),
+        feasible: dest.feasible(core.seq, adj.metric),
+        total,
+        hops,
+        mtu: adj.mtu.min(neighbour.mtu),
+    })
+}
+
+/// Below by at least one `share`th.
+fn below(metric: u16, than: u16, share: u16) -> bool {
+    than.saturating_sub(metric) >= than.checked_div(share).unwrap_or(than).max(1)
+}
+
+impl Router {
+    /// The routes to a destination that are not infinite, the best first.
+    pub(super) fn candidates(&self, now: Time, dest: &Dest) -> Vec<Candidate> {
+        let candidates = dest.adj.iter().filter_map(|adj| {
+            let neighbour = self.neighbours.get(&adj.neighbour)?;
+            candidate(dest, adj, neighbour, now)
+        });
+        let mut candidates: Vec<Candidate> = candidates.collect();
+        candidates.sort_by_key(|one| (one.shunned, one.total, one.hops, one.neighbour));
+        candidates
+    }
+
+    /// Chooses the next hop anew, and does all that follows from it.
+    pub(super) fn reselect(&mut self, now: Time, key: Key) {
+        let Some(dest) = self.table.get(key).filter(|dest| dest.own.is_none()) else { return };
+        let candidates = if dest.dying { Vec::new() } else { self.candidates(now, dest) };
+        let (select, wait, wish) = choose(dest, &candidates, now);
+
+        let Some(dest) = self.table.get_mut(key) else { return };
+        dest.selected = select;
+        if wait.is_some() || wish.is_some() || dest.work.is_some() {
+            let Work { better_since, wish_since, .. } = dest.work();
+            for (since, slot) in [(wait, better_since), (wish, wish_since)] {
+                if let Some(since) = since.filter(|_| slot.is_none()) {
+                    self.timers.arm(since + STEADY, Timer::Select(key));
+                }
+                *slot = since;
+            }
+            let work = dest.work();
+            if work.wish_since.is_some_and(|since| now.since(since) >= STEADY) {
+                let ask = work.wish_again <= now;
+                if ask {
+                    work.wish_again = now + WISH;
+                }
+                self.timers.arm(work.wish_again, Timer::Select(key));
+                if ask {
+                    self.ask(now, key, 0);
+                }
+            }
+        }
+        self.publish(now, key);
+        self.note(now, key);
+        let stuck = select.is_none() && !candidates.is_empty();
+        self.keep_asking(now, key, stuck);
+        self.answer(now, key);
+    }
+
+    /// Tells the shell what has changed for the data path.
+    pub(super) fn publish(&mut self, now: Time, key: Key) {
+        let Some(dest) = self.table.get(key).filter(|dest| dest.own.is_none()) else { return };
+        let entry = dest.selected.and_then(|next| {
+            let candidates = self.candidates(now, dest);
+            let used = candidates.iter().find(|one| one.neighbour == next)?;
+            let alternate = candidates.iter().find(|one| one.feasible && one.neighbour != next);
+            Some(FibEntry {
+                next,
+                alternate: alternate.map(|one| one.neighbour),
+                metric: used.total,
+                hops: used.hops,
+                mtu: used.mtu,
+            })
+        });
+        let Some(dest) = self.table.get_mut(key) else { return };
+        if entry == dest.fib {
+            return;
+        }
+        let (destination, before) = (dest.core.dst, std::mem::replace(&mut dest.fib, entry));
+        self.event(RouterOutput::Fib(destination, entry));
+        let next_hop = entry.map(|entry| entry.next);
+        if next_hop != before.map(|before| before.next) {
+            let (metric, hops) = entry.map_or((INFINITY, 0), |entry| (entry.metric, entry.hops));
+            self.event(RouterOutput::Changed { destination, next_hop, metric, hops });
+        }
+    }
+}
+
+/// The next hop; since when another one is better, if it is not time yet; since when one is much better that might
+/// loop.
+fn choose(
+    dest: &Dest,
+    candidates: &[Candidate],
+    now: Time,
+) -> (Option<NeighbourId>, Option<Time>, Option<Time>) {
+    let Some(best) = candidates.iter().find(|one| one.feasible) else {
+        return (None, None, None);
+    };
+    let work = dest.work.as_deref();
+    let used = dest.selected.and_then(|id| candidates.iter().find(|one| one.neighbour == id && one.feasible));
+    let mut wait = None;
+    let select = match used {
+        Some(used) if used.shunned == best.shunned && used.neighbour != best.neighbour => {
+            let since = work.and_then(|work| work.better_since).unwrap_or(now);
+            if !below(best.total, used.total, 8) {
+                used
+            } else if now.since(since) >= STEADY {
+                best
+            } else {
+                wait = Some(since);
+                used
+            }
+        }
+        _ => best,
+    };
+    let wish = candidates.first().filter(|first| {
+        !first.feasible && ((select.shunned && !first.shunned) || below(first.total, select.total, 4))
+    });
+    let since = work.and_then(|work| work.wish_since).unwrap_or(now);
+    (Some(select.neighbour), wait, wish.map(|_| since))
+}

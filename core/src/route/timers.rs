@@ -1,0 +1,84 @@
+//! When to look at what again.
+//!
+//! A timer is a hint: who set it notes its own deadline where the matter is kept, and a timer that comes when there
+//! is nothing to do (any more) does nothing. So none needs to be found and taken back.
+
+use std::collections::BTreeSet;
+
+use super::table::{Key, SWEEP};
+use super::{NeighbourId, Router};
+use crate::time::Time;
+
+/// What to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// Whether a better next hop has stayed better.
+    Select(Key),
+    /// A change of distance that had to wait.
+    Hold(Key),
+    /// Asking for a newer seq again.
+    Ask(Key),
+    /// Passing on a refreshed core.
+    Spread(Key),
+    /// Renewing an announce of our own.
+    Refresh(Key),
+    /// Freeing an evicted destination.
+    Bury(Key),
+    /// What a neighbour is still to be told of the table.
+    Queue(NeighbourId),
+    /// A link that kept failing has stayed up.
+    Probation(NeighbourId),
+    /// Destinations that a quota held back.
+    Deferred,
+    /// What has expired.
+    Sweep,
+}
+
+/// The timers of a router.
+#[derive(Default)]
+pub(super) struct Timers(BTreeSet<(Time, Timer)>);
+
+impl Timers {
+    pub(super) fn arm(&mut self, at: Time, timer: Timer) {
+        self.0.insert((at, timer));
+    }
+
+    pub(super) fn next(&self) -> Option<Time> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    fn due(&mut self, now: Time) -> Option<Timer> {
+        let (at, timer) = *self.0.first()?;
+        if at > now {
+            return None;
+        }
+        self.0.pop_first();
+        Some(timer)
+    }
+}
+
+impl Router {
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        while let Some(timer) = self.timers.due(now) {
+            match timer {
+                Timer::Select(key) => self.reselect(now, key),
+                Timer::Hold(key) => self.note(now, key),
+                Timer::Ask(key) => self.ask_again(now, key),
+                Timer::Spread(key) => self.spread(now, key),
+                Timer::Refresh(key) => self.refresh(now, key),
+                Timer::Bury(key) => self.bury(now, key),
+                Timer::Queue(id) => self.serve_queue(now, id),
+                Timer::Probation(id) => self.end_probation(now, id),
+                Timer::Deferred => self.ask_deferred(now),
+                Timer::Sweep => {
+                    self.sweep(now);
+                    self.timers.arm(now + SWEEP, Timer::Sweep);
+                }
+            }
+        }
+        if self.batch_at.is_some_and(|at| at <= now) {
+            self.flush(now);
+        }
+    }
+}
