@@ -140,6 +140,7 @@ impl Routing {
                     let (metric, hops) = (next_hop.map(|_| metric), next_hop.map(|_| hops));
                     self.shared.publish(Event::RouteChanged { destination, next_hop, metric, hops });
                 }
+                RouterOutput::Dropped(cause, count) => self.shared.stats.drop_n(cause, count),
                 RouterOutput::IdentityConflict(address) => {
                     tracing::error!(%address, "this identity is in use elsewhere: give this node its own");
                     lock(&self.shared.conflicts).insert(address);
