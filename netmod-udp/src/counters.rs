@@ -1,0 +1,53 @@
+//! What this netmod left aside, by cause.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The counters as they count.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) malformed: AtomicU64,
+    pub(crate) beacons_sent: AtomicU64,
+    pub(crate) beacons_heard: AtomicU64,
+    pub(crate) beacons_own: AtomicU64,
+    pub(crate) beacons_malformed: AtomicU64,
+    pub(crate) beacons_foreign: AtomicU64,
+    pub(crate) beacons_limited: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> UdpCounters {
+        UdpCounters {
+            malformed: self.malformed.load(Relaxed),
+            beacons_sent: self.beacons_sent.load(Relaxed),
+            beacons_heard: self.beacons_heard.load(Relaxed),
+            beacons_own: self.beacons_own.load(Relaxed),
+            beacons_malformed: self.beacons_malformed.load(Relaxed),
+            beacons_foreign: self.beacons_foreign.load(Relaxed),
+            beacons_limited: self.beacons_limited.load(Relaxed),
+        }
+    }
+}
+
+/// What a [`Udp`](crate::Udp) has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpCounters {
+    /// Datagrams that hold no frame and were left aside: empty ones.
+    pub malformed: u64,
+    /// Beacons sent, one for each interface and family.
+    pub beacons_sent: u64,
+    /// Beacons of others that were handed on.
+    pub beacons_heard: u64,
+    /// One's own beacons that came back.
+    pub beacons_own: u64,
+    /// Datagrams to the group that are no beacons.
+    pub beacons_malformed: u64,
+    /// Beacons of other meshes.
+    pub beacons_foreign: u64,
+    /// Beacons that came too soon after the last one, or with too many others.
+    pub beacons_limited: u64,
+}

@@ -1,0 +1,95 @@
+//! What an error of a socket means: which endpoint, which frame or which socket is at fault, and so what to do.
+
+use std::io;
+
+use rouse_core::netmod::NetmodError;
+use rustix::io::Errno;
+
+/// What an error of sending to one endpoint means. `fixed` says that the socket has one address of its own: when the
+/// host loses that address, the socket is of no more use.
+pub(crate) fn of_send(error: io::Error, fixed: bool) -> NetmodError {
+    match Errno::from_io_error(&error) {
+        Some(Errno::MSGSIZE) => NetmodError::TooLong,
+        // The kernel says both when the address that the socket is bound to has left the host.
+        Some(Errno::INVAL | Errno::ADDRNOTAVAIL) if fixed => NetmodError::Gone(error),
+        // NODEV is said of an interface in the endpoint's scope that is no more: others can be reached.
+        Some(
+            Errno::CONNREFUSED
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NETDOWN
+            | Errno::ADDRNOTAVAIL
+            | Errno::AFNOSUPPORT
+            | Errno::INVAL
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::NODEV
+            | Errno::NXIO,
+        ) => NetmodError::Endpoint(error),
+        _ if is_gone(&error) => NetmodError::Gone(error),
+        _ => NetmodError::Retry(error),
+    }
+}
+
+/// Whether an error of receiving means that the socket is of no more use. Any other is about something sent before,
+/// and says nothing of what may still come.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::BADF | Errno::NODEV | Errno::NOTSOCK | Errno::NXIO | Errno::NOTCONN | Errno::PIPE)
+    )
+}
+
+/// Whether there was no room for it just now.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || Errno::from_io_error(error) == Some(Errno::NOBUFS)
+}
+
+/// Whether the kernel or the network card may have refused to cut a train into frames.
+pub(crate) fn is_refused_offload(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::INVAL))
+}
+
+/// Whether the host lacks this address family.
+pub(crate) fn is_absent_family(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT | Errno::ADDRNOTAVAIL)
+    )
+}
+
+/// The error of something that was closed on purpose.
+pub(crate) fn closed() -> NetmodError {
+    NetmodError::Gone(io::Error::new(io::ErrorKind::NotConnected, "the netmod is closed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(errno: Errno, fixed: bool) -> NetmodError {
+        of_send(errno.into(), fixed)
+    }
+
+    #[test]
+    fn errors_of_sending_are_told_apart_by_who_is_at_fault() {
+        for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::PERM, Errno::NODEV] {
+            assert!(matches!(of(errno, false), NetmodError::Endpoint(_)), "{errno:?}");
+        }
+        assert!(matches!(of(Errno::MSGSIZE, false), NetmodError::TooLong));
+        assert!(matches!(of(Errno::NOBUFS, false), NetmodError::Retry(_)));
+        assert!(matches!(of(Errno::BADF, false), NetmodError::Gone(_)));
+        assert!(matches!(of(Errno::ADDRNOTAVAIL, false), NetmodError::Endpoint(_)));
+        assert!(matches!(of(Errno::ADDRNOTAVAIL, true), NetmodError::Gone(_)));
+    }
+
+    #[test]
+    fn what_came_back_of_an_earlier_frame_does_not_end_reception() {
+        for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::MSGSIZE, Errno::PERM]
+        {
+            assert!(!is_gone(&errno.into()), "{errno:?}");
+        }
+        assert!(is_gone(&Errno::BADF.into()));
+    }
+}

@@ -1,0 +1,204 @@
+//! The interfaces of this host: which of them to beacon on, and their names and numbers.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The most interfaces that are beaconed on; each costs up to two sockets.
+pub(crate) const MAX_INTERFACES: usize = 64;
+
+/// An interface as far as beacons need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    /// Its first IPv4 address, when beacons go out over IPv4.
+    pub(crate) v4: Option<Ipv4Addr>,
+    /// Whether beacons go out over IPv6.
+    pub(crate) v6: bool,
+    /// Whether it is up and has a carrier.
+    pub(crate) running: bool,
+}
+
+/// Which interfaces to beacon on.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    /// Patterns of their names.
+    pub(crate) patterns: Vec<String>,
+    /// The address that the sockets are bound to, if it is one alone: only interfaces that have it can carry beacons
+    /// that tell where to dial.
+    pub(crate) only: Option<IpAddr>,
+    /// The families that there are sockets of.
+    pub(crate) v4: bool,
+    pub(crate) v6: bool,
+}
+
+/// The interfaces of this host that are chosen, by their numbers, and how many more there would have been.
+pub(crate) fn list(choice: &Choice) -> io::Result<(Vec<Interface>, usize)> {
+    let mut chosen = choose(if_addrs::get_if_addrs()?, choice);
+    let more = chosen.len().saturating_sub(MAX_INTERFACES);
+    chosen.truncate(MAX_INTERFACES);
+    Ok((chosen, more))
+}
+
+fn choose(addresses: Vec<if_addrs::Interface>, choice: &Choice) -> Vec<Interface> {
+    let mut by_index = BTreeMap::<u32, Interface>::new();
+    for address in addresses {
+        let Some(index) = address.index else { continue };
+        let ip = address.ip();
+        let usable = match ip {
+            IpAddr::V4(_) => choice.v4,
+            // IPv6 multicast does not go over the loopback interface: the kernel has no route for it.
+            IpAddr::V6(_) => choice.v6 && !address.is_loopback(),
+        };
+        let named = choice.patterns.iter().any(|pattern| matches(pattern, &address.name));
+        if !usable || !named || choice.only.is_some_and(|only| only != ip) {
+            continue;
+        }
+        let running = address.is_oper_up();
+        let interface = by_index.entry(index).or_insert_with(|| Interface {
+            index,
+            name: address.name.clone(),
+            v4: None,
+            v6: false,
+            running,
+        });
+        match ip {
+            IpAddr::V4(ip) => interface.v4 = interface.v4.or(Some(ip)),
+            IpAddr::V6(_) => interface.v6 = true,
+        }
+    }
+    by_index.into_values().collect()
+}
+
+/// The number of the interface called `zone`; a number is itself.
+pub(crate) fn index_of(zone: &str) -> Result<u32, String> {
+    if let Ok(index) = zone.parse() {
+        return Ok(index);
+    }
+    let found = if_addrs::get_if_addrs().map_err(|error| format!("cannot list the interfaces: {error}"))?;
+    let index =
+        found.into_iter().find(|interface| interface.name == zone).and_then(|interface| interface.index);
+    index.ok_or_else(|| format!("there is no interface \"{zone}\""))
+}
+
+/// The name of the interface with this number.
+pub(crate) fn name_of(index: u32) -> Option<String> {
+    let found = if_addrs::get_if_addrs().ok()?;
+    found.into_iter().find(|interface| interface.index == Some(index)).map(|interface| interface.name)
+}
+
+/// Whether `name` is of the shape of `pattern`, where `*` is any run of letters and `?` any one. Linear but for one
+/// step back to the last `*`, which is enough: an earlier one could match no more than it did.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n) = (0, 0);
+    let mut star = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(&letter) if letter == '?' || letter == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    (p, n) = (at + 1, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&letter| letter == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use if_addrs::{IfAddr, IfOperStatus, Ifv4Addr, Ifv6Addr};
+
+    #[test]
+    fn patterns_choose_interfaces_by_name() {
+        for (pattern, name, expected) in [
+            ("*", "eth0", true),
+            ("eth*", "eth0", true),
+            ("eth*", "eth", true),
+            ("eth*", "wlan0", false),
+            ("eth?", "eth0", true),
+            ("eth?", "eth10", false),
+            ("*0", "eth0", true),
+            ("*0", "eth01", false),
+            ("e*h*0", "ethh10", true),
+            ("eth0", "eth0", true),
+            ("eth0", "eth01", false),
+            ("", "eth0", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    fn address(index: u32, name: &str, ip: &str) -> if_addrs::Interface {
+        let addr = match ip.parse().unwrap() {
+            IpAddr::V4(ip) => {
+                IfAddr::V4(Ifv4Addr { ip, netmask: Ipv4Addr::BROADCAST, prefixlen: 32, broadcast: None })
+            }
+            IpAddr::V6(ip) => IfAddr::V6(Ifv6Addr {
+                ip,
+                netmask: std::net::Ipv6Addr::UNSPECIFIED,
+                prefixlen: 64,
+                broadcast: None,
+            }),
+        };
+        if_addrs::Interface {
+            name: name.to_owned(),
+            addr,
+            index: Some(index),
+            oper_status: IfOperStatus::Up,
+            is_p2p: false,
+        }
+    }
+
+    fn host() -> Vec<if_addrs::Interface> {
+        vec![
+            address(1, "lo", "127.0.0.1"),
+            address(1, "lo", "::1"),
+            address(2, "eth0", "192.0.2.1"),
+            address(2, "eth0", "192.0.2.2"),
+            address(2, "eth0", "fe80::1"),
+            address(3, "wlan0", "fe80::2"),
+        ]
+    }
+
+    fn chosen(
+        patterns: &[&str],
+        only: Option<&str>,
+        v4: bool,
+        v6: bool,
+    ) -> Vec<(String, Option<String>, bool)> {
+        let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+        let choice = Choice { patterns, only: only.map(|ip| ip.parse().unwrap()), v4, v6 };
+        choose(host(), &choice).into_iter().map(|i| (i.name, i.v4.map(|ip| ip.to_string()), i.v6)).collect()
+    }
+
+    #[test]
+    fn each_interface_comes_once_with_its_families() {
+        let (lo, eth0) = ("127.0.0.1".to_owned(), "192.0.2.1".to_owned());
+        assert_eq!(
+            chosen(&["*"], None, true, true),
+            [("lo".into(), Some(lo), false), ("eth0".into(), Some(eth0), true), ("wlan0".into(), None, true)]
+        );
+        assert_eq!(chosen(&["eth*"], None, false, true), [("eth0".into(), None, true)]);
+        assert_eq!(chosen(&["no"], None, true, true), []);
+    }
+
+    #[test]
+    fn one_address_alone_is_only_on_its_interface() {
+        let second = "192.0.2.2".to_owned();
+        assert_eq!(chosen(&["*"], Some("192.0.2.2"), true, false), [("eth0".into(), Some(second), false)]);
+        assert_eq!(chosen(&["*"], Some("::1"), false, true), []);
+    }
+}

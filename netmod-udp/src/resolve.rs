@@ -1,0 +1,201 @@
+//! From a peer as the user wrote it to endpoints, and back to words.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+
+use rouse_core::netmod::{Endpoint, NetmodError};
+
+use crate::config::{DEFAULT_PORT, Host, HostPort};
+use crate::interfaces;
+
+/// The most addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 16;
+
+/// The endpoints that `peer` means, best first: an address is itself, a name is looked up on a thread of its own.
+pub(crate) async fn resolve(peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
+    let invalid = |why: String| NetmodError::Invalid(format!("\"{peer}\" is no peer: {why}"));
+    let parts = HostPort::parse(peer).map_err(&invalid)?;
+    let port = parts.port.unwrap_or(DEFAULT_PORT);
+    if port == 0 {
+        return Err(invalid("port 0 is nobody's".to_owned()));
+    }
+    let found = match parts.host {
+        Host::V4(ip) => vec![SocketAddr::new(ip.into(), port)],
+        Host::V6(ip, None) if ip.is_unicast_link_local() => {
+            return Err(invalid(format!("a link-local address needs its interface: [{ip}%eth0]:{port}")));
+        }
+        Host::V6(ip, None) => vec![SocketAddr::new(ip.into(), port)],
+        Host::V6(ip, Some(zone)) => {
+            let zone = zone.to_owned();
+            let scope = blocking::unblock(move || interfaces::index_of(&zone)).await.map_err(&invalid)?;
+            vec![SocketAddrV6::new(ip, port, 0, scope).into()]
+        }
+        Host::Name(name) => {
+            let named = |error: io::Error| {
+                NetmodError::Retry(io::Error::new(error.kind(), format!("{name}: {error}")))
+            };
+            let name = name.to_owned();
+            // The order is that of the system's resolver, which knows the host's addresses (RFC 6724).
+            let found =
+                blocking::unblock(move || (name.as_str(), port).to_socket_addrs()).await.map_err(named)?;
+            found.collect()
+        }
+    };
+    let mut endpoints = Vec::new();
+    for address in
+        found.into_iter().map(canonical).filter(|address| check(address).is_ok()).take(MAX_ADDRESSES)
+    {
+        let endpoint = Endpoint::from(address);
+        if !endpoints.contains(&endpoint) {
+            endpoints.push(endpoint);
+        }
+    }
+    if endpoints.is_empty() {
+        Err(invalid("it has no address of a single host".to_owned()))
+    } else {
+        Ok(endpoints)
+    }
+}
+
+/// An IPv4 address in IPv6 clothes as what it is: the IPv6 socket carries no IPv4.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// Whether frames may go to this address. What the kernel would refuse as malformed must not reach it: it says so
+/// with the same error as for a train that it cannot cut up, and the whole socket would lose that.
+pub(crate) fn check(address: &SocketAddr) -> Result<(), io::Error> {
+    let fault = match address {
+        address if address.port() == 0 => "port 0 is nobody's",
+        address if address.ip().is_unspecified() || address.ip().is_multicast() => {
+            "not the address of one host"
+        }
+        SocketAddr::V4(v4) if v4.ip().is_broadcast() => "not the address of one host",
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
+            "a link-local address without its interface"
+        }
+        _ => return Ok(()),
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, fault))
+}
+
+/// An endpoint in words; `name_of` knows the names of interfaces.
+pub(crate) fn describe(endpoint: &Endpoint, name_of: impl Fn(u32) -> Option<String>) -> String {
+    match endpoint.to_socket_addr() {
+        Some(SocketAddr::V6(v6)) if v6.scope_id() != 0 => match name_of(v6.scope_id()) {
+            Some(name) => format!("udp:[{}%{name}]:{}", v6.ip(), v6.port()),
+            None => format!("udp:{v6}"),
+        },
+        Some(address) => format!("udp:{address}"),
+        None => format!("udp:{endpoint:?}"),
+    }
+}
+
+/// A number that the addresses of one IPv4 /24 or one IPv6 /64 share and no others have. The link-local addresses of
+/// each interface are a /64 of their own.
+pub(crate) fn quota_key(endpoint: &Endpoint) -> u64 {
+    let prefix = match endpoint.to_socket_addr() {
+        // ::/8 is reserved (RFC 4291, 2.4), so the small numbers are free for IPv4.
+        Some(SocketAddr::V4(v4)) => 1 << 32 | u64::from(v4.ip().to_bits() >> 8),
+        Some(SocketAddr::V6(v6)) => {
+            let [a, b, c, d, ..] = v6.ip().segments();
+            let prefix =
+                [a, b, c, d].into_iter().fold(0, |prefix, segment| prefix << 16 | u64::from(segment));
+            prefix ^ u64::from(v6.scope_id())
+        }
+        None => return u64::MAX,
+    };
+    mix(prefix)
+}
+
+/// Spreads neighbouring numbers over all 64 bits, one to one (the finaliser of SplitMix64, Steele et al. 2014).
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(peer: &str) -> Vec<String> {
+        let found = async_io::block_on(resolve(peer)).unwrap();
+        found.iter().map(|endpoint| describe(endpoint, |_| None)).collect()
+    }
+
+    fn endpoint(text: &str) -> Endpoint {
+        Endpoint::from(text.parse::<SocketAddr>().unwrap())
+    }
+
+    #[test]
+    fn an_address_is_itself_and_the_port_may_be_left_out() {
+        assert_eq!(addresses("192.0.2.7:7001"), ["udp:192.0.2.7:7001"]);
+        assert_eq!(addresses("192.0.2.7"), ["udp:192.0.2.7:7700"]);
+        assert_eq!(addresses("udp:[2001:db8::7]:7001"), ["udp:[2001:db8::7]:7001"]);
+        assert_eq!(addresses("[2001:db8::7]"), ["udp:[2001:db8::7]:7700"]);
+        assert_eq!(addresses("[::ffff:192.0.2.7]:7001"), ["udp:192.0.2.7:7001"]);
+        assert_eq!(addresses("[fe80::7%12]:7001"), ["udp:[fe80::7%12]:7001"]);
+    }
+
+    #[test]
+    fn an_interface_may_be_given_by_its_name() {
+        let lo = interfaces::index_of("lo").unwrap();
+        let found = async_io::block_on(resolve("[fe80::7%lo]:7001")).unwrap();
+        assert_eq!(
+            found,
+            [Endpoint::from(SocketAddr::from(SocketAddrV6::new("fe80::7".parse().unwrap(), 7001, 0, lo)))]
+        );
+        assert_eq!(describe(&found[0], |_| Some("lo".into())), "udp:[fe80::7%lo]:7001");
+    }
+
+    #[test]
+    fn a_name_is_looked_up() {
+        let found = addresses("localhost:7001");
+        assert!(found.contains(&"udp:127.0.0.1:7001".to_owned()), "{found:?}");
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_may_be_known_later() {
+        // A label of more than 63 letters, which resolvers refuse without asking anyone (RFC 1035, 2.3.4).
+        let name = "n".repeat(64);
+        let error = async_io::block_on(resolve(&name)).unwrap_err();
+        assert!(matches!(error, NetmodError::Retry(_)), "{error:?}");
+        assert!(error.to_string().contains(&name), "{error}");
+    }
+
+    #[test]
+    fn a_peer_that_makes_no_sense_is_refused_with_the_reason() {
+        for (peer, word) in [
+            ("", "missing"),
+            (":7700", "missing"),
+            ("192.0.2.7:0", "port 0"),
+            ("192.0.2.7:x", "no port"),
+            ("2001:db8::7", "brackets"),
+            ("[fe80::7]:7700", "interface"),
+            ("[fe80::7%no-such-interface]:7700", "no-such-interface"),
+            ("[::]:7700", "single host"),
+            ("0.0.0.0:7700", "single host"),
+            ("239.0.0.1:7700", "single host"),
+            ("255.255.255.255", "single host"),
+        ] {
+            let error = async_io::block_on(resolve(peer)).unwrap_err();
+            assert!(matches!(error, NetmodError::Invalid(_)), "{peer}: {error:?}");
+            assert!(error.to_string().contains(word), "{peer}: {error}");
+        }
+    }
+
+    #[test]
+    fn who_shares_a_prefix_shares_a_quota() {
+        let key = |text: &str| quota_key(&endpoint(text));
+        assert_eq!(key("192.0.2.7:1"), key("192.0.2.200:2"));
+        assert_ne!(key("192.0.2.7:1"), key("192.0.3.7:1"));
+        assert_eq!(key("[2001:db8::7]:1"), key("[2001:db8::ffff:8]:2"));
+        assert_ne!(key("[2001:db8::7]:1"), key("[2001:db8:0:1::7]:1"));
+        assert_ne!(key("[fe80::7%1]:1"), key("[fe80::7%2]:1"));
+        assert_ne!(key("[::1]:1"), key("127.0.0.1:1"));
+    }
+}

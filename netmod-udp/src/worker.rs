@@ -1,0 +1,119 @@
+//! What runs inside `recv`: the sockets in turn, and beside them discovery, on whatever task the node calls from.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::FutureExt;
+use rouse_core::netmod::{NetmodError, Received};
+
+use crate::counters::Counters;
+use crate::discovery::Discovery;
+use crate::error;
+use crate::receive::Pool;
+use crate::socket::{Closed, Sockets};
+
+/// After so many batches without a pause discovery and other tasks get a turn.
+const STREAK: u32 = 16;
+
+/// How many errors in a row a socket may have that are about something else, before others get a turn.
+const ERRORS: u32 = 64;
+
+/// The receiving half of an open netmod.
+pub(crate) struct Worker {
+    sockets: Arc<Sockets>,
+    closed: Closed,
+    pool: Pool,
+    /// For each socket, whether there may be something in it.
+    ready: Vec<bool>,
+    /// The socket whose turn it is.
+    next: usize,
+    streak: u32,
+    discovery: Option<Discovery>,
+    counters: Arc<Counters>,
+}
+
+impl Worker {
+    pub(crate) fn new(sockets: Arc<Sockets>, discovery: Option<Discovery>, counters: Arc<Counters>) -> Self {
+        Worker {
+            closed: sockets.closed(),
+            ready: vec![true; sockets.list.len()],
+            next: 0,
+            streak: 0,
+            pool: Pool::new(),
+            discovery,
+            counters,
+            sockets,
+        }
+    }
+
+    /// Whether it receives on these sockets.
+    pub(crate) fn is_of(&self, sockets: &Arc<Sockets>) -> bool {
+        Arc::ptr_eq(&self.sockets, sockets)
+    }
+
+    /// Appends what has come. After [`NetmodError::Gone`] it must not be called again.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: &mut Received,
+    ) -> Poll<Result<(), NetmodError>> {
+        if self.closed.poll_unpin(cx).is_ready() {
+            return Poll::Ready(Err(error::closed()));
+        }
+        loop {
+            if self.streak < STREAK {
+                self.receive(received)?;
+                if !received.arrivals.is_empty() {
+                    self.streak += 1;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            if let Some(discovery) = &mut self.discovery {
+                discovery.poll(cx, &self.sockets, &mut received.heard);
+            }
+            if !received.heard.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.streak >= STREAK {
+                self.streak = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            for (socket, ready) in self.sockets.list.iter().zip(&mut self.ready) {
+                if !*ready && let Poll::Ready(result) = socket.io.poll_readable(cx) {
+                    result.map_err(NetmodError::Gone)?;
+                    *ready = true;
+                }
+            }
+            if !self.ready.contains(&true) {
+                self.streak = 0;
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// One batch of the first socket, from the one whose turn it is, that has any.
+    fn receive(&mut self, received: &mut Received) -> Result<(), NetmodError> {
+        for turn in 0..self.ready.len() {
+            let index = (self.next + turn) % self.ready.len();
+            let mut errors = 0;
+            while self.ready[index] {
+                match self.pool.receive(&self.sockets.list[index], &mut received.arrivals, &self.counters) {
+                    Ok(()) if !received.arrivals.is_empty() => {
+                        self.next = index + 1;
+                        return Ok(());
+                    }
+                    Ok(()) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => self.ready[index] = false,
+                    Err(error) if error::is_gone(&error) => return Err(NetmodError::Gone(error)),
+                    Err(error) => tracing::debug!(%error, "left aside: an error of something sent before"),
+                }
+                errors += 1;
+                if errors >= ERRORS {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
