@@ -268,7 +268,7 @@ impl<A: Admin> Session<A> {
             Some(address) => self.may_use(&address).map(|()| address),
             None => self.admin.default_address(self.uid).ok_or_else(|| {
                 let hint = "make one with `rouse id new`";
-                AdminError::new(Denial::NotFound, "you have no address on this node", hint).into()
+                AdminError::new(Denial::NotAllowed, "you have no address on this node", hint).into()
             }),
         }
     }

@@ -21,9 +21,6 @@ use crate::wire::codec;
 /// How long a client may take to greet.
 const GREETING_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a client may take nothing of what is written to it.
-const WRITE_PATIENCE: Duration = Duration::from_secs(15);
-
 /// How long the last words may take when the daemon stops.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -86,7 +83,7 @@ async fn serve<A: Admin>(
     session: &Arc<Session<A>>,
     place: &Place,
 ) -> Result<(), Ended> {
-    let mut writer = std::pin::pin!(session.outbox.write_to(stream, WRITE_PATIENCE).fuse());
+    let mut writer = std::pin::pin!(session.outbox.write_to(stream, place.patience).fuse());
     let mut frames = Frames::new(stream);
     let mut running = Running::default();
     let mut phase = Phase::Serving;

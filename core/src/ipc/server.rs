@@ -25,6 +25,9 @@ use crate::rt;
 /// The most connections at once.
 pub const MAX_CONNECTIONS: usize = 256;
 
+/// How long a client may take nothing of what is written to it.
+const WRITE_PATIENCE: Duration = Duration::from_secs(15);
+
 /// How long connections may take to come to rest when the daemon stops.
 const REST: Duration = Duration::from_secs(1);
 
@@ -72,6 +75,8 @@ pub struct Server {
     file: (u64, u64),
     access: Access,
     phases: Arc<Phases>,
+    /// How long a client may take nothing of what is written to it.
+    pub(super) patience: Duration,
 }
 
 impl Server {
@@ -93,7 +98,14 @@ impl Server {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io)?;
         let metadata = fs::symlink_metadata(path).map_err(io)?;
         let file = (metadata.dev(), metadata.ino());
-        Ok(Server { listener, path: path.to_owned(), file, access, phases: Arc::default() })
+        Ok(Server {
+            listener,
+            path: path.to_owned(),
+            file,
+            access,
+            phases: Arc::default(),
+            patience: WRITE_PATIENCE,
+        })
     }
 
     /// Where it listens.
@@ -126,7 +138,7 @@ impl Server {
         if self.access == Access::Owner && uid != own && uid != 0 {
             return tracing::warn!(uid, "another user was refused");
         }
-        let Some(place) = Place::take(&self.phases) else {
+        let Some(place) = Place::take(&self.phases, self.patience) else {
             tracing::warn!("more than {MAX_CONNECTIONS} connections: one was refused");
             // Twelve bytes into an empty buffer; if the client is gone already, it need not know.
             let _ = (&mut stream.get_ref()).write_all(&greeting(VERSION, Welcome::Busy));
@@ -158,15 +170,19 @@ impl Server {
     }
 
     /// Closes every connection, and the socket. At most a second.
-    pub async fn close(self) {
-        self.phases.to(Phase::Closed);
+    pub async fn close(&self) {
+        self.shut();
         within(REST, self.phases.none(&self.phases.open)).await;
+    }
+
+    pub(super) fn shut(&self) {
+        self.phases.to(Phase::Closed);
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.phases.to(Phase::Closed);
+        self.shut();
         self.remove_socket();
     }
 }
@@ -262,12 +278,13 @@ impl Phases {
 /// One connection's place among those there may be.
 pub(super) struct Place {
     pub(super) phases: Arc<Phases>,
+    pub(super) patience: Duration,
     busy: AtomicBool,
 }
 
 impl Place {
-    fn take(phases: &Arc<Phases>) -> Option<Self> {
-        let place = Place { phases: phases.clone(), busy: AtomicBool::new(false) };
+    fn take(phases: &Arc<Phases>, patience: Duration) -> Option<Self> {
+        let place = Place { phases: phases.clone(), patience, busy: AtomicBool::new(false) };
         // Dropping the place gives it back, whether or not there was one.
         (phases.open.fetch_add(1, Ordering::SeqCst) < MAX_CONNECTIONS).then_some(place)
     }

@@ -1,1 +1,6 @@
+//! The socket from end to end: a server, clients, and raw connections that break the rules.
+#![allow(clippy::unwrap_used)]
 
+mod client;
+mod hostile;
+mod setup;

@@ -1,2 +1,8 @@
 //! The command line.
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    async_std::task::block_on(roused_lib::cli::main())
+}

@@ -1,0 +1,114 @@
+//! The command line: finds the daemon, asks it, and prints what it says.
+//!
+//! Data goes to standard output, words to standard error. Each command is a function that gets a connection and an
+//! [`Out`](out::Out); what went wrong comes back as a [`Failure`], which knows its exit code.
+
+mod address;
+mod args;
+mod book;
+mod failure;
+mod message;
+mod out;
+mod probe;
+mod show;
+mod table;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io;
+use std::process::ExitCode;
+
+use async_signal::{Signal, Signals};
+use clap::{CommandFactory, Parser};
+use futures::StreamExt;
+use futures::future::{Either, select};
+use rouse_core::Client;
+use rouse_core::ipc::Search;
+
+pub use args::{Cli, Command};
+pub use failure::Failure;
+use out::Out;
+
+/// Runs one command of the process's arguments.
+pub async fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
+    let result = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => interruptible(run(cli)).await,
+        Err(error) if json && error.use_stderr() => Err(Failure::usage(&error)),
+        Err(error) => {
+            // Help goes to standard output, a mistake to standard error; if neither is read, nobody is there to be told.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report(json);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Ends with [`Failure::interrupted`] on Ctrl-C. What is dropped by that gives back what it had fetched.
+async fn interruptible(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let Ok(mut signals) = Signals::new([Signal::Int]) else { return command.await };
+    match select(std::pin::pin!(command), signals.next()).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => Err(Failure::interrupted()),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let out = Out::new(cli.json);
+    let search = Search { socket: cli.socket, state_dir: cli.state_dir };
+    let connect = async || Client::find(&search).await.map_err(Failure::from);
+    match cli.command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "rouse", &mut script);
+            out.raw(&script)
+        }
+        Command::Man => out.raw(&man().map_err(Failure::output)?),
+        Command::Id { command } => book::id(&connect().await?, &out, command).await,
+        Command::Status => show::status(&connect().await?, &out).await,
+        Command::Peers => show::peers(&connect().await?, &out).await,
+        Command::Routes { peer } => show::routes(&connect().await?, &out, peer.as_deref()).await,
+        Command::Send(send) => {
+            send.check()?;
+            message::send(&connect().await?, &out, send).await
+        }
+        Command::Recv(recv) => message::recv(&connect().await?, &out, recv).await,
+        Command::Ping(ping) => probe::ping(&connect().await?, &out, ping).await,
+        Command::Trace { peer } => probe::trace(&connect().await?, &out, &peer).await,
+        Command::Peer { command } => book::peer(&connect().await?, &out, command).await,
+        Command::Name { command } => book::name(&connect().await?, &out, command).await,
+        Command::Watch => show::watch(&connect().await?, &out).await,
+        Command::Reload => {
+            let notes = connect().await?.reload().await?;
+            out.words(&notes);
+            out.json(&serde_json::json!({ "reloaded": true, "notes": notes }))
+        }
+        Command::Stop => {
+            connect().await?.stop().await?;
+            out.json(&serde_json::json!({ "stopped": true }))
+        }
+    }
+}
+
+/// The manual: the page of the program, and one for each command after it.
+fn man() -> io::Result<Vec<u8>> {
+    let mut pages = Vec::new();
+    let mut command = Cli::command();
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(&mut pages)?;
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let name = format!("rouse-{}", sub.get_name());
+        clap_mangen::Man::new(sub.clone()).title(name).render(&mut pages)?;
+    }
+    Ok(pages)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! `id`, `peer` and `name`: what is looked after.
+
+use rouse_core::Client;
+use rouse_core::ipc::Source;
+use serde_json::json;
+
+use super::address;
+use super::args::{IdCommand, NameCommand, PeerCommand};
+use super::failure::Failure;
+use super::out::Out;
+use super::table::{or_nothing, table};
+
+pub(super) async fn id(client: &Client, out: &Out, command: Option<IdCommand>) -> Result<(), Failure> {
+    match command {
+        None => {
+            let address = client.address();
+            out.line(&address.to_string(), &json!({ "address": address }))
+        }
+        Some(IdCommand::New { label }) => {
+            let made = client.new_identity(label).await?;
+            out.line(&made.address.to_string(), &made)
+        }
+        Some(IdCommand::List) => {
+            let all = client.identities().await?;
+            let row = |one: &rouse_core::ipc::IdentityInfo| {
+                [one.address.to_string(), or_nothing(one.label.as_ref()), one.owner_uid.to_string()]
+            };
+            out.line(&table(["ADDRESS", "LABEL", "OWNER"], all.iter().map(row).collect()), &all)
+        }
+        Some(IdCommand::Remove { address }) => {
+            let address = address::resolve_own(client, &address).await?;
+            client.remove_identity(&address).await?;
+            out.json(&json!({ "removed": address }))
+        }
+    }
+}
+
+fn source(source: Source) -> String {
+    match source {
+        Source::Config => "config".to_owned(),
+        Source::State => "state".to_owned(),
+    }
+}
+
+pub(super) async fn peer(client: &Client, out: &Out, command: PeerCommand) -> Result<(), Failure> {
+    match command {
+        PeerCommand::Add { uri } => {
+            client.add_peer(&uri).await?;
+            out.json(&json!({ "added": uri }))
+        }
+        PeerCommand::Remove { uri } => {
+            client.remove_peer(&uri).await?;
+            out.json(&json!({ "removed": uri }))
+        }
+        PeerCommand::List => {
+            let all = client.peer_list().await?;
+            let row = |one: &rouse_core::ipc::PeerInfo| {
+                [one.uri.clone(), super::show::peer_state(one.state).to_owned(), source(one.source)]
+            };
+            out.line(&table(["URI", "STATE", "SOURCE"], all.iter().map(row).collect()), &all)
+        }
+    }
+}
+
+pub(super) async fn name(client: &Client, out: &Out, command: NameCommand) -> Result<(), Failure> {
+    match command {
+        NameCommand::Add { name, address } => {
+            let address = address::parse(&address)?;
+            client.add_name(&name, &address).await?;
+            out.json(&json!({ "added": name, "address": address }))
+        }
+        NameCommand::Remove { name } => {
+            client.remove_name(&name).await?;
+            out.json(&json!({ "removed": name }))
+        }
+        NameCommand::List => {
+            let all = client.names().await?;
+            let row = |one: &rouse_core::ipc::NameInfo| {
+                [one.name.clone(), one.address.to_string(), source(one.source)]
+            };
+            out.line(&table(["NAME", "ADDRESS", "SOURCE"], all.iter().map(row).collect()), &all)
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! `send` and `recv`.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use base64::Engine;
+use futures::future::{Either, select};
+use rouse_core::ipc::{ClientError, Delivery};
+use rouse_core::{
+    Address, Client, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, SendError, Timestamp,
+};
+use serde::Serialize;
+
+use super::address;
+use super::args::{Recv, Send, Wait};
+use super::failure::Failure;
+use super::out::Out;
+use crate::units::milliseconds;
+
+/// How long `send --wait delivered` waits when it is not told.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Serialize)]
+struct SentLine {
+    id: MessageId,
+    state: &'static str,
+    durable: bool,
+    bytes: u64,
+    rtt_ms: Option<f64>,
+}
+
+pub(super) async fn send(client: &Client, out: &Out, send: Send) -> Result<(), Failure> {
+    let to = address::resolve(client, &send.peer).await?;
+    let from = match &send.from {
+        Some(from) => Some(address::resolve_own(client, from).await?),
+        None => None,
+    };
+    let mut message = Outgoing::new(to, read_body(send.text, send.file).await?);
+    if let Some(from) = from {
+        message = message.from(from);
+    }
+    if let Some(ttl) = send.ttl {
+        message = message.ttl(ttl);
+    }
+    let delivered = send.wait == Wait::Delivered;
+    let timeout = send.timeout.or(delivered.then_some(DELIVERY_PATIENCE));
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+
+    let Some(sent) = until(deadline, client.submit(message)).await else {
+        return Err(Failure::timed_out(
+            "there was no room for the message in time",
+            "the recipient does not read",
+        ));
+    };
+    let sent = sent?;
+    let mut line =
+        SentLine { id: sent.id, state: "queued", durable: sent.durable, bytes: sent.bytes, rtt_ms: None };
+    if !delivered {
+        return out.line(&format!("queued {}", line.id), &line);
+    }
+    match until(deadline, sent.delivered()).await {
+        Some(Ok(receipt)) => {
+            let rtt_ms = milliseconds(receipt.elapsed_us);
+            line.state = "delivered";
+            line.rtt_ms = Some(rtt_ms);
+            out.line(&format!("delivered {} in {rtt_ms:.2} ms", line.id), &line)
+        }
+        Some(Err(error @ ClientError::Send(SendError::Expired(_)))) => {
+            line.state = "expired";
+            out.line(&format!("expired {}", line.id), &line)?;
+            Err(error.into())
+        }
+        Some(Err(error)) => Err(error.into()),
+        None => {
+            out.line(&format!("queued {}", line.id), &line)?;
+            let hint = "it is still on its way, until its time to live is over";
+            Err(Failure::timed_out("the recipient has not confirmed it in time", hint))
+        }
+    }
+}
+
+async fn read_body(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8>, Failure> {
+    let read = |name: String, open: fn(&str) -> io::Result<Box<dyn Read>>| async move {
+        let opened = name.clone();
+        let result = blocking::unblock(move || {
+            let mut bytes = Vec::new();
+            // One byte more than fits is enough to know that it does not.
+            open(&opened)?.take(MAX_MESSAGE as u64 + 1).read_to_end(&mut bytes)?;
+            io::Result::Ok(bytes)
+        });
+        result.await.map_err(|error| Failure::file(&name, &error))
+    };
+    let bytes = match (text, file) {
+        (Some(text), _) if text == "-" => {
+            read("standard input".to_owned(), |_| Ok(Box::new(io::stdin()))).await?
+        }
+        (Some(text), _) => text.into_bytes(),
+        (None, Some(path)) => match path.into_os_string().into_string() {
+            Ok(path) => read(path, |path| Ok(Box::new(File::open(path)?))).await?,
+            Err(path) => return Err(Failure::wrong(format!("{path:?} is not text"), "name it in UTF-8")),
+        },
+        (None, None) => return Err(Failure::wrong("there is nothing to send", "name a text, - or --file")),
+    };
+    match bytes.len() {
+        length if length > MAX_MESSAGE => {
+            let text = format!("the message has more than {MAX_MESSAGE} bytes, which is the limit");
+            Err(Failure::no("too_long", text, "send it in pieces"))
+        }
+        _ => Ok(bytes),
+    }
+}
+
+/// What `future` brings, unless the deadline passes first.
+async fn until<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    let Some(deadline) = deadline else { return Some(future.await) };
+    match select(std::pin::pin!(future), Timer::at(deadline)).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
+    }
+}
+
+#[derive(Serialize)]
+struct ReceivedLine<'a> {
+    id: MessageId,
+    from: Address,
+    from_name: Option<&'a str>,
+    to: Address,
+    sent_at: Timestamp,
+    received_at: Timestamp,
+    bytes: usize,
+    protection: Protection,
+    #[serde(flatten)]
+    body: BodyText<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum BodyText<'a> {
+    Text(&'a str),
+    Base64(String),
+}
+
+impl<'a> BodyText<'a> {
+    fn of(body: &'a [u8]) -> Self {
+        match std::str::from_utf8(body) {
+            Ok(text) => BodyText::Text(text),
+            Err(_) => BodyText::Base64(base64::engine::general_purpose::STANDARD.encode(body)),
+        }
+    }
+}
+
+impl<'a> ReceivedLine<'a> {
+    fn of(message: &'a Message, from_name: Option<&'a str>) -> Self {
+        ReceivedLine {
+            id: message.id,
+            from: message.from,
+            from_name,
+            to: message.to,
+            sent_at: message.sent_at,
+            received_at: message.received_at,
+            bytes: message.body.len(),
+            protection: message.protection,
+            body: BodyText::of(&message.body),
+        }
+    }
+}
+
+pub(super) async fn recv(client: &Client, out: &Out, recv: Recv) -> Result<(), Failure> {
+    let from = match &recv.from {
+        Some(from) => Some(address::resolve(client, from).await?),
+        None => None,
+    };
+    let to = match &recv.to {
+        Some(to) => address::resolve_own(client, to).await?,
+        None => client.address(),
+    };
+    let mailbox = client.mailbox(&to);
+    let deadline = recv.timeout.map(|timeout| Instant::now() + timeout);
+    let wanted = if recv.follow { u64::MAX } else { recv.count.unwrap_or(1) };
+    let mut got = 0;
+    while got < wanted {
+        let Some(delivery) = until(deadline, mailbox.delivery(from.as_ref())).await else {
+            client.flush().await;
+            if recv.follow && got > 0 {
+                return Ok(());
+            }
+            let text = match (recv.follow, wanted) {
+                (true, _) | (_, 1) => "no message came in time".to_owned(),
+                _ => format!("{got} of {wanted} messages came in time"),
+            };
+            return Err(Failure::timed_out(text, ""));
+        };
+        let delivery = delivery?;
+        // Only what was printed is taken; what was not goes back to the head.
+        print(out, &delivery, recv.raw)?;
+        delivery.done();
+        got += 1;
+    }
+    client.flush().await;
+    Ok(())
+}
+
+fn print(out: &Out, delivery: &Delivery, raw: bool) -> Result<(), Failure> {
+    let message = delivery.message();
+    if raw {
+        return out.raw(&message.body);
+    }
+    if out.is_json() {
+        return out.json(&ReceivedLine::of(message, delivery.from_name()));
+    }
+    let sender = delivery.from_name().map_or_else(|| message.from.to_string(), str::to_owned);
+    let text = String::from_utf8_lossy(&message.body);
+    // Not `line`: a message may end in line ends of its own.
+    out.raw(format!("{sender}\t{}\n", out.foreign(&text)).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_text_when_it_can_be_and_base64_when_not() {
+        let text = serde_json::to_value(BodyText::of("grüß".as_bytes())).unwrap();
+        assert_eq!(text, serde_json::json!({ "text": "grüß" }));
+        let binary = serde_json::to_value(BodyText::of(&[0xff, 0])).unwrap();
+        assert_eq!(binary, serde_json::json!({ "base64": "/wA=" }));
+    }
+}

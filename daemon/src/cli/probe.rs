@@ -1,0 +1,100 @@
+//! `ping` and `trace`: who answers.
+
+use std::time::Duration;
+
+use async_io::Timer;
+use futures::StreamExt;
+use rouse_core::ipc::ClientError;
+use rouse_core::{Client, Hop, PingError, Pong};
+use serde_json::json;
+
+use super::address;
+use super::args::Ping;
+use super::failure::Failure;
+use super::out::Out;
+use crate::units::milliseconds;
+
+/// How long a ping, and each hop of a trace, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause between two pings.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The most hops of a trace.
+const MAX_HOPS: u8 = 64;
+
+/// So many hops in a row that do not answer end a trace.
+const SILENT_HOPS: u32 = 3;
+
+fn word(error: &PingError) -> &'static str {
+    match error {
+        PingError::NoRoute(_) => "no route",
+        PingError::TimedOut => "no reply in time",
+        _ => "the node is stopping",
+    }
+}
+
+pub(super) async fn ping(client: &Client, out: &Out, ping: Ping) -> Result<(), Failure> {
+    let peer = address::resolve(client, &ping.peer).await?;
+    let mut last = None;
+    let mut came = 0u32;
+    for seq in 1..=ping.count {
+        if seq > 1 {
+            Timer::after(PAUSE).await;
+        }
+        match client.ping(&peer, PATIENCE).await {
+            Ok(Pong { rtt_us, hops }) => {
+                came += 1;
+                let rtt_ms = milliseconds(rtt_us);
+                let plural = if hops == 1 { "" } else { "s" };
+                let text = format!("seq {seq}: {rtt_ms:.2} ms, {hops} hop{plural}");
+                out.line(&text, &json!({ "seq": seq, "rtt_ms": rtt_ms, "hops": hops }))?;
+            }
+            Err(ClientError::Ping(error)) => {
+                let error_word = word(&error);
+                out.line(&format!("seq {seq}: {error_word}"), &json!({ "seq": seq, "error": error_word }))?;
+                last = Some(error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match last {
+        Some(error) if came == 0 => Err(ClientError::Ping(error).into()),
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn trace(client: &Client, out: &Out, peer: &str) -> Result<(), Failure> {
+    let peer = address::resolve(client, peer).await?;
+    let mut hops = client.trace(&peer, MAX_HOPS, PATIENCE);
+    let mut number = 0;
+    let mut silent = 0;
+    let mut last = PingError::NoRoute(peer);
+    while let Some(hop) = hops.next().await {
+        match hop {
+            Ok(Hop { hop, address, rtt_us }) => {
+                let rtt_ms = milliseconds(rtt_us);
+                let text = format!("{hop}  {address}  {rtt_ms:.2} ms");
+                out.line(&text, &json!({ "hop": hop, "address": address, "rtt_ms": rtt_ms }))?;
+                if address == peer {
+                    return Ok(());
+                }
+                number = hop;
+                silent = 0;
+            }
+            Err(ClientError::Ping(error)) => {
+                number = number.saturating_add(1);
+                silent += 1;
+                let error_word = word(&error);
+                out.line(&format!("{number}  {error_word}"), &json!({ "hop": number, "error": error_word }))?;
+                let hopeless = error != PingError::TimedOut || silent >= SILENT_HOPS;
+                last = error;
+                if hopeless {
+                    break;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ClientError::Ping(last).into())
+}

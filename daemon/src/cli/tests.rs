@@ -1,0 +1,117 @@
+//! What may be typed, and what it means.
+
+use std::time::Duration;
+
+use super::args::{Cli, Command, Wait};
+use super::failure::Failure;
+use clap::{CommandFactory, Parser};
+use rouse_core::ipc::{AdminError, ClientError, ConnectError, Denial};
+use rouse_core::{Identity, PingError, SendError};
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("rouse").chain(line.split_whitespace()))
+}
+
+#[test]
+fn the_commands_hold_together() {
+    Cli::command().debug_assert();
+    assert!(super::man().unwrap().len() > 1000);
+}
+
+#[test]
+fn all_that_the_interface_lists_is_understood() {
+    for line in [
+        "id",
+        "id new",
+        "id new label",
+        "id list",
+        "id remove x",
+        "status --json",
+        "--json status",
+        "--socket /s peers",
+        "--state-dir /d peers",
+        "peers --state-dir /d",
+        "routes",
+        "routes bob",
+        "send bob hello",
+        "send bob -",
+        "send bob --file /f",
+        "send bob hello --as me --ttl 7d --wait delivered --timeout 30s",
+        "send bob -- -5",
+        "recv --from bob --as me --count 3 --timeout 1s --raw",
+        "recv --follow",
+        "ping bob",
+        "ping bob -c 3",
+        "trace bob",
+        "peer add udp:h:1",
+        "peer remove udp:h:1",
+        "peer list",
+        "name add bob rouse1x",
+        "name list",
+        "name remove bob",
+        "watch",
+        "reload",
+        "stop",
+        "completions bash",
+        "man",
+    ] {
+        assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for line in [
+        "",
+        "sned bob hello",
+        "send bob",
+        "send bob hello --file /f",
+        "send bob hello --ttl soon",
+        "send bob hello --wait maybe",
+        "recv --count 0",
+        "recv --count 2 --follow",
+        "recv --raw --json",
+        "recv --timeout 5",
+        "ping bob -c 0",
+        "--socket /s --state-dir /d id",
+        "top",
+        "queue list",
+        "completions cmd.exe",
+    ] {
+        assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn the_times_and_states_of_a_message_are_read() {
+    let Command::Send(send) = parse("send bob hello --ttl 7d --timeout 1500ms").unwrap().command else {
+        panic!()
+    };
+    assert_eq!(send.ttl, Some(Duration::from_secs(7 * 86400)));
+    assert_eq!(send.timeout, Some(Duration::from_millis(1500)));
+    assert_eq!(send.wait, Wait::Queued);
+}
+
+#[test]
+fn each_failure_has_its_exit_code() {
+    let address = Identity::from_seed(&[1; 32]).address();
+    let denied = |denial| ClientError::Refused(AdminError::new(denial, "x", "y")).into();
+    let cases: Vec<(Failure, u8)> = vec![
+        (ConnectError::NoDaemon { tried: vec![] }.into(), 3),
+        (ConnectError::Permission("/s".into()).into(), 1),
+        (ClientError::Stopped.into(), 3),
+        (ClientError::Ping(PingError::NoRoute(address)).into(), 1),
+        (ClientError::Send(SendError::Expired(address)).into(), 1),
+        (ClientError::NoSuchAddress(address).into(), 2),
+        (denied(Denial::ReadOnly), 1),
+        (denied(Denial::NotFound), 2),
+        (Failure::timed_out("", ""), 4),
+        (Failure::interrupted(), 130),
+        (Failure::unknown_name("bob", None), 2),
+        (Failure::output(std::io::ErrorKind::BrokenPipe.into()), 0),
+        (Failure::output(std::io::ErrorKind::StorageFull.into()), 1),
+    ];
+    for (failure, code) in cases {
+        assert_eq!(failure.exit_code(), code, "{failure:?}");
+    }
+}

@@ -1,0 +1,331 @@
+//! What the daemon is told: flags, over the environment, over a file, over defaults.
+//!
+//! [`Flags`] holds the first two (clap reads `ROUSE_*` where a flag is missing), `file` the third. [`Config::load`] puts
+//! them together and checks all that can be checked without opening anything.
+
+mod file;
+mod print;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use clap::builder::FalseyValueParser;
+use clap::{Parser, ValueEnum};
+use rouse_core::netmod::{Netmod, NetmodError};
+use rouse_core::node::Limits;
+use rouse_core::{Address, ipc};
+use rouse_netmod_udp::{Udp, UdpConfig};
+
+use crate::{log, names};
+
+/// The rouse daemon: a peer message router.
+///
+/// It needs no configuration: it makes an identity, listens, finds its neighbours, and says `ready ADDRESS SOCKET` on
+/// standard output. SIGTERM and SIGINT stop it in order. SIGHUP, like `rouse reload`, reads names, peers and the log
+/// level again; the rest of the configuration takes effect at the next start.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(name = "roused", version, max_term_width = 100)]
+pub struct Flags {
+    /// The configuration file; without one the defaults hold
+    #[arg(long, value_name = "FILE", env = "ROUSE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Holds the identity, the address book and the socket [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/rouse, else
+    /// ~/.local/state/rouse]
+    #[arg(long, value_name = "DIR", env = "ROUSE_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Where to listen, instead of where the file says: udp:HOST:PORT; may be repeated
+    #[arg(long, value_name = "URI", env = "ROUSE_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<String>,
+    /// A neighbour to dial, besides those of the file: udp:HOST:PORT; may be repeated
+    #[arg(long, value_name = "URI", env = "ROUSE_PEER", value_delimiter = ',')]
+    pub peer: Vec<String>,
+    /// Do not look for neighbours
+    #[arg(long, env = "ROUSE_NO_DISCOVER", value_parser = FalseyValueParser::new())]
+    pub no_discover: bool,
+    /// What this node is called
+    #[arg(long, value_name = "NAME", env = "ROUSE_NAME")]
+    pub name: Option<String>,
+    /// What to log: error, warn, info, debug, trace, or a list such as info,rouse_core=debug
+    #[arg(long, value_name = "LEVEL", env = "ROUSE_LOG")]
+    pub log: Option<String>,
+    /// How to log: for people, or one JSON document per line
+    #[arg(long, value_name = "FORMAT", env = "ROUSE_LOG_FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+    /// Say whether the configuration is good, and exit
+    #[arg(long)]
+    pub check: bool,
+    /// Print the whole configuration as it is in effect, in the form of a file, and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text; in colour on a terminal, without times under systemd
+    #[default]
+    Auto,
+    /// Text, always with times
+    Text,
+    /// One JSON document per line
+    Json,
+}
+
+/// Everything the daemon has to know, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file it came from.
+    pub file: Option<PathBuf>,
+    /// Where everything is that outlives the daemon.
+    pub state_dir: PathBuf,
+    /// What the node is called.
+    pub name: Option<String>,
+    /// The network modules.
+    pub netmods: Vec<NetmodConfig>,
+    /// The peers to dial, as URIs.
+    pub peers: Vec<String>,
+    /// The file with the key of a closed mesh.
+    pub mesh_key: Option<PathBuf>,
+    /// The bounds of the node.
+    pub limits: Limits,
+    /// Where programs connect.
+    pub api: Api,
+    /// What to log.
+    pub log_level: String,
+    /// How to log.
+    pub log_format: LogFormat,
+    /// The address book of the configuration.
+    pub names: BTreeMap<String, Address>,
+}
+
+/// One network module. The only kind yet is UDP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetmodConfig {
+    /// Where it listens: `[::]:7700`.
+    pub listen: String,
+    /// Whether it looks for neighbours.
+    pub discover: bool,
+    /// On which interfaces.
+    pub interfaces: Vec<String>,
+}
+
+impl Default for NetmodConfig {
+    fn default() -> Self {
+        NetmodConfig { listen: DEFAULT_LISTEN.to_owned(), discover: true, interfaces: vec!["*".to_owned()] }
+    }
+}
+
+/// Every address; the default port, or a free one when that is taken.
+const DEFAULT_LISTEN: &str = "[::]";
+
+/// Where the socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// In the state directory, for the owner alone.
+    StateDir,
+    /// Here, for the owner and the socket's group.
+    At(PathBuf),
+}
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A place in the file.
+    #[error("{path}, line {line}: {text}", path = path.display())]
+    At {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, and what to do.
+        text: String,
+    },
+    /// A value whose place is not one line of the file.
+    #[error("{0}")]
+    Value(String),
+    /// Nothing says where the state directory is.
+    #[error("no state directory is known: set HOME, or name one with --state-dir")]
+    NoStateDir,
+}
+
+impl Config {
+    /// Puts flags, environment, file and defaults together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the place and what to do.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        let file = match &flags.config {
+            Some(path) => {
+                let text = fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+                file::File::parse(path, &text)?
+            }
+            None => file::File::default(),
+        };
+        let state_dir = flags.state_dir.clone().or_else(ipc::state_dir).ok_or(ConfigError::NoStateDir)?;
+        Self::combine(flags, file, state_dir)
+    }
+
+    fn combine(flags: &Flags, file: file::File, state_dir: PathBuf) -> Result<Self, ConfigError> {
+        let value = |what: &str, text: String| ConfigError::Value(format!("{what}: {text}"));
+        let name = flags.name.clone().or(file.node.name).filter(|name| !name.is_empty());
+        if let Some(name) = &name {
+            names::check(name).map_err(|text| value("the node's name", text))?;
+        }
+        for name in file.names.keys() {
+            names::check(name).map_err(|text| value("[names]", text))?;
+        }
+        let mut peers: Vec<String> = file.netmod.iter().flat_map(|table| table.peer_uris()).collect();
+        peers.extend(flags.peer.iter().map(|uri| uri.trim().to_owned()));
+        for uri in &peers {
+            check_uri(uri).map_err(|text| value("peer", text))?;
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        peers.retain(|uri| seen.insert(uri.clone()));
+
+        let netmods = combine_netmods(flags, file.netmod).map_err(|text| value("listen", text))?;
+        let log_level = flags.log.clone().or(file.log.level).unwrap_or_else(|| "info".to_owned());
+        log::check(&log_level).map_err(|text| value("log level", text))?;
+        // What a file names is looked for beside it.
+        let beside = |path: PathBuf| match flags.config.as_deref().and_then(Path::parent) {
+            Some(folder) => folder.join(path),
+            None => path,
+        };
+        let mesh_key = file.mesh.key.filter(|path| !path.as_os_str().is_empty()).map(beside);
+        if let Some(path) = &mesh_key {
+            read_mesh_key(path)?;
+        }
+        let api = match file.api.listen.as_deref() {
+            None | Some("unix") => Api::StateDir,
+            Some(listen) => match listen.strip_prefix("unix:").map(PathBuf::from) {
+                Some(path) if path.is_absolute() => Api::At(path),
+                _ => {
+                    let text = format!("`{listen}` is neither \"unix\" nor \"unix:/an/absolute/path\"");
+                    return Err(value("[api] listen", text));
+                }
+            },
+        };
+        Ok(Config {
+            file: flags.config.clone(),
+            state_dir,
+            name,
+            netmods,
+            peers,
+            mesh_key,
+            limits: file.limits.over_defaults(),
+            api,
+            log_level,
+            log_format: flags.log_format,
+            names: file.names,
+        })
+    }
+
+    /// Where the socket will be.
+    pub fn socket(&self) -> PathBuf {
+        match &self.api {
+            Api::StateDir => ipc::socket_path(&self.state_dir),
+            Api::At(path) => path.clone(),
+        }
+    }
+
+    /// The key of the mesh, if it is a closed one.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no key.
+    pub fn read_mesh_key(&self) -> Result<Option<[u8; 32]>, ConfigError> {
+        self.mesh_key.as_deref().map(read_mesh_key).transpose()
+    }
+
+    /// The network modules, not yet open.
+    ///
+    /// # Errors
+    /// When one could never work.
+    pub fn make_netmods(&self, mesh_key: Option<[u8; 32]>) -> Result<Vec<impl Netmod + use<>>, NetmodError> {
+        let make = |netmod: &NetmodConfig| {
+            Ok(Udp::with(UdpConfig {
+                discover: netmod.discover,
+                interfaces: netmod.interfaces.clone(),
+                mesh_key,
+                ..UdpConfig::listen_on(&netmod.listen)?
+            }))
+        };
+        self.netmods.iter().map(make).collect()
+    }
+
+    /// The configuration as a file that says the same.
+    pub fn to_toml(&self) -> String {
+        print::print(self)
+    }
+}
+
+fn combine_netmods(flags: &Flags, tables: Vec<file::NetmodTable>) -> Result<Vec<NetmodConfig>, String> {
+    let mut netmods: Vec<NetmodConfig> = tables
+        .into_iter()
+        .map(|table| {
+            let default = NetmodConfig::default();
+            NetmodConfig {
+                listen: table.listen.unwrap_or(default.listen),
+                discover: table.discover.unwrap_or(default.discover),
+                interfaces: table.interfaces.unwrap_or(default.interfaces),
+            }
+        })
+        .collect();
+    if netmods.is_empty() {
+        netmods.push(NetmodConfig::default());
+    }
+    if !flags.listen.is_empty() {
+        // The flags say where; how, the first of the file does.
+        let like = netmods.swap_remove(0);
+        netmods.clear();
+        for uri in &flags.listen {
+            check_uri(uri)?;
+            let listen = uri.trim().strip_prefix("udp:").unwrap_or(uri).to_owned();
+            netmods.push(NetmodConfig { listen, ..like.clone() });
+        }
+    }
+    for netmod in &mut netmods {
+        netmod.discover &= !flags.no_discover;
+        UdpConfig::listen_on(&netmod.listen).map_err(|error| error.to_string())?;
+    }
+    Ok(netmods)
+}
+
+/// Whether a URI has a scheme that some network module takes.
+fn check_uri(uri: &str) -> Result<(), String> {
+    match uri.trim().split_once(':') {
+        Some(("udp", rest)) if !rest.is_empty() => Ok(()),
+        Some((scheme, _)) if matches!(scheme, "tcp" | "serial" | "quic" | "http" | "https" | "unix") => {
+            Err(format!("no network module takes `{scheme}:`; write udp:HOST:PORT"))
+        }
+        _ => Err(format!("`{uri}` is not a URI such as udp:192.0.2.7:7700")),
+    }
+}
+
+/// A key as text is some 45 bytes; who points this at something huge made a mistake.
+const MAX_KEY_FILE: u64 = 4096;
+
+fn read_mesh_key(path: &Path) -> Result<[u8; 32], ConfigError> {
+    let read = |source| ConfigError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(read)?;
+    io::Read::read_to_string(&mut io::Read::take(file, MAX_KEY_FILE), &mut text).map_err(read)?;
+    let key = base64::engine::general_purpose::STANDARD.decode(text.trim()).ok();
+    key.and_then(|key| key.try_into().ok()).ok_or_else(|| {
+        let text = "not 32 bytes in base64; make a key with `head -c 32 /dev/urandom | base64`";
+        ConfigError::At { path: path.to_owned(), line: 1, text: text.to_owned() }
+    })
+}
+
+#[cfg(test)]
+mod tests;

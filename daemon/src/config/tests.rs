@@ -1,0 +1,198 @@
+//! Layers, refusals, and the way back.
+
+use super::*;
+use rouse_core::Identity;
+
+fn file(text: &str) -> (tempfile::TempDir, Flags) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("roused.toml");
+    fs::write(&path, text).unwrap();
+    let flags =
+        Flags { config: Some(path), state_dir: Some(folder.path().join("state")), ..Flags::default() };
+    (folder, flags)
+}
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    let (_folder, flags) = file(text);
+    Config::load(&flags)
+}
+
+fn complaint(text: &str) -> String {
+    let (folder, flags) = file(text);
+    let error = Config::load(&flags).unwrap_err().to_string();
+    error.replace(&folder.path().display().to_string(), "")
+}
+
+const FULL: &str = r#"
+[node]
+name = "kitchen"
+[[netmod]]
+kind = "udp"
+listen = "127.0.0.1:7700"
+discover = true
+interfaces = ["eth*", "wlan0"]
+peers = ["192.0.2.7:7700", "udp:host.example:1"]
+[[netmod]]
+kind = "udp"
+listen = "[::1]:0"
+[limits]
+neighbours = 8
+senders = 9
+destinations = 10
+inbox_frames = 11
+inbox_messages = 12
+reassembly = "1MiB"
+[api]
+listen = "unix:/run/rouse/rouse.sock"
+[log]
+level = "info,rouse_core=debug"
+"#;
+
+#[test]
+fn without_a_file_the_defaults_hold() {
+    let config = Config::load(&Flags { state_dir: Some("/s".into()), ..Flags::default() }).unwrap();
+    assert_eq!(config.netmods, [NetmodConfig::default()]);
+    assert_eq!((config.limits, config.api), (Limits::default(), Api::StateDir));
+    assert_eq!((config.log_level.as_str(), config.name), ("info", None));
+}
+
+#[test]
+fn a_file_goes_over_the_defaults_and_flags_go_over_the_file() {
+    let (_folder, mut flags) = file(FULL);
+    let config = Config::load(&flags).unwrap();
+    assert_eq!(config.name.as_deref(), Some("kitchen"));
+    assert_eq!(config.peers, ["udp:192.0.2.7:7700", "udp:host.example:1"]);
+    assert_eq!(config.netmods.len(), 2);
+    assert_eq!((config.limits.inbox_frames, config.limits.reassembly), (11, 1 << 20));
+
+    flags.name = Some("cellar".into());
+    flags.log = Some("warn".into());
+    flags.listen = vec!["udp:127.0.0.1:1".into(), "udp:127.0.0.1:2".into(), "udp:127.0.0.1:3".into()];
+    flags.peer = vec!["udp:192.0.2.9:1".into(), "udp:192.0.2.7:7700".into()];
+    flags.no_discover = true;
+    let config = Config::load(&flags).unwrap();
+    assert_eq!((config.name.as_deref(), config.log_level.as_str()), (Some("cellar"), "warn"));
+    let listens: Vec<&str> = config.netmods.iter().map(|netmod| netmod.listen.as_str()).collect();
+    assert_eq!(listens, ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+    assert!(config.netmods.iter().all(|netmod| !netmod.discover && netmod.interfaces.len() == 2));
+    assert_eq!(config.peers, ["udp:192.0.2.7:7700", "udp:host.example:1", "udp:192.0.2.9:1"]);
+}
+
+#[test]
+fn what_is_printed_says_the_same_when_it_is_read() {
+    let bob = Identity::generate().address();
+    let key = tempfile::NamedTempFile::new().unwrap();
+    fs::write(key.path(), base64::engine::general_purpose::STANDARD.encode([7; 32])).unwrap();
+    let full = format!("{FULL}[names]\nbob = \"{bob}\"\n\"kü che\\u0021\" = \"{bob}\"\n")
+        .replace("kü che", "kü.che")
+        + &format!("[mesh]\nkey = \"{}\"\n", key.path().display());
+    for text in ["", &full] {
+        let (_folder, mut flags) = file(text);
+        let config = Config::load(&flags).unwrap();
+        let printed = config.to_toml();
+        let again = flags.config.clone().unwrap();
+        fs::write(&again, &printed).unwrap();
+        flags.config = Some(again);
+        assert_eq!(Config::load(&flags).unwrap(), config, "{printed}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_file_line_and_the_nearest_key() {
+    let text = complaint("[node]\nname = \"a\"\n\n[[netmod]]\nkind = \"udp\"\nlisen = \"[::]:7700\"\n");
+    assert_eq!(text, "/roused.toml, line 6: unknown key `lisen` in [netmod]; did you mean `listen`?");
+    assert_eq!(complaint("[nodes]\n"), "/roused.toml, line 1: unknown table [nodes]; did you mean `node`?");
+    let text = complaint("\n[mesh]\nqqq = 1\n");
+    assert_eq!(text, "/roused.toml, line 3: unknown key `qqq` in [mesh]; known are key");
+    assert!(complaint("name = \"a\"\n").contains("line 1"), "a key outside of any table");
+}
+
+#[test]
+fn a_key_of_a_later_version_is_refused_with_just_that() {
+    assert!(complaint("[http]\nlisten = \"\"\n").contains("not built yet"));
+    let text = complaint("[limits]\nneighbours = 2\njournal = \"1GiB\"\n");
+    assert!(text.contains("line 3") && text.contains("not built yet"), "{text}");
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_line() {
+    let wrong = [
+        ("[node]\nname = 7\n", 2, "string"),
+        ("[limits]\n\nreassembly = \"much\"\n", 3, "64MiB"),
+        ("[limits]\nneighbours = 0\n", 2, "between 1"),
+        ("[limits]\nneighbours = -1\n", 2, "between 1"),
+        ("[[netmod]]\nkind = \"tcp\"\n", 2, "udp"),
+        ("[[netmod]]\nlisten = \"[::]\"\n", 1, "kind"),
+        ("[names]\nbob = \"rouse1qqqq\"\n", 2, "mistyped"),
+        ("[node\n", 1, "]"),
+        ("netmod = 3\n", 1, "sequence"),
+    ];
+    for (text, line, word) in wrong {
+        let said = complaint(text);
+        assert!(said.contains(&format!("line {line}:")) && said.contains(word), "{text:?}: {said}");
+    }
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_refused_before_anything_is_opened() {
+    let wrong = [
+        ("[node]\nname = \"two words\"\n", "spaces"),
+        ("[[netmod]]\nkind = \"udp\"\nlisten = \"nowhere\"\n", "nowhere"),
+        ("[api]\nlisten = \"tcp:1\"\n", "unix"),
+        ("[log]\nlevel = \"lots=of=noise\"\n", "level"),
+        ("[mesh]\nkey = \"no-such-file\"\n", "no-such-file"),
+    ];
+    for (text, word) in wrong {
+        let said = load(text).unwrap_err().to_string();
+        assert!(said.contains(word), "{text:?}: {said}");
+    }
+    let flags = |peer: &str, listen: &str| Flags {
+        state_dir: Some("/s".into()),
+        peer: Some(peer.to_owned()).filter(|peer| !peer.is_empty()).into_iter().collect(),
+        listen: Some(listen.to_owned()).filter(|listen| !listen.is_empty()).into_iter().collect(),
+        ..Flags::default()
+    };
+    assert!(Config::load(&flags("192.0.2.7:7700", "")).unwrap_err().to_string().contains("udp:192.0.2.7"));
+    assert!(Config::load(&flags("", "tcp:[::]:1")).unwrap_err().to_string().contains("tcp"));
+    assert!(Config::load(&flags("udp:192.0.2.7", "udp:127.0.0.1:0")).is_ok());
+}
+
+#[test]
+fn a_mesh_key_is_32_bytes_in_base64() {
+    let (folder, flags) = file("[mesh]\nkey = \"key\"\n");
+    let key = folder.path().join("key");
+    let text = base64::engine::general_purpose::STANDARD.encode([9; 32]);
+    fs::write(&key, format!("{text}\n")).unwrap();
+    assert_eq!(Config::load(&flags).unwrap().read_mesh_key().unwrap(), Some([9; 32]));
+    for wrong in ["", "hello", &text[..40], &format!("{text}{text}")] {
+        fs::write(&key, wrong).unwrap();
+        assert!(Config::load(&flags).unwrap_err().to_string().contains("base64"), "{wrong}");
+    }
+}
+
+#[test]
+fn the_flags_are_as_the_interface_says() {
+    let flags = Flags::try_parse_from([
+        "roused",
+        "--state-dir",
+        "/a",
+        "--listen",
+        "udp:127.0.0.1:1",
+        "--listen",
+        "udp:127.0.0.1:2",
+        "--peer",
+        "udp:h:3",
+        "--no-discover",
+        "--name",
+        "n",
+        "--log",
+        "debug",
+        "--log-format",
+        "json",
+        "--check",
+    ])
+    .unwrap();
+    assert_eq!((flags.listen.len(), flags.peer.len(), flags.no_discover, flags.check), (2, 1, true, true));
+    assert_eq!(flags.log_format, LogFormat::Json);
+    assert!(Flags::try_parse_from(["roused", "--no-such-flag"]).is_err());
+}

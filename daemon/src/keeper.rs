@@ -1,0 +1,432 @@
+//! What the daemon keeps beside the node: addresses and their owners, the address book, the peers, and the files they
+//! are in. It is the [`Admin`] of the socket.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures::channel::mpsc;
+use rouse_core::ipc::{Admin, AdminError, Denial, IdentityInfo, NameInfo, PeerInfo, Source};
+use rouse_core::node::{Node, PeerError};
+use rouse_core::{Address, Identity, PeerState};
+
+use crate::config::{Config, Flags};
+use crate::log::Level;
+use crate::names;
+use crate::state::{Entry, StateDir, StateError};
+
+/// The most further addresses.
+const MAX_IDENTITIES: usize = 1024;
+
+/// The most names given at run time.
+const MAX_NAMES: usize = 65_536;
+
+/// The most peers added at run time.
+const MAX_PEERS: usize = 1024;
+
+/// Keeps a node. A cheap handle.
+#[derive(Clone)]
+pub struct Keeper {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node: Node,
+    state: StateDir,
+    flags: Flags,
+    level: Level,
+    /// The user the daemon runs as.
+    uid: u32,
+    books: Mutex<Books>,
+    /// One change at a time, from the first look to the file.
+    changes: Mutex<()>,
+    stop: mpsc::UnboundedSender<()>,
+}
+
+#[derive(Default)]
+struct Books {
+    config: Option<Config>,
+    names: BTreeMap<String, Address>,
+    peers: Vec<String>,
+    entries: Vec<Entry>,
+    /// The name of each address that has one; the first by alphabet, the configuration's before others.
+    by_address: BTreeMap<Address, String>,
+}
+
+impl Books {
+    fn config_names(&self) -> impl Iterator<Item = (&String, &Address)> {
+        self.config.iter().flat_map(|config| &config.names)
+    }
+
+    fn config_peers(&self) -> &[String] {
+        self.config.as_ref().map_or(&[], |config| &config.peers)
+    }
+
+    fn index(&mut self) {
+        let mut by_address = BTreeMap::new();
+        for (name, address) in self.config_names().chain(&self.names) {
+            by_address.entry(*address).or_insert_with(|| name.clone());
+        }
+        self.by_address = by_address;
+    }
+}
+
+fn failed(error: StateError) -> AdminError {
+    AdminError::new(Denial::Failed, error.to_string(), "see to the state directory of the daemon")
+}
+
+fn not_dialled(error: PeerError) -> AdminError {
+    let hint = match &error {
+        PeerError::NoNetmod { .. } => "`rouse status` shows the network modules",
+        PeerError::Invalid(_) => "write it like udp:192.0.2.7:7700",
+        _ => "",
+    };
+    let denial = match &error {
+        PeerError::Unknown => Denial::NotFound,
+        PeerError::Stopped => Denial::Failed,
+        _ => Denial::Invalid,
+    };
+    AdminError::new(denial, error.to_string(), hint)
+}
+
+impl Keeper {
+    /// Takes over what the state directory holds: gives the node its further addresses, and dials the remembered peers.
+    /// Whoever asks the daemon to stop rings `stop`.
+    ///
+    /// # Errors
+    /// When a file is damaged.
+    pub async fn start(
+        node: Node,
+        state: StateDir,
+        flags: Flags,
+        config: Config,
+        level: Level,
+        stop: mpsc::UnboundedSender<()>,
+    ) -> Result<Self, StateError> {
+        let mut entries = Vec::new();
+        for (entry, identity) in state.identities()? {
+            node.add_identity(identity);
+            entries.push(entry);
+        }
+        let peers = state.peers()?;
+        for uri in peers.iter().filter(|uri| !config.peers.contains(uri)) {
+            if let Err(error) = node.add_peer(uri).await {
+                tracing::warn!(%error, uri, "a remembered peer is not dialled");
+            }
+        }
+        let names = state.names()?;
+        let mut books = Books { config: Some(config), names, peers, entries, ..Books::default() };
+        books.index();
+        let uid = rustix::process::geteuid().as_raw();
+        let books = Mutex::new(books);
+        let inner = Inner { node, state, flags, level, uid, books, changes: Mutex::default(), stop };
+        Ok(Keeper { inner: Arc::new(inner) })
+    }
+
+    /// Gives the state directory back. Nothing is to be changed after this.
+    pub fn release(&self) {
+        self.inner.state.release();
+    }
+
+    /// Does what takes a file where it holds up nobody.
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, AdminError> + Send + 'static,
+    ) -> Result<T, AdminError> {
+        let inner = self.inner.clone();
+        blocking::unblock(move || {
+            let _one_at_a_time = inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&inner)
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn config_file(&self) -> String {
+        let file = self.books().config.as_ref().and_then(|config| config.file.clone());
+        file.unwrap_or_else(|| PathBuf::from("the flags of roused")).display().to_string()
+    }
+
+    fn new_identity(&self, label: Option<String>, owner_uid: u32) -> Result<IdentityInfo, AdminError> {
+        let mut entries = self.books().entries.clone();
+        if let Some(label) = &label {
+            names::check(label).map_err(|text| AdminError::new(Denial::Invalid, text, ""))?;
+            if entries.iter().any(|entry| entry.label.as_ref() == Some(label)) {
+                let text = format!("there is an address labelled `{label}` already");
+                return Err(AdminError::new(Denial::Exists, text, "`rouse id list` shows it"));
+            }
+        }
+        if entries.len() >= MAX_IDENTITIES {
+            let text = format!("the node has {MAX_IDENTITIES} further addresses, which is the limit");
+            return Err(AdminError::new(Denial::Full, text, "remove one with `rouse id remove`"));
+        }
+        let identity = Identity::generate();
+        let address = identity.address();
+        entries.push(Entry { address, label: label.clone(), owner_uid });
+        self.state.save_secret(&identity).map_err(failed)?;
+        self.state.write_entries(&entries).map_err(failed)?;
+        self.books().entries = entries;
+        self.node.add_identity(identity);
+        Ok(IdentityInfo { address, label, owner_uid })
+    }
+
+    fn remove_identity(&self, address: Address) -> Result<(), AdminError> {
+        if address == self.node.address() {
+            let text = "this is the node's own address";
+            return Err(AdminError::new(Denial::Invalid, text, "only further addresses can be removed"));
+        }
+        let mut entries = self.books().entries.clone();
+        let before = entries.len();
+        entries.retain(|entry| entry.address != address);
+        if entries.len() == before {
+            let text = format!("{address} is not an address of this node");
+            return Err(AdminError::new(Denial::NotFound, text, "`rouse id list` shows them"));
+        }
+        self.state.write_entries(&entries).map_err(failed)?;
+        self.books().entries = entries;
+        self.node.remove_identity(&address);
+        self.state.remove_secret(&address).map_err(failed)
+    }
+
+    fn add_name(&self, name: String, address: Address) -> Result<(), AdminError> {
+        names::check(&name).map_err(|text| AdminError::new(Denial::Invalid, text, ""))?;
+        self.refuse_config_name(&name)?;
+        let mut names = self.books().names.clone();
+        if names.len() >= MAX_NAMES && !names.contains_key(&name) {
+            let text = format!("the address book has {MAX_NAMES} names, which is the limit");
+            return Err(AdminError::new(Denial::Full, text, "remove one with `rouse name remove`"));
+        }
+        if let Some(known) = names.insert(name.clone(), address).filter(|known| *known != address) {
+            let text = format!("`{name}` is {known} already");
+            return Err(AdminError::new(Denial::Exists, text, "remove it first with `rouse name remove`"));
+        }
+        self.keep_names(names)
+    }
+
+    fn remove_name(&self, name: &str) -> Result<(), AdminError> {
+        self.refuse_config_name(name)?;
+        let mut names = self.books().names.clone();
+        if names.remove(name).is_none() {
+            let text = format!("there is no name `{name}`");
+            return Err(AdminError::new(Denial::NotFound, text, "`rouse name list` shows them"));
+        }
+        self.keep_names(names)
+    }
+
+    fn keep_names(&self, names: BTreeMap<String, Address>) -> Result<(), AdminError> {
+        self.state.write_names(&names).map_err(failed)?;
+        let mut books = self.books();
+        books.names = names;
+        books.index();
+        Ok(())
+    }
+
+    fn refuse_config_name(&self, name: &str) -> Result<(), AdminError> {
+        let known = self.books().config_names().any(|(known, _)| known == name);
+        if !known {
+            return Ok(());
+        }
+        let file = self.config_file();
+        let text = format!("the name `{name}` stands in {file}, which the daemon only reads");
+        Err(AdminError::new(Denial::ReadOnly, text, format!("change it in {file}, then `rouse reload`")))
+    }
+
+    fn config_peer(&self, uri: &str) -> Option<AdminError> {
+        let known = self.books().config_peers().iter().any(|known| known == uri);
+        let file = self.config_file();
+        known.then(|| {
+            let text = format!("the peer {uri} stands in {file}, which the daemon only reads");
+            AdminError::new(Denial::ReadOnly, text, format!("change it in {file}, then `rouse reload`"))
+        })
+    }
+}
+
+#[async_trait]
+impl Admin for Keeper {
+    fn may_administer(&self, uid: u32) -> bool {
+        uid == self.inner.uid || uid == 0
+    }
+
+    fn owner(&self, address: &Address) -> Option<u32> {
+        if *address == self.inner.node.address() {
+            return Some(self.inner.uid);
+        }
+        let books = self.inner.books();
+        books.entries.iter().find(|entry| entry.address == *address).map(|entry| entry.owner_uid)
+    }
+
+    fn default_address(&self, uid: u32) -> Option<Address> {
+        if self.may_administer(uid) {
+            return Some(self.inner.node.address());
+        }
+        let books = self.inner.books();
+        books.entries.iter().find(|entry| entry.owner_uid == uid).map(|entry| entry.address)
+    }
+
+    fn name_of(&self, address: &Address) -> Option<String> {
+        self.inner.books().by_address.get(address).cloned()
+    }
+
+    fn identities(&self) -> Vec<IdentityInfo> {
+        let books = self.inner.books();
+        let own = IdentityInfo { address: self.inner.node.address(), label: None, owner_uid: self.inner.uid };
+        let further = books.entries.iter().cloned();
+        let further =
+            further.map(|Entry { address, label, owner_uid }| IdentityInfo { address, label, owner_uid });
+        std::iter::once(own).chain(further).collect()
+    }
+
+    async fn new_identity(&self, label: Option<String>, owner_uid: u32) -> Result<IdentityInfo, AdminError> {
+        self.change(move |inner| inner.new_identity(label, owner_uid)).await
+    }
+
+    async fn remove_identity(&self, address: &Address) -> Result<(), AdminError> {
+        let address = *address;
+        self.change(move |inner| inner.remove_identity(address)).await
+    }
+
+    fn names(&self) -> Vec<NameInfo> {
+        let books = self.inner.books();
+        let info = |source| {
+            move |(name, address): (&String, &Address)| NameInfo {
+                name: name.clone(),
+                address: *address,
+                source,
+            }
+        };
+        let config = books.config_names().map(info(Source::Config));
+        let hidden = |name: &String| books.config_names().any(|(known, _)| known == name);
+        let own = books.names.iter().filter(|(name, _)| !hidden(name)).map(info(Source::State));
+        let mut names: Vec<NameInfo> = config.chain(own).collect();
+        names.sort_by(|a, b| a.name.cmp(&b.name));
+        names
+    }
+
+    async fn add_name(&self, name: String, address: Address) -> Result<(), AdminError> {
+        self.change(move |inner| inner.add_name(name, address)).await
+    }
+
+    async fn remove_name(&self, name: &str) -> Result<(), AdminError> {
+        let name = name.to_owned();
+        self.change(move |inner| inner.remove_name(&name)).await
+    }
+
+    async fn peers(&self) -> Vec<PeerInfo> {
+        let dialled = self.inner.node.dialled().await;
+        let books = self.inner.books();
+        let info = |source| {
+            let dialled = &dialled;
+            move |uri: &String| {
+                let state = dialled.iter().find(|dialled| dialled.uri == *uri).map(|dialled| dialled.state);
+                PeerInfo { uri: uri.clone(), source, state: state.unwrap_or(PeerState::Down) }
+            }
+        };
+        let config = books.config_peers().iter().map(info(Source::Config));
+        let own =
+            books.peers.iter().filter(|uri| !books.config_peers().contains(uri)).map(info(Source::State));
+        config.chain(own).collect()
+    }
+
+    async fn add_peer(&self, uri: &str) -> Result<(), AdminError> {
+        let uri = uri.trim().to_owned();
+        if let Some(error) = self.inner.config_peer(&uri) {
+            return Err(error);
+        }
+        if self.inner.books().peers.len() >= MAX_PEERS {
+            let text = format!("{MAX_PEERS} peers are remembered, which is the limit");
+            return Err(AdminError::new(Denial::Full, text, "remove one with `rouse peer remove`"));
+        }
+        if self.inner.books().peers.contains(&uri) {
+            return Err(AdminError::new(Denial::Exists, format!("{uri} is dialled already"), ""));
+        }
+        self.inner.node.add_peer(&uri).await.map_err(not_dialled)?;
+        let added = uri.clone();
+        let kept = self.change(move |inner| {
+            let mut peers = inner.books().peers.clone();
+            peers.push(added);
+            peers.dedup();
+            inner.state.write_peers(&peers).map_err(failed)?;
+            inner.books().peers = peers;
+            Ok(())
+        });
+        let kept = kept.await;
+        if kept.is_err() {
+            // What is not remembered is not dialled either; that it is gone already would be no harm.
+            let _ = self.inner.node.remove_peer(&uri).await;
+        }
+        kept
+    }
+
+    async fn remove_peer(&self, uri: &str) -> Result<(), AdminError> {
+        let uri = uri.trim().to_owned();
+        if let Some(error) = self.inner.config_peer(&uri) {
+            return Err(error);
+        }
+        let removed = uri.clone();
+        self.change(move |inner| {
+            let mut peers = inner.books().peers.clone();
+            let before = peers.len();
+            peers.retain(|known| *known != removed);
+            if peers.len() == before {
+                let text = format!("{removed} is not among the peers that are dialled");
+                return Err(AdminError::new(Denial::NotFound, text, "`rouse peer list` shows them"));
+            }
+            inner.state.write_peers(&peers).map_err(failed)?;
+            inner.books().peers = peers;
+            Ok(())
+        })
+        .await?;
+        match self.inner.node.remove_peer(&uri).await {
+            // It was remembered but could not be dialled.
+            Ok(()) | Err(PeerError::Unknown) => Ok(()),
+            Err(error) => Err(not_dialled(error)),
+        }
+    }
+
+    async fn reload(&self) -> Result<String, AdminError> {
+        let bad = |text: String| {
+            AdminError::new(Denial::Invalid, text, "nothing was changed; `roused --check` says the same")
+        };
+        let flags = self.inner.flags.clone();
+        let new =
+            blocking::unblock(move || Config::load(&flags)).await.map_err(|error| bad(error.to_string()))?;
+        let Some(old) = self.inner.books().config.clone() else { return Ok(String::new()) };
+        self.inner.level.set(&new.log_level).map_err(bad)?;
+
+        let mut notes = vec![format!("names, peers and log level ({}) are in effect", new.log_level)];
+        let remembered = self.inner.books().peers.clone();
+        for uri in old.peers.iter().filter(|uri| !new.peers.contains(uri) && !remembered.contains(uri)) {
+            if let Err(error) = self.inner.node.remove_peer(uri).await {
+                notes.push(format!("{uri}: {error}"));
+            }
+        }
+        for uri in new.peers.iter().filter(|uri| !old.peers.contains(uri) && !remembered.contains(uri)) {
+            if let Err(error) = self.inner.node.add_peer(uri).await {
+                notes.push(format!("{uri}: {error}"));
+            }
+        }
+        let (names, peers, log_level) = (new.names.clone(), new.peers.clone(), new.log_level.clone());
+        if new != (Config { names, peers, log_level, ..old.clone() }) {
+            notes.push("other settings have changed: they take effect at the next start".to_owned());
+        }
+        let mut books = self.inner.books();
+        let (names, peers, log_level) = (new.names, new.peers, new.log_level);
+        books.config = Some(Config { names, peers, log_level, ..old });
+        books.index();
+        Ok(notes.join("; "))
+    }
+
+    fn stop(&self) {
+        // When nobody listens any more the daemon is stopping already.
+        let _ = self.inner.stop.unbounded_send(());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Names, peers and addresses: what is allowed, and that it lasts.
+
+use super::*;
+use crate::config::LogFormat;
+use futures::executor::block_on;
+use std::fs;
+
+struct Setup {
+    folder: tempfile::TempDir,
+    flags: Flags,
+}
+
+impl Setup {
+    fn new(toml: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("roused.toml");
+        fs::write(&path, toml).unwrap();
+        let state_dir = Some(folder.path().join("state"));
+        let listen = vec!["udp:127.0.0.1:0".to_owned()];
+        let flags = Flags { config: Some(path), state_dir, listen, no_discover: true, ..Flags::default() };
+        Setup { folder, flags }
+    }
+
+    async fn keeper(&self) -> Keeper {
+        let config = Config::load(&self.flags).unwrap();
+        let state = StateDir::open(&config.state_dir).unwrap();
+        let mut builder = Node::builder().identity(state.identity().unwrap());
+        for netmod in config.make_netmods(None).unwrap() {
+            builder = builder.netmod(netmod);
+        }
+        for uri in &config.peers {
+            builder = builder.peer(uri);
+        }
+        let node = builder.start().await.unwrap();
+        let (stop, _) = mpsc::unbounded();
+        Keeper::start(node, state, self.flags.clone(), config, level(), stop).await.unwrap()
+    }
+
+    async fn again(&self, keeper: Keeper) -> Keeper {
+        keeper.inner.node.stop().await;
+        drop(keeper);
+        self.keeper().await
+    }
+}
+
+/// One log for all tests of the process.
+fn level() -> Level {
+    static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
+    LEVEL.get_or_init(|| crate::log::start("off", LogFormat::Text).unwrap()).clone()
+}
+
+fn denial<T: std::fmt::Debug>(result: Result<T, AdminError>) -> Denial {
+    result.unwrap_err().denial
+}
+
+fn address(seed: u8) -> Address {
+    Identity::from_seed(&[seed; 32]).address()
+}
+
+#[test]
+fn names_last_and_those_of_the_configuration_are_only_read() {
+    block_on(async {
+        let setup = Setup::new(&format!("[names]\nbob = \"{}\"\n", address(1)));
+        let keeper = setup.keeper().await;
+        keeper.add_name("alice".into(), address(2)).await.unwrap();
+        keeper.add_name("alice".into(), address(2)).await.unwrap();
+        assert_eq!(denial(keeper.add_name("alice".into(), address(3)).await), Denial::Exists);
+        assert_eq!(denial(keeper.add_name("rouse1x".into(), address(3)).await), Denial::Invalid);
+        let error = keeper.add_name("bob".into(), address(3)).await.unwrap_err();
+        assert_eq!(error.denial, Denial::ReadOnly);
+        assert!(error.message.contains("roused.toml"), "{error}");
+        assert_eq!(denial(keeper.remove_name("bob").await), Denial::ReadOnly);
+        assert_eq!(denial(keeper.remove_name("carol").await), Denial::NotFound);
+
+        let keeper = setup.again(keeper).await;
+        let names = keeper.names();
+        let all: Vec<_> = names.iter().map(|info| (info.name.as_str(), info.source)).collect();
+        assert_eq!(all, [("alice", Source::State), ("bob", Source::Config)]);
+        assert_eq!(keeper.name_of(&address(2)).as_deref(), Some("alice"));
+        keeper.remove_name("alice").await.unwrap();
+        assert_eq!(keeper.name_of(&address(2)), None);
+    });
+}
+
+#[test]
+fn peers_last_and_those_of_the_configuration_are_only_read() {
+    block_on(async {
+        let setup = Setup::new("[[netmod]]\nkind = \"udp\"\npeers = [\"127.0.0.1:9\"]\n");
+        let keeper = setup.keeper().await;
+        keeper.add_peer("udp:127.0.0.1:10").await.unwrap();
+        assert_eq!(denial(keeper.add_peer("udp:127.0.0.1:10").await), Denial::Exists);
+        assert_eq!(denial(keeper.add_peer("carrier-pigeon:coop").await), Denial::Invalid);
+        assert_eq!(denial(keeper.add_peer("udp:127.0.0.1:9").await), Denial::ReadOnly);
+        assert_eq!(denial(keeper.remove_peer("udp:127.0.0.1:9").await), Denial::ReadOnly);
+        assert_eq!(denial(keeper.remove_peer("udp:127.0.0.1:11").await), Denial::NotFound);
+
+        let keeper = setup.again(keeper).await;
+        let all: Vec<_> = keeper.peers().await.into_iter().map(|info| (info.uri, info.source)).collect();
+        let expected = [("udp:127.0.0.1:9", Source::Config), ("udp:127.0.0.1:10", Source::State)];
+        assert_eq!(all, expected.map(|(uri, source)| (uri.to_owned(), source)));
+        keeper.remove_peer("udp:127.0.0.1:10").await.unwrap();
+        assert_eq!(keeper.peers().await.len(), 1);
+    });
+}
+
+#[test]
+fn an_address_belongs_to_who_made_it_and_lasts_until_it_is_removed() {
+    block_on(async {
+        let setup = Setup::new("");
+        let keeper = setup.keeper().await;
+        let made = keeper.new_identity(Some("app".into()), 4711).await.unwrap();
+        assert_eq!(denial(keeper.new_identity(Some("app".into()), 4711).await), Denial::Exists);
+        let first = keeper.inner.node.address();
+        assert_eq!(denial(keeper.remove_identity(&first).await), Denial::Invalid);
+
+        let keeper = setup.again(keeper).await;
+        assert_eq!(keeper.identities()[1], made);
+        assert_eq!(keeper.owner(&made.address), Some(4711));
+        assert_eq!(keeper.default_address(4711), Some(made.address));
+        assert_eq!(keeper.default_address(4712), None);
+        assert_eq!(keeper.default_address(keeper.inner.uid), Some(first));
+        assert!(keeper.inner.node.addresses().contains(&made.address));
+        keeper.remove_identity(&made.address).await.unwrap();
+        assert_eq!(keeper.owner(&made.address), None);
+        assert!(!keeper.inner.node.addresses().contains(&made.address));
+        let secrets = setup.folder.path().join("state/identities");
+        assert_eq!(fs::read_dir(secrets).unwrap().count(), 0, "the secret is gone");
+    });
+}
+
+#[test]
+fn reload_takes_names_and_peers_and_says_what_needs_a_restart() {
+    block_on(async {
+        let setup = Setup::new("[[netmod]]\nkind = \"udp\"\npeers = [\"127.0.0.1:9\"]\n");
+        let keeper = setup.keeper().await;
+        let file = setup.flags.config.clone().unwrap();
+        let text = format!(
+            "[node]\nname = \"new\"\n[[netmod]]\nkind = \"udp\"\npeers = [\"127.0.0.1:8\"]\n[names]\nbob = \"{}\"\n",
+            address(1)
+        );
+        fs::write(&file, text).unwrap();
+        let notes = keeper.reload().await.unwrap();
+        assert!(notes.contains("next start"), "{notes}");
+        assert_eq!(keeper.name_of(&address(1)).as_deref(), Some("bob"));
+        let dialled: Vec<_> =
+            keeper.inner.node.dialled().await.into_iter().map(|dialled| dialled.uri).collect();
+        assert_eq!(dialled, ["udp:127.0.0.1:8"]);
+
+        fs::write(&file, "[nod]\n").unwrap();
+        let error = keeper.reload().await.unwrap_err();
+        assert!(error.message.contains("[nod]"), "{error}");
+        assert_eq!(keeper.name_of(&address(1)).as_deref(), Some("bob"), "a bad file changes nothing");
+    });
+}

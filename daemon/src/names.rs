@@ -1,0 +1,54 @@
+//! What may be a name, and which one somebody probably meant.
+
+/// The longest name, in characters.
+pub const MAX_NAME: usize = 64;
+
+/// Whether `name` may be the name of an address or a node.
+///
+/// # Errors
+/// Why not.
+pub fn check(name: &str) -> Result<(), String> {
+    let characters = name.chars().count();
+    if characters == 0 || characters > MAX_NAME {
+        return Err(format!("a name has 1 to {MAX_NAME} characters, `{name}` has {characters}"));
+    }
+    if name.get(..6).is_some_and(|head| head.eq_ignore_ascii_case("rouse1")) {
+        return Err(format!("`{name}` begins with `rouse1`, as addresses do: a name may not"));
+    }
+    if name.starts_with('-') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(format!(
+            "a name has no spaces and does not begin with a dash: `{}`",
+            name.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+/// The one of `known` that `wrong` is most likely meant to be, if any is near.
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = known.into_iter().map(|name| (strsim::jaro_winkler(wrong, name), name));
+    let best = near.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (best.0 > 0.75).then_some(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_word_that_no_address_begins_with() {
+        for good in ["bob", "küche", "a", "rouse", "node-7.example"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        let long = "x".repeat(MAX_NAME + 1);
+        for bad in ["", "rouse1bob", "ROUSE1x", "two words", "-c", "a\u{7}b", "tab\t", &long] {
+            assert!(check(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        assert_eq!(nearest("lisen", ["listen", "level", "kind"]), Some("listen"));
+        assert_eq!(nearest("zzz", ["listen", "level"]), None);
+    }
+}

@@ -1,0 +1,312 @@
+//! The state directory: what outlives the daemon.
+//!
+//! `identity` is the node's own secret, `identities/` holds those of further addresses, `names.toml`, `peers.toml` and
+//! `identities.toml` what was said at run time, `epoch` the node's count of its starts, `lock` the pid of the daemon that
+//! has the directory. Each file is written whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rouse_core::{Address, Identity, IdentityError};
+use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What is wrong with the state directory.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another daemon has it.
+    #[error("{path} is in use by another roused{pid}; stop it with `rouse stop`, or choose another --state-dir", path = path.display(), pid = .pid.map(|pid| format!(", pid {pid}")).unwrap_or_default())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The other daemon's process id.
+        pid: Option<u32>,
+    },
+    /// The system refused.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is damaged.
+    #[error("{path} is damaged ({text}); move it away to start without it", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        text: String,
+    },
+    /// An identity file.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// A state directory that this process alone has.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    /// Locked for as long as it is open.
+    lock: Mutex<Option<File>>,
+}
+
+/// A further address of the node, as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The address, which is the name of its file too.
+    pub address: Address,
+    /// What its owner calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The user id of its owner.
+    pub owner_uid: u32,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Identities {
+    #[serde(default)]
+    identity: Vec<Entry>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Names {
+    names: BTreeMap<String, Address>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Peers {
+    peers: Vec<String>,
+}
+
+impl StateDir {
+    /// Takes the directory for this process; makes it (mode 0700) when it is not there.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`] when another daemon has it.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let io = |source| StateError::Io { path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+        let path = path.canonicalize().map_err(io)?;
+        let mode = fs::metadata(&path).map_err(io)?.mode();
+        if mode & 0o022 != 0 {
+            tracing::warn!("others may write to {}: `chmod 700` it", path.display());
+        }
+        let lock = take_lock(&path)?;
+        Ok(StateDir { path, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Gives the directory back, so that another daemon may take it. Nothing is to be written after this.
+    pub fn release(&self) {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the node counts its starts.
+    pub fn epoch_file(&self) -> PathBuf {
+        self.path.join("epoch")
+    }
+
+    /// The node's own identity; made at the first start.
+    ///
+    /// # Errors
+    /// When it is damaged, exposed or cannot be written.
+    pub fn identity(&self) -> Result<Identity, StateError> {
+        Ok(Identity::load_or_create(&self.path.join("identity"))?)
+    }
+
+    /// The further addresses and their secrets. One whose secret is not there is left out.
+    ///
+    /// # Errors
+    /// When a file is damaged.
+    pub fn identities(&self) -> Result<Vec<(Entry, Identity)>, StateError> {
+        let entries: Identities = self.read("identities.toml")?;
+        let mut identities = Vec::new();
+        for entry in entries.identity {
+            let path = self.secret(&entry.address);
+            if !path.exists() {
+                tracing::warn!(address = %entry.address, "its secret is gone: the address is left out");
+                continue;
+            }
+            let identity = Identity::load(&path)?;
+            if identity.address() != entry.address {
+                let text = "it holds the secret of another address".to_owned();
+                return Err(StateError::Damaged { path, text });
+            }
+            identities.push((entry, identity));
+        }
+        Ok(identities)
+    }
+
+    fn secret(&self, address: &Address) -> PathBuf {
+        self.path.join("identities").join(address.to_string())
+    }
+
+    /// Keeps the secret of a further address. It counts from [`StateDir::write_entries`] on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_secret(&self, identity: &Identity) -> Result<(), StateError> {
+        let folder = self.path.join("identities");
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|source| StateError::Io { path: folder, source })?;
+        Ok(identity.save(&self.secret(&identity.address()))?)
+    }
+
+    /// Removes the secret of a further address for good.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_secret(&self, address: &Address) -> Result<(), StateError> {
+        let path = self.secret(address);
+        fs::remove_file(&path).map_err(|source| StateError::Io { path, source })
+    }
+
+    /// Remembers the further addresses.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_entries(&self, entries: &[Entry]) -> Result<(), StateError> {
+        self.write("identities.toml", &Identities { identity: entries.to_vec() })
+    }
+
+    /// The names that were given at run time.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn names(&self) -> Result<BTreeMap<String, Address>, StateError> {
+        Ok(self.read::<Names>("names.toml")?.names)
+    }
+
+    /// Remembers the names.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_names(&self, names: &BTreeMap<String, Address>) -> Result<(), StateError> {
+        self.write("names.toml", &Names { names: names.clone() })
+    }
+
+    /// The peers that were added at run time.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn peers(&self) -> Result<Vec<String>, StateError> {
+        Ok(self.read::<Peers>("peers.toml")?.peers)
+    }
+
+    /// Remembers the peers.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_peers(&self, peers: &[String]) -> Result<(), StateError> {
+        self.write("peers.toml", &Peers { peers: peers.to_vec() })
+    }
+
+    fn read<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, StateError> {
+        let path = self.path.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text)
+                .map_err(|error| StateError::Damaged { path, text: error.message().to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+            Err(source) => Err(StateError::Io { path, source }),
+        }
+    }
+
+    fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
+        let path = self.path.join(name);
+        let text = toml::to_string(value)
+            .map_err(|error| StateError::Damaged { path: path.clone(), text: error.to_string() })?;
+        let text = format!("# Written by roused; `rouse` changes it while the daemon runs.\n{text}");
+        replace(&path, text.as_bytes()).map_err(|source| StateError::Io { path, source })
+    }
+}
+
+/// Writes a file whole: a temporary one beside it (mode 0600), synced, then put in its place.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+fn take_lock(folder: &Path) -> Result<File, StateError> {
+    let path = folder.join("lock");
+    let io = |source| StateError::Io { path: path.clone(), source };
+    let options =
+        || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file = options().map_err(io)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            // Without the pid the refusal says a little less.
+            let _ = Read::by_ref(&mut file).take(16).read_to_string(&mut pid);
+            return Err(StateError::InUse { path: folder.to_owned(), pid: pid.trim().parse().ok() });
+        }
+        Err(error) => return Err(io(error.into())),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_directory_belongs_to_one_daemon_and_the_second_is_told_which() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        let first = StateDir::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        match StateDir::open(&path).unwrap_err() {
+            StateError::InUse { pid, .. } => assert_eq!(pid, Some(std::process::id())),
+            other => panic!("{other}"),
+        }
+        first.release();
+        assert!(StateDir::open(&path).is_ok());
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        assert!(state.names().unwrap().is_empty() && state.peers().unwrap().is_empty());
+        let identity = Identity::generate();
+        let names = BTreeMap::from([("küche \"x\"".to_owned(), identity.address())]);
+        state.write_names(&names).unwrap();
+        assert_eq!(state.names().unwrap(), names);
+        state.write_peers(&["udp:a:1".to_owned()]).unwrap();
+        assert_eq!(state.peers().unwrap(), ["udp:a:1"]);
+        let entry = Entry { address: identity.address(), label: None, owner_uid: 7 };
+        state.save_secret(&identity).unwrap();
+        assert!(state.identities().unwrap().is_empty(), "a secret without its entry does not count");
+        state.write_entries(std::slice::from_ref(&entry)).unwrap();
+        assert_eq!(state.identities().unwrap()[0].0, entry);
+        state.remove_secret(&entry.address).unwrap();
+        assert!(state.identities().unwrap().is_empty(), "an entry without its secret does not count");
+        assert_eq!(state.identity().unwrap().address(), state.identity().unwrap().address());
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        let path = folder.path().join("names.toml");
+        fs::write(&path, "[names]\nbob = 3\n").unwrap();
+        assert!(state.names().unwrap_err().to_string().contains("names.toml"));
+        assert!(path.exists());
+    }
+}

@@ -1,0 +1,139 @@
+//! Sizes and durations as people write them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+const UNITS: [(&str, u64); 7] = [
+    ("B", 1),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+
+/// A number of bytes, written as `64MiB`, `100 kB` or `4096`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a size, like 64MiB or 4096");
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = unit.trim_start();
+        let factor = match unit {
+            "" => 1,
+            unit => UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(wrong)?.1,
+        };
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        number
+            .checked_mul(factor)
+            .map(Size)
+            .ok_or_else(|| format!("`{text}` is more bytes than can be counted"))
+    }
+}
+
+/// In the largest binary unit that leaves no remainder.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |(_, factor): &&(&str, u64)| self.0 != 0 && self.0 % factor == 0;
+        match UNITS.iter().filter(|(name, _)| name.ends_with("iB")).rev().find(whole) {
+            Some((name, factor)) => write!(f, "{}{name}", self.0 / factor),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = Size;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as \"64MiB\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
+                text.parse().map_err(E::custom)
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Size, E> {
+                u64::try_from(number).map(Size).map_err(|_| E::custom("a size is not negative"))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// Bytes for people: `1.5 MiB`.
+pub fn bytes(count: u64) -> String {
+    let binary = UNITS.iter().filter(|(name, _)| name.ends_with("iB")).rev();
+    match binary.into_iter().find(|(_, factor)| count >= *factor) {
+        Some((name, factor)) => format!("{:.1} {name}", count as f64 / *factor as f64),
+        None => format!("{count} B"),
+    }
+}
+
+/// A duration such as `7d`, `30s` or `1m 30s`.
+///
+/// # Errors
+/// What is wrong with it, and how it is written.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; durations are written 500ms, 30s, 5m, 7d"))
+}
+
+/// Seconds for people: `3h 2m`.
+pub fn seconds(count: u64) -> String {
+    humantime::format_duration(Duration::from_secs(count)).to_string()
+}
+
+/// Microseconds as milliseconds.
+pub fn milliseconds(micros: u64) -> f64 {
+    micros as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_a_number_and_perhaps_a_unit() {
+        for (text, expected) in [
+            ("64MiB", 64 << 20),
+            ("1 gib", 1 << 30),
+            ("100kB", 100_000),
+            ("4096", 4096),
+            (" 7B ", 7),
+            ("0", 0),
+        ] {
+            assert_eq!(text.parse(), Ok(Size(expected)), "{text}");
+        }
+        for text in ["", "MiB", "1.5MiB", "-1", "64 parsecs", "99999999999GiB", "18446744073709551616"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_printed_is_the_size_read() {
+        for size in [0, 1, 1000, 1 << 10, 1536, 64 << 20, 3 << 30, u64::MAX] {
+            assert_eq!(Size(size).to_string().parse(), Ok(Size(size)));
+        }
+        assert_eq!(Size(64 << 20).to_string(), "64MiB");
+    }
+
+    #[test]
+    fn a_duration_needs_its_unit_and_the_error_shows_how() {
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86400)));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        for text in ["30", "soon", "", "-1s"] {
+            assert!(duration(text).unwrap_err().contains("30s"), "{text}");
+        }
+    }
+}
