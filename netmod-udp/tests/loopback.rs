@@ -271,3 +271,15 @@ fn it_says_what_it_can_do() {
     assert!(!properties.broadcast);
     assert_eq!(udp.describe(&endpoint(&udp)), udp.uri());
 }
+
+#[test]
+fn a_peer_of_another_family_is_refused_with_the_reason() {
+    let udp = quiet("127.0.0.1:0");
+    let error = block_on(udp.resolve("[::1]:7001")).unwrap_err();
+    assert!(
+        matches!(error, NetmodError::Endpoint(_)) && error.to_string().contains("[::1]:7001"),
+        "{error:?}"
+    );
+    let found = block_on(udp.resolve("localhost:7001")).unwrap();
+    assert_eq!(found, [Endpoint::from(std::net::SocketAddr::from(([127, 0, 0, 1], 7001)))]);
+}
