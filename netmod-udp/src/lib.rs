@@ -208,6 +208,10 @@ impl Netmod for Udp {
             let error = format!("{} does not listen on {family}", self.uri());
             return Err(NetmodError::Endpoint(io::Error::new(io::ErrorKind::Unsupported, error)));
         };
+        if !socket.reaches(&destination) {
+            let error = format!("{} reaches nothing outside of this host", self.uri());
+            return Err(NetmodError::Endpoint(io::Error::new(io::ErrorKind::NetworkUnreachable, error)));
+        }
         if train.bytes.len().min(train.size) > send::MAX_BURST {
             return Err(NetmodError::TooLong);
         }

@@ -121,7 +121,17 @@ fn what_cannot_be_sent_is_said_and_harms_nothing_else() {
     block_on(async {
         let too_long = vec![0; 65_508];
         assert!(matches!(a.send(&endpoint(&b), Train::single(&too_long)).await, Err(NetmodError::TooLong)));
-        for to in ["127.0.0.1:0", "0.0.0.0:7", "[fe80::1]:7", "[::1]:7", "239.1.1.1:7", "255.255.255.255:7"] {
+        for to in [
+            "127.0.0.1:0",
+            "0.0.0.0:7",
+            "0.1.2.3:7",
+            "[fe80::1]:7",
+            "[::1]:7",
+            "[::ffff:127.0.0.1]:7",
+            "239.1.1.1:7",
+            "255.255.255.255:7",
+            "192.0.2.7:7",
+        ] {
             let to = Endpoint::from(to.parse::<std::net::SocketAddr>().unwrap());
             let error = a.send(&to, Train::single(b"?")).await.unwrap_err();
             assert!(matches!(error, NetmodError::Endpoint(_)), "{}: {error:?}", a.describe(&to));
