@@ -37,7 +37,8 @@ fn may_make_namespaces() -> bool {
     if made {
         run(&format!("ip netns del {name}"));
     } else {
-        println!("skipped: no right to make network namespaces");
+        // Past the test harness, which shows only what failing tests print.
+        writeln!(std::io::stderr(), "skipped: no right to make network namespaces").ok();
     }
     made
 }
