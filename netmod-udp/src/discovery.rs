@@ -198,12 +198,9 @@ impl Discovery {
 
     /// Opens the ears that are missing and closes those whose interface is gone.
     fn set_ears(&mut self) {
-        let ways = |interface: &Interface| {
-            let index = interface.index;
-            [(interface.v4.is_some(), (index, false)), (interface.v6, (index, true))]
-        };
-        let wanted: BTreeSet<(u32, bool)> =
-            self.interfaces.iter().flat_map(ways).filter_map(|(there, way)| there.then_some(way)).collect();
+        let ways =
+            |interface: &Interface| interface.families().map(|v6| (interface.index, v6)).collect::<Vec<_>>();
+        let wanted: BTreeSet<(u32, bool)> = self.interfaces.iter().flat_map(ways).collect();
         self.ears.retain(|ear| wanted.contains(&(ear.index, ear.v6)));
         let mut failed = None;
         for (index, v6) in wanted {
@@ -235,17 +232,15 @@ impl Discovery {
         let beacon = beacon::encode(self.instance, self.key.as_ref());
         let (mut sent, mut failed) = (0, None);
         for interface in self.interfaces.iter().filter(|interface| interface.running) {
-            for v6 in [true, false] {
-                if if v6 { interface.v6 } else { interface.v4.is_some() } {
-                    match send_beacon(sockets, &self.group, interface, v6, &beacon) {
-                        Ok(()) => {
-                            sent += 1;
-                            Counters::add(&self.counters.beacons_sent);
-                        }
-                        Err(error) => {
-                            tracing::debug!(interface = %interface.name, v6, %error, "no beacon could leave");
-                            failed = Some((interface.name.clone(), error));
-                        }
+            for v6 in interface.families() {
+                match send_beacon(sockets, &self.group, interface, v6, &beacon) {
+                    Ok(()) => {
+                        sent += 1;
+                        Counters::add(&self.counters.beacons_sent);
+                    }
+                    Err(error) => {
+                        tracing::debug!(interface = %interface.name, v6, %error, "no beacon could leave");
+                        failed = Some((interface.name.clone(), error));
                     }
                 }
             }

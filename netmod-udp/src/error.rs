@@ -5,13 +5,13 @@ use std::io;
 use rouse_core::netmod::NetmodError;
 use rustix::io::Errno;
 
-/// What an error of sending to one endpoint means. `fixed` says that the socket has one address of its own: when the
-/// host loses that address, the socket is of no more use.
-pub(crate) fn of_send(error: io::Error, fixed: bool) -> NetmodError {
+/// What an error of sending to one endpoint means. `is_homeless` finds out whether the socket's own address has left
+/// the host.
+pub(crate) fn of_send(error: io::Error, is_homeless: impl Fn() -> bool) -> NetmodError {
     match Errno::from_io_error(&error) {
         Some(Errno::MSGSIZE) => NetmodError::TooLong,
-        // The kernel says both when the address that the socket is bound to has left the host.
-        Some(Errno::INVAL | Errno::ADDRNOTAVAIL) if fixed => NetmodError::Gone(error),
+        // The kernel says both when the address that the socket is bound to has left the host, but not only then.
+        Some(Errno::INVAL | Errno::ADDRNOTAVAIL) if is_homeless() => NetmodError::Gone(error),
         // NODEV is said of an interface in the endpoint's scope that is no more: others can be reached.
         Some(
             Errno::CONNREFUSED
@@ -63,8 +63,8 @@ pub(crate) fn closed() -> NetmodError {
 mod tests {
     use super::*;
 
-    fn of(errno: Errno, fixed: bool) -> NetmodError {
-        of_send(errno.into(), fixed)
+    fn of(errno: Errno, homeless: bool) -> NetmodError {
+        of_send(errno.into(), || homeless)
     }
 
     #[test]

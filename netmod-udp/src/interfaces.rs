@@ -20,6 +20,14 @@ pub(crate) struct Interface {
     pub(crate) running: bool,
 }
 
+impl Interface {
+    /// The families that beacons go out over, IPv6 first: for each, whether it is that.
+    pub(crate) fn families(&self) -> impl Iterator<Item = bool> + use<> {
+        let there = [(true, self.v6), (false, self.v4.is_some())];
+        there.into_iter().filter_map(|(v6, there)| there.then_some(v6))
+    }
+}
+
 /// Which interfaces to beacon on.
 #[derive(Clone, Debug)]
 pub(crate) struct Choice {

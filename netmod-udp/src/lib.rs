@@ -208,6 +208,10 @@ impl Netmod for Udp {
             let error = format!("{} does not listen on {family}", self.uri());
             return Err(NetmodError::Endpoint(io::Error::new(io::ErrorKind::Unsupported, error)));
         };
+        if !socket.reaches(&destination) {
+            let error = format!("{} reaches nothing outside of this host", self.uri());
+            return Err(NetmodError::Endpoint(io::Error::new(io::ErrorKind::NetworkUnreachable, error)));
+        }
         if train.bytes.len().min(train.size) > send::MAX_BURST {
             return Err(NetmodError::TooLong);
         }
@@ -216,7 +220,16 @@ impl Netmod for Udp {
     }
 
     async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
-        resolve::resolve(peer).await
+        let mut endpoints = resolve::resolve(peer).await?;
+        if let Ok(sockets) = self.current() {
+            let reachable = |address| sockets.for_address(&address).is_some();
+            endpoints.retain(|endpoint| endpoint.to_socket_addr().is_some_and(reachable));
+        }
+        if endpoints.is_empty() {
+            let error = format!("{peer} has no address of the family that {} listens on", self.uri());
+            return Err(NetmodError::Endpoint(io::Error::new(io::ErrorKind::Unsupported, error)));
+        }
+        Ok(endpoints)
     }
 
     fn describe(&self, endpoint: &Endpoint) -> String {

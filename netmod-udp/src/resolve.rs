@@ -74,7 +74,8 @@ pub(crate) fn check(address: &SocketAddr) -> Result<(), io::Error> {
         address if address.ip().is_unspecified() || address.ip().is_multicast() => {
             "not the address of one host"
         }
-        SocketAddr::V4(v4) if v4.ip().is_broadcast() => "not the address of one host",
+        SocketAddr::V4(v4) if matches!(v4.ip().octets()[0], 0 | 240..) => "not the address of one host",
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => "an IPv4 address in IPv6 clothes",
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
             "a link-local address without its interface"
         }

@@ -27,6 +27,9 @@ const ANSWERS: Duration = Duration::from_secs(1);
 /// given to an interface may not be used for up to 2 s (RFC 4862, 5.4).
 const RETRIES: u32 = 6;
 
+/// The pause before such a round.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// When the next beacons are due.
 #[derive(Debug)]
 pub(crate) struct Schedule {
@@ -67,7 +70,7 @@ impl Schedule {
             Some(&pause) => pause,
             None if !complete && self.retries > 0 => {
                 self.retries -= 1;
-                self.jittered(SHORT)
+                self.jittered(RETRY)
             }
             None => {
                 let period = self.period;
@@ -206,7 +209,7 @@ mod tests {
     fn a_way_that_is_not_ready_is_tried_again_but_not_for_ever() {
         let mut schedule = Schedule::new(Instant::now(), 1);
         let pauses = pauses(&mut schedule, 30, false);
-        assert!(pauses[4..10].iter().all(|pause| *pause <= 6 * SECOND), "{pauses:?}");
+        assert!(pauses[4..10].iter().all(|pause| *pause <= 2 * SECOND), "{pauses:?}");
         assert!(pauses[20..].iter().all(|pause| *pause >= 24 * SECOND), "{pauses:?}");
     }
 }

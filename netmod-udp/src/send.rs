@@ -45,7 +45,7 @@ pub(crate) async fn send(
                 pauses += 1;
                 until_closed(sockets.closed(), Timer::after(NO_BUFFERS_PAUSE)).await?;
             }
-            Err(error) => return Err(error::of_send(error, socket.is_fixed())),
+            Err(error) => return Err(error::of_send(error, || socket.is_homeless())),
         }
     }
 }

@@ -44,6 +44,20 @@ impl Socket {
     pub(crate) fn is_fixed(&self) -> bool {
         !self.local.ip().is_unspecified()
     }
+
+    /// Whether the one address that it has has left the host.
+    pub(crate) fn is_homeless(&self) -> bool {
+        let probe = || UdpSocket::bind(with_port(self.local, 0));
+        self.is_fixed() && probe().is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+    }
+
+    /// Whether the host can send from here to `address` at all: nothing leaves it from a loopback address. The kernel
+    /// would say so with the same error as for a train that it cannot cut up (see [`resolve::check`]).
+    ///
+    /// [`resolve::check`]: crate::resolve::check
+    pub(crate) fn reaches(&self, address: &SocketAddr) -> bool {
+        !self.local.ip().is_loopback() || address.ip().is_loopback()
+    }
 }
 
 /// The unicast sockets of a netmod from one opening to the next.

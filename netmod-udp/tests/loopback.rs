@@ -121,7 +121,17 @@ fn what_cannot_be_sent_is_said_and_harms_nothing_else() {
     block_on(async {
         let too_long = vec![0; 65_508];
         assert!(matches!(a.send(&endpoint(&b), Train::single(&too_long)).await, Err(NetmodError::TooLong)));
-        for to in ["127.0.0.1:0", "0.0.0.0:7", "[fe80::1]:7", "[::1]:7", "239.1.1.1:7", "255.255.255.255:7"] {
+        for to in [
+            "127.0.0.1:0",
+            "0.0.0.0:7",
+            "0.1.2.3:7",
+            "[fe80::1]:7",
+            "[::1]:7",
+            "[::ffff:127.0.0.1]:7",
+            "239.1.1.1:7",
+            "255.255.255.255:7",
+            "192.0.2.7:7",
+        ] {
             let to = Endpoint::from(to.parse::<std::net::SocketAddr>().unwrap());
             let error = a.send(&to, Train::single(b"?")).await.unwrap_err();
             assert!(matches!(error, NetmodError::Endpoint(_)), "{}: {error:?}", a.describe(&to));
@@ -270,4 +280,16 @@ fn it_says_what_it_can_do() {
     assert_eq!(properties.max_train, 54);
     assert!(!properties.broadcast);
     assert_eq!(udp.describe(&endpoint(&udp)), udp.uri());
+}
+
+#[test]
+fn a_peer_of_another_family_is_refused_with_the_reason() {
+    let udp = quiet("127.0.0.1:0");
+    let error = block_on(udp.resolve("[::1]:7001")).unwrap_err();
+    assert!(
+        matches!(error, NetmodError::Endpoint(_)) && error.to_string().contains("[::1]:7001"),
+        "{error:?}"
+    );
+    let found = block_on(udp.resolve("localhost:7001")).unwrap();
+    assert_eq!(found, [Endpoint::from(std::net::SocketAddr::from(([127, 0, 0, 1], 7001)))]);
 }
