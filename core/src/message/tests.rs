@@ -5,5 +5,6 @@ mod flow;
 mod hostile;
 mod model;
 mod pair;
+mod recovery;
 mod restart;
 mod speed;
