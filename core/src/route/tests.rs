@@ -1,1 +1,8 @@
-//! Tests of the router.
+//! Tests of the router: alone, and many of them under a virtual clock.
+
+mod faults;
+mod hostile;
+mod net;
+mod property;
+mod rules;
+mod topology;

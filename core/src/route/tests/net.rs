@@ -1,0 +1,468 @@
+//! Many routers under a virtual clock.
+//!
+//! Channels are ordered and lossless, with a latency drawn per link. After every event each next hop that has changed is
+//! followed to its end: a loop ends the run at once, naming the seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use super::topology::Links;
+use crate::address::Address;
+use crate::identity::Identity;
+use crate::route::{CoreCache, FibEntry, NeighbourId, Router, RouterConfig, RouterOutput};
+use crate::stats::DropCause;
+use crate::time::Time;
+
+/// A number in [0, 1).
+pub(super) fn unit(random: &mut ChaCha8Rng) -> f64 {
+    f64::from(random.next_u32()) / (f64::from(u32::MAX) + 1.0)
+}
+
+pub(super) fn pick(random: &mut ChaCha8Rng, below: usize) -> usize {
+    (unit(random) * below as f64) as usize
+}
+
+pub(super) fn seeded(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+pub(super) const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub(super) struct Node {
+    pub(super) router: Router,
+    /// What a shell's FIB would hold.
+    pub(super) fib: BTreeMap<Address, FibEntry>,
+    /// Neighbour → link.
+    links: BTreeMap<NeighbourId, usize>,
+    pub(super) alive: bool,
+    deadline: Option<Time>,
+    pub(super) sent: u64,
+    pub(super) switches: u64,
+    pub(super) drops: Vec<DropCause>,
+    pub(super) epoch: u32,
+    pub(super) conflicts: usize,
+}
+
+struct Link {
+    ends: [usize; 2],
+    latency: Duration,
+    /// Each end's name for the other, while the link is up.
+    ids: Option<[NeighbourId; 2]>,
+    /// When the last message to each end arrives.
+    last: [Time; 2],
+}
+
+enum Event {
+    Deliver { to: usize, id: NeighbourId, message: Vec<u8> },
+    Down { at: usize, id: NeighbourId },
+}
+
+pub(super) struct Net {
+    pub(super) now: Time,
+    pub(super) nodes: Vec<Node>,
+    pub(super) addresses: Vec<Address>,
+    numbers: BTreeMap<Address, usize>,
+    links: Vec<Link>,
+    events: BTreeMap<(Time, u64), Event>,
+    deadlines: BTreeSet<(Time, usize)>,
+    count: u64,
+    ids: NeighbourId,
+    pub(super) random: ChaCha8Rng,
+    seed: u64,
+    config: RouterConfig,
+    /// Check primaries and alternates together, which costs more.
+    pub(super) thorough: bool,
+}
+
+pub(super) fn identity(number: usize) -> Identity {
+    let mut seed = [0x5a; 32];
+    seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
+    Identity::from_seed(&seed)
+}
+
+impl Net {
+    /// Nodes with their links, all of which come up at the beginning.
+    pub(super) fn new(nodes: usize, links: &Links, seed: u64) -> Self {
+        let mut net = Net {
+            now: Time::from_millis(1_000_000),
+            nodes: Vec::new(),
+            addresses: (0..nodes).map(|node| identity(node).address()).collect(),
+            numbers: BTreeMap::new(),
+            links: Vec::new(),
+            events: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            count: 0,
+            ids: 0,
+            random: seeded(seed),
+            seed,
+            config: RouterConfig { shared: Some(Arc::new(CoreCache::default())), ..RouterConfig::default() },
+            thorough: false,
+        };
+        net.numbers = net.addresses.iter().enumerate().map(|(number, address)| (*address, number)).collect();
+        for node in 0..nodes {
+            let made = net.make(node, 1000);
+            net.nodes.push(made);
+            net.settle(node);
+        }
+        for (a, b) in links {
+            let latency = ms(1) + Duration::from_micros(500 + (unit(&mut net.random) * 3500.0) as u64);
+            net.links.push(Link { ends: [*a, *b], latency, ids: None, last: [Time::ZERO; 2] });
+        }
+        for link in 0..net.links.len() {
+            net.raise(link);
+        }
+        net
+    }
+
+    /// The same, run until all is calm.
+    pub(super) fn settled(nodes: usize, links: &Links, seed: u64) -> Self {
+        let mut net = Net::new(nodes, links, seed);
+        net.run(ms(5_000));
+        net.assert_reachable();
+        net
+    }
+
+    fn make(&mut self, number: usize, epoch: u32) -> Node {
+        let mut seed = [0; 32];
+        self.random.fill_bytes(&mut seed);
+        let mut router = Router::new(self.now, self.config.clone(), seed);
+        router.add_origin(self.now, identity(number), epoch);
+        Node {
+            router,
+            fib: BTreeMap::new(),
+            links: BTreeMap::new(),
+            alive: true,
+            deadline: None,
+            sent: 0,
+            switches: 0,
+            drops: Vec::new(),
+            epoch,
+            conflicts: 0,
+        }
+    }
+
+    pub(super) fn link_between(&self, a: usize, b: usize) -> usize {
+        let between = |link: &Link| link.ends == [a, b] || link.ends == [b, a];
+        self.links.iter().position(between).unwrap()
+    }
+
+    pub(super) fn link_count(&self) -> usize {
+        self.links.len()
+    }
+
+    pub(super) fn is_up(&self, link: usize) -> bool {
+        self.links[link].ids.is_some()
+    }
+
+    /// The link comes up, if both ends live.
+    pub(super) fn raise(&mut self, link: usize) {
+        let Link { ends, latency, ids, .. } = self.links[link];
+        if ids.is_some() || ends.iter().any(|end| !self.nodes[*end].alive) {
+            return;
+        }
+        let ids = [self.ids, self.ids + 1];
+        self.ids += 2;
+        self.links[link].ids = Some(ids);
+        self.links[link].last = [self.now; 2];
+        // A quarter of a round trip in half milliseconds on top of the least, as a link layer would measure it.
+        let cost = 32 + u16::try_from(latency.as_micros() * 2 / 500).unwrap();
+        for side in 0..2 {
+            let (node, other) = (ends[side], ends[1 - side]);
+            self.nodes[node].links.insert(ids[side], link);
+            let address = self.addresses[other];
+            self.nodes[node].router.neighbour_up(self.now, ids[side], address, cost, 1200, true);
+        }
+        self.settle(ends[0]);
+        self.settle(ends[1]);
+    }
+
+    /// The link is cut. Its ends notice within 5 ms; what was under way is lost.
+    pub(super) fn cut(&mut self, link: usize) {
+        let Some(ids) = self.links[link].ids.take() else { return };
+        let ends = self.links[link].ends;
+        for side in 0..2 {
+            let after = Duration::from_micros((unit(&mut self.random) * 5_000.0) as u64);
+            self.push(self.now + after, Event::Down { at: ends[side], id: ids[side] });
+        }
+        self.events.retain(|_, event| match event {
+            Event::Deliver { id, .. } => !ids.contains(id),
+            Event::Down { .. } => true,
+        });
+    }
+
+    pub(super) fn links_of(&self, node: usize) -> Vec<usize> {
+        (0..self.links.len()).filter(|link| self.links[*link].ends.contains(&node)).collect()
+    }
+
+    pub(super) fn kill(&mut self, node: usize) {
+        for link in self.links_of(node) {
+            self.cut(link);
+        }
+        self.nodes[node].alive = false;
+        self.nodes[node].fib.clear();
+        if let Some(at) = self.nodes[node].deadline.take() {
+            self.deadlines.remove(&(at, node));
+        }
+    }
+
+    /// The node starts anew, knowing nothing but its identity and `epoch`, and its links come up.
+    pub(super) fn start(&mut self, node: usize, epoch: u32) {
+        self.nodes[node] = self.make(node, epoch);
+        self.settle(node);
+        for link in self.links_of(node) {
+            self.raise(link);
+        }
+    }
+
+    pub(super) fn with<T>(&mut self, node: usize, act: impl FnOnce(&mut Router, Time) -> T) -> T {
+        let result = act(&mut self.nodes[node].router, self.now);
+        self.settle(node);
+        result
+    }
+
+    /// Hands a message to a node as if its neighbour at the other end of the link had sent it.
+    pub(super) fn inject(&mut self, node: usize, link: usize, message: &[u8]) -> Result<(), DropCause> {
+        let side = usize::from(self.links[link].ends[1] == node);
+        let id = self.links[link].ids.unwrap()[side];
+        self.with(node, |router, now| router.handle(now, id, message))
+    }
+
+    fn push(&mut self, at: Time, event: Event) {
+        self.count += 1;
+        self.events.insert((at, self.count), event);
+    }
+
+    /// Takes a node's outputs.
+    fn settle(&mut self, node: usize) {
+        let mut changed = Vec::new();
+        while let Some(output) = self.nodes[node].router.poll_output(self.now) {
+            match output {
+                RouterOutput::Send { neighbour, message } => self.send(node, neighbour, message),
+                RouterOutput::Fib(address, Some(entry)) => {
+                    self.nodes[node].fib.insert(address, entry);
+                    changed.push(address);
+                }
+                RouterOutput::Fib(address, None) => {
+                    self.nodes[node].fib.remove(&address);
+                }
+                RouterOutput::Changed { .. } => self.nodes[node].switches += 1,
+                RouterOutput::EpochUsed { epoch, .. } => self.nodes[node].epoch = epoch,
+                RouterOutput::IdentityConflict(_) => self.nodes[node].conflicts += 1,
+                RouterOutput::Dropped(cause, count) => {
+                    for _ in 0..count {
+                        self.nodes[node].drops.push(cause);
+                    }
+                }
+            }
+        }
+        for address in changed {
+            self.assert_no_loop(node, address);
+        }
+        let next = self.nodes[node].router.next_deadline();
+        if next != self.nodes[node].deadline {
+            if let Some(at) = self.nodes[node].deadline {
+                self.deadlines.remove(&(at, node));
+            }
+            self.deadlines.extend(next.map(|at| (at, node)));
+            self.nodes[node].deadline = next;
+        }
+    }
+
+    fn send(&mut self, node: usize, neighbour: NeighbourId, message: Vec<u8>) {
+        assert!(message.len() <= 4096);
+        self.nodes[node].sent += message.len() as u64;
+        let Some(link) = self.nodes[node].links.get(&neighbour).copied() else { return };
+        let Some(ids) = self.links[link].ids.filter(|ids| ids.contains(&neighbour)) else { return };
+        let other = usize::from(ids[0] == neighbour);
+        let jitter = Duration::from_micros((unit(&mut self.random) * 300.0) as u64);
+        let at = (self.now + self.links[link].latency + jitter).max(self.links[link].last[other]);
+        self.links[link].last[other] = at;
+        let to = self.links[link].ends[other];
+        self.push(at, Event::Deliver { to, id: ids[other], message });
+    }
+
+    pub(super) fn run(&mut self, span: Duration) {
+        let until = self.now + span;
+        loop {
+            let event = self.events.first_key_value().map(|(key, _)| key.0);
+            let timer = self.deadlines.first().map(|(at, _)| *at);
+            let next = event.into_iter().chain(timer).min();
+            let Some(at) = next.filter(|at| *at <= until) else { break };
+            self.now = self.now.max(at);
+            if event == Some(at) {
+                let (_, event) = self.events.pop_first().unwrap();
+                match event {
+                    Event::Deliver { to, id, message } => {
+                        if !self.nodes[to].links.contains_key(&id) {
+                            continue;
+                        }
+                        if let Err(cause) = self.nodes[to].router.handle(self.now, id, &message) {
+                            self.nodes[to].drops.push(cause);
+                        }
+                        self.settle(to);
+                    }
+                    Event::Down { at, id } => {
+                        if self.nodes[at].alive && self.nodes[at].links.remove(&id).is_some() {
+                            self.nodes[at].router.neighbour_down(self.now, id);
+                            self.settle(at);
+                        }
+                    }
+                }
+            } else {
+                let (_, node) = self.deadlines.pop_first().unwrap();
+                self.nodes[node].deadline = None;
+                self.nodes[node].router.handle_timeout(self.now);
+                self.settle(node);
+            }
+        }
+        self.now = until;
+    }
+
+    /// The node that a neighbour id of `node` leads to, unless that link is no more.
+    fn beyond(&self, node: usize, id: NeighbourId) -> Option<usize> {
+        let link = &self.links[*self.nodes[node].links.get(&id)?];
+        // A link that was cut still leads there as long as this end has not noticed.
+        let end = usize::from(link.ends[0] == node);
+        Some(link.ends[end]).filter(|other| self.nodes[*other].alive)
+    }
+
+    fn assert_no_loop(&self, from: usize, address: Address) {
+        if self.thorough {
+            let mut done = BTreeSet::new();
+            return self.assert_no_cycle(from, address, &mut Vec::new(), &mut done);
+        }
+        let mut at = from;
+        for _ in 0..=self.nodes.len() {
+            let next = self.nodes[at].fib.get(&address).and_then(|entry| self.beyond(at, entry.next));
+            match next {
+                Some(next) => at = next,
+                None => return,
+            }
+        }
+        panic!("seed {}: a loop through {from} towards {:?}", self.seed, self.numbers.get(&address));
+    }
+
+    /// Follows next hops and alternates: whatever a node uses, a packet does not come back.
+    fn assert_no_cycle(
+        &self,
+        at: usize,
+        address: Address,
+        path: &mut Vec<usize>,
+        done: &mut BTreeSet<usize>,
+    ) {
+        let to = self.numbers.get(&address);
+        assert!(!path.contains(&at), "seed {}: a loop towards {to:?}: {path:?} {at}", self.seed);
+        if !done.insert(at) && !path.contains(&at) {
+            return;
+        }
+        path.push(at);
+        if let Some(entry) = self.nodes[at].fib.get(&address) {
+            for id in std::iter::once(entry.next).chain(entry.alternate) {
+                if let Some(next) = self.beyond(at, id) {
+                    self.assert_no_cycle(next, address, path, done);
+                }
+            }
+        }
+        path.pop();
+    }
+
+    /// For each node its piece of the network.
+    fn pieces(&self) -> Vec<usize> {
+        let mut piece: Vec<usize> = (0..self.nodes.len()).collect();
+        loop {
+            let mut changed = false;
+            for link in self.links.iter().filter(|link| link.ids.is_some()) {
+                let least = piece[link.ends[0]].min(piece[link.ends[1]]);
+                for end in link.ends {
+                    changed |= piece[end] != least;
+                    piece[end] = least;
+                }
+            }
+            if !changed {
+                return piece;
+            }
+        }
+    }
+
+    /// Pairs that are connected, and of which the first does not reach the second.
+    pub(super) fn dark(&self) -> Vec<(usize, usize)> {
+        let pieces = self.pieces();
+        let mut dark = Vec::new();
+        for to in (0..self.nodes.len()).filter(|to| self.nodes[*to].alive) {
+            // Whether each node reaches `to`, worked out along the way.
+            let mut reaches: Vec<Option<bool>> = vec![None; self.nodes.len()];
+            reaches[to] = Some(true);
+            for from in (0..self.nodes.len()).filter(|from| self.nodes[*from].alive) {
+                let mut path = Vec::new();
+                let mut at = from;
+                let verdict = loop {
+                    if let Some(known) = reaches[at] {
+                        break known;
+                    }
+                    path.push(at);
+                    let entry = self.nodes[at].fib.get(&self.addresses[to]);
+                    let live = |id: &NeighbourId| {
+                        self.nodes[at]
+                            .links
+                            .get(id)
+                            .is_some_and(|link| self.links[*link].ids.is_some_and(|ids| ids.contains(id)))
+                    };
+                    match entry
+                        .filter(|entry| live(&entry.next))
+                        .and_then(|entry| self.beyond(at, entry.next))
+                    {
+                        Some(next) => at = next,
+                        None => break false,
+                    }
+                };
+                for node in path {
+                    reaches[node] = Some(verdict);
+                }
+                if !verdict && pieces[from] == pieces[to] {
+                    dark.push((from, to));
+                }
+            }
+        }
+        dark
+    }
+
+    pub(super) fn assert_reachable(&self) {
+        let dark = self.dark();
+        assert!(dark.is_empty(), "seed {}: {} pairs are dark, {:?} …", self.seed, dark.len(), dark.first());
+    }
+
+    /// How long until every connected pair is reachable (to 5 ms), watched for a second beyond; `None` when it is not
+    /// within `most`.
+    pub(super) fn heals_within(&mut self, most: Duration) -> Option<Duration> {
+        let step = ms(5);
+        let begin = self.now;
+        let mut last = None;
+        while self.now.since(begin) < most {
+            self.run(step);
+            match (self.dark().is_empty(), last) {
+                (true, None) => last = Some(self.now.since(begin)),
+                (true, Some(_)) => {}
+                (false, _) => last = None,
+            }
+            if last.is_some_and(|last| self.now.since(begin) > last + ms(50)) {
+                return last;
+            }
+        }
+        last
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.nodes.iter().map(|node| node.sent).sum()
+    }
+
+    /// Refusals anywhere.
+    pub(super) fn drops(&self) -> usize {
+        self.nodes.iter().map(|node| node.drops.len()).sum()
+    }
+}
