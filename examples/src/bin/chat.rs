@@ -1,0 +1,120 @@
+//! A chat between terminals: on one machine, on a LAN, or over nodes in between.
+//!
+//!     cargo run -p rouse-examples --bin chat -- ada
+//!     cargo run -p rouse-examples --bin chat -- grace        (in a second terminal)
+//!
+//! Whoever is in the same room hears what you type; the end of the input (Ctrl-D) ends it. Others are found by
+//! multicast, or where you say:
+//!
+//!     chat NAME [--room ROOM] [--listen ADDRESS:PORT] [--peer udp:ADDRESS:PORT]
+//!
+//! A room is a closed mesh: its name is the key. Who knows the name can listen in, so this shows how a closed mesh
+//! is made, not how a secret is kept.
+
+use std::collections::HashSet;
+use std::env;
+
+use anyhow::{Context, bail};
+use async_std::io::prelude::BufReadExt;
+use async_std::io::{BufReader, stdin};
+use futures::{StreamExt, select};
+use rouse_core::{Address, Event, Identity, Message, Node};
+use rouse_netmod_udp::{Udp, UdpConfig};
+
+struct Options {
+    name: String,
+    room: String,
+    listen: String,
+    peers: Vec<String>,
+}
+
+impl Options {
+    fn parse() -> anyhow::Result<Self> {
+        let mut arguments = env::args().skip(1);
+        let name = arguments.next().context("who are you? chat NAME")?;
+        let mut options = Options { name, room: "lobby".into(), listen: "[::]:0".into(), peers: Vec::new() };
+        while let Some(flag) = arguments.next() {
+            let value = arguments.next().with_context(|| format!("{flag} needs a value"))?;
+            match flag.as_str() {
+                "--room" => options.room = value,
+                "--listen" => options.listen = value,
+                "--peer" => options.peers.push(value),
+                _ => bail!("there is no {flag}"),
+            }
+        }
+        Ok(options)
+    }
+
+    fn key(&self) -> anyhow::Result<[u8; 32]> {
+        let name = self.room.as_bytes();
+        let mut key = [0; 32];
+        key.get_mut(..name.len()).context("a room's name has 32 bytes at most")?.copy_from_slice(name);
+        Ok(key)
+    }
+}
+
+#[async_std::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse()?;
+    let key = options.key()?;
+    let udp = Udp::with(UdpConfig { mesh_key: Some(key), ..UdpConfig::listen_on(&options.listen)? });
+    let mut builder = Node::builder().identity(Identity::generate()).mesh_key(key).netmod(udp);
+    for peer in options.peers {
+        builder = builder.peer(peer);
+    }
+    let node = builder.start().await?;
+    for netmod in node.status().await.netmods {
+        println!("* listening at {}", netmod.uri);
+    }
+
+    let mut here = HashSet::new();
+    let (mut events, mut messages) = (node.events().fuse(), node.messages().fuse());
+    let mut lines = BufReader::new(stdin()).lines().fuse();
+    loop {
+        select! {
+            line = lines.next() => match line {
+                Some(line) => say(&node, &here, &options.name, &line?).await?,
+                None => break,
+            },
+            message = messages.next() => match message {
+                Some(message) => show(&message),
+                None => break,
+            },
+            event = events.next() => match event {
+                Some((_, event)) => notice(&mut here, event),
+                None => break,
+            },
+        }
+    }
+    node.stop().await;
+    Ok(())
+}
+
+/// Sends a line to everybody here. `send` returns when the message is accepted, not when it has arrived.
+async fn say(node: &Node, here: &HashSet<Address>, name: &str, line: &str) -> anyhow::Result<()> {
+    if here.is_empty() {
+        println!("* nobody is here yet");
+    }
+    for peer in here {
+        node.send(peer, format!("{name}: {line}")).await?;
+    }
+    Ok(())
+}
+
+fn show(message: &Message) {
+    // What comes from others may hold anything, a terminal's control sequences too.
+    let text: String = String::from_utf8_lossy(&message.body).chars().filter(|c| !c.is_control()).collect();
+    println!("{text}");
+}
+
+/// Whoever has a route is here, however many nodes are in between.
+fn notice(here: &mut HashSet<Address>, event: Event) {
+    let Event::RouteChanged { destination, next_hop, .. } = event else { return };
+    if next_hop.is_some() {
+        if here.insert(destination) {
+            println!("* {} came", destination.short());
+        }
+    } else if here.remove(&destination) {
+        println!("* {} left", destination.short());
+    }
+}
