@@ -322,25 +322,34 @@ impl Node {
     }
 
     /// Adds an address to the node. Adding one that it has already changes nothing.
-    pub async fn add_identity(&self, identity: Identity) {
+    pub fn add_identity(&self, identity: Identity) {
         let address = identity.address();
         let shared = &self.shared;
         let roomy = shared.traffic.roomy.clone();
         let mailbox = Mailbox::new(address, shared.limits().inbox_messages, roomy);
         write(&shared.mailboxes).entry(address).or_insert(mailbox);
-        let _ = shared.router_events.push(RouterEvent::AddOrigin { identity }).await;
+        self.tell_router(RouterEvent::AddOrigin { identity });
     }
 
-    /// Removes an address of the node, with the messages that wait for it. The first address stays.
-    pub async fn remove_identity(&self, address: &Address) -> bool {
+    /// Removes an address of the node, with the messages that wait for it. The first address stays. Returns
+    /// whether there was such an address.
+    pub fn remove_identity(&self, address: &Address) -> bool {
         if *address == self.address() {
             return false;
         }
         let Some(mailbox) = write(&self.shared.mailboxes).remove(address) else { return false };
         mailbox.close();
         self.shared.traffic.forget(address);
-        let _ = self.shared.router_events.push(RouterEvent::RemoveOrigin { address: *address }).await;
+        self.tell_router(RouterEvent::RemoveOrigin { address: *address });
         true
+    }
+
+    /// Tells the router what must not get lost, without waiting.
+    fn tell_router(&self, event: RouterEvent) {
+        let shared = self.shared.clone();
+        self.shared.spawn(async move {
+            let _ = shared.router_events.push(event).await;
+        });
     }
 
     /// Adds a netmod while the node runs. When it cannot be opened it is tried again and again.

@@ -122,7 +122,7 @@ fn messages_to_oneself_and_between_two_addresses_of_a_node_arrive() {
         within(sent.delivered()).await.unwrap();
 
         let second = Identity::from_seed(&[9; 32]);
-        a.add_identity(second.clone()).await;
+        a.add_identity(second.clone());
         a.send(&second.address(), "to the second").await.unwrap();
         let mailbox = a.mailbox(&second.address()).unwrap();
         assert_eq!(&within(mailbox.recv_from(&a.address())).await.unwrap().body[..], b"to the second");
@@ -136,7 +136,7 @@ fn further_addresses_of_a_node_are_reached_over_the_mesh() {
     block_on(async {
         let nodes = line(3).await;
         let second = Identity::from_seed(&[77; 32]);
-        nodes[2].add_identity(second.clone()).await;
+        nodes[2].add_identity(second.clone());
         let sent = nodes[0].send(&second.address(), "hello").await.unwrap();
         let mailbox = nodes[2].mailbox(&second.address()).unwrap();
         assert_eq!(&within(mailbox.recv()).await.unwrap().body[..], b"hello");

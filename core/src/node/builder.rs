@@ -90,9 +90,9 @@ impl NodeBuilder {
         self
     }
 
-    /// The key of a closed mesh: only nodes with the same key become neighbours.
-    pub fn mesh_key(mut self, key: [u8; 32]) -> Self {
-        self.mesh_key = Some(key);
+    /// The key of a closed mesh: only nodes with the same key become neighbours. `None` is an open mesh.
+    pub fn mesh_key(mut self, key: impl Into<Option<[u8; 32]>>) -> Self {
+        self.mesh_key = key.into();
         self
     }
 
