@@ -29,13 +29,15 @@ mod handshake;
 mod keys;
 mod liveness;
 mod noise;
+mod outcome;
 mod quality;
 mod replay;
 
 pub(crate) use control::{ControlFull, MAX_MESSAGE};
-pub(crate) use established::{DownReason, Inner, Link, LinkMetrics, LinkOutput, LinkState};
+pub(crate) use established::Link;
 pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
 pub(crate) use keys::{Exhausted, Opener, Sealer, Suite};
+pub(crate) use outcome::{DownReason, Inner, LinkMetrics, LinkOutput, LinkState};
 
 use crate::netmod::Endpoint;
 

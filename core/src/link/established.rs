@@ -1,15 +1,18 @@
 //! What happens inside one established link, except for the sealing, which is the egress's.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use super::control::{ControlFull, Incoming, Outgoing};
 use super::keys::Opener;
 use super::liveness::{Liveness, Sign, Verdict};
+use super::outcome::{DownReason, Inner, LinkMetrics, LinkOutput, LinkState};
 use super::quality::{self, Arrivals, RoundTrip, WHOLE};
 use crate::address::Address;
 use crate::stats::DropCause;
@@ -22,112 +25,6 @@ use crate::wire::link::{
 
 /// An echo older than this says nothing of the round trip.
 const ECHO_LIFE: Duration = Duration::from_secs(10);
-
-/// Where a link stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LinkState {
-    /// The neighbour is there.
-    Up,
-    /// It should have answered: other ways are better for now.
-    Suspect,
-    /// It is over. A link never comes back from this; a new session may.
-    Down(DownReason),
-}
-
-/// Why a link is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DownReason {
-    /// Nothing was heard of it for too long.
-    #[error("the neighbour fell silent")]
-    Silent,
-    /// It said goodbye.
-    #[error("the neighbour said goodbye")]
-    Goodbye,
-    /// It no longer hears us.
-    #[error("the neighbour does not hear us")]
-    Unheard,
-    /// It broke the rules of the control channel.
-    #[error("the neighbour broke the protocol")]
-    Violation,
-    /// The session has sealed as many frames as it may.
-    #[error("the session is worn out")]
-    Exhausted,
-    /// We ended it.
-    #[error("closed on this side")]
-    Closed,
-}
-
-impl DownReason {
-    /// What a goodbye says of the reason.
-    fn code(self) -> u8 {
-        match self {
-            DownReason::Silent => 2,
-            DownReason::Violation => 3,
-            _ => 1,
-        }
-    }
-
-    /// What a goodbye from the other side means for us.
-    fn from_code(code: u8) -> Self {
-        match code {
-            2 => DownReason::Unheard,
-            3 => DownReason::Violation,
-            _ => DownReason::Goodbye,
-        }
-    }
-}
-
-/// What was inside a frame.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Inner<'a> {
-    /// A packet of the layer above, where it lies in the frame: from [`PACKET_START`](crate::wire::link::PACKET_START) to
-    /// [`TAG_LEN`](crate::wire::link::TAG_LEN) before the end.
-    Packet(&'a mut [u8]),
-    /// The link's own affairs, done.
-    Nothing,
-}
-
-/// What a link wants done, or has to tell.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum LinkOutput {
-    /// To be sealed and sent ahead of packets.
-    Transmit(Vec<u8>),
-    /// A message of the neighbour's router.
-    Control(Bytes),
-    /// The link stands differently now.
-    StateChanged(LinkState),
-    /// It costs differently now, in the unit of the routing metric, without the netmod's own share.
-    CostChanged(u16),
-}
-
-/// How a link is doing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct LinkMetrics {
-    /// Where it stands.
-    pub state: LinkState,
-    /// The smoothed round trip.
-    pub rtt: Option<Duration>,
-    /// The smallest of the last half to whole minute.
-    pub rtt_min: Option<Duration>,
-    /// The share of frames that do not survive the way there and back, 0 to 1.
-    pub loss: f64,
-    /// For the routes: 32 to 1000.
-    pub cost: u16,
-    /// When the neighbour was last heard.
-    pub heard: Time,
-    /// Frames and bytes that were opened.
-    pub frames_in: u64,
-    /// See [`LinkMetrics::frames_in`].
-    pub bytes_in: u64,
-    /// Frames and bytes of packets that were sent, as far as [`Link::note_sent`] was told.
-    pub frames_out: u64,
-    /// See [`LinkMetrics::frames_out`].
-    pub bytes_out: u64,
-    /// Bytes of the control channel that wait to be sent or acknowledged.
-    pub control_queued: usize,
-    /// Control segments sent more than once.
-    pub control_repeated: u64,
-}
 
 /// One established link: opens its frames, keeps watch over the neighbour, carries the control channel.
 pub(crate) struct Link {

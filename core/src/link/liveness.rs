@@ -22,8 +22,8 @@ const ANSWER_AFTER: Duration = Duration::from_millis(20);
 const ANSWER_GAP: Duration = Duration::from_millis(5);
 /// The least time that an answer may take before the neighbour is in doubt.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// The same while no round trip was measured.
-const FIRST_PATIENCE: Duration = Duration::from_millis(300);
+/// The same while no round trip was measured: the neighbour may be far away, or still lack the finish.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 /// The neighbour is in doubt when nothing came for this long: two hellos, each an eighth late, and a bit.
 const IDLE_DOUBT: Duration = Duration::from_millis(2400);
 /// The least time between probes.

@@ -34,6 +34,12 @@ pub(in crate::link) struct Incoming {
 }
 
 impl Incoming {
+    /// As if that many segments had come before.
+    #[cfg(test)]
+    pub(super) fn start_at(&mut self, next: u32) {
+        self.next = next;
+    }
+
     /// A segment has come.
     pub(in crate::link) fn segment(
         &mut self,

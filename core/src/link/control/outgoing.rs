@@ -93,6 +93,12 @@ impl Outgoing {
         Ok(())
     }
 
+    /// As if that many segments had been sent before.
+    #[cfg(test)]
+    pub(super) fn start_at(&mut self, first: u32) {
+        self.first = first;
+    }
+
     /// Bytes that are not acknowledged yet.
     pub(in crate::link) fn queued(&self) -> usize {
         self.stream.len().saturating_add(self.under_way)

@@ -1,1 +1,119 @@
+use std::time::Duration;
 
+use super::*;
+use crate::link::quality::RoundTrip;
+use crate::time::Time;
+use crate::wire::link::{Acknowledged, Segment, split};
+
+const NOTHING: Acknowledged = Acknowledged { ack: 0, sack: 0 };
+
+fn numbers(outgoing: &mut Outgoing, now: Time) -> Vec<u32> {
+    std::iter::from_fn(|| outgoing.poll(now, NOTHING))
+        .map(|segment| split::<Segment>(&segment[1..]).unwrap().0.sequence)
+        .collect()
+}
+
+#[test]
+fn a_message_has_from_1_to_4096_bytes() {
+    let mut outgoing = Outgoing::new(1200);
+    assert_eq!(outgoing.push(&[]), Err(ControlFull));
+    assert_eq!(outgoing.push(&[1; 4097]), Err(ControlFull));
+    assert_eq!(outgoing.push(&[1; 70_000]), Err(ControlFull));
+    assert_eq!(outgoing.push(&[1; 4096]), Ok(()));
+    assert_eq!(outgoing.push(&[1]), Ok(()));
+    assert_eq!(outgoing.queued(), 4096 + 1 + 4);
+}
+
+#[test]
+fn the_queue_is_bounded_and_empties_with_acknowledgements() {
+    let mut outgoing = Outgoing::new(1200);
+    while outgoing.push(&[1; 4096]).is_ok() {}
+    assert!(outgoing.queued() <= QUEUE && outgoing.queued() > QUEUE - 4098);
+    let mut ack = 0;
+    loop {
+        let sent = numbers(&mut outgoing, Time::ZERO).len() as u32;
+        if sent == 0 {
+            break;
+        }
+        ack += sent;
+        outgoing.acknowledge(Acknowledged { ack, sack: 0 });
+    }
+    assert_eq!(outgoing.queued(), 0);
+    assert_eq!(ack as usize, (255 * 4098usize).div_ceil(MAX_BODY));
+}
+
+#[test]
+fn a_segment_fits_the_frame_of_a_small_link() {
+    for mtu in [512, 1200, 9000] {
+        let mut outgoing = Outgoing::new(mtu);
+        outgoing.push(&[1; 4096]).unwrap();
+        let segment = outgoing.poll(Time::ZERO, NOTHING).unwrap();
+        assert_eq!(segment.len() + Sealer::OVERHEAD, mtu.min(1200));
+    }
+}
+
+#[test]
+fn time_outs_double_and_a_word_from_the_other_side_ends_that() {
+    let mut outgoing = Outgoing::new(1200);
+    let mut rtt = RoundTrip::default();
+    rtt.sample(Time::ZERO, Duration::from_millis(1));
+    outgoing.push(&[1; 100]).unwrap();
+    let mut now = Time::from_millis(100);
+    let mut waits = Vec::new();
+    assert_eq!(numbers(&mut outgoing, now), [0]);
+    for _ in 0..9 {
+        let due = outgoing.deadline(&rtt).unwrap();
+        waits.push(due.since(now).as_millis());
+        now = due;
+        outgoing.handle_timeout(now, &rtt);
+        assert_eq!(numbers(&mut outgoing, now), [0]);
+    }
+    assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+    outgoing.push(&[1; 3000]).unwrap();
+    assert_eq!(numbers(&mut outgoing, now), [1, 2, 3]);
+    outgoing.acknowledge(Acknowledged { ack: 1, sack: 0 });
+    assert_eq!(outgoing.deadline(&rtt).unwrap().since(now).as_millis(), 10);
+}
+
+#[test]
+fn gaps_are_filled_and_nothing_else_is_repeated() {
+    let mut outgoing = Outgoing::new(1200);
+    for _ in 0..10 {
+        outgoing.push(&[1; 1151]).unwrap();
+    }
+    assert_eq!(numbers(&mut outgoing, Time::ZERO), (0..10).collect::<Vec<_>>());
+    // 0 and 1 came, 2 and 5 did not, 3, 4, 6, 7 and 8 did.
+    outgoing.acknowledge(Acknowledged { ack: 2, sack: 0b111011 });
+    assert_eq!(numbers(&mut outgoing, Time::ZERO), [2, 5]);
+    outgoing.acknowledge(Acknowledged { ack: 2, sack: 0b111011 });
+    assert_eq!(numbers(&mut outgoing, Time::ZERO), [] as [u32; 0]);
+    outgoing.acknowledge(Acknowledged { ack: 10, sack: 0 });
+    assert_eq!(outgoing.queued(), 0);
+}
+
+#[test]
+fn numbers_run_past_the_end_of_32_bits() {
+    let now = Time::ZERO;
+    let (mut outgoing, mut incoming) = (Outgoing::new(1200), Incoming::default());
+    outgoing.start_at(u32::MAX - 5);
+    incoming.start_at(u32::MAX - 5);
+    for n in 0..100u8 {
+        outgoing.push(&[n; 500]).unwrap();
+        while let Some(plaintext) = outgoing.poll(now, NOTHING) {
+            let (segment, body) = split::<Segment>(&plaintext[1..]).unwrap();
+            incoming.segment(now, segment.sequence, body).unwrap();
+            outgoing.acknowledge(incoming.acknowledged());
+        }
+        assert_eq!(incoming.message().unwrap().unwrap(), [n; 500].as_slice());
+    }
+}
+
+#[test]
+fn what_nobody_fetches_is_not_piled_up() {
+    let mut incoming = Incoming::default();
+    let mut refused = 0;
+    for sequence in 0..1000 {
+        refused += u32::from(incoming.segment(Time::ZERO, sequence, &[1; MAX_BODY]).is_err());
+    }
+    assert!(refused > 700, "{refused}");
+}

@@ -249,7 +249,7 @@ mod tests {
     fn a_cookie_grows_old() {
         let (mut guard, mut rng) = guard();
         let key = [9; 32];
-        let mut load = |guard: &mut Guard, rng: &mut ChaCha20Rng, at: u64, cookie: &[u8; COOKIE_LEN]| {
+        let load = |guard: &mut Guard, rng: &mut ChaCha20Rng, at: u64, cookie: &[u8; COOKIE_LEN]| {
             let now = Time::from_millis(at);
             for n in 1000..1060 {
                 guard.admit(now, &path(n), u64::from(n), &[n as u8; 32], &NONE, rng);

@@ -1,0 +1,202 @@
+//! Two links with a bad network between them, under a virtual clock.
+
+mod control;
+mod hostile;
+mod quality;
+mod watch;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::link::keys::{Sealer, Suite};
+
+/// What the network does to what is sent in one direction.
+#[derive(Clone, Copy, Debug)]
+struct Wire {
+    delay: Duration,
+    jitter: Duration,
+    /// In hundredths.
+    loss: u32,
+    duplicates: u32,
+}
+
+impl Wire {
+    fn good(delay: Duration) -> Self {
+        Wire { delay, jitter: Duration::ZERO, loss: 0, duplicates: 0 }
+    }
+}
+
+/// Two links, 0 and 1. `wires[n]` is what carries the frames that `n` sends.
+struct Pair {
+    now: Time,
+    links: [Link; 2],
+    sealers: [Sealer; 2],
+    wires: [Wire; 2],
+    rng: ChaCha20Rng,
+    flying: BTreeMap<(Time, u64), (usize, Vec<u8>)>,
+    count: u64,
+    /// Until when a node does nothing.
+    asleep: [Time; 2],
+    states: [Vec<(u64, LinkState)>; 2],
+    costs: [Vec<u16>; 2],
+    control: [Vec<Bytes>; 2],
+    packets: [u64; 2],
+    timers: [u32; 2],
+    transmitted: [Vec<u8>; 2],
+    drops: [Vec<DropCause>; 2],
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn sessions() -> [(Sealer, Opener); 2] {
+    let hash = [1; 32];
+    let key = |n: u8| [n; 32];
+    let sealer = |n| Sealer::new(Suite::ChaCha20Poly1305, &hash, &key(n), 0).unwrap();
+    let opener = |n| Opener::new(Suite::ChaCha20Poly1305, &hash, &key(n)).unwrap();
+    [(sealer(0), opener(1)), (sealer(1), opener(0))]
+}
+
+impl Pair {
+    fn new(seed: u8, wire: Wire) -> Self {
+        let now = Time::from_millis(5_000);
+        let [(sealer0, opener0), (sealer1, opener1)] = sessions();
+        let link =
+            |n: u8, opener| Link::new(now, Address::from_bytes([n; 32]), opener, 1200, [seed ^ (n << 7); 32]);
+        let mut pair = Pair {
+            now,
+            links: [link(0, opener0), link(1, opener1)],
+            sealers: [sealer0, sealer1],
+            wires: [wire; 2],
+            rng: ChaCha20Rng::from_seed([seed; 32]),
+            flying: BTreeMap::new(),
+            count: 0,
+            asleep: [Time::ZERO; 2],
+            states: Default::default(),
+            costs: Default::default(),
+            control: Default::default(),
+            packets: [0; 2],
+            timers: [0; 2],
+            transmitted: Default::default(),
+            drops: Default::default(),
+        };
+        pair.poll(0);
+        pair.poll(1);
+        pair
+    }
+
+    /// A pair that has measured its first round trip.
+    fn settled(seed: u8, delay: Duration) -> Self {
+        let mut pair = Pair::new(seed, Wire::good(delay));
+        pair.run(delay * 4 + ms(10));
+        assert!(pair.links.iter().all(|link| link.metrics().rtt == Some(delay * 2)));
+        pair
+    }
+
+    fn seal(&mut self, from: usize, plaintext: &[u8]) {
+        let mut frame = Vec::new();
+        self.sealers[from].seal(|out| out.extend_from_slice(plaintext), &mut frame).unwrap();
+        self.fly(from, frame);
+    }
+
+    fn fly(&mut self, from: usize, frame: Vec<u8>) {
+        let wire = self.wires[from];
+        if self.rng.next_u32() % 100 < wire.loss {
+            return;
+        }
+        let copies = if self.rng.next_u32() % 100 < wire.duplicates { 2 } else { 1 };
+        for _ in 0..copies {
+            let jitter = wire.jitter.mul_f64(f64::from(self.rng.next_u32()) / f64::from(u32::MAX));
+            self.count += 1;
+            self.flying.insert((self.now + wire.delay + jitter, self.count), (1 - from, frame.clone()));
+        }
+    }
+
+    fn packet(&mut self, from: usize) {
+        self.seal(from, &[KIND_PACKET; 200]);
+        self.links[from].note_sent(self.now, 1, 230);
+        self.poll(from);
+    }
+
+    fn poll(&mut self, node: usize) {
+        while let Some(output) = self.links[node].poll_output(self.now) {
+            match output {
+                LinkOutput::Transmit(plaintext) => {
+                    self.transmitted[node].push(plaintext[0]);
+                    self.seal(node, &plaintext);
+                }
+                LinkOutput::Control(message) => self.control[node].push(message),
+                LinkOutput::StateChanged(state) => {
+                    self.states[node].push((self.now.as_micros() / 1000 - 5_000, state));
+                }
+                LinkOutput::CostChanged(cost) => self.costs[node].push(cost),
+            }
+        }
+    }
+
+    fn deliver(&mut self, to: usize, mut frame: Vec<u8>) {
+        match self.links[to].handle_frame(self.now, &mut frame) {
+            Ok(Inner::Packet(packet)) => {
+                assert_eq!(packet, [KIND_PACKET; 199]);
+                self.packets[to] += 1;
+            }
+            Ok(Inner::Nothing) => {}
+            Err(cause) => self.drops[to].push(cause),
+        }
+        self.poll(to);
+    }
+
+    fn timer_at(&self, node: usize) -> Option<Time> {
+        Some(self.links[node].next_deadline()?.max(self.asleep[node]))
+    }
+
+    /// What happens next, up to `end`: a timer before a frame of the same moment, which is the harder case.
+    fn step(&mut self, end: Time) -> bool {
+        let timer = [0, 1].into_iter().filter_map(|node| Some((self.timer_at(node)?, node))).min();
+        let key = self.flying.iter().map(|(key, (to, _))| (key.0.max(self.asleep[*to]), *key)).min();
+        match (timer, key) {
+            (Some((at, node)), _) if at <= end && key.is_none_or(|(arrives, _)| at <= arrives) => {
+                self.now = self.now.max(at);
+                self.timers[node] += 1;
+                self.links[node].handle_timeout(self.now);
+                self.poll(node);
+            }
+            (_, Some((arrives, key))) if arrives <= end => {
+                self.now = self.now.max(arrives);
+                if let Some((to, frame)) = self.flying.remove(&key) {
+                    self.deliver(to, frame);
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    fn state(&self, node: usize) -> LinkState {
+        self.links[node].state()
+    }
+
+    /// Packets from `from`, one every `every`, for `time`.
+    fn traffic(&mut self, from: usize, every: Duration, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.packet(from);
+            self.run(every);
+        }
+    }
+
+    fn cut(&mut self) {
+        self.wires[0].loss = 100;
+        self.wires[1].loss = 100;
+        self.flying.clear();
+    }
+}

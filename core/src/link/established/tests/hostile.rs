@@ -1,0 +1,131 @@
+//! What a neighbour sends that breaks the rules: sealed properly, but nonsense.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::link::control::{MAX_BODY, WINDOW};
+
+fn segment(sequence: u32, body: &[u8]) -> Vec<u8> {
+    let acknowledged = Acknowledged { ack: 0, sack: 0 };
+    let mut segment = plaintext(KIND_CONTROL, &Segment { acknowledged, sequence });
+    segment.extend_from_slice(body);
+    segment
+}
+
+fn result(pair: &mut Pair, plaintext: &[u8]) -> Result<(), DropCause> {
+    let before = pair.drops[1].len();
+    pair.seal(0, plaintext);
+    pair.run(ms(2));
+    pair.drops[1].get(before).map_or(Ok(()), |cause| Err(*cause))
+}
+
+#[test]
+fn malformed_contents_are_counted_and_change_nothing() {
+    let mut pair = Pair::settled(1, ms(1));
+    let vitals = plaintext(KIND_HELLO, &Vitals { sent: 0, echo: 0, held: 0, expected: 0, received: 0 });
+    let long = [vitals.as_slice(), &[0]].concat();
+    let cases: [&[u8]; 11] = [
+        &[],
+        &[99],
+        &[0xff; 40],
+        &vitals[..vitals.len() - 1],
+        &long,
+        &[KIND_ACK, 0],
+        &[KIND_GOODBYE],
+        &[KIND_GOODBYE, 1, 1],
+        &segment(0, &[]),
+        &segment(0, &[1; MAX_BODY + 1]),
+        &segment(WINDOW as u32, b"\x01\x00x"),
+    ];
+    for case in cases {
+        assert_eq!(result(&mut pair, case), Err(DropCause::MalformedPacket), "{case:?}");
+    }
+    assert_eq!(pair.state(1), LinkState::Up);
+    assert_eq!(result(&mut pair, &segment(0, b"\x02\x00ok")), Ok(()));
+    assert_eq!(pair.control[1], [b"ok".as_slice()]);
+}
+
+#[test]
+fn a_message_of_an_impossible_length_ends_the_link() {
+    for length in [0u16, 4097, u16::MAX] {
+        let mut pair = Pair::settled(1, ms(1));
+        let mut body = length.to_le_bytes().to_vec();
+        body.push(7);
+        assert_eq!(result(&mut pair, &segment(0, &body)), Ok(()));
+        assert_eq!(pair.state(1), LinkState::Down(DownReason::Violation));
+        pair.run(ms(2));
+        assert_eq!(pair.state(0), LinkState::Down(DownReason::Violation), "the other side is told");
+    }
+}
+
+#[test]
+fn what_comes_too_early_is_bounded() {
+    let mut pair = Pair::settled(1, ms(1));
+    for sequence in 1..2 * WINDOW as u32 {
+        let _ = result(&mut pair, &segment(sequence, &[1; MAX_BODY]));
+    }
+    assert_eq!(pair.control[1].len(), 0);
+    assert_eq!(pair.drops[1].len(), WINDOW);
+}
+
+#[test]
+fn acknowledgements_of_what_was_never_sent_do_no_harm() {
+    let mut pair = Pair::settled(1, ms(1));
+    for (ack, sack) in [(1, 0), (u32::MAX, u64::MAX), (1 << 31, 1), (0, u64::MAX)] {
+        assert_eq!(result(&mut pair, &plaintext(KIND_ACK, &Acknowledged { ack, sack })), Ok(()));
+    }
+    pair.links[1].send_control(b"still works").unwrap();
+    pair.poll(1);
+    pair.run(ms(10));
+    assert_eq!(pair.control[0], [b"still works".as_slice()]);
+}
+
+#[test]
+fn lies_about_the_link_stay_within_its_bounds() {
+    let mut pair = Pair::settled(1, ms(1));
+    for (expected, received) in [(u64::MAX, 0), (0, u64::MAX), (u64::MAX, u64::MAX), (5, 1)] {
+        let lie = Vitals { sent: 1, echo: 0xdead_beef, held: 7, expected, received };
+        assert_eq!(result(&mut pair, &plaintext(KIND_HELLO, &lie)), Ok(()));
+        let metrics = pair.links[1].metrics();
+        assert!((32..=1000).contains(&metrics.cost));
+        assert!((0.0..=1.0).contains(&metrics.loss));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn random_contents_do_no_harm(
+        plaintexts in prop::collection::vec((0u8..8, prop::collection::vec(any::<u8>(), 0..80)), 1..40),
+    ) {
+        let mut pair = Pair::new(1, Wire::good(ms(1)));
+        for (kind, mut body) in plaintexts {
+            if kind == KIND_PACKET {
+                continue;
+            }
+            body.insert(0, kind);
+            pair.seal(0, &body);
+            pair.run(ms(3));
+        }
+        pair.run(Duration::from_secs(5));
+        prop_assert!(pair.links[1].metrics().cost >= 32);
+    }
+
+    #[test]
+    fn random_and_changed_frames_are_counted_and_pass_over_the_link(
+        random in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 1..20),
+        at in 0usize..60,
+        by in 1u8..,
+    ) {
+        let mut pair = Pair::settled(1, ms(1));
+        let frames_in = pair.links[1].metrics().frames_in;
+        let mut changed = Vec::new();
+        pair.sealers[0].seal(|out| out.extend_from_slice(&[KIND_HELLO; 41]), &mut changed).unwrap();
+        changed[at] ^= by;
+        for mut frame in random.into_iter().chain([changed]) {
+            prop_assert!(pair.links[1].handle_frame(pair.now, &mut frame).is_err());
+        }
+        prop_assert_eq!(pair.links[1].metrics().frames_in, frames_in);
+    }
+}

@@ -1,0 +1,195 @@
+//! Whether the neighbour is there.
+
+use super::*;
+use LinkState::{Down, Suspect, Up};
+
+/// When the link of node 0 entered `state` for the first time, in milliseconds after `since`.
+fn entered(pair: &Pair, since: Time, state: LinkState) -> u64 {
+    let at = pair.states[0].iter().find(|(_, entered)| *entered == state);
+    let (at, _) = at.unwrap_or_else(|| panic!("never {state:?}: {:?}", pair.states[0]));
+    at + 5_000 - since.as_micros() / 1000
+}
+
+#[test]
+fn an_idle_neighbour_that_falls_silent_is_down_after_three_hellos() {
+    for seed in 0..20 {
+        let mut pair = Pair::settled(seed, ms(2));
+        pair.run(ms(u64::from(seed) * 77));
+        pair.cut();
+        let cut = pair.now;
+        pair.run(Duration::from_secs(6));
+        assert!(entered(&pair, cut, Suspect) <= 2_700);
+        let down = entered(&pair, cut, Down(DownReason::Silent));
+        assert!((2_400..=3_700).contains(&down), "{down} ms");
+        assert_eq!(pair.states[0].len(), 2);
+        assert_eq!(pair.links[0].next_deadline(), None, "nothing happens any more");
+        assert_eq!(*pair.transmitted[0].last().unwrap(), KIND_GOODBYE, "should it hear us after all");
+    }
+}
+
+#[test]
+fn with_traffic_silence_is_suspect_in_a_quarter_of_a_second_and_down_a_second_later() {
+    for seed in 0..20 {
+        let mut pair = Pair::settled(seed, ms(2));
+        pair.traffic(0, ms(10), ms(500));
+        pair.cut();
+        let cut = pair.now;
+        pair.traffic(0, ms(10), Duration::from_secs(3));
+        let (suspect, down) = (entered(&pair, cut, Suspect), entered(&pair, cut, Down(DownReason::Silent)));
+        assert!((185..=230).contains(&suspect), "{suspect} ms");
+        assert!((suspect + 990..=suspect + 1_110).contains(&down), "{down} ms");
+    }
+}
+
+#[test]
+fn one_packet_that_stays_unanswered_is_enough() {
+    let mut pair = Pair::settled(1, ms(2));
+    pair.cut();
+    let cut = pair.now;
+    pair.packet(0);
+    pair.run(Duration::from_secs(2));
+    assert!(entered(&pair, cut, Suspect) <= 210);
+    assert!(entered(&pair, cut, Down(DownReason::Silent)) <= 1_310);
+}
+
+#[test]
+fn a_long_round_trip_is_given_time() {
+    let mut pair = Pair::settled(1, ms(300));
+    pair.traffic(0, ms(50), Duration::from_secs(10));
+    assert_eq!(pair.states, [[], []]);
+}
+
+#[test]
+fn a_suspect_that_is_heard_is_up_again() {
+    let mut pair = Pair::settled(1, ms(2));
+    let wires = pair.wires;
+    pair.traffic(0, ms(10), ms(100));
+    pair.cut();
+    pair.traffic(0, ms(10), ms(500));
+    assert_eq!(pair.state(0), Suspect);
+    pair.wires = wires;
+    pair.run(ms(120));
+    assert_eq!(pair.state(0), Up);
+    let states: Vec<_> = pair.states[0].iter().map(|(_, state)| *state).collect();
+    assert_eq!(states, [Suspect, Up]);
+}
+
+#[test]
+fn a_receiver_that_has_nothing_to_say_answers_packets() {
+    let mut pair = Pair::settled(1, ms(2));
+    pair.transmitted = Default::default();
+    pair.traffic(0, ms(1), Duration::from_secs(10));
+    let answers = pair.transmitted[1].iter().filter(|kind| **kind == KIND_ANSWER).count();
+    assert!((350..=500).contains(&answers), "{answers} answers in 10 s");
+    assert!(!pair.transmitted[0].contains(&KIND_PROBE), "so that nobody has to ask");
+    assert_eq!(pair.states, [[], []]);
+}
+
+#[test]
+fn a_receiver_that_has_something_to_say_does_not_answer_besides() {
+    let mut pair = Pair::settled(1, ms(2));
+    pair.transmitted = Default::default();
+    for _ in 0..500 {
+        pair.packet(0);
+        pair.packet(1);
+        pair.run(ms(10));
+    }
+    assert!(!pair.transmitted.iter().flatten().any(|kind| *kind == KIND_ANSWER));
+}
+
+#[test]
+fn probes_are_answered_at_once_but_not_in_a_storm() {
+    let mut pair = Pair::settled(1, ms(2));
+    pair.transmitted = Default::default();
+    pair.run(ms(50));
+    let probe = plaintext(KIND_PROBE, &Vitals { sent: 0, echo: 0, held: 0, expected: 0, received: 0 });
+    for _ in 0..1000 {
+        pair.seal(0, &probe);
+    }
+    pair.run(ms(20));
+    let answers = pair.transmitted[1].iter().filter(|kind| **kind == KIND_ANSWER).count();
+    assert!((1..=5).contains(&answers), "{answers}");
+}
+
+#[test]
+fn a_link_that_works_one_way_only_ends_on_both_sides() {
+    let mut pair = Pair::settled(1, ms(2));
+    pair.wires[0].loss = 100;
+    pair.run(Duration::from_secs(5));
+    assert_eq!(pair.state(1), Down(DownReason::Silent));
+    assert_eq!(pair.state(0), Down(DownReason::Unheard), "it was told");
+}
+
+#[test]
+fn a_goodbye_ends_the_link_at_once() {
+    let mut pair = Pair::settled(1, ms(2));
+    let goodbye = pair.links[0].goodbye();
+    assert_eq!(goodbye, [KIND_GOODBYE, 1]);
+    pair.seal(0, &goodbye);
+    assert_eq!(pair.state(0), Down(DownReason::Closed));
+    pair.run(ms(3));
+    assert_eq!(pair.state(1), Down(DownReason::Goodbye));
+    assert_eq!(pair.links[1].send_control(b"x"), Err(ControlFull));
+    let mut frame = Vec::new();
+    pair.sealers[0].seal(|out| out.push(KIND_PACKET), &mut frame).unwrap();
+    assert_eq!(pair.links[1].handle_frame(pair.now, &mut frame), Err(DropCause::UnknownSession));
+}
+
+#[test]
+fn a_worn_out_session_ends_the_link_without_a_word() {
+    let mut pair = Pair::settled(1, ms(2));
+    pair.transmitted = Default::default();
+    pair.links[0].exhausted();
+    pair.poll(0);
+    assert_eq!(pair.state(0), Down(DownReason::Exhausted));
+    assert_eq!(pair.transmitted[0], [] as [u8; 0]);
+}
+
+#[test]
+fn a_busy_machine_does_not_take_its_neighbour_for_gone() {
+    for sleep in [300, 1_000, 3_000, 10_000] {
+        let mut pair = Pair::settled(1, ms(2));
+        for _ in 0..5 {
+            // Node 0 sleeps; what came meanwhile is read after its timers have run.
+            pair.packet(0);
+            pair.asleep[0] = pair.now + ms(sleep);
+            let until = pair.now + ms(sleep);
+            while pair.now < until {
+                // Somebody keeps node 1 content.
+                pair.links[1].liveness.heard(pair.now);
+                pair.run(ms(50));
+            }
+            pair.run(ms(100));
+        }
+        assert!(
+            !pair.states[0].iter().any(|(_, state)| matches!(state, Down(_))),
+            "slept {sleep} ms: {:?}",
+            pair.states
+        );
+    }
+}
+
+#[test]
+fn a_machine_that_is_always_late_still_finds_out() {
+    let mut pair = Pair::settled(1, ms(2));
+    pair.cut();
+    let cut = pair.now;
+    pair.packet(0);
+    let mut late = 0;
+    while pair.state(0) != Down(DownReason::Silent) && late < 500 {
+        let due = pair.links[0].next_deadline().unwrap();
+        pair.asleep[0] = due + ms(40);
+        pair.run(ms(45));
+        late += 1;
+    }
+    assert!(entered(&pair, cut, Down(DownReason::Silent)) <= 4_000);
+}
+
+#[test]
+fn a_neighbour_that_is_very_far_away_is_waited_for() {
+    let mut pair = Pair::new(1, Wire::good(ms(900)));
+    pair.run(Duration::from_secs(30));
+    let down = |state: &(u64, LinkState)| matches!(state.1, Down(_));
+    assert!(!pair.states.iter().flatten().any(down), "{:?}", pair.states);
+    assert_eq!(pair.links[0].metrics().rtt.map(|rtt| rtt.as_millis()), Some(1_800));
+}

@@ -1,0 +1,227 @@
+//! What strangers send.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::link::COOKIE;
+
+fn endpoint(n: u32) -> Path {
+    Path { netmod: 0, endpoint: Endpoint::new(&n.to_be_bytes()).unwrap() }
+}
+
+/// A fresh initiation, as anybody can make one.
+fn initiation(n: u32) -> Vec<u8> {
+    let mut seed = [9; 32];
+    seed[..4].copy_from_slice(&n.to_be_bytes());
+    let mut node = Handshakes::new(&identity(0), open(), seed);
+    node.dial(Time::ZERO, path(1, 0), 1400);
+    match node.poll_output() {
+        Some(HandshakeOutput::Transmit { frame, .. }) => frame,
+        other => panic!("no initiation: {other:?}"),
+    }
+}
+
+fn replies(node: &mut Handshakes) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| match node.poll_output()? {
+        HandshakeOutput::Transmit { frame, .. } => Some(frame),
+        other => panic!("{other:?}"),
+    })
+    .collect()
+}
+
+#[test]
+fn handshakes_under_way_are_bounded() {
+    let config = LinkConfig { max_answers: 8, load: 1000, ..open() };
+    let mut node = Handshakes::new(&identity(1), config, [1; 32]);
+    let mut refused = 0;
+    for n in 0..40 {
+        let result = node.handle(Time::from_millis(1), endpoint(n), 0, 1400, &initiation(n));
+        refused += u32::from(result == Err(DropCause::HandshakeLimit));
+    }
+    assert_eq!((node.under_way().2, refused), (8, 32));
+    let later = Time::from_millis(1500);
+    assert_eq!(node.handle(later, endpoint(99), 0, 1400, &initiation(99)), Ok(()), "the oldest gave way");
+    assert_eq!(node.under_way().2, 8);
+}
+
+#[test]
+fn one_endpoint_cannot_begin_more_than_five_a_second() {
+    let mut node = Handshakes::new(&identity(1), open(), [1; 32]);
+    for n in 0..20 {
+        let expected = if n < 5 { Ok(()) } else { Err(DropCause::HandshakeLimit) };
+        assert_eq!(node.handle(Time::from_millis(1), endpoint(1), 0, 1400, &initiation(n)), expected);
+    }
+}
+
+#[test]
+fn no_answer_is_longer_than_what_it_answers() {
+    let mut node = Handshakes::new(&identity(1), open(), [1; 32]);
+    let mut answered = 0;
+    for n in 0..200 {
+        let mut frame = initiation(n);
+        match n % 4 {
+            1 => frame.truncate(200),
+            2 => frame.truncate(100),
+            3 => frame[1] = 7,
+            _ => {}
+        }
+        let _ = node.handle(Time::from_millis(1), endpoint(n), 0, 1400, &frame);
+        let sent: usize = replies(&mut node).iter().map(Vec::len).sum();
+        assert!(sent <= frame.len(), "{sent} for {}", frame.len());
+        answered += u32::from(sent > 0);
+    }
+    assert!(answered > 100);
+}
+
+#[test]
+fn an_honest_dialler_gets_through_a_flood() {
+    let mut pair = Pair::new(1);
+    let mut flood = 0;
+    pair.dial(0, 0);
+    let mut cookies = 0;
+    let end = pair.now + Duration::from_secs(5);
+    while pair.counts() != (1, 1) {
+        // Before each frame of the honest, two hundred from endpoints that receive nothing.
+        for _ in 0..200 {
+            flood += 1;
+            let _ =
+                pair.nodes[1].handle(pair.now, endpoint(flood), flood.into(), 1400, &initiation(flood % 300));
+        }
+        while pair.nodes[1].poll_output().is_some() {}
+        let held = pair.nodes[1].under_way().2;
+        pair.settle(|flying| {
+            cookies += u32::from(flying.frame[0] == COOKIE);
+            true
+        });
+        assert!(held <= 60, "only what came before the load was noticed: {held}");
+        assert!(pair.counts() == (1, 1) || pair.advance(end), "it never got through");
+    }
+    assert_eq!(cookies, 1);
+    assert!(pair.agree());
+}
+
+#[test]
+fn a_damaged_or_forged_finish_does_not_spoil_the_true_one() {
+    let mut pair = Pair::new(1);
+    pair.dial(0, 0);
+    while !pair.flying[0].frame.starts_with(&[FINISH]) {
+        let flying = pair.flying.remove(0);
+        pair.deliver(flying).unwrap();
+    }
+    let finish = pair.flying.remove(0);
+    for at in [6, 60, finish.frame.len() - 1] {
+        let mut damaged = finish.clone();
+        damaged.frame[at] ^= 1;
+        assert_eq!(pair.deliver(damaged), Err(DropCause::BadHandshake));
+    }
+    assert_eq!(pair.deliver(finish), Ok(()));
+    assert!(pair.agree());
+}
+
+#[test]
+fn forged_responses_do_not_spoil_the_true_one() {
+    let mut pair = Pair::new(1);
+    pair.dial(0, 0);
+    let initiation = pair.flying.remove(0);
+    pair.deliver(initiation).unwrap();
+    let response = pair.flying.remove(0);
+    let mut forged = response.clone();
+    forged.frame[50] ^= 1;
+    for _ in 0..3 {
+        assert_eq!(pair.deliver(forged.clone()), Err(DropCause::BadHandshake));
+    }
+    // From another place, or for a handshake that is not: not even looked at.
+    let elsewhere = Flying { channel: 3, ..response.clone() };
+    assert_eq!(pair.deliver(elsewhere), Err(DropCause::UnknownSession));
+    pair.deliver(response).unwrap();
+    pair.run(20, |_| true);
+    assert_eq!(pair.counts(), (1, 1));
+    assert!(pair.agree());
+}
+
+#[test]
+fn a_forged_refusal_does_not_end_a_dial() {
+    let mut pair = Pair::new(1);
+    pair.dial(0, 0);
+    let initiation = pair.flying[0].frame.clone();
+    let receiver = u32::from_le_bytes(initiation[3..7].try_into().unwrap());
+    let key = &initiation[Initiation::LEN..];
+    let refusal = |echo: &[u8]| {
+        let echo = echo[..8].try_into().unwrap();
+        let reason = crate::wire::link::Refusal::VERSION;
+        let head = crate::wire::link::Refusal { kind: REFUSAL, version: 2, receiver, echo, reason };
+        Flying { to: 0, channel: 0, frame: crate::wire::link::frame(&head, &[]) }
+    };
+    assert_eq!(pair.deliver(refusal(&[0; 8])), Err(DropCause::UnknownSession));
+    assert_eq!(pair.deliver(refusal(key)), Ok(()));
+    pair.run(20, |_| true);
+    assert_eq!(pair.counts(), (1, 1));
+}
+
+#[test]
+fn replayed_frames_begin_nothing() {
+    let mut pair = Pair::new(1);
+    pair.dial(0, 0);
+    let mut seen = Vec::new();
+    pair.run(1, |flying| {
+        seen.push(flying.clone());
+        true
+    });
+    pair.run(30, |_| true);
+    for flying in seen {
+        let _ = pair.deliver(flying);
+    }
+    pair.run(30, |_| true);
+    assert_eq!(pair.counts(), (1, 1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn random_bytes_do_no_harm(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..20)) {
+        let mut node = Handshakes::new(&identity(1), open(), [1; 32]);
+        for (n, mut frame) in frames.into_iter().enumerate() {
+            if let Some(kind) = frame.first_mut() {
+                *kind %= 6;
+            }
+            let _ = node.handle(Time::from_millis(n as u64), endpoint(n as u32), 0, 1400, &frame);
+            let sent: usize = replies(&mut node).iter().map(Vec::len).sum();
+            prop_assert!(sent <= frame.len());
+        }
+    }
+
+    #[test]
+    fn changed_frames_never_give_a_session_that_is_not_shared(
+        changes in prop::collection::vec((0usize..3, 0usize..INITIATION_LEN, 1u8.., any::<bool>()), 1..4),
+    ) {
+        let mut pair = Pair::new(1);
+        pair.dial(0, 0);
+        let mut step = 0;
+        let end = pair.now + Duration::from_secs(20);
+        loop {
+            while !pair.flying.is_empty() {
+                let mut flying = pair.flying.remove(0);
+                for (which, at, by, cut) in &changes {
+                    if *which == step {
+                        let at = at % flying.frame.len();
+                        match cut {
+                            true => flying.frame.truncate(at.max(1)),
+                            false => flying.frame[at] ^= by,
+                        }
+                    }
+                }
+                step += 1;
+                let _ = pair.deliver(flying);
+            }
+            if !pair.advance(end) {
+                break;
+            }
+        }
+        let (first, second) = pair.counts();
+        prop_assert!(first <= 1 && second <= 1);
+        if first + second == 2 {
+            prop_assert!(pair.agree());
+        }
+    }
+}
