@@ -63,7 +63,6 @@ fn difference(advert: Option<&Advert>, adj: Option<&Adj>) -> Difference {
         (None, None) => Difference::None,
         (None, Some(_)) => Difference::Lost,
         (Some(_), None) => Difference::Found,
-        (Some(_), Some(told)) if told.wants => Difference::Found,
         (Some(advert), Some(told)) => {
             let (is, was) =
                 ((advert.metric, advert.hops, advert.mtu), (told.told_metric, told.told_hops, told.told_mtu));
@@ -116,7 +115,7 @@ impl Router {
             most = most.max(difference);
         }
         for id in lost {
-            self.tell(now, key, id);
+            self.tell(now, key, id, false);
         }
         match most {
             Difference::None | Difference::Lost => {}
@@ -205,19 +204,20 @@ impl Router {
                 if tell.is_empty() { dest.spread_until } else { dest.spread_until.max(expires) };
         }
         for id in tell {
-            self.tell(now, key, id);
+            self.tell(now, key, id, false);
         }
         distance
     }
 
-    /// Tells a neighbour what is so, if it differs from what it was told.
-    pub(super) fn tell(&mut self, now: Time, key: Key, id: NeighbourId) {
+    /// Tells a neighbour what is so, if it differs from what it was told, or if it `wants` the core.
+    pub(super) fn tell(&mut self, now: Time, key: Key, id: NeighbourId, wants: bool) {
         let Some(dest) = self.table.get(key) else { return };
         let advert = self.advert(now, dest);
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         let difference = difference(advert.as_ref(), dest.adj(id));
         let Some(dest) = self.table.get_mut(key) else { return };
-        if difference == Difference::None || neighbour.address == dest.core.dst {
+        let nothing_new = difference == Difference::None && !(wants && advert.is_some());
+        if nothing_new || neighbour.address == dest.core.dst {
             return;
         }
         let (dst, learnt) = (dest.core.dst, dest.learnt);
@@ -236,19 +236,18 @@ impl Router {
             remaining: u16::try_from(advert.expires.saturating_sub(seconds(now))).unwrap_or(u16::MAX),
         };
         let mut told_seq = advert.core.seq;
-        match how(&advert, adj) {
+        match how(&advert, adj, wants) {
             How::Update => {
                 told_seq = adj.told_seq;
                 neighbour.say(&Record::Update(Update { idx: key, metric: advert.metric, hops: advert.hops }));
             }
-            How::Core if adj.wants || (young && !has) => {
+            How::Core if wants || (young && !has) => {
                 neighbour.say_with(|out| encode_announce(&advert.core, tail, out));
             }
             How::Core => {
                 neighbour.say(&Record::Offer { key_hash: key_hash(&dst), seq: advert.core.seq, tail });
             }
         }
-        adj.wants = false;
         adj.told_seq = told_seq;
         adj.told_metric = advert.metric;
         adj.told_hops = advert.hops;
@@ -266,11 +265,11 @@ impl Router {
             if neighbour.queue_at.is_some_and(|at| at > now) {
                 return;
             }
-            let Some(key) = neighbour.queue.pop_front() else {
+            let Some((key, wants)) = neighbour.queue.pop_front() else {
                 neighbour.queue_at = None;
                 return;
             };
-            self.tell(now, key, id);
+            self.tell(now, key, id, wants);
         }
         if let Some(neighbour) = self.neighbours.get_mut(&id) {
             neighbour.queue_at = Some(now + PIECE_EVERY);
@@ -280,11 +279,13 @@ impl Router {
 
     /// A neighbour asks for the core of what we call `key`.
     pub(super) fn wanted_by(&mut self, now: Time, key: Key, id: NeighbourId) {
-        let adj = self.table.get_mut(key).and_then(|dest| dest.adj_mut(id));
-        let Some(adj) = adj.filter(|adj| adj.told_metric < INFINITY && !adj.wants) else { return };
+        let told = self.table.get(key).and_then(|dest| dest.adj(id)).filter(|adj| adj.told_metric < INFINITY);
+        let bound = self.table.len().saturating_mul(2);
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
-        adj.wants = true;
-        neighbour.queue.push_back(key);
+        if told.is_none() || neighbour.queue.len() >= bound {
+            return;
+        }
+        neighbour.queue.push_back((key, true));
         if neighbour.queue_at.is_none() {
             self.serve_queue(now, id);
         }
@@ -300,10 +301,10 @@ enum How {
 
 /// The cheapest way to tell that is understood. A distance that has not grown may be told for an older seq, because that
 /// promises less; one that has grown may be of use only with the newer seq.
-fn how(advert: &Advert, adj: &Adj) -> How {
+fn how(advert: &Advert, adj: &Adj, wants: bool) -> How {
     let (seq, told) = (advert.core.seq, adj.told_seq);
     let found = adj.told_metric == INFINITY;
     let newer = seq != told && (found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));
     // An UPDATE says nothing of the MTU, and a retracted idx of another seq nothing at all.
-    if adj.wants || told == 0 || newer || advert.mtu != adj.told_mtu { How::Core } else { How::Update }
+    if wants || told == 0 || newer || advert.mtu != adj.told_mtu { How::Core } else { How::Update }
 }

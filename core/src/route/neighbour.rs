@@ -41,8 +41,8 @@ pub(super) struct Neighbour {
     pub(super) asked: BTreeSet<u32>,
     /// The quota of a configured neighbour.
     pub(super) quota: Bucket,
-    /// Destinations that it is still to be told of.
-    pub(super) queue: VecDeque<Key>,
+    /// Destinations that it is still to be told of, and whether it asked for their cores.
+    pub(super) queue: VecDeque<(Key, bool)>,
     pub(super) queue_at: Option<Time>,
     /// Messages on their way out; the last one still takes records.
     pub(super) out: VecDeque<Vec<u8>>,
@@ -91,7 +91,7 @@ impl Neighbour {
     pub(super) fn memory(&self) -> usize {
         let idx = self.idx.len().saturating_mul(size_of::<(u32, Key)>());
         let sets = self.deferred.len().saturating_add(self.asked.len()).saturating_mul(size_of::<u32>());
-        let queue = self.queue.capacity().saturating_mul(size_of::<Key>());
+        let queue = self.queue.capacity().saturating_mul(size_of::<(Key, bool)>());
         let fixed = queue.saturating_add(size_of::<Self>());
         (idx.saturating_add(sets).saturating_mul(3) / 2).saturating_add(fixed)
     }
@@ -169,7 +169,7 @@ impl Router {
             deferred: BTreeSet::new(),
             asked: BTreeSet::new(),
             quota: Bucket::default(),
-            queue: queue.into_iter().map(|(_, key)| key).collect(),
+            queue: queue.into_iter().map(|(_, key)| (key, false)).collect(),
             queue_at: None,
             out: VecDeque::new(),
         };

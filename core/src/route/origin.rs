@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::identity::{self, Identity};
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Core, INFINITY, epoch};
+use crate::wire::route::{Core, epoch};
 
 /// Seqs raised on request: so many at once, then so many a second.
 const RAISE_BURST: u32 = 16;
@@ -50,10 +50,7 @@ impl Router {
                 if dest.core.seq >= seq {
                     seq = above(dest.core.seq);
                 }
-                for adj in &mut dest.adj {
-                    adj.core = None;
-                    adj.metric = INFINITY;
-                }
+                dest.adj.iter_mut().for_each(super::table::Adj::clear);
                 dest.selected = None;
                 dest.work = None;
                 if dest.dying {

@@ -182,7 +182,7 @@ impl Router {
         };
         let fair = if metric == INFINITY { Ok(()) } else { check(metric, hops) };
         // A lie about the distance leaves none to believe.
-        adj.metric = if fair.is_ok() { metric } else { INFINITY };
+        adj.set_metric(if fair.is_ok() { metric } else { INFINITY });
         adj.hops = if metric == INFINITY { adj.hops } else { hops };
         self.reselect(now, key);
         fair
@@ -209,10 +209,9 @@ impl Router {
         let Some(adj) = dest.adj_or_new(id) else { return Ok(()) };
         let former = adj.idx;
         let moved = adj.core.is_some() && former != tail.idx;
-        adj.core = Some(core);
+        adj.set_core(core, tail.metric);
         adj.idx = tail.idx;
         adj.expires = expires;
-        adj.metric = tail.metric;
         adj.hops = tail.hops;
         adj.mtu = tail.mtu;
         if let Some(neighbour) = self.neighbours.get_mut(&id) {
@@ -246,8 +245,7 @@ impl Router {
     fn withdraw(&mut self, now: Time, id: NeighbourId, idx: u32, key: Key) {
         let Some(adj) = self.table.get_mut(key).and_then(|dest| dest.adj_mut(id)) else { return };
         if adj.idx == idx && adj.core.is_some() {
-            adj.core = None;
-            adj.metric = INFINITY;
+            adj.clear();
             self.reselect(now, key);
         }
     }

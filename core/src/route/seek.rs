@@ -156,7 +156,7 @@ impl Router {
         let Some(key) = self.table.find(&request.dst) else { return };
         if self.is_own(key) {
             self.raise(now, key, request.seq);
-            return self.tell(now, key, id);
+            return self.tell(now, key, id, false);
         }
         if self.serve(now, key, id, request.seq) {
             return;
@@ -205,7 +205,7 @@ impl Router {
         let Some(dest) = self.table.get(key) else { return true };
         let served = self.advert(now, dest).is_some_and(|advert| advert.seq() >= seq);
         if served {
-            self.tell(now, key, id);
+            self.tell(now, key, id, false);
         }
         served
     }
@@ -240,7 +240,7 @@ impl Router {
         let tell: Vec<NeighbourId> =
             relay.requesters.iter().filter(behind).map(|requester| requester.neighbour).collect();
         for id in tell {
-            self.tell(now, key, id);
+            self.tell(now, key, id, false);
         }
         let seq = advert.seq();
         let Some(dest) = self.table.get_mut(key) else { return };

@@ -2,6 +2,12 @@
 //!
 //! Only feasible routes are used. Among them the shortest, but a route in use stays until another has been better by an
 //! eighth for two seconds: routes that come and go cost more than slightly longer ones.
+//!
+//! What keeps next hops free of loops is that each has a lower feasibility distance than the node that uses it. RFC 8966 infers
+//! that from the neighbour's metric of the moment, so that a metric that rises on the way can leave a node without a
+//! feasible route. Here nothing is lost or reordered between neighbours, and a neighbour keeps its feasibility distance as
+//! long as its announce is good: the least metric that it has told for a seq bounds it for good, and a route that was safe
+//! stays safe when it gets longer.
 
 use std::time::Duration;
 
@@ -40,7 +46,7 @@ pub(super) fn candidate(dest: &Dest, adj: &Adj, neighbour: &Neighbour, now: Time
     alive.then(|| Candidate {
         neighbour: adj.neighbour,
         shunned: neighbour.shunned(),
-        feasible: dest.feasible(core.seq, adj.metric),
+        feasible: dest.feasible(core.seq, adj.nearest),
         total,
         hops,
         mtu: adj.mtu.min(neighbour.mtu),

@@ -41,13 +41,14 @@ pub(super) struct Adj {
     /// When what it says expires, in seconds.
     pub(super) expires: u32,
     pub(super) metric: u16,
+    /// The least metric that it has told for this seq since it last retracted: its own feasibility distance is not
+    /// above that, so this, not the metric of the moment, says whether it can be behind us.
+    pub(super) nearest: u16,
     pub(super) mtu: u16,
     pub(super) told_metric: u16,
     pub(super) told_mtu: u16,
     pub(super) hops: u8,
     pub(super) told_hops: u8,
-    /// It asked for the core.
-    pub(super) wants: bool,
 }
 
 impl Adj {
@@ -59,13 +60,34 @@ impl Adj {
             idx: 0,
             expires: 0,
             metric: INFINITY,
+            nearest: INFINITY,
             mtu: 0,
             told_metric: INFINITY,
             told_mtu: 0,
             hops: 0,
             told_hops: 0,
-            wants: false,
         }
+    }
+
+    /// It says how far it is, for the seq that it named last.
+    pub(super) fn set_metric(&mut self, metric: u16) {
+        self.metric = metric;
+        self.nearest = if metric == INFINITY { INFINITY } else { self.nearest.min(metric) };
+    }
+
+    /// It says how far it is, for the seq of this core.
+    pub(super) fn set_core(&mut self, core: Arc<Core>, metric: u16) {
+        if self.core.as_ref().is_none_or(|before| before.seq != core.seq) {
+            self.nearest = INFINITY;
+        }
+        self.core = Some(core);
+        self.set_metric(metric);
+    }
+
+    /// What it said does not hold any more.
+    pub(super) fn clear(&mut self) {
+        self.core = None;
+        self.set_metric(INFINITY);
     }
 }
 
@@ -312,8 +334,7 @@ impl Router {
             let mut expired = false;
             for adj in &mut dest.adj {
                 if adj.core.is_some() && adj.expires <= second {
-                    adj.core = None;
-                    adj.metric = INFINITY;
+                    adj.clear();
                     expired = true;
                     if let Some(neighbour) = self.neighbours.get_mut(&adj.neighbour) {
                         neighbour.unbind(adj.idx, key);

@@ -108,3 +108,122 @@ fn a_grid_is_whole_again_within_600_ms_of_a_lost_node() {
     assert!(p95(times.clone()) <= ms(600), "{times:?}");
     assert!(median(bytes.clone()) <= 8_000, "{bytes:?}");
 }
+
+/// Two rings of eight over one bridge, the last link.
+fn clusters() -> topology::Links {
+    let mut links = topology::ring(8);
+    links.extend(topology::ring(8).iter().map(|(a, b)| (a + 8, b + 8)));
+    links.push((0, 8));
+    links
+}
+
+#[test]
+fn a_mesh_that_was_parted_for_a_minute_is_one_again_within_a_second() {
+    for seed in 0..5 {
+        let mut net = Net::settled(16, &clusters(), seed);
+        net.cut(16);
+        net.run(Duration::from_secs(60));
+        net.assert_reachable();
+        assert_eq!(net.nodes[3].fib.len(), 7, "nobody believes in the other side any more");
+        net.raise(16);
+        let took = net.heals_within(ms(1_000));
+        assert!(took.is_some(), "seed {seed}");
+        assert_eq!(net.drops(), 0);
+    }
+}
+
+#[test]
+fn a_mesh_that_changed_while_it_was_parted_is_one_again_within_a_second() {
+    for seed in 0..5 {
+        let mut net = Net::settled(16, &clusters(), seed);
+        net.cut(16);
+        net.run(Duration::from_secs(10));
+        // One restarts knowing its epoch, one has lost everything, and a link is lost on each side.
+        for (node, epoch) in [(10, 1001), (12, 1)] {
+            net.kill(node);
+            net.run(ms(500));
+            net.start(node, epoch);
+        }
+        net.cut(3);
+        net.cut(14);
+        net.run(Duration::from_secs(50));
+        net.assert_reachable();
+        net.raise(16);
+        let took = net.heals_within(ms(1_000));
+        assert!(took.is_some(), "seed {seed}: {:?}", net.dark());
+    }
+}
+
+#[test]
+fn a_restarted_node_is_reachable_within_a_second_even_without_its_memory() {
+    for seed in 0..6 {
+        let mut net = Net::settled(36, &topology::grid(6, 6), seed);
+        let mut random = seeded(seed);
+        // With its epoch, and with the clock of a year ago.
+        for (epoch, bar) in [(1_001, 1_000), (1, 1_500), (1, 1_500)] {
+            let node = pick(&mut random, 36);
+            net.kill(node);
+            // Not always does everybody notice before it is back.
+            net.run(ms(if seed % 2 == 0 { 1 } else { 3_000 }));
+            net.start(node, epoch);
+            let took = net.heals_within(ms(bar));
+            assert!(took.is_some(), "seed {seed}, node {node}, epoch {epoch}: {:?}", net.dark());
+            net.run(ms(3_000));
+            assert!(net.nodes[node].epoch >= 1_001);
+            assert_eq!(net.nodes[node].conflicts, 0);
+        }
+        assert_eq!(net.drops(), 0);
+    }
+}
+
+#[test]
+fn a_forgetful_node_behind_a_forgetful_neighbour_is_reachable_again() {
+    let mut net = Net::settled(6, &topology::line(6), 1);
+    net.kill(5);
+    net.kill(4);
+    net.run(ms(2_000));
+    net.start(4, 1);
+    net.run(ms(2_000));
+    net.start(5, 1);
+    let took = net.heals_within(ms(1_500));
+    assert!(took.is_some(), "{:?}", net.dark());
+    assert_eq!(net.nodes[5].epoch, 1_001);
+}
+
+#[test]
+fn a_flapping_link_disturbs_a_little_and_then_hardly_at_all() {
+    let mut net = Net::settled(6, &topology::ring(6), 4);
+    let bytes = net.bytes();
+    net.nodes.iter_mut().for_each(|node| node.switches.clear());
+    for _ in 0..300 {
+        net.cut(2);
+        net.run(ms(500));
+        net.assert_reachable();
+        net.raise(2);
+        net.run(ms(500));
+    }
+    let most = net.nodes.iter().flat_map(|node| node.switches.values()).max().unwrap();
+    assert!(*most <= 30, "{most} switches in 300 s");
+    let rate = (net.bytes() - bytes) / 6 / 300;
+    assert!(rate <= 100, "{rate} B/s per node");
+    net.run(Duration::from_secs(120));
+    net.assert_reachable();
+}
+
+#[test]
+fn links_whose_quality_changes_make_no_loop_and_leave_nobody_dark() {
+    for seed in 0..4 {
+        let mut random = seeded(seed + 50);
+        let links = topology::geometric(30, 5.0, &mut random);
+        let mut net = Net::settled(30, &links, seed);
+        net.thorough = true;
+        for _ in 0..60 {
+            let cost = 32 + u16::try_from(pick(&mut random, 900)).unwrap();
+            let link = pick(&mut random, links.len());
+            net.set_cost(link, cost);
+            net.run(ms(300));
+            net.assert_reachable();
+        }
+        assert_eq!(net.drops(), 0);
+    }
+}

@@ -43,7 +43,8 @@ pub(super) struct Node {
     pub(super) alive: bool,
     deadline: Option<Time>,
     pub(super) sent: u64,
-    pub(super) switches: u64,
+    /// How often the next hop towards each destination changed.
+    pub(super) switches: BTreeMap<Address, u64>,
     pub(super) drops: Vec<DropCause>,
     pub(super) epoch: u32,
     pub(super) conflicts: usize,
@@ -140,7 +141,7 @@ impl Net {
             alive: true,
             deadline: None,
             sent: 0,
-            switches: 0,
+            switches: BTreeMap::new(),
             drops: Vec::new(),
             epoch,
             conflicts: 0,
@@ -194,6 +195,14 @@ impl Net {
             Event::Deliver { id, .. } => !ids.contains(id),
             Event::Down { .. } => true,
         });
+    }
+
+    /// Both ends measure another cost.
+    pub(super) fn set_cost(&mut self, link: usize, cost: u16) {
+        let Some(ids) = self.links[link].ids else { return };
+        for (end, id) in self.links[link].ends.into_iter().zip(ids) {
+            self.with(end, |router, now| router.neighbour_cost(now, id, cost));
+        }
     }
 
     pub(super) fn links_of(&self, node: usize) -> Vec<usize> {
@@ -251,7 +260,9 @@ impl Net {
                 RouterOutput::Fib(address, None) => {
                     self.nodes[node].fib.remove(&address);
                 }
-                RouterOutput::Changed { .. } => self.nodes[node].switches += 1,
+                RouterOutput::Changed { destination, .. } => {
+                    *self.nodes[node].switches.entry(destination).or_default() += 1;
+                }
                 RouterOutput::EpochUsed { epoch, .. } => self.nodes[node].epoch = epoch,
                 RouterOutput::IdentityConflict(_) => self.nodes[node].conflicts += 1,
                 RouterOutput::Dropped(cause, count) => {
@@ -327,7 +338,10 @@ impl Net {
     /// The node that a neighbour id of `node` leads to, unless that link is no more.
     fn beyond(&self, node: usize, id: NeighbourId) -> Option<usize> {
         let link = &self.links[*self.nodes[node].links.get(&id)?];
-        // A link that was cut still leads there as long as this end has not noticed.
+        // A link that was cut still leads there as long as this end has not noticed, but not after it came up anew.
+        if link.ids.is_some_and(|ids| !ids.contains(&id)) {
+            return None;
+        }
         let end = usize::from(link.ends[0] == node);
         Some(link.ends[end]).filter(|other| self.nodes[*other].alive)
     }

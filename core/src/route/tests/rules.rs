@@ -1,1 +1,485 @@
-//! rules
+//! The rules of the protocol, one by one, on a single router.
+
+use std::time::Duration;
+
+use super::desk::{Desk, address, core, tail};
+use super::net::{identity, ms};
+use crate::route::{FibEntry, RouterOutput};
+use crate::stats::DropCause;
+use crate::types::RouteState;
+use crate::wire::route::{INFINITY, Record, SeqReq, Update, key_hash};
+
+const SEQ: u64 = 5 << 32;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn the_shortest_route_is_used_and_the_second_best_is_the_alternate() {
+    let mut desk = Desk::new(3);
+    for (id, metric) in [(1, 64), (2, 40), (3, 50)] {
+        desk.announce(id, 7, SEQ, metric, 1).unwrap();
+    }
+    desk.router.neighbour_down(desk.now, 1);
+    desk.take();
+    let entry = FibEntry { next: 2, alternate: Some(3), metric: 80, hops: 2, mtu: 1200 };
+    assert_eq!(desk.fib.get(&address(7)), Some(&entry));
+    let states: Vec<_> =
+        desk.router.routes(desk.now).into_iter().map(|route| (route.neighbour, route.state)).collect();
+    assert_eq!(states, [(2, RouteState::Active), (3, RouteState::Standby)]);
+}
+
+#[test]
+fn what_is_not_nearer_than_what_was_told_is_neither_used_nor_an_alternate() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    // 80 was told: somebody at 80 may be behind us.
+    desk.announce(2, 7, SEQ, 80, 2).unwrap();
+    assert_eq!(desk.fib[&address(7)].alternate, None);
+    desk.announce(3, 7, SEQ, 79, 2).unwrap();
+    assert_eq!(desk.fib[&address(7)].alternate, Some(3));
+    desk.router.neighbour_down(desk.now, 1);
+    desk.router.neighbour_down(desk.now, 3);
+    desk.take();
+    assert_eq!(desk.next(7), None);
+    assert_eq!(desk.router.routes(desk.now)[0].state, RouteState::Infeasible);
+    desk.announce(2, 7, SEQ + 1, 80, 2).unwrap();
+    assert_eq!(desk.next(7), Some(2), "a newer seq may be any distance away");
+}
+
+#[test]
+fn an_alternate_that_might_loop_after_we_told_less_is_taken_back() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 200, 1).unwrap();
+    desk.announce(2, 7, SEQ, 210, 1).unwrap();
+    desk.wait(ms(20));
+    assert_eq!(desk.fib[&address(7)].alternate, Some(2));
+    desk.update(1, 7, 40, 1).unwrap();
+    assert_eq!(desk.fib[&address(7)].alternate, Some(2), "nobody was told yet");
+    desk.wait(secs(1));
+    assert_eq!(desk.fib[&address(7)].alternate, None);
+}
+
+#[test]
+fn a_route_that_was_safe_stays_safe_when_it_gets_longer() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    desk.update(1, 7, 500, 2).unwrap();
+    assert_eq!(desk.next(7), Some(1), "it is no nearer to us for being farther from the origin");
+    desk.update(1, 7, INFINITY, 0).unwrap();
+    desk.update(1, 7, 500, 2).unwrap();
+    assert_eq!(desk.next(7), None, "once retracted, it has to prove it again");
+}
+
+#[test]
+fn distances_below_their_hops_are_refused() {
+    let mut desk = Desk::new(2);
+    assert_eq!(desk.announce(1, 7, SEQ, 63, 2), Err(DropCause::BadAnnounce));
+    assert_eq!(desk.next(7), None);
+    desk.announce(1, 7, SEQ, 64, 2).unwrap();
+    assert_eq!(desk.update(1, 7, 95, 3), Err(DropCause::BadAnnounce));
+    assert_eq!(desk.next(7), None, "a neighbour that lies is not believed any more");
+    assert_eq!(desk.announce(1, 8, SEQ, 4000, 64), Err(DropCause::BadAnnounce), "too many hops");
+    assert_eq!(desk.announce(1, 8, SEQ, INFINITY, 1), Err(DropCause::BadAnnounce));
+}
+
+#[test]
+fn sums_at_infinity_are_not_a_route() {
+    let mut desk = Desk::new(1);
+    desk.announce(1, 7, SEQ, INFINITY - 40, 1).unwrap();
+    assert_eq!(desk.next(7), None);
+    desk.update(1, 7, INFINITY - 41, 1).unwrap();
+    assert_eq!(desk.next(7), Some(1));
+}
+
+#[test]
+fn a_loss_is_told_at_once_and_a_find_within_ten_milliseconds() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    assert!(desk.told(2, 7).is_empty());
+    let found = desk.now;
+    desk.wait(ms(10));
+    let told = desk.told(2, 7);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].0.since(found) >= ms(5));
+    assert_eq!(desk.told(1, 7).len(), 1, "who told us hears it too: it may have to ask us one day");
+    desk.update(1, 7, INFINITY, 0).unwrap();
+    assert_eq!(desk.told(2, 7)[1..], [(desk.now, INFINITY)]);
+}
+
+#[test]
+fn a_route_gives_way_when_another_was_better_by_an_eighth_for_two_seconds() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 200, 1).unwrap();
+    desk.announce(2, 7, SEQ, 171, 1).unwrap();
+    desk.wait(secs(10));
+    assert_eq!(desk.next(7), Some(1), "211 is not better than 240 by an eighth");
+    desk.update(2, 7, 170, 1).unwrap();
+    desk.wait(ms(1_900));
+    assert_eq!(desk.next(7), Some(1));
+    desk.update(2, 7, 190, 1).unwrap();
+    desk.update(2, 7, 170, 1).unwrap();
+    desk.wait(ms(1_900));
+    assert_eq!(desk.next(7), Some(1), "the two seconds began anew");
+    desk.wait(ms(200));
+    assert_eq!(desk.next(7), Some(2));
+}
+
+#[test]
+fn a_route_in_doubt_is_left_at_once_and_nothing_is_retracted() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.announce(2, 7, SEQ, 60, 1).unwrap();
+    desk.announce(1, 8, SEQ, 40, 1).unwrap();
+    desk.wait(secs(1));
+    desk.sent.clear();
+    desk.router.neighbour_suspect(desk.now, 1, true);
+    desk.take();
+    assert_eq!((desk.next(7), desk.next(8)), (Some(2), Some(1)), "the last resort is used still");
+    assert_eq!(desk.fib[&address(7)].alternate, Some(1));
+    desk.wait(ms(500));
+    let retracts = |record: &Record| matches!(record, Record::Update(Update { metric: INFINITY, .. }));
+    assert!(!desk.heard(3).iter().any(retracts));
+    desk.router.neighbour_suspect(desk.now, 1, false);
+    desk.wait(secs(3));
+    assert_eq!(desk.next(7), Some(1), "better by an eighth for two seconds");
+}
+
+#[test]
+fn changes_of_distance_are_told_less_and_less_often() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 1000, 1).unwrap();
+    desk.wait(ms(20));
+    let begin = desk.now;
+    for change in 0..1000u16 {
+        desk.update(1, 7, 1000 - change % 2 * 100, 1).unwrap();
+        desk.wait(ms(11));
+    }
+    let told: Vec<_> = desk.told(2, 7).into_iter().filter(|(at, _)| *at > begin).collect();
+    let gaps: Vec<_> = told.windows(2).map(|pair| pair[1].0.since(pair[0].0)).collect();
+    assert!(gaps.iter().all(|gap| *gap >= ms(195)), "{gaps:?}");
+    assert!(gaps[gaps.len() - 2] >= ms(1_990), "{gaps:?}");
+    assert!(told.len() <= 10, "{}", told.len());
+    desk.wait(secs(10));
+    desk.sent.clear();
+    desk.update(1, 7, 500, 1).unwrap();
+    desk.wait(ms(10));
+    assert_eq!(desk.sent.len(), 2, "after a calm time the next change is told at once");
+}
+
+#[test]
+fn a_renewed_announce_is_passed_on_within_a_minute_and_triggers_nothing() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(secs(1800));
+    desk.sent.clear();
+    desk.announce(1, 7, SEQ + 1, 40, 1).unwrap();
+    desk.wait(ms(20));
+    assert!(desk.sent.is_empty());
+    desk.wait(secs(60));
+    let offered = |record: &Record| matches!(record, Record::Offer { seq, .. } if *seq == SEQ + 1);
+    assert!(
+        desk.heard(2).iter().any(offered),
+        "an offer will do, since it has the core from elsewhere or asks"
+    );
+    desk.announce(1, 7, SEQ + 2, 40, 1).unwrap();
+    desk.wait(secs(120));
+    assert!(
+        desk.sent
+            .iter()
+            .all(|(_, _, record)| !matches!(record, Record::Offer { seq, .. } if *seq == SEQ + 2)),
+        "a seq that was raised on request concerns only those who asked"
+    );
+}
+
+#[test]
+fn a_route_expires_with_its_announce_and_the_distance_is_kept_a_little_longer() {
+    let mut desk = Desk::new(2);
+    let old = Record::Announce(core(7, SEQ), crate::wire::route::Tail { remaining: 100, ..tail(7, 40, 1) });
+    desk.say(1, &[old]).unwrap();
+    desk.wait(secs(99));
+    assert_eq!(desk.next(7), Some(1));
+    desk.wait(secs(32));
+    assert_eq!(desk.next(7), None);
+    assert_eq!(desk.told(2, 7).last().map(|told| told.1), Some(INFINITY));
+    desk.announce(2, 7, SEQ, 80, 2).unwrap();
+    assert_eq!(desk.next(7), None, "who offers that may have it from us");
+    desk.router.neighbour_down(desk.now, 2);
+    desk.wait(secs(5600));
+    assert_eq!(desk.router.len(), 1, "only our own address is left");
+}
+
+#[test]
+fn lifetimes_are_counted_down_hop_by_hop() {
+    let mut desk = Desk::new(2);
+    let old = Record::Announce(core(7, SEQ), crate::wire::route::Tail { remaining: 1000, ..tail(7, 40, 1) });
+    desk.say(1, &[old.clone()]).unwrap();
+    desk.wait(secs(10));
+    desk.sent.clear();
+    desk.router.neighbour_up(desk.now, 9, address(909), 40, 1300, true);
+    desk.take();
+    let left = desk.heard(9).into_iter().find_map(|record| match record {
+        Record::Offer { key_hash: hash, tail, .. } if hash == key_hash(&address(7)) => Some(tail.remaining),
+        _ => None,
+    });
+    assert!(left.is_some_and(|left| (980..=990).contains(&left)), "{left:?}");
+    let wrong =
+        Record::Announce(core(8, SEQ), crate::wire::route::Tail { remaining: 5401, ..tail(8, 40, 1) });
+    assert_eq!(
+        desk.say(1, &[wrong]),
+        Err(DropCause::BadAnnounce),
+        "nobody has more left than the origin gave"
+    );
+}
+
+#[test]
+fn who_has_the_core_is_only_offered_and_who_has_not_asks_for_it() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    let kinds = |records: Vec<Record>| -> Vec<&str> {
+        let name = |record: &Record| match record {
+            Record::Announce(..) => "announce",
+            Record::Offer { .. } => "offer",
+            Record::Update(_) => "update",
+            _ => "other",
+        };
+        records.iter().map(name).collect()
+    };
+    let sent = desk.sent.clone();
+    assert_eq!(kinds(desk.heard(1)), ["offer"]);
+    desk.sent = sent;
+    assert_eq!(kinds(desk.heard(2)), ["announce"]);
+    // The other way round: what we do not know we ask for.
+    let offer = Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, tail: tail(8, 40, 1) };
+    desk.say(1, &[offer.clone()]).unwrap();
+    assert_eq!(desk.heard(1), [Record::Want { idx: 8 }]);
+    desk.announce(1, 8, SEQ, 40, 1).unwrap();
+    desk.say(2, &[Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, tail: tail(8, 50, 1) }])
+        .unwrap();
+    assert_eq!(desk.fib[&address(8)].alternate, Some(2), "the core came from the other");
+    // And who asks us gets it.
+    desk.wait(secs(10));
+    desk.sent.clear();
+    desk.router.neighbour_up(desk.now, 9, address(909), 40, 1300, true);
+    desk.take();
+    let told = desk.heard(9);
+    assert!(told.iter().all(|record| matches!(record, Record::Offer { .. })));
+    for record in told {
+        let Record::Offer { key_hash: hash, tail, .. } = record else { continue };
+        if hash == key_hash(&address(7)) {
+            desk.say(9, &[Record::Want { idx: tail.idx }]).unwrap();
+        }
+    }
+    desk.wait(ms(20));
+    assert!(matches!(&desk.heard(9)[..], [Record::Announce(core, _)] if core.dst == address(7)));
+}
+
+#[test]
+fn a_number_that_is_used_again_takes_the_old_route_with_it() {
+    let mut desk = Desk::new(1);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.say(1, &[Record::Announce(core(8, SEQ), tail(7, 40, 1))]).unwrap();
+    assert_eq!((desk.next(7), desk.next(8)), (None, Some(1)));
+    desk.update(1, 7, INFINITY, 0).unwrap();
+    assert_eq!(desk.next(8), None);
+}
+
+#[test]
+fn with_only_doubtful_routes_left_a_newer_seq_is_asked_for_again_and_again() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    desk.announce(2, 7, SEQ, 120, 3).unwrap();
+    desk.sent.clear();
+    let begin = desk.now;
+    desk.router.neighbour_down(desk.now, 1);
+    desk.wait(secs(6));
+    let asked: Vec<_> = desk
+        .sent
+        .iter()
+        .filter(|(_, _, record)| matches!(record, Record::SeqReq(request) if request.seq == SEQ + 1))
+        .map(|(at, id, _)| (at.since(begin).as_millis(), *id))
+        .collect();
+    assert_eq!(asked, [(0, 2), (60, 2), (180, 2), (420, 2), (900, 2), (1860, 2), (3780, 2), (5780, 2)]);
+    desk.announce(2, 7, SEQ + 1, 120, 3).unwrap();
+    desk.sent.clear();
+    desk.wait(secs(6));
+    assert!(!desk.sent.iter().any(|(_, _, record)| matches!(record, Record::SeqReq(_))));
+}
+
+#[test]
+fn a_request_goes_on_to_the_next_hop_or_past_the_requester_and_is_answered_at_once() {
+    let mut desk = Desk::new(4);
+    let request = |id| Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 9, id });
+    let passed = |id| Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 8, id });
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(secs(1));
+    desk.announce(3, 7, SEQ, 400, 5).unwrap();
+    desk.sent.clear();
+    desk.say(2, &[request(1)]).unwrap();
+    assert_eq!(desk.heard(1), [passed(1)]);
+    desk.wait(ms(100));
+    desk.say(2, &[request(1)]).unwrap();
+    assert_eq!(desk.heard(1), [], "a request passes once");
+    desk.say(1, &[request(2)]).unwrap();
+    assert_eq!(desk.heard(3), [passed(2)], "the next hop itself asks: another neighbour may know");
+    // The answer reaches who asked, in the very same moment; the fourth did not ask.
+    desk.announce(1, 7, SEQ + 1, 40, 1).unwrap();
+    let answered = |record: &Record| matches!(record, Record::Announce(core, _) if core.seq == SEQ + 1);
+    let to: Vec<_> = desk.sent.iter().filter(|sent| answered(&sent.2)).map(|sent| sent.1).collect();
+    let offered: Vec<_> =
+        desk.sent.iter().filter(|sent| matches!(sent.2, Record::Offer { .. })).map(|sent| sent.1).collect();
+    assert_eq!((to, offered), (vec![2], vec![1]));
+    desk.sent.clear();
+    desk.say(4, &[request(3)]).unwrap();
+    assert!(desk.heard(4).iter().any(answered), "what we know we answer ourselves");
+}
+
+#[test]
+fn a_much_better_route_that_might_loop_is_asked_for_after_two_seconds() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    desk.announce(2, 7, SEQ, 100, 2).unwrap();
+    desk.router.neighbour_cost(desk.now, 1, 1000);
+    desk.sent.clear();
+    desk.wait(ms(1_900));
+    let asks = |record: &Record| matches!(record, Record::SeqReq(_));
+    assert!(!desk.heard(2).iter().any(asks));
+    desk.wait(ms(200));
+    assert!(desk.heard(2).iter().any(asks));
+    desk.announce(2, 7, SEQ + 1, 100, 2).unwrap();
+    desk.wait(ms(2_100));
+    assert_eq!(desk.next(7), Some(2));
+}
+
+#[test]
+fn small_changes_of_cost_are_not_worth_a_word() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(secs(1));
+    desk.sent.clear();
+    desk.router.neighbour_cost(desk.now, 1, 44);
+    desk.wait(secs(1));
+    assert!(desk.sent.is_empty());
+    desk.router.neighbour_cost(desk.now, 1, 45);
+    desk.wait(secs(1));
+    assert_eq!(desk.told(2, 7), [], "the idx was given before");
+    assert!(desk.heard(2).contains(&Record::Update(Update { idx: 1, metric: 85, hops: 2 })));
+}
+
+#[test]
+fn an_origin_goes_one_step_up_when_asked_and_is_not_driven() {
+    let mut desk = Desk::new(1);
+    let ask = |seq, id| Record::SeqReq(SeqReq { dst: address(0), seq, ttl: 9, id });
+    desk.say(1, &[ask(u64::MAX, 1)]).unwrap();
+    let raised = |records: Vec<Record>| {
+        records.into_iter().find_map(|record| match record {
+            Record::Announce(core, _) => Some(core.seq),
+            _ => None,
+        })
+    };
+    assert_eq!(raised(desk.heard(1)), Some((1000 << 32) + 2));
+    for id in 2..1000 {
+        desk.say(1, &[ask(u64::MAX, id)]).unwrap();
+    }
+    let last = desk.sent.iter().filter_map(|(_, _, record)| match record {
+        Record::Announce(core, _) => Some(core.seq),
+        _ => None,
+    });
+    assert_eq!(last.max(), Some((1000 << 32) + 17), "sixteen at once");
+}
+
+#[test]
+fn an_origin_jumps_above_its_past_and_gives_up_against_a_twin() {
+    let mut desk = Desk::new(2);
+    let past = |epoch: u64| core(0, (epoch << 32) | 9);
+    desk.say(1, &[Record::YourHighest(past(2000))]).unwrap();
+    let used = |epoch| RouterOutput::EpochUsed { address: address(0), epoch };
+    assert_eq!(desk.events, [used(2001)]);
+    desk.say(2, &[Record::YourHighest(past(2000))]).unwrap();
+    desk.say(2, &[Record::YourHighest(past(2001))]).unwrap();
+    assert_eq!(desk.events.len(), 2, "what is lower changes nothing");
+    desk.wait(ms(20));
+    let told = |record: &Record| matches!(record, Record::Announce(core, _) if core.epoch() == 2002);
+    assert!(desk.heard(1).iter().any(told));
+    // A twin that goes above us each time.
+    desk.say(1, &[Record::Announce(past(2002), tail(3, 40, 1))]).unwrap();
+    assert_eq!(desk.events.len(), 3);
+    desk.say(1, &[Record::Announce(past(2003), tail(3, 40, 1))]).unwrap();
+    desk.say(1, &[Record::Announce(past(2004), tail(3, 40, 1))]).unwrap();
+    assert_eq!(desk.events[3..], [RouterOutput::IdentityConflict(address(0))]);
+    desk.wait(secs(601));
+    desk.say(1, &[Record::Announce(past(2004), tail(3, 40, 1))]).unwrap();
+    assert_eq!(desk.events[4..], [used(2005)], "after a while it tries again");
+}
+
+#[test]
+fn somebody_who_restarted_without_memory_is_told_its_highest() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.router.neighbour_down(desk.now, 1);
+    desk.sent.clear();
+    desk.router.neighbour_up(desk.now, 9, address(7), 40, 1300, true);
+    desk.take();
+    assert_eq!(desk.heard(9)[0], Record::YourHighest(core(7, SEQ)), "as soon as its link is up");
+    desk.announce(1 + 1, 8, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    desk.router.neighbour_down(desk.now, 2);
+    desk.sent.clear();
+    desk.announce(9, 8, 3 << 32, 40, 1).unwrap();
+    let highest = Record::YourHighest(core(8, SEQ));
+    assert!(desk.heard(9).contains(&highest), "and over others, when they bring an old epoch");
+    // On its way to the origin it goes along the route there.
+    let mut relay = Desk::new(2);
+    relay.announce(1, 8, 3 << 32, 40, 1).unwrap();
+    relay.wait(secs(1));
+    relay.sent.clear();
+    relay.say(2, &[Record::YourHighest(core(8, SEQ))]).unwrap();
+    assert_eq!(relay.heard(1), [Record::YourHighest(core(8, SEQ))]);
+    relay.announce(1, 8, 6 << 32, 40, 1).unwrap();
+    let answered = |record: &Record| matches!(record, Record::Announce(core, _) if core.seq == 6 << 32);
+    assert!(relay.heard(2).iter().any(answered));
+}
+
+#[test]
+fn a_node_hosts_many_addresses_and_gives_them_up() {
+    let mut desk = Desk::new(2);
+    desk.router.add_origin(desk.now, identity(5), 77);
+    desk.wait(ms(20));
+    assert_eq!(desk.events, [RouterOutput::EpochUsed { address: address(5), epoch: 77 }]);
+    assert_eq!(desk.told(2, 5).len(), 1);
+    assert!(desk.router.routes(desk.now).is_empty(), "our own are not listed");
+    desk.router.remove_origin(desk.now, &address(5));
+    desk.take();
+    assert_eq!(desk.told(2, 5).last().map(|told| told.1), Some(INFINITY));
+    // It moves to another node.
+    desk.announce(1, 5, (78 << 32) | 1, 0, 0).unwrap();
+    assert_eq!(desk.next(5), Some(1));
+    // And back, above what the other said.
+    desk.router.add_origin(desk.now, identity(5), 78);
+    desk.take();
+    assert_eq!(desk.events.last(), Some(&RouterOutput::EpochUsed { address: address(5), epoch: 79 }));
+    assert_eq!(desk.next(5), None);
+}
+
+#[test]
+fn an_own_announce_is_renewed_every_half_hour() {
+    let mut desk = Desk::new(1);
+    desk.wait(secs(2 * 3600));
+    let seqs: Vec<_> = desk
+        .heard(1)
+        .into_iter()
+        .filter_map(|record| match record {
+            Record::Announce(core, _) => Some(core.seq),
+            Record::Offer { seq, .. } => Some(seq),
+            _ => None,
+        })
+        .collect();
+    let first = 1000 << 32;
+    assert_eq!(seqs, [first + 2, first + 3, first + 4, first + 5]);
+}

@@ -1,0 +1,167 @@
+//! One router on a desk: its neighbours are played by the test.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::net::identity;
+use crate::address::Address;
+use crate::identity::Identity;
+use crate::route::{FibEntry, NeighbourId, Router, RouterConfig, RouterOutput};
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::route::{Core, Record, Tail, Update, key_hash};
+
+/// The router's own address is that of identity 0.
+pub(super) struct Desk {
+    pub(super) router: Router,
+    pub(super) now: Time,
+    /// What was sent, when and to whom.
+    pub(super) sent: Vec<(Time, NeighbourId, Record)>,
+    pub(super) fib: BTreeMap<Address, FibEntry>,
+    pub(super) events: Vec<RouterOutput>,
+}
+
+pub(super) fn address(number: usize) -> Address {
+    identity(number).address()
+}
+
+pub(super) fn core_by(identity: &Identity, seq: u64) -> Core {
+    let mut core =
+        Core { dst: identity.address(), seq, lifetime: 5400, caps: 0, signature: [0; 64], more: None };
+    core.signature = identity.sign(&core.signed().unwrap());
+    core
+}
+
+pub(super) fn core(number: usize, seq: u64) -> Core {
+    core_by(&identity(number), seq)
+}
+
+pub(super) fn tail(idx: u32, metric: u16, hops: u8) -> Tail {
+    Tail { idx, metric, hops, mtu: 1200, remaining: 5400 }
+}
+
+pub(super) fn bytes_of(records: &[Record]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    records.iter().for_each(|record| record.encode(&mut bytes).unwrap());
+    bytes
+}
+
+impl Desk {
+    /// A router with neighbours 1 to `neighbours`, each at a cost of 40.
+    pub(super) fn new(neighbours: u32) -> Self {
+        Self::with(neighbours, RouterConfig::default())
+    }
+
+    pub(super) fn with(neighbours: u32, config: RouterConfig) -> Self {
+        let now = Time::from_millis(1_000_000);
+        let router = Router::new(now, config, [7; 32]);
+        let mut desk = Desk { router, now, sent: Vec::new(), fib: BTreeMap::new(), events: Vec::new() };
+        desk.router.add_origin(now, identity(0), 1000);
+        for id in 1..=neighbours {
+            desk.router.neighbour_up(now, id, address(900 + id as usize), 40, 1400, true);
+        }
+        desk.wait(Duration::from_secs(5));
+        desk.sent.clear();
+        desk.events.clear();
+        desk
+    }
+
+    pub(super) fn take(&mut self) {
+        while let Some(output) = self.router.poll_output(self.now) {
+            match output {
+                RouterOutput::Send { neighbour, message } => {
+                    let mut rest = &message[..];
+                    while !rest.is_empty() {
+                        let (record, left) = Record::decode(rest).unwrap();
+                        self.sent.push((self.now, neighbour, record));
+                        rest = left;
+                    }
+                }
+                RouterOutput::Fib(address, Some(entry)) => {
+                    self.fib.insert(address, entry);
+                }
+                RouterOutput::Fib(address, None) => {
+                    self.fib.remove(&address);
+                }
+                event => self.events.push(event),
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn wait(&mut self, span: Duration) {
+        let until = self.now + span;
+        self.take();
+        while let Some(at) = self.router.next_deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.router.handle_timeout(self.now);
+            self.take();
+        }
+        self.now = until;
+    }
+
+    pub(super) fn say(&mut self, from: NeighbourId, records: &[Record]) -> Result<(), DropCause> {
+        self.say_bytes(from, &bytes_of(records))
+    }
+
+    pub(super) fn say_bytes(&mut self, from: NeighbourId, bytes: &[u8]) -> Result<(), DropCause> {
+        let result = self.router.handle(self.now, from, bytes);
+        self.take();
+        result
+    }
+
+    /// A neighbour announces the destination `number`, which it calls by that number too.
+    pub(super) fn announce(
+        &mut self,
+        from: NeighbourId,
+        number: usize,
+        seq: u64,
+        metric: u16,
+        hops: u8,
+    ) -> Result<(), DropCause> {
+        let tail = tail(u32::try_from(number).unwrap(), metric, hops);
+        self.say(from, &[Record::Announce(core(number, seq), tail)])
+    }
+
+    pub(super) fn update(
+        &mut self,
+        from: NeighbourId,
+        number: usize,
+        metric: u16,
+        hops: u8,
+    ) -> Result<(), DropCause> {
+        self.say(from, &[Record::Update(Update { idx: u32::try_from(number).unwrap(), metric, hops })])
+    }
+
+    pub(super) fn next(&self, number: usize) -> Option<NeighbourId> {
+        self.fib.get(&address(number)).map(|entry| entry.next)
+    }
+
+    /// What a neighbour was sent since the last look, and forgets all that was sent.
+    pub(super) fn heard(&mut self, by: NeighbourId) -> Vec<Record> {
+        let sent = std::mem::take(&mut self.sent);
+        sent.into_iter().filter(|(_, to, _)| *to == by).map(|(_, _, record)| record).collect()
+    }
+
+    /// Distances that a neighbour was told of a destination, with their times; the idx is the router's.
+    pub(super) fn told(&self, to: NeighbourId, number: usize) -> Vec<(Time, u16)> {
+        let mut idx = None;
+        let mut told = Vec::new();
+        for (at, id, record) in self.sent.iter().filter(|(_, id, _)| *id == to) {
+            let _ = id;
+            match record {
+                Record::Announce(core, tail) if core.dst == address(number) => {
+                    idx = Some(tail.idx);
+                    told.push((*at, tail.metric));
+                }
+                Record::Offer { key_hash: hash, tail, .. } if *hash == key_hash(&address(number)) => {
+                    idx = Some(tail.idx);
+                    told.push((*at, tail.metric));
+                }
+                Record::Update(update) if Some(update.idx) == idx => told.push((*at, update.metric)),
+                _ => {}
+            }
+        }
+        told
+    }
+}
