@@ -1,1 +1,29 @@
-//! What the whole-program tests and the tools share.
+//! What the whole-program tests share: daemons that are started and cleaned up, commands and their answers, a relay
+//! that loses datagrams, networks of network namespaces.
+//!
+//! Nothing here sleeps to give something time: [`until`] looks again and again, and gives up loudly.
+//! Every daemon has a state directory of its own, a home of its own, listens to loopback on a port that the system
+//! chose and does not discover, unless a test says otherwise.
+#![forbid(unsafe_code)]
+
+mod daemon;
+mod lan;
+mod process;
+mod program;
+mod relay;
+mod wait;
+
+pub use daemon::{Daemon, DaemonBuilder};
+pub use lan::{Family, Lan, may_make_namespaces};
+pub use process::{Usage, usage, wait_until_read};
+pub use program::{Output, Programs, Running, built_program};
+pub use relay::Relay;
+pub use wait::{PATIENCE, until};
+
+/// The programs that cargo built for this test; only in tests of the package `roused`.
+#[macro_export]
+macro_rules! programs {
+    () => {
+        $crate::Programs::new(env!("CARGO_BIN_EXE_roused"), env!("CARGO_BIN_EXE_rouse"))
+    };
+}

@@ -6,7 +6,6 @@
 //! own; they might as well run on two machines. Nothing of rouse runs on a tokio thread but what is awaited here.
 
 use anyhow::Context;
-
 use rouse_core::{Address, Identity, Node};
 use rouse_netmod_udp::{Udp, UdpConfig};
 

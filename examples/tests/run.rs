@@ -1,0 +1,77 @@
+//! Each example does what its first lines say.
+
+use std::process::Command;
+
+use rouse_tests::{Output, Programs, Running, built_program};
+
+fn run(program: &str) -> String {
+    Output::of(&mut Command::new(program)).exits(0).text()
+}
+
+#[test]
+fn the_client_writes_to_itself_and_to_others_through_the_daemon() {
+    let programs = Programs::new(built_program("roused", "roused"), built_program("roused", "rouse"));
+    let daemon = programs.daemon().start();
+    let client = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+        Output::of(command.args(arguments).env("ROUSE_SOCKET", daemon.socket()))
+    };
+    let said = client(&[]).exits(0).text();
+    assert!(said.contains(daemon.address()) && said.contains("wrote: hello, daemon"), "{said}");
+
+    let other = programs.daemon().peer(&daemon.uri()).start();
+    assert!(client(&[other.address(), "dinner is ready"]).exits(0).text().contains("delivered in"));
+    assert_eq!(other.json(&["recv", "--timeout", "60s"])["text"], "dinner is ready");
+    client(&["not an address", "x"]).exits(1);
+}
+
+#[test]
+fn two_chat_in_a_room_and_a_third_in_another_hears_nothing() {
+    let chat = |name: &str, room: &str, peer: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chat"));
+        command.args([name, "--room", room, "--listen", "127.0.0.1:0"]);
+        if let Some(peer) = peer {
+            command.args(["--peer", peer]);
+        }
+        let mut chat = Running::start(&mut command);
+        let listening = chat.line_where(|line| line.contains("listening at"));
+        (chat, listening.rsplit(' ').next().unwrap().to_owned())
+    };
+    let (mut ada, uri) = chat("ada", "engines", None);
+    let (mut stranger, _) = chat("stranger", "kitchen", Some(&uri));
+    let (mut grace, _) = chat("grace", "engines", Some(&uri));
+    ada.line_where(|line| line.ends_with(" came"));
+    grace.line_where(|line| line.ends_with(" came"));
+    ada.say("is it Sunday?");
+    grace.line_where(|line| line == "ada: is it Sunday?");
+    grace.say("all day");
+    ada.line_where(|line| line == "grace: all day");
+    drop(grace.take_input());
+    assert!(grace.end().success());
+    ada.line_where(|line| line.ends_with(" left"));
+    drop(stranger.take_input());
+    assert!(stranger.end().success());
+    assert_eq!(stranger.rest(), [] as [&str; 0]);
+}
+
+#[test]
+fn an_application_with_a_node_inside_runs_on_async_std() {
+    greenhouse(env!("CARGO_BIN_EXE_embed"));
+}
+
+#[test]
+fn an_application_with_a_node_inside_runs_on_tokio() {
+    greenhouse(env!("CARGO_BIN_EXE_embed_tokio"));
+}
+
+fn greenhouse(program: &str) {
+    let said = run(program);
+    assert_eq!(said.lines().count(), 4, "{said}");
+    assert!(said.lines().nth(2).unwrap().ends_with("open the window"), "{said}");
+}
+
+#[test]
+fn nodes_talk_over_a_netmod_of_ones_own() {
+    let said = run(env!("CARGO_BIN_EXE_custom_netmod"));
+    assert!(said.contains("wrote: over a netmod of my own") && said.contains("delivered in"), "{said}");
+}

@@ -1,0 +1,117 @@
+//! A daemon whose port is flooded with random datagrams and with mutated copies of real ones: it serves on.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use rouse_tests::{Daemon, Relay, programs, usage, wait_until_read};
+
+const DATAGRAMS: usize = 1_000_000;
+/// So many are sent, then the daemon reads them, then come the next: the kernel's buffer holds them, and all are seen.
+const BATCH: usize = 64;
+/// After so many, all that is made once has been made.
+const WARM: usize = 100_000;
+/// What memory may grow by afterwards, in bytes: an allocator's leeway, a few bytes for each datagram would be more.
+const LEEWAY: u64 = 4 << 20;
+
+/// xorshift64* (Vigna 2016): good enough to be nonsense, and the same nonsense in every run.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as usize
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.next() % limit
+    }
+
+    fn fill(&mut self, bytes: &mut Vec<u8>, length: usize) {
+        bytes.clear();
+        bytes.extend(std::iter::repeat_with(|| self.next() as u8).take(length));
+    }
+}
+
+/// The next evil datagram.
+fn evil(chance: &mut Chance, real: &[Vec<u8>], out: &mut Vec<u8>) {
+    if chance.below(4) == 0 {
+        let longest = if chance.below(16) == 0 { 9000 } else { 200 };
+        let length = chance.below(longest);
+        return chance.fill(out, length);
+    }
+    out.clear();
+    out.extend_from_slice(&real[chance.below(real.len())]);
+    match chance.below(6) {
+        // As it was: a replay.
+        0 => {}
+        1 => out.truncate(chance.below(out.len() + 1)),
+        2 => out.extend_from_within(..chance.below(out.len() + 1)),
+        3 => {
+            // The head of one on the body of another.
+            let other = &real[chance.below(real.len())];
+            let cut = chance.below(out.len().min(other.len()) + 1);
+            out[..cut].copy_from_slice(&other[..cut]);
+        }
+        _ => {
+            for _ in 0..=chance.below(8) {
+                // The first bytes more often: there the decisions are made.
+                let reach = if chance.below(2) == 0 { 16 } else { out.len() };
+                let at = chance.below(reach.min(out.len()).max(1));
+                if let Some(byte) = out.get_mut(at) {
+                    *byte ^= 1 << chance.below(8);
+                }
+            }
+        }
+    }
+}
+
+fn talk(from: &Daemon, to: &Daemon, text: &str) {
+    from.json(&["send", to.address(), text, "--wait", "delivered", "--timeout", "60s"]);
+    assert_eq!(to.json(&["recv", "--from", from.address(), "--timeout", "60s"])["text"], text);
+}
+
+#[test]
+fn a_million_hostile_datagrams_change_nothing_but_counters() {
+    let programs = programs!();
+    let daemon = programs.daemon().start();
+    let cable = Relay::new(&daemon.uri());
+    let friend = programs.daemon().peer(&cable.uri()).start();
+    friend.route_to(daemon.address());
+    talk(&friend, &daemon, "before");
+    let real = cable.tapped();
+    assert!(real.len() > 10, "handshake, hellos, routes and the message came by");
+
+    let port: SocketAddr = daemon.uri().trim_start_matches("udp:").parse().unwrap();
+    let strangers: Vec<UdpSocket> = (1..=8u8).map(|n| UdpSocket::bind(([127, 0, 1, n], 0)).unwrap()).collect();
+    let dropped_before = daemon.dropped();
+    let (mut chance, mut bytes) = (Chance(0x726f_7573_6521), Vec::new());
+    let mut warm = None;
+    let mut lost_in_kernel = 0;
+    for n in 0..DATAGRAMS {
+        evil(&mut chance, &real, &mut bytes);
+        // Each eighth as if it came from the neighbour itself. A datagram too long for the system is not sent.
+        match n % 9 {
+            8 => drop(cable.inject(&bytes)),
+            n => drop(strangers[n].send_to(&bytes, port)),
+        }
+        if n % BATCH == 0 {
+            lost_in_kernel = wait_until_read(port);
+        }
+        if n == WARM {
+            warm = Some(usage(daemon.pid()).rss);
+        }
+    }
+    wait_until_read(port);
+    let (warm, after) = (warm.unwrap(), usage(daemon.pid()).rss);
+    println!("resident: {} KiB warm, {} KiB after; {lost_in_kernel} lost in the kernel", warm >> 10, after >> 10);
+    assert!(after <= warm + LEEWAY, "memory grew from {warm} to {after} bytes");
+
+    let counted = daemon.dropped() - dropped_before;
+    assert!(counted + lost_in_kernel >= DATAGRAMS as u64 * 99 / 100, "{counted} of {DATAGRAMS} are accounted for");
+    let status = daemon.json(&["status"]);
+    assert_eq!(status["address"], daemon.address());
+    talk(&friend, &daemon, "after");
+    talk(&daemon, &friend, "and back");
+    assert_eq!(daemon.rouse(&["recv", "--timeout", "1ms"]).exits(4).text(), "", "nothing was made up");
+}
