@@ -48,16 +48,6 @@ pub(crate) async fn sleep(duration: Duration) {
     Timer::after(duration).await;
 }
 
-/// Waits until `deadline`, or for ever when there is none.
-pub(crate) async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => {
-            Timer::at(deadline).await;
-        }
-        None => futures::future::pending().await,
-    }
-}
-
 /// What `future` brings, or `None` when that takes longer than `duration`.
 pub(crate) async fn timeout<T>(duration: Duration, future: impl Future<Output = T>) -> Option<T> {
     match select(pin!(future), pin!(sleep(duration))).await {
