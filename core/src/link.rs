@@ -10,7 +10,18 @@
 //!
 //! 1. Hand in what happened (`handle`, `handle_frame`, `handle_timeout`, …) with the present time.
 //! 2. Call `poll_output` until it gives nothing more.
-//! 3. Call `handle_timeout` when `next_deadline` has come; ask for it again after every step 1.
+//! 3. Call `handle_timeout` when `next_deadline` has come; ask for it again after every step 1. A timer that fires early does
+//!    no harm.
+//!
+//! What a session's owner does besides:
+//!
+//! - What the egress sends goes through the [`Sealer`]; packets begin with
+//!   [`KIND_PACKET`](crate::wire::link::KIND_PACKET), and each train of them is told to [`Link::note_sent`].
+//! - When the first frame of a session opens, [`Handshakes::confirm`] is told.
+//! - A session replaces an older one with the same neighbour over the same netmod; the older link gets no goodbye, for the
+//!   other side replaces it too.
+//! - When a sealer [is worn](Sealer::is_worn), its path is dialled for a new session. Should it still come to
+//!   [`Exhausted`], [`Link::exhausted`] ends the link.
 #![cfg_attr(
     not(test),
     deny(

@@ -218,3 +218,63 @@ impl Liveness {
 fn half(rtt: Duration) -> Duration {
     rtt.checked_div(2).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Option<Duration> = Some(Duration::from_millis(2));
+
+    /// What comes of silence after a packet, when each timer fires `late`: the verdicts with their times in
+    /// milliseconds, and the probes that were sent.
+    fn silence(late: Duration, lossy: bool) -> (Vec<(u64, Verdict)>, u32) {
+        let start = Time::from_millis(1_000);
+        let mut liveness = Liveness::new(start);
+        liveness.take_sign(start, 0, false);
+        liveness.heard(start);
+        liveness.sent(start);
+        let (mut verdicts, mut probes) = (Vec::new(), 0);
+        while !verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Gone) {
+            let now = liveness.deadline(RTT) + late;
+            if let Some(verdict) = liveness.timeout(now, RTT, lossy) {
+                verdicts.push((now.since(start).as_millis() as u64, verdict));
+            }
+            probes += u32::from(liveness.take_sign(now, 0, false) == Some(Sign::Probe));
+        }
+        (verdicts, probes)
+    }
+
+    #[test]
+    fn three_probes_fifty_milliseconds_apart_make_a_suspect() {
+        let (verdicts, _) = silence(Duration::ZERO, false);
+        assert_eq!(verdicts, [(200, Verdict::Suspect), (1_200, Verdict::Gone)]);
+    }
+
+    #[test]
+    fn where_frames_get_lost_twice_as_many_are_tried() {
+        let (verdicts, _) = silence(Duration::ZERO, true);
+        assert_eq!(verdicts, [(350, Verdict::Suspect), (1_350, Verdict::Gone)]);
+    }
+
+    #[test]
+    fn timers_that_fire_late_are_no_evidence_five_times_in_a_row() {
+        let late = Duration::from_millis(100);
+        let (verdicts, probes) = silence(late, false);
+        // The first is in doubt at 150; then five excuses and two more probes, 150 apart.
+        assert_eq!(verdicts[0], (150 + 5 * 150 + 3 * 150, Verdict::Suspect));
+        assert!(verdicts[1].0 >= verdicts[0].0 + 1_000);
+        assert!(probes >= 10);
+    }
+
+    #[test]
+    fn hellos_are_spread_by_an_eighth() {
+        for (spread, often, millis) in
+            [(0, false, 875), (u32::MAX, false, 1_125), (0, true, 437), (u32::MAX, true, 562)]
+        {
+            let mut liveness = Liveness::new(Time::ZERO);
+            liveness.heard(Time::ZERO);
+            liveness.take_sign(Time::ZERO, spread, often);
+            assert_eq!(liveness.deadline(RTT).since(Time::ZERO).as_millis(), millis);
+        }
+    }
+}

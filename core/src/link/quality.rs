@@ -70,7 +70,7 @@ impl RoundTrip {
 /// Frames counted in 256ths, so that ageing them rounds nothing away.
 const SCALE: u64 = 256;
 /// The memory of a link that carries little, in frames.
-const MEMORY: u64 = 128 * SCALE;
+const MEMORY: u64 = 256 * SCALE;
 /// A new link is given this many good frames in advance, so that one lost frame does not condemn it.
 const CREDIT: u64 = 4 * SCALE;
 /// All frames arrive.
@@ -78,7 +78,7 @@ pub(super) const WHOLE: u64 = 1 << 16;
 
 /// The share of frames that arrive in one direction.
 ///
-/// It remembers at least the last 128 frames; of a link with traffic, about the last eight hellos' worth.
+/// It remembers at least the last 256 frames; of a link with traffic, about the last eight hellos' worth.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrivals {
     expected: u64,
@@ -124,7 +124,7 @@ impl Arrivals {
 
     /// Whether it rests on few frames yet.
     pub(super) fn is_vague(&self) -> bool {
-        self.expected < MEMORY.saturating_mul(2)
+        self.expected < MEMORY
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn loss_is_found_within_a_seventh_idle_or_busy() {
         // The bar is 15 % of the ETX. Per second of one frame (idle) or a hundred (busy), 40 % lost.
-        for (seconds, frames) in [(240, 1), (20, 100)] {
+        for (seconds, frames) in [(240, 1), (20, 100), (600, 1)] {
             let mut far = 0;
             for seed in 0..100 {
                 let mut rng = ChaCha20Rng::from_seed([seed; 32]);

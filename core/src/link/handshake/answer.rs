@@ -11,8 +11,8 @@ use crate::link::noise::{Noise, NoiseError};
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{
-    COOKIE, Cookie, ECHO_LEN, Finish, Initiation, Introduction, KEY_LEN, Opening, REFUSAL, RESPONSE, Refusal,
-    Response, VERSION, frame, split,
+    COOKIE, Cookie, ECHO_LEN, Finish, INITIATION_LEN, Initiation, Introduction, KEY_LEN, Opening, REFUSAL,
+    RESPONSE, Refusal, Response, VERSION, frame, split,
 };
 
 /// Finishes that do not verify before the handshake is given up.
@@ -84,6 +84,9 @@ impl Handshakes {
             // A closed mesh does not answer strangers at all.
             (false, true) => return Err(DropCause::BadHandshake),
             _ => {}
+        }
+        if bytes.len() < INITIATION_LEN {
+            return Err(DropCause::BadHandshake);
         }
         let id = initiation_id(bytes);
         if let Some(answer) = self.answers.values().find(|answer| answer.path == path && answer.id == id) {

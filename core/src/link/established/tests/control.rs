@@ -22,10 +22,10 @@ fn all_messages_arrive_once_and_in_order_however_bad_the_network() {
         let mut sent: [Vec<Vec<u8>>; 2] = Default::default();
         let mut rng = ChaCha20Rng::from_seed([seed; 32]);
         for n in 0..150 {
-            for node in 0..2 {
+            for (link, sent) in pair.links.iter_mut().zip(&mut sent) {
                 let message = message(n, &mut rng);
-                pair.links[node].send_control(&message).unwrap();
-                sent[node].push(message);
+                link.send_control(&message).unwrap();
+                sent.push(message);
             }
             if n % 10 == 0 {
                 pair.poll(0);
@@ -36,12 +36,9 @@ fn all_messages_arrive_once_and_in_order_however_bad_the_network() {
         pair.poll(0);
         pair.poll(1);
         pair.run(Duration::from_secs(60));
-        for node in 0..2 {
-            assert!(
-                pair.control[1 - node] == sent[node],
-                "seed {seed}: {} of 150",
-                pair.control[1 - node].len()
-            );
+        for (node, sent) in sent.iter().enumerate() {
+            let got = &pair.control[1 - node];
+            assert!(got == sent, "seed {seed}: {} of 150", got.len());
             assert_eq!(pair.links[node].metrics().control_queued, 0);
             assert_eq!(pair.state(node), LinkState::Up);
         }

@@ -115,3 +115,18 @@ fn frames_and_bytes_are_counted() {
     assert_eq!((receiver.frames_in - before.frames_in, receiver.bytes_in - before.bytes_in), (10, 2300));
     assert_eq!(pair.packets, [0, 10]);
 }
+
+#[test]
+fn a_lossy_link_says_hello_twice_as_often_until_it_knows_how_lossy() {
+    let mut pair = Pair::settled(6, ms(1));
+    pair.wires[0].loss = 30;
+    pair.run(Duration::from_secs(20));
+    pair.transmitted = Default::default();
+    pair.run(Duration::from_secs(40));
+    let hellos = |pair: &Pair| pair.transmitted[0].iter().filter(|kind| **kind == KIND_HELLO).count();
+    assert!(hellos(&pair) > 65, "{}", hellos(&pair));
+    pair.traffic(0, ms(20), Duration::from_secs(20));
+    pair.transmitted = Default::default();
+    pair.run(Duration::from_secs(40));
+    assert!(hellos(&pair) < 50, "{}", hellos(&pair));
+}

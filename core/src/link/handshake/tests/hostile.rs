@@ -70,7 +70,7 @@ fn no_answer_is_longer_than_what_it_answers() {
         assert!(sent <= frame.len(), "{sent} for {}", frame.len());
         answered += u32::from(sent > 0);
     }
-    assert!(answered > 100);
+    assert!(answered >= 100);
 }
 
 #[test]
