@@ -179,9 +179,9 @@ fn when_the_route_comes_back_it_goes_on_at_once() {
         pair.send(0, body.clone());
     }
     pair.run(ms(40), |_| false);
-    let window = pair.sides[0].conversation.recovery.congestion.window();
     pair.line.loss = [1000, 1000];
     pair.run(ms(10), |_| false);
+    let window = pair.sides[0].conversation.recovery.congestion.window();
     for side in &mut pair.sides {
         side.conversation.set_reachable(pair.now, false);
     }

@@ -2,6 +2,7 @@
 
 use super::pair::*;
 use crate::message::*;
+use crate::stats::DropCause;
 
 fn numbers(pair: &Pair, side: usize) -> Vec<u32> {
     let inbox = pair.sides[side].inbox.iter();
@@ -118,10 +119,11 @@ fn packets_for_a_former_incarnation_or_from_one_are_not_looked_at() {
     // Packets of the old sender that come late, with an ack in each as if they were answers.
     let late = [0, 1].map(|_| {
         pair.send(1, "to be acknowledged");
-        pair.run(ms(6), |_| false);
+        pair.run(ms(5), |_| false);
         pair.send(0, "late");
         let mut late = Vec::new();
         assert!(pair.sides[0].conversation.poll_transmit(pair.now, 1200, &mut late));
+        assert_eq!(late[crate::wire::message::HEADER], 1, "an ack comes first");
         Bytes::from(late)
     });
     pair.restart(0, 101);
