@@ -17,7 +17,7 @@
 //!
 //! How it is built, from top to bottom: `meeting` knows who is there, `queue` and `fill` send, `incoming` and
 //! `reassembly` receive, `ranges`, `recovery`, `rtt` and `congestion` know what arrived and what the path bears,
-//! `transmit` builds the packets. A packet is built whole in one place and taken in one place: there a seal fits.
+//! `transmit` builds a packet, whole and in one place, and `receive` takes it: there a seal fits.
 #![cfg_attr(
     not(test),
     deny(
@@ -37,6 +37,7 @@ mod meeting;
 mod queue;
 mod ranges;
 mod reassembly;
+mod receive;
 mod recovery;
 mod rtt;
 #[cfg(test)]
@@ -49,13 +50,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::address::Address;
-use crate::stats::DropCause;
 use crate::time::Time;
 use crate::types::{Message, MessageId, Protection, Timestamp, Waiting};
-use crate::wire::message::{Frame, Reader};
 #[allow(unused_imports)]
 pub(crate) use crate::wire::message::{PAYLOAD_KIND_MESSAGE, source};
-use incoming::{Complete, Incoming, Part, is_small_share};
+use incoming::{Complete, Incoming};
 use meeting::Meeting;
 use queue::{SendQueue, message_id};
 use ranges::Received;
@@ -253,115 +252,6 @@ impl Conversation {
             self.ping_due |= !self.queue.is_empty() && !self.queue.has_work();
         }
         self.reachable = reachable;
-    }
-
-    /// Takes a packet of the peer. The error says why it was dropped.
-    pub fn handle(&mut self, now: Time, packet: &Bytes) -> Result<(), DropCause> {
-        self.tick(now);
-        let mut reader = Reader::new(packet);
-        let header = reader.header().map_err(|_| DropCause::MalformedMessage)?;
-        if header.source != self.peer {
-            return Err(DropCause::MalformedMessage);
-        }
-        self.meet(now, &header, packet)?;
-        if self.received.contains(header.number) {
-            return Err(DropCause::Duplicate);
-        }
-        (self.active, self.heard) = (now, now);
-        self.incoming.advance(header.floor);
-        self.confirmed = self.confirmed.max(header.floor);
-        self.told = self.told.max(header.floor);
-        let mut refused = None;
-        let mut asks = false;
-        while !reader.is_at_end() {
-            let frame = reader.frame().map_err(|_| DropCause::MalformedMessage)?;
-            asks |= !matches!(frame, Frame::Ack | Frame::Credit { .. });
-            if header.to == 0 && matches!(frame, Frame::Ack | Frame::Credit { .. }) {
-                return Err(DropCause::MalformedMessage);
-            }
-            match self.on_frame(now, header.floor, frame, packet, &mut reader) {
-                Ok(()) => {}
-                Err(DropCause::OverCredit) => refused = Some(DropCause::OverCredit),
-                Err(cause) => return Err(cause),
-            }
-        }
-        self.note_receipt();
-        if let Some(cause) = refused {
-            // Without an ack it comes again, when there may be credit.
-            return Err(cause);
-        }
-        let in_order =
-            self.received.largest().is_none_or(|largest| header.number == largest.saturating_add(1));
-        self.received.insert(now, header.number);
-        self.received.forget_below(header.number.saturating_sub(u64::from(header.open)));
-        if asks {
-            self.unacked = self.unacked.saturating_add(1);
-            let at = if self.unacked >= 2 || !in_order { now } else { after(now, MAX_ACK_DELAY) };
-            self.ack_at = Some(self.ack_at.map_or(at, |earlier| earlier.min(at)));
-        }
-        Ok(())
-    }
-
-    fn on_frame(
-        &mut self,
-        now: Time,
-        floor: u64,
-        frame: Frame,
-        packet: &Bytes,
-        reader: &mut Reader<'_>,
-    ) -> Result<(), DropCause> {
-        let seq = |above: u16| floor.saturating_add(u64::from(above));
-        match frame {
-            Frame::Ack => {
-                let ack = reader.ack().map_err(|_| DropCause::MalformedMessage)?;
-                let Self { recovery, queue, confirmed, confirming, .. } = self;
-                let longest = recovery
-                    .on_ack(now, &ack, |piece, arrived| match (piece, arrived) {
-                        (Piece::Taken(taken), true) => *confirmed = taken.max(*confirmed),
-                        (Piece::Taken(_), false) => *confirming = 0,
-                        (_, true) => {}
-                        (piece, false) => queue.on_lost(piece),
-                    })
-                    .map_err(|()| DropCause::MalformedMessage)?;
-                self.note_arrival(longest);
-                Ok(())
-            }
-            Frame::Credit { taken, bytes, messages } => {
-                let progress = self
-                    .queue
-                    .on_credit(now, (taken, bytes, messages), &mut self.events)
-                    .map_err(|()| DropCause::MalformedMessage)?;
-                if progress {
-                    (self.stalls, self.stall_at) = (0, None);
-                }
-                Ok(())
-            }
-            Frame::Messages { above, sent_at, count } => {
-                self.hurried = false;
-                let mut refused = Ok(());
-                for nth in 0..count {
-                    let (later, body) = reader.entry().map_err(|_| DropCause::MalformedMessage)?;
-                    let sent_at = Timestamp(sent_at.0.saturating_add(u64::from(later)));
-                    let copy = is_small_share(body.len().saturating_mul(usize::from(count)), packet.len());
-                    let seq = seq(above).saturating_add(u64::from(nth));
-                    refused = refused.and(self.incoming.whole(seq, sent_at, packet, body, copy));
-                }
-                refused
-            }
-            Frame::Fragment { above, sent_at, total, offset, bytes: (start, end) } => {
-                self.hurried = false;
-                self.incoming.part(seq(above), sent_at, packet, Part { total, offset, bytes: start..end })
-            }
-            Frame::Skip { above, count } => self.incoming.skip(seq(above), count),
-            Frame::Ping => {
-                self.ack_at = Some(now);
-                Ok(())
-            }
-            Frame::Last => {
-                self.hurried = true;
-                Ok(())
-            }
-        }
     }
 
     /// Takes the next message, complete and in order. That it was taken is what the sender will be told.

@@ -293,13 +293,10 @@ impl SendQueue {
     /// How many bytes of the next new message the recipient allows; `None` when there is none, or it must wait.
     fn new_allowed(&self) -> Option<u32> {
         let slot = self.slot(self.next)?;
-        if self.next == self.base {
-            // The message that the recipient wants next never waits for credit, or a long one could never end.
-            return Some(u32::MAX);
-        }
         if self.next.saturating_sub(self.base) >= self.credit_messages {
             return None;
         }
+        // What the recipient wants next does not count, or a long message could never end.
         let beyond = self.sent.saturating_sub(self.slots.front().map_or(0, |slot| u64::from(slot.sent)));
         let allowed = u32::try_from(self.credit_bytes.saturating_sub(beyond)).unwrap_or(u32::MAX);
         let left = slot.body.len().saturating_sub(slot.sent as usize);

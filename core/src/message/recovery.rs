@@ -17,6 +17,8 @@ const PACKET_THRESHOLD: u64 = 3;
 const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Probes sent at each time-out.
 const PROBES: u8 = 2;
+/// No more packets than this are remembered. It takes a peer that sends and never acknowledges to get there.
+const MAX_RECORDS: usize = 1 << 17;
 /// Silence of so many probe intervals with nothing arriving is persistent congestion (RFC 9002 section 7.6).
 const PERSISTENT: u32 = 3;
 
@@ -103,6 +105,11 @@ impl Recovery {
     /// Whether something is on its way that asks for an ack.
     pub fn is_waiting(&self) -> bool {
         self.open > 0
+    }
+
+    /// Whether so many packets are remembered that they must be given up.
+    pub fn is_overgrown(&self) -> bool {
+        self.packets.len() >= MAX_RECORDS
     }
 
     /// How many probe time-outs have passed since the last sign of life.

@@ -40,6 +40,9 @@ impl Conversation {
         if !self.reachable || self.starved {
             return false;
         }
+        if self.recovery.is_overgrown() {
+            self.give_up_flight();
+        }
         let max = self.passable(now, max);
         self.recovery.congestion.set_packet(max);
         if self.transmit_greeting(now, out) {

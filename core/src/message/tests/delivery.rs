@@ -2,6 +2,7 @@
 
 use super::pair::*;
 use crate::message::*;
+use crate::stats::DropCause;
 
 const SIZES: [usize; 14] =
     [0, 1, 64, 500, 1100, 1113, 1114, 1115, 1200, 2000, 5000, 60_000, 300_000, 1 << 20];
@@ -171,4 +172,27 @@ fn an_idle_conversation_waits_for_nothing_and_may_be_dropped() {
         assert!(!side.conversation.is_idle(pair.now), "late packets may still come");
         assert!(side.conversation.is_idle(pair.now + QUIET + Duration::from_secs(5)));
     }
+}
+
+#[test]
+fn a_recipient_whose_receipt_may_be_unknown_is_kept_for_long() {
+    let mut pair = Pair::new(9, CLEAN);
+    for _ in 0..10 {
+        pair.send(0, "of a sender that is no more");
+    }
+    pair.run_out(Duration::from_secs(60));
+    pair.restart(0, 101);
+    pair.send(0, "hello");
+    pair.run_out(Duration::from_secs(60));
+    pair.send(0, "x");
+    pair.run(ms(5), |_| false);
+    assert_eq!(pair.sides[1].inbox.len(), 12);
+    pair.line.loss = [1000, 1000];
+    pair.run(QUIET * 2, |_| false);
+    let conversation = &pair.sides[1].conversation;
+    assert!(
+        !conversation.is_idle(pair.now),
+        "a copy of the message may still come, and is not to be taken twice"
+    );
+    assert!(conversation.is_idle(pair.now + FORGOTTEN));
 }

@@ -23,6 +23,7 @@ fn a_recipient_that_does_not_read_stops_the_sender_and_loses_nothing() {
     let before = pair.sides[0].packets;
     pair.run(Duration::from_secs(100), |_| false);
     assert!(pair.sides[0].packets - before < 15, "probes back off");
+    assert_eq!(pair.refused, [], "nothing was sent beyond the credit");
 
     pair.sides[1].reads = true;
     let start = pair.now;
@@ -45,6 +46,7 @@ fn many_tiny_messages_stop_at_the_credit_in_messages() {
     assert!(pair.run(Duration::from_secs(20), |pair| pair.delivered(0).len() == 3000));
     let expected: Vec<_> = (0..3000u32).map(|nth| Bytes::from(nth.to_be_bytes().to_vec())).collect();
     assert!(pair.bodies(1) == expected);
+    assert_eq!(pair.refused, [], "nothing was sent beyond the credit");
 }
 
 #[test]
@@ -177,9 +179,9 @@ fn when_the_route_comes_back_it_goes_on_at_once() {
         pair.send(0, body.clone());
     }
     pair.run(ms(40), |_| false);
-    let window = pair.sides[0].conversation.recovery.congestion.window();
     pair.line.loss = [1000, 1000];
     pair.run(ms(10), |_| false);
+    let window = pair.sides[0].conversation.recovery.congestion.window();
     for side in &mut pair.sides {
         side.conversation.set_reachable(pair.now, false);
     }
@@ -193,5 +195,7 @@ fn when_the_route_comes_back_it_goes_on_at_once() {
     assert!(pair.sides[0].conversation.recovery.congestion.window() >= window);
     assert!(pair.run(Duration::from_secs(60), |pair| pair.delivered(0).len() == 50));
     assert!(pair.now.since(start) < ms(100), "{:?}", pair.now.since(start));
+    let after = pair.sides[0].conversation.recovery.congestion.window();
+    assert!(after >= window, "the path is not to blame: {after} after {window}");
     assert!(pair.bodies(1) == bodies);
 }

@@ -1,9 +1,12 @@
 //! Bytes from somebody who means no good, or that the line has changed.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::pair::*;
 use crate::message::*;
+use crate::stats::DropCause;
 use crate::wire::message as wire;
 
 fn packet(number: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Bytes {
@@ -111,7 +114,24 @@ fn a_small_message_does_not_keep_a_large_packet_alive() {
     assert!(!range.contains(&message.body.as_ptr()));
 }
 
-/// A packet of each kind, from a real exchange.
+#[test]
+fn a_peer_that_never_acknowledges_does_not_grow_memory() {
+    let mut to = recipient();
+    to.send(Time::ZERO, Timestamp(0), DAY, "never acknowledged".into()).unwrap();
+    let mut out = Vec::new();
+    for number in 0..200_000 {
+        let now = Time::from_nanos(number);
+        assert_eq!(to.handle(now, &packet(number, wire::write_ping)), Ok(()));
+        while to.poll_transmit(now, 1200, &mut out) {}
+        out.clear();
+        assert!(to.recovery.open_distance() <= 1 << 17);
+    }
+    assert_eq!(to.counters().retransmits, 1, "what was forgotten is sent anew");
+}
+
+static REAL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(real_packets);
+
+/// Packets of all kinds, from a real exchange.
 fn real_packets() -> Vec<Vec<u8>> {
     let mut pair = Pair::new(3, Line { loss: [300, 300], ..CLEAN });
     let mut seen = Vec::new();
@@ -146,14 +166,13 @@ proptest! {
         seed in any::<u64>(),
         mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..200),
     ) {
-        let real = real_packets();
         let mut pair = Pair::new(seed, CLEAN);
         for nth in 0..20 {
             let body = pair.body(nth * 300);
             pair.send(0, body);
         }
         for (which, at, value) in mutations {
-            let mut bytes = which.get(&real).clone();
+            let mut bytes = which.get(&REAL).clone();
             // Not the address: that would end it too soon.
             let place = 33 + at.index(bytes.len() - 33);
             bytes[place] = value;

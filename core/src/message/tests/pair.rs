@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use super::super::*;
+use crate::stats::DropCause;
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 

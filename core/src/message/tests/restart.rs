@@ -2,6 +2,7 @@
 
 use super::pair::*;
 use crate::message::*;
+use crate::stats::DropCause;
 
 fn numbers(pair: &Pair, side: usize) -> Vec<u32> {
     let inbox = pair.sides[side].inbox.iter();
@@ -115,22 +116,49 @@ fn packets_for_a_former_incarnation_or_from_one_are_not_looked_at() {
     let mut pair = Pair::new(1, CLEAN);
     pair.send(0, "old");
     pair.run_out(Duration::from_secs(60));
-    // A packet of the old sender that both the old and the new recipient must not take again.
-    pair.send(0, "late");
-    let mut late = Vec::new();
-    assert!(pair.sides[0].conversation.poll_transmit(pair.now, 1200, &mut late));
-    let late = Bytes::from(late);
+    // Packets of the old sender that come late, with an ack in each as if they were answers.
+    let late = [0, 1].map(|_| {
+        pair.send(1, "to be acknowledged");
+        pair.run(ms(5), |_| false);
+        pair.send(0, "late");
+        let mut late = Vec::new();
+        assert!(pair.sides[0].conversation.poll_transmit(pair.now, 1200, &mut late));
+        assert_eq!(late[crate::wire::message::HEADER], 1, "an ack comes first");
+        Bytes::from(late)
+    });
     pair.restart(0, 101);
     pair.send(0, "new");
     pair.run_out(Duration::from_secs(60));
-    assert_eq!(pair.sides[1].conversation.handle(pair.now, &late), Err(DropCause::Duplicate));
-    pair.run_out(Duration::from_secs(60));
+    for late in &late {
+        assert_eq!(pair.sides[1].conversation.handle(pair.now, late), Err(DropCause::Duplicate));
+        pair.run_out(Duration::from_secs(60));
+    }
     pair.send(0, "newer");
     pair.run_out(Duration::from_secs(60));
     assert_eq!(pair.bodies(1), ["old", "new", "newer"].map(Bytes::from));
 
     pair.restart(1, 201);
-    assert_eq!(pair.sides[1].conversation.handle(pair.now, &late), Err(DropCause::Duplicate));
+    assert_eq!(pair.sides[1].conversation.handle(pair.now, &late[0]), Err(DropCause::Duplicate));
     pair.run_out(Duration::from_secs(60));
     assert_eq!(pair.bodies(1).len(), 3);
+}
+
+#[test]
+fn a_receipt_is_as_quick_after_a_restart_as_before() {
+    let mut pair = Pair::new(1, CLEAN);
+    send_numbers(&mut pair, 0, 0..100);
+    pair.run_out(Duration::from_secs(60));
+    pair.restart(0, 101);
+    for _ in 0..2 {
+        pair.send(0, "again");
+        pair.run_out(Duration::from_secs(60));
+    }
+    let last = pair.sides[0].events.last().copied();
+    assert!(
+        matches!(last, Some(ConversationEvent::Delivered { elapsed, .. }) if elapsed == ms(11)),
+        "{last:?}"
+    );
+    for side in &pair.sides {
+        assert!(side.conversation.is_idle(pair.now + QUIET));
+    }
 }
