@@ -1,1 +1,221 @@
-//! To be written.
+//! The list of tasks that wait, in order of arrival: what [`Notify`](crate::notify::Notify) and
+//! [`Inbox`](crate::inbox::Inbox) both stand on.
+//!
+//! The list has no lock of its own. It lives under the lock of what is waited for, so that looking and parking are
+//! one step and no write falls between them. It never calls a waker: it hands wakers out, and whoever holds the
+//! lock calls them after letting go of it. For the same reason wakers that are no longer needed are handed out
+//! rather than dropped, since dropping one may run a task's destructor.
+//!
+//! A waiting future has one slot from its first pending poll until it is done or dropped. The slot is *in line* until
+//! it is woken, and *woken* until its future is polled or dropped. A woken future that finds nothing goes back
+//! to its old place in the line, not to the end.
+
+use std::task::Waker;
+
+use slab::Slab;
+
+/// A future's slot in a [`WaitList`]; `None` while it has none.
+pub(crate) type Key = Option<usize>;
+
+/// What a slot was when its future left the list.
+pub(crate) enum Left {
+    /// There was none.
+    Absent,
+    /// In line: nobody had woken it. The waker is to be dropped after the lock.
+    Waiting(Waker),
+    /// Woken but not polled since: if the future did not get what it was woken for, the wake is to be handed on.
+    Woken,
+}
+
+/// See the [module](self).
+#[derive(Default)]
+pub(crate) struct WaitList {
+    slots: Slab<Slot>,
+    head: Option<usize>,
+    tail: Option<usize>,
+    next_ticket: u64,
+    in_line: usize,
+    woken: usize,
+    woken_need: usize,
+}
+
+struct Slot {
+    /// Present while in line, gone once woken.
+    waker: Option<Waker>,
+    /// The place in the order of arrival.
+    ticket: u64,
+    /// How much the future waits for, in the owner's unit.
+    need: usize,
+    previous: Option<usize>,
+    next: Option<usize>,
+}
+
+impl WaitList {
+    /// How many stand in line, not yet woken.
+    #[inline]
+    pub(crate) fn in_line(&self) -> usize {
+        self.in_line
+    }
+
+    /// How many were woken and have not been polled since.
+    pub(crate) fn woken(&self) -> usize {
+        self.woken
+    }
+
+    /// What the woken ones need together.
+    pub(crate) fn woken_need(&self) -> usize {
+        self.woken_need
+    }
+
+    /// What the first in line needs.
+    pub(crate) fn first_need(&self) -> Option<usize> {
+        self.head.map(|index| self.slots[index].need)
+    }
+
+    /// What the future with this slot needs, if it has been woken.
+    pub(crate) fn need_if_woken(&self, key: Key) -> Option<usize> {
+        key.map(|index| &self.slots[index]).filter(|slot| slot.waker.is_none()).map(|slot| slot.need)
+    }
+
+    /// Puts a future in line, or back in line at its old place, or replaces its waker. Returns a waker that is no
+    /// longer needed, to be dropped after the lock.
+    pub(crate) fn park(&mut self, key: &mut Key, waker: &Waker, need: usize) -> Option<Waker> {
+        let Some(index) = *key else {
+            let ticket = self.next_ticket;
+            self.next_ticket += 1;
+            let slot = Slot { waker: Some(waker.clone()), ticket, need, previous: None, next: None };
+            let index = self.slots.insert(slot);
+            *key = Some(index);
+            self.link(index, self.tail);
+            return None;
+        };
+        let slot = &mut self.slots[index];
+        let old_need = std::mem::replace(&mut slot.need, need);
+        match &mut slot.waker {
+            Some(own) if own.will_wake(waker) => None,
+            Some(own) => Some(std::mem::replace(own, waker.clone())),
+            empty => {
+                *empty = Some(waker.clone());
+                self.woken -= 1;
+                self.woken_need -= old_need;
+                self.link_by_ticket(index);
+                None
+            }
+        }
+    }
+
+    /// Frees the slot of a future that is done or dropped.
+    pub(crate) fn leave(&mut self, key: &mut Key) -> Left {
+        let Some(index) = key.take() else { return Left::Absent };
+        if self.slots[index].waker.is_some() {
+            self.unlink(index);
+        }
+        let slot = self.slots.remove(index);
+        match slot.waker {
+            Some(waker) => Left::Waiting(waker),
+            None => {
+                self.woken -= 1;
+                self.woken_need -= slot.need;
+                Left::Woken
+            }
+        }
+    }
+
+    /// Takes the first out of the line. The caller wakes it after the lock.
+    #[inline]
+    pub(crate) fn wake_first(&mut self) -> Option<Waker> {
+        let index = self.head?;
+        self.unlink(index);
+        let slot = &mut self.slots[index];
+        self.woken += 1;
+        self.woken_need += slot.need;
+        slot.waker.take()
+    }
+
+    /// Links the slot behind `previous`, or at the head.
+    fn link(&mut self, index: usize, previous: Option<usize>) {
+        let next = match previous {
+            Some(previous) => self.slots[previous].next.replace(index),
+            None => self.head.replace(index),
+        };
+        match next {
+            Some(next) => self.slots[next].previous = Some(index),
+            None => self.tail = Some(index),
+        }
+        let slot = &mut self.slots[index];
+        slot.previous = previous;
+        slot.next = next;
+        self.in_line += 1;
+    }
+
+    /// Links a slot that comes back. It was woken from the head, so those before it now can only be others that
+    /// came back: a short walk from the front finds its place.
+    fn link_by_ticket(&mut self, index: usize) {
+        let ticket = self.slots[index].ticket;
+        let mut previous = None;
+        let mut next = self.head;
+        while let Some(at) = next.filter(|&at| self.slots[at].ticket < ticket) {
+            previous = Some(at);
+            next = self.slots[at].next;
+        }
+        self.link(index, previous);
+    }
+
+    fn unlink(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let (previous, next) = (slot.previous.take(), slot.next.take());
+        match previous {
+            Some(previous) => self.slots[previous].next = next,
+            None => self.head = next,
+        }
+        match next {
+            Some(next) => self.slots[next].previous = previous,
+            None => self.tail = previous,
+        }
+        self.in_line -= 1;
+    }
+}
+
+/// Things to deal with after the lock: usually none or one, so those cost no memory.
+pub(crate) struct Few<T> {
+    first: Option<T>,
+    more: Vec<T>,
+}
+
+impl<T> Few<T> {
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Few { first: None, more: Vec::new() }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, thing: T) {
+        match self.first {
+            None => self.first = Some(thing),
+            Some(_) => self.more.push(thing),
+        }
+    }
+}
+
+impl Few<Waker> {
+    /// Adds a waker; the second one moves into the list that an earlier wake has left behind in `spare`.
+    #[inline]
+    pub(crate) fn push_reusing(&mut self, waker: Waker, spare: &mut Vec<Waker>) {
+        if self.first.is_some() && self.more.capacity() == 0 {
+            self.more = std::mem::take(spare);
+        }
+        self.push(waker);
+    }
+
+    /// Wakes all, in order. Returns the empty list for the next time, if one was needed. Never under a lock.
+    #[inline]
+    pub(crate) fn wake(self) -> Option<Vec<Waker>> {
+        let Few { first, mut more } = self;
+        first.map(Waker::wake)?;
+        more.drain(..).for_each(Waker::wake);
+        (more.capacity() > 0).then_some(more)
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;
