@@ -1,359 +1,331 @@
-//! [`Inbox`]: a bounded queue that wakes whoever waits exactly because something was written into it.
+//! The inbox: a bounded queue whose writers wake its readers, and nothing else does.
 //!
-//! This is the heart of the router: a network worker writes a frame into the inbox of the neighbour it came from, and
-//! because of that write the task that waits for that neighbour wakes. A message is written into the inbox of its
-//! sender, and `recv_from` wakes. There is no polling, and no separate signal that could be lost or forgotten.
+//! # The idea
+//!
+//! A task that waits for something should sleep until it is there, then run at once. The two usual ways fall
+//! short: polling burns a core or comes late, and a separate "there is work" signal can be forgotten, doubled or
+//! lost. An inbox makes the write itself the signal. Writing an item wakes one task that waits for one; reading
+//! wakes no reader, because a reader leaves nothing for others to see.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use rouse_core::inbox::{Full, Inbox};
+//! use rouse_core::inbox::{Closed, Full, Inbox};
 //!
 //! # async_std::task::block_on(async {
-//! let inbox = Arc::new(Inbox::bounded(100, Full::Wait));
+//! let inbox = Arc::new(Inbox::new(100, Full::Wait));
+//!
+//! // A reader: it sleeps until something is written.
 //! let reader = async_std::task::spawn({
 //!     let inbox = inbox.clone();
-//!     async move { inbox.recv().await }
+//!     async move {
+//!         let mut sum = 0;
+//!         while let Ok(number) = inbox.recv().await {
+//!             sum += number;
+//!         }
+//!         sum
+//!     }
 //! });
-//! inbox.push("a frame").await.unwrap();       // wakes the reader
-//! assert_eq!(reader.await, Ok("a frame"));
+//!
+//! // A writer: it sleeps only while the inbox is full.
+//! for number in 1..=1000 {
+//!     inbox.push(number).await.unwrap();
+//! }
+//! inbox.close(); // the reader gets what is left, then `Closed`
+//! assert_eq!(reader.await, 500_500);
+//! assert_eq!(inbox.recv().await, Err(Closed));
 //! # });
 //! ```
 //!
-//! # What holds
+//! Where work comes in bursts, move it in bursts: a batch is one lock and one wake for many items.
 //!
-//! 1. **No lost wake.** Looking and parking happen under one lock.
-//! 2. **No self-wake.** Taking an item out wakes a writer if one waits for room, and nobody else. A reader parked at an
-//!    empty inbox costs no polls.
-//! 3. **No wake under the lock.** Who is woken never runs into a lock that its waker still holds.
-//! 4. **Any number of readers and writers, any executor.** They are woken in the order of their arrival. Who was woken
-//!    and finds its item taken by a faster one keeps its place.
+//! ```
+//! # use rouse_core::inbox::{Full, Inbox};
+//! # async_std::task::block_on(async {
+//! // A slow reader may lose the oldest frames, and counts them; 64 KiB are kept at most.
+//! let frames = Inbox::with_bytes(1000, 65_536, Vec::len, Full::DropOldest);
+//!
+//! let mut arrived: Vec<Vec<u8>> = vec![vec![1; 1200]; 100];
+//! frames.try_push_batch(&mut arrived).unwrap();
+//! assert!(arrived.is_empty(), "all are written, and the buffer is there for the next burst");
+//! assert_eq!(frames.counters().evicted, 46);
+//!
+//! let mut work = Vec::new();
+//! frames.recv_batch_into(&mut work, 32).await.unwrap();
+//! assert_eq!(work.len(), 32);
+//! # });
+//! ```
+//!
+//! # The contract
+//!
+//! 1. **No lost wake.** Looking and parking are one step under one lock: an item written after a reader looked
+//!    wakes it.
+//! 2. **No self-wake.** Taking an item wakes no reader. It wakes a writer only if one waits for room. A reader
+//!    that waits on an empty inbox is not polled.
+//! 3. **No wake under the lock.** The lock is free before a waker is called or dropped, or an item is dropped.
+//! 4. **Any number of readers and writers, on any executor**, woken in the order they arrived. One that was woken and
+//!    found that a faster task took its item keeps its place in the line.
 //! 5. **One item wakes one reader**, a batch of n at most n; [`close`](Inbox::close) wakes all.
-//! 6. **Cancellation is safe.** A waiting future that is dropped leaves the list; if it had been woken, it hands the wake
-//!    on. An item leaves the inbox only in the poll that returns it.
-//! 7. **Bounded**, in items and, if they have a size, in bytes. What happens when it is full is chosen when it is made;
-//!    every drop is counted.
+//! 6. **Cancelling is safe.** A waiting future may be dropped at any time: it leaves the line, and if it had been woken
+//!    already, it hands the wake on. An item leaves the inbox only in the poll that returns it, and enters it only in
+//!    the poll that says so.
+//! 7. **Bounded** in items and, if wished, in bytes. What happens when it is full is chosen when it is made
+//!    ([`Full`]), and every item that did not make it through is counted ([`Counters`]).
+//! 8. **A panic** in a task that uses the inbox harms nobody else.
+//!
+//! All methods take `&self`: share an inbox in an [`Arc`](std::sync::Arc).
 
-use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
-use crate::sync::{Mutex, lock};
-use crate::waitlist::{Key, WaitList, Wakers};
+use crate::sync::Mutex;
 
+mod error;
 mod futures;
+mod state;
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;
 
-pub use self::futures::{Push, PushBatch, Recv, RecvBatch, Stream};
+pub use error::{Closed, PushError, TryRecvError};
+pub use futures::{Items, Push, PushBatch, Recv, RecvBatch, RecvBatchInto};
+pub use state::Counters;
+use state::{After, Limits, State};
 
-/// What happens when an inbox is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What happens to a write when the inbox is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Full {
-    /// The writer waits. (Who cannot wait, as with [`Inbox::try_push`], is refused.)
+    /// [`Inbox::push`] and [`Inbox::push_batch`] wait for room: back-pressure. The `try_` writes hand back what
+    /// finds no room.
     Wait,
-    /// The oldest items are dropped.
+    /// The oldest items make room for the new one. They are dropped, and counted as [`Counters::evicted`].
     DropOldest,
-    /// The new item is refused.
+    /// The new item is handed back to its writer at once, and counted as [`Counters::refused`].
     RefuseNewest,
 }
 
-/// Why an item was not taken; it comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PushError<T> {
-    /// The inbox is full.
-    #[error("the inbox is full")]
-    Full(T),
-    /// The inbox is closed.
-    #[error("the inbox is closed")]
-    Closed(T),
-}
-
-impl<T> PushError<T> {
-    /// The item.
-    pub fn into_inner(self) -> T {
-        match self {
-            PushError::Full(item) | PushError::Closed(item) => item,
-        }
-    }
-}
-
-/// The inbox is closed, and empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the inbox is closed")]
-pub struct Closed;
-
-/// Why nothing was received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TryRecvError {
-    /// The inbox is empty.
-    #[error("the inbox is empty")]
-    Empty,
-    /// The inbox is closed, and empty.
-    #[error("the inbox is closed")]
-    Closed,
-}
-
-/// What an inbox has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Items taken in.
-    pub pushed: u64,
-    /// Items given out.
-    pub received: u64,
-    /// Items dropped to make room for newer ones.
-    pub dropped_oldest: u64,
-    /// Items refused because there was no room.
-    pub refused: u64,
-}
-
-/// A bounded queue that wakes whoever waits for what is written into it. See the [module's page](self).
+/// A bounded queue that wakes its readers when it is written to. See the [module](self).
+///
+/// An empty inbox that has not been used owns no memory on the heap.
 pub struct Inbox<T> {
+    limits: Limits<T>,
     state: Mutex<State<T>>,
-    most_items: usize,
-    most_bytes: usize,
-    size: fn(&T) -> usize,
-    full: Full,
-}
-
-struct State<T> {
-    items: VecDeque<T>,
-    bytes: usize,
-    closed: bool,
-    readers: WaitList,
-    writers: WaitList,
-    counters: Counters,
 }
 
 impl<T> Inbox<T> {
-    /// An inbox for at most `items`, at least one.
-    pub fn bounded(items: usize, full: Full) -> Self {
-        Self::with_bytes(items, usize::MAX, |_| 0, full)
+    /// An inbox for at most `items` items (at least one).
+    pub fn new(items: usize, full: Full) -> Self {
+        Self::with_limits(Limits { items: items.max(1), bytes: usize::MAX, size: None, full })
     }
 
-    /// An inbox for at most `items` that are at most `bytes` long together, as `size` measures them. A single item
-    /// is taken whatever its size.
+    /// An inbox for at most `items` items (at least one) that have at most `bytes` bytes together, as `size` counts
+    /// them. `size` runs under the lock, and must say the same of an item each time it is asked.
+    ///
+    /// An item with more than `bytes` bytes of its own is never accepted: [`PushError::TooLarge`].
     pub fn with_bytes(items: usize, bytes: usize, size: fn(&T) -> usize, full: Full) -> Self {
-        Inbox {
-            state: Mutex::new(State {
-                items: VecDeque::new(),
-                bytes: 0,
-                closed: false,
-                readers: WaitList::new(),
-                writers: WaitList::new(),
-                counters: Counters::default(),
-            }),
-            most_items: items.max(1),
-            most_bytes: bytes,
-            size,
-            full,
-        }
+        Self::with_limits(Limits { items: items.max(1), bytes, size: Some(size), full })
     }
 
-    fn has_room(&self, state: &State<T>, size: usize) -> bool {
-        state.items.is_empty()
-            || (state.items.len() < self.most_items && state.bytes.saturating_add(size) <= self.most_bytes)
+    fn with_limits(limits: Limits<T>) -> Self {
+        Inbox { limits, state: Mutex::new(State::new()) }
     }
 
-    /// Puts an item in, if the policy allows. What has to be dropped for it is dropped after the lock.
-    fn offer(&self, state: &mut State<T>, item: T, dropped: &mut Vec<T>) -> Result<(), PushError<T>> {
-        if state.closed {
-            return Err(PushError::Closed(item));
-        }
-        let size = (self.size)(&item);
-        while !self.has_room(state, size) {
-            match (self.full, state.items.pop_front()) {
-                (Full::DropOldest, Some(oldest)) => {
-                    state.bytes -= (self.size)(&oldest);
-                    state.counters.dropped_oldest += 1;
-                    dropped.push(oldest);
-                }
-                (_, Some(oldest)) => {
-                    state.items.push_front(oldest);
-                    return Err(PushError::Full(item));
-                }
-                (_, None) => break,
-            }
-        }
-        state.bytes += size;
-        state.counters.pushed += 1;
-        state.items.push_back(item);
-        Ok(())
-    }
-
-    fn take(&self, state: &mut State<T>) -> Option<T> {
-        let item = state.items.pop_front()?;
-        state.bytes -= (self.size)(&item);
-        state.counters.received += 1;
-        Some(item)
-    }
-
-    /// Readies a writer for each place that was freed, if there is room indeed.
-    fn wake_writers(&self, state: &mut State<T>, freed: usize, wakers: &mut Wakers) {
-        if !state.writers.is_idle() && state.items.len() < self.most_items && state.bytes < self.most_bytes {
-            state.writers.wake(freed, wakers);
-        }
-    }
-
-    /// Puts an item in without waiting.
+    /// Writes an item and wakes one reader. Under [`Full::Wait`] it waits for room first; otherwise it is done at
+    /// once. A future that is dropped before it is done has written nothing.
     ///
     /// # Errors
-    /// The item, when the inbox is closed, or full and not [`Full::DropOldest`].
+    /// The item comes back in the error when the inbox is closed, when it could never fit, or when there is no
+    /// room and the policy is [`Full::RefuseNewest`].
+    pub fn push(&self, item: T) -> Push<'_, T> {
+        Push { inbox: self, item: Some(item), key: None }
+    }
+
+    /// Writes all of `items`, in order, and wakes at most as many readers. What was written is gone from `items`, so
+    /// nothing is lost when the future is dropped half way. Under [`Full::Wait`] it writes what fits, waits for
+    /// room, and goes on until `items` is empty; under [`Full::RefuseNewest`] what finds no room stays in `items`. Items
+    /// that could never fit are dropped, and counted as [`Counters::too_large`].
+    ///
+    /// Returns how many were written.
+    ///
+    /// # Errors
+    /// [`Closed`]; what was not written before that stays in `items`.
+    pub fn push_batch<'a>(&'a self, items: &'a mut Vec<T>) -> PushBatch<'a, T> {
+        PushBatch { inbox: self, items, written: 0, key: None }
+    }
+
+    /// Writes an item if there is room now (or, under [`Full::DropOldest`], after making room) and wakes one reader.
+    ///
+    /// # Errors
+    /// The item comes back in the error when the inbox is full or closed, or when the item could never fit.
     pub fn try_push(&self, item: T) -> Result<(), PushError<T>> {
-        let (mut wakers, mut dropped) = (Wakers::default(), Vec::new());
-        let mut state = lock(&self.state);
-        let result = self.offer(&mut state, item, &mut dropped);
-        match &result {
-            Ok(()) => state.readers.wake(1, &mut wakers),
-            Err(_) => state.counters.refused += 1,
+        let mut after = After::new();
+        let mut state = self.state.lock();
+        let result = state.write(&self.limits, item, None, &mut after);
+        if let Err(PushError::Full(_)) = result {
+            state.counters.refused += 1;
         }
         drop(state);
-        wakers.wake();
+        self.finish(after);
         result
     }
 
-    /// Puts items in, in one write, until one is refused. Returns how many were taken; the others are dropped,
-    /// and counted.
-    pub fn try_push_batch(&self, items: impl IntoIterator<Item = T>) -> usize {
-        let (mut wakers, mut dropped) = (Wakers::default(), Vec::new());
-        let mut taken = 0;
-        let mut state = lock(&self.state);
-        for item in items {
-            match self.offer(&mut state, item, &mut dropped) {
-                Ok(()) => taken += 1,
-                Err(refused) => {
-                    state.counters.refused += 1;
-                    dropped.push(refused.into_inner());
-                }
-            }
+    /// Writes as many of `items` as there is room for now (under [`Full::DropOldest`]: all of them), in order,
+    /// with one lock, and wakes at most as many readers. What found no room stays in `items` and is counted as
+    /// refused; items that could never fit are dropped, and counted as [`Counters::too_large`].
+    ///
+    /// Returns how many were written.
+    ///
+    /// # Errors
+    /// [`Closed`]; all of `items` stay where they are.
+    pub fn try_push_batch(&self, items: &mut Vec<T>) -> Result<usize, Closed> {
+        let mut after = After::new();
+        let mut state = self.state.lock();
+        let result = state.write_batch(&self.limits, items, None, &mut after);
+        if result.is_ok() {
+            state.counters.refused += items.len() as u64;
         }
-        state.readers.wake(taken, &mut wakers);
         drop(state);
-        wakers.wake();
-        taken
+        self.finish(after);
+        result
     }
 
-    /// Puts an item in; with [`Full::Wait`] it waits while there is no room.
-    ///
-    /// # Errors
-    /// As [`Inbox::try_push`]; with [`Full::Wait`] only when the inbox is closed.
-    pub fn push(&self, item: T) -> Push<'_, T> {
-        Push::new(self, item)
-    }
-
-    /// Puts items in, in as few writes as there is room for; with [`Full::Wait`] it waits while there is no room. Dropped
-    /// midway, what is in stays in, and the rest is dropped.
-    ///
-    /// # Errors
-    /// The items that were not taken: those after the closing, or those refused.
-    pub fn push_batch(&self, items: Vec<T>) -> PushBatch<'_, T> {
-        PushBatch::new(self, items)
-    }
-
-    /// Gives an item back that was received: it goes to the head, whether there is room or not, and also when
-    /// the inbox is closed.
+    /// Puts an item that a reader took and could not use back to the head, and wakes one reader. It is exempt
+    /// from the bounds, since there was room for it before, and it is accepted after [`close`](Inbox::close) too.
     pub fn push_front(&self, item: T) {
-        let mut wakers = Wakers::default();
-        let mut state = lock(&self.state);
-        state.bytes += (self.size)(&item);
-        state.counters.received = state.counters.received.saturating_sub(1);
-        state.items.push_front(item);
-        state.readers.wake(1, &mut wakers);
+        let mut after = After::new();
+        let mut state = self.state.lock();
+        state.give_back(&self.limits, item, &mut after);
         drop(state);
-        wakers.wake();
+        self.finish(after);
     }
 
-    /// Takes the next item, if there is one.
+    /// Takes the oldest item if there is one now.
     ///
     /// # Errors
-    /// [`TryRecvError`]: there is none now, or there will be none.
+    /// [`TryRecvError::Empty`], or [`TryRecvError::Closed`] when nothing will come any more.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        let mut wakers = Wakers::default();
-        let mut state = lock(&self.state);
-        let item = self.take(&mut state);
+        let mut after = After::new();
+        let mut state = self.state.lock();
+        let taken = state.take(&self.limits, &mut after);
         let closed = state.closed;
-        if item.is_some() {
-            self.wake_writers(&mut state, 1, &mut wakers);
+        drop(state);
+        self.finish(after);
+        taken.ok_or(if closed { TryRecvError::Closed } else { TryRecvError::Empty })
+    }
+
+    /// Takes up to `limit` items (0 counts as 1) and appends them to `items`. Returns how many.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Empty`], or [`TryRecvError::Closed`] when nothing will come any more.
+    pub fn try_recv_batch(&self, items: &mut Vec<T>, limit: usize) -> Result<usize, TryRecvError> {
+        let mut after = After::new();
+        let mut state = self.state.lock();
+        let taken = state.take_batch(&self.limits, items, limit, &mut after);
+        let closed = state.closed;
+        drop(state);
+        self.finish(after);
+        match taken {
+            0 if closed => Err(TryRecvError::Closed),
+            0 => Err(TryRecvError::Empty),
+            taken => Ok(taken),
+        }
+    }
+
+    /// Takes the oldest item, and waits for one if there is none.
+    ///
+    /// # Errors
+    /// [`Closed`] once the inbox is closed and empty.
+    pub fn recv(&self) -> Recv<'_, T> {
+        Recv { inbox: self, key: None }
+    }
+
+    /// Takes up to `limit` items (0 counts as 1) in one wake; waits until there is at least one.
+    ///
+    /// # Errors
+    /// [`Closed`] once the inbox is closed and empty.
+    pub fn recv_batch(&self, limit: usize) -> RecvBatch<'_, T> {
+        RecvBatch { inbox: self, limit, key: None }
+    }
+
+    /// Like [`recv_batch`](Inbox::recv_batch), but appends to a buffer that the caller reuses. Returns how many.
+    ///
+    /// # Errors
+    /// [`Closed`] once the inbox is closed and empty.
+    pub fn recv_batch_into<'a>(&'a self, items: &'a mut Vec<T>, limit: usize) -> RecvBatchInto<'a, T> {
+        RecvBatchInto { inbox: self, items, limit, key: None }
+    }
+
+    /// The items as they come, until the inbox is closed and empty.
+    pub fn stream(&self) -> Items<&Self, T> {
+        Items::new(self)
+    }
+
+    /// Like [`stream`](Inbox::stream), for a task that outlives its caller.
+    pub fn into_stream(self: Arc<Self>) -> Items<Arc<Self>, T> {
+        Items::new(self)
+    }
+
+    /// Ends the writing and wakes all who wait. Readers still get what is left; then they get [`Closed`].
+    /// Returns whether it was open.
+    pub fn close(&self) -> bool {
+        let mut state = self.state.lock();
+        let was_open = !std::mem::replace(&mut state.closed, true);
+        let mut after = After::new();
+        if was_open {
+            state.wake_all(&mut after);
         }
         drop(state);
-        wakers.wake();
-        item.ok_or(if closed { TryRecvError::Closed } else { TryRecvError::Empty })
+        self.finish(after);
+        was_open
     }
 
-    /// Waits for the next item.
-    ///
-    /// # Errors
-    /// [`Closed`] when the inbox is closed and nothing is left.
-    pub fn recv(&self) -> Recv<'_, T> {
-        Recv::new(self)
-    }
-
-    /// Waits until there is something, then appends up to `limit` items to `batch`; returns how many.
-    ///
-    /// # Errors
-    /// As [`Inbox::recv`].
-    pub fn recv_batch_into<'a>(&'a self, batch: &'a mut Vec<T>, limit: usize) -> RecvBatch<'a, T> {
-        RecvBatch::new(self, batch, limit)
-    }
-
-    /// Waits until there is something, then takes up to `limit` items.
-    ///
-    /// # Errors
-    /// As [`Inbox::recv`].
-    pub async fn recv_batch(&self, limit: usize) -> Result<Vec<T>, Closed> {
-        let mut batch = Vec::new();
-        self.recv_batch_into(&mut batch, limit).await?;
-        Ok(batch)
-    }
-
-    /// The items as a stream that ends when the inbox is closed and empty.
-    pub fn stream(&self) -> Stream<'_, T> {
-        Stream::new(self)
-    }
-
-    /// Takes nothing in from now on, and wakes all who wait. What is in can still be received.
-    pub fn close(&self) {
-        let mut wakers = Wakers::default();
-        let mut state = lock(&self.state);
-        state.closed = true;
-        state.readers.wake(usize::MAX, &mut wakers);
-        state.writers.wake(usize::MAX, &mut wakers);
-        drop(state);
-        wakers.wake();
-    }
-
-    /// Whether it was closed.
+    /// Whether [`close`](Inbox::close) was called. There may be items left.
     pub fn is_closed(&self) -> bool {
-        lock(&self.state).closed
+        self.state.lock().closed
     }
 
-    /// How many items are in.
+    /// How many items are in it.
     pub fn len(&self) -> usize {
-        lock(&self.state).items.len()
+        self.state.lock().items.len()
     }
 
-    /// Whether nothing is in.
+    /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes are in, as its `size` measures them.
+    /// How many bytes the items have together; 0 when the inbox was made without a size function.
     pub fn bytes(&self) -> usize {
-        lock(&self.state).bytes
+        self.state.lock().bytes
     }
 
-    /// What it has seen.
+    /// How many items may be in it.
+    pub fn capacity(&self) -> usize {
+        self.limits.items
+    }
+
+    /// What went through it and what did not.
     pub fn counters(&self) -> Counters {
-        lock(&self.state).counters
+        self.state.lock().counters
+    }
+
+    /// What is left to do once the lock is free.
+    #[inline]
+    fn finish(&self, after: After<T>) {
+        let After { wakers, stale, evicted } = after;
+        if let Some(spare) = wakers.wake() {
+            self.state.lock().spare = spare;
+        }
+        drop((stale, evicted));
     }
 }
 
 impl<T> fmt::Debug for Inbox<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         f.debug_struct("Inbox")
-            .field("items", &state.items.len())
+            .field("len", &state.items.len())
             .field("bytes", &state.bytes)
             .field("closed", &state.closed)
+            .field("counters", &state.counters)
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(all(test, not(feature = "loom")))]
-mod tests;

@@ -1,83 +1,162 @@
-//! [`Notify`]: a cell that wakes whoever waits exactly because it was written to.
+//! The wake-on-write cell: readers are silent, and whoever waits runs when somebody has written.
 //!
-//! Rust's types already say who only looks at data (`&T`) and who may change it (`&mut T`). `Notify` takes them at their
-//! word. A reader gets a guard that derefs to `&T`, and nobody is woken. A writer gets a guard that also derefs to
-//! `&mut T`; when it was used that way, dropping it wakes all who wait. Nobody polls, nobody sends a separate "there is
-//! news", and nobody can forget to.
+//! # The idea
+//!
+//! Rust's types already say who only looks at a value (`&T`) and who may change it (`&mut T`). A cell that hands out
+//! both can tell them apart by itself: it stays silent for those who look, and wakes the tasks that wait for the value
+//! when one who may change it has let go. Nobody polls. Nobody sends a separate "it has changed" message, so nobody
+//! can forget to.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use rouse_core::notify::Notify;
 //!
 //! # async_std::task::block_on(async {
-//! let temperature = Arc::new(Notify::new(20));
-//! let alarm = async_std::task::spawn({
-//!     let temperature = temperature.clone();
-//!     // Looks now, and again after every write, until it gives something.
-//!     async move { temperature.when(|now| (*now > 90).then_some(*now)).await }
+//! let level = Arc::new(Notify::new(0));
+//!
+//! // A task that waits until the level is at least 3. It sleeps between writes.
+//! let waiting = async_std::task::spawn({
+//!     let level = level.clone();
+//!     async move { level.when(|level| (*level >= 3).then_some(*level)).await }
 //! });
-//! *temperature.write() = 50;      // wakes the alarm, which looks and waits on
-//! assert_eq!(*temperature.read(), 50);
-//! *temperature.write() = 95;
-//! assert_eq!(alarm.await, 95);
+//!
+//! *level.write() += 1;              // wakes it; it looks, and waits on
+//! assert_eq!(*level.read(), 1);     // wakes nobody
+//! *level.write() += 2;              // wakes it; it looks, and is done
+//! assert_eq!(waiting.await, 3);
 //! # });
 //! ```
 //!
-//! # What holds
+//! # The contract
 //!
-//! 1. **No lost wake.** Looking and parking happen under one lock: a write comes before the look, and is seen, or after
-//!    the parking, and wakes.
-//! 2. **No self-wake.** [`Notify::take_when`] changes the value on behalf of a waiter, and wakes nobody.
-//! 3. **No wake under the lock.** The guard releases the lock first, then wakes.
-//! 4. **Any number of waiters, any executor.** Each waiting future has one entry, freed when it is dropped.
-//! 5. **A panic in a writer** neither poisons the cell nor strands a waiter: they are woken as by any write.
+//! 1. [`Notify::read`] never wakes anybody. Neither does a [`Notify::write`] guard that was only read through.
+//! 2. A write guard that was borrowed mutably wakes **all** who wait, when it drops: first the lock is released,
+//!    then they are woken.
+//! 3. [`Notify::when`] looks under the lock and parks under the same lock. A write that comes after the look
+//!    makes it look again: no wake is lost.
+//! 4. [`Notify::take_when`] may take something out of the value, and wakes nobody by doing so.
+//! 5. Any number of tasks may wait, on any executor. A waiting future that is dropped leaves the cell.
+//! 6. A panic while a write guard is held releases the lock and wakes all who wait. The value stays as the panic
+//!    left it.
+//!
+//! The guards hold a plain mutex: hold them for moments, never across an `.await` (they are not `Send`, so a spawned
+//! task that tries does not compile).
+//!
+//! For a queue, where one item is for one consumer, take an [`Inbox`](crate::inbox::Inbox).
 
 use std::fmt;
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use crate::sync::{Mutex, MutexGuard, lock};
-use crate::waitlist::{Key, WaitList, Wakers};
+use crate::sync::{Mutex, MutexGuard};
+use crate::waitlist::{Few, Key, WaitList};
 
-/// A value that wakes those who wait on it when it is written to. See the [module's page](self).
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;
+
+/// A value that wakes the tasks which wait for it whenever it was written to. See the [module](self).
 pub struct Notify<T> {
-    state: Mutex<State<T>>,
+    cell: Mutex<Cell<T>>,
 }
 
-struct State<T> {
+struct Cell<T> {
     value: T,
     waiters: WaitList,
+    spare: Vec<Waker>,
 }
 
 impl<T> Notify<T> {
-    /// A cell with this value.
+    /// A cell that holds `value`.
     pub fn new(value: T) -> Self {
-        Notify { state: Mutex::new(State { value, waiters: WaitList::new() }) }
+        Notify { cell: Mutex::new(Cell { value, waiters: WaitList::default(), spare: Vec::new() }) }
     }
 
-    /// To look at the value. Wakes nobody. Others wait while the guard lives: do not hold it across an await.
+    /// Looks at the value. Wakes nobody.
     pub fn read(&self) -> ReadGuard<'_, T> {
-        ReadGuard(lock(&self.state))
+        ReadGuard { cell: self.cell.lock() }
     }
 
-    /// To change the value. If the guard is used to, dropping it wakes all who wait.
+    /// Looks at the value or changes it. If it was borrowed mutably, all who wait are woken when the guard drops.
     pub fn write(&self) -> WriteGuard<'_, T> {
-        WriteGuard { guard: Some(lock(&self.state)), written: false }
+        WriteGuard { notify: self, cell: Some(self.cell.lock()), written: false }
     }
 
-    /// Waits until `look` gives something. It looks at once, and then after every write.
-    pub fn when<R, F: FnMut(&T) -> Option<R>>(
+    /// Waits until `look` returns something, looking now and after each write.
+    ///
+    /// `look` runs under the lock: it should be quick, and must not touch this cell.
+    pub fn when<R, F>(&self, look: F) -> When<'_, T, F>
+    where
+        F: FnMut(&T) -> Option<R>,
+    {
+        When { notify: self, look, key: None }
+    }
+
+    /// Waits until `take` returns something, trying now and after each write. What it takes out of the value wakes
+    /// nobody; when it returns `None` it should have left the value as it was.
+    ///
+    /// `take` runs under the lock: it should be quick, and must not touch this cell.
+    ///
+    /// ```
+    /// # use rouse_core::notify::Notify;
+    /// # async_std::task::block_on(async {
+    /// let stack = Notify::new(vec!["first", "second"]);
+    /// assert_eq!(stack.take_when(Vec::pop).await, "second");
+    /// assert_eq!(stack.into_inner(), ["first"]);
+    /// # });
+    /// ```
+    pub fn take_when<R, F>(&self, take: F) -> TakeWhen<'_, T, F>
+    where
+        F: FnMut(&mut T) -> Option<R>,
+    {
+        TakeWhen { notify: self, take, key: None }
+    }
+
+    /// The value itself.
+    pub fn into_inner(self) -> T {
+        self.cell.into_inner().value
+    }
+
+    fn poll<R>(
         &self,
-        mut look: F,
-    ) -> When<'_, T, impl FnMut(&mut T) -> Option<R> + use<T, R, F>> {
-        self.take_when(move |value: &mut T| look(value))
+        key: &mut Key,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&mut T) -> Option<R>,
+    ) -> Poll<R> {
+        let mut cell = self.cell.lock();
+        match attempt(&mut cell.value) {
+            Some(found) => {
+                let left = cell.waiters.leave(key);
+                drop(cell);
+                drop(left);
+                Poll::Ready(found)
+            }
+            None => {
+                let stale = cell.waiters.park(key, cx.waker(), 0);
+                drop(cell);
+                drop(stale);
+                Poll::Pending
+            }
+        }
     }
 
-    /// Waits until `take` gives something, and lets it change the value then. That change wakes nobody: who takes
-    /// something out has no news for those who wait for something to be put in.
-    pub fn take_when<R, F: FnMut(&mut T) -> Option<R>>(&self, take: F) -> When<'_, T, F> {
-        When { cell: self, take, key: None }
+    /// Every write wakes everybody, so one who leaves has no wake to hand on.
+    fn forget(&self, key: &mut Key) {
+        if key.is_some() {
+            let left = self.cell.lock().waiters.leave(key);
+            drop(left);
+        }
+    }
+}
+
+impl<T> Cell<T> {
+    fn all(&mut self) -> Few<Waker> {
+        let mut wakers = Few::new();
+        while let Some(waker) = self.waiters.wake_first() {
+            wakers.push_reusing(waker, &mut self.spare);
+        }
+        wakers
     }
 }
 
@@ -87,27 +166,39 @@ impl<T: Default> Default for Notify<T> {
     }
 }
 
+impl<T> From<T> for Notify<T> {
+    fn from(value: T) -> Self {
+        Notify::new(value)
+    }
+}
+
 impl<T: fmt::Debug> fmt::Debug for Notify<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Notify").field(&*self.read()).finish()
     }
 }
 
-/// Derefs to `&T`. See [`Notify::read`].
-pub struct ReadGuard<'a, T>(MutexGuard<'a, State<T>>);
+/// Looks at the value of a [`Notify`]; made by [`Notify::read`].
+#[must_use = "the lock is held as long as the guard lives"]
+pub struct ReadGuard<'a, T> {
+    cell: MutexGuard<'a, Cell<T>>,
+}
 
 impl<T> Deref for ReadGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.0.value
+        &self.cell.value
     }
 }
 
-/// Derefs to `&mut T`, and wakes on drop if it was used to. See [`Notify::write`].
+/// Looks at the value of a [`Notify`] or changes it, and wakes those who wait if it was borrowed mutably; made by
+/// [`Notify::write`].
+#[must_use = "the lock is held as long as the guard lives"]
 pub struct WriteGuard<'a, T> {
-    /// There until the guard is dropped.
-    guard: Option<MutexGuard<'a, State<T>>>,
+    notify: &'a Notify<T>,
+    /// Gone only while the guard drops.
+    cell: Option<MutexGuard<'a, Cell<T>>>,
     written: bool,
 }
 
@@ -115,9 +206,9 @@ impl<T> Deref for WriteGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        match &self.guard {
-            Some(guard) => &guard.value,
-            None => unreachable!("the guard is taken by drop alone"),
+        match &self.cell {
+            Some(cell) => &cell.value,
+            None => unreachable!("the lock is held until the guard drops"),
         }
     }
 }
@@ -125,61 +216,70 @@ impl<T> Deref for WriteGuard<'_, T> {
 impl<T> DerefMut for WriteGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         self.written = true;
-        match &mut self.guard {
-            Some(guard) => &mut guard.value,
-            None => unreachable!("the guard is taken by drop alone"),
+        match &mut self.cell {
+            Some(cell) => &mut cell.value,
+            None => unreachable!("the lock is held until the guard drops"),
         }
     }
 }
 
 impl<T> Drop for WriteGuard<'_, T> {
     fn drop(&mut self) {
-        let Some(mut guard) = self.guard.take() else { return };
-        let mut wakers = Wakers::default();
-        if self.written {
-            guard.waiters.wake(usize::MAX, &mut wakers);
+        let Some(mut cell) = self.cell.take().filter(|_| self.written) else { return };
+        let wakers = cell.all();
+        drop(cell);
+        if let Some(spare) = wakers.wake() {
+            self.notify.cell.lock().spare = spare;
         }
-        drop(guard);
-        wakers.wake();
     }
 }
 
-/// Waits for a [`Notify`]. May be dropped at any time.
-#[must_use = "futures do nothing unless they are awaited"]
+/// Waits until a look at the value finds something; made by [`Notify::when`].
+#[must_use = "futures do nothing unless awaited"]
 pub struct When<'a, T, F> {
-    cell: &'a Notify<T>,
-    take: F,
-    key: Option<Key>,
+    notify: &'a Notify<T>,
+    look: F,
+    key: Key,
 }
 
-impl<T, F> Unpin for When<'_, T, F> {}
+/// Waits until something can be taken out of the value; made by [`Notify::take_when`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct TakeWhen<'a, T, F> {
+    notify: &'a Notify<T>,
+    take: F,
+    key: Key,
+}
 
-impl<T, R, F: FnMut(&mut T) -> Option<R>> Future for When<'_, T, F> {
+// The closure is only ever called, never pinned.
+impl<T, F> Unpin for When<'_, T, F> {}
+impl<T, F> Unpin for TakeWhen<'_, T, F> {}
+
+impl<T, R, F: FnMut(&T) -> Option<R>> Future for When<'_, T, F> {
     type Output = R;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
-        let this = self.get_mut();
-        let mut state = lock(&this.cell.state);
-        // A waker that is not needed any more is dropped after the lock: its drop may run any code.
-        let (result, _unneeded) = match (this.take)(&mut state.value) {
-            Some(result) => (Poll::Ready(result), state.waiters.remove(&mut this.key).1),
-            None => (Poll::Pending, state.waiters.park(&mut this.key, cx.waker())),
-        };
-        drop(state);
-        result
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let When { notify, look, key } = &mut *self;
+        notify.poll(key, cx, |value| look(value))
+    }
+}
+
+impl<T, R, F: FnMut(&mut T) -> Option<R>> Future for TakeWhen<'_, T, F> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let TakeWhen { notify, take, key } = &mut *self;
+        notify.poll(key, cx, take)
     }
 }
 
 impl<T, F> Drop for When<'_, T, F> {
     fn drop(&mut self) {
-        if self.key.is_some() {
-            // Every write wakes all, so that a wake used up here was lost to nobody.
-            let mut state = lock(&self.cell.state);
-            let _unneeded = state.waiters.remove(&mut self.key);
-            drop(state);
-        }
+        self.notify.forget(&mut self.key);
     }
 }
 
-#[cfg(all(test, not(feature = "loom")))]
-mod tests;
+impl<T, F> Drop for TakeWhen<'_, T, F> {
+    fn drop(&mut self) {
+        self.notify.forget(&mut self.key);
+    }
+}

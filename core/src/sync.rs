@@ -1,12 +1,35 @@
-//! The lock of the heart: std's, or loom's when the models are checked. In one place.
+//! The lock that the heart stands on: std's, or loom's when the crate's `loom` feature asks for a model check.
+//!
+//! With the feature on, every inbox and every cell must live inside `loom::model`; ordinary tests run without it.
 
 #[cfg(feature = "loom")]
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+use loom::sync as primitive;
 #[cfg(not(feature = "loom"))]
-pub(crate) use std::sync::{Mutex, MutexGuard};
+use std::sync as primitive;
 
-/// Locks. A holder that panicked does not poison what others need: every statement under these locks leaves
-/// the state whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+pub(crate) use primitive::MutexGuard;
+
+/// A mutex that does not care whether an earlier holder panicked: what it guards is never left half done by this
+/// crate's own code, and what a user's closure does to a user's value is documented where the closure is taken.
+pub(crate) struct Mutex<T>(primitive::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Mutex(primitive::Mutex::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn into_inner(self) -> T {
+        self.0.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Whether nobody holds it now: what a test's waker asserts when it is woken.
+    #[cfg(test)]
+    pub(crate) fn is_free(&self) -> bool {
+        !matches!(self.0.try_lock(), Err(std::sync::TryLockError::WouldBlock))
+    }
 }

@@ -1,139 +1,221 @@
-//! The list of those who wait: what [`Inbox`](crate::inbox::Inbox) and [`Notify`](crate::notify::Notify) stand on.
+//! The list of tasks that wait, in order of arrival: what [`Notify`](crate::notify::Notify) and
+//! [`Inbox`](crate::inbox::Inbox) both stand on.
 //!
-//! It lives under the lock of the data it belongs to, so that looking at the data and parking are one step. It never
-//! wakes anybody itself: it hands out the [`Wakers`], which the caller wakes after the lock is released.
+//! The list has no lock of its own. It lives under the lock of what is waited for, so that looking and parking are
+//! one step and no write falls between them. It never calls a waker: it hands wakers out, and whoever holds the
+//! lock calls them after letting go of it. For the same reason wakers that are no longer needed are handed out
+//! rather than dropped, since dropping one may run a task's destructor.
 //!
-//! A waiting future has one entry, at the place where it first parked, for as long as it lives. An entry is *parked*
-//! (it holds a waker) or *woken* (its waker was handed out). A future that was woken and finds that a faster one has
-//! taken what it waited for parks again in the same place. One that is dropped after it was woken has used up a wake
-//! that another may need: [`WaitList::remove`] says so.
+//! A waiting future has one slot from its first pending poll until it is done or dropped. The slot is *in line* until
+//! it is woken, and *woken* until its future is polled or dropped. A woken future that finds nothing goes back
+//! to its old place in the line, not to the end.
 
 use std::task::Waker;
 
 use slab::Slab;
 
-/// Marks the end of the list.
-const NONE: usize = usize::MAX;
+/// A future's slot in a [`WaitList`]; `None` while it has none.
+pub(crate) type Key = Option<usize>;
 
-/// A waiting future's entry in the list.
-pub(crate) type Key = usize;
-
-#[derive(Debug)]
-pub(crate) struct WaitList {
-    entries: Slab<Entry>,
-    head: usize,
-    tail: usize,
-    /// How many entries are parked.
-    parked: usize,
+/// What a slot was when its future left the list.
+pub(crate) enum Left {
+    /// There was none.
+    Absent,
+    /// In line: nobody had woken it. The waker is to be dropped after the lock.
+    Waiting(Waker),
+    /// Woken but not polled since: if the future did not get what it was woken for, the wake is to be handed on.
+    Woken,
 }
 
-#[derive(Debug)]
-struct Entry {
-    /// `None` once it was woken.
+/// See the [module](self).
+#[derive(Default)]
+pub(crate) struct WaitList {
+    slots: Slab<Slot>,
+    head: Option<usize>,
+    tail: Option<usize>,
+    next_ticket: u64,
+    in_line: usize,
+    woken: usize,
+    woken_need: usize,
+}
+
+struct Slot {
+    /// Present while in line, gone once woken.
     waker: Option<Waker>,
-    previous: usize,
-    next: usize,
+    /// The place in the order of arrival.
+    ticket: u64,
+    /// How much the future waits for, in the owner's unit.
+    need: usize,
+    previous: Option<usize>,
+    next: Option<usize>,
 }
 
 impl WaitList {
-    pub(crate) const fn new() -> Self {
-        WaitList { entries: Slab::new(), head: NONE, tail: NONE, parked: 0 }
+    /// How many stand in line, not yet woken.
+    #[inline]
+    pub(crate) fn in_line(&self) -> usize {
+        self.in_line
     }
 
-    /// Whether nobody is parked.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.parked == 0
+    /// How many were woken and have not been polled since.
+    pub(crate) fn woken(&self) -> usize {
+        self.woken
     }
 
-    /// Parks a future: at the end of the list, or, when it is in the list already, where it is. Returns a waker that it
-    /// had left before and needs no more, to be dropped after the lock is released: dropping one may run any code.
-    pub(crate) fn park(&mut self, key: &mut Option<Key>, waker: &Waker) -> Option<Waker> {
-        if let Some(entry) = key.and_then(|key| self.entries.get_mut(key)) {
-            return match &entry.waker {
-                Some(known) if known.will_wake(waker) => None,
-                Some(_) => entry.waker.replace(waker.clone()),
-                None => {
-                    entry.waker = Some(waker.clone());
-                    self.parked += 1;
-                    None
-                }
-            };
-        }
-        let entry = Entry { waker: Some(waker.clone()), previous: self.tail, next: NONE };
-        let new = self.entries.insert(entry);
-        match self.entries.get_mut(self.tail) {
-            Some(last) => last.next = new,
-            None => self.head = new,
-        }
-        self.tail = new;
-        self.parked += 1;
-        *key = Some(new);
-        None
+    /// What the woken ones need together.
+    pub(crate) fn woken_need(&self) -> usize {
+        self.woken_need
     }
 
-    /// Takes a future off the list. Returns whether it had been woken, and a waker to be dropped after the lock is
-    /// released.
-    pub(crate) fn remove(&mut self, key: &mut Option<Key>) -> (bool, Option<Waker>) {
-        let Some(entry) = key.take().and_then(|key| self.entries.try_remove(key)) else {
-            return (false, None);
+    /// What the first in line needs.
+    pub(crate) fn first_need(&self) -> Option<usize> {
+        self.head.map(|index| self.slots[index].need)
+    }
+
+    /// What the future with this slot needs, if it has been woken.
+    pub(crate) fn need_if_woken(&self, key: Key) -> Option<usize> {
+        key.map(|index| &self.slots[index]).filter(|slot| slot.waker.is_none()).map(|slot| slot.need)
+    }
+
+    /// Puts a future in line, or back in line at its old place, or replaces its waker. Returns a waker that is no
+    /// longer needed, to be dropped after the lock.
+    pub(crate) fn park(&mut self, key: &mut Key, waker: &Waker, need: usize) -> Option<Waker> {
+        let Some(index) = *key else {
+            let ticket = self.next_ticket;
+            self.next_ticket += 1;
+            let slot = Slot { waker: Some(waker.clone()), ticket, need, previous: None, next: None };
+            let index = self.slots.insert(slot);
+            *key = Some(index);
+            self.link(index, self.tail);
+            return None;
         };
-        match self.entries.get_mut(entry.previous) {
-            Some(previous) => previous.next = entry.next,
-            None => self.head = entry.next,
-        }
-        match self.entries.get_mut(entry.next) {
-            Some(next) => next.previous = entry.previous,
-            None => self.tail = entry.previous,
-        }
-        if entry.waker.is_some() {
-            self.parked -= 1;
-        }
-        (entry.waker.is_none(), entry.waker)
-    }
-
-    /// Hands out the wakers of the first `most` who are parked, in the order of their arrival.
-    pub(crate) fn wake(&mut self, most: usize, wakers: &mut Wakers) {
-        let mut left = most.min(self.parked);
-        let mut at = self.head;
-        while left > 0
-            && let Some(entry) = self.entries.get_mut(at)
-        {
-            if let Some(waker) = entry.waker.take() {
-                wakers.push(waker);
-                self.parked -= 1;
-                left -= 1;
+        let slot = &mut self.slots[index];
+        let old_need = std::mem::replace(&mut slot.need, need);
+        match &mut slot.waker {
+            Some(own) if own.will_wake(waker) => None,
+            Some(own) => Some(std::mem::replace(own, waker.clone())),
+            empty => {
+                *empty = Some(waker.clone());
+                self.woken -= 1;
+                self.woken_need -= old_need;
+                self.link_by_ticket(index);
+                None
             }
-            at = entry.next;
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-}
-
-/// How many wakers are carried without an allocation.
-const INLINE: usize = 4;
-
-/// Wakers to be woken once the lock is released. Dropping it unused would lose wakes.
-#[derive(Default)]
-#[must_use]
-pub(crate) struct Wakers {
-    inline: [Option<Waker>; INLINE],
-    rest: Vec<Waker>,
-}
-
-impl Wakers {
-    pub(crate) fn push(&mut self, waker: Waker) {
-        match self.inline.iter_mut().find(|place| place.is_none()) {
-            Some(place) => *place = Some(waker),
-            None => self.rest.push(waker),
+    /// Frees the slot of a future that is done or dropped.
+    pub(crate) fn leave(&mut self, key: &mut Key) -> Left {
+        let Some(index) = key.take() else { return Left::Absent };
+        if self.slots[index].waker.is_some() {
+            self.unlink(index);
+        }
+        let slot = self.slots.remove(index);
+        match slot.waker {
+            Some(waker) => Left::Waiting(waker),
+            None => {
+                self.woken -= 1;
+                self.woken_need -= slot.need;
+                Left::Woken
+            }
         }
     }
 
-    /// Wakes them, in their order. Never call it under the lock.
-    pub(crate) fn wake(self) {
-        self.inline.into_iter().flatten().chain(self.rest).for_each(Waker::wake);
+    /// Takes the first out of the line. The caller wakes it after the lock.
+    #[inline]
+    pub(crate) fn wake_first(&mut self) -> Option<Waker> {
+        let index = self.head?;
+        self.unlink(index);
+        let slot = &mut self.slots[index];
+        self.woken += 1;
+        self.woken_need += slot.need;
+        slot.waker.take()
+    }
+
+    /// Links the slot behind `previous`, or at the head.
+    fn link(&mut self, index: usize, previous: Option<usize>) {
+        let next = match previous {
+            Some(previous) => self.slots[previous].next.replace(index),
+            None => self.head.replace(index),
+        };
+        match next {
+            Some(next) => self.slots[next].previous = Some(index),
+            None => self.tail = Some(index),
+        }
+        let slot = &mut self.slots[index];
+        slot.previous = previous;
+        slot.next = next;
+        self.in_line += 1;
+    }
+
+    /// Links a slot that comes back. It was woken from the head, so those before it now can only be others that
+    /// came back: a short walk from the front finds its place.
+    fn link_by_ticket(&mut self, index: usize) {
+        let ticket = self.slots[index].ticket;
+        let mut previous = None;
+        let mut next = self.head;
+        while let Some(at) = next.filter(|&at| self.slots[at].ticket < ticket) {
+            previous = Some(at);
+            next = self.slots[at].next;
+        }
+        self.link(index, previous);
+    }
+
+    fn unlink(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let (previous, next) = (slot.previous.take(), slot.next.take());
+        match previous {
+            Some(previous) => self.slots[previous].next = next,
+            None => self.head = next,
+        }
+        match next {
+            Some(next) => self.slots[next].previous = previous,
+            None => self.tail = previous,
+        }
+        self.in_line -= 1;
     }
 }
+
+/// Things to deal with after the lock: usually none or one, so those cost no memory.
+pub(crate) struct Few<T> {
+    first: Option<T>,
+    more: Vec<T>,
+}
+
+impl<T> Few<T> {
+    #[inline]
+    pub(crate) const fn new() -> Self {
+        Few { first: None, more: Vec::new() }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, thing: T) {
+        match self.first {
+            None => self.first = Some(thing),
+            Some(_) => self.more.push(thing),
+        }
+    }
+}
+
+impl Few<Waker> {
+    /// Adds a waker; the second one moves into the list that an earlier wake has left behind in `spare`.
+    #[inline]
+    pub(crate) fn push_reusing(&mut self, waker: Waker, spare: &mut Vec<Waker>) {
+        if self.first.is_some() && self.more.capacity() == 0 {
+            self.more = std::mem::take(spare);
+        }
+        self.push(waker);
+    }
+
+    /// Wakes all, in order. Returns the empty list for the next time, if one was needed. Never under a lock.
+    #[inline]
+    pub(crate) fn wake(self) -> Option<Vec<Waker>> {
+        let Few { first, mut more } = self;
+        first.map(Waker::wake)?;
+        more.drain(..).for_each(Waker::wake);
+        (more.capacity() > 0).then_some(more)
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

@@ -1,69 +1,207 @@
-//! The futures of an inbox. Each has at most one entry in a wait list, and takes it along when it is dropped.
+//! The futures and the stream of an inbox. Each owns at most one slot in a line, and gives it up when it is done or
+//! dropped.
 
-use std::collections::VecDeque;
+use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use super::{Closed, Full, Inbox, Key, PushError, State, Wakers, lock};
+use ::futures::stream::{FusedStream, Stream};
+
+use super::state::{After, Limits, State};
+use super::{Closed, Full, Inbox, PushError};
 use crate::sync::MutexGuard;
+use crate::waitlist::Key;
 
-/// A reader's place in the list. What all receiving futures have in common.
-struct Reader<'a, T> {
-    inbox: &'a Inbox<T>,
-    key: Option<Key>,
-}
-
-impl<'a, T> Reader<'a, T> {
-    fn new(inbox: &'a Inbox<T>) -> Self {
-        Reader { inbox, key: None }
-    }
-
-    /// Takes something by `take`, which says how many items it took; or parks.
-    fn poll<R>(
-        &mut self,
+impl<T> Inbox<T> {
+    fn poll_take<R>(
+        &self,
+        key: &mut Key,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&Inbox<T>, &mut State<T>) -> Option<(R, usize)>,
+        take: impl FnOnce(&mut State<T>, &Limits<T>, &mut After<T>) -> Option<R>,
     ) -> Poll<Result<R, Closed>> {
-        let mut wakers = Wakers::default();
-        let mut state = lock(&self.inbox.state);
-        let (result, _unneeded) = match take(self.inbox, &mut state) {
-            Some((taken, count)) => {
-                self.inbox.wake_writers(&mut state, count, &mut wakers);
-                (Poll::Ready(Ok(taken)), state.readers.remove(&mut self.key).1)
-            }
-            None if state.closed => (Poll::Ready(Err(Closed)), state.readers.remove(&mut self.key).1),
-            None => (Poll::Pending, state.readers.park(&mut self.key, cx.waker())),
+        let mut after = After::new();
+        let mut state = self.state.lock();
+        let poll = match take(&mut state, &self.limits, &mut after) {
+            Some(taken) => Poll::Ready(Ok(taken)),
+            None if state.closed => Poll::Ready(Err(Closed)),
+            None => Poll::Pending,
         };
+        match poll {
+            Poll::Ready(_) => state.reader_is_done(key, &mut after),
+            Poll::Pending => {
+                if let Some(stale) = state.readers.park(key, cx.waker(), 0) {
+                    after.stale.push(stale);
+                }
+            }
+        }
         drop(state);
-        wakers.wake();
-        result
+        self.finish(after);
+        poll
+    }
+
+    fn poll_one(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
+        self.poll_take(key, cx, |state, limits, after| state.take(limits, after))
+    }
+
+    fn poll_batch(
+        &self,
+        key: &mut Key,
+        cx: &mut Context<'_>,
+        items: &mut Vec<T>,
+        limit: usize,
+    ) -> Poll<Result<usize, Closed>> {
+        self.poll_take(key, cx, |state, limits, after| {
+            Some(state.take_batch(limits, items, limit, after)).filter(|&taken| taken > 0)
+        })
+    }
+
+    fn forget_reader(&self, key: &mut Key) {
+        if key.is_some() {
+            let mut after = After::new();
+            let mut state = self.state.lock();
+            state.reader_leaves(key, &mut after);
+            drop(state);
+            self.finish(after);
+        }
+    }
+
+    fn forget_writer(&self, key: &mut Key) {
+        if key.is_some() {
+            let mut after = After::new();
+            let mut state = self.state.lock();
+            state.writer_leaves(&self.limits, key, &mut after);
+            drop(state);
+            self.finish(after);
+        }
+    }
+
+    /// Parks a writer that found no room.
+    fn park_writer(
+        &self,
+        mut state: MutexGuard<'_, State<T>>,
+        key: &mut Key,
+        cx: &mut Context<'_>,
+        need: usize,
+        mut after: After<T>,
+    ) {
+        if let Some(stale) = state.writers.park(key, cx.waker(), need) {
+            after.stale.push(stale);
+        }
+        // If it had been woken, the room that was meant for it may do for another.
+        state.wake_writers(&self.limits, &mut after);
+        drop(state);
+        self.finish(after);
     }
 }
 
-impl<T> Drop for Reader<'_, T> {
-    fn drop(&mut self) {
-        if self.key.is_none() {
-            return;
+/// Writes an item; made by [`Inbox::push`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Push<'a, T> {
+    pub(super) inbox: &'a Inbox<T>,
+    pub(super) item: Option<T>,
+    pub(super) key: Key,
+}
+
+/// Writes a batch; made by [`Inbox::push_batch`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct PushBatch<'a, T> {
+    pub(super) inbox: &'a Inbox<T>,
+    pub(super) items: &'a mut Vec<T>,
+    pub(super) written: usize,
+    pub(super) key: Key,
+}
+
+/// Takes an item; made by [`Inbox::recv`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Recv<'a, T> {
+    pub(super) inbox: &'a Inbox<T>,
+    pub(super) key: Key,
+}
+
+/// Takes a batch; made by [`Inbox::recv_batch`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct RecvBatch<'a, T> {
+    pub(super) inbox: &'a Inbox<T>,
+    pub(super) limit: usize,
+    pub(super) key: Key,
+}
+
+/// Takes a batch into a buffer; made by [`Inbox::recv_batch_into`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct RecvBatchInto<'a, T> {
+    pub(super) inbox: &'a Inbox<T>,
+    pub(super) items: &'a mut Vec<T>,
+    pub(super) limit: usize,
+    pub(super) key: Key,
+}
+
+/// The items as they come; made by [`Inbox::stream`] and [`Inbox::into_stream`].
+#[must_use = "streams do nothing unless polled"]
+pub struct Items<H: Deref<Target = Inbox<T>>, T> {
+    pub(super) inbox: H,
+    pub(super) key: Key,
+    pub(super) ended: bool,
+}
+
+// Nothing in here is ever pinned: items are moved in and out, and the inbox is behind a reference.
+impl<T> Unpin for Push<'_, T> {}
+impl<H: Deref<Target = Inbox<T>>, T> Unpin for Items<H, T> {}
+
+impl<T> Future for Push<'_, T> {
+    type Output = Result<(), PushError<T>>;
+
+    /// # Panics
+    /// When polled again after it was done: its item is gone.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Push { inbox, item, key } = &mut *self;
+        let Some(to_write) = item.take() else { panic!("a push was polled after it was done") };
+        let mut after = After::new();
+        let mut state = inbox.state.lock();
+        let result = state.write(&inbox.limits, to_write, *key, &mut after);
+        if let Err(PushError::Full(back)) = result {
+            if inbox.limits.full == Full::Wait {
+                let need = inbox.limits.size_of(item.insert(back));
+                inbox.park_writer(state, key, cx, need, after);
+                return Poll::Pending;
+            }
+            state.counters.refused += 1;
+            return Poll::Ready(Err(PushError::Full(back)));
         }
-        let mut wakers = Wakers::default();
-        let mut state = lock(&self.inbox.state);
-        let (woken, _unneeded) = state.readers.remove(&mut self.key);
-        if woken && !state.items.is_empty() {
-            // The wake was for an item that is still there: another reader gets it.
-            state.readers.wake(1, &mut wakers);
+        if key.is_some() {
+            state.writer_leaves(&inbox.limits, key, &mut after);
         }
         drop(state);
-        wakers.wake();
+        inbox.finish(after);
+        Poll::Ready(result)
     }
 }
 
-/// See [`Inbox::recv`].
-#[must_use = "futures do nothing unless they are awaited"]
-pub struct Recv<'a, T>(Reader<'a, T>);
+impl<T> Future for PushBatch<'_, T> {
+    type Output = Result<usize, Closed>;
 
-impl<'a, T> Recv<'a, T> {
-    pub(super) fn new(inbox: &'a Inbox<T>) -> Self {
-        Recv(Reader::new(inbox))
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let PushBatch { inbox, items, written, key } = &mut *self;
+        let mut after = After::new();
+        let mut state = inbox.state.lock();
+        let result = state.write_batch(&inbox.limits, items, *key, &mut after);
+        if let Ok(now) = result {
+            *written += now;
+            if let Some(next) = items.first() {
+                if inbox.limits.full == Full::Wait {
+                    let need = inbox.limits.size_of(next);
+                    inbox.park_writer(state, key, cx, need, after);
+                    return Poll::Pending;
+                }
+                state.counters.refused += items.len() as u64;
+            }
+        }
+        if key.is_some() {
+            state.writer_leaves(&inbox.limits, key, &mut after);
+        }
+        drop(state);
+        inbox.finish(after);
+        Poll::Ready(result.map(|_| *written))
     }
 }
 
@@ -71,193 +209,87 @@ impl<T> Future for Recv<'_, T> {
     type Output = Result<T, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx, |inbox, state| inbox.take(state).map(|item| (item, 1)))
-    }
-}
-
-/// See [`Inbox::recv_batch_into`].
-#[must_use = "futures do nothing unless they are awaited"]
-pub struct RecvBatch<'a, T> {
-    reader: Reader<'a, T>,
-    batch: &'a mut Vec<T>,
-    limit: usize,
-}
-
-impl<'a, T> RecvBatch<'a, T> {
-    pub(super) fn new(inbox: &'a Inbox<T>, batch: &'a mut Vec<T>, limit: usize) -> Self {
-        RecvBatch { reader: Reader::new(inbox), batch, limit: limit.max(1) }
+        let Recv { inbox, key } = &mut *self;
+        inbox.poll_one(key, cx)
     }
 }
 
 impl<T> Future for RecvBatch<'_, T> {
+    type Output = Result<Vec<T>, Closed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let RecvBatch { inbox, limit, key } = &mut *self;
+        // Allocates only once there is something to put in.
+        let mut items = Vec::new();
+        let taken = ready!(inbox.poll_batch(key, cx, &mut items, *limit));
+        Poll::Ready(taken.map(|_| items))
+    }
+}
+
+impl<T> Future for RecvBatchInto<'_, T> {
     type Output = Result<usize, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let (batch, limit) = (&mut *this.batch, this.limit);
-        this.reader.poll(cx, |inbox, state| {
-            let before = batch.len();
-            while batch.len() - before < limit
-                && let Some(item) = inbox.take(state)
-            {
-                batch.push(item);
-            }
-            let count = batch.len() - before;
-            (count > 0).then_some((count, count))
-        })
+        let RecvBatchInto { inbox, items, limit, key } = &mut *self;
+        inbox.poll_batch(key, cx, items, *limit)
     }
 }
 
-/// See [`Inbox::stream`].
-#[must_use = "streams do nothing unless they are polled"]
-pub struct Stream<'a, T>(Reader<'a, T>);
-
-impl<'a, T> Stream<'a, T> {
-    pub(super) fn new(inbox: &'a Inbox<T>) -> Self {
-        Stream(Reader::new(inbox))
+impl<H: Deref<Target = Inbox<T>>, T> Items<H, T> {
+    pub(super) fn new(inbox: H) -> Self {
+        Items { inbox, key: None, ended: false }
     }
 }
 
-impl<T> futures::Stream for Stream<'_, T> {
+impl<H: Deref<Target = Inbox<T>>, T> Stream for Items<H, T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.0.poll(cx, |inbox, state| inbox.take(state).map(|item| (item, 1))).map(Result::ok)
+        let Items { inbox, key, ended } = &mut *self;
+        let next = ready!(inbox.poll_one(key, cx)).ok();
+        *ended = next.is_none();
+        Poll::Ready(next)
     }
 }
 
-/// A writer's place in the list.
-struct Writer<'a, T> {
-    inbox: &'a Inbox<T>,
-    key: Option<Key>,
-}
-
-impl<T> Writer<'_, T> {
-    /// Off the list: done.
-    fn leave(&mut self, state: &mut MutexGuard<'_, State<T>>) -> Option<std::task::Waker> {
-        state.writers.remove(&mut self.key).1
+impl<H: Deref<Target = Inbox<T>>, T> FusedStream for Items<H, T> {
+    fn is_terminated(&self) -> bool {
+        self.ended
     }
 }
 
-impl<T> Drop for Writer<'_, T> {
+impl<T> Drop for Push<'_, T> {
     fn drop(&mut self) {
-        if self.key.is_none() {
-            return;
-        }
-        let mut wakers = Wakers::default();
-        let mut state = lock(&self.inbox.state);
-        let (woken, _unneeded) = state.writers.remove(&mut self.key);
-        if woken {
-            self.inbox.wake_writers(&mut state, 1, &mut wakers);
-        }
-        drop(state);
-        wakers.wake();
+        self.inbox.forget_writer(&mut self.key);
     }
 }
 
-/// See [`Inbox::push`].
-#[must_use = "futures do nothing unless they are awaited"]
-pub struct Push<'a, T> {
-    writer: Writer<'a, T>,
-    /// There until it is in.
-    item: Option<T>,
-}
-
-impl<'a, T> Push<'a, T> {
-    pub(super) fn new(inbox: &'a Inbox<T>, item: T) -> Self {
-        Push { writer: Writer { inbox, key: None }, item: Some(item) }
+impl<T> Drop for PushBatch<'_, T> {
+    fn drop(&mut self) {
+        self.inbox.forget_writer(&mut self.key);
     }
 }
 
-impl<T> Unpin for Push<'_, T> {}
-
-impl<T> Future for Push<'_, T> {
-    type Output = Result<(), PushError<T>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let inbox = this.writer.inbox;
-        let Some(item) = this.item.take() else { return Poll::Pending };
-        let (mut wakers, mut dropped) = (Wakers::default(), Vec::new());
-        let mut state = lock(&inbox.state);
-        let (result, _unneeded) = match inbox.offer(&mut state, item, &mut dropped) {
-            Ok(()) => {
-                state.readers.wake(1, &mut wakers);
-                let unneeded = this.writer.leave(&mut state);
-                // The place of one long item may be room for several short ones.
-                inbox.wake_writers(&mut state, 1, &mut wakers);
-                (Poll::Ready(Ok(())), unneeded)
-            }
-            Err(PushError::Full(item)) if inbox.full == Full::Wait => {
-                this.item = Some(item);
-                (Poll::Pending, state.writers.park(&mut this.writer.key, cx.waker()))
-            }
-            Err(refused) => {
-                state.counters.refused += 1;
-                (Poll::Ready(Err(refused)), this.writer.leave(&mut state))
-            }
-        };
-        drop(state);
-        wakers.wake();
-        result
+impl<T> Drop for Recv<'_, T> {
+    fn drop(&mut self) {
+        self.inbox.forget_reader(&mut self.key);
     }
 }
 
-/// See [`Inbox::push_batch`].
-#[must_use = "futures do nothing unless they are awaited"]
-pub struct PushBatch<'a, T> {
-    writer: Writer<'a, T>,
-    items: VecDeque<T>,
-}
-
-impl<'a, T> PushBatch<'a, T> {
-    pub(super) fn new(inbox: &'a Inbox<T>, items: Vec<T>) -> Self {
-        PushBatch { writer: Writer { inbox, key: None }, items: items.into() }
+impl<T> Drop for RecvBatch<'_, T> {
+    fn drop(&mut self) {
+        self.inbox.forget_reader(&mut self.key);
     }
 }
 
-impl<T> Unpin for PushBatch<'_, T> {}
+impl<T> Drop for RecvBatchInto<'_, T> {
+    fn drop(&mut self) {
+        self.inbox.forget_reader(&mut self.key);
+    }
+}
 
-impl<T> Future for PushBatch<'_, T> {
-    type Output = Result<(), PushError<Vec<T>>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let inbox = this.writer.inbox;
-        let (mut wakers, mut dropped) = (Wakers::default(), Vec::new());
-        let mut taken = 0;
-        let mut refused = None;
-        let mut state = lock(&inbox.state);
-        while let Some(item) = this.items.pop_front() {
-            match inbox.offer(&mut state, item, &mut dropped) {
-                Ok(()) => taken += 1,
-                Err(error) => {
-                    let full = matches!(error, PushError::Full(_));
-                    this.items.push_front(error.into_inner());
-                    refused = Some(full);
-                    break;
-                }
-            }
-        }
-        state.readers.wake(taken, &mut wakers);
-        let (result, _unneeded) = match refused {
-            None => {
-                let unneeded = this.writer.leave(&mut state);
-                inbox.wake_writers(&mut state, 1, &mut wakers);
-                (Poll::Ready(Ok(())), unneeded)
-            }
-            Some(true) if inbox.full == Full::Wait => {
-                (Poll::Pending, state.writers.park(&mut this.writer.key, cx.waker()))
-            }
-            Some(full) => {
-                state.counters.refused += this.items.len() as u64;
-                let left = std::mem::take(&mut this.items).into();
-                let error = if full { PushError::Full(left) } else { PushError::Closed(left) };
-                (Poll::Ready(Err(error)), this.writer.leave(&mut state))
-            }
-        };
-        drop(state);
-        wakers.wake();
-        result
+impl<H: Deref<Target = Inbox<T>>, T> Drop for Items<H, T> {
+    fn drop(&mut self) {
+        self.inbox.forget_reader(&mut self.key);
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Bus {
 
 impl Bus {
     pub(crate) fn subscribe(&self) -> Events {
-        let queue = Arc::new(Inbox::bounded(BACKLOG, Full::DropOldest));
+        let queue = Arc::new(Inbox::new(BACKLOG, Full::DropOldest));
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.push(Arc::downgrade(&queue));
         Events { stream: Box::pin(receive_all(queue)) }

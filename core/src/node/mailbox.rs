@@ -64,7 +64,7 @@ impl Mailbox {
                 roomy,
                 senders: Mutex::default(),
                 // There are never more tokens than senders, whose number is bounded by the conversations.
-                tokens: Inbox::bounded(usize::MAX, Full::RefuseNewest),
+                tokens: Inbox::new(usize::MAX, Full::RefuseNewest),
             }),
         }
     }
@@ -143,7 +143,9 @@ impl Mailbox {
     pub(crate) fn close(&self) {
         self.shared.tokens.close();
         let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        senders.values().for_each(|sender| sender.inbox.close());
+        for sender in senders.values() {
+            sender.inbox.close();
+        }
     }
 
     /// The next message from anybody. Senders take turns.

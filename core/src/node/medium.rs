@@ -214,7 +214,8 @@ fn deliver(shared: &Shared, owner: Option<(u32, Arc<Neighbour>)>, batch: &mut Ve
             *frame = BytesMut::from(&frame[..]);
         }
     }
-    let offered = batch.len();
-    let taken = neighbour.inbox.try_push_batch(batch.drain(..));
-    shared.stats.drop_n(DropCause::InboxFull, (offered - taken) as u64);
+    // What finds no room stays in the batch.
+    let _ = neighbour.inbox.try_push_batch(batch);
+    shared.stats.drop_n(DropCause::InboxFull, batch.len() as u64);
+    batch.clear();
 }

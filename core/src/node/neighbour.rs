@@ -113,7 +113,7 @@ impl Neighbour {
                 |frame: &BytesMut| frame.len(),
                 Full::RefuseNewest,
             ),
-            orders: Inbox::bounded(ORDERS, Full::RefuseNewest),
+            orders: Inbox::new(ORDERS, Full::RefuseNewest),
             egress: made.egress,
             suspect: AtomicBool::new(false),
             view: Mutex::new(View {

@@ -79,7 +79,7 @@ impl Traffic {
             conversations: RwLock::default(),
             timers: Notify::new(BTreeSet::new()),
             // One entry for each stalled sender, at most.
-            roomy: Arc::new(Inbox::bounded(limits.senders.saturating_mul(2).max(16), Full::RefuseNewest)),
+            roomy: Arc::new(Inbox::new(limits.senders.saturating_mul(2).max(16), Full::RefuseNewest)),
         }
     }
 

@@ -1,0 +1,320 @@
+//! What an inbox keeps under its lock, and every change to it. Nothing here calls or drops a waker or drops an item:
+//! that is left in [`After`] for when the lock is free.
+//!
+//! Why no wake is lost. Readers: as many are woken by a write as it wrote, so at any time at least
+//! min(items, readers that wait) of them are woken. A reader that takes an item takes part in that sum on both sides;
+//! one that leaves without an item hands its wake on. Writers: after each step that makes room, the first in line are
+//! woken as long as what they need fits beside what those woken before them need.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use super::{Closed, Full, PushError};
+use crate::waitlist::{Few, Key, Left, WaitList};
+
+/// What an inbox was told when it was made.
+pub(super) struct Limits<T> {
+    pub(super) items: usize,
+    pub(super) bytes: usize,
+    pub(super) size: Option<fn(&T) -> usize>,
+    pub(super) full: Full,
+}
+
+impl<T> Limits<T> {
+    #[inline]
+    pub(super) fn size_of(&self, item: &T) -> usize {
+        self.size.map_or(0, |size| size(item))
+    }
+}
+
+/// What went through an inbox and what did not. At any time `pushed + given_back` is `received + evicted` and
+/// what is in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Items that were written.
+    pub pushed: u64,
+    /// Items that were read.
+    pub received: u64,
+    /// Items that a reader put back with [`push_front`](super::Inbox::push_front).
+    pub given_back: u64,
+    /// Items dropped to make room under [`Full::DropOldest`].
+    pub evicted: u64,
+    /// Items handed back to their writer for want of room. One that tries again is counted again.
+    pub refused: u64,
+    /// Items that could never have fitted: handed back, or dropped out of a batch.
+    pub too_large: u64,
+    /// Items that came after the inbox was closed.
+    pub after_close: u64,
+}
+
+/// What is left to do once the lock is free.
+pub(super) struct After<T> {
+    pub(super) wakers: Few<Waker>,
+    pub(super) stale: Few<Waker>,
+    pub(super) evicted: Few<T>,
+}
+
+impl<T> After<T> {
+    #[inline]
+    pub(super) const fn new() -> Self {
+        After { wakers: Few::new(), stale: Few::new(), evicted: Few::new() }
+    }
+}
+
+/// What an inbox keeps under its lock.
+pub(super) struct State<T> {
+    pub(super) items: VecDeque<T>,
+    pub(super) bytes: usize,
+    pub(super) closed: bool,
+    pub(super) counters: Counters,
+    pub(super) readers: WaitList,
+    pub(super) writers: WaitList,
+    pub(super) spare: Vec<Waker>,
+}
+
+impl<T> State<T> {
+    pub(super) fn new() -> Self {
+        State {
+            items: VecDeque::new(),
+            bytes: 0,
+            closed: false,
+            counters: Counters::default(),
+            readers: WaitList::default(),
+            writers: WaitList::default(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Writes one item, or hands it back. `key` is the slot of a writer that has waited.
+    #[inline]
+    pub(super) fn write(
+        &mut self,
+        limits: &Limits<T>,
+        item: T,
+        key: Key,
+        after: &mut After<T>,
+    ) -> Result<(), PushError<T>> {
+        if self.closed {
+            self.counters.after_close += 1;
+            return Err(PushError::Closed(item));
+        }
+        let size = limits.size_of(&item);
+        if size > limits.bytes {
+            self.counters.too_large += 1;
+            return Err(PushError::TooLarge(item));
+        }
+        if !self.fits(limits, size, key) {
+            if limits.full != Full::DropOldest {
+                return Err(PushError::Full(item));
+            }
+            self.evict_for(limits, size, after);
+        }
+        self.append(item, size);
+        after.wakers = self.wake_readers(1);
+        Ok(())
+    }
+
+    /// Writes as many of `items` as fit, and takes those out of `items`.
+    pub(super) fn write_batch(
+        &mut self,
+        limits: &Limits<T>,
+        items: &mut Vec<T>,
+        key: Key,
+        after: &mut After<T>,
+    ) -> Result<usize, Closed> {
+        if self.closed {
+            self.counters.after_close += items.len() as u64;
+            return Err(Closed);
+        }
+        let before = self.counters.pushed;
+        match limits.size {
+            None if limits.full != Full::DropOldest => {
+                let room = limits.items.saturating_sub(self.items.len());
+                let written = room.min(items.len());
+                self.items.extend(items.drain(..written));
+                self.counters.pushed += written as u64;
+            }
+            _ => self.write_each(limits, items, key, after),
+        }
+        let written = (self.counters.pushed - before) as usize;
+        after.wakers = self.wake_readers(written);
+        Ok(written)
+    }
+
+    /// The long way for a batch: item by item, since their sizes matter or old ones have to go.
+    fn write_each(&mut self, limits: &Limits<T>, items: &mut Vec<T>, key: Key, after: &mut After<T>) {
+        let (mut done, mut count, mut bytes) = (0, 0, 0_usize);
+        let evicts = limits.full == Full::DropOldest;
+        for item in items.iter() {
+            let size = limits.size_of(item);
+            if size <= limits.bytes {
+                if !evicts && !self.fits_behind(limits, count, bytes.saturating_add(size), key) {
+                    break;
+                }
+                count += 1;
+                bytes = bytes.saturating_add(size);
+            }
+            done += 1;
+        }
+        for item in items.drain(..done) {
+            let size = limits.size_of(&item);
+            if size > limits.bytes {
+                self.counters.too_large += 1;
+                after.evicted.push(item);
+                continue;
+            }
+            if evicts {
+                self.evict_for(limits, size, after);
+            }
+            self.append(item, size);
+        }
+    }
+
+    /// Puts an item back to the head, whatever the bounds say.
+    pub(super) fn give_back(&mut self, limits: &Limits<T>, item: T, after: &mut After<T>) {
+        self.bytes = self.bytes.saturating_add(limits.size_of(&item));
+        self.items.push_front(item);
+        self.counters.given_back += 1;
+        after.wakers = self.wake_readers(1);
+    }
+
+    /// Takes the oldest item, which makes room for writers.
+    #[inline]
+    pub(super) fn take(&mut self, limits: &Limits<T>, after: &mut After<T>) -> Option<T> {
+        let item = self.items.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(limits.size_of(&item));
+        self.counters.received += 1;
+        self.wake_writers(limits, after);
+        Some(item)
+    }
+
+    /// Takes up to `limit` items (0 counts as 1), which makes room for writers.
+    pub(super) fn take_batch(
+        &mut self,
+        limits: &Limits<T>,
+        into: &mut Vec<T>,
+        limit: usize,
+        after: &mut After<T>,
+    ) -> usize {
+        let count = self.items.len().min(limit.max(1));
+        if count == 0 {
+            return 0;
+        }
+        let from = into.len();
+        into.extend(self.items.drain(..count));
+        if limits.size.is_some() {
+            let bytes =
+                into.iter().skip(from).map(|item| limits.size_of(item)).fold(0, usize::saturating_add);
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+        self.counters.received += count as u64;
+        self.wake_writers(limits, after);
+        count
+    }
+
+    /// Wakes everybody: the inbox is closed.
+    pub(super) fn wake_all(&mut self, after: &mut After<T>) {
+        after.wakers = self.wake_readers(usize::MAX);
+        while let Some(waker) = self.writers.wake_first() {
+            after.wakers.push_reusing(waker, &mut self.spare);
+        }
+    }
+
+    /// Wakes writers in the order of the line, as many as there is room for beside those woken before.
+    #[inline]
+    pub(super) fn wake_writers(&mut self, limits: &Limits<T>, after: &mut After<T>) {
+        if self.writers.in_line() > 0 {
+            self.wake_writers_that_fit(limits, after);
+        }
+    }
+
+    fn wake_writers_that_fit(&mut self, limits: &Limits<T>, after: &mut After<T>) {
+        while let Some(need) = self.writers.first_need() {
+            let items = self.items.len().saturating_add(self.writers.woken());
+            let bytes = self.bytes.saturating_add(self.writers.woken_need()).saturating_add(need);
+            if items >= limits.items || bytes > limits.bytes {
+                return;
+            }
+            if let Some(waker) = self.writers.wake_first() {
+                after.wakers.push_reusing(waker, &mut self.spare);
+            }
+        }
+    }
+
+    /// A reader got what it waited for.
+    #[inline]
+    pub(super) fn reader_is_done(&mut self, key: &mut Key, after: &mut After<T>) {
+        if let Left::Waiting(waker) = self.readers.leave(key) {
+            after.stale.push(waker);
+        }
+    }
+
+    /// A reader is dropped: its wake, if it did not use it, goes to the next in line.
+    pub(super) fn reader_leaves(&mut self, key: &mut Key, after: &mut After<T>) {
+        match self.readers.leave(key) {
+            Left::Waiting(waker) => after.stale.push(waker),
+            Left::Woken if !self.items.is_empty() => after.wakers = self.wake_readers(1),
+            Left::Woken | Left::Absent => {}
+        }
+    }
+
+    /// A writer is dropped or done: the room that it was woken for, or that it held up others for, may do for them.
+    pub(super) fn writer_leaves(&mut self, limits: &Limits<T>, key: &mut Key, after: &mut After<T>) {
+        if let Left::Waiting(waker) = self.writers.leave(key) {
+            after.stale.push(waker);
+        }
+        self.wake_writers(limits, after);
+    }
+
+    #[inline]
+    fn wake_readers(&mut self, most: usize) -> Few<Waker> {
+        let mut wakers = Few::new();
+        let count = most.min(self.readers.in_line());
+        for _ in 0..count {
+            if let Some(waker) = self.readers.wake_first() {
+                wakers.push_reusing(waker, &mut self.spare);
+            }
+        }
+        wakers
+    }
+
+    #[inline]
+    fn append(&mut self, item: T, size: usize) {
+        self.items.push_back(item);
+        self.bytes += size;
+        self.counters.pushed += 1;
+    }
+
+    fn evict_for(&mut self, limits: &Limits<T>, size: usize, after: &mut After<T>) {
+        while self.items.len() >= limits.items || self.bytes.saturating_add(size) > limits.bytes {
+            let Some(oldest) = self.items.pop_front() else { return };
+            self.bytes = self.bytes.saturating_sub(limits.size_of(&oldest));
+            self.counters.evicted += 1;
+            after.evicted.push(oldest);
+        }
+    }
+
+    #[inline]
+    fn fits(&self, limits: &Limits<T>, size: usize, key: Key) -> bool {
+        match limits.size {
+            None => self.items.len() < limits.items,
+            Some(_) => self.fits_behind(limits, 0, size, key),
+        }
+    }
+
+    /// Whether an item fits behind `count` others of its batch, where `bytes` is the size of all of them.
+    ///
+    /// A writer that runs may overtake those that wait or have just been woken, which saves a switch of tasks for
+    /// each item. But where bytes are short it keeps behind them: else small items would keep a large one out for ever.
+    fn fits_behind(&self, limits: &Limits<T>, count: usize, bytes: usize, key: Key) -> bool {
+        if self.items.len().saturating_add(count) >= limits.items {
+            return false;
+        }
+        let own = self.writers.need_if_woken(key);
+        let promised = self.bytes.saturating_add(self.writers.woken_need()).saturating_sub(own.unwrap_or(0));
+        let overtakes_a_large_one = own.is_none()
+            && self.writers.first_need().is_some_and(|need| promised.saturating_add(need) > limits.bytes);
+        !overtakes_a_large_one && promised.saturating_add(bytes) <= limits.bytes
+    }
+}
