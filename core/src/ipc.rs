@@ -21,6 +21,7 @@
 mod admin;
 mod calls;
 mod client;
+mod connect;
 mod connection;
 mod error;
 mod frame;

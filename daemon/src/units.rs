@@ -44,7 +44,7 @@ impl FromStr for Size {
 /// In the largest binary unit that leaves no remainder.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = |(_, factor): &&(&str, u64)| self.0 != 0 && self.0 % factor == 0;
+        let whole = |(_, factor): &&(&str, u64)| self.0 != 0 && self.0.is_multiple_of(*factor);
         match UNITS.iter().filter(|(name, _)| name.ends_with("iB")).rev().find(whole) {
             Some((name, factor)) => write!(f, "{}{name}", self.0 / factor),
             None => write!(f, "{}B", self.0),

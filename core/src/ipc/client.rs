@@ -1,38 +1,22 @@
 //! The client: the verbs of a node, through the daemon.
 
-use std::io;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_io::{Async, Timer};
 use futures::Stream;
-use futures::future::{Either, select};
-use futures::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::address::Address;
 use crate::ipc::admin::{IdentityInfo, NameInfo, PeerInfo};
+use crate::ipc::connect;
 use crate::ipc::error::{ClientError, ConnectError};
-use crate::ipc::frame::Frames;
-use crate::ipc::lookup::{Candidate, Search};
-use crate::ipc::pending::{Link, Pending, ReadHalf};
+use crate::ipc::lookup::Search;
+use crate::ipc::pending::{Link, Pending};
 use crate::ipc::proto::*;
 use crate::ipc::receive::{Delivery, Mailbox, Messages};
-use crate::ipc::server::peer_uid;
 use crate::types::*;
-use crate::wire::codec;
-
-/// How long to wait for a daemon that is just starting.
-const STARTING: Duration = Duration::from_secs(2);
-
-/// The pause between two looks for it.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// How long a daemon may take to greet.
-const GREETING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to the daemon, with the verbs of a [`Node`](crate::node::Node). A cheap handle: clones share one connection.
 ///
@@ -84,29 +68,9 @@ impl Client {
     /// # Errors
     /// [`ConnectError`], which says what to do.
     pub async fn find(search: &Search) -> Result<Self, ConnectError> {
-        let deadline = Instant::now() + STARTING;
-        let candidates = search.candidates();
-        if candidates.is_empty() {
-            return Err(ConnectError::NoHome);
-        }
-        loop {
-            let mut trouble = None;
-            for candidate in &candidates {
-                match connect(candidate).await {
-                    Ok(client) => return Ok(client),
-                    Err(ConnectError::NoDaemon { .. }) => {}
-                    Err(error) => trouble = trouble.or(Some(error)),
-                }
-            }
-            if let Some(error) = trouble {
-                return Err(error);
-            }
-            if Instant::now() >= deadline {
-                let tried = candidates.into_iter().map(|candidate| candidate.path).collect();
-                return Err(ConnectError::NoDaemon { tried });
-            }
-            Timer::after(LOOK_AGAIN).await;
-        }
+        let link = Arc::new(connect::find(search).await?);
+        let inbox = Mailbox { link: link.clone(), to: None };
+        Ok(Client { link, inbox })
     }
 
     /// The address that this client sends as and receives for unless it names another: the node's first, or the first of
@@ -356,70 +320,6 @@ fn size(message: &Outgoing) -> Result<usize, ClientError> {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-async fn connect(candidate: &Candidate) -> Result<Client, ConnectError> {
-    let path = &candidate.path;
-    let io = |source: io::Error| refused(path, source);
-    let stream = Arc::new(Async::<UnixStream>::connect(path).await.map_err(io)?);
-    if let Some(owner) = candidate.only {
-        let uid = peer_uid(&stream).map_err(io)?;
-        if uid != owner && uid != 0 {
-            return Err(ConnectError::Impostor { path: path.clone(), uid });
-        }
-    }
-    let meeting = std::pin::pin!(meet(stream, path));
-    match select(meeting, Timer::after(GREETING_PATIENCE)).await {
-        Either::Left((client, _)) => client,
-        Either::Right(_) => Err(io(io::ErrorKind::TimedOut.into())),
-    }
-}
-
-async fn meet(stream: Arc<Async<UnixStream>>, path: &Path) -> Result<Client, ConnectError> {
-    let io = |source: io::Error| refused(path, source);
-    let mut theirs = [0; GREETING];
-    // A daemon that is full answers without listening: what it says counts, not that it did not listen.
-    let said = (&*stream).write_all(&greeting(VERSION, Welcome::Ok)).await;
-    (&*stream).read_exact(&mut theirs).await.map_err(|error| io(said.err().unwrap_or(error)))?;
-    match read_greeting(&theirs) {
-        None => return Err(ConnectError::NotADaemon(path.to_owned())),
-        Some((theirs, _)) if theirs != VERSION => {
-            return Err(ConnectError::Version { path: path.to_owned(), theirs });
-        }
-        Some((_, Welcome::Ok)) => {}
-        Some((_, Welcome::Busy)) => return Err(ConnectError::Busy(path.to_owned())),
-        // It is on its way out: as good as gone.
-        Some((_, Welcome::Stopping | Welcome::Unknown)) => return Err(nobody(path)),
-    }
-    let mut frames = Frames::new(ReadHalf(stream.clone()));
-    let welcome = frames.next().await.map(codec::decode);
-    match welcome {
-        Ok(Ok(Down::Welcome { address, version })) => {
-            let link = Arc::new(Link::start(stream, frames, address, version));
-            let inbox = Mailbox { link: link.clone(), to: None };
-            Ok(Client { link, inbox })
-        }
-        Ok(_) => Err(ConnectError::NotADaemon(path.to_owned())),
-        Err(_) => Err(nobody(path)),
-    }
-}
-
-fn nobody(path: &Path) -> ConnectError {
-    ConnectError::NoDaemon { tried: vec![path.to_owned()] }
-}
-
-fn refused(path: &Path, source: io::Error) -> ConnectError {
-    let path: PathBuf = path.to_owned();
-    match source.kind() {
-        // Reset, or closed before a word: it was just stopping.
-        io::ErrorKind::NotFound
-        | io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::UnexpectedEof => nobody(&path),
-        io::ErrorKind::PermissionDenied => ConnectError::Permission(path),
-        _ => ConnectError::Io { path, source },
-    }
 }
 
 /// A message that the daemon has accepted.

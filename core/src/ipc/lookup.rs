@@ -73,8 +73,8 @@ pub(super) struct Candidate {
 
 /// Where to look for the daemon.
 ///
-/// What is named is looked for there and nowhere else: a socket, else `ROUSE_SOCKET`, else the state directory. When
-/// nothing is named: the default state directory, then [`SYSTEM_SOCKET`].
+/// What is named is looked for there and nowhere else: a socket, else `ROUSE_SOCKET`, else the state directory, else
+/// `ROUSE_STATE_DIR`. When nothing is named: the default state directory, then [`SYSTEM_SOCKET`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
     /// This socket.
@@ -93,8 +93,10 @@ impl Search {
         if let Some(path) = named {
             return vec![Candidate { path, only: None }];
         }
-        if let Some(state_dir) = &self.state_dir {
-            return of_state_dir(state_dir, environment);
+        // The daemon takes its state directory from there too.
+        let state_dir = self.state_dir.clone().or_else(|| environment("ROUSE_STATE_DIR").map(PathBuf::from));
+        if let Some(state_dir) = state_dir {
+            return of_state_dir(&state_dir, environment);
         }
         let mut candidates =
             state_dir_in(environment).map(|path| of_state_dir(&path, environment)).unwrap_or_default();
@@ -158,6 +160,8 @@ mod tests {
         let dir = Search { socket: None, state_dir: Some("/dir".into()) };
         assert_eq!(paths(dir.clone(), &environment(&home)), [PathBuf::from("/s")]);
         assert_eq!(paths(dir, &environment(&home[..1])), [PathBuf::from("/dir/rouse.sock")]);
+        let named = [("ROUSE_STATE_DIR", "/other"), ("HOME", "/home/a")];
+        assert_eq!(paths(Search::default(), &environment(&named)), [PathBuf::from("/other/rouse.sock")]);
         let default = paths(Search::default(), &environment(&home[..1]));
         assert_eq!(default, ["/home/a/.local/state/rouse/rouse.sock", SYSTEM_SOCKET].map(PathBuf::from));
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::LogFormat;
 use futures::executor::block_on;
+use rouse_core::Identity;
 use std::fs;
 
 struct Setup {

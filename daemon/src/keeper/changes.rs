@@ -1,0 +1,125 @@
+//! The changes to what a [`Keeper`](super::Keeper) keeps: checked, written, and only then in effect.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rouse_core::ipc::{AdminError, Denial, IdentityInfo};
+use rouse_core::{Address, Identity};
+
+use super::Inner;
+use crate::names;
+use crate::state::{Entry, StateError};
+
+/// The most further addresses.
+const MAX_IDENTITIES: usize = 1024;
+
+/// The most names given at run time.
+const MAX_NAMES: usize = 65_536;
+
+pub(super) fn failed(error: StateError) -> AdminError {
+    AdminError::new(Denial::Failed, error.to_string(), "see to the state directory of the daemon")
+}
+
+impl Inner {
+    fn config_file(&self) -> String {
+        let file = self.books().config.as_ref().and_then(|config| config.file.clone());
+        file.unwrap_or_else(|| PathBuf::from("the flags of roused")).display().to_string()
+    }
+
+    pub(super) fn new_identity(
+        &self,
+        label: Option<String>,
+        owner_uid: u32,
+    ) -> Result<IdentityInfo, AdminError> {
+        let mut entries = self.books().entries.clone();
+        if let Some(label) = &label {
+            names::check(label).map_err(|text| AdminError::new(Denial::Invalid, text, ""))?;
+            if entries.iter().any(|entry| entry.label.as_ref() == Some(label)) {
+                let text = format!("there is an address labelled `{label}` already");
+                return Err(AdminError::new(Denial::Exists, text, "`rouse id list` shows it"));
+            }
+        }
+        if entries.len() >= MAX_IDENTITIES {
+            let text = format!("the node has {MAX_IDENTITIES} further addresses, which is the limit");
+            return Err(AdminError::new(Denial::Full, text, "remove one with `rouse id remove`"));
+        }
+        let identity = Identity::generate();
+        let address = identity.address();
+        entries.push(Entry { address, label: label.clone(), owner_uid });
+        self.state.save_secret(&identity).map_err(failed)?;
+        self.state.write_entries(&entries).map_err(failed)?;
+        self.books().entries = entries;
+        self.node.add_identity(identity);
+        Ok(IdentityInfo { address, label, owner_uid })
+    }
+
+    pub(super) fn remove_identity(&self, address: Address) -> Result<(), AdminError> {
+        if address == self.node.address() {
+            let text = "this is the node's own address";
+            return Err(AdminError::new(Denial::Invalid, text, "only further addresses can be removed"));
+        }
+        let mut entries = self.books().entries.clone();
+        let before = entries.len();
+        entries.retain(|entry| entry.address != address);
+        if entries.len() == before {
+            let text = format!("{address} is not an address of this node");
+            return Err(AdminError::new(Denial::NotFound, text, "`rouse id list` shows them"));
+        }
+        self.state.write_entries(&entries).map_err(failed)?;
+        self.books().entries = entries;
+        self.node.remove_identity(&address);
+        self.state.remove_secret(&address).map_err(failed)
+    }
+
+    pub(super) fn add_name(&self, name: String, address: Address) -> Result<(), AdminError> {
+        names::check(&name).map_err(|text| AdminError::new(Denial::Invalid, text, ""))?;
+        self.refuse_config_name(&name)?;
+        let mut names = self.books().names.clone();
+        if names.len() >= MAX_NAMES && !names.contains_key(&name) {
+            let text = format!("the address book has {MAX_NAMES} names, which is the limit");
+            return Err(AdminError::new(Denial::Full, text, "remove one with `rouse name remove`"));
+        }
+        if let Some(known) = names.insert(name.clone(), address).filter(|known| *known != address) {
+            let text = format!("`{name}` is {known} already");
+            return Err(AdminError::new(Denial::Exists, text, "remove it first with `rouse name remove`"));
+        }
+        self.keep_names(names)
+    }
+
+    pub(super) fn remove_name(&self, name: &str) -> Result<(), AdminError> {
+        self.refuse_config_name(name)?;
+        let mut names = self.books().names.clone();
+        if names.remove(name).is_none() {
+            let text = format!("there is no name `{name}`");
+            return Err(AdminError::new(Denial::NotFound, text, "`rouse name list` shows them"));
+        }
+        self.keep_names(names)
+    }
+
+    fn keep_names(&self, names: BTreeMap<String, Address>) -> Result<(), AdminError> {
+        self.state.write_names(&names).map_err(failed)?;
+        let mut books = self.books();
+        books.names = names;
+        books.index();
+        Ok(())
+    }
+
+    fn refuse_config_name(&self, name: &str) -> Result<(), AdminError> {
+        let known = self.books().config_names().any(|(known, _)| known == name);
+        if !known {
+            return Ok(());
+        }
+        let file = self.config_file();
+        let text = format!("the name `{name}` stands in {file}, which the daemon only reads");
+        Err(AdminError::new(Denial::ReadOnly, text, format!("change it in {file}, then `rouse reload`")))
+    }
+
+    pub(super) fn config_peer(&self, uri: &str) -> Option<AdminError> {
+        let known = self.books().config_peers().iter().any(|known| known == uri);
+        let file = self.config_file();
+        known.then(|| {
+            let text = format!("the peer {uri} stands in {file}, which the daemon only reads");
+            AdminError::new(Denial::ReadOnly, text, format!("change it in {file}, then `rouse reload`"))
+        })
+    }
+}
