@@ -260,19 +260,20 @@ impl Router {
 
     /// Tells a neighbour a piece of what it is still to be told.
     pub(super) fn serve_queue(&mut self, now: Time, id: NeighbourId) {
+        let mut served = false;
         for _ in 0..PIECE {
             let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
             if neighbour.queue_at.is_some_and(|at| at > now) {
                 return;
             }
-            let Some((key, wants)) = neighbour.queue.pop_front() else {
-                neighbour.queue_at = None;
-                return;
-            };
+            let Some((key, wants)) = neighbour.queue.pop_front() else { break };
+            served = true;
             self.tell(now, key, id, wants);
         }
-        if let Some(neighbour) = self.neighbours.get_mut(&id) {
-            neighbour.queue_at = Some(now + PIECE_EVERY);
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        // Requests that come in the meantime wait their turn: asking more often brings no more.
+        neighbour.queue_at = served.then(|| now + PIECE_EVERY);
+        if served {
             self.timers.arm(now + PIECE_EVERY, Timer::Queue(id));
         }
     }

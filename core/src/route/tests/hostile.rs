@@ -1,1 +1,310 @@
-//! hostile
+//! Neighbours that lie, repeat, invent and babble.
+
+use std::time::Duration;
+
+use rand_core::RngCore;
+
+use super::desk::{Desk, address, bytes_of, core, core_by, tail};
+use super::net::{Net, identity, ms, pick, seeded};
+use super::topology;
+use crate::identity::Identity;
+use crate::route::{RouterConfig, RouterOutput};
+use crate::stats::DropCause;
+use crate::wire::route::{INFINITY, Record, SeqReq, Update, key_hash};
+
+const SEQ: u64 = 5 << 32;
+
+#[test]
+fn announces_of_the_past_change_nothing() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 80, 2).unwrap();
+    desk.wait(ms(20));
+    desk.announce(1, 7, SEQ + 1, 80, 2).unwrap();
+    desk.update(1, 7, 90, 2).unwrap();
+    desk.wait(Duration::from_secs(100));
+    desk.announce(1, 7, 6 << 32, 80, 2).unwrap();
+    desk.wait(Duration::from_secs(100));
+    let before = desk.fib.clone();
+    desk.sent.clear();
+    for seq in [SEQ, SEQ + 1] {
+        desk.announce(2, 7, seq, 0, 0).unwrap();
+        desk.wait(ms(5_000));
+        assert_eq!(desk.fib, before);
+    }
+    let to_others = desk.sent.iter().filter(|(_, id, _)| *id != 2).count();
+    assert_eq!(to_others, 0, "nobody else hears of it");
+    // Nor do announces of our own past, nor those that others hold rightly.
+    desk.say(2, &[Record::Announce(core(0, 999 << 32), tail(9, 40, 1))]).unwrap();
+    desk.say(2, &[Record::YourHighest(core(0, 999 << 32))]).unwrap();
+    assert!(desk.events.iter().all(|event| !matches!(event, RouterOutput::EpochUsed { .. })));
+    // When the true route is lost, a replayed one is asked about, not used.
+    desk.router.neighbour_down(desk.now, 1);
+    desk.take();
+    assert_eq!(desk.next(7), None);
+}
+
+#[test]
+fn a_forged_or_altered_announce_is_refused() {
+    let mut desk = Desk::new(2);
+    let honest = bytes_of(&[Record::Announce(core(7, SEQ), tail(7, 40, 1))]);
+    let mut mallory = core_by(&identity(8), SEQ);
+    mallory.dst = address(7);
+    let forged = Record::Announce(mallory.clone(), tail(7, 40, 1));
+    assert_eq!(desk.say(1, &[forged]), Err(DropCause::BadAnnounce));
+    for at in 1..1 + 96 + 64 {
+        let mut altered = honest.clone();
+        altered[at] ^= 0x10;
+        let refused = desk.say_bytes(1, &altered);
+        assert!(
+            matches!(refused, Err(DropCause::BadAnnounce | DropCause::MalformedPacket)),
+            "byte {at}: {refused:?}"
+        );
+    }
+    assert!(desk.fib.is_empty());
+    assert_eq!(desk.router.len(), 1);
+    desk.say_bytes(1, &honest).unwrap();
+    assert_eq!(desk.next(7), Some(1));
+    // A higher seq is not believed either, nor passed on towards the origin.
+    mallory.seq = SEQ + 9;
+    assert_eq!(desk.say(2, &[Record::YourHighest(mallory.clone())]), Err(DropCause::BadAnnounce));
+    assert_eq!(desk.say(2, &[Record::Announce(mallory, tail(7, 32, 1))]), Err(DropCause::BadAnnounce));
+    let mut twin = core(8, 2000 << 32);
+    twin.dst = address(0);
+    assert_eq!(desk.say(2, &[Record::YourHighest(twin)]), Err(DropCause::BadAnnounce));
+    assert!(desk.events.iter().all(|event| !matches!(event, RouterOutput::EpochUsed { .. })));
+}
+
+#[test]
+fn refusals_beyond_the_first_of_a_message_are_counted_too() {
+    let mut desk = Desk::new(1);
+    let mut forged = core(8, SEQ);
+    forged.dst = address(7);
+    let mut bytes = Vec::new();
+    for idx in 0..5 {
+        bytes.extend(bytes_of(&[Record::Announce(forged.clone(), tail(idx, 40, 1))]));
+    }
+    bytes.extend(bytes_of(&[Record::Announce(core(9, SEQ), tail(9, 40, 1))]));
+    bytes.push(0xff);
+    assert_eq!(desk.say_bytes(1, &bytes), Err(DropCause::BadAnnounce));
+    let dropped: Vec<_> =
+        desk.events.iter().filter(|event| matches!(event, RouterOutput::Dropped(..))).cloned().collect();
+    let expected = [
+        RouterOutput::Dropped(DropCause::BadAnnounce, 4),
+        RouterOutput::Dropped(DropCause::MalformedPacket, 1),
+    ];
+    assert_eq!(dropped, expected);
+    assert_eq!(desk.next(9), Some(1), "what is in order is heard");
+    assert_eq!(desk.say_bytes(1, &[]), Err(DropCause::MalformedPacket));
+    assert_eq!(desk.say_bytes(1, &[3; 4097]), Err(DropCause::MalformedPacket));
+    assert_eq!(desk.say_bytes(99, &bytes), Err(DropCause::UnknownSession));
+}
+
+#[test]
+fn babble_of_every_kind_does_no_harm() {
+    let mut random = seeded(3);
+    let mut desk = Desk::new(4);
+    let samples = [
+        Record::Announce(core(7, SEQ), tail(7, 40, 1)),
+        Record::Announce(core(0, SEQ), tail(6, 40, 1)),
+        Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, tail: tail(7, 50, 1) },
+        Record::Offer { key_hash: 77, seq: SEQ, tail: tail(8, 50, 1) },
+        Record::Offer { key_hash: key_hash(&address(0)), seq: u64::MAX, tail: tail(9, 50, 1) },
+        Record::Want { idx: 1 },
+        Record::Update(Update { idx: 7, metric: 60, hops: 1 }),
+        Record::Update(Update { idx: 7, metric: INFINITY, hops: 0 }),
+        Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 }),
+        Record::SeqReq(SeqReq { dst: address(0), seq: u64::MAX, ttl: 0, id: 2 }),
+        Record::YourHighest(core(7, SEQ)),
+        Record::YourHighest(core(0, SEQ)),
+    ];
+    for _ in 0..20_000 {
+        let mut bytes = Vec::new();
+        for _ in 0..=pick(&mut random, 3) {
+            bytes.extend(bytes_of(&[samples[pick(&mut random, samples.len())].clone()]));
+        }
+        for _ in 0..pick(&mut random, 4) {
+            let at = pick(&mut random, bytes.len());
+            bytes[at] = (random.next_u32() & 0xff) as u8;
+        }
+        if pick(&mut random, 10) == 0 {
+            bytes.truncate(pick(&mut random, bytes.len()));
+        }
+        let from = 1 + pick(&mut random, 4) as u32;
+        let _ = desk.say_bytes(from, &bytes);
+        desk.wait(ms(1));
+        desk.sent.clear();
+        desk.events.clear();
+    }
+    assert_eq!(desk.router.len(), 2);
+    assert!(desk.router.memory() < 200_000, "{}", desk.router.memory());
+}
+
+/// Announces of invented identities, twenty in a message.
+fn inventions(from: usize, count: usize) -> Vec<(Vec<u8>, usize)> {
+    let all: Vec<usize> = (from..from + count).collect();
+    all.chunks(20)
+        .map(|chunk| {
+            let records: Vec<Record> = chunk
+                .iter()
+                .map(|number| {
+                    let mut seed = [0xee; 32];
+                    seed[..8].copy_from_slice(&(*number as u64).to_le_bytes());
+                    Record::Announce(
+                        core_by(&Identity::from_seed(&seed), SEQ),
+                        tail(1_000 + u32::try_from(number - from).unwrap(), 32, 1),
+                    )
+                })
+                .collect();
+            (bytes_of(&records), chunk.len())
+        })
+        .collect()
+}
+
+fn dropped(desk: &mut Desk, refused: &Result<(), DropCause>) -> u64 {
+    let events = std::mem::take(&mut desk.events);
+    let more = events.iter().map(|event| match event {
+        RouterOutput::Dropped(DropCause::DestinationLimit, count) => *count,
+        _ => 0,
+    });
+    u64::from(*refused == Err(DropCause::DestinationLimit)) + more.sum::<u64>()
+}
+
+#[test]
+fn ten_thousand_invented_identities_are_bounded_and_no_real_route_is_lost() {
+    let mut desk = Desk::new(2);
+    for number in 10..60 {
+        desk.announce(1, number, SEQ, 200, 5).unwrap();
+    }
+    let memory = desk.router.memory();
+    let mut refused = 0;
+    for (message, _) in inventions(0, 10_000) {
+        let result = desk.say_bytes(2, &message);
+        refused += dropped(&mut desk, &result);
+    }
+    assert_eq!(desk.router.len(), 1 + 50 + 2048);
+    assert_eq!(refused, 10_000 - 2048);
+    assert!((10..60).all(|number| desk.next(number) == Some(1)));
+    let each = (desk.router.memory() - memory) / 2048;
+    assert!(each <= 500, "{each} B for each destination, one neighbour offering it and two told of it");
+    desk.sent.clear();
+    desk.wait(Duration::from_secs(10));
+    let wants = desk.sent.iter().filter(|(_, _, record)| matches!(record, Record::Want { .. })).count();
+    assert!((195..=205).contains(&wants), "the others are let in at twenty a second: {wants}");
+    // The other neighbour's quota is its own.
+    desk.announce(1, 70, SEQ, 200, 5).unwrap();
+    assert_eq!(desk.next(70), Some(1));
+}
+
+#[test]
+fn neighbours_that_nobody_configured_share_one_quota() {
+    let config = RouterConfig { new_burst: 10, ..RouterConfig::default() };
+    let mut desk = Desk::with(0, config);
+    for id in 1..=3 {
+        desk.router.neighbour_up(desk.now, id, address(900 + id as usize), 40, 1400, id == 3);
+    }
+    let refused = |desk: &mut Desk, id, numbers: std::ops::Range<usize>| {
+        numbers.filter(|number| desk.announce(id, *number, SEQ, 32, 1).is_err()).count()
+    };
+    assert_eq!(refused(&mut desk, 1, 10..18), 0);
+    assert_eq!(refused(&mut desk, 2, 20..28), 6);
+    assert_eq!(refused(&mut desk, 3, 30..40), 0, "a configured one has its own");
+    assert_eq!(desk.announce(2, 902, SEQ, 0, 0), Ok(()), "a neighbour itself needs no quota");
+    desk.router.want_route(desk.now, &address(50));
+    assert_eq!(desk.announce(2, 50, SEQ, 32, 1), Ok(()), "nor does whom an application sends to");
+}
+
+#[test]
+fn a_full_table_gives_up_what_the_greediest_neighbour_brought() {
+    let config = RouterConfig { destinations: 100, ..RouterConfig::default() };
+    let mut desk = Desk::with(2, config);
+    for number in 10..40 {
+        desk.announce(1, number, SEQ, 900, 20).unwrap();
+    }
+    // Of the greedy one, the first is in use.
+    desk.announce(2, 41, SEQ, 64, 2).unwrap();
+    desk.router.want_route(desk.now, &address(41));
+    for (message, _) in inventions(0, 1_000) {
+        let _ = desk.say_bytes(2, &message);
+        desk.wait(ms(10));
+        assert!(desk.router.len() <= 101);
+    }
+    assert!((10..40).all(|number| desk.next(number) == Some(1)), "the real ones are all there");
+    assert_eq!(desk.next(41), Some(2));
+    let routes = desk.fib.len();
+    assert!(routes <= 101, "{routes}");
+    desk.wait(Duration::from_secs(6));
+    desk.announce(1, 42, SEQ, 900, 20).unwrap();
+    assert_eq!(desk.next(42), Some(1), "there is room for who comes later");
+}
+
+#[test]
+fn an_evicted_destination_is_retracted_and_not_taken_back_before_all_have_heard() {
+    let config = RouterConfig { destinations: 3, ..RouterConfig::default() };
+    let mut desk = Desk::with(2, config);
+    for (number, metric) in [(10, 64), (11, 900)] {
+        desk.announce(1, number, SEQ, metric, 2).unwrap();
+    }
+    desk.wait(ms(20));
+    desk.announce(1, 12, SEQ, 64, 2).unwrap();
+    assert_eq!((desk.next(10), desk.next(11), desk.next(12)), (Some(1), None, Some(1)), "the farthest goes");
+    assert_eq!(desk.told(2, 11).last().map(|told| told.1), Some(INFINITY));
+    assert_eq!(desk.announce(2, 11, SEQ, 940, 3), Err(DropCause::DestinationLimit));
+    desk.wait(Duration::from_secs(6));
+    desk.router.remove_origin(desk.now, &address(0));
+    desk.announce(2, 11, SEQ, 940, 3).unwrap();
+    assert_eq!(desk.next(11), Some(2));
+}
+
+#[test]
+fn asking_for_much_brings_no_flood() {
+    let mut desk = Desk::new(3);
+    for number in 10..20 {
+        desk.announce(1, number, SEQ, 64, 2).unwrap();
+    }
+    desk.wait(Duration::from_secs(5));
+    desk.sent.clear();
+    for id in 0..10_000u32 {
+        let request = SeqReq { dst: address(10), seq: u64::MAX - u64::from(id), ttl: 255, id };
+        desk.say(2, &[Record::SeqReq(request)]).unwrap();
+    }
+    assert_eq!(desk.sent.len(), 1, "requests for one destination are passed on some time apart");
+    desk.sent.clear();
+    let wants: Vec<Record> = (0..20).map(|idx| Record::Want { idx }).collect();
+    for _ in 0..1_000 {
+        desk.say(2, &wants).unwrap();
+    }
+    desk.wait(ms(1_000));
+    assert!(desk.sent.len() <= 300, "{}", desk.sent.len());
+    // Whoever asks rightly meanwhile is answered with whatever is newer.
+    desk.say(3, &[Record::SeqReq(SeqReq { dst: address(10), seq: SEQ + 1, ttl: 9, id: 1 })]).unwrap();
+    desk.sent.clear();
+    desk.announce(1, 10, SEQ + 1, 64, 2).unwrap();
+    let answered = |record: &Record| matches!(record, Record::Announce(core, _) if core.seq == SEQ + 1);
+    assert!(desk.heard(3).iter().any(answered));
+}
+
+#[test]
+fn a_liar_that_claims_to_be_everybody_makes_no_loop() {
+    for seed in 0..3 {
+        let mut net = Net::settled(25, &topology::grid(5, 5), seed);
+        net.thorough = true;
+        let liar = 12;
+        net.nodes[liar].hole = true;
+        for link in net.links_of(liar) {
+            let victim = net.other_end(link, liar);
+            for number in (0..25).filter(|number| *number != liar && *number != victim) {
+                let lie =
+                    Record::Announce(core(number, (1000 << 32) | 1), tail(70_000 + number as u32, 0, 0));
+                net.inject(victim, link, &bytes_of(&[lie])).unwrap();
+            }
+        }
+        let mut random = seeded(seed);
+        for _ in 0..5 {
+            let link = pick(&mut random, net.link_count());
+            net.cut(link);
+            net.run(ms(400));
+            net.raise(link);
+            net.run(ms(100));
+        }
+    }
+}

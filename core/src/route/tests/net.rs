@@ -41,6 +41,8 @@ pub(super) struct Node {
     /// Neighbour → link.
     links: BTreeMap<NeighbourId, usize>,
     pub(super) alive: bool,
+    /// Whatever comes here is swallowed.
+    pub(super) hole: bool,
     deadline: Option<Time>,
     pub(super) sent: u64,
     /// How often the next hop towards each destination changed.
@@ -55,6 +57,8 @@ struct Link {
     latency: Duration,
     /// Each end's name for the other, while the link is up.
     ids: Option<[NeighbourId; 2]>,
+    /// The same, and after the link was cut the last names, until an end starts anew.
+    names: Option<[NeighbourId; 2]>,
     /// When the last message to each end arrives.
     last: [Time; 2],
 }
@@ -113,7 +117,7 @@ impl Net {
         }
         for (a, b) in links {
             let latency = ms(1) + Duration::from_micros(500 + (unit(&mut net.random) * 3500.0) as u64);
-            net.links.push(Link { ends: [*a, *b], latency, ids: None, last: [Time::ZERO; 2] });
+            net.links.push(Link { ends: [*a, *b], latency, ids: None, names: None, last: [Time::ZERO; 2] });
         }
         for link in 0..net.links.len() {
             net.raise(link);
@@ -139,6 +143,7 @@ impl Net {
             fib: BTreeMap::new(),
             links: BTreeMap::new(),
             alive: true,
+            hole: false,
             deadline: None,
             sent: 0,
             switches: BTreeMap::new(),
@@ -151,6 +156,11 @@ impl Net {
     pub(super) fn link_between(&self, a: usize, b: usize) -> usize {
         let between = |link: &Link| link.ends == [a, b] || link.ends == [b, a];
         self.links.iter().position(between).unwrap()
+    }
+
+    pub(super) fn other_end(&self, link: usize, node: usize) -> usize {
+        let ends = self.links[link].ends;
+        ends[usize::from(ends[0] == node)]
     }
 
     pub(super) fn link_count(&self) -> usize {
@@ -170,6 +180,7 @@ impl Net {
         let ids = [self.ids, self.ids + 1];
         self.ids += 2;
         self.links[link].ids = Some(ids);
+        self.links[link].names = Some(ids);
         self.links[link].last = [self.now; 2];
         // A quarter of a round trip in half milliseconds on top of the least, as a link layer would measure it.
         let cost = 32 + u16::try_from(latency.as_micros() * 2 / 500).unwrap();
@@ -205,6 +216,14 @@ impl Net {
         }
     }
 
+    /// Both ends come to doubt the link, or trust it again.
+    pub(super) fn suspect(&mut self, link: usize, on: bool) {
+        let Some(ids) = self.links[link].ids else { return };
+        for (end, id) in self.links[link].ends.into_iter().zip(ids) {
+            self.with(end, |router, now| router.neighbour_suspect(now, id, on));
+        }
+    }
+
     pub(super) fn links_of(&self, node: usize) -> Vec<usize> {
         (0..self.links.len()).filter(|link| self.links[*link].ends.contains(&node)).collect()
     }
@@ -225,6 +244,7 @@ impl Net {
         self.nodes[node] = self.make(node, epoch);
         self.settle(node);
         for link in self.links_of(node) {
+            self.links[link].names = None;
             self.raise(link);
         }
     }
@@ -338,12 +358,11 @@ impl Net {
     /// The node that a neighbour id of `node` leads to, unless that link is no more.
     fn beyond(&self, node: usize, id: NeighbourId) -> Option<usize> {
         let link = &self.links[*self.nodes[node].links.get(&id)?];
-        // A link that was cut still leads there as long as this end has not noticed, but not after it came up anew.
-        if link.ids.is_some_and(|ids| !ids.contains(&id)) {
-            return None;
-        }
+        // A link that was cut still leads there as long as this end has not noticed, but not after it came up anew, or
+        // the other end started anew.
+        link.names.filter(|names| names.contains(&id))?;
         let end = usize::from(link.ends[0] == node);
-        Some(link.ends[end]).filter(|other| self.nodes[*other].alive)
+        Some(link.ends[end]).filter(|other| self.nodes[*other].alive && !self.nodes[*other].hole)
     }
 
     fn assert_no_loop(&self, from: usize, address: Address) {

@@ -1,1 +1,100 @@
-//! property
+//! Random networks and random schedules of faults.
+//!
+//! The network itself checks after every event that nothing loops, whichever of next hop and alternate each node
+//! uses; when all is quiet again, whoever is connected must be reachable.
+
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+use super::net::{Net, ms};
+use super::topology::Links;
+
+#[derive(Clone, Debug)]
+enum Fault {
+    Cut(usize),
+    Raise(usize),
+    Cost(usize, u16),
+    Suspect(usize, bool),
+    Kill(usize),
+    Restart(usize),
+    RestartForgetful(usize),
+    Wait(u64),
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let any = 0usize..1000;
+    prop_oneof![
+        4 => any.clone().prop_map(Fault::Cut),
+        4 => any.clone().prop_map(Fault::Raise),
+        4 => (any.clone(), 32u16..1000).prop_map(|(link, cost)| Fault::Cost(link, cost)),
+        2 => (any.clone(), proptest::bool::ANY).prop_map(|(link, on)| Fault::Suspect(link, on)),
+        1 => any.clone().prop_map(Fault::Kill),
+        1 => any.clone().prop_map(Fault::Restart),
+        1 => any.prop_map(Fault::RestartForgetful),
+        8 => (0u64..100).prop_map(Fault::Wait),
+        1 => (100u64..5_000).prop_map(Fault::Wait),
+    ]
+}
+
+/// A tree and some links on top.
+fn network() -> impl Strategy<Value = (usize, Links)> {
+    (3usize..12).prop_flat_map(|nodes| {
+        let tree = proptest::collection::vec(0usize..1000, nodes - 1);
+        let more = proptest::collection::vec((0..nodes, 0..nodes), 0..nodes);
+        (tree, more).prop_map(move |(tree, more)| {
+            let mut links: Links = tree.iter().enumerate().map(|(at, to)| (to % (at + 1), at + 1)).collect();
+            for (a, b) in more {
+                if a != b && !links.contains(&(a, b)) && !links.contains(&(b, a)) {
+                    links.push((a, b));
+                }
+            }
+            (nodes, links)
+        })
+    })
+}
+
+fn act(net: &mut Net, fault: &Fault) {
+    let (nodes, links) = (net.nodes.len(), net.link_count());
+    match fault {
+        Fault::Cut(link) => net.cut(link % links),
+        Fault::Raise(link) => net.raise(link % links),
+        Fault::Cost(link, cost) => net.set_cost(link % links, *cost),
+        Fault::Suspect(link, on) => net.suspect(link % links, *on),
+        Fault::Kill(node) => net.kill(node % nodes),
+        Fault::Restart(node) => {
+            let epoch = net.nodes[node % nodes].epoch + 1;
+            net.kill(node % nodes);
+            net.start(node % nodes, epoch);
+        }
+        Fault::RestartForgetful(node) => {
+            net.kill(node % nodes);
+            net.start(node % nodes, 1);
+        }
+        Fault::Wait(span) => net.run(ms(*span)),
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 300, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn whatever_happens_nothing_loops_and_whoever_is_connected_becomes_reachable(
+        (nodes, links) in network(),
+        seed in any::<u64>(),
+        schedule in proptest::collection::vec(fault(), 0..60),
+    ) {
+        let mut net = Net::new(nodes, &links, seed);
+        net.thorough = true;
+        for fault in &schedule {
+            act(&mut net, fault);
+        }
+        // A link that has just flapped is told of the table only after a second.
+        net.run(ms(2_500));
+        let dark = net.dark();
+        prop_assert!(dark.is_empty(), "dark after 2.5 seconds: {dark:?}");
+        net.run(ms(20_000));
+        let dark = net.dark();
+        prop_assert!(dark.is_empty(), "dark after twenty seconds: {dark:?}");
+        prop_assert_eq!(net.drops(), 0, "honest nodes are refused nothing");
+    }
+}
