@@ -130,12 +130,17 @@ fn check_and_print_config_need_no_daemon_and_start_none() {
     let path = folder.path().join("rouse.toml");
     let path = path.to_str().unwrap();
     fs::write(path, "[node]\nname = \"kitchen\"\n").unwrap();
-    let with = |flag: &str| programs!().daemon().argument("--config").argument(path).argument(flag).output().exits(0);
+    let state = folder.path().join("state");
+    let with = |flag: &str| {
+        let daemon = programs!().daemon().state_at(&state).argument("--config").argument(path);
+        daemon.argument(flag).output().exits(0)
+    };
     with("--check");
     let printed = with("--print-config").text();
     assert!(printed.contains("kitchen"), "{printed}");
     fs::write(path, &printed).unwrap();
     assert_eq!(with("--print-config").text(), printed, "what is printed is a configuration of the same effect");
+    assert!(!state.exists());
 }
 
 #[test]
