@@ -83,7 +83,7 @@ fn a_million_hostile_datagrams_change_nothing_but_counters() {
     assert!(real.len() > 10, "handshake, hellos, routes and the message came by");
 
     let port: SocketAddr = daemon.uri().trim_start_matches("udp:").parse().unwrap();
-    let strangers: Vec<UdpSocket> = (1..=8u8).map(|n| UdpSocket::bind((Ipv4Addr::new(127, 0, 1, n), 0)).unwrap()).collect();
+    let strangers: Vec<UdpSocket> = (1..=8u8).map(|n| UdpSocket::bind((std::net::Ipv4Addr::new(127, 0, 1, n), 0)).unwrap()).collect();
     let dropped_before = daemon.dropped();
     let (mut chance, mut bytes) = (Chance(0x726f_7573_6521), Vec::new());
     let mut warm = None;

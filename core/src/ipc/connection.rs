@@ -91,9 +91,7 @@ async fn serve<A: Admin>(
     loop {
         futures::select_biased! {
             written = writer => return Ok(written?),
-            id = running.futures.select_next_some() => {
-                running.ended(id);
-            }
+            // Before the calls: what another connection gives back at the end is not fetched again here.
             next = place.phases.beyond(phase).fuse() => {
                 phase = next;
                 running.stop_all(session);
@@ -104,6 +102,9 @@ async fn serve<A: Admin>(
                     return Ok(());
                 }
                 place.rest();
+            }
+            id = running.futures.select_next_some() => {
+                running.ended(id);
             }
             frame = frames.next().fuse() => match frame {
                 Ok(bytes) => {
