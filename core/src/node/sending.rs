@@ -181,7 +181,9 @@ pub(crate) fn try_send(shared: &Arc<Shared>, message: Outgoing) -> Result<Sent, 
     match way(shared, message)? {
         Way::Here(mailbox, message) => {
             let (sent, event) = sent_here(shared, &message);
-            mailbox.push(message).map_err(|_| SendError::Full(to))?;
+            if mailbox.push(message).is_some() {
+                return Err(SendError::Full(to));
+            }
             arrived_here(shared, event);
             Ok(sent)
         }

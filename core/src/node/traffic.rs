@@ -307,12 +307,10 @@ impl Conv {
             to: message.to,
             bytes: message.body.len() as u64,
         };
-        match mailbox.push(message) {
-            Ok(()) => {
-                shared.stats.count(Counter::MessagesReceived, 1);
-                shared.publish(event);
-            }
-            Err(message) => state.held = Some(message),
+        state.held = mailbox.push(message);
+        if state.held.is_none() {
+            shared.stats.count(Counter::MessagesReceived, 1);
+            shared.publish(event);
         }
     }
 

@@ -153,11 +153,6 @@ impl Net {
         }
     }
 
-    pub(super) fn link_between(&self, a: usize, b: usize) -> usize {
-        let between = |link: &Link| link.ends == [a, b] || link.ends == [b, a];
-        self.links.iter().position(between).unwrap()
-    }
-
     pub(super) fn other_end(&self, link: usize, node: usize) -> usize {
         let ends = self.links[link].ends;
         ends[usize::from(ends[0] == node)]
@@ -165,10 +160,6 @@ impl Net {
 
     pub(super) fn link_count(&self) -> usize {
         self.links.len()
-    }
-
-    pub(super) fn is_up(&self, link: usize) -> bool {
-        self.links[link].ids.is_some()
     }
 
     /// The link comes up, if both ends live.

@@ -216,7 +216,7 @@ fn a_route_expires_with_its_announce_and_the_distance_is_kept_a_little_longer() 
 fn lifetimes_are_counted_down_hop_by_hop() {
     let mut desk = Desk::new(2);
     let old = Record::Announce(core(7, SEQ), crate::wire::route::Tail { remaining: 1000, ..tail(7, 40, 1) });
-    desk.say(1, &[old.clone()]).unwrap();
+    desk.say(1, std::slice::from_ref(&old)).unwrap();
     desk.wait(secs(10));
     desk.sent.clear();
     desk.router.neighbour_up(desk.now, 9, address(909), 40, 1300, true);
@@ -255,7 +255,7 @@ fn who_has_the_core_is_only_offered_and_who_has_not_asks_for_it() {
     assert_eq!(kinds(desk.heard(2)), ["announce"]);
     // The other way round: what we do not know we ask for.
     let offer = Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, tail: tail(8, 40, 1) };
-    desk.say(1, &[offer.clone()]).unwrap();
+    desk.say(1, std::slice::from_ref(&offer)).unwrap();
     assert_eq!(desk.heard(1), [Record::Want { idx: 8 }]);
     desk.announce(1, 8, SEQ, 40, 1).unwrap();
     desk.say(2, &[Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, tail: tail(8, 50, 1) }])
