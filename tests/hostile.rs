@@ -1,6 +1,6 @@
 //! A daemon whose port is flooded with random datagrams and with mutated copies of real ones: it serves on.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
 use rouse_tests::{Daemon, Relay, programs, usage, wait_until_read};
 
