@@ -182,6 +182,13 @@ impl Traffic {
         })
     }
 
+    /// Whom there are conversations with.
+    pub(crate) fn peers(&self) -> Vec<Address> {
+        let mut peers: Vec<_> = read(&self.conversations).keys().map(|(peer, _)| *peer).collect();
+        peers.dedup();
+        peers
+    }
+
     /// Whether a conversation of `local` with `peer` exists.
     pub(crate) fn knows(&self, local: &Address, peer: &Address) -> bool {
         read(&self.conversations).contains_key(&(*peer, *local))
