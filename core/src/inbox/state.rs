@@ -86,8 +86,31 @@ impl<T> State<T> {
         }
     }
 
-    /// Writes one item, or hands it back. `key` is the slot of a writer that has waited.
+    /// Whether [`write_plain`](State::write_plain) may be used: the common case, in which sizes do not matter.
     #[inline]
+    pub(super) fn has_plain_room(&self, limits: &Limits<T>) -> bool {
+        !self.closed && limits.size.is_none() && self.items.len() < limits.items
+    }
+
+    /// Writes one item where there is room. Returns the reader to wake.
+    #[inline]
+    pub(super) fn write_plain(&mut self, item: T) -> Option<Waker> {
+        self.append(item, 0);
+        self.readers.wake_first()
+    }
+
+    /// Takes the oldest item in the common case: sizes do not matter, and no writer waits for room.
+    #[inline]
+    pub(super) fn take_plain(&mut self, limits: &Limits<T>) -> Option<T> {
+        if limits.size.is_some() || self.writers.in_line() > 0 {
+            return None;
+        }
+        let item = self.items.pop_front()?;
+        self.counters.received += 1;
+        Some(item)
+    }
+
+    /// Writes one item, or hands it back. `key` is the slot of a writer that has waited.
     pub(super) fn write(
         &mut self,
         limits: &Limits<T>,
@@ -180,7 +203,6 @@ impl<T> State<T> {
     }
 
     /// Takes the oldest item, which makes room for writers.
-    #[inline]
     pub(super) fn take(&mut self, limits: &Limits<T>, after: &mut After<T>) -> Option<T> {
         let item = self.items.pop_front()?;
         self.bytes = self.bytes.saturating_sub(limits.size_of(&item));
@@ -243,7 +265,6 @@ impl<T> State<T> {
     }
 
     /// A reader got what it waited for.
-    #[inline]
     pub(super) fn reader_is_done(&mut self, key: &mut Key, after: &mut After<T>) {
         if let Left::Waiting(waker) = self.readers.leave(key) {
             after.stale.push(waker);
