@@ -62,14 +62,16 @@ impl<T> After<T> {
     }
 }
 
-/// What an inbox keeps under its lock.
+/// What an inbox keeps under its lock. What each write and read touches stands first: with many inboxes, a wake costs
+/// as much as the cache lines that it has to fetch.
+#[repr(C)]
 pub(super) struct State<T> {
-    pub(super) items: VecDeque<T>,
-    pub(super) bytes: usize,
     pub(super) closed: bool,
-    pub(super) counters: Counters,
+    pub(super) items: VecDeque<T>,
     pub(super) readers: WaitList,
+    pub(super) counters: Counters,
     pub(super) writers: WaitList,
+    pub(super) bytes: usize,
     pub(super) spare: Vec<Waker>,
 }
 
@@ -80,8 +82,8 @@ impl<T> State<T> {
             bytes: 0,
             closed: false,
             counters: Counters::default(),
-            readers: WaitList::default(),
-            writers: WaitList::default(),
+            readers: WaitList::new(),
+            writers: WaitList::new(),
             spare: Vec::new(),
         }
     }
@@ -106,6 +108,10 @@ impl<T> State<T> {
             return None;
         }
         let item = self.items.pop_front()?;
+        if self.items.is_empty() {
+            // Begins anew at the start of the buffer, which is in the cache.
+            self.items.clear();
+        }
         self.counters.received += 1;
         Some(item)
     }
