@@ -361,3 +361,6 @@ impl<T> fmt::Debug for Inbox<T> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "loom"))]
+pub(crate) mod models;

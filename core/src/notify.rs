@@ -283,3 +283,6 @@ impl<T, F> Drop for TakeWhen<'_, T, F> {
         self.notify.forget(&mut self.key);
     }
 }
+
+#[cfg(all(test, feature = "loom"))]
+mod models;

@@ -68,6 +68,12 @@ impl WaitList {
         }
     }
 
+    /// How many futures have a place here, in line or woken.
+    #[cfg(all(test, feature = "loom"))]
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// How many stand in line, not yet woken.
     #[inline]
     pub(crate) fn in_line(&self) -> usize {

@@ -1,0 +1,210 @@
+//! Queues with one flaw each, which the models must refute. A checker that could not would prove nothing.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use std::collections::VecDeque;
+
+use super::*;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Flaw {
+    /// As it should be: what shows that it is the flaw which is refuted.
+    None,
+    /// Wakes, and writes then.
+    WakesFirst,
+    /// Wakes while it holds the lock.
+    WakesUnderLock,
+    /// Looks, lets the lock go, and parks then.
+    LooksThenParks,
+    /// Keeps one waker: who comes later is put off.
+    OneSlot,
+    /// Who is cancelled keeps the wake that it had.
+    KeepsItsWake,
+    /// Whoever takes an item out wakes, as if it had written.
+    WakesItself,
+}
+
+struct Flawed {
+    flaw: Flaw,
+    state: Mutex<FlawedState>,
+}
+
+#[derive(Default)]
+struct FlawedState {
+    items: VecDeque<u64>,
+    waiting: VecDeque<(usize, Waker)>,
+    arrivals: usize,
+}
+
+impl Flawed {
+    fn new(flaw: Flaw) -> Arc<Self> {
+        Arc::new(Flawed { flaw, state: Mutex::new(FlawedState::default()) })
+    }
+
+    fn wake_one(&self) {
+        let waiting = self.state.lock().waiting.pop_front();
+        if let Some((_, waker)) = waiting {
+            waker.wake();
+        }
+    }
+}
+
+impl Queue for Flawed {
+    fn put(&self, item: u64) {
+        if self.flaw == Flaw::WakesFirst {
+            self.wake_one();
+            self.state.lock().items.push_back(item);
+            return;
+        }
+        let mut state = self.state.lock();
+        state.items.push_back(item);
+        let waiting = state.waiting.pop_front();
+        if self.flaw != Flaw::WakesUnderLock {
+            drop(state);
+        }
+        if let Some((_, waker)) = waiting {
+            waker.wake();
+        }
+    }
+
+    fn get(&self) -> impl Future<Output = u64> + Unpin {
+        FlawedGet { queue: self, arrival: None }
+    }
+
+    fn is_free(&self) -> bool {
+        self.state.is_free()
+    }
+}
+
+struct FlawedGet<'a> {
+    queue: &'a Flawed,
+    arrival: Option<usize>,
+}
+
+impl Future for FlawedGet<'_> {
+    type Output = u64;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u64> {
+        let mut state = self.queue.state.lock();
+        if let Some(item) = state.items.pop_front() {
+            if let Some(arrival) = self.arrival.take() {
+                state.waiting.retain(|(who, _)| *who != arrival);
+            }
+            drop(state);
+            if self.queue.flaw == Flaw::WakesItself {
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Ready(item);
+        }
+        if self.queue.flaw == Flaw::LooksThenParks {
+            drop(state);
+            state = self.queue.state.lock();
+        }
+        let arrival = match self.arrival {
+            Some(arrival) => arrival,
+            None => {
+                state.arrivals += 1;
+                state.arrivals
+            }
+        };
+        let is_parked = state.waiting.iter().any(|(who, _)| *who == arrival);
+        if !is_parked && (self.queue.flaw != Flaw::OneSlot || state.waiting.is_empty()) {
+            state.waiting.push_back((arrival, cx.waker().clone()));
+        }
+        drop(state);
+        self.arrival = Some(arrival);
+        Poll::Pending
+    }
+}
+
+impl Drop for FlawedGet<'_> {
+    fn drop(&mut self) {
+        // A model that has failed already is being torn down.
+        if std::thread::panicking() {
+            return;
+        }
+        let Some(arrival) = self.arrival else { return };
+        let mut state = self.queue.state.lock();
+        let before = state.waiting.len();
+        state.waiting.retain(|(who, _)| *who != arrival);
+        let hands_on = state.waiting.len() == before && !state.items.is_empty();
+        drop(state);
+        if hands_on && self.queue.flaw != Flaw::KeepsItsWake {
+            self.queue.wake_one();
+        }
+    }
+}
+
+thread_local! {
+    /// Whether the panics of this test are what it waits for. (loom runs a model's threads on the test's own.)
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Why a model fails, and `None` if it passes.
+fn refuted(model: impl Fn() + Send + Sync + 'static) -> Option<String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                loud(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = catch_unwind(AssertUnwindSafe(|| check(model)));
+    QUIET.set(false);
+    let why = result.err()?;
+    Some(match why.downcast::<String>() {
+        Ok(why) => *why,
+        Err(why) => why.downcast::<&str>().map_or_else(|_| "a panic".into(), |why| why.to_string()),
+    })
+}
+
+/// Asserts that a model fails, for the reason for which it should.
+fn assert_refuted(reason: &str, model: impl Fn() + Send + Sync + 'static) {
+    let why = refuted(model).expect("the model passes a flawed queue");
+    assert!(why.contains(reason), "refuted, but because of: {why}");
+}
+
+#[test]
+fn a_queue_without_a_flaw_passes() {
+    check(|| one_item_reaches_one_reader(Flawed::new(Flaw::None)));
+    check(|| two_items_reach_two_readers(Flawed::new(Flaw::None)));
+    check(|| a_woken_reader_finds_the_lock_free(Flawed::new(Flaw::None)));
+    check(|| a_cancelled_reader_hands_its_wake_on(Flawed::new(Flaw::None)));
+}
+
+#[test]
+fn waking_before_the_write_is_refuted() {
+    assert_refuted("deadlock", || one_item_reaches_one_reader(Flawed::new(Flaw::WakesFirst)));
+}
+
+#[test]
+fn waking_with_the_lock_held_is_refuted() {
+    assert_refuted("woken under the lock", || {
+        a_woken_reader_finds_the_lock_free(Flawed::new(Flaw::WakesUnderLock))
+    });
+}
+
+#[test]
+fn looking_and_parking_in_two_steps_is_refuted() {
+    assert_refuted("deadlock", || one_item_reaches_one_reader(Flawed::new(Flaw::LooksThenParks)));
+}
+
+#[test]
+fn one_waker_slot_for_two_waiters_is_refuted() {
+    assert_refuted("deadlock", || two_items_reach_two_readers(Flawed::new(Flaw::OneSlot)));
+}
+
+#[test]
+fn keeping_the_wake_of_a_cancelled_reader_is_refuted() {
+    assert_refuted("deadlock", || a_cancelled_reader_hands_its_wake_on(Flawed::new(Flaw::KeepsItsWake)));
+}
+
+#[test]
+fn a_reader_that_wakes_itself_is_refuted() {
+    assert_refuted("does not wake", || one_item_reaches_one_reader(Flawed::new(Flaw::WakesItself)));
+}
