@@ -146,9 +146,9 @@ impl Sweep {
     async fn all_wait(&self) {
         poll_fn(|cx| {
             self.driver.register(cx.waker());
-            match self.waiting.load(SeqCst) >= INBOXES {
-                true => Poll::Ready(self.waiting.store(0, SeqCst)),
-                false => Poll::Pending,
+            match self.waiting.compare_exchange(INBOXES, 0, SeqCst, SeqCst) {
+                Ok(_) => Poll::Ready(()),
+                Err(_) => Poll::Pending,
             }
         })
         .await;

@@ -76,12 +76,13 @@ fn an_idle_inbox_wakes_nobody_and_one_write_is_one_wake() {
 
 #[test]
 fn taking_an_item_wakes_no_other_reader() {
-    let inbox = inbox(8, Full::Wait);
-    let mut first = Task::parked(&inbox, inbox.recv());
-    let second = Task::parked(&inbox, inbox.recv());
-    inbox.try_push(1).unwrap();
-    assert_eq!(first.poll(), Poll::Ready(Ok(1)));
-    assert_eq!(second.wakes(), 0);
+    for inbox in [inbox(8, Full::Wait), Arc::new(Inbox::with_bytes(8, 8, |_| 1, Full::Wait))] {
+        let mut first = Task::parked(&inbox, inbox.recv());
+        let second = Task::parked(&inbox, inbox.recv_batch(4));
+        inbox.try_push(1).unwrap();
+        assert_eq!(first.poll(), Poll::Ready(Ok(1)));
+        assert_eq!(second.wakes(), 0);
+    }
 }
 
 #[test]
