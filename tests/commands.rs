@@ -60,7 +60,10 @@ fn id_tells_the_address_and_looks_after_more_of_them() {
 fn status_tells_how_the_node_is() {
     let (first, second) = pair();
     let status = first.json(&["status"]);
-    has_fields(&status, "address name version uptime_s netmods neighbours routes journal counters drops health");
+    has_fields(
+        &status,
+        "address name version uptime_s netmods neighbours routes journal counters drops health",
+    );
     assert_eq!(status["address"], first.address());
     assert_eq!(status["name"], "first");
     assert_eq!(second.json(&["status"])["name"], Value::Null);
@@ -85,7 +88,10 @@ fn peers_and_routes_tell_who_is_near_and_who_is_reached() {
     let (first, second) = pair();
     first.text(&["name", "add", "friend", second.address()]);
     let peer = first.neighbour(second.address());
-    has_fields(&peer, "address name endpoint netmod state rtt_ms loss metric rx_bytes tx_bytes since last_error");
+    has_fields(
+        &peer,
+        "address name endpoint netmod state rtt_ms loss metric rx_bytes tx_bytes since last_error",
+    );
     assert_eq!(peer["endpoint"], second.uri());
     assert_eq!(peer["netmod"], first.uri());
     is_time(&peer["since"]);
@@ -105,7 +111,8 @@ fn peers_and_routes_tell_who_is_near_and_who_is_reached() {
 #[test]
 fn send_and_recv_carry_text_and_any_bytes() {
     let (first, second) = pair();
-    let sent = second.json(&["send", first.address(), "grüß dich", "--wait", "delivered", "--timeout", "60s"]);
+    let sent =
+        second.json(&["send", first.address(), "grüß dich", "--wait", "delivered", "--timeout", "60s"]);
     has_fields(&sent, "id state durable bytes rtt_ms");
     assert_eq!((&sent["state"], &sent["bytes"]), (&Value::from("delivered"), &Value::from(11)));
     assert!(sent["rtt_ms"].as_f64().is_some_and(|rtt| rtt > 0.0));
@@ -140,7 +147,9 @@ fn recv_takes_as_many_as_it_is_told_and_from_whom_it_is_told() {
     for n in 1..=3 {
         second.text(&["send", first.address(), &n.to_string(), "--wait", "delivered", "--timeout", "60s"]);
     }
-    let three = first.rouse(&["--json", "recv", "--from", second.address(), "--count", "3", "--timeout", "60s"]).exits(0);
+    let three = first
+        .rouse(&["--json", "recv", "--from", second.address(), "--count", "3", "--timeout", "60s"])
+        .exits(0);
     let texts: Vec<_> = lines(&three).iter().map(|line| line["text"].as_str().unwrap().to_owned()).collect();
     assert_eq!(texts, ["1", "2", "3"]);
     assert_eq!(first.json(&["recv", "--timeout", "60s"])["protection"], "local");
@@ -151,7 +160,9 @@ fn recv_takes_as_many_as_it_is_told_and_from_whom_it_is_told() {
 fn a_message_that_nobody_fetched_in_its_time_expires() {
     let (first, _second) = pair();
     let nobody = programs!().daemon().start();
-    let sent = first.rouse(&["--json", "send", nobody.address(), "x", "--ttl", "50ms", "--wait", "delivered"]).exits(1);
+    let sent = first
+        .rouse(&["--json", "send", nobody.address(), "x", "--ttl", "50ms", "--wait", "delivered"])
+        .exits(1);
     assert_eq!(sent.json()["state"], "expired");
     assert!(sent.error()["message"].as_str().unwrap().contains(nobody.address()));
     assert_eq!(first.json(&["status"])["drops"]["expired"], 1);
@@ -245,7 +256,8 @@ fn watch_tells_what_happens_a_line_each() {
     let route = watch.json_where(|event| event["event"] == "route_changed");
     has_fields(&route, "at event destination next_hop metric hops");
     let sent = second.json(&["send", first.address(), "hello"]);
-    let came = watch.json_where(|event| event["event"] == "message_received" && event["from"] == second.address());
+    let came =
+        watch.json_where(|event| event["event"] == "message_received" && event["from"] == second.address());
     has_fields(&came, "at event id from to bytes");
     assert_eq!(came["id"], sent["id"]);
     let sent = first.json(&["send", second.address(), "hello"]);
@@ -284,7 +296,9 @@ fn completions_and_the_manual_need_no_daemon() {
 #[test]
 fn commands_that_are_not_built_yet_do_not_appear() {
     let help = Output::of(&mut programs!().rouse(&["help"])).exits(0).text();
-    for word in ["id", "status", "peers", "routes", "send", "recv", "ping", "trace", "peer", "name", "watch", "stop"] {
+    for word in
+        ["id", "status", "peers", "routes", "send", "recv", "ping", "trace", "peer", "name", "watch", "stop"]
+    {
         assert!(help.lines().any(|line| line.split_whitespace().next() == Some(word)), "{word} is missing");
     }
     for word in ["queue", "file", "pipe", "top", "doctor", "bench"] {

@@ -39,7 +39,11 @@ fn the_first_minute_of_the_readme_delivers_the_message() {
         .replace(":7001", &format!(":{first}"))
         .replace(":7002", &format!(":{second}"));
     // A shell that ends leaves what it started behind, so this one stays until its input ends.
-    let script = format!("{script}\nread -r _\nrouse --state-dir {} stop\nrouse --state-dir {} stop\nwait\n", place("a"), place("b"));
+    let script = format!(
+        "{script}\nread -r _\nrouse --state-dir {} stop\nrouse --state-dir {} stop\nwait\n",
+        place("a"),
+        place("b")
+    );
 
     let path = format!("{}:{}", programs!().folder().display(), std::env::var("PATH").unwrap_or_default());
     let mut shell = Command::new("sh");

@@ -1,6 +1,6 @@
 //! A daemon whose port is flooded with random datagrams and with mutated copies of real ones: it serves on.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
 use rouse_tests::{Daemon, Relay, programs, usage, wait_until_read};
 
@@ -83,7 +83,8 @@ fn a_million_hostile_datagrams_change_nothing_but_counters() {
     assert!(real.len() > 10, "handshake, hellos, routes and the message came by");
 
     let port: SocketAddr = daemon.uri().trim_start_matches("udp:").parse().unwrap();
-    let strangers: Vec<UdpSocket> = (1..=8u8).map(|n| UdpSocket::bind((std::net::Ipv4Addr::new(127, 0, 1, n), 0)).unwrap()).collect();
+    let strangers: Vec<UdpSocket> =
+        (1..=8u8).map(|n| UdpSocket::bind((std::net::Ipv4Addr::new(127, 0, 1, n), 0)).unwrap()).collect();
     let dropped_before = daemon.dropped();
     let (mut chance, mut bytes) = (Chance(0x726f_7573_6521), Vec::new());
     let mut warm = None;
@@ -104,11 +105,18 @@ fn a_million_hostile_datagrams_change_nothing_but_counters() {
     }
     wait_until_read(port);
     let (warm, after) = (warm.unwrap(), usage(daemon.pid()).rss);
-    println!("resident: {} KiB warm, {} KiB after; {lost_in_kernel} lost in the kernel", warm >> 10, after >> 10);
+    println!(
+        "resident: {} KiB warm, {} KiB after; {lost_in_kernel} lost in the kernel",
+        warm >> 10,
+        after >> 10
+    );
     assert!(after <= warm + LEEWAY, "memory grew from {warm} to {after} bytes");
 
     let counted = daemon.dropped() - dropped_before;
-    assert!(counted + lost_in_kernel >= DATAGRAMS as u64 * 99 / 100, "{counted} of {DATAGRAMS} are accounted for");
+    assert!(
+        counted + lost_in_kernel >= DATAGRAMS as u64 * 99 / 100,
+        "{counted} of {DATAGRAMS} are accounted for"
+    );
     let status = daemon.json(&["status"]);
     assert_eq!(status["address"], daemon.address());
     talk(&friend, &daemon, "after");

@@ -154,7 +154,8 @@ fn over_a_cable_that_loses_a_tenth_a_long_message_arrives_whole() {
     let sender = programs.daemon().peer(&cable.uri()).start();
     sender.route_to(recipient.address());
     cable.lose(100);
-    let mut send = sender.start(&["send", recipient.address(), "-", "--wait", "delivered", "--timeout", "60s"]);
+    let mut send =
+        sender.start(&["send", recipient.address(), "-", "--wait", "delivered", "--timeout", "60s"]);
     let body = "every word of it ".repeat(12_000);
     std::io::Write::write_all(&mut send.take_input(), body.as_bytes()).unwrap();
     assert!(send.end().success());
@@ -187,7 +188,8 @@ fn two_addresses_of_one_node_write_to_each_other_and_are_reached_from_afar() {
     assert_eq!(list[1]["label"], "second");
     nodes[1].text(&["send", &second, "from next door"]);
     nodes[0].text(&["send", &second, "from afar"]);
-    let both = nodes[1].rouse(&["recv", "--as", "second", "--count", "2", "--timeout", "60s"]).exits(0).text();
+    let both =
+        nodes[1].rouse(&["recv", "--as", "second", "--count", "2", "--timeout", "60s"]).exits(0).text();
     let mut texts: Vec<_> = both.lines().map(|line| line.split('\t').nth(1).unwrap()).collect();
     texts.sort_unstable();
     assert_eq!(texts, ["from afar", "from next door"]);

@@ -106,7 +106,8 @@ fn a_port_that_is_taken_is_named_and_ends_the_start_when_there_is_no_other() {
 
     let second = programs.daemon().argument("--listen").argument(&first.uri()).start();
     let status = second.rouse(&["--json", "status"]).json();
-    let states: Vec<_> = status["netmods"].as_array().unwrap().iter().map(|netmod| &netmod["state"]).collect();
+    let states: Vec<_> =
+        status["netmods"].as_array().unwrap().iter().map(|netmod| &netmod["state"]).collect();
     assert!(states.contains(&&Value::from("up")) && states.contains(&&Value::from("retrying")), "{states:?}");
 }
 
@@ -139,7 +140,11 @@ fn check_and_print_config_need_no_daemon_and_start_none() {
     let printed = with("--print-config").text();
     assert!(printed.contains("kitchen"), "{printed}");
     fs::write(path, &printed).unwrap();
-    assert_eq!(with("--print-config").text(), printed, "what is printed is a configuration of the same effect");
+    assert_eq!(
+        with("--print-config").text(),
+        printed,
+        "what is printed is a configuration of the same effect"
+    );
     assert!(!state.exists());
 }
 

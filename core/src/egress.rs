@@ -72,6 +72,8 @@ pub(crate) struct Drained {
     pub(crate) bytes: u64,
     /// Frames that the netmod refused.
     pub(crate) failed: u64,
+    /// The session has sealed so much that a new one is due.
+    pub(crate) worn: bool,
 }
 
 impl Egress {
@@ -115,7 +117,8 @@ impl Egress {
     pub(crate) async fn drain(&self, drained: &mut Drained) -> Result<(), NetmodError> {
         let Some(mut turn) = Turn::take(self) else { return Ok(()) };
         let mut result = Ok(());
-        while let Some(Filled { endpoint, size, frames, packets }) = turn.fill() {
+        while let Some(Filled { endpoint, size, frames, packets, worn }) = turn.fill() {
+            drained.worn |= worn;
             let train = Train { bytes: &turn.train, size };
             match self.netmod.send(&endpoint, train).await {
                 Ok(()) => {
@@ -157,6 +160,7 @@ struct Filled {
     size: usize,
     frames: u64,
     packets: u64,
+    worn: bool,
 }
 
 /// The right to drain, given back on drop.
@@ -206,13 +210,14 @@ impl<'a> Turn<'a> {
                 break;
             }
         }
+        let worn = state.sealer.is_worn();
         if frames == 0 {
             self.done = true;
             state.draining = false;
             state.train = std::mem::take(&mut self.train);
             return None;
         }
-        Some(Filled { endpoint: state.endpoint, size, frames: frames as u64, packets })
+        Some(Filled { endpoint: state.endpoint, size, frames: frames as u64, packets, worn })
     }
 }
 

@@ -76,8 +76,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Waker;
 
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 
 mod error;
 mod futures;
@@ -155,9 +156,22 @@ impl<T> Inbox<T> {
     ///
     /// # Errors
     /// The item comes back in the error when the inbox is full or closed, or when the item could never fit.
+    #[inline]
     pub fn try_push(&self, item: T) -> Result<(), PushError<T>> {
-        let mut after = After::new();
         let mut state = self.state.lock();
+        if state.has_plain_room(&self.limits) {
+            let waker = state.write_plain(item);
+            drop(state);
+            wake(waker);
+            return Ok(());
+        }
+        self.try_push_slowly(state, item)
+    }
+
+    /// Where sizes matter, or there is no room.
+    #[cold]
+    fn try_push_slowly(&self, mut state: MutexGuard<'_, State<T>>, item: T) -> Result<(), PushError<T>> {
+        let mut after = After::new();
         let result = state.write(&self.limits, item, None, &mut after);
         if let Err(PushError::Full(_)) = result {
             state.counters.refused += 1;
@@ -201,9 +215,19 @@ impl<T> Inbox<T> {
     ///
     /// # Errors
     /// [`TryRecvError::Empty`], or [`TryRecvError::Closed`] when nothing will come any more.
+    #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        let mut after = After::new();
         let mut state = self.state.lock();
+        if let Some(item) = state.take_plain(&self.limits) {
+            return Ok(item);
+        }
+        self.try_recv_slowly(state)
+    }
+
+    /// Where sizes matter, or a writer waits for room, or there is nothing.
+    #[cold]
+    fn try_recv_slowly(&self, mut state: MutexGuard<'_, State<T>>) -> Result<T, TryRecvError> {
+        let mut after = After::new();
         let taken = state.take(&self.limits, &mut after);
         let closed = state.closed;
         drop(state);
@@ -315,6 +339,14 @@ impl<T> Inbox<T> {
             self.state.lock().spare = spare;
         }
         drop((stale, evicted));
+    }
+}
+
+/// Calls a waker, if there is one. Never under the lock.
+#[inline]
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 

@@ -32,7 +32,6 @@
         clippy::arithmetic_side_effects
     )
 )]
-#![allow(dead_code, unused_imports)]
 
 mod control;
 mod established;
@@ -44,11 +43,10 @@ mod outcome;
 mod quality;
 mod replay;
 
-pub(crate) use control::{ControlFull, MAX_MESSAGE};
 pub(crate) use established::Link;
-pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
-pub(crate) use keys::{Exhausted, Opener, Sealer, Suite};
-pub(crate) use outcome::{DownReason, Inner, LinkMetrics, LinkOutput, LinkState};
+pub(crate) use handshake::{HandshakeOutput, Handshakes, Session};
+pub(crate) use keys::{Sealer, Suite};
+pub(crate) use outcome::{Inner, LinkMetrics, LinkOutput, LinkState};
 
 use crate::netmod::Endpoint;
 

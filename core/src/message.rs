@@ -28,7 +28,6 @@
         clippy::arithmetic_side_effects
     )
 )]
-#![allow(dead_code)]
 
 mod congestion;
 mod fill;
@@ -52,8 +51,7 @@ use bytes::Bytes;
 use crate::address::Address;
 use crate::time::Time;
 use crate::types::{Message, MessageId, Protection, Timestamp, Waiting};
-#[allow(unused_imports)]
-pub(crate) use crate::wire::message::{PAYLOAD_KIND_MESSAGE, source};
+pub(crate) use crate::wire::message::source;
 use incoming::{Complete, Incoming};
 use meeting::Meeting;
 use queue::{SendQueue, message_id};
@@ -232,6 +230,7 @@ impl Conversation {
 
     /// Gives a message up; false when it is not here any more. If parts of it had left, the recipient may have it
     /// nevertheless.
+    #[cfg(test)]
     pub fn cancel(&mut self, id: &MessageId) -> bool {
         self.queue.cancel(id, &mut self.events)
     }

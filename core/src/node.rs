@@ -11,7 +11,7 @@ use futures::Stream;
 
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::netmod::Netmod;
+use crate::netmod::{Netmod, NetmodError};
 use crate::types::{
     Body, Dialled, Hop, Message, Outgoing, Peer, PeerState, PingError, Pong, Route, SendError, Status,
 };
@@ -47,6 +47,9 @@ use shared::{Shared, lock, read, write};
 const FLUSH: Duration = Duration::from_secs(2);
 /// How long it waits for the goodbyes to go out.
 const GOODBYE: Duration = Duration::from_millis(500);
+
+/// How long adding a peer waits for a netmod to say whether its URI makes sense.
+const PARSE: Duration = Duration::from_millis(500);
 
 /// What a node may use. Each bound holds for itself; what goes beyond is refused or dropped, and counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -298,15 +301,21 @@ impl Node {
     /// [`PeerError`]: no netmod for the URI's scheme, or not a URI.
     pub async fn add_peer(&self, uri: &str) -> Result<(), PeerError> {
         let shared = &self.shared;
-        let Some((scheme, _)) = uri.split_once(':').filter(|(scheme, rest)| {
+        let Some((scheme, place)) = uri.split_once(':').filter(|(scheme, rest)| {
             !scheme.is_empty() && !rest.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
         }) else {
             return Err(PeerError::Invalid(format!(
                 "{uri:?} is no peer: write scheme:place, for example udp:192.0.2.7:7700"
             )));
         };
-        if !read(&shared.media).values().any(|medium| medium.netmod.scheme() == scheme) {
+        let mut media = read(&shared.media).values().cloned().collect::<Vec<_>>().into_iter();
+        let Some(medium) = media.find(|medium| medium.netmod.scheme() == scheme) else {
             return Err(PeerError::NoNetmod { scheme: scheme.to_owned() });
+        };
+        // Only the netmod knows what makes sense. What it cannot say at once, such as a name's address, is tried later.
+        let resolved = crate::rt::timeout(PARSE, medium.netmod.resolve(place)).await;
+        if let Some(Err(NetmodError::Invalid(reason))) = resolved {
+            return Err(PeerError::Invalid(format!("{uri:?} is no peer: {reason}")));
         }
         lock(&shared.dials).add(shared.now(), uri);
         shared.link_events.push(LinkEvent::Look).await.map_err(|_| PeerError::Stopped)

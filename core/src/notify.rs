@@ -70,7 +70,7 @@ struct Cell<T> {
 impl<T> Notify<T> {
     /// A cell that holds `value`.
     pub fn new(value: T) -> Self {
-        Notify { cell: Mutex::new(Cell { value, waiters: WaitList::default(), spare: Vec::new() }) }
+        Notify { cell: Mutex::new(Cell { value, waiters: WaitList::new(), spare: Vec::new() }) }
     }
 
     /// Looks at the value. Wakes nobody.

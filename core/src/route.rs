@@ -23,7 +23,6 @@
         clippy::arithmetic_side_effects
     )
 )]
-#![allow(dead_code)]
 
 mod advertise;
 mod neighbour;
@@ -224,17 +223,14 @@ impl Router {
     }
 
     /// Destinations known, those of one's own included.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Destinations with a route in use.
-    pub(crate) fn reachable(&self) -> usize {
-        self.table.dests().filter(|(_, dest)| dest.selected.is_some()).count()
-    }
-
     /// An estimate of the memory that destinations and neighbours take, in bytes. Cores that several routers share
     /// count for each.
+    #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
         let neighbours: usize = self.neighbours.values().map(Neighbour::memory).sum();
         self.table.memory().saturating_add(neighbours)

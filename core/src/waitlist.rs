@@ -17,6 +17,9 @@ use slab::Slab;
 /// A future's slot in a [`WaitList`]; `None` while it has none.
 pub(crate) type Key = Option<usize>;
 
+/// No slot: the end of the line. Links are short, so that a slot fits a cache line.
+const NONE: u32 = u32::MAX;
+
 /// What a slot was when its future left the list.
 pub(crate) enum Left {
     /// There was none.
@@ -28,14 +31,16 @@ pub(crate) enum Left {
 }
 
 /// See the [module](self).
-#[derive(Default)]
+///
+/// What a write or a read looks at first stands first.
+#[repr(C)]
 pub(crate) struct WaitList {
+    in_line: u32,
+    woken: u32,
+    head: u32,
+    tail: u32,
     slots: Slab<Slot>,
-    head: Option<usize>,
-    tail: Option<usize>,
     next_ticket: u64,
-    in_line: usize,
-    woken: usize,
     woken_need: usize,
 }
 
@@ -46,20 +51,32 @@ struct Slot {
     ticket: u64,
     /// How much the future waits for, in the owner's unit.
     need: usize,
-    previous: Option<usize>,
-    next: Option<usize>,
+    previous: u32,
+    next: u32,
 }
 
 impl WaitList {
+    pub(crate) fn new() -> Self {
+        WaitList {
+            in_line: 0,
+            woken: 0,
+            head: NONE,
+            tail: NONE,
+            slots: Slab::new(),
+            next_ticket: 0,
+            woken_need: 0,
+        }
+    }
+
     /// How many stand in line, not yet woken.
     #[inline]
     pub(crate) fn in_line(&self) -> usize {
-        self.in_line
+        self.in_line as usize
     }
 
     /// How many were woken and have not been polled since.
     pub(crate) fn woken(&self) -> usize {
-        self.woken
+        self.woken as usize
     }
 
     /// What the woken ones need together.
@@ -69,7 +86,7 @@ impl WaitList {
 
     /// What the first in line needs.
     pub(crate) fn first_need(&self) -> Option<usize> {
-        self.head.map(|index| self.slots[index].need)
+        (self.head != NONE).then(|| self.slots[self.head as usize].need)
     }
 
     /// What the future with this slot needs, if it has been woken.
@@ -83,10 +100,10 @@ impl WaitList {
         let Some(index) = *key else {
             let ticket = self.next_ticket;
             self.next_ticket += 1;
-            let slot = Slot { waker: Some(waker.clone()), ticket, need, previous: None, next: None };
+            let slot = Slot { waker: Some(waker.clone()), ticket, need, previous: NONE, next: NONE };
             let index = self.slots.insert(slot);
             *key = Some(index);
-            self.link(index, self.tail);
+            self.link(index as u32, self.tail);
             return None;
         };
         let slot = &mut self.slots[index];
@@ -98,7 +115,7 @@ impl WaitList {
                 *empty = Some(waker.clone());
                 self.woken -= 1;
                 self.woken_need -= old_need;
-                self.link_by_ticket(index);
+                self.link_by_ticket(index as u32);
                 None
             }
         }
@@ -108,7 +125,7 @@ impl WaitList {
     pub(crate) fn leave(&mut self, key: &mut Key) -> Left {
         let Some(index) = key.take() else { return Left::Absent };
         if self.slots[index].waker.is_some() {
-            self.unlink(index);
+            self.unlink(index as u32);
         }
         let slot = self.slots.remove(index);
         match slot.waker {
@@ -124,25 +141,28 @@ impl WaitList {
     /// Takes the first out of the line. The caller wakes it after the lock.
     #[inline]
     pub(crate) fn wake_first(&mut self) -> Option<Waker> {
-        let index = self.head?;
+        if self.head == NONE {
+            return None;
+        }
+        let index = self.head;
         self.unlink(index);
-        let slot = &mut self.slots[index];
+        let slot = &mut self.slots[index as usize];
         self.woken += 1;
         self.woken_need += slot.need;
         slot.waker.take()
     }
 
     /// Links the slot behind `previous`, or at the head.
-    fn link(&mut self, index: usize, previous: Option<usize>) {
+    fn link(&mut self, index: u32, previous: u32) {
         let next = match previous {
-            Some(previous) => self.slots[previous].next.replace(index),
-            None => self.head.replace(index),
+            NONE => std::mem::replace(&mut self.head, index),
+            _ => std::mem::replace(&mut self.slots[previous as usize].next, index),
         };
         match next {
-            Some(next) => self.slots[next].previous = Some(index),
-            None => self.tail = Some(index),
+            NONE => self.tail = index,
+            _ => self.slots[next as usize].previous = index,
         }
-        let slot = &mut self.slots[index];
+        let slot = &mut self.slots[index as usize];
         slot.previous = previous;
         slot.next = next;
         self.in_line += 1;
@@ -150,27 +170,26 @@ impl WaitList {
 
     /// Links a slot that comes back. It was woken from the head, so those before it now can only be others that
     /// came back: a short walk from the front finds its place.
-    fn link_by_ticket(&mut self, index: usize) {
-        let ticket = self.slots[index].ticket;
-        let mut previous = None;
-        let mut next = self.head;
-        while let Some(at) = next.filter(|&at| self.slots[at].ticket < ticket) {
-            previous = Some(at);
-            next = self.slots[at].next;
+    fn link_by_ticket(&mut self, index: u32) {
+        let ticket = self.slots[index as usize].ticket;
+        let (mut previous, mut next) = (NONE, self.head);
+        while next != NONE && self.slots[next as usize].ticket < ticket {
+            previous = next;
+            next = self.slots[next as usize].next;
         }
         self.link(index, previous);
     }
 
-    fn unlink(&mut self, index: usize) {
-        let slot = &mut self.slots[index];
-        let (previous, next) = (slot.previous.take(), slot.next.take());
+    fn unlink(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let (previous, next) = (slot.previous, slot.next);
         match previous {
-            Some(previous) => self.slots[previous].next = next,
-            None => self.head = next,
+            NONE => self.head = next,
+            _ => self.slots[previous as usize].next = next,
         }
         match next {
-            Some(next) => self.slots[next].previous = previous,
-            None => self.tail = previous,
+            NONE => self.tail = previous,
+            _ => self.slots[next as usize].previous = previous,
         }
         self.in_line -= 1;
     }

@@ -9,19 +9,19 @@ use std::task::{Context, Poll, ready};
 use ::futures::stream::{FusedStream, Stream};
 
 use super::state::{After, Limits, State};
-use super::{Closed, Full, Inbox, PushError};
+use super::{Closed, Full, Inbox, PushError, wake};
 use crate::sync::MutexGuard;
 use crate::waitlist::Key;
 
 impl<T> Inbox<T> {
     fn poll_take<R>(
         &self,
+        mut state: MutexGuard<'_, State<T>>,
         key: &mut Key,
         cx: &mut Context<'_>,
         take: impl FnOnce(&mut State<T>, &Limits<T>, &mut After<T>) -> Option<R>,
     ) -> Poll<Result<R, Closed>> {
         let mut after = After::new();
-        let mut state = self.state.lock();
         let poll = match take(&mut state, &self.limits, &mut after) {
             Some(taken) => Poll::Ready(Ok(taken)),
             None if state.closed => Poll::Ready(Err(Closed)),
@@ -40,8 +40,16 @@ impl<T> Inbox<T> {
         poll
     }
 
+    #[inline]
     fn poll_one(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
-        self.poll_take(key, cx, |state, limits, after| state.take(limits, after))
+        let mut state = self.state.lock();
+        if let Some(item) = state.take_plain(&self.limits) {
+            let left = state.readers.leave(key);
+            drop(state);
+            drop(left);
+            return Poll::Ready(Ok(item));
+        }
+        self.poll_take(state, key, cx, |state, limits, after| state.take(limits, after))
     }
 
     fn poll_batch(
@@ -51,7 +59,7 @@ impl<T> Inbox<T> {
         items: &mut Vec<T>,
         limit: usize,
     ) -> Poll<Result<usize, Closed>> {
-        self.poll_take(key, cx, |state, limits, after| {
+        self.poll_take(self.state.lock(), key, cx, |state, limits, after| {
             Some(state.take_batch(limits, items, limit, after)).filter(|&taken| taken > 0)
         })
     }
@@ -155,9 +163,16 @@ impl<T> Future for Push<'_, T> {
     /// When polled again after it was done: its item is gone.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Push { inbox, item, key } = &mut *self;
-        let Some(to_write) = item.take() else { panic!("a push was polled after it was done") };
-        let mut after = After::new();
         let mut state = inbox.state.lock();
+        let plain = key.is_none() && state.has_plain_room(&inbox.limits);
+        let Some(to_write) = item.take() else { panic!("a push was polled after it was done") };
+        if plain {
+            let waker = state.write_plain(to_write);
+            drop(state);
+            wake(waker);
+            return Poll::Ready(Ok(()));
+        }
+        let mut after = After::new();
         let result = state.write(&inbox.limits, to_write, *key, &mut after);
         if let Err(PushError::Full(back)) = result {
             if inbox.limits.full == Full::Wait {

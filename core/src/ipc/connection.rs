@@ -15,7 +15,7 @@ use crate::ipc::admin::Admin;
 use crate::ipc::calls::{Credit, Session};
 use crate::ipc::frame::{FrameError, Frames};
 use crate::ipc::proto::*;
-use crate::ipc::server::{Phase, Phases, Place};
+use crate::ipc::server::{Phase, Phases, Place, Token};
 use crate::wire::codec;
 
 /// How long a client may take to greet.
@@ -55,14 +55,21 @@ pub(super) async fn run<A: Admin>(
         Either::Left((greeted, _)) => greeted?,
         Either::Right(_) => return Ok(()),
     }
-    place.work();
     let address = session.admin.default_address(session.uid).unwrap_or_else(|| session.node.address());
     let version = env!("CARGO_PKG_VERSION").to_owned();
     session.outbox.push(&Down::Welcome { address, version }).map_err(|_| Ended::Malformed)?;
-    let result = serve(stream, &session, place).await;
+    // Given up only when the calls have ended, and what they fetched is back.
+    let mut marks = Marks { calling: Some(place.phases.calling()), holding: Some(place.phases.holding()) };
+    let result = serve(stream, &session, place, &mut marks).await;
     session.outbox.kill();
     session.held.return_all();
     result
+}
+
+/// Whoever stops the server waits until no connection has these.
+struct Marks {
+    calling: Option<Token>,
+    holding: Option<Token>,
 }
 
 async fn greet(mut stream: &Async<UnixStream>, phases: &Phases) -> Result<(), Ended> {
@@ -82,6 +89,7 @@ async fn serve<A: Admin>(
     stream: &Async<UnixStream>,
     session: &Arc<Session<A>>,
     place: &Place,
+    marks: &mut Marks,
 ) -> Result<(), Ended> {
     let mut writer = std::pin::pin!(session.outbox.write_to(stream, place.patience).fuse());
     let mut frames = Frames::new(stream);
@@ -95,13 +103,16 @@ async fn serve<A: Admin>(
             next = place.phases.beyond(phase).fuse() => {
                 phase = next;
                 running.stop_all(session);
-                session.held.return_all();
+                drop(marks.calling.take());
+                if phase >= Phase::Returning {
+                    session.held.return_all();
+                    drop(marks.holding.take());
+                }
                 if phase == Phase::Closed {
                     session.outbox.close();
                     select(writer, Timer::after(LAST_WORDS)).await;
                     return Ok(());
                 }
-                place.rest();
             }
             id = running.futures.select_next_some() => {
                 running.ended(id);

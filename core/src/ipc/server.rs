@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, future::Future};
@@ -154,10 +154,12 @@ impl Server {
     }
 
     /// Takes no more connections and no more calls; ends the calls that wait, and gives back what was fetched and not
-    /// confirmed. Answers on their way still leave. At most a second.
+    /// confirmed. Answers on their way still leave. At most two seconds.
     pub async fn drain(&self) {
         self.phases.to(Phase::Draining);
-        within(REST, self.phases.none(&self.phases.busy)).await;
+        within(REST, self.phases.none(|phases| &phases.calling)).await;
+        self.phases.to(Phase::Returning);
+        within(REST, self.phases.none(|phases| &phases.holding)).await;
     }
 
     /// Removes the socket, if it is still ours.
@@ -172,7 +174,7 @@ impl Server {
     /// Closes every connection, and the socket. At most a second.
     pub async fn close(&self) {
         self.shut();
-        within(REST, self.phases.none(&self.phases.open)).await;
+        within(REST, self.phases.none(|phases| &phases.open)).await;
     }
 
     pub(super) fn shut(&self) {
@@ -225,6 +227,9 @@ pub(super) enum Phase {
     Serving,
     /// No more calls.
     Draining,
+    /// And what was fetched and not confirmed goes back. Later than the first, for else one connection would fetch what
+    /// another gave back.
+    Returning,
     /// No more connections.
     Closed,
 }
@@ -235,8 +240,10 @@ pub(super) struct Phases {
     phase: Mutex<Phase>,
     /// Connections.
     open: AtomicUsize,
-    /// Connections that have not yet come to rest.
-    busy: AtomicUsize,
+    /// Connections that may have calls under way.
+    calling: AtomicUsize,
+    /// Connections that may have messages fetched and not confirmed.
+    holding: AtomicUsize,
     changed: Event,
 }
 
@@ -264,14 +271,47 @@ impl Phases {
         }
     }
 
-    async fn none(&self, count: &AtomicUsize) {
+    async fn none(&self, count: Which) {
         loop {
             let listener = self.changed.listen();
-            if count.load(Ordering::SeqCst) == 0 {
+            if count(self).load(Ordering::SeqCst) == 0 {
                 return;
             }
             listener.await;
         }
+    }
+
+    /// This connection may have calls under way, for as long as the token lives.
+    pub(super) fn calling(self: &Arc<Self>) -> Token {
+        Token::new(self, |phases| &phases.calling).0
+    }
+
+    /// This connection may have messages fetched and not confirmed, for as long as the token lives.
+    pub(super) fn holding(self: &Arc<Self>) -> Token {
+        Token::new(self, |phases| &phases.holding).0
+    }
+}
+
+type Which = fn(&Phases) -> &AtomicUsize;
+
+/// Counts for as long as it lives.
+pub(super) struct Token {
+    phases: Arc<Phases>,
+    which: Which,
+}
+
+impl Token {
+    /// The token, and how many there were before.
+    fn new(phases: &Arc<Phases>, which: Which) -> (Self, usize) {
+        let before = which(phases).fetch_add(1, Ordering::SeqCst);
+        (Token { phases: phases.clone(), which }, before)
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        (self.which)(&self.phases).fetch_sub(1, Ordering::SeqCst);
+        self.phases.changed.notify(usize::MAX);
     }
 }
 
@@ -279,35 +319,12 @@ impl Phases {
 pub(super) struct Place {
     pub(super) phases: Arc<Phases>,
     pub(super) patience: Duration,
-    busy: AtomicBool,
+    _open: Token,
 }
 
 impl Place {
     fn take(phases: &Arc<Phases>, patience: Duration) -> Option<Self> {
-        let place = Place { phases: phases.clone(), patience, busy: AtomicBool::new(false) };
-        // Dropping the place gives it back, whether or not there was one.
-        (phases.open.fetch_add(1, Ordering::SeqCst) < MAX_CONNECTIONS).then_some(place)
-    }
-
-    /// The connection may have calls under way and messages fetched from now on.
-    pub(super) fn work(&self) {
-        self.busy.store(true, Ordering::SeqCst);
-        self.phases.busy.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// It has neither, and will not.
-    pub(super) fn rest(&self) {
-        if self.busy.swap(false, Ordering::SeqCst) {
-            self.phases.busy.fetch_sub(1, Ordering::SeqCst);
-            self.phases.changed.notify(usize::MAX);
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.rest();
-        self.phases.open.fetch_sub(1, Ordering::SeqCst);
-        self.phases.changed.notify(usize::MAX);
+        let (open, before) = Token::new(phases, |phases| &phases.open);
+        (before < MAX_CONNECTIONS).then(|| Place { phases: phases.clone(), patience, _open: open })
     }
 }

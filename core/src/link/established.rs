@@ -77,12 +77,8 @@ impl Link {
         }
     }
 
-    /// Who is on the other side.
-    pub fn peer(&self) -> Address {
-        self.peer
-    }
-
     /// Where the link stands.
+    #[cfg(test)]
     pub fn state(&self) -> LinkState {
         self.state
     }

@@ -170,7 +170,8 @@ impl Handshakes {
         }
     }
 
-    /// The random number that stands for this run of the node, for its beacons.
+    /// The random number that stands for this run of the node.
+    #[cfg(test)]
     pub fn instance(&self) -> u64 {
         self.instance
     }

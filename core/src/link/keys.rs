@@ -148,11 +148,6 @@ impl Sealer {
     pub fn is_worn(&self) -> bool {
         self.counter >= WORN
     }
-
-    /// How many frames were sealed.
-    pub fn sealed(&self) -> u64 {
-        self.counter
-    }
 }
 
 fn header(index: u32, counter: u64) -> [u8; HEADER_LEN] {

@@ -63,7 +63,7 @@ impl DownReason {
 /// What was inside a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Inner<'a> {
-    /// A packet of the layer above, where it lies in the frame: from [`PACKET_START`](crate::wire::link::PACKET_START) to
+    /// A packet of the layer above, where it lies in the frame: after the header and the kind byte, to
     /// [`TAG_LEN`](crate::wire::link::TAG_LEN) before the end.
     Packet(&'a mut [u8]),
     /// The link's own affairs, done.

@@ -57,6 +57,7 @@ impl Congestion {
         };
     }
 
+    #[cfg(test)]
     pub fn window(&self) -> u64 {
         self.window
     }

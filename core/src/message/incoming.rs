@@ -80,10 +80,12 @@ impl Incoming {
     }
 
     /// Bytes that wait here.
+    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

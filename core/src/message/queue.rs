@@ -106,6 +106,7 @@ impl SendQueue {
     }
 
     /// Gives a message up; false when it is not here (any more).
+    #[cfg(test)]
     pub fn cancel(&mut self, id: &MessageId, events: &mut VecDeque<ConversationEvent>) -> bool {
         let Some((incarnation, seq)) = split_id(id) else { return false };
         let Some(index) = seq.checked_sub(self.base).and_then(|index| usize::try_from(index).ok()) else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::dial::Target;
 use super::links;
+use super::routing::RouterEvent;
 use super::shared::{Shared, lock, read};
 use crate::rt;
 use crate::types::{
@@ -14,7 +15,7 @@ use crate::types::{
 
 /// How often drops are reported to subscribers, and unused mailboxes forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// How many of those beats make one sweep of the mailboxes.
+/// How many of those beats make one sweep of the mailboxes and the conversations.
 const SWEEP: u32 = 60;
 
 /// The node's status.
@@ -115,11 +116,20 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
         }
         beats += 1;
         if beats.is_multiple_of(SWEEP) {
+<<<<<<< HEAD
             let mailboxes = read(&shared.mailboxes).clone();
             for (address, mailbox) in &mailboxes {
                 // Known beforehand: making room for a conversation locks them all and then looks at mailboxes.
                 let peers = shared.traffic.peers_of(address);
                 mailbox.forget(|sender| peers.contains(sender));
+=======
+            // Who is talked to keeps its place in the routing table.
+            for destination in shared.traffic.peers() {
+                let _ = shared.router_events.try_push(RouterEvent::Want { destination });
+            }
+            for (address, mailbox) in read(&shared.mailboxes).iter() {
+                mailbox.forget(|sender| shared.traffic.knows(address, sender));
+>>>>>>> main
             }
         }
     }

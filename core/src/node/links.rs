@@ -31,6 +31,10 @@ pub(crate) enum LinkEvent {
     Heard { medium: u32, heard: Heard },
     /// A configured peer was resolved, or could not be.
     Resolved { uri: String, result: Result<Vec<Path>, String> },
+    /// The first frame of a session has been opened: the neighbour has all of the handshake.
+    Confirmed { local_index: u32 },
+    /// A session has sealed so much that a new one is due.
+    Worn { path: Path },
     /// Something has changed that decides whom to dial: a link has ended, a peer or a medium was added.
     Look,
     /// A peer is not to be dialled any more on these paths.
@@ -121,6 +125,8 @@ impl Links {
                 // The best endpoint first; the others when it fails.
                 self.dial_paths(paths);
             }
+            LinkEvent::Confirmed { local_index } => self.handshakes.confirm(now, local_index),
+            LinkEvent::Worn { path } => self.dial_paths(vec![path]),
             LinkEvent::Look => {}
             LinkEvent::Forget { paths } => paths.iter().for_each(|path| self.handshakes.cancel(path)),
         }
@@ -226,6 +232,7 @@ impl Links {
         let (now, shared) = (self.shared.now(), self.shared.clone());
         let id = self.next_id.fetch_add(1, Relaxed);
         let (path, address, mtu) = (session.path, session.peer, session.mtu);
+        let (suite, capabilities) = (session.suite, session.peer_capabilities);
         let mut seed = [0; 32];
         seed.copy_from_slice(blake3::keyed_hash(&shared.config.seed, &id.to_le_bytes()).as_bytes());
         let egress = Egress::new(medium.netmod.clone(), path.endpoint, session.sealer);
@@ -253,6 +260,7 @@ impl Links {
         let cost = link.metrics().cost.saturating_add(medium.netmod.properties().cost);
         let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
         tracing::info!(neighbour = %address, endpoint = %neighbour.endpoint(), "neighbour up");
+        tracing::debug!(neighbour = ?address, ?suite, capabilities, mtu = neighbour.mtu, "session");
         let up = RouterEvent::Up { neighbour: neighbour.clone(), cost, mtu };
         let _ = shared.router_events.push(up).await;
         shared.publish(Event::NeighbourUp { address, endpoint: neighbour.endpoint() });

@@ -127,12 +127,15 @@ impl Mailbox {
         self.sender(from).inbox.is_empty()
     }
 
-    /// Puts a message into its sender's inbox; gives it back when that is full.
-    pub(crate) fn push(&self, message: Message) -> Result<(), Message> {
+    /// Puts a message into its sender's inbox. It comes back when there is no room.
+    #[must_use]
+    pub(crate) fn push(&self, message: Message) -> Option<Message> {
         let sender = self.sender(&message.from);
-        sender.inbox.try_push(message).map_err(|refused| refused.into_inner())?;
+        if let Err(refused) = sender.inbox.try_push(message) {
+            return Some(refused.into_inner());
+        }
         self.list(sender);
-        Ok(())
+        None
     }
 
     /// Puts a message into its sender's inbox; waits while that is full.

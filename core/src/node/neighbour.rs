@@ -69,6 +69,10 @@ pub(crate) struct Neighbour {
     unnoted_bytes: AtomicU64,
     /// Whether the task has been told to look.
     told: AtomicBool,
+    /// Whether a new session has been asked for.
+    worn: AtomicBool,
+    /// Whether a frame has been opened.
+    confirmed: AtomicBool,
 }
 
 /// What a person sees of the link.
@@ -127,6 +131,8 @@ impl Neighbour {
             unnoted: AtomicU64::new(0),
             unnoted_bytes: AtomicU64::new(0),
             told: AtomicBool::new(false),
+            worn: AtomicBool::new(false),
+            confirmed: AtomicBool::new(false),
         }
     }
 
@@ -158,12 +164,14 @@ impl Neighbour {
     }
 
     /// Queues the content of a frame; counts it when it has to be dropped. Flush afterwards.
-    pub(crate) fn push(&self, shared: &Shared, class: Class, content: Bytes) {
-        match self.egress.push(class, content) {
+    pub(crate) fn push(&self, shared: &Shared, class: Class, content: Bytes) -> Pushed {
+        let pushed = self.egress.push(class, content);
+        match pushed {
             Pushed::Queued => {}
             Pushed::Full => shared.stats.drop(DropCause::EgressFull),
             Pushed::Closed => shared.stats.drop(DropCause::UnknownSession),
         }
+        pushed
     }
 
     /// Sends what is queued. When the future is dropped midway, the neighbour's task takes it up.
@@ -266,7 +274,12 @@ impl Neighbour {
 
     fn frame_arrived(&self, shared: &Shared, link: &mut Link, mut frame: BytesMut, work: &mut Work) {
         self.rx_bytes.fetch_add(frame.len() as u64, Relaxed);
-        match link.handle_frame(shared.now(), &mut frame) {
+        let opened = link.handle_frame(shared.now(), &mut frame);
+        if opened.is_ok() && !self.confirmed.swap(true, Relaxed) {
+            let confirmed = LinkEvent::Confirmed { local_index: self.local_index };
+            let _ = shared.link_events.try_push(confirmed);
+        }
+        match opened {
             Ok(Inner::Packet(body)) => {
                 // The kind byte stays: the packet goes on as the content of another frame.
                 let content = body.len() + 1;
@@ -286,7 +299,11 @@ impl Neighbour {
         while let Some(output) = link.poll_output(shared.now()) {
             changed = true;
             match output {
-                LinkOutput::Transmit(content) => self.push(shared, Class::Control, content.into()),
+                LinkOutput::Transmit(content) => {
+                    if self.push(shared, Class::Control, content.into()) == Pushed::Closed {
+                        link.exhausted();
+                    }
+                }
                 LinkOutput::Control(message) => {
                     let event = RouterEvent::Control { id: self.id, message };
                     let _ = shared.router_events.push(event).await;
@@ -348,7 +365,10 @@ struct Flush<'a> {
 impl Drop for Flush<'_> {
     fn drop(&mut self) {
         let neighbour = self.neighbour;
-        let Drained { frames, packets, bytes, failed } = self.drained;
+        let Drained { frames, packets, bytes, failed, worn } = self.drained;
+        if worn && !neighbour.worn.swap(true, Relaxed) {
+            let _ = self.shared.link_events.try_push(LinkEvent::Worn { path: neighbour.path });
+        }
         if failed > 0 {
             self.shared.stats.drop_n(DropCause::SendFailed, failed);
         }

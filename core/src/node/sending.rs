@@ -128,7 +128,7 @@ async fn queue(shared: &Shared, message: Outgoing, work: &mut Work) -> Result<Se
         Way::There(conv, message) => (conv, message),
         Way::Here(mailbox, message) => {
             let (sent, event) = sent_here(shared, &message);
-            if let Err(message) = mailbox.push(message) {
+            if let Some(message) = mailbox.push(message) {
                 // What goes elsewhere must not wait for this.
                 work.finish(shared).await;
                 mailbox.push_wait(message).await.map_err(|_| SendError::Stopped)?;
@@ -185,7 +185,9 @@ pub(crate) fn try_send(shared: &Arc<Shared>, message: Outgoing) -> Result<Sent, 
     match way(shared, message)? {
         Way::Here(mailbox, message) => {
             let (sent, event) = sent_here(shared, &message);
-            mailbox.push(message).map_err(|_| SendError::Full(to))?;
+            if mailbox.push(message).is_some() {
+                return Err(SendError::Full(to));
+            }
             arrived_here(shared, event);
             Ok(sent)
         }

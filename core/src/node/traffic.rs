@@ -195,6 +195,13 @@ impl Traffic {
         all.keys().filter(|(_, ours)| ours == local).map(|(peer, _)| *peer).collect()
     }
 
+    /// Whom there are conversations with.
+    pub(crate) fn peers(&self) -> Vec<Address> {
+        let mut peers: Vec<_> = read(&self.conversations).keys().map(|(peer, _)| *peer).collect();
+        peers.dedup();
+        peers
+    }
+
     /// Ends all that wait for room or for a receipt.
     pub(crate) fn close(&self) {
         for conv in read(&self.conversations).values() {
@@ -327,10 +334,10 @@ impl Conv {
             let Some(message) = held.or_else(|| state.conversation.next_message(Timestamp::now())) else {
                 return;
             };
-            if let Err(message) = self.hand_in(shared, &mailbox, message) {
+            if let Some(message) = self.hand_in(shared, &mailbox, message) {
                 // Too long for the room that there is, or the mailbox is closed.
                 mailbox.report_room(&self.peer);
-                if let Err(message) = self.hand_in(shared, &mailbox, message) {
+                if let Some(message) = self.hand_in(shared, &mailbox, message) {
                     state.held = Some(message);
                     return;
                 }
@@ -338,17 +345,19 @@ impl Conv {
         }
     }
 
-    fn hand_in(&self, shared: &Shared, mailbox: &Mailbox, message: Message) -> Result<(), Message> {
+    fn hand_in(&self, shared: &Shared, mailbox: &Mailbox, message: Message) -> Option<Message> {
         let event = Event::MessageReceived {
             id: message.id,
             from: message.from,
             to: message.to,
             bytes: message.body.len() as u64,
         };
-        mailbox.push(message)?;
-        shared.stats.count(Counter::MessagesReceived, 1);
-        shared.publish(event);
-        Ok(())
+        let refused = mailbox.push(message);
+        if refused.is_none() {
+            shared.stats.count(Counter::MessagesReceived, 1);
+            shared.publish(event);
+        }
+        refused
     }
 
     /// Sends what the conversation has to say, up to a portion. Returns whether there is more.

@@ -178,7 +178,7 @@ impl Router {
             if self.tell_all(now, key, least, Difference::Found) {
                 let Some(dest) = self.table.get_mut(key) else { continue };
                 let work = dest.work();
-                let calm = work.hold_until + work.hold + work.hold < now;
+                let calm = work.hold.is_zero() || work.hold_until + work.hold + work.hold < now;
                 work.hold = if calm { HOLD } else { work.hold.saturating_mul(2).min(MAX_HOLD) };
                 work.hold_until = now + work.hold;
             }

@@ -1,9 +1,12 @@
 //! Tests of the router: alone, and many of them under a virtual clock.
 
+mod check;
 mod desk;
 mod faults;
 mod hostile;
 mod net;
+mod origins;
 mod property;
 mod rules;
+mod seeking;
 mod topology;

@@ -25,7 +25,7 @@ fn woken(list: &mut WaitList, who: &[&Waker]) -> Option<usize> {
 
 #[test]
 fn waiters_are_woken_in_the_order_they_arrived() {
-    let (mut list, mut a, mut b, mut c) = (WaitList::default(), None, None, None);
+    let (mut list, mut a, mut b, mut c) = (WaitList::new(), None, None, None);
     let ((_, wa), (_, wb), (_, wc)) = (waker(), waker(), waker());
     list.park(&mut a, &wa, 0);
     list.park(&mut b, &wb, 0);
@@ -38,7 +38,7 @@ fn waiters_are_woken_in_the_order_they_arrived() {
 
 #[test]
 fn one_that_was_woken_in_vain_keeps_its_place() {
-    let (mut list, mut a, mut b, mut c) = (WaitList::default(), None, None, None);
+    let (mut list, mut a, mut b, mut c) = (WaitList::new(), None, None, None);
     let ((_, wa), (_, wb), (_, wc)) = (waker(), waker(), waker());
     let all = [&wa, &wb, &wc];
     list.park(&mut a, &wa, 0);
@@ -55,7 +55,7 @@ fn one_that_was_woken_in_vain_keeps_its_place() {
 
 #[test]
 fn a_waiter_polled_again_replaces_its_own_waker_only_when_it_changed() {
-    let (mut list, mut a) = (WaitList::default(), None);
+    let (mut list, mut a) = (WaitList::new(), None);
     let ((first, w1), (second, w2)) = (waker(), waker());
     list.park(&mut a, &w1, 0);
     assert!(list.park(&mut a, &w1, 0).is_none(), "the same task keeps its waker");
@@ -67,7 +67,7 @@ fn a_waiter_polled_again_replaces_its_own_waker_only_when_it_changed() {
 
 #[test]
 fn the_slot_is_freed_when_its_future_leaves() {
-    let mut list = WaitList::default();
+    let mut list = WaitList::new();
     let (_, w) = waker();
     for _ in 0..1000 {
         let (mut a, mut b) = (None, None);

@@ -53,7 +53,6 @@
         clippy::arithmetic_side_effects
     )
 )]
-#![allow(dead_code)]
 
 use super::codec::{self, Decode, Encode, Malformed};
 use crate::address::Address;
@@ -89,12 +88,6 @@ pub(crate) const ECHO_LEN: usize = 8;
 pub(crate) const HEADER_LEN: usize = 14;
 /// The length of a data frame's tag in bytes.
 pub(crate) const TAG_LEN: usize = 16;
-/// What a frame adds to a packet, in bytes: header, kind and tag. A link with an MTU of `m` takes packets of
-/// up to `m - PACKET_OVERHEAD` bytes.
-pub(crate) const PACKET_OVERHEAD: usize = HEADER_LEN + 1 + TAG_LEN;
-/// Where the packet begins in a frame that has been opened, in bytes; it ends [`TAG_LEN`] before the frame does.
-pub(crate) const PACKET_START: usize = HEADER_LEN + 1;
-
 /// First byte of a plaintext that is a packet of the layer above.
 pub(crate) const KIND_PACKET: u8 = 0x00;
 /// First byte of a segment of the control stream.
@@ -244,6 +237,7 @@ pub(crate) struct Introduction {
 }
 
 /// The length of an [`Introduction`] in bytes.
+#[cfg(test)]
 pub(crate) const INTRODUCTION_LEN: usize = 32 + 4 + 8 + 2 + 1 + 4;
 
 /// What each side tells the other about the link, in every hello, probe and answer.

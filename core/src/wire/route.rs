@@ -26,7 +26,6 @@
         clippy::arithmetic_side_effects
     )
 )]
-#![allow(dead_code)]
 
 use crate::address::Address;
 use crate::wire::codec::{self, Decode, Encode, Malformed};
@@ -35,6 +34,7 @@ use crate::wire::codec::{self, Decode, Encode, Malformed};
 pub(crate) const MAX_MESSAGE: usize = 4096;
 /// No core carries more signed extensions, in bytes.
 pub(crate) const MAX_EXTENSIONS: usize = 256;
+#[cfg(test)]
 /// No record is longer, in bytes: an ANNOUNCE with all the extensions it may have.
 pub(crate) const MAX_RECORD: usize = 1 + 96 + MAX_EXTENSIONS + 64 + 27;
 /// The metric of what cannot be reached. Sums at or above it are it.
@@ -99,6 +99,7 @@ impl Core {
     }
 
     /// Memory beyond the struct itself, in bytes.
+    #[cfg(test)]
     pub(crate) fn heap(&self) -> usize {
         self.more.as_ref().map_or(0, |more| size_of::<More>().saturating_add(more.extensions.len()))
     }

@@ -121,8 +121,8 @@ fn a_client_that_stops_reading_is_closed_and_its_message_goes_to_another() {
         // The answer has begun, so the message has left the inbox. Nothing more is read.
         let mut length = [0; 4];
         std::io::Read::read_exact(&mut raw.0, &mut length).unwrap();
-        let other = setup.client().await;
-        assert_eq!(other.recv().await.unwrap().body.len(), 8 << 20);
+        // Not over the socket: a busy machine may keep a good client waiting as long.
+        assert_eq!(setup.node.recv().await.unwrap().body.len(), 8 << 20);
     });
 }
 

@@ -160,10 +160,6 @@ fn fits(from: &mut Session, to: &mut Session) -> bool {
         && from.suite == to.suite
 }
 
-fn is(kind: u8) -> impl Fn(&Flying) -> bool {
-    move |flying| flying.frame[0] == kind
-}
-
 #[test]
 fn a_dial_becomes_one_session_on_both_sides() {
     for configs in [[open(), open()], [closed(7), closed(7)], [LinkConfig::default(), LinkConfig::default()]]

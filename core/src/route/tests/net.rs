@@ -36,10 +36,10 @@ pub(super) const fn ms(millis: u64) -> Duration {
 
 pub(super) struct Node {
     pub(super) router: Router,
-    /// What a shell's FIB would hold.
-    pub(super) fib: BTreeMap<Address, FibEntry>,
+    /// What a shell's FIB would hold, by the number of the destination.
+    pub(super) fib: Vec<Option<FibEntry>>,
     /// Neighbour → link.
-    links: BTreeMap<NeighbourId, usize>,
+    pub(super) links: BTreeMap<NeighbourId, usize>,
     pub(super) alive: bool,
     /// Whatever comes here is swallowed.
     pub(super) hole: bool,
@@ -52,13 +52,13 @@ pub(super) struct Node {
     pub(super) conflicts: usize,
 }
 
-struct Link {
-    ends: [usize; 2],
+pub(super) struct Link {
+    pub(super) ends: [usize; 2],
     latency: Duration,
     /// Each end's name for the other, while the link is up.
-    ids: Option<[NeighbourId; 2]>,
+    pub(super) ids: Option<[NeighbourId; 2]>,
     /// The same, and after the link was cut the last names, until an end starts anew.
-    names: Option<[NeighbourId; 2]>,
+    pub(super) names: Option<[NeighbourId; 2]>,
     /// When the last message to each end arrives.
     last: [Time; 2],
 }
@@ -72,14 +72,14 @@ pub(super) struct Net {
     pub(super) now: Time,
     pub(super) nodes: Vec<Node>,
     pub(super) addresses: Vec<Address>,
-    numbers: BTreeMap<Address, usize>,
-    links: Vec<Link>,
+    pub(super) numbers: BTreeMap<Address, usize>,
+    pub(super) links: Vec<Link>,
     events: BTreeMap<(Time, u64), Event>,
     deadlines: BTreeSet<(Time, usize)>,
     count: u64,
     ids: NeighbourId,
     pub(super) random: ChaCha8Rng,
-    seed: u64,
+    pub(super) seed: u64,
     config: RouterConfig,
     /// Check primaries and alternates together, which costs more.
     pub(super) thorough: bool,
@@ -140,7 +140,7 @@ impl Net {
         router.add_origin(self.now, identity(number), epoch);
         Node {
             router,
-            fib: BTreeMap::new(),
+            fib: vec![None; self.addresses.len()],
             links: BTreeMap::new(),
             alive: true,
             hole: false,
@@ -153,11 +153,6 @@ impl Net {
         }
     }
 
-    pub(super) fn link_between(&self, a: usize, b: usize) -> usize {
-        let between = |link: &Link| link.ends == [a, b] || link.ends == [b, a];
-        self.links.iter().position(between).unwrap()
-    }
-
     pub(super) fn other_end(&self, link: usize, node: usize) -> usize {
         let ends = self.links[link].ends;
         ends[usize::from(ends[0] == node)]
@@ -165,10 +160,6 @@ impl Net {
 
     pub(super) fn link_count(&self) -> usize {
         self.links.len()
-    }
-
-    pub(super) fn is_up(&self, link: usize) -> bool {
-        self.links[link].ids.is_some()
     }
 
     /// The link comes up, if both ends live.
@@ -233,7 +224,7 @@ impl Net {
             self.cut(link);
         }
         self.nodes[node].alive = false;
-        self.nodes[node].fib.clear();
+        self.nodes[node].fib.fill(None);
         if let Some(at) = self.nodes[node].deadline.take() {
             self.deadlines.remove(&(at, node));
         }
@@ -273,12 +264,10 @@ impl Net {
         while let Some(output) = self.nodes[node].router.poll_output(self.now) {
             match output {
                 RouterOutput::Send { neighbour, message } => self.send(node, neighbour, message),
-                RouterOutput::Fib(address, Some(entry)) => {
-                    self.nodes[node].fib.insert(address, entry);
-                    changed.push(address);
-                }
-                RouterOutput::Fib(address, None) => {
-                    self.nodes[node].fib.remove(&address);
+                RouterOutput::Fib(address, entry) => {
+                    let to = self.numbers[&address];
+                    self.nodes[node].fib[to] = entry;
+                    changed.push(to);
                 }
                 RouterOutput::Changed { destination, .. } => {
                     *self.nodes[node].switches.entry(destination).or_default() += 1;
@@ -292,8 +281,8 @@ impl Net {
                 }
             }
         }
-        for address in changed {
-            self.assert_no_loop(node, address);
+        for to in changed {
+            self.assert_no_loop(node, to);
         }
         let next = self.nodes[node].router.next_deadline();
         if next != self.nodes[node].deadline {
@@ -353,141 +342,6 @@ impl Net {
             }
         }
         self.now = until;
-    }
-
-    /// The node that a neighbour id of `node` leads to, unless that link is no more.
-    fn beyond(&self, node: usize, id: NeighbourId) -> Option<usize> {
-        let link = &self.links[*self.nodes[node].links.get(&id)?];
-        // A link that was cut still leads there as long as this end has not noticed, but not after it came up anew, or
-        // the other end started anew.
-        link.names.filter(|names| names.contains(&id))?;
-        let end = usize::from(link.ends[0] == node);
-        Some(link.ends[end]).filter(|other| self.nodes[*other].alive && !self.nodes[*other].hole)
-    }
-
-    fn assert_no_loop(&self, from: usize, address: Address) {
-        if self.thorough {
-            let mut done = BTreeSet::new();
-            return self.assert_no_cycle(from, address, &mut Vec::new(), &mut done);
-        }
-        let mut at = from;
-        for _ in 0..=self.nodes.len() {
-            let next = self.nodes[at].fib.get(&address).and_then(|entry| self.beyond(at, entry.next));
-            match next {
-                Some(next) => at = next,
-                None => return,
-            }
-        }
-        panic!("seed {}: a loop through {from} towards {:?}", self.seed, self.numbers.get(&address));
-    }
-
-    /// Follows next hops and alternates: whatever a node uses, a packet does not come back.
-    fn assert_no_cycle(
-        &self,
-        at: usize,
-        address: Address,
-        path: &mut Vec<usize>,
-        done: &mut BTreeSet<usize>,
-    ) {
-        let to = self.numbers.get(&address);
-        assert!(!path.contains(&at), "seed {}: a loop towards {to:?}: {path:?} {at}", self.seed);
-        if !done.insert(at) && !path.contains(&at) {
-            return;
-        }
-        path.push(at);
-        if let Some(entry) = self.nodes[at].fib.get(&address) {
-            for id in std::iter::once(entry.next).chain(entry.alternate) {
-                if let Some(next) = self.beyond(at, id) {
-                    self.assert_no_cycle(next, address, path, done);
-                }
-            }
-        }
-        path.pop();
-    }
-
-    /// For each node its piece of the network.
-    fn pieces(&self) -> Vec<usize> {
-        let mut piece: Vec<usize> = (0..self.nodes.len()).collect();
-        loop {
-            let mut changed = false;
-            for link in self.links.iter().filter(|link| link.ids.is_some()) {
-                let least = piece[link.ends[0]].min(piece[link.ends[1]]);
-                for end in link.ends {
-                    changed |= piece[end] != least;
-                    piece[end] = least;
-                }
-            }
-            if !changed {
-                return piece;
-            }
-        }
-    }
-
-    /// Pairs that are connected, and of which the first does not reach the second.
-    pub(super) fn dark(&self) -> Vec<(usize, usize)> {
-        let pieces = self.pieces();
-        let mut dark = Vec::new();
-        for to in (0..self.nodes.len()).filter(|to| self.nodes[*to].alive) {
-            // Whether each node reaches `to`, worked out along the way.
-            let mut reaches: Vec<Option<bool>> = vec![None; self.nodes.len()];
-            reaches[to] = Some(true);
-            for from in (0..self.nodes.len()).filter(|from| self.nodes[*from].alive) {
-                let mut path = Vec::new();
-                let mut at = from;
-                let verdict = loop {
-                    if let Some(known) = reaches[at] {
-                        break known;
-                    }
-                    path.push(at);
-                    let entry = self.nodes[at].fib.get(&self.addresses[to]);
-                    let live = |id: &NeighbourId| {
-                        self.nodes[at]
-                            .links
-                            .get(id)
-                            .is_some_and(|link| self.links[*link].ids.is_some_and(|ids| ids.contains(id)))
-                    };
-                    match entry
-                        .filter(|entry| live(&entry.next))
-                        .and_then(|entry| self.beyond(at, entry.next))
-                    {
-                        Some(next) => at = next,
-                        None => break false,
-                    }
-                };
-                for node in path {
-                    reaches[node] = Some(verdict);
-                }
-                if !verdict && pieces[from] == pieces[to] {
-                    dark.push((from, to));
-                }
-            }
-        }
-        dark
-    }
-
-    pub(super) fn assert_reachable(&self) {
-        let dark = self.dark();
-        assert!(dark.is_empty(), "seed {}: {} pairs are dark, {:?} …", self.seed, dark.len(), dark.first());
-    }
-
-    /// How long until every connected pair is reachable (to 5 ms), watched for a second beyond; `None` when it is not
-    /// within `most`.
-    pub(super) fn heals_within(&mut self, most: Duration) -> Option<Duration> {
-        let step = ms(5);
-        let begin = self.now;
-        let mut last = None;
-        while self.now.since(begin) < most {
-            self.run(step);
-            match (self.dark().is_empty(), last) {
-                (true, None) => last = Some(self.now.since(begin)),
-                (true, Some(_)) => {}
-                (false, _) => last = None,
-            }
-            if last.is_some_and(|last| self.now.since(begin) > last + ms(50)) {
-                return last;
-            }
-        }
-        last
     }
 
     pub(super) fn bytes(&self) -> u64 {

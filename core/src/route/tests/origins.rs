@@ -1,0 +1,126 @@
+//! Addresses of one's own: asked to go up, remembered by others, moved, renewed.
+
+use std::time::Duration;
+
+use super::desk::{Desk, address, core, tail};
+use super::net::{identity, ms};
+use crate::route::RouterOutput;
+use crate::wire::route::{INFINITY, Record, SeqReq};
+
+const SEQ: u64 = 5 << 32;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn an_origin_goes_one_step_up_when_asked_and_is_not_driven() {
+    let mut desk = Desk::new(1);
+    let ask = |seq, id| Record::SeqReq(SeqReq { dst: address(0), seq, ttl: 9, id });
+    desk.say(1, &[ask(u64::MAX, 1)]).unwrap();
+    let raised = |records: Vec<Record>| {
+        records.into_iter().find_map(|record| match record {
+            Record::Announce(core, _) => Some(core.seq),
+            _ => None,
+        })
+    };
+    assert_eq!(raised(desk.heard(1)), Some((1000 << 32) + 2));
+    for id in 2..1000 {
+        desk.say(1, &[ask(u64::MAX, id)]).unwrap();
+    }
+    let last = desk.sent.iter().filter_map(|(_, _, record)| match record {
+        Record::Announce(core, _) => Some(core.seq),
+        _ => None,
+    });
+    assert_eq!(last.max(), Some((1000 << 32) + 17), "sixteen at once");
+}
+
+#[test]
+fn an_origin_jumps_above_its_past_and_gives_up_against_a_twin() {
+    let mut desk = Desk::new(2);
+    let past = |epoch: u64| core(0, (epoch << 32) | 9);
+    desk.say(1, &[Record::YourHighest(past(2000))]).unwrap();
+    let used = |epoch| RouterOutput::EpochUsed { address: address(0), epoch };
+    assert_eq!(desk.events, [used(2001)]);
+    desk.say(2, &[Record::YourHighest(past(2000))]).unwrap();
+    desk.say(2, &[Record::YourHighest(past(2001))]).unwrap();
+    assert_eq!(desk.events.len(), 2, "what is lower changes nothing");
+    desk.wait(ms(20));
+    let told = |record: &Record| matches!(record, Record::Announce(core, _) if core.epoch() == 2002);
+    assert!(desk.heard(1).iter().any(told));
+    // A twin that goes above us each time.
+    desk.say(1, &[Record::Announce(past(2002), tail(3, 40, 1))]).unwrap();
+    assert_eq!(desk.events.len(), 3);
+    desk.say(1, &[Record::Announce(past(2003), tail(3, 40, 1))]).unwrap();
+    desk.say(1, &[Record::Announce(past(2004), tail(3, 40, 1))]).unwrap();
+    assert_eq!(desk.events[3..], [RouterOutput::IdentityConflict(address(0))]);
+    desk.wait(secs(601));
+    desk.say(1, &[Record::Announce(past(2004), tail(3, 40, 1))]).unwrap();
+    assert_eq!(desk.events[4..], [used(2005)], "after a while it tries again");
+}
+
+#[test]
+fn somebody_who_restarted_without_memory_is_told_its_highest() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.router.neighbour_down(desk.now, 1);
+    desk.sent.clear();
+    desk.router.neighbour_up(desk.now, 9, address(7), 40, 1300, true);
+    desk.take();
+    assert_eq!(desk.heard(9)[0], Record::YourHighest(core(7, SEQ)), "as soon as its link is up");
+    desk.announce(1 + 1, 8, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    desk.router.neighbour_down(desk.now, 2);
+    desk.sent.clear();
+    desk.announce(9, 8, 3 << 32, 40, 1).unwrap();
+    let highest = Record::YourHighest(core(8, SEQ));
+    assert!(desk.heard(9).contains(&highest), "and over others, when they bring an old epoch");
+    // On its way to the origin it goes along the route there.
+    let mut relay = Desk::new(2);
+    relay.announce(1, 8, 3 << 32, 40, 1).unwrap();
+    relay.wait(secs(1));
+    relay.sent.clear();
+    relay.say(2, &[Record::YourHighest(core(8, SEQ))]).unwrap();
+    assert_eq!(relay.heard(1), [Record::YourHighest(core(8, SEQ))]);
+    relay.announce(1, 8, 6 << 32, 40, 1).unwrap();
+    let answered = |record: &Record| matches!(record, Record::Announce(core, _) if core.seq == 6 << 32);
+    assert!(relay.heard(2).iter().any(answered));
+}
+
+#[test]
+fn a_node_hosts_many_addresses_and_gives_them_up() {
+    let mut desk = Desk::new(2);
+    desk.router.add_origin(desk.now, identity(5), 77);
+    desk.wait(ms(20));
+    assert_eq!(desk.events, [RouterOutput::EpochUsed { address: address(5), epoch: 77 }]);
+    assert_eq!(desk.told(2, 5).len(), 1);
+    assert!(desk.router.routes(desk.now).is_empty(), "our own are not listed");
+    desk.router.remove_origin(desk.now, &address(5));
+    desk.take();
+    assert_eq!(desk.told(2, 5).last().map(|told| told.1), Some(INFINITY));
+    // It moves to another node.
+    desk.announce(1, 5, (78 << 32) | 1, 0, 0).unwrap();
+    assert_eq!(desk.next(5), Some(1));
+    // And back, above what the other said.
+    desk.router.add_origin(desk.now, identity(5), 78);
+    desk.take();
+    assert_eq!(desk.events.last(), Some(&RouterOutput::EpochUsed { address: address(5), epoch: 79 }));
+    assert_eq!(desk.next(5), None);
+}
+
+#[test]
+fn an_own_announce_is_renewed_every_half_hour() {
+    let mut desk = Desk::new(1);
+    desk.wait(secs(2 * 3600));
+    let seqs: Vec<_> = desk
+        .heard(1)
+        .into_iter()
+        .filter_map(|record| match record {
+            Record::Announce(core, _) => Some(core.seq),
+            Record::Offer { seq, .. } => Some(seq),
+            _ => None,
+        })
+        .collect();
+    let first = 1000 << 32;
+    assert_eq!(seqs, [first + 2, first + 3, first + 4, first + 5]);
+}

@@ -1,0 +1,82 @@
+//! The search for a newer sequence number, on a single router.
+
+use std::time::Duration;
+
+use super::desk::{Desk, address};
+use super::net::ms;
+use crate::wire::route::{Record, SeqReq};
+
+const SEQ: u64 = 5 << 32;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn with_only_doubtful_routes_left_a_newer_seq_is_asked_for_again_and_again() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    desk.announce(2, 7, SEQ, 120, 3).unwrap();
+    desk.sent.clear();
+    let begin = desk.now;
+    desk.router.neighbour_down(desk.now, 1);
+    desk.wait(secs(6));
+    let asked: Vec<_> = desk
+        .sent
+        .iter()
+        .filter(|(_, _, record)| matches!(record, Record::SeqReq(request) if request.seq == SEQ + 1))
+        .map(|(at, id, _)| (at.since(begin).as_millis(), *id))
+        .collect();
+    assert_eq!(asked, [(0, 2), (60, 2), (180, 2), (420, 2), (900, 2), (1860, 2), (3780, 2), (5780, 2)]);
+    desk.announce(2, 7, SEQ + 1, 120, 3).unwrap();
+    desk.sent.clear();
+    desk.wait(secs(6));
+    assert!(!desk.sent.iter().any(|(_, _, record)| matches!(record, Record::SeqReq(_))));
+}
+
+#[test]
+fn a_request_goes_on_to_the_next_hop_or_past_the_requester_and_is_answered_at_once() {
+    let mut desk = Desk::new(4);
+    let request = |id| Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 9, id });
+    let passed = |id| Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 8, id });
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(secs(1));
+    desk.announce(3, 7, SEQ, 400, 5).unwrap();
+    desk.sent.clear();
+    desk.say(2, &[request(1)]).unwrap();
+    assert_eq!(desk.heard(1), [passed(1)]);
+    desk.wait(ms(100));
+    desk.say(2, &[request(1)]).unwrap();
+    assert_eq!(desk.heard(1), [], "a request passes once");
+    desk.say(1, &[request(2)]).unwrap();
+    assert_eq!(desk.heard(3), [passed(2)], "the next hop itself asks: another neighbour may know");
+    // The answer reaches who asked, in the very same moment; the fourth did not ask.
+    desk.announce(1, 7, SEQ + 1, 40, 1).unwrap();
+    let answered = |record: &Record| matches!(record, Record::Announce(core, _) if core.seq == SEQ + 1);
+    let to: Vec<_> = desk.sent.iter().filter(|sent| answered(&sent.2)).map(|sent| sent.1).collect();
+    let offered: Vec<_> =
+        desk.sent.iter().filter(|sent| matches!(sent.2, Record::Offer { .. })).map(|sent| sent.1).collect();
+    assert_eq!((to, offered), (vec![2], vec![1]));
+    desk.sent.clear();
+    desk.say(4, &[request(3)]).unwrap();
+    assert!(desk.heard(4).iter().any(answered), "what we know we answer ourselves");
+}
+
+#[test]
+fn a_much_better_route_that_might_loop_is_asked_for_after_two_seconds() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    desk.announce(2, 7, SEQ, 100, 2).unwrap();
+    desk.router.neighbour_cost(desk.now, 1, 1000);
+    desk.sent.clear();
+    desk.wait(ms(1_900));
+    let asks = |record: &Record| matches!(record, Record::SeqReq(_));
+    assert!(!desk.heard(2).iter().any(asks));
+    desk.wait(ms(200));
+    assert!(desk.heard(2).iter().any(asks));
+    desk.announce(2, 7, SEQ + 1, 100, 2).unwrap();
+    desk.wait(ms(2_100));
+    assert_eq!(desk.next(7), Some(2));
+}
