@@ -116,20 +116,15 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
         }
         beats += 1;
         if beats.is_multiple_of(SWEEP) {
-<<<<<<< HEAD
+            // Who is talked to keeps its place in the routing table.
+            for destination in shared.traffic.peers() {
+                let _ = shared.router_events.try_push(RouterEvent::Want { destination });
+            }
             let mailboxes = read(&shared.mailboxes).clone();
             for (address, mailbox) in &mailboxes {
                 // Known beforehand: making room for a conversation locks them all and then looks at mailboxes.
                 let peers = shared.traffic.peers_of(address);
                 mailbox.forget(|sender| peers.contains(sender));
-=======
-            // Who is talked to keeps its place in the routing table.
-            for destination in shared.traffic.peers() {
-                let _ = shared.router_events.try_push(RouterEvent::Want { destination });
-            }
-            for (address, mailbox) in read(&shared.mailboxes).iter() {
-                mailbox.forget(|sender| shared.traffic.knows(address, sender));
->>>>>>> main
             }
         }
     }

@@ -337,8 +337,8 @@ impl Conv {
             if let Some(message) = self.hand_in(shared, &mailbox, message) {
                 // Too long for the room that there is, or the mailbox is closed.
                 mailbox.report_room(&self.peer);
-                if let Some(message) = self.hand_in(shared, &mailbox, message) {
-                    state.held = Some(message);
+                state.held = self.hand_in(shared, &mailbox, message);
+                if state.held.is_some() {
                     return;
                 }
             }
