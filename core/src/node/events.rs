@@ -17,28 +17,38 @@ type Queue = Inbox<(Timestamp, Event)>;
 
 #[derive(Default)]
 pub(crate) struct Bus {
-    subscribers: Mutex<Vec<Weak<Queue>>>,
+    subscribers: Mutex<Subscribers>,
+}
+
+#[derive(Default)]
+struct Subscribers {
+    queues: Vec<Weak<Queue>>,
+    closed: bool,
 }
 
 impl Bus {
     pub(crate) fn subscribe(&self) -> Events {
         let queue = Arc::new(Inbox::new(BACKLOG, Full::DropOldest));
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        subscribers.push(Arc::downgrade(&queue));
+        if subscribers.closed {
+            queue.close();
+        } else {
+            subscribers.queues.push(Arc::downgrade(&queue));
+        }
         Events { stream: Box::pin(receive_all(queue)) }
     }
 
     pub(crate) fn is_heard(&self) -> bool {
-        !self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).queues.is_empty()
     }
 
     pub(crate) fn publish(&self, stats: &Stats, event: Event) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        if subscribers.is_empty() {
+        if subscribers.queues.is_empty() {
             return;
         }
         let at = Timestamp::now();
-        subscribers.retain(|subscriber| match subscriber.upgrade() {
+        subscribers.queues.retain(|subscriber| match subscriber.upgrade() {
             Some(queue) => {
                 if queue.len() >= BACKLOG {
                     stats.drop(DropCause::EventLost);
@@ -52,7 +62,8 @@ impl Bus {
 
     pub(crate) fn close(&self) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        for queue in subscribers.drain(..).filter_map(|subscriber| subscriber.upgrade()) {
+        subscribers.closed = true;
+        for queue in subscribers.queues.drain(..).filter_map(|subscriber| subscriber.upgrade()) {
             queue.close();
         }
     }

@@ -120,8 +120,11 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
             for destination in shared.traffic.peers() {
                 let _ = shared.router_events.try_push(RouterEvent::Want { destination });
             }
-            for (address, mailbox) in read(&shared.mailboxes).iter() {
-                mailbox.forget(|sender| shared.traffic.knows(address, sender));
+            let mailboxes = read(&shared.mailboxes).clone();
+            for (address, mailbox) in &mailboxes {
+                // Known beforehand: making room for a conversation locks them all and then looks at mailboxes.
+                let peers = shared.traffic.peers_of(address);
+                mailbox.forget(|sender| peers.contains(sender));
             }
         }
     }

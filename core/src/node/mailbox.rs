@@ -5,7 +5,7 @@
 //! if there is more, puts the token at the end: so senders take turns, and there are never more tokens than senders.
 //! Taking a token, a message and putting the token back happen in one poll, so that a dropped future loses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use futures::Stream;
 
 use crate::address::Address;
 use crate::inbox::{Full, Inbox};
+use crate::notify::Notify;
 use crate::types::Message;
 
 /// The node has stopped.
@@ -22,8 +23,11 @@ use crate::types::Message;
 #[error("the node is stopped")]
 pub struct Stopped;
 
-/// Bytes that one sender's inbox may hold. One message is always taken, however long.
+/// Bytes that one sender's inbox may hold: two of the longest messages.
 const BYTES_PER_SENDER: usize = 32 << 20;
+
+/// Senders whose inbox was full and has room again: the mailbox's address and the sender's. Each stands there once.
+pub(crate) type Roomy = Notify<BTreeSet<(Address, Address)>>;
 
 struct Sender {
     inbox: Inbox<Message>,
@@ -50,13 +54,20 @@ struct Shared {
     address: Address,
     per_sender: usize,
     /// Told of each stalled sender that has room again: this mailbox's address and the sender's.
-    roomy: Arc<Inbox<(Address, Address)>>,
-    senders: Mutex<BTreeMap<Address, Arc<Sender>>>,
+    roomy: Arc<Roomy>,
+    senders: Mutex<Senders>,
     tokens: Inbox<Arc<Sender>>,
 }
 
+#[derive(Default)]
+struct Senders {
+    by_address: BTreeMap<Address, Arc<Sender>>,
+    /// Who comes after that comes to a closed inbox.
+    closed: bool,
+}
+
 impl Mailbox {
-    pub(crate) fn new(address: Address, per_sender: usize, roomy: Arc<Inbox<(Address, Address)>>) -> Self {
+    pub(crate) fn new(address: Address, per_sender: usize, roomy: Arc<Roomy>) -> Self {
         Mailbox {
             shared: Arc::new(Shared {
                 address,
@@ -71,8 +82,9 @@ impl Mailbox {
 
     fn sender(&self, address: &Address) -> Arc<Sender> {
         let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = senders.closed;
         let make = || {
-            Arc::new(Sender {
+            let sender = Arc::new(Sender {
                 inbox: Inbox::with_bytes(
                     self.shared.per_sender,
                     BYTES_PER_SENDER,
@@ -82,24 +94,30 @@ impl Mailbox {
                 address: *address,
                 listed: AtomicBool::new(false),
                 stalled: AtomicBool::new(false),
-            })
+            });
+            if closed {
+                sender.inbox.close();
+            }
+            sender
         };
-        senders.entry(*address).or_insert_with(make).clone()
+        senders.by_address.entry(*address).or_insert_with(make).clone()
     }
 
     fn list(&self, sender: Arc<Sender>) {
-        if !sender.listed.swap(true, SeqCst) {
-            // Refused only when the mailbox is closed, when nobody waits for it any more.
-            let _ = self.shared.tokens.try_push(sender);
+        if !sender.listed.swap(true, SeqCst)
+            && let Err(refused) = self.shared.tokens.try_push(sender)
+        {
+            // The mailbox is closed: senders take turns no more, but what they left is still received.
+            self.shared.tokens.push_front(refused.into_inner());
         }
     }
 
-    /// Whether the inbox of this sender takes another message.
+    /// Whether the inbox of this sender may take another message, if that is not too long.
     pub(crate) fn has_room(&self, from: &Address) -> bool {
         self.sender(from).has_room(self.shared.per_sender)
     }
 
-    /// From now on, tell when this sender's inbox has room again, once.
+    /// Tells, once, when something was taken from this sender's inbox that is full now.
     pub(crate) fn report_room(&self, from: &Address) {
         self.sender(from).stalled.store(true, SeqCst);
     }
@@ -138,15 +156,16 @@ impl Mailbox {
     /// Forgets senders with nothing in their inboxes that `in_use` does not name.
     pub(crate) fn forget(&self, in_use: impl Fn(&Address) -> bool) {
         let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        senders.retain(|address, sender| {
+        senders.by_address.retain(|address, sender| {
             in_use(address) || Arc::strong_count(sender) > 1 || !sender.inbox.is_empty()
         });
     }
 
     pub(crate) fn close(&self) {
         self.shared.tokens.close();
-        let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        for sender in senders.values() {
+        let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.closed = true;
+        for sender in senders.by_address.values() {
             sender.inbox.close();
         }
     }
@@ -207,7 +226,7 @@ impl Mailbox {
             && sender.has_room(self.shared.per_sender)
             && sender.stalled.swap(false, SeqCst)
         {
-            let _ = self.shared.roomy.try_push((self.shared.address, sender.address));
+            self.shared.roomy.write().insert((self.shared.address, sender.address));
         }
     }
 

@@ -128,7 +128,11 @@ async fn queue(shared: &Shared, message: Outgoing, work: &mut Work) -> Result<Se
         Way::There(conv, message) => (conv, message),
         Way::Here(mailbox, message) => {
             let (sent, event) = sent_here(shared, &message);
-            mailbox.push_wait(message).await.map_err(|_| SendError::Stopped)?;
+            if let Some(message) = mailbox.push(message) {
+                // What goes elsewhere must not wait for this.
+                work.finish(shared).await;
+                mailbox.push_wait(message).await.map_err(|_| SendError::Stopped)?;
+            }
             arrived_here(shared, event);
             return Ok(sent);
         }

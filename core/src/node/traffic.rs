@@ -10,11 +10,10 @@ use futures::channel::oneshot;
 
 use super::Limits;
 use super::forward::{Work, route, send_part};
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Roomy};
 use super::routing::RouterEvent;
 use super::shared::{Shared, lock, read, write};
 use crate::address::Address;
-use crate::inbox::{Full, Inbox};
 use crate::message::{self, Conversation, ConversationEvent};
 use crate::notify::Notify;
 use crate::stats::{Counter, DropCause};
@@ -28,7 +27,7 @@ pub(crate) type Key = (Address, Address);
 const PORTION: usize = 64;
 /// A conversation idle for so long may make room for another.
 const EVICT_AFTER: Duration = Duration::from_secs(60);
-/// Expired messages that a conversation remembers.
+/// Runs of expired messages that a conversation remembers.
 const EXPIRED: usize = 1024;
 
 /// One conversation: a local address and a peer.
@@ -42,16 +41,20 @@ pub(crate) struct Conv {
 
 struct State {
     conversation: Conversation,
-    receipts: HashMap<MessageId, oneshot::Sender<Result<Receipt, SendError>>>,
+    /// Who waits to hear of which message.
+    receipts: HashMap<MessageId, Vec<Waiter>>,
     /// Taken from the conversation, but refused by a mailbox that had filled up meanwhile.
     held: Option<Message>,
     /// The deadline that the timers know.
     registered: Option<Time>,
     used: Time,
-    /// The last messages that expired, so that who asks late learns it.
-    expired: VecDeque<MessageId>,
+    /// The last messages that expired, so that who asks late learns it: first and last of those that follow on
+    /// one another.
+    expired: VecDeque<(u128, u128)>,
     closed: bool,
 }
+
+type Waiter = oneshot::Sender<Result<Receipt, SendError>>;
 
 /// What will become, or has become, of a message.
 pub(crate) enum Outlook {
@@ -67,8 +70,8 @@ pub(crate) struct Traffic {
     config: message::Config,
     conversations: RwLock<BTreeMap<Key, Arc<Conv>>>,
     timers: Notify<BTreeSet<(Time, Key)>>,
-    /// Senders whose inbox was full and has room again: (local, sender).
-    pub(crate) roomy: Arc<Inbox<(Address, Address)>>,
+    /// Senders whose inbox was full and has room again.
+    pub(crate) roomy: Arc<Roomy>,
 }
 
 impl Traffic {
@@ -78,8 +81,7 @@ impl Traffic {
             config: message::Config { credit_bytes: limits.reassembly / 16, ..message::Config::default() },
             conversations: RwLock::default(),
             timers: Notify::new(BTreeSet::new()),
-            // One entry for each stalled sender, at most.
-            roomy: Arc::new(Inbox::new(limits.senders.saturating_mul(2).max(16), Full::RefuseNewest)),
+            roomy: Arc::default(),
         }
     }
 
@@ -89,10 +91,15 @@ impl Traffic {
 
     /// The conversation of these two, made when there is none. `None` when there are too many.
     pub(crate) fn open(&self, shared: &Shared, local: &Address, peer: &Address) -> Option<Arc<Conv>> {
-        if let Some(known) = self.find(local, peer) {
-            return Some(known);
-        }
         let now = shared.now();
+        {
+            let conversations = read(&self.conversations);
+            if let Some(known) = conversations.get(&(*peer, *local)) {
+                // Under the lock of all, so that it is not evicted between being found and being used.
+                lock(&known.state).used = now;
+                return Some(known.clone());
+            }
+        }
         let mut conversations = write(&self.conversations);
         if conversations.len() >= self.limit {
             let evict = conversations
@@ -182,6 +189,12 @@ impl Traffic {
         })
     }
 
+    /// The peers that `local` has conversations with.
+    pub(crate) fn peers_of(&self, local: &Address) -> BTreeSet<Address> {
+        let all = read(&self.conversations);
+        all.keys().filter(|(_, ours)| ours == local).map(|(peer, _)| *peer).collect()
+    }
+
     /// Whom there are conversations with.
     pub(crate) fn peers(&self) -> Vec<Address> {
         let mut peers: Vec<_> = read(&self.conversations).keys().map(|(peer, _)| *peer).collect();
@@ -189,17 +202,11 @@ impl Traffic {
         peers
     }
 
-    /// Whether a conversation of `local` with `peer` exists.
-    pub(crate) fn knows(&self, local: &Address, peer: &Address) -> bool {
-        read(&self.conversations).contains_key(&(*peer, *local))
-    }
-
     /// Ends all that wait for room or for a receipt.
     pub(crate) fn close(&self) {
         for conv in read(&self.conversations).values() {
             conv.close();
         }
-        self.roomy.close();
     }
 
     /// Forgets the conversations of an address that this node gives up.
@@ -226,20 +233,18 @@ impl Traffic {
                 let first = timers.first().map(|(time, _)| *time);
                 (first.is_some() && (next.is_none() || first < next)).then_some(())
             };
-            let mut roomy = None;
+            let take = |roomy: &mut BTreeSet<_>| (!roomy.is_empty()).then(|| std::mem::take(roomy));
+            let mut roomy = BTreeSet::new();
             futures::select_biased! {
                 () = futures::FutureExt::fuse(alarm.wait()) => {}
                 () = std::pin::pin!(futures::FutureExt::fuse(traffic.timers.when(earlier))) => {}
-                conv = std::pin::pin!(futures::FutureExt::fuse(traffic.roomy.recv())) => match conv {
-                    Ok(key) => roomy = Some(key),
-                    Err(_) => return,
-                },
+                taken = std::pin::pin!(futures::FutureExt::fuse(traffic.roomy.take_when(take))) => roomy = taken,
             }
-            if let Some((local, peer)) = roomy
-                && let Some(conv) = traffic.find(&local, &peer)
-            {
-                conv.deliver(&shared, &mut lock(&conv.state));
-                work.pump_later(&conv);
+            for (local, peer) in roomy {
+                if let Some(conv) = traffic.find(&local, &peer) {
+                    conv.deliver(&shared, &mut lock(&conv.state));
+                    work.pump_later(&conv);
+                }
             }
             let now = shared.now();
             for key in traffic.take_due(now) {
@@ -270,6 +275,33 @@ fn lowest() -> Key {
     (Address::from_bytes([0; 32]), Address::from_bytes([0; 32]))
 }
 
+impl State {
+    fn tell(&mut self, id: MessageId, fate: Result<Receipt, SendError>) {
+        for waiter in self.receipts.remove(&id).into_iter().flatten() {
+            // Who asked may have gone.
+            let _ = waiter.send(fate.clone());
+        }
+    }
+
+    fn remember_expired(&mut self, id: MessageId) {
+        let number = u128::from_be_bytes(id.0);
+        match self.expired.back_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+            _ => {
+                if self.expired.len() >= EXPIRED {
+                    self.expired.pop_front();
+                }
+                self.expired.push_back((number, number));
+            }
+        }
+    }
+
+    fn has_expired(&self, id: MessageId) -> bool {
+        let number = u128::from_be_bytes(id.0);
+        self.expired.iter().any(|(first, last)| (*first..=*last).contains(&number))
+    }
+}
+
 impl Conv {
     fn is_idle(&self, shared: &Shared, now: Time) -> bool {
         let state = lock(&self.state);
@@ -286,39 +318,46 @@ impl Conv {
     fn deliver(&self, shared: &Shared, state: &mut State) {
         let Some(mailbox) = read(&shared.mailboxes).get(&self.local).cloned() else { return };
         loop {
-            if state.held.is_none() && !state.conversation.has_message() {
-                return;
-            }
-            if !mailbox.has_room(&self.peer) {
-                mailbox.report_room(&self.peer);
-                // Somebody may have made room between the two lines above.
+            if state.held.is_none() {
+                if !state.conversation.has_message() {
+                    return;
+                }
                 if !mailbox.has_room(&self.peer) {
+                    mailbox.report_room(&self.peer);
+                    // Somebody may have made room between the two lines above.
+                    if !mailbox.has_room(&self.peer) {
+                        return;
+                    }
+                }
+            }
+            let held = state.held.take();
+            let Some(message) = held.or_else(|| state.conversation.next_message(Timestamp::now())) else {
+                return;
+            };
+            if let Some(message) = self.hand_in(shared, &mailbox, message) {
+                // Too long for the room that there is, or the mailbox is closed.
+                mailbox.report_room(&self.peer);
+                state.held = self.hand_in(shared, &mailbox, message);
+                if state.held.is_some() {
                     return;
                 }
             }
-            let message = match state.held.take() {
-                Some(message) => message,
-                None => match state.conversation.next_message(Timestamp::now()) {
-                    Some(message) => message,
-                    None => return,
-                },
-            };
-            self.hand_in(shared, state, &mailbox, message);
         }
     }
 
-    fn hand_in(&self, shared: &Shared, state: &mut State, mailbox: &Mailbox, message: Message) {
+    fn hand_in(&self, shared: &Shared, mailbox: &Mailbox, message: Message) -> Option<Message> {
         let event = Event::MessageReceived {
             id: message.id,
             from: message.from,
             to: message.to,
             bytes: message.body.len() as u64,
         };
-        state.held = mailbox.push(message);
-        if state.held.is_none() {
+        let refused = mailbox.push(message);
+        if refused.is_none() {
             shared.stats.count(Counter::MessagesReceived, 1);
             shared.publish(event);
         }
+        refused
     }
 
     /// Sends what the conversation has to say, up to a portion. Returns whether there is more.
@@ -351,20 +390,13 @@ impl Conv {
                 ConversationEvent::Delivered { id, elapsed } => {
                     shared.stats.count(Counter::MessagesDelivered, 1);
                     let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-                    if let Some(waiting) = state.receipts.remove(&id) {
-                        let _ = waiting.send(Ok(Receipt { id, elapsed_us }));
-                    }
+                    state.tell(id, Ok(Receipt { id, elapsed_us }));
                     shared.publish(Event::MessageDelivered { id, to: self.peer, elapsed_us });
                 }
                 ConversationEvent::Expired { id } => {
                     shared.stats.drop(DropCause::Expired);
-                    if let Some(waiting) = state.receipts.remove(&id) {
-                        let _ = waiting.send(Err(SendError::Expired(self.peer)));
-                    }
-                    if state.expired.len() >= EXPIRED {
-                        state.expired.pop_front();
-                    }
-                    state.expired.push_back(id);
+                    state.tell(id, Err(SendError::Expired(self.peer)));
+                    state.remember_expired(id);
                     shared.publish(Event::MessageExpired { id, to: self.peer });
                 }
                 ConversationEvent::Room => *self.room.write() += 1,
@@ -436,10 +468,13 @@ impl Conv {
                 return Outlook::Stopped;
             }
             let (sender, receiver) = oneshot::channel();
-            state.receipts.insert(id, sender);
+            let waiters = state.receipts.entry(id).or_default();
+            // Who has lost patience and asks again must not pile up.
+            waiters.retain(|waiter| !waiter.is_canceled());
+            waiters.push(sender);
             return Outlook::Pending(receiver);
         }
-        if state.expired.contains(&id) { Outlook::Expired } else { Outlook::Delivered }
+        if state.has_expired(id) { Outlook::Expired } else { Outlook::Delivered }
     }
 
     fn close(&self) {

@@ -1,0 +1,208 @@
+//! The shell around the pure parts, where it is hurried, full, interrupted or stopped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_std::task::block_on;
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::future::join;
+use rouse_core::netmod::mem::{MemNet, MemNetmod};
+use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Properties, Received, Train};
+use rouse_core::{Identity, Limits, Node, NodeBuilder, Outgoing, SendError};
+
+/// Longer than anything here takes; a test that fails does not hang.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn node(n: u8) -> NodeBuilder {
+    Node::builder().identity(Identity::from_seed(&[n; 32]))
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    async_std::future::timeout(PATIENCE, future).await.expect("in time")
+}
+
+async fn pair(net: &MemNet) -> (Node, Node) {
+    let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
+    let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
+    (a, b)
+}
+
+#[test]
+fn long_messages_that_nobody_reads_wait_outside_and_come_when_somebody_does() {
+    block_on(async {
+        let net = MemNet::new(1);
+        let (a, b) = pair(&net).await;
+        // Two fit into an inbox of 32 MiB; it has room then, but not for the third.
+        const LENGTH: usize = 11 << 20;
+        let mut sent = Vec::new();
+        for n in 0..3u8 {
+            sent.push(within(a.send(&b.address(), vec![n; LENGTH])).await.unwrap());
+        }
+        within(sent[1].delivered()).await.unwrap();
+        while net.counts("a", "b").passed < 3 * LENGTH as u64 / 1200 {
+            async_std::task::sleep(Duration::from_millis(1)).await;
+        }
+        let pong = async_std::future::timeout(Duration::from_secs(5), b.ping(&a.address(), PATIENCE)).await;
+        pong.expect("the node goes on meanwhile").unwrap();
+        for n in 0..3u8 {
+            let message = within(b.recv()).await.unwrap();
+            assert_eq!((message.body.len(), message.body[0]), (LENGTH, n));
+        }
+        within(sent[2].delivered()).await.unwrap();
+    });
+}
+
+#[test]
+fn after_a_stop_all_that_had_arrived_is_received_and_then_the_end() {
+    block_on(async {
+        let a = node(1).start().await.unwrap();
+        for n in 0..5u8 {
+            a.send(&a.address(), vec![n]).await.unwrap();
+        }
+        a.stop().await;
+        for n in 0..5u8 {
+            assert_eq!(within(a.recv()).await.unwrap().body[..], [n]);
+        }
+        assert!(within(a.recv()).await.is_err());
+        let stranger = Identity::from_seed(&[9; 32]).address();
+        assert!(within(a.recv_from(&stranger)).await.is_err(), "also of one who never wrote");
+        assert!(within(a.events().next()).await.is_none(), "nothing happens at a node that has stopped");
+        assert!(within(a.messages().next()).await.is_none());
+    });
+}
+
+#[test]
+fn all_who_wait_for_one_receipt_get_it() {
+    block_on(async {
+        let net = MemNet::new(2);
+        let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
+        let b = Identity::from_seed(&[2; 32]);
+        let sent = a.send(&b.address(), "hello").await.unwrap();
+        let both = join(sent.delivered(), sent.delivered());
+        let start = async { Node::builder().identity(b).netmod(net.netmod("b")).start().await.unwrap() };
+        let ((one, other), _b) = within(join(both, start)).await;
+        assert_eq!((one.unwrap().id, other.unwrap().id), (sent.id, sent.id));
+    });
+}
+
+#[test]
+fn of_many_messages_that_expire_at_once_none_is_taken_for_delivered() {
+    block_on(async {
+        let a = node(1).start().await.unwrap();
+        let nobody = Identity::from_seed(&[8; 32]).address();
+        let one = || Outgoing::new(nobody, "x").ttl(Duration::from_millis(100));
+        let sent = a.send_batch((0..3000).map(|_| one()).collect()).await.unwrap();
+        for one in sent {
+            assert_eq!(within(one.delivered()).await.unwrap_err(), SendError::Expired(nobody));
+        }
+    });
+}
+
+#[test]
+fn a_full_mailbox_of_ones_own_holds_nothing_up_that_goes_elsewhere() {
+    block_on(async {
+        let net = MemNet::new(3);
+        let limits = Limits { inbox_messages: 1, ..Limits::default() };
+        let a = node(1).netmod(net.netmod("a")).limits(limits).start().await.unwrap();
+        let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
+        within(a.ping(&b.address(), PATIENCE)).await.unwrap();
+        a.send(&a.address(), "fills it").await.unwrap();
+        let batch = vec![Outgoing::new(b.address(), "elsewhere"), Outgoing::new(a.address(), "waits")];
+        let sending = a.send_batch(batch);
+        let receiving = async {
+            let message = within(b.recv()).await.unwrap();
+            a.recv().await.unwrap();
+            message
+        };
+        let (sent, message) = within(join(sending, receiving)).await;
+        assert_eq!((sent.unwrap().len(), &message.body[..]), (2, &b"elsewhere"[..]));
+    });
+}
+
+#[test]
+fn a_new_link_over_a_good_medium_has_lost_nothing() {
+    block_on(async {
+        for seed in 0..20 {
+            let (a, b) = pair(&MemNet::new(seed)).await;
+            within(a.send(&b.address(), "x").await.unwrap().delivered()).await.unwrap();
+            for node in [&a, &b] {
+                assert_eq!(node.status().await.drops["unknown_session"], 0, "seed {seed}");
+            }
+        }
+    });
+}
+
+/// A netmod that does not even close, and sends nothing.
+struct Stubborn(MemNetmod);
+
+#[async_trait]
+impl Netmod for Stubborn {
+    fn scheme(&self) -> &str {
+        self.0.scheme()
+    }
+    fn uri(&self) -> String {
+        self.0.uri()
+    }
+    fn properties(&self) -> Properties {
+        self.0.properties()
+    }
+    async fn open(&self) -> Result<(), NetmodError> {
+        self.0.open().await
+    }
+    async fn recv(&self, received: &mut Received) -> Result<(), NetmodError> {
+        self.0.recv(received).await
+    }
+    async fn send(&self, _: &Endpoint, _: Train<'_>) -> Result<(), NetmodError> {
+        futures::future::pending().await
+    }
+    async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
+        self.0.resolve(peer).await
+    }
+    fn describe(&self, endpoint: &Endpoint) -> String {
+        self.0.describe(endpoint)
+    }
+    fn quota_key(&self, endpoint: &Endpoint) -> u64 {
+        self.0.quota_key(endpoint)
+    }
+    async fn close(&self) {
+        futures::future::pending().await
+    }
+}
+
+#[test]
+fn a_netmod_that_hangs_holds_up_neither_the_others_nor_the_stop() {
+    block_on(async {
+        let (net, dead) = (MemNet::new(4), MemNet::new(5));
+        let a = node(1).netmod(net.netmod("a")).netmod(Stubborn(dead.netmod("a"))).start().await.unwrap();
+        // Whom the node hears on the netmod that hangs, it dials there, in vain.
+        let _deaf = node(3).netmod(dead.netmod("c")).start().await.unwrap();
+        let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
+        within(a.send(&b.address(), "hello").await.unwrap().delivered()).await.unwrap();
+        let began = Instant::now();
+        within(a.stop()).await;
+        assert!(began.elapsed() < Duration::from_secs(5));
+    });
+}
+
+#[test]
+fn a_node_that_is_dropped_lets_go_of_its_netmods() {
+    block_on(async {
+        let net = MemNet::new(6);
+        let netmod: Arc<dyn Netmod> = Arc::new(net.netmod("a"));
+        let a = node(1).netmod_arc(netmod.clone()).start().await.unwrap();
+        let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
+        let sent = a.send(&b.address(), "x").await.unwrap();
+        within(sent.delivered()).await.unwrap();
+        let (mut events, mut messages) = (a.events(), a.messages());
+        drop(a);
+        assert!(within(messages.next()).await.is_none());
+        while within(events.next()).await.is_some() {}
+        let gone = async {
+            while Arc::strong_count(&netmod) > 1 {
+                async_std::task::yield_now().await;
+            }
+        };
+        within(gone).await;
+    });
+}
