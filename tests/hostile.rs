@@ -1,12 +1,13 @@
 //! A daemon whose port is flooded with random datagrams and with mutated copies of real ones: it serves on.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
-use rouse_tests::{Daemon, Relay, programs, usage, wait_until_read};
+use rouse_tests::{Daemon, Relay, programs, until, usage, wait_until_read};
+use serde_json::Value;
 
 const DATAGRAMS: usize = 1_000_000;
 /// So many are sent, then the daemon reads them, then come the next: the kernel's buffer holds them, and all are seen.
-const BATCH: usize = 64;
+const BATCH: usize = 128;
 /// After so many, all that is made once has been made.
 const WARM: usize = 100_000;
 /// What memory may grow by afterwards, in bytes: an allocator's leeway, a few bytes for each datagram would be more.
@@ -66,6 +67,13 @@ fn evil(chance: &mut Chance, real: &[Vec<u8>], out: &mut Vec<u8>) {
     }
 }
 
+/// How many frames the daemon dropped so far, and how many it sent.
+fn counts(daemon: &Daemon) -> (u64, u64) {
+    let status = daemon.json(&["status"]);
+    let drops = status["drops"].as_object().unwrap().values();
+    (drops.filter_map(Value::as_u64).sum(), status["counters"]["frames_out"].as_u64().unwrap())
+}
+
 fn talk(from: &Daemon, to: &Daemon, text: &str) {
     from.json(&["send", to.address(), text, "--wait", "delivered", "--timeout", "60s"]);
     assert_eq!(to.json(&["recv", "--from", from.address(), "--timeout", "60s"])["text"], text);
@@ -79,13 +87,14 @@ fn a_million_hostile_datagrams_change_nothing_but_counters() {
     let friend = programs.daemon().peer(&cable.uri()).start();
     friend.route_to(daemon.address());
     talk(&friend, &daemon, "before");
-    let real = cable.tapped();
-    assert!(real.len() > 10, "handshake, hellos, routes and the message came by");
+    let real = until("handshake, hellos, routes and the message came by", || {
+        Some(cable.tapped()).filter(|tapped| tapped.len() >= 20)
+    });
 
     let port: SocketAddr = daemon.uri().trim_start_matches("udp:").parse().unwrap();
     let strangers: Vec<UdpSocket> =
-        (1..=8u8).map(|n| UdpSocket::bind((std::net::Ipv4Addr::new(127, 0, 1, n), 0)).unwrap()).collect();
-    let dropped_before = daemon.dropped();
+        (1..=8u8).map(|n| UdpSocket::bind((Ipv4Addr::new(127, 0, 1, n), 0)).unwrap()).collect();
+    let before = counts(&daemon);
     let (mut chance, mut bytes) = (Chance(0x726f_7573_6521), Vec::new());
     let mut warm = None;
     let mut lost_in_kernel = 0;
@@ -112,13 +121,12 @@ fn a_million_hostile_datagrams_change_nothing_but_counters() {
     );
     assert!(after <= warm + LEEWAY, "memory grew from {warm} to {after} bytes");
 
-    let counted = daemon.dropped() - dropped_before;
-    assert!(
-        counted + lost_in_kernel >= DATAGRAMS as u64 * 99 / 100,
-        "{counted} of {DATAGRAMS} are accounted for"
-    );
-    let status = daemon.json(&["status"]);
-    assert_eq!(status["address"], daemon.address());
+    let (dropped, answered) = counts(&daemon);
+    let (dropped, answered) = (dropped - before.0, answered - before.1);
+    println!("{dropped} dropped with a cause, {answered} answered");
+    // Nobody can tell a replayed first handshake message from a real one: it is answered, within quotas.
+    assert!(dropped + answered + lost_in_kernel >= DATAGRAMS as u64 * 99 / 100);
+    assert!(answered < DATAGRAMS as u64 / 10, "{answered} datagrams were answered");
     talk(&friend, &daemon, "after");
     talk(&daemon, &friend, "and back");
     assert_eq!(daemon.rouse(&["recv", "--timeout", "1ms"]).exits(4).text(), "", "nothing was made up");

@@ -213,11 +213,4 @@ impl Daemon {
             peers.as_array()?.iter().find(|peer| peer["address"] == address && peer["state"] == "up").cloned()
         })
     }
-
-    /// All that it dropped so far.
-    pub fn dropped(&self) -> u64 {
-        let status = self.json(&["status"]);
-        let drops = status["drops"].as_object().expect("drops is a table");
-        drops.values().filter_map(Value::as_u64).sum()
-    }
 }

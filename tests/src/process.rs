@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::wait::until;
+use crate::wait::until_every;
 
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,8 @@ pub fn usage(pid: u32) -> Usage {
 /// # Panics
 /// When there is no such socket in this network namespace.
 pub fn wait_until_read(address: SocketAddr) -> u64 {
-    until("the socket is read", || {
+    // A batch is read in less than a millisecond.
+    until_every(Duration::from_micros(200), "the socket is read", || {
         let (queued, dropped) = queue_of(address);
         (queued == 0).then_some(dropped)
     })

@@ -87,13 +87,28 @@ pub struct Output {
 
 impl Output {
     /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started, or goes on for too long.
+    #[track_caller]
     pub fn of(command: &mut Command) -> Self {
-        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Output {
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (stdout, stderr) = (child.stdout.take().map(read_all), child.stderr.take().map(read_all));
+        let status = end(&mut child);
+        if status.is_none() {
+            // Its end is what lets the readers end; that it goes on is said below.
+            let _ = child.kill();
+            let _ = child.wait();
         }
+        let bytes = |reader: Option<JoinHandle<Vec<u8>>>| {
+            reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
+        };
+        let (stdout, stderr) = (bytes(stdout), String::from_utf8_lossy(&bytes(stderr)).into_owned());
+        let Some(status) = status else {
+            panic!("{command:?} goes on; so far: {}{stderr}", String::from_utf8_lossy(&stdout))
+        };
+        Output { code: status.code(), stdout, stderr }
     }
 
     /// Itself, when the exit code is `code`.
@@ -123,13 +138,35 @@ impl Output {
     }
 }
 
+/// Reads to the end, whatever comes.
+fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut all = Vec::new();
+        // What could be read is shown when a test fails.
+        let _ = from.read_to_end(&mut all);
+        all
+    })
+}
+
+/// How a program ended; `None` when it goes on for longer than anything should.
+fn end(child: &mut Child) -> Option<ExitStatus> {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    loop {
+        let status = child.try_wait().expect("it is our child");
+        if status.is_some() || Instant::now() > deadline {
+            return status;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// A program that runs. It is killed when this is dropped.
 pub struct Running {
     child: Child,
     /// What it says, line by line.
     lines: Receiver<String>,
     reader: Option<JoinHandle<()>>,
-    errors: Option<JoinHandle<String>>,
+    errors: Option<JoinHandle<Vec<u8>>>,
 }
 
 impl Running {
@@ -152,14 +189,7 @@ impl Running {
                 }
             })
         });
-        let errors = child.stderr.take().map(|mut err| {
-            thread::spawn(move || {
-                let mut all = Vec::new();
-                // What could be read is shown when a test fails.
-                let _ = err.read_to_end(&mut all);
-                String::from_utf8_lossy(&all).into_owned()
-            })
-        });
+        let errors = child.stderr.take().map(read_all);
         Running { child, lines, reader, errors }
     }
 
@@ -228,14 +258,7 @@ impl Running {
     /// When it goes on.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.child.try_wait().expect("it is our child") {
-                Some(status) => return status,
-                None => assert!(Instant::now() < deadline, "it goes on"),
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
+        end(&mut self.child).expect("it ends")
     }
 
     /// What it said that was not read yet; call it after its end.
@@ -249,7 +272,8 @@ impl Running {
     /// What it said on standard error; ends it.
     pub fn complaints(&mut self) -> String {
         self.kill();
-        self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default()
+        let bytes = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 

@@ -14,13 +14,19 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Panics
 /// When it has found nothing within [`PATIENCE`]; `what` says what was missing.
 #[track_caller]
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_every(PAUSE, what, look)
+}
+
+/// As [`until`], with so much time between two looks.
+#[track_caller]
+pub(crate) fn until_every<T>(pause: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(Instant::now() < deadline, "in vain: {what}");
-        thread::sleep(PAUSE);
+        thread::sleep(pause);
     }
 }

@@ -54,7 +54,7 @@ async fn control(node: &Node, reports: usize) -> anyhow::Result<()> {
         let message = node.recv().await?;
         let degrees: i32 = text(&message.body).parse()?;
         let answer = if degrees > 25 { "open the window" } else { "all is well" };
-        node.send(&message.from, answer).await?.delivered().await?;
+        node.send(&message.from, answer).await?;
     }
     Ok(())
 }
