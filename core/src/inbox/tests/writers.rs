@@ -164,14 +164,16 @@ fn a_writer_that_was_woken_in_vain_gives_its_room_to_an_earlier_one_that_fits() 
     inbox.try_push_batch(&mut vec![1, 9]).unwrap();
     let mut small = Task::parked(&inbox, inbox.push(1));
     let mut large = Task::parked(&inbox, inbox.push(8));
-    (inbox.try_recv().unwrap(), inbox.try_recv().unwrap());
+    inbox.try_recv().unwrap();
+    inbox.try_recv().unwrap();
     assert_eq!((small.wakes(), large.wakes()), (1, 1));
     // Others are faster, and the small one is back in line, at its place before the large one.
     inbox.try_push_batch(&mut vec![0, 0, 0]).unwrap();
     assert!(small.poll().is_pending());
     inbox.try_recv().unwrap();
     inbox.try_push(2).unwrap();
-    (inbox.try_recv().unwrap(), inbox.try_recv().unwrap());
+    inbox.try_recv().unwrap();
+    inbox.try_recv().unwrap();
     assert_eq!(small.wakes(), 1, "the room is kept for the large one, which was woken for it");
     // What is given back is exempt from the bounds, so that room is gone when the large one comes.
     inbox.push_front(1);
