@@ -35,8 +35,8 @@ impl Work {
         }
     }
 
-    /// Does what is left to do.
-    pub(crate) async fn finish(&mut self, shared: &Shared) {
+    /// Does what is left to do. Nothing is waited for, so nothing is left half done.
+    pub(crate) fn finish(&mut self, shared: &Shared) {
         loop {
             let conversations = std::mem::take(&mut self.conversations);
             for conversation in conversations {
@@ -46,7 +46,7 @@ impl Work {
                 }
             }
             while let Some(neighbour) = self.neighbours.pop() {
-                neighbour.flush(shared).await;
+                neighbour.flush(shared);
             }
             if self.conversations.is_empty() {
                 return;

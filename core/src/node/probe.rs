@@ -103,7 +103,7 @@ async fn ask(
     if !originate(shared, target, class, (flags, hop_limit), |out| probe.write(out), &mut work) {
         return Err(PingError::NoRoute(*target));
     }
-    work.finish(shared).await;
+    work.finish(shared);
     match rt::timeout(timeout, &mut answered).await {
         Some(Ok(answer)) => {
             let rtt = answer.at.since(sent);
