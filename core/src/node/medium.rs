@@ -1,5 +1,15 @@
 //! One netmod at work: opened, read, opened again when it fails. Each has a task of its own, which takes in a batch
 //! and writes it into the inboxes of the neighbours it came from.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -162,7 +172,7 @@ impl Medium {
                 }
             }
             rt::sleep(retry).await;
-            retry = (retry * 2).min(LAST_RETRY);
+            retry = retry.saturating_mul(2).min(LAST_RETRY);
         }
     }
 
@@ -178,12 +188,12 @@ impl Medium {
                 Err(error @ (NetmodError::Gone(_) | NetmodError::Invalid(_))) => return error,
                 Err(error) => {
                     // Passing trouble. If it does not pass, the medium is opened anew.
-                    failures += 1;
+                    failures = failures.saturating_add(1);
                     if failures > 16 {
                         return error;
                     }
                     tracing::debug!(netmod = %self.netmod.uri(), %error, "receive failed");
-                    rt::sleep(Duration::from_millis(1) * failures).await;
+                    rt::sleep(Duration::from_millis(1).saturating_mul(failures)).await;
                 }
             }
             for heard in received.heard.drain(..) {
