@@ -3,7 +3,8 @@
 //! Whoever has a packet for the neighbour pushes it into the queue of its class and then drains the queues, unless
 //! somebody is doing so already, who will take the new packet along. Draining means: pick by class, seal, send as a
 //! train. Sealing comes after picking, so that frame counters are in order and what waits can still be dropped.
-//! When the link is idle this sends the packet at once, on the pusher's own task.
+//! When the link is idle this sends the packet at once, on the pusher's own task. A drain is bounded, and may be
+//! dropped when the medium is busy: the neighbour's own task takes up what is left.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,13 @@ const MAX_BYTES: usize = 2 << 20;
 const CONTROL_RESERVE: usize = 256 << 10;
 /// A train's longest buffer: what a UDP datagram's length field holds, less its headers.
 const MAX_TRAIN_BYTES: usize = 65_000;
+/// What one drain sends at most, so that nobody is kept sending for others: half of what the queues hold.
+const MAX_DRAIN_BYTES: usize = MAX_BYTES / 2;
+const MAX_DRAIN_TRAINS: usize = 64;
+/// With so much in the queues, those who can wait should.
+const BACKED_UP: usize = 512 << 10;
+/// From this depth on, what is queued is copied out of the buffer it came in, which may be much larger.
+const COPY_FROM: usize = 64 << 10;
 
 /// What came of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +67,9 @@ struct State {
     closed: bool,
     /// The train being sent; kept for its memory.
     train: Vec<u8>,
+    /// The train is sealed, and its sending was broken off: it goes first. If it had left, the replay window of the
+    /// other side drops it.
+    broken_off: Option<Filled>,
 }
 
 /// What a drain did.
@@ -89,6 +100,7 @@ impl Egress {
                 draining: false,
                 closed: false,
                 train: Vec::new(),
+                broken_off: None,
             }),
         }
     }
@@ -103,31 +115,37 @@ impl Egress {
         if state.bytes + content.len() > room {
             return Pushed::Full;
         }
+        let deep = state.bytes >= COPY_FROM;
         state.bytes += content.len();
+        let content = if deep { Bytes::copy_from_slice(&content) } else { content };
         state.queues[class as usize].push_back(content);
         Pushed::Queued
     }
 
-    /// Sends what is queued, unless another task is doing so: it will see what was queued here.
+    /// Sends what is queued, up to a bound, unless another task is doing so: it will see what was queued here.
     ///
-    /// May be dropped at any await: what was not sent yet stays queued for the next drain.
+    /// May be dropped at any await: what was not sent yet stays for the next drain.
     ///
     /// # Errors
     /// The last error of the netmod. The frames it refused are gone, and counted in `drained`.
     pub(crate) async fn drain(&self, drained: &mut Drained) -> Result<(), NetmodError> {
-        let Some(mut turn) = Turn::take(self) else { return Ok(()) };
+        let Some(mut turn) = Turn::take(self, drained) else { return Ok(()) };
         let mut result = Ok(());
-        while let Some(Filled { endpoint, size, frames, packets, worn }) = turn.fill() {
-            drained.worn |= worn;
-            let train = Train { bytes: &turn.train, size };
-            match self.netmod.send(&endpoint, train).await {
+        let (mut trains, mut bytes) = (0, 0);
+        while trains < MAX_DRAIN_TRAINS && bytes < MAX_DRAIN_BYTES {
+            let Some(Filled { endpoint, size, frames, packets }) = turn.fill() else { break };
+            let sent = self.netmod.send(&endpoint, Train { bytes: &turn.train, size }).await;
+            turn.current = None;
+            trains += 1;
+            bytes += turn.train.len();
+            match sent {
                 Ok(()) => {
-                    drained.frames += frames;
-                    drained.packets += packets;
-                    drained.bytes += turn.train.len() as u64;
+                    turn.drained.frames += frames;
+                    turn.drained.packets += packets;
+                    turn.drained.bytes += turn.train.len() as u64;
                 }
                 Err(error) => {
-                    drained.failed += frames;
+                    turn.drained.failed += frames;
                     result = Err(error);
                 }
             }
@@ -135,18 +153,27 @@ impl Egress {
         result
     }
 
-    /// Whether there is something to drain and nobody draining: so after a drain was dropped midway.
+    /// Whether there is something to drain and nobody draining: so after a drain was dropped midway, or has done
+    /// its share.
     pub(crate) fn is_stalled(&self) -> bool {
         let state = self.lock();
-        state.bytes > 0 && !state.draining
+        state.has_work() && !state.draining
     }
 
-    /// Drops what is queued, refuses what comes. Returns how many packets were dropped.
+    /// Whether nothing is queued, nor being sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.lock();
+        !state.has_work() && !state.draining
+    }
+
+    /// Whether so much is queued that those who can wait should.
+    pub(crate) fn is_backed_up(&self) -> bool {
+        self.lock().bytes >= BACKED_UP
+    }
+
+    /// Drops what is queued, refuses what comes. Returns how many frames were dropped.
     pub(crate) fn close(&self) -> u64 {
-        let mut state = self.lock();
-        state.closed = true;
-        state.bytes = 0;
-        state.queues.iter_mut().map(|queue| std::mem::take(queue).len() as u64).sum()
+        self.lock().close()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -154,37 +181,57 @@ impl Egress {
     }
 }
 
+impl State {
+    fn has_work(&self) -> bool {
+        self.bytes > 0 || self.broken_off.is_some()
+    }
+
+    fn close(&mut self) -> u64 {
+        self.closed = true;
+        self.bytes = 0;
+        let broken_off = self.broken_off.take().map_or(0, |train| train.frames);
+        self.queues.iter_mut().map(|queue| std::mem::take(queue).len() as u64).sum::<u64>() + broken_off
+    }
+}
+
 /// A train ready to go.
+#[derive(Clone, Copy)]
 struct Filled {
     endpoint: Endpoint,
     size: usize,
     frames: u64,
     packets: u64,
-    worn: bool,
 }
 
 /// The right to drain, given back on drop.
-struct Turn<'a> {
+struct Turn<'a, 'd> {
     egress: &'a Egress,
     train: Vec<u8>,
+    /// What is in the train, from its sealing until it is sent.
+    current: Option<Filled>,
+    drained: &'d mut Drained,
     done: bool,
 }
 
-impl<'a> Turn<'a> {
-    fn take(egress: &'a Egress) -> Option<Self> {
+impl<'a, 'd> Turn<'a, 'd> {
+    fn take(egress: &'a Egress, drained: &'d mut Drained) -> Option<Self> {
         let mut state = egress.lock();
-        if state.draining || state.bytes == 0 {
+        if state.draining || !state.has_work() {
             return None;
         }
         state.draining = true;
         let train = std::mem::take(&mut state.train);
+        let current = state.broken_off.take();
         drop(state);
-        Some(Turn { egress, train, done: false })
+        Some(Turn { egress, train, current, drained, done: false })
     }
 
     /// Picks and seals the next train: frames of one length, the last may be shorter. When there is nothing left,
     /// the turn ends under the same lock, so that whoever pushes next takes a turn of its own.
     fn fill(&mut self) -> Option<Filled> {
+        if self.current.is_some() {
+            return self.current;
+        }
         let mut guard = self.egress.lock();
         let state = &mut *guard;
         self.train.clear();
@@ -200,7 +247,7 @@ impl<'a> Turn<'a> {
             state.bytes -= content.len();
             if state.sealer.seal(|out| out.extend_from_slice(&content), &mut self.train).is_err() {
                 // The keys are used up: the link ends, and the neighbour's task makes a new one.
-                state.closed = true;
+                self.drained.failed += 1 + state.close();
                 break;
             }
             size = if frames == 0 { length } else { size };
@@ -210,21 +257,33 @@ impl<'a> Turn<'a> {
                 break;
             }
         }
-        let worn = state.sealer.is_worn();
+        self.drained.worn |= state.sealer.is_worn();
         if frames == 0 {
             self.done = true;
             state.draining = false;
             state.train = std::mem::take(&mut self.train);
             return None;
         }
-        Some(Filled { endpoint: state.endpoint, size, frames: frames as u64, packets, worn })
+        self.current = Some(Filled { endpoint: state.endpoint, size, frames: frames as u64, packets });
+        self.current
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn<'_, '_> {
     fn drop(&mut self) {
-        if !self.done {
-            self.egress.lock().draining = false;
+        if self.done {
+            return;
+        }
+        let mut state = self.egress.lock();
+        state.draining = false;
+        state.train = std::mem::take(&mut self.train);
+        match self.current.take() {
+            Some(current) if state.closed => self.drained.failed += current.frames,
+            current => state.broken_off = current,
         }
     }
 }
+
+#[cfg(test)]
+#[path = "egress_tests.rs"]
+mod tests;

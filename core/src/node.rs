@@ -48,6 +48,9 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// How long it waits for the goodbyes to go out.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// How long it waits for its tasks to end, and how long for its netmods to close.
+const END: Duration = Duration::from_millis(500);
+
 /// How long adding a peer waits for a netmod to say whether its URI makes sense.
 const PARSE: Duration = Duration::from_millis(500);
 
@@ -379,25 +382,23 @@ impl Node {
     }
 
     /// Stops the node: takes no new work, gives what is under way up to 2 s to be delivered, says goodbye to the
-    /// neighbours, and ends. What waits in mailboxes can still be received.
+    /// neighbours, and ends, after 5 s at most. What waits in mailboxes can still be received. When the future is
+    /// dropped, stopping goes on with the next call, or when the last handle of the node is dropped.
     pub async fn stop(&self) {
         let shared = &self.shared;
-        if !shared.begin_stop() {
-            return;
-        }
+        shared.begin_stop();
         let flushed = async {
             while shared.traffic.is_under_way(shared) {
                 crate::rt::sleep(Duration::from_millis(10)).await;
             }
         };
         crate::rt::timeout(FLUSH, flushed).await;
-        say_goodbye(shared, |_| true).await;
+        crate::rt::timeout(GOODBYE * 2, say_goodbye(shared, |_| true)).await;
         shared.end();
-        shared.join().await;
+        crate::rt::timeout(END, shared.join()).await;
         let media: Vec<Arc<Medium>> = read(&shared.media).values().cloned().collect();
-        for medium in media {
-            medium.netmod.close().await;
-        }
+        let close = media.iter().map(|medium| medium.netmod.close());
+        crate::rt::timeout(END, futures::future::join_all(close)).await;
     }
 }
 

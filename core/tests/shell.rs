@@ -106,7 +106,8 @@ fn a_full_mailbox_of_ones_own_holds_nothing_up_that_goes_elsewhere() {
         let limits = Limits { inbox_messages: 1, ..Limits::default() };
         let a = node(1).netmod(net.netmod("a")).limits(limits).start().await.unwrap();
         let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
-        within(a.ping(&b.address(), PATIENCE)).await.unwrap();
+        within(a.send(&b.address(), "first").await.unwrap().delivered()).await.unwrap();
+        within(b.recv()).await.unwrap();
         a.send(&a.address(), "fills it").await.unwrap();
         let batch = vec![Outgoing::new(b.address(), "elsewhere"), Outgoing::new(a.address(), "waits")];
         let sending = a.send_batch(batch);

@@ -1,4 +1,14 @@
 //! The data path: a packet that was opened goes on to the next link, or is for us.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::sync::Arc;
 
@@ -35,8 +45,8 @@ impl Work {
         }
     }
 
-    /// Does what is left to do.
-    pub(crate) async fn finish(&mut self, shared: &Shared) {
+    /// Does what is left to do. Nothing is waited for, so nothing is left half done.
+    pub(crate) fn finish(&mut self, shared: &Shared) {
         loop {
             let conversations = std::mem::take(&mut self.conversations);
             for conversation in conversations {
@@ -46,7 +56,7 @@ impl Work {
                 }
             }
             while let Some(neighbour) = self.neighbours.pop() {
-                neighbour.flush(shared).await;
+                neighbour.flush(shared);
             }
             if self.conversations.is_empty() {
                 return;
@@ -72,7 +82,7 @@ pub(crate) fn packet_arrived(shared: &Shared, mut packet: BytesMut, work: &mut W
     let hop_limit = header.hop_limit.saturating_sub(1);
     if hop_limit == 0 {
         if header.flags & packet::FLAG_TRACE != 0 {
-            return probe::answer_trace(shared, &packet[HEADER..], work);
+            return probe::answer_trace(shared, packet.get(HEADER..).unwrap_or_default(), work);
         }
         return shared.stats.drop(DropCause::HopLimit);
     }
@@ -86,7 +96,7 @@ pub(crate) fn packet_arrived(shared: &Shared, mut packet: BytesMut, work: &mut W
 
 fn hand_over(shared: &Shared, hop: &Hop, class: Class, packet: Bytes, work: &mut Work) {
     let next = hop.best();
-    if packet.len() + Sealer::OVERHEAD > next.mtu {
+    if packet.len().saturating_add(Sealer::OVERHEAD) > next.mtu {
         return shared.stats.drop(DropCause::TooLong);
     }
     next.push(shared, class, packet);
@@ -130,7 +140,7 @@ pub(crate) fn send_part(
     work: &mut Work,
 ) -> bool {
     let most = hop.mtu.min(payload_mtu(hop.best().mtu));
-    let mut packet = Vec::with_capacity(HEADER + most);
+    let mut packet = Vec::with_capacity(most.saturating_add(HEADER));
     packet::write_header(&mut packet, Class::Bulk, 0, HOP_LIMIT, destination);
     if !fill(most, &mut packet) {
         return false;

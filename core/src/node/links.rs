@@ -19,7 +19,7 @@ use crate::address::Address;
 use crate::egress::Egress;
 use crate::link::{HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session};
 use crate::netmod::{Heard, Train};
-use crate::rt::Alarm;
+use crate::rt::{self, Alarm};
 use crate::stats::{Counter, DropCause};
 use crate::types::Event;
 
@@ -27,6 +27,8 @@ use crate::types::Event;
 pub(crate) enum LinkEvent {
     /// A frame that belongs to no session.
     Handshake { path: Path, frame: BytesMut },
+    /// A frame for a session that is not in service yet, from somebody who is making one.
+    Early { index: u32, path: Path, frame: BytesMut },
     /// Somebody was heard.
     Heard { medium: u32, heard: Heard },
     /// A configured peer was resolved, or could not be.
@@ -42,6 +44,8 @@ pub(crate) enum LinkEvent {
 }
 
 const BATCH: usize = 64;
+/// How long a medium may take to send a handshake frame.
+const SEND: Duration = Duration::from_millis(20);
 /// Two sessions with one neighbour this close together were begun by both at once.
 const SIMULTANEOUS: Duration = Duration::from_secs(3);
 
@@ -68,6 +72,8 @@ struct Links {
     next_id: AtomicU32,
     /// When each neighbour's link was made, by its number.
     made: HashMap<u32, crate::time::Time>,
+    /// Frames that came early, until the handshakes that came before them are served.
+    early: Vec<(u32, Path, BytesMut)>,
 }
 
 /// The link task.
@@ -78,12 +84,14 @@ pub(crate) async fn run(shared: Arc<Shared>, seed: [u8; 32]) {
         shared: shared.clone(),
         next_id: AtomicU32::new(1),
         made: HashMap::new(),
+        early: Vec::new(),
     };
     let mut events = Vec::new();
     let mut alarm = Alarm::default();
     loop {
         links.dial();
         links.serve_handshakes().await;
+        links.serve_early();
         let dials = lock(&shared.dials).next_deadline(&alive(&shared));
         let deadline = links.handshakes.next_deadline().into_iter().chain(dials).min();
         alarm.set(deadline.map(|time| shared.instant(time)));
@@ -119,6 +127,7 @@ impl Links {
                     self.shared.stats.drop(cause);
                 }
             }
+            LinkEvent::Early { index, path, frame } => self.early.push((index, path, frame)),
             LinkEvent::Heard { medium, heard } => lock(&self.shared.dials).heard(now, medium, heard),
             LinkEvent::Resolved { uri, result } => {
                 let paths = lock(&self.shared.dials).resolved(now, &uri, result);
@@ -128,7 +137,12 @@ impl Links {
             LinkEvent::Confirmed { local_index } => self.handshakes.confirm(now, local_index),
             LinkEvent::Worn { path } => self.dial_paths(vec![path]),
             LinkEvent::Look => {}
-            LinkEvent::Forget { paths } => paths.iter().for_each(|path| self.handshakes.cancel(path)),
+            LinkEvent::Forget { paths } => {
+                for path in &paths {
+                    self.handshakes.cancel(path);
+                    lock(&self.shared.dials).failed(now, path, "no longer asked for");
+                }
+            }
         }
     }
 
@@ -152,6 +166,21 @@ impl Links {
             if let Some(medium) = self.medium(&path) {
                 self.shared.stats.count(Counter::HandshakesStarted, 1);
                 self.handshakes.dial(now, path, medium.netmod.properties().mtu);
+            } else {
+                lock(&self.shared.dials).failed(now, &path, "its netmod was removed");
+            }
+        }
+    }
+
+    fn serve_early(&mut self) {
+        for (index, path, frame) in self.early.drain(..) {
+            let found = read(&self.shared.sessions).get(&index).cloned();
+            match found.filter(|neighbour| neighbour.path == path) {
+                Some(neighbour) if neighbour.inbox.try_push(frame).is_err() => {
+                    self.shared.stats.drop(DropCause::InboxFull);
+                }
+                Some(_) => {}
+                None => self.shared.stats.drop(DropCause::UnknownSession),
             }
         }
     }
@@ -161,9 +190,12 @@ impl Links {
             match output {
                 HandshakeOutput::Transmit { path, frame } => {
                     let Some(medium) = self.medium(&path) else { continue };
-                    match medium.netmod.send(&path.endpoint, Train::single(&frame)).await {
-                        Ok(()) => medium.count_sent(&self.shared, 1, frame.len() as u64),
-                        Err(error) => {
+                    let sent = medium.netmod.send(&path.endpoint, Train::single(&frame));
+                    match rt::timeout(SEND, sent).await {
+                        Some(Ok(())) => medium.count_sent(&self.shared, 1, frame.len() as u64),
+                        // It will be sent again; the other media must not wait for this one.
+                        None => self.shared.stats.drop(DropCause::SendFailed),
+                        Some(Err(error)) => {
                             tracing::debug!(endpoint = %medium.netmod.describe(&path.endpoint), %error, "handshake not sent");
                             self.shared.stats.drop(DropCause::SendFailed);
                         }

@@ -1,6 +1,17 @@
 //! One netmod at work: opened, read, opened again when it fails. Each has a task of its own, which takes in a batch
 //! and writes it into the inboxes of the neighbours it came from.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,10 +22,11 @@ use super::links::LinkEvent;
 use super::neighbour::Neighbour;
 use super::shared::{Shared, lock, read};
 use crate::link::Path;
-use crate::netmod::{Arrival, Heard, Netmod, NetmodError, Received};
+use crate::netmod::{Arrival, Endpoint, Heard, Netmod, NetmodError, Received};
 use crate::notify::Notify;
 use crate::rt;
 use crate::stats::{Counter, DropCause};
+use crate::time::Time;
 use crate::types::{Event, NetmodState, NetmodStatus};
 use crate::wire::link::{FrameKind, peek};
 
@@ -23,6 +35,34 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 /// From this depth of an inbox on, frames are copied out of the buffer they came in, so that a queued frame does not
 /// hold on to the 64 KiB around it.
 const COPY_FROM_DEPTH: usize = 64;
+
+/// Events that may wait for the link task and leave room for this medium's handshakes, and frames that came early.
+const HANDSHAKES: usize = 1024;
+const EARLY: usize = 256;
+
+/// From whom handshakes have come in the last while. A neighbour sends its first frames right behind the handshake,
+/// when the session may not be in service here yet: those are kept for it.
+#[derive(Default)]
+struct Shaking {
+    last: VecDeque<(Endpoint, Time)>,
+}
+
+impl Shaking {
+    const MOST: usize = 32;
+    const LIFE: Duration = Duration::from_secs(1);
+
+    fn note(&mut self, now: Time, endpoint: Endpoint) {
+        self.last.retain(|(known, _)| *known != endpoint);
+        if self.last.len() >= Self::MOST {
+            self.last.pop_front();
+        }
+        self.last.push_back((endpoint, now));
+    }
+
+    fn has(&self, now: Time, endpoint: &Endpoint) -> bool {
+        self.last.iter().any(|(known, at)| known == endpoint && now.since(*at) < Self::LIFE)
+    }
+}
 
 /// One netmod of a node.
 pub(crate) struct Medium {
@@ -132,13 +172,14 @@ impl Medium {
                 }
             }
             rt::sleep(retry).await;
-            retry = (retry * 2).min(LAST_RETRY);
+            retry = retry.saturating_mul(2).min(LAST_RETRY);
         }
     }
 
     /// Reads until the medium is gone.
     async fn read(&self, shared: &Shared) -> NetmodError {
         let mut received = Received::default();
+        let mut shaking = Shaking::default();
         let mut failures = 0u32;
         loop {
             received.clear();
@@ -147,30 +188,30 @@ impl Medium {
                 Err(error @ (NetmodError::Gone(_) | NetmodError::Invalid(_))) => return error,
                 Err(error) => {
                     // Passing trouble. If it does not pass, the medium is opened anew.
-                    failures += 1;
+                    failures = failures.saturating_add(1);
                     if failures > 16 {
                         return error;
                     }
                     tracing::debug!(netmod = %self.netmod.uri(), %error, "receive failed");
-                    rt::sleep(Duration::from_millis(1) * failures).await;
+                    rt::sleep(Duration::from_millis(1).saturating_mul(failures)).await;
                 }
             }
             for heard in received.heard.drain(..) {
                 self.heard(shared, heard);
             }
             for arrival in received.arrivals.drain(..) {
-                self.arrived(shared, arrival);
+                self.arrived(shared, arrival, &mut shaking);
             }
         }
     }
 
     fn heard(&self, shared: &Shared, heard: Heard) {
         // A hint lost is no loss: there will be another.
-        let _ = shared.link_events.try_push(LinkEvent::Heard { medium: self.id, heard });
+        let _ = tell(shared, HANDSHAKES, || LinkEvent::Heard { medium: self.id, heard });
     }
 
     /// Gives the frames of one train to the inboxes they belong to: one write for all that go to the same.
-    fn arrived(&self, shared: &Shared, arrival: Arrival) {
+    fn arrived(&self, shared: &Shared, arrival: Arrival, shaking: &mut Shaking) {
         let Arrival { endpoint, mut bytes, size } = arrival;
         let path = Path { netmod: self.id, endpoint };
         let size = size.max(1);
@@ -190,12 +231,22 @@ impl Medium {
                     }
                     match owner {
                         Some(_) => batch.push(frame),
-                        None => shared.stats.drop(DropCause::UnknownSession),
+                        None => {
+                            let kept = shaking.has(shared.now(), &endpoint)
+                                && tell(shared, EARLY, || LinkEvent::Early {
+                                    index,
+                                    path,
+                                    frame: copy(&frame),
+                                });
+                            if !kept {
+                                shared.stats.drop(DropCause::UnknownSession);
+                            }
+                        }
                     }
                 }
                 Some(FrameKind::Handshake) => {
-                    let event = LinkEvent::Handshake { path, frame };
-                    if shared.link_events.try_push(event).is_err() {
+                    shaking.note(shared.now(), endpoint);
+                    if !tell(shared, HANDSHAKES, || LinkEvent::Handshake { path, frame: copy(&frame) }) {
                         shared.stats.drop(DropCause::HandshakeLimit);
                     }
                 }
@@ -206,12 +257,22 @@ impl Medium {
     }
 }
 
+/// Tells the link task, unless `most` events wait for it already.
+fn tell(shared: &Shared, most: usize, event: impl FnOnce() -> LinkEvent) -> bool {
+    shared.link_events.len() < most && shared.link_events.try_push(event()).is_ok()
+}
+
+/// A frame in a buffer of its own.
+fn copy(frame: &[u8]) -> BytesMut {
+    BytesMut::from(frame)
+}
+
 /// Writes a batch into a neighbour's inbox, which wakes the task that waits there.
 fn deliver(shared: &Shared, owner: Option<(u32, Arc<Neighbour>)>, batch: &mut Vec<BytesMut>) {
     let Some((_, neighbour)) = owner else { return };
     if neighbour.inbox.len() >= COPY_FROM_DEPTH {
         for frame in batch.iter_mut() {
-            *frame = BytesMut::from(&frame[..]);
+            *frame = copy(frame);
         }
     }
     // What finds no room stays in the batch.

@@ -1,10 +1,11 @@
 //! One task for each neighbour: it waits on that neighbour's inbox and does everything up to the next queue itself.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
 use futures::future::{Either, select};
 
 use super::forward::{Work, packet_arrived};
@@ -12,6 +13,7 @@ use super::links::LinkEvent;
 use super::medium::Medium;
 use super::routing::RouterEvent;
 use super::shared::{Shared, lock, write};
+use super::traffic::Conv;
 use crate::address::Address;
 use crate::egress::{Class, Drained, Egress, Pushed};
 use crate::inbox::{Full, Inbox};
@@ -36,8 +38,8 @@ pub(crate) enum Order {
     Control(Vec<u8>),
     /// Packets have gone out: see how many.
     Sent,
-    /// A drain was dropped midway: take it up.
-    Drain,
+    /// There is something to send, or room for those who wait.
+    Look,
     /// Say goodbye and end.
     Goodbye,
 }
@@ -69,6 +71,8 @@ pub(crate) struct Neighbour {
     unnoted_bytes: AtomicU64,
     /// Whether the task has been told to look.
     told: AtomicBool,
+    /// Conversations that wait until less is queued.
+    waiting: Mutex<Vec<Arc<Conv>>>,
     /// Whether a new session has been asked for.
     worn: AtomicBool,
     /// Whether a frame has been opened.
@@ -131,6 +135,7 @@ impl Neighbour {
             unnoted: AtomicU64::new(0),
             unnoted_bytes: AtomicU64::new(0),
             told: AtomicBool::new(false),
+            waiting: Mutex::default(),
             worn: AtomicBool::new(false),
             confirmed: AtomicBool::new(false),
         }
@@ -174,14 +179,50 @@ impl Neighbour {
         pushed
     }
 
-    /// Sends what is queued. When the future is dropped midway, the neighbour's task takes it up.
-    pub(crate) async fn flush(&self, shared: &Shared) {
-        let mut flush = Flush { neighbour: self, shared, drained: Drained::default(), whole: false };
+    /// Sends what is queued as far as the medium takes it now; the neighbour's task does the rest. So one slow medium
+    /// holds nobody up but its own neighbours.
+    pub(crate) fn flush(&self, shared: &Shared) {
+        let _ = self.flush_wait(shared).now_or_never();
+    }
+
+    /// Sends what is queued, up to a portion. When the future is dropped midway, the neighbour's task takes it up.
+    async fn flush_wait(&self, shared: &Shared) {
+        let mut flush = Flush { neighbour: self, shared, drained: Drained::default() };
         if let Err(error) = self.egress.drain(&mut flush.drained).await {
             tracing::debug!(neighbour = ?self.address, %error, "send failed");
             lock(&self.view).last_error = Some(error.to_string());
         }
-        flush.whole = true;
+    }
+
+    /// Whether a conversation had better wait. If so it will be pumped when the queue is shorter.
+    pub(crate) fn makes_wait(&self, conversation: &Arc<Conv>) -> bool {
+        if !self.egress.is_backed_up() {
+            return false;
+        }
+        let mut waiting = lock(&self.waiting);
+        if !waiting.iter().any(|known| Arc::ptr_eq(known, conversation)) {
+            waiting.push(conversation.clone());
+        }
+        drop(waiting);
+        // If it has become shorter between the first look and here, nobody else may see who waits.
+        if !self.egress.is_backed_up() {
+            self.wake();
+        }
+        true
+    }
+
+    /// Has the neighbour's task look around.
+    fn wake(&self) {
+        // If there is no room, it is going to look anyway.
+        let _ = self.orders.try_push(Order::Look);
+    }
+
+    fn let_in(&self, work: &mut Work) {
+        if !self.egress.is_backed_up() {
+            for conversation in std::mem::take(&mut *lock(&self.waiting)) {
+                work.pump_later(&conversation);
+            }
+        }
     }
 
     /// Takes the link out of service: the tables forget it, its queues are dropped, its task ends.
@@ -189,6 +230,7 @@ impl Neighbour {
         write(&shared.sessions).remove(&self.local_index);
         let was_known = write(&shared.neighbours).remove(&self.id).is_some();
         shared.stats.drop_n(DropCause::UnknownSession, self.egress.close());
+        lock(&self.waiting).clear();
         self.inbox.close();
         self.orders.close();
         was_known
@@ -200,50 +242,57 @@ impl Neighbour {
         let mut work = Work::default();
         let mut alarm = Alarm::default();
         let mut note_at = None;
+        // What the link had no room for yet.
+        let mut held: Option<Vec<u8>> = None;
         let reason = loop {
             if let Some(reason) = self.serve_link(&shared, &mut link).await {
                 break reason;
             }
-            self.flush(&shared).await;
-            work.finish(&shared).await;
+            self.flush_wait(&shared).await;
+            self.let_in(&mut work);
+            work.finish(&shared);
 
             let deadline = link.next_deadline().into_iter().chain(note_at).min();
             alarm.set(deadline.map(|time| shared.instant(time)));
-            let order = {
+            let mut order = {
                 let mut incoming = std::pin::pin!(self.inbox.recv_batch_into(&mut frames, BATCH));
-                let mut orders = std::pin::pin!(self.orders.recv());
+                // While the link has no room, what it is to send stays where it is.
+                let mut orders = std::pin::pin!(async {
+                    if held.is_some() { std::future::pending().await } else { self.orders.recv().await }
+                });
                 match select(&mut incoming, select(&mut orders, alarm.wait())).await {
                     Either::Left((Ok(_), _)) => None,
                     Either::Right((Either::Left((Ok(order), _)), _)) => Some(order),
                     Either::Right((Either::Right(_), _)) => None,
-                    // Retired by another task, which has told everybody.
-                    Either::Left((Err(_), _)) | Either::Right((Either::Left((Err(_), _)), _)) => return,
+                    // Retired by another task, which has told everybody; or closed by the router.
+                    Either::Left((Err(_), _)) | Either::Right((Either::Left((Err(_), _)), _)) => {
+                        break "the link could not keep up with the routes".to_owned();
+                    }
                 }
             };
             let now = shared.now();
             for frame in frames.drain(..) {
                 self.frame_arrived(&shared, &mut link, frame, &mut work);
             }
-            let mut next = order;
-            while let Some(order) = next.take() {
-                match order {
+            if let Some(message) = held.take() {
+                order = Some(Order::Control(message));
+            }
+            // Also when frames came: a busy inbox must not keep orders waiting.
+            while let Some(next) = order.take().or_else(|| self.orders.try_recv().ok()) {
+                match next {
                     Order::Control(message) => {
                         if link.send_control(&message).is_err() {
-                            break;
+                            if link.metrics().control_queued > 0 {
+                                held = Some(message);
+                                break;
+                            }
+                            tracing::error!(bytes = message.len(), "routing message that no link takes");
                         }
                     }
                     Order::Sent => note_at = Some(now),
-                    Order::Drain => {}
-                    Order::Goodbye => {
-                        self.push(&shared, Class::Control, link.goodbye().into());
-                        self.flush(&shared).await;
-                        if self.retire(&shared) {
-                            self.announce_end(&shared, "goodbye said").await;
-                        }
-                        return;
-                    }
+                    Order::Look => {}
+                    Order::Goodbye => return self.say_goodbye(&shared, &mut link).await,
                 }
-                next = self.orders.try_recv().ok();
             }
             if note_at.is_some_and(|at| at <= now) {
                 note_at = self.note_sent(&mut link, now).then(|| now + NOTE_EVERY);
@@ -252,20 +301,35 @@ impl Neighbour {
                 link.handle_timeout(now);
             }
         };
+        // The last word, if the medium takes it at once.
+        self.flush(&shared);
         self.ended(&shared, &reason).await;
+    }
+
+    async fn say_goodbye(&self, shared: &Shared, link: &mut Link) {
+        self.push(shared, Class::Control, link.goodbye().into());
+        let mut patience = 100;
+        while !self.egress.is_empty() && patience > 0 {
+            self.flush(shared);
+            crate::rt::sleep(Duration::from_millis(1)).await;
+            patience -= 1;
+        }
+        if self.retire(shared) {
+            self.announce_end(shared, "goodbye said").await;
+        }
     }
 
     /// Tells the link what has gone out. Returns whether to look again.
     fn note_sent(&self, link: &mut Link, now: crate::time::Time) -> bool {
-        let frames = self.unnoted.swap(0, Relaxed);
+        let frames = self.unnoted.swap(0, SeqCst);
         if frames > 0 {
             let bytes = self.unnoted_bytes.swap(0, Relaxed);
             link.note_sent(now, u32::try_from(frames).unwrap_or(u32::MAX), bytes as usize);
             return true;
         }
-        self.told.store(false, Relaxed);
+        self.told.store(false, SeqCst);
         // Who sent between the two lines above saw `told` and told nobody.
-        let again = self.unnoted.load(Relaxed) > 0;
+        let again = self.unnoted.load(SeqCst) > 0;
         if again {
             self.told.store(true, Relaxed);
         }
@@ -359,7 +423,6 @@ struct Flush<'a> {
     neighbour: &'a Neighbour,
     shared: &'a Shared,
     drained: Drained,
-    whole: bool,
 }
 
 impl Drop for Flush<'_> {
@@ -379,13 +442,14 @@ impl Drop for Flush<'_> {
         // The link counts its own control itself.
         if packets > 0 {
             neighbour.unnoted_bytes.fetch_add(bytes, Relaxed);
-            neighbour.unnoted.fetch_add(packets, Relaxed);
-            if !neighbour.told.swap(true, Relaxed) {
+            neighbour.unnoted.fetch_add(packets, SeqCst);
+            if !neighbour.told.swap(true, SeqCst) {
                 let _ = neighbour.orders.try_push(Order::Sent);
             }
         }
-        if !self.whole && neighbour.egress.is_stalled() {
-            let _ = neighbour.orders.try_push(Order::Drain);
+        let stalled = neighbour.egress.is_stalled();
+        if stalled || (!lock(&neighbour.waiting).is_empty() && !neighbour.egress.is_backed_up()) {
+            neighbour.wake();
         }
     }
 }

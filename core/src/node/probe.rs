@@ -2,6 +2,16 @@
 //!
 //! A trace carries its sender's address in clear, and tells it to every relay: who must not be seen to ask, must
 //! not trace.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -58,9 +68,10 @@ impl Probes {
         let each = Duration::from_nanos(1_000_000_000 / REPLIES_PER_SECOND);
         self.owed = self.owed.saturating_sub(now.since(self.counted));
         self.counted = now;
-        let allowed = self.owed + each <= each * REPLIES_BURST;
+        let owed = self.owed.saturating_add(each);
+        let allowed = owed <= each.saturating_mul(REPLIES_BURST);
         if allowed {
-            self.owed += each;
+            self.owed = owed;
         }
         allowed
     }
@@ -103,7 +114,7 @@ async fn ask(
     if !originate(shared, target, class, (flags, hop_limit), |out| probe.write(out), &mut work) {
         return Err(PingError::NoRoute(*target));
     }
-    work.finish(shared).await;
+    work.finish(shared);
     match rt::timeout(timeout, &mut answered).await {
         Some(Ok(answer)) => {
             let rtt = answer.at.since(sent);

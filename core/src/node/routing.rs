@@ -55,7 +55,7 @@ pub(crate) async fn run(shared: Arc<Shared>, seed: [u8; 32], epoch: u32) {
     let mut work = Work::default();
     loop {
         routing.carry_out(&mut work);
-        work.finish(&shared).await;
+        work.finish(&shared);
         alarm.set(routing.router.next_deadline().map(|time| shared.instant(time)));
         {
             let incoming = std::pin::pin!(shared.router_events.recv_batch_into(&mut events, BATCH));

@@ -130,7 +130,7 @@ async fn queue(shared: &Shared, message: Outgoing, work: &mut Work) -> Result<Se
             let (sent, event) = sent_here(shared, &message);
             if let Some(message) = mailbox.push(message) {
                 // What goes elsewhere must not wait for this.
-                work.finish(shared).await;
+                work.finish(shared);
                 mailbox.push_wait(message).await.map_err(|_| SendError::Stopped)?;
             }
             arrived_here(shared, event);
@@ -151,7 +151,7 @@ async fn queue(shared: &Shared, message: Outgoing, work: &mut Work) -> Result<Se
             return Err(SendError::Stopped);
         }
         work.pump_later(&conv);
-        work.finish(shared).await;
+        work.finish(shared);
         conv.room_after(seen).await;
     }
 }
@@ -159,7 +159,7 @@ async fn queue(shared: &Shared, message: Outgoing, work: &mut Work) -> Result<Se
 pub(crate) async fn submit(shared: &Shared, message: Outgoing) -> Result<Sent, SendError> {
     let mut work = Work::default();
     let sent = queue(shared, message, &mut work).await?;
-    work.finish(shared).await;
+    work.finish(shared);
     Ok(sent)
 }
 
@@ -176,7 +176,7 @@ pub(crate) async fn send_batch(shared: &Shared, batch: Vec<Outgoing>) -> Result<
             }
         }
     }
-    work.finish(shared).await;
+    work.finish(shared);
     result.map(|()| sent)
 }
 

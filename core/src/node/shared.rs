@@ -141,9 +141,9 @@ impl Shared {
         self.stopping.load(Relaxed)
     }
 
-    /// Refuses new work from now on. Returns whether this call was the first.
-    pub(crate) fn begin_stop(&self) -> bool {
-        !self.stopping.swap(true, Relaxed)
+    /// Refuses new work from now on.
+    pub(crate) fn begin_stop(&self) {
+        self.stopping.store(true, Relaxed);
     }
 
     /// Ends every task at its next await.
@@ -168,7 +168,8 @@ impl Shared {
         let shared = self.clone();
         let task = crate::rt::spawn(async move {
             let stopped = std::pin::pin!(shared.stopped.when(|stopped| stopped.then_some(())));
-            futures::future::select(std::pin::pin!(future), stopped).await;
+            // The end first: a node that has ended begins nothing.
+            futures::future::select(stopped, std::pin::pin!(future)).await;
         });
         let mut tasks = lock(&self.tasks);
         tasks.retain(|task| !task.is_finished());

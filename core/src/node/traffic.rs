@@ -25,6 +25,8 @@ pub(crate) type Key = (Address, Address);
 
 /// Packets that one conversation sends before others have their turn.
 const PORTION: usize = 64;
+/// How often a conversation that has to wait for its link or its route looks at its deadlines.
+const WAITING: Duration = Duration::from_millis(20);
 /// A conversation idle for so long may make room for another.
 const EVICT_AFTER: Duration = Duration::from_secs(60);
 /// Runs of expired messages that a conversation remembers.
@@ -257,7 +259,7 @@ impl Traffic {
                 drop(state);
                 work.pump_later(&conv);
             }
-            work.finish(&shared).await;
+            work.finish(&shared);
         }
     }
 
@@ -362,10 +364,11 @@ impl Conv {
 
     /// Sends what the conversation has to say, up to a portion. Returns whether there is more.
     pub(crate) fn pump(self: &Arc<Self>, shared: &Shared, work: &mut Work) -> bool {
-        let hop = route(shared, &self.peer);
+        let hop = route(shared, &self.peer).filter(|hop| !hop.best().makes_wait(self));
         let now = shared.now();
         let mut state = lock(&self.state);
         let mut sent = 0;
+        let waits = hop.is_none();
         if let Some(hop) = hop {
             while sent < PORTION {
                 let fill = |most: usize, out: &mut Vec<u8>| state.conversation.poll_transmit(now, most, out);
@@ -379,7 +382,11 @@ impl Conv {
             }
         }
         self.settle(shared, &mut state);
-        self.register(shared, &mut state);
+        if let Some(deadline) = state.conversation.next_deadline() {
+            // What is due but has to wait stays due: it must not keep the timers busy.
+            let soonest = if waits { now + WAITING } else { Time::ZERO };
+            self.register_at(shared, &mut state, deadline.max(soonest));
+        }
         sent == PORTION
     }
 
