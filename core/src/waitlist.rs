@@ -106,6 +106,10 @@ impl WaitList {
         let Some(index) = *key else {
             let ticket = self.next_ticket;
             self.next_ticket += 1;
+            if self.slots.capacity() == 0 {
+                // Mostly one task waits: it need not pay for four.
+                self.slots.reserve_exact(1);
+            }
             let slot = Slot { waker: Some(waker.clone()), ticket, need, previous: NONE, next: NONE };
             let index = self.slots.insert(slot);
             *key = Some(index);

@@ -30,7 +30,7 @@ impl<T> Inbox<T> {
         match poll {
             Poll::Ready(_) => state.reader_is_done(key, &mut after),
             Poll::Pending => {
-                if let Some(stale) = state.readers.park(key, cx.waker(), 0) {
+                if let Some(stale) = state.park_reader(key, cx.waker()) {
                     after.stale.push(stale);
                 }
             }
@@ -48,6 +48,12 @@ impl<T> Inbox<T> {
             drop(state);
             drop(left);
             return Poll::Ready(Ok(item));
+        }
+        if state.items.is_empty() && !state.closed {
+            let stale = state.park_reader(key, cx.waker());
+            drop(state);
+            drop(stale);
+            return Poll::Pending;
         }
         self.poll_take(state, key, cx, |state, limits, after| state.take(limits, after))
     }

@@ -62,6 +62,9 @@ impl<T> After<T> {
     }
 }
 
+/// A buffer for so many items is never given up.
+const SMALL: usize = 4;
+
 /// What an inbox keeps under its lock. What each write and read touches stands first: with many inboxes, a wake costs
 /// as much as the cache lines that it has to fetch.
 #[repr(C)]
@@ -70,6 +73,8 @@ pub(super) struct State<T> {
     pub(super) items: VecDeque<T>,
     pub(super) readers: WaitList,
     pub(super) counters: Counters,
+    /// How many items had been written when a reader last found nothing.
+    pushed_at_rest: u64,
     pub(super) writers: WaitList,
     pub(super) bytes: usize,
     pub(super) spare: Vec<Waker>,
@@ -82,6 +87,7 @@ impl<T> State<T> {
             bytes: 0,
             closed: false,
             counters: Counters::default(),
+            pushed_at_rest: 0,
             readers: WaitList::new(),
             writers: WaitList::new(),
             spare: Vec::new(),
@@ -268,6 +274,20 @@ impl<T> State<T> {
                 after.wakers.push_reusing(waker, &mut self.spare);
             }
         }
+    }
+
+    /// Parks a reader that found nothing. Returns a waker that is no longer needed.
+    ///
+    /// It is the moment to give up a buffer far larger than what has come since the last such moment: an idle inbox is
+    /// to be small even if it was once full.
+    #[inline]
+    pub(super) fn park_reader(&mut self, key: &mut Key, waker: &Waker) -> Option<Waker> {
+        let capacity = self.items.capacity();
+        if capacity > SMALL && (self.counters.pushed - self.pushed_at_rest) < capacity as u64 / 4 {
+            self.items = VecDeque::new();
+        }
+        self.pushed_at_rest = self.counters.pushed;
+        self.readers.park(key, waker, 0)
     }
 
     /// A reader got what it waited for.
