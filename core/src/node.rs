@@ -3,7 +3,6 @@
 //! [`Node::builder`] makes one. It runs tasks of its own; the futures of its methods run on any executor, and may be
 //! dropped at any time without losing a message.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::types::{
 };
 
 mod builder;
+mod config;
 mod dial;
 mod epoch;
 mod events;
@@ -33,6 +33,8 @@ mod shared;
 mod traffic;
 
 pub use builder::{NodeBuilder, StartError};
+pub(crate) use config::NodeConfig;
+pub use config::{Limits, PeerError};
 pub use events::Events;
 pub use mailbox::{Mailbox, Messages, Stopped};
 pub use sending::Sent;
@@ -53,68 +55,6 @@ const END: Duration = Duration::from_millis(500);
 
 /// How long adding a peer waits for a netmod to say whether its URI makes sense.
 const PARSE: Duration = Duration::from_millis(500);
-
-/// What a node may use. Each bound holds for itself; what goes beyond is refused or dropped, and counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Neighbours with a link.
-    pub neighbours: usize,
-    /// Conversations, which is: peers that messages are exchanged with.
-    pub senders: usize,
-    /// Destinations in the routing table.
-    pub destinations: usize,
-    /// Frames in one neighbour's inbox.
-    pub inbox_frames: usize,
-    /// Messages in the inbox of one sender.
-    pub inbox_messages: usize,
-    /// Bytes of messages that may wait until they are whole and have a place in an inbox. A single sender may use
-    /// a sixteenth of it, and 256 KiB in any case.
-    pub reassembly: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            neighbours: 256,
-            senders: 4096,
-            destinations: 32_768,
-            inbox_frames: 1024,
-            inbox_messages: 4096,
-            reassembly: 64 << 20,
-        }
-    }
-}
-
-/// How a node is set up.
-pub(crate) struct NodeConfig {
-    pub(crate) name: Option<String>,
-    pub(crate) limits: Limits,
-    pub(crate) epoch_file: Option<PathBuf>,
-    pub(crate) mesh_key: Option<[u8; 32]>,
-    /// From which all randomness of the pure parts comes.
-    pub(crate) seed: [u8; 32],
-}
-
-/// Why a peer could not be added or removed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PeerError {
-    /// No netmod of the node has this scheme.
-    #[error("no netmod for {scheme}: is running")]
-    NoNetmod {
-        /// The part of the URI before the colon.
-        scheme: String,
-    },
-    /// It is not the URI of a peer.
-    #[error("{0}")]
-    Invalid(String),
-    /// This peer is not among those that are dialled.
-    #[error("this peer is not dialled")]
-    Unknown,
-    /// The node is stopping.
-    #[error("the node is stopping")]
-    Stopped,
-}
 
 /// A running node. Cheap to clone; the node stops when [`Node::stop`] is called or the last clone is dropped.
 #[derive(Clone)]

@@ -1,0 +1,65 @@
+//! How a node is set up, and what it may use.
+
+use std::path::PathBuf;
+
+/// What a node may use. Each bound holds for itself; what goes beyond is refused or dropped, and counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Neighbours with a link.
+    pub neighbours: usize,
+    /// Conversations, which is: peers that messages are exchanged with.
+    pub senders: usize,
+    /// Destinations in the routing table.
+    pub destinations: usize,
+    /// Frames in one neighbour's inbox.
+    pub inbox_frames: usize,
+    /// Messages in the inbox of one sender.
+    pub inbox_messages: usize,
+    /// Bytes of messages that may wait until they are whole and have a place in an inbox. A single sender may use
+    /// a sixteenth of it, and 256 KiB in any case.
+    pub reassembly: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            neighbours: 256,
+            senders: 4096,
+            destinations: 32_768,
+            inbox_frames: 1024,
+            inbox_messages: 4096,
+            reassembly: 64 << 20,
+        }
+    }
+}
+
+/// How a node is set up.
+pub(crate) struct NodeConfig {
+    pub(crate) name: Option<String>,
+    pub(crate) limits: Limits,
+    pub(crate) epoch_file: Option<PathBuf>,
+    pub(crate) mesh_key: Option<[u8; 32]>,
+    /// From which all randomness of the pure parts comes.
+    pub(crate) seed: [u8; 32],
+}
+
+/// Why a peer could not be added or removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// No netmod of the node has this scheme.
+    #[error("no netmod for {scheme}: is running")]
+    NoNetmod {
+        /// The part of the URI before the colon.
+        scheme: String,
+    },
+    /// It is not the URI of a peer.
+    #[error("{0}")]
+    Invalid(String),
+    /// This peer is not among those that are dialled.
+    #[error("this peer is not dialled")]
+    Unknown,
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopped,
+}

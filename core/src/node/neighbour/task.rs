@@ -1,0 +1,192 @@
+//! The neighbour's task: from its inbox to the next queue.
+
+use super::*;
+
+impl Neighbour {
+    /// The neighbour's task.
+    pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>, mut link: Link) {
+        let mut frames = Vec::with_capacity(BATCH);
+        let mut work = Work::default();
+        let mut alarm = Alarm::default();
+        let mut note_at = None;
+        // What the link had no room for yet.
+        let mut held: Option<Vec<u8>> = None;
+        let reason = loop {
+            if let Some(reason) = self.serve_link(&shared, &mut link).await {
+                break reason;
+            }
+            self.flush_wait(&shared).await;
+            self.let_in(&mut work);
+            work.finish(&shared);
+
+            let deadline = link.next_deadline().into_iter().chain(note_at).min();
+            alarm.set(deadline.map(|time| shared.instant(time)));
+            let mut order = {
+                let mut incoming = std::pin::pin!(self.inbox.recv_batch_into(&mut frames, BATCH));
+                // While the link has no room, what it is to send stays where it is.
+                let mut orders = std::pin::pin!(async {
+                    if held.is_some() { std::future::pending().await } else { self.orders.recv().await }
+                });
+                match select(&mut incoming, select(&mut orders, alarm.wait())).await {
+                    Either::Left((Ok(_), _)) => None,
+                    Either::Right((Either::Left((Ok(order), _)), _)) => Some(order),
+                    Either::Right((Either::Right(_), _)) => None,
+                    // Retired by another task, which has told everybody; or closed by the router.
+                    Either::Left((Err(_), _)) | Either::Right((Either::Left((Err(_), _)), _)) => {
+                        break "the link could not keep up with the routes".to_owned();
+                    }
+                }
+            };
+            let now = shared.now();
+            for frame in frames.drain(..) {
+                self.frame_arrived(&shared, &mut link, frame, &mut work);
+            }
+            if let Some(message) = held.take() {
+                order = Some(Order::Control(message));
+            }
+            // Also when frames came: a busy inbox must not keep orders waiting.
+            while let Some(next) = order.take().or_else(|| self.orders.try_recv().ok()) {
+                match next {
+                    Order::Control(message) => {
+                        if link.send_control(&message).is_err() {
+                            if link.metrics().control_queued > 0 {
+                                held = Some(message);
+                                break;
+                            }
+                            tracing::error!(bytes = message.len(), "routing message that no link takes");
+                        }
+                    }
+                    Order::Sent => note_at = Some(now),
+                    Order::Look => {}
+                    Order::Goodbye => return self.say_goodbye(&shared, &mut link).await,
+                }
+            }
+            if note_at.is_some_and(|at| at <= now) {
+                note_at = self.note_sent(&mut link, now).then(|| now + NOTE_EVERY);
+            }
+            if link.next_deadline().is_some_and(|deadline| deadline <= now) {
+                link.handle_timeout(now);
+            }
+        };
+        // The last word, if the medium takes it at once.
+        self.flush(&shared);
+        self.ended(&shared, &reason).await;
+    }
+
+    pub(super) async fn say_goodbye(&self, shared: &Shared, link: &mut Link) {
+        self.push(shared, Class::Control, link.goodbye().into());
+        let mut patience = 100;
+        while !self.egress.is_empty() && patience > 0 {
+            self.flush(shared);
+            crate::rt::sleep(Duration::from_millis(1)).await;
+            patience -= 1;
+        }
+        if self.retire(shared) {
+            self.announce_end(shared, "goodbye said").await;
+        }
+    }
+
+    /// Tells the link what has gone out. Returns whether to look again.
+    pub(super) fn note_sent(&self, link: &mut Link, now: crate::time::Time) -> bool {
+        let frames = self.unnoted.swap(0, SeqCst);
+        if frames > 0 {
+            let bytes = self.unnoted_bytes.swap(0, Relaxed);
+            link.note_sent(now, u32::try_from(frames).unwrap_or(u32::MAX), bytes as usize);
+            return true;
+        }
+        self.told.store(false, SeqCst);
+        // Who sent between the two lines above saw `told` and told nobody.
+        let again = self.unnoted.load(SeqCst) > 0;
+        if again {
+            self.told.store(true, Relaxed);
+        }
+        again
+    }
+
+    pub(super) fn frame_arrived(
+        &self,
+        shared: &Shared,
+        link: &mut Link,
+        mut frame: BytesMut,
+        work: &mut Work,
+    ) {
+        self.rx_bytes.fetch_add(frame.len() as u64, Relaxed);
+        let opened = link.handle_frame(shared.now(), &mut frame);
+        if opened.is_ok() && !self.confirmed.swap(true, Relaxed) {
+            let confirmed = LinkEvent::Confirmed { local_index: self.local_index };
+            let _ = shared.link_events.try_push(confirmed);
+        }
+        match opened {
+            Ok(Inner::Packet(body)) => {
+                // The kind byte stays: the packet goes on as the content of another frame.
+                let content = body.len() + 1;
+                let _ = frame.split_to(HEADER_LEN);
+                frame.truncate(content);
+                packet_arrived(shared, frame, work);
+            }
+            Ok(Inner::Nothing) => {}
+            Err(cause) => shared.stats.drop(cause),
+        }
+    }
+
+    /// Carries out what the link asks for. Returns why it ended, if it did.
+    pub(super) async fn serve_link(&self, shared: &Shared, link: &mut Link) -> Option<String> {
+        let mut changed = false;
+        let mut down = None;
+        while let Some(output) = link.poll_output(shared.now()) {
+            changed = true;
+            match output {
+                LinkOutput::Transmit(content) => {
+                    if self.push(shared, Class::Control, content.into()) == Pushed::Closed {
+                        link.exhausted();
+                    }
+                }
+                LinkOutput::Control(message) => {
+                    let event = RouterEvent::Control { id: self.id, message };
+                    let _ = shared.router_events.push(event).await;
+                }
+                LinkOutput::CostChanged(cost) => {
+                    let _ = shared.router_events.push(RouterEvent::Cost { id: self.id, cost }).await;
+                }
+                LinkOutput::StateChanged(LinkState::Down(reason)) => down = Some(reason.to_string()),
+                LinkOutput::StateChanged(state) => {
+                    let suspect = matches!(state, LinkState::Suspect);
+                    self.suspect.store(suspect, Relaxed);
+                    self.set_state(if suspect { PeerState::Suspect } else { PeerState::Up });
+                    tracing::debug!(neighbour = ?self.address, suspect, "link");
+                    let _ = shared.router_events.push(RouterEvent::Suspect { id: self.id, suspect }).await;
+                }
+            }
+        }
+        if changed {
+            lock(&self.view).metrics = link.metrics();
+        }
+        down
+    }
+
+    pub(super) fn set_state(&self, state: PeerState) {
+        let mut view = lock(&self.view);
+        view.state = state;
+        view.since = Timestamp::now();
+    }
+
+    /// The link is gone by itself: tells everybody.
+    pub(super) async fn ended(&self, shared: &Shared, reason: &str) {
+        if !self.retire(shared) {
+            return;
+        }
+        self.announce_end(shared, reason).await;
+        let _ = shared.link_events.try_push(LinkEvent::Look);
+    }
+
+    /// Tells the router and the subscribers that this link is no more.
+    pub(crate) async fn announce_end(&self, shared: &Shared, reason: &str) {
+        tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
+        let _ = shared.router_events.push(RouterEvent::Down { id: self.id }).await;
+        shared.publish(Event::NeighbourDown {
+            address: self.address,
+            endpoint: self.endpoint(),
+            reason: reason.to_owned(),
+        });
+    }
+}
