@@ -9,7 +9,8 @@ use futures::StreamExt;
 use futures::future::join;
 use rouse_core::netmod::mem::{MemNet, MemNetmod};
 use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Properties, Received, Train};
-use rouse_core::{Identity, Limits, Node, NodeBuilder, Outgoing, SendError};
+use rouse_core::notify::Notify;
+use rouse_core::{Identity, Limits, Node, NodeBuilder, Outgoing, PeerState, SendError};
 
 /// Longer than anything here takes; a test that fails does not hang.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -134,11 +135,11 @@ fn a_new_link_over_a_good_medium_has_lost_nothing() {
     });
 }
 
-/// A netmod that does not even close, and sends nothing.
-struct Stubborn(MemNetmod);
+/// A netmod that sends only while its gate is open, and never closes.
+struct Gated(MemNetmod, Arc<Notify<bool>>);
 
 #[async_trait]
-impl Netmod for Stubborn {
+impl Netmod for Gated {
     fn scheme(&self) -> &str {
         self.0.scheme()
     }
@@ -154,8 +155,9 @@ impl Netmod for Stubborn {
     async fn recv(&self, received: &mut Received) -> Result<(), NetmodError> {
         self.0.recv(received).await
     }
-    async fn send(&self, _: &Endpoint, _: Train<'_>) -> Result<(), NetmodError> {
-        futures::future::pending().await
+    async fn send(&self, endpoint: &Endpoint, train: Train<'_>) -> Result<(), NetmodError> {
+        self.1.when(|open| open.then_some(())).await;
+        self.0.send(endpoint, train).await
     }
     async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
         self.0.resolve(peer).await
@@ -175,7 +177,12 @@ impl Netmod for Stubborn {
 fn a_netmod_that_hangs_holds_up_neither_the_others_nor_the_stop() {
     block_on(async {
         let (net, dead) = (MemNet::new(4), MemNet::new(5));
-        let a = node(1).netmod(net.netmod("a")).netmod(Stubborn(dead.netmod("a"))).start().await.unwrap();
+        let a = node(1)
+            .netmod(net.netmod("a"))
+            .netmod(Gated(dead.netmod("a"), Arc::default()))
+            .start()
+            .await
+            .unwrap();
         // Whom the node hears on the netmod that hangs, it dials there, in vain.
         let _deaf = node(3).netmod(dead.netmod("c")).start().await.unwrap();
         let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
@@ -205,5 +212,72 @@ fn a_node_that_is_dropped_lets_go_of_its_netmods() {
             }
         };
         within(gone).await;
+    });
+}
+
+#[test]
+fn while_a_medium_is_busy_others_are_served_and_then_all_arrives() {
+    block_on(async {
+        let (slow, quick) = (MemNet::new(7), MemNet::new(8));
+        let gate = Arc::new(Notify::new(true));
+        let gated = Gated(slow.netmod("a"), gate.clone());
+        let a = node(1).netmod(gated).netmod(quick.netmod("a")).start().await.unwrap();
+        let b = node(2).netmod(slow.netmod("b")).start().await.unwrap();
+        let c = node(3).netmod(quick.netmod("c")).start().await.unwrap();
+        for to in [&b, &c] {
+            within(a.send(&to.address(), "first").await.unwrap().delivered()).await.unwrap();
+            within(to.recv()).await.unwrap();
+        }
+        *gate.write() = false;
+        let long = vec![7; 200_000];
+        let waits = within(a.send(&b.address(), long.clone())).await.unwrap();
+        // The application loses patience with one send; what it had queued is sent nevertheless, or not at all.
+        drop(async_std::future::timeout(Duration::ZERO, a.send(&b.address(), "perhaps")).await);
+        within(a.send(&c.address(), "quick").await.unwrap().delivered()).await.unwrap();
+        within(a.ping(&c.address(), PATIENCE)).await.unwrap();
+        *gate.write() = true;
+        assert_eq!(within(b.recv()).await.unwrap().body[..], long[..]);
+        within(waits.delivered()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_send_that_is_dropped_is_sent_or_not_and_holds_nothing_up() {
+    block_on(async {
+        let (a, b) = pair(&MemNet::new(9)).await;
+        let mut batch: Vec<_> = (0..50u8).map(|n| Outgoing::new(b.address(), vec![n; 20_000])).collect();
+        let last = batch.pop().unwrap();
+        drop(futures::poll!(std::pin::pin!(a.send_batch(batch))));
+        let sent = within(a.submit(last)).await.unwrap();
+        within(sent.delivered()).await.unwrap();
+    });
+}
+
+#[test]
+fn two_links_to_one_neighbour_are_used_one_for_the_other() {
+    block_on(async {
+        let (one, other) = (MemNet::new(10), MemNet::new(11));
+        let a = node(1).netmod(one.netmod("a")).netmod(other.netmod("a")).start().await.unwrap();
+        let b = node(2).netmod(one.netmod("b")).netmod(other.netmod("b")).start().await.unwrap();
+        let up = || async {
+            let peers = a.peers().await;
+            peers
+                .iter()
+                .filter(|peer| peer.state == PeerState::Up && peer.address == Some(b.address()))
+                .count()
+        };
+        let count = |count| async move {
+            while up().await != count {
+                async_std::task::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within(count(2)).await;
+        for net in [&one, &other] {
+            net.cut("a", "b");
+            within(a.send(&b.address(), "still there?").await.unwrap().delivered()).await.unwrap();
+            within(count(1)).await;
+            net.heal("a", "b");
+            within(count(2)).await;
+        }
     });
 }

@@ -73,10 +73,19 @@ pub(crate) struct Dials {
 pub(crate) trait Alive {
     fn path(&self, path: &Path) -> bool;
     fn address(&self, address: &Address) -> bool;
+    fn address_on(&self, medium: u32, address: &Address) -> bool;
 }
 
 fn lives(alive: &impl Alive, paths: &[Path], address: Option<&Address>) -> bool {
     address.is_some_and(|address| alive.address(address)) || paths.iter().any(|path| alive.path(path))
+}
+
+impl Candidate {
+    /// A link over another medium is another link: each is there when the other fails.
+    fn lives(&self, medium: u32, alive: &impl Alive) -> bool {
+        self.address.is_some_and(|address| alive.address_on(medium, &address))
+            || self.paths.iter().any(|path| alive.path(path))
+    }
 }
 
 impl Dials {
@@ -160,9 +169,9 @@ impl Dials {
         due
     }
 
-    /// The endpoints to dial now among those heard. Of many on one medium each node dials those whose
+    /// Those heard that are to be dialled, now or later. Of many on one medium each node dials those whose
     /// rendezvous hash with itself is highest, so that every node picks others.
-    pub(crate) fn due_heard(&mut self, now: Time, own: &Address, alive: &impl Alive) -> Vec<Path> {
+    fn chosen(&self, now: Time, own: &Address) -> Vec<(u32, u64)> {
         let mut by_medium: BTreeMap<u32, Vec<([u8; 32], u64)>> = BTreeMap::new();
         for ((medium, instance), known) in &self.heard {
             if now.since(known.heard) < FORGET {
@@ -170,19 +179,22 @@ impl Dials {
                 by_medium.entry(*medium).or_default().push((*rank.as_bytes(), *instance));
             }
         }
-        let mut due = Vec::new();
+        let mut chosen = Vec::new();
         for (medium, mut ranked) in by_medium {
             ranked.sort_unstable_by(|a, b| b.cmp(a));
-            ranked.truncate(DIAL_ON_MEDIUM);
-            for (_, instance) in ranked {
-                let Some(known) = self.heard.get_mut(&(medium, instance)) else { continue };
-                if !known.busy
-                    && known.backoff.next <= now
-                    && !lives(alive, &known.paths, known.address.as_ref())
-                {
-                    known.busy = true;
-                    due.extend(known.paths.first());
-                }
+            chosen.extend(ranked.iter().take(DIAL_ON_MEDIUM).map(|(_, instance)| (medium, *instance)));
+        }
+        chosen
+    }
+
+    /// The endpoints to dial now among those heard.
+    pub(crate) fn due_heard(&mut self, now: Time, own: &Address, alive: &impl Alive) -> Vec<Path> {
+        let mut due = Vec::new();
+        for key in self.chosen(now, own) {
+            let Some(known) = self.heard.get_mut(&key) else { continue };
+            if !known.busy && known.backoff.next <= now && !known.lives(key.0, alive) {
+                known.busy = true;
+                due.extend(known.paths.first());
             }
         }
         due
@@ -232,19 +244,20 @@ impl Dials {
         }
     }
 
-    /// When something may fall due next.
-    pub(crate) fn next_deadline(&self, alive: &impl Alive) -> Option<Time> {
+    /// When something may fall due next. Only what will be dialled then counts, or nobody would rest.
+    pub(crate) fn next_deadline(&self, now: Time, own: &Address, alive: &impl Alive) -> Option<Time> {
         let targets = self
             .targets
             .values()
             .filter(|target| !target.busy && !lives(alive, &target.paths, target.address.as_ref()))
             .map(|target| target.backoff.next);
         let heard = self
-            .heard
-            .values()
-            .filter(|known| !known.busy && !lives(alive, &known.paths, known.address.as_ref()))
-            .filter(|known| known.backoff.next < known.heard + FORGET)
-            .map(|known| known.backoff.next);
+            .chosen(now, own)
+            .into_iter()
+            .filter_map(|key| Some((key, self.heard.get(&key)?)))
+            .filter(|((medium, _), known)| !known.busy && !known.lives(*medium, alive))
+            .filter(|(_, known)| known.backoff.next < known.heard + FORGET)
+            .map(|(_, known)| known.backoff.next);
         targets.chain(heard).min()
     }
 }

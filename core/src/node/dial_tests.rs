@@ -1,4 +1,5 @@
 use super::*;
+use crate::identity::Identity;
 use crate::netmod::Endpoint;
 
 #[derive(Default)]
@@ -14,6 +15,9 @@ impl Alive for Links {
     fn address(&self, address: &Address) -> bool {
         self.addresses.contains(address)
     }
+    fn address_on(&self, medium: u32, address: &Address) -> bool {
+        medium == 0 && self.addresses.contains(address)
+    }
 }
 
 const NONE: Links = Links { paths: Vec::new(), addresses: Vec::new() };
@@ -24,6 +28,10 @@ fn endpoint(n: u64) -> Endpoint {
 
 fn path(n: u64) -> Path {
     Path { netmod: 0, endpoint: endpoint(n) }
+}
+
+fn own() -> Address {
+    Identity::from_seed(&[1; 32]).address()
 }
 
 fn at(ms: u64) -> Time {
@@ -42,7 +50,7 @@ fn a_configured_peer_that_fails_is_resolved_again_later_and_later() {
         assert!(dials.due(now, &NONE).is_empty(), "not while it is being dialled");
         assert_eq!(dials.resolved(now, "udp:a", Ok(vec![path(1)])), [path(1)]);
         dials.failed(now, &path(1), "timed out");
-        let next = dials.next_deadline(&NONE).unwrap();
+        let next = dials.next_deadline(now, &own(), &NONE).unwrap();
         waits.push(next.since(now).as_millis());
         now = next;
     }
@@ -60,7 +68,7 @@ fn a_peer_that_lives_is_not_dialled_and_one_that_died_is_at_once() {
     // It may live on another path than the one that was dialled.
     let alive = Links { paths: vec![], addresses: vec![peer] };
     assert!(dials.due(at(2), &alive).is_empty());
-    assert_eq!(dials.next_deadline(&alive), None);
+    assert_eq!(dials.next_deadline(at(0), &own(), &alive), None);
     assert_eq!(dials.due(at(3), &NONE), ["udp:a"]);
 }
 
@@ -100,4 +108,31 @@ fn who_was_heard_is_forgotten_and_the_table_is_bounded() {
     assert_eq!(dials.heard.len(), HEARD);
     dials.heard(at(200_000), 0, Heard { endpoint: endpoint(1), instance: 9999 });
     assert_eq!(dials.heard.len(), 1);
+}
+
+#[test]
+fn nobody_is_woken_for_those_heard_who_will_not_be_dialled() {
+    let (own, mut dials) = (own(), Dials::default());
+    (0..40).for_each(|n| dials.heard(at(0), 0, Heard { endpoint: endpoint(n), instance: n }));
+    let due = dials.due_heard(at(0), &own, &NONE);
+    assert_eq!(due.len(), DIAL_ON_MEDIUM);
+    assert_eq!(dials.next_deadline(at(0), &own, &NONE), None, "all that are chosen are being dialled");
+    due.iter().for_each(|path| dials.failed(at(1000), path, "no answer"));
+    assert_eq!(dials.next_deadline(at(1000), &own, &NONE), Some(at(1500)));
+    assert_eq!(dials.next_deadline(at(100_000), &own, &NONE), None, "they have not been heard for too long");
+}
+
+#[test]
+fn who_is_heard_on_two_media_is_dialled_on_each() {
+    let (own, other) = (own(), Identity::from_seed(&[2; 32]).address());
+    let mut dials = Dials::default();
+    for medium in 0..2 {
+        dials.heard(at(0), medium, Heard { endpoint: endpoint(7), instance: 7 });
+    }
+    let due = dials.due_heard(at(0), &own, &NONE);
+    assert_eq!(due.iter().map(|path| path.netmod).collect::<Vec<_>>(), [0, 1]);
+    due.iter().for_each(|path| dials.established(at(0), path, &other));
+    let first_lives = Links { addresses: vec![other], ..Links::default() };
+    let due = dials.due_heard(at(0), &own, &first_lives);
+    assert_eq!(due.iter().map(|path| path.netmod).collect::<Vec<_>>(), [1], "its link there has ended");
 }

@@ -59,6 +59,11 @@ impl Alive for AliveLinks<'_> {
     fn address(&self, address: &Address) -> bool {
         read(&self.0.neighbours).values().any(|neighbour| neighbour.address == *address)
     }
+
+    fn address_on(&self, medium: u32, address: &Address) -> bool {
+        let on = |neighbour: &Neighbour| neighbour.path.netmod == medium && neighbour.address == *address;
+        read(&self.0.neighbours).values().any(|neighbour| on(neighbour))
+    }
 }
 
 /// Which links live, as the dial list asks.
@@ -92,7 +97,8 @@ pub(crate) async fn run(shared: Arc<Shared>, seed: [u8; 32]) {
         links.dial();
         links.serve_handshakes().await;
         links.serve_early();
-        let dials = lock(&shared.dials).next_deadline(&alive(&shared));
+        let dials =
+            lock(&shared.dials).next_deadline(shared.now(), &shared.identity.address(), &alive(&shared));
         let deadline = links.handshakes.next_deadline().into_iter().chain(dials).min();
         alarm.set(deadline.map(|time| shared.instant(time)));
         {

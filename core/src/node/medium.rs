@@ -30,6 +30,8 @@ use crate::time::Time;
 use crate::types::{Event, NetmodState, NetmodStatus};
 use crate::wire::link::{FrameKind, peek};
 
+/// How long a netmod may take to close.
+const CLOSE: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 /// From this depth of an inbox on, frames are copied out of the buffer they came in, so that a queued frame does not
@@ -149,7 +151,7 @@ impl Medium {
     /// Takes the netmod out of service: its task ends.
     pub(crate) async fn remove(&self, shared: &Shared) {
         *self.removed.write() = true;
-        self.netmod.close().await;
+        let _ = rt::timeout(CLOSE, self.netmod.close()).await;
         self.set_state(shared, NetmodState::Down, None);
     }
 
