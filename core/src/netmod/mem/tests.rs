@@ -51,6 +51,24 @@ fn waits(plug: &MemNetmod) -> bool {
     }
 }
 
+/// Lets `recv` wait, does something, and says whether that woke it; then what it received is there.
+fn wakes(plug: &MemNetmod, received: &mut Received, what: impl FnOnce()) -> bool {
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
+    }
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let mut recv = plug.recv(received);
+    let pending = recv.as_mut().poll(&mut Context::from_waker(&Waker::from(woken.clone()))).is_pending();
+    assert!(pending, "there was nothing to wait for");
+    what();
+    let woken = woken.0.load(Relaxed);
+    block_on(recv).unwrap();
+    woken
+}
+
 #[test]
 fn a_train_arrives_whole_and_says_whom_it_came_from() {
     let net = MemNet::new(1);
@@ -67,9 +85,9 @@ fn a_train_arrives_whole_and_says_whom_it_came_from() {
 fn a_waiting_receiver_is_woken_by_what_comes() {
     let net = MemNet::new(1);
     let (a, b) = (quiet(&net, "a"), quiet(&net, "b"));
-    let reader = std::thread::spawn(move || frames(&b, 1));
-    send(&a, "b", b"hello", 5);
-    assert_eq!(reader.join().unwrap()[0].1, b"hello");
+    let mut received = Received::default();
+    assert!(wakes(&b, &mut received, || send(&a, "b", b"hello", 5)));
+    assert_eq!(&received.arrivals[0].bytes[..], b"hello");
 }
 
 #[test]
@@ -150,30 +168,18 @@ fn nodes_hear_each_other_and_not_themselves() {
 
 #[test]
 fn who_waits_hears_a_newcomer_at_once_and_a_restart_has_another_instance() {
-    struct Woken(AtomicBool);
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Relaxed);
-        }
-    }
     let net = MemNet::new(1);
     let a = net.netmod("a");
     block_on(a.open()).unwrap();
-    let mut instances = Vec::new();
-    for _ in 0..2 {
-        let woken = Arc::new(Woken(AtomicBool::new(false)));
-        let waker = Waker::from(woken.clone());
+    let instances = [(); 2].map(|()| {
         let mut received = Received::default();
         let b = net.netmod("b");
-        {
-            let mut recv = a.recv(&mut received);
-            assert!(recv.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-            block_on(b.open()).unwrap();
-            assert!(woken.0.load(Relaxed), "the next beacon is not waited for");
-            block_on(recv).unwrap();
-        }
-        instances.push(received.heard[0].instance);
-    }
+        assert!(
+            wakes(&a, &mut received, || block_on(b.open()).unwrap()),
+            "the next beacon is not waited for"
+        );
+        received.heard[0].instance
+    });
     assert_ne!(instances[0], instances[1]);
 }
 
