@@ -6,7 +6,7 @@
 //! run that sends the same frames. Plugs can be made to fail and recover, as an interface does.
 //!
 //! What a bad medium does to one frame stands in `impair`, without I/O, for the simulator to use as well.
-//! Here are the plugs, the queues and the waiting. Delays are waited for inside [`recv`](Netmod::recv); no task is
+//! Here are the plugs, the queues and the waiting. Delays are waited for inside [`recv`](super::Netmod::recv); no task is
 //! spawned, any executor will do.
 //!
 //! ```
