@@ -215,6 +215,18 @@ fn a_stopped_neighbour_says_goodbye_and_is_gone_at_once() {
     watch.json_where(|event| if down(&first) { lost(event) } else { down(event) });
 }
 
+#[test]
+fn a_recipient_that_stops_at_once_has_sent_its_receipt() {
+    let nodes = line(2);
+    nodes[0].route_to(nodes[1].address());
+    let mut receiver = nodes[1].start(&["recv"]);
+    let mut send =
+        nodes[0].start(&["--json", "send", nodes[1].address(), "last words", "--wait", "delivered"]);
+    assert!(receiver.line().is_some());
+    nodes[1].text(&["stop"]);
+    assert_eq!(send.json_where(|_| true)["state"], "delivered");
+}
+
 /// Something happens until the watcher sees it: then it sees all that comes.
 fn wait_for_watcher(daemon: &Daemon, watch: &mut Running) {
     until("the watcher sees something", || {
