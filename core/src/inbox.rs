@@ -72,7 +72,7 @@
 //!    ([`Full`]), and every item that did not make it through is counted ([`Counters`]).
 //! 8. **A panic** in a task that uses the inbox harms nobody else.
 //!
-//! All methods take `&self`: share an inbox in an [`Arc`](std::sync::Arc).
+//! All methods take `&self`: share an inbox in an [`Arc`].
 
 use std::fmt;
 use std::sync::Arc;

@@ -47,6 +47,8 @@ use shared::{Shared, lock, read, write};
 
 /// How long [`Node::stop`] waits for what is under way to be delivered.
 const FLUSH: Duration = Duration::from_secs(2);
+/// How long it waits for the acknowledgements that it owes: a little more than one may be delayed.
+const OWED: Duration = Duration::from_millis(30);
 /// How long it waits for the goodbyes to go out.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -333,6 +335,10 @@ impl Node {
             }
         };
         crate::rt::timeout(FLUSH, flushed).await;
+        if !read(&shared.neighbours).is_empty() {
+            // What has just come is acknowledged within this time.
+            crate::rt::sleep(OWED).await;
+        }
         crate::rt::timeout(GOODBYE * 2, say_goodbye(shared, |_| true)).await;
         shared.end();
         crate::rt::timeout(END, shared.join()).await;

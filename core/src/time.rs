@@ -1,6 +1,6 @@
 //! Time as the pure parts see it.
 //!
-//! The state machines of [`crate::link`], [`crate::route`] and [`crate::message`] read no clock. They are told
+//! The state machines of `link`, `route` and `message` read no clock. They are told
 //! the time as a [`Time`]: in a running node it counts from the node's start, in a simulation it is the
 //! virtual clock. All arithmetic saturates, so that no deadline can overflow.
 

@@ -1,7 +1,7 @@
 //! The command line: finds the daemon, asks it, and prints what it says.
 //!
 //! Data goes to standard output, words to standard error. Each command is a function that gets a connection and an
-//! [`Out`](out::Out); what went wrong comes back as a [`Failure`], which knows its exit code.
+//! `Out`; what went wrong comes back as a [`Failure`], which knows its exit code.
 
 mod address;
 mod args;

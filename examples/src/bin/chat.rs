@@ -1,12 +1,16 @@
 //! A chat between terminals: on one machine, on a LAN, or over nodes in between.
 //!
-//!     cargo run -p rouse-examples --bin chat -- ada
-//!     cargo run -p rouse-examples --bin chat -- grace        (in a second terminal)
+//! ```sh
+//! cargo run -p rouse-examples --bin chat -- ada
+//! cargo run -p rouse-examples --bin chat -- grace        (in a second terminal)
+//! ```
 //!
 //! Whoever is in the same room hears what you type; the end of the input (Ctrl-D) ends it. Others are found by
 //! multicast, or where you say:
 //!
-//!     chat NAME [--room ROOM] [--listen ADDRESS:PORT] [--peer udp:ADDRESS:PORT]
+//! ```sh
+//! chat NAME [--room ROOM] [--listen ADDRESS:PORT] [--peer udp:ADDRESS:PORT]
+//! ```
 //!
 //! A room is a closed mesh: its name is the key. Who knows the name can listen in, so this shows how a closed mesh
 //! is made, not how a secret is kept.

@@ -1,7 +1,9 @@
 //! Sends and receives through the daemon, which has to run (`cargo run --release`).
 //!
-//!     cargo run -p rouse-examples --bin client
-//!     cargo run -p rouse-examples --bin client -- rouse1… "dinner is ready"
+//! ```sh
+//! cargo run -p rouse-examples --bin client
+//! cargo run -p rouse-examples --bin client -- rouse1… "dinner is ready"
+//! ```
 //!
 //! With an address and a text it sends that, and waits for the receipt. Without, it writes to itself and reads what
 //! it wrote. An application that wants a node of its own instead changes one line: see `embed`.

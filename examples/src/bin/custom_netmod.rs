@@ -1,6 +1,8 @@
 //! A network module of one's own, in a page: nodes of one machine talk over Unix datagram sockets.
 //!
-//!     cargo run -p rouse-examples --bin custom_netmod
+//! ```sh
+//! cargo run -p rouse-examples --bin custom_netmod
+//! ```
 //!
 //! A netmod moves frames over one medium and knows nothing of what is in them. It needs a place to send to that fits
 //! into an `Endpoint` (here the name of a socket in a shared folder), a way to receive in batches, and errors that

@@ -1,6 +1,8 @@
 //! A node inside an async-std application: two parts of a greenhouse that talk without a server.
 //!
-//!     cargo run -p rouse-examples --bin embed
+//! ```sh
+//! cargo run -p rouse-examples --bin embed
+//! ```
 //!
 //! The sensor reports to the controller, which answers what to do. Both run in this process, each with a node of its
 //! own; they might as well run on two machines. `embed_tokio` is the same under tokio.

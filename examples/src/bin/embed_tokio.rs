@@ -1,6 +1,8 @@
 //! A node inside a tokio application, which shows that any executor will do: `embed`, with another first line of `main`.
 //!
-//!     cargo run -p rouse-examples --bin embed_tokio
+//! ```sh
+//! cargo run -p rouse-examples --bin embed_tokio
+//! ```
 //!
 //! The sensor reports to the controller, which answers what to do. Both run in this process, each with a node of its
 //! own; they might as well run on two machines. Nothing of rouse runs on a tokio thread but what is awaited here.
