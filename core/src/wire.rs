@@ -1,7 +1,8 @@
 //! Frames and packets: what goes over the wire, byte by byte.
 //!
 //! [`codec`] is the only file that knows how values become bytes. Each layer keeps its own shapes in a file of
-//! its own here. The specification is `PROTOCOL.md` in the crate's folder.
+//! its own here. What each file says first is the
+//! specification, byte by byte; golden vectors in the tests hold it to that.
 
 pub(crate) mod codec;
 pub(crate) mod link;
