@@ -63,6 +63,9 @@ pub mod address;
 mod egress;
 pub mod identity;
 pub mod inbox;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 pub mod ipc;
 mod link;
 mod message;
@@ -71,6 +74,8 @@ pub mod node;
 pub mod notify;
 mod route;
 mod rt;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod stats;
 mod sync;
 pub mod time;

@@ -1,0 +1,1 @@
+//! What the benchmarks measure: single steps of the data path, without sockets.

@@ -1,0 +1,1 @@
+//! A network of many nodes in one process under a virtual clock (feature `sim`).
