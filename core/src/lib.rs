@@ -74,7 +74,7 @@ pub mod node;
 pub mod notify;
 mod route;
 mod rt;
-#[cfg(feature = "sim")]
+#[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod stats;
 mod sync;
