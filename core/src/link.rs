@@ -36,6 +36,8 @@
 mod control;
 mod established;
 mod handshake;
+#[cfg(feature = "internals")]
+pub(crate) mod joined;
 mod keys;
 mod liveness;
 mod noise;

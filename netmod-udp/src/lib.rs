@@ -22,6 +22,8 @@ mod crowd;
 mod discovery;
 mod ear;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod interfaces;
 mod mix;
 mod notes;
