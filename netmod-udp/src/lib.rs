@@ -25,6 +25,8 @@ mod error;
 mod interfaces;
 mod mix;
 mod notes;
+#[cfg(test)]
+mod protocol_tests;
 mod receive;
 mod resolve;
 mod schedule;
