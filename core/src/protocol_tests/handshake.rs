@@ -365,3 +365,21 @@ fn the_printed_secrets_give_the_printed_handshake_without_any_of_our_code() {
     assert_eq!(payloads[1], frame("introduction-of-the-responder"));
     assert_eq!(payloads[2], frame("introduction-of-the-initiator"));
 }
+
+#[test]
+fn the_printed_initiation_of_a_closed_mesh_opens_with_the_mesh_key_alone() {
+    let message = bytes_of(&parse(&blocks("hex")["initiation-closed"]))[23..].to_vec();
+    for (key, opens) in [(MESH_KEY, true), ([8; 32], false)] {
+        let pattern = "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s".parse().unwrap();
+        let secret = identity(RESPONDER).x25519_secret();
+        let mut responder = snow::Builder::with_resolver(pattern, Box::new(Plain))
+            .prologue(PROLOGUE)
+            .and_then(|builder| builder.local_private_key(secret.as_slice()))
+            .and_then(|builder| builder.psk(0, &key))
+            .and_then(|builder| builder.build_responder())
+            .unwrap();
+        let mut payload = [0; 512];
+        let read = responder.read_message(&message, &mut payload);
+        assert_eq!(read.ok().map(|_| payload[..8].to_vec()), opens.then_some(vec![0x11; 8]));
+    }
+}
