@@ -17,7 +17,7 @@ fn core(seq: u64, more: Option<Box<More>>) -> Core {
 pub(super) fn made() -> Vec<(String, Vec<u8>)> {
     let seq = (1_790_000_000 << 32) | 7;
     let more = More { prekey_id: 3, prekey: [0x9e; 32], extensions: Box::from(*b"\x01\x02hi") };
-    let tail = Tail { idx: 5, metric: 70, hops: 2, mtu: 1133, remaining: 5000 };
+    let tail = Tail { idx: 5, metric: 70, hops: 2, mtu: 1134, remaining: 5000 };
     let dst = origin().address();
     let records = [
         ("announce", Record::Announce(core(seq, None), tail)),
