@@ -72,6 +72,8 @@ mod message;
 pub mod netmod;
 pub mod node;
 pub mod notify;
+#[cfg(test)]
+mod protocol_tests;
 mod route;
 mod rt;
 #[cfg(any(test, feature = "sim"))]
