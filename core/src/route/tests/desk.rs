@@ -1,6 +1,7 @@
 //! One router on a desk: its neighbours are played by the test.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::net::identity;
@@ -9,7 +10,7 @@ use crate::identity::Identity;
 use crate::route::{FibEntry, NeighbourId, Router, RouterConfig, RouterOutput};
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Core, Record, Tail, Update, key_hash};
+use crate::wire::route::{Chain, Core, LINKS, Record, Tail, Update, advance, key_hash};
 
 /// The router's own address is that of identity 0.
 pub(super) struct Desk {
@@ -25,11 +26,37 @@ pub(super) fn address(number: usize) -> Address {
     identity(number).address()
 }
 
+/// Whoever has signed a core here, by key hash: for the chains of what is said of them.
+static SIGNERS: Mutex<BTreeMap<u64, Identity>> = Mutex::new(BTreeMap::new());
+
 pub(super) fn core_by(identity: &Identity, seq: u64) -> Core {
-    let mut core =
-        Core { dst: identity.address(), seq, lifetime: 5400, caps: 0, signature: [0; 64], more: None };
+    let dst = identity.address();
+    SIGNERS.lock().unwrap().insert(key_hash(&dst), identity.clone());
+    let anchor = advance(&dst, seq, identity.chain_seed(seq), LINKS);
+    let mut core = Core { dst, seq, lifetime: 5400, caps: 0, anchor, signature: [0; 64], more: None };
     core.signature = identity.sign(&core.signed().unwrap());
     core
+}
+
+/// What an honest node so many hops away has to show.
+pub(super) fn chain(key_hash: u64, seq: u64, hops: u8) -> Chain {
+    let signers = SIGNERS.lock().unwrap();
+    let Some(identity) = signers.get(&key_hash) else { return [0; 16] };
+    advance(&identity.address(), seq, identity.chain_seed(seq), hops)
+}
+
+/// The record with the chain that belongs to it, unless it has one.
+fn honest(record: &Record) -> Record {
+    let mut record = record.clone();
+    let (hash, seq, tail) = match &mut record {
+        Record::Announce(core, tail) => (key_hash(&core.dst), core.seq, tail),
+        Record::Offer { key_hash, seq, tail } => (*key_hash, *seq, tail),
+        _ => return record,
+    };
+    if tail.chain == [0; 16] {
+        tail.chain = chain(hash, seq, tail.hops);
+    }
+    record
 }
 
 pub(super) fn core(number: usize, seq: u64) -> Core {
@@ -37,12 +64,12 @@ pub(super) fn core(number: usize, seq: u64) -> Core {
 }
 
 pub(super) fn tail(idx: u32, metric: u16, hops: u8) -> Tail {
-    Tail { idx, metric, hops, mtu: 1200, remaining: 5400 }
+    Tail { idx, metric, hops, mtu: 1200, remaining: 5400, chain: [0; 16] }
 }
 
 pub(super) fn bytes_of(records: &[Record]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    records.iter().for_each(|record| record.encode(&mut bytes).unwrap());
+    records.iter().for_each(|record| honest(record).encode(&mut bytes).unwrap());
     bytes
 }
 
@@ -83,6 +110,7 @@ impl Desk {
                 RouterOutput::Fib(address, None) => {
                     self.fib.remove(&address);
                 }
+                RouterOutput::Verify(job) => self.router.verified(self.now, job.run()),
                 event => self.events.push(event),
             }
         }
@@ -106,8 +134,20 @@ impl Desk {
 
     pub(super) fn say_bytes(&mut self, from: NeighbourId, bytes: &[u8]) -> Result<(), DropCause> {
         let result = self.router.handle(self.now, from, bytes);
+        let before = self.events.len();
         self.take();
-        result
+        // A signature that does not verify comes out a little later, which is no different here.
+        let late =
+            self.events.iter_mut().skip(before).find(|event| matches!(event, RouterOutput::Dropped(..)));
+        match (result, late) {
+            (Ok(()), Some(RouterOutput::Dropped(cause, count))) => {
+                let cause = *cause;
+                *count -= 1;
+                self.events.retain(|event| !matches!(event, RouterOutput::Dropped(_, 0)));
+                Err(cause)
+            }
+            (result, _) => result,
+        }
     }
 
     /// A neighbour announces the destination `number`, which it calls by that number too.
@@ -130,7 +170,8 @@ impl Desk {
         metric: u16,
         hops: u8,
     ) -> Result<(), DropCause> {
-        self.say(from, &[Record::Update(Update { idx: u32::try_from(number).unwrap(), metric, hops })])
+        let idx = u32::try_from(number).unwrap();
+        self.say(from, &[Record::Update(Update { idx, metric, hops, chain: None })])
     }
 
     pub(super) fn next(&self, number: usize) -> Option<NeighbourId> {

@@ -13,7 +13,7 @@ use rand_core::{RngCore, SeedableRng};
 use super::topology::Links;
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::route::{CoreCache, FibEntry, NeighbourId, Router, RouterConfig, RouterOutput};
+use crate::route::{CoreCache, FibEntry, NeighbourId, Router, RouterConfig, RouterOutput, Verified};
 use crate::stats::DropCause;
 use crate::time::Time;
 
@@ -50,6 +50,8 @@ pub(super) struct Node {
     pub(super) drops: Vec<DropCause>,
     pub(super) epoch: u32,
     pub(super) conflicts: usize,
+    /// Tells what it is from what it was before it started anew.
+    started: u64,
 }
 
 pub(super) struct Link {
@@ -66,6 +68,7 @@ pub(super) struct Link {
 enum Event {
     Deliver { to: usize, id: NeighbourId, message: Vec<u8> },
     Down { at: usize, id: NeighbourId },
+    Verified { at: usize, started: u64, verified: Verified },
 }
 
 pub(super) struct Net {
@@ -81,6 +84,8 @@ pub(super) struct Net {
     pub(super) random: ChaCha8Rng,
     pub(super) seed: u64,
     config: RouterConfig,
+    /// How long it takes at most to verify a signature that is not in the cache.
+    verifying: Duration,
     /// Check primaries and alternates together, which costs more.
     pub(super) thorough: bool,
 }
@@ -94,6 +99,12 @@ pub(super) fn identity(number: usize) -> Identity {
 impl Net {
     /// Nodes with their links, all of which come up at the beginning.
     pub(super) fn new(nodes: usize, links: &Links, seed: u64) -> Self {
+        Self::verifying(nodes, links, seed, Duration::ZERO)
+    }
+
+    /// The same, where each node verifies every signature by itself, and takes up to `verifying` for it.
+    pub(super) fn verifying(nodes: usize, links: &Links, seed: u64, verifying: Duration) -> Self {
+        let shared = verifying.is_zero().then(|| Arc::new(CoreCache::default()));
         let mut net = Net {
             now: Time::from_millis(1_000_000),
             nodes: Vec::new(),
@@ -106,7 +117,8 @@ impl Net {
             ids: 0,
             random: seeded(seed),
             seed,
-            config: RouterConfig { shared: Some(Arc::new(CoreCache::default())), ..RouterConfig::default() },
+            config: RouterConfig { shared, ..RouterConfig::default() },
+            verifying,
             thorough: false,
         };
         net.numbers = net.addresses.iter().enumerate().map(|(number, address)| (*address, number)).collect();
@@ -138,6 +150,7 @@ impl Net {
         self.random.fill_bytes(&mut seed);
         let mut router = Router::new(self.now, self.config.clone(), seed);
         router.add_origin(self.now, identity(number), epoch);
+        self.count += 1;
         Node {
             router,
             fib: vec![None; self.addresses.len()],
@@ -150,6 +163,7 @@ impl Net {
             drops: Vec::new(),
             epoch,
             conflicts: 0,
+            started: self.count,
         }
     }
 
@@ -195,7 +209,7 @@ impl Net {
         }
         self.events.retain(|_, event| match event {
             Event::Deliver { id, .. } => !ids.contains(id),
-            Event::Down { .. } => true,
+            Event::Down { .. } | Event::Verified { .. } => true,
         });
     }
 
@@ -273,6 +287,16 @@ impl Net {
                     *self.nodes[node].switches.entry(destination).or_default() += 1;
                 }
                 RouterOutput::EpochUsed { epoch, .. } => self.nodes[node].epoch = epoch,
+                RouterOutput::Verify(job) => {
+                    let after = self.verifying.mul_f64(unit(&mut self.random));
+                    let verified = job.run();
+                    if after.is_zero() {
+                        self.nodes[node].router.verified(self.now, verified);
+                    } else {
+                        let started = self.nodes[node].started;
+                        self.push(self.now + after, Event::Verified { at: node, started, verified });
+                    }
+                }
                 RouterOutput::IdentityConflict(_) => self.nodes[node].conflicts += 1,
                 RouterOutput::Dropped(cause, count) => {
                     for _ in 0..count {
@@ -326,6 +350,12 @@ impl Net {
                             self.nodes[to].drops.push(cause);
                         }
                         self.settle(to);
+                    }
+                    Event::Verified { at, started, verified } => {
+                        if self.nodes[at].alive && self.nodes[at].started == started {
+                            self.nodes[at].router.verified(self.now, verified);
+                            self.settle(at);
+                        }
                     }
                     Event::Down { at, id } => {
                         if self.nodes[at].alive && self.nodes[at].links.remove(&id).is_some() {
