@@ -192,6 +192,8 @@ fn choose(
     let wish = candidates.first().filter(|first| {
         !first.feasible && ((select.shunned && !first.shunned) || below(first.rank, select.rank, 4))
     });
-    let since = work.and_then(|work| work.wish_since).unwrap_or(now);
+    // What is lost now is not got back by waiting.
+    let begin = if select.avoided { now - STEADY } else { now };
+    let since = work.and_then(|work| work.wish_since).unwrap_or(now).min(begin);
     (Some(select.neighbour), wait, wish.map(|_| since))
 }

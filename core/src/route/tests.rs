@@ -1,5 +1,6 @@
 //! Tests of the router: alone, and many of them under a virtual clock.
 
+mod anchors;
 mod check;
 mod desk;
 mod faults;
@@ -8,5 +9,7 @@ mod net;
 mod origins;
 mod property;
 mod rules;
+mod scoring;
 mod seeking;
 mod topology;
+mod verifying;

@@ -75,6 +75,14 @@ pub(crate) struct VerifyJob {
     cache: Option<Arc<CoreCache>>,
 }
 
+impl VerifyJob {
+    /// Signatures in it.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+}
+
 impl PartialEq for VerifyJob {
     fn eq(&self, other: &Self) -> bool {
         let tickets = |job: &Self| job.items.iter().map(|item| item.ticket).collect::<Vec<_>>();
@@ -183,11 +191,6 @@ impl Checks {
             self.queues.remove(&id);
         }
         ticket
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.checks.len()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::net::identity;
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::route::{FibEntry, NeighbourId, Router, RouterConfig, RouterOutput};
+use crate::route::{FibEntry, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{Chain, Core, LINKS, Record, Tail, Update, advance, key_hash};
@@ -20,6 +20,8 @@ pub(super) struct Desk {
     pub(super) sent: Vec<(Time, NeighbourId, Record)>,
     pub(super) fib: BTreeMap<Address, FibEntry>,
     pub(super) events: Vec<RouterOutput>,
+    /// Signatures to be verified, when the test does that itself.
+    pub(super) jobs: Option<Vec<VerifyJob>>,
 }
 
 pub(super) fn address(number: usize) -> Address {
@@ -82,7 +84,8 @@ impl Desk {
     pub(super) fn with(neighbours: u32, config: RouterConfig) -> Self {
         let now = Time::from_millis(1_000_000);
         let router = Router::new(now, config, [7; 32]);
-        let mut desk = Desk { router, now, sent: Vec::new(), fib: BTreeMap::new(), events: Vec::new() };
+        let mut desk =
+            Desk { router, now, sent: Vec::new(), fib: BTreeMap::new(), events: Vec::new(), jobs: None };
         desk.router.add_origin(now, identity(0), 1000);
         for id in 1..=neighbours {
             desk.router.neighbour_up(now, id, address(900 + id as usize), 40, 1400, true);
@@ -110,9 +113,20 @@ impl Desk {
                 RouterOutput::Fib(address, None) => {
                     self.fib.remove(&address);
                 }
-                RouterOutput::Verify(job) => self.router.verified(self.now, job.run()),
+                RouterOutput::Verify(job) => match &mut self.jobs {
+                    Some(jobs) => jobs.push(job),
+                    None => self.router.verified(self.now, job.run()),
+                },
                 event => self.events.push(event),
             }
+        }
+    }
+
+    /// Verifies what waits for it, and what comes after.
+    pub(super) fn verify(&mut self) {
+        while let Some(job) = self.jobs.as_mut().and_then(Vec::pop) {
+            self.router.verified(self.now, job.run());
+            self.take();
         }
     }
 
