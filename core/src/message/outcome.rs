@@ -1,7 +1,7 @@
 //! How the way bears what is sent over it, for those who choose the way.
 //!
-//! Only what took the present way counts. A packet that is acknowledged has arrived; one that is lost is lost; and silence
-//! counts as much as half a window, so that a way that swallows everything is found out by its second silence.
+//! Only what took the present way counts. A packet that is acknowledged has arrived; one that is lost is lost; and a second
+//! silence with no sign of life since the first is a verdict.
 
 use std::time::Duration;
 
@@ -9,12 +9,11 @@ use super::Conversation;
 use super::recovery::Piece;
 use crate::time::Time;
 
-/// A probe time-out without a sign of life is as bad as so many packets lost.
-const SILENCE: u32 = 8;
-/// But no more than one counts within this: a busy host is silent for a while, too.
+/// Probe time-outs count when they are so far apart: a busy host is silent for a while, too.
 const SILENCE_EVERY: Duration = Duration::from_millis(250);
 /// Losses are reported this far apart, or when there are so many as make a verdict.
 const REPORT_EVERY: Duration = Duration::from_millis(20);
+/// So many packets are judged together.
 const VERDICT: u32 = 16;
 
 /// What became of packets since the last report.
@@ -24,7 +23,9 @@ pub(super) struct Outcome {
     lost: u32,
     /// The peer knows the fate of all its packets below this, by our acks.
     floor: u64,
+    /// The last silence, and whether there was one with no sign of life since.
     silent: Option<Time>,
+    suspect: bool,
     /// Whether the last report was of losses: whoever heard it wants to hear when it is better, too.
     bad: bool,
     reported: Time,
@@ -35,12 +36,16 @@ impl Outcome {
     pub(super) fn note(&mut self, (delivered, lost): (u32, u32)) {
         self.delivered = self.delivered.saturating_add(delivered);
         self.lost = self.lost.saturating_add(lost);
+        self.suspect &= delivered == 0;
     }
 
+    /// A probe time-out.
     pub(super) fn silence(&mut self, now: Time) {
         if self.silent.is_none_or(|last| now.since(last) >= SILENCE_EVERY) {
             self.silent = Some(now);
-            self.lost = self.lost.saturating_add(SILENCE);
+            if std::mem::replace(&mut self.suspect, true) {
+                self.lost = self.lost.saturating_add(VERDICT);
+            }
         }
     }
 
@@ -48,7 +53,7 @@ impl Outcome {
     pub(super) fn note_acks(&mut self, now: Time, floor: u64, all_known: bool) {
         if floor > self.floor {
             self.floor = floor;
-            self.delivered = self.delivered.saturating_add(1);
+            self.note((1, 0));
         } else if all_known {
             self.silence(now);
         }
