@@ -211,6 +211,15 @@ impl Router {
 
     /// Tells a neighbour what is so, if it differs from what it was told, or if it `wants` the core.
     pub(super) fn tell(&mut self, now: Time, key: Key, id: NeighbourId, wants: bool) {
+        self.tell_as(now, key, id, wants, false);
+    }
+
+    /// The same for a neighbour that looks for a newer seq: nothing older is an answer.
+    pub(super) fn tell_newest(&mut self, now: Time, key: Key, id: NeighbourId) {
+        self.tell_as(now, key, id, false, true);
+    }
+
+    fn tell_as(&mut self, now: Time, key: Key, id: NeighbourId, wants: bool, newest: bool) {
         let Some(dest) = self.table.get(key) else { return };
         let advert = self.advert(now, dest);
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
@@ -236,7 +245,7 @@ impl Router {
             remaining: u16::try_from(advert.expires.saturating_sub(seconds(now))).unwrap_or(u16::MAX),
         };
         let mut told_seq = advert.core.seq;
-        match how(&advert, adj, wants) {
+        match how(&advert, adj, wants, newest) {
             How::Update => {
                 told_seq = adj.told_seq;
                 neighbour.say(&Record::Update(Update { idx: key, metric: advert.metric, hops: advert.hops }));
@@ -302,10 +311,11 @@ enum How {
 
 /// The cheapest way to tell that is understood. A distance that has not grown may be told for an older seq, because that
 /// promises less; one that has grown may be of use only with the newer seq.
-fn how(advert: &Advert, adj: &Adj, wants: bool) -> How {
+fn how(advert: &Advert, adj: &Adj, wants: bool, newest: bool) -> How {
     let (seq, told) = (advert.core.seq, adj.told_seq);
     let found = adj.told_metric == INFINITY;
-    let newer = seq != told && (found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));
+    let newer =
+        seq != told && (newest || found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));
     // An UPDATE says nothing of the MTU, and a retracted idx of another seq nothing at all.
     if wants || told == 0 || newer || advert.mtu != adj.told_mtu { How::Core } else { How::Update }
 }

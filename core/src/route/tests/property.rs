@@ -99,3 +99,22 @@ proptest! {
         prop_assert_eq!(net.drops(), 0, "honest nodes are refused nothing");
     }
 }
+
+#[test]
+fn a_search_that_leads_nowhere_does_not_keep_another_from_passing() {
+    let mut net = net_of(6, &vec![(0, 1), (0, 2), (1, 3), (0, 4), (1, 5)], 0);
+    let schedule = [
+        Fault::Suspect(1, true),
+        Fault::Wait(19),
+        Fault::Cut(0),
+        Fault::Wait(1),
+        Fault::Raise(0),
+        Fault::Cut(3),
+        Fault::Cost(0, 83),
+    ];
+    for fault in &schedule {
+        act(&mut net, fault);
+    }
+    net.run(ms(1_000));
+    assert_eq!(net.dark(), 0, "{:?}", net.dark_pair());
+}
