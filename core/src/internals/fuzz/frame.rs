@@ -246,7 +246,8 @@ fn honest(mut script: Script<'_>, ends: [End; 2]) {
             SEND => {
                 let (from, length) = (script.below(2), usize::from(script.u16()) % 4096 + 1);
                 count += 1;
-                let message: Vec<u8> = count.to_le_bytes().into_iter().cycle().take(length).collect();
+                let mut message = count.to_le_bytes().repeat(length.div_ceil(4));
+                message.truncate(length);
                 sides[from].say(&message);
                 line.extend(sides[from].collect(now).into_iter().map(|frame| (1 - from, frame)));
             }
