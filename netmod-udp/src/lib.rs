@@ -27,6 +27,8 @@ pub mod fuzz;
 mod interfaces;
 mod mix;
 mod notes;
+#[cfg(test)]
+mod protocol_tests;
 mod receive;
 mod resolve;
 mod schedule;

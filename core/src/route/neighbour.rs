@@ -88,7 +88,7 @@ impl Neighbour {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn memory(&self) -> usize {
         let idx = self.idx.len().saturating_mul(size_of::<(u32, Key)>());
         let sets = self.deferred.len().saturating_add(self.asked.len()).saturating_mul(size_of::<u32>());

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rand_core::RngCore;
 
 use super::select::MAX_HOPS;
-use super::table::Key;
+use super::table::{Dest, Key};
 use super::timers::Timer;
 use super::{NeighbourId, Router};
 use crate::stats::DropCause;
@@ -89,6 +89,15 @@ impl Relay {
             self.passed = Some(now);
         }
         free
+    }
+}
+
+impl Dest {
+    /// Whether a neighbour is itself looking for a newer route than it told us of: what it has is in doubt.
+    pub(super) fn searches(&self, now: Time, neighbour: NeighbourId) -> bool {
+        let Some(relay) = self.work.as_ref().and_then(|work| work.relay.as_ref()) else { return false };
+        let told = self.adj(neighbour).and_then(|adj| adj.core.as_ref()).map_or(0, |core| core.seq);
+        relay.requesters.iter().any(|one| one.neighbour == neighbour && one.until > now && one.seq > told)
     }
 }
 

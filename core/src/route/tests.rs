@@ -1,6 +1,5 @@
 //! Tests of the router: alone, and many of them under a virtual clock.
 
-mod check;
 mod desk;
 mod faults;
 mod hostile;
@@ -9,4 +8,3 @@ mod origins;
 mod property;
 mod rules;
 mod seeking;
-mod topology;

@@ -6,8 +6,9 @@
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use super::net::{Net, ms};
-use super::topology::Links;
+use super::net::{ms, network as net_of};
+use crate::sim::net::Net;
+use crate::sim::topology::Links;
 
 #[derive(Clone, Debug)]
 enum Fault {
@@ -54,7 +55,7 @@ fn network() -> impl Strategy<Value = (usize, Links)> {
 }
 
 fn act(net: &mut Net, fault: &Fault) {
-    let (nodes, links) = (net.nodes.len(), net.link_count());
+    let (nodes, links) = (net.nodes.len(), net.links.len());
     match fault {
         Fault::Cut(link) => net.cut(link % links),
         Fault::Raise(link) => net.raise(link % links),
@@ -83,18 +84,18 @@ proptest! {
         seed in any::<u64>(),
         schedule in proptest::collection::vec(fault(), 0..60),
     ) {
-        let mut net = Net::new(nodes, &links, seed);
-        net.thorough = true;
+        let mut net = net_of(nodes, &links, seed);
+        net.reach.thorough = true;
         for fault in &schedule {
             act(&mut net, fault);
         }
         // A link that has just flapped is told of the table only after a second.
         net.run(ms(2_500));
         let dark = net.dark();
-        prop_assert!(dark.is_empty(), "dark after 2.5 seconds: {dark:?}");
+        prop_assert!(dark == 0, "dark after 2.5 seconds: {dark}, {:?}", net.dark_pair());
         net.run(ms(20_000));
         let dark = net.dark();
-        prop_assert!(dark.is_empty(), "dark after twenty seconds: {dark:?}");
+        prop_assert!(dark == 0, "dark after twenty seconds: {dark}, {:?}", net.dark_pair());
         prop_assert_eq!(net.drops(), 0, "honest nodes are refused nothing");
     }
 }
