@@ -12,6 +12,7 @@ mod constants;
 mod handshake;
 mod link;
 mod message;
+mod plain;
 mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,7 +189,7 @@ fn every_example_in_the_specification_is_read_as_it_says() {
 
 #[test]
 fn the_examples_are_made_from_fixed_seeds() {
-    let keys = render(&handshake::keys());
+    let keys = render(&plain::keys());
     if std::env::var("ROUSE_EXAMPLES").is_ok_and(|what| what == "write") {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/PROTOCOL.md");
         let mut text = std::fs::read_to_string(path).unwrap();

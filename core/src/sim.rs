@@ -94,6 +94,9 @@ pub struct Config {
     pub latency: (Duration, Duration),
     /// Destinations that a node keeps at most, as in its configuration. At most 32 768.
     pub destinations: usize,
+    /// How long a node takes at most to verify the signatures of a batch. Zero: no time, and what one node has verified
+    /// all have.
+    pub verifying: Duration,
     /// Search for loops through alternates too, whichever each node on the way uses. For small networks.
     pub thorough: bool,
 }
@@ -108,6 +111,7 @@ impl Default for Config {
             rate: None,
             latency: (Duration::from_micros(1_500), Duration::from_millis(5)),
             destinations: 32_768,
+            verifying: Duration::ZERO,
             thorough: false,
         }
     }

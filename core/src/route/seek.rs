@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 
+use super::dest::Dest;
 use super::select::MAX_HOPS;
-use super::table::{Dest, Key};
+use super::table::Key;
 use super::timers::Timer;
 use super::{NeighbourId, Router};
 use crate::stats::DropCause;
@@ -95,8 +96,8 @@ impl Relay {
 impl Dest {
     /// Whether a neighbour is itself looking for a newer route than it told us of: what it has is in doubt.
     pub(super) fn searches(&self, now: Time, neighbour: NeighbourId) -> bool {
-        let Some(relay) = self.work.as_ref().and_then(|work| work.relay.as_ref()) else { return false };
-        let told = self.adj(neighbour).and_then(|adj| adj.core.as_ref()).map_or(0, |core| core.seq);
+        let Some(relay) = self.busy().and_then(|work| work.relay.as_ref()) else { return false };
+        let told = self.adj(neighbour).map_or(0, |adj| self.seq_at(adj.core));
         relay.requesters.iter().any(|one| one.neighbour == neighbour && one.until > now && one.seq > told)
     }
 }
@@ -105,7 +106,7 @@ impl Router {
     /// Begins, keeps up or ends our own search; `stuck` when all routes that are left might loop.
     pub(super) fn keep_asking(&mut self, now: Time, key: Key, stuck: bool) {
         let Some(dest) = self.table.get_mut(key) else { return };
-        let asking = dest.work.as_ref().is_some_and(|work| work.ask.is_some());
+        let asking = dest.busy().is_some_and(|work| work.ask.is_some());
         match (stuck, asking) {
             (true, false) => {
                 dest.work().ask = Some(Ask { at: now + AGAIN, step: 1 });
@@ -118,7 +119,7 @@ impl Router {
     }
 
     pub(super) fn ask_again(&mut self, now: Time, key: Key) {
-        let Some(work) = self.table.get_mut(key).and_then(|dest| dest.work.as_mut()) else { return };
+        let Some(work) = self.table.get_mut(key).and_then(|dest| dest.busy_mut()) else { return };
         let Some(ask) = work.ask.as_mut().filter(|ask| ask.at <= now) else { return };
         let step = ask.step;
         let wait = AGAIN.saturating_mul(1 << step.min(6)).min(AGAIN_MAX);
@@ -143,9 +144,9 @@ impl Router {
             SeqReq { dst: dest.core.dst, seq: dest.fd_seq.saturating_add(1), ttl: MAX_HOPS, id: request };
         let highest = dest.core.clone();
         for target in targets {
-            let adj = self.table.get(key).and_then(|dest| dest.adj(target));
-            let behind =
-                adj.and_then(|adj| adj.core.as_ref()).is_some_and(|core| core.epoch() < highest.epoch());
+            let dest = self.table.get(key);
+            let core = dest.and_then(|dest| dest.core_at(dest.adj(target)?.core));
+            let behind = core.is_some_and(|core| core.epoch() < highest.epoch());
             let Some(neighbour) = self.neighbours.get_mut(&target) else { continue };
             if behind {
                 neighbour.say_with(|out| encode_your_highest(&highest, out));
@@ -187,26 +188,40 @@ impl Router {
     pub(super) fn your_highest(&mut self, now: Time, id: NeighbourId, core: Core) -> Result<(), DropCause> {
         let Some(key) = self.table.find(&core.dst) else { return Ok(()) };
         if self.is_own(key) {
-            return self.heard_of_own(now, key, core);
+            return self.heard_of_own(now, id, key, core);
         }
         if self.serve(now, key, id, core.seq) {
             return Ok(());
         }
-        let core: Arc<Core> = self.verified(Some(key), core).ok_or(DropCause::BadAnnounce)?;
-        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-        if core.seq > dest.core.seq {
-            dest.core = core.clone();
+        match self.table.get(key).and_then(|dest| dest.known(&core)) {
+            Some(core) => self.highest_verified(now, id, core),
+            None => return self.check_highest(now, id, core),
+        }
+        Ok(())
+    }
+
+    /// The same, when it has verified.
+    pub(super) fn highest_verified(&mut self, now: Time, id: NeighbourId, core: Arc<Core>) {
+        let Some(key) = self.table.find(&core.dst) else { return };
+        if self.is_own(key) {
+            return self.outbid(now, key, &core);
+        }
+        if self.serve(now, key, id, core.seq) {
+            return;
+        }
+        let Some(dest) = self.table.get_mut(key) else { return };
+        if core.seq > dest.core.seq && dest.keep(&core).is_none() {
+            return;
         }
         let relay = dest.work().relay.get_or_insert_default();
         relay.remember(now, id, core.seq);
         if !relay.may_pass(now) {
-            return Ok(());
+            return;
         }
-        let Some(target) = self.towards(now, key, id) else { return Ok(()) };
+        let Some(target) = self.towards(now, key, id) else { return };
         if let Some(neighbour) = self.neighbours.get_mut(&target) {
             neighbour.say_with(|out| encode_your_highest(&core, out));
         }
-        Ok(())
     }
 
     /// Answers with our route, if it is of that seq at least.
@@ -222,7 +237,7 @@ impl Router {
     /// Whom to ask for a neighbour: the next hop, or, when that is who asks, another with a finite route.
     fn towards(&mut self, now: Time, key: Key, id: NeighbourId) -> Option<NeighbourId> {
         let dest = self.table.get(key)?;
-        if let Some(next) = dest.selected.filter(|next| *next != id) {
+        if let Some(next) = dest.selected().filter(|next| *next != id) {
             return Some(next);
         }
         let mut others = self.candidates(now, dest);
@@ -236,7 +251,7 @@ impl Router {
     /// Tells those who asked of a newer seq, at once.
     pub(super) fn answer(&mut self, now: Time, key: Key) {
         let Some(dest) = self.table.get(key) else { return };
-        let Some(relay) = dest.work.as_ref().and_then(|work| work.relay.as_ref()) else { return };
+        let Some(relay) = dest.busy().and_then(|work| work.relay.as_ref()) else { return };
         if relay.requesters.is_empty() {
             return;
         }
@@ -244,7 +259,7 @@ impl Router {
         // Whatever is newer than what they have: a request for too much must not keep others waiting.
         let behind = |requester: &&Requester| {
             let adj = dest.adj(requester.neighbour);
-            adj.is_none_or(|adj| adj.told_metric == INFINITY || adj.told_seq < advert.seq())
+            adj.is_none_or(|adj| adj.told_metric == INFINITY || dest.seq_at(adj.told) < advert.seq())
         };
         let tell: Vec<NeighbourId> =
             relay.requesters.iter().filter(behind).map(|requester| requester.neighbour).collect();

@@ -1,5 +1,6 @@
 //! Tests of the router: alone, and many of them under a virtual clock.
 
+mod anchors;
 mod desk;
 mod faults;
 mod hostile;
@@ -7,4 +8,6 @@ mod net;
 mod origins;
 mod property;
 mod rules;
+mod scoring;
 mod seeking;
+mod verifying;

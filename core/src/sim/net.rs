@@ -1,6 +1,6 @@
 //! The network in virtual time: nodes, links, and the loop that lets one thing happen after the other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::channel::Wire;
 use super::deep::{Deep, Dialler};
 use super::mobility::Motion;
 use super::queue::{Actor, Event, Next, Queue};
-use super::random::{between, seed_of, seeded};
+use super::random::{between, seed_of, seeded, unit};
 use super::reach::Reach;
 use super::topology::{Graph, Pieces};
 use super::traffic::Flow;
@@ -18,7 +18,7 @@ use super::violation::Violation;
 use super::{Config, Depth};
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::route::{CoreCache, NeighbourId, Router, RouterConfig, RouterOutput};
+use crate::route::{CoreCache, NeighbourId, Router, RouterConfig, RouterOutput, Verified, VerifyJob};
 use crate::stats::DropCause;
 use crate::time::Time;
 
@@ -39,6 +39,8 @@ pub(crate) struct Node {
     pub(super) sessions: Vec<NeighbourId>,
     pub(super) dialler: Option<Box<Dialler>>,
     deadline: Option<Time>,
+    /// When it was started.
+    born: Time,
     /// Bytes of control: of messages, or of frames where there are links.
     pub(super) sent: u64,
     /// How often the next hop towards each destination changed.
@@ -84,6 +86,9 @@ pub(crate) struct Net {
     /// Links that may want something done.
     pub(super) pending: Vec<NeighbourId>,
     changed: Vec<usize>,
+    /// Batches that are being verified: by whom, in which of its lives, and what will come of it.
+    verified: BTreeMap<u64, (Time, Verified)>,
+    batches: u64,
 }
 
 /// The identity of the node with this number, in every simulation.
@@ -99,7 +104,7 @@ impl Net {
         let start = Time::from_millis(1_000_000);
         let addresses: Vec<Address> = (0..graph.nodes).map(|node| identity(node).address()).collect();
         let router_config = RouterConfig {
-            shared: Some(Arc::new(CoreCache::default())),
+            shared: config.verifying.is_zero().then(|| Arc::new(CoreCache::default())),
             destinations: config.destinations.min(RouterConfig::MAX_DESTINATIONS),
             ..RouterConfig::default()
         };
@@ -125,6 +130,8 @@ impl Net {
             counting: false,
             pending: Vec::new(),
             changed: Vec::new(),
+            verified: BTreeMap::new(),
+            batches: 0,
             config,
         };
         net.reach.thorough = net.config.thorough;
@@ -161,6 +168,7 @@ impl Net {
             sessions: Vec::new(),
             dialler,
             deadline: None,
+            born: self.now,
             sent: 0,
             switches: HashMap::new(),
         }
@@ -235,6 +243,7 @@ impl Net {
                         *self.nodes[node].switches.entry(to).or_default() += 1;
                     }
                 }
+                RouterOutput::Verify(job) => self.verify(node, job),
                 RouterOutput::EpochUsed { epoch, .. } => self.nodes[node].epoch = epoch,
                 RouterOutput::IdentityConflict(_) => self.nodes[node].conflicts += 1,
                 RouterOutput::Dropped(cause, count) => self.refuse(cause, count),
@@ -253,6 +262,25 @@ impl Net {
         }
         let next = self.nodes[node].router.next_deadline();
         self.queue.set_deadline(Actor::Router(node), &mut self.nodes[node].deadline, next);
+    }
+
+    /// A node verifies signatures, which takes its time.
+    fn verify(&mut self, node: usize, job: VerifyJob) {
+        let verified = job.run();
+        if self.config.verifying.is_zero() {
+            return self.nodes[node].router.verified(self.now, verified);
+        }
+        let after = self.config.verifying.mul_f64(unit(&mut self.random));
+        self.batches += 1;
+        self.verified.insert(self.batches, (self.nodes[node].born, verified));
+        self.queue.push(self.now + after, Event::Verified { node, batch: self.batches });
+    }
+
+    fn has_verified(&mut self, node: usize, batch: u64) {
+        let Some((born, verified)) = self.verified.remove(&batch) else { return };
+        if self.nodes[node].alive && self.nodes[node].born == born {
+            self.with(node, |router, now| router.verified(now, verified));
+        }
     }
 
     pub(super) fn violated(&mut self, violation: Violation) {
@@ -286,6 +314,7 @@ impl Net {
             Event::Frame { link, side, bytes } => self.frame_arrives(link, side, bytes),
             Event::Suspect { id } => self.doubt(id),
             Event::Down { id } => self.notice_down(id),
+            Event::Verified { node, batch } => self.has_verified(node, batch),
             Event::Packet { flow } => self.packet_leaves(flow),
             Event::Move => self.move_on(),
             Event::Audit => {
@@ -355,6 +384,12 @@ impl Net {
                 return Some(lit.since(begin)).filter(|took| *took <= most);
             }
         }
+    }
+
+    /// What a node calls its neighbours.
+    #[cfg(test)]
+    pub(crate) fn neighbours_of(&self, node: usize) -> Vec<NeighbourId> {
+        self.nodes[node].sessions.clone()
     }
 
     /// Bytes of control sent by all nodes.

@@ -17,6 +17,8 @@ pub(super) enum Event {
     Suspect { id: NeighbourId },
     /// A node notices that a link is gone.
     Down { id: NeighbourId },
+    /// A node has verified the signatures of a batch, which the network keeps under this number.
+    Verified { node: usize, batch: u64 },
     /// A packet of a flow leaves.
     Packet { flow: usize },
     /// Nodes have moved.

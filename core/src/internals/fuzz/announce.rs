@@ -27,6 +27,11 @@ fn records(mut bytes: &[u8]) {
     while let Ok((record, rest)) = Record::decode(bytes) {
         let (taken, _) = bytes.split_at(bytes.len() - rest.len());
         assert!(!taken.is_empty());
+        if let Record::Reserved { .. } = record {
+            // What a version to come has to say is passed over, not kept.
+            bytes = rest;
+            continue;
+        }
         let mut again = Vec::new();
         record.encode(&mut again).expect("what was read encodes");
         assert_eq!(again, taken, "a record that is written otherwise than it was read");
@@ -45,7 +50,7 @@ fn records(mut bytes: &[u8]) {
 
 fn verifies(core: &Core) -> bool {
     let signed = core.signed().expect("what was read encodes");
-    identity::verify(&core.dst, &signed, &core.signature)
+    identity::verify_all(&[(&core.dst, &signed, &core.signature)]) == [true]
 }
 
 fn altered(script: &mut Script<'_>) {
@@ -65,7 +70,8 @@ fn altered(script: &mut Script<'_>) {
     core.signature = identity.sign(&core.signed().expect("extensions within their bound"));
     assert!(verifies(&core));
 
-    let tail = Tail { idx: script.u32() % MAX_IDX, metric: 40, hops: 1, mtu: 1200, remaining: 60 };
+    let tail =
+        Tail { idx: script.u32() % MAX_IDX, metric: 40, hops: 1, mtu: 1200, remaining: 60, chain: [3; 16] };
     let record = Record::Announce(core, tail);
     let mut bytes = Vec::new();
     record.encode(&mut bytes).expect("extensions within their bound");

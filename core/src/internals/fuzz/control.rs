@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::script::Script;
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::route::{CoreCache, FibEntry, NeighbourId, Router, RouterConfig, RouterOutput};
+use crate::route::{CoreCache, FibEntry, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
 use crate::time::Time;
-use crate::wire::route::{Core, INFINITY, MAX_MESSAGE, Record, SeqReq, Tail, Update, key_hash};
+use crate::wire::route::{
+    Chain, Core, INFINITY, LINKS, MAX_MESSAGE, Record, SeqReq, Tail, Update, advance, key_hash,
+};
 
 /// Those who can sign, the router under test first. Neighbours are among them.
 const ORIGINS: usize = 8;
@@ -20,6 +22,8 @@ const NEIGHBOURS: usize = 4;
 pub(super) const SMALL: u8 = 1;
 /// In the end so much time passes that all that was said has expired.
 pub(super) const EXPIRE: u8 = 2;
+/// Signatures are verified when time passes, and not at once.
+pub(super) const LATE: u8 = 4;
 
 /// Steps of a script: a message of a neighbour, byte by byte.
 pub(super) const MESSAGE: u8 = 0;
@@ -49,7 +53,9 @@ pub(super) const WAIT: u8 = 11;
 pub(super) const SEND: u8 = 12;
 /// An address is added, or given up.
 pub(super) const OWN: u8 = 13;
-const STEPS: u8 = 14;
+/// A next hop has delivered packets, or lost them.
+pub(super) const SCORE: u8 = 14;
+const STEPS: u8 = 15;
 
 static IDENTITIES: LazyLock<Vec<Identity>> =
     LazyLock::new(|| (0..ORIGINS as u8).map(|number| Identity::from_seed(&[number + 0x40; 32])).collect());
@@ -85,7 +91,8 @@ pub(super) fn signed(origin: usize, seq: u64, lifetime: u16) -> Core {
     let mut signed = SIGNED.lock().unwrap_or_else(PoisonError::into_inner);
     let make = || {
         let dst = address(origin);
-        let mut core = Core { dst, seq, lifetime, caps: 0, signature: [0; 64], more: None };
+        let anchor = advance(&dst, seq, IDENTITIES[origin].chain_seed(seq), LINKS);
+        let mut core = Core { dst, seq, lifetime, caps: 0, anchor, signature: [0; 64], more: None };
         core.signature = IDENTITIES[origin].sign(&core.signed().expect("a plain core encodes"));
         core
     };
@@ -104,20 +111,31 @@ fn seq(script: &mut Script<'_>) -> u64 {
     }
 }
 
-fn core(script: &mut Script<'_>) -> Core {
+/// A core, and whose it is.
+fn core(script: &mut Script<'_>) -> (usize, Core) {
     let (origin, seq) = (script.below(ORIGINS), seq(script));
     let lifetime = [5400, 60, 0, 7][script.below(4)];
-    signed(origin, seq, lifetime)
+    (origin, signed(origin, seq, lifetime))
 }
 
-fn tail(script: &mut Script<'_>) -> Tail {
-    Tail {
-        idx: script.u8().into(),
-        metric: script.u16(),
-        hops: script.u8(),
-        mtu: script.u16(),
-        remaining: script.u16(),
-    }
+/// What a node so many hops away from an origin has been told. Everybody can make that of more hops.
+fn chain(origin: usize, seq: u64, hops: u8) -> Chain {
+    static MADE: Mutex<BTreeMap<(usize, u64), Vec<Chain>>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || {
+        let Some(identity) = IDENTITIES.get(origin) else { return Vec::new() };
+        let next = |chain: &Chain| Some(advance(&identity.address(), seq, *chain, 1));
+        std::iter::successors(Some(identity.chain_seed(seq)), next).take(usize::from(LINKS) + 1).collect()
+    };
+    made.entry((origin, seq)).or_insert_with(make).get(usize::from(hops)).copied().unwrap_or_default()
+}
+
+fn tail(script: &mut Script<'_>, origin: usize, seq: u64) -> Tail {
+    let (idx, metric, hops) = (script.u8().into(), script.u16(), script.u8());
+    let (mtu, remaining) = (script.u16(), script.u16());
+    // Now and then somebody claims fewer hops than it can prove.
+    let told = hops.saturating_add(u8::from(remaining & 0xff == 0xff));
+    Tail { idx, metric, hops, mtu, remaining, chain: chain(origin, seq, told) }
 }
 
 struct World {
@@ -130,6 +148,9 @@ struct World {
     fib: BTreeMap<Address, FibEntry>,
     most: usize,
     sent: usize,
+    /// Signatures to be verified.
+    jobs: Vec<VerifyJob>,
+    late: bool,
 }
 
 /// Runs a script against a router with several neighbours.
@@ -141,6 +162,7 @@ pub fn control(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
     let mut world = World::new(flags & SMALL != 0);
+    world.late = flags & LATE != 0;
     while let Some(step) = script.step() {
         world.step(step % STEPS, &mut script);
         world.check();
@@ -168,6 +190,8 @@ impl World {
             fib: BTreeMap::new(),
             most,
             sent: 0,
+            jobs: Vec::new(),
+            late: false,
         };
         world.add_own(0);
         for place in 0..2 {
@@ -181,17 +205,23 @@ impl World {
         match step {
             MESSAGE => self.hear(place, script.bytes()),
             ANNOUNCE => {
-                let (core, tail) = (core(script), tail(script));
+                let (origin, core) = core(script);
+                let tail = tail(script, origin, core.seq);
                 self.hear_record(place, &Record::Announce(core, tail));
             }
             OFFER => {
-                let (origin, seq, tail) = (script.below(ORIGINS + 1), seq(script), tail(script));
+                let (origin, seq) = (script.below(ORIGINS + 1), seq(script));
+                let tail = tail(script, origin, seq);
                 let key_hash = if origin < ORIGINS { key_hash(&address(origin)) } else { 77 };
                 self.hear_record(place, &Record::Offer { key_hash, seq, tail });
             }
             WANT => self.hear_record(place, &Record::Want { idx: script.u8().into() }),
             UPDATE => {
-                let update = Update { idx: script.u8().into(), metric: script.u16(), hops: script.u8() };
+                let (idx, metric, hops) = (script.u8().into(), script.u16(), script.u8());
+                let proof = script.u8();
+                let proved = || chain(usize::from(proof) % ORIGINS, seq(script), hops);
+                let chain = (proof & 0x80 != 0 && metric != INFINITY).then(proved);
+                let update = Update { idx, metric, hops, chain };
                 self.hear_record(place, &Record::Update(update));
             }
             SEQ_REQ => {
@@ -199,7 +229,7 @@ impl World {
                 let request = SeqReq { dst, seq: seq(script), ttl: script.u8(), id: script.u8().into() };
                 self.hear_record(place, &Record::SeqReq(request));
             }
-            YOUR_HIGHEST => self.hear_record(place, &Record::YourHighest(core(script))),
+            YOUR_HIGHEST => self.hear_record(place, &Record::YourHighest(core(script).1)),
             UP => self.up(place, script.u16(), script.u16(), script.u8() & 1 != 0),
             DOWN => {
                 if let Some(id) = self.links[place].take() {
@@ -220,6 +250,12 @@ impl World {
                 let units = u64::from(script.u8());
                 let unit = [1, 100, 10_000][place % 3];
                 self.wait(Duration::from_millis(units * unit));
+            }
+            SCORE => {
+                if let Some(id) = self.links[place] {
+                    let (to, delivered) = (address(script.below(ORIGINS)), script.u8().into());
+                    self.router.score(self.now, &to, id, delivered, script.u8().into());
+                }
             }
             SEND => self.router.want_route(self.now, &address(script.below(ORIGINS))),
             _ => {
@@ -271,6 +307,7 @@ impl World {
     }
 
     fn wait(&mut self, span: Duration) {
+        self.verify();
         let end = self.now + span;
         for round in 0.. {
             let Some(next) = self.router.next_deadline().filter(|next| *next <= end) else { break };
@@ -280,6 +317,17 @@ impl World {
             assert!(round < 100_000, "a deadline that does not move");
         }
         self.now = end;
+    }
+
+    /// Verifies what waits for it, and what comes of that.
+    fn verify(&mut self) {
+        self.late = std::mem::replace(&mut self.late, false) && {
+            for job in std::mem::take(&mut self.jobs) {
+                self.router.verified(self.now, job.run());
+            }
+            self.collect();
+            true
+        };
     }
 
     fn collect(&mut self) {
@@ -297,6 +345,8 @@ impl World {
                 RouterOutput::Fib(address, None) => {
                     self.fib.remove(&address);
                 }
+                RouterOutput::Verify(job) if self.late => self.jobs.push(job),
+                RouterOutput::Verify(job) => self.router.verified(self.now, job.run()),
                 RouterOutput::Changed { metric, next_hop, .. } => {
                     assert_eq!(next_hop.is_none(), metric == INFINITY);
                 }

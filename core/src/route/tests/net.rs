@@ -15,8 +15,13 @@ pub(super) const fn ms(millis: u64) -> Duration {
 
 /// Nodes with their links, all of which come up at the beginning.
 pub(super) fn network(nodes: usize, links: &Links, seed: u64) -> Net {
+    verifying(nodes, links, seed, Duration::ZERO)
+}
+
+/// The same, where each node verifies every signature by itself, and takes up to `verifying` for it.
+pub(super) fn verifying(nodes: usize, links: &Links, seed: u64, verifying: Duration) -> Net {
     let graph = Graph { nodes, links: links.clone(), points: Vec::new() };
-    let mut net = Net::new(&graph, Config { seed, depth: Depth::Route, ..Config::default() });
+    let mut net = Net::new(&graph, Config { seed, depth: Depth::Route, verifying, ..Config::default() });
     net.panics = true;
     net
 }
