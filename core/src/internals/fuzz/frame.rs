@@ -283,8 +283,9 @@ fn honest(mut script: Script<'_>, ends: [End; 2]) {
             }
         }
     }
-    // The line is good again: what was said arrives, unless a side has given the other up.
-    for _ in 0..64 {
+    // The line is good again: what was said arrives, unless a side has given the other up. If the line held frames back
+    // for seconds, so does the channel before it repeats one.
+    for _ in 0..1200 {
         while let Some((to, frame)) = line.pop_front() {
             arrive(now, &mut sides, &mut line, to, frame);
         }
