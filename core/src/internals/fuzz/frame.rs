@@ -246,7 +246,8 @@ fn honest(mut script: Script<'_>, ends: [End; 2]) {
             SEND => {
                 let (from, length) = (script.below(2), usize::from(script.u16()) % 4096 + 1);
                 count += 1;
-                let message: Vec<u8> = count.to_le_bytes().into_iter().cycle().take(length).collect();
+                let mut message = count.to_le_bytes().repeat(length.div_ceil(4));
+                message.truncate(length);
                 sides[from].say(&message);
                 line.extend(sides[from].collect(now).into_iter().map(|frame| (1 - from, frame)));
             }
@@ -282,8 +283,9 @@ fn honest(mut script: Script<'_>, ends: [End; 2]) {
             }
         }
     }
-    // The line is good again: what was said arrives, unless a side has given the other up.
-    for _ in 0..64 {
+    // The line is good again: what was said arrives, unless a side has given the other up. If the line held frames back
+    // for seconds, so does the channel before it repeats one.
+    for _ in 0..1200 {
         while let Some((to, frame)) = line.pop_front() {
             arrive(now, &mut sides, &mut line, to, frame);
         }

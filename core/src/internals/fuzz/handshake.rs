@@ -1,5 +1,6 @@
 //! Handshakes: two nodes, a line between them, and somebody who holds the line.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::script::{Script, damaged};
@@ -41,6 +42,9 @@ pub(super) const LOSE: u8 = 7;
 /// A node hears that its last session is in use.
 pub(super) const CONFIRM: u8 = 8;
 const STEPS: usize = 9;
+
+static IDENTITIES: LazyLock<[Identity; 2]> =
+    LazyLock::new(|| [Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32])]);
 
 #[derive(Clone)]
 struct Flying {
@@ -94,9 +98,7 @@ impl World {
         let configs =
             [LinkConfig { mesh_key: key, load, ..open.clone() }, LinkConfig { mesh_key: other, ..open }];
         let mut seed = 1;
-        let identities = [Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32])];
-        let addresses = [0, 1].map(|n: usize| identities[n].address());
-        let mut identities = identities.iter();
+        let mut identities = IDENTITIES.iter();
         let nodes = configs.map(|config| {
             seed += 1;
             Handshakes::new(identities.next().expect("two of them"), config, [seed; 32])
@@ -104,7 +106,7 @@ impl World {
         World {
             now: Time::from_millis(5000),
             nodes,
-            addresses,
+            addresses: [IDENTITIES[0].address(), IDENTITIES[1].address()],
             line: Vec::new(),
             seen: Vec::new(),
             sessions: [None, None],

@@ -112,8 +112,9 @@ impl World {
         if side.sent.iter().map(Bytes::len).sum::<usize>() > 1 << 20 {
             return;
         }
-        let number = side.sent.len().to_le_bytes();
-        let body: Bytes = number.into_iter().cycle().take(length).collect();
+        let mut body = side.sent.len().to_le_bytes().repeat(length.div_ceil(8));
+        body.truncate(length);
+        let body = Bytes::from(body);
         if side.conversation.send(self.now, Timestamp(7), ttl, body.clone()).is_ok() {
             side.sent.push(body);
         }
