@@ -20,11 +20,11 @@ impl Net {
             deep.link.note_sent(self.now, 1, frame.len());
             self.pending.push(id);
         }
-        if deep.peer_index.is_none() {
-            if let Some(FrameKind::Data { index }) = peek(&frame) {
-                deep.peer_index = Some(index);
-                self.reopen(link);
-            }
+        if deep.peer_index.is_none()
+            && let Some(FrameKind::Data { index }) = peek(&frame)
+        {
+            deep.peer_index = Some(index);
+            self.reopen(link);
         }
         self.transmit(link, side, &frame, control);
     }
