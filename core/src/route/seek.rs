@@ -230,6 +230,16 @@ impl Router {
         }
     }
 
+    /// Who is a neighbour of an origin tells it of every higher announce that comes another way. It has made it itself, and
+    /// pays no heed; or somebody else has who has its identity, and otherwise neither would ever hear of the other.
+    pub(super) fn tell_origin(&mut self, from: NeighbourId, core: &Core) {
+        for (id, neighbour) in &mut self.neighbours {
+            if neighbour.address == core.dst && *id != from {
+                neighbour.say_with(|out| encode_your_highest(core, out));
+            }
+        }
+    }
+
     /// Answers with our route, if it is of that seq at least.
     fn serve(&mut self, now: Time, key: Key, id: NeighbourId, seq: u64) -> bool {
         let Some(dest) = self.table.get(key) else { return true };
