@@ -115,6 +115,9 @@ impl Routing {
         match event {
             RouterEvent::Up { neighbour, cost, mtu } => {
                 let (id, address, configured) = (neighbour.id, neighbour.address, neighbour.configured);
+                if let Some(rate) = neighbour.medium.netmod.rate() {
+                    self.router.neighbour_rate(id, rate);
+                }
                 self.neighbours.insert(id, neighbour);
                 self.router.neighbour_up(now, id, address, cost, mtu, configured);
             }

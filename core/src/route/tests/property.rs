@@ -18,6 +18,8 @@ enum Fault {
     Raise(usize),
     Cost(usize, u16),
     Suspect(usize, bool),
+    /// Packets of a node for another are lost over one of its neighbours.
+    Lose(usize, usize, usize),
     Kill(usize),
     Restart(usize),
     RestartForgetful(usize),
@@ -33,6 +35,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         4 => any.clone().prop_map(Fault::Raise),
         4 => (any.clone(), 32u16..1000).prop_map(|(link, cost)| Fault::Cost(link, cost)),
         2 => (any.clone(), proptest::bool::ANY).prop_map(|(link, on)| Fault::Suspect(link, on)),
+        3 => (any.clone(), any.clone(), any.clone()).prop_map(|(node, to, over)| Fault::Lose(node, to, over)),
         1 => any.clone().prop_map(Fault::Kill),
         1 => any.clone().prop_map(Fault::Restart),
         1 => any.prop_map(Fault::RestartForgetful),
@@ -74,6 +77,14 @@ fn act(net: &mut Net, fault: &Fault) {
         Fault::Raise(link) => net.raise(link % links),
         Fault::Cost(link, cost) => net.set_cost(link % links, *cost),
         Fault::Suspect(link, on) => net.suspect(link % links, *on),
+        Fault::Lose(node, to, over) => {
+            let (node, to) = (node % nodes, net.addresses[to % nodes]);
+            let ids: Vec<_> = net.neighbours_of(node);
+            if net.nodes[node].alive && !ids.is_empty() {
+                let over = ids[over % ids.len()];
+                net.with(node, |router, now| router.score(now, &to, over, 0, 16));
+            }
+        }
         Fault::Kill(node) => net.kill(node % nodes),
         Fault::Restart(node) => {
             let epoch = net.nodes[node % nodes].epoch + 1;
