@@ -248,14 +248,14 @@ impl Router {
     }
 
     /// Destinations known, those of one's own included.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
 
     /// An estimate of the memory that destinations and neighbours take, in bytes. Cores that several routers share
     /// count for each.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn memory(&self) -> usize {
         let neighbours: usize = self.neighbours.values().map(Neighbour::memory).sum();
         self.table.memory().saturating_add(neighbours)

@@ -10,7 +10,7 @@ use futures::future::{Either, select};
 
 use super::forward::Work;
 use super::neighbour::{Neighbour, Order};
-use super::shared::{Hop, Shared, lock, write};
+use super::shared::{Hop, Shared, write};
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::route::{
@@ -185,10 +185,7 @@ impl Routing {
                 }
                 RouterOutput::Verify(job) => self.verify(job),
                 RouterOutput::Dropped(cause, count) => self.shared.stats.drop_n(cause, count),
-                RouterOutput::IdentityConflict(address) => {
-                    tracing::error!(%address, "this identity is in use elsewhere: give this node its own");
-                    lock(&self.shared.conflicts).insert(address);
-                }
+                RouterOutput::IdentityConflict(address) => self.shared.in_use_elsewhere(address),
                 RouterOutput::EpochUsed { epoch, .. } => {
                     self.epoch = self.epoch.max(epoch);
                     super::epoch::save(self.shared.config.epoch_file.as_deref(), self.epoch);

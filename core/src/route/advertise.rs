@@ -228,6 +228,15 @@ impl Router {
 
     /// Tells a neighbour what is so, if it differs from what it was told, or if it `wants` the core.
     pub(super) fn tell(&mut self, now: Time, key: Key, id: NeighbourId, wants: bool) {
+        self.tell_as(now, key, id, wants, false);
+    }
+
+    /// The same for a neighbour that looks for a newer seq: nothing older is an answer.
+    pub(super) fn tell_newest(&mut self, now: Time, key: Key, id: NeighbourId) {
+        self.tell_as(now, key, id, false, true);
+    }
+
+    fn tell_as(&mut self, now: Time, key: Key, id: NeighbourId, wants: bool, newest: bool) {
         let Some(dest) = self.table.get(key) else { return };
         let advert = self.advert(now, dest);
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
@@ -245,7 +254,7 @@ impl Router {
         };
         let (told, told_proved, has) = (adj.told, adj.told_proved, adj.core == advert.slot);
         let Advert { slot, metric, hops, mtu, .. } = advert;
-        let core_anew = wants || !understands_update(&advert, dest, id);
+        let core_anew = wants || !understands_update(&advert, dest, id, newest);
         let about = if core_anew { slot } else { told };
         // Whoever is told of a distance has it proved, for it may have to prove it in turn.
         let Some(chain) = dest.chain_at(about, hops) else { return };
@@ -334,11 +343,12 @@ impl Router {
 
 /// Whether an UPDATE will do, which costs least. A distance that has not grown may be told for an older seq, because that
 /// promises less; one that has grown may be of use only with the newer seq.
-fn understands_update(advert: &Advert, dest: &Dest, id: NeighbourId) -> bool {
+fn understands_update(advert: &Advert, dest: &Dest, id: NeighbourId, newest: bool) -> bool {
     let Some(adj) = dest.adj(id).filter(|adj| adj.told != NONE) else { return false };
     let (seq, told) = (advert.core.seq, dest.seq_at(adj.told));
     let found = adj.told_metric == INFINITY;
-    let newer = seq != told && (found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));
+    let newer =
+        seq != told && (newest || found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));
     // An UPDATE says nothing of the MTU, and a retracted idx of another seq nothing at all.
     !newer && advert.mtu == adj.told_mtu && dest.chain_at(adj.told, advert.hops).is_some()
 }

@@ -302,7 +302,7 @@ impl Dest {
     }
 
     /// Memory beyond the struct itself, in bytes.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn heap(&self) -> usize {
         let extra = self.extra.as_ref().map_or(0, |extra| {
             let work = extra.work.as_ref().map_or(0, |_| size_of::<Work>());

@@ -31,6 +31,8 @@ pub(super) const MAX_HOPS: u8 = LINKS;
 pub(super) struct Candidate {
     pub(super) neighbour: NeighbourId,
     /// Its link is in doubt.
+    suspect: bool,
+    /// The same, or it looks for another route itself.
     pub(super) shunned: bool,
     pub(super) feasible: bool,
     /// What went this way did not arrive, of late.
@@ -51,7 +53,8 @@ pub(super) fn candidate(dest: &Dest, adj: &Adj, neighbour: &Neighbour, now: Time
     let alive = adj.metric < INFINITY && total < INFINITY && hops <= MAX_HOPS && adj.expires > seconds(now);
     alive.then(|| Candidate {
         neighbour: adj.neighbour,
-        shunned: neighbour.shunned(),
+        suspect: neighbour.shunned(),
+        shunned: neighbour.shunned() || dest.searches(now, adj.neighbour),
         feasible: dest.feasible(core.seq, adj.nearest),
         avoided: false,
         total,
@@ -121,7 +124,12 @@ impl Router {
         }
         self.publish(now, key);
         self.note(now, key);
-        let stuck = select.is_none() && !candidates.is_empty();
+        // Only what might loop, or only what is in doubt while something else might loop.
+        let doubtful = candidates.iter().any(|one| one.suspect && Some(one.neighbour) == select);
+        let stuck = match select {
+            None => !candidates.is_empty(),
+            Some(_) => doubtful && candidates.iter().any(|one| !one.shunned),
+        };
         self.keep_asking(now, key, stuck);
         self.answer(now, key);
     }

@@ -85,7 +85,7 @@ impl Table {
         Some(dest)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn memory(&self) -> usize {
         // A B-tree is two thirds full on the average.
         let index = size_of::<(u64, Key)>().saturating_mul(3) / 2;

@@ -1,7 +1,6 @@
 //! Tests of the router: alone, and many of them under a virtual clock.
 
 mod anchors;
-mod check;
 mod desk;
 mod faults;
 mod hostile;
@@ -12,5 +11,4 @@ mod property;
 mod rules;
 mod scoring;
 mod seeking;
-mod topology;
 mod verifying;

@@ -117,7 +117,7 @@ impl Core {
     }
 
     /// Memory beyond the struct itself, in bytes.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn heap(&self) -> usize {
         self.more.as_ref().map_or(0, |more| size_of::<More>().saturating_add(more.extensions.len()))
     }

@@ -1,8 +1,9 @@
 //! Hop anchors: nobody claims to be nearer than it was told.
 
 use super::desk::{Desk, address, chain, core, tail};
-use super::net::{Net, identity, ms};
-use super::topology;
+use super::net::{identity, ms, network};
+use crate::sim::net::Net;
+use crate::sim::topology;
 use crate::stats::DropCause;
 use crate::wire::route::{Chain, LINKS, Record, Tail, Update, advance, key_hash, leads_to};
 
@@ -99,9 +100,13 @@ fn an_origin_anchors_each_seq_anew_and_gives_its_neighbours_the_beginning() {
 
 #[test]
 fn in_a_line_nobody_beyond_sixty_four_links_is_heard_of() {
-    let mut net = Net::new(68, &topology::line(68), 1);
+    let mut net = network(68, &topology::line(68), 1);
     net.run(ms(3_000));
-    assert!(net.nodes[0].fib[64].is_some_and(|entry| entry.hops == 64));
-    assert!(net.nodes[0].fib[65].is_none());
+    let fib = |net: &Net, to: usize| {
+        let routes = net.nodes[0].router.routes(net.now);
+        routes.iter().find(|route| route.destination == address(to)).map(|route| route.hops)
+    };
+    assert_eq!(fib(&net, 64), Some(64));
+    assert_eq!(fib(&net, 65), None);
     assert_eq!(net.drops(), 0);
 }

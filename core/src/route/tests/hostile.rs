@@ -5,10 +5,10 @@ use std::time::Duration;
 use rand_core::RngCore;
 
 use super::desk::{Desk, address, bytes_of, core, core_by, tail};
-use super::net::{Net, identity, ms, pick, seeded};
-use super::topology;
+use super::net::{identity, ms, pick, seeded, settled};
 use crate::identity::Identity;
 use crate::route::{RouterConfig, RouterOutput};
+use crate::sim::topology;
 use crate::stats::DropCause;
 use crate::wire::route::{INFINITY, Record, SeqReq, Update, key_hash};
 
@@ -284,11 +284,11 @@ fn asking_for_much_brings_no_flood() {
 #[test]
 fn a_liar_that_claims_to_be_everybody_makes_no_loop() {
     for seed in 0..3 {
-        let mut net = Net::settled(25, &topology::grid(5, 5), seed);
-        net.thorough = true;
+        let mut net = settled(25, &topology::grid(5, 5), seed);
+        net.reach.thorough = true;
         let liar = 12;
-        net.nodes[liar].hole = true;
-        for link in net.links_of(liar) {
+        net.reach.set_hole(liar);
+        for link in net.nodes[liar].wires.clone() {
             let victim = net.other_end(link, liar);
             for number in (0..25).filter(|number| *number != liar && *number != victim) {
                 let lie =
@@ -298,7 +298,7 @@ fn a_liar_that_claims_to_be_everybody_makes_no_loop() {
         }
         let mut random = seeded(seed);
         for _ in 0..5 {
-            let link = pick(&mut random, net.link_count());
+            let link = pick(&mut random, net.links.len());
             net.cut(link);
             net.run(ms(400));
             net.raise(link);
