@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::link::Sealer;
 use crate::netmod::{Endpoint, Netmod, NetmodError, Train};
+use crate::stats::{DropCause, Stats};
 
 /// How urgent a packet is. Higher classes go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +50,17 @@ pub(crate) enum Pushed {
     Full,
     /// The link is closed, or its keys are used up.
     Closed,
+}
+
+impl Pushed {
+    /// Counts what was dropped.
+    pub(crate) fn count(self, stats: &Stats) {
+        match self {
+            Pushed::Queued => {}
+            Pushed::Full => stats.drop(DropCause::EgressFull),
+            Pushed::Closed => stats.drop(DropCause::UnknownSession),
+        }
+    }
 }
 
 /// The way out to one neighbour.
@@ -107,19 +119,12 @@ impl Egress {
 
     /// Queues the content of one frame (its kind byte first).
     pub(crate) fn push(&self, class: Class, content: Bytes) -> Pushed {
-        let mut state = self.lock();
-        let room = MAX_BYTES - if class == Class::Control { 0 } else { CONTROL_RESERVE };
-        if state.closed {
-            return Pushed::Closed;
-        }
-        if state.bytes + content.len() > room {
-            return Pushed::Full;
-        }
-        let deep = state.bytes >= COPY_FROM;
-        state.bytes += content.len();
-        let content = if deep { Bytes::copy_from_slice(&content) } else { content };
-        state.queues[class as usize].push_back(content);
-        Pushed::Queued
+        self.pushing().push(class, content)
+    }
+
+    /// The queues, for pushing more than one frame. Nobody else gets at them meanwhile: keep it short.
+    pub(crate) fn pushing(&self) -> Pushing<'_> {
+        Pushing { state: self.lock() }
     }
 
     /// Sends what is queued, up to a bound, unless another task is doing so: it will see what was queued here.
@@ -178,6 +183,30 @@ impl Egress {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The queues of a link, held for pushing. Made by [`Egress::pushing`].
+pub(crate) struct Pushing<'a> {
+    state: MutexGuard<'a, State>,
+}
+
+impl Pushing<'_> {
+    /// Queues the content of one frame (its kind byte first).
+    pub(crate) fn push(&mut self, class: Class, content: Bytes) -> Pushed {
+        let state = &mut *self.state;
+        let room = MAX_BYTES - if class == Class::Control { 0 } else { CONTROL_RESERVE };
+        if state.closed {
+            return Pushed::Closed;
+        }
+        if state.bytes + content.len() > room {
+            return Pushed::Full;
+        }
+        let deep = state.bytes >= COPY_FROM;
+        state.bytes += content.len();
+        let content = if deep { Bytes::copy_from_slice(&content) } else { content };
+        state.queues[class as usize].push_back(content);
+        Pushed::Queued
     }
 }
 

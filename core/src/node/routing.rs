@@ -8,9 +8,10 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 
+use super::fib::Hop;
 use super::forward::Work;
 use super::neighbour::{Neighbour, Order};
-use super::shared::{Hop, Shared, lock, write};
+use super::shared::{Shared, lock};
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::route::{FibEntry, NeighbourId, RouteInfo, Router, RouterConfig, RouterOutput};
@@ -173,8 +174,8 @@ impl Routing {
         });
         let reachable = hop.is_some();
         match hop {
-            Some(hop) => write(&self.shared.fib).insert(destination, hop),
-            None => write(&self.shared.fib).remove(&destination),
+            Some(hop) => self.shared.fib.insert(destination, hop),
+            None => self.shared.fib.remove(&destination),
         };
         *self.shared.fib_changes.write() += 1;
         self.shared.traffic.route_changed(&self.shared, &destination, reachable, work);

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::dial::Dials;
 use super::events::Bus;
+use super::fib::Fib;
 use super::links::LinkEvent;
 use super::mailbox::Mailbox;
 use super::medium::Medium;
@@ -23,26 +24,6 @@ use crate::rt::JoinHandle;
 use crate::stats::Stats;
 use crate::time::Time;
 use crate::types::Event;
-
-/// Where a destination is reached: the data path's copy of the router's decision.
-#[derive(Clone)]
-pub(crate) struct Hop {
-    pub(crate) next: Arc<Neighbour>,
-    /// Used while `next` is suspect.
-    pub(crate) alternate: Option<Arc<Neighbour>>,
-    /// The longest packet payload that the whole way takes, in bytes.
-    pub(crate) mtu: usize,
-}
-
-impl Hop {
-    /// The neighbour to hand a packet to now.
-    pub(crate) fn best(&self) -> &Arc<Neighbour> {
-        match &self.alternate {
-            Some(alternate) if self.next.is_suspect() && !alternate.is_suspect() => alternate,
-            _ => &self.next,
-        }
-    }
-}
 
 /// What the tasks of one node share. Locks are held for a lookup or an insertion, never across an await, and never
 /// two at once unless one function shows both.
@@ -62,7 +43,7 @@ pub(crate) struct Shared {
     /// Links by their number, in which they were made.
     pub(crate) neighbours: RwLock<BTreeMap<u32, Arc<Neighbour>>>,
     /// Routes in use.
-    pub(crate) fib: RwLock<HashMap<Address, Hop>>,
+    pub(crate) fib: Fib,
     /// How often the table of routes has changed.
     pub(crate) fib_changes: Notify<u64>,
     /// Handshake frames, who was heard, whom to dial: for the task that makes links.
@@ -100,7 +81,7 @@ impl Shared {
             next_medium: AtomicU32::new(0),
             sessions: RwLock::default(),
             neighbours: RwLock::default(),
-            fib: RwLock::default(),
+            fib: Fib::default(),
             fib_changes: Notify::new(0),
             link_events: Inbox::new(EVENT_QUEUE, Full::Wait),
             router_events: Inbox::new(EVENT_QUEUE, Full::Wait),
