@@ -250,12 +250,15 @@ struct Flush<'a> {
 impl Drop for Flush<'_> {
     fn drop(&mut self) {
         let neighbour = self.neighbour;
-        let Drained { frames, packets, bytes, failed, worn } = self.drained;
+        let Drained { frames, packets, bytes, failed, late, worn } = self.drained;
         if worn && !neighbour.worn.swap(true, Relaxed) {
             let _ = self.shared.link_events.try_push(LinkEvent::Worn { path: neighbour.path });
         }
         if failed > 0 {
             self.shared.stats.drop_n(DropCause::SendFailed, failed);
+        }
+        if late > 0 {
+            self.shared.stats.drop_n(DropCause::QueueDelay, late);
         }
         if frames > 0 {
             neighbour.medium.count_sent(self.shared, frames, bytes);

@@ -79,7 +79,12 @@ pub(crate) fn read_header(packet: &[u8]) -> Option<Header> {
 
 /// The destination of what may be a packet; `None` when it is too short to have one.
 pub(crate) fn destination(packet: &[u8]) -> Option<Address> {
-    packet.get(DESTINATION_AT..)?.first_chunk().map(|bytes| Address::from_bytes(*bytes))
+    destination_bytes(packet).map(|bytes| Address::from_bytes(*bytes))
+}
+
+/// The bytes of the destination of what may be a packet.
+pub(crate) fn destination_bytes(packet: &[u8]) -> Option<&[u8; 32]> {
+    packet.get(DESTINATION_AT..)?.first_chunk()
 }
 
 /// Sets the hop limit of a packet.
