@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use async_trait::async_trait;
 use bytes::BytesMut;
 
-use super::fib::{Fib, Hop};
+use super::fib::{Fib, Way};
 use super::forward::Work;
 use super::medium::Medium;
 use super::neighbour::{Made, Neighbour};
@@ -84,14 +84,7 @@ pub struct Relay {
 impl Relay {
     /// A relay that knows so many `destinations`, all behind one neighbour.
     pub fn new(destinations: usize, cipher: Cipher) -> Self {
-        let config = NodeConfig {
-            name: None,
-            limits: Limits::default(),
-            epoch_file: None,
-            mesh_key: None,
-            seed: [3; 32],
-        };
-        let shared = Arc::new(Shared::new(Identity::from_seed(&[3; 32]), config));
+        let shared = Arc::new(idle());
         let nowhere = Arc::new(Nowhere::default());
         let medium = Arc::new(Medium::new(0, nowhere.clone()));
         let inward = Ends::sessions(cipher);
@@ -100,8 +93,7 @@ impl Relay {
         let (to, _) = neighbour(&shared, &medium, 2, *outward.0);
         let destinations = addresses(destinations);
         for destination in &destinations {
-            let hop = Hop { next: to.clone(), alternate: None, mtu: 1386 };
-            shared.fib.insert(*destination, hop);
+            shared.fib.insert(*destination, Way { next: to.clone(), alternate: None }, 1386);
         }
         let sealer = inward.0.sealer;
         let (next, frames, work) = (0, Vec::new(), Work::default());
@@ -189,6 +181,22 @@ fn neighbour(
     (Arc::new(Neighbour::new(made, shared.limits().inbox_frames)), link)
 }
 
+/// So many neighbours of a node that does nothing.
+pub(crate) fn neighbours(count: u32) -> (Arc<Shared>, Vec<Arc<Neighbour>>) {
+    let shared = Arc::new(idle());
+    let medium = Arc::new(Medium::new(0, Arc::new(Nowhere::default())));
+    let make = |id| neighbour(&shared, &medium, id, *Ends::sessions(Cipher::Aes).0).0;
+    let made = (1..=count).map(make).collect();
+    (shared, made)
+}
+
+/// What the tasks of a node share, without the tasks.
+fn idle() -> Shared {
+    let limits = Limits::default();
+    let config = NodeConfig { name: None, limits, epoch_file: None, mesh_key: None, seed: [3; 32] };
+    Shared::new(Identity::from_seed(&[3; 32]), config)
+}
+
 /// Addresses as keys are: without any order.
 pub(crate) fn addresses(count: usize) -> Vec<Address> {
     (0..count).map(|n| Address::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())).collect()
@@ -227,28 +235,23 @@ impl Codec {
 /// The table of routes, with somebody who writes it.
 pub struct Routes {
     fib: Fib,
-    hop: Hop,
+    ways: [Arc<Neighbour>; 2],
     destinations: Vec<Address>,
 }
 
 impl Routes {
     /// An empty table, and so many destinations for it.
     pub fn new(destinations: usize) -> Self {
-        let mut relay = Relay::new(1, Cipher::Aes);
-        let medium = relay.from.medium.clone();
-        let (next, _) = neighbour(&relay.shared, &medium, 3, *Ends::sessions(Cipher::Aes).0);
-        relay.destinations = addresses(destinations);
-        Routes {
-            fib: Fib::default(),
-            hop: Hop { next, alternate: None, mtu: 1386 },
-            destinations: relay.destinations,
-        }
+        let (_, ways) = neighbours(2);
+        let Ok(ways) = <[_; 2]>::try_from(ways) else { unreachable!("two were asked for") };
+        Routes { fib: Fib::default(), ways, destinations: addresses(destinations) }
     }
 
-    /// Installs or changes the routes to all destinations.
-    pub fn install_all(&self) {
+    /// Installs the routes to all destinations through one of two neighbours, or changes them.
+    pub fn install_all(&self, which: bool) {
+        let next = &self.ways[usize::from(which)];
         for destination in &self.destinations {
-            self.fib.insert(*destination, self.hop.clone());
+            self.fib.insert(*destination, Way { next: next.clone(), alternate: None }, 1386);
         }
     }
 
@@ -262,6 +265,6 @@ impl Routes {
     /// Looks up one of the destinations; returns whether there was a route.
     pub fn look(&self, n: usize) -> bool {
         let destination = &self.destinations[n % self.destinations.len()];
-        self.fib.look().get(destination).is_some_and(|hop| hop.mtu > 0)
+        self.fib.look().get(destination).is_some_and(|found| found.mtu > 0)
     }
 }

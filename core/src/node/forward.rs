@@ -79,24 +79,22 @@ pub(crate) fn packets_arrived(shared: &Shared, packets: &mut Vec<BytesMut>, work
     let routes = shared.fib.look();
     let mut forwarded = 0u64;
     while !packets.is_empty() {
-        let mut hops = [const { None }; TOGETHER];
-        for (packet, hop) in packets.iter().zip(&mut hops) {
-            *hop = packet::destination(packet).and_then(|destination| routes.get(&destination));
+        let mut routed = [None; TOGETHER];
+        for (packet, found) in packets.iter().zip(&mut routed) {
+            *found = packet::destination(packet).and_then(|destination| routes.get(&destination));
         }
         // The queue that the last packet went into: most of a batch goes the same way.
         let mut open: Option<(&Arc<Neighbour>, Pushing<'_>)> = None;
-        for (mut packet, hop) in packets.drain(..packets.len().min(TOGETHER)).zip(hops) {
+        for (mut packet, found) in packets.drain(..packets.len().min(TOGETHER)).zip(routed) {
             // What is for us has no route.
-            let Some((hop, header, hop_limit)) =
-                hop.and_then(|hop| onward(&packet).map(|(h, n)| (hop, h, n)))
-            else {
+            let Some((found, (header, hop_limit))) = found.zip(onward(&packet)) else {
                 open = None;
                 packet_arrived(shared, packet, work);
                 continue;
             };
             packet::set_hop_limit(&mut packet, hop_limit);
             forwarded = forwarded.saturating_add(1);
-            let next = hop.best();
+            let next = found.way.best();
             if packet.len().saturating_add(Sealer::OVERHEAD) > next.mtu {
                 shared.stats.drop(DropCause::TooLong);
                 continue;
@@ -134,7 +132,14 @@ fn packet_arrived(shared: &Shared, packet: BytesMut, work: &mut Work) {
         return payload_arrived(shared, &header, packet.freeze().slice(HEADER..), work);
     }
     if header.hop_limit > 1 {
-        return shared.stats.drop(DropCause::NoRoute);
+        // Unless the route has come since the batch was looked up.
+        let Some(hop) = route(shared, &header.destination) else {
+            return shared.stats.drop(DropCause::NoRoute);
+        };
+        let mut packet = packet;
+        packet::set_hop_limit(&mut packet, header.hop_limit.saturating_sub(1));
+        shared.stats.count(Counter::PacketsForwarded, 1);
+        return hand_over(shared, &hop, header.class, packet.freeze(), work);
     }
     if header.flags & packet::FLAG_TRACE != 0 {
         return probe::answer_trace(shared, packet.get(HEADER..).unwrap_or_default(), work);
