@@ -6,7 +6,7 @@ use std::hint::black_box;
 use rouse_core::internals::cost::{Cipher, Codec};
 use stats_alloc::{Region, StatsAlloc};
 
-use super::{Bare, HEADER, TAG, median, timed};
+use super::common::{Bare, HEADER, TAG, median, timed};
 
 const TIMES: usize = 2048;
 

@@ -36,15 +36,11 @@ fn path(n: u8) -> Path {
 }
 
 impl Ends {
-    /// Two nodes. `loaded`: the second asks for a cookie before it does any work.
-    pub fn new(cipher: Cipher, loaded: bool) -> Self {
-        Self::numbered(cipher, loaded, 0)
-    }
-
-    fn numbered(cipher: Cipher, loaded: bool, number: u64) -> Self {
+    /// Two nodes, `number` of many pairs. `loaded`: the second asks for a cookie before it does any work.
+    pub fn new(cipher: Cipher, loaded: bool, number: u64) -> Self {
         let config = LinkConfig {
             suites: cipher.offered(),
-            rate: u32::MAX,
+            rate: 1_000_000,
             load: if loaded { 0 } else { u32::MAX },
             max_answers: 1 << 20,
             max_dials: 1 << 20,
@@ -69,8 +65,9 @@ impl Ends {
                     match output {
                         HandshakeOutput::Transmit { frame, .. } => {
                             frames += 1;
-                            let handled = self.ends[1 - here].handle(Time::ZERO, path(1), 0, 1452, &frame);
-                            assert_eq!(handled, Ok(()), "a handshake between two honest ends goes through");
+                            assert!(frames < 32, "a handshake between two honest ends comes to an end");
+                            // Who is asked for a cookie is not taken yet.
+                            let _ = self.ends[1 - here].handle(Time::ZERO, path(1), 0, 1452, &frame);
                         }
                         HandshakeOutput::Established(session) => done[here] = Some(session),
                         HandshakeOutput::Failed { reason, .. } => unreachable!("{reason}"),
@@ -91,7 +88,7 @@ impl Ends {
 
     /// Two nodes that have shaken hands.
     pub(crate) fn sessions(cipher: Cipher) -> (Box<Session>, Box<Session>) {
-        let (a, b, _) = Ends::new(cipher, false).run();
+        let (a, b, _) = Ends::new(cipher, false, 0).run();
         (a, b)
     }
 

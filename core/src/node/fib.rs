@@ -190,10 +190,24 @@ pub(crate) struct Found<'a> {
 }
 
 impl Look<'_> {
+    /// The hash of a destination, and a word from where its route would be: asking for those of many destinations one right
+    /// after the other has memory fetch them all at once.
+    #[inline]
+    pub(crate) fn touch(&self, destination: &Address) -> (u64, u64) {
+        let hash = self.keyed.hash(destination.as_bytes());
+        (hash, self.table.touch(hash))
+    }
+
     /// The route to a destination. Where there is none, there may be one that is newer than this look.
     #[inline]
     pub(crate) fn get(&self, destination: &Address) -> Option<Found<'_>> {
-        let entry = self.table.get(self.keyed.hash(destination.as_bytes()), destination)?;
+        self.get_hashed(self.keyed.hash(destination.as_bytes()), destination)
+    }
+
+    /// The same, with the hash that [`Look::touch`] gave.
+    #[inline]
+    pub(crate) fn get_hashed(&self, hash: u64, destination: &Address) -> Option<Found<'_>> {
+        let entry = self.table.get(hash, destination)?;
         let (generation, way) = self.ways.get(entry.number as usize)?.as_ref()?;
         (*generation == entry.generation).then_some(Found { way, mtu: usize::from(entry.mtu) })
     }

@@ -79,9 +79,19 @@ pub(crate) fn packets_arrived(shared: &Shared, packets: &mut Vec<BytesMut>, work
     let routes = shared.fib.look();
     let mut forwarded = 0u64;
     while !packets.is_empty() {
+        let (mut hashes, mut words) = ([0; TOGETHER], 0);
+        for (packet, hash) in packets.iter().zip(&mut hashes) {
+            if let Some(destination) = packet::destination(packet) {
+                let (hashed, word) = routes.touch(&destination);
+                *hash = hashed;
+                words |= word;
+            }
+        }
+        // Only so that they are read.
+        std::hint::black_box(words);
         let mut routed = [None; TOGETHER];
-        for (packet, found) in packets.iter().zip(&mut routed) {
-            *found = packet::destination(packet).and_then(|destination| routes.get(&destination));
+        for ((packet, found), hash) in packets.iter().zip(&mut routed).zip(hashes) {
+            *found = packet::destination(packet).and_then(|to| routes.get_hashed(hash, &to));
         }
         // The queue that the last packet went into: most of a batch goes the same way.
         let mut open: Option<(&Arc<Neighbour>, Pushing<'_>)> = None;

@@ -110,12 +110,22 @@ impl Table {
         self.places.len()
     }
 
+    /// Where the search for a key begins: its hash as a fraction of the length.
+    #[inline]
+    fn first(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.places.len() as u128) >> 64) as usize
+    }
+
+    /// Reads a word from where the search for a key begins.
+    #[inline]
+    pub(super) fn touch(&self, hash: u64) -> u64 {
+        self.places.get(self.first(hash)).map_or(0, |place| place.value.load(Relaxed))
+    }
+
     /// The places in which a key may be, in order, from the first to the last.
     #[inline]
     fn probe(&self, hash: u64) -> impl Iterator<Item = &Place> {
-        // The hash as a fraction of the length.
-        let first = ((u128::from(hash) * self.places.len() as u128) >> 64) as usize;
-        let (before, after) = self.places.split_at(first);
+        let (before, after) = self.places.split_at(self.first(hash));
         after.iter().chain(before)
     }
 
