@@ -135,9 +135,12 @@ impl Relay {
         payload + HEADER + Sealer::OVERHEAD
     }
 
-    /// Forwards what came: each train is one batch of the neighbour's task.
-    pub fn forward(&mut self, trains: Vec<BytesMut>, size: usize) {
+    /// Forwards what came: each train is one batch of the neighbour's task. Returns what holds on to the trains' memory,
+    /// which the medium would use again.
+    pub fn forward(&mut self, trains: Vec<BytesMut>, size: usize) -> Vec<BytesMut> {
+        let mut kept = Vec::with_capacity(trains.len());
         for mut train in trains {
+            kept.push(train.split_off(train.len()));
             while !train.is_empty() {
                 self.frames.push(train.split_to(size.min(train.len())));
             }
@@ -148,6 +151,7 @@ impl Relay {
             self.frames = frames;
             self.work.finish(&self.shared);
         }
+        kept
     }
 
     /// The bytes that have left.

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use futures::future::{AbortHandle, abortable};
+
 use super::dial::Dials;
 use super::events::Bus;
 use super::fib::Fib;
@@ -33,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     pub(crate) bus: Bus,
     pub(crate) started: Instant,
+    /// For those who wait at the node's door. Its tasks have an end of their own each.
     pub(crate) stopped: Notify<bool>,
     stopping: AtomicBool,
 
@@ -56,7 +59,14 @@ pub(crate) struct Shared {
     pub(crate) probes: Mutex<Probes>,
     /// Addresses of ours that somebody else uses as well.
     pub(crate) conflicts: Mutex<BTreeSet<Address>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<Tasks>,
+}
+
+/// The tasks of a node, and what ends each of them.
+#[derive(Default)]
+struct Tasks {
+    running: Vec<(AbortHandle, JoinHandle<()>)>,
+    ended: bool,
 }
 
 /// Events that may wait for the router or the link task. Each neighbour's control channel is bounded in turn.
@@ -131,6 +141,11 @@ impl Shared {
     pub(crate) fn end(&self) {
         self.begin_stop();
         *self.stopped.write() = true;
+        {
+            let mut tasks = lock(&self.tasks);
+            tasks.ended = true;
+            tasks.running.iter().for_each(|(end, _)| end.abort());
+        }
         self.link_events.close();
         self.router_events.close();
         for mailbox in read(&self.mailboxes).values() {
@@ -144,23 +159,26 @@ impl Shared {
         lock(&self.probes).clear();
     }
 
-    /// Runs `future` until it ends or the node does.
+    /// Runs `future` until it ends or the node does. A node that has ended begins nothing.
     pub(crate) fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
-        let shared = self.clone();
-        let task = crate::rt::spawn(async move {
-            let stopped = std::pin::pin!(shared.stopped.when(|stopped| stopped.then_some(())));
-            // The end first: a node that has ended begins nothing.
-            futures::future::select(stopped, std::pin::pin!(future)).await;
-        });
+        // Each task has an end of its own: a place where all look would be fought over at every poll.
+        let (future, end) = abortable(future);
         let mut tasks = lock(&self.tasks);
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(task);
+        if tasks.ended {
+            return;
+        }
+        tasks.running.retain(|(_, task)| !task.is_finished());
+        let task = crate::rt::spawn(async move {
+            // Ended or done: there is nobody to tell.
+            let _ = future.await;
+        });
+        tasks.running.push((end, task));
     }
 
     /// Waits until every task is gone.
     pub(crate) async fn join(&self) {
-        let tasks = std::mem::take(&mut *lock(&self.tasks));
-        for task in tasks {
+        let tasks = std::mem::take(&mut lock(&self.tasks).running);
+        for (_, task) in tasks {
             task.cancel().await;
         }
     }

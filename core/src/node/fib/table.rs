@@ -116,10 +116,11 @@ impl Table {
         ((u128::from(hash) * self.places.len() as u128) >> 64) as usize
     }
 
-    /// Reads a word from where the search for a key begins.
+    /// Reads a word from where the search for a key begins, and from the place after it.
     #[inline]
     pub(super) fn touch(&self, hash: u64) -> u64 {
-        self.places.get(self.first(hash)).map_or(0, |place| place.value.load(Relaxed))
+        let places = self.places.get(self.first(hash)..).unwrap_or_default();
+        places.iter().take(2).fold(0, |words, place| words | place.value.load(Relaxed))
     }
 
     /// The places in which a key may be, in order, from the first to the last.
