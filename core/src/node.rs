@@ -21,6 +21,8 @@ mod dial;
 mod epoch;
 mod events;
 mod forward;
+#[cfg(feature = "internals")]
+mod fuzz;
 mod health;
 mod links;
 mod mailbox;

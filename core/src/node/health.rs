@@ -15,6 +15,9 @@ use crate::types::{
 
 /// How often drops are reported to subscribers, and unused mailboxes forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// An identity that was in use elsewhere is thought to be so this long after the last sign of it: as long as the router
+/// gives way, and a little more.
+const CONFLICT: Duration = Duration::from_secs(660);
 /// How many of those beats make one sweep of the mailboxes and the conversations.
 const SWEEP: u32 = 60;
 
@@ -51,7 +54,7 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
             "it is dialled again by itself",
         ));
     }
-    for address in lock(&shared.conflicts).iter() {
+    for address in lock(&shared.conflicts).keys() {
         health.push(line(
             Level::Error,
             format!("{address} is in use elsewhere"),
@@ -116,6 +119,8 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
         }
         beats += 1;
         if beats.is_multiple_of(SWEEP) {
+            let now = shared.now();
+            lock(&shared.conflicts).retain(|_, seen| now.since(*seen) < CONFLICT);
             // Who is talked to keeps its place in the routing table.
             for destination in shared.traffic.peers() {
                 let _ = shared.router_events.try_push(RouterEvent::Want { destination });
