@@ -197,6 +197,15 @@ impl Link {
         }
     }
 
+    /// The medium says that nothing arrives at the neighbour any more: it is suspect at once. Anything that is heard of it ends the
+    /// doubt.
+    pub fn doubt(&mut self, now: Time) {
+        if !self.is_down() {
+            self.liveness.cut(now);
+            self.enter(LinkState::Suspect);
+        }
+    }
+
     /// Ends the link in good order. The plaintext returned is the last one to be sealed and sent.
     pub fn goodbye(&mut self) -> Vec<u8> {
         self.state = LinkState::Down(DownReason::Closed);

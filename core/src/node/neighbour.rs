@@ -42,6 +42,8 @@ pub(crate) enum Order {
     Sent,
     /// There is something to send, or room for those who wait.
     Look,
+    /// The medium says that nothing arrives there any more.
+    Doubt,
     /// Say goodbye and end.
     Goodbye,
 }

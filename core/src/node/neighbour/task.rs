@@ -59,6 +59,7 @@ impl Neighbour {
                     }
                     Order::Sent => note_at = Some(now),
                     Order::Look => {}
+                    Order::Doubt => link.doubt(now),
                     Order::Goodbye => return self.say_goodbye(&shared, &mut link).await,
                 }
             }
