@@ -160,9 +160,8 @@ impl Neighbour {
         let pending = self.pending.len().saturating_mul(size_of::<(u32, Pending)>());
         let sets = numbers.saturating_mul(size_of::<u32>()).saturating_add(pending);
         let renewals = self.renewals.len().saturating_mul(size_of::<(u16, Key)>());
-        let queue =
-            self.queue.len().saturating_mul(size_of::<(u16, Key, bool)>()).saturating_add(renewals) * 3 / 2;
-        let fixed = queue.saturating_add(size_of::<Self>());
+        let queue = self.queue.len().saturating_mul(size_of::<(u16, Key, bool)>()).saturating_add(renewals);
+        let fixed = (queue.saturating_mul(3) / 2).saturating_add(size_of::<Self>());
         (idx.saturating_add(sets).saturating_mul(3) / 2).saturating_add(fixed)
     }
 }
