@@ -161,18 +161,21 @@ pub struct Received {
     pub arrivals: Vec<Arrival>,
     /// Who was heard.
     pub heard: Vec<Heard>,
+    /// Some endpoints cannot be reached any more: the node asks [`Netmod::is_cut`] of those it has links to.
+    pub cut: bool,
 }
 
 impl Received {
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.arrivals.is_empty() && self.heard.is_empty()
+        self.arrivals.is_empty() && self.heard.is_empty() && !self.cut
     }
 
     /// Empties it; keeps its memory.
     pub fn clear(&mut self) {
         self.arrivals.clear();
         self.heard.clear();
+        self.cut = false;
     }
 }
 
@@ -236,12 +239,29 @@ pub trait Netmod: Send + Sync + 'static {
     /// The endpoints that `peer` (a URI of this scheme without the scheme: `192.0.2.7:7700`) means, best first.
     async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError>;
 
+    /// Bytes a second that a link over this medium carries, where that is known: the routes then take a small share of
+    /// it. `None` by default.
+    fn rate(&self) -> Option<u64> {
+        None
+    }
+
     /// An endpoint for people, as a URI: `udp:192.0.2.7:7700`.
     fn describe(&self, endpoint: &Endpoint) -> String;
 
     /// The group that an endpoint shares its quota of handshakes with (for IP: its /24 or /64), since who can
     /// take one address there can take many.
     fn quota_key(&self, endpoint: &Endpoint) -> u64;
+
+    /// Whether the medium knows that nothing which is sent to this endpoint arrives at the moment: its interface is down,
+    /// its plug is out. A link over it is in doubt at once, and not after a silence.
+    fn is_cut(&self, _endpoint: &Endpoint) -> bool {
+        false
+    }
+
+    /// What it has counted, and by which name each count is shown in `rouse status`: above all what it left aside.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 
     /// What the user should know: a buffer smaller than wished, a protocol that is missing.
     fn notes(&self) -> Vec<Note> {

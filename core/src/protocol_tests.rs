@@ -236,7 +236,8 @@ fn known() -> BTreeSet<(Layer, u8)> {
         if wire::link::peek(&bytes).is_some() {
             known.insert((Layer::Frame, kind));
         }
-        if wire::route::Record::decode(&bytes).is_ok() {
+        let record = wire::route::Record::decode(&bytes);
+        if record.is_ok_and(|(record, _)| !matches!(record, wire::route::Record::Reserved { .. })) {
             known.insert((Layer::Record, kind));
         }
         if wire::message::Reader::new(&bytes).frame().is_ok() {

@@ -197,6 +197,8 @@ pub(crate) struct Router {
     checks: Checks,
     /// By destination and neighbour.
     scores: BTreeMap<(Address, Address), Score>,
+    /// Of links that will come up.
+    rates: BTreeMap<NeighbourId, u64>,
     events: VecDeque<RouterOutput>,
 }
 
@@ -217,6 +219,7 @@ impl Router {
             flaps: Flaps::default(),
             checks: Checks::default(),
             scores: BTreeMap::new(),
+            rates: BTreeMap::new(),
             events: VecDeque::new(),
             config,
         }

@@ -47,6 +47,7 @@
 mod bounds;
 mod channel;
 mod deep;
+mod frames;
 mod mobility;
 pub(crate) mod net;
 mod queue;

@@ -35,3 +35,23 @@ fn twins_that_hear_each_other_are_told() {
         told(&b).await;
     });
 }
+
+#[test]
+fn twins_on_either_side_of_a_node_are_told_and_that_node_serves_on() {
+    block_on(async {
+        let (left, right) = (MemNet::new(1), MemNet::new(2));
+        let between = node(2).netmod(left.netmod("m")).netmod(right.netmod("m")).start().await.unwrap();
+        let a = node(1).netmod(left.netmod("a")).start().await.unwrap();
+        let b = node(1).netmod(right.netmod("b")).start().await.unwrap();
+        let other = node(3).netmod(right.netmod("c")).start().await.unwrap();
+        let one_is_told = async {
+            while !complains(&a).await && !complains(&b).await {
+                async_std::task::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        async_std::future::timeout(Duration::from_secs(30), one_is_told).await.expect("a complaint in time");
+        let sent = other.send(&between.address(), "still here").await.unwrap();
+        sent.delivered().await.unwrap();
+        assert!(!complains(&between).await, "it shares its identity with nobody");
+    });
+}

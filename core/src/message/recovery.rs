@@ -69,7 +69,8 @@ pub(super) struct Recovery {
     timeouts: u32,
     /// Packets before this number took another way.
     counted_from: u64,
-    /// Packets of the present way that the last ack or time-out has shown to have arrived, and to be lost.
+    /// Packets with payload, of the present way, that the last ack or time-out has shown to have arrived, and to be
+    /// lost.
     pub fates: (u32, u32),
     /// Probes to be sent whatever the window says.
     pub probes: u8,
@@ -166,7 +167,6 @@ impl Recovery {
             for number in low.max(self.first)..=high {
                 if let Some((at, bytes)) = self.settle(number, |piece| told(piece, true)) {
                     longest = longest.max(bytes);
-                    self.fates.0 = self.fates.0.saturating_add(u32::from(number >= self.counted_from));
                     self.congestion.on_ack(at, u64::from(bytes));
                 }
             }
@@ -266,6 +266,8 @@ impl Recovery {
         let (at, bytes) = (sent.at, sent.bytes);
         self.in_flight = self.in_flight.saturating_sub(u64::from(bytes));
         self.open = self.open.saturating_sub(1);
+        let counts = number >= self.counted_from && self.has_payload(index);
+        self.fates.0 = self.fates.0.saturating_add(u32::from(counts));
         self.each_piece(index, &mut arrived);
         Some((at, bytes))
     }
@@ -295,7 +297,8 @@ impl Recovery {
                 continue;
             }
             sent.fate = Fate::Known;
-            self.fates.1 = self.fates.1.saturating_add(u32::from(number >= self.counted_from));
+            let counts = number >= self.counted_from && self.has_payload(index);
+            self.fates.1 = self.fates.1.saturating_add(u32::from(counts));
             self.in_flight = self.in_flight.saturating_sub(u64::from(bytes));
             self.open = self.open.saturating_sub(1);
             if fate == Fate::Open {
@@ -309,6 +312,13 @@ impl Recovery {
                 self.congestion.on_persistent_congestion();
             }
         }
+    }
+
+    /// Whether a packet carried more than the wish for an answer, which may get through where nothing else does.
+    fn has_payload(&self, index: usize) -> bool {
+        let mut any = false;
+        self.each_piece(index, &mut |piece| any |= piece != Piece::Ping);
+        any
     }
 
     fn sent(&self, index: u64) -> Option<&Sent> {

@@ -65,7 +65,7 @@ const PINS: &[(&str, &str)] = &[
     ("(Duration::from_millis(5), Duration::from_millis(10))", "5 to 10 ms after the first change"),
     ("const HOLD: Duration = Duration::from_millis(200);", "200 ms apart, doubling to 2 s"),
     ("const SPREAD: Duration = Duration::from_secs(60);", "at a random time in the next 60 s"),
-    ("const KNOWN_AFTER: u32 = 2;", "learnt less than 2 s ago"),
+    ("const KNOWN_AFTER: u16 = 2;", "learnt less than 2 s ago"),
     ("const PIECE: usize = 256;", "256 records every 10 ms"),
     ("const FLAPS: u32 = 3;", "went down three times"),
     ("const PROBATION: Duration = Duration::from_secs(10);", "for 10 s for each failure from the third on"),

@@ -28,6 +28,10 @@ const KNOWN_AFTER: u16 = 2;
 const PIECE: usize = 256;
 /// One piece each so often.
 const PIECE_EVERY: Duration = Duration::from_millis(10);
+/// Of a link whose rate is known the table takes one part in so many while it is told for the first time, and what is
+/// renewed one part in so many.
+const DUMP_SHARE: u64 = 2;
+const RENEWAL_SHARE: u64 = 50;
 
 /// What we would tell of a destination now.
 pub(super) struct Advert {
@@ -202,19 +206,37 @@ impl Router {
                 tell.push(*id);
             }
         }
+        let advert_metric = advert.as_ref().map(|advert| advert.metric);
         let expires = advert.map(|advert| advert.expires);
         if let (Some(expires), Some(dest)) = (expires, self.table.get_mut(key)) {
             dest.spread_until =
                 if tell.is_empty() { dest.spread_until } else { dest.spread_until.max(expires) };
         }
+        let metric = advert_metric.unwrap_or(INFINITY);
         for id in tell {
-            self.tell(now, key, id, false);
+            match self.neighbours.get_mut(&id) {
+                // What is merely renewed can wait where the link is slow.
+                Some(neighbour) if most == Difference::Seq && neighbour.rate.is_some() => {
+                    neighbour.renewals.insert((metric, key));
+                    self.serve_renewals(now, id);
+                }
+                _ => self.tell(now, key, id, false),
+            }
         }
         distance
     }
 
     /// Tells a neighbour what is so, if it differs from what it was told, or if it `wants` the core.
     pub(super) fn tell(&mut self, now: Time, key: Key, id: NeighbourId, wants: bool) {
+        self.tell_as(now, key, id, wants, false);
+    }
+
+    /// The same for a neighbour that looks for a newer seq: nothing older is an answer.
+    pub(super) fn tell_newest(&mut self, now: Time, key: Key, id: NeighbourId) {
+        self.tell_as(now, key, id, false, true);
+    }
+
+    fn tell_as(&mut self, now: Time, key: Key, id: NeighbourId, wants: bool, newest: bool) {
         let Some(dest) = self.table.get(key) else { return };
         let advert = self.advert(now, dest);
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
@@ -232,7 +254,7 @@ impl Router {
         };
         let (told, told_proved, has) = (adj.told, adj.told_proved, adj.core == advert.slot);
         let Advert { slot, metric, hops, mtu, .. } = advert;
-        let core_anew = wants || !understands_update(&advert, dest, id);
+        let core_anew = wants || !understands_update(&advert, dest, id, newest);
         let about = if core_anew { slot } else { told };
         // Whoever is told of a distance has it proved, for it may have to prove it in turn.
         let Some(chain) = dest.chain_at(about, hops) else { return };
@@ -265,32 +287,54 @@ impl Router {
     /// Tells a neighbour a piece of what it is still to be told.
     pub(super) fn serve_queue(&mut self, now: Time, id: NeighbourId) {
         let mut served = false;
+        let mut busy = Duration::ZERO;
         for _ in 0..PIECE {
             let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
             if neighbour.queue_at.is_some_and(|at| at > now) {
                 return;
             }
-            let Some((key, wants)) = neighbour.queue.pop_front() else { break };
+            let Some((_, key, wants)) = neighbour.queue.pop_first() else { break };
             served = true;
+            let before = neighbour.said;
             self.tell(now, key, id, wants);
+            let Some(neighbour) = self.neighbours.get(&id) else { return };
+            busy = busy.saturating_add(neighbour.takes(before, DUMP_SHARE));
+            if busy > PIECE_EVERY {
+                break;
+            }
         }
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         // Requests that come in the meantime wait their turn: asking more often brings no more.
-        neighbour.queue_at = served.then(|| now + PIECE_EVERY);
+        let again = now + busy.max(PIECE_EVERY);
+        neighbour.queue_at = served.then_some(again);
         if served {
-            self.timers.arm(now + PIECE_EVERY, Timer::Queue(id));
+            self.timers.arm(again, Timer::Queue(id));
+        }
+    }
+
+    /// Tells a neighbour on a slow link of renewed announces, as far as their share of the link goes.
+    pub(super) fn serve_renewals(&mut self, now: Time, id: NeighbourId) {
+        while let Some(neighbour) = self.neighbours.get_mut(&id) {
+            if neighbour.renewals.is_empty() {
+                return;
+            }
+            if neighbour.renew_at > now {
+                return self.timers.arm(neighbour.renew_at, Timer::Renewals(id));
+            }
+            let Some((_, key)) = neighbour.renewals.pop_first() else { return };
+            let before = neighbour.said;
+            self.tell(now, key, id, false);
+            if let Some(neighbour) = self.neighbours.get_mut(&id) {
+                neighbour.renew_at = now + neighbour.takes(before, RENEWAL_SHARE);
+            }
         }
     }
 
     /// A neighbour asks for the core of what we call `key`.
     pub(super) fn wanted_by(&mut self, now: Time, key: Key, id: NeighbourId) {
         let told = self.table.get(key).and_then(|dest| dest.adj(id)).filter(|adj| adj.told_metric < INFINITY);
-        let bound = self.table.len().saturating_mul(2);
-        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
-        if told.is_none() || neighbour.queue.len() >= bound {
-            return;
-        }
-        neighbour.queue.push_back((key, true));
+        let (Some(told), Some(neighbour)) = (told, self.neighbours.get_mut(&id)) else { return };
+        neighbour.queue.insert((told.told_metric, key, true));
         if neighbour.queue_at.is_none() {
             self.serve_queue(now, id);
         }
@@ -299,11 +343,12 @@ impl Router {
 
 /// Whether an UPDATE will do, which costs least. A distance that has not grown may be told for an older seq, because that
 /// promises less; one that has grown may be of use only with the newer seq.
-fn understands_update(advert: &Advert, dest: &Dest, id: NeighbourId) -> bool {
+fn understands_update(advert: &Advert, dest: &Dest, id: NeighbourId, newest: bool) -> bool {
     let Some(adj) = dest.adj(id).filter(|adj| adj.told != NONE) else { return false };
     let (seq, told) = (advert.core.seq, dest.seq_at(adj.told));
     let found = adj.told_metric == INFINITY;
-    let newer = seq != told && (found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));
+    let newer =
+        seq != told && (newest || found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));
     // An UPDATE says nothing of the MTU, and a retracted idx of another seq nothing at all.
     !newer && advert.mtu == adj.told_mtu && dest.chain_at(adj.told, advert.hops).is_some()
 }

@@ -55,9 +55,16 @@ pub(super) struct Neighbour {
     pub(super) checks: Bucket,
     /// The quota of a configured neighbour.
     pub(super) quota: Bucket,
-    /// Destinations that it is still to be told of, and whether it asked for their cores.
-    pub(super) queue: VecDeque<(Key, bool)>,
+    /// Destinations that it is still to be told of, the nearest first, and whether it asked for their cores.
+    pub(super) queue: BTreeSet<(u16, Key, bool)>,
     pub(super) queue_at: Option<Time>,
+    /// Bytes a second that the link carries, where that is known.
+    pub(super) rate: Option<u64>,
+    /// Destinations whose renewed announce it is still to be told of, the nearest first, and when the next may leave.
+    pub(super) renewals: BTreeSet<(u16, Key)>,
+    pub(super) renew_at: Time,
+    /// Bytes of all records for it so far.
+    pub(super) said: u64,
     /// Messages on their way out; the last one still takes records.
     pub(super) out: VecDeque<Vec<u8>>,
 }
@@ -129,10 +136,18 @@ impl Neighbour {
         if write(&mut bytes).is_err() {
             return;
         }
+        self.said = self.said.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         match self.out.back_mut().filter(|last| last.len().saturating_add(bytes.len()) <= PACK) {
             Some(last) => last.extend_from_slice(&bytes),
             None => self.out.push_back(bytes),
         }
+    }
+
+    /// How long what was said since `before` takes of one part in `share` of the link; no time where its rate is not known.
+    pub(super) fn takes(&self, before: u64, share: u64) -> Duration {
+        let Some(rate) = self.rate else { return Duration::ZERO };
+        let bytes = self.said.saturating_sub(before).saturating_mul(share);
+        Duration::from_secs(bytes).checked_div(u32::try_from(rate).unwrap_or(u32::MAX)).unwrap_or_default()
     }
 
     #[cfg(any(test, feature = "sim"))]
@@ -144,8 +159,9 @@ impl Neighbour {
             .sum::<usize>();
         let pending = self.pending.len().saturating_mul(size_of::<(u32, Pending)>());
         let sets = numbers.saturating_mul(size_of::<u32>()).saturating_add(pending);
-        let queue = self.queue.capacity().saturating_mul(size_of::<(Key, bool)>());
-        let fixed = queue.saturating_add(size_of::<Self>());
+        let renewals = self.renewals.len().saturating_mul(size_of::<(u16, Key)>());
+        let queue = self.queue.len().saturating_mul(size_of::<(u16, Key, bool)>()).saturating_add(renewals);
+        let fixed = (queue.saturating_mul(3) / 2).saturating_add(size_of::<Self>());
         (idx.saturating_add(sets).saturating_mul(3) / 2).saturating_add(fixed)
     }
 }
@@ -177,6 +193,14 @@ impl Flaps {
 }
 
 impl Router {
+    /// How many bytes a second a link carries that will come up under this id: the first dump of the table takes half of it
+    /// at most, and renewals a fiftieth. Where it is not told nothing is held back.
+    pub(crate) fn neighbour_rate(&mut self, id: NeighbourId, rate: u64) {
+        if !self.neighbours.contains_key(&id) {
+            self.rates.insert(id, rate.max(1));
+        }
+    }
+
     /// A link is up. `mtu` is the longest packet it takes, in bytes; `configured` whether the user asked for it. Calling it
     /// again for a link that is up changes what it says.
     pub(crate) fn neighbour_up(
@@ -204,12 +228,9 @@ impl Router {
         }
         let probation = self.flaps.probation(now, &address);
         let until = now + probation.unwrap_or_default();
-        let mut queue: Vec<(u16, Key)> = self
-            .table
-            .dests()
-            .filter_map(|(key, dest)| self.advert(now, dest).map(|advert| (advert.metric, key)))
-            .collect();
-        queue.sort_unstable();
+        let adverts =
+            self.table.dests().filter_map(|(key, dest)| Some((self.advert(now, dest)?.metric, key)));
+        let queue = adverts.map(|(metric, key)| (metric, key, false)).collect();
         let mut neighbour = Neighbour {
             address,
             cost,
@@ -227,8 +248,12 @@ impl Router {
             highest: 0,
             checks: Bucket::default(),
             quota: Bucket::default(),
-            queue: queue.into_iter().map(|(_, key)| (key, false)).collect(),
+            queue,
             queue_at: None,
+            rate: self.rates.remove(&id),
+            renewals: BTreeSet::new(),
+            renew_at: Time::ZERO,
+            said: 0,
             out: VecDeque::new(),
         };
         let dest = self.table.find(&address).and_then(|key| self.table.get(key));
@@ -271,6 +296,7 @@ impl Router {
 
     /// The link is gone, and all that was said over it.
     pub(crate) fn neighbour_down(&mut self, now: Time, id: NeighbourId) {
+        self.rates.remove(&id);
         let Some(neighbour) = self.neighbours.remove(&id) else { return };
         self.flaps.down(now, neighbour.address);
         self.excuse(now, &neighbour.address);

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand_core::RngCore;
+
 use super::dest::{Adj, Dest};
 use super::quota::Bucket;
 use super::table::{Key, seconds};
@@ -44,11 +46,12 @@ impl Router {
             jumps: Vec::new(),
             yield_until: Time::ZERO,
         };
-        let mut seq = first_of(epoch);
+        // Not the first of the epoch: two nodes that share an identity, and its epoch, had better differ.
+        let mut seq = first_of(epoch).saturating_add(u64::from(self.random.next_u32() & 0xffff));
         let key = match self.table.find(&address) {
             Some(key) => {
                 let Some(dest) = self.table.get_mut(key) else { return };
-                if dest.core.seq >= seq {
+                if dest.core.seq >= first_of(epoch) {
                     seq = above(dest.core.seq);
                 }
                 dest.adj.iter_mut().for_each(Adj::clear);

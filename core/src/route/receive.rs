@@ -279,7 +279,9 @@ impl Router {
         let slot = dest.keep(&core).ok_or(DropCause::DestinationLimit)?;
         if is_newest {
             dest.set_learnt(now);
+            self.tell_origin(id, &core);
         }
+        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
         dest.until = dest.until.max(offered.expires);
         if let Some((hops, chain)) = proof {
             dest.proven(slot, hops, chain);

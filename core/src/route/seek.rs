@@ -46,7 +46,8 @@ pub(super) struct Ask {
 /// Searches of others.
 #[derive(Default)]
 pub(super) struct Relay {
-    passed: Option<Time>,
+    /// When a request last went towards the origin, and when one last went another way.
+    passed: [Option<Time>; 2],
     /// How often a request went to another neighbour than the next hop.
     detours: usize,
     ids: VecDeque<u32>,
@@ -62,7 +63,7 @@ struct Requester {
 impl Relay {
     pub(super) fn is_over(&self, now: Time) -> bool {
         self.requesters.iter().all(|requester| requester.until <= now)
-            && self.passed.is_none_or(|passed| now.since(passed) > REMEMBER)
+            && self.passed.iter().flatten().all(|passed| now.since(*passed) > REMEMBER)
     }
 
     /// Notes an id; returns whether it is new.
@@ -84,10 +85,13 @@ impl Relay {
         }
     }
 
-    fn may_pass(&mut self, now: Time) -> bool {
-        let free = self.passed.is_none_or(|passed| now.since(passed) >= PASS);
+    /// Whether a request may go on: one that takes a detour, which may lead nowhere, holds up none that goes straight.
+    fn may_pass(&mut self, now: Time, detour: bool) -> bool {
+        let [straight, around] = &mut self.passed;
+        let passed = if detour { around } else { straight };
+        let free = passed.is_none_or(|passed| now.since(passed) >= PASS);
         if free {
-            self.passed = Some(now);
+            *passed = Some(now);
         }
         free
     }
@@ -157,7 +161,7 @@ impl Router {
         if let Some(dest) = self.table.get_mut(key) {
             let relay = dest.work().relay.get_or_insert_default();
             relay.first(request.id);
-            relay.passed = Some(now);
+            relay.may_pass(now, true);
         }
     }
 
@@ -166,15 +170,16 @@ impl Router {
         let Some(key) = self.table.find(&request.dst) else { return };
         if self.is_own(key) {
             self.raise(now, key, request.seq);
-            return self.tell(now, key, id, false);
+            return self.tell_newest(now, key, id);
         }
         if self.serve(now, key, id, request.seq) {
             return;
         }
         let Some(dest) = self.table.get_mut(key) else { return };
+        let detour = dest.selected().is_none_or(|next| next == id);
         let relay = dest.work().relay.get_or_insert_default();
         relay.remember(now, id, request.seq);
-        if !relay.first(request.id) || request.ttl <= 1 || !relay.may_pass(now) {
+        if !relay.first(request.id) || request.ttl <= 1 || !relay.may_pass(now, detour) {
             return;
         }
         let Some(target) = self.towards(now, key, id) else { return };
@@ -213,9 +218,10 @@ impl Router {
         if core.seq > dest.core.seq && dest.keep(&core).is_none() {
             return;
         }
+        let detour = dest.selected().is_none_or(|next| next == id);
         let relay = dest.work().relay.get_or_insert_default();
         relay.remember(now, id, core.seq);
-        if !relay.may_pass(now) {
+        if !relay.may_pass(now, detour) {
             return;
         }
         let Some(target) = self.towards(now, key, id) else { return };
@@ -224,12 +230,22 @@ impl Router {
         }
     }
 
+    /// Who is a neighbour of an origin tells it of every higher announce that comes another way. It has made it itself, and
+    /// pays no heed; or somebody else has who has its identity, and otherwise neither would ever hear of the other.
+    pub(super) fn tell_origin(&mut self, from: NeighbourId, core: &Core) {
+        for (id, neighbour) in &mut self.neighbours {
+            if neighbour.address == core.dst && *id != from {
+                neighbour.say_with(|out| encode_your_highest(core, out));
+            }
+        }
+    }
+
     /// Answers with our route, if it is of that seq at least.
     fn serve(&mut self, now: Time, key: Key, id: NeighbourId, seq: u64) -> bool {
         let Some(dest) = self.table.get(key) else { return true };
         let served = self.advert(now, dest).is_some_and(|advert| advert.seq() >= seq);
         if served {
-            self.tell(now, key, id, false);
+            self.tell_newest(now, key, id);
         }
         served
     }
@@ -264,7 +280,7 @@ impl Router {
         let tell: Vec<NeighbourId> =
             relay.requesters.iter().filter(behind).map(|requester| requester.neighbour).collect();
         for id in tell {
-            self.tell(now, key, id, false);
+            self.tell_newest(now, key, id);
         }
         let seq = advert.seq();
         let Some(dest) = self.table.get_mut(key) else { return };

@@ -6,6 +6,7 @@ mod faults;
 mod hostile;
 mod net;
 mod origins;
+mod pacing;
 mod property;
 mod rules;
 mod scoring;

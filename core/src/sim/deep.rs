@@ -8,20 +8,19 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::net::Net;
-use super::queue::{Actor, Event};
+use super::queue::Actor;
 use super::random::seed_of;
 use super::violation::Violation;
 use crate::identity::Identity;
 use crate::link::{
-    HandshakeOutput, Handshakes, Inner, Link, LinkConfig, LinkOutput, LinkState, Path, Sealer, Session,
+    HandshakeOutput, Handshakes, Link, LinkConfig, LinkOutput, LinkState, Path, Sealer, Session,
 };
 use crate::netmod::Endpoint;
 use crate::route::NeighbourId;
 use crate::time::Time;
-use crate::wire::link::{FrameKind, peek};
 
 /// The longest frame, in bytes.
-const MTU: usize = 1200;
+pub(super) const MTU: usize = 1200;
 /// A dial that has failed is repeated after this, doubling.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// Two sessions this close together were begun by both at once.
@@ -31,7 +30,7 @@ const WAITING: usize = 65_536;
 
 /// The handshakes of one node.
 pub(super) struct Dialler {
-    handshakes: Handshakes,
+    pub(super) handshakes: Handshakes,
     deadline: Option<Time>,
 }
 
@@ -43,15 +42,15 @@ impl Dialler {
 
 /// One end of a link.
 pub(super) struct Deep {
-    link: Link,
-    sealer: Sealer,
-    local_index: u32,
+    pub(super) link: Link,
+    pub(super) sealer: Sealer,
+    pub(super) local_index: u32,
     /// The other end's, as the first frame showed.
-    peer_index: Option<u32>,
+    pub(super) peer_index: Option<u32>,
     initiator: bool,
     instance: u64,
     made: Time,
-    confirmed: bool,
+    pub(super) confirmed: bool,
     suspect: bool,
     /// Messages that the link had no room for yet.
     waiting: VecDeque<Vec<u8>>,
@@ -70,7 +69,7 @@ impl Deep {
     }
 }
 
-fn path(link: usize) -> Path {
+pub(super) fn path(link: usize) -> Path {
     // Each link is a medium of its own, with one other on it.
     Path { netmod: link as u32, endpoint: Endpoint::new(&[]).unwrap_or_else(|| unreachable!("it is short")) }
 }
@@ -113,7 +112,7 @@ impl Net {
         self.serve_handshakes(node);
     }
 
-    fn serve_handshakes(&mut self, node: usize) {
+    pub(super) fn serve_handshakes(&mut self, node: usize) {
         while let Some(output) =
             self.nodes[node].dialler.as_mut().and_then(|dialler| dialler.handshakes.poll_output())
         {
@@ -189,7 +188,7 @@ impl Net {
     }
 
     /// Packets get through where both ends have the same session.
-    fn reopen(&mut self, link: usize) {
+    pub(super) fn reopen(&mut self, link: usize) {
         let wire = &self.links[link];
         let (up, ids, ends) = (wire.up, wire.sessions, wire.ends);
         let deep = |side: usize| self.sessions[ids[side]? as usize].deep.as_ref();
@@ -301,81 +300,6 @@ impl Net {
                 }
                 self.with(node, |router, now| router.neighbour_suspect(now, id, suspect));
             }
-        }
-    }
-
-    /// Seals a plaintext of a link, and hands it to the medium.
-    pub(super) fn seal_and_send(&mut self, id: NeighbourId, plaintext: &[u8], control: bool) {
-        let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
-        let Some(deep) = &mut self.sessions[id as usize].deep else { return };
-        let mut frame = Vec::with_capacity(plaintext.len() + Sealer::OVERHEAD);
-        if deep.sealer.seal(|out| out.extend_from_slice(plaintext), &mut frame).is_err() {
-            return deep.link.exhausted();
-        }
-        if !control {
-            deep.link.note_sent(self.now, 1, frame.len());
-            self.pending.push(id);
-        }
-        if deep.peer_index.is_none() {
-            if let Some(FrameKind::Data { index }) = peek(&frame) {
-                deep.peer_index = Some(index);
-                self.reopen(link);
-            }
-        }
-        self.transmit(link, side, &frame, control);
-    }
-
-    fn transmit(&mut self, link: usize, side: usize, frame: &[u8], control: bool) {
-        let wire = &mut self.links[link];
-        if control {
-            self.nodes[wire.ends[side]].sent += frame.len() as u64;
-        }
-        let (Some(media), true) = (&mut wire.media, wire.up) else { return };
-        let queue = &mut self.queue;
-        let to = 1 - side;
-        media[to].pass(self.now, frame, |due, bytes| {
-            queue.push(due, Event::Frame { link, side: to, bytes: bytes.to_vec() });
-        });
-    }
-
-    pub(super) fn frame_arrives(&mut self, link: usize, side: usize, mut bytes: Vec<u8>) {
-        let wire = &self.links[link];
-        let (node, session) = (wire.ends[side], wire.sessions[side]);
-        if !wire.up || !self.nodes[node].alive {
-            return;
-        }
-        match peek(&bytes) {
-            Some(FrameKind::Handshake) => {
-                if let Some(dialler) = &mut self.nodes[node].dialler {
-                    // A medium that corrupts nothing makes no refusals but those of handshakes that are over.
-                    let _ = dialler.handshakes.handle(self.now, path(link), link as u64, MTU, &bytes);
-                }
-                self.serve_handshakes(node);
-            }
-            Some(FrameKind::Data { index }) => {
-                let Some(id) = session else { return };
-                let Some(deep) = self.sessions[id as usize].deep.as_mut() else { return };
-                if deep.local_index != index {
-                    return;
-                }
-                self.pending.push(id);
-                let packet = match deep.link.handle_frame(self.now, &mut bytes) {
-                    Ok(Inner::Packet(body)) => Some(body.to_vec()),
-                    Ok(Inner::Nothing) => None,
-                    // One that came twice.
-                    Err(_) => return,
-                };
-                if !std::mem::replace(&mut deep.confirmed, true) {
-                    if let Some(dialler) = &mut self.nodes[node].dialler {
-                        dialler.handshakes.confirm(self.now, index);
-                    }
-                    self.serve_handshakes(node);
-                }
-                if let Some(packet) = packet {
-                    self.forward(node, packet);
-                }
-            }
-            None => {}
         }
     }
 

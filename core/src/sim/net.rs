@@ -318,7 +318,8 @@ impl Net {
             Event::Packet { flow } => self.packet_leaves(flow),
             Event::Move => self.move_on(),
             Event::Audit => {
-                self.audit();
+                let second = self.now.since(self.started).as_secs();
+                self.audit(second as usize);
                 self.queue.push(self.now + AUDIT, Event::Audit);
             }
         }

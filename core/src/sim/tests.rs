@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+use proptest::test_runner::Config as TestConfig;
+
 use super::random::{pick, seeded};
 use super::*;
 
@@ -155,4 +158,68 @@ fn a_table_that_grows_too_large_ends_the_run() {
     sim.apply(Fault::Cut { link: 0 });
     let grown = sim.run(ms(100)).unwrap_err();
     assert!(matches!(grown, Violation::Bound { what: "destinations", bound: 9, .. }), "{grown}");
+}
+
+/// What happens to a network with real links.
+#[derive(Clone, Debug)]
+enum Act {
+    Fault(Fault),
+    Wait(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let any = 0usize..1000;
+    let share = 0u32..50;
+    prop_oneof![
+        3 => any.clone().prop_map(|link| Act::Fault(Fault::Cut { link })),
+        3 => any.clone().prop_map(|link| Act::Fault(Fault::Silence { link })),
+        3 => any.clone().prop_map(|link| Act::Fault(Fault::Heal { link })),
+        2 => (any.clone(), share.clone(), share).prop_map(|(link, there, back)| {
+            Act::Fault(Fault::Loss { link, there: f64::from(there) / 100.0, back: f64::from(back) / 100.0 })
+        }),
+        1 => any.clone().prop_map(|node| Act::Fault(Fault::Kill { node })),
+        1 => any.clone().prop_map(|node| Act::Fault(Fault::Restart { node })),
+        1 => any.prop_map(|node| Act::Fault(Fault::RestartWiped { node })),
+        6 => (0u64..1_500).prop_map(Act::Wait),
+    ]
+}
+
+/// The fault with numbers that are there.
+fn within(fault: Fault, nodes: usize, links: usize) -> Fault {
+    match fault {
+        Fault::Cut { link } => Fault::Cut { link: link % links },
+        Fault::Silence { link } => Fault::Silence { link: link % links },
+        Fault::Heal { link } => Fault::Heal { link: link % links },
+        Fault::Loss { link, there, back } => Fault::Loss { link: link % links, there, back },
+        Fault::Kill { node } => Fault::Kill { node: node % nodes },
+        Fault::Restart { node } => Fault::Restart { node: node % nodes },
+        Fault::RestartWiped { node } => Fault::RestartWiped { node: node % nodes },
+    }
+}
+
+proptest! {
+    #![proptest_config(TestConfig { cases: 40, failure_persistence: None, ..TestConfig::default() })]
+
+    #[test]
+    fn over_real_links_nothing_loops_either_and_whoever_is_connected_becomes_reachable(
+        nodes in 3usize..9,
+        more in proptest::collection::vec((0usize..9, 0usize..9), 0..8),
+        seed in any::<u64>(),
+        schedule in proptest::collection::vec(act(), 0..25),
+    ) {
+        let mut links: Links = (1..nodes).map(|node| (node / 2, node)).collect();
+        links.extend(more);
+        let config = Config { seed, depth: Depth::Link, thorough: true, ..Config::default() };
+        let mut sim = Sim::new(&Topology::Custom { nodes, links }, config);
+        for step in schedule {
+            match step {
+                Act::Fault(fault) => sim.apply(within(fault, nodes, sim.links())),
+                Act::Wait(millis) => sim.run(ms(millis)).map_err(|violation| TestCaseError::fail(violation.to_string()))?,
+            }
+        }
+        // Who was dialled in vain is dialled again after half a minute at most.
+        let healed = sim.until_reachable(Duration::from_secs(60));
+        prop_assert!(healed.is_ok(), "{healed:?}");
+        prop_assert_eq!(sim.nothing_refused(), Ok(()));
+    }
 }

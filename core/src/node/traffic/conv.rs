@@ -69,7 +69,8 @@ impl Conv {
         let waits = hop.is_none();
         if let Some(hop) = hop {
             let via = Some(hop.best().id);
-            if std::mem::replace(&mut state.via, via) != via {
+            let before = std::mem::replace(&mut state.via, via);
+            if before.is_some() && before != via {
                 state.conversation.new_way(now);
             }
             while sent < PORTION {

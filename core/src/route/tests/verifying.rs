@@ -33,9 +33,10 @@ fn dropped(desk: &Desk, cause: DropCause) -> u64 {
 #[test]
 fn what_is_said_of_a_destination_while_its_signature_is_verified_holds_afterwards() {
     let mut desk = desk(3);
+    // Two of them are in jobs at once, the third waits for its turn.
+    desk.announce(1, 9, SEQ, 200, 2).unwrap();
     desk.announce(1, 7, SEQ, 200, 2).unwrap();
     desk.announce(1, 8, SEQ, 200, 2).unwrap();
-    desk.announce(1, 9, SEQ, 200, 2).unwrap();
     desk.update(1, 7, 90, 2).unwrap();
     desk.update(1, 8, INFINITY, 0).unwrap();
     // The number is given to another destination.
@@ -199,11 +200,11 @@ fn an_update_while_a_newer_core_is_asked_for_is_not_taken_for_a_lie() {
     core(7, SEQ + 1);
     desk.say(1, &[newer]).unwrap();
     // Nearer, with the proof for the core that we do not have.
-    let proof = Some(chain(key_hash(&address(7)), SEQ + 1, 3));
-    let nearer = Update { idx: 7, metric: 120, hops: 3, chain: proof };
+    let proof = chain(key_hash(&address(7)), SEQ + 1, 3);
+    let nearer = Update { idx: 7, metric: 120, hops: 3, chain: Some(proof) };
     desk.say(1, &[Record::Update(nearer)]).unwrap();
     assert_eq!(desk.next(7), Some(1));
-    let tail = Tail { chain: proof.unwrap(), ..tail(7, 120, 3) };
+    let tail = Tail { chain: proof, ..tail(7, 120, 3) };
     desk.say(1, &[Record::Announce(core(7, SEQ + 1), tail)]).unwrap();
     assert_eq!(desk.fib[&address(7)].metric, 160);
     desk.wait(Duration::from_secs(1));

@@ -37,6 +37,7 @@ fn scenarios() -> Vec<Scenario> {
         scenario(Clusters, 100, Partition, 20),
         scenario(Grid, 100, Partition, 20),
         deep(scenario(Ring, 6, Flap, 5)),
+        deep(scenario(Grid, 100, Flap, 1)),
         deep(Scenario { degree: 8.0, ..scenario(Geometric, 12, Asymmetry, 30) }),
         scenario(Grid, 100, Restart, 40),
         scenario(Grid, 100, Wipe, 40),
