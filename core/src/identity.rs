@@ -52,6 +52,16 @@ impl Identity {
         Zeroizing::new(self.key.to_scalar_bytes())
     }
 
+    /// The secret from which the hop chain of an announce begins: the same for the same `seq`, so that nothing has to be
+    /// stored, and known to nobody else before it is told.
+    pub(crate) fn chain_seed(&self, seq: u64) -> [u8; 16] {
+        let secret = Zeroizing::new(self.key.to_bytes());
+        let key = Zeroizing::new(blake3::derive_key("rouse 2026 hop chain", secret.as_ref()));
+        let hash = blake3::keyed_hash(&key, &seq.to_le_bytes());
+        let (head, _) = hash.as_bytes().split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
+        *head
+    }
+
     /// Loads the identity from `path`, or makes one and saves it there.
     ///
     /// # Errors
@@ -148,10 +158,35 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Checks an ed25519 signature strictly: small-order and non-canonical keys are refused.
-pub(crate) fn verify(address: &Address, message: &[u8], signature: &[u8; 64]) -> bool {
-    VerifyingKey::from_bytes(address.as_bytes())
-        .is_ok_and(|key| key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok())
+/// Checks many ed25519 signatures, `(address, message, signature)`, for less than each by itself, and says of each
+/// whether it holds. Small-order and non-canonical keys are refused.
+pub(crate) fn verify_all(claims: &[(&Address, &[u8], &[u8; 64])]) -> Vec<bool> {
+    let keys: Vec<Option<VerifyingKey>> = claims.iter().map(|(address, ..)| strict_key(address)).collect();
+    let sound = claims.iter().zip(&keys).filter_map(|((_, message, signature), key)| {
+        Some((*message, ed25519_dalek::Signature::from_bytes(signature), (*key)?))
+    });
+    let (messages, rest): (Vec<_>, Vec<_>) =
+        sound.map(|(message, signature, key)| (message, (signature, key))).unzip();
+    let (signatures, sound): (Vec<_>, Vec<_>) = rest.into_iter().unzip();
+    if sound.len() > 1 && ed25519_dalek::verify_batch(&messages, &signatures, &sound).is_ok() {
+        return keys.iter().map(Option::is_some).collect();
+    }
+    let each = claims.iter().zip(keys);
+    each.map(|((_, message, signature), key)| {
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
+        key.is_some_and(|key| key.verify_strict(message, &signature).is_ok())
+    })
+    .collect()
+}
+
+/// The key of an address that is a point in its canonical form, and not of small order.
+fn strict_key(address: &Address) -> Option<VerifyingKey> {
+    // Not canonical: y from 2^255 - 19 on. (The other such form, of x = 0, is of small order.)
+    let [low, middle @ .., high] = address.as_bytes();
+    if *low >= 0xed && high & 0x7f == 0x7f && middle.iter().all(|byte| *byte == 0xff) {
+        return None;
+    }
+    VerifyingKey::from_bytes(address.as_bytes()).ok().filter(|key| !key.is_weak())
 }
 
 /// The X25519 public key of an address, or `None` when it is not a point, not canonical or of small order.
@@ -243,11 +278,47 @@ mod tests {
     }
 
     #[test]
+    fn in_a_batch_exactly_the_bad_ones_are_refused() {
+        let signed: Vec<_> = (0..9u8)
+            .map(|n| {
+                let identity = Identity::from_seed(&[n; 32]);
+                (identity.address(), vec![n; 40], identity.sign(&[n; 40]))
+            })
+            .collect();
+        fn claims(signed: &[(Address, Vec<u8>, [u8; 64])]) -> Vec<(&Address, &[u8], &[u8; 64])> {
+            signed.iter().map(|(address, message, signature)| (address, &message[..], signature)).collect()
+        }
+        assert_eq!(verify_all(&claims(&signed)), [true; 9]);
+        assert_eq!(verify_all(&claims(&signed[..1])), [true]);
+        assert_eq!(verify_all(&[]), [false; 0]);
+        let mut bad = signed.clone();
+        bad[3].2[5] ^= 1;
+        bad[7].1[0] ^= 1;
+        // A key of small order verifies anything; one that is not canonical has a twin.
+        bad[5].0 = Address::from_bytes([0; 32]);
+        let mut twin = [0xff; 32];
+        (twin[0], twin[31]) = (0xf0, 0x7f);
+        bad[8].0 = Address::from_bytes(twin);
+        let verdict = verify_all(&claims(&bad));
+        assert_eq!(verdict, [true, true, true, false, true, false, true, false, false]);
+        // The identity element as key and R with s = 0 satisfies the bare equation.
+        let mut one = [0; 32];
+        one[0] = 1;
+        let mut signature = [0; 64];
+        signature[0] = 1;
+        bad[0] = (Address::from_bytes(one), b"anything".to_vec(), signature);
+        assert!(!verify_all(&claims(&bad))[0]);
+        assert_eq!(verify_all(&claims(&bad[..1])), [false]);
+    }
+
+    #[test]
     fn a_signature_holds_for_its_message_and_key_only() {
         let identity = Identity::from_seed(&[5; 32]);
         let signature = identity.sign(b"m");
-        assert!(verify(&identity.address(), b"m", &signature));
-        assert!(!verify(&identity.address(), b"n", &signature));
-        assert!(!verify(&Identity::from_seed(&[6; 32]).address(), b"m", &signature));
+        let verify =
+            |address: &Address, message: &[u8]| verify_all(&[(address, message, &signature)]) == [true];
+        assert!(verify(&identity.address(), b"m"));
+        assert!(!verify(&identity.address(), b"n"));
+        assert!(!verify(&Identity::from_seed(&[6; 32]).address(), b"m"));
     }
 }

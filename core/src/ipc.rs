@@ -25,6 +25,8 @@ mod connect;
 mod connection;
 mod error;
 mod frame;
+#[cfg(feature = "internals")]
+pub(crate) mod fuzz;
 mod held;
 mod lookup;
 mod outbox;

@@ -73,9 +73,11 @@ mod message;
 pub mod netmod;
 pub mod node;
 pub mod notify;
+#[cfg(test)]
+mod protocol_tests;
 mod route;
 mod rt;
-#[cfg(feature = "sim")]
+#[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod stats;
 mod sync;

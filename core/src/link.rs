@@ -36,6 +36,8 @@
 mod control;
 mod established;
 mod handshake;
+#[cfg(feature = "internals")]
+pub(crate) mod joined;
 mod keys;
 mod liveness;
 mod noise;
@@ -44,7 +46,7 @@ mod quality;
 mod replay;
 
 pub(crate) use established::Link;
-pub(crate) use handshake::{HandshakeOutput, Handshakes, Session};
+pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
 pub(crate) use keys::{Sealer, Suite};
 pub(crate) use outcome::{Inner, LinkMetrics, LinkOutput, LinkState};
 

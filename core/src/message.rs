@@ -33,6 +33,7 @@ mod congestion;
 mod fill;
 mod incoming;
 mod meeting;
+mod outcome;
 mod queue;
 mod ranges;
 mod reassembly;
@@ -54,6 +55,7 @@ use crate::types::{Message, MessageId, Protection, Timestamp, Waiting};
 pub(crate) use crate::wire::message::source;
 use incoming::{Complete, Incoming};
 use meeting::Meeting;
+use outcome::Outcome;
 use queue::{SendQueue, message_id};
 use ranges::Received;
 use recovery::{Piece, Recovery, after};
@@ -143,6 +145,7 @@ pub(crate) struct Conversation {
     meeting: Meeting,
     queue: SendQueue,
     recovery: Recovery,
+    outcome: Outcome,
     received: Received,
     incoming: Incoming,
     /// Complete messages of a former incarnation of the peer, which only live here any more.
@@ -192,6 +195,7 @@ impl Conversation {
             meeting: Meeting::default(),
             queue: SendQueue::new(incarnation, config.max_queue_messages, config.max_queue_bytes),
             recovery: Recovery::new(),
+            outcome: Outcome::default(),
             received: Received::default(),
             incoming: Incoming::new(credit_bytes, credit_messages),
             left_over: VecDeque::new(),

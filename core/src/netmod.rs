@@ -236,6 +236,12 @@ pub trait Netmod: Send + Sync + 'static {
     /// The endpoints that `peer` (a URI of this scheme without the scheme: `192.0.2.7:7700`) means, best first.
     async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError>;
 
+    /// Bytes a second that a link over this medium carries, where that is known: the routes then take a small share of
+    /// it. `None` by default.
+    fn rate(&self) -> Option<u64> {
+        None
+    }
+
     /// An endpoint for people, as a URI: `udp:192.0.2.7:7700`.
     fn describe(&self, endpoint: &Endpoint) -> String;
 

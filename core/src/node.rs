@@ -24,6 +24,8 @@ mod epoch;
 mod events;
 mod fib;
 mod forward;
+#[cfg(feature = "internals")]
+mod fuzz;
 mod health;
 mod links;
 mod mailbox;

@@ -10,7 +10,10 @@
 //!    messages that tell neighbours of them, because a neighbour may rely on what it was told.
 //! 3. The channel to a neighbour loses nothing, and a link that went down begins anew under another id.
 //!
-//! Inside, one way: `receive` writes what a neighbour says into the `table`, `select` picks next hops, `advertise` decides who
+//! Signatures are verified elsewhere: the router hands out jobs ([`RouterOutput::Verify`]) and takes what they bring
+//! ([`Router::verified`]).
+//!
+//! Inside, one way: `receive` writes what a neighbour says into the `table`, by way of `verify` where a signature is new, `select` picks next hops, `advertise` decides who
 //! must hear of it and when, `seek` asks for newer sequence numbers where only routes remain that might loop. `origin` keeps
 //! the node's own addresses, `quota` the bounds.
 #![cfg_attr(
@@ -25,14 +28,18 @@
 )]
 
 mod advertise;
+mod cores;
+mod dest;
 mod neighbour;
 mod origin;
 mod quota;
 mod receive;
+mod score;
 mod seek;
 mod select;
 mod table;
 mod timers;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -51,9 +58,12 @@ use crate::types::RouteState;
 use crate::wire::route::{INFINITY, MAX_IDX};
 use neighbour::{Flaps, Neighbour};
 use quota::Bucket;
+use score::Score;
 pub(crate) use table::CoreCache;
 use table::{Key, Table};
 use timers::Timers;
+use verify::Checks;
+pub(crate) use verify::{Verified, VerifyJob};
 
 /// The shell's name for a neighbour: one for each link, never used again.
 pub(crate) type NeighbourId = u32;
@@ -147,6 +157,9 @@ pub(crate) enum RouterOutput {
         /// Its epoch now.
         epoch: u32,
     },
+    /// Run this job where it holds nothing up, a few at a time in any order, and hand back what it brings to
+    /// [`Router::verified`].
+    Verify(VerifyJob),
     /// Refusals beyond the one that [`Router::handle`] returned, to be counted.
     Dropped(DropCause, u64),
 }
@@ -156,7 +169,8 @@ pub(crate) enum RouterOutput {
 pub(crate) struct RouteInfo {
     pub(crate) destination: Address,
     pub(crate) neighbour: NeighbourId,
-    /// All the way, the link to the neighbour included.
+    /// All the way, the link to the neighbour included; four times that while the route is avoided because what went
+    /// this way did not arrive.
     pub(crate) metric: u16,
     pub(crate) hops: u8,
     pub(crate) seq: u64,
@@ -180,6 +194,11 @@ pub(crate) struct Router {
     /// The quota of all neighbours that nobody configured.
     pool: Bucket,
     flaps: Flaps,
+    checks: Checks,
+    /// By destination and neighbour.
+    scores: BTreeMap<(Address, Address), Score>,
+    /// Of links that will come up.
+    rates: BTreeMap<NeighbourId, u64>,
     events: VecDeque<RouterOutput>,
 }
 
@@ -198,6 +217,9 @@ impl Router {
             wanted: BTreeMap::new(),
             pool: Bucket::default(),
             flaps: Flaps::default(),
+            checks: Checks::default(),
+            scores: BTreeMap::new(),
+            rates: BTreeMap::new(),
             events: VecDeque::new(),
             config,
         }
@@ -207,6 +229,9 @@ impl Router {
     pub(crate) fn poll_output(&mut self, _now: Time) -> Option<RouterOutput> {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
+        }
+        if let Some(job) = self.next_job() {
+            return Some(job);
         }
         self.neighbours.iter_mut().find_map(|(id, neighbour)| {
             let message = neighbour.out.pop_front()?;
@@ -223,14 +248,14 @@ impl Router {
     }
 
     /// Destinations known, those of one's own included.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
 
     /// An estimate of the memory that destinations and neighbours take, in bytes. Cores that several routers share
     /// count for each.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn memory(&self) -> usize {
         let neighbours: usize = self.neighbours.values().map(Neighbour::memory).sum();
         self.table.memory().saturating_add(neighbours)
@@ -239,22 +264,25 @@ impl Router {
     /// Every route known, used or not, sorted by destination and neighbour. One's own addresses are not among them.
     pub(crate) fn routes(&self, now: Time) -> Vec<RouteInfo> {
         let mut routes = Vec::new();
-        for (_, dest) in self.table.dests().filter(|(_, dest)| dest.own.is_none()) {
+        for (_, dest) in self.table.dests().filter(|(_, dest)| !dest.is_own()) {
             for adj in &dest.adj {
-                let (Some(core), Some(neighbour)) = (&adj.core, self.neighbours.get(&adj.neighbour)) else {
+                let (Some(core), Some(neighbour)) =
+                    (dest.core_at(adj.core), self.neighbours.get(&adj.neighbour))
+                else {
                     continue;
                 };
-                let candidate = select::candidate(dest, adj, neighbour, now);
+                let candidate = self.candidate(now, dest, adj, neighbour);
                 let left = adj.expires.saturating_sub(table::seconds(now));
                 routes.push(RouteInfo {
                     destination: dest.core.dst,
                     neighbour: adj.neighbour,
-                    metric: candidate.as_ref().map_or(INFINITY, |candidate| candidate.total),
+                    metric: candidate.as_ref().map_or(INFINITY, |candidate| candidate.rank),
                     hops: adj.hops.saturating_add(1),
                     seq: core.seq,
                     age: Duration::from_secs(u64::from(u32::from(core.lifetime).saturating_sub(left))),
                     state: match candidate {
-                        Some(_) if dest.selected == Some(adj.neighbour) => RouteState::Active,
+                        Some(_) if dest.selected() == Some(adj.neighbour) => RouteState::Active,
+                        Some(candidate) if candidate.feasible && candidate.avoided => RouteState::Avoided,
                         Some(candidate) if candidate.feasible => RouteState::Standby,
                         Some(_) => RouteState::Infeasible,
                         None => RouteState::Retracted,

@@ -43,6 +43,11 @@ pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 
     JoinHandle { handle, done }
 }
 
+/// What `work` brings, which computes for a while: it is done on a thread where it holds up no task.
+pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    async_std::task::spawn_blocking(work).await
+}
+
 /// Waits for `duration`.
 pub(crate) async fn sleep(duration: Duration) {
     Timer::after(duration).await;

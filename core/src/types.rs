@@ -430,6 +430,8 @@ pub enum RouteState {
     Infeasible,
     /// Withdrawn by the neighbour.
     Retracted,
+    /// Most of what went this way did not arrive: used again after a while, or when there is nothing better.
+    Avoided,
 }
 
 /// A route: a destination, and the neighbour that leads there.

@@ -22,9 +22,13 @@ mod crowd;
 mod discovery;
 mod ear;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod interfaces;
 mod mix;
 mod notes;
+#[cfg(test)]
+mod protocol_tests;
 mod receive;
 mod resolve;
 mod schedule;

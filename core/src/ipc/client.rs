@@ -68,9 +68,13 @@ impl Client {
     /// # Errors
     /// [`ConnectError`], which says what to do.
     pub async fn find(search: &Search) -> Result<Self, ConnectError> {
-        let link = Arc::new(connect::find(search).await?);
+        Ok(Self::over(connect::find(search).await?))
+    }
+
+    pub(super) fn over(link: Link) -> Self {
+        let link = Arc::new(link);
         let inbox = Mailbox { link: link.clone(), to: None };
-        Ok(Client { link, inbox })
+        Client { link, inbox }
     }
 
     /// The address that this client sends as and receives for unless it names another: the node's first, or the first of

@@ -71,7 +71,7 @@ async fn connect(candidate: &Candidate) -> Result<Link, ConnectError> {
     }
 }
 
-async fn meet(stream: Arc<Async<UnixStream>>, path: &Path) -> Result<Link, ConnectError> {
+pub(super) async fn meet(stream: Arc<Async<UnixStream>>, path: &Path) -> Result<Link, ConnectError> {
     let io = |source: io::Error| refused(path, source);
     let mut theirs = [0; GREETING];
     // A daemon that is full answers without listening: what it says counts, not that it did not listen.

@@ -323,7 +323,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn take(phases: &Arc<Phases>, patience: Duration) -> Option<Self> {
+    pub(super) fn take(phases: &Arc<Phases>, patience: Duration) -> Option<Self> {
         let (open, before) = Token::new(phases, |phases| &phases.open);
         (before < MAX_CONNECTIONS).then(|| Place { phases: phases.clone(), patience, _open: open })
     }

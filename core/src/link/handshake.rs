@@ -224,8 +224,8 @@ impl Handshakes {
     }
 
     /// Bounds hold: for tests.
-    #[cfg(test)]
-    fn under_way(&self) -> (usize, usize, usize) {
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn under_way(&self) -> (usize, usize, usize) {
         (self.dials.len(), self.kept.len(), self.answers.len())
     }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::Conversation;
 use super::incoming::Incoming;
+use super::outcome::Outcome;
 use super::ranges::Received;
 use super::recovery::{Piece, after};
 use crate::stats::DropCause;
@@ -116,6 +117,7 @@ impl Conversation {
         (self.unacked, self.ack_at) = (0, None);
         (self.told, self.told_bytes, self.confirmed, self.confirming) = (0, 0, 0, 0);
         (self.receipt_at, self.stall_at, self.stalls) = (None, None, 0);
+        self.outcome = Outcome::default();
     }
 
     /// Complete messages of the incarnation that is gone are in no other memory than this: they stay, within the

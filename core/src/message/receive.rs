@@ -30,8 +30,14 @@ impl Conversation {
         self.told = self.told.max(header.floor);
         let mut refused = None;
         let mut asks = false;
+        let (mut parts, known) = (0u64, self.incoming.duplicates);
         while !reader.is_at_end() {
             let frame = reader.frame().map_err(|_| DropCause::MalformedMessage)?;
+            parts = parts.saturating_add(match frame {
+                Frame::Messages { count, .. } => u64::from(count),
+                Frame::Fragment { .. } => 1,
+                _ => 0,
+            });
             asks |= !matches!(frame, Frame::Ack | Frame::Credit { .. });
             if header.to == 0 && matches!(frame, Frame::Ack | Frame::Credit { .. }) {
                 return Err(DropCause::MalformedMessage);
@@ -42,6 +48,8 @@ impl Conversation {
                 Err(cause) => return Err(cause),
             }
         }
+        let all_known = parts > 0 && self.incoming.duplicates.saturating_sub(known) >= parts;
+        self.outcome.note_acks(now, header.number.saturating_sub(u64::from(header.open)), all_known);
         self.note_receipt();
         if let Some(cause) = refused {
             // Without an ack it comes again, when there may be credit.
@@ -80,6 +88,7 @@ impl Conversation {
                         (piece, false) => queue.on_lost(piece),
                     })
                     .map_err(|()| DropCause::MalformedMessage)?;
+                self.outcome.note(std::mem::take(&mut self.recovery.fates));
                 self.note_arrival(longest);
                 Ok(())
             }

@@ -67,6 +67,11 @@ pub(super) struct Recovery {
     loss_at: Option<Time>,
     last_sent: Time,
     timeouts: u32,
+    /// Packets before this number took another way.
+    counted_from: u64,
+    /// Packets with payload, of the present way, that the last ack or time-out has shown to have arrived, and to be
+    /// lost.
+    pub fates: (u32, u32),
     /// Probes to be sent whatever the window says.
     pub probes: u8,
     pub rtt: Rtt,
@@ -86,6 +91,8 @@ impl Recovery {
             loss_at: None,
             last_sent: Time::ZERO,
             timeouts: 0,
+            counted_from: 0,
+            fates: (0, 0),
             probes: 0,
             rtt: Rtt::new(),
             congestion: Congestion::new(),
@@ -152,6 +159,7 @@ impl Recovery {
             ack.largest().checked_sub(self.first).and_then(|index| self.sent(index)).map(|sent| sent.at);
         let is_news = self.largest_acked.is_none_or(|before| ack.largest() > before);
         let mut longest = 0;
+        self.fates = (0, 0);
         for &(low, high) in ack.ranges() {
             if high < self.first {
                 break;
@@ -185,16 +193,30 @@ impl Recovery {
     }
 
     /// The deadline has passed: either time tells that packets are lost, or probes must find out.
-    pub fn on_timeout(&mut self, now: Time, mut lost: impl FnMut(Piece)) {
+    pub fn on_timeout(&mut self, now: Time, lost: impl FnMut(Piece)) {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
+        self.fates = (0, 0);
         if self.loss_at.is_some() {
             self.detect_losses(now, lost);
             self.forget_known();
             return;
         }
         self.timeouts = self.timeouts.saturating_add(1);
+        self.probe(now, lost);
+    }
+
+    /// The way is another one: what is open is sent again at once if the last way was silent, and the next silence is the
+    /// first. Packets sent before do not count any more in `fates`.
+    pub fn probe_anew(&mut self, now: Time, lost: impl FnMut(Piece)) {
+        self.counted_from = self.next_number();
+        if std::mem::take(&mut self.timeouts) > 0 {
+            self.probe(now, lost);
+        }
+    }
+
+    fn probe(&mut self, now: Time, mut lost: impl FnMut(Piece)) {
         self.probes = PROBES;
         // The next time-out counts from here, even if nothing can be sent.
         self.last_sent = now;
@@ -244,6 +266,8 @@ impl Recovery {
         let (at, bytes) = (sent.at, sent.bytes);
         self.in_flight = self.in_flight.saturating_sub(u64::from(bytes));
         self.open = self.open.saturating_sub(1);
+        let counts = number >= self.counted_from && self.has_payload(index);
+        self.fates.0 = self.fates.0.saturating_add(u32::from(counts));
         self.each_piece(index, &mut arrived);
         Some((at, bytes))
     }
@@ -273,6 +297,8 @@ impl Recovery {
                 continue;
             }
             sent.fate = Fate::Known;
+            let counts = number >= self.counted_from && self.has_payload(index);
+            self.fates.1 = self.fates.1.saturating_add(u32::from(counts));
             self.in_flight = self.in_flight.saturating_sub(u64::from(bytes));
             self.open = self.open.saturating_sub(1);
             if fate == Fate::Open {
@@ -286,6 +312,13 @@ impl Recovery {
                 self.congestion.on_persistent_congestion();
             }
         }
+    }
+
+    /// Whether a packet carried more than the wish for an answer, which may get through where nothing else does.
+    fn has_payload(&self, index: usize) -> bool {
+        let mut any = false;
+        self.each_piece(index, &mut |piece| any |= piece != Piece::Ping);
+        any
     }
 
     fn sent(&self, index: u64) -> Option<&Sent> {

@@ -4,6 +4,7 @@ mod delivery;
 mod flow;
 mod hostile;
 mod model;
+mod outcome;
 mod pair;
 mod recovery;
 mod restart;

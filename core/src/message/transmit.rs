@@ -87,12 +87,18 @@ impl Conversation {
         if !self.reachable {
             return;
         }
+        let before = self.recovery.timeouts();
         let Self { recovery, queue, confirming, .. } = self;
         recovery.on_timeout(now, |piece| match piece {
             Piece::Taken(_) => *confirming = 0,
             piece => queue.on_lost(piece),
         });
-        if recovery.timeouts() >= BLACK_HOLE {
+        let timeouts = self.recovery.timeouts();
+        if timeouts > before {
+            self.outcome.silence(now);
+        }
+        self.outcome.note(std::mem::take(&mut self.recovery.fates));
+        if timeouts >= BLACK_HOLE {
             self.small_since.get_or_insert(now);
         }
         if self.stall_at.is_some_and(|at| at <= now) {

@@ -17,6 +17,9 @@ use crate::types::{
 const REPORT: Duration = Duration::from_secs(1);
 /// How often the mailboxes and the conversations are swept.
 const SWEEP: Duration = Duration::from_secs(60);
+/// An identity that was in use elsewhere is thought to be so this long after the last sign of it: as long as the router
+/// gives way, and a little more.
+const CONFLICT: Duration = Duration::from_secs(660);
 
 /// The node's status.
 pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
@@ -51,7 +54,7 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
             "it is dialled again by itself",
         ));
     }
-    for address in lock(&shared.conflicts).iter() {
+    for address in lock(&shared.conflicts).keys() {
         health.push(line(
             Level::Error,
             format!("{address} is in use elsewhere"),
@@ -120,6 +123,8 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
         }
         if swept.elapsed() >= SWEEP {
             swept = Instant::now();
+            let now = shared.now();
+            lock(&shared.conflicts).retain(|_, seen| now.since(*seen) < CONFLICT);
             // Who is talked to keeps its place in the routing table.
             for destination in shared.traffic.peers() {
                 let _ = shared.router_events.try_push(RouterEvent::Want { destination });

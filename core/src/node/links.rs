@@ -17,7 +17,7 @@ use super::routing::RouterEvent;
 use super::shared::{Shared, lock, read, write};
 use crate::address::Address;
 use crate::egress::Egress;
-use crate::link::{HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session};
+use crate::link::{DialError, HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session};
 use crate::netmod::{Heard, Train};
 use crate::rt::{self, Alarm};
 use crate::stats::{Counter, DropCause};
@@ -208,6 +208,9 @@ impl Links {
                     }
                 }
                 HandshakeOutput::Failed { path, reason } => {
+                    if reason == DialError::IdentityInUse {
+                        self.shared.in_use_elsewhere(self.shared.identity.address());
+                    }
                     let reason = reason.to_string();
                     if let Some(medium) = self.medium(&path) {
                         tracing::debug!(endpoint = %medium.netmod.describe(&path.endpoint), reason, "no link");

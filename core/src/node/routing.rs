@@ -11,25 +11,61 @@ use futures::future::{Either, select};
 use super::fib::Way;
 use super::forward::Work;
 use super::neighbour::{Neighbour, Order};
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::route::{FibEntry, NeighbourId, RouteInfo, Router, RouterConfig, RouterOutput};
+use crate::route::{
+    FibEntry, NeighbourId, RouteInfo, Router, RouterConfig, RouterOutput, Verified, VerifyJob,
+};
 use crate::rt::Alarm;
 use crate::stats::Counter;
 use crate::types::{Event, Route};
 
 /// What the router is told.
 pub(crate) enum RouterEvent {
-    Up { neighbour: Arc<Neighbour>, cost: u16, mtu: u16 },
-    Down { id: NeighbourId },
-    Cost { id: NeighbourId, cost: u16 },
-    Suspect { id: NeighbourId, suspect: bool },
-    Control { id: NeighbourId, message: Bytes },
-    AddOrigin { identity: Identity },
-    RemoveOrigin { address: Address },
-    Want { destination: Address },
-    List { reply: oneshot::Sender<Vec<Route>> },
+    Up {
+        neighbour: Arc<Neighbour>,
+        cost: u16,
+        mtu: u16,
+    },
+    Down {
+        id: NeighbourId,
+    },
+    Cost {
+        id: NeighbourId,
+        cost: u16,
+    },
+    Suspect {
+        id: NeighbourId,
+        suspect: bool,
+    },
+    Control {
+        id: NeighbourId,
+        message: Bytes,
+    },
+    AddOrigin {
+        identity: Identity,
+    },
+    RemoveOrigin {
+        address: Address,
+    },
+    Want {
+        destination: Address,
+    },
+    /// So many packets for a destination arrived over a neighbour, and after them so many were lost.
+    Score {
+        destination: Address,
+        next_hop: NeighbourId,
+        delivered: u32,
+        lost: u32,
+    },
+    /// Signatures have been verified.
+    Verified {
+        verified: Verified,
+    },
+    List {
+        reply: oneshot::Sender<Vec<Route>>,
+    },
 }
 
 const BATCH: usize = 256;
@@ -80,6 +116,9 @@ impl Routing {
         match event {
             RouterEvent::Up { neighbour, cost, mtu } => {
                 let (id, address, configured) = (neighbour.id, neighbour.address, neighbour.configured);
+                if let Some(rate) = neighbour.medium.netmod.rate() {
+                    self.router.neighbour_rate(id, rate);
+                }
                 self.neighbours.insert(id, neighbour);
                 self.router.neighbour_up(now, id, address, cost, mtu, configured);
             }
@@ -108,6 +147,10 @@ impl Routing {
             }
             RouterEvent::AddOrigin { identity } => self.router.add_origin(now, identity, self.epoch),
             RouterEvent::RemoveOrigin { address } => self.router.remove_origin(now, &address),
+            RouterEvent::Score { destination, next_hop, delivered, lost } => {
+                self.router.score(now, &destination, next_hop, delivered, lost);
+            }
+            RouterEvent::Verified { verified } => self.router.verified(now, verified),
             RouterEvent::Want { destination } => self.router.want_route(now, &destination),
             RouterEvent::List { reply } => {
                 let routes = self.router.routes(now).into_iter().filter_map(|info| self.route(info));
@@ -141,17 +184,24 @@ impl Routing {
                     let (metric, hops) = (next_hop.map(|_| metric), next_hop.map(|_| hops));
                     self.shared.publish(Event::RouteChanged { destination, next_hop, metric, hops });
                 }
+                RouterOutput::Verify(job) => self.verify(job),
                 RouterOutput::Dropped(cause, count) => self.shared.stats.drop_n(cause, count),
-                RouterOutput::IdentityConflict(address) => {
-                    tracing::error!(%address, "this identity is in use elsewhere: give this node its own");
-                    lock(&self.shared.conflicts).insert(address);
-                }
+                RouterOutput::IdentityConflict(address) => self.shared.in_use_elsewhere(address),
                 RouterOutput::EpochUsed { epoch, .. } => {
                     self.epoch = self.epoch.max(epoch);
                     super::epoch::save(self.shared.config.epoch_file.as_deref(), self.epoch);
                 }
             }
         }
+    }
+
+    /// Verifies signatures on another thread. The router asks for a few such jobs at a time.
+    fn verify(&self, job: VerifyJob) {
+        let shared = self.shared.clone();
+        self.shared.spawn(async move {
+            let verified = crate::rt::compute(|| job.run()).await;
+            let _ = shared.router_events.push(RouterEvent::Verified { verified }).await;
+        });
     }
 
     fn send(&self, id: NeighbourId, message: Vec<u8>) {

@@ -1,6 +1,6 @@
 //! What the tasks of one node share.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
@@ -57,8 +57,8 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: RwLock<BTreeMap<Address, Mailbox>>,
     pub(crate) traffic: Traffic,
     pub(crate) probes: Mutex<Probes>,
-    /// Addresses of ours that somebody else uses as well.
-    pub(crate) conflicts: Mutex<BTreeSet<Address>>,
+    /// Addresses of ours that somebody else uses as well, and when that was last seen.
+    pub(crate) conflicts: Mutex<BTreeMap<Address, Time>>,
     tasks: Mutex<Tasks>,
 }
 
@@ -118,6 +118,13 @@ impl Shared {
 
     pub(crate) fn is_ours(&self, address: &Address) -> bool {
         read(&self.mailboxes).contains_key(address)
+    }
+
+    /// Somebody else speaks for an address of ours.
+    pub(crate) fn in_use_elsewhere(&self, address: Address) {
+        if lock(&self.conflicts).insert(address, self.now()).is_none() {
+            tracing::error!(%address, "this identity is in use elsewhere: give this node its own");
+        }
     }
 
     pub(crate) fn new_medium_id(&self) -> u32 {

@@ -52,6 +52,8 @@ struct State {
     /// The deadline that the timers know.
     registered: Option<Time>,
     used: Time,
+    /// The neighbour that packets were last given to.
+    via: Option<u32>,
     /// The last messages that expired, so that who asks late learns it: first and last of those that follow on
     /// one another.
     expired: VecDeque<(u128, u128)>,
@@ -126,6 +128,7 @@ impl Traffic {
                     held: None,
                     registered: None,
                     used: now,
+                    via: None,
                     expired: VecDeque::new(),
                     closed: false,
                 }),

@@ -6,8 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cores::{NONE, Slot};
+use super::dest::Dest;
 use super::select::MAX_HOPS;
-use super::table::{Adj, Dest, Key, seconds};
+use super::table::{Key, seconds};
 use super::timers::Timer;
 use super::{NeighbourId, Router};
 use crate::time::Time;
@@ -21,15 +23,20 @@ const MAX_HOLD: Duration = Duration::from_secs(2);
 /// A renewed core is passed on within this.
 const SPREAD: Duration = Duration::from_secs(60);
 /// A core that is this old (seconds) is offered: most neighbours will have it. A younger one is announced.
-const KNOWN_AFTER: u32 = 2;
+const KNOWN_AFTER: u16 = 2;
 /// A neighbour is told the whole table in pieces of so many records.
 const PIECE: usize = 256;
 /// One piece each so often.
 const PIECE_EVERY: Duration = Duration::from_millis(10);
+/// Of a link whose rate is known the table takes one part in so many while it is told for the first time, and what is
+/// renewed one part in so many.
+const DUMP_SHARE: u64 = 2;
+const RENEWAL_SHARE: u64 = 50;
 
 /// What we would tell of a destination now.
 pub(super) struct Advert {
     core: Arc<Core>,
+    slot: Slot,
     pub(super) metric: u16,
     hops: u8,
     mtu: u16,
@@ -57,8 +64,8 @@ pub(super) enum Difference {
     Lost,
 }
 
-fn difference(advert: Option<&Advert>, adj: Option<&Adj>) -> Difference {
-    let told = adj.filter(|adj| adj.told_metric < INFINITY);
+fn difference(advert: Option<&Advert>, dest: &Dest, id: NeighbourId) -> Difference {
+    let told = dest.adj(id).filter(|adj| adj.told_metric < INFINITY);
     match (advert, told) {
         (None, None) => Difference::None,
         (None, Some(_)) => Difference::Lost,
@@ -66,9 +73,9 @@ fn difference(advert: Option<&Advert>, adj: Option<&Adj>) -> Difference {
         (Some(advert), Some(told)) => {
             let (is, was) =
                 ((advert.metric, advert.hops, advert.mtu), (told.told_metric, told.told_hops, told.told_mtu));
-            if is != was || epoch(advert.core.seq) != epoch(told.told_seq) {
+            if is != was || epoch(advert.core.seq) != epoch(dest.seq_at(told.told)) {
                 Difference::Distance
-            } else if advert.core.seq != told.told_seq {
+            } else if advert.slot != told.told {
                 Difference::Seq
             } else {
                 Difference::None
@@ -80,17 +87,18 @@ fn difference(advert: Option<&Advert>, adj: Option<&Adj>) -> Difference {
 impl Router {
     /// What we tell others of a destination; `None` when we have no route.
     pub(super) fn advert(&self, now: Time, dest: &Dest) -> Option<Advert> {
-        if dest.own.is_some() {
-            let core = dest.core.clone();
-            return Some(Advert { core, metric: 0, hops: 0, mtu: u16::MAX, expires: dest.until });
+        if dest.is_own() {
+            let (core, slot, expires) = (dest.core.clone(), dest.slot, dest.until);
+            return Some(Advert { core, slot, metric: 0, hops: 0, mtu: u16::MAX, expires });
         }
-        let adj = dest.adj(dest.selected?)?;
+        let adj = dest.adj(dest.selected()?)?;
         let neighbour = self.neighbours.get(&adj.neighbour)?;
         let route = super::select::candidate(dest, adj, neighbour, now)?;
         (route.hops < MAX_HOPS).then_some(())?;
-        let core = adj.core.clone()?;
+        let core = dest.core_at(adj.core)?.clone();
         Some(Advert {
             core,
+            slot: adj.core,
             metric: route.total,
             hops: route.hops,
             mtu: adj.mtu.min(neighbour.mtu),
@@ -108,7 +116,7 @@ impl Router {
             if neighbour.address == dest.core.dst {
                 continue;
             }
-            let difference = difference(advert.as_ref(), dest.adj(*id));
+            let difference = difference(advert.as_ref(), dest, *id);
             if difference == Difference::Lost {
                 lost.push(*id);
             }
@@ -136,7 +144,7 @@ impl Router {
     }
 
     fn gather_when_allowed(&mut self, now: Time, key: Key) {
-        let until = self.table.get(key).and_then(|dest| dest.work.as_ref()).map(|work| work.hold_until);
+        let until = self.table.get(key).and_then(Dest::busy).map(|work| work.hold_until);
         match until.filter(|until| *until > now) {
             Some(until) => self.timers.arm(until, Timer::Hold(key)),
             None => self.gather(now, key),
@@ -157,7 +165,7 @@ impl Router {
 
     pub(super) fn spread(&mut self, now: Time, key: Key) {
         let Some(dest) = self.table.get_mut(key) else { return };
-        let Some(work) = dest.work.as_mut().filter(|work| work.spread_at.is_some_and(|at| at <= now)) else {
+        let Some(work) = dest.busy_mut().filter(|work| work.spread_at.is_some_and(|at| at <= now)) else {
             return;
         };
         work.spread_at = None;
@@ -169,7 +177,7 @@ impl Router {
         self.batch_at = None;
         for key in std::mem::take(&mut self.batch) {
             let Some(dest) = self.table.get(key) else { continue };
-            let held = dest.work.as_ref().is_some_and(|work| work.hold_until > now);
+            let held = dest.busy().is_some_and(|work| work.hold_until > now);
             let least = if held { Difference::Found } else { Difference::Distance };
             if held {
                 // What is held back now is told when the time comes.
@@ -192,67 +200,85 @@ impl Router {
         let mut distance = false;
         let mut tell = Vec::new();
         for (id, neighbour) in &self.neighbours {
-            let difference = difference(advert.as_ref(), dest.adj(*id));
+            let difference = difference(advert.as_ref(), dest, *id);
             if neighbour.address != dest.core.dst && difference >= least && difference <= most {
                 distance |= difference == Difference::Distance;
                 tell.push(*id);
             }
         }
+        let advert_metric = advert.as_ref().map(|advert| advert.metric);
         let expires = advert.map(|advert| advert.expires);
         if let (Some(expires), Some(dest)) = (expires, self.table.get_mut(key)) {
             dest.spread_until =
                 if tell.is_empty() { dest.spread_until } else { dest.spread_until.max(expires) };
         }
+        let metric = advert_metric.unwrap_or(INFINITY);
         for id in tell {
-            self.tell(now, key, id, false);
+            match self.neighbours.get_mut(&id) {
+                // What is merely renewed can wait where the link is slow.
+                Some(neighbour) if most == Difference::Seq && neighbour.rate.is_some() => {
+                    neighbour.renewals.insert((metric, key));
+                    self.serve_renewals(now, id);
+                }
+                _ => self.tell(now, key, id, false),
+            }
         }
         distance
     }
 
     /// Tells a neighbour what is so, if it differs from what it was told, or if it `wants` the core.
     pub(super) fn tell(&mut self, now: Time, key: Key, id: NeighbourId, wants: bool) {
+        self.tell_as(now, key, id, wants, false);
+    }
+
+    /// The same for a neighbour that looks for a newer seq: nothing older is an answer.
+    pub(super) fn tell_newest(&mut self, now: Time, key: Key, id: NeighbourId) {
+        self.tell_as(now, key, id, false, true);
+    }
+
+    fn tell_as(&mut self, now: Time, key: Key, id: NeighbourId, wants: bool, newest: bool) {
         let Some(dest) = self.table.get(key) else { return };
         let advert = self.advert(now, dest);
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
-        let difference = difference(advert.as_ref(), dest.adj(id));
+        let difference = difference(advert.as_ref(), dest, id);
         let Some(dest) = self.table.get_mut(key) else { return };
         let nothing_new = difference == Difference::None && !(wants && advert.is_some());
         if nothing_new || neighbour.address == dest.core.dst {
             return;
         }
-        let (dst, learnt) = (dest.core.dst, dest.learnt);
+        let (dst, young) = (dest.core.dst, dest.is_young(now, KNOWN_AFTER));
         let Some(adj) = dest.adj_or_new(id) else { return };
         let Some(advert) = advert else {
             adj.told_metric = INFINITY;
-            return neighbour.say(&Record::Update(Update { idx: key, metric: INFINITY, hops: 0 }));
+            return neighbour.say(&Record::Update(Update::retract(key)));
         };
-        let has = adj.core.as_ref().is_some_and(|core| core.seq == advert.core.seq);
-        let young = seconds(now).saturating_sub(learnt) < KNOWN_AFTER;
-        let tail = Tail {
-            idx: key,
-            metric: advert.metric,
-            hops: advert.hops,
-            mtu: advert.mtu,
-            remaining: u16::try_from(advert.expires.saturating_sub(seconds(now))).unwrap_or(u16::MAX),
-        };
-        let mut told_seq = advert.core.seq;
-        match how(&advert, adj, wants) {
-            How::Update => {
-                told_seq = adj.told_seq;
-                neighbour.say(&Record::Update(Update { idx: key, metric: advert.metric, hops: advert.hops }));
-            }
-            How::Core if wants || (young && !has) => {
+        let (told, told_proved, has) = (adj.told, adj.told_proved, adj.core == advert.slot);
+        let Advert { slot, metric, hops, mtu, .. } = advert;
+        let core_anew = wants || !understands_update(&advert, dest, id, newest);
+        let about = if core_anew { slot } else { told };
+        // Whoever is told of a distance has it proved, for it may have to prove it in turn.
+        let Some(chain) = dest.chain_at(about, hops) else { return };
+        if core_anew {
+            let left = advert.expires.saturating_sub(seconds(now));
+            let remaining = u16::try_from(left).unwrap_or(u16::MAX);
+            let tail = Tail { idx: key, metric, hops, mtu, remaining, chain };
+            if wants || (young && !has) {
                 neighbour.say_with(|out| encode_announce(&advert.core, tail, out));
-            }
-            How::Core => {
+            } else {
                 neighbour.say(&Record::Offer { key_hash: key_hash(&dst), seq: advert.core.seq, tail });
             }
+        } else {
+            let chain = Some(chain).filter(|_| hops < told_proved);
+            neighbour.say(&Record::Update(Update { idx: key, metric, hops, chain }));
         }
-        adj.told_seq = told_seq;
-        adj.told_metric = advert.metric;
-        adj.told_hops = advert.hops;
-        adj.told_mtu = advert.mtu;
-        if dest.lower(told_seq, advert.metric) {
+        let Some(adj) = dest.adj_mut(id) else { return };
+        adj.told_proved = if core_anew { hops } else { told_proved.min(hops) };
+        adj.told = about;
+        adj.told_metric = metric;
+        adj.told_hops = hops;
+        adj.told_mtu = mtu;
+        let seq = dest.seq_at(about);
+        if dest.lower(seq, metric) {
             // What might loop now is no alternate any more.
             self.publish(now, key);
         }
@@ -261,51 +287,68 @@ impl Router {
     /// Tells a neighbour a piece of what it is still to be told.
     pub(super) fn serve_queue(&mut self, now: Time, id: NeighbourId) {
         let mut served = false;
+        let mut busy = Duration::ZERO;
         for _ in 0..PIECE {
             let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
             if neighbour.queue_at.is_some_and(|at| at > now) {
                 return;
             }
-            let Some((key, wants)) = neighbour.queue.pop_front() else { break };
+            let Some((_, key, wants)) = neighbour.queue.pop_first() else { break };
             served = true;
+            let before = neighbour.said;
             self.tell(now, key, id, wants);
+            let Some(neighbour) = self.neighbours.get(&id) else { return };
+            busy = busy.saturating_add(neighbour.takes(before, DUMP_SHARE));
+            if busy > PIECE_EVERY {
+                break;
+            }
         }
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         // Requests that come in the meantime wait their turn: asking more often brings no more.
-        neighbour.queue_at = served.then(|| now + PIECE_EVERY);
+        let again = now + busy.max(PIECE_EVERY);
+        neighbour.queue_at = served.then_some(again);
         if served {
-            self.timers.arm(now + PIECE_EVERY, Timer::Queue(id));
+            self.timers.arm(again, Timer::Queue(id));
+        }
+    }
+
+    /// Tells a neighbour on a slow link of renewed announces, as far as their share of the link goes.
+    pub(super) fn serve_renewals(&mut self, now: Time, id: NeighbourId) {
+        while let Some(neighbour) = self.neighbours.get_mut(&id) {
+            if neighbour.renewals.is_empty() {
+                return;
+            }
+            if neighbour.renew_at > now {
+                return self.timers.arm(neighbour.renew_at, Timer::Renewals(id));
+            }
+            let Some((_, key)) = neighbour.renewals.pop_first() else { return };
+            let before = neighbour.said;
+            self.tell(now, key, id, false);
+            if let Some(neighbour) = self.neighbours.get_mut(&id) {
+                neighbour.renew_at = now + neighbour.takes(before, RENEWAL_SHARE);
+            }
         }
     }
 
     /// A neighbour asks for the core of what we call `key`.
     pub(super) fn wanted_by(&mut self, now: Time, key: Key, id: NeighbourId) {
         let told = self.table.get(key).and_then(|dest| dest.adj(id)).filter(|adj| adj.told_metric < INFINITY);
-        let bound = self.table.len().saturating_mul(2);
-        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
-        if told.is_none() || neighbour.queue.len() >= bound {
-            return;
-        }
-        neighbour.queue.push_back((key, true));
+        let (Some(told), Some(neighbour)) = (told, self.neighbours.get_mut(&id)) else { return };
+        neighbour.queue.insert((told.told_metric, key, true));
         if neighbour.queue_at.is_none() {
             self.serve_queue(now, id);
         }
     }
 }
 
-enum How {
-    /// The distance, for the seq it was last told.
-    Update,
-    /// The core, or a reference to it, and the distance.
-    Core,
-}
-
-/// The cheapest way to tell that is understood. A distance that has not grown may be told for an older seq, because that
+/// Whether an UPDATE will do, which costs least. A distance that has not grown may be told for an older seq, because that
 /// promises less; one that has grown may be of use only with the newer seq.
-fn how(advert: &Advert, adj: &Adj, wants: bool) -> How {
-    let (seq, told) = (advert.core.seq, adj.told_seq);
+fn understands_update(advert: &Advert, dest: &Dest, id: NeighbourId, newest: bool) -> bool {
+    let Some(adj) = dest.adj(id).filter(|adj| adj.told != NONE) else { return false };
+    let (seq, told) = (advert.core.seq, dest.seq_at(adj.told));
     let found = adj.told_metric == INFINITY;
-    let newer = seq != told && (found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));
+    let newer =
+        seq != told && (newest || found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));
     // An UPDATE says nothing of the MTU, and a retracted idx of another seq nothing at all.
-    if wants || told == 0 || newer || advert.mtu != adj.told_mtu { How::Core } else { How::Update }
+    !newer && advert.mtu == adj.told_mtu && dest.chain_at(adj.told, advert.hops).is_some()
 }

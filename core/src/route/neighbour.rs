@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::quota::Bucket;
+use super::quota::{Bucket, MAX_NOTED};
+use super::receive::check;
 use super::table::Key;
 use super::timers::Timer;
+use super::verify::Pending;
 use super::{NeighbourId, Router};
 use crate::address::Address;
+use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Record, encode_your_highest};
+use crate::wire::route::{Record, Update, encode_your_highest};
 
 /// A link costs at least this: the metric of a route is at least this for each of its hops.
 pub(super) const MIN_COST: u16 = 32;
@@ -39,11 +42,29 @@ pub(super) struct Neighbour {
     pub(super) deferred: BTreeSet<u32>,
     /// Its numbers for destinations that were paid for, and whose core is on its way.
     pub(super) asked: BTreeSet<u32>,
+    /// What it offers with cores that are being verified, by its numbers.
+    pub(super) pending: BTreeMap<u32, Pending>,
+    /// Its numbers for known destinations of which it has named a core that we do not have: what it says of them is about
+    /// that core.
+    pub(super) awaited: BTreeSet<u32>,
+    /// Its numbers for what came faster than it can be verified.
+    pub(super) postponed: BTreeSet<u32>,
+    /// Cores for their origins that are being verified.
+    pub(super) highest: usize,
+    /// What is verified for it.
+    pub(super) checks: Bucket,
     /// The quota of a configured neighbour.
     pub(super) quota: Bucket,
-    /// Destinations that it is still to be told of, and whether it asked for their cores.
-    pub(super) queue: VecDeque<(Key, bool)>,
+    /// Destinations that it is still to be told of, the nearest first, and whether it asked for their cores.
+    pub(super) queue: BTreeSet<(u16, Key, bool)>,
     pub(super) queue_at: Option<Time>,
+    /// Bytes a second that the link carries, where that is known.
+    pub(super) rate: Option<u64>,
+    /// Destinations whose renewed announce it is still to be told of, the nearest first, and when the next may leave.
+    pub(super) renewals: BTreeSet<(u16, Key)>,
+    pub(super) renew_at: Time,
+    /// Bytes of all records for it so far.
+    pub(super) said: u64,
     /// Messages on their way out; the last one still takes records.
     pub(super) out: VecDeque<Vec<u8>>,
 }
@@ -70,6 +91,39 @@ impl Neighbour {
         }
     }
 
+    /// Whether a destination that it calls so is asked for, or will be.
+    pub(super) fn is_noted(&self, idx: u32) -> bool {
+        self.asked.contains(&idx) || self.deferred.contains(&idx) || self.postponed.contains(&idx)
+    }
+
+    /// What it says of this number is from now on about a core that we do not have yet.
+    pub(super) fn note_awaited(&mut self, idx: u32) {
+        if self.awaited.len() < MAX_NOTED {
+            self.awaited.insert(idx);
+        }
+    }
+
+    /// It says how far it is from a destination whose core is being verified.
+    pub(super) fn update_pending(&mut self, update: Update) -> Result<(), DropCause> {
+        let Update { idx, metric, hops, chain } = update;
+        let Some(offered) = self.pending.get_mut(&idx).map(|pending| &mut pending.offered) else {
+            return Ok(());
+        };
+        let proof = match chain {
+            Some(chain) if hops < offered.proof.0 => (hops, chain),
+            _ => offered.proof,
+        };
+        if check(metric, hops).is_err() || hops < proof.0 {
+            self.pending.remove(&idx);
+            return Err(DropCause::BadAnnounce);
+        }
+        offered.metric = metric;
+        offered.nearest = offered.nearest.min(metric);
+        offered.hops = hops;
+        offered.proof = proof;
+        Ok(())
+    }
+
     /// Puts a record into the message that leaves next.
     pub(super) fn say(&mut self, record: &Record) {
         self.say_with(|out| record.encode(out));
@@ -82,18 +136,32 @@ impl Neighbour {
         if write(&mut bytes).is_err() {
             return;
         }
+        self.said = self.said.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         match self.out.back_mut().filter(|last| last.len().saturating_add(bytes.len()) <= PACK) {
             Some(last) => last.extend_from_slice(&bytes),
             None => self.out.push_back(bytes),
         }
     }
 
-    #[cfg(test)]
+    /// How long what was said since `before` takes of one part in `share` of the link; no time where its rate is not known.
+    pub(super) fn takes(&self, before: u64, share: u64) -> Duration {
+        let Some(rate) = self.rate else { return Duration::ZERO };
+        let bytes = self.said.saturating_sub(before).saturating_mul(share);
+        Duration::from_secs(bytes).checked_div(u32::try_from(rate).unwrap_or(u32::MAX)).unwrap_or_default()
+    }
+
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn memory(&self) -> usize {
         let idx = self.idx.len().saturating_mul(size_of::<(u32, Key)>());
-        let sets = self.deferred.len().saturating_add(self.asked.len()).saturating_mul(size_of::<u32>());
-        let queue = self.queue.capacity().saturating_mul(size_of::<(Key, bool)>());
-        let fixed = queue.saturating_add(size_of::<Self>());
+        let numbers = [&self.deferred, &self.asked, &self.awaited, &self.postponed]
+            .map(BTreeSet::len)
+            .iter()
+            .sum::<usize>();
+        let pending = self.pending.len().saturating_mul(size_of::<(u32, Pending)>());
+        let sets = numbers.saturating_mul(size_of::<u32>()).saturating_add(pending);
+        let renewals = self.renewals.len().saturating_mul(size_of::<(u16, Key)>());
+        let queue = self.queue.len().saturating_mul(size_of::<(u16, Key, bool)>()).saturating_add(renewals);
+        let fixed = (queue.saturating_mul(3) / 2).saturating_add(size_of::<Self>());
         (idx.saturating_add(sets).saturating_mul(3) / 2).saturating_add(fixed)
     }
 }
@@ -125,6 +193,14 @@ impl Flaps {
 }
 
 impl Router {
+    /// How many bytes a second a link carries that will come up under this id: the first dump of the table takes half of it
+    /// at most, and renewals a fiftieth. Where it is not told nothing is held back.
+    pub(crate) fn neighbour_rate(&mut self, id: NeighbourId, rate: u64) {
+        if !self.neighbours.contains_key(&id) {
+            self.rates.insert(id, rate.max(1));
+        }
+    }
+
     /// A link is up. `mtu` is the longest packet it takes, in bytes; `configured` whether the user asked for it. Calling it
     /// again for a link that is up changes what it says.
     pub(crate) fn neighbour_up(
@@ -152,12 +228,9 @@ impl Router {
         }
         let probation = self.flaps.probation(now, &address);
         let until = now + probation.unwrap_or_default();
-        let mut queue: Vec<(u16, Key)> = self
-            .table
-            .dests()
-            .filter_map(|(key, dest)| self.advert(now, dest).map(|advert| (advert.metric, key)))
-            .collect();
-        queue.sort_unstable();
+        let adverts =
+            self.table.dests().filter_map(|(key, dest)| Some((self.advert(now, dest)?.metric, key)));
+        let queue = adverts.map(|(metric, key)| (metric, key, false)).collect();
         let mut neighbour = Neighbour {
             address,
             cost,
@@ -169,13 +242,22 @@ impl Router {
             idx: BTreeMap::new(),
             deferred: BTreeSet::new(),
             asked: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            awaited: BTreeSet::new(),
+            postponed: BTreeSet::new(),
+            highest: 0,
+            checks: Bucket::default(),
             quota: Bucket::default(),
-            queue: queue.into_iter().map(|(_, key)| (key, false)).collect(),
+            queue,
             queue_at: None,
+            rate: self.rates.remove(&id),
+            renewals: BTreeSet::new(),
+            renew_at: Time::ZERO,
+            said: 0,
             out: VecDeque::new(),
         };
         let dest = self.table.find(&address).and_then(|key| self.table.get(key));
-        if let Some(dest) = dest.filter(|dest| dest.own.is_none()) {
+        if let Some(dest) = dest.filter(|dest| !dest.is_own()) {
             neighbour.say_with(|out| encode_your_highest(&dest.core, out));
         }
         if probation.is_some() {
@@ -204,14 +286,20 @@ impl Router {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         if neighbour.suspect != suspect {
             neighbour.suspect = suspect;
+            let address = neighbour.address;
+            if suspect {
+                self.excuse(now, &address);
+            }
             self.reselect_all(now, id);
         }
     }
 
     /// The link is gone, and all that was said over it.
     pub(crate) fn neighbour_down(&mut self, now: Time, id: NeighbourId) {
+        self.rates.remove(&id);
         let Some(neighbour) = self.neighbours.remove(&id) else { return };
         self.flaps.down(now, neighbour.address);
+        self.excuse(now, &neighbour.address);
         let mut lost = Vec::new();
         for key in self.table.keys() {
             let Some(dest) = self.table.get_mut(key) else { continue };
@@ -236,7 +324,7 @@ impl Router {
 
     /// Looks again at every destination that the neighbour offers.
     fn reselect_all(&mut self, now: Time, id: NeighbourId) {
-        let offered = |dest: &super::table::Dest| dest.adj(id).is_some_and(|adj| adj.core.is_some());
+        let offered = |dest: &super::dest::Dest| dest.adj(id).is_some_and(|adj| adj.offers());
         let keys: Vec<Key> =
             self.table.dests().filter(|(_, dest)| offered(dest)).map(|(key, _)| key).collect();
         for key in keys {

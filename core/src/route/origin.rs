@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand_core::RngCore;
+
+use super::dest::{Adj, Dest};
 use super::quota::Bucket;
-use super::table::{Dest, Key, seconds};
+use super::table::{Key, seconds};
 use super::timers::Timer;
-use super::{Router, RouterOutput};
+use super::{NeighbourId, Router, RouterOutput};
 use crate::address::Address;
-use crate::identity::{self, Identity};
+use crate::identity::Identity;
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Core, epoch};
+use crate::wire::route::{Core, LINKS, advance, epoch};
 
 /// Seqs raised on request: so many at once, then so many a second.
 const RAISE_BURST: u32 = 16;
@@ -36,23 +39,24 @@ impl Router {
     /// that [`RouterOutput::EpochUsed`] reported for it; where none was stored, unix time in seconds.
     pub(crate) fn add_origin(&mut self, now: Time, identity: Identity, epoch: u32) {
         let address = identity.address();
-        let origin = Box::new(Origin {
+        let origin = Origin {
             identity,
             refresh_at: now,
             raised: Bucket::default(),
             jumps: Vec::new(),
             yield_until: Time::ZERO,
-        });
-        let mut seq = first_of(epoch);
+        };
+        // Not the first of the epoch: two nodes that share an identity, and its epoch, had better differ.
+        let mut seq = first_of(epoch).saturating_add(u64::from(self.random.next_u32() & 0xffff));
         let key = match self.table.find(&address) {
             Some(key) => {
                 let Some(dest) = self.table.get_mut(key) else { return };
-                if dest.core.seq >= seq {
+                if dest.core.seq >= first_of(epoch) {
                     seq = above(dest.core.seq);
                 }
-                dest.adj.iter_mut().for_each(super::table::Adj::clear);
-                dest.selected = None;
-                dest.work = None;
+                dest.adj.iter_mut().for_each(Adj::clear);
+                dest.select(None);
+                dest.drop_work();
                 if dest.dying {
                     dest.dying = false;
                     self.table.dying = self.table.dying.saturating_sub(1);
@@ -61,13 +65,13 @@ impl Router {
                 key
             }
             None => {
-                let core = Core { dst: address, seq, lifetime: 0, caps: 0, signature: [0; 64], more: None };
+                let core = unsigned(address, seq, 0, [0; 16]);
                 let Some(key) = self.table.insert(Dest::new(Arc::new(core), now)) else { return };
                 key
             }
         };
         if let Some(dest) = self.table.get_mut(key) {
-            dest.own = Some(origin);
+            dest.set_own(Some(origin));
         }
         self.renew(now, key, seq);
         self.event(RouterOutput::EpochUsed { address, epoch: crate::wire::route::epoch(seq) });
@@ -77,13 +81,13 @@ impl Router {
     /// The address is not ours any more.
     pub(crate) fn remove_origin(&mut self, now: Time, address: &Address) {
         let Some(key) = self.table.find(address) else { return };
-        let Some(dest) = self.table.get_mut(key).filter(|dest| dest.own.is_some()) else { return };
-        dest.own = None;
+        let Some(dest) = self.table.get_mut(key).filter(|dest| dest.is_own()) else { return };
+        dest.set_own(None);
         self.reselect(now, key);
     }
 
     pub(super) fn is_own(&self, key: Key) -> bool {
-        self.table.get(key).is_some_and(|dest| dest.own.is_some())
+        self.table.get(key).is_some_and(Dest::is_own)
     }
 
     /// Signs a new announce and plans the next.
@@ -92,8 +96,10 @@ impl Router {
         let refresh = self.config.refresh;
         let refresh_at = now + self.jitter(refresh.mul_f64(0.95), refresh);
         let Some(dest) = self.table.get_mut(key) else { return };
-        let Some(own) = dest.own.as_mut() else { return };
-        let mut core = Core { dst: dest.core.dst, seq, lifetime, caps: 0, signature: [0; 64], more: None };
+        let dst = dest.core.dst;
+        let Some(own) = dest.own_mut() else { return };
+        let chain = own.identity.chain_seed(seq);
+        let mut core = unsigned(dst, seq, lifetime, advance(&dst, seq, chain, LINKS));
         // Without extensions there is nothing that would not encode.
         let Ok(signed) = core.signed() else { return };
         core.signature = own.identity.sign(&signed);
@@ -102,16 +108,24 @@ impl Router {
         if let Some(cache) = &self.config.shared {
             cache.put(core.clone());
         }
-        dest.core = core;
+        if dest.core.seq == seq {
+            dest.core = core;
+        } else if dest.keep(&core).is_none() {
+            return;
+        }
+        if let Some(slot) = dest.slot_of(seq) {
+            dest.proven(slot, 0, chain);
+        }
         dest.until = seconds(now).saturating_add(u32::from(lifetime));
-        dest.learnt = seconds(now);
+        dest.set_learnt(now);
         self.timers.arm(refresh_at, Timer::Refresh(key));
     }
 
     pub(super) fn refresh(&mut self, now: Time, key: Key) {
-        let Some(dest) = self.table.get(key) else { return };
-        if dest.own.as_ref().is_some_and(|own| own.refresh_at <= now) {
-            self.renew(now, key, dest.core.seq.saturating_add(1));
+        let Some(dest) = self.table.get_mut(key) else { return };
+        if dest.own_mut().is_some_and(|own| own.refresh_at <= now) {
+            let seq = dest.core.seq.saturating_add(1);
+            self.renew(now, key, seq);
             self.note(now, key);
         }
     }
@@ -120,41 +134,55 @@ impl Router {
     pub(super) fn raise(&mut self, now: Time, key: Key, seq: u64) {
         let Some(dest) = self.table.get_mut(key).filter(|dest| dest.core.seq < seq) else { return };
         let next = dest.core.seq.saturating_add(1);
-        let Some(own) = dest.own.as_mut() else { return };
+        let Some(own) = dest.own_mut() else { return };
         if own.raised.take(now, RAISE_RATE, RAISE_BURST) {
             self.renew(now, key, next);
             self.note(now, key);
         }
     }
 
-    /// Somebody passes on an announce of an address of ours. When it is above what we said since the start, it is
-    /// from our past, which we forgot, or from somebody else with our identity: we go above it.
-    pub(super) fn heard_of_own(&mut self, now: Time, key: Key, core: Core) -> Result<(), DropCause> {
-        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
+    /// Somebody passes on an announce of an address of ours. When it is above what we said since the start, it counts if it
+    /// verifies.
+    pub(super) fn heard_of_own(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        key: Key,
+        core: Core,
+    ) -> Result<(), DropCause> {
+        let Some(dest) = self.table.get(key) else { return Ok(()) };
         if core.seq < dest.core.seq || core == *dest.core {
             return Ok(());
         }
-        let Some(own) = dest.own.as_mut() else { return Ok(()) };
-        let signed = core.signed().map_err(|_| DropCause::BadAnnounce)?;
-        if !identity::verify(&core.dst, &signed, &core.signature) {
-            return Err(DropCause::BadAnnounce);
+        self.check_highest(now, id, core)
+    }
+
+    /// Such an announce has verified: it is from our past, which we forgot, or from somebody else with our identity. We
+    /// go above it.
+    pub(super) fn outbid(&mut self, now: Time, key: Key, core: &Core) {
+        let Some(dest) = self.table.get_mut(key) else { return };
+        if core.seq < dest.core.seq || *core == *dest.core {
+            return;
         }
+        let Some(own) = dest.own_mut() else { return };
         if own.yield_until > now {
-            return Ok(());
+            return;
         }
         own.jumps.retain(|jump| now.since(*jump) < JUMP_WINDOW);
         if own.jumps.len() >= JUMPS {
             own.yield_until = now + YIELD;
-            self.event(RouterOutput::IdentityConflict(core.dst));
-            return Ok(());
+            return self.event(RouterOutput::IdentityConflict(core.dst));
         }
         own.jumps.push(now);
         let seq = above(core.seq);
         self.renew(now, key, seq);
         self.event(RouterOutput::EpochUsed { address: core.dst, epoch: epoch(seq) });
         self.note(now, key);
-        Ok(())
     }
+}
+
+fn unsigned(dst: Address, seq: u64, lifetime: u16, anchor: [u8; 16]) -> Core {
+    Core { dst, seq, lifetime, caps: 0, anchor, signature: [0; 64], more: None }
 }
 
 fn first_of(epoch: u32) -> u64 {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::table::{Dest, Key, seconds};
+use super::dest::Dest;
+use super::table::{Key, seconds};
 use super::timers::Timer;
 use super::{NeighbourId, Router};
 use crate::address::Address;
+use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::Record;
 
@@ -17,9 +19,11 @@ const MAX_DYING: usize = 4096;
 /// Destinations that applications send to and that are not known, at most.
 const MAX_WANTED: usize = 4096;
 /// Numbers noted of destinations that a quota held back, or whose core is on its way, for each neighbour.
-const MAX_NOTED: usize = 65_536;
+pub(super) const MAX_NOTED: usize = 65_536;
 /// Held-back destinations are looked at so often.
 const DEFERRED: Duration = Duration::from_millis(50);
+/// Announces that could not be verified, asked for again each time.
+const AGAIN: usize = 64;
 
 /// A token bucket as one moment: when it will be full again (the generic cell rate algorithm).
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +39,18 @@ impl Bucket {
             self.0 = full;
         }
         free
+    }
+
+    /// Whether there is a token.
+    pub(super) fn has(mut self, now: Time, rate: u32, burst: u32) -> bool {
+        self.take(now, rate, burst)
+    }
+
+    /// Takes so many tokens whether they are there or not; it never owes more than the bucket holds.
+    pub(super) fn spend(&mut self, now: Time, rate: u32, burst: u32, tokens: u32) {
+        let Some(each) = Duration::from_secs(1).checked_div(rate) else { return };
+        let most = now + each.saturating_mul(burst.saturating_mul(2));
+        self.0 = (self.0.max(now) + each.saturating_mul(tokens)).min(most);
     }
 }
 
@@ -79,6 +95,26 @@ impl Router {
         }
     }
 
+    /// An announce that cannot be verified now is asked for again when it can; `paid` when it took a token of the quota.
+    pub(super) fn postpone(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        idx: u32,
+        paid: bool,
+    ) -> Result<(), DropCause> {
+        if let Some(neighbour) = self.neighbours.get_mut(&id) {
+            neighbour.note_awaited(idx);
+            if paid && neighbour.asked.len() < MAX_NOTED {
+                neighbour.asked.insert(idx);
+            }
+            if neighbour.postponed.len() < MAX_NOTED && neighbour.postponed.insert(idx) {
+                self.timers.arm(next_tick(now), Timer::Deferred);
+            }
+        }
+        Err(DropCause::VerifyLimit)
+    }
+
     /// Asks for the core of a destination that is not known, or has a newer core; `paid` when it took a token.
     pub(super) fn want(&mut self, id: NeighbourId, idx: u32, paid: bool) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
@@ -93,6 +129,18 @@ impl Router {
         let mut left = false;
         let ids: Vec<NeighbourId> = self.neighbours.keys().copied().collect();
         for id in ids {
+            for _ in 0..AGAIN {
+                let first = self.neighbours.get(&id).and_then(|one| one.postponed.first().copied());
+                let Some(idx) = first.filter(|_| self.has_room_to_check(now, id)) else {
+                    left |= first.is_some();
+                    break;
+                };
+                if let Some(neighbour) = self.neighbours.get_mut(&id) {
+                    neighbour.postponed.remove(&idx);
+                }
+                self.want(id, idx, false);
+            }
+            left |= self.neighbours.get(&id).is_some_and(|one| !one.postponed.is_empty());
             while let Some(idx) = self.neighbours.get(&id).and_then(|one| one.deferred.first().copied()) {
                 if !self.may_introduce(now, id, None) {
                     left = true;
@@ -127,10 +175,10 @@ impl Router {
         let mut victims: Vec<(bool, usize, u16, Key)> = self
             .table
             .dests()
-            .filter(|(_, dest)| dest.own.is_none() && !dest.dying && !self.pinned(now, &dest.core.dst))
+            .filter(|(_, dest)| !dest.is_own() && !dest.dying && !self.pinned(now, &dest.core.dst))
             .map(|(key, dest)| {
                 let load = load.get(&through(dest)).copied().unwrap_or(0);
-                (dest.fib.is_none(), load, dest.fib.map_or(0, |fib| fib.metric), key)
+                (dest.fib().is_none(), load, dest.fib().map_or(0, |fib| fib.metric), key)
             })
             .collect();
         victims.sort_unstable_by(|a, b| b.cmp(a));
@@ -159,7 +207,7 @@ impl Router {
 
 /// The neighbour that leads to a destination, or brought it.
 fn through(dest: &Dest) -> Option<NeighbourId> {
-    dest.selected.or_else(|| dest.adj.first().map(|adj| adj.neighbour))
+    dest.selected().or_else(|| dest.adj.first().map(|adj| adj.neighbour))
 }
 
 fn next_tick(now: Time) -> Time {

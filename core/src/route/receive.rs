@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
+use super::cores::Slot;
+use super::dest::Dest;
 use super::neighbour::MIN_COST;
 use super::select::MAX_HOPS;
-use super::table::{Dest, Key, seconds};
+use super::table::Key;
+use super::verify::Offered;
 use super::{NeighbourId, Router, RouterOutput};
-use crate::identity;
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Core, INFINITY, MAX_MESSAGE, Record, Tail, Update};
+use crate::wire::route::{Chain, Core, INFINITY, MAX_MESSAGE, Record, Tail, Update, key_hash};
 
 impl Router {
     /// Takes one control message from a neighbour.
     ///
     /// # Errors
     /// The first refusal; the rest of the message was heard unless it is malformed. Further refusals come out as
-    /// [`RouterOutput::Dropped`].
+    /// [`RouterOutput::Dropped`], and so do those of announces that do not verify, later.
     pub(crate) fn handle(&mut self, now: Time, id: NeighbourId, message: &[u8]) -> Result<(), DropCause> {
         if !self.neighbours.contains_key(&id) {
             return Err(DropCause::UnknownSession);
@@ -46,7 +48,7 @@ impl Router {
         result
     }
 
-    fn dropped(&mut self, cause: DropCause) {
+    pub(super) fn dropped(&mut self, cause: DropCause) {
         match self.events.back_mut() {
             Some(RouterOutput::Dropped(last, count)) if *last == cause => *count = count.saturating_add(1),
             _ => self.event(RouterOutput::Dropped(cause, 1)),
@@ -56,7 +58,7 @@ impl Router {
     fn hear(&mut self, now: Time, id: NeighbourId, record: Record) -> Result<(), DropCause> {
         match record {
             Record::Announce(core, tail) => self.announce(now, id, core, tail),
-            Record::Offer { key_hash, seq, tail } => self.offer(now, id, key_hash, seq, tail),
+            Record::Offer { key_hash, seq, tail } => self.offer(now, id, (key_hash, seq), tail),
             Record::Want { idx } => {
                 self.wanted_by(now, idx, id);
                 Ok(())
@@ -67,6 +69,7 @@ impl Router {
                 Ok(())
             }
             Record::YourHighest(core) => self.your_highest(now, id, core),
+            Record::Reserved { .. } => Err(DropCause::UnknownRecord),
         }
     }
 
@@ -76,54 +79,68 @@ impl Router {
             return Err(DropCause::BadAnnounce);
         }
         let known = self.table.find(&core.dst);
+        self.supersede(now, id, tail.idx, known);
         if let Some(key) = known.filter(|key| self.is_own(*key)) {
             self.bind(now, id, tail.idx, key);
-            return self.heard_of_own(now, key, core);
+            return self.heard_of_own(now, id, key, core);
         }
-        let key = match known {
-            Some(key) => {
-                if self.table.get(key).is_none_or(|dest| dest.dying) {
-                    return Err(DropCause::DestinationLimit);
-                }
-                let core = self.verified(Some(key), core).ok_or(DropCause::BadAnnounce)?;
-                return self.place(now, id, key, core, tail);
+        let dest = known.and_then(|key| self.table.get(key));
+        if dest.is_some_and(|dest| dest.dying) {
+            return Err(DropCause::DestinationLimit);
+        }
+        let offered = Offered::new(now, tail);
+        let shared = || self.config.shared.as_ref().and_then(|cache| cache.get(&core));
+        let verified = dest.and_then(|dest| dest.known(&core)).or_else(shared);
+        if let (Some(core), Some(_)) = (&verified, known) {
+            return self.settle(now, id, core.clone(), offered, None);
+        }
+        // From here on it costs something: a place in the table, or a signature to verify.
+        let is_checked = self.is_checked(&core);
+        let paid = self.neighbours.get_mut(&id).is_some_and(|neighbour| neighbour.asked.remove(&tail.idx));
+        if known.is_none() && !paid && !is_checked && !self.may_introduce(now, id, Some(&core.dst)) {
+            self.defer(now, id, tail.idx);
+            return Err(DropCause::DestinationLimit);
+        }
+        if verified.is_none() && !self.may_check(now, id, is_checked) {
+            return self.postpone(now, id, tail.idx, known.is_none());
+        }
+        match verified {
+            Some(core) => self.settle(now, id, core, offered, None),
+            None => {
+                self.check_announce(id, core, offered);
+                Ok(())
             }
-            None => self.introduce(now, id, core, tail.idx)?,
-        };
-        let core = self.table.get(key).map(|dest| dest.core.clone()).ok_or(DropCause::DestinationLimit)?;
-        self.place(now, id, key, core, tail)
+        }
     }
 
-    /// A destination that is not known: admitted when quota and table allow, and its core verifies.
-    fn introduce(&mut self, now: Time, id: NeighbourId, core: Core, idx: u32) -> Result<Key, DropCause> {
-        let paid = self.neighbours.get_mut(&id).is_some_and(|neighbour| neighbour.asked.remove(&idx));
-        if !paid && !self.may_introduce(now, id, Some(&core.dst)) {
-            self.release(now, id, idx);
-            self.defer(now, id, idx);
-            return Err(DropCause::DestinationLimit);
-        }
-        let core = self.verified(None, core).ok_or(DropCause::BadAnnounce)?;
-        if !self.make_room(now) {
-            return Err(DropCause::DestinationLimit);
-        }
-        self.table.insert(Dest::new(core, now)).ok_or(DropCause::DestinationLimit)
+    /// What the neighbour meant by this number until now does not hold any more, if that was not `known`.
+    fn supersede(&mut self, now: Time, id: NeighbourId, idx: u32, known: Option<Key>) {
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        neighbour.pending.remove(&idx);
+        neighbour.awaited.remove(&idx);
+        neighbour.postponed.remove(&idx);
+        let Some(before) = neighbour.key(idx).filter(|before| Some(*before) != known) else { return };
+        neighbour.unbind(idx, before);
+        self.withdraw(now, id, idx, before);
     }
 
     fn offer(
         &mut self,
         now: Time,
         id: NeighbourId,
-        key_hash: u64,
-        seq: u64,
+        (hash, seq): (u64, u64),
         tail: Tail,
     ) -> Result<(), DropCause> {
         check(tail.metric, tail.hops)?;
-        let Some(key) = self.table.by_hash(key_hash) else {
-            self.release(now, id, tail.idx);
+        let known = self.table.by_hash(hash);
+        self.supersede(now, id, tail.idx, known);
+        let Some((key, dest)) = known.and_then(|key| Some((key, self.table.get(key)?))) else {
+            if self.await_offered(id, (hash, seq), Offered::new(now, tail)) {
+                return Ok(());
+            }
             return self.want_unknown(now, id, tail.idx);
         };
-        let Some(dest) = self.table.get(key) else { return Ok(()) };
-        if dest.own.is_some() {
+        if dest.is_own() {
             let higher = seq > dest.core.seq;
             self.bind(now, id, tail.idx, key);
             if higher {
@@ -134,17 +151,16 @@ impl Router {
         if dest.dying {
             return Err(DropCause::DestinationLimit);
         }
-        match dest.known_seq(seq) {
+        match dest.slot_of(seq).and_then(|slot| dest.core_at(slot)) {
             Some(core) if tail.remaining > 0 && tail.remaining <= core.lifetime => {
-                self.place(now, id, key, core, tail)
+                let core = core.clone();
+                self.settle(now, id, core, Offered::new(now, tail), None)
             }
             Some(_) => Err(DropCause::BadAnnounce),
             None => {
-                let bound = self.neighbours.get(&id).and_then(|neighbour| neighbour.key(tail.idx));
-                if bound != Some(key) {
-                    self.release(now, id, tail.idx);
+                if !self.await_offered(id, (hash, seq), Offered::new(now, tail)) {
+                    self.want_newer(id, tail.idx);
                 }
-                self.want(id, tail.idx, false);
                 Ok(())
             }
         }
@@ -153,7 +169,7 @@ impl Router {
     /// The neighbour has a route to something that we do not know by that number.
     fn want_unknown(&mut self, now: Time, id: NeighbourId, idx: u32) -> Result<(), DropCause> {
         let Some(neighbour) = self.neighbours.get(&id) else { return Ok(()) };
-        if neighbour.asked.contains(&idx) || neighbour.deferred.contains(&idx) {
+        if neighbour.is_noted(idx) {
             return Ok(());
         }
         if !self.may_introduce(now, id, None) {
@@ -164,59 +180,135 @@ impl Router {
         Ok(())
     }
 
+    /// The neighbour has a core of a known destination that we do not have. What it says of the number until the core
+    /// is here is about that core.
+    fn want_newer(&mut self, id: NeighbourId, idx: u32) {
+        if let Some(neighbour) = self.neighbours.get_mut(&id) {
+            neighbour.note_awaited(idx);
+        }
+        self.want(id, idx, false);
+    }
+
+    /// The core that a neighbour's offer waited for has turned out false, but that came from another.
+    pub(super) fn want_offered(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        core: &Core,
+        idx: u32,
+    ) -> Result<(), DropCause> {
+        match self.table.by_hash(key_hash(&core.dst)) {
+            None => self.want_unknown(now, id, idx),
+            Some(_) => {
+                self.want_newer(id, idx);
+                Ok(())
+            }
+        }
+    }
+
     fn update(&mut self, now: Time, id: NeighbourId, update: Update) -> Result<(), DropCause> {
-        let Update { idx, metric, hops } = update;
+        let Update { idx, metric, hops, chain } = update;
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return Ok(()) };
         let key = neighbour.key(idx);
         if metric == INFINITY {
             neighbour.asked.remove(&idx);
             neighbour.deferred.remove(&idx);
+            if neighbour.pending.remove(&idx).is_some() && key.is_some() {
+                neighbour.note_awaited(idx);
+            }
+        } else if neighbour.pending.contains_key(&idx) {
+            return neighbour.update_pending(update);
         }
+        let awaited = neighbour.awaited.contains(&idx);
         if key.is_some_and(|key| self.is_own(key)) {
             return Ok(());
         }
-        let dest = key.and_then(|key| self.table.get_mut(key));
-        let adj = dest.and_then(|dest| dest.adj_mut(id)).filter(|adj| adj.core.is_some());
-        let (Some(adj), Some(key)) = (adj, key) else {
+        let adj = key.and_then(|key| self.table.get(key)?.adj(id)).filter(|adj| adj.offers());
+        let (Some(key), Some((slot, proved, was))) = (key, adj.map(|adj| (adj.core, adj.proved, adj.metric)))
+        else {
             return if metric == INFINITY { Ok(()) } else { self.want_unknown(now, id, idx) };
         };
-        let fair = if metric == INFINITY { Ok(()) } else { check(metric, hops) };
+        if metric != INFINITY && awaited {
+            // It speaks of a core that we do not have. Whether it is nearer by that we shall see when it is here.
+            if was == INFINITY {
+                self.want(id, idx, false);
+            }
+            if hops < proved {
+                return Ok(());
+            }
+        }
+        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
+        let fair = metric == INFINITY
+            || (check(metric, hops).is_ok() && (hops >= proved || proves(dest, slot, hops, chain)));
+        let Some(adj) = dest.adj_mut(id) else { return Ok(()) };
         // A lie about the distance leaves none to believe.
-        adj.set_metric(if fair.is_ok() { metric } else { INFINITY });
-        adj.hops = if metric == INFINITY { adj.hops } else { hops };
+        adj.set_metric(if fair { metric } else { INFINITY });
+        if fair && metric != INFINITY {
+            adj.hops = hops;
+            adj.proved = adj.proved.min(hops);
+        }
         self.reselect(now, key);
-        fair
+        if fair { Ok(()) } else { Err(DropCause::BadAnnounce) }
     }
 
-    /// Writes what a neighbour offers into the table.
-    fn place(
+    /// Writes what a neighbour offers with a verified core into the table; `proof` is what was proved for it elsewhere.
+    pub(super) fn settle(
         &mut self,
         now: Time,
         id: NeighbourId,
-        key: Key,
         core: Arc<Core>,
-        tail: Tail,
+        offered: Offered,
+        proof: Option<(u8, Chain)>,
     ) -> Result<(), DropCause> {
-        self.bind(now, id, tail.idx, key);
-        let second = seconds(now);
-        let expires = second.saturating_add(u32::from(tail.remaining));
-        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-        if core.seq > dest.core.seq {
-            dest.core = core.clone();
-            dest.learnt = second;
+        let key = match self.table.find(&core.dst) {
+            Some(key) => key,
+            None if self.make_room(now) => {
+                self.table.insert(Dest::new(core.clone(), now)).ok_or(DropCause::DestinationLimit)?
+            }
+            None => return Err(DropCause::DestinationLimit),
+        };
+        if self.is_own(key) {
+            self.bind(now, id, offered.idx, key);
+            return self.heard_of_own(now, id, key, (*core).clone());
         }
-        dest.until = dest.until.max(expires);
+        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
+        if dest.dying {
+            return Err(DropCause::DestinationLimit);
+        }
+        let is_newest = core.seq > dest.core.seq;
+        let slot = dest.keep(&core).ok_or(DropCause::DestinationLimit)?;
+        if is_newest {
+            dest.set_learnt(now);
+            self.tell_origin(id, &core);
+        }
+        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
+        dest.until = dest.until.max(offered.expires);
+        if let Some((hops, chain)) = proof {
+            dest.proven(slot, hops, chain);
+        }
+        let (hops, chain) = offered.proof;
+        if !dest.prove(slot, hops, chain) {
+            if let Some(adj) = dest.adj_mut(id).filter(|adj| adj.offers()) {
+                adj.set_metric(INFINITY);
+                self.reselect(now, key);
+            }
+            return Err(DropCause::BadAnnounce);
+        }
+        self.bind(now, id, offered.idx, key);
+        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
         let Some(adj) = dest.adj_or_new(id) else { return Ok(()) };
         let former = adj.idx;
-        let moved = adj.core.is_some() && former != tail.idx;
-        adj.set_core(core, tail.metric);
-        adj.idx = tail.idx;
-        adj.expires = expires;
-        adj.hops = tail.hops;
-        adj.mtu = tail.mtu;
+        let moved = adj.offers() && former != offered.idx;
+        adj.set_core(slot, hops);
+        adj.set_metric(offered.nearest);
+        adj.set_metric(offered.metric);
+        adj.idx = offered.idx;
+        adj.expires = offered.expires;
+        adj.hops = offered.hops;
+        adj.mtu = offered.mtu;
         if let Some(neighbour) = self.neighbours.get_mut(&id) {
-            neighbour.asked.remove(&tail.idx);
-            neighbour.deferred.remove(&tail.idx);
+            neighbour.asked.remove(&offered.idx);
+            neighbour.deferred.remove(&offered.idx);
             if moved {
                 neighbour.unbind(former, key);
             }
@@ -233,44 +325,21 @@ impl Router {
         }
     }
 
-    /// The neighbour means something else by `idx` now, which we do not know yet.
-    fn release(&mut self, now: Time, id: NeighbourId, idx: u32) {
-        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
-        if let Some(before) = neighbour.key(idx) {
-            neighbour.unbind(idx, before);
-            self.withdraw(now, id, idx, before);
-        }
-    }
-
     fn withdraw(&mut self, now: Time, id: NeighbourId, idx: u32, key: Key) {
         let Some(adj) = self.table.get_mut(key).and_then(|dest| dest.adj_mut(id)) else { return };
-        if adj.idx == idx && adj.core.is_some() {
+        if adj.idx == idx && adj.offers() {
             adj.clear();
             self.reselect(now, key);
         }
     }
+}
 
-    /// The core as one that was verified: each is verified once.
-    pub(super) fn verified(&mut self, key: Option<Key>, core: Core) -> Option<Arc<Core>> {
-        let known = key.and_then(|key| self.table.get(key)).and_then(|dest| dest.known(&core));
-        let shared = || self.config.shared.as_ref().and_then(|cache| cache.get(&core));
-        if let Some(known) = known.or_else(shared) {
-            return Some(known);
-        }
-        let signed = core.signed().ok()?;
-        if !identity::verify(&core.dst, &signed, &core.signature) {
-            return None;
-        }
-        let core = Arc::new(core);
-        if let Some(cache) = &self.config.shared {
-            cache.put(core.clone());
-        }
-        Some(core)
-    }
+fn proves(dest: &mut Dest, slot: Slot, hops: u8, chain: Option<Chain>) -> bool {
+    chain.is_some_and(|chain| dest.prove(slot, hops, chain))
 }
 
 /// Each hop costs something, so nobody is nearer than its hops allow.
-fn check(metric: u16, hops: u8) -> Result<(), DropCause> {
+pub(super) fn check(metric: u16, hops: u8) -> Result<(), DropCause> {
     let fair = metric < INFINITY && hops < MAX_HOPS && metric >= MIN_COST.saturating_mul(u16::from(hops));
     if fair { Ok(()) } else { Err(DropCause::BadAnnounce) }
 }

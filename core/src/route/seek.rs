@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 
+use super::dest::Dest;
 use super::select::MAX_HOPS;
 use super::table::Key;
 use super::timers::Timer;
@@ -45,7 +46,8 @@ pub(super) struct Ask {
 /// Searches of others.
 #[derive(Default)]
 pub(super) struct Relay {
-    passed: Option<Time>,
+    /// When a request last went towards the origin, and when one last went another way.
+    passed: [Option<Time>; 2],
     /// How often a request went to another neighbour than the next hop.
     detours: usize,
     ids: VecDeque<u32>,
@@ -61,7 +63,7 @@ struct Requester {
 impl Relay {
     pub(super) fn is_over(&self, now: Time) -> bool {
         self.requesters.iter().all(|requester| requester.until <= now)
-            && self.passed.is_none_or(|passed| now.since(passed) > REMEMBER)
+            && self.passed.iter().flatten().all(|passed| now.since(*passed) > REMEMBER)
     }
 
     /// Notes an id; returns whether it is new.
@@ -83,12 +85,24 @@ impl Relay {
         }
     }
 
-    fn may_pass(&mut self, now: Time) -> bool {
-        let free = self.passed.is_none_or(|passed| now.since(passed) >= PASS);
+    /// Whether a request may go on: one that takes a detour, which may lead nowhere, holds up none that goes straight.
+    fn may_pass(&mut self, now: Time, detour: bool) -> bool {
+        let [straight, around] = &mut self.passed;
+        let passed = if detour { around } else { straight };
+        let free = passed.is_none_or(|passed| now.since(passed) >= PASS);
         if free {
-            self.passed = Some(now);
+            *passed = Some(now);
         }
         free
+    }
+}
+
+impl Dest {
+    /// Whether a neighbour is itself looking for a newer route than it told us of: what it has is in doubt.
+    pub(super) fn searches(&self, now: Time, neighbour: NeighbourId) -> bool {
+        let Some(relay) = self.busy().and_then(|work| work.relay.as_ref()) else { return false };
+        let told = self.adj(neighbour).map_or(0, |adj| self.seq_at(adj.core));
+        relay.requesters.iter().any(|one| one.neighbour == neighbour && one.until > now && one.seq > told)
     }
 }
 
@@ -96,7 +110,7 @@ impl Router {
     /// Begins, keeps up or ends our own search; `stuck` when all routes that are left might loop.
     pub(super) fn keep_asking(&mut self, now: Time, key: Key, stuck: bool) {
         let Some(dest) = self.table.get_mut(key) else { return };
-        let asking = dest.work.as_ref().is_some_and(|work| work.ask.is_some());
+        let asking = dest.busy().is_some_and(|work| work.ask.is_some());
         match (stuck, asking) {
             (true, false) => {
                 dest.work().ask = Some(Ask { at: now + AGAIN, step: 1 });
@@ -109,7 +123,7 @@ impl Router {
     }
 
     pub(super) fn ask_again(&mut self, now: Time, key: Key) {
-        let Some(work) = self.table.get_mut(key).and_then(|dest| dest.work.as_mut()) else { return };
+        let Some(work) = self.table.get_mut(key).and_then(|dest| dest.busy_mut()) else { return };
         let Some(ask) = work.ask.as_mut().filter(|ask| ask.at <= now) else { return };
         let step = ask.step;
         let wait = AGAIN.saturating_mul(1 << step.min(6)).min(AGAIN_MAX);
@@ -134,9 +148,9 @@ impl Router {
             SeqReq { dst: dest.core.dst, seq: dest.fd_seq.saturating_add(1), ttl: MAX_HOPS, id: request };
         let highest = dest.core.clone();
         for target in targets {
-            let adj = self.table.get(key).and_then(|dest| dest.adj(target));
-            let behind =
-                adj.and_then(|adj| adj.core.as_ref()).is_some_and(|core| core.epoch() < highest.epoch());
+            let dest = self.table.get(key);
+            let core = dest.and_then(|dest| dest.core_at(dest.adj(target)?.core));
+            let behind = core.is_some_and(|core| core.epoch() < highest.epoch());
             let Some(neighbour) = self.neighbours.get_mut(&target) else { continue };
             if behind {
                 neighbour.say_with(|out| encode_your_highest(&highest, out));
@@ -147,7 +161,7 @@ impl Router {
         if let Some(dest) = self.table.get_mut(key) {
             let relay = dest.work().relay.get_or_insert_default();
             relay.first(request.id);
-            relay.passed = Some(now);
+            relay.may_pass(now, true);
         }
     }
 
@@ -156,15 +170,16 @@ impl Router {
         let Some(key) = self.table.find(&request.dst) else { return };
         if self.is_own(key) {
             self.raise(now, key, request.seq);
-            return self.tell(now, key, id, false);
+            return self.tell_newest(now, key, id);
         }
         if self.serve(now, key, id, request.seq) {
             return;
         }
         let Some(dest) = self.table.get_mut(key) else { return };
+        let detour = dest.selected().is_none_or(|next| next == id);
         let relay = dest.work().relay.get_or_insert_default();
         relay.remember(now, id, request.seq);
-        if !relay.first(request.id) || request.ttl <= 1 || !relay.may_pass(now) {
+        if !relay.first(request.id) || request.ttl <= 1 || !relay.may_pass(now, detour) {
             return;
         }
         let Some(target) = self.towards(now, key, id) else { return };
@@ -178,26 +193,51 @@ impl Router {
     pub(super) fn your_highest(&mut self, now: Time, id: NeighbourId, core: Core) -> Result<(), DropCause> {
         let Some(key) = self.table.find(&core.dst) else { return Ok(()) };
         if self.is_own(key) {
-            return self.heard_of_own(now, key, core);
+            return self.heard_of_own(now, id, key, core);
         }
         if self.serve(now, key, id, core.seq) {
             return Ok(());
         }
-        let core: Arc<Core> = self.verified(Some(key), core).ok_or(DropCause::BadAnnounce)?;
-        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-        if core.seq > dest.core.seq {
-            dest.core = core.clone();
+        match self.table.get(key).and_then(|dest| dest.known(&core)) {
+            Some(core) => self.highest_verified(now, id, core),
+            None => return self.check_highest(now, id, core),
         }
+        Ok(())
+    }
+
+    /// The same, when it has verified.
+    pub(super) fn highest_verified(&mut self, now: Time, id: NeighbourId, core: Arc<Core>) {
+        let Some(key) = self.table.find(&core.dst) else { return };
+        if self.is_own(key) {
+            return self.outbid(now, key, &core);
+        }
+        if self.serve(now, key, id, core.seq) {
+            return;
+        }
+        let Some(dest) = self.table.get_mut(key) else { return };
+        if core.seq > dest.core.seq && dest.keep(&core).is_none() {
+            return;
+        }
+        let detour = dest.selected().is_none_or(|next| next == id);
         let relay = dest.work().relay.get_or_insert_default();
         relay.remember(now, id, core.seq);
-        if !relay.may_pass(now) {
-            return Ok(());
+        if !relay.may_pass(now, detour) {
+            return;
         }
-        let Some(target) = self.towards(now, key, id) else { return Ok(()) };
+        let Some(target) = self.towards(now, key, id) else { return };
         if let Some(neighbour) = self.neighbours.get_mut(&target) {
             neighbour.say_with(|out| encode_your_highest(&core, out));
         }
-        Ok(())
+    }
+
+    /// Who is a neighbour of an origin tells it of every higher announce that comes another way. It has made it itself, and
+    /// pays no heed; or somebody else has who has its identity, and otherwise neither would ever hear of the other.
+    pub(super) fn tell_origin(&mut self, from: NeighbourId, core: &Core) {
+        for (id, neighbour) in &mut self.neighbours {
+            if neighbour.address == core.dst && *id != from {
+                neighbour.say_with(|out| encode_your_highest(core, out));
+            }
+        }
     }
 
     /// Answers with our route, if it is of that seq at least.
@@ -205,7 +245,7 @@ impl Router {
         let Some(dest) = self.table.get(key) else { return true };
         let served = self.advert(now, dest).is_some_and(|advert| advert.seq() >= seq);
         if served {
-            self.tell(now, key, id, false);
+            self.tell_newest(now, key, id);
         }
         served
     }
@@ -213,7 +253,7 @@ impl Router {
     /// Whom to ask for a neighbour: the next hop, or, when that is who asks, another with a finite route.
     fn towards(&mut self, now: Time, key: Key, id: NeighbourId) -> Option<NeighbourId> {
         let dest = self.table.get(key)?;
-        if let Some(next) = dest.selected.filter(|next| *next != id) {
+        if let Some(next) = dest.selected().filter(|next| *next != id) {
             return Some(next);
         }
         let mut others = self.candidates(now, dest);
@@ -227,7 +267,7 @@ impl Router {
     /// Tells those who asked of a newer seq, at once.
     pub(super) fn answer(&mut self, now: Time, key: Key) {
         let Some(dest) = self.table.get(key) else { return };
-        let Some(relay) = dest.work.as_ref().and_then(|work| work.relay.as_ref()) else { return };
+        let Some(relay) = dest.busy().and_then(|work| work.relay.as_ref()) else { return };
         if relay.requesters.is_empty() {
             return;
         }
@@ -235,12 +275,12 @@ impl Router {
         // Whatever is newer than what they have: a request for too much must not keep others waiting.
         let behind = |requester: &&Requester| {
             let adj = dest.adj(requester.neighbour);
-            adj.is_none_or(|adj| adj.told_metric == INFINITY || adj.told_seq < advert.seq())
+            adj.is_none_or(|adj| adj.told_metric == INFINITY || dest.seq_at(adj.told) < advert.seq())
         };
         let tell: Vec<NeighbourId> =
             relay.requesters.iter().filter(behind).map(|requester| requester.neighbour).collect();
         for id in tell {
-            self.tell(now, key, id, false);
+            self.tell_newest(now, key, id);
         }
         let seq = advert.seq();
         let Some(dest) = self.table.get_mut(key) else { return };

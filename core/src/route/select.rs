@@ -11,43 +11,54 @@
 
 use std::time::Duration;
 
+use super::dest::{Adj, Dest, Work};
 use super::neighbour::Neighbour;
-use super::table::{Adj, Dest, Key, Work, seconds};
+use super::score::rank;
+use super::table::{Key, seconds};
 use super::timers::Timer;
 use super::{FibEntry, NeighbourId, Router, RouterOutput};
 use crate::time::Time;
-use crate::wire::route::INFINITY;
+use crate::wire::route::{INFINITY, LINKS};
 
 /// A better route is used when it has been better for so long.
 const STEADY: Duration = Duration::from_secs(2);
 /// A request for a much better route that might loop is made at most so often.
 const WISH: Duration = Duration::from_secs(10);
 /// No route crosses more links.
-pub(super) const MAX_HOPS: u8 = 64;
+pub(super) const MAX_HOPS: u8 = LINKS;
 
 /// A route that is not infinite.
 pub(super) struct Candidate {
     pub(super) neighbour: NeighbourId,
     /// Its link is in doubt.
+    suspect: bool,
+    /// The same, or it looks for another route itself.
     pub(super) shunned: bool,
     pub(super) feasible: bool,
+    /// What went this way did not arrive, of late.
+    pub(super) avoided: bool,
     /// The metric, the link to the neighbour included.
     pub(super) total: u16,
+    /// What it counts for in the choice: more than `total` when it is avoided.
+    pub(super) rank: u16,
     pub(super) hops: u8,
     mtu: u16,
 }
 
 /// The route over a neighbour; `None` when there is none (any more).
 pub(super) fn candidate(dest: &Dest, adj: &Adj, neighbour: &Neighbour, now: Time) -> Option<Candidate> {
-    let core = adj.core.as_ref()?;
+    let core = dest.core_at(adj.core)?;
     let total = adj.metric.checked_add(neighbour.cost)?;
     let hops = adj.hops.checked_add(1)?;
     let alive = adj.metric < INFINITY && total < INFINITY && hops <= MAX_HOPS && adj.expires > seconds(now);
     alive.then(|| Candidate {
         neighbour: adj.neighbour,
-        shunned: neighbour.shunned(),
+        suspect: neighbour.shunned(),
+        shunned: neighbour.shunned() || dest.searches(now, adj.neighbour),
         feasible: dest.feasible(core.seq, adj.nearest),
+        avoided: false,
         total,
+        rank: total,
         hops,
         mtu: adj.mtu.min(neighbour.mtu),
     })
@@ -63,22 +74,35 @@ impl Router {
     pub(super) fn candidates(&self, now: Time, dest: &Dest) -> Vec<Candidate> {
         let candidates = dest.adj.iter().filter_map(|adj| {
             let neighbour = self.neighbours.get(&adj.neighbour)?;
-            candidate(dest, adj, neighbour, now)
+            self.candidate(now, dest, adj, neighbour)
         });
         let mut candidates: Vec<Candidate> = candidates.collect();
-        candidates.sort_by_key(|one| (one.shunned, one.total, one.hops, one.neighbour));
+        candidates.sort_by_key(|one| (one.shunned, one.rank, one.hops, one.neighbour));
         candidates
+    }
+
+    /// The route over a neighbour, with what is thought of it.
+    pub(super) fn candidate(
+        &self,
+        now: Time,
+        dest: &Dest,
+        adj: &Adj,
+        neighbour: &Neighbour,
+    ) -> Option<Candidate> {
+        let candidate = candidate(dest, adj, neighbour, now)?;
+        let dearness = self.dearness(now, &dest.core.dst, &neighbour.address);
+        Some(Candidate { avoided: dearness > 1, rank: rank(candidate.total, dearness), ..candidate })
     }
 
     /// Chooses the next hop anew, and does all that follows from it.
     pub(super) fn reselect(&mut self, now: Time, key: Key) {
-        let Some(dest) = self.table.get(key).filter(|dest| dest.own.is_none()) else { return };
+        let Some(dest) = self.table.get(key).filter(|dest| !dest.is_own()) else { return };
         let candidates = if dest.dying { Vec::new() } else { self.candidates(now, dest) };
         let (select, wait, wish) = choose(dest, &candidates, now);
 
         let Some(dest) = self.table.get_mut(key) else { return };
-        dest.selected = select;
-        if wait.is_some() || wish.is_some() || dest.work.is_some() {
+        dest.select(select);
+        if wait.is_some() || wish.is_some() || dest.busy().is_some() {
             let Work { better_since, wish_since, .. } = dest.work();
             for (since, slot) in [(wait, better_since), (wish, wish_since)] {
                 if let Some(since) = since.filter(|_| slot.is_none()) {
@@ -100,15 +124,20 @@ impl Router {
         }
         self.publish(now, key);
         self.note(now, key);
-        let stuck = select.is_none() && !candidates.is_empty();
+        // Only what might loop, or only what is in doubt while something else might loop.
+        let doubtful = candidates.iter().any(|one| one.suspect && Some(one.neighbour) == select);
+        let stuck = match select {
+            None => !candidates.is_empty(),
+            Some(_) => doubtful && candidates.iter().any(|one| !one.shunned),
+        };
         self.keep_asking(now, key, stuck);
         self.answer(now, key);
     }
 
     /// Tells the shell what has changed for the data path.
     pub(super) fn publish(&mut self, now: Time, key: Key) {
-        let Some(dest) = self.table.get(key).filter(|dest| dest.own.is_none()) else { return };
-        let entry = dest.selected.and_then(|next| {
+        let Some(dest) = self.table.get(key).filter(|dest| !dest.is_own()) else { return };
+        let entry = dest.selected().and_then(|next| {
             let candidates = self.candidates(now, dest);
             let used = candidates.iter().find(|one| one.neighbour == next)?;
             let alternate = candidates.iter().find(|one| one.feasible && one.neighbour != next);
@@ -121,10 +150,11 @@ impl Router {
             })
         });
         let Some(dest) = self.table.get_mut(key) else { return };
-        if entry == dest.fib {
+        let (destination, before) = (dest.core.dst, dest.fib());
+        if entry == before {
             return;
         }
-        let (destination, before) = (dest.core.dst, std::mem::replace(&mut dest.fib, entry));
+        dest.set_fib(entry);
         self.event(RouterOutput::Fib(destination, entry));
         let next_hop = entry.map(|entry| entry.next);
         if next_hop != before.map(|before| before.next) {
@@ -144,13 +174,19 @@ fn choose(
     let Some(best) = candidates.iter().find(|one| one.feasible) else {
         return (None, None, None);
     };
-    let work = dest.work.as_deref();
-    let used = dest.selected.and_then(|id| candidates.iter().find(|one| one.neighbour == id && one.feasible));
+    let work = dest.busy();
+    let used =
+        dest.selected().and_then(|id| candidates.iter().find(|one| one.neighbour == id && one.feasible));
     let mut wait = None;
     let select = match used {
-        Some(used) if used.shunned == best.shunned && used.neighbour != best.neighbour => {
+        // Of two that are as good as each other but for their metric, the one in use stays for a while.
+        Some(used)
+            if used.neighbour != best.neighbour
+                && used.shunned == best.shunned
+                && (best.avoided || !used.avoided) =>
+        {
             let since = work.and_then(|work| work.better_since).unwrap_or(now);
-            if !below(best.total, used.total, 8) {
+            if !below(best.rank, used.rank, 8) {
                 used
             } else if now.since(since) >= STEADY {
                 best
@@ -162,8 +198,10 @@ fn choose(
         _ => best,
     };
     let wish = candidates.first().filter(|first| {
-        !first.feasible && ((select.shunned && !first.shunned) || below(first.total, select.total, 4))
+        !first.feasible && ((select.shunned && !first.shunned) || below(first.rank, select.rank, 4))
     });
-    let since = work.and_then(|work| work.wish_since).unwrap_or(now);
+    // What is lost now is not got back by waiting.
+    let begin = if select.avoided { now - STEADY } else { now };
+    let since = work.and_then(|work| work.wish_since).unwrap_or(now).min(begin);
     (Some(select.neighbour), wait, wish.map(|_| since))
 }

@@ -1,12 +1,14 @@
 //! Tests of the router: alone, and many of them under a virtual clock.
 
-mod check;
+mod anchors;
 mod desk;
 mod faults;
 mod hostile;
 mod net;
 mod origins;
+mod pacing;
 mod property;
 mod rules;
+mod scoring;
 mod seeking;
-mod topology;
+mod verifying;

@@ -26,6 +26,8 @@ pub(super) enum Timer {
     Bury(Key),
     /// What a neighbour is still to be told of the table.
     Queue(NeighbourId),
+    /// Renewed announces that a neighbour on a slow link is still to be told of.
+    Renewals(NeighbourId),
     /// A link that kept failing has stayed up.
     Probation(NeighbourId),
     /// Destinations that a quota held back.
@@ -69,6 +71,7 @@ impl Router {
                 Timer::Refresh(key) => self.refresh(now, key),
                 Timer::Bury(key) => self.bury(now, key),
                 Timer::Queue(id) => self.serve_queue(now, id),
+                Timer::Renewals(id) => self.serve_renewals(now, id),
                 Timer::Probation(id) => self.end_probation(now, id),
                 Timer::Deferred => self.ask_deferred(now),
                 Timer::Sweep => {

@@ -2,20 +2,27 @@
 //!
 //! A control message is one or more [`Record`]s, back to back, at most [`MAX_MESSAGE`] bytes; the reliable, ordered
 //! channel below keeps messages whole. A record is one byte of kind and a body of fixed size, except for the
-//! announce core, which carries up to [`MAX_EXTENSIONS`] bytes of signed extensions. Integers are little endian.
+//! announce core, which carries up to [`MAX_EXTENSIONS`] bytes of signed extensions, and for kinds of versions to come.
+//! Integers are little endian.
 //!
 //! | Kind | Record | Body |
 //! |---|---|---|
 //! | 1 | ANNOUNCE | core, offer tail |
 //! | 2 | OFFER | key hash 8, seq 8, offer tail |
 //! | 3 | WANT | idx 4 |
-//! | 4 | UPDATE | idx 4, metric 2 (FFFF retracts), hops 1, flags 1 (zero) |
+//! | 4 | UPDATE | idx 4, metric 2 (FFFF retracts), hops 1, flags 1 (bit 0: chain), chain 16 if flagged |
 //! | 5 | SEQ_REQ | destination 32, seq 8, ttl 1, id 4 |
 //! | 6 | YOUR_HIGHEST | core |
+//! | 7 | ROUTE_REQ, reserved | length 2, so many bytes |
+//! | 8 | DIGEST, reserved | length 2, so many bytes |
+//! | 9–127 | reserved | length 2, so many bytes |
 //!
-//! Core: destination 32, seq 8, lifetime 2 (s), capabilities 2, hop anchor 16 (zero), prekey id 2, prekey 32, length
-//! of the extensions 2, extensions, signature 64 over [`SIGNED_AS`] and all that comes before it. Offer tail: idx 4,
-//! metric 2, hops 1, mtu 2, remaining 2 (s), chain 16 (zero).
+//! Core: destination 32, seq 8, lifetime 2 (s), capabilities 2, hop anchor 16, prekey id 2, prekey 32, length of the
+//! extensions 2, extensions, signature 64 over [`SIGNED_AS`] and all that comes before it. Offer tail: idx 4, metric 2,
+//! hops 1, mtu 2, remaining 2 (s), chain 16. What anchor and chain are stands in `route_chain.rs`: the
+//! chain of a tail or an UPDATE with `hops` h, hashed 64 − h times, is the anchor. An UPDATE carries its chain when its
+//! hops are lower than those of the last tail for this idx and of all UPDATEs since, and never when it retracts. A receiver skips the reserved
+//! kinds 7 to 127 and counts them; kinds 0 and 128 to 255 end the message as malformed.
 #![cfg_attr(
     not(test),
     deny(
@@ -29,6 +36,11 @@
 
 use crate::address::Address;
 use crate::wire::codec::{self, Decode, Encode, Malformed};
+
+#[path = "route_chain.rs"]
+mod chain;
+
+pub(crate) use chain::{Chain, LINKS, advance, leads_to};
 
 /// No control message is longer, in bytes.
 pub(crate) const MAX_MESSAGE: usize = 4096;
@@ -50,6 +62,10 @@ const WANT: u8 = 3;
 const UPDATE: u8 = 4;
 const SEQ_REQ: u8 = 5;
 const YOUR_HIGHEST: u8 = 6;
+/// Kinds of versions to come, each with its length: from ROUTE_REQ and DIGEST on.
+const RESERVED: std::ops::RangeInclusive<u8> = 7..=127;
+/// The flag of an UPDATE that has a chain.
+const WITH_CHAIN: u8 = 1;
 
 /// An origin's signed statement "I exist, this is my sequence number".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +76,8 @@ pub(crate) struct Core {
     /// Seconds it is good for.
     pub(crate) lifetime: u16,
     pub(crate) caps: u16,
+    /// Where the hop chain of this seq ends.
+    pub(crate) anchor: Chain,
     pub(crate) signature: [u8; 64],
     /// What most announces do not have, kept apart so that a table of many stays small.
     pub(crate) more: Option<Box<More>>,
@@ -99,7 +117,7 @@ impl Core {
     }
 
     /// Memory beyond the struct itself, in bytes.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn heap(&self) -> usize {
         self.more.as_ref().map_or(0, |more| size_of::<More>().saturating_add(more.extensions.len()))
     }
@@ -115,7 +133,7 @@ impl Core {
             seq: self.seq,
             lifetime: self.lifetime,
             caps: self.caps,
-            anchor: [0; 16],
+            anchor: self.anchor,
             prekey_id: more.prekey_id,
             prekey: more.prekey,
             extensions: u16::try_from(more.extensions.len()).map_err(|_| Malformed)?,
@@ -134,7 +152,7 @@ impl Core {
     fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
         let (head, rest) = codec::decode_prefix::<CoreHead>(bytes)?;
         let length = usize::from(head.extensions);
-        if length > MAX_EXTENSIONS || head.anchor != [0; 16] {
+        if length > MAX_EXTENSIONS {
             return Err(Malformed);
         }
         let (extensions, rest) = rest.split_at_checked(length).ok_or(Malformed)?;
@@ -152,6 +170,7 @@ impl Core {
             seq: head.seq,
             lifetime: head.lifetime,
             caps: head.caps,
+            anchor: head.anchor,
             signature: *signature,
             more,
         };
@@ -165,7 +184,7 @@ pub(crate) fn epoch(seq: u64) -> u32 {
 }
 
 /// What a neighbour vouches for when it passes a core on: how far the destination is from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Tail {
     /// The sender's own number for the destination on this link, below [`MAX_IDX`].
     pub(crate) idx: u32,
@@ -175,31 +194,14 @@ pub(crate) struct Tail {
     pub(crate) mtu: u16,
     /// Seconds left of the core's lifetime.
     pub(crate) remaining: u16,
-}
-
-#[derive(Encode, Decode)]
-struct TailBytes {
-    idx: u32,
-    metric: u16,
-    hops: u8,
-    mtu: u16,
-    remaining: u16,
-    chain: [u8; 16],
+    /// Proves that the sender is not nearer than `hops`.
+    pub(crate) chain: Chain,
 }
 
 impl Tail {
-    fn encode(self, out: &mut Vec<u8>) -> Result<(), Malformed> {
-        let Tail { idx, metric, hops, mtu, remaining } = self;
-        codec::encode_into(&TailBytes { idx, metric, hops, mtu, remaining, chain: [0; 16] }, out)
-    }
-
-    fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
-        let (tail, rest) = codec::decode_prefix::<TailBytes>(bytes)?;
-        let TailBytes { idx, metric, hops, mtu, remaining, chain } = tail;
-        if idx >= MAX_IDX || chain != [0; 16] {
-            return Err(Malformed);
-        }
-        Ok((Tail { idx, metric, hops, mtu, remaining }, rest))
+    fn read(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
+        let (tail, rest) = codec::decode_prefix::<Tail>(bytes)?;
+        if tail.idx >= MAX_IDX { Err(Malformed) } else { Ok((tail, rest)) }
     }
 }
 
@@ -217,6 +219,15 @@ pub(crate) struct Update {
     /// [`INFINITY`] retracts.
     pub(crate) metric: u16,
     pub(crate) hops: u8,
+    /// When the hops are lower than any that the sender named since its last tail.
+    pub(crate) chain: Option<Chain>,
+}
+
+impl Update {
+    /// The destination is not reachable any more.
+    pub(crate) const fn retract(idx: u32) -> Self {
+        Update { idx, metric: INFINITY, hops: 0, chain: None }
+    }
 }
 
 #[derive(Encode, Decode)]
@@ -254,6 +265,8 @@ pub(crate) enum Record {
     SeqReq(SeqReq),
     /// To an origin, and passed on towards it: the highest of its announces that somebody holds.
     YourHighest(Core),
+    /// Of a version to come: passed over.
+    Reserved { kind: u8 },
 }
 
 impl Record {
@@ -267,41 +280,48 @@ impl Record {
             Record::Offer { key_hash, seq, tail } => {
                 out.push(OFFER);
                 codec::encode_into(&(*key_hash, *seq), out)?;
-                tail.encode(out)
+                codec::encode_into(tail, out)
             }
             Record::Want { idx } => {
                 out.push(WANT);
                 codec::encode_into(idx, out)
             }
-            Record::Update(Update { idx, metric, hops }) => {
+            Record::Update(Update { idx, metric, hops, chain }) => {
                 out.push(UPDATE);
-                let update = UpdateBytes { idx: *idx, metric: *metric, hops: *hops, flags: 0 };
-                codec::encode_into(&update, out)
+                let flags = if chain.is_some() { WITH_CHAIN } else { 0 };
+                let update = UpdateBytes { idx: *idx, metric: *metric, hops: *hops, flags };
+                codec::encode_into(&update, out)?;
+                out.extend(chain.iter().flatten());
+                Ok(())
             }
             Record::SeqReq(request) => {
                 out.push(SEQ_REQ);
                 codec::encode_into(request, out)
             }
             Record::YourHighest(core) => encode_your_highest(core, out),
+            Record::Reserved { kind } => {
+                out.push(*kind);
+                codec::encode_into(&0u16, out)
+            }
         }
     }
 
     /// Reads the record at the head of `bytes`; returns it and the rest.
     ///
     /// # Errors
-    /// When the bytes are not a record: cut short, of no known kind, a reserved field that is not zero, an idx or
-    /// a length beyond its bound.
+    /// When the bytes are not a record: cut short, of no known or reserved kind, an unknown flag, an idx or a
+    /// length beyond its bound.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
         let (kind, rest) = bytes.split_first().ok_or(Malformed)?;
         match *kind {
             ANNOUNCE => {
                 let (core, rest) = Core::decode(rest)?;
-                let (tail, rest) = Tail::decode(rest)?;
+                let (tail, rest) = Tail::read(rest)?;
                 Ok((Record::Announce(core, tail), rest))
             }
             OFFER => {
                 let ((key_hash, seq), rest) = codec::decode_prefix::<(u64, u64)>(rest)?;
-                let (tail, rest) = Tail::decode(rest)?;
+                let (tail, rest) = Tail::read(rest)?;
                 Ok((Record::Offer { key_hash, seq, tail }, rest))
             }
             WANT => {
@@ -314,10 +334,17 @@ impl Record {
             UPDATE => {
                 let (update, rest) = codec::decode_prefix::<UpdateBytes>(rest)?;
                 let UpdateBytes { idx, metric, hops, flags } = update;
-                if idx >= MAX_IDX || flags != 0 {
+                if idx >= MAX_IDX || flags > WITH_CHAIN || (flags == WITH_CHAIN && metric == INFINITY) {
                     return Err(Malformed);
                 }
-                Ok((Record::Update(Update { idx, metric, hops }), rest))
+                let (chain, rest) = match flags {
+                    WITH_CHAIN => {
+                        let (chain, rest) = codec::decode_prefix::<Chain>(rest)?;
+                        (Some(chain), rest)
+                    }
+                    _ => (None, rest),
+                };
+                Ok((Record::Update(Update { idx, metric, hops, chain }), rest))
             }
             SEQ_REQ => {
                 let (request, rest) = codec::decode_prefix::<SeqReq>(rest)?;
@@ -326,6 +353,11 @@ impl Record {
             YOUR_HIGHEST => {
                 let (core, rest) = Core::decode(rest)?;
                 Ok((Record::YourHighest(core), rest))
+            }
+            kind if RESERVED.contains(&kind) => {
+                let (length, rest) = codec::decode_prefix::<u16>(rest)?;
+                let (_, rest) = rest.split_at_checked(usize::from(length)).ok_or(Malformed)?;
+                Ok((Record::Reserved { kind }, rest))
             }
             _ => Err(Malformed),
         }
@@ -336,7 +368,7 @@ impl Record {
 pub(crate) fn encode_announce(core: &Core, tail: Tail, out: &mut Vec<u8>) -> Result<(), Malformed> {
     out.push(ANNOUNCE);
     core.encode(out)?;
-    tail.encode(out)
+    codec::encode_into(&tail, out)
 }
 
 /// Appends a YOUR_HIGHEST of a core that is only borrowed.

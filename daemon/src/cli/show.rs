@@ -116,6 +116,7 @@ pub(super) async fn routes(client: &Client, out: &Out, peer: Option<&str>) -> Re
         let state = match route.state {
             RouteState::Active => "active",
             RouteState::Standby => "standby",
+            RouteState::Avoided => "avoided",
             RouteState::Infeasible => "infeasible",
             RouteState::Retracted => "retracted",
         };

@@ -1,9 +1,10 @@
 //! Who may begin a handshake with us, and how often.
 //!
-//! Each endpoint has a rate. Above a number of handshakes a second from all sides the node is under load: then an
-//! initiation costs no more than a keyed hash until its sender has shown, by bringing back a cookie, that it receives what is
-//! sent to its endpoint; and each quota group has a rate too. A cookie is a keyed BLAKE3 of the endpoint and the
-//! ephemeral key, so that nothing has to be remembered for it.
+//! Each endpoint has a rate. Who is above it has to show, by bringing back a cookie, that it receives what is sent to its
+//! endpoint, and has a rate of its own then: whoever forges the endpoint of another does not lock it out. Above a
+//! number of handshakes a second from all sides the node is under load: then everybody has to show a cookie, before which an
+//! initiation costs no more than a keyed hash, and each quota group has a rate too. A cookie is a keyed BLAKE3 of
+//! the endpoint and the ephemeral key, so that nothing has to be remembered for it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub(super) struct Guard {
     old_secret: Zeroizing<[u8; 32]>,
     drawn: Time,
     endpoints: Buckets<Path>,
+    /// The same for those that have shown a cookie.
+    proved: Buckets<Path>,
     groups: Buckets<(u32, u64)>,
 }
 
@@ -62,6 +65,7 @@ impl Guard {
             old_secret: Zeroizing::new([0; 32]),
             drawn: Time::ZERO,
             endpoints: Buckets::default(),
+            proved: Buckets::default(),
             groups: Buckets::default(),
         };
         rng.fill_bytes(guard.secret.as_mut());
@@ -78,19 +82,21 @@ impl Guard {
         cookie: &[u8; COOKIE_LEN],
         rng: &mut ChaCha20Rng,
     ) -> Verdict {
-        if self.under_load(now) {
-            self.renew(now, rng);
-            let ours = cookie_of(&self.secret, path, ephemeral);
-            let older = cookie_of(&self.old_secret, path, ephemeral);
-            // Both are compared in full, whatever the first says.
-            if !(same(&ours, cookie) | same(&older, cookie)) {
-                return Verdict::Ask(ours);
-            }
-            if !self.groups.take(now, (path.netmod, quota_key), self.rate) {
-                return Verdict::Refuse;
-            }
+        let under_load = self.under_load(now);
+        if !under_load && self.endpoints.take(now, *path, self.rate) {
+            return Verdict::Admit;
         }
-        match self.endpoints.take(now, *path, self.rate) {
+        self.renew(now, rng);
+        let ours = cookie_of(&self.secret, path, ephemeral);
+        let older = cookie_of(&self.old_secret, path, ephemeral);
+        // Both are compared in full, whatever the first says.
+        if !(same(&ours, cookie) | same(&older, cookie)) {
+            return Verdict::Ask(ours);
+        }
+        if under_load && !self.groups.take(now, (path.netmod, quota_key), self.rate) {
+            return Verdict::Refuse;
+        }
+        match self.proved.take(now, *path, self.rate) {
             true => Verdict::Admit,
             false => Verdict::Refuse,
         }
@@ -211,12 +217,39 @@ mod tests {
     fn one_endpoint_may_begin_five_a_second() {
         let (mut guard, mut rng) = guard();
         let mut admitted = 0;
+        let mut asked = 0;
         for step in 0..400 {
             let now = Time::from_millis(step * 25);
             let verdict = guard.admit(now, &path(1), 0, &[step as u8; 32], &NONE, &mut rng);
             admitted += u32::from(verdict == Verdict::Admit);
+            asked += u32::from(matches!(verdict, Verdict::Ask(_)));
         }
+        assert_eq!(asked, 400 - 54, "the others have to show a cookie");
         assert_eq!(admitted, 5 + 49, "five at once and five a second for ten seconds");
+    }
+
+    #[test]
+    fn whoever_forges_an_endpoint_does_not_lock_it_out() {
+        let (mut guard, mut rng) = guard();
+        let mut locked_out = 0;
+        for step in 0..100 {
+            let now = Time::from_millis(step * 40);
+            let forged = guard.admit(now, &path(1), 0, &[step as u8; 32], &NONE, &mut rng);
+            locked_out += u32::from(matches!(forged, Verdict::Ask(_)));
+        }
+        assert!(locked_out > 50, "25 a second are too many");
+        let (now, key) = (Time::from_millis(4000), [200; 32]);
+        guard.admit(now, &path(1), 0, &[201; 32], &NONE, &mut rng);
+        let Verdict::Ask(cookie) = guard.admit(now, &path(1), 0, &key, &NONE, &mut rng) else {
+            panic!("the rate is used up")
+        };
+        assert_eq!(guard.admit(now, &path(1), 0, &key, &cookie, &mut rng), Verdict::Admit);
+        let proved = |key: u8, guard: &mut Guard, rng: &mut ChaCha20Rng| {
+            let cookie = cookie_of(&guard.secret, &path(1), &[key; 32]);
+            guard.admit(now, &path(1), 0, &[key; 32], &cookie, rng)
+        };
+        let admitted = (0..20).filter(|key| proved(*key, &mut guard, &mut rng) == Verdict::Admit).count();
+        assert_eq!(admitted, 4, "who has shown a cookie has a rate too");
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Conv {
         let mut sent = 0;
         let waits = hop.is_none();
         if let Some(hop) = hop {
+            let via = Some(hop.best().id);
+            let before = std::mem::replace(&mut state.via, via);
+            if before.is_some() && before != via {
+                state.conversation.new_way(now);
+            }
             while sent < PORTION {
                 let fill = |most: usize, out: &mut Vec<u8>| state.conversation.poll_transmit(now, most, out);
                 if !send_part(shared, &hop, &self.peer, fill, work) {
@@ -78,6 +83,11 @@ impl Conv {
             if sent > 0 {
                 work.flush_later(hop.best());
             }
+        }
+        if let (Some(via), Some((delivered, lost))) = (state.via, state.conversation.outcome(now)) {
+            // A hint: when the router has no time for it there are others.
+            let score = RouterEvent::Score { destination: self.peer, next_hop: via, delivered, lost };
+            let _ = shared.router_events.try_push(score);
         }
         self.settle(shared, &mut state);
         if let Some(deadline) = state.conversation.next_deadline() {

@@ -1,15 +1,16 @@
 //! One router on a desk: its neighbours are played by the test.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::net::identity;
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::route::{FibEntry, NeighbourId, Router, RouterConfig, RouterOutput};
+use crate::route::{FibEntry, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Core, Record, Tail, Update, key_hash};
+use crate::wire::route::{Chain, Core, LINKS, Record, Tail, Update, advance, key_hash};
 
 /// The router's own address is that of identity 0.
 pub(super) struct Desk {
@@ -19,17 +20,45 @@ pub(super) struct Desk {
     pub(super) sent: Vec<(Time, NeighbourId, Record)>,
     pub(super) fib: BTreeMap<Address, FibEntry>,
     pub(super) events: Vec<RouterOutput>,
+    /// Signatures to be verified, when the test does that itself.
+    pub(super) jobs: Option<Vec<VerifyJob>>,
 }
 
 pub(super) fn address(number: usize) -> Address {
     identity(number).address()
 }
 
+/// Whoever has signed a core here, by key hash: for the chains of what is said of them.
+static SIGNERS: Mutex<BTreeMap<u64, Identity>> = Mutex::new(BTreeMap::new());
+
 pub(super) fn core_by(identity: &Identity, seq: u64) -> Core {
-    let mut core =
-        Core { dst: identity.address(), seq, lifetime: 5400, caps: 0, signature: [0; 64], more: None };
+    let dst = identity.address();
+    SIGNERS.lock().unwrap().insert(key_hash(&dst), identity.clone());
+    let anchor = advance(&dst, seq, identity.chain_seed(seq), LINKS);
+    let mut core = Core { dst, seq, lifetime: 5400, caps: 0, anchor, signature: [0; 64], more: None };
     core.signature = identity.sign(&core.signed().unwrap());
     core
+}
+
+/// What an honest node so many hops away has to show.
+pub(super) fn chain(key_hash: u64, seq: u64, hops: u8) -> Chain {
+    let signers = SIGNERS.lock().unwrap();
+    let Some(identity) = signers.get(&key_hash) else { return [0; 16] };
+    advance(&identity.address(), seq, identity.chain_seed(seq), hops)
+}
+
+/// The record with the chain that belongs to it, unless it has one.
+fn honest(record: &Record) -> Record {
+    let mut record = record.clone();
+    let (hash, seq, tail) = match &mut record {
+        Record::Announce(core, tail) => (key_hash(&core.dst), core.seq, tail),
+        Record::Offer { key_hash, seq, tail } => (*key_hash, *seq, tail),
+        _ => return record,
+    };
+    if tail.chain == [0; 16] {
+        tail.chain = chain(hash, seq, tail.hops);
+    }
+    record
 }
 
 pub(super) fn core(number: usize, seq: u64) -> Core {
@@ -37,12 +66,12 @@ pub(super) fn core(number: usize, seq: u64) -> Core {
 }
 
 pub(super) fn tail(idx: u32, metric: u16, hops: u8) -> Tail {
-    Tail { idx, metric, hops, mtu: 1200, remaining: 5400 }
+    Tail { idx, metric, hops, mtu: 1200, remaining: 5400, chain: [0; 16] }
 }
 
 pub(super) fn bytes_of(records: &[Record]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    records.iter().for_each(|record| record.encode(&mut bytes).unwrap());
+    records.iter().for_each(|record| honest(record).encode(&mut bytes).unwrap());
     bytes
 }
 
@@ -55,7 +84,8 @@ impl Desk {
     pub(super) fn with(neighbours: u32, config: RouterConfig) -> Self {
         let now = Time::from_millis(1_000_000);
         let router = Router::new(now, config, [7; 32]);
-        let mut desk = Desk { router, now, sent: Vec::new(), fib: BTreeMap::new(), events: Vec::new() };
+        let mut desk =
+            Desk { router, now, sent: Vec::new(), fib: BTreeMap::new(), events: Vec::new(), jobs: None };
         desk.router.add_origin(now, identity(0), 1000);
         for id in 1..=neighbours {
             desk.router.neighbour_up(now, id, address(900 + id as usize), 40, 1400, true);
@@ -83,8 +113,20 @@ impl Desk {
                 RouterOutput::Fib(address, None) => {
                     self.fib.remove(&address);
                 }
+                RouterOutput::Verify(job) => match &mut self.jobs {
+                    Some(jobs) => jobs.push(job),
+                    None => self.router.verified(self.now, job.run()),
+                },
                 event => self.events.push(event),
             }
+        }
+    }
+
+    /// Verifies what waits for it, and what comes after.
+    pub(super) fn verify(&mut self) {
+        while let Some(job) = self.jobs.as_mut().and_then(Vec::pop) {
+            self.router.verified(self.now, job.run());
+            self.take();
         }
     }
 
@@ -106,8 +148,20 @@ impl Desk {
 
     pub(super) fn say_bytes(&mut self, from: NeighbourId, bytes: &[u8]) -> Result<(), DropCause> {
         let result = self.router.handle(self.now, from, bytes);
+        let before = self.events.len();
         self.take();
-        result
+        // A signature that does not verify comes out a little later, which is no different here.
+        let late =
+            self.events.iter_mut().skip(before).find(|event| matches!(event, RouterOutput::Dropped(..)));
+        match (result, late) {
+            (Ok(()), Some(RouterOutput::Dropped(cause, count))) => {
+                let cause = *cause;
+                *count -= 1;
+                self.events.retain(|event| !matches!(event, RouterOutput::Dropped(_, 0)));
+                Err(cause)
+            }
+            (result, _) => result,
+        }
     }
 
     /// A neighbour announces the destination `number`, which it calls by that number too.
@@ -130,7 +184,8 @@ impl Desk {
         metric: u16,
         hops: u8,
     ) -> Result<(), DropCause> {
-        self.say(from, &[Record::Update(Update { idx: u32::try_from(number).unwrap(), metric, hops })])
+        let idx = u32::try_from(number).unwrap();
+        self.say(from, &[Record::Update(Update { idx, metric, hops, chain: None })])
     }
 
     pub(super) fn next(&self, number: usize) -> Option<NeighbourId> {

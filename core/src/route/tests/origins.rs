@@ -24,7 +24,9 @@ fn an_origin_goes_one_step_up_when_asked_and_is_not_driven() {
             _ => None,
         })
     };
-    assert_eq!(raised(desk.heard(1)), Some((1000 << 32) + 2));
+    let first = raised(desk.heard(1)).unwrap();
+    // The counter begins anywhere in the first 2^16.
+    assert!((1000 << 32) + 2 <= first && first <= (1000 << 32) + 0x1_0001, "{first:x}");
     for id in 2..1000 {
         desk.say(1, &[ask(u64::MAX, id)]).unwrap();
     }
@@ -32,7 +34,7 @@ fn an_origin_goes_one_step_up_when_asked_and_is_not_driven() {
         Record::Announce(core, _) => Some(core.seq),
         _ => None,
     });
-    assert_eq!(last.max(), Some((1000 << 32) + 17), "sixteen at once");
+    assert_eq!(last.max(), Some(first + 15), "sixteen at once");
 }
 
 #[test]
@@ -121,6 +123,7 @@ fn an_own_announce_is_renewed_every_half_hour() {
             _ => None,
         })
         .collect();
-    let first = 1000 << 32;
-    assert_eq!(seqs, [first + 2, first + 3, first + 4, first + 5]);
+    let first = seqs[0];
+    assert_eq!(first >> 32, 1000);
+    assert_eq!(seqs, [first, first + 1, first + 2, first + 3]);
 }

@@ -300,5 +300,5 @@ fn small_changes_of_cost_are_not_worth_a_word() {
     desk.router.neighbour_cost(desk.now, 1, 45);
     desk.wait(secs(1));
     assert_eq!(desk.told(2, 7), [], "the idx was given before");
-    assert!(desk.heard(2).contains(&Record::Update(Update { idx: 1, metric: 85, hops: 2 })));
+    assert!(desk.heard(2).contains(&Record::Update(Update { idx: 1, metric: 85, hops: 2, chain: None })));
 }

@@ -80,3 +80,57 @@ fn a_much_better_route_that_might_loop_is_asked_for_after_two_seconds() {
     desk.wait(ms(2_100));
     assert_eq!(desk.next(7), Some(2));
 }
+
+#[test]
+fn who_asks_for_a_newer_seq_gets_it_even_when_the_way_has_become_shorter() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 400, 5).unwrap();
+    desk.wait(secs(5));
+    desk.sent.clear();
+    desk.say(2, &[Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 })]).unwrap();
+    desk.announce(1, 7, SEQ + 1, 70, 2).unwrap();
+    let newer = |record: &Record| match record {
+        Record::Announce(core, _) => core.seq == SEQ + 1,
+        Record::Offer { seq, .. } => *seq == SEQ + 1,
+        _ => false,
+    };
+    assert!(desk.heard(2).iter().any(newer), "a shorter way for the old seq is no answer");
+}
+
+#[test]
+fn a_link_in_doubt_without_a_second_best_is_searched_around_at_once() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    desk.announce(2, 7, SEQ, 120, 3).unwrap();
+    desk.sent.clear();
+    desk.router.neighbour_suspect(desk.now, 1, true);
+    desk.take();
+    let asks = |record: &Record| matches!(record, Record::SeqReq(_));
+    assert!(desk.heard(2).iter().any(asks));
+    assert_eq!(desk.next(7), Some(1), "until there is another it is used");
+    desk.announce(2, 7, SEQ + 1, 120, 3).unwrap();
+    assert_eq!(desk.next(7), Some(2));
+    desk.router.neighbour_suspect(desk.now, 1, false);
+    desk.sent.clear();
+    desk.wait(secs(1));
+    assert!(!desk.heard(2).iter().any(asks), "the search is over");
+}
+
+#[test]
+fn a_next_hop_that_searches_itself_is_left_for_a_route_that_cannot_loop() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(secs(1));
+    desk.announce(3, 7, SEQ, 400, 5).unwrap();
+    desk.say(1, &[Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 })]).unwrap();
+    desk.sent.clear();
+    desk.announce(3, 7, SEQ + 1, 400, 5).unwrap();
+    assert_eq!(desk.next(7), Some(3), "though it is longer by far");
+    let newer = |record: &Record| match record {
+        Record::Announce(core, _) => core.seq == SEQ + 1,
+        Record::Offer { seq, .. } => *seq == SEQ + 1,
+        _ => false,
+    };
+    assert!(desk.heard(1).iter().any(newer), "and so the search is answered");
+}

@@ -1,0 +1,8 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    rouse_core::internals::fuzz::text(data);
+    rouse_netmod_udp::fuzz::text(data);
+});

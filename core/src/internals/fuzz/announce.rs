@@ -1,0 +1,89 @@
+//! Records of the route layer, and the signatures of announces.
+
+use super::control::signed;
+use super::script::Script;
+use crate::identity::{self, Identity};
+use crate::wire::route::{Core, MAX_EXTENSIONS, MAX_IDX, More, Record, Tail};
+
+/// First byte of a script: records, byte by byte.
+pub(super) const RECORDS: u8 = 0;
+/// A core with every field, signed; then one bit of it is another.
+pub(super) const ALTERED: u8 = 1;
+const KINDS: u8 = 2;
+
+/// Reads records; signs, alters and verifies announces.
+///
+/// What reads as a record is written with the same bytes, whoever reads it; a number that is out of bounds does not read. A
+/// signature holds for what was signed, and for nothing that differs from it in a single bit.
+pub fn announce(data: &[u8]) {
+    let mut script = Script::new(data);
+    match script.u8() % KINDS {
+        RECORDS => records(script.rest()),
+        _ => altered(&mut script),
+    }
+}
+
+fn records(mut bytes: &[u8]) {
+    while let Ok((record, rest)) = Record::decode(bytes) {
+        let (taken, _) = bytes.split_at(bytes.len() - rest.len());
+        assert!(!taken.is_empty());
+        if let Record::Reserved { .. } = record {
+            // What a version to come has to say is passed over, not kept.
+            bytes = rest;
+            continue;
+        }
+        let mut again = Vec::new();
+        record.encode(&mut again).expect("what was read encodes");
+        assert_eq!(again, taken, "a record that is written otherwise than it was read");
+        assert_eq!(Record::decode(&again), Ok((record.clone(), &[][..])));
+        if let Some(last) = taken.len().checked_sub(1) {
+            // Cut short it is not another record.
+            assert!(Record::decode(&taken[..last]).is_err());
+        }
+        if let Record::Announce(core, _) | Record::YourHighest(core) = &record {
+            // Nearly nothing that is made up is signed, so that it is read is all there is to see.
+            let _ = verifies(core);
+        }
+        bytes = rest;
+    }
+}
+
+fn verifies(core: &Core) -> bool {
+    let signed = core.signed().expect("what was read encodes");
+    identity::verify_all(&[(&core.dst, &signed, &core.signature)]) == [true]
+}
+
+fn altered(script: &mut Script<'_>) {
+    let identity = Identity::from_seed(&[script.u8(); 32]);
+    let extensions = script.bytes();
+    let mut core = signed(0, 1, 1);
+    core.dst = identity.address();
+    core.seq = script.u64();
+    core.lifetime = script.u16();
+    core.caps = script.u16();
+    let more = More {
+        prekey_id: script.u16(),
+        prekey: [script.u8(); 32],
+        extensions: extensions.get(..MAX_EXTENSIONS).unwrap_or(extensions).into(),
+    };
+    core.more = (more != More::default()).then(|| Box::new(more));
+    core.signature = identity.sign(&core.signed().expect("extensions within their bound"));
+    assert!(verifies(&core));
+
+    let tail =
+        Tail { idx: script.u32() % MAX_IDX, metric: 40, hops: 1, mtu: 1200, remaining: 60, chain: [3; 16] };
+    let record = Record::Announce(core, tail);
+    let mut bytes = Vec::new();
+    record.encode(&mut bytes).expect("extensions within their bound");
+    assert_eq!(Record::decode(&bytes), Ok((record.clone(), &[][..])));
+    let Record::Announce(core, _) = record else { return };
+
+    let mut head = Vec::new();
+    Record::YourHighest(core.clone()).encode(&mut head).expect("extensions within their bound");
+    let bit = usize::from(script.u16()) % ((head.len() - 1) * 8);
+    head[1 + bit / 8] ^= 1 << (bit % 8);
+    if let Ok((Record::YourHighest(other), _)) = Record::decode(&head) {
+        assert_ne!(other, core);
+        assert!(!verifies(&other), "a signature holds for what was not signed");
+    }
+}

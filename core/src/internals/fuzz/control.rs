@@ -1,0 +1,385 @@
+//! Control messages: what neighbours may say to a router.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::script::Script;
+use crate::address::Address;
+use crate::identity::Identity;
+use crate::route::{CoreCache, FibEntry, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
+use crate::time::Time;
+use crate::wire::route::{
+    Chain, Core, INFINITY, LINKS, MAX_MESSAGE, Record, SeqReq, Tail, Update, advance, key_hash,
+};
+
+/// Those who can sign, the router under test first. Neighbours are among them.
+const ORIGINS: usize = 8;
+/// Neighbours at most.
+const NEIGHBOURS: usize = 4;
+
+/// First byte of a script: a table so small that it overflows.
+pub(super) const SMALL: u8 = 1;
+/// In the end so much time passes that all that was said has expired.
+pub(super) const EXPIRE: u8 = 2;
+/// Signatures are verified when time passes, and not at once.
+pub(super) const LATE: u8 = 4;
+
+/// Steps of a script: a message of a neighbour, byte by byte.
+pub(super) const MESSAGE: u8 = 0;
+/// An announce that is signed, and what the neighbour says of it.
+pub(super) const ANNOUNCE: u8 = 1;
+/// The same by number only.
+pub(super) const OFFER: u8 = 2;
+/// The neighbour wants a core.
+pub(super) const WANT: u8 = 3;
+/// The neighbour's distance has changed.
+pub(super) const UPDATE: u8 = 4;
+/// It asks for a newer sequence number.
+pub(super) const SEQ_REQ: u8 = 5;
+/// It tells an origin what it once said.
+pub(super) const YOUR_HIGHEST: u8 = 6;
+/// A link comes up, or changes.
+pub(super) const UP: u8 = 7;
+/// A link goes down.
+pub(super) const DOWN: u8 = 8;
+/// A link is doubted, or trusted again.
+pub(super) const DOUBT: u8 = 9;
+/// A link costs something else.
+pub(super) const COST: u8 = 10;
+/// Time passes.
+pub(super) const WAIT: u8 = 11;
+/// An application sends to somebody.
+pub(super) const SEND: u8 = 12;
+/// An address is added, or given up.
+pub(super) const OWN: u8 = 13;
+/// A next hop has delivered packets, or lost them.
+pub(super) const SCORE: u8 = 14;
+const STEPS: u8 = 15;
+
+static IDENTITIES: LazyLock<Vec<Identity>> =
+    LazyLock::new(|| (0..ORIGINS as u8).map(|number| Identity::from_seed(&[number + 0x40; 32])).collect());
+/// What was verified once is verified: the fuzzer's time is for the rest.
+static VERIFIED: LazyLock<Arc<CoreCache>> = LazyLock::new(Arc::default);
+static SIGNED: Mutex<BTreeMap<(usize, u64, u16), Core>> = Mutex::new(BTreeMap::new());
+
+/// An origin.
+pub(super) fn identity(origin: usize) -> Identity {
+    IDENTITIES[origin].clone()
+}
+
+/// A router of at most so many destinations.
+pub(super) fn make_router(now: Time, destinations: usize, seed: u8) -> Router {
+    let config = RouterConfig {
+        destinations,
+        new_burst: 6,
+        // Renewed rarely: what our own announces do is not what is looked for.
+        refresh: Duration::from_secs(5000),
+        shared: Some(VERIFIED.clone()),
+        ..RouterConfig::default()
+    };
+    Router::new(now, config, [seed; 32])
+}
+
+/// An origin's address.
+fn address(origin: usize) -> Address {
+    IDENTITIES[origin].address()
+}
+
+/// A core that an origin signed.
+pub(super) fn signed(origin: usize, seq: u64, lifetime: u16) -> Core {
+    let mut signed = SIGNED.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || {
+        let dst = address(origin);
+        let anchor = advance(&dst, seq, IDENTITIES[origin].chain_seed(seq), LINKS);
+        let mut core = Core { dst, seq, lifetime, caps: 0, anchor, signature: [0; 64], more: None };
+        core.signature = IDENTITIES[origin].sign(&core.signed().expect("a plain core encodes"));
+        core
+    };
+    signed.entry((origin, seq, lifetime)).or_insert_with(make).clone()
+}
+
+/// One of the sequence numbers that matter: a few in the epochs before, at and after ours, and the last of all.
+fn seq(script: &mut Script<'_>) -> u64 {
+    let byte = script.u8();
+    let low = u64::from(byte & 7);
+    match byte >> 6 {
+        0 => low,
+        1 => (999 << 32) | low,
+        2 => (1000 << 32) | low,
+        _ => u64::MAX - low,
+    }
+}
+
+/// A core, and whose it is.
+fn core(script: &mut Script<'_>) -> (usize, Core) {
+    let (origin, seq) = (script.below(ORIGINS), seq(script));
+    let lifetime = [5400, 60, 0, 7][script.below(4)];
+    (origin, signed(origin, seq, lifetime))
+}
+
+/// What a node so many hops away from an origin has been told. Everybody can make that of more hops.
+fn chain(origin: usize, seq: u64, hops: u8) -> Chain {
+    static MADE: Mutex<BTreeMap<(usize, u64), Vec<Chain>>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || {
+        let Some(identity) = IDENTITIES.get(origin) else { return Vec::new() };
+        let next = |chain: &Chain| Some(advance(&identity.address(), seq, *chain, 1));
+        std::iter::successors(Some(identity.chain_seed(seq)), next).take(usize::from(LINKS) + 1).collect()
+    };
+    made.entry((origin, seq)).or_insert_with(make).get(usize::from(hops)).copied().unwrap_or_default()
+}
+
+fn tail(script: &mut Script<'_>, origin: usize, seq: u64) -> Tail {
+    let (idx, metric, hops) = (script.u8().into(), script.u16(), script.u8());
+    let (mtu, remaining) = (script.u16(), script.u16());
+    // Now and then somebody claims fewer hops than it can prove.
+    let told = hops.saturating_add(u8::from(remaining & 0xff == 0xff));
+    Tail { idx, metric, hops, mtu, remaining, chain: chain(origin, seq, told) }
+}
+
+struct World {
+    now: Time,
+    router: Router,
+    /// By place: the link that is up there.
+    links: [Option<NeighbourId>; NEIGHBOURS],
+    next_id: NeighbourId,
+    own: BTreeSet<Address>,
+    fib: BTreeMap<Address, FibEntry>,
+    most: usize,
+    sent: usize,
+    /// Signatures to be verified.
+    jobs: Vec<VerifyJob>,
+    late: bool,
+}
+
+/// Runs a script against a router with several neighbours.
+///
+/// After each step: routes in use lead to neighbours that are there, each for a destination that somebody announced; the table
+/// is within its bound; what the router says decodes to what it encodes to again; time goes on. When all has expired
+/// nothing is left.
+pub fn control(data: &[u8]) {
+    let mut script = Script::new(data);
+    let flags = script.u8();
+    let mut world = World::new(flags & SMALL != 0);
+    world.late = flags & LATE != 0;
+    while let Some(step) = script.step() {
+        world.step(step % STEPS, &mut script);
+        world.check();
+    }
+    for route in world.router.routes(world.now) {
+        assert!(world.is_up(route.neighbour), "a neighbour that is gone is remembered");
+    }
+    if flags & EXPIRE != 0 {
+        // Longer than any lifetime. What is said of a link that is up goes on to count only until it expires.
+        world.wait(Duration::from_secs(5500));
+        assert!(world.fib.is_empty(), "routes that outlive their announces");
+    }
+}
+
+impl World {
+    fn new(small: bool) -> Self {
+        let now = Time::from_millis(1_000_000);
+        let most = if small { 3 } else { 64 };
+        let mut world = World {
+            now,
+            router: make_router(now, most, 0),
+            links: [None; NEIGHBOURS],
+            next_id: 0,
+            own: BTreeSet::new(),
+            fib: BTreeMap::new(),
+            most,
+            sent: 0,
+            jobs: Vec::new(),
+            late: false,
+        };
+        world.add_own(0);
+        for place in 0..2 {
+            world.up(place, 40, 1200, place == 0);
+        }
+        world
+    }
+
+    fn step(&mut self, step: u8, script: &mut Script<'_>) {
+        let place = script.below(NEIGHBOURS);
+        match step {
+            MESSAGE => self.hear(place, script.bytes()),
+            ANNOUNCE => {
+                let (origin, core) = core(script);
+                let tail = tail(script, origin, core.seq);
+                self.hear_record(place, &Record::Announce(core, tail));
+            }
+            OFFER => {
+                let (origin, seq) = (script.below(ORIGINS + 1), seq(script));
+                let tail = tail(script, origin, seq);
+                let key_hash = if origin < ORIGINS { key_hash(&address(origin)) } else { 77 };
+                self.hear_record(place, &Record::Offer { key_hash, seq, tail });
+            }
+            WANT => self.hear_record(place, &Record::Want { idx: script.u8().into() }),
+            UPDATE => {
+                let (idx, metric, hops) = (script.u8().into(), script.u16(), script.u8());
+                let proof = script.u8();
+                let proved = || chain(usize::from(proof) % ORIGINS, seq(script), hops);
+                let chain = (proof & 0x80 != 0 && metric != INFINITY).then(proved);
+                let update = Update { idx, metric, hops, chain };
+                self.hear_record(place, &Record::Update(update));
+            }
+            SEQ_REQ => {
+                let dst = address(script.below(ORIGINS));
+                let request = SeqReq { dst, seq: seq(script), ttl: script.u8(), id: script.u8().into() };
+                self.hear_record(place, &Record::SeqReq(request));
+            }
+            YOUR_HIGHEST => self.hear_record(place, &Record::YourHighest(core(script).1)),
+            UP => self.up(place, script.u16(), script.u16(), script.u8() & 1 != 0),
+            DOWN => {
+                if let Some(id) = self.links[place].take() {
+                    self.router.neighbour_down(self.now, id);
+                }
+            }
+            DOUBT => {
+                if let Some(id) = self.links[place] {
+                    self.router.neighbour_suspect(self.now, id, script.u8() & 1 != 0);
+                }
+            }
+            COST => {
+                if let Some(id) = self.links[place] {
+                    self.router.neighbour_cost(self.now, id, script.u16());
+                }
+            }
+            WAIT => {
+                let units = u64::from(script.u8());
+                let unit = [1, 100, 10_000][place % 3];
+                self.wait(Duration::from_millis(units * unit));
+            }
+            SCORE => {
+                if let Some(id) = self.links[place] {
+                    let (to, delivered) = (address(script.below(ORIGINS)), script.u8().into());
+                    self.router.score(self.now, &to, id, delivered, script.u8().into());
+                }
+            }
+            SEND => self.router.want_route(self.now, &address(script.below(ORIGINS))),
+            _ => {
+                let origin = script.below(ORIGINS);
+                if self.own.len() > 1 && self.own.remove(&address(origin)) {
+                    self.router.remove_origin(self.now, &address(origin));
+                } else {
+                    self.add_own(origin);
+                }
+            }
+        }
+        self.collect();
+    }
+
+    fn add_own(&mut self, origin: usize) {
+        if self.own.insert(address(origin)) {
+            self.router.add_origin(self.now, identity(origin), 1000);
+            self.collect();
+        }
+    }
+
+    fn up(&mut self, place: usize, cost: u16, mtu: u16, configured: bool) {
+        let id = self.links[place].unwrap_or_else(|| {
+            self.next_id += 1;
+            self.next_id
+        });
+        self.links[place] = Some(id);
+        self.router.neighbour_up(self.now, id, address(place + 1), cost, mtu, configured);
+        self.collect();
+    }
+
+    fn hear_record(&mut self, place: usize, record: &Record) {
+        let mut message = Vec::new();
+        record.encode(&mut message).expect("a plain record encodes");
+        self.hear(place, &message);
+    }
+
+    fn hear(&mut self, place: usize, message: &[u8]) {
+        let heard = match self.links[place] {
+            Some(id) => self.router.handle(self.now, id, message),
+            None => {
+                let gone = self.next_id + 1;
+                let heard = self.router.handle(self.now, gone, message);
+                assert!(heard.is_err(), "a link that is gone was heard");
+                heard
+            }
+        };
+        assert!(heard.is_err() || (1..=MAX_MESSAGE).contains(&message.len()));
+    }
+
+    fn wait(&mut self, span: Duration) {
+        self.verify();
+        let end = self.now + span;
+        for round in 0.. {
+            let Some(next) = self.router.next_deadline().filter(|next| *next <= end) else { break };
+            self.now = self.now.max(next);
+            self.router.handle_timeout(self.now);
+            self.collect();
+            assert!(round < 100_000, "a deadline that does not move");
+        }
+        self.now = end;
+    }
+
+    /// Verifies what waits for it, and what comes of that.
+    fn verify(&mut self) {
+        self.late = std::mem::replace(&mut self.late, false) && {
+            for job in std::mem::take(&mut self.jobs) {
+                self.router.verified(self.now, job.run());
+            }
+            self.collect();
+            true
+        };
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.router.poll_output(self.now) {
+            match output {
+                RouterOutput::Send { neighbour, message } => {
+                    assert!(self.is_up(neighbour), "a message to nobody");
+                    self.sent += 1;
+                    assert!((1..=MAX_MESSAGE).contains(&message.len()));
+                    encodes_again(&message);
+                }
+                RouterOutput::Fib(address, Some(entry)) => {
+                    self.fib.insert(address, entry);
+                }
+                RouterOutput::Fib(address, None) => {
+                    self.fib.remove(&address);
+                }
+                RouterOutput::Verify(job) if self.late => self.jobs.push(job),
+                RouterOutput::Verify(job) => self.router.verified(self.now, job.run()),
+                RouterOutput::Changed { metric, next_hop, .. } => {
+                    assert_eq!(next_hop.is_none(), metric == INFINITY);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn is_up(&self, id: NeighbourId) -> bool {
+        self.links.contains(&Some(id))
+    }
+
+    fn check(&self) {
+        for (address, entry) in &self.fib {
+            assert!(self.is_up(entry.next), "a route over a link that is gone");
+            assert!(!self.own.contains(address), "a route to ourselves");
+            assert!(entry.metric < INFINITY && entry.hops > 0);
+            if let Some(alternate) = entry.alternate {
+                assert!(self.is_up(alternate) && alternate != entry.next, "an alternate that is none");
+            }
+        }
+        // Addresses of our own are let in whatever the bound.
+        assert!(self.fib.len() <= self.most + ORIGINS, "more routes than there may be");
+    }
+}
+
+/// A message reads as records that are written with the same bytes.
+fn encodes_again(message: &[u8]) {
+    let (mut rest, mut again) = (message, Vec::new());
+    while !rest.is_empty() {
+        let (record, left) = Record::decode(rest).expect("what the router says is well formed");
+        record.encode(&mut again).expect("what was read encodes");
+        rest = left;
+    }
+    assert_eq!(again, message);
+}

@@ -1,0 +1,256 @@
+//! Handshakes: two nodes, a line between them, and somebody who holds the line.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use super::script::{Script, damaged};
+use crate::address::Address;
+use crate::identity::Identity;
+use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Session, Suite};
+use crate::netmod::Endpoint;
+use crate::time::Time;
+use crate::wire::link::{INITIATION, MAX_HANDSHAKE_LEN};
+
+/// Frames that a script may still point at.
+const MEMORY: usize = 64;
+
+/// First byte of a script: how the two nodes are set up.
+pub(super) const CLOSED: u8 = 1;
+/// The second node has another mesh key, or none.
+pub(super) const STRANGER: u8 = 2;
+/// The first node is under load at once.
+pub(super) const LOAD: u8 = 4;
+/// In the end all that was done must have done no lasting harm.
+pub(super) const AFTERWARDS: u8 = 8;
+
+/// Steps of a script: a frame out of nothing, with the node and the endpoint it comes to.
+pub(super) const RAW: u8 = 0;
+/// A node dials the other.
+pub(super) const DIAL: u8 = 1;
+/// The oldest frame on the line arrives.
+pub(super) const ARRIVE: u8 = 2;
+/// Any frame that was ever sent arrives.
+pub(super) const REPLAY: u8 = 3;
+/// The oldest frame on the line arrives damaged.
+pub(super) const DAMAGE: u8 = 4;
+/// Any frame arrives damaged, at either node, from some endpoint.
+pub(super) const FORGE: u8 = 5;
+/// Time passes.
+pub(super) const WAIT: u8 = 6;
+/// The oldest frame on the line is lost.
+pub(super) const LOSE: u8 = 7;
+/// A node hears that its last session is in use.
+pub(super) const CONFIRM: u8 = 8;
+const STEPS: usize = 9;
+
+static IDENTITIES: LazyLock<[Identity; 2]> =
+    LazyLock::new(|| [Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32])]);
+
+#[derive(Clone)]
+struct Flying {
+    to: usize,
+    frame: Vec<u8>,
+}
+
+struct World {
+    now: Time,
+    nodes: [Handshakes; 2],
+    addresses: [Address; 2],
+    line: Vec<Flying>,
+    /// All that was sent, the newest [`MEMORY`].
+    seen: Vec<Flying>,
+    sessions: [Option<Box<Session>>; 2],
+    may_meet: bool,
+}
+
+fn path(endpoint: u8) -> Path {
+    let endpoint = Endpoint::new(&[endpoint]).expect("one byte is an endpoint");
+    Path { netmod: 0, endpoint }
+}
+
+/// Runs a script against two nodes' handshakes.
+///
+/// Whatever is said to them: no answer is longer than what it answers, no frame longer than any netmod takes, a session is
+/// with the other node and with nobody else, and when it is over an honest handshake succeeds.
+pub fn handshake(data: &[u8]) {
+    let mut script = Script::new(data);
+    let flags = script.u8();
+    let mut world = World::new(flags);
+    while let Some(step) = script.step() {
+        world.step(step, &mut script);
+    }
+    if flags & AFTERWARDS != 0 && world.may_meet {
+        world.meet();
+    }
+}
+
+impl World {
+    fn new(flags: u8) -> Self {
+        let suites = Suite::CHACHA;
+        let key = (flags & CLOSED != 0).then_some([7; 32]);
+        let other = match (flags & STRANGER != 0, key) {
+            (false, key) => key,
+            (true, Some(_)) => None,
+            (true, None) => Some([8; 32]),
+        };
+        let load = if flags & LOAD != 0 { 1 } else { 50 };
+        let open = LinkConfig { suites, max_answers: 8, max_dials: 8, ..LinkConfig::default() };
+        let configs =
+            [LinkConfig { mesh_key: key, load, ..open.clone() }, LinkConfig { mesh_key: other, ..open }];
+        let mut seed = 1;
+        let mut identities = IDENTITIES.iter();
+        let nodes = configs.map(|config| {
+            seed += 1;
+            Handshakes::new(identities.next().expect("two of them"), config, [seed; 32])
+        });
+        World {
+            now: Time::from_millis(5000),
+            nodes,
+            addresses: [IDENTITIES[0].address(), IDENTITIES[1].address()],
+            line: Vec::new(),
+            seen: Vec::new(),
+            sessions: [None, None],
+            may_meet: flags & STRANGER == 0,
+        }
+    }
+
+    fn step(&mut self, step: u8, script: &mut Script<'_>) {
+        match step % STEPS as u8 {
+            RAW => {
+                let (to, from) = (script.below(2), script.u8());
+                self.arrive(to, from, script.bytes());
+            }
+            DIAL => {
+                let from = script.below(2);
+                self.nodes[from].dial(self.now, path(1 - from as u8), 1200);
+                self.collect(from);
+            }
+            ARRIVE => {
+                if let Some(Flying { to, frame }) = self.next() {
+                    self.arrive(to, 1 - to as u8, &frame);
+                }
+            }
+            REPLAY => {
+                if let Some(Flying { to, frame }) = self.pick(script) {
+                    self.arrive(to, 1 - to as u8, &frame);
+                }
+            }
+            DAMAGE => {
+                if let Some(Flying { to, frame }) = self.next() {
+                    self.arrive(to, 1 - to as u8, &damaged(script, &frame));
+                }
+            }
+            FORGE => {
+                if let Some(Flying { frame, .. }) = self.pick(script) {
+                    let (to, from) = (script.below(2), script.u8());
+                    self.arrive(to, from, &damaged(script, &frame));
+                }
+            }
+            WAIT => self.wait(Duration::from_millis(script.u16().into())),
+            LOSE => drop(self.next()),
+            _ => {
+                let node = script.below(2);
+                if let Some(session) = &self.sessions[node] {
+                    let index = session.local_index;
+                    self.nodes[node].confirm(self.now, index);
+                    self.collect(node);
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Flying> {
+        (!self.line.is_empty()).then(|| self.line.remove(0))
+    }
+
+    fn pick(&self, script: &mut Script<'_>) -> Option<Flying> {
+        let nth = usize::from(script.u8());
+        (!self.seen.is_empty()).then(|| self.seen[nth % self.seen.len()].clone())
+    }
+
+    fn wait(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            let next = self.nodes.iter().filter_map(Handshakes::next_deadline).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.now = self.now.max(next);
+            for node in 0..2 {
+                self.nodes[node].handle_timeout(self.now);
+                self.collect(node);
+                let due = self.nodes[node].next_deadline();
+                assert!(due.is_none_or(|due| due > self.now), "a deadline that does not move");
+            }
+        }
+        self.now = end;
+    }
+
+    fn arrive(&mut self, to: usize, from: u8, frame: &[u8]) {
+        // A frame's parser may rely on nothing that the sorting before it has not checked.
+        let sorted = crate::wire::link::peek(frame);
+        let result = self.nodes[to].handle(self.now, path(from), u64::from(from), 1200, frame);
+        if sorted.is_none() {
+            assert!(result.is_err(), "what is no frame was taken");
+        }
+        let sent = self.collect(to);
+        if frame.first() == Some(&INITIATION) {
+            assert!(sent <= frame.len(), "{sent} bytes in answer to {}", frame.len());
+        }
+        let (dials, kept, answers) = self.nodes[to].under_way();
+        assert!(dials <= 8 && answers <= 8 && kept <= 64, "more under way than there may be");
+    }
+
+    /// Takes what a node wants done; returns how many bytes it sends.
+    fn collect(&mut self, node: usize) -> usize {
+        let mut sent = 0;
+        while let Some(output) = self.nodes[node].poll_output() {
+            match output {
+                HandshakeOutput::Transmit { path, frame } => {
+                    assert!(frame.len() <= MAX_HANDSHAKE_LEN);
+                    sent += frame.len();
+                    let flying = Flying { to: 1 - node, frame };
+                    if path.endpoint.as_bytes() == [1 - node as u8] {
+                        self.line.push(flying.clone());
+                    }
+                    if self.seen.len() >= MEMORY {
+                        self.seen.remove(0);
+                    }
+                    self.seen.push(flying);
+                }
+                HandshakeOutput::Established(session) => {
+                    assert!(self.may_meet, "a session across two meshes");
+                    assert_eq!(session.peer, self.addresses[1 - node], "a session with somebody else");
+                    self.sessions[node] = Some(session);
+                }
+                HandshakeOutput::Failed { .. } => {}
+            }
+        }
+        sent
+    }
+
+    /// Nobody holds the line any more: the two must find each other, with keys that fit.
+    fn meet(&mut self) {
+        self.line.clear();
+        self.wait(Duration::from_secs(60));
+        self.line.clear();
+        self.sessions = [None, None];
+        self.nodes[0].dial(self.now, path(1), 1200);
+        self.collect(0);
+        for _ in 0..32 {
+            while let Some(Flying { to, frame }) = self.next() {
+                self.arrive(to, 1 - to as u8, &frame);
+            }
+            if self.sessions.iter().all(Option::is_some) {
+                break;
+            }
+            self.wait(Duration::from_millis(500));
+        }
+        let [Some(mut first), Some(mut second)] = std::mem::take(&mut self.sessions) else {
+            panic!("an honest handshake fails after what was done");
+        };
+        for (from, to) in [(&mut first.sealer, &mut second.opener), (&mut second.sealer, &mut first.opener)] {
+            let mut frame = Vec::new();
+            from.seal(|out| out.extend_from_slice(b"hello"), &mut frame).expect("a new key is not worn");
+            assert_eq!(to.open(&mut frame).as_deref(), Ok(&b"hello"[..]), "the keys differ");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Conversations: what a peer may put into packets, and what a line may do to them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::script::{Script, damaged};
+use crate::address::Address;
+use crate::message::{Config, Conversation, ConversationEvent};
+use crate::time::Time;
+use crate::types::{MAX_MESSAGE, Timestamp};
+use crate::wire::message::{Frame, HEADER, Header, Reader, write_ack, write_credit, write_header};
+
+/// First byte of a script: both ends are honest, and only the line between them is bad.
+pub(super) const HONEST: u8 = 1;
+
+/// Steps of a script: an end sends a message.
+pub(super) const SEND: u8 = 0;
+/// The oldest packet on the line arrives.
+pub(super) const ARRIVE: u8 = 1;
+/// The oldest packet is lost.
+pub(super) const LOSE: u8 = 2;
+/// The oldest packet goes to the end of the line.
+pub(super) const OVERTAKE: u8 = 3;
+/// The oldest packet arrives, and stays on the line.
+pub(super) const TWICE: u8 = 4;
+/// Time passes.
+pub(super) const WAIT: u8 = 5;
+/// An application takes its messages, or stops to do so.
+pub(super) const READ: u8 = 6;
+/// The route goes, or comes back.
+pub(super) const ROUTE: u8 = 7;
+const HONEST_STEPS: u8 = 8;
+/// Only where an end is hostile: the oldest packet arrives damaged, and stays on the line.
+pub(super) const DAMAGE: u8 = 8;
+/// A packet with a header that fits, and frames byte by byte.
+pub(super) const FRAMES: u8 = 9;
+/// A packet byte by byte.
+pub(super) const RAW: u8 = 10;
+const STEPS: u8 = 11;
+
+const MTU: usize = 1200;
+/// What one conversation may hold in the worst case, beyond a message of full length, in bytes.
+const MOST: u64 = 2 << 20;
+
+/// The address of an end.
+fn address(side: usize) -> Address {
+    Address::from_bytes([side as u8 + 1; 32])
+}
+
+/// The incarnation of an end.
+fn incarnation(side: usize) -> u64 {
+    100 * (side as u64 + 1)
+}
+
+struct Side {
+    conversation: Conversation,
+    reads: bool,
+    sent: Vec<Bytes>,
+    inbox: Vec<Bytes>,
+}
+
+pub(super) struct World {
+    now: Time,
+    sides: [Side; 2],
+    line: VecDeque<(usize, Bytes)>,
+    honest: bool,
+}
+
+/// Runs a script between two conversations.
+///
+/// Whatever comes: packets fit the MTU, what waits is bounded, deadlines move on. Between honest ends each message arrives
+/// once, whole and in order, whatever the line does, and its sender hears of it.
+pub fn message(data: &[u8]) {
+    let mut script = Script::new(data);
+    let honest = script.u8() & HONEST != 0;
+    let mut world = World::new(honest);
+    while let Some(step) = script.step() {
+        world.step(step % if honest { HONEST_STEPS } else { STEPS }, &mut script);
+        world.settle();
+    }
+    if honest {
+        world.finish();
+    }
+}
+
+impl World {
+    pub(super) fn new(honest: bool) -> Self {
+        let side = |number: usize| {
+            let (local, peer) = (address(number), address(1 - number));
+            let mut conversation = Conversation::new(Config::default(), local, peer, incarnation(number));
+            conversation.set_reachable(Time::ZERO, true);
+            Side { conversation, reads: true, sent: Vec::new(), inbox: Vec::new() }
+        };
+        let now = Time::from_millis(1000);
+        World { now, sides: [side(0), side(1)], line: VecDeque::new(), honest }
+    }
+
+    /// The oldest packet on the line, and to whom.
+    pub(super) fn next(&mut self) -> Option<(usize, Bytes)> {
+        self.line.pop_front()
+    }
+
+    /// An end sends a message of so many bytes.
+    pub(super) fn say(&mut self, from: usize, length: usize) {
+        self.send(from, length, Duration::from_secs(86_400));
+    }
+
+    fn send(&mut self, from: usize, length: usize, ttl: Duration) {
+        let side = &mut self.sides[from];
+        if side.sent.iter().map(Bytes::len).sum::<usize>() > 1 << 20 {
+            return;
+        }
+        let mut body = side.sent.len().to_le_bytes().repeat(length.div_ceil(8));
+        body.truncate(length);
+        let body = Bytes::from(body);
+        if side.conversation.send(self.now, Timestamp(7), ttl, body.clone()).is_ok() {
+            side.sent.push(body);
+        }
+    }
+
+    fn step(&mut self, step: u8, script: &mut Script<'_>) {
+        match step {
+            SEND => {
+                let (from, length) = (script.below(2), usize::from(script.u16()) % 20_000);
+                let ttl = Duration::from_secs(if self.honest { 86_400 } else { script.u8().into() });
+                self.send(from, length, ttl);
+            }
+            WAIT => self.wait(Duration::from_millis(u64::from(script.u16()) % 5000)),
+            READ => {
+                let side = &mut self.sides[script.below(2)];
+                side.reads = !side.reads;
+            }
+            ROUTE => {
+                let (side, up) = (script.below(2), script.u8() & 1 != 0);
+                self.sides[side].conversation.set_reachable(self.now, up);
+            }
+            FRAMES => {
+                let to = script.below(2);
+                let header = Header {
+                    source: address(1 - to),
+                    from: if script.u8() == 1 { script.u64() } else { incarnation(1 - to) },
+                    to: if script.u8() == 1 { script.u64() } else { incarnation(to) },
+                    number: script.u64(),
+                    open: script.u32(),
+                    floor: script.u64(),
+                };
+                let mut packet = Vec::new();
+                write_header(&header, &mut packet);
+                packet.extend_from_slice(script.bytes());
+                self.arrive(to, packet.into());
+            }
+            RAW => {
+                let to = script.below(2);
+                self.arrive(to, Bytes::copy_from_slice(script.bytes()));
+            }
+            step => {
+                let Some((to, packet)) = self.next() else { return };
+                if matches!(step, OVERTAKE | TWICE | DAMAGE) && self.line.len() < 256 {
+                    self.line.push_back((to, packet.clone()));
+                }
+                match step {
+                    ARRIVE | TWICE => self.arrive(to, packet),
+                    DAMAGE => self.arrive(to, damaged(script, &packet).into()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    pub(super) fn arrive(&mut self, to: usize, packet: Bytes) {
+        reads_to_the_end(&packet);
+        let result = self.sides[to].conversation.handle(self.now, &packet);
+        if packet.len() < HEADER || packet.get(1..33) != Some(address(1 - to).as_bytes()) {
+            assert!(result.is_err(), "what is no packet of the peer was taken");
+        }
+    }
+
+    pub(super) fn wait(&mut self, span: Duration) {
+        let end = self.now + span;
+        for round in 0.. {
+            self.settle();
+            let next = self.sides.iter().filter_map(|side| side.conversation.next_deadline()).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.now = self.now.max(next);
+            for side in &mut self.sides {
+                side.conversation.handle_timeout(self.now);
+            }
+            assert!(round < 100_000, "a deadline that does not move");
+        }
+        self.now = end;
+    }
+
+    /// Lets both ends do all that they want at this moment.
+    pub(super) fn settle(&mut self) {
+        for (number, side) in self.sides.iter_mut().enumerate() {
+            while side.reads
+                && let Some(message) = side.conversation.next_message(Timestamp(9))
+            {
+                assert!(message.body.len() <= MAX_MESSAGE);
+                assert_eq!((message.from, message.to), (address(1 - number), address(number)));
+                side.inbox.push(message.body.0);
+            }
+            if !self.honest {
+                side.inbox.clear();
+            }
+            while let Some(event) = side.conversation.poll_event() {
+                let expired = matches!(event, ConversationEvent::Expired { .. });
+                assert!(!(self.honest && expired), "a message is given up that need not be");
+            }
+            assert!(side.conversation.waiting().bytes <= MOST);
+            for round in 0.. {
+                let mut packet = Vec::new();
+                if !side.conversation.poll_transmit(self.now, MTU, &mut packet) {
+                    break;
+                }
+                assert!((HEADER..=MTU).contains(&packet.len()));
+                assert!(reads_to_the_end(&packet), "a packet of our own does not read");
+                if self.line.len() < 1024 {
+                    self.line.push_back((1 - number, packet.into()));
+                }
+                assert!(round < 10_000, "a conversation that never stops to send");
+            }
+        }
+    }
+
+    /// The line is good again, and everybody reads.
+    fn finish(&mut self) {
+        for side in &mut self.sides {
+            side.reads = true;
+            side.conversation.set_reachable(self.now, true);
+        }
+        for _ in 0..100_000 {
+            self.settle();
+            while let Some((to, packet)) = self.line.pop_front() {
+                self.arrive(to, packet);
+                self.settle();
+            }
+            let waits = |side: &Side| side.conversation.waiting().messages > 0;
+            if !self.sides.iter().any(waits) {
+                break;
+            }
+            let next = self.sides.iter().filter_map(|side| side.conversation.next_deadline()).min();
+            let next = next.expect("what waits has a deadline");
+            self.wait(next.since(self.now));
+        }
+        let [first, second] = &self.sides;
+        assert_eq!(first.sent, second.inbox, "not what was sent");
+        assert_eq!(second.sent, first.inbox, "not what was sent");
+        for side in &self.sides {
+            assert_eq!(side.conversation.waiting().messages, 0, "a sender does not hear that it arrived");
+        }
+    }
+}
+
+/// Reads a packet frame by frame. What is read of acknowledgements and receipts is written with the same bytes.
+fn reads_to_the_end(packet: &[u8]) -> bool {
+    let mut reader = Reader::new(packet);
+    let Ok(header) = reader.header() else { return false };
+    let mut again = Vec::new();
+    write_header(&header, &mut again);
+    assert_eq!(again, packet[..HEADER]);
+    while !reader.is_at_end() {
+        let read = match reader.frame() {
+            Ok(Frame::Ack) => reader.ack().map(|ack| {
+                again.clear();
+                write_ack(&ack, &mut again);
+                assert!(Reader::new(&again).frame() == Ok(Frame::Ack));
+                assert!(ack.ranges().iter().all(|(low, high)| low <= high));
+            }),
+            Ok(Frame::Messages { count, .. }) => (0..count)
+                .try_for_each(|_| reader.entry().map(|(_, place)| assert!(place.end <= packet.len()))),
+            Ok(Frame::Fragment { bytes: (from, to), .. }) => {
+                assert!(from <= to && to <= packet.len());
+                Ok(())
+            }
+            Ok(Frame::Credit { taken, bytes, messages }) => {
+                again.clear();
+                write_credit(taken, bytes, messages, &mut again);
+                let credit = Frame::Credit { taken, bytes, messages };
+                assert_eq!(Reader::new(&again).frame(), Ok(credit));
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(malformed) => Err(malformed),
+        };
+        if read.is_err() {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,335 @@
+//! The daemon's socket under the fuzzers: a client that says anything, and a daemon that does.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_io::Async;
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::io::{AsyncReadExt, AsyncWriteExt, Cursor};
+use futures::stream::StreamExt;
+
+use crate::address::Address;
+use crate::identity::Identity;
+use crate::internals::fuzz::Script;
+use crate::ipc::calls::Session;
+use crate::ipc::connection;
+use crate::ipc::frame::Frames;
+use crate::ipc::proto::*;
+use crate::ipc::server::{Phases, Place};
+use crate::ipc::{Admin, AdminError, Client, Denial, IdentityInfo, NameInfo, PeerInfo, Source, connect};
+use crate::node::{Limits, Node};
+use crate::types::Outgoing;
+use crate::wire::codec;
+
+/// First byte of a script: the bytes that follow are all that is said, greeting included. Otherwise the greeting is right,
+/// and frames follow, each with its length (2 bytes) before it.
+pub(crate) const RAW: u8 = 1;
+/// The client is another user than the daemon's owner.
+pub(crate) const OTHER_USER: u8 = 2;
+
+/// No script is longer: what is said has to fit the buffer of a socket, which nobody reads yet.
+const LONGEST: usize = 64 << 10;
+/// After so many inputs the node is made anew, so that little piles up between them.
+const NODE_LIFE: u32 = 64;
+const OWNER: u32 = 1000;
+const OTHER: u32 = 1001;
+
+/// The identities of the node, the owner's first.
+fn identity(number: u8) -> Identity {
+    Identity::from_seed(&[0x60 + number; 32])
+}
+
+struct Keeper(Node);
+
+fn none<T>() -> Result<T, AdminError> {
+    Err(AdminError::new(Denial::Failed, "not while fuzzing", ""))
+}
+
+#[async_trait]
+impl Admin for Keeper {
+    fn may_administer(&self, uid: u32) -> bool {
+        uid == OWNER
+    }
+    fn owner(&self, address: &Address) -> Option<u32> {
+        let owner = if *address == identity(1).address() { OTHER } else { OWNER };
+        self.0.addresses().contains(address).then_some(owner)
+    }
+    fn default_address(&self, uid: u32) -> Option<Address> {
+        let number = u8::from(uid != OWNER);
+        Some(identity(number).address())
+    }
+    fn name_of(&self, address: &Address) -> Option<String> {
+        (*address == self.0.address()).then(|| "me".to_owned())
+    }
+    fn identities(&self) -> Vec<IdentityInfo> {
+        let info = |address| IdentityInfo { address, label: Some("label".into()), owner_uid: OWNER };
+        self.0.addresses().into_iter().map(info).collect()
+    }
+    async fn new_identity(&self, label: Option<String>, owner_uid: u32) -> Result<IdentityInfo, AdminError> {
+        let identity = identity(2);
+        let address = identity.address();
+        self.0.add_identity(identity);
+        Ok(IdentityInfo { address, label, owner_uid })
+    }
+    async fn remove_identity(&self, address: &Address) -> Result<(), AdminError> {
+        if *address != identity(2).address() {
+            return none();
+        }
+        self.0.remove_identity(address);
+        Ok(())
+    }
+    fn names(&self) -> Vec<NameInfo> {
+        vec![NameInfo { name: "me".into(), address: self.0.address(), source: Source::Config }]
+    }
+    async fn add_name(&self, name: String, _: Address) -> Result<(), AdminError> {
+        Err(AdminError::new(Denial::ReadOnly, name, ""))
+    }
+    async fn remove_name(&self, _: &str) -> Result<(), AdminError> {
+        none()
+    }
+    async fn peers(&self) -> Vec<PeerInfo> {
+        Vec::new()
+    }
+    async fn add_peer(&self, uri: &str) -> Result<(), AdminError> {
+        let added = self.0.add_peer(uri).await;
+        added.map_err(|error| AdminError::new(Denial::Invalid, error.to_string(), ""))
+    }
+    async fn remove_peer(&self, uri: &str) -> Result<(), AdminError> {
+        let removed = self.0.remove_peer(uri).await;
+        removed.map_err(|error| AdminError::new(Denial::NotFound, error.to_string(), ""))
+    }
+    async fn reload(&self) -> Result<String, AdminError> {
+        Ok("reloaded".into())
+    }
+    fn stop(&self) {}
+}
+
+/// A node and how often it was used.
+struct Used {
+    node: Node,
+    keeper: Arc<Keeper>,
+    times: u32,
+}
+
+thread_local! {
+    static NODE: RefCell<Option<Used>> = const { RefCell::new(None) };
+}
+
+async fn start() -> Used {
+    let limits = Limits { senders: 32, inbox_messages: 64, ..Limits::default() };
+    let node = Node::builder().identity(identity(0)).limits(limits).seed([6; 32]).start().await;
+    let node = node.expect("a node without netmods starts");
+    node.add_identity(identity(1));
+    Used { keeper: Arc::new(Keeper(node.clone())), node, times: 0 }
+}
+
+/// Says a script to a daemon as a client that hangs up when it is done.
+///
+/// The daemon answers with frames that read and that fit, answers no call that was not made and none twice, and ends the
+/// connection by itself, with nothing left of it.
+pub fn daemon_socket(data: &[u8]) {
+    let mut script = Script::new(data);
+    let flags = script.u8();
+    let said = said(&mut script, flags, &greeting(VERSION, Welcome::Ok));
+    async_io::block_on(async {
+        let used = NODE.take().filter(|used| used.times < NODE_LIFE);
+        let mut used = match used {
+            Some(used) => used,
+            None => start().await,
+        };
+        used.times += 1;
+        let uid = if flags & OTHER_USER != 0 { OTHER } else { OWNER };
+        let answered = converse(&used, uid, &said).await;
+        check_answers(&said, &answered).await;
+        // What it sent to itself is not for the next.
+        while let Some(Ok(_)) = used.node.recv_batch(64).now_or_never() {}
+        NODE.set(Some(used));
+    });
+}
+
+/// What is said, byte by byte.
+fn said(script: &mut Script<'_>, flags: u8, opening: &[u8]) -> Vec<u8> {
+    let mut said = Vec::new();
+    if flags & RAW != 0 {
+        said.extend_from_slice(script.rest());
+    } else {
+        said.extend_from_slice(opening);
+        while !script.is_at_end() {
+            frame(script.bytes(), &mut said);
+        }
+    }
+    said.truncate(LONGEST);
+    said
+}
+
+fn frame(content: &[u8], out: &mut Vec<u8>) {
+    let length = u32::try_from(content.len()).expect("a row of a script is short");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(content);
+}
+
+/// Both ends of a connection on which `said` is on its way already, and nothing comes after it.
+fn connection(said: &[u8]) -> io::Result<(Async<UnixStream>, Async<UnixStream>)> {
+    let (near, far) = UnixStream::pair()?;
+    near.set_nonblocking(true)?;
+    (&near).write_all(said)?;
+    near.shutdown(Shutdown::Write)?;
+    Ok((Async::new(near)?, Async::new(far)?))
+}
+
+async fn converse(used: &Used, uid: u32, said: &[u8]) -> Vec<u8> {
+    let (near, far) = connection(said).expect("a pair of sockets");
+    let session = Arc::new(Session::new(used.node.clone(), used.keeper.clone(), uid));
+    let phases: Arc<Phases> = Arc::default();
+    let place = Place::take(&phases, Duration::from_secs(5)).expect("the only connection");
+    let serve = async {
+        // How it ended is its own affair.
+        let _ = connection::run(&far, session.clone(), &place).await;
+        drop(far);
+    };
+    let mut answered = Vec::new();
+    let hear = async {
+        // A connection reset is the end too: the daemon does not read to the end what breaks the rules.
+        let _ = (&near).read_to_end(&mut answered).await;
+    };
+    futures::join!(serve, hear);
+    assert_eq!(Arc::strong_count(&session), 1, "a call goes on after its connection");
+    answered
+}
+
+async fn check_answers(said: &[u8], answered: &[u8]) {
+    let mut calls: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut ups = Frames::new(Cursor::new(said.get(GREETING..).unwrap_or_default()));
+    while let Ok(content) = ups.next().await {
+        if let Ok(Up::Call { id, .. }) = codec::decode(content) {
+            *calls.entry(id).or_default() += 1;
+        }
+    }
+    let Some((hello, rest)) = answered.split_first_chunk::<GREETING>() else {
+        return assert!(answered.is_empty(), "half a greeting");
+    };
+    assert_eq!(read_greeting(hello), Some((VERSION, Welcome::Ok)));
+    let mut downs = Frames::new(Cursor::new(rest));
+    let mut first = true;
+    while let Ok(content) = downs.next().await {
+        let down: Down = codec::decode(content).expect("what the daemon says reads");
+        assert_eq!(codec::encode(&down).as_deref(), Ok(content));
+        assert_eq!(matches!(down, Down::Welcome { .. }), std::mem::take(&mut first));
+        match down {
+            Down::Welcome { .. } => {}
+            Down::Item { id, .. } => assert!(calls.contains_key(&id), "an item of no call"),
+            Down::Reply { id, .. } | Down::Failed { id, .. } | Down::End { id } => {
+                let left = calls.get_mut(&id).filter(|left| **left > 0).expect("an answer to no call");
+                *left -= 1;
+            }
+        }
+    }
+}
+
+/// Says a script to a client as a daemon that hangs up when it is done. The client makes a call of each kind.
+///
+/// Each of its calls ends, with an answer or an error.
+pub fn client_socket(data: &[u8]) {
+    let mut script = Script::new(data);
+    let flags = script.u8();
+    let mut opening = greeting(VERSION, Welcome::Ok).to_vec();
+    let welcome = Down::Welcome { address: identity(0).address(), version: "1".into() };
+    frame(&codec::encode(&welcome).expect("a welcome encodes"), &mut opening);
+    let said = said(&mut script, flags, &opening);
+    let (near, far) = connection(&said).expect("a pair of sockets");
+    async_io::block_on(async {
+        let meeting = connect::meet(Arc::new(far), Path::new("/fuzz"));
+        if let Ok(link) = meeting.await {
+            call_all(&Client::over(link)).await;
+        }
+        drop(near);
+    });
+}
+
+/// The calls that the seeds answer, in this order: their numbers count from 0.
+pub(crate) async fn call_all(client: &Client) {
+    let me = client.address();
+    let second = Duration::from_secs(1);
+    let sent = async {
+        for sent in client.send_batch(vec![Outgoing::new(me, "hello"); 2]).await.unwrap_or_default() {
+            // The fate of the second is not asked for.
+            if sent.delivered().await.is_err() {
+                break;
+            }
+        }
+    };
+    let received = async {
+        let _ = client.recv_batch(8).await;
+        let _ = client.delivery(Some(&me)).await;
+    };
+    let streams = async {
+        let events = client.events().take(3).count();
+        let hops = client.trace(&me, 3, second).count();
+        let messages = client.messages().take(2).count();
+        futures::join!(events, hops, messages)
+    };
+    let tables = async {
+        let _ = futures::join!(client.status(), client.peers(), client.routes(), client.dialled());
+        let _ = futures::join!(client.identities(), client.names(), client.peer_list());
+    };
+    let orders = async {
+        let _ =
+            futures::join!(client.ping(&me, second), client.new_identity(Some("x".into())), client.reload());
+    };
+    futures::join!(tables, sent, received, orders, streams);
+}
+
+/// What a client and a daemon say to each other, each row of bytes as it was said: greetings and frames.
+pub(crate) fn record() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let pair = || UnixStream::pair().expect("a pair of sockets");
+    let ((client, client_tap), (daemon_tap, daemon)) = (pair(), pair());
+    let [client, client_tap, daemon_tap, daemon] = [client, client_tap, daemon_tap, daemon]
+        .map(|stream| Async::new(stream).expect("a socket of our own"));
+    let (mut up, mut down) = (Vec::new(), Vec::new());
+    async_io::block_on(async {
+        let used = start().await;
+        let session = Arc::new(Session::new(used.node.clone(), used.keeper.clone(), OWNER));
+        let place = Place::take(&Arc::default(), Duration::from_secs(5)).expect("the only connection");
+        let serve = connection::run(&daemon, session, &place).fuse();
+        let taps = async {
+            futures::join!(tap(&client_tap, &daemon_tap, &mut up), tap(&daemon_tap, &client_tap, &mut down))
+        };
+        let talk = async {
+            let met = connect::meet(Arc::new(client), Path::new("/fuzz")).await;
+            let client = Client::over(met.expect("an honest daemon"));
+            // Some wait for what does not come.
+            crate::rt::timeout(Duration::from_millis(500), call_all(&client)).await;
+        };
+        let (serve, taps) = (std::pin::pin!(serve), std::pin::pin!(taps.fuse()));
+        let rest = futures::future::select(serve, taps);
+        futures::future::select(std::pin::pin!(talk), rest).await;
+    });
+    (up, down)
+}
+
+/// Passes on what one side says, and writes it down: first its greeting, then frame by frame.
+async fn tap(from: &Async<UnixStream>, to: &Async<UnixStream>, said: &mut Vec<Vec<u8>>) {
+    let mut hello = vec![0; GREETING];
+    let (mut from, mut to) = (from, to);
+    if from.read_exact(&mut hello).await.is_err() || to.write_all(&hello).await.is_err() {
+        return;
+    }
+    said.push(hello);
+    let mut frames = Frames::new(from);
+    while let Ok(content) = frames.next().await {
+        let mut bytes = Vec::new();
+        frame(content, &mut bytes);
+        if to.write_all(&bytes).await.is_err() {
+            return;
+        }
+        said.push(bytes);
+    }
+}

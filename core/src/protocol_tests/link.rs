@@ -1,0 +1,151 @@
+//! Data frames, and what is inside them.
+
+use super::*;
+use crate::egress::Class;
+use crate::identity::Identity;
+use crate::wire::codec::{decode, encode};
+use crate::wire::link::{
+    Acknowledged, DATA, FrameKind, HEADER_LEN, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO,
+    KIND_PACKET, KIND_PROBE, Segment, TAG_LEN, Vitals, peek, plaintext, split,
+};
+use crate::wire::packet::{self, HEADER, HOP_LIMIT};
+use crate::wire::route::Record;
+
+/// The plaintext of the first frame of a link.
+pub(super) fn probe() -> Vec<u8> {
+    let vitals = Vitals { sent: 3_000_000_000, echo: 0, held: Vitals::NO_ECHO, expected: 0, received: 0 };
+    plaintext(KIND_PROBE, &vitals)
+}
+
+pub(super) fn made() -> Vec<(String, Vec<u8>)> {
+    let acknowledged = Acknowledged { ack: 7, sack: 0b101 };
+    let mut want = Vec::new();
+    Record::Want { idx: 5 }.encode(&mut want).unwrap();
+    let mut control = plaintext(KIND_CONTROL, &Segment { acknowledged, sequence: 12 });
+    control.extend_from_slice(&u16::try_from(want.len()).unwrap().to_le_bytes());
+    control.extend_from_slice(&want);
+    let hello = Vitals { sent: 3_001_000_000, echo: 77, held: 250_000, expected: 1042, received: 1041 };
+    let answer = Vitals { sent: 3_001_002_000, echo: 78, held: 150, expected: 1043, received: 1042 };
+    let mut packet = Vec::new();
+    let to = Identity::from_seed(&[2; 32]).address();
+    packet::write_header(&mut packet, Class::Bulk, 0, HOP_LIMIT, &to);
+    packet.extend_from_slice(&message::hello());
+    let examples = [
+        ("data-frame", handshake::first_frame()),
+        ("packet", packet),
+        ("control", control),
+        ("ack", plaintext(KIND_ACK, &acknowledged)),
+        ("hello", plaintext(KIND_HELLO, &hello)),
+        ("probe", probe()),
+        ("answer", plaintext(KIND_ANSWER, &answer)),
+        ("goodbye", vec![KIND_GOODBYE, 1]),
+    ];
+    examples.map(|(name, bytes)| (name.to_owned(), bytes)).into()
+}
+
+pub(super) fn read(name: &str, bytes: &[u8]) -> Reading {
+    if name == "data" {
+        return read_frame(bytes);
+    }
+    let (kind, body) = bytes.split_first().expect("a kind");
+    let mut rows = vec![Row::kind("content", *kind, name)];
+    let again = match *kind {
+        KIND_PACKET => {
+            rows.extend(packet_rows(bytes));
+            let header = packet::read_header(bytes).unwrap();
+            let mut again = Vec::new();
+            packet::write_header(
+                &mut again,
+                header.class,
+                header.flags,
+                header.hop_limit,
+                &header.destination,
+            );
+            again.extend_from_slice(&bytes[HEADER..]);
+            again
+        }
+        KIND_CONTROL => {
+            let (segment, stream) = split::<Segment>(body).expect("a segment");
+            rows.extend(acknowledged_rows(segment.acknowledged));
+            rows.push(Row::number("sequence", 4, segment.sequence.into()));
+            let (length, message) = stream.split_first_chunk::<2>().unwrap();
+            rows.push(Row::number("length", 2, u16::from_le_bytes(*length).into()));
+            assert_eq!(usize::from(u16::from_le_bytes(*length)), message.len());
+            assert_eq!(Record::decode(message), Ok((Record::Want { idx: 5 }, &[][..])));
+            rows.push(Row::bytes("message", message));
+            [plaintext(*kind, &segment), stream.to_vec()].concat()
+        }
+        KIND_ACK => {
+            let acknowledged = decode::<Acknowledged>(body).expect("an acknowledgement");
+            rows.extend(acknowledged_rows(acknowledged));
+            plaintext(*kind, &acknowledged)
+        }
+        KIND_HELLO | KIND_PROBE | KIND_ANSWER => {
+            let vitals = decode::<Vitals>(body).expect("vitals");
+            rows.extend(vitals_rows(vitals));
+            plaintext(*kind, &vitals)
+        }
+        KIND_GOODBYE => {
+            let [reason] = *body else { panic!("a reason") };
+            rows.push(Row::number("reason", 1, reason.into()));
+            bytes.to_vec()
+        }
+        kind => panic!("{kind} has no reader"),
+    };
+    Reading { rows, again, kinds: vec![(Layer::Plaintext, *kind)] }
+}
+
+fn read_frame(bytes: &[u8]) -> Reading {
+    let Some(FrameKind::Data { index }) = peek(bytes) else { panic!("no data frame") };
+    let counter = u64::from_le_bytes(bytes[6..HEADER_LEN].try_into().unwrap());
+    let (ciphertext, tag) = bytes[HEADER_LEN..].split_at(bytes.len() - HEADER_LEN - TAG_LEN);
+    // Opened by the session of the example, it is the example of a probe.
+    assert_eq!(handshake::opened(bytes), probe());
+    let rows = vec![
+        Row::kind("frame", DATA, "data"),
+        Row::number("phase", 1, bytes[1].into()),
+        Row::bytes("receiver", &index.to_le_bytes()),
+        Row::number("counter", 8, counter),
+        Row::bytes("ciphertext", ciphertext),
+        Row::bytes("tag", tag),
+    ];
+    Reading { rows, again: handshake::first_frame(), kinds: vec![(Layer::Frame, DATA)] }
+}
+
+fn packet_rows(bytes: &[u8]) -> Vec<Row> {
+    let header = packet::read_header(bytes).expect("a packet");
+    let class = match header.class {
+        Class::Bulk => 0,
+        Class::Interactive | Class::Control => 1,
+    };
+    vec![
+        Row::number("class", 1, class),
+        Row::number("flags", 1, header.flags.into()),
+        Row::number("hop-limit", 1, header.hop_limit.into()),
+        Row::bytes("destination", header.destination.as_bytes()),
+        Row::bytes("payload", &bytes[HEADER..]),
+    ]
+}
+
+fn acknowledged_rows(acknowledged: Acknowledged) -> Vec<Row> {
+    assert_eq!(encode(&acknowledged).unwrap().len(), 12);
+    vec![
+        Row::number("ack", 4, acknowledged.ack.into()),
+        Row { meaning: format!("{:#b}", acknowledged.sack), ..Row::number("sack", 8, acknowledged.sack) },
+    ]
+}
+
+fn vitals_rows(vitals: Vitals) -> Vec<Row> {
+    assert_eq!(encode(&vitals).unwrap().len(), 28);
+    let held = match vitals.held {
+        Vitals::NO_ECHO => Row { meaning: "none".to_owned(), ..Row::bytes("held", &[0xff; 4]) },
+        held => Row::number("held", 4, held.into()),
+    };
+    vec![
+        Row::number("sent", 4, vitals.sent.into()),
+        Row::number("echo", 4, vitals.echo.into()),
+        held,
+        Row::number("expected", 8, vitals.expected),
+        Row::number("received", 8, vitals.received),
+    ]
+}

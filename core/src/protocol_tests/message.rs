@@ -1,0 +1,189 @@
+//! Payloads of packets: parts of conversations, and probes.
+
+use super::*;
+use crate::identity::Identity;
+use crate::types::Timestamp;
+use crate::wire::message::{self as wire, Ack, Frame, Header, Reader};
+use crate::wire::packet::{Probe, payload};
+
+fn source() -> crate::address::Address {
+    Identity::from_seed(&[1; 32]).address()
+}
+
+/// The payload of a message packet with these frames.
+fn packet(number: u64, to: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    let header = Header { source: source(), from: 0x0101_0101_0101_0101, to, number, open: 2, floor: 40 };
+    wire::write_header(&header, &mut out);
+    frames(&mut out);
+    out
+}
+
+/// The message packet of other examples.
+pub(super) fn hello() -> Vec<u8> {
+    packet(9, 0x0202_0202_0202_0202, |out| {
+        let count = wire::write_messages(1, Timestamp(1_790_000_000_000), out);
+        wire::write_entry(0, b"hello", out);
+        wire::write_entry(3, b"mesh", out);
+        wire::patch_count(count, 2, out);
+        wire::write_last(out);
+    })
+}
+
+pub(super) fn made() -> Vec<(String, Vec<u8>)> {
+    let probe = |kind, value| {
+        let mut out = Vec::new();
+        Probe { kind, source: source(), nonce: 0x0807_0605_0403_0201, value }.write(&mut out);
+        out
+    };
+    let known = 0x0202_0202_0202_0202;
+    let examples = [
+        ("message", hello()),
+        (
+            "message-receipt",
+            packet(10, known, |out| {
+                let mut ack = Ack::new(1500);
+                assert!(ack.push(5, 7) && ack.push(1, 2));
+                wire::write_ack(&ack, out);
+                wire::write_credit(12, 4 << 20, 4096, out);
+            }),
+        ),
+        (
+            "message-fragment",
+            packet(11, known, |out| {
+                wire::write_fragment(2, Timestamp(1_790_000_000_000), 300_000, 1024, b"a part of it", out);
+            }),
+        ),
+        (
+            "message-skip",
+            packet(12, known, |out| {
+                let count = wire::write_skip(3, out);
+                wire::patch_count(count, 2, out);
+            }),
+        ),
+        ("message-greeting", packet(13, known, wire::write_ping)),
+        ("ping", probe(payload::PING, 64)),
+        ("pong", probe(payload::PONG, 3)),
+        ("trace", probe(payload::TRACE, 2)),
+        ("hop", probe(payload::HOP, 2)),
+    ];
+    examples.map(|(name, bytes)| (name.to_owned(), bytes)).into()
+}
+
+pub(super) fn read(bytes: &[u8]) -> Reading {
+    if bytes[0] == payload::MESSAGE {
+        return read_message(bytes);
+    }
+    let probe = Probe::read(bytes).expect("a probe");
+    let (name, value) = match probe.kind {
+        payload::PING => ("ping", "hop-limit"),
+        payload::PONG => ("pong", "hops"),
+        payload::TRACE => ("trace", "hop-limit"),
+        payload::HOP => ("hop", "hop-limit"),
+        kind => panic!("{kind} is no probe"),
+    };
+    let rows = vec![
+        Row::kind("payload", probe.kind, name),
+        Row::bytes("source", probe.source.as_bytes()),
+        Row::bytes("nonce", &probe.nonce.to_le_bytes()),
+        Row::number(value, 1, probe.value.into()),
+    ];
+    let mut again = Vec::new();
+    probe.write(&mut again);
+    Reading { rows, again, kinds: vec![(Layer::Payload, probe.kind)] }
+}
+
+fn read_message(bytes: &[u8]) -> Reading {
+    let mut reader = Reader::new(bytes);
+    let header = reader.header().expect("a message packet");
+    assert_eq!(crate::wire::message::source(bytes), Some(header.source));
+    let mut reading = Reading { kinds: vec![(Layer::Payload, bytes[0])], ..Reading::default() };
+    wire::write_header(&header, &mut reading.again);
+    reading.rows = vec![
+        Row::kind("payload", bytes[0], "message"),
+        Row::bytes("source", header.source.as_bytes()),
+        Row::bytes("from", &header.from.to_le_bytes()),
+        Row::bytes("to", &header.to.to_le_bytes()),
+        Row::number("number", 8, header.number),
+        Row::number("open", 4, header.open.into()),
+        Row::number("floor", 8, header.floor),
+    ];
+    while !reader.is_at_end() {
+        let kind = bytes[reading.again.len()];
+        reading.kinds.push((Layer::Message, kind));
+        let frame = reader.frame().expect("a frame");
+        read_frame(bytes, kind, frame, &mut reader, &mut reading);
+    }
+    reading
+}
+
+fn read_frame(bytes: &[u8], kind: u8, frame: Frame, reader: &mut Reader<'_>, reading: &mut Reading) {
+    let Reading { rows, again, .. } = reading;
+    match frame {
+        Frame::Ack => {
+            let ack = reader.ack().expect("ranges");
+            wire::write_ack(&ack, again);
+            rows.push(Row::kind("frame", kind, "ack"));
+            rows.push(Row::number("largest", 8, ack.largest()));
+            rows.push(Row::number("delay", 4, ack.delay_us.into()));
+            rows.push(Row::number("ranges", 1, ack.ranges().len() as u64));
+            let mut above = None;
+            for (low, high) in ack.ranges() {
+                if let Some(above) = above {
+                    rows.push(Row::number("gap", 4, above - high - 1));
+                }
+                rows.push(Row::number("length", 4, high - low));
+                above = Some(low);
+            }
+        }
+        Frame::Credit { taken, bytes, messages } => {
+            wire::write_credit(taken, bytes, messages, again);
+            rows.push(Row::kind("frame", kind, "credit"));
+            rows.push(Row::number("taken", 8, taken));
+            rows.push(Row::number("bytes", 4, bytes.into()));
+            rows.push(Row::number("messages", 2, messages.into()));
+        }
+        Frame::Messages { above, sent_at, count } => {
+            let at = wire::write_messages(above, sent_at, again);
+            rows.push(Row::kind("frame", kind, "messages"));
+            rows.push(Row::number("above", 2, above.into()));
+            rows.push(Row::number("sent-at", 8, sent_at.0));
+            rows.push(Row::number("count", 2, count.into()));
+            for _ in 0..count {
+                let (later, place) = reader.entry().expect("an entry");
+                let body = &bytes[place];
+                wire::write_entry(later, body, again);
+                rows.push(Row::number("later", 2, later.into()));
+                rows.push(Row::number("length", 2, body.len() as u64));
+                rows.push(Row::text("body", body));
+            }
+            wire::patch_count(at, count, again);
+        }
+        Frame::Fragment { above, sent_at, total, offset, bytes: (start, end) } => {
+            let part = &bytes[start..end];
+            wire::write_fragment(above, sent_at, total, offset, part, again);
+            rows.push(Row::kind("frame", kind, "fragment"));
+            rows.push(Row::number("above", 2, above.into()));
+            rows.push(Row::number("sent-at", 8, sent_at.0));
+            rows.push(Row::number("total", 4, total.into()));
+            rows.push(Row::number("offset", 4, offset.into()));
+            rows.push(Row::number("length", 2, part.len() as u64));
+            rows.push(Row::text("bytes", part));
+        }
+        Frame::Skip { above, count } => {
+            let at = wire::write_skip(above, again);
+            wire::patch_count(at, count, again);
+            rows.push(Row::kind("frame", kind, "skip"));
+            rows.push(Row::number("above", 2, above.into()));
+            rows.push(Row::number("count", 2, count.into()));
+        }
+        Frame::Ping => {
+            wire::write_ping(again);
+            rows.push(Row::kind("frame", kind, "ping"));
+        }
+        Frame::Last => {
+            wire::write_last(again);
+            rows.push(Row::kind("frame", kind, "last"));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Records of the routers.
+
+use super::*;
+use crate::identity::{Identity, verify_all};
+use crate::wire::route::{
+    Chain, Core, INFINITY, LINKS, More, Record, SeqReq, Tail, Update, advance, key_hash, leads_to,
+};
+
+fn origin() -> Identity {
+    Identity::from_seed(&[3; 32])
+}
+
+/// The chain value of a node so many hops away.
+fn chain(seq: u64, hops: u8) -> Chain {
+    advance(&origin().address(), seq, origin().chain_seed(seq), hops)
+}
+
+fn core(seq: u64, more: Option<Box<More>>) -> Core {
+    let (dst, anchor) = (origin().address(), chain(seq, LINKS));
+    let mut core = Core { dst, seq, lifetime: 5400, caps: 0, anchor, signature: [0; 64], more };
+    core.signature = origin().sign(&core.signed().unwrap());
+    core
+}
+
+pub(super) fn made() -> Vec<(String, Vec<u8>)> {
+    let seq = (1_790_000_000 << 32) | 7;
+    let more = More { prekey_id: 3, prekey: [0x9e; 32], extensions: Box::from(*b"\x01\x02hi") };
+    let tail = Tail { idx: 5, metric: 70, hops: 2, mtu: 1134, remaining: 5000, chain: chain(seq, 2) };
+    let dst = origin().address();
+    let records = [
+        ("announce", Record::Announce(core(seq, None), tail)),
+        ("announce-extended", Record::Announce(core(seq, Some(Box::new(more))), tail)),
+        ("offer", Record::Offer { key_hash: key_hash(&dst), seq, tail }),
+        ("want", Record::Want { idx: 5 }),
+        ("update", Record::Update(Update { idx: 5, metric: 104, hops: 3, chain: None })),
+        ("update-nearer", Record::Update(Update { idx: 5, metric: 36, hops: 1, chain: Some(chain(seq, 1)) })),
+        ("update-retract", Record::Update(Update::retract(5))),
+        ("seqreq", Record::SeqReq(SeqReq { dst, seq: seq + 1, ttl: 64, id: 0x0102_0304 })),
+        ("highest", Record::YourHighest(core(seq, None))),
+    ];
+    let bytes = |record: Record| {
+        let mut out = Vec::new();
+        record.encode(&mut out).unwrap();
+        out
+    };
+    records.map(|(name, record)| (name.to_owned(), bytes(record))).into()
+}
+
+fn core_rows(core: &Core) -> Vec<Row> {
+    let signed = core.signed().unwrap();
+    assert_eq!(verify_all(&[(&core.dst, &signed, &core.signature)]), [true], "the signature holds");
+    let none = More::default();
+    let more = core.more.as_deref().unwrap_or(&none);
+    let mut rows = vec![
+        Row::bytes("destination", core.dst.as_bytes()),
+        Row::number("counter", 4, core.seq & 0xffff_ffff),
+        Row::number("epoch", 4, core.epoch().into()),
+        Row::number("lifetime", 2, core.lifetime.into()),
+        Row::number("capabilities", 2, core.caps.into()),
+        Row::bytes("anchor", &core.anchor),
+        Row::number("prekey-id", 2, more.prekey_id.into()),
+        Row::bytes("prekey", &more.prekey),
+        Row::number("length", 2, more.extensions.len() as u64),
+    ];
+    if !more.extensions.is_empty() {
+        rows.push(Row::bytes("extensions", &more.extensions));
+    }
+    // What is signed is what is printed, with the label before it.
+    assert_eq!(core.signed().unwrap(), [b"rouse announce 1".as_slice(), &bytes_of(&rows)].concat());
+    rows.push(Row::bytes("signature", &core.signature));
+    rows
+}
+
+fn tail_rows(tail: &Tail) -> Vec<Row> {
+    vec![
+        Row::number("idx", 4, tail.idx.into()),
+        Row::number("metric", 2, tail.metric.into()),
+        Row::number("hops", 1, tail.hops.into()),
+        Row::number("mtu", 2, tail.mtu.into()),
+        Row::number("remaining", 2, tail.remaining.into()),
+        Row::bytes("chain", &tail.chain),
+    ]
+}
+
+pub(super) fn read(bytes: &[u8]) -> Reading {
+    let (record, rest) = Record::decode(bytes).expect("a record");
+    assert!(rest.is_empty(), "one record");
+    let kind = bytes[0];
+    let named = |name| vec![Row::kind("record", kind, name)];
+    let rows = match &record {
+        Record::Announce(core, tail) => {
+            let proved = leads_to(&core.dst, core.seq, (tail.hops, tail.chain), &core.anchor);
+            assert!(proved, "the chain leads to the anchor");
+            [named("ANNOUNCE"), core_rows(core), tail_rows(tail)].concat()
+        }
+        Record::Offer { key_hash, seq, tail } => {
+            let hash = *blake3::hash(origin().address().as_bytes()).as_bytes();
+            assert_eq!(key_hash.to_le_bytes(), hash[..8], "of the origin of the announce");
+            let head = vec![
+                Row::bytes("key-hash", &key_hash.to_le_bytes()),
+                Row::number("counter", 4, seq & 0xffff_ffff),
+                Row::number("epoch", 4, seq >> 32),
+            ];
+            [named("OFFER"), head, tail_rows(tail)].concat()
+        }
+        Record::Want { idx } => [named("WANT"), vec![Row::number("idx", 4, (*idx).into())]].concat(),
+        Record::Update(Update { idx, metric, hops, chain }) => {
+            let metric = match *metric {
+                INFINITY => Row { meaning: "no route".to_owned(), ..Row::bytes("metric", &[0xff; 2]) },
+                metric => Row::number("metric", 2, metric.into()),
+            };
+            let mut fields = vec![
+                Row::number("idx", 4, (*idx).into()),
+                metric,
+                Row::number("hops", 1, (*hops).into()),
+                Row::number("flags", 1, chain.is_some().into()),
+            ];
+            fields.extend(chain.map(|chain| Row::bytes("chain", &chain)));
+            [named("UPDATE"), fields].concat()
+        }
+        Record::SeqReq(SeqReq { dst, seq, ttl, id }) => {
+            let fields = vec![
+                Row::bytes("destination", dst.as_bytes()),
+                Row::number("counter", 4, seq & 0xffff_ffff),
+                Row::number("epoch", 4, seq >> 32),
+                Row::number("ttl", 1, (*ttl).into()),
+                Row::number("id", 4, (*id).into()),
+            ];
+            [named("SEQ_REQ"), fields].concat()
+        }
+        Record::YourHighest(core) => [named("YOUR_HIGHEST"), core_rows(core)].concat(),
+        Record::Reserved { .. } => unreachable!("no example is of a version to come"),
+    };
+    let mut again = Vec::new();
+    record.encode(&mut again).unwrap();
+    Reading { rows, again, kinds: vec![(Layer::Record, kind)] }
+}

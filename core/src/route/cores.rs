@@ -1,0 +1,179 @@
+//! The signed cores of a destination: each kept once, with what proves how far it has come.
+//!
+//! Neighbours refer to a core by a small number, its slot. The newest core stands in [`Dest`] itself, others only while somebody
+//! still offers them or was told of them.
+
+use std::sync::Arc;
+
+use super::dest::{Adj, Dest};
+use crate::wire::route::{Chain, Core, LINKS, advance, leads_to};
+
+/// Names a core among those of its destination; [`NONE`] is none.
+pub(super) type Slot = u8;
+pub(super) const NONE: Slot = 0;
+/// No chain value is known of a core.
+pub(super) const UNPROVEN: u8 = u8::MAX;
+
+/// A core, and the chain value of the fewest hops that anybody has proved for it.
+pub(super) struct Known {
+    pub(super) core: Arc<Core>,
+    pub(super) slot: Slot,
+    pub(super) hops: u8,
+    pub(super) chain: Chain,
+}
+
+impl Dest {
+    fn older(&self) -> &[Known] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.older)
+    }
+
+    /// The core in a slot.
+    pub(super) fn core_at(&self, slot: Slot) -> Option<&Arc<Core>> {
+        match slot {
+            NONE => None,
+            slot if slot == self.slot => Some(&self.core),
+            slot => self.older().iter().find(|known| known.slot == slot).map(|known| &known.core),
+        }
+    }
+
+    /// The seq in a slot; 0 when there is none.
+    pub(super) fn seq_at(&self, slot: Slot) -> u64 {
+        self.core_at(slot).map_or(0, |core| core.seq)
+    }
+
+    /// The slot of a verified core with this seq.
+    pub(super) fn slot_of(&self, seq: u64) -> Option<Slot> {
+        if self.core.seq == seq {
+            return Some(self.slot);
+        }
+        self.older().iter().find(|known| known.core.seq == seq).map(|known| known.slot)
+    }
+
+    /// A verified core equal to what only claims to be one, or `None`.
+    pub(super) fn known(&self, core: &Core) -> Option<Arc<Core>> {
+        self.core_at(self.slot_of(core.seq)?).filter(|known| ***known == *core).cloned()
+    }
+
+    /// Keeps a verified core and gives its slot. Of two with one seq the first stays; `None` when slots have run out.
+    pub(super) fn keep(&mut self, core: &Arc<Core>) -> Option<Slot> {
+        if let Some(slot) = self.slot_of(core.seq) {
+            return Some(slot);
+        }
+        self.prune();
+        let taken = |slot: &Slot| self.core_at(*slot).is_none();
+        let slot = (1..=Slot::MAX).find(taken)?;
+        let mut known = Known { core: core.clone(), slot, hops: UNPROVEN, chain: [0; 16] };
+        if core.seq > self.core.seq {
+            std::mem::swap(&mut known.core, &mut self.core);
+            std::mem::swap(&mut known.slot, &mut self.slot);
+            std::mem::swap(&mut known.hops, &mut self.hops);
+            std::mem::swap(&mut known.chain, &mut self.chain);
+            let refers = |adj: &Adj| adj.core == known.slot || adj.told == known.slot;
+            if !self.adj.iter().any(refers) {
+                return Some(slot);
+            }
+        }
+        self.extra.get_or_insert_default().older.push(known);
+        Some(slot)
+    }
+
+    /// Forgets older cores that nobody offers and nobody was told of.
+    pub(super) fn prune(&mut self) {
+        let adj = &self.adj;
+        if let Some(extra) = self.extra.as_mut() {
+            extra
+                .older
+                .retain(|known| adj.iter().any(|adj| adj.core == known.slot || adj.told == known.slot));
+        }
+    }
+
+    fn proof_at(&mut self, slot: Slot) -> Option<(&Arc<Core>, &mut u8, &mut Chain)> {
+        if slot == self.slot {
+            return Some((&self.core, &mut self.hops, &mut self.chain));
+        }
+        let older = &mut self.extra.as_mut()?.older;
+        let known = older.iter_mut().find(|known| known.slot == slot)?;
+        Some((&known.core, &mut known.hops, &mut known.chain))
+    }
+
+    /// Whether the chain proves so many hops for the core in this slot. The fewest that were ever proved are kept: from their
+    /// value follow those of all that are farther.
+    pub(super) fn prove(&mut self, slot: Slot, hops: u8, chain: Chain) -> bool {
+        let Some((core, least, value)) = self.proof_at(slot) else { return false };
+        let holds = match hops.checked_sub(*least) {
+            Some(rounds) => advance(&core.dst, core.seq, *value, rounds) == chain,
+            None if *least == UNPROVEN => leads_to(&core.dst, core.seq, (hops, chain), &core.anchor),
+            None => advance(&core.dst, core.seq, chain, least.saturating_sub(hops)) == *value,
+        };
+        if holds && hops < *least {
+            (*least, *value) = (hops, chain);
+        }
+        holds
+    }
+
+    /// Takes it as proved, because it was already.
+    pub(super) fn proven(&mut self, slot: Slot, hops: u8, chain: Chain) {
+        if let Some((_, least, value)) = self.proof_at(slot).filter(|(_, least, _)| hops < **least) {
+            (*least, *value) = (hops, chain);
+        }
+    }
+
+    /// The chain value of so many hops for the core in this slot; `None` when none of so few is known.
+    pub(super) fn chain_at(&self, slot: Slot, hops: u8) -> Option<Chain> {
+        let (core, least, value) = if slot == self.slot {
+            (&self.core, self.hops, self.chain)
+        } else {
+            let known = self.older().iter().find(|known| known.slot == slot)?;
+            (&known.core, known.hops, known.chain)
+        };
+        let rounds = hops.checked_sub(least).filter(|_| hops < LINKS)?;
+        Some(advance(&core.dst, core.seq, value, rounds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+    use crate::time::Time;
+
+    fn core(seq: u64) -> Arc<Core> {
+        let dst = Address::from_bytes([1; 32]);
+        let anchor = advance(&dst, seq, [5; 16], LINKS);
+        Arc::new(Core { dst, seq, lifetime: 5400, caps: 0, anchor, signature: [0; 64], more: None })
+    }
+
+    #[test]
+    fn cores_are_kept_as_long_as_somebody_refers_to_them() {
+        let mut dest = Dest::new(core(5), Time::ZERO);
+        let five = dest.slot_of(5).unwrap();
+        dest.adj_or_new(1).unwrap().set_core(five, 1);
+        let seven = dest.keep(&core(7)).unwrap();
+        let six = dest.keep(&core(6)).unwrap();
+        dest.adj_or_new(2).unwrap().told = six;
+        assert_eq!([five, six, seven].map(|slot| dest.seq_at(slot)), [5, 6, 7]);
+        assert_eq!((dest.core.seq, dest.keep(&core(5))), (7, Some(five)));
+        dest.adj_mut(1).unwrap().set_core(seven, 1);
+        dest.tidy(Time::ZERO);
+        assert_eq!([five, six, seven].map(|slot| dest.seq_at(slot)), [0, 6, 7]);
+        assert_eq!(dest.keep(&core(8)), Some(five), "a slot that is free is used again");
+        dest.adj.clear();
+        dest.tidy(Time::ZERO);
+        assert!(dest.extra.is_none() && dest.core.seq == 8);
+    }
+
+    #[test]
+    fn from_the_fewest_hops_that_were_proved_follow_all_others_and_no_fewer() {
+        let mut dest = Dest::new(core(5), Time::ZERO);
+        let slot = dest.slot_of(5).unwrap();
+        let value = |hops| advance(&Address::from_bytes([1; 32]), 5, [5; 16], hops);
+        assert!(!dest.prove(slot, 2, value(3)));
+        assert_eq!(dest.chain_at(slot, 5), None);
+        assert!(dest.prove(slot, 4, value(4)));
+        assert!(dest.prove(slot, 6, value(6)) && !dest.prove(slot, 6, value(4)));
+        assert_eq!((dest.chain_at(slot, 3), dest.chain_at(slot, 5)), (None, Some(value(5))));
+        assert!(!dest.prove(slot, 3, value(4)) && dest.prove(slot, 3, value(3)));
+        assert_eq!(dest.chain_at(slot, 3), Some(value(3)));
+        assert_eq!(dest.chain_at(slot, 64), None);
+    }
+}

@@ -1,0 +1,332 @@
+//! A destination, and what each neighbour says and was told of it.
+//!
+//! Laid out to be lean: what every destination has stands in [`Dest`], what it has only now and then in a box of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cores::{Known, NONE, Slot, UNPROVEN};
+use super::origin::Origin;
+use super::seek::{Ask, Relay};
+use super::table::seconds;
+use super::{FibEntry, NeighbourId};
+use crate::time::Time;
+use crate::wire::route::{Chain, Core, INFINITY};
+
+/// No neighbour.
+const NOBODY: NeighbourId = NeighbourId::MAX;
+
+/// What a neighbour says of a destination, and what it was told.
+pub(super) struct Adj {
+    pub(super) neighbour: NeighbourId,
+    /// Its own name for the destination.
+    pub(super) idx: u32,
+    /// When what it says expires, in seconds.
+    pub(super) expires: u32,
+    pub(super) metric: u16,
+    /// The least metric that it has told for this seq since it last retracted: its own feasibility distance is not
+    /// above that, so this, not the metric of the moment, says whether it can be behind us.
+    pub(super) nearest: u16,
+    pub(super) mtu: u16,
+    pub(super) told_metric: u16,
+    pub(super) told_mtu: u16,
+    /// The core it passed on last; none when it has never said anything, or what it said expired.
+    pub(super) core: Slot,
+    /// The core that it was last told of.
+    pub(super) told: Slot,
+    pub(super) hops: u8,
+    /// The fewest hops that it has proved for this core.
+    pub(super) proved: u8,
+    pub(super) told_hops: u8,
+    /// The fewest hops that it was told of since it was last sent a core: they were proved to it.
+    pub(super) told_proved: u8,
+}
+
+impl Adj {
+    fn new(neighbour: NeighbourId) -> Self {
+        Adj {
+            neighbour,
+            idx: 0,
+            expires: 0,
+            metric: INFINITY,
+            nearest: INFINITY,
+            mtu: 0,
+            told_metric: INFINITY,
+            told_mtu: 0,
+            core: NONE,
+            told: NONE,
+            hops: 0,
+            proved: 0,
+            told_hops: 0,
+            told_proved: 0,
+        }
+    }
+
+    pub(super) fn offers(&self) -> bool {
+        self.core != NONE
+    }
+
+    /// It says how far it is, for the core that it named last.
+    pub(super) fn set_metric(&mut self, metric: u16) {
+        self.metric = metric;
+        self.nearest = if metric == INFINITY { INFINITY } else { self.nearest.min(metric) };
+    }
+
+    /// From now on it speaks of this core, for which it proved to be `hops` away.
+    pub(super) fn set_core(&mut self, core: Slot, proved: u8) {
+        if self.core != core {
+            self.nearest = INFINITY;
+            self.proved = proved;
+        }
+        self.core = core;
+        self.proved = self.proved.min(proved);
+    }
+
+    /// What it said does not hold any more.
+    pub(super) fn clear(&mut self) {
+        self.core = NONE;
+        self.set_metric(INFINITY);
+    }
+}
+
+/// What a destination has only now and then.
+#[derive(Default)]
+pub(super) struct Extra {
+    /// What goes on at the moment.
+    work: Option<Box<Work>>,
+    /// Set when the address is our own.
+    own: Option<Box<Origin>>,
+    /// Cores other than the newest that somebody still offers or was told of.
+    pub(super) older: Vec<Known>,
+}
+
+/// The FIB entry as the shell was last told, without the padding of one that may be none.
+struct Told {
+    next: NeighbourId,
+    alternate: NeighbourId,
+    metric: u16,
+    mtu: u16,
+    hops: u8,
+}
+
+/// A destination.
+pub(super) struct Dest {
+    /// The highest announce seen, whoever offers it.
+    pub(super) core: Arc<Core>,
+    /// The feasibility distance: the best that was ever told to anybody (RFC 8966, section 3.5.1).
+    pub(super) fd_seq: u64,
+    /// Sorted by neighbour.
+    pub(super) adj: Vec<Adj>,
+    pub(super) extra: Option<Box<Extra>>,
+    selected: NeighbourId,
+    fib: Told,
+    /// When the last announce of it expires, in seconds.
+    pub(super) until: u32,
+    /// Expiry of the announce that was last passed on to everybody, in seconds.
+    pub(super) spread_until: u32,
+    pub(super) fd_metric: u16,
+    /// When the core was learnt: the lower half of the seconds.
+    learnt: u16,
+    /// Evicted: only kept until no packet in flight can loop for its feasibility distance being forgotten.
+    pub(super) dying: bool,
+    /// The slot of `core`, and its chain value of the fewest hops.
+    pub(super) slot: Slot,
+    pub(super) hops: u8,
+    pub(super) chain: Chain,
+}
+
+/// What goes on with a destination at the moment.
+#[derive(Default)]
+pub(super) struct Work {
+    /// A feasible route is better than the selected one since then.
+    pub(super) better_since: Option<Time>,
+    /// A route that might loop is much better than the selected one since then.
+    pub(super) wish_since: Option<Time>,
+    /// When the next request for such a route may leave.
+    pub(super) wish_again: Time,
+    /// No change of distance is told before.
+    pub(super) hold_until: Time,
+    pub(super) hold: Duration,
+    /// When a refreshed core is passed on.
+    pub(super) spread_at: Option<Time>,
+    /// Our own search for a newer seq.
+    pub(super) ask: Option<Ask>,
+    /// Searches of others that came by.
+    pub(super) relay: Option<Relay>,
+}
+
+impl Work {
+    fn is_over(&self, now: Time) -> bool {
+        self.better_since.is_none()
+            && self.wish_since.is_none()
+            && self.wish_again < now
+            && self.hold_until + self.hold + self.hold < now
+            && self.spread_at.is_none()
+            && self.ask.is_none()
+            && self.relay.as_ref().is_none_or(|relay| relay.is_over(now))
+    }
+}
+
+impl Dest {
+    pub(super) fn new(core: Arc<Core>, now: Time) -> Self {
+        Dest {
+            core,
+            fd_seq: 0,
+            adj: Vec::new(),
+            extra: None,
+            selected: NOBODY,
+            fib: Told { next: NOBODY, alternate: NOBODY, metric: 0, mtu: 0, hops: 0 },
+            until: 0,
+            spread_until: 0,
+            fd_metric: INFINITY,
+            learnt: low_half(now),
+            dying: false,
+            slot: 1,
+            hops: UNPROVEN,
+            chain: [0; 16],
+        }
+    }
+
+    /// The neighbour in use.
+    pub(super) fn selected(&self) -> Option<NeighbourId> {
+        Some(self.selected).filter(|id| *id != NOBODY)
+    }
+
+    pub(super) fn select(&mut self, neighbour: Option<NeighbourId>) {
+        self.selected = neighbour.unwrap_or(NOBODY);
+    }
+
+    /// As the shell was last told.
+    pub(super) fn fib(&self) -> Option<FibEntry> {
+        let Told { next, alternate, metric, mtu, hops } = self.fib;
+        let alternate = Some(alternate).filter(|id| *id != NOBODY);
+        (next != NOBODY).then_some(FibEntry { next, alternate, metric, hops, mtu })
+    }
+
+    pub(super) fn set_fib(&mut self, entry: Option<FibEntry>) {
+        self.fib.next = NOBODY;
+        if let Some(FibEntry { next, alternate, metric, hops, mtu }) = entry {
+            self.fib = Told { next, alternate: alternate.unwrap_or(NOBODY), metric, mtu, hops };
+        }
+    }
+
+    /// Whether the core was learnt less than `span` seconds ago, or a multiple of 18 hours before that.
+    pub(super) fn is_young(&self, now: Time, span: u16) -> bool {
+        low_half(now).wrapping_sub(self.learnt) < span
+    }
+
+    pub(super) fn set_learnt(&mut self, now: Time) {
+        self.learnt = low_half(now);
+    }
+
+    pub(super) fn busy(&self) -> Option<&Work> {
+        self.extra.as_ref()?.work.as_deref()
+    }
+
+    pub(super) fn busy_mut(&mut self) -> Option<&mut Work> {
+        self.extra.as_mut()?.work.as_deref_mut()
+    }
+
+    pub(super) fn work(&mut self) -> &mut Work {
+        self.extra.get_or_insert_default().work.get_or_insert_default()
+    }
+
+    pub(super) fn own_mut(&mut self) -> Option<&mut Origin> {
+        self.extra.as_mut()?.own.as_deref_mut()
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.own.is_some())
+    }
+
+    pub(super) fn set_own(&mut self, own: Option<Origin>) {
+        self.extra.get_or_insert_default().own = own.map(Box::new);
+    }
+
+    pub(super) fn drop_work(&mut self) {
+        if let Some(extra) = self.extra.as_mut() {
+            extra.work = None;
+        }
+    }
+
+    /// Frees what is not needed any more.
+    pub(super) fn tidy(&mut self, now: Time) {
+        self.prune();
+        let Some(extra) = self.extra.as_mut() else { return };
+        if extra.work.as_ref().is_some_and(|work| work.is_over(now)) {
+            extra.work = None;
+        }
+        if extra.work.is_none() && extra.own.is_none() && extra.older.is_empty() {
+            self.extra = None;
+        }
+    }
+
+    pub(super) fn adj(&self, neighbour: NeighbourId) -> Option<&Adj> {
+        let at = self.adj.binary_search_by_key(&neighbour, |adj| adj.neighbour).ok()?;
+        self.adj.get(at)
+    }
+
+    pub(super) fn adj_mut(&mut self, neighbour: NeighbourId) -> Option<&mut Adj> {
+        let at = self.adj.binary_search_by_key(&neighbour, |adj| adj.neighbour).ok()?;
+        self.adj.get_mut(at)
+    }
+
+    pub(super) fn adj_or_new(&mut self, neighbour: NeighbourId) -> Option<&mut Adj> {
+        let at = match self.adj.binary_search_by_key(&neighbour, |adj| adj.neighbour) {
+            Ok(at) => at,
+            Err(at) => {
+                // Most have a handful of neighbours: no room to spare.
+                if self.adj.len() == self.adj.capacity() {
+                    self.adj.reserve_exact(2);
+                }
+                self.adj.insert(at, Adj::new(neighbour));
+                at
+            }
+        };
+        self.adj.get_mut(at)
+    }
+
+    /// Whether a route told with this seq and metric cannot lead back here (RFC 8966, section 3.5.1).
+    pub(super) fn feasible(&self, seq: u64, metric: u16) -> bool {
+        seq > self.fd_seq || (seq == self.fd_seq && metric < self.fd_metric)
+    }
+
+    /// Notes that (seq, metric) was told to somebody; returns whether that lowered the feasibility distance.
+    pub(super) fn lower(&mut self, seq: u64, metric: u16) -> bool {
+        let lowers = self.feasible(seq, metric);
+        if lowers {
+            self.fd_seq = seq;
+            self.fd_metric = metric;
+        }
+        lowers
+    }
+
+    /// Memory beyond the struct itself, in bytes.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn heap(&self) -> usize {
+        let extra = self.extra.as_ref().map_or(0, |extra| {
+            let work = extra.work.as_ref().map_or(0, |_| size_of::<Work>());
+            let older = extra.older.capacity() * size_of::<Known>();
+            let cores = extra.older.iter().map(|known| size_of::<Core>() + 16 + known.core.heap());
+            size_of::<Extra>() + work + older + cores.sum::<usize>()
+        });
+        self.adj.capacity() * size_of::<Adj>() + extra + self.core.heap()
+    }
+}
+
+fn low_half(now: Time) -> u16 {
+    u16::try_from(seconds(now) & 0xffff).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_and_what_a_neighbour_says_of_it_are_lean() {
+        assert!(size_of::<Adj>() <= 28, "{}", size_of::<Adj>());
+        let dest = size_of::<Dest>() + size_of::<Core>() + 16 + size_of::<(u64, u32)>() * 3 / 2;
+        // Of them 32 for the anchor and one chain value.
+        assert!(dest <= 250 + 32, "{dest}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Hop anchors: nobody claims to be nearer than it was told.
+
+use super::desk::{Desk, address, chain, core, tail};
+use super::net::{identity, ms, network};
+use crate::sim::net::Net;
+use crate::sim::topology;
+use crate::stats::DropCause;
+use crate::wire::route::{Chain, LINKS, Record, Tail, Update, advance, key_hash, leads_to};
+
+const SEQ: u64 = 5 << 32;
+
+fn value(number: usize, seq: u64, hops: u8) -> Chain {
+    chain(key_hash(&address(number)), seq, hops)
+}
+
+fn announce(seq: u64, (metric, hops): (u16, u8), chain: Chain) -> Record {
+    Record::Announce(core(7, seq), Tail { chain, ..tail(7, metric, hops) })
+}
+
+#[test]
+fn fewer_hops_than_one_was_told_are_refused_wherever_they_are_claimed() {
+    let mut desk = Desk::new(3);
+    core(7, SEQ);
+    // A liar four hops away, first to be heard and later.
+    let lie = |hops| announce(SEQ, (200, hops), value(7, SEQ, 4));
+    assert_eq!(desk.say(1, &[lie(3)]), Err(DropCause::BadAnnounce));
+    assert_eq!(desk.say(1, &[lie(0)]), Err(DropCause::BadAnnounce));
+    assert_eq!(desk.next(7), None);
+    desk.say(1, &[lie(4)]).unwrap();
+    assert_eq!(desk.next(7), Some(1));
+    let nearer = |hops, chain| Record::Update(Update { idx: 7, metric: 150, hops, chain });
+    assert_eq!(desk.say(1, &[nearer(3, None)]), Err(DropCause::BadAnnounce));
+    assert_eq!(desk.next(7), None, "who lies about it is not believed any more");
+    desk.say(1, &[nearer(4, None)]).unwrap();
+    assert_eq!(desk.say(1, &[nearer(3, Some(value(7, SEQ, 4)))]), Err(DropCause::BadAnnounce));
+    desk.say(1, &[nearer(3, Some(value(7, SEQ, 3)))]).unwrap();
+    assert_eq!(desk.fib[&address(7)].hops, 4);
+    desk.say(1, &[nearer(3, None)]).unwrap();
+    // What was proved for one seq proves nothing for another.
+    assert_eq!(desk.say(2, &[announce(SEQ + 1, (64, 2), value(7, SEQ, 2))]), Err(DropCause::BadAnnounce));
+    let offer = Record::Offer {
+        key_hash: key_hash(&address(7)),
+        seq: SEQ,
+        tail: Tail { chain: value(7, SEQ, 4), ..tail(9, 64, 2) },
+    };
+    assert_eq!(desk.say(3, &[offer]), Err(DropCause::BadAnnounce));
+}
+
+#[test]
+fn each_hop_passes_on_a_proof_of_its_own_and_only_as_often_as_it_is_needed() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 300, 5).unwrap();
+    desk.wait(ms(20));
+    let (idx, told) = desk
+        .heard(2)
+        .into_iter()
+        .find_map(|record| match record {
+            Record::Announce(core, tail) if core.dst == address(7) => {
+                Some((tail.idx, (tail.hops, tail.chain)))
+            }
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!(told, (6, value(7, SEQ, 6)));
+    let update = |desk: &mut Desk| {
+        desk.wait(std::time::Duration::from_secs(10));
+        desk.heard(2).into_iter().find_map(|record| match record {
+            Record::Update(update) if update.idx == idx => Some((update.hops, update.chain)),
+            _ => None,
+        })
+    };
+    desk.update(1, 7, 400, 6).unwrap();
+    assert_eq!(update(&mut desk), Some((7, None)), "farther needs no proof");
+    let nearer = Update { idx: 7, metric: 200, hops: 2, chain: Some(value(7, SEQ, 2)) };
+    desk.say(1, &[Record::Update(nearer)]).unwrap();
+    assert_eq!(update(&mut desk), Some((3, Some(value(7, SEQ, 3)))));
+    desk.update(1, 7, 300, 2).unwrap();
+    assert_eq!(update(&mut desk), Some((3, None)), "proved once is proved");
+}
+
+#[test]
+fn an_origin_anchors_each_seq_anew_and_gives_its_neighbours_the_beginning() {
+    let mut desk = Desk::new(1);
+    desk.wait(std::time::Duration::from_secs(3600));
+    desk.router.neighbour_up(desk.now, 9, address(909), 40, 1400, true);
+    desk.take();
+    let idx = match &desk.heard(9)[..] {
+        [Record::Offer { tail, .. }] => tail.idx,
+        other => panic!("{other:?}"),
+    };
+    desk.say(9, &[Record::Want { idx }]).unwrap();
+    desk.wait(ms(20));
+    let heard = desk.heard(9);
+    let Some(Record::Announce(core, tail)) = heard.last() else { panic!("{heard:?}") };
+    assert_eq!(tail.hops, 0);
+    assert!(leads_to(&core.dst, core.seq, (0, tail.chain), &core.anchor));
+    assert_ne!(tail.chain, identity(0).chain_seed(core.seq - 1));
+    assert_eq!(advance(&core.dst, core.seq, tail.chain, LINKS), core.anchor);
+}
+
+#[test]
+fn in_a_line_nobody_beyond_sixty_four_links_is_heard_of() {
+    let mut net = network(68, &topology::line(68), 1);
+    net.run(ms(3_000));
+    let fib = |net: &Net, to: usize| {
+        let routes = net.nodes[0].router.routes(net.now);
+        routes.iter().find(|route| route.destination == address(to)).map(|route| route.hops)
+    };
+    assert_eq!(fib(&net, 64), Some(64));
+    assert_eq!(fib(&net, 65), None);
+    assert_eq!(net.drops(), 0);
+}

@@ -1,0 +1,213 @@
+//! Signatures that take their time: the order of what a neighbour says holds, and nobody waits for another.
+
+use std::time::Duration;
+
+use super::desk::{Desk, address, bytes_of, chain, core, core_by, tail};
+use super::net::{identity, ms};
+use crate::identity::Identity;
+use crate::route::{RouterConfig, RouterOutput};
+use crate::stats::DropCause;
+use crate::wire::route::{INFINITY, Record, Tail, Update, key_hash};
+
+const SEQ: u64 = 5 << 32;
+
+fn desk(neighbours: u32) -> Desk {
+    let mut desk = Desk::new(neighbours);
+    desk.jobs = Some(Vec::new());
+    desk
+}
+
+/// How many signatures wait in jobs.
+fn waiting(desk: &Desk) -> usize {
+    desk.jobs.iter().flatten().map(super::super::verify::VerifyJob::len).sum()
+}
+
+fn dropped(desk: &Desk, cause: DropCause) -> u64 {
+    let count = |event: &RouterOutput| match event {
+        RouterOutput::Dropped(other, count) if *other == cause => *count,
+        _ => 0,
+    };
+    desk.events.iter().map(count).sum()
+}
+
+#[test]
+fn what_is_said_of_a_destination_while_its_signature_is_verified_holds_afterwards() {
+    let mut desk = desk(3);
+    // Two of them are in jobs at once, the third waits for its turn.
+    desk.announce(1, 9, SEQ, 200, 2).unwrap();
+    desk.announce(1, 7, SEQ, 200, 2).unwrap();
+    desk.announce(1, 8, SEQ, 200, 2).unwrap();
+    desk.update(1, 7, 90, 2).unwrap();
+    desk.update(1, 8, INFINITY, 0).unwrap();
+    // The number is given to another destination.
+    desk.say(1, &[Record::Announce(core(10, SEQ), tail(9, 64, 2))]).unwrap();
+    assert!(desk.fib.is_empty(), "nothing is believed before its signature is");
+    desk.verify();
+    assert_eq!(desk.fib[&address(7)].metric, 130);
+    assert_eq!([8, 9, 10].map(|number| desk.next(number)), [None, None, Some(1)]);
+    // A newer seq of a known destination: until it is verified the older one is used.
+    desk.announce(1, 7, SEQ + 1, 300, 2).unwrap();
+    desk.update(1, 7, 310, 2).unwrap();
+    assert_eq!(desk.fib[&address(7)].metric, 130);
+    desk.update(1, 7, INFINITY, 0).unwrap();
+    assert_eq!(desk.next(7), None, "but a retraction is of both");
+    desk.verify();
+    assert_eq!(desk.next(7), None);
+    desk.sent.clear();
+    desk.update(1, 7, 200, 2).unwrap();
+    assert!(desk.heard(1).contains(&Record::Want { idx: 7 }), "of which core that speaks has to be asked");
+}
+
+#[test]
+fn a_neighbour_that_is_gone_takes_along_what_it_said() {
+    let mut desk = desk(2);
+    desk.announce(1, 7, SEQ, 64, 2).unwrap();
+    desk.router.neighbour_down(desk.now, 1);
+    desk.verify();
+    assert_eq!((desk.next(7), desk.router.len()), (None, 1));
+}
+
+#[test]
+fn a_signature_is_verified_once_however_many_offer_it() {
+    let mut desk = desk(4);
+    desk.announce(1, 7, SEQ, 64, 2).unwrap();
+    desk.announce(2, 7, SEQ, 80, 2).unwrap();
+    let offer = Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, tail: tail(3, 72, 2) };
+    desk.say(3, std::slice::from_ref(&offer)).unwrap();
+    assert!(desk.heard(3).is_empty(), "the core is on its way from another");
+    assert_eq!(waiting(&desk), 1);
+    desk.verify();
+    let routes = desk.router.routes(desk.now);
+    assert_eq!(routes.iter().map(|route| route.neighbour).collect::<Vec<_>>(), [1, 2, 3]);
+    desk.announce(4, 7, SEQ, 64, 2).unwrap();
+    assert_eq!(waiting(&desk), 0, "nor ever again");
+}
+
+#[test]
+fn a_forged_core_does_not_stand_in_the_way_of_the_true_one() {
+    let mut desk = desk(3);
+    let mut forged = core(7, SEQ);
+    forged.signature[3] ^= 1;
+    desk.say(1, &[Record::Announce(forged, tail(7, 64, 2))]).unwrap();
+    let offer = Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, tail: tail(7, 72, 2) };
+    desk.say(2, &[offer]).unwrap();
+    desk.announce(3, 7, SEQ, 80, 2).unwrap();
+    desk.sent.clear();
+    desk.verify();
+    assert_eq!((desk.next(7), dropped(&desk, DropCause::BadAnnounce)), (Some(3), 1));
+    assert_eq!(desk.heard(2)[0], Record::Want { idx: 7 }, "who only offered it is asked");
+}
+
+/// Announces of invented identities, a few in a message.
+fn inventions(range: std::ops::Range<u32>) -> Vec<Vec<u8>> {
+    let numbers: Vec<u32> = range.collect();
+    let record = |number: &u32| {
+        let mut seed = [0xee; 32];
+        seed[..4].copy_from_slice(&number.to_le_bytes());
+        Record::Announce(core_by(&Identity::from_seed(&seed), SEQ), tail(*number, 32, 1))
+    };
+    numbers.chunks(16).map(|chunk| bytes_of(&chunk.iter().map(record).collect::<Vec<_>>())).collect()
+}
+
+#[test]
+fn invented_identities_cost_no_signature_beyond_their_quota_and_hold_nobody_up() {
+    let config = RouterConfig { new_burst: 100, ..RouterConfig::default() };
+    let mut desk = Desk::with(2, config);
+    desk.jobs = Some(Vec::new());
+    let mut refused = 0;
+    for message in inventions(0..3000) {
+        refused += u64::from(desk.say_bytes(2, &message).is_err());
+        refused += std::mem::take(&mut desk.events).iter().fold(0, |sum, event| match event {
+            RouterOutput::Dropped(DropCause::DestinationLimit, count) => sum + count,
+            _ => sum,
+        });
+    }
+    assert_eq!(refused, 2900);
+    desk.announce(1, 7, SEQ, 64, 2).unwrap();
+    let jobs = desk.jobs.as_mut().unwrap();
+    assert!(jobs.len() <= 2, "a few jobs at a time");
+    // Two come back: the next has one of the other neighbour among the first.
+    for job in std::mem::take(jobs) {
+        desk.router.verified(desk.now, job.run());
+    }
+    desk.take();
+    let job = desk.jobs.as_mut().unwrap().remove(0);
+    desk.router.verified(desk.now, job.run());
+    desk.take();
+    assert_eq!(desk.next(7), Some(1));
+    desk.verify();
+    assert_eq!(desk.router.len(), 1 + 100 + 1);
+}
+
+#[test]
+fn what_comes_faster_than_it_is_verified_is_bounded_counted_and_asked_for_again() {
+    let mut desk = desk(2);
+    let mut seen = 0;
+    for message in inventions(0..2000) {
+        seen += u64::from(desk.say_bytes(1, &message) == Err(DropCause::VerifyLimit));
+    }
+    let limited = seen + dropped(&desk, DropCause::VerifyLimit);
+    assert_eq!(limited, 2000 - 1024);
+    assert!(desk.router.memory() < 1 << 20, "{}", desk.router.memory());
+    desk.verify();
+    assert_eq!(desk.router.len(), 1 + 1024);
+    desk.sent.clear();
+    desk.jobs = None;
+    // The neighbour answers what it is asked.
+    for _ in 0..40 {
+        desk.wait(ms(50));
+        let wants: Vec<u32> = desk
+            .heard(1)
+            .iter()
+            .filter_map(|record| match record {
+                Record::Want { idx } => Some(*idx),
+                _ => None,
+            })
+            .collect();
+        for idx in wants {
+            for message in inventions(idx..idx + 1) {
+                desk.say_bytes(1, &message).unwrap();
+            }
+        }
+    }
+    assert_eq!(desk.router.len(), 1 + 2000, "nothing that was put off is lost, and none is paid for twice");
+}
+
+#[test]
+fn a_forger_is_soon_hardly_listened_to_and_others_are() {
+    let mut desk = desk(2);
+    desk.jobs = None;
+    desk.announce(2, 7, SEQ, 64, 2).unwrap();
+    let mut verified = 0;
+    for n in 0..2000u64 {
+        let mut forged = core(7, SEQ + 1 + n);
+        forged.signature[0] ^= 1;
+        verified += u32::from(
+            desk.say(1, &[Record::Announce(forged, tail(7, 64, 2))]) == Err(DropCause::BadAnnounce),
+        );
+        desk.wait(ms(1));
+    }
+    assert!((60..300).contains(&verified), "{verified} signatures in two seconds");
+    desk.announce(2, 7, SEQ + 1, 64, 2).unwrap();
+    assert!(desk.router.routes(desk.now).iter().any(|route| route.seq == SEQ + 1));
+}
+
+#[test]
+fn an_update_while_a_newer_core_is_asked_for_is_not_taken_for_a_lie() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 200, 5).unwrap();
+    let newer = Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ + 1, tail: tail(7, 210, 5) };
+    core(7, SEQ + 1);
+    desk.say(1, &[newer]).unwrap();
+    // Nearer, with the proof for the core that we do not have.
+    let proof = chain(key_hash(&address(7)), SEQ + 1, 3);
+    let nearer = Update { idx: 7, metric: 120, hops: 3, chain: Some(proof) };
+    desk.say(1, &[Record::Update(nearer)]).unwrap();
+    assert_eq!(desk.next(7), Some(1));
+    let tail = Tail { chain: proof, ..tail(7, 120, 3) };
+    desk.say(1, &[Record::Announce(core(7, SEQ + 1), tail)]).unwrap();
+    assert_eq!(desk.fib[&address(7)].metric, 160);
+    desk.wait(Duration::from_secs(1));
+    assert_eq!(dropped(&desk, DropCause::BadAnnounce), 0);
+    assert_eq!(identity(7).address(), address(7));
+}

@@ -1,0 +1,339 @@
+//! Signatures on their way to being verified, which is done elsewhere and takes its time.
+//!
+//! What a neighbour announces with a core that nobody has verified yet waits under the neighbour's number for the
+//! destination; what it says of that number meanwhile changes what waits. So the order of what it says is kept, and
+//! neither its other destinations nor its neighbours wait for it. A core is verified once, however many offer it.
+//! Each neighbour may have so many waiting, and so many verified a second: what is beyond that is asked for again later.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::table::{CoreCache, seconds};
+use super::{NeighbourId, Router, RouterOutput};
+use crate::identity;
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::route::{Chain, Core, Tail, key_hash, leads_to};
+
+/// Cores in one job: 64 take about a millisecond.
+const JOB: usize = 64;
+/// Jobs at a time. More cores gather meanwhile, so that jobs grow under load.
+const MAX_JOBS: usize = 2;
+/// Announces of one neighbour that may wait.
+pub(super) const MAX_PENDING: usize = 1024;
+/// Announces of our own past, or for others to be told of theirs, that may wait for one neighbour.
+const MAX_HIGHEST: usize = 64;
+/// Cores verified for one neighbour: so many a second after so many at once. Each that does not verify counts as
+/// [`FORGED`], so that a forger costs us about 30 a second.
+const CHECK_RATE: u32 = 2000;
+const CHECK_BURST: u32 = 4096;
+const FORGED: u32 = 65;
+
+/// What a neighbour says of a destination beside the core.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offered {
+    pub(super) idx: u32,
+    pub(super) metric: u16,
+    /// The least metric it has told for this core.
+    pub(super) nearest: u16,
+    pub(super) hops: u8,
+    pub(super) mtu: u16,
+    pub(super) expires: u32,
+    /// The fewest hops that it has named, and their chain value.
+    pub(super) proof: (u8, Chain),
+}
+
+impl Offered {
+    pub(super) fn new(now: Time, tail: Tail) -> Self {
+        let Tail { idx, metric, hops, mtu, remaining, chain } = tail;
+        let expires = seconds(now).saturating_add(u32::from(remaining));
+        Offered { idx, metric, nearest: metric, hops, mtu, expires, proof: (hops, chain) }
+    }
+}
+
+/// An offer whose core is being verified.
+pub(super) struct Pending {
+    ticket: u64,
+    pub(super) offered: Offered,
+    /// The neighbour sent the core itself, and answers for it.
+    announced: bool,
+}
+
+/// A core to be verified.
+#[derive(Clone, Debug)]
+struct Item {
+    ticket: u64,
+    core: Arc<Core>,
+    /// Hops that somebody claims for it, and the chain value that is to prove them.
+    claim: Option<(u8, Chain)>,
+}
+
+/// Signatures to be verified: pure computing, to be done where it holds up neither packets nor routes.
+#[derive(Clone, Debug)]
+pub(crate) struct VerifyJob {
+    items: Vec<Item>,
+    cache: Option<Arc<CoreCache>>,
+}
+
+impl VerifyJob {
+    /// Signatures in it.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+}
+
+impl PartialEq for VerifyJob {
+    fn eq(&self, other: &Self) -> bool {
+        let tickets = |job: &Self| job.items.iter().map(|item| item.ticket).collect::<Vec<_>>();
+        tickets(self) == tickets(other)
+    }
+}
+
+impl Eq for VerifyJob {}
+
+/// What has become of a [`VerifyJob`]: for [`Router::verified`].
+#[derive(Clone, Debug)]
+pub(crate) struct Verified(Vec<Outcome>);
+
+#[derive(Clone, Debug)]
+struct Outcome {
+    ticket: u64,
+    /// `None` when it did not verify.
+    core: Option<Arc<Core>>,
+    /// The claim, if it holds.
+    proof: Option<(u8, Chain)>,
+}
+
+impl VerifyJob {
+    /// Verifies all signatures in one batch, and one by one when that fails, so that exactly the bad ones are refused.
+    pub(crate) fn run(self) -> Verified {
+        let signed: Vec<Vec<u8>> =
+            self.items.iter().map(|item| item.core.signed().unwrap_or_default()).collect();
+        let all = self.items.iter().zip(&signed);
+        let claims: Vec<_> =
+            all.map(|(item, signed)| (&item.core.dst, &signed[..], &item.core.signature)).collect();
+        let good = identity::verify_all(&claims);
+        let outcomes = self.items.into_iter().zip(good).map(|(item, good)| {
+            let Item { ticket, core, claim } = item;
+            if !good {
+                return Outcome { ticket, core: None, proof: None };
+            }
+            if let Some(cache) = &self.cache {
+                cache.put(core.clone());
+            }
+            let proof = claim.filter(|claim| leads_to(&core.dst, core.seq, *claim, &core.anchor));
+            Outcome { ticket, core: Some(core), proof }
+        });
+        Verified(outcomes.collect())
+    }
+}
+
+/// A core that is being verified, and who waits for it.
+struct Check {
+    core: Arc<Core>,
+    claim: Option<(u8, Chain)>,
+    /// Under which number of whose.
+    offers: Vec<(NeighbourId, u32)>,
+    /// Who passed it on to its origin.
+    highest: Vec<NeighbourId>,
+}
+
+/// All cores that are being verified.
+#[derive(Default)]
+pub(super) struct Checks {
+    tickets: u64,
+    checks: BTreeMap<u64, Check>,
+    /// By key hash and seq.
+    index: BTreeMap<(u64, u64), Vec<u64>>,
+    /// Not yet in a job, by the neighbour that brought them: they take turns.
+    queues: BTreeMap<NeighbourId, VecDeque<u64>>,
+    last: NeighbourId,
+    running: usize,
+}
+
+impl Checks {
+    fn of(&self, key: (u64, u64)) -> impl Iterator<Item = (u64, &Check)> {
+        let tickets = self.index.get(&key).into_iter().flatten();
+        tickets.filter_map(|ticket| Some((*ticket, self.checks.get(ticket)?)))
+    }
+
+    fn add(&mut self, id: NeighbourId, core: Core, claim: Option<(u8, Chain)>) -> u64 {
+        self.tickets = self.tickets.saturating_add(1);
+        let ticket = self.tickets;
+        self.index.entry((key_hash(&core.dst), core.seq)).or_default().push(ticket);
+        self.queues.entry(id).or_default().push_back(ticket);
+        let core = Arc::new(core);
+        self.checks.insert(ticket, Check { core, claim, offers: Vec::new(), highest: Vec::new() });
+        ticket
+    }
+
+    fn remove(&mut self, ticket: u64) -> Option<Check> {
+        let check = self.checks.remove(&ticket)?;
+        let key = (key_hash(&check.core.dst), check.core.seq);
+        if let Some(tickets) = self.index.get_mut(&key) {
+            tickets.retain(|one| *one != ticket);
+            if tickets.is_empty() {
+                self.index.remove(&key);
+            }
+        }
+        Some(check)
+    }
+
+    /// The next in turn.
+    fn next(&mut self) -> Option<u64> {
+        let after = self.queues.range(self.last.saturating_add(1)..).next().map(|(id, _)| *id);
+        let id = after.or_else(|| self.queues.keys().next().copied())?;
+        self.last = id;
+        let queue = self.queues.get_mut(&id)?;
+        let ticket = queue.pop_front();
+        if queue.is_empty() {
+            self.queues.remove(&id);
+        }
+        ticket
+    }
+}
+
+impl Router {
+    /// A job, when there is something to verify and not too much is under way.
+    pub(super) fn next_job(&mut self) -> Option<RouterOutput> {
+        if self.checks.running >= MAX_JOBS {
+            return None;
+        }
+        let mut items = Vec::new();
+        while items.len() < JOB {
+            let Some(ticket) = self.checks.next() else { break };
+            let wanted = self.checks.checks.get(&ticket).is_some_and(|check| self.is_awaited(ticket, check));
+            if !wanted {
+                self.checks.remove(ticket);
+            } else if let Some(check) = self.checks.checks.get(&ticket) {
+                items.push(Item { ticket, core: check.core.clone(), claim: check.claim });
+            }
+        }
+        (!items.is_empty()).then(|| {
+            self.checks.running = self.checks.running.saturating_add(1);
+            RouterOutput::Verify(VerifyJob { items, cache: self.config.shared.clone() })
+        })
+    }
+
+    fn is_awaited(&self, ticket: u64, check: &Check) -> bool {
+        let pending = |(id, idx): &(NeighbourId, u32)| {
+            let pending = self.neighbours.get(id).and_then(|neighbour| neighbour.pending.get(idx));
+            pending.is_some_and(|pending| pending.ticket == ticket)
+        };
+        check.offers.iter().any(pending) || check.highest.iter().any(|id| self.neighbours.contains_key(id))
+    }
+
+    /// Whether the very same core is being verified.
+    pub(super) fn is_checked(&self, core: &Core) -> bool {
+        self.checks.of((key_hash(&core.dst), core.seq)).any(|(_, check)| *check.core == *core)
+    }
+
+    /// Whether one more announce of this neighbour may wait, and, unless its core `is_checked` already, one more be
+    /// verified; takes the token.
+    pub(super) fn may_check(&mut self, now: Time, id: NeighbourId, is_checked: bool) -> bool {
+        self.neighbours.get_mut(&id).is_some_and(|neighbour| {
+            neighbour.pending.len() < MAX_PENDING
+                && (is_checked || neighbour.checks.take(now, CHECK_RATE, CHECK_BURST))
+        })
+    }
+
+    /// Whether [`Router::may_check`] would say yes, with some room.
+    pub(super) fn has_room_to_check(&self, now: Time, id: NeighbourId) -> bool {
+        self.neighbours.get(&id).is_some_and(|neighbour| {
+            neighbour.pending.len() < MAX_PENDING / 2 && neighbour.checks.has(now, CHECK_RATE, CHECK_BURST)
+        })
+    }
+
+    /// Has a core verified that a neighbour announces; what it says of it waits.
+    pub(super) fn check_announce(&mut self, id: NeighbourId, core: Core, offered: Offered) {
+        let key = (key_hash(&core.dst), core.seq);
+        let same = self.checks.of(key).find(|(_, check)| *check.core == core).map(|(ticket, _)| ticket);
+        let ticket = same.unwrap_or_else(|| self.checks.add(id, core, Some(offered.proof)));
+        self.await_check(id, ticket, offered, true);
+    }
+
+    /// An offer of a core that is being verified waits with it; `false` when there is none such.
+    pub(super) fn await_offered(&mut self, id: NeighbourId, key: (u64, u64), offered: Offered) -> bool {
+        let room = self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING);
+        let Some(ticket) = self.checks.of(key).next().map(|(ticket, _)| ticket).filter(|_| room) else {
+            return false;
+        };
+        self.await_check(id, ticket, offered, false);
+        true
+    }
+
+    fn await_check(&mut self, id: NeighbourId, ticket: u64, offered: Offered, announced: bool) {
+        if let (Some(check), Some(neighbour)) =
+            (self.checks.checks.get_mut(&ticket), self.neighbours.get_mut(&id))
+        {
+            if !check.offers.contains(&(id, offered.idx)) {
+                check.offers.push((id, offered.idx));
+            }
+            neighbour.pending.insert(offered.idx, Pending { ticket, offered, announced });
+        }
+    }
+
+    /// Has a core verified that a neighbour passes on to its origin.
+    pub(super) fn check_highest(&mut self, now: Time, id: NeighbourId, core: Core) -> Result<(), DropCause> {
+        let key = (key_hash(&core.dst), core.seq);
+        let same = self.checks.of(key).find(|(_, check)| *check.core == core).map(|(ticket, _)| ticket);
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return Ok(()) };
+        if neighbour.highest >= MAX_HIGHEST
+            || (same.is_none() && !neighbour.checks.take(now, CHECK_RATE, CHECK_BURST))
+        {
+            return Err(DropCause::VerifyLimit);
+        }
+        neighbour.highest = neighbour.highest.saturating_add(1);
+        let ticket = same.unwrap_or_else(|| self.checks.add(id, core, None));
+        if let Some(check) = self.checks.checks.get_mut(&ticket) {
+            check.highest.push(id);
+        }
+        Ok(())
+    }
+
+    /// Takes what a [`VerifyJob`] brought. Every job has to come back, in any order.
+    pub(crate) fn verified(&mut self, now: Time, verified: Verified) {
+        self.checks.running = self.checks.running.saturating_sub(1);
+        for Outcome { ticket, core, proof } in verified.0 {
+            let Some(check) = self.checks.remove(ticket) else { continue };
+            for (id, idx) in check.offers {
+                let Some(neighbour) = self.neighbours.get_mut(&id) else { continue };
+                if neighbour.pending.get(&idx).is_none_or(|pending| pending.ticket != ticket) {
+                    continue;
+                }
+                let Some(Pending { offered, announced, .. }) = neighbour.pending.remove(&idx) else {
+                    continue;
+                };
+                let heard = match &core {
+                    Some(core) => self.settle(now, id, core.clone(), offered, proof),
+                    None if announced => self.forged(now, id),
+                    // Whoever sent that core lied; this one may have a true one.
+                    None => self.want_offered(now, id, &check.core, offered.idx),
+                };
+                if let Err(cause) = heard {
+                    self.dropped(cause);
+                }
+            }
+            for id in check.highest {
+                let Some(neighbour) = self.neighbours.get_mut(&id) else { continue };
+                neighbour.highest = neighbour.highest.saturating_sub(1);
+                match &core {
+                    Some(core) => self.highest_verified(now, id, core.clone()),
+                    None => {
+                        if let Err(cause) = self.forged(now, id) {
+                            self.dropped(cause);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn forged(&mut self, now: Time, id: NeighbourId) -> Result<(), DropCause> {
+        if let Some(neighbour) = self.neighbours.get_mut(&id) {
+            neighbour.checks.spend(now, CHECK_RATE, CHECK_BURST, FORGED);
+        }
+        Err(DropCause::BadAnnounce)
+    }
+}

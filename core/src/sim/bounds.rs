@@ -1,0 +1,45 @@
+//! Everybody's state against its bounds.
+
+use super::net::Net;
+use super::violation::Violation;
+
+/// Bytes for each destination, and more for each neighbour that offers it, with room for what goes on at the moment.
+const DESTINATION: usize = 320;
+const BUSY: usize = 480;
+const OFFER: usize = 64;
+/// Bytes for each neighbour.
+const NEIGHBOUR: usize = 16 << 10;
+/// Bytes that the control channel of one link may hold.
+const CHANNEL: usize = 1 << 20;
+
+/// Adding up what a thousand routers hold takes longer than what happens in a second of theirs.
+const TURNS: usize = 10;
+
+impl Net {
+    /// The memory of a node's routes, in bytes, as the router estimates it.
+    pub(crate) fn memory(&self, node: usize) -> usize {
+        self.nodes[node].router.memory()
+    }
+
+    /// Ends the run where a node has grown beyond what it may. Each time it is the turn of one node in ten.
+    pub(super) fn audit(&mut self, turn: usize) {
+        for node in (turn % TURNS..self.nodes.len()).step_by(TURNS).filter(|node| self.nodes[*node].alive) {
+            let (is, bound) = (self.memory(node), self.memory_bound(node));
+            if is > bound {
+                return self.violated(Violation::Bound { node, what: "bytes of routes", is, bound });
+            }
+            let links =
+                self.nodes[node].sessions.iter().filter_map(|id| self.sessions[*id as usize].deep.as_ref());
+            if let Some(is) = links.map(|deep| deep.queued()).find(|queued| *queued > CHANNEL) {
+                let what = "bytes in a control channel";
+                return self.violated(Violation::Bound { node, what, is, bound: CHANNEL });
+            }
+        }
+    }
+
+    fn memory_bound(&self, node: usize) -> usize {
+        let Some(live) = self.nodes.get(node) else { return 0 };
+        let neighbours = live.sessions.len() + 1;
+        live.router.len() * (DESTINATION + BUSY + OFFER * neighbours) + neighbours * NEIGHBOUR
+    }
+}

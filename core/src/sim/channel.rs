@@ -1,0 +1,308 @@
+//! Links between nodes, and what carries control messages over them.
+//!
+//! At [`Depth::Route`] a link is a channel that loses nothing and keeps the order: what a lossy medium loses is late by the
+//! time that sending it again takes, as the control channel of a real link would make it. What is under way when the
+//! link is cut is lost.
+
+use std::time::Duration;
+
+use super::Depth;
+use super::net::{Net, Session};
+use super::queue::Event;
+use super::random::{between, seed_of, unit};
+use crate::netmod::mem::{Impairer, Impairments};
+use crate::route::NeighbourId;
+use crate::time::Time;
+
+/// A netmod says within this that a link is gone, when it says so at all.
+const NOTICE: Duration = Duration::from_millis(5);
+/// Frames are late by up to this, drawn for each.
+const JITTER: Duration = Duration::from_micros(300);
+/// What the timers of a link make of silence, from the first missed answer under traffic: in doubt, and gone.
+const DOUBT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(350));
+const GONE_AFTER: Duration = Duration::from_secs(1);
+/// A lost segment is sent again after a round trip and a half, and at least this.
+const REPEAT: Duration = Duration::from_millis(10);
+/// The longest packet that every link takes, in bytes.
+const MTU: u16 = 1200;
+
+/// A link.
+pub(crate) struct Wire {
+    pub(crate) ends: [usize; 2],
+    pub(super) latency: Duration,
+    /// Not cut. Whether there are sessions is another matter.
+    pub(crate) up: bool,
+    /// Each end's name for the other.
+    pub(super) sessions: [Option<NeighbourId>; 2],
+    /// Names from before the link was cut, as long as its ends may not have noticed.
+    former: [Option<NeighbourId>; 2],
+    /// The share of frames lost on the way to each end.
+    loss: [f64; 2],
+    /// When the last message to each end arrives, and when there is room for the next.
+    last: [Time; 2],
+    busy: [Time; 2],
+    /// Towards each end, where there are frames.
+    pub(super) media: Option<Box<[Impairer; 2]>>,
+    /// When each end dials again, and how long it waits after that.
+    pub(super) redial: [(Option<Time>, Duration); 2],
+}
+
+impl Net {
+    /// A link that is down. Returns its number.
+    pub(super) fn add_link(&mut self, ends: [usize; 2], latency: Duration) -> usize {
+        let link = self.links.len();
+        let loss = self.config.loss;
+        let media = (self.config.depth == Depth::Link).then(|| {
+            let medium = Impairments {
+                loss,
+                delay: latency,
+                jitter: JITTER,
+                rate: self.config.rate,
+                backlog: Duration::from_millis(500),
+                ..Impairments::default()
+            };
+            let mut impairer = || Impairer::new(seed_of(&mut self.random), medium.clone());
+            Box::new([impairer(), impairer()])
+        });
+        self.links.push(Wire {
+            ends,
+            latency,
+            up: false,
+            sessions: [None; 2],
+            former: [None; 2],
+            loss: [loss; 2],
+            last: [Time::ZERO; 2],
+            busy: [Time::ZERO; 2],
+            media,
+            redial: [(None, Duration::ZERO); 2],
+        });
+        for end in ends {
+            self.nodes[end].wires.push(link);
+        }
+        link
+    }
+
+    /// The link comes up, if it was cut.
+    pub(crate) fn raise(&mut self, link: usize) {
+        if !self.links[link].up {
+            self.links[link].up = true;
+            self.stale = true;
+            self.connect(link);
+        }
+    }
+
+    /// The link is cut. Its ends notice within 5 ms.
+    pub(crate) fn cut(&mut self, link: usize) {
+        for id in self.sever(link).into_iter().flatten() {
+            let at = self.now + between(&mut self.random, Duration::ZERO, NOTICE);
+            self.queue.push(at, Event::Down { id });
+        }
+    }
+
+    /// The link carries nothing any more, and nobody says so: its ends have to find out by its silence.
+    pub(crate) fn silence(&mut self, link: usize) {
+        let ids = self.sever(link);
+        if self.config.depth == Depth::Route {
+            for id in ids.into_iter().flatten() {
+                let doubt = self.now + between(&mut self.random, DOUBT.0, DOUBT.1);
+                self.queue.push(doubt, Event::Suspect { id });
+                self.queue.push(doubt + GONE_AFTER, Event::Down { id });
+            }
+        }
+    }
+
+    /// Nothing passes any more. Returns each end's name for the other.
+    fn sever(&mut self, link: usize) -> [Option<NeighbourId>; 2] {
+        if !std::mem::take(&mut self.links[link].up) {
+            return [None; 2];
+        }
+        self.stale = true;
+        let ids = self.links[link].sessions;
+        for id in ids.into_iter().flatten() {
+            self.reach.set_open(id, false);
+        }
+        if self.config.depth == Depth::Route {
+            self.links[link].sessions = [None; 2];
+            self.links[link].former = ids;
+        }
+        ids
+    }
+
+    /// The node at one end is no more. The other end has to notice.
+    pub(super) fn bereave(&mut self, link: usize, node: usize) {
+        let side = usize::from(self.links[link].ends[1] == node);
+        let wire = &self.links[link];
+        let ids = [0, 1].map(|side| wire.sessions[side].or(wire.former[side]));
+        if self.config.depth == Depth::Route {
+            if let Some(id) = wire.sessions[1 - side] {
+                let at = self.now + between(&mut self.random, Duration::ZERO, NOTICE);
+                self.queue.push(at, Event::Down { id });
+            }
+            self.links[link].sessions = [None; 2];
+            self.links[link].former = [None; 2];
+        } else {
+            self.links[link].sessions[side] = None;
+        }
+        // Nothing leads to or from a node that has to start anew.
+        for id in ids.into_iter().flatten() {
+            self.reach.remove_way(id);
+        }
+        if let Some(id) = ids[side] {
+            self.sessions[id as usize].held = false;
+        }
+    }
+
+    /// Both ends become neighbours, where the link is up and both live.
+    pub(super) fn connect(&mut self, link: usize) {
+        let Wire { ends, up, latency, former, .. } = self.links[link];
+        if !up || ends.iter().any(|end| !self.nodes[*end].alive) {
+            return;
+        }
+        if self.config.depth == Depth::Link {
+            return self.dial_anew(link);
+        }
+        for id in former.into_iter().flatten() {
+            self.reach.remove_way(id);
+        }
+        let ids = [0, 1].map(|side| self.add_session(link, side));
+        self.links[link].sessions = ids.map(Some);
+        self.links[link].former = [None; 2];
+        self.links[link].last = [self.now; 2];
+        self.links[link].busy = [self.now; 2];
+        // A quarter of a round trip in half milliseconds on top of the least, as a link layer would measure it.
+        let cost = 32 + u16::try_from(latency.as_micros() * 2 / 500).unwrap_or(u16::MAX - 32);
+        for side in 0..2 {
+            self.reach.set_open(ids[side], true);
+            let address = self.addresses[ends[1 - side]];
+            self.nodes[ends[side]].router.neighbour_up(self.now, ids[side], address, cost, MTU, true);
+        }
+        self.settle(ends[0]);
+        self.settle(ends[1]);
+    }
+
+    /// Gives the neighbour at the other end of a link a name.
+    pub(super) fn add_session(&mut self, link: usize, side: usize) -> NeighbourId {
+        let ends = self.links[link].ends;
+        let id = self.reach.add_way(ends[side], ends[1 - side]);
+        self.sessions.push(Session { node: ends[side], link, side, held: true, deep: None });
+        self.nodes[ends[side]].sessions.push(id);
+        id
+    }
+
+    /// A node's router loses a neighbour; nothing when it has lost it already.
+    pub(super) fn drop_session(&mut self, id: NeighbourId) {
+        let session = &mut self.sessions[id as usize];
+        if !std::mem::take(&mut session.held) {
+            return;
+        }
+        let node = session.node;
+        self.nodes[node].sessions.retain(|known| *known != id);
+        self.nodes[node].router.neighbour_down(self.now, id);
+        self.settle(node);
+        // Until now packets may have left this way, as far as the node knew.
+        self.reach.remove_way(id);
+    }
+
+    pub(super) fn notice_down(&mut self, id: NeighbourId) {
+        match self.config.depth {
+            Depth::Route => self.drop_session(id),
+            Depth::Link => self.end_link(id),
+        }
+    }
+
+    pub(super) fn doubt(&mut self, id: NeighbourId) {
+        if self.sessions[id as usize].held {
+            let node = self.sessions[id as usize].node;
+            self.with(node, |router, now| router.neighbour_suspect(now, id, true));
+        }
+    }
+
+    /// A router has something to say.
+    pub(super) fn send(&mut self, node: usize, id: NeighbourId, message: Vec<u8>) {
+        if self.config.depth == Depth::Link {
+            return self.send_deep(id, message);
+        }
+        self.nodes[node].sent += message.len() as u64;
+        if !self.reach.is_open(id) {
+            return;
+        }
+        let Session { link, side, .. } = self.sessions[id as usize];
+        let other = 1 - side;
+        let loss = self.links[link].loss[other];
+        let mut late = between(&mut self.random, Duration::ZERO, JITTER);
+        let mut again = (self.links[link].latency * 3).max(REPEAT);
+        while loss > 0.0 && unit(&mut self.random) < loss {
+            late += again;
+            again = (again * 2).min(Duration::from_secs(1));
+        }
+        let wire = &mut self.links[link];
+        let mut leaves = self.now;
+        if let Some(rate) = self.config.rate {
+            let takes = Duration::from_secs_f64(message.len() as f64 / rate.max(1) as f64);
+            leaves = wire.busy[other].max(self.now) + takes;
+            wire.busy[other] = leaves;
+        }
+        let at = (leaves + wire.latency + late).max(wire.last[other]);
+        wire.last[other] = at;
+        if let Some(id) = wire.sessions[other] {
+            self.queue.push(at, Event::Control { id, message });
+        }
+    }
+
+    pub(super) fn control_arrives(&mut self, id: NeighbourId, message: &[u8]) {
+        let session = &self.sessions[id as usize];
+        if session.held && self.reach.is_open(id) {
+            // What was refused has been counted.
+            let _ = self.hear(session.node, id, message);
+        }
+    }
+
+    /// From now on this share of frames is lost, on the way from the link's first end to its second and back.
+    pub(crate) fn set_loss(&mut self, link: usize, there: f64, back: f64) {
+        let wire = &mut self.links[link];
+        wire.loss = [back, there];
+        if let Some(media) = &mut wire.media {
+            for (medium, loss) in media.iter_mut().zip([back, there]) {
+                let changed = Impairments { loss, ..medium.impairments().clone() };
+                medium.set(changed);
+            }
+        }
+    }
+
+    /// Both ends measure another cost.
+    #[cfg(test)]
+    pub(crate) fn set_cost(&mut self, link: usize, cost: u16) {
+        for id in self.links[link].sessions.into_iter().flatten() {
+            let node = self.sessions[id as usize].node;
+            self.with(node, |router, now| router.neighbour_cost(now, id, cost));
+        }
+    }
+
+    /// Both ends come to doubt the link, or trust it again.
+    #[cfg(test)]
+    pub(crate) fn suspect(&mut self, link: usize, on: bool) {
+        for id in self.links[link].sessions.into_iter().flatten() {
+            let node = self.sessions[id as usize].node;
+            self.with(node, |router, now| router.neighbour_suspect(now, id, on));
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn other_end(&self, link: usize, node: usize) -> usize {
+        let ends = self.links[link].ends;
+        ends[usize::from(ends[0] == node)]
+    }
+
+    /// Hands a message to a node as if its neighbour at the other end of the link had sent it.
+    #[cfg(test)]
+    pub(crate) fn inject(
+        &mut self,
+        node: usize,
+        link: usize,
+        message: &[u8],
+    ) -> Result<(), crate::stats::DropCause> {
+        let side = usize::from(self.links[link].ends[1] == node);
+        let id = self.links[link].sessions[side].expect("the link is up");
+        self.hear(node, id, message)
+    }
+}

@@ -1,0 +1,329 @@
+//! Real links, at [`Depth::Link`](super::Depth::Link): handshakes, sealed frames over a medium that loses them, hellos and probes,
+//! a control channel that sends again.
+//!
+//! What a daemon's tasks do around a link is done here in the same order: see the pages of `link` and of `node`. Only
+//! discovery is not simulated: a link that comes up is dialled by both ends at once, as when an interface comes up.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::net::Net;
+use super::queue::Actor;
+use super::random::seed_of;
+use super::violation::Violation;
+use crate::identity::Identity;
+use crate::link::{
+    HandshakeOutput, Handshakes, Link, LinkConfig, LinkOutput, LinkState, Path, Sealer, Session,
+};
+use crate::netmod::Endpoint;
+use crate::route::NeighbourId;
+use crate::time::Time;
+
+/// The longest frame, in bytes.
+pub(super) const MTU: usize = 1200;
+/// A dial that has failed is repeated after this, doubling.
+const REDIAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Two sessions this close together were begun by both at once.
+const SIMULTANEOUS: Duration = Duration::from_secs(3);
+/// Control messages that may wait for a link.
+const WAITING: usize = 65_536;
+
+/// The handshakes of one node.
+pub(super) struct Dialler {
+    pub(super) handshakes: Handshakes,
+    deadline: Option<Time>,
+}
+
+impl Dialler {
+    pub(super) fn new(identity: &Identity, seed: [u8; 32]) -> Self {
+        Dialler { handshakes: Handshakes::new(identity, LinkConfig::default(), seed), deadline: None }
+    }
+}
+
+/// One end of a link.
+pub(super) struct Deep {
+    pub(super) link: Link,
+    pub(super) sealer: Sealer,
+    pub(super) local_index: u32,
+    /// The other end's, as the first frame showed.
+    pub(super) peer_index: Option<u32>,
+    initiator: bool,
+    instance: u64,
+    made: Time,
+    pub(super) confirmed: bool,
+    suspect: bool,
+    /// Messages that the link had no room for yet.
+    waiting: VecDeque<Vec<u8>>,
+    deadline: Option<Time>,
+}
+
+impl Deep {
+    /// What the link costs as it is measured, and the share of frames that it finds lost there and back.
+    pub(super) fn measured(&self) -> (u16, f64) {
+        let metrics = self.link.metrics();
+        (metrics.cost, metrics.loss)
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.link.metrics().control_queued
+    }
+}
+
+pub(super) fn path(link: usize) -> Path {
+    // Each link is a medium of its own, with one other on it.
+    Path { netmod: link as u32, endpoint: Endpoint::new(&[]).unwrap_or_else(|| unreachable!("it is short")) }
+}
+
+impl Net {
+    fn side_of(&self, link: usize, node: usize) -> usize {
+        usize::from(self.links[link].ends[1] == node)
+    }
+
+    /// Both ends dial, unless they have a session still.
+    pub(super) fn dial_anew(&mut self, link: usize) {
+        for side in 0..2 {
+            if self.links[link].sessions[side].is_none() {
+                let node = self.links[link].ends[side];
+                if let Some(dialler) = &mut self.nodes[node].dialler {
+                    dialler.handshakes.cancel(&path(link));
+                }
+                self.plan_redial(link, side, None);
+                self.links[link].redial[side].1 = Duration::ZERO;
+                self.dial(link, side);
+            }
+        }
+        self.reopen(link);
+    }
+
+    fn plan_redial(&mut self, link: usize, side: usize, at: Option<Time>) {
+        let slot = &mut self.links[link].redial[side].0;
+        self.queue.set_deadline(Actor::Redial { link, side }, slot, at);
+    }
+
+    fn dial(&mut self, link: usize, side: usize) {
+        let wire = &self.links[link];
+        let node = wire.ends[side];
+        if !wire.up || !self.nodes[node].alive || wire.sessions[side].is_some() {
+            return;
+        }
+        if let Some(dialler) = &mut self.nodes[node].dialler {
+            dialler.handshakes.dial(self.now, path(link), MTU);
+        }
+        self.serve_handshakes(node);
+    }
+
+    pub(super) fn serve_handshakes(&mut self, node: usize) {
+        while let Some(output) =
+            self.nodes[node].dialler.as_mut().and_then(|dialler| dialler.handshakes.poll_output())
+        {
+            match output {
+                HandshakeOutput::Transmit { path, frame } => {
+                    let link = path.netmod as usize;
+                    self.transmit(link, self.side_of(link, node), &frame, true);
+                }
+                HandshakeOutput::Established(session) => self.established(node, *session),
+                HandshakeOutput::Failed { path, .. } => {
+                    let link = path.netmod as usize;
+                    let side = self.side_of(link, node);
+                    let wait = (self.links[link].redial[side].1 * 2).clamp(REDIAL.0, REDIAL.1);
+                    self.links[link].redial[side].1 = wait;
+                    self.plan_redial(link, side, Some(self.now + wait));
+                }
+            }
+        }
+        if let Some(dialler) = &mut self.nodes[node].dialler {
+            let next = dialler.handshakes.next_deadline();
+            self.queue.set_deadline(Actor::Handshakes(node), &mut dialler.deadline, next);
+        }
+    }
+
+    /// Puts a session into service, unless there is a better one.
+    fn established(&mut self, node: usize, session: Session) {
+        let link = session.path.netmod as usize;
+        let side = self.side_of(link, node);
+        if let Some(old) = self.links[link].sessions[side] {
+            if self.keeps(node, old, &session) {
+                return;
+            }
+            self.remove_link(old);
+        }
+        self.plan_redial(link, side, None);
+        self.links[link].redial[side].1 = Duration::ZERO;
+        let id = self.add_session(link, side);
+        let seed = seed_of(&mut self.random);
+        let measured = Link::new(self.now, session.peer, session.opener, session.mtu, seed);
+        let cost = measured.metrics().cost;
+        self.sessions[id as usize].deep = Some(Box::new(Deep {
+            link: measured,
+            sealer: session.sealer,
+            local_index: session.local_index,
+            peer_index: None,
+            initiator: session.initiator,
+            instance: session.peer_instance,
+            made: self.now,
+            confirmed: false,
+            suspect: false,
+            waiting: VecDeque::new(),
+            deadline: None,
+        }));
+        self.links[link].sessions[side] = Some(id);
+        let mtu = u16::try_from(session.mtu.saturating_sub(Sealer::OVERHEAD)).unwrap_or(u16::MAX);
+        self.nodes[node].router.neighbour_up(self.now, id, session.peer, cost, mtu, true);
+        self.pending.push(id);
+        self.settle(node);
+    }
+
+    /// Whether the session there is already stays: as the node's link task decides it.
+    fn keeps(&self, node: usize, old: NeighbourId, session: &Session) -> bool {
+        let Some(old) = &self.sessions[old as usize].deep else { return false };
+        let young = self.now.since(old.made) < SIMULTANEOUS;
+        if !young
+            || old.instance != session.peer_instance
+            || old.suspect
+            || old.initiator == session.initiator
+        {
+            return false;
+        }
+        old.initiator == (self.addresses[node] < session.peer)
+    }
+
+    /// Packets get through where both ends have the same session.
+    pub(super) fn reopen(&mut self, link: usize) {
+        let wire = &self.links[link];
+        let (up, ids, ends) = (wire.up, wire.sessions, wire.ends);
+        let deep = |side: usize| self.sessions[ids[side]? as usize].deep.as_ref();
+        let open = [0, 1].map(|side| {
+            let (Some(here), Some(there)) = (deep(side), deep(1 - side)) else { return false };
+            let alive = ends.iter().all(|end| self.nodes[*end].alive);
+            up && alive && here.peer_index == Some(there.local_index)
+        });
+        for side in 0..2 {
+            if let Some(id) = ids[side] {
+                self.reach.set_open(id, open[side]);
+            }
+        }
+    }
+
+    /// Takes a link out of service, without a word.
+    fn remove_link(&mut self, id: NeighbourId) {
+        let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
+        if let Some(mut deep) = self.sessions[id as usize].deep.take() {
+            self.queue.set_deadline(Actor::Link(id), &mut deep.deadline, None);
+        }
+        if self.links[link].sessions[side] == Some(id) {
+            self.links[link].sessions[side] = None;
+        }
+        self.drop_session(id);
+        self.reopen(link);
+    }
+
+    /// A link is over, and dialled anew.
+    pub(super) fn end_link(&mut self, id: NeighbourId) {
+        let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
+        if self.sessions[id as usize].deep.is_some() {
+            self.remove_link(id);
+            self.dial(link, side);
+        }
+    }
+
+    /// Silences what a node that died would still have done.
+    pub(super) fn hush(&mut self, node: usize) {
+        if let Some(mut dialler) = self.nodes[node].dialler.take() {
+            self.queue.set_deadline(Actor::Handshakes(node), &mut dialler.deadline, None);
+        }
+        for id in std::mem::take(&mut self.nodes[node].sessions) {
+            self.sessions[id as usize].held = false;
+            if let Some(mut deep) = self.sessions[id as usize].deep.take() {
+                self.queue.set_deadline(Actor::Link(id), &mut deep.deadline, None);
+            }
+        }
+        for link in self.nodes[node].wires.clone() {
+            let side = self.side_of(link, node);
+            self.plan_redial(link, side, None);
+            self.reopen(link);
+        }
+    }
+
+    /// A message for the control channel.
+    pub(super) fn send_deep(&mut self, id: NeighbourId, message: Vec<u8>) {
+        let node = self.sessions[id as usize].node;
+        let Some(deep) = &mut self.sessions[id as usize].deep else { return };
+        deep.waiting.push_back(message);
+        let is = deep.waiting.len();
+        self.pending.push(id);
+        if is > WAITING {
+            let what = "control messages waiting for a link";
+            self.violated(Violation::Bound { node, what, is, bound: WAITING });
+        }
+    }
+
+    /// Carries out what links want done, until none wants anything.
+    pub(super) fn pump(&mut self) {
+        while let Some(id) = self.pending.pop() {
+            while let Some(output) = self.poll_link(id) {
+                self.carry_out(id, output);
+            }
+            if let Some(deep) = &mut self.sessions[id as usize].deep {
+                let next = deep.link.next_deadline();
+                self.queue.set_deadline(Actor::Link(id), &mut deep.deadline, next);
+            }
+        }
+    }
+
+    fn poll_link(&mut self, id: NeighbourId) -> Option<LinkOutput> {
+        let deep = self.sessions[id as usize].deep.as_mut()?;
+        while let Some(message) = deep.waiting.front() {
+            if deep.link.send_control(message).is_err() {
+                break;
+            }
+            deep.waiting.pop_front();
+        }
+        deep.link.poll_output(self.now)
+    }
+
+    fn carry_out(&mut self, id: NeighbourId, output: LinkOutput) {
+        let node = self.sessions[id as usize].node;
+        match output {
+            LinkOutput::Transmit(plaintext) => self.seal_and_send(id, &plaintext, true),
+            LinkOutput::Control(message) => {
+                // What was refused has been counted.
+                let _ = self.hear(node, id, &message);
+            }
+            LinkOutput::CostChanged(cost) => {
+                self.with(node, |router, now| router.neighbour_cost(now, id, cost));
+            }
+            LinkOutput::StateChanged(LinkState::Down(_)) => self.end_link(id),
+            LinkOutput::StateChanged(state) => {
+                let suspect = state == LinkState::Suspect;
+                if let Some(deep) = &mut self.sessions[id as usize].deep {
+                    deep.suspect = suspect;
+                }
+                self.with(node, |router, now| router.neighbour_suspect(now, id, suspect));
+            }
+        }
+    }
+
+    pub(super) fn deep_timeout(&mut self, actor: Actor) {
+        match actor {
+            Actor::Router(_) => {}
+            Actor::Handshakes(node) => {
+                if let Some(dialler) = &mut self.nodes[node].dialler {
+                    dialler.deadline = None;
+                    dialler.handshakes.handle_timeout(self.now);
+                }
+                self.serve_handshakes(node);
+            }
+            Actor::Link(id) => {
+                if let Some(deep) = &mut self.sessions[id as usize].deep {
+                    deep.deadline = None;
+                    deep.link.handle_timeout(self.now);
+                    self.pending.push(id);
+                }
+            }
+            Actor::Redial { link, side } => {
+                self.links[link].redial[side].0 = None;
+                self.dial(link, side);
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Frames of real links: sealed, over a medium that loses some, opened.
+
+use super::deep::{MTU, path};
+use super::net::Net;
+use super::queue::Event;
+use crate::link::{Inner, Sealer};
+use crate::route::NeighbourId;
+use crate::wire::link::{FrameKind, peek};
+
+impl Net {
+    /// Seals a plaintext of a link, and hands it to the medium.
+    pub(super) fn seal_and_send(&mut self, id: NeighbourId, plaintext: &[u8], control: bool) {
+        let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
+        let Some(deep) = &mut self.sessions[id as usize].deep else { return };
+        let mut frame = Vec::with_capacity(plaintext.len() + Sealer::OVERHEAD);
+        if deep.sealer.seal(|out| out.extend_from_slice(plaintext), &mut frame).is_err() {
+            return deep.link.exhausted();
+        }
+        if !control {
+            deep.link.note_sent(self.now, 1, frame.len());
+            self.pending.push(id);
+        }
+        if deep.peer_index.is_none()
+            && let Some(FrameKind::Data { index }) = peek(&frame)
+        {
+            deep.peer_index = Some(index);
+            self.reopen(link);
+        }
+        self.transmit(link, side, &frame, control);
+    }
+
+    pub(super) fn transmit(&mut self, link: usize, side: usize, frame: &[u8], control: bool) {
+        let wire = &mut self.links[link];
+        if control {
+            self.nodes[wire.ends[side]].sent += frame.len() as u64;
+        }
+        let (Some(media), true) = (&mut wire.media, wire.up) else { return };
+        let queue = &mut self.queue;
+        let to = 1 - side;
+        media[to].pass(self.now, frame, |due, bytes| {
+            queue.push(due, Event::Frame { link, side: to, bytes: bytes.to_vec() });
+        });
+    }
+
+    pub(super) fn frame_arrives(&mut self, link: usize, side: usize, mut bytes: Vec<u8>) {
+        let wire = &self.links[link];
+        let (node, session) = (wire.ends[side], wire.sessions[side]);
+        if !wire.up || !self.nodes[node].alive {
+            return;
+        }
+        match peek(&bytes) {
+            Some(FrameKind::Handshake) => {
+                if let Some(dialler) = &mut self.nodes[node].dialler {
+                    // A medium that corrupts nothing makes no refusals but those of handshakes that are over.
+                    let _ = dialler.handshakes.handle(self.now, path(link), link as u64, MTU, &bytes);
+                }
+                self.serve_handshakes(node);
+            }
+            Some(FrameKind::Data { index }) => {
+                let Some(id) = session else { return };
+                let Some(deep) = self.sessions[id as usize].deep.as_mut() else { return };
+                if deep.local_index != index {
+                    return;
+                }
+                self.pending.push(id);
+                let packet = match deep.link.handle_frame(self.now, &mut bytes) {
+                    Ok(Inner::Packet(body)) => Some(body.to_vec()),
+                    Ok(Inner::Nothing) => None,
+                    // One that came twice.
+                    Err(_) => return,
+                };
+                if !std::mem::replace(&mut deep.confirmed, true) {
+                    if let Some(dialler) = &mut self.nodes[node].dialler {
+                        dialler.handshakes.confirm(self.now, index);
+                    }
+                    self.serve_handshakes(node);
+                }
+                if let Some(packet) = packet {
+                    self.forward(node, packet);
+                }
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Nodes that move about: links come where two come near each other, and go where they part.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::Depth;
+use super::net::Net;
+use super::queue::Event;
+use super::random::{between, pick, unit};
+use super::topology::{distance, reach};
+use crate::time::Time;
+
+/// Where everybody is, is looked at this often.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Everybody walks to a place drawn at random, and then to the next.
+pub(super) struct Motion {
+    places: Vec<(f64, f64)>,
+    goals: Vec<(f64, f64)>,
+    /// In sides of the square, per second.
+    speed: f64,
+    /// How far a link reaches, squared.
+    reach: f64,
+    until: Time,
+    links: HashMap<(usize, usize), usize>,
+}
+
+impl Net {
+    /// For so long everybody moves about in the unit square, this fast in sides of the square per second. Links reach as far as
+    /// gives a node about `degree` of them.
+    pub(crate) fn roam(&mut self, places: Vec<(f64, f64)>, degree: f64, speed: f64, span: Duration) {
+        let nodes = self.nodes.len();
+        let random = &mut self.random;
+        let mut places = places;
+        places.resize_with(nodes, || (unit(random), unit(random)));
+        let goals = (0..nodes).map(|_| (unit(random), unit(random))).collect();
+        let pair =
+            |link: &super::channel::Wire| (link.ends[0].min(link.ends[1]), link.ends[0].max(link.ends[1]));
+        let links = self.links.iter().enumerate().map(|(number, link)| (pair(link), number)).collect();
+        let until = self.now + span;
+        self.motion = Some(Motion { places, goals, speed, reach: reach(nodes, degree), until, links });
+        self.queue.push(self.now, Event::Move);
+    }
+
+    /// Where everybody is now, if they have moved.
+    pub(crate) fn places(&self) -> Option<&[(f64, f64)]> {
+        self.motion.as_ref().map(|motion| motion.places.as_slice())
+    }
+
+    pub(super) fn move_on(&mut self) {
+        let Some(mut motion) = self.motion.take() else { return };
+        if self.now <= motion.until {
+            self.walk(&mut motion);
+            self.relink(&mut motion);
+            self.queue.push(self.now + STEP, Event::Move);
+        }
+        self.motion = Some(motion);
+    }
+
+    fn walk(&mut self, motion: &mut Motion) {
+        let step = motion.speed * STEP.as_secs_f64();
+        for (place, goal) in motion.places.iter_mut().zip(&mut motion.goals) {
+            let far = distance(*place, *goal).sqrt();
+            if far <= step {
+                *place = *goal;
+                *goal = (unit(&mut self.random), unit(&mut self.random));
+            } else {
+                let share = step / far;
+                *place = (place.0 + (goal.0 - place.0) * share, place.1 + (goal.1 - place.1) * share);
+            }
+        }
+    }
+
+    fn relink(&mut self, motion: &mut Motion) {
+        let nodes = self.nodes.len();
+        // Whoever comes first is linked first: begin each time elsewhere.
+        let begin = pick(&mut self.random, nodes);
+        for a in (0..nodes).map(|node| (node + begin) % nodes) {
+            for b in a + 1..nodes {
+                let near = distance(motion.places[a], motion.places[b]) <= motion.reach;
+                let known = motion.links.get(&(a, b)).copied();
+                match (near, known) {
+                    (true, Some(link)) => self.raise(link),
+                    (true, None) => {
+                        let (least, most) = self.config.latency;
+                        let latency = between(&mut self.random, least, most);
+                        let link = self.add_link([a, b], latency);
+                        motion.links.insert((a, b), link);
+                        self.raise(link);
+                    }
+                    // On the air nobody says that somebody has left.
+                    (false, Some(link)) if self.config.depth == Depth::Link => self.silence(link),
+                    (false, Some(link)) => self.cut(link),
+                    (false, None) => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! The network in virtual time: nodes, links, and the loop that lets one thing happen after the other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+
+use super::channel::Wire;
+use super::deep::{Deep, Dialler};
+use super::mobility::Motion;
+use super::queue::{Actor, Event, Next, Queue};
+use super::random::{between, seed_of, seeded, unit};
+use super::reach::Reach;
+use super::topology::{Graph, Pieces};
+use super::traffic::Flow;
+use super::violation::Violation;
+use super::{Config, Depth};
+use crate::address::Address;
+use crate::identity::Identity;
+use crate::route::{CoreCache, NeighbourId, Router, RouterConfig, RouterOutput, Verified, VerifyJob};
+use crate::stats::DropCause;
+use crate::time::Time;
+
+/// State is measured against its bounds this often; the number of destinations after every event.
+const AUDIT: Duration = Duration::from_secs(1);
+/// The epoch of a node that has never run.
+const FIRST_EPOCH: u32 = 1000;
+
+pub(crate) struct Node {
+    pub(crate) router: Router,
+    pub(crate) alive: bool,
+    /// As its state directory would keep it.
+    pub(crate) epoch: u32,
+    pub(crate) conflicts: usize,
+    /// Its links, up or not.
+    pub(crate) wires: Vec<usize>,
+    /// The neighbours that its router has.
+    pub(super) sessions: Vec<NeighbourId>,
+    pub(super) dialler: Option<Box<Dialler>>,
+    deadline: Option<Time>,
+    /// When it was started.
+    born: Time,
+    /// Bytes of control: of messages, or of frames where there are links.
+    pub(super) sent: u64,
+    /// How often the next hop towards each destination changed.
+    pub(super) switches: HashMap<usize, u32>,
+}
+
+/// What one node has of a link.
+pub(super) struct Session {
+    pub(super) node: usize,
+    pub(super) link: usize,
+    pub(super) side: usize,
+    /// The node's router has it for a neighbour.
+    pub(super) held: bool,
+    /// Its link, where there are any.
+    pub(super) deep: Option<Box<Deep>>,
+}
+
+pub(crate) struct Net {
+    pub(crate) now: Time,
+    pub(super) started: Time,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) addresses: Vec<Address>,
+    pub(super) numbers: HashMap<Address, usize>,
+    pub(crate) links: Vec<Wire>,
+    /// By neighbour id.
+    pub(super) sessions: Vec<Session>,
+    pub(super) queue: Queue,
+    pub(crate) reach: Reach,
+    /// Links or nodes came or went, so that who is connected has to be worked out anew.
+    pub(super) stale: bool,
+    pub(super) random: ChaCha8Rng,
+    pub(crate) config: Config,
+    pub(super) router_config: RouterConfig,
+    pub(super) flows: Vec<Flow>,
+    pub(super) motion: Option<Motion>,
+    pub(super) refused: (u64, Option<DropCause>),
+    pub(super) violation: Option<Violation>,
+    /// A violation ends the process: for tests.
+    pub(crate) panics: bool,
+    pub(super) events: u64,
+    /// Changes of next hops are counted.
+    pub(super) counting: bool,
+    /// Links that may want something done.
+    pub(super) pending: Vec<NeighbourId>,
+    changed: Vec<usize>,
+    /// Batches that are being verified: by whom, in which of its lives, and what will come of it.
+    verified: BTreeMap<u64, (Time, Verified)>,
+    batches: u64,
+}
+
+/// The identity of the node with this number, in every simulation.
+pub(crate) fn identity(number: usize) -> Identity {
+    let mut seed = [0x5a; 32];
+    seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
+    Identity::from_seed(&seed)
+}
+
+impl Net {
+    /// Nodes with their links, all of which come up at the beginning.
+    pub(crate) fn new(graph: &Graph, config: Config) -> Self {
+        let start = Time::from_millis(1_000_000);
+        let addresses: Vec<Address> = (0..graph.nodes).map(|node| identity(node).address()).collect();
+        let router_config = RouterConfig {
+            shared: config.verifying.is_zero().then(|| Arc::new(CoreCache::default())),
+            destinations: config.destinations.min(RouterConfig::MAX_DESTINATIONS),
+            ..RouterConfig::default()
+        };
+        let mut net = Net {
+            now: start,
+            started: start,
+            nodes: Vec::with_capacity(graph.nodes),
+            numbers: addresses.iter().enumerate().map(|(number, address)| (*address, number)).collect(),
+            addresses,
+            links: Vec::new(),
+            sessions: Vec::new(),
+            queue: Queue::default(),
+            reach: Reach::new(graph.nodes),
+            stale: true,
+            random: seeded(config.seed),
+            router_config,
+            flows: Vec::new(),
+            motion: None,
+            refused: (0, None),
+            violation: None,
+            panics: false,
+            events: 0,
+            counting: false,
+            pending: Vec::new(),
+            changed: Vec::new(),
+            verified: BTreeMap::new(),
+            batches: 0,
+            config,
+        };
+        net.reach.thorough = net.config.thorough;
+        for number in 0..graph.nodes {
+            let made = net.make(number, FIRST_EPOCH, Vec::new());
+            net.nodes.push(made);
+            net.reach.set_alive(number, true);
+            net.settle(number);
+        }
+        for (a, b) in &graph.links {
+            let (least, most) = net.config.latency;
+            let latency = between(&mut net.random, least, most);
+            net.add_link([*a, *b], latency);
+        }
+        for link in 0..net.links.len() {
+            net.raise(link);
+        }
+        net.queue.push(start + AUDIT, Event::Audit);
+        net
+    }
+
+    fn make(&mut self, number: usize, epoch: u32, wires: Vec<usize>) -> Node {
+        let seed = seed_of(&mut self.random);
+        let mut router = Router::new(self.now, self.router_config.clone(), seed);
+        router.add_origin(self.now, identity(number), epoch);
+        let dialler = (self.config.depth == Depth::Link)
+            .then(|| Box::new(Dialler::new(&identity(number), seed_of(&mut self.random))));
+        Node {
+            router,
+            alive: true,
+            epoch,
+            conflicts: 0,
+            wires,
+            sessions: Vec::new(),
+            dialler,
+            deadline: None,
+            born: self.now,
+            sent: 0,
+            switches: HashMap::new(),
+        }
+    }
+
+    /// The node is gone at once and without a word.
+    pub(crate) fn kill(&mut self, node: usize) {
+        if !self.nodes[node].alive {
+            return;
+        }
+        self.nodes[node].alive = false;
+        for link in self.nodes[node].wires.clone() {
+            self.bereave(link, node);
+        }
+        self.reach.set_alive(node, false);
+        self.stale = true;
+        let mut deadline = self.nodes[node].deadline.take();
+        self.queue.set_deadline(Actor::Router(node), &mut deadline, None);
+        self.hush(node);
+    }
+
+    /// The node starts anew, knowing nothing but its identity and `epoch`, and those of its links that are not cut come up.
+    pub(crate) fn start(&mut self, node: usize, epoch: u32) {
+        if self.nodes[node].alive {
+            self.kill(node);
+        }
+        let (wires, sent) = (std::mem::take(&mut self.nodes[node].wires), self.nodes[node].sent);
+        self.nodes[node] = Node { sent, ..self.make(node, epoch, wires) };
+        self.reach.set_alive(node, true);
+        self.stale = true;
+        self.settle(node);
+        for link in self.nodes[node].wires.clone() {
+            self.connect(link);
+        }
+    }
+
+    /// Has a router do something, and carries out what comes of it.
+    pub(crate) fn with<T>(&mut self, node: usize, act: impl FnOnce(&mut Router, Time) -> T) -> T {
+        let result = act(&mut self.nodes[node].router, self.now);
+        self.settle(node);
+        result
+    }
+
+    /// A router takes a control message.
+    pub(super) fn hear(&mut self, node: usize, id: NeighbourId, message: &[u8]) -> Result<(), DropCause> {
+        let heard = self.with(node, |router, now| router.handle(now, id, message));
+        if let Err(cause) = heard {
+            self.refuse(cause, 1);
+        }
+        heard
+    }
+
+    fn refuse(&mut self, cause: DropCause, count: u64) {
+        self.refused = (self.refused.0 + count, Some(cause));
+    }
+
+    /// Carries out what a router wants done.
+    pub(super) fn settle(&mut self, node: usize) {
+        let mut changed = std::mem::take(&mut self.changed);
+        while let Some(output) = self.nodes[node].router.poll_output(self.now) {
+            match output {
+                RouterOutput::Send { neighbour, message } => self.send(node, neighbour, message),
+                RouterOutput::Fib(address, entry) => {
+                    let to = self.numbers[&address];
+                    let next = entry.map(|entry| entry.next);
+                    self.reach.set_next(to, node, next, entry.and_then(|entry| entry.alternate));
+                    changed.push(to);
+                }
+                RouterOutput::Changed { destination, .. } => {
+                    let to = self.numbers[&destination];
+                    if self.counting {
+                        *self.nodes[node].switches.entry(to).or_default() += 1;
+                    }
+                }
+                RouterOutput::Verify(job) => self.verify(node, job),
+                RouterOutput::EpochUsed { epoch, .. } => self.nodes[node].epoch = epoch,
+                RouterOutput::IdentityConflict(_) => self.nodes[node].conflicts += 1,
+                RouterOutput::Dropped(cause, count) => self.refuse(cause, count),
+            }
+        }
+        changed.dedup();
+        for to in changed.drain(..) {
+            if let Err(violation) = self.reach.check(to, node) {
+                self.violated(violation);
+            }
+        }
+        self.changed = changed;
+        let (len, bound) = (self.nodes[node].router.len(), self.router_config.destinations + 1);
+        if len > bound {
+            self.violated(Violation::Bound { node, what: "destinations", is: len, bound });
+        }
+        let next = self.nodes[node].router.next_deadline();
+        self.queue.set_deadline(Actor::Router(node), &mut self.nodes[node].deadline, next);
+    }
+
+    /// A node verifies signatures, which takes its time.
+    fn verify(&mut self, node: usize, job: VerifyJob) {
+        let verified = job.run();
+        if self.config.verifying.is_zero() {
+            return self.nodes[node].router.verified(self.now, verified);
+        }
+        let after = self.config.verifying.mul_f64(unit(&mut self.random));
+        self.batches += 1;
+        self.verified.insert(self.batches, (self.nodes[node].born, verified));
+        self.queue.push(self.now + after, Event::Verified { node, batch: self.batches });
+    }
+
+    fn has_verified(&mut self, node: usize, batch: u64) {
+        let Some((born, verified)) = self.verified.remove(&batch) else { return };
+        if self.nodes[node].alive && self.nodes[node].born == born {
+            self.with(node, |router, now| router.verified(now, verified));
+        }
+    }
+
+    pub(super) fn violated(&mut self, violation: Violation) {
+        assert!(!self.panics, "seed {}: {violation}", self.config.seed);
+        self.violation.get_or_insert(violation);
+    }
+
+    /// Lets the next thing happen, if it is not later than `until` and nothing was violated.
+    pub(super) fn step(&mut self, until: Time) -> bool {
+        self.pump();
+        if self.violation.is_some() {
+            return false;
+        }
+        let Some((at, next)) = self.queue.pop(until) else { return false };
+        self.now = self.now.max(at);
+        self.events += 1;
+        match next {
+            Next::Event(event) => self.happen(event),
+            Next::Deadline(Actor::Router(node)) => {
+                self.nodes[node].deadline = None;
+                self.with(node, |router, now| router.handle_timeout(now));
+            }
+            Next::Deadline(actor) => self.deep_timeout(actor),
+        }
+        true
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Control { id, message } => self.control_arrives(id, &message),
+            Event::Frame { link, side, bytes } => self.frame_arrives(link, side, bytes),
+            Event::Suspect { id } => self.doubt(id),
+            Event::Down { id } => self.notice_down(id),
+            Event::Verified { node, batch } => self.has_verified(node, batch),
+            Event::Packet { flow } => self.packet_leaves(flow),
+            Event::Move => self.move_on(),
+            Event::Audit => {
+                let second = self.now.since(self.started).as_secs();
+                self.audit(second as usize);
+                self.queue.push(self.now + AUDIT, Event::Audit);
+            }
+        }
+    }
+
+    /// Lets so much time pass.
+    pub(crate) fn run(&mut self, span: Duration) {
+        let until = self.now + span;
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// Pairs that are connected, and of which the first does not reach the second.
+    pub(crate) fn dark(&mut self) -> u64 {
+        if std::mem::take(&mut self.stale) {
+            let pairs = self.connected_pairs();
+            self.reach.set_connected(pairs);
+        }
+        self.reach.dark()
+    }
+
+    fn connected_pairs(&self) -> u64 {
+        let mut pieces = self.pieces();
+        let mut sizes = vec![0u64; self.nodes.len()];
+        for node in (0..self.nodes.len()).filter(|node| self.nodes[*node].alive) {
+            sizes[pieces.of(node)] += 1;
+        }
+        sizes.iter().map(|size| size * size).sum()
+    }
+
+    fn pieces(&self) -> Pieces {
+        let mut pieces = Pieces::new(self.nodes.len());
+        for link in self.links.iter().filter(|link| link.up) {
+            if link.ends.iter().all(|end| self.nodes[*end].alive) {
+                pieces.join(link.ends[0], link.ends[1]);
+            }
+        }
+        pieces
+    }
+
+    /// Some pair that is dark.
+    pub(crate) fn dark_pair(&self) -> Option<(usize, usize)> {
+        let mut pieces = self.pieces();
+        let alive: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].alive).collect();
+        let piece: HashMap<usize, usize> = alive.iter().map(|node| (*node, pieces.of(*node))).collect();
+        let pairs = alive.iter().flat_map(|from| alive.iter().map(move |to| (*from, *to)));
+        pairs.filter(|(from, to)| piece[from] == piece[to]).find(|(from, to)| !self.reach.is_lit(*from, *to))
+    }
+
+    /// How long until every connected pair is reachable and stays so for 50 ms; `None` when it is not within `most`.
+    pub(crate) fn heals_within(&mut self, most: Duration) -> Option<Duration> {
+        let (begin, end) = (self.now, self.now + most);
+        loop {
+            while self.dark() > 0 {
+                if !self.step(end) {
+                    self.now = self.now.max(end);
+                    return None;
+                }
+            }
+            let (lit, darkened) = (self.now, self.reach.darkened());
+            self.run(Duration::from_millis(50));
+            if self.dark() == 0 && (self.reach.darkened() == darkened || self.now >= end) {
+                return Some(lit.since(begin)).filter(|took| *took <= most);
+            }
+        }
+    }
+
+    /// What a node calls its neighbours.
+    #[cfg(test)]
+    pub(crate) fn neighbours_of(&self, node: usize) -> Vec<NeighbourId> {
+        self.nodes[node].sessions.clone()
+    }
+
+    /// Bytes of control sent by all nodes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.nodes.iter().map(|node| node.sent).sum()
+    }
+
+    /// Refusals anywhere.
+    #[cfg(test)]
+    pub(crate) fn drops(&self) -> u64 {
+        self.refused.0
+    }
+
+    /// Changes of next hops are counted from now on, those before forgotten.
+    pub(crate) fn count_switches(&mut self) {
+        self.counting = true;
+        self.nodes.iter_mut().for_each(|node| node.switches.clear());
+    }
+
+    /// The most that any node has counted towards any one destination.
+    pub(crate) fn most_switches(&self) -> u32 {
+        self.nodes.iter().flat_map(|node| node.switches.values().copied()).max().unwrap_or(0)
+    }
+}

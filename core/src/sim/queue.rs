@@ -1,0 +1,88 @@
+//! What is going to happen, in order.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use crate::route::NeighbourId;
+use crate::time::Time;
+
+/// Something that happens at a moment that is fixed.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Event {
+    /// A control message arrives, at the node that calls its sender so.
+    Control { id: NeighbourId, message: Vec<u8> },
+    /// A frame arrives at this end of a link.
+    Frame { link: usize, side: usize, bytes: Vec<u8> },
+    /// A node comes to doubt a neighbour.
+    Suspect { id: NeighbourId },
+    /// A node notices that a link is gone.
+    Down { id: NeighbourId },
+    /// A node has verified the signatures of a batch, which the network keeps under this number.
+    Verified { node: usize, batch: u64 },
+    /// A packet of a flow leaves.
+    Packet { flow: usize },
+    /// Nodes have moved.
+    Move,
+    /// Everybody's state is measured against its bounds.
+    Audit,
+}
+
+/// Whoever has a deadline that it may change its mind about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Actor {
+    Router(usize),
+    Handshakes(usize),
+    Link(NeighbourId),
+    /// An end of a link that is to be dialled.
+    Redial {
+        link: usize,
+        side: usize,
+    },
+}
+
+/// What is next.
+#[derive(Debug)]
+pub(super) enum Next {
+    Event(Event),
+    Deadline(Actor),
+}
+
+/// The events of a run, the earliest first, those of one moment in the order in which they were planned.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    events: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    deadlines: BTreeSet<(Time, Actor)>,
+    count: u64,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, at: Time, event: Event) {
+        self.count += 1;
+        self.events.push(Reverse((at, self.count, event)));
+    }
+
+    /// Moves an actor's deadline; `slot` is where the actor keeps it.
+    pub(super) fn set_deadline(&mut self, actor: Actor, slot: &mut Option<Time>, to: Option<Time>) {
+        if *slot == to {
+            return;
+        }
+        if let Some(before) = slot.take() {
+            self.deadlines.remove(&(before, actor));
+        }
+        self.deadlines.extend(to.map(|at| (at, actor)));
+        *slot = to;
+    }
+
+    /// Takes what is next, if it is not later than `until`.
+    pub(super) fn pop(&mut self, until: Time) -> Option<(Time, Next)> {
+        let event = self.events.peek().map(|Reverse((at, _, _))| *at);
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let at = event.into_iter().chain(deadline).min().filter(|at| *at <= until)?;
+        if event == Some(at) {
+            let Reverse((_, _, event)) = self.events.pop()?;
+            return Some((at, Next::Event(event)));
+        }
+        let (_, actor) = self.deadlines.pop_first()?;
+        Some((at, Next::Deadline(actor)))
+    }
+}

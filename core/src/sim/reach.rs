@@ -1,0 +1,309 @@
+//! Who reaches whom, kept up to date change by change.
+//!
+//! For each destination the next hops of all nodes are a forest. When a next hop changes, or a link comes or goes, only those
+//! are looked at whose way leads through it: so a network of a thousand nodes is checked after every single event. A node is
+//! *lit* for a destination when its next hops lead there over links that carry packets.
+
+use super::violation::Violation;
+use crate::route::NeighbourId;
+
+const NONE: u32 = u32::MAX;
+
+/// What a neighbour id of a node stands for.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    node: u32,
+    other: u32,
+    /// Packets get through.
+    open: bool,
+    /// For the search for loops: packets may get through as far as anybody knows.
+    leads: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Reach {
+    /// By neighbour id, which are given from 0 over the whole network.
+    ways: Vec<Way>,
+    /// By node: the ways that lead to it.
+    inward: Vec<Vec<u32>>,
+    /// By destination and node: the neighbour id in use.
+    next: Vec<Vec<u32>>,
+    alternate: Vec<Vec<u32>>,
+    lit: Vec<Vec<bool>>,
+    alive: Vec<bool>,
+    /// Whatever comes here is swallowed.
+    holes: Vec<bool>,
+    lit_pairs: u64,
+    connected_pairs: u64,
+    /// How often any pair went dark.
+    darkened: u64,
+    /// Follow alternates as well as next hops.
+    pub(crate) thorough: bool,
+}
+
+impl Reach {
+    /// Nodes that are down, without links.
+    pub(crate) fn new(nodes: usize) -> Self {
+        Reach {
+            ways: Vec::new(),
+            inward: vec![Vec::new(); nodes],
+            next: vec![vec![NONE; nodes]; nodes],
+            alternate: Vec::new(),
+            lit: vec![vec![false; nodes]; nodes],
+            alive: vec![false; nodes],
+            holes: vec![false; nodes],
+            lit_pairs: 0,
+            connected_pairs: 0,
+            darkened: 0,
+            thorough: false,
+        }
+    }
+
+    /// The id that the next way will have.
+    pub(crate) fn next_id(&self) -> NeighbourId {
+        self.ways.len() as NeighbourId
+    }
+
+    /// `node` has a neighbour `other`, and calls it by the id returned. Packets do not get through yet.
+    pub(crate) fn add_way(&mut self, node: usize, other: usize) -> NeighbourId {
+        let id = self.next_id();
+        self.ways.push(Way { node: node as u32, other: other as u32, open: false, leads: true });
+        self.inward[other].push(id);
+        id
+    }
+
+    /// Nobody gets anywhere over this way any more.
+    pub(crate) fn remove_way(&mut self, id: NeighbourId) {
+        self.set_open(id, false);
+        let way = &mut self.ways[id as usize];
+        way.leads = false;
+        self.inward[way.other as usize].retain(|known| *known != id);
+    }
+
+    /// Whether packets get through.
+    pub(crate) fn set_open(&mut self, id: NeighbourId, open: bool) {
+        let way = &mut self.ways[id as usize];
+        if way.open == open {
+            return;
+        }
+        way.open = open;
+        let node = way.node as usize;
+        for to in 0..self.next.len() {
+            if self.next[to][node] == id {
+                self.relight(to, node);
+            }
+        }
+    }
+
+    pub(crate) fn is_open(&self, id: NeighbourId) -> bool {
+        self.ways[id as usize].open
+    }
+
+    /// The node comes or goes. Its ways have been removed before it goes.
+    pub(crate) fn set_alive(&mut self, node: usize, alive: bool) {
+        if self.alive[node] == alive {
+            return;
+        }
+        self.alive[node] = alive;
+        if !alive {
+            for to in 0..self.next.len() {
+                self.set_next(to, node, None, None);
+                self.relight(to, node);
+            }
+        }
+        self.light(node, node, alive);
+    }
+
+    /// From now on it swallows what comes.
+    #[cfg(test)]
+    pub(crate) fn set_hole(&mut self, node: usize) {
+        self.holes[node] = true;
+    }
+
+    /// Pairs that a path of links joins, each node with itself counted.
+    pub(crate) fn set_connected(&mut self, pairs: u64) {
+        self.connected_pairs = pairs;
+    }
+
+    /// Pairs that are connected, and of which the first does not reach the second.
+    pub(crate) fn dark(&self) -> u64 {
+        self.connected_pairs.saturating_sub(self.lit_pairs)
+    }
+
+    /// How often any pair went dark, ever.
+    pub(crate) fn darkened(&self) -> u64 {
+        self.darkened
+    }
+
+    pub(crate) fn is_lit(&self, from: usize, to: usize) -> bool {
+        self.lit[to][from]
+    }
+
+    /// How many others a node has a route to.
+    pub(crate) fn known(&self, node: usize) -> usize {
+        self.next.iter().filter(|next| next[node] != NONE).count()
+    }
+
+    /// What `node` uses towards `to`.
+    pub(crate) fn next(&self, node: usize, to: usize) -> Option<NeighbourId> {
+        Some(self.next[to][node]).filter(|id| *id != NONE)
+    }
+
+    /// Notes what `node` uses towards `to`. [`Reach::check`] afterwards.
+    pub(crate) fn set_next(
+        &mut self,
+        to: usize,
+        node: usize,
+        next: Option<NeighbourId>,
+        alternate: Option<NeighbourId>,
+    ) {
+        self.next[to][node] = next.unwrap_or(NONE);
+        if self.alternate.is_empty() && alternate.is_some() {
+            self.alternate = vec![Vec::new(); self.next.len()];
+        }
+        if let Some(row) = self.alternate.get_mut(to) {
+            if row.is_empty() && alternate.is_some() {
+                row.resize(self.inward.len(), NONE);
+            }
+            if let Some(slot) = row.get_mut(node) {
+                *slot = alternate.unwrap_or(NONE);
+            }
+        }
+    }
+
+    /// Looks whether what `node` uses towards `to` is part of a loop, and who reaches `to` now.
+    pub(crate) fn check(&mut self, to: usize, node: usize) -> Result<(), Violation> {
+        let around = if self.thorough { self.any_loop(to, node) } else { self.next_loop(to, node) };
+        if let Some(nodes) = around {
+            return Err(Violation::Loop { towards: to, nodes });
+        }
+        self.relight(to, node);
+        Ok(())
+    }
+
+    /// The nodes from `from` to `to`, as far as next hops lead.
+    pub(crate) fn path(&self, from: usize, to: usize) -> Vec<usize> {
+        let mut path = vec![from];
+        let mut at = from;
+        while let Some(next) = self.beyond(self.next[to][at]).filter(|_| at != to) {
+            path.push(next);
+            at = next;
+            if at == from || path.len() > self.next.len() {
+                break;
+            }
+        }
+        path
+    }
+
+    fn beyond(&self, id: u32) -> Option<usize> {
+        let way = self.ways.get(id as usize)?;
+        let other = way.other as usize;
+        (way.leads && self.alive[other] && !self.holes[other]).then_some(other)
+    }
+
+    fn next_loop(&self, to: usize, node: usize) -> Option<Vec<usize>> {
+        let next = &self.next[to];
+        let mut at = node;
+        for _ in 0..=next.len() {
+            at = self.beyond(next[at])?;
+            if at == to {
+                return None;
+            }
+            if at == node {
+                break;
+            }
+        }
+        Some(self.path(node, to))
+    }
+
+    /// The same whichever of next hop and alternate each node on the way uses.
+    fn any_loop(&self, to: usize, node: usize) -> Option<Vec<usize>> {
+        let mut from: Vec<Option<usize>> = vec![None; self.inward.len()];
+        let mut open = vec![node];
+        while let Some(at) = open.pop() {
+            let alternate = self.alternate.get(to).and_then(|row| row.get(at)).copied().unwrap_or(NONE);
+            for id in [self.next[to][at], alternate] {
+                let Some(other) = self.beyond(id).filter(|other| *other != to) else { continue };
+                if other == node {
+                    let mut nodes = vec![node, at];
+                    while let Some(before) = from[nodes[nodes.len() - 1]].filter(|before| *before != node) {
+                        nodes.push(before);
+                    }
+                    nodes.reverse();
+                    return Some(nodes);
+                }
+                if from[other].is_none() {
+                    from[other] = Some(at);
+                    open.push(other);
+                }
+            }
+        }
+        None
+    }
+
+    /// Looks anew whether `node` reaches `to`, and with it all whose way leads through it.
+    fn relight(&mut self, to: usize, node: usize) {
+        if node == to {
+            return;
+        }
+        let lit = self.ways.get(self.next[to][node] as usize).is_some_and(|way| {
+            let other = way.other as usize;
+            way.open && self.alive[other] && self.lit[to][other]
+        });
+        self.light(to, node, lit);
+    }
+
+    fn light(&mut self, to: usize, node: usize, lit: bool) {
+        if self.lit[to][node] == lit {
+            return;
+        }
+        let mut changed = vec![node];
+        self.flip(to, node, lit);
+        while let Some(at) = changed.pop() {
+            for index in 0..self.inward[at].len() {
+                let id = self.inward[at][index];
+                let way = self.ways[id as usize];
+                let behind = way.node as usize;
+                if self.next[to][behind] == id && way.open && self.lit[to][behind] != lit && behind != to {
+                    self.flip(to, behind, lit);
+                    changed.push(behind);
+                }
+            }
+        }
+    }
+
+    fn flip(&mut self, to: usize, node: usize, lit: bool) {
+        self.lit[to][node] = lit;
+        if lit {
+            self.lit_pairs += 1;
+        } else {
+            self.lit_pairs -= 1;
+            self.darkened += 1;
+        }
+    }
+
+    /// Works everything out from scratch, to be held against what was kept up to date.
+    #[cfg(test)]
+    pub(crate) fn recount(&self) -> u64 {
+        let nodes = self.inward.len();
+        let reaches = |from: usize, to: usize| {
+            let mut at = from;
+            for _ in 0..nodes {
+                if at == to {
+                    return self.alive[to];
+                }
+                match self.ways.get(self.next[to][at] as usize) {
+                    Some(way) if way.open && self.alive[way.other as usize] => at = way.other as usize,
+                    _ => return false,
+                }
+            }
+            false
+        };
+        (0..nodes).map(|to| (0..nodes).filter(|from| reaches(*from, to)).count() as u64).sum()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lit_pairs(&self) -> u64 {
+        self.lit_pairs
+    }
+}

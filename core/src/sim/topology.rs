@@ -1,0 +1,240 @@
+//! Shapes of networks.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::random::{pick, unit};
+
+/// Links, each between two nodes, which are numbered from 0.
+pub type Links = Vec<(usize, usize)>;
+
+/// The shape of a network. What is random in it is drawn from the seed of the run.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Topology {
+    /// So many nodes in a row.
+    Line(usize),
+    /// A row with its ends joined.
+    Ring(usize),
+    /// Node 0 in the middle, all others linked to it.
+    Star(usize),
+    /// A binary tree, node 0 the root.
+    Tree(usize),
+    /// Rows of nodes, each linked to those beside, above and below.
+    Grid {
+        /// Nodes in a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+    },
+    /// Points in the unit square, linked when near; what is apart is joined where it is nearest.
+    Geometric {
+        /// How many.
+        nodes: usize,
+        /// Links that a node has on the average, but for the border.
+        degree: f64,
+    },
+    /// Two geometric networks of half the nodes each, joined by one link: the last.
+    Clusters(usize),
+    /// Any other.
+    Custom {
+        /// How many.
+        nodes: usize,
+        /// Between which of them.
+        links: Links,
+    },
+}
+
+/// A network as drawn: how many nodes, which links, and where the nodes are, if they are anywhere.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Graph {
+    pub(crate) nodes: usize,
+    pub(crate) links: Links,
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+impl Topology {
+    /// How many nodes it has.
+    pub fn nodes(&self) -> usize {
+        match self {
+            Topology::Line(nodes)
+            | Topology::Ring(nodes)
+            | Topology::Star(nodes)
+            | Topology::Tree(nodes)
+            | Topology::Clusters(nodes)
+            | Topology::Geometric { nodes, .. }
+            | Topology::Custom { nodes, .. } => *nodes,
+            Topology::Grid { width, height } => width * height,
+        }
+    }
+
+    pub(crate) fn draw(&self, random: &mut ChaCha8Rng) -> Graph {
+        let nodes = self.nodes();
+        let links = match self {
+            Topology::Line(_) => line(nodes),
+            Topology::Ring(_) => ring(nodes),
+            Topology::Star(_) => (1..nodes).map(|node| (0, node)).collect(),
+            Topology::Tree(_) => (1..nodes).map(|node| ((node - 1) / 2, node)).collect(),
+            Topology::Grid { width, height } => grid(*width, *height),
+            Topology::Geometric { degree, .. } => return geometric(nodes, *degree, random),
+            Topology::Clusters(_) => clusters(nodes, random),
+            Topology::Custom { links, .. } => proper(nodes, links),
+        };
+        Graph { nodes, links, points: Vec::new() }
+    }
+}
+
+/// Links between two different nodes that are there, each pair once.
+fn proper(nodes: usize, links: &Links) -> Links {
+    let mut seen = std::collections::BTreeSet::new();
+    let proper = |(a, b): &(usize, usize)| a != b && *a < nodes && *b < nodes;
+    links.iter().copied().filter(proper).filter(|(a, b)| seen.insert((*a.min(b), *a.max(b)))).collect()
+}
+
+pub(crate) fn line(nodes: usize) -> Links {
+    (1..nodes).map(|node| (node - 1, node)).collect()
+}
+
+pub(crate) fn ring(nodes: usize) -> Links {
+    let mut links = line(nodes);
+    if nodes > 2 {
+        links.push((nodes - 1, 0));
+    }
+    links
+}
+
+pub(crate) fn grid(width: usize, height: usize) -> Links {
+    let mut links = Vec::new();
+    for node in 0..width * height {
+        if node % width + 1 < width {
+            links.push((node, node + 1));
+        }
+        if node + width < width * height {
+            links.push((node, node + width));
+        }
+    }
+    links
+}
+
+/// Two clusters and the bridge between them, the last link.
+fn clusters(nodes: usize, random: &mut ChaCha8Rng) -> Links {
+    let half = nodes / 2;
+    let mut links = geometric(half, 5.0, random).links;
+    let other = geometric(nodes - half, 5.0, random).links;
+    links.extend(other.iter().map(|(a, b)| (a + half, b + half)));
+    if half > 0 {
+        links.push((pick(random, half), half + pick(random, nodes - half)));
+    }
+    links
+}
+
+pub(crate) fn geometric(nodes: usize, degree: f64, random: &mut ChaCha8Rng) -> Graph {
+    let points: Vec<(f64, f64)> = (0..nodes).map(|_| (unit(random), unit(random))).collect();
+    let links = linked(&points, degree);
+    Graph { nodes, links, points }
+}
+
+/// How far a link reaches, squared, when nodes are to have about `degree` of them.
+pub(crate) fn reach(nodes: usize, degree: f64) -> f64 {
+    degree / (nodes.max(1) as f64 * std::f64::consts::PI)
+}
+
+/// The square of the distance.
+pub(crate) fn distance(a: (f64, f64), b: (f64, f64)) -> f64 {
+    let (x, y) = (a.0 - b.0, a.1 - b.1);
+    x * x + y * y
+}
+
+/// Links between points that are near, and those that join what is apart.
+fn linked(points: &[(f64, f64)], degree: f64) -> Links {
+    let nodes = points.len();
+    let reach = reach(nodes, degree);
+    let mut links = Vec::new();
+    let mut pieces = Pieces::new(nodes);
+    for a in 0..nodes {
+        for b in a + 1..nodes {
+            if distance(points[a], points[b]) <= reach {
+                links.push((a, b));
+                pieces.join(a, b);
+            }
+        }
+    }
+    while let Some((a, b)) = nearest_apart(points, &mut pieces) {
+        links.push((a, b));
+        pieces.join(a, b);
+    }
+    links
+}
+
+/// The shortest way out of the piece that node 0 is not in, or that it is in.
+fn nearest_apart(points: &[(f64, f64)], pieces: &mut Pieces) -> Option<(usize, usize)> {
+    let piece: Vec<usize> = (0..points.len()).map(|node| pieces.of(node)).collect();
+    let stray = piece.iter().copied().find(|one| *one != piece[0])?;
+    let (inside, outside): (Vec<usize>, Vec<usize>) =
+        (0..points.len()).partition(|node| piece[*node] == stray);
+    let pairs = inside.iter().flat_map(|a| outside.iter().map(move |b| (*a, *b)));
+    pairs.min_by(|one, two| {
+        distance(points[one.0], points[one.1]).total_cmp(&distance(points[two.0], points[two.1]))
+    })
+}
+
+/// Which nodes hang together (union–find).
+pub(crate) struct Pieces(Vec<usize>);
+
+impl Pieces {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Pieces((0..nodes).collect())
+    }
+
+    /// The piece's name: one of its nodes.
+    pub(crate) fn of(&mut self, mut node: usize) -> usize {
+        while self.0[node] != node {
+            self.0[node] = self.0[self.0[node]];
+            node = self.0[node];
+        }
+        node
+    }
+
+    pub(crate) fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.of(a), self.of(b));
+        self.0[a.max(b)] = a.min(b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::seeded;
+    use super::*;
+
+    #[test]
+    fn every_shape_hangs_together_and_links_no_pair_twice() {
+        let shapes = [
+            Topology::Line(9),
+            Topology::Ring(9),
+            Topology::Ring(2),
+            Topology::Star(9),
+            Topology::Tree(30),
+            Topology::Grid { width: 4, height: 7 },
+            Topology::Geometric { nodes: 80, degree: 3.0 },
+            Topology::Clusters(41),
+            Topology::Custom { nodes: 3, links: vec![(0, 1), (1, 0), (1, 1), (1, 2), (7, 1)] },
+        ];
+        for shape in shapes {
+            let graph = shape.draw(&mut seeded(3));
+            let mut pieces = Pieces::new(graph.nodes);
+            let mut pairs = std::collections::BTreeSet::new();
+            for (a, b) in &graph.links {
+                assert!(a != b && pairs.insert((*a.min(b), *a.max(b))), "{shape:?}");
+                pieces.join(*a, *b);
+            }
+            assert!((0..graph.nodes).all(|node| pieces.of(node) == 0), "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn clusters_are_joined_by_their_last_link_alone() {
+        let graph = Topology::Clusters(40).draw(&mut seeded(8));
+        let crosses = |(a, b): &&(usize, usize)| (*a < 20) != (*b < 20);
+        assert_eq!(graph.links.iter().filter(crosses).count(), 1);
+        assert!(crosses(&graph.links.last().unwrap()));
+    }
+}

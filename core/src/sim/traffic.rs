@@ -1,0 +1,124 @@
+//! Packets from end to end, at [`Depth::Link`](super::Depth::Link): each goes hop by hop along the next hops of the moment,
+//! sealed on every link, and is lost where the medium loses it.
+
+use std::time::Duration;
+
+use super::net::Net;
+use super::queue::Event;
+use crate::time::Time;
+use crate::wire::link::KIND_PACKET;
+
+/// Links that a packet may cross.
+const HOP_LIMIT: u8 = 64;
+/// The least length of a packet: what this simulation writes into it.
+const LEAST: usize = 17;
+
+/// What has become of the packets of one flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Sent.
+    pub sent: u64,
+    /// Arrived, those that came twice counted once.
+    pub arrived: u64,
+    /// Arrived once more.
+    pub again: u64,
+    /// Dropped where there was no route.
+    pub unroutable: u64,
+    /// The longest time from one arrival to the next.
+    pub gap: Duration,
+}
+
+/// Packets from a node to another.
+pub(super) struct Flow {
+    from: usize,
+    to: usize,
+    every: Duration,
+    length: usize,
+    until: Time,
+    seen: Vec<bool>,
+    last: Option<Time>,
+    traffic: Traffic,
+}
+
+impl Net {
+    /// Packets of `length` bytes go from a node to another, one every `every`, for `span`. Returns the flow's number.
+    pub(crate) fn add_flow(
+        &mut self,
+        ends: (usize, usize),
+        every: Duration,
+        length: usize,
+        span: Duration,
+    ) -> usize {
+        let flow = self.flows.len();
+        self.flows.push(Flow {
+            from: ends.0,
+            to: ends.1,
+            every: every.max(Duration::from_micros(1)),
+            length: length.max(LEAST),
+            until: self.now + span,
+            seen: Vec::new(),
+            last: None,
+            traffic: Traffic::default(),
+        });
+        self.queue.push(self.now, Event::Packet { flow });
+        flow
+    }
+
+    pub(crate) fn traffic(&self, flow: usize) -> Option<Traffic> {
+        self.flows.get(flow).map(|flow| flow.traffic)
+    }
+
+    pub(super) fn packet_leaves(&mut self, number: usize) {
+        let flow = &mut self.flows[number];
+        if self.now >= flow.until {
+            return;
+        }
+        self.queue.push(self.now + flow.every, Event::Packet { flow: number });
+        let from = flow.from;
+        if !self.nodes[from].alive {
+            return;
+        }
+        let mut packet = Vec::with_capacity(flow.length);
+        packet.extend_from_slice(&(flow.to as u32).to_le_bytes());
+        packet.extend_from_slice(&(number as u32).to_le_bytes());
+        packet.extend_from_slice(&flow.traffic.sent.to_le_bytes());
+        packet.push(HOP_LIMIT);
+        packet.resize(flow.length, 0);
+        flow.traffic.sent += 1;
+        flow.seen.push(false);
+        self.forward(from, packet);
+    }
+
+    /// A packet is at a node.
+    pub(super) fn forward(&mut self, node: usize, mut packet: Vec<u8>) {
+        let Some(head) = packet.first_chunk_mut::<LEAST>() else { return };
+        let [t0, t1, t2, t3, f0, f1, f2, f3, sequence @ .., hops] = head;
+        let to = u32::from_le_bytes([*t0, *t1, *t2, *t3]) as usize;
+        let number = u32::from_le_bytes([*f0, *f1, *f2, *f3]) as usize;
+        let sequence = u64::from_le_bytes(*sequence) as usize;
+        *hops = hops.saturating_sub(1);
+        let spent = *hops == 0;
+        let Some(flow) = self.flows.get_mut(number) else { return };
+        if to == node {
+            match flow.seen.get_mut(sequence) {
+                Some(seen) if *seen => flow.traffic.again += 1,
+                Some(seen) => {
+                    *seen = true;
+                    flow.traffic.arrived += 1;
+                    let gap = flow.last.map_or(Duration::ZERO, |last| self.now.since(last));
+                    flow.traffic.gap = flow.traffic.gap.max(gap);
+                    flow.last = Some(self.now);
+                }
+                None => {}
+            }
+            return;
+        }
+        match self.reach.next(node, to).filter(|_| !spent) {
+            Some(id) => {
+                packet.insert(0, KIND_PACKET);
+                self.seal_and_send(id, &packet, false);
+            }
+            None => flow.traffic.unroutable += 1,
+        }
+    }
+}

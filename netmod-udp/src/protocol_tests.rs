@@ -1,0 +1,58 @@
+//! The beacons printed in `core/PROTOCOL.md`: made here from fixed values, read back with the code that reads the wire.
+//! How the examples are written anew stands at the head of `core/src/protocol_tests.rs`.
+
+use crate::beacon::{LENGTH, decode, encode};
+
+const SPECIFICATION: &str = include_str!("../../core/PROTOCOL.md");
+const INSTANCE: u64 = 0x1111_1111_1111_1111;
+const EXAMPLES: [(&str, Option<[u8; 32]>); 2] = [("beacon", None), ("beacon-closed", Some([7; 32]))];
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The lines of an example: each field's name and bytes.
+fn render(beacon: &[u8; LENGTH]) -> String {
+    let [magic, version, instance, tag] =
+        [&beacon[..4], &beacon[4..5], &beacon[5..13], &beacon[13..]].map(hex);
+    format!(
+        "magic     {magic}  = \"rous\"\nversion   {version}  = 1\ninstance  {instance}\ntag       {tag}\n"
+    )
+}
+
+/// What stands before the block called `name`, the block, and what comes after.
+fn around<'a>(text: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
+    let fence = format!("\n```hex {name}\n");
+    let start = text.find(&fence).unwrap_or_else(|| panic!("no block for {name}")) + fence.len();
+    let length = text[start..].find("```").expect("a block has an end");
+    (&text[..start], &text[start..start + length], &text[start + length..])
+}
+
+#[test]
+fn the_examples_are_made_from_fixed_seeds() {
+    if std::env::var("ROUSE_EXAMPLES").is_ok_and(|what| what == "write") {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/PROTOCOL.md");
+        let mut text = std::fs::read_to_string(path).unwrap();
+        for (name, key) in EXAMPLES {
+            let (before, _, after) = around(&text, name);
+            text = format!("{before}{}{after}", render(&encode(INSTANCE, key.as_ref())));
+        }
+        return std::fs::write(path, text).unwrap();
+    }
+    for (name, key) in EXAMPLES {
+        let (_, block, _) = around(SPECIFICATION, name);
+        assert_eq!(block, render(&encode(INSTANCE, key.as_ref())), "{name}");
+    }
+}
+
+#[test]
+fn every_beacon_in_the_specification_is_read_as_it_says() {
+    for (name, key) in EXAMPLES {
+        let (_, block, _) = around(SPECIFICATION, name);
+        let digits: String = block.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits");
+        let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+        assert_eq!(decode(&bytes, key.as_ref()), Ok(INSTANCE), "{name}");
+        assert_eq!(encode(INSTANCE, key.as_ref())[..], bytes, "{name}, encoded again");
+    }
+}

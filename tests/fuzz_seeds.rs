@@ -1,0 +1,139 @@
+//! Every fuzz target over its seeds and over mutations of them: without a fuzzer, and the same in every run.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use rouse_core::internals::fuzz::{TARGETS, Target};
+use rouse_netmod_udp::fuzz;
+
+/// Mutations of the seeds of each target, all together.
+const MUTATIONS: usize = 2000;
+/// What takes sockets, or a curve for each step, is tried less often.
+const DEAR: [(&str, usize); 3] = [("handshake", 300), ("client_socket", 300), ("daemon_socket", 300)];
+/// No mutation is longer, in bytes.
+const LONGEST: usize = 16 << 10;
+
+/// xorshift64* (Vigna 2016): the same nonsense in every run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as usize % limit.max(1)
+    }
+}
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/fuzz/seeds").join(target);
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "no seeds in {}", folder.display());
+    files.into_iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+/// A few small changes, or one to the structure: a part left out, said twice, or taken from another seed.
+fn mutated(chance: &mut Chance, seeds: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = seeds[chance.below(seeds.len())].clone();
+    for _ in 0..=chance.below(4) {
+        let (from, to) = (chance.below(bytes.len() + 1), chance.below(bytes.len() + 1));
+        let (from, to) = (from.min(to), from.max(to));
+        match chance.below(8) {
+            0 => bytes.truncate(to),
+            1 => drop(bytes.drain(from..to)),
+            2 => bytes.extend_from_within(from..to),
+            3 => {
+                let other = &seeds[chance.below(seeds.len())];
+                bytes.truncate(from);
+                bytes.extend_from_slice(&other[chance.below(other.len() + 1)..]);
+            }
+            4 => bytes.insert(from, chance.below(256) as u8),
+            _ => {
+                if let Some(byte) = bytes.get_mut(from) {
+                    *byte ^= 1 << chance.below(8);
+                }
+            }
+        }
+    }
+    bytes.truncate(LONGEST);
+    bytes
+}
+
+/// An input on trial: shown when it breaks a promise, for the panic only says which.
+struct Input<'a>(&'a [u8]);
+
+impl Drop for Input<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+            println!("the input: {hex}");
+        }
+    }
+}
+
+fn run(name: &str, target: Target) {
+    let begin = Instant::now();
+    let seeds = seeds(name);
+    let check = |bytes: &[u8]| {
+        let _input = Input(bytes);
+        target(bytes);
+    };
+    check(&[]);
+    seeds.iter().for_each(|seed| check(seed));
+    let most = DEAR.iter().find(|(dear, _)| *dear == name).map_or(MUTATIONS, |(_, most)| *most);
+    let mut chance = Chance(0x726f_7573_6521);
+    for _ in 0..most {
+        check(&mutated(&mut chance, &seeds));
+    }
+    println!("{name}: {most} mutations of {} seeds in {:?}", seeds.len(), begin.elapsed());
+}
+
+macro_rules! targets {
+    ($($test:ident, $name:literal;)*) => {
+        $(#[test]
+        fn $test() {
+            run($name, target($name));
+        })*
+
+        /// Nobody is forgotten.
+        #[test]
+        fn every_target_is_run() {
+            let mut run = vec![$($name),*];
+            run.sort();
+            let mut all: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).chain(["beacon"]).collect();
+            all.sort();
+            assert_eq!(run, all);
+            for name in all {
+                let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/fuzz/fuzz_targets");
+                assert!(program.join(name).with_extension("rs").exists(), "no program for {name}");
+            }
+        }
+    };
+}
+
+targets! {
+    announces_and_mutations_of_them_keep_their_promises, "announce";
+    beacons_and_mutations_of_them_keep_their_promises, "beacon";
+    what_a_daemon_says_never_leaves_a_client_waiting, "client_socket";
+    control_messages_and_mutations_of_them_keep_a_router_right, "control";
+    what_a_client_says_never_harms_a_daemon, "daemon_socket";
+    frames_and_mutations_of_them_keep_a_link_right, "frame";
+    handshakes_and_mutations_of_them_keep_their_promises, "handshake";
+    conversations_over_any_line_keep_their_promises, "message";
+    packets_and_mutations_of_them_keep_a_node_right, "packet";
+    texts_and_mutations_of_them_read_to_what_they_print, "text";
+}
+
+fn target(name: &str) -> Target {
+    let of_core = |name: &str| TARGETS.iter().find(|(known, _)| *known == name).unwrap().1;
+    match name {
+        "beacon" => fuzz::beacon,
+        "text" => |bytes| {
+            rouse_core::internals::fuzz::text(bytes);
+            fuzz::text(bytes);
+        },
+        name => of_core(name),
+    }
+}

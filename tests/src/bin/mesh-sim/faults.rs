@@ -1,0 +1,260 @@
+//! What happens to a network, and what is measured of it.
+
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::time::Duration;
+
+use rouse_core::sim::{Fault, Sim, Violation};
+
+use crate::args::{FaultKind, Scenario};
+use crate::figures::Figures;
+use crate::run::{CALM, Draw, quiet};
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A mesh that has healed goes on talking of it for so long, and that counts as well.
+const AFTERMATH: Duration = secs(1);
+
+/// Lets the scenario's fault happen, measures, and repairs. `steady` is what all nodes send per second without it.
+pub fn strike(
+    scenario: &Scenario,
+    sim: &mut Sim,
+    draw: &mut Draw,
+    steady: f64,
+    figures: &mut Figures,
+) -> Result<(), Violation> {
+    let patience = scenario.patience();
+    match scenario.fault {
+        FaultKind::None => Ok(()),
+        FaultKind::Link | FaultKind::Loss => {
+            let link = draw.below(sim.links());
+            sim.apply(Fault::Cut { link });
+            measure(sim, patience, steady, figures)?;
+            sim.apply(Fault::Heal { link });
+            repaired(sim, patience)
+        }
+        FaultKind::Silence => silence(sim, draw, patience, steady, figures),
+        FaultKind::Node => {
+            let node = draw.below(sim.nodes());
+            sim.apply(Fault::Kill { node });
+            measure(sim, patience, steady, figures)?;
+            sim.apply(Fault::Restart { node });
+            repaired(sim, patience)
+        }
+        FaultKind::Restart | FaultKind::Wipe => {
+            let node = draw.below(sim.nodes());
+            sim.apply(Fault::Kill { node });
+            // Not always does everybody notice before it is back.
+            sim.run(if draw.below(2) == 0 { ms(1) } else { secs(3) })?;
+            let wipe = scenario.fault == FaultKind::Wipe;
+            sim.apply(if wipe { Fault::RestartWiped { node } } else { Fault::Restart { node } });
+            measure(sim, patience, steady, figures)?;
+            repaired(sim, patience)
+        }
+        FaultKind::Partition => partition(sim, patience, steady, figures),
+        FaultKind::Flap => flap(sim, draw, patience, figures),
+        FaultKind::Asymmetry => asymmetry(scenario, sim, draw, figures),
+        FaultKind::Mobility => mobility(scenario, sim, figures),
+    }
+}
+
+fn measure(
+    sim: &mut Sim,
+    patience: Duration,
+    steady: f64,
+    figures: &mut Figures,
+) -> Result<Duration, Violation> {
+    let (begin, before) = (sim.elapsed(), sim.control_bytes());
+    let took = sim.until_reachable(patience)?;
+    sim.run(AFTERMATH)?;
+    let usual = steady * (sim.elapsed() - begin).as_secs_f64();
+    let more = (sim.control_bytes() - before) as f64 - usual;
+    figures.heal.push(took);
+    figures.bytes.push((more.max(0.0) / sim.nodes() as f64) as u64);
+    Ok(took)
+}
+
+fn repaired(sim: &mut Sim, patience: Duration) -> Result<(), Violation> {
+    sim.until_reachable(patience)?;
+    sim.run(CALM)
+}
+
+/// A link with packets both ways falls silent.
+fn silence(
+    sim: &mut Sim,
+    draw: &mut Draw,
+    patience: Duration,
+    steady: f64,
+    figures: &mut Figures,
+) -> Result<(), Violation> {
+    let direct = |sim: &Sim, link| sim.ends(link).filter(|[a, b]| sim.path(*a, *b) == Some(vec![*a, *b]));
+    let begin = draw.below(sim.links());
+    let links = (0..sim.links()).map(|link| (link + begin) % sim.links());
+    let Some((link, [a, b])) = links.filter_map(|link| Some((link, direct(sim, link)?))).next() else {
+        return Ok(());
+    };
+    let flows = [(a, b), (b, a)].map(|ends| sim.send(ends, ms(5), 200, secs(4)));
+    sim.run(ms(500 + draw.below(1000) as u64))?;
+    sim.apply(Fault::Silence { link });
+    measure(sim, patience, steady, figures)?;
+    sim.run(secs(4))?;
+    for flow in flows {
+        let traffic = sim.traffic(flow);
+        figures.packets.0 += traffic.sent;
+        figures.packets.1 += traffic.arrived;
+    }
+    sim.apply(Fault::Heal { link });
+    sim.until_reachable(patience)?;
+    sim.run(CALM)
+}
+
+/// The half around node 0 is cut off.
+fn partition(sim: &mut Sim, patience: Duration, steady: f64, figures: &mut Figures) -> Result<(), Violation> {
+    let mut inside = BTreeSet::from([0]);
+    let mut open = VecDeque::from([0]);
+    while let Some(at) = open.pop_front() {
+        for link in sim.links_of(at) {
+            let others = sim.ends(*link).unwrap_or_default();
+            for other in others {
+                if inside.len() < sim.nodes() / 2 && inside.insert(other) {
+                    open.push_back(other);
+                }
+            }
+        }
+    }
+    let crosses =
+        |link: &usize| sim.ends(*link).is_some_and(|[a, b]| inside.contains(&a) != inside.contains(&b));
+    let links: Vec<usize> = (0..sim.links()).filter(crosses).collect();
+    for link in &links {
+        sim.apply(Fault::Cut { link: *link });
+    }
+    sim.until_reachable(patience)?;
+    sim.run(secs(60))?;
+    for link in links {
+        sim.apply(Fault::Heal { link });
+    }
+    measure(sim, patience, steady, figures)?;
+    sim.run(CALM)
+}
+
+/// One second of a link that flaps: half of it down.
+const HALF: Duration = ms(500);
+const FLAPS: u32 = 300;
+
+fn flap(sim: &mut Sim, draw: &mut Draw, patience: Duration, figures: &mut Figures) -> Result<(), Violation> {
+    let nodes = sim.nodes() as f64;
+    figures.steady.push(quiet(sim, secs(120))? / nodes);
+    let link = draw.below(sim.links());
+    sim.count_switches();
+    let before = sim.control_bytes();
+    for _ in 0..FLAPS {
+        sim.apply(Fault::Cut { link });
+        sim.run(HALF)?;
+        sim.apply(Fault::Heal { link });
+        sim.run(HALF)?;
+    }
+    let seconds = (HALF * 2 * FLAPS).as_secs_f64();
+    figures.flapping.push((sim.control_bytes() - before) as f64 / seconds / nodes);
+    figures.switches.push(f64::from(sim.most_switches()) * 10.0 / seconds);
+    figures.heal.push(sim.until_reachable(patience)?);
+    sim.run(secs(90))
+}
+
+/// The share of frames that arrive on the bad way.
+const ARRIVE: f64 = 0.6;
+
+/// A link loses 40 % one way: found out in two idle minutes, or, in a network of its own, in 20 s of traffic; and avoided
+/// where another way costs up to twice as much as the link did.
+fn asymmetry(
+    scenario: &Scenario,
+    sim: &mut Sim,
+    draw: &mut Draw,
+    figures: &mut Figures,
+) -> Result<(), Violation> {
+    let link = draw.below(sim.links());
+    let config = rouse_core::sim::Config { seed: draw.below(1 << 32) as u64, ..scenario.config(0) };
+    let mut busy = Sim::new(&scenario.topology(), config);
+    busy.until_reachable(scenario.patience())?;
+    busy.run(CALM)?;
+    let busy_link = draw.below(busy.links());
+    worsen(sim, link, None, figures)?;
+    worsen(&mut busy, busy_link, Some(secs(20)), figures)
+}
+
+fn worsen(
+    sim: &mut Sim,
+    link: usize,
+    traffic: Option<Duration>,
+    figures: &mut Figures,
+) -> Result<(), Violation> {
+    let (Some([a, b]), Some(before)) = (sim.ends(link), sim.measured(link)) else { return Ok(()) };
+    sim.apply(Fault::Loss { link, there: 1.0 - ARRIVE, back: 0.0 });
+    match traffic {
+        Some(span) => {
+            // Over the link, whichever way the routes lead meanwhile: to the neighbour itself.
+            sim.send((a, b), ms(5), 200, span);
+            sim.send((b, a), ms(5), 200, span);
+            sim.run(span)?;
+        }
+        None => sim.run(secs(120))?,
+    }
+    let Some(after) = sim.measured(link) else { return Ok(()) };
+    for (before, after) in before.into_iter().zip(after) {
+        // The cost goes by the square of the expected number of transmissions.
+        let etx = (f64::from(after.0) / f64::from(before.0)).sqrt();
+        figures.etx_off.push((etx * ARRIVE - 1.0).abs());
+    }
+    // Better routes are used after they have been better for two seconds.
+    sim.run(secs(5))?;
+    if let Some(around) = around(sim, link) {
+        let ratio = f64::from(around) / f64::from(before[0].0);
+        let avoided = sim.path(a, b).is_some_and(|path| path.len() > 2);
+        figures.around.push((ratio, avoided));
+    }
+    Ok(())
+}
+
+/// What the best way from one end of a link to the other costs without it.
+fn around(sim: &Sim, without: usize) -> Option<u32> {
+    let [from, to] = sim.ends(without)?;
+    let mut best = HashMap::from([(from, 0)]);
+    let mut open = BinaryHeap::from([(std::cmp::Reverse(0), from)]);
+    while let Some((std::cmp::Reverse(cost), at)) = open.pop() {
+        if at == to {
+            return Some(cost);
+        }
+        for link in sim.links_of(at).iter().filter(|link| **link != without) {
+            let (Some(ends), Some(measured)) = (sim.ends(*link), sim.measured(*link)) else { continue };
+            let side = usize::from(ends[1] == at);
+            let (other, cost) = (ends[1 - side], cost + u32::from(measured[side].0));
+            if best.get(&other).is_none_or(|known| cost < *known) {
+                best.insert(other, cost);
+                open.push((std::cmp::Reverse(cost), other));
+            }
+        }
+    }
+    None
+}
+
+/// In sides of the square per second: of ten kilometres, that is 70 km/h.
+const SPEED: f64 = 0.002;
+const WALK: Duration = secs(30);
+
+fn mobility(scenario: &Scenario, sim: &mut Sim, figures: &mut Figures) -> Result<(), Violation> {
+    let pairs = (sim.nodes() * sim.nodes()) as f64;
+    sim.roam(scenario.degree, SPEED, WALK);
+    let mut dark = 0.0;
+    let steps = WALK.as_millis() / 50;
+    for _ in 0..steps {
+        sim.run(ms(50))?;
+        dark += sim.dark_pairs() as f64 / pairs;
+    }
+    figures.dark.push(dark / steps as f64);
+    figures.heal.push(sim.until_reachable(scenario.patience())?);
+    Ok(())
+}
