@@ -60,7 +60,7 @@ impl Ends {
         let mut frames = 0;
         self.ends[0].dial(Time::ZERO, path(1), 1452);
         while done.iter().any(Option::is_none) {
-            for here in 0..2 {
+            for (here, done) in done.iter_mut().enumerate() {
                 while let Some(output) = self.ends[here].poll_output() {
                     match output {
                         HandshakeOutput::Transmit { frame, .. } => {
@@ -69,7 +69,7 @@ impl Ends {
                             // Who is asked for a cookie is not taken yet.
                             let _ = self.ends[1 - here].handle(Time::ZERO, path(1), 0, 1452, &frame);
                         }
-                        HandshakeOutput::Established(session) => done[here] = Some(session),
+                        HandshakeOutput::Established(session) => *done = Some(session),
                         HandshakeOutput::Failed { reason, .. } => unreachable!("{reason}"),
                     }
                 }
