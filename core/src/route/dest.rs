@@ -302,7 +302,9 @@ impl Dest {
     }
 
     /// Memory beyond the struct itself, in bytes.
+    // What lies in memory does not overflow when it is added up.
     #[cfg(any(test, feature = "sim"))]
+    #[allow(clippy::arithmetic_side_effects)]
     pub(super) fn heap(&self) -> usize {
         let extra = self.extra.as_ref().map_or(0, |extra| {
             let work = extra.work.as_ref().map_or(0, |_| size_of::<Work>());
