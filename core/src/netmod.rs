@@ -161,18 +161,21 @@ pub struct Received {
     pub arrivals: Vec<Arrival>,
     /// Who was heard.
     pub heard: Vec<Heard>,
+    /// Some endpoints cannot be reached any more: the node asks [`Netmod::is_cut`] of those it has links to.
+    pub cut: bool,
 }
 
 impl Received {
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.arrivals.is_empty() && self.heard.is_empty()
+        self.arrivals.is_empty() && self.heard.is_empty() && !self.cut
     }
 
     /// Empties it; keeps its memory.
     pub fn clear(&mut self) {
         self.arrivals.clear();
         self.heard.clear();
+        self.cut = false;
     }
 }
 
@@ -248,6 +251,17 @@ pub trait Netmod: Send + Sync + 'static {
     /// The group that an endpoint shares its quota of handshakes with (for IP: its /24 or /64), since who can
     /// take one address there can take many.
     fn quota_key(&self, endpoint: &Endpoint) -> u64;
+
+    /// Whether the medium knows that nothing which is sent to this endpoint arrives at the moment: its interface is down,
+    /// its plug is out. A link over it is in doubt at once, and not after a silence.
+    fn is_cut(&self, _endpoint: &Endpoint) -> bool {
+        false
+    }
+
+    /// What it has counted, and by which name each count is shown in `rouse status`: above all what it left aside.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 
     /// What the user should know: a buffer smaller than wished, a protocol that is missing.
     fn notes(&self) -> Vec<Note> {

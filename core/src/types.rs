@@ -327,6 +327,9 @@ pub struct NetmodStatus {
     pub rx_bytes: u64,
     pub tx_bytes: u64,
     pub last_error: Option<String>,
+    /// What the netmod itself has counted, by its own names.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// How well something is.

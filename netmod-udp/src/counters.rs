@@ -51,3 +51,27 @@ pub struct UdpCounters {
     /// Beacons that came too soon after the last one, or with too many others.
     pub beacons_limited: u64,
 }
+
+impl UdpCounters {
+    /// Each with its name in `rouse status --json`.
+    pub(crate) fn named(&self) -> Vec<(&'static str, u64)> {
+        let UdpCounters {
+            malformed,
+            beacons_sent,
+            beacons_heard,
+            beacons_own,
+            beacons_malformed,
+            beacons_foreign,
+            beacons_limited,
+        } = *self;
+        vec![
+            ("malformed", malformed),
+            ("beacons_sent", beacons_sent),
+            ("beacons_heard", beacons_heard),
+            ("beacons_own", beacons_own),
+            ("beacons_malformed", beacons_malformed),
+            ("beacons_foreign", beacons_foreign),
+            ("beacons_limited", beacons_limited),
+        ]
+    }
+}

@@ -14,18 +14,21 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use if_watch::smol::IfWatcher;
-use rouse_core::netmod::{Endpoint, Heard};
+use rouse_core::netmod::{Endpoint, Heard, Received};
 
 use crate::beacon::{self, Refusal};
+#[cfg(target_os = "linux")]
+use crate::carrier::Carrier;
 use crate::config::UdpConfig;
 use crate::counters::Counters;
 use crate::crowd::{Crowd, Verdict};
 use crate::ear::{Ear, Group};
-use crate::interfaces::{self, Choice, Interface, MAX_INTERFACES};
+use crate::interfaces::{self, Choice, Interface, Listing, MAX_INTERFACES};
 use crate::notes::{Notes, Topic};
 use crate::resolve;
 use crate::schedule::Schedule;
 use crate::socket::Sockets;
+use crate::ways::SharedWays;
 
 /// How many datagrams of one ear, and events of the watcher, are taken before others get a turn.
 const TURN: usize = 32;
@@ -47,6 +50,10 @@ pub(crate) struct Discovery {
     /// When the timer goes off.
     armed: Instant,
     watcher: Result<IfWatcher, Instant>,
+    /// Without it a lost carrier is seen with the next beacons, and by its silence.
+    #[cfg(target_os = "linux")]
+    carrier: Option<Carrier>,
+    ways: Arc<SharedWays>,
     /// Whether the interfaces have to be listed again.
     changed: bool,
     notes: Arc<Notes>,
@@ -58,6 +65,7 @@ impl Discovery {
         config: &UdpConfig,
         instance: u64,
         sockets: &Sockets,
+        ways: Arc<SharedWays>,
         notes: Arc<Notes>,
         counters: Arc<Counters>,
     ) -> Self {
@@ -80,6 +88,9 @@ impl Discovery {
             timer: Timer::at(now),
             armed: now,
             watcher: Err(now),
+            #[cfg(target_os = "linux")]
+            carrier: None,
+            ways,
             changed: true,
             notes,
             counters,
@@ -88,20 +99,20 @@ impl Discovery {
         discovery
     }
 
-    /// Does what is due and appends who was heard. The task is woken when there is more to do.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, sockets: &Sockets, heard: &mut Vec<Heard>) {
+    /// Does what is due and appends who was heard, and whether a way was cut. The task is woken when there is more to do.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, sockets: &Sockets, received: &mut Received) {
         loop {
             let now = Instant::now();
             self.poll_watcher(cx, now);
             let due = self.schedule.due() <= now;
             if self.changed || due {
-                self.look_around(now);
+                received.cut |= self.look_around(now);
             }
             // What is new may have made it due.
             if self.schedule.due() <= now {
                 self.send_round(sockets, now);
             }
-            self.listen(cx, now, heard);
+            self.listen(cx, now, &mut received.heard);
             if self.armed != self.schedule.due() {
                 self.armed = self.schedule.due();
                 self.timer.set_at(self.armed);
@@ -113,6 +124,12 @@ impl Discovery {
     }
 
     fn watch(&mut self, now: Instant) {
+        #[cfg(target_os = "linux")]
+        if self.carrier.is_none() {
+            self.carrier = Carrier::open()
+                .inspect_err(|error| tracing::debug!(%error, "lost carriers are not announced"))
+                .ok();
+        }
         match IfWatcher::new() {
             Ok(watcher) => {
                 self.watcher = Ok(watcher);
@@ -139,6 +156,20 @@ impl Discovery {
         {
             self.watch(now);
         }
+        #[cfg(target_os = "linux")]
+        if let Some(carrier) = &mut self.carrier {
+            match carrier.poll_changed(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.changed = true;
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "lost carriers are no longer announced");
+                    self.carrier = None;
+                }
+                Poll::Pending => {}
+            }
+        }
         for _ in 0..TURN {
             let Ok(watcher) = &mut self.watcher else { return };
             match watcher.poll_if_event(cx) {
@@ -150,10 +181,10 @@ impl Discovery {
         cx.waker().wake_by_ref();
     }
 
-    /// Lists the interfaces again, and listens on those that there are.
-    fn look_around(&mut self, now: Instant) {
+    /// Lists the interfaces again, and listens on those that there are. Whether one carries nothing any more.
+    fn look_around(&mut self, now: Instant) -> bool {
         self.changed = false;
-        let (found, more) = match interfaces::list(&self.choice) {
+        let Listing { chosen: found, more, ways } = match interfaces::list(&self.choice) {
             Ok(found) => found,
             Err(error) => {
                 let text = format!("the interfaces of this host cannot be listed: {error}");
@@ -162,7 +193,7 @@ impl Discovery {
                     text,
                     "nodes are found where beacons already go; others by --peer",
                 );
-                return;
+                return false;
             }
         };
         if found.is_empty() {
@@ -184,6 +215,7 @@ impl Discovery {
         }
         self.interfaces = found;
         self.set_ears();
+        self.ways.set(ways)
     }
 
     /// Whether beacons can go on `interface` in a way that they could not before.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::ways::Ways;
+
 /// The most interfaces that are beaconed on; each costs up to two sockets.
 pub(crate) const MAX_INTERFACES: usize = 64;
 
@@ -41,12 +43,24 @@ pub(crate) struct Choice {
     pub(crate) v6: bool,
 }
 
-/// The interfaces of this host that are chosen, by their numbers, and how many more there would have been.
-pub(crate) fn list(choice: &Choice) -> io::Result<(Vec<Interface>, usize)> {
-    let mut chosen = choose(if_addrs::get_if_addrs()?, choice);
+/// What was found when the interfaces were listed.
+pub(crate) struct Listing {
+    /// Those that are chosen, by their numbers.
+    pub(crate) chosen: Vec<Interface>,
+    /// How many more there would have been.
+    pub(crate) more: usize,
+    /// Where something can leave, over all of them.
+    pub(crate) ways: Ways,
+}
+
+/// The interfaces of this host.
+pub(crate) fn list(choice: &Choice) -> io::Result<Listing> {
+    let addresses = if_addrs::get_if_addrs()?;
+    let ways = Ways::of(&addresses);
+    let mut chosen = choose(addresses, choice);
     let more = chosen.len().saturating_sub(MAX_INTERFACES);
     chosen.truncate(MAX_INTERFACES);
-    Ok((chosen, more))
+    Ok(Listing { chosen, more, ways })
 }
 
 fn choose(addresses: Vec<if_addrs::Interface>, choice: &Choice) -> Vec<Interface> {

@@ -16,6 +16,8 @@
 #![forbid(unsafe_code)]
 
 mod beacon;
+#[cfg(target_os = "linux")]
+mod carrier;
 mod config;
 mod counters;
 mod crowd;
@@ -34,6 +36,7 @@ mod resolve;
 mod schedule;
 mod send;
 mod socket;
+mod ways;
 mod worker;
 
 use std::future::poll_fn;
@@ -51,6 +54,7 @@ use counters::Counters;
 use discovery::Discovery;
 use notes::Notes;
 use socket::Sockets;
+use ways::SharedWays;
 use worker::Worker;
 
 /// The length of a frame that every way through the Internet takes: an IPv6 packet of 1280 bytes (RFC 8200, 5) less
@@ -70,6 +74,7 @@ pub struct Udp {
     /// Where it listened last.
     local: RwLock<Option<SocketAddr>>,
     worker: async_lock::Mutex<Option<Worker>>,
+    ways: Arc<SharedWays>,
     notes: Arc<Notes>,
     counters: Arc<Counters>,
 }
@@ -96,6 +101,7 @@ impl Udp {
             sockets: RwLock::default(),
             local: RwLock::default(),
             worker: async_lock::Mutex::new(None),
+            ways: Arc::default(),
             notes: Arc::default(),
             counters: Arc::default(),
         }
@@ -156,7 +162,8 @@ impl Udp {
                     *self.instance.get_or_init(|| drawn)
                 }
             };
-            Some(Discovery::new(&self.config, instance, sockets, self.notes.clone(), self.counters.clone()))
+            let (ways, notes, counters) = (self.ways.clone(), self.notes.clone(), self.counters.clone());
+            Some(Discovery::new(&self.config, instance, sockets, ways, notes, counters))
         } else {
             None
         };
@@ -242,6 +249,14 @@ impl Netmod for Udp {
 
     fn quota_key(&self, endpoint: &Endpoint) -> u64 {
         resolve::quota_key(endpoint)
+    }
+
+    fn is_cut(&self, endpoint: &Endpoint) -> bool {
+        endpoint.to_socket_addr().is_some_and(|address| self.ways.is_cut(&address))
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.counters.snapshot().named()
     }
 
     fn notes(&self) -> Vec<Note> {

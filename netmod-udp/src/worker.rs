@@ -69,9 +69,9 @@ impl Worker {
                 }
             }
             if let Some(discovery) = &mut self.discovery {
-                discovery.poll(cx, &self.sockets, &mut received.heard);
+                discovery.poll(cx, &self.sockets, received);
             }
-            if !received.heard.is_empty() {
+            if !received.is_empty() {
                 return Poll::Ready(Ok(()));
             }
             if self.streak >= STREAK {

@@ -6,15 +6,21 @@
 //! chose and does not discover, unless a test says otherwise.
 #![forbid(unsafe_code)]
 
+mod cables;
+mod capture;
 mod daemon;
 mod lan;
+mod namespace;
 mod process;
 mod program;
 mod relay;
 mod wait;
 
+pub use cables::{Cables, Cut, Topology};
+pub use capture::Capture;
 pub use daemon::{Daemon, DaemonBuilder};
-pub use lan::{Family, Lan, may_make_namespaces};
+pub use lan::{Family, Lan};
+pub use namespace::{Namespace, may_make_namespaces, remove_namespaces};
 pub use process::{Usage, usage, wait_until_read};
 pub use program::{Output, Programs, Running, built_program};
 pub use relay::Relay;

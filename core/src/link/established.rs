@@ -197,6 +197,15 @@ impl Link {
         }
     }
 
+    /// The medium says that nothing arrives at the neighbour any more: it is suspect at once. Anything that is heard of it ends the
+    /// doubt.
+    pub fn doubt(&mut self, now: Time) {
+        if !self.is_down() {
+            self.liveness.cut(now);
+            self.enter(LinkState::Suspect);
+        }
+    }
+
     /// Ends the link in good order. The plaintext returned is the last one to be sealed and sent.
     pub fn goodbye(&mut self) -> Vec<u8> {
         self.state = LinkState::Down(DownReason::Closed);
@@ -294,11 +303,11 @@ impl Link {
         quality::cost(&self.arrive_there, &self.arrive_here, self.rtt.smallest())
     }
 
-    /// Tells the cost when it has changed by more than a sixteenth, and once it is known at all.
+    /// Tells the cost when it has changed by more than an eighth, and once it is known at all.
     fn tell_cost(&mut self) {
         let cost = self.cost();
         let tell = match self.told_cost {
-            Some(told) => cost.abs_diff(told).saturating_mul(16) > told,
+            Some(told) => cost.abs_diff(told).saturating_mul(8) > told,
             None => self.rtt.smoothed().is_some(),
         };
         if tell {

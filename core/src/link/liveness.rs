@@ -34,6 +34,9 @@ const SUSPECT_GAP: Duration = Duration::from_millis(100);
 const PROBES: u32 = 3;
 /// A suspect that stays silent for this long is gone.
 const DOWN_AFTER: Duration = Duration::from_secs(1);
+/// A suspect that stays silent for this long is gone, when the medium says that it is cut off. A plug that only wobbles is
+/// back by then.
+const CUT_DOWN_AFTER: Duration = Duration::from_millis(250);
 /// A timer that fires this late shows that the machine is busy.
 const LATE: Duration = Duration::from_millis(25);
 /// How often in a row that is an excuse.
@@ -128,6 +131,19 @@ impl Liveness {
     pub(super) fn sent(&mut self, now: Time) {
         self.unanswered.get_or_insert(now);
         self.answer = None;
+    }
+
+    /// The medium says that nothing gets through: the neighbour is suspect, without being asked first.
+    pub(super) fn cut(&mut self, now: Time) {
+        let before = self.doubt.and_then(|doubt| doubt.gone);
+        let gone = now + CUT_DOWN_AFTER;
+        self.doubt = Some(Doubt {
+            probes: PROBES,
+            next_probe: now + SUSPECT_GAP,
+            gone: Some(before.map_or(gone, |before| before.min(gone))),
+            excuses: 0,
+        });
+        self.raise(Sign::Probe);
     }
 
     /// The sign that is to be sent now, if there is one. `spread` is random; `often` says that hellos should come twice as
@@ -264,6 +280,24 @@ mod tests {
         assert_eq!(verdicts[0], (150 + 5 * 150 + 3 * 150, Verdict::Suspect));
         assert!(verdicts[1].0 >= verdicts[0].0 + 1_000);
         assert!(probes >= 10);
+    }
+
+    #[test]
+    fn what_the_medium_knows_to_be_cut_is_gone_soon_unless_it_is_heard() {
+        let start = Time::from_millis(1_000);
+        let mut liveness = Liveness::new(start);
+        liveness.heard(start);
+        liveness.cut(start);
+        let (now, verdict) = loop {
+            let now = liveness.deadline(RTT);
+            if let Some(verdict) = liveness.timeout(now, RTT, false) {
+                break (now, verdict);
+            }
+        };
+        assert_eq!((now.since(start), verdict), (CUT_DOWN_AFTER, Verdict::Gone));
+        liveness.cut(start);
+        assert!(liveness.heard(start), "it was suspect, and is no more");
+        assert!(liveness.deadline(RTT) > start + CUT_DOWN_AFTER);
     }
 
     #[test]

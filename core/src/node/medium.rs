@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::links::LinkEvent;
-use super::neighbour::Neighbour;
+use super::neighbour::{Neighbour, Order};
 use super::shared::{Shared, lock, read};
 use crate::link::Path;
 use crate::netmod::{Arrival, Endpoint, Heard, Netmod, NetmodError, Received};
@@ -108,6 +108,7 @@ impl Medium {
             rx_bytes: self.rx_bytes.load(Relaxed),
             tx_bytes: self.tx_bytes.load(Relaxed),
             last_error: condition.last_error.clone(),
+            counters: self.netmod.counters().into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         }
     }
 
@@ -198,12 +199,26 @@ impl Medium {
                     rt::sleep(Duration::from_millis(1).saturating_mul(failures)).await;
                 }
             }
+            if received.cut {
+                self.doubt(shared);
+            }
             for heard in received.heard.drain(..) {
                 self.heard(shared, heard);
             }
             for arrival in received.arrivals.drain(..) {
                 self.arrived(shared, arrival, &mut shaking);
             }
+        }
+    }
+
+    /// Has the links doubt that the medium knows to be cut.
+    fn doubt(&self, shared: &Shared) {
+        let cut = |neighbour: &&Arc<Neighbour>| {
+            neighbour.path.netmod == self.id && self.netmod.is_cut(&neighbour.path.endpoint)
+        };
+        for neighbour in read(&shared.neighbours).values().filter(cut) {
+            // If there is no room the link finds out by the silence.
+            let _ = neighbour.orders.try_push(Order::Doubt);
         }
     }
 

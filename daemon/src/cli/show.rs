@@ -52,6 +52,9 @@ fn status_text(out: &Out, status: &Status) -> String {
     });
     let titles = ["NETMOD", "STATE", "MTU", "FRAMES IN", "FRAMES OUT", "LAST ERROR"];
     text.push_str(&table(titles, rows.collect()));
+    for netmod in &status.netmods {
+        text.push_str(&counts_text(&netmod.uri, &netmod.counters));
+    }
     for (title, counts) in [("counters", &status.counters), ("drops", &status.drops)] {
         text.push_str(&counts_text(title, counts));
     }

@@ -79,7 +79,7 @@ fn act(net: &mut Net, fault: &Fault) {
         Fault::Suspect(link, on) => net.suspect(link % links, *on),
         Fault::Lose(node, to, over) => {
             let (node, to) = (node % nodes, net.addresses[to % nodes]);
-            let ids = net.neighbours_of(node);
+            let ids: Vec<_> = net.neighbours_of(node);
             if net.nodes[node].alive && !ids.is_empty() {
                 let over = ids[over % ids.len()];
                 net.with(node, |router, now| router.score(now, &to, over, 0, 16));

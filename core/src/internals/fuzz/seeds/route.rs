@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::super::announce::{ALTERED, RECORDS};
 use super::super::control::{
-    ANNOUNCE, COST, DOUBT, DOWN, EXPIRE, MESSAGE, OFFER, OWN, SEND, SEQ_REQ, SMALL, UP, UPDATE, WAIT, WANT,
-    YOUR_HIGHEST, identity, make_router,
+    ANNOUNCE, COST, DOUBT, DOWN, EXPIRE, LATE, MESSAGE, OFFER, OWN, SCORE, SEND, SEQ_REQ, SMALL, UP, UPDATE,
+    WAIT, WANT, YOUR_HIGHEST, identity, make_router,
 };
 use super::super::script::Pen;
 use super::Seed;
@@ -22,15 +22,14 @@ pub(super) fn seeds() -> Vec<Seed> {
     let mut seeds = vec![
         Seed::new("control", "heard", [&[EXPIRE], heard.as_slice()].concat()),
         Seed::new("control", "heard-small", [&[SMALL | EXPIRE], heard.as_slice()].concat()),
+        Seed::new("control", "heard-late", [&[LATE | EXPIRE], heard.as_slice()].concat()),
         Seed::new("control", "said", said(0)),
+        Seed::new("control", "said-late", said(LATE | EXPIRE)),
         Seed::new("control", "said-small", said(SMALL | EXPIRE)),
     ];
     for (nth, message) in messages.into_iter().enumerate() {
-        seeds.push(Seed::new(
-            "announce",
-            format!("message-{nth:02}"),
-            [&[RECORDS], message.as_slice()].concat(),
-        ));
+        let bytes = [&[RECORDS], message.as_slice()].concat();
+        seeds.push(Seed::new("announce", format!("message-{nth:02}"), bytes));
     }
     for extensions in [0, 1, 256] {
         let mut pen = Pen::default();
@@ -53,7 +52,8 @@ fn said(flags: u8) -> Vec<u8> {
     }
     pen.u8(OFFER).u8(1).u8(4).u8(0x81).u8(9).u16(70).u8(1).u16(1200).u16(50);
     pen.u8(OFFER).u8(1).u8(8).u8(0x82).u8(11).u16(70).u8(1).u16(1200).u16(50);
-    pen.u8(WANT).u8(0).u8(0).u8(UPDATE).u8(0).u8(3).u16(900).u8(3).u8(UPDATE).u8(1).u8(3).u16(0xffff).u8(0);
+    pen.u8(WANT).u8(0).u8(0).u8(UPDATE).u8(0).u8(3).u16(900).u8(1).u8(0x83).u8(0x81);
+    pen.u8(UPDATE).u8(1).u8(3).u16(0xffff).u8(0).u8(0).u8(SCORE).u8(0).u8(3).u8(1).u8(20);
     pen.u8(SEQ_REQ).u8(2).u8(3).u8(0x83).u8(9).u8(1).u8(SEQ_REQ).u8(0).u8(0).u8(0x85).u8(9).u8(2);
     pen.u8(YOUR_HIGHEST).u8(0).u8(0).u8(0x87).u8(0).u8(YOUR_HIGHEST).u8(1).u8(3).u8(0x84).u8(0);
     pen.u8(DOUBT).u8(0).u8(1).u8(WAIT).u8(1).u8(3).u8(DOUBT).u8(0).u8(0).u8(COST).u8(1).u16(300);
@@ -92,7 +92,14 @@ fn heard() -> (Vec<u8>, Vec<Vec<u8>>) {
         }
         for from in 0..NODES {
             while let Some(output) = routers[from].poll_output(now) {
-                let RouterOutput::Send { neighbour, message } = output else { continue };
+                let (neighbour, message) = match output {
+                    RouterOutput::Send { neighbour, message } => (neighbour, message),
+                    RouterOutput::Verify(job) => {
+                        routers[from].verified(now, job.run());
+                        continue;
+                    }
+                    _ => continue,
+                };
                 let Some(&(to, id)) = names.get(&(from, neighbour)) else { continue };
                 if to == 0 {
                     pen.u8(MESSAGE).u8(from as u8 - 1).bytes(&message);

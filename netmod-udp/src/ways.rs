@@ -1,0 +1,123 @@
+//! Which interfaces carry nothing at the moment, so that who was reached over one of them is known to be cut off, long before
+//! a timer could tell.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The interfaces as they were listed last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ways {
+    /// The numbers of those that are up and have a carrier.
+    pub(crate) running: BTreeSet<u32>,
+    /// The IPv4 networks that they are on: address, mask, and whether the interface is running.
+    pub(crate) networks: BTreeSet<(Ipv4Addr, Ipv4Addr, bool)>,
+}
+
+impl Ways {
+    /// The interfaces that `addresses` are on.
+    pub(crate) fn of(addresses: &[if_addrs::Interface]) -> Self {
+        let mut ways = Ways::default();
+        for address in addresses {
+            let running = address.is_oper_up();
+            if let (true, Some(index)) = (running, address.index) {
+                ways.running.insert(index);
+            }
+            if let if_addrs::IfAddr::V4(v4) = &address.addr {
+                ways.networks.insert((v4.ip & v4.netmask, v4.netmask, running));
+            }
+        }
+        ways
+    }
+
+    /// Whether nothing that is sent to `address` can leave: it is on a network of this host, whose interface is down. Of what is
+    /// farther away nothing is known.
+    fn is_cut(&self, address: &SocketAddr) -> bool {
+        match address {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => !self.running.contains(&v6.scope_id()),
+            SocketAddr::V6(_) => false,
+            SocketAddr::V4(v4) => {
+                let on = |(network, mask, _): &&(Ipv4Addr, Ipv4Addr, bool)| v4.ip() & mask == *network;
+                let mut networks = self.networks.iter().filter(on).peekable();
+                networks.peek().is_some() && networks.all(|(_, _, running)| !running)
+            }
+        }
+    }
+
+    /// Whether something that was running in `before` is not any more.
+    fn is_less_than(&self, before: &Ways) -> bool {
+        !before.running.is_subset(&self.running)
+    }
+}
+
+/// The ways as discovery sees them, for whoever asks.
+#[derive(Debug, Default)]
+pub(crate) struct SharedWays(Mutex<Option<Ways>>);
+
+impl SharedWays {
+    /// Whether fewer interfaces are running than before.
+    pub(crate) fn set(&self, ways: Ways) -> bool {
+        let mut known = self.lock();
+        let less = known.as_ref().is_some_and(|before| ways.is_less_than(before));
+        *known = Some(ways);
+        less
+    }
+
+    /// See [`Ways::is_cut`]. Nobody is, before the interfaces were listed.
+    pub(crate) fn is_cut(&self, address: &SocketAddr) -> bool {
+        self.lock().as_ref().is_some_and(|ways| ways.is_cut(address))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Ways>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ways(running: &[u32], networks: &[(&str, &str, bool)]) -> Ways {
+        let network = |&(network, mask, running): &(&str, &str, bool)| {
+            (network.parse().unwrap(), mask.parse().unwrap(), running)
+        };
+        Ways { running: running.iter().copied().collect(), networks: networks.iter().map(network).collect() }
+    }
+
+    fn is_cut(ways: &Ways, address: &str) -> bool {
+        ways.is_cut(&address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_neighbour_is_cut_off_when_its_interface_is_not_running() {
+        let ways =
+            ways(&[1, 2], &[("10.0.0.0", "255.255.255.0", true), ("10.0.1.0", "255.255.255.0", false)]);
+        for (address, cut) in [
+            ("[fe80::1%2]:7700", false),
+            ("[fe80::1%3]:7700", true),
+            ("[2001:db8::1]:7700", false),
+            ("10.0.0.7:7700", false),
+            ("10.0.1.7:7700", true),
+            ("192.0.2.7:7700", false),
+        ] {
+            assert_eq!(is_cut(&ways, address), cut, "{address}");
+        }
+    }
+
+    #[test]
+    fn of_two_interfaces_on_one_network_one_is_enough() {
+        let (network, mask) = ("10.0.0.0", "255.255.255.0");
+        let ways = ways(&[1], &[(network, mask, true), (network, mask, false)]);
+        assert!(!is_cut(&ways, "10.0.0.7:7700"));
+    }
+
+    #[test]
+    fn only_what_stops_running_is_news() {
+        let shared = SharedWays::default();
+        let steps: [(&[u32], bool); 5] =
+            [(&[1, 2], false), (&[1, 2, 3], false), (&[1, 3], true), (&[1, 3], false), (&[1, 2], true)];
+        for (running, news) in steps {
+            assert_eq!(shared.set(ways(running, &[])), news, "{running:?}");
+        }
+    }
+}

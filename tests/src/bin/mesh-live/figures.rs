@@ -1,0 +1,100 @@
+//! The figures of a run, and the table of all.
+
+use std::time::Duration;
+
+use rouse_tests::Topology;
+
+use crate::stream::Outcome;
+use crate::{Fault, Options};
+
+/// What others reach on a machine of this kind, as measured beside this project.
+pub const OTHERS: &str = "\
+Others on a machine of this kind, daemons in namespaces as here:
+  ring of 6, cable cut / silent cut / relay killed: Yggdrasil 3.9-13 s / 3-13 s / 0.01-7 s; Babel 15-20 s, with 1 s hellos 5-6 s
+  line of 8, all started, end to end:               Yggdrasil 2.05 s; Babel 0.6-7.6 s
+  at rest per node, bytes/s sent, CPU, RSS:         Yggdrasil 389, 0.29 %, 13 MiB; Babel 39, 0.014 %, 2.3 MiB";
+
+/// What one run brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    /// Until every pair had a way: from the first daemon's start, from the last one's readiness, from the last link.
+    pub start: Option<Duration>,
+    pub from_ready: Option<Duration>,
+    pub from_links: Option<Duration>,
+    /// Bytes a second and the share of a processor of a node at rest, and the most memory of one.
+    pub rest_bytes: f64,
+    pub rest_cpu: f64,
+    pub rss: u64,
+    /// How long the command took that made the fault; it is within the times that follow.
+    pub took: Option<Duration>,
+    /// From the fault until every pair had a way.
+    pub routes: Option<Duration>,
+    /// Bytes of a node from the fault until then, the stream's included.
+    pub fault_bytes: f64,
+    pub stream: Option<Outcome>,
+}
+
+impl Figures {
+    /// Prints the table.
+    pub fn print(options: &Options, all: &[Figures]) {
+        println!(
+            "{:?}, fault {:?}, {} messages/s, {} runs",
+            options.topology,
+            options.fault,
+            options.rate,
+            all.len()
+        );
+        println!("{:<44}{:>9}{:>9}{:>9}{:>9}", "milliseconds", "p50", "p95", "max", "bar");
+        let cold = matches!(options.topology, Topology::Line(_)).then_some(300);
+        let heal = match (options.topology, options.fault) {
+            (_, Fault::None) => None,
+            (Topology::Grid(_), Fault::Kill) => Some(600),
+            (Topology::Grid(_), _) => Some(450),
+            _ => Some(400),
+        };
+        times("every pair has a way, from the first start", all.iter().map(|one| one.start), None);
+        times("  from the last daemon's readiness", all.iter().map(|one| one.from_ready), cold);
+        times("  from the last link", all.iter().map(|one| one.from_links), None);
+        times("messages: longest silence before the fault", streams(all).map(|one| Some(one.before)), None);
+        if options.fault != Fault::None {
+            times("messages: silence after the fault", streams(all).map(|one| Some(one.gap)), heal);
+            times("routes: every pair has a way again", all.iter().map(|one| one.routes), heal);
+            times("  of which the command that made the fault", all.iter().map(|one| one.took), None);
+        }
+        let sum = |figure: fn(&Outcome) -> u64| streams(all).map(figure).sum::<u64>();
+        println!(
+            "messages: {} sent, {} lost, {} doubled (bar 0, 0)",
+            sum(|one| one.sent),
+            sum(|one| one.lost),
+            sum(|one| one.doubled)
+        );
+        let mean =
+            |figure: fn(&Figures) -> f64| all.iter().map(figure).sum::<f64>() / all.len().max(1) as f64;
+        println!(
+            "a node at rest: {:.0} B/s sent, {:.2} % CPU, {:.1} MiB RSS at most",
+            mean(|one| one.rest_bytes),
+            mean(|one| one.rest_cpu) * 100.0,
+            all.iter().map(|one| one.rss).max().unwrap_or(0) as f64 / f64::from(1 << 20)
+        );
+        if options.fault != Fault::None && options.rate == 0 {
+            println!(
+                "a node sent {:.0} B from the fault until it had healed for 1.5 s",
+                mean(|one| one.fault_bytes)
+            );
+        }
+        println!("\n{OTHERS}");
+    }
+}
+
+fn streams(all: &[Figures]) -> impl Iterator<Item = &Outcome> {
+    all.iter().filter_map(|one| one.stream.as_ref())
+}
+
+fn times(what: &str, values: impl Iterator<Item = Option<Duration>>, bar: Option<u64>) {
+    let mut values: Vec<Duration> = values.flatten().collect();
+    values.sort_unstable();
+    let Some(last) = values.last() else { return };
+    let at = |share: f64| values[((values.len() - 1) as f64 * share).ceil() as usize].as_secs_f64() * 1e3;
+    let bar = bar.map_or(String::new(), |bar| bar.to_string());
+    println!("{what:<44}{:>9.1}{:>9.1}{:>9.1}{bar:>9}", at(0.5), at(0.95), last.as_secs_f64() * 1e3);
+}

@@ -1,0 +1,121 @@
+//! The daemons of one run: started at once, and watched by a subscription to the events of each.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::Context;
+use async_std::task::{self, JoinHandle};
+use futures::StreamExt;
+use rouse_core::{Address, Client, Event, RouteState};
+use rouse_tests::{Cables, Daemon, Programs};
+
+use crate::book::{Book, Entry};
+
+/// A daemon and the connection to it.
+pub struct Member {
+    pub daemon: Daemon,
+    pub client: Client,
+}
+
+/// Daemons that run, and the book of what they told.
+pub struct Mesh {
+    pub members: Vec<Member>,
+    pub book: Arc<Mutex<Book>>,
+    /// When the first was started, and when the last was ready.
+    pub started: Instant,
+    pub ready: Instant,
+    watchers: Vec<JoinHandle<()>>,
+}
+
+impl Mesh {
+    /// Starts a daemon on each host at once.
+    pub fn start(programs: &Programs, cables: &Cables, logs: Option<&Path>) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let daemons: Vec<Daemon> = std::thread::scope(|scope| {
+            let start = |n: usize| {
+                let builder = programs.daemon().as_it_comes().namespace(cables.host(n));
+                let builder = match logs {
+                    Some(_) => builder.argument("--log").argument("debug"),
+                    None => builder,
+                };
+                scope.spawn(move || builder.start())
+            };
+            let starting: Vec<_> = (0..cables.hosts()).map(start).collect();
+            starting.into_iter().map(|one| one.join().expect("a daemon starts")).collect()
+        });
+        let ready = Instant::now();
+        let addresses = daemons.iter().map(|one| one.address().parse::<Address>());
+        let addresses = addresses.collect::<Result<Vec<_>, _>>().context("an address")?;
+        let mut mesh = Mesh {
+            members: Vec::new(),
+            book: Arc::new(Mutex::new(Book::new(addresses))),
+            started,
+            ready,
+            watchers: Vec::new(),
+        };
+        for daemon in daemons {
+            let client = task::block_on(Client::connect(daemon.socket()))?;
+            mesh.members.push(Member { daemon, client });
+        }
+        for number in 0..mesh.members.len() {
+            mesh.watch(number)?;
+        }
+        Ok(mesh)
+    }
+
+    /// Writes down what daemon `number` tells, beginning with what it knows already.
+    fn watch(&mut self, number: usize) -> anyhow::Result<()> {
+        let client = self.members[number].client.clone();
+        let mut events = client.events();
+        let book = self.book.clone();
+        let note = move |entry| book.lock().unwrap_or_else(PoisonError::into_inner).note(number, entry);
+        for route in task::block_on(client.routes())? {
+            if route.state == RouteState::Active {
+                note(Entry::Route { to: route.destination, next: Some(route.next_hop) });
+            }
+        }
+        self.watchers.push(task::spawn(async move {
+            while let Some((_, event)) = events.next().await {
+                match event {
+                    Event::RouteChanged { destination, next_hop, .. } => {
+                        note(Entry::Route { to: destination, next: next_hop });
+                    }
+                    Event::NeighbourUp { .. } => note(Entry::LinkUp),
+                    _ => {}
+                }
+            }
+        }));
+        Ok(())
+    }
+
+    /// Looks into the book.
+    pub fn read<T>(&self, look: impl FnOnce(&mut Book) -> T) -> T {
+        look(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What all have sent so far, in bytes, by daemon.
+    pub fn sent_bytes(&self, except: Option<usize>) -> anyhow::Result<u64> {
+        let mut sum = 0;
+        for (number, member) in self.members.iter().enumerate() {
+            if Some(number) != except {
+                let status = task::block_on(member.client.status())?;
+                sum += status.netmods.iter().map(|netmod| netmod.tx_bytes).sum::<u64>();
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Ends the daemons, and keeps what they said if that is asked for.
+    pub fn end(mut self, logs: Option<&Path>) -> anyhow::Result<()> {
+        self.watchers.clear();
+        for (number, member) in self.members.iter_mut().enumerate() {
+            if let Some(folder) = logs {
+                std::fs::create_dir_all(folder)?;
+                let said = member.daemon.process().complaints();
+                std::fs::write(folder.join(format!("{number}.log")), said)?;
+            }
+        }
+        Ok(())
+    }
+}
