@@ -288,11 +288,10 @@ mod tests {
         let mut liveness = Liveness::new(start);
         liveness.heard(start);
         liveness.cut(start);
-        let mut now = start;
-        let verdict = loop {
-            now = liveness.deadline(RTT);
+        let (now, verdict) = loop {
+            let now = liveness.deadline(RTT);
             if let Some(verdict) = liveness.timeout(now, RTT, false) {
-                break verdict;
+                break (now, verdict);
             }
         };
         assert_eq!((now.since(start), verdict), (CUT_DOWN_AFTER, Verdict::Gone));
