@@ -97,8 +97,7 @@ pub(crate) async fn run(shared: Arc<Shared>, seed: [u8; 32]) {
         links.dial();
         links.serve_handshakes().await;
         links.serve_early();
-        let dials =
-            lock(&shared.dials).next_deadline(shared.now(), &shared.identity.address(), &alive(&shared));
+        let dials = lock(&shared.dials).next_deadline(shared.now(), &alive(&shared));
         let deadline = links.handshakes.next_deadline().into_iter().chain(dials).min();
         alarm.set(deadline.map(|time| shared.instant(time)));
         {

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use rouse_tests::Topology;
+use rouse_tests::{Outcome, Topology};
 
-use crate::stream::Outcome;
 use crate::{Fault, Options};
 
 /// What others reach on a machine of this kind, as measured beside this project.
@@ -17,10 +16,9 @@ Others on a machine of this kind, daemons in namespaces as here:
 /// What one run brought.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
-    /// Until every pair had a way: from the first daemon's start, from the last one's readiness, from the last link.
+    /// Until every pair had a way: from the first daemon's start, from the last one's readiness.
     pub start: Option<Duration>,
     pub from_ready: Option<Duration>,
-    pub from_links: Option<Duration>,
     /// Bytes a second and the share of a processor of a node at rest, and the most memory of one.
     pub rest_bytes: f64,
     pub rest_cpu: f64,
@@ -54,7 +52,6 @@ impl Figures {
         };
         times("every pair has a way, from the first start", all.iter().map(|one| one.start), None);
         times("  from the last daemon's readiness", all.iter().map(|one| one.from_ready), cold);
-        times("  from the last link", all.iter().map(|one| one.from_links), None);
         times("messages: longest silence before the fault", streams(all).map(|one| Some(one.before)), None);
         if options.fault != Fault::None {
             times("messages: silence after the fault", streams(all).map(|one| Some(one.gap)), heal);
