@@ -1,18 +1,30 @@
 //! Egress: the way out to one neighbour.
 //!
 //! Whoever has a packet for the neighbour pushes it into the queue of its class and then drains the queues, unless
-//! somebody is doing so already, who will take the new packet along. Draining means: pick by class, seal, send as a
-//! train. Sealing comes after picking, so that frame counters are in order and what waits can still be dropped.
-//! When the link is idle this sends the packet at once, on the pusher's own task. A drain is bounded, and may be
-//! dropped when the medium is busy: the neighbour's own task takes up what is left.
+//! somebody is doing so already, who will take the new packet along. Draining means: pick by class and turn, seal,
+//! send as a train. Sealing comes after picking, so that frame counters are in order and what waits can still be
+//! dropped. When the link is idle this sends the packet at once, on the pusher's own task. A drain is bounded, and may
+//! be dropped when the medium is busy: the neighbour's own task takes up what is left.
+//!
+//! [`Queues`] decides whose turn it is and what is dropped; while the medium takes less than comes, packets that have
+//! been waiting in a standing queue are dropped as well ([`codel`]).
 
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 
+mod codel;
+mod flows;
+mod queues;
+
+use self::queues::Queues;
 use crate::link::Sealer;
 use crate::netmod::{Endpoint, Netmod, NetmodError, Train};
+use crate::stats::{DropCause, Stats};
+use crate::time::Time;
 
 /// How urgent a packet is. Higher classes go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,51 +37,65 @@ pub(crate) enum Class {
     Bulk,
 }
 
-const CLASSES: usize = 3;
-/// What the queues of one link may hold, in bytes of content. Some 20 ms of a 1 Gbit/s link.
-const MAX_BYTES: usize = 2 << 20;
-/// Of that, what is kept for control alone.
-const CONTROL_RESERVE: usize = 256 << 10;
 /// A train's longest buffer: what a UDP datagram's length field holds, less its headers.
 const MAX_TRAIN_BYTES: usize = 65_000;
 /// What one drain sends at most, so that nobody is kept sending for others: half of what the queues hold.
-const MAX_DRAIN_BYTES: usize = MAX_BYTES / 2;
+const MAX_DRAIN_BYTES: usize = 1 << 20;
 const MAX_DRAIN_TRAINS: usize = 64;
 /// With so much in the queues, those who can wait should.
 const BACKED_UP: usize = 512 << 10;
-/// From this depth on, what is queued is copied out of the buffer it came in, which may be much larger.
-const COPY_FROM: usize = 64 << 10;
 
 /// What came of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
     /// Queued; drain now, or whoever drains already takes it along.
     Queued,
-    /// The queue is full.
+    /// Queued, and so many packets of the longest flow were dropped to make room.
+    Displaced(u64),
+    /// There is no room.
     Full,
     /// The link is closed, or its keys are used up.
     Closed,
+}
+
+impl Pushed {
+    /// Counts what was dropped.
+    pub(crate) fn count(self, stats: &Stats) {
+        match self {
+            Pushed::Queued => {}
+            Pushed::Displaced(count) => stats.drop_n(DropCause::EgressFull, count),
+            Pushed::Full => stats.drop(DropCause::EgressFull),
+            Pushed::Closed => stats.drop(DropCause::UnknownSession),
+        }
+    }
 }
 
 /// The way out to one neighbour.
 pub(crate) struct Egress {
     netmod: Arc<dyn Netmod>,
     max_train: usize,
+    /// What time it is, for packets that wait.
+    clock: Clock,
     state: Mutex<State>,
+    /// Locked while a train is sealed, by the one who drains; after `state` where both are.
+    way: Mutex<Way>,
 }
 
+type Clock = Box<dyn Fn() -> Time + Send + Sync>;
+
 struct State {
-    sealer: Sealer,
-    endpoint: Endpoint,
-    queues: [VecDeque<Bytes>; CLASSES],
-    bytes: usize,
+    queues: Queues,
     draining: bool,
     closed: bool,
-    /// The train being sent; kept for its memory.
-    train: Vec<u8>,
-    /// The train is sealed, and its sending was broken off: it goes first. If it had left, the replay window of the
+    /// A train that is sealed, and whose sending was broken off: it goes first. If it had left, the replay window of the
     /// other side drops it.
-    broken_off: Option<Filled>,
+    broken_off: Option<(Filled, Vec<u8>)>,
+}
+
+/// What makes a frame of a content, and where frames go.
+struct Way {
+    sealer: Sealer,
+    endpoint: Endpoint,
 }
 
 /// What a drain did.
@@ -83,43 +109,39 @@ pub(crate) struct Drained {
     pub(crate) bytes: u64,
     /// Frames that the netmod refused.
     pub(crate) failed: u64,
+    /// Packets dropped since they had waited for too long.
+    pub(crate) late: u64,
     /// The session has sealed so much that a new one is due.
     pub(crate) worn: bool,
 }
 
 impl Egress {
     pub(crate) fn new(netmod: Arc<dyn Netmod>, endpoint: Endpoint, sealer: Sealer) -> Self {
+        let begun = Instant::now();
         Egress {
             max_train: netmod.properties().max_train.max(1),
             netmod,
+            clock: Box::new(move || {
+                Time::from_nanos(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX))
+            }),
             state: Mutex::new(State {
-                sealer,
-                endpoint,
-                queues: Default::default(),
-                bytes: 0,
+                queues: Queues::new(),
                 draining: false,
                 closed: false,
-                train: Vec::new(),
                 broken_off: None,
             }),
+            way: Mutex::new(Way { sealer, endpoint }),
         }
     }
 
     /// Queues the content of one frame (its kind byte first).
     pub(crate) fn push(&self, class: Class, content: Bytes) -> Pushed {
-        let mut state = self.lock();
-        let room = MAX_BYTES - if class == Class::Control { 0 } else { CONTROL_RESERVE };
-        if state.closed {
-            return Pushed::Closed;
-        }
-        if state.bytes + content.len() > room {
-            return Pushed::Full;
-        }
-        let deep = state.bytes >= COPY_FROM;
-        state.bytes += content.len();
-        let content = if deep { Bytes::copy_from_slice(&content) } else { content };
-        state.queues[class as usize].push_back(content);
-        Pushed::Queued
+        self.pushing().push(class, content)
+    }
+
+    /// The queues, for pushing more than one frame. Nobody else gets at them meanwhile: keep it short.
+    pub(crate) fn pushing(&self) -> Pushing<'_> {
+        Pushing { state: self.lock(), clock: &self.clock }
     }
 
     /// Sends what is queued, up to a bound, unless another task is doing so: it will see what was queued here.
@@ -134,15 +156,25 @@ impl Egress {
         let (mut trains, mut bytes) = (0, 0);
         while trains < MAX_DRAIN_TRAINS && bytes < MAX_DRAIN_BYTES {
             let Some(Filled { endpoint, size, frames, packets }) = turn.fill() else { break };
-            let sent = self.netmod.send(&endpoint, Train { bytes: &turn.train, size }).await;
+            let train = &turn.scratch.train;
+            let mut sending = self.netmod.send(&endpoint, Train { bytes: train, size });
+            let sent = poll_fn(|cx| {
+                let polled = sending.as_mut().poll(cx);
+                if polled.is_pending() {
+                    self.lock().queues.press((self.clock)());
+                }
+                polled
+            });
+            let sent = sent.await;
+            drop(sending);
             turn.current = None;
             trains += 1;
-            bytes += turn.train.len();
+            bytes += turn.scratch.train.len();
             match sent {
                 Ok(()) => {
                     turn.drained.frames += frames;
                     turn.drained.packets += packets;
-                    turn.drained.bytes += turn.train.len() as u64;
+                    turn.drained.bytes += turn.scratch.train.len() as u64;
                 }
                 Err(error) => {
                     turn.drained.failed += frames;
@@ -168,7 +200,7 @@ impl Egress {
 
     /// Whether so much is queued that those who can wait should.
     pub(crate) fn is_backed_up(&self) -> bool {
-        self.lock().bytes >= BACKED_UP
+        self.lock().queues.bytes() >= BACKED_UP
     }
 
     /// Drops what is queued, refuses what comes. Returns how many frames were dropped.
@@ -181,16 +213,35 @@ impl Egress {
     }
 }
 
+/// The queues of a link, held for pushing. Made by [`Egress::pushing`].
+pub(crate) struct Pushing<'a> {
+    state: MutexGuard<'a, State>,
+    clock: &'a Clock,
+}
+
+impl Pushing<'_> {
+    /// Queues the content of one frame (its kind byte first).
+    pub(crate) fn push(&mut self, class: Class, content: Bytes) -> Pushed {
+        if self.state.closed {
+            return Pushed::Closed;
+        }
+        match self.state.queues.push(class, content, self.clock) {
+            Some(0) => Pushed::Queued,
+            Some(dropped) => Pushed::Displaced(dropped),
+            None => Pushed::Full,
+        }
+    }
+}
+
 impl State {
     fn has_work(&self) -> bool {
-        self.bytes > 0 || self.broken_off.is_some()
+        self.broken_off.is_some() || !self.queues.is_empty()
     }
 
     fn close(&mut self) -> u64 {
         self.closed = true;
-        self.bytes = 0;
-        let broken_off = self.broken_off.take().map_or(0, |train| train.frames);
-        self.queues.iter_mut().map(|queue| std::mem::take(queue).len() as u64).sum::<u64>() + broken_off
+        let broken_off = self.broken_off.take().map_or(0, |(train, _)| train.frames);
+        self.queues.clear() + broken_off
     }
 }
 
@@ -203,10 +254,36 @@ struct Filled {
     packets: u64,
 }
 
+/// The memory of a drain. Each thread keeps one for the next, so that an idle link has none.
+#[derive(Default)]
+struct Scratch {
+    /// The train being sent.
+    train: Vec<u8>,
+    /// What goes into it, each with whether it is a packet.
+    contents: Vec<(Bytes, bool)>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<Scratch>> = const { Cell::new(None) };
+}
+
+impl Scratch {
+    fn take() -> Self {
+        SCRATCH.try_with(Cell::take).ok().flatten().unwrap_or_default()
+    }
+
+    fn give_back(mut self) {
+        self.train.clear();
+        self.contents.clear();
+        // A thread that is ending keeps nothing.
+        let _ = SCRATCH.try_with(|cell| cell.set(Some(self)));
+    }
+}
+
 /// The right to drain, given back on drop.
 struct Turn<'a, 'd> {
     egress: &'a Egress,
-    train: Vec<u8>,
+    scratch: Scratch,
     /// What is in the train, from its sealing until it is sent.
     current: Option<Filled>,
     drained: &'d mut Drained,
@@ -220,10 +297,14 @@ impl<'a, 'd> Turn<'a, 'd> {
             return None;
         }
         state.draining = true;
-        let train = std::mem::take(&mut state.train);
-        let current = state.broken_off.take();
+        let broken_off = state.broken_off.take();
         drop(state);
-        Some(Turn { egress, train, current, drained, done: false })
+        let mut scratch = Scratch::take();
+        let current = broken_off.map(|(filled, train)| {
+            scratch.train = train;
+            filled
+        });
+        Some(Turn { egress, scratch, current, drained, done: false })
     }
 
     /// Picks and seals the next train: frames of one length, the last may be shorter. When there is nothing left,
@@ -232,55 +313,78 @@ impl<'a, 'd> Turn<'a, 'd> {
         if self.current.is_some() {
             return self.current;
         }
+        self.scratch.train.clear();
+        let size = self.pick()?;
+        let (mut frames, mut packets) = (0, 0);
+        let mut way = self.egress.way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exhausted = false;
+        for (content, is_packet) in self.scratch.contents.drain(..) {
+            let sealed = way.sealer.seal(|out| out.extend_from_slice(&content), &mut self.scratch.train);
+            exhausted |= sealed.is_err();
+            if exhausted {
+                self.drained.failed += 1;
+                continue;
+            }
+            frames += 1;
+            packets += u64::from(is_packet);
+        }
+        self.drained.worn |= way.sealer.is_worn();
+        let endpoint = way.endpoint;
+        drop(way);
+        if exhausted {
+            // The keys are used up: the link ends, and the neighbour's task makes a new one.
+            self.drained.failed += self.egress.lock().close();
+        }
+        if frames > 0 {
+            self.current = Some(Filled { endpoint, size, frames, packets });
+        }
+        self.current
+    }
+
+    /// Picks what goes into the next train; returns the length of its frames.
+    fn pick(&mut self) -> Option<usize> {
         let mut guard = self.egress.lock();
         let state = &mut *guard;
-        self.train.clear();
-        let (mut size, mut frames, mut packets) = (0, 0, 0);
-        while frames < self.egress.max_train {
-            let mut queues = state.queues.iter_mut().enumerate();
-            let Some((class, queue)) = queues.find(|(_, queue)| !queue.is_empty()) else { break };
-            let length = queue.front().map_or(0, |content| content.len() + Sealer::OVERHEAD);
-            if frames > 0 && (length > size || self.train.len() + length > MAX_TRAIN_BYTES) {
+        if state.queues.pressed().is_some() {
+            self.drained.late += state.queues.drop_late((self.egress.clock)());
+        }
+        let (mut size, mut bytes) = (0, 0);
+        while self.scratch.contents.len() < self.egress.max_train {
+            let Some(length) = state.queues.next_len().map(|length| length + Sealer::OVERHEAD) else { break };
+            if bytes > 0 && (length > size || bytes + length > MAX_TRAIN_BYTES) {
                 break;
             }
-            let Some(content) = queue.pop_front() else { break };
-            state.bytes -= content.len();
-            if state.sealer.seal(|out| out.extend_from_slice(&content), &mut self.train).is_err() {
-                // The keys are used up: the link ends, and the neighbour's task makes a new one.
-                self.drained.failed += 1 + state.close();
-                break;
-            }
-            size = if frames == 0 { length } else { size };
-            frames += 1;
-            packets += u64::from(class != Class::Control as usize);
+            let Some(content) = state.queues.take() else { break };
+            self.scratch.contents.push(content);
+            size = if bytes == 0 { length } else { size };
+            bytes += length;
             if length < size {
                 break;
             }
         }
-        self.drained.worn |= state.sealer.is_worn();
-        if frames == 0 {
-            self.done = true;
+        if bytes == 0 {
+            state.queues.relieve();
             state.draining = false;
-            state.train = std::mem::take(&mut self.train);
+            self.done = true;
             return None;
         }
-        self.current = Some(Filled { endpoint: state.endpoint, size, frames: frames as u64, packets });
-        self.current
+        Some(size)
     }
 }
 
 impl Drop for Turn<'_, '_> {
     fn drop(&mut self) {
-        if self.done {
-            return;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        if !self.done {
+            let mut state = self.egress.lock();
+            state.draining = false;
+            match self.current.take() {
+                Some(current) if state.closed => self.drained.failed += current.frames,
+                Some(current) => state.broken_off = Some((current, std::mem::take(&mut scratch.train))),
+                None => {}
+            }
         }
-        let mut state = self.egress.lock();
-        state.draining = false;
-        state.train = std::mem::take(&mut self.train);
-        match self.current.take() {
-            Some(current) if state.closed => self.drained.failed += current.frames,
-            current => state.broken_off = current,
-        }
+        scratch.give_back();
     }
 }
 

@@ -1,10 +1,11 @@
 //! The egress with a netmod that a test holds in its hand.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use async_trait::async_trait;
 use futures::FutureExt;
 
+use super::queues::{COPY_FROM, MAX_CONTROL, MAX_PACKETS};
 use super::*;
 use crate::identity::Identity;
 use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Session};
@@ -16,6 +17,8 @@ use crate::time::Time;
 struct Tape {
     trains: Mutex<Vec<(Vec<u8>, usize)>>,
     busy: AtomicBool,
+    /// How many trains it takes although it is busy.
+    takes: AtomicU64,
 }
 
 #[async_trait]
@@ -34,7 +37,8 @@ impl Netmod for Tape {
     }
     async fn send(&self, _: &Endpoint, train: Train<'_>) -> Result<(), NetmodError> {
         self.trains.lock().unwrap().push((train.bytes.to_vec(), train.size));
-        if self.busy.load(SeqCst) {
+        let takes = self.takes.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        if self.busy.load(SeqCst) && !takes {
             std::future::pending().await
         }
         Ok(())
@@ -171,9 +175,10 @@ fn packets_leave_room_for_control_and_both_are_bounded() {
     let (_, egress, _) = egress();
     let body = Bytes::from(vec![0; 1000]);
     let fill = |class| (0..10_000).take_while(|_| egress.push(class, body.clone()) == Pushed::Queued).count();
-    assert_eq!(fill(Class::Bulk), (MAX_BYTES - CONTROL_RESERVE) / 1000);
-    assert_eq!(egress.push(Class::Interactive, body.clone()), Pushed::Full);
-    assert!(fill(Class::Control) >= CONTROL_RESERVE / 1000);
+    assert_eq!(fill(Class::Bulk), MAX_PACKETS / 1000);
+    assert_eq!(egress.push(Class::Interactive, body.clone()), Pushed::Displaced(1));
+    assert_eq!(fill(Class::Control), MAX_CONTROL / 1000);
+    assert_eq!(egress.push(Class::Control, body.clone()), Pushed::Full);
 }
 
 #[test]
@@ -194,4 +199,144 @@ fn a_deep_queue_does_not_hold_on_to_the_buffers_that_packets_came_in() {
     let buffer = Bytes::from(vec![0; 64 << 10]);
     assert_eq!(egress.push(Class::Bulk, buffer.slice(..100)), Pushed::Queued);
     assert!(buffer.is_unique());
+}
+
+/// A packet to one of many destinations, marked by the first byte of its payload.
+fn packet_to(destination: u8, mark: u8, length: usize) -> Bytes {
+    let mut content = Vec::with_capacity(length);
+    let to = crate::Address::from_bytes([destination; 32]);
+    crate::wire::packet::write_header(&mut content, Class::Bulk, 0, 64, &to);
+    content.push(mark);
+    content.resize(length, 0);
+    content.into()
+}
+
+/// Queues `count` packets for one destination, which is their mark as well.
+fn fill(egress: &Egress, count: usize, destination: u8, length: usize) {
+    for _ in 0..count {
+        let packet = packet_to(destination, destination, length);
+        assert_eq!(egress.push(Class::Bulk, packet), Pushed::Queued);
+    }
+}
+
+/// The marks of the packets that were sent, in order.
+fn marks(tape: &Tape, session: &mut Session) -> Vec<u8> {
+    let trains = std::mem::take(&mut *tape.trains.lock().unwrap());
+    let frames = trains.iter().flat_map(|(bytes, size)| bytes.chunks(*size));
+    let mark = |frame: &[u8]| session.opener.open(&mut frame.to_vec()).ok().map(|content| content[36]);
+    frames.filter_map(mark).collect()
+}
+
+#[test]
+fn a_busy_destination_does_not_keep_another_waiting() {
+    let (tape, egress, mut opener) = egress();
+    (0..200).for_each(|n| assert_eq!(egress.push(Class::Bulk, packet_to(1, n, 1000)), Pushed::Queued));
+    // Whichever flow a destination falls into, of several one is alone.
+    for destination in 2..8 {
+        egress.push(Class::Bulk, packet_to(destination, 200 + destination, 1000));
+    }
+    drain(&egress);
+    let sent = marks(&tape, &mut opener);
+    let places: Vec<_> = (202..208).filter_map(|mark| sent.iter().position(|sent| *sent == mark)).collect();
+    assert_eq!((sent.len(), places.len()), (206, 6));
+    assert!(places.iter().filter(|place| **place < 16).count() >= 4, "{places:?}");
+    let busy: Vec<_> = sent.into_iter().filter(|mark| *mark < 200).collect();
+    assert!(busy.is_sorted(), "a flow keeps its order");
+}
+
+#[test]
+fn two_busy_destinations_share_the_link_by_bytes() {
+    let (tape, egress, mut opener) = egress();
+    // Two destinations that are different flows: of three pairs at least one is.
+    let mut fair = 0;
+    for pair in 0..3u8 {
+        fill(&egress, 160, 2 * pair, 1200);
+        fill(&egress, 320, 2 * pair + 1, 600);
+        drain(&egress);
+        let first = &marks(&tape, &mut opener)[..120];
+        let large = first.iter().filter(|mark| **mark == 2 * pair).count() * 1200;
+        let small = first.iter().filter(|mark| **mark == 2 * pair + 1).count() * 600;
+        fair += u32::from(large.abs_diff(small) <= 3 * 1514);
+    }
+    assert!(fair >= 1);
+}
+
+#[test]
+fn what_is_too_much_is_taken_from_the_longest_flow() {
+    let (tape, egress, mut opener) = egress();
+    for destination in 2..8 {
+        egress.push(Class::Bulk, packet_to(destination, 200 + destination, 1000));
+    }
+    let room = MAX_PACKETS / 1000 - 6;
+    (0..room).for_each(|_| assert_eq!(egress.push(Class::Bulk, packet_to(1, 1, 1000)), Pushed::Queued));
+    for _ in 0..10 {
+        assert_eq!(egress.push(Class::Bulk, packet_to(1, 9, 1000)), Pushed::Displaced(1));
+    }
+    assert_eq!(egress.push(Class::Bulk, packet_to(9, 209, 3000)), Pushed::Displaced(3));
+    while !egress.is_empty() {
+        drain(&egress);
+    }
+    let sent = marks(&tape, &mut opener);
+    assert_eq!(sent.len(), room + 6 + 1 - 3);
+    assert!(
+        (202..208).chain([209]).filter(|mark| sent.contains(mark)).count() >= 6,
+        "the short flows are whole"
+    );
+    assert_eq!(sent.iter().filter(|mark| **mark == 9).count(), 10, "the oldest went, not those that came");
+}
+
+#[test]
+fn urgent_classes_leave_the_others_a_share() {
+    let (tape, egress, mut opener) = egress();
+    (0..250).for_each(|_| push(&egress, Class::Control, 1, 1000));
+    (0..500).for_each(|_| push(&egress, Class::Interactive, 2, 1000));
+    (0..300).for_each(|_| push(&egress, Class::Bulk, 3, 1000));
+    drain(&egress);
+    let sent = opened(&tape, &mut opener);
+    let count = |part: &[u8], first| part.iter().filter(|sent| **sent == first).count();
+    assert!(sent[..65].iter().all(|first| *first == 1), "a burst of control is not held up");
+    assert_eq!(count(&sent[66..166], 1), 80, "then a fifth is for packets");
+    assert!(count(&sent[300..800], 3) >= 60, "of which bulk gets its share");
+}
+
+#[test]
+fn packets_that_have_waited_in_a_standing_queue_are_dropped_and_counted() {
+    let (tape, mut egress, mut opener) = egress();
+    let time = Arc::new(AtomicU64::new(0));
+    let reads = time.clone();
+    egress.clock = Box::new(move || Time::from_nanos(reads.load(SeqCst)));
+    // Nobody presses: however long it takes, nothing is dropped.
+    fill(&egress, 40, 1, 1000);
+    time.store(1_000_000_000, SeqCst);
+    assert_eq!(drain(&egress).1.late, 0);
+    assert_eq!(marks(&tape, &mut opener).len(), 40);
+    // From here on the medium takes one train of 16 each 20 ms, and 20 come.
+    let (mut late, mut sent) = (0, 0);
+    for turn in 0..100u64 {
+        time.store(1_000_000_000 + turn * 20_000_000, SeqCst);
+        fill(&egress, 20, 1, 1000);
+        tape.busy.store(true, SeqCst);
+        tape.takes.store(1, SeqCst);
+        late += drain(&egress).1.late;
+        sent += marks(&tape, &mut opener).len();
+    }
+    assert!(late > 10, "{late}");
+    tape.busy.store(false, SeqCst);
+    let mut drained = Drained::default();
+    while !egress.is_empty() {
+        egress.drain(&mut drained).now_or_never();
+    }
+    sent += marks(&tape, &mut opener).len();
+    assert_eq!(late + drained.late + sent as u64, 2000, "nothing is lost but what was counted");
+}
+
+#[test]
+fn an_empty_queue_keeps_little_memory() {
+    let (_, egress, _) = egress();
+    (0..150).for_each(|destination| fill(&egress, 10, destination, 1000));
+    (0..200).for_each(|_| push(&egress, Class::Control, 1, 1000));
+    while !egress.is_empty() {
+        drain(&egress);
+    }
+    assert!(egress.lock().queues.memory() <= 12 << 10, "{}", egress.lock().queues.memory());
 }

@@ -61,6 +61,7 @@
 
 pub mod address;
 mod egress;
+mod hash;
 pub mod identity;
 pub mod inbox;
 #[cfg(feature = "internals")]

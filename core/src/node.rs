@@ -17,9 +17,12 @@ use crate::types::{
 
 mod builder;
 mod config;
+#[cfg(feature = "internals")]
+pub(crate) mod cost;
 mod dial;
 mod epoch;
 mod events;
+mod fib;
 mod forward;
 #[cfg(feature = "internals")]
 mod fuzz;

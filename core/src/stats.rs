@@ -42,6 +42,8 @@ table! {
         InboxFull = "inbox_full",
         /// A link's egress queue was full.
         EgressFull = "egress_full",
+        /// A packet that had waited for too long in a link's egress queue.
+        QueueDelay = "queue_delay",
         /// No route to the packet's destination.
         NoRoute = "no_route",
         /// The packet's hop limit ran out.

@@ -303,11 +303,11 @@ impl Link {
         quality::cost(&self.arrive_there, &self.arrive_here, self.rtt.smallest())
     }
 
-    /// Tells the cost when it has changed by more than a sixteenth, and once it is known at all.
+    /// Tells the cost when it has changed by more than an eighth, and once it is known at all.
     fn tell_cost(&mut self) {
         let cost = self.cost();
         let tell = match self.told_cost {
-            Some(told) => cost.abs_diff(told).saturating_mul(16) > told,
+            Some(told) => cost.abs_diff(told).saturating_mul(8) > told,
             None => self.rtt.smoothed().is_some(),
         };
         if tell {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use futures::Stream;
 
 use crate::inbox::{Full, Inbox};
+use crate::notify::Notify;
 use crate::stats::{DropCause, Stats};
 use crate::types::{Event, Timestamp};
 
@@ -18,6 +19,8 @@ type Queue = Inbox<(Timestamp, Event)>;
 #[derive(Default)]
 pub(crate) struct Bus {
     subscribers: Mutex<Subscribers>,
+    /// How often somebody has subscribed.
+    subscribed: Notify<u64>,
 }
 
 #[derive(Default)]
@@ -35,11 +38,19 @@ impl Bus {
         } else {
             subscribers.queues.push(Arc::downgrade(&queue));
         }
+        drop(subscribers);
+        *self.subscribed.write() += 1;
         Events { stream: Box::pin(receive_all(queue)) }
     }
 
+    /// Waits until somebody listens.
+    pub(crate) async fn heard(&self) {
+        self.subscribed.when(|_| self.is_heard().then_some(())).await;
+    }
+
     pub(crate) fn is_heard(&self) -> bool {
-        !self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).queues.is_empty()
+        let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.queues.iter().any(|queue| queue.strong_count() > 0)
     }
 
     pub(crate) fn publish(&self, stats: &Stats, event: Event) {

@@ -14,12 +14,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::fib::Hop;
 use super::neighbour::Neighbour;
 use super::probe;
-use super::shared::{Hop, Shared, read};
+use super::shared::Shared;
 use super::traffic::Conv;
 use crate::address::Address;
-use crate::egress::Class;
+use crate::egress::{Class, Pushing};
 use crate::link::Sealer;
 use crate::stats::{Counter, DropCause};
 use crate::wire::packet::{self, HEADER, HOP_LIMIT, Header, payload};
@@ -67,11 +68,72 @@ impl Work {
 
 /// The route to a destination, if there is one.
 pub(crate) fn route(shared: &Shared, destination: &Address) -> Option<Hop> {
-    read(&shared.fib).get(destination).cloned()
+    shared.fib.get(destination)
 }
 
-/// Takes a packet (its kind byte first) that a neighbour has sent.
-pub(crate) fn packet_arrived(shared: &Shared, mut packet: BytesMut, work: &mut Work) {
+/// Packets whose routes are looked up together: the look-ups of a large table wait for memory, and so wait at once.
+const TOGETHER: usize = 64;
+
+/// Takes the packets of one batch (each with its kind byte first) that a neighbour has sent.
+pub(crate) fn packets_arrived(shared: &Shared, packets: &mut Vec<BytesMut>, work: &mut Work) {
+    let routes = shared.fib.look();
+    let mut forwarded = 0u64;
+    while !packets.is_empty() {
+        let (mut hashes, mut words) = ([0; TOGETHER], 0);
+        for (packet, hash) in packets.iter().zip(&mut hashes) {
+            if let Some(destination) = packet::destination(packet) {
+                let (hashed, word) = routes.touch(&destination);
+                *hash = hashed;
+                words |= word;
+            }
+        }
+        // Only so that they are read.
+        std::hint::black_box(words);
+        let mut routed = [None; TOGETHER];
+        for ((packet, found), hash) in packets.iter().zip(&mut routed).zip(hashes) {
+            *found = packet::destination(packet).and_then(|to| routes.get_hashed(hash, &to));
+        }
+        // The queue that the last packet went into: most of a batch goes the same way.
+        let mut open: Option<(&Arc<Neighbour>, Pushing<'_>)> = None;
+        for (mut packet, found) in packets.drain(..packets.len().min(TOGETHER)).zip(routed) {
+            // What is for us has no route.
+            let Some((found, (header, hop_limit))) = found.zip(onward(&packet)) else {
+                open = None;
+                packet_arrived(shared, packet, work);
+                continue;
+            };
+            packet::set_hop_limit(&mut packet, hop_limit);
+            forwarded = forwarded.saturating_add(1);
+            let next = found.way.best();
+            if packet.len().saturating_add(Sealer::OVERHEAD) > next.mtu {
+                shared.stats.drop(DropCause::TooLong);
+                continue;
+            }
+            let queue = match &mut open {
+                Some((known, queue)) if Arc::ptr_eq(known, next) => queue,
+                _ => {
+                    // One at a time.
+                    drop(open.take());
+                    work.flush_later(next);
+                    &mut open.insert((next, next.pushing())).1
+                }
+            };
+            let pushed = queue.push(header.class, packet.freeze());
+            pushed.count(&shared.stats);
+        }
+    }
+    shared.stats.count(Counter::PacketsForwarded, forwarded);
+}
+
+/// The header of a packet that may go on, and the hop limit it goes on with.
+fn onward(packet: &[u8]) -> Option<(Header, u8)> {
+    let header = packet::read_header(packet)?;
+    let hop_limit = header.hop_limit.checked_sub(1).filter(|left| *left > 0)?;
+    Some((header, hop_limit))
+}
+
+/// Takes a packet that does not go on: it is for us, or has come as far as it may, or there is no route.
+fn packet_arrived(shared: &Shared, packet: BytesMut, work: &mut Work) {
     let Some(header) = packet::read_header(&packet) else {
         return shared.stats.drop(DropCause::MalformedPacket);
     };
@@ -79,19 +141,20 @@ pub(crate) fn packet_arrived(shared: &Shared, mut packet: BytesMut, work: &mut W
         shared.stats.count(Counter::PacketsIn, 1);
         return payload_arrived(shared, &header, packet.freeze().slice(HEADER..), work);
     }
-    let hop_limit = header.hop_limit.saturating_sub(1);
-    if hop_limit == 0 {
-        if header.flags & packet::FLAG_TRACE != 0 {
-            return probe::answer_trace(shared, packet.get(HEADER..).unwrap_or_default(), work);
-        }
-        return shared.stats.drop(DropCause::HopLimit);
+    if header.hop_limit > 1 {
+        // Unless the route has come since the batch was looked up.
+        let Some(hop) = route(shared, &header.destination) else {
+            return shared.stats.drop(DropCause::NoRoute);
+        };
+        let mut packet = packet;
+        packet::set_hop_limit(&mut packet, header.hop_limit.saturating_sub(1));
+        shared.stats.count(Counter::PacketsForwarded, 1);
+        return hand_over(shared, &hop, header.class, packet.freeze(), work);
     }
-    packet::set_hop_limit(&mut packet, hop_limit);
-    let Some(hop) = route(shared, &header.destination) else {
-        return shared.stats.drop(DropCause::NoRoute);
-    };
-    shared.stats.count(Counter::PacketsForwarded, 1);
-    hand_over(shared, &hop, header.class, packet.freeze(), work);
+    if header.flags & packet::FLAG_TRACE != 0 {
+        return probe::answer_trace(shared, packet.get(HEADER..).unwrap_or_default(), work);
+    }
+    shared.stats.drop(DropCause::HopLimit);
 }
 
 fn hand_over(shared: &Shared, hop: &Hop, class: Class, packet: Bytes, work: &mut Work) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::dial::Target;
 use super::links;
@@ -13,13 +13,13 @@ use crate::types::{
     Event, Health, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status,
 };
 
-/// How often drops are reported to subscribers, and unused mailboxes forgotten.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often drops are reported to subscribers.
+const REPORT: Duration = Duration::from_secs(1);
+/// How often the mailboxes and the conversations are swept.
+const SWEEP: Duration = Duration::from_secs(60);
 /// An identity that was in use elsewhere is thought to be so this long after the last sign of it: as long as the router
 /// gives way, and a little more.
 const CONFLICT: Duration = Duration::from_secs(660);
-/// How many of those beats make one sweep of the mailboxes and the conversations.
-const SWEEP: u32 = 60;
 
 /// The node's status.
 pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
@@ -104,9 +104,13 @@ pub(crate) fn dialled_in_vain(uri: &str, state: PeerState, target: &Target) -> P
 /// The housekeeping task: tells subscribers of drops, forgets mailboxes of senders that are gone.
 pub(crate) async fn keep_house(shared: Arc<Shared>) {
     let mut before: BTreeMap<String, u64> = shared.stats.drops();
-    let mut beats = 0u32;
+    let mut swept = Instant::now();
     loop {
-        rt::sleep(HOUSEKEEPING).await;
+        // While nobody listens there is nothing to report.
+        let rest = SWEEP.saturating_sub(swept.elapsed());
+        if rt::timeout(rest, shared.bus.heard()).await.is_some() {
+            rt::sleep(REPORT).await;
+        }
         if shared.bus.is_heard() {
             let now = shared.stats.drops();
             for (cause, count) in &now {
@@ -117,8 +121,8 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
             }
             before = now;
         }
-        beats += 1;
-        if beats.is_multiple_of(SWEEP) {
+        if swept.elapsed() >= SWEEP {
+            swept = Instant::now();
             let now = shared.now();
             lock(&shared.conflicts).retain(|_, seen| now.since(*seen) < CONFLICT);
             // Who is talked to keeps its place in the routing table.

@@ -10,14 +10,14 @@ use futures::future::{Either, select};
 
 mod task;
 
-use super::forward::{Work, packet_arrived};
+use super::forward::{Work, packets_arrived};
 use super::links::LinkEvent;
 use super::medium::Medium;
 use super::routing::RouterEvent;
 use super::shared::{Shared, lock, write};
 use super::traffic::Conv;
 use crate::address::Address;
-use crate::egress::{Class, Drained, Egress, Pushed};
+use crate::egress::{Class, Drained, Egress, Pushed, Pushing};
 use crate::inbox::{Full, Inbox};
 use crate::link::{Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
 use crate::rt::Alarm;
@@ -175,12 +175,13 @@ impl Neighbour {
     /// Queues the content of a frame; counts it when it has to be dropped. Flush afterwards.
     pub(crate) fn push(&self, shared: &Shared, class: Class, content: Bytes) -> Pushed {
         let pushed = self.egress.push(class, content);
-        match pushed {
-            Pushed::Queued => {}
-            Pushed::Full => shared.stats.drop(DropCause::EgressFull),
-            Pushed::Closed => shared.stats.drop(DropCause::UnknownSession),
-        }
+        pushed.count(&shared.stats);
         pushed
+    }
+
+    /// The queues, for more than one frame. Count what comes of each; flush afterwards.
+    pub(crate) fn pushing(&self) -> Pushing<'_> {
+        self.egress.pushing()
     }
 
     /// Sends what is queued as far as the medium takes it now; the neighbour's task does the rest. So one slow medium
@@ -251,12 +252,15 @@ struct Flush<'a> {
 impl Drop for Flush<'_> {
     fn drop(&mut self) {
         let neighbour = self.neighbour;
-        let Drained { frames, packets, bytes, failed, worn } = self.drained;
+        let Drained { frames, packets, bytes, failed, late, worn } = self.drained;
         if worn && !neighbour.worn.swap(true, Relaxed) {
             let _ = self.shared.link_events.try_push(LinkEvent::Worn { path: neighbour.path });
         }
         if failed > 0 {
             self.shared.stats.drop_n(DropCause::SendFailed, failed);
+        }
+        if late > 0 {
+            self.shared.stats.drop_n(DropCause::QueueDelay, late);
         }
         if frames > 0 {
             neighbour.medium.count_sent(self.shared, frames, bytes);

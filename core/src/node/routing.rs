@@ -8,9 +8,10 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 
+use super::fib::Way;
 use super::forward::Work;
 use super::neighbour::{Neighbour, Order};
-use super::shared::{Hop, Shared, write};
+use super::shared::Shared;
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::route::{
@@ -214,18 +215,16 @@ impl Routing {
     }
 
     fn install(&self, destination: Address, entry: Option<FibEntry>, work: &mut Work) {
-        let hop = entry.and_then(|entry| {
-            Some(Hop {
-                next: self.neighbours.get(&entry.next)?.clone(),
-                alternate: entry.alternate.and_then(|id| self.neighbours.get(&id).cloned()),
-                mtu: usize::from(entry.mtu),
-            })
+        let way = entry.and_then(|entry| {
+            let next = self.neighbours.get(&entry.next)?.clone();
+            let alternate = entry.alternate.and_then(|id| self.neighbours.get(&id).cloned());
+            Some((Way { next, alternate }, usize::from(entry.mtu)))
         });
-        let reachable = hop.is_some();
-        match hop {
-            Some(hop) => write(&self.shared.fib).insert(destination, hop),
-            None => write(&self.shared.fib).remove(&destination),
-        };
+        let reachable = way.is_some();
+        match way {
+            Some((way, mtu)) => self.shared.fib.insert(destination, way, mtu),
+            None => self.shared.fib.remove(&destination),
+        }
         *self.shared.fib_changes.write() += 1;
         self.shared.traffic.route_changed(&self.shared, &destination, reachable, work);
     }

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use futures::future::{AbortHandle, abortable};
+
 use super::dial::Dials;
 use super::events::Bus;
+use super::fib::Fib;
 use super::links::LinkEvent;
 use super::mailbox::Mailbox;
 use super::medium::Medium;
@@ -24,26 +27,6 @@ use crate::stats::Stats;
 use crate::time::Time;
 use crate::types::Event;
 
-/// Where a destination is reached: the data path's copy of the router's decision.
-#[derive(Clone)]
-pub(crate) struct Hop {
-    pub(crate) next: Arc<Neighbour>,
-    /// Used while `next` is suspect.
-    pub(crate) alternate: Option<Arc<Neighbour>>,
-    /// The longest packet payload that the whole way takes, in bytes.
-    pub(crate) mtu: usize,
-}
-
-impl Hop {
-    /// The neighbour to hand a packet to now.
-    pub(crate) fn best(&self) -> &Arc<Neighbour> {
-        match &self.alternate {
-            Some(alternate) if self.next.is_suspect() && !alternate.is_suspect() => alternate,
-            _ => &self.next,
-        }
-    }
-}
-
 /// What the tasks of one node share. Locks are held for a lookup or an insertion, never across an await, and never
 /// two at once unless one function shows both.
 pub(crate) struct Shared {
@@ -52,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     pub(crate) bus: Bus,
     pub(crate) started: Instant,
+    /// For those who wait at the node's door. Its tasks have an end of their own each.
     pub(crate) stopped: Notify<bool>,
     stopping: AtomicBool,
 
@@ -62,7 +46,7 @@ pub(crate) struct Shared {
     /// Links by their number, in which they were made.
     pub(crate) neighbours: RwLock<BTreeMap<u32, Arc<Neighbour>>>,
     /// Routes in use.
-    pub(crate) fib: RwLock<HashMap<Address, Hop>>,
+    pub(crate) fib: Fib,
     /// How often the table of routes has changed.
     pub(crate) fib_changes: Notify<u64>,
     /// Handshake frames, who was heard, whom to dial: for the task that makes links.
@@ -75,7 +59,14 @@ pub(crate) struct Shared {
     pub(crate) probes: Mutex<Probes>,
     /// Addresses of ours that somebody else uses as well, and when that was last seen.
     pub(crate) conflicts: Mutex<BTreeMap<Address, Time>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<Tasks>,
+}
+
+/// The tasks of a node, and what ends each of them.
+#[derive(Default)]
+struct Tasks {
+    running: Vec<(AbortHandle, JoinHandle<()>)>,
+    ended: bool,
 }
 
 /// Events that may wait for the router or the link task. Each neighbour's control channel is bounded in turn.
@@ -100,7 +91,7 @@ impl Shared {
             next_medium: AtomicU32::new(0),
             sessions: RwLock::default(),
             neighbours: RwLock::default(),
-            fib: RwLock::default(),
+            fib: Fib::default(),
             fib_changes: Notify::new(0),
             link_events: Inbox::new(EVENT_QUEUE, Full::Wait),
             router_events: Inbox::new(EVENT_QUEUE, Full::Wait),
@@ -157,6 +148,11 @@ impl Shared {
     pub(crate) fn end(&self) {
         self.begin_stop();
         *self.stopped.write() = true;
+        {
+            let mut tasks = lock(&self.tasks);
+            tasks.ended = true;
+            tasks.running.iter().for_each(|(end, _)| end.abort());
+        }
         self.link_events.close();
         self.router_events.close();
         for mailbox in read(&self.mailboxes).values() {
@@ -170,23 +166,26 @@ impl Shared {
         lock(&self.probes).clear();
     }
 
-    /// Runs `future` until it ends or the node does.
+    /// Runs `future` until it ends or the node does. A node that has ended begins nothing.
     pub(crate) fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
-        let shared = self.clone();
-        let task = crate::rt::spawn(async move {
-            let stopped = std::pin::pin!(shared.stopped.when(|stopped| stopped.then_some(())));
-            // The end first: a node that has ended begins nothing.
-            futures::future::select(stopped, std::pin::pin!(future)).await;
-        });
+        // Each task has an end of its own: a place where all look would be fought over at every poll.
+        let (future, end) = abortable(future);
         let mut tasks = lock(&self.tasks);
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(task);
+        if tasks.ended {
+            return;
+        }
+        tasks.running.retain(|(_, task)| !task.is_finished());
+        let task = crate::rt::spawn(async move {
+            // Ended or done: there is nobody to tell.
+            let _ = future.await;
+        });
+        tasks.running.push((end, task));
     }
 
     /// Waits until every task is gone.
     pub(crate) async fn join(&self) {
-        let tasks = std::mem::take(&mut *lock(&self.tasks));
-        for task in tasks {
+        let tasks = std::mem::take(&mut lock(&self.tasks).running);
+        for (_, task) in tasks {
             task.cancel().await;
         }
     }

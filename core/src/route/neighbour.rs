@@ -150,7 +150,9 @@ impl Neighbour {
         Duration::from_secs(bytes).checked_div(u32::try_from(rate).unwrap_or(u32::MAX)).unwrap_or_default()
     }
 
+    // What lies in memory does not overflow when it is added up.
     #[cfg(any(test, feature = "sim"))]
+    #[allow(clippy::arithmetic_side_effects)]
     pub(super) fn memory(&self) -> usize {
         let idx = self.idx.len().saturating_mul(size_of::<(u32, Key)>());
         let numbers = [&self.deferred, &self.asked, &self.awaited, &self.postponed]
@@ -160,9 +162,8 @@ impl Neighbour {
         let pending = self.pending.len().saturating_mul(size_of::<(u32, Pending)>());
         let sets = numbers.saturating_mul(size_of::<u32>()).saturating_add(pending);
         let renewals = self.renewals.len().saturating_mul(size_of::<(u16, Key)>());
-        let queue =
-            self.queue.len().saturating_mul(size_of::<(u16, Key, bool)>()).saturating_add(renewals) * 3 / 2;
-        let fixed = queue.saturating_add(size_of::<Self>());
+        let queue = self.queue.len().saturating_mul(size_of::<(u16, Key, bool)>()).saturating_add(renewals);
+        let fixed = (queue.saturating_mul(3) / 2).saturating_add(size_of::<Self>());
         (idx.saturating_add(sets).saturating_mul(3) / 2).saturating_add(fixed)
     }
 }

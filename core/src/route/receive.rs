@@ -280,6 +280,9 @@ impl Router {
         if is_newest {
             dest.set_learnt(now);
             self.tell_origin(id, &core);
+        } else if core.seq < dest.core.seq {
+            let newest = dest.core.clone();
+            self.tell_highest(id, &newest);
         }
         let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
         dest.until = dest.until.max(offered.expires);

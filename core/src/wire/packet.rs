@@ -27,6 +27,7 @@ pub(crate) const FLAG_TRACE: u8 = 1;
 
 const CLASS_INTERACTIVE: u8 = 1;
 const HOP_AT: usize = 3;
+const DESTINATION_AT: usize = 4;
 
 /// The first byte of a payload.
 pub(crate) mod payload {
@@ -74,6 +75,16 @@ pub(crate) fn read_header(packet: &[u8]) -> Option<Header> {
         hop_limit,
         destination: Address::from_bytes(*destination),
     })
+}
+
+/// The destination of what may be a packet; `None` when it is too short to have one.
+pub(crate) fn destination(packet: &[u8]) -> Option<Address> {
+    destination_bytes(packet).map(|bytes| Address::from_bytes(*bytes))
+}
+
+/// The bytes of the destination of what may be a packet.
+pub(crate) fn destination_bytes(packet: &[u8]) -> Option<&[u8; 32]> {
+    packet.get(DESTINATION_AT..)?.first_chunk()
 }
 
 /// Sets the hop limit of a packet.

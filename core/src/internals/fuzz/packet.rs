@@ -69,7 +69,10 @@ fn node() -> Node {
 
 fn take(node: &Node, bytes: &[u8]) {
     match read_header(bytes) {
-        Some(header) => reads_again(bytes, header),
+        Some(header) => {
+            assert_eq!((bytes[0], bytes[1] >> 4), (0, 0), "another kind, or another version");
+            reads_again(bytes, header);
+        }
         None => assert!(bytes.len() < HEADER || bytes[0] != 0 || bytes[1] >> 4 != 0),
     }
     if let Some(probe) = Probe::read(bytes) {

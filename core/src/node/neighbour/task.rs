@@ -1,6 +1,9 @@
 //! The neighbour's task: from its inbox to the next queue.
 
+use bytes::Buf;
+
 use super::*;
+use crate::time::Time;
 
 impl Neighbour {
     /// The neighbour's task.
@@ -38,9 +41,7 @@ impl Neighbour {
                 }
             };
             let now = shared.now();
-            for frame in frames.drain(..) {
-                self.frame_arrived(&shared, &mut link, frame, &mut work);
-            }
+            self.frames_arrived(&shared, now, &mut link, &mut frames, &mut work);
             if let Some(message) = held.take() {
                 order = Some(Order::Control(message));
             }
@@ -88,7 +89,7 @@ impl Neighbour {
     }
 
     /// Tells the link what has gone out. Returns whether to look again.
-    pub(super) fn note_sent(&self, link: &mut Link, now: crate::time::Time) -> bool {
+    pub(super) fn note_sent(&self, link: &mut Link, now: Time) -> bool {
         let frames = self.unnoted.swap(0, SeqCst);
         if frames > 0 {
             let bytes = self.unnoted_bytes.swap(0, Relaxed);
@@ -104,30 +105,39 @@ impl Neighbour {
         again
     }
 
-    pub(super) fn frame_arrived(
+    /// Does everything with the frames of one batch, which came `now`, up to the next queue.
+    pub(crate) fn frames_arrived(
         &self,
         shared: &Shared,
+        now: Time,
         link: &mut Link,
-        mut frame: BytesMut,
+        frames: &mut Vec<BytesMut>,
         work: &mut Work,
     ) {
-        self.rx_bytes.fetch_add(frame.len() as u64, Relaxed);
-        let opened = link.handle_frame(shared.now(), &mut frame);
-        if opened.is_ok() && !self.confirmed.swap(true, Relaxed) {
+        let bytes = frames.iter().map(|frame| frame.len() as u64).sum();
+        self.rx_bytes.fetch_add(bytes, Relaxed);
+        let mut opened = false;
+        // What is left are packets.
+        frames.retain_mut(|frame| match link.handle_frame(now, frame) {
+            Ok(inner) => {
+                opened = true;
+                let Inner::Packet(body) = inner else { return false };
+                // The kind byte stays: the packet goes on as the content of another frame.
+                let content = body.len() + 1;
+                frame.advance(HEADER_LEN);
+                frame.truncate(content);
+                true
+            }
+            Err(cause) => {
+                shared.stats.drop(cause);
+                false
+            }
+        });
+        if opened && !self.confirmed.load(Relaxed) && !self.confirmed.swap(true, Relaxed) {
             let confirmed = LinkEvent::Confirmed { local_index: self.local_index };
             let _ = shared.link_events.try_push(confirmed);
         }
-        match opened {
-            Ok(Inner::Packet(body)) => {
-                // The kind byte stays: the packet goes on as the content of another frame.
-                let content = body.len() + 1;
-                let _ = frame.split_to(HEADER_LEN);
-                frame.truncate(content);
-                packet_arrived(shared, frame, work);
-            }
-            Ok(Inner::Nothing) => {}
-            Err(cause) => shared.stats.drop(cause),
-        }
+        packets_arrived(shared, frames, work);
     }
 
     /// Carries out what the link asks for. Returns why it ended, if it did.

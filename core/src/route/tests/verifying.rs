@@ -33,9 +33,10 @@ fn dropped(desk: &Desk, cause: DropCause) -> u64 {
 #[test]
 fn what_is_said_of_a_destination_while_its_signature_is_verified_holds_afterwards() {
     let mut desk = desk(3);
+    // Two of them are in jobs at once, the third waits for its turn.
+    desk.announce(1, 9, SEQ, 200, 2).unwrap();
     desk.announce(1, 7, SEQ, 200, 2).unwrap();
     desk.announce(1, 8, SEQ, 200, 2).unwrap();
-    desk.announce(1, 9, SEQ, 200, 2).unwrap();
     desk.update(1, 7, 90, 2).unwrap();
     desk.update(1, 8, INFINITY, 0).unwrap();
     // The number is given to another destination.

@@ -205,7 +205,8 @@ fn worsen(
     }
     let Some(after) = sim.measured(link) else { return Ok(()) };
     for (before, after) in before.into_iter().zip(after) {
-        let etx = f64::from(after.0) / f64::from(before.0);
+        // The cost goes by the square of the expected number of transmissions.
+        let etx = (f64::from(after.0) / f64::from(before.0)).sqrt();
         figures.etx_off.push((etx * ARRIVE - 1.0).abs());
     }
     // Better routes are used after they have been better for two seconds.

@@ -183,8 +183,6 @@ pub fn lines(scenario: &Scenario, outcome: &Outcome) -> Vec<Line> {
 
 /// How often lossy links were avoided, where it was worth while and where it was not.
 fn around(ways: &[(f64, bool)]) -> Vec<Line> {
-    // Another way is taken when it is better by an eighth: up to 7/8 of an ETX of 1/0.6.
-    let worth = 0.875 / 0.6;
     let line = |what, from: f64, to: f64, demanded: bool| {
         let within: Vec<bool> =
             ways.iter().filter(|(ratio, _)| *ratio > from && *ratio <= to).map(|(_, taken)| *taken).collect();
@@ -196,10 +194,7 @@ fn around(ways: &[(f64, bool)]) -> Vec<Line> {
             met: demanded.then_some(taken == within.len()),
         })
     };
-    let lines = [
-        line("avoided: others ≤ 1.46×", 0.0, worth, true),
-        line("avoided: others ≤ 2×", worth, 2.0, true),
-        line("avoided: others dearer", 2.0, f64::MAX, false),
-    ];
+    let lines =
+        [line("avoided: others ≤ 2×", 0.0, 2.0, true), line("avoided: others dearer", 2.0, f64::MAX, false)];
     lines.into_iter().flatten().collect()
 }
