@@ -21,9 +21,12 @@ pub(crate) const LAST_REST: Duration = Duration::from_secs(5);
 /// How many of those heard on one medium a node has links to, or is dialling: enough that a random graph of them is connected.
 /// A place is held by a link; a dial has it for [`ANSWER`], and then leaves it to the next while it goes on.
 const DIAL_ON_MEDIUM: usize = 16;
-/// In so long an answer comes on most media. It lets more be dialled each second than a netmod passes on of a flood of beacons,
-/// so that those invented cannot hold the places while real neighbours wait.
+/// In so long an answer comes on most media. With every place free, more are dialled in a second than a netmod passes on of a
+/// flood of beacons.
 const ANSWER: Duration = Duration::from_millis(150);
+/// How long the order holds in which those heard are dialled, in microseconds. When there are more than places, all have their
+/// turn in time.
+const ORDER: u64 = 5_000_000;
 /// How many unconfigured neighbours one medium may have: those dialled, and as many who dialled us.
 pub(crate) const NEIGHBOURS_ON_MEDIUM: usize = 32;
 /// How many of those heard are remembered, on all media together.
@@ -237,15 +240,17 @@ impl Dials {
     }
 
     /// The endpoints to dial now among those heard: as many as there are places. Who has failed less often comes first; of many
-    /// who have not, each node picks those whose rendezvous hash with itself is highest, so that every node picks others.
+    /// who have not, each node picks those whose rendezvous hash with itself and the time is highest, so that every node picks
+    /// others, and none is passed over for ever.
     pub(crate) fn due_heard(&mut self, now: Time, own: &Address, alive: &impl Alive) -> Vec<Path> {
+        let order = now.as_micros().checked_div(ORDER).unwrap_or_default().to_le_bytes();
         let mut chosen = Vec::new();
         for (medium, places) in self.places(now, alive) {
             let free = DIAL_ON_MEDIUM.saturating_sub(places.taken);
             let due = places.waiting.into_iter().filter(|(_, known)| known.backoff.next <= now);
             let mut ranked: Vec<(u32, Reverse<[u8; 32]>, u64)> = due
                 .map(|(instance, known)| {
-                    let rank = blake3::keyed_hash(own.as_bytes(), &instance.to_le_bytes());
+                    let rank = blake3::keyed_hash(own.as_bytes(), &[instance.to_le_bytes(), order].concat());
                     (known.failures, Reverse(*rank.as_bytes()), instance)
                 })
                 .collect();

@@ -154,7 +154,7 @@ fn invented_neighbours_do_not_keep_real_ones_out() {
     // Each second 64 are invented, as many as a netmod passes on, and the real ones are heard every five seconds; a dial
     // takes eight seconds to come to nothing.
     let mut dialled: Vec<(u64, Path)> = Vec::new();
-    for tick in 0..600 {
+    for tick in 0..1200 {
         let now = at(tick * 50);
         for _ in 0..if tick == 0 { 256 } else { 3 } {
             dials.heard(now, 0, Heard { endpoint: endpoint(invented), instance: invented });

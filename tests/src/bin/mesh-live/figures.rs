@@ -13,6 +13,11 @@ Others on a machine of this kind, daemons in namespaces as here:
   line of 8, all started, end to end:               Yggdrasil 2.05 s; Babel 0.6-7.6 s
   at rest per node, bytes/s sent, CPU, RSS:         Yggdrasil 389, 0.29 %, 13 MiB; Babel 39, 0.014 %, 2.3 MiB";
 
+/// What the row on routes means.
+const IDLE: &str = "\
+routes: an end of a cable that nothing flows over misses its neighbour after two hellos, 2.4 s; a message over it has it
+found in a fifth of a second, and those that flow when it happens are in the row above";
+
 /// What one run brought.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
@@ -78,6 +83,9 @@ impl Figures {
                 "a node sent {:.0} B from the fault until it had healed for 1.5 s",
                 mean(|one| one.fault_bytes)
             );
+        }
+        if options.fault != Fault::None {
+            println!("{IDLE}");
         }
         println!("\n{OTHERS}");
     }
