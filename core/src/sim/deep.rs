@@ -168,7 +168,11 @@ impl Net {
         }));
         self.links[link].sessions[side] = Some(id);
         let mtu = u16::try_from(session.mtu.saturating_sub(Sealer::OVERHEAD)).unwrap_or(u16::MAX);
-        self.nodes[node].router.neighbour_up(self.now, id, session.peer, cost, mtu, true);
+        let router = &mut self.nodes[node].router;
+        if let Some(rate) = self.config.rate {
+            router.neighbour_rate(id, rate);
+        }
+        router.neighbour_up(self.now, id, session.peer, cost, mtu, true);
         self.pending.push(id);
         self.settle(node);
     }
@@ -285,6 +289,13 @@ impl Net {
         let node = self.sessions[id as usize].node;
         match output {
             LinkOutput::Transmit(plaintext) => self.seal_and_send(id, &plaintext, true),
+            LinkOutput::Rekeyed(key) => {
+                if let Some(deep) = &mut self.sessions[id as usize].deep {
+                    deep.sealer.renew(key);
+                }
+            }
+            // Nobody moves off his wire here, and all wires take the same.
+            LinkOutput::TransmitTo(..) | LinkOutput::Moved(_) | LinkOutput::MtuChanged(_) => {}
             LinkOutput::Control(message) => {
                 // What was refused has been counted.
                 let _ = self.hear(node, id, &message);
