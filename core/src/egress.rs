@@ -21,7 +21,7 @@ mod flows;
 mod queues;
 
 use self::queues::Queues;
-use crate::link::Sealer;
+use crate::link::{Key, Sealer};
 use crate::netmod::{Endpoint, Netmod, NetmodError, Train};
 use crate::stats::{DropCause, Stats};
 use crate::time::Time;
@@ -111,7 +111,7 @@ pub(crate) struct Drained {
     pub(crate) failed: u64,
     /// Packets dropped since they had waited for too long.
     pub(crate) late: u64,
-    /// The session has sealed so much that a new one is due.
+    /// The key has sealed so much that a new one is due.
     pub(crate) worn: bool,
 }
 
@@ -183,6 +183,15 @@ impl Egress {
             }
         }
         result
+    }
+
+    /// What is sealed from now on is sealed with this key.
+    pub(crate) fn renew(&self, key: Key) {
+        self.way().sealer.renew(key);
+    }
+
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is something to drain and nobody draining: so after a drain was dropped midway, or has done

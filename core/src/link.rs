@@ -20,8 +20,9 @@
 //! - When the first frame of a session opens, [`Handshakes::confirm`] is told.
 //! - A session replaces an older one with the same neighbour over the same netmod; the older link gets no goodbye, for the
 //!   other side replaces it too.
-//! - When a sealer [is worn](Sealer::is_worn), its path is dialled for a new session. Should it still come to
-//!   [`Exhausted`], [`Link::exhausted`] ends the link.
+//! - A link comes to new keys by itself; each goes to the sealer when [`LinkOutput::Rekeyed`] says so, in the order of the
+//!   outputs. When a sealer [is worn](Sealer::is_worn), [`Link::worn`] is told. Should it still come to [`Exhausted`],
+//!   [`Link::exhausted`] ends the link.
 #![cfg_attr(
     not(test),
     deny(
@@ -43,11 +44,12 @@ mod liveness;
 mod noise;
 mod outcome;
 mod quality;
+mod rekey;
 mod replay;
 
 pub(crate) use established::Link;
 pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
-pub(crate) use keys::{Sealer, Suite};
+pub(crate) use keys::{Key, Sealer, Suite};
 pub(crate) use outcome::{Inner, LinkMetrics, LinkOutput, LinkState};
 
 use crate::netmod::Endpoint;

@@ -14,13 +14,14 @@ use super::keys::Opener;
 use super::liveness::{Liveness, Sign, Verdict};
 use super::outcome::{DownReason, Inner, LinkMetrics, LinkOutput, LinkState};
 use super::quality::{self, Arrivals, RoundTrip, WHOLE};
+use super::rekey::Renewal;
 use crate::address::Address;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::codec;
 use crate::wire::link::{
     Acknowledged, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_PACKET, KIND_PROBE,
-    Segment, Vitals, plaintext, split,
+    KIND_REKEY, KIND_REKEYED, Rekey, Segment, Vitals, plaintext, split,
 };
 
 /// An echo older than this says nothing of the round trip.
@@ -43,6 +44,8 @@ pub(crate) struct Link {
     epoch: u32,
     outgoing: Outgoing,
     incoming: Incoming,
+    /// How it comes to its next keys, if it does.
+    renewal: Option<Renewal>,
     rng: ChaCha20Rng,
     output: VecDeque<LinkOutput>,
     frames_in: u64,
@@ -52,7 +55,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// The link of a session that has just begun: its `peer`, `opener` and `mtu` (bytes). `seed` is used for timing only.
+    /// The link of a session that has just begun: its `peer`, `opener` and `mtu` (bytes). All randomness comes from
+    /// `seed`, that of new keys too: it must never be used twice.
     pub fn new(now: Time, peer: Address, opener: Opener, mtu: usize, seed: [u8; 32]) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
         Link {
@@ -68,12 +72,27 @@ impl Link {
             epoch: rng.next_u32(),
             outgoing: Outgoing::new(mtu),
             incoming: Incoming::default(),
+            renewal: None,
             rng,
             output: VecDeque::new(),
             frames_in: 0,
             bytes_in: 0,
             frames_out: 0,
             bytes_out: 0,
+        }
+    }
+
+    /// Gives the session fresh keys now and then.
+    pub fn renewing(mut self, now: Time, mut renewal: Renewal) -> Self {
+        renewal.begin(now, &mut self.rng);
+        self.renewal = Some(renewal);
+        self
+    }
+
+    /// The keys that the egress seals with [are worn](super::Sealer::is_worn).
+    pub fn worn(&mut self, now: Time) {
+        if let Some(renewal) = &mut self.renewal {
+            renewal.hasten(now);
         }
     }
 
@@ -92,7 +111,13 @@ impl Link {
             return Err(DropCause::UnknownSession);
         }
         let length = frame.len() as u64;
+        let generation = self.opener.generation();
         let plaintext = self.opener.open(frame)?;
+        if self.opener.generation() != generation
+            && let Some(key) = self.renewal.as_mut().and_then(|renewal| renewal.turned(now, &self.opener))
+        {
+            self.output.push_back(LinkOutput::Rekeyed(key));
+        }
         self.frames_in = self.frames_in.saturating_add(1);
         self.bytes_in = self.bytes_in.saturating_add(length);
         if self.liveness.heard(now) {
@@ -114,6 +139,11 @@ impl Link {
             KIND_GOODBYE => {
                 let [code] = *body else { return Err(DropCause::MalformedPacket) };
                 self.enter(LinkState::Down(DownReason::from_code(code)));
+            }
+            KIND_REKEY | KIND_REKEYED => {
+                let rekey = whole::<Rekey>(body)?;
+                let kind = *kind;
+                self.on_rekey(now, kind, rekey)?;
             }
             _ => return Err(DropCause::MalformedPacket),
         }
@@ -181,7 +211,8 @@ impl Link {
         }
         let control = self.outgoing.deadline(&self.rtt).into_iter().chain(self.incoming.due()).min();
         let watch = self.liveness.deadline(self.rtt.smoothed());
-        Some(control.map_or(watch, |control| control.min(watch)))
+        let renewal = self.renewal.as_ref().and_then(Renewal::deadline);
+        control.into_iter().chain(renewal).chain([watch]).min()
     }
 
     /// Time has passed.
@@ -190,6 +221,13 @@ impl Link {
             return;
         }
         self.outgoing.handle_timeout(now, &self.rtt);
+        if let Some(renewal) = &mut self.renewal {
+            if self.opener.is_worn() {
+                renewal.hasten(now);
+            }
+            let rekey = renewal.timeout(now, self.rtt.smoothed(), &mut self.opener, &mut self.rng);
+            self.output.extend(rekey.map(LinkOutput::Transmit));
+        }
         match self.liveness.timeout(now, self.rtt.smoothed(), self.is_lossy()) {
             None => {}
             Some(Verdict::Suspect) => self.enter(LinkState::Suspect),
@@ -257,6 +295,19 @@ impl Link {
         let (segment, body) = split::<Segment>(body).map_err(|_| DropCause::MalformedPacket)?;
         self.outgoing.acknowledge(segment.acknowledged);
         self.incoming.segment(now, segment.sequence, body)
+    }
+
+    fn on_rekey(&mut self, now: Time, kind: u8, rekey: Rekey) -> Result<(), DropCause> {
+        let renewal = self.renewal.as_mut().ok_or(DropCause::MalformedPacket)?;
+        if kind == KIND_REKEY {
+            let answer = renewal.on_rekey(now, rekey, &mut self.opener, &mut self.rng)?;
+            self.output.extend(answer.map(LinkOutput::Transmit));
+        } else if let Some(key) = renewal.on_rekeyed(now, rekey, &mut self.opener, &mut self.rng)? {
+            self.output.push_back(LinkOutput::Rekeyed(key));
+            // The first frame under the new key, by which the other side turns to it as well.
+            self.liveness.greet();
+        }
+        Ok(())
     }
 
     fn on_vitals(&mut self, now: Time, body: &[u8]) -> Result<(), DropCause> {

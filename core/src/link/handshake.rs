@@ -27,6 +27,7 @@ mod guard;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -38,6 +39,7 @@ use self::dial::{Dial, Kept};
 use self::guard::Guard;
 use super::keys::{Opener, Sealer, Suite};
 use super::noise::{Keys, Noise};
+use super::rekey::Renewal;
 use super::{LinkConfig, Path};
 use crate::address::Address;
 use crate::identity::{Identity, x25519_public};
@@ -128,11 +130,13 @@ pub(crate) struct Session {
     pub sealer: Sealer,
     /// For what comes.
     pub opener: Opener,
+    /// For the keys after these.
+    pub renewal: Renewal,
 }
 
 /// All handshakes of one node that are under way. See the [module's page](self).
 pub(crate) struct Handshakes {
-    keys: Keys,
+    keys: Arc<Keys>,
     address: Address,
     instance: u64,
     config: LinkConfig,
@@ -156,7 +160,7 @@ impl Handshakes {
         let drawn = rng.next_u64();
         let guard = Guard::new(&config, &mut rng);
         Handshakes {
-            keys: Keys::new(identity, mesh),
+            keys: Arc::new(Keys::new(identity, mesh)),
             address: identity.address(),
             instance: config.instance.unwrap_or(drawn),
             indices: Indices::new(&mut rng),
@@ -254,6 +258,23 @@ impl Handshakes {
         let mut seed = Zeroizing::new([0; 32]);
         self.rng.fill_bytes(seed.as_mut());
         seed
+    }
+}
+
+/// What both ends of a handshake have when it is complete.
+struct Completed {
+    sealer: Sealer,
+    opener: Opener,
+    renewal: Renewal,
+}
+
+impl Completed {
+    /// `index` is the one that the other side gave.
+    fn new(keys: &Arc<Keys>, noise: &mut Noise, suite: Suite, index: u32, initiator: bool) -> Option<Self> {
+        let remote = *noise.remote_static()?.first_chunk()?;
+        let (sealer, opener) = noise.split(suite, index)?;
+        let renewal = Renewal::new(keys.clone(), remote, suite, initiator, noise.chain()?);
+        Some(Completed { sealer, opener, renewal })
     }
 }
 

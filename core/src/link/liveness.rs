@@ -146,6 +146,11 @@ impl Liveness {
         self.raise(Sign::Probe);
     }
 
+    /// The neighbour is to hear of us at once.
+    pub(super) fn greet(&mut self) {
+        self.raise(Sign::Hello);
+    }
+
     /// The sign that is to be sent now, if there is one. `spread` is random; `often` says that hellos should come twice as
     /// often.
     pub(super) fn take_sign(&mut self, now: Time, spread: u32, often: bool) -> Option<Sign> {

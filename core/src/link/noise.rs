@@ -1,6 +1,7 @@
 //! The Noise handshake itself: a thin layer over `snow`.
 //!
-//! `Noise_XX_25519_ChaChaPoly_BLAKE2s`, or `Noise_XXpsk0_…` with a mesh key. Nothing here draws randomness: an ephemeral key
+//! `Noise_XX_25519_ChaChaPoly_BLAKE2s`, or `Noise_XXpsk0_…` with a mesh key; for the next keys of a session
+//! `Noise_KKpsk0_…`, as both sides know each other by then. Nothing here draws randomness: an ephemeral key
 //! comes from a seed that the caller hands in, so that a handshake can be repeated byte by byte.
 
 use curve25519_dalek::montgomery::MontgomeryPoint;
@@ -12,12 +13,15 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::keys::{Opener, Sealer, Suite};
+use super::keys::{self, Key, Opener, Sealer, Suite};
 use crate::identity::Identity;
 use crate::wire::link::{KEY_LEN, MAX_HANDSHAKE_LEN};
 
 /// Both sides hash this before anything else: the protocol, its version, and the cipher suites it knows.
 const PROLOGUE: &[u8] = b"rouse link 1; ChaCha20-Poly1305, AES-256-GCM";
+
+/// The same for a rekeying, followed by the generation of the keys to come.
+const REKEY_PROLOGUE: &[u8] = b"rouse link rekey 1";
 
 /// The message could not be made, or was not made for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,32 @@ impl Keys {
         Ok(Noise(self.builder(seed)?.build_responder()?))
     }
 
+    /// The side that sends message 1 for the next keys of a session.
+    pub(super) fn rekey_initiator(&self, rekey: &Rekeying<'_>, seed: &[u8; 32]) -> Result<Noise, NoiseError> {
+        Ok(Noise(self.rekey_builder(rekey, &prologue(rekey.generation), seed)?.build_initiator()?))
+    }
+
+    /// The side that sends message 2 for them.
+    pub(super) fn rekey_responder(&self, rekey: &Rekeying<'_>, seed: &[u8; 32]) -> Result<Noise, NoiseError> {
+        Ok(Noise(self.rekey_builder(rekey, &prologue(rekey.generation), seed)?.build_responder()?))
+    }
+
+    fn rekey_builder<'a>(
+        &'a self,
+        rekey: &Rekeying<'a>,
+        prologue: &'a [u8],
+        seed: &[u8; 32],
+    ) -> Result<Builder<'a>, NoiseError> {
+        let params: NoiseParams = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s".parse()?;
+        let resolver = Resolver { seed: Zeroizing::new(*seed), public: self.public };
+        let builder = Builder::with_resolver(params, Box::new(resolver))
+            .prologue(prologue)?
+            .local_private_key(self.secret.as_slice())?
+            .remote_public_key(rekey.remote)?
+            .psk(0, rekey.chain)?;
+        Ok(builder)
+    }
+
     fn builder(&self, seed: &[u8; 32]) -> Result<Builder<'_>, NoiseError> {
         let pattern = match self.mesh {
             Some(_) => "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s",
@@ -72,6 +102,20 @@ impl Keys {
         }
         Ok(builder)
     }
+}
+
+/// What both sides of a rekeying know before it begins.
+pub(super) struct Rekeying<'a> {
+    /// The other side's static key.
+    pub(super) remote: &'a [u8; KEY_LEN],
+    /// What the present keys left for it.
+    pub(super) chain: &'a [u8; 32],
+    /// Of the keys to come.
+    pub(super) generation: u32,
+}
+
+fn prologue(generation: u32) -> Vec<u8> {
+    [REKEY_PROLOGUE, &generation.to_le_bytes()].concat()
 }
 
 /// One side of one handshake under way.
@@ -105,17 +149,36 @@ impl Noise {
 
     /// The keys for data, once the last message is written or read. `index` is the neighbour's.
     pub(super) fn split(&mut self, suite: Suite, index: u32) -> Option<(Sealer, Opener)> {
+        let (out, inward) = self.raw_split()?;
+        let hash = self.0.get_handshake_hash();
+        Sealer::new(suite, hash, &out, index).zip(Opener::new(suite, hash, &inward))
+    }
+
+    /// The keys of the next generation, once the last message is written or read: for what leaves and for what comes.
+    pub(super) fn split_keys(&mut self, suite: Suite, generation: u32) -> Option<(Key, Key)> {
+        let (out, inward) = self.raw_split()?;
+        let hash = self.0.get_handshake_hash();
+        Key::new(suite, hash, &out, generation).zip(Key::new(suite, hash, &inward, generation))
+    }
+
+    /// What the next rekeying is bound to.
+    pub(super) fn chain(&mut self) -> Option<Zeroizing<[u8; 32]>> {
+        let (out, inward) = self.raw_split()?;
+        let (first, second) = if self.0.is_initiator() { (&out, &inward) } else { (&inward, &out) };
+        keys::chain(self.0.get_handshake_hash(), first, second)
+    }
+
+    /// The raw keys for what leaves and for what comes.
+    fn raw_split(&mut self) -> Option<(Zeroizing<[u8; 32]>, Zeroizing<[u8; 32]>)> {
         if !self.0.is_handshake_finished() {
             return None;
         }
         let (mut first, mut second) = self.0.dangerously_get_raw_split();
-        let hash = self.0.get_handshake_hash();
-        // The first key is for what the initiator sends.
-        let (out, inward) = if self.0.is_initiator() { (&first, &second) } else { (&second, &first) };
-        let keys = Sealer::new(suite, hash, out, index).zip(Opener::new(suite, hash, inward));
+        let split = (Zeroizing::new(first), Zeroizing::new(second));
         first.zeroize();
         second.zeroize();
-        keys
+        // The first key is for what the initiator sends.
+        Some(if self.0.is_initiator() { split } else { (split.1, split.0) })
     }
 }
 

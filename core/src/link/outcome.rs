@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::keys::Key;
+use crate::netmod::Endpoint;
 use crate::time::Time;
 
 /// Where a link stands.
@@ -71,10 +73,18 @@ pub(crate) enum Inner<'a> {
 }
 
 /// What a link wants done, or has to tell.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum LinkOutput {
     /// To be sealed and sent ahead of packets.
     Transmit(Vec<u8>),
+    /// For the sealer: what is sealed from here on is sealed with this key.
+    Rekeyed(Key),
+    /// To be sealed and sent to this endpoint, which is not the link's own.
+    TransmitTo(Endpoint, Vec<u8>),
+    /// The neighbour has moved: everything goes to this endpoint from now on.
+    Moved(Endpoint),
+    /// The longest frame that may be sent now, in bytes.
+    MtuChanged(usize),
     /// A message of the neighbour's router.
     Control(Bytes),
     /// The link stands differently now.

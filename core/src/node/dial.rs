@@ -13,6 +13,11 @@ use crate::types::{PeerState, Timestamp};
 
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// A link that lived so long is dialled again at once when it ends. One that comes and goes faster is made anew less and less
+/// often, since each time costs a handshake, and what is told over a new link.
+pub(crate) const LIVED: Duration = Duration::from_secs(10);
+/// The longest wait before a link that does not live long is dialled again.
+pub(crate) const LAST_REST: Duration = Duration::from_secs(5);
 /// How many of those heard on one medium a node has links to, or is dialling: enough that a random graph of them is connected.
 /// A place is held by a link; a dial has it for [`ANSWER`], and then leaves it to the next while it goes on.
 const DIAL_ON_MEDIUM: usize = 16;
@@ -36,16 +41,25 @@ const ENDPOINTS: usize = 4;
 struct Backoff {
     next: Time,
     wait: Duration,
+    /// When a link began last, and how long one is not to be made anew if it does not live long.
+    begun: Option<Time>,
+    rest: Duration,
 }
 
 impl Backoff {
     fn now(now: Time) -> Self {
-        Backoff { next: now, wait: FIRST_RETRY }
+        Backoff { next: now, wait: FIRST_RETRY, begun: None, rest: Duration::ZERO }
     }
 
     fn failed(&mut self, now: Time) {
         self.next = now + self.wait;
         self.wait = (self.wait * 2).min(LAST_RETRY);
+    }
+
+    fn established(&mut self, now: Time) {
+        let again = self.begun.is_some_and(|begun| now.since(begun) < LIVED);
+        self.rest = if again { (self.rest * 2).clamp(FIRST_RETRY, LAST_REST) } else { Duration::ZERO };
+        (self.next, self.wait, self.begun) = (now + self.rest, FIRST_RETRY, Some(now));
     }
 }
 
@@ -290,14 +304,14 @@ impl Dials {
             target.address = Some(*address);
             target.busy = false;
             target.last_error = None;
-            target.backoff = Backoff::now(now);
+            target.backoff.established(now);
             target.since = Timestamp::now();
         }
         for known in self.heard.values_mut().filter(|known| known.paths.contains(path)) {
             known.address = Some(*address);
             known.dialled = None;
             known.failures = 0;
-            known.backoff = Backoff::now(now);
+            known.backoff.established(now);
         }
     }
 

@@ -194,3 +194,25 @@ fn who_is_heard_on_two_media_is_dialled_on_each() {
     let due = dials.due_heard(at(0), &own, &first_lives);
     assert_eq!(due.iter().map(|path| path.netmod).collect::<Vec<_>>(), [1], "its link there has ended");
 }
+
+#[test]
+fn a_link_that_does_not_live_long_is_dialled_again_less_and_less_often() {
+    let mut dials = Dials::default();
+    dials.add(at(0), "udp:a");
+    let mut now = at(0);
+    let mut rests = Vec::new();
+    for _ in 0..6 {
+        assert_eq!(dials.due(now, &NONE), ["udp:a"]);
+        dials.resolved(now, "udp:a", Ok(vec![path(1)]));
+        dials.established(now, &path(1), &address_of(&path(1)));
+        let next = dials.next_deadline(now, &NONE).unwrap();
+        rests.push(next.since(now).as_millis());
+        now = next + Duration::from_millis(300);
+    }
+    assert_eq!(rests, [0, 500, 1000, 2000, 4000, 5000]);
+    now = now + LIVED;
+    assert_eq!(dials.due(now, &NONE), ["udp:a"]);
+    dials.resolved(now, "udp:a", Ok(vec![path(1)]));
+    dials.established(now, &path(1), &address_of(&path(1)));
+    assert_eq!(dials.next_deadline(now, &NONE), Some(now), "one that has lived is dialled at once");
+}

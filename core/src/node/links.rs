@@ -36,8 +36,6 @@ pub(crate) enum LinkEvent {
     Resolved { uri: String, result: Result<Vec<Path>, String> },
     /// The first frame of a session has been opened: the neighbour has all of the handshake.
     Confirmed { local_index: u32 },
-    /// A session has sealed so much that a new one is due.
-    Worn { path: Path },
     /// Something has changed that decides whom to dial: a link has ended, a peer or a medium was added.
     Look,
     /// A peer is not to be dialled any more on these paths.
@@ -165,7 +163,6 @@ impl Links {
                 self.dial_paths(paths);
             }
             LinkEvent::Confirmed { local_index } => self.handshakes.confirm(now, local_index),
-            LinkEvent::Worn { path } => self.dial_paths(vec![path]),
             LinkEvent::Look => {}
             LinkEvent::Forget { paths } => {
                 for path in &paths {
@@ -301,7 +298,7 @@ impl Links {
         let mut seed = [0; 32];
         seed.copy_from_slice(blake3::keyed_hash(&shared.config.seed, &id.to_le_bytes()).as_bytes());
         let egress = Egress::new(medium.netmod.clone(), path.endpoint, session.sealer);
-        let link = Link::new(now, session.peer, session.opener, mtu, seed);
+        let link = Link::new(now, session.peer, session.opener, mtu, seed).renewing(now, session.renewal);
         let neighbour = Arc::new(Neighbour::new(
             Made {
                 id,

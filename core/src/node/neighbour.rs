@@ -44,6 +44,8 @@ pub(crate) enum Order {
     Look,
     /// The medium says that nothing arrives there any more.
     Doubt,
+    /// The key is worn.
+    Worn,
     /// Say goodbye and end.
     Goodbye,
 }
@@ -77,7 +79,7 @@ pub(crate) struct Neighbour {
     told: AtomicBool,
     /// Conversations that wait until less is queued.
     waiting: Mutex<Vec<Arc<Conv>>>,
-    /// Whether a new session has been asked for.
+    /// Whether new keys have been asked for.
     worn: AtomicBool,
     /// Whether a frame has been opened.
     confirmed: AtomicBool,
@@ -254,7 +256,7 @@ impl Drop for Flush<'_> {
         let neighbour = self.neighbour;
         let Drained { frames, packets, bytes, failed, late, worn } = self.drained;
         if worn && !neighbour.worn.swap(true, Relaxed) {
-            let _ = self.shared.link_events.try_push(LinkEvent::Worn { path: neighbour.path });
+            let _ = neighbour.orders.try_push(Order::Worn);
         }
         if failed > 0 {
             self.shared.stats.drop_n(DropCause::SendFailed, failed);

@@ -289,6 +289,13 @@ impl Net {
         let node = self.sessions[id as usize].node;
         match output {
             LinkOutput::Transmit(plaintext) => self.seal_and_send(id, &plaintext, true),
+            LinkOutput::Rekeyed(key) => {
+                if let Some(deep) = &mut self.sessions[id as usize].deep {
+                    deep.sealer.renew(key);
+                }
+            }
+            // Nobody moves off his wire here, and all wires take the same.
+            LinkOutput::TransmitTo(..) | LinkOutput::Moved(_) | LinkOutput::MtuChanged(_) => {}
             LinkOutput::Control(message) => {
                 // What was refused has been counted.
                 let _ = self.hear(node, id, &message);

@@ -39,7 +39,16 @@
 //! probe       04  vitals; to be answered at once
 //! answer      05  vitals
 //! goodbye     06  reason 1
+//! rekey       07  generation 4  noise message 1 (48)
+//! rekeyed     08  generation 4  noise message 2 (48)
+//! mtu probe   09  id 4  padding, 2 or more; to be answered
+//! mtu answer  0a  id 4  length 2
+//! challenge   0b  token 8; to be answered
+//! response    0c  token 8
 //! ```
+//!
+//! `phase` is the generation of the keys modulo 256: 0 after the handshake, one more after each rekeying. The counter
+//! goes on over generations. `length` is that of the whole frame that brought the probe.
 //!
 //! `vitals` are [`Vitals`]. The control stream is a row of messages, each with its length (2 bytes, 1 to 4096)
 //! before it, cut into segments without regard to where messages end.
@@ -102,6 +111,18 @@ pub(crate) const KIND_PROBE: u8 = 0x04;
 pub(crate) const KIND_ANSWER: u8 = 0x05;
 /// First byte of the last frame of a link.
 pub(crate) const KIND_GOODBYE: u8 = 0x06;
+/// First byte of what asks for the next generation of keys.
+pub(crate) const KIND_REKEY: u8 = 0x07;
+/// First byte of what answers it.
+pub(crate) const KIND_REKEYED: u8 = 0x08;
+/// First byte of a padded frame that shows how long a frame the way takes.
+pub(crate) const KIND_MTU_PROBE: u8 = 0x09;
+/// First byte of what answers it.
+pub(crate) const KIND_MTU_ANSWER: u8 = 0x0a;
+/// First byte of what asks whether the neighbour is where its frames come from.
+pub(crate) const KIND_CHALLENGE: u8 = 0x0b;
+/// First byte of what answers it.
+pub(crate) const KIND_RESPONSE: u8 = 0x0c;
 
 /// What a frame is, as far as the demultiplexer cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,6 +300,34 @@ pub(crate) struct Segment {
     pub acknowledged: Acknowledged,
     /// The number of this segment, counted from 0 modulo 2³².
     pub sequence: u32,
+}
+
+/// The length of either message of a rekeying: an ephemeral key and the tag of an empty payload.
+pub(crate) const REKEY_LEN: usize = KEY_LEN + TAG_LEN;
+
+/// What asks for the next generation of keys, and what answers, after the kind byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Rekey {
+    /// One more than that of the present keys.
+    pub generation: u32,
+    /// A message of the handshake.
+    pub message: [u8; REKEY_LEN],
+}
+
+/// Which probe came through, after the kind byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct MtuAnswer {
+    /// The probe's number.
+    pub id: u32,
+    /// The length of the frame in which it came, in bytes.
+    pub length: u16,
+}
+
+/// A challenge, and the answer to it, after the kind byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Token {
+    /// A random number, the same in both.
+    pub token: u64,
 }
 
 /// What a control segment adds to its part of the stream, in bytes, kind included.

@@ -65,6 +65,13 @@ fn what_is_in_data_frames_is_these_bytes() {
     assert_eq!(plaintext(KIND_CONTROL, &segment).len(), SEGMENT_OVERHEAD);
     let kinds = [KIND_PACKET, KIND_CONTROL, KIND_ACK, KIND_HELLO, KIND_PROBE, KIND_ANSWER, KIND_GOODBYE];
     assert_eq!(kinds, [0, 1, 2, 3, 4, 5, 6]);
+    let message = std::array::from_fn(|n| n as u8);
+    let hex: String = message.iter().map(|byte: &u8| format!("{byte:02x}")).collect();
+    same(Rekey { generation: 0x0403_0201, message }, &format!("01020304 {hex}"));
+    same(MtuAnswer { id: 0x0403_0201, length: 1452 }, "01020304 ac05");
+    same(Token { token: 0x0807_0605_0403_0201 }, "0102030405060708");
+    let kinds = [KIND_REKEY, KIND_REKEYED, KIND_MTU_PROBE, KIND_MTU_ANSWER, KIND_CHALLENGE, KIND_RESPONSE];
+    assert_eq!(kinds, [7, 8, 9, 10, 11, 12]);
 }
 
 #[test]

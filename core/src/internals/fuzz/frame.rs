@@ -111,6 +111,9 @@ impl Side {
         while let Some(output) = self.link.poll_output(now) {
             match output {
                 LinkOutput::Transmit(plaintext) => said.push(plaintext),
+                LinkOutput::Rekeyed(key) => self.sealer.renew(key),
+                LinkOutput::MtuChanged(mtu) => assert_eq!(mtu, MTU, "there is nothing to try"),
+                LinkOutput::TransmitTo(..) | LinkOutput::Moved(_) => unreachable!("there are no strangers"),
                 LinkOutput::Control(message) => {
                     assert!((1..=4096).contains(&message.len()));
                     self.heard.push(message.to_vec());

@@ -3,6 +3,7 @@
 mod control;
 mod hostile;
 mod quality;
+mod rekey;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ struct Pair {
     costs: [Vec<u16>; 2],
     control: [Vec<Bytes>; 2],
     packets: [u64; 2],
+    rekeyed: [u32; 2],
     timers: [u32; 2],
     transmitted: [Vec<u8>; 2],
     drops: [Vec<DropCause>; 2],
@@ -79,6 +81,7 @@ impl Pair {
             costs: Default::default(),
             control: Default::default(),
             packets: [0; 2],
+            rekeyed: [0; 2],
             timers: [0; 2],
             transmitted: Default::default(),
             drops: Default::default(),
@@ -128,6 +131,12 @@ impl Pair {
                     self.transmitted[node].push(plaintext[0]);
                     self.seal(node, &plaintext);
                 }
+                LinkOutput::Rekeyed(key) => {
+                    self.sealers[node].renew(key);
+                    self.rekeyed[node] += 1;
+                }
+                LinkOutput::TransmitTo(..) | LinkOutput::Moved(_) => panic!("nobody moves"),
+                LinkOutput::MtuChanged(_) => panic!("there is nothing to try"),
                 LinkOutput::Control(message) => self.control[node].push(message),
                 LinkOutput::StateChanged(state) => {
                     self.states[node].push((self.now.as_micros() / 1000 - 5_000, state));

@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::guard::Verdict;
-use super::{ANSWER_LIFE, HandshakeOutput, Handshakes, Session, introduced};
+use super::{ANSWER_LIFE, Completed, HandshakeOutput, Handshakes, Session, introduced};
 use crate::address::Address;
 use crate::link::Path;
 use crate::link::keys::Suite;
@@ -205,14 +205,14 @@ impl Handshakes {
             self.answers.remove(&head.receiver);
             return Err(DropCause::BadHandshake);
         };
-        let keys = waiting.noise.split(suite, peer.index);
+        let completed = Completed::new(&self.keys, &mut waiting.noise, suite, peer.index, false);
         let (since, mtu) = (answer.since, answer.mtu.min(usize::from(peer.mtu)));
         answer.stage = Stage::Completed { peer: peer.address, at: now };
         answer.until = now + ANSWER_LIFE;
         if self.ours_first(path, &peer, since) {
             return Ok(());
         }
-        let (sealer, opener) = keys.ok_or(DropCause::BadHandshake)?;
+        let Completed { sealer, opener, renewal } = completed.ok_or(DropCause::BadHandshake)?;
         let session = Session {
             peer: peer.address,
             path,
@@ -224,6 +224,7 @@ impl Handshakes {
             suite,
             sealer,
             opener,
+            renewal,
         };
         self.end_dials(&session);
         self.output.push_back(HandshakeOutput::Established(Box::new(session)));

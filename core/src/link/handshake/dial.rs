@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 
-use super::{DialError, HOLD, HandshakeOutput, Handshakes, KEEP, Session, introduced};
+use super::{Completed, DialError, HOLD, HandshakeOutput, Handshakes, KEEP, Session, introduced};
 use crate::address::Address;
 use crate::link::Path;
 use crate::link::keys::Suite;
@@ -224,7 +224,8 @@ impl Handshakes {
         let introduction = self.introduction(head.receiver, dial.mtu);
         let dial = self.dials.get_mut(&head.receiver).ok_or(DialError::Protocol)?;
         let message = dial.noise.write(&introduction).map_err(|_| DialError::Protocol)?;
-        let (sealer, opener) = dial.noise.split(suite, peer.index).ok_or(DialError::Protocol)?;
+        let completed = Completed::new(&self.keys, &mut dial.noise, suite, peer.index, true);
+        let Completed { sealer, opener, renewal } = completed.ok_or(DialError::Protocol)?;
         let session = Session {
             peer: peer.address,
             path,
@@ -236,6 +237,7 @@ impl Handshakes {
             suite,
             sealer,
             opener,
+            renewal,
         };
         let head = Finish { kind: FINISH, version: VERSION, receiver: peer.index };
         Ok((Box::new(session), frame(&head, &message)))

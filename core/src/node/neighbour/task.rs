@@ -60,6 +60,7 @@ impl Neighbour {
                     Order::Sent => note_at = Some(now),
                     Order::Look => {}
                     Order::Doubt => link.doubt(now),
+                    Order::Worn => link.worn(now),
                     Order::Goodbye => return self.say_goodbye(&shared, &mut link).await,
                 }
             }
@@ -151,6 +152,12 @@ impl Neighbour {
                     if self.push(shared, Class::Control, content.into()) == Pushed::Closed {
                         link.exhausted();
                     }
+                }
+                LinkOutput::TransmitTo(..) | LinkOutput::Moved(_) | LinkOutput::MtuChanged(_) => {}
+                LinkOutput::Rekeyed(key) => {
+                    tracing::debug!(neighbour = ?self.address, ?key, "new keys");
+                    self.egress.renew(key);
+                    self.worn.store(false, Relaxed);
                 }
                 LinkOutput::Control(message) => {
                     let event = RouterEvent::Control { id: self.id, message };
