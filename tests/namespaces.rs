@@ -1,15 +1,10 @@
 //! Daemons in network namespaces: they find each other with no word from anybody. Without the right to make namespaces
 //! these tests say so, and are counted as ignored.
 
-use libtest_mimic::{Arguments, Failed, Trial};
-use rouse_tests::{Daemon, Family, Lan, may_make_namespaces, programs, until};
+use rouse_tests::{Daemon, Family, Lan, programs, run_in_namespaces, until};
 
 fn main() {
-    let may = may_make_namespaces();
-    if !may {
-        eprintln!("skipped: network namespaces need root, and `ip` of iproute2");
-    }
-    let tests: [(&str, fn()); 7] = [
+    run_in_namespaces(&[
         ("two_hosts_find_each_other_over_ipv6_alone", || two_hosts(Family::Ipv6)),
         ("two_hosts_find_each_other_over_ipv4_alone", || two_hosts(Family::Ipv4)),
         ("two_nodes_on_one_host_find_each_other", two_on_one_host),
@@ -17,16 +12,7 @@ fn main() {
         ("three_hosts_and_a_fourth_that_comes_later_all_reach_each_other", a_latecomer),
         ("a_host_that_was_unplugged_is_found_again", unplugged),
         ("a_node_that_does_not_discover_is_not_found", silent),
-    ];
-    let trial = |(name, test): (&str, fn())| {
-        let run = move || -> Result<(), Failed> {
-            test();
-            Ok(())
-        };
-        let trial = Trial::test(name, run).with_ignored_flag(!may);
-        if may { trial } else { trial.with_kind("needs root") }
-    };
-    libtest_mimic::run(&Arguments::from_args(), tests.into_iter().map(trial).collect()).exit();
+    ]);
 }
 
 fn start(namespace: &str) -> Daemon {

@@ -48,6 +48,7 @@ mod bounds;
 mod channel;
 mod deep;
 mod frames;
+mod heal;
 mod mobility;
 pub(crate) mod net;
 mod queue;

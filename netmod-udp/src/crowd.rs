@@ -2,12 +2,16 @@
 //! handed in.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rouse_core::netmod::{Endpoint, Heard};
 
 /// The most endpoints that are remembered; of more the one heard least lately is forgotten.
 const MAX_ENDPOINTS: usize = 1024;
+
+/// The most endpoints of one host that are remembered: so many nodes may run there. Who invents more fills no more.
+const MAX_OF_HOST: usize = 32;
 
 /// How often one endpoint is reported at most.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -55,7 +59,7 @@ impl Crowd {
             (*instance, *last) = (heard.instance, now);
             return if known { Verdict::Known } else { Verdict::New };
         }
-        if !self.admit(now) {
+        if self.is_crowded(&heard.endpoint, now) || !self.admit(now) {
             return Verdict::Limited;
         }
         if self.reported.len() >= MAX_ENDPOINTS {
@@ -67,6 +71,17 @@ impl Crowd {
         });
         self.reported.insert(heard.endpoint, (heard.instance, now));
         if known { Verdict::Known } else { Verdict::New }
+    }
+
+    /// Whether as many are known on the same host as there may be.
+    fn is_crowded(&self, endpoint: &Endpoint, now: Instant) -> bool {
+        let Some(host) = host(endpoint) else { return false };
+        let lately = |last: Instant| now.saturating_duration_since(last) < EXPIRY;
+        let there = self
+            .reported
+            .iter()
+            .filter(|(known, (_, last))| self::host(known) == Some(host) && lately(*last));
+        there.take(MAX_OF_HOST).count() >= MAX_OF_HOST
     }
 
     /// Whether one more stranger may be reported (a token bucket).
@@ -89,6 +104,14 @@ impl Crowd {
                 self.reported.remove(&endpoint);
             }
         }
+    }
+}
+
+/// The host of an endpoint: its address and, for a link-local one, the interface.
+fn host(endpoint: &Endpoint) -> Option<(IpAddr, u32)> {
+    match endpoint.to_socket_addr()? {
+        SocketAddr::V4(v4) => Some(((*v4.ip()).into(), 0)),
+        SocketAddr::V6(v6) => Some(((*v6.ip()).into(), v6.scope_id())),
     }
 }
 
@@ -143,6 +166,22 @@ mod tests {
         }
         assert!((60 * RATE..=BURST + 60 * RATE).contains(&reported), "{reported}");
         assert!(crowd.reported.len() <= MAX_ENDPOINTS);
+    }
+
+    #[test]
+    fn one_host_alone_cannot_fill_the_crowd() {
+        let start = Instant::now();
+        let mut crowd = Crowd::new(start);
+        let at = |host: &str, port: u16| Heard {
+            endpoint: SocketAddr::new(host.parse().unwrap(), port).into(),
+            instance: port.into(),
+        };
+        let heard =
+            (1..5000).filter(|&port| crowd.hear(at("192.0.2.1", port), start) == Verdict::New).count();
+        assert_eq!(heard, MAX_OF_HOST);
+        // It has used up nothing that others need.
+        assert_eq!(crowd.hear(at("192.0.2.2", 6001), start), Verdict::New);
+        assert_eq!(crowd.hear(at("192.0.2.1", 6000), start + EXPIRY), Verdict::New, "the others have gone");
     }
 
     #[test]

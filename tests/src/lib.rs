@@ -14,6 +14,8 @@ mod namespace;
 mod process;
 mod program;
 mod relay;
+mod stream;
+mod trials;
 mod wait;
 
 pub use cables::{Cables, Cut, Topology};
@@ -24,6 +26,8 @@ pub use namespace::{Namespace, may_make_namespaces, remove_namespaces};
 pub use process::{Usage, usage, wait_until_read};
 pub use program::{Output, Programs, Running, built_program};
 pub use relay::Relay;
+pub use stream::{Outcome, Stream};
+pub use trials::run_in_namespaces;
 pub use wait::{PATIENCE, until};
 
 /// The programs that cargo built for this test; only in tests of the package `roused`.

@@ -1,6 +1,7 @@
 //! Whom to dial, and when: the peers that were configured, and those heard on a medium. Without I/O: the
 //! [link task](super::links) acts on what this decides.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,8 +13,20 @@ use crate::types::{PeerState, Timestamp};
 
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
-/// How many of those heard on one medium are dialled: enough that a random graph of them is connected.
+/// A link that lived so long is dialled again at once when it ends. One that comes and goes faster is made anew less and less
+/// often, since each time costs a handshake, and what is told over a new link.
+pub(crate) const LIVED: Duration = Duration::from_secs(10);
+/// The longest wait before a link that does not live long is dialled again.
+pub(crate) const LAST_REST: Duration = Duration::from_secs(5);
+/// How many of those heard on one medium a node has links to, or is dialling: enough that a random graph of them is connected.
+/// A place is held by a link; a dial has it for [`ANSWER`], and then leaves it to the next while it goes on.
 const DIAL_ON_MEDIUM: usize = 16;
+/// In so long an answer comes on most media. With every place free, more are dialled in a second than a netmod passes on of a
+/// flood of beacons.
+const ANSWER: Duration = Duration::from_millis(150);
+/// How long the order holds in which those heard are dialled, in microseconds. When there are more than places, all have their
+/// turn in time.
+const ORDER: u64 = 5_000_000;
 /// How many unconfigured neighbours one medium may have: those dialled, and as many who dialled us.
 pub(crate) const NEIGHBOURS_ON_MEDIUM: usize = 32;
 /// How many of those heard are remembered, on all media together.
@@ -28,16 +41,25 @@ const ENDPOINTS: usize = 4;
 struct Backoff {
     next: Time,
     wait: Duration,
+    /// When a link began last, and how long one is not to be made anew if it does not live long.
+    begun: Option<Time>,
+    rest: Duration,
 }
 
 impl Backoff {
     fn now(now: Time) -> Self {
-        Backoff { next: now, wait: FIRST_RETRY }
+        Backoff { next: now, wait: FIRST_RETRY, begun: None, rest: Duration::ZERO }
     }
 
     fn failed(&mut self, now: Time) {
         self.next = now + self.wait;
         self.wait = (self.wait * 2).min(LAST_RETRY);
+    }
+
+    fn established(&mut self, now: Time) {
+        let again = self.begun.is_some_and(|begun| now.since(begun) < LIVED);
+        self.rest = if again { (self.rest * 2).clamp(FIRST_RETRY, LAST_REST) } else { Duration::ZERO };
+        (self.next, self.wait, self.begun) = (now + self.rest, FIRST_RETRY, Some(now));
     }
 }
 
@@ -58,7 +80,10 @@ struct Candidate {
     address: Option<Address>,
     heard: Time,
     backoff: Backoff,
-    busy: bool,
+    /// Since when it is being dialled.
+    dialled: Option<Time>,
+    /// Dials in a row that came to nothing.
+    failures: u32,
 }
 
 /// Whom to dial, and when.
@@ -67,6 +92,16 @@ pub(crate) struct Dials {
     targets: BTreeMap<String, Target>,
     /// By medium and instance.
     heard: BTreeMap<(u32, u64), Candidate>,
+}
+
+/// How the places of a medium stand.
+#[derive(Default)]
+struct Places<'a> {
+    /// How many are held, and when the first that a dial has comes free.
+    taken: usize,
+    next: Option<Time>,
+    /// Who may have one, now or later, by instance.
+    waiting: Vec<(u64, &'a Candidate)>,
 }
 
 /// Tells which links live: by path, and by address.
@@ -142,15 +177,29 @@ impl Dials {
             return;
         }
         self.heard.retain(|_, known| now.since(known.heard) < FORGET);
+        if self.heard.len() >= HEARD {
+            self.make_room();
+        }
         if self.heard.len() < HEARD {
             let candidate = Candidate {
                 paths: vec![path],
                 address: None,
                 heard: now,
                 backoff: Backoff::now(now),
-                busy: false,
+                dialled: None,
+                failures: 0,
             };
             self.heard.insert((medium, heard.instance), candidate);
+        }
+    }
+
+    /// Forgets who has failed most often, of those without a link the one heard longest ago. Anybody may say that there are many;
+    /// those who have answered stay.
+    fn make_room(&mut self) {
+        let idle = self.heard.iter().filter(|(_, known)| known.dialled.is_none() && known.address.is_none());
+        let least = idle.max_by_key(|(key, known)| (known.failures, Reverse(known.heard), **key));
+        if let Some(key) = least.map(|(key, _)| *key) {
+            self.heard.remove(&key);
         }
     }
 
@@ -169,31 +218,49 @@ impl Dials {
         due
     }
 
-    /// Those heard that are to be dialled, now or later. Of many on one medium each node dials those whose
-    /// rendezvous hash with itself is highest, so that every node picks others.
-    fn chosen(&self, now: Time, own: &Address) -> Vec<(u32, u64)> {
-        let mut by_medium: BTreeMap<u32, Vec<([u8; 32], u64)>> = BTreeMap::new();
+    /// How each medium stands.
+    fn places(&self, now: Time, alive: &impl Alive) -> BTreeMap<u32, Places<'_>> {
+        let mut media: BTreeMap<u32, Places> = BTreeMap::new();
         for ((medium, instance), known) in &self.heard {
-            if now.since(known.heard) < FORGET {
-                let rank = blake3::keyed_hash(own.as_bytes(), &instance.to_le_bytes());
-                by_medium.entry(*medium).or_default().push((*rank.as_bytes(), *instance));
+            let places = media.entry(*medium).or_default();
+            let held = known.dialled.map(|since| since + ANSWER).filter(|until| *until > now);
+            if known.lives(*medium, alive) {
+                places.taken += 1;
+            } else if let Some(until) = held {
+                places.taken += 1;
+                places.next = places.next.into_iter().chain([until]).min();
+            } else if known.dialled.is_none()
+                && known.backoff.next < known.heard + FORGET
+                && now.since(known.heard) < FORGET
+            {
+                places.waiting.push((*instance, known));
             }
         }
-        let mut chosen = Vec::new();
-        for (medium, mut ranked) in by_medium {
-            ranked.sort_unstable_by(|a, b| b.cmp(a));
-            chosen.extend(ranked.iter().take(DIAL_ON_MEDIUM).map(|(_, instance)| (medium, *instance)));
-        }
-        chosen
+        media
     }
 
-    /// The endpoints to dial now among those heard.
+    /// The endpoints to dial now among those heard: as many as there are places. Who has failed less often comes first; of many
+    /// who have not, each node picks those whose rendezvous hash with itself and the time is highest, so that every node picks
+    /// others, and none is passed over for ever.
     pub(crate) fn due_heard(&mut self, now: Time, own: &Address, alive: &impl Alive) -> Vec<Path> {
+        let order = now.as_micros().checked_div(ORDER).unwrap_or_default().to_le_bytes();
+        let mut chosen = Vec::new();
+        for (medium, places) in self.places(now, alive) {
+            let free = DIAL_ON_MEDIUM.saturating_sub(places.taken);
+            let due = places.waiting.into_iter().filter(|(_, known)| known.backoff.next <= now);
+            let mut ranked: Vec<(u32, Reverse<[u8; 32]>, u64)> = due
+                .map(|(instance, known)| {
+                    let rank = blake3::keyed_hash(own.as_bytes(), &[instance.to_le_bytes(), order].concat());
+                    (known.failures, Reverse(*rank.as_bytes()), instance)
+                })
+                .collect();
+            ranked.sort_unstable();
+            chosen.extend(ranked.into_iter().take(free).map(|(_, _, instance)| (medium, instance)));
+        }
         let mut due = Vec::new();
-        for key in self.chosen(now, own) {
-            let Some(known) = self.heard.get_mut(&key) else { continue };
-            if !known.busy && known.backoff.next <= now && !known.lives(key.0, alive) {
-                known.busy = true;
+        for key in chosen {
+            if let Some(known) = self.heard.get_mut(&key) {
+                known.dialled = Some(now);
                 due.extend(known.paths.first());
             }
         }
@@ -220,9 +287,12 @@ impl Dials {
         for target in self.targets.values_mut().filter(|target| target.paths.contains(path)) {
             target.failed(now, reason.to_owned());
         }
-        for known in self.heard.values_mut().filter(|known| known.busy && known.paths.contains(path)) {
-            known.busy = false;
+        for known in
+            self.heard.values_mut().filter(|known| known.dialled.is_some() && known.paths.contains(path))
+        {
+            known.dialled = None;
             known.backoff.failed(now);
+            known.failures = known.failures.saturating_add(1);
             // Perhaps it can be reached at another of its endpoints.
             known.paths.rotate_left(1);
         }
@@ -234,30 +304,29 @@ impl Dials {
             target.address = Some(*address);
             target.busy = false;
             target.last_error = None;
-            target.backoff = Backoff::now(now);
+            target.backoff.established(now);
             target.since = Timestamp::now();
         }
         for known in self.heard.values_mut().filter(|known| known.paths.contains(path)) {
             known.address = Some(*address);
-            known.busy = false;
-            known.backoff = Backoff::now(now);
+            known.dialled = None;
+            known.failures = 0;
+            known.backoff.established(now);
         }
     }
 
     /// When something may fall due next. Only what will be dialled then counts, or nobody would rest.
-    pub(crate) fn next_deadline(&self, now: Time, own: &Address, alive: &impl Alive) -> Option<Time> {
+    pub(crate) fn next_deadline(&self, now: Time, alive: &impl Alive) -> Option<Time> {
         let targets = self
             .targets
             .values()
             .filter(|target| !target.busy && !lives(alive, &target.paths, target.address.as_ref()))
             .map(|target| target.backoff.next);
-        let heard = self
-            .chosen(now, own)
-            .into_iter()
-            .filter_map(|key| Some((key, self.heard.get(&key)?)))
-            .filter(|((medium, _), known)| !known.busy && !known.lives(*medium, alive))
-            .filter(|(_, known)| known.backoff.next < known.heard + FORGET)
-            .map(|(_, known)| known.backoff.next);
+        let heard = self.places(now, alive).into_values().filter_map(|places| {
+            let due = places.waiting.iter().map(|(_, known)| known.backoff.next).min()?;
+            // Without a place, when the next one may be free.
+            if places.taken < DIAL_ON_MEDIUM { Some(due) } else { Some(due.max(places.next?)) }
+        });
         targets.chain(heard).min()
     }
 }

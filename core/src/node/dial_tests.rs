@@ -30,6 +30,11 @@ fn path(n: u64) -> Path {
     Path { netmod: 0, endpoint: endpoint(n) }
 }
 
+/// Somebody, another one for each path.
+fn address_of(path: &Path) -> Address {
+    Address::from_bytes(*blake3::hash(path.endpoint.as_bytes()).as_bytes())
+}
+
 fn own() -> Address {
     Identity::from_seed(&[1; 32]).address()
 }
@@ -50,7 +55,7 @@ fn a_configured_peer_that_fails_is_resolved_again_later_and_later() {
         assert!(dials.due(now, &NONE).is_empty(), "not while it is being dialled");
         assert_eq!(dials.resolved(now, "udp:a", Ok(vec![path(1)])), [path(1)]);
         dials.failed(now, &path(1), "timed out");
-        let next = dials.next_deadline(now, &own(), &NONE).unwrap();
+        let next = dials.next_deadline(now, &NONE).unwrap();
         waits.push(next.since(now).as_millis());
         now = next;
     }
@@ -68,7 +73,7 @@ fn a_peer_that_lives_is_not_dialled_and_one_that_died_is_at_once() {
     // It may live on another path than the one that was dialled.
     let alive = Links { paths: vec![], addresses: vec![peer] };
     assert!(dials.due(at(2), &alive).is_empty());
-    assert_eq!(dials.next_deadline(at(0), &own(), &alive), None);
+    assert_eq!(dials.next_deadline(at(0), &alive), None);
     assert_eq!(dials.due(at(3), &NONE), ["udp:a"]);
 }
 
@@ -116,10 +121,63 @@ fn nobody_is_woken_for_those_heard_who_will_not_be_dialled() {
     (0..40).for_each(|n| dials.heard(at(0), 0, Heard { endpoint: endpoint(n), instance: n }));
     let due = dials.due_heard(at(0), &own, &NONE);
     assert_eq!(due.len(), DIAL_ON_MEDIUM);
-    assert_eq!(dials.next_deadline(at(0), &own, &NONE), None, "all that are chosen are being dialled");
-    due.iter().for_each(|path| dials.failed(at(1000), path, "no answer"));
-    assert_eq!(dials.next_deadline(at(1000), &own, &NONE), Some(at(1500)));
-    assert_eq!(dials.next_deadline(at(100_000), &own, &NONE), None, "they have not been heard for too long");
+    assert_eq!(
+        dials.next_deadline(at(0), &NONE),
+        Some(at(0) + ANSWER),
+        "all that are chosen are being dialled"
+    );
+    due.iter().for_each(|path| dials.established(at(0), path, &address_of(path)));
+    let all = Links { paths: due, ..Links::default() };
+    assert_eq!(dials.next_deadline(at(1), &all), None, "every place is taken");
+    assert_eq!(dials.next_deadline(at(100_000), &NONE), None, "they have not been heard for too long");
+}
+
+#[test]
+fn who_does_not_answer_leaves_its_place_to_the_next() {
+    let (own, mut dials) = (own(), Dials::default());
+    (0..100).for_each(|n| dials.heard(at(0), 0, Heard { endpoint: endpoint(n), instance: n }));
+    let first = dials.due_heard(at(0), &own, &NONE);
+    assert_eq!(dials.next_deadline(at(1), &NONE), Some(at(0) + ANSWER), "until then every place is taken");
+    assert_eq!(dials.due_heard(at(0) + ANSWER, &own, &NONE).len(), DIAL_ON_MEDIUM);
+    first.iter().for_each(|path| dials.failed(at(1000), path, "no answer"));
+    assert!(dials.next_deadline(at(1000), &NONE) <= Some(at(1000)), "others are due already");
+    let second = dials.due_heard(at(1500), &own, &NONE);
+    assert_eq!(second.len(), DIAL_ON_MEDIUM);
+    assert!(second.iter().all(|path| !first.contains(path)), "who has failed comes after who was not tried");
+}
+
+#[test]
+fn invented_neighbours_do_not_keep_real_ones_out() {
+    let real = || 1_000_000..1_000_010_u64;
+    let (own, mut dials) = (own(), Dials::default());
+    let (mut links, mut invented) = (Links::default(), 0);
+    // Each second 64 are invented, as many as a netmod passes on, and the real ones are heard every five seconds; a dial
+    // takes eight seconds to come to nothing.
+    let mut dialled: Vec<(u64, Path)> = Vec::new();
+    for tick in 0..1200 {
+        let now = at(tick * 50);
+        for _ in 0..if tick == 0 { 256 } else { 3 } {
+            dials.heard(now, 0, Heard { endpoint: endpoint(invented), instance: invented });
+            invented += 1;
+        }
+        if tick % 100 == 0 {
+            real().for_each(|n| dials.heard(now, 0, Heard { endpoint: endpoint(n), instance: n }));
+        }
+        let over = dialled.iter().filter(|(since, _)| since + 160 <= tick);
+        over.for_each(|(_, path)| dials.failed(now, path, "no answer"));
+        dialled.retain(|(since, _)| since + 160 > tick);
+        for path in dials.due_heard(now, &own, &links) {
+            if real().any(|n| path == self::path(n)) {
+                dials.established(now, &path, &address_of(&path));
+                links.paths.push(path);
+            } else {
+                dialled.push((tick, path));
+            }
+        }
+    }
+    let reached = real().filter(|n| links.paths.contains(&path(*n))).count();
+    assert_eq!(reached, 10, "all that are real");
+    assert!(dials.heard.len() <= HEARD);
 }
 
 #[test]
@@ -135,4 +193,26 @@ fn who_is_heard_on_two_media_is_dialled_on_each() {
     let first_lives = Links { addresses: vec![other], ..Links::default() };
     let due = dials.due_heard(at(0), &own, &first_lives);
     assert_eq!(due.iter().map(|path| path.netmod).collect::<Vec<_>>(), [1], "its link there has ended");
+}
+
+#[test]
+fn a_link_that_does_not_live_long_is_dialled_again_less_and_less_often() {
+    let mut dials = Dials::default();
+    dials.add(at(0), "udp:a");
+    let mut now = at(0);
+    let mut rests = Vec::new();
+    for _ in 0..6 {
+        assert_eq!(dials.due(now, &NONE), ["udp:a"]);
+        dials.resolved(now, "udp:a", Ok(vec![path(1)]));
+        dials.established(now, &path(1), &address_of(&path(1)));
+        let next = dials.next_deadline(now, &NONE).unwrap();
+        rests.push(next.since(now).as_millis());
+        now = next + Duration::from_millis(300);
+    }
+    assert_eq!(rests, [0, 500, 1000, 2000, 4000, 5000]);
+    now = now + LIVED;
+    assert_eq!(dials.due(now, &NONE), ["udp:a"]);
+    dials.resolved(now, "udp:a", Ok(vec![path(1)]));
+    dials.established(now, &path(1), &address_of(&path(1)));
+    assert_eq!(dials.next_deadline(now, &NONE), Some(now), "one that has lived is dialled at once");
 }

@@ -1,7 +1,8 @@
 //! The task that makes links: it takes the handshake frames of every medium, dials who is to be dialled, and puts
 //! each session that comes of it into service as a neighbour with a task of its own.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -47,26 +48,51 @@ const SEND: Duration = Duration::from_millis(20);
 /// Two sessions with one neighbour this close together were begun by both at once.
 const SIMULTANEOUS: Duration = Duration::from_secs(3);
 
-struct AliveLinks<'a>(&'a Shared);
+/// The links as they were when the first question was asked: a crowd of those heard asks many.
+struct AliveLinks<'a> {
+    shared: &'a Shared,
+    known: OnceCell<Known>,
+}
 
-impl Alive for AliveLinks<'_> {
-    fn path(&self, path: &Path) -> bool {
-        read(&self.0.neighbours).values().any(|neighbour| neighbour.path() == *path)
-    }
+#[derive(Default)]
+struct Known {
+    paths: HashSet<Path>,
+    addresses: HashSet<Address>,
+    on_medium: HashSet<(u32, Address)>,
+}
 
-    fn address(&self, address: &Address) -> bool {
-        read(&self.0.neighbours).values().any(|neighbour| neighbour.address == *address)
-    }
-
-    fn address_on(&self, medium: u32, address: &Address) -> bool {
-        let on = |neighbour: &Neighbour| neighbour.path().netmod == medium && neighbour.address == *address;
-        read(&self.0.neighbours).values().any(|neighbour| on(neighbour))
+impl AliveLinks<'_> {
+    fn known(&self) -> &Known {
+        self.known.get_or_init(|| {
+            let mut known = Known::default();
+            for neighbour in read(&self.shared.neighbours).values() {
+                let path = neighbour.path();
+                known.paths.insert(path);
+                known.addresses.insert(neighbour.address);
+                known.on_medium.insert((path.netmod, neighbour.address));
+            }
+            known
+        })
     }
 }
 
-/// Which links live, as the dial list asks.
+impl Alive for AliveLinks<'_> {
+    fn path(&self, path: &Path) -> bool {
+        self.known().paths.contains(path)
+    }
+
+    fn address(&self, address: &Address) -> bool {
+        self.known().addresses.contains(address)
+    }
+
+    fn address_on(&self, medium: u32, address: &Address) -> bool {
+        self.known().on_medium.contains(&(medium, *address))
+    }
+}
+
+/// Which links live, as the dial list asks; for the moment, not to be kept.
 pub(crate) fn alive(shared: &Shared) -> impl Alive + '_ {
-    AliveLinks(shared)
+    AliveLinks { shared, known: OnceCell::new() }
 }
 
 struct Links {
@@ -95,8 +121,7 @@ pub(crate) async fn run(shared: Arc<Shared>, seed: [u8; 32]) {
         links.dial();
         links.serve_handshakes().await;
         links.serve_early();
-        let dials =
-            lock(&shared.dials).next_deadline(shared.now(), &shared.identity.address(), &alive(&shared));
+        let dials = lock(&shared.dials).next_deadline(shared.now(), &alive(&shared));
         let deadline = links.handshakes.next_deadline().into_iter().chain(dials).min();
         alarm.set(deadline.map(|time| shared.instant(time)));
         {
@@ -135,7 +160,7 @@ impl Links {
             LinkEvent::Heard { medium, heard } => lock(&self.shared.dials).heard(now, medium, heard),
             LinkEvent::Resolved { uri, result } => {
                 let paths = lock(&self.shared.dials).resolved(now, &uri, result);
-                // The best endpoint first; the others when it fails.
+                // All at once: of the sessions that come of it with one neighbour, one stays.
                 self.dial_paths(paths);
             }
             LinkEvent::Confirmed { local_index } => self.handshakes.confirm(now, local_index),

@@ -302,15 +302,17 @@ impl Dest {
     }
 
     /// Memory beyond the struct itself, in bytes.
+    // What lies in memory does not overflow when it is added up.
     #[cfg(any(test, feature = "sim"))]
+    #[allow(clippy::arithmetic_side_effects)]
     pub(super) fn heap(&self) -> usize {
         let extra = self.extra.as_ref().map_or(0, |extra| {
             let work = extra.work.as_ref().map_or(0, |_| size_of::<Work>());
-            let older = extra.older.capacity() * size_of::<Known>();
-            let cores = extra.older.iter().map(|known| size_of::<Core>() + 16 + known.core.heap());
-            size_of::<Extra>() + work + older + cores.sum::<usize>()
+            let older = extra.older.capacity().saturating_mul(size_of::<Known>());
+            let cores = extra.older.iter().map(|known| known.core.heap().saturating_add(size_of::<Core>()));
+            [size_of::<Extra>(), work, older].into_iter().chain(cores).sum()
         });
-        self.adj.capacity() * size_of::<Adj>() + extra + self.core.heap()
+        [self.adj.capacity().saturating_mul(size_of::<Adj>()), extra, self.core.heap()].iter().sum()
     }
 }
 

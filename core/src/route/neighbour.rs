@@ -150,7 +150,9 @@ impl Neighbour {
         Duration::from_secs(bytes).checked_div(u32::try_from(rate).unwrap_or(u32::MAX)).unwrap_or_default()
     }
 
+    // What lies in memory does not overflow when it is added up.
     #[cfg(any(test, feature = "sim"))]
+    #[allow(clippy::arithmetic_side_effects)]
     pub(super) fn memory(&self) -> usize {
         let idx = self.idx.len().saturating_mul(size_of::<(u32, Key)>());
         let numbers = [&self.deferred, &self.asked, &self.awaited, &self.postponed]

@@ -74,7 +74,7 @@ impl Router {
     }
 
     fn announce(&mut self, now: Time, id: NeighbourId, core: Core, tail: Tail) -> Result<(), DropCause> {
-        check(tail.metric, tail.hops)?;
+        check_tail(&tail)?;
         if tail.remaining == 0 || tail.remaining > core.lifetime || core.seq == 0 {
             return Err(DropCause::BadAnnounce);
         }
@@ -131,7 +131,7 @@ impl Router {
         (hash, seq): (u64, u64),
         tail: Tail,
     ) -> Result<(), DropCause> {
-        check(tail.metric, tail.hops)?;
+        check_tail(&tail)?;
         let known = self.table.by_hash(hash);
         self.supersede(now, id, tail.idx, known);
         let Some((key, dest)) = known.and_then(|key| Some((key, self.table.get(key)?))) else {
@@ -280,6 +280,9 @@ impl Router {
         if is_newest {
             dest.set_learnt(now);
             self.tell_origin(id, &core);
+        } else if core.seq < dest.core.seq {
+            let newest = dest.core.clone();
+            self.tell_highest(id, &newest);
         }
         let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
         dest.until = dest.until.max(offered.expires);
@@ -336,6 +339,13 @@ impl Router {
 
 fn proves(dest: &mut Dest, slot: Slot, hops: u8, chain: Option<Chain>) -> bool {
     chain.is_some_and(|chain| dest.prove(slot, hops, chain))
+}
+
+/// Every link bears so much, in bytes: who says that a way bears less keeps others from sending anything over it.
+const LEAST_MTU: u16 = 446;
+
+fn check_tail(tail: &Tail) -> Result<(), DropCause> {
+    if tail.mtu < LEAST_MTU { Err(DropCause::BadAnnounce) } else { check(tail.metric, tail.hops) }
 }
 
 /// Each hop costs something, so nobody is nearer than its hops allow.

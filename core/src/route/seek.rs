@@ -230,6 +230,13 @@ impl Router {
         }
     }
 
+    /// An origin that says less than we hold of it is told what that is.
+    pub(super) fn tell_highest(&mut self, id: NeighbourId, newest: &Core) {
+        if let Some(origin) = self.neighbours.get_mut(&id).filter(|one| one.address == newest.dst) {
+            origin.say_with(|out| encode_your_highest(newest, out));
+        }
+    }
+
     /// Who is a neighbour of an origin tells it of every higher announce that comes another way. It has made it itself, and
     /// pays no heed; or somebody else has who has its identity, and otherwise neither would ever hear of the other.
     pub(super) fn tell_origin(&mut self, from: NeighbourId, core: &Core) {

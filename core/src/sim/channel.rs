@@ -174,7 +174,11 @@ impl Net {
         for side in 0..2 {
             self.reach.set_open(ids[side], true);
             let address = self.addresses[ends[1 - side]];
-            self.nodes[ends[side]].router.neighbour_up(self.now, ids[side], address, cost, MTU, true);
+            let router = &mut self.nodes[ends[side]].router;
+            if let Some(rate) = self.config.rate {
+                router.neighbour_rate(ids[side], rate);
+            }
+            router.neighbour_up(self.now, ids[side], address, cost, MTU, true);
         }
         self.settle(ends[0]);
         self.settle(ends[1]);

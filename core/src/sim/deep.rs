@@ -168,7 +168,11 @@ impl Net {
         }));
         self.links[link].sessions[side] = Some(id);
         let mtu = u16::try_from(session.mtu.saturating_sub(Sealer::OVERHEAD)).unwrap_or(u16::MAX);
-        self.nodes[node].router.neighbour_up(self.now, id, session.peer, cost, mtu, true);
+        let router = &mut self.nodes[node].router;
+        if let Some(rate) = self.config.rate {
+            router.neighbour_rate(id, rate);
+        }
+        router.neighbour_up(self.now, id, session.peer, cost, mtu, true);
         self.pending.push(id);
         self.settle(node);
     }

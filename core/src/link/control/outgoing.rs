@@ -20,6 +20,9 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 const FIRST_TIMEOUT: Duration = Duration::from_millis(250);
 /// The most that repeated time-outs make of it.
 const MAX_TIMEOUT: Duration = Duration::from_secs(1);
+/// And the longest at all, whatever round trips were measured: a line that held frames back for a while says nothing of how long
+/// the next ones take, and a link that is silent for so long is gone.
+const LONGEST: Duration = Duration::from_secs(3);
 /// How much later than a segment others have to be sent, and acknowledged, for it to be lost.
 const REORDERING: u64 = 3;
 /// The window at first, and the least that loss makes of it, in segments.
@@ -217,7 +220,7 @@ impl Outgoing {
                 .max(MIN_TIMEOUT),
             None => FIRST_TIMEOUT,
         };
-        first.saturating_mul(1 << self.timeouts.min(10)).min(MAX_TIMEOUT.max(first))
+        first.saturating_mul(1 << self.timeouts.min(10)).min(MAX_TIMEOUT.max(first)).min(LONGEST)
     }
 
     /// When [`Outgoing::handle_timeout`] is due.

@@ -124,7 +124,7 @@ impl Desk {
 
     /// Verifies what waits for it, and what comes after.
     pub(super) fn verify(&mut self) {
-        while let Some(job) = self.jobs.as_mut().and_then(Vec::pop) {
+        while let Some(job) = self.jobs.as_mut().filter(|jobs| !jobs.is_empty()).map(|jobs| jobs.remove(0)) {
             self.router.verified(self.now, job.run());
             self.take();
         }

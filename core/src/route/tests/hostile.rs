@@ -10,7 +10,7 @@ use crate::identity::Identity;
 use crate::route::{RouterConfig, RouterOutput};
 use crate::sim::topology;
 use crate::stats::DropCause;
-use crate::wire::route::{INFINITY, Record, SeqReq, Update, key_hash};
+use crate::wire::route::{INFINITY, Record, SeqReq, Tail, Update, key_hash};
 
 const SEQ: u64 = 5 << 32;
 
@@ -305,4 +305,21 @@ fn a_liar_that_claims_to_be_everybody_makes_no_loop() {
             net.run(ms(100));
         }
     }
+}
+
+#[test]
+fn a_way_that_bears_less_than_every_link_does_is_refused() {
+    // Or it would be chosen for its metric, and nothing could be sent over it.
+    let least =
+        u16::try_from(crate::netmod::MIN_MTU - crate::link::Sealer::OVERHEAD - crate::wire::packet::HEADER)
+            .unwrap();
+    let mut desk = Desk::new(2);
+    let lie = Record::Announce(core(7, SEQ), Tail { mtu: least - 1, ..tail(7, 40, 1) });
+    assert_eq!(desk.say(1, &[lie]), Err(DropCause::BadAnnounce));
+    assert_eq!(desk.next(7), None);
+    desk.say(1, &[Record::Announce(core(7, SEQ), Tail { mtu: least, ..tail(7, 40, 1) })]).unwrap();
+    assert_eq!(desk.next(7), Some(1));
+    let offer =
+        Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, tail: Tail { mtu: 0, ..tail(8, 40, 1) } };
+    assert_eq!(desk.say(2, &[offer]), Err(DropCause::BadAnnounce));
 }

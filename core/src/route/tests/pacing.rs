@@ -9,7 +9,7 @@ use crate::time::Time;
 use crate::wire::route::{INFINITY, Record, SeqReq, Update};
 
 const SEQ: u64 = 5 << 32;
-const RATE: u64 = 8_000;
+const RATE: u64 = 2_000;
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -6,15 +6,6 @@ use std::time::Instant;
 
 use rouse_core::Address;
 
-/// What a daemon told.
-#[derive(Clone, Debug)]
-pub enum Entry {
-    /// Its next hop to a destination.
-    Route { to: Address, next: Option<Address> },
-    /// It has a link more.
-    LinkUp,
-}
-
 /// What has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
@@ -31,7 +22,6 @@ pub struct Book {
     broken: Option<Broken>,
     /// Since when every pair has a way.
     whole: Option<Instant>,
-    last_link: Option<Instant>,
 }
 
 impl Book {
@@ -43,7 +33,6 @@ impl Book {
             next: vec![vec![None; hosts]; hosts],
             broken: None,
             whole: None,
-            last_link: None,
         }
     }
 
@@ -52,16 +41,11 @@ impl Book {
         self.addresses[host]
     }
 
-    /// Takes down what `host` has just told.
-    pub fn note(&mut self, host: usize, entry: Entry) {
-        match entry {
-            Entry::LinkUp => self.last_link = Some(Instant::now()),
-            Entry::Route { to, next } => {
-                let Some(&to) = self.numbers.get(&to) else { return };
-                self.next[host][to] = next.and_then(|next| self.numbers.get(&next).copied());
-                self.judge();
-            }
-        }
+    /// Takes down what `host` has just told: its next hop to a destination.
+    pub fn note(&mut self, host: usize, to: Address, next: Option<Address>) {
+        let Some(&to) = self.numbers.get(&to) else { return };
+        self.next[host][to] = next.and_then(|next| self.numbers.get(&next).copied());
+        self.judge();
     }
 
     /// From here on this has failed.
@@ -73,11 +57,6 @@ impl Book {
     /// Since when every pair has a way, if it has.
     pub fn whole_since(&self) -> Option<Instant> {
         self.whole
-    }
-
-    /// When the last link came up.
-    pub fn last_link(&self) -> Option<Instant> {
-        self.last_link
     }
 
     /// The hosts on the way, both ends included; `None` when it does not lead there.

@@ -11,7 +11,6 @@ mod book;
 mod figures;
 mod mesh;
 mod run;
-mod stream;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use rouse_core::{Address, Client, Event, RouteState};
 use rouse_tests::{Cables, Daemon, Programs};
 
-use crate::book::{Book, Entry};
+use crate::book::Book;
 
 /// A daemon and the connection to it.
 pub struct Member {
@@ -69,20 +69,16 @@ impl Mesh {
         let client = self.members[number].client.clone();
         let mut events = client.events();
         let book = self.book.clone();
-        let note = move |entry| book.lock().unwrap_or_else(PoisonError::into_inner).note(number, entry);
+        let note = move |to, next| book.lock().unwrap_or_else(PoisonError::into_inner).note(number, to, next);
         for route in task::block_on(client.routes())? {
             if route.state == RouteState::Active {
-                note(Entry::Route { to: route.destination, next: Some(route.next_hop) });
+                note(route.destination, Some(route.next_hop));
             }
         }
         self.watchers.push(task::spawn(async move {
             while let Some((_, event)) = events.next().await {
-                match event {
-                    Event::RouteChanged { destination, next_hop, .. } => {
-                        note(Entry::Route { to: destination, next: next_hop });
-                    }
-                    Event::NeighbourUp { .. } => note(Entry::LinkUp),
-                    _ => {}
+                if let Event::RouteChanged { destination, next_hop, .. } = event {
+                    note(destination, next_hop);
                 }
             }
         }));

@@ -4,12 +4,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use rouse_tests::{Cables, Programs, Topology, usage};
+use rouse_tests::{Cables, Programs, Stream, Topology, usage};
 
 use crate::book::Broken;
 use crate::figures::Figures;
 use crate::mesh::Mesh;
-use crate::stream::Stream;
 use crate::{Fault, Options, PATIENCE};
 
 /// The pause between two looks into the book. What is measured are the times in it.
@@ -25,10 +24,8 @@ pub fn run(programs: &Programs, options: &Options, number: usize) -> anyhow::Res
     let mesh = Mesh::start(programs, &cables, options.logs.as_deref())?;
     let mut figures = Figures::default();
     let whole = whole(&mesh, Duration::ZERO)?;
-    let last_link = mesh.read(|book| book.last_link());
     figures.start = Some(whole.saturating_duration_since(mesh.started));
     figures.from_ready = Some(whole.saturating_duration_since(mesh.ready));
-    figures.from_links = last_link.map(|last| whole.saturating_duration_since(last));
     rest(&mesh, options, &mut figures)?;
     let (from, to) = pair(options, number);
     if options.fault == Fault::None {
@@ -139,11 +136,8 @@ fn fail(
     }
     figures.fault_bytes = (mesh.sent_bytes(dead)? - bytes) as f64 / mesh.members.len() as f64;
     if let Some(stream) = stream {
-        let deadline = Instant::now() + PATIENCE;
-        while stream.come_since(Instant::now() - WARM / 2) < options.rate as usize / 4 {
-            ensure!(Instant::now() < deadline, "no message comes through again");
-            sleep(LOOK);
-        }
+        // What was on its way when it happened may come late: all that comes from here on was sent after it.
+        stream.wait_for(Instant::now(), options.rate as usize / 4, PATIENCE)?;
         figures.stream = Some(stream.end(fault, PATIENCE)?);
     }
     Ok(())

@@ -24,11 +24,15 @@ pub struct Stream {
 /// What came of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outcome {
+    /// Messages that were accepted for sending.
     pub sent: u64,
+    /// Those of them that never came.
     pub lost: u64,
+    /// How often one came again.
     pub doubled: u64,
-    /// The longest silence before the fault, and from it on.
+    /// The longest silence before the fault.
     pub before: Duration,
+    /// The longest silence that ended after it.
     pub gap: Duration,
 }
 
@@ -60,7 +64,23 @@ impl Stream {
         arrivals.iter().rev().take_while(|(at, _)| *at > then).count()
     }
 
+    /// Waits until so many have come since `then`.
+    ///
+    /// # Errors
+    /// When they have not come after `patience`.
+    pub fn wait_for(&self, then: Instant, many: usize, patience: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + patience;
+        while self.come_since(then) < many {
+            anyhow::ensure!(Instant::now() < deadline, "no message comes through");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
     /// Stops sending, waits at most `patience` for what is on its way, and says what came of all.
+    ///
+    /// # Errors
+    /// When the sender's daemon has gone.
     pub fn end(self, fault: Instant, patience: Duration) -> anyhow::Result<Outcome> {
         self.stop.store(true, SeqCst);
         task::block_on(self.sender)?;
