@@ -1,5 +1,5 @@
 //! What the whole-program tests share: daemons that are started and cleaned up, commands and their answers, a relay
-//! that loses datagrams, networks of network namespaces.
+//! that loses datagrams, networks of network namespaces, and enemies.
 //!
 //! Nothing here sleeps to give something time: [`until`] looks again and again, and gives up loudly.
 //! Every daemon has a state directory of its own, a home of its own, listens to loopback on a port that the system
@@ -9,6 +9,7 @@
 mod cables;
 mod capture;
 mod daemon;
+pub mod hostile;
 mod lan;
 mod namespace;
 mod process;

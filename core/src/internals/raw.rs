@@ -161,10 +161,10 @@ impl RawLink {
         }
         loop {
             match self.link.poll_output(now)? {
-                LinkOutput::Transmit(plaintext) => {
-                    if !plaintext.first().is_some_and(|kind| self.withheld.contains(kind)) {
-                        return Some(Happened::Send(self.seal(&plaintext)));
-                    }
+                LinkOutput::Transmit(plaintext)
+                    if !plaintext.first().is_some_and(|kind| self.withheld.contains(kind)) =>
+                {
+                    return Some(Happened::Send(self.seal(&plaintext)));
                 }
                 LinkOutput::Control(message) => return Some(Happened::Said(message.to_vec())),
                 LinkOutput::StateChanged(LinkState::Down(reason)) => {

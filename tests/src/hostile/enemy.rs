@@ -1,0 +1,259 @@
+//! One link of a hostile node, over a real socket.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use rouse_core::internals::raw::words::Word;
+use rouse_core::internals::raw::{Happened, Manners, RawLink, Shaken, Shaking};
+use rouse_core::time::Time;
+use rouse_core::{Address, Identity};
+
+/// What is remembered of what was said or sent, the newest.
+const REMEMBERED: usize = 4096;
+
+/// What the enemy does about what happens on a link.
+type React = Box<dyn FnMut(&mut RawLink, &Happened) + Send>;
+
+/// One link of a hostile node, kept alive by a thread of its own until this is dropped.
+pub struct Enemy {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    socket: UdpSocket,
+    began: Instant,
+    stop: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    shaking: Shaking,
+    link: Option<Box<RawLink>>,
+    end: Option<String>,
+    react: Option<React>,
+    heard: VecDeque<Word>,
+    sent: VecDeque<Vec<u8>>,
+    packets: u64,
+}
+
+impl Enemy {
+    /// Dials a node from 127.0.0.1, or from anywhere when it is elsewhere.
+    ///
+    /// # Errors
+    /// When the system gives it no socket.
+    pub fn dial(to: SocketAddr, identity: &Identity, mesh_key: Option<[u8; 32]>) -> Result<Self> {
+        let from: IpAddr = match to.ip() {
+            IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((from, 0))?;
+        socket.connect(to)?;
+        // So that timers are kept, and the thread sees that it shall stop.
+        socket.set_read_timeout(Some(Duration::from_millis(5)))?;
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&Identity::generate().address().as_bytes()[..8]);
+        let manners = Manners { mesh_key, seed, instance: None };
+        let state = State {
+            shaking: Shaking::dial(Time::from_millis(1), identity, manners),
+            link: None,
+            end: None,
+            react: None,
+            heard: VecDeque::new(),
+            sent: VecDeque::new(),
+            packets: 0,
+        };
+        let stop = AtomicBool::new(false);
+        let shared = Arc::new(Shared { socket, began: Instant::now(), stop, state: Mutex::new(state) });
+        let theirs = shared.clone();
+        let thread = Some(thread::spawn(move || theirs.serve()));
+        Ok(Enemy { shared, thread })
+    }
+
+    /// Waits until the link is up; who is on the other side.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn linked(&self) -> Result<Address> {
+        self.wait("a link", |state| match (&state.link, &state.end) {
+            (Some(link), _) => Some(Ok(link.peer())),
+            (None, Some(end)) => Some(Err(anyhow::anyhow!("no link: {end}"))),
+            (None, None) => None,
+        })?
+    }
+
+    fn wait<T>(&self, what: &str, mut look: impl FnMut(&State) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + crate::PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(found) = look(&self.shared.lock()) {
+                return Ok(found);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        bail!("in vain: {what}")
+    }
+
+    /// From now on this is done about what happens.
+    pub fn react(&self, react: impl FnMut(&mut RawLink, &Happened) + Send + 'static) {
+        self.shared.lock().react = Some(Box::new(react));
+    }
+
+    /// Waits until the neighbour has said something in which `wanted` finds what it wants.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn hear<T>(&self, wanted: impl Fn(&Word) -> Option<T>) -> Result<T> {
+        self.wait("a word", |state| state.heard.iter().rev().find_map(&wanted))
+    }
+
+    /// What the neighbour said last.
+    pub fn heard(&self) -> Vec<Word> {
+        self.shared.lock().heard.iter().cloned().collect()
+    }
+
+    /// The frames that were sent last, handshake and all.
+    pub fn sent(&self) -> Vec<Vec<u8>> {
+        self.shared.lock().sent.iter().cloned().collect()
+    }
+
+    /// Packets that came.
+    pub fn packets(&self) -> u64 {
+        self.shared.lock().packets
+    }
+
+    /// Why the link is over; `None` as long as it is not.
+    pub fn end(&self) -> Option<String> {
+        self.shared.lock().end.clone()
+    }
+
+    /// Has the link do something, and sends what comes of it; `None` when there is none.
+    pub fn with<T>(&self, act: impl FnOnce(&mut RawLink) -> T) -> Option<T> {
+        let mut state = self.shared.lock();
+        let done = act(state.link.as_deref_mut()?);
+        self.shared.pump(&mut state);
+        Some(done)
+    }
+
+    /// Says words, each message as full as it gets. Waits while the control channel is full.
+    pub fn say(&self, words: &[Word]) {
+        let mut message = Vec::new();
+        for word in words.iter().map(Word::bytes) {
+            if message.len() + word.len() > 1000 {
+                self.say_bytes(&std::mem::take(&mut message));
+            }
+            message.extend(word);
+        }
+        self.say_bytes(&message);
+    }
+
+    /// Says bytes as one control message. Waits while the control channel is full, for as long as the link lives.
+    pub fn say_bytes(&self, message: &[u8]) {
+        if !(1..=4096).contains(&message.len()) {
+            return;
+        }
+        while self.end().is_none() && self.with(|link| link.say(message)) == Some(false) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until the neighbour has acknowledged all that was said, or the link is over.
+    pub fn said(&self) {
+        while self.end().is_none() && self.with(|link| link.unsaid()).is_some_and(|bytes| bytes > 0) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Seals a plaintext, whatever it is, and sends it.
+    pub fn seal(&self, plaintext: &[u8]) {
+        if let Some(frame) = self.with(|link| link.seal(plaintext)) {
+            self.send(&frame);
+        }
+    }
+
+    /// Sends bytes as they are. What the system does not take is lost, as datagrams are.
+    pub fn send(&self, frame: &[u8]) {
+        self.shared.send(&mut self.shared.lock(), frame);
+    }
+}
+
+impl Drop for Enemy {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was shown when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Time {
+        Time::from_millis(1) + self.began.elapsed()
+    }
+
+    fn send(&self, state: &mut State, frame: &[u8]) {
+        if state.sent.len() == REMEMBERED {
+            state.sent.pop_front();
+        }
+        state.sent.push_back(frame.to_vec());
+        let _ = self.socket.send(frame);
+    }
+
+    fn serve(&self) {
+        let mut buffer = vec![0; 65_536];
+        self.pump(&mut self.lock());
+        while !self.stop.load(Relaxed) {
+            let came = self.socket.recv(&mut buffer).ok().and_then(|length| buffer.get(..length));
+            let mut state = self.lock();
+            let state = &mut *state;
+            if let Some(frame) = came {
+                let now = self.now();
+                // What is refused is not for us, and changes nothing.
+                let _ = match (&mut state.link, frame.first()) {
+                    (Some(link), Some(0x10)) => link.receive(now, frame),
+                    _ => state.shaking.receive(now, frame),
+                };
+            }
+            self.pump(state);
+        }
+    }
+
+    /// Sends what is to be sent, and notes what happens.
+    fn pump(&self, state: &mut State) {
+        let now = self.now();
+        while let Some(shaken) = state.shaking.poll(now) {
+            match shaken {
+                Shaken::Send(frame) => self.send(state, &frame),
+                Shaken::Link(link) => state.link = Some(link),
+                Shaken::Failed(why) => state.end = Some(why),
+            }
+        }
+        loop {
+            let Some(link) = &mut state.link else { return };
+            let Some(happened) = link.poll(now) else { return };
+            if let Some(react) = &mut state.react {
+                react(link, &happened);
+            }
+            match happened {
+                Happened::Send(frame) => self.send(state, &frame),
+                Happened::Packet(_) => state.packets += 1,
+                Happened::Down(why) => state.end = Some(why),
+                Happened::Said(message) => {
+                    state.heard.extend(Word::read(&message));
+                    let excess = state.heard.len().saturating_sub(REMEMBERED);
+                    state.heard.drain(..excess);
+                }
+            }
+        }
+    }
+}

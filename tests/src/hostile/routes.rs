@@ -1,0 +1,322 @@
+//! Attacks on the routes: what a neighbour may say of others, and should not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rouse_core::internals::raw::words::{Core, INFINITY, MAX_IDX, Tail, Word, chain};
+use rouse_core::internals::raw::{Happened, RawLink};
+use rouse_core::{Address, Identity};
+
+use super::{Aim, Enemy, Report};
+
+/// A pause between volleys, so that what is measured is the attack and not the attacker's speed.
+const BREATH: Duration = Duration::from_millis(10);
+
+fn honest(core: &Core, idx: u32, secret: [u8; 16], hops: u8) -> Tail {
+    let value = chain(&core.dst, core.seq, secret, hops);
+    Tail { idx, metric: 32 * u16::from(hops), hops, mtu: 1100, remaining: core.lifetime, chain: value }
+}
+
+/// What the victim has announced, with the distance that it told.
+fn announced(enemy: &Enemy) -> Vec<(Core, Tail)> {
+    let heard = enemy.heard().into_iter();
+    heard
+        .filter_map(|word| if let Word::Announce(core, tail) = word { Some((core, tail)) } else { None })
+        .collect()
+}
+
+pub(super) fn lie_metric(aim: &Aim) -> Result<Report> {
+    let (enemy, mut chance, mut clock) = (aim.link(0)?, aim.chance(), aim.clock());
+    enemy.hear(|word| matches!(word, Word::Announce(..)).then_some(()))?;
+    let mut lies = 0;
+    let mut idx = 0;
+    while clock.tick() {
+        let mut words = Vec::new();
+        for (core, tail) in announced(&enemy).into_iter().rev().take(32) {
+            idx = (idx + 1) % MAX_IDX;
+            let said = Tail { idx, ..tail };
+            // As near as the origin itself, with the proof of who is farther, or none; or farther for less than it costs.
+            words.push(Word::Announce(core.clone(), Tail { metric: 0, hops: 0, ..said }));
+            words.push(Word::Announce(
+                core.clone(),
+                Tail { metric: 0, hops: 0, chain: chance.array(), ..said },
+            ));
+            words.push(Word::Announce(core.clone(), Tail { metric: 1, hops: 2, ..said }));
+            words.push(Word::Offer(core.dst, core.seq, Tail { metric: 0, hops: 0, ..said }));
+            words.push(Word::Update(idx, 0, 0, Some(tail.chain)));
+            words.push(Word::Update(idx, 31, 1, None));
+        }
+        // And of somebody of its own, so that the proofs are there to be twisted.
+        let identity = aim.identity(1000 + chance.number() % 8);
+        let secret = chance.array();
+        let core = Core::new(&identity, 1 + chance.number() % 1_000_000, 60, secret);
+        idx = (idx + 1) % MAX_IDX;
+        let fair = honest(&core, idx, secret, 2);
+        for (metric, hops, remaining) in
+            [(63, 2, 60), (64, 64, 60), (64, 255, 60), (64, 2, 61), (64, 2, 0), (INFINITY, 2, 60)]
+        {
+            words.push(Word::Announce(core.clone(), Tail { metric, hops, remaining, ..fair }));
+        }
+        words.push(Word::Announce(core.clone(), Tail { hops: 1, metric: 32, ..fair }));
+        words.push(Word::Announce(core.clone(), fair));
+        words.push(Word::Update(idx, 32, 1, None));
+        words.push(Word::Update(idx, 32, 1, Some(chance.array())));
+        words.push(Word::Announce(core, Tail { mtu: 0, ..fair }));
+        lies += words.len() as u64;
+        enemy.say(&words);
+        thread::sleep(BREATH);
+    }
+    enemy.said();
+    Ok(Report::default().with("lies", lies).with("link_lost", u64::from(enemy.end().is_some())))
+}
+
+/// Copies of a core that differ from what was signed.
+fn tampered(core: &Core, other: &Identity) -> Vec<Core> {
+    let twist = |twist: fn(&mut Core)| {
+        let mut core = core.clone();
+        twist(&mut core);
+        core
+    };
+    vec![
+        twist(|core| core.seq += 1),
+        twist(|core| core.seq = u64::MAX),
+        twist(|core| core.lifetime = u16::MAX),
+        twist(|core| core.lifetime = core.lifetime.saturating_sub(1)),
+        twist(|core| core.caps ^= 1),
+        twist(|core| core.anchor[3] ^= 1),
+        twist(|core| core.extensions = vec![1, 1, 0]),
+        twist(|core| core.signature[0] ^= 1),
+        twist(|core| core.signature = [0; 64]),
+        twist(|core| core.seq += 2).signed_by(other),
+        twist(|core| (core.seq, core.anchor) = (u64::MAX - 1, [0; 16])).signed_by(other),
+    ]
+}
+
+pub(super) fn lie_origin(aim: &Aim) -> Result<Report> {
+    let (enemy, mut clock) = (aim.link(0)?, aim.clock());
+    enemy.hear(|word| matches!(word, Word::Announce(..)).then_some(()))?;
+    let mut forged = 0;
+    let mut idx = 0;
+    while clock.tick() {
+        let mut words = Vec::new();
+        for (core, tail) in announced(&enemy).into_iter().rev().take(8) {
+            for core in tampered(&core, &aim.identity(0)) {
+                idx = (idx + 1) % MAX_IDX;
+                let tail = Tail { idx, metric: 0, hops: 0, remaining: core.lifetime.max(1), ..tail };
+                words.push(Word::Announce(core.clone(), tail));
+                words.push(Word::YourHighest(core));
+            }
+        }
+        // Nobody's, and of a key that is none.
+        for dst in [[0; 32], [0xff; 32], [1; 32]] {
+            idx = (idx + 1) % MAX_IDX;
+            let core = Core { dst: Address::from_bytes(dst), ..Core::new(&aim.identity(0), 5, 60, [1; 16]) };
+            let tail = honest(&core, idx, [1; 16], 1);
+            words.push(Word::Announce(core, tail));
+        }
+        forged += words.len() as u64;
+        enemy.say(&words);
+        thread::sleep(BREATH);
+    }
+    enemy.said();
+    Ok(Report::default().with("forged", forged).with("link_lost", u64::from(enemy.end().is_some())))
+}
+
+/// What is replayed is what the victim itself told, and what an identity of the enemy's own said before it said something
+/// newer: through the same link and through another.
+pub(super) fn replay_announce(aim: &Aim) -> Result<Report> {
+    let (first, second, mut clock) = (aim.link(0)?, aim.link(1)?, aim.clock());
+    first.hear(|word| matches!(word, Word::Announce(..)).then_some(()))?;
+    let own = aim.identity(2);
+    let (mut old, mut replayed, mut idx) = (Vec::new(), 0, 0);
+    for seq in 1..=16 {
+        let core = Core::new(&own, seq << 32, 5400, [seq as u8; 16]);
+        let tail = honest(&core, 0, [seq as u8; 16], 1);
+        first.say(&[Word::Announce(core.clone(), tail)]);
+        old.push((core, tail));
+    }
+    first.said();
+    while clock.tick() {
+        let words: Vec<Word> = announced(&first)
+            .into_iter()
+            .chain(old.iter().cloned())
+            .rev()
+            .take(64)
+            .flat_map(|(core, tail)| {
+                idx = (idx + 1) % MAX_IDX;
+                let tail = Tail { idx, ..tail };
+                [
+                    Word::Announce(core, tail),
+                    Word::Update(idx, INFINITY, 0, None),
+                    Word::Update(idx, tail.metric, tail.hops, None),
+                ]
+            })
+            .collect();
+        replayed += 2 * words.len() as u64;
+        first.say(&words);
+        second.say(&words);
+        thread::sleep(BREATH);
+    }
+    first.said();
+    second.said();
+    Ok(Report::default().with("replayed", replayed))
+}
+
+pub(super) fn invent(aim: &Aim) -> Result<Report> {
+    let (enemy, mut clock) = (aim.link(0)?, aim.clock());
+    let (mut invented, mut words) = (0u64, Vec::new());
+    while clock.tick() {
+        let identity = aim.identity(1_000_000 + invented);
+        let secret = [invented as u8; 16];
+        let core = Core::new(&identity, 1, 5400, secret);
+        let tail = honest(&core, u32::try_from(invented)? % MAX_IDX, secret, 1);
+        words.push(Word::Announce(core, tail));
+        invented += 1;
+        if words.len() == 64 {
+            enemy.say(&std::mem::take(&mut words));
+        }
+    }
+    enemy.say(&words);
+    enemy.said();
+    // It goes on asking for those that it had no room for: that is part of what it costs.
+    while Instant::now() < clock.end && enemy.end().is_none() {
+        thread::sleep(BREATH);
+    }
+    Ok(Report::default().with("invented", invented).with("link_lost", u64::from(enemy.end().is_some())))
+}
+
+/// How many destinations come and go together: as many as a stranger may introduce at once, and no more.
+const FLAPPING: u64 = 1024;
+
+pub(super) fn flap(aim: &Aim) -> Result<Report> {
+    let (enemy, mut clock) = (aim.link(0)?, aim.clock());
+    let mut offers = Vec::new();
+    for nth in 0..FLAPPING {
+        let core = Core::new(&aim.identity(2_000_000 + nth), 1, 5400, [7; 16]);
+        let idx = u32::try_from(nth)?;
+        enemy.say(&[Word::Announce(core.clone(), honest(&core, idx, [7; 16], 1))]);
+        offers.push(Word::Update(idx, 32, 1, None));
+    }
+    let lost: Vec<Word> =
+        (0..u32::try_from(FLAPPING)?).map(|idx| Word::Update(idx, INFINITY, 0, None)).collect();
+    let mut flaps = 0;
+    while clock.tick() && enemy.end().is_none() {
+        for words in [&lost, &offers] {
+            enemy.say(words);
+            thread::sleep(BREATH);
+        }
+        flaps += FLAPPING;
+    }
+    Ok(Report::default().with("flaps", flaps))
+}
+
+pub(super) fn black_hole(aim: &Aim) -> Result<Report> {
+    let also = aim.also.context("it needs two nodes: --also ADDRESS:PORT")?;
+    let hole = Hole::open(aim, also)?;
+    let clock = aim.clock();
+    while Instant::now() < clock.end {
+        thread::sleep(BREATH);
+    }
+    Ok(Report::default().with("swallowed", hole.swallowed()))
+}
+
+/// A black hole between two nodes: it tells the first the truth about the way to the second, and swallows what comes.
+pub struct Hole {
+    _near: Arc<Enemy>,
+    _far: Enemy,
+    swallowed: Arc<AtomicU64>,
+}
+
+impl Hole {
+    /// Opens one: it attracts what the node at `aim.to` sends to the node at `far`.
+    ///
+    /// # Errors
+    /// When one of them does not talk to it.
+    pub fn open(aim: &Aim, far: std::net::SocketAddr) -> Result<Self> {
+        let identity = aim.identity(0);
+        let behind = Enemy::dial(far, &identity, aim.mesh_key)?;
+        let dst = behind.linked()?;
+        let near = Arc::new(aim.link(0)?);
+        let swallowed = Arc::new(AtomicU64::new(0));
+        let count = swallowed.clone();
+        near.react(move |_, happened| {
+            if matches!(happened, Happened::Packet(_)) {
+                count.fetch_add(1, Relaxed);
+            }
+        });
+        // Whatever the far node says of itself, from now on.
+        let teller = near.clone();
+        let tell = move |_: &mut RawLink, happened: &Happened| {
+            let Happened::Said(message) = happened else { return };
+            for word in Word::read(message) {
+                let Word::Announce(core, tail) = word else { continue };
+                if core.dst == dst && tail.hops == 0 {
+                    let value = chain(&dst, core.seq, tail.chain, 1);
+                    let tail = Tail { idx: 1, metric: 32, hops: 1, chain: value, ..tail };
+                    let message = Word::Announce(core, tail).bytes();
+                    teller.with(|link| link.say(&message));
+                }
+            }
+        };
+        let first = behind.hear(|word| match word {
+            Word::Announce(core, tail) if core.dst == dst && tail.hops == 0 => Some((core.clone(), *tail)),
+            _ => None,
+        })?;
+        let message = Word::Announce(first.0, first.1).bytes();
+        behind.react(tell.clone());
+        behind.with(|link| tell.clone()(link, &Happened::Said(message)));
+        Ok(Hole { _near: near, _far: behind, swallowed })
+    }
+
+    /// Packets that went into it.
+    pub fn swallowed(&self) -> u64 {
+        self.swallowed.load(Relaxed)
+    }
+}
+
+pub(super) fn seq_req(aim: &Aim) -> Result<Report> {
+    let (enemy, mut chance, mut clock) = (aim.link(0)?, aim.chance(), aim.clock());
+    enemy.hear(|word| matches!(word, Word::Announce(..)).then_some(()))?;
+    let mut asked = 0;
+    while clock.tick() {
+        let mut words = vec![Word::SeqReq(Address::from_bytes(chance.array()), 1, 255, 1)];
+        for (core, _) in announced(&enemy).into_iter().rev().take(64) {
+            words.push(Word::SeqReq(core.dst, u64::MAX, u8::MAX, chance.number() as u32));
+        }
+        asked += words.len() as u64;
+        enemy.say(&words);
+        thread::sleep(BREATH);
+    }
+    enemy.said();
+    Ok(Report::default().with("asked", asked))
+}
+
+pub(super) fn your_highest(aim: &Aim) -> Result<Report> {
+    let (enemy, mut clock) = (aim.link(0)?, aim.clock());
+    enemy.hear(|word| matches!(word, Word::Announce(..)).then_some(()))?;
+    let mut told = 0;
+    while clock.tick() {
+        let mut words = Vec::new();
+        for (core, _) in announced(&enemy).into_iter().rev().take(8) {
+            // What was really said, too: nobody is outbid by their own words.
+            words.push(Word::YourHighest(core.clone()));
+            words.extend(tampered(&core, &aim.identity(0)).into_iter().map(Word::YourHighest));
+        }
+        told += words.len() as u64;
+        enemy.say(&words);
+        thread::sleep(BREATH);
+    }
+    enemy.said();
+    Ok(Report::default().with("told", told))
+}
+
+/// Whoever only calls a link its own must at least have one.
+pub(super) fn own_address(enemy: &Enemy) -> Result<Address> {
+    match enemy.with(|link| link.peer()) {
+        Some(peer) => Ok(peer),
+        None => bail!("no link"),
+    }
+}
