@@ -115,7 +115,7 @@ fn listen_in(with: impl Fn(DaemonBuilder) -> DaemonBuilder) {
 }
 
 /// Frames from one IPv4 host to another: what UDP carries.
-fn udp<'a>(frames: &'a [Vec<u8>], from: u8, to: u8) -> Vec<&'a [u8]> {
+fn udp(frames: &[Vec<u8>], from: u8, to: u8) -> Vec<&[u8]> {
     let between = |frame: &&Vec<u8>| {
         frame.get(12..14) == Some(&[8, 0])
             && frame.get(23) == Some(&17)

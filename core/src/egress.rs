@@ -19,9 +19,11 @@ use bytes::Bytes;
 mod codel;
 mod flows;
 mod queues;
+mod way;
 
 use self::queues::Queues;
-use crate::link::{Key, Sealer};
+use self::way::Way;
+use crate::link::Sealer;
 use crate::netmod::{Endpoint, Netmod, NetmodError, Train};
 use crate::stats::{DropCause, Stats};
 use crate::time::Time;
@@ -92,12 +94,6 @@ struct State {
     broken_off: Option<(Filled, Vec<u8>)>,
 }
 
-/// What makes a frame of a content, and where frames go.
-struct Way {
-    sealer: Sealer,
-    endpoint: Endpoint,
-}
-
 /// What a drain did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Drained {
@@ -107,6 +103,8 @@ pub(crate) struct Drained {
     pub(crate) packets: u64,
     /// The bytes of all.
     pub(crate) bytes: u64,
+    /// The longest frame among them, in bytes.
+    pub(crate) longest: usize,
     /// Frames that the netmod refused.
     pub(crate) failed: u64,
     /// Packets dropped since they had waited for too long.
@@ -175,6 +173,7 @@ impl Egress {
                     turn.drained.frames += frames;
                     turn.drained.packets += packets;
                     turn.drained.bytes += turn.scratch.train.len() as u64;
+                    turn.drained.longest = turn.drained.longest.max(size);
                 }
                 Err(error) => {
                     turn.drained.failed += frames;
@@ -183,15 +182,6 @@ impl Egress {
             }
         }
         result
-    }
-
-    /// What is sealed from now on is sealed with this key.
-    pub(crate) fn renew(&self, key: Key) {
-        self.way().sealer.renew(key);
-    }
-
-    fn way(&self) -> MutexGuard<'_, Way> {
-        self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is something to drain and nobody draining: so after a drain was dropped midway, or has done
@@ -325,7 +315,7 @@ impl<'a, 'd> Turn<'a, 'd> {
         self.scratch.train.clear();
         let size = self.pick()?;
         let (mut frames, mut packets) = (0, 0);
-        let mut way = self.egress.way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut way = self.egress.way();
         let mut exhausted = false;
         for (content, is_packet) in self.scratch.contents.drain(..) {
             let sealed = way.sealer.seal(|out| out.extend_from_slice(&content), &mut self.scratch.train);

@@ -17,6 +17,8 @@
 //!
 //! - What the egress sends goes through the [`Sealer`]; packets begin with
 //!   [`KIND_PACKET`](crate::wire::link::KIND_PACKET), and each train of them is told to [`Link::note_sent`].
+//! - A data frame with the link's index that came from another endpoint goes to [`Link::handle_stranger`]. The link says by
+//!   [`LinkOutput::Moved`] when that is where the neighbour is now.
 //! - When the first frame of a session opens, [`Handshakes::confirm`] is told.
 //! - A session replaces an older one with the same neighbour over the same netmod; the older link gets no goodbye, for the
 //!   other side replaces it too.
@@ -41,11 +43,13 @@ mod handshake;
 pub(crate) mod joined;
 mod keys;
 mod liveness;
+mod mtu;
 mod noise;
 mod outcome;
 mod quality;
 mod rekey;
 mod replay;
+mod roam;
 
 pub(crate) use established::Link;
 pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};

@@ -224,6 +224,12 @@ pub trait Netmod: Send + Sync + 'static {
     /// What it can do.
     fn properties(&self) -> Properties;
 
+    /// The longest frame that some of its endpoints may take, in bytes: at least [`Properties::mtu`]. What lies between is tried
+    /// out on each link; a frame that is too long for a way may vanish.
+    fn max_mtu(&self) -> usize {
+        self.properties().mtu
+    }
+
     /// Opens the medium, or does nothing when it is open. After [`NetmodError::Gone`] it is called again.
     async fn open(&self) -> Result<(), NetmodError> {
         Ok(())

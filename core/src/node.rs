@@ -323,7 +323,7 @@ impl Node {
         let found = read(&shared.media).values().find(|medium| medium.netmod.uri() == uri).cloned();
         let Some(medium) = found else { return false };
         write(&shared.media).remove(&medium.id);
-        say_goodbye(shared, |neighbour| neighbour.path.netmod == medium.id).await;
+        say_goodbye(shared, |neighbour| neighbour.path().netmod == medium.id).await;
         medium.remove(shared).await;
         true
     }

@@ -34,6 +34,9 @@ table! {
         HandshakeLimit = "handshake_limit",
         /// A frame for a session that does not exist (any more).
         UnknownSession = "unknown_session",
+        /// A frame of a session from where its neighbour is not known to be: beyond what is looked into, or it proves
+        /// nothing.
+        Stranger = "stranger",
         /// A frame whose seal does not verify.
         BadSeal = "bad_seal",
         /// A frame seen before, or too old to tell.

@@ -475,6 +475,11 @@ pub enum Event {
         endpoint: String,
         reason: String,
     },
+    /// It has another endpoint now; the link goes on.
+    NeighbourMoved {
+        address: Address,
+        endpoint: String,
+    },
     /// `next_hop` is `None` when the destination is no longer reachable.
     RouteChanged {
         destination: Address,

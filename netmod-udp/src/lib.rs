@@ -61,6 +61,10 @@ use worker::Worker;
 /// headers of 40 and 8, and room for a tunnel on the way.
 const MTU: usize = 1200;
 
+/// The longest frame that is tried: what an IPv6 packet of 1500 bytes, the usual Ethernet frame, has room for after headers
+/// of 40 and 8. The sockets have packets sent whole or not at all (`IP_PMTUDISC_PROBE`, set by quinn-udp).
+const MAX_MTU: usize = 1452;
+
 /// UDP as a network module.
 ///
 /// It has one or two sockets: `[::]` stands for IPv6 and IPv4, which have one each, on the same port. The port is
@@ -184,6 +188,10 @@ impl Netmod for Udp {
 
     fn properties(&self) -> Properties {
         Properties { mtu: MTU, max_train: send::MAX_BURST / MTU, broadcast: self.config.discover, cost: 0 }
+    }
+
+    fn max_mtu(&self) -> usize {
+        MAX_MTU
     }
 
     async fn open(&self) -> Result<(), NetmodError> {

@@ -1,5 +1,6 @@
 //! What happens inside one established link, except for the sealing, which is the egress's.
 
+mod care;
 #[cfg(test)]
 mod tests;
 
@@ -12,16 +13,20 @@ use rand_core::{RngCore, SeedableRng};
 use super::control::{ControlFull, Incoming, Outgoing};
 use super::keys::Opener;
 use super::liveness::{Liveness, Sign, Verdict};
+use super::mtu::PathMtu;
 use super::outcome::{DownReason, Inner, LinkMetrics, LinkOutput, LinkState};
 use super::quality::{self, Arrivals, RoundTrip, WHOLE};
 use super::rekey::Renewal;
+use super::roam::Roaming;
 use crate::address::Address;
+use crate::netmod::Endpoint;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::codec;
 use crate::wire::link::{
-    Acknowledged, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_PACKET, KIND_PROBE,
-    KIND_REKEY, KIND_REKEYED, Rekey, Segment, Vitals, plaintext, split,
+    Acknowledged, KIND_ACK, KIND_ANSWER, KIND_CHALLENGE, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO,
+    KIND_MTU_ANSWER, KIND_MTU_PROBE, KIND_PACKET, KIND_PROBE, KIND_REKEY, KIND_REKEYED, KIND_RESPONSE,
+    Segment, Vitals, plaintext, split,
 };
 
 /// An echo older than this says nothing of the round trip.
@@ -46,6 +51,10 @@ pub(crate) struct Link {
     incoming: Incoming,
     /// How it comes to its next keys, if it does.
     renewal: Option<Renewal>,
+    mtu: PathMtu,
+    roaming: Roaming,
+    /// The frame at hand has shown that the neighbour has moved.
+    moved: bool,
     rng: ChaCha20Rng,
     output: VecDeque<LinkOutput>,
     frames_in: u64,
@@ -73,26 +82,15 @@ impl Link {
             outgoing: Outgoing::new(mtu),
             incoming: Incoming::default(),
             renewal: None,
+            mtu: PathMtu::new(mtu, mtu),
+            roaming: Roaming::default(),
+            moved: false,
             rng,
             output: VecDeque::new(),
             frames_in: 0,
             bytes_in: 0,
             frames_out: 0,
             bytes_out: 0,
-        }
-    }
-
-    /// Gives the session fresh keys now and then.
-    pub fn renewing(mut self, now: Time, mut renewal: Renewal) -> Self {
-        renewal.begin(now, &mut self.rng);
-        self.renewal = Some(renewal);
-        self
-    }
-
-    /// The keys that the egress seals with [are worn](super::Sealer::is_worn).
-    pub fn worn(&mut self, now: Time) {
-        if let Some(renewal) = &mut self.renewal {
-            renewal.hasten(now);
         }
     }
 
@@ -107,19 +105,33 @@ impl Link {
     /// # Errors
     /// Why it was dropped, to be counted.
     pub fn handle_frame<'a>(&mut self, now: Time, frame: &'a mut [u8]) -> Result<Inner<'a>, DropCause> {
+        self.take_in(now, frame, None)
+    }
+
+    /// The same; `from` is where it came from if that is not the link's own endpoint.
+    fn take_in<'a>(
+        &mut self,
+        now: Time,
+        frame: &'a mut [u8],
+        from: Option<Endpoint>,
+    ) -> Result<Inner<'a>, DropCause> {
         if self.is_down() {
             return Err(DropCause::UnknownSession);
         }
-        let length = frame.len() as u64;
-        let generation = self.opener.generation();
+        let length = frame.len();
+        let (generation, before) = (self.opener.generation(), self.opener.expected());
         let plaintext = self.opener.open(frame)?;
         if self.opener.generation() != generation
             && let Some(key) = self.renewal.as_mut().and_then(|renewal| renewal.turned(now, &self.opener))
         {
-            self.output.push_back(LinkOutput::Rekeyed(key));
+            self.output.push_back(LinkOutput::Rekeyed(Box::new(key)));
         }
         self.frames_in = self.frames_in.saturating_add(1);
-        self.bytes_in = self.bytes_in.saturating_add(length);
+        self.bytes_in = self.bytes_in.saturating_add(length as u64);
+        let newest = self.opener.expected() > before;
+        if newest && from.is_none() && !self.roaming.is_idle() {
+            self.roaming.settle();
+        }
         if self.liveness.heard(now) {
             self.enter(LinkState::Up);
         }
@@ -141,10 +153,13 @@ impl Link {
                 self.enter(LinkState::Down(DownReason::from_code(code)));
             }
             KIND_REKEY | KIND_REKEYED => {
-                let rekey = whole::<Rekey>(body)?;
                 let kind = *kind;
-                self.on_rekey(now, kind, rekey)?;
+                self.on_rekey(now, kind, whole(body)?)?;
             }
+            KIND_MTU_PROBE => self.on_mtu_probe(body, length)?,
+            KIND_MTU_ANSWER => self.on_mtu_answer(now, whole(body)?),
+            KIND_CHALLENGE => self.on_challenge(whole(body)?, from)?,
+            KIND_RESPONSE => self.on_response(now, whole(body)?, from, newest)?,
             _ => return Err(DropCause::MalformedPacket),
         }
         Ok(Inner::Nothing)
@@ -211,8 +226,7 @@ impl Link {
         }
         let control = self.outgoing.deadline(&self.rtt).into_iter().chain(self.incoming.due()).min();
         let watch = self.liveness.deadline(self.rtt.smoothed());
-        let renewal = self.renewal.as_ref().and_then(Renewal::deadline);
-        control.into_iter().chain(renewal).chain([watch]).min()
+        control.into_iter().chain(self.upkeep_at()).chain([watch]).min()
     }
 
     /// Time has passed.
@@ -221,13 +235,7 @@ impl Link {
             return;
         }
         self.outgoing.handle_timeout(now, &self.rtt);
-        if let Some(renewal) = &mut self.renewal {
-            if self.opener.is_worn() {
-                renewal.hasten(now);
-            }
-            let rekey = renewal.timeout(now, self.rtt.smoothed(), &mut self.opener, &mut self.rng);
-            self.output.extend(rekey.map(LinkOutput::Transmit));
-        }
+        self.upkeep(now);
         match self.liveness.timeout(now, self.rtt.smoothed(), self.is_lossy()) {
             None => {}
             Some(Verdict::Suspect) => self.enter(LinkState::Suspect),
@@ -295,19 +303,6 @@ impl Link {
         let (segment, body) = split::<Segment>(body).map_err(|_| DropCause::MalformedPacket)?;
         self.outgoing.acknowledge(segment.acknowledged);
         self.incoming.segment(now, segment.sequence, body)
-    }
-
-    fn on_rekey(&mut self, now: Time, kind: u8, rekey: Rekey) -> Result<(), DropCause> {
-        let renewal = self.renewal.as_mut().ok_or(DropCause::MalformedPacket)?;
-        if kind == KIND_REKEY {
-            let answer = renewal.on_rekey(now, rekey, &mut self.opener, &mut self.rng)?;
-            self.output.extend(answer.map(LinkOutput::Transmit));
-        } else if let Some(key) = renewal.on_rekeyed(now, rekey, &mut self.opener, &mut self.rng)? {
-            self.output.push_back(LinkOutput::Rekeyed(key));
-            // The first frame under the new key, by which the other side turns to it as well.
-            self.liveness.greet();
-        }
-        Ok(())
     }
 
     fn on_vitals(&mut self, now: Time, body: &[u8]) -> Result<(), DropCause> {

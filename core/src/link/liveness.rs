@@ -146,6 +146,11 @@ impl Liveness {
         self.raise(Sign::Probe);
     }
 
+    /// The neighbour is asked for an answer at once.
+    pub(super) fn ask(&mut self) {
+        self.raise(Sign::Probe);
+    }
+
     /// The neighbour is to hear of us at once.
     pub(super) fn greet(&mut self) {
         self.raise(Sign::Hello);

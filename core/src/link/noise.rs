@@ -118,6 +118,9 @@ fn prologue(generation: u32) -> Vec<u8> {
     [REKEY_PROLOGUE, &generation.to_le_bytes()].concat()
 }
 
+/// A key that is wiped.
+type Secret = Zeroizing<[u8; 32]>;
+
 /// One side of one handshake under way.
 pub(super) struct Noise(HandshakeState);
 
@@ -169,7 +172,7 @@ impl Noise {
     }
 
     /// The raw keys for what leaves and for what comes.
-    fn raw_split(&mut self) -> Option<(Zeroizing<[u8; 32]>, Zeroizing<[u8; 32]>)> {
+    fn raw_split(&mut self) -> Option<(Secret, Secret)> {
         if !self.0.is_handshake_finished() {
             return None;
         }

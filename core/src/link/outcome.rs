@@ -78,7 +78,7 @@ pub(crate) enum LinkOutput {
     /// To be sealed and sent ahead of packets.
     Transmit(Vec<u8>),
     /// For the sealer: what is sealed from here on is sealed with this key.
-    Rekeyed(Key),
+    Rekeyed(Box<Key>),
     /// To be sealed and sent to this endpoint, which is not the link's own.
     TransmitTo(Endpoint, Vec<u8>),
     /// The neighbour has moved: everything goes to this endpoint from now on.

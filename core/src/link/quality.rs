@@ -115,6 +115,11 @@ impl Arrivals {
         self.received = self.received.saturating_add(came.saturating_mul(SCALE));
     }
 
+    /// The frames to come take another way.
+    pub(super) fn restart(&mut self) {
+        *self = Arrivals { last: self.last, ..Arrivals::default() };
+    }
+
     /// The share that arrives, in 65536ths.
     pub(super) fn share(&self) -> u64 {
         let received = u128::from(self.received.min(self.expected));

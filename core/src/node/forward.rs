@@ -105,7 +105,7 @@ pub(crate) fn packets_arrived(shared: &Shared, packets: &mut Vec<BytesMut>, work
             packet::set_hop_limit(&mut packet, hop_limit);
             forwarded = forwarded.saturating_add(1);
             let next = found.way.best();
-            if packet.len().saturating_add(Sealer::OVERHEAD) > next.mtu {
+            if packet.len().saturating_add(Sealer::OVERHEAD) > next.mtu() {
                 shared.stats.drop(DropCause::TooLong);
                 continue;
             }
@@ -159,7 +159,7 @@ fn packet_arrived(shared: &Shared, packet: BytesMut, work: &mut Work) {
 
 fn hand_over(shared: &Shared, hop: &Hop, class: Class, packet: Bytes, work: &mut Work) {
     let next = hop.best();
-    if packet.len().saturating_add(Sealer::OVERHEAD) > next.mtu {
+    if packet.len().saturating_add(Sealer::OVERHEAD) > next.mtu() {
         return shared.stats.drop(DropCause::TooLong);
     }
     next.push(shared, class, packet);
@@ -202,7 +202,7 @@ pub(crate) fn send_part(
     fill: impl FnOnce(usize, &mut Vec<u8>) -> bool,
     work: &mut Work,
 ) -> bool {
-    let most = hop.mtu.min(payload_mtu(hop.best().mtu));
+    let most = hop.mtu.min(payload_mtu(hop.best().mtu()));
     let mut packet = Vec::with_capacity(most.saturating_add(HEADER));
     packet::write_header(&mut packet, Class::Bulk, 0, HOP_LIMIT, destination);
     if !fill(most, &mut packet) {

@@ -66,9 +66,10 @@ impl AliveLinks<'_> {
         self.known.get_or_init(|| {
             let mut known = Known::default();
             for neighbour in read(&self.shared.neighbours).values() {
-                known.paths.insert(neighbour.path);
+                let path = neighbour.path();
+                known.paths.insert(path);
                 known.addresses.insert(neighbour.address);
-                known.on_medium.insert((neighbour.path.netmod, neighbour.address));
+                known.on_medium.insert((path.netmod, neighbour.address));
             }
             known
         })
@@ -150,7 +151,7 @@ impl Links {
             LinkEvent::Handshake { path, frame } => {
                 let Some(medium) = self.medium(&path) else { return };
                 let quota = medium.netmod.quota_key(&path.endpoint);
-                let mtu = medium.netmod.properties().mtu;
+                let mtu = medium.netmod.max_mtu();
                 if let Err(cause) = self.handshakes.handle(now, path, quota, mtu, &frame) {
                     self.shared.stats.drop(cause);
                 }
@@ -192,7 +193,7 @@ impl Links {
         for path in paths {
             if let Some(medium) = self.medium(&path) {
                 self.shared.stats.count(Counter::HandshakesStarted, 1);
-                self.handshakes.dial(now, path, medium.netmod.properties().mtu);
+                self.handshakes.dial(now, path, medium.netmod.max_mtu());
             } else {
                 lock(&self.shared.dials).failed(now, &path, "its netmod was removed");
             }
@@ -202,7 +203,7 @@ impl Links {
     fn serve_early(&mut self) {
         for (index, path, frame) in self.early.drain(..) {
             let found = read(&self.shared.sessions).get(&index).cloned();
-            match found.filter(|neighbour| neighbour.path == path) {
+            match found.filter(|neighbour| neighbour.path() == path) {
                 Some(neighbour) if neighbour.inbox.try_push(frame).is_err() => {
                     self.shared.stats.drop(DropCause::InboxFull);
                 }
@@ -256,8 +257,9 @@ impl Links {
         };
         let (old, total, on_medium) = {
             let neighbours = read(&shared.neighbours);
-            let same = |known: &&Arc<Neighbour>| known.address == address && known.path.netmod == path.netmod;
-            let strangers = |known: &&Arc<Neighbour>| !known.configured && known.path.netmod == path.netmod;
+            let same =
+                |known: &&Arc<Neighbour>| known.address == address && known.path().netmod == path.netmod;
+            let strangers = |known: &&Arc<Neighbour>| !known.configured && known.path().netmod == path.netmod;
             let old = neighbours.values().find(same).cloned();
             (old, neighbours.len(), neighbours.values().filter(strangers).count())
         };
@@ -293,12 +295,16 @@ impl Links {
     async fn serve(&mut self, session: Session, medium: Arc<Medium>, configured: bool) {
         let (now, shared) = (self.shared.now(), self.shared.clone());
         let id = self.next_id.fetch_add(1, Relaxed);
-        let (path, address, mtu) = (session.path, session.peer, session.mtu);
+        let (path, address, most) = (session.path, session.peer, session.mtu);
+        // What lies between is tried out.
+        let mtu = most.min(medium.netmod.properties().mtu);
         let (suite, capabilities) = (session.suite, session.peer_capabilities);
         let mut seed = [0; 32];
         seed.copy_from_slice(blake3::keyed_hash(&shared.config.seed, &id.to_le_bytes()).as_bytes());
         let egress = Egress::new(medium.netmod.clone(), path.endpoint, session.sealer);
-        let link = Link::new(now, session.peer, session.opener, mtu, seed).renewing(now, session.renewal);
+        let link = Link::new(now, session.peer, session.opener, mtu, seed)
+            .renewing(now, session.renewal)
+            .probing(mtu, most);
         let neighbour = Arc::new(Neighbour::new(
             Made {
                 id,
@@ -322,7 +328,7 @@ impl Links {
         let cost = link.metrics().cost.saturating_add(medium.netmod.properties().cost);
         let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
         tracing::info!(neighbour = %address, endpoint = %neighbour.endpoint(), "neighbour up");
-        tracing::debug!(neighbour = ?address, ?suite, capabilities, mtu = neighbour.mtu, "session");
+        tracing::debug!(neighbour = ?address, ?suite, capabilities, mtu = neighbour.mtu(), most, "session");
         let up = RouterEvent::Up { neighbour: neighbour.clone(), cost, mtu };
         let _ = shared.router_events.push(up).await;
         shared.publish(Event::NeighbourUp { address, endpoint: neighbour.endpoint() });

@@ -214,7 +214,8 @@ impl Medium {
     /// Has the links doubt that the medium knows to be cut.
     fn doubt(&self, shared: &Shared) {
         let cut = |neighbour: &&Arc<Neighbour>| {
-            neighbour.path.netmod == self.id && self.netmod.is_cut(&neighbour.path.endpoint)
+            let path = neighbour.path();
+            path.netmod == self.id && self.netmod.is_cut(&path.endpoint)
         };
         for neighbour in read(&shared.neighbours).values().filter(cut) {
             // If there is no room the link finds out by the silence.
@@ -244,7 +245,17 @@ impl Medium {
                     if owner.as_ref().is_none_or(|(known, _)| *known != index) {
                         deliver(shared, owner.take(), &mut batch);
                         let found = read(&shared.sessions).get(&index).cloned();
-                        owner = found.filter(|found| found.path == path).map(|found| (index, found));
+                        let found = match found {
+                            // Somebody else has its frame, or it has moved.
+                            Some(found) if found.path() != path && found.path().netmod == self.id => {
+                                if !found.stranger(shared.now(), endpoint, &frame) {
+                                    shared.stats.drop(DropCause::Stranger);
+                                }
+                                continue;
+                            }
+                            found => found.filter(|found| found.path() == path),
+                        };
+                        owner = found.map(|found| (index, found));
                     }
                     match owner {
                         Some(_) => batch.push(frame),

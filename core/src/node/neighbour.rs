@@ -1,6 +1,6 @@
 //! One task for each neighbour: it waits on that neighbour's inbox and does everything up to the next queue itself.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +8,10 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::{Either, select};
 
+mod strangers;
 mod task;
+
+use self::strangers::Strangers;
 
 use super::forward::{Work, packets_arrived};
 use super::links::LinkEvent;
@@ -20,8 +23,10 @@ use crate::address::Address;
 use crate::egress::{Class, Drained, Egress, Pushed, Pushing};
 use crate::inbox::{Full, Inbox};
 use crate::link::{Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
+use crate::netmod::{Endpoint, NetmodError};
 use crate::rt::Alarm;
 use crate::stats::DropCause;
+use crate::time::Time;
 use crate::types::{Event, Peer, PeerState, Timestamp};
 use crate::wire::link::HEADER_LEN;
 
@@ -46,6 +51,10 @@ pub(crate) enum Order {
     Doubt,
     /// The key is worn.
     Worn,
+    /// The medium has refused a frame as too long.
+    TooLong,
+    /// A frame of this link's that came from elsewhere.
+    Stranger { endpoint: Endpoint, frame: BytesMut },
     /// Say goodbye and end.
     Goodbye,
 }
@@ -55,15 +64,15 @@ pub(crate) struct Neighbour {
     /// Its number, for the router.
     pub(crate) id: u32,
     pub(crate) address: Address,
-    pub(crate) path: Path,
+    path: Mutex<Path>,
     pub(crate) medium: Arc<Medium>,
     /// Whether this node began the session.
     pub(crate) initiator: bool,
     /// The random number that it drew at its start.
     pub(crate) instance: u64,
     pub(crate) local_index: u32,
-    /// The longest frame.
-    pub(crate) mtu: usize,
+    /// The longest frame now.
+    mtu: AtomicUsize,
     pub(crate) configured: bool,
     pub(crate) inbox: Inbox<BytesMut>,
     pub(crate) orders: Inbox<Order>,
@@ -79,6 +88,9 @@ pub(crate) struct Neighbour {
     told: AtomicBool,
     /// Conversations that wait until less is queued.
     waiting: Mutex<Vec<Arc<Conv>>>,
+    /// The longest frame sent since the task last looked, in bytes.
+    longest: AtomicUsize,
+    strangers: Mutex<Strangers>,
     /// Whether new keys have been asked for.
     worn: AtomicBool,
     /// Whether a frame has been opened.
@@ -114,12 +126,12 @@ impl Neighbour {
         Neighbour {
             id: made.id,
             address: made.address,
-            path: made.path,
+            path: Mutex::new(made.path),
             medium: made.medium,
             initiator: made.initiator,
             instance: made.instance,
             local_index: made.local_index,
-            mtu: made.mtu,
+            mtu: AtomicUsize::new(made.mtu),
             configured: made.configured,
             inbox: Inbox::with_bytes(
                 inbox_frames,
@@ -142,6 +154,8 @@ impl Neighbour {
             unnoted_bytes: AtomicU64::new(0),
             told: AtomicBool::new(false),
             waiting: Mutex::default(),
+            longest: AtomicUsize::new(0),
+            strangers: Mutex::default(),
             worn: AtomicBool::new(false),
             confirmed: AtomicBool::new(false),
         }
@@ -151,9 +165,26 @@ impl Neighbour {
         self.suspect.load(Relaxed)
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> Path {
+        *lock(&self.path)
+    }
+
+    /// The longest frame that the way to it takes now, in bytes.
+    pub(crate) fn mtu(&self) -> usize {
+        self.mtu.load(Relaxed)
+    }
+
+    /// Takes a frame of this link's that came from an `endpoint` where the neighbour is not known to be. Returns whether there
+    /// was room for it.
+    pub(crate) fn stranger(&self, now: Time, endpoint: Endpoint, frame: &[u8]) -> bool {
+        lock(&self.strangers).admit(now)
+            && self.orders.try_push(Order::Stranger { endpoint, frame: BytesMut::from(frame) }).is_ok()
+    }
+
     /// Where it is, for people.
     pub(crate) fn endpoint(&self) -> String {
-        self.medium.netmod.describe(&self.path.endpoint)
+        self.medium.netmod.describe(&self.path().endpoint)
     }
 
     pub(crate) fn peer(&self) -> Peer {
@@ -197,6 +228,9 @@ impl Neighbour {
         let mut flush = Flush { neighbour: self, shared, drained: Drained::default() };
         if let Err(error) = self.egress.drain(&mut flush.drained).await {
             tracing::debug!(neighbour = ?self.address, %error, "send failed");
+            if matches!(error, NetmodError::TooLong) {
+                let _ = self.orders.try_push(Order::TooLong);
+            }
             lock(&self.view).last_error = Some(error.to_string());
         }
     }
@@ -254,7 +288,8 @@ struct Flush<'a> {
 impl Drop for Flush<'_> {
     fn drop(&mut self) {
         let neighbour = self.neighbour;
-        let Drained { frames, packets, bytes, failed, late, worn } = self.drained;
+        let Drained { frames, packets, bytes, longest, failed, late, worn } = self.drained;
+        neighbour.longest.fetch_max(longest, Relaxed);
         if worn && !neighbour.worn.swap(true, Relaxed) {
             let _ = neighbour.orders.try_push(Order::Worn);
         }

@@ -35,6 +35,10 @@ pub(crate) enum RouterEvent {
         id: NeighbourId,
         cost: u16,
     },
+    Mtu {
+        id: NeighbourId,
+        mtu: u16,
+    },
     Suspect {
         id: NeighbourId,
         suspect: bool,
@@ -132,6 +136,7 @@ impl Routing {
                     self.router.neighbour_cost(now, id, cost.saturating_add(dear));
                 }
             }
+            RouterEvent::Mtu { id, mtu } => self.router.neighbour_mtu(now, id, mtu),
             RouterEvent::Suspect { id, suspect } => {
                 if self.neighbours.contains_key(&id) {
                     self.router.neighbour_suspect(now, id, suspect);

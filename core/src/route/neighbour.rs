@@ -283,6 +283,15 @@ impl Router {
         }
     }
 
+    /// The longest packet that the link takes has changed, in bytes.
+    pub(crate) fn neighbour_mtu(&mut self, now: Time, id: NeighbourId, mtu: u16) {
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        if neighbour.mtu != mtu {
+            neighbour.mtu = mtu;
+            self.reselect_all(now, id);
+        }
+    }
+
     /// The link may be dead: other routes are used at once where there are any, and nothing is retracted yet.
     pub(crate) fn neighbour_suspect(&mut self, now: Time, id: NeighbourId, suspect: bool) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };

@@ -291,7 +291,7 @@ impl Net {
             LinkOutput::Transmit(plaintext) => self.seal_and_send(id, &plaintext, true),
             LinkOutput::Rekeyed(key) => {
                 if let Some(deep) = &mut self.sessions[id as usize].deep {
-                    deep.sealer.renew(key);
+                    deep.sealer.renew(*key);
                 }
             }
             // Nobody moves off his wire here, and all wires take the same.

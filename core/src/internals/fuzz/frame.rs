@@ -111,7 +111,7 @@ impl Side {
         while let Some(output) = self.link.poll_output(now) {
             match output {
                 LinkOutput::Transmit(plaintext) => said.push(plaintext),
-                LinkOutput::Rekeyed(key) => self.sealer.renew(key),
+                LinkOutput::Rekeyed(key) => self.sealer.renew(*key),
                 LinkOutput::MtuChanged(mtu) => assert_eq!(mtu, MTU, "there is nothing to try"),
                 LinkOutput::TransmitTo(..) | LinkOutput::Moved(_) => unreachable!("there are no strangers"),
                 LinkOutput::Control(message) => {

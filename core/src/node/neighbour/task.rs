@@ -3,7 +3,11 @@
 use bytes::Buf;
 
 use super::*;
-use crate::time::Time;
+use crate::node::forward::payload_mtu;
+use crate::rt;
+
+/// How long a medium may take to send a challenge.
+const STRANGER_SEND: Duration = Duration::from_millis(20);
 
 impl Neighbour {
     /// The neighbour's task.
@@ -61,6 +65,10 @@ impl Neighbour {
                     Order::Look => {}
                     Order::Doubt => link.doubt(now),
                     Order::Worn => link.worn(now),
+                    Order::TooLong => link.too_long(now),
+                    Order::Stranger { endpoint, frame } => {
+                        self.stranger_arrived(&shared, &mut link, (endpoint, frame), &mut work);
+                    }
                     Order::Goodbye => return self.say_goodbye(&shared, &mut link).await,
                 }
             }
@@ -94,7 +102,9 @@ impl Neighbour {
         let frames = self.unnoted.swap(0, SeqCst);
         if frames > 0 {
             let bytes = self.unnoted_bytes.swap(0, Relaxed);
-            link.note_sent(now, u32::try_from(frames).unwrap_or(u32::MAX), bytes as usize);
+            let frames = u32::try_from(frames).unwrap_or(u32::MAX);
+            link.note_sent(now, frames, bytes as usize);
+            link.note_longest(now, frames, self.longest.swap(0, Relaxed));
             return true;
         }
         self.told.store(false, SeqCst);
@@ -141,6 +151,43 @@ impl Neighbour {
         packets_arrived(shared, frames, work);
     }
 
+    /// Does everything with a frame that came from where the neighbour is not known to be.
+    fn stranger_arrived(
+        &self,
+        shared: &Shared,
+        link: &mut Link,
+        (endpoint, mut frame): (Endpoint, BytesMut),
+        work: &mut Work,
+    ) {
+        lock(&self.strangers).done();
+        let now = shared.now();
+        // The neighbour may have moved there since the frame came.
+        let opened = match endpoint == self.path().endpoint {
+            true => link.handle_frame(now, &mut frame),
+            false => link.handle_stranger(now, endpoint, &mut frame),
+        };
+        match opened {
+            Ok(Inner::Packet(body)) => {
+                let content = body.len() + 1;
+                self.rx_bytes.fetch_add(frame.len() as u64, Relaxed);
+                frame.advance(HEADER_LEN);
+                frame.truncate(content);
+                packets_arrived(shared, &mut vec![frame], work);
+            }
+            Ok(Inner::Nothing) => {}
+            Err(cause) => shared.stats.drop(cause),
+        }
+    }
+
+    /// The neighbour has proved that it is elsewhere now.
+    fn moved(&self, shared: &Shared, endpoint: Endpoint) {
+        let before = self.endpoint();
+        lock(&self.path).endpoint = endpoint;
+        self.egress.redirect(endpoint);
+        tracing::info!(neighbour = %self.address, %before, endpoint = %self.endpoint(), "neighbour moved");
+        shared.publish(Event::NeighbourMoved { address: self.address, endpoint: self.endpoint() });
+    }
+
     /// Carries out what the link asks for. Returns why it ended, if it did.
     pub(super) async fn serve_link(&self, shared: &Shared, link: &mut Link) -> Option<String> {
         let mut changed = false;
@@ -153,10 +200,22 @@ impl Neighbour {
                         link.exhausted();
                     }
                 }
-                LinkOutput::TransmitTo(..) | LinkOutput::Moved(_) | LinkOutput::MtuChanged(_) => {}
+                LinkOutput::TransmitTo(endpoint, content) => {
+                    let sent = rt::timeout(STRANGER_SEND, self.egress.send_to(&endpoint, &content));
+                    if !matches!(sent.await, Some(Ok(()))) {
+                        shared.stats.drop(DropCause::SendFailed);
+                    }
+                }
+                LinkOutput::Moved(endpoint) => self.moved(shared, endpoint),
+                LinkOutput::MtuChanged(mtu) => {
+                    tracing::debug!(neighbour = ?self.address, mtu, "longest frame");
+                    self.mtu.store(mtu, Relaxed);
+                    let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
+                    let _ = shared.router_events.push(RouterEvent::Mtu { id: self.id, mtu }).await;
+                }
                 LinkOutput::Rekeyed(key) => {
                     tracing::debug!(neighbour = ?self.address, ?key, "new keys");
-                    self.egress.renew(key);
+                    self.egress.renew(*key);
                     self.worn.store(false, Relaxed);
                 }
                 LinkOutput::Control(message) => {

@@ -209,8 +209,9 @@ fn worsen(
         let etx = (f64::from(after.0) / f64::from(before.0)).sqrt();
         figures.etx_off.push((etx * ARRIVE - 1.0).abs());
     }
-    // Better routes are used after they have been better for two seconds.
-    sim.run(secs(5))?;
+    // Better routes are used after they have been better for two seconds; for those that might loop a newer sequence number
+    // is asked for before, at most every ten seconds.
+    sim.run(secs(15))?;
     if let Some(around) = around(sim, link) {
         let ratio = f64::from(around) / f64::from(before[0].0);
         let avoided = sim.path(a, b).is_some_and(|path| path.len() > 2);

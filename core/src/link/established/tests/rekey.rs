@@ -8,7 +8,7 @@ use super::*;
 use crate::identity::{Identity, x25519_public};
 use crate::link::keys::{LIMIT, WORN};
 use crate::link::noise::Keys;
-use crate::wire::link::{HEADER_LEN, REKEY_LEN};
+use crate::wire::link::{HEADER_LEN, REKEY_LEN, Rekey};
 
 /// More than the keys' life, with what is added to it.
 const ROUND: Duration = Duration::from_secs(135);
@@ -71,7 +71,7 @@ fn an_idle_link_has_its_keys_replaced_every_two_minutes() {
 #[test]
 fn neither_loss_nor_disorder_keeps_keys_from_being_replaced_or_costs_a_frame() {
     for seed in 0..10 {
-        let bad = Wire { delay: ms(2), jitter: ms(30), loss: 30, duplicates: 30 };
+        let bad = Wire { delay: ms(2), jitter: ms(30), loss: 30, duplicates: 30, ..Wire::good(ms(2)) };
         let mut pair = renewing(seed, bad);
         for _ in 0..5 {
             pair.run(ROUND - Duration::from_secs(20));

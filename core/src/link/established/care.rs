@@ -1,0 +1,151 @@
+//! What a link does for its own upkeep: new keys, longer frames, a neighbour that moves.
+
+use super::*;
+use crate::netmod::Endpoint;
+use crate::wire::link::{KIND_MTU_ANSWER, KIND_RESPONSE, MtuAnswer, Rekey, Token};
+
+/// A probe has at least so many bytes after its kind, so that no answer is longer than what it answers.
+const LEAST_PROBE: usize = 6;
+
+impl Link {
+    /// Gives the session fresh keys now and then.
+    pub fn renewing(mut self, now: Time, mut renewal: Renewal) -> Self {
+        renewal.begin(now, &mut self.rng);
+        self.renewal = Some(renewal);
+        self
+    }
+
+    /// Tries how long a frame the way takes: `base` bytes for certain, `most` perhaps.
+    pub fn probing(mut self, base: usize, most: usize) -> Self {
+        self.mtu = PathMtu::new(base, most);
+        self
+    }
+
+    /// The keys that the egress seals with [are worn](crate::link::Sealer::is_worn).
+    pub fn worn(&mut self, now: Time) {
+        if let Some(renewal) = &mut self.renewal {
+            renewal.hasten(now);
+        }
+    }
+
+    /// Of the packets that were told to [`Link::note_sent`] just now, `frames` of them, this was the longest frame, in bytes.
+    pub fn note_longest(&mut self, now: Time, frames: u32, longest: usize) {
+        self.mtu.sent(now, frames, longest);
+    }
+
+    /// The medium has refused a frame as too long.
+    pub fn too_long(&mut self, now: Time) {
+        self.with_mtu(|mtu| mtu.refused(now));
+    }
+
+    /// Opens a data frame that came from an `endpoint` which is not the link's own: from a neighbour that has moved, or from
+    /// somebody who overheard it. What is in it is taken; where it came from is not believed until it is proved.
+    ///
+    /// # Errors
+    /// Why it was dropped, to be counted.
+    pub fn handle_stranger<'a>(
+        &mut self,
+        now: Time,
+        endpoint: Endpoint,
+        frame: &'a mut [u8],
+    ) -> Result<Inner<'a>, DropCause> {
+        let length = frame.len();
+        let before = self.opener.expected();
+        let inner = self.take_in(now, frame, Some(endpoint))?;
+        let newest = self.opener.expected() > before;
+        if newest && !self.is_down() && !std::mem::take(&mut self.moved) {
+            let challenge = self.roaming.challenge(now, endpoint, length, &mut self.rng);
+            self.output.extend(challenge.map(|challenge| LinkOutput::TransmitTo(endpoint, challenge)));
+        }
+        Ok(inner)
+    }
+
+    pub(super) fn on_response(
+        &mut self,
+        now: Time,
+        token: Token,
+        from: Option<Endpoint>,
+        newest: bool,
+    ) -> Result<(), DropCause> {
+        // From the endpoint that is known it is late, and says nothing.
+        let Some(endpoint) = from else { return Ok(()) };
+        if !newest || !self.roaming.answered(now, &endpoint, token) {
+            return Err(DropCause::Stranger);
+        }
+        self.moved = true;
+        self.output.push_back(LinkOutput::Moved(endpoint));
+        // What was measured was another way.
+        self.rtt = RoundTrip::default();
+        self.arrive_here.restart();
+        self.arrive_there.restart();
+        self.echo = None;
+        self.with_mtu(|mtu| mtu.restart(now));
+        self.liveness.ask();
+        Ok(())
+    }
+
+    pub(super) fn on_challenge(&mut self, token: Token, from: Option<Endpoint>) -> Result<(), DropCause> {
+        if from.is_some() {
+            return Err(DropCause::Stranger);
+        }
+        self.output.push_back(LinkOutput::Transmit(plaintext(KIND_RESPONSE, &token)));
+        Ok(())
+    }
+
+    pub(super) fn on_mtu_probe(&mut self, body: &[u8], length: usize) -> Result<(), DropCause> {
+        let id =
+            body.first_chunk().filter(|_| body.len() >= LEAST_PROBE).ok_or(DropCause::MalformedPacket)?;
+        let answer = MtuAnswer {
+            id: u32::from_le_bytes(*id),
+            length: u16::try_from(length).map_err(|_| DropCause::MalformedPacket)?,
+        };
+        self.output.push_back(LinkOutput::Transmit(plaintext(KIND_MTU_ANSWER, &answer)));
+        Ok(())
+    }
+
+    pub(super) fn on_mtu_answer(&mut self, now: Time, answer: MtuAnswer) {
+        self.with_mtu(|mtu| mtu.answered(now, answer));
+    }
+
+    pub(super) fn on_rekey(&mut self, now: Time, kind: u8, rekey: Rekey) -> Result<(), DropCause> {
+        let renewal = self.renewal.as_mut().ok_or(DropCause::MalformedPacket)?;
+        if kind == KIND_REKEY {
+            let answer = renewal.on_rekey(now, rekey, &mut self.opener, &mut self.rng)?;
+            self.output.extend(answer.map(LinkOutput::Transmit));
+        } else if let Some(key) = renewal.on_rekeyed(now, rekey, &mut self.opener, &mut self.rng)? {
+            self.output.push_back(LinkOutput::Rekeyed(Box::new(key)));
+            // The first frame under the new key, by which the other side turns to it as well.
+            self.liveness.greet();
+        }
+        Ok(())
+    }
+
+    /// When [`Link::upkeep`] is due.
+    pub(super) fn upkeep_at(&self) -> Option<Time> {
+        let renewal = self.renewal.as_ref().and_then(Renewal::deadline);
+        renewal.into_iter().chain(self.mtu.deadline()).min()
+    }
+
+    pub(super) fn upkeep(&mut self, now: Time) {
+        let (rtt, heard, lossy) = (self.rtt.smoothed(), self.liveness.heard_at(), self.is_lossy());
+        if let Some(renewal) = &mut self.renewal {
+            if self.opener.is_worn() {
+                renewal.hasten(now);
+            }
+            let rekey = renewal.timeout(now, rtt, &mut self.opener, &mut self.rng);
+            self.output.extend(rekey.map(LinkOutput::Transmit));
+        }
+        let probe = self.with_mtu(|mtu| mtu.poll(now, rtt, heard, lossy));
+        self.output.extend(probe.map(LinkOutput::Transmit));
+    }
+
+    /// Does something with the MTU, and tells when it has changed.
+    fn with_mtu<T>(&mut self, work: impl FnOnce(&mut PathMtu) -> T) -> T {
+        let before = self.mtu.present();
+        let result = work(&mut self.mtu);
+        if self.mtu.present() != before {
+            self.output.push_back(LinkOutput::MtuChanged(self.mtu.present()));
+        }
+        result
+    }
+}

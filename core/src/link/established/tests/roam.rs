@@ -1,0 +1,170 @@
+//! A neighbour that moves, and others who would like to pass for it.
+
+use super::*;
+use crate::wire::link::{KIND_RESPONSE, Token};
+
+fn endpoint(n: u8) -> Endpoint {
+    Endpoint::new(&[n]).unwrap()
+}
+
+impl Pair {
+    /// A packet of node 1, sealed and not sent.
+    fn packet_of_1(&mut self) -> Vec<u8> {
+        let mut frame = Vec::new();
+        self.sealers[1].seal(|out| out.extend_from_slice(&[KIND_PACKET; 200]), &mut frame).unwrap();
+        frame
+    }
+
+    /// A frame comes to node 0 from somewhere else than node 1 is known to be.
+    fn stray(&mut self, from: Endpoint, mut frame: Vec<u8>) -> Result<(), DropCause> {
+        let result = self.links[0].handle_stranger(self.now, from, &mut frame).map(|inner| {
+            if matches!(inner, Inner::Packet(_)) {
+                self.packets[0] += 1;
+            }
+        });
+        self.poll(0);
+        result
+    }
+
+    /// Node 1 gets the challenge that node 0 has sent, from where it knows node 0 to be; returns the answer.
+    fn response(&mut self) -> Vec<u8> {
+        let (_, mut challenge) = self.elsewhere[0].pop().expect("a challenge");
+        self.links[1].handle_frame(self.now, &mut challenge).unwrap();
+        let Some(LinkOutput::Transmit(answer)) = self.links[1].poll_output(self.now) else {
+            panic!("no answer")
+        };
+        let mut frame = Vec::new();
+        self.sealers[1].seal(|out| out.extend_from_slice(&answer), &mut frame).unwrap();
+        frame
+    }
+}
+
+#[test]
+fn a_neighbour_that_moved_is_followed_in_one_round_trip() {
+    let mut pair = Pair::settled(1, ms(2));
+    let frame = pair.packet_of_1();
+    pair.stray(endpoint(7), frame).unwrap();
+    assert_eq!(pair.packets[0], 1, "what it sent is not lost");
+    assert_eq!(pair.moves[0], [], "but it is not believed yet");
+    assert_eq!(pair.elsewhere[0].iter().map(|(to, _)| *to).collect::<Vec<_>>(), [endpoint(7)]);
+    let response = pair.response();
+    pair.stray(endpoint(7), response).unwrap();
+    assert_eq!(pair.moves[0], [endpoint(7)]);
+    assert!(pair.elsewhere[0].is_empty(), "it is not asked again");
+    assert_eq!(pair.links[0].metrics().rtt, None, "another way, to be measured");
+    pair.run(ms(100));
+    assert_eq!(pair.links[0].metrics().rtt, Some(ms(4)));
+    assert_eq!(pair.states, [[], []]);
+}
+
+#[test]
+fn frames_that_somebody_overheard_and_sends_from_elsewhere_move_nothing() {
+    let mut pair = Pair::settled(2, ms(2));
+    for _ in 0..50 {
+        // The copy is faster than the original.
+        let frame = pair.packet_of_1();
+        let _ = pair.stray(endpoint(9), frame.clone());
+        pair.deliver(0, frame.clone());
+        // And comes again.
+        assert_eq!(pair.stray(endpoint(9), frame), Err(DropCause::Replay));
+        pair.run(ms(20));
+    }
+    assert_eq!(pair.packets[0], 50, "nothing is lost by it");
+    assert!(pair.elsewhere[0].len() <= 50);
+    // Somebody who forwards the challenge is no better off: it does not come from where node 0 is known to be.
+    let (_, mut challenge) = pair.elsewhere[0].pop().unwrap();
+    let now = pair.now;
+    let taken = pair.links[1].handle_stranger(now, endpoint(9), &mut challenge);
+    assert_eq!(taken, Err(DropCause::Stranger));
+    pair.run(Duration::from_secs(5));
+    assert_eq!((pair.moves.clone(), pair.states.clone()), (Default::default(), Default::default()));
+}
+
+#[test]
+fn an_answer_counts_only_from_where_it_was_asked_for() {
+    let mut pair = Pair::settled(3, ms(2));
+    let frame = pair.packet_of_1();
+    pair.stray(endpoint(7), frame).unwrap();
+    let response = pair.response();
+    assert_eq!(pair.stray(endpoint(8), response), Err(DropCause::Stranger));
+    let wrong = plaintext(KIND_RESPONSE, &Token { token: 1 });
+    let mut frame = Vec::new();
+    pair.sealers[1].seal(|out| out.extend_from_slice(&wrong), &mut frame).unwrap();
+    assert_eq!(pair.stray(endpoint(7), frame), Err(DropCause::Stranger));
+    assert_eq!(pair.moves[0], []);
+}
+
+#[test]
+fn a_newer_frame_from_the_known_endpoint_shows_that_nobody_moved() {
+    let mut pair = Pair::settled(4, ms(2));
+    let frame = pair.packet_of_1();
+    pair.stray(endpoint(7), frame).unwrap();
+    let response = pair.response();
+    let frame = pair.packet_of_1();
+    pair.deliver(0, frame);
+    assert!(pair.stray(endpoint(7), response).is_err());
+    assert_eq!(pair.moves[0], []);
+}
+
+#[test]
+fn frames_of_before_the_move_do_not_hold_it_up() {
+    let mut pair = Pair::settled(5, ms(2));
+    let slow = pair.packet_of_1();
+    let frame = pair.packet_of_1();
+    pair.stray(endpoint(7), frame).unwrap();
+    pair.deliver(0, slow);
+    let response = pair.response();
+    pair.stray(endpoint(7), response).unwrap();
+    assert_eq!(pair.moves[0], [endpoint(7)]);
+}
+
+#[test]
+fn an_old_frame_from_elsewhere_is_taken_and_asks_for_nothing() {
+    let mut pair = Pair::settled(6, ms(2));
+    let old = pair.packet_of_1();
+    let new = pair.packet_of_1();
+    pair.deliver(0, new);
+    pair.stray(endpoint(7), old).unwrap();
+    assert_eq!((pair.packets[0], pair.elsewhere[0].len()), (2, 0));
+}
+
+#[test]
+fn whoever_is_quick_does_not_keep_the_neighbour_from_being_asked() {
+    let mut pair = Pair::settled(7, ms(2));
+    for n in 0..3 {
+        let frame = pair.packet_of_1();
+        pair.stray(endpoint(20 + n), frame).unwrap();
+    }
+    let frame = pair.packet_of_1();
+    pair.stray(endpoint(7), frame).unwrap();
+    let response = pair.response();
+    pair.stray(endpoint(7), response).unwrap();
+    assert_eq!(pair.moves[0], [endpoint(7)]);
+}
+
+#[test]
+fn nobody_is_sent_more_than_came_from_there() {
+    let mut pair = Pair::settled(8, ms(2));
+    let mut shortest = Vec::new();
+    pair.sealers[1].seal(|out| out.push(KIND_PACKET), &mut shortest).unwrap();
+    let length = shortest.len();
+    pair.stray(endpoint(7), shortest).unwrap();
+    assert!(pair.elsewhere[0].is_empty(), "{length} bytes are too few");
+    let mut sent = 0;
+    for _ in 0..100 {
+        let frame = pair.packet_of_1();
+        sent += frame.len();
+        pair.stray(endpoint(7), frame).unwrap();
+    }
+    let answered: usize = pair.elsewhere[0].iter().map(|(_, frame)| frame.len()).sum();
+    assert!(answered <= sent / 100, "{answered} for {sent}");
+}
+
+#[test]
+fn a_forged_frame_from_elsewhere_is_dropped_as_any_other() {
+    let mut pair = Pair::settled(9, ms(2));
+    let mut frame = pair.packet_of_1();
+    frame[20] ^= 1;
+    assert_eq!(pair.stray(endpoint(7), frame), Err(DropCause::BadSeal));
+    assert!(pair.elsewhere[0].is_empty());
+}
