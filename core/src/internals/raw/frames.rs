@@ -13,7 +13,7 @@ pub const CONTROL: u8 = KIND_CONTROL;
 /// First byte of an acknowledgement's plaintext.
 pub const ACK: u8 = KIND_ACK;
 /// The kinds of plaintext that there are: 0 up to before this.
-pub const KINDS: u8 = crate::wire::link::KIND_GOODBYE + 1;
+pub const KINDS: u8 = crate::wire::link::KIND_RESPONSE + 1;
 /// First byte of the plaintext that ends a link.
 pub const GOODBYE: u8 = crate::wire::link::KIND_GOODBYE;
 /// The kinds of handshake frames: 1 to this.
