@@ -166,7 +166,7 @@ impl RawLink {
                 {
                     return Some(Happened::Send(self.seal(&plaintext)));
                 }
-                LinkOutput::Rekeyed(key) => self.sealer.renew(key),
+                LinkOutput::Rekeyed(key) => self.sealer.renew(*key),
                 LinkOutput::Control(message) => return Some(Happened::Said(message.to_vec())),
                 LinkOutput::StateChanged(LinkState::Down(reason)) => {
                     return Some(Happened::Down(reason.to_string()));
