@@ -1,10 +1,11 @@
-//! A cable between two daemons, made of a UDP relay: it can lose datagrams, be cut, listen in and speak up.
+//! A cable between two daemons, made of a UDP relay: it can lose datagrams or swallow long ones, be cut, change its port,
+//! listen in and speak up.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,15 +20,22 @@ pub struct Relay {
 
 struct Shared {
     /// Where the caller sends to.
-    front: UdpSocket,
+    front: Arc<UdpSocket>,
     /// What the daemon takes for its neighbour.
-    back: UdpSocket,
+    back: Mutex<Arc<UdpSocket>>,
+    /// Somewhere else.
+    elsewhere: UdpSocket,
     target: SocketAddr,
     caller: Mutex<Option<SocketAddr>>,
     tapped: Mutex<VecDeque<Vec<u8>>>,
     cut: AtomicBool,
     /// Of a thousand datagrams.
     loss: AtomicU32,
+    /// Longer datagrams are swallowed.
+    most: AtomicUsize,
+    /// The longest that came and that went on.
+    came: AtomicUsize,
+    went: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -38,20 +46,18 @@ impl Relay {
     /// When the system gives it no sockets.
     pub fn new(uri: &str) -> Self {
         let target = uri.trim_start_matches("udp:").parse().expect("a URI with address and port");
-        let socket = || {
-            let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
-            // So that the threads see that they shall stop.
-            socket.set_read_timeout(Some(Duration::from_millis(50))).expect("the time is not zero");
-            socket
-        };
         let shared = Arc::new(Shared {
-            front: socket(),
-            back: socket(),
+            front: Arc::new(socket()),
+            back: Mutex::new(Arc::new(socket())),
+            elsewhere: socket(),
             target,
             caller: Mutex::new(None),
             tapped: Mutex::new(VecDeque::new()),
             cut: AtomicBool::new(false),
             loss: AtomicU32::new(0),
+            most: AtomicUsize::new(usize::MAX),
+            came: AtomicUsize::new(0),
+            went: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         });
         let ways: [fn(&Shared); 2] = [Shared::forward, Shared::backward];
@@ -82,9 +88,39 @@ impl Relay {
         self.shared.loss.store(per_mille, Relaxed);
     }
 
+    /// Datagrams longer than so many bytes vanish from now on, each way.
+    pub fn swallow(&self, most: usize) {
+        self.shared.most.store(most, Relaxed);
+    }
+
+    /// The longest datagram that came, and the longest that went on, since this was asked last.
+    pub fn longest(&self) -> (usize, usize) {
+        (self.shared.came.swap(0, Relaxed), self.shared.went.swap(0, Relaxed))
+    }
+
+    /// What comes from the caller reaches the daemon from another port from now on, as behind an address translator that has
+    /// forgotten. Returns the port that was.
+    pub fn rebind(&self) -> u16 {
+        let before = std::mem::replace(&mut *lock(&self.shared.back), Arc::new(socket()));
+        before.local_addr().expect("it is bound").port()
+    }
+
+    /// The port that the daemon takes for its neighbour's.
+    pub fn port(&self) -> u16 {
+        self.shared.back().local_addr().expect("it is bound").port()
+    }
+
+    /// Sends the daemon a datagram from where its neighbour is not.
+    ///
+    /// # Errors
+    /// What the system said: the datagram is too long.
+    pub fn inject_from_elsewhere(&self, datagram: &[u8]) -> io::Result<()> {
+        self.shared.elsewhere.send_to(datagram, self.shared.target).map(drop)
+    }
+
     /// The datagrams that came by last, both ways.
     pub fn tapped(&self) -> Vec<Vec<u8>> {
-        self.shared.tapped.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        lock(&self.shared.tapped).iter().cloned().collect()
     }
 
     /// Sends the daemon a datagram that it takes for its neighbour's.
@@ -92,40 +128,66 @@ impl Relay {
     /// # Errors
     /// What the system said: the datagram is too long.
     pub fn inject(&self, datagram: &[u8]) -> io::Result<()> {
-        self.shared.back.send_to(datagram, self.shared.target).map(drop)
+        self.shared.back().send_to(datagram, self.shared.target).map(drop)
     }
 }
 
+fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
+    // So that the threads see that they shall stop, or that they have another socket.
+    socket.set_read_timeout(Some(Duration::from_millis(50))).expect("the time is not zero");
+    socket
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
+    fn back(&self) -> Arc<UdpSocket> {
+        lock(&self.back).clone()
+    }
+
     fn forward(&self) {
-        self.pump(&self.front, |from, datagram| {
-            *self.caller.lock().unwrap_or_else(PoisonError::into_inner) = Some(from);
-            let _ = self.back.send_to(datagram, self.target);
-        });
+        self.pump(
+            || self.front.clone(),
+            |from, datagram| {
+                *lock(&self.caller) = Some(from);
+                let _ = self.back().send_to(datagram, self.target);
+            },
+        );
     }
 
     fn backward(&self) {
-        self.pump(&self.back, |_, datagram| {
-            let caller = *self.caller.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(caller) = caller {
-                let _ = self.front.send_to(datagram, caller);
-            }
-        });
+        self.pump(
+            || self.back(),
+            |_, datagram| {
+                let caller = *lock(&self.caller);
+                if let Some(caller) = caller {
+                    let _ = self.front.send_to(datagram, caller);
+                }
+            },
+        );
     }
 
     /// Passes on what comes to `socket`. What cannot be sent is lost, as datagrams are.
-    fn pump(&self, socket: &UdpSocket, pass: impl Fn(SocketAddr, &[u8])) {
+    fn pump(&self, socket: impl Fn() -> Arc<UdpSocket>, pass: impl Fn(SocketAddr, &[u8])) {
         let mut buffer = vec![0; 65_536];
         let mut chance = Chance(1);
         while !self.stop.load(Relaxed) {
             // A time-out, or the port at the other end is closed: the cable stays.
-            let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+            let Ok((length, from)) = socket().recv_from(&mut buffer) else { continue };
             let Some(datagram) = buffer.get(..length) else { continue };
             if self.cut.load(Relaxed) || chance.next() % 1000 < self.loss.load(Relaxed) {
                 continue;
             }
+            self.came.fetch_max(length, Relaxed);
+            if length > self.most.load(Relaxed) {
+                continue;
+            }
+            self.went.fetch_max(length, Relaxed);
             {
-                let mut tapped = self.tapped.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut tapped = lock(&self.tapped);
                 if tapped.len() == TAPPED {
                     tapped.pop_front();
                 }

@@ -243,6 +243,7 @@ impl Link {
             None => {}
             Some(Verdict::Suspect) => self.enter(LinkState::Suspect),
             Some(Verdict::Gone) => self.end(DownReason::Silent),
+            Some(Verdict::Cut) => self.end(DownReason::Cut),
         }
     }
 

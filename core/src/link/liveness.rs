@@ -60,6 +60,8 @@ pub(super) enum Verdict {
     Suspect,
     /// Gone.
     Gone,
+    /// Gone, as the medium has foretold.
+    Cut,
 }
 
 /// The neighbour is in doubt.
@@ -70,6 +72,8 @@ struct Doubt {
     /// When it is gone, if it is suspect already.
     gone: Option<Time>,
     excuses: u32,
+    /// Whether the medium says that it is cut off.
+    cut: bool,
 }
 
 /// See the [module's page](self).
@@ -142,6 +146,7 @@ impl Liveness {
             next_probe: now + SUSPECT_GAP,
             gone: Some(before.map_or(gone, |before| before.min(gone))),
             excuses: 0,
+            cut: true,
         });
         self.raise(Sign::Probe);
     }
@@ -197,7 +202,8 @@ impl Liveness {
         let gap = PROBE_GAP.max(half(rtt.unwrap_or_default()));
         let Some(doubt) = &mut self.doubt else {
             if self.doubt_at(rtt) <= now {
-                self.doubt = Some(Doubt { probes: 1, next_probe: now + gap, gone: None, excuses: 0 });
+                self.doubt =
+                    Some(Doubt { probes: 1, next_probe: now + gap, gone: None, excuses: 0, cut: false });
                 self.raise(Sign::Probe);
             }
             return None;
@@ -213,7 +219,9 @@ impl Liveness {
                 *gone = gone.map(|gone| gone + late);
                 None
             }
-            Some(gone) if *gone <= now => return Some(Verdict::Gone),
+            Some(gone) if *gone <= now => {
+                return Some(if doubt.cut { Verdict::Cut } else { Verdict::Gone });
+            }
             Some(_) => None,
             gone if doubt.probes >= if lossy { PROBES.saturating_mul(2) } else { PROBES } => {
                 *gone = Some(now + DOWN_AFTER);
@@ -304,7 +312,7 @@ mod tests {
                 break (now, verdict);
             }
         };
-        assert_eq!((now.since(start), verdict), (CUT_DOWN_AFTER, Verdict::Gone));
+        assert_eq!((now.since(start), verdict), (CUT_DOWN_AFTER, Verdict::Cut));
         liveness.cut(start);
         assert!(liveness.heard(start), "it was suspect, and is no more");
         assert!(liveness.deadline(RTT) > start + CUT_DOWN_AFTER);

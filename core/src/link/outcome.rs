@@ -25,6 +25,9 @@ pub(crate) enum DownReason {
     /// Nothing was heard of it for too long.
     #[error("the neighbour fell silent")]
     Silent,
+    /// The medium says that nothing gets there any more, and nothing was heard of it since.
+    #[error("the way to the neighbour is cut: its interface is down or has no carrier")]
+    Cut,
     /// It said goodbye.
     #[error("the neighbour said goodbye")]
     Goodbye,
@@ -46,7 +49,7 @@ impl DownReason {
     /// What a goodbye says of the reason.
     pub(super) fn code(self) -> u8 {
         match self {
-            DownReason::Silent => 2,
+            DownReason::Silent | DownReason::Cut => 2,
             DownReason::Violation => 3,
             _ => 1,
         }

@@ -5,8 +5,10 @@ use crate::egress::Class;
 use crate::identity::Identity;
 use crate::wire::codec::{decode, encode};
 use crate::wire::link::{
-    Acknowledged, DATA, FrameKind, HEADER_LEN, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO,
-    KIND_PACKET, KIND_PROBE, Segment, TAG_LEN, Vitals, peek, plaintext, split,
+    Acknowledged, DATA, FrameKind, HEADER_LEN, KIND_ACK, KIND_ANSWER, KIND_CHALLENGE, KIND_CONTROL,
+    KIND_GOODBYE, KIND_HELLO, KIND_MTU_ANSWER, KIND_MTU_PROBE, KIND_PACKET, KIND_PROBE, KIND_REKEY,
+    KIND_REKEYED, KIND_RESPONSE, MtuAnswer, REKEY_LEN, Rekey, Segment, TAG_LEN, Token, Vitals, peek,
+    plaintext, split,
 };
 use crate::wire::packet::{self, HEADER, HOP_LIMIT};
 use crate::wire::route::Record;
@@ -30,6 +32,11 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
     let to = Identity::from_seed(&[2; 32]).address();
     packet::write_header(&mut packet, Class::Bulk, 0, HOP_LIMIT, &to);
     packet.extend_from_slice(&message::hello());
+    let rekey = |message: u8| Rekey { generation: 1, message: [message; REKEY_LEN] };
+    let mut mtu_probe = vec![KIND_MTU_PROBE];
+    mtu_probe.extend_from_slice(&9u32.to_le_bytes());
+    mtu_probe.resize(1400 - HEADER_LEN - TAG_LEN, 0);
+    let token = Token { token: 0x7a7a_7a7a_7a7a_7a7a };
     let examples = [
         ("data-frame", handshake::first_frame()),
         ("packet", packet),
@@ -39,6 +46,12 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
         ("probe", probe()),
         ("answer", plaintext(KIND_ANSWER, &answer)),
         ("goodbye", vec![KIND_GOODBYE, 1]),
+        ("rekey", plaintext(KIND_REKEY, &rekey(0x5a))),
+        ("rekeyed", plaintext(KIND_REKEYED, &rekey(0xa5))),
+        ("mtuprobe", mtu_probe),
+        ("mtuanswer", plaintext(KIND_MTU_ANSWER, &MtuAnswer { id: 9, length: 1400 })),
+        ("challenge", plaintext(KIND_CHALLENGE, &token)),
+        ("echo", plaintext(KIND_RESPONSE, &token)),
     ];
     examples.map(|(name, bytes)| (name.to_owned(), bytes)).into()
 }
@@ -89,6 +102,29 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Reading {
             let [reason] = *body else { panic!("a reason") };
             rows.push(Row::number("reason", 1, reason.into()));
             bytes.to_vec()
+        }
+        KIND_REKEY | KIND_REKEYED => {
+            let rekey = decode::<Rekey>(body).expect("a rekeying");
+            rows.push(Row::number("generation", 4, rekey.generation.into()));
+            rows.push(Row::bytes("noise", &rekey.message));
+            plaintext(*kind, &rekey)
+        }
+        KIND_MTU_PROBE => {
+            let (id, padding) = body.split_first_chunk::<4>().expect("a number");
+            rows.push(Row::number("id", 4, u32::from_le_bytes(*id).into()));
+            rows.push(Row::bytes("padding", padding));
+            bytes.to_vec()
+        }
+        KIND_MTU_ANSWER => {
+            let answer = decode::<MtuAnswer>(body).expect("an answer");
+            rows.push(Row::number("id", 4, answer.id.into()));
+            rows.push(Row::number("length", 2, answer.length.into()));
+            plaintext(*kind, &answer)
+        }
+        KIND_CHALLENGE | KIND_RESPONSE => {
+            let token = decode::<Token>(body).expect("a token");
+            rows.push(Row::bytes("token", &token.token.to_le_bytes()));
+            plaintext(*kind, &token)
         }
         kind => panic!("{kind} has no reader"),
     };
