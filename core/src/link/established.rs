@@ -235,6 +235,9 @@ impl Link {
             return;
         }
         self.outgoing.handle_timeout(now, &self.rtt);
+        if self.outgoing.is_in_vain(now) {
+            return self.end(DownReason::Unheard);
+        }
         self.upkeep(now);
         match self.liveness.timeout(now, self.rtt.smoothed(), self.is_lossy()) {
             None => {}

@@ -122,12 +122,18 @@ impl Router {
             }
             most = most.max(difference);
         }
+        if let Some(dest) = self.table.get_mut(key).filter(|_| !lost.is_empty()) {
+            dest.work().lose(now);
+        }
         for id in lost {
             self.tell(now, key, id, false);
         }
         match most {
             Difference::None | Difference::Lost => {}
-            Difference::Found => self.gather(now, key),
+            Difference::Found => match self.table.get(key).and_then(|dest| dest.hidden_until(now)) {
+                Some(until) => self.timers.arm(until, Timer::Hold(key)),
+                None => self.gather(now, key),
+            },
             Difference::Distance => self.gather_when_allowed(now, key),
             Difference::Seq => {
                 let expires = advert.map_or(0, |advert| advert.expires);
@@ -179,11 +185,18 @@ impl Router {
             let Some(dest) = self.table.get(key) else { continue };
             let held = dest.busy().is_some_and(|work| work.hold_until > now);
             let least = if held { Difference::Found } else { Difference::Distance };
+            let most = match dest.hidden_until(now) {
+                Some(until) => {
+                    self.timers.arm(until, Timer::Hold(key));
+                    Difference::Distance
+                }
+                None => Difference::Found,
+            };
             if held {
                 // What is held back now is told when the time comes.
                 self.gather_when_allowed(now, key);
             }
-            if self.tell_all(now, key, least, Difference::Found) {
+            if self.tell_all(now, key, least, most) {
                 let Some(dest) = self.table.get_mut(key) else { continue };
                 let work = dest.work();
                 let calm = work.hold.is_zero() || work.hold_until + work.hold + work.hold < now;

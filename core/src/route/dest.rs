@@ -13,6 +13,11 @@ use super::{FibEntry, NeighbourId};
 use crate::time::Time;
 use crate::wire::route::{Chain, Core, INFINITY};
 
+/// A destination that is lost this often, never [`CALM`] apart, is said to be found again only after [`FOUND_AGAIN`], doubling
+/// three times: who has destinations come and go makes its neighbours talk, and not the whole mesh.
+const LOSSES: u32 = 5;
+const CALM: Duration = Duration::from_secs(3);
+const FOUND_AGAIN: Duration = Duration::from_millis(250);
 /// No neighbour.
 const NOBODY: NeighbourId = NeighbourId::MAX;
 
@@ -147,6 +152,9 @@ pub(super) struct Work {
     /// No change of distance is told before.
     pub(super) hold_until: Time,
     pub(super) hold: Duration,
+    /// How often it was lost of late, and when last.
+    pub(super) losses: u32,
+    pub(super) lost_at: Time,
     /// When a refreshed core is passed on.
     pub(super) spread_at: Option<Time>,
     /// Our own search for a newer seq.
@@ -156,11 +164,25 @@ pub(super) struct Work {
 }
 
 impl Work {
+    /// It was lost just now.
+    pub(super) fn lose(&mut self, now: Time) {
+        let calm = now.since(self.lost_at) >= CALM;
+        self.losses = if calm { 1 } else { self.losses.saturating_add(1) };
+        self.lost_at = now;
+    }
+
+    /// Until when nobody is told that it is found again, if it comes and goes.
+    pub(super) fn found_at(&self) -> Option<Time> {
+        let beyond = self.losses.checked_sub(LOSSES)?;
+        Some(self.lost_at + FOUND_AGAIN.saturating_mul(1 << beyond.min(3)))
+    }
+
     fn is_over(&self, now: Time) -> bool {
         self.better_since.is_none()
             && self.wish_since.is_none()
             && self.wish_again < now
             && self.hold_until + self.hold + self.hold < now
+            && (self.losses == 0 || now.since(self.lost_at) >= CALM)
             && self.spread_at.is_none()
             && self.ask.is_none()
             && self.relay.as_ref().is_none_or(|relay| relay.is_over(now))
@@ -194,6 +216,11 @@ impl Dest {
 
     pub(super) fn select(&mut self, neighbour: Option<NeighbourId>) {
         self.selected = neighbour.unwrap_or(NOBODY);
+    }
+
+    /// Until when nobody is told that it is found again; `None` when there is nothing against it.
+    pub(super) fn hidden_until(&self, now: Time) -> Option<Time> {
+        self.busy()?.found_at().filter(|until| *until > now)
     }
 
     /// As the shell was last told.

@@ -25,6 +25,9 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(3);
 /// How much later than a segment others have to be sent, and acknowledged, for it to be lost.
 const REORDERING: u64 = 3;
+/// A segment that is not acknowledged for so long, while so many time-outs passed without any progress, never will be.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENT_TIMEOUTS: u32 = 16;
 /// The window at first, and the least that loss makes of it, in segments.
 const FIRST_WINDOW: usize = 16;
 const LEAST_WINDOW: usize = 4;
@@ -54,6 +57,8 @@ pub(in crate::link) struct Outgoing {
 #[derive(Debug)]
 struct Sent {
     body: Bytes,
+    /// When it was sent first, and last.
+    since: Time,
     at: Time,
     order: u64,
     repeated: bool,
@@ -147,7 +152,14 @@ impl Outgoing {
             self.stream = BytesMut::new();
         }
         self.under_way = self.under_way.saturating_add(body.len());
-        self.segments.push_back(Sent { body, at: now, order: 0, repeated: false, state: State::UnderWay });
+        self.segments.push_back(Sent {
+            body,
+            since: now,
+            at: now,
+            order: 0,
+            repeated: false,
+            state: State::UnderWay,
+        });
         Some(self.segments.len().saturating_sub(1))
     }
 
@@ -247,8 +259,25 @@ impl Outgoing {
     }
 }
 
+impl Outgoing {
+    /// Whether the other side has had time and repetitions enough to acknowledge, and has not: what waits for such a
+    /// neighbour would only grow.
+    pub(in crate::link) fn is_in_vain(&self, now: Time) -> bool {
+        // Not by the time alone: this side may have slept.
+        let old = self.segments.front().is_some_and(|sent| now.since(sent.since) >= PATIENCE);
+        old && self.timeouts >= PATIENT_TIMEOUTS
+    }
+}
+
 impl Default for Sent {
     fn default() -> Self {
-        Sent { body: Bytes::new(), at: Time::ZERO, order: 0, repeated: false, state: State::Arrived }
+        Sent {
+            body: Bytes::new(),
+            since: Time::ZERO,
+            at: Time::ZERO,
+            order: 0,
+            repeated: false,
+            state: State::Arrived,
+        }
     }
 }

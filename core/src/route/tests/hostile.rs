@@ -323,3 +323,31 @@ fn a_way_that_bears_less_than_every_link_does_is_refused() {
         Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, tail: Tail { mtu: 0, ..tail(8, 40, 1) } };
     assert_eq!(desk.say(2, &[offer]), Err(DropCause::BadAnnounce));
 }
+
+#[test]
+fn what_comes_and_goes_without_end_is_told_less_and_less_often() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    for _ in 0..400 {
+        desk.update(1, 7, INFINITY, 0).unwrap();
+        desk.wait(ms(15));
+        desk.update(1, 7, 40, 1).unwrap();
+        desk.wait(ms(15));
+    }
+    let told = desk.told(2, 7);
+    let lost = told.iter().filter(|(_, metric)| *metric == INFINITY).count();
+    assert!((5..20).contains(&lost), "{lost} times lost, of 400");
+    assert_eq!(desk.next(7), Some(1), "whoever is next to it uses it at once");
+    // When it stays it is told, and after some calm at once, like any other.
+    desk.wait(Duration::from_secs(3));
+    assert!(desk.told(2, 7).last().is_some_and(|(_, metric)| *metric < INFINITY));
+    desk.sent.clear();
+    desk.wait(Duration::from_secs(2));
+    let now = desk.now;
+    desk.update(1, 7, INFINITY, 0).unwrap();
+    desk.update(1, 7, 40, 1).unwrap();
+    desk.wait(ms(50));
+    let sent: Vec<_> = desk.sent.iter().filter(|(_, to, _)| *to == 2).collect();
+    assert!(sent.iter().all(|(at, ..)| at.since(now) <= ms(10)) && sent.len() == 2, "{sent:?}");
+}

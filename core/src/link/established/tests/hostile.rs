@@ -129,3 +129,26 @@ proptest! {
         prop_assert_eq!(pair.links[1].metrics().frames_in, frames_in);
     }
 }
+
+#[test]
+fn a_neighbour_that_lives_but_acknowledges_nothing_is_given_up() {
+    let mut pair = Pair::settled(1, ms(1));
+    pair.links[0].send_control(b"are you there?").unwrap();
+    let began = pair.now;
+    let hello =
+        Vitals { sent: 0, echo: 0, held: Vitals::NO_ECHO, expected: u64::MAX / 2, received: u64::MAX / 2 };
+    while pair.state(0) == LinkState::Up && pair.now < began + Duration::from_secs(60) {
+        pair.poll(0);
+        // It hears nothing of what is said, and says that it is there.
+        pair.flying.clear();
+        pair.seal(1, &plaintext(KIND_HELLO, &hello));
+        let (_, (to, frame)) = pair.flying.pop_first().unwrap();
+        pair.deliver(to, frame);
+        pair.now = pair.now + ms(100);
+        pair.links[0].handle_timeout(pair.now);
+    }
+    pair.poll(0);
+    assert_eq!(pair.state(0), LinkState::Down(DownReason::Unheard));
+    let took = pair.now.since(began);
+    assert!(took >= Duration::from_secs(30) && took < Duration::from_secs(35), "{took:?}");
+}
