@@ -71,7 +71,7 @@ fn status_tells_how_the_node_is() {
     assert_eq!(status["routes"], 1);
     has_fields(&status["journal"], "messages bytes");
     let netmod = &status["netmods"][0];
-    has_fields(netmod, "uri state mtu rx_frames tx_frames rx_bytes tx_bytes last_error");
+    has_fields(netmod, "uri state mtu rx_frames tx_frames rx_bytes tx_bytes last_error counters");
     assert_eq!(netmod["state"], "up");
     assert!(netmod["rx_frames"].as_u64().unwrap() > 0);
     assert!(status["drops"].as_object().unwrap().contains_key("malformed_frame"));

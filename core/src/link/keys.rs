@@ -292,8 +292,8 @@ impl Opener {
     /// the present one.
     ///
     /// # Errors
-    /// [`DropCause::MalformedFrame`], [`DropCause::Replay`], [`DropCause::UnknownSession`] when its key is none of ours, or
-    /// [`DropCause::BadSeal`]. A frame that was refused changes nothing in the opener, though its bytes may be overwritten.
+    /// [`DropCause::MalformedFrame`], [`DropCause::Replay`], or [`DropCause::BadSeal`], also when its key is none
+    /// that is known. A frame that was refused changes nothing in the opener, though its bytes may be overwritten.
     pub fn open<'a>(&mut self, frame: &'a mut [u8]) -> Result<&'a mut [u8], DropCause> {
         let (header, body) = frame.split_first_chunk_mut::<HEADER_LEN>().ok_or(DropCause::MalformedFrame)?;
         let [DATA, phase, _, _, _, _, counter @ ..] = *header else {
@@ -306,14 +306,14 @@ impl Opener {
         if counter.saturating_sub(self.since) >= LIMIT || !self.window.is_new(counter) {
             return Err(DropCause::Replay);
         }
-        let which = self.which(phase).ok_or(DropCause::UnknownSession)?;
+        let which = self.which(phase).ok_or(DropCause::BadSeal)?;
         let key = match which {
             Which::Present => Some(&self.key),
             Which::Before => self.before.as_ref(),
             Which::Next => self.next.as_ref(),
         };
         let plaintext = key
-            .ok_or(DropCause::UnknownSession)?
+            .ok_or(DropCause::BadSeal)?
             .key
             .open_in_place(nonce(counter), Aad::from(*header), body)
             .map_err(|_| DropCause::BadSeal)?;

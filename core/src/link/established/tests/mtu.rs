@@ -127,11 +127,25 @@ fn loss_alone_is_no_hole() {
 
 #[test]
 fn a_way_that_is_dead_altogether_is_not_taken_for_a_hole() {
-    let mut pair = probing(5, Wire::good(ms(2)));
-    pair.bulk(Duration::from_secs(10));
-    pair.cut();
-    pair.bulk(ms(900));
-    assert_eq!(pair.mtu(), 1452);
+    let mut mtu = PathMtu::new(1200, 1452);
+    let mut now = Time::from_millis(1000);
+    mtu.sent(now, 300, 1200);
+    for (id, length) in [(1, 1400), (2, 1452)] {
+        mtu.poll(now, None, now, false).unwrap();
+        mtu.answered(now, MtuAnswer { id, length });
+    }
+    let mut fall = |heard: Option<Time>| {
+        now = now + Duration::from_secs(2);
+        mtu.sent(now, 1, 1452);
+        let heard = heard.unwrap_or(now + ms(100));
+        while let Some(due) = mtu.deadline() {
+            now = due;
+            mtu.poll(now, None, heard, false);
+        }
+        mtu.present()
+    };
+    assert_eq!(fall(Some(Time::from_millis(1000))), 1452, "nothing was heard at all");
+    assert_eq!(fall(None), 1200);
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn the_old_key_opens_nothing_after_ten_seconds_also_when_nothing_happens() {
     assert_eq!(pair.packets[1], 1, "what was on its way for long is opened");
     pair.run(Duration::from_secs(2));
     pair.deliver(1, old.pop().unwrap());
-    assert_eq!((pair.packets[1], pair.drops[1].last()), (1, Some(&DropCause::UnknownSession)));
+    assert_eq!((pair.packets[1], pair.drops[1].last()), (1, Some(&DropCause::BadSeal)));
 }
 
 #[test]
