@@ -162,6 +162,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("invent", routes::invent, "announces --count identities, all duly signed"),
     attack("flap", routes::flap, "has a thousand destinations come and go without end"),
     attack("half-open", handshakes::half_open, "begins --count handshakes and finishes none"),
+    attack("crowd", handshakes::crowd, "takes as many places of neighbours as it gets"),
     attack("malformed-control", frames::control, "control messages of every kind, damaged in every way"),
     attack("malformed-packets", frames::packets, "packets and plaintexts that make no sense"),
     attack("black-hole", routes::black_hole, "offers the way to --also, and swallows what comes"),

@@ -2,7 +2,7 @@
 //! each session that comes of it into service as a neighbour with a task of its own.
 
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -272,11 +272,35 @@ impl Links {
                 old.announce_end(&shared, "replaced by a new session").await;
             }
             self.made.remove(&old.id);
-        } else if total >= shared.limits().neighbours || (!configured && on_medium >= NEIGHBOURS_ON_MEDIUM) {
+        } else if !configured && on_medium >= NEIGHBOURS_ON_MEDIUM {
+            shared.stats.drop(DropCause::NeighbourLimit);
+            let Some(crowder) = self.crowder(&medium, &path) else { return };
+            if crowder.retire(&shared) {
+                crowder.announce_end(&shared, "too many of its network are here").await;
+            }
+            self.made.remove(&crowder.id);
+        } else if total >= shared.limits().neighbours {
             shared.stats.drop(DropCause::NeighbourLimit);
             return;
         }
         self.serve(session, medium, configured).await;
+    }
+
+    /// When strangers have taken all places on a medium, the quota group that has most of them gives one to a newcomer whose
+    /// group has at least two less: whoever invents identities fills the places of its own network only.
+    fn crowder(&self, medium: &Medium, path: &Path) -> Option<Arc<Neighbour>> {
+        let group = |path: &Path| medium.netmod.quota_key(&path.endpoint);
+        let mut groups: BTreeMap<u64, Vec<Arc<Neighbour>>> = BTreeMap::new();
+        for neighbour in read(&self.shared.neighbours).values() {
+            let path = neighbour.path();
+            if !neighbour.configured && path.netmod == medium.id {
+                groups.entry(group(&path)).or_default().push(neighbour.clone());
+            }
+        }
+        let ours = groups.get(&group(path)).map_or(0, Vec::len);
+        let most = groups.into_values().max_by_key(Vec::len).filter(|most| most.len() >= ours + 2)?;
+        // In the order of their numbers: those who were there first stay.
+        most.last().cloned()
     }
 
     /// Whether the session there is already stays. When both have dialled at once, both sides keep the one that

@@ -53,6 +53,19 @@ impl Enemy {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
+        Enemy::dial_from(from, to, identity, mesh_key)
+    }
+
+    /// Dials a node from this address.
+    ///
+    /// # Errors
+    /// When the system gives it no socket.
+    pub fn dial_from(
+        from: IpAddr,
+        to: SocketAddr,
+        identity: &Identity,
+        mesh_key: Option<[u8; 32]>,
+    ) -> Result<Self> {
         let socket = UdpSocket::bind((from, 0))?;
         socket.connect(to)?;
         // So that timers are kept, and the thread sees that it shall stop.
@@ -86,6 +99,12 @@ impl Enemy {
             (None, Some(end)) => Some(Err(anyhow::anyhow!("no link: {end}"))),
             (None, None) => None,
         })?
+    }
+
+    /// Whether the link is up.
+    pub fn is_linked(&self) -> bool {
+        let state = self.shared.lock();
+        state.link.is_some() && state.end.is_none()
     }
 
     fn wait<T>(&self, what: &str, mut look: impl FnMut(&State) -> Option<T>) -> Result<T> {

@@ -2,12 +2,12 @@
 
 use std::net::UdpSocket;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rouse_core::internals::raw::frames::{self, Opening};
 
-use super::{Aim, Report};
+use super::{Aim, Enemy, Report};
 
 const BREATH: Duration = Duration::from_millis(2);
 /// Sockets at once: on loopback each has an address of its own, as if it were another host.
@@ -78,6 +78,31 @@ pub(super) fn replay(aim: &Aim) -> Result<Report> {
     }
     let lost = u64::from(enemy.end().is_some());
     Ok(Report::default().with("replayed", replayed).with("answered", answered).with("link_lost", lost))
+}
+
+/// As many as an enemy can be at once.
+const CROWD: u64 = 64;
+
+pub(super) fn crowd(aim: &Aim) -> Result<Report> {
+    let mut clock = aim.clock();
+    let mut crowd = Vec::new();
+    for nth in 0..aim.count.min(CROWD) {
+        let from = aim.socket(nth)?.local_addr()?.ip();
+        crowd.push(Enemy::dial_from(from, aim.to, &aim.identity(100 + nth), aim.mesh_key)?);
+    }
+    while Instant::now() < clock.end && clock.left > 0 {
+        thread::sleep(BREATH);
+        // Whoever was sent away comes again, as somebody else.
+        for (enemy, nth) in crowd.iter_mut().zip(0..) {
+            if enemy.end().is_some() {
+                let from = aim.socket(nth)?.local_addr()?.ip();
+                *enemy = Enemy::dial_from(from, aim.to, &aim.identity(1000 + clock.left), aim.mesh_key)?;
+                clock.left -= 1;
+            }
+        }
+    }
+    let linked = crowd.iter().filter(|enemy| enemy.is_linked()).count();
+    Ok(Report::default().with("links", linked as u64))
 }
 
 pub(super) fn amplify(aim: &Aim) -> Result<Report> {
