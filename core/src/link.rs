@@ -50,11 +50,13 @@ mod quality;
 mod rekey;
 mod replay;
 mod roam;
+mod seed;
 
 pub(crate) use established::Link;
 pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
 pub(crate) use keys::{Key, Sealer, Suite};
 pub(crate) use outcome::{Inner, LinkMetrics, LinkOutput, LinkState};
+pub(crate) use seed::fresh_seed;
 
 use crate::netmod::Endpoint;
 

@@ -40,6 +40,7 @@ use self::guard::Guard;
 use super::keys::{Opener, Sealer, Suite};
 use super::noise::{Keys, Noise};
 use super::rekey::Renewal;
+use super::seed::fresh_seed;
 use super::{LinkConfig, Path};
 use crate::address::Address;
 use crate::identity::{Identity, x25519_public};
@@ -255,9 +256,7 @@ impl Handshakes {
     }
 
     fn seed(&mut self) -> Zeroizing<[u8; 32]> {
-        let mut seed = Zeroizing::new([0; 32]);
-        self.rng.fill_bytes(seed.as_mut());
-        seed
+        fresh_seed(&mut self.rng)
     }
 }
 

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::keys::{Key, Opener, Suite};
 use super::noise::{Keys, Noise, NoiseError, Rekeying};
+use super::seed::fresh_seed;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{KEY_LEN, KIND_REKEY, KIND_REKEYED, REKEY_LEN, Rekey, plaintext};
@@ -151,7 +152,7 @@ impl Renewal {
 
     fn ask(&self, now: Time, present: u32, rng: &mut ChaCha20Rng) -> Result<Asking, NoiseError> {
         let generation = present.checked_add(1).ok_or(NoiseError)?;
-        let mut noise = self.keys.rekey_initiator(&self.rekeying(generation), &seed(rng))?;
+        let mut noise = self.keys.rekey_initiator(&self.rekeying(generation), &fresh_seed(rng))?;
         let rekey = Rekey { generation, message: message(&mut noise)? };
         let delay = FIRST_DELAY;
         Ok(Asking { noise, rekey, tries: 0, delay, next: now, closed_until: now })
@@ -211,7 +212,7 @@ impl Renewal {
 
     fn answer(&self, asked: Rekey, rng: &mut ChaCha20Rng) -> Result<(Answered, Key), NoiseError> {
         let generation = asked.generation;
-        let mut noise = self.keys.rekey_responder(&self.rekeying(generation), &seed(rng))?;
+        let mut noise = self.keys.rekey_responder(&self.rekeying(generation), &fresh_seed(rng))?;
         noise.read(&asked.message)?;
         let answer = Rekey { generation, message: message(&mut noise)? };
         let (sealing, opening) = noise.split_keys(self.suite, generation).ok_or(NoiseError)?;
@@ -267,12 +268,6 @@ impl Renewal {
         self.old_until = Some(now + KEEP_OLD);
         Some(answered.sealing)
     }
-}
-
-fn seed(rng: &mut ChaCha20Rng) -> Zeroizing<[u8; 32]> {
-    let mut seed = Zeroizing::new([0; 32]);
-    rng.fill_bytes(seed.as_mut());
-    seed
 }
 
 fn message(noise: &mut Noise) -> Result<[u8; REKEY_LEN], NoiseError> {

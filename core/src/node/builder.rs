@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::medium::Medium;
 use super::shared::{Shared, lock, read, write};
 use super::traffic::Traffic;
@@ -109,17 +111,13 @@ impl NodeBuilder {
     /// # Errors
     /// [`StartError`].
     pub async fn start(self) -> Result<Node, StartError> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| StartError::Randomness(error.to_string()))?;
+        let seeds = seeds(self.seed)?;
         let config = NodeConfig {
             name: self.name,
             limits: self.limits,
             epoch_file: self.epoch_file,
             mesh_key: self.mesh_key,
-            seed: self.seed.unwrap_or(seed),
         };
-        let seeds =
-            ["links", "routing"].map(|part| *blake3::keyed_hash(&config.seed, part.as_bytes()).as_bytes());
         let epoch = epoch::next(config.epoch_file.as_deref());
         let shared = Arc::new(Shared::new(self.identity.unwrap_or_else(Identity::generate), config));
         // From here on, an early return stops what has been started.
@@ -128,8 +126,9 @@ impl NodeBuilder {
         for uri in &self.peers {
             lock(&shared.dials).add(shared.now(), uri);
         }
-        shared.spawn(routing::run(shared.clone(), seeds[1], epoch));
-        shared.spawn(links::run(shared.clone(), seeds[0]));
+        let [links, routing] = seeds;
+        shared.spawn(routing::run(shared.clone(), *routing, epoch));
+        shared.spawn(links::run(shared.clone(), links));
         shared.spawn(Traffic::run(shared.clone()));
         shared.spawn(health::keep_house(shared.clone()));
         let media: Vec<_> = read(&shared.media).values().cloned().collect();
@@ -138,6 +137,20 @@ impl NodeBuilder {
         }
         Ok(Node { shared, _owner: Arc::new(owner) })
     }
+}
+
+/// The seeds of the link task and of the router: from `root`, or drawn. The root is kept nowhere, or all that was ever drawn
+/// could be computed from it.
+fn seeds(root: Option<[u8; 32]>) -> Result<[Zeroizing<[u8; 32]>; 2], StartError> {
+    let mut drawn = Zeroizing::new([0; 32]);
+    match root {
+        Some(root) => *drawn = root,
+        None => {
+            getrandom::fill(drawn.as_mut()).map_err(|error| StartError::Randomness(error.to_string()))?;
+        }
+    }
+    Ok(["links", "routing"]
+        .map(|part| Zeroizing::new(*blake3::keyed_hash(&drawn, part.as_bytes()).as_bytes())))
 }
 
 async fn open_all(shared: &Arc<Shared>, netmods: Vec<Arc<dyn Netmod>>) -> Result<(), StartError> {

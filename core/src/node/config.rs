@@ -39,8 +39,6 @@ pub(crate) struct NodeConfig {
     pub(crate) limits: Limits,
     pub(crate) epoch_file: Option<PathBuf>,
     pub(crate) mesh_key: Option<[u8; 32]>,
-    /// From which all randomness of the pure parts comes.
-    pub(crate) seed: [u8; 32],
 }
 
 /// Why a peer could not be added or removed.

@@ -197,7 +197,7 @@ pub(crate) fn neighbours(count: u32) -> (Arc<Shared>, Vec<Arc<Neighbour>>) {
 /// What the tasks of a node share, without the tasks.
 fn idle() -> Shared {
     let limits = Limits::default();
-    let config = NodeConfig { name: None, limits, epoch_file: None, mesh_key: None, seed: [3; 32] };
+    let config = NodeConfig { name: None, limits, epoch_file: None, mesh_key: None };
     Shared::new(Identity::from_seed(&[3; 32]), config)
 }
 

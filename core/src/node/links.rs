@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::future::{Either, select};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use zeroize::Zeroizing;
 
 use super::dial::{Alive, NEIGHBOURS_ON_MEDIUM};
 use super::forward::payload_mtu;
@@ -18,7 +21,7 @@ use super::routing::RouterEvent;
 use super::shared::{Shared, lock, read, write};
 use crate::address::Address;
 use crate::egress::Egress;
-use crate::link::{DialError, HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session};
+use crate::link::{DialError, HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session, fresh_seed};
 use crate::netmod::{Heard, Train};
 use crate::rt::{self, Alarm};
 use crate::stats::{Counter, DropCause};
@@ -98,6 +101,8 @@ pub(crate) fn alive(shared: &Shared) -> impl Alive + '_ {
 struct Links {
     shared: Arc<Shared>,
     handshakes: Handshakes,
+    /// Of the links to come.
+    seeds: ChaCha20Rng,
     next_id: AtomicU32,
     /// When each neighbour's link was made, by its number.
     made: HashMap<u32, crate::time::Time>,
@@ -106,10 +111,13 @@ struct Links {
 }
 
 /// The link task.
-pub(crate) async fn run(shared: Arc<Shared>, seed: [u8; 32]) {
+pub(crate) async fn run(shared: Arc<Shared>, seed: Zeroizing<[u8; 32]>) {
     let config = LinkConfig { mesh_key: shared.config.mesh_key, ..LinkConfig::default() };
+    let mut seeds = ChaCha20Rng::from_seed(*seed);
+    drop(seed);
     let mut links = Links {
-        handshakes: Handshakes::new(&shared.identity, config, seed),
+        handshakes: Handshakes::new(&shared.identity, config, *fresh_seed(&mut seeds)),
+        seeds,
         shared: shared.clone(),
         next_id: AtomicU32::new(1),
         made: HashMap::new(),
@@ -323,8 +331,7 @@ impl Links {
         // What lies between is tried out.
         let mtu = most.min(medium.netmod.properties().mtu);
         let (suite, capabilities) = (session.suite, session.peer_capabilities);
-        let mut seed = [0; 32];
-        seed.copy_from_slice(blake3::keyed_hash(&shared.config.seed, &id.to_le_bytes()).as_bytes());
+        let seed = *fresh_seed(&mut self.seeds);
         let egress = Egress::new(medium.netmod.clone(), path.endpoint, session.sealer);
         let link = Link::new(now, session.peer, session.opener, mtu, seed)
             .renewing(now, session.renewal)
