@@ -55,7 +55,10 @@ const PINS: &[(&str, &str)] = &[
     ("const LEAST_WINDOW: usize = 4;", "never below 4"),
     ("const STEPS: [usize; 2] = [1400, 1452];", "whose *frame* is 1400 bytes long, then one of 1452"),
     ("const WARM: u64 = 256;", "When 256 frames have been sent"),
-    ("const CONFIRM: Duration = Duration::from_secs(1);", "a probe of the present length follows every second"),
+    (
+        "const CONFIRM: Duration = Duration::from_secs(1);",
+        "a probe of the present length follows every second",
+    ),
     ("const RETRY: Duration = Duration::from_secs(600);", "and the next try is in 10 min"),
     ("const HOLE: Duration = Duration::from_secs(60);", "It is tried again after 60 s, doubling to 10 min"),
     ("const LIFE: Duration = Duration::from_secs(120);", "after 2 min, up to a tenth later"),
