@@ -21,7 +21,7 @@ impl Lan {
     /// A LAN of so many hosts, at most 200.
     ///
     /// # Panics
-    /// When the system does not let it be made; see [`may_make_namespaces`].
+    /// When the system does not let it be made; see [`crate::may_make_namespaces`].
     pub fn new(hosts: u8, family: Family) -> Self {
         let mut lan = Lan { hub: Namespace::new("hub"), hosts: Vec::new() };
         lan.hub.ip(&["link", "add", "bridge", "type", "bridge", "mcast_snooping", "0"]);

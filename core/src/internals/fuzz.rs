@@ -3,7 +3,7 @@
 //! A target's input is a script: a byte says what happens next, the bytes after it with what. So every state that a
 //! stranger, a neighbour or a local program can bring about is some row of bytes, a mutation of a script is again a
 //! script, and the same bytes always do the same. Time, keys and randomness come from the script or are fixed.
-//! [`seeds`] writes scripts of exchanges that really happen, for the fuzzers to begin with.
+//! `seeds` writes scripts of exchanges that really happen, for the fuzzers to begin with.
 //!
 //! The functions panic when a promise is broken: that is what they are for. `core/fuzz` runs them under libFuzzer,
 //! `tests/fuzz_seeds.rs` runs them over the seeds and mutations of them.
