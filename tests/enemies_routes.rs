@@ -175,7 +175,8 @@ fn ten_thousand_invented_identities_cost_little_and_push_nobody_out() {
     assert!(share <= MOST_CPU, "{:.1} % of a processor", share * 100.0);
     assert!(drops(middle, "destination_limit") > 5_000, "what is held back is counted");
     let known = middle.json(&["status"])["routes"].as_u64().unwrap();
-    assert!((2_000..3_000).contains(&known), "{known}: a burst of 2048, and 20 a second");
+    let most = 2_100 + 20 * took.as_secs();
+    assert!((2_000..most).contains(&known), "{known}: a burst of 2048, and 20 a second for {took:?}");
 }
 
 #[test]
