@@ -76,6 +76,8 @@ const PINS: &[(&str, &str)] = &[
     ("const STEADY: Duration = Duration::from_secs(2);", "better by an eighth for 2 s"),
     ("const WISH: Duration = Duration::from_secs(10);", "it is asked for as well, at most every 10 s"),
     ("(Duration::from_millis(5), Duration::from_millis(10))", "5 to 10 ms after the first change"),
+    ("const CALM: Duration = Duration::from_secs(6);", "that came within 6 s of the one before"),
+    ("const FOUND_AGAIN: Duration = Duration::from_millis(250);", "not before 250 ms after the last loss"),
     ("const HOLD: Duration = Duration::from_millis(200);", "200 ms apart, doubling to 2 s"),
     ("const SPREAD: Duration = Duration::from_secs(60);", "at a random time in the next 60 s"),
     ("const KNOWN_AFTER: u16 = 2;", "learnt less than 2 s ago"),

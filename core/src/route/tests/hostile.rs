@@ -343,11 +343,32 @@ fn what_comes_and_goes_without_end_is_told_less_and_less_often() {
     desk.wait(Duration::from_secs(3));
     assert!(desk.told(2, 7).last().is_some_and(|(_, metric)| *metric < INFINITY));
     desk.sent.clear();
-    desk.wait(Duration::from_secs(2));
+    desk.wait(Duration::from_secs(4));
     let now = desk.now;
     desk.update(1, 7, INFINITY, 0).unwrap();
     desk.update(1, 7, 40, 1).unwrap();
     desk.wait(ms(50));
     let sent: Vec<_> = desk.sent.iter().filter(|(_, to, _)| *to == 2).collect();
     assert!(sent.iter().all(|(at, ..)| at.since(now) <= ms(10)) && sent.len() == 2, "{sent:?}");
+}
+
+#[test]
+fn who_comes_and_goes_slowly_is_not_taken_for_calm() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    // Slower than what is held back the longest: it would be forgotten each time that it was told.
+    for _ in 0..20 {
+        desk.update(1, 7, INFINITY, 0).unwrap();
+        desk.wait(ms(1));
+        desk.update(1, 7, 40, 1).unwrap();
+        desk.wait(ms(3500));
+    }
+    let now = desk.now;
+    desk.sent.clear();
+    desk.update(1, 7, INFINITY, 0).unwrap();
+    desk.update(1, 7, 40, 1).unwrap();
+    desk.wait(ms(2500));
+    let found: Vec<_> = desk.sent.iter().filter(|(at, to, _)| *to == 2 && at.since(now) > ms(0)).collect();
+    assert!(found.iter().all(|(at, ..)| at.since(now) >= ms(2000)) && !found.is_empty(), "{found:?}");
 }
