@@ -150,9 +150,10 @@ fn what_comes_and_goes_without_end_at_one_place_is_not_told_everywhere() {
     let (bytes, took) = (told() - before, began.elapsed());
     println!("{bytes} bytes to the neighbour in {took:?}");
     // A thousand destinations, 200 bytes each time they are found: five times before it is held back, and once every two
-    // seconds after: three times that is allowed. Held back by nothing it is more than a million a second.
+    // seconds after. Who verifies slowly asks again for what was gone meanwhile: that is allowed for. Held back by nothing it
+    // is more than a million a second.
     assert!(report.get("flaps") > 5_000);
-    let most = 1_200_000 + 300_000 * (took.as_secs() + 1);
+    let most = 1_200_000 + 500_000 * (took.as_secs() + 1);
     assert!(bytes < most, "{bytes} in {took:?}");
 }
 
