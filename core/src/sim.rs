@@ -128,6 +128,13 @@ pub enum Fault {
         /// Which.
         link: usize,
     },
+    /// A link is cut, and only one end notices, as when an interface is set down there.
+    Unplug {
+        /// Which.
+        link: usize,
+        /// The end that notices: 0 or 1 of [`Sim::ends`].
+        end: usize,
+    },
     /// A link carries nothing any more, and nobody is told, as when a switch on the way dies.
     Silence {
         /// Which.
@@ -212,6 +219,7 @@ impl Sim {
     pub fn apply(&mut self, fault: Fault) {
         match fault {
             Fault::Cut { link } => self.net.cut(link),
+            Fault::Unplug { link, end } => self.net.unplug(link, end),
             Fault::Silence { link } => self.net.silence(link),
             Fault::Heal { link } => self.net.raise(link),
             Fault::Loss { link, there, back } => self.net.set_loss(link, there, back),

@@ -101,13 +101,31 @@ impl Net {
 
     /// The link carries nothing any more, and nobody says so: its ends have to find out by its silence.
     pub(crate) fn silence(&mut self, link: usize) {
-        let ids = self.sever(link);
-        if self.config.depth == Depth::Route {
-            for id in ids.into_iter().flatten() {
-                let doubt = self.now + between(&mut self.random, DOUBT.0, DOUBT.1);
-                self.queue.push(doubt, Event::Suspect { id });
-                self.queue.push(doubt + GONE_AFTER, Event::Down { id });
+        for id in self.sever(link).into_iter().flatten() {
+            self.find_out(id);
+        }
+    }
+
+    /// The link is cut: the node at that end, 0 or 1, sees it, the other one has to find out.
+    pub(crate) fn unplug(&mut self, link: usize, end: usize) {
+        for (at, id) in self.sever(link).into_iter().enumerate() {
+            match id {
+                Some(id) if at == end => {
+                    let at = self.now + between(&mut self.random, Duration::ZERO, NOTICE);
+                    self.queue.push(at, Event::Down { id });
+                }
+                Some(id) => self.find_out(id),
+                None => {}
             }
+        }
+    }
+
+    /// Real links have timers for it.
+    fn find_out(&mut self, id: NeighbourId) {
+        if self.config.depth == Depth::Route {
+            let doubt = self.now + between(&mut self.random, DOUBT.0, DOUBT.1);
+            self.queue.push(doubt, Event::Suspect { id });
+            self.queue.push(doubt + GONE_AFTER, Event::Down { id });
         }
     }
 

@@ -23,9 +23,10 @@ fn who_reaches_whom_is_the_same_counted_change_by_change_and_from_scratch() {
         let mut random = seeded(seed);
         for _ in 0..60 {
             let (link, node) = (pick(&mut random, sim.links()), pick(&mut random, sim.nodes()));
-            let fault = match pick(&mut random, 6) {
+            let fault = match pick(&mut random, 7) {
                 0 => Fault::Cut { link },
                 1 => Fault::Silence { link },
+                5 => Fault::Unplug { link, end: node % 2 },
                 2 => Fault::Kill { node },
                 3 => Fault::Restart { node },
                 4 => Fault::RestartWiped { node },
@@ -173,6 +174,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         3 => any.clone().prop_map(|link| Act::Fault(Fault::Cut { link })),
         3 => any.clone().prop_map(|link| Act::Fault(Fault::Silence { link })),
+        2 => (any.clone(), 0usize..2).prop_map(|(link, end)| Act::Fault(Fault::Unplug { link, end })),
         3 => any.clone().prop_map(|link| Act::Fault(Fault::Heal { link })),
         2 => (any.clone(), share.clone(), share).prop_map(|(link, there, back)| {
             Act::Fault(Fault::Loss { link, there: f64::from(there) / 100.0, back: f64::from(back) / 100.0 })
@@ -189,6 +191,7 @@ fn within(fault: Fault, nodes: usize, links: usize) -> Fault {
     match fault {
         Fault::Cut { link } => Fault::Cut { link: link % links },
         Fault::Silence { link } => Fault::Silence { link: link % links },
+        Fault::Unplug { link, end } => Fault::Unplug { link: link % links, end },
         Fault::Heal { link } => Fault::Heal { link: link % links },
         Fault::Loss { link, there, back } => Fault::Loss { link: link % links, there, back },
         Fault::Kill { node } => Fault::Kill { node: node % nodes },
