@@ -35,11 +35,13 @@ pub struct Figures {
     /// Bytes of a node from the fault until then, the stream's included.
     pub fault_bytes: f64,
     pub stream: Option<Outcome>,
+    /// The stream's longest silence after the fault.
+    pub silence: Option<Duration>,
 }
 
 impl Figures {
     /// Prints the table.
-    pub fn print(options: &Options, all: &[Figures]) {
+    pub fn print(options: &Options, all: &[Figures], simulated: &[Figures]) {
         println!(
             "{:?}, fault {:?}, {} messages/s, {} runs",
             options.topology,
@@ -47,7 +49,16 @@ impl Figures {
             options.rate,
             all.len()
         );
-        println!("{:<44}{:>9}{:>9}{:>9}{:>9}", "milliseconds", "p50", "p95", "max", "bar");
+        println!("{:<44}{:^27}   {:^27}{:>6}", "", "real daemons", "simulated", "");
+        let columns = format!("{:>9}{:>9}{:>9}", "p50", "p95", "max");
+        println!("{:<44}{columns}   {columns}{:>6}", "milliseconds", "bar");
+        let times = |what: &str, bar: Option<u64>, figure: fn(&Figures) -> Option<Duration>| {
+            let bar = bar.map_or(String::new(), |bar| bar.to_string());
+            let [real, virtual_] = [all, simulated].map(|runs| spread(runs.iter().filter_map(figure)));
+            if !real.trim().is_empty() {
+                println!("{what:<44}{real}   {virtual_}{bar:>6}");
+            }
+        };
         let cold = matches!(options.topology, Topology::Line(_)).then_some(300);
         let heal = match (options.topology, options.fault) {
             (_, Fault::None) => None,
@@ -55,14 +66,12 @@ impl Figures {
             (Topology::Grid(_), _) => Some(450),
             _ => Some(400),
         };
-        times("every pair has a way, from the first start", all.iter().map(|one| one.start), None);
-        times("  from the last daemon's readiness", all.iter().map(|one| one.from_ready), cold);
-        times("messages: longest silence before the fault", streams(all).map(|one| Some(one.before)), None);
-        if options.fault != Fault::None {
-            times("messages: silence after the fault", streams(all).map(|one| Some(one.gap)), heal);
-            times("routes: every pair has a way again", all.iter().map(|one| one.routes), heal);
-            times("  of which the command that made the fault", all.iter().map(|one| one.took), None);
-        }
+        times("every pair has a way, from the first start", None, |one| one.start);
+        times("  from the last daemon's readiness", cold, |one| one.from_ready);
+        times("messages: longest silence before the fault", None, |one| Some(one.stream?.before));
+        times("messages: silence after the fault", heal, |one| one.silence);
+        times("routes: every pair has a way again", heal, |one| one.routes);
+        times("  of which the command that made the fault", None, |one| one.took);
         let sum = |figure: fn(&Outcome) -> u64| streams(all).map(figure).sum::<u64>();
         println!(
             "messages: {} sent, {} lost, {} doubled (bar 0, 0)",
@@ -95,11 +104,13 @@ fn streams(all: &[Figures]) -> impl Iterator<Item = &Outcome> {
     all.iter().filter_map(|one| one.stream.as_ref())
 }
 
-fn times(what: &str, values: impl Iterator<Item = Option<Duration>>, bar: Option<u64>) {
-    let mut values: Vec<Duration> = values.flatten().collect();
+/// The median, the 95th percentile and the most, in milliseconds: three columns, empty where there is nothing.
+fn spread(values: impl Iterator<Item = Duration>) -> String {
+    let mut values: Vec<Duration> = values.collect();
     values.sort_unstable();
-    let Some(last) = values.last() else { return };
-    let at = |share: f64| values[((values.len() - 1) as f64 * share).ceil() as usize].as_secs_f64() * 1e3;
-    let bar = bar.map_or(String::new(), |bar| bar.to_string());
-    println!("{what:<44}{:>9.1}{:>9.1}{:>9.1}{bar:>9}", at(0.5), at(0.95), last.as_secs_f64() * 1e3);
+    let at = |share: f64| {
+        let value = values.get((values.len().saturating_sub(1) as f64 * share).ceil() as usize);
+        value.map_or(String::new(), |value| format!("{:.1}", value.as_secs_f64() * 1e3))
+    };
+    format!("{:>9}{:>9}{:>9}", at(0.5), at(0.95), at(1.0))
 }

@@ -4,13 +4,15 @@
 //!
 //! Each run lays the cables anew, starts a daemon on each host at once, with nothing configured, and takes the time until every
 //! pair has a way. Then one host sends to another, a cable or a relay on their way fails, and it takes the time until messages arrive
-//! again, and until every pair that can have a way has one. Needs root, and `ip` of iproute2.
+//! again, and until every pair that can have a way has one. Beside each time stands that of the simulator for the same runs.
+//! Needs root, and `ip` of iproute2.
 #![forbid(unsafe_code)]
 
 mod book;
 mod figures;
 mod mesh;
 mod run;
+mod simulated;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -104,7 +106,9 @@ fn measure(options: &Options) -> anyhow::Result<()> {
         }
         all.push(figures);
     }
-    Figures::print(options, &all);
+    let simulated: anyhow::Result<Vec<Figures>> =
+        (0..options.runs).map(|number| simulated::run(options, number)).collect();
+    Figures::print(options, &all, &simulated.context("the same in the simulator")?);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use rouse_tests::{Cables, Programs, Stream, Topology, usage};
 
 use crate::book::Broken;
@@ -14,7 +14,9 @@ use crate::{Fault, Options, PATIENCE};
 /// The pause between two looks into the book. What is measured are the times in it.
 const LOOK: Duration = Duration::from_millis(2);
 /// How long the stream flows before the fault.
-const WARM: Duration = Duration::from_secs(1);
+pub const WARM: Duration = Duration::from_secs(1);
+/// About how long a packet with one of its messages is.
+pub const PACKET: usize = 200;
 /// A mesh that was whole for so long has healed.
 const STEADY: Duration = Duration::from_millis(1500);
 
@@ -74,7 +76,7 @@ fn rest(mesh: &Mesh, options: &Options, figures: &mut Figures) -> anyhow::Result
 }
 
 /// Who sends to whom: pairs at all distances in turn, and far enough apart for a relay where one is to be killed.
-fn pair(options: &Options, number: usize) -> (usize, usize) {
+pub fn pair(options: &Options, number: usize) -> (usize, usize) {
     let hosts = options.topology.hosts();
     let least = if options.fault == Fault::Kill { 2 } else { 1 };
     match options.topology {
@@ -89,6 +91,13 @@ fn pair(options: &Options, number: usize) -> (usize, usize) {
             _ => (hosts / 2, hosts / 2 - 1),
         },
     }
+}
+
+/// Which relay on the way fails, or the cable from which host on; it changes from run to run.
+pub fn which(fault: Fault, way: &[usize], number: usize) -> anyhow::Result<usize> {
+    let (first, ends) = if fault == Fault::Kill { (1, 2) } else { (0, 1) };
+    let among = way.len().checked_sub(ends).filter(|among| *among > 0);
+    Ok(first + number % among.with_context(|| format!("no relay on the way {way:?}"))?)
 }
 
 fn stream(mesh: &Mesh, from: usize, to: usize, rate: u32) -> Stream {
@@ -106,17 +115,10 @@ fn fail(
     let stream = (options.rate > 0).then(|| stream(mesh, from, to, options.rate));
     sleep(WARM);
     let way = mesh.read(|book| book.way(from, to)).context("the two have a way")?;
-    ensure!(way.len() > 1 + usize::from(options.fault == Fault::Kill), "no relay on the way {way:?}");
-    // Which cable or relay on the way, changes from run to run.
+    let at = which(options.fault, &way, number)?;
     let (broken, dead) = match options.fault.cut() {
-        Some(_) => {
-            let at = number % (way.len() - 1);
-            (Broken::Cable(way[at], way[at + 1]), None)
-        }
-        None => {
-            let relay = way[1 + number % (way.len() - 2)];
-            (Broken::Host(relay), Some(relay))
-        }
+        Some(_) => (Broken::Cable(way[at], way[at + 1]), None),
+        None => (Broken::Host(way[at]), Some(way[at])),
     };
     let bytes = mesh.sent_bytes(dead)?;
     let fault = Instant::now();
@@ -138,7 +140,8 @@ fn fail(
     if let Some(stream) = stream {
         // What was on its way when it happened may come late: all that comes from here on was sent after it.
         stream.wait_for(Instant::now(), options.rate as usize / 4, PATIENCE)?;
-        figures.stream = Some(stream.end(fault, PATIENCE)?);
+        let stream = stream.end(fault, PATIENCE)?;
+        (figures.silence, figures.stream) = (Some(stream.gap), Some(stream));
     }
     Ok(())
 }
