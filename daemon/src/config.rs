@@ -9,6 +9,7 @@ mod print;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -245,6 +246,19 @@ impl Config {
     /// When the file cannot be read or holds no key.
     pub fn read_mesh_key(&self) -> Result<Option<[u8; 32]>, ConfigError> {
         self.mesh_key.as_deref().map(read_mesh_key).transpose()
+    }
+
+    /// What works, and is unwise.
+    pub fn warnings(&self) -> Vec<String> {
+        let mode =
+            |path: &PathBuf| Some((path.display().to_string(), fs::metadata(path).ok()?.mode() & 0o777));
+        let key = self.mesh_key.as_ref().and_then(mode).filter(|(_, mode)| mode & 0o004 != 0);
+        let text = |(path, mode)| {
+            format!(
+                "{path}: everybody on this machine can read the mesh key (mode {mode:o}): chmod 600 {path}"
+            )
+        };
+        key.map(text).into_iter().collect()
     }
 
     /// The network modules, not yet open.

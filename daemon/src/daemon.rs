@@ -72,6 +72,9 @@ fn inspect(flags: &Flags, check: bool) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     let key = config.read_mesh_key()?;
     config.make_netmods(key)?;
+    for warning in config.warnings() {
+        let _ = writeln!(io::stderr(), "roused: {warning}");
+    }
     match check {
         true => say("the configuration is good\n"),
         false => say(&config.to_toml()),
@@ -85,6 +88,9 @@ async fn run(flags: Flags) -> Result<(), Failure> {
     // What this process makes is for its owner alone, unless it says otherwise.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(Failure::Signals)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let state = StateDir::open(&config.state_dir)?;
 
     let node = start_node(&config, &state).await?;

@@ -171,6 +171,19 @@ fn a_mesh_key_is_32_bytes_in_base64() {
 }
 
 #[test]
+fn who_lets_everybody_read_the_mesh_key_is_warned() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, flags) = file("[mesh]\nkey = \"key\"\n");
+    let key = folder.path().join("key");
+    fs::write(&key, base64::engine::general_purpose::STANDARD.encode([9; 32])).unwrap();
+    for (mode, warned) in [(0o644, true), (0o604, true), (0o640, false), (0o600, false)] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        let warnings = Config::load(&flags).unwrap().warnings();
+        assert_eq!(warnings.iter().any(|text| text.contains("chmod 600")), warned, "{mode:o}: {warnings:?}");
+    }
+}
+
+#[test]
 fn the_flags_are_as_the_interface_says() {
     let flags = Flags::try_parse_from([
         "roused",
