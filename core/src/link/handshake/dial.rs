@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 
-use super::{Completed, DialError, HOLD, HandshakeOutput, Handshakes, KEEP, Session, introduced};
+use super::{
+    Completed, DialError, HOLD, HOLD_ELSEWHERE, HandshakeOutput, Handshakes, KEEP, Session, introduced,
+};
 use crate::address::Address;
 use crate::link::Path;
 use crate::link::keys::Suite;
@@ -62,6 +64,8 @@ pub(super) struct Kept {
     pub(super) since: Time,
     /// When the neighbour was first heard over the session.
     pub(super) confirmed: Option<Time>,
+    /// Whether it was sent again for an initiation from elsewhere.
+    pub(super) reminded: bool,
     repeats: usize,
 }
 
@@ -255,15 +259,15 @@ impl Handshakes {
     }
 
     fn hold_or_complete(&mut self, now: Time, index: u32, session: Box<Session>, finish: Vec<u8>) {
-        let netmod = session.path.netmod;
-        let theirs_first = session.peer < self.address
-            && self.answers.values().any(|answer| answer.is_waiting_for(netmod, session.peer_instance));
+        let (path, instance) = (session.path, session.peer_instance);
+        let waiting = self.answers.values().filter_map(|answer| answer.waits_for(path.netmod, instance));
+        let hold = waiting.map(|from| if from == path { HOLD } else { HOLD_ELSEWHERE }).max();
+        let hold = hold.filter(|_| session.peer < self.address);
         let Some(dial) = self.dials.get_mut(&index) else { return };
         dial.held = Some(Held { session, finish });
-        if theirs_first {
-            dial.deadline = now + HOLD;
-        } else {
-            self.complete(now, index);
+        match hold {
+            Some(hold) => dial.deadline = now + hold,
+            None => self.complete(now, index),
         }
     }
 
@@ -279,6 +283,7 @@ impl Handshakes {
             finish: finish.clone(),
             since: now,
             confirmed: None,
+            reminded: false,
             repeats: 0,
         };
         self.kept.insert(index, kept);

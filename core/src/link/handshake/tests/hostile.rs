@@ -225,3 +225,56 @@ proptest! {
         }
     }
 }
+
+/// A pair, and somebody else who goes by the instance of its first node.
+fn with_a_namesake() -> (Pair, Handshakes) {
+    let pair = Pair::new(1);
+    let config = LinkConfig { instance: Some(pair.nodes[0].instance()), ..open() };
+    (pair, Handshakes::new(&Identity::from_seed(&[3; 32]), config, [6; 32]))
+}
+
+/// What a node sends; sessions are passed over.
+fn sent(node: &mut Handshakes) -> Vec<Vec<u8>> {
+    let outputs = std::iter::from_fn(|| node.poll_output());
+    outputs
+        .filter_map(|output| match output {
+            HandshakeOutput::Transmit { frame, .. } => Some(frame),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_neighbour_that_goes_by_the_instance_of_another_keeps_it_from_nothing() {
+    let (mut pair, mut namesake) = with_a_namesake();
+    let (now, there) = (pair.now, path(0, 9));
+    // The namesake is dialled, completes the handshake, and says nothing more.
+    pair.nodes[1].dial(now, there, 1400);
+    for _ in 0..3 {
+        for frame in sent(&mut pair.nodes[1]) {
+            namesake.handle(now, path(1, 0), 0, 1400, &frame).unwrap();
+        }
+        for frame in sent(&mut namesake) {
+            pair.nodes[1].handle(now, there, 0, 1400, &frame).unwrap();
+        }
+    }
+    assert_eq!(pair.nodes[1].under_way().1, 1, "a finish is kept for it");
+    pair.dial(0, 0);
+    pair.run(1, |_| true);
+    assert_eq!(pair.counts(), (1, 1));
+    assert!(pair.agree());
+}
+
+#[test]
+fn an_initiation_under_the_instance_of_another_does_not_hold_up_a_dial() {
+    let (mut pair, mut namesake) = with_a_namesake();
+    namesake.dial(pair.now, path(1, 0), 1400);
+    for frame in sent(&mut namesake) {
+        pair.nodes[1].handle(pair.now, path(0, 9), 0, 1400, &frame).unwrap();
+    }
+    let _ = sent(&mut pair.nodes[1]);
+    pair.dial(1, 0);
+    pair.run(1, |_| true);
+    assert_eq!(pair.counts(), (1, 1));
+    assert!(pair.agree());
+}
