@@ -20,6 +20,10 @@ const PINS: &[(&str, &str)] = &[
     ("const TRIES: u32 = 5;", "its initiation 5 times at most"),
     ("const FIRST_DELAY: Duration = Duration::from_millis(250);", "0.25 s apart, doubling"),
     (
+        "const GIVE_WAY: Duration = Duration::from_secs(1);",
+        "that has had a second without an answer gives way",
+    ),
+    (
         "[Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1750)]",
         "again 0.25, 0.75 and 1.75 s later",
     ),

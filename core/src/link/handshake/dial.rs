@@ -23,6 +23,8 @@ use crate::wire::link::{
 const TRIES: u32 = 5;
 /// The time to the second initiation; it doubles with each.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// What a dial has at least, when others want its place.
+const GIVE_WAY: Duration = Duration::from_secs(1);
 /// When the finish is repeated, after it was sent first: not at all once the session is known to live.
 const REPEATS: [Duration; 3] =
     [Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1750)];
@@ -77,13 +79,14 @@ impl Kept {
 }
 
 impl Handshakes {
-    /// Begins a handshake with whoever is there. Does nothing while one over the same path is under way.
+    /// Begins a handshake with whoever is there. Does nothing while one over the same path is under way. When there are as many
+    /// as there may be, the oldest gives way if it has had a second: anybody may have it that many are dialled who are not there.
     /// `mtu` is what the path takes, in bytes.
     pub fn dial(&mut self, now: Time, path: Path, mtu: usize) {
         if self.dials.values().any(|dial| dial.path == path) {
             return;
         }
-        if self.dials.len() >= self.config.max_dials {
+        if self.dials.len() >= self.config.max_dials && !self.give_way(now) {
             return self.fail(path, DialError::TooMany);
         }
         let index = self.indices.draw();
@@ -106,6 +109,24 @@ impl Handshakes {
         };
         self.dials.insert(index, dial);
         self.dials_timeout(now);
+    }
+
+    /// Ends the oldest dial that nobody has answered, if it has had time for an answer.
+    fn give_way(&mut self, now: Time) -> bool {
+        let unanswered = self.dials.iter().filter(|(_, dial)| dial.held.is_none());
+        let oldest = unanswered.min_by_key(|(_, dial)| dial.started).map(|(index, _)| *index);
+        let Some(index) = oldest else { return false };
+        if self.dials.get(&index).is_none_or(|dial| now.since(dial.started) < GIVE_WAY) {
+            return false;
+        }
+        self.give_up(index);
+        true
+    }
+
+    fn give_up(&mut self, index: u32) {
+        if let Some(dial) = self.dials.remove(&index) {
+            self.fail(dial.path, dial.hint.unwrap_or(DialError::Timeout));
+        }
     }
 
     /// Gives up dialling `path`. Nothing more is said of it.
@@ -151,9 +172,7 @@ impl Handshakes {
             if dial.held.is_some() {
                 self.complete(now, index);
             } else if dial.tries >= TRIES {
-                let (path, reason) = (dial.path, dial.hint.unwrap_or(DialError::Timeout));
-                self.dials.remove(&index);
-                self.fail(path, reason);
+                self.give_up(index);
             } else {
                 dial.tries = dial.tries.saturating_add(1);
                 dial.bad = 0;
