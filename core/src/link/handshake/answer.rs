@@ -15,7 +15,7 @@ use crate::wire::link::{
     RESPONSE, Refusal, Response, VERSION, frame, split,
 };
 
-/// Finishes that do not verify before the handshake is given up.
+/// Finishes whose key opens, and that do not verify, before the handshake is given up.
 const MAX_BAD: u32 = 4;
 
 /// A handshake that somebody else began.
@@ -195,8 +195,9 @@ impl Handshakes {
             .ok_or(DropCause::UnknownSession)?;
         let Stage::Waiting(waiting) = &mut answer.stage else { return Ok(()) };
         let Ok(payload) = waiting.noise.read(message) else {
-            // A damaged or forged finish leaves the handshake unusable; the true one may still come.
-            if self.begin_again(head.receiver).is_err() {
+            // One whose key does not open was made by somebody who guesses, and has changed nothing. One whose key does leaves
+            // the handshake unusable; the true one may still come.
+            if waiting.noise.remote_static().is_some() && self.begin_again(head.receiver).is_err() {
                 self.answers.remove(&head.receiver);
             }
             return Err(DropCause::BadHandshake);

@@ -119,6 +119,27 @@ fn a_damaged_or_forged_finish_does_not_spoil_the_true_one() {
 }
 
 #[test]
+fn any_number_of_forged_finishes_does_not_end_a_handshake() {
+    for configs in [[open(), open()], [closed(7), closed(7)]] {
+        let mut pair = Pair::with(configs, 1);
+        pair.dial(0, 0);
+        pair.settle(|flying| flying.frame[0] != FINISH);
+        assert_eq!(pair.counts(), (1, 0));
+        assert!(pair.advance(pair.now + Duration::from_secs(1)), "the finish is repeated");
+        let finish = pair.flying.remove(0);
+        // Who has seen the response, but not the finish, can do no more than guess.
+        for n in 0..100u8 {
+            let mut forged = finish.clone();
+            forged.frame.truncate(6);
+            forged.frame.extend_from_slice(&[n; 115]);
+            assert_eq!(pair.deliver(forged), Err(DropCause::BadHandshake));
+        }
+        assert_eq!(pair.deliver(finish), Ok(()));
+        assert!(pair.agree());
+    }
+}
+
+#[test]
 fn forged_responses_do_not_spoil_the_true_one() {
     let mut pair = Pair::new(1);
     pair.dial(0, 0);
