@@ -10,7 +10,7 @@ use futures::future::{Either, select};
 
 use super::fib::Way;
 use super::forward::Work;
-use super::neighbour::{Neighbour, Order};
+use super::neighbour::Neighbour;
 use super::shared::Shared;
 use crate::address::Address;
 use crate::identity::Identity;
@@ -212,7 +212,7 @@ impl Routing {
     fn send(&self, id: NeighbourId, message: Vec<u8>) {
         let Some(neighbour) = self.neighbours.get(&id) else { return };
         self.shared.stats.count(Counter::ControlOut, 1);
-        if neighbour.orders.try_push(Order::Control(message)).is_err() && !neighbour.orders.is_closed() {
+        if neighbour.routes.try_push(message).is_err() && !neighbour.routes.is_closed() {
             // Routing rests on this channel losing nothing: a link that cannot keep up is ended, and made anew.
             tracing::warn!(neighbour = %neighbour.address, "link cannot keep up with routing");
             neighbour.inbox.close();
