@@ -185,8 +185,15 @@ impl Neighbour {
     /// Takes a frame of this link's that came from an `endpoint` where the neighbour is not known to be. Returns whether there
     /// was room for it.
     pub(crate) fn stranger(&self, now: Time, endpoint: Endpoint, frame: &[u8]) -> bool {
-        lock(&self.strangers).admit(now)
-            && self.orders.try_push(Order::Stranger { endpoint, frame: BytesMut::from(frame) }).is_ok()
+        let mut strangers = lock(&self.strangers);
+        if !strangers.admit(now) {
+            return false;
+        }
+        let taken = self.orders.try_push(Order::Stranger { endpoint, frame: BytesMut::from(frame) }).is_ok();
+        if !taken {
+            strangers.done();
+        }
+        taken
     }
 
     /// Where it is, for people.

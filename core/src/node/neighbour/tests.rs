@@ -103,3 +103,14 @@ fn routes_that_a_neighbour_does_not_take_are_bounded_in_bytes() {
     let taken = (0..ROUTES).take_while(|_| neighbour.routes.try_push(vec![3; 4096]).is_ok()).count();
     assert_eq!(taken * 4096, ROUTES_BYTES);
 }
+
+#[test]
+fn a_stranger_that_finds_no_room_takes_none() {
+    let (_, neighbour, _) = silent_neighbour();
+    let endpoint = Endpoint::new(b"c").unwrap();
+    let second = |n: u64| Time::from_millis(n * 1000);
+    while neighbour.orders.try_push(Order::Look).is_ok() {}
+    assert!((0..100).all(|n| !neighbour.stranger(second(n), endpoint, &[0; 40])));
+    while neighbour.orders.try_recv().is_ok() {}
+    assert!(neighbour.stranger(second(100), endpoint, &[0; 40]));
+}
