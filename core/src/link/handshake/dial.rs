@@ -190,6 +190,10 @@ impl Handshakes {
     pub(super) fn on_response(&mut self, now: Time, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
         let (head, message) = split::<Response>(bytes).map_err(|_| DropCause::MalformedFrame)?;
         if let Some(kept) = self.kept.get(&head.receiver).filter(|kept| kept.path == path) {
+            // It is not read again, so it may be forged.
+            if bytes.len() < kept.finish.len() {
+                return Err(DropCause::BadHandshake);
+            }
             let finish = kept.finish.clone();
             self.transmit(path, finish);
             return Ok(());

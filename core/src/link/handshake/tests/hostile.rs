@@ -74,6 +74,26 @@ fn no_answer_is_longer_than_what_it_answers() {
 }
 
 #[test]
+fn a_forged_response_brings_out_no_finish_that_is_longer() {
+    let mut pair = Pair::new(1);
+    pair.dial(0, 0);
+    let mut response = None;
+    pair.settle(|flying| {
+        response = Some(flying.clone()).filter(|flying| flying.frame[0] == RESPONSE).or(response.take());
+        true
+    });
+    let response = response.unwrap();
+    for length in 10..=response.frame.len() {
+        let mut forged = response.clone();
+        forged.frame.truncate(length);
+        let _ = pair.deliver(forged);
+        let sent: usize = pair.flying.drain(..).map(|flying| flying.frame.len()).sum();
+        assert!(sent <= length, "{sent} for {length}");
+        assert!(sent > 0 || length < response.frame.len(), "the true one brings it out");
+    }
+}
+
+#[test]
 fn an_honest_dialler_gets_through_a_flood() {
     let mut pair = Pair::new(1);
     let mut flood = 0;
