@@ -72,6 +72,16 @@ pub(crate) enum RouterEvent {
     },
 }
 
+impl RouterEvent {
+    /// The bytes that a neighbour has sent with it.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            RouterEvent::Control { message, .. } => message.len(),
+            _ => 0,
+        }
+    }
+}
+
 const BATCH: usize = 256;
 
 struct Routing {
