@@ -83,6 +83,11 @@ impl Neighbour {
         // The last word, if the medium takes it at once.
         self.flush(&shared);
         self.ended(&shared, &reason).await;
+        // Nothing more comes into a closed inbox.
+        while let Ok(left) = self.inbox.try_recv_batch(&mut frames, BATCH) {
+            shared.stats.drop_n(DropCause::UnknownSession, left as u64);
+            frames.clear();
+        }
     }
 
     pub(super) async fn say_goodbye(&self, shared: &Shared, link: &mut Link) {

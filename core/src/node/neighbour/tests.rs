@@ -124,3 +124,14 @@ fn what_neighbours_tell_the_router_is_bounded_in_bytes() {
     assert!(taken * 4096 <= 8 << 20, "{taken} messages");
     assert!(taken > 256, "some from each neighbour");
 }
+
+#[test]
+fn frames_that_come_to_a_link_that_is_over_are_counted() {
+    futures::executor::block_on(async {
+        let (shared, neighbour, mut link) = silent_neighbour();
+        assert!((0..3).all(|_| neighbour.inbox.try_push(BytesMut::from(&[0x10; 40][..])).is_ok()));
+        link.exhausted();
+        neighbour.run(shared.clone(), link).await;
+        assert_eq!(shared.stats.drops()["unknown_session"], 3);
+    });
+}
