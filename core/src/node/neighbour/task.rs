@@ -66,7 +66,8 @@ impl Neighbour {
             }
             while let Some(message) = held.take().or_else(|| self.routes.try_recv().ok()) {
                 if link.send_control(&message).is_err() {
-                    if link.metrics().control_queued > 0 {
+                    let LinkMetrics { state, control_queued, .. } = link.metrics();
+                    if control_queued > 0 || matches!(state, LinkState::Down(_)) {
                         held = Some(message);
                         break;
                     }
