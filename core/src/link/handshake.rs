@@ -159,7 +159,7 @@ pub(crate) struct Handshakes {
 impl Handshakes {
     /// None yet. All randomness comes from `seed`, which must never be used twice.
     pub fn new(identity: &Identity, mut config: LinkConfig, seed: [u8; 32]) -> Self {
-        let mesh = config.mesh_key.take().map(Zeroizing::new);
+        let mesh = config.mesh_key.take();
         let mut rng = ChaCha20Rng::from_seed(seed);
         let drawn = rng.next_u64();
         let guard = Guard::new(&config, &mut rng);

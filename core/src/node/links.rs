@@ -112,7 +112,7 @@ struct Links {
 
 /// The link task.
 pub(crate) async fn run(shared: Arc<Shared>, seed: Zeroizing<[u8; 32]>) {
-    let config = LinkConfig { mesh_key: shared.config.mesh_key, ..LinkConfig::default() };
+    let config = LinkConfig { mesh_key: shared.config.mesh_key.clone(), ..LinkConfig::default() };
     let mut seeds = ChaCha20Rng::from_seed(*seed);
     drop(seed);
     let mut links = Links {
