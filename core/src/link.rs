@@ -58,6 +58,8 @@ pub(crate) use keys::{Key, Sealer, Suite};
 pub(crate) use outcome::{Inner, LinkMetrics, LinkOutput, LinkState};
 pub(crate) use seed::fresh_seed;
 
+use zeroize::Zeroizing;
+
 use crate::netmod::Endpoint;
 
 /// One way to a neighbour: a netmod, and one of its endpoints.
@@ -73,7 +75,7 @@ pub(crate) struct Path {
 #[derive(Clone)]
 pub(crate) struct LinkConfig {
     /// The key of a closed mesh: whoever has it not gets nowhere.
-    pub mesh_key: Option<[u8; 32]>,
+    pub mesh_key: Option<Zeroizing<[u8; 32]>>,
     /// The random number drawn at start that the node's beacons carry; drawn from the seed when there is none.
     pub instance: Option<u64>,
     /// What else this node can do, told to every neighbour.

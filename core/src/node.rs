@@ -325,6 +325,8 @@ impl Node {
         write(&shared.media).remove(&medium.id);
         say_goodbye(shared, |neighbour| neighbour.path().netmod == medium.id).await;
         medium.remove(shared).await;
+        // A peer that was reached over it may be reached over another.
+        let _ = shared.link_events.push(LinkEvent::Look).await;
         true
     }
 

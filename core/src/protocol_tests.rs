@@ -232,7 +232,7 @@ fn known() -> BTreeSet<(Layer, u8)> {
     for kind in 0..=u8::MAX {
         let mut bytes = [0; 600];
         bytes[0] = kind;
-        if wire::link::peek(&bytes).is_some() {
+        if wire::link::peek(&bytes[..wire::link::MAX_HANDSHAKE_LEN]).is_some() {
             known.insert((Layer::Frame, kind));
         }
         let record = wire::route::Record::decode(&bytes);

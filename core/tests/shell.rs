@@ -254,6 +254,27 @@ fn a_send_that_is_dropped_is_sent_or_not_and_holds_nothing_up() {
 }
 
 #[test]
+fn frames_longer_than_any_are_not_kept_for_later() {
+    block_on(async {
+        let net = MemNet::new(11);
+        let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
+        let stranger = net.netmod("stranger").mtu(9000);
+        stranger.open().await.unwrap();
+        let to = stranger.resolve("a").await.unwrap()[0];
+        // What may be a handshake, and after it what may be for one that is not complete yet.
+        for (kind, length) in [(1, 513), (2, 9000), (3, 9000), (4, 9000), (5, 9000), (5, 100), (0x10, 1201)] {
+            stranger.send(&to, Train::single(&vec![kind; length])).await.unwrap();
+        }
+        let counted = async {
+            while a.status().await.drops["malformed_frame"] < 6 {
+                async_std::task::yield_now().await;
+            }
+        };
+        within(counted).await;
+    });
+}
+
+#[test]
 fn two_links_to_one_neighbour_are_used_one_for_the_other() {
     block_on(async {
         let (one, other) = (MemNet::new(10), MemNet::new(11));

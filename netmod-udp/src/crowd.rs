@@ -23,6 +23,13 @@ const EXPIRY: Duration = Duration::from_secs(120);
 const BURST: u32 = 256;
 const RATE: u32 = 64;
 
+/// How often, at most, those who are gone are looked for because a host is crowded: a flood must not have all looked through
+/// for each of its beacons.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// An address and, for a link-local one, the interface.
+type Host = (IpAddr, u32);
+
 /// What to do about a beacon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -38,6 +45,9 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Crowd {
     reported: HashMap<Endpoint, (u64, Instant)>,
+    /// How many of them are on each host.
+    hosts: HashMap<Host, usize>,
+    swept: Instant,
     /// How many strangers may be reported now, and since when that holds.
     strangers: u32,
     since: Instant,
@@ -45,7 +55,7 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     pub(crate) fn new(now: Instant) -> Self {
-        Crowd { reported: HashMap::new(), strangers: BURST, since: now }
+        Crowd { reported: HashMap::new(), hosts: HashMap::new(), swept: now, strangers: BURST, since: now }
     }
 
     /// Takes note of a beacon.
@@ -70,18 +80,26 @@ impl Crowd {
             instance == heard.instance && now.saturating_duration_since(last) < EXPIRY
         });
         self.reported.insert(heard.endpoint, (heard.instance, now));
+        if let Some(host) = host(&heard.endpoint) {
+            *self.hosts.entry(host).or_default() += 1;
+        }
         if known { Verdict::Known } else { Verdict::New }
     }
 
     /// Whether as many are known on the same host as there may be.
-    fn is_crowded(&self, endpoint: &Endpoint, now: Instant) -> bool {
+    fn is_crowded(&mut self, endpoint: &Endpoint, now: Instant) -> bool {
         let Some(host) = host(endpoint) else { return false };
-        let lately = |last: Instant| now.saturating_duration_since(last) < EXPIRY;
-        let there = self
-            .reported
-            .iter()
-            .filter(|(known, (_, last))| self::host(known) == Some(host) && lately(*last));
-        there.take(MAX_OF_HOST).count() >= MAX_OF_HOST
+        if !self.is_full(&host) {
+            return false;
+        }
+        if now.saturating_duration_since(self.swept) >= SWEEP {
+            self.sweep(now);
+        }
+        self.is_full(&host)
+    }
+
+    fn is_full(&self, host: &Host) -> bool {
+        self.hosts.get(host).is_some_and(|known| *known >= MAX_OF_HOST)
     }
 
     /// Whether one more stranger may be reported (a token bucket).
@@ -96,19 +114,26 @@ impl Crowd {
         admitted
     }
 
-    fn make_room(&mut self, now: Instant) {
+    /// Forgets who was not heard for long.
+    fn sweep(&mut self, now: Instant) {
+        self.swept = now;
         self.reported.retain(|_, (_, last)| now.saturating_duration_since(*last) < EXPIRY);
-        if self.reported.len() >= MAX_ENDPOINTS {
-            let oldest = self.reported.iter().min_by_key(|(endpoint, (_, last))| (*last, **endpoint));
-            if let Some(endpoint) = oldest.map(|(endpoint, _)| *endpoint) {
-                self.reported.remove(&endpoint);
-            }
+        self.hosts.clear();
+        for host in self.reported.keys().filter_map(host) {
+            *self.hosts.entry(host).or_default() += 1;
         }
+    }
+
+    fn make_room(&mut self, now: Instant) {
+        let oldest = self.reported.iter().min_by_key(|(endpoint, (_, last))| (*last, **endpoint));
+        let Some(endpoint) = oldest.map(|(endpoint, _)| *endpoint) else { return };
+        self.reported.remove(&endpoint);
+        self.sweep(now);
     }
 }
 
-/// The host of an endpoint: its address and, for a link-local one, the interface.
-fn host(endpoint: &Endpoint) -> Option<(IpAddr, u32)> {
+/// The host of an endpoint.
+fn host(endpoint: &Endpoint) -> Option<Host> {
     match endpoint.to_socket_addr()? {
         SocketAddr::V4(v4) => Some(((*v4.ip()).into(), 0)),
         SocketAddr::V6(v6) => Some(((*v6.ip()).into(), v6.scope_id())),
@@ -182,6 +207,28 @@ mod tests {
         // It has used up nothing that others need.
         assert_eq!(crowd.hear(at("192.0.2.2", 6001), start), Verdict::New);
         assert_eq!(crowd.hear(at("192.0.2.1", 6000), start + EXPIRY), Verdict::New, "the others have gone");
+    }
+
+    #[test]
+    fn the_number_on_each_host_is_right_whoever_comes_and_goes() {
+        let start = Instant::now();
+        let mut crowd = Crowd::new(start);
+        for n in 0..10_000_u32 {
+            // Some hosts with many, and many with one, at all kinds of times.
+            let host = if n % 3 == 0 { n } else { n % 7 };
+            let port = u16::try_from(1 + n % 100).unwrap();
+            let endpoint = SocketAddr::new(std::net::Ipv4Addr::from(host).into(), port).into();
+            let now = start + Duration::from_millis(u64::from(n) * 50);
+            crowd.hear(Heard { endpoint, instance: u64::from(n) }, now);
+            if n % 100 == 0 {
+                let mut counted: HashMap<Host, usize> = HashMap::new();
+                let hosts = crowd.reported.keys().filter_map(super::host);
+                hosts.for_each(|host| *counted.entry(host).or_default() += 1);
+                assert_eq!(crowd.hosts, counted);
+            }
+            assert!(crowd.reported.len() <= MAX_ENDPOINTS);
+            assert!(crowd.hosts.values().all(|known| *known <= MAX_OF_HOST));
+        }
     }
 
     #[test]

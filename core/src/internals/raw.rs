@@ -59,8 +59,13 @@ impl Shaking {
     /// Waits to be dialled.
     pub fn answer(identity: &Identity, manners: Manners) -> Self {
         let Manners { mesh_key, seed, instance } = manners;
-        let config =
-            LinkConfig { mesh_key, instance, rate: u32::MAX, load: u32::MAX, ..LinkConfig::default() };
+        let config = LinkConfig {
+            mesh_key: mesh_key.map(zeroize::Zeroizing::new),
+            instance,
+            rate: u32::MAX,
+            load: u32::MAX,
+            ..LinkConfig::default()
+        };
         let [mark, ..] = seed;
         Shaking { handshakes: Handshakes::new(identity, config, seed), mark }
     }

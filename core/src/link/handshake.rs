@@ -11,7 +11,8 @@
 //! the lower address completes its own handshake as soon as it can and does not let the other's complete. The
 //! side with the higher address, when the response to its own initiation comes while it has answered one from the same
 //! neighbour (known by the instance number in it), holds its finish back for [`HOLD`]; and when it has sent its
-//! finish already, it does not answer an initiation of the same instance but repeats the finish.
+//! finish already, it does not answer an initiation of the same instance but repeats the finish. Nobody has proved an
+//! instance yet: so from another endpoint the one holds for [`HOLD_ELSEWHERE`] only, and the other once.
 //! Only if frames are lost for longer than [`HOLD`] can the side with the higher address report two sessions, one after the
 //! other; the last one is then the one that both have.
 //!
@@ -53,6 +54,8 @@ use crate::wire::link::{
 
 /// How long the side with the higher address holds its finish back while the other side's handshake is under way.
 pub(crate) const HOLD: Duration = Duration::from_secs(2);
+/// The same when that handshake comes from another endpoint than the one dialled.
+const HOLD_ELSEWHERE: Duration = Duration::from_millis(300);
 /// How long a finish is kept to be repeated. Longer than [`HOLD`].
 const KEEP: Duration = Duration::from_secs(3);
 /// How long a responder waits for the finish, and remembers that it came.
@@ -156,7 +159,7 @@ pub(crate) struct Handshakes {
 impl Handshakes {
     /// None yet. All randomness comes from `seed`, which must never be used twice.
     pub fn new(identity: &Identity, mut config: LinkConfig, seed: [u8; 32]) -> Self {
-        let mesh = config.mesh_key.take().map(Zeroizing::new);
+        let mesh = config.mesh_key.take();
         let mut rng = ChaCha20Rng::from_seed(seed);
         let drawn = rng.next_u64();
         let guard = Guard::new(&config, &mut rng);

@@ -133,8 +133,8 @@ impl Noise {
         Ok(message)
     }
 
-    /// The payload of the next message. After an error an initiator may try another message 2; a responder
-    /// cannot try another message 3.
+    /// The payload of the next message. After an error an initiator may try another message 2; a responder another
+    /// message 3 only if no remote static key has become known.
     pub(super) fn read(&mut self, message: &[u8]) -> Result<Vec<u8>, NoiseError> {
         if message.len() > MAX_HANDSHAKE_LEN {
             return Err(NoiseError);

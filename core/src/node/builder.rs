@@ -22,7 +22,7 @@ pub struct NodeBuilder {
     peers: Vec<String>,
     limits: Limits,
     epoch_file: Option<PathBuf>,
-    mesh_key: Option<[u8; 32]>,
+    mesh_key: Option<Zeroizing<[u8; 32]>>,
     seed: Option<[u8; 32]>,
 }
 
@@ -94,7 +94,7 @@ impl NodeBuilder {
 
     /// The key of a closed mesh: only nodes with the same key become neighbours. `None` is an open mesh.
     pub fn mesh_key(mut self, key: impl Into<Option<[u8; 32]>>) -> Self {
-        self.mesh_key = key.into();
+        self.mesh_key = key.into().map(Zeroizing::new);
         self
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use zeroize::Zeroizing;
+
 /// What a node may use. Each bound holds for itself; what goes beyond is refused or dropped, and counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -38,7 +40,7 @@ pub(crate) struct NodeConfig {
     pub(crate) name: Option<String>,
     pub(crate) limits: Limits,
     pub(crate) epoch_file: Option<PathBuf>,
-    pub(crate) mesh_key: Option<[u8; 32]>,
+    pub(crate) mesh_key: Option<Zeroizing<[u8; 32]>>,
 }
 
 /// Why a peer could not be added or removed.

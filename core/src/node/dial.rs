@@ -84,6 +84,8 @@ struct Candidate {
     dialled: Option<Time>,
     /// Dials in a row that came to nothing.
     failures: u32,
+    /// Whether the last of the paths has failed, and may give its place to another.
+    spare: bool,
 }
 
 /// Whom to dial, and when.
@@ -116,6 +118,20 @@ fn lives(alive: &impl Alive, paths: &[Path], address: Option<&Address>) -> bool 
 }
 
 impl Candidate {
+    /// It was heard at an endpoint. Of more than there is room for, a new one takes the place of one that failed, and is tried
+    /// next: the node may have moved, and anybody can send its beacon from elsewhere.
+    fn found_at(&mut self, path: Path) {
+        if self.paths.contains(&path) {
+            return;
+        }
+        if self.paths.len() < ENDPOINTS {
+            self.paths.push(path);
+        } else if std::mem::take(&mut self.spare) {
+            self.paths.pop();
+            self.paths.insert(0, path);
+        }
+    }
+
     /// A link over another medium is another link: each is there when the other fails.
     fn lives(&self, medium: u32, alive: &impl Alive) -> bool {
         self.address.is_some_and(|address| alive.address_on(medium, &address))
@@ -171,9 +187,7 @@ impl Dials {
         let path = Path { netmod: medium, endpoint: heard.endpoint };
         if let Some(known) = self.heard.get_mut(&(medium, heard.instance)) {
             known.heard = now;
-            if !known.paths.contains(&path) && known.paths.len() < ENDPOINTS {
-                known.paths.push(path);
-            }
+            known.found_at(path);
             return;
         }
         self.heard.retain(|_, known| now.since(known.heard) < FORGET);
@@ -188,6 +202,7 @@ impl Dials {
                 backoff: Backoff::now(now),
                 dialled: None,
                 failures: 0,
+                spare: false,
             };
             self.heard.insert((medium, heard.instance), candidate);
         }
@@ -294,7 +309,9 @@ impl Dials {
             known.backoff.failed(now);
             known.failures = known.failures.saturating_add(1);
             // Perhaps it can be reached at another of its endpoints.
-            known.paths.rotate_left(1);
+            known.paths.retain(|other| other != path);
+            known.paths.push(*path);
+            known.spare = true;
         }
     }
 

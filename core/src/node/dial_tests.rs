@@ -89,6 +89,24 @@ fn an_instance_heard_at_two_endpoints_is_dialled_once() {
 }
 
 #[test]
+fn an_endpoint_heard_later_takes_the_place_of_one_that_failed() {
+    let (own, mut dials) = (own(), Dials::default());
+    let hear = |dials: &mut Dials, at: Time, n: u64| {
+        dials.heard(at, 0, Heard { endpoint: endpoint(n), instance: 7 });
+    };
+    // It was elsewhere before, or somebody has sent copies of its beacon.
+    (1..=4).for_each(|n| hear(&mut dials, at(0), n));
+    hear(&mut dials, at(1), 5);
+    assert_eq!(dials.due_heard(at(2), &own, &NONE), [path(1)]);
+    dials.failed(at(8000), &path(1), "timed out");
+    // One place for each failure: of a flood of copies none drives out all others.
+    (5..=50).for_each(|n| hear(&mut dials, at(8001), n));
+    assert_eq!(dials.due_heard(at(9000), &own, &NONE), [path(5)]);
+    dials.failed(at(17_000), &path(5), "timed out");
+    assert_eq!(dials.due_heard(at(20_000), &own, &NONE), [path(2)]);
+}
+
+#[test]
 fn of_many_on_one_medium_sixteen_are_dialled_and_not_the_same_by_all() {
     let picks = |own: u8| {
         let mut dials = Dials::default();

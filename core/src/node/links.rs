@@ -112,7 +112,7 @@ struct Links {
 
 /// The link task.
 pub(crate) async fn run(shared: Arc<Shared>, seed: Zeroizing<[u8; 32]>) {
-    let config = LinkConfig { mesh_key: shared.config.mesh_key, ..LinkConfig::default() };
+    let config = LinkConfig { mesh_key: shared.config.mesh_key.clone(), ..LinkConfig::default() };
     let mut seeds = ChaCha20Rng::from_seed(*seed);
     drop(seed);
     let mut links = Links {
@@ -256,7 +256,9 @@ impl Links {
     async fn established(&mut self, session: Session) {
         let (now, shared) = (self.shared.now(), self.shared.clone());
         let (path, address) = (session.path, session.peer);
-        let Some(medium) = self.medium(&path) else { return };
+        let Some(medium) = self.medium(&path) else {
+            return lock(&shared.dials).failed(now, &path, "its netmod was removed");
+        };
         shared.stats.count(Counter::HandshakesDone, 1);
         let configured = {
             let mut dials = lock(&shared.dials);

@@ -233,6 +233,7 @@ impl Medium {
         let Arrival { endpoint, mut bytes, size } = arrival;
         let path = Path { netmod: self.id, endpoint };
         let size = size.max(1);
+        let most = self.netmod.max_mtu();
         let mut batch: Vec<BytesMut> = Vec::with_capacity(bytes.len().div_ceil(size));
         let mut owner: Option<(u32, Arc<Neighbour>)> = None;
         self.rx_bytes.fetch_add(bytes.len() as u64, Relaxed);
@@ -240,7 +241,8 @@ impl Medium {
             let frame = bytes.split_to(size.min(bytes.len()));
             self.rx_frames.fetch_add(1, Relaxed);
             shared.stats.count(Counter::FramesIn, 1);
-            match peek(&frame) {
+            // Nobody who knows this node sends more, and for a while what strangers send is kept.
+            match peek(&frame).filter(|_| frame.len() <= most) {
                 Some(FrameKind::Data { index }) => {
                     if owner.as_ref().is_none_or(|(known, _)| *known != index) {
                         deliver(shared, owner.take(), &mut batch);

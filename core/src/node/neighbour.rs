@@ -10,6 +10,8 @@ use futures::future::{Either, select};
 
 mod strangers;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use self::strangers::Strangers;
 
@@ -34,15 +36,17 @@ use crate::wire::link::HEADER_LEN;
 const BATCH: usize = 64;
 /// Bytes that a neighbour's inbox may hold.
 const INBOX_BYTES: usize = 4 << 20;
-/// Orders that may wait. The router sends a neighbour at most its whole table.
-const ORDERS: usize = 65_536;
+/// Orders that may wait.
+const ORDERS: usize = 4096;
+/// Routing messages that may wait for room in the link, and their bytes: the router sends a neighbour at most its whole table, of
+/// 32 768 records that have 444 bytes at most.
+const ROUTES: usize = 65_536;
+const ROUTES_BYTES: usize = 16 << 20;
 /// While packets go out, the link is told how many every so often: it judges silence by that.
 const NOTE_EVERY: Duration = Duration::from_millis(20);
 
 /// What other tasks ask of a neighbour's task.
 pub(crate) enum Order {
-    /// Send this routing message, reliably and in order.
-    Control(Vec<u8>),
     /// Packets have gone out: see how many.
     Sent,
     /// There is something to send, or room for those who wait.
@@ -76,6 +80,8 @@ pub(crate) struct Neighbour {
     pub(crate) configured: bool,
     pub(crate) inbox: Inbox<BytesMut>,
     pub(crate) orders: Inbox<Order>,
+    /// Routing messages to be sent, reliably and in order. They wait for room in the link, and keep no order waiting.
+    pub(crate) routes: Inbox<Vec<u8>>,
     egress: Egress,
     suspect: AtomicBool,
     view: Mutex<View>,
@@ -140,6 +146,7 @@ impl Neighbour {
                 Full::RefuseNewest,
             ),
             orders: Inbox::new(ORDERS, Full::RefuseNewest),
+            routes: Inbox::with_bytes(ROUTES, ROUTES_BYTES, Vec::len, Full::RefuseNewest),
             egress: made.egress,
             suspect: AtomicBool::new(false),
             view: Mutex::new(View {
@@ -178,8 +185,15 @@ impl Neighbour {
     /// Takes a frame of this link's that came from an `endpoint` where the neighbour is not known to be. Returns whether there
     /// was room for it.
     pub(crate) fn stranger(&self, now: Time, endpoint: Endpoint, frame: &[u8]) -> bool {
-        lock(&self.strangers).admit(now)
-            && self.orders.try_push(Order::Stranger { endpoint, frame: BytesMut::from(frame) }).is_ok()
+        let mut strangers = lock(&self.strangers);
+        if !strangers.admit(now) {
+            return false;
+        }
+        let taken = self.orders.try_push(Order::Stranger { endpoint, frame: BytesMut::from(frame) }).is_ok();
+        if !taken {
+            strangers.done();
+        }
+        taken
     }
 
     /// Where it is, for people.
@@ -274,6 +288,7 @@ impl Neighbour {
         lock(&self.waiting).clear();
         self.inbox.close();
         self.orders.close();
+        self.routes.close();
         was_known
     }
 }
@@ -290,8 +305,8 @@ impl Drop for Flush<'_> {
         let neighbour = self.neighbour;
         let Drained { frames, packets, bytes, longest, failed, late, worn } = self.drained;
         neighbour.longest.fetch_max(longest, Relaxed);
-        if worn && !neighbour.worn.swap(true, Relaxed) {
-            let _ = neighbour.orders.try_push(Order::Worn);
+        if worn && !neighbour.worn.swap(true, Relaxed) && neighbour.orders.try_push(Order::Worn).is_err() {
+            neighbour.worn.store(false, Relaxed);
         }
         if failed > 0 {
             self.shared.stats.drop_n(DropCause::SendFailed, failed);
@@ -307,8 +322,9 @@ impl Drop for Flush<'_> {
         if packets > 0 {
             neighbour.unnoted_bytes.fetch_add(bytes, Relaxed);
             neighbour.unnoted.fetch_add(packets, SeqCst);
-            if !neighbour.told.swap(true, SeqCst) {
-                let _ = neighbour.orders.try_push(Order::Sent);
+            if !neighbour.told.swap(true, SeqCst) && neighbour.orders.try_push(Order::Sent).is_err() {
+                // The next flush tells it.
+                neighbour.told.store(false, SeqCst);
             }
         }
         let stalled = neighbour.egress.is_stalled();

@@ -10,7 +10,7 @@ use futures::future::{Either, select};
 
 use super::fib::Way;
 use super::forward::Work;
-use super::neighbour::{Neighbour, Order};
+use super::neighbour::Neighbour;
 use super::shared::Shared;
 use crate::address::Address;
 use crate::identity::Identity;
@@ -70,6 +70,16 @@ pub(crate) enum RouterEvent {
     List {
         reply: oneshot::Sender<Vec<Route>>,
     },
+}
+
+impl RouterEvent {
+    /// The bytes that a neighbour has sent with it.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            RouterEvent::Control { message, .. } => message.len(),
+            _ => 0,
+        }
+    }
 }
 
 const BATCH: usize = 256;
@@ -212,7 +222,7 @@ impl Routing {
     fn send(&self, id: NeighbourId, message: Vec<u8>) {
         let Some(neighbour) = self.neighbours.get(&id) else { return };
         self.shared.stats.count(Counter::ControlOut, 1);
-        if neighbour.orders.try_push(Order::Control(message)).is_err() && !neighbour.orders.is_closed() {
+        if neighbour.routes.try_push(message).is_err() && !neighbour.routes.is_closed() {
             // Routing rests on this channel losing nothing: a link that cannot keep up is ended, and made anew.
             tracing::warn!(neighbour = %neighbour.address, "link cannot keep up with routing");
             neighbour.inbox.close();

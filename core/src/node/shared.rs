@@ -71,6 +71,8 @@ struct Tasks {
 
 /// Events that may wait for the router or the link task. Each neighbour's control channel is bounded in turn.
 const EVENT_QUEUE: usize = 16_384;
+/// And the bytes of the neighbours' messages among those for the router.
+const EVENT_BYTES: usize = 8 << 20;
 
 impl Shared {
     pub(crate) fn new(identity: Identity, config: NodeConfig) -> Self {
@@ -94,7 +96,7 @@ impl Shared {
             fib: Fib::default(),
             fib_changes: Notify::new(0),
             link_events: Inbox::new(EVENT_QUEUE, Full::Wait),
-            router_events: Inbox::new(EVENT_QUEUE, Full::Wait),
+            router_events: Inbox::with_bytes(EVENT_QUEUE, EVENT_BYTES, RouterEvent::bytes, Full::Wait),
             dials: Mutex::default(),
             probes: Mutex::default(),
             conflicts: Mutex::default(),

@@ -12,9 +12,17 @@ const PINS: &[(&str, &str)] = &[
     ("const MAX_HANDSHAKE_LEN: usize = 512;", "at least 6 and at most 512 bytes long"),
     ("const ANSWER_LIFE: Duration = Duration::from_secs(10);", "waits 10 s for the finish"),
     ("const HOLD: Duration = Duration::from_secs(2);", "its own finish back for 2 s"),
+    (
+        "const HOLD_ELSEWHERE: Duration = Duration::from_millis(300);",
+        "or for 0.3 s if that other handshake comes from another endpoint",
+    ),
     ("const KEEP: Duration = Duration::from_secs(3);", "the response comes again, for 3 s"),
     ("const TRIES: u32 = 5;", "its initiation 5 times at most"),
     ("const FIRST_DELAY: Duration = Duration::from_millis(250);", "0.25 s apart, doubling"),
+    (
+        "const GIVE_WAY: Duration = Duration::from_secs(1);",
+        "that has had a second without an answer gives way",
+    ),
     (
         "[Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1750)]",
         "again 0.25, 0.75 and 1.75 s later",

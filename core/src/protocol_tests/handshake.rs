@@ -93,7 +93,7 @@ pub(super) fn opened(frame: &[u8]) -> Vec<u8> {
 
 pub(super) fn made() -> Vec<(String, Vec<u8>)> {
     let Whole { initiation, response, finish, .. } = whole();
-    let closed = dialled(LinkConfig { mesh_key: Some(MESH_KEY), ..config(INITIATOR) }).1;
+    let closed = dialled(LinkConfig { mesh_key: Some(MESH_KEY.into()), ..config(INITIATOR) }).1;
     let busy = LinkConfig { load: 0, ..config(RESPONDER) };
     let mut busy = Handshakes::new(&identity(RESPONDER), busy, seed(RESPONDER));
     let cookie = answer(&mut busy, &initiation).0.expect("a cookie");

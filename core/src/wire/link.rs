@@ -136,10 +136,11 @@ pub(crate) enum FrameKind {
     },
 }
 
-/// What `frame` is by its first bytes; `None` when it is no frame, or shorter than its fixed part.
+/// What `frame` is by its first bytes; `None` when it is no frame, shorter than its fixed part, or a handshake that is longer
+/// than any.
 pub(crate) fn peek(frame: &[u8]) -> Option<FrameKind> {
     match *frame.first()? {
-        INITIATION..=REFUSAL if frame.len() >= 6 => Some(FrameKind::Handshake),
+        INITIATION..=REFUSAL if (6..=MAX_HANDSHAKE_LEN).contains(&frame.len()) => Some(FrameKind::Handshake),
         DATA if frame.len() >= HEADER_LEN.saturating_add(TAG_LEN) => {
             let index = frame.get(2..6)?.try_into().ok()?;
             Some(FrameKind::Data { index: u32::from_le_bytes(index) })

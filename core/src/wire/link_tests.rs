@@ -99,6 +99,12 @@ fn frames_are_told_apart_by_their_first_byte() {
     short[0] = DATA;
     assert_eq!(peek(&short), None, "shorter than its fixed part");
     assert_eq!(peek(&[INITIATION, VERSION, 0, 0, 0]), None);
+    assert_eq!(peek(&[INITIATION; MAX_HANDSHAKE_LEN]), Some(FrameKind::Handshake));
+    assert_eq!(
+        peek(&[INITIATION; MAX_HANDSHAKE_LEN + 1]),
+        None,
+        "longer than any: it is not kept for a moment"
+    );
 }
 
 proptest! {

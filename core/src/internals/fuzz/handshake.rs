@@ -95,8 +95,11 @@ impl World {
         };
         let load = if flags & LOAD != 0 { 1 } else { 50 };
         let open = LinkConfig { suites, max_answers: 8, max_dials: 8, ..LinkConfig::default() };
-        let configs =
-            [LinkConfig { mesh_key: key, load, ..open.clone() }, LinkConfig { mesh_key: other, ..open }];
+        let configs = [(key, load), (other, open.load)].map(|(key, load)| LinkConfig {
+            mesh_key: key.map(Into::into),
+            load,
+            ..open.clone()
+        });
         let mut seed = 1;
         let mut identities = IDENTITIES.iter();
         let nodes = configs.map(|config| {

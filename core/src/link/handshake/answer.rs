@@ -15,7 +15,7 @@ use crate::wire::link::{
     RESPONSE, Refusal, Response, VERSION, frame, split,
 };
 
-/// Finishes that do not verify before the handshake is given up.
+/// Finishes whose key opens, and that do not verify, before the handshake is given up.
 const MAX_BAD: u32 = 4;
 
 /// A handshake that somebody else began.
@@ -49,9 +49,12 @@ struct Waiting {
 }
 
 impl Answer {
-    /// Whether a finish from this run of a neighbour may still come.
-    pub(super) fn is_waiting_for(&self, netmod: u32, instance: u64) -> bool {
-        self.path.netmod == netmod && self.instance == instance && matches!(self.stage, Stage::Waiting(_))
+    /// The path on which a finish from this run of a neighbour may still come. Anybody can claim an instance.
+    pub(super) fn waits_for(&self, netmod: u32, instance: u64) -> Option<Path> {
+        let waits = self.path.netmod == netmod
+            && self.instance == instance
+            && matches!(self.stage, Stage::Waiting(_));
+        waits.then_some(self.path)
     }
 
     /// Whether its finish came at `time` or later.
@@ -147,16 +150,19 @@ impl Handshakes {
     }
 
     /// Whether we have just sent a finish to this run of a neighbour, and it may not know. Then its own
-    /// initiation is not answered, but the finish is sent again.
+    /// initiation is not answered, but the finish is sent again. From elsewhere that holds once: nobody has proved yet whose
+    /// instance it is.
     fn repeat_finish(&mut self, path: Path, instance: u64) -> bool {
-        let finish = self
-            .kept
-            .values()
-            .find(|kept| {
-                kept.path.netmod == path.netmod && kept.instance == instance && kept.confirmed.is_none()
-            })
-            .map(|kept| (kept.path, kept.finish.clone()));
-        match finish {
+        let mut finishes = Vec::new();
+        for kept in self.kept.values_mut().filter(|kept| {
+            kept.path.netmod == path.netmod && kept.instance == instance && kept.confirmed.is_none()
+        }) {
+            if kept.path == path || !std::mem::replace(&mut kept.reminded, true) {
+                finishes.push((kept.path, kept.finish.clone()));
+            }
+        }
+        // One is enough: no more than was sent is answered.
+        match finishes.pop() {
             Some((path, finish)) => {
                 self.transmit(path, finish);
                 true
@@ -189,8 +195,9 @@ impl Handshakes {
             .ok_or(DropCause::UnknownSession)?;
         let Stage::Waiting(waiting) = &mut answer.stage else { return Ok(()) };
         let Ok(payload) = waiting.noise.read(message) else {
-            // A damaged or forged finish leaves the handshake unusable; the true one may still come.
-            if self.begin_again(head.receiver).is_err() {
+            // One whose key does not open was made by somebody who guesses, and has changed nothing. One whose key does leaves
+            // the handshake unusable; the true one may still come.
+            if waiting.noise.remote_static().is_some() && self.begin_again(head.receiver).is_err() {
                 self.answers.remove(&head.receiver);
             }
             return Err(DropCause::BadHandshake);

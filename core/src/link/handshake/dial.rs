@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 
-use super::{Completed, DialError, HOLD, HandshakeOutput, Handshakes, KEEP, Session, introduced};
+use super::{
+    Completed, DialError, HOLD, HOLD_ELSEWHERE, HandshakeOutput, Handshakes, KEEP, Session, introduced,
+};
 use crate::address::Address;
 use crate::link::Path;
 use crate::link::keys::Suite;
@@ -21,6 +23,8 @@ use crate::wire::link::{
 const TRIES: u32 = 5;
 /// The time to the second initiation; it doubles with each.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// What a dial has at least, when others want its place.
+const GIVE_WAY: Duration = Duration::from_secs(1);
 /// When the finish is repeated, after it was sent first: not at all once the session is known to live.
 const REPEATS: [Duration; 3] =
     [Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1750)];
@@ -62,6 +66,8 @@ pub(super) struct Kept {
     pub(super) since: Time,
     /// When the neighbour was first heard over the session.
     pub(super) confirmed: Option<Time>,
+    /// Whether it was sent again for an initiation from elsewhere.
+    pub(super) reminded: bool,
     repeats: usize,
 }
 
@@ -73,13 +79,14 @@ impl Kept {
 }
 
 impl Handshakes {
-    /// Begins a handshake with whoever is there. Does nothing while one over the same path is under way.
+    /// Begins a handshake with whoever is there. Does nothing while one over the same path is under way. When there are as many
+    /// as there may be, the oldest gives way if it has had a second: anybody may have it that many are dialled who are not there.
     /// `mtu` is what the path takes, in bytes.
     pub fn dial(&mut self, now: Time, path: Path, mtu: usize) {
         if self.dials.values().any(|dial| dial.path == path) {
             return;
         }
-        if self.dials.len() >= self.config.max_dials {
+        if self.dials.len() >= self.config.max_dials && !self.give_way(now) {
             return self.fail(path, DialError::TooMany);
         }
         let index = self.indices.draw();
@@ -102,6 +109,24 @@ impl Handshakes {
         };
         self.dials.insert(index, dial);
         self.dials_timeout(now);
+    }
+
+    /// Ends the oldest dial that nobody has answered, if it has had time for an answer.
+    fn give_way(&mut self, now: Time) -> bool {
+        let unanswered = self.dials.iter().filter(|(_, dial)| dial.held.is_none());
+        let oldest = unanswered.min_by_key(|(_, dial)| dial.started).map(|(index, _)| *index);
+        let Some(index) = oldest else { return false };
+        if self.dials.get(&index).is_none_or(|dial| now.since(dial.started) < GIVE_WAY) {
+            return false;
+        }
+        self.give_up(index);
+        true
+    }
+
+    fn give_up(&mut self, index: u32) {
+        if let Some(dial) = self.dials.remove(&index) {
+            self.fail(dial.path, dial.hint.unwrap_or(DialError::Timeout));
+        }
     }
 
     /// Gives up dialling `path`. Nothing more is said of it.
@@ -147,9 +172,7 @@ impl Handshakes {
             if dial.held.is_some() {
                 self.complete(now, index);
             } else if dial.tries >= TRIES {
-                let (path, reason) = (dial.path, dial.hint.unwrap_or(DialError::Timeout));
-                self.dials.remove(&index);
-                self.fail(path, reason);
+                self.give_up(index);
             } else {
                 dial.tries = dial.tries.saturating_add(1);
                 dial.bad = 0;
@@ -167,6 +190,10 @@ impl Handshakes {
     pub(super) fn on_response(&mut self, now: Time, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
         let (head, message) = split::<Response>(bytes).map_err(|_| DropCause::MalformedFrame)?;
         if let Some(kept) = self.kept.get(&head.receiver).filter(|kept| kept.path == path) {
+            // It is not read again, so it may be forged.
+            if bytes.len() < kept.finish.len() {
+                return Err(DropCause::BadHandshake);
+            }
             let finish = kept.finish.clone();
             self.transmit(path, finish);
             return Ok(());
@@ -255,15 +282,15 @@ impl Handshakes {
     }
 
     fn hold_or_complete(&mut self, now: Time, index: u32, session: Box<Session>, finish: Vec<u8>) {
-        let netmod = session.path.netmod;
-        let theirs_first = session.peer < self.address
-            && self.answers.values().any(|answer| answer.is_waiting_for(netmod, session.peer_instance));
+        let (path, instance) = (session.path, session.peer_instance);
+        let waiting = self.answers.values().filter_map(|answer| answer.waits_for(path.netmod, instance));
+        let hold = waiting.map(|from| if from == path { HOLD } else { HOLD_ELSEWHERE }).max();
+        let hold = hold.filter(|_| session.peer < self.address);
         let Some(dial) = self.dials.get_mut(&index) else { return };
         dial.held = Some(Held { session, finish });
-        if theirs_first {
-            dial.deadline = now + HOLD;
-        } else {
-            self.complete(now, index);
+        match hold {
+            Some(hold) => dial.deadline = now + hold,
+            None => self.complete(now, index),
         }
     }
 
@@ -279,6 +306,7 @@ impl Handshakes {
             finish: finish.clone(),
             since: now,
             confirmed: None,
+            reminded: false,
             repeats: 0,
         };
         self.kept.insert(index, kept);

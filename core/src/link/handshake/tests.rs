@@ -45,7 +45,7 @@ fn open() -> LinkConfig {
 }
 
 fn closed(key: u8) -> LinkConfig {
-    LinkConfig { mesh_key: Some([key; 32]), ..open() }
+    LinkConfig { mesh_key: Some(Zeroizing::new([key; 32])), ..open() }
 }
 
 impl Pair {

@@ -28,39 +28,31 @@ impl Neighbour {
 
             let deadline = link.next_deadline().into_iter().chain(note_at).min();
             alarm.set(deadline.map(|time| shared.instant(time)));
-            let mut order = {
-                let mut incoming = std::pin::pin!(self.inbox.recv_batch_into(&mut frames, BATCH));
-                // While the link has no room, what it is to send stays where it is.
-                let mut orders = std::pin::pin!(async {
-                    if held.is_some() { std::future::pending().await } else { self.orders.recv().await }
+            let mut order = None;
+            {
+                let incoming = std::pin::pin!(self.inbox.recv_batch_into(&mut frames, BATCH));
+                let orders = std::pin::pin!(self.orders.recv());
+                // While the link has no room, what the router says stays where it is.
+                let full = held.is_some();
+                let routes = std::pin::pin!(async {
+                    if full { std::future::pending().await } else { self.routes.recv().await }
                 });
-                match select(&mut incoming, select(&mut orders, alarm.wait())).await {
-                    Either::Left((Ok(_), _)) => None,
-                    Either::Right((Either::Left((Ok(order), _)), _)) => Some(order),
-                    Either::Right((Either::Right(_), _)) => None,
-                    // Retired by another task, which has told everybody; or closed by the router.
-                    Either::Left((Err(_), _)) | Either::Right((Either::Left((Err(_), _)), _)) => {
-                        break "the link could not keep up with the routes".to_owned();
+                match select(incoming, select(orders, select(routes, alarm.wait()))).await {
+                    Either::Left((Ok(_), _)) => {}
+                    Either::Right((Either::Left((Ok(next), _)), _)) => order = Some(next),
+                    Either::Right((Either::Right((Either::Left((Ok(message), _)), _)), _)) => {
+                        held = Some(message);
                     }
+                    Either::Right((Either::Right((Either::Right(_), _)), _)) => {}
+                    // Retired by another task, which has told everybody; or closed by the router.
+                    _ => break "the link could not keep up with the routes".to_owned(),
                 }
-            };
+            }
             let now = shared.now();
             self.frames_arrived(&shared, now, &mut link, &mut frames, &mut work);
-            if let Some(message) = held.take() {
-                order = Some(Order::Control(message));
-            }
             // Also when frames came: a busy inbox must not keep orders waiting.
             while let Some(next) = order.take().or_else(|| self.orders.try_recv().ok()) {
                 match next {
-                    Order::Control(message) => {
-                        if link.send_control(&message).is_err() {
-                            if link.metrics().control_queued > 0 {
-                                held = Some(message);
-                                break;
-                            }
-                            tracing::error!(bytes = message.len(), "routing message that no link takes");
-                        }
-                    }
                     Order::Sent => note_at = Some(now),
                     Order::Look => {}
                     Order::Doubt => link.doubt(now),
@@ -70,6 +62,16 @@ impl Neighbour {
                         self.stranger_arrived(&shared, &mut link, (endpoint, frame), &mut work);
                     }
                     Order::Goodbye => return self.say_goodbye(&shared, &mut link).await,
+                }
+            }
+            while let Some(message) = held.take().or_else(|| self.routes.try_recv().ok()) {
+                if link.send_control(&message).is_err() {
+                    let LinkMetrics { state, control_queued, .. } = link.metrics();
+                    if control_queued > 0 || matches!(state, LinkState::Down(_)) {
+                        held = Some(message);
+                        break;
+                    }
+                    tracing::error!(bytes = message.len(), "routing message that no link takes");
                 }
             }
             if note_at.is_some_and(|at| at <= now) {
@@ -82,6 +84,11 @@ impl Neighbour {
         // The last word, if the medium takes it at once.
         self.flush(&shared);
         self.ended(&shared, &reason).await;
+        // Nothing more comes into a closed inbox.
+        while let Ok(left) = self.inbox.try_recv_batch(&mut frames, BATCH) {
+            shared.stats.drop_n(DropCause::UnknownSession, left as u64);
+            frames.clear();
+        }
     }
 
     pub(super) async fn say_goodbye(&self, shared: &Shared, link: &mut Link) {

@@ -42,3 +42,25 @@ fn it_can_be_moved_to_another_thread() {
     check::<Handshakes>();
     check::<Session>();
 }
+
+#[test]
+fn among_dials_that_nobody_answers_there_is_room_for_one_that_somebody_will() {
+    let config = LinkConfig { max_dials: 4, ..open() };
+    let mut pair = Pair::with([config, open()], 1);
+    let flood = |pair: &mut Pair, channels: std::ops::Range<u8>| {
+        channels.for_each(|channel| pair.dial(0, channel));
+        pair.flying.clear();
+    };
+    flood(&mut pair, 10..11);
+    pair.now = pair.now + Duration::from_millis(900);
+    flood(&mut pair, 11..14);
+    pair.dial(0, 0);
+    assert_eq!(pair.failed[0], [(path(1, 0), DialError::TooMany)], "they had no time for an answer yet");
+    pair.now = pair.now + Duration::from_millis(100);
+    pair.failed = Default::default();
+    pair.dial(0, 0);
+    assert_eq!(pair.failed[0], [(path(1, 10), DialError::Timeout)], "the oldest");
+    assert_eq!(pair.nodes[0].under_way().0, 4);
+    pair.run(1, |_| true);
+    assert_eq!(pair.counts(), (1, 1));
+}

@@ -74,6 +74,26 @@ fn no_answer_is_longer_than_what_it_answers() {
 }
 
 #[test]
+fn a_forged_response_brings_out_no_finish_that_is_longer() {
+    let mut pair = Pair::new(1);
+    pair.dial(0, 0);
+    let mut response = None;
+    pair.settle(|flying| {
+        response = Some(flying.clone()).filter(|flying| flying.frame[0] == RESPONSE).or(response.take());
+        true
+    });
+    let response = response.unwrap();
+    for length in 10..=response.frame.len() {
+        let mut forged = response.clone();
+        forged.frame.truncate(length);
+        let _ = pair.deliver(forged);
+        let sent: usize = pair.flying.drain(..).map(|flying| flying.frame.len()).sum();
+        assert!(sent <= length, "{sent} for {length}");
+        assert!(sent > 0 || length < response.frame.len(), "the true one brings it out");
+    }
+}
+
+#[test]
 fn an_honest_dialler_gets_through_a_flood() {
     let mut pair = Pair::new(1);
     let mut flood = 0;
@@ -116,6 +136,27 @@ fn a_damaged_or_forged_finish_does_not_spoil_the_true_one() {
     }
     assert_eq!(pair.deliver(finish), Ok(()));
     assert!(pair.agree());
+}
+
+#[test]
+fn any_number_of_forged_finishes_does_not_end_a_handshake() {
+    for configs in [[open(), open()], [closed(7), closed(7)]] {
+        let mut pair = Pair::with(configs, 1);
+        pair.dial(0, 0);
+        pair.settle(|flying| flying.frame[0] != FINISH);
+        assert_eq!(pair.counts(), (1, 0));
+        assert!(pair.advance(pair.now + Duration::from_secs(1)), "the finish is repeated");
+        let finish = pair.flying.remove(0);
+        // Who has seen the response, but not the finish, can do no more than guess.
+        for n in 0..100u8 {
+            let mut forged = finish.clone();
+            forged.frame.truncate(6);
+            forged.frame.extend_from_slice(&[n; 115]);
+            assert_eq!(pair.deliver(forged), Err(DropCause::BadHandshake));
+        }
+        assert_eq!(pair.deliver(finish), Ok(()));
+        assert!(pair.agree());
+    }
 }
 
 #[test]
@@ -224,4 +265,57 @@ proptest! {
             prop_assert!(pair.agree());
         }
     }
+}
+
+/// A pair, and somebody else who goes by the instance of its first node.
+fn with_a_namesake() -> (Pair, Handshakes) {
+    let pair = Pair::new(1);
+    let config = LinkConfig { instance: Some(pair.nodes[0].instance()), ..open() };
+    (pair, Handshakes::new(&Identity::from_seed(&[3; 32]), config, [6; 32]))
+}
+
+/// What a node sends; sessions are passed over.
+fn sent(node: &mut Handshakes) -> Vec<Vec<u8>> {
+    let outputs = std::iter::from_fn(|| node.poll_output());
+    outputs
+        .filter_map(|output| match output {
+            HandshakeOutput::Transmit { frame, .. } => Some(frame),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_neighbour_that_goes_by_the_instance_of_another_keeps_it_from_nothing() {
+    let (mut pair, mut namesake) = with_a_namesake();
+    let (now, there) = (pair.now, path(0, 9));
+    // The namesake is dialled, completes the handshake, and says nothing more.
+    pair.nodes[1].dial(now, there, 1400);
+    for _ in 0..3 {
+        for frame in sent(&mut pair.nodes[1]) {
+            namesake.handle(now, path(1, 0), 0, 1400, &frame).unwrap();
+        }
+        for frame in sent(&mut namesake) {
+            pair.nodes[1].handle(now, there, 0, 1400, &frame).unwrap();
+        }
+    }
+    assert_eq!(pair.nodes[1].under_way().1, 1, "a finish is kept for it");
+    pair.dial(0, 0);
+    pair.run(1, |_| true);
+    assert_eq!(pair.counts(), (1, 1));
+    assert!(pair.agree());
+}
+
+#[test]
+fn an_initiation_under_the_instance_of_another_does_not_hold_up_a_dial() {
+    let (mut pair, mut namesake) = with_a_namesake();
+    namesake.dial(pair.now, path(1, 0), 1400);
+    for frame in sent(&mut namesake) {
+        pair.nodes[1].handle(pair.now, path(0, 9), 0, 1400, &frame).unwrap();
+    }
+    let _ = sent(&mut pair.nodes[1]);
+    pair.dial(1, 0);
+    pair.run(1, |_| true);
+    assert_eq!(pair.counts(), (1, 1));
+    assert!(pair.agree());
 }

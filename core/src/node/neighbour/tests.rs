@@ -1,0 +1,137 @@
+//! The neighbour's task, with a neighbour that says nothing.
+
+use futures::StreamExt;
+
+use super::*;
+use crate::identity::Identity;
+use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Session};
+use crate::netmod::mem::MemNet;
+use crate::node::{Limits, NodeConfig};
+use crate::rt;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Our end of a session; the other one is gone.
+fn session(path: Path) -> Session {
+    let identities = [1, 2].map(|n| Identity::from_seed(&[n; 32]));
+    let [mut us, mut them] =
+        [0, 1].map(|n| Handshakes::new(&identities[n], LinkConfig::default(), [n as u8; 32]));
+    us.dial(Time::ZERO, path, 1200);
+    loop {
+        while let Some(output) = us.poll_output() {
+            match output {
+                HandshakeOutput::Transmit { frame, .. } => {
+                    them.handle(Time::ZERO, path, 0, 1200, &frame).unwrap();
+                }
+                HandshakeOutput::Established(session) => return *session,
+                HandshakeOutput::Failed { reason, .. } => panic!("{reason}"),
+            }
+        }
+        while let Some(output) = them.poll_output() {
+            if let HandshakeOutput::Transmit { frame, .. } = output {
+                us.handle(Time::ZERO, path, 0, 1200, &frame).unwrap();
+            }
+        }
+    }
+}
+
+/// A neighbour in service, and its link.
+fn silent_neighbour() -> (Arc<Shared>, Arc<Neighbour>, Link) {
+    let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
+    let shared = Arc::new(Shared::new(Identity::from_seed(&[1; 32]), config));
+    let medium = Arc::new(Medium::new(0, Arc::new(MemNet::new(1).netmod("a"))));
+    let path = Path { netmod: 0, endpoint: Endpoint::new(b"b").unwrap() };
+    let session = session(path);
+    let link = Link::new(shared.now(), session.peer, session.opener, 1200, [7; 32]);
+    let made = Made {
+        id: 1,
+        address: session.peer,
+        path,
+        initiator: true,
+        instance: session.peer_instance,
+        local_index: session.local_index,
+        mtu: 1200,
+        configured: false,
+        egress: Egress::new(medium.netmod.clone(), path.endpoint, session.sealer),
+        metrics: link.metrics(),
+        medium,
+    };
+    let neighbour = Arc::new(Neighbour::new(made, 1024));
+    write(&shared.neighbours).insert(1, neighbour.clone());
+    (shared, neighbour, link)
+}
+
+/// Lets other tasks run.
+async fn pause() {
+    let mut paused = false;
+    let pause = std::future::poll_fn(|cx| match std::mem::replace(&mut paused, true) {
+        true => std::task::Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        }
+    });
+    pause.await;
+}
+
+#[test]
+fn what_the_router_has_to_say_keeps_no_order_waiting() {
+    futures::executor::block_on(async {
+        let (shared, neighbour, link) = silent_neighbour();
+        let mut events = shared.bus.subscribe();
+        // More than the link takes while nothing is acknowledged.
+        for _ in 0..300 {
+            assert!(neighbour.routes.try_push(vec![3; 4096]).is_ok());
+        }
+        shared.spawn(neighbour.clone().run(shared.clone(), link));
+        while neighbour.routes.len() > 44 {
+            pause().await;
+        }
+        assert!(neighbour.orders.try_push(Order::Goodbye).is_ok());
+        let down = rt::timeout(PATIENCE, events.next()).await.flatten();
+        match down {
+            Some((_, Event::NeighbourDown { reason, .. })) => assert_eq!(reason, "goodbye said"),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn routes_that_a_neighbour_does_not_take_are_bounded_in_bytes() {
+    let (_, neighbour, _) = silent_neighbour();
+    let taken = (0..ROUTES).take_while(|_| neighbour.routes.try_push(vec![3; 4096]).is_ok()).count();
+    assert_eq!(taken * 4096, ROUTES_BYTES);
+}
+
+#[test]
+fn a_stranger_that_finds_no_room_takes_none() {
+    let (_, neighbour, _) = silent_neighbour();
+    let endpoint = Endpoint::new(b"c").unwrap();
+    let second = |n: u64| Time::from_millis(n * 1000);
+    while neighbour.orders.try_push(Order::Look).is_ok() {}
+    assert!((0..100).all(|n| !neighbour.stranger(second(n), endpoint, &[0; 40])));
+    while neighbour.orders.try_recv().is_ok() {}
+    assert!(neighbour.stranger(second(100), endpoint, &[0; 40]));
+}
+
+#[test]
+fn what_neighbours_tell_the_router_is_bounded_in_bytes() {
+    let (shared, ..) = silent_neighbour();
+    let message = Bytes::from(vec![3; 4096]);
+    let event = || RouterEvent::Control { id: 1, message: message.clone() };
+    let taken = (0..100_000).take_while(|_| shared.router_events.try_push(event()).is_ok()).count();
+    assert!(taken * 4096 <= 8 << 20, "{taken} messages");
+    assert!(taken > 256, "some from each neighbour");
+}
+
+#[test]
+fn frames_that_come_to_a_link_that_is_over_are_counted() {
+    futures::executor::block_on(async {
+        let (shared, neighbour, mut link) = silent_neighbour();
+        assert!((0..3).all(|_| neighbour.inbox.try_push(BytesMut::from(&[0x10; 40][..])).is_ok()));
+        link.exhausted();
+        neighbour.run(shared.clone(), link).await;
+        assert_eq!(shared.stats.drops()["unknown_session"], 3);
+    });
+}
