@@ -19,6 +19,7 @@ use rouse_core::netmod::{Netmod, NetmodError};
 use rouse_core::node::Limits;
 use rouse_core::{Address, ipc};
 use rouse_netmod_udp::{Udp, UdpConfig};
+use zeroize::Zeroizing;
 
 use crate::{log, names};
 
@@ -244,7 +245,7 @@ impl Config {
     ///
     /// # Errors
     /// When the file cannot be read or holds no key.
-    pub fn read_mesh_key(&self) -> Result<Option<[u8; 32]>, ConfigError> {
+    pub fn read_mesh_key(&self) -> Result<Option<Zeroizing<[u8; 32]>>, ConfigError> {
         self.mesh_key.as_deref().map(read_mesh_key).transpose()
     }
 
@@ -265,12 +266,15 @@ impl Config {
     ///
     /// # Errors
     /// When one could never work.
-    pub fn make_netmods(&self, mesh_key: Option<[u8; 32]>) -> Result<Vec<impl Netmod + use<>>, NetmodError> {
+    pub fn make_netmods(
+        &self,
+        mesh_key: Option<&Zeroizing<[u8; 32]>>,
+    ) -> Result<Vec<impl Netmod + use<>>, NetmodError> {
         let make = |netmod: &NetmodConfig| {
             Ok(Udp::with(UdpConfig {
                 discover: netmod.discover,
                 interfaces: netmod.interfaces.clone(),
-                mesh_key,
+                mesh_key: mesh_key.cloned(),
                 ..UdpConfig::listen_on(&netmod.listen)?
             }))
         };
@@ -329,13 +333,14 @@ fn check_uri(uri: &str) -> Result<(), String> {
 /// A key as text is some 45 bytes; who points this at something huge made a mistake.
 const MAX_KEY_FILE: u64 = 4096;
 
-fn read_mesh_key(path: &Path) -> Result<[u8; 32], ConfigError> {
+fn read_mesh_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
     let read = |source| ConfigError::Read { path: path.to_owned(), source };
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::with_capacity(MAX_KEY_FILE as usize));
     let file = fs::File::open(path).map_err(read)?;
     io::Read::read_to_string(&mut io::Read::take(file, MAX_KEY_FILE), &mut text).map_err(read)?;
-    let key = base64::engine::general_purpose::STANDARD.decode(text.trim()).ok();
-    key.and_then(|key| key.try_into().ok()).ok_or_else(|| {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).map(Zeroizing::new);
+    let key = bytes.ok().and_then(|bytes| <[u8; 32]>::try_from(&bytes[..]).ok());
+    key.map(Zeroizing::new).ok_or_else(|| {
         let text = "not 32 bytes in base64; make a key with `head -c 32 /dev/urandom | base64`";
         ConfigError::At { path: path.to_owned(), line: 1, text: text.to_owned() }
     })

@@ -71,7 +71,7 @@ fn say(text: &str) {
 fn inspect(flags: &Flags, check: bool) -> Result<(), Failure> {
     let config = Config::load(flags)?;
     let key = config.read_mesh_key()?;
-    config.make_netmods(key)?;
+    config.make_netmods(key.as_ref())?;
     for warning in config.warnings() {
         let _ = writeln!(io::stderr(), "roused: {warning}");
     }
@@ -131,11 +131,11 @@ async fn start_node(config: &Config, state: &StateDir) -> Result<Node, Failure> 
         .identity(state.identity()?)
         .epoch_file(state.epoch_file())
         .limits(config.limits.clone())
-        .mesh_key(mesh_key);
+        .mesh_key(mesh_key.as_deref().copied());
     if let Some(name) = &config.name {
         builder = builder.name(name);
     }
-    for netmod in config.make_netmods(mesh_key)? {
+    for netmod in config.make_netmods(mesh_key.as_ref())? {
         builder = builder.netmod(netmod);
     }
     for uri in &config.peers {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use rouse_core::netmod::NetmodError;
+use zeroize::Zeroizing;
 
 use crate::interfaces;
 
@@ -40,7 +41,7 @@ pub struct UdpConfig {
     pub group_port: u16,
     /// The key of a closed mesh: beacons are tagged with it, and others are not heeded. Without it only beacons
     /// without a tag are.
-    pub mesh_key: Option<[u8; 32]>,
+    pub mesh_key: Option<Zeroizing<[u8; 32]>>,
     /// Whether trains go to the kernel whole (GSO). Off, each frame costs a system call: a way out where a network
     /// card's driver gets it wrong.
     pub segmentation_offload: bool,
@@ -73,7 +74,7 @@ impl fmt::Debug for UdpConfig {
             .field("group_v6", &self.group_v6)
             .field("group_v4", &self.group_v4)
             .field("group_port", &self.group_port)
-            .field("mesh_key", &self.mesh_key.map(|_| "…"))
+            .field("mesh_key", &self.mesh_key.as_ref().map(|_| "…"))
             .field("segmentation_offload", &self.segmentation_offload)
             .finish()
     }
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_key_of_the_mesh_is_not_printed() {
-        let config = UdpConfig { mesh_key: Some([0xab; 32]), ..UdpConfig::default() };
+        let config = UdpConfig { mesh_key: Some([0xab; 32].into()), ..UdpConfig::default() };
         assert!(!format!("{config:?}").contains("171"));
     }
 }

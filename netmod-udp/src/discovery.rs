@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use async_io::Timer;
 use if_watch::smol::IfWatcher;
 use rouse_core::netmod::{Endpoint, Heard, Received};
+use zeroize::Zeroizing;
 
 use crate::beacon::{self, Refusal};
 #[cfg(target_os = "linux")]
@@ -39,7 +40,7 @@ const WATCH_AGAIN: Duration = Duration::from_secs(60);
 /// Discovery of an open netmod.
 pub(crate) struct Discovery {
     instance: u64,
-    key: Option<[u8; 32]>,
+    key: Option<Zeroizing<[u8; 32]>>,
     group: Group,
     choice: Choice,
     interfaces: Vec<Interface>,
@@ -73,7 +74,7 @@ impl Discovery {
         let fixed = sockets.list.iter().find(|socket| socket.is_fixed());
         let mut discovery = Discovery {
             instance,
-            key: config.mesh_key,
+            key: config.mesh_key.clone(),
             group: Group { v4: config.group_v4, v6: config.group_v6, port: config.group_port },
             choice: Choice {
                 patterns: config.interfaces.clone(),
@@ -261,7 +262,7 @@ impl Discovery {
 
     /// A beacon on each interface, from the socket where this node is to be dialled.
     fn send_round(&mut self, sockets: &Sockets, now: Instant) {
-        let beacon = beacon::encode(self.instance, self.key.as_ref());
+        let beacon = beacon::encode(self.instance, self.key.as_deref());
         let (mut sent, mut failed) = (0, None);
         for interface in self.interfaces.iter().filter(|interface| interface.running) {
             for v6 in interface.families() {
@@ -323,7 +324,7 @@ impl Discovery {
 
     fn hear(&mut self, bytes: &[u8], source: SocketAddr, now: Instant, heard: &mut Vec<Heard>) {
         let counters = &self.counters;
-        let instance = match beacon::decode(bytes, self.key.as_ref()) {
+        let instance = match beacon::decode(bytes, self.key.as_deref()) {
             Ok(instance) if resolve::check(&source).is_ok() => instance,
             Ok(_) | Err(Refusal::Malformed) => return Counters::add(&counters.beacons_malformed),
             Err(Refusal::Foreign) => return Counters::add(&counters.beacons_foreign),

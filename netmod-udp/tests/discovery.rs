@@ -95,8 +95,9 @@ fn one_who_comes_late_is_answered_at_once() {
 fn meshes_with_different_keys_do_not_hear_each_other() {
     let group = Group::new();
     let with_key = |key| open(UdpConfig { mesh_key: key, ..group.config("127.0.0.1:0") });
-    let (open_mesh, closed, other) = (with_key(None), with_key(Some([1; 32])), with_key(Some([2; 32])));
-    let friend = with_key(Some([1; 32]));
+    let (open_mesh, closed, other) =
+        (with_key(None), with_key(Some([1; 32].into())), with_key(Some([2; 32].into())));
+    let friend = with_key(Some([1; 32].into()));
     let nodes = [&open_mesh, &closed, &other, &friend];
     let all = block_on(hear(&nodes, vec![(1, endpoint(&friend)), (3, endpoint(&closed))]));
     assert!(all.iter().all(|(who, heard)| {

@@ -163,7 +163,7 @@ fn a_mesh_key_is_32_bytes_in_base64() {
     let key = folder.path().join("key");
     let text = base64::engine::general_purpose::STANDARD.encode([9; 32]);
     fs::write(&key, format!("{text}\n")).unwrap();
-    assert_eq!(Config::load(&flags).unwrap().read_mesh_key().unwrap(), Some([9; 32]));
+    assert_eq!(Config::load(&flags).unwrap().read_mesh_key().unwrap(), Some([9; 32].into()));
     for wrong in ["", "hello", &text[..40], &format!("{text}{text}")] {
         fs::write(&key, wrong).unwrap();
         assert!(Config::load(&flags).unwrap_err().to_string().contains("base64"), "{wrong}");

@@ -61,7 +61,7 @@ impl Options {
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse()?;
     let key = options.key()?;
-    let udp = Udp::with(UdpConfig { mesh_key: Some(key), ..UdpConfig::listen_on(&options.listen)? });
+    let udp = Udp::with(UdpConfig { mesh_key: Some(key.into()), ..UdpConfig::listen_on(&options.listen)? });
     let mut builder = Node::builder().identity(Identity::generate()).mesh_key(key).netmod(udp);
     for peer in options.peers {
         builder = builder.peer(peer);

@@ -48,7 +48,10 @@ fn main() -> Result<()> {
 
 /// What crosses the cable when one node dials another, sends it a message and pings it.
 async fn meet(mesh_key: Option<[u8; 32]>) -> Result<Vec<Vec<u8>>> {
-    let udp = || Udp::with(UdpConfig { listen: ANYWHERE, discover: false, mesh_key, ..UdpConfig::default() });
+    let key = || mesh_key.map(Into::into);
+    let udp = || {
+        Udp::with(UdpConfig { listen: ANYWHERE, discover: false, mesh_key: key(), ..UdpConfig::default() })
+    };
     let node = |number: u8| Node::builder().identity(Identity::from_seed(&[number; 32])).mesh_key(mesh_key);
     let listening = Arc::new(udp());
     let bob = node(2).netmod_arc(listening.clone()).start().await?;
