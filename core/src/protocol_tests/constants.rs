@@ -94,6 +94,7 @@ const PINS: &[(&str, &str)] = &[
     ("const PROBATION: Duration = Duration::from_secs(10);", "for 10 s for each failure from the third on"),
     ("const RELUCTANCE: Duration = Duration::from_secs(1);", "told the table only after 1 s"),
     ("const AGAIN: Duration = Duration::from_millis(60);", "again after 60 ms, doubling to 2 s"),
+    ("const FORGOT: usize = 3;", "From the third repetition on"),
     ("const PASS: Duration = Duration::from_millis(30);", "and 30 ms have passed since the last request"),
     ("const REMEMBER: Duration = Duration::from_secs(5);", "remembers the requester for 5 s (64 of them"),
     ("const MAX_IDS: usize = 8;", "not among the last 8 seen"),

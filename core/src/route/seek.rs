@@ -6,7 +6,8 @@
 //! doubling to 2 s, each time beginning with another neighbour.
 //!
 //! Where the routes that are left are of an older *epoch*, the origin has restarted and forgotten its past: a request could not
-//! prove to it that it was ever further. It gets its own highest announce instead.
+//! prove to it that it was ever further. It gets its own highest announce instead; and so it does beside the request where
+//! that has been in vain some times, for without a clock it may restart in the epoch that it had.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use crate::wire::route::{Core, INFINITY, Record, SeqReq, encode_your_highest};
 /// The first wait before asking again; it doubles.
 const AGAIN: Duration = Duration::from_millis(60);
 const AGAIN_MAX: Duration = Duration::from_secs(2);
+/// Asked in vain so often, an origin may have restarted within the same epoch and count from further below.
+const FORGOT: usize = 3;
 /// Neighbours asked at once.
 const FAN: usize = 2;
 /// Requests for one destination are passed on this far apart: the answer to one serves all.
@@ -123,10 +126,12 @@ impl Router {
     }
 
     pub(super) fn ask_again(&mut self, now: Time, key: Key) {
+        // What has sent us searching has sent others too: in step, their requests would always pass and ours never.
+        let stretch = self.jitter(Duration::from_millis(750), Duration::from_millis(1250)).as_secs_f64();
         let Some(work) = self.table.get_mut(key).and_then(|dest| dest.busy_mut()) else { return };
         let Some(ask) = work.ask.as_mut().filter(|ask| ask.at <= now) else { return };
         let step = ask.step;
-        let wait = AGAIN.saturating_mul(1 << step.min(6)).min(AGAIN_MAX);
+        let wait = AGAIN.saturating_mul(1 << step.min(6)).min(AGAIN_MAX).mul_f64(stretch);
         *ask = Ask { at: now + wait, step: step.saturating_add(1) };
         self.timers.arm(now + wait, Timer::Ask(key));
         self.ask(now, key, usize::try_from(step).unwrap_or(0));
@@ -150,11 +155,13 @@ impl Router {
         for target in targets {
             let dest = self.table.get(key);
             let core = dest.and_then(|dest| dest.core_at(dest.adj(target)?.core));
-            let behind = core.is_some_and(|core| core.epoch() < highest.epoch());
+            let restarted = core.is_some_and(|core| core.epoch() < highest.epoch());
+            let forgot = step >= FORGOT && core.is_some_and(|core| core.seq < highest.seq);
             let Some(neighbour) = self.neighbours.get_mut(&target) else { continue };
-            if behind {
+            if restarted || forgot {
                 neighbour.say_with(|out| encode_your_highest(&highest, out));
-            } else {
+            }
+            if !restarted {
                 neighbour.say(&Record::SeqReq(request));
             }
         }

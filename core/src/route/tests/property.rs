@@ -143,3 +143,45 @@ fn a_search_that_leads_nowhere_does_not_keep_another_from_passing() {
     net.run(ms(1_000));
     assert_eq!(net.dark(), 0, "{:?}", net.dark_pair());
 }
+
+#[test]
+fn who_restarts_in_the_epoch_it_had_and_counts_from_further_below_is_found_again() {
+    let mut net = net_of(3, &vec![(0, 1), (0, 2), (2, 1)], 3948144593399896608, ms(0));
+    let schedule = [
+        Fault::Cut(0),
+        Fault::Cut(2),
+        Fault::Flap(1, 1),
+        Fault::RestartForgetful(2),
+        Fault::Raise(0),
+        Fault::Restart(1),
+        Fault::Flap(1, 4),
+        Fault::Flap(2, 198),
+        Fault::RestartForgetful(2),
+        Fault::Restart(0),
+        Fault::RestartForgetful(2),
+        Fault::Cut(2),
+    ];
+    for fault in &schedule {
+        act(&mut net, fault);
+    }
+    net.run(ms(5_000));
+    assert_eq!(net.dark(), 0, "{:?}", net.dark_pair());
+}
+
+#[test]
+fn of_two_that_search_at_once_neither_keeps_the_other_from_it_for_long() {
+    let links = vec![(0, 1), (1, 2), (1, 3), (2, 4), (1, 5), (4, 6), (2, 7), (0, 5), (4, 5), (6, 0)];
+    let mut net = net_of(8, &links, 15763619640749022168, ms(0));
+    let schedule = [
+        Fault::Cost(4, 50),
+        Fault::Suspect(8, true),
+        Fault::Wait(75),
+        Fault::Suspect(3, true),
+        Fault::Cut(1),
+    ];
+    for fault in &schedule {
+        act(&mut net, fault);
+    }
+    net.run(ms(5_000));
+    assert_eq!(net.dark(), 0, "{:?}", net.dark_pair());
+}
