@@ -8,7 +8,8 @@
 //!    of sending, and asks it to look again when [`Router::next_deadline`] has come.
 //! 2. After each call it takes everything from [`Router::poll_output`], in order: changes of the FIB come before the
 //!    messages that tell neighbours of them, because a neighbour may rely on what it was told.
-//! 3. The channel to a neighbour loses nothing, and a link that went down begins anew under another id.
+//! 3. The channel to a neighbour loses nothing, and a link that went down begins anew under another id. One that is only
+//!    [away](Router::neighbour_away) goes on where it stopped.
 //!
 //! Signatures are verified elsewhere: the router hands out jobs ([`RouterOutput::Verify`]) and takes what they bring
 //! ([`Router::verified`]).

@@ -22,7 +22,7 @@ use super::traffic::Conv;
 use crate::address::Address;
 use crate::egress::{Class, Drained, Egress, Pushed, Pushing};
 use crate::inbox::{Full, Inbox};
-use crate::link::{Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
+use crate::link::{DownReason, Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
 use crate::netmod::{Endpoint, NetmodError};
 use crate::rt::Alarm;
 use crate::stats::DropCause;
@@ -78,6 +78,8 @@ pub(crate) struct Neighbour {
     pub(crate) orders: Inbox<Order>,
     egress: Egress,
     suspect: AtomicBool,
+    /// Out of service, its session kept.
+    away: AtomicBool,
     view: Mutex<View>,
     rx_bytes: AtomicU64,
     tx_bytes: AtomicU64,
@@ -142,6 +144,7 @@ impl Neighbour {
             orders: Inbox::new(ORDERS, Full::RefuseNewest),
             egress: made.egress,
             suspect: AtomicBool::new(false),
+            away: AtomicBool::new(false),
             view: Mutex::new(View {
                 state: PeerState::Up,
                 since: Timestamp::now(),
@@ -163,6 +166,11 @@ impl Neighbour {
 
     pub(crate) fn is_suspect(&self) -> bool {
         self.suspect.load(Relaxed)
+    }
+
+    /// Whether the way to it is cut, so that it is out of service, though its session is kept.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Relaxed)
     }
 
     /// Where it is.

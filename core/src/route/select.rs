@@ -50,7 +50,8 @@ pub(super) fn candidate(dest: &Dest, adj: &Adj, neighbour: &Neighbour, now: Time
     let core = dest.core_at(adj.core)?;
     let total = adj.metric.checked_add(neighbour.cost)?;
     let hops = adj.hops.checked_add(1)?;
-    let alive = adj.metric < INFINITY && total < INFINITY && hops <= MAX_HOPS && adj.expires > seconds(now);
+    let finite = adj.metric < INFINITY && total < INFINITY && hops <= MAX_HOPS;
+    let alive = finite && !neighbour.away && adj.expires > seconds(now);
     alive.then(|| Candidate {
         neighbour: adj.neighbour,
         suspect: neighbour.shunned(),
