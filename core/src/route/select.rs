@@ -1,7 +1,7 @@
 //! Which neighbour leads to a destination.
 //!
 //! Only feasible routes are used. Among them the shortest, but a route in use stays until another has been better by an
-//! eighth for two seconds: routes that come and go cost more than slightly longer ones.
+//! eighth for two seconds, or by a sixteenth for ten: routes that come and go cost more than slightly longer ones.
 //!
 //! What keeps next hops free of loops is that each has a lower feasibility distance than the node that uses it. RFC 8966 infers
 //! that from the neighbour's metric of the moment, so that a metric that rises on the way can leave a node without a
@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::dest::{Adj, Dest, Work};
+use super::dest::{Adj, Dest, Since};
 use super::neighbour::Neighbour;
 use super::score::rank;
 use super::table::{Key, seconds};
@@ -20,8 +20,10 @@ use super::{FibEntry, NeighbourId, Router, RouterOutput};
 use crate::time::Time;
 use crate::wire::route::{INFINITY, LINKS};
 
-/// A better route is used when it has been better for so long.
+/// A better route is used when it has been better by an eighth for so long.
 const STEADY: Duration = Duration::from_secs(2);
+/// And when it has been better by a sixteenth for so long: what is measured wavers by as much, but not for ever.
+const LASTING: Duration = Duration::from_secs(10);
 /// A request for a much better route that might loop is made at most so often.
 const WISH: Duration = Duration::from_secs(10);
 /// No route crosses more links.
@@ -99,20 +101,27 @@ impl Router {
     pub(super) fn reselect(&mut self, now: Time, key: Key) {
         let Some(dest) = self.table.get(key).filter(|dest| !dest.is_own()) else { return };
         let candidates = if dest.dying { Vec::new() } else { self.candidates(now, dest) };
-        let (select, wait, wish) = choose(dest, &candidates, now);
+        let (select, since) = choose(dest, &candidates, now);
 
         let Some(dest) = self.table.get_mut(key) else { return };
         dest.select(select);
-        if wait.is_some() || wish.is_some() || dest.busy().is_some() {
-            let Work { better_since, wish_since, .. } = dest.work();
-            for (since, slot) in [(wait, better_since), (wish, wish_since)] {
-                if let Some(since) = since.filter(|_| slot.is_none()) {
-                    self.timers.arm(since + STEADY, Timer::Select(key));
+        let Since { better, wish, slightly } = since;
+        if better.or(wish).or(slightly).is_some() || dest.busy().is_some() {
+            let before = std::mem::replace(&mut dest.work().since, since);
+            let spans = [
+                (better, before.better, STEADY),
+                (wish, before.wish, STEADY),
+                (slightly, before.slightly, LASTING),
+            ];
+            for (since, before, span) in spans {
+                if let Some(since) = since.filter(|_| before.is_none()) {
+                    self.timers.arm(since + span, Timer::Select(key));
                 }
-                *slot = since;
             }
             let work = dest.work();
-            if work.wish_since.is_some_and(|since| now.since(since) >= STEADY) {
+            let ripe = |since: Option<Time>, span| since.is_some_and(|since| now.since(since) >= span);
+            // Had it been feasible it would be in use by now.
+            if ripe(wish, STEADY) || ripe(slightly, LASTING) {
                 let ask = work.wish_again <= now;
                 if ask {
                     work.wish_again = now + WISH;
@@ -165,20 +174,15 @@ impl Router {
     }
 }
 
-/// The next hop; since when another one is better, if it is not time yet; since when one is much better that might
-/// loop.
-fn choose(
-    dest: &Dest,
-    candidates: &[Candidate],
-    now: Time,
-) -> (Option<NeighbourId>, Option<Time>, Option<Time>) {
+/// The next hop; and since when there is something better, as long as it is not time yet.
+fn choose(dest: &Dest, candidates: &[Candidate], now: Time) -> (Option<NeighbourId>, Since) {
+    let mut since = Since::default();
     let Some(best) = candidates.iter().find(|one| one.feasible) else {
-        return (None, None, None);
+        return (None, since);
     };
-    let work = dest.busy();
+    let before = dest.busy().map(|work| work.since).unwrap_or_default();
     let used =
         dest.selected().and_then(|id| candidates.iter().find(|one| one.neighbour == id && one.feasible));
-    let mut wait = None;
     let select = match used {
         // Of two that are as good as each other but for their metric, the one in use stays for a while.
         Some(used)
@@ -186,23 +190,28 @@ fn choose(
                 && used.shunned == best.shunned
                 && (best.avoided || !used.avoided) =>
         {
-            let since = work.and_then(|work| work.better_since).unwrap_or(now);
-            if !below(best.rank, used.rank, 8) {
-                used
-            } else if now.since(since) >= STEADY {
+            let (much, little) = (below(best.rank, used.rank, 8), below(best.rank, used.rank, 16));
+            let steady = much.then(|| before.better.unwrap_or(now));
+            let lasts = before.slightly.is_some_and(|since| now.since(since) >= LASTING);
+            if steady.is_some_and(|since| now.since(since) >= STEADY) || (little && lasts) {
                 best
             } else {
-                wait = Some(since);
+                since.better = steady;
                 used
             }
         }
         _ => best,
     };
-    let wish = candidates.first().filter(|first| {
-        !first.feasible && ((select.shunned && !first.shunned) || below(first.rank, select.rank, 4))
-    });
-    // What is lost now is not got back by waiting.
-    let begin = if select.avoided { now - STEADY } else { now };
-    let since = work.and_then(|work| work.wish_since).unwrap_or(now).min(begin);
-    (Some(select.neighbour), wait, wish.map(|_| since))
+    let Some(first) = candidates.first() else { return (Some(select.neighbour), since) };
+    if !first.feasible && ((select.shunned && !first.shunned) || below(first.rank, select.rank, 4)) {
+        // What is lost now is not got back by waiting.
+        let begin = if select.avoided { now - STEADY } else { now };
+        since.wish = Some(before.wish.unwrap_or(now).min(begin));
+    }
+    if below(first.rank, select.rank, 16) {
+        // Who has just changed waits again.
+        let same = dest.selected() == Some(select.neighbour);
+        since.slightly = Some(before.slightly.filter(|_| same).unwrap_or(now));
+    }
+    (Some(select.neighbour), since)
 }

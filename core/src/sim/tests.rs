@@ -195,6 +195,33 @@ fn a_link_that_was_away_for_too_long_is_made_anew() {
 }
 
 #[test]
+fn a_link_that_loses_much_one_way_is_avoided_where_the_way_around_costs_up_to_twice_as_much() {
+    let (mut worth_while, mut switches) = (0, 0);
+    for seed in 0..20 {
+        let latency = (ms(1), ms(6));
+        let config = Config { seed, depth: Depth::Link, latency, ..Config::default() };
+        let mut sim = Sim::new(&Topology::Ring(3), config);
+        sim.until_reachable(ms(1_000)).unwrap();
+        sim.run(ms(10_000)).unwrap();
+        let cost = |sim: &Sim, link| sim.measured(link).unwrap()[0].0;
+        if cost(&sim, 1) + cost(&sim, 2) > cost(&sim, 0) * 2 {
+            continue;
+        }
+        worth_while += 1;
+        assert_eq!(sim.path(0, 1), Some(vec![0, 1]));
+        sim.apply(Fault::Loss { link: 0, there: 0.4, back: 0.0 });
+        sim.count_switches();
+        sim.run(Duration::from_secs(135)).unwrap();
+        assert_eq!(sim.path(0, 1), Some(vec![0, 2, 1]), "seed {seed}");
+        // What is measured of it wavers: that is no reason to come back.
+        sim.run(Duration::from_secs(600)).unwrap();
+        switches = sim.most_switches().max(switches);
+    }
+    assert!(worth_while >= 5, "{worth_while}");
+    assert!(switches <= 3, "{switches}");
+}
+
+#[test]
 fn who_moves_about_is_reachable_again_soon_after_it_rests() {
     for (seed, depth) in [(1, Depth::Route), (2, Depth::Route), (3, Depth::Link)] {
         let config = Config { seed, depth, ..Config::default() };

@@ -82,6 +82,25 @@ fn a_much_better_route_that_might_loop_is_asked_for_after_two_seconds() {
 }
 
 #[test]
+fn a_slightly_better_route_that_might_loop_is_asked_for_after_ten_seconds_and_used_at_once_when_it_can_not() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    desk.announce(2, 7, SEQ, 100, 2).unwrap();
+    desk.router.neighbour_cost(desk.now, 1, 110);
+    desk.sent.clear();
+    desk.wait(ms(9_900));
+    let asks = |record: &Record| matches!(record, Record::SeqReq(_));
+    assert!(!desk.heard(2).iter().any(asks));
+    desk.wait(ms(200));
+    assert_eq!(desk.heard(2).iter().filter(|record| asks(record)).count(), 1);
+    desk.announce(2, 7, SEQ + 1, 100, 2).unwrap();
+    assert_eq!(desk.next(7), Some(2));
+    desk.wait(secs(60));
+    assert_eq!(desk.sent.iter().filter(|(_, _, record)| asks(record)).count(), 0, "there is nothing better");
+}
+
+#[test]
 fn who_asks_for_a_newer_seq_gets_it_even_when_the_way_has_become_shorter() {
     let mut desk = Desk::new(3);
     desk.announce(1, 7, SEQ, 400, 5).unwrap();
