@@ -15,7 +15,7 @@ use super::keys::Opener;
 use super::liveness::{Liveness, Sign, Verdict};
 use super::mtu::PathMtu;
 use super::outcome::{DownReason, Inner, LinkMetrics, LinkOutput, LinkState};
-use super::quality::{self, Arrivals, RoundTrip, Telling, WHOLE};
+use super::quality::{self, Arrivals, RoundTrip, WHOLE};
 use super::rekey::Renewal;
 use super::roam::Roaming;
 use crate::address::Address;
@@ -41,7 +41,8 @@ pub(crate) struct Link {
     rtt: RoundTrip,
     arrive_here: Arrivals,
     arrive_there: Arrivals,
-    telling: Telling,
+    /// The cost that was last told.
+    told_cost: Option<u16>,
     /// The neighbour's clock in its last vitals, and when they came.
     echo: Option<(u32, Time)>,
     /// Where our clock in the vitals begins, so that it does not tell how long we run.
@@ -77,7 +78,7 @@ impl Link {
             rtt: RoundTrip::default(),
             arrive_here: Arrivals::default(),
             arrive_there: Arrivals::default(),
-            telling: Telling::default(),
+            told_cost: None,
             echo: None,
             epoch: rng.next_u32(),
             outgoing: Outgoing::new(mtu),
@@ -332,7 +333,7 @@ impl Link {
         if newer {
             self.echo = Some((vitals.sent, now));
         }
-        self.tell_cost(now);
+        self.tell_cost();
         Ok(())
     }
 
@@ -363,9 +364,15 @@ impl Link {
         quality::cost(&self.arrive_there, &self.arrive_here, self.rtt.smallest())
     }
 
-    fn tell_cost(&mut self, now: Time) {
+    /// Tells the cost when it has changed by more than an eighth, and once it is known at all.
+    fn tell_cost(&mut self) {
         let cost = self.cost();
-        if self.rtt.smoothed().is_some() && self.telling.is_worth_it(now, cost) {
+        let tell = match self.told_cost {
+            Some(told) => cost.abs_diff(told).saturating_mul(8) > told,
+            None => self.rtt.smoothed().is_some(),
+        };
+        if tell {
+            self.told_cost = Some(cost);
             self.output.push_back(LinkOutput::CostChanged(cost));
         }
     }

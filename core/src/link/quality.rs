@@ -157,35 +157,6 @@ pub(super) fn cost(out: &Arrivals, inward: &Arrivals, rtt: Option<Duration>) -> 
     cost.clamp(MIN_COST, MAX_COST)
 }
 
-/// A change of cost by more than an eighth is told at once, one by more than a sixteenth when it has lasted for so long.
-const LASTING: Duration = Duration::from_secs(10);
-
-/// What the router was told of the cost.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Telling {
-    told: Option<u16>,
-    /// Since when it is another by a sixteenth.
-    apart: Option<Time>,
-}
-
-impl Telling {
-    /// Whether the router is to be told that the cost is this now, as it is the first time. If so it counts as told.
-    pub(super) fn is_worth_it(&mut self, now: Time, cost: u16) -> bool {
-        let beyond = |told: u16, share: u16| cost.abs_diff(told).saturating_mul(share) > told;
-        let Some(told) = self.told else {
-            self.told = Some(cost);
-            return true;
-        };
-        self.apart = beyond(told, 16).then(|| self.apart.unwrap_or(now));
-        let lasts = self.apart.is_some_and(|since| now.since(since) >= LASTING);
-        let tell = lasts || beyond(told, 8);
-        if tell {
-            *self = Telling { told: Some(cost), apart: None };
-        }
-        tell
-    }
-}
-
 /// The share of frames that do not survive the way there and back, 0 to 1.
 pub(super) fn loss(out: &Arrivals, inward: &Arrivals) -> f64 {
     let share = |arrivals: &Arrivals| arrivals.share() as f64 / WHOLE as f64;
@@ -214,17 +185,6 @@ mod tests {
         assert_eq!(cost(&half, &half, Some(ms(10))), 832);
         assert_eq!(cost(&half, &half, Some(ms(1000))), 1000);
         assert_eq!(cost(&dead, &good, None), 1000);
-    }
-
-    #[test]
-    fn a_cost_is_told_when_it_has_changed_by_an_eighth_or_by_a_sixteenth_for_ten_seconds() {
-        let mut telling = Telling::default();
-        let mut told = |second: u64, cost| telling.is_worth_it(Time::from_millis(second * 1000), cost);
-        assert!(told(1, 160) && !told(2, 160));
-        assert!(!told(3, 180) && told(4, 181));
-        assert!(!(5..15).any(|second| told(second, 169)) && told(15, 169), "for ten seconds");
-        assert!(!(16..100).any(|second| told(second, 179)), "less than a sixteenth, and a bit");
-        assert!(!(100..200).any(|second| told(second, if second % 9 == 0 { 169 } else { 157 })), "it wavers");
     }
 
     #[test]

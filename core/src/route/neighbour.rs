@@ -285,11 +285,11 @@ impl Router {
         }
     }
 
-    /// The link's cost has changed, by more than is not worth telling the mesh: that is for the link to say.
+    /// The link's cost has changed. Changes below an eighth are not worth telling the mesh, and wait for more.
     pub(crate) fn neighbour_cost(&mut self, now: Time, id: NeighbourId, cost: u16) {
         let cost = cost.clamp(MIN_COST, MAX_COST);
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
-        if neighbour.cost != cost {
+        if cost.abs_diff(neighbour.cost).saturating_mul(8) >= neighbour.cost {
             neighbour.cost = cost;
             self.reselect_all(now, id);
         }

@@ -26,6 +26,9 @@ const STEADY: Duration = Duration::from_secs(2);
 const LASTING: Duration = Duration::from_secs(10);
 /// A request for a much better route that might loop is made at most so often.
 const WISH: Duration = Duration::from_secs(10);
+/// Requests for routes that are better by less a second, and at once: what gains little may cost little. After a start many
+/// nodes find that many routes could be a little shorter.
+const WISHES: (u32, u32) = (1, 16);
 /// No route crosses more links.
 pub(super) const MAX_HOPS: u8 = LINKS;
 
@@ -121,13 +124,14 @@ impl Router {
             let work = dest.work();
             let ripe = |since: Option<Time>, span| since.is_some_and(|since| now.since(since) >= span);
             // Had it been feasible it would be in use by now.
-            if ripe(wish, STEADY) || ripe(slightly, LASTING) {
-                let ask = work.wish_again <= now;
-                if ask {
+            let much = ripe(wish, STEADY);
+            if much || ripe(slightly, LASTING) {
+                let due = work.wish_again <= now;
+                if due {
                     work.wish_again = now + WISH;
                 }
                 self.timers.arm(work.wish_again, Timer::Select(key));
-                if ask {
+                if due && (much || self.wishes.take(now, WISHES.0, WISHES.1)) {
                     self.ask(now, key, 0);
                 }
             }

@@ -315,3 +315,18 @@ fn a_route_gives_way_when_another_was_better_by_a_sixteenth_for_ten_seconds() {
     desk.wait(ms(200));
     assert_eq!(desk.next(8), Some(1));
 }
+
+#[test]
+fn small_changes_of_cost_are_not_worth_a_word() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(secs(1));
+    desk.sent.clear();
+    desk.router.neighbour_cost(desk.now, 1, 44);
+    desk.wait(secs(1));
+    assert!(desk.sent.is_empty());
+    desk.router.neighbour_cost(desk.now, 1, 45);
+    desk.wait(secs(1));
+    assert_eq!(desk.told(2, 7), [], "the idx was given before");
+    assert!(desk.heard(2).contains(&Record::Update(Update { idx: 1, metric: 85, hops: 2, chain: None })));
+}

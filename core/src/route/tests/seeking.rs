@@ -101,6 +101,31 @@ fn a_slightly_better_route_that_might_loop_is_asked_for_after_ten_seconds_and_us
 }
 
 #[test]
+fn what_would_be_better_by_little_is_asked_for_one_a_second() {
+    let mut desk = Desk::new(3);
+    for number in 100..200 {
+        desk.announce(1, number, SEQ, 40, 1).unwrap();
+    }
+    desk.wait(ms(20));
+    for number in 100..200 {
+        desk.announce(2, number, SEQ, 100, 2).unwrap();
+    }
+    desk.router.neighbour_cost(desk.now, 1, 110);
+    desk.sent.clear();
+    let asked =
+        |desk: &mut Desk| desk.heard(2).iter().filter(|record| matches!(record, Record::SeqReq(_))).count();
+    desk.wait(ms(10_500));
+    assert_eq!(asked(&mut desk), 16);
+    desk.wait(secs(60));
+    let later = asked(&mut desk);
+    assert!((50..=61).contains(&later), "{later}");
+    // Where it is better by much there is no such bound.
+    desk.router.neighbour_cost(desk.now, 1, 500);
+    desk.wait(secs(11));
+    assert!(asked(&mut desk) >= 100);
+}
+
+#[test]
 fn who_asks_for_a_newer_seq_gets_it_even_when_the_way_has_become_shorter() {
     let mut desk = Desk::new(3);
     desk.announce(1, 7, SEQ, 400, 5).unwrap();
