@@ -194,8 +194,8 @@ pub(crate) struct Router {
     wanted: BTreeMap<Address, u32>,
     /// The quota of all neighbours that nobody configured.
     pool: Bucket,
-    /// What is asked for that would be better by little.
-    wishes: Bucket,
+    /// For changes that gain little.
+    leisure: Bucket,
     flaps: Flaps,
     checks: Checks,
     /// By destination and neighbour.
@@ -219,7 +219,7 @@ impl Router {
             batch_at: None,
             wanted: BTreeMap::new(),
             pool: Bucket::default(),
-            wishes: Bucket::default(),
+            leisure: Bucket::default(),
             flaps: Flaps::default(),
             checks: Checks::default(),
             scores: BTreeMap::new(),

@@ -26,9 +26,9 @@ const STEADY: Duration = Duration::from_secs(2);
 const LASTING: Duration = Duration::from_secs(10);
 /// A request for a much better route that might loop is made at most so often.
 const WISH: Duration = Duration::from_secs(10);
-/// Requests for routes that are better by less a second, and at once: what gains little may cost little. After a start many
-/// nodes find that many routes could be a little shorter.
-const WISHES: (u32, u32) = (1, 16);
+/// Routes that are changed or asked for to gain less than an eighth, or a quarter: so many a second, and at once. What gains
+/// little may cost little, and after a start many nodes find that many routes could be a little shorter.
+const LEISURE: (u32, u32) = (1, 16);
 /// No route crosses more links.
 pub(super) const MAX_HOPS: u8 = LINKS;
 
@@ -104,7 +104,11 @@ impl Router {
     pub(super) fn reselect(&mut self, now: Time, key: Key) {
         let Some(dest) = self.table.get(key).filter(|dest| !dest.is_own()) else { return };
         let candidates = if dest.dying { Vec::new() } else { self.candidates(now, dest) };
-        let (select, since) = choose(dest, &candidates, now);
+        let spare = self.leisure.has(now, LEISURE.0, LEISURE.1);
+        let Choice { select, since, at_leisure } = choose(dest, &candidates, now, spare);
+        if at_leisure {
+            self.leisure.take(now, LEISURE.0, LEISURE.1);
+        }
 
         let Some(dest) = self.table.get_mut(key) else { return };
         dest.select(select);
@@ -123,15 +127,16 @@ impl Router {
             }
             let work = dest.work();
             let ripe = |since: Option<Time>, span| since.is_some_and(|since| now.since(since) >= span);
-            // Had it been feasible it would be in use by now.
             let much = ripe(wish, STEADY);
+            let loops = candidates.first().is_some_and(|first| !first.feasible);
             if much || ripe(slightly, LASTING) {
                 let due = work.wish_again <= now;
                 if due {
                     work.wish_again = now + WISH;
                 }
                 self.timers.arm(work.wish_again, Timer::Select(key));
-                if due && (much || self.wishes.take(now, WISHES.0, WISHES.1)) {
+                // What cannot loop only waits for leisure.
+                if due && (much || (loops && self.leisure.take(now, LEISURE.0, LEISURE.1))) {
                     self.ask(now, key, 0);
                 }
             }
@@ -178,11 +183,22 @@ impl Router {
     }
 }
 
-/// The next hop; and since when there is something better, as long as it is not time yet.
-fn choose(dest: &Dest, candidates: &[Candidate], now: Time) -> (Option<NeighbourId>, Since) {
-    let mut since = Since::default();
+/// What a choice comes to.
+#[derive(Default)]
+struct Choice {
+    /// The next hop.
+    select: Option<NeighbourId>,
+    /// Since when there is something better, as long as it is not time yet.
+    since: Since,
+    /// It has changed to gain a little.
+    at_leisure: bool,
+}
+
+/// Chooses; `spare` says that there is leisure for a change that gains little.
+fn choose(dest: &Dest, candidates: &[Candidate], now: Time, spare: bool) -> Choice {
+    let (mut since, mut at_leisure) = (Since::default(), false);
     let Some(best) = candidates.iter().find(|one| one.feasible) else {
-        return (None, since);
+        return Choice::default();
     };
     let before = dest.busy().map(|work| work.since).unwrap_or_default();
     let used =
@@ -197,7 +213,10 @@ fn choose(dest: &Dest, candidates: &[Candidate], now: Time) -> (Option<Neighbour
             let (much, little) = (below(best.rank, used.rank, 8), below(best.rank, used.rank, 16));
             let steady = much.then(|| before.better.unwrap_or(now));
             let lasts = before.slightly.is_some_and(|since| now.since(since) >= LASTING);
-            if steady.is_some_and(|since| now.since(since) >= STEADY) || (little && lasts) {
+            if steady.is_some_and(|since| now.since(since) >= STEADY) {
+                best
+            } else if little && lasts && spare {
+                at_leisure = true;
                 best
             } else {
                 since.better = steady;
@@ -206,7 +225,7 @@ fn choose(dest: &Dest, candidates: &[Candidate], now: Time) -> (Option<Neighbour
         }
         _ => best,
     };
-    let Some(first) = candidates.first() else { return (Some(select.neighbour), since) };
+    let first = candidates.first().unwrap_or(select);
     if !first.feasible && ((select.shunned && !first.shunned) || below(first.rank, select.rank, 4)) {
         // What is lost now is not got back by waiting.
         let begin = if select.avoided { now - STEADY } else { now };
@@ -217,5 +236,5 @@ fn choose(dest: &Dest, candidates: &[Candidate], now: Time) -> (Option<Neighbour
         let same = dest.selected() == Some(select.neighbour);
         since.slightly = Some(before.slightly.filter(|_| same).unwrap_or(now));
     }
-    (Some(select.neighbour), since)
+    Choice { select: Some(select.neighbour), since, at_leisure }
 }
