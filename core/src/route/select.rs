@@ -26,9 +26,10 @@ const STEADY: Duration = Duration::from_secs(2);
 const LASTING: Duration = Duration::from_secs(10);
 /// A request for a much better route that might loop is made at most so often.
 const WISH: Duration = Duration::from_secs(10);
-/// Routes that are changed or asked for to gain less than an eighth, or a quarter: so many a second, and at once. What gains
-/// little may cost little, and after a start many nodes find that many routes could be a little shorter.
-const LEISURE: (u32, u32) = (1, 16);
+/// Routes that are changed or asked for to gain less than an eighth, or a quarter: so many at once, and one every so many
+/// seconds. What gains little may cost little: after a start many nodes find that many routes could be a little shorter, and
+/// everybody behind each of them hears of it.
+const LEISURE: (u32, u32) = (4, 4);
 /// No route crosses more links.
 pub(super) const MAX_HOPS: u8 = LINKS;
 
@@ -100,14 +101,30 @@ impl Router {
         Some(Candidate { avoided: dearness > 1, rank: rank(candidate.total, dearness), ..candidate })
     }
 
+    fn has_leisure(&self, now: Time) -> bool {
+        self.leisure.has(
+            now,
+            1,
+            LEISURE.0.saturating_mul(LEISURE.1).saturating_sub(LEISURE.1).saturating_add(1),
+        )
+    }
+
+    fn take_leisure(&mut self, now: Time) -> bool {
+        let free = self.has_leisure(now);
+        if free {
+            self.leisure.spend(now, 1, LEISURE.0.saturating_mul(LEISURE.1), LEISURE.1);
+        }
+        free
+    }
+
     /// Chooses the next hop anew, and does all that follows from it.
     pub(super) fn reselect(&mut self, now: Time, key: Key) {
         let Some(dest) = self.table.get(key).filter(|dest| !dest.is_own()) else { return };
         let candidates = if dest.dying { Vec::new() } else { self.candidates(now, dest) };
-        let spare = self.leisure.has(now, LEISURE.0, LEISURE.1);
+        let spare = self.has_leisure(now);
         let Choice { select, since, at_leisure } = choose(dest, &candidates, now, spare);
         if at_leisure {
-            self.leisure.take(now, LEISURE.0, LEISURE.1);
+            self.take_leisure(now);
         }
 
         let Some(dest) = self.table.get_mut(key) else { return };
@@ -136,7 +153,7 @@ impl Router {
                 }
                 self.timers.arm(work.wish_again, Timer::Select(key));
                 // What cannot loop only waits for leisure.
-                if due && (much || (loops && self.leisure.take(now, LEISURE.0, LEISURE.1))) {
+                if due && (much || (loops && self.take_leisure(now))) {
                     self.ask(now, key, 0);
                 }
             }
