@@ -55,7 +55,7 @@ mod seed;
 pub(crate) use established::Link;
 pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
 pub(crate) use keys::{Key, Sealer, Suite};
-pub(crate) use outcome::{Inner, LinkMetrics, LinkOutput, LinkState};
+pub(crate) use outcome::{DownReason, Inner, LinkMetrics, LinkOutput, LinkState};
 pub(crate) use seed::fresh_seed;
 
 use zeroize::Zeroizing;

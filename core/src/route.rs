@@ -8,7 +8,8 @@
 //!    of sending, and asks it to look again when [`Router::next_deadline`] has come.
 //! 2. After each call it takes everything from [`Router::poll_output`], in order: changes of the FIB come before the
 //!    messages that tell neighbours of them, because a neighbour may rely on what it was told.
-//! 3. The channel to a neighbour loses nothing, and a link that went down begins anew under another id.
+//! 3. The channel to a neighbour loses nothing, and a link that went down begins anew under another id. One that is only
+//!    [away](Router::neighbour_away) goes on where it stopped.
 //!
 //! Signatures are verified elsewhere: the router hands out jobs ([`RouterOutput::Verify`]) and takes what they bring
 //! ([`Router::verified`]).
@@ -193,6 +194,8 @@ pub(crate) struct Router {
     wanted: BTreeMap<Address, u32>,
     /// The quota of all neighbours that nobody configured.
     pool: Bucket,
+    /// For changes that gain little.
+    leisure: Bucket,
     flaps: Flaps,
     checks: Checks,
     /// By destination and neighbour.
@@ -216,6 +219,7 @@ impl Router {
             batch_at: None,
             wanted: BTreeMap::new(),
             pool: Bucket::default(),
+            leisure: Bucket::default(),
             flaps: Flaps::default(),
             checks: Checks::default(),
             scores: BTreeMap::new(),

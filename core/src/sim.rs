@@ -311,6 +311,12 @@ impl Sim {
         self.net.bytes()
     }
 
+    /// The same at [`Depth::Link`], by what the frames are about: `handshake`, `hello`, `probe`, `answer`, `segment` and `ack` (of
+    /// the control channel), `goodbye`, `other`.
+    pub fn control_kinds(&self) -> Vec<(&'static str, u64)> {
+        self.net.kinds.iter().map(|(kind, bytes)| (*kind, *bytes)).collect()
+    }
+
     /// The memory of a node's routes in bytes, estimated. What several nodes share counts for each.
     pub fn memory(&self, node: usize) -> usize {
         if node < self.nodes() { self.net.memory(node) } else { 0 }

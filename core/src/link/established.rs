@@ -53,6 +53,8 @@ pub(crate) struct Link {
     renewal: Option<Renewal>,
     mtu: PathMtu,
     roaming: Roaming,
+    /// Our clock in the vitals when the link was in service again, until the neighbour has answered something sent since.
+    back: Option<u32>,
     /// The frame at hand has shown that the neighbour has moved.
     moved: bool,
     rng: ChaCha20Rng,
@@ -84,6 +86,7 @@ impl Link {
             renewal: None,
             mtu: PathMtu::new(mtu, mtu),
             roaming: Roaming::default(),
+            back: None,
             moved: false,
             rng,
             output: VecDeque::new(),
@@ -133,6 +136,7 @@ impl Link {
             self.roaming.settle();
         }
         if self.liveness.heard(now) {
+            self.came_back(now);
             self.enter(LinkState::Up);
         }
         let (kind, body) = plaintext.split_first_mut().ok_or(DropCause::MalformedPacket)?;
@@ -207,7 +211,9 @@ impl Link {
         if let Some(sign) = self.liveness.take_sign(now, spread, often) {
             return Some(LinkOutput::Transmit(self.vitals(now, sign)));
         }
-        if let Some(segment) = self.outgoing.poll(now, self.incoming.acknowledged()) {
+        if self.state != LinkState::Away
+            && let Some(segment) = self.outgoing.poll(now, self.incoming.acknowledged())
+        {
             self.incoming.told();
             self.liveness.sent(now);
             return Some(LinkOutput::Transmit(segment));
@@ -224,7 +230,8 @@ impl Link {
         if self.is_down() {
             return None;
         }
-        let control = self.outgoing.deadline(&self.rtt).into_iter().chain(self.incoming.due()).min();
+        let outgoing = self.outgoing.deadline(&self.rtt).filter(|_| self.state != LinkState::Away);
+        let control = outgoing.into_iter().chain(self.incoming.due()).min();
         let watch = self.liveness.deadline(self.rtt.smoothed());
         control.into_iter().chain(self.upkeep_at()).chain([watch]).min()
     }
@@ -234,23 +241,27 @@ impl Link {
         if self.is_down() {
             return;
         }
-        self.outgoing.handle_timeout(now, &self.rtt);
-        if self.outgoing.is_in_vain(now) {
-            return self.end(DownReason::Unheard);
+        // What is not sent does not get lost either.
+        if self.state != LinkState::Away {
+            self.outgoing.handle_timeout(now, &self.rtt);
+            if self.outgoing.is_in_vain(now) {
+                return self.end(DownReason::Unheard);
+            }
         }
         self.upkeep(now);
         match self.liveness.timeout(now, self.rtt.smoothed(), self.is_lossy()) {
             None => {}
             Some(Verdict::Suspect) => self.enter(LinkState::Suspect),
+            Some(Verdict::Away) => self.enter(LinkState::Away),
             Some(Verdict::Gone) => self.end(DownReason::Silent),
             Some(Verdict::Cut) => self.end(DownReason::Cut),
         }
     }
 
-    /// The medium says that nothing arrives at the neighbour any more: it is suspect at once. Anything that is heard of it ends the
-    /// doubt.
+    /// The medium says that nothing arrives at the neighbour any more: it is suspect at once, and soon away. Anything that is
+    /// heard of it ends the doubt.
     pub fn doubt(&mut self, now: Time) {
-        if !self.is_down() {
+        if matches!(self.state, LinkState::Up | LinkState::Suspect) {
             self.liveness.cut(now);
             self.enter(LinkState::Suspect);
         }
@@ -312,7 +323,7 @@ impl Link {
     fn on_vitals(&mut self, now: Time, body: &[u8]) -> Result<(), DropCause> {
         let vitals = whole::<Vitals>(body)?;
         self.arrive_here.update(self.opener.expected(), self.opener.received());
-        self.arrive_there.update(vitals.expected, vitals.received);
+        self.count_there(&vitals);
         if vitals.held != Vitals::NO_ECHO {
             let rtt = self.clock(now).wrapping_sub(vitals.echo).wrapping_sub(vitals.held);
             self.rtt.sample(now, Duration::from_micros(rtt.into()));

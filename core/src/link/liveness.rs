@@ -5,6 +5,9 @@
 //! stay out. Then it is probed; if [`PROBES`] probes stay unanswered it is suspect, and after another
 //! [`DOWN_AFTER`] of silence it is gone. Anything that it sealed ends the doubt.
 //!
+//! What the medium itself says to be cut is out of service after [`CUT_OUT_AFTER`], but its session is kept for [`KEPT`]: a
+//! plug that is put back, or an interface that comes and goes, goes on where it stopped.
+//!
 //! A timer that fires late is a sign that this machine was busy, not that the neighbour is gone: its answers may
 //! be waiting to be read. The time slept does not count, a few times in a row.
 
@@ -34,9 +37,15 @@ const SUSPECT_GAP: Duration = Duration::from_millis(100);
 const PROBES: u32 = 3;
 /// A suspect that stays silent for this long is gone.
 const DOWN_AFTER: Duration = Duration::from_secs(1);
-/// A suspect that stays silent for this long is gone, when the medium says that it is cut off. A plug that only wobbles is
-/// back by then.
-const CUT_DOWN_AFTER: Duration = Duration::from_millis(250);
+/// A suspect that stays silent for this long is out of service, when the medium says that it is cut off. A plug that only
+/// wobbles is back by then.
+const CUT_OUT_AFTER: Duration = Duration::from_millis(250);
+/// And gone when it stays silent for this long from then on. A router forgets nothing that its neighbours rely on within five
+/// seconds after it has told them so: who is back by then hears of it in time.
+const KEPT: Duration = Duration::from_secs(4);
+/// Where the medium says that nothing gets through it is asked seldom: probes are first this far apart, then twice as far each
+/// time, up to [`HELLO`].
+const CUT_GAP: Duration = Duration::from_millis(125);
 /// A timer that fires this late shows that the machine is busy.
 const LATE: Duration = Duration::from_millis(25);
 /// How often in a row that is an excuse.
@@ -58,6 +67,8 @@ pub(super) enum Sign {
 pub(super) enum Verdict {
     /// Suspect.
     Suspect,
+    /// Out of service for now.
+    Away,
     /// Gone.
     Gone,
     /// Gone, as the medium has foretold.
@@ -72,8 +83,17 @@ struct Doubt {
     /// When it is gone, if it is suspect already.
     gone: Option<Time>,
     excuses: u32,
-    /// Whether the medium says that it is cut off.
-    cut: bool,
+    /// Where the medium says that it is cut off.
+    cut: Option<Cut>,
+}
+
+/// What else there is to know of a neighbour that is cut off.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// Until the next probe but one.
+    gap: Duration,
+    /// It is out of service already.
+    out: bool,
 }
 
 /// See the [module's page](self).
@@ -139,14 +159,17 @@ impl Liveness {
 
     /// The medium says that nothing gets through: the neighbour is suspect, without being asked first.
     pub(super) fn cut(&mut self, now: Time) {
+        if self.doubt.is_some_and(|doubt| doubt.cut.is_some()) {
+            return;
+        }
         let before = self.doubt.and_then(|doubt| doubt.gone);
-        let gone = now + CUT_DOWN_AFTER;
+        let gone = now + CUT_OUT_AFTER;
         self.doubt = Some(Doubt {
             probes: PROBES,
-            next_probe: now + SUSPECT_GAP,
+            next_probe: now + CUT_GAP,
             gone: Some(before.map_or(gone, |before| before.min(gone))),
             excuses: 0,
-            cut: true,
+            cut: Some(Cut { gap: CUT_GAP, out: false }),
         });
         self.raise(Sign::Probe);
     }
@@ -203,7 +226,7 @@ impl Liveness {
         let Some(doubt) = &mut self.doubt else {
             if self.doubt_at(rtt) <= now {
                 self.doubt =
-                    Some(Doubt { probes: 1, next_probe: now + gap, gone: None, excuses: 0, cut: false });
+                    Some(Doubt { probes: 1, next_probe: now + gap, gone: None, excuses: 0, cut: None });
                 self.raise(Sign::Probe);
             }
             return None;
@@ -219,9 +242,15 @@ impl Liveness {
                 *gone = gone.map(|gone| gone + late);
                 None
             }
-            Some(gone) if *gone <= now => {
-                return Some(if doubt.cut { Verdict::Cut } else { Verdict::Gone });
-            }
+            Some(gone) if *gone <= now => match &mut doubt.cut {
+                None => return Some(Verdict::Gone),
+                Some(cut) if cut.out => return Some(Verdict::Cut),
+                Some(cut) => {
+                    cut.out = true;
+                    *gone = now + KEPT;
+                    Some(Verdict::Away)
+                }
+            },
             Some(_) => None,
             gone if doubt.probes >= if lossy { PROBES.saturating_mul(2) } else { PROBES } => {
                 *gone = Some(now + DOWN_AFTER);
@@ -232,10 +261,15 @@ impl Liveness {
                 None
             }
         };
-        doubt.next_probe = match doubt.gone {
-            Some(gone) => gone.min(now + gap.max(SUSPECT_GAP)),
-            None => now + gap,
+        let gap = match &mut doubt.cut {
+            Some(cut) => {
+                cut.gap = cut.gap.saturating_mul(if cut.out { 2 } else { 1 }).min(HELLO);
+                cut.gap
+            }
+            None if doubt.gone.is_some() => gap.max(SUSPECT_GAP),
+            None => gap,
         };
+        doubt.next_probe = doubt.gone.map_or(now + gap, |gone| gone.min(now + gap));
         self.raise(Sign::Probe);
         verdict
     }
@@ -301,21 +335,31 @@ mod tests {
     }
 
     #[test]
-    fn what_the_medium_knows_to_be_cut_is_gone_soon_unless_it_is_heard() {
+    fn what_the_medium_knows_to_be_cut_is_soon_out_of_service_and_gone_four_seconds_later_unless_it_is_heard()
+    {
         let start = Time::from_millis(1_000);
         let mut liveness = Liveness::new(start);
         liveness.heard(start);
+        liveness.take_sign(start, 0, false);
         liveness.cut(start);
-        let (now, verdict) = loop {
+        let (mut verdicts, mut probes) = (Vec::new(), Vec::new());
+        while verdicts.len() < 2 {
             let now = liveness.deadline(RTT);
-            if let Some(verdict) = liveness.timeout(now, RTT, false) {
-                break (now, verdict);
+            // It is said again whenever anything about the medium changes.
+            liveness.cut(now);
+            verdicts.extend(liveness.timeout(now, RTT, false).map(|verdict| (now.since(start), verdict)));
+            if liveness.take_sign(now, 0, false) == Some(Sign::Probe) {
+                probes.push(now.since(start).as_millis() as u64);
             }
-        };
-        assert_eq!((now.since(start), verdict), (CUT_DOWN_AFTER, Verdict::Cut));
+        }
+        let gone = CUT_OUT_AFTER + KEPT;
+        assert_eq!(verdicts, [(CUT_OUT_AFTER, Verdict::Away), (gone, Verdict::Cut)]);
+        assert_eq!(probes[..6], [125, 250, 500, 1_000, 2_000, 3_000], "ever more rarely");
+        let mut liveness = Liveness::new(start);
+        liveness.heard(start);
         liveness.cut(start);
         assert!(liveness.heard(start), "it was suspect, and is no more");
-        assert!(liveness.deadline(RTT) > start + CUT_DOWN_AFTER);
+        assert!(liveness.deadline(RTT) > start + CUT_OUT_AFTER);
     }
 
     #[test]

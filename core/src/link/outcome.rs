@@ -15,6 +15,9 @@ pub(crate) enum LinkState {
     Up,
     /// It should have answered: other ways are better for now.
     Suspect,
+    /// The way there is cut, as far as the medium knows: nothing is sent or routed over it. The session is kept for a while, and
+    /// when anything is heard the link is up again, and nothing of the control channel lost.
+    Away,
     /// It is over. A link never comes back from this; a new session may.
     Down(DownReason),
 }

@@ -25,7 +25,8 @@ const CONFLICT: Duration = Duration::from_secs(660);
 pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
     let media: Vec<_> = read(&shared.media).values().cloned().collect();
     let netmods: Vec<NetmodStatus> = media.iter().map(|medium| medium.status()).collect();
-    let neighbours = read(&shared.neighbours).len() as u64;
+    let neighbours =
+        read(&shared.neighbours).values().filter(|neighbour| !neighbour.is_away()).count() as u64;
     let mut health = Vec::new();
     for netmod in netmods.iter().filter(|netmod| netmod.state != NetmodState::Up) {
         let error = netmod.last_error.as_deref().unwrap_or("not open yet");

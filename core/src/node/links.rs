@@ -71,8 +71,11 @@ impl AliveLinks<'_> {
             for neighbour in read(&self.shared.neighbours).values() {
                 let path = neighbour.path();
                 known.paths.insert(path);
-                known.addresses.insert(neighbour.address);
-                known.on_medium.insert((path.netmod, neighbour.address));
+                // Where it cannot be reached it may be found elsewhere.
+                if !neighbour.is_away() {
+                    known.addresses.insert(neighbour.address);
+                    known.on_medium.insert((path.netmod, neighbour.address));
+                }
             }
             known
         })

@@ -24,7 +24,7 @@ use super::traffic::Conv;
 use crate::address::Address;
 use crate::egress::{Class, Drained, Egress, Pushed, Pushing};
 use crate::inbox::{Full, Inbox};
-use crate::link::{Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
+use crate::link::{DownReason, Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
 use crate::netmod::{Endpoint, NetmodError};
 use crate::rt::Alarm;
 use crate::stats::DropCause;
@@ -84,6 +84,8 @@ pub(crate) struct Neighbour {
     pub(crate) routes: Inbox<Vec<u8>>,
     egress: Egress,
     suspect: AtomicBool,
+    /// Out of service, its session kept.
+    away: AtomicBool,
     view: Mutex<View>,
     rx_bytes: AtomicU64,
     tx_bytes: AtomicU64,
@@ -149,6 +151,7 @@ impl Neighbour {
             routes: Inbox::with_bytes(ROUTES, ROUTES_BYTES, Vec::len, Full::RefuseNewest),
             egress: made.egress,
             suspect: AtomicBool::new(false),
+            away: AtomicBool::new(false),
             view: Mutex::new(View {
                 state: PeerState::Up,
                 since: Timestamp::now(),
@@ -170,6 +173,11 @@ impl Neighbour {
 
     pub(crate) fn is_suspect(&self) -> bool {
         self.suspect.load(Relaxed)
+    }
+
+    /// Whether the way to it is cut, so that it is out of service, though its session is kept.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Relaxed)
     }
 
     /// Where it is.

@@ -43,6 +43,10 @@ pub(crate) enum RouterEvent {
         id: NeighbourId,
         suspect: bool,
     },
+    Away {
+        id: NeighbourId,
+        away: bool,
+    },
     Control {
         id: NeighbourId,
         message: Bytes,
@@ -150,6 +154,11 @@ impl Routing {
             RouterEvent::Suspect { id, suspect } => {
                 if self.neighbours.contains_key(&id) {
                     self.router.neighbour_suspect(now, id, suspect);
+                }
+            }
+            RouterEvent::Away { id, away } => {
+                if self.neighbours.contains_key(&id) {
+                    self.router.neighbour_away(now, id, away);
                 }
             }
             RouterEvent::Control { id, message } => {

@@ -120,7 +120,9 @@ impl Router {
             if difference == Difference::Lost {
                 lost.push(*id);
             }
-            most = most.max(difference);
+            if !neighbour.away {
+                most = most.max(difference);
+            }
         }
         if let Some(dest) = self.table.get_mut(key).filter(|_| !lost.is_empty()) {
             dest.work().lose(now);
@@ -214,7 +216,8 @@ impl Router {
         let mut tell = Vec::new();
         for (id, neighbour) in &self.neighbours {
             let difference = difference(advert.as_ref(), dest, *id);
-            if neighbour.address != dest.core.dst && difference >= least && difference <= most {
+            let hears = !neighbour.away && neighbour.address != dest.core.dst;
+            if hears && difference >= least && difference <= most {
                 distance |= difference == Difference::Distance;
                 tell.push(*id);
             }
@@ -256,7 +259,10 @@ impl Router {
         let difference = difference(advert.as_ref(), dest, id);
         let Some(dest) = self.table.get_mut(key) else { return };
         let nothing_new = difference == Difference::None && !(wants && advert.is_some());
-        if nothing_new || neighbour.address == dest.core.dst {
+        // Who is away is told the rest when it is back. What is lost goes into its channel at once, so that nothing that is
+        // told later of the same number can overtake it.
+        let waits = neighbour.away && advert.is_some();
+        if nothing_new || waits || neighbour.address == dest.core.dst {
             return;
         }
         let (dst, young) = (dest.core.dst, dest.is_young(now, KNOWN_AFTER));
@@ -303,7 +309,7 @@ impl Router {
         let mut busy = Duration::ZERO;
         for _ in 0..PIECE {
             let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
-            if neighbour.queue_at.is_some_and(|at| at > now) {
+            if neighbour.away || neighbour.queue_at.is_some_and(|at| at > now) {
                 return;
             }
             let Some((_, key, wants)) = neighbour.queue.pop_first() else { break };
@@ -328,7 +334,7 @@ impl Router {
     /// Tells a neighbour on a slow link of renewed announces, as far as their share of the link goes.
     pub(super) fn serve_renewals(&mut self, now: Time, id: NeighbourId) {
         while let Some(neighbour) = self.neighbours.get_mut(&id) {
-            if neighbour.renewals.is_empty() {
+            if neighbour.renewals.is_empty() || neighbour.away {
                 return;
             }
             if neighbour.renew_at > now {
@@ -341,6 +347,16 @@ impl Router {
                 neighbour.renew_at = now + neighbour.takes(before, RENEWAL_SHARE);
             }
         }
+    }
+
+    /// What a neighbour is to be told that was away.
+    pub(super) fn changes_for(&self, now: Time, id: NeighbourId) -> Vec<(u16, Key, bool)> {
+        let changed = |(key, dest): (Key, &Dest)| {
+            let advert = self.advert(now, dest);
+            let differs = difference(advert.as_ref(), dest, id) != Difference::None;
+            differs.then(|| (advert.map_or(INFINITY, |advert| advert.metric), key, false))
+        };
+        self.table.dests().filter_map(changed).collect()
     }
 
     /// A neighbour asks for the core of what we call `key`.

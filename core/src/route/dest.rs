@@ -140,13 +140,22 @@ pub(super) struct Dest {
     pub(super) chain: Chain,
 }
 
+/// Since when there is something better than the route in use.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Since {
+    /// A feasible route that is better by much.
+    pub(super) better: Option<Time>,
+    /// A route that might loop, and is better by very much.
+    pub(super) wish: Option<Time>,
+    /// Either of them, and be it by little.
+    pub(super) slightly: Option<Time>,
+}
+
 /// What goes on with a destination at the moment.
 #[derive(Default)]
 pub(super) struct Work {
-    /// A feasible route is better than the selected one since then.
-    pub(super) better_since: Option<Time>,
-    /// A route that might loop is much better than the selected one since then.
-    pub(super) wish_since: Option<Time>,
+    /// Since when something is better than the selected route.
+    pub(super) since: Since,
     /// When the next request for such a route may leave.
     pub(super) wish_again: Time,
     /// No change of distance is told before.
@@ -178,8 +187,8 @@ impl Work {
     }
 
     fn is_over(&self, now: Time) -> bool {
-        self.better_since.is_none()
-            && self.wish_since.is_none()
+        let Since { better, wish, slightly } = self.since;
+        better.or(wish).or(slightly).is_none()
             && self.wish_again < now
             && self.hold_until + self.hold + self.hold < now
             && (self.losses == 0 || now.since(self.lost_at) >= CALM)

@@ -34,6 +34,8 @@ pub(super) struct Neighbour {
     pub(super) mtu: u16,
     pub(super) configured: bool,
     suspect: bool,
+    /// Nothing gets there, and its session is kept: what was said over it holds when it is back.
+    pub(super) away: bool,
     probation: bool,
     probation_until: Time,
     /// Its numbers for destinations, and ours.
@@ -228,8 +230,6 @@ impl Router {
             Some(_) => self.neighbour_down(now, id),
             None => {}
         }
-        let probation = self.flaps.probation(now, &address);
-        let until = now + probation.unwrap_or_default();
         let adverts =
             self.table.dests().filter_map(|(key, dest)| Some((self.advert(now, dest)?.metric, key)));
         let queue = adverts.map(|(metric, key)| (metric, key, false)).collect();
@@ -239,8 +239,9 @@ impl Router {
             mtu,
             configured,
             suspect: false,
-            probation: probation.is_some(),
-            probation_until: until,
+            away: false,
+            probation: false,
+            probation_until: now,
             idx: BTreeMap::new(),
             deferred: BTreeSet::new(),
             asked: BTreeSet::new(),
@@ -262,14 +263,25 @@ impl Router {
         if let Some(dest) = dest.filter(|dest| !dest.is_own()) {
             neighbour.say_with(|out| encode_your_highest(&dest.core, out));
         }
-        if probation.is_some() {
-            neighbour.queue_at = Some(now + RELUCTANCE);
-            self.timers.arm(now + RELUCTANCE, Timer::Queue(id));
-            self.timers.arm(until, Timer::Probation(id));
-        }
         self.neighbours.insert(id, neighbour);
-        if probation.is_none() {
-            self.serve_queue(now, id);
+        self.begin_service(now, id);
+    }
+
+    /// A link is new, or back in service: unless it comes and goes, its neighbour is told what waits for it.
+    fn begin_service(&mut self, now: Time, id: NeighbourId) {
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
+        match self.flaps.probation(now, &neighbour.address) {
+            Some(probation) => {
+                neighbour.probation = true;
+                neighbour.probation_until = now + probation;
+                neighbour.queue_at = Some(now + RELUCTANCE);
+                self.timers.arm(now + RELUCTANCE, Timer::Queue(id));
+                self.timers.arm(now + probation, Timer::Probation(id));
+            }
+            None => {
+                neighbour.queue_at = None;
+                self.serve_queue(now, id);
+            }
         }
     }
 
@@ -309,8 +321,10 @@ impl Router {
     pub(crate) fn neighbour_down(&mut self, now: Time, id: NeighbourId) {
         self.rates.remove(&id);
         let Some(neighbour) = self.neighbours.remove(&id) else { return };
-        self.flaps.down(now, neighbour.address);
-        self.excuse(now, &neighbour.address);
+        if !neighbour.away {
+            self.flaps.down(now, neighbour.address);
+            self.excuse(now, &neighbour.address);
+        }
         let mut lost = Vec::new();
         for key in self.table.keys() {
             let Some(dest) = self.table.get_mut(key) else { continue };
@@ -323,6 +337,28 @@ impl Router {
         for key in lost {
             self.reselect(now, key);
         }
+    }
+
+    /// The link is out of service, or back in it with the same session. While it is away none of its routes is used, and its
+    /// neighbour is told of nothing but what is lost. When it is back all that was said holds on both sides, and only what has
+    /// changed meanwhile is told.
+    pub(crate) fn neighbour_away(&mut self, now: Time, id: NeighbourId, away: bool) {
+        let Some(neighbour) = self.neighbours.get_mut(&id).filter(|neighbour| neighbour.away != away) else {
+            return;
+        };
+        neighbour.away = away;
+        let address = neighbour.address;
+        if away {
+            self.flaps.down(now, address);
+            self.excuse(now, &address);
+            return self.reselect_all(now, id);
+        }
+        let changed = self.changes_for(now, id);
+        if let Some(neighbour) = self.neighbours.get_mut(&id) {
+            neighbour.queue.extend(changed);
+        }
+        self.begin_service(now, id);
+        self.reselect_all(now, id);
     }
 
     pub(super) fn end_probation(&mut self, now: Time, id: NeighbourId) {

@@ -1,7 +1,7 @@
 //! Which neighbour leads to a destination.
 //!
 //! Only feasible routes are used. Among them the shortest, but a route in use stays until another has been better by an
-//! eighth for two seconds: routes that come and go cost more than slightly longer ones.
+//! eighth for two seconds, or by a sixteenth for ten: routes that come and go cost more than slightly longer ones.
 //!
 //! What keeps next hops free of loops is that each has a lower feasibility distance than the node that uses it. RFC 8966 infers
 //! that from the neighbour's metric of the moment, so that a metric that rises on the way can leave a node without a
@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::dest::{Adj, Dest, Work};
+use super::dest::{Adj, Dest, Since};
 use super::neighbour::Neighbour;
 use super::score::rank;
 use super::table::{Key, seconds};
@@ -20,10 +20,16 @@ use super::{FibEntry, NeighbourId, Router, RouterOutput};
 use crate::time::Time;
 use crate::wire::route::{INFINITY, LINKS};
 
-/// A better route is used when it has been better for so long.
+/// A better route is used when it has been better by an eighth for so long.
 const STEADY: Duration = Duration::from_secs(2);
+/// And when it has been better by a sixteenth for so long: what is measured wavers by as much, but not for ever.
+const LASTING: Duration = Duration::from_secs(10);
 /// A request for a much better route that might loop is made at most so often.
 const WISH: Duration = Duration::from_secs(10);
+/// Routes that are changed or asked for to gain less than an eighth, or a quarter: so many at once, and one every so many
+/// seconds. What gains little may cost little: after a start many nodes find that many routes could be a little shorter, and
+/// everybody behind each of them hears of it.
+const LEISURE: (u32, u32) = (4, 4);
 /// No route crosses more links.
 pub(super) const MAX_HOPS: u8 = LINKS;
 
@@ -50,7 +56,8 @@ pub(super) fn candidate(dest: &Dest, adj: &Adj, neighbour: &Neighbour, now: Time
     let core = dest.core_at(adj.core)?;
     let total = adj.metric.checked_add(neighbour.cost)?;
     let hops = adj.hops.checked_add(1)?;
-    let alive = adj.metric < INFINITY && total < INFINITY && hops <= MAX_HOPS && adj.expires > seconds(now);
+    let finite = adj.metric < INFINITY && total < INFINITY && hops <= MAX_HOPS;
+    let alive = finite && !neighbour.away && adj.expires > seconds(now);
     alive.then(|| Candidate {
         neighbour: adj.neighbour,
         suspect: neighbour.shunned(),
@@ -94,30 +101,59 @@ impl Router {
         Some(Candidate { avoided: dearness > 1, rank: rank(candidate.total, dearness), ..candidate })
     }
 
+    fn has_leisure(&self, now: Time) -> bool {
+        self.leisure.has(
+            now,
+            1,
+            LEISURE.0.saturating_mul(LEISURE.1).saturating_sub(LEISURE.1).saturating_add(1),
+        )
+    }
+
+    fn take_leisure(&mut self, now: Time) -> bool {
+        let free = self.has_leisure(now);
+        if free {
+            self.leisure.spend(now, 1, LEISURE.0.saturating_mul(LEISURE.1), LEISURE.1);
+        }
+        free
+    }
+
     /// Chooses the next hop anew, and does all that follows from it.
     pub(super) fn reselect(&mut self, now: Time, key: Key) {
         let Some(dest) = self.table.get(key).filter(|dest| !dest.is_own()) else { return };
         let candidates = if dest.dying { Vec::new() } else { self.candidates(now, dest) };
-        let (select, wait, wish) = choose(dest, &candidates, now);
+        let spare = self.has_leisure(now);
+        let Choice { select, since, at_leisure } = choose(dest, &candidates, now, spare);
+        if at_leisure {
+            self.take_leisure(now);
+        }
 
         let Some(dest) = self.table.get_mut(key) else { return };
         dest.select(select);
-        if wait.is_some() || wish.is_some() || dest.busy().is_some() {
-            let Work { better_since, wish_since, .. } = dest.work();
-            for (since, slot) in [(wait, better_since), (wish, wish_since)] {
-                if let Some(since) = since.filter(|_| slot.is_none()) {
-                    self.timers.arm(since + STEADY, Timer::Select(key));
+        let Since { better, wish, slightly } = since;
+        if better.or(wish).or(slightly).is_some() || dest.busy().is_some() {
+            let before = std::mem::replace(&mut dest.work().since, since);
+            let spans = [
+                (better, before.better, STEADY),
+                (wish, before.wish, STEADY),
+                (slightly, before.slightly, LASTING),
+            ];
+            for (since, before, span) in spans {
+                if let Some(since) = since.filter(|_| before.is_none()) {
+                    self.timers.arm(since + span, Timer::Select(key));
                 }
-                *slot = since;
             }
             let work = dest.work();
-            if work.wish_since.is_some_and(|since| now.since(since) >= STEADY) {
-                let ask = work.wish_again <= now;
-                if ask {
+            let ripe = |since: Option<Time>, span| since.is_some_and(|since| now.since(since) >= span);
+            let much = ripe(wish, STEADY);
+            let loops = candidates.first().is_some_and(|first| !first.feasible);
+            if much || ripe(slightly, LASTING) {
+                let due = work.wish_again <= now;
+                if due {
                     work.wish_again = now + WISH;
                 }
                 self.timers.arm(work.wish_again, Timer::Select(key));
-                if ask {
+                // What cannot loop only waits for leisure.
+                if due && (much || (loops && self.take_leisure(now))) {
                     self.ask(now, key, 0);
                 }
             }
@@ -164,20 +200,26 @@ impl Router {
     }
 }
 
-/// The next hop; since when another one is better, if it is not time yet; since when one is much better that might
-/// loop.
-fn choose(
-    dest: &Dest,
-    candidates: &[Candidate],
-    now: Time,
-) -> (Option<NeighbourId>, Option<Time>, Option<Time>) {
+/// What a choice comes to.
+#[derive(Default)]
+struct Choice {
+    /// The next hop.
+    select: Option<NeighbourId>,
+    /// Since when there is something better, as long as it is not time yet.
+    since: Since,
+    /// It has changed to gain a little.
+    at_leisure: bool,
+}
+
+/// Chooses; `spare` says that there is leisure for a change that gains little.
+fn choose(dest: &Dest, candidates: &[Candidate], now: Time, spare: bool) -> Choice {
+    let (mut since, mut at_leisure) = (Since::default(), false);
     let Some(best) = candidates.iter().find(|one| one.feasible) else {
-        return (None, None, None);
+        return Choice::default();
     };
-    let work = dest.busy();
+    let before = dest.busy().map(|work| work.since).unwrap_or_default();
     let used =
         dest.selected().and_then(|id| candidates.iter().find(|one| one.neighbour == id && one.feasible));
-    let mut wait = None;
     let select = match used {
         // Of two that are as good as each other but for their metric, the one in use stays for a while.
         Some(used)
@@ -185,23 +227,31 @@ fn choose(
                 && used.shunned == best.shunned
                 && (best.avoided || !used.avoided) =>
         {
-            let since = work.and_then(|work| work.better_since).unwrap_or(now);
-            if !below(best.rank, used.rank, 8) {
-                used
-            } else if now.since(since) >= STEADY {
+            let (much, little) = (below(best.rank, used.rank, 8), below(best.rank, used.rank, 16));
+            let steady = much.then(|| before.better.unwrap_or(now));
+            let lasts = before.slightly.is_some_and(|since| now.since(since) >= LASTING);
+            if steady.is_some_and(|since| now.since(since) >= STEADY) {
+                best
+            } else if little && lasts && spare {
+                at_leisure = true;
                 best
             } else {
-                wait = Some(since);
+                since.better = steady;
                 used
             }
         }
         _ => best,
     };
-    let wish = candidates.first().filter(|first| {
-        !first.feasible && ((select.shunned && !first.shunned) || below(first.rank, select.rank, 4))
-    });
-    // What is lost now is not got back by waiting.
-    let begin = if select.avoided { now - STEADY } else { now };
-    let since = work.and_then(|work| work.wish_since).unwrap_or(now).min(begin);
-    (Some(select.neighbour), wait, wish.map(|_| since))
+    let first = candidates.first().unwrap_or(select);
+    if !first.feasible && ((select.shunned && !first.shunned) || below(first.rank, select.rank, 4)) {
+        // What is lost now is not got back by waiting.
+        let begin = if select.avoided { now - STEADY } else { now };
+        since.wish = Some(before.wish.unwrap_or(now).min(begin));
+    }
+    if below(first.rank, select.rank, 16) {
+        // Who has just changed waits again.
+        let same = dest.selected() == Some(select.neighbour);
+        since.slightly = Some(before.slightly.filter(|_| same).unwrap_or(now));
+    }
+    Choice { select: Some(select.neighbour), since, at_leisure }
 }

@@ -1,6 +1,7 @@
 //! Tests of the router: alone, and many of them under a virtual clock.
 
 mod anchors;
+mod away;
 mod desk;
 mod faults;
 mod hostile;

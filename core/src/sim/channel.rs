@@ -228,7 +228,7 @@ impl Net {
     pub(super) fn notice_down(&mut self, id: NeighbourId) {
         match self.config.depth {
             Depth::Route => self.drop_session(id),
-            Depth::Link => self.end_link(id),
+            Depth::Link => self.doubt_link(id),
         }
     }
 

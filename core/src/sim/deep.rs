@@ -119,7 +119,7 @@ impl Net {
             match output {
                 HandshakeOutput::Transmit { path, frame } => {
                     let link = path.netmod as usize;
-                    self.transmit(link, self.side_of(link, node), &frame, true);
+                    self.send_handshake(link, self.side_of(link, node), &frame);
                 }
                 HandshakeOutput::Established(session) => self.established(node, *session),
                 HandshakeOutput::Failed { path, .. } => {
@@ -221,6 +221,14 @@ impl Net {
         self.reopen(link);
     }
 
+    /// A link's medium says that it is cut.
+    pub(super) fn doubt_link(&mut self, id: NeighbourId) {
+        if let Some(deep) = &mut self.sessions[id as usize].deep {
+            deep.link.doubt(self.now);
+            self.pending.push(id);
+        }
+    }
+
     /// A link is over, and dialled anew.
     pub(super) fn end_link(&mut self, id: NeighbourId) {
         let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
@@ -305,11 +313,12 @@ impl Net {
             }
             LinkOutput::StateChanged(LinkState::Down(_)) => self.end_link(id),
             LinkOutput::StateChanged(state) => {
-                let suspect = state == LinkState::Suspect;
+                let (suspect, away) = (state != LinkState::Up, state == LinkState::Away);
                 if let Some(deep) = &mut self.sessions[id as usize].deep {
                     deep.suspect = suspect;
                 }
                 self.with(node, |router, now| router.neighbour_suspect(now, id, suspect));
+                self.with(node, |router, now| router.neighbour_away(now, id, away));
             }
         }
     }

@@ -5,7 +5,22 @@ use super::net::Net;
 use super::queue::Event;
 use crate::link::{Inner, Sealer};
 use crate::route::NeighbourId;
-use crate::wire::link::{FrameKind, peek};
+use crate::wire::link::{
+    FrameKind, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_PROBE, peek,
+};
+
+/// What the content of a frame is about.
+fn content(kind: u8) -> &'static str {
+    match kind {
+        KIND_CONTROL => "segment",
+        KIND_ACK => "ack",
+        KIND_HELLO => "hello",
+        KIND_PROBE => "probe",
+        KIND_ANSWER => "answer",
+        KIND_GOODBYE => "goodbye",
+        _ => "other",
+    }
+}
 
 impl Net {
     /// Seals a plaintext of a link, and hands it to the medium.
@@ -15,6 +30,10 @@ impl Net {
         let mut frame = Vec::with_capacity(plaintext.len() + Sealer::OVERHEAD);
         if deep.sealer.seal(|out| out.extend_from_slice(plaintext), &mut frame).is_err() {
             return deep.link.exhausted();
+        }
+        if control {
+            let kind = plaintext.first().map_or("", |kind| content(*kind));
+            *self.kinds.entry(kind).or_default() += frame.len() as u64;
         }
         if !control {
             deep.link.note_sent(self.now, 1, frame.len());
@@ -29,7 +48,13 @@ impl Net {
         self.transmit(link, side, &frame, control);
     }
 
-    pub(super) fn transmit(&mut self, link: usize, side: usize, frame: &[u8], control: bool) {
+    /// The same for a frame of a handshake.
+    pub(super) fn send_handshake(&mut self, link: usize, side: usize, frame: &[u8]) {
+        *self.kinds.entry("handshake").or_default() += frame.len() as u64;
+        self.transmit(link, side, frame, true);
+    }
+
+    fn transmit(&mut self, link: usize, side: usize, frame: &[u8], control: bool) {
         let wire = &mut self.links[link];
         if control {
             self.nodes[wire.ends[side]].sent += frame.len() as u64;

@@ -81,6 +81,8 @@ pub(crate) struct Net {
     /// A violation ends the process: for tests.
     pub(crate) panics: bool,
     pub(super) events: u64,
+    /// Bytes of control frames, by what they are about.
+    pub(super) kinds: BTreeMap<&'static str, u64>,
     /// Changes of next hops are counted.
     pub(super) counting: bool,
     /// Links that may want something done.
@@ -127,6 +129,7 @@ impl Net {
             violation: None,
             panics: false,
             events: 0,
+            kinds: BTreeMap::new(),
             counting: false,
             pending: Vec::new(),
             changed: Vec::new(),

@@ -60,6 +60,26 @@ impl Link {
         Ok(inner)
     }
 
+    /// The neighbour is heard again. What was lost while the medium knew that nothing gets through says nothing of how the link is
+    /// when it is up.
+    pub(super) fn came_back(&mut self, now: Time) {
+        if self.state == LinkState::Away {
+            self.arrive_here.pass_over(self.opener.expected(), self.opener.received());
+            self.back = Some(self.clock(now));
+        }
+    }
+
+    /// Counts what arrived at the neighbour, by its vitals.
+    pub(super) fn count_there(&mut self, vitals: &Vitals) {
+        let Some(back) = self.back else {
+            return self.arrive_there.update(vitals.expected, vitals.received);
+        };
+        self.arrive_there.pass_over(vitals.expected, vitals.received);
+        // From then on all that it counts was sent since.
+        let answered = vitals.held != Vitals::NO_ECHO && vitals.echo.wrapping_sub(back) < 1 << 31;
+        self.back = self.back.filter(|_| !answered);
+    }
+
     pub(super) fn on_response(
         &mut self,
         now: Time,

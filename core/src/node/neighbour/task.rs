@@ -233,19 +233,34 @@ impl Neighbour {
                     let _ = shared.router_events.push(RouterEvent::Cost { id: self.id, cost }).await;
                 }
                 LinkOutput::StateChanged(LinkState::Down(reason)) => down = Some(reason.to_string()),
-                LinkOutput::StateChanged(state) => {
-                    let suspect = matches!(state, LinkState::Suspect);
-                    self.suspect.store(suspect, Relaxed);
-                    self.set_state(if suspect { PeerState::Suspect } else { PeerState::Up });
-                    tracing::debug!(neighbour = ?self.address, suspect, "link");
-                    let _ = shared.router_events.push(RouterEvent::Suspect { id: self.id, suspect }).await;
-                }
+                LinkOutput::StateChanged(state) => self.stands(shared, state).await,
             }
         }
         if changed {
             lock(&self.view).metrics = link.metrics();
         }
         down
+    }
+
+    /// The link is up, in doubt or away: tells everybody.
+    async fn stands(&self, shared: &Shared, state: LinkState) {
+        let (suspect, away) = (state != LinkState::Up, state == LinkState::Away);
+        self.suspect.store(suspect, Relaxed);
+        self.set_state(match state {
+            LinkState::Up => PeerState::Up,
+            LinkState::Suspect => PeerState::Suspect,
+            LinkState::Away | LinkState::Down(_) => PeerState::Down,
+        });
+        tracing::debug!(neighbour = ?self.address, ?state, "link");
+        let _ = shared.router_events.push(RouterEvent::Suspect { id: self.id, suspect }).await;
+        if self.away.swap(away, Relaxed) != away {
+            let _ = shared.router_events.push(RouterEvent::Away { id: self.id, away }).await;
+            let (address, endpoint) = (self.address, self.endpoint());
+            shared.publish(match away {
+                true => Event::NeighbourDown { address, endpoint, reason: DownReason::Cut.to_string() },
+                false => Event::NeighbourUp { address, endpoint },
+            });
+        }
     }
 
     pub(super) fn set_state(&self, state: PeerState) {
@@ -267,6 +282,10 @@ impl Neighbour {
     pub(crate) async fn announce_end(&self, shared: &Shared, reason: &str) {
         tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
         let _ = shared.router_events.push(RouterEvent::Down { id: self.id }).await;
+        if self.is_away() {
+            // Subscribers have been told when it left.
+            return;
+        }
         shared.publish(Event::NeighbourDown {
             address: self.address,
             endpoint: self.endpoint(),

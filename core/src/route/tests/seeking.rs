@@ -82,6 +82,50 @@ fn a_much_better_route_that_might_loop_is_asked_for_after_two_seconds() {
 }
 
 #[test]
+fn a_slightly_better_route_that_might_loop_is_asked_for_after_ten_seconds_and_used_at_once_when_it_can_not() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(ms(20));
+    desk.announce(2, 7, SEQ, 100, 2).unwrap();
+    desk.router.neighbour_cost(desk.now, 1, 110);
+    desk.sent.clear();
+    desk.wait(ms(9_900));
+    let asks = |record: &Record| matches!(record, Record::SeqReq(_));
+    assert!(!desk.heard(2).iter().any(asks));
+    desk.wait(ms(200));
+    assert_eq!(desk.heard(2).iter().filter(|record| asks(record)).count(), 1);
+    desk.announce(2, 7, SEQ + 1, 100, 2).unwrap();
+    assert_eq!(desk.next(7), Some(2));
+    desk.wait(secs(60));
+    assert_eq!(desk.sent.iter().filter(|(_, _, record)| asks(record)).count(), 0, "there is nothing better");
+}
+
+#[test]
+fn what_would_be_better_by_little_is_asked_for_one_every_four_seconds() {
+    let mut desk = Desk::new(3);
+    for number in 100..200 {
+        desk.announce(1, number, SEQ, 40, 1).unwrap();
+    }
+    desk.wait(ms(20));
+    for number in 100..200 {
+        desk.announce(2, number, SEQ, 100, 2).unwrap();
+    }
+    desk.router.neighbour_cost(desk.now, 1, 110);
+    desk.sent.clear();
+    let asked =
+        |desk: &mut Desk| desk.heard(2).iter().filter(|record| matches!(record, Record::SeqReq(_))).count();
+    desk.wait(ms(10_500));
+    assert_eq!(asked(&mut desk), 4);
+    desk.wait(secs(60));
+    let later = asked(&mut desk);
+    assert!((13..=16).contains(&later), "{later}");
+    // Where it is better by much there is no such bound.
+    desk.router.neighbour_cost(desk.now, 1, 500);
+    desk.wait(secs(11));
+    assert!(asked(&mut desk) >= 100);
+}
+
+#[test]
 fn who_asks_for_a_newer_seq_gets_it_even_when_the_way_has_become_shorter() {
     let mut desk = Desk::new(3);
     desk.announce(1, 7, SEQ, 400, 5).unwrap();

@@ -1,7 +1,7 @@
 //! Whether the neighbour is there.
 
 use super::*;
-use LinkState::{Down, Suspect, Up};
+use LinkState::{Away, Down, Suspect, Up};
 
 /// When the link of node 0 entered `state` for the first time, in milliseconds after `since`.
 fn entered(pair: &Pair, since: Time, state: LinkState) -> u64 {
@@ -50,6 +50,49 @@ fn one_packet_that_stays_unanswered_is_enough() {
     pair.run(Duration::from_secs(2));
     assert!(entered(&pair, cut, Suspect) <= 210);
     assert!(entered(&pair, cut, Down(DownReason::Silent)) <= 1_310);
+}
+
+#[test]
+fn a_link_that_the_medium_cut_goes_on_where_it_stopped_when_it_is_back_in_time() {
+    let mut pair = Pair::settled(1, ms(2));
+    let wires = pair.wires;
+    let cost = pair.links[0].metrics().cost;
+    for round in 1..=10 {
+        pair.cut();
+        for node in 0..2 {
+            pair.links[node].doubt(pair.now);
+            pair.poll(node);
+        }
+        // On its way when the link went, or said while nobody hears.
+        pair.links[0].send_control(&[round; 100]).unwrap();
+        pair.poll(0);
+        pair.run(ms(200));
+        pair.links[0].send_control(&[100 + round; 100]).unwrap();
+        pair.poll(0);
+        pair.run(ms(1_500));
+        assert_eq!((pair.state(0), pair.state(1)), (Away, Away));
+        let segments = pair.transmitted[0].iter().filter(|kind| **kind == KIND_CONTROL).count();
+        pair.run(ms(1_000));
+        let more = pair.transmitted[0].iter().filter(|kind| **kind == KIND_CONTROL).count();
+        assert_eq!(segments, more, "what would not arrive is not sent");
+        pair.wires = wires;
+        pair.run(ms(1_200));
+        assert_eq!((pair.state(0), pair.state(1)), (Up, Up));
+        let heard: Vec<u8> = pair.control[1].iter().map(|message| message[0]).collect();
+        assert_eq!(heard[heard.len() - 2..], [round, 100 + round], "nothing is lost, nor overtaken");
+    }
+    assert_eq!(pair.control[1].len(), 20);
+    let metrics = pair.links[0].metrics();
+    assert!(
+        metrics.loss < 0.15 && metrics.cost <= cost * 5 / 4,
+        "what was lost meanwhile is not its fault: {metrics:?}"
+    );
+    pair.cut();
+    pair.links[0].doubt(pair.now);
+    pair.poll(0);
+    let cut = pair.now;
+    pair.run(Duration::from_secs(6));
+    assert_eq!(entered(&pair, cut, Down(DownReason::Cut)), 4_250);
 }
 
 #[test]
