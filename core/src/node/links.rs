@@ -1,8 +1,7 @@
 //! The task that makes links: it takes the handshake frames of every medium, dials who is to be dialled, and puts
 //! each session that comes of it into service as a neighbour with a task of its own.
 
-use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,13 +12,16 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
-use super::dial::{Alive, NEIGHBOURS_ON_MEDIUM};
+mod alive;
+
+pub(crate) use alive::alive;
+
+use super::dial::NEIGHBOURS_ON_MEDIUM;
 use super::forward::payload_mtu;
 use super::medium::Medium;
 use super::neighbour::{Made, Neighbour};
 use super::routing::RouterEvent;
 use super::shared::{Shared, lock, read, write};
-use crate::address::Address;
 use crate::egress::Egress;
 use crate::link::{DialError, HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session, fresh_seed};
 use crate::netmod::{Heard, Train};
@@ -50,56 +52,6 @@ const BATCH: usize = 64;
 const SEND: Duration = Duration::from_millis(20);
 /// Two sessions with one neighbour this close together were begun by both at once.
 const SIMULTANEOUS: Duration = Duration::from_secs(3);
-
-/// The links as they were when the first question was asked: a crowd of those heard asks many.
-struct AliveLinks<'a> {
-    shared: &'a Shared,
-    known: OnceCell<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    paths: HashSet<Path>,
-    addresses: HashSet<Address>,
-    on_medium: HashSet<(u32, Address)>,
-}
-
-impl AliveLinks<'_> {
-    fn known(&self) -> &Known {
-        self.known.get_or_init(|| {
-            let mut known = Known::default();
-            for neighbour in read(&self.shared.neighbours).values() {
-                let path = neighbour.path();
-                known.paths.insert(path);
-                // Where it cannot be reached it may be found elsewhere.
-                if !neighbour.is_away() {
-                    known.addresses.insert(neighbour.address);
-                    known.on_medium.insert((path.netmod, neighbour.address));
-                }
-            }
-            known
-        })
-    }
-}
-
-impl Alive for AliveLinks<'_> {
-    fn path(&self, path: &Path) -> bool {
-        self.known().paths.contains(path)
-    }
-
-    fn address(&self, address: &Address) -> bool {
-        self.known().addresses.contains(address)
-    }
-
-    fn address_on(&self, medium: u32, address: &Address) -> bool {
-        self.known().on_medium.contains(&(medium, *address))
-    }
-}
-
-/// Which links live, as the dial list asks; for the moment, not to be kept.
-pub(crate) fn alive(shared: &Shared) -> impl Alive + '_ {
-    AliveLinks { shared, known: OnceCell::new() }
-}
 
 struct Links {
     shared: Arc<Shared>,
