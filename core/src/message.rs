@@ -284,6 +284,23 @@ impl Conversation {
         !self.left_over.is_empty() || self.incoming.has_message()
     }
 
+    /// The length of the message that [`Self::next_message`] has.
+    pub fn next_bytes(&self) -> Option<usize> {
+        let left_over = self.left_over.front().map(|(_, complete)| complete.body.len());
+        left_over.or_else(|| self.incoming.next_bytes())
+    }
+
+    /// Bytes of the peer's messages that wait here, whole or in part.
+    pub fn held_bytes(&self) -> usize {
+        let left_over = self.left_over.iter().map(|(_, complete)| complete.body.len());
+        left_over.fold(self.incoming.bytes(), usize::saturating_add)
+    }
+
+    /// The next packet may bring no more than this many new bytes: what is beyond is not acknowledged, and comes again.
+    pub fn set_room(&mut self, room: usize) {
+        self.incoming.set_room(room);
+    }
+
     /// What became of messages, in the order in which it happened.
     pub fn poll_event(&mut self) -> Option<ConversationEvent> {
         self.events.pop_front()
@@ -302,6 +319,14 @@ impl Conversation {
         let settled = self.incoming.taken() <= self.confirmed && !self.recovery.is_waiting();
         let silence = now.since(self.active);
         nothing_waits && (silence >= FORGOTTEN || (settled && silence >= QUIET))
+    }
+
+    /// Whether it may be dropped although parts of messages wait here: the peer meets a new one, and sends again what has no
+    /// receipt. Not while something of ours waits, and only when the peer knows its receipts or has been silent for long, or it
+    /// would send again what was taken.
+    pub fn may_begin_anew(&self, now: Time) -> bool {
+        let settled = self.incoming.taken() <= self.confirmed || now.since(self.active) >= QUIET;
+        settled && self.left_over.is_empty() && self.queue.waiting().messages == 0
     }
 
     /// What was counted since the last call.

@@ -71,6 +71,8 @@ table! {
         SenderLimit = "sender_limit",
         /// A message part beyond the credit that its sender was given.
         OverCredit = "over_credit",
+        /// A message part, or all that had come of a sender, beyond the bytes of unfinished messages of all senders.
+        ReassemblyLimit = "reassembly_limit",
         /// A message's time to live ran out.
         Expired = "expired",
         /// A neighbour beyond the bound on neighbours.

@@ -55,6 +55,8 @@ pub(super) struct Incoming {
     bytes: usize,
     credit_bytes: usize,
     credit_messages: usize,
+    /// Bytes that the node has room for at the moment, whoever they are from.
+    room: usize,
     /// What had arrived before.
     pub duplicates: u64,
     /// Complete messages that their sender gave up before they were taken.
@@ -69,6 +71,7 @@ impl Incoming {
             bytes: 0,
             credit_bytes,
             credit_messages,
+            room: usize::MAX,
             duplicates: 0,
             given_up: 0,
         }
@@ -79,8 +82,12 @@ impl Incoming {
         self.taken
     }
 
+    /// From now on no more than this many new bytes are taken, whatever credit was given.
+    pub fn set_room(&mut self, room: usize) {
+        self.room = room;
+    }
+
     /// Bytes that wait here.
-    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -217,12 +224,23 @@ impl Incoming {
         }
     }
 
-    fn check_credit(&self, index: usize, new: usize) -> Result<(), DropCause> {
+    fn check_credit(&mut self, index: usize, new: usize) -> Result<(), DropCause> {
         let beyond_next = self.bytes.saturating_sub(self.slots.front().map_or(0, Slot::bytes));
         match index > 0 && beyond_next.saturating_add(new) > self.credit_bytes {
             true => Err(DropCause::OverCredit),
-            false => Ok(()),
+            false => match self.room.checked_sub(new) {
+                None => Err(DropCause::ReassemblyLimit),
+                Some(left) => {
+                    self.room = left;
+                    Ok(())
+                }
+            },
         }
+    }
+
+    /// The length of the next message, when it is whole.
+    pub fn next_bytes(&self) -> Option<usize> {
+        self.slots.front().filter(|slot| matches!(slot, Slot::Whole { .. })).map(Slot::bytes)
     }
 
     fn grow(&mut self, index: usize) {

@@ -44,7 +44,7 @@ impl Conversation {
             }
             match self.on_frame(now, header.floor, frame, packet, &mut reader) {
                 Ok(()) => {}
-                Err(DropCause::OverCredit) => refused = Some(DropCause::OverCredit),
+                Err(cause @ (DropCause::OverCredit | DropCause::ReassemblyLimit)) => refused = Some(cause),
                 Err(cause) => return Err(cause),
             }
         }

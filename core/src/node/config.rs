@@ -17,8 +17,9 @@ pub struct Limits {
     pub inbox_frames: usize,
     /// Messages in the inbox of one sender.
     pub inbox_messages: usize,
-    /// Bytes of messages that may wait until they are whole and have a place in an inbox. A single sender may use
-    /// a sixteenth of it, and 256 KiB in any case.
+    /// Bytes of messages that may wait until they are whole and have a place in an inbox; never less than 48 MiB, so that the
+    /// longest message can come over any neighbour. A single sender may use a sixteenth of what is set, 256 KiB in any case,
+    /// besides the message that is next; the senders behind one neighbour together as much as they leave to others.
     pub reassembly: usize,
 }
 

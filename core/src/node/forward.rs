@@ -29,11 +29,18 @@ use crate::wire::packet::{self, HEADER, HOP_LIMIT, Header, payload};
 /// have something to say.
 #[derive(Default)]
 pub(crate) struct Work {
+    /// The neighbour whose packets these are; 0 for nobody's.
+    pub(crate) from: u32,
     neighbours: Vec<Arc<Neighbour>>,
     conversations: Vec<Arc<Conv>>,
 }
 
 impl Work {
+    /// What packets of this neighbour leave to be done.
+    pub(crate) fn of(neighbour: u32) -> Self {
+        Work { from: neighbour, ..Work::default() }
+    }
+
     pub(crate) fn flush_later(&mut self, neighbour: &Arc<Neighbour>) {
         if !self.neighbours.iter().any(|known| known.id == neighbour.id) {
             self.neighbours.push(neighbour.clone());

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -25,6 +25,12 @@ pub struct Stopped;
 
 /// Bytes that one sender's inbox may hold: two of the longest messages.
 const BYTES_PER_SENDER: usize = 32 << 20;
+/// Bytes of a mailbox, shared by all senders: each may have half of what is left, and [`BYTES_IN_ANY_CASE`], so that senders that
+/// nobody receives from keep no others out.
+const BYTES: usize = 256 << 20;
+const BYTES_IN_ANY_CASE: usize = 64 << 10;
+/// Those who wait for what others leave are told each time so much has been taken.
+const NOTABLE: usize = 4 << 20;
 
 /// Senders whose inbox was full and has room again: the mailbox's address and the sender's. Each stands there once.
 pub(crate) type Roomy = Notify<BTreeSet<(Address, Address)>>;
@@ -36,12 +42,6 @@ struct Sender {
     listed: AtomicBool,
     /// Whether messages wait outside for room in here.
     stalled: AtomicBool,
-}
-
-impl Sender {
-    fn has_room(&self, per_sender: usize) -> bool {
-        self.inbox.len() < per_sender && self.inbox.bytes() < BYTES_PER_SENDER
-    }
 }
 
 /// The messages for one address of this node.
@@ -56,6 +56,10 @@ struct Shared {
     /// Told of each stalled sender that has room again: this mailbox's address and the sender's.
     roomy: Arc<Roomy>,
     senders: Mutex<Senders>,
+    /// Bytes of all messages in it; less than nothing while one is taken that was not yet counted.
+    bytes: AtomicIsize,
+    /// Bytes taken since those were told who wait for what others leave.
+    freed: AtomicUsize,
     tokens: Inbox<Arc<Sender>>,
 }
 
@@ -66,6 +70,15 @@ struct Senders {
     closed: bool,
 }
 
+impl Shared {
+    fn has_room(&self, sender: &Sender, bytes: usize) -> bool {
+        let has = sender.inbox.bytes();
+        let used = usize::try_from(self.bytes.load(SeqCst)).unwrap_or(0);
+        let share = (BYTES.saturating_sub(used) / 2).max(BYTES_IN_ANY_CASE);
+        sender.inbox.len() < self.per_sender && has < BYTES_PER_SENDER && has.saturating_add(bytes) <= share
+    }
+}
+
 impl Mailbox {
     pub(crate) fn new(address: Address, per_sender: usize, roomy: Arc<Roomy>) -> Self {
         Mailbox {
@@ -74,6 +87,8 @@ impl Mailbox {
                 per_sender,
                 roomy,
                 senders: Mutex::default(),
+                bytes: AtomicIsize::new(0),
+                freed: AtomicUsize::new(0),
                 // There are never more tokens than senders, whose number is bounded by the conversations.
                 tokens: Inbox::new(usize::MAX, Full::RefuseNewest),
             }),
@@ -112,9 +127,9 @@ impl Mailbox {
         }
     }
 
-    /// Whether the inbox of this sender may take another message, if that is not too long.
-    pub(crate) fn has_room(&self, from: &Address) -> bool {
-        self.sender(from).has_room(self.shared.per_sender)
+    /// Whether the inbox of this sender may take another message of so many bytes.
+    pub(crate) fn has_room(&self, from: &Address, bytes: usize) -> bool {
+        self.shared.has_room(&self.sender(from), bytes)
     }
 
     /// Tells, once, when something was taken from this sender's inbox that is full now.
@@ -130,18 +145,20 @@ impl Mailbox {
     /// Puts a message into its sender's inbox. It comes back when there is no room.
     #[must_use]
     pub(crate) fn push(&self, message: Message) -> Option<Message> {
-        let sender = self.sender(&message.from);
+        let (sender, bytes) = (self.sender(&message.from), message.body.len());
         if let Err(refused) = sender.inbox.try_push(message) {
             return Some(refused.into_inner());
         }
+        self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
         self.list(sender);
         None
     }
 
     /// Puts a message into its sender's inbox; waits while that is full.
     pub(crate) async fn push_wait(&self, message: Message) -> Result<(), Stopped> {
-        let sender = self.sender(&message.from);
+        let (sender, bytes) = (self.sender(&message.from), message.body.len());
         sender.inbox.push(message).await.map_err(|_| Stopped)?;
+        self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
         self.list(sender);
         Ok(())
     }
@@ -149,6 +166,7 @@ impl Mailbox {
     /// Gives a message that was received back: it goes to the head of its sender's inbox.
     pub fn unrecv(&self, message: Message) {
         let sender = self.sender(&message.from);
+        self.shared.bytes.fetch_add(message.body.len().cast_signed(), SeqCst);
         sender.inbox.push_front(message);
         self.list(sender);
     }
@@ -189,7 +207,7 @@ impl Mailbox {
         // First unlist, then look: who pushes after the look lists it again.
         token.listed.store(false, SeqCst);
         let message = token.inbox.try_recv().ok();
-        self.taken(&token);
+        self.taken(&token, message.as_ref());
         if !token.inbox.is_empty() {
             self.list(token);
         }
@@ -216,17 +234,28 @@ impl Mailbox {
     pub async fn recv_from(&self, peer: &Address) -> Result<Message, Stopped> {
         let sender = self.sender(peer);
         let message = sender.inbox.recv().await.map_err(|_| Stopped)?;
-        self.taken(&sender);
+        self.taken(&sender, Some(&message));
         Ok(message)
     }
 
     /// Something was taken out: lets in what was waiting for that.
-    fn taken(&self, sender: &Sender) {
-        if sender.stalled.load(SeqCst)
-            && sender.has_room(self.shared.per_sender)
-            && sender.stalled.swap(false, SeqCst)
-        {
-            self.shared.roomy.write().insert((self.shared.address, sender.address));
+    fn taken(&self, sender: &Sender, message: Option<&Message>) {
+        let shared = &self.shared;
+        let taken = message.map_or(0, |message| message.body.len());
+        let left = shared.bytes.fetch_sub(taken.cast_signed(), SeqCst).wrapping_sub(taken.cast_signed());
+        let freed = shared.freed.fetch_add(taken, SeqCst) + taken;
+        if sender.stalled.load(SeqCst) && shared.has_room(sender, 0) && sender.stalled.swap(false, SeqCst) {
+            shared.roomy.write().insert((shared.address, sender.address));
+        }
+        if taken > 0 && (freed >= NOTABLE || left <= 0) {
+            shared.freed.store(0, SeqCst);
+            let senders: Vec<_> = {
+                let senders = shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+                senders.by_address.values().filter(|sender| sender.stalled.load(SeqCst)).cloned().collect()
+            };
+            for sender in senders.iter().filter(|sender| sender.stalled.swap(false, SeqCst)) {
+                shared.roomy.write().insert((shared.address, sender.address));
+            }
         }
     }
 

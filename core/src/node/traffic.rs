@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 
 mod conv;
+mod room;
 
 use super::Limits;
 use super::forward::{Work, route, send_part};
@@ -21,6 +22,7 @@ use crate::notify::Notify;
 use crate::stats::{Counter, DropCause};
 use crate::time::Time;
 use crate::types::{Event, Message, MessageId, Outgoing, Receipt, SendError, Timestamp, Waiting};
+use room::{Charge, Room};
 
 /// Peer first, so that all conversations with one peer stand together.
 pub(crate) type Key = (Address, Address);
@@ -52,6 +54,11 @@ struct State {
     /// The deadline that the timers know.
     registered: Option<Time>,
     used: Time,
+    /// What it is counted with in [`Room`], and the neighbour that its last packet came from.
+    charge: Charge,
+    from: u32,
+    /// It is no more among all conversations, and counts nothing.
+    gone: bool,
     /// The neighbour that packets were last given to.
     via: Option<u32>,
     /// The last messages that expired, so that who asks late learns it: first and last of those that follow on
@@ -74,6 +81,7 @@ pub(crate) enum Outlook {
 pub(crate) struct Traffic {
     limit: usize,
     config: message::Config,
+    room: Room,
     conversations: RwLock<BTreeMap<Key, Arc<Conv>>>,
     timers: Notify<BTreeSet<(Time, Key)>>,
     /// Senders whose inbox was full and has room again.
@@ -85,6 +93,7 @@ impl Traffic {
         Traffic {
             limit: limits.senders,
             config: message::Config { credit_bytes: limits.reassembly / 16, ..message::Config::default() },
+            room: Room::new(limits.reassembly),
             conversations: RwLock::default(),
             timers: Notify::new(BTreeSet::new()),
             roomy: Arc::default(),
@@ -113,7 +122,9 @@ impl Traffic {
                 .filter(|(_, conv)| conv.is_idle(shared, now))
                 .min_by_key(|(_, conv)| lock(&conv.state).used)
                 .map(|(key, _)| *key)?;
-            conversations.remove(&evict);
+            if let Some(evicted) = conversations.remove(&evict) {
+                self.room.release(&evicted);
+            }
         }
         let conv = conversations.entry((*peer, *local)).or_insert_with(|| {
             let incarnation = getrandom::u64().unwrap_or(now.as_nanos());
@@ -128,6 +139,9 @@ impl Traffic {
                     held: None,
                     registered: None,
                     used: now,
+                    charge: Charge::default(),
+                    from: 0,
+                    gone: false,
                     via: None,
                     expired: VecDeque::new(),
                     closed: false,
@@ -150,9 +164,17 @@ impl Traffic {
         let Some(conv) = self.open(shared, &local, &peer) else {
             return shared.stats.drop(DropCause::SenderLimit);
         };
+        if self.room.left(work.from) < payload.len() {
+            self.make_room(shared, work.from);
+        }
         let now = shared.now();
         let mut state = lock(&conv.state);
-        state.used = now;
+        if state.gone {
+            // It has just made room itself. What it would take now, its successor would take again.
+            return shared.stats.drop(DropCause::ReassemblyLimit);
+        }
+        (state.used, state.from) = (now, work.from);
+        state.conversation.set_room(self.room.left(work.from));
         if let Err(cause) = state.conversation.handle(now, payload) {
             shared.stats.drop(cause);
         }
@@ -222,6 +244,7 @@ impl Traffic {
         conversations.retain(|(_, ours), conv| {
             let keep = ours != local;
             if !keep {
+                self.room.release(conv);
                 conv.close();
             }
             keep

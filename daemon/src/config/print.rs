@@ -66,7 +66,7 @@ fn write(config: &Config, out: &mut String) -> std::fmt::Result {
     writeln!(out, "inbox_frames = {}", limits.inbox_frames)?;
     writeln!(out, "# Messages waiting to be received from one sender.")?;
     writeln!(out, "inbox_messages = {}", limits.inbox_messages)?;
-    writeln!(out, "# Bytes of messages that have not yet arrived whole.")?;
+    writeln!(out, "# Bytes of messages that have not yet arrived whole; 48 MiB at least.")?;
     writeln!(out, "reassembly = {}\n", quoted(Size(limits.reassembly as u64)))?;
 
     writeln!(out, "[api]")?;

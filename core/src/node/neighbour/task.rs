@@ -13,7 +13,7 @@ impl Neighbour {
     /// The neighbour's task.
     pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>, mut link: Link) {
         let mut frames = Vec::with_capacity(BATCH);
-        let mut work = Work::default();
+        let mut work = Work::of(self.id);
         let mut alarm = Alarm::default();
         let mut note_at = None;
         // What the link had no room for yet.

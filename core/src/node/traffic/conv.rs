@@ -16,16 +16,22 @@ impl Conv {
 
     /// Moves what has arrived in order into the application's mailbox, as far as that has room.
     pub(super) fn deliver(&self, shared: &Shared, state: &mut State) {
+        if state.gone {
+            return;
+        }
+        self.move_in(shared, state);
+        shared.traffic.room.charge(state);
+    }
+
+    fn move_in(&self, shared: &Shared, state: &mut State) {
         let Some(mailbox) = read(&shared.mailboxes).get(&self.local).cloned() else { return };
         loop {
             if state.held.is_none() {
-                if !state.conversation.has_message() {
-                    return;
-                }
-                if !mailbox.has_room(&self.peer) {
+                let Some(bytes) = state.conversation.next_bytes() else { return };
+                if !mailbox.has_room(&self.peer, bytes) {
                     mailbox.report_room(&self.peer);
                     // Somebody may have made room between the two lines above.
-                    if !mailbox.has_room(&self.peer) {
+                    if !mailbox.has_room(&self.peer, bytes) {
                         return;
                     }
                 }

@@ -1,0 +1,126 @@
+//! The room for what senders have begun and applications have not taken: one bound for all.
+//!
+//! Each sender has credit of its own, but whoever can invent senders could have each of them fill it. So all together have
+//! [`Limits::reassembly`](super::Limits::reassembly) bytes, and what one neighbour brings may take no more than is left beside it
+//! (the dynamic threshold of shared-memory switches: Choudhury and Hahne, 1998): one that floods gets half of all, two a third
+//! each, and whoever sends behind another neighbour finds room.
+//!
+//! Where a neighbour's room is used up, conversations that it brought make room for others, those first that have been silent the
+//! longest. Nothing is lost by it: no message has a receipt before an application has it, and its sender, meeting a
+//! conversation that does not know it, sends it again. Where nothing can make room, what comes is not acknowledged, and comes
+//! again.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::*;
+use crate::types::MAX_MESSAGE;
+
+/// Once there is no room, so much of all is freed.
+const SHARE: usize = 8;
+/// The least that there is for all, in messages of the greatest length: one of them has to come whole over one neighbour.
+const LEAST: usize = 3;
+
+/// See the module.
+pub(super) struct Room {
+    limit: usize,
+    used: AtomicUsize,
+    /// By the neighbour that brought it.
+    brought: Mutex<HashMap<u32, usize>>,
+}
+
+/// What a conversation was counted with, and for which neighbour.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Charge {
+    bytes: usize,
+    from: u32,
+}
+
+impl Room {
+    pub(super) fn new(limit: usize) -> Self {
+        Room { limit: limit.max(LEAST * MAX_MESSAGE), used: AtomicUsize::new(0), brought: Mutex::default() }
+    }
+
+    /// Bytes that may come yet over a neighbour.
+    pub(super) fn left(&self, from: u32) -> usize {
+        let left = self.limit.saturating_sub(self.used.load(Relaxed));
+        // Far from the bound nobody needs to know who brought what.
+        let plenty = self.limit / 2;
+        if left >= self.limit - plenty / 2 {
+            return plenty / 4;
+        }
+        let brought = lock(&self.brought).get(&from).copied().unwrap_or(0);
+        left.saturating_sub(brought) / 2
+    }
+
+    /// Counts what a conversation holds now.
+    pub(super) fn charge(&self, state: &mut State) {
+        let in_hand = state.held.as_ref().map_or(0, |message| message.body.len());
+        let bytes = if state.gone { 0 } else { state.conversation.held_bytes() + in_hand };
+        let charge = Charge { bytes, from: state.from };
+        let before = std::mem::replace(&mut state.charge, charge);
+        if before.bytes == 0 && bytes == 0 {
+            return;
+        }
+        let mut brought = lock(&self.brought);
+        if let Some(known) = brought.get_mut(&before.from) {
+            *known = known.saturating_sub(before.bytes);
+            if *known == 0 {
+                brought.remove(&before.from);
+            }
+        }
+        if bytes > 0 {
+            *brought.entry(charge.from).or_default() += bytes;
+        }
+        self.used.fetch_add(bytes, Relaxed);
+        self.used.fetch_sub(before.bytes, Relaxed);
+    }
+
+    /// A conversation is dropped.
+    pub(super) fn release(&self, conv: &Conv) {
+        let mut state = lock(&conv.state);
+        state.gone = true;
+        self.charge(&mut state);
+    }
+
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+}
+
+impl Traffic {
+    /// Has conversations that a neighbour brought make room for others of the same; those too whose neighbour has gone.
+    pub(super) fn make_room(&self, shared: &Shared, from: u32) {
+        let now = shared.now();
+        let mut all = write(&self.conversations);
+        let neighbours = read(&shared.neighbours);
+        let mut victims: Vec<(bool, Time, Key)> = all
+            .iter()
+            .filter_map(|(key, conv)| {
+                let state = lock(&conv.state);
+                let Charge { bytes, from: brought } = state.charge;
+                let orphan = !neighbours.contains_key(&brought);
+                let free = state.held.is_none() && state.receipts.is_empty();
+                let victim = bytes > 0 && free && (brought == from || orphan);
+                (victim && state.conversation.may_begin_anew(now)).then_some((!orphan, state.used, *key))
+            })
+            .collect();
+        drop(neighbours);
+        victims.sort_unstable();
+        let (mut dropped, before) = (0, self.room.used.load(Relaxed));
+        for (.., key) in victims {
+            if before.saturating_sub(self.room.used.load(Relaxed)) >= self.room.limit / SHARE {
+                break;
+            }
+            if let Some(conv) = all.remove(&key) {
+                self.room.release(&conv);
+                dropped += 1;
+            }
+        }
+        shared.stats.drop_n(DropCause::ReassemblyLimit, dropped);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! Senders without end, and what they may fill.
+
+use super::*;
+use crate::identity::Identity;
+use crate::node::NodeConfig;
+
+const LOCAL: u8 = 1;
+
+fn address(number: u32) -> Address {
+    let mut seed = [9; 32];
+    seed[..4].copy_from_slice(&number.to_be_bytes());
+    Identity::from_seed(&seed).address()
+}
+
+fn shared() -> Shared {
+    let identity = Identity::from_seed(&[LOCAL; 32]);
+    let local = identity.address();
+    let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
+    let shared = Shared::new(identity, config);
+    let mailbox = Mailbox::new(local, 4096, shared.traffic.roomy.clone());
+    write(&shared.mailboxes).insert(local, mailbox);
+    shared
+}
+
+/// A sender elsewhere, that holds nothing back.
+struct Sender(Conversation, Address);
+
+impl Sender {
+    fn new(number: u32, local: Address) -> Self {
+        let from = address(number);
+        let mut conversation = Conversation::new(message::Config::default(), from, local, 77);
+        conversation.set_reachable(Time::from_millis(1), true);
+        Sender(conversation, from)
+    }
+
+    fn begin(&mut self, bytes: usize) {
+        let body = Bytes::from(vec![7; bytes]);
+        self.0.send(Time::from_millis(1), Timestamp(1), Duration::from_secs(600), body).unwrap();
+    }
+
+    /// Sends what it may over a neighbour; how many packets that were.
+    fn flood(&mut self, shared: &Shared, local: Address, over: u32) -> usize {
+        let (mut packets, mut work) = (0, Work::of(over));
+        loop {
+            let mut payload = Vec::new();
+            if !self.0.poll_transmit(Time::from_millis(1), 1100, &mut payload) {
+                return packets;
+            }
+            shared.traffic.handle(shared, local, &Bytes::from(payload), &mut work);
+            packets += 1;
+        }
+    }
+}
+
+#[test]
+fn who_invents_senders_fills_half_of_the_room_and_others_are_heard() {
+    let shared = shared();
+    let local = Identity::from_seed(&[LOCAL; 32]).address();
+    let room = &shared.traffic.room;
+    for number in 0..4000 {
+        let mut sender = Sender::new(number, local);
+        sender.begin(1 << 20);
+        assert!(sender.flood(&shared, local, 1) > 0);
+        assert!(room.used() <= room.limit / 2 + (64 << 10), "{} of {}", room.used(), room.limit);
+    }
+    assert!(room.used() > room.limit / 4, "{} of {}: they come near", room.used(), room.limit);
+    assert!(shared.stats.drops()["reassembly_limit"] > 100, "{:?}", shared.stats.drops()["reassembly_limit"]);
+    // Somebody behind another neighbour, who has not heard anything yet either.
+    let mut honest = Sender::new(1_000_000, local);
+    honest.begin(8_000);
+    honest.flood(&shared, local, 2);
+    let mailbox = read(&shared.mailboxes).get(&local).cloned().unwrap();
+    let message = futures::executor::block_on(mailbox.recv_from(&honest.1)).unwrap();
+    assert_eq!(message.body.len(), 8_000);
+}
+
+#[test]
+fn what_is_forgotten_and_what_is_received_count_no_more() {
+    let shared = shared();
+    let local = Identity::from_seed(&[LOCAL; 32]).address();
+    let mut sender = Sender::new(1, local);
+    sender.begin(1 << 20);
+    sender.flood(&shared, local, 1);
+    assert!(shared.traffic.room.used() > 10_000);
+    shared.traffic.forget(&local);
+    assert_eq!(shared.traffic.room.used(), 0);
+    assert!(lock(&shared.traffic.room.brought).is_empty());
+    let mut other = Sender::new(2, local);
+    other.begin(8_000);
+    other.flood(&shared, local, 1);
+    assert_eq!(shared.traffic.room.used(), 0, "it is in the mailbox");
+}
