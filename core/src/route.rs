@@ -195,6 +195,8 @@ pub(crate) struct Router {
     wanted: BTreeMap<Address, u32>,
     /// The quota of all neighbours that nobody configured.
     pool: Bucket,
+    /// Whose turn it was last.
+    pool_turn: NeighbourId,
     /// For changes that gain little.
     leisure: Bucket,
     flaps: Flaps,
@@ -220,6 +222,7 @@ impl Router {
             batch_at: None,
             wanted: BTreeMap::new(),
             pool: Bucket::default(),
+            pool_turn: 0,
             leisure: Bucket::default(),
             flaps: Flaps::default(),
             checks: Checks::default(),
@@ -274,9 +277,6 @@ impl Router {
         routes
     }
 
-    /// A moment between `from` and `to` after now.
-    fn jitter(&mut self, from: Duration, to: Duration) -> Duration {
-        let share = f64::from(self.random.next_u32()) / (f64::from(u32::MAX) + 1.0);
     /// The routes to one destination, sorted by neighbour; none to an address of one's own.
     pub(crate) fn routes_to(&self, now: Time, destination: &Address) -> Vec<RouteInfo> {
         let dest = self.table.find(destination).and_then(|key| self.table.get(key));
@@ -307,6 +307,9 @@ impl Router {
         })
     }
 
+    /// A moment between `from` and `to` after now.
+    fn jitter(&mut self, from: Duration, to: Duration) -> Duration {
+        let share = f64::from(self.random.next_u32()) / (f64::from(u32::MAX) + 1.0);
         from.saturating_add(to.saturating_sub(from).mul_f64(share))
     }
 
