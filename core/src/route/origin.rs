@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand_core::RngCore;
 
 use super::dest::{Adj, Dest};
+use super::neighbour::Neighbour;
 use super::quota::Bucket;
 use super::table::{Key, seconds};
 use super::timers::Timer;
@@ -84,6 +85,12 @@ impl Router {
         let Some(dest) = self.table.get_mut(key).filter(|dest| dest.is_own()) else { return };
         dest.set_own(None);
         self.reselect(now, key);
+        // Where it is now: while it was ours we kept nothing of what others said of it.
+        let said = |(id, one): (&NeighbourId, &Neighbour)| one.names_of(key).map(|idx| (*id, idx)).collect();
+        let said: Vec<Vec<(NeighbourId, u32)>> = self.neighbours.iter().map(said).collect();
+        for (id, idx) in said.into_iter().flatten() {
+            self.want(id, idx, false);
+        }
     }
 
     pub(super) fn is_own(&self, key: Key) -> bool {
