@@ -261,6 +261,12 @@ impl Router {
         self.table.len()
     }
 
+    /// Timers armed.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
     /// An estimate of the memory that destinations and neighbours take, in bytes. Cores that several routers share
     /// count for each.
     #[cfg(any(test, feature = "sim"))]

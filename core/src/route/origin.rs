@@ -125,12 +125,17 @@ impl Router {
         }
         dest.until = seconds(now).saturating_add(u32::from(lifetime));
         dest.set_learnt(now);
-        self.timers.arm(refresh_at, Timer::Refresh(key));
+        self.timers.arm_first(refresh_at, Timer::Refresh(key));
     }
 
     pub(super) fn refresh(&mut self, now: Time, key: Key) {
         let Some(dest) = self.table.get_mut(key) else { return };
-        if dest.own_mut().is_some_and(|own| own.refresh_at <= now) {
+        let Some(own) = dest.own_mut() else { return };
+        if own.refresh_at > now {
+            // It was raised meanwhile.
+            let at = own.refresh_at;
+            self.timers.arm_first(at, Timer::Refresh(key));
+        } else {
             let seq = dest.core.seq.saturating_add(1);
             self.renew(now, key, seq);
             self.note(now, key);

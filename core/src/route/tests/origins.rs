@@ -156,3 +156,22 @@ fn a_number_that_meant_an_address_of_ours_does_not_mean_what_comes_in_its_place(
     desk.update(1, 3, 900, 1).unwrap();
     assert_eq!(desk.fib[&address(8)].metric, 80);
 }
+
+#[test]
+fn an_origin_that_is_raised_again_and_again_renews_its_announce_once_in_its_time() {
+    let mut desk = Desk::new(1);
+    let before = desk.router.timers();
+    for id in 0..1000 {
+        desk.say(1, &[Record::SeqReq(SeqReq { dst: address(0), seq: u64::MAX, ttl: 9, id })]).unwrap();
+        desk.wait(ms(100));
+    }
+    assert!(desk.router.timers() <= before + 2, "{}", desk.router.timers());
+    desk.wait(secs(200));
+    desk.sent.clear();
+    desk.wait(secs(1800 + 60));
+    let renewed = |(_, _, record): &&(_, _, Record)| {
+        matches!(record, Record::Announce(core, _) if core.dst == address(0))
+            || matches!(record, Record::Offer { .. })
+    };
+    assert_eq!(desk.sent.iter().filter(renewed).count(), 1);
+}

@@ -3,7 +3,7 @@
 use super::desk::{Desk, address, tail};
 use super::net::ms;
 use crate::route::RouterConfig;
-use crate::wire::route::Record;
+use crate::wire::route::{INFINITY, Record};
 
 const SEQ: u64 = 5 << 32;
 
@@ -55,4 +55,26 @@ fn who_has_much_to_introduce_keeps_nobody_else_out_of_the_quota_that_they_share(
     assert_eq!(wants(&desk, 2), 20, "the others had {} and {}", wants(&desk, 1), wants(&desk, 3));
     assert!(wants(&desk, 1) + wants(&desk, 2) + wants(&desk, 3) <= 10 + 20 * 6 + 1);
     assert!(wants(&desk, 3) > 30, "{}", wants(&desk, 3));
+}
+
+#[test]
+fn who_says_now_this_and_now_that_fills_no_memory_with_timers() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 4_000, 1).unwrap();
+    desk.announce(2, 7, SEQ, 3_990, 1).unwrap();
+    desk.wait(ms(20_000));
+    let before = desk.router.timers.len();
+    for _ in 0..3_000 {
+        // Better by little, better by much, worse, gone.
+        for metric in [3_600, 2_000, 3_990, INFINITY, 3_990] {
+            desk.update(2, 7, metric, u8::from(metric != INFINITY)).unwrap();
+            desk.now = desk.now + std::time::Duration::from_micros(50);
+        }
+    }
+    let armed = desk.router.timers.len();
+    assert!(armed <= before + 8, "{armed} timers, {before} before");
+    // And what was to be looked at is.
+    desk.update(2, 7, 2_000, 1).unwrap();
+    desk.wait(ms(2_100));
+    assert_eq!(desk.next(7), Some(2));
 }
