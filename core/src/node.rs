@@ -201,8 +201,17 @@ impl Node {
 
     /// The routes, those in use and the others. The node's own addresses are not listed.
     pub async fn routes(&self) -> Vec<Route> {
+        self.list_routes(None).await
+    }
+
+    /// The routes to one destination, those in use and the others. None to an address of the node's own.
+    pub async fn routes_to(&self, destination: &Address) -> Vec<Route> {
+        self.list_routes(Some(*destination)).await
+    }
+
+    async fn list_routes(&self, to: Option<Address>) -> Vec<Route> {
         let (reply, routes) = futures::channel::oneshot::channel();
-        if self.shared.router_events.push(RouterEvent::List { reply }).await.is_err() {
+        if self.shared.router_events.push(RouterEvent::List { to, reply }).await.is_err() {
             return Vec::new();
         }
         routes.await.unwrap_or_default()

@@ -57,6 +57,7 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::types::RouteState;
 use crate::wire::route::{INFINITY, MAX_IDX};
+use dest::Dest;
 use neighbour::{Flaps, Neighbour};
 use quota::Bucket;
 use score::Score;
@@ -194,6 +195,8 @@ pub(crate) struct Router {
     wanted: BTreeMap<Address, u32>,
     /// The quota of all neighbours that nobody configured.
     pool: Bucket,
+    /// Whose turn it was last.
+    pool_turn: NeighbourId,
     /// For changes that gain little.
     leisure: Bucket,
     flaps: Flaps,
@@ -219,6 +222,7 @@ impl Router {
             batch_at: None,
             wanted: BTreeMap::new(),
             pool: Bucket::default(),
+            pool_turn: 0,
             leisure: Bucket::default(),
             flaps: Flaps::default(),
             checks: Checks::default(),
@@ -257,6 +261,12 @@ impl Router {
         self.table.len()
     }
 
+    /// Timers armed.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
     /// An estimate of the memory that destinations and neighbours take, in bytes. Cores that several routers share
     /// count for each.
     #[cfg(any(test, feature = "sim"))]
@@ -267,35 +277,40 @@ impl Router {
 
     /// Every route known, used or not, sorted by destination and neighbour. One's own addresses are not among them.
     pub(crate) fn routes(&self, now: Time) -> Vec<RouteInfo> {
-        let mut routes = Vec::new();
-        for (_, dest) in self.table.dests().filter(|(_, dest)| !dest.is_own()) {
-            for adj in &dest.adj {
-                let (Some(core), Some(neighbour)) =
-                    (dest.core_at(adj.core), self.neighbours.get(&adj.neighbour))
-                else {
-                    continue;
-                };
-                let candidate = self.candidate(now, dest, adj, neighbour);
-                let left = adj.expires.saturating_sub(table::seconds(now));
-                routes.push(RouteInfo {
-                    destination: dest.core.dst,
-                    neighbour: adj.neighbour,
-                    metric: candidate.as_ref().map_or(INFINITY, |candidate| candidate.rank),
-                    hops: adj.hops.saturating_add(1),
-                    seq: core.seq,
-                    age: Duration::from_secs(u64::from(u32::from(core.lifetime).saturating_sub(left))),
-                    state: match candidate {
-                        Some(_) if dest.selected() == Some(adj.neighbour) => RouteState::Active,
-                        Some(candidate) if candidate.feasible && candidate.avoided => RouteState::Avoided,
-                        Some(candidate) if candidate.feasible => RouteState::Standby,
-                        Some(_) => RouteState::Infeasible,
-                        None => RouteState::Retracted,
-                    },
-                });
-            }
-        }
+        let mut routes: Vec<RouteInfo> =
+            self.table.dests().flat_map(|(_, dest)| self.routes_of(now, dest)).collect();
         routes.sort_by_key(|route| (route.destination, route.neighbour));
         routes
+    }
+
+    /// The routes to one destination, sorted by neighbour; none to an address of one's own.
+    pub(crate) fn routes_to(&self, now: Time, destination: &Address) -> Vec<RouteInfo> {
+        let dest = self.table.find(destination).and_then(|key| self.table.get(key));
+        dest.into_iter().flat_map(|dest| self.routes_of(now, dest)).collect()
+    }
+
+    fn routes_of<'a>(&'a self, now: Time, dest: &'a Dest) -> impl Iterator<Item = RouteInfo> + 'a {
+        let others = dest.adj.iter().filter(|_| !dest.is_own());
+        others.filter_map(move |adj| {
+            let core = dest.core_at(adj.core)?;
+            let candidate = self.candidate(now, dest, adj, self.neighbours.get(&adj.neighbour)?);
+            let left = adj.expires.saturating_sub(table::seconds(now));
+            Some(RouteInfo {
+                destination: dest.core.dst,
+                neighbour: adj.neighbour,
+                metric: candidate.as_ref().map_or(INFINITY, |candidate| candidate.rank),
+                hops: adj.hops.saturating_add(1),
+                seq: core.seq,
+                age: Duration::from_secs(u64::from(u32::from(core.lifetime).saturating_sub(left))),
+                state: match candidate {
+                    Some(_) if dest.selected() == Some(adj.neighbour) => RouteState::Active,
+                    Some(candidate) if candidate.feasible && candidate.avoided => RouteState::Avoided,
+                    Some(candidate) if candidate.feasible => RouteState::Standby,
+                    Some(_) => RouteState::Infeasible,
+                    None => RouteState::Retracted,
+                },
+            })
+        })
     }
 
     /// A moment between `from` and `to` after now.

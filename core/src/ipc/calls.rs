@@ -106,7 +106,7 @@ impl<A: Admin> Session<A> {
         Ok(Some(match call {
             Call::Status => Reply::Status(Box::new(self.node.status().await)),
             Call::Peers => Reply::Peers(self.peers().await),
-            Call::Routes => Reply::Routes(self.routes().await),
+            Call::Routes { to } => Reply::Routes(self.routes(to).await),
             Call::Dialled => Reply::Dialled(self.node.dialled().await),
             Call::Submit { messages, wait } => Reply::Sent(self.submit(messages, wait).await?),
             Call::Delivered { ticket } => {
@@ -177,8 +177,11 @@ impl<A: Admin> Session<A> {
         peers
     }
 
-    async fn routes(&self) -> Vec<Route> {
-        let mut routes = self.node.routes().await;
+    async fn routes(&self, to: Option<Address>) -> Vec<Route> {
+        let mut routes = match to {
+            Some(destination) => self.node.routes_to(&destination).await,
+            None => self.node.routes().await,
+        };
         for route in &mut routes {
             route.name = self.admin.name_of(&route.destination);
         }

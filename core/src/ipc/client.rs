@@ -6,16 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::Stream;
-
 use crate::address::Address;
 use crate::ipc::admin::{IdentityInfo, NameInfo, PeerInfo};
-use crate::ipc::connect;
 use crate::ipc::error::{ClientError, ConnectError};
-use crate::ipc::lookup::Search;
 use crate::ipc::pending::{Link, Pending};
 use crate::ipc::proto::*;
 use crate::ipc::receive::{Delivery, Mailbox, Messages};
+use crate::ipc::{connect, lookup::Search};
 use crate::types::*;
 
 /// A connection to the daemon, with the verbs of a [`Node`](crate::node::Node). A cheap handle: clones share one connection.
@@ -216,7 +213,12 @@ impl Client {
 
     /// Its routes, with the names of the destinations.
     pub async fn routes(&self) -> Result<Vec<Route>, ClientError> {
-        expect!(self.link.call(Call::Routes).await?, Reply::Routes(routes) => routes)
+        expect!(self.link.call(Call::Routes { to: None }).await?, Reply::Routes(routes) => routes)
+    }
+
+    /// Those to one destination.
+    pub async fn routes_to(&self, to: Address) -> Result<Vec<Route>, ClientError> {
+        expect!(self.link.call(Call::Routes { to: Some(to) }).await?, Reply::Routes(routes) => routes)
     }
 
     /// Where it dials.
@@ -367,7 +369,7 @@ pub struct Subscription {
     pending: Pending,
 }
 
-impl Stream for Subscription {
+impl futures::Stream for Subscription {
     type Item = (Timestamp, Event);
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -384,7 +386,7 @@ pub struct Tracing {
     pending: Pending,
 }
 
-impl Stream for Tracing {
+impl futures::Stream for Tracing {
     type Item = Result<Hop, ClientError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -125,7 +125,7 @@ pub(super) enum Down {
 pub(super) enum Call {
     Status,
     Peers,
-    Routes,
+    Routes { to: Option<Address> },
     Dialled,
     Submit { messages: Vec<Outgoing>, wait: bool },
     Delivered { ticket: u64 },

@@ -71,7 +71,9 @@ pub(crate) enum RouterEvent {
     Verified {
         verified: Verified,
     },
+    /// The routes to one destination, or all.
     List {
+        to: Option<Address>,
         reply: oneshot::Sender<Vec<Route>>,
     },
 }
@@ -176,8 +178,12 @@ impl Routing {
             }
             RouterEvent::Verified { verified } => self.router.verified(now, verified),
             RouterEvent::Want { destination } => self.router.want_route(now, &destination),
-            RouterEvent::List { reply } => {
-                let routes = self.router.routes(now).into_iter().filter_map(|info| self.route(info));
+            RouterEvent::List { to, reply } => {
+                let known = match to {
+                    Some(destination) => self.router.routes_to(now, &destination),
+                    None => self.router.routes(now),
+                };
+                let routes = known.into_iter().filter_map(|info| self.route(info));
                 // Who asked may have gone.
                 let _ = reply.send(routes.collect());
             }

@@ -133,7 +133,7 @@ impl Router {
         match most {
             Difference::None | Difference::Lost => {}
             Difference::Found => match self.table.get(key).and_then(|dest| dest.hidden_until(now)) {
-                Some(until) => self.timers.arm(until, Timer::Hold(key)),
+                Some(until) => self.timers.arm_first(until, Timer::Hold(key)),
                 None => self.gather(now, key),
             },
             Difference::Distance => self.gather_when_allowed(now, key),
@@ -154,7 +154,7 @@ impl Router {
     fn gather_when_allowed(&mut self, now: Time, key: Key) {
         let until = self.table.get(key).and_then(Dest::busy).map(|work| work.hold_until);
         match until.filter(|until| *until > now) {
-            Some(until) => self.timers.arm(until, Timer::Hold(key)),
+            Some(until) => self.timers.arm_first(until, Timer::Hold(key)),
             None => self.gather(now, key),
         }
     }
@@ -189,7 +189,7 @@ impl Router {
             let least = if held { Difference::Found } else { Difference::Distance };
             let most = match dest.hidden_until(now) {
                 Some(until) => {
-                    self.timers.arm(until, Timer::Hold(key));
+                    self.timers.arm_first(until, Timer::Hold(key));
                     Difference::Distance
                 }
                 None => Difference::Found,

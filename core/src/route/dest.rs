@@ -166,7 +166,9 @@ pub(super) struct Work {
     pub(super) lost_at: Time,
     /// When a refreshed core is passed on.
     pub(super) spread_at: Option<Time>,
-    /// Our own search for a newer seq.
+    /// When we last asked for a newer seq.
+    pub(super) asked: Time,
+    /// Our own search for it.
     pub(super) ask: Option<Ask>,
     /// Searches of others that came by.
     pub(super) relay: Option<Relay>,

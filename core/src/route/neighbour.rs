@@ -87,6 +87,11 @@ impl Neighbour {
         self.idx.insert(idx, key).filter(|before| *before != key)
     }
 
+    /// What it calls a destination.
+    pub(super) fn names_of(&self, key: Key) -> impl Iterator<Item = u32> {
+        self.idx.iter().filter(move |(_, named)| **named == key).map(|(idx, _)| *idx)
+    }
+
     pub(super) fn unbind(&mut self, idx: u32, key: Key) {
         if self.key(idx) == Some(key) {
             self.idx.remove(&idx);

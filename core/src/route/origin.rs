@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand_core::RngCore;
 
 use super::dest::{Adj, Dest};
+use super::neighbour::Neighbour;
 use super::quota::Bucket;
 use super::table::{Key, seconds};
 use super::timers::Timer;
@@ -84,6 +85,12 @@ impl Router {
         let Some(dest) = self.table.get_mut(key).filter(|dest| dest.is_own()) else { return };
         dest.set_own(None);
         self.reselect(now, key);
+        // Where it is now: while it was ours we kept nothing of what others said of it.
+        let said = |(id, one): (&NeighbourId, &Neighbour)| one.names_of(key).map(|idx| (*id, idx)).collect();
+        let said: Vec<Vec<(NeighbourId, u32)>> = self.neighbours.iter().map(said).collect();
+        for (id, idx) in said.into_iter().flatten() {
+            self.want(id, idx, false);
+        }
     }
 
     pub(super) fn is_own(&self, key: Key) -> bool {
@@ -118,12 +125,17 @@ impl Router {
         }
         dest.until = seconds(now).saturating_add(u32::from(lifetime));
         dest.set_learnt(now);
-        self.timers.arm(refresh_at, Timer::Refresh(key));
+        self.timers.arm_first(refresh_at, Timer::Refresh(key));
     }
 
     pub(super) fn refresh(&mut self, now: Time, key: Key) {
         let Some(dest) = self.table.get_mut(key) else { return };
-        if dest.own_mut().is_some_and(|own| own.refresh_at <= now) {
+        let Some(own) = dest.own_mut() else { return };
+        if own.refresh_at > now {
+            // It was raised meanwhile.
+            let at = own.refresh_at;
+            self.timers.arm_first(at, Timer::Refresh(key));
+        } else {
             let seq = dest.core.seq.saturating_add(1);
             self.renew(now, key, seq);
             self.note(now, key);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::dest::Dest;
+use super::neighbour::Neighbour;
 use super::table::{Key, seconds};
 use super::timers::Timer;
 use super::{NeighbourId, Router};
@@ -83,8 +84,31 @@ impl Router {
         if address == Some(&neighbour.address) {
             return true;
         }
-        let bucket = if neighbour.configured { &mut neighbour.quota } else { &mut self.pool };
-        bucket.take(now, self.config.new_per_second, self.config.new_burst)
+        if neighbour.configured {
+            return neighbour.quota.take(now, self.config.new_per_second, self.config.new_burst);
+        }
+        // Whoever waits comes first, or who is quickest would have it all.
+        let waiting = self.neighbours.values().any(|one| !one.configured && !one.deferred.is_empty());
+        !waiting && self.take_of_pool(now)
+    }
+
+    fn take_of_pool(&mut self, now: Time) -> bool {
+        self.pool.take(now, self.config.new_per_second, self.config.new_burst)
+    }
+
+    /// The next in turn of those that share the pool and wait for it.
+    fn next_of_pool(&self) -> Option<NeighbourId> {
+        let waits = |(_, one): &(&NeighbourId, &Neighbour)| !one.configured && !one.deferred.is_empty();
+        let after = self.neighbours.range(self.pool_turn.saturating_add(1)..).find(waits);
+        after.or_else(|| self.neighbours.iter().find(waits)).map(|(id, _)| *id)
+    }
+
+    /// Asks for the first destination that was held back of a neighbour.
+    fn ask_first_deferred(&mut self, id: NeighbourId) {
+        let first = self.neighbours.get_mut(&id).and_then(|neighbour| neighbour.deferred.pop_first());
+        if let Some(idx) = first {
+            self.want(id, idx, true);
+        }
     }
 
     /// Notes what the quota held back, to ask for it later.
@@ -141,16 +165,21 @@ impl Router {
                 self.want(id, idx, false);
             }
             left |= self.neighbours.get(&id).is_some_and(|one| !one.postponed.is_empty());
-            while let Some(idx) = self.neighbours.get(&id).and_then(|one| one.deferred.first().copied()) {
+            while self.neighbours.get(&id).is_some_and(|one| one.configured && !one.deferred.is_empty()) {
                 if !self.may_introduce(now, id, None) {
                     left = true;
                     break;
                 }
-                if let Some(neighbour) = self.neighbours.get_mut(&id) {
-                    neighbour.deferred.remove(&idx);
-                }
-                self.want(id, idx, true);
+                self.ask_first_deferred(id);
             }
+        }
+        while let Some(id) = self.next_of_pool() {
+            if !self.take_of_pool(now) {
+                left = true;
+                break;
+            }
+            self.pool_turn = id;
+            self.ask_first_deferred(id);
         }
         if left {
             self.timers.arm(next_tick(now), Timer::Deferred);

@@ -223,7 +223,8 @@ impl Router {
         if key.is_some_and(|key| self.is_own(key)) {
             return Ok(());
         }
-        let adj = key.and_then(|key| self.table.get(key)?.adj(id)).filter(|adj| adj.offers());
+        let adj = key.and_then(|key| self.table.get(key)?.adj(id));
+        let adj = adj.filter(|adj| adj.offers() && adj.idx == idx);
         let (Some(key), Some((slot, proved, was))) = (key, adj.map(|adj| (adj.core, adj.proved, adj.metric)))
         else {
             return if metric == INFINITY { Ok(()) } else { self.want_unknown(now, id, idx) };
@@ -286,11 +287,13 @@ impl Router {
         }
         let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
         dest.until = dest.until.max(offered.expires);
-        if let Some((hops, chain)) = proof {
+        // Of two announces of one seq the other is kept: it has another chain.
+        let is_kept = dest.core_at(slot).is_some_and(|kept| *kept == core);
+        if let Some((hops, chain)) = proof.filter(|_| is_kept) {
             dest.proven(slot, hops, chain);
         }
         let (hops, chain) = offered.proof;
-        if !dest.prove(slot, hops, chain) {
+        if !is_kept || !dest.prove(slot, hops, chain) {
             if let Some(adj) = dest.adj_mut(id).filter(|adj| adj.offers()) {
                 adj.set_metric(INFINITY);
                 self.reselect(now, key);

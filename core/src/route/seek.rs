@@ -49,12 +49,35 @@ pub(super) struct Ask {
 /// Searches of others.
 #[derive(Default)]
 pub(super) struct Relay {
-    /// When a request last went towards the origin, and when one last went another way.
-    passed: [Option<Time>; 2],
+    requests: Passed,
+    /// Of announces that go to their origin: no request holds one up, nor does one of them a request.
+    highest: Passed,
     /// How often a request went to another neighbour than the next hop.
     detours: usize,
     ids: VecDeque<u32>,
     requesters: Vec<Requester>,
+}
+
+/// When something last went towards the origin, and when something last went another way, and its seq.
+#[derive(Default)]
+struct Passed([Option<(Time, u64)>; 2]);
+
+impl Passed {
+    /// Whether something may go on, because nothing that serves as well has gone just now. What takes a detour, which may lead
+    /// nowhere, holds up nothing that goes straight, and what is older nothing that is newer.
+    fn may_pass(&mut self, now: Time, detour: bool, seq: u64) -> bool {
+        let [straight, around] = &mut self.0;
+        let passed = if detour { around } else { straight };
+        let free = passed.is_none_or(|(at, passed)| now.since(at) >= PASS || seq > passed);
+        if free {
+            *passed = Some((now, seq));
+        }
+        free
+    }
+
+    fn is_over(&self, now: Time) -> bool {
+        self.0.iter().flatten().all(|(at, _)| now.since(*at) > REMEMBER)
+    }
 }
 
 struct Requester {
@@ -66,7 +89,8 @@ struct Requester {
 impl Relay {
     pub(super) fn is_over(&self, now: Time) -> bool {
         self.requesters.iter().all(|requester| requester.until <= now)
-            && self.passed.iter().flatten().all(|passed| now.since(*passed) > REMEMBER)
+            && self.requests.is_over(now)
+            && self.highest.is_over(now)
     }
 
     /// Notes an id; returns whether it is new.
@@ -81,22 +105,16 @@ impl Relay {
         true
     }
 
+    /// The next that has to go another way tries another neighbour.
+    fn passed_on(&mut self, detour: bool) {
+        self.detours = self.detours.wrapping_add(usize::from(detour));
+    }
+
     fn remember(&mut self, now: Time, neighbour: NeighbourId, seq: u64) {
         self.requesters.retain(|one| one.until > now && one.neighbour != neighbour);
         if self.requesters.len() < MAX_REQUESTERS {
             self.requesters.push(Requester { neighbour, seq, until: now + REMEMBER });
         }
-    }
-
-    /// Whether a request may go on: one that takes a detour, which may lead nowhere, holds up none that goes straight.
-    fn may_pass(&mut self, now: Time, detour: bool) -> bool {
-        let [straight, around] = &mut self.passed;
-        let passed = if detour { around } else { straight };
-        let free = passed.is_none_or(|passed| now.since(passed) >= PASS);
-        if free {
-            *passed = Some(now);
-        }
-        free
     }
 }
 
@@ -116,9 +134,16 @@ impl Router {
         let asking = dest.busy().is_some_and(|work| work.ask.is_some());
         match (stuck, asking) {
             (true, false) => {
-                dest.work().ask = Some(Ask { at: now + AGAIN, step: 1 });
-                self.timers.arm(now + AGAIN, Timer::Ask(key));
-                self.ask(now, key, 0);
+                // A neighbour whose route comes and goes must not have others asked each time.
+                let (at, step) = match dest.work().asked + AGAIN {
+                    again if again > now => (again, 0),
+                    _ => (now + AGAIN, 1),
+                };
+                dest.work().ask = Some(Ask { at, step });
+                self.timers.arm(at, Timer::Ask(key));
+                if step > 0 {
+                    self.ask(now, key, 0);
+                }
             }
             (false, true) => dest.work().ask = None,
             _ => {}
@@ -166,9 +191,11 @@ impl Router {
             }
         }
         if let Some(dest) = self.table.get_mut(key) {
+            dest.work().asked = now;
             let relay = dest.work().relay.get_or_insert_default();
             relay.first(request.id);
-            relay.may_pass(now, true);
+            // Whichever of them is asked for, the answer is the same.
+            relay.requests.may_pass(now, true, 0);
         }
     }
 
@@ -183,13 +210,16 @@ impl Router {
             return;
         }
         let Some(dest) = self.table.get_mut(key) else { return };
-        let detour = dest.selected().is_none_or(|next| next == id);
+        dest.work().relay.get_or_insert_default().remember(now, id, request.seq);
+        let Some((target, hops)) = self.towards(now, key, id) else { return };
+        let Some(dest) = self.table.get_mut(key) else { return };
+        let detour = dest.selected() != Some(target);
         let relay = dest.work().relay.get_or_insert_default();
-        relay.remember(now, id, request.seq);
-        if !relay.first(request.id) || request.ttl <= 1 || !relay.may_pass(now, detour) {
+        // One that ends on the way brings nothing back, and must not stand for those that get there.
+        if request.ttl <= hops || !relay.first(request.id) || !relay.requests.may_pass(now, detour, 0) {
             return;
         }
-        let Some(target) = self.towards(now, key, id) else { return };
+        relay.passed_on(detour);
         if let Some(neighbour) = self.neighbours.get_mut(&target) {
             let ttl = request.ttl.min(MAX_HOPS).saturating_sub(1);
             neighbour.say(&Record::SeqReq(SeqReq { ttl, ..request }));
@@ -225,13 +255,15 @@ impl Router {
         if core.seq > dest.core.seq && dest.keep(&core).is_none() {
             return;
         }
-        let detour = dest.selected().is_none_or(|next| next == id);
+        dest.work().relay.get_or_insert_default().remember(now, id, core.seq);
+        let Some((target, _)) = self.towards(now, key, id) else { return };
+        let Some(dest) = self.table.get_mut(key) else { return };
+        let detour = dest.selected() != Some(target);
         let relay = dest.work().relay.get_or_insert_default();
-        relay.remember(now, id, core.seq);
-        if !relay.may_pass(now, detour) {
+        if !relay.highest.may_pass(now, detour, core.seq) {
             return;
         }
-        let Some(target) = self.towards(now, key, id) else { return };
+        relay.passed_on(detour);
         if let Some(neighbour) = self.neighbours.get_mut(&target) {
             neighbour.say_with(|out| encode_your_highest(&core, out));
         }
@@ -264,18 +296,18 @@ impl Router {
         served
     }
 
-    /// Whom to ask for a neighbour: the next hop, or, when that is who asks, another with a finite route.
-    fn towards(&mut self, now: Time, key: Key, id: NeighbourId) -> Option<NeighbourId> {
+    /// Whom to ask for a neighbour, and how many links lead from here to the origin that way: the next hop, or, when that is
+    /// who asks, another with a finite route.
+    fn towards(&self, now: Time, key: Key, id: NeighbourId) -> Option<(NeighbourId, u8)> {
         let dest = self.table.get(key)?;
-        if let Some(next) = dest.selected().filter(|next| *next != id) {
-            return Some(next);
-        }
         let mut others = self.candidates(now, dest);
         others.retain(|one| one.neighbour != id);
-        let relay = self.table.get_mut(key)?.work().relay.get_or_insert_default();
-        let at = relay.detours.checked_rem(others.len())?;
-        relay.detours = relay.detours.wrapping_add(1);
-        others.get(at).map(|one| one.neighbour)
+        let straight = others.iter().find(|one| Some(one.neighbour) == dest.selected());
+        let around = || {
+            let detours = dest.busy().and_then(|work| work.relay.as_ref()).map_or(0, |relay| relay.detours);
+            others.get(detours.checked_rem(others.len())?)
+        };
+        straight.or_else(around).map(|one| (one.neighbour, one.hops))
     }
 
     /// Tells those who asked of a newer seq, at once.

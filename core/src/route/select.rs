@@ -131,18 +131,13 @@ impl Router {
         dest.select(select);
         let Since { better, wish, slightly } = since;
         if better.or(wish).or(slightly).is_some() || dest.busy().is_some() {
-            let before = std::mem::replace(&mut dest.work().since, since);
-            let spans = [
-                (better, before.better, STEADY),
-                (wish, before.wish, STEADY),
-                (slightly, before.slightly, LASTING),
-            ];
-            for (since, before, span) in spans {
-                if let Some(since) = since.filter(|_| before.is_none()) {
-                    self.timers.arm(since + span, Timer::Select(key));
-                }
+            let spans = [(better, STEADY), (wish, STEADY), (slightly, LASTING)];
+            let ripens = spans.iter().filter_map(|(since, span)| Some((*since)? + *span));
+            if let Some(at) = ripens.filter(|at| *at > now).min() {
+                self.timers.arm_first(at, Timer::Select(key));
             }
             let work = dest.work();
+            work.since = since;
             let ripe = |since: Option<Time>, span| since.is_some_and(|since| now.since(since) >= span);
             let much = ripe(wish, STEADY);
             let loops = candidates.first().is_some_and(|first| !first.feasible);
@@ -151,7 +146,7 @@ impl Router {
                 if due {
                     work.wish_again = now + WISH;
                 }
-                self.timers.arm(work.wish_again, Timer::Select(key));
+                self.timers.arm_first(work.wish_again, Timer::Select(key));
                 // What cannot loop only waits for leisure.
                 if due && (much || (loops && self.take_leisure(now))) {
                     self.ask(now, key, 0);

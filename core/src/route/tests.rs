@@ -9,6 +9,7 @@ mod net;
 mod origins;
 mod pacing;
 mod property;
+mod quotas;
 mod rules;
 mod scoring;
 mod seeking;

@@ -3,7 +3,7 @@
 //! A timer is a hint: who set it notes its own deadline where the matter is kept, and a timer that comes when there
 //! is nothing to do (any more) does nothing. So none needs to be found and taken back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::table::{Key, SWEEP};
 use super::{NeighbourId, Router};
@@ -38,23 +38,44 @@ pub(super) enum Timer {
 
 /// The timers of a router.
 #[derive(Default)]
-pub(super) struct Timers(BTreeSet<(Time, Timer)>);
+pub(super) struct Timers {
+    all: BTreeSet<(Time, Timer)>,
+    /// Of those that were armed by [`Timers::arm_first`], the first of each.
+    first: BTreeMap<Timer, Time>,
+}
 
 impl Timers {
     pub(super) fn arm(&mut self, at: Time, timer: Timer) {
-        self.0.insert((at, timer));
+        self.all.insert((at, timer));
+    }
+
+    /// The same for what is looked at whole when a timer comes, and then arms again what is later: while one is armed that
+    /// comes sooner, no other is. So nobody fills memory with timers by saying now this and now that.
+    pub(super) fn arm_first(&mut self, at: Time, timer: Timer) {
+        if self.first.get(&timer).is_none_or(|first| at < *first) {
+            self.first.insert(timer, at);
+            self.arm(at, timer);
+        }
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 
     pub(super) fn next(&self) -> Option<Time> {
-        self.0.first().map(|(at, _)| *at)
+        self.all.first().map(|(at, _)| *at)
     }
 
     fn due(&mut self, now: Time) -> Option<Timer> {
-        let (at, timer) = *self.0.first()?;
+        let (at, timer) = *self.all.first()?;
         if at > now {
             return None;
         }
-        self.0.pop_first();
+        self.all.pop_first();
+        if self.first.get(&timer) == Some(&at) {
+            self.first.remove(&timer);
+        }
         Some(timer)
     }
 }

@@ -9,6 +9,8 @@ const BUSY: usize = 480;
 const OFFER: usize = 64;
 /// Bytes for each neighbour.
 const NEIGHBOUR: usize = 16 << 10;
+/// Timers for each destination, neighbour and node.
+const TIMERS: usize = 8;
 /// Bytes that the control channel of one link may hold.
 const CHANNEL: usize = 1 << 20;
 
@@ -27,6 +29,12 @@ impl Net {
             let (is, bound) = (self.memory(node), self.memory_bound(node));
             if is > bound {
                 return self.violated(Violation::Bound { node, what: "bytes of routes", is, bound });
+            }
+            let router = &self.nodes[node].router;
+            let (is, bound) =
+                (router.timers(), TIMERS * (router.len() + self.nodes[node].sessions.len() + 1));
+            if is > bound {
+                return self.violated(Violation::Bound { node, what: "timers", is, bound });
             }
             let links =
                 self.nodes[node].sessions.iter().filter_map(|id| self.sessions[*id as usize].deep.as_ref());

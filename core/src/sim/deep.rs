@@ -52,6 +52,9 @@ pub(super) struct Deep {
     made: Time,
     pub(super) confirmed: bool,
     suspect: bool,
+    /// How often its keys were renewed.
+    #[cfg(test)]
+    pub(super) rekeyed: u32,
     /// Messages that the link had no room for yet.
     waiting: VecDeque<Vec<u8>>,
     deadline: Option<Time>,
@@ -151,7 +154,8 @@ impl Net {
         self.links[link].redial[side].1 = Duration::ZERO;
         let id = self.add_session(link, side);
         let seed = seed_of(&mut self.random);
-        let measured = Link::new(self.now, session.peer, session.opener, session.mtu, seed);
+        let measured = Link::new(self.now, session.peer, session.opener, session.mtu, seed)
+            .renewing(self.now, session.renewal);
         let cost = measured.metrics().cost;
         self.sessions[id as usize].deep = Some(Box::new(Deep {
             link: measured,
@@ -163,6 +167,8 @@ impl Net {
             made: self.now,
             confirmed: false,
             suspect: false,
+            #[cfg(test)]
+            rekeyed: 0,
             waiting: VecDeque::new(),
             deadline: None,
         }));
@@ -300,6 +306,10 @@ impl Net {
             LinkOutput::Rekeyed(key) => {
                 if let Some(deep) = &mut self.sessions[id as usize].deep {
                     deep.sealer.renew(*key);
+                    #[cfg(test)]
+                    {
+                        deep.rekeyed += 1;
+                    }
                 }
             }
             // Nobody moves off his wire here, and all wires take the same.

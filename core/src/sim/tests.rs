@@ -58,6 +58,21 @@ fn the_same_seed_gives_the_same_run_and_another_gives_another() {
 }
 
 #[test]
+fn links_renew_their_keys_and_nothing_is_lost_by_it() {
+    let config = Config { seed: 4, depth: Depth::Link, ..Config::default() };
+    let mut sim = Sim::new(&Topology::Line(3), config);
+    sim.until_reachable(ms(1_000)).unwrap();
+    let flow = sim.send((0, 2), ms(5), 200, Duration::from_secs(300));
+    sim.run(Duration::from_secs(310)).unwrap();
+    assert!(sim.net.sessions.iter().all(|session| session.held), "the links are those of the start");
+    let rekeys: Vec<u32> =
+        sim.net.sessions.iter().filter_map(|session| Some(session.deep.as_ref()?.rekeyed)).collect();
+    assert!(rekeys.len() == 4 && rekeys.iter().all(|times| *times >= 2), "{rekeys:?}");
+    let traffic = sim.traffic(flow);
+    assert_eq!((traffic.sent, traffic.arrived), (60_000, 60_000));
+}
+
+#[test]
 fn a_loop_is_found_and_named() {
     let mut sim = grid(1, Depth::Route);
     sim.until_reachable(ms(1_000)).unwrap();

@@ -110,11 +110,10 @@ pub(super) async fn peers(client: &Client, out: &Out) -> Result<(), Failure> {
 }
 
 pub(super) async fn routes(client: &Client, out: &Out, peer: Option<&str>) -> Result<(), Failure> {
-    let mut routes = client.routes().await?;
-    if let Some(peer) = peer {
-        let address = address::resolve(client, peer).await?;
-        routes.retain(|route| route.destination == address);
-    }
+    let routes = match peer {
+        Some(peer) => client.routes_to(address::resolve(client, peer).await?).await?,
+        None => client.routes().await?,
+    };
     let row = |route: &Route| {
         let state = match route.state {
             RouteState::Active => "active",

@@ -5,12 +5,37 @@ use super::net::{identity, ms, network};
 use crate::sim::net::Net;
 use crate::sim::topology;
 use crate::stats::DropCause;
-use crate::wire::route::{Chain, LINKS, Record, Tail, Update, advance, key_hash, leads_to};
+use crate::wire::route::{Chain, Core, LINKS, Record, Tail, Update, advance, key_hash, leads_to};
 
 const SEQ: u64 = 5 << 32;
 
 fn value(number: usize, seq: u64, hops: u8) -> Chain {
     chain(key_hash(&address(number)), seq, hops)
+}
+
+#[test]
+fn another_announce_of_the_same_seq_spoils_no_proof_of_the_first() {
+    let mut desk = Desk::new(4);
+    desk.announce(1, 7, SEQ, 120, 3).unwrap();
+    // Whoever has the identity too has signed it, with a chain of its own.
+    let mut other = Core { anchor: advance(&address(7), SEQ, [1; 16], LINKS), ..core(7, SEQ) };
+    other.signature = identity(7).sign(&other.signed().unwrap());
+    let tail = Tail { chain: advance(&address(7), SEQ, [1; 16], 1), ..tail(9, 40, 1) };
+    assert_eq!(desk.say(2, &[Record::Announce(other, tail)]), Err(DropCause::BadAnnounce));
+    assert_eq!(desk.next(7), Some(1));
+    desk.sent.clear();
+    desk.announce(3, 7, SEQ, 64, 2).unwrap();
+    desk.wait(std::time::Duration::from_secs(3));
+    assert_eq!(desk.next(7), Some(3));
+    let proofs: Vec<_> = desk
+        .heard(4)
+        .into_iter()
+        .filter_map(|record| match record {
+            Record::Update(Update { hops, chain: Some(chain), .. }) => Some((hops, chain)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(proofs, [(3, value(7, SEQ, 3))]);
 }
 
 fn announce(seq: u64, (metric, hops): (u16, u8), chain: Chain) -> Record {

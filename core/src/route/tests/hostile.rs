@@ -194,24 +194,6 @@ fn ten_thousand_invented_identities_are_bounded_and_no_real_route_is_lost() {
 }
 
 #[test]
-fn neighbours_that_nobody_configured_share_one_quota() {
-    let config = RouterConfig { new_burst: 10, ..RouterConfig::default() };
-    let mut desk = Desk::with(0, config);
-    for id in 1..=3 {
-        desk.router.neighbour_up(desk.now, id, address(900 + id as usize), 40, 1400, id == 3);
-    }
-    let refused = |desk: &mut Desk, id, numbers: std::ops::Range<usize>| {
-        numbers.filter(|number| desk.announce(id, *number, SEQ, 32, 1).is_err()).count()
-    };
-    assert_eq!(refused(&mut desk, 1, 10..18), 0);
-    assert_eq!(refused(&mut desk, 2, 20..28), 6);
-    assert_eq!(refused(&mut desk, 3, 30..40), 0, "a configured one has its own");
-    assert_eq!(desk.announce(2, 902, SEQ, 0, 0), Ok(()), "a neighbour itself needs no quota");
-    desk.router.want_route(desk.now, &address(50));
-    assert_eq!(desk.announce(2, 50, SEQ, 32, 1), Ok(()), "nor does whom an application sends to");
-}
-
-#[test]
 fn a_full_table_gives_up_what_the_greediest_neighbour_brought() {
     let config = RouterConfig { destinations: 100, ..RouterConfig::default() };
     let mut desk = Desk::with(2, config);

@@ -127,3 +127,51 @@ fn an_own_announce_is_renewed_every_half_hour() {
     assert_eq!(first >> 32, 1000);
     assert_eq!(seqs, [first, first + 1, first + 2, first + 3]);
 }
+
+#[test]
+fn an_address_that_has_moved_away_is_reached_where_it_is_now() {
+    let mut desk = Desk::new(2);
+    // It runs elsewhere already when it is taken from here.
+    let elsewhere = Record::Announce(core(0, (1000 << 32) + 0x2_0000), tail(3, 40, 1));
+    for epoch in [1002, 1004, 1006, 1008] {
+        desk.say(1, &[Record::Announce(core(0, epoch << 32), tail(3, 40, 1))]).unwrap();
+    }
+    desk.say(1, std::slice::from_ref(&elsewhere)).unwrap();
+    desk.sent.clear();
+    desk.router.remove_origin(desk.now, &address(0));
+    desk.take();
+    assert!(desk.heard(1).contains(&Record::Want { idx: 3 }), "who spoke of it is asked");
+    desk.say(1, &[Record::Announce(core(0, 1010 << 32), tail(3, 40, 1))]).unwrap();
+    assert_eq!(desk.next(0), Some(1));
+}
+
+#[test]
+fn a_number_that_meant_an_address_of_ours_does_not_mean_what_comes_in_its_place() {
+    let mut desk = Desk::new(1);
+    desk.say(1, &[Record::Announce(core(0, 900 << 32), tail(3, 40, 1))]).unwrap();
+    desk.router.remove_origin(desk.now, &address(0));
+    desk.wait(secs(5400 + 120));
+    assert_eq!(desk.router.len(), 0);
+    desk.announce(1, 8, SEQ, 40, 1).unwrap();
+    desk.update(1, 3, 900, 1).unwrap();
+    assert_eq!(desk.fib[&address(8)].metric, 80);
+}
+
+#[test]
+fn an_origin_that_is_raised_again_and_again_renews_its_announce_once_in_its_time() {
+    let mut desk = Desk::new(1);
+    let before = desk.router.timers();
+    for id in 0..1000 {
+        desk.say(1, &[Record::SeqReq(SeqReq { dst: address(0), seq: u64::MAX, ttl: 9, id })]).unwrap();
+        desk.wait(ms(100));
+    }
+    assert!(desk.router.timers() <= before + 2, "{}", desk.router.timers());
+    desk.wait(secs(200));
+    desk.sent.clear();
+    desk.wait(secs(1800 + 60));
+    let renewed = |(_, _, record): &&(_, _, Record)| {
+        matches!(record, Record::Announce(core, _) if core.dst == address(0))
+            || matches!(record, Record::Offer { .. })
+    };
+    assert_eq!(desk.sent.iter().filter(renewed).count(), 1);
+}

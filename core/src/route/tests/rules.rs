@@ -330,3 +330,20 @@ fn small_changes_of_cost_are_not_worth_a_word() {
     assert_eq!(desk.told(2, 7), [], "the idx was given before");
     assert!(desk.heard(2).contains(&Record::Update(Update { idx: 1, metric: 85, hops: 2, chain: None })));
 }
+
+#[test]
+fn the_routes_to_one_destination_are_those_of_the_whole_list() {
+    let mut desk = Desk::new(3);
+    for (from, number, metric, hops) in [(1, 7, 40, 1), (2, 7, 60, 1), (3, 7, 900, 3), (1, 8, 40, 1)] {
+        desk.announce(from, number, SEQ, metric, hops).unwrap();
+        desk.wait(ms(20));
+    }
+    desk.update(2, 7, INFINITY, 0).unwrap();
+    for number in [0, 7, 8, 9] {
+        let listed =
+            desk.router.routes(desk.now).into_iter().filter(|one| one.destination == address(number));
+        assert_eq!(desk.router.routes_to(desk.now, &address(number)), listed.collect::<Vec<_>>());
+    }
+    assert_eq!(desk.router.routes_to(desk.now, &address(7)).len(), 3);
+    assert_eq!(desk.router.routes_to(desk.now, &address(0)), [], "none to its own address");
+}

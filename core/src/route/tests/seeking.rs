@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, address};
+use super::desk::{Desk, address, core};
 use super::net::ms;
-use crate::wire::route::{Record, SeqReq};
+use crate::wire::route::{INFINITY, Record, SeqReq};
 
 const SEQ: u64 = 5 << 32;
 
@@ -28,7 +28,12 @@ fn with_only_doubtful_routes_left_a_newer_seq_is_asked_for_again_and_again() {
         .filter(|(_, _, record)| matches!(record, Record::SeqReq(request) if request.seq == SEQ + 1))
         .map(|(at, id, _)| (at.since(begin).as_millis(), *id))
         .collect();
-    assert_eq!(asked, [(0, 2), (60, 2), (180, 2), (420, 2), (900, 2), (1860, 2), (3780, 2), (5780, 2)]);
+    // Doubling up to two seconds, each wait but the first up to a quarter shorter or longer.
+    let waits: Vec<_> = asked.windows(2).map(|two| two[1].0 - two[0].0).collect();
+    let meant = [60, 120, 240, 480, 960, 1920, 2000];
+    let near = |(is, meant): (&u128, u128)| *is >= meant * 3 / 4 - 1 && *is <= meant * 5 / 4 + 1;
+    assert!(waits.len() >= 6 && waits.iter().zip(meant).all(near), "{waits:?}");
+    assert!(waits[0] == 60 && asked.iter().all(|(_, to)| *to == 2), "{asked:?}");
     desk.announce(2, 7, SEQ + 1, 120, 3).unwrap();
     desk.sent.clear();
     desk.wait(secs(6));
@@ -177,4 +182,67 @@ fn a_next_hop_that_searches_itself_is_left_for_a_route_that_cannot_loop() {
         _ => false,
     };
     assert!(desk.heard(1).iter().any(newer), "and so the search is answered");
+}
+
+#[test]
+fn requests_that_cannot_get_there_hold_up_none_that_can() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 160, 4).unwrap();
+    desk.wait(secs(1));
+    desk.sent.clear();
+    let request = |seq, ttl, id| Record::SeqReq(SeqReq { dst: address(7), seq, ttl, id });
+    for round in 0..20 {
+        // Two hops and no further, whenever the way is free again.
+        desk.say(2, &[request(u64::MAX, 3, 100 + round)]).unwrap();
+        desk.wait(ms(1));
+        desk.say(3, &[request(SEQ + 1, 64, 200 + round)]).unwrap();
+        desk.wait(ms(30));
+    }
+    let passed = desk.heard(1);
+    assert!(passed.contains(&request(SEQ + 1, 63, 200)), "{passed:?}");
+    assert!(!passed.iter().any(|record| matches!(record, Record::SeqReq(request) if request.ttl < 4)));
+}
+
+#[test]
+fn requests_hold_up_no_announce_of_an_origins_past() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, 1 << 32, 40, 1).unwrap();
+    desk.wait(secs(1));
+    desk.sent.clear();
+    let request = |id| Record::SeqReq(SeqReq { dst: address(7), seq: u64::MAX, ttl: 64, id });
+    desk.say(2, &[request(1)]).unwrap();
+    desk.say(3, &[Record::YourHighest(core(7, SEQ))]).unwrap();
+    assert!(desk.heard(1).contains(&Record::YourHighest(core(7, SEQ))));
+    // Nor does one of a past that is longer gone, and that may be sent for as long as nobody answers.
+    desk.wait(secs(1));
+    desk.say(2, &[Record::YourHighest(core(7, SEQ + 1))]).unwrap();
+    desk.say(3, &[Record::YourHighest(core(7, SEQ + 2))]).unwrap();
+    desk.say(2, &[Record::YourHighest(core(7, SEQ + 1))]).unwrap();
+    assert_eq!(desk.heard(1), [SEQ + 1, SEQ + 2].map(|seq| Record::YourHighest(core(7, seq))));
+    desk.say(3, &[request(2)]).unwrap();
+    assert_eq!(desk.heard(1).len(), 1, "nor an announce a request");
+}
+
+#[test]
+fn a_neighbour_whose_route_comes_and_goes_sends_nobody_searching_again_and_again() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 40, 1).unwrap();
+    desk.wait(secs(1));
+    desk.announce(2, 7, SEQ, 120, 3).unwrap();
+    desk.sent.clear();
+    let begin = desk.now;
+    for _ in 0..600 {
+        desk.update(1, 7, INFINITY, 0).unwrap();
+        desk.update(1, 7, 40, 1).unwrap();
+        desk.wait(ms(1));
+    }
+    desk.update(1, 7, INFINITY, 0).unwrap();
+    desk.wait(secs(1));
+    let asks: Vec<_> = desk
+        .sent
+        .iter()
+        .filter(|(_, to, record)| *to == 2 && matches!(record, Record::SeqReq(_)))
+        .map(|(at, ..)| at.since(begin).as_millis())
+        .collect();
+    assert!((4..=16).contains(&asks.len()), "{asks:?}");
 }
