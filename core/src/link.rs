@@ -54,6 +54,8 @@ mod seed;
 
 pub(crate) use established::Link;
 pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
+#[cfg(test)]
+pub(crate) use keys::Opener;
 pub(crate) use keys::{Key, Sealer, Suite};
 pub(crate) use outcome::{DownReason, Inner, LinkMetrics, LinkOutput, LinkState};
 pub(crate) use seed::fresh_seed;

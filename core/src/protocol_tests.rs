@@ -13,6 +13,7 @@ mod handshake;
 mod link;
 mod message;
 mod plain;
+mod rekey;
 mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,14 +189,17 @@ fn every_example_in_the_specification_is_read_as_it_says() {
 
 #[test]
 fn the_examples_are_made_from_fixed_seeds() {
-    let keys = render(&plain::keys());
+    let keys: BTreeMap<_, _> =
+        plain::keys().into_iter().map(|(name, rows)| (name.to_owned(), render(&rows))).collect();
     if std::env::var("ROUSE_EXAMPLES").is_ok_and(|what| what == "write") {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/PROTOCOL.md");
         let mut text = std::fs::read_to_string(path).unwrap();
         for (name, bytes) in made() {
             text = replaced(&text, "hex", &name, &render(&read(&name, &bytes).expect(&name).rows));
         }
-        text = replaced(&text, "keys", "handshake", &keys);
+        for (name, block) in &keys {
+            text = replaced(&text, "keys", name, block);
+        }
         return std::fs::write(path, text).unwrap();
     }
     let mut printed = blocks("hex");
@@ -205,7 +209,7 @@ fn the_examples_are_made_from_fixed_seeds() {
         assert_eq!(block, render(&read(&name, &bytes).expect(&name).rows), "{name}");
     }
     assert!(printed.is_empty(), "examples that nobody makes: {:?}", printed.keys());
-    assert_eq!(blocks("keys"), BTreeMap::from([("handshake".to_owned(), keys)]));
+    assert_eq!(blocks("keys"), keys);
 }
 
 fn replaced(text: &str, language: &str, name: &str, block: &str) -> String {

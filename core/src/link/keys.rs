@@ -162,7 +162,7 @@ impl Sealer {
     /// What a frame has more than its plaintext, in bytes.
     pub const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
 
-    pub(super) fn new(suite: Suite, handshake_hash: &[u8], split: &[u8; 32], index: u32) -> Option<Self> {
+    pub(crate) fn new(suite: Suite, handshake_hash: &[u8], split: &[u8; 32], index: u32) -> Option<Self> {
         Some(Sealer { key: Key::new(suite, handshake_hash, split, 0)?, index, counter: 0, since: 0 })
     }
 
@@ -240,7 +240,7 @@ enum Which {
 }
 
 impl Opener {
-    pub(super) fn new(suite: Suite, handshake_hash: &[u8], split: &[u8; 32]) -> Option<Self> {
+    pub(crate) fn new(suite: Suite, handshake_hash: &[u8], split: &[u8; 32]) -> Option<Self> {
         Some(Opener {
             key: Key::new(suite, handshake_hash, split, 0)?,
             since: 0,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::identity::Identity;
-use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Session, Suite};
+use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Opener, Path, Sealer, Session, Suite};
 use crate::netmod::Endpoint;
 use crate::time::Time;
 use crate::wire::codec::{decode, encode};
@@ -54,6 +54,11 @@ fn answer(node: &mut Handshakes, frame: &[u8]) -> (Option<Vec<u8>>, Option<Sessi
     outputs(node)
 }
 
+/// The same node in a closed mesh.
+fn closed(who: u8) -> LinkConfig {
+    LinkConfig { mesh_key: Some(MESH_KEY.into()), ..config(who) }
+}
+
 fn dialled(config: LinkConfig) -> (Handshakes, Vec<u8>) {
     let mut node = Handshakes::new(&identity(INITIATOR), config, seed(INITIATOR));
     node.dial(Time::from_millis(1), path(), 1200);
@@ -65,11 +70,20 @@ pub(super) struct Whole {
     pub(super) initiation: Vec<u8>,
     pub(super) response: Vec<u8>,
     pub(super) finish: Vec<u8>,
-    initiator: Session,
-    responder: Session,
+    pub(super) initiator: Session,
+    pub(super) responder: Session,
 }
 
 pub(super) fn whole() -> Whole {
+    whole_with(config)
+}
+
+/// The same handshake in a closed mesh.
+pub(super) fn whole_closed() -> Whole {
+    whole_with(closed)
+}
+
+fn whole_with(config: fn(u8) -> LinkConfig) -> Whole {
     let (mut first, initiation) = dialled(config(INITIATOR));
     let mut second = Handshakes::new(&identity(RESPONDER), config(RESPONDER), seed(RESPONDER));
     let response = answer(&mut second, &initiation).0.expect("a response");
@@ -86,19 +100,37 @@ pub(super) fn first_frame() -> Vec<u8> {
     out
 }
 
-/// What the responder finds in a frame of the initiator.
-pub(super) fn opened(frame: &[u8]) -> Vec<u8> {
-    whole().responder.opener.open(&mut frame.to_vec()).expect("a frame of this session").to_vec()
+/// The same frame, had both sides offered AES. (The introductions, and so the keys, would be others. These are the ones that are
+/// printed.)
+pub(super) fn first_frame_of_aes() -> Vec<u8> {
+    let (hash, split) = plain::to_responder();
+    let index = whole().responder.local_index;
+    let mut sealer = Sealer::new(Suite::Aes256Gcm, &hash, &split, index).expect("a key");
+    let mut out = Vec::new();
+    sealer.seal(|out| out.extend(link::probe()), &mut out).unwrap();
+    out
+}
+
+/// What the responder finds in a first frame of the initiator.
+pub(super) fn opened(frame: &[u8], suite: Suite) -> Vec<u8> {
+    let mut opener = match suite {
+        Suite::ChaCha20Poly1305 => whole().responder.opener,
+        Suite::Aes256Gcm => {
+            let (hash, split) = plain::to_responder();
+            Opener::new(suite, &hash, &split).expect("a key")
+        }
+    };
+    opener.open(&mut frame.to_vec()).expect("a frame of this session").to_vec()
 }
 
 pub(super) fn made() -> Vec<(String, Vec<u8>)> {
     let Whole { initiation, response, finish, .. } = whole();
-    let closed = dialled(LinkConfig { mesh_key: Some(MESH_KEY.into()), ..config(INITIATOR) }).1;
+    let closed = whole_closed();
     let busy = LinkConfig { load: 0, ..config(RESPONDER) };
     let mut busy = Handshakes::new(&identity(RESPONDER), busy, seed(RESPONDER));
     let cookie = answer(&mut busy, &initiation).0.expect("a cookie");
     let mut open = Handshakes::new(&identity(RESPONDER), config(RESPONDER), seed(RESPONDER));
-    let refusal = answer(&mut open, &closed).0.expect("a refusal");
+    let refusal = answer(&mut open, &closed.initiation).0.expect("a refusal");
     let [of_responder, of_initiator] = plain::introductions(&initiation, &response, &finish);
     let examples = [
         ("initiation", initiation),
@@ -106,7 +138,9 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
         ("introduction-of-the-responder", of_responder),
         ("finish", finish),
         ("introduction-of-the-initiator", of_initiator),
-        ("initiation-closed", closed),
+        ("initiation-closed", closed.initiation),
+        ("response-closed", closed.response),
+        ("finish-closed", closed.finish),
         ("cookie", cookie),
         ("refusal", refusal),
     ];

@@ -3,12 +3,12 @@
 use super::*;
 use crate::egress::Class;
 use crate::identity::Identity;
+use crate::link::Suite;
 use crate::wire::codec::{decode, encode};
 use crate::wire::link::{
-    Acknowledged, DATA, FrameKind, HEADER_LEN, KIND_ACK, KIND_ANSWER, KIND_CHALLENGE, KIND_CONTROL,
+    Acknowledged, DATA, FrameKind, HEADER_LEN, KEY_LEN, KIND_ACK, KIND_ANSWER, KIND_CHALLENGE, KIND_CONTROL,
     KIND_GOODBYE, KIND_HELLO, KIND_MTU_ANSWER, KIND_MTU_PROBE, KIND_PACKET, KIND_PROBE, KIND_REKEY,
-    KIND_REKEYED, KIND_RESPONSE, MtuAnswer, REKEY_LEN, Rekey, Segment, TAG_LEN, Token, Vitals, peek,
-    plaintext, split,
+    KIND_REKEYED, KIND_RESPONSE, MtuAnswer, Rekey, Segment, TAG_LEN, Token, Vitals, peek, plaintext, split,
 };
 use crate::wire::packet::{self, HEADER, HOP_LIMIT};
 use crate::wire::route::Record;
@@ -17,6 +17,15 @@ use crate::wire::route::Record;
 pub(super) fn probe() -> Vec<u8> {
     let vitals = Vitals { sent: 3_000_000_000, echo: 0, held: Vitals::NO_ECHO, expected: 0, received: 0 };
     plaintext(KIND_PROBE, &vitals)
+}
+
+/// A packet that carries the example of a message.
+pub(super) fn packet() -> Vec<u8> {
+    let mut packet = Vec::new();
+    let to = Identity::from_seed(&[2; 32]).address();
+    packet::write_header(&mut packet, Class::Bulk, 0, HOP_LIMIT, &to);
+    packet.extend_from_slice(&message::hello());
+    packet
 }
 
 pub(super) fn made() -> Vec<(String, Vec<u8>)> {
@@ -28,26 +37,24 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
     control.extend_from_slice(&want);
     let hello = Vitals { sent: 3_001_000_000, echo: 77, held: 250_000, expected: 1042, received: 1041 };
     let answer = Vitals { sent: 3_001_002_000, echo: 78, held: 150, expected: 1043, received: 1042 };
-    let mut packet = Vec::new();
-    let to = Identity::from_seed(&[2; 32]).address();
-    packet::write_header(&mut packet, Class::Bulk, 0, HOP_LIMIT, &to);
-    packet.extend_from_slice(&message::hello());
-    let rekey = |message: u8| Rekey { generation: 1, message: [message; REKEY_LEN] };
+    let renewed = rekey::renewed();
     let mut mtu_probe = vec![KIND_MTU_PROBE];
     mtu_probe.extend_from_slice(&9u32.to_le_bytes());
     mtu_probe.resize(1400 - HEADER_LEN - TAG_LEN, 0);
     let token = Token { token: 0x7a7a_7a7a_7a7a_7a7a };
     let examples = [
         ("data-frame", handshake::first_frame()),
-        ("packet", packet),
+        ("data-frame-of-aes", handshake::first_frame_of_aes()),
+        ("data-frame-renewed", renewed.frame),
+        ("packet", packet()),
         ("control", control),
         ("ack", plaintext(KIND_ACK, &acknowledged)),
         ("hello", plaintext(KIND_HELLO, &hello)),
         ("probe", probe()),
         ("answer", plaintext(KIND_ANSWER, &answer)),
         ("goodbye", vec![KIND_GOODBYE, 1]),
-        ("rekey", plaintext(KIND_REKEY, &rekey(0x5a))),
-        ("rekeyed", plaintext(KIND_REKEYED, &rekey(0xa5))),
+        ("rekey", renewed.rekey),
+        ("rekeyed", renewed.rekeyed),
         ("mtuprobe", mtu_probe),
         ("mtuanswer", plaintext(KIND_MTU_ANSWER, &MtuAnswer { id: 9, length: 1400 })),
         ("challenge", plaintext(KIND_CHALLENGE, &token)),
@@ -106,7 +113,9 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Reading {
         KIND_REKEY | KIND_REKEYED => {
             let rekey = decode::<Rekey>(body).expect("a rekeying");
             rows.push(Row::number("generation", 4, rekey.generation.into()));
-            rows.push(Row::bytes("noise", &rekey.message));
+            let (ephemeral, tag) = rekey.message.split_at(KEY_LEN);
+            rows.push(Row::bytes("ephemeral", ephemeral));
+            rows.push(Row::bytes("tag", tag));
             plaintext(*kind, &rekey)
         }
         KIND_MTU_PROBE => {
@@ -135,8 +144,7 @@ fn read_frame(bytes: &[u8]) -> Reading {
     let Some(FrameKind::Data { index }) = peek(bytes) else { panic!("no data frame") };
     let counter = u64::from_le_bytes(bytes[6..HEADER_LEN].try_into().unwrap());
     let (ciphertext, tag) = bytes[HEADER_LEN..].split_at(bytes.len() - HEADER_LEN - TAG_LEN);
-    // Opened by the session of the example, it is the example of a probe.
-    assert_eq!(handshake::opened(bytes), probe());
+    let again = frame_again(bytes);
     let rows = vec![
         Row::kind("frame", DATA, "data"),
         Row::number("phase", 1, bytes[1].into()),
@@ -145,7 +153,25 @@ fn read_frame(bytes: &[u8]) -> Reading {
         Row::bytes("ciphertext", ciphertext),
         Row::bytes("tag", tag),
     ];
-    Reading { rows, again: handshake::first_frame(), kinds: vec![(Layer::Frame, DATA)] }
+    Reading { rows, again, kinds: vec![(Layer::Frame, DATA)] }
+}
+
+/// The frame as it is made, opened by the session of the example before: it holds the example of a probe, or of a packet.
+fn frame_again(bytes: &[u8]) -> Vec<u8> {
+    if bytes[1] != 0 {
+        rekey::opened(bytes, &packet());
+        return rekey::renewed().frame;
+    }
+    for (made, suite) in [
+        (handshake::first_frame(), Suite::ChaCha20Poly1305),
+        (handshake::first_frame_of_aes(), Suite::Aes256Gcm),
+    ] {
+        if made == bytes {
+            assert_eq!(handshake::opened(bytes, suite), probe());
+            return made;
+        }
+    }
+    panic!("no session of the examples has sealed {}", hex(bytes));
 }
 
 fn packet_rows(bytes: &[u8]) -> Vec<Row> {

@@ -9,18 +9,20 @@ use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 
-use super::handshake::{INITIATOR, MESH_KEY, RESPONDER, Whole, identity, seed, whole};
+use super::handshake::{INITIATOR, MESH_KEY, RESPONDER, Whole, identity, seed, whole, whole_closed};
+use super::rekey::{Renewed, renewed};
 use super::*;
+use crate::address::Address;
 use crate::link::Suite;
 use crate::wire::link::KEY_LEN;
 
 const PROLOGUE: &[u8] = b"rouse link 1; ChaCha20-Poly1305, AES-256-GCM";
 
-/// The ephemeral secret of a node, found by its public key among all that its seed can have given.
-fn ephemeral(who: u8, public: &[u8]) -> [u8; 32] {
+/// An ephemeral secret, found by its public key among all that `seed` can have given.
+fn ephemeral(seed: [u8; 32], public: &[u8]) -> [u8; 32] {
     let mut secrets = (0..256).map(|word| {
         let (mut inner, mut secret) = ([0; 32], [0; 32]);
-        let mut outer = ChaCha20Rng::from_seed(seed(who));
+        let mut outer = ChaCha20Rng::from_seed(seed);
         outer.set_word_pos(word);
         outer.fill_bytes(&mut inner);
         ChaCha20Rng::from_seed(inner).fill_bytes(&mut secret);
@@ -57,28 +59,36 @@ impl CryptoResolver for Plain {
     }
 }
 
-/// One side of the handshake as `snow` alone has it, told the secrets.
-fn side(who: u8, ephemeral: &[u8; 32]) -> snow::HandshakeState {
+/// One side of a handshake as `snow` alone has it, given the secrets. `psk` is mixed in first; `remote` is the other side's static
+/// key where the pattern has it known.
+fn side(
+    pattern: &str,
+    prologue: &[u8],
+    who: u8,
+    ephemeral: &[u8; 32],
+    psk: Option<&[u8; 32]>,
+    remote: Option<&[u8; 32]>,
+) -> snow::HandshakeState {
     let secret = identity(who).x25519_secret();
-    let pattern = "Noise_XX_25519_ChaChaPoly_BLAKE2s".parse().unwrap();
-    let builder = snow::Builder::with_resolver(pattern, Box::new(Plain))
-        .prologue(PROLOGUE)
+    let mut builder = snow::Builder::with_resolver(pattern.parse().unwrap(), Box::new(Plain))
+        .prologue(prologue)
         .and_then(|builder| builder.local_private_key(secret.as_slice()))
         .unwrap()
         .fixed_ephemeral_key_for_testing_only(ephemeral);
+    if let Some(psk) = psk {
+        builder = builder.psk(0, psk).unwrap();
+    }
+    if let Some(remote) = remote {
+        builder = builder.remote_public_key(remote).unwrap();
+    }
     let built = if who == INITIATOR { builder.build_initiator() } else { builder.build_responder() };
     built.unwrap()
 }
 
-/// Both sides, after a handshake with the secrets of the example; the payloads are those that it had.
-fn played(frames: [&[u8]; 3]) -> ([snow::HandshakeState; 2], [Vec<u8>; 3]) {
-    let messages = [&frames[0][23..], &frames[1][10..], &frames[2][6..]];
-    let first = ephemeral(INITIATOR, &messages[0][..KEY_LEN]);
-    let second = ephemeral(RESPONDER, &messages[1][..KEY_LEN]);
-    let mut sides = [side(INITIATOR, &first), side(RESPONDER, &second)];
-    let mut payloads: [Vec<u8>; 3] = Default::default();
-    for (nth, message) in messages.into_iter().enumerate() {
-        let [initiator, responder] = &mut sides;
+/// Has both sides go through these messages, and write each again; returns the payloads.
+fn play(sides: &mut [snow::HandshakeState; 2], messages: &[&[u8]]) -> Vec<Vec<u8>> {
+    let play = |(nth, message): (usize, &&[u8])| {
+        let [initiator, responder] = &mut *sides;
         let (from, to) = if nth == 1 { (responder, initiator) } else { (initiator, responder) };
         let mut payload = vec![0; 512];
         let length = to.read_message(message, &mut payload).expect("the message of the example");
@@ -86,18 +96,38 @@ fn played(frames: [&[u8]; 3]) -> ([snow::HandshakeState; 2], [Vec<u8>; 3]) {
         let mut again = vec![0; 512];
         let length = from.write_message(&payload, &mut again).unwrap();
         assert_eq!(hex(&again[..length]), hex(message), "message {}, written again", nth + 1);
-        payloads[nth] = payload;
-    }
+        payload
+    };
+    messages.iter().enumerate().map(play).collect()
+}
+
+/// Both sides, after the handshake with the secrets of the example; the payloads are those that it had.
+fn played(frames: [&[u8]; 3], mesh: Option<&[u8; 32]>) -> ([snow::HandshakeState; 2], Vec<Vec<u8>>) {
+    let messages = [&frames[0][23..], &frames[1][10..], &frames[2][6..]];
+    let pattern = match mesh {
+        Some(_) => "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s",
+        None => "Noise_XX_25519_ChaChaPoly_BLAKE2s",
+    };
+    let mut sides = [(INITIATOR, messages[0]), (RESPONDER, messages[1])].map(|(who, message)| {
+        let ephemeral = ephemeral(seed(who), &message[..KEY_LEN]);
+        side(pattern, PROLOGUE, who, &ephemeral, mesh, None)
+    });
+    let payloads = play(&mut sides, &messages);
     (sides, payloads)
 }
 
-pub(super) fn introductions(initiation: &[u8], response: &[u8], finish: &[u8]) -> [Vec<u8>; 2] {
-    let (_, [_, of_responder, of_initiator]) = played([initiation, response, finish]);
-    [of_responder, of_initiator]
+fn played_open() -> [snow::HandshakeState; 2] {
+    let Whole { initiation, response, finish, .. } = whole();
+    played([&initiation, &response, &finish], None).0
 }
 
-/// The key of one direction, by RFC 5869 alone.
-fn data_key(salt: &[u8], split: &[u8], suite: u8) -> [u8; 32] {
+pub(super) fn introductions(initiation: &[u8], response: &[u8], finish: &[u8]) -> [Vec<u8>; 2] {
+    let (_, payloads) = played([initiation, response, finish], None);
+    [payloads[1].clone(), payloads[2].clone()]
+}
+
+/// 32 bytes by RFC 5869 alone.
+fn derived(salt: &[u8], ikm: &[u8], info: &[&[u8]]) -> [u8; 32] {
     struct Length;
     impl hkdf::KeyType for Length {
         fn len(&self) -> usize {
@@ -105,16 +135,46 @@ fn data_key(salt: &[u8], split: &[u8], suite: u8) -> [u8; 32] {
         }
     }
     let mut key = [0; 32];
-    let info = [b"rouse link data 1".as_slice(), &[suite]];
-    let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(split);
-    secret.expand(&info, Length).and_then(|okm| okm.fill(&mut key)).unwrap();
+    let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(ikm);
+    secret.expand(info, Length).and_then(|okm| okm.fill(&mut key)).unwrap();
     key
 }
 
+/// The key of one direction.
+fn data_key(salt: &[u8], split: &[u8], suite: u8) -> [u8; 32] {
+    derived(salt, split, &[b"rouse link data 1", &[suite]])
+}
+
+/// What the handshake after this one is bound to.
+fn next_psk(done: &mut snow::HandshakeState) -> [u8; 32] {
+    let hash = done.get_handshake_hash().to_vec();
+    let (first, second) = done.dangerously_get_raw_split();
+    derived(&hash, &[first, second].concat(), &[b"rouse link rekey 1"])
+}
+
+/// The hash of the example's handshake, and the half of its split for what the initiator sends.
+pub(super) fn to_responder() -> ([u8; 32], [u8; 32]) {
+    let [mut initiator, _] = played_open();
+    let hash = initiator.get_handshake_hash().try_into().unwrap();
+    (hash, initiator.dangerously_get_raw_split().0)
+}
+
+/// What comes of a completed handshake.
+fn outcome(done: &mut snow::HandshakeState) -> Vec<Row> {
+    let hash = done.get_handshake_hash().to_vec();
+    let (first, second) = done.dangerously_get_raw_split();
+    let mut rows = vec![Row::bytes("handshake-hash", &hash)];
+    for (name, split) in [("to-responder", first), ("to-initiator", second)] {
+        rows.push(Row::bytes(&format!("split-{name}"), &split));
+        rows.push(Row::bytes(&format!("chacha20-{name}"), &data_key(&hash, &split, Suite::CHACHA)));
+        rows.push(Row::bytes(&format!("aes256-{name}"), &data_key(&hash, &split, Suite::AES)));
+    }
+    rows
+}
+
 /// All secrets of the example, and what comes of them.
-pub(super) fn keys() -> Vec<Row> {
-    let Whole { initiation, response, finish, .. } = whole();
-    let (mut sides, _) = played([&initiation, &response, &finish]);
+fn handshake_keys() -> Vec<Row> {
+    let Whole { initiation, response, .. } = whole();
     let mut rows = Vec::new();
     for (who, name, public) in
         [(INITIATOR, "initiator", &initiation[23..55]), (RESPONDER, "responder", &response[10..42])]
@@ -125,44 +185,130 @@ pub(super) fn keys() -> Vec<Row> {
         rows.push(Row::bytes(&format!("{name}-address"), identity(who).address().as_bytes()));
         rows.push(Row::bytes(&format!("{name}-static-secret"), secret.as_slice()));
         rows.push(Row::bytes(&format!("{name}-static-public"), &key));
-        rows.push(Row::bytes(&format!("{name}-ephemeral-secret"), &ephemeral(who, public)));
+        rows.push(Row::bytes(&format!("{name}-ephemeral-secret"), &ephemeral(seed(who), public)));
     }
-    let hash = sides[0].get_handshake_hash().to_vec();
-    let (first, second) = sides[0].dangerously_get_raw_split();
-    rows.push(Row::bytes("handshake-hash", &hash));
-    for (name, split) in [("to-responder", first), ("to-initiator", second)] {
-        rows.push(Row::bytes(&format!("split-{name}"), &split));
-        rows.push(Row::bytes(&format!("chacha20-{name}"), &data_key(&hash, &split, Suite::CHACHA)));
-        rows.push(Row::bytes(&format!("aes256-{name}"), &data_key(&hash, &split, Suite::AES)));
-    }
+    rows.extend(outcome(&mut played_open()[0]));
     rows
 }
 
+/// Those of the same handshake in a closed mesh.
+fn closed_keys() -> Vec<Row> {
+    let Whole { initiation, response, finish, .. } = whole_closed();
+    let (mut sides, payloads) = played([&initiation, &response, &finish], Some(&MESH_KEY));
+    let open = whole();
+    let introductions = introductions(&open.initiation, &open.response, &open.finish);
+    assert_eq!(payloads[1..], introductions, "both handshakes carry the same introductions");
+    let mut rows = vec![Row::bytes("mesh-key", &MESH_KEY)];
+    rows.extend(outcome(&mut sides[0]));
+    rows
+}
+
+/// Both sides of the rekeying, and the secrets that they had.
+fn rekeyed() -> ([snow::HandshakeState; 2], Vec<Row>) {
+    let Renewed { rekey, rekeyed, .. } = renewed();
+    let messages = [&rekey[5..], &rekeyed[5..]];
+    let psk = next_psk(&mut played_open()[0]);
+    let prologue = [b"rouse link rekey 1".as_slice(), &1u32.to_le_bytes()].concat();
+    let mut rows = vec![Row::bytes("psk", &psk)];
+    let mut sides = [(INITIATOR, RESPONDER, "initiator"), (RESPONDER, INITIATOR, "responder")].map(
+        |(who, other, name)| {
+            let public = if who == INITIATOR { messages[0] } else { messages[1] };
+            let secret = ephemeral(rekey::seed(who), &public[..KEY_LEN]);
+            rows.push(Row::bytes(&format!("{name}-ephemeral-secret"), &secret));
+            let remote = MontgomeryPoint::mul_base_clamped(*identity(other).x25519_secret()).to_bytes();
+            let pattern = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s";
+            side(pattern, &prologue, who, &secret, Some(&psk), Some(&remote))
+        },
+    );
+    assert!(play(&mut sides, &messages).iter().all(Vec::is_empty), "no payload is sent");
+    (sides, rows)
+}
+
+fn rekey_keys() -> Vec<Row> {
+    let ([mut initiator, _], mut rows) = rekeyed();
+    rows.extend(outcome(&mut initiator));
+    rows.push(Row::bytes("psk-of-the-next", &next_psk(&mut initiator)));
+    rows
+}
+
+/// An address in each of its forms.
+fn address() -> Vec<Row> {
+    let address = identity(INITIATOR).address();
+    let text = address.to_string();
+    let data = bech32::decode(&text).expect("a checksum that holds");
+    assert_eq!((data.0.as_str(), data.1.as_slice()), ("rouse", address.as_bytes().as_slice()));
+    assert_eq!(text.parse::<Address>().expect("an address"), address);
+    vec![
+        Row::bytes("seed", &[INITIATOR; 32]),
+        Row::bytes("address", address.as_bytes()),
+        Row::bytes("key-hash", &blake3::hash(address.as_bytes()).as_bytes()[..8]),
+        Row::text("text", text.as_bytes()),
+    ]
+}
+
+/// All blocks of keys.
+pub(super) fn keys() -> [(&'static str, Vec<Row>); 4] {
+    [
+        ("address", address()),
+        ("handshake", handshake_keys()),
+        ("handshake-closed", closed_keys()),
+        ("rekey", rekey_keys()),
+    ]
+}
+
+/// A row of a block of keys.
+fn printed(block: &str, name: &str) -> Vec<u8> {
+    let keys = parse(&blocks("keys")[block]);
+    keys.into_iter().find(|row| row.name == name).expect("a key of this name").bytes
+}
+
 #[test]
-fn the_printed_key_opens_the_printed_frame_without_any_of_our_code() {
-    let keys = parse(&blocks("keys")["handshake"]);
-    let key = keys.iter().find(|row| row.name == "chacha20-to-responder").unwrap();
-    let key = aead::UnboundKey::new(&aead::CHACHA20_POLY1305, &key.bytes).unwrap();
-    let frame = bytes_of(&parse(&blocks("hex")["data-frame"]));
-    let (header, body) = frame.split_at(14);
-    let mut nonce = [0; 12];
-    nonce[4..].copy_from_slice(&header[6..14]);
-    let mut body = body.to_vec();
-    let plaintext = aead::LessSafeKey::new(key)
-        .open_in_place(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(header), &mut body)
-        .expect("the frame opens");
-    assert_eq!(plaintext, bytes_of(&parse(&blocks("hex")["probe"])));
+fn the_printed_keys_open_the_printed_frames_without_any_of_our_code() {
+    for (frame, block, name, algorithm, phase, content) in [
+        ("data-frame", "handshake", "chacha20-to-responder", &aead::CHACHA20_POLY1305, 0, "probe"),
+        ("data-frame-of-aes", "handshake", "aes256-to-responder", &aead::AES_256_GCM, 0, "probe"),
+        ("data-frame-renewed", "rekey", "chacha20-to-responder", &aead::CHACHA20_POLY1305, 1, "packet"),
+    ] {
+        let key = aead::UnboundKey::new(algorithm, &printed(block, name)).unwrap();
+        let frame = bytes_of(&parse(&blocks("hex")[frame]));
+        let (header, body) = frame.split_at(14);
+        assert_eq!(header[1], phase);
+        let mut nonce = [0; 12];
+        nonce[4..].copy_from_slice(&header[6..14]);
+        let mut body = body.to_vec();
+        let plaintext = aead::LessSafeKey::new(key)
+            .open_in_place(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(header), &mut body)
+            .expect("the frame opens");
+        assert_eq!(plaintext, bytes_of(&parse(&blocks("hex")[content])));
+    }
 }
 
 #[test]
 fn the_printed_secrets_give_the_printed_handshake_without_any_of_our_code() {
     let blocks = blocks("hex");
     let frame = |name: &str| bytes_of(&parse(&blocks[name]));
-    let frames = [frame("initiation"), frame("response"), frame("finish")];
-    let ([initiator, responder], payloads) = played([&frames[0], &frames[1], &frames[2]]);
-    assert_eq!(initiator.get_handshake_hash(), responder.get_handshake_hash());
-    assert_eq!(payloads[1], frame("introduction-of-the-responder"));
-    assert_eq!(payloads[2], frame("introduction-of-the-initiator"));
+    for (mesh, names, keys) in [
+        (None, ["initiation", "response", "finish"], "handshake"),
+        (Some(&MESH_KEY), ["initiation-closed", "response-closed", "finish-closed"], "handshake-closed"),
+    ] {
+        let frames = names.map(frame);
+        let ([initiator, responder], payloads) = played([&frames[0], &frames[1], &frames[2]], mesh);
+        assert_eq!(initiator.get_handshake_hash(), printed(keys, "handshake-hash"));
+        assert_eq!(responder.get_handshake_hash(), printed(keys, "handshake-hash"));
+        assert_eq!(payloads[1], frame("introduction-of-the-responder"));
+        assert_eq!(payloads[2], frame("introduction-of-the-initiator"));
+    }
+}
+
+#[test]
+fn both_ends_of_the_printed_rekeying_come_to_the_printed_keys() {
+    let ([mut initiator, mut responder], _) = rekeyed();
+    assert_eq!(initiator.get_handshake_hash(), printed("rekey", "handshake-hash"));
+    assert_eq!(responder.get_handshake_hash(), printed("rekey", "handshake-hash"));
+    let (first, second) = initiator.dangerously_get_raw_split();
+    assert_eq!(first.as_slice(), printed("rekey", "split-to-responder"));
+    assert_eq!(second.as_slice(), printed("rekey", "split-to-initiator"));
+    assert_eq!((first, second), responder.dangerously_get_raw_split());
 }
 
 #[test]

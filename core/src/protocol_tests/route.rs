@@ -1,5 +1,12 @@
 //! Records of the routers.
 
+use curve25519_dalek::constants::EIGHT_TORSION;
+use curve25519_dalek::edwards::EdwardsPoint;
+use curve25519_dalek::scalar::Scalar;
+use ed25519_dalek::hazmat::ExpandedSecretKey;
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+use sha2::{Digest, Sha512};
+
 use super::*;
 use crate::identity::{Identity, verify_all};
 use crate::wire::route::{
@@ -22,6 +29,30 @@ fn core(seq: u64, more: Option<Box<More>>) -> Core {
     core
 }
 
+/// The same core with another signature by the same key. Its R has a part of order 8, which only the equation with the cofactor
+/// does not see.
+fn with_torsion(mut core: Core) -> Core {
+    let secret = ExpandedSecretKey::from(&[3; 32]);
+    let nonce = Scalar::from(1000u16);
+    let point = (EdwardsPoint::mul_base(&nonce) + EIGHT_TORSION[1]).compress().to_bytes();
+    let hash = Sha512::new().chain_update(point).chain_update(core.dst.as_bytes());
+    let hash = hash.chain_update(core.signed().unwrap()).finalize();
+    let s = nonce + Scalar::from_bytes_mod_order_wide(&hash.into()) * secret.scalar;
+    core.signature = [point, s.to_bytes()].concat().try_into().unwrap();
+    core
+}
+
+#[test]
+fn the_printed_signature_with_torsion_holds_by_the_equation_with_the_cofactor_only() {
+    let core = with_torsion(core((1_790_000_000 << 32) | 7, None));
+    let (signed, signature) = (core.signed().unwrap(), Signature::from_bytes(&core.signature));
+    let key = VerifyingKey::from_bytes(core.dst.as_bytes()).unwrap();
+    assert!(key.verify(&signed, &signature).is_err(), "the equation without it");
+    assert!(key.verify_strict(&signed, &signature).is_err());
+    assert_eq!(verify_all(&[(&core.dst, &signed, &core.signature)]), [true]);
+    assert!(blocks("hex")["highest-with-torsion"].contains(&hex(&core.signature[..32])));
+}
+
 pub(super) fn made() -> Vec<(String, Vec<u8>)> {
     let seq = (1_790_000_000 << 32) | 7;
     let more = More { prekey_id: 3, prekey: [0x9e; 32], extensions: Box::from(*b"\x01\x02hi") };
@@ -37,6 +68,7 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
         ("update-retract", Record::Update(Update::retract(5))),
         ("seqreq", Record::SeqReq(SeqReq { dst, seq: seq + 1, ttl: 64, id: 0x0102_0304 })),
         ("highest", Record::YourHighest(core(seq, None))),
+        ("highest-with-torsion", Record::YourHighest(with_torsion(core(seq, None)))),
     ];
     let bytes = |record: Record| {
         let mut out = Vec::new();
