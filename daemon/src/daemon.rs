@@ -14,6 +14,7 @@ use rouse_core::node::{Node, StartError};
 
 use crate::config::{Api, Config, ConfigError, Flags};
 use crate::keeper::Keeper;
+use crate::lines::Lines;
 use crate::log;
 use crate::state::{StateDir, StateError};
 
@@ -34,35 +35,76 @@ enum Failure {
     Bind(#[from] BindError),
     #[error("signals: {0}")]
     Signals(#[source] io::Error),
+    #[error("the system refuses a thread for the log: {0}")]
+    Thread(#[source] io::Error),
 }
 
 impl Failure {
+    /// As it is printed.
+    fn line(&self) -> String {
+        format!("roused: {self}\n")
+    }
+
     /// 2 for what the configuration is to blame for, 1 for the rest.
     fn code(&self) -> u8 {
         match self {
             Failure::Config(_) | Failure::Netmod(_) | Failure::Start(_) | Failure::Log(_) => 2,
-            Failure::State(_) | Failure::Bind(_) | Failure::Signals(_) => 1,
+            Failure::State(_) | Failure::Bind(_) | Failure::Signals(_) | Failure::Thread(_) => 1,
         }
     }
 }
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until a signal or a client stops it.
 pub async fn main() -> ExitCode {
     let flags = Flags::parse();
     let result = match (flags.check, flags.print_config) {
-        (false, false) => run(flags).await,
+        (false, false) => match Output::start() {
+            Ok(output) => return output.finish(run(flags, &output).await),
+            Err(failure) => Err(failure),
+        },
         (check, _) => inspect(&flags, check),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("roused: {failure}");
+            // When standard error is closed there is nobody to read it.
+            let _ = io::stderr().write_all(failure.line().as_bytes());
             ExitCode::from(failure.code())
         }
     }
 }
 
-/// Says something on standard output. When nobody reads it, that is all right.
+/// Standard output and standard error of a daemon that runs. Neither can keep it waiting.
+struct Output {
+    stdout: Lines,
+    stderr: Lines,
+}
+
+impl Output {
+    fn start() -> Result<Self, Failure> {
+        let stdout = Lines::to(io::stdout(), drop).map_err(Failure::Thread)?;
+        let stderr = Lines::to(io::stderr(), log::report_missing).map_err(Failure::Thread)?;
+        Ok(Output { stdout, stderr })
+    }
+
+    /// The last words: why it did not start or ended badly, after all that was logged.
+    fn finish(&self, result: Result<(), Failure>) -> ExitCode {
+        // First what waits, so that there is room for the reason.
+        self.stderr.flush();
+        let code = match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                self.stderr.push(failure.line().as_bytes());
+                self.stderr.flush();
+                ExitCode::from(failure.code())
+            }
+        };
+        self.stdout.flush();
+        code
+    }
+}
+
+/// Writes to standard output. When nothing reads it, that is all right.
 fn say(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -82,9 +124,10 @@ fn inspect(flags: &Flags, check: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn run(flags: Flags) -> Result<(), Failure> {
+async fn run(flags: Flags, output: &Output) -> Result<(), Failure> {
     let config = Config::load(&flags)?;
-    let level = log::start(&config.log_level, config.log_format).map_err(Failure::Log)?;
+    let log = log::start(&config.log_level, config.log_format, &output.stderr).map_err(Failure::Log)?;
+    log.take_panics();
     // What this process makes is for its owner alone, unless it says otherwise.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(Failure::Signals)?;
@@ -106,8 +149,8 @@ async fn run(flags: Flags) -> Result<(), Failure> {
         }
     };
     let (stop, stopped) = mpsc::unbounded();
-    let keeper = Arc::new(Keeper::start(node.clone(), state, flags, config, level, stop).await?);
-    say(&format!("ready {} {}\n", node.address(), server.path().display()));
+    let keeper = Arc::new(Keeper::start(node.clone(), state, flags, config, log, stop).await?);
+    output.stdout.push(format!("ready {} {}\n", node.address(), server.path().display()).as_bytes());
     tracing::info!(address = %node.address(), socket = %server.path().display(), "ready");
     notify(&[sd_notify::NotifyState::Ready]);
 

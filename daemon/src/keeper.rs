@@ -15,7 +15,7 @@ use rouse_core::node::{Node, PeerError};
 use rouse_core::{Address, PeerState};
 
 use crate::config::{Config, Flags};
-use crate::log::Level;
+use crate::log::Log;
 use crate::state::{Entry, StateDir, StateError};
 use changes::failed;
 
@@ -32,7 +32,7 @@ struct Inner {
     node: Node,
     state: StateDir,
     flags: Flags,
-    level: Level,
+    log: Log,
     /// The user the daemon runs as.
     uid: u32,
     books: Mutex<Books>,
@@ -94,7 +94,7 @@ impl Keeper {
         state: StateDir,
         flags: Flags,
         config: Config,
-        level: Level,
+        log: Log,
         stop: mpsc::UnboundedSender<()>,
     ) -> Result<Self, StateError> {
         let mut entries = Vec::new();
@@ -113,7 +113,7 @@ impl Keeper {
         books.index();
         let uid = rustix::process::geteuid().as_raw();
         let books = Mutex::new(books);
-        let inner = Inner { node, state, flags, level, uid, books, changes: Mutex::default(), stop };
+        let inner = Inner { node, state, flags, log, uid, books, changes: Mutex::default(), stop };
         Ok(Keeper { inner: Arc::new(inner) })
     }
 
@@ -292,7 +292,7 @@ impl Admin for Keeper {
         let new =
             blocking::unblock(move || Config::load(&flags)).await.map_err(|error| bad(error.to_string()))?;
         let Some(old) = self.inner.books().config.clone() else { return Ok(String::new()) };
-        self.inner.level.set(&new.log_level).map_err(bad)?;
+        self.inner.log.set_level(&new.log_level).map_err(bad)?;
 
         let mut notes = vec![format!("names, peers and log level ({}) are in effect", new.log_level)];
         let remembered = self.inner.books().peers.clone();
@@ -315,6 +315,10 @@ impl Admin for Keeper {
         books.config = Some(Config { names, peers, log_level, ..old });
         books.index();
         Ok(notes.join("; "))
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        BTreeMap::from([("log_lines_dropped".to_owned(), self.inner.log.dropped())])
     }
 
     fn stop(&self) {

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod keeper;
+pub mod lines;
 pub mod log;
 pub mod names;
 pub mod state;

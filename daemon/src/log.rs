@@ -1,16 +1,22 @@
-//! The daemon's log, on standard error.
+//! The daemon's log, on standard error, which nothing in the daemon waits for.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
+use std::panic;
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::LogFormat;
+use crate::lines::Lines;
 
-/// Changes what is logged while the daemon runs.
+/// The log of a daemon that runs.
 #[derive(Clone, Debug)]
-pub struct Level(reload::Handle<EnvFilter, Registry>);
+pub struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+    lines: Lines,
+}
 
 /// Whether `level` says what to log.
 ///
@@ -33,33 +39,63 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(level).map_err(|error| format!("{error}; {hint}"))
 }
 
-/// Starts logging.
+/// Says in the log that lines are missing in it.
+pub(crate) fn report_missing(lines: u64) {
+    let what = if lines == 1 { "1 log line was".to_owned() } else { format!("{lines} log lines were") };
+    tracing::warn!("{what} dropped here: standard error was not read");
+}
+
+/// Starts logging to `lines`.
 ///
 /// # Errors
 /// When the level is none, or logging was started before.
-pub fn start(level: &str, format: LogFormat) -> Result<Level, String> {
+pub fn start(level: &str, format: LogFormat, lines: &Lines) -> Result<Log, String> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let colour =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let text = fmt::layer().with_writer(io::stderr).with_ansi(colour);
+    let out = lines.clone();
+    let writer = move || out.clone();
+    // An error of the formatter would be printed to standard error itself.
+    let text = fmt::layer().with_writer(writer.clone()).with_ansi(colour).log_internal_errors(false);
     // systemd writes down the time of each line itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
-    let lines = match format {
+    let layer = match format {
         LogFormat::Auto if journal => text.without_time().boxed(),
         LogFormat::Auto | LogFormat::Text => text.boxed(),
-        LogFormat::Json => fmt::layer().json().with_writer(io::stderr).boxed(),
+        LogFormat::Json => fmt::layer().json().with_writer(writer).log_internal_errors(false).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|error| error.to_string())?;
-    Ok(Level(handle))
+    tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|error| error.to_string())?;
+    Ok(Log { filter: handle, lines: lines.clone() })
 }
 
-impl Level {
+impl Log {
     /// Logs this from now on.
     ///
     /// # Errors
     /// When it is no level.
-    pub fn set(&self, level: &str) -> Result<(), String> {
-        self.0.reload(filter(level)?).map_err(|error| error.to_string())
+    pub fn set_level(&self, level: &str) -> Result<(), String> {
+        self.filter.reload(filter(level)?).map_err(|error| error.to_string())
+    }
+
+    /// Puts panics into the log: the standard library's own hook writes to standard error, and waits for its reader.
+    pub fn take_panics(&self) {
+        let lines = self.lines.clone();
+        panic::set_hook(Box::new(move |panic| {
+            let backtrace = Backtrace::capture();
+            match backtrace.status() {
+                BacktraceStatus::Captured => tracing::error!("{panic}\n{backtrace}"),
+                _ => tracing::error!("{panic}; RUST_BACKTRACE=1 shows the way to it"),
+            }
+            // A panic of the main thread ends the process, and with it the thread that writes.
+            if std::thread::current().name() == Some("main") {
+                lines.flush();
+            }
+        }));
+    }
+
+    /// How many lines were dropped because standard error was not read.
+    pub fn dropped(&self) -> u64 {
+        self.lines.dropped()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Daemons: started by path, with a state directory of their own, and killed when dropped.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -116,6 +116,28 @@ impl DaemonBuilder {
         };
         let (address, socket) = (address.to_owned(), PathBuf::from(socket));
         Daemon { programs: self.programs, state, process, address, socket }
+    }
+
+    /// Starts it with its output going elsewhere, and waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not serve.
+    #[track_caller]
+    pub fn start_with_output(self, stdout: Stdio, stderr: Stdio) -> Daemon {
+        let state = self.state();
+        let process = Running::start_with(&mut self.command(state.path()), stdout, stderr);
+        let socket = state.path().join("rouse.sock");
+        let mut daemon = Daemon { programs: self.programs, state, process, address: String::new(), socket };
+        daemon.address = until("it serves", || {
+            let output = daemon.rouse(&["id"]);
+            (output.code == Some(0)).then(|| output.text())
+        });
+        daemon
+    }
+
+    /// Starts a daemon that is expected to end by itself, with its output going elsewhere.
+    pub fn start_to_its_end(self, stdout: Stdio, stderr: Stdio) -> Running {
+        Running::start_with(&mut self.command(self.state().path()), stdout, stderr)
     }
 
     /// Starts a daemon that is expected to end by itself.

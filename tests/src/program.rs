@@ -175,7 +175,12 @@ impl Running {
     /// # Panics
     /// When it cannot be started.
     pub fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_with(command, Stdio::piped(), Stdio::piped())
+    }
+
+    /// Starts a command whose output goes elsewhere.
+    pub(crate) fn start_with(command: &mut Command, stdout: Stdio, stderr: Stdio) -> Self {
+        command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (sender, lines) = channel();
         let out = child.stdout.take().map(BufReader::new);

@@ -1,5 +1,7 @@
 //! What a node's keeper does for those who come through the socket: addresses, names, peers, stop and reload.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +135,11 @@ pub trait Admin: Send + Sync + 'static {
 
     /// Reads the configuration again. Says what was done.
     async fn reload(&self) -> Result<String, AdminError>;
+
+    /// What the daemon counts besides what its node counts, by name. It stands among the counters of the status.
+    fn counters(&self) -> BTreeMap<String, u64> {
+        BTreeMap::new()
+    }
 
     /// Begins to stop the daemon.
     fn stop(&self);

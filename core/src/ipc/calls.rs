@@ -104,7 +104,7 @@ impl<A: Admin> Session<A> {
 
     async fn perform(&self, id: u64, call: Call, credit: &Credit) -> Result<Option<Reply>, Failure> {
         Ok(Some(match call {
-            Call::Status => Reply::Status(Box::new(self.node.status().await)),
+            Call::Status => Reply::Status(Box::new(self.status().await)),
             Call::Peers => Reply::Peers(self.peers().await),
             Call::Routes { to } => Reply::Routes(self.routes(to).await),
             Call::Dialled => Reply::Dialled(self.node.dialled().await),
@@ -167,6 +167,12 @@ impl<A: Admin> Session<A> {
 
     fn done(&self, result: Result<(), AdminError>) -> Result<Reply, Failure> {
         Ok(result.map(|()| Reply::Done)?)
+    }
+
+    async fn status(&self) -> Status {
+        let mut status = self.node.status().await;
+        status.counters.extend(self.admin.counters());
+        status
     }
 
     async fn peers(&self) -> Vec<Peer> {

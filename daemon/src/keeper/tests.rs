@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::LogFormat;
+use crate::lines::Lines;
 use futures::executor::block_on;
 use rouse_core::Identity;
 use std::fs;
@@ -34,7 +35,7 @@ impl Setup {
         }
         let node = builder.start().await.unwrap();
         let (stop, _) = mpsc::unbounded();
-        Keeper::start(node, state, self.flags.clone(), config, level(), stop).await.unwrap()
+        Keeper::start(node, state, self.flags.clone(), config, log(), stop).await.unwrap()
     }
 
     async fn again(&self, keeper: Keeper) -> Keeper {
@@ -45,9 +46,13 @@ impl Setup {
 }
 
 /// One log for all tests of the process.
-fn level() -> Level {
-    static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
-    LEVEL.get_or_init(|| crate::log::start("off", LogFormat::Text).unwrap()).clone()
+fn log() -> Log {
+    static LOG: std::sync::OnceLock<Log> = std::sync::OnceLock::new();
+    let start = || {
+        let lines = Lines::to(std::io::stderr(), drop).unwrap();
+        crate::log::start("off", LogFormat::Text, &lines).unwrap()
+    };
+    LOG.get_or_init(start).clone()
 }
 
 fn denial<T: std::fmt::Debug>(result: Result<T, AdminError>) -> Denial {

@@ -1,0 +1,278 @@
+//! Lines for standard output and standard error that no task ever waits for.
+//!
+//! A pipe that is not read and a terminal stopped with Ctrl-S block the thread that writes to them. So a thread of its
+//! own writes, from a buffer that is bounded: a line that does not fit is dropped and counted, and the count is reported
+//! once the reader goes on. `tracing-appender` does nearly this, but its guard prints to standard error when its
+//! queue is full at the end of the process, which is the one moment when that blocks for ever.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+/// The most bytes that wait for the thread, beside as many that it is writing.
+const CAPACITY: usize = 128 << 10;
+
+/// One write asks for no more than this, so that progress shows while a slow reader reads.
+const PIECE: usize = 4 << 10;
+
+/// How long the end of the process waits for a reader that reads nothing.
+const STALLED: Duration = Duration::from_millis(500);
+
+/// How long it waits in all for one that reads slowly.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// Lines on their way to one stream. A cheap handle.
+#[derive(Clone, Debug)]
+pub struct Lines {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Notified when lines come, and when some were written.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pending: Vec<u8>,
+    /// Bytes that the thread has taken and not yet written.
+    unwritten: usize,
+    /// Bytes written or given up so far, which shows that the thread goes on.
+    settled: u64,
+    /// Lines dropped since the thread last took what was pending. While there are any, all that comes is dropped: the
+    /// gap is then at one place of the log.
+    gap: u64,
+    /// Lines dropped so far.
+    dropped: u64,
+}
+
+impl Lines {
+    /// Starts the thread that writes to `stream`. It calls `report` with the number of lines that are missing at the
+    /// place where the next line will stand.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn to<S: AsFd + Send + 'static>(stream: S, report: fn(u64)) -> io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let theirs = shared.clone();
+        thread::Builder::new().name("lines".to_owned()).spawn(move || theirs.write_to(&stream, report))?;
+        Ok(Lines { shared })
+    }
+
+    /// Hands over one line, its end included. Never waits.
+    pub fn push(&self, line: &[u8]) {
+        let mut state = self.shared.lock();
+        if state.gap == 0 && state.pending.len().saturating_add(line.len()) <= CAPACITY {
+            state.pending.extend_from_slice(line);
+        } else {
+            state.gap += 1;
+            state.dropped += 1;
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// How many lines were dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.shared.lock().dropped
+    }
+
+    /// Waits until all is written, for as long as the reader reads, and two seconds at most.
+    pub fn flush(&self) {
+        let deadline = Instant::now() + SLOW;
+        let mut state = self.shared.lock();
+        let (mut settled, mut stalled_at) = (state.settled, Instant::now() + STALLED);
+        while !state.is_settled() {
+            let now = Instant::now();
+            if state.settled != settled {
+                (settled, stalled_at) = (state.settled, now + STALLED);
+            }
+            let rest = deadline.min(stalled_at).saturating_duration_since(now);
+            if rest.is_zero() {
+                return;
+            }
+            let waited = self.shared.changed.wait_timeout(state, rest);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// What a formatter writes in one call is one line, or several that belong together.
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl State {
+    fn is_settled(&self) -> bool {
+        self.pending.is_empty() && self.gap == 0 && self.unwritten == 0
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what comes, for as long as the process lives.
+    fn write_to(&self, stream: &impl AsFd, report: fn(u64)) {
+        let (mut batch, mut missing, mut works) = (Vec::new(), 0, true);
+        loop {
+            missing += self.take(&mut batch);
+            // A report is a line too: where no line gets through, it would call for the next one for ever.
+            if missing > 0 && works {
+                report(std::mem::take(&mut missing));
+            }
+            let lost = self.write_batch(stream, &batch);
+            works = lost == 0;
+            missing += lost;
+        }
+    }
+
+    /// Waits for lines and takes them all. Returns how many were dropped after them.
+    fn take(&self, batch: &mut Vec<u8>) -> u64 {
+        batch.clear();
+        let mut state = self.lock();
+        while state.pending.is_empty() && state.gap == 0 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::swap(&mut state.pending, batch);
+        state.unwritten = batch.len();
+        std::mem::take(&mut state.gap)
+    }
+
+    /// Writes a batch. Returns how many lines of it were lost because the stream is closed or full.
+    fn write_batch(&self, stream: &impl AsFd, batch: &[u8]) -> u64 {
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let piece = rest.get(..PIECE).unwrap_or(rest);
+            match rustix::io::write(stream, piece) {
+                Ok(written) if written > 0 => {
+                    rest = rest.get(written..).unwrap_or_default();
+                    self.settle(written, 0);
+                }
+                Err(Errno::INTR) => {}
+                // Another process that shares the stream made it non-blocking.
+                Err(Errno::AGAIN) if poll(&mut [PollFd::new(stream, PollFlags::OUT)], None).is_ok() => {}
+                Ok(_) | Err(_) => {
+                    let lost = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    self.settle(rest.len(), lost);
+                    return lost;
+                }
+            }
+        }
+        0
+    }
+
+    fn settle(&self, bytes: usize, lost: u64) {
+        let mut state = self.lock();
+        state.unwritten = state.unwritten.saturating_sub(bytes);
+        state.settled += bytes as u64;
+        state.dropped += lost;
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, PipeReader};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// Lines `from..` of 1 KiB each, until one of them is dropped. How many were handed over before it.
+    fn fill(lines: &Lines, from: u64) -> u64 {
+        let before = lines.dropped();
+        (from..)
+            .find(|n| {
+                lines.push(format!("{n:01023}\n").as_bytes());
+                lines.dropped() > before
+            })
+            .expect("it is bounded")
+    }
+
+    fn until_written(lines: &Lines) {
+        let mut state = lines.shared.lock();
+        while !state.is_settled() {
+            state = lines.shared.changed.wait(state).unwrap();
+        }
+    }
+
+    fn numbers(reader: PipeReader) -> Receiver<u64> {
+        let (sender, receiver): (Sender<u64>, _) = channel();
+        thread::spawn(move || {
+            let lines = BufReader::new(reader).lines().map_while(Result::ok);
+            lines.map_while(|line| line.parse().ok()).map_while(|n| sender.send(n).ok()).for_each(drop);
+        });
+        receiver
+    }
+
+    #[test]
+    fn lines_that_nothing_reads_are_dropped_and_the_others_come_whole_and_in_order() {
+        let (reader, writer) = io::pipe().unwrap();
+        let lines = Lines::to(writer, drop).unwrap();
+        let before_the_gap = fill(&lines, 0);
+        // The buffer, what the thread holds, and what the pipe takes; no more is ever held.
+        assert!(before_the_gap < 3 * CAPACITY as u64 / 1024);
+        let read = numbers(reader);
+        until_written(&lines);
+        lines.push(b"1000000\n");
+        let all: Vec<u64> = read.iter().take_while(|n| *n != 1_000_000).collect();
+        assert_eq!(all, (0..before_the_gap).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn the_number_of_missing_lines_stands_where_they_are_missing() {
+        static LINES: Mutex<Option<Lines>> = Mutex::new(None);
+        fn report(missing: u64) {
+            let lines = LINES.lock().unwrap().clone().expect("it was set before the first line");
+            lines.push(format!("{}\n", 2_000_000 + missing).as_bytes());
+        }
+        let (reader, writer) = io::pipe().unwrap();
+        let lines = Lines::to(writer, report).unwrap();
+        *LINES.lock().unwrap() = Some(lines.clone());
+        let before_the_gap = fill(&lines, 0);
+        lines.push(b"never\n");
+        assert_eq!(lines.dropped(), 2);
+        let read = numbers(reader);
+        until_written(&lines);
+        lines.push(b"1000000\n");
+        let all: Vec<u64> = read.iter().take_while(|n| *n != 1_000_000).collect();
+        assert_eq!(all.last(), Some(&2_000_002));
+        assert_eq!(all.len() as u64, before_the_gap + 1);
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_a_reader_that_reads_nothing() {
+        let (reader, writer) = io::pipe().unwrap();
+        let lines = Lines::to(writer, drop).unwrap();
+        fill(&lines, 0);
+        lines.flush();
+        drop(reader);
+    }
+
+    #[test]
+    fn what_a_closed_stream_loses_is_counted_and_is_not_reported_to_it() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let lines = Lines::to(writer, |_| panic!("it would be lost too")).unwrap();
+        lines.push(b"one\n");
+        until_written(&lines);
+        lines.push(b"two\n");
+        until_written(&lines);
+        assert_eq!(lines.dropped(), 2);
+    }
+}

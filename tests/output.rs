@@ -1,0 +1,114 @@
+//! Standard output and standard error that nothing reads: the daemon goes on, and ends when it is stopped.
+
+use std::io::{BufRead, BufReader, PipeReader, Read, Write, pipe};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::thread;
+
+use rouse_tests::{Daemon, Running, programs, until};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The end of a pipe that is full, so that the next write to it waits until somebody reads.
+fn full_pipe() -> (PipeReader, Stdio) {
+    let (reader, mut writer) = pipe().expect("there are pipes");
+    let flags = fcntl_getfl(&writer).expect("a pipe has flags");
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).expect("they can be set");
+    while writer.write(&[b'\n'; 512]).is_ok() {}
+    fcntl_setfl(&writer, flags).expect("they can be set back");
+    (reader, writer.into())
+}
+
+fn terminate(process: &mut Running) {
+    let pid =
+        Pid::from_raw(process.pid().try_into().expect("a process id is small")).expect("it is not zero");
+    kill_process(pid, Signal::TERM).expect("it runs");
+    assert!(process.end().success(), "it ends in order");
+}
+
+/// A daemon that logs all that it can into this.
+fn talkative(stderr: Stdio) -> Daemon {
+    let daemon = programs!().daemon().argument("--log").argument("trace");
+    daemon.start_with_output(Stdio::null(), stderr)
+}
+
+fn dropped(daemon: &Daemon) -> u64 {
+    daemon.json(&["status"])["counters"]["log_lines_dropped"].as_u64().expect("it is counted")
+}
+
+/// Makes it log until lines are dropped: each connection that does not greet as it should is worth a line.
+fn until_it_drops(daemon: &Daemon) {
+    until("lines are dropped", || {
+        for _ in 0..500 {
+            let mut stranger = UnixStream::connect(daemon.socket()).expect("it serves");
+            stranger.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("it listens");
+            // Closed with bytes unread, which may show as a reset.
+            let _ = stranger.read_to_end(&mut Vec::new());
+        }
+        (dropped(daemon) > 0).then_some(())
+    });
+}
+
+#[test]
+fn a_log_that_nothing_reads_keeps_the_daemon_from_nothing() {
+    let (_unread, stderr) = full_pipe();
+    let mut first = talkative(stderr);
+    until_it_drops(&first);
+    let second = programs!().daemon().peer(&first.uri()).start();
+    first.route_to(second.address());
+    first.text(&["send", "--wait", "delivered", second.address(), "hello"]);
+    let mut second = second;
+    second.process().kill();
+    let third = programs!().daemon().peer(&first.uri()).start();
+    first.neighbour(third.address());
+    terminate(first.process());
+}
+
+#[test]
+fn the_log_says_how_many_lines_are_missing_once_it_is_read() {
+    let (unread, stderr) = full_pipe();
+    let mut daemon = talkative(stderr);
+    until_it_drops(&daemon);
+    let (said, missing) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(unread).lines().map_while(Result::ok);
+        for line in lines.filter(|line| line.contains("dropped here")) {
+            // The test has ended when it is not heard.
+            let _ = said.send(line);
+        }
+    });
+    let line = missing.recv().expect("the daemon says it");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "log").expect("N log lines were dropped");
+    let count: u64 = words[at - 1].parse().expect("a number");
+    assert!(count > 0 && count <= dropped(&daemon), "{line}");
+    terminate(daemon.process());
+}
+
+#[test]
+fn standard_output_that_nothing_reads_keeps_the_daemon_from_nothing() {
+    let (_unread, stdout) = full_pipe();
+    let mut daemon = programs!().daemon().start_with_output(stdout, Stdio::null());
+    terminate(daemon.process());
+}
+
+#[test]
+fn a_daemon_that_cannot_start_ends_though_nothing_reads_why() {
+    let first = programs!().daemon().start();
+    let (_unread, stderr) = full_pipe();
+    let mut second = programs!().daemon().state_of(&first).start_to_its_end(Stdio::null(), stderr);
+    assert_eq!(second.end().code(), Some(1));
+}
+
+#[test]
+fn why_a_daemon_cannot_start_comes_last_and_whole_however_much_it_has_logged() {
+    let first = programs!().daemon().start();
+    let (mut reader, stderr) = pipe().expect("there are pipes");
+    let second = programs!().daemon().state_of(&first).argument("--log").argument("trace");
+    let mut second = second.start_to_its_end(Stdio::null(), stderr.into());
+    let mut said = String::new();
+    reader.read_to_string(&mut said).expect("text");
+    assert_eq!(second.end().code(), Some(1));
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("roused: ") && last.contains(&format!("pid {}", first.pid())), "{said}");
+}
