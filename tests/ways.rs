@@ -57,6 +57,15 @@ impl Two {
 }
 
 #[test]
+fn a_neighbour_answers_from_the_address_that_was_dialled() {
+    let daemon = programs!().daemon().listen("udp:0.0.0.0:0").start();
+    let uri = daemon.uri().replace("0.0.0.0", "127.0.0.2");
+    let friend = programs!().daemon().listen("udp:127.0.0.1:0").peer(&uri).start();
+    assert_eq!(friend.neighbour(daemon.address())["endpoint"], uri);
+    friend.json(&["ping", daemon.address()]);
+}
+
+#[test]
 fn long_messages_cross_a_way_that_silently_swallows_long_frames() {
     let two = Two::start(1300);
     for n in 0..10 {

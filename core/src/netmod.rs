@@ -9,92 +9,16 @@
 //! but the last, in one buffer, which is the shape that GSO takes. What is received is a list of [`Arrival`]s, each
 //! a train in one reference-counted buffer, so that a frame travels to its neighbour's inbox without a copy.
 
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
+mod endpoint;
 pub mod mem;
 
-/// A netmod's own handle for one place it can send to, at most [`Endpoint::MAX`] bytes. It means nothing to
-/// anyone else: print it with [`Netmod::describe`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Endpoint {
-    length: u8,
-    bytes: [u8; Endpoint::MAX],
-}
-
-impl Endpoint {
-    /// The most bytes a handle may have.
-    pub const MAX: usize = 23;
-
-    /// A handle made of `bytes`; `None` when they are more than [`Endpoint::MAX`].
-    pub fn new(bytes: &[u8]) -> Option<Self> {
-        let mut endpoint = Endpoint { length: u8::try_from(bytes.len()).ok()?, bytes: [0; Endpoint::MAX] };
-        endpoint.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(endpoint)
-    }
-
-    /// The bytes it was made of.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.length)).unwrap_or(&[])
-    }
-}
-
-impl fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Endpoint(")?;
-        for byte in self.as_bytes() {
-            write!(f, "{byte:02x}")?;
-        }
-        f.write_str(")")
-    }
-}
-
-/// An IP socket address as a handle: 6 bytes for IPv4, 22 for IPv6 with its scope.
-impl From<SocketAddr> for Endpoint {
-    fn from(address: SocketAddr) -> Self {
-        let mut bytes = [0; Endpoint::MAX];
-        let port = address.port().to_be_bytes();
-        let length = match address {
-            SocketAddr::V4(v4) => {
-                bytes[..4].copy_from_slice(&v4.ip().octets());
-                bytes[4..6].copy_from_slice(&port);
-                6
-            }
-            SocketAddr::V6(v6) => {
-                bytes[..16].copy_from_slice(&v6.ip().octets());
-                bytes[16..18].copy_from_slice(&port);
-                bytes[18..22].copy_from_slice(&v6.scope_id().to_be_bytes());
-                22
-            }
-        };
-        Endpoint { length, bytes }
-    }
-}
-
-impl Endpoint {
-    /// The IP socket address it was made of, if it was.
-    pub fn to_socket_addr(&self) -> Option<SocketAddr> {
-        let bytes = self.as_bytes();
-        let port = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-        match bytes.len() {
-            6 => {
-                let ip: [u8; 4] = bytes.get(..4)?.try_into().ok()?;
-                Some(SocketAddr::from((ip, port(4)?)))
-            }
-            22 => {
-                let ip: [u8; 16] = bytes.get(..16)?.try_into().ok()?;
-                let scope = u32::from_be_bytes(bytes.get(18..22)?.try_into().ok()?);
-                Some(std::net::SocketAddrV6::new(ip.into(), port(16)?, 0, scope).into())
-            }
-            _ => None,
-        }
-    }
-}
+pub use endpoint::Endpoint;
 
 /// What a netmod says of itself. It may change when the netmod is opened again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -281,16 +205,6 @@ pub trait Netmod: Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_socket_address_survives_as_an_endpoint() {
-        let v6 = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 7700, 0, 3);
-        for address in ["192.0.2.7:7700".parse().unwrap(), SocketAddr::from(v6)] {
-            assert_eq!(Endpoint::from(address).to_socket_addr(), Some(address));
-        }
-        assert_eq!(Endpoint::new(b"abc").unwrap().to_socket_addr(), None);
-        assert_eq!(Endpoint::new(&[0; 24]), None);
-    }
 
     #[test]
     fn a_train_falls_apart_into_its_frames() {

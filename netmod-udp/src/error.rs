@@ -46,6 +46,14 @@ pub(crate) fn is_refused_offload(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::INVAL))
 }
 
+/// Whether the address that a frame was to leave from may be at fault: it has left the host, or has no route there.
+pub(crate) fn may_be_of_source(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::INVAL | Errno::ADDRNOTAVAIL | Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NETDOWN)
+    )
+}
+
 /// Whether the host lacks this address family.
 pub(crate) fn is_absent_family(error: &io::Error) -> bool {
     matches!(

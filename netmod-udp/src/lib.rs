@@ -36,6 +36,7 @@ mod resolve;
 mod schedule;
 mod send;
 mod socket;
+mod source;
 mod ways;
 mod worker;
 
@@ -234,7 +235,8 @@ impl Netmod for Udp {
         if train.bytes.len().min(train.size) > send::MAX_BURST {
             return Err(NetmodError::TooLong);
         }
-        let result = send::send(&sockets, socket, destination, train).await;
+        let source = source::of(endpoint).filter(|source| self.ways.may_send_from(source));
+        let result = send::send(&sockets, socket, destination, source, train).await;
         self.judge(&sockets, result)
     }
 

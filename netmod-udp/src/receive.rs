@@ -10,11 +10,12 @@ use std::io::{self, IoSliceMut};
 use std::mem;
 
 use bytes::BytesMut;
-use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef};
+use quinn_udp::{BATCH_SIZE, RecvMeta};
 use rouse_core::netmod::{Arrival, Endpoint};
 
 use crate::counters::Counters;
 use crate::socket::Socket;
+use crate::source;
 
 /// The length of each buffer. No datagram is longer, nor any train that the kernel merges, so nothing is cut off.
 const SLOT: usize = 1 << 16;
@@ -68,7 +69,7 @@ impl Pool {
         let mut targets: [IoSliceMut<'_>; BATCH_SIZE] =
             array::from_fn(|_| IoSliceMut::new(slots.next().map_or(&mut [], |slot| slot)));
         let targets = &mut targets[..self.offer];
-        let count = socket.state.recv(UdpSockRef::from(&socket.io), targets, &mut self.metas)?;
+        let count = socket.recv(targets, &mut self.metas)?;
 
         let mut longest = 1;
         for index in 0..count {
@@ -81,7 +82,9 @@ impl Pool {
             let size = meta.stride.min(meta.len);
             longest = longest.max(meta.len.div_ceil(size));
             let bytes = self.take(index, meta.len);
-            arrivals.push(Arrival { endpoint: Endpoint::from(meta.addr), bytes, size });
+            let written_to = meta.dst_ip.filter(|_| !socket.is_fixed());
+            let endpoint = source::remember(Endpoint::from(meta.addr), written_to);
+            arrivals.push(Arrival { endpoint, bytes, size });
         }
         self.offer = (FRAMES / longest).clamp(1, BATCH_SIZE);
         Ok(())

@@ -1,14 +1,14 @@
 //! Sending trains: whole where the kernel cuts them into frames itself (GSO), frame by frame elsewhere.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_io::Timer;
 use futures::future::{Either, select};
-use quinn_udp::{Transmit, UdpSockRef};
+use quinn_udp::Transmit;
 use rouse_core::netmod::{NetmodError, Train};
 use rustix::io::Errno;
-use std::net::SocketAddr;
 
 use crate::error;
 use crate::socket::{Closed, Socket, Sockets};
@@ -20,22 +20,33 @@ pub(crate) const MAX_BURST: usize = 65_535 - 20 - 8;
 const NO_BUFFERS_PAUSE: Duration = Duration::from_millis(1);
 const NO_BUFFERS_TRIES: u32 = 5;
 
-/// Sends a train; waits while the socket has no room.
+/// Sends a train from `source`, if the host still has that address; waits while the socket has no room.
 pub(crate) async fn send(
     sockets: &Sockets,
     socket: &Socket,
     destination: SocketAddr,
+    source: Option<IpAddr>,
     train: Train<'_>,
 ) -> Result<(), NetmodError> {
-    let transmit = |contents: &[u8], segment_size: Option<usize>| {
-        let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
-        socket.state.try_send(UdpSockRef::from(&socket.io), &transmit)
-    };
+    let mut src_ip = source.filter(|source| !socket.refused.contains(*source));
+    let wished = src_ip;
     let mut cut = Cut { rest: train.bytes, size: train.size.max(1) };
     let mut pauses = 0;
     loop {
-        match cut.run(|| socket.segments(), transmit) {
+        let transmit = |contents: &[u8], segment_size: Option<usize>| {
+            socket.try_send(&Transmit { destination, ecn: None, contents, segment_size, src_ip })
+        };
+        let sent = cut.run(|| socket.segments(), transmit);
+        // The kernel's own choice was no better, unless this went out.
+        if let (Some(wished), None, Ok(())) = (wished, src_ip, &sent) {
+            socket.refused.insert(wished);
+        }
+        match sent {
             Ok(()) => return Ok(()),
+            Err(error) if src_ip.is_some() && error::may_be_of_source(&error) => {
+                src_ip = None;
+                socket.forget_error();
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 until_closed(sockets.closed(), socket.io.writable()).await?.map_err(NetmodError::Gone)?;
             }

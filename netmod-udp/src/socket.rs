@@ -1,18 +1,19 @@
 //! The unicast sockets: bound, with buffers as large as the kernel lets, and what quinn-udp knows of them.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use async_io::Async;
 use futures::channel::oneshot;
 use futures::future::{FutureExt, Shared};
-use quinn_udp::{UdpSockRef, UdpSocketState};
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::config::{DEFAULT_PORT, UdpConfig};
 use crate::error;
 use crate::notes::{Notes, Topic};
+use crate::source::RefusedSources;
 
 /// What the buffers of a socket should hold: 40 ms of a gigabit.
 const BUFFER: usize = 4 << 20;
@@ -23,8 +24,10 @@ const PAIR_ATTEMPTS: u32 = 16;
 /// A unicast socket of one address family.
 pub(crate) struct Socket {
     pub(crate) io: Async<UdpSocket>,
-    pub(crate) state: UdpSocketState,
     pub(crate) local: SocketAddr,
+    /// Addresses of this host that it cannot send from.
+    pub(crate) refused: RefusedSources,
+    state: RwLock<UdpSocketState>,
     offload: bool,
 }
 
@@ -32,12 +35,35 @@ impl Socket {
     fn new(socket: UdpSocket, offload: bool) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let local = socket.local_addr()?;
-        Ok(Socket { io: Async::new(socket)?, state, local, offload })
+        let refused = RefusedSources::default();
+        Ok(Socket { io: Async::new(socket)?, local, refused, state: RwLock::new(state), offload })
     }
 
     /// How many frames the kernel takes in one call, just now.
     pub(crate) fn segments(&self) -> usize {
-        if self.offload { self.state.max_gso_segments().max(1) } else { 1 }
+        if self.offload { self.state().max_gso_segments().max(1) } else { 1 }
+    }
+
+    /// Gives `transmit` to the kernel, if it takes it at once.
+    pub(crate) fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.state().try_send(UdpSockRef::from(&self.io), transmit)
+    }
+
+    /// Takes what has come; how many buffers were filled.
+    pub(crate) fn recv(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
+        self.state().recv(UdpSockRef::from(&self.io), buffers, metas)
+    }
+
+    /// Forgets what the last error was taken for. A source address that is refused looks to quinn-udp like a kernel that cannot
+    /// cut trains, for which it would stop to hand them over whole.
+    pub(crate) fn forget_error(&self) {
+        if let Ok(state) = UdpSocketState::new(UdpSockRef::from(&self.io)) {
+            *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        }
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, UdpSocketState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it has one address of its own, rather than all that the host has.

@@ -1,8 +1,8 @@
 //! Which interfaces carry nothing at the moment, so that who was reached over one of them is known to be cut off, long before
 //! a timer could tell.
 
-use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The interfaces as they were listed last.
@@ -12,6 +12,8 @@ pub(crate) struct Ways {
     pub(crate) running: BTreeSet<u32>,
     /// The IPv4 networks that they are on: address, mask, and whether the interface is running.
     pub(crate) networks: BTreeSet<(Ipv4Addr, Ipv4Addr, bool)>,
+    /// The addresses of this host, and whether an interface that has it is running.
+    pub(crate) addresses: BTreeMap<IpAddr, bool>,
 }
 
 impl Ways {
@@ -23,6 +25,7 @@ impl Ways {
             if let (true, Some(index)) = (running, address.index) {
                 ways.running.insert(index);
             }
+            *ways.addresses.entry(address.ip()).or_default() |= running;
             if let if_addrs::IfAddr::V4(v4) = &address.addr {
                 ways.networks.insert((v4.ip & v4.netmask, v4.netmask, running));
             }
@@ -68,6 +71,12 @@ impl SharedWays {
         self.lock().as_ref().is_some_and(|ways| ways.is_cut(address))
     }
 
+    /// Whether frames may leave from `source`: not while its interface is down, when what comes back would find no way. An
+    /// address that was not listed may be new, or one of many (127.0.0.0/8): the kernel knows.
+    pub(crate) fn may_send_from(&self, source: &IpAddr) -> bool {
+        self.lock().as_ref().and_then(|ways| ways.addresses.get(source)).is_none_or(|running| *running)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Ways>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,7 +90,11 @@ mod tests {
         let network = |&(network, mask, running): &(&str, &str, bool)| {
             (network.parse().unwrap(), mask.parse().unwrap(), running)
         };
-        Ways { running: running.iter().copied().collect(), networks: networks.iter().map(network).collect() }
+        Ways {
+            running: running.iter().copied().collect(),
+            networks: networks.iter().map(network).collect(),
+            ..Ways::default()
+        }
     }
 
     fn is_cut(ways: &Ways, address: &str) -> bool {
@@ -109,6 +122,15 @@ mod tests {
         let (network, mask) = ("10.0.0.0", "255.255.255.0");
         let ways = ways(&[1], &[(network, mask, true), (network, mask, false)]);
         assert!(!is_cut(&ways, "10.0.0.7:7700"));
+    }
+
+    #[test]
+    fn frames_do_not_leave_from_an_address_whose_interface_is_down() {
+        let shared = SharedWays::default();
+        let [up, down, other] = [1, 2, 3].map(|n| IpAddr::from([192, 0, 2, n]));
+        assert!(shared.may_send_from(&down), "nothing is known yet");
+        shared.set(Ways { addresses: [(up, true), (down, false)].into(), ..Ways::default() });
+        assert_eq!([up, down, other].map(|ip| shared.may_send_from(&ip)), [true, false, true]);
     }
 
     #[test]

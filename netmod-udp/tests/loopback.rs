@@ -77,6 +77,38 @@ fn the_wildcard_address_serves_both_families_on_one_port() {
 }
 
 #[test]
+fn an_answer_leaves_from_the_address_that_was_written_to() {
+    let (dialler, answerer) = (quiet("127.0.0.1:0"), quiet("0.0.0.0:0"));
+    let port = answerer.local_addr().unwrap().port();
+    block_on(async {
+        for last in [2, 1, 77] {
+            let dialled = Endpoint::from(std::net::SocketAddr::from(([127, 0, 0, last], port)));
+            soon(dialler.send(&dialled, Train::single(b"ask"))).await.unwrap();
+            let (asker, _) = frames(&answerer, 1).await.remove(0);
+            assert_eq!(asker, endpoint(&dialler), "the place is the same, whatever address was written to");
+            for answer in [Train::single(b"answer"), Train { bytes: &[7; 3000], size: 1000 }] {
+                soon(answerer.send(&asker, answer)).await.unwrap();
+                let got = frames(&dialler, answer.frames().len()).await;
+                assert!(got.iter().all(|(from, _)| *from == dialled), "127.0.0.{last}: {got:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_source_that_this_host_does_not_have_costs_no_frame() {
+    let (from, to) = (quiet("0.0.0.0:0"), quiet("127.0.0.1:0"));
+    // 192.0.2.0/24 is for documentation: no host has it.
+    let stale = endpoint(&to).arrived_at(&[192, 0, 2, 77]);
+    block_on(async {
+        for _ in 0..3 {
+            soon(from.send(&stale, Train { bytes: &[7; 9000], size: 1000 })).await.unwrap();
+            assert_eq!(frames(&to, 9).await, vec![(endpoint(&from), vec![7; 1000]); 9]);
+        }
+    });
+}
+
+#[test]
 fn a_busy_socket_does_not_starve_the_other() {
     let udp = quiet("[::]:0");
     let port = udp.local_addr().unwrap().port();

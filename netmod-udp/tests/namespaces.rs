@@ -6,13 +6,14 @@
 #![allow(missing_docs)]
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use rouse_core::netmod::{Netmod, NetmodError, Received, Train};
+use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Received, Train};
 use rouse_netmod_udp::Udp;
 
 const LISTEN: &str = "ROUSE_TEST_LISTEN";
@@ -96,6 +97,11 @@ struct Node {
 }
 
 impl Node {
+    /// Has the node do something: see `obey`.
+    fn order(&mut self, order: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{order}").unwrap();
+    }
+
     fn start(host: &Host, listen: &str) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut child = Command::new("ip")
@@ -138,12 +144,13 @@ impl Drop for Node {
 #[test]
 fn node_inside_a_namespace() {
     let Ok(listen) = std::env::var(LISTEN) else { return };
-    // Whoever started this holds the other end.
+    let udp = &*Box::leak(Box::new(Udp::bind(&listen).unwrap()));
+    let asker = &*Box::leak(Box::new(Mutex::new(None)));
+    // The test that started this holds the other end.
     std::thread::spawn(|| {
-        std::io::stdin().read_to_end(&mut Vec::new()).ok();
+        std::io::stdin().lines().map_while(Result::ok).for_each(|order| obey(udp, asker, &order));
         std::process::exit(0);
     });
-    let udp = Udp::bind(&listen).unwrap();
     println!("listens {}", udp.uri());
     async_std::task::block_on(async {
         let mut received = Received::default();
@@ -161,12 +168,81 @@ fn node_inside_a_namespace() {
                 }
             }
             for arrival in &received.arrivals {
+                if arrival.bytes.starts_with(b"ask") {
+                    let answer = udp.send(&arrival.endpoint, Train::single(b"answer")).await;
+                    asker.lock().unwrap().get_or_insert(arrival.endpoint);
+                    println!("answered {answer:?}");
+                }
                 for frame in arrival.bytes.chunks(arrival.size) {
                     println!("got {} {}", udp.describe(&arrival.endpoint), String::from_utf8_lossy(frame));
                 }
             }
         }
     });
+}
+
+/// `ask PEER` sends a question there; `again` another answer to the first endpoint that asked.
+fn obey(udp: &Udp, asker: &Mutex<Option<Endpoint>>, order: &str) {
+    let result = async_std::task::block_on(async {
+        match order.split_once(' ') {
+            Some(("ask", peer)) => {
+                let endpoint = udp.resolve(peer).await?[0];
+                udp.send(&endpoint, Train::single(b"ask")).await
+            }
+            _ => {
+                let endpoint = asker.lock().unwrap().expect("something has asked");
+                udp.send(&endpoint, Train::single(b"again")).await
+            }
+        }
+    });
+    println!("obeyed {order} {result:?}");
+}
+
+#[test]
+fn an_answer_leaves_from_the_address_that_was_dialled_as_long_as_it_is_there() {
+    if !may_make_namespaces() {
+        return;
+    }
+    // The dialler's address; the answerer's on the cable, a second one there, and one on another card.
+    for [dialler, first, second, other, length, family] in [
+        ["192.0.2.9", "192.0.2.1", "192.0.2.2", "198.51.100.1", "24", "-4"],
+        ["2001:db8::9", "2001:db8::1", "2001:db8::2", "2001:db8:1::1", "64", "-6"],
+    ] {
+        let (a, b) = (Host::new(), Host::new());
+        a.connect(&b, "cable");
+        let add = |host: &Host, address: &str, card: &str| {
+            let no_dad = if family == "-6" { "nodad" } else { "" };
+            host.ip(&format!("{family} addr add {address}/{length} dev {card} {no_dad}"));
+        };
+        for address in [first, second] {
+            add(&a, address, "cable");
+        }
+        a.ip("link add card type veth peer name plug");
+        a.ip("link set plug up");
+        add(&a, other, "card");
+        add(&b, dialler, "cable");
+        for host in [&a, &b] {
+            host.ip("link set cable up");
+        }
+        a.ip("link set card up");
+        b.ip(&format!("{family} route add {other} via {first}"));
+        let uri = |ip: &str| if family == "-6" { format!("[{ip}]:7700") } else { format!("{ip}:7700") };
+        let (answerer, mut asks) = (Node::start(&a, "[::]"), Node::start(&b, "[::]"));
+        answerer.says("listens", "");
+        asks.says("listens", "");
+        for dialled in [second, first, other] {
+            asks.order(&format!("ask {}", uri(dialled)));
+            answerer.says("answered Ok", "");
+            asks.says("got ", &format!("udp:{} answer", uri(dialled)));
+        }
+        // Without the address, or its card, the kernel chooses another: the neighbour is not lost.
+        let mut answerer = answerer;
+        a.ip(&format!("{family} addr del {second}/{length} dev cable"));
+        for _ in 0..2 {
+            answerer.order("again");
+            asks.says("got ", &format!("udp:{} again", uri(first)));
+        }
+    }
 }
 
 #[test]
