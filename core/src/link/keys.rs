@@ -19,7 +19,7 @@ use crate::wire::link::{DATA, HEADER_LEN, TAG_LEN};
 /// After this many frames a key should be replaced: the limit that RFC 9001, section 6.6, derives for AES-GCM and packets
 /// of up to 2 KiB.
 pub(crate) const WORN: u64 = 1 << 28;
-/// After this many frames nothing more is sealed or opened with a key.
+/// The budget of a key: after this many frames nothing more is sealed or opened with it.
 pub(crate) const LIMIT: u64 = 1 << 32;
 
 /// The cipher of the data frames.
@@ -143,9 +143,9 @@ fn nonce(counter: u64) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-/// The keys have sealed as many frames as they may: the link ends.
+/// The key has sealed as many frames as it may: the link ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the session's frame counter is used up")]
+#[error("the session's key has sealed as many frames as it may")]
 pub(crate) struct Exhausted;
 
 /// Seals what leaves on one link. It belongs to the link's egress.
@@ -222,21 +222,13 @@ fn header(phase: u8, index: u32, counter: u64) -> [u8; HEADER_LEN] {
 /// Opens what comes on one link, each frame once.
 pub(crate) struct Opener {
     key: Key,
-    /// One more than the highest counter that had come when the key came into use.
+    /// One more than the highest counter that had come when the key came into use: its [budget](LIMIT) begins here.
     since: u64,
-    /// The key before, as long as frames may come that were sealed with it.
-    before: Option<Key>,
+    /// The key before, as long as frames may come that were sealed with it, and where its budget began.
+    before: Option<(Key, u64)>,
     /// The key to come, which the neighbour may use from now on.
     next: Option<Key>,
     window: Window,
-}
-
-/// Which of an opener's keys.
-#[derive(Clone, Copy)]
-enum Which {
-    Before,
-    Present,
-    Next,
 }
 
 impl Opener {
@@ -263,7 +255,7 @@ impl Opener {
     /// The key to come is the present one from now on.
     pub(super) fn turn(&mut self) {
         if let Some(next) = self.next.take() {
-            self.before = Some(std::mem::replace(&mut self.key, next));
+            self.before = Some((std::mem::replace(&mut self.key, next), self.since));
             self.since = self.window.expected();
         }
     }
@@ -278,14 +270,12 @@ impl Opener {
         self.window.expected().saturating_sub(self.since) >= WORN
     }
 
-    fn which(&self, phase: u8) -> Option<Which> {
-        let is = |key: &Option<Key>| key.as_ref().is_some_and(|key| key.phase() == phase);
-        match phase {
-            _ if phase == self.key.phase() => Some(Which::Present),
-            _ if is(&self.next) => Some(Which::Next),
-            _ if is(&self.before) => Some(Which::Before),
-            _ => None,
-        }
+    /// The key of a phase, and where its budget begins. That of the key to come begins with the next frame.
+    fn key(&self, phase: u8) -> Option<(&Key, u64)> {
+        let next = self.next.as_ref().map(|key| (key, self.window.expected()));
+        let before = self.before.as_ref().map(|(key, since)| (key, *since));
+        let all = [Some((&self.key, self.since)), next, before];
+        all.into_iter().flatten().find(|(key, _)| key.phase() == phase)
     }
 
     /// Opens one frame where it lies and returns its plaintext. The first frame that opens with the key to come makes it
@@ -303,21 +293,16 @@ impl Opener {
             return Err(DropCause::MalformedFrame);
         }
         let counter = u64::from_le_bytes(counter);
-        if counter.saturating_sub(self.since) >= LIMIT || !self.window.is_new(counter) {
+        if !self.window.is_new(counter) {
             return Err(DropCause::Replay);
         }
-        let which = self.which(phase).ok_or(DropCause::BadSeal)?;
-        let key = match which {
-            Which::Present => Some(&self.key),
-            Which::Before => self.before.as_ref(),
-            Which::Next => self.next.as_ref(),
-        };
-        let plaintext = key
-            .ok_or(DropCause::BadSeal)?
-            .key
-            .open_in_place(nonce(counter), Aad::from(*header), body)
-            .map_err(|_| DropCause::BadSeal)?;
-        if matches!(which, Which::Next) {
+        let (key, since) = self.key(phase).ok_or(DropCause::BadSeal)?;
+        if counter.saturating_sub(since) >= LIMIT {
+            return Err(DropCause::Replay);
+        }
+        let opened = key.key.open_in_place(nonce(counter), Aad::from(*header), body);
+        let plaintext = opened.map_err(|_| DropCause::BadSeal)?;
+        if self.next.as_ref().is_some_and(|next| next.phase() == phase) {
             self.turn();
         }
         self.window.mark(counter);

@@ -140,6 +140,46 @@ fn each_generation_has_a_budget_of_its_own() {
 }
 
 #[test]
+fn a_key_that_has_used_up_its_budget_does_not_shorten_that_of_the_next() {
+    let suite = Suite::Aes256Gcm;
+    let (mut sealer, mut opener) = pair(suite, [9; 32]);
+    sealer.skip(LIMIT - 1);
+    let mut last = sealed(&mut sealer, b"last");
+    assert_eq!(opener.open(&mut last).unwrap(), b"last");
+    opener.expect(key(suite, 1));
+    sealer.renew(key(suite, 1));
+    let mut late = sealed(&mut sealer, b"late");
+    let mut first = sealed(&mut sealer, b"first");
+    assert_eq!(opener.open(&mut first).unwrap(), b"first");
+    assert_eq!(opener.open(&mut late).unwrap(), b"late");
+    sealer.skip(LIMIT - 3);
+    assert_eq!(opener.open(&mut sealed(&mut sealer, b"last")).unwrap(), b"last");
+}
+
+#[test]
+fn what_lies_beyond_the_budget_of_its_key_is_dropped_as_a_replay_before_it_is_opened() {
+    let suite = Suite::Aes256Gcm;
+    let (mut sealer, mut opener) = pair(suite, [9; 32]);
+    opener.open(&mut sealed(&mut sealer, b"x")).unwrap();
+    opener.expect(key(suite, 1));
+    // Frames that do not open: had they been tried, they would be bad seals.
+    let counts = |opener: &mut Opener, phase: u8, counter: u64| {
+        let mut frame = [header(phase, 0, counter).as_slice(), &[0; 40]].concat();
+        opener.open(&mut frame).unwrap_err()
+    };
+    for (phase, first) in [(0, 0), (1, 1)] {
+        assert_eq!(counts(&mut opener, phase, first + LIMIT - 1), DropCause::BadSeal, "phase {phase}");
+        assert_eq!(counts(&mut opener, phase, first + LIMIT), DropCause::Replay, "phase {phase}");
+        assert_eq!(counts(&mut opener, phase, u64::MAX), DropCause::Replay, "phase {phase}");
+    }
+    sealer.renew(key(suite, 1));
+    opener.open(&mut sealed(&mut sealer, b"x")).unwrap();
+    assert_eq!(counts(&mut opener, 0, LIMIT - 1), DropCause::BadSeal, "the key before has its own");
+    assert_eq!(counts(&mut opener, 0, LIMIT), DropCause::Replay);
+    assert_eq!(counts(&mut opener, 1, LIMIT), DropCause::BadSeal);
+}
+
+#[test]
 fn what_is_printed_of_keys_is_no_secret() {
     let (sealer, mut opener) = pair(Suite::Aes256Gcm, [0x5a; 32]);
     opener.expect(key(Suite::Aes256Gcm, 1));
