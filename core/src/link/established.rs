@@ -146,7 +146,7 @@ impl Link {
                 return Ok(Inner::Packet(body));
             }
             KIND_CONTROL => self.on_segment(now, body)?,
-            KIND_ACK => self.outgoing.acknowledge(whole::<Acknowledged>(body)?),
+            KIND_ACK => self.outgoing.acknowledge(whole::<Acknowledged>(body)?)?,
             KIND_HELLO | KIND_ANSWER => self.on_vitals(now, body)?,
             KIND_PROBE => {
                 self.on_vitals(now, body)?;
@@ -316,7 +316,7 @@ impl Link {
 
     fn on_segment(&mut self, now: Time, body: &[u8]) -> Result<(), DropCause> {
         let (segment, body) = split::<Segment>(body).map_err(|_| DropCause::MalformedPacket)?;
-        self.outgoing.acknowledge(segment.acknowledged);
+        self.outgoing.acknowledge(segment.acknowledged)?;
         self.incoming.segment(now, segment.sequence, body)
     }
 

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::{ControlFull, MAX_BODY, MAX_MESSAGE, QUEUE, WINDOW};
 use crate::link::keys::Sealer;
 use crate::link::quality::RoundTrip;
+use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{Acknowledged, KIND_CONTROL, SEGMENT_OVERHEAD, Segment, plaintext};
 
@@ -163,12 +164,21 @@ impl Outgoing {
         Some(self.segments.len().saturating_sub(1))
     }
 
-    /// The other side says what has come.
-    pub(in crate::link) fn acknowledge(&mut self, acknowledged: Acknowledged) {
-        let done = acknowledged.ack.wrapping_sub(self.first) as usize;
-        if done > self.segments.len() {
-            // An old one that was overtaken, or nonsense.
-            return;
+    /// Takes an acknowledgement from the other side. One that a later one has overtaken changes nothing.
+    ///
+    /// # Errors
+    /// When it names a segment that was never sent: nothing of it is taken.
+    pub(in crate::link) fn acknowledge(&mut self, acknowledged: Acknowledged) -> Result<(), DropCause> {
+        let done = acknowledged.ack.wrapping_sub(self.first);
+        if done > u32::MAX / 2 {
+            return Ok(());
+        }
+        let done = done as usize;
+        let selected = u64::BITS.saturating_sub(acknowledged.sack.leading_zeros()) as usize;
+        // Segment `ack` itself has not come. With a bit set it was sent nevertheless.
+        let beyond = done.saturating_add(selected).saturating_add(usize::from(selected > 0));
+        if beyond > self.segments.len() {
+            return Err(DropCause::MalformedPacket);
         }
         let mut progress = 0usize;
         for _ in 0..done {
@@ -194,6 +204,7 @@ impl Outgoing {
             self.window = self.window.saturating_add(progress).min(WINDOW);
         }
         self.find_lost();
+        Ok(())
     }
 
     /// Takes note of a segment that has come; whether that is new.

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::link::quality::RoundTrip;
+use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{Acknowledged, Segment, split};
 
@@ -36,7 +37,7 @@ fn the_queue_is_bounded_and_empties_with_acknowledgements() {
             break;
         }
         ack += sent;
-        outgoing.acknowledge(Acknowledged { ack, sack: 0 });
+        outgoing.acknowledge(Acknowledged { ack, sack: 0 }).unwrap();
     }
     assert_eq!(outgoing.queued(), 0);
     assert_eq!(ack as usize, (255 * 4098usize).div_ceil(MAX_BODY));
@@ -71,7 +72,7 @@ fn time_outs_double_and_a_word_from_the_other_side_ends_that() {
     assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
     outgoing.push(&[1; 3000]).unwrap();
     assert_eq!(numbers(&mut outgoing, now), [1, 2, 3]);
-    outgoing.acknowledge(Acknowledged { ack: 1, sack: 0 });
+    outgoing.acknowledge(Acknowledged { ack: 1, sack: 0 }).unwrap();
     assert_eq!(outgoing.deadline(&rtt).unwrap().since(now).as_millis(), 10);
 }
 
@@ -83,11 +84,35 @@ fn gaps_are_filled_and_nothing_else_is_repeated() {
     }
     assert_eq!(numbers(&mut outgoing, Time::ZERO), (0..10).collect::<Vec<_>>());
     // 0 and 1 came, 2 and 5 did not, 3, 4, 6, 7 and 8 did.
-    outgoing.acknowledge(Acknowledged { ack: 2, sack: 0b111011 });
+    outgoing.acknowledge(Acknowledged { ack: 2, sack: 0b111011 }).unwrap();
     assert_eq!(numbers(&mut outgoing, Time::ZERO), [2, 5]);
-    outgoing.acknowledge(Acknowledged { ack: 2, sack: 0b111011 });
+    outgoing.acknowledge(Acknowledged { ack: 2, sack: 0b111011 }).unwrap();
     assert_eq!(numbers(&mut outgoing, Time::ZERO), [] as [u32; 0]);
-    outgoing.acknowledge(Acknowledged { ack: 10, sack: 0 });
+    outgoing.acknowledge(Acknowledged { ack: 10, sack: 0 }).unwrap();
+    assert_eq!(outgoing.queued(), 0);
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_never_sent_is_refused_and_changes_nothing() {
+    let mut outgoing = Outgoing::new(1200);
+    for _ in 0..10 {
+        outgoing.push(&[1; 1151]).unwrap();
+    }
+    assert_eq!(numbers(&mut outgoing, Time::ZERO).len(), 10);
+    assert_eq!(outgoing.acknowledge(Acknowledged { ack: 4, sack: 0 }), Ok(()));
+    let waits = outgoing.queued();
+    for (ack, sack) in [(11, 0), (u32::MAX / 2, 0), (10, 1), (4, 1 << 5), (9, 1), (4, 1 << 63)] {
+        let refused = outgoing.acknowledge(Acknowledged { ack, sack });
+        assert_eq!(refused, Err(DropCause::MalformedPacket), "ack {ack}, sack {sack:b}");
+        assert_eq!(outgoing.queued(), waits, "ack {ack}, sack {sack:b}");
+    }
+    // One that another has overtaken says nothing new, and is no mistake.
+    for (ack, sack) in [(3, 0), (0, 0b11), (3, 1 << 5)] {
+        assert_eq!(outgoing.acknowledge(Acknowledged { ack, sack }), Ok(()), "ack {ack}, sack {sack:b}");
+        assert_eq!(outgoing.queued(), waits);
+    }
+    assert_eq!(outgoing.acknowledge(Acknowledged { ack: 4, sack: 1 << 4 }), Ok(()), "the last one came");
+    assert_eq!(outgoing.acknowledge(Acknowledged { ack: 10, sack: 0 }), Ok(()));
     assert_eq!(outgoing.queued(), 0);
 }
 
@@ -102,7 +127,7 @@ fn numbers_run_past_the_end_of_32_bits() {
         while let Some(plaintext) = outgoing.poll(now, NOTHING) {
             let (segment, body) = split::<Segment>(&plaintext[1..]).unwrap();
             incoming.segment(now, segment.sequence, body).unwrap();
-            outgoing.acknowledge(incoming.acknowledged());
+            outgoing.acknowledge(incoming.acknowledged()).unwrap();
         }
         assert_eq!(incoming.message().unwrap().unwrap(), [n; 500].as_slice());
     }

@@ -71,9 +71,18 @@ fn what_comes_too_early_is_bounded() {
 #[test]
 fn acknowledgements_of_what_was_never_sent_do_no_harm() {
     let mut pair = Pair::settled(1, ms(1));
-    for (ack, sack) in [(1, 0), (u32::MAX, u64::MAX), (1 << 31, 1), (0, u64::MAX)] {
-        assert_eq!(result(&mut pair, &plaintext(KIND_ACK, &Acknowledged { ack, sack })), Ok(()));
+    let refused = Err(DropCause::MalformedPacket);
+    for (ack, sack, expected) in
+        [(1, 0, refused), (u32::MAX, u64::MAX, Ok(())), (1 << 31, 1, Ok(())), (0, u64::MAX, refused)]
+    {
+        let acknowledged = Acknowledged { ack, sack };
+        assert_eq!(result(&mut pair, &plaintext(KIND_ACK, &acknowledged)), expected, "{acknowledged:?}");
     }
+    let acknowledged = Acknowledged { ack: 1, sack: 0 };
+    let mut beside = plaintext(KIND_CONTROL, &Segment { acknowledged, sequence: 0 });
+    beside.extend_from_slice(&[1, 0, 7]);
+    assert_eq!(result(&mut pair, &beside), refused, "nothing of such a frame is taken");
+    assert_eq!(pair.control[1].len(), 0);
     pair.links[1].send_control(b"still works").unwrap();
     pair.poll(1);
     pair.run(ms(10));
