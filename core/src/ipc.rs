@@ -34,6 +34,7 @@ mod pending;
 mod proto;
 mod receive;
 mod server;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -42,4 +43,5 @@ pub use client::{Client, Sent, Subscription, Tracing};
 pub use error::{ClientError, ConnectError};
 pub use lookup::{SYSTEM_SOCKET, Search, socket_path, state_dir};
 pub use receive::{Delivery, Mailbox, Messages};
-pub use server::{Access, BindError, MAX_CONNECTIONS, Server};
+pub use server::{MAX_CONNECTIONS, Server};
+pub use socket::{Access, BindError};

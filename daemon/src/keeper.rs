@@ -317,6 +317,10 @@ impl Admin for Keeper {
         Ok(notes.join("; "))
     }
 
+    fn may_bind(&self) -> Result<(), String> {
+        self.inner.state.hold().map_err(|error| error.to_string())
+    }
+
     fn counters(&self) -> BTreeMap<String, u64> {
         BTreeMap::from([("log_lines_dropped".to_owned(), self.inner.log.dropped())])
     }

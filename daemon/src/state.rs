@@ -52,7 +52,7 @@ pub enum StateError {
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    /// Locked for as long as it is open.
+    /// Locked for as long as it is open; `None` once it was given back.
     lock: Mutex<Option<File>>,
 }
 
@@ -106,6 +106,25 @@ impl StateDir {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// Makes sure that the directory is still this process's. One that was removed and made again is taken once more.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`] when another daemon has taken it in the meantime, [`StateError::Io`] when it is not there.
+    pub fn hold(&self) -> Result<(), StateError> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let ours = lock.as_ref().and_then(|lock| lock.metadata().ok()).map(file);
+        let there = fs::metadata(self.path.join("lock")).ok().map(file);
+        if ours.is_some() && ours != there {
+            *lock = Some(take_lock(&self.path)?);
+            let identity = self.path.join("identity");
+            if !identity.exists() {
+                tracing::warn!("{} is gone: the next start makes a new address", identity.display());
+            }
+        }
+        Ok(())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -156,6 +175,7 @@ impl StateDir {
     /// # Errors
     /// When it cannot be written.
     pub fn save_secret(&self, identity: &Identity) -> Result<(), StateError> {
+        self.hold()?;
         let folder = self.path.join("identities");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(|source| StateError::Io { path: folder, source })?;
@@ -167,6 +187,7 @@ impl StateDir {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove_secret(&self, address: &Address) -> Result<(), StateError> {
+        self.hold()?;
         let path = self.secret(address);
         fs::remove_file(&path).map_err(|source| StateError::Io { path, source })
     }
@@ -222,6 +243,7 @@ impl StateDir {
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
+        self.hold()?;
         let path = self.path.join(name);
         let text = toml::to_string(value)
             .map_err(|error| StateError::Damaged { path: path.clone(), text: error.to_string() })?;
@@ -277,6 +299,24 @@ mod tests {
         }
         first.release();
         assert!(StateDir::open(&path).is_ok());
+    }
+
+    #[test]
+    fn a_directory_made_again_is_taken_again_unless_another_daemon_was_quicker() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let first = StateDir::open(&path).unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        assert!(matches!(first.hold(), Err(StateError::Io { .. })), "it is not made by itself");
+        fs::create_dir(&path).unwrap();
+        first.hold().unwrap();
+        assert!(matches!(StateDir::open(&path), Err(StateError::InUse { .. })));
+
+        fs::remove_dir_all(&path).unwrap();
+        let second = StateDir::open(&path).unwrap();
+        assert!(matches!(first.hold(), Err(StateError::InUse { .. })));
+        assert!(matches!(first.write_peers(&["udp:a:1".to_owned()]), Err(StateError::InUse { .. })));
+        assert!(second.peers().unwrap().is_empty());
     }
 
     #[test]

@@ -136,6 +136,14 @@ pub trait Admin: Send + Sync + 'static {
     /// Reads the configuration again. Says what was done.
     async fn reload(&self) -> Result<String, AdminError>;
 
+    /// Whether the daemon may put its socket back after the file was removed.
+    ///
+    /// # Errors
+    /// Why not: the place belongs to another daemon by now.
+    fn may_bind(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// What the daemon counts besides what its node counts, by name. It stands among the counters of the status.
     fn counters(&self) -> BTreeMap<String, u64> {
         BTreeMap::new()

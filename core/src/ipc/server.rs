@@ -1,24 +1,23 @@
 //! The daemon's side of the socket: listens, lets in, and ends in order.
 
+use std::future::Future;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{fs, future::Future};
 
 use async_io::{Async, Timer};
 use event_listener::Event;
-use futures::future::{Either, select};
+use futures::future::{FutureExt, select};
+use futures::stream::StreamExt;
 
 use crate::ipc::admin::Admin;
 use crate::ipc::calls::Session;
 use crate::ipc::connection;
-use crate::ipc::lookup::MAX_PATH;
 use crate::ipc::proto::{VERSION, Welcome, greeting};
+use crate::ipc::socket::{Access, BindError, Socket};
 use crate::node::Node;
 use crate::rt;
 
@@ -31,48 +30,17 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(15);
 /// How long connections may take to come to rest when the daemon stops.
 const REST: Duration = Duration::from_secs(1);
 
+/// How often the server looks whether the socket is still at its path.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// The pause after the system refused a connection, for lack of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Who may connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// The owner of the process, and root: mode 0600.
-    Owner,
-    /// The group of the socket too: mode 0660. What each user may do is the [`Admin`]'s to say.
-    Group,
-}
-
-/// Why the socket could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BindError {
-    /// Somebody answers there.
-    #[error("another daemon serves {path}; stop it, or choose another --state-dir", path = .0.display())]
-    InUse(PathBuf),
-    /// What is there is not a socket.
-    #[error("{path} exists and is not a socket: move it away", path = .0.display())]
-    NotASocket(PathBuf),
-    /// The system takes no path of this length.
-    #[error("{path} is longer than the {MAX_PATH} bytes that the system allows for a socket", path = .0.display())]
-    TooLong(PathBuf),
-    /// The system refused.
-    #[error("socket {path}: {source}", path = path.display())]
-    Io {
-        /// The socket.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
 
 /// The socket through which other programs use a node.
 #[derive(Debug)]
 pub struct Server {
-    listener: Async<UnixListener>,
+    socket: Mutex<Arc<Socket>>,
     path: PathBuf,
-    /// Device and inode of the socket, so that only our own is removed.
-    file: (u64, u64),
     access: Access,
     phases: Arc<Phases>,
     /// How long a client may take nothing of what is written to it.
@@ -85,23 +53,9 @@ impl Server {
     /// # Errors
     /// [`BindError`], with the path and what to do.
     pub fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
-        let io = |source| BindError::Io { path: path.to_owned(), source };
-        if path.as_os_str().as_bytes().len() > MAX_PATH {
-            return Err(BindError::TooLong(path.to_owned()));
-        }
-        clear_stale(path)?;
-        let listener = Async::<UnixListener>::bind(path).map_err(io)?;
-        let mode = match access {
-            Access::Owner => 0o600,
-            Access::Group => 0o660,
-        };
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io)?;
-        let metadata = fs::symlink_metadata(path).map_err(io)?;
-        let file = (metadata.dev(), metadata.ino());
         Ok(Server {
-            listener,
+            socket: Mutex::new(Arc::new(Socket::bind(path, access)?)),
             path: path.to_owned(),
-            file,
             access,
             phases: Arc::default(),
             patience: WRITE_PATIENCE,
@@ -113,19 +67,51 @@ impl Server {
         &self.path
     }
 
+    pub(super) fn socket(&self) -> Arc<Socket> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Serves until [`Server::drain`]. Each connection runs on its own.
     pub async fn serve<A: Admin>(&self, node: Node, admin: Arc<A>) {
+        let mut look = Timer::interval(LOOK);
+        let mut trouble = None;
         while self.phases.now() == Phase::Serving {
-            let accept = std::pin::pin!(self.listener.accept());
-            let beyond = std::pin::pin!(self.phases.beyond(Phase::Serving));
-            match select(accept, beyond).await {
-                Either::Left((Ok((stream, _)), _)) => self.admit(stream, &node, &admin),
-                Either::Left((Err(error), _)) => {
-                    tracing::warn!(%error, "the socket accepts nobody");
-                    Timer::after(ACCEPT_PAUSE).await;
-                }
-                Either::Right(_) => break,
+            let socket = self.socket();
+            futures::select_biased! {
+                _ = self.phases.beyond(Phase::Serving).fuse() => break,
+                accepted = socket.listener.accept().fuse() => match accepted {
+                    Ok((stream, _)) => self.admit(stream, &node, &admin),
+                    Err(error) => {
+                        tracing::warn!(%error, "the socket accepts nobody");
+                        Timer::after(ACCEPT_PAUSE).await;
+                    }
+                },
+                _ = look.next().fuse() => self.restore(&socket, &*admin, &mut trouble),
             }
+        }
+    }
+
+    /// Puts the socket back when its file was removed, or its directory replaced: without it no client finds the daemon,
+    /// and only a signal stops it. What keeps it away is logged when it changes.
+    pub(super) fn restore(&self, socket: &Socket, admin: &impl Admin, trouble: &mut Option<String>) {
+        if socket.is_at(&self.path) {
+            *trouble = None;
+            return;
+        }
+        let bound = admin
+            .may_bind()
+            .and_then(|()| Socket::bind(&self.path, self.access).map_err(|error| error.to_string()));
+        match bound {
+            Ok(socket) => {
+                *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(socket);
+                *trouble = None;
+                tracing::warn!("{} was removed, and is back", self.path.display());
+            }
+            Err(text) if trouble.as_ref() != Some(&text) => {
+                tracing::error!("{} was removed, and cannot come back: {text}", self.path.display());
+                *trouble = Some(text);
+            }
+            Err(_) => {}
         }
     }
 
@@ -164,9 +150,7 @@ impl Server {
 
     /// Removes the socket, if it is still ours.
     pub fn remove_socket(&self) {
-        let ours =
-            fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file);
-        if ours && let Err(error) = fs::remove_file(&self.path) {
+        if let Err(error) = self.socket().remove(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "the socket stays behind");
         }
     }
@@ -186,21 +170,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shut();
         self.remove_socket();
-    }
-}
-
-fn clear_stale(path: &Path) -> Result<(), BindError> {
-    let io = |source| BindError::Io { path: path.to_owned(), source };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io(error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
-        Ok(_) => {}
-    }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(BindError::InUse(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(io),
-        Err(error) => Err(io(error)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a client may rely on.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -287,6 +288,32 @@ fn a_stale_socket_is_taken_over_and_a_live_one_is_not() {
         std::fs::write(&path, "mine").unwrap();
         assert!(matches!(Server::bind(&path, Access::Owner), Err(BindError::NotASocket(_))));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    });
+}
+
+#[test]
+fn a_socket_is_put_back_only_where_no_other_daemon_has_taken_its_place() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let restore = || setup.server.restore(&setup.server.socket(), &*setup.keeper, &mut None);
+        let inode = || std::fs::metadata(&setup.path).map(|found| found.ino());
+        let before = inode().unwrap();
+        restore();
+        assert_eq!(inode().unwrap(), before, "what is there is left there");
+
+        std::fs::remove_file(&setup.path).unwrap();
+        let other = std::os::unix::net::UnixListener::bind(&setup.path).unwrap();
+        let theirs = inode().unwrap();
+        restore();
+        assert_eq!(inode().unwrap(), theirs, "another daemon serves there");
+
+        drop(other);
+        setup.keeper.lost.store(true, Ordering::SeqCst);
+        restore();
+        assert_eq!(inode().unwrap(), theirs, "the directory is another daemon's");
+        setup.keeper.lost.store(false, Ordering::SeqCst);
+        restore();
+        assert!(setup.server.socket().is_at(&setup.path), "the other one has died");
     });
 }
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures::executor::block_on;
@@ -203,8 +202,7 @@ fn another_user_uses_its_own_address_only_and_administers_nothing() {
         node.add_identity(own.clone());
         let (own, first) = (own.address(), node.address());
         let others = HashMap::from([(own, 1001)]);
-        let keeper = Keeper { node: node.clone(), others, owner: 1000, stopped: AtomicBool::default() };
-        let keeper = Arc::new(keeper);
+        let keeper = Arc::new(Keeper::new(&node, others, 1000));
         let session = |uid| Session::new(node.clone(), keeper.clone(), uid);
         let denied = |answer: Result<Reply, Failure>| match answer {
             Err(Failure::Admin(error)) => error.denial,

@@ -24,6 +24,15 @@ pub(super) struct Keeper {
     pub(super) others: HashMap<Address, u32>,
     pub(super) owner: u32,
     pub(super) stopped: AtomicBool,
+    /// The place of the socket belongs to another daemon.
+    pub(super) lost: AtomicBool,
+}
+
+impl Keeper {
+    pub(super) fn new(node: &Node, others: HashMap<Address, u32>, owner: u32) -> Self {
+        let (stopped, lost) = Default::default();
+        Keeper { node: node.clone(), others, owner, stopped, lost }
+    }
 }
 
 fn none<T>() -> Result<T, AdminError> {
@@ -78,6 +87,12 @@ impl Admin for Keeper {
     async fn reload(&self) -> Result<String, AdminError> {
         Ok("reloaded".into())
     }
+    fn may_bind(&self) -> Result<(), String> {
+        match self.lost.load(Ordering::SeqCst) {
+            true => Err("it is another daemon's".to_owned()),
+            false => Ok(()),
+        }
+    }
     fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
     }
@@ -102,9 +117,7 @@ impl Setup {
         let path = folder.path().join("s");
         let node = Node::builder().identity(Identity::generate()).start().await.unwrap();
         let owner = rustix::process::geteuid().as_raw();
-        let keeper =
-            Keeper { node: node.clone(), others: HashMap::new(), owner, stopped: AtomicBool::default() };
-        let keeper = Arc::new(keeper);
+        let keeper = Arc::new(Keeper::new(&node, HashMap::new(), owner));
         let mut server = Server::bind(&path, Access::Owner).unwrap();
         server.patience = patience;
         let server = Arc::new(server);
