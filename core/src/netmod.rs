@@ -198,6 +198,10 @@ pub trait Netmod: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// The node is about to leave the medium: from here on it is not announced to others, who would dial it in vain. What it
+    /// sends still leaves. Opening the medium again begins anew.
+    fn stop_announcing(&self) {}
+
     /// Closes the medium and frees what it holds. Futures that wait on it end with [`NetmodError::Gone`].
     async fn close(&self) {}
 }

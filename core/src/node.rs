@@ -27,6 +27,7 @@ mod forward;
 #[cfg(feature = "internals")]
 mod fuzz;
 mod health;
+mod leaving;
 mod links;
 mod mailbox;
 mod medium;
@@ -46,7 +47,6 @@ pub use sending::Sent;
 
 use links::LinkEvent;
 use medium::Medium;
-use neighbour::{Neighbour, Order};
 use routing::RouterEvent;
 use shared::{Shared, lock, read, write};
 
@@ -54,9 +54,6 @@ use shared::{Shared, lock, read, write};
 const FLUSH: Duration = Duration::from_secs(2);
 /// How long it waits for the acknowledgements that it owes: a little more than one may be delayed.
 const OWED: Duration = Duration::from_millis(30);
-/// How long it waits for the goodbyes to go out.
-const GOODBYE: Duration = Duration::from_millis(500);
-
 /// How long it waits for its tasks to end, and how long for its netmods to close.
 const END: Duration = Duration::from_millis(500);
 
@@ -332,7 +329,8 @@ impl Node {
         let found = read(&shared.media).values().find(|medium| medium.netmod.uri() == uri).cloned();
         let Some(medium) = found else { return false };
         write(&shared.media).remove(&medium.id);
-        say_goodbye(shared, |neighbour| neighbour.path().netmod == medium.id).await;
+        medium.netmod.stop_announcing();
+        leaving::say_goodbye(shared, |neighbour| neighbour.path().netmod == medium.id).await;
         medium.remove(shared).await;
         // A peer that was reached over it may be reached over another.
         let _ = shared.link_events.push(LinkEvent::Look).await;
@@ -355,32 +353,12 @@ impl Node {
             // What has just come is acknowledged within this time.
             crate::rt::sleep(OWED).await;
         }
-        crate::rt::timeout(GOODBYE * 2, say_goodbye(shared, |_| true)).await;
+        leaving::leave(shared).await;
         shared.end();
         crate::rt::timeout(END, shared.join()).await;
         let media: Vec<Arc<Medium>> = read(&shared.media).values().cloned().collect();
         let close = media.iter().map(|medium| medium.netmod.close());
         crate::rt::timeout(END, futures::future::join_all(close)).await;
-    }
-}
-
-/// Ends the links that `which` names, in good order if that does not take long.
-async fn say_goodbye(shared: &Shared, which: impl Fn(&Neighbour) -> bool) {
-    let all: Vec<_> = read(&shared.neighbours).values().cloned().collect();
-    let leaving: Vec<_> = all.into_iter().filter(|neighbour| which(neighbour)).collect();
-    for neighbour in &leaving {
-        let _ = neighbour.orders.try_push(Order::Goodbye);
-    }
-    let gone = async {
-        while leaving.iter().any(|neighbour| !neighbour.inbox.is_closed()) {
-            crate::rt::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    crate::rt::timeout(GOODBYE, gone).await;
-    for neighbour in leaving {
-        if neighbour.retire(shared) {
-            neighbour.announce_end(shared, "ended by this node").await;
-        }
     }
 }
 

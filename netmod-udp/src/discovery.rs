@@ -262,6 +262,9 @@ impl Discovery {
 
     /// A beacon on each interface, from the socket where this node is to be dialled.
     fn send_round(&mut self, sockets: &Sockets, now: Instant) {
+        if sockets.is_silent() {
+            return self.schedule.sent(now, true);
+        }
         let beacon = beacon::encode(self.instance, self.key.as_deref());
         let (mut sent, mut failed) = (0, None);
         for interface in self.interfaces.iter().filter(|interface| interface.running) {

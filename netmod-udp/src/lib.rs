@@ -273,6 +273,12 @@ impl Netmod for Udp {
         self.notes.all()
     }
 
+    fn stop_announcing(&self) {
+        if let Ok(sockets) = self.current() {
+            sockets.silence();
+        }
+    }
+
     async fn close(&self) {
         if let Ok(sockets) = self.current() {
             self.drop_sockets(&sockets);

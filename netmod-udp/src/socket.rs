@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use async_io::Async;
@@ -90,6 +91,8 @@ impl Socket {
 pub(crate) struct Sockets {
     /// One or two, each of its own family.
     pub(crate) list: Vec<Socket>,
+    /// Whether beacons are to leave from them no more.
+    silent: AtomicBool,
     close: Mutex<Option<oneshot::Sender<()>>>,
     closed: Closed,
 }
@@ -108,6 +111,7 @@ impl Sockets {
         let (close, closed) = oneshot::channel();
         Ok(Sockets {
             list: sockets.collect::<io::Result<_>>()?,
+            silent: AtomicBool::new(false),
             close: Mutex::new(Some(close)),
             closed: closed.shared(),
         })
@@ -121,6 +125,16 @@ impl Sockets {
     /// The address that is listened on; of two sockets the IPv6 one's, which stands for both.
     pub(crate) fn local(&self) -> Option<SocketAddr> {
         self.list.first().map(|socket| socket.local)
+    }
+
+    /// No beacon leaves from here on.
+    pub(crate) fn silence(&self) {
+        self.silent.store(true, Relaxed);
+    }
+
+    /// See [`Sockets::silence`].
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.load(Relaxed)
     }
 
     /// Tells everyone who waits on these sockets to let go.

@@ -70,6 +70,17 @@ fn two_nodes_of_one_host_find_each_other_where_they_can_be_dialled() {
 }
 
 #[test]
+fn a_node_that_is_about_to_leave_still_hears_but_is_announced_no_more() {
+    let group = Group::new();
+    let (leaving, other) = (group.open("127.0.0.1:0"), group.open("127.0.0.1:0"));
+    leaving.stop_announcing();
+    // Whoever hears somebody new answers with a beacon of its own, and some are due from the start.
+    block_on(hear(&[&leaving, &other], vec![(0, endpoint(&other))]));
+    assert_eq!(leaving.counters().beacons_sent, 0);
+    assert!(other.counters().beacons_sent > 0);
+}
+
+#[test]
 fn every_node_of_a_host_hears_every_beacon() {
     let group = Group::new();
     let nodes = [group.open("127.0.0.1:0"), group.open("127.0.0.1:0"), group.open("0.0.0.0:0")];

@@ -16,6 +16,9 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 /// A link that lived so long is dialled again at once when it ends. One that comes and goes faster is made anew less and less
 /// often, since each time costs a handshake, and what is told over a new link.
 pub(crate) const LIVED: Duration = Duration::from_secs(10);
+/// A configured peer that said goodbye is dialled again after this time: it may be starting again, and may know nobody to
+/// dial itself. That it stops is not seen sooner.
+const GOODBYE_REST: Duration = Duration::from_millis(250);
 /// The longest wait before a link that does not live long is dialled again.
 pub(crate) const LAST_REST: Duration = Duration::from_secs(5);
 /// How many of those heard on one medium a node has links to, or is dialling: enough that a random graph of them is connected.
@@ -54,6 +57,10 @@ impl Backoff {
     fn failed(&mut self, now: Time) {
         self.next = now + self.wait;
         self.wait = (self.wait * 2).min(LAST_RETRY);
+    }
+
+    fn rest(&mut self, until: Time) {
+        self.next = self.next.max(until);
     }
 
     fn established(&mut self, now: Time) {
@@ -312,6 +319,22 @@ impl Dials {
             known.paths.retain(|other| other != path);
             known.paths.push(*path);
             known.spare = true;
+        }
+    }
+
+    /// The neighbour on this path has said goodbye. It does not answer at the moment. When it starts again, it is heard under
+    /// another instance, which is dialled at once.
+    pub(crate) fn left(&mut self, now: Time, path: &Path, address: &Address) {
+        let targets = self.targets.values_mut();
+        for target in targets.filter(|target| target.address == Some(*address)) {
+            target.backoff.rest(now + GOODBYE_REST);
+            target.last_error = Some("the neighbour said goodbye".to_owned());
+            target.since = Timestamp::now();
+        }
+        for (_, known) in self.heard.iter_mut().filter(|((medium, _), known)| {
+            *medium == path.netmod && (known.address == Some(*address) || known.paths.contains(path))
+        }) {
+            known.backoff.rest(now + LAST_REST);
         }
     }
 

@@ -63,6 +63,29 @@ fn a_configured_peer_that_fails_is_resolved_again_later_and_later() {
 }
 
 #[test]
+fn who_said_goodbye_is_dialled_again_a_little_later_and_at_once_as_another_instance() {
+    let mut dials = Dials::default();
+    dials.add(at(0), "udp:a");
+    dials.due(at(0), &NONE);
+    dials.resolved(at(0), "udp:a", Ok(vec![path(1)]));
+    dials.heard(at(0), 0, Heard { endpoint: endpoint(2), instance: 2 });
+    assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(2)]);
+    for n in [1, 2] {
+        dials.established(at(1), &path(n), &address_of(&path(n)));
+        dials.left(at(20_000), &path(n), &address_of(&path(n)));
+    }
+    assert!(dials.due(at(20_249), &NONE).is_empty());
+    assert_eq!(dials.due(at(20_250), &NONE), ["udp:a"], "it may be starting again, and know nobody");
+    let error = dials.targets(&NONE).next().and_then(|(_, _, target)| target.last_error.clone());
+    assert_eq!(error.as_deref(), Some("the neighbour said goodbye"));
+    // A beacon that was on its way when it left.
+    dials.heard(at(20_100), 0, Heard { endpoint: endpoint(2), instance: 2 });
+    assert!(dials.due_heard(at(20_100), &own(), &NONE).is_empty());
+    dials.heard(at(20_200), 0, Heard { endpoint: endpoint(2), instance: 3 });
+    assert_eq!(dials.due_heard(at(20_200), &own(), &NONE), [path(2)]);
+}
+
+#[test]
 fn a_peer_that_lives_is_not_dialled_and_one_that_died_is_at_once() {
     let mut dials = Dials::default();
     dials.add(at(0), "udp:a");

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures::channel::oneshot;
 use futures::future::{Either, select};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -21,13 +22,14 @@ use super::forward::payload_mtu;
 use super::medium::Medium;
 use super::neighbour::{Made, Neighbour};
 use super::routing::RouterEvent;
-use super::shared::{Shared, lock, read, write};
+use super::shared::{Shared, lock, read};
 use crate::egress::Egress;
 use crate::link::{DialError, HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session, fresh_seed};
 use crate::netmod::{Heard, Train};
 use crate::rt::{self, Alarm};
 use crate::stats::{Counter, DropCause};
 use crate::types::Event;
+use crate::wire::link::FINISH;
 
 /// What the link task is told.
 pub(crate) enum LinkEvent {
@@ -41,6 +43,8 @@ pub(crate) enum LinkEvent {
     Resolved { uri: String, result: Result<Vec<Path>, String> },
     /// The first frame of a session has been opened: the neighbour has all of the handshake.
     Confirmed { local_index: u32 },
+    /// The node is about to leave, and all that came before this is to be done with.
+    Leave { done: oneshot::Sender<()> },
     /// Something has changed that decides whom to dial: a link has ended, a peer or a medium was added.
     Look,
     /// A peer is not to be dialled any more on these paths.
@@ -63,6 +67,8 @@ struct Links {
     made: HashMap<u32, crate::time::Time>,
     /// Frames that came early, until the handshakes that came before them are served.
     early: Vec<(u32, Path, BytesMut)>,
+    /// Waits until the handshakes that came before the node left are done with.
+    left: Vec<oneshot::Sender<()>>,
 }
 
 /// The link task.
@@ -77,6 +83,7 @@ pub(crate) async fn run(shared: Arc<Shared>, seed: Zeroizing<[u8; 32]>) {
         next_id: AtomicU32::new(1),
         made: HashMap::new(),
         early: Vec::new(),
+        left: Vec::new(),
     };
     let mut events = Vec::new();
     let mut alarm = Alarm::default();
@@ -84,6 +91,7 @@ pub(crate) async fn run(shared: Arc<Shared>, seed: Zeroizing<[u8; 32]>) {
         links.dial();
         links.serve_handshakes().await;
         links.serve_early();
+        links.left.drain(..).for_each(|done| _ = done.send(()));
         let dials = lock(&shared.dials).next_deadline(shared.now(), &alive(&shared));
         let deadline = links.handshakes.next_deadline().into_iter().chain(dials).min();
         alarm.set(deadline.map(|time| shared.instant(time)));
@@ -113,6 +121,10 @@ impl Links {
         match event {
             LinkEvent::Handshake { path, frame } => {
                 let Some(medium) = self.medium(&path) else { return };
+                // The other side of a finish believes in a link already: it gets the goodbye.
+                if self.shared.is_leaving() && frame.first() != Some(&FINISH) {
+                    return;
+                }
                 let quota = medium.netmod.quota_key(&path.endpoint);
                 let mtu = medium.netmod.max_mtu();
                 if let Err(cause) = self.handshakes.handle(now, path, quota, mtu, &frame) {
@@ -128,6 +140,7 @@ impl Links {
             }
             LinkEvent::Confirmed { local_index } => self.handshakes.confirm(now, local_index),
             LinkEvent::Look => {}
+            LinkEvent::Leave { done } => self.left.push(done),
             LinkEvent::Forget { paths } => {
                 for path in &paths {
                     self.handshakes.cancel(path);
@@ -139,6 +152,9 @@ impl Links {
 
     /// Begins the handshakes that are due.
     fn dial(&mut self) {
+        if self.shared.is_leaving() {
+            return;
+        }
         let now = self.shared.now();
         let (due, heard) = {
             let mut dials = lock(&self.shared.dials);
@@ -179,6 +195,7 @@ impl Links {
     async fn serve_handshakes(&mut self) {
         while let Some(output) = self.handshakes.poll_output() {
             match output {
+                HandshakeOutput::Transmit { .. } if self.shared.is_leaving() => {}
                 HandshakeOutput::Transmit { path, frame } => {
                     let Some(medium) = self.medium(&path) else { continue };
                     let sent = medium.netmod.send(&path.endpoint, Train::single(&frame));
@@ -215,6 +232,9 @@ impl Links {
             return lock(&shared.dials).failed(now, &path, "its netmod was removed");
         };
         shared.stats.count(Counter::HandshakesDone, 1);
+        if shared.is_leaving() {
+            return self.serve(session, medium, false).await;
+        }
         let configured = {
             let mut dials = lock(&shared.dials);
             dials.established(now, &path, &address);
@@ -290,7 +310,7 @@ impl Links {
         let (suite, capabilities) = (session.suite, session.peer_capabilities);
         let seed = *fresh_seed(&mut self.seeds);
         let egress = Egress::new(medium.netmod.clone(), path.endpoint, session.sealer);
-        let link = Link::new(now, session.peer, session.opener, mtu, seed)
+        let mut link = Link::new(now, session.peer, session.opener, mtu, seed)
             .renewing(now, session.renewal)
             .probing(mtu, most);
         let neighbour = Arc::new(Neighbour::new(
@@ -311,8 +331,9 @@ impl Links {
         ));
         self.made.retain(|id, _| read(&shared.neighbours).contains_key(id));
         self.made.insert(id, now);
-        write(&shared.neighbours).insert(id, neighbour.clone());
-        write(&shared.sessions).insert(session.local_index, neighbour.clone());
+        if !shared.put_into_service(&neighbour) {
+            return neighbour.say_goodbye(&shared, &mut link).await;
+        }
         let cost = link.metrics().cost.saturating_add(medium.netmod.properties().cost);
         let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
         tracing::info!(neighbour = %address, endpoint = %neighbour.endpoint(), "neighbour up");

@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     /// For those who wait at the node's door. Its tasks have an end of their own each.
     pub(crate) stopped: Notify<bool>,
     stopping: AtomicBool,
+    /// Set before the goodbyes are said: no link is put into service from then on.
+    leaving: AtomicBool,
 
     pub(crate) media: RwLock<BTreeMap<u32, Arc<Medium>>>,
     next_medium: AtomicU32,
@@ -89,6 +91,7 @@ impl Shared {
             started: Instant::now(),
             stopped: Notify::new(false),
             stopping: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             media: RwLock::default(),
             next_medium: AtomicU32::new(0),
             sessions: RwLock::default(),
@@ -139,6 +142,35 @@ impl Shared {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
+    }
+
+    /// Puts no link into service from now on: a neighbour that hears the goodbye and dials again must not be answered. The links
+    /// that are in the table of neighbours when this returns are all that there will be.
+    pub(crate) fn leave(&self) {
+        self.begin_stop();
+        {
+            // Under the lock that `put_into_service` holds while it looks.
+            let _neighbours = write(&self.neighbours);
+            self.leaving.store(true, Relaxed);
+        }
+        for medium in read(&self.media).values() {
+            medium.netmod.stop_announcing();
+        }
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+
+    /// Enters a new link into the tables. Returns whether it may serve: not when the node leaves, or its medium was removed.
+    pub(crate) fn put_into_service(&self, neighbour: &Arc<Neighbour>) -> bool {
+        let mut neighbours = write(&self.neighbours);
+        if self.is_leaving() || !read(&self.media).contains_key(&neighbour.medium.id) {
+            return false;
+        }
+        neighbours.insert(neighbour.id, neighbour.clone());
+        write(&self.sessions).insert(neighbour.local_index, neighbour.clone());
+        true
     }
 
     /// Refuses new work from now on.

@@ -166,6 +166,15 @@ impl Medium {
         Ok(opening)
     }
 
+    /// Nobody hears of it any more, nor does it hear of others.
+    pub(super) fn stop_announcing(&mut self, id: Id, mine: Opening) {
+        if let Some(open) = self.slots.get_mut(id as usize).and_then(|slot| slot.open.as_mut())
+            && open.opening == mine
+        {
+            open.next_beacon = None;
+        }
+    }
+
     pub(super) fn close(&mut self, id: Id, mine: Opening) {
         if let Some(slot) = self.slots.get_mut(id as usize)
             && slot.open.as_ref().is_some_and(|open| open.opening == mine)

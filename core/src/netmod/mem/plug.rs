@@ -174,6 +174,12 @@ impl Netmod for MemNetmod {
         id_of(endpoint).map_or(u64::MAX, u64::from)
     }
 
+    fn stop_announcing(&self) {
+        if let Ok(opening) = self.opening() {
+            self.net.with(|medium| medium.stop_announcing(self.id, opening));
+        }
+    }
+
     async fn close(&self) {
         self.pull();
     }

@@ -91,7 +91,7 @@ impl Neighbour {
         }
     }
 
-    pub(super) async fn say_goodbye(&self, shared: &Shared, link: &mut Link) {
+    pub(crate) async fn say_goodbye(&self, shared: &Shared, link: &mut Link) {
         self.push(shared, Class::Control, link.goodbye().into());
         let mut patience = 100;
         while !self.egress.is_empty() && patience > 0 {
@@ -232,7 +232,13 @@ impl Neighbour {
                 LinkOutput::CostChanged(cost) => {
                     let _ = shared.router_events.push(RouterEvent::Cost { id: self.id, cost }).await;
                 }
-                LinkOutput::StateChanged(LinkState::Down(reason)) => down = Some(reason.to_string()),
+                LinkOutput::StateChanged(LinkState::Down(reason)) => {
+                    if reason == DownReason::Goodbye {
+                        // Before anything looks for whom to dial.
+                        lock(&shared.dials).left(shared.now(), &self.path(), &self.address);
+                    }
+                    down = Some(reason.to_string());
+                }
                 LinkOutput::StateChanged(state) => self.stands(shared, state).await,
             }
         }

@@ -1,0 +1,46 @@
+//! How a node takes leave of its neighbours: they hear a goodbye, and nothing after it.
+
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use futures::future::join;
+
+use super::links::LinkEvent;
+use super::neighbour::{Neighbour, Order};
+use super::shared::{Shared, read};
+use crate::rt;
+
+/// How long a node waits for its goodbyes to go out.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Says goodbye to all neighbours, also to those that have just become some, and makes no links from then on.
+pub(super) async fn leave(shared: &Shared) {
+    shared.leave();
+    let (done, left) = oneshot::channel();
+    let handshakes = async {
+        if shared.link_events.push(LinkEvent::Leave { done }).await.is_ok() {
+            let _ = left.await;
+        }
+    };
+    rt::timeout(GOODBYE * 2, join(say_goodbye(shared, |_| true), handshakes)).await;
+}
+
+/// Ends the links that `which` names, in good order if that does not take long.
+pub(super) async fn say_goodbye(shared: &Shared, which: impl Fn(&Neighbour) -> bool) {
+    let all: Vec<_> = read(&shared.neighbours).values().cloned().collect();
+    let leaving: Vec<_> = all.into_iter().filter(|neighbour| which(neighbour)).collect();
+    for neighbour in &leaving {
+        let _ = neighbour.orders.try_push(Order::Goodbye);
+    }
+    let gone = async {
+        while leaving.iter().any(|neighbour| !neighbour.inbox.is_closed()) {
+            rt::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    rt::timeout(GOODBYE, gone).await;
+    for neighbour in leaving {
+        if neighbour.retire(shared) {
+            neighbour.announce_end(shared, "ended by this node").await;
+        }
+    }
+}
