@@ -58,6 +58,8 @@ pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
 pub(crate) use keys::Opener;
 pub(crate) use keys::{Key, Sealer, Suite};
 pub(crate) use outcome::{DownReason, Inner, LinkMetrics, LinkOutput, LinkState};
+#[cfg(test)]
+pub(crate) use quality::cost_of;
 pub(crate) use seed::fresh_seed;
 
 use zeroize::Zeroizing;

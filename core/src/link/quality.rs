@@ -146,12 +146,17 @@ impl Arrivals {
 /// loses costs more than sending it twice. So 40 % of loss one way costs 2.8 times as much, and a way that costs twice
 /// as much as the link did is taken instead.
 pub(super) fn cost(out: &Arrivals, inward: &Arrivals, rtt: Option<Duration>) -> u16 {
-    let rtt = rtt.map_or(0, |rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
-    let base = u128::from(u64::from(MIN_COST).saturating_mul(US_PER_COST).saturating_add(rtt));
+    cost_of(out.share(), inward.share(), rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)))
+}
+
+/// The same of the shares in [65536ths](WHOLE) and the round trip in microseconds.
+pub(crate) fn cost_of(out: u64, inward: u64, rtt_us: Option<u64>) -> u16 {
+    let base =
+        u128::from(u64::from(MIN_COST).saturating_mul(US_PER_COST).saturating_add(rtt_us.unwrap_or(0)));
     // In 2¹⁶ths. At most 2⁴⁰ or so, since beyond 1000 times 2⁸ the cost is the highest anyhow.
     let whole = u128::from(WHOLE).saturating_mul(u128::from(WHOLE)) << 16;
-    let both = u128::from(out.share()).saturating_mul(u128::from(inward.share()));
-    let etx = whole.checked_div(both).unwrap_or(u128::MAX).min(1 << 40);
+    let etx =
+        whole.checked_div(u128::from(out).saturating_mul(inward.into())).unwrap_or(u128::MAX).min(1 << 40);
     let cost = (base.saturating_mul(etx.saturating_mul(etx)) >> 32).checked_div(u128::from(US_PER_COST));
     let cost = cost.and_then(|cost| u16::try_from(cost).ok()).unwrap_or(MAX_COST);
     cost.clamp(MIN_COST, MAX_COST)

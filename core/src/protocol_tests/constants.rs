@@ -38,10 +38,7 @@ const PINS: &[(&str, &str)] = &[
     ("const WORDS: u64 = 33;", "A window of 2048 counters"),
     ("const HELLO: Duration = Duration::from_secs(1);", "every 1 s, give or take an eighth"),
     ("const HELLO_OFTEN: Duration = Duration::from_millis(500);", "0.5 s while a link"),
-    (
-        "const ANSWER_AFTER: Duration = Duration::from_millis(20);",
-        "after 20 ms in which nothing else was sent",
-    ),
+    ("const ANSWER_AFTER: Duration = Duration::from_millis(20);", "20 ms after the packet, unless"),
     ("const ANSWER_GAP: Duration = Duration::from_millis(5);", "at once, but 5 ms apart"),
     ("const PATIENCE: Duration = Duration::from_millis(50);", "max(3·srtt, 50 ms)"),
     ("const FIRST_PATIENCE: Duration = Duration::from_secs(1);", "1 s before a round trip is known"),

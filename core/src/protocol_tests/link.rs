@@ -211,3 +211,18 @@ fn vitals_rows(vitals: Vitals) -> Vec<Row> {
         Row::number("received", 8, vitals.received),
     ]
 }
+
+#[test]
+fn the_costs_in_the_specification_are_those_of_the_code() {
+    let rows = &blocks("costs")["link"];
+    let (title, rows) = rows.split_once('\n').expect("a line of titles");
+    assert_eq!(title.split_whitespace().collect::<Vec<_>>(), ["there", "back", "rttmin", "cost"]);
+    let mut costs = 0;
+    for row in rows.lines() {
+        let numbers: Vec<u64> = row.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let [there, back, rttmin, cost] = numbers[..] else { panic!("{row}") };
+        assert_eq!(u64::from(crate::link::cost_of(there, back, Some(rttmin))), cost, "{row}");
+        costs += 1;
+    }
+    assert!(costs > 0, "there are no costs");
+}

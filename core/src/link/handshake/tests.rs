@@ -3,6 +3,7 @@
 mod again;
 mod both;
 mod hostile;
+mod longer;
 
 use super::*;
 use crate::netmod::Endpoint;
