@@ -177,8 +177,7 @@ pub(crate) fn arrived(shared: &Shared, header: &Header, payload: &[u8], work: &m
     };
     match probe.kind {
         payload::PING => {
-            // The relays on the way have each taken one off the limit; the last link takes none.
-            let hops = probe.value.saturating_sub(header.hop_limit).saturating_add(1);
+            let hops = probe.crossed(header.hop_limit);
             reply(shared, payload::PONG, header.destination, &probe, hops, work);
         }
         payload::TRACE => reply(shared, payload::HOP, header.destination, &probe, probe.value, work),

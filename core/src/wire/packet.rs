@@ -119,6 +119,12 @@ impl Probe {
         let source = Address::from_bytes(*source);
         Some(Probe { kind, source, nonce: u64::from_le_bytes(*nonce), value })
     }
+
+    /// How many links a ping has crossed that arrives with this hop limit: 1 to 255, whatever its sender claims. The relays on
+    /// the way have each taken one off the limit; the last link takes none.
+    pub(crate) fn crossed(&self, hop_limit: u8) -> u8 {
+        self.value.saturating_sub(hop_limit).saturating_add(1)
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +153,17 @@ mod tests {
         }
         bytes[1] = 0x10;
         assert_eq!(read_header(&bytes), None, "another version");
+    }
+
+    #[test]
+    fn the_links_that_a_ping_has_crossed_are_1_to_255_whatever_its_sender_claims() {
+        let crossed = |value: u8, hop_limit: u8| {
+            Probe { kind: payload::PING, source: Address::from_bytes([1; 32]), nonce: 2, value }
+                .crossed(hop_limit)
+        };
+        for (value, hop_limit, links) in [(64, 64, 1), (64, 62, 3), (3, 64, 1), (255, 0, 255), (0, 0, 1)] {
+            assert_eq!(crossed(value, hop_limit), links, "set out with {value}, came with {hop_limit}");
+        }
     }
 
     #[test]
