@@ -15,6 +15,7 @@ use crate::types::{
     Body, Dialled, Hop, Message, Outgoing, Peer, PeerState, PingError, Pong, Route, SendError, Status,
 };
 
+mod awaiting;
 mod builder;
 mod config;
 #[cfg(feature = "internals")]

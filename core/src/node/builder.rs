@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::awaiting::Awaiting;
 use super::medium::Medium;
 use super::shared::{Shared, lock, read, write};
 use super::traffic::Traffic;
@@ -130,6 +131,7 @@ impl NodeBuilder {
         shared.spawn(routing::run(shared.clone(), *routing, epoch));
         shared.spawn(links::run(shared.clone(), links));
         shared.spawn(Traffic::run(shared.clone()));
+        shared.spawn(Awaiting::run(shared.clone()));
         shared.spawn(health::keep_house(shared.clone()));
         let media: Vec<_> = read(&shared.media).values().cloned().collect();
         for medium in media {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::fib::Hop;
+use super::fib::{Hop, Way};
 use super::neighbour::Neighbour;
 use super::probe;
 use super::shared::Shared;
@@ -73,9 +73,14 @@ impl Work {
     }
 }
 
-/// The route to a destination, if there is one.
+/// The route to a destination, if there is one. A neighbour is reached over its own link from the moment that this is in
+/// service, also before the router has heard its announce: that leads straight there, and cannot loop.
 pub(crate) fn route(shared: &Shared, destination: &Address) -> Option<Hop> {
-    shared.fib.get(destination)
+    shared.fib.get(destination).or_else(|| {
+        let next = shared.linked_to(destination)?;
+        let mtu = payload_mtu(next.mtu());
+        Some(Hop { way: Arc::new(Way { next, alternate: None }), mtu })
+    })
 }
 
 /// Packets whose routes are looked up together: the look-ups of a large table wait for memory, and so wait at once.
@@ -164,7 +169,7 @@ fn packet_arrived(shared: &Shared, packet: BytesMut, work: &mut Work) {
     shared.stats.drop(DropCause::HopLimit);
 }
 
-fn hand_over(shared: &Shared, hop: &Hop, class: Class, packet: Bytes, work: &mut Work) {
+pub(crate) fn hand_over(shared: &Shared, hop: &Hop, class: Class, packet: Bytes, work: &mut Work) {
     let next = hop.best();
     if packet.len().saturating_add(Sealer::OVERHEAD) > next.mtu() {
         return shared.stats.drop(DropCause::TooLong);

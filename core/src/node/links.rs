@@ -334,6 +334,7 @@ impl Links {
         if !shared.put_into_service(&neighbour) {
             return neighbour.say_goodbye(&shared, &mut link).await;
         }
+        neighbour.reachable_or_not(&shared);
         let cost = link.metrics().cost.saturating_add(medium.netmod.properties().cost);
         let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
         tracing::info!(neighbour = %address, endpoint = %neighbour.endpoint(), "neighbour up");

@@ -19,7 +19,7 @@ use super::forward::{Work, packets_arrived};
 use super::links::LinkEvent;
 use super::medium::Medium;
 use super::routing::RouterEvent;
-use super::shared::{Shared, lock, write};
+use super::shared::{Shared, lock};
 use super::traffic::Conv;
 use crate::address::Address;
 use crate::egress::{Class, Drained, Egress, Pushed, Pushing};
@@ -290,8 +290,7 @@ impl Neighbour {
 
     /// Takes the link out of service: the tables forget it, its queues are dropped, its task ends.
     pub(crate) fn retire(&self, shared: &Shared) -> bool {
-        write(&shared.sessions).remove(&self.local_index);
-        let was_known = write(&shared.neighbours).remove(&self.id).is_some();
+        let was_known = shared.take_out_of_service(self);
         shared.stats.drop_n(DropCause::UnknownSession, self.egress.close());
         lock(&self.waiting).clear();
         self.inbox.close();

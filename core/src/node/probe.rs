@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 
+use super::awaiting;
 use super::forward::{Work, originate, route};
 use super::shared::{Shared, lock};
 use crate::address::Address;
@@ -27,7 +28,7 @@ use crate::rt;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::types::{Hop, PingError, Pong};
-use crate::wire::packet::{FLAG_TRACE, HOP_LIMIT, Header, Probe, payload};
+use crate::wire::packet::{self, FLAG_TRACE, HEADER, HOP_LIMIT, Header, Probe, payload};
 
 /// Answers that a node gives per second, at most, and in one go.
 const REPLIES_PER_SECOND: u64 = 500;
@@ -200,10 +201,10 @@ fn reply(shared: &Shared, kind: u8, source: Address, probe: &Probe, value: u8, w
         return shared.stats.drop(DropCause::ReplyLimit);
     }
     let answer = Probe { kind, source, nonce: probe.nonce, value };
-    let write = |out: &mut Vec<u8>| answer.write(out);
-    if !originate(shared, &probe.source, Class::Interactive, (0, HOP_LIMIT), write, work) {
-        shared.stats.drop(DropCause::NoRoute);
-    }
+    let mut packet = Vec::with_capacity(HEADER.saturating_add(64));
+    packet::write_header(&mut packet, Class::Interactive, 0, HOP_LIMIT, &probe.source);
+    answer.write(&mut packet);
+    awaiting::answer(shared, &probe.source, packet.into(), work);
 }
 
 fn answered(shared: &Shared, probe: Probe) {

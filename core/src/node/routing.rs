@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 
+use super::awaiting;
 use super::fib::Way;
 use super::forward::Work;
 use super::neighbour::Neighbour;
@@ -250,12 +251,10 @@ impl Routing {
             let alternate = entry.alternate.and_then(|id| self.neighbours.get(&id).cloned());
             Some((Way { next, alternate }, usize::from(entry.mtu)))
         });
-        let reachable = way.is_some();
         match way {
             Some((way, mtu)) => self.shared.fib.insert(destination, way, mtu),
             None => self.shared.fib.remove(&destination),
         }
-        *self.shared.fib_changes.write() += 1;
-        self.shared.traffic.route_changed(&self.shared, &destination, reachable, work);
+        awaiting::route_changed(&self.shared, &destination, work);
     }
 }

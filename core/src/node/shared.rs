@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures::future::{AbortHandle, abortable};
 
+use super::awaiting::Awaiting;
 use super::dial::Dials;
 use super::events::Bus;
 use super::fib::Fib;
@@ -47,6 +48,10 @@ pub(crate) struct Shared {
     pub(crate) sessions: RwLock<HashMap<u32, Arc<Neighbour>>>,
     /// Links by their number, in which they were made.
     pub(crate) neighbours: RwLock<BTreeMap<u32, Arc<Neighbour>>>,
+    /// Links in service by the address of the neighbour, one for each medium.
+    linked: RwLock<HashMap<Address, Vec<Arc<Neighbour>>>>,
+    /// Answers that wait for a route.
+    pub(crate) awaiting: Awaiting,
     /// Routes in use.
     pub(crate) fib: Fib,
     /// How often the table of routes has changed.
@@ -96,6 +101,8 @@ impl Shared {
             next_medium: AtomicU32::new(0),
             sessions: RwLock::default(),
             neighbours: RwLock::default(),
+            linked: RwLock::default(),
+            awaiting: Awaiting::default(),
             fib: Fib::default(),
             fib_changes: Notify::new(0),
             link_events: Inbox::new(EVENT_QUEUE, Full::Wait),
@@ -169,8 +176,31 @@ impl Shared {
             return false;
         }
         neighbours.insert(neighbour.id, neighbour.clone());
+        write(&self.linked).entry(neighbour.address).or_default().push(neighbour.clone());
+        // From here on frames are delivered to it, and it can be reached already.
         write(&self.sessions).insert(neighbour.local_index, neighbour.clone());
         true
+    }
+
+    /// Removes a link from the tables. Returns whether it was there.
+    pub(crate) fn take_out_of_service(&self, neighbour: &Neighbour) -> bool {
+        write(&self.sessions).remove(&neighbour.local_index);
+        let mut linked = write(&self.linked);
+        if let Some(links) = linked.get_mut(&neighbour.address) {
+            links.retain(|link| link.id != neighbour.id);
+            if links.is_empty() {
+                linked.remove(&neighbour.address);
+            }
+        }
+        drop(linked);
+        write(&self.neighbours).remove(&neighbour.id).is_some()
+    }
+
+    /// The neighbour with this address, over the best of the links to it.
+    pub(crate) fn linked_to(&self, address: &Address) -> Option<Arc<Neighbour>> {
+        let linked = read(&self.linked);
+        let usable = linked.get(address)?.iter().filter(|link| !link.is_away());
+        usable.min_by_key(|link| (link.is_suspect(), link.id)).cloned()
     }
 
     /// Refuses new work from now on.

@@ -3,6 +3,7 @@
 use bytes::Buf;
 
 use super::*;
+use crate::node::awaiting;
 use crate::node::forward::payload_mtu;
 use crate::rt;
 
@@ -260,6 +261,7 @@ impl Neighbour {
         tracing::debug!(neighbour = ?self.address, ?state, "link");
         let _ = shared.router_events.push(RouterEvent::Suspect { id: self.id, suspect }).await;
         if self.away.swap(away, Relaxed) != away {
+            self.reachable_or_not(shared);
             let _ = shared.router_events.push(RouterEvent::Away { id: self.id, away }).await;
             let (address, endpoint) = (self.address, self.endpoint());
             shared.publish(match away {
@@ -284,9 +286,17 @@ impl Neighbour {
         let _ = shared.link_events.try_push(LinkEvent::Look);
     }
 
+    /// The link is in service, or no more: what waits for a route to the neighbour looks again.
+    pub(crate) fn reachable_or_not(&self, shared: &Shared) {
+        let mut work = Work::default();
+        awaiting::route_changed(shared, &self.address, &mut work);
+        work.finish(shared);
+    }
+
     /// Tells the router and the subscribers that this link is no more.
     pub(crate) async fn announce_end(&self, shared: &Shared, reason: &str) {
         tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
+        self.reachable_or_not(shared);
         let _ = shared.router_events.push(RouterEvent::Down { id: self.id }).await;
         if self.is_away() {
             // Subscribers have been told when it left.
