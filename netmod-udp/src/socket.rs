@@ -171,7 +171,25 @@ fn bind(config: &UdpConfig, port: Option<u16>, notes: &Notes) -> io::Result<Vec<
         }
         bound => bound,
     }
-    .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on udp:{}: {error}", config.listen)))
+    .inspect(|_| {
+        if is_group_port(config) {
+            notes.set(Topic::Port, GROUP_PORT_TAKEN, GROUP_PORT_HINT);
+        }
+    })
+    .map_err(|error| {
+        let hint = if is_group_port(config) { format!("; {GROUP_PORT_HINT}") } else { String::new() };
+        io::Error::new(error.kind(), format!("cannot listen on udp:{}: {error}{hint}", config.listen))
+    })
+}
+
+const GROUP_PORT_TAKEN: &str =
+    "this node listens on the port of discovery: no node of this host hears the beacons of its neighbours";
+
+const GROUP_PORT_HINT: &str = "the port is the one that beacons go to: listen on another one, such as 7700";
+
+/// Whether links are to use the port that the listeners for beacons share.
+fn is_group_port(config: &UdpConfig) -> bool {
+    config.listen.port() == config.group_port
 }
 
 fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
@@ -315,6 +333,22 @@ mod tests {
         let pair = bind_pair(7, without(false), port_of).unwrap();
         assert_eq!(pair.sockets, ["[::]:7".parse().unwrap()]);
         assert_eq!(pair.missing.unwrap().0, "IPv4");
+    }
+
+    #[test]
+    fn the_port_of_discovery_is_no_port_to_listen_on_and_a_hint_says_so() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let listen = taken.local_addr().unwrap();
+        let config = UdpConfig { listen, group_port: listen.port(), ..UdpConfig::default() };
+        let notes = Notes::default();
+        let error = bind(&config, None, &notes).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(GROUP_PORT_HINT), "{error}");
+        drop(taken);
+        bind(&config, None, &notes).unwrap();
+        assert_eq!(notes.all()[0].hint, GROUP_PORT_HINT);
+        bind(&UdpConfig { group_port: 1, ..config }, None, &notes).unwrap();
+        assert!(notes.all().is_empty());
     }
 
     #[test]
