@@ -41,7 +41,7 @@ mod tests;
 pub use admin::{Admin, AdminError, Denial, IdentityInfo, NameInfo, PeerInfo, Source};
 pub use client::{Client, Sent, Subscription, Tracing};
 pub use error::{ClientError, ConnectError};
-pub use lookup::{SYSTEM_SOCKET, Search, socket_path, state_dir};
+pub use lookup::{MAX_SOCKET_PATH, SYSTEM_SOCKET, Search, socket_path, state_dir};
 pub use receive::{Delivery, Mailbox, Messages};
 pub use server::{MAX_CONNECTIONS, Server};
 pub use socket::{Access, BindError};

@@ -3,7 +3,9 @@
 //! [`Flags`] holds the first two (clap reads `ROUSE_*` where a flag is missing), `file` the third. [`Config::load`] puts
 //! them together and checks all that can be checked without opening anything.
 
+mod combine;
 mod file;
+mod places;
 mod print;
 
 use std::collections::BTreeMap;
@@ -21,7 +23,9 @@ use rouse_core::{Address, ipc};
 use rouse_netmod_udp::{Udp, UdpConfig};
 use zeroize::Zeroizing;
 
-use crate::{log, names};
+use combine::combine;
+use file::File;
+use places::Places;
 
 /// The rouse daemon: a peer message router.
 ///
@@ -167,70 +171,16 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with the place and what to do.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let file = match &flags.config {
+        let (file, places) = match &flags.config {
             Some(path) => {
                 let text = fs::read_to_string(path)
                     .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-                file::File::parse(path, &text)?
+                File::parse(path, &text)?
             }
-            None => file::File::default(),
+            None => <(File, Places)>::default(),
         };
         let state_dir = flags.state_dir.clone().or_else(ipc::state_dir).ok_or(ConfigError::NoStateDir)?;
-        Self::combine(flags, file, state_dir)
-    }
-
-    fn combine(flags: &Flags, file: file::File, state_dir: PathBuf) -> Result<Self, ConfigError> {
-        let value = |what: &str, text: String| ConfigError::Value(format!("{what}: {text}"));
-        let name = flags.name.clone().or(file.node.name).filter(|name| !name.is_empty());
-        if let Some(name) = &name {
-            names::check(name).map_err(|text| value("the node's name", text))?;
-        }
-        for name in file.names.keys() {
-            names::check(name).map_err(|text| value("[names]", text))?;
-        }
-        let mut peers: Vec<String> = file.netmod.iter().flat_map(|table| table.peer_uris()).collect();
-        peers.extend(flags.peer.iter().map(|uri| uri.trim().to_owned()));
-        for uri in &peers {
-            check_uri(uri).map_err(|text| value("peer", text))?;
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        peers.retain(|uri| seen.insert(uri.clone()));
-
-        let netmods = combine_netmods(flags, file.netmod).map_err(|text| value("listen", text))?;
-        let log_level = flags.log.clone().or(file.log.level).unwrap_or_else(|| "info".to_owned());
-        log::check(&log_level).map_err(|text| value("log level", text))?;
-        // What a file names is looked for beside it.
-        let beside = |path: PathBuf| match flags.config.as_deref().and_then(Path::parent) {
-            Some(folder) => folder.join(path),
-            None => path,
-        };
-        let mesh_key = file.mesh.key.filter(|path| !path.as_os_str().is_empty()).map(beside);
-        if let Some(path) = &mesh_key {
-            read_mesh_key(path)?;
-        }
-        let api = match file.api.listen.as_deref() {
-            None | Some("unix") => Api::StateDir,
-            Some(listen) => match listen.strip_prefix("unix:").map(PathBuf::from) {
-                Some(path) if path.is_absolute() => Api::At(path),
-                _ => {
-                    let text = format!("`{listen}` is neither \"unix\" nor \"unix:/an/absolute/path\"");
-                    return Err(value("[api] listen", text));
-                }
-            },
-        };
-        Ok(Config {
-            file: flags.config.clone(),
-            state_dir,
-            name,
-            netmods,
-            peers,
-            mesh_key,
-            limits: file.limits.over_defaults(),
-            api,
-            log_level,
-            log_format: flags.log_format,
-            names: file.names,
-        })
+        combine(flags, file, &places, state_dir)
     }
 
     /// Where the socket will be.
@@ -284,49 +234,6 @@ impl Config {
     /// The configuration as a file that says the same.
     pub fn to_toml(&self) -> String {
         print::print(self)
-    }
-}
-
-fn combine_netmods(flags: &Flags, tables: Vec<file::NetmodTable>) -> Result<Vec<NetmodConfig>, String> {
-    let mut netmods: Vec<NetmodConfig> = tables
-        .into_iter()
-        .map(|table| {
-            let default = NetmodConfig::default();
-            NetmodConfig {
-                listen: table.listen.unwrap_or(default.listen),
-                discover: table.discover.unwrap_or(default.discover),
-                interfaces: table.interfaces.unwrap_or(default.interfaces),
-            }
-        })
-        .collect();
-    if netmods.is_empty() {
-        netmods.push(NetmodConfig::default());
-    }
-    if !flags.listen.is_empty() {
-        // The flags say where; how, the first of the file does.
-        let like = netmods.swap_remove(0);
-        netmods.clear();
-        for uri in &flags.listen {
-            check_uri(uri)?;
-            let listen = uri.trim().strip_prefix("udp:").unwrap_or(uri).to_owned();
-            netmods.push(NetmodConfig { listen, ..like.clone() });
-        }
-    }
-    for netmod in &mut netmods {
-        netmod.discover &= !flags.no_discover;
-        UdpConfig::listen_on(&netmod.listen).map_err(|error| error.to_string())?;
-    }
-    Ok(netmods)
-}
-
-/// Whether a URI has a scheme that some network module takes.
-fn check_uri(uri: &str) -> Result<(), String> {
-    match uri.trim().split_once(':') {
-        Some(("udp", rest)) if !rest.is_empty() => Ok(()),
-        Some((scheme, _)) if matches!(scheme, "tcp" | "serial" | "quic" | "http" | "https" | "unix") => {
-            Err(format!("no network module takes `{scheme}:`; write udp:HOST:PORT"))
-        }
-        _ => Err(format!("`{uri}` is not a URI such as udp:192.0.2.7:7700")),
     }
 }
 

@@ -50,6 +50,7 @@ use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Note, Properties, Receiv
 
 pub use config::{DEFAULT_PORT, GROUP_PORT, GROUP_V4, GROUP_V6, UdpConfig};
 pub use counters::UdpCounters;
+pub use resolve::check_peer;
 
 use counters::Counters;
 use discovery::Discovery;

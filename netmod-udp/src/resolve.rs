@@ -12,19 +12,45 @@ use crate::mix::mix;
 /// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
 
+fn no_peer(peer: &str, why: &str) -> NetmodError {
+    NetmodError::Invalid(format!("\"{peer}\" is no peer: {why}"))
+}
+
+/// Host and port of a peer; an error when it could be none, whatever the network is like.
+fn parse(peer: &str) -> Result<(Host<'_>, u16), NetmodError> {
+    let parts = HostPort::parse(peer).map_err(|why| no_peer(peer, &why))?;
+    let port = parts.port.unwrap_or(DEFAULT_PORT);
+    match parts.host {
+        _ if port == 0 => Err(no_peer(peer, "port 0 is nobody's")),
+        Host::V6(ip, None) if ip.is_unicast_link_local() => {
+            Err(no_peer(peer, &format!("a link-local address needs its interface: [{ip}%eth0]:{port}")))
+        }
+        host => Ok((host, port)),
+    }
+}
+
+/// Whether `peer` can be dialled at all: `192.0.2.7:7700`, `[fe80::1%eth0]:7700`, `host.example`. Nothing is looked up.
+///
+/// # Errors
+///
+/// [`NetmodError::Invalid`], with what is wrong.
+pub fn check_peer(peer: &str) -> Result<(), NetmodError> {
+    let (host, port) = parse(peer)?;
+    let address = match host {
+        Host::V4(ip) => SocketAddr::new(ip.into(), port),
+        Host::V6(ip, None) => SocketAddr::new(ip.into(), port),
+        // Names of hosts and interfaces may mean something later.
+        Host::V6(_, Some(_)) | Host::Name(_) => return Ok(()),
+    };
+    check(&canonical(address)).map_err(|error| no_peer(peer, &error.to_string()))
+}
+
 /// The endpoints that `peer` means, best first: an address is itself, a name is looked up on a thread of its own.
 pub(crate) async fn resolve(peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
-    let invalid = |why: String| NetmodError::Invalid(format!("\"{peer}\" is no peer: {why}"));
-    let parts = HostPort::parse(peer).map_err(&invalid)?;
-    let port = parts.port.unwrap_or(DEFAULT_PORT);
-    if port == 0 {
-        return Err(invalid("port 0 is nobody's".to_owned()));
-    }
-    let found = match parts.host {
+    let invalid = |why: String| no_peer(peer, &why);
+    let (host, port) = parse(peer)?;
+    let found = match host {
         Host::V4(ip) => vec![SocketAddr::new(ip.into(), port)],
-        Host::V6(ip, None) if ip.is_unicast_link_local() => {
-            return Err(invalid(format!("a link-local address needs its interface: [{ip}%eth0]:{port}")));
-        }
         Host::V6(ip, None) => vec![SocketAddr::new(ip.into(), port)],
         Host::V6(ip, Some(zone)) => {
             let zone = zone.to_owned();

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The longest path of a socket, in bytes: `sun_path` of `unix(7)` without its final zero.
-pub(super) const MAX_PATH: usize = 107;
+pub const MAX_SOCKET_PATH: usize = 107;
 
 /// Where a daemon of the whole system has its socket.
 pub const SYSTEM_SOCKET: &str = "/run/rouse/rouse.sock";
@@ -47,7 +47,7 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
 fn socket_paths(state_dir: &Path, environment: Environment<'_>) -> Vec<PathBuf> {
     let absolute = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
     let plain = absolute.join(SOCKET_NAME);
-    if plain.as_os_str().as_bytes().len() <= MAX_PATH {
+    if plain.as_os_str().as_bytes().len() <= MAX_SOCKET_PATH {
         return vec![plain];
     }
     let real = state_dir.canonicalize().unwrap_or(absolute);
@@ -59,7 +59,7 @@ fn socket_paths(state_dir: &Path, environment: Environment<'_>) -> Vec<PathBuf> 
         .into_iter()
         .flatten()
         .map(|folder| folder.join(&name))
-        .filter(|path| path.as_os_str().as_bytes().len() <= MAX_PATH)
+        .filter(|path| path.as_os_str().as_bytes().len() <= MAX_SOCKET_PATH)
         .collect()
 }
 
@@ -134,10 +134,10 @@ mod tests {
 
     #[test]
     fn a_path_too_long_for_a_socket_becomes_a_hashed_name() {
-        let fits = PathBuf::from(format!("/{}", "a".repeat(MAX_PATH - 1 - "/rouse.sock".len())));
+        let fits = PathBuf::from(format!("/{}", "a".repeat(MAX_SOCKET_PATH - 1 - "/rouse.sock".len())));
         assert_eq!(socket_paths(&fits, &environment(&[])), [fits.join("rouse.sock")]);
 
-        let long = PathBuf::from(format!("/{}", "a".repeat(MAX_PATH - "/rouse.sock".len())));
+        let long = PathBuf::from(format!("/{}", "a".repeat(MAX_SOCKET_PATH - "/rouse.sock".len())));
         let inside = socket_paths(&long, &environment(&[("XDG_RUNTIME_DIR", "/run/user/7")]));
         assert!(inside[0].starts_with("/run/user/7"));
         let outside = socket_paths(&long, &environment(&[]));

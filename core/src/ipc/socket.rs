@@ -11,7 +11,7 @@ use async_io::Async;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
-use crate::ipc::lookup::MAX_PATH;
+use crate::ipc::lookup::MAX_SOCKET_PATH;
 
 /// Who may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum BindError {
     #[error("{path} exists and is not a socket: move it away", path = .0.display())]
     NotASocket(PathBuf),
     /// The system takes no path of this length.
-    #[error("{path} is longer than the {MAX_PATH} bytes that the system allows for a socket", path = .0.display())]
+    #[error("{path} is longer than the {MAX_SOCKET_PATH} bytes that the system allows for a socket", path = .0.display())]
     TooLong(PathBuf),
     /// The system refused.
     #[error("socket {path}: {source}", path = path.display())]
@@ -57,7 +57,7 @@ impl Socket {
     /// Listens at `path`. A file there that leads to no server any more is replaced.
     pub(super) fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
         let io = |source| BindError::Io { path: path.to_owned(), source };
-        if path.as_os_str().as_bytes().len() > MAX_PATH {
+        if path.as_os_str().as_bytes().len() > MAX_SOCKET_PATH {
             return Err(BindError::TooLong(path.to_owned()));
         }
         clear_stale(path)?;

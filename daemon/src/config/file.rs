@@ -1,15 +1,18 @@
 //! The configuration file: its shape, and what to say when it has another.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rouse_core::Address;
 use rouse_core::node::Limits;
 use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
+use super::places::{Places, line_of};
 use crate::names;
 use crate::units::Size;
 
@@ -52,9 +55,13 @@ impl NetmodTable {
     /// The peers as URIs; in the file they may stand with or without the scheme.
     pub(super) fn peer_uris(&self) -> impl Iterator<Item = String> {
         let Kind::Udp = self.kind;
-        self.peers
-            .iter()
-            .map(|peer| format!("udp:{}", peer.trim().strip_prefix("udp:").unwrap_or(peer.trim())))
+        let uri = |peer: &String| {
+            // What has another scheme is refused as it was written.
+            let known = ["tcp:", "serial:", "quic:"].iter().any(|scheme| peer.trim().starts_with(scheme));
+            let scheme = if known || peer.trim().starts_with("udp:") { "" } else { "udp:" };
+            format!("{scheme}{}", peer.trim())
+        };
+        self.peers.iter().map(uri)
     }
 }
 
@@ -76,18 +83,25 @@ pub(super) struct LimitsTable {
 }
 
 /// A bound of at least one.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "i64")]
+#[derive(Clone, Copy, Debug)]
 struct Count(usize);
 
-impl TryFrom<i64> for Count {
-    type Error = String;
-
-    fn try_from(number: i64) -> Result<Self, String> {
-        match u32::try_from(number) {
-            Ok(number) if number > 0 => Ok(Count(number as usize)),
-            _ => Err(format!("a limit is between 1 and {}, not {number}", u32::MAX)),
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Whole;
+        impl Visitor<'_> for Whole {
+            type Value = Count;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number")
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Count, E> {
+                match u32::try_from(number) {
+                    Ok(number) if number > 0 => Ok(Count(number as usize)),
+                    _ => Err(E::custom(format!("a limit is between 1 and {}, not {number}", u32::MAX))),
+                }
+            }
         }
+        deserializer.deserialize_i64(Whole)
     }
 }
 
@@ -119,40 +133,77 @@ pub(super) struct LogTable {
     pub(super) level: Option<String>,
 }
 
-/// The keys that may stand in each table.
-const KEYS: &[(&str, &[&str])] = &[
-    ("node", &["name"]),
-    ("netmod", &["kind", "listen", "discover", "interfaces", "peers"]),
-    ("mesh", &["key"]),
-    ("limits", &["neighbours", "senders", "destinations", "inbox_frames", "inbox_messages", "reassembly"]),
-    ("api", &["listen"]),
-    ("log", &["level"]),
+/// The keys that may stand in each table, each with a value that it may have.
+const KEYS: &[(&str, &[(&str, &str)])] = &[
+    ("node", &[("name", "\"kitchen\"")]),
+    (
+        "netmod",
+        &[
+            ("kind", "\"udp\""),
+            ("listen", "\"[::]:7700\""),
+            ("discover", "true"),
+            ("interfaces", "[\"eth*\", \"wlan0\"]"),
+            ("peers", "[\"192.0.2.7:7700\"]"),
+        ],
+    ),
+    ("mesh", &[("key", "\"mesh.key\"")]),
+    (
+        "limits",
+        &[
+            ("neighbours", "256"),
+            ("senders", "4096"),
+            ("destinations", "32768"),
+            ("inbox_frames", "1024"),
+            ("inbox_messages", "4096"),
+            ("reassembly", "\"64MiB\""),
+        ],
+    ),
+    ("api", &[("listen", "\"unix\"")]),
+    ("log", &[("level", "\"info\"")]),
     // Any names.
     ("names", &[]),
 ];
+
+/// How a value is written.
+fn example(table: &str, key: &str) -> String {
+    let of_table = KEYS.iter().filter(|(name, _)| *name == table).flat_map(|(_, keys)| keys.iter());
+    match of_table.into_iter().find(|(name, _)| *name == key) {
+        Some((_, value)) => format!("; write it like `{key} = {value}`"),
+        None if table == "names" => format!("; write it like `{key} = \"rouse1…\"`"),
+        None => String::new(),
+    }
+}
 
 /// Keys of later versions, so that who reads about them is told more than "unknown".
 const LATER: &[(&str, Option<&str>)] = &[("http", None), ("limits", Some("journal"))];
 
 impl File {
     /// Reads the file's text.
-    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let at = |span: Option<Range<usize>>, text_of_error: String| ConfigError::At {
+    pub(super) fn parse(path: &Path, text: &str) -> Result<(Self, Places), ConfigError> {
+        let at = |span: Range<usize>, text_of_error: String| ConfigError::At {
             path: path.to_owned(),
-            line: line_of(text, span.map_or(0, |span| span.start)),
+            line: line_of(text, span.start),
             text: text_of_error,
         };
-        let syntax = |error: toml::de::Error| at(error.span(), error.message().to_owned());
-        let document = DeTable::parse(text).map_err(syntax)?;
+        let document = DeTable::parse(text)
+            .map_err(|error| at(error.span().unwrap_or_default(), error.message().to_owned()))?;
         if let Some((span, wrong)) = unknown_key(document.get_ref()) {
-            return Err(at(Some(span), wrong));
+            return Err(at(span, wrong));
         }
-        toml::from_str(text).map_err(syntax)
+        let places = Places::of(path, text, document.get_ref());
+        match toml::from_str(text) {
+            Ok(file) => Ok((file, places)),
+            Err(error) => {
+                let start = error.span().unwrap_or_default().start;
+                let mut wrong = error.message().to_owned();
+                // Only this one must be there.
+                if wrong.contains("missing field `kind`") {
+                    wrong.push_str(&example("netmod", "kind"));
+                }
+                Err(places.wrong_at(start, line_of(text, start), &wrong, example))
+            }
+        }
     }
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
 /// The first key that means nothing, and what to say about it.
@@ -171,9 +222,10 @@ fn unknown_key(document: &DeTable<'_>) -> Option<(Range<usize>, String)> {
         for table_value in tables(value.get_ref()) {
             for key in table_value.keys() {
                 let name = key.get_ref().as_ref();
-                if !keys.contains(&name) {
+                let known = keys.iter().map(|(known, _)| *known);
+                if !known.clone().any(|known| known == name) {
                     let what = format!("key `{name}` in [{table}]");
-                    found.push((key.span(), complaint(&what, table, Some(name), keys.iter().copied())));
+                    found.push((key.span(), complaint(&what, table, Some(name), known)));
                 }
             }
         }

@@ -157,6 +157,89 @@ fn a_value_that_makes_no_sense_is_refused_before_anything_is_opened() {
     assert!(Config::load(&flags("udp:192.0.2.7", "udp:127.0.0.1:0")).is_ok());
 }
 
+/// Values of the right type that make no sense, for each key.
+fn senseless(table: &str, key: &str) -> &'static [&'static str] {
+    match (table, key) {
+        ("node", "name") => &["\"two words\"", "\"rouse1me\""],
+        ("netmod", "kind") => &["\"tcp\"", "\"\""],
+        ("netmod", "listen") => &["\"here\"", "\"127.0.0.1:99999\"", "\"tcp:127.0.0.1:1\"", "\"\""],
+        ("netmod", "discover") => &[],
+        ("netmod", "interfaces") => {
+            &["[\"\"]", "[\"eth0\", \"eth 1\"]", "[\"/dev/ttyS0\"]", "[\"abcdefghijklmnop\"]"]
+        }
+        ("netmod", "peers") => &[
+            "[\"192.0.2.7:99999\"]",
+            "[\"192.0.2.7:1\", \"udp:\"]",
+            "[\"tcp:192.0.2.7:1\"]",
+            "[\"2001:db8::7\"]",
+            "[\"[fe80::1]:1\"]",
+            "[\"192.0.2.7:0\"]",
+            "[\"0.0.0.0:1\"]",
+        ],
+        ("mesh", "key") => &["\"no-such-file\"", "\".\"", "\"/dev/null\""],
+        ("limits", "reassembly") => &["\"much\"", "\"1 parsec\"", "-1", "\"99999999999GiB\""],
+        ("limits", _) => &["0", "-1", "4294967296"],
+        ("api", "listen") => &["\"here\"", "\"unix:here\"", "\"tcp:127.0.0.1:1\""],
+        ("log", "level") => &["\"loud\"", "\"\"", "\"rouse_core=loud\""],
+        ("names", _) => &["\"rouse1qqqq\"", "\"bob\""],
+        other => panic!("no senseless value is known for {other:?}"),
+    }
+}
+
+#[test]
+fn every_wrong_value_is_refused_with_its_file_line_key_and_what_would_be_right() {
+    let bob = Identity::generate().address();
+    let (_folder, flags) = file(&format!("{FULL}[names]\nbob = \"{bob}\"\n"));
+    let printed = Config::load(&flags).unwrap().to_toml();
+    let lines: Vec<&str> = printed.lines().collect();
+    let (mut table, mut seen) = ("", 0);
+    for (at, line) in lines.iter().enumerate() {
+        if line.starts_with('[') {
+            table = line.trim_matches(['[', ']']);
+        }
+        let Some((key, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else { continue };
+        let key = key.trim_matches('"');
+        seen += 1;
+        let wrong_types = ["1979-05-27", "{ a = 1 }", "0.5", "[[1]]"].into_iter();
+        let other_type = if value.starts_with('"') || value.starts_with('[') { "true" } else { "[\"x\"]" };
+        for wrong in wrong_types.chain([other_type]).chain(senseless(table, key).iter().copied()) {
+            let mut lines = lines.clone();
+            let written = format!("{} = {wrong}", line.split_once(" = ").unwrap().0);
+            lines[at] = &written;
+            let said = complaint(&lines.join("\n"));
+            let place = format!("/roused.toml, line {}: `{key}` in [{table}]: ", at + 1);
+            let text = said.strip_prefix(&place).unwrap_or_else(|| panic!("{written}: {said}, not {place}"));
+            assert!(text.len() > 20 && !said.contains('\n'), "{written}: {said}");
+        }
+    }
+    // Each key of the file, in both tables of network modules.
+    assert_eq!(seen, 1 + 2 * 5 + 1 + 6 + 1 + 1 + 1, "{printed}");
+}
+
+#[test]
+fn a_wrong_item_of_a_long_list_is_found_at_its_own_line() {
+    let said = complaint("[[netmod]]\nkind = \"udp\"\npeers = [\n \"a:1\",\n \"b:x\",\n]\n");
+    assert!(
+        said.starts_with("/roused.toml, line 5: `peers` in [netmod]: ") && said.contains("b:x"),
+        "{said}"
+    );
+    let said = complaint("[names]\n\"two words\" = \"rouse1\"\n");
+    assert!(said.starts_with("/roused.toml, line 2: `two words` in [names]: "), "{said}");
+}
+
+#[test]
+fn a_wrong_flag_is_named() {
+    let flags = |set: fn(&mut Flags)| {
+        let mut flags = Flags { state_dir: Some("/s".into()), ..Flags::default() };
+        set(&mut flags);
+        Config::load(&flags).unwrap_err().to_string()
+    };
+    assert!(flags(|flags| flags.name = Some("two words".into())).starts_with("--name: "));
+    assert!(flags(|flags| flags.log = Some("loud".into())).starts_with("--log: "));
+    assert!(flags(|flags| flags.listen = vec!["udp:here".into()]).starts_with("--listen: "));
+    assert!(flags(|flags| flags.peer = vec!["udp:192.0.2.7:99999".into()]).starts_with("--peer: "));
+}
+
 #[test]
 fn a_mesh_key_is_32_bytes_in_base64() {
     let (folder, flags) = file("[mesh]\nkey = \"key\"\n");

@@ -1,0 +1,192 @@
+//! Flags over a file over defaults, each value checked where it came from.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rouse_core::ipc::MAX_SOCKET_PATH;
+use rouse_netmod_udp::{UdpConfig, check_peer};
+
+use super::file::{ApiTable, File, NetmodTable};
+use super::places::Places;
+use super::{Api, Config, ConfigError, Flags, NetmodConfig, read_mesh_key};
+use crate::{log, names};
+
+/// Puts all together.
+pub(super) fn combine(
+    flags: &Flags,
+    file: File,
+    places: &Places,
+    state_dir: PathBuf,
+) -> Result<Config, ConfigError> {
+    for name in file.names.keys() {
+        names::check(name).map_err(|text| places.wrong(&format!("names.{name}"), &text))?;
+    }
+    let name = over(
+        flags.name.clone().map(|name| ("--name", name)),
+        file.node.name.map(|name| ("node.name", name)),
+        |name| if name.is_empty() { Ok(()) } else { names::check(name) },
+        places,
+    )?;
+    let level = over(
+        flags.log.clone().map(|level| ("--log", level)),
+        file.log.level.map(|level| ("log.level", level)),
+        log::check,
+        places,
+    )?;
+    let peers = peers(flags, &file.netmod, places)?;
+    let netmods = netmods(flags, file.netmod, places)?;
+    // What a file names is looked for beside it.
+    let beside = |path: PathBuf| match flags.config.as_deref().and_then(Path::parent) {
+        Some(folder) => folder.join(path),
+        None => path,
+    };
+    let mesh_key = file.mesh.key.filter(|path| !path.as_os_str().is_empty()).map(beside);
+    if let Some(path) = &mesh_key {
+        let wrong = |error| format!("{error}; a file is named here, which is looked for beside this one");
+        read_mesh_key(path).map_err(|error| places.wrong("mesh.key", &wrong(error)))?;
+    }
+    Ok(Config {
+        file: flags.config.clone(),
+        state_dir,
+        name: name.filter(|name| !name.is_empty()),
+        netmods,
+        peers,
+        mesh_key,
+        limits: file.limits.over_defaults(),
+        api: api(&file.api).map_err(|text| places.wrong("api.listen", &text))?,
+        log_level: level.unwrap_or_else(|| "info".to_owned()),
+        log_format: flags.log_format,
+        names: file.names,
+    })
+}
+
+/// A flag is wrong, or the variable of the environment that stands for it.
+fn wrong_flag(flag: &str, text: &str) -> ConfigError {
+    let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
+    let set = std::env::var_os(format!("ROUSE_{variable}")).is_some();
+    let or = if set { format!(" (or ROUSE_{variable}, which is set)") } else { String::new() };
+    ConfigError::Value(format!("{flag}{or}: {text}"))
+}
+
+/// The value of a flag, else that of the file; both are checked.
+fn over(
+    flag: Option<(&str, String)>,
+    in_file: Option<(&str, String)>,
+    check: impl Fn(&str) -> Result<(), String>,
+    places: &Places,
+) -> Result<Option<String>, ConfigError> {
+    if let Some((path, value)) = &in_file {
+        check(value).map_err(|text| places.wrong(path, &text))?;
+    }
+    if let Some((flag, value)) = &flag {
+        check(value).map_err(|text| wrong_flag(flag, &text))?;
+    }
+    Ok(flag.or(in_file).map(|(_, value)| value))
+}
+
+/// The peers of the file and those of the flags, each once.
+fn peers(flags: &Flags, tables: &[NetmodTable], places: &Places) -> Result<Vec<String>, ConfigError> {
+    let mut peers = Vec::new();
+    for (table, netmod) in tables.iter().enumerate() {
+        for (at, uri) in netmod.peer_uris().enumerate() {
+            let path = format!("netmod.{table}.peers.{at}");
+            check_peer_uri(&uri).map_err(|text| places.wrong(&path, &text))?;
+            peers.push(uri);
+        }
+    }
+    for uri in &flags.peer {
+        check_peer_uri(uri).map_err(|text| wrong_flag("--peer", &text))?;
+        peers.push(uri.trim().to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    peers.retain(|uri| seen.insert(uri.clone()));
+    Ok(peers)
+}
+
+fn netmods(
+    flags: &Flags,
+    tables: Vec<NetmodTable>,
+    places: &Places,
+) -> Result<Vec<NetmodConfig>, ConfigError> {
+    let mut netmods = Vec::new();
+    for (at, table) in tables.into_iter().enumerate() {
+        let default = NetmodConfig::default();
+        let netmod = NetmodConfig {
+            listen: table.listen.unwrap_or(default.listen),
+            discover: table.discover.unwrap_or(default.discover),
+            interfaces: table.interfaces.unwrap_or(default.interfaces),
+        };
+        check_listen(&netmod.listen).map_err(|text| places.wrong(&format!("netmod.{at}.listen"), &text))?;
+        for (item, pattern) in netmod.interfaces.iter().enumerate() {
+            let path = format!("netmod.{at}.interfaces.{item}");
+            check_pattern(pattern).map_err(|text| places.wrong(&path, &text))?;
+        }
+        netmods.push(netmod);
+    }
+    if netmods.is_empty() {
+        netmods.push(NetmodConfig::default());
+    }
+    if !flags.listen.is_empty() {
+        // The flags say where; how, the first of the file does.
+        let like = netmods.swap_remove(0);
+        netmods.clear();
+        for uri in &flags.listen {
+            let listen = check_scheme(uri).and_then(|listen| check_listen(listen).map(|()| listen));
+            let listen = listen.map_err(|text| wrong_flag("--listen", &text))?.to_owned();
+            netmods.push(NetmodConfig { listen, ..like.clone() });
+        }
+    }
+    for netmod in &mut netmods {
+        netmod.discover &= !flags.no_discover;
+    }
+    Ok(netmods)
+}
+
+fn api(table: &ApiTable) -> Result<Api, String> {
+    let listen = match table.listen.as_deref() {
+        None | Some("unix") => return Ok(Api::StateDir),
+        Some(listen) => listen,
+    };
+    match listen.strip_prefix("unix:").map(PathBuf::from) {
+        Some(path) if path.as_os_str().len() > MAX_SOCKET_PATH => {
+            Err(format!("the system takes no path of more than {MAX_SOCKET_PATH} bytes for a socket"))
+        }
+        Some(path) if path.is_absolute() => Ok(Api::At(path)),
+        _ => Err(format!("`{listen}` is neither \"unix\" nor \"unix:/an/absolute/path\"")),
+    }
+}
+
+/// What stands after the scheme of a URI, if some network module takes that scheme.
+fn check_scheme(uri: &str) -> Result<&str, String> {
+    match uri.trim().split_once(':') {
+        Some(("udp", rest)) if !rest.is_empty() => Ok(rest),
+        Some((scheme, _)) if matches!(scheme, "tcp" | "serial" | "quic" | "http" | "https" | "unix") => {
+            Err(format!("no network module takes `{scheme}:`; write udp:HOST:PORT"))
+        }
+        _ => Err(format!("`{uri}` is not a URI such as udp:192.0.2.7:7700")),
+    }
+}
+
+fn check_peer_uri(uri: &str) -> Result<(), String> {
+    check_peer(check_scheme(uri)?).map_err(|error| error.to_string())
+}
+
+fn check_listen(listen: &str) -> Result<(), String> {
+    UdpConfig::listen_on(listen).map(drop).map_err(|error| error.to_string())
+}
+
+/// The longest name of a network interface on Linux, in bytes.
+const MAX_INTERFACE: usize = 15;
+
+/// Refuses a pattern that fits no interface there could be.
+fn check_pattern(pattern: &str) -> Result<(), String> {
+    let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '/';
+    let name = pattern.strip_prefix('!').unwrap_or(pattern);
+    let letters = name.chars().filter(|c| *c != '*').count();
+    match !name.is_empty() && letters <= MAX_INTERFACE && name.chars().all(legal) {
+        true => Ok(()),
+        false => {
+            Err(format!("`{pattern}` fits no interface; write its name, such as eth0, or eth* for all such"))
+        }
+    }
+}
