@@ -51,6 +51,8 @@ mod rekey;
 mod replay;
 mod roam;
 mod seed;
+#[cfg(test)]
+mod specification;
 
 pub(crate) use established::Link;
 pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};

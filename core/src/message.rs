@@ -41,6 +41,8 @@ mod receive;
 mod recovery;
 mod rtt;
 #[cfg(test)]
+mod specification;
+#[cfg(test)]
 mod tests;
 mod transmit;
 

@@ -15,6 +15,9 @@ mod message;
 mod plain;
 mod rekey;
 mod route;
+pub(crate) mod specified;
+
+pub(crate) use specified::specified;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -38,6 +38,8 @@ mod receive;
 mod score;
 mod seek;
 mod select;
+#[cfg(test)]
+mod specification;
 mod table;
 mod timers;
 mod verify;

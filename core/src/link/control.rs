@@ -4,8 +4,8 @@
 //! and which [`Incoming`] puts together again. What waits is sent together, as many messages to a segment as it takes. Sizes
 //! are bounded on both sides: [`QUEUE`] bytes to be sent, [`WINDOW`] segments under way.
 
-mod incoming;
-mod outgoing;
+pub(super) mod incoming;
+pub(super) mod outgoing;
 #[cfg(test)]
 mod tests;
 

@@ -30,7 +30,7 @@ use crate::wire::link::{
 };
 
 /// An echo older than this says nothing of the round trip.
-const ECHO_LIFE: Duration = Duration::from_secs(10);
+pub(super) const ECHO_LIFE: Duration = Duration::from_secs(10);
 
 /// One established link: opens its frames, keeps watch over the neighbour, carries the control channel.
 pub(crate) struct Link {

@@ -22,8 +22,8 @@
 //! what it answers.
 
 mod answer;
-mod dial;
-mod guard;
+pub(super) mod dial;
+pub(super) mod guard;
 #[cfg(test)]
 mod tests;
 
@@ -55,11 +55,11 @@ use crate::wire::link::{
 /// How long the side with the higher address holds its finish back while the other side's handshake is under way.
 pub(crate) const HOLD: Duration = Duration::from_secs(2);
 /// The same when that handshake comes from another endpoint than the one dialled.
-const HOLD_ELSEWHERE: Duration = Duration::from_millis(300);
+pub(super) const HOLD_ELSEWHERE: Duration = Duration::from_millis(300);
 /// How long a finish is kept to be repeated. Longer than [`HOLD`].
-const KEEP: Duration = Duration::from_secs(3);
+pub(super) const KEEP: Duration = Duration::from_secs(3);
 /// How long a responder waits for the finish, and remembers that it came.
-const ANSWER_LIFE: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_LIFE: Duration = Duration::from_secs(10);
 
 /// What [`Handshakes`] wants done.
 #[derive(Debug)]

@@ -22,6 +22,11 @@ pub(crate) const WORN: u64 = 1 << 28;
 /// The budget of a key: after this many frames nothing more is sealed or opened with it.
 pub(crate) const LIMIT: u64 = 1 << 32;
 
+/// Makes data keys unlike whatever else is derived from a handshake.
+pub(super) const DATA_LABEL: &[u8] = b"rouse link data 1";
+/// The same for the key that the next handshake is bound to.
+pub(super) const REKEY_LABEL: &[u8] = b"rouse link rekey 1";
+
 /// The cipher of the data frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Suite {
@@ -85,7 +90,7 @@ fn hardware_aes() -> bool {
 fn derive(suite: Suite, handshake_hash: &[u8], split: &[u8; 32]) -> Option<LessSafeKey> {
     let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, handshake_hash).extract(split);
     let id = [suite.id()];
-    let info = [b"rouse link data 1".as_slice(), &id];
+    let info = [DATA_LABEL, &id];
     let key = secret.expand(&info, suite.algorithm()).ok()?;
     Some(LessSafeKey::new(UnboundKey::from(key)))
 }
@@ -102,7 +107,7 @@ pub(super) fn chain(
     }
     let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, handshake_hash).extract(both.as_slice());
     let mut chain = Zeroizing::new([0; 32]);
-    secret.expand(&[b"rouse link rekey 1"], hkdf::HKDF_SHA256).ok()?.fill(chain.as_mut()).ok()?;
+    secret.expand(&[REKEY_LABEL], hkdf::HKDF_SHA256).ok()?.fill(chain.as_mut()).ok()?;
     Some(chain)
 }
 

@@ -18,38 +18,38 @@ use crate::time::Time;
 /// The mean time between two hellos.
 pub(super) const HELLO: Duration = Duration::from_secs(1);
 /// The same while a lossy link has carried too little to tell how lossy.
-const HELLO_OFTEN: Duration = Duration::from_millis(500);
+pub(super) const HELLO_OFTEN: Duration = Duration::from_millis(500);
 /// A receiver that was silent for this long after a packet answers it.
-const ANSWER_AFTER: Duration = Duration::from_millis(20);
+pub(super) const ANSWER_AFTER: Duration = Duration::from_millis(20);
 /// Answers to probes are at least this far apart.
-const ANSWER_GAP: Duration = Duration::from_millis(5);
+pub(super) const ANSWER_GAP: Duration = Duration::from_millis(5);
 /// The least time that an answer may take before the neighbour is in doubt.
-const PATIENCE: Duration = Duration::from_millis(50);
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 /// The same while no round trip was measured: the neighbour may be far away, or still lack the finish.
-const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 /// The neighbour is in doubt when nothing came for this long: two hellos, each an eighth late, and a bit.
-const IDLE_DOUBT: Duration = Duration::from_millis(2400);
+pub(super) const IDLE_DOUBT: Duration = Duration::from_millis(2400);
 /// The least time between probes.
-const PROBE_GAP: Duration = Duration::from_millis(50);
+pub(super) const PROBE_GAP: Duration = Duration::from_millis(50);
 /// The same once the neighbour is suspect.
-const SUSPECT_GAP: Duration = Duration::from_millis(100);
+pub(super) const SUSPECT_GAP: Duration = Duration::from_millis(100);
 /// Unanswered probes that make a neighbour suspect; twice as many where frames are known to get lost.
-const PROBES: u32 = 3;
+pub(super) const PROBES: u32 = 3;
 /// A suspect that stays silent for this long is gone.
-const DOWN_AFTER: Duration = Duration::from_secs(1);
+pub(super) const DOWN_AFTER: Duration = Duration::from_secs(1);
 /// A suspect that stays silent for this long is out of service, when the medium says that it is cut off. A plug that only
 /// wobbles is back by then.
-const CUT_OUT_AFTER: Duration = Duration::from_millis(250);
+pub(super) const CUT_OUT_AFTER: Duration = Duration::from_millis(250);
 /// And gone when it stays silent for this long from then on. A router forgets nothing that its neighbours rely on within five
 /// seconds after it has told them so: who is back by then hears of it in time.
-const KEPT: Duration = Duration::from_secs(4);
+pub(super) const KEPT: Duration = Duration::from_secs(4);
 /// Where the medium says that nothing gets through it is asked seldom: probes are first this far apart, then twice as far each
 /// time, up to [`HELLO`].
-const CUT_GAP: Duration = Duration::from_millis(125);
+pub(super) const CUT_GAP: Duration = Duration::from_millis(125);
 /// A timer that fires this late shows that the machine is busy.
-const LATE: Duration = Duration::from_millis(25);
+pub(super) const LATE: Duration = Duration::from_millis(25);
 /// How often in a row that is an excuse.
-const MAX_EXCUSES: u32 = 5;
+pub(super) const MAX_EXCUSES: u32 = 5;
 
 /// What the neighbour is to be told, as soon as there is room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

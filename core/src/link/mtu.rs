@@ -16,19 +16,19 @@ use crate::wire::link::{KIND_MTU_PROBE, MtuAnswer};
 
 /// What is tried besides the longest that both netmods take, in bytes: what most tunnels leave of an Ethernet frame, and all
 /// that IPv6 leaves of one (1500 less 40 and 8).
-const STEPS: [usize; 2] = [1400, 1452];
+pub(super) const STEPS: [usize; 2] = [1400, 1452];
 /// Nothing is tried before so many frames have gone out, so that the probes lost do not make the link look lossy.
-const WARM: u64 = 256;
+pub(super) const WARM: u64 = 256;
 /// How often a probe is sent before it counts as swallowed; twice as often where frames are known to get lost.
-const TRIES: u32 = 3;
+pub(super) const TRIES: u32 = 3;
 /// The least time that an answer is waited for.
-const PATIENCE: Duration = Duration::from_millis(200);
+pub(super) const PATIENCE: Duration = Duration::from_millis(200);
 /// How often the present length is confirmed while long frames are sent.
-const CONFIRM: Duration = Duration::from_secs(1);
+pub(super) const CONFIRM: Duration = Duration::from_secs(1);
 /// When a length that did not get through is tried again.
-const RETRY: Duration = Duration::from_secs(600);
+pub(super) const RETRY: Duration = Duration::from_secs(600);
 /// The same after long frames were swallowed; it doubles up to [`RETRY`].
-const HOLE: Duration = Duration::from_secs(60);
+pub(super) const HOLE: Duration = Duration::from_secs(60);
 
 /// See the [module's page](self).
 #[derive(Debug)]

@@ -18,10 +18,10 @@ use crate::identity::Identity;
 use crate::wire::link::{KEY_LEN, MAX_HANDSHAKE_LEN};
 
 /// Both sides hash this before anything else: the protocol, its version, and the cipher suites it knows.
-const PROLOGUE: &[u8] = b"rouse link 1; ChaCha20-Poly1305, AES-256-GCM";
+pub(super) const PROLOGUE: &[u8] = b"rouse link 1; ChaCha20-Poly1305, AES-256-GCM";
 
 /// The same for a rekeying, followed by the generation of the keys to come.
-const REKEY_PROLOGUE: &[u8] = b"rouse link rekey 1";
+pub(super) const REKEY_PROLOGUE: &[u8] = b"rouse link rekey 1";
 
 /// The message could not be made, or was not made for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,12 +11,12 @@ pub(crate) const MIN_COST: u16 = 32;
 /// See [`MIN_COST`].
 pub(crate) const MAX_COST: u16 = 1000;
 /// This much of round trip adds one to the cost of a link without loss, in microseconds.
-const US_PER_COST: u64 = 500;
+pub(super) const US_PER_COST: u64 = 500;
 
 /// The smallest round trip is that of the last two spans of this length.
-const MIN_SPAN: Duration = Duration::from_secs(30);
+pub(super) const MIN_SPAN: Duration = Duration::from_secs(30);
 /// A round trip longer than this is a mistake, or a lie.
-const MAX_RTT: Duration = Duration::from_secs(60);
+pub(super) const MAX_RTT: Duration = Duration::from_secs(60);
 
 /// Round-trip times: smoothed as in RFC 6298, section 2, and the smallest of the last while.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,11 +68,11 @@ impl RoundTrip {
 }
 
 /// Frames counted in 256ths, so that ageing them rounds nothing away.
-const SCALE: u64 = 256;
+pub(super) const SCALE: u64 = 256;
 /// The memory of a link that carries little, in frames.
-const MEMORY: u64 = 256 * SCALE;
+pub(super) const MEMORY: u64 = 256 * SCALE;
 /// A new link is given this many good frames in advance, so that one lost frame does not condemn it.
-const CREDIT: u64 = 4 * SCALE;
+pub(super) const CREDIT: u64 = 4 * SCALE;
 /// All frames arrive.
 pub(super) const WHOLE: u64 = 1 << 16;
 

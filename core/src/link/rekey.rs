@@ -24,17 +24,17 @@ use crate::time::Time;
 use crate::wire::link::{KEY_LEN, KIND_REKEY, KIND_REKEYED, REKEY_LEN, Rekey, plaintext};
 
 /// How long keys are used before they are replaced; up to a tenth is added, so that links do not stay in step.
-const LIFE: Duration = Duration::from_secs(120);
+pub(super) const LIFE: Duration = Duration::from_secs(120);
 /// How long frames of the generation before are opened.
-const KEEP_OLD: Duration = Duration::from_secs(10);
+pub(super) const KEEP_OLD: Duration = Duration::from_secs(10);
 /// The least time to the first repetition of a `rekey`; it doubles up to [`LAST_DELAY`].
-const FIRST_DELAY: Duration = Duration::from_millis(250);
-const LAST_DELAY: Duration = Duration::from_secs(2);
+pub(super) const FIRST_DELAY: Duration = Duration::from_millis(250);
+pub(super) const LAST_DELAY: Duration = Duration::from_secs(2);
 /// How often it is sent in a row, and how long the pause is then. The link goes on with its old keys.
-const TRIES: u32 = 8;
-const PAUSE: Duration = Duration::from_secs(30);
+pub(super) const TRIES: u32 = 8;
+pub(super) const PAUSE: Duration = Duration::from_secs(30);
 /// The least time between two messages that do not verify and are looked into nevertheless.
-const BAD_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const BAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// How one end of a session comes to its next keys. See the [module's page](self).
 pub(crate) struct Renewal {

@@ -19,11 +19,11 @@ use crate::time::Time;
 use crate::wire::link::{KIND_CHALLENGE, Token, plaintext};
 
 /// Endpoints that are asked at a time, so that somebody who is quick does not keep the neighbour from being asked.
-const MOST: usize = 4;
+pub(super) const MOST: usize = 4;
 /// How long an answer is waited for.
-const LIFE: Duration = Duration::from_secs(3);
+pub(super) const LIFE: Duration = Duration::from_secs(3);
 /// The least time between two challenges to one endpoint.
-const GAP: Duration = Duration::from_millis(50);
+pub(super) const GAP: Duration = Duration::from_millis(50);
 
 /// Who is asked. See the [module's page](self).
 #[derive(Debug, Default)]

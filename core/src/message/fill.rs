@@ -7,7 +7,7 @@ use crate::types::Timestamp;
 use crate::wire::message::{self as wire, BATCH_HEADER, ENTRY_HEADER, FRAGMENT_HEADER, HEADER, LAST, SKIP};
 
 /// Nothing is cut into pieces smaller than this, in bytes, to fill the rest of a packet.
-const SMALLEST_CUT: usize = 128;
+pub(super) const SMALLEST_CUT: usize = 128;
 
 /// A frame that goes on while sequences follow each other.
 enum Open {

@@ -19,7 +19,7 @@ use crate::time::Time;
 use crate::wire::message::{Frame, Header, Reader};
 
 /// Strangers and the forgetful are greeted no more often than this.
-const GREETING_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
+pub(super) const GREETING_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// A short packet outside of the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use super::recovery::Piece;
 use crate::time::Time;
 
 /// Probe time-outs count when they are so far apart: a busy host is silent for a while, too.
-const SILENCE_EVERY: Duration = Duration::from_millis(250);
+pub(super) const SILENCE_EVERY: Duration = Duration::from_millis(250);
 /// Losses are reported this far apart, or when there are so many as make a verdict.
 const REPORT_EVERY: Duration = Duration::from_millis(20);
 /// So many packets are judged together.
-const VERDICT: u32 = 16;
+pub(super) const VERDICT: u32 = 16;
 
 /// What became of packets since the last report.
 #[derive(Debug, Default)]

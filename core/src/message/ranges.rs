@@ -6,7 +6,7 @@ use crate::time::Time;
 use crate::wire::message::Ack;
 
 /// At most so many ranges are remembered. What is below them counts as seen.
-const KEPT: usize = 128;
+pub(super) const KEPT: usize = 128;
 
 /// A sorted set of ranges, both ends included, the lowest first.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ pub(super) const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
 /// Timers are no finer than this (RFC 9002 section 6.1.2).
 pub(super) const GRANULARITY: Duration = Duration::from_millis(1);
 /// Taken for the round trip before one was measured. RFC 9002 has 333 ms; a mesh is closer together.
-const INITIAL: Duration = Duration::from_millis(100);
+pub(super) const INITIAL: Duration = Duration::from_millis(100);
 
 /// Smoothed round trip and its variation.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ const SMALLEST_PACKET: usize = 256;
 /// What every route bears; used when larger packets seem to vanish.
 const BASE_PACKET: usize = 1200;
 /// After so many probe time-outs larger packets are suspected,
-const BLACK_HOLE: u32 = 2;
+pub(super) const BLACK_HOLE: u32 = 2;
 /// and tried again after this (RFC 8899 section 5.1.1).
 const RAISE: Duration = Duration::from_secs(600);
 /// A recipient that does not take its messages is asked after this, and then ever more rarely,

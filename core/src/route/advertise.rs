@@ -16,22 +16,22 @@ use crate::time::Time;
 use crate::wire::route::{Core, INFINITY, Record, Tail, Update, encode_announce, epoch, key_hash};
 
 /// Changes gather for so long before they leave together.
-const BATCH: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(10));
+pub(super) const BATCH: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(10));
 /// Changes of distance alone are told this far apart, doubling up to [`MAX_HOLD`] while they go on.
-const HOLD: Duration = Duration::from_millis(200);
-const MAX_HOLD: Duration = Duration::from_secs(2);
+pub(super) const HOLD: Duration = Duration::from_millis(200);
+pub(super) const MAX_HOLD: Duration = Duration::from_secs(2);
 /// A renewed core is passed on within this.
-const SPREAD: Duration = Duration::from_secs(60);
+pub(super) const SPREAD: Duration = Duration::from_secs(60);
 /// A core that is this old (seconds) is offered: most neighbours will have it. A younger one is announced.
-const KNOWN_AFTER: u16 = 2;
+pub(super) const KNOWN_AFTER: u16 = 2;
 /// A neighbour is told the whole table in pieces of so many records.
-const PIECE: usize = 256;
+pub(super) const PIECE: usize = 256;
 /// One piece each so often.
-const PIECE_EVERY: Duration = Duration::from_millis(10);
+pub(super) const PIECE_EVERY: Duration = Duration::from_millis(10);
 /// Of a link whose rate is known the table takes one part in so many while it is told for the first time, and what is
 /// renewed one part in so many.
-const DUMP_SHARE: u64 = 2;
-const RENEWAL_SHARE: u64 = 50;
+pub(super) const DUMP_SHARE: u64 = 2;
+pub(super) const RENEWAL_SHARE: u64 = 50;
 
 /// What we would tell of a destination now.
 pub(super) struct Advert {

@@ -16,8 +16,8 @@ use crate::wire::route::{Chain, Core, INFINITY};
 /// A destination that is lost this often, never [`CALM`] apart, is said to be found again only after [`FOUND_AGAIN`], doubling
 /// three times: who has destinations come and go makes its neighbours talk, and not the whole mesh.
 const LOSSES: u32 = 5;
-const CALM: Duration = Duration::from_secs(6);
-const FOUND_AGAIN: Duration = Duration::from_millis(250);
+pub(super) const CALM: Duration = Duration::from_secs(6);
+pub(super) const FOUND_AGAIN: Duration = Duration::from_millis(250);
 /// No neighbour.
 const NOBODY: NeighbourId = NeighbourId::MAX;
 

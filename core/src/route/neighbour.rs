@@ -19,13 +19,13 @@ pub(super) const MIN_COST: u16 = 32;
 /// And at most this.
 const MAX_COST: u16 = 1000;
 /// A link that went down this often within [`FLAP_MEMORY`] is on probation when it is back.
-const FLAPS: u32 = 3;
+pub(super) const FLAPS: u32 = 3;
 const FLAP_MEMORY: Duration = Duration::from_secs(60);
 /// For so long for each failure from the third on, and at most [`MAX_PROBATION`].
-const PROBATION: Duration = Duration::from_secs(10);
+pub(super) const PROBATION: Duration = Duration::from_secs(10);
 const MAX_PROBATION: Duration = Duration::from_secs(60);
 /// A neighbour on probation is told of the table only after this.
-const RELUCTANCE: Duration = Duration::from_secs(1);
+pub(super) const RELUCTANCE: Duration = Duration::from_secs(1);
 
 /// A neighbour with a live link.
 pub(super) struct Neighbour {
@@ -176,7 +176,7 @@ impl Neighbour {
 }
 
 /// Records are packed into messages up to this many bytes, which a single frame of any medium takes.
-const PACK: usize = 1000;
+pub(super) const PACK: usize = 1000;
 
 /// How often links to whom went down of late.
 #[derive(Default)]

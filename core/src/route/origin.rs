@@ -18,13 +18,13 @@ use crate::time::Time;
 use crate::wire::route::{Core, LINKS, advance, epoch};
 
 /// Seqs raised on request: so many at once, then so many a second.
-const RAISE_BURST: u32 = 16;
-const RAISE_RATE: u32 = 10;
+pub(super) const RAISE_BURST: u32 = 16;
+pub(super) const RAISE_RATE: u32 = 10;
 /// Jumps above a higher announce within [`JUMP_WINDOW`], before we take it that the identity is in use elsewhere.
-const JUMPS: usize = 3;
-const JUMP_WINDOW: Duration = Duration::from_secs(60);
+pub(super) const JUMPS: usize = 3;
+pub(super) const JUMP_WINDOW: Duration = Duration::from_secs(60);
 /// For so long we do not outbid then.
-const YIELD: Duration = Duration::from_secs(600);
+pub(super) const YIELD: Duration = Duration::from_secs(600);
 
 /// An address of our own.
 pub(super) struct Origin {

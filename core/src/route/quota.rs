@@ -14,9 +14,9 @@ use crate::time::Time;
 use crate::wire::route::Record;
 
 /// An evicted destination keeps its feasibility distance for so long: until those who relied on us have heard.
-const BURIAL: Duration = Duration::from_secs(5);
+pub(super) const BURIAL: Duration = Duration::from_secs(5);
 /// Evicted destinations not yet buried, at most.
-const MAX_DYING: usize = 4096;
+pub(super) const MAX_DYING: usize = 4096;
 /// Destinations that applications send to and that are not known, at most.
 const MAX_WANTED: usize = 4096;
 /// Numbers noted of destinations that a quota held back, or whose core is on its way, for each neighbour.

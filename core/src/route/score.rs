@@ -20,20 +20,20 @@ use crate::time::Time;
 use crate::wire::route::INFINITY;
 
 /// Attempts that are judged together.
-const WINDOW: u32 = u16::BITS;
+pub(super) const WINDOW: u32 = u16::BITS;
 /// With fewer of them arrived, the route is avoided.
-const LEAST: u32 = WINDOW / 2;
+pub(super) const LEAST: u32 = WINDOW / 2;
 /// With so many of them arrived, it is not avoided any more, if it had to be used nevertheless.
-const ENOUGH: u32 = WINDOW / 4 * 3;
+pub(super) const ENOUGH: u32 = WINDOW / 4 * 3;
 /// A route that is avoided counts so many times its metric, and once more so many times when it fails again meanwhile.
-const DEARER: u16 = 4;
+pub(super) const DEARER: u16 = 4;
 /// A neighbour whose link fails within this after its packets began to vanish is not to blame for them: the link is.
-const EXCUSE: Duration = Duration::from_secs(2);
+pub(super) const EXCUSE: Duration = Duration::from_secs(2);
 /// It is avoided for so long, doubling each time up to [`MAX_REST`].
-const REST: Duration = Duration::from_secs(60);
-const MAX_REST: Duration = Duration::from_secs(960);
+pub(super) const REST: Duration = Duration::from_secs(60);
+pub(super) const MAX_REST: Duration = Duration::from_secs(960);
 /// Pairs of destination and neighbour that are kept.
-const MAX_SCORES: usize = 1024;
+pub(super) const MAX_SCORES: usize = 1024;
 
 /// What became of the packets for one destination over one neighbour.
 #[derive(Default)]

@@ -25,20 +25,20 @@ use crate::time::Time;
 use crate::wire::route::{Core, INFINITY, Record, SeqReq, encode_your_highest};
 
 /// The first wait before asking again; it doubles.
-const AGAIN: Duration = Duration::from_millis(60);
-const AGAIN_MAX: Duration = Duration::from_secs(2);
+pub(super) const AGAIN: Duration = Duration::from_millis(60);
+pub(super) const AGAIN_MAX: Duration = Duration::from_secs(2);
 /// Asked in vain so often, an origin may have restarted within the same epoch and count from further below.
-const FORGOT: usize = 3;
+pub(super) const FORGOT: usize = 3;
 /// Neighbours asked at once.
-const FAN: usize = 2;
+pub(super) const FAN: usize = 2;
 /// Requests for one destination are passed on this far apart: the answer to one serves all.
-const PASS: Duration = Duration::from_millis(30);
+pub(super) const PASS: Duration = Duration::from_millis(30);
 /// Who asked is remembered for so long.
-const REMEMBER: Duration = Duration::from_secs(5);
+pub(super) const REMEMBER: Duration = Duration::from_secs(5);
 /// And so many of them, for each destination.
-const MAX_REQUESTERS: usize = 64;
+pub(super) const MAX_REQUESTERS: usize = 64;
 /// Ids of requests that went through here, so that none goes through twice.
-const MAX_IDS: usize = 8;
+pub(super) const MAX_IDS: usize = 8;
 
 /// Our own search.
 pub(super) struct Ask {

@@ -21,15 +21,15 @@ use crate::time::Time;
 use crate::wire::route::{INFINITY, LINKS};
 
 /// A better route is used when it has been better by an eighth for so long.
-const STEADY: Duration = Duration::from_secs(2);
+pub(super) const STEADY: Duration = Duration::from_secs(2);
 /// And when it has been better by a sixteenth for so long: what is measured wavers by as much, but not for ever.
-const LASTING: Duration = Duration::from_secs(10);
+pub(super) const LASTING: Duration = Duration::from_secs(10);
 /// A request for a much better route that might loop is made at most so often.
-const WISH: Duration = Duration::from_secs(10);
+pub(super) const WISH: Duration = Duration::from_secs(10);
 /// Routes that are changed or asked for to gain less than an eighth, or a quarter: so many at once, and one every so many
 /// seconds. What gains little may cost little: after a start many nodes find that many routes could be a little shorter, and
 /// everybody behind each of them hears of it.
-const LEISURE: (u32, u32) = (4, 4);
+pub(super) const LEISURE: (u32, u32) = (4, 4);
 /// No route crosses more links.
 pub(super) const MAX_HOPS: u8 = LINKS;
 

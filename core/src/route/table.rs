@@ -18,7 +18,7 @@ pub(super) type Key = u32;
 /// How often expired routes and destinations are looked for.
 pub(super) const SWEEP: Duration = Duration::from_secs(30);
 /// A feasibility distance outlives the last announce by so many seconds: copies still on their way expire first.
-const GRACE: u32 = 60;
+pub(super) const GRACE: u32 = 60;
 
 /// Whole seconds, the unit of lifetimes.
 pub(super) fn seconds(now: Time) -> u32 {

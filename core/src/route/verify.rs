@@ -22,12 +22,12 @@ const MAX_JOBS: usize = 2;
 /// Announces of one neighbour that may wait.
 pub(super) const MAX_PENDING: usize = 1024;
 /// Announces of our own past, or for others to be told of theirs, that may wait for one neighbour.
-const MAX_HIGHEST: usize = 64;
+pub(super) const MAX_HIGHEST: usize = 64;
 /// Cores verified for one neighbour: so many a second after so many at once. Each that does not verify counts as
 /// [`FORGED`], so that a forger costs us about 30 a second.
-const CHECK_RATE: u32 = 2000;
-const CHECK_BURST: u32 = 4096;
-const FORGED: u32 = 65;
+pub(super) const CHECK_RATE: u32 = 2000;
+pub(super) const CHECK_BURST: u32 = 4096;
+pub(super) const FORGED: u32 = 65;
 
 /// What a neighbour says of a destination beside the core.
 #[derive(Clone, Copy, Debug)]

@@ -40,6 +40,8 @@ use crate::wire::codec::{self, Decode, Encode, Malformed};
 #[path = "route_chain.rs"]
 mod chain;
 
+#[cfg(test)]
+pub(crate) use chain::LABEL;
 pub(crate) use chain::{Chain, LINKS, advance, leads_to};
 
 /// No control message is longer, in bytes.
@@ -63,7 +65,7 @@ const UPDATE: u8 = 4;
 const SEQ_REQ: u8 = 5;
 const YOUR_HIGHEST: u8 = 6;
 /// Kinds of versions to come, each with its length: from ROUTE_REQ and DIGEST on.
-const RESERVED: std::ops::RangeInclusive<u8> = 7..=127;
+pub(crate) const RESERVED: std::ops::RangeInclusive<u8> = 7..=127;
 /// The flag of an UPDATE that has a chain.
 const WITH_CHAIN: u8 = 1;
 

@@ -13,7 +13,7 @@ pub(crate) type Chain = [u8; 16];
 pub(crate) const LINKS: u8 = 64;
 
 /// Makes the rounds of this chain unlike any other use of the hash.
-const LABEL: &[u8; 8] = b"rousehop";
+pub(crate) const LABEL: &[u8; 8] = b"rousehop";
 
 /// The value so many rounds further on. One round is the first 16 bytes of BLAKE3 over [`LABEL`], destination, sequence number
 /// (little endian) and the value: 64 bytes, a single block.

@@ -11,9 +11,9 @@ use crate::time::Time;
 use crate::wire::link::Acknowledged;
 
 /// How long an acknowledgement waits for something that it can ride on.
-pub(super) const ACK_DELAY: Duration = Duration::from_millis(5);
+pub(in crate::link) const ACK_DELAY: Duration = Duration::from_millis(5);
 /// The most that waits to be fetched, in bytes; beyond it segments are passed over, and come again.
-const MAX_STREAM: usize = 256 << 10;
+pub(in crate::link) const MAX_STREAM: usize = 256 << 10;
 
 /// The stream makes no sense: a message of no length, or too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

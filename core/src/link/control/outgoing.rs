@@ -16,22 +16,22 @@ use crate::time::Time;
 use crate::wire::link::{Acknowledged, KIND_CONTROL, SEGMENT_OVERHEAD, Segment, plaintext};
 
 /// The least time before a segment is sent again.
-const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+pub(in crate::link) const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 /// The same while no round trip was measured.
-const FIRST_TIMEOUT: Duration = Duration::from_millis(250);
+pub(in crate::link) const FIRST_TIMEOUT: Duration = Duration::from_millis(250);
 /// The most that repeated time-outs make of it.
-const MAX_TIMEOUT: Duration = Duration::from_secs(1);
+pub(in crate::link) const MAX_TIMEOUT: Duration = Duration::from_secs(1);
 /// And the longest at all, whatever round trips were measured: a line that held frames back for a while says nothing of how long
 /// the next ones take, and a link that is silent for so long is gone.
-const LONGEST: Duration = Duration::from_secs(3);
+pub(in crate::link) const LONGEST: Duration = Duration::from_secs(3);
 /// How much later than a segment others have to be sent, and acknowledged, for it to be lost.
-const REORDERING: u64 = 3;
+pub(in crate::link) const REORDERING: u64 = 3;
 /// A segment that is not acknowledged for so long, while so many time-outs passed without any progress, never will be.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-const PATIENT_TIMEOUTS: u32 = 16;
+pub(in crate::link) const PATIENCE: Duration = Duration::from_secs(30);
+pub(in crate::link) const PATIENT_TIMEOUTS: u32 = 16;
 /// The window at first, and the least that loss makes of it, in segments.
-const FIRST_WINDOW: usize = 16;
-const LEAST_WINDOW: usize = 4;
+pub(in crate::link) const FIRST_WINDOW: usize = 16;
+pub(in crate::link) const LEAST_WINDOW: usize = 4;
 
 /// See the [module's page](self).
 #[derive(Debug)]

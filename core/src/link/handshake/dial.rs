@@ -20,16 +20,16 @@ use crate::wire::link::{
 };
 
 /// How often an initiation is sent before we give up.
-const TRIES: u32 = 5;
+pub(in crate::link) const TRIES: u32 = 5;
 /// The time to the second initiation; it doubles with each.
-const FIRST_DELAY: Duration = Duration::from_millis(250);
+pub(in crate::link) const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// What a dial has at least, when others want its place.
-const GIVE_WAY: Duration = Duration::from_secs(1);
+pub(in crate::link) const GIVE_WAY: Duration = Duration::from_secs(1);
 /// When the finish is repeated, after it was sent first: not at all once the session is known to live.
-const REPEATS: [Duration; 3] =
+pub(in crate::link) const REPEATS: [Duration; 3] =
     [Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1750)];
 /// Responses that do not verify, to each initiation sent, before others are passed over unread.
-const MAX_BAD: u32 = 4;
+pub(in crate::link) const MAX_BAD: u32 = 4;
 
 /// A dial under way.
 pub(super) struct Dial {

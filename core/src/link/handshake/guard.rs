@@ -18,9 +18,9 @@ use crate::time::Time;
 use crate::wire::link::{COOKIE_LEN, KEY_LEN};
 
 /// How long a cookie secret is used to make cookies; those made with the one before are still good.
-const SECRET_LIFE: Duration = Duration::from_secs(120);
+pub(in crate::link) const SECRET_LIFE: Duration = Duration::from_secs(120);
 /// The most endpoints, and the most groups, whose rates are remembered.
-const MAX_BUCKETS: usize = 1024;
+pub(in crate::link) const MAX_BUCKETS: usize = 1024;
 /// How often, at most, a full table is searched for what can be forgotten.
 const SWEEP: Duration = Duration::from_millis(100);
 /// A handshake's worth, in the unit of the buckets.

@@ -1,0 +1,113 @@
+//! What the specification says of the constants of links, with their values taken from the code.
+
+use super::LinkConfig;
+use super::control::incoming::{ACK_DELAY, MAX_STREAM};
+use super::control::{MAX_BODY, MAX_MESSAGE, QUEUE, WINDOW, outgoing};
+use super::established::ECHO_LIFE;
+use super::handshake::{ANSWER_LIFE, HOLD, HOLD_ELSEWHERE, KEEP, dial, guard};
+use super::quality::{CREDIT, MAX_COST, MAX_RTT, MEMORY, MIN_COST, MIN_SPAN, SCALE, US_PER_COST};
+use super::{keys, liveness, mtu, noise, rekey, replay, roam};
+use crate::protocol_tests::specified;
+use crate::wire::link::{INITIATION_LEN, MAX_HANDSHAKE_LEN};
+
+#[test]
+fn the_specification_has_the_constants_of_the_handshake() {
+    let config = LinkConfig::default();
+    specified! {
+        "**must** have at least {}": INITIATION_LEN;
+        "at least 6 and at most {} bytes long": MAX_HANDSHAKE_LEN;
+        "waits {} for the finish": ANSWER_LIFE;
+        "its own finish back for {}, or for {} if that other handshake comes from another endpoint":
+            HOLD, HOLD_ELSEWHERE;
+        "the response comes again, for {}": KEEP;
+        "its initiation {} times at most, {} apart, doubling": dial::TRIES, dial::FIRST_DELAY;
+        "that has had {} without an answer gives way": dial::GIVE_WAY;
+        "again {}, {} and {} later": seconds(dial::REPEATS[0]), seconds(dial::REPEATS[1]), dial::REPEATS[2];
+        "after {} to each initiation sent": dial::MAX_BAD;
+        "a secret renewed every {}": guard::SECRET_LIFE;
+        "{} endpoints and {} groups are remembered": guard::MAX_BUCKETS, guard::MAX_BUCKETS;
+        "{} answers wait": config.max_answers;
+        "When {} of its own handshakes are under way": config.max_dials;
+        "more than {} a second (at once: {}) from this endpoint": config.rate, config.rate;
+        "more than {} initiations in this second or the last": config.load;
+        "```text {} ```": noise::PROLOGUE;
+        "info = \"{}\" ‖ suite": keys::DATA_LABEL;
+    }
+}
+
+#[test]
+fn the_specification_has_the_constants_of_data_frames_and_of_rekeying() {
+    specified! {
+        "A window of {} counters": replay::WINDOW;
+        "a budget of {} frames": keys::LIMIT;
+        "after {}, up to a tenth later, or after {} frames in either direction": rekey::LIFE, keys::WORN;
+        "opens both for {}": rekey::KEEP_OLD;
+        "after max({}, 2·srtt), doubling to {}; after {}, a pause of {}":
+            rekey::FIRST_DELAY, rekey::LAST_DELAY, rekey::TRIES, rekey::PAUSE;
+        "For {} after one that did not verify": rekey::BAD_PAUSE;
+        "The prologue is `{}` and the new generation": noise::REKEY_PROLOGUE;
+        "as input and `{}` as info": keys::REKEY_LABEL;
+    }
+}
+
+#[test]
+fn the_specification_has_the_constants_of_vitals_and_liveness() {
+    specified! {
+        "none came in the last {}": ECHO_LIFE;
+        "{} is passed over": MAX_RTT;
+        "its least value of the last {} to {} is kept": MIN_SPAN.as_secs(), MIN_SPAN * 2;
+        "begin with {} good frames": CREDIT / SCALE;
+        "are {} frames or more": MEMORY / SCALE;
+        "clamp( ({} + rttmin / {} ms) × ETX², {}, {} )":
+            MIN_COST, US_PER_COST as f64 / 1000.0, MIN_COST, MAX_COST;
+        "((({} + rttmin in µs) × ETX²) / 2³²) / {}, {}, {} )":
+            u64::from(MIN_COST) * US_PER_COST, US_PER_COST, MIN_COST, MAX_COST;
+        "every {}, give or take an eighth; {} while a link": liveness::HELLO, liveness::HELLO_OFTEN;
+        "{} after the packet, unless": liveness::ANSWER_AFTER;
+        "at once, but {} apart": liveness::ANSWER_GAP;
+        "max(3·srtt, {}); {} before a round trip is known": liveness::PATIENCE, liveness::FIRST_PATIENCE;
+        "nothing came for {}": liveness::IDLE_DOUBT;
+        "max({}, srtt/2) apart; {}, or {} where": liveness::PROBE_GAP, liveness::PROBES, liveness::PROBES * 2;
+        "max({}, srtt/2) apart": liveness::SUSPECT_GAP;
+        "{} after it became suspect": liveness::DOWN_AFTER;
+        "more than {} late | proves nothing; {} times in a row": liveness::LATE, liveness::MAX_EXCUSES;
+        "**away** {} later": liveness::CUT_OUT_AFTER;
+        "at once and after {} and {}, then {} later, doubling to {}":
+            liveness::CUT_GAP.as_millis() as u64, liveness::CUT_GAP * 2, liveness::CUT_GAP * 2, liveness::HELLO;
+        "After {} more of silence": liveness::KEPT;
+    }
+}
+
+#[test]
+fn the_specification_has_the_constants_of_the_control_stream() {
+    specified! {
+        "(2 bytes, 1 to {})": MAX_MESSAGE;
+        "| stream | 1…{} |": MAX_BODY;
+        "At most {} segments are unacknowledged": WINDOW;
+        "segments up to {} ahead": WINDOW - 1;
+        "Up to {} may wait": QUEUE;
+        "{} of stream unread": MAX_STREAM;
+        "It acknowledges within {}": ACK_DELAY;
+        "The window begins with {}": outgoing::FIRST_WINDOW;
+        "never below {}": outgoing::LEAST_WINDOW;
+        "lost when {} sent after it are acknowledged": outgoing::REORDERING;
+        "after srtt + 4·rttvar + {} (at least {}; {} before a round trip is known), doubling to {}":
+            ACK_DELAY, outgoing::MIN_TIMEOUT, outgoing::FIRST_TIMEOUT, outgoing::MAX_TIMEOUT;
+        "and never more than {}": outgoing::LONGEST;
+        "the oldest segment for {}, through {} time-outs": outgoing::PATIENCE, outgoing::PATIENT_TIMEOUTS;
+    }
+}
+
+#[test]
+fn the_specification_has_the_constants_of_the_mtu_and_of_roaming() {
+    specified! {
+        "whose *frame* is {} bytes long, then one of {}": mtu::STEPS[0], mtu::STEPS[1];
+        "When {} frames have been sent": mtu::WARM;
+        "Unanswered for max({}, 3·srtt)": mtu::PATIENCE;
+        "a probe of the present length follows every {}": mtu::CONFIRM;
+        "{} lost ({} where a sixteenth": capital(mtu::TRIES), mtu::TRIES * 2;
+        "and the next try is in {}": mtu::RETRY;
+        "It is tried again after {}, doubling to {}": mtu::HOLE, mtu::RETRY;
+        "at most {} endpoints at a time, each asked at most every {}, for {}": roam::MOST, roam::GAP, roam::LIFE;
+    }
+}

@@ -1,0 +1,72 @@
+//! What the specification says of the constants of routing, with their values taken from the code.
+
+use super::{RouterConfig, advertise, dest, neighbour, origin, quota, score, seek, select, table, verify};
+use crate::protocol_tests::specified;
+
+#[test]
+fn the_specification_has_the_constants_of_hearing_and_choosing() {
+    specified! {
+        "senders pack up to {}": neighbour::PACK;
+        "forgotten {} after its last announce expired": std::time::Duration::from_secs(table::GRACE.into());
+        "better by an eighth for {}": select::STEADY;
+        "better by a sixteenth for {}, counted": select::LASTING;
+        "one such destination every {} s, {} at once": select::LEISURE.0, select::LEISURE.1;
+        "it is asked for as well, at most every {}": select::WISH;
+        "the last {} attempts for each destination and relay that loses ({} pairs)": score::WINDOW, score::MAX_SCORES;
+        "If fewer than {} arrived, the route counts {} times its metric": score::LEAST, score::DEARER;
+        "It ends early if {} of {} arrived": score::ENOUGH, score::WINDOW;
+        "for {}, and twice as long each time that it happens again within {}": score::REST, score::MAX_REST;
+        "goes down within {} of the verdict": score::EXCUSE;
+    }
+}
+
+#[test]
+fn the_specification_has_the_constants_of_telling() {
+    specified! {
+        "a batch that leaves {} to {} after the first change": advertise::BATCH.0.as_millis() as u64, advertise::BATCH.1;
+        "not before {} after the last loss": dest::FOUND_AGAIN;
+        "that came within {} of the one before": dest::CALM;
+        "{} apart, doubling to {}": advertise::HOLD, advertise::MAX_HOLD;
+        "at a random time in the next {}": advertise::SPREAD;
+        "learnt less than {} s ago": advertise::KNOWN_AFTER;
+        "{} records every {}": advertise::PIECE, advertise::PIECE_EVERY;
+        "went down {} times": neighbour::FLAPS;
+        "for {} for each failure from the third on": neighbour::PROBATION;
+        "told the table only after {}": neighbour::RELUCTANCE;
+        "answers to WANT take {} of that at most, and renewals {}":
+            share(advertise::DUMP_SHARE), share(advertise::RENEWAL_SHARE);
+    }
+}
+
+#[test]
+fn the_specification_has_the_constants_of_seeking_and_of_origins() {
+    let config = RouterConfig::default();
+    specified! {
+        "It goes at once to {} of the neighbours": seek::FAN;
+        "again after {}, doubling to {}": seek::AGAIN, seek::AGAIN_MAX;
+        "From the {} repetition on": nth(seek::FORGOT as u64);
+        "and {} have passed since the last request": seek::PASS;
+        "remembers the requester for {} ({} of them": seek::REMEMBER, seek::MAX_REQUESTERS;
+        "not among the last {} seen": seek::MAX_IDS;
+        "({} a second, {} at once)": origin::RAISE_RATE, origin::RAISE_BURST;
+        "After {} jumps within {}": origin::JUMPS, origin::JUMP_WINDOW;
+        "does not jump for {}": origin::YIELD;
+        "| lifetime | 2 | seconds that it is good for; here {} |": config.lifetime;
+        "(counter + 1) every {}": config.refresh;
+    }
+}
+
+#[test]
+fn the_specification_has_the_constants_of_quotas() {
+    let config = RouterConfig::default();
+    specified! {
+        "may introduce {} a second, {} at once": config.new_per_second, config.new_burst;
+        "its idx is noted ({} for a neighbour)": quota::MAX_NOTED;
+        "For each neighbour {} are verified a second, {} at once": verify::CHECK_RATE, verify::CHECK_BURST;
+        "one that does not hold counts as {}": verify::FORGED;
+        "{} announces of a neighbour may wait for that, and {} YOUR_HIGHEST": verify::MAX_PENDING, verify::MAX_HIGHEST;
+        "- **Table.** {} destinations, and never more than {}": config.destinations, RouterConfig::MAX_DESTINATIONS;
+        "its FD kept for {} more": quota::BURIAL;
+        "has heard; {} of these at most": quota::MAX_DYING;
+    }
+}
