@@ -103,9 +103,11 @@ pub(super) struct Liveness {
     next_hello: Time,
     /// Since when something that we sent has stayed without an answer.
     unanswered: Option<Time>,
-    /// When we owe an answer.
+    /// When we owe a packet an answer: anything that is sent until then is one.
     answer: Option<Time>,
-    answered: Time,
+    /// When we owe a probe an answer: only vitals are one, since its sender measures the round trip by them.
+    vitals: Option<Time>,
+    answered: Option<Time>,
     doubt: Option<Doubt>,
     sign: Option<Sign>,
 }
@@ -118,7 +120,8 @@ impl Liveness {
             next_hello: now + HELLO,
             unanswered: Some(now),
             answer: None,
-            answered: now,
+            vitals: None,
+            answered: None,
             doubt: None,
             sign: Some(Sign::Probe),
         }
@@ -143,11 +146,9 @@ impl Liveness {
 
     /// It was a probe: it deserves an answer at once.
     pub(super) fn owe_answer_now(&mut self, now: Time) {
-        if now.since(self.answered) >= ANSWER_GAP {
-            self.raise(Sign::Answer);
-        } else {
-            let soon = self.answered + ANSWER_GAP;
-            self.answer = Some(self.answer.map_or(soon, |answer| answer.min(soon)));
+        match self.answered.map(|answered| answered + ANSWER_GAP).filter(|soon| *soon > now) {
+            Some(soon) => self.vitals = Some(soon),
+            None => self.raise(Sign::Answer),
         }
     }
 
@@ -192,9 +193,10 @@ impl Liveness {
         // From an eighth less to an eighth more.
         let eighths = f64::from(spread) / f64::from(u32::MAX) / 4.0 + 0.875;
         self.next_hello = now + mean.mul_f64(eighths);
-        self.answer = None;
+        // All signs carry vitals.
+        (self.answer, self.vitals) = (None, None);
         if sign == Sign::Answer {
-            self.answered = now;
+            self.answered = Some(now);
         }
         Some(sign)
     }
@@ -205,7 +207,7 @@ impl Liveness {
             Some(doubt) => doubt.next_probe,
             None => self.doubt_at(rtt),
         };
-        self.answer.unwrap_or(self.next_hello).min(self.next_hello).min(doubt)
+        self.answer.into_iter().chain(self.vitals).fold(self.next_hello.min(doubt), Time::min)
     }
 
     fn doubt_at(&self, rtt: Option<Duration>) -> Time {
@@ -216,7 +218,7 @@ impl Liveness {
 
     /// Time has passed. `rtt` is the smoothed round trip; `lossy` says that frames are known to get lost.
     pub(super) fn timeout(&mut self, now: Time, rtt: Option<Duration>, lossy: bool) -> Option<Verdict> {
-        if self.answer.is_some_and(|answer| answer <= now) {
+        if self.answer.into_iter().chain(self.vitals).any(|due| due <= now) {
             self.raise(Sign::Answer);
         }
         if self.next_hello <= now {
@@ -278,7 +280,7 @@ impl Liveness {
         self.sign = self.sign.max(Some(sign));
         match sign {
             Sign::Hello => {}
-            Sign::Answer | Sign::Probe => self.answer = None,
+            Sign::Answer | Sign::Probe => (self.answer, self.vitals) = (None, None),
         }
     }
 }
@@ -372,5 +374,24 @@ mod tests {
             liveness.take_sign(Time::ZERO, spread, often);
             assert_eq!(liveness.deadline(RTT).since(Time::ZERO).as_millis(), millis);
         }
+    }
+
+    #[test]
+    fn the_answer_to_a_probe_is_paid_by_vitals_only_and_to_a_packet_by_anything() {
+        let start = Time::from_millis(1_000);
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut liveness = Liveness::new(start);
+        assert_eq!(liveness.take_sign(start, 0, false), Some(Sign::Probe));
+        liveness.owe_answer_now(at(1));
+        assert_eq!(liveness.take_sign(at(1), 0, false), Some(Sign::Answer), "a new link answers at once");
+        liveness.owe_answer_now(at(2));
+        liveness.sent(at(3));
+        assert_eq!(liveness.deadline(RTT), at(6), "5 ms after the last");
+        liveness.timeout(at(6), RTT, false);
+        assert_eq!(liveness.take_sign(at(6), 0, false), Some(Sign::Answer));
+        liveness.heard(at(10));
+        liveness.owe_answer(at(10));
+        liveness.sent(at(11));
+        assert!(liveness.deadline(RTT) > at(10) + ANSWER_AFTER, "what was sent is a sign of life");
     }
 }

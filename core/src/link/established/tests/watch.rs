@@ -1,6 +1,7 @@
 //! Whether the neighbour is there.
 
 use super::*;
+use crate::link::liveness::ANSWER_GAP;
 use LinkState::{Away, Down, Suspect, Up};
 
 /// When the link of node 0 entered `state` for the first time, in milliseconds after `since`.
@@ -235,4 +236,28 @@ fn a_neighbour_that_is_very_far_away_is_waited_for() {
     let down = |state: &(u64, LinkState)| matches!(state.1, Down(_));
     assert!(!pair.states.iter().flatten().any(down), "{:?}", pair.states);
     assert_eq!(pair.links[0].metrics().rtt.map(|rtt| rtt.as_millis()), Some(1_800));
+}
+
+#[test]
+fn the_first_round_trip_is_known_at_once_in_every_order_of_events() {
+    for seed in 0..=255 {
+        let mut rng = ChaCha20Rng::from_seed([seed; 32]);
+        let mut random = |below: u32| u64::from(rng.next_u32() % below);
+        let wire =
+            Wire { jitter: Duration::from_micros(random(2_000)), ..Wire::good(Duration::from_micros(50)) };
+        let mut pair = Pair::new(seed, wire);
+        // Both tell each other their tables meanwhile, and packets come and go.
+        for _ in 0..random(20) {
+            let from = random(2) as usize;
+            match random(2) {
+                0 => pair.packet(from),
+                _ => pair.links[from].send_control(&[3; 100]).unwrap(),
+            }
+            pair.poll(from);
+            pair.run(Duration::from_micros(random(500)));
+        }
+        pair.run(Duration::from_micros(50 * 3) + wire.jitter * 3 + ANSWER_GAP);
+        let known = pair.links.each_ref().map(|link| link.metrics().rtt.is_some());
+        assert_eq!(known, [true; 2], "seed {seed}");
+    }
 }
