@@ -222,17 +222,6 @@ fn replaced(text: &str, language: &str, name: &str, block: &str) -> String {
     format!("{before}{fence}{block}```{after}")
 }
 
-/// The values of the constants in `source` whose names begin with `prefix`.
-fn constants(source: &str, prefix: &str) -> BTreeSet<u8> {
-    let prefix = format!("pub(crate) const {prefix}");
-    let lines = source.lines().filter_map(|line| line.trim().strip_prefix(&prefix)?.split_once(": u8 = "));
-    let values = lines.filter_map(|(_, value)| {
-        let value = value.trim_end_matches(';');
-        value.strip_prefix("0x").map_or(value.parse().ok(), |hex| u8::from_str_radix(hex, 16).ok())
-    });
-    values.collect()
-}
-
 /// Every kind that the code knows, of every layer.
 fn known() -> BTreeSet<(Layer, u8)> {
     let mut known = BTreeSet::new();
@@ -249,13 +238,14 @@ fn known() -> BTreeSet<(Layer, u8)> {
         if wire::message::Reader::new(&bytes).frame().is_ok() {
             known.insert((Layer::Message, kind));
         }
+        let mut packet = bytes;
+        packet[33] = 1;
+        let is_message = wire::message::Reader::new(&packet).header().is_ok();
+        if is_message || wire::packet::Probe::read(&bytes[..42]).is_some() {
+            known.insert((Layer::Payload, kind));
+        }
     }
-    let plaintexts = constants(include_str!("wire/link.rs"), "KIND_");
-    known.extend(plaintexts.into_iter().map(|kind| (Layer::Plaintext, kind)));
-    let packets = include_str!("wire/packet.rs");
-    let payloads = packets.split_once("mod payload {").unwrap().1.split_once("\n}").unwrap().0;
-    known.extend(constants(payloads, "").into_iter().map(|kind| (Layer::Payload, kind)));
-    known.insert((Layer::Payload, wire::packet::payload::MESSAGE));
+    known.extend(rekey::kinds_that_links_know().into_iter().map(|kind| (Layer::Plaintext, kind)));
     known
 }
 

@@ -36,14 +36,20 @@ fn sealed(sealer: &mut Sealer, content: &[u8]) -> Vec<u8> {
     out
 }
 
-pub(super) fn renewed() -> Renewed {
-    let now = Time::from_millis(1);
+/// The links at both ends of the session, and what they seal with.
+fn links(now: Time) -> (Link, Link, [Sealer; 2]) {
     let Whole { initiator, responder, .. } = whole();
-    let mut sealers = [initiator.sealer, responder.sealer];
+    let sealers = [initiator.sealer, responder.sealer];
     let link =
         |who, peer, opener, renewal| Link::new(now, peer, opener, 1200, seed(who)).renewing(now, renewal);
-    let mut first = link(INITIATOR, initiator.peer, initiator.opener, initiator.renewal);
-    let mut second = link(RESPONDER, responder.peer, responder.opener, responder.renewal);
+    let first = link(INITIATOR, initiator.peer, initiator.opener, initiator.renewal);
+    let second = link(RESPONDER, responder.peer, responder.opener, responder.renewal);
+    (first, second, sealers)
+}
+
+pub(super) fn renewed() -> Renewed {
+    let now = Time::from_millis(1);
+    let (mut first, mut second, mut sealers) = links(now);
     let mut probe = sealed(&mut sealers[0], &super::link::probe());
     second.handle_frame(now, &mut probe).expect("the first frame of the session");
     first.worn(now);
@@ -63,4 +69,21 @@ pub(super) fn opened(frame: &[u8], packet: &[u8]) {
     let inner = renewed().responder.handle_frame(Time::from_millis(2), &mut frame);
     let Ok(Inner::Packet(found)) = inner else { panic!("{inner:?} is no packet") };
     assert_eq!(*found, packet[1..]);
+}
+
+/// The kinds of content that a link takes, at one end or the other, of one length or another.
+pub(super) fn kinds_that_links_know() -> Vec<u8> {
+    let now = Time::from_millis(1);
+    let is_known = |kind: &u8| {
+        let (mut first, mut second, mut sealers) = links(now);
+        let [of_first, of_second] = &mut sealers;
+        [(&mut second, of_first), (&mut first, of_second)].into_iter().any(|(link, sealer)| {
+            (0..60).any(|length| {
+                let mut content = vec![0; 1 + length];
+                content[0] = *kind;
+                link.handle_frame(now, &mut sealed(sealer, &content)).is_ok()
+            })
+        })
+    };
+    (0..=u8::MAX).filter(is_known).collect()
 }

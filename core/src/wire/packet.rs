@@ -111,11 +111,15 @@ impl Probe {
         out.push(self.value);
     }
 
+    /// `None` when it is no probe.
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
         let (&kind, rest) = payload.split_first()?;
         let (source, rest) = rest.split_first_chunk::<32>()?;
         let (nonce, rest) = rest.split_first_chunk::<8>()?;
         let &[value] = rest else { return None };
+        if !(payload::PING..=payload::HOP).contains(&kind) {
+            return None;
+        }
         let source = Address::from_bytes(*source);
         Some(Probe { kind, source, nonce: u64::from_le_bytes(*nonce), value })
     }
