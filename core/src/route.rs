@@ -28,6 +28,7 @@
     )
 )]
 
+mod accounts;
 mod advertise;
 mod cores;
 mod dest;
@@ -59,9 +60,10 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::types::RouteState;
 use crate::wire::route::{INFINITY, MAX_IDX};
+pub(crate) use accounts::Location;
+use accounts::{Accounts, Allowance, Bucket};
 use dest::Dest;
 use neighbour::{Flaps, Neighbour};
-use quota::Bucket;
 use score::Score;
 pub(crate) use table::CoreCache;
 use table::{Key, Table};
@@ -96,6 +98,10 @@ pub(crate) struct RouterConfig {
 impl RouterConfig {
     /// No table may be larger: the numbers that name destinations on a link are bounded.
     pub(crate) const MAX_DESTINATIONS: usize = MAX_IDX as usize / 2;
+
+    fn new_allowance(&self) -> Allowance {
+        Allowance { rate: self.new_per_second, burst: self.new_burst }
+    }
 }
 
 /// As the protocol has it: 32 768 destinations, 20 new a second after a burst of 2048, a lifetime of 90 min renewed
@@ -197,8 +203,10 @@ pub(crate) struct Router {
     wanted: BTreeMap<Address, u32>,
     /// The quota of all neighbours that nobody configured.
     pool: Bucket,
-    /// Whose turn it was last.
-    pool_turn: NeighbourId,
+    /// How often somebody was let in who waited for that.
+    let_in: u64,
+    accounts: Accounts,
+    memo: cores::Memo,
     /// For changes that gain little.
     leisure: Bucket,
     flaps: Flaps,
@@ -207,6 +215,7 @@ pub(crate) struct Router {
     scores: BTreeMap<(Address, Address), Score>,
     /// Of links that will come up.
     rates: BTreeMap<NeighbourId, u64>,
+    locations: BTreeMap<NeighbourId, Location>,
     events: VecDeque<RouterOutput>,
 }
 
@@ -224,12 +233,15 @@ impl Router {
             batch_at: None,
             wanted: BTreeMap::new(),
             pool: Bucket::default(),
-            pool_turn: 0,
+            let_in: 0,
+            accounts: Accounts::default(),
+            memo: cores::Memo::default(),
             leisure: Bucket::default(),
             flaps: Flaps::default(),
             checks: Checks::default(),
             scores: BTreeMap::new(),
             rates: BTreeMap::new(),
+            locations: BTreeMap::new(),
             events: VecDeque::new(),
             config,
         }

@@ -59,7 +59,7 @@ table! {
         BadAnnounce = "bad_announce",
         /// A destination beyond the neighbour's quota or the table's bound.
         DestinationLimit = "destination_limit",
-        /// An announce beyond what is verified for a neighbour at a time: it is asked for again.
+        /// An announce or a hop proof beyond what is verified for a neighbour at a time: it is asked for again.
         VerifyLimit = "verify_limit",
         /// A routing message of a kind that this version does not know.
         UnknownRecord = "unknown_record",

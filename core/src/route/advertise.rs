@@ -24,7 +24,7 @@ pub(super) const MAX_HOLD: Duration = Duration::from_secs(2);
 pub(super) const SPREAD: Duration = Duration::from_secs(60);
 /// A core that is this old (seconds) is offered: most neighbours will have it. A younger one is announced.
 pub(super) const KNOWN_AFTER: u16 = 2;
-/// A neighbour is told the whole table in pieces of so many records.
+/// A neighbour is told the whole table in pieces of so many records, and what has changed is told in such pieces.
 pub(super) const PIECE: usize = 256;
 /// One piece each so often.
 pub(super) const PIECE_EVERY: Duration = Duration::from_millis(10);
@@ -180,10 +180,13 @@ impl Router {
         self.tell_all(now, key, Difference::Seq, Difference::Seq);
     }
 
-    /// Sends the batch.
+    /// Sends the batch, up to a portion: the rest stays due.
     pub(super) fn flush(&mut self, now: Time) {
-        self.batch_at = None;
-        for key in std::mem::take(&mut self.batch) {
+        let cut = self.batch.iter().nth(PIECE).copied();
+        let rest = cut.map(|key| self.batch.split_off(&key));
+        self.batch_at = rest.as_ref().map(|_| now);
+        let batch = std::mem::replace(&mut self.batch, rest.unwrap_or_default());
+        for key in batch {
             let Some(dest) = self.table.get(key) else { continue };
             let held = dest.busy().is_some_and(|work| work.hold_until > now);
             let least = if held { Difference::Found } else { Difference::Distance };
@@ -276,18 +279,22 @@ impl Router {
         let core_anew = wants || !understands_update(&advert, dest, id, newest);
         let about = if core_anew { slot } else { told };
         // Whoever is told of a distance has it proved, for it may have to prove it in turn.
-        let Some(chain) = dest.chain_at(about, hops) else { return };
+        if !dest.has_chain(about, hops) {
+            return;
+        }
+        // An UPDATE that is no nearer needs none, and where all are told the same it is made once.
+        let proves = core_anew || hops < told_proved;
+        let chain = if proves { self.memo.chain(dest, about, hops) } else { None };
         if core_anew {
             let left = advert.expires.saturating_sub(seconds(now));
             let remaining = u16::try_from(left).unwrap_or(u16::MAX);
-            let tail = Tail { idx: key, metric, hops, mtu, remaining, chain };
+            let tail = Tail { idx: key, metric, hops, mtu, remaining, chain: chain.unwrap_or_default() };
             if wants || (young && !has) {
                 neighbour.say_with(|out| encode_announce(&advert.core, tail, out));
             } else {
                 neighbour.say(&Record::Offer { key_hash: key_hash(&dst), seq: advert.core.seq, tail });
             }
         } else {
-            let chain = Some(chain).filter(|_| hops < told_proved);
             neighbour.say(&Record::Update(Update { idx: key, metric, hops, chain }));
         }
         let Some(adj) = dest.adj_mut(id) else { return };
@@ -379,5 +386,5 @@ fn understands_update(advert: &Advert, dest: &Dest, id: NeighbourId, newest: boo
     let newer =
         seq != told && (newest || found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));
     // An UPDATE says nothing of the MTU, and a retracted idx of another seq nothing at all.
-    !newer && advert.mtu == adj.told_mtu && dest.chain_at(adj.told, advert.hops).is_some()
+    !newer && advert.mtu == adj.told_mtu && dest.has_chain(adj.told, advert.hops)
 }

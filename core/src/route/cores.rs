@@ -22,6 +22,24 @@ pub(super) struct Known {
     pub(super) chain: Chain,
 }
 
+/// The chain value that was made last: what is told to many neighbours at once is made once.
+#[derive(Default)]
+pub(super) struct Memo(Option<(Chain, u8, Chain)>);
+
+impl Memo {
+    /// The value of so many hops for the core in this slot.
+    pub(super) fn chain(&mut self, dest: &Dest, slot: Slot, hops: u8) -> Option<Chain> {
+        // Below one anchor there is one value for each number of hops.
+        let anchor = dest.core_at(slot)?.anchor;
+        if let Some((_, _, chain)) = self.0.filter(|(known, at, _)| (*known, *at) == (anchor, hops)) {
+            return Some(chain);
+        }
+        let chain = dest.chain_at(slot, hops)?;
+        self.0 = Some((anchor, hops, chain));
+        Some(chain)
+    }
+}
+
 impl Dest {
     fn older(&self) -> &[Known] {
         self.extra.as_ref().map_or(&[], |extra| &extra.older)
@@ -87,6 +105,24 @@ impl Dest {
         }
     }
 
+    /// The core in this slot, and what is known of its chain.
+    fn known_at(&self, slot: Slot) -> Option<(&Arc<Core>, u8, Chain)> {
+        if slot == self.slot {
+            return Some((&self.core, self.hops, self.chain));
+        }
+        let known = self.older().iter().find(|known| known.slot == slot)?;
+        Some((&known.core, known.hops, known.chain))
+    }
+
+    /// How many rounds of hashing [`Dest::prove`] takes for so many hops.
+    pub(super) fn rounds(&self, slot: Slot, hops: u8) -> u8 {
+        match self.known_at(slot) {
+            Some((_, UNPROVEN, _)) => LINKS.saturating_sub(hops),
+            Some((_, least, _)) => hops.abs_diff(least),
+            None => 0,
+        }
+    }
+
     fn proof_at(&mut self, slot: Slot) -> Option<(&Arc<Core>, &mut u8, &mut Chain)> {
         if slot == self.slot {
             return Some((&self.core, &mut self.hops, &mut self.chain));
@@ -118,16 +154,15 @@ impl Dest {
         }
     }
 
-    /// The chain value of so many hops for the core in this slot; `None` when none of so few is known.
+    /// Whether there is a chain value of so many hops for the core in this slot: there is none of fewer than are known.
+    pub(super) fn has_chain(&self, slot: Slot, hops: u8) -> bool {
+        self.known_at(slot).is_some_and(|(_, least, _)| hops < LINKS && hops >= least)
+    }
+
+    /// That value.
     pub(super) fn chain_at(&self, slot: Slot, hops: u8) -> Option<Chain> {
-        let (core, least, value) = if slot == self.slot {
-            (&self.core, self.hops, self.chain)
-        } else {
-            let known = self.older().iter().find(|known| known.slot == slot)?;
-            (&known.core, known.hops, known.chain)
-        };
-        let rounds = hops.checked_sub(least).filter(|_| hops < LINKS)?;
-        Some(advance(&core.dst, core.seq, value, rounds))
+        let (core, least, value) = self.known_at(slot).filter(|_| self.has_chain(slot, hops))?;
+        Some(advance(&core.dst, core.seq, value, hops.saturating_sub(least)))
     }
 }
 

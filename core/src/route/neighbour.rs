@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::quota::{Bucket, MAX_NOTED};
+use super::accounts::Location;
+use super::quota::MAX_NOTED;
 use super::receive::check;
 use super::table::Key;
 use super::timers::Timer;
@@ -33,6 +34,10 @@ pub(super) struct Neighbour {
     pub(super) cost: u16,
     pub(super) mtu: u16,
     pub(super) configured: bool,
+    /// Where it is, which says whose quotas it draws on if nobody configured it.
+    pub(super) location: Location,
+    /// Its last turn when strangers were let in that waited for their common quota.
+    pub(super) let_in: u64,
     suspect: bool,
     /// Nothing gets there, and its session is kept: what was said over it holds when it is back.
     pub(super) away: bool,
@@ -53,10 +58,6 @@ pub(super) struct Neighbour {
     pub(super) postponed: BTreeSet<u32>,
     /// Cores for their origins that are being verified.
     pub(super) highest: usize,
-    /// What is verified for it.
-    pub(super) checks: Bucket,
-    /// The quota of a configured neighbour.
-    pub(super) quota: Bucket,
     /// Destinations that it is still to be told of, the nearest first, and whether it asked for their cores.
     pub(super) queue: BTreeSet<(u16, Key, bool)>,
     pub(super) queue_at: Option<Time>,
@@ -210,6 +211,13 @@ impl Router {
         }
     }
 
+    /// Where the neighbour is that will come up under this id. One that is not placed has a host and a network to itself.
+    pub(crate) fn neighbour_location(&mut self, id: NeighbourId, location: Location) {
+        if !self.neighbours.contains_key(&id) {
+            self.locations.insert(id, location);
+        }
+    }
+
     /// A link is up. `mtu` is the longest packet it takes, in bytes; `configured` whether the user asked for it. Calling it
     /// again for a link that is up changes what it says.
     pub(crate) fn neighbour_up(
@@ -254,8 +262,8 @@ impl Router {
             awaited: BTreeSet::new(),
             postponed: BTreeSet::new(),
             highest: 0,
-            checks: Bucket::default(),
-            quota: Bucket::default(),
+            location: self.locations.remove(&id).unwrap_or_else(|| Location::of(&address)),
+            let_in: self.let_in,
             queue,
             queue_at: None,
             rate: self.rates.remove(&id),
@@ -325,6 +333,7 @@ impl Router {
     /// The link is gone, and all that was said over it.
     pub(crate) fn neighbour_down(&mut self, now: Time, id: NeighbourId) {
         self.rates.remove(&id);
+        self.locations.remove(&id);
         let Some(neighbour) = self.neighbours.remove(&id) else { return };
         if !neighbour.away {
             self.flaps.down(now, neighbour.address);
@@ -333,11 +342,11 @@ impl Router {
         let mut lost = Vec::new();
         for key in self.table.keys() {
             let Some(dest) = self.table.get_mut(key) else { continue };
-            let before = dest.adj.len();
-            dest.adj.retain(|adj| adj.neighbour != id);
-            if dest.adj.len() != before {
+            // Only who offers a route can be in use, or keep others from it: what it was told is no matter any more.
+            if dest.adj(id).is_some_and(|adj| adj.offers()) || dest.searches(now, id) {
                 lost.push(key);
             }
+            dest.adj.retain(|adj| adj.neighbour != id);
         }
         for key in lost {
             self.reselect(now, key);

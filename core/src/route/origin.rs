@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 
+use super::accounts::{Allowance, Bucket};
 use super::dest::{Adj, Dest};
 use super::neighbour::Neighbour;
-use super::quota::Bucket;
 use super::table::{Key, seconds};
 use super::timers::Timer;
 use super::{NeighbourId, Router, RouterOutput};
@@ -18,8 +18,7 @@ use crate::time::Time;
 use crate::wire::route::{Core, LINKS, advance, epoch};
 
 /// Seqs raised on request: so many at once, then so many a second.
-pub(super) const RAISE_BURST: u32 = 16;
-pub(super) const RAISE_RATE: u32 = 10;
+pub(super) const RAISE: Allowance = Allowance { rate: 10, burst: 16 };
 /// Jumps above a higher announce within [`JUMP_WINDOW`], before we take it that the identity is in use elsewhere.
 pub(super) const JUMPS: usize = 3;
 pub(super) const JUMP_WINDOW: Duration = Duration::from_secs(60);
@@ -147,7 +146,7 @@ impl Router {
         let Some(dest) = self.table.get_mut(key).filter(|dest| dest.core.seq < seq) else { return };
         let next = dest.core.seq.saturating_add(1);
         let Some(own) = dest.own_mut() else { return };
-        if own.raised.take(now, RAISE_RATE, RAISE_BURST) {
+        if own.raised.take(now, RAISE) {
             self.renew(now, key, next);
             self.note(now, key);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::accounts::Resource;
 use super::dest::Dest;
 use super::neighbour::Neighbour;
 use super::table::{Key, seconds};
@@ -25,35 +26,6 @@ pub(super) const MAX_NOTED: usize = 65_536;
 const DEFERRED: Duration = Duration::from_millis(50);
 /// Announces that could not be verified, asked for again each time.
 const AGAIN: usize = 64;
-
-/// A token bucket as one moment: when it will be full again (the generic cell rate algorithm).
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bucket(Time);
-
-impl Bucket {
-    /// Takes a token, if there is one, of a bucket that holds `burst` and gains `rate` a second.
-    pub(super) fn take(&mut self, now: Time, rate: u32, burst: u32) -> bool {
-        let Some(each) = Duration::from_secs(1).checked_div(rate) else { return false };
-        let full = self.0.max(now) + each;
-        let free = full.since(now) <= each.saturating_mul(burst);
-        if free {
-            self.0 = full;
-        }
-        free
-    }
-
-    /// Whether there is a token.
-    pub(super) fn has(mut self, now: Time, rate: u32, burst: u32) -> bool {
-        self.take(now, rate, burst)
-    }
-
-    /// Takes so many tokens whether they are there or not; it never owes more than the bucket holds.
-    pub(super) fn spend(&mut self, now: Time, rate: u32, burst: u32, tokens: u32) {
-        let Some(each) = Duration::from_secs(1).checked_div(rate) else { return };
-        let most = now + each.saturating_mul(burst.saturating_mul(2));
-        self.0 = (self.0.max(now) + each.saturating_mul(tokens)).min(most);
-    }
-}
 
 impl Router {
     /// An application sends to `dest`, or packets for it pass through: while that is so it is called again now and then,
@@ -80,12 +52,12 @@ impl Router {
         if address.is_some_and(|address| self.pinned(now, address)) {
             return true;
         }
-        let Some(neighbour) = self.neighbours.get_mut(&id) else { return false };
+        let Some(neighbour) = self.neighbours.get(&id) else { return false };
         if address == Some(&neighbour.address) {
             return true;
         }
         if neighbour.configured {
-            return neighbour.quota.take(now, self.config.new_per_second, self.config.new_burst);
+            return self.pays(now, id, Resource::New, self.config.new_allowance(), 1);
         }
         // Whoever waits comes first, or who is quickest would have it all.
         let waiting = self.neighbours.values().any(|one| !one.configured && !one.deferred.is_empty());
@@ -93,14 +65,21 @@ impl Router {
     }
 
     fn take_of_pool(&mut self, now: Time) -> bool {
-        self.pool.take(now, self.config.new_per_second, self.config.new_burst)
+        self.pool.take(now, self.config.new_allowance())
     }
 
-    /// The next in turn of those that share the pool and wait for it.
+    /// The next in turn of those that share the pool and wait for it: hosts take turns, and so do the neighbours on each,
+    /// because a host may have as many identities as it likes.
     fn next_of_pool(&self) -> Option<NeighbourId> {
-        let waits = |(_, one): &(&NeighbourId, &Neighbour)| !one.configured && !one.deferred.is_empty();
-        let after = self.neighbours.range(self.pool_turn.saturating_add(1)..).find(waits);
-        after.or_else(|| self.neighbours.iter().find(waits)).map(|(id, _)| *id)
+        let strangers = || self.neighbours.iter().filter(|(_, one)| !one.configured);
+        let mut hosts: BTreeMap<u64, u64> = BTreeMap::new();
+        for (_, one) in strangers() {
+            let last = hosts.entry(one.location.host).or_default();
+            *last = one.let_in.max(*last);
+        }
+        let waiting = strangers().filter(|(_, one)| !one.deferred.is_empty());
+        let turn = |one: &Neighbour| (hosts.get(&one.location.host).copied(), one.let_in);
+        waiting.min_by_key(|(id, one)| (turn(one), **id)).map(|(id, _)| *id)
     }
 
     /// Asks for the first destination that was held back of a neighbour.
@@ -178,7 +157,10 @@ impl Router {
                 left = true;
                 break;
             }
-            self.pool_turn = id;
+            self.let_in = self.let_in.saturating_add(1);
+            if let Some(neighbour) = self.neighbours.get_mut(&id) {
+                neighbour.let_in = self.let_in;
+            }
             self.ask_first_deferred(id);
         }
         if left {
@@ -244,22 +226,4 @@ fn next_tick(now: Time) -> Time {
     let tick = u64::try_from(DEFERRED.as_nanos()).unwrap_or(u64::MAX);
     let ticks = now.as_nanos().checked_div(tick).unwrap_or(0).saturating_add(1);
     Time::from_nanos(ticks.saturating_mul(tick))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bucket_gives_its_burst_and_then_its_rate() {
-        let mut bucket = Bucket::default();
-        let now = Time::from_millis(5_000);
-        assert_eq!((0..100).filter(|_| bucket.take(now, 20, 30)).count(), 30);
-        assert!(!bucket.take(now + Duration::from_millis(49), 20, 30));
-        assert!(bucket.take(now + Duration::from_millis(50), 20, 30));
-        assert!(!bucket.take(now + Duration::from_millis(50), 20, 30));
-        let later = now + Duration::from_secs(3600);
-        assert_eq!((0..100).filter(|_| bucket.take(later, 20, 30)).count(), 30);
-        assert!(!Bucket::default().take(now, 0, 30), "a rate of nothing gives nothing");
-    }
 }

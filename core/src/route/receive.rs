@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::accounts::{FALSE_PROOF, HASHES, Resource};
 use super::cores::Slot;
 use super::dest::Dest;
 use super::neighbour::MIN_COST;
@@ -219,7 +220,7 @@ impl Router {
         } else if neighbour.pending.contains_key(&idx) {
             return neighbour.update_pending(update);
         }
-        let awaited = neighbour.awaited.contains(&idx);
+        let (awaited, postponed) = (neighbour.awaited.contains(&idx), neighbour.postponed.contains(&idx));
         if key.is_some_and(|key| self.is_own(key)) {
             return Ok(());
         }
@@ -231,16 +232,22 @@ impl Router {
         };
         if metric != INFINITY && awaited {
             // It speaks of a core that we do not have. Whether it is nearer by that we shall see when it is here.
-            if was == INFINITY {
+            if was == INFINITY && !postponed {
                 self.want(id, idx, false);
             }
             if hops < proved {
-                return Ok(());
+                return if postponed { Err(DropCause::VerifyLimit) } else { Ok(()) };
             }
         }
+        let sane = metric == INFINITY || check(metric, hops).is_ok();
+        let proof = match chain {
+            _ if !sane => Proof::False,
+            _ if metric == INFINITY || hops >= proved => Proof::Holds,
+            Some(chain) => self.prove(now, id, key, slot, (hops, chain)),
+            None => Proof::False,
+        };
+        let fair = proof == Proof::Holds;
         let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-        let fair = metric == INFINITY
-            || (check(metric, hops).is_ok() && (hops >= proved || proves(dest, slot, hops, chain)));
         let Some(adj) = dest.adj_mut(id) else { return Ok(()) };
         // A lie about the distance leaves none to believe.
         adj.set_metric(if fair { metric } else { INFINITY });
@@ -249,7 +256,26 @@ impl Router {
             adj.proved = adj.proved.min(hops);
         }
         self.reselect(now, key);
-        if fair { Ok(()) } else { Err(DropCause::BadAnnounce) }
+        match proof {
+            Proof::Holds => Ok(()),
+            Proof::False => Err(DropCause::BadAnnounce),
+            Proof::Later => self.postpone(now, id, idx, false),
+        }
+    }
+
+    /// Looks at a neighbour's proof of its hops, if that is within its quota.
+    fn prove(&mut self, now: Time, id: NeighbourId, key: Key, slot: Slot, proof: (u8, Chain)) -> Proof {
+        let (hops, chain) = proof;
+        let rounds = self.table.get(key).map_or(0, |dest| dest.rounds(slot, hops));
+        // Also where it takes no rounds: who has lied much has nothing looked at.
+        if !self.pays(now, id, Resource::Hashes, HASHES, u32::from(rounds)) {
+            return Proof::Later;
+        }
+        if self.table.get_mut(key).is_some_and(|dest| dest.prove(slot, hops, chain)) {
+            return Proof::Holds;
+        }
+        self.charge(now, id, Resource::Hashes, HASHES, FALSE_PROOF);
+        Proof::False
     }
 
     /// Writes what a neighbour offers with a verified core into the table; `proof` is what was proved for it elsewhere.
@@ -292,14 +318,19 @@ impl Router {
         if let Some((hops, chain)) = proof.filter(|_| is_kept) {
             dest.proven(slot, hops, chain);
         }
-        let (hops, chain) = offered.proof;
-        if !is_kept || !dest.prove(slot, hops, chain) {
+        let proof = if is_kept { self.prove(now, id, key, slot, offered.proof) } else { Proof::False };
+        if proof != Proof::Holds {
+            let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
             if let Some(adj) = dest.adj_mut(id).filter(|adj| adj.offers()) {
                 adj.set_metric(INFINITY);
                 self.reselect(now, key);
             }
-            return Err(DropCause::BadAnnounce);
+            return match proof {
+                Proof::Later => self.postpone(now, id, offered.idx, false),
+                _ => Err(DropCause::BadAnnounce),
+            };
         }
+        let hops = offered.proof.0;
         self.bind(now, id, offered.idx, key);
         let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
         let Some(adj) = dest.adj_or_new(id) else { return Ok(()) };
@@ -340,8 +371,13 @@ impl Router {
     }
 }
 
-fn proves(dest: &mut Dest, slot: Slot, hops: u8, chain: Option<Chain>) -> bool {
-    chain.is_some_and(|chain| dest.prove(slot, hops, chain))
+/// What became of a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    Holds,
+    False,
+    /// It was not looked at, because too much was proved for this neighbour lately: it is asked for again.
+    Later,
 }
 
 /// Every link bears so much, in bytes: who says that a way bears less keeps others from sending anything over it.

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use super::accounts::Allowance;
 use super::dest::{Adj, Dest, Since};
 use super::neighbour::Neighbour;
 use super::score::rank;
@@ -29,7 +30,8 @@ pub(super) const WISH: Duration = Duration::from_secs(10);
 /// Routes that are changed or asked for to gain less than an eighth, or a quarter: so many at once, and one every so many
 /// seconds. What gains little may cost little: after a start many nodes find that many routes could be a little shorter, and
 /// everybody behind each of them hears of it.
-pub(super) const LEISURE: (u32, u32) = (4, 4);
+pub(super) const LEISURE: Allowance = Allowance { rate: 1, burst: 16 };
+pub(super) const LEISURE_EACH: u32 = 4;
 /// No route crosses more links.
 pub(super) const MAX_HOPS: u8 = LINKS;
 
@@ -102,17 +104,13 @@ impl Router {
     }
 
     fn has_leisure(&self, now: Time) -> bool {
-        self.leisure.has(
-            now,
-            1,
-            LEISURE.0.saturating_mul(LEISURE.1).saturating_sub(LEISURE.1).saturating_add(1),
-        )
+        self.leisure.has(now, LEISURE, LEISURE_EACH)
     }
 
     fn take_leisure(&mut self, now: Time) -> bool {
         let free = self.has_leisure(now);
         if free {
-            self.leisure.spend(now, 1, LEISURE.0.saturating_mul(LEISURE.1), LEISURE.1);
+            self.leisure.spend(now, LEISURE, LEISURE_EACH);
         }
         free
     }

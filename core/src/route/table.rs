@@ -119,6 +119,7 @@ impl Router {
         let second = seconds(now);
         self.wanted.retain(|_, until| *until > second);
         self.sweep_scores(now);
+        self.accounts.sweep(now);
         for key in self.table.keys() {
             let Some(dest) = self.table.get_mut(key) else { continue };
             let mut expired = false;

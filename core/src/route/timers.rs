@@ -36,6 +36,9 @@ pub(super) enum Timer {
     Sweep,
 }
 
+/// Timers that are served at once. Some thousands may come together, and other things must not wait for all of them.
+const PORTION: usize = 256;
+
 /// The timers of a router.
 #[derive(Default)]
 pub(super) struct Timers {
@@ -81,9 +84,10 @@ impl Timers {
 }
 
 impl Router {
-    /// Does what is due.
+    /// Does what is due, up to a portion: what is left stays due.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
-        while let Some(timer) = self.timers.due(now) {
+        for _ in 0..PORTION {
+            let Some(timer) = self.timers.due(now) else { break };
             match timer {
                 Timer::Select(key) => self.reselect(now, key),
                 Timer::Hold(key) => self.note(now, key),

@@ -8,12 +8,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::accounts::{Allowance, HASHES, Resource};
 use super::table::{CoreCache, seconds};
 use super::{NeighbourId, Router, RouterOutput};
 use crate::identity;
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Chain, Core, Tail, key_hash, leads_to};
+use crate::wire::route::{Chain, Core, LINKS, Tail, key_hash, leads_to};
 
 /// Cores in one job: 64 take about a millisecond.
 const JOB: usize = 64;
@@ -23,10 +24,8 @@ const MAX_JOBS: usize = 2;
 pub(super) const MAX_PENDING: usize = 1024;
 /// Announces of our own past, or for others to be told of theirs, that may wait for one neighbour.
 pub(super) const MAX_HIGHEST: usize = 64;
-/// Cores verified for one neighbour: so many a second after so many at once. Each that does not verify counts as
-/// [`FORGED`], so that a forger costs us about 30 a second.
-pub(super) const CHECK_RATE: u32 = 2000;
-pub(super) const CHECK_BURST: u32 = 4096;
+/// Cores verified for one neighbour. Each that does not verify counts as [`FORGED`], so that a forger costs about 30 a second.
+pub(super) const SIGNATURES: Allowance = Allowance { rate: 2000, burst: 4096 };
 pub(super) const FORGED: u32 = 65;
 
 /// What a neighbour says of a destination beside the core.
@@ -232,17 +231,15 @@ impl Router {
     /// Whether one more announce of this neighbour may wait, and, unless its core `is_checked` already, one more be
     /// verified; takes the token.
     pub(super) fn may_check(&mut self, now: Time, id: NeighbourId, is_checked: bool) -> bool {
-        self.neighbours.get_mut(&id).is_some_and(|neighbour| {
-            neighbour.pending.len() < MAX_PENDING
-                && (is_checked || neighbour.checks.take(now, CHECK_RATE, CHECK_BURST))
-        })
+        let room = self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING);
+        room && (is_checked || self.pays(now, id, Resource::Signatures, SIGNATURES, 1))
     }
 
-    /// Whether [`Router::may_check`] would say yes, with some room.
+    /// Whether an announce with its proof would be looked at now, with some room.
     pub(super) fn has_room_to_check(&self, now: Time, id: NeighbourId) -> bool {
-        self.neighbours.get(&id).is_some_and(|neighbour| {
-            neighbour.pending.len() < MAX_PENDING / 2 && neighbour.checks.has(now, CHECK_RATE, CHECK_BURST)
-        })
+        self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING / 2)
+            && self.affords(now, id, Resource::Signatures, SIGNATURES, 1)
+            && self.affords(now, id, Resource::Hashes, HASHES, u32::from(LINKS))
     }
 
     /// Has a core verified that a neighbour announces; what it says of it waits.
@@ -278,12 +275,13 @@ impl Router {
     pub(super) fn check_highest(&mut self, now: Time, id: NeighbourId, core: Core) -> Result<(), DropCause> {
         let key = (key_hash(&core.dst), core.seq);
         let same = self.checks.of(key).find(|(_, check)| *check.core == core).map(|(ticket, _)| ticket);
-        let Some(neighbour) = self.neighbours.get_mut(&id) else { return Ok(()) };
+        let Some(neighbour) = self.neighbours.get(&id) else { return Ok(()) };
         if neighbour.highest >= MAX_HIGHEST
-            || (same.is_none() && !neighbour.checks.take(now, CHECK_RATE, CHECK_BURST))
+            || (same.is_none() && !self.pays(now, id, Resource::Signatures, SIGNATURES, 1))
         {
             return Err(DropCause::VerifyLimit);
         }
+        let Some(neighbour) = self.neighbours.get_mut(&id) else { return Ok(()) };
         neighbour.highest = neighbour.highest.saturating_add(1);
         let ticket = same.unwrap_or_else(|| self.checks.add(id, core, None));
         if let Some(check) = self.checks.checks.get_mut(&ticket) {
@@ -331,9 +329,7 @@ impl Router {
     }
 
     fn forged(&mut self, now: Time, id: NeighbourId) -> Result<(), DropCause> {
-        if let Some(neighbour) = self.neighbours.get_mut(&id) {
-            neighbour.checks.spend(now, CHECK_RATE, CHECK_BURST, FORGED);
-        }
+        self.charge(now, id, Resource::Signatures, SIGNATURES, FORGED);
         Err(DropCause::BadAnnounce)
     }
 }

@@ -1,9 +1,10 @@
 //! How much neighbours may introduce, and that none is kept out by another.
 
-use super::desk::{Desk, address, tail};
+use super::desk::{Desk, address, core, tail};
 use super::net::ms;
-use crate::route::RouterConfig;
-use crate::wire::route::{INFINITY, Record};
+use crate::route::{Location, NeighbourId, RouterConfig};
+use crate::stats::DropCause;
+use crate::wire::route::{INFINITY, Record, Update};
 
 const SEQ: u64 = 5 << 32;
 
@@ -77,4 +78,113 @@ fn who_says_now_this_and_now_that_fills_no_memory_with_timers() {
     desk.update(2, 7, 2_000, 1).unwrap();
     desk.wait(ms(2_100));
     assert_eq!(desk.next(7), Some(2));
+}
+
+/// The link to a neighbour, made again: under another id, and by an identity of its own where it is a stranger.
+fn again(desk: &mut Desk, id: NeighbourId, location: Option<Location>) {
+    desk.router.neighbour_down(desk.now, id - 1);
+    let number = if location.is_some() { 900 + id as usize } else { 900 };
+    if let Some(location) = location {
+        desk.router.neighbour_location(id, location);
+    }
+    desk.router.neighbour_up(desk.now, id, address(number), 40, 1400, location.is_none());
+    desk.take();
+}
+
+/// A configured neighbour, a stranger that has an identity for each link, and one that has an address for each as well.
+fn comers(nth: u32) -> [Option<Location>; 3] {
+    [None, Some(Location { host: 5, network: 9 }), Some(Location { host: u64::from(nth), network: 9 })]
+}
+
+/// How many of `attempts`, a hundred in each of forty sessions, are not refused by a quota.
+fn admitted(kind: usize, mut attempt: impl FnMut(&mut Desk, NeighbourId) -> bool) -> u32 {
+    let mut desk = Desk::with(0, RouterConfig { new_burst: 50, ..RouterConfig::default() });
+    let mut admitted = 0;
+    for nth in 1..=40 {
+        again(&mut desk, nth, comers(nth)[kind]);
+        admitted += (0..100).map(|_| u32::from(attempt(&mut desk, nth))).sum::<u32>();
+    }
+    admitted
+}
+
+#[test]
+fn a_new_session_does_not_begin_with_new_quotas() {
+    // A host has what four neighbours have, and a network what eight have.
+    for (kind, hosts) in [(0, 1), (1, 4), (2, 8)] {
+        let mut number = 1_000;
+        let destinations = admitted(kind, |desk, nth| {
+            number += 1;
+            desk.announce(nth, number, SEQ, 32, 1).is_ok()
+        });
+        assert_eq!(destinations, 50, "{kind}");
+        let mut seq = SEQ;
+        let signatures = admitted(kind, |desk, nth| {
+            seq += 1;
+            let mut forged = core(900 + nth as usize, seq);
+            forged.signature[0] ^= 1;
+            let said = Record::Announce(forged, tail(8, 64, 2));
+            desk.router.want_route(desk.now, &address(900 + nth as usize));
+            desk.say(nth, &[said]) == Err(DropCause::BadAnnounce)
+        });
+        assert!((60..=70 * hosts).contains(&signatures), "{kind}: {signatures} signatures");
+        let proofs = admitted(kind, |desk, nth| {
+            let own = 900 + if kind == 0 { 0 } else { nth as usize };
+            let _ = desk.say(nth, &[Record::Announce(core(own, SEQ), tail(7, 2_016, 63))]);
+            let lie = Update { idx: 7, metric: 0, hops: 0, chain: Some([1; 16]) };
+            desk.say(nth, &[Record::Update(lie)]) == Err(DropCause::BadAnnounce)
+        });
+        assert!((500..=520 * hosts).contains(&proofs), "{kind}: {proofs} proofs");
+    }
+}
+
+#[test]
+fn false_proofs_are_soon_not_looked_at_and_what_was_not_is_asked_for_again() {
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 2_016, 63).unwrap();
+    let (mut false_ones, mut later) = (0, 0);
+    for _ in 0..3_000 {
+        let lie = Update { idx: 7, metric: 0, hops: 0, chain: Some([1; 16]) };
+        match desk.say(1, &[Record::Update(lie)]) {
+            Err(DropCause::BadAnnounce) => false_ones += 1,
+            Err(DropCause::VerifyLimit) => later += 1,
+            other => panic!("{other:?}"),
+        }
+        desk.now = desk.now + ms(1);
+    }
+    assert!((500..650).contains(&false_ones), "{false_ones} looked at: 512 at once, 32 a second");
+    assert_eq!(false_ones + later, 3_000);
+    assert_eq!(desk.next(7), None, "nobody believes what was not looked at");
+    // Another neighbour's proofs are looked at meanwhile.
+    desk.announce(2, 7, SEQ, 64, 2).unwrap();
+    assert_eq!(desk.next(7), Some(2));
+    desk.sent.clear();
+    desk.wait(ms(1_000));
+    assert!(desk.heard(1).iter().any(|record| matches!(record, Record::Want { idx: 7 })));
+    desk.say(1, &[Record::Announce(core(7, SEQ), tail(7, 32, 1))]).unwrap();
+    desk.wait(ms(20_000));
+    assert_eq!(desk.next(7), Some(1));
+}
+
+#[test]
+fn hosts_take_turns_however_many_identities_each_has() {
+    let config = RouterConfig { new_burst: 10, ..RouterConfig::default() };
+    let mut desk = Desk::with(0, config);
+    // Thirty of one host, and one of another.
+    for id in 1..=31 {
+        desk.router.neighbour_location(id, Location { host: u64::from(id == 31), network: 9 });
+        desk.router.neighbour_up(desk.now, id, address(900 + id as usize), 40, 1400, false);
+    }
+    let offer =
+        |number: u32| Record::Offer { key_hash: u64::from(number), seq: SEQ, tail: tail(number, 32, 1) };
+    for number in 1_000..1_100 {
+        (1..=31).for_each(|id| drop(desk.say(id, &[offer(number * 100 + id)])));
+    }
+    desk.sent.clear();
+    desk.wait(ms(4_000));
+    let wants = |by: NeighbourId| {
+        desk.sent.iter().filter(|(_, to, record)| *to == by && matches!(record, Record::Want { .. })).count()
+    };
+    let crowd: usize = (1..=30).map(wants).sum();
+    assert!((35..=45).contains(&wants(31)) && crowd.abs_diff(wants(31)) <= 2, "{} and {crowd}", wants(31));
+    assert!((1..=30).all(|id| wants(id) <= 2), "and on one host its neighbours do");
 }

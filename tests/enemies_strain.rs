@@ -1,0 +1,96 @@
+//! A neighbour that says as much as its link takes: the others notice little of it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rouse_tests::hostile::{Aim, Attack, Report};
+use rouse_tests::{Daemon, Noticed, Strain, programs, until, usage};
+
+/// So long each attack lasts.
+const TIME: Duration = Duration::from_secs(6);
+
+/// A line of three, of which the one in the middle is attacked.
+struct Line([Daemon; 3]);
+
+impl Line {
+    fn new() -> Self {
+        let middle = programs!().daemon().start();
+        let left = programs!().daemon().peer(&middle.uri()).start();
+        let right = programs!().daemon().peer(&middle.uri()).start();
+        left.route_to(right.address());
+        right.route_to(left.address());
+        Line([left, middle, right])
+    }
+
+    fn aim(&self) -> Aim {
+        let to: SocketAddr = self.0[1].uri().trim_start_matches("udp:").parse().unwrap();
+        Aim { time: TIME, count: u64::MAX, ..Aim::at(to) }
+    }
+
+    /// Since when the links of the middle to the two others are up.
+    fn links(&self) -> [String; 2] {
+        [0, 2].map(|end| self.0[1].neighbour(self.0[end].address())["since"].to_string())
+    }
+
+    /// What is noticed in calm and under this attack.
+    fn strain(&self, name: &str) -> (Noticed, Noticed, Report) {
+        let [left, middle, right] = [0, 1, 2].map(|nth| self.0[nth].socket().to_owned());
+        let strain = Strain::connect(left, middle, right).unwrap();
+        let calm = strain.watch(Duration::from_secs(1)).unwrap();
+        let (links, began, before) = (self.links(), Instant::now(), usage(self.0[1].pid()));
+        let (attack, aim) = (Attack::named(name).unwrap(), self.aim());
+        let running = std::thread::spawn(move || attack.run(&aim).unwrap());
+        let strained = strain.watch(TIME).unwrap();
+        let report = running.join().unwrap();
+        let share = (usage(self.0[1].pid()).cpu - before.cpu).as_secs_f64() / began.elapsed().as_secs_f64();
+        for (when, noticed) in [("calm", &calm), ("strained", &strained)] {
+            println!(
+                "{name:<14}{when:<10}ping p50 {:?} p99 {:?}, routes {:?}, news {:?}, gone {:?}, {} rounds",
+                noticed.p50(),
+                noticed.p99(),
+                noticed.routes,
+                noticed.news,
+                noticed.gone,
+                noticed.rounds
+            );
+        }
+        println!("{name:<14}{:.0} % of a processor\n{report}", share * 100.0);
+        assert_eq!(self.links(), links, "{name}: no other link is lost");
+        (calm, strained, report)
+    }
+}
+
+#[test]
+fn x_false_proofs() {
+    Line::new().strain("false-proofs");
+}
+
+#[test]
+fn x_want() {
+    Line::new().strain("want");
+}
+
+#[test]
+fn x_offer() {
+    Line::new().strain("offer");
+}
+
+#[test]
+fn x_flap() {
+    Line::new().strain("flap");
+}
+
+#[test]
+fn x_seq_req() {
+    Line::new().strain("seq-req");
+}
+
+#[test]
+fn x_your_highest() {
+    Line::new().strain("your-highest");
+}
+
+#[test]
+fn x_lie_origin() {
+    Line::new().strain("lie-origin");
+}
