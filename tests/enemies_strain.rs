@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rouse_tests::hostile::{Aim, Attack, Report};
-use rouse_tests::{Daemon, Noticed, Strain, programs, until, usage};
+use rouse_tests::{Daemon, Noticed, Strain, programs, usage};
 
 /// So long each attack lasts.
-const TIME: Duration = Duration::from_secs(6);
+const TIME: Duration = Duration::from_secs(5);
+/// Longer than anything takes that does not wait for all that the enemy has said.
+const MOST: Duration = Duration::from_millis(750);
 
 /// A line of three, of which the one in the middle is attacked.
 struct Line([Daemon; 3]);
@@ -32,8 +34,9 @@ impl Line {
         [0, 2].map(|end| self.0[1].neighbour(self.0[end].address())["since"].to_string())
     }
 
-    /// What is noticed in calm and under this attack.
-    fn strain(&self, name: &str) -> (Noticed, Noticed, Report) {
+    /// Under this attack others are served as on any day, give or take what a busy machine and a build without optimisation
+    /// add; the figures beside those of calm are printed.
+    fn bears(&self, name: &str) -> Report {
         let [left, middle, right] = [0, 1, 2].map(|nth| self.0[nth].socket().to_owned());
         let strain = Strain::connect(left, middle, right).unwrap();
         let calm = strain.watch(Duration::from_secs(1)).unwrap();
@@ -56,41 +59,43 @@ impl Line {
         }
         println!("{name:<14}{:.0} % of a processor\n{report}", share * 100.0);
         assert_eq!(self.links(), links, "{name}: no other link is lost");
-        (calm, strained, report)
+        let Noticed { routes, news, gone, .. } = strained;
+        for (what, took) in
+            [("ping", strained.p99()), ("routes", routes), ("what is new", news), ("what is gone", gone)]
+        {
+            assert!(took <= MOST, "{name}: {what} took {took:?}");
+        }
+        report
     }
 }
 
 #[test]
-fn x_false_proofs() {
-    Line::new().strain("false-proofs");
+fn proofs_that_do_not_hold_keep_nobody_waiting() {
+    let report = Line::new().bears("false-proofs");
+    assert!(report.get("said") > 10_000 && report.get("link_lost") == 0);
 }
 
 #[test]
-fn x_want() {
-    Line::new().strain("want");
+fn offers_of_what_nobody_knows_keep_nobody_waiting() {
+    assert!(Line::new().bears("offer").get("said") > 10_000);
 }
 
 #[test]
-fn x_offer() {
-    Line::new().strain("offer");
+fn destinations_that_come_and_go_keep_nobody_waiting() {
+    assert!(Line::new().bears("flap").get("flaps") > 10_000);
 }
 
 #[test]
-fn x_flap() {
-    Line::new().strain("flap");
+fn asking_for_announces_keeps_nobody_waiting() {
+    assert!(Line::new().bears("want").get("said") > 10_000);
 }
 
 #[test]
-fn x_seq_req() {
-    Line::new().strain("seq-req");
+fn forged_announces_keep_nobody_waiting() {
+    assert!(Line::new().bears("lie-origin").get("forged") > 1_000);
 }
 
 #[test]
-fn x_your_highest() {
-    Line::new().strain("your-highest");
-}
-
-#[test]
-fn x_lie_origin() {
-    Line::new().strain("lie-origin");
+fn asking_for_seqs_keeps_nobody_waiting() {
+    assert!(Line::new().bears("seq-req").get("asked") > 1_000);
 }

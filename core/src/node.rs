@@ -208,11 +208,7 @@ impl Node {
     }
 
     async fn list_routes(&self, to: Option<Address>) -> Vec<Route> {
-        let (reply, routes) = futures::channel::oneshot::channel();
-        if self.shared.router_events.push(RouterEvent::List { to, reply }).await.is_err() {
-            return Vec::new();
-        }
-        routes.await.unwrap_or_default()
+        self.shared.router.look(to).await
     }
 
     /// The peers that are dialled, and how each stands.
@@ -314,7 +310,7 @@ impl Node {
     fn tell_router(&self, event: RouterEvent) {
         let shared = self.shared.clone();
         self.shared.spawn(async move {
-            let _ = shared.router_events.push(event).await;
+            shared.router.tell(event).await;
         });
     }
 

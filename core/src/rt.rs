@@ -48,6 +48,11 @@ pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send +
     async_std::task::spawn_blocking(work).await
 }
 
+/// Lets other tasks run.
+pub(crate) async fn yield_now() {
+    async_std::task::yield_now().await;
+}
+
 /// Waits for `duration`.
 pub(crate) async fn sleep(duration: Duration) {
     Timer::after(duration).await;

@@ -165,6 +165,13 @@ pub const ATTACKS: &[Attack] = &[
     attack("crowd", handshakes::crowd, "takes as many places of neighbours as it gets"),
     attack("malformed-control", frames::control, "control messages of every kind, damaged in every way"),
     attack("malformed-packets", frames::packets, "packets and plaintexts that make no sense"),
+    attack(
+        "false-proofs",
+        routes::false_proofs,
+        "claims to be nearer without end, with proofs that are dear to refute",
+    ),
+    attack("want", routes::want, "asks without end for announces"),
+    attack("offer", routes::offer, "offers without end what nobody has heard of"),
     attack("black-hole", routes::black_hole, "offers the way to --also, and swallows what comes"),
     attack("slow-loris", frames::slow_loris, "leaves gaps in the control stream and acknowledges nothing"),
     attack("huge-stream", frames::huge_stream, "says as much as the control channel takes"),

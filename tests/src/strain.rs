@@ -50,7 +50,8 @@ impl Strain {
     /// When one of them does not answer.
     pub fn connect(left: PathBuf, middle: PathBuf, right: PathBuf) -> anyhow::Result<Self> {
         task::block_on(async {
-            let [left, middle, right] = [left, middle, right].map(|socket| async { Client::connect(socket).await });
+            let [left, middle, right] =
+                [left, middle, right].map(|socket| async { Client::connect(socket).await });
             Ok(Strain { left: left.await?, middle: middle.await?, right: right.await? })
         })
     }
@@ -66,7 +67,9 @@ impl Strain {
             while began.elapsed() < time {
                 for _ in 0..40 {
                     let pong = self.left.ping(&right, Self::PATIENCE).await;
-                    noticed.pings.push(pong.map_or(Self::PATIENCE, |pong| Duration::from_micros(pong.rtt_us)));
+                    noticed
+                        .pings
+                        .push(pong.map_or(Self::PATIENCE, |pong| Duration::from_micros(pong.rtt_us)));
                     task::sleep(Duration::from_millis(5)).await;
                 }
                 let asked = Instant::now();

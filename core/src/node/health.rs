@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::dial::Target;
 use super::links;
-use super::routing::RouterEvent;
+use super::routing::Hint;
 use super::shared::{Shared, lock, read};
 use crate::rt;
 use crate::types::{
@@ -128,7 +128,7 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
             lock(&shared.conflicts).retain(|_, seen| now.since(*seen) < CONFLICT);
             // Who is talked to keeps its place in the routing table.
             for destination in shared.traffic.peers() {
-                let _ = shared.router_events.try_push(RouterEvent::Want { destination });
+                shared.router.hint(Hint::Want { destination });
             }
             let mailboxes = read(&shared.mailboxes).clone();
             for (address, mailbox) in &mailboxes {

@@ -340,7 +340,7 @@ impl Links {
         tracing::info!(neighbour = %address, endpoint = %neighbour.endpoint(), "neighbour up");
         tracing::debug!(neighbour = ?address, ?suite, capabilities, mtu = neighbour.mtu(), most, "session");
         let up = RouterEvent::Up { neighbour: neighbour.clone(), cost, mtu };
-        let _ = shared.router_events.push(up).await;
+        shared.router.tell(up).await;
         shared.publish(Event::NeighbourUp { address, endpoint: neighbour.endpoint() });
         shared.spawn(neighbour.run(shared.clone(), link));
     }

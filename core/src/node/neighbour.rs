@@ -1,5 +1,6 @@
 //! One task for each neighbour: it waits on that neighbour's inbox and does everything up to the next queue itself.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,11 +9,13 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::{Either, select};
 
+mod hearing;
 mod strangers;
 mod task;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::hearing::{Changes, Hearing};
 use self::strangers::Strangers;
 
 use super::forward::{Work, packets_arrived};
@@ -26,6 +29,7 @@ use crate::egress::{Class, Drained, Egress, Pushed, Pushing};
 use crate::inbox::{Full, Inbox};
 use crate::link::{DownReason, Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
 use crate::netmod::{Endpoint, NetmodError};
+use crate::route::Location;
 use crate::rt::Alarm;
 use crate::stats::DropCause;
 use crate::time::Time;
@@ -80,6 +84,8 @@ pub(crate) struct Neighbour {
     pub(crate) configured: bool,
     pub(crate) inbox: Inbox<BytesMut>,
     pub(crate) orders: Inbox<Order>,
+    /// For the router.
+    pub(crate) hearing: Hearing,
     /// Routing messages to be sent, reliably and in order. They wait for room in the link, and keep no order waiting.
     pub(crate) routes: Inbox<Vec<u8>>,
     egress: Egress,
@@ -148,6 +154,7 @@ impl Neighbour {
                 Full::RefuseNewest,
             ),
             orders: Inbox::new(ORDERS, Full::RefuseNewest),
+            hearing: Hearing::default(),
             routes: Inbox::with_bytes(ROUTES, ROUTES_BYTES, Vec::len, Full::RefuseNewest),
             egress: made.egress,
             suspect: AtomicBool::new(false),
@@ -202,6 +209,24 @@ impl Neighbour {
             strangers.done();
         }
         taken
+    }
+
+    /// Where it is, as far as quotas go: its host and the network around it.
+    pub(crate) fn location(&self) -> Location {
+        let endpoint = self.path().endpoint;
+        let netmod = &self.medium.netmod;
+        let key = |kind: &[u8], bytes: &[u8]| {
+            let mut hash = blake3::Hasher::new();
+            hash.update(kind).update(netmod.scheme().as_bytes()).update(&[0]).update(bytes);
+            let hash = hash.finalize();
+            hash.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes)
+        };
+        let host = match endpoint.to_socket_addr().map(|address| address.ip()) {
+            Some(IpAddr::V4(ip)) => key(b"host", &ip.octets()),
+            Some(IpAddr::V6(ip)) => key(b"host", &ip.octets()),
+            None => key(b"host", endpoint.as_bytes()),
+        };
+        Location { host, network: key(b"network", &netmod.quota_key(&endpoint).to_le_bytes()) }
     }
 
     /// Where it is, for people.
@@ -275,7 +300,7 @@ impl Neighbour {
     }
 
     /// Has the neighbour's task look around.
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // If there is no room, it is going to look anyway.
         let _ = self.orders.try_push(Order::Look);
     }

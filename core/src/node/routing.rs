@@ -1,28 +1,30 @@
 //! The task that keeps the routes: it feeds the pure [`Router`] with what the neighbours' tasks report, sends
 //! what the router has to say, and writes its decisions into the table that the data path reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use futures::channel::oneshot;
-use futures::future::{Either, select};
+mod inputs;
 
+pub(crate) use self::inputs::RouterInputs;
+use self::inputs::{Look, Round};
 use super::awaiting;
 use super::fib::Way;
 use super::forward::Work;
-use super::neighbour::Neighbour;
+use super::neighbour::{Changes, Neighbour};
 use super::shared::Shared;
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::route::{
     FibEntry, NeighbourId, RouteInfo, Router, RouterConfig, RouterOutput, Verified, VerifyJob,
 };
-use crate::rt::Alarm;
+use crate::rt::{self, Alarm};
 use crate::stats::Counter;
+use crate::time::Time;
 use crate::types::{Event, Route};
 
-/// What the router is told.
+/// What the node itself tells the router.
 pub(crate) enum RouterEvent {
     Up {
         neighbour: Arc<Neighbour>,
@@ -32,25 +34,9 @@ pub(crate) enum RouterEvent {
     Down {
         id: NeighbourId,
     },
-    Cost {
+    /// Whether a link is in doubt or out of service may have changed.
+    Stands {
         id: NeighbourId,
-        cost: u16,
-    },
-    Mtu {
-        id: NeighbourId,
-        mtu: u16,
-    },
-    Suspect {
-        id: NeighbourId,
-        suspect: bool,
-    },
-    Away {
-        id: NeighbourId,
-        away: bool,
-    },
-    Control {
-        id: NeighbourId,
-        message: Bytes,
     },
     AddOrigin {
         identity: Identity,
@@ -58,43 +44,29 @@ pub(crate) enum RouterEvent {
     RemoveOrigin {
         address: Address,
     },
-    Want {
-        destination: Address,
-    },
-    /// So many packets for a destination arrived over a neighbour, and after them so many were lost.
-    Score {
-        destination: Address,
-        next_hop: NeighbourId,
-        delivered: u32,
-        lost: u32,
-    },
     /// Signatures have been verified.
     Verified {
         verified: Verified,
     },
-    /// The routes to one destination, or all.
-    List {
-        to: Option<Address>,
-        reply: oneshot::Sender<Vec<Route>>,
-    },
 }
 
-impl RouterEvent {
-    /// The bytes that a neighbour has sent with it.
-    pub(crate) fn bytes(&self) -> usize {
-        match self {
-            RouterEvent::Control { message, .. } => message.len(),
-            _ => 0,
-        }
-    }
+/// What the router may do without when it has no time.
+pub(crate) enum Hint {
+    /// A destination is in use.
+    Want { destination: Address },
+    /// So many packets for a destination arrived over a neighbour, and after them so many were lost.
+    Score { destination: Address, next_hop: NeighbourId, delivered: u32, lost: u32 },
 }
 
-const BATCH: usize = 256;
+/// A neighbour is listened to for so long in a turn, and to the end of the message that is being heard then.
+const TURN: Duration = Duration::from_millis(1);
 
 struct Routing {
     shared: Arc<Shared>,
     router: Router,
     neighbours: BTreeMap<NeighbourId, Arc<Neighbour>>,
+    /// Neighbours that have made much work, and until when they are not listened to.
+    resting: BTreeSet<(Time, NeighbourId)>,
     epoch: u32,
 }
 
@@ -104,34 +76,62 @@ pub(crate) async fn run(shared: Arc<Shared>, seed: [u8; 32], epoch: u32) {
     let mut routing = Routing {
         router: Router::new(shared.now(), config, seed),
         neighbours: BTreeMap::new(),
+        resting: BTreeSet::new(),
         epoch,
         shared: shared.clone(),
     };
     routing.router.add_origin(shared.now(), shared.identity.clone(), epoch);
-    let mut events = Vec::new();
+    let mut round = Round::default();
     let mut alarm = Alarm::default();
     let mut work = Work::default();
     loop {
-        routing.carry_out(&mut work);
+        round.take(&shared.router);
+        let idle = round.is_empty();
+        routing.serve(&mut round, &mut work);
         work.finish(&shared);
-        alarm.set(routing.router.next_deadline().map(|time| shared.instant(time)));
-        {
-            let incoming = std::pin::pin!(shared.router_events.recv_batch_into(&mut events, BATCH));
-            if let Either::Left((Err(_), _)) = select(incoming, alarm.wait()).await {
-                return;
-            }
+        let deadline = routing.next_deadline();
+        if !idle || deadline.is_some_and(|deadline| deadline <= shared.now()) {
+            // However much there is to do, the other tasks of this thread have their turn.
+            rt::yield_now().await;
+            continue;
         }
-        for event in events.drain(..) {
-            routing.handle(event);
-        }
-        let now = shared.now();
-        if routing.router.next_deadline().is_some_and(|deadline| deadline <= now) {
-            routing.router.handle_timeout(now);
+        alarm.set(deadline.map(|time| shared.instant(time)));
+        if round.wait(&shared.router, &mut alarm).await.is_err() {
+            return;
         }
     }
 }
 
 impl Routing {
+    fn next_deadline(&self) -> Option<Time> {
+        let rested = self.resting.first().map(|(until, _)| *until);
+        self.router.next_deadline().into_iter().chain(rested).min()
+    }
+
+    /// Does what was taken out of the lanes, and what is due.
+    fn serve(&mut self, round: &mut Round, work: &mut Work) {
+        for event in round.events.drain(..) {
+            self.handle(event);
+        }
+        self.carry_out(work);
+        self.show(round.looks.drain(..));
+        for hint in round.hints.drain(..) {
+            self.hint(hint);
+        }
+        if let Some(id) = round.neighbour.take() {
+            self.turn(id, work);
+        }
+        let now = self.shared.now();
+        if self.router.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.router.handle_timeout(now);
+        }
+        while let Some((_, id)) = self.resting.first().copied().filter(|(until, _)| *until <= now) {
+            self.resting.pop_first();
+            self.shared.router.line_up(id);
+        }
+        self.carry_out(work);
+    }
+
     fn handle(&mut self, event: RouterEvent) {
         let now = self.shared.now();
         match event {
@@ -140,6 +140,7 @@ impl Routing {
                 if let Some(rate) = neighbour.medium.netmod.rate() {
                     self.router.neighbour_rate(id, rate);
                 }
+                self.router.neighbour_location(id, neighbour.location());
                 self.neighbours.insert(id, neighbour);
                 self.router.neighbour_up(now, id, address, cost, mtu, configured);
             }
@@ -147,47 +148,77 @@ impl Routing {
                 self.neighbours.remove(&id);
                 self.router.neighbour_down(now, id);
             }
-            RouterEvent::Cost { id, cost } => {
+            RouterEvent::Stands { id } => {
                 if let Some(neighbour) = self.neighbours.get(&id) {
-                    let dear = neighbour.medium.netmod.properties().cost;
-                    self.router.neighbour_cost(now, id, cost.saturating_add(dear));
-                }
-            }
-            RouterEvent::Mtu { id, mtu } => self.router.neighbour_mtu(now, id, mtu),
-            RouterEvent::Suspect { id, suspect } => {
-                if self.neighbours.contains_key(&id) {
-                    self.router.neighbour_suspect(now, id, suspect);
-                }
-            }
-            RouterEvent::Away { id, away } => {
-                if self.neighbours.contains_key(&id) {
-                    self.router.neighbour_away(now, id, away);
-                }
-            }
-            RouterEvent::Control { id, message } => {
-                self.shared.stats.count(Counter::ControlIn, 1);
-                if self.neighbours.contains_key(&id)
-                    && let Err(cause) = self.router.handle(now, id, &message)
-                {
-                    self.shared.stats.drop(cause);
+                    neighbour.hearing.look();
+                    self.router.neighbour_suspect(now, id, neighbour.is_suspect());
+                    self.router.neighbour_away(now, id, neighbour.is_away());
                 }
             }
             RouterEvent::AddOrigin { identity } => self.router.add_origin(now, identity, self.epoch),
             RouterEvent::RemoveOrigin { address } => self.router.remove_origin(now, &address),
-            RouterEvent::Score { destination, next_hop, delivered, lost } => {
+            RouterEvent::Verified { verified } => self.router.verified(now, verified),
+        }
+    }
+
+    fn hint(&mut self, hint: Hint) {
+        let now = self.shared.now();
+        match hint {
+            Hint::Want { destination } => self.router.want_route(now, &destination),
+            Hint::Score { destination, next_hop, delivered, lost } => {
                 self.router.score(now, &destination, next_hop, delivered, lost);
             }
-            RouterEvent::Verified { verified } => self.router.verified(now, verified),
-            RouterEvent::Want { destination } => self.router.want_route(now, &destination),
-            RouterEvent::List { to, reply } => {
-                let known = match to {
-                    Some(destination) => self.router.routes_to(now, &destination),
-                    None => self.router.routes(now),
-                };
-                let routes = known.into_iter().filter_map(|info| self.route(info));
-                // Who asked may have gone.
-                let _ = reply.send(routes.collect());
+        }
+    }
+
+    /// Listens to a neighbour for a moment. What that costs is counted, so that who makes much work is listened to less.
+    fn turn(&mut self, id: NeighbourId, work: &mut Work) {
+        let Some(neighbour) = self.neighbours.get(&id).cloned() else { return };
+        let began = self.shared.now();
+        if let Some(until) = self.router.neighbour_rests(began, id) {
+            self.resting.insert((until, id));
+            return;
+        }
+        let Changes { cost, mtu } = neighbour.hearing.take_changes();
+        if let Some(cost) = cost {
+            let dear = neighbour.medium.netmod.properties().cost;
+            self.router.neighbour_cost(began, id, cost.saturating_add(dear));
+        }
+        if let Some(mtu) = mtu {
+            self.router.neighbour_mtu(began, id, mtu);
+        }
+        let mut now = began;
+        while now.since(began) < TURN
+            && let Some(message) = neighbour.hearing.next()
+        {
+            self.shared.stats.count(Counter::ControlIn, 1);
+            if let Err(cause) = self.router.handle(now, id, &message) {
+                self.shared.stats.drop(cause);
             }
+            now = self.shared.now();
+        }
+        self.carry_out(work);
+        now = self.shared.now();
+        self.router.neighbour_worked(now, id, now.since(began));
+        if neighbour.hearing.turn_over(&self.shared.router, id) {
+            neighbour.wake();
+        }
+    }
+
+    /// Answers those who asked for routes; all who ask for all of them at once.
+    fn show(&self, looks: impl Iterator<Item = Look>) {
+        let now = self.shared.now();
+        let list = |known: Vec<RouteInfo>| -> Vec<Route> {
+            known.into_iter().filter_map(|info| self.route(info)).collect()
+        };
+        let mut all = None;
+        for Look { to, reply } in looks {
+            let routes = match to {
+                Some(destination) => list(self.router.routes_to(now, &destination)),
+                None => all.get_or_insert_with(|| list(self.router.routes(now))).clone(),
+            };
+            // Who asked may have gone.
+            let _ = reply.send(routes);
         }
     }
 
@@ -231,7 +262,7 @@ impl Routing {
         let shared = self.shared.clone();
         self.shared.spawn(async move {
             let verified = crate::rt::compute(|| job.run()).await;
-            let _ = shared.router_events.push(RouterEvent::Verified { verified }).await;
+            shared.router.tell(RouterEvent::Verified { verified }).await;
         });
     }
 

@@ -16,7 +16,7 @@ use super::mailbox::Mailbox;
 use super::medium::Medium;
 use super::neighbour::Neighbour;
 use super::probe::Probes;
-use super::routing::RouterEvent;
+use super::routing::RouterInputs;
 use super::traffic::Traffic;
 use super::{Limits, NodeConfig};
 use crate::address::Address;
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     /// Handshake frames, who was heard, whom to dial: for the task that makes links.
     pub(crate) link_events: Inbox<LinkEvent>,
     /// For the task that keeps the routes.
-    pub(crate) router_events: Inbox<RouterEvent>,
+    pub(crate) router: RouterInputs,
     pub(crate) dials: Mutex<Dials>,
     pub(crate) mailboxes: RwLock<BTreeMap<Address, Mailbox>>,
     pub(crate) traffic: Traffic,
@@ -76,10 +76,8 @@ struct Tasks {
     ended: bool,
 }
 
-/// Events that may wait for the router or the link task. Each neighbour's control channel is bounded in turn.
+/// Events that may wait for the link task.
 const EVENT_QUEUE: usize = 16_384;
-/// And the bytes of the neighbours' messages among those for the router.
-const EVENT_BYTES: usize = 8 << 20;
 
 impl Shared {
     pub(crate) fn new(identity: Identity, config: NodeConfig) -> Self {
@@ -106,7 +104,7 @@ impl Shared {
             fib: Fib::default(),
             fib_changes: Notify::new(0),
             link_events: Inbox::new(EVENT_QUEUE, Full::Wait),
-            router_events: Inbox::with_bytes(EVENT_QUEUE, EVENT_BYTES, RouterEvent::bytes, Full::Wait),
+            router: RouterInputs::default(),
             dials: Mutex::default(),
             probes: Mutex::default(),
             conflicts: Mutex::default(),
@@ -218,7 +216,7 @@ impl Shared {
             tasks.running.iter().for_each(|(end, _)| end.abort());
         }
         self.link_events.close();
-        self.router_events.close();
+        self.router.close();
         for mailbox in read(&self.mailboxes).values() {
             mailbox.close();
         }

@@ -14,7 +14,7 @@ mod room;
 use super::Limits;
 use super::forward::{Work, route, send_part};
 use super::mailbox::{Mailbox, Roomy};
-use super::routing::RouterEvent;
+use super::routing::Hint;
 use super::shared::{Shared, lock, read, write};
 use crate::address::Address;
 use crate::message::{self, Conversation, ConversationEvent};
@@ -151,8 +151,7 @@ impl Traffic {
         });
         let conv = conv.clone();
         drop(conversations);
-        // A hint to the router, which may be too busy for hints.
-        let _ = shared.router_events.try_push(RouterEvent::Want { destination: *peer });
+        shared.router.hint(Hint::Want { destination: *peer });
         Some(conv)
     }
 

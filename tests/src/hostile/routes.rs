@@ -215,6 +215,58 @@ pub(super) fn flap(aim: &Aim) -> Result<Report> {
     Ok(Report::default().with("flaps", flaps))
 }
 
+/// Destinations of the enemy's own that it then lies about, or asks for.
+const OWN: u64 = 1000;
+
+/// Announces destinations that are as far as a route may be, so that a proof of less takes as many hashes as there can be.
+fn far_away(aim: &Aim, enemy: &Enemy) -> Result<()> {
+    for nth in 0..OWN {
+        let core = Core::new(&aim.identity(3_000_000 + nth), 1, 5400, [9; 16]);
+        enemy.say(&[Word::Announce(core.clone(), honest(&core, u32::try_from(nth)?, [9; 16], 63))]);
+    }
+    enemy.said();
+    Ok(())
+}
+
+/// Says the same words again and again, as fast as the link takes them.
+fn again(aim: &Aim, enemy: &Enemy, mut words: impl FnMut() -> Vec<Word>) -> Report {
+    let mut clock = aim.clock();
+    let mut said = 0;
+    while clock.tick() && enemy.end().is_none() {
+        let words = words();
+        said += words.len() as u64;
+        enemy.say(&words);
+    }
+    Report::default().with("said", said).with("link_lost", u64::from(enemy.end().is_some()))
+}
+
+pub(super) fn false_proofs(aim: &Aim) -> Result<Report> {
+    let (enemy, mut chance) = (aim.link(0)?, aim.chance());
+    far_away(aim, &enemy)?;
+    Ok(again(aim, &enemy, || {
+        (0..OWN as u32).map(|idx| Word::Update(idx, 0, 0, Some(chance.array()))).collect()
+    }))
+}
+
+pub(super) fn want(aim: &Aim) -> Result<Report> {
+    let (enemy, other) = (aim.link(0)?, aim.link(1)?);
+    far_away(aim, &other)?;
+    Ok(again(aim, &enemy, || (0..2 * OWN as u32).map(Word::Want).collect()))
+}
+
+pub(super) fn offer(aim: &Aim) -> Result<Report> {
+    let (enemy, mut chance) = (aim.link(0)?, aim.chance());
+    let mut idx = 0;
+    Ok(again(aim, &enemy, || {
+        let tail = Tail { idx: 0, metric: 64, hops: 2, mtu: 1100, remaining: 60, chain: chance.array() };
+        let offers = (0..OWN).map(|_| {
+            idx = (idx + 1) % MAX_IDX;
+            Word::Offer(Address::from_bytes(chance.array()), 1, Tail { idx, ..tail })
+        });
+        offers.collect()
+    }))
+}
+
 pub(super) fn black_hole(aim: &Aim) -> Result<Report> {
     let also = aim.also.context("it needs two nodes: --also ADDRESS:PORT")?;
     let hole = Hole::open(aim, also)?;

@@ -31,6 +31,8 @@ pub(in crate::link) struct Incoming {
     unacknowledged: u32,
     /// When an acknowledgement is due.
     due: Option<Time>,
+    /// Whether messages stay where they are.
+    held: bool,
 }
 
 impl Incoming {
@@ -84,6 +86,11 @@ impl Incoming {
         Ok(())
     }
 
+    /// Whether messages stay where they are for now: when there are [`MAX_STREAM`] bytes the sender has to repeat the rest.
+    pub(in crate::link) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
     /// The next message, if all of it has come.
     pub(in crate::link) fn message(&mut self) -> Result<Option<Bytes>, Violation> {
         let Some(length) = self.stream.first_chunk().map(|length| usize::from(u16::from_le_bytes(*length)))
@@ -93,7 +100,7 @@ impl Incoming {
         if length == 0 || length > MAX_MESSAGE {
             return Err(Violation);
         }
-        if self.stream.len() < length.saturating_add(2) {
+        if self.held || self.stream.len() < length.saturating_add(2) {
             return Ok(None);
         }
         self.stream.advance(2);

@@ -21,6 +21,12 @@ impl Link {
         self
     }
 
+    /// While `held`, what the neighbour's router says stays in the link, which soon takes no more of it. Packets and signs of
+    /// life are not held up.
+    pub fn hold_control(&mut self, held: bool) {
+        self.incoming.hold(held);
+    }
+
     /// The keys that the egress seals with [are worn](crate::link::Sealer::is_worn).
     pub fn worn(&mut self, now: Time) {
         if let Some(renewal) = &mut self.renewal {

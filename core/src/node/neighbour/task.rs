@@ -200,6 +200,7 @@ impl Neighbour {
     pub(super) async fn serve_link(&self, shared: &Shared, link: &mut Link) -> Option<String> {
         let mut changed = false;
         let mut down = None;
+        link.hold_control(self.hearing.is_full());
         while let Some(output) = link.poll_output(shared.now()) {
             changed = true;
             match output {
@@ -219,7 +220,7 @@ impl Neighbour {
                     tracing::debug!(neighbour = ?self.address, mtu, "longest frame");
                     self.mtu.store(mtu, Relaxed);
                     let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
-                    let _ = shared.router_events.push(RouterEvent::Mtu { id: self.id, mtu }).await;
+                    self.hearing.changed(&shared.router, self.id, |changes| changes.mtu = Some(mtu));
                 }
                 LinkOutput::Rekeyed(key) => {
                     tracing::debug!(neighbour = ?self.address, ?key, "new keys");
@@ -227,11 +228,10 @@ impl Neighbour {
                     self.worn.store(false, Relaxed);
                 }
                 LinkOutput::Control(message) => {
-                    let event = RouterEvent::Control { id: self.id, message };
-                    let _ = shared.router_events.push(event).await;
+                    link.hold_control(self.hearing.message(&shared.router, self.id, message));
                 }
                 LinkOutput::CostChanged(cost) => {
-                    let _ = shared.router_events.push(RouterEvent::Cost { id: self.id, cost }).await;
+                    self.hearing.changed(&shared.router, self.id, |changes| changes.cost = Some(cost));
                 }
                 LinkOutput::StateChanged(LinkState::Down(reason)) => {
                     if reason == DownReason::Goodbye {
@@ -259,10 +259,14 @@ impl Neighbour {
             LinkState::Away | LinkState::Down(_) => PeerState::Down,
         });
         tracing::debug!(neighbour = ?self.address, ?state, "link");
-        let _ = shared.router_events.push(RouterEvent::Suspect { id: self.id, suspect }).await;
-        if self.away.swap(away, Relaxed) != away {
+        let turned = self.away.swap(away, Relaxed) != away;
+        if turned {
             self.reachable_or_not(shared);
-            let _ = shared.router_events.push(RouterEvent::Away { id: self.id, away }).await;
+        }
+        if self.hearing.announce() {
+            shared.router.tell(RouterEvent::Stands { id: self.id }).await;
+        }
+        if turned {
             let (address, endpoint) = (self.address, self.endpoint());
             shared.publish(match away {
                 true => Event::NeighbourDown { address, endpoint, reason: DownReason::Cut.to_string() },
@@ -297,7 +301,7 @@ impl Neighbour {
     pub(crate) async fn announce_end(&self, shared: &Shared, reason: &str) {
         tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
         self.reachable_or_not(shared);
-        let _ = shared.router_events.push(RouterEvent::Down { id: self.id }).await;
+        shared.router.tell(RouterEvent::Down { id: self.id }).await;
         if self.is_away() {
             // Subscribers have been told when it left.
             return;

@@ -121,16 +121,6 @@ fn a_stranger_that_finds_no_room_takes_none() {
 }
 
 #[test]
-fn what_neighbours_tell_the_router_is_bounded_in_bytes() {
-    let (shared, ..) = silent_neighbour();
-    let message = Bytes::from(vec![3; 4096]);
-    let event = || RouterEvent::Control { id: 1, message: message.clone() };
-    let taken = (0..100_000).take_while(|_| shared.router_events.try_push(event()).is_ok()).count();
-    assert!(taken * 4096 <= 8 << 20, "{taken} messages");
-    assert!(taken > 256, "some from each neighbour");
-}
-
-#[test]
 fn frames_that_come_to_a_link_that_is_over_are_counted() {
     futures::executor::block_on(async {
         let (shared, neighbour, mut link) = silent_neighbour();

@@ -91,9 +91,8 @@ impl Conv {
             }
         }
         if let (Some(via), Some((delivered, lost))) = (state.via, state.conversation.outcome(now)) {
-            // A hint: when the router has no time for it there are others.
-            let score = RouterEvent::Score { destination: self.peer, next_hop: via, delivered, lost };
-            let _ = shared.router_events.try_push(score);
+            let score = Hint::Score { destination: self.peer, next_hop: via, delivered, lost };
+            shared.router.hint(score);
         }
         self.settle(shared, &mut state);
         if let Some(deadline) = state.conversation.next_deadline() {
