@@ -83,7 +83,10 @@ const PINS: &[(&str, &str)] = &[
     ("const KEPT: Duration = Duration::from_secs(4);", "After 4 s more of silence"),
     ("const STEADY: Duration = Duration::from_secs(2);", "better by an eighth for 2 s"),
     ("const LASTING: Duration = Duration::from_secs(10);", "better by a sixteenth for 10 s, counted"),
-    ("const LEISURE: (u32, u32) = (4, 4);", "one such destination every 4 s, 4 at once"),
+    (
+        "const LEISURE: Allowance = Allowance { rate: 1, burst: 16 };",
+        "one such destination every 4 s, 4 at once",
+    ),
     ("const WISH: Duration = Duration::from_secs(10);", "it is asked for as well, at most every 10 s"),
     ("(Duration::from_millis(5), Duration::from_millis(10))", "5 to 10 ms after the first change"),
     ("const CALM: Duration = Duration::from_secs(6);", "that came within 6 s of the one before"),
