@@ -178,10 +178,10 @@ fn code(folder: &Path, all: &mut String) {
 fn each_constant_of_the_code_is_that_of_the_specification() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut all = fs::read_to_string(source.join("link.rs")).unwrap();
-    for file in ["route.rs", "message.rs"] {
+    for file in ["route.rs", "message.rs", "node.rs"] {
         all.push_str(&fs::read_to_string(source.join(file)).unwrap());
     }
-    for folder in ["wire", "link", "route", "message"] {
+    for folder in ["wire", "link", "route", "message", "node"] {
         code(&source.join(folder), &mut all);
     }
     // Wherever the lines of the text are broken.
