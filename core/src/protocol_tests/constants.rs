@@ -83,10 +83,6 @@ const PINS: &[(&str, &str)] = &[
     ("const KEPT: Duration = Duration::from_secs(4);", "After 4 s more of silence"),
     ("const STEADY: Duration = Duration::from_secs(2);", "better by an eighth for 2 s"),
     ("const LASTING: Duration = Duration::from_secs(10);", "better by a sixteenth for 10 s, counted"),
-    (
-        "const LEISURE: Allowance = Allowance { rate: 1, burst: 16 };",
-        "one such destination every 4 s, 4 at once",
-    ),
     ("const WISH: Duration = Duration::from_secs(10);", "it is asked for as well, at most every 10 s"),
     ("(Duration::from_millis(5), Duration::from_millis(10))", "5 to 10 ms after the first change"),
     ("const CALM: Duration = Duration::from_secs(6);", "that came within 6 s of the one before"),
@@ -103,7 +99,6 @@ const PINS: &[(&str, &str)] = &[
     ("const PASS: Duration = Duration::from_millis(30);", "and 30 ms have passed since the last request"),
     ("const REMEMBER: Duration = Duration::from_secs(5);", "remembers the requester for 5 s (64 of them"),
     ("const MAX_IDS: usize = 8;", "not among the last 8 seen"),
-    ("const RAISE: Allowance = Allowance { rate: 10, burst: 16 };", "(10 a second, 16 at once)"),
     ("const JUMPS: usize = 3;", "After three jumps within 60 s"),
     ("const YIELD: Duration = Duration::from_secs(600);", "does not jump for 10 min"),
     ("lifetime: 5400,", "| lifetime | 2 | seconds that it is good for; here 5400 |"),
@@ -115,25 +110,6 @@ const PINS: &[(&str, &str)] = &[
     ),
     ("const LINKS: u8 = 64;", "hashes it 64 times and signs the result"),
     ("RangeInclusive<u8> = 7..=127;", "| `07`…`7f` | reserved | length 2, so many bytes"),
-    (
-        "const SIGNATURES: Allowance = Allowance { rate: 2000, burst: 4096 };",
-        "For each neighbour 2000 are verified a second, 4096 at once",
-    ),
-    (
-        "const HASHES: Allowance = Allowance { rate: 1 << 17, burst: 1 << 21 };",
-        "131 072 rounds of hop chains are computed a second, 2 097 152 at once",
-    ),
-    ("const FALSE_PROOF: u32 = HASHES.rate / 32;", "a proof that does not hold counts as 4096 more"),
-    (
-        "const TIME: Allowance = Allowance { rate: 50_000, burst: 500_000 };",
-        "for a twentieth of the time, half a second at once",
-    ),
-    ("const CONFIGURED_TIME: u32 = 4;", "a configured one for four times that"),
-    ("const HOST: u32 = 4;", "its host, of four times as much"),
-    ("const NETWORK: u32 = 8;", "its host's network (for IP the /24 or /64), of eight times as much"),
-    ("const MAX_ACCOUNTS: usize = 1024;", "1024 quotas that are not full are remembered"),
-    ("const TURN: Duration = Duration::from_millis(1);", "neighbours take turns of 1 ms"),
-    ("const BYTES: usize = 64 << 10;", "first in that queue (64 KiB, 1024 messages)"),
     ("const FORGED: u32 = 65;", "one that does not hold counts as 65"),
     ("const MAX_PENDING: usize = 1024;", "1024 announces of a neighbour may wait"),
     ("const REST: Duration = Duration::from_secs(60);", "for 60 s, and twice as long each time"),
@@ -178,10 +154,10 @@ fn code(folder: &Path, all: &mut String) {
 fn each_constant_of_the_code_is_that_of_the_specification() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut all = fs::read_to_string(source.join("link.rs")).unwrap();
-    for file in ["route.rs", "message.rs", "node.rs"] {
+    for file in ["route.rs", "message.rs"] {
         all.push_str(&fs::read_to_string(source.join(file)).unwrap());
     }
-    for folder in ["wire", "link", "route", "message", "node"] {
+    for folder in ["wire", "link", "route", "message"] {
         code(&source.join(folder), &mut all);
     }
     // Wherever the lines of the text are broken.

@@ -12,10 +12,10 @@ use crate::address::Address;
 use crate::time::Time;
 
 /// Accounts that owe something, at most. Neighbours beyond that share one.
-const MAX_ACCOUNTS: usize = 1024;
+pub(super) const MAX_ACCOUNTS: usize = 1024;
 /// So many times the allowance of a neighbour has a host of strangers, and so many times their network.
-const HOST: u32 = 4;
-const NETWORK: u32 = 8;
+pub(super) const HOST: u32 = 4;
+pub(super) const NETWORK: u32 = 8;
 
 /// Where a neighbour is that nobody configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,9 +67,9 @@ pub(super) const HASHES: Allowance = Allowance { rate: 1 << 17, burst: 1 << 21 }
 /// A proof that does not hold counts as so many rounds, so that a liar has 32 a second looked at.
 pub(super) const FALSE_PROOF: u32 = HASHES.rate / 32;
 /// A twentieth of a processor, after half a second of it, for a stranger.
-const TIME: Allowance = Allowance { rate: 50_000, burst: 500_000 };
+pub(super) const TIME: Allowance = Allowance { rate: 50_000, burst: 500_000 };
 /// A configured neighbour has so many times that.
-const CONFIGURED_TIME: u32 = 4;
+pub(super) const CONFIGURED_TIME: u32 = 4;
 
 /// A token bucket as one moment: when it will be full again (the generic cell rate algorithm).
 #[derive(Clone, Copy, Debug, Default)]

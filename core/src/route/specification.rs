@@ -1,6 +1,8 @@
 //! What the specification says of the constants of routing, with their values taken from the code.
 
-use super::{RouterConfig, advertise, dest, neighbour, origin, quota, score, seek, select, table, verify};
+use super::{
+    RouterConfig, accounts, advertise, dest, neighbour, origin, quota, score, seek, select, table, verify,
+};
 use crate::protocol_tests::specified;
 
 #[test]
@@ -10,7 +12,7 @@ fn the_specification_has_the_constants_of_hearing_and_choosing() {
         "forgotten {} after its last announce expired": std::time::Duration::from_secs(table::GRACE.into());
         "better by an eighth for {}": select::STEADY;
         "better by a sixteenth for {}, counted": select::LASTING;
-        "one such destination every {} s, {} at once": select::LEISURE.0, select::LEISURE.1;
+        "one such destination every {} s, {} at once": select::LEISURE_EACH, select::LEISURE.burst / select::LEISURE_EACH;
         "it is asked for as well, at most every {}": select::WISH;
         "the last {} attempts for each destination and relay that loses ({} pairs)": score::WINDOW, score::MAX_SCORES;
         "If fewer than {} arrived, the route counts {} times its metric": score::LEAST, score::DEARER;
@@ -48,7 +50,7 @@ fn the_specification_has_the_constants_of_seeking_and_of_origins() {
         "and {} have passed since the last request": seek::PASS;
         "remembers the requester for {} ({} of them": seek::REMEMBER, seek::MAX_REQUESTERS;
         "not among the last {} seen": seek::MAX_IDS;
-        "({} a second, {} at once)": origin::RAISE_RATE, origin::RAISE_BURST;
+        "({} a second, {} at once)": origin::RAISE.rate, origin::RAISE.burst;
         "After {} jumps within {}": origin::JUMPS, origin::JUMP_WINDOW;
         "does not jump for {}": origin::YIELD;
         "| lifetime | 2 | seconds that it is good for; here {} |": config.lifetime;
@@ -62,9 +64,17 @@ fn the_specification_has_the_constants_of_quotas() {
     specified! {
         "may introduce {} a second, {} at once": config.new_per_second, config.new_burst;
         "its idx is noted ({} for a neighbour)": quota::MAX_NOTED;
-        "For each neighbour {} are verified a second, {} at once": verify::CHECK_RATE, verify::CHECK_BURST;
+        "For each neighbour {} are verified a second, {} at once":
+            verify::SIGNATURES.rate, verify::SIGNATURES.burst;
         "one that does not hold counts as {}": verify::FORGED;
         "{} announces of a neighbour may wait for that, and {} YOUR_HIGHEST": verify::MAX_PENDING, verify::MAX_HIGHEST;
+        "For each neighbour {} rounds of hop chains are computed a second, {} at once": accounts::HASHES.rate, accounts::HASHES.burst;
+        "a proof that does not hold counts as {} more": accounts::FALSE_PROOF;
+        "for a twentieth of the time, {} a second at once": share(u64::from(1_000_000 / accounts::TIME.burst));
+        "a configured one for {} times that": accounts::CONFIGURED_TIME;
+        "its host, of {} times as much": accounts::HOST;
+        "(for IP the /24 or /64), of {} times as much": accounts::NETWORK;
+        "{} quotas that are not full are remembered": accounts::MAX_ACCOUNTS;
         "- **Table.** {} destinations, and never more than {}": config.destinations, RouterConfig::MAX_DESTINATIONS;
         "its FD kept for {} more": quota::BURIAL;
         "has heard; {} of these at most": quota::MAX_DYING;
