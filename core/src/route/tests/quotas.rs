@@ -182,7 +182,9 @@ fn hosts_take_turns_however_many_identities_each_has() {
     let offer =
         |number: u32| Record::Offer { key_hash: u64::from(number), seq: SEQ, tail: tail(number, 32, 1) };
     for number in 1_000..1_100 {
-        (1..=31).for_each(|id| drop(desk.say(id, &[offer(number * 100 + id)])));
+        for id in 1..=31 {
+            let _ = desk.say(id, &[offer(number * 100 + id)]);
+        }
     }
     desk.sent.clear();
     desk.wait(ms(4_000));
