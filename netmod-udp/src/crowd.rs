@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 use rouse_core::netmod::{Endpoint, Heard};
 
 /// The most endpoints that are remembered; of more the one heard least lately is forgotten.
-const MAX_ENDPOINTS: usize = 1024;
+pub(crate) const MAX_ENDPOINTS: usize = 1024;
 
 /// The most endpoints of one host that are remembered: so many nodes may run there. Who invents more fills no more.
-const MAX_OF_HOST: usize = 32;
+pub(crate) const MAX_OF_HOST: usize = 32;
 
 /// How often one endpoint is reported at most.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// After how long of silence an endpoint is forgotten: four beacons may be lost.
-const EXPIRY: Duration = Duration::from_secs(120);
+pub(crate) const EXPIRY: Duration = Duration::from_secs(120);
 
 /// How many endpoints that are not remembered are reported: so many at once, so many each second after that.
-const BURST: u32 = 256;
-const RATE: u32 = 64;
+pub(crate) const BURST: u32 = 256;
+pub(crate) const RATE: u32 = 64;
 
 /// How often, at most, those who are gone are looked for because a host is crowded: a flood must not have all looked through
 /// for each of its beacons.

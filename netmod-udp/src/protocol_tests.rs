@@ -2,6 +2,8 @@
 //! How the examples are written anew stands at the head of `core/src/protocol_tests.rs`.
 
 use crate::beacon::{LENGTH, decode, encode};
+use crate::config::{DEFAULT_PORT, GROUP_PORT, GROUP_V4, GROUP_V6};
+use crate::{MAX_MTU, MTU, crowd, schedule};
 
 const SPECIFICATION: &str = include_str!("../../core/PROTOCOL.md");
 const INSTANCE: u64 = 0x1111_1111_1111_1111;
@@ -54,5 +56,42 @@ fn every_beacon_in_the_specification_is_read_as_it_says() {
         let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
         assert_eq!(decode(&bytes, key.as_ref()), Ok(INSTANCE), "{name}");
         assert_eq!(encode(INSTANCE, key.as_ref())[..], bytes, "{name}, encoded again");
+    }
+}
+
+#[test]
+fn the_specification_has_the_constants_of_the_medium_and_of_beacons() {
+    let begin: Vec<f64> = schedule::START
+        .iter()
+        .scan(0.0, |at, pause| {
+            *at += pause.as_secs_f64();
+            Some(*at)
+        })
+        .collect();
+    let [short, long, gap, retry] =
+        [schedule::SHORT, schedule::LONG, schedule::GAP, schedule::RETRY].map(|pause| pause.as_secs_f64());
+    assert_eq!((schedule::ANSWERS.as_secs(), crowd::INTERVAL.as_secs(), schedule::RETRIES), (1, 1, 6));
+    let sentences = [
+        format!("| Default port | {DEFAULT_PORT} |"),
+        format!("`{GROUP_V6}` port {GROUP_PORT}, hop limit 1"),
+        format!("`{GROUP_V4}` port {GROUP_PORT}, TTL 1"),
+        format!("path takes | {MTU} |"),
+        format!("| Longest frame, the `mtu` of an introduction | {MAX_MTU} |"),
+        format!("what is shorter than {LENGTH} bytes"),
+        "more than one beacon a second from one source".to_owned(),
+        format!("not remembered beyond {} a second after a burst of {}", crowd::RATE, crowd::BURST),
+        format!("at 0, {}, {}, {} and {} s after the start", begin[0], begin[1], begin[2], begin[3]),
+        format!("then every {short} s"),
+        format!("up to {long} s while nothing changes"),
+        format!("{gap} s later, give or take a fifth, at most once a second, and goes back to {short} s"),
+        format!("is sent again after {retry} s, six times"),
+        format!("Two beacons are never closer than {gap} s"),
+        format!("its instance was not heard for {} s", crowd::EXPIRY.as_secs()),
+        format!("{} endpoints of one host, {} remembered", crowd::MAX_OF_HOST, crowd::MAX_ENDPOINTS),
+    ];
+    // Wherever the lines of the text are broken.
+    let text = SPECIFICATION.split_whitespace().collect::<Vec<_>>().join(" ");
+    for sentence in sentences {
+        assert!(text.contains(&sentence), "the specification does not say: {sentence}");
     }
 }

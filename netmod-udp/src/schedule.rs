@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::mix::mix;
 
 /// The pauses between the first beacons: at 0, 0.2, 0.5, 1 and 2 s.
-const START: [Duration; 4] = [
+pub(crate) const START: [Duration; 4] = [
     Duration::from_millis(200),
     Duration::from_millis(300),
     Duration::from_millis(500),
@@ -14,21 +14,21 @@ const START: [Duration; 4] = [
 ];
 
 /// The pause between later ones while something changes, and while nothing does.
-const SHORT: Duration = Duration::from_secs(5);
-const LONG: Duration = Duration::from_secs(30);
+pub(crate) const SHORT: Duration = Duration::from_secs(5);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// The shortest pause, whatever happens.
-const GAP: Duration = Duration::from_millis(100);
+pub(crate) const GAP: Duration = Duration::from_millis(100);
 
 /// The shortest pause between answers to somebody new.
-const ANSWERS: Duration = Duration::from_secs(1);
+pub(crate) const ANSWERS: Duration = Duration::from_secs(1);
 
 /// How many rounds in a row are sent early because not all of the last one could leave. An address that was just
 /// given to an interface may not be used for up to 2 s (RFC 4862, 5.4).
-const RETRIES: u32 = 6;
+pub(crate) const RETRIES: u32 = 6;
 
 /// The pause before such a round.
-const RETRY: Duration = Duration::from_secs(1);
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
 /// When the next beacons are due.
 #[derive(Debug)]
