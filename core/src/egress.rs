@@ -107,6 +107,8 @@ pub(crate) struct Drained {
     pub(crate) longest: usize,
     /// Frames that the netmod refused.
     pub(crate) failed: u64,
+    /// The shortest train refused as too long: the length of its frames, in bytes.
+    pub(crate) too_long: Option<usize>,
     /// Packets dropped since they had waited for too long.
     pub(crate) late: u64,
     /// The key has sealed so much that a new one is due.
@@ -177,6 +179,10 @@ impl Egress {
                 }
                 Err(error) => {
                     turn.drained.failed += frames;
+                    if matches!(error, NetmodError::TooLong) {
+                        let shortest = turn.drained.too_long.map_or(size, |before| before.min(size));
+                        turn.drained.too_long = Some(shortest);
+                    }
                     result = Err(error);
                 }
             }

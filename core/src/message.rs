@@ -62,6 +62,7 @@ use queue::{SendQueue, message_id};
 use ranges::Received;
 use recovery::{Piece, Recovery, after};
 use rtt::MAX_ACK_DELAY;
+use transmit::Shrunk;
 
 /// Bytes that may be sent before the recipient has said how many it wants.
 const INITIAL_CREDIT: u64 = 256 << 10;
@@ -143,7 +144,7 @@ pub(crate) struct Conversation {
     starved: bool,
     /// What the route was last said to bear, and since when it is suspected to bear less.
     offered: usize,
-    small_since: Option<Time>,
+    shrunk: Option<Shrunk>,
     meeting: Meeting,
     queue: SendQueue,
     recovery: Recovery,
@@ -193,7 +194,7 @@ impl Conversation {
             reachable: false,
             starved: false,
             offered: 0,
-            small_since: None,
+            shrunk: None,
             meeting: Meeting::default(),
             queue: SendQueue::new(incarnation, config.max_queue_messages, config.max_queue_bytes),
             recovery: Recovery::new(),

@@ -23,7 +23,7 @@ pub use endpoint::Endpoint;
 /// What a netmod says of itself. It may change when the netmod is opened again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Properties {
-    /// The longest frame that every endpoint takes, in bytes. At least [`MIN_MTU`].
+    /// The longest frame that every endpoint takes, in bytes, but for what [`Netmod::min_mtu`] says. At least [`MIN_MTU`].
     pub mtu: usize,
     /// The most frames that one [`Train`] may have.
     pub max_train: usize,
@@ -147,6 +147,13 @@ pub trait Netmod: Send + Sync + 'static {
 
     /// What it can do.
     fn properties(&self) -> Properties;
+
+    /// The longest frame that every endpoint takes for certain, in bytes: at least [`MIN_MTU`], at most [`Properties::mtu`]. A
+    /// medium whose [`Properties::mtu`] holds for nearly every way names less here; each link then sees for itself whether longer
+    /// frames get through.
+    fn min_mtu(&self) -> usize {
+        self.properties().mtu
+    }
 
     /// The longest frame that some of its endpoints may take, in bytes: at least [`Properties::mtu`]. What lies between is tried
     /// out on each link; a frame that is too long for a way may vanish.

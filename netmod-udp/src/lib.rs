@@ -46,7 +46,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Note, Properties, Received, Train};
+use rouse_core::netmod::{Endpoint, MIN_MTU, Netmod, NetmodError, Note, Properties, Received, Train};
 
 pub use config::{DEFAULT_PORT, GROUP_PORT, GROUP_V4, GROUP_V6, UdpConfig};
 pub use counters::UdpCounters;
@@ -59,8 +59,9 @@ use socket::Sockets;
 use ways::SharedWays;
 use worker::Worker;
 
-/// The length of a frame that every way through the Internet takes: an IPv6 packet of 1280 bytes (RFC 8200, 5) less
-/// headers of 40 and 8, and room for a tunnel on the way.
+/// The length of a frame that nearly every way through the Internet takes: an IPv6 packet of 1280 bytes (RFC 8200, 5) less
+/// headers of 40 and 8, and room for a tunnel on the way. IPv4 promises no more than packets of 576 bytes, and networks are
+/// configured wrongly: links see for themselves.
 const MTU: usize = 1200;
 
 /// The longest frame that is tried: what an IPv6 packet of 1500 bytes, the usual Ethernet frame, has room for after headers
@@ -190,6 +191,10 @@ impl Netmod for Udp {
 
     fn properties(&self) -> Properties {
         Properties { mtu: MTU, max_train: send::MAX_BURST / MTU, broadcast: self.config.discover, cost: 0 }
+    }
+
+    fn min_mtu(&self) -> usize {
+        MIN_MTU
     }
 
     fn max_mtu(&self) -> usize {

@@ -84,7 +84,7 @@ impl Link {
             outgoing: Outgoing::new(mtu),
             incoming: Incoming::default(),
             renewal: None,
-            mtu: PathMtu::new(mtu, mtu),
+            mtu: PathMtu::new(mtu, mtu, mtu),
             roaming: Roaming::default(),
             back: None,
             moved: false,
@@ -211,6 +211,7 @@ impl Link {
         if let Some(sign) = self.liveness.take_sign(now, spread, often) {
             return Some(LinkOutput::Transmit(self.vitals(now, sign)));
         }
+        self.cut_control(now);
         if self.state != LinkState::Away
             && let Some(segment) = self.outgoing.poll(now, self.incoming.acknowledged())
         {

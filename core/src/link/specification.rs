@@ -101,11 +101,14 @@ fn the_specification_has_the_constants_of_the_control_stream() {
 #[test]
 fn the_specification_has_the_constants_of_the_mtu_and_of_roaming() {
     specified! {
-        "whose *frame* is {} bytes long, then one of {}": mtu::STEPS[0], mtu::STEPS[1];
+        "The lengths tried are {}, {}, {}, {}, the base, {}, {} and the most": mtu::STEPS[0], mtu::STEPS[1], mtu::STEPS[2],
+            mtu::STEPS[3], mtu::STEPS[4], mtu::STEPS[5];
         "When {} frames have been sent": mtu::WARM;
-        "Unanswered for max({}, 3·srtt)": mtu::PATIENCE;
+        "Unanswered for max({}, 3·srtt), {} for a probe of the present length, it is sent again ({} before a round trip is known)":
+            mtu::PATIENCE, mtu::DOUBT_PATIENCE, mtu::NO_RTT_PATIENCE;
         "a probe of the present length follows every {}": mtu::CONFIRM;
         "{} lost ({} where a sixteenth": capital(mtu::TRIES), mtu::TRIES * 2;
+        "When {} ({}) stay unanswered though the": mtu::DOUBT_TRIES, mtu::TRIES * 2;
         "and the next try is in {}": mtu::RETRY;
         "It is tried again after {}, doubling to {}": mtu::HOLE, mtu::RETRY;
         "at most {} endpoints at a time, each asked at most every {}, for {}": roam::MOST, roam::GAP, roam::LIFE;

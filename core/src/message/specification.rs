@@ -15,7 +15,9 @@ fn the_specification_has_the_constants_of_conversations() {
         "of {} ranges of numbers the oldest": ranges::KEPT;
         "first round trip {}": rtt::INITIAL;
         "none below {} bytes": fill::SMALLEST_CUT;
-        "After {} probe time-outs packets are at most": transmit::BLACK_HOLE;
+        "After {} probe time-outs packets are at most {} bytes, after two more, or if they were no longer, {}":
+            transmit::BLACK_HOLE, transmit::SMALLER_PACKETS[0], transmit::SMALLER_PACKETS[1];
+        "a long one is tried after {}, doubling to {}": transmit::FIRST_RAISE, transmit::LAST_RAISE;
         "at least {} apart": meeting::GREETING_INTERVAL;
         "and {} have passed, in which a packet on its way arrives or is lost; after {} in any case": QUIET, FORGOTTEN;
         "counts as {} lost": outcome::VERDICT;

@@ -10,16 +10,36 @@ use crate::wire::message::{self as wire, CREDIT, HEADER, Header, MAX_RANGES};
 
 /// A route with less room than this per packet is as good as none.
 const SMALLEST_PACKET: usize = 256;
-/// What every route bears; used when larger packets seem to vanish.
-const BASE_PACKET: usize = 1200;
-/// After so many probe time-outs larger packets are suspected,
+/// How long packets are when larger ones seem to vanish: what nearly every route bears, and what each link bears for certain
+/// (its frames of 512 bytes, less 66).
+pub(super) const SMALLER_PACKETS: [usize; 2] = [1200, 446];
+/// After so many probe time-outs, and so many more, larger packets are suspected,
 pub(super) const BLACK_HOLE: u32 = 2;
-/// and tried again after this (RFC 8899 section 5.1.1).
-const RAISE: Duration = Duration::from_secs(600);
+/// and one is tried again after this, then ever more rarely,
+pub(super) const FIRST_RAISE: Duration = Duration::from_millis(250);
+/// but at least so often (RFC 8899 section 5.1.1).
+pub(super) const LAST_RAISE: Duration = Duration::from_secs(600);
 /// A recipient that does not take its messages is asked after this, and then ever more rarely,
 const FIRST_STALL: Duration = Duration::from_millis(200);
 /// but at least so often.
 const LAST_STALL: Duration = Duration::from_secs(10);
+
+/// Packets longer than `most` bytes seem to vanish.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shrunk {
+    most: usize,
+    /// When a longer one is tried again, and the pause before the one after that.
+    raise_at: Time,
+    pause: Duration,
+}
+
+impl Shrunk {
+    /// A longer one has gone out.
+    fn tried(&mut self, now: Time) {
+        self.raise_at = now + self.pause;
+        self.pause = self.pause.saturating_mul(2).min(LAST_RAISE);
+    }
+}
 
 /// What a packet must carry now.
 #[derive(Clone, Copy)]
@@ -52,7 +72,11 @@ impl Conversation {
         if due.ack || due.receipt || due.confirm || due.ping || due.data {
             let start = out.len();
             if self.build(now, max, due, out) {
-                self.recovery.on_sent(now, out.len().saturating_sub(start), &self.pieces);
+                let length = out.len().saturating_sub(start);
+                self.recovery.on_sent(now, length, &self.pieces);
+                if let Some(shrunk) = self.shrunk.as_mut().filter(|shrunk| length > shrunk.most) {
+                    shrunk.tried(now);
+                }
                 return true;
             }
             out.truncate(start);
@@ -98,8 +122,8 @@ impl Conversation {
             self.outcome.silence(now);
         }
         self.outcome.note(std::mem::take(&mut self.recovery.fates));
-        if timeouts >= BLACK_HOLE {
-            self.small_since.get_or_insert(now);
+        if timeouts > before && timeouts.is_multiple_of(BLACK_HOLE) {
+            self.shrink(now);
         }
         if self.stall_at.is_some_and(|at| at <= now) {
             self.stall_at = None;
@@ -111,21 +135,28 @@ impl Conversation {
     /// How long a packet may be: `offered`, unless longer ones seem to vanish on this route. Then every second
     /// probe is long, so that an outage is not mistaken for a narrow place for long.
     fn passable(&mut self, now: Time, offered: usize) -> usize {
-        let has_aged = self.small_since.is_some_and(|since| now.since(since) >= RAISE);
-        if offered != self.offered || has_aged {
-            self.small_since = None;
+        if offered != self.offered {
+            self.shrunk = None;
         }
         self.offered = offered;
-        match self.small_since.is_some() && self.recovery.probes != 1 {
-            true => offered.min(BASE_PACKET),
-            false => offered,
+        match self.shrunk {
+            Some(shrunk) if self.recovery.probes != 1 && now < shrunk.raise_at => offered.min(shrunk.most),
+            _ => offered,
+        }
+    }
+
+    /// Packets as long as they are now seem to vanish.
+    fn shrink(&mut self, now: Time) {
+        let present = self.shrunk.map_or(self.offered, |shrunk| shrunk.most.min(self.offered));
+        if let Some(most) = SMALLER_PACKETS.into_iter().find(|most| *most < present) {
+            self.shrunk = Some(Shrunk { most, raise_at: now + FIRST_RAISE, pause: FIRST_RAISE });
         }
     }
 
     /// A packet so long has arrived.
     pub(super) fn note_arrival(&mut self, bytes: usize) {
-        if bytes > BASE_PACKET {
-            self.small_since = None;
+        if self.shrunk.is_some_and(|shrunk| bytes > shrunk.most) {
+            self.shrunk = None;
         }
     }
 

@@ -44,6 +44,7 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
             "start a node on this network, or name one with `rouse peer add udp:HOST:PORT`",
         ));
     }
+    health.extend(narrow_links(shared));
     for (uri, _, target) in lock(&shared.dials)
         .targets(&links::alive(shared))
         .filter(|(_, state, _)| matches!(state, PeerState::Down))
@@ -78,6 +79,19 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
         drops: shared.stats.drops(),
         health,
     }
+}
+
+/// Links whose way takes less than nearly every way does.
+fn narrow_links(shared: &Shared) -> Vec<Health> {
+    let neighbours = read(&shared.neighbours);
+    let narrow = neighbours.values().filter(|neighbour| !neighbour.is_away());
+    let narrow = narrow.filter_map(|neighbour| Some((neighbour.endpoint(), neighbour.narrow_mtu()?)));
+    narrow
+        .map(|(endpoint, mtu)| {
+            let text = format!("the way to {endpoint} takes frames of {mtu} bytes at most");
+            line(Level::Warn, text, "messages go in smaller parts; raise the MTU of the network on that way")
+        })
+        .collect()
 }
 
 fn line(level: Level, text: impl Into<String>, hint: &str) -> Health {

@@ -307,12 +307,13 @@ impl Links {
         let (path, address, most) = (session.path, session.peer, session.mtu);
         // What lies between is tried out.
         let mtu = most.min(medium.netmod.properties().mtu);
+        let floor = medium.netmod.min_mtu();
         let (suite, capabilities) = (session.suite, session.peer_capabilities);
         let seed = *fresh_seed(&mut self.seeds);
         let egress = Egress::new(medium.netmod.clone(), path.endpoint, session.sealer);
         let mut link = Link::new(now, session.peer, session.opener, mtu, seed)
             .renewing(now, session.renewal)
-            .probing(mtu, most);
+            .probing(floor, mtu, most);
         let neighbour = Arc::new(Neighbour::new(
             Made {
                 id,

@@ -28,7 +28,7 @@ use crate::address::Address;
 use crate::egress::{Class, Drained, Egress, Pushed, Pushing};
 use crate::inbox::{Full, Inbox};
 use crate::link::{DownReason, Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
-use crate::netmod::{Endpoint, NetmodError};
+use crate::netmod::Endpoint;
 use crate::route::Location;
 use crate::rt::Alarm;
 use crate::stats::DropCause;
@@ -59,8 +59,8 @@ pub(crate) enum Order {
     Doubt,
     /// The key is worn.
     Worn,
-    /// The medium has refused a frame as too long.
-    TooLong,
+    /// The medium has refused a frame of so many bytes as too long.
+    TooLong(usize),
     /// A frame of this link's that came from elsewhere.
     Stranger { endpoint: Endpoint, frame: BytesMut },
     /// Say goodbye and end.
@@ -79,8 +79,9 @@ pub(crate) struct Neighbour {
     /// The random number that it drew at its start.
     pub(crate) instance: u64,
     pub(crate) local_index: u32,
-    /// The longest frame now.
+    /// The longest frame now, and when the link began.
     mtu: AtomicUsize,
+    base_mtu: usize,
     pub(crate) configured: bool,
     pub(crate) inbox: Inbox<BytesMut>,
     pub(crate) orders: Inbox<Order>,
@@ -146,6 +147,7 @@ impl Neighbour {
             instance: made.instance,
             local_index: made.local_index,
             mtu: AtomicUsize::new(made.mtu),
+            base_mtu: made.mtu,
             configured: made.configured,
             inbox: Inbox::with_bytes(
                 inbox_frames,
@@ -195,6 +197,11 @@ impl Neighbour {
     /// The longest frame that the way to it takes now, in bytes.
     pub(crate) fn mtu(&self) -> usize {
         self.mtu.load(Relaxed)
+    }
+
+    /// The longest frame in bytes, if it is less than nearly every way takes.
+    pub(crate) fn narrow_mtu(&self) -> Option<usize> {
+        Some(self.mtu()).filter(|mtu| *mtu < self.base_mtu)
     }
 
     /// Takes a frame of this link's that came from an `endpoint` where the neighbour is not known to be. Returns whether there
@@ -275,9 +282,6 @@ impl Neighbour {
         let mut flush = Flush { neighbour: self, shared, drained: Drained::default() };
         if let Err(error) = self.egress.drain(&mut flush.drained).await {
             tracing::debug!(neighbour = ?self.address, %error, "send failed");
-            if matches!(error, NetmodError::TooLong) {
-                let _ = self.orders.try_push(Order::TooLong);
-            }
             lock(&self.view).last_error = Some(error.to_string());
         }
     }
@@ -335,10 +339,14 @@ struct Flush<'a> {
 impl Drop for Flush<'_> {
     fn drop(&mut self) {
         let neighbour = self.neighbour;
-        let Drained { frames, packets, bytes, longest, failed, late, worn } = self.drained;
+        let Drained { frames, packets, bytes, longest, failed, late, worn, too_long } = self.drained;
         neighbour.longest.fetch_max(longest, Relaxed);
         if worn && !neighbour.worn.swap(true, Relaxed) && neighbour.orders.try_push(Order::Worn).is_err() {
             neighbour.worn.store(false, Relaxed);
+        }
+        if let Some(length) = too_long {
+            // Without room, the next frame that is refused tells it.
+            let _ = neighbour.orders.try_push(Order::TooLong(length));
         }
         if failed > 0 {
             self.shared.stats.drop_n(DropCause::SendFailed, failed);

@@ -58,7 +58,20 @@ const PINS: &[(&str, &str)] = &[
     ("const ACK_DELAY: Duration = Duration::from_millis(5);", "It acknowledges within 5 ms"),
     ("const FIRST_WINDOW: usize = 16;", "The window begins with 16"),
     ("const LEAST_WINDOW: usize = 4;", "never below 4"),
-    ("const STEPS: [usize; 2] = [1400, 1452];", "whose *frame* is 1400 bytes long, then one of 1452"),
+    (
+        "const STEPS: [usize; 6] = [640, 768, 950, 1080, 1400, 1452];",
+        "640, 768, 950, 1080, the base, 1400, 1452 and the most",
+    ),
+    (
+        "const NO_RTT_PATIENCE: Duration = Duration::from_millis(250);",
+        "(250 ms before a round trip is known)",
+    ),
+    (
+        "const DOUBT_PATIENCE: Duration = Duration::from_millis(100);",
+        "100 ms for a probe of the present length",
+    ),
+    ("const FIRST_RAISE: Duration = Duration::from_millis(250);", "a long one is tried after 250 ms"),
+    ("const SMALLER_PACKETS: [usize; 2] = [1200, 446];", "after two more, or if they were no longer, 446"),
     ("const WARM: u64 = 256;", "When 256 frames have been sent"),
     (
         "const CONFIRM: Duration = Duration::from_secs(1);",

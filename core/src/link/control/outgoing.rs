@@ -40,6 +40,8 @@ pub(in crate::link) struct Outgoing {
     stream: BytesMut,
     /// Bytes in `segments`.
     under_way: usize,
+    /// The longest part of the stream in a segment: that the link may take, and that it takes for certain.
+    most: usize,
     max_body: usize,
     segments: VecDeque<Sent>,
     /// The number of the first of them.
@@ -73,13 +75,19 @@ enum State {
     Arrived,
 }
 
+/// The part of the stream that a frame of `frame` bytes has room for.
+fn body_of(frame: usize) -> usize {
+    frame.saturating_sub(Sealer::OVERHEAD.saturating_add(SEGMENT_OVERHEAD)).clamp(1, MAX_BODY)
+}
+
 impl Outgoing {
     pub(in crate::link) fn new(mtu: usize) -> Self {
-        let body = mtu.saturating_sub(Sealer::OVERHEAD.saturating_add(SEGMENT_OVERHEAD));
+        let body = body_of(mtu);
         Outgoing {
             stream: BytesMut::new(),
             under_way: 0,
-            max_body: body.clamp(1, MAX_BODY),
+            most: body,
+            max_body: body,
             segments: VecDeque::new(),
             first: 0,
             window: FIRST_WINDOW,
@@ -89,6 +97,12 @@ impl Outgoing {
             timeouts: 0,
             repeated: 0,
         }
+    }
+
+    /// Segments are cut so that no frame is longer than `frame` bytes. Whether longer ones would be of use.
+    pub(in crate::link) fn set_frame(&mut self, frame: usize) -> bool {
+        self.max_body = body_of(frame).min(self.most);
+        self.max_body < self.most && self.stream.len() > self.max_body
     }
 
     pub(in crate::link) fn push(&mut self, message: &[u8]) -> Result<(), ControlFull> {

@@ -15,9 +15,9 @@ impl Link {
         self
     }
 
-    /// Tries how long a frame the way takes: `base` bytes for certain, `most` perhaps.
-    pub fn probing(mut self, base: usize, most: usize) -> Self {
-        self.mtu = PathMtu::new(base, most);
+    /// Tries how long a frame the way takes: `floor` bytes for certain, `base` as far as is known, `most` perhaps.
+    pub fn probing(mut self, floor: usize, base: usize, most: usize) -> Self {
+        self.mtu = PathMtu::new(floor, base, most);
         self
     }
 
@@ -39,9 +39,17 @@ impl Link {
         self.mtu.sent(now, frames, longest);
     }
 
-    /// The medium has refused a frame as too long.
-    pub fn too_long(&mut self, now: Time) {
-        self.with_mtu(|mtu| mtu.refused(now));
+    /// The medium has refused a frame of `length` bytes as too long.
+    pub fn too_long(&mut self, now: Time, length: usize) {
+        self.with_mtu(|mtu| mtu.refused(now, length));
+    }
+
+    /// Cuts the control stream so that no segment can be too long for the way: a segment that was sent once stays as it is.
+    pub(super) fn cut_control(&mut self, now: Time) {
+        let certain = self.mtu.certain(now);
+        if self.outgoing.set_frame(certain) {
+            self.mtu.ask(now);
+        }
     }
 
     /// Opens a data frame that came from an `endpoint` which is not the link's own: from a neighbour that has moved, or from
@@ -162,6 +170,9 @@ impl Link {
             self.output.extend(rekey.map(LinkOutput::Transmit));
         }
         let probe = self.with_mtu(|mtu| mtu.poll(now, rtt, heard, lossy));
+        if probe.is_some() && self.mtu.is_in_doubt() {
+            self.liveness.ask();
+        }
         self.output.extend(probe.map(LinkOutput::Transmit));
     }
 

@@ -3,6 +3,7 @@
 mod control;
 mod hostile;
 mod mtu;
+mod narrow;
 mod quality;
 mod rekey;
 mod roam;

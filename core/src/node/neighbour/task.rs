@@ -58,7 +58,7 @@ impl Neighbour {
                     Order::Look => {}
                     Order::Doubt => link.doubt(now),
                     Order::Worn => link.worn(now),
-                    Order::TooLong => link.too_long(now),
+                    Order::TooLong(length) => link.too_long(now, length),
                     Order::Stranger { endpoint, frame } => {
                         self.stranger_arrived(&shared, &mut link, (endpoint, frame), &mut work);
                     }

@@ -7,7 +7,7 @@ use crate::wire::link::{KIND_MTU_PROBE, MtuAnswer};
 fn probing(seed: u8, wire: Wire) -> Pair {
     let mut pair = Pair::new(seed, wire);
     for link in &mut pair.links {
-        link.mtu = PathMtu::new(1200, 1452);
+        link.mtu = PathMtu::new(1200, 1200, 1452);
     }
     pair
 }
@@ -48,7 +48,7 @@ fn longer_frames_are_tried_step_by_step_once_they_are_wanted() {
 
 #[test]
 fn a_probe_is_as_long_as_it_says_and_its_answer_is_short() {
-    let mut mtu = PathMtu::new(1200, 1452);
+    let mut mtu = PathMtu::new(1200, 1200, 1452);
     mtu.sent(Time::ZERO, 300, 1200);
     let probe = mtu.poll(Time::ZERO, None, Time::ZERO, false).unwrap();
     assert_eq!(probe.len() + Sealer::OVERHEAD, 1400);
@@ -127,7 +127,7 @@ fn loss_alone_is_no_hole() {
 
 #[test]
 fn a_way_that_is_dead_altogether_is_not_taken_for_a_hole() {
-    let mut mtu = PathMtu::new(1200, 1452);
+    let mut mtu = PathMtu::new(1200, 1200, 1452);
     let mut now = Time::from_millis(1000);
     mtu.sent(now, 300, 1200);
     for (id, length) in [(1, 1400), (2, 1452)] {
@@ -153,14 +153,14 @@ fn a_frame_that_the_medium_refuses_brings_the_link_back_at_once() {
     let mut pair = probing(6, Wire::good(ms(2)));
     pair.bulk(Duration::from_secs(10));
     let now = pair.now;
-    pair.links[0].too_long(now);
+    pair.links[0].too_long(now, 1400);
     pair.poll(0);
     assert_eq!(pair.mtu(), 1200);
     let mut pair = probing(7, Wire { hole: 1300, ..Wire::good(ms(2)) });
     pair.bulk(Duration::from_secs(3));
     let probes = pair.probes();
     let now = pair.now;
-    pair.links[0].too_long(now);
+    pair.links[0].too_long(now, 1400);
     pair.bulk(Duration::from_secs(30));
     assert_eq!((pair.mtu(), pair.probes()), (1200, probes), "a refused probe is not sent again");
 }
@@ -174,7 +174,7 @@ fn where_all_take_the_same_nothing_is_tried() {
 
 #[test]
 fn answers_to_nothing_change_nothing() {
-    let mut mtu = PathMtu::new(1200, 1452);
+    let mut mtu = PathMtu::new(1200, 1200, 1452);
     let answer = |id, length| MtuAnswer { id, length };
     mtu.answered(Time::ZERO, answer(0, 1452));
     mtu.sent(Time::ZERO, 300, 1200);
