@@ -135,3 +135,38 @@ fn in_a_line_nobody_beyond_sixty_four_links_is_heard_of() {
     assert_eq!(fib(&net, 65), None);
     assert_eq!(net.drops(), 0);
 }
+
+#[test]
+fn an_update_that_is_told_for_an_older_seq_has_a_chain_of_that_seq_or_the_core_is_told() {
+    let hash = key_hash(&address(7));
+    let told = |desk: &mut Desk| {
+        desk.wait(ms(5_000));
+        let mut told = desk.heard(2);
+        assert_eq!(told.len(), 1, "{told:?}");
+        desk.sent.clear();
+        told.remove(0)
+    };
+    let mut desk = Desk::new(2);
+    desk.announce(1, 7, SEQ, 400, 5).unwrap();
+    told(&mut desk);
+    // No nearer in hops than before: no proof is needed.
+    desk.announce(1, 7, SEQ + 1, 300, 5).unwrap();
+    let update = told(&mut desk);
+    let Record::Update(Update { metric: 340, hops: 6, chain: None, .. }) = update else {
+        panic!("{update:?}")
+    };
+    // Nearer by one link: the neighbour's own proof for the seq that was told is one of so few.
+    let nearer = Update { idx: 7, metric: 280, hops: 4, chain: Some(chain(hash, SEQ + 1, 4)) };
+    desk.say(1, &[Record::Update(nearer)]).unwrap();
+    let update = told(&mut desk);
+    let Record::Update(Update { metric: 320, hops: 5, chain: Some(proof), .. }) = update else {
+        panic!("{update:?}")
+    };
+    assert_eq!(proof, chain(hash, SEQ, 5), "of the seq that was told, not of the newest");
+    // Nearer still: for that seq there is no proof.
+    let nearer = Update { idx: 7, metric: 260, hops: 3, chain: Some(chain(hash, SEQ + 1, 3)) };
+    desk.say(1, &[Record::Update(nearer)]).unwrap();
+    let offer = told(&mut desk);
+    let Record::Offer { seq, tail, .. } = offer else { panic!("{offer:?}") };
+    assert_eq!((seq, tail.hops, tail.chain), (SEQ + 1, 4, chain(hash, SEQ + 1, 4)));
+}

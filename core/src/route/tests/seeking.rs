@@ -147,6 +147,18 @@ fn who_asks_for_a_newer_seq_gets_it_even_when_the_way_has_become_shorter() {
 }
 
 #[test]
+fn who_asks_for_a_seq_that_it_was_told_already_is_told_nothing_and_the_request_goes_no_further() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ + 1, 400, 5).unwrap();
+    desk.wait(secs(5));
+    desk.sent.clear();
+    desk.say(2, &[Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 })]).unwrap();
+    desk.wait(secs(5));
+    assert_eq!(desk.heard(2), [], "the channel loses nothing");
+    assert_eq!(desk.heard(1), []);
+}
+
+#[test]
 fn a_link_in_doubt_without_a_second_best_is_searched_around_at_once() {
     let mut desk = Desk::new(3);
     desk.announce(1, 7, SEQ, 40, 1).unwrap();
