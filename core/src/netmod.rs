@@ -189,6 +189,13 @@ pub trait Netmod: Send + Sync + 'static {
     /// take one address there can take many.
     fn quota_key(&self, endpoint: &Endpoint) -> u64;
 
+    /// The host that an endpoint belongs to (for IP: the address without the port). Many nodes may run on one host, and share
+    /// what is fair for it, so that one host cannot use up what its group has. By default each endpoint is a host of its own.
+    fn host_key(&self, endpoint: &Endpoint) -> u64 {
+        let hash = blake3::hash(endpoint.as_bytes());
+        hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
     /// Whether the medium knows that nothing which is sent to this endpoint arrives at the moment: its interface is down,
     /// its plug is out. A link over it is in doubt at once, and not after a silence.
     fn is_cut(&self, _endpoint: &Endpoint) -> bool {

@@ -7,7 +7,7 @@ use rouse_core::netmod::Endpoint;
 use crate::UdpConfig;
 use crate::beacon::{LENGTH, Refusal, decode, encode};
 use crate::config::{Host, HostPort};
-use crate::resolve::{check, describe, quota_key};
+use crate::resolve::{check, describe, host_key, quota_key};
 
 /// Hears a datagram on the port of the beacons, in an open mesh and in closed ones.
 ///
@@ -46,6 +46,7 @@ pub fn text(data: &[u8]) {
         let address = endpoint.to_socket_addr();
         assert!(!describe(&endpoint, |index| Some(format!("if{index}"))).is_empty());
         quota_key(&endpoint);
+        host_key(&endpoint);
         if let Some(address) = address {
             let _ = check(&address);
             assert_eq!(Endpoint::from(address).to_socket_addr(), Some(address));

@@ -263,6 +263,10 @@ impl Netmod for Udp {
         resolve::describe(endpoint, interfaces::name_of)
     }
 
+    fn host_key(&self, endpoint: &Endpoint) -> u64 {
+        resolve::host_key(endpoint)
+    }
+
     fn quota_key(&self, endpoint: &Endpoint) -> u64 {
         resolve::quota_key(endpoint)
     }

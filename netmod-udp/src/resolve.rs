@@ -139,6 +139,18 @@ pub(crate) fn quota_key(endpoint: &Endpoint) -> u64 {
     mix(prefix)
 }
 
+/// A number that the ports of one IP address share. A link-local address is another one on each interface.
+pub(crate) fn host_key(endpoint: &Endpoint) -> u64 {
+    match endpoint.to_socket_addr() {
+        Some(SocketAddr::V4(v4)) => mix(1 << 32 | u64::from(v4.ip().to_bits())),
+        Some(SocketAddr::V6(v6)) => {
+            let bits = v6.ip().to_bits();
+            mix(mix((bits >> 64) as u64 ^ u64::from(v6.scope_id())) ^ bits as u64)
+        }
+        None => u64::MAX,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +219,21 @@ mod tests {
             assert!(matches!(error, NetmodError::Invalid(_)), "{peer}: {error:?}");
             assert!(error.to_string().contains(word), "{peer}: {error}");
         }
+    }
+
+    #[test]
+    fn the_ports_of_one_ip_address_are_one_host() {
+        let key = |text: &str| host_key(&endpoint(text));
+        assert_eq!(key("192.0.2.7:7700"), key("192.0.2.7:9"));
+        assert_eq!(key("[2001:db8::7]:7700"), key("[2001:db8::7]:9"));
+        let hosts = ["192.0.2.7:1", "192.0.2.8:1", "[2001:db8::7]:1", "[2001:db8::8]:1", "[2001:db8:1::7]:1"];
+        let keys: std::collections::HashSet<u64> = hosts.into_iter().map(key).collect();
+        assert_eq!(keys.len(), hosts.len(), "other addresses are other hosts");
+        let local = |scope| {
+            let address = std::net::SocketAddrV6::new("fe80::7".parse().unwrap(), 7700, 0, scope);
+            host_key(&Endpoint::from(SocketAddr::from(address)))
+        };
+        assert_ne!(local(2), local(3), "the same link-local address on two interfaces is two hosts");
     }
 
     #[test]
