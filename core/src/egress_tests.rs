@@ -8,7 +8,7 @@ use futures::FutureExt;
 use super::queues::{COPY_FROM, MAX_CONTROL, MAX_PACKETS};
 use super::*;
 use crate::identity::Identity;
-use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Session};
+use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Session, Source};
 use crate::netmod::{Properties, Received};
 use crate::time::Time;
 
@@ -67,7 +67,7 @@ fn session() -> (Sealer, Session) {
             while let Some(output) = ends[here].poll_output() {
                 match output {
                     HandshakeOutput::Transmit { frame, .. } => {
-                        ends[1 - here].handle(Time::ZERO, path(1), 0, 1200, &frame).unwrap();
+                        ends[1 - here].handle(Time::ZERO, path(1), Source::default(), 1200, &frame).unwrap();
                     }
                     HandshakeOutput::Established(session) if here == 0 => sealer = Some(session.sealer),
                     HandshakeOutput::Established(session) => opener = Some(*session),

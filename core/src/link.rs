@@ -37,6 +37,7 @@
 )]
 
 mod control;
+pub(crate) mod crowd;
 mod established;
 mod handshake;
 #[cfg(feature = "internals")]
@@ -75,6 +76,23 @@ pub(crate) struct Path {
     pub netmod: u32,
     /// The netmod's handle for the neighbour.
     pub endpoint: Endpoint,
+}
+
+/// What a stranger shares its quotas with: first the node's host, then the network that the host belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Source {
+    /// [`Netmod::host_key`](crate::netmod::Netmod::host_key) of its endpoint.
+    pub host: u64,
+    /// [`Netmod::quota_key`](crate::netmod::Netmod::quota_key) of its endpoint.
+    pub group: u64,
+}
+
+impl Source {
+    /// A host in a network of its own.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn apart(number: u64) -> Self {
+        Source { host: number, group: number }
+    }
 }
 
 /// How a node shakes hands.

@@ -1,7 +1,7 @@
 //! What the benchmarks measure: single steps of the data path and of the cryptography, without sockets.
 
 use crate::identity::Identity;
-use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Sealer, Session, Suite};
+use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Sealer, Session, Source, Suite};
 use crate::netmod::Endpoint;
 use crate::time::Time;
 
@@ -67,7 +67,13 @@ impl Ends {
                             frames += 1;
                             assert!(frames < 32, "a handshake between two honest ends comes to an end");
                             // Who is asked for a cookie is not taken yet.
-                            let _ = self.ends[1 - here].handle(Time::ZERO, path(1), 0, 1452, &frame);
+                            let _ = self.ends[1 - here].handle(
+                                Time::ZERO,
+                                path(1),
+                                Source::default(),
+                                1452,
+                                &frame,
+                            );
                         }
                         HandshakeOutput::Established(session) => *done = Some(session),
                         HandshakeOutput::Failed { reason, .. } => unreachable!("{reason}"),
@@ -98,7 +104,7 @@ impl Ends {
         let Some(HandshakeOutput::Transmit { frame, .. }) = self.ends[0].poll_output() else { return 0 };
         let mut bytes = 0;
         for _ in 0..count {
-            let _ = self.ends[1].handle(Time::ZERO, path(1), 0, 1452, &frame);
+            let _ = self.ends[1].handle(Time::ZERO, path(1), Source::default(), 1452, &frame);
             while let Some(HandshakeOutput::Transmit { frame, .. }) = self.ends[1].poll_output() {
                 bytes += frame.len();
             }

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::link::{
-    HandshakeOutput, Handshakes, Inner, Link, LinkConfig, LinkOutput, LinkState, Path, Sealer,
+    HandshakeOutput, Handshakes, Inner, Link, LinkConfig, LinkOutput, LinkState, Path, Sealer, Source,
 };
 use crate::netmod::Endpoint;
 use crate::stats::DropCause;
@@ -82,7 +82,7 @@ impl Shaking {
     /// # Errors
     /// The cause for which a node would count it as dropped.
     pub fn receive(&mut self, now: Time, frame: &[u8]) -> Result<(), DropCause> {
-        self.handshakes.handle(now, path(), 0, MTU, frame)
+        self.handshakes.handle(now, path(), Source::default(), MTU, frame)
     }
 
     /// What is to be done at this time; again and again until there is nothing more.

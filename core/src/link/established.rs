@@ -272,7 +272,7 @@ impl Link {
     pub fn goodbye(&mut self) -> Vec<u8> {
         self.state = LinkState::Down(DownReason::Closed);
         self.output.clear();
-        vec![KIND_GOODBYE, DownReason::Closed.code()]
+        DownReason::Closed.goodbye()
     }
 
     /// The sealer is [exhausted](super::Exhausted): the link is over, without a word.
@@ -311,7 +311,7 @@ impl Link {
 
     /// Ends the link and says so.
     fn end(&mut self, reason: DownReason) {
-        self.output.push_back(LinkOutput::Transmit(vec![KIND_GOODBYE, reason.code()]));
+        self.output.push_back(LinkOutput::Transmit(reason.goodbye()));
         self.enter(LinkState::Down(reason));
     }
 

@@ -22,6 +22,7 @@
 //! what it answers.
 
 mod answer;
+pub(super) mod buckets;
 pub(super) mod dial;
 pub(super) mod guard;
 #[cfg(test)]
@@ -42,7 +43,7 @@ use super::keys::{Opener, Sealer, Suite};
 use super::noise::{Keys, Noise};
 use super::rekey::Renewal;
 use super::seed::fresh_seed;
-use super::{LinkConfig, Path};
+use super::{LinkConfig, Path, Source};
 use crate::address::Address;
 use crate::identity::{Identity, x25519_public};
 use crate::stats::DropCause;
@@ -106,6 +107,9 @@ pub(crate) enum DialError {
     /// It is a neighbour that we reached over another path of the same netmod meanwhile.
     #[error("already reached over another path")]
     Duplicate,
+    /// Sessions with it begin too often.
+    #[error("links to it begin too often: it may run twice, or lose its links at once")]
+    TooOften,
     /// Too many dials are under way.
     #[error("too many dials are under way")]
     TooMany,
@@ -136,6 +140,8 @@ pub(crate) struct Session {
     pub opener: Opener,
     /// For the keys after these.
     pub renewal: Renewal,
+    /// From this side's first message to what answers it: the round trip, or more if frames were lost or held back.
+    pub rtt: Duration,
 }
 
 /// All handshakes of one node that are under way. See the [module's page](self).
@@ -192,7 +198,7 @@ impl Handshakes {
         &mut self,
         now: Time,
         path: Path,
-        quota_key: u64,
+        source: Source,
         mtu: usize,
         frame: &[u8],
     ) -> Result<(), DropCause> {
@@ -201,7 +207,7 @@ impl Handshakes {
             return Err(DropCause::MalformedFrame);
         }
         match kind {
-            INITIATION => self.on_initiation(now, path, quota_key, mtu, frame),
+            INITIATION => self.on_initiation(now, path, source, mtu, frame),
             REFUSAL => self.on_refusal(path, frame),
             _ if version != VERSION => Err(DropCause::BadHandshake),
             RESPONSE => self.on_response(now, path, frame),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::keys::Key;
 use crate::netmod::Endpoint;
 use crate::time::Time;
+use crate::wire::link::KIND_GOODBYE;
 
 /// Where a link stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,12 @@ pub(crate) enum DownReason {
     /// It said goodbye.
     #[error("the neighbour said goodbye")]
     Goodbye,
+    /// The neighbour has no place for another neighbour.
+    #[error("refused: the neighbour has as many links as it may have")]
+    Full,
+    /// The neighbour has too many links with this host or its network, or this node began too many of late.
+    #[error("refused: the neighbour has too many links from this host or its network")]
+    Crowded,
     /// It no longer hears us.
     #[error("the neighbour does not hear us")]
     Unheard,
@@ -50,12 +57,19 @@ pub(crate) enum DownReason {
 
 impl DownReason {
     /// What a goodbye says of the reason.
-    pub(super) fn code(self) -> u8 {
+    fn code(self) -> u8 {
         match self {
             DownReason::Silent | DownReason::Cut => 2,
             DownReason::Violation => 3,
+            DownReason::Full => 4,
+            DownReason::Crowded => 5,
             _ => 1,
         }
+    }
+
+    /// The content of the goodbye that says so.
+    pub(crate) fn goodbye(self) -> Vec<u8> {
+        vec![KIND_GOODBYE, self.code()]
     }
 
     /// What a goodbye from the other side means for us.
@@ -63,8 +77,15 @@ impl DownReason {
         match code {
             2 => DownReason::Unheard,
             3 => DownReason::Violation,
+            4 => DownReason::Full,
+            5 => DownReason::Crowded,
             _ => DownReason::Goodbye,
         }
+    }
+
+    /// Whether the neighbour works, and does not want this link: it is not to be dialled again soon.
+    pub(crate) fn is_refusal(self) -> bool {
+        matches!(self, DownReason::Full | DownReason::Crowded)
     }
 }
 

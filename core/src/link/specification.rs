@@ -4,7 +4,7 @@ use super::LinkConfig;
 use super::control::incoming::{ACK_DELAY, MAX_STREAM};
 use super::control::{MAX_BODY, MAX_MESSAGE, QUEUE, WINDOW, outgoing};
 use super::established::ECHO_LIFE;
-use super::handshake::{ANSWER_LIFE, HOLD, HOLD_ELSEWHERE, KEEP, dial, guard};
+use super::handshake::{ANSWER_LIFE, HOLD, HOLD_ELSEWHERE, KEEP, buckets, dial, guard};
 use super::quality::{CREDIT, MAX_COST, MAX_RTT, MEMORY, MIN_COST, MIN_SPAN, SCALE, US_PER_COST};
 use super::{keys, liveness, mtu, noise, rekey, replay, roam};
 use crate::protocol_tests::specified;
@@ -25,7 +25,12 @@ fn the_specification_has_the_constants_of_the_handshake() {
         "again {}, {} and {} later": seconds(dial::REPEATS[0]), seconds(dial::REPEATS[1]), dial::REPEATS[2];
         "after {} to each initiation sent": dial::MAX_BAD;
         "a secret renewed every {}": guard::SECRET_LIFE;
-        "{} endpoints and {} groups are remembered": guard::MAX_BUCKETS, guard::MAX_BUCKETS;
+        "{} endpoints and {} groups are remembered": buckets::MAX_BUCKETS, buckets::MAX_BUCKETS;
+        "under load also more than {} from this host (IP address), or {} from this group":
+            config.rate, config.rate * guard::HOSTS_OF_GROUP;
+        "{} a second of a host, {} at once": guard::HOST_SESSIONS.each_second, guard::HOST_SESSIONS.burst;
+        "{} a second of an address, {} at once":
+            guard::ADDRESS_SESSIONS.each_second, guard::ADDRESS_SESSIONS.burst;
         "{} answers wait": config.max_answers;
         "When {} of its own handshakes are under way": config.max_dials;
         "more than {} a second (at once: {}) from this endpoint": config.rate, config.rate;
@@ -65,7 +70,7 @@ fn the_specification_has_the_constants_of_vitals_and_liveness() {
         "every {}, give or take an eighth; {} while a link": liveness::HELLO, liveness::HELLO_OFTEN;
         "{} after the packet, unless": liveness::ANSWER_AFTER;
         "at once, but {} apart": liveness::ANSWER_GAP;
-        "max(3·srtt, {}); {} before a round trip is known": liveness::PATIENCE, liveness::FIRST_PATIENCE;
+        "max(3·srtt, {}); max(3·h, {}) before a round trip is known": liveness::PATIENCE, liveness::FIRST_PATIENCE;
         "nothing came for {}": liveness::IDLE_DOUBT;
         "max({}, srtt/2) apart; {}, or {} where": liveness::PROBE_GAP, liveness::PROBES, liveness::PROBES * 2;
         "max({}, srtt/2) apart": liveness::SUSPECT_GAP;

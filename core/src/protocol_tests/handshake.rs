@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::identity::Identity;
-use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Opener, Path, Sealer, Session, Suite};
+use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Opener, Path, Sealer, Session, Source, Suite};
 use crate::netmod::Endpoint;
 use crate::time::Time;
 use crate::wire::codec::{decode, encode};
@@ -50,7 +50,7 @@ fn outputs(node: &mut Handshakes) -> (Option<Vec<u8>>, Option<Session>) {
 
 fn answer(node: &mut Handshakes, frame: &[u8]) -> (Option<Vec<u8>>, Option<Session>) {
     // What is refused is answered too.
-    let _ = node.handle(Time::from_millis(1), path(), 0, 1200, frame);
+    let _ = node.handle(Time::from_millis(1), path(), Source::default(), 1200, frame);
     outputs(node)
 }
 

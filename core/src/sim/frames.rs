@@ -3,7 +3,7 @@
 use super::deep::{MTU, path};
 use super::net::Net;
 use super::queue::Event;
-use crate::link::{Inner, Sealer};
+use crate::link::{Inner, Sealer, Source};
 use crate::route::NeighbourId;
 use crate::wire::link::{
     FrameKind, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_PROBE, peek,
@@ -77,7 +77,13 @@ impl Net {
             Some(FrameKind::Handshake) => {
                 if let Some(dialler) = &mut self.nodes[node].dialler {
                     // A medium that corrupts nothing makes no refusals but those of handshakes that are over.
-                    let _ = dialler.handshakes.handle(self.now, path(link), link as u64, MTU, &bytes);
+                    let _ = dialler.handshakes.handle(
+                        self.now,
+                        path(link),
+                        Source::apart(link as u64),
+                        MTU,
+                        &bytes,
+                    );
                 }
                 self.serve_handshakes(node);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::script::{Script, damaged};
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Session, Suite};
+use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Session, Source, Suite};
 use crate::netmod::Endpoint;
 use crate::time::Time;
 use crate::wire::link::{INITIATION, MAX_HANDSHAKE_LEN};
@@ -190,7 +190,7 @@ impl World {
     fn arrive(&mut self, to: usize, from: u8, frame: &[u8]) {
         // A frame's parser may rely on nothing that the sorting before it has not checked.
         let sorted = crate::wire::link::peek(frame);
-        let result = self.nodes[to].handle(self.now, path(from), u64::from(from), 1200, frame);
+        let result = self.nodes[to].handle(self.now, path(from), Source::apart(u64::from(from)), 1200, frame);
         if sorted.is_none() {
             assert!(result.is_err(), "what is no frame was taken");
         }

@@ -1,13 +1,16 @@
 //! The handshakes of others: from their initiation to their finish.
 
+use std::cmp::Reverse;
+
 use zeroize::Zeroizing;
 
 use super::guard::Verdict;
 use super::{ANSWER_LIFE, Completed, HandshakeOutput, Handshakes, Session, introduced};
 use crate::address::Address;
-use crate::link::Path;
+use crate::link::crowd::{Tenant, giver};
 use crate::link::keys::Suite;
 use crate::link::noise::{Noise, NoiseError};
+use crate::link::{DownReason, Path, Source};
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{
@@ -21,6 +24,7 @@ const MAX_BAD: u32 = 4;
 /// A handshake that somebody else began.
 pub(super) struct Answer {
     path: Path,
+    source: Source,
     mtu: usize,
     /// What tells one initiation from another: a hash of it, without the cookie.
     id: [u8; 32],
@@ -35,8 +39,9 @@ pub(super) struct Answer {
 enum Stage {
     /// The response is sent.
     Waiting(Box<Waiting>),
-    /// The finish has come.
-    Completed { peer: Address, at: Time },
+    /// The finish has come. If the session was declined, the frame that says why is kept as long: should it be lost, the finish
+    /// comes again.
+    Completed { peer: Address, at: Time, declined: Option<Vec<u8>> },
 }
 
 struct Waiting {
@@ -59,7 +64,7 @@ impl Answer {
 
     /// Whether its finish came at `time` or later.
     pub(super) fn completed_since(&self, netmod: u32, peer: &Address, instance: u64, time: Time) -> bool {
-        let Stage::Completed { peer: completed, at } = &self.stage else { return false };
+        let Stage::Completed { peer: completed, at, .. } = &self.stage else { return false };
         self.path.netmod == netmod && completed == peer && self.instance == instance && *at >= time
     }
 }
@@ -69,7 +74,7 @@ impl Handshakes {
         &mut self,
         now: Time,
         path: Path,
-        quota_key: u64,
+        source: Source,
         mtu: usize,
         bytes: &[u8],
     ) -> Result<(), DropCause> {
@@ -99,7 +104,7 @@ impl Handshakes {
             }
             return Ok(());
         }
-        match self.guard.admit(now, &path, quota_key, &ephemeral, &head.cookie, &mut self.rng) {
+        match self.guard.admit(now, &path, source, &ephemeral, &head.cookie, &mut self.rng) {
             Verdict::Admit => {}
             Verdict::Refuse => return Err(DropCause::HandshakeLimit),
             Verdict::Ask(cookie) => {
@@ -116,7 +121,7 @@ impl Handshakes {
         if self.repeat_finish(path, opening.instance) {
             return Ok(());
         }
-        self.make_room(now)?;
+        self.make_room(now, path.netmod, source)?;
 
         let index = self.indices.draw();
         let introduction = self.introduction(index, mtu);
@@ -130,6 +135,7 @@ impl Handshakes {
         let waiting = Waiting { noise, seed, message, response: response.clone(), bad: 0 };
         let answer = Answer {
             path,
+            source,
             mtu,
             id,
             instance: opening.instance,
@@ -171,17 +177,26 @@ impl Handshakes {
         }
     }
 
-    /// When all places are taken, the oldest handshake gives way if it has had a second to complete.
-    fn make_room(&mut self, now: Time) -> Result<(), DropCause> {
+    /// When all places are taken, one gives way: the oldest of those that [`giver`] names; or else the oldest of the newcomer's own
+    /// host, group or at all, if it has had a second to complete.
+    fn make_room(&mut self, now: Time, netmod: u32, source: Source) -> Result<(), DropCause> {
         if self.answers.len() < self.config.max_answers {
             return Ok(());
         }
-        let oldest = self.answers.iter().min_by_key(|(_, answer)| answer.since);
-        let (index, since) =
-            oldest.map(|(index, answer)| (*index, answer.since)).ok_or(DropCause::HandshakeLimit)?;
-        if now.since(since).as_secs() < 1 {
-            return Err(DropCause::HandshakeLimit);
-        }
+        let tenants: Vec<Tenant<(Reverse<Time>, u32)>> = self
+            .answers
+            .iter()
+            .map(|(index, answer)| (answer.path.netmod, answer.source, (Reverse(answer.since), *index)))
+            .collect();
+        let crowded = giver(&tenants, Some((netmod, source))).map(|(_, index)| index);
+        let closeness = |answer: &Answer| {
+            let near = answer.path.netmod == netmod;
+            let (host, group) = (answer.source.host == source.host, answer.source.group == source.group);
+            (Reverse(near && host), Reverse(near && group), answer.since)
+        };
+        let own = self.answers.iter().min_by_key(|(_, answer)| closeness(answer));
+        let own = own.filter(|(_, answer)| now.since(answer.since).as_secs() >= 1);
+        let index = crowded.or(own.map(|(index, _)| *index)).ok_or(DropCause::HandshakeLimit)?;
         self.answers.remove(&index);
         Ok(())
     }
@@ -193,7 +208,20 @@ impl Handshakes {
             .get_mut(&head.receiver)
             .filter(|answer| answer.path == path)
             .ok_or(DropCause::UnknownSession)?;
-        let Stage::Waiting(waiting) = &mut answer.stage else { return Ok(()) };
+        let waiting = match &mut answer.stage {
+            Stage::Waiting(waiting) => waiting,
+            Stage::Completed { declined, .. } => {
+                // No longer than what it answers, like everything that goes to a stranger.
+                let again = declined.clone().filter(|declined| declined.len() <= bytes.len());
+                again.into_iter().for_each(|declined| self.transmit(path, declined));
+                return Ok(());
+            }
+        };
+        let source = answer.source;
+        // The handshake stays: the finish comes again.
+        if !self.guard.has_session(now, path.netmod, source) {
+            return Err(DropCause::HandshakeLimit);
+        }
         let Ok(payload) = waiting.noise.read(message) else {
             // One whose key does not open was made by somebody who guesses, and has changed nothing. One whose key does leaves
             // the handshake unusable; the true one may still come.
@@ -214,7 +242,7 @@ impl Handshakes {
         };
         let completed = Completed::new(&self.keys, &mut waiting.noise, suite, peer.index, false);
         let (since, mtu) = (answer.since, answer.mtu.min(usize::from(peer.mtu)));
-        answer.stage = Stage::Completed { peer: peer.address, at: now };
+        answer.stage = Stage::Completed { peer: peer.address, at: now, declined: None };
         answer.until = now + ANSWER_LIFE;
         if self.ours_first(path, &peer, since) {
             return Ok(());
@@ -232,10 +260,31 @@ impl Handshakes {
             sealer,
             opener,
             renewal,
+            rtt: now.since(since),
         };
+        if !self.guard.admit_session(now, path.netmod, source, &session.peer) {
+            self.decline(session, DownReason::Crowded);
+            return Err(DropCause::HandshakeLimit);
+        }
         self.end_dials(&session);
         self.output.push_back(HandshakeOutput::Established(Box::new(session)));
         Ok(())
+    }
+
+    /// Ends a session that was just made, and says why: by the first frame of it, which nobody else can make. It is said again
+    /// when the finish comes again.
+    pub fn decline(&mut self, mut session: Session, reason: DownReason) {
+        let mut farewell = Vec::new();
+        if session.sealer.seal(|out| out.extend(reason.goodbye()), &mut farewell).is_err() {
+            return;
+        }
+        if let Some(Answer { stage: Stage::Completed { declined, .. }, .. }) =
+            self.answers.get_mut(&session.local_index)
+        {
+            *declined = Some(farewell.clone());
+        }
+        self.kept.remove(&session.local_index);
+        self.transmit(session.path, farewell);
     }
 
     /// Both dialled, ours is complete and wins because our address is lower: the other side is reminded of it.

@@ -217,7 +217,7 @@ impl Handshakes {
             return Err(DropCause::BadHandshake);
         };
         // From here on it is known to come from whoever answers there, and nobody else can take its place.
-        match self.finish(head, &payload) {
+        match self.finish(now, head, &payload) {
             Ok((session, finish)) => {
                 self.hold_or_complete(now, head.receiver, session, finish);
                 Ok(())
@@ -231,7 +231,12 @@ impl Handshakes {
     }
 
     /// The session of a dial whose response was read, and the frame that completes it.
-    fn finish(&mut self, head: Response, payload: &[u8]) -> Result<(Box<Session>, Vec<u8>), DialError> {
+    fn finish(
+        &mut self,
+        now: Time,
+        head: Response,
+        payload: &[u8],
+    ) -> Result<(Box<Session>, Vec<u8>), DialError> {
         let dial = self.dials.get(&head.receiver).ok_or(DialError::Protocol)?;
         let peer = introduced(payload, &dial.noise).ok_or(DialError::Protocol)?;
         let suite = Suite::agree(self.config.suites, peer.suites).ok_or(DialError::Protocol)?;
@@ -247,7 +252,10 @@ impl Handshakes {
         if self.reached(dial.path.netmod, &peer.address, peer.instance, dial.started) {
             return Err(DialError::Duplicate);
         }
-        let (path, mtu) = (dial.path, dial.mtu.min(usize::from(peer.mtu)));
+        let (path, started, mtu) = (dial.path, dial.started, dial.mtu.min(usize::from(peer.mtu)));
+        if !self.guard.admit_own(now, &peer.address) {
+            return Err(DialError::TooOften);
+        }
         let introduction = self.introduction(head.receiver, dial.mtu);
         let dial = self.dials.get_mut(&head.receiver).ok_or(DialError::Protocol)?;
         let message = dial.noise.write(&introduction).map_err(|_| DialError::Protocol)?;
@@ -265,6 +273,7 @@ impl Handshakes {
             sealer,
             opener,
             renewal,
+            rtt: now.since(started),
         };
         let head = Finish { kind: FINISH, version: VERSION, receiver: peer.index };
         Ok((Box::new(session), frame(&head, &message)))

@@ -3,28 +3,33 @@
 //! Each endpoint has a rate. Who is above it has to show, by bringing back a cookie, that it receives what is sent to its
 //! endpoint, and has a rate of its own then: whoever forges the endpoint of another does not lock it out. Above a
 //! number of handshakes a second from all sides the node is under load: then everybody has to show a cookie, before which an
-//! initiation costs no more than a keyed hash, and each quota group has a rate too. A cookie is a keyed BLAKE3 of
-//! the endpoint and the ephemeral key, so that nothing has to be remembered for it.
+//! initiation costs no more than a keyed hash, and each host has a rate too, and each quota group one that a single host cannot
+//! use up. A cookie is a keyed BLAKE3 of the endpoint and the ephemeral key, so that nothing has to be remembered for it.
+//!
+//! Sessions have rates of their own, which outlive them: by the address that the finish proves, and by the host that it comes
+//! from. So a neighbour that begins one session after the other costs no more than one that keeps its session.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use zeroize::Zeroizing;
 
-use crate::link::{LinkConfig, Path};
+use super::buckets::{Buckets, Rate};
+use crate::address::Address;
+use crate::link::{LinkConfig, Path, Source};
 use crate::time::Time;
 use crate::wire::link::{COOKIE_LEN, KEY_LEN};
 
+/// Under load a quota group may begin so many times what one of its hosts may.
+pub(in crate::link) const HOSTS_OF_GROUP: u32 = 5;
+/// Sessions of one address: this many at once, and one in each second after that. Two that dial at once over two media, and a
+/// restart or a change of network meanwhile, need fewer.
+pub(in crate::link) const ADDRESS_SESSIONS: Rate = Rate::new(1, 10);
+/// Sessions that one host may begin: many nodes may run there, and start at once.
+pub(in crate::link) const HOST_SESSIONS: Rate = Rate::new(10, 64);
 /// How long a cookie secret is used to make cookies; those made with the one before are still good.
 pub(in crate::link) const SECRET_LIFE: Duration = Duration::from_secs(120);
-/// The most endpoints, and the most groups, whose rates are remembered.
-pub(in crate::link) const MAX_BUCKETS: usize = 1024;
-/// How often, at most, a full table is searched for what can be forgotten.
-const SWEEP: Duration = Duration::from_millis(100);
-/// A handshake's worth, in the unit of the buckets.
-const ONE: u64 = 1_000_000_000;
 
 /// What to do with an initiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +44,9 @@ pub(super) enum Verdict {
 
 /// See the [module's page](self).
 pub(super) struct Guard {
-    rate: u64,
+    /// For an endpoint, or a host under load.
+    rate: Rate,
+    group_rate: Rate,
     load: u32,
     second: Time,
     in_second: u32,
@@ -50,13 +57,22 @@ pub(super) struct Guard {
     endpoints: Buckets<Path>,
     /// The same for those that have shown a cookie.
     proved: Buckets<Path>,
+    /// Under load.
+    hosts: Buckets<(u32, u64)>,
     groups: Buckets<(u32, u64)>,
+    /// Of sessions.
+    sessions: Buckets<Address>,
+    session_hosts: Buckets<(u32, u64)>,
 }
 
 impl Guard {
     pub(super) fn new(config: &LinkConfig, rng: &mut ChaCha20Rng) -> Self {
         let mut guard = Guard {
-            rate: u64::from(config.rate.max(1)),
+            rate: Rate::new(config.rate.max(1), config.rate.max(1)),
+            group_rate: {
+                let rate = config.rate.max(1).saturating_mul(HOSTS_OF_GROUP);
+                Rate::new(rate, rate)
+            },
             load: config.load,
             second: Time::ZERO,
             in_second: 0,
@@ -66,7 +82,10 @@ impl Guard {
             drawn: Time::ZERO,
             endpoints: Buckets::default(),
             proved: Buckets::default(),
+            hosts: Buckets::default(),
             groups: Buckets::default(),
+            sessions: Buckets::default(),
+            session_hosts: Buckets::default(),
         };
         rng.fill_bytes(guard.secret.as_mut());
         rng.fill_bytes(guard.old_secret.as_mut());
@@ -77,7 +96,7 @@ impl Guard {
         &mut self,
         now: Time,
         path: &Path,
-        quota_key: u64,
+        source: Source,
         ephemeral: &[u8; KEY_LEN],
         cookie: &[u8; COOKIE_LEN],
         rng: &mut ChaCha20Rng,
@@ -93,13 +112,37 @@ impl Guard {
         if !(same(&ours, cookie) | same(&older, cookie)) {
             return Verdict::Ask(ours);
         }
-        if under_load && !self.groups.take(now, (path.netmod, quota_key), self.rate) {
+        if under_load && !self.take_share(now, path.netmod, source) {
             return Verdict::Refuse;
         }
         match self.proved.take(now, *path, self.rate) {
             true => Verdict::Admit,
             false => Verdict::Refuse,
         }
+    }
+
+    /// Takes a handshake from what a host has, and from what its group has. A host beyond its share takes nothing from its group,
+    /// and none of a group beyond its share is remembered.
+    fn take_share(&mut self, now: Time, netmod: u32, source: Source) -> bool {
+        let group = (netmod, source.group);
+        self.groups.has(now, group, self.group_rate)
+            && self.hosts.take(now, (netmod, source.host), self.rate)
+            && self.groups.take(now, group, self.group_rate)
+    }
+
+    /// Whether a host may have one more session; forged finishes in its name use nothing up.
+    pub(super) fn has_session(&self, now: Time, netmod: u32, source: Source) -> bool {
+        self.session_hosts.has(now, (netmod, source.host), HOST_SESSIONS)
+    }
+
+    /// Takes one more session from what an address has, and from what the host has where it began it.
+    pub(super) fn admit_session(&mut self, now: Time, netmod: u32, source: Source, peer: &Address) -> bool {
+        self.session_hosts.take(now, (netmod, source.host), HOST_SESSIONS) && self.admit_own(now, peer)
+    }
+
+    /// Takes one more session from what an address has; this node began it.
+    pub(super) fn admit_own(&mut self, now: Time, peer: &Address) -> bool {
+        self.sessions.take(now, *peer, ADDRESS_SESSIONS)
     }
 
     /// Counts one initiation.
@@ -142,64 +185,12 @@ fn same(a: &[u8; COOKIE_LEN], b: &[u8; COOKIE_LEN]) -> bool {
     a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
-/// Token buckets, one for each key: `rate` a second, `rate` at once.
-struct Buckets<K> {
-    map: BTreeMap<K, Bucket>,
-    swept: Time,
-}
-
-struct Bucket {
-    tokens: u64,
-    at: Time,
-}
-
-impl<K> Default for Buckets<K> {
-    fn default() -> Self {
-        Buckets { map: BTreeMap::new(), swept: Time::ZERO }
-    }
-}
-
-impl<K: Ord> Buckets<K> {
-    fn take(&mut self, now: Time, key: K, rate: u64) -> bool {
-        let full = rate.saturating_mul(ONE);
-        if !self.map.contains_key(&key) && self.map.len() >= MAX_BUCKETS && !self.sweep(now, rate) {
-            return false;
-        }
-        let bucket = self.map.entry(key).or_insert(Bucket { tokens: full, at: now });
-        bucket.tokens = bucket.after(now, rate).min(full);
-        bucket.at = now;
-        match bucket.tokens.checked_sub(ONE) {
-            Some(rest) => {
-                bucket.tokens = rest;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Forgets whose buckets are full again; whether there is room now.
-    fn sweep(&mut self, now: Time, rate: u64) -> bool {
-        if now.since(self.swept) >= SWEEP {
-            self.swept = now;
-            let full = rate.saturating_mul(ONE);
-            self.map.retain(|_, bucket| bucket.after(now, rate) < full);
-        }
-        self.map.len() < MAX_BUCKETS
-    }
-}
-
-impl Bucket {
-    fn after(&self, now: Time, rate: u64) -> u64 {
-        let nanos = u64::try_from(now.since(self.at).as_nanos()).unwrap_or(u64::MAX);
-        self.tokens.saturating_add(nanos.saturating_mul(rate))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rand_core::SeedableRng;
 
     use super::*;
+    use crate::link::handshake::buckets::MAX_BUCKETS;
     use crate::netmod::Endpoint;
 
     fn guard() -> (Guard, ChaCha20Rng) {
@@ -220,7 +211,7 @@ mod tests {
         let mut asked = 0;
         for step in 0..400 {
             let now = Time::from_millis(step * 25);
-            let verdict = guard.admit(now, &path(1), 0, &[step as u8; 32], &NONE, &mut rng);
+            let verdict = guard.admit(now, &path(1), Source::default(), &[step as u8; 32], &NONE, &mut rng);
             admitted += u32::from(verdict == Verdict::Admit);
             asked += u32::from(matches!(verdict, Verdict::Ask(_)));
         }
@@ -234,19 +225,20 @@ mod tests {
         let mut locked_out = 0;
         for step in 0..100 {
             let now = Time::from_millis(step * 40);
-            let forged = guard.admit(now, &path(1), 0, &[step as u8; 32], &NONE, &mut rng);
+            let forged = guard.admit(now, &path(1), Source::default(), &[step as u8; 32], &NONE, &mut rng);
             locked_out += u32::from(matches!(forged, Verdict::Ask(_)));
         }
         assert!(locked_out > 50, "25 a second are too many");
         let (now, key) = (Time::from_millis(4000), [200; 32]);
-        guard.admit(now, &path(1), 0, &[201; 32], &NONE, &mut rng);
-        let Verdict::Ask(cookie) = guard.admit(now, &path(1), 0, &key, &NONE, &mut rng) else {
+        guard.admit(now, &path(1), Source::default(), &[201; 32], &NONE, &mut rng);
+        let Verdict::Ask(cookie) = guard.admit(now, &path(1), Source::default(), &key, &NONE, &mut rng)
+        else {
             panic!("the rate is used up")
         };
-        assert_eq!(guard.admit(now, &path(1), 0, &key, &cookie, &mut rng), Verdict::Admit);
+        assert_eq!(guard.admit(now, &path(1), Source::default(), &key, &cookie, &mut rng), Verdict::Admit);
         let proved = |key: u8, guard: &mut Guard, rng: &mut ChaCha20Rng| {
             let cookie = cookie_of(&guard.secret, &path(1), &[key; 32]);
-            guard.admit(now, &path(1), 0, &[key; 32], &cookie, rng)
+            guard.admit(now, &path(1), Source::default(), &[key; 32], &cookie, rng)
         };
         let admitted = (0..20).filter(|key| proved(*key, &mut guard, &mut rng) == Verdict::Admit).count();
         assert_eq!(admitted, 4, "who has shown a cookie has a rate too");
@@ -258,21 +250,21 @@ mod tests {
         let mut now = Time::from_millis(1);
         let mut asked = None;
         for n in 0..60 {
-            match guard.admit(now, &path(n), u64::from(n), &[n as u8; 32], &NONE, &mut rng) {
+            match guard.admit(now, &path(n), Source::apart(n.into()), &[n as u8; 32], &NONE, &mut rng) {
                 Verdict::Ask(cookie) => asked = Some((n, cookie)),
                 verdict => assert_eq!(verdict, Verdict::Admit),
             }
         }
         let (n, cookie) = asked.expect("sixty in a second are a load");
         let key = [n as u8; 32];
-        let other = guard.admit(now, &path(n), 0, &[0xff; 32], &cookie, &mut rng);
+        let other = guard.admit(now, &path(n), Source::default(), &[0xff; 32], &cookie, &mut rng);
         assert!(matches!(other, Verdict::Ask(_)));
-        let elsewhere = guard.admit(now, &path(n + 1), 0, &key, &cookie, &mut rng);
+        let elsewhere = guard.admit(now, &path(n + 1), Source::default(), &key, &cookie, &mut rng);
         assert!(matches!(elsewhere, Verdict::Ask(_)));
-        assert_eq!(guard.admit(now, &path(n), 0, &key, &cookie, &mut rng), Verdict::Admit);
+        assert_eq!(guard.admit(now, &path(n), Source::default(), &key, &cookie, &mut rng), Verdict::Admit);
         now = Time::from_millis(5_000);
         assert_eq!(
-            guard.admit(now, &path(500), 0, &key, &NONE, &mut rng),
+            guard.admit(now, &path(500), Source::default(), &key, &NONE, &mut rng),
             Verdict::Admit,
             "the load is over"
         );
@@ -285,9 +277,9 @@ mod tests {
         let load = |guard: &mut Guard, rng: &mut ChaCha20Rng, at: u64, cookie: &[u8; COOKIE_LEN]| {
             let now = Time::from_millis(at);
             for n in 1000..1060 {
-                guard.admit(now, &path(n), u64::from(n), &[n as u8; 32], &NONE, rng);
+                guard.admit(now, &path(n), Source::apart(n.into()), &[n as u8; 32], &NONE, rng);
             }
-            guard.admit(now, &path(1), 1, &key, cookie, rng)
+            guard.admit(now, &path(1), Source::apart(1), &key, cookie, rng)
         };
         let Verdict::Ask(cookie) = load(&mut guard, &mut rng, 1, &NONE) else { panic!("no load") };
         assert_eq!(load(&mut guard, &mut rng, 119_000, &cookie), Verdict::Admit);
@@ -295,20 +287,67 @@ mod tests {
         assert!(matches!(load(&mut guard, &mut rng, 260_000, &cookie), Verdict::Ask(_)));
     }
 
-    #[test]
-    fn under_load_one_group_may_begin_five_a_second() {
+    /// An initiation that brings the cookie back which it was asked for.
+    fn knock(guard: &mut Guard, rng: &mut ChaCha20Rng, now: Time, n: u32, source: Source) -> bool {
+        let key = blake3::hash(&[n.to_le_bytes(), (now.as_micros() as u32).to_le_bytes()].concat());
+        let key = key.as_bytes();
+        match guard.admit(now, &path(n), source, key, &NONE, rng) {
+            Verdict::Ask(cookie) => guard.admit(now, &path(n), source, key, &cookie, rng) == Verdict::Admit,
+            verdict => verdict == Verdict::Admit,
+        }
+    }
+
+    /// How many of a thousand handshakes that `hosts` of one network begin within five seconds are admitted under load, after
+    /// those that it takes to be under load.
+    fn admitted(hosts: u64) -> usize {
         let (mut guard, mut rng) = guard();
-        let now = Time::from_millis(1);
         let mut admitted = 0;
         for n in 0..1000u32 {
-            let key = [n as u8; 32];
-            let verdict = guard.admit(now, &path(n), 7, &key, &NONE, &mut rng);
-            if let Verdict::Ask(cookie) = verdict {
-                let again = guard.admit(now, &path(n), 7, &key, &cookie, &mut rng);
-                admitted += u32::from(again == Verdict::Admit);
+            let source = Source { host: u64::from(n) % hosts, group: 7 };
+            let now = Time::from_millis(u64::from(n) * 5);
+            let in_time = knock(&mut guard, &mut rng, now, n, source);
+            admitted += usize::from(in_time && n >= 50);
+        }
+        admitted
+    }
+
+    #[test]
+    fn under_load_a_host_may_begin_five_a_second_and_a_network_of_many_hosts_twenty_five() {
+        assert!((25..=30).contains(&admitted(1)), "{}", admitted(1));
+        assert!((125..=150).contains(&admitted(200)), "{}", admitted(200));
+    }
+
+    #[test]
+    fn under_load_a_host_does_not_lock_out_another_one_of_its_network() {
+        let (mut guard, mut rng) = guard();
+        // An address that has many ports and answers each cookie.
+        for n in 0..2000u32 {
+            let now = Time::from_millis(u64::from(n) * 5);
+            knock(&mut guard, &mut rng, now, n, Source { host: 1, group: 7 });
+            if n > 50 && n % 50 == 0 {
+                let newcomer = Source { host: u64::from(n), group: 7 };
+                assert!(knock(&mut guard, &mut rng, now, 10_000 + n, newcomer), "after {n}");
             }
         }
-        assert_eq!(admitted, 5);
+        assert!(guard.hosts.len() <= 50 && guard.proved.len() < 100);
+    }
+
+    #[test]
+    fn sessions_have_a_rate_for_each_address_and_for_each_host() {
+        let (mut guard, _) = guard();
+        let address = |n: u8| Address::from_bytes([n; 32]);
+        let now = |n: u64| Time::from_millis(n * 25);
+        let host = |host| Source { host, group: 7 };
+        // Forty a second of one identity, from as many hosts as it likes.
+        let admitted = (0..400).filter(|n| guard.admit_session(now(*n), 0, host(n % 9), &address(1))).count();
+        assert_eq!(admitted, 10 + 9, "ten at once, and one a second for ten seconds");
+        assert!(guard.admit_session(now(400), 0, host(1), &address(2)), "others are not concerned");
+        // Four hundred a second of one host, each of another identity.
+        let identity = |n: u64| Address::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes());
+        let admitted =
+            (0..4000).filter(|n| guard.admit_session(now(n / 10), 1, host(1), &identity(*n))).count();
+        assert_eq!(admitted, 64 + 99, "sixty-four at once, and ten a second for ten seconds");
+        assert!(!guard.has_session(now(399), 1, host(1)) && guard.has_session(now(399), 1, host(2)));
     }
 
     #[test]
@@ -316,11 +355,14 @@ mod tests {
         let (mut guard, mut rng) = guard();
         guard.load = u32::MAX;
         for n in 0..5000 {
-            guard.admit(Time::from_millis(1), &path(n), 0, &[0; 32], &NONE, &mut rng);
+            guard.admit(Time::from_millis(1), &path(n), Source::default(), &[0; 32], &NONE, &mut rng);
         }
-        assert_eq!(guard.endpoints.map.len(), MAX_BUCKETS);
+        assert_eq!(guard.endpoints.len(), MAX_BUCKETS);
         let later = Time::from_millis(3000);
-        assert_eq!(guard.admit(later, &path(9999), 0, &[0; 32], &NONE, &mut rng), Verdict::Admit);
-        assert_eq!(guard.endpoints.map.len(), 1);
+        assert_eq!(
+            guard.admit(later, &path(9999), Source::default(), &[0; 32], &NONE, &mut rng),
+            Verdict::Admit
+        );
+        assert_eq!(guard.endpoints.len(), 1);
     }
 }

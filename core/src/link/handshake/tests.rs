@@ -3,6 +3,7 @@
 mod again;
 mod both;
 mod hostile;
+mod limits;
 mod longer;
 
 use super::*;
@@ -96,7 +97,8 @@ impl Pair {
         let Flying { to, channel, frame } = flying;
         // Node 0 has the shorter way to the medium.
         let mtu = 1300 + 100 * to;
-        let result = self.nodes[to].handle(self.now, path(1 - to as u8, channel), 0, mtu, &frame);
+        let result =
+            self.nodes[to].handle(self.now, path(1 - to as u8, channel), Source::default(), mtu, &frame);
         if let Err(cause) = result {
             self.drops[to].push(cause);
         }
@@ -288,7 +290,7 @@ fn who_dials_itself_is_told() {
     while let Some(output) = node.poll_output() {
         match output {
             HandshakeOutput::Transmit { frame, .. } => {
-                let _ = node.handle(Time::ZERO, path(0, 0), 0, 1400, &frame);
+                let _ = node.handle(Time::ZERO, path(0, 0), Source::default(), 1400, &frame);
             }
             HandshakeOutput::Failed { reason, .. } => failed = Some(reason),
             HandshakeOutput::Established(_) => panic!("a session with oneself"),

@@ -4,14 +4,10 @@ use futures::StreamExt;
 
 use super::*;
 use crate::identity::Identity;
-use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Session};
+use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Session, Source};
 use crate::netmod::mem::MemNet;
-use crate::node::awaiting;
-use crate::node::fib::Way;
-use crate::node::shared::write;
 use crate::node::{Limits, NodeConfig};
 use crate::rt;
-use crate::wire::packet::{self, HOP_LIMIT, Probe};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,7 +22,7 @@ fn session(path: Path) -> Session {
         while let Some(output) = us.poll_output() {
             match output {
                 HandshakeOutput::Transmit { frame, .. } => {
-                    them.handle(Time::ZERO, path, 0, 1200, &frame).unwrap();
+                    them.handle(Time::ZERO, path, Source::default(), 1200, &frame).unwrap();
                 }
                 HandshakeOutput::Established(session) => return *session,
                 HandshakeOutput::Failed { reason, .. } => panic!("{reason}"),
@@ -34,7 +30,7 @@ fn session(path: Path) -> Session {
         }
         while let Some(output) = them.poll_output() {
             if let HandshakeOutput::Transmit { frame, .. } = output {
-                us.handle(Time::ZERO, path, 0, 1200, &frame).unwrap();
+                us.handle(Time::ZERO, path, Source::default(), 1200, &frame).unwrap();
             }
         }
     }
@@ -45,7 +41,6 @@ fn silent_neighbour() -> (Arc<Shared>, Arc<Neighbour>, Link) {
     let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
     let shared = Arc::new(Shared::new(Identity::from_seed(&[1; 32]), config));
     let medium = Arc::new(Medium::new(0, Arc::new(MemNet::new(1).netmod("a"))));
-    write(&shared.media).insert(0, medium.clone());
     let path = Path { netmod: 0, endpoint: Endpoint::new(b"b").unwrap() };
     let session = session(path);
     let link = Link::new(shared.now(), session.peer, session.opener, 1200, [7; 32]);
@@ -63,7 +58,7 @@ fn silent_neighbour() -> (Arc<Shared>, Arc<Neighbour>, Link) {
         medium,
     };
     let neighbour = Arc::new(Neighbour::new(made, 1024));
-    assert!(shared.put_into_service(&neighbour));
+    write(&shared.neighbours).insert(1, neighbour.clone());
     (shared, neighbour, link)
 }
 
@@ -84,6 +79,7 @@ async fn pause() {
 fn what_the_router_has_to_say_keeps_no_order_waiting() {
     futures::executor::block_on(async {
         let (shared, neighbour, link) = silent_neighbour();
+        neighbour.enter_service(&shared).await;
         let mut events = shared.bus.subscribe();
         // More than the link takes while nothing is acknowledged.
         for _ in 0..300 {
@@ -129,61 +125,4 @@ fn frames_that_come_to_a_link_that_is_over_are_counted() {
         neighbour.run(shared.clone(), link).await;
         assert_eq!(shared.stats.drops()["unknown_session"], 3);
     });
-}
-
-/// A packet for the node itself that asks for an answer, from a node that it does not know yet.
-fn question(shared: &Shared, kind: u8, source: Address) -> BytesMut {
-    let mut packet = Vec::new();
-    let flags = if kind == packet::payload::TRACE { packet::FLAG_TRACE } else { 0 };
-    packet::write_header(&mut packet, Class::Interactive, flags, HOP_LIMIT, &shared.identity.address());
-    Probe { kind, source, nonce: 7, value: HOP_LIMIT }.write(&mut packet);
-    BytesMut::from(&packet[..])
-}
-
-#[test]
-fn what_is_asked_before_the_route_to_the_asker_has_come_is_answered_when_it_comes() {
-    let asker = Identity::from_seed(&[3; 32]).address();
-    for kind in [packet::payload::PING, packet::payload::TRACE] {
-        let (shared, neighbour, _) = silent_neighbour();
-        let mut work = Work::of(neighbour.id);
-        packets_arrived(&shared, &mut vec![question(&shared, kind, asker)], &mut work);
-        work.finish(&shared);
-        assert_eq!(shared.stats.counters()["packets_out"], 0);
-        shared.fib.insert(asker, Way { next: neighbour.clone(), alternate: None }, 1000);
-        awaiting::route_changed(&shared, &asker, &mut work);
-        work.finish(&shared);
-        assert_eq!((shared.stats.counters()["packets_out"], shared.stats.drops()["no_route"]), (1, 0));
-    }
-}
-
-#[test]
-fn a_link_in_service_reaches_its_neighbour_before_the_router_has_a_route() {
-    let (shared, neighbour, _) = silent_neighbour();
-    let reached = || crate::node::forward::route(&shared, &neighbour.address).map(|hop| hop.best().id);
-    assert_eq!(reached(), Some(neighbour.id));
-    let mut work = Work::of(neighbour.id);
-    packets_arrived(
-        &shared,
-        &mut vec![question(&shared, packet::payload::PING, neighbour.address)],
-        &mut work,
-    );
-    assert_eq!(shared.stats.counters()["packets_out"], 1, "its first packet is answered");
-    neighbour.away.store(true, Relaxed);
-    assert_eq!(reached(), None, "its way is cut");
-    neighbour.away.store(false, Relaxed);
-    assert!(neighbour.retire(&shared));
-    assert_eq!(reached(), None);
-}
-
-#[test]
-fn no_link_is_put_into_service_when_the_node_leaves_or_its_medium_is_gone() {
-    let (shared, neighbour, _) = silent_neighbour();
-    assert!(neighbour.retire(&shared));
-    write(&shared.media).clear();
-    assert!(!shared.put_into_service(&neighbour));
-    let (shared, neighbour, _) = silent_neighbour();
-    assert!(neighbour.retire(&shared));
-    shared.leave();
-    assert!(!shared.put_into_service(&neighbour));
-    assert!(crate::node::shared::read(&shared.neighbours).is_empty());
 }

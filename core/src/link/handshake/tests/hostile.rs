@@ -35,12 +35,16 @@ fn handshakes_under_way_are_bounded() {
     let mut node = Handshakes::new(&identity(1), config, [1; 32]);
     let mut refused = 0;
     for n in 0..40 {
-        let result = node.handle(Time::from_millis(1), endpoint(n), 0, 1400, &initiation(n));
+        let result = node.handle(Time::from_millis(1), endpoint(n), Source::default(), 1400, &initiation(n));
         refused += u32::from(result == Err(DropCause::HandshakeLimit));
     }
     assert_eq!((node.under_way().2, refused), (8, 32));
     let later = Time::from_millis(1500);
-    assert_eq!(node.handle(later, endpoint(99), 0, 1400, &initiation(99)), Ok(()), "the oldest gave way");
+    assert_eq!(
+        node.handle(later, endpoint(99), Source::default(), 1400, &initiation(99)),
+        Ok(()),
+        "the oldest gave way"
+    );
     assert_eq!(node.under_way().2, 8);
 }
 
@@ -49,7 +53,10 @@ fn one_endpoint_cannot_begin_more_than_five_a_second() {
     let mut node = Handshakes::new(&identity(1), open(), [1; 32]);
     for n in 0..20 {
         let expected = if n < 5 { Ok(()) } else { Err(DropCause::HandshakeLimit) };
-        assert_eq!(node.handle(Time::from_millis(1), endpoint(1), 0, 1400, &initiation(n)), expected);
+        assert_eq!(
+            node.handle(Time::from_millis(1), endpoint(1), Source::default(), 1400, &initiation(n)),
+            expected
+        );
     }
 }
 
@@ -65,7 +72,7 @@ fn no_answer_is_longer_than_what_it_answers() {
             3 => frame[1] = 7,
             _ => {}
         }
-        let _ = node.handle(Time::from_millis(1), endpoint(n), 0, 1400, &frame);
+        let _ = node.handle(Time::from_millis(1), endpoint(n), Source::default(), 1400, &frame);
         let sent: usize = replies(&mut node).iter().map(Vec::len).sum();
         assert!(sent <= frame.len(), "{sent} for {}", frame.len());
         answered += u32::from(sent > 0);
@@ -104,8 +111,13 @@ fn an_honest_dialler_gets_through_a_flood() {
         // Before each frame of the honest, two hundred from endpoints that receive nothing.
         for _ in 0..200 {
             flood += 1;
-            let _ =
-                pair.nodes[1].handle(pair.now, endpoint(flood), flood.into(), 1400, &initiation(flood % 300));
+            let _ = pair.nodes[1].handle(
+                pair.now,
+                endpoint(flood),
+                Source::apart(flood.into()),
+                1400,
+                &initiation(flood % 300),
+            );
         }
         while pair.nodes[1].poll_output().is_some() {}
         let held = pair.nodes[1].under_way().2;
@@ -226,7 +238,7 @@ proptest! {
             if let Some(kind) = frame.first_mut() {
                 *kind %= 6;
             }
-            let _ = node.handle(Time::from_millis(n as u64), endpoint(n as u32), 0, 1400, &frame);
+            let _ = node.handle(Time::from_millis(n as u64), endpoint(n as u32), Source::default(), 1400, &frame);
             let sent: usize = replies(&mut node).iter().map(Vec::len).sum();
             prop_assert!(sent <= frame.len());
         }
@@ -293,10 +305,10 @@ fn a_neighbour_that_goes_by_the_instance_of_another_keeps_it_from_nothing() {
     pair.nodes[1].dial(now, there, 1400);
     for _ in 0..3 {
         for frame in sent(&mut pair.nodes[1]) {
-            namesake.handle(now, path(1, 0), 0, 1400, &frame).unwrap();
+            namesake.handle(now, path(1, 0), Source::default(), 1400, &frame).unwrap();
         }
         for frame in sent(&mut namesake) {
-            pair.nodes[1].handle(now, there, 0, 1400, &frame).unwrap();
+            pair.nodes[1].handle(now, there, Source::default(), 1400, &frame).unwrap();
         }
     }
     assert_eq!(pair.nodes[1].under_way().1, 1, "a finish is kept for it");
@@ -311,7 +323,7 @@ fn an_initiation_under_the_instance_of_another_does_not_hold_up_a_dial() {
     let (mut pair, mut namesake) = with_a_namesake();
     namesake.dial(pair.now, path(1, 0), 1400);
     for frame in sent(&mut namesake) {
-        pair.nodes[1].handle(pair.now, path(0, 9), 0, 1400, &frame).unwrap();
+        pair.nodes[1].handle(pair.now, path(0, 9), Source::default(), 1400, &frame).unwrap();
     }
     let _ = sent(&mut pair.nodes[1]);
     pair.dial(1, 0);

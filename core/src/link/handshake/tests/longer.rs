@@ -45,7 +45,7 @@ fn transmitted(node: &mut Handshakes) -> Option<Vec<u8>> {
 }
 
 fn hear(node: &mut Handshakes, frame: &[u8]) -> Result<(), DropCause> {
-    node.handle(Time::from_millis(1), path(1, 0), 0, 1400, frame)
+    node.handle(Time::from_millis(1), path(1, 0), Source::default(), 1400, frame)
 }
 
 #[test]

@@ -1,0 +1,93 @@
+//! Token buckets, one for each key, in a table of bounded size.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// The most keys that one table remembers.
+pub(in crate::link) const MAX_BUCKETS: usize = 1024;
+/// How often, at most, a full table is searched for what can be forgotten.
+const SWEEP: Duration = Duration::from_millis(100);
+/// A token's worth, in the unit of the buckets.
+const ONE: u64 = 1_000_000_000;
+
+/// How many tokens come in a second, and how many may be there at once.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::link) struct Rate {
+    pub(in crate::link) each_second: u32,
+    pub(in crate::link) burst: u32,
+}
+
+impl Rate {
+    pub(super) const fn new(each_second: u32, burst: u32) -> Self {
+        Rate { each_second, burst }
+    }
+
+    fn full(self) -> u64 {
+        u64::from(self.burst).saturating_mul(ONE)
+    }
+}
+
+/// See the [module's page](self).
+pub(super) struct Buckets<K> {
+    map: BTreeMap<K, Bucket>,
+    swept: Time,
+}
+
+struct Bucket {
+    tokens: u64,
+    at: Time,
+}
+
+impl<K> Default for Buckets<K> {
+    fn default() -> Self {
+        Buckets { map: BTreeMap::new(), swept: Time::ZERO }
+    }
+}
+
+impl<K: Ord> Buckets<K> {
+    /// Takes a token, if there is one. Of a key that finds no place in the table none is.
+    pub(super) fn take(&mut self, now: Time, key: K, rate: Rate) -> bool {
+        if !self.map.contains_key(&key) && self.map.len() >= MAX_BUCKETS && !self.sweep(now, rate) {
+            return false;
+        }
+        let bucket = self.map.entry(key).or_insert(Bucket { tokens: rate.full(), at: now });
+        bucket.tokens = bucket.after(now, rate);
+        bucket.at = now;
+        match bucket.tokens.checked_sub(ONE) {
+            Some(rest) => {
+                bucket.tokens = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether there is a token, as far as is remembered.
+    pub(super) fn has(&self, now: Time, key: K, rate: Rate) -> bool {
+        self.map.get(&key).is_none_or(|bucket| bucket.after(now, rate) >= ONE)
+    }
+
+    /// Forgets the buckets that are full again; whether there is room now.
+    fn sweep(&mut self, now: Time, rate: Rate) -> bool {
+        if now.since(self.swept) >= SWEEP {
+            self.swept = now;
+            self.map.retain(|_, bucket| bucket.after(now, rate) < rate.full());
+        }
+        self.map.len() < MAX_BUCKETS
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+}
+
+impl Bucket {
+    fn after(&self, now: Time, rate: Rate) -> u64 {
+        let nanos = u64::try_from(now.since(self.at).as_nanos()).unwrap_or(u64::MAX);
+        let more = nanos.saturating_mul(u64::from(rate.each_second));
+        self.tokens.saturating_add(more).min(rate.full())
+    }
+}
