@@ -19,6 +19,8 @@ use crate::time::Time;
 pub(super) const HELLO: Duration = Duration::from_secs(1);
 /// The same while a lossy link has carried too little to tell how lossy.
 pub(super) const HELLO_OFTEN: Duration = Duration::from_millis(500);
+/// Until the neighbour is first heard, an answer may take as many round trips as the handshake has found.
+const FIRST_TRIPS: u32 = 3;
 /// A receiver that was silent for this long after a packet answers it.
 pub(super) const ANSWER_AFTER: Duration = Duration::from_millis(20);
 /// Answers to probes are at least this far apart.
@@ -35,7 +37,8 @@ pub(super) const PROBE_GAP: Duration = Duration::from_millis(50);
 pub(super) const SUSPECT_GAP: Duration = Duration::from_millis(100);
 /// Unanswered probes that make a neighbour suspect; twice as many where frames are known to get lost.
 pub(super) const PROBES: u32 = 3;
-/// A suspect that stays silent for this long is gone.
+/// A suspect that stays silent for this long is gone; for a round trip where that takes longer, for its answer is on the way so
+/// long.
 pub(super) const DOWN_AFTER: Duration = Duration::from_secs(1);
 /// A suspect that stays silent for this long is out of service, when the medium says that it is cut off. A plug that only
 /// wobbles is back by then.
@@ -100,6 +103,10 @@ struct Cut {
 #[derive(Debug)]
 pub(super) struct Liveness {
     heard: Time,
+    /// The round trip by the handshake, which may be longer than the real one; used until one was measured.
+    expected: Duration,
+    /// Whether anything has come.
+    begun: bool,
     next_hello: Time,
     /// Since when something that we sent has stayed without an answer.
     unanswered: Option<Time>,
@@ -117,6 +124,8 @@ impl Liveness {
     pub(super) fn new(now: Time) -> Self {
         Liveness {
             heard: now,
+            expected: Duration::ZERO,
+            begun: false,
             next_hello: now + HELLO,
             unanswered: Some(now),
             answer: None,
@@ -127,6 +136,11 @@ impl Liveness {
         }
     }
 
+    /// The handshake says that a round trip takes so long, or less.
+    pub(super) fn expect(&mut self, rtt: Duration) {
+        self.expected = rtt;
+    }
+
     /// When the neighbour was last heard.
     pub(super) fn heard_at(&self) -> Time {
         self.heard
@@ -135,6 +149,7 @@ impl Liveness {
     /// An authentic frame has come. Whether the neighbour was suspect.
     pub(super) fn heard(&mut self, now: Time) -> bool {
         self.heard = now;
+        self.begun = true;
         self.unanswered = None;
         self.doubt.take().is_some_and(|doubt| doubt.gone.is_some())
     }
@@ -211,8 +226,12 @@ impl Liveness {
     }
 
     fn doubt_at(&self, rtt: Option<Duration>) -> Time {
-        let idle = self.heard + IDLE_DOUBT;
-        let patience = rtt.map_or(FIRST_PATIENCE, |rtt| (rtt.saturating_mul(3)).max(PATIENCE));
+        let first = self.expected.saturating_mul(FIRST_TRIPS);
+        let idle = self.heard + if self.begun { IDLE_DOUBT } else { IDLE_DOUBT.max(first) };
+        let patience = match rtt {
+            Some(rtt) => rtt.saturating_mul(3).max(PATIENCE),
+            None => FIRST_PATIENCE.max(first),
+        };
         self.unanswered.map_or(idle, |since| idle.min(since + patience))
     }
 
@@ -224,7 +243,8 @@ impl Liveness {
         if self.next_hello <= now {
             self.raise(Sign::Hello);
         }
-        let gap = PROBE_GAP.max(half(rtt.unwrap_or_default()));
+        let trip = rtt.unwrap_or(self.expected);
+        let gap = PROBE_GAP.max(half(trip));
         let Some(doubt) = &mut self.doubt else {
             if self.doubt_at(rtt) <= now {
                 self.doubt =
@@ -255,7 +275,7 @@ impl Liveness {
             },
             Some(_) => None,
             gone if doubt.probes >= if lossy { PROBES.saturating_mul(2) } else { PROBES } => {
-                *gone = Some(now + DOWN_AFTER);
+                *gone = Some(now + DOWN_AFTER.max(trip));
                 Some(Verdict::Suspect)
             }
             None => {

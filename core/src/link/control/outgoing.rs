@@ -257,7 +257,9 @@ impl Outgoing {
                 .max(MIN_TIMEOUT),
             None => FIRST_TIMEOUT,
         };
-        first.saturating_mul(1 << self.timeouts.min(10)).min(MAX_TIMEOUT.max(first)).min(LONGEST)
+        // The smallest round trip is no delay that will pass.
+        let longest = LONGEST.max(rtt.smallest().unwrap_or_default().saturating_mul(2));
+        first.saturating_mul(1 << self.timeouts.min(10)).min(MAX_TIMEOUT.max(first)).min(longest)
     }
 
     /// When [`Outgoing::handle_timeout`] is due.

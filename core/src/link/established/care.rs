@@ -15,6 +15,12 @@ impl Link {
         self
     }
 
+    /// The handshake says that a round trip takes `rtt`, or less: until one was measured, silence is judged by that.
+    pub fn expecting(mut self, rtt: Duration) -> Self {
+        self.liveness.expect(rtt);
+        self
+    }
+
     /// Tries how long a frame the way takes: `floor` bytes for certain, `base` as far as is known, `most` perhaps.
     pub fn probing(mut self, floor: usize, base: usize, most: usize) -> Self {
         self.mtu = PathMtu::new(floor, base, most);
