@@ -147,7 +147,10 @@ fn thousands_of_half_handshakes_keep_no_peer_out_and_take_no_memory() {
 
 #[test]
 fn a_crowd_of_one_network_leaves_a_place_for_whoever_comes_from_another() {
-    let daemon = programs!().daemon().start();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("roused.toml");
+    std::fs::write(&config, "[limits]\nneighbours = 32\n").unwrap();
+    let daemon = programs!().daemon().argument("--config").argument(config.to_str().unwrap()).start();
     let aim = Aim { time: Duration::from_secs(5), ..Aim::at(port(&daemon)) };
     let running = std::thread::spawn(move || Attack::named("crowd").unwrap().run(&aim).unwrap());
     until("all places are taken", || {

@@ -188,8 +188,9 @@ impl Node {
     pub async fn peers(&self) -> Vec<Peer> {
         let neighbours: Vec<_> = read(&self.shared.neighbours).values().cloned().collect();
         let mut peers: Vec<Peer> = neighbours.iter().map(|neighbour| neighbour.peer()).collect();
+        peers.extend(health::refused(&self.shared));
         let dials = lock(&self.shared.dials);
-        for (uri, state, target) in dials.targets(&links::alive(&self.shared)) {
+        for (uri, state, target) in dials.targets(&links::in_service(&self.shared)) {
             if state != PeerState::Up {
                 peers.push(health::dialled_in_vain(uri, state, target));
             }
@@ -214,8 +215,8 @@ impl Node {
     /// The peers that are dialled, and how each stands.
     pub async fn dialled(&self) -> Vec<Dialled> {
         let dials = lock(&self.shared.dials);
-        let alive = links::alive(&self.shared);
-        dials.targets(&alive).map(|(uri, state, _)| Dialled { uri: uri.to_owned(), state }).collect()
+        let in_service = links::in_service(&self.shared);
+        dials.targets(&in_service).map(|(uri, state, _)| Dialled { uri: uri.to_owned(), state }).collect()
     }
 
     /// A round trip to the node of `peer`.

@@ -1,99 +1,43 @@
 //! Whom to dial, and when: the peers that were configured, and those heard on a medium. Without I/O: the
 //! [link task](super::links) acts on what this decides.
 
+mod attempts;
+mod backoff;
+mod peers;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use self::attempts::{Attempts, STAGGER};
+use self::backoff::Backoff;
+use self::backoff::LAST_REST;
+#[cfg(test)]
+use self::backoff::LIVED;
+pub(crate) use self::peers::{Alive, Refusal, Target};
+use self::peers::{Candidate, in_order, lives};
 use crate::address::Address;
 use crate::link::Path;
 use crate::netmod::Heard;
 use crate::time::Time;
 use crate::types::{PeerState, Timestamp};
 
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LAST_RETRY: Duration = Duration::from_secs(30);
-/// A link that lived so long is dialled again at once when it ends. One that comes and goes faster is made anew less and less
-/// often, since each time costs a handshake, and what is told over a new link.
-pub(crate) const LIVED: Duration = Duration::from_secs(10);
 /// A configured peer that said goodbye is dialled again after this time: it may be starting again, and may know nobody to
 /// dial itself. That it stops is not seen sooner.
 const GOODBYE_REST: Duration = Duration::from_millis(250);
-/// The longest wait before a link that does not live long is dialled again.
-pub(crate) const LAST_REST: Duration = Duration::from_secs(5);
 /// How many of those heard on one medium a node has links to, or is dialling: enough that a random graph of them is connected.
 /// A place is held by a link; a dial has it for [`ANSWER`], and then leaves it to the next while it goes on.
 const DIAL_ON_MEDIUM: usize = 16;
 /// In so long an answer comes on most media. With every place free, more are dialled in a second than a netmod passes on of a
 /// flood of beacons.
-const ANSWER: Duration = Duration::from_millis(150);
+const ANSWER: Duration = STAGGER;
 /// How long the order holds in which those heard are dialled, in microseconds. When there are more than places, all have their
 /// turn in time.
 const ORDER: u64 = 5_000_000;
-/// How many unconfigured neighbours one medium may have: those dialled, and as many who dialled us.
-pub(crate) const NEIGHBOURS_ON_MEDIUM: usize = 32;
 /// How many of those heard are remembered, on all media together.
 const HEARD: usize = 1024;
 /// Who was not heard for so long is forgotten: three of the longest beacon intervals.
 const FORGET: Duration = Duration::from_secs(100);
-/// Endpoints kept for one instance: IPv4 and IPv6 on two interfaces.
-const ENDPOINTS: usize = 4;
-
-/// When something may be tried next.
-#[derive(Clone, Copy)]
-struct Backoff {
-    next: Time,
-    wait: Duration,
-    /// When a link began last, and how long one is not to be made anew if it does not live long.
-    begun: Option<Time>,
-    rest: Duration,
-}
-
-impl Backoff {
-    fn now(now: Time) -> Self {
-        Backoff { next: now, wait: FIRST_RETRY, begun: None, rest: Duration::ZERO }
-    }
-
-    fn failed(&mut self, now: Time) {
-        self.next = now + self.wait;
-        self.wait = (self.wait * 2).min(LAST_RETRY);
-    }
-
-    fn rest(&mut self, until: Time) {
-        self.next = self.next.max(until);
-    }
-
-    fn established(&mut self, now: Time) {
-        let again = self.begun.is_some_and(|begun| now.since(begun) < LIVED);
-        self.rest = if again { (self.rest * 2).clamp(FIRST_RETRY, LAST_REST) } else { Duration::ZERO };
-        (self.next, self.wait, self.begun) = (now + self.rest, FIRST_RETRY, Some(now));
-    }
-}
-
-/// A peer that somebody configured.
-pub(crate) struct Target {
-    paths: Vec<Path>,
-    /// Known from the first handshake on.
-    address: Option<Address>,
-    backoff: Backoff,
-    /// Being resolved or dialled.
-    busy: bool,
-    pub(crate) last_error: Option<String>,
-    pub(crate) since: Timestamp,
-}
-
-struct Candidate {
-    paths: Vec<Path>,
-    address: Option<Address>,
-    heard: Time,
-    backoff: Backoff,
-    /// Since when it is being dialled.
-    dialled: Option<Time>,
-    /// Dials in a row that came to nothing.
-    failures: u32,
-    /// Whether the last of the paths has failed, and may give its place to another.
-    spare: bool,
-}
 
 /// Whom to dial, and when.
 #[derive(Default)]
@@ -113,39 +57,6 @@ struct Places<'a> {
     waiting: Vec<(u64, &'a Candidate)>,
 }
 
-/// Tells which links live: by path, and by address.
-pub(crate) trait Alive {
-    fn path(&self, path: &Path) -> bool;
-    fn address(&self, address: &Address) -> bool;
-    fn address_on(&self, medium: u32, address: &Address) -> bool;
-}
-
-fn lives(alive: &impl Alive, paths: &[Path], address: Option<&Address>) -> bool {
-    address.is_some_and(|address| alive.address(address)) || paths.iter().any(|path| alive.path(path))
-}
-
-impl Candidate {
-    /// It was heard at an endpoint. Of more than there is room for, a new one takes the place of one that failed, and is tried
-    /// next: the node may have moved, and anybody can send its beacon from elsewhere.
-    fn found_at(&mut self, path: Path) {
-        if self.paths.contains(&path) {
-            return;
-        }
-        if self.paths.len() < ENDPOINTS {
-            self.paths.push(path);
-        } else if std::mem::take(&mut self.spare) {
-            self.paths.pop();
-            self.paths.insert(0, path);
-        }
-    }
-
-    /// A link over another medium is another link: each is there when the other fails.
-    fn lives(&self, medium: u32, alive: &impl Alive) -> bool {
-        self.address.is_some_and(|address| alive.address_on(medium, &address))
-            || self.paths.iter().any(|path| alive.path(path))
-    }
-}
-
 impl Dials {
     /// Adds a configured peer. Returns whether it is new.
     pub(crate) fn add(&mut self, now: Time, uri: &str) -> bool {
@@ -156,7 +67,8 @@ impl Dials {
             paths: Vec::new(),
             address: None,
             backoff: Backoff::now(now),
-            busy: false,
+            resolving: false,
+            attempts: Attempts::default(),
             last_error: None,
             since: Timestamp::now(),
         };
@@ -208,8 +120,10 @@ impl Dials {
                 heard: now,
                 backoff: Backoff::now(now),
                 dialled: None,
+                attempts: Attempts::default(),
                 failures: 0,
                 spare: false,
+                refusal: None,
             };
             self.heard.insert((medium, heard.instance), candidate);
         }
@@ -229,11 +143,11 @@ impl Dials {
     pub(crate) fn due(&mut self, now: Time, alive: &impl Alive) -> Vec<String> {
         let mut due = Vec::new();
         for (uri, target) in &mut self.targets {
-            if !target.busy
+            if target.is_idle()
                 && target.backoff.next <= now
                 && !lives(alive, &target.paths, target.address.as_ref())
             {
-                target.busy = true;
+                target.resolving = true;
                 due.push(uri.clone());
             }
         }
@@ -267,8 +181,9 @@ impl Dials {
     pub(crate) fn due_heard(&mut self, now: Time, own: &Address, alive: &impl Alive) -> Vec<Path> {
         let order = now.as_micros().checked_div(ORDER).unwrap_or_default().to_le_bytes();
         let mut chosen = Vec::new();
+        let mut room = alive.room().saturating_sub(self.answering(now));
         for (medium, places) in self.places(now, alive) {
-            let free = DIAL_ON_MEDIUM.saturating_sub(places.taken);
+            let free = DIAL_ON_MEDIUM.saturating_sub(places.taken).min(room);
             let due = places.waiting.into_iter().filter(|(_, known)| known.backoff.next <= now);
             let mut ranked: Vec<(u32, Reverse<[u8; 32]>, u64)> = due
                 .map(|(instance, known)| {
@@ -277,25 +192,63 @@ impl Dials {
                 })
                 .collect();
             ranked.sort_unstable();
+            room = room.saturating_sub(ranked.len().min(free));
             chosen.extend(ranked.into_iter().take(free).map(|(_, _, instance)| (medium, instance)));
         }
         let mut due = Vec::new();
         for key in chosen {
             if let Some(known) = self.heard.get_mut(&key) {
                 known.dialled = Some(now);
-                due.extend(known.paths.first());
+                known.attempts.begin(now, known.to_dial(alive));
+                due.extend(known.attempts.due(now));
             }
         }
         due
     }
 
-    /// A configured peer was resolved, or could not be. Returns the paths to dial.
-    pub(crate) fn resolved(&mut self, now: Time, uri: &str, result: Result<Vec<Path>, String>) -> Vec<Path> {
+    /// How many of those heard have been dialled so lately that an answer may come.
+    fn answering(&self, now: Time) -> usize {
+        self.heard.values().filter(|known| known.dialled.is_some_and(|since| since + ANSWER > now)).count()
+    }
+
+    /// The further paths to dial now, of the peers whose paths before have not answered yet.
+    pub(crate) fn due_later(&mut self, now: Time, alive: &impl Alive) -> Vec<Path> {
+        let mut due = Vec::new();
+        for target in self.targets.values_mut() {
+            if target.attempts.deadline().is_some_and(|next| next <= now) {
+                match lives(alive, &target.paths, target.address.as_ref()) {
+                    true => target.attempts.stop(),
+                    false => due.extend(target.attempts.due(now)),
+                }
+            }
+        }
+        for ((medium, _), known) in &mut self.heard {
+            if known.attempts.deadline().is_some_and(|next| next <= now) {
+                match known.lives(*medium, alive) {
+                    true => known.attempts.stop(),
+                    false => due.extend(known.attempts.due(now)),
+                }
+            }
+        }
+        due
+    }
+
+    /// A configured peer was resolved, or could not be. Returns the paths to dial first.
+    pub(crate) fn resolved(
+        &mut self,
+        now: Time,
+        uri: &str,
+        result: Result<Vec<Path>, String>,
+        alive: &impl Alive,
+    ) -> Vec<Path> {
         let Some(target) = self.targets.get_mut(uri) else { return Vec::new() };
+        target.resolving = false;
         match result {
             Ok(paths) => {
-                target.paths.clone_from(&paths);
-                paths
+                let order = in_order(alive, &paths);
+                target.attempts.begin(now, if order.is_empty() { paths.clone() } else { order });
+                target.paths = paths;
+                target.attempts.due(now).into_iter().collect()
             }
             Err(error) => {
                 target.failed(now, error);
@@ -306,19 +259,24 @@ impl Dials {
 
     /// A handshake failed.
     pub(crate) fn failed(&mut self, now: Time, path: &Path, reason: &str) {
-        for target in self.targets.values_mut().filter(|target| target.paths.contains(path)) {
-            target.failed(now, reason.to_owned());
+        for target in self.targets.values_mut() {
+            if let Some(reason) = target.attempts.failed(now, path, reason) {
+                target.failed(now, reason);
+            }
         }
         for known in
             self.heard.values_mut().filter(|known| known.dialled.is_some() && known.paths.contains(path))
         {
-            known.dialled = None;
-            known.backoff.failed(now);
-            known.failures = known.failures.saturating_add(1);
-            // Perhaps it can be reached at another of its endpoints.
+            let over = known.attempts.failed(now, path, reason).is_some();
+            // It is dialled later than its other endpoints.
             known.paths.retain(|other| other != path);
             known.paths.push(*path);
             known.spare = true;
+            if over {
+                known.dialled = None;
+                known.backoff.failed(now);
+                known.failures = known.failures.saturating_add(1);
+            }
         }
     }
 
@@ -342,17 +300,71 @@ impl Dials {
     pub(crate) fn established(&mut self, now: Time, path: &Path, address: &Address) {
         for target in self.targets.values_mut().filter(|target| target.paths.contains(path)) {
             target.address = Some(*address);
-            target.busy = false;
-            target.last_error = None;
+            target.attempts.stop();
             target.backoff.established(now);
-            target.since = Timestamp::now();
         }
         for known in self.heard.values_mut().filter(|known| known.paths.contains(path)) {
             known.address = Some(*address);
             known.dialled = None;
+            known.attempts.stop();
             known.failures = 0;
             known.backoff.established(now);
         }
+    }
+
+    /// A link over this path, to this address, is in service.
+    pub(crate) fn in_service(&mut self, path: &Path, address: &Address) {
+        for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
+            target.last_error = None;
+            target.since = Timestamp::now();
+        }
+        for known in self.heard.values_mut().filter(|known| known.is_at(path, address)) {
+            known.refusal = None;
+        }
+    }
+
+    /// The link over this path came to nothing before it was in service.
+    pub(crate) fn never_served(&mut self, now: Time, path: &Path, address: &Address, reason: &str) {
+        for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
+            target.failed(now, reason.to_owned());
+        }
+    }
+
+    /// The node with this address does not want a link, neither on this path nor on another. Returns how long it is left alone.
+    pub(crate) fn refused(&mut self, now: Time, path: &Path, address: &Address, reason: &str) -> Duration {
+        let mut rest = Duration::ZERO;
+        for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
+            rest = rest.max(target.backoff.refused(now));
+            target.attempts.stop();
+            target.last_error = Some(reason.to_owned());
+            target.since = Timestamp::now();
+        }
+        for known in self.heard.values_mut().filter(|known| known.is_at(path, address)) {
+            rest = rest.max(known.backoff.refused(now));
+            known.attempts.stop();
+            known.dialled = None;
+            known.refusal = Some((reason.to_owned(), Timestamp::now()));
+        }
+        rest
+    }
+
+    /// The nodes that were heard and have refused a link, once for each address.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        let mut all: BTreeMap<Address, Refusal> = BTreeMap::new();
+        for known in self.heard.values() {
+            let (Some((reason, since)), Some(address), Some(path)) =
+                (&known.refusal, known.address, known.paths.first())
+            else {
+                continue;
+            };
+            all.entry(address).or_insert_with(|| Refusal {
+                path: *path,
+                address,
+                reason: reason.clone(),
+                since: *since,
+            });
+        }
+        all.into_values().collect()
     }
 
     /// When something may fall due next. Only what will be dialled then counts, or nobody would rest.
@@ -360,23 +372,19 @@ impl Dials {
         let targets = self
             .targets
             .values()
-            .filter(|target| !target.busy && !lives(alive, &target.paths, target.address.as_ref()))
+            .filter(|target| target.is_idle() && !lives(alive, &target.paths, target.address.as_ref()))
             .map(|target| target.backoff.next);
+        let attempts = self.targets.values().map(|target| &target.attempts);
+        let attempts = attempts.chain(self.heard.values().map(|known| &known.attempts));
+        let later = attempts.filter_map(Attempts::deadline);
+        let room = alive.room();
         let heard = self.places(now, alive).into_values().filter_map(|places| {
             let due = places.waiting.iter().map(|(_, known)| known.backoff.next).min()?;
             // Without a place, when the next one may be free.
-            if places.taken < DIAL_ON_MEDIUM { Some(due) } else { Some(due.max(places.next?)) }
+            let free = places.taken < DIAL_ON_MEDIUM && self.answering(now) < room;
+            if free { Some(due) } else { Some(due.max(places.next?)) }
         });
-        targets.chain(heard).min()
-    }
-}
-
-impl Target {
-    fn failed(&mut self, now: Time, error: String) {
-        self.busy = false;
-        self.backoff.failed(now);
-        self.last_error = Some(error);
-        self.since = Timestamp::now();
+        targets.chain(later).chain(heard.filter(|_| room > 0)).min()
     }
 }
 

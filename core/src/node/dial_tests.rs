@@ -1,11 +1,19 @@
+#[path = "dial/refusal_tests.rs"]
+mod refusals;
+
 use super::*;
 use crate::identity::Identity;
+use crate::link::DialError;
 use crate::netmod::Endpoint;
 
 #[derive(Default)]
 struct Links {
     paths: Vec<Path>,
     addresses: Vec<Address>,
+    away: Vec<Path>,
+    cut: Vec<Path>,
+    /// How many neighbours there may not be.
+    taken: usize,
 }
 
 impl Alive for Links {
@@ -18,9 +26,19 @@ impl Alive for Links {
     fn address_on(&self, medium: u32, address: &Address) -> bool {
         medium == 0 && self.addresses.contains(address)
     }
+    fn is_away(&self, path: &Path) -> bool {
+        self.away.contains(path)
+    }
+    fn is_cut(&self, path: &Path) -> bool {
+        self.cut.contains(path)
+    }
+    fn room(&self) -> usize {
+        256 - self.taken
+    }
 }
 
-const NONE: Links = Links { paths: Vec::new(), addresses: Vec::new() };
+const NONE: Links =
+    Links { paths: Vec::new(), addresses: Vec::new(), away: Vec::new(), cut: Vec::new(), taken: 0 };
 
 fn endpoint(n: u64) -> Endpoint {
     Endpoint::new(&n.to_le_bytes()).unwrap()
@@ -53,7 +71,7 @@ fn a_configured_peer_that_fails_is_resolved_again_later_and_later() {
     for _ in 0..10 {
         assert_eq!(dials.due(now, &NONE), ["udp:a"]);
         assert!(dials.due(now, &NONE).is_empty(), "not while it is being dialled");
-        assert_eq!(dials.resolved(now, "udp:a", Ok(vec![path(1)])), [path(1)]);
+        assert_eq!(dials.resolved(now, "udp:a", Ok(vec![path(1)]), &NONE), [path(1)]);
         dials.failed(now, &path(1), "timed out");
         let next = dials.next_deadline(now, &NONE).unwrap();
         waits.push(next.since(now).as_millis());
@@ -67,7 +85,7 @@ fn who_said_goodbye_is_dialled_again_a_little_later_and_at_once_as_another_insta
     let mut dials = Dials::default();
     dials.add(at(0), "udp:a");
     dials.due(at(0), &NONE);
-    dials.resolved(at(0), "udp:a", Ok(vec![path(1)]));
+    dials.resolved(at(0), "udp:a", Ok(vec![path(1)]), &NONE);
     dials.heard(at(0), 0, Heard { endpoint: endpoint(2), instance: 2 });
     assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(2)]);
     for n in [1, 2] {
@@ -90,43 +108,119 @@ fn a_peer_that_lives_is_not_dialled_and_one_that_died_is_at_once() {
     let mut dials = Dials::default();
     dials.add(at(0), "udp:a");
     dials.due(at(0), &NONE);
-    dials.resolved(at(0), "udp:a", Ok(vec![path(1)]));
+    dials.resolved(at(0), "udp:a", Ok(vec![path(1)]), &NONE);
     let peer = Address::from_bytes([1; 32]);
     dials.established(at(1), &path(1), &peer);
     // It may live on another path than the one that was dialled.
-    let alive = Links { paths: vec![], addresses: vec![peer] };
+    let alive = Links { addresses: vec![peer], ..NONE };
     assert!(dials.due(at(2), &alive).is_empty());
     assert_eq!(dials.next_deadline(at(0), &alive), None);
     assert_eq!(dials.due(at(3), &NONE), ["udp:a"]);
 }
 
+/// What is dialled from `from` to `to`, with the time of each.
+fn dialled(dials: &mut Dials, from: u64, to: u64, links: &Links) -> Vec<(u64, Path)> {
+    let mut all = Vec::new();
+    for ms in from..to {
+        all.extend(dials.due_later(at(ms), links).into_iter().map(|path| (ms, path)));
+        all.extend(dials.due_heard(at(ms), &own(), links).into_iter().map(|path| (ms, path)));
+    }
+    all
+}
+
+fn hear(dials: &mut Dials, at: Time, n: u64) {
+    dials.heard(at, 0, Heard { endpoint: endpoint(n), instance: 7 });
+}
+
 #[test]
-fn an_instance_heard_at_two_endpoints_is_dialled_once() {
+fn all_endpoints_of_a_node_are_dialled_one_shortly_after_the_other_until_one_answers() {
     let mut dials = Dials::default();
-    let own = Address::from_bytes([9; 32]);
-    dials.heard(at(0), 0, Heard { endpoint: endpoint(1), instance: 7 });
-    dials.heard(at(0), 0, Heard { endpoint: endpoint(2), instance: 7 });
-    assert_eq!(dials.due_heard(at(0), &own, &NONE), [path(1)]);
-    dials.failed(at(1), &path(1), "timed out");
-    assert_eq!(dials.due_heard(at(600), &own, &NONE), [path(2)], "then at the other endpoint");
+    (1..=3).for_each(|n| hear(&mut dials, at(0), n));
+    assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(1)]);
+    assert_eq!(dials.next_deadline(at(0), &NONE), Some(at(150)));
+    assert_eq!(dialled(&mut dials, 1, 200, &NONE), [(150, path(2))]);
+    dials.established(at(200), &path(2), &address_of(&path(2)));
+    let links = Links { paths: vec![path(2)], ..NONE };
+    assert_eq!(dialled(&mut dials, 200, 5000, &links), []);
+}
+
+#[test]
+fn of_the_endpoints_of_a_node_those_that_are_cut_are_dialled_last_and_a_link_that_is_away_not_at_all() {
+    let mut dials = Dials::default();
+    (1..=4).for_each(|n| hear(&mut dials, at(0), n));
+    dials.due_heard(at(0), &own(), &NONE);
+    dials.established(at(1), &path(1), &address_of(&path(1)));
+    let links = Links { away: vec![path(1)], cut: vec![path(1), path(2)], ..NONE };
+    let order = dialled(&mut dials, 20_000, 21_000, &links);
+    assert_eq!(order, [(20_000, path(3)), (20_150, path(4)), (20_300, path(2))]);
+    // Where there is nothing else the link comes back by itself.
+    let mut dials = Dials::default();
+    hear(&mut dials, at(0), 1);
+    dials.due_heard(at(0), &own(), &NONE);
+    dials.established(at(1), &path(1), &address_of(&path(1)));
+    assert_eq!(dialled(&mut dials, 20_000, 30_000, &links), []);
+}
+
+#[test]
+fn an_endpoint_that_fails_at_once_gives_way_to_the_next() {
+    let mut dials = Dials::default();
+    (1..=2).for_each(|n| hear(&mut dials, at(0), n));
+    assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(1)]);
+    dials.failed(at(10), &path(1), "refused");
+    assert_eq!(dials.next_deadline(at(10), &NONE), Some(at(10)));
+    assert_eq!(dials.due_later(at(10), &NONE), [path(2)]);
+    dials.failed(at(8_000), &path(2), "no answer");
+    assert!(
+        dialled(&mut dials, 8_000, 8_500, &NONE).is_empty(),
+        "all have failed: it is left alone for a while"
+    );
+}
+
+#[test]
+fn a_node_that_has_never_answered_is_dialled_on_one_endpoint_at_a_time() {
+    let mut dials = Dials::default();
+    (1..=4).for_each(|n| hear(&mut dials, at(0), n));
+    let first = dialled(&mut dials, 0, 1000, &NONE);
+    assert_eq!(first.len(), 4);
+    first.iter().for_each(|(_, path)| dials.failed(at(8_000), path, "no answer"));
+    assert_eq!(dialled(&mut dials, 8_000, 9_500, &NONE), [(8_500, path(1))]);
+    dials.failed(at(17_000), &path(1), "no answer");
+    assert_eq!(dialled(&mut dials, 17_000, 20_000, &NONE), [(18_000, path(2))]);
+}
+
+#[test]
+fn the_paths_of_a_configured_peer_are_dialled_one_shortly_after_the_other() {
+    let mut dials = Dials::default();
+    dials.add(at(0), "udp:a");
+    dials.due(at(0), &NONE);
+    let paths = vec![path(1), path(2), path(3)];
+    let links = Links { cut: vec![path(1)], ..NONE };
+    assert_eq!(dials.resolved(at(0), "udp:a", Ok(paths), &links), [path(2)]);
+    assert_eq!(dialled(&mut dials, 1, 1000, &links), [(150, path(3)), (300, path(1))]);
+    // It has failed when the last path has, for the reason that says most.
+    dials.failed(at(8_000), &path(2), &DialError::Timeout.to_string());
+    dials.failed(at(8_100), &path(3), &DialError::WrongMesh.to_string());
+    let error = |dials: &Dials| dials.targets(&NONE).next().unwrap().2.last_error.clone();
+    assert_eq!(error(&dials), None);
+    dials.failed(at(8_200), &path(1), &DialError::Timeout.to_string());
+    assert_eq!(error(&dials), Some(DialError::WrongMesh.to_string()));
+    assert_eq!(dials.next_deadline(at(8_200), &NONE), Some(at(8_700)));
 }
 
 #[test]
 fn an_endpoint_heard_later_takes_the_place_of_one_that_failed() {
-    let (own, mut dials) = (own(), Dials::default());
-    let hear = |dials: &mut Dials, at: Time, n: u64| {
-        dials.heard(at, 0, Heard { endpoint: endpoint(n), instance: 7 });
-    };
-    // It was elsewhere before, or somebody has sent copies of its beacon.
+    let mut dials = Dials::default();
+    // It was elsewhere before, or an attacker has sent copies of its beacon.
     (1..=4).for_each(|n| hear(&mut dials, at(0), n));
     hear(&mut dials, at(1), 5);
-    assert_eq!(dials.due_heard(at(2), &own, &NONE), [path(1)]);
-    dials.failed(at(8000), &path(1), "timed out");
+    let first = dialled(&mut dials, 2, 1000, &NONE);
+    assert_eq!(first.iter().map(|(_, path)| *path).collect::<Vec<_>>(), [1, 2, 3, 4].map(path));
+    first.iter().for_each(|(_, path)| dials.failed(at(8000), path, "timed out"));
     // One place for each failure: of a flood of copies none drives out all others.
     (5..=50).for_each(|n| hear(&mut dials, at(8001), n));
-    assert_eq!(dials.due_heard(at(9000), &own, &NONE), [path(5)]);
+    assert_eq!(dialled(&mut dials, 8001, 9001, &NONE), [(8500, path(5))]);
     dials.failed(at(17_000), &path(5), "timed out");
-    assert_eq!(dials.due_heard(at(20_000), &own, &NONE), [path(2)]);
+    assert_eq!(dialled(&mut dials, 17_000, 20_000, &NONE), [(18_000, path(1))]);
 }
 
 #[test]
@@ -244,7 +338,7 @@ fn a_link_that_does_not_live_long_is_dialled_again_less_and_less_often() {
     let mut rests = Vec::new();
     for _ in 0..6 {
         assert_eq!(dials.due(now, &NONE), ["udp:a"]);
-        dials.resolved(now, "udp:a", Ok(vec![path(1)]));
+        dials.resolved(now, "udp:a", Ok(vec![path(1)]), &NONE);
         dials.established(now, &path(1), &address_of(&path(1)));
         let next = dials.next_deadline(now, &NONE).unwrap();
         rests.push(next.since(now).as_millis());
@@ -253,7 +347,18 @@ fn a_link_that_does_not_live_long_is_dialled_again_less_and_less_often() {
     assert_eq!(rests, [0, 500, 1000, 2000, 4000, 5000]);
     now = now + LIVED;
     assert_eq!(dials.due(now, &NONE), ["udp:a"]);
-    dials.resolved(now, "udp:a", Ok(vec![path(1)]));
+    dials.resolved(now, "udp:a", Ok(vec![path(1)]), &NONE);
     dials.established(now, &path(1), &address_of(&path(1)));
     assert_eq!(dials.next_deadline(now, &NONE), Some(now), "one that has lived is dialled at once");
+}
+
+#[test]
+fn the_specification_has_the_constants_of_dialling() {
+    crate::protocol_tests::specified! {
+        "places: {}, of which each link holds one, and each dial for its first {}": DIAL_ON_MEDIUM, ANSWER;
+        "dialled {} apart until one answers": STAGGER;
+        "dials again after {}, doubling to {}": backoff::FIRST_REFUSED, backoff::LAST_REFUSED;
+        "once a link has lived {}": LIVED;
+        "neighbours as it is configured for, {} unless it says otherwise": crate::Limits::default().neighbours;
+    }
 }

@@ -1,16 +1,17 @@
 //! How the node is: its status, what is wrong with it, and the housekeeping.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::dial::Target;
+use super::dial::{Refusal, Target};
 use super::links;
 use super::routing::Hint;
 use super::shared::{Shared, lock, read};
+use crate::address::Address;
 use crate::rt;
 use crate::types::{
-    Event, Health, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status,
+    Event, Health, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status, Timestamp,
 };
 
 /// How often drops are reported to subscribers.
@@ -26,7 +27,8 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
     let media: Vec<_> = read(&shared.media).values().cloned().collect();
     let netmods: Vec<NetmodStatus> = media.iter().map(|medium| medium.status()).collect();
     let neighbours =
-        read(&shared.neighbours).values().filter(|neighbour| !neighbour.is_away()).count() as u64;
+        read(&shared.neighbours).values().filter(|known| known.is_in_service() && !known.is_away()).count()
+            as u64;
     let mut health = Vec::new();
     for netmod in netmods.iter().filter(|netmod| netmod.state != NetmodState::Up) {
         let error = netmod.last_error.as_deref().unwrap_or("not open yet");
@@ -37,6 +39,14 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
     }
     if netmods.is_empty() {
         health.push(line(Level::Error, "no netmod: this node reaches nobody", "configure one"));
+    } else if let Some(refusal) =
+        lock(&shared.dials).refusals().into_iter().next().filter(|_| neighbours == 0)
+    {
+        health.push(line(
+            Level::Warn,
+            format!("no neighbours: {} was heard, and {}", refusal.address, refusal.reason),
+            "it is dialled again by itself; name another node with `rouse peer add udp:HOST:PORT`, or raise `neighbours` there",
+        ));
     } else if neighbours == 0 {
         health.push(line(
             Level::Warn,
@@ -46,7 +56,7 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
     }
     health.extend(narrow_links(shared));
     for (uri, _, target) in lock(&shared.dials)
-        .targets(&links::alive(shared))
+        .targets(&links::in_service(shared))
         .filter(|(_, state, _)| matches!(state, PeerState::Down))
     {
         let error = target.last_error.as_deref().unwrap_or_default();
@@ -100,19 +110,41 @@ fn line(level: Level, text: impl Into<String>, hint: &str) -> Health {
 
 /// A configured peer without a link, as a line among the neighbours.
 pub(crate) fn dialled_in_vain(uri: &str, state: PeerState, target: &Target) -> Peer {
+    let netmod = uri.split_once(':').map_or(uri, |(scheme, _)| scheme).to_owned();
+    let line = without_link(uri.to_owned(), netmod, state, target.last_error.clone());
+    Peer { since: target.since, ..line }
+}
+
+/// The nodes that were heard and do not want a link, as lines among the neighbours.
+pub(crate) fn refused(shared: &Shared) -> Vec<Peer> {
+    let refusals = lock(&shared.dials).refusals();
+    let linked: HashSet<Address> = read(&shared.neighbours).values().map(|known| known.address).collect();
+    let line = |refusal: Refusal| {
+        let medium = read(&shared.media).get(&refusal.path.netmod).cloned()?;
+        let (endpoint, netmod) = (medium.netmod.describe(&refusal.path.endpoint), medium.netmod.uri());
+        Some(Peer {
+            address: Some(refusal.address),
+            since: refusal.since,
+            ..without_link(endpoint, netmod, PeerState::Down, Some(refusal.reason))
+        })
+    };
+    refusals.into_iter().filter(|refusal| !linked.contains(&refusal.address)).filter_map(line).collect()
+}
+
+fn without_link(endpoint: String, netmod: String, state: PeerState, last_error: Option<String>) -> Peer {
     Peer {
         address: None,
         name: None,
-        endpoint: uri.to_owned(),
-        netmod: uri.split_once(':').map_or(uri, |(scheme, _)| scheme).to_owned(),
+        endpoint,
+        netmod,
         state,
         rtt_ms: None,
         loss: None,
         metric: None,
         rx_bytes: 0,
         tx_bytes: 0,
-        since: target.since,
-        last_error: target.last_error.clone(),
+        since: Timestamp::now(),
+        last_error,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The task that makes links: it takes the handshake frames of every medium, dials who is to be dialled, and puts
 //! each session that comes of it into service as a neighbour with a task of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,21 +14,21 @@ use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
 mod alive;
+pub(crate) mod places;
 
-pub(crate) use alive::alive;
+pub(crate) use alive::{alive, in_service};
 
-use super::dial::NEIGHBOURS_ON_MEDIUM;
-use super::forward::payload_mtu;
+use self::places::{Place, Tenant, place};
 use super::medium::Medium;
 use super::neighbour::{Made, Neighbour};
-use super::routing::RouterEvent;
 use super::shared::{Shared, lock, read};
 use crate::egress::Egress;
-use crate::link::{DialError, HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session, fresh_seed};
+use crate::link::{
+    DialError, DownReason, HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session, fresh_seed,
+};
 use crate::netmod::{Heard, Train};
 use crate::rt::{self, Alarm};
 use crate::stats::{Counter, DropCause};
-use crate::types::Event;
 use crate::wire::link::FINISH;
 
 /// What the link task is told.
@@ -125,17 +125,19 @@ impl Links {
                 if self.shared.is_leaving() && frame.first() != Some(&FINISH) {
                     return;
                 }
-                let quota = medium.netmod.quota_key(&path.endpoint);
+                let source = medium.source(&path.endpoint);
                 let mtu = medium.netmod.max_mtu();
-                if let Err(cause) = self.handshakes.handle(now, path, quota, mtu, &frame) {
+                if let Err(cause) = self.handshakes.handle(now, path, source, mtu, &frame) {
                     self.shared.stats.drop(cause);
                 }
             }
             LinkEvent::Early { index, path, frame } => self.early.push((index, path, frame)),
             LinkEvent::Heard { medium, heard } => lock(&self.shared.dials).heard(now, medium, heard),
             LinkEvent::Resolved { uri, result } => {
-                let paths = lock(&self.shared.dials).resolved(now, &uri, result);
-                // All at once: of the sessions that come of it with one neighbour, one stays.
+                let paths = {
+                    let mut dials = lock(&self.shared.dials);
+                    dials.resolved(now, &uri, result, &alive(&self.shared))
+                };
                 self.dial_paths(paths);
             }
             LinkEvent::Confirmed { local_index } => self.handshakes.confirm(now, local_index),
@@ -156,15 +158,17 @@ impl Links {
             return;
         }
         let now = self.shared.now();
-        let (due, heard) = {
+        let (due, paths) = {
             let mut dials = lock(&self.shared.dials);
             let alive = alive(&self.shared);
-            (dials.due(now, &alive), dials.due_heard(now, &self.shared.identity.address(), &alive))
+            let mut paths = dials.due_later(now, &alive);
+            paths.extend(dials.due_heard(now, &self.shared.identity.address(), &alive));
+            (dials.due(now, &alive), paths)
         };
         for uri in due {
             resolve_later(&self.shared, uri);
         }
-        self.dial_paths(heard);
+        self.dial_paths(paths);
     }
 
     fn dial_paths(&mut self, paths: Vec<Path>) {
@@ -240,16 +244,14 @@ impl Links {
             dials.established(now, &path, &address);
             dials.is_configured(&path, &address)
         };
-        let (old, total, on_medium) = {
+        let old = {
             let neighbours = read(&shared.neighbours);
             let same =
                 |known: &&Arc<Neighbour>| known.address == address && known.path().netmod == path.netmod;
-            let strangers = |known: &&Arc<Neighbour>| !known.configured && known.path().netmod == path.netmod;
-            let old = neighbours.values().find(same).cloned();
-            (old, neighbours.len(), neighbours.values().filter(strangers).count())
+            neighbours.values().find(same).cloned()
         };
-        if let Some(old) = &old {
-            if self.keeps(old, &session) {
+        if let Some(old) = old {
+            if self.keeps(&old, &session) {
                 tracing::debug!(neighbour = ?address, "a second session with the same neighbour is dropped");
                 return;
             }
@@ -257,35 +259,32 @@ impl Links {
                 old.announce_end(&shared, "replaced by a new session").await;
             }
             self.made.remove(&old.id);
-        } else if !configured && on_medium >= NEIGHBOURS_ON_MEDIUM {
+        } else if let Err(reason) = self.make_room(&medium, &path, configured).await {
             shared.stats.drop(DropCause::NeighbourLimit);
-            let Some(crowder) = self.crowder(&medium, &path) else { return };
-            if crowder.retire(&shared) {
-                crowder.announce_end(&shared, "too many of its network are here").await;
-            }
-            self.made.remove(&crowder.id);
-        } else if total >= shared.limits().neighbours {
-            shared.stats.drop(DropCause::NeighbourLimit);
-            return;
+            tracing::debug!(neighbour = ?address, %reason, "a session is declined");
+            return self.handshakes.decline(session, reason);
         }
         self.serve(session, medium, configured).await;
     }
 
-    /// When strangers have taken all places on a medium, the quota group that has most of them gives one to a newcomer whose
-    /// group has at least two less: whoever invents identities fills the places of its own network only.
-    fn crowder(&self, medium: &Medium, path: &Path) -> Option<Arc<Neighbour>> {
-        let group = |path: &Path| medium.netmod.quota_key(&path.endpoint);
-        let mut groups: BTreeMap<u64, Vec<Arc<Neighbour>>> = BTreeMap::new();
-        for neighbour in read(&self.shared.neighbours).values() {
-            let path = neighbour.path();
-            if !neighbour.configured && path.netmod == medium.id {
-                groups.entry(group(&path)).or_default().push(neighbour.clone());
+    /// Finds a place for one more neighbour; another one may have to leave for it, and learns why.
+    async fn make_room(&mut self, medium: &Medium, path: &Path, configured: bool) -> Result<(), DownReason> {
+        let newcomer = Tenant { id: 0, configured, netmod: medium.id, source: medium.source(&path.endpoint) };
+        let leaving = {
+            let neighbours = read(&self.shared.neighbours);
+            let tenants: Vec<Tenant> = neighbours.values().map(|known| known.tenant()).collect();
+            match place(&tenants, &newcomer, self.shared.limits().neighbours) {
+                Place::Free => return Ok(()),
+                Place::Refused(reason) => return Err(reason),
+                Place::Of(id) => neighbours.get(&id).cloned(),
             }
+        };
+        if let Some(leaving) = leaving {
+            self.shared.stats.drop(DropCause::NeighbourLimit);
+            self.made.remove(&leaving.id);
+            leaving.dismiss(&self.shared, DownReason::Crowded).await;
         }
-        let ours = groups.get(&group(path)).map_or(0, Vec::len);
-        let most = groups.into_values().max_by_key(Vec::len).filter(|most| most.len() >= ours + 2)?;
-        // In the order of their numbers: those who were there first stay.
-        most.last().cloned()
+        Ok(())
     }
 
     /// Whether the session there is already stays. When both have dialled at once, both sides keep the one that
@@ -313,6 +312,7 @@ impl Links {
         let egress = Egress::new(medium.netmod.clone(), path.endpoint, session.sealer);
         let mut link = Link::new(now, session.peer, session.opener, mtu, seed)
             .renewing(now, session.renewal)
+            .expecting(session.rtt)
             .probing(floor, mtu, most);
         let neighbour = Arc::new(Neighbour::new(
             Made {
@@ -335,14 +335,11 @@ impl Links {
         if !shared.put_into_service(&neighbour) {
             return neighbour.say_goodbye(&shared, &mut link).await;
         }
-        neighbour.reachable_or_not(&shared);
-        let cost = link.metrics().cost.saturating_add(medium.netmod.properties().cost);
-        let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
-        tracing::info!(neighbour = %address, endpoint = %neighbour.endpoint(), "neighbour up");
-        tracing::debug!(neighbour = ?address, ?suite, capabilities, mtu = neighbour.mtu(), most, "session");
-        let up = RouterEvent::Up { neighbour: neighbour.clone(), cost, mtu };
-        shared.router.tell(up).await;
-        shared.publish(Event::NeighbourUp { address, endpoint: neighbour.endpoint() });
+        tracing::debug!(neighbour = ?address, ?suite, capabilities, mtu, most, "session");
+        // The side that dialled waits for the first frame of the other.
+        if !neighbour.initiator {
+            neighbour.enter_service(&shared).await;
+        }
         shared.spawn(neighbour.run(shared.clone(), link));
     }
 }
@@ -357,21 +354,28 @@ fn resolve_later(shared: &Arc<Shared>, uri: String) {
     });
 }
 
+/// The paths to a configured peer over all netmods of its scheme, taking turns: each netmod may reach where the others do not.
 async fn resolve(shared: &Shared, uri: &str) -> Result<Vec<Path>, String> {
     let (scheme, rest) =
         uri.split_once(':').ok_or("a peer is scheme:place, for example udp:192.0.2.7:7700")?;
     let media: Vec<_> =
         read(&shared.media).values().filter(|medium| medium.netmod.scheme() == scheme).cloned().collect();
     let mut error = format!("no netmod for {scheme}: is running");
+    let mut ranked: Vec<(usize, Path)> = Vec::new();
     for medium in media {
         match medium.netmod.resolve(rest).await {
             Ok(endpoints) if endpoints.is_empty() => error = format!("{rest} has no address"),
             Ok(endpoints) => {
                 let path = |endpoint| Path { netmod: medium.id, endpoint };
-                return Ok(endpoints.into_iter().map(path).collect());
+                ranked.extend(endpoints.into_iter().map(path).enumerate());
             }
             Err(failed) => error = failed.to_string(),
         }
     }
-    Err(error)
+    // Stable: of equal rank, the netmod that was added first comes first.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    match ranked.is_empty() {
+        true => Err(error),
+        false => Ok(ranked.into_iter().map(|(_, path)| path).collect()),
+    }
 }

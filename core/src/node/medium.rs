@@ -21,7 +21,7 @@ use bytes::BytesMut;
 use super::links::LinkEvent;
 use super::neighbour::{Neighbour, Order};
 use super::shared::{Shared, lock, read};
-use crate::link::Path;
+use crate::link::{Path, Source};
 use crate::netmod::{Arrival, Endpoint, Heard, Netmod, NetmodError, Received};
 use crate::notify::Notify;
 use crate::rt;
@@ -110,6 +110,11 @@ impl Medium {
             last_error: condition.last_error.clone(),
             counters: self.netmod.counters().into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         }
+    }
+
+    /// What a stranger at this endpoint shares its quotas with.
+    pub(crate) fn source(&self, endpoint: &Endpoint) -> Source {
+        Source { host: self.netmod.host_key(endpoint), group: self.netmod.quota_key(endpoint) }
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -1,6 +1,5 @@
 //! One task for each neighbour: it waits on that neighbour's inbox and does everything up to the next queue itself.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use futures::FutureExt;
 use futures::future::{Either, select};
 
 mod hearing;
+mod service;
 mod strangers;
 mod task;
 #[cfg(test)]
@@ -18,7 +18,7 @@ mod tests;
 pub(crate) use self::hearing::{Changes, Hearing};
 use self::strangers::Strangers;
 
-use super::forward::{Work, packets_arrived};
+use super::forward::{Work, packets_arrived, payload_mtu};
 use super::links::LinkEvent;
 use super::medium::Medium;
 use super::routing::RouterEvent;
@@ -110,6 +110,7 @@ pub(crate) struct Neighbour {
     worn: AtomicBool,
     /// Whether a frame has been opened.
     confirmed: AtomicBool,
+    in_service: AtomicBool,
 }
 
 /// What a person sees of the link.
@@ -162,7 +163,7 @@ impl Neighbour {
             suspect: AtomicBool::new(false),
             away: AtomicBool::new(false),
             view: Mutex::new(View {
-                state: PeerState::Up,
+                state: PeerState::Connecting,
                 since: Timestamp::now(),
                 metrics: made.metrics,
                 last_error: None,
@@ -177,6 +178,7 @@ impl Neighbour {
             strangers: Mutex::default(),
             worn: AtomicBool::new(false),
             confirmed: AtomicBool::new(false),
+            in_service: AtomicBool::new(false),
         }
     }
 
@@ -228,11 +230,7 @@ impl Neighbour {
             let hash = hash.finalize();
             hash.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes)
         };
-        let host = match endpoint.to_socket_addr().map(|address| address.ip()) {
-            Some(IpAddr::V4(ip)) => key(b"host", &ip.octets()),
-            Some(IpAddr::V6(ip)) => key(b"host", &ip.octets()),
-            None => key(b"host", endpoint.as_bytes()),
-        };
+        let host = key(b"host", &netmod.host_key(&endpoint).to_le_bytes());
         Location { host, network: key(b"network", &netmod.quota_key(&endpoint).to_le_bytes()) }
     }
 

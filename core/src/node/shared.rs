@@ -197,7 +197,7 @@ impl Shared {
     /// The neighbour with this address, over the best of the links to it.
     pub(crate) fn linked_to(&self, address: &Address) -> Option<Arc<Neighbour>> {
         let linked = read(&self.linked);
-        let usable = linked.get(address)?.iter().filter(|link| !link.is_away());
+        let usable = linked.get(address)?.iter().filter(|link| link.is_in_service() && !link.is_away());
         usable.min_by_key(|link| (link.is_suspect(), link.id)).cloned()
     }
 

@@ -41,7 +41,10 @@ const PINS: &[(&str, &str)] = &[
     ("const ANSWER_AFTER: Duration = Duration::from_millis(20);", "20 ms after the packet, unless"),
     ("const ANSWER_GAP: Duration = Duration::from_millis(5);", "at once, but 5 ms apart"),
     ("const PATIENCE: Duration = Duration::from_millis(50);", "max(3·srtt, 50 ms)"),
-    ("const FIRST_PATIENCE: Duration = Duration::from_secs(1);", "1 s before a round trip is known"),
+    (
+        "const FIRST_PATIENCE: Duration = Duration::from_secs(1);",
+        "max(3·h, 1 s) before a round trip is known",
+    ),
     ("const IDLE_DOUBT: Duration = Duration::from_millis(2400);", "nothing came for 2.4 s"),
     ("const PROBE_GAP: Duration = Duration::from_millis(50);", "max(50 ms, srtt/2) apart"),
     ("const SUSPECT_GAP: Duration = Duration::from_millis(100);", "max(100 ms, srtt/2) apart"),

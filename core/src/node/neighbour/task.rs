@@ -4,7 +4,6 @@ use bytes::Buf;
 
 use super::*;
 use crate::node::awaiting;
-use crate::node::forward::payload_mtu;
 use crate::rt;
 
 /// How long a medium may take to send a challenge.
@@ -50,7 +49,9 @@ impl Neighbour {
                 }
             }
             let now = shared.now();
-            self.frames_arrived(&shared, now, &mut link, &mut frames, &mut work);
+            self.open_frames(&shared, now, &mut link, &mut frames);
+            self.confirm(&shared, &link).await;
+            packets_arrived(&shared, &mut frames, &mut work);
             // Also when frames came: a busy inbox must not keep orders waiting.
             while let Some(next) = order.take().or_else(|| self.orders.try_recv().ok()) {
                 match next {
@@ -125,6 +126,7 @@ impl Neighbour {
     }
 
     /// Does everything with the frames of one batch, which came `now`, up to the next queue.
+    #[cfg(feature = "internals")]
     pub(crate) fn frames_arrived(
         &self,
         shared: &Shared,
@@ -133,10 +135,15 @@ impl Neighbour {
         frames: &mut Vec<BytesMut>,
         work: &mut Work,
     ) {
+        self.open_frames(shared, now, link, frames);
+        packets_arrived(shared, frames, work);
+    }
+
+    /// Opens the frames of one batch, which came `now`, and does what they say. What is left are packets.
+    fn open_frames(&self, shared: &Shared, now: Time, link: &mut Link, frames: &mut Vec<BytesMut>) {
         let bytes = frames.iter().map(|frame| frame.len() as u64).sum();
         self.rx_bytes.fetch_add(bytes, Relaxed);
         let mut opened = false;
-        // What is left are packets.
         frames.retain_mut(|frame| match link.handle_frame(now, frame) {
             Ok(inner) => {
                 opened = true;
@@ -156,7 +163,6 @@ impl Neighbour {
             let confirmed = LinkEvent::Confirmed { local_index: self.local_index };
             let _ = shared.link_events.try_push(confirmed);
         }
-        packets_arrived(shared, frames, work);
     }
 
     /// Does everything with a frame that came from where the neighbour is not known to be.
@@ -234,10 +240,7 @@ impl Neighbour {
                     self.hearing.changed(&shared.router, self.id, |changes| changes.cost = Some(cost));
                 }
                 LinkOutput::StateChanged(LinkState::Down(reason)) => {
-                    if reason == DownReason::Goodbye {
-                        // Before anything looks for whom to dial.
-                        lock(&shared.dials).left(shared.now(), &self.path(), &self.address);
-                    }
+                    self.note_end(shared, reason);
                     down = Some(reason.to_string());
                 }
                 LinkOutput::StateChanged(state) => self.stands(shared, state).await,
@@ -253,6 +256,10 @@ impl Neighbour {
     async fn stands(&self, shared: &Shared, state: LinkState) {
         let (suspect, away) = (state != LinkState::Up, state == LinkState::Away);
         self.suspect.store(suspect, Relaxed);
+        if !self.is_in_service() {
+            self.away.store(away, Relaxed);
+            return;
+        }
         self.set_state(match state {
             LinkState::Up => PeerState::Up,
             LinkState::Suspect => PeerState::Suspect,
@@ -267,6 +274,8 @@ impl Neighbour {
             shared.router.tell(RouterEvent::Stands { id: self.id }).await;
         }
         if turned {
+            // It may be reached elsewhere.
+            let _ = shared.link_events.try_push(LinkEvent::Look);
             let (address, endpoint) = (self.address, self.endpoint());
             shared.publish(match away {
                 true => Event::NeighbourDown { address, endpoint, reason: DownReason::Cut.to_string() },
@@ -299,6 +308,10 @@ impl Neighbour {
 
     /// Tells the router and the subscribers that this link is no more.
     pub(crate) async fn announce_end(&self, shared: &Shared, reason: &str) {
+        if !self.is_in_service() {
+            tracing::debug!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "no link");
+            return;
+        }
         tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
         self.reachable_or_not(shared);
         shared.router.tell(RouterEvent::Down { id: self.id }).await;

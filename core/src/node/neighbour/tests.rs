@@ -6,8 +6,12 @@ use super::*;
 use crate::identity::Identity;
 use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Session, Source};
 use crate::netmod::mem::MemNet;
+use crate::node::awaiting;
+use crate::node::fib::Way;
+use crate::node::shared::write;
 use crate::node::{Limits, NodeConfig};
 use crate::rt;
+use crate::wire::packet::{self, HOP_LIMIT, Probe};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,6 +45,7 @@ fn silent_neighbour() -> (Arc<Shared>, Arc<Neighbour>, Link) {
     let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
     let shared = Arc::new(Shared::new(Identity::from_seed(&[1; 32]), config));
     let medium = Arc::new(Medium::new(0, Arc::new(MemNet::new(1).netmod("a"))));
+    write(&shared.media).insert(0, medium.clone());
     let path = Path { netmod: 0, endpoint: Endpoint::new(b"b").unwrap() };
     let session = session(path);
     let link = Link::new(shared.now(), session.peer, session.opener, 1200, [7; 32]);
@@ -58,7 +63,7 @@ fn silent_neighbour() -> (Arc<Shared>, Arc<Neighbour>, Link) {
         medium,
     };
     let neighbour = Arc::new(Neighbour::new(made, 1024));
-    write(&shared.neighbours).insert(1, neighbour.clone());
+    assert!(shared.put_into_service(&neighbour));
     (shared, neighbour, link)
 }
 
@@ -125,4 +130,63 @@ fn frames_that_come_to_a_link_that_is_over_are_counted() {
         neighbour.run(shared.clone(), link).await;
         assert_eq!(shared.stats.drops()["unknown_session"], 3);
     });
+}
+
+/// A packet for the node itself that asks for an answer, from a node that it does not know yet.
+fn question(shared: &Shared, kind: u8, source: Address) -> BytesMut {
+    let mut packet = Vec::new();
+    let flags = if kind == packet::payload::TRACE { packet::FLAG_TRACE } else { 0 };
+    packet::write_header(&mut packet, Class::Interactive, flags, HOP_LIMIT, &shared.identity.address());
+    Probe { kind, source, nonce: 7, value: HOP_LIMIT }.write(&mut packet);
+    BytesMut::from(&packet[..])
+}
+
+#[test]
+fn what_is_asked_before_the_route_to_the_asker_has_come_is_answered_when_it_comes() {
+    let asker = Identity::from_seed(&[3; 32]).address();
+    for kind in [packet::payload::PING, packet::payload::TRACE] {
+        let (shared, neighbour, _) = silent_neighbour();
+        let mut work = Work::of(neighbour.id);
+        packets_arrived(&shared, &mut vec![question(&shared, kind, asker)], &mut work);
+        work.finish(&shared);
+        assert_eq!(shared.stats.counters()["packets_out"], 0);
+        shared.fib.insert(asker, Way { next: neighbour.clone(), alternate: None }, 1000);
+        awaiting::route_changed(&shared, &asker, &mut work);
+        work.finish(&shared);
+        assert_eq!((shared.stats.counters()["packets_out"], shared.stats.drops()["no_route"]), (1, 0));
+    }
+}
+
+#[test]
+fn a_link_in_service_reaches_its_neighbour_before_the_router_has_a_route() {
+    let (shared, neighbour, _) = silent_neighbour();
+    let reached = || crate::node::forward::route(&shared, &neighbour.address).map(|hop| hop.best().id);
+    assert_eq!(reached(), None, "the neighbour may still refuse the link");
+    futures::executor::block_on(neighbour.enter_service(&shared));
+    assert_eq!(reached(), Some(neighbour.id));
+    let mut work = Work::of(neighbour.id);
+    packets_arrived(
+        &shared,
+        &mut vec![question(&shared, packet::payload::PING, neighbour.address)],
+        &mut work,
+    );
+    assert_eq!(shared.stats.counters()["packets_out"], 1, "its first packet is answered");
+    neighbour.away.store(true, Relaxed);
+    assert_eq!(reached(), None, "its way is cut");
+    neighbour.away.store(false, Relaxed);
+    assert!(neighbour.retire(&shared));
+    assert_eq!(reached(), None);
+}
+
+#[test]
+fn no_link_is_put_into_service_when_the_node_leaves_or_its_medium_is_gone() {
+    let (shared, neighbour, _) = silent_neighbour();
+    assert!(neighbour.retire(&shared));
+    write(&shared.media).clear();
+    assert!(!shared.put_into_service(&neighbour));
+    let (shared, neighbour, _) = silent_neighbour();
+    assert!(neighbour.retire(&shared));
+    shared.leave();
+    assert!(!shared.put_into_service(&neighbour));
+    assert!(crate::node::shared::read(&shared.neighbours).is_empty());
 }

@@ -1,0 +1,130 @@
+//! Silence, as it is judged.
+
+use super::*;
+
+const RTT: Option<Duration> = Some(Duration::from_millis(2));
+
+/// What comes of silence after a packet, when each timer fires `late`: the verdicts with their times in
+/// milliseconds, and the probes that were sent.
+fn silence(late: Duration, lossy: bool) -> (Vec<(u64, Verdict)>, u32) {
+    let start = Time::from_millis(1_000);
+    let mut liveness = Liveness::new(start);
+    liveness.take_sign(start, 0, false);
+    liveness.heard(start);
+    liveness.sent(start);
+    let (mut verdicts, mut probes) = (Vec::new(), 0);
+    while !verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Gone) {
+        let now = liveness.deadline(RTT) + late;
+        if let Some(verdict) = liveness.timeout(now, RTT, lossy) {
+            verdicts.push((now.since(start).as_millis() as u64, verdict));
+        }
+        probes += u32::from(liveness.take_sign(now, 0, false) == Some(Sign::Probe));
+    }
+    (verdicts, probes)
+}
+
+#[test]
+fn three_probes_fifty_milliseconds_apart_make_a_suspect() {
+    let (verdicts, _) = silence(Duration::ZERO, false);
+    assert_eq!(verdicts, [(200, Verdict::Suspect), (1_200, Verdict::Gone)]);
+}
+
+#[test]
+fn where_frames_get_lost_twice_as_many_are_tried() {
+    let (verdicts, _) = silence(Duration::ZERO, true);
+    assert_eq!(verdicts, [(350, Verdict::Suspect), (1_350, Verdict::Gone)]);
+}
+
+#[test]
+fn timers_that_fire_late_are_no_evidence_five_times_in_a_row() {
+    let late = Duration::from_millis(100);
+    let (verdicts, probes) = silence(late, false);
+    // The first is in doubt at 150; then five excuses and two more probes, 150 apart.
+    assert_eq!(verdicts[0], (150 + 5 * 150 + 3 * 150, Verdict::Suspect));
+    assert!(verdicts[1].0 >= verdicts[0].0 + 1_000);
+    assert!(probes >= 10);
+}
+
+#[test]
+fn what_the_medium_knows_to_be_cut_is_soon_out_of_service_and_gone_four_seconds_later_unless_it_is_heard() {
+    let start = Time::from_millis(1_000);
+    let mut liveness = Liveness::new(start);
+    liveness.heard(start);
+    liveness.take_sign(start, 0, false);
+    liveness.cut(start);
+    let (mut verdicts, mut probes) = (Vec::new(), Vec::new());
+    while verdicts.len() < 2 {
+        let now = liveness.deadline(RTT);
+        // It is said again whenever anything about the medium changes.
+        liveness.cut(now);
+        verdicts.extend(liveness.timeout(now, RTT, false).map(|verdict| (now.since(start), verdict)));
+        if liveness.take_sign(now, 0, false) == Some(Sign::Probe) {
+            probes.push(now.since(start).as_millis() as u64);
+        }
+    }
+    let gone = CUT_OUT_AFTER + KEPT;
+    assert_eq!(verdicts, [(CUT_OUT_AFTER, Verdict::Away), (gone, Verdict::Cut)]);
+    assert_eq!(probes[..6], [125, 250, 500, 1_000, 2_000, 3_000], "ever more rarely");
+    let mut liveness = Liveness::new(start);
+    liveness.heard(start);
+    liveness.cut(start);
+    assert!(liveness.heard(start), "it was suspect, and is no more");
+    assert!(liveness.deadline(RTT) > start + CUT_OUT_AFTER);
+}
+
+#[test]
+fn hellos_are_spread_by_an_eighth() {
+    for (spread, often, millis) in
+        [(0, false, 875), (u32::MAX, false, 1_125), (0, true, 437), (u32::MAX, true, 562)]
+    {
+        let mut liveness = Liveness::new(Time::ZERO);
+        liveness.heard(Time::ZERO);
+        liveness.take_sign(Time::ZERO, spread, often);
+        assert_eq!(liveness.deadline(RTT).since(Time::ZERO).as_millis(), millis);
+    }
+}
+
+#[test]
+fn the_answer_to_a_probe_is_paid_by_vitals_only_and_to_a_packet_by_anything() {
+    let start = Time::from_millis(1_000);
+    let at = |ms| start + Duration::from_millis(ms);
+    let mut liveness = Liveness::new(start);
+    assert_eq!(liveness.take_sign(start, 0, false), Some(Sign::Probe));
+    liveness.owe_answer_now(at(1));
+    assert_eq!(liveness.take_sign(at(1), 0, false), Some(Sign::Answer), "a new link answers at once");
+    liveness.owe_answer_now(at(2));
+    liveness.sent(at(3));
+    assert_eq!(liveness.deadline(RTT), at(6), "5 ms after the last");
+    liveness.timeout(at(6), RTT, false);
+    assert_eq!(liveness.take_sign(at(6), 0, false), Some(Sign::Answer));
+    liveness.heard(at(10));
+    liveness.owe_answer(at(10));
+    liveness.sent(at(11));
+    assert!(liveness.deadline(RTT) > at(10) + ANSWER_AFTER, "what was sent is a sign of life");
+}
+
+#[test]
+fn until_it_is_first_heard_a_neighbour_has_three_times_as_long_as_the_handshake_took() {
+    let start = Time::from_millis(1_000);
+    let far = Duration::from_secs(3);
+    let mut liveness = Liveness::new(start);
+    liveness.expect(far);
+    liveness.take_sign(start, 0, false);
+    let mut doubt = None;
+    let mut verdicts = Vec::new();
+    while verdicts.len() < 2 {
+        let now = liveness.deadline(None);
+        verdicts.extend(
+            liveness.timeout(now, None, false).map(|verdict| (now.since(start).as_millis(), verdict)),
+        );
+        if liveness.take_sign(now, 0, false) == Some(Sign::Probe) {
+            doubt.get_or_insert(now.since(start));
+        }
+    }
+    assert_eq!(doubt, Some(far * 3));
+    // Three probes, half a round trip apart, and a round trip for the answer to the last.
+    assert_eq!(verdicts, [(13_500, Verdict::Suspect), (16_500, Verdict::Gone)]);
+    let mut near = Liveness::new(start);
+    near.expect(Duration::from_millis(1));
+    assert_eq!(near.doubt_at(None).since(start), FIRST_PATIENCE, "the finish may still be missing");
+}

@@ -1,0 +1,61 @@
+//! When something may be dialled next.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+/// A link that lived so long is dialled again at once when it ends. One that comes and goes faster is made anew less and less
+/// often, since each time costs a handshake, and what is told over a new link.
+pub(crate) const LIVED: Duration = Duration::from_secs(10);
+/// The longest wait before a link that does not live long is dialled again.
+pub(crate) const LAST_REST: Duration = Duration::from_secs(5);
+/// A neighbour that has no place is asked again after so long, and then each time after twice as long, up to [`LAST_REFUSED`]:
+/// its links last, and each question costs it a handshake.
+pub(super) const FIRST_REFUSED: Duration = Duration::from_secs(60);
+pub(super) const LAST_REFUSED: Duration = Duration::from_secs(600);
+
+/// See the [module's page](self).
+#[derive(Clone, Copy)]
+pub(super) struct Backoff {
+    pub(super) next: Time,
+    wait: Duration,
+    /// When a link began last, and how long one is not to be made anew if it does not live long.
+    begun: Option<Time>,
+    rest: Duration,
+    /// How long it rests after the next refusal.
+    refused: Duration,
+}
+
+impl Backoff {
+    pub(super) fn now(now: Time) -> Self {
+        Backoff { next: now, wait: FIRST_RETRY, begun: None, rest: Duration::ZERO, refused: FIRST_REFUSED }
+    }
+
+    pub(super) fn failed(&mut self, now: Time) {
+        self.next = now + self.wait;
+        self.wait = (self.wait * 2).min(LAST_RETRY);
+    }
+
+    pub(super) fn rest(&mut self, until: Time) {
+        self.next = self.next.max(until);
+    }
+
+    pub(super) fn established(&mut self, now: Time) {
+        let again = self.begun.is_some_and(|begun| now.since(begun) < LIVED);
+        self.rest = if again { (self.rest * 2).clamp(FIRST_RETRY, LAST_REST) } else { Duration::ZERO };
+        (self.next, self.wait, self.begun) = (now + self.rest, FIRST_RETRY, Some(now));
+    }
+
+    /// The neighbour has refused the link, or ended it to give its place to another. Returns how long it is left alone.
+    pub(super) fn refused(&mut self, now: Time) -> Duration {
+        if self.begun.is_none_or(|begun| now.since(begun) >= LIVED) {
+            self.refused = FIRST_REFUSED;
+        }
+        let rest = self.refused;
+        self.refused = (rest * 2).min(LAST_REFUSED);
+        self.next = now + rest;
+        rest
+    }
+}

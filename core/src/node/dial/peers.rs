@@ -1,0 +1,131 @@
+//! The peers that may be dialled: those configured, and those heard; and what has to be known of the links that live.
+
+use super::attempts::Attempts;
+use super::backoff::Backoff;
+use crate::address::Address;
+use crate::link::Path;
+use crate::time::Time;
+use crate::types::Timestamp;
+
+/// Endpoints kept for one instance: IPv4 and IPv6 on two interfaces.
+const ENDPOINTS: usize = 4;
+
+/// A peer that was configured.
+pub(crate) struct Target {
+    pub(super) paths: Vec<Path>,
+    /// Known from the first handshake on.
+    pub(super) address: Option<Address>,
+    pub(super) backoff: Backoff,
+    /// Whether its paths are being looked up.
+    pub(super) resolving: bool,
+    pub(super) attempts: Attempts,
+    pub(crate) last_error: Option<String>,
+    pub(crate) since: Timestamp,
+}
+
+pub(super) struct Candidate {
+    pub(super) paths: Vec<Path>,
+    pub(super) address: Option<Address>,
+    pub(super) heard: Time,
+    pub(super) backoff: Backoff,
+    /// Since when it is being dialled.
+    pub(super) dialled: Option<Time>,
+    pub(super) attempts: Attempts,
+    /// Dials in a row that came to nothing.
+    pub(super) failures: u32,
+    /// Whether the last of the paths has failed, and may give its place to another.
+    pub(super) spare: bool,
+    /// Why it does not want a link, and since when.
+    pub(super) refusal: Option<(String, Timestamp)>,
+}
+
+/// A node that was heard and has refused a link.
+pub(crate) struct Refusal {
+    pub(crate) path: Path,
+    pub(crate) address: Address,
+    pub(crate) reason: String,
+    pub(crate) since: Timestamp,
+}
+
+/// Tells which links live: by path, and by address. A link that is [away](super::neighbour::Neighbour::is_away) lives only as
+/// [`Alive::is_away`] says: the neighbour may be reached elsewhere.
+pub(crate) trait Alive {
+    fn path(&self, path: &Path) -> bool;
+    fn address(&self, address: &Address) -> bool;
+    fn address_on(&self, medium: u32, address: &Address) -> bool;
+    /// Whether there is a link over this path whose medium says that it is cut, and that comes back by itself.
+    fn is_away(&self, path: &Path) -> bool;
+    /// Whether the medium says that nothing arrives there.
+    fn is_cut(&self, path: &Path) -> bool;
+    /// How many more neighbours there may be.
+    fn room(&self) -> usize;
+}
+
+pub(super) fn lives(alive: &impl Alive, paths: &[Path], address: Option<&Address>) -> bool {
+    address.is_some_and(|address| alive.address(address)) || has_link(alive, paths)
+}
+
+/// Whether one of the paths has a link; or whether all have one that is away, so that there is nothing else to dial.
+fn has_link(alive: &impl Alive, paths: &[Path]) -> bool {
+    let all_away = !paths.is_empty() && paths.iter().all(|path| alive.is_away(path));
+    all_away || paths.iter().any(|path| alive.path(path))
+}
+
+/// The paths in the order in which to dial them: those last that are cut as far as the medium knows. A link that is away comes
+/// back by itself.
+pub(super) fn in_order(alive: &impl Alive, paths: &[Path]) -> Vec<Path> {
+    let (cut, open): (Vec<Path>, Vec<Path>) =
+        paths.iter().filter(|path| !alive.is_away(path)).partition(|path| alive.is_cut(path));
+    open.into_iter().chain(cut).collect()
+}
+
+impl Candidate {
+    /// It was heard at an endpoint. Of more than there is room for, a new one takes the place of one that failed, and is tried
+    /// next: the node may have moved, and anybody can send its beacon from elsewhere.
+    pub(super) fn found_at(&mut self, path: Path) {
+        if self.paths.contains(&path) {
+            return;
+        }
+        if self.paths.len() < ENDPOINTS {
+            self.paths.push(path);
+        } else if std::mem::take(&mut self.spare) {
+            self.paths.pop();
+            self.paths.insert(0, path);
+        }
+    }
+
+    /// A link over another medium is another link: each is there when the other fails.
+    pub(super) fn lives(&self, medium: u32, alive: &impl Alive) -> bool {
+        self.address.is_some_and(|address| alive.address_on(medium, &address)) || has_link(alive, &self.paths)
+    }
+
+    pub(super) fn is_at(&self, path: &Path, address: &Address) -> bool {
+        self.address == Some(*address) || self.paths.contains(path)
+    }
+
+    /// The paths to dial. One that was dialled in vain and has never answered is dialled on one path at a time: it may have been
+    /// invented.
+    pub(super) fn to_dial(&self, alive: &impl Alive) -> Vec<Path> {
+        let mut paths = in_order(alive, &self.paths);
+        if self.failures > 0 && self.address.is_none() {
+            paths.truncate(1);
+        }
+        paths
+    }
+}
+
+impl Target {
+    pub(super) fn is_idle(&self) -> bool {
+        !self.resolving && self.attempts.are_over()
+    }
+
+    pub(super) fn is_at(&self, path: &Path, address: &Address) -> bool {
+        self.address == Some(*address) || self.paths.contains(path)
+    }
+
+    pub(super) fn failed(&mut self, now: Time, error: String) {
+        self.backoff.failed(now);
+        self.last_error = Some(error);
+        self.since = Timestamp::now();
+    }
+}

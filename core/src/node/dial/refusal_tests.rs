@@ -1,0 +1,58 @@
+//! Nodes that do not want a link, and a node that has no room for more.
+
+use super::*;
+
+#[test]
+fn a_peer_that_refuses_is_left_alone_for_minutes_and_says_why() {
+    let mut dials = Dials::default();
+    let peer = address_of(&path(1));
+    dials.add(at(0), "udp:a");
+    let mut now = at(0);
+    let mut rests = Vec::new();
+    for _ in 0..6 {
+        assert_eq!(dials.due(now, &NONE), ["udp:a"]);
+        dials.resolved(now, "udp:a", Ok(vec![path(1)]), &NONE);
+        dials.established(now, &path(1), &peer);
+        assert_eq!(
+            dials.refused(now, &path(1), &peer, "full"),
+            dials.next_deadline(now, &NONE).unwrap().since(now)
+        );
+        let stands = |(_, state, target): (_, _, &Target)| (state, target.last_error.clone());
+        assert_eq!(dials.targets(&NONE).next().map(stands), Some((PeerState::Down, Some("full".to_owned()))));
+        let next = dials.next_deadline(now, &NONE).unwrap();
+        rests.push(next.since(now).as_secs());
+        now = next;
+    }
+    assert_eq!(rests, [60, 120, 240, 480, 600, 600]);
+}
+
+#[test]
+fn a_node_that_was_heard_and_refuses_is_not_dialled_at_any_of_its_endpoints() {
+    let mut dials = Dials::default();
+    let peer = address_of(&path(1));
+    (1..=2).for_each(|n| hear(&mut dials, at(0), n));
+    dials.due_heard(at(0), &own(), &NONE);
+    dials.established(at(5), &path(1), &peer);
+    dials.refused(at(6), &path(1), &peer, "full");
+    assert_eq!(dialled(&mut dials, 6, 60_000, &NONE), []);
+    let refusals = dials.refusals();
+    assert_eq!(
+        refusals.iter().map(|refusal| (refusal.address, &*refusal.reason)).collect::<Vec<_>>(),
+        [(peer, "full")]
+    );
+    assert_eq!(dialled(&mut dials, 60_000, 60_100, &NONE), [(60_006, path(1))]);
+    dials.established(at(60_100), &path(1), &peer);
+    dials.in_service(&path(1), &peer);
+    assert!(dials.refusals().is_empty());
+}
+
+#[test]
+fn no_more_are_dialled_than_there_is_room_for_as_neighbours() {
+    let mut dials = Dials::default();
+    (0..100).for_each(|n| dials.heard(at(0), 0, Heard { endpoint: endpoint(n), instance: n }));
+    let nearly_full = Links { taken: 253, ..NONE };
+    assert_eq!(dials.due_heard(at(0), &own(), &nearly_full).len(), 3);
+    assert!(dials.due_heard(at(1), &own(), &nearly_full).is_empty());
+    let full = Links { taken: 256, ..NONE };
+    assert_eq!(dials.next_deadline(at(1), &full), None);
+}

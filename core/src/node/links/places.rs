@@ -1,0 +1,121 @@
+//! Who has a place among the neighbours, when there are no more places than neighbours. Pure.
+//!
+//! Neighbours that were configured are never sent away. The others share what is left as [`giver`] has it.
+
+use crate::link::crowd::giver;
+use crate::link::{DownReason, Source};
+
+/// A neighbour, or a node that wants to be one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tenant {
+    /// Its number; the lower, the longer it is here. Those that were there first stay.
+    pub(crate) id: u32,
+    pub(crate) configured: bool,
+    pub(crate) netmod: u32,
+    pub(crate) source: Source,
+}
+
+/// What becomes of a newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// There is room.
+    Free,
+    /// The neighbour with this number gives its place.
+    Of(u32),
+    /// There is none, for this reason.
+    Refused(DownReason),
+}
+
+/// The place of a newcomer where `most` neighbours may be, and `tenants` are.
+pub(crate) fn place(tenants: &[Tenant], newcomer: &Tenant, most: usize) -> Place {
+    if tenants.len() < most {
+        return Place::Free;
+    }
+    let strangers = tenants.iter().filter(|tenant| !tenant.configured);
+    let strangers: Vec<_> = strangers.map(|tenant| (tenant.netmod, tenant.source, tenant.id)).collect();
+    let from = (newcomer.netmod, newcomer.source);
+    if let Some(id) = giver(&strangers, Some(from).filter(|_| !newcomer.configured)) {
+        return Place::Of(id);
+    }
+    let of_host =
+        strangers.iter().filter(|(netmod, source, _)| (*netmod, source.host) == (from.0, from.1.host));
+    Place::Refused(if of_host.count() > 1 { DownReason::Crowded } else { DownReason::Full })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stranger(id: u32, host: u64, group: u64) -> Tenant {
+        Tenant { id, configured: false, netmod: 0, source: Source { host, group } }
+    }
+
+    fn configured(id: u32) -> Tenant {
+        Tenant { configured: true, ..stranger(id, 0, 0) }
+    }
+
+    /// Lets newcomers in, one after the other; whether the last one got a place.
+    fn let_in(tenants: &mut Vec<Tenant>, newcomers: impl IntoIterator<Item = Tenant>, most: usize) -> Place {
+        let mut last = Place::Free;
+        for newcomer in newcomers {
+            last = place(tenants, &newcomer, most);
+            if let Place::Of(id) = last {
+                tenants.retain(|tenant| tenant.id != id);
+            }
+            if !matches!(last, Place::Refused(_)) {
+                tenants.push(newcomer);
+            }
+        }
+        assert!(tenants.len() <= most);
+        last
+    }
+
+    #[test]
+    fn as_many_as_may_be_have_a_place_wherever_they_are_and_the_next_learns_why_it_has_none() {
+        let mut tenants = Vec::new();
+        // Each on a host of its own, all in one network.
+        let_in(&mut tenants, (0..256).map(|n| stranger(n, n.into(), 7)), 256);
+        assert_eq!(tenants.len(), 256);
+        let next = place(&tenants, &stranger(256, 256, 7), 256);
+        assert_eq!(next, Place::Refused(DownReason::Full));
+    }
+
+    #[test]
+    fn a_host_with_many_identities_keeps_no_other_host_of_its_network_out() {
+        let mut tenants = Vec::new();
+        let full = let_in(&mut tenants, (0..1000).map(|n| stranger(n, 1, 7)), 32);
+        assert_eq!(full, Place::Refused(DownReason::Crowded), "too many of its own");
+        assert_eq!(place(&tenants, &stranger(1000, 2, 7), 32), Place::Of(31), "the one that came last goes");
+        // Newcomers and the host take turns: it does not get back what it gave.
+        for n in 0..16 {
+            let_in(&mut tenants, [stranger(2000 + n, 2 + u64::from(n), 7)], 32);
+            let again = let_in(&mut tenants, [stranger(3000 + n, 1, 7)], 32);
+            assert_eq!(again, Place::Refused(DownReason::Crowded));
+        }
+        assert_eq!(tenants.iter().filter(|tenant| tenant.source.host == 1).count(), 16);
+    }
+
+    #[test]
+    fn a_network_with_many_hosts_keeps_no_other_network_out() {
+        let mut tenants = Vec::new();
+        let_in(&mut tenants, (0..32).map(|n| stranger(n, n.into(), 7)), 32);
+        assert_eq!(place(&tenants, &stranger(99, 99, 8), 32), Place::Of(31));
+        // Two on one host of a small network are no more than one of it has who comes from the large one.
+        let_in(&mut tenants, [stranger(99, 99, 8), stranger(100, 99, 8)], 32);
+        for n in 200..300 {
+            let_in(&mut tenants, [stranger(n, n.into(), 7)], 32);
+        }
+        assert_eq!(tenants.iter().filter(|tenant| tenant.source.group == 8).count(), 2);
+    }
+
+    #[test]
+    fn a_configured_neighbour_has_a_place_before_any_stranger_and_keeps_it() {
+        let mut tenants = Vec::new();
+        let_in(&mut tenants, (0..4).map(|n| stranger(n, n.into(), n.into())), 4);
+        let_in(&mut tenants, (10..14).map(configured), 4);
+        assert!(tenants.iter().all(|tenant| tenant.configured));
+        for newcomer in [configured(20), stranger(20, 9, 9)] {
+            assert_eq!(place(&tenants, &newcomer, 4), Place::Refused(DownReason::Full));
+        }
+    }
+}

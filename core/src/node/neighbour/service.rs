@@ -1,0 +1,73 @@
+//! When a link comes into service and when it leaves, as the router, the dial list and the subscribers learn of it.
+//!
+//! The side that dialled has a session as soon as it has sent the finish, and does not know yet whether the other side has
+//! received it, or has a place for one more neighbour. So its link is in service from the first frame that the other side has
+//! sealed, which also shows that the way back is there.
+
+use super::*;
+use crate::node::links::places::Tenant;
+
+impl Neighbour {
+    /// Whether the router and the subscribers know of this link.
+    pub(crate) fn is_in_service(&self) -> bool {
+        self.in_service.load(Relaxed)
+    }
+
+    /// Puts the link into service: the router may use it from here on.
+    pub(crate) async fn enter_service(self: &Arc<Self>, shared: &Shared) {
+        if self.in_service.swap(true, Relaxed) {
+            return;
+        }
+        self.set_state(PeerState::Up);
+        self.reachable_or_not(shared);
+        let cost = lock(&self.view).metrics.cost.saturating_add(self.medium.netmod.properties().cost);
+        let mtu = u16::try_from(payload_mtu(self.mtu())).unwrap_or(u16::MAX);
+        let address = self.address;
+        tracing::info!(neighbour = %address, endpoint = %self.endpoint(), "neighbour up");
+        let up = RouterEvent::Up { neighbour: self.clone(), cost, mtu };
+        shared.router.tell(up).await;
+        lock(&shared.dials).in_service(&self.path(), &address);
+        shared.publish(Event::NeighbourUp { address, endpoint: self.endpoint() });
+    }
+
+    /// Puts a link into service that the neighbour has used, if it is not yet.
+    pub(super) async fn confirm(self: &Arc<Self>, shared: &Shared, link: &Link) {
+        let over = || matches!(link.metrics().state, LinkState::Down(_));
+        if !self.is_in_service() && self.confirmed.load(Relaxed) && !over() {
+            lock(&self.view).metrics = link.metrics();
+            self.enter_service(shared).await;
+        }
+    }
+
+    /// The neighbour has ended the link, or it has ended by itself: the dial list learns what it needs for the next dial.
+    pub(super) fn note_end(&self, shared: &Shared, reason: DownReason) {
+        let (now, path) = (shared.now(), self.path());
+        let mut dials = lock(&shared.dials);
+        if reason.is_refusal() {
+            let rest = dials.refused(now, &path, &self.address, &reason.to_string());
+            drop(dials);
+            let (neighbour, endpoint) = (self.address, self.endpoint());
+            tracing::warn!(%neighbour, endpoint, %reason, again_in = ?rest, "no link");
+        } else if reason == DownReason::Goodbye {
+            // Before anything looks for a peer to dial.
+            dials.left(now, &path, &self.address);
+        } else if !self.is_in_service() {
+            dials.never_served(now, &path, &self.address, &reason.to_string());
+        }
+    }
+
+    /// Ends the link at once, and tells the neighbour why if the medium takes it now.
+    pub(crate) async fn dismiss(&self, shared: &Shared, reason: DownReason) {
+        self.push(shared, Class::Control, reason.goodbye().into());
+        self.flush(shared);
+        if self.retire(shared) {
+            self.announce_end(shared, &reason.to_string()).await;
+        }
+    }
+
+    /// What decides whether it keeps its place when there are no more.
+    pub(crate) fn tenant(&self) -> Tenant {
+        let source = self.medium.source(&self.path().endpoint);
+        Tenant { id: self.id, configured: self.configured, netmod: self.medium.id, source }
+    }
+}

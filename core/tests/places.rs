@@ -1,0 +1,184 @@
+//! Places for neighbours: as many as are configured, and a reason for each node that gets none.
+
+use std::time::{Duration, Instant};
+
+use async_std::task::{block_on, sleep};
+use futures::StreamExt;
+use rouse_core::netmod::mem::{Impairments, MemNet};
+use rouse_core::{Event, Events, Identity, Level, Limits, Node, NodeBuilder, PeerState};
+
+/// Longer than anything here takes; a test that fails does not hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn node(n: u8) -> NodeBuilder {
+    Node::builder().identity(Identity::from_seed(&[n; 32]))
+}
+
+fn limit(neighbours: usize) -> Limits {
+    Limits { neighbours, ..Limits::default() }
+}
+
+async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let end = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < end, "not in time: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn neighbours(node: &Node) -> u64 {
+    node.status().await.neighbours
+}
+
+/// What happened to links, so far.
+async fn link_events(events: &mut Events) -> Vec<Event> {
+    let mut all = Vec::new();
+    while let Ok(Some((_, event))) = async_std::future::timeout(Duration::ZERO, events.next()).await {
+        if matches!(event, Event::NeighbourUp { .. } | Event::NeighbourDown { .. }) {
+            all.push(event);
+        }
+    }
+    all
+}
+
+#[test]
+fn a_node_has_as_many_neighbours_as_dial_it_up_to_what_is_configured() {
+    block_on(async {
+        let net = MemNet::new(1);
+        let hub = node(1).netmod(net.netmod("hub").discover(false)).start().await.unwrap();
+        let mut others = Vec::new();
+        for n in 0..40u8 {
+            let plug = net.netmod(&format!("n{n}")).discover(false);
+            others.push(node(100 + n).netmod(plug).peer("mem:hub").start().await.unwrap());
+        }
+        until("forty neighbours", async || neighbours(&hub).await == 40).await;
+        for other in &others {
+            until("a link to the hub", async || neighbours(other).await == 1).await;
+        }
+    });
+}
+
+#[test]
+fn a_node_that_finds_no_place_learns_why_and_does_not_try_again_at_once() {
+    block_on(async {
+        let net = MemNet::new(2);
+        let hub = node(1).limits(limit(2)).netmod(net.netmod("hub").discover(false)).start().await.unwrap();
+        let dialling = |n: u8| {
+            let plug = net.netmod(&format!("n{n}")).discover(false);
+            node(n).netmod(plug).peer("mem:hub").start()
+        };
+        let _friends = [dialling(2).await.unwrap(), dialling(3).await.unwrap()];
+        until("all places taken", async || neighbours(&hub).await == 2).await;
+        let late = dialling(4).await.unwrap();
+        let mut events = late.events();
+        let refused = async || {
+            let peers = late.peers().await;
+            peers.iter().any(|peer| {
+                let error = peer.last_error.as_deref().unwrap_or_default();
+                peer.endpoint == "mem:hub"
+                    && peer.state == PeerState::Down
+                    && error.contains("as many links as it may")
+            })
+        };
+        until("the reason", refused).await;
+        let health = late.status().await.health;
+        assert!(
+            health.iter().any(|line| line.level == Level::Warn && line.text.contains("as many links")),
+            "{health:?}"
+        );
+        let before = hub.status().await.counters["handshakes_done"];
+        // Before, it was dialled again after 0.5 to 5 s.
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(hub.status().await.counters["handshakes_done"], before);
+        assert!(refused().await, "it stays known");
+        assert_eq!(link_events(&mut events).await, [], "there never was a link");
+        assert_eq!(neighbours(&hub).await, 2);
+        assert!(hub.status().await.drops["neighbour_limit"] >= 1);
+    });
+}
+
+#[test]
+fn a_node_that_was_heard_and_has_no_place_is_listed_with_the_reason() {
+    block_on(async {
+        let net = MemNet::new(3);
+        let hub = node(1).limits(limit(1)).netmod(net.netmod("hub")).start().await.unwrap();
+        let _friend = node(2).limits(limit(1)).netmod(net.netmod("friend")).start().await.unwrap();
+        until("all places taken", async || neighbours(&hub).await == 1).await;
+        let late = node(3).netmod(net.netmod("late")).start().await.unwrap();
+        let refused = async || {
+            let listed = |peer: &rouse_core::Peer| {
+                peer.address == Some(hub.address())
+                    && peer.state == PeerState::Down
+                    && peer.last_error.is_some()
+            };
+            late.peers().await.iter().any(listed)
+        };
+        until("the reason", refused).await;
+        let health = late.status().await.health;
+        assert!(health.iter().any(|line| line.text.contains("as many links as it may")), "{health:?}");
+    });
+}
+
+#[test]
+fn a_configured_peer_has_a_place_before_one_that_was_only_heard() {
+    block_on(async {
+        let net = MemNet::new(4);
+        let hub = node(1).limits(limit(1)).netmod(net.netmod("hub").discover(false)).start().await.unwrap();
+        let stranger =
+            node(2).netmod(net.netmod("stranger").discover(false)).peer("mem:hub").start().await.unwrap();
+        until("the stranger's link", async || neighbours(&hub).await == 1).await;
+        let friend = node(3).netmod(net.netmod("friend").discover(false)).start().await.unwrap();
+        let mut events = stranger.events();
+        hub.add_peer("mem:friend").await.unwrap();
+        until("the friend's link", async || neighbours(&friend).await == 1).await;
+        let reason = async {
+            loop {
+                if let Some((_, Event::NeighbourDown { reason, .. })) = events.next().await {
+                    return reason;
+                }
+            }
+        };
+        let reason = async_std::future::timeout(PATIENCE, reason).await.unwrap();
+        assert!(reason.contains("refused"), "{reason}");
+    });
+}
+
+#[test]
+fn the_paths_of_a_peer_are_tried_over_every_netmod_of_its_scheme() {
+    block_on(async {
+        let (nowhere, net) = (MemNet::new(5), MemNet::new(6));
+        // Known there, but not open.
+        let _namesake = nowhere.netmod("b");
+        let a = node(1)
+            .netmod(nowhere.netmod("a").discover(false))
+            .netmod(net.netmod("a").discover(false))
+            .peer("mem:b")
+            .start()
+            .await
+            .unwrap();
+        let b = node(2).netmod(net.netmod("b").discover(false)).start().await.unwrap();
+        until("a link over the second netmod", async || neighbours(&b).await == 1).await;
+        assert_eq!(neighbours(&a).await, 1);
+    });
+}
+
+#[test]
+fn a_link_with_a_round_trip_of_three_seconds_stays_and_carries_messages() {
+    block_on(async {
+        let net = MemNet::new(7);
+        net.impair_all(Impairments { delay: Duration::from_millis(1500), ..Impairments::default() });
+        let a = node(1).netmod(net.netmod("a").discover(false)).peer("mem:b").start().await.unwrap();
+        let b = node(2).netmod(net.netmod("b").discover(false)).start().await.unwrap();
+        let (mut of_a, mut of_b) = (a.events(), b.events());
+        let sent = a.send(&b.address(), "far away").await.unwrap();
+        async_std::future::timeout(PATIENCE, sent.delivered()).await.expect("in time").unwrap();
+        assert_eq!(&b.recv().await.unwrap().body[..], b"far away");
+        let sent = b.send(&a.address(), "and back").await.unwrap();
+        async_std::future::timeout(PATIENCE, sent.delivered()).await.expect("in time").unwrap();
+        sleep(Duration::from_secs(10)).await;
+        for events in [&mut of_a, &mut of_b] {
+            let all = link_events(events).await;
+            assert!(matches!(all[..], [Event::NeighbourUp { .. }]), "{all:?}");
+        }
+    });
+}
