@@ -1,6 +1,8 @@
 //! The daemon's socket: it comes back when it is removed, and its connections are bounded so that its owner gets in.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 use rouse_tests::{Daemon, programs, until};
 
@@ -42,4 +44,28 @@ fn a_daemon_that_took_the_place_keeps_it_for_as_long_as_it_lives() {
     until_it_is(&first, first.address());
     first.text(&["stop"]);
     assert!(first.process().end().success());
+}
+
+/// A connection that has greeted, and asks for nothing.
+fn connection(daemon: &Daemon) -> UnixStream {
+    let mut stream = UnixStream::connect(daemon.socket()).expect("it serves");
+    stream.write_all(b"rouseipc\x01\x00\x00\x00").expect("it listens");
+    stream.read_exact(&mut [0; 12]).expect("it greets");
+    stream
+}
+
+#[test]
+fn the_owner_stops_a_daemon_whose_connections_are_all_taken() {
+    let mut daemon = programs!().daemon().start();
+    let taken: Vec<UnixStream> = (0..256).map(|_| connection(&daemon)).collect();
+    let silent: Vec<UnixStream> =
+        (0..64).map(|_| UnixStream::connect(daemon.socket()).expect("it serves")).collect();
+    let refused = daemon.rouse(&["send", daemon.address(), "x"]);
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.stderr.contains("as many connections as it takes"), "{}", refused.stderr);
+    daemon.text(&["peers"]);
+    daemon.text(&["reload"]);
+    daemon.text(&["stop"]);
+    assert!(daemon.process().end().success());
+    drop((taken, silent));
 }

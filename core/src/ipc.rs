@@ -12,7 +12,8 @@
 //! calls under way at once. What keeps a program that crashes, hangs or lies from harming anybody else:
 //!
 //! - Each connection is bounded: in calls under way and their bytes, in messages fetched but not confirmed, in bytes
-//!   waiting to be written. The number of connections is bounded too.
+//!   waiting to be written. The number of connections is bounded too, and what they have in common (see `shares`).
+//! - The owner gets in to stop the daemon, whatever the other connections are (see [`Client::find_to_administer`]).
 //! - A message that was fetched but not confirmed goes back to the head of its inbox when its connection ends.
 //! - A connection that takes nothing for a while, although something is to be written, is closed.
 //! - A malformed frame closes its connection, and no other.
@@ -34,6 +35,7 @@ mod pending;
 mod proto;
 mod receive;
 mod server;
+mod shares;
 mod socket;
 #[cfg(test)]
 mod tests;

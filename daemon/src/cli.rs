@@ -64,6 +64,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let out = Out::new(cli.json);
     let search = Search { socket: cli.socket, state_dir: cli.state_dir };
     let connect = async || Client::find(&search).await.map_err(Failure::from);
+    let administer = async || Client::find_to_administer(&search).await.map_err(Failure::from);
     match cli.command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -72,8 +73,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Man => out.raw(&man().map_err(Failure::output)?),
         Command::Id { command } => book::id(&connect().await?, &out, command).await,
-        Command::Status => show::status(&connect().await?, &out).await,
-        Command::Peers => show::peers(&connect().await?, &out).await,
+        Command::Status => show::status(&administer().await?, &out).await,
+        Command::Peers => show::peers(&administer().await?, &out).await,
         Command::Routes { peer } => show::routes(&connect().await?, &out, peer.as_deref()).await,
         Command::Send(send) => {
             send.check()?;
@@ -86,12 +87,12 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Name { command } => book::name(&connect().await?, &out, command).await,
         Command::Watch => show::watch(&connect().await?, &out).await,
         Command::Reload => {
-            let notes = connect().await?.reload().await?;
+            let notes = administer().await?.reload().await?;
             out.words(&notes);
             out.json(&serde_json::json!({ "reloaded": true, "notes": notes }))
         }
         Command::Stop => {
-            connect().await?.stop().await?;
+            administer().await?.stop().await?;
             out.json(&serde_json::json!({ "stopped": true }))
         }
     }

@@ -1,19 +1,25 @@
 //! What the daemon does for one call.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_io::Timer;
 use event_listener::Event as Bell;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, lock};
 
 use crate::address::Address;
 use crate::ipc::admin::{Admin, AdminError, Denial};
 use crate::ipc::held::{Held, give_back};
 use crate::ipc::outbox::{Outbox, OutboxError};
 use crate::ipc::proto::*;
+use crate::ipc::shares::{Share, Shares};
 use crate::node::{self, Node, Stopped};
 use crate::types::*;
+
+/// The longest pause after a list.
+const LIST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many more items of a stream the client has room for.
 #[derive(Debug, Default)]
@@ -56,6 +62,11 @@ pub(super) struct Session<A> {
     pub(super) uid: u32,
     pub(super) outbox: Outbox,
     pub(super) held: Held,
+    pub(super) shares: Arc<Shares>,
+    /// Subscriptions of this connection.
+    subscribed: Arc<AtomicUsize>,
+    /// Held by the one call of this connection that makes a list.
+    listing: lock::Mutex<()>,
     sent: Mutex<Fates>,
 }
 
@@ -67,9 +78,10 @@ struct Fates {
 }
 
 impl<A: Admin> Session<A> {
-    pub(super) fn new(node: Node, admin: Arc<A>, uid: u32) -> Self {
+    pub(super) fn new(node: Node, admin: Arc<A>, uid: u32, shares: Arc<Shares>) -> Self {
         let held = Held::new(node.clone());
-        Session { node, admin, uid, outbox: Outbox::default(), held, sent: Mutex::default() }
+        let (outbox, subscribed, listing, sent) = Default::default();
+        Session { node, admin, uid, outbox, held, shares, subscribed, listing, sent }
     }
 
     fn fates(&self) -> MutexGuard<'_, Fates> {
@@ -85,20 +97,79 @@ impl<A: Admin> Session<A> {
 
     /// Does what `call` asks for and says how it went. May be dropped at any await.
     pub(super) async fn answer(&self, id: u64, call: Call, credit: Arc<Credit>) {
+        // Each kind in a box of its own: thousands may wait, and one that waits for a message holds no room for a trace.
+        match call {
+            Call::Receive { to, from, limit } => {
+                let received = Box::pin(self.receive(id, to, from, limit)).await;
+                self.say(id, received.map(|()| None)).await;
+            }
+            Call::Delivered { ticket } => {
+                let delivered = Box::pin(self.delivered(ticket)).await;
+                self.say(id, delivered.map(|receipt| Some(Reply::Receipt(receipt)))).await;
+            }
+            call if call.lists() => Box::pin(self.list(id, call, &credit)).await,
+            call => Box::pin(self.other(id, call, &credit)).await,
+        }
+    }
+
+    /// Makes a list and says it, when it is this call's turn. One at a time on each connection and in the whole daemon, a
+    /// pause after each, and none for a client that has not read what it asked for before: so lists take a quarter of the
+    /// router at most, and what nobody reads is bounded.
+    async fn list(&self, id: u64, call: Call, credit: &Credit) {
+        let _own_turn = self.listing.lock().await;
+        let turn = loop {
+            self.outbox.room().await;
+            let turn = self.shares.listing.lock().await;
+            if self.outbox.has_room() {
+                break turn;
+            }
+        };
+        let begun = Instant::now();
+        let mut reply = self.perform(id, call, credit).await;
+        let mut unread = None;
+        if matches!(&reply, Ok(Some(reply)) if reply.is_long()) {
+            unread = self.shares.unread_list();
+            if unread.is_none() {
+                reply = Err(Failure::Busy);
+            }
+        }
+        // There was room; to wait for more of it would hold up the lists of all.
+        let said = match reply {
+            Ok(Some(reply)) => self.outbox.push(&Down::Reply { id, reply }),
+            Ok(None) => Ok(()),
+            Err(failure) => self.outbox.push(&Down::Failed { id, failure }),
+        };
+        self.check_length(id, said);
+        Timer::after((begun.elapsed() * 3).min(LIST_PAUSE)).await;
+        drop(turn);
+        if unread.is_some() {
+            self.outbox.room().await;
+        }
+    }
+
+    async fn other(&self, id: u64, call: Call, credit: &Credit) {
         let stopping = matches!(call, Call::Stop);
-        let said = match self.perform(id, call, &credit).await {
+        self.say(id, self.perform(id, call, credit).await).await;
+        if stopping && self.admin.may_administer(self.uid) {
+            self.admin.stop();
+        }
+    }
+
+    async fn say(&self, id: u64, result: Result<Option<Reply>, Failure>) {
+        let said = match result {
             Ok(Some(reply)) => self.outbox.send(&Down::Reply { id, reply }).await,
             Ok(None) => Ok(()),
             Err(failure) => self.outbox.send(&Down::Failed { id, failure }).await,
         };
+        self.check_length(id, said);
+    }
+
+    fn check_length(&self, id: u64, said: Result<(), OutboxError>) {
         if let Err(OutboxError::TooLong) = said {
             tracing::warn!(id, "a reply was longer than a frame may be");
             let error = AdminError::new(Denial::Failed, "the answer is too long for one frame", "");
             // It fails when the connection is closed, and then nobody waits for it.
             let _ = self.outbox.push(&Down::Failed { id, failure: Failure::Admin(error) });
-        }
-        if stopping && self.admin.may_administer(self.uid) {
-            self.admin.stop();
         }
     }
 
@@ -109,15 +180,6 @@ impl<A: Admin> Session<A> {
             Call::Routes { to } => Reply::Routes(self.routes(to).await),
             Call::Dialled => Reply::Dialled(self.node.dialled().await),
             Call::Submit { messages, wait } => Reply::Sent(self.submit(messages, wait).await?),
-            Call::Delivered { ticket } => {
-                let sent = self.fates().waiting.remove(&ticket).ok_or_else(|| {
-                    AdminError::new(Denial::NotFound, "nothing is known of this message any more", "")
-                })?;
-                Reply::Receipt(sent.delivered().await.map_err(Failure::Send)?)
-            }
-            Call::Receive { to, from, limit } => {
-                return self.receive(id, to, from, limit).await.map(|()| None);
-            }
             Call::Ping { peer, timeout_us } => {
                 let timeout = Duration::from_micros(timeout_us);
                 Reply::Pong(self.node.ping(&peer, timeout).await.map_err(Failure::Ping)?)
@@ -129,6 +191,10 @@ impl<A: Admin> Session<A> {
                 return Ok(None);
             }
             Call::Events => {
+                let own = Share::take(&self.subscribed, MAX_SUBSCRIBED);
+                let Some(_subscription) = own.zip(self.shares.subscription()) else {
+                    return Err(Failure::Busy);
+                };
                 let events = self.node.events();
                 let events = events.filter(|(_, event)| std::future::ready(self.may_see(event)));
                 self.stream(id, credit, events.map(|(at, event)| Item::Event(at, event))).await;
@@ -218,9 +284,16 @@ impl<A: Admin> Session<A> {
         Ok(infos)
     }
 
+    async fn delivered(&self, ticket: u64) -> Result<Receipt, Failure> {
+        let sent = self.fates().waiting.remove(&ticket).ok_or_else(|| {
+            AdminError::new(Denial::NotFound, "nothing is known of this message any more", "")
+        })?;
+        sent.delivered().await.map_err(Failure::Send)
+    }
+
     /// Fetches messages. From the moment they leave the inbox they are held until the client confirms them: there is
     /// no await between the two.
-    async fn receive(
+    pub(super) async fn receive(
         &self,
         id: u64,
         to: Option<Address>,

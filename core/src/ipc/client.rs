@@ -65,7 +65,7 @@ impl Client {
     /// # Errors
     /// [`ConnectError`], which says what to do.
     pub async fn find(search: &Search) -> Result<Self, ConnectError> {
-        Ok(Self::over(connect::find(search).await?))
+        Ok(Self::over(connect::find(search, Welcome::Ok).await?))
     }
 
     pub(super) fn over(link: Link) -> Self {

@@ -10,6 +10,7 @@ use async_io::{Async, Timer};
 use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::ipc::client::Client;
 use crate::ipc::error::ConnectError;
 use crate::ipc::frame::Frames;
 use crate::ipc::lookup::{Candidate, Search};
@@ -27,8 +28,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long a daemon may take to greet.
 const GREETING_PATIENCE: Duration = Duration::from_secs(5);
 
+impl Client {
+    /// As [`Client::find`], to see how the daemon is, to reload or to stop it: the owner gets in for that even when other
+    /// programs hold every connection, for five seconds.
+    ///
+    /// # Errors
+    /// [`ConnectError`], which says what to do.
+    pub async fn find_to_administer(search: &Search) -> Result<Self, ConnectError> {
+        match find(search, Welcome::Ok).await {
+            Err(ConnectError::Busy(_)) => Ok(Self::over(find(search, Welcome::Administer).await?)),
+            found => Ok(Self::over(found?)),
+        }
+    }
+}
+
 /// Connects to the first daemon that serves where `search` looks.
-pub(super) async fn find(search: &Search) -> Result<Link, ConnectError> {
+pub(super) async fn find(search: &Search, wish: Welcome) -> Result<Link, ConnectError> {
     let deadline = Instant::now() + STARTING;
     let candidates = search.candidates();
     if candidates.is_empty() {
@@ -37,7 +52,7 @@ pub(super) async fn find(search: &Search) -> Result<Link, ConnectError> {
     loop {
         let mut trouble = None;
         for candidate in &candidates {
-            match connect(candidate).await {
+            match connect(candidate, wish).await {
                 Ok(link) => return Ok(link),
                 Err(ConnectError::NoDaemon { .. }) => {}
                 Err(error) => trouble = trouble.or(Some(error)),
@@ -54,7 +69,7 @@ pub(super) async fn find(search: &Search) -> Result<Link, ConnectError> {
     }
 }
 
-async fn connect(candidate: &Candidate) -> Result<Link, ConnectError> {
+async fn connect(candidate: &Candidate, wish: Welcome) -> Result<Link, ConnectError> {
     let path = &candidate.path;
     let io = |source: io::Error| refused(path, source);
     let stream = Arc::new(Async::<UnixStream>::connect(path).await.map_err(io)?);
@@ -64,18 +79,22 @@ async fn connect(candidate: &Candidate) -> Result<Link, ConnectError> {
             return Err(ConnectError::Impostor { path: path.clone(), uid });
         }
     }
-    let meeting = std::pin::pin!(meet(stream, path));
+    let meeting = std::pin::pin!(meet(stream, path, wish));
     match select(meeting, Timer::after(GREETING_PATIENCE)).await {
         Either::Left((met, _)) => met,
         Either::Right(_) => Err(io(io::ErrorKind::TimedOut.into())),
     }
 }
 
-pub(super) async fn meet(stream: Arc<Async<UnixStream>>, path: &Path) -> Result<Link, ConnectError> {
+pub(super) async fn meet(
+    stream: Arc<Async<UnixStream>>,
+    path: &Path,
+    wish: Welcome,
+) -> Result<Link, ConnectError> {
     let io = |source: io::Error| refused(path, source);
     let mut theirs = [0; GREETING];
     // A daemon that is full answers without listening: what it says counts, not that it did not listen.
-    let said = (&*stream).write_all(&greeting(VERSION, Welcome::Ok)).await;
+    let said = (&*stream).write_all(&greeting(VERSION, wish)).await;
     (&*stream).read_exact(&mut theirs).await.map_err(|error| io(said.err().unwrap_or(error)))?;
     match read_greeting(&theirs) {
         None => return Err(ConnectError::NotADaemon(path.to_owned())),
@@ -85,7 +104,7 @@ pub(super) async fn meet(stream: Arc<Async<UnixStream>>, path: &Path) -> Result<
         Some((_, Welcome::Ok)) => {}
         Some((_, Welcome::Busy)) => return Err(ConnectError::Busy(path.to_owned())),
         // It is on its way out: as good as gone.
-        Some((_, Welcome::Stopping | Welcome::Unknown)) => return Err(nobody(path)),
+        Some((_, Welcome::Stopping | Welcome::Administer | Welcome::Unknown)) => return Err(nobody(path)),
     }
     let mut frames = Frames::new(ReadHalf(stream.clone()));
     let welcome = frames.next().await.map(codec::decode);

@@ -11,15 +11,19 @@ use futures::future::{AbortHandle, Abortable, BoxFuture, Either, FutureExt, sele
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use crate::ipc::admin::Admin;
+use crate::ipc::admin::{Admin, AdminError, Denial};
 use crate::ipc::calls::{Credit, Session};
 use crate::ipc::frame::{FrameError, Frames};
 use crate::ipc::proto::*;
-use crate::ipc::server::{Phase, Phases, Place, Token};
+use crate::ipc::server::{Door, Phase, Place, Token};
+use crate::ipc::shares::{Guest, Share};
 use crate::wire::codec;
 
 /// How long a client may take to greet.
 const GREETING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a connection may stay that has no place, and is there to administer.
+const LOBBY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the last words may take when the daemon stops.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -38,6 +42,10 @@ pub(super) enum Ended {
     Stranger,
     #[error("the client speaks version {0}")]
     Version(u16),
+    #[error("there are as many connections as the daemon takes")]
+    Full,
+    #[error("the time to administer is over")]
+    Over,
     #[error("the client did not greet in time")]
     Silent,
     #[error("{0}")]
@@ -48,22 +56,39 @@ pub(super) enum Ended {
 pub(super) async fn run<A: Admin>(
     stream: &Async<UnixStream>,
     session: Arc<Session<A>>,
-    place: &Place,
+    door: &Door,
+    guest: Guest,
 ) -> Result<(), Ended> {
-    let phases = &*place.phases;
-    match select(std::pin::pin!(greet(stream, phases)), std::pin::pin!(phases.beyond(Phase::Serving))).await {
-        Either::Left((greeted, _)) => greeted?,
-        Either::Right(_) => return Ok(()),
-    }
+    let owner = session.admin.may_administer(session.uid);
+    let greeted = {
+        let beyond = std::pin::pin!(door.phases.beyond(Phase::Serving));
+        match select(std::pin::pin!(greet(stream, door, owner)), beyond).await {
+            Either::Left((greeted, _)) => greeted?,
+            Either::Right(_) => return Ok(()),
+        }
+    };
+    let place = match greeted {
+        Some(place) => {
+            drop(guest);
+            Lodging::Place(place)
+        }
+        None => Lodging::Lobby(guest),
+    };
     let address = session.admin.default_address(session.uid).unwrap_or_else(|| session.node.address());
     let version = env!("CARGO_PKG_VERSION").to_owned();
     session.outbox.push(&Down::Welcome { address, version }).map_err(|_| Ended::Malformed)?;
     // Given up only when the calls have ended, and what they fetched is back.
-    let mut marks = Marks { calling: Some(place.phases.calling()), holding: Some(place.phases.holding()) };
-    let result = serve(stream, &session, place, &mut marks).await;
+    let mut marks = Marks { calling: Some(door.phases.calling()), holding: Some(door.phases.holding()) };
+    let result = serve(stream, &session, door, &place, &mut marks).await;
     session.outbox.kill();
     session.held.return_all();
     result
+}
+
+/// What lets a connection stay.
+enum Lodging {
+    Place(#[allow(dead_code, reason = "it is given back when it is dropped")] Place),
+    Lobby(#[allow(dead_code, reason = "it is given back when it is dropped")] Guest),
 }
 
 /// Whoever stops the server waits until no connection has these.
@@ -72,36 +97,52 @@ struct Marks {
     holding: Option<Token>,
 }
 
-async fn greet(mut stream: &Async<UnixStream>, phases: &Phases) -> Result<(), Ended> {
+/// Greets. The place of the connection, or none when it stays in the lobby.
+async fn greet(mut stream: &Async<UnixStream>, door: &Door, owner: bool) -> Result<Option<Place>, Ended> {
     let mut theirs = [0; GREETING];
     match select(stream.read_exact(&mut theirs), Timer::after(GREETING_PATIENCE)).await {
         Either::Left((read, _)) => read?,
         Either::Right(_) => return Err(Ended::Silent),
     }
-    let (version, _) = read_greeting(&theirs).ok_or(Ended::Stranger)?;
-    let welcome = if phases.now() == Phase::Serving { Welcome::Ok } else { Welcome::Stopping };
+    let (version, word) = read_greeting(&theirs).ok_or(Ended::Stranger)?;
+    let administers = owner && word == Welcome::Administer;
+    let place = if version == VERSION && !administers { door.place(owner) } else { None };
+    let welcome = match door.phases.now() {
+        Phase::Serving if version == VERSION && !administers && place.is_none() => Welcome::Busy,
+        Phase::Serving => Welcome::Ok,
+        _ => Welcome::Stopping,
+    };
     // A few bytes into an empty buffer: this never waits.
     stream.write_all(&greeting(VERSION, welcome)).await?;
-    if version == VERSION { Ok(()) } else { Err(Ended::Version(version)) }
+    match welcome {
+        _ if version != VERSION => Err(Ended::Version(version)),
+        Welcome::Busy => Err(Ended::Full),
+        _ => Ok(place),
+    }
 }
 
 async fn serve<A: Admin>(
     stream: &Async<UnixStream>,
     session: &Arc<Session<A>>,
-    place: &Place,
+    door: &Door,
+    lodging: &Lodging,
     marks: &mut Marks,
 ) -> Result<(), Ended> {
-    let mut writer = std::pin::pin!(session.outbox.write_to(stream, place.patience).fuse());
+    let mut writer = std::pin::pin!(session.outbox.write_to(stream, door.patience).fuse());
+    let in_lobby = matches!(lodging, Lodging::Lobby(_));
+    let mut over = if in_lobby { Timer::after(LOBBY_PATIENCE) } else { Timer::never() };
     let mut frames = Frames::new(stream);
-    let mut running = Running::default();
+    let mut running = Running { administers: in_lobby, ..Running::default() };
     let mut phase = Phase::Serving;
     let mut turn = 0;
     loop {
         futures::select_biased! {
             written = writer => return Ok(written?),
             // Before the calls: what another connection gives back at the end is not fetched again here.
-            next = place.phases.beyond(phase).fuse() => {
+            next = door.phases.beyond(phase).fuse() => {
                 phase = next;
+                // Who said stop waits for the end.
+                over = Timer::never();
                 running.stop_all(session);
                 drop(marks.calling.take());
                 if phase >= Phase::Returning {
@@ -114,12 +155,16 @@ async fn serve<A: Admin>(
                     return Ok(());
                 }
             }
+            _ = FutureExt::fuse(&mut over) => return Err(Ended::Over),
             id = running.futures.select_next_some() => {
                 running.ended(id);
             }
             frame = frames.next().fuse() => match frame {
                 Ok(bytes) => {
-                    let up = codec::decode(bytes).map_err(|_| Ended::Malformed)?;
+                    let up: Up = codec::decode(bytes).map_err(|_| Ended::Malformed)?;
+                    if up.tickets() > MAX_SENT {
+                        return Err(Ended::Malformed);
+                    }
                     running.take(up, bytes.len(), session, phase);
                     turn = (turn + 1) % TURN;
                     if turn == 0 {
@@ -136,6 +181,8 @@ async fn serve<A: Admin>(
 /// The calls under way on one connection.
 #[derive(Default)]
 struct Running {
+    /// Only calls that administer are taken.
+    administers: bool,
     futures: FuturesUnordered<BoxFuture<'static, u64>>,
     calls: HashMap<u64, Under>,
     bytes: usize,
@@ -145,6 +192,8 @@ struct Under {
     bytes: usize,
     abort: AbortHandle,
     credit: Arc<Credit>,
+    /// Beyond the calls that each connection may have.
+    _share: Option<Share>,
 }
 
 impl Running {
@@ -178,9 +227,18 @@ impl Running {
         {
             return fail(session, id, Failure::Busy);
         }
+        if self.administers && !call.administers() {
+            let text = "the daemon has as many connections as it takes";
+            let hint = "close one; `rouse status` and `rouse stop` work all the same";
+            return fail(session, id, Failure::Admin(AdminError::new(Denial::Full, text, hint)));
+        }
+        let share = if self.futures.len() < FREE_CALLS { None } else { session.shares.call() };
+        if share.is_none() && self.futures.len() >= FREE_CALLS {
+            return fail(session, id, Failure::Busy);
+        }
         let (abort, registration) = AbortHandle::new_pair();
         let credit = Arc::new(Credit::default());
-        self.calls.insert(id, Under { bytes, abort, credit: credit.clone() });
+        self.calls.insert(id, Under { bytes, abort, credit: credit.clone(), _share: share });
         self.bytes += bytes;
         let session = session.clone();
         let answer = async move { session.answer(id, call, credit).await };

@@ -23,7 +23,8 @@ use crate::ipc::calls::Session;
 use crate::ipc::connection;
 use crate::ipc::frame::Frames;
 use crate::ipc::proto::*;
-use crate::ipc::server::{Phases, Place};
+use crate::ipc::server::{Door, Phases};
+use crate::ipc::shares::Lobby;
 use crate::ipc::{Admin, AdminError, Client, Denial, IdentityInfo, NameInfo, PeerInfo, Source, connect};
 use crate::node::{Limits, Node};
 use crate::types::Outgoing;
@@ -187,12 +188,13 @@ fn connection(said: &[u8]) -> io::Result<(Async<UnixStream>, Async<UnixStream>)>
 
 async fn converse(used: &Used, uid: u32, said: &[u8]) -> Vec<u8> {
     let (near, far) = connection(said).expect("a pair of sockets");
-    let session = Arc::new(Session::new(used.node.clone(), used.keeper.clone(), uid));
+    let session = Arc::new(Session::new(used.node.clone(), used.keeper.clone(), uid, Arc::default()));
     let phases: Arc<Phases> = Arc::default();
-    let place = Place::take(&phases, Duration::from_secs(5)).expect("the only connection");
+    let door = Door { phases: phases.clone(), patience: Duration::from_secs(5) };
+    let (guest, _) = Arc::<Lobby>::default().enter();
     let serve = async {
         // How it ended is its own affair.
-        let _ = connection::run(&far, session.clone(), &place).await;
+        let _ = connection::run(&far, session.clone(), &door, guest).await;
         drop(far);
     };
     let mut answered = Vec::new();
@@ -246,7 +248,7 @@ pub fn client_socket(data: &[u8]) {
     let said = said(&mut script, flags, &opening);
     let (near, far) = connection(&said).expect("a pair of sockets");
     async_io::block_on(async {
-        let meeting = connect::meet(Arc::new(far), Path::new("/fuzz"));
+        let meeting = connect::meet(Arc::new(far), Path::new("/fuzz"), Welcome::Ok);
         if let Ok(link) = meeting.await {
             call_all(&Client::over(link)).await;
         }
@@ -296,14 +298,15 @@ pub(crate) fn record() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let (mut up, mut down) = (Vec::new(), Vec::new());
     async_io::block_on(async {
         let used = start().await;
-        let session = Arc::new(Session::new(used.node.clone(), used.keeper.clone(), OWNER));
-        let place = Place::take(&Arc::default(), Duration::from_secs(5)).expect("the only connection");
-        let serve = connection::run(&daemon, session, &place).fuse();
+        let session = Arc::new(Session::new(used.node.clone(), used.keeper.clone(), OWNER, Arc::default()));
+        let door = Door { phases: Arc::default(), patience: Duration::from_secs(5) };
+        let (guest, _) = Arc::<Lobby>::default().enter();
+        let serve = connection::run(&daemon, session, &door, guest).fuse();
         let taps = async {
             futures::join!(tap(&client_tap, &daemon_tap, &mut up), tap(&daemon_tap, &client_tap, &mut down))
         };
         let talk = async {
-            let met = connect::meet(Arc::new(client), Path::new("/fuzz")).await;
+            let met = connect::meet(Arc::new(client), Path::new("/fuzz"), Welcome::Ok).await;
             let client = Client::over(met.expect("an honest daemon"));
             // Some wait for what does not come.
             crate::rt::timeout(Duration::from_millis(500), call_all(&client)).await;

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use event_listener::Event;
@@ -81,6 +81,12 @@ impl Outbox {
             };
             listener.await;
         }
+    }
+
+    /// Whether there is room, or the outbox is closed.
+    pub(super) fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.closed || state.has_room()
     }
 
     /// Waits until there is room, or the outbox is closed.
@@ -208,9 +214,17 @@ async fn write_all<W: AsyncWrite + Unpin>(
     patience: Duration,
 ) -> io::Result<()> {
     let mut rest = bytes;
+    // Who takes a little now and then is not silent, and holds as much: each megabyte has its time too.
+    let in_all = patience
+        .saturating_mul(u32::try_from(bytes.len() / HIGH_WATER).unwrap_or(u32::MAX).saturating_add(1));
+    let begun = Instant::now();
     while !rest.is_empty() {
         let piece = rest.get(..rest.len().min(PIECE)).unwrap_or(rest);
-        let written = match select(std::pin::pin!(stream.write(piece)), Timer::after(patience)).await {
+        let time = patience.min(in_all.saturating_sub(begun.elapsed()));
+        if time.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let written = match select(std::pin::pin!(stream.write(piece)), Timer::after(time)).await {
             Either::Left((result, _)) => result?,
             Either::Right(_) => return Err(io::ErrorKind::TimedOut.into()),
         };
@@ -228,6 +242,8 @@ mod tests {
     use futures::FutureExt;
     use futures::executor::block_on;
     use std::os::unix::net::UnixStream;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -262,6 +278,27 @@ mod tests {
         let mut writer = std::pin::pin!(outbox.write_to(&mut out, LONG));
         assert!((&mut writer).now_or_never().is_none(), "the writer waits for more");
         assert_eq!(send.now_or_never(), Some(Ok(())));
+    }
+
+    #[test]
+    fn a_stream_that_takes_a_byte_now_and_then_ends_the_writer_too() {
+        struct Trickle;
+        impl AsyncWrite for Trickle {
+            fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+                std::thread::sleep(Duration::from_millis(2));
+                Poll::Ready(Ok(1))
+            }
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+            fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+        let outbox = Outbox::default();
+        outbox.push(&vec![0u8; HIGH_WATER]).unwrap();
+        let error = block_on(outbox.write_to(Trickle, Duration::from_millis(30))).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

@@ -20,6 +20,16 @@ pub(super) const MAX_FRAME: usize = 17 << 20;
 /// The most calls under way on one connection.
 pub(super) const MAX_CALLS: usize = 1024;
 
+/// So many calls a connection may have under way whatever the others have; more of them only while there are not too many
+/// in all.
+pub(super) const FREE_CALLS: usize = 16;
+
+/// The most subscriptions to events on one connection.
+pub(super) const MAX_SUBSCRIBED: usize = 8;
+
+/// A list with more entries than this is a long one: more than an outbox takes without waiting.
+pub(super) const LONG_LIST: usize = 8192;
+
 /// The most bytes of calls under way on one connection. One call alone may always be as long as a frame.
 pub(super) const MAX_CALL_BYTES: usize = 48 << 20;
 
@@ -46,15 +56,18 @@ pub(super) const GREETING: usize = 12;
 
 const MAGIC: [u8; 8] = *b"rouseipc";
 
-/// What the daemon says at once.
+/// The word of a greeting: what the daemon says at once, and what a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Welcome {
-    /// It serves.
+    /// It serves; it wants to be served.
     Ok,
     /// It has as many connections as it takes.
     Busy,
     /// It stops.
     Stopping,
+    /// What a client says that is there to administer: it is let in even when there are as many connections as the
+    /// daemon takes, for a few seconds and for short calls only.
+    Administer,
     /// Something that only a later version knows.
     Unknown,
 }
@@ -65,6 +78,7 @@ pub(super) fn greeting(version: u16, welcome: Welcome) -> [u8; GREETING] {
         Welcome::Ok => 0,
         Welcome::Busy => 1,
         Welcome::Stopping => 2,
+        Welcome::Administer => 3,
         Welcome::Unknown => u16::MAX,
     };
     let mut bytes = [0; GREETING];
@@ -83,6 +97,7 @@ pub(super) fn read_greeting(bytes: &[u8; GREETING]) -> Option<(u16, Welcome)> {
         0 => Welcome::Ok,
         1 => Welcome::Busy,
         2 => Welcome::Stopping,
+        3 => Welcome::Administer,
         _ => Welcome::Unknown,
     };
     (*magic == MAGIC).then_some((u16::from_le_bytes([*v0, *v1]), welcome))
@@ -103,6 +118,16 @@ pub(super) enum Up {
     Returned { tickets: Vec<u64> },
     /// Nobody will ask for the fate of these sent messages.
     Forget { tickets: Vec<u64> },
+}
+
+impl Up {
+    /// How many tickets it names.
+    pub(super) fn tickets(&self) -> usize {
+        match self {
+            Up::Taken { tickets } | Up::Returned { tickets } | Up::Forget { tickets } => tickets.len(),
+            Up::Call { .. } | Up::Cancel { .. } | Up::Credit { .. } => 0,
+        }
+    }
 }
 
 /// From the daemon.
@@ -146,6 +171,27 @@ pub(super) enum Call {
     Stop,
 }
 
+impl Call {
+    /// Whether the answer is a list, or is made from one.
+    pub(super) fn lists(&self) -> bool {
+        matches!(
+            self,
+            Call::Status
+                | Call::Peers
+                | Call::Routes { .. }
+                | Call::Dialled
+                | Call::Identities
+                | Call::Names
+                | Call::PeerList
+        )
+    }
+
+    /// Whether it may be asked on a connection that is there to administer only.
+    pub(super) fn administers(&self) -> bool {
+        matches!(self, Call::Status | Call::Peers | Call::PeerList | Call::Reload | Call::Stop)
+    }
+}
+
 /// What comes back.
 #[derive(Debug, Encode, BorrowDecode)]
 pub(super) enum Reply {
@@ -163,6 +209,22 @@ pub(super) enum Reply {
     Names(Vec<NameInfo>),
     PeerList(Vec<PeerInfo>),
     Text(String),
+}
+
+impl Reply {
+    /// Whether it is a list that fills the outbox by itself.
+    pub(super) fn is_long(&self) -> bool {
+        let entries = match self {
+            Reply::Peers(list) => list.len(),
+            Reply::Routes(list) => list.len(),
+            Reply::Dialled(list) => list.len(),
+            Reply::Identities(list) => list.len(),
+            Reply::Names(list) => list.len(),
+            Reply::PeerList(list) => list.len(),
+            _ => 0,
+        };
+        entries > LONG_LIST
+    }
 }
 
 /// One item of a stream.

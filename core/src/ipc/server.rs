@@ -1,7 +1,7 @@
 //! The daemon's side of the socket: listens, lets in, and ends in order.
 
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,19 +10,22 @@ use std::time::Duration;
 
 use async_io::{Async, Timer};
 use event_listener::Event;
-use futures::future::{FutureExt, select};
+use futures::future::{Abortable, FutureExt, select};
 use futures::stream::StreamExt;
 
 use crate::ipc::admin::Admin;
 use crate::ipc::calls::Session;
 use crate::ipc::connection;
-use crate::ipc::proto::{VERSION, Welcome, greeting};
+use crate::ipc::shares::{Lobby, Shares};
 use crate::ipc::socket::{Access, BindError, Socket};
 use crate::node::Node;
 use crate::rt;
 
 /// The most connections at once.
 pub const MAX_CONNECTIONS: usize = 256;
+
+/// So many of them are for the daemon's owner alone.
+const RESERVED: usize = 64;
 
 /// How long a client may take nothing of what is written to it.
 const WRITE_PATIENCE: Duration = Duration::from_secs(15);
@@ -43,6 +46,8 @@ pub struct Server {
     path: PathBuf,
     access: Access,
     phases: Arc<Phases>,
+    shares: Arc<Shares>,
+    lobby: Arc<Lobby>,
     /// How long a client may take nothing of what is written to it.
     pub(super) patience: Duration,
 }
@@ -58,6 +63,8 @@ impl Server {
             path: path.to_owned(),
             access,
             phases: Arc::default(),
+            shares: Arc::default(),
+            lobby: Arc::default(),
             patience: WRITE_PATIENCE,
         })
     }
@@ -124,18 +131,17 @@ impl Server {
         if self.access == Access::Owner && uid != own && uid != 0 {
             return tracing::warn!(uid, "another user was refused");
         }
-        let Some(place) = Place::take(&self.phases, self.patience) else {
-            tracing::warn!("more than {MAX_CONNECTIONS} connections: one was refused");
-            // Twelve bytes into an empty buffer; if the client is gone already, it need not know.
-            let _ = (&mut stream.get_ref()).write_all(&greeting(VERSION, Welcome::Busy));
-            return;
-        };
-        let session = Arc::new(Session::new(node.clone(), admin.clone(), uid));
-        // The task ends by itself: when its client goes, or the server closes.
-        drop(rt::spawn(async move {
-            if let Err(reason) = connection::run(&stream, session, &place).await {
+        let session = Arc::new(Session::new(node.clone(), admin.clone(), uid, self.shares.clone()));
+        let door = Door { phases: self.phases.clone(), patience: self.patience };
+        let (guest, registration) = self.lobby.enter();
+        let connection = async move {
+            if let Err(reason) = connection::run(&stream, session, &door, guest).await {
                 tracing::debug!(%reason, uid, "a client's connection ended");
             }
+        };
+        // The task ends by itself: when its client goes, the server closes, or the lobby needs the room.
+        drop(rt::spawn(async move {
+            let _ = Abortable::new(connection, registration).await;
         }));
     }
 
@@ -209,6 +215,8 @@ pub(super) struct Phases {
     phase: Mutex<Phase>,
     /// Connections.
     open: AtomicUsize,
+    /// Those of users who do not own the daemon.
+    foreign: AtomicUsize,
     /// Connections that may have calls under way.
     calling: AtomicUsize,
     /// Connections that may have messages fetched and not confirmed.
@@ -284,16 +292,32 @@ impl Drop for Token {
     }
 }
 
-/// One connection's place among those there may be.
-pub(super) struct Place {
+/// What a connection that comes in needs of the server.
+pub(super) struct Door {
     pub(super) phases: Arc<Phases>,
     pub(super) patience: Duration,
-    _open: Token,
 }
 
-impl Place {
-    pub(super) fn take(phases: &Arc<Phases>, patience: Duration) -> Option<Self> {
-        let (open, before) = Token::new(phases, |phases| &phases.open);
-        (before < MAX_CONNECTIONS).then(|| Place { phases: phases.clone(), patience, _open: open })
+impl Door {
+    /// A place among those there may be; `None` when all are taken.
+    pub(super) fn place(&self, owner: bool) -> Option<Place> {
+        let (open, before) = Token::new(&self.phases, |phases| &phases.open);
+        let place = Place { _open: open, _foreign: None };
+        if before >= MAX_CONNECTIONS {
+            tracing::warn!("more than {MAX_CONNECTIONS} connections: one was refused");
+            return None;
+        }
+        if owner {
+            return Some(place);
+        }
+        let (foreign, before) = Token::new(&self.phases, |phases| &phases.foreign);
+        let most = MAX_CONNECTIONS - RESERVED;
+        (before < most).then(|| Place { _foreign: Some(foreign), ..place })
     }
+}
+
+/// One connection's place among those there may be.
+pub(super) struct Place {
+    _open: Token,
+    _foreign: Option<Token>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
+use rouse_core::ipc::ClientError;
 use rouse_core::{Client, Event, Level, NetmodState, Peer, PeerState, Route, RouteState, Status, Timestamp};
 use serde::Serialize;
 
@@ -151,8 +152,11 @@ pub(super) async fn watch(client: &Client, out: &Out) -> Result<(), Failure> {
     while let Some((at, event)) = events.next().await {
         out.line(&format!("{at} {}", out.foreign(&event_text(&event))), &Stamped { at, event: &event })?;
     }
-    // A stream that ends without a word: the daemon has gone.
-    Err(rouse_core::ipc::ClientError::Stopped.into())
+    // A stream that ends without a word was refused, or the daemon has gone.
+    match client.status().await {
+        Ok(_) => Err(ClientError::Busy.into()),
+        Err(_) => Err(ClientError::Stopped.into()),
+    }
 }
 
 fn event_text(event: &Event) -> String {

@@ -203,7 +203,7 @@ fn another_user_uses_its_own_address_only_and_administers_nothing() {
         let (own, first) = (own.address(), node.address());
         let others = HashMap::from([(own, 1001)]);
         let keeper = Arc::new(Keeper::new(&node, others, 1000));
-        let session = |uid| Session::new(node.clone(), keeper.clone(), uid);
+        let session = |uid| Session::new(node.clone(), keeper.clone(), uid, Arc::default());
         let denied = |answer: Result<Reply, Failure>| match answer {
             Err(Failure::Admin(error)) => error.denial,
             other => panic!("{other:?}"),

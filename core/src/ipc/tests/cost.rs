@@ -1,0 +1,193 @@
+//! What requests cost the daemon at most: memory and work that a client does not pay for itself.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::executor::block_on;
+
+use super::setup::{Raw, Setup};
+use crate::ipc::calls::{Credit, Session};
+use crate::ipc::proto::*;
+use crate::ipc::{Client, ConnectError, MAX_CONNECTIONS, Search};
+
+#[test]
+fn lists_that_are_not_read_are_not_made() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let mut greedy = Raw::connect(&setup);
+        for id in 0..100 {
+            greedy.call(id, Call::Names);
+        }
+        let listed = || setup.keeper.listed.load(Ordering::SeqCst);
+        while listed() == 0 {
+            std::thread::yield_now();
+        }
+        // Each of these waits for its turn, as those of the greedy one would.
+        let other = setup.client().await;
+        for _ in 0..10 {
+            other.names().await.unwrap();
+        }
+        assert!(listed() <= 10 + 3, "{} lists of 2 MB for 12 calls that were heard", listed());
+        // They are all made for a client that reads.
+        for _ in 0..100 {
+            assert!(matches!(greedy.next(), Some(Down::Reply { .. } | Down::Failed { .. })));
+        }
+    });
+}
+
+#[test]
+fn a_call_that_waits_holds_little_memory() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let (node, admin) = (setup.node.clone(), setup.keeper.clone());
+        let session = Session::new(node, admin, setup.keeper.owner, Arc::default());
+        let receive = session.receive(1, None, None, 1);
+        let answer = session.answer(1, Call::Names, Arc::<Credit>::default());
+        let held = size_of_val(&receive) + size_of_val(&answer);
+        assert!(held <= 1024, "{held} bytes ({} to receive) for a call of 30", size_of_val(&receive));
+    });
+}
+
+#[test]
+fn subscriptions_are_bounded_on_a_connection_and_in_all() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let mut refused = Vec::new();
+        let mut connections: Vec<Raw> = (0..20).map(|_| Raw::connect(&setup)).collect();
+        for raw in &mut connections {
+            for id in 0..=MAX_SUBSCRIBED as u64 {
+                raw.call(id, Call::Events);
+            }
+            raw.call(99, Call::Names);
+            let mut busy = 0;
+            while let Some(down) = raw.next() {
+                match down {
+                    Down::Failed { failure: Failure::Busy, .. } => busy += 1,
+                    _ => break,
+                }
+            }
+            refused.push(busy);
+        }
+        assert_eq!((refused[0], refused[7]), (1, 1), "the first have as many as a connection may have");
+        assert_eq!(refused[8..], [MAX_SUBSCRIBED + 1; 12], "then there are enough in all");
+        drop(connections.remove(0));
+        let client = setup.client().await;
+        // Until the daemon has seen that the connection is gone, there are enough.
+        loop {
+            let mut events = client.events();
+            client.status().await.unwrap();
+            setup.messages(&["x"]).await;
+            if events.next().await.is_some() {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn calls_that_wait_are_bounded_in_all_and_each_connection_may_have_some() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let wait = || Call::Receive { to: None, from: None, limit: 1 };
+        let mut connections = Vec::new();
+        let mut waiting = 0;
+        for _ in 0..20 {
+            let mut raw = Raw::connect(&setup);
+            for id in 0..MAX_CALLS as u64 {
+                raw.call(id, wait());
+            }
+            raw.call(5000, Call::Stop);
+            let mut busy = 0;
+            loop {
+                match raw.next() {
+                    Some(Down::Failed { id, failure: Failure::Busy }) if id < 5000 => busy += 1,
+                    Some(Down::Failed { id: 5000, .. } | Down::Reply { id: 5000, .. }) => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+            waiting += MAX_CALLS - busy;
+            connections.push(raw);
+        }
+        assert!(waiting <= 16_384 + 20 * FREE_CALLS, "{waiting} calls wait");
+        assert!(setup.client().await.status().await.is_ok());
+    });
+}
+
+#[test]
+fn more_tickets_than_there_can_be_end_the_connection() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let too_many = vec![7; MAX_SENT + 1];
+        for word in [
+            Up::Taken { tickets: too_many.clone() },
+            Up::Returned { tickets: too_many.clone() },
+            Up::Forget { tickets: too_many.clone() },
+        ] {
+            let mut raw = Raw::connect(&setup);
+            raw.say(&word);
+            assert!(raw.next().is_none());
+        }
+    });
+}
+
+#[test]
+fn silent_connections_keep_nobody_out() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let silent: Vec<UnixStream> =
+            (0..2 * MAX_CONNECTIONS).map(|_| UnixStream::connect(&setup.path).unwrap()).collect();
+        assert!(setup.client().await.status().await.is_ok());
+        drop(silent);
+    });
+}
+
+#[test]
+fn the_owner_gets_in_to_administer_whatever_the_other_connections_are() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let places: Vec<Raw> = (0..MAX_CONNECTIONS).map(|_| Raw::connect(&setup)).collect();
+        let seats: Vec<UnixStream> = (0..100)
+            .map(|_| {
+                let mut seat = UnixStream::connect(&setup.path).unwrap();
+                seat.write_all(&greeting(VERSION, Welcome::Administer)).unwrap();
+                seat
+            })
+            .collect();
+        assert!(matches!(Client::connect(&setup.path).await, Err(ConnectError::Busy(_))));
+        let search = Search { socket: Some(setup.path.clone()), state_dir: None };
+        let client = Client::find_to_administer(&search).await.unwrap();
+        client.status().await.unwrap();
+        assert!(client.send(&setup.node.address(), "x").await.is_err(), "for short calls only");
+        drop(seats);
+        assert!(matches!(
+            futures::future::select(
+                std::pin::pin!(client.stop()),
+                std::pin::pin!(async {
+                    while !setup.keeper.stopped.load(Ordering::SeqCst) {
+                        crate::rt::sleep(Duration::from_millis(1)).await;
+                    }
+                })
+            )
+            .await,
+            futures::future::Either::Right(_)
+        ));
+        drop(places);
+    });
+}
+
+#[test]
+fn a_seat_of_an_administrator_is_given_up_after_a_while() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let mut seat = UnixStream::connect(&setup.path).unwrap();
+        seat.write_all(&greeting(VERSION, Welcome::Administer)).unwrap();
+        let mut all = Vec::new();
+        // It ends by itself, after five seconds.
+        let _ = seat.read_to_end(&mut all);
+        assert!(all.starts_with(&greeting(VERSION, Welcome::Ok)));
+    });
+}
