@@ -17,7 +17,7 @@ fn the_specification_has_the_constants_of_the_handshake() {
         "**must** have at least {}": INITIATION_LEN;
         "at least 6 and at most {} bytes long": MAX_HANDSHAKE_LEN;
         "waits {} for the finish": ANSWER_LIFE;
-        "its own finish back for {}, or for {} if that other handshake comes from another endpoint":
+        "for {}, or for {} if that other handshake comes from another endpoint":
             HOLD, HOLD_ELSEWHERE;
         "the response comes again, for {}": KEEP;
         "its initiation {} times at most, {} apart, doubling": dial::TRIES, dial::FIRST_DELAY;

@@ -11,7 +11,7 @@ const PINS: &[(&str, &str)] = &[
     ("const INITIATION_LEN: usize = 256;", "**must** have at least 256"),
     ("const MAX_HANDSHAKE_LEN: usize = 512;", "at least 6 and at most 512 bytes long"),
     ("const ANSWER_LIFE: Duration = Duration::from_secs(10);", "waits 10 s for the finish"),
-    ("const HOLD: Duration = Duration::from_secs(2);", "its own finish back for 2 s"),
+    ("const HOLD: Duration = Duration::from_secs(2);", "for 2 s, or for 0.3 s if"),
     (
         "const HOLD_ELSEWHERE: Duration = Duration::from_millis(300);",
         "or for 0.3 s if that other handshake comes from another endpoint",

@@ -112,6 +112,33 @@ fn when_both_dial_at_the_same_moment_the_lower_address_wins() {
 }
 
 #[test]
+fn a_finish_is_accepted_by_the_lower_address_unless_it_has_sent_one_of_its_own() {
+    let mut pair = Pair::new(5);
+    pair.dial(0, 0);
+    pair.dial(1, 0);
+    // Nothing that node 0 begins gets through.
+    pair.run(20, |flying| !(flying.to == 1 && flying.frame[0] == INITIATION));
+    assert_eq!(pair.counts(), (1, 1));
+    assert!(pair.sessions[1][0].initiator && pair.agree());
+    assert_eq!(pair.failed[0], [], "the dial ends in the session");
+
+    // Now node 0 has sent its finish, and node 1 has not heard of that when it sends one too.
+    let mut pair = Pair::new(5);
+    pair.dial(1, 0);
+    let initiation = pair.flying.remove(0);
+    pair.dial(0, 0);
+    let [of_lower] = &pair.flying.clone()[..] else { panic!("one initiation") };
+    pair.flying.clear();
+    pair.deliver(of_lower.clone()).unwrap();
+    let response = pair.flying.remove(0);
+    pair.deliver(initiation).unwrap();
+    pair.deliver(response).unwrap();
+    pair.run(20, |_| true);
+    assert_eq!(pair.counts(), (1, 1));
+    assert!(pair.sessions[0][0].initiator && pair.agree());
+}
+
+#[test]
 fn in_a_storm_both_sides_end_with_the_same_session() {
     let mut more = 0;
     for seed in 0..150u8 {
