@@ -8,7 +8,6 @@
 //! ROUSE_EXAMPLES=write cargo test -p rouse-core -p rouse-netmod-udp --lib the_examples_are_made_from_fixed_seeds
 //! ```
 
-mod constants;
 mod handshake;
 mod link;
 mod message;

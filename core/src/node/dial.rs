@@ -4,6 +4,8 @@
 mod attempts;
 mod backoff;
 mod peers;
+#[cfg(test)]
+mod specification;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::time::Time;
 
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LAST_RETRY: Duration = Duration::from_secs(30);
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(500);
+pub(super) const LAST_RETRY: Duration = Duration::from_secs(30);
 /// A link that lived so long is dialled again at once when it ends. One that comes and goes faster is made anew less and less
 /// often, since each time costs a handshake, and what is told over a new link.
 pub(crate) const LIVED: Duration = Duration::from_secs(10);

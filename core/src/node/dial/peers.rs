@@ -8,7 +8,7 @@ use crate::time::Time;
 use crate::types::Timestamp;
 
 /// Endpoints kept for one instance: IPv4 and IPv6 on two interfaces.
-const ENDPOINTS: usize = 4;
+pub(super) const ENDPOINTS: usize = 4;
 
 /// A peer that was configured.
 pub(crate) struct Target {

@@ -1,0 +1,22 @@
+//! What the specification says of the constants of dialling, with their values taken from the code.
+
+use std::time::Duration;
+
+use super::{ANSWER, DIAL_ON_MEDIUM, FORGET, GOODBYE_REST, HEARD, ORDER, attempts, backoff, peers};
+use crate::protocol_tests::specified;
+
+#[test]
+fn the_specification_has_the_constants_of_dialling() {
+    specified! {
+        "heard on one medium in the last {}": FORGET;
+        "there are places: {}, of which each link holds one, and each dial for its first {}": DIAL_ON_MEDIUM, ANSWER;
+        "the number of the running {}": Duration::from_micros(ORDER);
+        "It remembers {} instances, with {} endpoints each": HEARD, peers::ENDPOINTS;
+        "dialled {} apart until one answers": attempts::STAGGER;
+        "the next try comes in {}, doubling to {}": backoff::FIRST_RETRY, backoff::LAST_RETRY;
+        "that said goodbye is dialled again {} later": GOODBYE_REST;
+        "heard and said goodbye {} later": backoff::LAST_REST;
+        "dials again after {}, doubling to {}": backoff::FIRST_REFUSED, backoff::LAST_REFUSED;
+        "link has lived {}": backoff::LIVED;
+    }
+}
