@@ -259,15 +259,6 @@ impl Link {
         }
     }
 
-    /// The medium says that nothing arrives at the neighbour any more: it is suspect at once, and soon away. Anything that is
-    /// heard of it ends the doubt.
-    pub fn doubt(&mut self, now: Time) {
-        if matches!(self.state, LinkState::Up | LinkState::Suspect) {
-            self.liveness.cut(now);
-            self.enter(LinkState::Suspect);
-        }
-    }
-
     /// Ends the link in good order. The plaintext returned is the last one to be sealed and sent.
     pub fn goodbye(&mut self) -> Vec<u8> {
         self.state = LinkState::Down(DownReason::Closed);

@@ -2,7 +2,7 @@
 //!
 //! Each side says hello once a second, and answers within [`ANSWER_AFTER`] what it got if it has nothing else to
 //! send. The neighbour is in doubt when a packet stays unanswered for too long, or when two hellos in a row
-//! stay out. Then it is probed; if [`PROBES`] probes stay unanswered it is suspect, and after another
+//! stay out, or when the medium refuses to send it something. Then it is probed; if [`PROBES`] probes stay unanswered it is suspect, and after another
 //! [`DOWN_AFTER`] of silence it is gone. Anything that it sealed ends the doubt.
 //!
 //! What the medium itself says to be cut is out of service after [`CUT_OUT_AFTER`], but its session is kept for [`KEPT`]: a
@@ -190,6 +190,19 @@ impl Liveness {
         self.raise(Sign::Probe);
     }
 
+    /// The medium has refused to send something there. It may be wrong for a moment, or another host may make it say so: the
+    /// neighbour is asked at once, and need not be waited for as when a frame was lost on the way.
+    pub(super) fn unsent(&mut self, now: Time, rtt: Option<Duration>) {
+        if self.doubt.is_none() {
+            self.begin_doubt(now, probe_gap(rtt.unwrap_or(self.expected)));
+        }
+    }
+
+    fn begin_doubt(&mut self, now: Time, gap: Duration) {
+        self.doubt = Some(Doubt { probes: 1, next_probe: now + gap, gone: None, excuses: 0, cut: None });
+        self.raise(Sign::Probe);
+    }
+
     /// The neighbour is asked for an answer at once.
     pub(super) fn ask(&mut self) {
         self.raise(Sign::Probe);
@@ -244,12 +257,10 @@ impl Liveness {
             self.raise(Sign::Hello);
         }
         let trip = rtt.unwrap_or(self.expected);
-        let gap = PROBE_GAP.max(half(trip));
+        let gap = probe_gap(trip);
         let Some(doubt) = &mut self.doubt else {
             if self.doubt_at(rtt) <= now {
-                self.doubt =
-                    Some(Doubt { probes: 1, next_probe: now + gap, gone: None, excuses: 0, cut: None });
-                self.raise(Sign::Probe);
+                self.begin_doubt(now, gap);
             }
             return None;
         };
@@ -305,8 +316,9 @@ impl Liveness {
     }
 }
 
-fn half(rtt: Duration) -> Duration {
-    rtt.checked_div(2).unwrap_or_default()
+/// The time between two probes of a neighbour that is in doubt.
+fn probe_gap(trip: Duration) -> Duration {
+    PROBE_GAP.max(trip.checked_div(2).unwrap_or_default())
 }
 
 #[cfg(test)]

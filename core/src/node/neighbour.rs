@@ -28,7 +28,7 @@ use crate::address::Address;
 use crate::egress::{Class, Drained, Egress, Pushed, Pushing};
 use crate::inbox::{Full, Inbox};
 use crate::link::{DownReason, Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
-use crate::netmod::Endpoint;
+use crate::netmod::{Endpoint, NetmodError};
 use crate::route::Location;
 use crate::rt::Alarm;
 use crate::stats::DropCause;
@@ -61,6 +61,8 @@ pub(crate) enum Order {
     Worn,
     /// The medium has refused a frame of so many bytes as too long.
     TooLong(usize),
+    /// The medium has refused to send a frame to this endpoint.
+    Unsent,
     /// A frame of this link's that came from elsewhere.
     Stranger { endpoint: Endpoint, frame: BytesMut },
     /// Say goodbye and end.
@@ -108,6 +110,8 @@ pub(crate) struct Neighbour {
     strangers: Mutex<Strangers>,
     /// Whether new keys have been asked for.
     worn: AtomicBool,
+    /// Whether the task has been told that the medium refuses to send.
+    refused: AtomicBool,
     /// Whether a frame has been opened.
     confirmed: AtomicBool,
     in_service: AtomicBool,
@@ -177,6 +181,7 @@ impl Neighbour {
             longest: AtomicUsize::new(0),
             strangers: Mutex::default(),
             worn: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             confirmed: AtomicBool::new(false),
             in_service: AtomicBool::new(false),
         }
@@ -280,6 +285,12 @@ impl Neighbour {
         let mut flush = Flush { neighbour: self, shared, drained: Drained::default() };
         if let Err(error) = self.egress.drain(&mut flush.drained).await {
             tracing::debug!(neighbour = ?self.address, %error, "send failed");
+            if matches!(error, NetmodError::Endpoint(_) | NetmodError::Gone(_)) {
+                // One order for all that is refused until the task looks.
+                if !self.refused.swap(true, Relaxed) && self.orders.try_push(Order::Unsent).is_err() {
+                    self.refused.store(false, Relaxed);
+                }
+            }
             lock(&self.view).last_error = Some(error.to_string());
         }
     }

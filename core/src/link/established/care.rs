@@ -58,6 +58,22 @@ impl Link {
         }
     }
 
+    /// The medium says that nothing arrives at the neighbour any more: it is suspect at once, and soon away. Anything that is
+    /// heard of it ends the doubt.
+    pub fn doubt(&mut self, now: Time) {
+        if matches!(self.state, LinkState::Up | LinkState::Suspect) {
+            self.liveness.cut(now);
+            self.enter(LinkState::Suspect);
+        }
+    }
+
+    /// The medium has refused to send a frame to the neighbour: it is asked at once whether it is still there.
+    pub fn unsent(&mut self, now: Time) {
+        if self.state == LinkState::Up {
+            self.liveness.unsent(now, self.rtt.smoothed());
+        }
+    }
+
     /// Opens a data frame that came from an `endpoint` which is not the link's own: from a neighbour that has moved, or from
     /// somebody who overheard it. What is in it is taken; where it came from is not believed until it is proved.
     ///

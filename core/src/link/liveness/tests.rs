@@ -128,3 +128,26 @@ fn until_it_is_first_heard_a_neighbour_has_three_times_as_long_as_the_handshake_
     near.expect(Duration::from_millis(1));
     assert_eq!(near.doubt_at(None).since(start), FIRST_PATIENCE, "the finish may still be missing");
 }
+
+#[test]
+fn what_the_medium_refuses_to_send_is_asked_about_at_once() {
+    let start = Time::from_millis(1_000);
+    let mut liveness = Liveness::new(start);
+    liveness.take_sign(start, 0, false);
+    liveness.heard(start);
+    let mut probes = Vec::new();
+    let mut suspect = None;
+    let mut now = start + Duration::from_millis(100);
+    liveness.unsent(now, RTT);
+    while suspect.is_none() {
+        if liveness.take_sign(now, 0, false) == Some(Sign::Probe) {
+            probes.push(now.since(start).as_millis());
+            // The probe is refused as well: that is no news.
+            liveness.unsent(now, RTT);
+        }
+        now = liveness.deadline(RTT);
+        suspect = liveness.timeout(now, RTT, false);
+    }
+    assert_eq!((suspect, now.since(start).as_millis()), (Some(Verdict::Suspect), 250));
+    assert_eq!(probes, [100, 150, 200]);
+}

@@ -58,6 +58,10 @@ impl Neighbour {
                     Order::Sent => note_at = Some(now),
                     Order::Look => {}
                     Order::Doubt => link.doubt(now),
+                    Order::Unsent => {
+                        self.refused.store(false, Relaxed);
+                        link.unsent(now);
+                    }
                     Order::Worn => link.worn(now),
                     Order::TooLong(length) => link.too_long(now, length),
                     Order::Stranger { endpoint, frame } => {
