@@ -89,5 +89,7 @@ mod wire;
 pub use address::{Address, AddressError};
 pub use identity::{Identity, IdentityError};
 pub use ipc::Client;
-pub use node::{Events, Limits, Mailbox, Messages, Node, NodeBuilder, PeerError, Sent, StartError, Stopped};
+pub use node::{
+    Events, Limits, Mailbox, Messages, Node, NodeBuilder, NodeFailure, PeerError, Sent, StartError, Stopped,
+};
 pub use types::*;

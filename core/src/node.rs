@@ -27,6 +27,7 @@ mod fib;
 mod forward;
 #[cfg(feature = "internals")]
 mod fuzz;
+mod guarded;
 mod health;
 mod leaving;
 mod links;
@@ -37,6 +38,7 @@ mod probe;
 mod routing;
 mod sending;
 mod shared;
+mod supervise;
 mod traffic;
 
 pub use builder::{NodeBuilder, StartError};
@@ -45,6 +47,7 @@ pub use config::{Limits, PeerError};
 pub use events::Events;
 pub use mailbox::{Mailbox, Messages, Stopped};
 pub use sending::Sent;
+pub use supervise::NodeFailure;
 
 use links::LinkEvent;
 use medium::Medium;
@@ -310,7 +313,7 @@ impl Node {
     /// Tells the router what must not get lost, without waiting.
     fn tell_router(&self, event: RouterEvent) {
         let shared = self.shared.clone();
-        self.shared.spawn(async move {
+        self.shared.spawn_vital("letter to the router", async move {
             shared.router.tell(event).await;
         });
     }
@@ -341,6 +344,21 @@ impl Node {
     pub async fn stop(&self) {
         let shared = &self.shared;
         shared.begin_stop();
+        // A node that has failed has taken its leave, and nothing of it goes on.
+        if self.failure().is_none() {
+            self.finish_work().await;
+            leaving::leave(shared).await;
+        }
+        shared.end();
+        crate::rt::timeout(END, shared.join()).await;
+        let media: Vec<Arc<Medium>> = read(&shared.media).values().cloned().collect();
+        let close = media.iter().map(|medium| medium.netmod.close());
+        crate::rt::timeout(END, futures::future::join_all(close)).await;
+    }
+
+    /// Lets what is under way be delivered, and what has come be acknowledged, as far as that takes no more than a while.
+    async fn finish_work(&self) {
+        let shared = &self.shared;
         let flushed = async {
             while shared.traffic.is_under_way(shared) {
                 crate::rt::sleep(Duration::from_millis(10)).await;
@@ -351,12 +369,17 @@ impl Node {
             // What has just come is acknowledged within this time.
             crate::rt::sleep(OWED).await;
         }
-        leaving::leave(shared).await;
-        shared.end();
-        crate::rt::timeout(END, shared.join()).await;
-        let media: Vec<Arc<Medium>> = read(&shared.media).values().cloned().collect();
-        let close = media.iter().map(|medium| medium.netmod.close());
-        crate::rt::timeout(END, futures::future::join_all(close)).await;
+    }
+
+    /// Why the node has ended by itself; `None` while it runs, and when it was stopped.
+    pub fn failure(&self) -> Option<NodeFailure> {
+        self.shared.failure.read().clone()
+    }
+
+    /// Waits until the node has ended by itself, for as long as it does not. A node that is stopped does not fail. Whoever runs a
+    /// node waits for this beside its own work: a node that has failed sends and receives nothing any more.
+    pub async fn failed(&self) -> NodeFailure {
+        self.shared.failure.when(Clone::clone).await
     }
 }
 

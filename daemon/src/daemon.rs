@@ -10,7 +10,7 @@ use futures::channel::mpsc;
 use futures::{FutureExt, StreamExt};
 use rouse_core::ipc::{Access, Admin, BindError, Server};
 use rouse_core::netmod::NetmodError;
-use rouse_core::node::{Node, StartError};
+use rouse_core::node::{Node, NodeFailure, StartError};
 
 use crate::config::{Api, Config, ConfigError, Flags};
 use crate::keeper::Keeper;
@@ -33,6 +33,8 @@ enum Failure {
     State(#[from] StateError),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error("{0}; this is a fault of roused: please report it with the lines of the log before")]
+    Node(#[from] NodeFailure),
     #[error("signals: {0}")]
     Signals(#[source] io::Error),
     #[error("the system refuses a thread for the log: {0}")]
@@ -49,7 +51,11 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Failure::Config(_) | Failure::Netmod(_) | Failure::Start(_) | Failure::Log(_) => 2,
-            Failure::State(_) | Failure::Bind(_) | Failure::Signals(_) | Failure::Thread(_) => 1,
+            Failure::State(_)
+            | Failure::Bind(_)
+            | Failure::Node(_)
+            | Failure::Signals(_)
+            | Failure::Thread(_) => 1,
         }
     }
 }
@@ -154,7 +160,7 @@ async fn run(flags: Flags, output: &Output) -> Result<(), Failure> {
     tracing::info!(address = %node.address(), socket = %server.path().display(), "ready");
     notify(&[sd_notify::NotifyState::Ready]);
 
-    serve(&server, &node, &keeper, signals, stopped).await;
+    let result = serve(&server, &node, &keeper, signals, stopped).await;
 
     notify(&[sd_notify::NotifyState::Stopping]);
     server.drain().await;
@@ -165,7 +171,7 @@ async fn run(flags: Flags, output: &Output) -> Result<(), Failure> {
     keeper.release();
     server.close().await;
     tracing::info!("stopped");
-    Ok(())
+    Ok(result?)
 }
 
 async fn start_node(config: &Config, state: &StateDir) -> Result<Node, Failure> {
@@ -187,21 +193,23 @@ async fn start_node(config: &Config, state: &StateDir) -> Result<Node, Failure> 
     Ok(builder.start().await?)
 }
 
-/// Serves until a signal or a client says stop.
+/// Serves until a signal or a client says stop, or the node fails.
 async fn serve(
     server: &Server,
     node: &Node,
     keeper: &Arc<Keeper>,
     mut signals: Signals,
     mut stopped: mpsc::UnboundedReceiver<()>,
-) {
+) -> Result<(), NodeFailure> {
     let mut serving = std::pin::pin!(server.serve(node.clone(), keeper.clone()).fuse());
+    let mut failed = std::pin::pin!(node.failed().fuse());
     loop {
         futures::select! {
-            () = serving => return,
+            () = serving => return Ok(()),
+            failure = failed => return Err(failure),
             _ = stopped.next() => {
                 tracing::info!("a client said stop");
-                return;
+                return Ok(());
             }
             signal = signals.next().fuse() => match signal {
                 Some(Ok(Signal::Hup)) => match keeper.reload().await {
@@ -210,10 +218,10 @@ async fn serve(
                 },
                 Some(Ok(signal)) => {
                     tracing::info!(?signal, "stopping");
-                    return;
+                    return Ok(());
                 }
                 Some(Err(error)) => tracing::warn!(%error, "a signal was lost"),
-                None => return,
+                None => return Ok(()),
             },
         }
     }

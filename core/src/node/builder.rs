@@ -128,14 +128,14 @@ impl NodeBuilder {
             lock(&shared.dials).add(shared.now(), uri);
         }
         let [links, routing] = seeds;
-        shared.spawn(routing::run(shared.clone(), *routing, epoch));
-        shared.spawn(links::run(shared.clone(), links));
-        shared.spawn(Traffic::run(shared.clone()));
-        shared.spawn(Awaiting::run(shared.clone()));
-        shared.spawn(health::keep_house(shared.clone()));
+        shared.spawn_vital("router", routing::run(shared.clone(), *routing, epoch));
+        shared.spawn_vital("task that makes links", links::run(shared.clone(), links));
+        shared.spawn_vital("task of the conversations", Traffic::run(shared.clone()));
+        shared.spawn_vital("task of packets that await a route", Awaiting::run(shared.clone()));
+        shared.spawn_vital("housekeeping", health::keep_house(shared.clone()));
         let media: Vec<_> = read(&shared.media).values().cloned().collect();
         for medium in media {
-            shared.spawn(medium.run(shared.clone()));
+            shared.spawn_vital("task of a netmod", medium.run(shared.clone()));
         }
         Ok(Node { shared, _owner: Arc::new(owner) })
     }
@@ -177,5 +177,5 @@ async fn open_all(shared: &Arc<Shared>, netmods: Vec<Arc<dyn Netmod>>) -> Result
 pub(crate) fn add_medium(shared: &Arc<Shared>, netmod: Arc<dyn Netmod>) {
     let medium = Arc::new(Medium::new(shared.new_medium_id(), netmod));
     write(&shared.media).insert(medium.id, medium.clone());
-    shared.spawn(medium.run(shared.clone()));
+    shared.spawn_vital("task of a netmod", medium.run(shared.clone()));
 }

@@ -340,14 +340,14 @@ impl Links {
         if !neighbour.initiator {
             neighbour.enter_service(&shared).await;
         }
-        shared.spawn(neighbour.run(shared.clone(), link));
+        neighbour.start(&shared, link);
     }
 }
 
 /// Asks the netmods of a URI's scheme for its endpoints; the answer comes back as an event.
 fn resolve_later(shared: &Arc<Shared>, uri: String) {
     let shared_then = shared.clone();
-    shared.spawn(async move {
+    shared.spawn_vital("look-up of a peer", async move {
         let shared = shared_then;
         let result = resolve(&shared, &uri).await;
         let _ = shared.link_events.push(LinkEvent::Resolved { uri, result }).await;

@@ -12,15 +12,18 @@
 )]
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::guarded::Guarded;
 use super::links::LinkEvent;
 use super::neighbour::{Neighbour, Order};
 use super::shared::{Shared, lock, read};
+use super::supervise::caught;
 use crate::link::{Path, Source};
 use crate::netmod::{Arrival, Endpoint, Heard, Netmod, NetmodError, Received};
 use crate::notify::Notify;
@@ -87,7 +90,7 @@ impl Medium {
     pub(crate) fn new(id: u32, netmod: Arc<dyn Netmod>) -> Self {
         Medium {
             id,
-            netmod,
+            netmod: Arc::new(Guarded::new(netmod)),
             condition: Mutex::new(Condition { state: NetmodState::Retrying, last_error: None }),
             removed: Notify::new(false),
             rx_frames: AtomicU64::new(0),
@@ -172,7 +175,12 @@ impl Medium {
         loop {
             if self.is_up() || self.open(shared).await.is_ok() {
                 let opened = shared.now();
-                let error = self.read(shared).await;
+                let error = match caught(self.read(shared)).await {
+                    Ok(error) => error,
+                    Err(message) => {
+                        NetmodError::Gone(io::Error::other(format!("its task panicked: {message}")))
+                    }
+                };
                 self.set_state(shared, NetmodState::Retrying, Some(&error));
                 // What served for a while deserves a quick retry, what fails at once does not.
                 if shared.now().since(opened) > LAST_RETRY {

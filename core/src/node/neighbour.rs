@@ -67,6 +67,9 @@ pub(crate) enum Order {
     Stranger { endpoint: Endpoint, frame: BytesMut },
     /// Say goodbye and end.
     Goodbye,
+    /// A fault of the program.
+    #[cfg(test)]
+    Panic,
 }
 
 /// A neighbour: the link to it, as the other tasks see it.

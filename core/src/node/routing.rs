@@ -143,6 +143,8 @@ impl Routing {
                 self.router.neighbour_location(id, neighbour.location());
                 self.neighbours.insert(id, neighbour);
                 self.router.neighbour_up(now, id, address, cost, mtu, configured);
+                // What it said before stands in its queue, and its turn was passed over.
+                self.shared.router.line_up(id);
             }
             RouterEvent::Down { id } => {
                 self.neighbours.remove(&id);
@@ -260,7 +262,7 @@ impl Routing {
     /// Verifies signatures on another thread. The router asks for a few such jobs at a time.
     fn verify(&self, job: VerifyJob) {
         let shared = self.shared.clone();
-        self.shared.spawn(async move {
+        self.shared.spawn_vital("verification of signatures", async move {
             let verified = crate::rt::compute(|| job.run()).await;
             shared.router.tell(RouterEvent::Verified { verified }).await;
         });

@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
-use futures::future::{AbortHandle, abortable};
-
 use super::awaiting::Awaiting;
 use super::dial::Dials;
 use super::events::Bus;
@@ -17,13 +15,13 @@ use super::medium::Medium;
 use super::neighbour::Neighbour;
 use super::probe::Probes;
 use super::routing::RouterInputs;
+use super::supervise::{NodeFailure, Tasks};
 use super::traffic::Traffic;
 use super::{Limits, NodeConfig};
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::inbox::{Full, Inbox};
 use crate::notify::Notify;
-use crate::rt::JoinHandle;
 use crate::stats::Stats;
 use crate::time::Time;
 use crate::types::Event;
@@ -66,14 +64,9 @@ pub(crate) struct Shared {
     pub(crate) probes: Mutex<Probes>,
     /// Addresses of ours that somebody else uses as well, and when that was last seen.
     pub(crate) conflicts: Mutex<BTreeMap<Address, Time>>,
-    tasks: Mutex<Tasks>,
-}
-
-/// The tasks of a node, and what ends each of them.
-#[derive(Default)]
-struct Tasks {
-    running: Vec<(AbortHandle, JoinHandle<()>)>,
-    ended: bool,
+    pub(super) tasks: Mutex<Tasks>,
+    /// Why the node has ended by itself.
+    pub(crate) failure: Notify<Option<NodeFailure>>,
 }
 
 /// Events that may wait for the link task.
@@ -109,6 +102,7 @@ impl Shared {
             probes: Mutex::default(),
             conflicts: Mutex::default(),
             tasks: Mutex::default(),
+            failure: Notify::new(None),
         }
     }
 
@@ -210,11 +204,7 @@ impl Shared {
     pub(crate) fn end(&self) {
         self.begin_stop();
         *self.stopped.write() = true;
-        {
-            let mut tasks = lock(&self.tasks);
-            tasks.ended = true;
-            tasks.running.iter().for_each(|(end, _)| end.abort());
-        }
+        self.end_tasks();
         self.link_events.close();
         self.router.close();
         for mailbox in read(&self.mailboxes).values() {
@@ -226,30 +216,6 @@ impl Shared {
         self.traffic.close();
         self.bus.close();
         lock(&self.probes).clear();
-    }
-
-    /// Runs `future` until it ends or the node does. A node that has ended begins nothing.
-    pub(crate) fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
-        // Each task has an end of its own: a place where all look would be fought over at every poll.
-        let (future, end) = abortable(future);
-        let mut tasks = lock(&self.tasks);
-        if tasks.ended {
-            return;
-        }
-        tasks.running.retain(|(_, task)| !task.is_finished());
-        let task = crate::rt::spawn(async move {
-            // Ended or done: there is nobody to tell.
-            let _ = future.await;
-        });
-        tasks.running.push((end, task));
-    }
-
-    /// Waits until every task is gone.
-    pub(crate) async fn join(&self) {
-        let tasks = std::mem::take(&mut lock(&self.tasks).running);
-        for (_, task) in tasks {
-            task.cancel().await;
-        }
     }
 }
 

@@ -10,6 +10,16 @@ use crate::rt;
 const STRANGER_SEND: Duration = Duration::from_millis(20);
 
 impl Neighbour {
+    /// Runs the neighbour's task. A panic in it ends this link, and no other.
+    pub(crate) fn start(self: Arc<Self>, shared: &Arc<Shared>, link: Link) {
+        let (neighbour, theirs) = (self.clone(), shared.clone());
+        shared.spawn(Box::pin(self.run(shared.clone(), link)), move |message| async move {
+            let reason = format!("its task panicked: {message}");
+            tracing::error!(neighbour = %neighbour.address, reason, "this is a fault of the program: please report it");
+            neighbour.ended(&theirs, &reason).await;
+        });
+    }
+
     /// The neighbour's task.
     pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>, mut link: Link) {
         let mut frames = Vec::with_capacity(BATCH);
@@ -68,6 +78,8 @@ impl Neighbour {
                         self.stranger_arrived(&shared, &mut link, (endpoint, frame), &mut work);
                     }
                     Order::Goodbye => return self.say_goodbye(&shared, &mut link).await,
+                    #[cfg(test)]
+                    Order::Panic => panic!("a fault of the test"),
                 }
             }
             while let Some(message) = held.take().or_else(|| self.routes.try_recv().ok()) {

@@ -90,7 +90,7 @@ fn what_the_router_has_to_say_keeps_no_order_waiting() {
         for _ in 0..300 {
             assert!(neighbour.routes.try_push(vec![3; 4096]).is_ok());
         }
-        shared.spawn(neighbour.clone().run(shared.clone(), link));
+        neighbour.clone().start(&shared, link);
         while neighbour.routes.len() > 44 {
             pause().await;
         }
@@ -189,4 +189,22 @@ fn no_link_is_put_into_service_when_the_node_leaves_or_its_medium_is_gone() {
     shared.leave();
     assert!(!shared.put_into_service(&neighbour));
     assert!(crate::node::shared::read(&shared.neighbours).is_empty());
+}
+
+#[test]
+fn a_panic_ends_the_link_that_it_came_from_and_nothing_else() {
+    futures::executor::block_on(async {
+        let (shared, neighbour, link) = silent_neighbour();
+        let mut events = shared.bus.subscribe();
+        neighbour.clone().start(&shared, link);
+        assert!(neighbour.orders.try_push(Order::Panic).is_ok());
+        match rt::timeout(PATIENCE, events.next()).await.flatten() {
+            Some((_, Event::NeighbourDown { reason, .. })) => {
+                assert_eq!(reason, "its task panicked: a fault of the test");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(crate::node::shared::read(&shared.neighbours).is_empty());
+        assert_eq!(*shared.failure.read(), None);
+    });
 }

@@ -1,0 +1,118 @@
+//! A netmod whose panics are errors.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::{Either, select};
+
+use super::supervise::caught;
+use crate::netmod::{Endpoint, Netmod, NetmodError, Note, Properties, Received, Train};
+use crate::notify::Notify;
+
+/// A netmod as the node uses it: a panic in one of its futures is [`NetmodError::Gone`], and has it opened again.
+pub(super) struct Guarded {
+    netmod: Arc<dyn Netmod>,
+    /// What it said when it panicked, for who reads it: the one that opens it again.
+    broken: Notify<Option<String>>,
+}
+
+impl Guarded {
+    pub(super) fn new(netmod: Arc<dyn Netmod>) -> Self {
+        Guarded { netmod, broken: Notify::new(None) }
+    }
+
+    async fn call<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = Result<T, NetmodError>>,
+    ) -> Result<T, NetmodError> {
+        match caught(call).await {
+            Ok(result) => result,
+            Err(message) => {
+                let text = format!("the netmod panicked in {what}: {message}");
+                *self.broken.write() = Some(text.clone());
+                Err(gone(text))
+            }
+        }
+    }
+}
+
+fn gone(text: String) -> NetmodError {
+    NetmodError::Gone(io::Error::other(text))
+}
+
+#[async_trait]
+impl Netmod for Guarded {
+    fn scheme(&self) -> &str {
+        self.netmod.scheme()
+    }
+
+    fn uri(&self) -> String {
+        self.netmod.uri()
+    }
+
+    fn properties(&self) -> Properties {
+        self.netmod.properties()
+    }
+
+    fn max_mtu(&self) -> usize {
+        self.netmod.max_mtu()
+    }
+
+    async fn open(&self) -> Result<(), NetmodError> {
+        self.broken.take_when(|broken| Some(broken.take())).await;
+        self.call("open", async { self.netmod.open().await }).await
+    }
+
+    async fn recv(&self, received: &mut Received) -> Result<(), NetmodError> {
+        let came = self.call("recv", async { self.netmod.recv(received).await });
+        let broken = self.broken.take_when(Option::take);
+        match select(pin!(came), pin!(broken)).await {
+            Either::Left((came, _)) => came,
+            Either::Right((text, _)) => Err(gone(text)),
+        }
+    }
+
+    async fn send(&self, endpoint: &Endpoint, train: Train<'_>) -> Result<(), NetmodError> {
+        self.call("send", async { self.netmod.send(endpoint, train).await }).await
+    }
+
+    async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
+        self.call("resolve", async { self.netmod.resolve(peer).await }).await
+    }
+
+    fn rate(&self) -> Option<u64> {
+        self.netmod.rate()
+    }
+
+    fn describe(&self, endpoint: &Endpoint) -> String {
+        self.netmod.describe(endpoint)
+    }
+
+    fn quota_key(&self, endpoint: &Endpoint) -> u64 {
+        self.netmod.quota_key(endpoint)
+    }
+
+    fn is_cut(&self, endpoint: &Endpoint) -> bool {
+        self.netmod.is_cut(endpoint)
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.netmod.counters()
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        self.netmod.notes()
+    }
+
+    fn stop_announcing(&self) {
+        self.netmod.stop_announcing();
+    }
+
+    async fn close(&self) {
+        let _ = self.call("close", async { Ok(self.netmod.close().await) }).await;
+    }
+}
