@@ -113,6 +113,10 @@ impl Netmod for Guarded {
     }
 
     async fn close(&self) {
-        let _ = self.call("close", async { Ok(self.netmod.close().await) }).await;
+        let close = async {
+            self.netmod.close().await;
+            Ok(())
+        };
+        let _ = self.call("close", close).await;
     }
 }
