@@ -195,6 +195,7 @@ fn no_link_is_put_into_service_when_the_node_leaves_or_its_medium_is_gone() {
 fn a_panic_ends_the_link_that_it_came_from_and_nothing_else() {
     futures::executor::block_on(async {
         let (shared, neighbour, link) = silent_neighbour();
+        neighbour.enter_service(&shared).await;
         let mut events = shared.bus.subscribe();
         neighbour.clone().start(&shared, link);
         assert!(neighbour.orders.try_push(Order::Panic).is_ok());
@@ -206,5 +207,30 @@ fn a_panic_ends_the_link_that_it_came_from_and_nothing_else() {
         }
         assert!(crate::node::shared::read(&shared.neighbours).is_empty());
         assert_eq!(*shared.failure.read(), None);
+    });
+}
+
+#[test]
+fn what_a_neighbour_says_before_it_is_in_service_is_heard_when_it_is() {
+    futures::executor::block_on(async {
+        let (shared, neighbour, _link) = silent_neighbour();
+        shared.spawn_vital("router", crate::node::routing::run(shared.clone(), [1; 32], 1));
+        // It makes no sense, and so it is counted when it is heard.
+        neighbour.hearing.message(&shared.router, neighbour.id, bytes::Bytes::from_static(&[0xff]));
+        for _ in 0..3 {
+            // The router has been round.
+            shared.router.look(None).await;
+        }
+        let heard = || shared.stats.drops()["malformed_packet"];
+        assert_eq!(heard(), 0);
+        let up = RouterEvent::Up { neighbour: neighbour.clone(), cost: 32, mtu: 1134 };
+        shared.router.tell(up).await;
+        let mut rounds = 0;
+        while heard() == 0 {
+            shared.router.look(None).await;
+            rounds += 1;
+            assert!(rounds < 10_000, "in vain");
+        }
+        shared.end();
     });
 }
