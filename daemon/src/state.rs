@@ -35,6 +35,14 @@ pub enum StateError {
         /// What the system said.
         source: io::Error,
     },
+    /// It cannot be made.
+    #[error("the state directory {path} cannot be made: {source}; choose another with --state-dir", path = path.display())]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A file is damaged.
     #[error("{path} is damaged ({text}); move it away to start without it", path = path.display())]
     Damaged {
@@ -91,7 +99,8 @@ impl StateDir {
     /// [`StateError::InUse`] when another daemon has it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let io = |source| StateError::Io { path: path.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|source| StateError::Make { path: path.to_owned(), source })?;
         let path = path.canonicalize().map_err(io)?;
         let mode = fs::metadata(&path).map_err(io)?.mode();
         if mode & 0o022 != 0 {

@@ -80,6 +80,11 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// A number of things: `1 route`, `2 routes`.
+pub fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A duration such as `7d`, `30s` or `1m 30s`.
 ///
 /// # Errors
@@ -126,6 +131,12 @@ mod tests {
             assert_eq!(Size(size).to_string().parse(), Ok(Size(size)));
         }
         assert_eq!(Size(64 << 20).to_string(), "64MiB");
+    }
+
+    #[test]
+    fn one_thing_is_not_many() {
+        let said = [0, 1, 2].map(|count| counted(count, "route"));
+        assert_eq!(said, ["0 routes", "1 route", "2 routes"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::address;
 use super::failure::Failure;
 use super::out::{Colour, Out};
 use super::table::{or_nothing, table};
-use crate::units::{bytes, milliseconds, seconds};
+use crate::units::{bytes, counted, milliseconds, seconds};
 
 pub(super) async fn status(client: &Client, out: &Out) -> Result<(), Failure> {
     let status = client.status().await?;
@@ -30,10 +30,10 @@ fn status_text(out: &Out, status: &Status) -> String {
     text.push_str(&format!("\nversion {}, up {}\n", status.version, seconds(status.uptime_s)));
     let waiting = &status.journal;
     text.push_str(&format!(
-        "{} neighbours, {} routes, {} messages waiting ({})\n\n",
-        status.neighbours,
-        status.routes,
-        waiting.messages,
+        "{}, {}, {} waiting ({})\n\n",
+        counted(status.neighbours, "neighbour"),
+        counted(status.routes, "route"),
+        counted(waiting.messages, "message"),
         bytes(waiting.bytes)
     ));
     let rows = status.netmods.iter().map(|netmod| {

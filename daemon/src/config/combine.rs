@@ -131,7 +131,8 @@ fn netmods(
         let like = netmods.swap_remove(0);
         netmods.clear();
         for uri in &flags.listen {
-            let listen = check_scheme(uri).and_then(|listen| check_listen(listen).map(|()| listen));
+            let listen =
+                check_scheme(uri, "udp:[::]:7700").and_then(|listen| check_listen(listen).map(|()| listen));
             let listen = listen.map_err(|text| wrong_flag("--listen", &text))?.to_owned();
             netmods.push(NetmodConfig { listen, ..like.clone() });
         }
@@ -157,18 +158,18 @@ fn api(table: &ApiTable) -> Result<Api, String> {
 }
 
 /// What stands after the scheme of a URI, if some network module takes that scheme.
-fn check_scheme(uri: &str) -> Result<&str, String> {
+fn check_scheme<'a>(uri: &'a str, example: &str) -> Result<&'a str, String> {
     match uri.trim().split_once(':') {
         Some(("udp", rest)) if !rest.is_empty() => Ok(rest),
         Some((scheme, _)) if matches!(scheme, "tcp" | "serial" | "quic" | "http" | "https" | "unix") => {
             Err(format!("no network module takes `{scheme}:`; write udp:HOST:PORT"))
         }
-        _ => Err(format!("`{uri}` is not a URI such as udp:192.0.2.7:7700")),
+        _ => Err(format!("`{uri}` is not a URI such as {example}")),
     }
 }
 
 fn check_peer_uri(uri: &str) -> Result<(), String> {
-    check_peer(check_scheme(uri)?).map_err(|error| error.to_string())
+    check_peer(check_scheme(uri, "udp:192.0.2.7:7700")?).map_err(|error| error.to_string())
 }
 
 fn check_listen(listen: &str) -> Result<(), String> {
