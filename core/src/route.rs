@@ -289,7 +289,8 @@ impl Router {
         self.table.memory().saturating_add(neighbours)
     }
 
-    /// Every route known, used or not, sorted by destination and neighbour. One's own addresses are not among them.
+    /// Every route known, used or not, sorted by destination and neighbour. One's own addresses are not among them, nor are
+    /// destinations to which no way is left.
     pub(crate) fn routes(&self, now: Time) -> Vec<RouteInfo> {
         let mut routes: Vec<RouteInfo> =
             self.table.dests().flat_map(|(_, dest)| self.routes_of(now, dest)).collect();
@@ -304,7 +305,13 @@ impl Router {
     }
 
     fn routes_of<'a>(&'a self, now: Time, dest: &'a Dest) -> impl Iterator<Item = RouteInfo> + 'a {
-        let others = dest.adj.iter().filter(|_| !dest.is_own());
+        // Kept for its feasibility distance, a destination that has gone is nothing to look at.
+        let finite = |adj: &dest::Adj| {
+            let neighbour = self.neighbours.get(&adj.neighbour);
+            neighbour.is_some_and(|neighbour| self.candidate(now, dest, adj, neighbour).is_some())
+        };
+        let is_there = !dest.is_own() && dest.adj.iter().any(finite);
+        let others = dest.adj.iter().filter(move |_| is_there);
         others.filter_map(move |adj| {
             let core = dest.core_at(adj.core)?;
             let candidate = self.candidate(now, dest, adj, self.neighbours.get(&adj.neighbour)?);

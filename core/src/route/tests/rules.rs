@@ -347,3 +347,24 @@ fn the_routes_to_one_destination_are_those_of_the_whole_list() {
     assert_eq!(desk.router.routes_to(desk.now, &address(7)).len(), 3);
     assert_eq!(desk.router.routes_to(desk.now, &address(0)), [], "none to its own address");
 }
+
+#[test]
+fn a_destination_that_has_gone_is_not_listed_and_its_feasibility_distance_is_kept() {
+    let mut desk = Desk::new(3);
+    desk.announce(1, 7, SEQ, 80, 2).unwrap();
+    desk.announce(2, 7, SEQ, 90, 2).unwrap();
+    desk.wait(ms(20));
+    let listed = |desk: &Desk| {
+        let routes = desk.router.routes(desk.now);
+        assert_eq!(routes, desk.router.routes_to(desk.now, &address(7)));
+        routes.iter().map(|route| (route.neighbour, route.state)).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&desk), [(1, RouteState::Active), (2, RouteState::Standby)]);
+    desk.update(1, 7, INFINITY, 0).unwrap();
+    assert_eq!(listed(&desk), [(1, RouteState::Retracted), (2, RouteState::Active)]);
+    desk.update(2, 7, INFINITY, 0).unwrap();
+    assert_eq!(listed(&desk), []);
+    // A route that might loop is listed, since there is a way; it is not used.
+    desk.announce(3, 7, SEQ, 200, 3).unwrap();
+    assert_eq!((listed(&desk).last().copied(), desk.next(7)), (Some((3, RouteState::Infeasible)), None));
+}
