@@ -40,6 +40,7 @@ mod reassembly;
 mod receive;
 mod recovery;
 mod rtt;
+mod run;
 #[cfg(test)]
 mod specification;
 #[cfg(test)]
@@ -293,10 +294,10 @@ impl Conversation {
         left_over.or_else(|| self.incoming.next_bytes())
     }
 
-    /// Bytes of the peer's messages that wait here, whole or in part.
+    /// Bytes of memory that the peer's messages take which wait here, whole or in part.
     pub fn held_bytes(&self) -> usize {
         let left_over = self.left_over.iter().map(|(_, complete)| complete.body.len());
-        left_over.fold(self.incoming.bytes(), usize::saturating_add)
+        left_over.fold(self.incoming.held(), usize::saturating_add)
     }
 
     /// The next packet may bring no more than this many new bytes: what is beyond is not acknowledged, and comes again.

@@ -4,10 +4,15 @@ use bytes::Bytes;
 
 use super::recovery::Piece;
 use crate::types::Timestamp;
-use crate::wire::message::{self as wire, BATCH_HEADER, ENTRY_HEADER, FRAGMENT_HEADER, HEADER, LAST, SKIP};
+use crate::wire::message::{
+    self as wire, BATCH_HEADER, ENTRY_HEADER, FRAGMENT_HEADER, HEADER, LAST, MAX_FRAMES, SKIP,
+};
 
 /// Nothing is cut into pieces smaller than this, in bytes, to fill the rest of a packet.
 pub(super) const SMALLEST_CUT: usize = 128;
+
+/// Frames of messages in one packet. There is an ack, a credit, and a last or a ping besides.
+const FRAMES: usize = MAX_FRAMES - 3;
 
 /// A frame that goes on while sequences follow each other.
 enum Open {
@@ -37,6 +42,7 @@ pub(super) struct Filler<'a> {
     floor: u64,
     pieces: &'a mut Vec<Piece>,
     open: Open,
+    frames: usize,
     /// Whether something in the packet was sent before.
     pub again: bool,
 }
@@ -60,6 +66,7 @@ impl<'a> Filler<'a> {
             floor,
             pieces,
             open: Open::Nothing,
+            frames: 0,
             again: false,
         }
     }
@@ -71,6 +78,13 @@ impl<'a> Filler<'a> {
 
     fn room(&self) -> usize {
         self.limit.saturating_sub(self.out.len())
+    }
+
+    /// Whether another frame of so many bytes may begin.
+    fn begins(&mut self, bytes: usize) -> bool {
+        let begins = bytes <= self.room() && self.frames < FRAMES;
+        self.frames = self.frames.saturating_add(usize::from(begins));
+        begins
     }
 
     /// A whole message.
@@ -89,7 +103,7 @@ impl<'a> Filler<'a> {
             self.open = Open::Messages { count_at, next: next.saturating_add(1), count, sent_at: first };
         } else {
             let Some(above) = self.above(seq) else { return Put::Nothing };
-            if needed.saturating_add(BATCH_HEADER) > self.room() {
+            if !self.begins(needed.saturating_add(BATCH_HEADER)) {
                 return Put::Nothing;
             }
             let count_at = wire::write_messages(above, sent_at, self.out);
@@ -111,7 +125,7 @@ impl<'a> Filler<'a> {
             self.open = Open::Skip { count_at, next: next.saturating_add(1), count };
         } else {
             let Some(above) = self.above(seq) else { return Put::Nothing };
-            if SKIP > self.room() {
+            if !self.begins(SKIP) {
                 return Put::Nothing;
             }
             let count_at = wire::write_skip(above, self.out);
@@ -127,7 +141,7 @@ impl<'a> Filler<'a> {
         let Some(above) = self.above(seq) else { return Put::Nothing };
         let wanted = to.saturating_sub(from) as usize;
         let length = self.room().saturating_sub(FRAGMENT_HEADER).min(wanted).min(usize::from(u16::MAX));
-        if length < wanted.min(SMALLEST_CUT) {
+        if length < wanted.min(SMALLEST_CUT) || !self.begins(FRAGMENT_HEADER) {
             return Put::Nothing;
         }
         let start = from as usize;

@@ -2,32 +2,34 @@
 //!
 //! Messages leave in order. What may wait here is bounded by the credit given: `credit_bytes` beyond the message
 //! that is next, `credit_messages` in number. The next message may always arrive whole, or a long one never could.
+//!
+//! Memory and work follow what arrives, not what it says: nothing is kept for a sequence that has not come, runs of
+//! messages stay together as they came, sequences that were given up are ranges, and one packet may add no more than
+//! [`STRUCTURE`] times its length besides the bodies that it brings.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::reassembly::{Reassembly, Refused};
+use super::reassembly::{PART, PIECE, Reassembly, Refused};
+use super::run::Run;
 use crate::stats::DropCause;
 use crate::types::{MAX_MESSAGE, Timestamp};
+use crate::wire::message::{ENTRY_HEADER, Reader};
+
+/// What a run of messages costs besides their bytes.
+const RUN: usize = 136;
+/// What a range of sequences that were given up costs.
+const SKIPPED: usize = 48;
+/// What a packet brings may cost so many times its length, besides the bodies.
+pub(super) const STRUCTURE: usize = 6;
 
 #[derive(Debug)]
 enum Slot {
-    Empty,
+    Run(Box<Run>),
     Part(Box<Reassembly>),
-    Whole { sent_at: Timestamp, body: Bytes },
-    Skipped,
-}
-
-impl Slot {
-    fn bytes(&self) -> usize {
-        match self {
-            Slot::Empty | Slot::Skipped => 0,
-            Slot::Part(parts) => parts.bytes(),
-            Slot::Whole { body, .. } => body.len(),
-        }
-    }
 }
 
 /// A message that is complete.
@@ -46,17 +48,33 @@ pub(super) struct Part {
     pub bytes: Range<usize>,
 }
 
+/// Messages of one frame that are new, while the frame is read.
+struct Open {
+    first: u64,
+    count: u16,
+    entries: Range<usize>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    slots: VecDeque<Slot>,
-    /// The sequence of the first slot: all below are settled.
+    /// By their first sequence, apart from each other, none below `taken`.
+    slots: BTreeMap<u64, Slot>,
+    /// The run that begins with `taken`, once something of it was asked for.
+    head: Option<Box<Run>>,
+    /// Ranges that their sender has given up, first to end: apart from each other, none below `taken`. What lies in
+    /// them and had come is dropped when its turn comes.
+    skipped: BTreeMap<u64, u64>,
+    /// All below are settled.
     taken: u64,
     bytes: usize,
+    structure: usize,
     credit_bytes: usize,
     credit_messages: usize,
     /// Bytes that the node has room for at the moment, whoever they are from.
     room: usize,
+    /// What the present packet may yet cost besides bodies.
+    spare: usize,
     /// What had arrived before.
     pub duplicates: u64,
     /// Complete messages that their sender gave up before they were taken.
@@ -66,12 +84,16 @@ pub(super) struct Incoming {
 impl Incoming {
     pub fn new(credit_bytes: usize, credit_messages: usize) -> Self {
         Incoming {
-            slots: VecDeque::new(),
+            slots: BTreeMap::new(),
+            head: None,
+            skipped: BTreeMap::new(),
             taken: 0,
             bytes: 0,
+            structure: 0,
             credit_bytes,
             credit_messages,
             room: usize::MAX,
+            spare: 0,
             duplicates: 0,
             given_up: 0,
         }
@@ -87,191 +109,297 @@ impl Incoming {
         self.room = room;
     }
 
-    /// Bytes that wait here.
+    /// A packet of this length is about to be taken apart.
+    pub fn begin_packet(&mut self, length: usize) {
+        self.spare = length.saturating_mul(STRUCTURE);
+    }
+
+    /// Bytes of bodies that wait here.
+    #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// Bytes of memory that what waits here takes.
+    pub fn held(&self) -> usize {
+        let skipped = self.skipped.len().saturating_mul(SKIPPED);
+        self.bytes.saturating_add(self.structure).saturating_add(skipped)
+    }
+
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.is_empty() && self.head.is_none() && self.skipped.is_empty()
     }
 
     pub fn has_message(&self) -> bool {
-        matches!(self.slots.front(), Some(Slot::Whole { .. }))
+        self.next_bytes().is_some()
     }
 
-    /// Takes the next message.
-    pub fn take(&mut self) -> Option<Complete> {
-        if !self.has_message() {
-            return None;
-        }
-        let seq = self.taken;
-        match self.pop() {
-            Some(Slot::Whole { sent_at, body }) => {
-                self.pass_skipped();
-                Some(Complete { seq, sent_at, body })
+    /// The length of the next message, when it is whole.
+    pub fn next_bytes(&self) -> Option<usize> {
+        match (&self.head, self.slots.first_key_value()) {
+            (Some(run), _) => Some(run.next_bytes()),
+            (None, Some((first, Slot::Run(run)))) if *first == self.taken => Some(run.next_bytes()),
+            (None, Some((first, Slot::Part(parts)))) if *first == self.taken && parts.is_complete() => {
+                Some(parts.bytes())
             }
             _ => None,
         }
     }
 
+    /// Takes the next message.
+    pub fn take(&mut self) -> Option<Complete> {
+        let seq = self.taken;
+        let (sent_at, body) = self.pop()?;
+        self.pass_skipped();
+        Some(Complete { seq, sent_at, body })
+    }
+
     /// All below `floor` is settled at the sender.
     pub fn advance(&mut self, floor: u64) {
-        if floor <= self.taken {
-            return;
+        if floor > self.taken {
+            self.settle(floor);
+            self.pass_skipped();
         }
-        while self.taken < floor {
-            match self.pop() {
-                Some(Slot::Whole { .. }) => self.given_up = self.given_up.saturating_add(1),
-                Some(_) => {}
-                None => self.taken = floor,
-            }
-        }
-        self.pass_skipped();
     }
 
     /// `count` sequences from `first` are given up by the sender.
     pub fn skip(&mut self, first: u64, count: u16) -> Result<(), DropCause> {
-        for seq in first..first.saturating_add(u64::from(count)) {
-            let Some(index) = self.index(seq)? else { continue };
-            if matches!(self.slots.get(index), Some(Slot::Whole { .. })) {
-                self.given_up = self.given_up.saturating_add(1);
+        let window = self.taken.saturating_add(u64::try_from(self.credit_messages).unwrap_or(u64::MAX));
+        let wanted = first.saturating_add(u64::from(count));
+        let (start, mut end) = (first.max(self.taken), wanted.min(window));
+        if start >= end {
+            self.duplicates = self.duplicates.saturating_add(u64::from(wanted <= self.taken));
+            return if wanted > window { Err(DropCause::OverCredit) } else { Ok(()) };
+        }
+        // One range with those that it touches: the one before grows, those behind go up in it.
+        let before = self.skipped.range(..=start).next_back().filter(|(_, to)| **to >= start);
+        let from = before.map_or(start, |(from, _)| *from);
+        end = before.map_or(end, |(_, to)| end.max(*to));
+        while let Some((behind, to)) = self.skipped.range((Excluded(from), Included(end))).next() {
+            let behind = *behind;
+            end = end.max(*to);
+            self.skipped.remove(&behind);
+        }
+        match self.skipped.get_mut(&from) {
+            Some(to) => *to = end,
+            None => {
+                self.spend(SKIPPED, 0)?;
+                self.skipped.insert(from, end);
             }
-            self.put(index, Slot::Skipped);
         }
         self.pass_skipped();
-        Ok(())
+        if wanted > window { Err(DropCause::OverCredit) } else { Ok(()) }
     }
 
-    /// A whole message has arrived, `body` in `packet`. A body that is a small part of its packet is copied out:
-    /// `share` is how much of the packet is bodies.
-    pub fn whole(
+    /// Whole messages have arrived: `count` entries from sequence `first` on, which `reader` reads from `packet`.
+    pub fn messages(
         &mut self,
-        seq: u64,
+        (first, count): (u64, u16),
         sent_at: Timestamp,
-        packet: &Bytes,
-        body: Range<usize>,
-        copy: bool,
+        packet: &[u8],
+        reader: &mut Reader<'_>,
     ) -> Result<(), DropCause> {
-        let Some(index) = self.index(seq)? else { return Ok(()) };
-        if let Some(Slot::Whole { .. } | Slot::Skipped) = self.slots.get(index) {
-            self.duplicates = self.duplicates.saturating_add(1);
-            return Ok(());
+        let mut open: Option<Open> = None;
+        let mut front = self.front_bytes();
+        let (mut known, mut until) = (false, 0);
+        let mut result = Ok(());
+        for nth in 0..u64::from(count) {
+            let start = reader.position();
+            let Ok((_, body)) = reader.entry() else {
+                result = Err(DropCause::MalformedMessage);
+                break;
+            };
+            let seq = first.saturating_add(nth);
+            if nth == 0 || seq >= until {
+                (known, until) = self.cover(seq);
+                front = if self.drop_part(seq) { self.front_bytes() } else { front };
+            }
+            if known {
+                self.duplicates = self.duplicates.saturating_add(1);
+                self.close(open.take(), sent_at, packet);
+                continue;
+            }
+            let structure = if open.is_none() { RUN + ENTRY_HEADER } else { ENTRY_HEADER };
+            let admitted =
+                self.admit(seq, front, body.len()).and_then(|()| self.spend(structure, body.len()));
+            if let Err(cause) = admitted {
+                result = result.and(Err(cause));
+                self.close(open.take(), sent_at, packet);
+                continue;
+            }
+            self.bytes = self.bytes.saturating_add(body.len());
+            self.structure = self.structure.saturating_add(structure);
+            front = if seq == self.taken { body.len() } else { front };
+            let run = open.get_or_insert(Open { first: seq, count: 0, entries: start..start });
+            run.count = run.count.saturating_add(1);
+            run.entries.end = body.end;
         }
-        let had = self.slots.get(index).map_or(0, Slot::bytes);
-        self.check_credit(index, body.len().saturating_sub(had))?;
-        let body = packet.slice(body);
-        let body = if copy { Bytes::copy_from_slice(&body) } else { body };
-        self.put(index, Slot::Whole { sent_at, body });
-        Ok(())
+        self.close(open, sent_at, packet);
+        result
+    }
+
+    fn close(&mut self, open: Option<Open>, sent_at: Timestamp, packet: &[u8]) {
+        if let Some(Open { first, count, entries }) = open {
+            let run = Run::new(sent_at, count, packet.get(entries).unwrap_or_default());
+            self.slots.insert(first, Slot::Run(Box::new(run)));
+        }
     }
 
     /// A part of a message has arrived.
-    pub fn part(
-        &mut self,
-        seq: u64,
-        sent_at: Timestamp,
-        packet: &Bytes,
-        part: Part,
-    ) -> Result<(), DropCause> {
+    pub fn part(&mut self, seq: u64, sent_at: Timestamp, packet: &[u8], part: Part) -> Result<(), DropCause> {
         let (total, offset) = (part.total as usize, part.offset as usize);
         let end = offset.saturating_add(part.bytes.len());
         if total > MAX_MESSAGE || end > total || part.bytes.is_empty() {
             return Err(DropCause::MalformedMessage);
         }
-        let Some(index) = self.index(seq)? else { return Ok(()) };
-        let missing = match self.slots.get(index) {
-            Some(Slot::Whole { .. } | Slot::Skipped) => 0,
-            Some(Slot::Part(parts)) => parts.missing(offset, end),
-            Some(Slot::Empty) | None => part.bytes.len(),
+        let (missing, structure) = match self.slots.get(&seq) {
+            _ if self.cover(seq).0 => (0, 0),
+            Some(Slot::Part(parts)) => (parts.missing(offset, end), PIECE),
+            _ => (part.bytes.len(), PART.saturating_add(PIECE)),
         };
         if missing == 0 {
             self.duplicates = self.duplicates.saturating_add(1);
             return Ok(());
         }
-        self.check_credit(index, missing)?;
-        self.grow(index);
-        let Some(slot) = self.slots.get_mut(index) else { return Err(DropCause::OverCredit) };
-        if !matches!(slot, Slot::Part(_)) {
-            *slot = Slot::Part(Box::new(Reassembly::new(sent_at, total)));
-        }
-        let Slot::Part(parts) = slot else { return Err(DropCause::MalformedMessage) };
-        parts.insert(total, offset, packet.slice(part.bytes), packet.len()).map_err(
-            |refused| match refused {
+        self.admit(seq, self.front_bytes(), missing)?;
+        self.spend(structure, missing)?;
+        let slot = self.slots.entry(seq).or_insert_with(|| {
+            self.structure = self.structure.saturating_add(PART);
+            Slot::Part(Box::new(Reassembly::new(sent_at, total)))
+        });
+        let Slot::Part(parts) = slot else { return Ok(()) };
+        let (bytes, structure) = (parts.bytes(), parts.structure());
+        parts.insert(total, offset, packet.get(part.bytes).unwrap_or_default()).map_err(|refused| {
+            match refused {
                 Refused::Contradiction => DropCause::MalformedMessage,
-                Refused::TooManyParts => DropCause::OverCredit,
-            },
-        )?;
-        self.bytes = self.bytes.saturating_add(missing);
-        if parts.is_complete()
-            && let Slot::Part(parts) = std::mem::replace(slot, Slot::Empty)
-        {
-            *slot = Slot::Whole { sent_at: parts.sent_at, body: parts.into_body() };
-        }
+                Refused::TooManyPieces => DropCause::OverCredit,
+            }
+        })?;
+        self.bytes = self.bytes.saturating_sub(bytes).saturating_add(parts.bytes());
+        self.structure = self.structure.saturating_sub(structure).saturating_add(parts.structure());
         Ok(())
     }
 
-    /// The place of a sequence; `None` when it is settled. The error is one beyond the window.
-    fn index(&mut self, seq: u64) -> Result<Option<usize>, DropCause> {
-        let Some(above) = seq.checked_sub(self.taken) else {
-            self.duplicates = self.duplicates.saturating_add(1);
-            return Ok(None);
-        };
-        match usize::try_from(above) {
-            Ok(index) if index < self.credit_messages => Ok(Some(index)),
-            _ => Err(DropCause::OverCredit),
+    /// Whether a sequence needs to come no more, and up to which (without it) the same holds.
+    fn cover(&self, seq: u64) -> (bool, u64) {
+        let settled = self.taken.saturating_add(self.head.as_ref().map_or(0, |run| run.count()));
+        if seq < settled {
+            return (true, settled);
+        }
+        if let Some((_, end)) = self.skipped.range(..=seq).next_back()
+            && seq < *end
+        {
+            return (true, *end);
+        }
+        if let Some((first, Slot::Run(run))) = self.slots.range(..=seq).next_back()
+            && seq < first.saturating_add(run.count())
+        {
+            return (true, first.saturating_add(run.count()));
+        }
+        let behind = (Excluded(seq), Unbounded);
+        let slot = self.slots.range(behind).next().map(|(first, _)| *first);
+        let skipped = self.skipped.range(behind).next().map(|(first, _)| *first);
+        (false, slot.into_iter().chain(skipped).min().unwrap_or(u64::MAX))
+    }
+
+    /// Drops what came of a message in parts: it has come whole. Whether there was something.
+    fn drop_part(&mut self, seq: u64) -> bool {
+        if !matches!(self.slots.get(&seq), Some(Slot::Part(parts)) if !parts.is_complete()) {
+            return false;
+        }
+        if let Some(Slot::Part(parts)) = self.slots.remove(&seq) {
+            self.forget(&parts);
+        }
+        true
+    }
+
+    /// Whether the credit given covers `new` bytes of a message, where `front` bytes of the next one are here.
+    fn admit(&self, seq: u64, front: usize, new: usize) -> Result<(), DropCause> {
+        let above = usize::try_from(seq.saturating_sub(self.taken)).unwrap_or(usize::MAX);
+        let beyond_next = self.bytes.saturating_sub(front).saturating_add(new);
+        match above < self.credit_messages && (above == 0 || beyond_next <= self.credit_bytes) {
+            true => Ok(()),
+            false => Err(DropCause::OverCredit),
         }
     }
 
-    fn check_credit(&mut self, index: usize, new: usize) -> Result<(), DropCause> {
-        let beyond_next = self.bytes.saturating_sub(self.slots.front().map_or(0, Slot::bytes));
-        match index > 0 && beyond_next.saturating_add(new) > self.credit_bytes {
-            true => Err(DropCause::OverCredit),
-            false => match self.room.checked_sub(new) {
-                None => Err(DropCause::ReassemblyLimit),
-                Some(left) => {
-                    self.room = left;
-                    Ok(())
+    /// Takes from what the packet may cost, and from the room that the node has.
+    fn spend(&mut self, structure: usize, bytes: usize) -> Result<(), DropCause> {
+        let spare = self.spare.checked_sub(structure).ok_or(DropCause::OverCredit)?;
+        let room =
+            self.room.checked_sub(structure.saturating_add(bytes)).ok_or(DropCause::ReassemblyLimit)?;
+        (self.spare, self.room) = (spare, room);
+        Ok(())
+    }
+
+    /// Bytes that are here of the message that is next.
+    fn front_bytes(&self) -> usize {
+        match (&self.head, self.slots.get(&self.taken)) {
+            (Some(run), _) => run.next_bytes(),
+            (None, Some(Slot::Run(run))) => run.next_bytes(),
+            (None, Some(Slot::Part(parts))) => parts.bytes(),
+            (None, None) => 0,
+        }
+    }
+
+    /// Takes the message that is next out, and goes on by one.
+    fn pop(&mut self) -> Option<(Timestamp, Bytes)> {
+        if self.head.is_none() {
+            let first = self.slots.first_entry().filter(|first| *first.key() == self.taken)?;
+            match first.get() {
+                Slot::Part(parts) if !parts.is_complete() => return None,
+                _ => {}
+            }
+            match first.remove() {
+                Slot::Run(run) => self.head = Some(run),
+                Slot::Part(parts) => {
+                    self.taken = self.taken.saturating_add(1);
+                    self.forget(&parts);
+                    return Some((parts.sent_at, parts.into_body()));
                 }
-            },
+            }
         }
-    }
-
-    /// The length of the next message, when it is whole.
-    pub fn next_bytes(&self) -> Option<usize> {
-        self.slots.front().filter(|slot| matches!(slot, Slot::Whole { .. })).map(Slot::bytes)
-    }
-
-    fn grow(&mut self, index: usize) {
-        while self.slots.len() <= index {
-            self.slots.push_back(Slot::Empty);
-        }
-    }
-
-    fn put(&mut self, index: usize, slot: Slot) {
-        self.grow(index);
-        if let Some(place) = self.slots.get_mut(index) {
-            self.bytes = self.bytes.saturating_sub(place.bytes()).saturating_add(slot.bytes());
-            *place = slot;
-        }
-    }
-
-    fn pop(&mut self) -> Option<Slot> {
-        let slot = self.slots.pop_front()?;
+        let run = self.head.as_mut()?;
+        let (sent_at, body) = run.pop()?;
+        let is_last = run.count() == 0;
+        self.structure = self.structure.saturating_sub(ENTRY_HEADER);
+        self.bytes = self.bytes.saturating_sub(body.len());
         self.taken = self.taken.saturating_add(1);
-        self.bytes = self.bytes.saturating_sub(slot.bytes());
-        Some(slot)
+        if is_last {
+            self.head = None;
+            self.structure = self.structure.saturating_sub(RUN);
+        }
+        Some((sent_at, body))
     }
 
+    fn forget(&mut self, parts: &Reassembly) {
+        self.bytes = self.bytes.saturating_sub(parts.bytes());
+        self.structure = self.structure.saturating_sub(parts.structure());
+    }
+
+    /// Drops all below `target`.
+    fn settle(&mut self, target: u64) {
+        loop {
+            while self.taken < target && self.pop().is_some() {
+                self.given_up = self.given_up.saturating_add(1);
+            }
+            let first = self.slots.first_entry().filter(|_| self.taken < target);
+            let Some(first) = first.filter(|first| *first.key() < target) else { break };
+            if *first.key() > self.taken {
+                self.taken = *first.key();
+            } else if let Slot::Part(parts) = first.remove() {
+                self.forget(&parts);
+            }
+        }
+        self.taken = self.taken.max(target);
+    }
+
+    /// Goes on beyond what was given up.
     fn pass_skipped(&mut self) {
-        while matches!(self.slots.front(), Some(Slot::Skipped)) {
-            self.pop();
+        while let Some(first) = self.skipped.first_entry().filter(|first| *first.key() <= self.taken) {
+            let end = first.remove();
+            self.settle(end);
         }
     }
-}
-
-/// Whether bodies of `length` bytes in all are too small a share of their packet to keep it alive.
-pub(super) fn is_small_share(length: usize, packet: usize) -> bool {
-    length.saturating_mul(2) < packet
 }

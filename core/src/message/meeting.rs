@@ -6,6 +6,14 @@
 //! ping addressed to it decides. Only who acknowledges a packet that was sent after its first word is there *now*.
 //! Then all that it has not taken is sent to it from the beginning; it never had any of it, so nothing is
 //! delivered twice. A first contact is believed at once: there is nothing that could be mixed up.
+//!
+//! Anybody in the mesh can invent incarnations in the name of another. So every claim is asked, as far as an allowance
+//! goes, and an answer is recognised by the number of the packet that asked: no claim has to be remembered until its
+//! answer comes, and none can push another out. An incarnation that claims again, as a peer does that is there, has
+//! an allowance that those invented for one packet do not use up.
+
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -18,8 +26,16 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::message::{Frame, Header, Reader};
 
-/// Strangers and the forgetful are greeted no more often than this.
-pub(super) const GREETING_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
+/// Greetings of each kind: one in this time,
+pub(super) const GREETING_INTERVAL: Duration = Duration::from_millis(1);
+/// and so many at once.
+pub(super) const GREETINGS: u32 = 64;
+/// Greetings that ask, of which the answer is recognised.
+pub(super) const ASKED: usize = 1024;
+/// Incarnations of which it is remembered that they have claimed before.
+const SEEN: usize = 64;
+/// After so long without a claim all of this is forgotten.
+const CLAIMS_KEPT: Duration = Duration::from_secs(10);
 
 /// A short packet outside of the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +50,40 @@ pub(super) struct Greeting {
 #[derive(Debug, Default)]
 pub(super) struct Meeting {
     known: Option<u64>,
-    /// An incarnation that claims to be the present one, and the number of the first packet that asked it.
-    claimant: Option<(u64, Option<u64>)>,
-    due: Option<Greeting>,
-    not_before: Time,
+    due: VecDeque<Greeting>,
+    /// For those that know a former incarnation of ours.
+    forgetful: Allowance,
+    claims: Option<Box<Claims>>,
+}
+
+/// Incarnations that claim to be the present one.
+#[derive(Debug)]
+struct Claims {
+    /// The packets that asked, oldest first, and whom.
+    asked: VecDeque<(u64, u64)>,
+    /// Each at a place that follows from it.
+    seen: [u64; SEEN],
+    new: Allowance,
+    again: Allowance,
+    last: Time,
+}
+
+/// How many greetings may leave.
+#[derive(Debug, Default)]
+struct Allowance {
+    /// The moment at which all of it is there again.
+    full_at: Time,
+}
+
+impl Allowance {
+    fn take(&mut self, now: Time) -> bool {
+        let most = GREETING_INTERVAL.saturating_mul(GREETINGS.saturating_sub(1));
+        let allowed = self.full_at.since(now) <= most;
+        if allowed {
+            self.full_at = after(self.full_at.max(now), GREETING_INTERVAL);
+        }
+        allowed
+    }
 }
 
 impl Meeting {
@@ -48,21 +94,58 @@ impl Meeting {
 
     /// The greeting that should leave, if any. It does in the packet with this number.
     pub fn take_due(&mut self, number: u64) -> Option<Greeting> {
-        let greeting = self.due.take()?;
-        if let Some((claimant, asked)) = &mut self.claimant
-            && greeting.asks
-            && *claimant == greeting.to
-        {
-            asked.get_or_insert(number);
+        let greeting = self.due.pop_front()?;
+        if let Some(claims) = self.claims.as_mut().filter(|_| greeting.asks) {
+            if claims.asked.len() >= ASKED {
+                claims.asked.pop_front();
+            }
+            claims.asked.push_back((number, greeting.to));
         }
         Some(greeting)
     }
 
-    fn greet(&mut self, now: Time, to: u64, asks: bool) {
-        if now >= self.not_before {
-            self.not_before = after(now, GREETING_INTERVAL);
-            self.due = Some(Greeting { to, asks });
+    #[cfg(test)]
+    pub fn has_claims(&self) -> bool {
+        self.claims.is_some()
+    }
+
+    /// Forgets claims that nothing has come of.
+    pub fn forget_claims(&mut self, now: Time) {
+        if self.claims.as_ref().is_some_and(|claims| now.since(claims.last) > CLAIMS_KEPT) {
+            self.claims = None;
         }
+    }
+
+    /// One that knows a former incarnation of ours is told of the present one.
+    fn greet(&mut self, now: Time, to: u64) {
+        if self.forgetful.take(now) {
+            self.put(Greeting { to, asks: false });
+        }
+    }
+
+    /// One that claims to be the present incarnation is asked.
+    fn ask(&mut self, now: Time, to: u64) {
+        let claims = self.claims.get_or_insert_with(|| {
+            let (new, again) = (Allowance::default(), Allowance::default());
+            Box::new(Claims { asked: VecDeque::new(), seen: [0; SEEN], new, again, last: now })
+        });
+        claims.last = now;
+        let place = usize::try_from(to % SEEN as u64).unwrap_or(0);
+        let before = claims.seen.get_mut(place).map(|seen| std::mem::replace(seen, to));
+        if (before == Some(to) && claims.again.take(now)) || claims.new.take(now) {
+            self.put(Greeting { to, asks: true });
+        }
+    }
+
+    fn put(&mut self, greeting: Greeting) {
+        if !self.due.contains(&greeting) {
+            self.due.push_back(greeting);
+        }
+    }
+
+    /// Whether the packet with this number asked this incarnation.
+    fn has_asked(&self, number: u64, incarnation: u64) -> bool {
+        self.claims.as_ref().is_some_and(|claims| claims.asked.contains(&(number, incarnation)))
     }
 }
 
@@ -70,7 +153,7 @@ impl Conversation {
     /// Decides whether a packet belongs to this conversation.
     pub(super) fn meet(&mut self, now: Time, header: &Header, packet: &Bytes) -> Result<(), DropCause> {
         if header.to != 0 && header.to != self.incarnation {
-            self.meeting.greet(now, header.from, false);
+            self.meeting.greet(now, header.from);
             return Err(DropCause::Duplicate);
         }
         match self.meeting.known {
@@ -84,33 +167,29 @@ impl Conversation {
                 Ok(())
             }
             Some(_) => {
-                if self.meeting.claimant.is_none_or(|(claimant, _)| claimant != header.from) {
-                    self.meeting.claimant = Some((header.from, None));
-                }
-                self.meeting.greet(now, header.from, true);
+                self.meeting.ask(now, header.from);
                 Err(DropCause::Duplicate)
             }
         }
     }
 
-    /// Whether the claimant acknowledges what was sent to it after its claim. An ack is always the first frame.
+    /// Whether the claimant acknowledges the packet that asked it. An ack is always the first frame.
     fn is_answer(&self, header: &Header, packet: &Bytes) -> bool {
-        let Some((claimant, Some(asked))) = self.meeting.claimant else { return false };
+        if header.to != self.incarnation || self.meeting.claims.is_none() {
+            return false;
+        }
         let mut reader = Reader::new(packet);
         let Ok((_, Frame::Ack)) = reader.header().and_then(|header| Ok((header, reader.frame()?))) else {
             return false;
         };
-        let sent_since = asked..self.recovery.next_number();
-        claimant == header.from
-            && header.to == self.incarnation
-            && reader.ack().is_ok_and(|ack| sent_since.contains(&ack.largest()))
+        reader.ack().is_ok_and(|ack| self.meeting.has_asked(ack.largest(), header.from))
     }
 
     /// The peer is another one now, which knows nothing.
     fn begin_anew(&mut self, incarnation: u64) {
         self.keep_complete();
         self.meeting.known = Some(incarnation);
-        self.meeting.claimant = None;
+        self.meeting.claims = None;
         self.received = Received::default();
         self.recovery.give_up(|_| {});
         self.queue.start_over();

@@ -1,24 +1,31 @@
 //! A message that has arrived in part.
 //!
 //! Memory follows what has arrived, never what the sender claims: the beginning grows in one buffer, parts from
-//! beyond a gap wait as they came.
+//! beyond a gap wait beside it. Both are copies, since a slice would keep the buffer of a whole train of frames alive.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use bytes::Bytes;
 
 use crate::types::Timestamp;
 
-/// A part shorter than this share of its packet is copied out, so that it does not keep the packet alive.
-const SHARE: usize = 2;
+/// What a message that has begun costs besides its bytes.
+pub(super) const PART: usize = 192;
+/// What a piece beyond a gap costs besides its bytes.
+pub(super) const PIECE: usize = 96;
+/// A sender cuts nothing smaller than this, but for the end of a message.
+pub(super) const SMALL: usize = 128;
+/// Of pieces that are smaller nevertheless so many may wait beyond a gap.
+pub(super) const SMALL_PIECES: usize = 64;
 
 /// Why a part was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// It contradicts the parts before it.
     Contradiction,
-    /// Too many small parts wait for a gap to be filled.
-    TooManyParts,
+    /// Too many small pieces wait for a gap to be filled.
+    TooManyPieces,
 }
 
 /// The parts of one message.
@@ -27,14 +34,15 @@ pub(super) struct Reassembly {
     pub sent_at: Timestamp,
     total: usize,
     head: Vec<u8>,
-    /// Sorted, apart from each other, all beyond the head.
-    later: VecDeque<(usize, Bytes)>,
+    /// By where they begin: apart from each other, all beyond the head.
+    later: BTreeMap<usize, Box<[u8]>>,
     later_bytes: usize,
+    small: usize,
 }
 
 impl Reassembly {
     pub fn new(sent_at: Timestamp, total: usize) -> Self {
-        Reassembly { sent_at, total, head: Vec::new(), later: VecDeque::new(), later_bytes: 0 }
+        Reassembly { sent_at, total, head: Vec::new(), later: BTreeMap::new(), later_bytes: 0, small: 0 }
     }
 
     /// Bytes that have arrived.
@@ -42,45 +50,43 @@ impl Reassembly {
         self.head.len().saturating_add(self.later_bytes)
     }
 
+    /// What is held besides those bytes.
+    pub fn structure(&self) -> usize {
+        let spare = self.head.capacity().saturating_sub(self.head.len());
+        self.later.len().saturating_mul(PIECE).saturating_add(PART).saturating_add(spare)
+    }
+
     /// How many bytes of `offset..end` are new.
     pub fn missing(&self, offset: usize, end: usize) -> usize {
         let from = offset.max(self.head.len());
         let mut missing = end.saturating_sub(from);
-        for (start, part) in self.later.iter().skip(self.first_ending_after(from)) {
-            if *start >= end {
-                break;
-            }
-            let overlap = end.min(part_end(*start, part)).saturating_sub(from.max(*start));
+        let before = self.later.range(..from).next_back();
+        let within = self.later.range((Included(from), Unbounded));
+        for (start, piece) in before.into_iter().chain(within).take_while(|(start, _)| **start < end) {
+            let overlap = end.min(end_of(*start, piece)).saturating_sub(from.max(*start));
             missing = missing.saturating_sub(overlap);
         }
         missing
     }
 
-    /// Takes a part. What had arrived before stays as it was. `packet_len` is the length of the packet of which
-    /// `bytes` are a slice.
-    pub fn insert(
-        &mut self,
-        total: usize,
-        offset: usize,
-        bytes: Bytes,
-        packet_len: usize,
-    ) -> Result<(), Refused> {
-        let end = offset.saturating_add(bytes.len());
-        if total != self.total || end > total {
+    /// Takes a part. What had arrived before stays as it was.
+    pub fn insert(&mut self, total: usize, offset: usize, bytes: &[u8]) -> Result<(), Refused> {
+        if total != self.total || offset.saturating_add(bytes.len()) > total {
             return Err(Refused::Contradiction);
         }
-        if offset <= self.head.len() {
-            if let Some(new) = bytes.get(self.head.len().saturating_sub(offset)..) {
-                self.extend_head(new);
-            }
-            self.join();
-            return Ok(());
+        if offset > self.head.len() {
+            return self.insert_later(offset, bytes);
         }
-        // A sender cuts at packets, which are never as small as this.
-        if self.later.len() >= (total / 128).saturating_add(64) {
-            return Err(Refused::TooManyParts);
+        let mut rest = bytes.get(self.head.len().saturating_sub(offset)..).unwrap_or_default();
+        // Pieces in between came first.
+        while !rest.is_empty() {
+            let until = self.later.first_key_value().map_or(usize::MAX, |(start, _)| *start);
+            let (new, behind) = rest.split_at(rest.len().min(until.saturating_sub(self.head.len())));
+            self.extend_head(new);
+            let joined = self.join();
+            rest = behind.get(joined..).unwrap_or_default();
         }
-        self.insert_later(offset, bytes, packet_len);
+        self.join();
         Ok(())
     }
 
@@ -104,55 +110,70 @@ impl Reassembly {
         self.head.extend_from_slice(new);
     }
 
-    /// Moves the parts that the head has reached into it.
-    fn join(&mut self) {
-        while let Some((start, part)) = self.later.pop_front() {
-            if start > self.head.len() {
-                self.later.push_front((start, part));
-                break;
-            }
-            self.later_bytes = self.later_bytes.saturating_sub(part.len());
-            if let Some(new) = part.get(self.head.len().saturating_sub(start)..) {
-                self.extend_head(new);
-            }
+    /// Moves the pieces that the head has reached into it; how many bytes those were.
+    fn join(&mut self) -> usize {
+        let mut joined = 0usize;
+        while let Some(first) = self.later.first_entry()
+            && *first.key() <= self.head.len()
+        {
+            let piece = first.remove();
+            self.forget(&piece);
+            self.extend_head(&piece);
+            joined = joined.saturating_add(piece.len());
         }
+        joined
     }
 
-    /// Puts what is new of a part between those that are there.
-    fn insert_later(&mut self, offset: usize, bytes: Bytes, packet_len: usize) {
-        let end = offset.saturating_add(bytes.len());
-        let mut from = offset;
-        let mut at = self.first_ending_after(from);
-        while from < end {
-            let next = self.later.get(at).map(|(start, part)| (*start, part_end(*start, part)));
-            let until = next.map_or(end, |(start, _)| end.min(start));
-            if from < until {
-                let piece = bytes.slice(from.saturating_sub(offset)..until.saturating_sub(offset));
-                self.later_bytes = self.later_bytes.saturating_add(piece.len());
-                self.later.insert(at, (from, unpinned(piece, packet_len)));
-                at = at.saturating_add(1);
-            }
-            let Some((_, next_end)) = next else { break };
-            from = from.max(next_end);
-            at = at.saturating_add(1);
+    /// Puts what is new of a part between the pieces that are there. Those that it encloses become one with it.
+    fn insert_later(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Refused> {
+        let (mut from, mut end) = (offset, offset.saturating_add(bytes.len()));
+        if let Some((start, piece)) = self.later.range(..=from).next_back() {
+            from = from.max(end_of(*start, piece));
         }
+        if let Some((start, piece)) = self.later.range((Unbounded, Excluded(end))).next_back()
+            && *start >= from
+            && end_of(*start, piece) > end
+        {
+            end = *start;
+        }
+        let Some(new) = bytes.get(from.saturating_sub(offset)..end.saturating_sub(offset)) else {
+            return Ok(());
+        };
+        let enclosed = self.later.range(from..end.max(from)).filter(|(_, piece)| is_small(piece)).count();
+        let is_end = from.saturating_add(new.len()) == self.total;
+        if is_small(new) && !is_end && self.small.saturating_sub(enclosed) >= SMALL_PIECES {
+            return Err(Refused::TooManyPieces);
+        }
+        let mut run: Box<[u8]> = new.into();
+        while let Some(start) = self.later.range(from..end.max(from)).next().map(|(start, _)| *start) {
+            let Some(piece) = self.later.remove(&start) else { break };
+            self.forget(&piece);
+            let at = start.saturating_sub(from);
+            if let Some(place) = run.get_mut(at..at.saturating_add(piece.len())) {
+                place.copy_from_slice(&piece);
+            }
+        }
+        if !run.is_empty() {
+            self.later_bytes = self.later_bytes.saturating_add(run.len());
+            self.small = self.small.saturating_add(usize::from(is_small(&run)));
+            self.later.insert(from, run);
+        }
+        Ok(())
     }
 
-    fn first_ending_after(&self, from: usize) -> usize {
-        match self.later.back() {
-            Some((start, part)) if part_end(*start, part) <= from => self.later.len(),
-            _ => self.later.partition_point(|(start, part)| part_end(*start, part) <= from),
-        }
+    /// A piece is no longer among those beyond the head.
+    fn forget(&mut self, piece: &[u8]) {
+        self.later_bytes = self.later_bytes.saturating_sub(piece.len());
+        self.small = self.small.saturating_sub(usize::from(is_small(piece)));
     }
 }
 
-fn part_end(start: usize, part: &Bytes) -> usize {
-    start.saturating_add(part.len())
+fn is_small(piece: &[u8]) -> bool {
+    piece.len() < SMALL
 }
 
-/// A slice of a packet that is most of it stays a slice; a small one is copied.
-pub(super) fn unpinned(slice: Bytes, packet_len: usize) -> Bytes {
-    if slice.len().saturating_mul(SHARE) < packet_len { Bytes::copy_from_slice(&slice) } else { slice }
+fn end_of(start: usize, piece: &[u8]) -> usize {
+    start.saturating_add(piece.len())
 }
 
 #[cfg(test)]
@@ -163,35 +184,37 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_in_any_order_and_overlap_make_the_message(
-            total in 1usize..300,
-            cuts in prop::collection::vec((0usize..300, 1usize..80), 0..60),
+        fn what_came_first_stays_whatever_the_order_and_overlap_of_parts(
+            total in 1usize..600,
+            cuts in prop::collection::vec((0usize..600, 1usize..160), 0..60),
         ) {
-            let body: Vec<u8> = (0..total).map(|at| at as u8).collect();
-            let whole = Bytes::from(body.clone());
             let mut parts = Reassembly::new(Timestamp(1), total);
-            let mut have = vec![false; total];
-            for (offset, length) in cuts {
+            let mut first: Vec<Option<u8>> = vec![None; total];
+            // Each part has contents of its own, the last is the whole of it.
+            let cuts = cuts.into_iter().chain([(0, total)]);
+            for (content, (offset, length)) in (1u8..).zip(cuts) {
                 let (offset, end) = (offset.min(total), (offset + length).min(total));
-                let new = have[offset..end].iter().filter(|have| !**have).count();
+                let new = first[offset..end].iter().filter(|byte| byte.is_none()).count();
                 prop_assert_eq!(parts.missing(offset, end), new);
-                have[offset..end].fill(true);
-                parts.insert(total, offset, whole.slice(offset..end), 0).unwrap();
-                prop_assert_eq!(parts.bytes(), have.iter().filter(|have| **have).count());
-                prop_assert_eq!(parts.is_complete(), have.iter().all(|have| *have));
+                for byte in &mut first[offset..end] {
+                    byte.get_or_insert(content);
+                }
+                parts.insert(total, offset, &vec![content; end - offset]).unwrap();
+                prop_assert_eq!(parts.bytes(), first.iter().flatten().count());
+                prop_assert_eq!(parts.is_complete(), first.iter().all(Option::is_some));
             }
-            parts.insert(total, 0, whole.clone(), 0).unwrap();
             prop_assert!(parts.is_complete());
-            prop_assert_eq!(parts.into_body(), whole);
+            let expected: Vec<u8> = first.into_iter().flatten().collect();
+            prop_assert_eq!(parts.into_body(), expected);
         }
     }
 
     #[test]
     fn memory_follows_what_has_arrived() {
         let mut parts = Reassembly::new(Timestamp(1), 16 << 20);
-        let piece = Bytes::from(vec![1; 1000]);
+        let piece = [1; 1000];
         for nth in 0..100 {
-            parts.insert(16 << 20, nth * 1000, piece.clone(), 1000).unwrap();
+            parts.insert(16 << 20, nth * 1000, &piece).unwrap();
             assert!(parts.head.capacity() <= 2 * parts.bytes());
         }
     }
@@ -199,17 +222,19 @@ mod tests {
     #[test]
     fn a_part_that_contradicts_the_others_is_refused() {
         let mut parts = Reassembly::new(Timestamp(1), 100);
-        let piece = Bytes::from(vec![1; 60]);
-        assert_eq!(parts.insert(99, 0, piece.clone(), 60), Err(Refused::Contradiction));
-        assert_eq!(parts.insert(100, 41, piece, 60), Err(Refused::Contradiction));
+        assert_eq!(parts.insert(99, 0, &[1; 60]), Err(Refused::Contradiction));
+        assert_eq!(parts.insert(100, 41, &[1; 60]), Err(Refused::Contradiction));
     }
 
     #[test]
-    fn a_flood_of_tiny_parts_is_refused() {
-        let mut parts = Reassembly::new(Timestamp(1), 1000);
-        let refused = (1..500)
-            .map(|nth| parts.insert(1000, nth * 2, Bytes::from_static(&[1]), 100))
-            .find(|result| result.is_err());
-        assert_eq!(refused, Some(Err(Refused::TooManyParts)));
+    fn a_flood_of_tiny_parts_is_refused_and_larger_ones_are_not() {
+        let mut parts = Reassembly::new(Timestamp(1), 1 << 20);
+        let refused =
+            (1..500).find_map(|nth| parts.insert(1 << 20, nth * 2, &[1]).err().map(|why| (nth, why)));
+        assert_eq!(refused, Some((SMALL_PIECES + 1, Refused::TooManyPieces)));
+        for nth in 1..4000 {
+            parts.insert(1 << 20, nth * 256, &[2; SMALL]).unwrap();
+        }
+        assert_eq!(parts.insert(1 << 20, (1 << 20) - 1, &[3]), Ok(()), "the end of a message may be short");
     }
 }

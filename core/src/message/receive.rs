@@ -3,13 +3,12 @@
 use bytes::Bytes;
 
 use super::Conversation;
-use super::incoming::{Part, is_small_share};
+use super::incoming::Part;
 use super::recovery::{Piece, after};
 use super::rtt::MAX_ACK_DELAY;
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::types::Timestamp;
-use crate::wire::message::{Frame, Reader};
+use crate::wire::message::{Frame, MAX_FRAMES, Reader};
 
 impl Conversation {
     /// Takes a packet of the peer. The error says why it was dropped.
@@ -25,14 +24,25 @@ impl Conversation {
             return Err(DropCause::Duplicate);
         }
         (self.active, self.heard) = (now, now);
+        self.meeting.forget_claims(now);
+        self.incoming.begin_packet(packet.len());
         self.incoming.advance(header.floor);
         self.confirmed = self.confirmed.max(header.floor);
         self.told = self.told.max(header.floor);
         let mut refused = None;
         let mut asks = false;
         let (mut parts, known) = (0u64, self.incoming.duplicates);
+        let mut frames = 0;
         while !reader.is_at_end() {
+            frames += 1;
+            if frames > MAX_FRAMES {
+                return Err(DropCause::MalformedMessage);
+            }
             let frame = reader.frame().map_err(|_| DropCause::MalformedMessage)?;
+            // One that claims to be a new incarnation is judged by the first frame alone.
+            if matches!(frame, Frame::Ack) && frames > 1 {
+                return Err(DropCause::MalformedMessage);
+            }
             parts = parts.saturating_add(match frame {
                 Frame::Messages { count, .. } => u64::from(count),
                 Frame::Fragment { .. } => 1,
@@ -104,15 +114,7 @@ impl Conversation {
             }
             Frame::Messages { above, sent_at, count } => {
                 self.hurried = false;
-                let mut refused = Ok(());
-                for nth in 0..count {
-                    let (later, body) = reader.entry().map_err(|_| DropCause::MalformedMessage)?;
-                    let sent_at = Timestamp(sent_at.0.saturating_add(u64::from(later)));
-                    let copy = is_small_share(body.len().saturating_mul(usize::from(count)), packet.len());
-                    let seq = seq(above).saturating_add(u64::from(nth));
-                    refused = refused.and(self.incoming.whole(seq, sent_at, packet, body, copy));
-                }
-                refused
+                self.incoming.messages((seq(above), count), sent_at, packet, reader)
             }
             Frame::Fragment { above, sent_at, total, offset, bytes: (start, end) } => {
                 self.hurried = false;

@@ -17,8 +17,10 @@ const PACKET_THRESHOLD: u64 = 3;
 const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Probes sent at each time-out.
 const PROBES: u8 = 2;
-/// No more packets than this are remembered. It takes a peer that sends and never acknowledges to get there.
-const MAX_RECORDS: usize = 1 << 17;
+/// While so many packets are open the window is closed: each ack may have to look at all of them.
+pub(super) const MAX_OPEN: usize = 1 << 13;
+/// No more packets than this are remembered. It takes a peer that never acknowledges to get there.
+const MAX_RECORDS: usize = 2 * MAX_OPEN;
 /// Silence of so many probe intervals with nothing arriving is persistent congestion (RFC 9002 section 7.6).
 const PERSISTENT: u32 = 3;
 
@@ -37,7 +39,7 @@ pub(super) enum Piece {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It asks for no ack, or has had it, or is lost.
+    /// It has had its ack, or is lost.
     Known,
     Open,
     /// As `Open`, but its pieces were sent again already, as a probe.
@@ -46,6 +48,7 @@ enum Fate {
 
 #[derive(Debug)]
 struct Sent {
+    number: u64,
     at: Time,
     bytes: u32,
     fate: Fate,
@@ -55,9 +58,12 @@ struct Sent {
 /// The sender's knowledge of the path and of the packets on it.
 #[derive(Debug)]
 pub(super) struct Recovery {
-    /// The number of the first packet in `packets`.
-    first: u64,
+    /// The number of the next packet.
+    next: u64,
+    /// Those that ask for an ack, from the oldest whose fate is not known.
     packets: VecDeque<Sent>,
+    /// The last packet that asked for none, and when it left.
+    plain: Option<(u64, Time)>,
     /// The pieces of `packets`, in order; the first of them is the `first_piece`th ever.
     pieces: VecDeque<Piece>,
     first_piece: u64,
@@ -81,8 +87,9 @@ pub(super) struct Recovery {
 impl Recovery {
     pub fn new() -> Self {
         Recovery {
-            first: 0,
+            next: 0,
             packets: VecDeque::new(),
+            plain: None,
             pieces: VecDeque::new(),
             first_piece: 0,
             in_flight: 0,
@@ -101,17 +108,23 @@ impl Recovery {
 
     /// The number of the next packet.
     pub fn next_number(&self) -> u64 {
-        self.first.saturating_add(as_u64(self.packets.len()))
+        self.next
     }
 
     /// How far back from the next packet the oldest one lies whose fate is not known.
     pub fn open_distance(&self) -> u32 {
-        u32::try_from(self.packets.len()).unwrap_or(u32::MAX)
+        let oldest = self.packets.front().map_or(self.next, |sent| sent.number);
+        u32::try_from(self.next.saturating_sub(oldest)).unwrap_or(u32::MAX)
     }
 
     /// Whether something is on its way that asks for an ack.
     pub fn is_waiting(&self) -> bool {
         self.open > 0
+    }
+
+    #[cfg(test)]
+    pub fn remembered(&self) -> usize {
+        self.packets.len()
     }
 
     /// Whether so many packets are remembered that they must be given up.
@@ -126,26 +139,25 @@ impl Recovery {
 
     /// Whether the window has room.
     pub fn has_room(&self) -> bool {
-        self.congestion.has_room(self.in_flight)
+        self.packets.len() < MAX_OPEN && self.congestion.has_room(self.in_flight)
     }
 
     /// The next packet has left. It asks for an ack when it carried pieces.
     pub fn on_sent(&mut self, now: Time, bytes: usize, pieces: &[Piece]) {
-        let at = self.first_piece.saturating_add(as_u64(self.pieces.len()));
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        if pieces.is_empty() {
+            self.plain = Some((number, now));
+            return;
+        }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let fate = match pieces.is_empty() {
-            true => Fate::Known,
-            false => {
-                self.in_flight = self.in_flight.saturating_add(u64::from(bytes));
-                self.open = self.open.saturating_add(1);
-                self.last_sent = now;
-                self.congestion.on_sent(u64::from(bytes));
-                Fate::Open
-            }
-        };
+        self.in_flight = self.in_flight.saturating_add(u64::from(bytes));
+        self.open = self.open.saturating_add(1);
+        self.last_sent = now;
+        self.congestion.on_sent(u64::from(bytes));
+        let first = self.first_piece.saturating_add(as_u64(self.pieces.len()));
         self.pieces.extend(pieces);
-        self.packets.push_back(Sent { at: now, bytes, fate, pieces: at });
-        self.forget_known();
+        self.packets.push_back(Sent { number, at: now, bytes, fate: Fate::Open, pieces: first });
     }
 
     /// Takes an ack. `told` hears of each piece that has arrived (`true`) or is lost (`false`). Returns the
@@ -155,17 +167,15 @@ impl Recovery {
             return Err(());
         }
         // The delay told is that of the largest number, so the round trip is measured on it alone, and once.
-        let largest_at =
-            ack.largest().checked_sub(self.first).and_then(|index| self.sent(index)).map(|sent| sent.at);
+        let largest_at = self.sent_at(ack.largest());
         let is_news = self.largest_acked.is_none_or(|before| ack.largest() > before);
         let mut longest = 0;
         self.fates = (0, 0);
         for &(low, high) in ack.ranges() {
-            if high < self.first {
-                break;
-            }
-            for number in low.max(self.first)..=high {
-                if let Some((at, bytes)) = self.settle(number, |piece| told(piece, true)) {
+            let from = self.packets.partition_point(|sent| sent.number < low);
+            let to = self.packets.partition_point(|sent| sent.number <= high);
+            for index in from..to {
+                if let Some((at, bytes)) = self.settle(index, |piece| told(piece, true)) {
                     longest = longest.max(bytes);
                     self.congestion.on_ack(at, u64::from(bytes));
                 }
@@ -259,11 +269,10 @@ impl Recovery {
     }
 
     /// Marks a packet as arrived; returns when it was sent and its size if that is news.
-    fn settle(&mut self, number: u64, mut arrived: impl FnMut(Piece)) -> Option<(Time, u32)> {
-        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+    fn settle(&mut self, index: usize, mut arrived: impl FnMut(Piece)) -> Option<(Time, u32)> {
         let sent = self.packets.get_mut(index).filter(|sent| sent.fate != Fate::Known)?;
         sent.fate = Fate::Known;
-        let (at, bytes) = (sent.at, sent.bytes);
+        let (number, at, bytes) = (sent.number, sent.at, sent.bytes);
         self.in_flight = self.in_flight.saturating_sub(u64::from(bytes));
         self.open = self.open.saturating_sub(1);
         let counts = number >= self.counted_from && self.has_payload(index);
@@ -276,20 +285,16 @@ impl Recovery {
         self.loss_at = None;
         let Some(largest) = self.largest_acked else { return };
         let delay = self.rtt.loss_delay();
-        let count = largest.saturating_sub(self.first).min(as_u64(self.packets.len()));
+        let count = self.packets.partition_point(|sent| sent.number < largest);
         // The first and the last of the present run of losses with nothing arrived between them.
         let mut run: Option<(Time, Time)> = None;
-        for index in 0..usize::try_from(count).unwrap_or(usize::MAX) {
-            let end = self.pieces_end(index);
+        for index in 0..count {
             let Some(sent) = self.packets.get_mut(index) else { break };
             if sent.fate == Fate::Known {
-                if sent.pieces != end {
-                    run = None;
-                }
+                run = None;
                 continue;
             }
-            let number = self.first.saturating_add(as_u64(index));
-            let (at, bytes, fate) = (sent.at, sent.bytes, sent.fate);
+            let (number, at, bytes, fate) = (sent.number, sent.at, sent.bytes, sent.fate);
             let due = after(at, delay);
             if number.saturating_add(PACKET_THRESHOLD) > largest && due > now {
                 self.loss_at = Some(self.loss_at.map_or(due, |earlier| earlier.min(due)));
@@ -321,8 +326,11 @@ impl Recovery {
         any
     }
 
-    fn sent(&self, index: u64) -> Option<&Sent> {
-        self.packets.get(usize::try_from(index).ok()?)
+    /// When the packet with this number left, if that is remembered.
+    fn sent_at(&self, number: u64) -> Option<Time> {
+        let plain = self.plain.filter(|(plain, _)| *plain == number).map(|(_, at)| at);
+        let index = self.packets.binary_search_by_key(&number, |sent| sent.number).ok();
+        plain.or_else(|| index.and_then(|index| self.packets.get(index)).map(|sent| sent.at))
     }
 
     /// Tells the pieces of the packet at `index`.
@@ -351,7 +359,6 @@ impl Recovery {
                 self.first_piece = self.first_piece.saturating_add(1);
             }
             self.packets.pop_front();
-            self.first = self.first.saturating_add(1);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What the specification says of the constants of conversations, with their values taken from the code.
 
 use super::{CONFIRM_DELAY, FORGOTTEN, INITIAL_CREDIT, INITIAL_MESSAGES, QUIET, RECEIPT_DELAY, WINDOW};
-use super::{fill, meeting, outcome, ranges, rtt, transmit};
+use super::{fill, incoming, meeting, outcome, ranges, reassembly, recovery, rtt, transmit};
+use crate::wire::message::MAX_FRAMES;
 use crate::protocol_tests::specified;
 
 #[test]
@@ -18,7 +19,12 @@ fn the_specification_has_the_constants_of_conversations() {
         "After {} probe time-outs packets are at most {} bytes, after two more, or if they were no longer, {}":
             transmit::BLACK_HOLE, transmit::SMALLER_PACKETS[0], transmit::SMALLER_PACKETS[1];
         "a long one is tried after {}, doubling to {}": transmit::FIRST_RAISE, transmit::LAST_RAISE;
-        "at least {} apart": meeting::GREETING_INTERVAL;
+        "one in {} at most, {} at once": meeting::GREETING_INTERVAL, meeting::GREETINGS;
+        "{} that asked are remembered": meeting::ASKED;
+        "at most {} pieces below {} bytes": reassembly::SMALL_PIECES, reassembly::SMALL;
+        "{} times its length besides the bodies": incoming::STRUCTURE;
+        "to the end of the packet, {} at most": MAX_FRAMES;
+        "at most {} packets that ask for an ack": recovery::MAX_OPEN;
         "and {} have passed, in which a packet on its way arrives or is lost; after {} in any case": QUIET, FORGOTTEN;
         "counts as {} lost": outcome::VERDICT;
         "at least {} after the first, counts": outcome::SILENCE_EVERY;

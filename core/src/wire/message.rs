@@ -59,6 +59,9 @@ pub(crate) const CREDIT: usize = 15;
 /// At most so many ranges of packet numbers in one ack: what is older was told before, several times.
 pub(crate) const MAX_RANGES: usize = 32;
 
+/// At most so many frames in one packet, so that none costs many times what another of its length does.
+pub(crate) const MAX_FRAMES: usize = 64;
+
 const ACK: u8 = 1;
 const CREDIT_KIND: u8 = 2;
 const MESSAGES: u8 = 3;
@@ -253,6 +256,11 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
         Reader { bytes, at: 0 }
+    }
+
+    /// How many bytes have been read.
+    pub fn position(&self) -> usize {
+        self.at
     }
 
     pub fn is_at_end(&self) -> bool {

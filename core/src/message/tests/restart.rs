@@ -162,3 +162,47 @@ fn a_receipt_is_as_quick_after_a_restart_as_before() {
         assert!(side.conversation.is_idle(pair.now + QUIET));
     }
 }
+
+#[test]
+fn a_restart_is_noticed_under_a_flood_of_invented_incarnations() {
+    for seed in 0..10 {
+        let mut pair = Pair::new(seed, CLEAN);
+        pair.send(0, "before");
+        pair.run_out(Duration::from_secs(60));
+        pair.restart(0, 101);
+        let mut invented = 1_000_000 + seed;
+        let mut flood = |pair: &mut Pair| {
+            invented += 1;
+            let header = crate::wire::message::Header {
+                source: address(0),
+                from: invented.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+                to: 0,
+                number: 0,
+                open: 0,
+                floor: 0,
+            };
+            let mut packet = Vec::new();
+            crate::wire::message::write_header(&header, &mut packet);
+            crate::wire::message::write_ping(&mut packet);
+            let _ = pair.sides[1].conversation.handle(pair.now, &packet.into());
+        };
+        // 2000 packets a second, for a second before it and while it lasts.
+        (0..2_000).for_each(|_| {
+            flood(&mut pair);
+            pair.run(Duration::from_micros(500), |_| false);
+        });
+        pair.send(0, "after");
+        let begin = pair.now;
+        while !pair.bodies(1).contains(&Bytes::from("after")) {
+            assert!(pair.now.since(begin) < ms(1000), "seed {seed}: not heard");
+            flood(&mut pair);
+            pair.run(Duration::from_micros(500), |_| false);
+        }
+        pair.run(CLAIMS_FORGOTTEN, |_| false);
+        pair.send(0, "at rest");
+        pair.run_out(Duration::from_secs(60));
+        assert!(!pair.sides[1].conversation.meeting.has_claims(), "what the flood left is forgotten");
+    }
+}
+
+const CLAIMS_FORGOTTEN: Duration = Duration::from_secs(11);

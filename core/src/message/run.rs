@@ -1,0 +1,42 @@
+//! Whole messages in sequence, as one frame brought them.
+//!
+//! They stay in the form of the frame until they are taken: a message of one byte then costs the five that came, not a
+//! slot of its own.
+
+use bytes::Bytes;
+
+use crate::types::Timestamp;
+use crate::wire::message::Reader;
+
+/// At least one message, in sequence.
+#[derive(Debug)]
+pub(super) struct Run {
+    sent_at: Timestamp,
+    count: u16,
+    entries: Bytes,
+}
+
+impl Run {
+    /// The `count` messages in `entries`, copied: a slice would keep the buffer of a whole train of frames alive.
+    pub fn new(sent_at: Timestamp, count: u16, entries: &[u8]) -> Self {
+        Run { sent_at, count, entries: Bytes::copy_from_slice(entries) }
+    }
+
+    /// How many messages are left.
+    pub fn count(&self) -> u64 {
+        u64::from(self.count)
+    }
+
+    /// The length of the next message.
+    pub fn next_bytes(&self) -> usize {
+        Reader::new(&self.entries).entry().map_or(0, |(_, body)| body.len())
+    }
+
+    /// Takes the next message.
+    pub fn pop(&mut self) -> Option<(Timestamp, Bytes)> {
+        let (later, body) = Reader::new(&self.entries).entry().ok()?;
+        let entry = self.entries.split_to(body.end.min(self.entries.len()));
+        self.count = self.count.saturating_sub(1);
+        Some((Timestamp(self.sent_at.0.saturating_add(u64::from(later))), entry.slice(body)))
+    }
+}

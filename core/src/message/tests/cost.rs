@@ -1,0 +1,199 @@
+//! What the dearest packets cost, beside an ordinary one of their length. What a packet lets go was paid for by those that
+//! brought it, so it is not counted here: each ack that settles much has come before.
+
+use std::time::{Duration, Instant};
+
+use super::pair::address;
+use crate::message::*;
+use crate::wire::message as wire;
+
+/// A packet of the peer.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn new(number: u64, floor: u64) -> Self {
+        let mut out = Vec::new();
+        let header = wire::Header { source: address(0), from: 100, to: 200, number, open: 1 << 16, floor };
+        wire::write_header(&header, &mut out);
+        Writer(out)
+    }
+
+    fn skip(mut self, above: u16, count: u16) -> Self {
+        let at = wire::write_skip(above, &mut self.0);
+        wire::patch_count(at, count, &mut self.0);
+        self
+    }
+
+    fn messages(mut self, above: u16, count: u16, size: usize) -> Self {
+        let at = wire::write_messages(above, Timestamp(0), &mut self.0);
+        (0..count).for_each(|_| wire::write_entry(0, &vec![7; size], &mut self.0));
+        wire::patch_count(at, count, &mut self.0);
+        self
+    }
+
+    fn part(mut self, above: u16, total: u32, offset: u32, size: usize) -> Self {
+        wire::write_fragment(above, Timestamp(0), total, offset, &vec![7; size], &mut self.0);
+        self
+    }
+
+    fn many(self, count: usize, mut frame: impl FnMut(Self, usize) -> Self) -> Self {
+        (0..count).fold(self, &mut frame)
+    }
+
+    fn packet(self) -> Bytes {
+        assert!(self.0.len() <= 1400, "{}", self.0.len());
+        self.0.into()
+    }
+}
+
+fn recipient() -> Conversation {
+    let mut conversation = Conversation::new(Config::default(), address(1), address(0), 200);
+    conversation.set_reachable(Time::ZERO, true);
+    conversation
+}
+
+/// One that has sent all that its window allows, and has heard of nothing.
+fn with_much_on_its_way() -> Conversation {
+    let mut conversation = recipient();
+    conversation.recovery.congestion.set_packet(1200);
+    let pieces = [recovery::Piece::Ping];
+    while conversation.recovery.remembered() < 1 << 13 {
+        conversation.recovery.on_sent(Time::from_millis(1), 0, &pieces);
+    }
+    conversation
+}
+
+/// The least time of several for one packet and what it lets be taken, each time after the same past.
+fn time(past: impl Fn() -> Conversation, before: &[Bytes], packet: &Bytes) -> Duration {
+    let now = Time::from_millis(1);
+    let once = || {
+        let mut conversation = past();
+        for packet in before {
+            let _ = conversation.handle(now, packet);
+        }
+        let begin = Instant::now();
+        let _ = std::hint::black_box(conversation.handle(now, packet));
+        while conversation.next_message(Timestamp(0)).is_some() {}
+        begin.elapsed()
+    };
+    (0..15).map(|_| once()).min().expect("fifteen of them")
+}
+
+type Case = (&'static str, fn() -> Conversation, Vec<Bytes>, Bytes);
+
+fn cases() -> Vec<Case> {
+    let many_parts = |numbers: std::ops::Range<u64>, part: fn(Writer, usize) -> Writer| {
+        let packet =
+            |number: u64| Writer::new(number, 0).many(40, |w, nth| part(w, number as usize * 40 + nth));
+        numbers.map(|number| packet(number).packet()).collect::<Vec<_>>()
+    };
+    let every_second = many_parts(1..50, |w, nth| w.messages(2 * (nth - 39) as u16, 1, 1));
+    let tiny = many_parts(1..4, |w, nth| w.part(1, 1 << 20, 10_000 + nth as u32 * 8, 1));
+    let apart = many_parts(1..50, |w, nth| w.skip(2 * (nth - 39) as u16, 1));
+    let long: Vec<_> =
+        (1..900).rev().map(|nth| Writer::new(nth, 0).part(1, 1 << 20, nth as u32 * 1200, 1000)).collect();
+    let mut ranges = wire::Ack::new(0);
+    (0..32).rev().for_each(|nth| assert!(ranges.push(nth * 256, nth * 256 + 100)));
+    let acks = [8999, 9000].map(|number| {
+        let mut acks = Writer::new(number, 0);
+        wire::write_ack(&ranges, &mut acks.0);
+        acks.many(63, |mut w, _| {
+            wire::write_credit(0, 1, 1, &mut w.0);
+            w
+        })
+        .packet()
+    });
+    let [before, acks] = acks;
+    let mut pings = Writer::new(9000, 0);
+    pings.0.extend([6; 64]);
+    vec![
+        (
+            "skips of settled sequences",
+            recipient,
+            vec![Writer::new(1, 1_000_000).packet()],
+            Writer::new(9000, 0).many(64, |w, _| w.skip(0, u16::MAX)).packet(),
+        ),
+        (
+            "skips of all",
+            recipient,
+            vec![],
+            Writer::new(9000, 0).many(64, |w, _| w.skip(1, u16::MAX)).packet(),
+        ),
+        (
+            "skips of all over messages",
+            recipient,
+            every_second.clone(),
+            Writer::new(9000, 0).many(64, |w, nth| w.skip(1 + nth as u16, 4000)).packet(),
+        ),
+        (
+            "skips apart",
+            recipient,
+            vec![],
+            Writer::new(9000, 0).many(64, |w, nth| w.skip(1 + 2 * nth as u16, 1)).packet(),
+        ),
+        (
+            "a skip over skips",
+            recipient,
+            apart,
+            Writer::new(9000, 0).many(64, |w, nth| w.skip(7 * nth as u16 + 1, 3)).packet(),
+        ),
+        ("messages of nothing", recipient, vec![], Writer::new(9000, 0).messages(1, 300, 0).packet()),
+        (
+            "messages of nothing between others",
+            recipient,
+            every_second.clone(),
+            Writer::new(9000, 0).messages(1, 300, 0).packet(),
+        ),
+        (
+            "messages one by one",
+            recipient,
+            every_second,
+            Writer::new(9000, 0).many(64, |w, nth| w.messages(2 * nth as u16 + 1, 1, 1)).packet(),
+        ),
+        (
+            "a part over tiny ones",
+            recipient,
+            tiny,
+            Writer::new(9000, 0).part(1, 1 << 20, 10_000, 1300).packet(),
+        ),
+        (
+            "a part amid many",
+            recipient,
+            long.into_iter().map(Writer::packet).collect(),
+            Writer::new(9000, 0).part(1, 1 << 20, 600_000, 1300).packet(),
+        ),
+        (
+            "tiny parts",
+            recipient,
+            vec![],
+            Writer::new(9000, 0).many(58, |w, nth| w.part(1, 9000, 2 + 2 * nth as u32, 1)).packet(),
+        ),
+        (
+            "parts of many messages",
+            recipient,
+            vec![],
+            Writer::new(9000, 0).many(58, |w, nth| w.part(1 + nth as u16, 9000, 2, 1)).packet(),
+        ),
+        ("an ack of many ranges", with_much_on_its_way, vec![before], acks),
+        ("pings", recipient, vec![], pings.packet()),
+        ("a leap of the floor", recipient, vec![], Writer::new(9000, u64::MAX - 5).skip(0, 9).packet()),
+    ]
+}
+
+/// Without optimisation walking a tree is twice as dear, beside a copy, as it is for a user.
+const BAR: u32 = if cfg!(debug_assertions) { 40 } else { 20 };
+
+#[test]
+fn no_packet_costs_more_than_twenty_times_an_ordinary_one_of_its_length() {
+    let mut dear = Vec::new();
+    for (name, past, before, packet) in cases() {
+        let count = packet.len().saturating_sub(90).div_ceil(70).max(1);
+        let ordinary = time(recipient, &[], &Writer::new(9000, 0).messages(0, count as u16, 64).packet());
+        let cost = time(past, &before, &packet);
+        println!("{name}: {cost:?} against {ordinary:?}");
+        if cost > BAR * ordinary {
+            dear.push((name, cost, ordinary));
+        }
+    }
+    assert!(dear.is_empty(), "{dear:?}");
+}
