@@ -41,6 +41,7 @@ mod receive;
 mod recovery;
 mod rtt;
 mod run;
+mod sending;
 #[cfg(test)]
 mod specification;
 #[cfg(test)]
@@ -56,13 +57,15 @@ use crate::address::Address;
 use crate::time::Time;
 use crate::types::{Message, MessageId, Protection, Timestamp, Waiting};
 pub(crate) use crate::wire::message::source;
-use incoming::{Complete, Incoming};
+use incoming::Incoming;
 use meeting::Meeting;
 use outcome::Outcome;
-use queue::{SendQueue, message_id};
+use queue::message_id;
 use ranges::Received;
-use recovery::{Piece, Recovery, after};
+use recovery::{Piece, after};
 use rtt::MAX_ACK_DELAY;
+use run::Complete;
+use sending::Lazy;
 use transmit::Shrunk;
 
 /// Bytes that may be sent before the recipient has said how many it wants.
@@ -141,14 +144,15 @@ pub(crate) struct Conversation {
     active: Time,
     heard: Time,
     reachable: bool,
+    /// The peer has sent a packet that names our incarnation: it hears what is sent to its address.
+    proven: bool,
     /// The route bears no packet that is worth building.
     starved: bool,
     /// What the route was last said to bear, and since when it is suspected to bear less.
     offered: usize,
     shrunk: Option<Shrunk>,
     meeting: Meeting,
-    queue: SendQueue,
-    recovery: Recovery,
+    sending: Lazy,
     outcome: Outcome,
     received: Received,
     incoming: Incoming,
@@ -193,12 +197,12 @@ impl Conversation {
             active: Time::ZERO,
             heard: Time::ZERO,
             reachable: false,
+            proven: false,
             starved: false,
             offered: 0,
             shrunk: None,
             meeting: Meeting::default(),
-            queue: SendQueue::new(incarnation, config.max_queue_messages, config.max_queue_bytes),
-            recovery: Recovery::new(),
+            sending: Lazy::new(incarnation, config),
             outcome: Outcome::default(),
             received: Received::default(),
             incoming: Incoming::new(credit_bytes, credit_messages),
@@ -231,7 +235,7 @@ impl Conversation {
         body: Bytes,
     ) -> Result<MessageId, Bytes> {
         self.tick(now);
-        let id = self.queue.push(now, sent_at, ttl, body)?;
+        let id = self.sending.make().queue.push(now, sent_at, ttl, body)?;
         self.active = now;
         Ok(id)
     }
@@ -240,12 +244,12 @@ impl Conversation {
     /// nevertheless.
     #[cfg(test)]
     pub fn cancel(&mut self, id: &MessageId) -> bool {
-        self.queue.cancel(id, &mut self.events)
+        self.sending.make().queue.cancel(id, &mut self.events)
     }
 
     /// Whether a message is neither delivered nor given up.
     pub fn is_pending(&self, id: &MessageId) -> bool {
-        self.queue.is_pending(id)
+        self.sending.queue.is_pending(id)
     }
 
     /// Whether there is a route. Without one nothing is transmitted. A new route goes on with the window of the
@@ -256,7 +260,7 @@ impl Conversation {
             self.give_up_flight();
             self.stall_at = None;
             self.stalls = 0;
-            self.ping_due |= !self.queue.is_empty() && !self.queue.has_work();
+            self.ping_due |= !self.sending.queue.is_empty() && !self.sending.queue.has_work();
         }
         self.reachable = reachable;
     }
@@ -312,17 +316,30 @@ impl Conversation {
 
     /// Messages that are neither delivered nor given up.
     pub fn waiting(&self) -> Waiting {
-        self.queue.waiting()
+        self.sending.queue.waiting()
     }
 
     /// Whether the conversation may be dropped: nothing waits on either side, the peer knows its receipts, and
     /// no packet of it can still be on its way. A message that had arrived in part does not keep it: its sender
     /// has been silent, and begins anew with the incarnation that comes after.
     pub fn is_idle(&self, now: Time) -> bool {
-        let nothing_waits = self.queue.waiting().messages == 0 && !self.has_message();
-        let settled = self.incoming.taken() <= self.confirmed && !self.recovery.is_waiting();
+        let nothing_waits = self.waiting().messages == 0 && !self.has_message();
+        let settled = self.incoming.taken() <= self.confirmed && !self.sending.recovery.is_waiting();
         let silence = now.since(self.active);
         nothing_waits && (silence >= FORGOTTEN || (settled && silence >= QUIET))
+    }
+
+    /// Whether it was begun by one that has been silent for so long and never showed that it hears what is sent to its
+    /// address: a source that somebody has invented, as far as can be seen. Nothing of ours waits for it.
+    pub fn is_unproven(&self, now: Time, silence: Duration) -> bool {
+        !self.proven && now.since(self.active) >= silence && self.waiting().messages == 0
+    }
+
+    /// Nothing happens: gives back what is held only to be ready.
+    pub fn rest(&mut self, now: Time) {
+        self.meeting.forget_claims(now);
+        self.events.shrink_to_fit();
+        self.pieces = Vec::new();
     }
 
     /// Whether it may be dropped although parts of messages wait here: the peer meets a new one, and sends again what has no
@@ -330,7 +347,7 @@ impl Conversation {
     /// would send again what was taken.
     pub fn may_begin_anew(&self, now: Time) -> bool {
         let settled = self.incoming.taken() <= self.confirmed || now.since(self.active) >= QUIET;
-        settled && self.left_over.is_empty() && self.queue.waiting().messages == 0
+        settled && self.left_over.is_empty() && self.waiting().messages == 0
     }
 
     /// What was counted since the last call.

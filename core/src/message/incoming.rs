@@ -13,8 +13,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::reassembly::{PART, PIECE, Reassembly, Refused};
-use super::run::Run;
+use super::reassembly::{PART, PIECE, Part, Reassembly, Refused};
+use super::run::{Complete, Run};
 use crate::stats::DropCause;
 use crate::types::{MAX_MESSAGE, Timestamp};
 use crate::wire::message::{ENTRY_HEADER, Reader};
@@ -30,22 +30,6 @@ pub(super) const STRUCTURE: usize = 6;
 enum Slot {
     Run(Box<Run>),
     Part(Box<Reassembly>),
-}
-
-/// A message that is complete.
-#[derive(Debug)]
-pub(super) struct Complete {
-    pub seq: u64,
-    pub sent_at: Timestamp,
-    pub body: Bytes,
-}
-
-/// Where a part lies in its message.
-#[derive(Clone, Debug)]
-pub(super) struct Part {
-    pub total: u32,
-    pub offset: u32,
-    pub bytes: Range<usize>,
 }
 
 /// Messages of one frame that are new, while the frame is read.

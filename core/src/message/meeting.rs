@@ -22,6 +22,7 @@ use super::incoming::Incoming;
 use super::outcome::Outcome;
 use super::ranges::Received;
 use super::recovery::{Piece, after};
+use super::sending::Sending;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::message::{Frame, Header, Reader};
@@ -191,8 +192,10 @@ impl Conversation {
         self.meeting.known = Some(incarnation);
         self.meeting.claims = None;
         self.received = Received::default();
-        self.recovery.give_up(|_| {});
-        self.queue.start_over();
+        if let Some(sending) = self.sending.get_mut() {
+            sending.recovery.give_up(|_| {});
+            sending.queue.start_over();
+        }
         (self.unacked, self.ack_at) = (0, None);
         (self.told, self.told_bytes, self.confirmed, self.confirming) = (0, 0, 0, 0);
         (self.receipt_at, self.stall_at, self.stalls) = (None, None, 0);
@@ -222,7 +225,8 @@ impl Conversation {
 
     /// What is on its way will not be waited for: it is sent again.
     pub(super) fn give_up_flight(&mut self) {
-        let Self { recovery, queue, confirming, .. } = self;
+        let Self { sending, confirming, .. } = self;
+        let Some(Sending { queue, recovery }) = sending.get_mut() else { return };
         recovery.give_up(|piece| match piece {
             Piece::Taken(_) => *confirming = 0,
             piece => queue.on_lost(piece),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Conversation;
 use super::recovery::Piece;
+use super::sending::Sending;
 use crate::time::Time;
 
 /// Probe time-outs count when they are so far apart: a busy host is silent for a while, too.
@@ -81,10 +82,11 @@ impl Conversation {
         // The first silence is for the peer, which may have to find another way back.
         self.outcome = Outcome {
             floor: self.outcome.floor,
-            silent: Some(now + self.recovery.rtt.probe_interval()),
+            silent: Some(now + self.sending.recovery.rtt.probe_interval()),
             ..Outcome::default()
         };
-        let Self { recovery, queue, confirming, .. } = self;
+        let Self { sending, confirming, .. } = self;
+        let Some(Sending { queue, recovery }) = sending.get_mut() else { return };
         recovery.probe_anew(now, |piece| match piece {
             Piece::Taken(_) => *confirming = 0,
             piece => queue.on_lost(piece),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -18,6 +19,14 @@ pub(super) const PIECE: usize = 96;
 pub(super) const SMALL: usize = 128;
 /// Of pieces that are smaller nevertheless so many may wait beyond a gap.
 pub(super) const SMALL_PIECES: usize = 64;
+
+/// Where a part lies in its message.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub total: u32,
+    pub offset: u32,
+    pub bytes: Range<usize>,
+}
 
 /// Why a part was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::Conversation;
-use super::incoming::Part;
+use super::reassembly::Part;
 use super::recovery::{Piece, after};
 use super::rtt::MAX_ACK_DELAY;
+use super::sending::Sending;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::message::{Frame, MAX_FRAMES, Reader};
@@ -24,6 +25,7 @@ impl Conversation {
             return Err(DropCause::Duplicate);
         }
         (self.active, self.heard) = (now, now);
+        self.proven |= header.to != 0;
         self.meeting.forget_claims(now);
         self.incoming.begin_packet(packet.len());
         self.incoming.advance(header.floor);
@@ -89,7 +91,12 @@ impl Conversation {
         match frame {
             Frame::Ack => {
                 let ack = reader.ack().map_err(|_| DropCause::MalformedMessage)?;
-                let Self { recovery, queue, confirmed, confirming, .. } = self;
+                if ack.largest() >= self.sending.next_number() {
+                    return Err(DropCause::MalformedMessage);
+                }
+                let Self { sending, outcome, confirmed, confirming, .. } = self;
+                // An ack of nothing but acks.
+                let Some(Sending { queue, recovery }) = sending.get_mut() else { return Ok(()) };
                 let longest = recovery
                     .on_ack(now, &ack, |piece, arrived| match (piece, arrived) {
                         (Piece::Taken(taken), true) => *confirmed = taken.max(*confirmed),
@@ -98,13 +105,15 @@ impl Conversation {
                         (piece, false) => queue.on_lost(piece),
                     })
                     .map_err(|()| DropCause::MalformedMessage)?;
-                self.outcome.note(std::mem::take(&mut self.recovery.fates));
+                outcome.note(std::mem::take(&mut recovery.fates));
                 self.note_arrival(longest);
                 Ok(())
             }
             Frame::Credit { taken, bytes, messages } => {
-                let progress = self
-                    .queue
+                let Some(Sending { queue, .. }) = self.sending.get_mut() else {
+                    return if taken == 0 { Ok(()) } else { Err(DropCause::MalformedMessage) };
+                };
+                let progress = queue
                     .on_credit(now, (taken, bytes, messages), &mut self.events)
                     .map_err(|()| DropCause::MalformedMessage)?;
                 if progress {

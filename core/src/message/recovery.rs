@@ -85,9 +85,10 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
-    pub fn new() -> Self {
+    /// `next` is the number of the first packet.
+    pub fn new(next: u64) -> Self {
         Recovery {
-            next: 0,
+            next,
             packets: VecDeque::new(),
             plain: None,
             pieces: VecDeque::new(),

@@ -8,6 +8,14 @@ use bytes::Bytes;
 use crate::types::Timestamp;
 use crate::wire::message::Reader;
 
+/// A message that is complete.
+#[derive(Debug)]
+pub(super) struct Complete {
+    pub seq: u64,
+    pub sent_at: Timestamp,
+    pub body: Bytes,
+}
+
 /// At least one message, in sequence.
 #[derive(Debug)]
 pub(super) struct Run {

@@ -2,8 +2,8 @@
 
 use super::{CONFIRM_DELAY, FORGOTTEN, INITIAL_CREDIT, INITIAL_MESSAGES, QUIET, RECEIPT_DELAY, WINDOW};
 use super::{fill, incoming, meeting, outcome, ranges, reassembly, recovery, rtt, transmit};
-use crate::wire::message::MAX_FRAMES;
 use crate::protocol_tests::specified;
+use crate::wire::message::MAX_FRAMES;
 
 #[test]
 fn the_specification_has_the_constants_of_conversations() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::fill::Filler;
 use super::recovery::{Piece, after};
+use super::sending::Sending;
 use super::{CONFIRM_DELAY, Conversation};
 use crate::time::Time;
 use crate::wire::message::{self as wire, CREDIT, HEADER, Header, MAX_RANGES};
@@ -60,11 +61,13 @@ impl Conversation {
         if !self.reachable || self.starved {
             return false;
         }
-        if self.recovery.is_overgrown() {
+        if self.sending.recovery.is_overgrown() {
             self.give_up_flight();
         }
         let max = self.passable(now, max);
-        self.recovery.congestion.set_packet(max);
+        if let Some(sending) = self.sending.get_mut() {
+            sending.recovery.congestion.set_packet(max);
+        }
         if self.transmit_greeting(now, out) {
             return true;
         }
@@ -73,7 +76,7 @@ impl Conversation {
             let start = out.len();
             if self.build(now, max, due, out) {
                 let length = out.len().saturating_sub(start);
-                self.recovery.on_sent(now, length, &self.pieces);
+                self.sending.on_sent(now, length, &self.pieces);
                 if let Some(shrunk) = self.shrunk.as_mut().filter(|shrunk| length > shrunk.most) {
                     shrunk.tried(now);
                 }
@@ -88,7 +91,7 @@ impl Conversation {
     /// When to call [`Self::handle_timeout`], and [`Self::poll_transmit`] after it; `None` when there is nothing
     /// to wait for.
     pub fn next_deadline(&self) -> Option<Time> {
-        let expiry = self.queue.next_expiry();
+        let expiry = self.sending.queue.next_expiry();
         if !self.reachable || self.starved {
             return expiry;
         }
@@ -97,7 +100,7 @@ impl Conversation {
             self.ack_at.filter(|_| self.unacked > 0),
             self.receipt_at,
             self.confirm_at(),
-            self.recovery.deadline(),
+            self.sending.recovery.deadline(),
             self.paced_until,
             self.stall_at,
         ];
@@ -107,28 +110,33 @@ impl Conversation {
     /// Does what time asks for. What must be sent then, [`Self::poll_transmit`] sends.
     pub fn handle_timeout(&mut self, now: Time) {
         self.tick(now);
-        self.queue.expire(now, &mut self.events);
+        self.pass_time(now);
+        if self.reachable && self.stall_at.is_some_and(|at| at <= now) {
+            self.stall_at = None;
+            self.stalls = self.stalls.saturating_add(1);
+            self.ping_due = true;
+        }
+    }
+
+    fn pass_time(&mut self, now: Time) {
+        let Self { sending, confirming, events, .. } = self;
+        let Some(Sending { queue, recovery }) = sending.get_mut() else { return };
+        queue.expire(now, events);
         if !self.reachable {
             return;
         }
-        let before = self.recovery.timeouts();
-        let Self { recovery, queue, confirming, .. } = self;
+        let before = recovery.timeouts();
         recovery.on_timeout(now, |piece| match piece {
             Piece::Taken(_) => *confirming = 0,
             piece => queue.on_lost(piece),
         });
-        let timeouts = self.recovery.timeouts();
+        let timeouts = recovery.timeouts();
         if timeouts > before {
             self.outcome.silence(now);
         }
-        self.outcome.note(std::mem::take(&mut self.recovery.fates));
+        self.outcome.note(std::mem::take(&mut recovery.fates));
         if timeouts > before && timeouts.is_multiple_of(BLACK_HOLE) {
             self.shrink(now);
-        }
-        if self.stall_at.is_some_and(|at| at <= now) {
-            self.stall_at = None;
-            self.stalls = self.stalls.saturating_add(1);
-            self.ping_due = true;
         }
     }
 
@@ -140,7 +148,7 @@ impl Conversation {
         }
         self.offered = offered;
         match self.shrunk {
-            Some(shrunk) if self.recovery.probes != 1 && now < shrunk.raise_at => offered.min(shrunk.most),
+            Some(shrunk) if self.sending.recovery.probes != 1 && now < shrunk.raise_at => offered.min(shrunk.most),
             _ => offered,
         }
     }
@@ -166,22 +174,23 @@ impl Conversation {
             ack: self.unacked > 0 && self.ack_at.is_some_and(|at| at <= now),
             receipt: is_met && self.receipt_at.is_some_and(|at| at <= now),
             confirm: is_met && self.confirm_at().is_some_and(|at| at <= now),
-            ping: self.ping_due || self.recovery.probes > 0,
+            ping: self.ping_due || self.sending.recovery.probes > 0,
             data: self.may_send(now),
         }
     }
 
     /// Whether window and pacer let data go, and there is some.
     fn may_send(&mut self, now: Time) -> bool {
-        let has_work = self.queue.has_work();
-        if self.recovery.probes > 0 {
+        let Some(Sending { queue, recovery }) = self.sending.get_mut() else { return false };
+        let has_work = queue.has_work();
+        if recovery.probes > 0 {
             return has_work;
         }
-        self.recovery.congestion.app_limited = !has_work;
-        if !has_work || !self.recovery.has_room() {
+        recovery.congestion.app_limited = !has_work;
+        if !has_work || !recovery.has_room() {
             return false;
         }
-        match self.recovery.congestion.pace(now, self.recovery.rtt.smoothed()) {
+        match recovery.congestion.pace(now, recovery.rtt.smoothed()) {
             Ok(()) => true,
             Err(until) => {
                 self.paced_until = Some(until);
@@ -196,12 +205,12 @@ impl Conversation {
         self.pieces.clear();
         wire::write_header(&self.header(self.meeting.known().unwrap_or(0)), out);
         self.build_ack(now, max, due, out);
-        if due.data {
+        if let Some(Sending { queue, .. }) = self.sending.get_mut().filter(|_| due.data) {
             let limit = start.saturating_add(max);
-            let mut filler = Filler::new(out, limit, max, self.queue.floor(), &mut self.pieces);
-            self.queue.fill(&mut filler);
+            let mut filler = Filler::new(out, limit, max, queue.floor(), &mut self.pieces);
+            queue.fill(&mut filler);
             self.counters.retransmits = self.counters.retransmits.saturating_add(u64::from(filler.again));
-            if !self.pieces.is_empty() && !self.queue.has_work() {
+            if !self.pieces.is_empty() && !queue.has_work() {
                 wire::write_last(out);
             }
         }
@@ -214,7 +223,9 @@ impl Conversation {
         }
         if !self.pieces.is_empty() {
             self.ping_due = false;
-            self.recovery.probes = self.recovery.probes.saturating_sub(1);
+            if let Some(Sending { recovery, .. }) = self.sending.get_mut() {
+                recovery.probes = recovery.probes.saturating_sub(1);
+            }
         }
         out.len() > start.saturating_add(HEADER)
     }
@@ -246,14 +257,14 @@ impl Conversation {
     }
 
     fn transmit_greeting(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
-        let number = self.recovery.next_number();
+        let number = self.sending.next_number();
         let Some(greeting) = self.meeting.take_due(number) else { return false };
         let start = out.len();
         wire::write_header(&self.header(greeting.to), out);
         if greeting.asks {
             wire::write_ping(out);
         }
-        self.recovery.on_sent(now, out.len().saturating_sub(start), &[]);
+        self.sending.on_sent(now, out.len().saturating_sub(start), &[]);
         true
     }
 
@@ -262,9 +273,9 @@ impl Conversation {
             source: self.local,
             from: self.incarnation,
             to,
-            number: self.recovery.next_number(),
-            open: self.recovery.open_distance(),
-            floor: self.queue.floor(),
+            number: self.sending.next_number(),
+            open: self.sending.recovery.open_distance(),
+            floor: self.sending.queue.floor(),
         }
     }
 
@@ -276,10 +287,11 @@ impl Conversation {
 
     /// All has arrived and nothing is taken: the recipient is busy, or has restarted and forgot. A ping finds out.
     fn watch_for_stall(&mut self, now: Time) {
-        if self.queue.is_empty() || self.recovery.is_waiting() || self.queue.has_work() {
+        let Sending { queue, recovery } = &*self.sending;
+        if queue.is_empty() || recovery.is_waiting() || queue.has_work() {
             self.stall_at = None;
         } else if self.stall_at.is_none() {
-            let first = self.recovery.rtt.probe_interval().saturating_mul(2).max(FIRST_STALL);
+            let first = recovery.rtt.probe_interval().saturating_mul(2).max(FIRST_STALL);
             let factor = 1u32.checked_shl(self.stalls.min(16)).unwrap_or(u32::MAX);
             self.stall_at = Some(after(now, first.saturating_mul(factor).min(LAST_STALL)));
         }

@@ -55,10 +55,10 @@ fn recipient() -> Conversation {
 /// One that has sent all that its window allows, and has heard of nothing.
 fn with_much_on_its_way() -> Conversation {
     let mut conversation = recipient();
-    conversation.recovery.congestion.set_packet(1200);
+    conversation.sending.make().recovery.congestion.set_packet(1200);
     let pieces = [recovery::Piece::Ping];
-    while conversation.recovery.remembered() < 1 << 13 {
-        conversation.recovery.on_sent(Time::from_millis(1), 0, &pieces);
+    while conversation.sending.recovery.remembered() < 1 << 13 {
+        conversation.sending.on_sent(Time::from_millis(1), 0, &pieces);
     }
     conversation
 }

@@ -181,7 +181,7 @@ fn when_the_route_comes_back_it_goes_on_at_once() {
     pair.run(ms(40), |_| false);
     pair.line.loss = [1000, 1000];
     pair.run(ms(10), |_| false);
-    let window = pair.sides[0].conversation.recovery.congestion.window();
+    let window = pair.sides[0].conversation.sending.recovery.congestion.window();
     for side in &mut pair.sides {
         side.conversation.set_reachable(pair.now, false);
     }
@@ -192,10 +192,10 @@ fn when_the_route_comes_back_it_goes_on_at_once() {
         side.conversation.set_reachable(pair.now, true);
     }
     let start = pair.now;
-    assert!(pair.sides[0].conversation.recovery.congestion.window() >= window);
+    assert!(pair.sides[0].conversation.sending.recovery.congestion.window() >= window);
     assert!(pair.run(Duration::from_secs(60), |pair| pair.delivered(0).len() == 50));
     assert!(pair.now.since(start) < ms(100), "{:?}", pair.now.since(start));
-    let after = pair.sides[0].conversation.recovery.congestion.window();
+    let after = pair.sides[0].conversation.sending.recovery.congestion.window();
     assert!(after >= window, "the path is not to blame: {after} after {window}");
     assert!(pair.bodies(1) == bodies);
 }

@@ -125,7 +125,7 @@ fn a_peer_that_never_acknowledges_does_not_grow_memory() {
         while to.poll_transmit(now, 1200, &mut out) {}
         out.clear();
     }
-    assert_eq!(to.recovery.remembered(), 1, "acks are not remembered");
+    assert_eq!(to.sending.recovery.remembered(), 1, "acks are not remembered");
 }
 
 static REAL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(real_packets);

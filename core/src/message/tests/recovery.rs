@@ -15,7 +15,7 @@ fn part(number: u64) -> Piece {
 
 /// Packets 0 to `count - 1`, one per millisecond, each with one piece.
 fn sent(count: u64) -> Recovery {
-    let mut recovery = Recovery::new();
+    let mut recovery = Recovery::new(0);
     recovery.congestion.set_packet(1000);
     for number in 0..count {
         assert_eq!(recovery.next_number(), number);
