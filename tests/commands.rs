@@ -266,6 +266,26 @@ fn watch_tells_what_happens_a_line_each() {
 }
 
 #[test]
+fn stop_says_how_many_messages_are_lost() {
+    let nobody = programs!().daemon().start();
+    let lose = || {
+        let daemon = programs!().daemon().start();
+        for text in ["1", "2"] {
+            daemon.text(&["send", daemon.address(), text]);
+        }
+        for text in ["1", "2", "3"] {
+            daemon.text(&["send", nobody.address(), text]);
+        }
+        daemon
+    };
+    let stopped = lose().json(&["stop"]);
+    has_fields(&stopped, "stopped unread waiting");
+    assert_eq!((&stopped["unread"], &stopped["waiting"]), (&Value::from(2), &Value::from(3)));
+    let said = lose().rouse(&["stop"]).exits(0);
+    assert!(said.stderr.contains("2 unread, 3 waiting"), "{}", said.stderr);
+}
+
+#[test]
 fn stop_ends_the_daemon_in_order() {
     let mut daemon = programs!().daemon().start();
     let socket = daemon.socket().to_owned();

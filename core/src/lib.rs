@@ -93,3 +93,16 @@ pub use node::{
     Events, Limits, Mailbox, Messages, Node, NodeBuilder, NodeFailure, PeerError, Sent, StartError, Stopped,
 };
 pub use types::*;
+
+/// Counts what is allocated, for the tests of what input may hold.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
+
+/// Bytes that the whole process has allocated and not given back.
+#[cfg(test)]
+pub(crate) fn allocated() -> usize {
+    let stats = ALLOCATOR.stats();
+    let grown = stats.bytes_reallocated;
+    (stats.bytes_allocated - stats.bytes_deallocated).saturating_add_signed(grown)
+}

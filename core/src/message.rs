@@ -11,7 +11,7 @@
 //!    there is with [`Conversation::next_message`] while the application has room, then call
 //!    [`Conversation::poll_transmit`] until it says no, then look at [`Conversation::next_deadline`]. In this
 //!    order one packet carries ack and receipt.
-//! 3. Taking a message is the promise that the application has it: only then the sender gets its receipt.
+//! 3. [`Conversation::took`] is the promise that the application has a message: only then the sender gets its receipt.
 //! 4. Each conversation has an incarnation of its own, 8 random bytes. When one was dropped and is made anew, the
 //!    peer notices, and sends again what had no receipt.
 //!
@@ -33,12 +33,14 @@ mod congestion;
 mod fill;
 mod incoming;
 mod meeting;
+mod out;
 mod outcome;
 mod queue;
 mod ranges;
 mod reassembly;
 mod receive;
 mod recovery;
+mod rest;
 mod rtt;
 mod run;
 mod sending;
@@ -60,7 +62,7 @@ pub(crate) use crate::wire::message::source;
 use incoming::Incoming;
 use meeting::Meeting;
 use outcome::Outcome;
-use queue::message_id;
+use queue::{message_id, split_id};
 use ranges::Received;
 use recovery::{Piece, after};
 use rtt::MAX_ACK_DELAY;
@@ -265,14 +267,12 @@ impl Conversation {
         self.reachable = reachable;
     }
 
-    /// Takes the next message, complete and in order. That it was taken is what the sender will be told.
+    /// The next message, complete and in order. The sender gets its receipt after [`Conversation::took`].
     pub fn next_message(&mut self, now_wall: Timestamp) -> Option<Message> {
         let (incarnation, complete) = match self.left_over.pop_front() {
             Some(left_over) => left_over,
             None => {
                 let complete = self.incoming.take()?;
-                self.told_bytes = self.told_bytes.saturating_add(complete.body.len());
-                self.note_receipt();
                 (self.meeting.known().unwrap_or_default(), complete)
             }
         };
@@ -285,6 +285,20 @@ impl Conversation {
             protection: Protection::Link,
             body: complete.body.into(),
         })
+    }
+
+    /// The application has taken these messages, `first` to `last` in the order of their names.
+    pub fn took(&mut self, now: Time, first: &MessageId, last: &MessageId) {
+        self.tick(now);
+        let (Some((incarnation, first)), Some((_, last))) = (split_id(first), split_id(last)) else { return };
+        // Those of a former incarnation have no receipt any more.
+        if self.meeting.known() != Some(incarnation) {
+            return;
+        }
+        for seq in first..=last {
+            self.told_bytes = self.told_bytes.saturating_add(self.incoming.took(seq));
+        }
+        self.note_receipt();
     }
 
     /// Whether [`Self::next_message`] has one.
@@ -317,37 +331,6 @@ impl Conversation {
     /// Messages that are neither delivered nor given up.
     pub fn waiting(&self) -> Waiting {
         self.sending.queue.waiting()
-    }
-
-    /// Whether the conversation may be dropped: nothing waits on either side, the peer knows its receipts, and
-    /// no packet of it can still be on its way. A message that had arrived in part does not keep it: its sender
-    /// has been silent, and begins anew with the incarnation that comes after.
-    pub fn is_idle(&self, now: Time) -> bool {
-        let nothing_waits = self.waiting().messages == 0 && !self.has_message();
-        let settled = self.incoming.taken() <= self.confirmed && !self.sending.recovery.is_waiting();
-        let silence = now.since(self.active);
-        nothing_waits && (silence >= FORGOTTEN || (settled && silence >= QUIET))
-    }
-
-    /// Whether it was begun by one that has been silent for so long and never showed that it hears what is sent to its
-    /// address: a source that somebody has invented, as far as can be seen. Nothing of ours waits for it.
-    pub fn is_unproven(&self, now: Time, silence: Duration) -> bool {
-        !self.proven && now.since(self.active) >= silence && self.waiting().messages == 0
-    }
-
-    /// Nothing happens: gives back what is held only to be ready.
-    pub fn rest(&mut self, now: Time) {
-        self.meeting.forget_claims(now);
-        self.events.shrink_to_fit();
-        self.pieces = Vec::new();
-    }
-
-    /// Whether it may be dropped although parts of messages wait here: the peer meets a new one, and sends again what has no
-    /// receipt. Not while something of ours waits, and only when the peer knows its receipts or has been silent for long, or it
-    /// would send again what was taken.
-    pub fn may_begin_anew(&self, now: Time) -> bool {
-        let settled = self.incoming.taken() <= self.confirmed || now.since(self.active) >= QUIET;
-        settled && self.left_over.is_empty() && self.waiting().messages == 0
     }
 
     /// What was counted since the last call.

@@ -364,6 +364,21 @@ pub struct Waiting {
     pub bytes: u64,
 }
 
+/// What a node that stops leaves unfinished. It is in memory, and lost with the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// Messages that came and no application has taken. Their senders have no receipt.
+    pub unread: u64,
+    /// Messages that were to be sent and have no receipt.
+    pub waiting: u64,
+}
+
+impl std::fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} unread, {} waiting", self.unread, self.waiting)
+    }
+}
+
 /// How a node is.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[allow(missing_docs)]

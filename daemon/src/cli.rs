@@ -22,8 +22,8 @@ use async_signal::{Signal, Signals};
 use clap::{CommandFactory, Parser};
 use futures::StreamExt;
 use futures::future::{Either, select};
-use rouse_core::Client;
 use rouse_core::ipc::Search;
+use rouse_core::{Client, Unfinished};
 
 pub use args::{Cli, Command};
 pub use failure::Failure;
@@ -92,8 +92,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             out.json(&serde_json::json!({ "reloaded": true, "notes": notes }))
         }
         Command::Stop => {
-            administer().await?.stop().await?;
-            out.json(&serde_json::json!({ "stopped": true }))
+            let lost = administer().await?.stop().await?;
+            if lost != Unfinished::default() {
+                out.words(&format!("lost with it: {lost}"));
+            }
+            out.json(&serde_json::json!({ "stopped": true, "unread": lost.unread, "waiting": lost.waiting }))
         }
     }
 }

@@ -164,7 +164,14 @@ async fn run(flags: Flags, output: &Output) -> Result<(), Failure> {
 
     notify(&[sd_notify::NotifyState::Stopping]);
     server.drain().await;
-    node.stop().await;
+    let lost = node.stop().await;
+    if lost != rouse_core::Unfinished::default() {
+        tracing::warn!(
+            unread = lost.unread,
+            waiting = lost.waiting,
+            "messages are lost with this daemon: {lost}"
+        );
+    }
     server.remove_socket();
     // Whoever waits for the end sees its connection close, and may start the next daemon at once: so the directory is
     // given back before.

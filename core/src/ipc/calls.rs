@@ -227,6 +227,10 @@ impl<A: Admin> Session<A> {
             Call::RemovePeer { uri } => self.done(self.admin.remove_peer(&uri).await),
             Call::Reload => Ok(Reply::Text(self.admin.reload().await?)),
             // To stop is done when the answer is on its way.
+            Call::Stop => {
+                self.node.flush().await;
+                Ok(Reply::Unfinished(self.node.unfinished()))
+            }
             _ => Ok(Reply::Done),
         }
     }

@@ -296,11 +296,11 @@ impl Client {
         expect!(self.link.call(Call::Reload).await?, Reply::Text(text) => text)
     }
 
-    /// Stops the daemon in order, and waits until it has said goodbye to its neighbours.
-    pub async fn stop(&self) -> Result<(), ClientError> {
-        self.order(Call::Stop).await?;
+    /// Stops the daemon in order, and waits until it has said goodbye to its neighbours. Returns what is lost with it.
+    pub async fn stop(&self) -> Result<Unfinished, ClientError> {
+        let unfinished = expect!(self.link.call(Call::Stop).await?, Reply::Unfinished(left) => left)?;
         self.link.closed().await;
-        Ok(())
+        Ok(unfinished)
     }
 
     /// Waits until all that was confirmed and cancelled is on its way to the daemon; whether it is. To be called before

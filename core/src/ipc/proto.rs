@@ -209,6 +209,7 @@ pub(super) enum Reply {
     Names(Vec<NameInfo>),
     PeerList(Vec<PeerInfo>),
     Text(String),
+    Unfinished(Unfinished),
 }
 
 impl Reply {

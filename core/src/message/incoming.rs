@@ -1,5 +1,7 @@
 //! What has arrived and was not yet taken: a window of sequences from the first that was not.
 //!
+//! A message leaves in two steps: it goes to the application's mailbox, and the application takes it. Only then it is settled.
+//!
 //! Messages leave in order. What may wait here is bounded by the credit given: `credit_bytes` beyond the message
 //! that is next, `credit_messages` in number. The next message may always arrive whole, or a long one never could.
 //!
@@ -8,11 +10,12 @@
 //! [`STRUCTURE`] times its length besides the bodies that it brings.
 
 use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::out::Out;
 use super::reassembly::{PART, PIECE, Part, Reassembly, Refused};
 use super::run::{Complete, Run};
 use crate::stats::DropCause;
@@ -25,6 +28,8 @@ const RUN: usize = 136;
 const SKIPPED: usize = 48;
 /// What a packet brings may cost so many times its length, besides the bodies.
 pub(super) const STRUCTURE: usize = 6;
+
+mod skip;
 
 #[derive(Debug)]
 enum Slot {
@@ -42,15 +47,16 @@ struct Open {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    /// By their first sequence, apart from each other, none below `taken`.
+    /// By their first sequence, apart from each other, none below `next`.
     slots: BTreeMap<u64, Slot>,
-    /// The run that begins with `taken`, once something of it was asked for.
+    /// The run that begins with `next`, once something of it was asked for.
     head: Option<Box<Run>>,
-    /// Ranges that their sender has given up, first to end: apart from each other, none below `taken`. What lies in
+    /// Ranges that their sender has given up, first to end: apart from each other, none below `next`. What lies in
     /// them and had come is dropped when its turn comes.
     skipped: BTreeMap<u64, u64>,
-    /// All below are settled.
-    taken: u64,
+    /// All below have left to the application, or are settled.
+    next: u64,
+    out: Out,
     bytes: usize,
     structure: usize,
     credit_bytes: usize,
@@ -71,7 +77,8 @@ impl Incoming {
             slots: BTreeMap::new(),
             head: None,
             skipped: BTreeMap::new(),
-            taken: 0,
+            next: 0,
+            out: Out::default(),
             bytes: 0,
             structure: 0,
             credit_bytes,
@@ -83,9 +90,19 @@ impl Incoming {
         }
     }
 
-    /// All sequences below this are settled.
+    /// All sequences below this are settled: taken by the application, or given up.
     pub fn taken(&self) -> u64 {
-        self.taken
+        self.out.first().unwrap_or(self.next)
+    }
+
+    /// The application has taken a message; how many bytes are settled by it.
+    pub fn took(&mut self, seq: u64) -> usize {
+        self.out.took(seq)
+    }
+
+    /// Messages that are with the application, which has not taken them.
+    pub fn untaken(&self) -> usize {
+        self.out.untaken()
     }
 
     /// From now on no more than this many new bytes are taken, whatever credit was given.
@@ -107,7 +124,8 @@ impl Incoming {
     /// Bytes of memory that what waits here takes.
     pub fn held(&self) -> usize {
         let skipped = self.skipped.len().saturating_mul(SKIPPED);
-        self.bytes.saturating_add(self.structure).saturating_add(skipped)
+        let besides = self.structure.saturating_add(skipped).saturating_add(self.out.held());
+        self.bytes.saturating_add(besides)
     }
 
     #[cfg(test)]
@@ -123,8 +141,8 @@ impl Incoming {
     pub fn next_bytes(&self) -> Option<usize> {
         match (&self.head, self.slots.first_key_value()) {
             (Some(run), _) => Some(run.next_bytes()),
-            (None, Some((first, Slot::Run(run)))) if *first == self.taken => Some(run.next_bytes()),
-            (None, Some((first, Slot::Part(parts)))) if *first == self.taken && parts.is_complete() => {
+            (None, Some((first, Slot::Run(run)))) if *first == self.next => Some(run.next_bytes()),
+            (None, Some((first, Slot::Part(parts)))) if *first == self.next && parts.is_complete() => {
                 Some(parts.bytes())
             }
             _ => None,
@@ -133,47 +151,20 @@ impl Incoming {
 
     /// Takes the next message.
     pub fn take(&mut self) -> Option<Complete> {
-        let seq = self.taken;
+        let seq = self.next;
         let (sent_at, body) = self.pop()?;
+        self.out.push(seq, body.len());
         self.pass_skipped();
         Some(Complete { seq, sent_at, body })
     }
 
     /// All below `floor` is settled at the sender.
     pub fn advance(&mut self, floor: u64) {
-        if floor > self.taken {
+        self.out.settle(floor);
+        if floor > self.next {
             self.settle(floor);
             self.pass_skipped();
         }
-    }
-
-    /// `count` sequences from `first` are given up by the sender.
-    pub fn skip(&mut self, first: u64, count: u16) -> Result<(), DropCause> {
-        let window = self.taken.saturating_add(u64::try_from(self.credit_messages).unwrap_or(u64::MAX));
-        let wanted = first.saturating_add(u64::from(count));
-        let (start, mut end) = (first.max(self.taken), wanted.min(window));
-        if start >= end {
-            self.duplicates = self.duplicates.saturating_add(u64::from(wanted <= self.taken));
-            return if wanted > window { Err(DropCause::OverCredit) } else { Ok(()) };
-        }
-        // One range with those that it touches: the one before grows, those behind go up in it.
-        let before = self.skipped.range(..=start).next_back().filter(|(_, to)| **to >= start);
-        let from = before.map_or(start, |(from, _)| *from);
-        end = before.map_or(end, |(_, to)| end.max(*to));
-        while let Some((behind, to)) = self.skipped.range((Excluded(from), Included(end))).next() {
-            let behind = *behind;
-            end = end.max(*to);
-            self.skipped.remove(&behind);
-        }
-        match self.skipped.get_mut(&from) {
-            Some(to) => *to = end,
-            None => {
-                self.spend(SKIPPED, 0)?;
-                self.skipped.insert(from, end);
-            }
-        }
-        self.pass_skipped();
-        if wanted > window { Err(DropCause::OverCredit) } else { Ok(()) }
     }
 
     /// Whole messages have arrived: `count` entries from sequence `first` on, which `reader` reads from `packet`.
@@ -214,7 +205,7 @@ impl Incoming {
             }
             self.bytes = self.bytes.saturating_add(body.len());
             self.structure = self.structure.saturating_add(structure);
-            front = if seq == self.taken { body.len() } else { front };
+            front = if seq == self.taken() { body.len() } else { front };
             let run = open.get_or_insert(Open { first: seq, count: 0, entries: start..start });
             run.count = run.count.saturating_add(1);
             run.entries.end = body.end;
@@ -267,7 +258,7 @@ impl Incoming {
 
     /// Whether a sequence needs to come no more, and up to which (without it) the same holds.
     fn cover(&self, seq: u64) -> (bool, u64) {
-        let settled = self.taken.saturating_add(self.head.as_ref().map_or(0, |run| run.count()));
+        let settled = self.next.saturating_add(self.head.as_ref().map_or(0, |run| run.count()));
         if seq < settled {
             return (true, settled);
         }
@@ -300,8 +291,9 @@ impl Incoming {
 
     /// Whether the credit given covers `new` bytes of a message, where `front` bytes of the next one are here.
     fn admit(&self, seq: u64, front: usize, new: usize) -> Result<(), DropCause> {
-        let above = usize::try_from(seq.saturating_sub(self.taken)).unwrap_or(usize::MAX);
-        let beyond_next = self.bytes.saturating_sub(front).saturating_add(new);
+        let above = usize::try_from(seq.saturating_sub(self.taken())).unwrap_or(usize::MAX);
+        let here = self.bytes.saturating_add(self.out.bytes());
+        let beyond_next = here.saturating_sub(front).saturating_add(new);
         match above < self.credit_messages && (above == 0 || beyond_next <= self.credit_bytes) {
             true => Ok(()),
             false => Err(DropCause::OverCredit),
@@ -317,9 +309,12 @@ impl Incoming {
         Ok(())
     }
 
-    /// Bytes that are here of the message that is next.
+    /// Bytes that are here of the first message that is not settled.
     fn front_bytes(&self) -> usize {
-        match (&self.head, self.slots.get(&self.taken)) {
+        if let Some(length) = self.out.first_bytes() {
+            return length;
+        }
+        match (&self.head, self.slots.get(&self.next)) {
             (Some(run), _) => run.next_bytes(),
             (None, Some(Slot::Run(run))) => run.next_bytes(),
             (None, Some(Slot::Part(parts))) => parts.bytes(),
@@ -330,7 +325,7 @@ impl Incoming {
     /// Takes the message that is next out, and goes on by one.
     fn pop(&mut self) -> Option<(Timestamp, Bytes)> {
         if self.head.is_none() {
-            let first = self.slots.first_entry().filter(|first| *first.key() == self.taken)?;
+            let first = self.slots.first_entry().filter(|first| *first.key() == self.next)?;
             match first.get() {
                 Slot::Part(parts) if !parts.is_complete() => return None,
                 _ => {}
@@ -338,7 +333,7 @@ impl Incoming {
             match first.remove() {
                 Slot::Run(run) => self.head = Some(run),
                 Slot::Part(parts) => {
-                    self.taken = self.taken.saturating_add(1);
+                    self.next = self.next.saturating_add(1);
                     self.forget(&parts);
                     return Some((parts.sent_at, parts.into_body()));
                 }
@@ -349,7 +344,7 @@ impl Incoming {
         let is_last = run.count() == 0;
         self.structure = self.structure.saturating_sub(ENTRY_HEADER);
         self.bytes = self.bytes.saturating_sub(body.len());
-        self.taken = self.taken.saturating_add(1);
+        self.next = self.next.saturating_add(1);
         if is_last {
             self.head = None;
             self.structure = self.structure.saturating_sub(RUN);
@@ -365,25 +360,17 @@ impl Incoming {
     /// Drops all below `target`.
     fn settle(&mut self, target: u64) {
         loop {
-            while self.taken < target && self.pop().is_some() {
+            while self.next < target && self.pop().is_some() {
                 self.given_up = self.given_up.saturating_add(1);
             }
-            let first = self.slots.first_entry().filter(|_| self.taken < target);
+            let first = self.slots.first_entry().filter(|_| self.next < target);
             let Some(first) = first.filter(|first| *first.key() < target) else { break };
-            if *first.key() > self.taken {
-                self.taken = *first.key();
+            if *first.key() > self.next {
+                self.next = *first.key();
             } else if let Slot::Part(parts) = first.remove() {
                 self.forget(&parts);
             }
         }
-        self.taken = self.taken.max(target);
-    }
-
-    /// Goes on beyond what was given up.
-    fn pass_skipped(&mut self) {
-        while let Some(first) = self.skipped.first_entry().filter(|first| *first.key() <= self.taken) {
-            let end = first.remove();
-            self.settle(end);
-        }
+        self.next = self.next.max(target);
     }
 }

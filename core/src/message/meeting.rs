@@ -131,8 +131,8 @@ impl Meeting {
             Box::new(Claims { asked: VecDeque::new(), seen: [0; SEEN], new, again, last: now })
         });
         claims.last = now;
-        let place = usize::try_from(to % SEEN as u64).unwrap_or(0);
-        let before = claims.seen.get_mut(place).map(|seen| std::mem::replace(seen, to));
+        let [place, ..] = to.to_le_bytes();
+        let before = claims.seen.get_mut(usize::from(place & 63)).map(|seen| std::mem::replace(seen, to));
         if (before == Some(to) && claims.again.take(now)) || claims.new.take(now) {
             self.put(Greeting { to, asks: true });
         }

@@ -359,7 +359,7 @@ pub(super) fn message_id(incarnation: u64, seq: u64) -> MessageId {
     MessageId(((u128::from(incarnation) << 64) | u128::from(seq)).to_be_bytes())
 }
 
-fn split_id(id: &MessageId) -> Option<(u64, u64)> {
+pub(super) fn split_id(id: &MessageId) -> Option<(u64, u64)> {
     let (incarnation, seq) = (id.0.first_chunk::<8>()?, id.0.last_chunk::<8>()?);
     Some((u64::from_be_bytes(*incarnation), u64::from_be_bytes(*seq)))
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::types::Timestamp;
 
 /// What a message that has begun costs besides its bytes.
-pub(super) const PART: usize = 192;
+pub(super) const PART: usize = 320;
 /// What a piece beyond a gap costs besides its bytes.
 pub(super) const PIECE: usize = 96;
 /// A sender cuts nothing smaller than this, but for the end of a message.

@@ -34,9 +34,9 @@ impl Conversation {
         let mut refused = None;
         let mut asks = false;
         let (mut parts, known) = (0u64, self.incoming.duplicates);
-        let mut frames = 0;
+        let mut frames = 0usize;
         while !reader.is_at_end() {
-            frames += 1;
+            frames = frames.saturating_add(1);
             if frames > MAX_FRAMES {
                 return Err(DropCause::MalformedMessage);
             }

@@ -148,7 +148,9 @@ impl Conversation {
         }
         self.offered = offered;
         match self.shrunk {
-            Some(shrunk) if self.sending.recovery.probes != 1 && now < shrunk.raise_at => offered.min(shrunk.most),
+            Some(shrunk) if self.sending.recovery.probes != 1 && now < shrunk.raise_at => {
+                offered.min(shrunk.most)
+            }
             _ => offered,
         }
     }

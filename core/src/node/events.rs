@@ -43,6 +43,11 @@ impl Bus {
         Events { stream: Box::pin(receive_all(queue)) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_free(&self) -> bool {
+        self.subscribers.try_lock().is_ok()
+    }
+
     /// Waits until somebody listens.
     pub(crate) async fn heard(&self) {
         self.subscribed.when(|_| self.is_heard().then_some(())).await;
@@ -54,27 +59,36 @@ impl Bus {
     }
 
     pub(crate) fn publish(&self, stats: &Stats, event: Event) {
-        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        if subscribers.queues.is_empty() {
-            return;
+        let mut queues = Vec::new();
+        {
+            let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+            if subscribers.queues.is_empty() {
+                return;
+            }
+            subscribers.queues.retain(|subscriber| match subscriber.upgrade() {
+                Some(queue) => {
+                    queues.push(queue);
+                    true
+                }
+                None => false,
+            });
         }
         let at = Timestamp::now();
-        subscribers.queues.retain(|subscriber| match subscriber.upgrade() {
-            Some(queue) => {
-                if queue.len() >= BACKLOG {
-                    stats.drop(DropCause::EventLost);
-                }
-                let _ = queue.try_push((at, event.clone()));
-                true
+        for queue in queues {
+            if queue.len() >= BACKLOG {
+                stats.drop(DropCause::EventLost);
             }
-            None => false,
-        });
+            let _ = queue.try_push((at, event.clone()));
+        }
     }
 
     pub(crate) fn close(&self) {
-        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        subscribers.closed = true;
-        for queue in subscribers.queues.drain(..).filter_map(|subscriber| subscriber.upgrade()) {
+        let queues = {
+            let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+            subscribers.closed = true;
+            std::mem::take(&mut subscribers.queues)
+        };
+        for queue in queues.iter().filter_map(Weak::upgrade) {
             queue.close();
         }
     }

@@ -17,6 +17,8 @@ use crate::types::{
 /// How often drops are reported to subscribers.
 const REPORT: Duration = Duration::from_secs(1);
 /// How often the mailboxes and the conversations are swept.
+/// How often conversations are looked for that nothing comes of any more.
+const FORGET: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(60);
 /// An identity that was in use elsewhere is thought to be so this long after the last sign of it: as long as the router
 /// gives way, and a little more.
@@ -151,10 +153,10 @@ fn without_link(endpoint: String, netmod: String, state: PeerState, last_error: 
 /// The housekeeping task: tells subscribers of drops, forgets mailboxes of senders that are gone.
 pub(crate) async fn keep_house(shared: Arc<Shared>) {
     let mut before: BTreeMap<String, u64> = shared.stats.drops();
-    let mut swept = Instant::now();
+    let (mut swept, mut forgot) = (Instant::now(), Instant::now());
     loop {
         // While nobody listens there is nothing to report.
-        let rest = SWEEP.saturating_sub(swept.elapsed());
+        let rest = SWEEP.saturating_sub(swept.elapsed()).min(FORGET.saturating_sub(forgot.elapsed()));
         if rt::timeout(rest, shared.bus.heard()).await.is_some() {
             rt::sleep(REPORT).await;
         }
@@ -167,6 +169,10 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
                 }
             }
             before = now;
+        }
+        if forgot.elapsed() >= FORGET {
+            forgot = Instant::now();
+            shared.traffic.sweep(&shared);
         }
         if swept.elapsed() >= SWEEP {
             swept = Instant::now();

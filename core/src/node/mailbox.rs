@@ -18,6 +18,8 @@ use crate::inbox::{Full, Inbox};
 use crate::notify::Notify;
 use crate::types::Message;
 
+mod forgetting;
+
 /// The node has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node is stopped")]
@@ -36,7 +38,8 @@ const NOTABLE: usize = 4 << 20;
 pub(crate) type Roomy = Notify<BTreeSet<(Address, Address)>>;
 
 struct Sender {
-    inbox: Inbox<Message>,
+    /// Boxed, so that the place of a message is small: anybody can have a sender made.
+    inbox: Inbox<Box<Message>>,
     address: Address,
     /// Whether its token is in the queue.
     listed: AtomicBool,
@@ -61,6 +64,8 @@ struct Shared {
     /// Bytes taken since those were told who wait for what others leave.
     freed: AtomicUsize,
     tokens: Inbox<Arc<Sender>>,
+    /// Senders that are gone and may have a token there.
+    dropped: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -71,11 +76,13 @@ struct Senders {
 }
 
 impl Shared {
-    fn has_room(&self, sender: &Sender, bytes: usize) -> bool {
+    fn has_room(&self, sender: &Sender, more: usize, bytes: usize) -> bool {
         let has = sender.inbox.bytes();
         let used = usize::try_from(self.bytes.load(SeqCst)).unwrap_or(0);
         let share = (BYTES.saturating_sub(used) / 2).max(BYTES_IN_ANY_CASE);
-        sender.inbox.len() < self.per_sender && has < BYTES_PER_SENDER && has.saturating_add(bytes) <= share
+        sender.inbox.len().saturating_add(more) < self.per_sender
+            && has < BYTES_PER_SENDER
+            && has.saturating_add(bytes) <= share
     }
 }
 
@@ -91,6 +98,7 @@ impl Mailbox {
                 freed: AtomicUsize::new(0),
                 // There are never more tokens than senders, whose number is bounded by the conversations.
                 tokens: Inbox::new(usize::MAX, Full::RefuseNewest),
+                dropped: AtomicUsize::new(0),
             }),
         }
     }
@@ -103,7 +111,7 @@ impl Mailbox {
                 inbox: Inbox::with_bytes(
                     self.shared.per_sender,
                     BYTES_PER_SENDER,
-                    |message: &Message| message.body.len(),
+                    |message| message.body.len(),
                     Full::Wait,
                 ),
                 address: *address,
@@ -127,9 +135,16 @@ impl Mailbox {
         }
     }
 
-    /// Whether the inbox of this sender may take another message of so many bytes.
-    pub(crate) fn has_room(&self, from: &Address, bytes: usize) -> bool {
-        self.shared.has_room(&self.sender(from), bytes)
+    /// The sender, if something of it has been here.
+    fn known(&self, address: &Address) -> Option<Arc<Sender>> {
+        let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.by_address.get(address).cloned()
+    }
+
+    /// Whether the inbox of this sender may take another message of so many bytes, besides `more` that are on their way
+    /// to it.
+    pub(crate) fn has_room(&self, from: &Address, more: usize, bytes: usize) -> bool {
+        self.shared.has_room(&self.sender(from), more, bytes)
     }
 
     /// Tells, once, when something was taken from this sender's inbox that is full now.
@@ -139,15 +154,34 @@ impl Mailbox {
 
     /// Whether nothing of this sender waits here.
     pub(crate) fn is_empty_from(&self, from: &Address) -> bool {
-        self.sender(from).inbox.is_empty()
+        self.known(from).is_none_or(|sender| sender.inbox.is_empty())
+    }
+
+    /// How many messages wait here.
+    pub(crate) fn unread(&self) -> u64 {
+        let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.by_address.values().map(|sender| sender.inbox.len() as u64).sum()
+    }
+
+    /// Puts messages of one sender into its inbox, as far as there is room: those that are left found none.
+    pub(crate) fn push_batch(&self, from: &Address, messages: &mut Vec<Message>) {
+        let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
+        let sender = self.sender(from);
+        let mut boxed: Vec<_> = messages.drain(..).map(Box::new).collect();
+        // What is closed takes nothing.
+        let _ = sender.inbox.try_push_batch(&mut boxed);
+        messages.extend(boxed.into_iter().map(|message| *message));
+        let left: usize = messages.iter().map(|message| message.body.len()).sum();
+        self.shared.bytes.fetch_add(bytes.saturating_sub(left).cast_signed(), SeqCst);
+        self.list(sender);
     }
 
     /// Puts a message into its sender's inbox. It comes back when there is no room.
     #[must_use]
     pub(crate) fn push(&self, message: Message) -> Option<Message> {
         let (sender, bytes) = (self.sender(&message.from), message.body.len());
-        if let Err(refused) = sender.inbox.try_push(message) {
-            return Some(refused.into_inner());
+        if let Err(refused) = sender.inbox.try_push(Box::new(message)) {
+            return Some(*refused.into_inner());
         }
         self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
         self.list(sender);
@@ -157,7 +191,7 @@ impl Mailbox {
     /// Puts a message into its sender's inbox; waits while that is full.
     pub(crate) async fn push_wait(&self, message: Message) -> Result<(), Stopped> {
         let (sender, bytes) = (self.sender(&message.from), message.body.len());
-        sender.inbox.push(message).await.map_err(|_| Stopped)?;
+        sender.inbox.push(Box::new(message)).await.map_err(|_| Stopped)?;
         self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
         self.list(sender);
         Ok(())
@@ -167,23 +201,18 @@ impl Mailbox {
     pub fn unrecv(&self, message: Message) {
         let sender = self.sender(&message.from);
         self.shared.bytes.fetch_add(message.body.len().cast_signed(), SeqCst);
-        sender.inbox.push_front(message);
+        sender.inbox.push_front(Box::new(message));
         self.list(sender);
-    }
-
-    /// Forgets senders with nothing in their inboxes that `in_use` does not name.
-    pub(crate) fn forget(&self, in_use: impl Fn(&Address) -> bool) {
-        let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        senders.by_address.retain(|address, sender| {
-            in_use(address) || Arc::strong_count(sender) > 1 || !sender.inbox.is_empty()
-        });
     }
 
     pub(crate) fn close(&self) {
         self.shared.tokens.close();
-        let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        senders.closed = true;
-        for sender in senders.by_address.values() {
+        let all: Vec<_> = {
+            let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+            senders.closed = true;
+            senders.by_address.values().cloned().collect()
+        };
+        for sender in all {
             sender.inbox.close();
         }
     }
@@ -207,11 +236,11 @@ impl Mailbox {
         // First unlist, then look: who pushes after the look lists it again.
         token.listed.store(false, SeqCst);
         let message = token.inbox.try_recv().ok();
-        self.taken(&token, message.as_ref());
+        self.taken(&token, message.as_deref());
         if !token.inbox.is_empty() {
             self.list(token);
         }
-        message
+        message.map(|message| *message)
     }
 
     /// The next messages from anybody: waits for one, then takes what else is there, up to `limit`.
@@ -235,7 +264,7 @@ impl Mailbox {
         let sender = self.sender(peer);
         let message = sender.inbox.recv().await.map_err(|_| Stopped)?;
         self.taken(&sender, Some(&message));
-        Ok(message)
+        Ok(*message)
     }
 
     /// Something was taken out: lets in what was waiting for that.
@@ -244,7 +273,8 @@ impl Mailbox {
         let taken = message.map_or(0, |message| message.body.len());
         let left = shared.bytes.fetch_sub(taken.cast_signed(), SeqCst).wrapping_sub(taken.cast_signed());
         let freed = shared.freed.fetch_add(taken, SeqCst) + taken;
-        if sender.stalled.load(SeqCst) && shared.has_room(sender, 0) && sender.stalled.swap(false, SeqCst) {
+        if sender.stalled.load(SeqCst) && shared.has_room(sender, 0, 0) && sender.stalled.swap(false, SeqCst)
+        {
             shared.roomy.write().insert((shared.address, sender.address));
         }
         if taken > 0 && (freed >= NOTABLE || left <= 0) {

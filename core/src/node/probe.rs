@@ -61,10 +61,6 @@ pub(crate) struct Answer {
 }
 
 impl Probes {
-    pub(crate) fn clear(&mut self) {
-        self.pending.clear();
-    }
-
     fn may_reply(&mut self, now: Time) -> bool {
         let each = Duration::from_nanos(1_000_000_000 / REPLIES_PER_SECOND);
         self.owed = self.owed.saturating_sub(now.since(self.counted));

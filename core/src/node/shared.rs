@@ -207,15 +207,16 @@ impl Shared {
         self.end_tasks();
         self.link_events.close();
         self.router.close();
-        for mailbox in read(&self.mailboxes).values() {
-            mailbox.close();
-        }
-        for neighbour in read(&self.neighbours).values() {
+        let mailboxes: Vec<_> = read(&self.mailboxes).values().cloned().collect();
+        mailboxes.iter().for_each(Mailbox::close);
+        let neighbours: Vec<_> = read(&self.neighbours).values().cloned().collect();
+        for neighbour in neighbours {
             neighbour.inbox.close();
         }
         self.traffic.close();
         self.bus.close();
-        lock(&self.probes).clear();
+        let probes = std::mem::take(&mut *lock(&self.probes));
+        drop(probes);
     }
 }
 

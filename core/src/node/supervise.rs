@@ -90,9 +90,13 @@ impl Shared {
 
     /// Ends every task at its next await.
     pub(super) fn end_tasks(&self) {
-        let mut tasks = lock(&self.tasks);
-        tasks.ended = true;
-        tasks.running.iter().for_each(|(end, _)| end.abort());
+        let ends: Vec<_> = {
+            let mut tasks = lock(&self.tasks);
+            tasks.ended = true;
+            tasks.running.iter().map(|(end, _)| end.clone()).collect()
+        };
+        // Whoever is woken finds no lock taken.
+        ends.iter().for_each(AbortHandle::abort);
     }
 
     /// Waits until every task is gone.

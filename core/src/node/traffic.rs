@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
 
 mod conv;
+mod keeping;
 mod room;
 
 use super::Limits;
@@ -22,6 +23,7 @@ use crate::notify::Notify;
 use crate::stats::{Counter, DropCause};
 use crate::time::Time;
 use crate::types::{Event, Message, MessageId, Outgoing, Receipt, SendError, Timestamp, Waiting};
+use keeping::Unproven;
 use room::{Charge, Room};
 
 /// Peer first, so that all conversations with one peer stand together.
@@ -41,8 +43,8 @@ pub(crate) struct Conv {
     pub(crate) local: Address,
     pub(crate) peer: Address,
     state: Mutex<State>,
-    /// Written when a full queue has room again.
-    room: Notify<u64>,
+    /// Written when a full queue has room again. There is none before somebody looks.
+    room: OnceLock<Box<Notify<u64>>>,
 }
 
 struct State {
@@ -50,7 +52,9 @@ struct State {
     /// Who waits to hear of which message.
     receipts: HashMap<MessageId, Vec<Waiter>>,
     /// Taken from the conversation, but refused by a mailbox that had filled up meanwhile.
-    held: Option<Message>,
+    held: VecDeque<Message>,
+    /// A thread moves messages into the mailbox.
+    delivering: bool,
     /// The deadline that the timers know.
     registered: Option<Time>,
     used: Time,
@@ -84,6 +88,7 @@ pub(crate) struct Traffic {
     room: Room,
     conversations: RwLock<BTreeMap<Key, Arc<Conv>>>,
     timers: Notify<BTreeSet<(Time, Key)>>,
+    unproven: Mutex<Unproven>,
     /// Senders whose inbox was full and has room again.
     pub(crate) roomy: Arc<Roomy>,
 }
@@ -96,6 +101,7 @@ impl Traffic {
             room: Room::new(limits.reassembly),
             conversations: RwLock::default(),
             timers: Notify::new(BTreeSet::new()),
+            unproven: Mutex::default(),
             roomy: Arc::default(),
         }
     }
@@ -106,6 +112,17 @@ impl Traffic {
 
     /// The conversation of these two, made when there is none. `None` when there are too many.
     pub(crate) fn open(&self, shared: &Shared, local: &Address, peer: &Address) -> Option<Arc<Conv>> {
+        self.open_from(shared, local, peer, None)
+    }
+
+    /// As [`Self::open`], for a packet that this neighbour has brought.
+    fn open_from(
+        &self,
+        shared: &Shared,
+        local: &Address,
+        peer: &Address,
+        from: Option<u32>,
+    ) -> Option<Arc<Conv>> {
         let now = shared.now();
         {
             let conversations = read(&self.conversations);
@@ -117,14 +134,7 @@ impl Traffic {
         }
         let mut conversations = write(&self.conversations);
         if conversations.len() >= self.limit {
-            let evict = conversations
-                .iter()
-                .filter(|(_, conv)| conv.is_idle(shared, now))
-                .min_by_key(|(_, conv)| lock(&conv.state).used)
-                .map(|(key, _)| *key)?;
-            if let Some(evicted) = conversations.remove(&evict) {
-                self.room.release(&evicted);
-            }
+            self.make_place(shared, &mut conversations, from, now)?;
         }
         let conv = conversations.entry((*peer, *local)).or_insert_with(|| {
             let incarnation = getrandom::u64().unwrap_or(now.as_nanos());
@@ -136,7 +146,8 @@ impl Traffic {
                 state: Mutex::new(State {
                     conversation,
                     receipts: HashMap::new(),
-                    held: None,
+                    held: VecDeque::new(),
+                    delivering: false,
                     registered: None,
                     used: now,
                     charge: Charge::default(),
@@ -146,11 +157,14 @@ impl Traffic {
                     expired: VecDeque::new(),
                     closed: false,
                 }),
-                room: Notify::new(0),
+                room: OnceLock::new(),
             })
         });
         let conv = conv.clone();
         drop(conversations);
+        if let Some(from) = from {
+            lock(&self.unproven).note(from, conv.clone());
+        }
         shared.router.hint(Hint::Want { destination: *peer });
         Some(conv)
     }
@@ -160,7 +174,7 @@ impl Traffic {
         let Some(peer) = message::source(payload) else {
             return shared.stats.drop(DropCause::MalformedMessage);
         };
-        let Some(conv) = self.open(shared, &local, &peer) else {
+        let Some(conv) = self.open_from(shared, &local, &peer, Some(work.from)) else {
             return shared.stats.drop(DropCause::SenderLimit);
         };
         if self.room.left(work.from) < payload.len() {
@@ -177,8 +191,8 @@ impl Traffic {
         if let Err(cause) = state.conversation.handle(now, payload) {
             shared.stats.drop(cause);
         }
-        conv.deliver(shared, &mut state);
         drop(state);
+        conv.deliver(shared);
         work.pump_later(&conv);
     }
 
@@ -209,12 +223,11 @@ impl Traffic {
         all
     }
 
-    /// Whether something waits that could be delivered now.
+    /// Whether something could leave now, or has left and not arrived.
     pub(crate) fn is_under_way(&self, shared: &Shared) -> bool {
         let all: Vec<_> = read(&self.conversations).values().cloned().collect();
-        all.iter().any(|conv| {
-            lock(&conv.state).conversation.waiting().messages > 0 && route(shared, &conv.peer).is_some()
-        })
+        all.iter()
+            .any(|conv| lock(&conv.state).conversation.is_under_way() && route(shared, &conv.peer).is_some())
     }
 
     /// The peers that `local` has conversations with.
@@ -232,22 +245,22 @@ impl Traffic {
 
     /// Ends all that wait for room or for a receipt.
     pub(crate) fn close(&self) {
-        for conv in read(&self.conversations).values() {
-            conv.close();
-        }
+        let all: Vec<_> = read(&self.conversations).values().cloned().collect();
+        all.iter().for_each(|conv| conv.close());
     }
 
     /// Forgets the conversations of an address that this node gives up.
     pub(crate) fn forget(&self, local: &Address) {
-        let mut conversations = write(&self.conversations);
-        conversations.retain(|(_, ours), conv| {
+        let mut forgotten = Vec::new();
+        write(&self.conversations).retain(|(_, ours), conv| {
             let keep = ours != local;
             if !keep {
                 self.room.release(conv);
-                conv.close();
+                forgotten.push(conv.clone());
             }
             keep
         });
+        forgotten.iter().for_each(|conv| conv.close());
     }
 
     /// The task of the timers: conversations whose deadline has come, and mailboxes that have room again.
@@ -271,7 +284,7 @@ impl Traffic {
             }
             for (local, peer) in roomy {
                 if let Some(conv) = traffic.find(&local, &peer) {
-                    conv.deliver(&shared, &mut lock(&conv.state));
+                    conv.deliver(&shared);
                     work.pump_later(&conv);
                 }
             }
@@ -305,11 +318,14 @@ fn lowest() -> Key {
 }
 
 impl State {
-    fn tell(&mut self, id: MessageId, fate: Result<Receipt, SendError>) {
-        for waiter in self.receipts.remove(&id).into_iter().flatten() {
-            // Who asked may have gone.
-            let _ = waiter.send(fate.clone());
-        }
+    /// Whether this deadline is earlier than the one that the timers know.
+    fn registers(&self, deadline: Time) -> bool {
+        self.registered.is_none_or(|registered| deadline < registered)
+    }
+
+    /// Whether nobody waits for its word, and nothing is in between it and the mailbox.
+    fn is_free(&self) -> bool {
+        self.receipts.is_empty() && self.held.is_empty() && !self.delivering
     }
 
     fn remember_expired(&mut self, id: MessageId) {
@@ -330,3 +346,6 @@ impl State {
         self.expired.iter().any(|(first, last)| (*first..=*last).contains(&number))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,68 +2,103 @@
 
 use super::*;
 
+/// What is left to do once no lock is held: whoever waits for it may look at anything when it is woken.
+#[derive(Default)]
+pub(super) struct After {
+    fates: Vec<(Vec<Waiter>, Result<Receipt, SendError>)>,
+    events: Vec<Event>,
+    has_room: bool,
+}
+
+impl After {
+    pub(super) fn run(self, shared: &Shared, conv: &Conv) {
+        for (waiters, fate) in self.fates {
+            for waiter in waiters {
+                // Who asked may have gone.
+                let _ = waiter.send(fate.clone());
+            }
+        }
+        for event in self.events {
+            shared.publish(event);
+        }
+        if self.has_room {
+            conv.announce_room();
+        }
+    }
+}
+
 impl Conv {
     pub(super) fn is_idle(&self, shared: &Shared, now: Time) -> bool {
         let state = lock(&self.state);
         now.since(state.used) > EVICT_AFTER
             && state.conversation.is_idle(now)
-            && state.receipts.is_empty()
-            && state.held.is_none()
+            && state.is_free()
             && read(&shared.mailboxes)
                 .get(&self.local)
                 .is_none_or(|mailbox| mailbox.is_empty_from(&self.peer))
     }
 
-    /// Moves what has arrived in order into the application's mailbox, as far as that has room.
-    pub(super) fn deliver(&self, shared: &Shared, state: &mut State) {
-        if state.gone {
-            return;
-        }
-        self.move_in(shared, state);
-        shared.traffic.room.charge(state);
-    }
-
-    fn move_in(&self, shared: &Shared, state: &mut State) {
+    /// Moves what has arrived in order into the application's mailbox, as far as that has room. One thread at a time does, so
+    /// that the order stays; no lock is held while the application is woken.
+    pub(super) fn deliver(&self, shared: &Shared) {
         let Some(mailbox) = read(&shared.mailboxes).get(&self.local).cloned() else { return };
+        let mut batch = Vec::new();
         loop {
-            if state.held.is_none() {
-                let Some(bytes) = state.conversation.next_bytes() else { return };
-                if !mailbox.has_room(&self.peer, bytes) {
-                    mailbox.report_room(&self.peer);
-                    // Somebody may have made room between the two lines above.
-                    if !mailbox.has_room(&self.peer, bytes) {
-                        return;
-                    }
+            {
+                let mut state = lock(&self.state);
+                if state.gone || std::mem::replace(&mut state.delivering, true) {
+                    // Who delivers looks again before it is done.
+                    return;
+                }
+                self.collect(&mailbox, &mut state, &mut batch);
+                shared.traffic.room.charge(&mut state);
+                if batch.is_empty() {
+                    state.delivering = false;
+                    return;
                 }
             }
-            let held = state.held.take();
-            let Some(message) = held.or_else(|| state.conversation.next_message(Timestamp::now())) else {
-                return;
-            };
-            if let Some(message) = self.hand_in(shared, &mailbox, message) {
+            let events: Vec<_> = batch.iter().map(received).collect();
+            let ids: Vec<_> = batch.iter().map(|message| message.id).collect();
+            let count = batch.len();
+            mailbox.push_batch(&self.peer, &mut batch);
+            let arrived = count - batch.len();
+            shared.stats.count(Counter::MessagesReceived, arrived as u64);
+            events.into_iter().take(arrived).for_each(|event| shared.publish(event));
+            let mut state = lock(&self.state);
+            state.delivering = false;
+            let now = shared.now();
+            ids.iter().take(arrived).for_each(|id| state.conversation.took(now, id, id));
+            if !batch.is_empty() {
                 // Too long for the room that there is, or the mailbox is closed.
+                state.held.extend(batch.drain(..));
                 mailbox.report_room(&self.peer);
-                state.held = self.hand_in(shared, &mailbox, message);
-                if state.held.is_some() {
+                if arrived == 0 {
                     return;
                 }
             }
         }
     }
 
-    pub(super) fn hand_in(&self, shared: &Shared, mailbox: &Mailbox, message: Message) -> Option<Message> {
-        let event = Event::MessageReceived {
-            id: message.id,
-            from: message.from,
-            to: message.to,
-            bytes: message.body.len() as u64,
-        };
-        let refused = mailbox.push(message);
-        if refused.is_none() {
-            shared.stats.count(Counter::MessagesReceived, 1);
-            shared.publish(event);
+    /// What the mailbox has room for.
+    fn collect(&self, mailbox: &Mailbox, state: &mut State, batch: &mut Vec<Message>) {
+        let mut bytes = 0;
+        while batch.len() < PORTION {
+            let next = state.held.front().map(|message| message.body.len());
+            let Some(next) = next.or_else(|| state.conversation.next_bytes()) else { return };
+            if !mailbox.has_room(&self.peer, batch.len(), bytes + next) {
+                mailbox.report_room(&self.peer);
+                // Somebody may have made room between the two lines above.
+                if !mailbox.has_room(&self.peer, batch.len(), bytes + next) {
+                    return;
+                }
+            }
+            let held = state.held.pop_front();
+            let Some(message) = held.or_else(|| state.conversation.next_message(Timestamp::now())) else {
+                return;
+            };
+            bytes += next;
+            batch.push(message);
         }
-        refused
     }
 
     /// Sends what the conversation has to say, up to a portion. Returns whether there is more.
@@ -90,60 +125,67 @@ impl Conv {
                 work.flush_later(hop.best());
             }
         }
-        if let (Some(via), Some((delivered, lost))) = (state.via, state.conversation.outcome(now)) {
-            let score = Hint::Score { destination: self.peer, next_hop: via, delivered, lost };
-            shared.router.hint(score);
+        let score = state.via.zip(state.conversation.outcome(now));
+        let after = self.settle(shared, &mut state);
+        // What is due but has to wait stays due: it must not keep the timers busy.
+        let soonest = if waits { now + WAITING } else { Time::ZERO };
+        let deadline = state.conversation.next_deadline().map(|deadline| deadline.max(soonest));
+        let deadline = deadline.filter(|deadline| state.registers(*deadline));
+        drop(state);
+        if let Some((next_hop, (delivered, lost))) = score {
+            shared.router.hint(Hint::Score { destination: self.peer, next_hop, delivered, lost });
         }
-        self.settle(shared, &mut state);
-        if let Some(deadline) = state.conversation.next_deadline() {
-            // What is due but has to wait stays due: it must not keep the timers busy.
-            let soonest = if waits { now + WAITING } else { Time::ZERO };
-            self.register_at(shared, &mut state, deadline.max(soonest));
+        if let Some(deadline) = deadline {
+            self.register_at(shared, deadline);
         }
+        after.run(shared, self);
         sent == PORTION
     }
 
-    /// Reports what has become of messages.
-    pub(super) fn settle(&self, shared: &Shared, state: &mut State) {
+    /// What has become of messages, to be told once the lock is released.
+    fn settle(&self, shared: &Shared, state: &mut State) -> After {
+        let mut after = After::default();
         while let Some(event) = state.conversation.poll_event() {
             match event {
                 ConversationEvent::Delivered { id, elapsed } => {
                     shared.stats.count(Counter::MessagesDelivered, 1);
                     let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-                    state.tell(id, Ok(Receipt { id, elapsed_us }));
-                    shared.publish(Event::MessageDelivered { id, to: self.peer, elapsed_us });
+                    if let Some(waiters) = state.receipts.remove(&id) {
+                        after.fates.push((waiters, Ok(Receipt { id, elapsed_us })));
+                    }
+                    after.events.push(Event::MessageDelivered { id, to: self.peer, elapsed_us });
                 }
                 ConversationEvent::Expired { id } => {
                     shared.stats.drop(DropCause::Expired);
-                    state.tell(id, Err(SendError::Expired(self.peer)));
+                    if let Some(waiters) = state.receipts.remove(&id) {
+                        after.fates.push((waiters, Err(SendError::Expired(self.peer))));
+                    }
                     state.remember_expired(id);
-                    shared.publish(Event::MessageExpired { id, to: self.peer });
+                    after.events.push(Event::MessageExpired { id, to: self.peer });
                 }
-                ConversationEvent::Room => *self.room.write() += 1,
+                ConversationEvent::Room => after.has_room = true,
             }
         }
         let counters = state.conversation.counters();
         shared.stats.count(Counter::Retransmits, counters.retransmits);
         shared.stats.drop_n(DropCause::Duplicate, counters.duplicates);
         shared.stats.drop_n(DropCause::Expired, counters.expired);
+        after
     }
 
-    /// Lets the timers know of an earlier deadline. A later one is found when the earlier has come.
-    pub(super) fn register(&self, shared: &Shared, state: &mut State) {
-        if let Some(deadline) = state.conversation.next_deadline() {
-            self.register_at(shared, state, deadline);
+    /// Lets the timers know of an earlier deadline. A later one is found when the earlier has come. The timers are locked
+    /// first, so that their task is woken when both locks are released.
+    fn register_at(&self, shared: &Shared, deadline: Time) {
+        let mut timers = shared.traffic.timers.write();
+        let mut state = lock(&self.state);
+        if !state.registers(deadline) {
+            return;
         }
-    }
-
-    pub(super) fn register_at(&self, shared: &Shared, state: &mut State, deadline: Time) {
-        if state.registered.is_none_or(|registered| deadline < registered) {
-            let mut timers = shared.traffic.timers.write();
-            if let Some(registered) = state.registered {
-                timers.remove(&(registered, (self.peer, self.local)));
-            }
-            timers.insert((deadline, (self.peer, self.local)));
-            state.registered = Some(deadline);
+        if let Some(registered) = state.registered {
+            timers.remove(&(registered, (self.peer, self.local)));
         }
+        timers.insert((deadline, (self.peer, self.local)));
+        state.registered = Some(deadline);
     }
 
     /// Takes a message for sending. Gives the body back when the queue is full.
@@ -156,7 +198,12 @@ impl Conv {
         match result {
             Ok(id) => {
                 shared.stats.count(Counter::MessagesQueued, 1);
-                self.register(shared, &mut state);
+                let deadline =
+                    state.conversation.next_deadline().filter(|deadline| state.registers(*deadline));
+                drop(state);
+                if let Some(deadline) = deadline {
+                    self.register_at(shared, deadline);
+                }
                 Ok(id)
             }
             Err(_) => Err(message),
@@ -165,19 +212,27 @@ impl Conv {
 
     /// Has the timers' task send what was queued here.
     pub(crate) fn wake_pump(&self, shared: &Shared) {
-        let mut state = lock(&self.state);
-        let now = shared.now();
-        self.register_at(shared, &mut state, now);
+        self.register_at(shared, shared.now());
+    }
+
+    fn room_or_none(&self) -> &Notify<u64> {
+        self.room.get_or_init(Box::default)
+    }
+
+    fn announce_room(&self) {
+        if let Some(room) = self.room.get() {
+            *room.write() += 1;
+        }
     }
 
     /// The count that moves on when there is room again.
     pub(crate) fn room_count(&self) -> u64 {
-        *self.room.read()
+        *self.room_or_none().read()
     }
 
     /// Waits until there is room again after `seen`.
     pub(crate) async fn room_after(&self, seen: u64) {
-        self.room.when(|count| (*count != seen).then_some(())).await;
+        self.room_or_none().when(|count| (*count != seen).then_some(())).await;
     }
 
     /// What will become of a message that was taken for sending.
@@ -198,14 +253,26 @@ impl Conv {
     }
 
     pub(super) fn close(&self) {
-        let mut state = lock(&self.state);
-        state.closed = true;
-        state.receipts.clear();
-        drop(state);
-        *self.room.write() += 1;
+        let receipts = {
+            let mut state = lock(&self.state);
+            state.closed = true;
+            std::mem::take(&mut state.receipts)
+        };
+        // Those who waited are woken by it.
+        drop(receipts);
+        self.announce_room();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         lock(&self.state).closed
+    }
+}
+
+fn received(message: &Message) -> Event {
+    Event::MessageReceived {
+        id: message.id,
+        from: message.from,
+        to: message.to,
+        bytes: message.body.len() as u64,
     }
 }

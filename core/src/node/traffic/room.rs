@@ -55,7 +55,7 @@ impl Room {
 
     /// Counts what a conversation holds now.
     pub(super) fn charge(&self, state: &mut State) {
-        let in_hand = state.held.as_ref().map_or(0, |message| message.body.len());
+        let in_hand: usize = state.held.iter().map(|message| message.body.len()).sum();
         let bytes = if state.gone { 0 } else { state.conversation.held_bytes() + in_hand };
         let charge = Charge { bytes, from: state.from };
         let before = std::mem::replace(&mut state.charge, charge);
@@ -101,7 +101,7 @@ impl Traffic {
                 let state = lock(&conv.state);
                 let Charge { bytes, from: brought } = state.charge;
                 let orphan = !neighbours.contains_key(&brought);
-                let free = state.held.is_none() && state.receipts.is_empty();
+                let free = state.held.is_empty() && state.receipts.is_empty() && !state.delivering;
                 let victim = bytes > 0 && free && (brought == from || orphan);
                 (victim && state.conversation.may_begin_anew(now)).then_some((!orphan, state.used, *key))
             })
@@ -123,4 +123,4 @@ impl Traffic {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

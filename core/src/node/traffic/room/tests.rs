@@ -6,13 +6,13 @@ use crate::node::NodeConfig;
 
 const LOCAL: u8 = 1;
 
-fn address(number: u32) -> Address {
+pub(in super::super) fn address(number: u32) -> Address {
     let mut seed = [9; 32];
     seed[..4].copy_from_slice(&number.to_be_bytes());
     Identity::from_seed(&seed).address()
 }
 
-fn shared() -> Shared {
+pub(in super::super) fn shared() -> Shared {
     let identity = Identity::from_seed(&[LOCAL; 32]);
     let local = identity.address();
     let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
@@ -23,23 +23,27 @@ fn shared() -> Shared {
 }
 
 /// A sender elsewhere, that holds nothing back.
-struct Sender(Conversation, Address);
+pub(in super::super) struct Sender(Conversation, Address);
 
 impl Sender {
-    fn new(number: u32, local: Address) -> Self {
+    pub(in super::super) fn new(number: u32, local: Address) -> Self {
         let from = address(number);
         let mut conversation = Conversation::new(message::Config::default(), from, local, 77);
         conversation.set_reachable(Time::from_millis(1), true);
         Sender(conversation, from)
     }
 
-    fn begin(&mut self, bytes: usize) {
+    pub(in super::super) fn address(&self) -> Address {
+        self.1
+    }
+
+    pub(in super::super) fn begin(&mut self, bytes: usize) {
         let body = Bytes::from(vec![7; bytes]);
         self.0.send(Time::from_millis(1), Timestamp(1), Duration::from_secs(600), body).unwrap();
     }
 
     /// Sends what it may over a neighbour; how many packets that were.
-    fn flood(&mut self, shared: &Shared, local: Address, over: u32) -> usize {
+    pub(in super::super) fn flood(&mut self, shared: &Shared, local: Address, over: u32) -> usize {
         let (mut packets, mut work) = (0, Work::of(over));
         loop {
             let mut payload = Vec::new();

@@ -1,0 +1,57 @@
+//! Senders that are forgotten.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, PoisonError};
+
+use super::Mailbox;
+use crate::address::Address;
+
+/// Tokens of senders that are gone are looked for when there are so many.
+const DROPPED: usize = 256;
+
+impl Mailbox {
+    /// Forgets senders with nothing in their inboxes that `in_use` does not name.
+    pub(crate) fn forget(&self, in_use: impl Fn(&Address) -> bool) {
+        let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.by_address.retain(|address, sender| {
+            in_use(address) || Arc::strong_count(sender) > 1 || !sender.inbox.is_empty()
+        });
+    }
+
+    /// Forgets a sender with all that waits of it. Whether it was as much as `count` messages: otherwise nothing is
+    /// forgotten, since somebody is just taking them.
+    pub(crate) fn drop_sender(&self, from: &Address, count: usize) -> bool {
+        let shared = &self.shared;
+        let mut dropped = Vec::new();
+        let mut senders = shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = senders.by_address.get(from) else { return count == 0 };
+        let token = usize::from(sender.listed.load(SeqCst));
+        if sender.inbox.len() != count || Arc::strong_count(sender) > 1 + token {
+            return false;
+        }
+        let _ = sender.inbox.try_recv_batch(&mut dropped, usize::MAX);
+        senders.by_address.remove(from);
+        drop(senders);
+        let bytes: usize = dropped.iter().map(|message| message.body.len()).sum();
+        shared.bytes.fetch_sub(bytes.cast_signed(), SeqCst);
+        if token > 0 && shared.dropped.fetch_add(1, SeqCst) >= DROPPED {
+            self.forget_tokens();
+        }
+        true
+    }
+
+    /// Takes the tokens of senders that are gone out of the queue.
+    pub(crate) fn forget_tokens(&self) {
+        if self.shared.dropped.swap(0, SeqCst) == 0 {
+            return;
+        }
+        let mut tokens = Vec::new();
+        let _ = self.shared.tokens.try_recv_batch(&mut tokens, usize::MAX);
+        for token in tokens {
+            token.listed.store(false, SeqCst);
+            if !token.inbox.is_empty() {
+                self.list(token);
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What invented senders cost, and that nobody is woken under a lock.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::{FutureExt, StreamExt};
+
+use super::room::tests::{Sender, address, shared};
+use super::*;
+use crate::identity::Identity;
+use crate::wire::message as wire;
+
+fn local() -> Address {
+    Identity::from_seed(&[1; 32]).address()
+}
+
+/// Counts how often it is woken, and each time finds the conversation's lock, and those that lead to it, free.
+struct Free {
+    shared: Arc<Shared>,
+    peer: Address,
+    woken: AtomicUsize,
+}
+
+impl Wake for Free {
+    fn wake(self: Arc<Self>) {
+        let traffic = &self.shared.traffic;
+        let all = traffic.conversations.try_write().expect("no conversation is looked up");
+        if let Some(conv) = all.get(&(self.peer, local())) {
+            assert!(conv.state.try_lock().is_ok(), "the conversation is free");
+        }
+        assert!(self.shared.mailboxes.try_write().is_ok(), "the mailboxes are free");
+        assert!(self.shared.bus.is_free(), "the bus is free");
+        self.woken.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn whoever_is_woken_finds_every_lock_free() {
+    let shared = Arc::new(shared());
+    let mut sender = Sender::new(1, local());
+    let free = Arc::new(Free { shared: shared.clone(), peer: sender.address(), woken: AtomicUsize::new(0) });
+    let waker = Waker::from(free.clone());
+    let mut cx = Context::from_waker(&waker);
+    let woken = |times: usize| assert!(free.woken.swap(0, SeqCst) >= times, "it is woken");
+    let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+    let mut events = shared.bus.subscribe();
+    let mut work = Work::of(1);
+
+    // A message arrives.
+    let (mut any, mut from) = (Box::pin(mailbox.recv()), Box::pin(mailbox.recv_from(&free.peer)));
+    assert!(any.poll_unpin(&mut cx).is_pending() && from.poll_unpin(&mut cx).is_pending());
+    assert!(events.poll_next_unpin(&mut cx).is_pending());
+    sender.begin(100);
+    sender.flood(&shared, local(), 1);
+    woken(3);
+    assert!(matches!(events.poll_next_unpin(&mut cx), Poll::Ready(Some(_))));
+
+    // A message of ours is delivered, and one expires.
+    let conv = shared.traffic.open(&shared, &local(), &free.peer).unwrap();
+    let outgoing = |ttl_ms| Outgoing { ttl_ms, ..Outgoing::new(free.peer, "to be delivered") };
+    let expires = conv.try_queue(&shared, outgoing(0)).unwrap_or_else(|_| panic!("there is room"));
+    let Outlook::Pending(mut fate) = conv.outlook(expires) else { panic!("it is neither here nor there") };
+    assert!(fate.poll_unpin(&mut cx).is_pending());
+    assert!(events.poll_next_unpin(&mut cx).is_pending());
+    lock(&conv.state).conversation.handle_timeout(shared.now());
+    conv.pump(&shared, &mut work);
+    woken(2);
+
+    // The node ends.
+    let kept = conv.try_queue(&shared, outgoing(10_000)).unwrap_or_else(|_| panic!("there is room"));
+    let Outlook::Pending(mut fate) = conv.outlook(kept) else { panic!("it is neither here nor there") };
+    let (seen, mut rest) = (conv.room_count(), mailbox.messages());
+    let mut room = Box::pin(conv.room_after(seen));
+    assert!(fate.poll_unpin(&mut cx).is_pending() && room.poll_unpin(&mut cx).is_pending());
+    while rest.poll_next_unpin(&mut cx).is_ready() {}
+    while events.poll_next_unpin(&mut cx).is_ready() {}
+    shared.end();
+    woken(4);
+}
+
+/// The first packet of an invented sender.
+fn first_packet(number: u32, frames: impl FnOnce(&mut Vec<u8>)) -> (Address, Bytes) {
+    let source = address(number);
+    let header = wire::Header { source, from: 77, to: 0, number: 0, open: 0, floor: 0 };
+    let mut out = Vec::new();
+    wire::write_header(&header, &mut out);
+    frames(&mut out);
+    (source, out.into())
+}
+
+fn message(above: u16, size: usize, out: &mut Vec<u8>) {
+    let at = wire::write_messages(above, Timestamp(0), out);
+    wire::write_entry(0, &vec![7; size], out);
+    wire::patch_count(at, 1, out);
+}
+
+/// What a packet has around its payload: 36 bytes of a packet's header and 30 of a data frame.
+const AROUND: usize = 66;
+
+/// What a sender may cost however little it sends: 4096 of them are a few megabytes, and go after 30 s of silence.
+const SENDER: usize = 1024;
+
+/// A name and what writes the frames.
+type Form = (&'static str, fn(&mut Vec<u8>));
+
+const FORMS: [Form; 8] = [
+    ("a ping", |out| wire::write_ping(out)),
+    ("a message", |out| message(0, 1, out)),
+    ("a message far above", |out| message(4095, 1, out)),
+    ("messages apart", |out| (0..60).for_each(|nth| message(2 * nth + 1, 1, out))),
+    ("skips apart", |out| {
+        for nth in 0..60 {
+            let at = wire::write_skip(2 * nth + 1, out);
+            wire::patch_count(at, 1, out);
+        }
+    }),
+    ("pieces of a message", |out| {
+        (0..50).for_each(|nth| wire::write_fragment(1, Timestamp(0), 9000, 2 + 2 * nth, &[1], out));
+    }),
+    ("pieces of many messages", |out| {
+        (0..50).for_each(|nth| wire::write_fragment(nth + 1, Timestamp(0), 9000, 2, &[1], out));
+    }),
+    ("the most of a packet", |out| message(1, 1200, out)),
+];
+
+/// The allocator counts for the whole process, so a test that looks at it has one for itself.
+fn alone(name: &str, test: impl FnOnce()) {
+    if std::env::var_os("ROUSE_TEST_ALONE").is_some() {
+        return test();
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", &format!("node::traffic::tests::{name}"), "--nocapture"]);
+    let output = command.env("ROUSE_TEST_ALONE", "1").output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "see above");
+}
+
+#[test]
+fn no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back() {
+    alone("no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back", || {
+        let mut dear = Vec::new();
+        for (name, frames) in FORMS {
+            let shared = shared();
+            let packets: Vec<_> = (0..1000).map(|number| first_packet(number, frames)).collect();
+            let bytes: usize = packets.iter().map(|(_, packet)| packet.len() + AROUND).sum();
+            // The router is not there, and its hints pile up to a bound.
+            (0..2000)
+                .for_each(|_| shared.router.hint(super::super::routing::Hint::Want { destination: local() }));
+            let (before, mut work) = (crate::allocated(), Work::of(1));
+            for (_, packet) in &packets {
+                shared.traffic.handle(&shared, local(), packet, &mut work);
+                work.finish(&shared);
+            }
+            drop(work);
+            let held = crate::allocated().saturating_sub(before);
+            println!("{name}: {:.1} bytes held for each of {bytes}", held as f64 / bytes as f64);
+            if held > 8 * bytes + packets.len() * SENDER {
+                dear.push((name, held as f64 / bytes as f64));
+            }
+            // What waits for the application has a receipt, and stays until it is received.
+            let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+            while mailbox.recv().now_or_never().is_some() {}
+            drop(mailbox);
+            shared.traffic.sweep_at(&shared, shared.now() + Duration::from_secs(55));
+            let left = crate::allocated().saturating_sub(before);
+            assert!(left < 32 << 10, "{name}: {left} of {held} bytes are kept");
+            assert!(read(&shared.traffic.conversations).is_empty(), "{name}");
+        }
+        assert!(dear.is_empty(), "{dear:?}");
+    });
+}
