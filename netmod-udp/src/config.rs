@@ -1,6 +1,7 @@
 //! What a UDP netmod is told: where to listen, whom to look for. Read once, when the netmod is made.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use rouse_core::netmod::NetmodError;
@@ -26,12 +27,16 @@ pub struct UdpConfig {
     /// The address to listen on. `[::]` means IPv6 and IPv4, on the same port; `0.0.0.0` IPv4 alone; any other
     /// address that one alone. Port 0 means any free one.
     pub listen: SocketAddr,
+    /// The interface of a link-local address to listen on, by its name. It is looked up each time that the netmod opens, and may
+    /// come later.
+    pub zone: Option<String>,
     /// Whether to take a free port when [`DEFAULT_PORT`] is asked for and taken. Any other port that is taken is
     /// an error.
     pub default_port_fallback: bool,
     /// Whether to send beacons and listen for those of others.
     pub discover: bool,
-    /// The interfaces to do that on, as patterns of their names: `*` stands for any run of letters, `?` for one.
+    /// The interfaces to do that on, as patterns of their names: `*` stands for any run of letters, `?` for one. A pattern that
+    /// begins with `!` excludes; if all do, all other interfaces are chosen.
     pub interfaces: Vec<String>,
     /// The IPv6 group of the beacons; [`GROUP_V6`] but in tests.
     pub group_v6: Ipv6Addr,
@@ -51,6 +56,7 @@ impl Default for UdpConfig {
     fn default() -> Self {
         UdpConfig {
             listen: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), DEFAULT_PORT),
+            zone: None,
             default_port_fallback: true,
             discover: true,
             interfaces: vec!["*".to_owned()],
@@ -68,6 +74,7 @@ impl fmt::Debug for UdpConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UdpConfig")
             .field("listen", &self.listen)
+            .field("zone", &self.zone)
             .field("default_port_fallback", &self.default_port_fallback)
             .field("discover", &self.discover)
             .field("interfaces", &self.interfaces)
@@ -88,23 +95,43 @@ impl UdpConfig {
     ///
     /// [`NetmodError::Invalid`] when it is no IP address with an optional port.
     pub fn listen_on(listen: &str) -> Result<Self, NetmodError> {
-        let (listen, given) = parse_listen(listen)?;
-        Ok(UdpConfig { listen, default_port_fallback: !given, ..UdpConfig::default() })
+        let (listen, zone, given) = parse_listen(listen)?;
+        Ok(UdpConfig { listen, zone, default_port_fallback: !given, ..UdpConfig::default() })
+    }
+
+    /// The same with the number of the interface as it is now.
+    pub(crate) fn placed(&self) -> io::Result<Self> {
+        let mut placed = self.clone();
+        if let (Some(zone), SocketAddr::V6(v6)) = (&self.zone, &mut placed.listen) {
+            let missing = |error| io::Error::new(io::ErrorKind::AddrNotAvailable, error);
+            v6.set_scope_id(interfaces::index_of(zone).map_err(missing)?);
+        }
+        Ok(placed)
+    }
+
+    /// Where it is to listen, for people.
+    pub(crate) fn place(&self) -> String {
+        match (&self.zone, self.listen) {
+            (Some(zone), SocketAddr::V6(v6)) => format!("udp:[{}%{zone}]:{}", v6.ip(), v6.port()),
+            _ => format!("udp:{}", self.listen),
+        }
     }
 }
 
-/// The address to listen on, and whether it had a port.
-fn parse_listen(text: &str) -> Result<(SocketAddr, bool), NetmodError> {
+/// The address to listen on, the name of its interface, and whether it had a port.
+fn parse_listen(text: &str) -> Result<(SocketAddr, Option<String>, bool), NetmodError> {
     let invalid = |why: String| NetmodError::Invalid(format!("cannot listen on \"{text}\": {why}"));
     let parts = HostPort::parse(text).map_err(&invalid)?;
     let given = parts.port.is_some();
     let port = parts.port.unwrap_or(DEFAULT_PORT);
+    let mut name = None;
     let address = match parts.host {
         Host::V4(ip) => SocketAddr::new(ip.into(), port),
         Host::V6(ip, None) => SocketAddr::new(ip.into(), port),
         Host::V6(ip, Some(zone)) => {
-            let scope = interfaces::index_of(zone).map_err(&invalid)?;
-            SocketAddrV6::new(ip, port, 0, scope).into()
+            let scope = zone.parse().ok();
+            name = scope.is_none().then(|| zone.to_owned());
+            SocketAddrV6::new(ip, port, 0, scope.unwrap_or_default()).into()
         }
         Host::Name(_) => {
             return Err(invalid("an IP address is needed here, like [::] or 127.0.0.1".to_owned()));
@@ -113,7 +140,7 @@ fn parse_listen(text: &str) -> Result<(SocketAddr, bool), NetmodError> {
     match address.ip() {
         ip if ip.is_multicast() => Err(invalid("a group is nobody's own address".to_owned())),
         IpAddr::V4(ip) if ip.is_broadcast() => Err(invalid("a broadcast is nobody's own address".to_owned())),
-        _ => Ok((address, given)),
+        _ => Ok((address, name, given)),
     }
 }
 
@@ -219,7 +246,6 @@ mod tests {
             ("127.0.0.1:+1", "65535"),
             ("127.0.0.999:1", "IPv4"),
             ("[::1%]:1", "interface"),
-            ("[fe80::1%no-such-interface]:1", "no-such-interface"),
             ("[ff02::1]:1", "group"),
             ("255.255.255.255:1", "broadcast"),
             ("tcp:127.0.0.1:1", "brackets"),
@@ -229,6 +255,20 @@ mod tests {
             assert!(matches!(error, NetmodError::Invalid(_)), "{text}: {error:?}");
             assert!(error.to_string().contains(word), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn an_interface_may_come_later_and_have_another_number_each_time() {
+        let config = UdpConfig::listen_on("udp:[fe80::1%no-such-interface]:1").unwrap();
+        assert_eq!(config.place(), "udp:[fe80::1%no-such-interface]:1");
+        let error = config.placed().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+        assert!(error.to_string().contains("no-such-interface"), "{error}");
+        let SocketAddr::V6(placed) = UdpConfig::listen_on("[fe80::1%lo]").unwrap().placed().unwrap().listen
+        else {
+            panic!("IPv6")
+        };
+        assert_eq!(placed.scope_id(), interfaces::index_of("lo").unwrap());
     }
 
     #[test]

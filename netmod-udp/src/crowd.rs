@@ -44,7 +44,7 @@ pub(crate) enum Verdict {
 /// Who was heard lately.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    reported: HashMap<Endpoint, (u64, Instant)>,
+    reported: HashMap<Endpoint, Report>,
     /// How many of them are on each host.
     hosts: HashMap<Host, usize>,
     swept: Instant,
@@ -53,20 +53,30 @@ pub(crate) struct Crowd {
     since: Instant,
 }
 
+/// The last beacon from an endpoint.
+#[derive(Clone, Copy, Debug)]
+struct Report {
+    instance: u64,
+    /// The number of the interface that it came in on.
+    interface: u32,
+    last: Instant,
+}
+
 impl Crowd {
     pub(crate) fn new(now: Instant) -> Self {
         Crowd { reported: HashMap::new(), hosts: HashMap::new(), swept: now, strangers: BURST, since: now }
     }
 
-    /// Takes note of a beacon.
-    pub(crate) fn hear(&mut self, heard: Heard, now: Instant) -> Verdict {
-        if let Some((instance, last)) = self.reported.get_mut(&heard.endpoint) {
-            let silence = now.saturating_duration_since(*last);
+    /// Takes note of a beacon that came in on the interface with this number.
+    pub(crate) fn hear(&mut self, heard: Heard, interface: u32, now: Instant) -> Verdict {
+        let new = Report { instance: heard.instance, interface, last: now };
+        if let Some(report) = self.reported.get_mut(&heard.endpoint) {
+            let silence = now.saturating_duration_since(report.last);
             if silence < INTERVAL {
                 return Verdict::Limited;
             }
-            let known = *instance == heard.instance && silence < EXPIRY;
-            (*instance, *last) = (heard.instance, now);
+            let known = report.instance == heard.instance && silence < EXPIRY;
+            *report = new;
             return if known { Verdict::Known } else { Verdict::New };
         }
         if self.is_crowded(&heard.endpoint, now) || !self.admit(now) {
@@ -75,11 +85,12 @@ impl Crowd {
         if self.reported.len() >= MAX_ENDPOINTS {
             self.make_room(now);
         }
-        // The same node may be heard on many ways.
-        let known = self.reported.values().any(|&(instance, last)| {
-            instance == heard.instance && now.saturating_duration_since(last) < EXPIRY
+        // The same node may have many endpoints on an interface.
+        let known = self.reported.values().any(|report| {
+            (report.instance, report.interface) == (heard.instance, interface)
+                && now.saturating_duration_since(report.last) < EXPIRY
         });
-        self.reported.insert(heard.endpoint, (heard.instance, now));
+        self.reported.insert(heard.endpoint, new);
         if let Some(host) = host(&heard.endpoint) {
             *self.hosts.entry(host).or_default() += 1;
         }
@@ -117,7 +128,7 @@ impl Crowd {
     /// Forgets who was not heard for long.
     fn sweep(&mut self, now: Instant) {
         self.swept = now;
-        self.reported.retain(|_, (_, last)| now.saturating_duration_since(*last) < EXPIRY);
+        self.reported.retain(|_, report| now.saturating_duration_since(report.last) < EXPIRY);
         self.hosts.clear();
         for host in self.reported.keys().filter_map(host) {
             *self.hosts.entry(host).or_default() += 1;
@@ -125,7 +136,7 @@ impl Crowd {
     }
 
     fn make_room(&mut self, now: Instant) {
-        let oldest = self.reported.iter().min_by_key(|(endpoint, (_, last))| (*last, **endpoint));
+        let oldest = self.reported.iter().min_by_key(|(endpoint, report)| (report.last, **endpoint));
         let Some(endpoint) = oldest.map(|(endpoint, _)| *endpoint) else { return };
         self.reported.remove(&endpoint);
         self.sweep(now);
@@ -154,7 +165,7 @@ mod tests {
     fn an_endpoint_is_reported_at_most_each_second() {
         let start = Instant::now();
         let mut crowd = Crowd::new(start);
-        assert_eq!(crowd.hear(heard(1, 7), start), Verdict::New);
+        assert_eq!(crowd.hear(heard(1, 7), 1, start), Verdict::New);
         for (milliseconds, verdict) in [
             (0, Verdict::Limited),
             (999, Verdict::Limited),
@@ -162,7 +173,7 @@ mod tests {
             (1999, Verdict::Limited),
             (2000, Verdict::Known),
         ] {
-            assert_eq!(crowd.hear(heard(1, 7), start + Duration::from_millis(milliseconds)), verdict);
+            assert_eq!(crowd.hear(heard(1, 7), 1, start + Duration::from_millis(milliseconds)), verdict);
         }
     }
 
@@ -170,24 +181,29 @@ mod tests {
     fn a_node_that_starts_again_is_new_and_one_on_another_way_is_not() {
         let start = Instant::now();
         let mut crowd = Crowd::new(start);
-        assert_eq!(crowd.hear(heard(1, 7), start), Verdict::New);
-        assert_eq!(crowd.hear(heard(2, 7), start), Verdict::Known);
-        assert_eq!(crowd.hear(heard(1, 8), start + SECOND), Verdict::New);
-        assert_eq!(crowd.hear(heard(1, 8), start + SECOND + EXPIRY), Verdict::New);
+        assert_eq!(crowd.hear(heard(1, 7), 1, start), Verdict::New);
+        assert_eq!(crowd.hear(heard(2, 7), 1, start), Verdict::Known);
+        assert_eq!(
+            crowd.hear(heard(3, 7), 2, start),
+            Verdict::New,
+            "it waits for an answer on each interface"
+        );
+        assert_eq!(crowd.hear(heard(1, 8), 1, start + SECOND), Verdict::New);
+        assert_eq!(crowd.hear(heard(1, 8), 1, start + SECOND + EXPIRY), Verdict::New);
     }
 
     #[test]
     fn a_flood_of_strangers_is_bounded_and_does_not_silence_who_is_known() {
         let start = Instant::now();
         let mut crowd = Crowd::new(start);
-        crowd.hear(heard(0, 0), start);
+        crowd.hear(heard(0, 0), 1, start);
         let mut reported = 0;
         for stranger in 1..=60_000 {
             let now = start + Duration::from_millis(stranger.into());
             if stranger % 1000 == 0 {
-                assert_eq!(crowd.hear(heard(0, 0), now), Verdict::Known);
+                assert_eq!(crowd.hear(heard(0, 0), 1, now), Verdict::Known);
             }
-            reported += u32::from(crowd.hear(heard(stranger, stranger.into()), now) != Verdict::Limited);
+            reported += u32::from(crowd.hear(heard(stranger, stranger.into()), 1, now) != Verdict::Limited);
         }
         assert!((60 * RATE..=BURST + 60 * RATE).contains(&reported), "{reported}");
         assert!(crowd.reported.len() <= MAX_ENDPOINTS);
@@ -202,11 +218,15 @@ mod tests {
             instance: port.into(),
         };
         let heard =
-            (1..5000).filter(|&port| crowd.hear(at("192.0.2.1", port), start) == Verdict::New).count();
+            (1..5000).filter(|&port| crowd.hear(at("192.0.2.1", port), 1, start) == Verdict::New).count();
         assert_eq!(heard, MAX_OF_HOST);
         // It has used up nothing that others need.
-        assert_eq!(crowd.hear(at("192.0.2.2", 6001), start), Verdict::New);
-        assert_eq!(crowd.hear(at("192.0.2.1", 6000), start + EXPIRY), Verdict::New, "the others have gone");
+        assert_eq!(crowd.hear(at("192.0.2.2", 6001), 1, start), Verdict::New);
+        assert_eq!(
+            crowd.hear(at("192.0.2.1", 6000), 1, start + EXPIRY),
+            Verdict::New,
+            "the others have gone"
+        );
     }
 
     #[test]
@@ -219,7 +239,7 @@ mod tests {
             let port = u16::try_from(1 + n % 100).unwrap();
             let endpoint = SocketAddr::new(std::net::Ipv4Addr::from(host).into(), port).into();
             let now = start + Duration::from_millis(u64::from(n) * 50);
-            crowd.hear(Heard { endpoint, instance: u64::from(n) }, now);
+            crowd.hear(Heard { endpoint, instance: u64::from(n) }, 1, now);
             if n % 100 == 0 {
                 let mut counted: HashMap<Host, usize> = HashMap::new();
                 let hosts = crowd.reported.keys().filter_map(super::host);
@@ -236,7 +256,7 @@ mod tests {
         let start = Instant::now();
         let mut crowd = Crowd::new(start);
         for endpoint in 0..=u32::try_from(MAX_ENDPOINTS).unwrap() {
-            crowd.hear(heard(endpoint, 1), start + SECOND * endpoint / 20);
+            crowd.hear(heard(endpoint, 1), 1, start + SECOND * endpoint / 20);
         }
         assert_eq!(crowd.reported.len(), MAX_ENDPOINTS);
         assert!(!crowd.reported.contains_key(&heard(0, 1).endpoint));

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,12 +27,15 @@ use crate::ear::{Ear, Group};
 use crate::interfaces::{self, Choice, Interface, Listing, MAX_INTERFACES};
 use crate::notes::{Notes, Topic};
 use crate::resolve;
-use crate::schedule::Schedule;
 use crate::socket::Sockets;
+use crate::stations::Stations;
 use crate::ways::SharedWays;
 
 /// How many datagrams of one ear, and events of the watcher, are taken before others get a turn.
 const TURN: usize = 32;
+
+/// How often the interfaces are listed at least: a change may have been missed.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// How long to do without a watcher that failed. Until then changes are seen with the next beacons.
 const WATCH_AGAIN: Duration = Duration::from_secs(60);
@@ -43,9 +46,10 @@ pub(crate) struct Discovery {
     key: Option<Zeroizing<[u8; 32]>>,
     group: Group,
     choice: Choice,
-    interfaces: Vec<Interface>,
+    stations: Stations,
     ears: Vec<Ear>,
-    schedule: Schedule,
+    /// When the interfaces are listed again, changed or not.
+    look_at: Instant,
     crowd: Crowd,
     timer: Timer,
     /// When the timer goes off.
@@ -82,9 +86,9 @@ impl Discovery {
                 v4: sockets.list.iter().any(|socket| socket.local.is_ipv4()),
                 v6: sockets.list.iter().any(|socket| socket.local.is_ipv6()),
             },
-            interfaces: Vec::new(),
+            stations: Stations::new(instance),
             ears: Vec::new(),
-            schedule: Schedule::new(now, instance),
+            look_at: now,
             crowd: Crowd::new(now),
             timer: Timer::at(now),
             armed: now,
@@ -105,18 +109,18 @@ impl Discovery {
         loop {
             let now = Instant::now();
             self.poll_watcher(cx, now);
-            let due = self.schedule.due() <= now;
-            if self.changed || due {
+            if self.changed || self.look_at <= now {
                 received.cut |= self.look_around(now);
             }
             // What is new may have made it due.
-            if self.schedule.due() <= now {
-                self.send_round(sockets, now);
+            if self.stations.due().is_some_and(|due| due <= now) {
+                self.send_due(sockets, now);
             }
             self.listen(cx, now, &mut received.heard);
-            if self.armed != self.schedule.due() {
-                self.armed = self.schedule.due();
-                self.timer.set_at(self.armed);
+            let due = self.stations.due().map_or(self.look_at, |due| due.min(self.look_at));
+            if self.armed != due {
+                self.armed = due;
+                self.timer.set_at(due);
             }
             if Pin::new(&mut self.timer).poll(cx).is_pending() {
                 return;
@@ -185,6 +189,7 @@ impl Discovery {
     /// Lists the interfaces again, and listens on those that there are. Whether one carries nothing any more.
     fn look_around(&mut self, now: Instant) -> bool {
         self.changed = false;
+        self.look_at = now + LOOK;
         let Listing { chosen: found, more, ways } = match interfaces::list(&self.choice) {
             Ok(found) => found,
             Err(error) => {
@@ -205,35 +210,27 @@ impl Discovery {
             );
         } else if more > 0 {
             let text = format!(
-                "{more} interfaces are left out of discovery, which goes to {MAX_INTERFACES} at most"
+                "{more} interfaces are left out of discovery, which goes to {MAX_INTERFACES} at most: those that are down, \
+                 have no address of a network, or are no cards"
             );
-            self.notes.set(Topic::Interfaces, text, "choose the interfaces that others may be on");
+            self.notes.set(
+                Topic::Interfaces,
+                text,
+                "exclude some by their names, as in interfaces = [\"!veth*\"]",
+            );
         } else {
             self.notes.clear(Topic::Interfaces);
         }
-        if found.iter().any(|interface| self.is_new(interface)) {
-            self.schedule.restart(now);
-        }
-        self.interfaces = found;
+        self.stations.update(found, now);
         self.set_ears();
         self.ways.set(ways)
-    }
-
-    /// Whether beacons can go on `interface` in a way that they could not before.
-    fn is_new(&self, interface: &Interface) -> bool {
-        let before = self.interfaces.iter().find(|before| before.index == interface.index);
-        before.is_none_or(|before| {
-            (interface.v6 && !before.v6)
-                || (interface.v4.is_some() && interface.v4 != before.v4)
-                || (interface.running && !before.running)
-        })
     }
 
     /// Opens the ears that are missing and closes those whose interface is gone.
     fn set_ears(&mut self) {
         let ways =
             |interface: &Interface| interface.families().map(|v6| (interface.index, v6)).collect::<Vec<_>>();
-        let wanted: BTreeSet<(u32, bool)> = self.interfaces.iter().flat_map(ways).collect();
+        let wanted: BTreeSet<(u32, bool)> = self.stations.interfaces().flat_map(ways).collect();
         self.ears.retain(|ear| wanted.contains(&(ear.index, ear.v6)));
         let mut failed = None;
         for (index, v6) in wanted {
@@ -248,7 +245,7 @@ impl Discovery {
         match failed {
             None => self.notes.clear(Topic::Listening),
             Some((index, v6, error)) => {
-                let name = self.interfaces.iter().find(|interface| interface.index == index);
+                let name = self.stations.interfaces().find(|interface| interface.index == index);
                 let name = name.map_or("?", |interface| interface.name.as_str());
                 let group = self.group.address(0, v6);
                 self.notes.set(
@@ -260,36 +257,37 @@ impl Discovery {
         }
     }
 
-    /// A beacon on each interface, from the socket where this node is to be dialled.
-    fn send_round(&mut self, sockets: &Sockets, now: Instant) {
+    /// A beacon from each address of the interfaces whose turn it is, from the socket where this node is to be dialled.
+    fn send_due(&mut self, sockets: &Sockets, now: Instant) {
         if sockets.is_silent() {
-            return self.schedule.sent(now, true);
+            return self.stations.send_due(now, |_| (0, None));
         }
         let beacon = beacon::encode(self.instance, self.key.as_deref());
-        let (mut sent, mut failed) = (0, None);
-        for interface in self.interfaces.iter().filter(|interface| interface.running) {
-            for v6 in interface.families() {
-                match send_beacon(sockets, &self.group, interface, v6, &beacon) {
+        let (group, counters) = (self.group, &self.counters);
+        self.stations.send_due(now, |interface| {
+            let (mut sent, mut failed) = (0, None);
+            let v6 = interface.v6.then_some(None);
+            for v4 in v6.into_iter().chain(interface.v4.iter().copied().map(Some)) {
+                match send_beacon(sockets, &group, interface.index, v4, &beacon) {
                     Ok(()) => {
                         sent += 1;
-                        Counters::add(&self.counters.beacons_sent);
+                        Counters::add(&counters.beacons_sent);
                     }
                     Err(error) => {
-                        tracing::debug!(interface = %interface.name, v6, %error, "no beacon could leave");
-                        failed = Some((interface.name.clone(), error));
+                        tracing::debug!(interface = %interface.name, ?v4, %error, "no beacon could leave");
+                        failed = Some(error.to_string());
                     }
                 }
             }
-        }
-        self.schedule.sent(now, failed.is_none());
-        match failed {
-            // Some interfaces never carry multicast; that is no news as long as others do.
-            Some((name, error)) if sent == 0 => self.notes.set(
+            (sent, failed)
+        });
+        match self.stations.failure() {
+            Some((name, error)) => self.notes.set(
                 Topic::Beacons,
-                format!("no beacon could leave, the last one on {name}: {error}"),
+                format!("no beacon could leave, on {name} for one: {error}"),
                 "a firewall may forbid multicast; name peers instead",
             ),
-            _ => self.notes.clear(Topic::Beacons),
+            None => self.notes.clear(Topic::Beacons),
         }
     }
 
@@ -306,7 +304,10 @@ impl Discovery {
                     break;
                 }
                 match self.ears[at].poll_recv(cx, &mut buffer) {
-                    Poll::Ready(Ok((length, source))) => self.hear(&buffer[..length], source, now, heard),
+                    Poll::Ready(Ok((length, source))) => {
+                        let index = self.ears[at].index;
+                        self.hear(&buffer[..length], source, index, now, heard);
+                    }
                     Poll::Ready(Err(error)) => {
                         failed = Some(error);
                         break;
@@ -325,7 +326,7 @@ impl Discovery {
         }
     }
 
-    fn hear(&mut self, bytes: &[u8], source: SocketAddr, now: Instant, heard: &mut Vec<Heard>) {
+    fn hear(&mut self, bytes: &[u8], source: SocketAddr, index: u32, now: Instant, heard: &mut Vec<Heard>) {
         let counters = &self.counters;
         let instance = match beacon::decode(bytes, self.key.as_deref()) {
             Ok(instance) if resolve::check(&source).is_ok() => instance,
@@ -336,9 +337,9 @@ impl Discovery {
             return Counters::add(&counters.beacons_own);
         }
         let beacon = Heard { endpoint: Endpoint::from(source), instance };
-        match self.crowd.hear(beacon, now) {
+        match self.crowd.hear(beacon, index, now) {
             Verdict::Limited => return Counters::add(&counters.beacons_limited),
-            Verdict::New => self.schedule.answer(now),
+            Verdict::New => self.stations.answer(index, now),
             Verdict::Known => {}
         }
         Counters::add(&counters.beacons_heard);
@@ -346,17 +347,17 @@ impl Discovery {
     }
 }
 
-/// Sends one beacon; it is not waited for.
+/// Sends one beacon on the interface with this number, over IPv6 or from an IPv4 address of it; it is not waited for.
 fn send_beacon(
     sockets: &Sockets,
     group: &Group,
-    interface: &Interface,
-    v6: bool,
+    index: u32,
+    v4: Option<Ipv4Addr>,
     beacon: &[u8],
 ) -> io::Result<()> {
-    let address = group.address(interface.index, v6);
+    let address = group.address(index, v4.is_none());
     let socket = sockets.for_address(&address).ok_or(io::ErrorKind::Unsupported)?;
-    if let (false, Some(v4)) = (v6, interface.v4) {
+    if let Some(v4) = v4 {
         // Also makes it the source. IPv6 has the interface in the address. Nothing else here sends multicast.
         socket2::SockRef::from(&socket.io).set_multicast_if_v4(&v4)?;
     }

@@ -1,5 +1,6 @@
 //! The interfaces of this host: which of them to beacon on, and their names and numbers.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,31 +10,44 @@ use crate::ways::Ways;
 /// The most interfaces that are beaconed on; each costs up to two sockets.
 pub(crate) const MAX_INTERFACES: usize = 64;
 
+/// The most IPv4 addresses of one interface that beacons leave from, each of a network of its own.
+pub(crate) const MAX_ADDRESSES: usize = 8;
+
 /// An interface as far as beacons need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) index: u32,
     pub(crate) name: String,
-    /// Its first IPv4 address, when beacons go out over IPv4.
-    pub(crate) v4: Option<Ipv4Addr>,
+    /// An IPv4 address for each network that it is on, when beacons go out over IPv4.
+    pub(crate) v4: Vec<Ipv4Addr>,
     /// Whether beacons go out over IPv6.
     pub(crate) v6: bool,
     /// Whether it is up and has a carrier.
     pub(crate) running: bool,
+    pub(crate) loopback: bool,
+    /// Whether it has an address that is not link-local.
+    pub(crate) addressed: bool,
 }
 
 impl Interface {
     /// The families that beacons go out over, IPv6 first: for each, whether it is that.
     pub(crate) fn families(&self) -> impl Iterator<Item = bool> + use<> {
-        let there = [(true, self.v6), (false, self.v4.is_some())];
+        let there = [(true, self.v6), (false, !self.v4.is_empty())];
         there.into_iter().filter_map(|(v6, there)| there.then_some(v6))
+    }
+
+    /// Whether beacons can leave in a way that they could not `before`.
+    pub(crate) fn has_more_than(&self, before: &Interface) -> bool {
+        (self.v6 && !before.v6)
+            || (self.running && !before.running)
+            || self.v4.iter().any(|v4| !before.v4.contains(v4))
     }
 }
 
 /// Which interfaces to beacon on.
 #[derive(Clone, Debug)]
 pub(crate) struct Choice {
-    /// Patterns of their names.
+    /// Patterns of their names; one that begins with `!` excludes.
     pub(crate) patterns: Vec<String>,
     /// The address that the sockets are bound to, if it is one alone: only interfaces that have it can carry beacons
     /// that tell where to dial.
@@ -59,12 +73,49 @@ pub(crate) fn list(choice: &Choice) -> io::Result<Listing> {
     let ways = Ways::of(&addresses);
     let mut chosen = choose(addresses, choice);
     let more = chosen.len().saturating_sub(MAX_INTERFACES);
-    chosen.truncate(MAX_INTERFACES);
+    if more > 0 {
+        keep_best(&mut chosen, is_virtual);
+    }
     Ok(Listing { chosen, more, ways })
+}
+
+/// Leaves out those on which a neighbour is the least likely: what is down, what has link-local addresses alone as the ends of
+/// containers' cables have, what is no card.
+fn keep_best(chosen: &mut Vec<Interface>, is_virtual: impl Fn(&str) -> bool) {
+    chosen.sort_by_cached_key(|interface| {
+        let Interface { index, running, loopback, addressed, .. } = *interface;
+        Reverse((loopback, running, addressed, !is_virtual(&interface.name), Reverse(index)))
+    });
+    chosen.truncate(MAX_INTERFACES);
+    chosen.sort_by_key(|interface| interface.index);
+}
+
+/// Whether no device of the machine is behind it. Where the system does not say, each is taken for a card.
+fn is_virtual(name: &str) -> bool {
+    let of_class = std::path::Path::new("/sys/class/net").join(name);
+    of_class.exists() && !of_class.join("device").exists()
+}
+
+/// Whether an interface of this name is chosen: by a pattern, unless another excludes it. Patterns that only exclude leave all others.
+fn is_named(patterns: &[String], name: &str) -> bool {
+    let excludes = |pattern: &String| pattern.starts_with('!');
+    let matches = |pattern: &String| matches(pattern.trim_start_matches('!'), name);
+    let (exclude, include): (Vec<_>, Vec<_>) = patterns.iter().partition(|pattern| excludes(pattern));
+    let all = include.is_empty() && !exclude.is_empty();
+    (all || include.into_iter().any(matches)) && !exclude.into_iter().any(matches)
+}
+
+/// Whether an address has a meaning on one cable only.
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
 }
 
 fn choose(addresses: Vec<if_addrs::Interface>, choice: &Choice) -> Vec<Interface> {
     let mut by_index = BTreeMap::<u32, Interface>::new();
+    let mut networks = std::collections::BTreeSet::new();
     for address in addresses {
         let Some(index) = address.index else { continue };
         let ip = address.ip();
@@ -73,7 +124,7 @@ fn choose(addresses: Vec<if_addrs::Interface>, choice: &Choice) -> Vec<Interface
             // IPv6 multicast does not go over the loopback interface: the kernel has no route for it.
             IpAddr::V6(_) => choice.v6 && !address.is_loopback(),
         };
-        let named = choice.patterns.iter().any(|pattern| matches(pattern, &address.name));
+        let named = is_named(&choice.patterns, &address.name);
         if !usable || !named || choice.only.is_some_and(|only| only != ip) {
             continue;
         }
@@ -81,13 +132,21 @@ fn choose(addresses: Vec<if_addrs::Interface>, choice: &Choice) -> Vec<Interface
         let interface = by_index.entry(index).or_insert_with(|| Interface {
             index,
             name: address.name.clone(),
-            v4: None,
+            v4: Vec::new(),
             v6: false,
             running,
+            loopback: address.is_loopback(),
+            addressed: false,
         });
-        match ip {
-            IpAddr::V4(ip) => interface.v4 = interface.v4.or(Some(ip)),
-            IpAddr::V6(_) => interface.v6 = true,
+        interface.addressed |= !is_link_local(ip);
+        match &address.addr {
+            if_addrs::IfAddr::V4(v4) => {
+                let network = (index, v4.ip & v4.netmask, v4.netmask);
+                if interface.v4.len() < MAX_ADDRESSES && networks.insert(network) {
+                    interface.v4.push(v4.ip);
+                }
+            }
+            if_addrs::IfAddr::V6(_) => interface.v6 = true,
         }
     }
     by_index.into_values().collect()
@@ -163,10 +222,47 @@ mod tests {
         }
     }
 
+    #[test]
+    fn patterns_may_exclude() {
+        for (patterns, name, expected) in [
+            (&["!veth*"][..], "eth0", true),
+            (&["!veth*"], "veth0", false),
+            (&["!veth*", "!docker0"], "docker0", false),
+            (&["eth*", "!eth1"], "eth0", true),
+            (&["!eth1", "eth*"], "eth1", false),
+            (&["eth*", "!veth*"], "wlan0", false),
+            (&[], "eth0", false),
+        ] {
+            let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+            assert_eq!(is_named(&patterns, name), expected, "{patterns:?} {name}");
+        }
+    }
+
+    #[test]
+    fn of_too_many_interfaces_the_card_stays_whatever_its_number() {
+        let mut host: Vec<_> = (10..90).map(|n| address(n, &format!("veth{n}"), "fe80::1")).collect();
+        host.push(address(1, "lo", "127.0.0.1"));
+        host.push(address(95, "docker0", "172.17.0.1"));
+        host.push(address(99, "wlan0", "fe80::9"));
+        host.push(address(98, "eth0", "192.0.2.1"));
+        host[79].oper_status = IfOperStatus::Down;
+        let choice = Choice { patterns: vec!["*".to_owned()], only: None, v4: true, v6: true };
+        let mut chosen = choose(host, &choice);
+        keep_best(&mut chosen, |name| name != "eth0" && name != "wlan0");
+        let names: Vec<_> = chosen.iter().map(|interface| interface.name.as_str()).collect();
+        assert_eq!(names.len(), MAX_INTERFACES);
+        for name in ["lo", "docker0", "wlan0", "eth0", "veth10", "veth69"] {
+            assert!(names.contains(&name), "{name} of {names:?}");
+        }
+        assert!(!names.contains(&"veth70") && !names.contains(&"veth89"), "{names:?}");
+        assert!(chosen.is_sorted_by_key(|interface| interface.index));
+    }
+
     fn address(index: u32, name: &str, ip: &str) -> if_addrs::Interface {
         let addr = match ip.parse().unwrap() {
             IpAddr::V4(ip) => {
-                IfAddr::V4(Ifv4Addr { ip, netmask: Ipv4Addr::BROADCAST, prefixlen: 32, broadcast: None })
+                let netmask = Ipv4Addr::new(255, 255, 255, 0);
+                IfAddr::V4(Ifv4Addr { ip, netmask, prefixlen: 24, broadcast: None })
             }
             IpAddr::V6(ip) => IfAddr::V6(Ifv6Addr {
                 ip,
@@ -190,37 +286,37 @@ mod tests {
             address(1, "lo", "::1"),
             address(2, "eth0", "192.0.2.1"),
             address(2, "eth0", "192.0.2.2"),
+            address(2, "eth0", "198.51.100.7"),
             address(2, "eth0", "fe80::1"),
             address(3, "wlan0", "fe80::2"),
         ]
     }
 
-    fn chosen(
-        patterns: &[&str],
-        only: Option<&str>,
-        v4: bool,
-        v6: bool,
-    ) -> Vec<(String, Option<String>, bool)> {
+    fn chosen(patterns: &[&str], only: Option<&str>, v4: bool, v6: bool) -> Vec<(String, Vec<String>, bool)> {
         let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
         let choice = Choice { patterns, only: only.map(|ip| ip.parse().unwrap()), v4, v6 };
-        choose(host(), &choice).into_iter().map(|i| (i.name, i.v4.map(|ip| ip.to_string()), i.v6)).collect()
+        choose(host(), &choice)
+            .into_iter()
+            .map(|i| (i.name, i.v4.iter().map(ToString::to_string).collect(), i.v6))
+            .collect()
     }
 
     #[test]
     fn each_interface_comes_once_with_its_families() {
-        let (lo, eth0) = ("127.0.0.1".to_owned(), "192.0.2.1".to_owned());
+        let (lo, eth0) =
+            (vec!["127.0.0.1".to_owned()], vec!["192.0.2.1".to_owned(), "198.51.100.7".to_owned()]);
         assert_eq!(
             chosen(&["*"], None, true, true),
-            [("lo".into(), Some(lo), false), ("eth0".into(), Some(eth0), true), ("wlan0".into(), None, true)]
+            [("lo".into(), lo, false), ("eth0".into(), eth0, true), ("wlan0".into(), vec![], true)]
         );
-        assert_eq!(chosen(&["eth*"], None, false, true), [("eth0".into(), None, true)]);
+        assert_eq!(chosen(&["eth*"], None, false, true), [("eth0".into(), vec![], true)]);
         assert_eq!(chosen(&["no"], None, true, true), []);
     }
 
     #[test]
     fn one_address_alone_is_only_on_its_interface() {
-        let second = "192.0.2.2".to_owned();
-        assert_eq!(chosen(&["*"], Some("192.0.2.2"), true, false), [("eth0".into(), Some(second), false)]);
+        let second = vec!["192.0.2.2".to_owned()];
+        assert_eq!(chosen(&["*"], Some("192.0.2.2"), true, false), [("eth0".into(), second, false)]);
         assert_eq!(chosen(&["*"], Some("::1"), false, true), []);
     }
 }

@@ -37,6 +37,7 @@ mod schedule;
 mod send;
 mod socket;
 mod source;
+mod stations;
 mod ways;
 mod worker;
 
@@ -186,7 +187,7 @@ impl Netmod for Udp {
 
     fn uri(&self) -> String {
         let local = *self.local.read().unwrap_or_else(PoisonError::into_inner);
-        format!("udp:{}", local.unwrap_or(self.config.listen))
+        local.map_or_else(|| self.config.place(), |local| format!("udp:{local}"))
     }
 
     fn properties(&self) -> Properties {

@@ -3,7 +3,7 @@
 
 use crate::beacon::{LENGTH, decode, encode};
 use crate::config::{DEFAULT_PORT, GROUP_PORT, GROUP_V4, GROUP_V6};
-use crate::{MAX_MTU, MTU, crowd, schedule};
+use crate::{MAX_MTU, MTU, crowd, interfaces, schedule};
 
 const SPECIFICATION: &str = include_str!("../../core/PROTOCOL.md");
 const INSTANCE: u64 = 0x1111_1111_1111_1111;
@@ -85,8 +85,10 @@ fn the_specification_has_the_constants_of_the_medium_and_of_beacons() {
         format!("up to {long} s while nothing changes"),
         format!("{gap} s later, give or take a fifth, at most once a second, and goes back to {short} s"),
         format!("is sent again after {retry} s, six times"),
-        format!("Two beacons are never closer than {gap} s"),
-        format!("its instance was not heard for {} s", crowd::EXPIRY.as_secs()),
+        format!("Two rounds are never closer than {gap} s"),
+        format!("its source was not heard for {} s", crowd::EXPIRY.as_secs()),
+        format!("from an address of each (at most {} here)", interfaces::MAX_ADDRESSES),
+        format!("Of more than {} interfaces", interfaces::MAX_INTERFACES),
         format!("{} endpoints of one host, {} remembered", crowd::MAX_OF_HOST, crowd::MAX_ENDPOINTS),
     ];
     // Wherever the lines of the text are broken.

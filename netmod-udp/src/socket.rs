@@ -103,7 +103,10 @@ pub(crate) type Closed = Shared<oneshot::Receiver<()>>;
 impl Sockets {
     /// Opens what `config` says; `port` is tried first when the configuration leaves the port open.
     pub(crate) fn open(config: &UdpConfig, port: Option<u16>, notes: &Notes) -> io::Result<Self> {
-        let bound = bind(config, port, notes)?;
+        let at = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen on {}: {error}", config.place()))
+        };
+        let bound = bind(&config.placed().map_err(at)?, port, notes)?;
         let sockets = bound.into_iter().map(|socket| {
             widen(&socket, notes);
             Socket::new(socket, config.segmentation_offload)

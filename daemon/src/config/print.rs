@@ -36,7 +36,7 @@ fn write(config: &Config, out: &mut String) -> std::fmt::Result {
         writeln!(out, "listen = {}", quoted(&netmod.listen))?;
         writeln!(
             out,
-            "# Whether to look for neighbours, and on which interfaces: `*` is any run of letters."
+            "# Whether to look for neighbours, and on which interfaces: `*` is any run of letters, `!veth*` excludes."
         )?;
         writeln!(out, "discover = {}", netmod.discover)?;
         writeln!(out, "interfaces = {}", list(netmod.interfaces.iter().cloned()))?;
