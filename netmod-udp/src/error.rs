@@ -12,6 +12,12 @@ pub(crate) fn of_send(error: io::Error, is_homeless: impl Fn() -> bool) -> Netmo
         Some(Errno::MSGSIZE) => NetmodError::TooLong,
         // The kernel says both when the address that the socket is bound to has left the host, but not only then.
         Some(Errno::INVAL | Errno::ADDRNOTAVAIL) if is_homeless() => NetmodError::Gone(error),
+        // EPERM is said by a packet filter, EACCES by a route: both are of this host.
+        Some(Errno::PERM | Errno::ACCESS) => {
+            let text =
+                format!("this host lets nothing out there, by a firewall or a route of its own: {error}");
+            NetmodError::Endpoint(io::Error::new(io::ErrorKind::PermissionDenied, text))
+        }
         // NODEV is said of an interface in the endpoint's scope that is no more: others can be reached.
         Some(
             Errno::CONNREFUSED
@@ -22,8 +28,6 @@ pub(crate) fn of_send(error: io::Error, is_homeless: impl Fn() -> bool) -> Netmo
             | Errno::ADDRNOTAVAIL
             | Errno::AFNOSUPPORT
             | Errno::INVAL
-            | Errno::ACCESS
-            | Errno::PERM
             | Errno::NODEV
             | Errno::NXIO,
         ) => NetmodError::Endpoint(error),
@@ -79,6 +83,11 @@ mod tests {
     fn errors_of_sending_are_told_apart_by_who_is_at_fault() {
         for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::PERM, Errno::NODEV] {
             assert!(matches!(of(errno, false), NetmodError::Endpoint(_)), "{errno:?}");
+        }
+        for errno in [Errno::PERM, Errno::ACCESS] {
+            let NetmodError::Endpoint(error) = of(errno, false) else { panic!("{errno:?}") };
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+            assert!(error.to_string().contains("firewall"), "{error}");
         }
         assert!(matches!(of(Errno::MSGSIZE, false), NetmodError::TooLong));
         assert!(matches!(of(Errno::NOBUFS, false), NetmodError::Retry(_)));

@@ -57,6 +57,9 @@ const SEND: Duration = Duration::from_millis(20);
 /// Two sessions with one neighbour this close together were begun by both at once.
 const SIMULTANEOUS: Duration = Duration::from_secs(3);
 
+/// The most paths of which it is kept why a frame could not be sent.
+const UNSENT: usize = 1024;
+
 struct Links {
     shared: Arc<Shared>,
     handshakes: Handshakes,
@@ -65,6 +68,8 @@ struct Links {
     next_id: AtomicU32,
     /// When each neighbour's link was made, by its number.
     made: HashMap<u32, crate::time::Time>,
+    /// Why the last handshake frame to a path could not be sent: no answer comes then, which says less.
+    unsent: HashMap<Path, String>,
     /// Frames that came early, until the handshakes that came before them are served.
     early: Vec<(u32, Path, BytesMut)>,
     /// Waits until the handshakes that came before the node left are done with.
@@ -79,6 +84,7 @@ pub(crate) async fn run(shared: Arc<Shared>, seed: Zeroizing<[u8; 32]>) {
     let mut links = Links {
         handshakes: Handshakes::new(&shared.identity, config, *fresh_seed(&mut seeds)),
         seeds,
+        unsent: HashMap::new(),
         shared: shared.clone(),
         next_id: AtomicU32::new(1),
         made: HashMap::new(),
@@ -204,11 +210,18 @@ impl Links {
                     let Some(medium) = self.medium(&path) else { continue };
                     let sent = medium.netmod.send(&path.endpoint, Train::single(&frame));
                     match rt::timeout(SEND, sent).await {
-                        Some(Ok(())) => medium.count_sent(&self.shared, 1, frame.len() as u64),
+                        Some(Ok(())) => {
+                            self.unsent.remove(&path);
+                            medium.count_sent(&self.shared, 1, frame.len() as u64);
+                        }
                         // It will be sent again; the other media must not wait for this one.
                         None => self.shared.stats.drop(DropCause::SendFailed),
                         Some(Err(error)) => {
                             tracing::debug!(endpoint = %medium.netmod.describe(&path.endpoint), %error, "handshake not sent");
+                            medium.note_send_error(&error);
+                            if self.unsent.len() < UNSENT {
+                                self.unsent.insert(path, error.to_string());
+                            }
                             self.shared.stats.drop(DropCause::SendFailed);
                         }
                     }
@@ -217,7 +230,8 @@ impl Links {
                     if reason == DialError::IdentityInUse {
                         self.shared.in_use_elsewhere(self.shared.identity.address());
                     }
-                    let reason = reason.to_string();
+                    let unsent = self.unsent.remove(&path).filter(|_| reason == DialError::Timeout);
+                    let reason = unsent.unwrap_or_else(|| reason.to_string());
                     if let Some(medium) = self.medium(&path) {
                         tracing::debug!(endpoint = %medium.netmod.describe(&path.endpoint), reason, "no link");
                     }

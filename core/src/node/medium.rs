@@ -135,7 +135,10 @@ impl Medium {
         let error = error.map(ToString::to_string);
         let mut condition = lock(&self.condition);
         if let Some(error) = &error {
-            tracing::warn!(netmod = %self.netmod.uri(), %error, "netmod failed");
+            // What is tried again and again fails for the same reason as a rule: that is said once.
+            if condition.last_error.as_ref() != Some(error) || condition.state != state {
+                tracing::warn!(netmod = %self.netmod.uri(), %error, "netmod failed");
+            }
             condition.last_error = Some(error.clone());
         }
         let changed = condition.state != state;
@@ -144,6 +147,21 @@ impl Medium {
         if changed {
             tracing::info!(netmod = %self.netmod.uri(), ?state, "netmod");
             shared.publish(Event::NetmodState { uri: self.netmod.uri(), state, error });
+        }
+    }
+
+    /// Keeps an error of sending on view if the host itself is at fault, as with a firewall that lets nothing out: other errors of
+    /// sending are about one neighbour.
+    pub(crate) fn note_send_error(&self, error: &NetmodError) {
+        let NetmodError::Endpoint(source) = error else { return };
+        if source.kind() != std::io::ErrorKind::PermissionDenied {
+            return;
+        }
+        let text = error.to_string();
+        let mut condition = lock(&self.condition);
+        if condition.last_error.as_ref() != Some(&text) {
+            tracing::warn!(netmod = %self.netmod.uri(), error = %text, "frames are not let out");
+            condition.last_error = Some(text);
         }
     }
 

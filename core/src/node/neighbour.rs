@@ -294,6 +294,7 @@ impl Neighbour {
                     self.refused.store(false, Relaxed);
                 }
             }
+            self.medium.note_send_error(&error);
             lock(&self.view).last_error = Some(error.to_string());
         }
     }
