@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
 use event_listener::Event;
@@ -36,8 +36,13 @@ const REST: Duration = Duration::from_secs(1);
 /// How often the server looks whether the socket is still at its path.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// The pause after the system refused a connection, for lack of file descriptors as a rule.
+/// The pause after the system refused a connection, for lack of file descriptors as a rule; it doubles while that lasts,
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// but not beyond this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The least time between two warnings of one kind.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// The socket through which other programs use a node.
 #[derive(Debug)]
@@ -50,6 +55,24 @@ pub struct Server {
     lobby: Arc<Lobby>,
     /// How long a client may take nothing of what is written to it.
     pub(super) patience: Duration,
+    /// The system gives no connections.
+    refusing: Seldom,
+}
+
+/// Holds back warnings of what may last, and would fill the log.
+#[derive(Debug, Default)]
+pub(super) struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    /// Whether the last warning is long past.
+    pub(super) fn may_warn(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|last| last.elapsed() >= WARN_EVERY);
+        if may {
+            *last = Some(Instant::now());
+        }
+        may
+    }
 }
 
 impl Server {
@@ -66,6 +89,7 @@ impl Server {
             shares: Arc::default(),
             lobby: Arc::default(),
             patience: WRITE_PATIENCE,
+            refusing: Seldom::default(),
         })
     }
 
@@ -82,15 +106,22 @@ impl Server {
     pub async fn serve<A: Admin>(&self, node: Node, admin: Arc<A>) {
         let mut look = Timer::interval(LOOK);
         let mut trouble = None;
+        let mut pause = ACCEPT_PAUSE;
         while self.phases.now() == Phase::Serving {
             let socket = self.socket();
             futures::select_biased! {
                 _ = self.phases.beyond(Phase::Serving).fuse() => break,
                 accepted = socket.listener.accept().fuse() => match accepted {
-                    Ok((stream, _)) => self.admit(stream, &node, &admin),
+                    Ok((stream, _)) => {
+                        pause = ACCEPT_PAUSE;
+                        self.admit(stream, &node, &admin);
+                    }
                     Err(error) => {
-                        tracing::warn!(%error, "the socket accepts nobody");
-                        Timer::after(ACCEPT_PAUSE).await;
+                        if self.refusing.may_warn() {
+                            tracing::warn!(%error, "connections wait to be accepted: if files are lacking, raise LimitNOFILE or ulimit -n");
+                        }
+                        Timer::after(pause).await;
+                        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
                     }
                 },
                 _ = look.next().fuse() => self.restore(&socket, &*admin, &mut trouble),
