@@ -14,10 +14,12 @@ use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
 mod alive;
+mod early;
 pub(crate) mod places;
 
 pub(crate) use alive::{alive, in_service};
 
+use self::early::{Early, Fate};
 use self::places::{Place, Tenant, place};
 use super::medium::Medium;
 use super::neighbour::{Made, Neighbour};
@@ -71,7 +73,7 @@ struct Links {
     /// Why the last handshake frame to a path could not be sent: no answer comes then, which says less.
     unsent: HashMap<Path, String>,
     /// Frames that came early, until the handshakes that came before them are served.
-    early: Vec<(u32, Path, BytesMut)>,
+    early: Early,
     /// Waits until the handshakes that came before the node left are done with.
     left: Vec<oneshot::Sender<()>>,
 }
@@ -88,7 +90,7 @@ pub(crate) async fn run(shared: Arc<Shared>, seed: Zeroizing<[u8; 32]>) {
         shared: shared.clone(),
         next_id: AtomicU32::new(1),
         made: HashMap::new(),
-        early: Vec::new(),
+        early: Early::default(),
         left: Vec::new(),
     };
     let mut events = Vec::new();
@@ -189,14 +191,22 @@ impl Links {
         }
     }
 
+    /// Gives the frames that came early to the sessions that have begun by now. What has overtaken its finish waits for it.
     fn serve_early(&mut self) {
-        for (index, path, frame) in self.early.drain(..) {
+        let served = |index, path: &Path| {
             let found = read(&self.shared.sessions).get(&index).cloned();
-            match found.filter(|neighbour| neighbour.path() == path) {
-                Some(neighbour) if neighbour.inbox.try_push(frame).is_err() => {
-                    self.shared.stats.drop(DropCause::InboxFull);
-                }
-                Some(_) => {}
+            found.filter(|neighbour| neighbour.path() == *path)
+        };
+        let (ready, dropped) = self.early.sort(|index, path| match served(index, path) {
+            Some(_) => Fate::Deliver,
+            None if self.handshakes.awaits_finish(path, index) => Fate::Wait,
+            None => Fate::Drop,
+        });
+        self.shared.stats.drop_n(DropCause::UnknownSession, dropped);
+        for (index, path, frame) in ready {
+            match served(index, &path).map(|neighbour| neighbour.inbox.try_push(frame).is_ok()) {
+                Some(true) => {}
+                Some(false) => self.shared.stats.drop(DropCause::InboxFull),
                 None => self.shared.stats.drop(DropCause::UnknownSession),
             }
         }

@@ -54,7 +54,7 @@ struct Shaking {
 
 impl Shaking {
     const MOST: usize = 32;
-    const LIFE: Duration = Duration::from_secs(1);
+    const LIFE: Duration = Duration::from_secs(10);
 
     fn note(&mut self, now: Time, endpoint: Endpoint) {
         self.last.retain(|(known, _)| *known != endpoint);

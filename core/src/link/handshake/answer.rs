@@ -201,6 +201,12 @@ impl Handshakes {
         Ok(())
     }
 
+    /// Whether the session with this local index begins with a finish that has yet to come over this path.
+    pub fn awaits_finish(&self, path: &Path, local_index: u32) -> bool {
+        let answer = self.answers.get(&local_index).filter(|answer| answer.path == *path);
+        answer.is_some_and(|answer| matches!(answer.stage, Stage::Waiting(_)))
+    }
+
     pub(super) fn on_finish(&mut self, now: Time, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
         let (head, message) = split::<Finish>(bytes).map_err(|_| DropCause::MalformedFrame)?;
         let answer = self

@@ -95,3 +95,19 @@ fn a_host_that_begins_many_handshakes_takes_no_place_of_another_hosts() {
         "the handshake was not begun anew"
     );
 }
+
+#[test]
+fn a_session_is_awaited_from_its_initiation_to_its_finish_and_only_from_where_that_came() {
+    let mut pair = Pair::new(1);
+    pair.dial(0, 0);
+    pair.settle(|flying| flying.frame[0] != FINISH);
+    let index = *pair.nodes[1].answers.keys().next().unwrap();
+    assert!(pair.nodes[1].awaits_finish(&path(0, 0), index));
+    assert!(
+        !pair.nodes[1].awaits_finish(&path(0, 1), index)
+            && !pair.nodes[1].awaits_finish(&path(0, 0), index ^ 1)
+    );
+    pair.run(1, |_| true);
+    assert_eq!(pair.counts(), (1, 1));
+    assert!(!pair.nodes[1].awaits_finish(&path(0, 0), index));
+}
