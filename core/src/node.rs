@@ -10,7 +10,7 @@ use futures::Stream;
 
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::netmod::{Netmod, NetmodError};
+use crate::netmod::Netmod;
 use crate::types::{
     Body, Dialled, Hop, Message, Outgoing, Peer, PeerState, PingError, Pong, Route, SendError, Status,
     Unfinished,
@@ -35,6 +35,7 @@ mod links;
 mod mailbox;
 mod medium;
 mod neighbour;
+mod peering;
 mod probe;
 mod routing;
 mod sending;
@@ -45,7 +46,7 @@ mod traffic;
 
 pub use builder::{NodeBuilder, StartError};
 pub(crate) use config::NodeConfig;
-pub use config::{Limits, PeerError};
+pub use config::{Limits, PeerError, RemovedPeer};
 pub use events::Events;
 pub use mailbox::{Mailbox, Messages, Stopped};
 pub use sending::Sent;
@@ -55,9 +56,6 @@ use links::LinkEvent;
 use medium::Medium;
 use routing::RouterEvent;
 use shared::{Shared, lock, read, write};
-
-/// How long adding a peer waits for a netmod to say whether its URI makes sense.
-const PARSE: Duration = Duration::from_millis(500);
 
 /// A running node. Cheap to clone; the node stops when [`Node::stop`] is called or the last clone is dropped.
 #[derive(Clone)]
@@ -245,41 +243,6 @@ impl Node {
                 Some((result, next))
             }
         })
-    }
-
-    /// Dials a peer from now on, again whenever the link to it fails.
-    ///
-    /// # Errors
-    /// [`PeerError`]: no netmod for the URI's scheme, or not a URI.
-    pub async fn add_peer(&self, uri: &str) -> Result<(), PeerError> {
-        let shared = &self.shared;
-        let Some((scheme, place)) = uri.split_once(':').filter(|(scheme, rest)| {
-            !scheme.is_empty() && !rest.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        }) else {
-            return Err(PeerError::Invalid(format!(
-                "{uri:?} is no peer: write scheme:place, for example udp:192.0.2.7:7700"
-            )));
-        };
-        let mut media = read(&shared.media).values().cloned().collect::<Vec<_>>().into_iter();
-        let Some(medium) = media.find(|medium| medium.netmod.scheme() == scheme) else {
-            return Err(PeerError::NoNetmod { scheme: scheme.to_owned() });
-        };
-        // Only the netmod knows what makes sense. What it cannot say at once, such as a name's address, is tried later.
-        let resolved = crate::rt::timeout(PARSE, medium.netmod.resolve(place)).await;
-        if let Some(Err(NetmodError::Invalid(reason))) = resolved {
-            return Err(PeerError::Invalid(format!("{uri:?} is no peer: {reason}")));
-        }
-        lock(&shared.dials).add(shared.now(), uri);
-        shared.link_events.push(LinkEvent::Look).await.map_err(|_| PeerError::Stopped)
-    }
-
-    /// Dials a peer no longer. A link to it that is up stays until it fails.
-    ///
-    /// # Errors
-    /// [`PeerError::Unknown`] when it was not dialled.
-    pub async fn remove_peer(&self, uri: &str) -> Result<(), PeerError> {
-        let paths = lock(&self.shared.dials).remove(uri).ok_or(PeerError::Unknown)?;
-        self.shared.link_events.push(LinkEvent::Forget { paths }).await.map_err(|_| PeerError::Stopped)
     }
 
     /// Adds an address to the node. Adding one that it has already changes nothing.

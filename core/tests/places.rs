@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use async_std::task::{block_on, sleep};
 use futures::StreamExt;
 use rouse_core::netmod::mem::{Impairments, MemNet};
+use rouse_core::node::{PeerError, RemovedPeer};
 use rouse_core::{Event, Events, Identity, Level, Limits, Node, NodeBuilder, PeerState};
 
 /// Longer than anything here takes; a test that fails does not hang.
@@ -180,5 +181,36 @@ fn a_link_with_a_round_trip_of_three_seconds_stays_and_carries_messages() {
             let all = link_events(events).await;
             assert!(matches!(all[..], [Event::NeighbourUp { .. }]), "{all:?}");
         }
+    });
+}
+
+#[test]
+fn removing_a_peer_ends_the_link_that_it_made_or_says_why_it_stays() {
+    block_on(async {
+        let net = MemNet::new(8);
+        let a = node(1).netmod(net.netmod("a").discover(false)).start().await.unwrap();
+        let b = node(2).netmod(net.netmod("b").discover(false)).start().await.unwrap();
+        assert_eq!(a.remove_peer("mem:b").await, Err(PeerError::Unknown));
+        a.add_peer("mem:b").await.unwrap();
+        until("a link", async || neighbours(&a).await == 1 && neighbours(&b).await == 1).await;
+        assert_eq!(a.remove_peer("mem:b").await, Ok(RemovedPeer::Ended));
+        until("its end", async || neighbours(&a).await == 0 && neighbours(&b).await == 0).await;
+        a.add_peer("mem:nobody").await.unwrap();
+        assert_eq!(a.remove_peer("mem:nobody").await, Ok(RemovedPeer::NoLink));
+    });
+}
+
+#[test]
+fn a_link_to_a_removed_peer_that_was_also_found_stays() {
+    block_on(async {
+        let net = MemNet::new(9);
+        let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
+        let b = node(2).netmod(net.netmod("b")).peer("mem:a").start().await.unwrap();
+        until("a link", async || neighbours(&a).await == 1 && neighbours(&b).await == 1).await;
+        let stays = b.remove_peer("mem:a").await.unwrap();
+        assert!(matches!(stays, RemovedPeer::Found | RemovedPeer::DialledHere), "{stays}");
+        assert!(stays.to_string().contains("stays"));
+        sleep(Duration::from_millis(300)).await;
+        assert_eq!((neighbours(&a).await, neighbours(&b).await), (1, 1));
     });
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures::channel::mpsc;
 use rouse_core::ipc::{Admin, AdminError, Denial, IdentityInfo, NameInfo, PeerInfo, Source};
-use rouse_core::node::{Node, PeerError};
+use rouse_core::node::{Node, PeerError, RemovedPeer};
 use rouse_core::{Address, PeerState};
 
 use crate::config::{Config, Flags};
@@ -258,7 +258,7 @@ impl Admin for Keeper {
         kept
     }
 
-    async fn remove_peer(&self, uri: &str) -> Result<(), AdminError> {
+    async fn remove_peer(&self, uri: &str) -> Result<String, AdminError> {
         let uri = uri.trim().to_owned();
         if let Some(error) = self.inner.config_peer(&uri) {
             return Err(error);
@@ -278,8 +278,9 @@ impl Admin for Keeper {
         })
         .await?;
         match self.inner.node.remove_peer(&uri).await {
+            Ok(became) => Ok(became.to_string()),
             // It was remembered but could not be dialled.
-            Ok(()) | Err(PeerError::Unknown) => Ok(()),
+            Err(PeerError::Unknown) => Ok(RemovedPeer::NoLink.to_string()),
             Err(error) => Err(not_dialled(error)),
         }
     }

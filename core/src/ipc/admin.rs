@@ -130,8 +130,8 @@ pub trait Admin: Send + Sync + 'static {
     /// Dials a peer from now on, and remembers it.
     async fn add_peer(&self, uri: &str) -> Result<(), AdminError>;
 
-    /// Dials a peer no more.
-    async fn remove_peer(&self, uri: &str) -> Result<(), AdminError>;
+    /// Dials a peer no more. Says what became of its link.
+    async fn remove_peer(&self, uri: &str) -> Result<String, AdminError>;
 
     /// Reads the configuration again. Says what was done.
     async fn reload(&self) -> Result<String, AdminError>;

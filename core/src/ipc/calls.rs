@@ -224,7 +224,7 @@ impl<A: Admin> Session<A> {
             Call::AddName { name, address } => self.done(self.admin.add_name(name, address).await),
             Call::RemoveName { name } => self.done(self.admin.remove_name(&name).await),
             Call::AddPeer { uri } => self.done(self.admin.add_peer(&uri).await),
-            Call::RemovePeer { uri } => self.done(self.admin.remove_peer(&uri).await),
+            Call::RemovePeer { uri } => Ok(Reply::Text(self.admin.remove_peer(&uri).await?)),
             Call::Reload => Ok(Reply::Text(self.admin.reload().await?)),
             // To stop is done when the answer is on its way.
             Call::Stop => {

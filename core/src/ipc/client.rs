@@ -286,9 +286,10 @@ impl Client {
         self.order(Call::AddPeer { uri: uri.to_owned() }).await
     }
 
-    /// Dials a peer no more.
-    pub async fn remove_peer(&self, uri: &str) -> Result<(), ClientError> {
-        self.order(Call::RemovePeer { uri: uri.to_owned() }).await
+    /// Dials a peer no more; says what became of its link.
+    pub async fn remove_peer(&self, uri: &str) -> Result<String, ClientError> {
+        let call = Call::RemovePeer { uri: uri.to_owned() };
+        expect!(self.link.call(call).await?, Reply::Text(text) => text)
     }
 
     /// Has the daemon read its configuration again; says what it did.

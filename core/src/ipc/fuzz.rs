@@ -103,8 +103,8 @@ impl Admin for Keeper {
         let added = self.0.add_peer(uri).await;
         added.map_err(|error| AdminError::new(Denial::Invalid, error.to_string(), ""))
     }
-    async fn remove_peer(&self, uri: &str) -> Result<(), AdminError> {
-        let removed = self.0.remove_peer(uri).await;
+    async fn remove_peer(&self, uri: &str) -> Result<String, AdminError> {
+        let removed = self.0.remove_peer(uri).await.map(|became| became.to_string());
         removed.map_err(|error| AdminError::new(Denial::NotFound, error.to_string(), ""))
     }
     async fn reload(&self) -> Result<String, AdminError> {

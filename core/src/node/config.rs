@@ -64,3 +64,31 @@ pub enum PeerError {
     #[error("the node is stopping")]
     Stopped,
 }
+
+/// What became of the link to a peer that is no longer dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum RemovedPeer {
+    /// There was none.
+    NoLink,
+    /// It was ended, in good order.
+    Ended,
+    /// It stays, because the neighbour was also found on the network.
+    Found,
+    /// It stays, because the neighbour dialled this node.
+    DialledHere,
+    /// It stays, because another peer that is dialled is the same node.
+    DialledOtherwise,
+}
+
+impl std::fmt::Display for RemovedPeer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            RemovedPeer::NoLink => "it had no link",
+            RemovedPeer::Ended => "its link was ended",
+            RemovedPeer::Found => "its link stays: the peer was also found on this network",
+            RemovedPeer::DialledHere => "its link stays: the peer dialled this node",
+            RemovedPeer::DialledOtherwise => "its link stays: another peer that is dialled is the same node",
+        })
+    }
+}

@@ -3,6 +3,7 @@
 
 mod attempts;
 mod backoff;
+mod linked;
 mod peers;
 #[cfg(test)]
 mod specification;
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 use self::attempts::{Attempts, STAGGER};
 use self::backoff::Backoff;
-use self::backoff::LAST_REST;
 #[cfg(test)]
 use self::backoff::LIVED;
 pub(crate) use self::peers::{Alive, Refusal, Target};
@@ -24,9 +24,6 @@ use crate::netmod::Heard;
 use crate::time::Time;
 use crate::types::{PeerState, Timestamp};
 
-/// A configured peer that said goodbye is dialled again after this time: it may be starting again, and may know nobody to
-/// dial itself. That it stops is not seen sooner.
-const GOODBYE_REST: Duration = Duration::from_millis(250);
 /// How many of those heard on one medium a node has links to, or is dialling: enough that a random graph of them is connected.
 /// A place is held by a link; a dial has it for [`ANSWER`], and then leaves it to the next while it goes on.
 const DIAL_ON_MEDIUM: usize = 16;
@@ -78,9 +75,9 @@ impl Dials {
         true
     }
 
-    /// Removes a configured peer; returns the paths it was dialled on.
-    pub(crate) fn remove(&mut self, uri: &str) -> Option<Vec<Path>> {
-        self.targets.remove(uri).map(|target| target.paths)
+    /// Removes a configured peer; returns the paths it was dialled on, and its address as far as it is known.
+    pub(crate) fn remove(&mut self, uri: &str) -> Option<(Vec<Path>, Option<Address>)> {
+        self.targets.remove(uri).map(|target| (target.paths, target.address))
     }
 
     /// The configured peers and how they stand.
@@ -282,22 +279,6 @@ impl Dials {
         }
     }
 
-    /// The neighbour on this path has said goodbye. It does not answer at the moment. When it starts again, it is heard under
-    /// another instance, which is dialled at once.
-    pub(crate) fn left(&mut self, now: Time, path: &Path, address: &Address) {
-        let targets = self.targets.values_mut();
-        for target in targets.filter(|target| target.address == Some(*address)) {
-            target.backoff.rest(now + GOODBYE_REST);
-            target.last_error = Some("the neighbour said goodbye".to_owned());
-            target.since = Timestamp::now();
-        }
-        for (_, known) in self.heard.iter_mut().filter(|((medium, _), known)| {
-            *medium == path.netmod && (known.address == Some(*address) || known.paths.contains(path))
-        }) {
-            known.backoff.rest(now + LAST_REST);
-        }
-    }
-
     /// A handshake succeeded on this path, with this address.
     pub(crate) fn established(&mut self, now: Time, path: &Path, address: &Address) {
         for target in self.targets.values_mut().filter(|target| target.paths.contains(path)) {
@@ -312,61 +293,6 @@ impl Dials {
             known.failures = 0;
             known.backoff.established(now);
         }
-    }
-
-    /// A link over this path, to this address, is in service.
-    pub(crate) fn in_service(&mut self, path: &Path, address: &Address) {
-        for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
-            target.last_error = None;
-            target.since = Timestamp::now();
-        }
-        for known in self.heard.values_mut().filter(|known| known.is_at(path, address)) {
-            known.refusal = None;
-        }
-    }
-
-    /// The link over this path came to nothing before it was in service.
-    pub(crate) fn never_served(&mut self, now: Time, path: &Path, address: &Address, reason: &str) {
-        for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
-            target.failed(now, reason.to_owned());
-        }
-    }
-
-    /// The node with this address does not want a link, neither on this path nor on another. Returns how long it is left alone.
-    pub(crate) fn refused(&mut self, now: Time, path: &Path, address: &Address, reason: &str) -> Duration {
-        let mut rest = Duration::ZERO;
-        for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
-            rest = rest.max(target.backoff.refused(now));
-            target.attempts.stop();
-            target.last_error = Some(reason.to_owned());
-            target.since = Timestamp::now();
-        }
-        for known in self.heard.values_mut().filter(|known| known.is_at(path, address)) {
-            rest = rest.max(known.backoff.refused(now));
-            known.attempts.stop();
-            known.dialled = None;
-            known.refusal = Some((reason.to_owned(), Timestamp::now()));
-        }
-        rest
-    }
-
-    /// The nodes that were heard and have refused a link, once for each address.
-    pub(crate) fn refusals(&self) -> Vec<Refusal> {
-        let mut all: BTreeMap<Address, Refusal> = BTreeMap::new();
-        for known in self.heard.values() {
-            let (Some((reason, since)), Some(address), Some(path)) =
-                (&known.refusal, known.address, known.paths.first())
-            else {
-                continue;
-            };
-            all.entry(address).or_insert_with(|| Refusal {
-                path: *path,
-                address,
-                reason: reason.clone(),
-                since: *since,
-            });
-        }
-        all.into_values().collect()
     }
 
     /// When something may fall due next. Only what will be dialled then counts, or nobody would rest.

@@ -49,8 +49,8 @@ pub(super) async fn peer(client: &Client, out: &Out, command: PeerCommand) -> Re
             out.json(&json!({ "added": uri }))
         }
         PeerCommand::Remove { uri } => {
-            client.remove_peer(&uri).await?;
-            out.json(&json!({ "removed": uri }))
+            let link = client.remove_peer(&uri).await?;
+            out.line(&link, &json!({ "removed": uri, "link": link }))
         }
         PeerCommand::List => {
             let all = client.peer_list().await?;

@@ -87,8 +87,8 @@ impl Admin for Keeper {
     async fn add_peer(&self, _: &str) -> Result<(), AdminError> {
         none()
     }
-    async fn remove_peer(&self, _: &str) -> Result<(), AdminError> {
-        none()
+    async fn remove_peer(&self, _: &str) -> Result<String, AdminError> {
+        none().map(|()| String::new())
     }
     async fn reload(&self) -> Result<String, AdminError> {
         Ok("reloaded".into())

@@ -1,6 +1,7 @@
-//! Nodes that do not want a link, and a node that has no room for more.
+//! Nodes that do not want a link, a node that has no room for more, and links that nothing asks for any more.
 
 use super::*;
+use crate::node::RemovedPeer;
 
 #[test]
 fn a_peer_that_refuses_is_left_alone_for_minutes_and_says_why() {
@@ -55,4 +56,22 @@ fn no_more_are_dialled_than_there_is_room_for_as_neighbours() {
     assert!(dials.due_heard(at(1), &own(), &nearly_full).is_empty());
     let full = Links { taken: 256, ..NONE };
     assert_eq!(dials.next_deadline(at(1), &full), None);
+}
+
+#[test]
+fn a_link_whose_peer_is_removed_stays_only_if_something_else_asks_for_it() {
+    let mut dials = Dials::default();
+    let peer = address_of(&path(1));
+    for uri in ["udp:a", "udp:b"] {
+        dials.add(at(0), uri);
+        dials.resolved(at(0), uri, Ok(vec![path(1)]), &NONE);
+    }
+    dials.established(at(1), &path(1), &peer);
+    assert_eq!(dials.remove("udp:a"), Some((vec![path(1)], Some(peer))));
+    assert_eq!(dials.why_linked(&path(1), &peer, true), RemovedPeer::DialledOtherwise);
+    dials.remove("udp:b");
+    assert_eq!(dials.why_linked(&path(1), &peer, true), RemovedPeer::Ended);
+    assert_eq!(dials.why_linked(&path(1), &peer, false), RemovedPeer::DialledHere);
+    hear(&mut dials, at(2), 1);
+    assert_eq!(dials.why_linked(&path(1), &peer, true), RemovedPeer::Found);
 }

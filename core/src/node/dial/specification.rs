@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{ANSWER, DIAL_ON_MEDIUM, FORGET, GOODBYE_REST, HEARD, ORDER, attempts, backoff, peers};
+use super::linked::GOODBYE_REST;
+use super::{ANSWER, DIAL_ON_MEDIUM, FORGET, HEARD, ORDER, attempts, backoff, peers};
 use crate::protocol_tests::specified;
 
 #[test]
