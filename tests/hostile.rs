@@ -1,6 +1,10 @@
 //! A daemon whose port is flooded with random datagrams and with mutated copies of real ones: it serves on.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use rouse_tests::{Daemon, Relay, programs, until, usage, wait_until_read};
 use serde_json::Value;
@@ -135,4 +139,23 @@ fn a_million_hostile_datagrams_change_nothing_but_counters() {
     talk(&friend, &daemon, "after");
     talk(&daemon, &friend, "and back");
     assert_eq!(daemon.rouse(&["recv", "--timeout", "1ms"]).exits(4).text(), "", "nothing was made up");
+}
+
+/// How long the daemon is left without file descriptors: ten warnings came in that time.
+const LACK: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_daemon_without_file_descriptors_warns_once_and_serves_again() {
+    let mut daemon = programs!().daemon().start();
+    let pid = i32::try_from(daemon.pid()).ok().and_then(Pid::from_raw).unwrap();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count() as u64;
+    let lack = Rlimit { current: Some(open + 4), maximum: Some(open + 4) };
+    prlimit(Some(pid), Resource::Nofile, lack).unwrap();
+    let crowd: Vec<_> = (0..20).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
+    std::thread::sleep(LACK);
+    drop(crowd);
+    daemon.json(&["status"]);
+    let complaints = daemon.process().complaints();
+    let warnings = complaints.lines().filter(|line| line.contains("connections wait to be accepted"));
+    assert_eq!(warnings.count(), 1, "{complaints}");
 }

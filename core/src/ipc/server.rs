@@ -243,6 +243,7 @@ pub(super) enum Phase {
 /// The phase that the server and all its connections are in.
 #[derive(Debug, Default)]
 pub(super) struct Phases {
+    crowded: Seldom,
     phase: Mutex<Phase>,
     /// Connections.
     open: AtomicUsize,
@@ -335,7 +336,9 @@ impl Door {
         let (open, before) = Token::new(&self.phases, |phases| &phases.open);
         let place = Place { _open: open, _foreign: None };
         if before >= MAX_CONNECTIONS {
-            tracing::warn!("more than {MAX_CONNECTIONS} connections: one was refused");
+            if self.phases.crowded.may_warn() {
+                tracing::warn!("more than {MAX_CONNECTIONS} connections: some are refused");
+            }
             return None;
         }
         if owner {
