@@ -83,7 +83,7 @@ impl Crowd {
             return Verdict::Limited;
         }
         if self.reported.len() >= MAX_ENDPOINTS {
-            self.make_room(now);
+            self.make_room();
         }
         // The same node may have many endpoints on an interface.
         let known = self.reported.values().any(|report| {
@@ -135,11 +135,19 @@ impl Crowd {
         }
     }
 
-    fn make_room(&mut self, now: Instant) {
+    /// Forgets the one that was heard least lately. All are looked through, but none is looked up: each stranger of a flood comes
+    /// this way.
+    fn make_room(&mut self) {
         let oldest = self.reported.iter().min_by_key(|(endpoint, report)| (report.last, **endpoint));
         let Some(endpoint) = oldest.map(|(endpoint, _)| *endpoint) else { return };
         self.reported.remove(&endpoint);
-        self.sweep(now);
+        let Some(host) = host(&endpoint) else { return };
+        if let Some(known) = self.hosts.get_mut(&host) {
+            *known = known.saturating_sub(1);
+            if *known == 0 {
+                self.hosts.remove(&host);
+            }
+        }
     }
 }
 
