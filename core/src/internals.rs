@@ -4,4 +4,5 @@
 
 pub mod cost;
 pub mod fuzz;
+pub mod layers;
 pub mod raw;

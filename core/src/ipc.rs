@@ -24,6 +24,8 @@ mod calls;
 mod client;
 mod connect;
 mod connection;
+#[cfg(feature = "internals")]
+pub(crate) mod cost;
 mod error;
 mod frame;
 #[cfg(feature = "internals")]

@@ -227,6 +227,12 @@ impl Conversation {
         }
     }
 
+    /// The number that packets to it name it by.
+    #[cfg(feature = "internals")]
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
     /// Queues a message. The body comes back when the queue is full ([`ConversationEvent::Room`] tells when it no
     /// longer is), or when it is longer than [`crate::MAX_MESSAGE`].
     pub fn send(

@@ -1,12 +1,14 @@
 //! What the fuzzers reach into: beacons of strangers, and what people type. No promises, no use to anybody else.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use rouse_core::netmod::Endpoint;
+use rouse_core::netmod::{Endpoint, Heard};
 
 use crate::UdpConfig;
 use crate::beacon::{LENGTH, Refusal, decode, encode};
 use crate::config::{Host, HostPort};
+use crate::crowd::{Crowd, Verdict};
 use crate::resolve::{check, describe, host_key, quota_key};
 
 /// Hears a datagram on the port of the beacons, in an open mesh and in closed ones.
@@ -67,5 +69,36 @@ pub fn text(data: &[u8]) {
             Host::Name(name) => format!("{name}:{port}"),
         };
         assert_eq!(HostPort::parse(&printed), Ok(HostPort { host, port: Some(port) }));
+    }
+}
+
+/// What hears beacons, with a clock that is set by hand: for the cost table.
+pub struct Hearing {
+    crowd: Crowd,
+    now: Instant,
+}
+
+impl Hearing {
+    /// It has heard nothing yet.
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Hearing { crowd: Crowd::new(now), now }
+    }
+
+    /// Hears a datagram on the port of the beacons; whether a node is told of it.
+    pub fn hear(&mut self, from: SocketAddr, datagram: &[u8]) -> bool {
+        let Ok(instance) = decode(datagram, None) else { return false };
+        self.crowd.hear(Heard { endpoint: from.into(), instance }, 1, self.now) != Verdict::Limited
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, span: Duration) {
+        self.now += span;
+    }
+}
+
+impl Default for Hearing {
+    fn default() -> Self {
+        Hearing::new()
     }
 }

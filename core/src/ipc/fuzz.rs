@@ -40,15 +40,15 @@ pub(crate) const OTHER_USER: u8 = 2;
 const LONGEST: usize = 64 << 10;
 /// After so many inputs the node is made anew, so that little piles up between them.
 const NODE_LIFE: u32 = 64;
-const OWNER: u32 = 1000;
+pub(super) const OWNER: u32 = 1000;
 const OTHER: u32 = 1001;
 
 /// The identities of the node, the owner's first.
-fn identity(number: u8) -> Identity {
+pub(super) fn identity(number: u8) -> Identity {
     Identity::from_seed(&[0x60 + number; 32])
 }
 
-struct Keeper(Node);
+pub(super) struct Keeper(Node);
 
 fn none<T>() -> Result<T, AdminError> {
     Err(AdminError::new(Denial::Failed, "not while fuzzing", ""))
@@ -114,9 +114,9 @@ impl Admin for Keeper {
 }
 
 /// A node and how often it was used.
-struct Used {
-    node: Node,
-    keeper: Arc<Keeper>,
+pub(super) struct Used {
+    pub(super) node: Node,
+    pub(super) keeper: Arc<Keeper>,
     times: u32,
 }
 
@@ -124,7 +124,7 @@ thread_local! {
     static NODE: RefCell<Option<Used>> = const { RefCell::new(None) };
 }
 
-async fn start() -> Used {
+pub(super) async fn start() -> Used {
     let limits = Limits { senders: 32, inbox_messages: 64, ..Limits::default() };
     let node = Node::builder().identity(identity(0)).limits(limits).seed([6; 32]).start().await;
     let node = node.expect("a node without netmods starts");

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use async_trait::async_trait;
 use bytes::BytesMut;
 
+pub(crate) mod destination;
+
 use super::fib::{Fib, Way};
 use super::forward::Work;
 use super::medium::Medium;

@@ -169,6 +169,12 @@ impl Traffic {
         Some(conv)
     }
 
+    /// The incarnation of a conversation here, if there is one.
+    #[cfg(feature = "internals")]
+    pub(crate) fn incarnation(&self, local: &Address, peer: &Address) -> Option<u64> {
+        self.find(local, peer).map(|conv| lock(&conv.state).conversation.incarnation())
+    }
+
     /// Takes a part of a conversation that has arrived for `local`.
     pub(crate) fn handle(&self, shared: &Shared, local: Address, payload: &Bytes, work: &mut Work) {
         let Some(peer) = message::source(payload) else {

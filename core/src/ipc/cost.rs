@@ -1,0 +1,207 @@
+//! The daemon's socket for the cost table: one connection, on which a client says what it likes.
+
+use std::os::unix::net::UnixStream;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_io::Async;
+use futures::future::{Either, select};
+use futures::io::AsyncWriteExt;
+
+use crate::address::Address;
+use crate::ipc::calls::Session;
+use crate::ipc::connection;
+use crate::ipc::frame::Frames;
+use crate::ipc::fuzz::{OWNER, Used, identity, start};
+use crate::ipc::proto::*;
+use crate::ipc::server::Door;
+use crate::ipc::shares::Lobby;
+use crate::types::Outgoing;
+use crate::wire::codec;
+
+/// What a client may say, by the names of the wire.
+pub const REQUESTS: [&str; 26] = [
+    "status",
+    "peers",
+    "routes",
+    "dialled",
+    "submit",
+    "delivered",
+    "receive",
+    "ping",
+    "trace",
+    "events",
+    "identities",
+    "new identity",
+    "remove identity",
+    "names",
+    "add name",
+    "remove name",
+    "peer list",
+    "add peer",
+    "remove peer",
+    "reload",
+    "stop",
+    "cancel",
+    "credit",
+    "taken",
+    "returned",
+    "forget",
+];
+
+/// The number of the call that shows that all before it was read.
+const MARK: u64 = u64::MAX;
+
+/// A connection to a daemon, and the daemon at its other end.
+pub struct SocketLayer {
+    used: Used,
+    /// `None` once the daemon has hung up.
+    line: Option<Line>,
+}
+
+struct Line {
+    near: Async<UnixStream>,
+    answers: Frames<Async<UnixStream>>,
+    serve: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+/// Numbers that a request is made of: which call it is about, two numbers whose meaning is the request's, and a length.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// The call's number.
+    pub id: u64,
+    /// A number, an address, or a ticket.
+    pub a: u64,
+    /// How many, or for how long.
+    pub b: u64,
+    /// The length of a text or of a body.
+    pub length: usize,
+}
+
+/// The frame of a request, its length before it.
+pub fn request(kind: usize, asked: Asked) -> Vec<u8> {
+    let mut bytes = vec![0; 4];
+    bytes.extend(codec::encode(&said(kind, asked)).unwrap_or_default());
+    let length = u32::try_from(bytes.len() - 4).unwrap_or(0);
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    bytes
+}
+
+fn said(kind: usize, Asked { id, a, b, length }: Asked) -> Up {
+    let text = || "n".repeat(length);
+    let address = if a % 2 == 0 { identity(0).address() } else { Address::from_bytes([a as u8; 32]) };
+    let tickets = || (0..b.min(4096)).map(|nth| a.wrapping_add(nth)).collect();
+    let call = match kind {
+        0 => Call::Status,
+        1 => Call::Peers,
+        2 => Call::Routes { to: (a % 3 == 0).then_some(address) },
+        3 => Call::Dialled,
+        4 => {
+            let message = Outgoing::new(address, vec![7; length]);
+            Call::Submit { messages: vec![message; b.min(1024) as usize], wait: false }
+        }
+        5 => Call::Delivered { ticket: a },
+        6 => Call::Receive { to: None, from: Some(address), limit: b as u32 },
+        7 => Call::Ping { peer: address, timeout_us: b },
+        8 => Call::Trace { peer: address, max_hops: a as u8, timeout_us: b },
+        9 => Call::Events,
+        10 => Call::Identities,
+        11 => Call::NewIdentity { label: Some(text()) },
+        12 => Call::RemoveIdentity { address: Address::from_bytes([a as u8; 32]) },
+        13 => Call::Names,
+        14 => Call::AddName { name: text(), address },
+        15 => Call::RemoveName { name: text() },
+        16 => Call::PeerList,
+        17 => Call::AddPeer { uri: text() },
+        18 => Call::RemovePeer { uri: text() },
+        19 => Call::Reload,
+        20 => Call::Stop,
+        21 => return Up::Cancel { id },
+        22 => return Up::Credit { id, items: b as u32 },
+        23 => return Up::Taken { tickets: tickets() },
+        24 => return Up::Returned { tickets: tickets() },
+        _ => return Up::Forget { tickets: tickets() },
+    };
+    Up::Call { id, call }
+}
+
+impl SocketLayer {
+    /// A daemon's owner connects.
+    pub fn new() -> Self {
+        let mut socket = SocketLayer { used: async_io::block_on(start()), line: None };
+        socket.say(&[]);
+        socket
+    }
+
+    /// Says frames, and reads answers until all of them have been read. Whoever breaks the rules is hung up on, and connects
+    /// again the next time.
+    pub fn say(&mut self, frames: &[u8]) {
+        let used = &self.used;
+        let line = self.line.get_or_insert_with(|| Line::open(used));
+        let mut bytes = frames.to_vec();
+        bytes.extend(request(13, Asked { id: MARK, ..Asked::default() }));
+        let Line { near, answers, serve } = line;
+        let talk = async {
+            let mut near = &*near;
+            let heard = async {
+                while let Ok(content) = answers.next().await {
+                    if matches!(
+                        codec::decode(content),
+                        Ok(Down::Reply { id: MARK, .. } | Down::Failed { id: MARK, .. })
+                    ) {
+                        return;
+                    }
+                }
+            };
+            // A connection that ends is seen by the other half.
+            let _ = futures::join!(near.write_all(&bytes), heard);
+        };
+        let ended = async_io::block_on(async {
+            matches!(select(std::pin::pin!(talk), serve.as_mut()).await, Either::Right(_))
+        });
+        if ended {
+            self.line = None;
+        }
+    }
+
+    /// The client hangs up: nothing of it may be left.
+    pub fn hang_up(&mut self) {
+        self.line = None;
+    }
+}
+
+impl Default for SocketLayer {
+    fn default() -> Self {
+        SocketLayer::new()
+    }
+}
+
+impl Line {
+    fn open(used: &Used) -> Line {
+        let pair = || -> std::io::Result<_> {
+            let (near, far) = UnixStream::pair()?;
+            let again = near.try_clone()?;
+            Ok((Async::new(near)?, Async::new(again)?, Async::new(far)?))
+        };
+        let (near, answers, far) = pair().expect("a pair of sockets");
+        let session = Arc::new(Session::new(used.node.clone(), used.keeper.clone(), OWNER, Arc::default()));
+        let door = Door { phases: Arc::default(), patience: Duration::from_secs(5) };
+        let (guest, _) = Arc::<Lobby>::default().enter();
+        let serve = Box::pin(async move {
+            // How it ended is its own affair.
+            let _ = connection::run(&far, session, &door, guest).await;
+        });
+        let mut line = Line { near, answers: Frames::new(answers), serve };
+        let mut hello = [0; GREETING];
+        async_io::block_on(async {
+            let greet = async {
+                let mut near = &line.near;
+                near.write_all(&greeting(VERSION, Welcome::Ok)).await?;
+                futures::io::AsyncReadExt::read_exact(&mut near, &mut hello).await
+            };
+            let _ = select(std::pin::pin!(greet), line.serve.as_mut()).await;
+        });
+        line
+    }
+}

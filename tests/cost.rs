@@ -1,0 +1,65 @@
+//! The cost table: no input costs more than its share.
+//!
+//! The program that prints the table searches for the dearest input of each kind, and ends with an error when one is beyond its
+//! bound. Times are the least of several measurements, by the clock that counts only what this thread has computed, beside an ordinary
+//! input on the same machine: what else runs there does not count.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn cost(arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_cost");
+    Command::new(program).args(arguments).output().expect("cost runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Searches for some seconds among the inputs whose name contains this.
+#[track_caller]
+fn within_bounds(only: &str, seconds: &str, at_least: usize) {
+    let ran = cost(&["--json", "--seed", "1", "--seconds", seconds, "--only", only]);
+    let rows: Value = serde_json::from_slice(&ran.stdout).expect("the table is JSON");
+    let rows = rows.as_array().expect("one row for each kind");
+    assert!(rows.len() >= at_least, "{} rows of {only}", rows.len());
+    for row in rows {
+        assert!(row["tried"].as_u64() >= Some(4), "{row}");
+    }
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+}
+
+#[test]
+fn no_handshake_frame_costs_more_than_its_share() {
+    within_bounds("handshake ", "3", 5);
+}
+
+#[test]
+fn no_content_of_a_data_frame_costs_more_than_its_share() {
+    within_bounds("content ", "4", 14);
+}
+
+#[test]
+fn no_control_record_costs_more_than_its_share() {
+    within_bounds("record ", "4", 7);
+}
+
+#[test]
+fn no_ping_and_no_trace_costs_more_than_its_share() {
+    for probe in ["payload 02", "payload 03", "payload 04", "payload 05", "payload of an unknown kind"] {
+        within_bounds(probe, "1", 1);
+    }
+}
+
+#[test]
+fn the_table_fits_a_terminal_and_says_what_was_tried() {
+    let ran = cost(&["--seconds", "0.5", "--only", "content 00"]);
+    let table = text(&ran.stdout);
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    for word in ["input", "ratio", "held/B", "content 00: packet", "slow", "large"] {
+        assert!(table.contains(word), "no {word}:\n{table}");
+    }
+    let nothing = cost(&["--only", "no such input"]);
+    assert!(!nothing.status.success() && text(&nothing.stderr).contains("no such input"));
+}

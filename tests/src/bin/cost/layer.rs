@@ -1,0 +1,48 @@
+//! What is measured: layers that take inputs.
+
+use std::time::Duration;
+
+use crate::recipe::{Kind, Part, Recipe};
+
+/// One input: where it comes from, its bytes, and what its bytes are on the way to this layer.
+pub struct Input {
+    pub from: u64,
+    pub bytes: Vec<u8>,
+    /// The bytes that were received for it, those of the layers below included.
+    pub received: usize,
+}
+
+impl Input {
+    /// The memory that its bytes take.
+    pub fn room(&self) -> i64 {
+        self.bytes.capacity() as i64
+    }
+}
+
+/// A layer in some state.
+pub trait Layer {
+    /// Makes the `nth` input of a part. What that costs is not measured.
+    fn input(&mut self, part: &Part, nth: u64) -> Input;
+    /// Takes an input, and does all that follows from it at once.
+    fn take(&mut self, input: Input);
+    /// Lets time pass.
+    fn pass(&mut self, span: Duration);
+}
+
+/// A layer, and what may be said to it.
+pub struct Subject {
+    pub kinds: &'static [Kind],
+    pub make: fn() -> Box<dyn Layer>,
+    /// Its share of the time of a search: the more states there are, the more there is to find.
+    pub weight: u32,
+    /// After so long of silence everything must have been given back.
+    pub silence: Duration,
+    /// Ordinary inputs of about so many bytes, and what has to come before them.
+    pub usual: fn(usize) -> Recipe,
+}
+
+/// Seals, headers and the like around a packet's payload: a data frame's 30 bytes.
+pub const SEAL: usize = 30;
+
+/// After a minute of silence.
+pub const MINUTE: Duration = Duration::from_secs(60);

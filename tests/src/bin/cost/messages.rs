@@ -1,0 +1,260 @@
+//! Packets for a node itself and for others: payloads of every kind, message packets with frames of every kind.
+
+use std::time::Duration;
+
+use rouse_core::Address;
+use rouse_core::internals::layers::NodeLayer;
+use rouse_core::internals::raw::frames;
+
+use crate::layer::{Input, Layer, MINUTE, SEAL, Subject};
+use crate::recipe::{Gene, Kind, Part, Recipe, gene, kind};
+
+/// The longest packet of a link, in bytes.
+const MTU: usize = 1400;
+const NUMBERS: &[u64] = &[
+    0,
+    1,
+    2,
+    9,
+    63,
+    64,
+    1000,
+    4095,
+    4096,
+    65_535,
+    65_536,
+    1_000_000,
+    1 << 32,
+    1 << 63,
+    u64::MAX - 1,
+    u64::MAX,
+];
+const SHORTS: &[u64] = &[0, 1, 2, 63, 64, 128, 200, 1023, 1024, 2048, 4094, 4095, 4096, 65_534, 65_535];
+const LENGTHS: &[u64] = &[0, 1, 2, 8, 16, 64, 128, 200, 600, 1200];
+const PIECES: &[u64] = &[0, 1, 2, 3, 8, 32, 64, 100, 200, 1400];
+/// Below 1000 it is somebody to whom there is a route, from there on somebody invented.
+const SOURCES: &[u64] = &[0, 0, 0, 1, 2, 1000, 1000, 5000];
+
+macro_rules! header {
+    ($($more:expr),*) => { &[
+        gene("source", 0, SOURCES),
+        gene("from", 7, &[7, 8, 0, 1, u64::MAX]),
+        gene("to", 1, &[0, 1, 1, 77]),
+        gene("number", 0, NUMBERS),
+        gene("open", 0, &[0, 1, 9, 64, 2048, u32::MAX as u64]),
+        gene("floor", 0, NUMBERS),
+        $($more),*
+    ] };
+}
+
+const ACK: &[Gene] = header!(
+    gene("largest", 0, NUMBERS),
+    gene("ranges", 1, &[1, 2, 8, 31, 32, 33, 255]),
+    gene("gap", 1, &[0, 1, 2, 9, 1000]),
+    gene("length", 0, &[0, 1, 2, 9, 1000, 1_000_000, u32::MAX as u64]),
+    gene("pieces", 1, PIECES)
+);
+const CREDIT: &[Gene] = header!(
+    gene("taken", 0, NUMBERS),
+    gene("bytes", 4 << 20, &[0, 1, 4 << 20, u32::MAX as u64]),
+    gene("messages", 4096, SHORTS),
+    gene("pieces", 1, PIECES)
+);
+const MESSAGES: &[Gene] = header!(
+    gene("above", 0, SHORTS),
+    gene("count", 1, &[0, 1, 2, 8, 64, 200, 65_535]),
+    gene("length", 64, LENGTHS),
+    gene("pieces", 1, PIECES)
+);
+const FRAGMENT: &[Gene] = header!(
+    gene("above", 0, SHORTS),
+    gene(
+        "total",
+        100_000,
+        &[1, 2, 129, 1200, 65_536, 100_000, 1 << 20, 16 << 20, (16 << 20) + 1, u32::MAX as u64]
+    ),
+    gene("offset", 0, &[0, 1, 2, 128, 1200, 50_000, 500_000, 8 << 20, (16 << 20) - 1]),
+    gene("length", 1000, LENGTHS),
+    gene("pieces", 1, PIECES)
+);
+const SKIP: &[Gene] = header!(gene("above", 0, SHORTS), gene("count", 1, SHORTS), gene("pieces", 1, PIECES));
+const BARE: &[Gene] = header!(gene("pieces", 1, PIECES));
+const PROBE: &[Gene] = &[
+    gene("source", 0, SOURCES),
+    gene("nonce", 0, NUMBERS),
+    gene("value", 64, &[0, 1, 2, 64, 255]),
+    gene("destination", 0, &[0, 1, 2, 1000]),
+    gene("hop limit", 64, &[0, 1, 2, 64, 255]),
+    gene("flags", 0, &[0, 1, 255]),
+    gene("length", 0, LENGTHS),
+];
+const WRITES: &[Gene] = &[gene("to", 0, &[0, 1]), gene("length", 1000, &[1, 1000, 20_000])];
+
+const KINDS: &[Kind] = &[
+    kind("payload 01: message frames of all kinds", FRAGMENT),
+    kind("payload 02: ping", PROBE),
+    kind("payload 03: pong", PROBE),
+    kind("payload 04: trace", PROBE),
+    kind("payload 05: hop", PROBE),
+    kind("payload of an unknown kind", PROBE),
+    kind("message frame 01: ack", ACK),
+    kind("message frame 02: credit", CREDIT),
+    kind("message frame 03: messages", MESSAGES),
+    kind("message frame 04: fragment", FRAGMENT),
+    kind("message frame 05: skip", SKIP),
+    kind("message frame 06: ping", BARE),
+    kind("message frame 07: last", BARE),
+    kind("message frame of an unknown kind", BARE),
+    Kind { name: "an application here writes", genes: WRITES, prepares: true },
+];
+const FIRST_FRAME: usize = 5;
+const WROTE: usize = 14;
+
+pub const SUBJECT: Subject =
+    Subject { kinds: KINDS, make: || Box::new(Packets(NodeLayer::new())), weight: 4, silence: MINUTE, usual };
+
+/// One message after the other, each taken at once.
+fn usual(length: usize) -> Recipe {
+    let body = length.saturating_sub(frames_overhead()).max(1) as u64;
+    let part = Part::usual(KINDS, FIRST_FRAME + 3).with(KINDS, "length", body);
+    Recipe::usual(part.counting(KINDS, "number").counting(KINDS, "floor"))
+}
+
+const fn frames_overhead() -> usize {
+    36 + 69 + 13 + 4 + SEAL
+}
+
+struct Packets(NodeLayer);
+
+impl Packets {
+    fn source(&self, number: u64) -> Address {
+        if number < 1000 {
+            return self.0.friend(number);
+        }
+        let mut bytes = [0x5e; 32];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        Address::from_bytes(bytes)
+    }
+
+    fn probe(&self, part: &Part, nth: u64) -> Vec<u8> {
+        let number = |name| part.number(KINDS, name, nth);
+        let destination = match number("destination") {
+            0 => self.0.address(),
+            other => self.source(other),
+        };
+        let mut payload = frames::probe(
+            part.kind as u8 + 1,
+            self.source(number("source")),
+            number("nonce"),
+            number("value") as u8,
+        );
+        payload.resize(payload.len() + number("length") as usize % MTU, 0);
+        frames::packet(&destination, number("flags") as u8, number("hop limit") as u8, &payload)
+    }
+
+    fn message(&self, part: &Part, nth: u64) -> Vec<u8> {
+        let number = |name| part.number(KINDS, name, nth);
+        let source = self.source(number("source"));
+        let to = match number("to") {
+            1 => self.0.incarnation(&source),
+            other => other,
+        };
+        let mut payload = vec![1];
+        payload.extend_from_slice(source.as_bytes());
+        for field in [number("from"), to, number("number")] {
+            payload.extend_from_slice(&field.to_le_bytes());
+        }
+        payload.extend_from_slice(&(number("open") as u32).to_le_bytes());
+        payload.extend_from_slice(&number("floor").to_le_bytes());
+        let pieces = number("pieces").min(1400);
+        for piece in 0..pieces {
+            let before = payload.len();
+            frame(part, nth.wrapping_mul(pieces).wrapping_add(piece), &mut payload);
+            if payload.len() > MTU - 36 {
+                payload.truncate(if piece == 0 { MTU - 36 } else { before });
+                break;
+            }
+        }
+        frames::packet(&self.0.address(), 0, 64, &payload)
+    }
+}
+
+/// Appends the `nth` frame of all packets.
+fn frame(part: &Part, nth: u64, out: &mut Vec<u8>) {
+    let number = |name| part.number(KINDS, name, nth);
+    // Any frame where any will do, in turn.
+    let kind = if part.kind == 0 { 4 } else { (part.kind - FIRST_FRAME) as u8 };
+    let (above, sent_at) = ((number("above") as u16).to_le_bytes(), 7u64.to_le_bytes());
+    let length = number("length") as usize % MTU;
+    out.push(kind);
+    match kind {
+        1 => {
+            out.extend_from_slice(&number("largest").to_le_bytes());
+            out.extend_from_slice(&[0; 4]);
+            out.push(number("ranges") as u8);
+            out.extend_from_slice(&(number("length") as u32).to_le_bytes());
+            for _ in 1..(number("ranges") as u8).max(1) {
+                out.extend_from_slice(&(number("gap") as u32).to_le_bytes());
+                out.extend_from_slice(&(number("length") as u32).to_le_bytes());
+            }
+        }
+        2 => {
+            out.extend_from_slice(&number("taken").to_le_bytes());
+            out.extend_from_slice(&(number("bytes") as u32).to_le_bytes());
+            out.extend_from_slice(&(number("messages") as u16).to_le_bytes());
+        }
+        3 => {
+            let count = number("count") as u16;
+            out.extend_from_slice(&above);
+            out.extend_from_slice(&sent_at);
+            out.extend_from_slice(&count.to_le_bytes());
+            for _ in 0..count {
+                if out.len() + length + 4 > MTU - 36 {
+                    // The count is mended, as a sender would.
+                    break;
+                }
+                out.extend_from_slice(&[0, 0]);
+                out.extend_from_slice(&(length as u16).to_le_bytes());
+                out.resize(out.len() + length, 0xaa);
+            }
+        }
+        4 => {
+            out.extend_from_slice(&above);
+            out.extend_from_slice(&sent_at);
+            out.extend_from_slice(&(number("total") as u32).to_le_bytes());
+            out.extend_from_slice(&(number("offset") as u32).to_le_bytes());
+            out.extend_from_slice(&(length as u16).to_le_bytes());
+            out.resize(out.len() + length, 0xaa);
+        }
+        5 => {
+            out.extend_from_slice(&above);
+            out.extend_from_slice(&(number("count") as u16).to_le_bytes());
+        }
+        _ => {}
+    }
+}
+
+impl Layer for Packets {
+    fn input(&mut self, part: &Part, nth: u64) -> Input {
+        let bytes = match part.kind {
+            1..=FIRST_FRAME => self.probe(part, nth),
+            WROTE => Vec::new(),
+            _ => self.message(part, nth),
+        };
+        let from = part.number(KINDS, "to", nth) << 32 | part.number(KINDS, "length", nth) & 0xffff_ffff;
+        let received = if bytes.is_empty() { 0 } else { bytes.len() + SEAL };
+        Input { from, bytes, received }
+    }
+
+    fn take(&mut self, input: Input) {
+        if input.bytes.is_empty() {
+            let to = self.0.friend(input.from >> 32);
+            return self.0.send(to, input.from as usize & 0x7fff);
+        }
+        self.0.take(input.bytes.as_slice().into());
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.0.pass(span);
+    }
+}

@@ -1,0 +1,225 @@
+//! The search for the dearest input: any, and then ever more like the dearest that was found.
+
+use std::time::{Duration, Instant};
+
+use rouse_tests::hostile::Chance;
+
+use crate::layer::{Input, Layer, Subject};
+use crate::meter::{allocated, processor};
+use crate::recipe::{Part, Recipe};
+
+/// Bytes of inputs in one measurement: so many that what is made once does not matter.
+const VOLUME: usize = 64 << 10;
+/// Inputs in one measurement, and those of a search.
+const MOST: u64 = 2048;
+/// A measurement of the search ends after this much of the processor's time.
+const PATIENCE: Duration = Duration::from_millis(15);
+/// Inputs that are made at once.
+const BATCH: u64 = 16;
+/// What inputs put off is done after this.
+const LATER: Duration = Duration::from_millis(50);
+/// What tables keep of their size when they are empty.
+const EMPTY: i64 = 64 << 10;
+
+/// What inputs cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    pub packets: u64,
+    pub bytes: u64,
+    pub time: Duration,
+    pub held: i64,
+    /// Bytes that are held after a minute of silence.
+    pub left: i64,
+}
+
+impl Cost {
+    pub fn nanos_per_packet(&self) -> f64 {
+        self.time.as_nanos() as f64 / self.packets.max(1) as f64
+    }
+
+    /// With the time that the packets of another measurement would have taken at this pace.
+    fn over(&self, other: &Cost) -> Cost {
+        let nanos = self.nanos_per_packet() * other.packets as f64;
+        Cost { time: Duration::from_nanos(nanos as u64), ..*other }
+    }
+
+    pub fn bytes_per_packet(&self) -> f64 {
+        self.bytes as f64 / self.packets.max(1) as f64
+    }
+
+    pub fn held_per_byte(&self) -> f64 {
+        self.held.max(0) as f64 / self.bytes.max(1) as f64
+    }
+
+    pub fn is_given_back(&self) -> bool {
+        self.left <= EMPTY.max(self.held / 16)
+    }
+}
+
+/// What an ordinary input costs, by its length.
+pub struct Ordinary(Vec<(f64, f64)>);
+
+impl Ordinary {
+    /// Measures ordinary inputs of some lengths.
+    pub fn of(subject: &Subject) -> Self {
+        let mut points: Vec<(f64, f64)> = Vec::new();
+        for length in [16, 64, 128, 256, 512, 1024, 1400] {
+            let cost = steady(subject, &(subject.usual)(length), 5);
+            points.push((cost.bytes_per_packet(), cost.nanos_per_packet()));
+        }
+        points.dedup_by(|b, a| b.0 <= a.0);
+        Ordinary(points)
+    }
+
+    /// Nanoseconds of an ordinary input of this length.
+    pub fn nanos(&self, bytes: f64) -> f64 {
+        let Some(((first, least), (last, most))) = self.0.first().zip(self.0.last()) else { return 1.0 };
+        if bytes <= *first {
+            return *least;
+        }
+        if bytes >= *last {
+            return most * bytes / last;
+        }
+        let pair = self.0.windows(2).find(|pair| bytes <= pair[1].0);
+        pair.map_or(*most, |pair| {
+            let ((from, low), (to, high)) = (pair[0], pair[1]);
+            low + (high - low) * (bytes - from) / (to - from)
+        })
+    }
+}
+
+/// Measures a recipe on a fresh layer.
+fn measure(subject: &Subject, recipe: &Recipe, patience: Duration, silence: Duration) -> Cost {
+    let mut layer = (subject.make)();
+    let pace = Duration::from_micros(recipe.pace);
+    let idle = idle(layer.as_mut(), pace);
+    let mut cost = Cost::default();
+    for part in &recipe.setup {
+        for nth in 0..part.times {
+            let input = layer.input(part, nth);
+            layer.take(input);
+            layer.pass(pace);
+        }
+    }
+    let mut inputs: Vec<Input> = Vec::with_capacity(BATCH as usize);
+    while cost.packets < MOST && (cost.bytes as usize) < VOLUME && cost.time < patience {
+        inputs.extend((cost.packets..cost.packets + BATCH).map(|nth| layer.input(&recipe.dear, nth)));
+        cost.packets += BATCH;
+        cost.bytes += inputs.iter().map(|input| input.received as u64).sum::<u64>();
+        // The inputs themselves are not held by the layer, unless it keeps them.
+        let held = allocated() - inputs.iter().map(Input::room).sum::<i64>();
+        let before = processor();
+        for input in inputs.drain(..) {
+            layer.take(input);
+            if !pace.is_zero() {
+                layer.pass(pace);
+            }
+        }
+        cost.time += (processor() - before).saturating_sub(idle * BATCH as u32);
+        cost.held += allocated() - held;
+    }
+    let (before, held) = (processor(), allocated());
+    layer.pass(LATER);
+    cost.time += processor() - before;
+    cost.held += allocated() - held;
+    let held = allocated();
+    layer.pass(silence);
+    cost.left = cost.held + allocated() - held;
+    cost
+}
+
+/// What the passing of time costs where nothing comes.
+fn idle(layer: &mut dyn Layer, pace: Duration) -> Duration {
+    if pace.is_zero() {
+        return Duration::ZERO;
+    }
+    let before = processor();
+    (0..8).for_each(|_| layer.pass(pace));
+    (processor() - before) / 8
+}
+
+/// The least of several measurements: what else the machine does only adds.
+pub fn steady(subject: &Subject, recipe: &Recipe, times: usize) -> Cost {
+    let silent = measure(subject, recipe, 4 * PATIENCE, subject.silence);
+    let others = (1..times).map(|_| measure(subject, recipe, 2 * PATIENCE, Duration::ZERO));
+    others.fold(silent, |least, other| {
+        let time = if other.nanos_per_packet() < least.nanos_per_packet() { other } else { least };
+        time.over(&least)
+    })
+}
+
+/// The dearest inputs of a kind that were found.
+pub struct Found {
+    /// By the processor's time.
+    pub slow: (Recipe, Cost),
+    /// By the memory held.
+    pub large: (Recipe, Cost),
+    /// How many were tried.
+    pub tried: u32,
+}
+
+/// How many of the dearest are measured again.
+const SURE: usize = 2;
+/// A simpler recipe must cost so much of the dearest, and the dearest so many ordinary ones, or bytes, that it is worth it.
+const NEARLY: f64 = 0.9;
+const WORTH: f64 = 4.0;
+/// Ways to be simpler that are tried.
+const SIMPLER: usize = 64;
+
+/// Recipes that are remembered by each measure: the next ones are like one of them.
+const BEST: usize = 4;
+
+/// Looks for the dearest input of a kind until time is up.
+pub fn search(subject: &Subject, ordinary: &Ordinary, kind: usize, seed: u64, time: Duration) -> Found {
+    let kinds = subject.kinds;
+    let mut chance = Chance::new(seed);
+    let end = Instant::now() + time;
+    let first = Recipe::usual(Part::usual(kinds, kind));
+    let ratio = |cost: &Cost| cost.nanos_per_packet() / ordinary.nanos(cost.bytes_per_packet());
+    let mut best: [Vec<(f64, Recipe)>; 2] = [vec![(0.0, first.clone())], vec![(0.0, first)]];
+    let mut tried = 0;
+    // First the ordinary one, with one number after the other that counts.
+    let mut first = kinds[kind]
+        .genes
+        .iter()
+        .map(|gene| Recipe::usual(Part::usual(kinds, kind).counting(kinds, gene.name)));
+    while Instant::now() < end || tried < 4 {
+        let pool = &best[tried as usize % 2];
+        let recipe = first.next().unwrap_or_else(|| match chance.below(4) {
+            0 => Recipe::any(kinds, kind, &mut chance),
+            _ => pool[chance.below(pool.len())].1.changed(kinds, &mut chance),
+        });
+        let cost = measure(subject, &recipe, PATIENCE, Duration::ZERO);
+        for (pool, score) in best.iter_mut().zip([ratio(&cost), cost.held_per_byte()]) {
+            pool.push((score, recipe.clone()));
+            pool.sort_by(|a, b| b.0.total_cmp(&a.0));
+            pool.truncate(BEST);
+        }
+        tried += 1;
+    }
+    let [slow, large] = best;
+    Found { slow: sure(subject, slow, &ratio), large: sure(subject, large, &Cost::held_per_byte), tried }
+}
+
+/// The dearest of some, measured again with more patience, and made as simple as it is still nearly as dear.
+fn sure(subject: &Subject, pool: Vec<(f64, Recipe)>, score: &dyn Fn(&Cost) -> f64) -> (Recipe, Cost) {
+    let again = pool.into_iter().take(SURE).map(|(_, recipe)| {
+        let cost = steady(subject, &recipe, 3);
+        (recipe, cost)
+    });
+    let dearest = again.max_by(|a, b| score(&a.1).total_cmp(&score(&b.1)));
+    let Some((mut recipe, cost)) = dearest else { unreachable!("a pool begins with an ordinary input") };
+    let least = score(&cost) * NEARLY;
+    let mut nth = 0;
+    while least > WORTH && nth < SIMPLER {
+        let Some(simpler) = recipe.simpler(subject.kinds, nth) else { break };
+        let shorter = simpler.setup.len() < recipe.setup.len();
+        let good = score(&measure(subject, &simpler, PATIENCE, Duration::ZERO)) >= least;
+        if good {
+            recipe = simpler;
+        }
+        // Where one was taken out, another has its place.
+        nth += usize::from(!(good && shorter));
+    }
+    (recipe, cost)
+}

@@ -1,0 +1,72 @@
+//! What clients say to the daemon: requests of every kind.
+
+use std::time::Duration;
+
+use rouse_core::internals::layers::{Asked, REQUESTS, SocketLayer, request};
+
+use crate::layer::{Input, Layer, MINUTE, Subject};
+use crate::recipe::{Gene, Kind, Part, Recipe, gene};
+
+const ASKED: &[Gene] = &[
+    gene("call", 1, &[0, 1, 2, 1000]),
+    gene("a", 1, &[0, 1, 2, 3, 6, 255, u64::MAX]),
+    gene("b", 1, &[0, 1, 2, 64, 1000, 4096, u32::MAX as u64, u64::MAX]),
+    gene("length", 4, &[0, 1, 4, 64, 1000, 4000]),
+    gene("pieces", 1, &[1, 1, 2, 16, 64]),
+];
+
+const KINDS: &[Kind] = &{
+    let mut kinds = [const { Kind { name: "", genes: ASKED, prepares: false } }; REQUESTS.len()];
+    let mut nth = 0;
+    while nth < kinds.len() {
+        kinds[nth].name = REQUESTS[nth];
+        nth += 1;
+    }
+    kinds
+};
+
+pub const SUBJECT: Subject = Subject {
+    kinds: KINDS,
+    make: || Box::new(Client(SocketLayer::new())),
+    weight: 1,
+    silence: MINUTE,
+    usual,
+};
+
+/// Asks how the daemon is, again and again.
+fn usual(length: usize) -> Recipe {
+    let status = Part::usual(KINDS, 0).with(KINDS, "pieces", (length / 16).max(1) as u64);
+    Recipe::usual(status.counting(KINDS, "call"))
+}
+
+struct Client(SocketLayer);
+
+impl Layer for Client {
+    fn input(&mut self, part: &Part, nth: u64) -> Input {
+        let pieces = part.number(KINDS, "pieces", nth).clamp(1, 128);
+        let mut bytes = Vec::new();
+        for piece in 0..pieces {
+            let nth = nth.wrapping_mul(pieces).wrapping_add(piece);
+            let number = |name| part.number(KINDS, name, nth);
+            let asked = Asked {
+                id: number("call"),
+                a: number("a"),
+                b: number("b"),
+                length: number("length") as usize % 5000,
+            };
+            bytes.extend(request(part.kind, asked));
+        }
+        Input { from: 0, received: bytes.len(), bytes }
+    }
+
+    fn take(&mut self, input: Input) {
+        self.0.say(&input.bytes);
+    }
+
+    /// A silent client may stay for as long as it likes; one that has gone leaves nothing.
+    fn pass(&mut self, span: Duration) {
+        if span > Duration::from_secs(1) {
+            self.0.hang_up();
+        }
+    }
+}
