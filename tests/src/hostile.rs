@@ -3,6 +3,7 @@
 //! [`Enemy`] is one link of it. The attacks stand in [`ATTACKS`], one function each; `cargo run -p rouse-tests --bin hostile`
 //! runs them one at a time, the tests of enemies run them against daemons and say what must not come of it.
 
+mod all;
 mod chance;
 mod enemy;
 mod frames;
@@ -179,5 +180,10 @@ pub const ATTACKS: &[Attack] = &[
     attack("your-highest", routes::your_highest, "tells origins of announces that they never made"),
     attack("reflect", frames::reflect, "pings and traces in the name of somebody else"),
     attack("amplify", handshakes::amplify, "whatever a stranger may send: counts what comes back"),
+    attack(
+        "everything",
+        all::everything,
+        "all that a member can do at once, against --to and through it --also",
+    ),
     attack("goodbye", frames::goodbye, "ends links that are not its own"),
 ];

@@ -1,0 +1,168 @@
+//! Ten nodes on one LAN, one of which attacks two of the others with everything at once: the nine go on as if nothing were.
+//!
+//! What is compared: each of the nine sends the next one messages at a steady rate that the machine carries with ease, and pings
+//! it. Then the same while the attack goes on. The attacker sends at a bounded rate and yields the processor to everybody else, so
+//! that what differs is what its inputs cost its victims, and not that another program runs on the same two processors. What a
+//! ping takes in a calm minute is measured before and after, and the worse one counts: the machine is shared.
+//!
+//! It takes some 20 s; `ATTACKED_SECONDS=60` makes it a minute of attack.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use async_std::task::{block_on, sleep, spawn};
+use rouse_core::{Address, Client, PeerState, RouteState};
+use rouse_tests::{Daemon, Family, Lan, PATIENCE, Stream, built_program, programs, run_in_namespaces, until};
+
+const NODES: usize = 9;
+/// Messages a second from each to the next.
+const MESSAGES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+/// Of the calm rate of messages.
+const LEAST: f64 = 0.8;
+/// Times the calm 99th percentile of pings.
+const MOST: u32 = 3;
+
+fn main() {
+    run_in_namespaces(&[("nine_nodes_go_on_while_the_tenth_attacks_with_everything", attacked)]);
+}
+
+/// What a phase showed.
+#[derive(Debug)]
+struct Phase {
+    /// Messages a second, all together.
+    rate: f64,
+    /// The 99th percentile of all pings, those that were lost included.
+    p99: Duration,
+    lost: usize,
+}
+
+struct Mesh {
+    clients: Vec<Client>,
+    addresses: Vec<Address>,
+    streams: Vec<Stream>,
+}
+
+type Links = BTreeMap<(usize, Address), u64>;
+
+impl Mesh {
+    fn new(daemons: &[Daemon]) -> Self {
+        let client = |daemon: &Daemon| block_on(Client::connect(daemon.socket())).unwrap();
+        let addresses: Vec<Address> =
+            daemons.iter().map(|daemon| daemon.address().parse().unwrap()).collect();
+        let streams = (0..daemons.len()).map(|from| {
+            let to = (from + 1) % daemons.len();
+            Stream::start(client(&daemons[from]), client(&daemons[to]), addresses[to], MESSAGES)
+        });
+        let streams: Vec<Stream> = streams.collect();
+        let clients = daemons.iter().map(client).collect();
+        for stream in &streams {
+            stream.wait_for(Instant::now(), 10, PATIENCE).unwrap();
+        }
+        Mesh { clients, addresses, streams }
+    }
+
+    /// Pings and counts messages for a while; meanwhile no route may be missing.
+    fn phase(&self, name: &str, time: Duration) -> Phase {
+        let began = Instant::now();
+        let pings: Vec<_> = (0..self.clients.len())
+            .map(|from| {
+                let (client, to) =
+                    (self.clients[from].clone(), self.addresses[(from + 1) % self.clients.len()]);
+                spawn(async move {
+                    let mut times = Vec::new();
+                    while began.elapsed() < time {
+                        let pong = client.ping(&to, Duration::from_secs(2)).await;
+                        times.push(pong.ok().map(|pong| Duration::from_micros(pong.rtt_us)));
+                        sleep(PAUSE).await;
+                    }
+                    times
+                })
+            })
+            .collect();
+        while began.elapsed() < time {
+            let missing = self.missing();
+            assert!(missing.is_empty(), "{name}: no route from and to {missing:?}");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let times: Vec<_> = pings.into_iter().flat_map(block_on).collect();
+        let came: usize = self.streams.iter().map(|stream| stream.come_since(began)).sum();
+        let rate = came as f64 / began.elapsed().as_secs_f64();
+        let lost = times.iter().filter(|time| time.is_none()).count();
+        let mut times: Vec<Duration> =
+            times.into_iter().map(|time| time.unwrap_or(Duration::from_secs(2))).collect();
+        times.sort_unstable();
+        let phase = Phase { rate, p99: times[times.len() * 99 / 100], lost };
+        println!("{name}: {phase:?} of {} pings", times.len());
+        phase
+    }
+
+    /// The pairs between which there is no route in use.
+    fn missing(&self) -> Vec<(usize, usize)> {
+        let mut missing = Vec::new();
+        for (from, client) in self.clients.iter().enumerate() {
+            let routes = block_on(client.routes()).unwrap();
+            let reached = |to: &Address| {
+                routes.iter().any(|route| route.destination == *to && route.state == RouteState::Active)
+            };
+            let others = self.addresses.iter().enumerate().filter(|(to, _)| *to != from);
+            missing.extend(others.filter(|(_, to)| !reached(to)).map(|(to, _)| (from, to)));
+        }
+        missing
+    }
+
+    /// The links among the nine that are up, and since when.
+    fn links(&self) -> Links {
+        let mut links = Links::new();
+        for (from, client) in self.clients.iter().enumerate() {
+            for peer in block_on(client.peers()).unwrap() {
+                let among = peer.address.filter(|address| self.addresses.contains(address));
+                if let (Some(address), PeerState::Up) = (among, peer.state) {
+                    links.insert((from, address), peer.since.0);
+                }
+            }
+        }
+        links
+    }
+}
+
+fn attacked() {
+    let attacked: u64 =
+        std::env::var("ATTACKED_SECONDS").ok().map_or(8, |text| text.parse().expect("a number of seconds"));
+    let calm = Duration::from_secs(4);
+    let hostile = built_program("rouse-tests", "hostile");
+    let lan = Lan::new(NODES as u8 + 1, Family::Ipv4);
+    let daemons: Vec<Daemon> =
+        (0..NODES).map(|n| programs!().daemon().as_it_comes().namespace(lan.host(n)).start()).collect();
+    let mesh = Mesh::new(&daemons);
+    until("all are linked with all", || (mesh.links().len() == NODES * (NODES - 1)).then_some(()));
+    until("all routes are there", || mesh.missing().is_empty().then_some(()));
+    let links = mesh.links();
+    let before = mesh.phase("calm", calm);
+    let mut attackers: Vec<_> = [(0, 1), (4, 5)]
+        .map(|(to, also)| {
+            let at = |n: usize| format!("10.77.0.{}:7700", n + 1);
+            let mut command = Command::new("nice");
+            command.args(["-n", "19", "ip", "netns", "exec", lan.host(NODES)]);
+            command.arg(&hostile);
+            command.args(["everything", "--to", &at(to), "--also", &at(also), "--seed", &to.to_string()]);
+            command.args(["--seconds", &attacked.to_string()]);
+            command.stdout(Stdio::piped()).spawn().unwrap()
+        })
+        .into();
+    let under = mesh.phase("attacked", Duration::from_secs(attacked));
+    for attacker in attackers.drain(..) {
+        let said = attacker.wait_with_output().unwrap();
+        println!("{}", String::from_utf8_lossy(&said.stdout));
+        assert!(said.status.success(), "the attack ran to its end");
+    }
+    let after = mesh.phase("calm again", calm);
+    let kept = mesh.links();
+    let lost: Vec<_> = links.iter().filter(|(link, since)| kept.get(link) != Some(since)).collect();
+    assert!(lost.is_empty(), "links that were lost, or made anew: {lost:?}");
+    assert!(under.rate >= LEAST * before.rate, "{under:?} beside {before:?}");
+    let bound = MOST * before.p99.max(after.p99);
+    assert!(under.p99 <= bound, "{:?} under attack, {:?} and {:?} without", under.p99, before.p99, after.p99);
+    assert!(under.lost <= before.lost.max(after.lost), "{} pings were lost", under.lost);
+}

@@ -1,0 +1,256 @@
+//! Everything that an ordinary member of an open mesh can do to a node at once, each attack in a thread of its own and at a rate
+//! of its own: what is looked for is what an input costs the victim, not how fast the attacker is.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rouse_core::Address;
+use rouse_core::internals::raw::frames::{self, Opening};
+use rouse_core::internals::raw::words::{Core, Tail, Word, chain};
+
+use super::{Aim, Chance, Enemy, Report};
+
+/// Packets of one attack in a second: 200 kB/s where they are long.
+const RATE: u32 = 200;
+/// Identities that come from one address.
+const CROWD: u64 = 31;
+/// Destinations that are announced before their hops are lied about.
+const ANNOUNCED: u32 = 1000;
+
+/// Says when the next of a steady row is due.
+struct Pace {
+    next: Instant,
+    end: Instant,
+    pause: Duration,
+}
+
+impl Pace {
+    fn new(aim: &Aim, rate: u32) -> Self {
+        let now = Instant::now();
+        Pace { next: now, end: now + aim.time, pause: Duration::from_secs(1) / rate }
+    }
+
+    /// Waits for the next one; whether there is one.
+    fn tick(&mut self) -> bool {
+        let now = Instant::now();
+        if now >= self.end {
+            return false;
+        }
+        thread::sleep(self.next.saturating_duration_since(now));
+        // What was missed is not caught up with.
+        self.next = self.next.max(now) + self.pause;
+        true
+    }
+}
+
+/// A message packet of anybody.
+fn message(source: &Address, from: u64, number: u64, floor: u64, frames: &[u8]) -> Vec<u8> {
+    let mut payload = vec![1];
+    payload.extend_from_slice(source.as_bytes());
+    for field in [from, 0, number] {
+        payload.extend_from_slice(&field.to_le_bytes());
+    }
+    payload.extend_from_slice(&0u32.to_le_bytes());
+    payload.extend_from_slice(&floor.to_le_bytes());
+    payload.extend_from_slice(frames);
+    payload
+}
+
+/// The end of the window: the floor and 4095.
+fn one_byte_message() -> Vec<u8> {
+    let mut frame = vec![3];
+    frame.extend_from_slice(&4095u16.to_le_bytes());
+    frame.extend_from_slice(&7u64.to_le_bytes());
+    frame.extend_from_slice(&1u16.to_le_bytes());
+    frame.extend_from_slice(&[0, 0, 1, 0, 0xaa]);
+    frame
+}
+
+fn fragments(nth: u32) -> Vec<u8> {
+    let mut all = Vec::new();
+    for piece in 0..45 {
+        all.push(4);
+        all.extend_from_slice(&1u16.to_le_bytes());
+        all.extend_from_slice(&7u64.to_le_bytes());
+        all.extend_from_slice(&(16u32 << 20).to_le_bytes());
+        all.extend_from_slice(&((8 << 20) - 2 * (nth * 45 + piece)).to_le_bytes());
+        all.extend_from_slice(&[1, 0, 0xaa]);
+    }
+    all
+}
+
+/// Packets for the victim, or through it for another node.
+fn flood(
+    aim: &Aim,
+    nth: u64,
+    mut payload: impl FnMut(&mut Chance, u64, &Address) -> (Address, Vec<u8>),
+) -> Result<u64> {
+    let (mut chance, mut pace, mut sent) = (aim.chance(), Pace::new(aim, RATE), 0);
+    let mut enemy = None;
+    while pace.tick() {
+        // Whoever is sent away comes again.
+        let link = match enemy.take().filter(Enemy::is_linked) {
+            Some(link) => link,
+            None => aim.link(nth)?,
+        };
+        if let Ok(victim) = link.linked() {
+            let (to, payload) = payload(&mut chance, sent, &victim);
+            link.seal(&frames::packet(&to, 0, 64, &payload));
+            sent += 1;
+        }
+        enemy = Some(link);
+    }
+    Ok(sent)
+}
+
+fn skips(aim: &Aim, behind: Address) -> Result<u64> {
+    let source = Address::from_bytes([0x5c; 32]);
+    flood(aim, 1, |_, nth, _| {
+        let floor = if nth == 0 { 1_000_000 } else { 0 };
+        let frames = [5, 0, 0, 0xff, 0xff].repeat(if nth == 0 { 0 } else { 200 });
+        (behind, message(&source, 7, nth, floor, &frames))
+    })
+}
+
+fn invented(aim: &Aim) -> Result<u64> {
+    flood(aim, 2, |chance, _, victim| {
+        let source = Address::from_bytes(chance.array());
+        (*victim, message(&source, 7, 0, 0, &one_byte_message()))
+    })
+}
+
+fn small_pieces(aim: &Aim) -> Result<u64> {
+    let source = Address::from_bytes([0x5d; 32]);
+    flood(aim, 3, |_, nth, victim| (*victim, message(&source, 7, nth, 0, &fragments(nth as u32))))
+}
+
+fn claimants(aim: &Aim, neighbour: Address) -> Result<u64> {
+    flood(aim, 4, |chance, _, victim| {
+        let from = chance.number() | 1;
+        (*victim, message(&neighbour, from, 0, 0, &one_byte_message()))
+    })
+}
+
+/// A thousand destinations, and lies about their distance.
+fn false_proofs(aim: &Aim) -> Result<u64> {
+    let enemy = aim.link(5)?;
+    let (mut chance, mut pace, mut lies) = (aim.chance(), Pace::new(aim, RATE), 0u32);
+    let words: Vec<Word> = (0..ANNOUNCED)
+        .map(|idx| {
+            let secret = chance.array();
+            let core = Core::new(&aim.identity(100_000 + u64::from(idx)), 1, 5400, secret);
+            let chain = chain(&core.dst, core.seq, secret, 63);
+            let tail = Tail { idx, metric: 4000, hops: 63, mtu: 1100, remaining: 5400, chain };
+            Word::Announce(core, tail)
+        })
+        .collect();
+    enemy.say(&words);
+    while pace.tick() && enemy.end().is_none() {
+        let lie = |nth: u32| Word::Update((lies + nth) % ANNOUNCED, 64, 1, Some([0xfa; 16]));
+        let words: Vec<Word> = (0..36).map(lie).collect();
+        lies += 36;
+        // What the link does not take at once is not waited for: this thread has a rate.
+        let message: Vec<u8> = words.iter().flat_map(Word::bytes).collect();
+        enemy.with(|link| link.say(&message));
+    }
+    Ok(lies.into())
+}
+
+/// The same identity from ever new ports, each time with forged announces.
+fn reconnect(aim: &Aim) -> Result<u64> {
+    let (mut chance, mut pace, mut sessions) = (aim.chance(), Pace::new(aim, 20), 0);
+    let forged: Vec<Word> = (0..64)
+        .map(|idx| {
+            let mut core = Core::new(&aim.identity(200_000 + u64::from(idx)), 1, 5400, [7; 16]);
+            core.signature = [0x5a; 64];
+            let tail = Tail { idx, metric: 64, hops: 1, mtu: 1100, remaining: 5400, chain: chance.array() };
+            Word::Announce(core, tail)
+        })
+        .collect();
+    while pace.tick() {
+        let enemy = Enemy::dial(aim.to, &aim.identity(6), aim.mesh_key)?;
+        let deadline = Instant::now() + Duration::from_millis(200);
+        while !enemy.is_linked() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+        if enemy.is_linked() {
+            enemy.say(&forged);
+            sessions += 1;
+        }
+    }
+    Ok(sessions)
+}
+
+/// Initiations of one address that nobody means to finish.
+fn initiations(aim: &Aim) -> Result<u64> {
+    let (mut chance, mut pace, mut begun) = (aim.chance(), Pace::new(aim, RATE), 0);
+    let socket: UdpSocket = aim.socket(0)?;
+    while pace.tick() {
+        let opening = Opening::new(chance.number() as u32, chance.array());
+        let _ = socket.send_to(&opening.bytes(), aim.to);
+        begun += 1;
+    }
+    Ok(begun)
+}
+
+/// As many identities as there are places, all of one address.
+fn crowd(aim: &Aim) -> Result<u64> {
+    let mut pace = Pace::new(aim, 5);
+    let dial = |nth: u64| Enemy::dial(aim.to, &aim.identity(300 + nth), aim.mesh_key);
+    let mut crowd = (0..CROWD).map(dial).collect::<Result<Vec<_>>>()?;
+    let mut most = 0;
+    while pace.tick() {
+        let gone = crowd.iter_mut().zip(0..).find(|(enemy, _)| enemy.end().is_some());
+        if let Some((enemy, nth)) = gone {
+            *enemy = dial(nth)?;
+        }
+        most = most.max(crowd.iter().filter(|enemy| enemy.is_linked()).count() as u64);
+    }
+    Ok(most)
+}
+
+/// Whose node listens at an address.
+fn address_of(aim: &Aim, at: SocketAddr) -> Result<Address> {
+    let enemy = Enemy::dial(at, &aim.identity(0), aim.mesh_key)?;
+    enemy.linked()
+}
+
+pub(super) fn everything(aim: &Aim) -> Result<Report> {
+    let behind = match aim.also {
+        Some(also) => address_of(aim, also)?,
+        None => Address::from_bytes([0x77; 32]),
+    };
+    let names = [
+        "skips",
+        "invented_sources",
+        "small_fragments",
+        "claimants",
+        "false_proofs",
+        "sessions",
+        "initiations",
+        "crowd",
+    ];
+    let counts = names.map(|_| AtomicU64::new(0));
+    let run = |nth: usize| match nth {
+        0 => skips(aim, behind),
+        1 => invented(aim),
+        2 => small_pieces(aim),
+        3 => claimants(aim, behind),
+        4 => false_proofs(aim),
+        5 => reconnect(aim),
+        6 => initiations(aim),
+        _ => crowd(aim),
+    };
+    thread::scope(|scope| {
+        for (nth, count) in counts.iter().enumerate() {
+            // An attack that finds no place any more has been met.
+            scope.spawn(move || count.store(run(nth).unwrap_or(0), Relaxed));
+        }
+    });
+    let with =
+        |report: Report, (name, count): (&'static str, &AtomicU64)| report.with(name, count.load(Relaxed));
+    Ok(names.into_iter().zip(&counts).fold(Report::default(), with))
+}
