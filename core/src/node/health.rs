@@ -182,12 +182,17 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
             for destination in shared.traffic.peers() {
                 shared.router.hint(Hint::Want { destination });
             }
-            let mailboxes = read(&shared.mailboxes).clone();
-            for (address, mailbox) in &mailboxes {
-                // Known beforehand: making room for a conversation locks them all and then looks at mailboxes.
-                let peers = shared.traffic.peers_of(address);
-                mailbox.forget(|sender| peers.contains(sender));
-            }
+            forget_senders(&shared);
         }
+    }
+}
+
+/// Forgets the empty inboxes of senders that there is no conversation with any more.
+pub(crate) fn forget_senders(shared: &Shared) {
+    let mailboxes = read(&shared.mailboxes).clone();
+    for (address, mailbox) in &mailboxes {
+        // Known beforehand: making room for a conversation locks them all and then looks at mailboxes.
+        let peers = shared.traffic.peers_of(address);
+        mailbox.forget(|sender| peers.contains(sender));
     }
 }

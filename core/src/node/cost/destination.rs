@@ -14,6 +14,9 @@ const FRIENDS: usize = 16;
 /// Deadlines are looked at as often as this while time passes.
 const STEP: Duration = Duration::from_millis(500);
 
+/// Housekeeping is done after so much time at once.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
 /// A node, one neighbour, and an application that takes every message at once.
 pub struct NodeLayer {
     shared: Arc<Shared>,
@@ -89,6 +92,11 @@ impl NodeLayer {
             // The task of the timers does all that is due before it waits for the first time.
             assert!(Traffic::run(self.shared.clone()).now_or_never().is_none(), "it has no end");
             self.read();
+        }
+        // The housekeeping of a running node comes more often than this.
+        if span >= HOUSEKEEPING {
+            self.shared.traffic.sweep(&self.shared);
+            crate::node::health::forget_senders(&self.shared);
         }
     }
 }
