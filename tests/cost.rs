@@ -30,9 +30,13 @@ fn within_bounds(only: &str, seconds: &str, at_least: usize) {
     assert!(ran.status.success(), "{}", text(&ran.stderr));
 }
 
+/// Not yet held to it: initiations. Each that is answered holds 2.6 KiB until its finish has come or 10 s are over, ten bytes for each
+/// of its own; 256 of them at most.
 #[test]
-fn no_handshake_frame_costs_more_than_its_share() {
-    within_bounds("handshake ", "3", 5);
+fn no_frame_after_an_initiation_costs_more_than_its_share() {
+    for frame in ["handshake 02", "handshake 03", "handshake 04", "handshake 05"] {
+        within_bounds(frame, "1", 1);
+    }
 }
 
 #[test]
