@@ -58,6 +58,10 @@ impl Netmod for Guarded {
         self.netmod.properties()
     }
 
+    fn min_mtu(&self) -> usize {
+        self.netmod.min_mtu()
+    }
+
     fn max_mtu(&self) -> usize {
         self.netmod.max_mtu()
     }
@@ -96,6 +100,10 @@ impl Netmod for Guarded {
         self.netmod.quota_key(endpoint)
     }
 
+    fn host_key(&self, endpoint: &Endpoint) -> u64 {
+        self.netmod.host_key(endpoint)
+    }
+
     fn is_cut(&self, endpoint: &Endpoint) -> bool {
         self.netmod.is_cut(endpoint)
     }
@@ -118,5 +126,31 @@ impl Netmod for Guarded {
             Ok(())
         };
         let _ = self.call("close", close).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// The names of the functions that a block of source declares, from the line that begins with `head` to its end.
+    fn functions(source: &'static str, head: &str) -> BTreeSet<&'static str> {
+        let block = source.lines().skip_while(|line| !line.starts_with(head)).take_while(|line| *line != "}");
+        block
+            .filter_map(|line| {
+                let line = line.trim_start();
+                let name = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")?;
+                name.split(['(', '<']).next()
+            })
+            .collect()
+    }
+
+    /// A function that is not passed on answers with the default of the trait, and nothing but the behaviour of the node shows it.
+    #[test]
+    fn every_function_of_a_netmod_is_passed_on() {
+        let declared = functions(include_str!("../netmod.rs"), "pub trait Netmod");
+        let passed_on = functions(include_str!("guarded.rs"), "impl Netmod for Guarded");
+        assert!(declared.len() >= 16, "{declared:?}");
+        assert_eq!(declared, passed_on);
     }
 }
