@@ -1,6 +1,6 @@
 //! One task for each neighbour: it waits on that neighbour's inbox and does everything up to the next queue itself.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -117,7 +117,8 @@ pub(crate) struct Neighbour {
     refused: AtomicBool,
     /// Whether a frame has been opened.
     confirmed: AtomicBool,
-    in_service: AtomicBool,
+    /// What the router and the subscribers know of the link.
+    service: AtomicU8,
 }
 
 /// What a person sees of the link.
@@ -186,7 +187,7 @@ impl Neighbour {
             worn: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             confirmed: AtomicBool::new(false),
-            in_service: AtomicBool::new(false),
+            service: AtomicU8::new(service::BEFORE),
         }
     }
 

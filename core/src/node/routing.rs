@@ -135,6 +135,8 @@ impl Routing {
     fn handle(&mut self, event: RouterEvent) {
         let now = self.shared.now();
         match event {
+            // Its end may have been announced first: nothing would take its routes away.
+            RouterEvent::Up { neighbour, .. } if neighbour.has_ended() => {}
             RouterEvent::Up { neighbour, cost, mtu } => {
                 let (id, address, configured) = (neighbour.id, neighbour.address, neighbour.configured);
                 if let Some(rate) = neighbour.medium.netmod.rate() {
@@ -177,10 +179,6 @@ impl Routing {
     fn turn(&mut self, id: NeighbourId, work: &mut Work) {
         let Some(neighbour) = self.neighbours.get(&id).cloned() else { return };
         let began = self.shared.now();
-        if let Some(until) = self.router.neighbour_rests(began, id) {
-            self.resting.insert((until, id));
-            return;
-        }
         let Changes { cost, mtu } = neighbour.hearing.take_changes();
         if let Some(cost) = cost {
             let dear = neighbour.medium.netmod.properties().cost;
@@ -188,6 +186,11 @@ impl Routing {
         }
         if let Some(mtu) = mtu {
             self.router.neighbour_mtu(began, id, mtu);
+        }
+        // What this node has measured itself never waits; what the neighbour says may.
+        if let Some(until) = self.router.neighbour_rests(began, id) {
+            self.resting.insert((until, id));
+            return self.carry_out(work);
         }
         let mut now = began;
         while now.since(began) < TURN

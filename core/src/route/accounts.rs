@@ -144,9 +144,10 @@ fn times(allowance: Allowance, share: u32) -> Allowance {
 }
 
 impl Accounts {
-    /// Its account, or that of all for whom there is no room.
-    fn find(&self, holder: Holder, share: u32) -> (Holder, u32) {
-        let is_kept = self.0.contains_key(&holder) || self.0.len() < MAX_ACCOUNTS;
+    /// Its account, or that of all for whom there is no room. A neighbour that was configured always has its own: their number is
+    /// bounded by that of the neighbours, and strangers that fill the table must not take from what it may do.
+    fn find(&self, payer: Payer, holder: Holder, share: u32) -> (Holder, u32) {
+        let is_kept = payer.stranger.is_none() || self.0.contains_key(&holder) || self.0.len() < MAX_ACCOUNTS;
         if is_kept { (holder, share) } else { (Holder::Others, HOST) }
     }
 
@@ -158,7 +159,7 @@ impl Accounts {
     /// Whether so much is left.
     fn has(&self, now: Time, payer: Payer, resource: Resource, allowance: Allowance, tokens: u32) -> bool {
         holders(payer, resource).all(|(holder, share)| {
-            let (holder, share) = self.find(holder, share);
+            let (holder, share) = self.find(payer, holder, share);
             self.bucket(holder, resource).has(now, times(allowance, share), tokens)
         })
     }
@@ -169,7 +170,7 @@ impl Accounts {
             if self.0.len() >= MAX_ACCOUNTS && !self.0.contains_key(&holder) {
                 self.sweep(now);
             }
-            let (holder, share) = self.find(holder, share);
+            let (holder, share) = self.find(payer, holder, share);
             let account = self.0.entry(holder).or_default();
             if let Some(bucket) = account.get_mut(resource as usize) {
                 bucket.spend(now, times(allowance, share), tokens);
@@ -245,8 +246,9 @@ impl Router {
 
     /// Until when a neighbour that has made much work is not to be listened to; `None` when it may speak.
     pub(crate) fn neighbour_rests(&self, now: Time, id: NeighbourId) -> Option<Time> {
-        let until = holders(self.payer(id)?, Resource::Time).map(|(holder, share)| {
-            let (holder, share) = self.accounts.find(holder, share);
+        let payer = self.payer(id)?;
+        let until = holders(payer, Resource::Time).map(|(holder, share)| {
+            let (holder, share) = self.accounts.find(payer, holder, share);
             self.accounts.bucket(holder, Resource::Time).settled_at(times(TIME, share))
         });
         until.max().filter(|until| *until > now)
@@ -278,17 +280,23 @@ mod tests {
         let payer = |n: u64| {
             let mut address = [0; 32];
             address[..8].copy_from_slice(&n.to_le_bytes());
-            Payer { address: Address::from_bytes(address), stranger: None }
+            let stranger = Some(Location { host: n, network: n });
+            Payer { address: Address::from_bytes(address), stranger }
         };
         for n in 0..10_000 {
-            accounts.spend(now, payer(n), Resource::New, allowance, 10);
+            accounts.spend(now, payer(n), Resource::New, allowance, 80);
             assert!(accounts.len() <= MAX_ACCOUNTS + 1);
         }
+        let configured = Payer { stranger: None, ..payer(20_000) };
+        assert!(
+            accounts.has(now, configured, Resource::New, allowance, 10),
+            "strangers take nothing from it"
+        );
         assert!(!accounts.has(now, payer(0), Resource::New, allowance, 1), "what is owed is not forgotten");
         assert!(!accounts.has(now, payer(20_000), Resource::New, allowance, 1), "who comes late shares");
         let later = now + Duration::from_secs(60);
         accounts.spend(later, payer(20_000), Resource::New, allowance, 1);
-        assert_eq!(accounts.len(), 1);
+        assert_eq!(accounts.len(), 3, "its own, that of its host, that of its network");
         assert!(accounts.has(later, payer(20_000), Resource::New, allowance, 9));
         assert!(!accounts.has(later, payer(20_000), Resource::New, allowance, 10));
     }

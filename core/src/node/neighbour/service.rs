@@ -7,15 +7,32 @@
 use super::*;
 use crate::node::links::places::Tenant;
 
+// The service of a link goes one way: before, in, after. Each of its two ends may come from another task at the same instant
+// as its begin, and what is announced is decided by the change itself: a link that ends before it was in service is announced
+// by neither, and the router uses no link whose end is certain, in whichever order it hears of the two.
+pub(super) const BEFORE: u8 = 0;
+const IN_SERVICE: u8 = 1;
+const AFTER: u8 = 2;
+
 impl Neighbour {
     /// Whether the router and the subscribers know of this link.
     pub(crate) fn is_in_service(&self) -> bool {
-        self.in_service.load(Relaxed)
+        self.service.load(SeqCst) == IN_SERVICE
+    }
+
+    /// Whether the link has ended: the router does not take it any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.service.load(SeqCst) == AFTER
+    }
+
+    /// Ends the service, for good. Returns whether the router and the subscribers knew of the link, and so have to hear of it.
+    pub(super) fn leave_service(&self) -> bool {
+        self.service.swap(AFTER, SeqCst) == IN_SERVICE
     }
 
     /// Puts the link into service: the router may use it from here on.
     pub(crate) async fn enter_service(self: &Arc<Self>, shared: &Shared) {
-        if self.in_service.swap(true, Relaxed) {
+        if self.service.compare_exchange(BEFORE, IN_SERVICE, SeqCst, SeqCst).is_err() {
             return;
         }
         self.set_state(PeerState::Up);
@@ -26,6 +43,9 @@ impl Neighbour {
         tracing::info!(neighbour = %address, endpoint = %self.endpoint(), "neighbour up");
         let up = RouterEvent::Up { neighbour: self.clone(), cost, mtu };
         shared.router.tell(up).await;
+        if self.has_ended() {
+            return;
+        }
         lock(&shared.dials).in_service(&self.path(), &address);
         shared.publish(Event::NeighbourUp { address, endpoint: self.endpoint() });
     }
@@ -51,7 +71,7 @@ impl Neighbour {
         } else if reason == DownReason::Goodbye {
             // Before anything looks for a peer to dial.
             dials.left(now, &path, &self.address);
-        } else if !self.is_in_service() {
+        } else if self.service.load(SeqCst) == BEFORE {
             dials.never_served(now, &path, &self.address, &reason.to_string());
         }
     }

@@ -324,7 +324,7 @@ impl Neighbour {
 
     /// Tells the router and the subscribers that this link is no more.
     pub(crate) async fn announce_end(&self, shared: &Shared, reason: &str) {
-        if !self.is_in_service() {
+        if !self.leave_service() {
             tracing::debug!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "no link");
             return;
         }

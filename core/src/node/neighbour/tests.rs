@@ -234,3 +234,37 @@ fn what_a_neighbour_says_before_it_is_in_service_is_heard_when_it_is() {
         shared.end();
     });
 }
+
+#[test]
+fn a_link_that_ends_at_the_instant_that_it_begins_stays_with_nobody() {
+    for end_first in [true, false] {
+        futures::executor::block_on(async {
+            let (shared, neighbour, _link) = silent_neighbour();
+            shared.spawn_vital("router", crate::node::routing::run(shared.clone(), [1; 32], 1));
+            let mut events = shared.bus.subscribe();
+            let holders = Arc::strong_count(&neighbour);
+            // What the neighbour's task does when the first frame has come, up to where another task ends the link.
+            let up = RouterEvent::Up { neighbour: neighbour.clone(), cost: 32, mtu: 1134 };
+            if end_first {
+                neighbour.announce_end(&shared, "replaced by a new session").await;
+                neighbour.enter_service(&shared).await;
+            } else {
+                neighbour.enter_service(&shared).await;
+                neighbour.announce_end(&shared, "replaced by a new session").await;
+            }
+            shared.router.tell(up).await;
+            shared.router.look(None).await;
+            assert_eq!(Arc::strong_count(&neighbour), holders, "the router keeps a link that has ended");
+            shared.end();
+            let mut standing = 0;
+            while let Some((_, event)) = events.next().await {
+                standing += match event {
+                    Event::NeighbourUp { .. } => 1,
+                    Event::NeighbourDown { .. } => -1,
+                    _ => 0,
+                };
+            }
+            assert_eq!(standing, 0, "ended first: {end_first}");
+        });
+    }
+}
