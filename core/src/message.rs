@@ -50,7 +50,7 @@ mod specification;
 mod tests;
 mod transmit;
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,11 +64,11 @@ use meeting::Meeting;
 use outcome::Outcome;
 use queue::{message_id, split_id};
 use ranges::Received;
-use recovery::{Piece, after};
+use recovery::after;
 use rtt::MAX_ACK_DELAY;
-use run::Complete;
 use sending::Lazy;
-use transmit::Shrunk;
+#[cfg(test)]
+use {recovery::Piece, sending::Sending};
 
 /// Bytes that may be sent before the recipient has said how many it wants.
 const INITIAL_CREDIT: u64 = 256 << 10;
@@ -132,14 +132,16 @@ pub(crate) struct Counters {
     pub expired: u64,
 }
 
+/// The two ends of a conversation: the peer, and the address of this node.
+pub(crate) type Ends = (Address, Address);
+
 /// See the module.
+///
+/// Whoever invents sources has one made for each of them, so it is small: what a conversation has only once it sends is in
+/// `sending`, and what it has only once a side has lost its memory in `meeting`.
 #[derive(Debug)]
 pub(crate) struct Conversation {
-    local: Address,
-    peer: Address,
-    incarnation: u64,
-    credit_bytes: usize,
-    credit_messages: usize,
+    ends: Arc<Ends>,
     /// The latest time that was told.
     clock: Time,
     /// When the conversation was last used from either side.
@@ -150,17 +152,11 @@ pub(crate) struct Conversation {
     proven: bool,
     /// The route bears no packet that is worth building.
     starved: bool,
-    /// What the route was last said to bear, and since when it is suspected to bear less.
-    offered: usize,
-    shrunk: Option<Shrunk>,
     meeting: Meeting,
     sending: Lazy,
     outcome: Outcome,
     received: Received,
     incoming: Incoming,
-    /// Complete messages of a former incarnation of the peer, which only live here any more.
-    left_over: VecDeque<(u64, Complete)>,
-    events: VecDeque<ConversationEvent>,
     /// Packets that ask for an ack and have none.
     unacked: u32,
     ack_at: Option<Time>,
@@ -173,43 +169,35 @@ pub(crate) struct Conversation {
     /// A receipt on its way that will be acknowledged.
     confirming: u64,
     receipt_at: Option<Time>,
-    paced_until: Option<Time>,
-    stall_at: Option<Time>,
-    stalls: u32,
     ping_due: bool,
-    counters: Counters,
-    pieces: Vec<Piece>,
 }
 
 impl Conversation {
     /// A conversation between `local` and `peer`. `incarnation` is random, not 0, and used for no other.
+    #[cfg(any(test, feature = "internals"))]
     pub fn new(config: Config, local: Address, peer: Address, incarnation: u64) -> Self {
+        Self::between(config, Arc::new((peer, local)), incarnation)
+    }
+
+    /// As `new`, with ends that others share.
+    pub fn between(config: Config, ends: Arc<Ends>, incarnation: u64) -> Self {
         let incarnation = incarnation.max(1);
-        let window = usize::try_from(WINDOW).unwrap_or(usize::MAX);
-        let least = usize::try_from(INITIAL_MESSAGES).unwrap_or(usize::MAX);
-        let credit_bytes = config.credit_bytes.clamp(256 << 10, u32::MAX as usize);
-        let credit_messages = config.credit_messages.clamp(least, window);
+        let credit_bytes = u32::try_from(config.credit_bytes).unwrap_or(u32::MAX).max(256 << 10);
+        let messages = u64::try_from(config.credit_messages).unwrap_or(u64::MAX);
+        let credit_messages = u16::try_from(messages.clamp(INITIAL_MESSAGES, WINDOW)).unwrap_or(u16::MAX);
         Conversation {
-            local,
-            peer,
-            incarnation,
-            credit_bytes,
-            credit_messages,
+            ends,
             clock: Time::ZERO,
             active: Time::ZERO,
             heard: Time::ZERO,
             reachable: false,
             proven: false,
             starved: false,
-            offered: 0,
-            shrunk: None,
             meeting: Meeting::default(),
             sending: Lazy::new(incarnation, config),
             outcome: Outcome::default(),
             received: Received::default(),
             incoming: Incoming::new(credit_bytes, credit_messages),
-            left_over: VecDeque::new(),
-            events: VecDeque::new(),
             unacked: 0,
             ack_at: None,
             hurried: false,
@@ -218,19 +206,14 @@ impl Conversation {
             confirmed: 0,
             confirming: 0,
             receipt_at: None,
-            paced_until: None,
-            stall_at: None,
-            stalls: 0,
             ping_due: false,
-            counters: Counters::default(),
-            pieces: Vec::new(),
         }
     }
 
     /// The number that packets to it name it by.
     #[cfg(feature = "internals")]
     pub fn incarnation(&self) -> u64 {
-        self.incarnation
+        self.sending.incarnation()
     }
 
     /// Queues a message. The body comes back when the queue is full ([`ConversationEvent::Room`] tells when it no
@@ -252,7 +235,8 @@ impl Conversation {
     /// nevertheless.
     #[cfg(test)]
     pub fn cancel(&mut self, id: &MessageId) -> bool {
-        self.sending.make().queue.cancel(id, &mut self.events)
+        let Sending { queue, events, .. } = self.sending.make();
+        queue.cancel(id, events)
     }
 
     /// Whether a message is neither delivered nor given up.
@@ -266,8 +250,7 @@ impl Conversation {
         self.tick(now);
         if reachable && !self.reachable {
             self.give_up_flight();
-            self.stall_at = None;
-            self.stalls = 0;
+            self.sending.end_stall();
             self.ping_due |= !self.sending.queue.is_empty() && !self.sending.queue.has_work();
         }
         self.reachable = reachable;
@@ -275,7 +258,7 @@ impl Conversation {
 
     /// The next message, complete and in order. The sender gets its receipt after [`Conversation::took`].
     pub fn next_message(&mut self, now_wall: Timestamp) -> Option<Message> {
-        let (incarnation, complete) = match self.left_over.pop_front() {
+        let (incarnation, complete) = match self.meeting.take_left_over() {
             Some(left_over) => left_over,
             None => {
                 let complete = self.incoming.take()?;
@@ -284,8 +267,8 @@ impl Conversation {
         };
         Some(Message {
             id: message_id(incarnation, complete.seq),
-            from: self.peer,
-            to: self.local,
+            from: self.ends.0,
+            to: self.ends.1,
             sent_at: complete.sent_at,
             received_at: now_wall,
             protection: Protection::Link,
@@ -309,18 +292,18 @@ impl Conversation {
 
     /// Whether [`Self::next_message`] has one.
     pub fn has_message(&self) -> bool {
-        !self.left_over.is_empty() || self.incoming.has_message()
+        self.meeting.left_over().len() > 0 || self.incoming.has_message()
     }
 
     /// The length of the message that [`Self::next_message`] has.
     pub fn next_bytes(&self) -> Option<usize> {
-        let left_over = self.left_over.front().map(|(_, complete)| complete.body.len());
+        let left_over = self.meeting.left_over().next().map(|(_, complete)| complete.body.len());
         left_over.or_else(|| self.incoming.next_bytes())
     }
 
     /// Bytes of memory that the peer's messages take which wait here, whole or in part.
     pub fn held_bytes(&self) -> usize {
-        let left_over = self.left_over.iter().map(|(_, complete)| complete.body.len());
+        let left_over = self.meeting.left_over().map(|(_, complete)| complete.body.len());
         left_over.fold(self.incoming.held(), usize::saturating_add)
     }
 
@@ -331,7 +314,7 @@ impl Conversation {
 
     /// What became of messages, in the order in which it happened.
     pub fn poll_event(&mut self) -> Option<ConversationEvent> {
-        self.events.pop_front()
+        self.sending.get_mut()?.events.pop_front()
     }
 
     /// Messages that are neither delivered nor given up.
@@ -341,11 +324,11 @@ impl Conversation {
 
     /// What was counted since the last call.
     pub fn counters(&mut self) -> Counters {
-        let mut counters = std::mem::take(&mut self.counters);
-        counters.duplicates =
-            counters.duplicates.saturating_add(std::mem::take(&mut self.incoming.duplicates));
-        counters.expired = counters.expired.saturating_add(std::mem::take(&mut self.incoming.given_up));
-        counters
+        Counters {
+            retransmits: self.sending.get_mut().map_or(0, |sending| std::mem::take(&mut sending.retransmits)),
+            duplicates: std::mem::take(&mut self.incoming.duplicates),
+            expired: std::mem::take(&mut self.incoming.given_up),
+        }
     }
 
     fn tick(&mut self, now: Time) {
@@ -358,8 +341,8 @@ impl Conversation {
         if untold == 0 {
             return;
         }
-        let much = self.told_bytes >= self.credit_bytes / 4
-            || untold >= u64::try_from(self.credit_messages / 4).unwrap_or(u64::MAX);
+        let (credit_bytes, credit_messages) = self.incoming.credit();
+        let much = self.told_bytes >= credit_bytes as usize / 4 || untold >= u64::from(credit_messages) / 4;
         let delay = match (much, self.hurried) {
             (true, _) => Duration::ZERO,
             (false, true) => RECEIPT_DELAY,

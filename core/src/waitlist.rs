@@ -44,6 +44,38 @@ pub(crate) struct WaitList {
     woken_need: usize,
 }
 
+/// A [`WaitList`] that is made when the first future waits.
+#[derive(Default)]
+pub(crate) struct RareWaitList(Option<Box<WaitList>>);
+
+static EMPTY: WaitList = WaitList::new();
+
+impl std::ops::Deref for RareWaitList {
+    type Target = WaitList;
+
+    #[inline]
+    fn deref(&self) -> &WaitList {
+        self.0.as_deref().unwrap_or(&EMPTY)
+    }
+}
+
+impl RareWaitList {
+    /// See [`WaitList::park`].
+    pub(crate) fn park(&mut self, key: &mut Key, waker: &Waker, need: usize) -> Option<Waker> {
+        self.0.get_or_insert_with(|| Box::new(WaitList::new())).park(key, waker, need)
+    }
+
+    /// See [`WaitList::leave`].
+    pub(crate) fn leave(&mut self, key: &mut Key) -> Left {
+        self.0.as_mut().map_or(Left::Absent, |list| list.leave(key))
+    }
+
+    /// See [`WaitList::wake_first`].
+    pub(crate) fn wake_first(&mut self) -> Option<Waker> {
+        self.0.as_mut()?.wake_first()
+    }
+}
+
 struct Slot {
     /// Present while in line, gone once woken.
     waker: Option<Waker>,
@@ -56,7 +88,7 @@ struct Slot {
 }
 
 impl WaitList {
-    pub(crate) fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         WaitList {
             in_line: 0,
             woken: 0,

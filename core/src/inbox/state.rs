@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::{Closed, Full, PushError};
-use crate::waitlist::{Few, Key, Left, WaitList};
+use crate::waitlist::{Few, Key, Left, RareWaitList, WaitList};
 
 /// What an inbox was told when it was made.
 pub(super) struct Limits<T> {
@@ -75,7 +75,8 @@ pub(super) struct State<T> {
     pub(super) counters: Counters,
     /// How many items had been written when a reader last found nothing.
     pushed_at_rest: u64,
-    pub(super) writers: WaitList,
+    /// Mostly none waits.
+    pub(super) writers: RareWaitList,
     pub(super) bytes: usize,
     pub(super) spare: Vec<Waker>,
 }
@@ -89,7 +90,7 @@ impl<T> State<T> {
             counters: Counters::default(),
             pushed_at_rest: 0,
             readers: WaitList::new(),
-            writers: WaitList::new(),
+            writers: RareWaitList::default(),
             spare: Vec::new(),
         }
     }
@@ -328,6 +329,10 @@ impl<T> State<T> {
 
     #[inline]
     fn append(&mut self, item: T, size: usize) {
+        if self.items.capacity() == 0 {
+            // Mostly one item comes: it need not pay for four.
+            self.items.reserve_exact(1);
+        }
         self.items.push_back(item);
         self.bytes += size;
         self.counters.pushed += 1;

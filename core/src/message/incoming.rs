@@ -49,7 +49,7 @@ struct Open {
 pub(super) struct Incoming {
     /// By their first sequence, apart from each other, none below `next`.
     slots: BTreeMap<u64, Slot>,
-    /// The run that begins with `next`, once something of it was asked for.
+    /// The run that begins with `next`, once it has come in its turn or something of it was asked for.
     head: Option<Box<Run>>,
     /// Ranges that their sender has given up, first to end: apart from each other, none below `next`. What lies in
     /// them and had come is dropped when its turn comes.
@@ -59,8 +59,8 @@ pub(super) struct Incoming {
     out: Out,
     bytes: usize,
     structure: usize,
-    credit_bytes: usize,
-    credit_messages: usize,
+    credit_bytes: u32,
+    credit_messages: u16,
     /// Bytes that the node has room for at the moment, whoever they are from.
     room: usize,
     /// What the present packet may yet cost besides bodies.
@@ -72,7 +72,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub fn new(credit_bytes: usize, credit_messages: usize) -> Self {
+    pub fn new(credit_bytes: u32, credit_messages: u16) -> Self {
         Incoming {
             slots: BTreeMap::new(),
             head: None,
@@ -88,6 +88,11 @@ impl Incoming {
             duplicates: 0,
             given_up: 0,
         }
+    }
+
+    /// How many bytes may wait here, and how many messages.
+    pub fn credit(&self) -> (u32, u16) {
+        (self.credit_bytes, self.credit_messages)
     }
 
     /// All sequences below this are settled: taken by the application, or given up.
@@ -217,7 +222,11 @@ impl Incoming {
     fn close(&mut self, open: Option<Open>, sent_at: Timestamp, packet: &[u8]) {
         if let Some(Open { first, count, entries }) = open {
             let run = Run::new(sent_at, count, packet.get(entries).unwrap_or_default());
-            self.slots.insert(first, Slot::Run(Box::new(run)));
+            match self.head {
+                // In order, as nearly all is: there is no need of a table.
+                None if first == self.next => self.head = Some(Box::new(run)),
+                _ => _ = self.slots.insert(first, Slot::Run(Box::new(run))),
+            }
         }
     }
 
@@ -267,10 +276,14 @@ impl Incoming {
         {
             return (true, *end);
         }
-        if let Some((first, Slot::Run(run))) = self.slots.range(..=seq).next_back()
-            && seq < first.saturating_add(run.count())
-        {
-            return (true, first.saturating_add(run.count()));
+        if let Some((first, slot)) = self.slots.range(..=seq).next_back() {
+            let end = match slot {
+                Slot::Run(run) => first.saturating_add(run.count()),
+                Slot::Part(parts) => first.saturating_add(u64::from(parts.is_complete())),
+            };
+            if seq < end {
+                return (true, end);
+            }
         }
         let behind = (Excluded(seq), Unbounded);
         let slot = self.slots.range(behind).next().map(|(first, _)| *first);
@@ -280,7 +293,7 @@ impl Incoming {
 
     /// Drops what came of a message in parts: it has come whole. Whether there was something.
     fn drop_part(&mut self, seq: u64) -> bool {
-        if !matches!(self.slots.get(&seq), Some(Slot::Part(parts)) if !parts.is_complete()) {
+        if !matches!(self.slots.get(&seq), Some(Slot::Part(_))) {
             return false;
         }
         if let Some(Slot::Part(parts)) = self.slots.remove(&seq) {
@@ -294,7 +307,8 @@ impl Incoming {
         let above = usize::try_from(seq.saturating_sub(self.taken())).unwrap_or(usize::MAX);
         let here = self.bytes.saturating_add(self.out.bytes());
         let beyond_next = here.saturating_sub(front).saturating_add(new);
-        match above < self.credit_messages && (above == 0 || beyond_next <= self.credit_bytes) {
+        let (most_bytes, most_messages) = (self.credit_bytes as usize, usize::from(self.credit_messages));
+        match above < most_messages && (above == 0 || beyond_next <= most_bytes) {
             true => Ok(()),
             false => Err(DropCause::OverCredit),
         }
@@ -330,7 +344,9 @@ impl Incoming {
                 Slot::Part(parts) if !parts.is_complete() => return None,
                 _ => {}
             }
-            match first.remove() {
+            let slot = first.remove();
+            release(&mut self.slots);
+            match slot {
                 Slot::Run(run) => self.head = Some(run),
                 Slot::Part(parts) => {
                     self.next = self.next.saturating_add(1);
@@ -371,6 +387,14 @@ impl Incoming {
                 self.forget(&parts);
             }
         }
+        release(&mut self.slots);
         self.next = self.next.max(target);
+    }
+}
+
+/// Gives the memory of a table back that is empty.
+fn release<T>(table: &mut BTreeMap<u64, T>) {
+    if table.is_empty() {
+        *table = BTreeMap::new();
     }
 }

@@ -22,6 +22,7 @@ use super::incoming::Incoming;
 use super::outcome::Outcome;
 use super::ranges::Received;
 use super::recovery::{Piece, after};
+use super::run::Complete;
 use super::sending::Sending;
 use crate::stats::DropCause;
 use crate::time::Time;
@@ -51,10 +52,18 @@ pub(super) struct Greeting {
 #[derive(Debug, Default)]
 pub(super) struct Meeting {
     known: Option<u64>,
+    past: Option<Box<Past>>,
+    claims: Option<Box<Claims>>,
+}
+
+/// What is there only when a side has lost its memory.
+#[derive(Debug, Default)]
+struct Past {
     due: VecDeque<Greeting>,
     /// For those that know a former incarnation of ours.
     forgetful: Allowance,
-    claims: Option<Box<Claims>>,
+    /// Complete messages of a former incarnation of the peer, which only live here any more.
+    left_over: VecDeque<(u64, Complete)>,
 }
 
 /// Incarnations that claim to be the present one.
@@ -95,7 +104,7 @@ impl Meeting {
 
     /// The greeting that should leave, if any. It does in the packet with this number.
     pub fn take_due(&mut self, number: u64) -> Option<Greeting> {
-        let greeting = self.due.pop_front()?;
+        let greeting = self.past.as_mut()?.due.pop_front()?;
         if let Some(claims) = self.claims.as_mut().filter(|_| greeting.asks) {
             if claims.asked.len() >= ASKED {
                 claims.asked.pop_front();
@@ -110,8 +119,22 @@ impl Meeting {
         self.claims.is_some()
     }
 
+    /// Messages of former incarnations of the peer, and which ones.
+    pub fn left_over(&self) -> impl ExactSizeIterator<Item = &(u64, Complete)> {
+        self.past.as_ref().map(|past| past.left_over.iter()).unwrap_or_default()
+    }
+
+    pub fn take_left_over(&mut self) -> Option<(u64, Complete)> {
+        self.past.as_mut()?.left_over.pop_front()
+    }
+
     /// Forgets claims that nothing has come of.
     pub fn forget_claims(&mut self, now: Time) {
+        let is_over =
+            |past: &Past| past.due.is_empty() && past.left_over.is_empty() && past.forgetful.full_at <= now;
+        if self.past.as_deref().is_some_and(is_over) {
+            self.past = None;
+        }
         if self.claims.as_ref().is_some_and(|claims| now.since(claims.last) > CLAIMS_KEPT) {
             self.claims = None;
         }
@@ -119,7 +142,7 @@ impl Meeting {
 
     /// One that knows a former incarnation of ours is told of the present one.
     fn greet(&mut self, now: Time, to: u64) {
-        if self.forgetful.take(now) {
+        if self.past.get_or_insert_default().forgetful.take(now) {
             self.put(Greeting { to, asks: false });
         }
     }
@@ -139,8 +162,9 @@ impl Meeting {
     }
 
     fn put(&mut self, greeting: Greeting) {
-        if !self.due.contains(&greeting) {
-            self.due.push_back(greeting);
+        let due = &mut self.past.get_or_insert_default().due;
+        if !due.contains(&greeting) {
+            due.push_back(greeting);
         }
     }
 
@@ -153,7 +177,7 @@ impl Meeting {
 impl Conversation {
     /// Decides whether a packet belongs to this conversation.
     pub(super) fn meet(&mut self, now: Time, header: &Header, packet: &Bytes) -> Result<(), DropCause> {
-        if header.to != 0 && header.to != self.incarnation {
+        if header.to != 0 && header.to != self.sending.incarnation() {
             self.meeting.greet(now, header.from);
             return Err(DropCause::Duplicate);
         }
@@ -176,7 +200,7 @@ impl Conversation {
 
     /// Whether the claimant acknowledges the packet that asked it. An ack is always the first frame.
     fn is_answer(&self, header: &Header, packet: &Bytes) -> bool {
-        if header.to != self.incarnation || self.meeting.claims.is_none() {
+        if header.to != self.sending.incarnation() || self.meeting.claims.is_none() {
             return false;
         }
         let mut reader = Reader::new(packet);
@@ -196,9 +220,10 @@ impl Conversation {
             sending.recovery.give_up(|_| {});
             sending.queue.start_over();
         }
+        self.sending.end_stall();
         (self.unacked, self.ack_at) = (0, None);
         (self.told, self.told_bytes, self.confirmed, self.confirming) = (0, 0, 0, 0);
-        (self.receipt_at, self.stall_at, self.stalls) = (None, None, 0);
+        self.receipt_at = None;
         self.outcome = Outcome::default();
     }
 
@@ -206,27 +231,28 @@ impl Conversation {
     /// bound of one credit.
     fn keep_complete(&mut self) {
         let known = self.meeting.known.unwrap_or_default();
-        let empty = Incoming::new(self.credit_bytes, self.credit_messages);
+        let (credit_bytes, credit_messages) = self.incoming.credit();
+        let empty = Incoming::new(credit_bytes, credit_messages);
         let mut old = std::mem::replace(&mut self.incoming, empty);
-        self.counters.duplicates = self.counters.duplicates.saturating_add(old.duplicates);
-        self.counters.expired = self.counters.expired.saturating_add(old.given_up);
-        let mut bytes: usize = self.left_over.iter().map(|(_, complete)| complete.body.len()).sum();
+        (self.incoming.duplicates, self.incoming.given_up) = (old.duplicates, old.given_up);
+        let mut bytes: usize = self.meeting.left_over().map(|(_, complete)| complete.body.len()).sum();
         while let Some(complete) = old.take() {
-            let has_room = self.left_over.is_empty()
-                || (self.left_over.len() < self.credit_messages && bytes < self.credit_bytes);
+            let left_over = &mut self.meeting.past.get_or_insert_default().left_over;
+            let has_room = left_over.is_empty()
+                || (left_over.len() < usize::from(credit_messages) && bytes < credit_bytes as usize);
             if !has_room {
-                self.counters.expired = self.counters.expired.saturating_add(1);
+                self.incoming.given_up = self.incoming.given_up.saturating_add(1);
                 continue;
             }
             bytes = bytes.saturating_add(complete.body.len());
-            self.left_over.push_back((known, complete));
+            left_over.push_back((known, complete));
         }
     }
 
     /// What is on its way will not be waited for: it is sent again.
     pub(super) fn give_up_flight(&mut self) {
         let Self { sending, confirming, .. } = self;
-        let Some(Sending { queue, recovery }) = sending.get_mut() else { return };
+        let Some(Sending { queue, recovery, .. }) = sending.get_mut() else { return };
         recovery.give_up(|piece| match piece {
             Piece::Taken(_) => *confirming = 0,
             piece => queue.on_lost(piece),

@@ -48,6 +48,10 @@ impl Out {
 
     pub fn push(&mut self, seq: u64, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes);
+        if self.entries.capacity() == 0 {
+            // Of an invented source comes one message.
+            self.entries.reserve_exact(1);
+        }
         self.entries.push_back(Entry { seq, bytes: u32::try_from(bytes).unwrap_or(u32::MAX), taken: false });
     }
 

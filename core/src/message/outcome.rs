@@ -86,7 +86,7 @@ impl Conversation {
             ..Outcome::default()
         };
         let Self { sending, confirming, .. } = self;
-        let Some(Sending { queue, recovery }) = sending.get_mut() else { return };
+        let Some(Sending { queue, recovery, .. }) = sending.get_mut() else { return };
         recovery.probe_anew(now, |piece| match piece {
             Piece::Taken(_) => *confirming = 0,
             piece => queue.on_lost(piece),

@@ -55,7 +55,13 @@ impl Received {
                     range.0 = number;
                 }
             }
-            (None, false) => self.ranges.insert(below, (number, number)),
+            (None, false) => {
+                if self.ranges.capacity() == 0 {
+                    // Of an invented source comes one packet.
+                    self.ranges.reserve_exact(1);
+                }
+                self.ranges.insert(below, (number, number));
+            }
         }
         if self.ranges.len() > KEPT
             && let Some(oldest) = self.ranges.pop_front()

@@ -17,7 +17,7 @@ impl Conversation {
         self.tick(now);
         let mut reader = Reader::new(packet);
         let header = reader.header().map_err(|_| DropCause::MalformedMessage)?;
-        if header.source != self.peer {
+        if header.source != self.ends.0 {
             return Err(DropCause::MalformedMessage);
         }
         self.meet(now, &header, packet)?;
@@ -96,7 +96,8 @@ impl Conversation {
                 }
                 let Self { sending, outcome, confirmed, confirming, .. } = self;
                 // An ack of nothing but acks.
-                let Some(Sending { queue, recovery }) = sending.get_mut() else { return Ok(()) };
+                let Some(sending) = sending.get_mut() else { return Ok(()) };
+                let Sending { queue, recovery, .. } = sending;
                 let longest = recovery
                     .on_ack(now, &ack, |piece, arrived| match (piece, arrived) {
                         (Piece::Taken(taken), true) => *confirmed = taken.max(*confirmed),
@@ -106,18 +107,18 @@ impl Conversation {
                     })
                     .map_err(|()| DropCause::MalformedMessage)?;
                 outcome.note(std::mem::take(&mut recovery.fates));
-                self.note_arrival(longest);
+                sending.note_arrival(longest);
                 Ok(())
             }
             Frame::Credit { taken, bytes, messages } => {
-                let Some(Sending { queue, .. }) = self.sending.get_mut() else {
+                let Some(Sending { queue, events, .. }) = self.sending.get_mut() else {
                     return if taken == 0 { Ok(()) } else { Err(DropCause::MalformedMessage) };
                 };
                 let progress = queue
-                    .on_credit(now, (taken, bytes, messages), &mut self.events)
+                    .on_credit(now, (taken, bytes, messages), events)
                     .map_err(|()| DropCause::MalformedMessage)?;
                 if progress {
-                    (self.stalls, self.stall_at) = (0, None);
+                    self.sending.end_stall();
                 }
                 Ok(())
             }

@@ -41,8 +41,7 @@ impl Conversation {
     /// Nothing happens: gives back what is held only to be ready.
     pub fn rest(&mut self, now: Time) {
         self.meeting.forget_claims(now);
-        self.events.shrink_to_fit();
-        self.pieces = Vec::new();
+        self.sending.rest();
     }
 
     /// Whether it may be dropped although parts of messages wait here: the peer meets a new one, and sends again what has no
@@ -50,6 +49,9 @@ impl Conversation {
     /// would send again what was taken.
     pub fn may_begin_anew(&self, now: Time) -> bool {
         let settled = self.incoming.taken() <= self.confirmed || now.since(self.active) >= QUIET;
-        settled && self.left_over.is_empty() && self.incoming.untaken() == 0 && self.waiting().messages == 0
+        settled
+            && self.meeting.left_over().len() == 0
+            && self.incoming.untaken() == 0
+            && self.waiting().messages == 0
     }
 }

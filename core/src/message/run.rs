@@ -8,6 +8,9 @@ use bytes::Bytes;
 use crate::types::Timestamp;
 use crate::wire::message::Reader;
 
+/// The last message of a run, when it is so short, is copied: to share the frame with none costs more.
+const SHORT: usize = 32;
+
 /// A message that is complete.
 #[derive(Debug)]
 pub(super) struct Complete {
@@ -43,8 +46,12 @@ impl Run {
     /// Takes the next message.
     pub fn pop(&mut self) -> Option<(Timestamp, Bytes)> {
         let (later, body) = Reader::new(&self.entries).entry().ok()?;
-        let entry = self.entries.split_to(body.end.min(self.entries.len()));
+        let sent_at = Timestamp(self.sent_at.0.saturating_add(u64::from(later)));
         self.count = self.count.saturating_sub(1);
-        Some((Timestamp(self.sent_at.0.saturating_add(u64::from(later))), entry.slice(body)))
+        if self.count == 0 && body.len() <= SHORT {
+            return Some((sent_at, Bytes::copy_from_slice(self.entries.get(body)?)));
+        }
+        let entry = self.entries.split_to(body.end.min(self.entries.len()));
+        Some((sent_at, entry.slice(body)))
     }
 }

@@ -3,11 +3,14 @@
 //! Whoever invents sources has a conversation begun here for each of them. Such a one never sends more than acks, and those
 //! need no more than their number.
 
+use std::collections::VecDeque;
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use super::Config;
 use super::queue::SendQueue;
 use super::recovery::{Piece, Recovery};
+use super::transmit::LAST_RAISE;
+use super::{Config, ConversationEvent};
 use crate::time::Time;
 
 /// What waits to be sent, and what is on its way.
@@ -15,11 +18,55 @@ use crate::time::Time;
 pub(super) struct Sending {
     pub queue: SendQueue,
     pub recovery: Recovery,
+    pub events: VecDeque<ConversationEvent>,
+    /// What the route was last said to bear, and since when it is suspected to bear less.
+    pub offered: usize,
+    pub shrunk: Option<Shrunk>,
+    pub paced_until: Option<Time>,
+    pub stall_at: Option<Time>,
+    pub stalls: u32,
+    /// Packets with something that had been sent before.
+    pub retransmits: u64,
+    /// The memory of the list of what a packet carries, for the next one.
+    pieces: Vec<Piece>,
+}
+
+impl Sending {
+    fn new(queue: SendQueue, next: u64) -> Self {
+        Sending {
+            queue,
+            recovery: Recovery::new(next),
+            events: VecDeque::new(),
+            offered: 0,
+            shrunk: None,
+            paced_until: None,
+            stall_at: None,
+            stalls: 0,
+            retransmits: 0,
+            pieces: Vec::new(),
+        }
+    }
+}
+
+/// Packets longer than `most` bytes seem to vanish.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shrunk {
+    pub most: usize,
+    /// When a longer one is tried again, and the pause before the one after that.
+    pub raise_at: Time,
+    pub pause: Duration,
+}
+
+impl Shrunk {
+    /// A longer one has gone out.
+    fn tried(&mut self, now: Time) {
+        self.raise_at = now + self.pause;
+        self.pause = self.pause.saturating_mul(2).min(LAST_RAISE);
+    }
 }
 
 /// The look of a conversation that sends nothing.
-static NOTHING: LazyLock<Sending> =
-    LazyLock::new(|| Sending { queue: SendQueue::new(0, 0, 0), recovery: Recovery::new(0) });
+static NOTHING: LazyLock<Sending> = LazyLock::new(|| Sending::new(SendQueue::new(0, 0, 0), 0));
 
 /// A [`Sending`] that may not be there yet. To look at it makes none.
 #[derive(Debug)]
@@ -38,6 +85,11 @@ impl Lazy {
         Lazy { made: None, next: 0, incarnation, max_messages, max_bytes }
     }
 
+    /// The number that packets to this conversation name it by.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
     /// To change it, if it is there.
     pub fn get_mut(&mut self) -> Option<&mut Sending> {
         self.made.as_deref_mut()
@@ -48,7 +100,7 @@ impl Lazy {
         let Lazy { made, next, incarnation, max_messages, max_bytes } = self;
         made.get_or_insert_with(|| {
             let queue = SendQueue::new(*incarnation, *max_messages, *max_bytes);
-            Box::new(Sending { queue, recovery: Recovery::new(*next) })
+            Box::new(Sending::new(queue, *next))
         })
     }
 
@@ -62,7 +114,37 @@ impl Lazy {
         if self.made.is_none() && pieces.is_empty() {
             self.next = self.next.saturating_add(1);
         } else {
-            self.make().recovery.on_sent(now, bytes, pieces);
+            let sending = self.make();
+            sending.recovery.on_sent(now, bytes, pieces);
+            if let Some(shrunk) = sending.shrunk.as_mut().filter(|shrunk| bytes > shrunk.most) {
+                shrunk.tried(now);
+            }
+        }
+    }
+
+    /// The list of what the next packet carries, to be given back with [`Self::return_pieces`].
+    pub fn borrow_pieces(&mut self) -> Vec<Piece> {
+        self.get_mut().map(|sending| std::mem::take(&mut sending.pieces)).unwrap_or_default()
+    }
+
+    pub fn return_pieces(&mut self, pieces: Vec<Piece>) {
+        if let Some(sending) = self.get_mut() {
+            sending.pieces = pieces;
+        }
+    }
+
+    /// The recipient takes its messages, or is another one.
+    pub fn end_stall(&mut self) {
+        if let Some(sending) = self.get_mut() {
+            (sending.stall_at, sending.stalls) = (None, 0);
+        }
+    }
+
+    /// Gives back what is held only to be ready.
+    pub fn rest(&mut self) {
+        if let Some(sending) = self.get_mut() {
+            sending.events.shrink_to_fit();
+            sending.pieces = Vec::new();
         }
     }
 }

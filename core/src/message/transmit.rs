@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fill::Filler;
 use super::recovery::{Piece, after};
-use super::sending::Sending;
+use super::sending::{Sending, Shrunk};
 use super::{CONFIRM_DELAY, Conversation};
 use crate::time::Time;
 use crate::wire::message::{self as wire, CREDIT, HEADER, Header, MAX_RANGES};
@@ -25,23 +25,6 @@ const FIRST_STALL: Duration = Duration::from_millis(200);
 /// but at least so often.
 const LAST_STALL: Duration = Duration::from_secs(10);
 
-/// Packets longer than `most` bytes seem to vanish.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Shrunk {
-    most: usize,
-    /// When a longer one is tried again, and the pause before the one after that.
-    raise_at: Time,
-    pause: Duration,
-}
-
-impl Shrunk {
-    /// A longer one has gone out.
-    fn tried(&mut self, now: Time) {
-        self.raise_at = now + self.pause;
-        self.pause = self.pause.saturating_mul(2).min(LAST_RAISE);
-    }
-}
-
 /// What a packet must carry now.
 #[derive(Clone, Copy)]
 struct Due {
@@ -56,7 +39,9 @@ impl Conversation {
     /// Appends one packet payload of at most `max` bytes to `out`; false when nothing is to be sent now.
     pub fn poll_transmit(&mut self, now: Time, max: usize, out: &mut Vec<u8>) -> bool {
         self.tick(now);
-        self.paced_until = None;
+        if let Some(sending) = self.sending.get_mut() {
+            sending.paced_until = None;
+        }
         self.starved = max < SMALLEST_PACKET;
         if !self.reachable || self.starved {
             return false;
@@ -64,22 +49,20 @@ impl Conversation {
         if self.sending.recovery.is_overgrown() {
             self.give_up_flight();
         }
-        let max = self.passable(now, max);
-        if let Some(sending) = self.sending.get_mut() {
-            sending.recovery.congestion.set_packet(max);
-        }
+        let max = self.sending.get_mut().map_or(max, |sending| sending.passable(now, max));
         if self.transmit_greeting(now, out) {
             return true;
         }
         let due = self.due(now);
         if due.ack || due.receipt || due.confirm || due.ping || due.data {
             let start = out.len();
-            if self.build(now, max, due, out) {
-                let length = out.len().saturating_sub(start);
-                self.sending.on_sent(now, length, &self.pieces);
-                if let Some(shrunk) = self.shrunk.as_mut().filter(|shrunk| length > shrunk.most) {
-                    shrunk.tried(now);
-                }
+            let mut pieces = self.sending.borrow_pieces();
+            let built = self.build(now, max, due, &mut pieces, out);
+            if built {
+                self.sending.on_sent(now, out.len().saturating_sub(start), &pieces);
+            }
+            self.sending.return_pieces(pieces);
+            if built {
                 return true;
             }
             out.truncate(start);
@@ -101,8 +84,8 @@ impl Conversation {
             self.receipt_at,
             self.confirm_at(),
             self.sending.recovery.deadline(),
-            self.paced_until,
-            self.stall_at,
+            self.sending.paced_until,
+            self.sending.stall_at,
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -111,16 +94,20 @@ impl Conversation {
     pub fn handle_timeout(&mut self, now: Time) {
         self.tick(now);
         self.pass_time(now);
-        if self.reachable && self.stall_at.is_some_and(|at| at <= now) {
-            self.stall_at = None;
-            self.stalls = self.stalls.saturating_add(1);
+        if self.reachable
+            && let Some(sending) = self.sending.get_mut()
+            && sending.stall_at.is_some_and(|at| at <= now)
+        {
+            sending.stall_at = None;
+            sending.stalls = sending.stalls.saturating_add(1);
             self.ping_due = true;
         }
     }
 
     fn pass_time(&mut self, now: Time) {
-        let Self { sending, confirming, events, .. } = self;
-        let Some(Sending { queue, recovery }) = sending.get_mut() else { return };
+        let Self { sending, confirming, .. } = self;
+        let Some(sending) = sending.get_mut() else { return };
+        let Sending { queue, recovery, events, .. } = sending;
         queue.expire(now, events);
         if !self.reachable {
             return;
@@ -136,37 +123,7 @@ impl Conversation {
         }
         self.outcome.note(std::mem::take(&mut recovery.fates));
         if timeouts > before && timeouts.is_multiple_of(BLACK_HOLE) {
-            self.shrink(now);
-        }
-    }
-
-    /// How long a packet may be: `offered`, unless longer ones seem to vanish on this route. Then every second
-    /// probe is long, so that an outage is not mistaken for a narrow place for long.
-    fn passable(&mut self, now: Time, offered: usize) -> usize {
-        if offered != self.offered {
-            self.shrunk = None;
-        }
-        self.offered = offered;
-        match self.shrunk {
-            Some(shrunk) if self.sending.recovery.probes != 1 && now < shrunk.raise_at => {
-                offered.min(shrunk.most)
-            }
-            _ => offered,
-        }
-    }
-
-    /// Packets as long as they are now seem to vanish.
-    fn shrink(&mut self, now: Time) {
-        let present = self.shrunk.map_or(self.offered, |shrunk| shrunk.most.min(self.offered));
-        if let Some(most) = SMALLER_PACKETS.into_iter().find(|most| *most < present) {
-            self.shrunk = Some(Shrunk { most, raise_at: now + FIRST_RAISE, pause: FIRST_RAISE });
-        }
-    }
-
-    /// A packet so long has arrived.
-    pub(super) fn note_arrival(&mut self, bytes: usize) {
-        if self.shrunk.is_some_and(|shrunk| bytes > shrunk.most) {
-            self.shrunk = None;
+            sending.shrink(now);
         }
     }
 
@@ -183,7 +140,8 @@ impl Conversation {
 
     /// Whether window and pacer let data go, and there is some.
     fn may_send(&mut self, now: Time) -> bool {
-        let Some(Sending { queue, recovery }) = self.sending.get_mut() else { return false };
+        let Some(sending) = self.sending.get_mut() else { return false };
+        let Sending { queue, recovery, .. } = sending;
         let has_work = queue.has_work();
         if recovery.probes > 0 {
             return has_work;
@@ -195,35 +153,33 @@ impl Conversation {
         match recovery.congestion.pace(now, recovery.rtt.smoothed()) {
             Ok(()) => true,
             Err(until) => {
-                self.paced_until = Some(until);
+                sending.paced_until = Some(until);
                 false
             }
         }
     }
 
     /// Builds a packet; false when it would say nothing.
-    fn build(&mut self, now: Time, max: usize, due: Due, out: &mut Vec<u8>) -> bool {
+    fn build(&mut self, now: Time, max: usize, due: Due, pieces: &mut Vec<Piece>, out: &mut Vec<u8>) -> bool {
         let start = out.len();
-        self.pieces.clear();
+        pieces.clear();
         wire::write_header(&self.header(self.meeting.known().unwrap_or(0)), out);
-        self.build_ack(now, max, due, out);
-        if let Some(Sending { queue, .. }) = self.sending.get_mut().filter(|_| due.data) {
+        self.build_ack(now, max, due, pieces, out);
+        if let Some(Sending { queue, retransmits, .. }) = self.sending.get_mut().filter(|_| due.data) {
             let limit = start.saturating_add(max);
-            let mut filler = Filler::new(out, limit, max, queue.floor(), &mut self.pieces);
+            let mut filler = Filler::new(out, limit, max, queue.floor(), pieces);
             queue.fill(&mut filler);
-            self.counters.retransmits = self.counters.retransmits.saturating_add(u64::from(filler.again));
-            if !self.pieces.is_empty() && !queue.has_work() {
+            *retransmits = retransmits.saturating_add(u64::from(filler.again));
+            if !pieces.is_empty() && !queue.has_work() {
                 wire::write_last(out);
             }
         }
         // A receipt by itself asks for no ack: the ping beside it does.
-        if self.pieces.iter().all(|piece| matches!(piece, Piece::Taken(_)))
-            && (due.ping || !self.pieces.is_empty())
-        {
+        if pieces.iter().all(|piece| matches!(piece, Piece::Taken(_))) && (due.ping || !pieces.is_empty()) {
             wire::write_ping(out);
-            self.pieces.push(Piece::Ping);
+            pieces.push(Piece::Ping);
         }
-        if !self.pieces.is_empty() {
+        if !pieces.is_empty() {
             self.ping_due = false;
             if let Some(Sending { recovery, .. }) = self.sending.get_mut() {
                 recovery.probes = recovery.probes.saturating_sub(1);
@@ -233,7 +189,7 @@ impl Conversation {
     }
 
     /// Puts the ack and the receipt, when one is due or the packet leaves anyway.
-    fn build_ack(&mut self, now: Time, max: usize, due: Due, out: &mut Vec<u8>) {
+    fn build_ack(&mut self, now: Time, max: usize, due: Due, pieces: &mut Vec<Piece>, out: &mut Vec<u8>) {
         let taken = self.incoming.taken();
         let fresh = self.unacked > 0;
         let receipt = due.receipt || due.confirm || (taken > self.told && self.meeting.known().is_some());
@@ -247,12 +203,11 @@ impl Conversation {
             }
             (self.unacked, self.ack_at) = (0, None);
         }
-        let bytes = u32::try_from(self.credit_bytes).unwrap_or(u32::MAX);
-        let messages = u16::try_from(self.credit_messages).unwrap_or(u16::MAX);
+        let (bytes, messages) = self.incoming.credit();
         wire::write_credit(taken, bytes, messages, out);
         // Beside an ack that somebody waits for the receipt need not be acknowledged: without the ack all comes again.
         if due.confirm || (!fresh && taken > self.confirmed) {
-            self.pieces.push(Piece::Taken(taken));
+            pieces.push(Piece::Taken(taken));
             self.confirming = taken;
         }
         (self.told, self.told_bytes, self.receipt_at) = (taken, 0, None);
@@ -272,8 +227,8 @@ impl Conversation {
 
     fn header(&self, to: u64) -> Header {
         Header {
-            source: self.local,
-            from: self.incarnation,
+            source: self.ends.1,
+            from: self.sending.incarnation(),
             to,
             number: self.sending.next_number(),
             open: self.sending.recovery.open_distance(),
@@ -289,13 +244,46 @@ impl Conversation {
 
     /// All has arrived and nothing is taken: the recipient is busy, or has restarted and forgot. A ping finds out.
     fn watch_for_stall(&mut self, now: Time) {
-        let Sending { queue, recovery } = &*self.sending;
+        let Some(sending) = self.sending.get_mut() else { return };
+        let Sending { queue, recovery, stall_at, stalls, .. } = sending;
         if queue.is_empty() || recovery.is_waiting() || queue.has_work() {
-            self.stall_at = None;
-        } else if self.stall_at.is_none() {
+            *stall_at = None;
+        } else if stall_at.is_none() {
             let first = recovery.rtt.probe_interval().saturating_mul(2).max(FIRST_STALL);
-            let factor = 1u32.checked_shl(self.stalls.min(16)).unwrap_or(u32::MAX);
-            self.stall_at = Some(after(now, first.saturating_mul(factor).min(LAST_STALL)));
+            let factor = 1u32.checked_shl((*stalls).min(16)).unwrap_or(u32::MAX);
+            *stall_at = Some(after(now, first.saturating_mul(factor).min(LAST_STALL)));
+        }
+    }
+}
+
+impl Sending {
+    /// How long a packet may be: `offered`, unless longer ones seem to vanish on this route. Then every second
+    /// probe is long, so that an outage is not mistaken for a narrow place for long.
+    fn passable(&mut self, now: Time, offered: usize) -> usize {
+        if offered != self.offered {
+            self.shrunk = None;
+        }
+        self.offered = offered;
+        let max = match self.shrunk {
+            Some(shrunk) if self.recovery.probes != 1 && now < shrunk.raise_at => offered.min(shrunk.most),
+            _ => offered,
+        };
+        self.recovery.congestion.set_packet(max);
+        max
+    }
+
+    /// Packets as long as they are now seem to vanish.
+    fn shrink(&mut self, now: Time) {
+        let present = self.shrunk.map_or(self.offered, |shrunk| shrunk.most.min(self.offered));
+        if let Some(most) = SMALLER_PACKETS.into_iter().find(|most| *most < present) {
+            self.shrunk = Some(Shrunk { most, raise_at: now + FIRST_RAISE, pause: FIRST_RAISE });
+        }
+    }
+
+    /// A packet so long has arrived.
+    pub(super) fn note_arrival(&mut self, bytes: usize) {
+        if self.shrunk.is_some_and(|shrunk| bytes > shrunk.most) {
+            self.shrunk = None;
         }
     }
 }

@@ -16,7 +16,7 @@ use futures::Stream;
 use crate::address::Address;
 use crate::inbox::{Full, Inbox};
 use crate::notify::Notify;
-use crate::types::Message;
+use crate::types::{Body, Message, MessageId, Protection, Timestamp};
 
 mod forgetting;
 
@@ -39,12 +39,33 @@ pub(crate) type Roomy = Notify<BTreeSet<(Address, Address)>>;
 
 struct Sender {
     /// Boxed, so that the place of a message is small: anybody can have a sender made.
-    inbox: Inbox<Box<Message>>,
+    inbox: Inbox<Box<Kept>>,
     address: Address,
     /// Whether its token is in the queue.
     listed: AtomicBool,
     /// Whether messages wait outside for room in here.
     stalled: AtomicBool,
+}
+
+/// What is kept of a message while it waits: from whom it is and for whom is known from where it waits.
+struct Kept {
+    id: MessageId,
+    sent_at: Timestamp,
+    received_at: Timestamp,
+    protection: Protection,
+    body: Body,
+}
+
+impl Kept {
+    fn new(message: Message) -> Box<Self> {
+        let Message { id, sent_at, received_at, protection, body, .. } = message;
+        Box::new(Kept { id, sent_at, received_at, protection, body })
+    }
+
+    fn message(self, from: Address, to: Address) -> Message {
+        let Kept { id, sent_at, received_at, protection, body } = self;
+        Message { id, from, to, sent_at, received_at, protection, body }
+    }
 }
 
 /// The messages for one address of this node.
@@ -167,10 +188,10 @@ impl Mailbox {
     pub(crate) fn push_batch(&self, from: &Address, messages: &mut Vec<Message>) {
         let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
         let sender = self.sender(from);
-        let mut boxed: Vec<_> = messages.drain(..).map(Box::new).collect();
+        let mut boxed: Vec<_> = messages.drain(..).map(Kept::new).collect();
         // What is closed takes nothing.
         let _ = sender.inbox.try_push_batch(&mut boxed);
-        messages.extend(boxed.into_iter().map(|message| *message));
+        messages.extend(boxed.into_iter().map(|kept| kept.message(*from, self.shared.address)));
         let left: usize = messages.iter().map(|message| message.body.len()).sum();
         self.shared.bytes.fetch_add(bytes.saturating_sub(left).cast_signed(), SeqCst);
         self.list(sender);
@@ -180,8 +201,8 @@ impl Mailbox {
     #[must_use]
     pub(crate) fn push(&self, message: Message) -> Option<Message> {
         let (sender, bytes) = (self.sender(&message.from), message.body.len());
-        if let Err(refused) = sender.inbox.try_push(Box::new(message)) {
-            return Some(*refused.into_inner());
+        if let Err(refused) = sender.inbox.try_push(Kept::new(message)) {
+            return Some(refused.into_inner().message(sender.address, self.shared.address));
         }
         self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
         self.list(sender);
@@ -191,7 +212,7 @@ impl Mailbox {
     /// Puts a message into its sender's inbox; waits while that is full.
     pub(crate) async fn push_wait(&self, message: Message) -> Result<(), Stopped> {
         let (sender, bytes) = (self.sender(&message.from), message.body.len());
-        sender.inbox.push(Box::new(message)).await.map_err(|_| Stopped)?;
+        sender.inbox.push(Kept::new(message)).await.map_err(|_| Stopped)?;
         self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
         self.list(sender);
         Ok(())
@@ -201,7 +222,7 @@ impl Mailbox {
     pub fn unrecv(&self, message: Message) {
         let sender = self.sender(&message.from);
         self.shared.bytes.fetch_add(message.body.len().cast_signed(), SeqCst);
-        sender.inbox.push_front(Box::new(message));
+        sender.inbox.push_front(Kept::new(message));
         self.list(sender);
     }
 
@@ -236,11 +257,12 @@ impl Mailbox {
         // First unlist, then look: who pushes after the look lists it again.
         token.listed.store(false, SeqCst);
         let message = token.inbox.try_recv().ok();
-        self.taken(&token, message.as_deref());
+        let message = message.map(|kept| kept.message(token.address, self.shared.address));
+        self.taken(&token, message.as_ref());
         if !token.inbox.is_empty() {
             self.list(token);
         }
-        message.map(|message| *message)
+        message
     }
 
     /// The next messages from anybody: waits for one, then takes what else is there, up to `limit`.
@@ -262,9 +284,10 @@ impl Mailbox {
     /// As [`Mailbox::recv`].
     pub async fn recv_from(&self, peer: &Address) -> Result<Message, Stopped> {
         let sender = self.sender(peer);
-        let message = sender.inbox.recv().await.map_err(|_| Stopped)?;
+        let kept = sender.inbox.recv().await.map_err(|_| Stopped)?;
+        let message = kept.message(sender.address, self.shared.address);
         self.taken(&sender, Some(&message));
-        Ok(*message)
+        Ok(message)
     }
 
     /// Something was taken out: lets in what was waiting for that.

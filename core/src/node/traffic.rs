@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 
 mod conv;
+mod fates;
 mod keeping;
 mod room;
 
@@ -23,11 +24,12 @@ use crate::notify::Notify;
 use crate::stats::{Counter, DropCause};
 use crate::time::Time;
 use crate::types::{Event, Message, MessageId, Outgoing, Receipt, SendError, Timestamp, Waiting};
+use fates::{Fates, Waiter};
 use keeping::Unproven;
 use room::{Charge, Room};
 
 /// Peer first, so that all conversations with one peer stand together.
-pub(crate) type Key = (Address, Address);
+pub(crate) type Key = message::Ends;
 
 /// Packets that one conversation sends before others have their turn.
 const PORTION: usize = 64;
@@ -35,13 +37,9 @@ const PORTION: usize = 64;
 const WAITING: Duration = Duration::from_millis(20);
 /// A conversation idle for so long may make room for another.
 const EVICT_AFTER: Duration = Duration::from_secs(60);
-/// Runs of expired messages that a conversation remembers.
-const EXPIRED: usize = 1024;
-
 /// One conversation: a local address and a peer.
 pub(crate) struct Conv {
-    pub(crate) local: Address,
-    pub(crate) peer: Address,
+    ends: Arc<Key>,
     state: Mutex<State>,
     /// Written when a full queue has room again. There is none before somebody looks.
     room: OnceLock<Box<Notify<u64>>>,
@@ -49,8 +47,7 @@ pub(crate) struct Conv {
 
 struct State {
     conversation: Conversation,
-    /// Who waits to hear of which message.
-    receipts: HashMap<MessageId, Vec<Waiter>>,
+    fates: Option<Box<Fates>>,
     /// Taken from the conversation, but refused by a mailbox that had filled up meanwhile.
     held: VecDeque<Message>,
     /// A thread moves messages into the mailbox.
@@ -65,13 +62,8 @@ struct State {
     gone: bool,
     /// The neighbour that packets were last given to.
     via: Option<u32>,
-    /// The last messages that expired, so that who asks late learns it: first and last of those that follow on
-    /// one another.
-    expired: VecDeque<(u128, u128)>,
     closed: bool,
 }
-
-type Waiter = oneshot::Sender<Result<Receipt, SendError>>;
 
 /// What will become, or has become, of a message.
 pub(crate) enum Outlook {
@@ -86,8 +78,9 @@ pub(crate) struct Traffic {
     limit: usize,
     config: message::Config,
     room: Room,
-    conversations: RwLock<BTreeMap<Key, Arc<Conv>>>,
-    timers: Notify<BTreeSet<(Time, Key)>>,
+    /// Whoever invents senders has an entry made for each: what they go by is there once.
+    conversations: RwLock<BTreeMap<Arc<Key>, Arc<Conv>>>,
+    timers: Notify<BTreeSet<(Time, Arc<Key>)>>,
     unproven: Mutex<Unproven>,
     /// Senders whose inbox was full and has room again.
     pub(crate) roomy: Arc<Roomy>,
@@ -136,16 +129,16 @@ impl Traffic {
         if conversations.len() >= self.limit {
             self.make_place(shared, &mut conversations, from, now)?;
         }
-        let conv = conversations.entry((*peer, *local)).or_insert_with(|| {
+        let ends = Arc::new((*peer, *local));
+        let conv = conversations.entry(ends.clone()).or_insert_with(|| {
             let incarnation = getrandom::u64().unwrap_or(now.as_nanos());
-            let mut conversation = Conversation::new(self.config, *local, *peer, incarnation);
+            let mut conversation = Conversation::between(self.config, ends.clone(), incarnation);
             conversation.set_reachable(now, route(shared, peer).is_some());
             Arc::new(Conv {
-                local: *local,
-                peer: *peer,
+                ends,
                 state: Mutex::new(State {
                     conversation,
-                    receipts: HashMap::new(),
+                    fates: None,
                     held: VecDeque::new(),
                     delivering: false,
                     registered: None,
@@ -154,7 +147,6 @@ impl Traffic {
                     from: 0,
                     gone: false,
                     via: None,
-                    expired: VecDeque::new(),
                     closed: false,
                 }),
                 room: OnceLock::new(),
@@ -214,8 +206,8 @@ impl Traffic {
     fn with_peer(&self, peer: &Address) -> Vec<Arc<Conv>> {
         let first = (*peer, Address::from_bytes([0; 32]));
         let all = read(&self.conversations);
-        let range = all.range((Bound::Included(first), Bound::Unbounded));
-        range.take_while(|((with, _), _)| with == peer).map(|(_, conv)| conv.clone()).collect()
+        let range = all.range::<Key, _>((Bound::Included(&first), Bound::Unbounded));
+        range.take_while(|(ends, _)| ends.0 == *peer).map(|(_, conv)| conv.clone()).collect()
     }
 
     /// What waits to be delivered, in all conversations.
@@ -233,18 +225,18 @@ impl Traffic {
     pub(crate) fn is_under_way(&self, shared: &Shared) -> bool {
         let all: Vec<_> = read(&self.conversations).values().cloned().collect();
         all.iter()
-            .any(|conv| lock(&conv.state).conversation.is_under_way() && route(shared, &conv.peer).is_some())
+            .any(|conv| lock(&conv.state).conversation.is_under_way() && route(shared, conv.peer()).is_some())
     }
 
     /// The peers that `local` has conversations with.
     pub(crate) fn peers_of(&self, local: &Address) -> BTreeSet<Address> {
         let all = read(&self.conversations);
-        all.keys().filter(|(_, ours)| ours == local).map(|(peer, _)| *peer).collect()
+        all.keys().filter(|ends| ends.1 == *local).map(|ends| ends.0).collect()
     }
 
     /// Whom there are conversations with.
     pub(crate) fn peers(&self) -> Vec<Address> {
-        let mut peers: Vec<_> = read(&self.conversations).keys().map(|(peer, _)| *peer).collect();
+        let mut peers: Vec<_> = read(&self.conversations).keys().map(|ends| ends.0).collect();
         peers.dedup();
         peers
     }
@@ -258,8 +250,8 @@ impl Traffic {
     /// Forgets the conversations of an address that this node gives up.
     pub(crate) fn forget(&self, local: &Address) {
         let mut forgotten = Vec::new();
-        write(&self.conversations).retain(|(_, ours), conv| {
-            let keep = ours != local;
+        write(&self.conversations).retain(|ends, conv| {
+            let keep = ends.1 != *local;
             if !keep {
                 self.room.release(conv);
                 forgotten.push(conv.clone());
@@ -277,7 +269,7 @@ impl Traffic {
         loop {
             let next = traffic.timers.read().first().map(|(time, _)| *time);
             alarm.set(next.map(|time| shared.instant(time)));
-            let earlier = |timers: &BTreeSet<(Time, Key)>| {
+            let earlier = |timers: &BTreeSet<(Time, Arc<Key>)>| {
                 let first = timers.first().map(|(time, _)| *time);
                 (first.is_some() && (next.is_none() || first < next)).then_some(())
             };
@@ -309,7 +301,7 @@ impl Traffic {
         }
     }
 
-    fn take_due(&self, now: Time) -> Vec<Key> {
+    fn take_due(&self, now: Time) -> Vec<Arc<Key>> {
         if self.timers.read().first().is_none_or(|(time, _)| *time > now) {
             return Vec::new();
         }
@@ -319,8 +311,8 @@ impl Traffic {
     }
 }
 
-fn lowest() -> Key {
-    (Address::from_bytes([0; 32]), Address::from_bytes([0; 32]))
+fn lowest() -> Arc<Key> {
+    Arc::new((Address::from_bytes([0; 32]), Address::from_bytes([0; 32])))
 }
 
 impl State {
@@ -331,25 +323,9 @@ impl State {
 
     /// Whether nobody waits for its word, and nothing is in between it and the mailbox.
     fn is_free(&self) -> bool {
-        self.receipts.is_empty() && self.held.is_empty() && !self.delivering
-    }
-
-    fn remember_expired(&mut self, id: MessageId) {
-        let number = u128::from_be_bytes(id.0);
-        match self.expired.back_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
-            _ => {
-                if self.expired.len() >= EXPIRED {
-                    self.expired.pop_front();
-                }
-                self.expired.push_back((number, number));
-            }
-        }
-    }
-
-    fn has_expired(&self, id: MessageId) -> bool {
-        let number = u128::from_be_bytes(id.0);
-        self.expired.iter().any(|(first, last)| (*first..=*last).contains(&number))
+        self.fates.as_ref().is_none_or(|fates| !fates.are_awaited())
+            && self.held.is_empty()
+            && !self.delivering
     }
 }
 

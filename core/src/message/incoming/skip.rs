@@ -2,13 +2,13 @@
 
 use std::ops::Bound::{Excluded, Included};
 
-use super::{Incoming, SKIPPED};
+use super::{Incoming, SKIPPED, release};
 use crate::stats::DropCause;
 
 impl Incoming {
     /// `count` sequences from `first` are given up by the sender.
     pub fn skip(&mut self, first: u64, count: u16) -> Result<(), DropCause> {
-        let window = self.taken().saturating_add(u64::try_from(self.credit_messages).unwrap_or(u64::MAX));
+        let window = self.taken().saturating_add(u64::from(self.credit_messages));
         let wanted = first.saturating_add(u64::from(count));
         let (start, mut end) = (first.max(self.next), wanted.min(window));
         if start >= end {
@@ -41,5 +41,6 @@ impl Incoming {
             let end = first.remove();
             self.settle(end);
         }
+        release(&mut self.skipped);
     }
 }

@@ -28,20 +28,28 @@ impl After {
 }
 
 impl Conv {
+    pub(crate) fn peer(&self) -> &Address {
+        &self.ends.0
+    }
+
+    pub(super) fn local(&self) -> &Address {
+        &self.ends.1
+    }
+
     pub(super) fn is_idle(&self, shared: &Shared, now: Time) -> bool {
         let state = lock(&self.state);
         now.since(state.used) > EVICT_AFTER
             && state.conversation.is_idle(now)
             && state.is_free()
             && read(&shared.mailboxes)
-                .get(&self.local)
-                .is_none_or(|mailbox| mailbox.is_empty_from(&self.peer))
+                .get(self.local())
+                .is_none_or(|mailbox| mailbox.is_empty_from(self.peer()))
     }
 
     /// Moves what has arrived in order into the application's mailbox, as far as that has room. One thread at a time does, so
     /// that the order stays; no lock is held while the application is woken.
     pub(super) fn deliver(&self, shared: &Shared) {
-        let Some(mailbox) = read(&shared.mailboxes).get(&self.local).cloned() else { return };
+        let Some(mailbox) = read(&shared.mailboxes).get(self.local()).cloned() else { return };
         let mut batch = Vec::new();
         loop {
             {
@@ -60,7 +68,7 @@ impl Conv {
             let events: Vec<_> = batch.iter().map(received).collect();
             let ids: Vec<_> = batch.iter().map(|message| message.id).collect();
             let count = batch.len();
-            mailbox.push_batch(&self.peer, &mut batch);
+            mailbox.push_batch(self.peer(), &mut batch);
             let arrived = count - batch.len();
             shared.stats.count(Counter::MessagesReceived, arrived as u64);
             events.into_iter().take(arrived).for_each(|event| shared.publish(event));
@@ -71,7 +79,7 @@ impl Conv {
             if !batch.is_empty() {
                 // Too long for the room that there is, or the mailbox is closed.
                 state.held.extend(batch.drain(..));
-                mailbox.report_room(&self.peer);
+                mailbox.report_room(self.peer());
                 if arrived == 0 {
                     return;
                 }
@@ -85,10 +93,10 @@ impl Conv {
         while batch.len() < PORTION {
             let next = state.held.front().map(|message| message.body.len());
             let Some(next) = next.or_else(|| state.conversation.next_bytes()) else { return };
-            if !mailbox.has_room(&self.peer, batch.len(), bytes + next) {
-                mailbox.report_room(&self.peer);
+            if !mailbox.has_room(self.peer(), batch.len(), bytes + next) {
+                mailbox.report_room(self.peer());
                 // Somebody may have made room between the two lines above.
-                if !mailbox.has_room(&self.peer, batch.len(), bytes + next) {
+                if !mailbox.has_room(self.peer(), batch.len(), bytes + next) {
                     return;
                 }
             }
@@ -103,7 +111,7 @@ impl Conv {
 
     /// Sends what the conversation has to say, up to a portion. Returns whether there is more.
     pub(crate) fn pump(self: &Arc<Self>, shared: &Shared, work: &mut Work) -> bool {
-        let hop = route(shared, &self.peer).filter(|hop| !hop.best().makes_wait(self));
+        let hop = route(shared, self.peer()).filter(|hop| !hop.best().makes_wait(self));
         let now = shared.now();
         let mut state = lock(&self.state);
         let mut sent = 0;
@@ -116,7 +124,7 @@ impl Conv {
             }
             while sent < PORTION {
                 let fill = |most: usize, out: &mut Vec<u8>| state.conversation.poll_transmit(now, most, out);
-                if !send_part(shared, &hop, &self.peer, fill, work) {
+                if !send_part(shared, &hop, self.peer(), fill, work) {
                     break;
                 }
                 sent += 1;
@@ -133,7 +141,7 @@ impl Conv {
         let deadline = deadline.filter(|deadline| state.registers(*deadline));
         drop(state);
         if let Some((next_hop, (delivered, lost))) = score {
-            shared.router.hint(Hint::Score { destination: self.peer, next_hop, delivered, lost });
+            shared.router.hint(Hint::Score { destination: *self.peer(), next_hop, delivered, lost });
         }
         if let Some(deadline) = deadline {
             self.register_at(shared, deadline);
@@ -150,18 +158,18 @@ impl Conv {
                 ConversationEvent::Delivered { id, elapsed } => {
                     shared.stats.count(Counter::MessagesDelivered, 1);
                     let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-                    if let Some(waiters) = state.receipts.remove(&id) {
+                    if let Some(waiters) = state.take_waiters(&id) {
                         after.fates.push((waiters, Ok(Receipt { id, elapsed_us })));
                     }
-                    after.events.push(Event::MessageDelivered { id, to: self.peer, elapsed_us });
+                    after.events.push(Event::MessageDelivered { id, to: *self.peer(), elapsed_us });
                 }
                 ConversationEvent::Expired { id } => {
                     shared.stats.drop(DropCause::Expired);
-                    if let Some(waiters) = state.receipts.remove(&id) {
-                        after.fates.push((waiters, Err(SendError::Expired(self.peer))));
+                    if let Some(waiters) = state.take_waiters(&id) {
+                        after.fates.push((waiters, Err(SendError::Expired(*self.peer()))));
                     }
                     state.remember_expired(id);
-                    after.events.push(Event::MessageExpired { id, to: self.peer });
+                    after.events.push(Event::MessageExpired { id, to: *self.peer() });
                 }
                 ConversationEvent::Room => after.has_room = true,
             }
@@ -182,9 +190,9 @@ impl Conv {
             return;
         }
         if let Some(registered) = state.registered {
-            timers.remove(&(registered, (self.peer, self.local)));
+            timers.remove(&(registered, self.ends.clone()));
         }
-        timers.insert((deadline, (self.peer, self.local)));
+        timers.insert((deadline, self.ends.clone()));
         state.registered = Some(deadline);
     }
 
@@ -243,10 +251,7 @@ impl Conv {
                 return Outlook::Stopped;
             }
             let (sender, receiver) = oneshot::channel();
-            let waiters = state.receipts.entry(id).or_default();
-            // Who has lost patience and asks again must not pile up.
-            waiters.retain(|waiter| !waiter.is_canceled());
-            waiters.push(sender);
+            state.await_fate(id, sender);
             return Outlook::Pending(receiver);
         }
         if state.has_expired(id) { Outlook::Expired } else { Outlook::Delivered }
@@ -256,7 +261,7 @@ impl Conv {
         let receipts = {
             let mut state = lock(&self.state);
             state.closed = true;
-            std::mem::take(&mut state.receipts)
+            state.take_all_waiters()
         };
         // Those who waited are woken by it.
         drop(receipts);

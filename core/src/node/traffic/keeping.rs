@@ -44,7 +44,7 @@ impl Traffic {
     pub(super) fn make_place(
         &self,
         shared: &Shared,
-        all: &mut BTreeMap<Key, Arc<Conv>>,
+        all: &mut BTreeMap<Arc<Key>, Arc<Conv>>,
         from: Option<u32>,
         now: Time,
     ) -> Option<()> {
@@ -52,7 +52,7 @@ impl Traffic {
             let Some(conv) = lock(&self.unproven).oldest() else { break };
             if !lock(&conv.state).gone && conv.give_up_unproven(shared, now, Duration::ZERO) {
                 self.room.release(&conv);
-                all.remove(&(conv.peer, conv.local));
+                all.remove(&conv.ends);
                 return Some(());
             }
         }
@@ -64,7 +64,7 @@ impl Traffic {
         unproven.barren = Some(now);
         drop(unproven);
         let idle = all.iter().filter(|(_, conv)| conv.is_idle(shared, now));
-        let key = idle.min_by_key(|(_, conv)| lock(&conv.state).used).map(|(key, _)| *key)?;
+        let key = idle.min_by_key(|(_, conv)| lock(&conv.state).used).map(|(key, _)| key.clone())?;
         let conv = all.remove(&key)?;
         self.room.release(&conv);
         Some(())
@@ -85,7 +85,7 @@ impl Traffic {
             let mut conversations = write(&self.conversations);
             if conv.is_over(shared, now) {
                 self.room.release(&conv);
-                conversations.remove(&(conv.peer, conv.local));
+                conversations.remove(&conv.ends);
             }
         }
         let mailboxes: Vec<_> = read(&shared.mailboxes).values().cloned().collect();
@@ -129,12 +129,12 @@ impl Conv {
     /// Whether its peer has not proven to be there and has been silent for so long, and the mailbox has nothing of it. Then its
     /// place there is given up.
     fn give_up_unproven(&self, shared: &Shared, now: Time, silence: Duration) -> bool {
-        let mailbox = read(&shared.mailboxes).get(&self.local).cloned();
+        let mailbox = read(&shared.mailboxes).get(self.local()).cloned();
         let state = lock(&self.state);
         if !state.conversation.is_unproven(now, silence) || !state.is_free() {
             return false;
         }
         let with_application = state.conversation.untaken();
-        mailbox.is_none_or(|mailbox| mailbox.drop_sender(&self.peer, with_application))
+        mailbox.is_none_or(|mailbox| mailbox.drop_sender(self.peer(), with_application))
     }
 }

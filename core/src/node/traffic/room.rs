@@ -95,15 +95,19 @@ impl Traffic {
         let now = shared.now();
         let mut all = write(&self.conversations);
         let neighbours = read(&shared.neighbours);
-        let mut victims: Vec<(bool, Time, Key)> = all
+        let mut victims: Vec<(bool, Time, Arc<Key>)> = all
             .iter()
             .filter_map(|(key, conv)| {
                 let state = lock(&conv.state);
                 let Charge { bytes, from: brought } = state.charge;
                 let orphan = !neighbours.contains_key(&brought);
-                let free = state.held.is_empty() && state.receipts.is_empty() && !state.delivering;
+                let free = state.is_free();
                 let victim = bytes > 0 && free && (brought == from || orphan);
-                (victim && state.conversation.may_begin_anew(now)).then_some((!orphan, state.used, *key))
+                (victim && state.conversation.may_begin_anew(now)).then_some((
+                    !orphan,
+                    state.used,
+                    key.clone(),
+                ))
             })
             .collect();
         drop(neighbours);

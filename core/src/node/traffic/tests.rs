@@ -97,9 +97,6 @@ fn message(above: u16, size: usize, out: &mut Vec<u8>) {
 /// What a packet has around its payload: 36 bytes of a packet's header and 30 of a data frame.
 const AROUND: usize = 66;
 
-/// What a sender may cost however little it sends: 4096 of them are a few megabytes, and go after 30 s of silence.
-const SENDER: usize = 1024;
-
 /// A name and what writes the frames.
 type Form = (&'static str, fn(&mut Vec<u8>));
 
@@ -155,7 +152,7 @@ fn no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back
             drop(work);
             let held = crate::allocated().saturating_sub(before);
             println!("{name}: {:.1} bytes held for each of {bytes}", held as f64 / bytes as f64);
-            if held > 8 * bytes + packets.len() * SENDER {
+            if held > 8 * bytes {
                 dear.push((name, held as f64 / bytes as f64));
             }
             // What waits for the application has a receipt, and stays until it is received.
