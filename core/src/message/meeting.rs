@@ -34,6 +34,8 @@ pub(super) const GREETING_INTERVAL: Duration = Duration::from_millis(1);
 pub(super) const GREETINGS: u32 = 64;
 /// Greetings that ask, of which the answer is recognised.
 pub(super) const ASKED: usize = 1024;
+/// Greetings that wait to leave: without a route none can. What each allowance lets go at once.
+const DUE: usize = 3 * GREETINGS as usize;
 /// Incarnations of which it is remembered that they have claimed before.
 const SEEN: usize = 64;
 /// After so long without a claim all of this is forgotten.
@@ -163,7 +165,8 @@ impl Meeting {
 
     fn put(&mut self, greeting: Greeting) {
         let due = &mut self.past.get_or_insert_default().due;
-        if !due.contains(&greeting) {
+        // Those that wait go first. A peer that is there sends again, and is greeted then.
+        if due.len() < DUE && !due.contains(&greeting) {
             due.push_back(greeting);
         }
     }

@@ -205,4 +205,42 @@ fn a_restart_is_noticed_under_a_flood_of_invented_incarnations() {
     }
 }
 
+/// A packet of the first side in the name of some incarnation, for some incarnation.
+fn ping(from: u64, to: u64, number: u64) -> Bytes {
+    let header = crate::wire::message::Header { source: address(0), from, to, number, open: 0, floor: 0 };
+    let mut packet = Vec::new();
+    crate::wire::message::write_header(&header, &mut packet);
+    crate::wire::message::write_ping(&mut packet);
+    packet.into()
+}
+
+#[test]
+fn greetings_that_cannot_leave_are_few_whatever_comes() {
+    let mut recipient = Conversation::new(Config::default(), address(1), address(0), 200);
+    let mut now = Time::from_millis(1);
+    let mut number = 0;
+    // A minute without a route. A good packet every 9 s keeps what is known of claims.
+    for round in 0..120_000u64 {
+        now = now + Duration::from_micros(500);
+        let good = round % 18_000 == 0;
+        number += u64::from(good);
+        let packet = match (good, round % 2) {
+            (true, _) => ping(100, 0, number),
+            (false, 0) => ping(1000 + round, 0, 0),
+            (false, _) => ping(1000 + round, 77, 0),
+        };
+        let _ = recipient.handle(now, &packet);
+    }
+    recipient.set_reachable(now, true);
+    let mut left = 0;
+    while recipient.poll_transmit(now, 1200, &mut Vec::new()) {
+        left += 1;
+    }
+    let [most, ack] = [3 * meeting::GREETINGS, 1];
+    assert!((most / 2..=most + ack).contains(&left), "{left} packets");
+    // Those that come now are asked as before.
+    let _ = recipient.handle(now + ms(100), &ping(1, 0, 0));
+    assert!(recipient.poll_transmit(now + ms(100), 1200, &mut Vec::new()), "it is asked");
+}
+
 const CLAIMS_FORGOTTEN: Duration = Duration::from_secs(11);
