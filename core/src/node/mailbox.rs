@@ -6,6 +6,7 @@
 //! Taking a token, a message and putting the token back happen in one poll, so that a dropped future loses nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -168,9 +169,10 @@ impl Mailbox {
         self.shared.has_room(&self.sender(from), more, bytes)
     }
 
-    /// Tells, once, when something was taken from this sender's inbox that is full now.
-    pub(crate) fn report_room(&self, from: &Address) {
-        self.sender(from).stalled.store(true, SeqCst);
+    /// Tells, once, when something was taken from this sender's inbox that is full now. Whether that was asked before, and
+    /// nothing was taken since.
+    pub(crate) fn report_room(&self, from: &Address) -> bool {
+        self.sender(from).stalled.swap(true, SeqCst)
     }
 
     /// Whether nothing of this sender waits here.
@@ -184,17 +186,23 @@ impl Mailbox {
         senders.by_address.values().map(|sender| sender.inbox.len() as u64).sum()
     }
 
-    /// Puts messages of one sender into its inbox, as far as there is room: those that are left found none.
+    /// Puts messages of one sender into its inbox, as far as there is room: those that are left found none. They are received
+    /// even when an application that is woken panics.
     pub(crate) fn push_batch(&self, from: &Address, messages: &mut Vec<Message>) {
         let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
         let sender = self.sender(from);
         let mut boxed: Vec<_> = messages.drain(..).map(Kept::new).collect();
-        // What is closed takes nothing.
-        let _ = sender.inbox.try_push_batch(&mut boxed);
+        // What is closed takes nothing. An inbox wakes after all else is done.
+        let pushed = catch_unwind(AssertUnwindSafe(|| {
+            let _ = sender.inbox.try_push_batch(&mut boxed);
+        }));
         messages.extend(boxed.into_iter().map(|kept| kept.message(*from, self.shared.address)));
         let left: usize = messages.iter().map(|message| message.body.len()).sum();
         self.shared.bytes.fetch_add(bytes.saturating_sub(left).cast_signed(), SeqCst);
         self.list(sender);
+        if let Err(panic) = pushed {
+            resume_unwind(panic);
+        }
     }
 
     /// Puts a message into its sender's inbox. It comes back when there is no room.

@@ -27,6 +27,22 @@ impl After {
     }
 }
 
+/// Messages between the conversation and the mailbox. However that ends, what is left goes back, and others may deliver: the
+/// application's waker may panic.
+struct Delivering<'a> {
+    conv: &'a Conv,
+    batch: Vec<Message>,
+}
+
+impl Drop for Delivering<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.conv.state);
+        state.delivering = false;
+        // Before those that are there still: they came later.
+        self.batch.drain(..).rev().for_each(|message| state.held.push_front(message));
+    }
+}
+
 impl Conv {
     pub(crate) fn peer(&self) -> &Address {
         &self.ends.0
@@ -50,8 +66,8 @@ impl Conv {
     /// that the order stays; no lock is held while the application is woken.
     pub(super) fn deliver(&self, shared: &Shared) {
         let Some(mailbox) = read(&shared.mailboxes).get(self.local()).cloned() else { return };
-        let mut batch = Vec::new();
         loop {
+            let mut batch = Vec::new();
             {
                 let mut state = lock(&self.state);
                 if state.gone || std::mem::replace(&mut state.delivering, true) {
@@ -65,24 +81,25 @@ impl Conv {
                     return;
                 }
             }
+            let mut delivering = Delivering { conv: self, batch };
+            let batch = &mut delivering.batch;
             let events: Vec<_> = batch.iter().map(received).collect();
             let ids: Vec<_> = batch.iter().map(|message| message.id).collect();
             let count = batch.len();
-            mailbox.push_batch(self.peer(), &mut batch);
+            mailbox.push_batch(self.peer(), batch);
             let arrived = count - batch.len();
             shared.stats.count(Counter::MessagesReceived, arrived as u64);
             events.into_iter().take(arrived).for_each(|event| shared.publish(event));
-            let mut state = lock(&self.state);
-            state.delivering = false;
+            // Too long for the room that there is, or the mailbox is closed.
+            let is_refused = !batch.is_empty();
+            drop(delivering);
             let now = shared.now();
+            let mut state = lock(&self.state);
             ids.iter().take(arrived).for_each(|id| state.conversation.took(now, id, id));
-            if !batch.is_empty() {
-                // Too long for the room that there is, or the mailbox is closed.
-                state.held.extend(batch.drain(..));
-                mailbox.report_room(self.peer());
-                if arrived == 0 {
-                    return;
-                }
+            drop(state);
+            // Unless that was asked before, something may have been taken just before the report: then it is tried once more.
+            if is_refused && mailbox.report_room(self.peer()) && arrived == 0 {
+                return;
             }
         }
     }
@@ -101,9 +118,8 @@ impl Conv {
                 }
             }
             let held = state.held.pop_front();
-            let Some(message) = held.or_else(|| state.conversation.next_message(Timestamp::now())) else {
-                return;
-            };
+            let next_message = || state.conversation.next_message(Timestamp::now());
+            let Some(message) = held.or_else(next_message) else { return };
             bytes += next;
             batch.push(message);
         }

@@ -167,3 +167,87 @@ fn no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back
         assert!(dear.is_empty(), "{dear:?}");
     });
 }
+
+fn from(peer: Address, number: u128, body: &Bytes) -> Message {
+    Message {
+        id: MessageId(number.to_be_bytes()),
+        from: peer,
+        to: local(),
+        sent_at: Timestamp(0),
+        received_at: Timestamp(0),
+        protection: crate::types::Protection::Link,
+        body: body.clone().into(),
+    }
+}
+
+#[test]
+fn messages_stay_in_order_however_little_a_mailbox_takes_at_once() {
+    let (shared, peer) = (shared(), address(1));
+    let conv = shared.traffic.open(&shared, &local(), &peer).unwrap();
+    let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+    // An inbox holds three of them. All senders together may have more, so that more are tried at once, but not all.
+    let body = Bytes::from(vec![7; 10 << 20]);
+    lock(&conv.state).held.extend((0..20).map(|number| from(peer, number, &body)));
+    let mut got = Vec::new();
+    while got.len() < 20 {
+        conv.deliver(&shared);
+        let message = mailbox.recv_from(&peer).now_or_never().expect("one is there").unwrap();
+        got.push(u128::from_be_bytes(message.id.0));
+    }
+    assert!(got.is_sorted(), "{got:?}");
+}
+
+#[test]
+fn a_message_that_an_inbox_refuses_is_delivered_once_something_is_taken() {
+    let (shared, peer) = (shared(), address(1));
+    let conv = shared.traffic.open(&shared, &local(), &peer).unwrap();
+    let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+    let body = Bytes::from(vec![7; 15 << 20]);
+    lock(&conv.state).held.extend((0..4).map(|number| from(peer, number, &body)));
+    // Two fit. To try again what does not brings nothing, and ends.
+    (0..3).for_each(|_| conv.deliver(&shared));
+    assert_eq!(lock(&conv.state).held.len(), 2);
+    assert!(shared.traffic.roomy.read().is_empty());
+    mailbox.recv_from(&peer).now_or_never().expect("one is there").unwrap();
+    assert!(shared.traffic.roomy.read().contains(&(local(), peer)), "it is noted that there is room");
+    conv.deliver(&shared);
+    assert_eq!(lock(&conv.state).held.len(), 1);
+}
+
+/// Panics when it is woken, once.
+#[derive(Default)]
+struct Fault(AtomicUsize);
+
+impl Wake for Fault {
+    fn wake(self: Arc<Self>) {
+        assert!(self.0.fetch_add(1, SeqCst) > 0, "a fault of the application");
+    }
+}
+
+#[test]
+fn a_panic_of_an_application_that_is_woken_keeps_no_message_back() {
+    for waits_for in ["its inbox", "the mailbox", "events"] {
+        let shared = shared();
+        let mut sender = Sender::new(1, local());
+        let (peer, fault) = (sender.address(), Arc::new(Fault::default()));
+        let waker = Waker::from(fault.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+        let mut events = shared.bus.subscribe();
+        let (mut any, mut one) = (Box::pin(mailbox.recv()), Box::pin(mailbox.recv_from(&peer)));
+        match waits_for {
+            "its inbox" => assert!(one.poll_unpin(&mut cx).is_pending()),
+            "the mailbox" => assert!(any.poll_unpin(&mut cx).is_pending()),
+            _ => assert!(events.poll_next_unpin(&mut cx).is_pending()),
+        }
+        sender.begin(100);
+        let flood = std::panic::AssertUnwindSafe(|| sender.flood(&shared, local(), 1));
+        assert!(std::panic::catch_unwind(flood).is_err(), "{waits_for}: it was woken");
+        drop((any, one));
+        sender.begin(100);
+        sender.flood(&shared, local(), 1);
+        for nth in 1..=2 {
+            assert!(mailbox.recv().now_or_never().is_some(), "{waits_for}: message {nth} is there");
+        }
+    }
+}
