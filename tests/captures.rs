@@ -91,10 +91,9 @@ fn listen_in(with: impl Fn(DaemonBuilder) -> DaemonBuilder) {
     other.route_to(one.address());
     let (short, long) = (payload(100), payload(20_000));
     for text in [&short, &long] {
-        one.json(&["send", other.address(), text, "--wait", "delivered", "--timeout", "60s"]);
-        assert_eq!(other.json(&["recv", "--timeout", "60s"])["text"], **text);
+        one.talk(&other, text);
     }
-    other.json(&["send", one.address(), &short, "--wait", "delivered", "--timeout", "60s"]);
+    other.talk(&one, &short);
     one.json(&["ping", other.address()]);
     let frames = capture.end();
 
@@ -167,7 +166,7 @@ fn stranger() {
     members[0].neighbour(members[1].address());
     let stranger = start(&lan, 2, |builder| builder.peer("udp:10.77.0.1:7700"));
     let text = payload(20_000);
-    members[0].json(&["send", members[1].address(), &text, "--wait", "delivered", "--timeout", "60s"]);
+    members[0].talk(&members[1], &text);
     refused(&stranger);
     // Each has heard the other's beacon, and left it aside.
     until("the beacons of strangers are heard", || {

@@ -111,12 +111,10 @@ fn peers_and_routes_tell_who_is_near_and_who_is_reached() {
 #[test]
 fn send_and_recv_carry_text_and_any_bytes() {
     let (first, second) = pair();
-    let sent =
-        second.json(&["send", first.address(), "grüß dich", "--wait", "delivered", "--timeout", "60s"]);
+    let (sent, message) = second.talk(&first, "grüß dich");
     has_fields(&sent, "id state durable bytes rtt_ms");
     assert_eq!((&sent["state"], &sent["bytes"]), (&Value::from("delivered"), &Value::from(11)));
     assert!(sent["rtt_ms"].as_f64().is_some_and(|rtt| rtt > 0.0));
-    let message = first.json(&["recv", "--timeout", "60s"]);
     has_fields(&message, "id from from_name to sent_at received_at bytes protection text");
     assert_eq!((&message["id"], &message["text"]), (&sent["id"], &Value::from("grüß dich")));
     assert_eq!((&message["protection"], &message["from_name"]), (&Value::from("link"), &Value::Null));
@@ -145,7 +143,7 @@ fn recv_takes_as_many_as_it_is_told_and_from_whom_it_is_told() {
     let (first, second) = pair();
     first.text(&["send", first.address(), "to myself"]);
     for n in 1..=3 {
-        second.text(&["send", first.address(), &n.to_string(), "--wait", "delivered", "--timeout", "60s"]);
+        second.text(&["send", first.address(), &n.to_string()]);
     }
     let three = first
         .rouse(&["--json", "recv", "--from", second.address(), "--count", "3", "--timeout", "60s"])
@@ -260,7 +258,7 @@ fn watch_tells_what_happens_a_line_each() {
         watch.json_where(|event| event["event"] == "message_received" && event["from"] == second.address());
     has_fields(&came, "at event id from to bytes");
     assert_eq!(came["id"], sent["id"]);
-    let sent = first.json(&["send", second.address(), "hello"]);
+    let (sent, _) = first.talk(&second, "hello");
     let went = watch.json_where(|event| event["event"] == "message_delivered" && event["id"] == sent["id"]);
     has_fields(&went, "at event id to elapsed_us");
 }

@@ -17,8 +17,7 @@ fn drops(daemon: &Daemon, cause: &str) -> u64 {
 }
 
 fn talk(from: &Daemon, to: &Daemon, text: &str) {
-    from.json(&["send", to.address(), text, "--wait", "delivered", "--timeout", "60s"]);
-    assert_eq!(to.json(&["recv", "--from", from.address(), "--timeout", "60s"])["text"], text);
+    from.talk(to, text);
 }
 
 /// A daemon with a friend.

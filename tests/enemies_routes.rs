@@ -26,8 +26,7 @@ fn way(from: &Daemon, to: &Daemon) -> (Value, Value) {
 }
 
 fn talk(from: &Daemon, to: &Daemon, text: &str) {
-    from.json(&["send", to.address(), text, "--wait", "delivered", "--timeout", "60s"]);
-    assert_eq!(to.json(&["recv", "--from", from.address(), "--timeout", "60s"])["text"], text);
+    from.talk(to, text);
 }
 
 /// A line of three, and an enemy beside the one in the middle.

@@ -80,8 +80,7 @@ fn counts(daemon: &Daemon) -> (u64, u64) {
 }
 
 fn talk(from: &Daemon, to: &Daemon, text: &str) {
-    from.json(&["send", to.address(), text, "--wait", "delivered", "--timeout", "60s"]);
-    assert_eq!(to.json(&["recv", "--from", from.address(), "--timeout", "60s"])["text"], text);
+    from.talk(to, text);
 }
 
 #[test]

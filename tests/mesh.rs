@@ -18,12 +18,6 @@ fn line(length: usize) -> Vec<Daemon> {
     daemons
 }
 
-fn delivered(from: &Daemon, to: &Daemon, text: &str) -> Value {
-    let sent = from.json(&["send", to.address(), text, "--wait", "delivered", "--timeout", "60s"]);
-    assert_eq!(sent["state"], "delivered");
-    sent
-}
-
 /// The text of the next message.
 fn received(daemon: &Daemon) -> String {
     let message = daemon.json(&["recv", "--timeout", "60s"]);
@@ -33,14 +27,12 @@ fn received(daemon: &Daemon) -> String {
 #[test]
 fn two_nodes_exchange_messages_both_ways() {
     let nodes = line(2);
-    let sent = delivered(&nodes[1], &nodes[0], "there");
-    let message = nodes[0].json(&["recv", "--timeout", "60s"]);
+    let (sent, message) = nodes[1].talk(&nodes[0], "there");
     assert_eq!(message["id"], sent["id"]);
     assert_eq!(message["from"], nodes[1].address());
     assert_eq!(message["to"], nodes[0].address());
     assert_eq!(message["text"], "there");
-    delivered(&nodes[0], &nodes[1], "and back");
-    assert_eq!(received(&nodes[1]), "and back");
+    nodes[0].talk(&nodes[1], "and back");
 }
 
 #[test]
@@ -48,9 +40,10 @@ fn a_receiver_that_waits_gets_each_message_as_it_comes() {
     let nodes = line(2);
     let mut receiver = nodes[0].start(&["recv", "--follow"]);
     for n in 0..5 {
-        delivered(&nodes[1], &nodes[0], &n.to_string());
         let (from, text) = (nodes[1].address(), n.to_string());
+        let sending = nodes[1].send(&nodes[0], &[&text]);
         assert_eq!(receiver.line().as_deref(), Some(format!("{from}\t{text}").as_str()));
+        sending.delivered();
     }
 }
 
@@ -79,9 +72,9 @@ fn a_message_of_60_000_bytes_crosses_a_line_of_five_whole() {
     let file = nodes[0].state().join("body");
     std::fs::write(&file, &body).unwrap();
     let path = file.to_str().unwrap();
-    let arguments = ["send", nodes[4].address(), "--file", path, "--wait", "delivered", "--timeout", "60s"];
-    assert_eq!(nodes[0].json(&arguments)["bytes"], 60_000);
+    let sending = nodes[0].send(&nodes[4], &["--file", path]);
     assert_eq!(nodes[4].rouse(&["recv", "--raw", "--timeout", "60s"]).exits(0).stdout, body);
+    assert_eq!(sending.delivered()["bytes"], 60_000);
 }
 
 #[test]
@@ -94,15 +87,13 @@ fn when_the_relay_in_use_is_killed_messages_take_the_other_way() {
         left.neighbour(relay.address());
         right.neighbour(relay.address());
     }
-    delivered(&left, &right, "before");
-    assert_eq!(received(&right), "before");
+    left.talk(&right, "before");
 
     let used = left.route_to(right.address())["next_hop"].as_str().unwrap().to_owned();
     let (mut killed, other): (Vec<_>, Vec<_>) = relays.into_iter().partition(|relay| relay.address() == used);
     assert_eq!((killed.len(), other.len()), (1, 1));
     killed[0].process().kill();
-    delivered(&left, &right, "after");
-    assert_eq!(received(&right), "after");
+    left.talk(&right, "after");
     assert_eq!(left.route_to(right.address())["next_hop"], other[0].address());
 }
 
@@ -140,12 +131,10 @@ fn a_peer_that_was_killed_and_comes_back_is_reached_again() {
     let programs = programs!();
     let stays = programs.daemon().start();
     let mut killed = programs.daemon().peer(&stays.uri()).start();
-    delivered(&stays, &killed, "before");
-    assert_eq!(received(&killed), "before");
+    stays.talk(&killed, "before");
     killed.process().kill();
     let back = programs.daemon().peer(&stays.uri()).state_of(&killed).start();
-    delivered(&stays, &back, "after");
-    assert_eq!(received(&back), "after");
+    stays.talk(&back, "after");
 }
 
 #[test]
@@ -160,8 +149,9 @@ fn over_a_cable_that_loses_a_tenth_a_long_message_arrives_whole() {
         sender.start(&["send", recipient.address(), "-", "--wait", "delivered", "--timeout", "60s"]);
     let body = "every word of it ".repeat(12_000);
     std::io::Write::write_all(&mut send.take_input(), body.as_bytes()).unwrap();
-    assert!(send.end().success());
+    // The body ends with its input.
     let raw = recipient.rouse(&["recv", "--raw", "--timeout", "60s"]).exits(0).stdout;
+    assert!(send.end().success());
     assert!(raw == body.as_bytes(), "{} bytes came, {} were sent", raw.len(), body.len());
 }
 

@@ -22,9 +22,7 @@ fn start(namespace: &str) -> Daemon {
 /// A message each way.
 fn talk(one: &Daemon, other: &Daemon) {
     for (from, to) in [(one, other), (other, one)] {
-        from.json(&["send", to.address(), "hello mesh", "--wait", "delivered", "--timeout", "60s"]);
-        let message = to.json(&["recv", "--from", from.address(), "--timeout", "60s"]);
-        assert_eq!(message["text"], "hello mesh");
+        from.talk(to, "hello mesh");
     }
 }
 

@@ -56,7 +56,7 @@ fn a_log_that_nothing_reads_keeps_the_daemon_from_nothing() {
     until_it_drops(&first);
     let second = programs!().daemon().peer(&first.uri()).start();
     first.route_to(second.address());
-    first.text(&["send", "--wait", "delivered", second.address(), "hello"]);
+    first.talk(&second, "hello");
     let mut second = second;
     second.process().kill();
     let third = programs!().daemon().peer(&first.uri()).start();

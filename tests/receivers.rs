@@ -85,9 +85,10 @@ fn an_application_that_reads_nothing_harms_nobody_else() {
     let other = programs.daemon().peer(&daemon.uri()).start();
     other.route_to(daemon.address());
     let second = daemon.json(&["id", "new"])["address"].as_str().unwrap().to_owned();
-    other.json(&["send", &second, "hello", "--wait", "delivered", "--timeout", "60s"]);
+    let mut send = other.start(&["send", &second, "hello", "--wait", "delivered", "--timeout", "60s"]);
     let message = daemon.json(&["recv", "--as", &second, "--timeout", "60s"]);
     assert_eq!(message["text"], "hello");
+    assert!(send.end().success());
     stuck.kill().unwrap();
     stuck.wait().unwrap();
 }

@@ -32,18 +32,17 @@ impl Two {
         let file = self.friend.state().join("body");
         std::fs::write(&file, &body).unwrap();
         let began = Instant::now();
-        let (file, to) = (file.to_str().unwrap(), self.daemon.address());
-        self.friend.json(&["send", to, "--file", file, "--wait", "delivered", "--timeout", "60s"]);
-        let took = began.elapsed();
+        let sending = self.friend.send(&self.daemon, &["--file", file.to_str().unwrap()]);
         let received = self.daemon.rouse(&["recv", "--raw", "--timeout", "60s"]).exits(0);
+        sending.delivered();
+        let took = began.elapsed();
         assert_eq!(received.stdout, body);
         took
     }
 
     /// A short message from the friend.
     fn send(&self, text: &str) {
-        self.friend.json(&["send", self.daemon.address(), text, "--wait", "delivered", "--timeout", "60s"]);
-        assert_eq!(self.daemon.json(&["recv", "--timeout", "60s"])["text"], text);
+        self.friend.talk(&self.daemon, text);
     }
 
     fn status(&self, part: &str, name: &str) -> u64 {

@@ -20,7 +20,7 @@
 //! let sent = alice.send(&bob.address(), "hello").await?;   // waits until they have found each other
 //! let message = bob.recv_from(&alice.address()).await?;     // wakes when it is written
 //! assert_eq!(&message.body[..], b"hello");
-//! sent.delivered().await?;                                  // it is in bob's inbox
+//! sent.delivered().await?;                                  // bob has received it
 //! # alice.stop().await; bob.stop().await;
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```

@@ -156,7 +156,18 @@ impl Node {
         self.own_mailbox()?.recv_from(peer).await
     }
 
-    /// Gives a message that was received back: it goes to the head of its sender's inbox.
+    /// As [`Node::recv_batch`], but no receipt leaves before [`Mailbox::took`].
+    pub(crate) async fn fetch_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
+        self.own_mailbox()?.fetch_batch(limit).await
+    }
+
+    /// As [`Node::recv_from`], but no receipt leaves before [`Mailbox::took`].
+    pub(crate) async fn fetch_from(&self, peer: &Address) -> Result<Message, Stopped> {
+        self.own_mailbox()?.fetch_from(peer).await
+    }
+
+    /// Gives a message that was received back: it goes to the head of its sender's inbox. Unless its receipt has been
+    /// given already, there is none before the message is received again.
     pub fn unrecv(&self, message: Message) {
         if let Some(mailbox) = self.mailbox(&message.to) {
             mailbox.unrecv(message);

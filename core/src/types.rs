@@ -231,7 +231,7 @@ impl Outgoing {
     }
 }
 
-/// The recipient's word that a message is in its inbox.
+/// The recipient's word that an application there has taken a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Receipt {
     /// The message's name.

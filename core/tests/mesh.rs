@@ -56,6 +56,23 @@ async fn ping(from: &Node, to: &Address) -> Pong {
     .await
 }
 
+/// A message that is received, and has its receipt then.
+async fn talk(from: &Node, to: &Node, text: &str) {
+    let sent = within(from.send(&to.address(), text)).await.unwrap();
+    assert_eq!(&within(to.recv_from(&from.address())).await.unwrap().body[..], text.as_bytes());
+    within(sent.delivered()).await.unwrap();
+}
+
+/// Waits until so many messages are in the mailboxes of a node.
+async fn unread(node: &Node, count: u64) {
+    within(async {
+        while node.unfinished().unread != count {
+            async_std::task::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
 async fn pair(net: &MemNet) -> (Node, Node) {
     let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
     let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
@@ -211,10 +228,11 @@ fn a_sender_whose_messages_nobody_reads_waits_and_others_do_not() {
         for n in 0..40u32 {
             sent.push(a.send(&b.address(), n.to_string()).await.unwrap());
         }
-        within(sent[15].delivered()).await.unwrap();
-        let stuck = async_std::future::timeout(Duration::from_millis(300), sent[39].delivered()).await;
-        assert!(stuck.is_err(), "the inbox has room for 16, not for 40");
-        within(c.send(&b.address(), "me too").await.unwrap().delivered()).await.unwrap();
+        unread(&b, 16).await;
+        let stuck = async_std::future::timeout(Duration::from_millis(300), sent[0].delivered()).await;
+        assert!(stuck.is_err(), "what nothing has received has no receipt");
+        assert_eq!(b.unfinished().unread, 16, "the inbox has room for 16, not for 40");
+        talk(&c, &b, "me too").await;
         for n in 0..40u32 {
             assert_eq!(within(b.recv_from(&a.address())).await.unwrap().body[..], *n.to_string().as_bytes());
         }
@@ -276,12 +294,13 @@ fn a_netmod_that_fails_is_opened_again_and_the_message_gets_through() {
     block_on(async {
         let net = MemNet::new(8);
         let (a, b) = pair(&net).await;
-        within(a.send(&b.address(), "before").await.unwrap().delivered()).await.unwrap();
+        talk(&a, &b, "before").await;
         let mut events = a.events();
         net.fail("a");
         let sent = a.send(&b.address(), "after").await.unwrap();
         while !matches!(within(events.next()).await.unwrap().1, Event::NetmodState { .. }) {}
         net.recover("a");
+        assert_eq!(&within(b.recv()).await.unwrap().body[..], b"after");
         within(sent.delivered()).await.unwrap();
         assert!(a.status().await.netmods[0].last_error.is_some(), "what went wrong stays on view");
     });
@@ -295,6 +314,7 @@ fn netmods_are_added_and_removed_while_the_node_runs() {
         let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
         let sent = a.send(&b.address(), "hello").await.unwrap();
         a.add_netmod(std::sync::Arc::new(net.netmod("a"))).await;
+        assert_eq!(&within(b.recv()).await.unwrap().body[..], b"hello");
         within(sent.delivered()).await.unwrap();
         let uri = a.status().await.netmods[0].uri.clone();
         assert!(a.remove_netmod(&uri).await);
@@ -307,7 +327,8 @@ fn netmods_are_added_and_removed_while_the_node_runs() {
 fn a_node_that_stops_says_goodbye_and_is_missed_at_once() {
     block_on(async {
         let (a, b) = pair(&MemNet::new(10)).await;
-        within(a.send(&b.address(), "x").await.unwrap().delivered()).await.unwrap();
+        a.send(&b.address(), "x").await.unwrap();
+        unread(&b, 1).await;
         let mut events = a.events();
         let began = std::time::Instant::now();
         b.stop().await;
@@ -331,7 +352,7 @@ fn a_mesh_with_a_key_takes_no_strangers() {
         let a = node(1).netmod(net.netmod("a")).mesh_key([7; 32]).start().await.unwrap();
         let b = node(2).netmod(net.netmod("b")).mesh_key([7; 32]).start().await.unwrap();
         let stranger = node(3).netmod(net.netmod("c")).start().await.unwrap();
-        within(a.send(&b.address(), "hello").await.unwrap().delivered()).await.unwrap();
+        talk(&a, &b, "hello").await;
         assert!(stranger.ping(&a.address(), Duration::from_secs(3)).await.is_err());
         assert_eq!(stranger.status().await.neighbours, 0);
     });

@@ -121,8 +121,9 @@ async fn netmod_of(node: &Node) -> NetmodStatus {
 }
 
 async fn talk(from: &Node, to: &Node) {
-    from.send(&to.address(), "hello").await.unwrap().delivered().await.unwrap();
+    let sent = from.send(&to.address(), "hello").await.unwrap();
     assert_eq!(to.recv().await.unwrap().body, Body::from("hello"));
+    sent.delivered().await.unwrap();
 }
 
 #[test]

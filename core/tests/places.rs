@@ -172,9 +172,12 @@ fn a_link_with_a_round_trip_of_three_seconds_stays_and_carries_messages() {
         let b = node(2).netmod(net.netmod("b").discover(false)).start().await.unwrap();
         let (mut of_a, mut of_b) = (a.events(), b.events());
         let sent = a.send(&b.address(), "far away").await.unwrap();
+        let message = async_std::future::timeout(PATIENCE, b.recv()).await.expect("in time").unwrap();
+        assert_eq!(&message.body[..], b"far away");
         async_std::future::timeout(PATIENCE, sent.delivered()).await.expect("in time").unwrap();
-        assert_eq!(&b.recv().await.unwrap().body[..], b"far away");
         let sent = b.send(&a.address(), "and back").await.unwrap();
+        let message = async_std::future::timeout(PATIENCE, a.recv()).await.expect("in time").unwrap();
+        assert_eq!(&message.body[..], b"and back");
         async_std::future::timeout(PATIENCE, sent.delivered()).await.expect("in time").unwrap();
         sleep(Duration::from_secs(10)).await;
         for events in [&mut of_a, &mut of_b] {

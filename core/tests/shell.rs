@@ -23,6 +23,23 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     async_std::future::timeout(PATIENCE, future).await.expect("in time")
 }
 
+/// A message that is received, and has its receipt then.
+async fn talk(from: &Node, to: &Node, text: &str) {
+    let sent = within(from.send(&to.address(), text)).await.unwrap();
+    assert_eq!(&within(to.recv_from(&from.address())).await.unwrap().body[..], text.as_bytes());
+    within(sent.delivered()).await.unwrap();
+}
+
+/// Waits until so many messages are in the mailboxes of a node.
+async fn unread(node: &Node, count: u64) {
+    within(async {
+        while node.unfinished().unread != count {
+            async_std::task::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
 async fn pair(net: &MemNet) -> (Node, Node) {
     let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
     let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
@@ -33,24 +50,32 @@ async fn pair(net: &MemNet) -> (Node, Node) {
 fn long_messages_that_nobody_reads_wait_outside_and_come_when_somebody_does() {
     block_on(async {
         let net = MemNet::new(1);
-        let (a, b) = pair(&net).await;
-        // Two fit into an inbox of 32 MiB; it has room then, but not for the third.
+        let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
+        // A sixteenth of it may come before anything is taken: two messages.
+        let limits = Limits { reassembly: 1 << 30, ..Limits::default() };
+        let b = node(2).netmod(net.netmod("b")).limits(limits).start().await.unwrap();
+        // Two fit into an inbox of 32 MiB; it has room then, but not for the third. So many bytes do not wait at one sender: it
+        // ends, and its successor sends the third.
         const LENGTH: usize = 11 << 20;
-        let mut sent = Vec::new();
-        for n in 0..3u8 {
-            sent.push(within(a.send(&b.address(), vec![n; LENGTH])).await.unwrap());
+        for n in 0..2u8 {
+            within(a.send(&b.address(), vec![n; LENGTH])).await.unwrap();
         }
-        within(sent[1].delivered()).await.unwrap();
+        unread(&b, 2).await;
+        assert_eq!(within(a.stop()).await.waiting, 2, "what nothing has received has no receipt");
+        drop(a);
+        let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
+        let sent = within(a.send(&b.address(), vec![2; LENGTH])).await.unwrap();
         while net.counts("a", "b").passed < 3 * LENGTH as u64 / 1200 {
             async_std::task::sleep(Duration::from_millis(1)).await;
         }
         let pong = async_std::future::timeout(Duration::from_secs(5), b.ping(&a.address(), PATIENCE)).await;
         pong.expect("the node goes on meanwhile").unwrap();
+        assert_eq!(b.unfinished().unread, 2);
         for n in 0..3u8 {
             let message = within(b.recv()).await.unwrap();
             assert_eq!((message.body.len(), message.body[0]), (LENGTH, n));
         }
-        within(sent[2].delivered()).await.unwrap();
+        within(sent.delivered()).await.unwrap();
     });
 }
 
@@ -81,7 +106,11 @@ fn all_who_wait_for_one_receipt_get_it() {
         let b = Identity::from_seed(&[2; 32]);
         let sent = a.send(&b.address(), "hello").await.unwrap();
         let both = join(sent.delivered(), sent.delivered());
-        let start = async { Node::builder().identity(b).netmod(net.netmod("b")).start().await.unwrap() };
+        let start = async {
+            let b = Node::builder().identity(b).netmod(net.netmod("b")).start().await.unwrap();
+            b.recv().await.unwrap();
+            b
+        };
         let ((one, other), _b) = within(join(both, start)).await;
         assert_eq!((one.unwrap().id, other.unwrap().id), (sent.id, sent.id));
     });
@@ -107,8 +136,7 @@ fn a_full_mailbox_of_ones_own_holds_nothing_up_that_goes_elsewhere() {
         let limits = Limits { inbox_messages: 1, ..Limits::default() };
         let a = node(1).netmod(net.netmod("a")).limits(limits).start().await.unwrap();
         let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
-        within(a.send(&b.address(), "first").await.unwrap().delivered()).await.unwrap();
-        within(b.recv()).await.unwrap();
+        talk(&a, &b, "first").await;
         a.send(&a.address(), "fills it").await.unwrap();
         let batch = vec![Outgoing::new(b.address(), "elsewhere"), Outgoing::new(a.address(), "waits")];
         let sending = a.send_batch(batch);
@@ -127,7 +155,7 @@ fn a_new_link_over_a_good_medium_has_lost_nothing() {
     block_on(async {
         for seed in 0..20 {
             let (a, b) = pair(&MemNet::new(seed)).await;
-            within(a.send(&b.address(), "x").await.unwrap().delivered()).await.unwrap();
+            talk(&a, &b, "x").await;
             for node in [&a, &b] {
                 assert_eq!(node.status().await.drops["unknown_session"], 0, "seed {seed}");
             }
@@ -186,7 +214,7 @@ fn a_netmod_that_hangs_holds_up_neither_the_others_nor_the_stop() {
         // Whom the node hears on the netmod that hangs, it dials there, in vain.
         let _deaf = node(3).netmod(dead.netmod("c")).start().await.unwrap();
         let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
-        within(a.send(&b.address(), "hello").await.unwrap().delivered()).await.unwrap();
+        talk(&a, &b, "hello").await;
         let began = Instant::now();
         within(a.stop()).await;
         assert!(began.elapsed() < Duration::from_secs(5));
@@ -200,8 +228,7 @@ fn a_node_that_is_dropped_lets_go_of_its_netmods() {
         let netmod: Arc<dyn Netmod> = Arc::new(net.netmod("a"));
         let a = node(1).netmod_arc(netmod.clone()).start().await.unwrap();
         let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
-        let sent = a.send(&b.address(), "x").await.unwrap();
-        within(sent.delivered()).await.unwrap();
+        talk(&a, &b, "x").await;
         let (mut events, mut messages) = (a.events(), a.messages());
         drop(a);
         assert!(within(messages.next()).await.is_none());
@@ -225,15 +252,14 @@ fn while_a_medium_is_busy_others_are_served_and_then_all_arrives() {
         let b = node(2).netmod(slow.netmod("b")).start().await.unwrap();
         let c = node(3).netmod(quick.netmod("c")).start().await.unwrap();
         for to in [&b, &c] {
-            within(a.send(&to.address(), "first").await.unwrap().delivered()).await.unwrap();
-            within(to.recv()).await.unwrap();
+            talk(&a, to, "first").await;
         }
         *gate.write() = false;
         let long = vec![7; 200_000];
         let waits = within(a.send(&b.address(), long.clone())).await.unwrap();
         // The application loses patience with one send; what it had queued is sent nevertheless, or not at all.
         drop(async_std::future::timeout(Duration::ZERO, a.send(&b.address(), "perhaps")).await);
-        within(a.send(&c.address(), "quick").await.unwrap().delivered()).await.unwrap();
+        talk(&a, &c, "quick").await;
         within(a.ping(&c.address(), PATIENCE)).await.unwrap();
         *gate.write() = true;
         assert_eq!(within(b.recv()).await.unwrap().body[..], long[..]);
@@ -249,6 +275,15 @@ fn a_send_that_is_dropped_is_sent_or_not_and_holds_nothing_up() {
         let last = batch.pop().unwrap();
         drop(futures::poll!(std::pin::pin!(a.send_batch(batch))));
         let sent = within(a.submit(last)).await.unwrap();
+        let mut expected = 0..50u8;
+        loop {
+            let body = within(b.recv()).await.unwrap().body;
+            assert_eq!(body.len(), 20_000);
+            if body[0] == 49 {
+                break;
+            }
+            assert_eq!(Some(body[0]), expected.next(), "of the batch came what was first in it");
+        }
         within(sent.delivered()).await.unwrap();
     });
 }
@@ -295,7 +330,7 @@ fn two_links_to_one_neighbour_are_used_one_for_the_other() {
         within(count(2)).await;
         for net in [&one, &other] {
             net.cut("a", "b");
-            within(a.send(&b.address(), "still there?").await.unwrap().delivered()).await.unwrap();
+            talk(&a, &b, "still there?").await;
             within(count(1)).await;
             net.heal("a", "b");
             within(count(2)).await;

@@ -127,6 +127,7 @@ fn what_a_relay_swallows_goes_another_way() {
         // And what follows goes the good way at once.
         let sent = a.send(&c.address(), vec![8; BODY]).await.unwrap();
         let swallowed_before = swallowed.load(Relaxed);
+        assert_eq!(within(c.recv()).await.unwrap().body[..], [8; BODY]);
         within(sent.delivered()).await.unwrap();
         assert_eq!(swallowed.load(Relaxed), swallowed_before);
     });

@@ -51,6 +51,7 @@ fn twins_on_either_side_of_a_node_are_told_and_that_node_serves_on() {
         };
         async_std::future::timeout(Duration::from_secs(30), one_is_told).await.expect("a complaint in time");
         let sent = other.send(&between.address(), "still here").await.unwrap();
+        assert_eq!(&between.recv().await.unwrap().body[..], b"still here");
         sent.delivered().await.unwrap();
         assert!(!complains(&between).await, "it shares its identity with nobody");
     });

@@ -146,6 +146,23 @@ impl DaemonBuilder {
     }
 }
 
+/// A message under way to what receives it.
+pub struct Sending(Running);
+
+impl Sending {
+    /// Waits until it is delivered, and gives what `send` prints.
+    ///
+    /// # Panics
+    /// When it is not; with what `send` said.
+    #[track_caller]
+    pub fn delivered(mut self) -> Value {
+        let sent = self.0.json_where(|_| true);
+        assert_eq!(sent["state"], "delivered");
+        assert!(self.0.end().success(), "{}", self.0.complaints());
+        sent
+    }
+}
+
 /// A daemon that runs. It is killed when this is dropped.
 pub struct Daemon {
     programs: Programs,
@@ -211,6 +228,25 @@ impl Daemon {
         let mut all = vec!["--json"];
         all.extend(arguments);
         self.rouse(&all).exits(0).json()
+    }
+
+    /// Begins to send a message, and to wait until it is delivered: until something receives it.
+    pub fn send(&self, to: &Daemon, what: &[&str]) -> Sending {
+        let mut arguments = vec!["--json", "send", to.address()];
+        arguments.extend(what);
+        arguments.extend(["--wait", "delivered", "--timeout", "60s"]);
+        Sending(self.start(&arguments))
+    }
+
+    /// Sends a text, receives it there, and waits until it is delivered. Gives what `send` and `recv` print.
+    #[track_caller]
+    pub fn talk(&self, to: &Daemon, text: &str) -> (Value, Value) {
+        let sending = self.send(to, &[text]);
+        let message = to.json(&["recv", "--from", self.address(), "--timeout", "60s"]);
+        assert!(message["text"] == text, "{} bytes as they were, not {}", text.len(), message["text"]);
+        let sent = sending.delivered();
+        assert_eq!(sent["id"], message["id"]);
+        (sent, message)
     }
 
     /// Starts a command that goes on.

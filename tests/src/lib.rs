@@ -22,7 +22,7 @@ mod wait;
 
 pub use cables::{Cables, Cut, Topology};
 pub use capture::Capture;
-pub use daemon::{Daemon, DaemonBuilder};
+pub use daemon::{Daemon, DaemonBuilder, Sending};
 pub use lan::{Family, Lan};
 pub use namespace::{Namespace, may_make_namespaces, remove_namespaces};
 pub use process::{Usage, usage, wait_until_read};

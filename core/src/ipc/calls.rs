@@ -311,10 +311,10 @@ impl<A: Admin> Session<A> {
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).clamp(1, MAX_BATCH);
         let fetched = match (self.node.mailbox(&to).filter(|_| to != self.node.address()), from) {
-            (Some(mailbox), Some(peer)) => mailbox.recv_from(&peer).await.map(|message| vec![message]),
-            (Some(mailbox), None) => mailbox.recv_batch(limit).await,
-            (None, Some(peer)) => self.node.recv_from(&peer).await.map(|message| vec![message]),
-            (None, None) => self.node.recv_batch(limit).await,
+            (Some(mailbox), Some(peer)) => mailbox.fetch_from(&peer).await.map(|message| vec![message]),
+            (Some(mailbox), None) => mailbox.fetch_batch(limit).await,
+            (None, Some(peer)) => self.node.fetch_from(&peer).await.map(|message| vec![message]),
+            (None, None) => self.node.fetch_batch(limit).await,
         };
         let mut messages = fetched.map_err(|Stopped| match self.admin.owner(&to) {
             Some(_) => Failure::Stopped,

@@ -23,9 +23,9 @@ use crate::types::*;
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = rouse_core::Client::connect_default().await?;
 /// let me = client.address();
-/// client.send(&me, b"hello").await?.delivered().await?;
-/// let message = client.recv().await?;
-/// assert_eq!(&message.body[..], b"hello");
+/// let sent = client.send(&me, b"hello").await?;
+/// assert_eq!(&client.recv().await?.body[..], b"hello");
+/// sent.delivered().await?; // it has been received
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -342,7 +342,7 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Waits until the recipient has it in its inbox. Dropped midway, the message is still on its way.
+    /// Waits until an application of the recipient has taken it. Dropped midway, the message is still on its way.
     ///
     /// # Errors
     /// [`SendError::Expired`] when its time to live ran out before.

@@ -47,10 +47,20 @@ impl Held {
 
     /// The client has these for good.
     pub(super) fn taken(&self, tickets: &[u64]) {
-        let mut state = self.lock();
-        for ticket in tickets {
-            if let Some(message) = state.messages.remove(ticket) {
-                state.bytes -= message.body.len();
+        let mut taken = Vec::with_capacity(tickets.len().min(MAX_HELD));
+        {
+            let mut state = self.lock();
+            for ticket in tickets {
+                if let Some(message) = state.messages.remove(ticket) {
+                    state.bytes -= message.body.len();
+                    taken.push(message);
+                }
+            }
+        }
+        // Only now their senders get receipts.
+        for batch in taken.chunk_by(|one, next| one.to == next.to) {
+            if let Some(mailbox) = batch.first().and_then(|first| self.node.mailbox(&first.to)) {
+                mailbox.took(batch);
             }
         }
     }

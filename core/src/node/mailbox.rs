@@ -4,6 +4,10 @@
 //! from the moment its inbox has something until a `recv` found it empty. Who takes a token takes one message and,
 //! if there is more, puts the token at the end: so senders take turns, and there are never more tokens than senders.
 //! Taking a token, a message and putting the token back happen in one poll, so that a dropped future loses nothing.
+//!
+//! What an application has taken is noted, with one lock for a batch, and the task of the timers gives the receipts. It is woken
+//! for the first message of a sender that it has not come for yet: so where messages are taken fast it gives many receipts at
+//! once, and no application waits for a conversation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,8 +22,11 @@ use crate::address::Address;
 use crate::inbox::{Full, Inbox};
 use crate::notify::Notify;
 use crate::types::{Body, Message, MessageId, Protection, Timestamp};
+use taken::Receipts;
+pub(crate) use taken::{Expected, Taken};
 
 mod forgetting;
+mod taken;
 
 /// The node has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +42,8 @@ const BYTES_IN_ANY_CASE: usize = 64 << 10;
 /// Those who wait for what others leave are told each time so much has been taken.
 const NOTABLE: usize = 4 << 20;
 
-/// Senders whose inbox was full and has room again: the mailbox's address and the sender's. Each stands there once.
+/// Senders whose inbox was full and has room again, or of whose messages some were taken: the mailbox's address and the
+/// sender's. Each stands there once.
 pub(crate) type Roomy = Notify<BTreeSet<(Address, Address)>>;
 
 struct Sender {
@@ -81,6 +89,7 @@ struct Shared {
     /// Told of each stalled sender that has room again: this mailbox's address and the sender's.
     roomy: Arc<Roomy>,
     senders: Mutex<Senders>,
+    receipts: Mutex<Receipts>,
     /// Bytes of all messages in it; less than nothing while one is taken that was not yet counted.
     bytes: AtomicIsize,
     /// Bytes taken since those were told who wait for what others leave.
@@ -116,6 +125,7 @@ impl Mailbox {
                 per_sender,
                 roomy,
                 senders: Mutex::default(),
+                receipts: Mutex::default(),
                 bytes: AtomicIsize::new(0),
                 freed: AtomicUsize::new(0),
                 // There are never more tokens than senders, whose number is bounded by the conversations.
@@ -226,9 +236,11 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Gives a message that was received back: it goes to the head of its sender's inbox.
+    /// Gives a message that was received back: it goes to the head of its sender's inbox. Unless its receipt has been
+    /// given already, there is none before the message is received again.
     pub fn unrecv(&self, message: Message) {
         let sender = self.sender(&message.from);
+        self.untook(&message);
         self.shared.bytes.fetch_add(message.body.len().cast_signed(), SeqCst);
         sender.inbox.push_front(Kept::new(message));
         self.list(sender);
@@ -244,6 +256,7 @@ impl Mailbox {
         for sender in all {
             sender.inbox.close();
         }
+        self.close_receipts();
     }
 
     /// The next message from anybody. Senders take turns.
@@ -251,6 +264,13 @@ impl Mailbox {
     /// # Errors
     /// [`Stopped`] when the node is stopped and nothing is left.
     pub async fn recv(&self) -> Result<Message, Stopped> {
+        let message = self.fetch().await?;
+        self.took([&message]);
+        Ok(message)
+    }
+
+    /// As [`Mailbox::recv`], but the message is not taken before [`Mailbox::took`].
+    async fn fetch(&self) -> Result<Message, Stopped> {
         loop {
             // No await between taking the token and the message: see above.
             let token = self.shared.tokens.recv().await.map_err(|_| Stopped)?;
@@ -278,7 +298,14 @@ impl Mailbox {
     /// # Errors
     /// As [`Mailbox::recv`].
     pub async fn recv_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
-        let mut batch = vec![self.recv().await?];
+        let batch = self.fetch_batch(limit).await?;
+        self.took(&batch);
+        Ok(batch)
+    }
+
+    /// As [`Mailbox::recv_batch`], but the messages are not taken before [`Mailbox::took`].
+    pub(crate) async fn fetch_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
+        let mut batch = vec![self.fetch().await?];
         while batch.len() < limit {
             let Ok(token) = self.shared.tokens.try_recv() else { break };
             batch.extend(self.take(token));
@@ -291,6 +318,13 @@ impl Mailbox {
     /// # Errors
     /// As [`Mailbox::recv`].
     pub async fn recv_from(&self, peer: &Address) -> Result<Message, Stopped> {
+        let message = self.fetch_from(peer).await?;
+        self.took([&message]);
+        Ok(message)
+    }
+
+    /// As [`Mailbox::recv_from`], but the message is not taken before [`Mailbox::took`].
+    pub(crate) async fn fetch_from(&self, peer: &Address) -> Result<Message, Stopped> {
         let sender = self.sender(peer);
         let kept = sender.inbox.recv().await.map_err(|_| Stopped)?;
         let message = kept.message(sender.address, self.shared.address);

@@ -2,10 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::Shared as SharedFuture;
 
 use super::forward::Work;
-use super::mailbox::Mailbox;
+use super::mailbox::{Expected, Mailbox};
 use super::shared::{Shared, read};
 use super::traffic::{Conv, Outlook};
 use crate::address::Address;
@@ -24,22 +28,46 @@ pub struct Sent {
     pub bytes: u64,
     at: Instant,
     to: Address,
-    /// `None` for a message that never left the node, and so is delivered.
-    conv: Option<Arc<Conv>>,
+    fate: Fate,
+}
+
+/// Where it is known what becomes of a message.
+enum Fate {
+    There(Arc<Conv>),
+    /// With the mailbox of this node that it is in, which says how many microseconds it took until the message was taken; and how
+    /// long it may take.
+    Here(Option<SharedFuture<oneshot::Receiver<u64>>>, Duration),
 }
 
 impl Sent {
-    /// Waits until the recipient has the message in its inbox.
+    /// Waits until an application of the recipient has taken the message: one that waits in a mailbox is not delivered yet.
     ///
     /// # Errors
     /// [`SendError::Expired`] when its time to live has run out, [`SendError::Stopped`] when the node stops.
     pub async fn delivered(&self) -> Result<Receipt, SendError> {
+        let conv = match &self.fate {
+            Fate::There(conv) => conv,
+            Fate::Here(receipt, ttl) => return self.delivered_here(receipt.as_ref(), *ttl).await,
+        };
         let elapsed_us = || u64::try_from(self.at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        match self.conv.as_ref().map_or(Outlook::Delivered, |conv| conv.outlook(self.id)) {
+        match conv.outlook(self.id) {
             Outlook::Delivered => Ok(Receipt { id: self.id, elapsed_us: elapsed_us() }),
             Outlook::Expired => Err(SendError::Expired(self.to)),
             Outlook::Stopped => Err(SendError::Stopped),
             Outlook::Pending(receipt) => receipt.await.unwrap_or(Err(SendError::Stopped)),
+        }
+    }
+
+    async fn delivered_here(
+        &self,
+        receipt: Option<&SharedFuture<oneshot::Receiver<u64>>>,
+        ttl: Duration,
+    ) -> Result<Receipt, SendError> {
+        let receipt = receipt.ok_or(SendError::Stopped)?.clone();
+        match crate::rt::timeout(ttl.saturating_sub(self.at.elapsed()), receipt).await {
+            Some(Ok(elapsed_us)) => Ok(Receipt { id: self.id, elapsed_us }),
+            Some(Err(oneshot::Canceled)) => Err(SendError::Stopped),
+            None => Err(SendError::Expired(self.to)),
         }
     }
 }
@@ -52,8 +80,8 @@ impl fmt::Debug for Sent {
 
 /// Where a message goes.
 enum Way {
-    /// Into a mailbox of this node.
-    Here(Mailbox, Message),
+    /// Into a mailbox of this node, with its time to live.
+    Here(Mailbox, Message, Duration),
     There(Arc<Conv>, Outgoing),
 }
 
@@ -69,7 +97,7 @@ fn way(shared: &Shared, message: Outgoing) -> Result<Way, SendError> {
         return Err(SendError::NotOurs(from));
     }
     if let Some(mailbox) = read(&shared.mailboxes).get(&message.to).cloned() {
-        let now = Timestamp::now();
+        let (now, ttl) = (Timestamp::now(), Duration::from_millis(message.ttl_ms));
         let message = Message {
             id: MessageId(local_id()),
             from,
@@ -79,7 +107,7 @@ fn way(shared: &Shared, message: Outgoing) -> Result<Way, SendError> {
             protection: Protection::Local,
             body: message.body,
         };
-        return Ok(Way::Here(mailbox, message));
+        return Ok(Way::Here(mailbox, message, ttl));
     }
     let conv = shared
         .traffic
@@ -97,44 +125,57 @@ fn local_id() -> [u8; 16] {
     id
 }
 
-fn sent_here(shared: &Shared, message: &Message) -> (Sent, Event) {
-    let event = Event::MessageReceived {
-        id: message.id,
-        from: message.from,
-        to: message.to,
-        bytes: message.body.len() as u64,
-    };
-    shared.stats.count(Counter::MessagesQueued, 1);
-    let sent = Sent {
-        id: message.id,
-        durable: false,
-        bytes: message.body.len() as u64,
-        at: Instant::now(),
-        to: message.to,
-        conv: None,
-    };
-    (sent, event)
+/// A message on its way into a mailbox of this node.
+struct Arriving {
+    sent: Sent,
+    expected: Expected,
+    event: Event,
 }
 
-fn arrived_here(shared: &Shared, event: Event) {
-    shared.stats.count(Counter::MessagesReceived, 1);
-    shared.stats.count(Counter::MessagesDelivered, 1);
-    shared.publish(event);
+impl Arriving {
+    fn new(shared: &Shared, mailbox: &Mailbox, message: &Message, ttl: Duration) -> Self {
+        let event = Event::MessageReceived {
+            id: message.id,
+            from: message.from,
+            to: message.to,
+            bytes: message.body.len() as u64,
+        };
+        shared.stats.count(Counter::MessagesQueued, 1);
+        let sent = Sent {
+            id: message.id,
+            durable: false,
+            bytes: message.body.len() as u64,
+            at: Instant::now(),
+            to: message.to,
+            fate: Fate::Here(None, ttl),
+        };
+        Arriving { sent, expected: mailbox.expect(message), event }
+    }
+
+    /// It is in the mailbox.
+    fn arrived(self, shared: &Shared) -> Sent {
+        let mut sent = self.sent;
+        if let Fate::Here(receipt, _) = &mut sent.fate {
+            *receipt = self.expected.keep().map(FutureExt::shared);
+        }
+        shared.stats.count(Counter::MessagesReceived, 1);
+        shared.publish(self.event);
+        sent
+    }
 }
 
 /// Queues one message; waits for room. What is to be sent next is left in `work`.
 async fn queue(shared: &Shared, message: Outgoing, work: &mut Work) -> Result<Sent, SendError> {
     let (conv, mut message) = match way(shared, message)? {
         Way::There(conv, message) => (conv, message),
-        Way::Here(mailbox, message) => {
-            let (sent, event) = sent_here(shared, &message);
+        Way::Here(mailbox, message, ttl) => {
+            let arriving = Arriving::new(shared, &mailbox, &message, ttl);
             if let Some(message) = mailbox.push(message) {
                 // What goes elsewhere must not wait for this.
                 work.finish(shared);
                 mailbox.push_wait(message).await.map_err(|_| SendError::Stopped)?;
             }
-            arrived_here(shared, event);
-            return Ok(sent);
+            return Ok(arriving.arrived(shared));
         }
     };
     let (to, bytes) = (message.to, message.body.len() as u64);
@@ -143,7 +184,14 @@ async fn queue(shared: &Shared, message: Outgoing, work: &mut Work) -> Result<Se
         message = match conv.try_queue(shared, message) {
             Ok(id) => {
                 work.pump_later(&conv);
-                return Ok(Sent { id, durable: false, bytes, at: Instant::now(), to, conv: Some(conv) });
+                return Ok(Sent {
+                    id,
+                    durable: false,
+                    bytes,
+                    at: Instant::now(),
+                    to,
+                    fate: Fate::There(conv),
+                });
             }
             Err(message) => message,
         };
@@ -183,19 +231,18 @@ pub(crate) async fn send_batch(shared: &Shared, batch: Vec<Outgoing>) -> Result<
 pub(crate) fn try_send(shared: &Arc<Shared>, message: Outgoing) -> Result<Sent, SendError> {
     let to = message.to;
     match way(shared, message)? {
-        Way::Here(mailbox, message) => {
-            let (sent, event) = sent_here(shared, &message);
+        Way::Here(mailbox, message, ttl) => {
+            let arriving = Arriving::new(shared, &mailbox, &message, ttl);
             if mailbox.push(message).is_some() {
                 return Err(SendError::Full(to));
             }
-            arrived_here(shared, event);
-            Ok(sent)
+            Ok(arriving.arrived(shared))
         }
         Way::There(conv, message) => {
             let bytes = message.body.len() as u64;
             let id = conv.try_queue(shared, message).map_err(|_| SendError::Full(to))?;
             conv.wake_pump(shared);
-            Ok(Sent { id, durable: false, bytes, at: Instant::now(), to, conv: Some(conv) })
+            Ok(Sent { id, durable: false, bytes, at: Instant::now(), to, fate: Fate::There(conv) })
         }
     }
 }

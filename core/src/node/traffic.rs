@@ -11,11 +11,12 @@ use futures::channel::oneshot;
 mod conv;
 mod fates;
 mod keeping;
+mod receipts;
 mod room;
 
 use super::Limits;
 use super::forward::{Work, route, send_part};
-use super::mailbox::{Mailbox, Roomy};
+use super::mailbox::{Mailbox, Roomy, Taken};
 use super::routing::Hint;
 use super::shared::{Shared, lock, read, write};
 use crate::address::Address;
@@ -82,7 +83,7 @@ pub(crate) struct Traffic {
     conversations: RwLock<BTreeMap<Arc<Key>, Arc<Conv>>>,
     timers: Notify<BTreeSet<(Time, Arc<Key>)>>,
     unproven: Mutex<Unproven>,
-    /// Senders whose inbox was full and has room again.
+    /// Senders whose inbox was full and has room again, or of whose messages some were taken.
     pub(crate) roomy: Arc<Roomy>,
 }
 
@@ -273,18 +274,15 @@ impl Traffic {
                 let first = timers.first().map(|(time, _)| *time);
                 (first.is_some() && (next.is_none() || first < next)).then_some(())
             };
-            let take = |roomy: &mut BTreeSet<_>| (!roomy.is_empty()).then(|| std::mem::take(roomy));
-            let mut roomy = BTreeSet::new();
+            let any = |roomy: &BTreeSet<_>| (!roomy.is_empty()).then_some(());
             futures::select_biased! {
                 () = futures::FutureExt::fuse(alarm.wait()) => {}
                 () = std::pin::pin!(futures::FutureExt::fuse(traffic.timers.when(earlier))) => {}
-                taken = std::pin::pin!(futures::FutureExt::fuse(traffic.roomy.take_when(take))) => roomy = taken,
+                () = std::pin::pin!(futures::FutureExt::fuse(traffic.roomy.when(any))) => {}
             }
-            for (local, peer) in roomy {
-                if let Some(conv) = traffic.find(&local, &peer) {
-                    conv.deliver(&shared);
-                    work.pump_later(&conv);
-                }
+            // Whatever woke it: deadlines that come without end keep no receipt back.
+            for (local, peer) in traffic.take_roomy() {
+                traffic.look_into_mailbox(&shared, &local, &peer, &mut work);
             }
             let now = shared.now();
             for key in traffic.take_due(now) {
@@ -299,6 +297,15 @@ impl Traffic {
             }
             work.finish(&shared);
         }
+    }
+
+    /// Mailboxes and senders in them, as [`Roomy`] has them.
+    fn take_roomy(&self) -> BTreeSet<(Address, Address)> {
+        // To look wakes nothing.
+        if self.roomy.read().is_empty() {
+            return BTreeSet::new();
+        }
+        std::mem::take(&mut *self.roomy.write())
     }
 
     fn take_due(&self, now: Time) -> Vec<Arc<Key>> {

@@ -147,7 +147,7 @@ pub enum NameCommand {
 pub enum Wait {
     /// Until the daemon has accepted it
     Queued,
-    /// Until the recipient has it
+    /// Until an application of the recipient has received it
     Delivered,
 }
 
@@ -168,7 +168,7 @@ pub struct Send {
     /// How long the message waits for a recipient that is away [default: 7d]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub ttl: Option<Duration>,
-    /// Return when it is queued, or when it is delivered
+    /// Return when the daemon has accepted it, or when an application of the recipient has received it: `rouse recv` there, say
     #[arg(long, value_name = "STATE", default_value = "queued")]
     pub wait: Wait,
     /// The longest to wait [default for `--wait delivered`: 30s]

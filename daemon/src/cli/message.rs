@@ -77,8 +77,8 @@ pub(super) async fn send(client: &Client, out: &Out, send: Send) -> Result<(), F
         Some(Err(error)) => Err(error.into()),
         None => {
             out.line(&format!("queued {}", line.id), &line)?;
-            let hint = "it is still on its way, until its time to live is over";
-            Err(Failure::timed_out("the recipient has not confirmed it in time", hint))
+            let hint = "it stays on its way or in the recipient's mailbox, until its time to live is over";
+            Err(Failure::timed_out("no application of the recipient has received it in time", hint))
         }
     }
 }

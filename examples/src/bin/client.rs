@@ -5,7 +5,7 @@
 //! cargo run -p rouse-examples --bin client -- rouse1… "dinner is ready"
 //! ```
 //!
-//! With an address and a text it sends that, and waits for the receipt. Without, it writes to itself and reads what
+//! With an address and a text it sends that, and waits until an application there has received it. Without, it writes to itself and reads what
 //! it wrote. An application that wants a node of its own instead changes one line: see `embed`.
 
 use std::env;
@@ -35,9 +35,14 @@ async fn deliver(node: &Client, peer: &Address, text: &str) -> anyhow::Result<()
 }
 
 async fn note_to_oneself(node: &Client) -> anyhow::Result<()> {
-    deliver(node, &node.address(), "hello, daemon").await?;
-    // Only what comes from this sender: other messages stay where they are, for who waits for them.
-    let message = node.recv_from(&node.address()).await?;
-    println!("{} wrote: {}", message.from.short(), String::from_utf8_lossy(&message.body));
+    let me = node.address();
+    // A message is delivered when it has been received, so one waits beside the other.
+    let receive = async {
+        // Only what comes from this sender: other messages stay where they are, for others.
+        let message = node.recv_from(&me).await?;
+        println!("{} wrote: {}", message.from.short(), String::from_utf8_lossy(&message.body));
+        anyhow::Ok(())
+    };
+    futures::try_join!(deliver(node, &me, "hello, daemon"), receive)?;
     Ok(())
 }

@@ -84,7 +84,6 @@ impl Conv {
             let mut delivering = Delivering { conv: self, batch };
             let batch = &mut delivering.batch;
             let events: Vec<_> = batch.iter().map(received).collect();
-            let ids: Vec<_> = batch.iter().map(|message| message.id).collect();
             let count = batch.len();
             mailbox.push_batch(self.peer(), batch);
             let arrived = count - batch.len();
@@ -93,10 +92,6 @@ impl Conv {
             // Too long for the room that there is, or the mailbox is closed.
             let is_refused = !batch.is_empty();
             drop(delivering);
-            let now = shared.now();
-            let mut state = lock(&self.state);
-            ids.iter().take(arrived).for_each(|id| state.conversation.took(now, id, id));
-            drop(state);
             // Unless that was asked before, something may have been taken just before the report: then it is tried once more.
             if is_refused && mailbox.report_room(self.peer()) && arrived == 0 {
                 return;

@@ -2,7 +2,7 @@
 //!
 //! A conversation that others began costs memory before anything is known of them, and anybody can invent senders. So one
 //! whose peer has not shown that it hears what is sent to its address goes after [`UNPROVEN`] of silence, with all that came
-//! of it that is not in the mailbox: a sender that is there sends it again. Where there are too many,
+//! of it: what waits for the application has no receipt, and a sender that is there sends it again. Where there are too many,
 //! the oldest of the neighbour that brought most of them gives way, and those with a peer that is known to be there stay.
 
 use super::*;
@@ -114,7 +114,7 @@ impl Conv {
         silent >= UNPROVEN
     }
 
-    /// Whether nothing comes of it any more.
+    /// Whether nothing comes of it any more. What is in the mailbox of one that is unproven is gone then.
     fn is_over(&self, shared: &Shared, now: Time) -> bool {
         if self.give_up_unproven(shared, now, UNPROVEN) {
             return true;
@@ -126,8 +126,8 @@ impl Conv {
             && state.conversation.may_begin_anew(now)
     }
 
-    /// Whether its peer has not proven to be there and has been silent for so long, and the mailbox has nothing of it. Then its
-    /// place there is given up.
+    /// Whether its peer has not proven to be there and has been silent for so long. Then what waits of it in the mailbox is
+    /// dropped with it: without a receipt nobody was promised anything.
     fn give_up_unproven(&self, shared: &Shared, now: Time, silence: Duration) -> bool {
         let mailbox = read(&shared.mailboxes).get(self.local()).cloned();
         let state = lock(&self.state);

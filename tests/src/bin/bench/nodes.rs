@@ -50,8 +50,9 @@ impl Mesh {
             // The first message waits until there is a route; from then on there is one, both ways.
             let (first, last) = mesh.ends();
             for (from, to) in [(first, last), (last, first)] {
-                timeout(PATIENCE, from.send(&to.address(), "hello").await?.delivered()).await??;
-                to.recv_from(&from.address()).await?;
+                let sent = from.send(&to.address(), "hello").await?;
+                timeout(PATIENCE, to.recv_from(&from.address())).await??;
+                timeout(PATIENCE, sent.delivered()).await??;
             }
             Ok(mesh)
         })

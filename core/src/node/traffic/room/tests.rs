@@ -92,5 +92,10 @@ fn what_is_forgotten_and_what_is_received_count_no_more() {
     let mut other = Sender::new(2, local);
     other.begin(8_000);
     other.flood(&shared, local, 1);
-    assert_eq!(shared.traffic.room.used(), 0, "it is in the mailbox");
+    let list = 16;
+    assert_eq!(shared.traffic.room.used(), list, "it is in the mailbox, where it is not taken yet");
+    let mailbox = read(&shared.mailboxes).get(&local).cloned().unwrap();
+    futures::executor::block_on(mailbox.recv_from(&other.address())).unwrap();
+    shared.traffic.look_into_mailbox(&shared, &local, &other.address(), &mut Work::default());
+    assert_eq!(shared.traffic.room.used(), 0, "it is taken");
 }
