@@ -105,7 +105,7 @@ impl Dials {
         let path = Path { netmod: medium, endpoint: heard.endpoint };
         if let Some(known) = self.heard.get_mut(&(medium, heard.instance)) {
             known.heard = now;
-            known.found_at(path);
+            known.found_at(now, path);
             return;
         }
         self.heard.retain(|_, known| now.since(known.heard) < FORGET);
@@ -115,6 +115,7 @@ impl Dials {
         if self.heard.len() < HEARD {
             let candidate = Candidate {
                 paths: vec![path],
+                heard_on: vec![(path, now)],
                 address: None,
                 heard: now,
                 backoff: Backoff::now(now),

@@ -135,7 +135,7 @@ fn hear(dials: &mut Dials, at: Time, n: u64) {
 #[test]
 fn all_endpoints_of_a_node_are_dialled_one_shortly_after_the_other_until_one_answers() {
     let mut dials = Dials::default();
-    (1..=3).for_each(|n| hear(&mut dials, at(0), n));
+    (1..=3).rev().for_each(|n| hear(&mut dials, at(0), n));
     assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(1)]);
     assert_eq!(dials.next_deadline(at(0), &NONE), Some(at(150)));
     assert_eq!(dialled(&mut dials, 1, 200, &NONE), [(150, path(2))]);
@@ -147,7 +147,7 @@ fn all_endpoints_of_a_node_are_dialled_one_shortly_after_the_other_until_one_ans
 #[test]
 fn of_the_endpoints_of_a_node_those_that_are_cut_are_dialled_last_and_a_link_that_is_away_not_at_all() {
     let mut dials = Dials::default();
-    (1..=4).for_each(|n| hear(&mut dials, at(0), n));
+    (1..=4).rev().for_each(|n| hear(&mut dials, at(0), n));
     dials.due_heard(at(0), &own(), &NONE);
     dials.established(at(1), &path(1), &address_of(&path(1)));
     let links = Links { away: vec![path(1)], cut: vec![path(1), path(2)], ..NONE };
@@ -164,7 +164,7 @@ fn of_the_endpoints_of_a_node_those_that_are_cut_are_dialled_last_and_a_link_tha
 #[test]
 fn an_endpoint_that_fails_at_once_gives_way_to_the_next() {
     let mut dials = Dials::default();
-    (1..=2).for_each(|n| hear(&mut dials, at(0), n));
+    (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
     assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(1)]);
     dials.failed(at(10), &path(1), "refused");
     assert_eq!(dials.next_deadline(at(10), &NONE), Some(at(10)));
@@ -179,7 +179,7 @@ fn an_endpoint_that_fails_at_once_gives_way_to_the_next() {
 #[test]
 fn a_node_that_has_never_answered_is_dialled_on_one_endpoint_at_a_time() {
     let mut dials = Dials::default();
-    (1..=4).for_each(|n| hear(&mut dials, at(0), n));
+    (1..=4).rev().for_each(|n| hear(&mut dials, at(0), n));
     let first = dialled(&mut dials, 0, 1000, &NONE);
     assert_eq!(first.len(), 4);
     first.iter().for_each(|(_, path)| dials.failed(at(8_000), path, "no answer"));
@@ -214,13 +214,34 @@ fn an_endpoint_heard_later_takes_the_place_of_one_that_failed() {
     (1..=4).for_each(|n| hear(&mut dials, at(0), n));
     hear(&mut dials, at(1), 5);
     let first = dialled(&mut dials, 2, 1000, &NONE);
-    assert_eq!(first.iter().map(|(_, path)| *path).collect::<Vec<_>>(), [1, 2, 3, 4].map(path));
+    assert_eq!(first.iter().map(|(_, path)| *path).collect::<Vec<_>>(), [4, 3, 2, 1].map(path));
     first.iter().for_each(|(_, path)| dials.failed(at(8000), path, "timed out"));
     // One place for each failure: of a flood of copies none drives out all others.
     (5..=50).for_each(|n| hear(&mut dials, at(8001), n));
     assert_eq!(dialled(&mut dials, 8001, 9001, &NONE), [(8500, path(5))]);
     dials.failed(at(17_000), &path(5), "timed out");
-    assert_eq!(dialled(&mut dials, 17_000, 20_000, &NONE), [(18_000, path(1))]);
+    assert_eq!(dialled(&mut dials, 17_000, 20_000, &NONE), [(18_000, path(4))]);
+}
+
+#[test]
+fn a_node_is_dialled_first_where_it_was_heard_last() {
+    let mut dials = Dials::default();
+    // It has got other addresses twice.
+    (1..=3).for_each(|n| hear(&mut dials, at(n), n));
+    assert_eq!(dialled(&mut dials, 3, 1000, &NONE), [(3, path(3)), (153, path(2)), (303, path(1))]);
+}
+
+#[test]
+fn an_endpoint_where_a_node_is_not_heard_any_more_gives_its_place_to_another() {
+    let mut dials = Dials::default();
+    (1..=4).for_each(|n| hear(&mut dials, at(0), n));
+    [1, 2, 4].into_iter().for_each(|n| hear(&mut dials, at(60_000), n));
+    hear(&mut dials, at(99_999), 5);
+    hear(&mut dials, at(100_000), 6);
+    hear(&mut dials, at(100_001), 7);
+    let paths: Vec<_> =
+        dialled(&mut dials, 100_001, 101_001, &NONE).into_iter().map(|(_, path)| path).collect();
+    assert_eq!(paths, [6, 4, 2, 1].map(path));
 }
 
 #[test]

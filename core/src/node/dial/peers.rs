@@ -1,5 +1,6 @@
 //! The peers that may be dialled: those configured, and those heard; and what has to be known of the links that live.
 
+use super::FORGET;
 use super::attempts::Attempts;
 use super::backoff::Backoff;
 use crate::address::Address;
@@ -24,7 +25,10 @@ pub(crate) struct Target {
 }
 
 pub(super) struct Candidate {
+    /// In the order in which to dial them.
     pub(super) paths: Vec<Path>,
+    /// When it was heard last on each of them.
+    pub(super) heard_on: Vec<(Path, Time)>,
     pub(super) address: Option<Address>,
     pub(super) heard: Time,
     pub(super) backoff: Backoff,
@@ -80,18 +84,25 @@ pub(super) fn in_order(alive: &impl Alive, paths: &[Path]) -> Vec<Path> {
 }
 
 impl Candidate {
-    /// It was heard at an endpoint. Of more than there is room for, a new one takes the place of one that failed, and is tried
-    /// next: the node may have moved, and anybody can send its beacon from elsewhere.
-    pub(super) fn found_at(&mut self, path: Path) {
+    /// It was heard at an endpoint. A new one is dialled first: the node may have moved, and then nothing comes of the others. Of
+    /// more than there is room for it takes the place of one where the node is not heard any more, or of one that failed: anybody
+    /// can send its beacon from elsewhere.
+    pub(super) fn found_at(&mut self, now: Time, path: Path) {
+        self.heard_on.retain(|(other, _)| *other != path && self.paths.contains(other));
+        self.heard_on.push((path, now));
         if self.paths.contains(&path) {
             return;
         }
-        if self.paths.len() < ENDPOINTS {
-            self.paths.push(path);
-        } else if std::mem::take(&mut self.spare) {
-            self.paths.pop();
-            self.paths.insert(0, path);
+        if self.paths.len() >= ENDPOINTS {
+            let left =
+                self.heard_on.iter().find(|(_, heard)| now.since(*heard) >= FORGET).map(|(left, _)| *left);
+            match left {
+                Some(left) => self.paths.retain(|other| *other != left),
+                None if std::mem::take(&mut self.spare) => _ = self.paths.pop(),
+                None => return,
+            }
         }
+        self.paths.insert(0, path);
     }
 
     /// A link over another medium is another link: each is there when the other fails.

@@ -31,7 +31,7 @@ fn a_peer_that_refuses_is_left_alone_for_minutes_and_says_why() {
 fn a_node_that_was_heard_and_refuses_is_not_dialled_at_any_of_its_endpoints() {
     let mut dials = Dials::default();
     let peer = address_of(&path(1));
-    (1..=2).for_each(|n| hear(&mut dials, at(0), n));
+    (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
     dials.due_heard(at(0), &own(), &NONE);
     dials.established(at(5), &path(1), &peer);
     dials.refused(at(6), &path(1), &peer, "full");
