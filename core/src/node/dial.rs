@@ -119,7 +119,6 @@ impl Dials {
                 address: None,
                 heard: now,
                 backoff: Backoff::now(now),
-                dialled: None,
                 attempts: Attempts::default(),
                 failures: 0,
                 spare: false,
@@ -132,7 +131,8 @@ impl Dials {
     /// Forgets who has failed most often, of those without a link the one heard longest ago. Anybody may say that there are many;
     /// those who have answered stay.
     fn make_room(&mut self) {
-        let idle = self.heard.iter().filter(|(_, known)| known.dialled.is_none() && known.address.is_none());
+        let idle =
+            self.heard.iter().filter(|(_, known)| known.attempts.are_over() && known.address.is_none());
         let least = idle.max_by_key(|(key, known)| (known.failures, Reverse(known.heard), **key));
         if let Some(key) = least.map(|(key, _)| *key) {
             self.heard.remove(&key);
@@ -159,13 +159,13 @@ impl Dials {
         let mut media: BTreeMap<u32, Places> = BTreeMap::new();
         for ((medium, instance), known) in &self.heard {
             let places = media.entry(*medium).or_default();
-            let held = known.dialled.map(|since| since + ANSWER).filter(|until| *until > now);
+            let held = known.answering(now);
             if known.lives(*medium, alive) {
                 places.taken += 1;
             } else if let Some(until) = held {
                 places.taken += 1;
                 places.next = places.next.into_iter().chain([until]).min();
-            } else if known.dialled.is_none()
+            } else if known.attempts.are_over()
                 && known.backoff.next < known.heard + FORGET
                 && now.since(known.heard) < FORGET
             {
@@ -181,7 +181,7 @@ impl Dials {
     pub(crate) fn due_heard(&mut self, now: Time, own: &Address, alive: &impl Alive) -> Vec<Path> {
         let order = now.as_micros().checked_div(ORDER).unwrap_or_default().to_le_bytes();
         let mut chosen = Vec::new();
-        let mut room = alive.room().saturating_sub(self.answering(now));
+        let mut room = alive.room().saturating_sub(self.answering(now).count());
         for (medium, places) in self.places(now, alive) {
             let free = DIAL_ON_MEDIUM.saturating_sub(places.taken).min(room);
             let due = places.waiting.into_iter().filter(|(_, known)| known.backoff.next <= now);
@@ -198,7 +198,6 @@ impl Dials {
         let mut due = Vec::new();
         for key in chosen {
             if let Some(known) = self.heard.get_mut(&key) {
-                known.dialled = Some(now);
                 known.attempts.begin(now, known.to_dial(alive));
                 due.extend(known.attempts.due(now));
             }
@@ -206,9 +205,9 @@ impl Dials {
         due
     }
 
-    /// How many of those heard have been dialled so lately that an answer may come.
-    fn answering(&self, now: Time) -> usize {
-        self.heard.values().filter(|known| known.dialled.is_some_and(|since| since + ANSWER > now)).count()
+    /// Until when each of those heard holds room for a link that has been dialled so lately that an answer may come.
+    fn answering(&self, now: Time) -> impl Iterator<Item = Time> + '_ {
+        self.heard.values().filter_map(move |known| known.answering(now))
     }
 
     /// The further paths to dial now, of the peers whose paths before have not answered yet.
@@ -264,16 +263,16 @@ impl Dials {
                 target.failed(now, reason);
             }
         }
-        for known in
-            self.heard.values_mut().filter(|known| known.dialled.is_some() && known.paths.contains(path))
-        {
+        // What counts is which path was dialled: by now another may have its place among the endpoints.
+        for known in self.heard.values_mut().filter(|known| known.attempts.awaits(path)) {
             let over = known.attempts.failed(now, path, reason).is_some();
-            // It is dialled later than its other endpoints.
-            known.paths.retain(|other| other != path);
-            known.paths.push(*path);
-            known.spare = true;
+            if known.paths.contains(path) {
+                // It is dialled later than its other endpoints.
+                known.paths.retain(|other| other != path);
+                known.paths.push(*path);
+                known.spare = true;
+            }
             if over {
-                known.dialled = None;
                 known.backoff.failed(now);
                 known.failures = known.failures.saturating_add(1);
             }
@@ -287,9 +286,9 @@ impl Dials {
             target.attempts.stop();
             target.backoff.established(now);
         }
-        for known in self.heard.values_mut().filter(|known| known.paths.contains(path)) {
+        let of_path = |known: &&mut Candidate| known.paths.contains(path) || known.attempts.awaits(path);
+        for known in self.heard.values_mut().filter(of_path) {
             known.address = Some(*address);
-            known.dialled = None;
             known.attempts.stop();
             known.failures = 0;
             known.backoff.established(now);
@@ -307,11 +306,13 @@ impl Dials {
         let attempts = attempts.chain(self.heard.values().map(|known| &known.attempts));
         let later = attempts.filter_map(Attempts::deadline);
         let room = alive.room();
+        let holding = self.answering(now).count();
+        let room_again = if holding < room { None } else { self.answering(now).min() };
         let heard = self.places(now, alive).into_values().filter_map(|places| {
             let due = places.waiting.iter().map(|(_, known)| known.backoff.next).min()?;
-            // Without a place, when the next one may be free.
-            let free = places.taken < DIAL_ON_MEDIUM && self.answering(now) < room;
-            if free { Some(due) } else { Some(due.max(places.next?)) }
+            // Without a place, when the next one may be free. Dials on any medium hold room.
+            let place = if places.taken < DIAL_ON_MEDIUM { due } else { places.next? };
+            Some(due.max(place).max(room_again.unwrap_or(due)))
         });
         targets.chain(later).chain(heard.filter(|_| room > 0)).min()
     }

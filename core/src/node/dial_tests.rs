@@ -1,3 +1,5 @@
+#[path = "dial/elsewhere_tests.rs"]
+mod elsewhere;
 #[path = "dial/refusal_tests.rs"]
 mod refusals;
 

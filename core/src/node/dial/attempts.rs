@@ -16,6 +16,7 @@ pub(super) struct Attempts {
     /// Not yet dialled, the best first.
     left: VecDeque<Path>,
     next: Time,
+    begun: Time,
     /// Dialled, and without an answer.
     open: Vec<Path>,
     /// Why one of them has come to nothing.
@@ -25,7 +26,7 @@ pub(super) struct Attempts {
 impl Attempts {
     /// Dials these paths from now on, in this order.
     pub(super) fn begin(&mut self, now: Time, paths: impl IntoIterator<Item = Path>) {
-        *self = Attempts { left: paths.into_iter().collect(), next: now, ..Attempts::default() };
+        *self = Attempts { left: paths.into_iter().collect(), next: now, begun: now, ..Attempts::default() };
     }
 
     /// The path that is to be dialled now.
@@ -47,6 +48,16 @@ impl Attempts {
     /// Whether nothing is being dialled, and nothing will be.
     pub(super) fn are_over(&self) -> bool {
         self.left.is_empty() && self.open.is_empty()
+    }
+
+    /// Since when the peer is being dialled, if it is.
+    pub(super) fn since(&self) -> Option<Time> {
+        (!self.are_over()).then_some(self.begun)
+    }
+
+    /// Whether an answer from this path is awaited.
+    pub(super) fn awaits(&self, path: &Path) -> bool {
+        self.open.contains(path)
     }
 
     /// A path has come to nothing: the next one is due at once. When it was the last one, returns the reason that says most.

@@ -39,7 +39,6 @@ impl Dials {
         for known in self.heard.values_mut().filter(|known| known.is_at(path, address)) {
             rest = rest.max(known.backoff.refused(now));
             known.attempts.stop();
-            known.dialled = None;
             known.refusal = Some((reason.to_owned(), Timestamp::now()));
         }
         rest

@@ -1,8 +1,8 @@
 //! The peers that may be dialled: those configured, and those heard; and what has to be known of the links that live.
 
-use super::FORGET;
 use super::attempts::Attempts;
 use super::backoff::Backoff;
+use super::{ANSWER, FORGET};
 use crate::address::Address;
 use crate::link::Path;
 use crate::time::Time;
@@ -32,8 +32,6 @@ pub(super) struct Candidate {
     pub(super) address: Option<Address>,
     pub(super) heard: Time,
     pub(super) backoff: Backoff,
-    /// Since when it is being dialled.
-    pub(super) dialled: Option<Time>,
     pub(super) attempts: Attempts,
     /// Dials in a row that came to nothing.
     pub(super) failures: u32,
@@ -112,6 +110,11 @@ impl Candidate {
 
     pub(super) fn is_at(&self, path: &Path, address: &Address) -> bool {
         self.address == Some(*address) || self.paths.contains(path)
+    }
+
+    /// Until when it holds a place because an answer may come, if it was dialled so lately.
+    pub(super) fn answering(&self, now: Time) -> Option<Time> {
+        self.attempts.since().map(|since| since + ANSWER).filter(|until| *until > now)
     }
 
     /// The paths to dial. One that was dialled in vain and has never answered is dialled on one path at a time: it may have been

@@ -59,6 +59,17 @@ fn no_more_are_dialled_than_there_is_room_for_as_neighbours() {
 }
 
 #[test]
+fn a_node_whose_room_is_held_by_a_dial_on_another_medium_is_dialled_when_that_has_had_its_time() {
+    let mut dials = Dials::default();
+    (0..2).for_each(|n| dials.heard(at(0), n, Heard { endpoint: endpoint(n.into()), instance: n.into() }));
+    let one_more = Links { taken: 255, ..NONE };
+    let media = |due: Vec<Path>| due.iter().map(|path| path.netmod).collect::<Vec<_>>();
+    assert_eq!(media(dials.due_heard(at(0), &own(), &one_more)), [0]);
+    assert_eq!(dials.next_deadline(at(1), &one_more), Some(at(0) + ANSWER));
+    assert_eq!(media(dials.due_heard(at(0) + ANSWER, &own(), &one_more)), [1]);
+}
+
+#[test]
 fn a_link_whose_peer_is_removed_stays_only_if_something_else_asks_for_it() {
     let mut dials = Dials::default();
     let peer = address_of(&path(1));
