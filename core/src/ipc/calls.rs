@@ -128,7 +128,7 @@ impl<A: Admin> Session<A> {
         let mut reply = self.perform(id, call, credit).await;
         let mut unread = None;
         if matches!(&reply, Ok(Some(reply)) if reply.is_long()) {
-            unread = self.shares.unread_list();
+            unread = self.shares.unread_list(self.admin.may_administer(self.uid));
             if unread.is_none() {
                 reply = Err(Failure::Busy);
             }
@@ -192,7 +192,8 @@ impl<A: Admin> Session<A> {
             }
             Call::Events => {
                 let own = Share::take(&self.subscribed, MAX_SUBSCRIBED);
-                let Some(_subscription) = own.zip(self.shares.subscription()) else {
+                let owner = self.admin.may_administer(self.uid);
+                let Some(_subscription) = own.zip(self.shares.subscription(owner)) else {
                     return Err(Failure::Busy);
                 };
                 let events = self.node.events();

@@ -17,8 +17,14 @@ const MAX_CALLS_IN_ALL: usize = 16_384;
 /// The most subscriptions in all. Each event is copied to each of them, and one that is not read holds 4096 events.
 const MAX_SUBSCRIPTIONS: usize = 64;
 
+/// So many of them are for the daemon's owner alone.
+const RESERVED_SUBSCRIPTIONS: usize = 16;
+
 /// The most long lists in all that wait to be read by their clients.
 const MAX_UNREAD_LISTS: usize = 8;
+
+/// So many of them are for the daemon's owner alone.
+const RESERVED_UNREAD_LISTS: usize = 2;
 
 /// The most connections without a place: they have not greeted yet, or are there to administer.
 const MAX_GUESTS: usize = 32;
@@ -27,8 +33,8 @@ const MAX_GUESTS: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     calls: Arc<AtomicUsize>,
-    subscriptions: Arc<AtomicUsize>,
-    unread_lists: Arc<AtomicUsize>,
+    subscriptions: Parts,
+    unread_lists: Parts,
     /// Held by the one call that makes a list: the longest takes the router and its caller milliseconds.
     pub(super) listing: lock::Mutex<()>,
 }
@@ -39,15 +45,40 @@ impl Shares {
         Share::take(&self.calls, MAX_CALLS_IN_ALL)
     }
 
-    /// A subscription to events.
-    pub(super) fn subscription(&self) -> Option<Share> {
-        Share::take(&self.subscriptions, MAX_SUBSCRIPTIONS)
+    /// A subscription to events, of the daemon's owner or another user.
+    pub(super) fn subscription(&self, owner: bool) -> Option<PartedShare> {
+        self.subscriptions.take(owner, MAX_SUBSCRIPTIONS, RESERVED_SUBSCRIPTIONS)
     }
 
-    /// A long list that waits to be read.
-    pub(super) fn unread_list(&self) -> Option<Share> {
-        Share::take(&self.unread_lists, MAX_UNREAD_LISTS)
+    /// A long list that waits to be read by the daemon's owner or another user.
+    pub(super) fn unread_list(&self, owner: bool) -> Option<PartedShare> {
+        self.unread_lists.take(owner, MAX_UNREAD_LISTS, RESERVED_UNREAD_LISTS)
     }
+}
+
+/// A number of things of which a part is for the daemon's owner alone: other users do not keep it from looking at the daemon.
+#[derive(Debug, Default)]
+struct Parts {
+    all: Arc<AtomicUsize>,
+    /// Those of other users.
+    foreign: Arc<AtomicUsize>,
+}
+
+impl Parts {
+    fn take(&self, owner: bool, most: usize, reserved: usize) -> Option<PartedShare> {
+        let foreign = match owner {
+            true => None,
+            false => Some(Share::take(&self.foreign, most.saturating_sub(reserved))?),
+        };
+        Some(PartedShare { _all: Share::take(&self.all, most)?, _foreign: foreign })
+    }
+}
+
+/// A share of what has a part for the owner.
+#[derive(Debug)]
+pub(super) struct PartedShare {
+    _all: Share,
+    _foreign: Option<Share>,
 }
 
 /// One of a bounded number of things, given back when it is dropped.
@@ -123,11 +154,11 @@ mod tests {
     #[test]
     fn shares_are_bounded_and_come_back() {
         let shares = Shares::default();
-        let mut taken: Vec<Share> = (0..MAX_SUBSCRIPTIONS).filter_map(|_| shares.subscription()).collect();
+        let mut taken: Vec<_> = (0..MAX_SUBSCRIPTIONS).filter_map(|_| shares.subscription(true)).collect();
         assert_eq!(taken.len(), MAX_SUBSCRIPTIONS);
-        assert!(shares.subscription().is_none() && shares.subscription().is_none());
+        assert!(shares.subscription(true).is_none() && shares.subscription(true).is_none());
         taken.pop();
-        assert!(shares.subscription().is_some());
+        assert!(shares.subscription(true).is_some());
     }
 
     #[test]

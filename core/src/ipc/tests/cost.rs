@@ -2,14 +2,17 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::executor::block_on;
+use futures::future::{Either, FutureExt, select};
+use futures::stream::FuturesUnordered;
 
-use super::setup::{Raw, Setup};
+use super::setup::{Keeper, Raw, Setup};
 use crate::ipc::calls::{Credit, Session};
 use crate::ipc::proto::*;
 use crate::ipc::{Client, ConnectError, MAX_CONNECTIONS, Search};
@@ -49,6 +52,51 @@ fn a_call_that_waits_holds_little_memory() {
         let answer = session.answer(1, Call::Names, Arc::<Credit>::default());
         let held = size_of_val(&receive) + size_of_val(&answer);
         assert!(held <= 1024, "{held} bytes ({} to receive) for a call of 30", size_of_val(&receive));
+    });
+}
+
+/// One session of another user for each place there is, and one of the daemon's owner.
+fn many_and_the_owner(setup: &Setup) -> (Vec<Session<Keeper>>, Session<Keeper>) {
+    let (shares, owner) = (Arc::default(), setup.keeper.owner);
+    let session = |uid| Session::new(setup.node.clone(), setup.keeper.clone(), uid, Arc::clone(&shares));
+    ((0..MAX_CONNECTIONS).map(|_| session(owner + 1)).collect(), session(owner))
+}
+
+#[test]
+fn other_users_that_do_not_read_their_lists_leave_some_to_the_owner() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let (others, owner) = many_and_the_owner(&setup);
+        let asked = others.iter().map(|other| other.answer(1, Call::Names, Arc::default()));
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        // What is refused is done; the other calls wait for their clients to read.
+        assert!(asked.next().await.is_some(), "other users have as many as they may");
+        let others = async { while asked.next().await.is_some() {} };
+        let listed = async {
+            while owner.outbox.has_room() {
+                crate::rt::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let asking = owner.answer(1, Call::Names, Arc::default());
+        let (others, listed, asking) = (pin!(others), pin!(listed), pin!(asking));
+        match select(others, select(asking, listed)).await {
+            Either::Right((Either::Right(_), _)) => {}
+            Either::Right((Either::Left(_), _)) => panic!("the owner was refused"),
+            Either::Left(_) => panic!("no other call waits"),
+        }
+    });
+}
+
+#[test]
+fn other_users_that_subscribe_leave_some_subscriptions_to_the_owner() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let (others, owner) = many_and_the_owner(&setup);
+        let asked = others.iter().map(|other| other.answer(1, Call::Events, Arc::default()));
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        assert!(asked.next().await.is_some(), "other users have as many as they may");
+        let asking = owner.answer(1, Call::Events, Arc::default());
+        assert!(asking.now_or_never().is_none(), "the owner was refused");
     });
 }
 
