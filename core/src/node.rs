@@ -282,7 +282,7 @@ impl Node {
     /// Tells the router what must not get lost, without waiting.
     fn tell_router(&self, event: RouterEvent) {
         let shared = self.shared.clone();
-        self.shared.spawn_vital("letter to the router", async move {
+        self.shared.spawn_vital("task that instructs the router", async move {
             shared.router.tell(event).await;
         });
     }

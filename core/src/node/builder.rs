@@ -131,7 +131,7 @@ impl NodeBuilder {
         shared.spawn_vital("router", routing::run(shared.clone(), *routing, epoch));
         shared.spawn_vital("task that makes links", links::run(shared.clone(), links));
         shared.spawn_vital("task of the conversations", Traffic::run(shared.clone()));
-        shared.spawn_vital("task of packets that await a route", Awaiting::run(shared.clone()));
+        shared.spawn_vital("task that keeps answers until their route comes", Awaiting::run(shared.clone()));
         shared.spawn_vital("housekeeping", health::keep_house(shared.clone()));
         let media: Vec<_> = read(&shared.media).values().cloned().collect();
         for medium in media {

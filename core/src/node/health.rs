@@ -16,9 +16,9 @@ use crate::types::{
 
 /// How often drops are reported to subscribers.
 const REPORT: Duration = Duration::from_secs(1);
-/// How often the mailboxes and the conversations are swept.
 /// How often conversations are looked for that nothing comes of any more.
 const FORGET: Duration = Duration::from_secs(5);
+/// How often the mailboxes are swept.
 const SWEEP: Duration = Duration::from_secs(60);
 /// An identity that was in use elsewhere is thought to be so this long after the last sign of it: as long as the router
 /// gives way, and a little more.
@@ -95,11 +95,16 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
 
 /// Links whose way takes less than nearly every way does.
 fn narrow_links(shared: &Shared) -> Vec<Health> {
-    let neighbours = read(&shared.neighbours);
-    let narrow = neighbours.values().filter(|neighbour| !neighbour.is_away());
-    let narrow = narrow.filter_map(|neighbour| Some((neighbour.endpoint(), neighbour.narrow_mtu()?)));
+    // Few as a rule. To name the endpoint of one may take a list of all interfaces, so that is done without the lock.
+    let narrow: Vec<_> = {
+        let neighbours = read(&shared.neighbours);
+        let here = neighbours.values().filter(|neighbour| !neighbour.is_away());
+        here.filter_map(|neighbour| Some((neighbour.clone(), neighbour.narrow_mtu()?))).collect()
+    };
     narrow
-        .map(|(endpoint, mtu)| {
+        .into_iter()
+        .map(|(neighbour, mtu)| {
+            let endpoint = neighbour.endpoint();
             let text = format!("the way to {endpoint} takes frames of {mtu} bytes at most");
             line(Level::Warn, text, "messages go in smaller parts; raise the MTU of the network on that way")
         })

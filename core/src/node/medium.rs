@@ -248,7 +248,9 @@ impl Medium {
             let path = neighbour.path();
             path.netmod == self.id && self.netmod.is_cut(&path.endpoint)
         };
-        for neighbour in read(&shared.neighbours).values().filter(cut) {
+        // What an order wakes finds no lock taken.
+        let doubted: Vec<_> = read(&shared.neighbours).values().filter(cut).cloned().collect();
+        for neighbour in doubted {
             // If there is no room the link finds out by the silence.
             let _ = neighbour.orders.try_push(Order::Doubt);
         }

@@ -218,13 +218,13 @@ impl Neighbour {
     /// Takes a frame of this link's that came from an `endpoint` where the neighbour is not known to be. Returns whether there
     /// was room for it.
     pub(crate) fn stranger(&self, now: Time, endpoint: Endpoint, frame: &[u8]) -> bool {
-        let mut strangers = lock(&self.strangers);
-        if !strangers.admit(now) {
+        if !lock(&self.strangers).admit(now) {
             return false;
         }
+        // What the order wakes finds no lock taken.
         let taken = self.orders.try_push(Order::Stranger { endpoint, frame: BytesMut::from(frame) }).is_ok();
         if !taken {
-            strangers.done();
+            lock(&self.strangers).done();
         }
         taken
     }
