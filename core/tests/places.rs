@@ -99,6 +99,34 @@ fn a_node_that_finds_no_place_learns_why_and_does_not_try_again_at_once() {
 }
 
 #[test]
+fn a_node_that_has_no_place_for_a_peer_of_its_own_shows_it_and_does_not_try_again_at_once() {
+    block_on(async {
+        let net = MemNet::new(9);
+        let first = node(1).netmod(net.netmod("first").discover(false)).start().await.unwrap();
+        let second = node(2).netmod(net.netmod("second").discover(false)).start().await.unwrap();
+        let plug = net.netmod("full").discover(false);
+        let full = node(3).limits(limit(1)).netmod(plug).peer("mem:first").start().await.unwrap();
+        until("its only link", async || neighbours(&first).await == 1).await;
+        full.add_peer("mem:second").await.unwrap();
+        let shown = async || {
+            full.peers().await.iter().any(|peer| {
+                let error = peer.last_error.as_deref().unwrap_or_default();
+                peer.endpoint == "mem:second"
+                    && peer.state == PeerState::Down
+                    && error.contains("this node has as many links as it may")
+            })
+        };
+        until("the reason", shown).await;
+        let before = second.status().await.counters["handshakes_done"];
+        // Before, it was dialled again after 0.5 to 5 s.
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(second.status().await.counters["handshakes_done"], before);
+        assert!(shown().await, "it stays known");
+        assert_eq!(neighbours(&first).await, 1, "the link that is there stays");
+    });
+}
+
+#[test]
 fn a_node_that_was_heard_and_has_no_place_is_listed_with_the_reason() {
     block_on(async {
         let net = MemNet::new(3);

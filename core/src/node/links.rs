@@ -287,6 +287,10 @@ impl Links {
         } else if let Err(reason) = self.make_room(&medium, &path, configured).await {
             shared.stats.drop(DropCause::NeighbourLimit);
             tracing::debug!(neighbour = ?address, %reason, "a session is declined");
+            if session.initiator {
+                let reason = "this node has as many links as it may have: raise `neighbours`";
+                lock(&shared.dials).refused(now, &path, &address, reason);
+            }
             return self.handshakes.decline(session, reason);
         }
         self.serve(session, medium, configured).await;
