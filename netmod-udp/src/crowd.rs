@@ -1,7 +1,8 @@
 //! Who was heard lately. It bounds what a flood of beacons can ask of the node, and tells who is new. Pure: the time is
 //! handed in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -23,10 +24,6 @@ pub(crate) const EXPIRY: Duration = Duration::from_secs(120);
 pub(crate) const BURST: u32 = 256;
 pub(crate) const RATE: u32 = 64;
 
-/// How often, at most, those who are gone are looked for because a host is crowded: a flood must not have all looked through
-/// for each of its beacons.
-const SWEEP: Duration = Duration::from_secs(1);
-
 /// An address and, for a link-local one, the interface.
 type Host = (IpAddr, u32);
 
@@ -41,13 +38,19 @@ pub(crate) enum Verdict {
     Limited,
 }
 
-/// Who was heard lately.
+/// A node by its instance, and the number of the interface that it was heard on.
+type Node = (u64, u32);
+
+/// Who was heard lately. No beacon has all of them looked through: each stranger of a flood would.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     reported: HashMap<Endpoint, Report>,
+    /// The same, the one heard least lately first.
+    by_age: BTreeSet<(Instant, Endpoint)>,
     /// How many of them are on each host.
     hosts: HashMap<Host, usize>,
-    swept: Instant,
+    /// How many of them are of each node.
+    nodes: HashMap<Node, usize>,
     /// How many strangers may be reported now, and since when that holds.
     strangers: u32,
     since: Instant,
@@ -56,61 +59,47 @@ pub(crate) struct Crowd {
 /// The last beacon from an endpoint.
 #[derive(Clone, Copy, Debug)]
 struct Report {
-    instance: u64,
-    /// The number of the interface that it came in on.
-    interface: u32,
+    node: Node,
     last: Instant,
 }
 
 impl Crowd {
     pub(crate) fn new(now: Instant) -> Self {
-        Crowd { reported: HashMap::new(), hosts: HashMap::new(), swept: now, strangers: BURST, since: now }
+        let (reported, by_age, hosts, nodes) = Default::default();
+        Crowd { reported, by_age, hosts, nodes, strangers: BURST, since: now }
     }
 
     /// Takes note of a beacon that came in on the interface with this number.
     pub(crate) fn hear(&mut self, heard: Heard, interface: u32, now: Instant) -> Verdict {
-        let new = Report { instance: heard.instance, interface, last: now };
-        if let Some(report) = self.reported.get_mut(&heard.endpoint) {
-            let silence = now.saturating_duration_since(report.last);
-            if silence < INTERVAL {
+        self.sweep(now);
+        let (endpoint, node) = (heard.endpoint, (heard.instance, interface));
+        if let Some(report) = self.reported.get(&endpoint) {
+            if now.saturating_duration_since(report.last) < INTERVAL {
                 return Verdict::Limited;
             }
-            let known = report.instance == heard.instance && silence < EXPIRY;
-            *report = new;
+            let known = report.node.0 == heard.instance;
+            self.forget(&endpoint);
+            self.remember(endpoint, Report { node, last: now });
             return if known { Verdict::Known } else { Verdict::New };
         }
-        if self.is_crowded(&heard.endpoint, now) || !self.admit(now) {
+        if self.is_crowded(&endpoint) || !self.admit(now) {
             return Verdict::Limited;
         }
-        if self.reported.len() >= MAX_ENDPOINTS {
-            self.make_room();
+        if self.reported.len() >= MAX_ENDPOINTS
+            && let Some((_, oldest)) = self.by_age.first().copied()
+        {
+            self.forget(&oldest);
         }
         // The same node may have many endpoints on an interface.
-        let known = self.reported.values().any(|report| {
-            (report.instance, report.interface) == (heard.instance, interface)
-                && now.saturating_duration_since(report.last) < EXPIRY
-        });
-        self.reported.insert(heard.endpoint, new);
-        if let Some(host) = host(&heard.endpoint) {
-            *self.hosts.entry(host).or_default() += 1;
-        }
+        let known = self.nodes.contains_key(&node);
+        self.remember(endpoint, Report { node, last: now });
         if known { Verdict::Known } else { Verdict::New }
     }
 
     /// Whether as many are known on the same host as there may be.
-    fn is_crowded(&mut self, endpoint: &Endpoint, now: Instant) -> bool {
-        let Some(host) = host(endpoint) else { return false };
-        if !self.is_full(&host) {
-            return false;
-        }
-        if now.saturating_duration_since(self.swept) >= SWEEP {
-            self.sweep(now);
-        }
-        self.is_full(&host)
-    }
-
-    fn is_full(&self, host: &Host) -> bool {
-        self.hosts.get(host).is_some_and(|known| *known >= MAX_OF_HOST)
+    fn is_crowded(&self, endpoint: &Endpoint) -> bool {
+        let known = host(endpoint).and_then(|host| self.hosts.get(&host));
+        known.is_some_and(|known| *known >= MAX_OF_HOST)
     }
 
     /// Whether one more stranger may be reported (a token bucket).
@@ -127,26 +116,38 @@ impl Crowd {
 
     /// Forgets who was not heard for long.
     fn sweep(&mut self, now: Instant) {
-        self.swept = now;
-        self.reported.retain(|_, report| now.saturating_duration_since(report.last) < EXPIRY);
-        self.hosts.clear();
-        for host in self.reported.keys().filter_map(host) {
+        while let Some((last, endpoint)) = self.by_age.first().copied()
+            && now.saturating_duration_since(last) >= EXPIRY
+        {
+            self.forget(&endpoint);
+        }
+    }
+
+    fn remember(&mut self, endpoint: Endpoint, report: Report) {
+        self.reported.insert(endpoint, report);
+        self.by_age.insert((report.last, endpoint));
+        *self.nodes.entry(report.node).or_default() += 1;
+        if let Some(host) = host(&endpoint) {
             *self.hosts.entry(host).or_default() += 1;
         }
     }
 
-    /// Forgets the one that was heard least lately. All are looked through, but none is looked up: each stranger of a flood comes
-    /// this way.
-    fn make_room(&mut self) {
-        let oldest = self.reported.iter().min_by_key(|(endpoint, report)| (report.last, **endpoint));
-        let Some(endpoint) = oldest.map(|(endpoint, _)| *endpoint) else { return };
-        self.reported.remove(&endpoint);
-        let Some(host) = host(&endpoint) else { return };
-        if let Some(known) = self.hosts.get_mut(&host) {
-            *known = known.saturating_sub(1);
-            if *known == 0 {
-                self.hosts.remove(&host);
-            }
+    fn forget(&mut self, endpoint: &Endpoint) {
+        let Some(report) = self.reported.remove(endpoint) else { return };
+        self.by_age.remove(&(report.last, *endpoint));
+        count_down(&mut self.nodes, &report.node);
+        if let Some(host) = host(endpoint) {
+            count_down(&mut self.hosts, &host);
+        }
+    }
+}
+
+/// One less; what there is none of any more is not kept.
+fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }
@@ -253,6 +254,10 @@ mod tests {
                 let hosts = crowd.reported.keys().filter_map(super::host);
                 hosts.for_each(|host| *counted.entry(host).or_default() += 1);
                 assert_eq!(crowd.hosts, counted);
+                let mut nodes: HashMap<Node, usize> = HashMap::new();
+                crowd.reported.values().for_each(|report| *nodes.entry(report.node).or_default() += 1);
+                assert_eq!(crowd.nodes, nodes);
+                assert_eq!(crowd.by_age.len(), crowd.reported.len());
             }
             assert!(crowd.reported.len() <= MAX_ENDPOINTS);
             assert!(crowd.hosts.values().all(|known| *known <= MAX_OF_HOST));
