@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -156,7 +156,7 @@ impl Traffic {
         let conv = conv.clone();
         drop(conversations);
         if let Some(from) = from {
-            lock(&self.unproven).note(from, conv.clone());
+            lock(&self.unproven).note(from, &conv);
         }
         shared.router.hint(Hint::Want { destination: *peer });
         Some(conv)

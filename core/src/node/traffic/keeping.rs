@@ -16,26 +16,38 @@ const LOOK: Duration = Duration::from_secs(1);
 /// So many are looked at in the list of a neighbour before it is given up.
 const TRIES: usize = 8;
 
-/// Conversations that neighbours have brought, oldest first, and when there was last none that is idle.
+/// Conversations that neighbours have brought, oldest first, and when there was last none that is idle. They are kept
+/// elsewhere: one that has made room for others holds nothing any more.
 #[derive(Default)]
 pub(super) struct Unproven {
-    brought: HashMap<u32, VecDeque<Arc<Conv>>>,
+    brought: HashMap<u32, VecDeque<Weak<Conv>>>,
     barren: Option<Time>,
 }
 
 impl Unproven {
-    pub(super) fn note(&mut self, from: u32, conv: Arc<Conv>) {
-        self.brought.entry(from).or_default().push_back(conv);
+    pub(super) fn note(&mut self, from: u32, conv: &Arc<Conv>) {
+        let all = self.brought.entry(from).or_default();
+        if all.len() == all.capacity() {
+            // So a list is at most twice as long as there are conversations, and each is looked at a few times.
+            all.retain(|conv| conv.strong_count() > 0);
+            all.reserve(all.len().max(4));
+        }
+        all.push_back(Arc::downgrade(conv));
     }
 
     /// The oldest of the neighbour that brought most.
     fn oldest(&mut self) -> Option<Arc<Conv>> {
-        let (from, all) = self.brought.iter_mut().max_by_key(|(_, all)| all.len())?;
-        let (from, conv) = (*from, all.pop_front());
-        if all.is_empty() {
-            self.brought.remove(&from);
+        loop {
+            let (from, all) = self.brought.iter_mut().max_by_key(|(_, all)| all.len())?;
+            let from = *from;
+            let oldest = std::iter::from_fn(|| all.pop_front()).find_map(|conv| conv.upgrade());
+            if all.is_empty() {
+                self.brought.remove(&from);
+            }
+            if oldest.is_some() {
+                return oldest;
+            }
         }
-        conv
     }
 }
 
@@ -93,6 +105,7 @@ impl Traffic {
         let mut unproven = lock(&self.unproven);
         unproven.brought.retain(|_, all| {
             all.retain(|conv| {
+                let Some(conv) = conv.upgrade() else { return false };
                 let state = lock(&conv.state);
                 !state.gone && state.conversation.is_unproven(now, Duration::ZERO)
             });

@@ -164,6 +164,23 @@ fn no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back
     });
 }
 
+#[test]
+fn what_has_made_room_for_others_holds_nothing_any_more() {
+    alone("what_has_made_room_for_others_holds_nothing_any_more", || {
+        let (shared, bound) = (shared(), Limits::default().reassembly);
+        let before = crate::allocated();
+        for number in 0..12_000 {
+            let mut sender = Sender::new(number, local());
+            sender.begin(1 << 20);
+            sender.flood(&shared, local(), 1);
+        }
+        let (held, dropped) =
+            (crate::allocated().saturating_sub(before), shared.stats.drops()["reassembly_limit"]);
+        assert!(dropped > 4_000, "{dropped} made room");
+        assert!(held < bound, "{held} bytes are held, with a bound of {bound}");
+    });
+}
+
 fn from(peer: Address, number: u128, body: &Bytes) -> Message {
     Message {
         id: MessageId(number.to_be_bytes()),
