@@ -264,3 +264,18 @@ fn a_panic_of_an_application_that_is_woken_keeps_no_message_back() {
         }
     }
 }
+
+#[test]
+fn invented_senders_of_messages_that_are_never_read_keep_no_other_out() {
+    let shared = shared();
+    let limit = u32::try_from(Limits::default().senders).unwrap();
+    let mut work = Work::of(1);
+    for number in 0..limit + 500 {
+        let (_, packet) = first_packet(number, |out| message(0, 1, out));
+        shared.traffic.handle(&shared, local(), &packet, &mut work);
+        work.finish(&shared);
+    }
+    assert_eq!(shared.stats.drops()["sender_limit"], 0);
+    let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+    assert!(mailbox.recv_from(&address(limit + 499)).now_or_never().is_some(), "the last is heard");
+}
