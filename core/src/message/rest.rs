@@ -23,6 +23,11 @@ impl Conversation {
         !self.proven && now.since(self.active) >= silence && self.waiting().messages == 0
     }
 
+    /// Whether the peer has shown that it hears what is sent to its address.
+    pub fn is_proven(&self) -> bool {
+        self.proven
+    }
+
     /// Whether something could leave now, or has left and not arrived.
     pub fn is_under_way(&self) -> bool {
         self.sending.queue.has_work() || self.sending.recovery.is_waiting()

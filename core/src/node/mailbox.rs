@@ -173,10 +173,11 @@ impl Mailbox {
         senders.by_address.get(address).cloned()
     }
 
-    /// Whether the inbox of this sender may take another message of so many bytes, besides `more` that are on their way
-    /// to it.
-    pub(crate) fn has_room(&self, from: &Address, more: usize, bytes: usize) -> bool {
-        self.shared.has_room(&self.sender(from), more, bytes)
+    /// Whether the inbox of this sender, which may hold `most` messages, may take another message of so many bytes, besides
+    /// `more` that are on their way to it.
+    pub(crate) fn has_room(&self, from: &Address, most: usize, more: usize, bytes: usize) -> bool {
+        let sender = self.sender(from);
+        sender.inbox.len().saturating_add(more) < most && self.shared.has_room(&sender, more, bytes)
     }
 
     /// Tells, once, when something was taken from this sender's inbox that is full now. Whether that was asked before, and

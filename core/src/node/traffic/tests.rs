@@ -100,9 +100,14 @@ const AROUND: usize = 66;
 /// A name and what writes the frames.
 type Form = (&'static str, fn(&mut Vec<u8>));
 
-const FORMS: [Form; 8] = [
+const FORMS: [Form; 9] = [
     ("a ping", |out| wire::write_ping(out)),
     ("a message", |out| message(0, 1, out)),
+    ("messages without a body", |out| {
+        let at = wire::write_messages(0, Timestamp(0), out);
+        (0..270).for_each(|_| wire::write_entry(0, &[], out));
+        wire::patch_count(at, 270, out);
+    }),
     ("a message far above", |out| message(4095, 1, out)),
     ("messages apart", |out| (0..60).for_each(|nth| message(2 * nth + 1, 1, out))),
     ("skips apart", |out| {
