@@ -293,6 +293,12 @@ impl Neighbour {
             // It may be reached elsewhere.
             let _ = shared.link_events.try_push(LinkEvent::Look);
             let (address, endpoint) = (self.address, self.endpoint());
+            match away {
+                true => {
+                    tracing::info!(neighbour = %address, endpoint, "neighbour cut off: its session is kept for a while")
+                }
+                false => tracing::info!(neighbour = %address, endpoint, "neighbour back"),
+            }
             shared.publish(match away {
                 true => Event::NeighbourDown { address, endpoint, reason: DownReason::Cut.to_string() },
                 false => Event::NeighbourUp { address, endpoint },
