@@ -21,10 +21,16 @@ const SHARE: usize = 8;
 /// The least that there is for all, in messages of the greatest length: one of them has to come whole over one neighbour.
 const LEAST: usize = 3;
 
+/// To look at all conversations is dear. Where it freed less than it should, no packet of the same neighbour has it done again for
+/// so long: what has no room meanwhile comes again.
+const BARREN: Duration = Duration::from_millis(100);
+
 /// See the module.
 pub(super) struct Room {
     limit: usize,
     used: AtomicUsize,
+    /// Neighbours whose conversations could not make enough room, and since when.
+    barren: Mutex<BTreeMap<u32, Time>>,
     /// By the neighbour that brought it.
     brought: Mutex<HashMap<u32, usize>>,
 }
@@ -38,7 +44,12 @@ pub(super) struct Charge {
 
 impl Room {
     pub(super) fn new(limit: usize) -> Self {
-        Room { limit: limit.max(LEAST * MAX_MESSAGE), used: AtomicUsize::new(0), brought: Mutex::default() }
+        Room {
+            limit: limit.max(LEAST * MAX_MESSAGE),
+            used: AtomicUsize::new(0),
+            barren: Mutex::default(),
+            brought: Mutex::default(),
+        }
     }
 
     /// Bytes that may come yet over a neighbour.
@@ -76,6 +87,13 @@ impl Room {
         self.used.fetch_sub(before.bytes, Relaxed);
     }
 
+    /// Whether a look at all conversations may make room for this neighbour.
+    fn is_worth_a_look(&self, now: Time, from: u32) -> bool {
+        let mut barren = lock(&self.barren);
+        barren.retain(|_, since| now.since(*since) < BARREN);
+        !barren.contains_key(&from)
+    }
+
     /// A conversation is dropped.
     pub(super) fn release(&self, conv: &Conv) {
         let mut state = lock(&conv.state);
@@ -93,6 +111,13 @@ impl Traffic {
     /// Has conversations that a neighbour brought make room for others of the same; those too whose neighbour has gone.
     pub(super) fn make_room(&self, shared: &Shared, from: u32) {
         let now = shared.now();
+        if self.room.is_worth_a_look(now, from) && !self.make_room_at(shared, now, from) {
+            lock(&self.room.barren).insert(from, now);
+        }
+    }
+
+    /// Looks at all conversations. Returns whether that freed as much as it should.
+    fn make_room_at(&self, shared: &Shared, now: Time, from: u32) -> bool {
         let mut all = write(&self.conversations);
         let neighbours = read(&shared.neighbours);
         let mut victims: Vec<(bool, Time, Arc<Key>)> = all
@@ -113,8 +138,9 @@ impl Traffic {
         drop(neighbours);
         victims.sort_unstable();
         let (mut dropped, before) = (0, self.room.used.load(Relaxed));
+        let is_enough = || before.saturating_sub(self.room.used.load(Relaxed)) >= self.room.limit / SHARE;
         for (.., key) in victims {
-            if before.saturating_sub(self.room.used.load(Relaxed)) >= self.room.limit / SHARE {
+            if is_enough() {
                 break;
             }
             if let Some(conv) = all.remove(&key) {
@@ -123,6 +149,7 @@ impl Traffic {
             }
         }
         shared.stats.drop_n(DropCause::ReassemblyLimit, dropped);
+        is_enough()
     }
 }
 

@@ -99,3 +99,22 @@ fn what_is_forgotten_and_what_is_received_count_no_more() {
     shared.traffic.look_into_mailbox(&shared, &local, &other.address(), &mut Work::default());
     assert_eq!(shared.traffic.room.used(), 0, "it is taken");
 }
+
+#[test]
+fn what_can_make_no_room_is_not_looked_through_for_every_packet() {
+    let shared = shared();
+    let local = Identity::from_seed(&[LOCAL; 32]).address();
+    let room = &shared.traffic.room;
+    // There is nothing yet that could make room.
+    shared.traffic.make_room(&shared, 1);
+    assert!(!room.is_worth_a_look(shared.now(), 1), "it was looked at just now");
+    assert!(room.is_worth_a_look(shared.now(), 2), "another neighbour's may");
+    assert!(room.is_worth_a_look(shared.now() + BARREN, 1), "and its own a little later");
+    // One that frees what it should is no reason to wait.
+    for number in 0..1200 {
+        let mut sender = Sender::new(number, local);
+        sender.begin(1 << 20);
+        sender.flood(&shared, local, 3);
+    }
+    assert!(shared.traffic.make_room_at(&shared, shared.now(), 3));
+}
