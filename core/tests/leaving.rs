@@ -171,3 +171,14 @@ fn a_node_that_starts_again_is_linked_within_half_a_second_though_only_the_peer_
         assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     });
 }
+
+#[test]
+fn a_node_that_has_stopped_takes_no_more_peers() {
+    block_on(within(async {
+        let net = MemNet::new(5);
+        let node = node(1).netmod(net.netmod("a")).start().await.unwrap();
+        node.stop().await;
+        let refused = node.add_peer("mem:b").await;
+        assert!(matches!(refused, Err(rouse_core::PeerError::Stopped)), "{refused:?}");
+    }));
+}

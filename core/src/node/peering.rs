@@ -19,6 +19,9 @@ impl Node {
     /// [`PeerError`]: no netmod for the URI's scheme, or not a URI.
     pub async fn add_peer(&self, uri: &str) -> Result<(), PeerError> {
         let shared = &self.shared;
+        if shared.is_stopping() {
+            return Err(PeerError::Stopped);
+        }
         let Some((scheme, place)) = uri.split_once(':').filter(|(scheme, rest)| {
             !scheme.is_empty() && !rest.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
         }) else {
