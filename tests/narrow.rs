@@ -10,6 +10,7 @@ fn main() {
         ("a_cable_that_takes_1000_bytes_is_crossed", || first_hop(1000, 1000)),
         ("a_cable_that_takes_600_bytes_is_crossed", || first_hop(600, 600)),
         ("a_cable_of_which_one_end_takes_1000_bytes_is_crossed", || first_hop(1500, 1000)),
+        ("a_long_message_that_is_the_first_of_all_is_no_hindrance", long_first),
         ("a_narrow_cable_between_two_relays_is_crossed", in_the_middle),
         ("a_narrow_cable_behind_a_router_is_crossed", behind_a_router),
         ("a_cable_that_becomes_narrow_under_a_link_is_crossed", becomes_narrow),
@@ -68,6 +69,20 @@ fn says_so(daemon: &Daemon) {
             .into_iter()
             .find(|line| line["text"].as_str().is_some_and(|text| text.contains("takes frames of")))
     });
+}
+
+/// The first message of a new link is a long one: the link learns what the way takes nevertheless, and uses all of it.
+fn long_first() {
+    let [a, b] = hosts();
+    cable(1, (&a, 1000), (&b, 1000));
+    let one = start(&a, None);
+    let other = start(&b, Some("10.79.1.1"));
+    other.route_to(one.address());
+    other.talk(&one, &"x".repeat(1400));
+    for _ in 0..4 {
+        other.talk(&one, &"mesh ".repeat(12_000));
+    }
+    says_so(&other);
 }
 
 fn first_hop(here: u16, there: u16) {
