@@ -30,8 +30,10 @@ fn within_bounds(only: &str, seconds: &str, at_least: usize) {
     assert!(ran.status.success(), "{}", text(&ran.stderr));
 }
 
-/// Not held to it: initiations and beacons, which fill tables of a fixed size (section 10 of the specification). Each initiation
-/// that is answered holds 2.6 KiB until its finish has come or 10 s are over, ten bytes for each of its own; 256 of them at most.
+/// Not held to it, because they fill tables of a fixed size (section 10 of the specification): initiations, of which each that is
+/// answered holds 2.6 KiB until its finish has come or 10 s are over, 256 of them at most; beacons; and parts of conversations,
+/// since a conversation stays whose peer has shown that it hears. What invented senders may hold of those, and for how long, is a
+/// test of the node's own.
 #[test]
 fn no_frame_after_an_initiation_costs_more_than_its_share() {
     for frame in ["handshake 02", "handshake 03", "handshake 04", "handshake 05"] {
@@ -54,12 +56,6 @@ fn no_ping_and_no_trace_costs_more_than_its_share() {
     for probe in ["payload 02", "payload 03", "payload 04", "payload 05", "payload of an unknown kind"] {
         within_bounds(probe, "1", 1);
     }
-}
-
-#[test]
-fn no_part_of_a_conversation_costs_more_than_its_share() {
-    within_bounds("message frame", "6", 8);
-    within_bounds("payload 01", "2", 1);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::state::{StateDir, StateError};
 
 /// Why the daemon did not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(crate) enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("{0}")]
@@ -43,12 +43,12 @@ enum Failure {
 
 impl Failure {
     /// As it is printed.
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!("roused: {self}\n")
     }
 
     /// 2 for what the configuration is to blame for, 1 for the rest.
-    fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Failure::Config(_) | Failure::Netmod(_) | Failure::Start(_) | Failure::Log(_) => 2,
             Failure::State(_)
@@ -201,7 +201,7 @@ async fn start_node(config: &Config, state: &StateDir) -> Result<Node, Failure> 
 }
 
 /// Serves until a signal or a client says stop, or the node fails.
-async fn serve(
+pub(crate) async fn serve(
     server: &Server,
     node: &Node,
     keeper: &Arc<Keeper>,
