@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_std::task;
 use rouse_core::Client;
-use rouse_tests::{Daemon, Family, Namespace, Stream, programs, run_in_namespaces};
+use rouse_tests::{Daemon, Family, Namespace, Stream, programs, run_timed_in_namespaces};
 
 /// Messages a second.
 const RATE: u32 = 500;
@@ -15,7 +15,7 @@ const OTHER_CABLE: Duration = Duration::from_millis(500);
 const NEW_ADDRESSES: Duration = Duration::from_secs(2);
 
 fn main() {
-    run_in_namespaces(&[
+    run_timed_in_namespaces(&[
         ("the_other_cable_carries_at_once_over_ipv6", || pulled(Family::Ipv6)),
         ("the_other_cable_carries_at_once_over_ipv4", || pulled(Family::Ipv4)),
         ("hosts_with_new_addresses_are_linked_at_once_over_ipv6", || renumbered(Family::Ipv6)),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_std::task;
 use rouse_core::{Address, Client};
-use rouse_tests::{Cables, Cut, Daemon, Topology, programs, run_in_namespaces};
+use rouse_tests::{Cables, Cut, Daemon, Topology, programs, run_timed_in_namespaces};
 
 /// Hosts of the ring.
 const HOSTS: usize = 6;
@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_millis(30);
 const BAR: Duration = Duration::from_secs(1);
 
 fn main() {
-    run_in_namespaces(&[
+    run_timed_in_namespaces(&[
         ("pings_heal_at_once_when_a_relay_sees_its_far_cable_cut", || heals(found, Cut::OneEnd)),
         ("pings_heal_at_once_when_both_ends_see_their_cable_cut", || heals(found, Cut::BothEnds)),
         ("pings_heal_at_once_when_a_relay_that_does_not_discover_cannot_send", || heals(named, Cut::OneEnd)),

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use rouse_tests::{Daemon, Namespace, programs, run_in_namespaces, until};
+use rouse_tests::{Daemon, Namespace, programs, run_timed_in_namespaces, until};
 
 fn main() {
-    run_in_namespaces(&[
+    run_timed_in_namespaces(&[
         ("a_cable_that_takes_1000_bytes_is_crossed", || first_hop(1000, 1000)),
         ("a_cable_that_takes_600_bytes_is_crossed", || first_hop(600, 600)),
         ("a_cable_of_which_one_end_takes_1000_bytes_is_crossed", || first_hop(1500, 1000)),

@@ -30,7 +30,7 @@ pub use program::{Output, Programs, Running, built_program};
 pub use relay::Relay;
 pub use strain::{Noticed, Strain};
 pub use stream::{Outcome, Stream};
-pub use trials::run_in_namespaces;
+pub use trials::{run_in_namespaces, run_timed_in_namespaces};
 pub use wait::{PATIENCE, until};
 
 /// The programs that cargo built for this test; only in tests of the package `roused`.
