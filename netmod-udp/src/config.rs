@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use rouse_core::netmod::NetmodError;
 use zeroize::Zeroizing;
 
-use crate::interfaces;
+use crate::discovery::interfaces;
 
 /// The port that a node listens on when it is told none, and that a peer without a port is dialled at.
 pub const DEFAULT_PORT: u16 = 7700;

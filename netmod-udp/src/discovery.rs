@@ -3,6 +3,15 @@
 //! It has no task of its own: the worker polls it inside `recv`. Nothing that goes wrong here is an error of the
 //! netmod, which can still be dialled; it becomes a note.
 
+pub(crate) mod beacon;
+#[cfg(target_os = "linux")]
+mod carrier;
+pub(crate) mod interfaces;
+mod listener;
+pub(crate) mod recent;
+pub(crate) mod schedule;
+mod senders;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
@@ -17,21 +26,22 @@ use if_watch::smol::IfWatcher;
 use rouse_core::netmod::{Endpoint, Heard, Received};
 use zeroize::Zeroizing;
 
-use crate::beacon::{self, Refusal};
-#[cfg(target_os = "linux")]
-use crate::carrier::Carrier;
 use crate::config::UdpConfig;
 use crate::counters::Counters;
-use crate::crowd::{Crowd, Verdict};
-use crate::ear::{Ear, Group};
-use crate::interfaces::{self, Choice, Interface, Listing, MAX_INTERFACES};
-use crate::notes::{Notes, Topic};
+use crate::interface_states::SharedInterfaceStates;
+use crate::notes::{NotesByTopic, Topic};
 use crate::resolve;
 use crate::socket::Sockets;
-use crate::stations::Stations;
-use crate::ways::SharedWays;
 
-/// How many datagrams of one ear, and events of the watcher, are taken before others get a turn.
+use beacon::BeaconError;
+#[cfg(target_os = "linux")]
+use carrier::CarrierMonitor;
+use interfaces::{Interface, InterfaceListing, InterfaceSelection, MAX_INTERFACES};
+use listener::{Group, MulticastListener};
+use recent::{RecentBeacons, Verdict};
+use senders::BeaconSenders;
+
+/// How many datagrams of one listener, and events of the watcher, are taken before others get a turn.
 const TURN: usize = 32;
 
 /// How often the interfaces are listed at least: a change may have been missed.
@@ -45,23 +55,23 @@ pub(crate) struct Discovery {
     instance: u64,
     key: Option<Zeroizing<[u8; 32]>>,
     group: Group,
-    choice: Choice,
-    stations: Stations,
-    ears: Vec<Ear>,
+    selection: InterfaceSelection,
+    senders: BeaconSenders,
+    listeners: Vec<MulticastListener>,
     /// When the interfaces are listed again, changed or not.
     look_at: Instant,
-    crowd: Crowd,
+    recent: RecentBeacons,
     timer: Timer,
     /// When the timer goes off.
     armed: Instant,
     watcher: Result<IfWatcher, Instant>,
     /// Without it a lost carrier is seen with the next beacons, and by its silence.
     #[cfg(target_os = "linux")]
-    carrier: Option<Carrier>,
-    ways: Arc<SharedWays>,
+    carrier: Option<CarrierMonitor>,
+    interface_states: Arc<SharedInterfaceStates>,
     /// Whether the interfaces have to be listed again.
     changed: bool,
-    notes: Arc<Notes>,
+    notes: Arc<NotesByTopic>,
     counters: Arc<Counters>,
 }
 
@@ -70,8 +80,8 @@ impl Discovery {
         config: &UdpConfig,
         instance: u64,
         sockets: &Sockets,
-        ways: Arc<SharedWays>,
-        notes: Arc<Notes>,
+        interface_states: Arc<SharedInterfaceStates>,
+        notes: Arc<NotesByTopic>,
         counters: Arc<Counters>,
     ) -> Self {
         let now = Instant::now();
@@ -80,22 +90,22 @@ impl Discovery {
             instance,
             key: config.mesh_key.clone(),
             group: Group { v4: config.group_v4, v6: config.group_v6, port: config.group_port },
-            choice: Choice {
+            selection: InterfaceSelection {
                 patterns: config.interfaces.clone(),
                 only: fixed.map(|socket| socket.local.ip()),
                 v4: sockets.list.iter().any(|socket| socket.local.is_ipv4()),
                 v6: sockets.list.iter().any(|socket| socket.local.is_ipv6()),
             },
-            stations: Stations::new(instance),
-            ears: Vec::new(),
+            senders: BeaconSenders::new(instance),
+            listeners: Vec::new(),
             look_at: now,
-            crowd: Crowd::new(now),
+            recent: RecentBeacons::new(now),
             timer: Timer::at(now),
             armed: now,
             watcher: Err(now),
             #[cfg(target_os = "linux")]
             carrier: None,
-            ways,
+            interface_states,
             changed: true,
             notes,
             counters,
@@ -113,11 +123,11 @@ impl Discovery {
                 received.cut |= self.look_around(now);
             }
             // What is new may have made it due.
-            if self.stations.due().is_some_and(|due| due <= now) {
+            if self.senders.due().is_some_and(|due| due <= now) {
                 self.send_due(sockets, now);
             }
             self.listen(cx, now, &mut received.heard);
-            let due = self.stations.due().map_or(self.look_at, |due| due.min(self.look_at));
+            let due = self.senders.due().map_or(self.look_at, |due| due.min(self.look_at));
             if self.armed != due {
                 self.armed = due;
                 self.timer.set_at(due);
@@ -131,7 +141,7 @@ impl Discovery {
     fn watch(&mut self, now: Instant) {
         #[cfg(target_os = "linux")]
         if self.carrier.is_none() {
-            self.carrier = Carrier::open()
+            self.carrier = CarrierMonitor::open()
                 .inspect_err(|error| tracing::debug!(%error, "lost carriers are not announced"))
                 .ok();
         }
@@ -190,7 +200,7 @@ impl Discovery {
     fn look_around(&mut self, now: Instant) -> bool {
         self.changed = false;
         self.look_at = now + LOOK;
-        let Listing { chosen: found, more, ways } = match interfaces::list(&self.choice) {
+        let InterfaceListing { chosen: found, more, states } = match interfaces::list(&self.selection) {
             Ok(found) => found,
             Err(error) => {
                 let text = format!("the interfaces of this host cannot be listed: {error}");
@@ -221,31 +231,31 @@ impl Discovery {
         } else {
             self.notes.clear(Topic::Interfaces);
         }
-        self.stations.update(found, now);
-        self.set_ears();
-        self.ways.set(ways)
+        self.senders.update(found, now);
+        self.update_listeners();
+        self.interface_states.set(states)
     }
 
-    /// Opens the ears that are missing and closes those whose interface is gone.
-    fn set_ears(&mut self) {
-        let ways =
+    /// Opens the listeners that are missing and closes those whose interface is gone.
+    fn update_listeners(&mut self) {
+        let families =
             |interface: &Interface| interface.families().map(|v6| (interface.index, v6)).collect::<Vec<_>>();
-        let wanted: BTreeSet<(u32, bool)> = self.stations.interfaces().flat_map(ways).collect();
-        self.ears.retain(|ear| wanted.contains(&(ear.index, ear.v6)));
+        let wanted: BTreeSet<(u32, bool)> = self.senders.interfaces().flat_map(families).collect();
+        self.listeners.retain(|listener| wanted.contains(&(listener.index, listener.v6)));
         let mut failed = None;
         for (index, v6) in wanted {
-            if self.ears.iter().any(|ear| (ear.index, ear.v6) == (index, v6)) {
+            if self.listeners.iter().any(|listener| (listener.index, listener.v6) == (index, v6)) {
                 continue;
             }
-            match Ear::open(&self.group, index, v6) {
-                Ok(ear) => self.ears.push(ear),
+            match MulticastListener::open(&self.group, index, v6) {
+                Ok(listener) => self.listeners.push(listener),
                 Err(error) => failed = Some((index, v6, error)),
             }
         }
         match failed {
             None => self.notes.clear(Topic::Listening),
             Some((index, v6, error)) => {
-                let name = self.stations.interfaces().find(|interface| interface.index == index);
+                let name = self.senders.interfaces().find(|interface| interface.index == index);
                 let name = name.map_or("?", |interface| interface.name.as_str());
                 let group = self.group.address(0, v6);
                 self.notes.set(
@@ -260,11 +270,11 @@ impl Discovery {
     /// A beacon from each address of the interfaces whose turn it is, from the socket where this node is to be dialled.
     fn send_due(&mut self, sockets: &Sockets, now: Instant) {
         if sockets.is_silent() {
-            return self.stations.send_due(now, |_| (0, None));
+            return self.senders.send_due(now, |_| (0, None));
         }
         let beacon = beacon::encode(self.instance, self.key.as_deref());
         let (group, counters) = (self.group, &self.counters);
-        self.stations.send_due(now, |interface| {
+        self.senders.send_due(now, |interface| {
             let (mut sent, mut failed) = (0, None);
             let v6 = interface.v6.then_some(None);
             for v4 in v6.into_iter().chain(interface.v4.iter().copied().map(Some)) {
@@ -281,7 +291,7 @@ impl Discovery {
             }
             (sent, failed)
         });
-        match self.stations.failure() {
+        match self.senders.failure() {
             Some((name, error)) => self.notes.set(
                 Topic::Beacons,
                 format!("no beacon could leave, on {name} for one: {error}"),
@@ -291,21 +301,21 @@ impl Discovery {
         }
     }
 
-    /// Takes in what the ears have.
+    /// Takes in what the listeners have.
     fn listen(&mut self, cx: &mut Context<'_>, now: Instant, heard: &mut Vec<Heard>) {
         // Longer than any beacon that is known, so that one cut off at its end is still one.
         let mut buffer = [0; 2 * beacon::LENGTH];
         let mut at = 0;
-        while at < self.ears.len() {
+        while at < self.listeners.len() {
             let mut failed = None;
             for turn in 0..=TURN {
                 if turn == TURN {
                     cx.waker().wake_by_ref();
                     break;
                 }
-                match self.ears[at].poll_recv(cx, &mut buffer) {
+                match self.listeners[at].poll_recv(cx, &mut buffer) {
                     Poll::Ready(Ok((length, source))) => {
-                        let index = self.ears[at].index;
+                        let index = self.listeners[at].index;
                         self.hear(&buffer[..length], source, index, now, heard);
                     }
                     Poll::Ready(Err(error)) => {
@@ -318,8 +328,8 @@ impl Discovery {
             match failed {
                 // Opened again when the interfaces are listed next, with the next beacons.
                 Some(error) => {
-                    tracing::debug!(%error, "an ear is closed");
-                    self.ears.swap_remove(at);
+                    tracing::debug!(%error, "an listener is closed");
+                    self.listeners.swap_remove(at);
                 }
                 None => at += 1,
             }
@@ -330,16 +340,16 @@ impl Discovery {
         let counters = &self.counters;
         let instance = match beacon::decode(bytes, self.key.as_deref()) {
             Ok(instance) if resolve::check(&source).is_ok() => instance,
-            Ok(_) | Err(Refusal::Malformed) => return Counters::add(&counters.beacons_malformed),
-            Err(Refusal::Foreign) => return Counters::add(&counters.beacons_foreign),
+            Ok(_) | Err(BeaconError::Malformed) => return Counters::add(&counters.beacons_malformed),
+            Err(BeaconError::Foreign) => return Counters::add(&counters.beacons_foreign),
         };
         if instance == self.instance {
             return Counters::add(&counters.beacons_own);
         }
         let beacon = Heard { endpoint: Endpoint::from(source), instance };
-        match self.crowd.hear(beacon, index, now) {
+        match self.recent.hear(beacon, index, now) {
             Verdict::Limited => return Counters::add(&counters.beacons_limited),
-            Verdict::New => self.stations.answer(index, now),
+            Verdict::New => self.senders.answer(index, now),
             Verdict::Known => {}
         }
         Counters::add(&counters.beacons_heard);

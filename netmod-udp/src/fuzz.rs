@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use rouse_core::netmod::{Endpoint, Heard};
 
 use crate::UdpConfig;
-use crate::beacon::{LENGTH, Refusal, decode, encode};
 use crate::config::{Host, HostPort};
-use crate::crowd::{Crowd, Verdict};
+use crate::discovery::beacon::{BeaconError, LENGTH, decode, encode};
+use crate::discovery::recent::{RecentBeacons, Verdict};
 use crate::resolve::{check, describe, host_key, quota_key};
 
 /// Hears a datagram on the port of the beacons, in an open mesh and in closed ones.
@@ -24,13 +24,13 @@ pub fn beacon(data: &[u8]) {
             heeded += 1;
         }
         let whole = data.len() >= LENGTH && data.starts_with(b"rous\x01");
-        assert_eq!(heard == Err(Refusal::Malformed), !whole);
+        assert_eq!(heard == Err(BeaconError::Malformed), !whole);
     }
     assert!(heeded <= 1, "a beacon of two meshes");
     if let Some(head) = data.first_chunk() {
         let instance = u64::from_le_bytes(*head);
         assert_eq!(decode(&encode(instance, Some(&first)), Some(&first)), Ok(instance));
-        assert_eq!(decode(&encode(instance, Some(&first)), None), Err(Refusal::Foreign));
+        assert_eq!(decode(&encode(instance, Some(&first)), None), Err(BeaconError::Foreign));
     }
 }
 
@@ -73,22 +73,22 @@ pub fn text(data: &[u8]) {
 }
 
 /// What hears beacons, with a clock that is set by hand: for the cost table.
-pub struct Hearing {
-    crowd: Crowd,
+pub struct BeaconReceiver {
+    recent: RecentBeacons,
     now: Instant,
 }
 
-impl Hearing {
+impl BeaconReceiver {
     /// It has heard nothing yet.
     pub fn new() -> Self {
         let now = Instant::now();
-        Hearing { crowd: Crowd::new(now), now }
+        BeaconReceiver { recent: RecentBeacons::new(now), now }
     }
 
     /// Hears a datagram on the port of the beacons; whether a node is told of it.
     pub fn hear(&mut self, from: SocketAddr, datagram: &[u8]) -> bool {
         let Ok(instance) = decode(datagram, None) else { return false };
-        self.crowd.hear(Heard { endpoint: from.into(), instance }, 1, self.now) != Verdict::Limited
+        self.recent.hear(Heard { endpoint: from.into(), instance }, 1, self.now) != Verdict::Limited
     }
 
     /// Lets time pass.
@@ -97,8 +97,8 @@ impl Hearing {
     }
 }
 
-impl Default for Hearing {
+impl Default for BeaconReceiver {
     fn default() -> Self {
-        Hearing::new()
+        BeaconReceiver::new()
     }
 }

@@ -15,30 +15,23 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod beacon;
-#[cfg(target_os = "linux")]
-mod carrier;
 mod config;
 mod counters;
-mod crowd;
 mod discovery;
-mod ear;
 mod error;
 #[doc(hidden)]
 pub mod fuzz;
-mod interfaces;
+mod interface_states;
 mod mix;
 mod notes;
 #[cfg(test)]
 mod protocol_tests;
 mod receive;
 mod resolve;
-mod schedule;
 mod send;
 mod socket;
-mod source;
-mod stations;
-mod ways;
+mod source_address;
+
 mod worker;
 
 use std::future::poll_fn;
@@ -55,9 +48,9 @@ pub use resolve::check_peer;
 
 use counters::Counters;
 use discovery::Discovery;
-use notes::Notes;
+use interface_states::SharedInterfaceStates;
+use notes::NotesByTopic;
 use socket::Sockets;
-use ways::SharedWays;
 use worker::Worker;
 
 /// The length of a frame that nearly every way through the Internet takes: an IPv6 packet of 1280 bytes (RFC 8200, 5) less
@@ -82,8 +75,8 @@ pub struct Udp {
     /// Where it listened last.
     local: RwLock<Option<SocketAddr>>,
     worker: async_lock::Mutex<Option<Worker>>,
-    ways: Arc<SharedWays>,
-    notes: Arc<Notes>,
+    interface_states: Arc<SharedInterfaceStates>,
+    notes: Arc<NotesByTopic>,
     counters: Arc<Counters>,
 }
 
@@ -109,7 +102,7 @@ impl Udp {
             sockets: RwLock::default(),
             local: RwLock::default(),
             worker: async_lock::Mutex::new(None),
-            ways: Arc::default(),
+            interface_states: Arc::default(),
             notes: Arc::default(),
             counters: Arc::default(),
         }
@@ -170,8 +163,9 @@ impl Udp {
                     *self.instance.get_or_init(|| drawn)
                 }
             };
-            let (ways, notes, counters) = (self.ways.clone(), self.notes.clone(), self.counters.clone());
-            Some(Discovery::new(&self.config, instance, sockets, ways, notes, counters))
+            let (states, notes, counters) =
+                (self.interface_states.clone(), self.notes.clone(), self.counters.clone());
+            Some(Discovery::new(&self.config, instance, sockets, states, notes, counters))
         } else {
             None
         };
@@ -242,7 +236,8 @@ impl Netmod for Udp {
         if train.bytes.len().min(train.size) > send::MAX_BURST {
             return Err(NetmodError::TooLong);
         }
-        let source = source::of(endpoint).filter(|source| self.ways.may_send_from(source));
+        let source =
+            source_address::of(endpoint).filter(|source| self.interface_states.may_send_from(source));
         let result = send::send(&sockets, socket, destination, source, train).await;
         self.judge(&sockets, result)
     }
@@ -261,7 +256,7 @@ impl Netmod for Udp {
     }
 
     fn describe(&self, endpoint: &Endpoint) -> String {
-        resolve::describe(endpoint, interfaces::name_of)
+        resolve::describe(endpoint, discovery::interfaces::name_of)
     }
 
     fn host_key(&self, endpoint: &Endpoint) -> u64 {
@@ -273,7 +268,7 @@ impl Netmod for Udp {
     }
 
     fn is_cut(&self, endpoint: &Endpoint) -> bool {
-        endpoint.to_socket_addr().is_some_and(|address| self.ways.is_cut(&address))
+        endpoint.to_socket_addr().is_some_and(|address| self.interface_states.is_cut(&address))
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

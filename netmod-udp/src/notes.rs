@@ -20,9 +20,9 @@ pub(crate) enum Topic {
 
 /// The notes of a netmod.
 #[derive(Debug, Default)]
-pub(crate) struct Notes(Mutex<BTreeMap<Topic, Note>>);
+pub(crate) struct NotesByTopic(Mutex<BTreeMap<Topic, Note>>);
 
-impl Notes {
+impl NotesByTopic {
     /// Says something; what was said of this topic before no longer holds.
     pub(crate) fn set(&self, topic: Topic, text: impl Into<String>, hint: impl Into<String>) {
         let note = Note { text: text.into(), hint: hint.into() };

@@ -1,9 +1,10 @@
 //! The beacons printed in `core/PROTOCOL.md`: made here from fixed values, read back with the code that reads the wire.
 //! How the examples are written anew stands at the head of `core/src/protocol_tests.rs`.
 
-use crate::beacon::{LENGTH, decode, encode};
 use crate::config::{DEFAULT_PORT, GROUP_PORT, GROUP_V4, GROUP_V6};
-use crate::{MAX_MTU, MTU, crowd, interfaces, schedule};
+use crate::discovery::beacon::{LENGTH, decode, encode};
+use crate::discovery::{interfaces, recent, schedule};
+use crate::{MAX_MTU, MTU};
 
 const SPECIFICATION: &str = include_str!("../../core/PROTOCOL.md");
 const INSTANCE: u64 = 0x1111_1111_1111_1111;
@@ -70,7 +71,7 @@ fn the_specification_has_the_constants_of_the_medium_and_of_beacons() {
         .collect();
     let [short, long, gap, retry] =
         [schedule::SHORT, schedule::LONG, schedule::GAP, schedule::RETRY].map(|pause| pause.as_secs_f64());
-    assert_eq!((schedule::ANSWERS.as_secs(), crowd::INTERVAL.as_secs(), schedule::RETRIES), (1, 1, 6));
+    assert_eq!((schedule::ANSWERS.as_secs(), recent::INTERVAL.as_secs(), schedule::RETRIES), (1, 1, 6));
     let sentences = [
         format!("| Default port | {DEFAULT_PORT} |"),
         format!("`{GROUP_V6}` port {GROUP_PORT}, hop limit 1"),
@@ -79,17 +80,17 @@ fn the_specification_has_the_constants_of_the_medium_and_of_beacons() {
         format!("| Longest frame, the `mtu` of an introduction | {MAX_MTU} |"),
         format!("what is shorter than {LENGTH} bytes"),
         "more than one beacon a second from one source".to_owned(),
-        format!("not remembered beyond {} a second after a burst of {}", crowd::RATE, crowd::BURST),
+        format!("not remembered beyond {} a second after a burst of {}", recent::RATE, recent::BURST),
         format!("at 0, {}, {}, {} and {} s after the start", begin[0], begin[1], begin[2], begin[3]),
         format!("then every {short} s"),
         format!("up to {long} s while nothing changes"),
         format!("{gap} s later, give or take a fifth, at most once a second, and goes back to {short} s"),
         format!("is sent again after {retry} s, six times"),
         format!("Two rounds are never closer than {gap} s"),
-        format!("its source was not heard for {} s", crowd::EXPIRY.as_secs()),
+        format!("its source was not heard for {} s", recent::EXPIRY.as_secs()),
         format!("from an address of each (at most {} here)", interfaces::MAX_ADDRESSES),
         format!("Of more than {} interfaces", interfaces::MAX_INTERFACES),
-        format!("{} endpoints of one host, {} remembered", crowd::MAX_OF_HOST, crowd::MAX_ENDPOINTS),
+        format!("{} endpoints of one host, {} remembered", recent::MAX_OF_HOST, recent::MAX_ENDPOINTS),
     ];
     // Wherever the lines of the text are broken.
     let text = SPECIFICATION.split_whitespace().collect::<Vec<_>>().join(" ");

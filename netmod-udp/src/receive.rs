@@ -15,7 +15,7 @@ use rouse_core::netmod::{Arrival, Endpoint};
 
 use crate::counters::Counters;
 use crate::socket::Socket;
-use crate::source;
+use crate::source_address;
 
 /// The length of each buffer. No datagram is longer, nor any train that the kernel merges, so nothing is cut off.
 const SLOT: usize = 1 << 16;
@@ -83,7 +83,7 @@ impl Pool {
             longest = longest.max(meta.len.div_ceil(size));
             let bytes = self.take(index, meta.len);
             let written_to = meta.dst_ip.filter(|_| !socket.is_fixed());
-            let endpoint = source::remember(Endpoint::from(meta.addr), written_to);
+            let endpoint = source_address::attach(Endpoint::from(meta.addr), written_to);
             arrivals.push(Arrival { endpoint, bytes, size });
         }
         self.offer = (FRAMES / longest).clamp(1, BATCH_SIZE);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use rouse_core::netmod::{Endpoint, NetmodError};
 
 use crate::config::{DEFAULT_PORT, Host, HostPort};
-use crate::interfaces;
+use crate::discovery::interfaces;
 use crate::mix::mix;
 
 /// The most addresses of one name that are tried.

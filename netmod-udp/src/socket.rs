@@ -13,8 +13,8 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::config::{DEFAULT_PORT, UdpConfig};
 use crate::error;
-use crate::notes::{Notes, Topic};
-use crate::source::RefusedSources;
+use crate::notes::{NotesByTopic, Topic};
+use crate::source_address::RefusedSources;
 
 /// What the buffers of a socket should hold: 40 ms of a gigabit.
 const BUFFER: usize = 4 << 20;
@@ -102,7 +102,7 @@ pub(crate) type Closed = Shared<oneshot::Receiver<()>>;
 
 impl Sockets {
     /// Opens what `config` says; `port` is tried first when the configuration leaves the port open.
-    pub(crate) fn open(config: &UdpConfig, port: Option<u16>, notes: &Notes) -> io::Result<Self> {
+    pub(crate) fn open(config: &UdpConfig, port: Option<u16>, notes: &NotesByTopic) -> io::Result<Self> {
         let at = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot listen on {}: {error}", config.place()))
         };
@@ -152,7 +152,7 @@ impl Sockets {
 }
 
 /// Binds as configured. The default port may be replaced by a free one.
-fn bind(config: &UdpConfig, port: Option<u16>, notes: &Notes) -> io::Result<Vec<UdpSocket>> {
+fn bind(config: &UdpConfig, port: Option<u16>, notes: &NotesByTopic) -> io::Result<Vec<UdpSocket>> {
     notes.clear(Topic::Port);
     let falls_back = config.default_port_fallback && config.listen.port() == DEFAULT_PORT;
     let open_port = falls_back || config.listen.port() == 0;
@@ -200,7 +200,7 @@ fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     address
 }
 
-fn bind_at(listen: SocketAddr, notes: &Notes) -> io::Result<Vec<UdpSocket>> {
+fn bind_at(listen: SocketAddr, notes: &NotesByTopic) -> io::Result<Vec<UdpSocket>> {
     notes.clear(Topic::Family);
     if listen.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         return Ok(vec![bind_one(listen)?]);
@@ -270,7 +270,7 @@ fn bind_pair<S>(
 }
 
 /// Raises the buffers as far as the kernel lets, and says so when it is less than wished.
-fn widen(socket: &UdpSocket, notes: &Notes) {
+fn widen(socket: &UdpSocket, notes: &NotesByTopic) {
     let socket = socket2::SockRef::from(socket);
     #[cfg(target_os = "linux")]
     {
@@ -292,7 +292,7 @@ fn widen(socket: &UdpSocket, notes: &Notes) {
     judge(notes, Topic::SendBuffer, "send", "wmem", socket.send_buffer_size());
 }
 
-fn judge(notes: &Notes, topic: Topic, which: &str, sysctl: &str, size: io::Result<usize>) {
+fn judge(notes: &NotesByTopic, topic: Topic, which: &str, sysctl: &str, size: io::Result<usize>) {
     // Linux doubles what it is asked for, to leave room for its own records (socket(7)).
     let usable = size.unwrap_or(0) / if cfg!(target_os = "linux") { 2 } else { 1 };
     if usable >= BUFFER {
@@ -343,7 +343,7 @@ mod tests {
         let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
         let listen = taken.local_addr().unwrap();
         let config = UdpConfig { listen, group_port: listen.port(), ..UdpConfig::default() };
-        let notes = Notes::default();
+        let notes = NotesByTopic::default();
         let error = bind(&config, None, &notes).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(GROUP_PORT_HINT), "{error}");
@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn buffers_that_are_too_small_are_said_with_what_to_do() {
-        let notes = Notes::default();
+        let notes = NotesByTopic::default();
         judge(&notes, Topic::ReceiveBuffer, "receive", "rmem", Ok(212_992));
         assert!(notes.all()[0].text.contains("receive buffer"));
         assert!(notes.all()[0].hint.contains("sysctl"));

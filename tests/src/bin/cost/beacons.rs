@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use rouse_netmod_udp::fuzz::Hearing;
+use rouse_netmod_udp::fuzz::BeaconReceiver;
 
 use crate::layer::{Input, Layer, MINUTE, Subject};
 use crate::recipe::{Kind, Part, Recipe, gene, kind};
@@ -20,8 +20,13 @@ const KINDS: &[Kind] = &[kind(
     ],
 )];
 
-pub const SUBJECT: Subject =
-    Subject { kinds: KINDS, make: || Box::new(Beacons(Hearing::new())), weight: 1, silence: MINUTE, usual };
+pub const SUBJECT: Subject = Subject {
+    kinds: KINDS,
+    make: || Box::new(Beacons(BeaconReceiver::new())),
+    weight: 1,
+    silence: MINUTE,
+    usual,
+};
 
 /// Many hosts, one beacon each.
 fn usual(length: usize) -> Recipe {
@@ -29,7 +34,7 @@ fn usual(length: usize) -> Recipe {
     Recipe::usual(part.counting(KINDS, "host").counting(KINDS, "instance"))
 }
 
-struct Beacons(Hearing);
+struct Beacons(BeaconReceiver);
 
 impl Layer for Beacons {
     fn input(&mut self, part: &Part, nth: u64) -> Input {

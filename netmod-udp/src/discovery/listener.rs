@@ -27,7 +27,7 @@ impl Group {
 }
 
 /// A listening socket.
-pub(crate) struct Ear {
+pub(crate) struct MulticastListener {
     /// The number of its interface.
     pub(crate) index: u32,
     pub(crate) v6: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Ear {
     ready: bool,
 }
 
-impl Ear {
+impl MulticastListener {
     /// Listens to `group` on the interface with this number.
     pub(crate) fn open(group: &Group, index: u32, v6: bool) -> io::Result<Self> {
         let address = group.address(index, v6);
@@ -62,7 +62,7 @@ impl Ear {
         } else {
             socket.join_multicast_v4_n(&group.v4, &InterfaceIndexOrAddress::Index(index))?;
         }
-        Ok(Ear { index, v6, io: Async::new(socket.into())?, ready: true })
+        Ok(MulticastListener { index, v6, io: Async::new(socket.into())?, ready: true })
     }
 
     /// The next datagram, its length and its source.

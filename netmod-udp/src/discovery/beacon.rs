@@ -19,7 +19,7 @@ pub(crate) const LENGTH: usize = 45;
 
 /// Why a beacon is not heeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum BeaconError {
     /// It is none, or of a version that is not known.
     Malformed,
     /// It is of another mesh.
@@ -38,13 +38,13 @@ pub(crate) fn encode(instance: u64, key: Option<&[u8; 32]>) -> [u8; LENGTH] {
 }
 
 /// Whose beacon `bytes` are, if they are one of the mesh with `key`.
-pub(crate) fn decode(bytes: &[u8], key: Option<&[u8; 32]>) -> Result<u64, Refusal> {
-    let beacon = bytes.first_chunk::<LENGTH>().ok_or(Refusal::Malformed)?;
+pub(crate) fn decode(bytes: &[u8], key: Option<&[u8; 32]>) -> Result<u64, BeaconError> {
+    let beacon = bytes.first_chunk::<LENGTH>().ok_or(BeaconError::Malformed)?;
     let (head, claimed) = beacon.split_at(TAG);
     let instance = head.strip_prefix(&MAGIC).and_then(|rest| rest.strip_prefix(&[VERSION]));
-    let instance = instance.and_then(|instance| instance.try_into().ok()).ok_or(Refusal::Malformed)?;
+    let instance = instance.and_then(|instance| instance.try_into().ok()).ok_or(BeaconError::Malformed)?;
     // The comparison of hashes takes the same time wherever they differ.
-    if tag(head, key) == *claimed { Ok(u64::from_le_bytes(instance)) } else { Err(Refusal::Foreign) }
+    if tag(head, key) == *claimed { Ok(u64::from_le_bytes(instance)) } else { Err(BeaconError::Foreign) }
 }
 
 fn tag(head: &[u8], key: Option<&[u8; 32]>) -> blake3::Hash {
@@ -77,7 +77,7 @@ mod tests {
         for from in &keys {
             for to in &keys {
                 let heard = decode(&encode(INSTANCE, from.as_ref()), to.as_ref());
-                assert_eq!(heard, if from == to { Ok(INSTANCE) } else { Err(Refusal::Foreign) });
+                assert_eq!(heard, if from == to { Ok(INSTANCE) } else { Err(BeaconError::Foreign) });
             }
         }
     }
@@ -86,14 +86,14 @@ mod tests {
     fn what_is_no_beacon_is_refused() {
         let beacon = encode(INSTANCE, None);
         for length in 0..LENGTH {
-            assert_eq!(decode(&beacon[..length], None), Err(Refusal::Malformed));
+            assert_eq!(decode(&beacon[..length], None), Err(BeaconError::Malformed));
         }
         for at in 0..5 {
             let mut other = beacon;
             other[at] ^= 1;
-            assert_eq!(decode(&other, None), Err(Refusal::Malformed));
+            assert_eq!(decode(&other, None), Err(BeaconError::Malformed));
         }
-        assert_eq!(decode(&[0xff; 2000], None), Err(Refusal::Malformed));
+        assert_eq!(decode(&[0xff; 2000], None), Err(BeaconError::Malformed));
     }
 
     #[test]
@@ -101,7 +101,7 @@ mod tests {
         let key = [1; 32];
         let mut beacon = encode(INSTANCE, Some(&key));
         beacon[5] ^= 1;
-        assert_eq!(decode(&beacon, Some(&key)), Err(Refusal::Foreign));
+        assert_eq!(decode(&beacon, Some(&key)), Err(BeaconError::Foreign));
     }
 
     #[test]

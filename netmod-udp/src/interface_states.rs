@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The interfaces as they were listed last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ways {
+pub(crate) struct InterfaceStates {
     /// The numbers of those that are up and have a carrier.
     pub(crate) running: BTreeSet<u32>,
     /// The IPv4 networks that they are on: address, mask, and whether the interface is running.
@@ -16,21 +16,21 @@ pub(crate) struct Ways {
     pub(crate) addresses: BTreeMap<IpAddr, bool>,
 }
 
-impl Ways {
+impl InterfaceStates {
     /// The interfaces that `addresses` are on.
     pub(crate) fn of(addresses: &[if_addrs::Interface]) -> Self {
-        let mut ways = Ways::default();
+        let mut states = InterfaceStates::default();
         for address in addresses {
             let running = address.is_oper_up();
             if let (true, Some(index)) = (running, address.index) {
-                ways.running.insert(index);
+                states.running.insert(index);
             }
-            *ways.addresses.entry(address.ip()).or_default() |= running;
+            *states.addresses.entry(address.ip()).or_default() |= running;
             if let if_addrs::IfAddr::V4(v4) = &address.addr {
-                ways.networks.insert((v4.ip & v4.netmask, v4.netmask, running));
+                states.networks.insert((v4.ip & v4.netmask, v4.netmask, running));
             }
         }
-        ways
+        states
     }
 
     /// Whether nothing that is sent to `address` can leave: it is on a network of this host, whose interface is down. Of what is
@@ -48,36 +48,36 @@ impl Ways {
     }
 
     /// Whether something that was running in `before` is not any more.
-    fn is_less_than(&self, before: &Ways) -> bool {
+    fn is_less_than(&self, before: &InterfaceStates) -> bool {
         !before.running.is_subset(&self.running)
     }
 }
 
-/// The ways as discovery sees them, for whoever asks.
+/// The states as discovery sees them, for whoever asks.
 #[derive(Debug, Default)]
-pub(crate) struct SharedWays(Mutex<Option<Ways>>);
+pub(crate) struct SharedInterfaceStates(Mutex<Option<InterfaceStates>>);
 
-impl SharedWays {
+impl SharedInterfaceStates {
     /// Whether fewer interfaces are running than before.
-    pub(crate) fn set(&self, ways: Ways) -> bool {
+    pub(crate) fn set(&self, states: InterfaceStates) -> bool {
         let mut known = self.lock();
-        let less = known.as_ref().is_some_and(|before| ways.is_less_than(before));
-        *known = Some(ways);
+        let less = known.as_ref().is_some_and(|before| states.is_less_than(before));
+        *known = Some(states);
         less
     }
 
-    /// See [`Ways::is_cut`]. Nobody is, before the interfaces were listed.
+    /// See [`InterfaceStates::is_cut`]. Nobody is, before the interfaces were listed.
     pub(crate) fn is_cut(&self, address: &SocketAddr) -> bool {
-        self.lock().as_ref().is_some_and(|ways| ways.is_cut(address))
+        self.lock().as_ref().is_some_and(|states| states.is_cut(address))
     }
 
     /// Whether frames may leave from `source`: not while its interface is down, when what comes back would find no way. An
     /// address that was not listed may be new, or one of many (127.0.0.0/8): the kernel knows.
     pub(crate) fn may_send_from(&self, source: &IpAddr) -> bool {
-        self.lock().as_ref().and_then(|ways| ways.addresses.get(source)).is_none_or(|running| *running)
+        self.lock().as_ref().and_then(|states| states.addresses.get(source)).is_none_or(|running| *running)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Ways>> {
+    fn lock(&self) -> MutexGuard<'_, Option<InterfaceStates>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -86,25 +86,25 @@ impl SharedWays {
 mod tests {
     use super::*;
 
-    fn ways(running: &[u32], networks: &[(&str, &str, bool)]) -> Ways {
+    fn states(running: &[u32], networks: &[(&str, &str, bool)]) -> InterfaceStates {
         let network = |&(network, mask, running): &(&str, &str, bool)| {
             (network.parse().unwrap(), mask.parse().unwrap(), running)
         };
-        Ways {
+        InterfaceStates {
             running: running.iter().copied().collect(),
             networks: networks.iter().map(network).collect(),
-            ..Ways::default()
+            ..InterfaceStates::default()
         }
     }
 
-    fn is_cut(ways: &Ways, address: &str) -> bool {
-        ways.is_cut(&address.parse().unwrap())
+    fn is_cut(states: &InterfaceStates, address: &str) -> bool {
+        states.is_cut(&address.parse().unwrap())
     }
 
     #[test]
     fn a_neighbour_is_cut_off_when_its_interface_is_not_running() {
-        let ways =
-            ways(&[1, 2], &[("10.0.0.0", "255.255.255.0", true), ("10.0.1.0", "255.255.255.0", false)]);
+        let states =
+            states(&[1, 2], &[("10.0.0.0", "255.255.255.0", true), ("10.0.1.0", "255.255.255.0", false)]);
         for (address, cut) in [
             ("[fe80::1%2]:7700", false),
             ("[fe80::1%3]:7700", true),
@@ -113,33 +113,36 @@ mod tests {
             ("10.0.1.7:7700", true),
             ("192.0.2.7:7700", false),
         ] {
-            assert_eq!(is_cut(&ways, address), cut, "{address}");
+            assert_eq!(is_cut(&states, address), cut, "{address}");
         }
     }
 
     #[test]
     fn of_two_interfaces_on_one_network_one_is_enough() {
         let (network, mask) = ("10.0.0.0", "255.255.255.0");
-        let ways = ways(&[1], &[(network, mask, true), (network, mask, false)]);
-        assert!(!is_cut(&ways, "10.0.0.7:7700"));
+        let states = states(&[1], &[(network, mask, true), (network, mask, false)]);
+        assert!(!is_cut(&states, "10.0.0.7:7700"));
     }
 
     #[test]
     fn frames_do_not_leave_from_an_address_whose_interface_is_down() {
-        let shared = SharedWays::default();
+        let shared = SharedInterfaceStates::default();
         let [up, down, other] = [1, 2, 3].map(|n| IpAddr::from([192, 0, 2, n]));
         assert!(shared.may_send_from(&down), "nothing is known yet");
-        shared.set(Ways { addresses: [(up, true), (down, false)].into(), ..Ways::default() });
+        shared.set(InterfaceStates {
+            addresses: [(up, true), (down, false)].into(),
+            ..InterfaceStates::default()
+        });
         assert_eq!([up, down, other].map(|ip| shared.may_send_from(&ip)), [true, false, true]);
     }
 
     #[test]
     fn only_what_stops_running_is_news() {
-        let shared = SharedWays::default();
+        let shared = SharedInterfaceStates::default();
         let steps: [(&[u32], bool); 5] =
             [(&[1, 2], false), (&[1, 2, 3], false), (&[1, 3], true), (&[1, 3], false), (&[1, 2], true)];
         for (running, news) in steps {
-            assert_eq!(shared.set(ways(running, &[])), news, "{running:?}");
+            assert_eq!(shared.set(states(running, &[])), news, "{running:?}");
         }
     }
 }

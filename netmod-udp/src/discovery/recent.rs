@@ -43,8 +43,8 @@ type Node = (u64, u32);
 
 /// Who was heard lately. No beacon has all of them looked through: each stranger of a flood would.
 #[derive(Debug)]
-pub(crate) struct Crowd {
-    reported: HashMap<Endpoint, Report>,
+pub(crate) struct RecentBeacons {
+    reported: HashMap<Endpoint, RecentBeacon>,
     /// The same, the one heard least lately first.
     by_age: BTreeSet<(Instant, Endpoint)>,
     /// How many of them are on each host.
@@ -58,15 +58,15 @@ pub(crate) struct Crowd {
 
 /// The last beacon from an endpoint.
 #[derive(Clone, Copy, Debug)]
-struct Report {
+struct RecentBeacon {
     node: Node,
     last: Instant,
 }
 
-impl Crowd {
+impl RecentBeacons {
     pub(crate) fn new(now: Instant) -> Self {
         let (reported, by_age, hosts, nodes) = Default::default();
-        Crowd { reported, by_age, hosts, nodes, strangers: BURST, since: now }
+        RecentBeacons { reported, by_age, hosts, nodes, strangers: BURST, since: now }
     }
 
     /// Takes note of a beacon that came in on the interface with this number.
@@ -79,7 +79,7 @@ impl Crowd {
             }
             let known = report.node.0 == heard.instance;
             self.forget(&endpoint);
-            self.remember(endpoint, Report { node, last: now });
+            self.remember(endpoint, RecentBeacon { node, last: now });
             return if known { Verdict::Known } else { Verdict::New };
         }
         if self.is_crowded(&endpoint) || !self.admit(now) {
@@ -92,7 +92,7 @@ impl Crowd {
         }
         // The same node may have many endpoints on an interface.
         let known = self.nodes.contains_key(&node);
-        self.remember(endpoint, Report { node, last: now });
+        self.remember(endpoint, RecentBeacon { node, last: now });
         if known { Verdict::Known } else { Verdict::New }
     }
 
@@ -123,7 +123,7 @@ impl Crowd {
         }
     }
 
-    fn remember(&mut self, endpoint: Endpoint, report: Report) {
+    fn remember(&mut self, endpoint: Endpoint, report: RecentBeacon) {
         self.reported.insert(endpoint, report);
         self.by_age.insert((report.last, endpoint));
         *self.nodes.entry(report.node).or_default() += 1;
@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn an_endpoint_is_reported_at_most_each_second() {
         let start = Instant::now();
-        let mut crowd = Crowd::new(start);
-        assert_eq!(crowd.hear(heard(1, 7), 1, start), Verdict::New);
+        let mut recent = RecentBeacons::new(start);
+        assert_eq!(recent.hear(heard(1, 7), 1, start), Verdict::New);
         for (milliseconds, verdict) in [
             (0, Verdict::Limited),
             (999, Verdict::Limited),
@@ -182,57 +182,57 @@ mod tests {
             (1999, Verdict::Limited),
             (2000, Verdict::Known),
         ] {
-            assert_eq!(crowd.hear(heard(1, 7), 1, start + Duration::from_millis(milliseconds)), verdict);
+            assert_eq!(recent.hear(heard(1, 7), 1, start + Duration::from_millis(milliseconds)), verdict);
         }
     }
 
     #[test]
     fn a_node_that_starts_again_is_new_and_one_on_another_way_is_not() {
         let start = Instant::now();
-        let mut crowd = Crowd::new(start);
-        assert_eq!(crowd.hear(heard(1, 7), 1, start), Verdict::New);
-        assert_eq!(crowd.hear(heard(2, 7), 1, start), Verdict::Known);
+        let mut recent = RecentBeacons::new(start);
+        assert_eq!(recent.hear(heard(1, 7), 1, start), Verdict::New);
+        assert_eq!(recent.hear(heard(2, 7), 1, start), Verdict::Known);
         assert_eq!(
-            crowd.hear(heard(3, 7), 2, start),
+            recent.hear(heard(3, 7), 2, start),
             Verdict::New,
             "it waits for an answer on each interface"
         );
-        assert_eq!(crowd.hear(heard(1, 8), 1, start + SECOND), Verdict::New);
-        assert_eq!(crowd.hear(heard(1, 8), 1, start + SECOND + EXPIRY), Verdict::New);
+        assert_eq!(recent.hear(heard(1, 8), 1, start + SECOND), Verdict::New);
+        assert_eq!(recent.hear(heard(1, 8), 1, start + SECOND + EXPIRY), Verdict::New);
     }
 
     #[test]
     fn a_flood_of_strangers_is_bounded_and_does_not_silence_who_is_known() {
         let start = Instant::now();
-        let mut crowd = Crowd::new(start);
-        crowd.hear(heard(0, 0), 1, start);
+        let mut recent = RecentBeacons::new(start);
+        recent.hear(heard(0, 0), 1, start);
         let mut reported = 0;
         for stranger in 1..=60_000 {
             let now = start + Duration::from_millis(stranger.into());
             if stranger % 1000 == 0 {
-                assert_eq!(crowd.hear(heard(0, 0), 1, now), Verdict::Known);
+                assert_eq!(recent.hear(heard(0, 0), 1, now), Verdict::Known);
             }
-            reported += u32::from(crowd.hear(heard(stranger, stranger.into()), 1, now) != Verdict::Limited);
+            reported += u32::from(recent.hear(heard(stranger, stranger.into()), 1, now) != Verdict::Limited);
         }
         assert!((60 * RATE..=BURST + 60 * RATE).contains(&reported), "{reported}");
-        assert!(crowd.reported.len() <= MAX_ENDPOINTS);
+        assert!(recent.reported.len() <= MAX_ENDPOINTS);
     }
 
     #[test]
     fn one_host_alone_cannot_fill_the_crowd() {
         let start = Instant::now();
-        let mut crowd = Crowd::new(start);
+        let mut recent = RecentBeacons::new(start);
         let at = |host: &str, port: u16| Heard {
             endpoint: SocketAddr::new(host.parse().unwrap(), port).into(),
             instance: port.into(),
         };
         let heard =
-            (1..5000).filter(|&port| crowd.hear(at("192.0.2.1", port), 1, start) == Verdict::New).count();
+            (1..5000).filter(|&port| recent.hear(at("192.0.2.1", port), 1, start) == Verdict::New).count();
         assert_eq!(heard, MAX_OF_HOST);
         // It has used up nothing that others need.
-        assert_eq!(crowd.hear(at("192.0.2.2", 6001), 1, start), Verdict::New);
+        assert_eq!(recent.hear(at("192.0.2.2", 6001), 1, start), Verdict::New);
         assert_eq!(
-            crowd.hear(at("192.0.2.1", 6000), 1, start + EXPIRY),
+            recent.hear(at("192.0.2.1", 6000), 1, start + EXPIRY),
             Verdict::New,
             "the others have gone"
         );
@@ -241,37 +241,37 @@ mod tests {
     #[test]
     fn the_number_on_each_host_is_right_whoever_comes_and_goes() {
         let start = Instant::now();
-        let mut crowd = Crowd::new(start);
+        let mut recent = RecentBeacons::new(start);
         for n in 0..10_000_u32 {
             // Some hosts with many, and many with one, at all kinds of times.
             let host = if n % 3 == 0 { n } else { n % 7 };
             let port = u16::try_from(1 + n % 100).unwrap();
             let endpoint = SocketAddr::new(std::net::Ipv4Addr::from(host).into(), port).into();
             let now = start + Duration::from_millis(u64::from(n) * 50);
-            crowd.hear(Heard { endpoint, instance: u64::from(n) }, 1, now);
+            recent.hear(Heard { endpoint, instance: u64::from(n) }, 1, now);
             if n % 100 == 0 {
                 let mut counted: HashMap<Host, usize> = HashMap::new();
-                let hosts = crowd.reported.keys().filter_map(super::host);
+                let hosts = recent.reported.keys().filter_map(super::host);
                 hosts.for_each(|host| *counted.entry(host).or_default() += 1);
-                assert_eq!(crowd.hosts, counted);
+                assert_eq!(recent.hosts, counted);
                 let mut nodes: HashMap<Node, usize> = HashMap::new();
-                crowd.reported.values().for_each(|report| *nodes.entry(report.node).or_default() += 1);
-                assert_eq!(crowd.nodes, nodes);
-                assert_eq!(crowd.by_age.len(), crowd.reported.len());
+                recent.reported.values().for_each(|report| *nodes.entry(report.node).or_default() += 1);
+                assert_eq!(recent.nodes, nodes);
+                assert_eq!(recent.by_age.len(), recent.reported.len());
             }
-            assert!(crowd.reported.len() <= MAX_ENDPOINTS);
-            assert!(crowd.hosts.values().all(|known| *known <= MAX_OF_HOST));
+            assert!(recent.reported.len() <= MAX_ENDPOINTS);
+            assert!(recent.hosts.values().all(|known| *known <= MAX_OF_HOST));
         }
     }
 
     #[test]
     fn the_one_heard_least_lately_makes_room() {
         let start = Instant::now();
-        let mut crowd = Crowd::new(start);
+        let mut recent = RecentBeacons::new(start);
         for endpoint in 0..=u32::try_from(MAX_ENDPOINTS).unwrap() {
-            crowd.hear(heard(endpoint, 1), 1, start + SECOND * endpoint / 20);
+            recent.hear(heard(endpoint, 1), 1, start + SECOND * endpoint / 20);
         }
-        assert_eq!(crowd.reported.len(), MAX_ENDPOINTS);
-        assert!(!crowd.reported.contains_key(&heard(0, 1).endpoint));
+        assert_eq!(recent.reported.len(), MAX_ENDPOINTS);
+        assert!(!recent.reported.contains_key(&heard(0, 1).endpoint));
     }
 }

@@ -15,15 +15,15 @@ const LINKS: u32 = 1;
 const MOST: usize = 64;
 
 /// Hears of carriers.
-pub(crate) struct Carrier {
+pub(crate) struct CarrierMonitor {
     io: Async<Socket>,
 }
 
-impl Carrier {
+impl CarrierMonitor {
     pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind(&SocketAddr::new(0, LINKS))?;
-        Ok(Carrier { io: Async::new(socket)? })
+        Ok(CarrierMonitor { io: Async::new(socket)? })
     }
 
     /// Ready when something has changed since the last time. After an error it is of no more use.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::ways::Ways;
+use crate::interface_states::InterfaceStates;
 
 /// The most interfaces that are beaconed on; each costs up to two sockets.
 pub(crate) const MAX_INTERFACES: usize = 64;
@@ -46,7 +46,7 @@ impl Interface {
 
 /// Which interfaces to beacon on.
 #[derive(Clone, Debug)]
-pub(crate) struct Choice {
+pub(crate) struct InterfaceSelection {
     /// Patterns of their names; one that begins with `!` excludes.
     pub(crate) patterns: Vec<String>,
     /// The address that the sockets are bound to, if it is one alone: only interfaces that have it can carry beacons
@@ -58,25 +58,25 @@ pub(crate) struct Choice {
 }
 
 /// What was found when the interfaces were listed.
-pub(crate) struct Listing {
+pub(crate) struct InterfaceListing {
     /// Those that are chosen, by their numbers.
     pub(crate) chosen: Vec<Interface>,
     /// How many more there would have been.
     pub(crate) more: usize,
     /// Where something can leave, over all of them.
-    pub(crate) ways: Ways,
+    pub(crate) states: InterfaceStates,
 }
 
 /// The interfaces of this host.
-pub(crate) fn list(choice: &Choice) -> io::Result<Listing> {
+pub(crate) fn list(selection: &InterfaceSelection) -> io::Result<InterfaceListing> {
     let addresses = if_addrs::get_if_addrs()?;
-    let ways = Ways::of(&addresses);
-    let mut chosen = choose(addresses, choice);
+    let states = InterfaceStates::of(&addresses);
+    let mut chosen = choose(addresses, selection);
     let more = chosen.len().saturating_sub(MAX_INTERFACES);
     if more > 0 {
         keep_best(&mut chosen, is_virtual);
     }
-    Ok(Listing { chosen, more, ways })
+    Ok(InterfaceListing { chosen, more, states })
 }
 
 /// Leaves out those on which a neighbour is the least likely: what is down, what has link-local addresses alone as the ends of
@@ -113,19 +113,19 @@ fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-fn choose(addresses: Vec<if_addrs::Interface>, choice: &Choice) -> Vec<Interface> {
+fn choose(addresses: Vec<if_addrs::Interface>, selection: &InterfaceSelection) -> Vec<Interface> {
     let mut by_index = BTreeMap::<u32, Interface>::new();
     let mut networks = std::collections::BTreeSet::new();
     for address in addresses {
         let Some(index) = address.index else { continue };
         let ip = address.ip();
         let usable = match ip {
-            IpAddr::V4(_) => choice.v4,
+            IpAddr::V4(_) => selection.v4,
             // IPv6 multicast does not go over the loopback interface: the kernel has no route for it.
-            IpAddr::V6(_) => choice.v6 && !address.is_loopback(),
+            IpAddr::V6(_) => selection.v6 && !address.is_loopback(),
         };
-        let named = is_named(&choice.patterns, &address.name);
-        if !usable || !named || choice.only.is_some_and(|only| only != ip) {
+        let named = is_named(&selection.patterns, &address.name);
+        if !usable || !named || selection.only.is_some_and(|only| only != ip) {
             continue;
         }
         let running = address.is_oper_up();
@@ -246,8 +246,8 @@ mod tests {
         host.push(address(99, "wlan0", "fe80::9"));
         host.push(address(98, "eth0", "192.0.2.1"));
         host[79].oper_status = IfOperStatus::Down;
-        let choice = Choice { patterns: vec!["*".to_owned()], only: None, v4: true, v6: true };
-        let mut chosen = choose(host, &choice);
+        let selection = InterfaceSelection { patterns: vec!["*".to_owned()], only: None, v4: true, v6: true };
+        let mut chosen = choose(host, &selection);
         keep_best(&mut chosen, |name| name != "eth0" && name != "wlan0");
         let names: Vec<_> = chosen.iter().map(|interface| interface.name.as_str()).collect();
         assert_eq!(names.len(), MAX_INTERFACES);
@@ -294,8 +294,8 @@ mod tests {
 
     fn chosen(patterns: &[&str], only: Option<&str>, v4: bool, v6: bool) -> Vec<(String, Vec<String>, bool)> {
         let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-        let choice = Choice { patterns, only: only.map(|ip| ip.parse().unwrap()), v4, v6 };
-        choose(host(), &choice)
+        let selection = InterfaceSelection { patterns, only: only.map(|ip| ip.parse().unwrap()), v4, v6 };
+        choose(host(), &selection)
             .into_iter()
             .map(|i| (i.name, i.v4.iter().map(ToString::to_string).collect(), i.v6))
             .collect()

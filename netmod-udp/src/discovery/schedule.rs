@@ -32,7 +32,7 @@ pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
 /// When the next beacons are due.
 #[derive(Debug)]
-pub(crate) struct Schedule {
+pub(crate) struct BeaconSchedule {
     due: Instant,
     /// How many were sent since the start.
     step: usize,
@@ -44,10 +44,10 @@ pub(crate) struct Schedule {
     random: u64,
 }
 
-impl Schedule {
+impl BeaconSchedule {
     /// The first is due at once. `seed` makes its pauses differ from those of others.
     pub(crate) fn new(now: Instant, seed: u64) -> Self {
-        Schedule {
+        BeaconSchedule {
             due: now,
             step: 0,
             period: SHORT,
@@ -122,7 +122,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// The pauses between `count` rounds.
-    fn pauses(schedule: &mut Schedule, count: usize, complete: bool) -> Vec<Duration> {
+    fn pauses(schedule: &mut BeaconSchedule, count: usize, complete: bool) -> Vec<Duration> {
         let mut pauses = Vec::new();
         for _ in 0..count {
             let now = schedule.due();
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn beacons_are_frequent_at_first_and_seldom_while_nothing_changes() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(start, 1);
+        let mut schedule = BeaconSchedule::new(start, 1);
         assert_eq!(schedule.due(), start);
         let pauses = pauses(&mut schedule, 20, true);
         assert_eq!(pauses[..4].iter().map(Duration::as_millis).collect::<Vec<_>>(), [200, 300, 500, 1000]);
@@ -147,14 +147,14 @@ mod tests {
     #[test]
     fn two_nodes_do_not_keep_step() {
         let start = Instant::now();
-        let (mut a, mut b) = (Schedule::new(start, 1000), Schedule::new(start, 2000));
+        let (mut a, mut b) = (BeaconSchedule::new(start, 1000), BeaconSchedule::new(start, 2000));
         assert_eq!(pauses(&mut a, 4, true), pauses(&mut b, 4, true));
         assert_ne!(pauses(&mut a, 4, true), pauses(&mut b, 4, true));
     }
 
     #[test]
     fn a_new_way_starts_over_at_once() {
-        let mut schedule = Schedule::new(Instant::now(), 1);
+        let mut schedule = BeaconSchedule::new(Instant::now(), 1);
         pauses(&mut schedule, 20, true);
         let now = schedule.due() - 2 * SECOND;
         schedule.restart(now);
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn ways_that_come_and_go_make_no_storm() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(start, 1);
+        let mut schedule = BeaconSchedule::new(start, 1);
         let mut rounds = 0;
         for millisecond in 0..1000 {
             let now = start + Duration::from_millis(millisecond);
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn somebody_new_is_answered_soon() {
-        let mut schedule = Schedule::new(Instant::now(), 1);
+        let mut schedule = BeaconSchedule::new(Instant::now(), 1);
         pauses(&mut schedule, 20, true);
         let now = schedule.due() - 10 * SECOND;
         schedule.answer(now);
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_crowd_of_new_ones_gets_an_answer_each_second() {
-        let mut schedule = Schedule::new(Instant::now(), 1);
+        let mut schedule = BeaconSchedule::new(Instant::now(), 1);
         pauses(&mut schedule, 20, true);
         let start = schedule.due();
         let mut rounds = 0;
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_way_that_is_not_ready_is_tried_again_but_not_for_ever() {
-        let mut schedule = Schedule::new(Instant::now(), 1);
+        let mut schedule = BeaconSchedule::new(Instant::now(), 1);
         let pauses = pauses(&mut schedule, 30, false);
         assert!(pauses[4..10].iter().all(|pause| *pause <= 2 * SECOND), "{pauses:?}");
         assert!(pauses[20..].iter().all(|pause| *pause >= 24 * SECOND), "{pauses:?}");

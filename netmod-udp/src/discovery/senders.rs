@@ -3,15 +3,15 @@
 
 use std::time::Instant;
 
-use crate::interfaces::Interface;
+use crate::discovery::interfaces::Interface;
+use crate::discovery::schedule::BeaconSchedule;
 use crate::mix::mix;
-use crate::schedule::Schedule;
 
 /// One interface.
 #[derive(Debug)]
-pub(crate) struct Station {
+pub(crate) struct BeaconSender {
     pub(crate) interface: Interface,
-    schedule: Schedule,
+    schedule: BeaconSchedule,
     /// Why beacons of the last round could not leave, if some could not, and whether any could.
     failure: Option<String>,
     heard: bool,
@@ -19,19 +19,19 @@ pub(crate) struct Station {
 
 /// All interfaces that were chosen.
 #[derive(Debug)]
-pub(crate) struct Stations {
-    list: Vec<Station>,
+pub(crate) struct BeaconSenders {
+    list: Vec<BeaconSender>,
     seed: u64,
 }
 
-impl Stations {
+impl BeaconSenders {
     /// None yet. `seed` makes the pauses of this node differ from those of others.
     pub(crate) fn new(seed: u64) -> Self {
-        Stations { list: Vec::new(), seed }
+        BeaconSenders { list: Vec::new(), seed }
     }
 
     pub(crate) fn interfaces(&self) -> impl Iterator<Item = &Interface> {
-        self.list.iter().map(|station| &station.interface)
+        self.list.iter().map(|sender| &sender.interface)
     }
 
     /// The interfaces are these now. What has not changed keeps its schedule.
@@ -40,26 +40,26 @@ impl Stations {
         self.list = found
             .into_iter()
             .map(|interface| {
-                let known = before.iter().position(|station| {
-                    station.interface.index == interface.index && station.interface.name == interface.name
+                let known = before.iter().position(|sender| {
+                    sender.interface.index == interface.index && sender.interface.name == interface.name
                 });
-                let Some(mut station) = known.map(|at| before.swap_remove(at)) else {
+                let Some(mut sender) = known.map(|at| before.swap_remove(at)) else {
                     let seed = self.seed ^ mix(interface.index.into());
-                    let schedule = Schedule::new(now, seed);
-                    return Station { interface, schedule, failure: None, heard: false };
+                    let schedule = BeaconSchedule::new(now, seed);
+                    return BeaconSender { interface, schedule, failure: None, heard: false };
                 };
-                if interface.has_more_than(&station.interface) {
-                    station.schedule.restart(now);
+                if interface.has_more_than(&sender.interface) {
+                    sender.schedule.restart(now);
                 }
-                station.interface = interface;
-                station
+                sender.interface = interface;
+                sender
             })
             .collect();
     }
 
     /// When the next beacons are due.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.running().map(|station| station.schedule.due()).min()
+        self.running().map(|sender| sender.schedule.due()).min()
     }
 
     /// Sends what is due. `send` sends one interface's beacons: how many could leave, and the last error.
@@ -68,33 +68,32 @@ impl Stations {
         now: Instant,
         mut send: impl FnMut(&Interface) -> (u32, Option<String>),
     ) {
-        let due = |station: &&mut Station| station.interface.running && station.schedule.due() <= now;
-        for station in self.list.iter_mut().filter(due) {
-            let (sent, failure) = send(&station.interface);
-            station.schedule.sent(now, failure.is_none());
-            (station.heard, station.failure) = (sent > 0, failure);
+        let due = |sender: &&mut BeaconSender| sender.interface.running && sender.schedule.due() <= now;
+        for sender in self.list.iter_mut().filter(due) {
+            let (sent, failure) = send(&sender.interface);
+            sender.schedule.sent(now, failure.is_none());
+            (sender.heard, sender.failure) = (sent > 0, failure);
         }
     }
 
     /// A sender that is new was heard on the interface with this number: it wants to hear of this node.
     pub(crate) fn answer(&mut self, index: u32, now: Instant) {
-        if let Some(station) = self.list.iter_mut().find(|station| station.interface.index == index) {
-            station.schedule.answer(now);
+        if let Some(sender) = self.list.iter_mut().find(|sender| sender.interface.index == index) {
+            sender.schedule.answer(now);
         }
     }
 
     /// Why no beacon could leave anywhere, with the name of an interface. Some interfaces never carry multicast; that is no
     /// news as long as others do.
     pub(crate) fn failure(&self) -> Option<(&str, &str)> {
-        if self.running().any(|station| station.heard) {
+        if self.running().any(|sender| sender.heard) {
             return None;
         }
-        self.running()
-            .find_map(|station| Some((station.interface.name.as_str(), station.failure.as_deref()?)))
+        self.running().find_map(|sender| Some((sender.interface.name.as_str(), sender.failure.as_deref()?)))
     }
 
-    fn running(&self) -> impl Iterator<Item = &Station> {
-        self.list.iter().filter(|station| station.interface.running)
+    fn running(&self) -> impl Iterator<Item = &BeaconSender> {
+        self.list.iter().filter(|sender| sender.interface.running)
     }
 }
 
@@ -118,7 +117,7 @@ mod tests {
 
     /// Lets half a minute pass from `now` on; `host` says which interfaces there are in each second. How many rounds each sent.
     fn half_a_minute(
-        stations: &mut Stations,
+        senders: &mut BeaconSenders,
         now: Instant,
         host: impl Fn(u32) -> Vec<Interface>,
     ) -> BTreeMap<u32, u32> {
@@ -126,9 +125,9 @@ mod tests {
         for tick in 0..3000 {
             let now = now + Duration::from_millis(10) * tick;
             if tick % 100 == 0 {
-                stations.update(host(tick / 100), now);
+                senders.update(host(tick / 100), now);
             }
-            stations.send_due(now, |interface| {
+            senders.send_due(now, |interface| {
                 *rounds.entry(interface.index).or_default() += 1;
                 (1, None)
             });
@@ -138,15 +137,15 @@ mod tests {
 
     #[test]
     fn interfaces_that_come_and_go_leave_the_others_as_they_are() {
-        let (mut stations, now) = (Stations::new(7), Instant::now());
+        let (mut senders, now) = (BeaconSenders::new(7), Instant::now());
         let steady = || (1..=25).map(interface).collect::<Vec<_>>();
         let calm = |_| steady();
         // They settle to a round each half a minute.
         for minute in 0..8 {
-            half_a_minute(&mut stations, now + Duration::from_secs(30) * minute, calm);
+            half_a_minute(&mut senders, now + Duration::from_secs(30) * minute, calm);
         }
         let now = now + Duration::from_secs(240);
-        let rounds = half_a_minute(&mut stations, now, |second| {
+        let rounds = half_a_minute(&mut senders, now, |second| {
             let mut host = steady();
             host.push(interface(100 + second));
             host
@@ -157,34 +156,34 @@ mod tests {
 
     #[test]
     fn an_interface_with_another_address_begins_anew_and_one_that_is_down_is_silent() {
-        let (mut stations, now) = (Stations::new(7), Instant::now());
+        let (mut senders, now) = (BeaconSenders::new(7), Instant::now());
         for minute in 0..8 {
-            half_a_minute(&mut stations, now + Duration::from_secs(30) * minute, |_| vec![interface(1)]);
+            half_a_minute(&mut senders, now + Duration::from_secs(30) * minute, |_| vec![interface(1)]);
         }
         let now = now + Duration::from_secs(240);
         let more = Interface { v4: vec![[192, 0, 2, 1].into(), [10, 0, 0, 1].into()], ..interface(1) };
         let down = Interface { running: false, ..interface(2) };
-        let rounds = half_a_minute(&mut stations, now, |_| vec![more.clone(), down.clone()]);
+        let rounds = half_a_minute(&mut senders, now, |_| vec![more.clone(), down.clone()]);
         assert!(rounds[&1] >= 5, "{rounds:?}");
         assert_eq!(rounds.get(&2), None);
         let rounds =
-            half_a_minute(&mut stations, now + Duration::from_secs(30), |_| vec![more.clone(), interface(2)]);
+            half_a_minute(&mut senders, now + Duration::from_secs(30), |_| vec![more.clone(), interface(2)]);
         assert!(rounds[&2] >= 5, "{rounds:?}");
     }
 
     #[test]
     fn a_new_sender_is_answered_where_it_was_heard() {
-        let (mut stations, now) = (Stations::new(7), Instant::now());
+        let (mut senders, now) = (BeaconSenders::new(7), Instant::now());
         let host = |_| vec![interface(1), interface(2)];
         for minute in 0..8 {
-            half_a_minute(&mut stations, now + Duration::from_secs(30) * minute, host);
+            half_a_minute(&mut senders, now + Duration::from_secs(30) * minute, host);
         }
         let now = now + Duration::from_secs(240);
-        stations.answer(2, now);
-        let due = stations.due().unwrap();
+        senders.answer(2, now);
+        let due = senders.due().unwrap();
         assert!(due < now + Duration::from_millis(200), "{:?}", due - now);
         let mut sent = Vec::new();
-        stations.send_due(due, |interface| {
+        senders.send_due(due, |interface| {
             sent.push(interface.index);
             (1, None)
         });
@@ -193,16 +192,16 @@ mod tests {
 
     #[test]
     fn that_no_beacon_can_leave_is_news_only_if_none_can() {
-        let (mut stations, now) = (Stations::new(7), Instant::now());
-        stations.update(vec![interface(1), interface(2)], now);
-        assert_eq!(stations.failure(), None);
+        let (mut senders, now) = (BeaconSenders::new(7), Instant::now());
+        senders.update(vec![interface(1), interface(2)], now);
+        assert_eq!(senders.failure(), None);
         let no = |_: &Interface| (0, Some("no".to_owned()));
-        stations.send_due(now, no);
-        assert_eq!(stations.failure(), Some(("card1", "no")));
-        stations.send_due(now + Duration::from_secs(1), |interface| match interface.index {
+        senders.send_due(now, no);
+        assert_eq!(senders.failure(), Some(("card1", "no")));
+        senders.send_due(now + Duration::from_secs(1), |interface| match interface.index {
             1 => (1, None),
             _ => no(interface),
         });
-        assert_eq!(stations.failure(), None);
+        assert_eq!(senders.failure(), None);
     }
 }

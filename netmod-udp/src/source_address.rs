@@ -17,7 +17,7 @@ const REFUSED: Duration = Duration::from_secs(10);
 const MOST: usize = 64;
 
 /// The endpoint `from`, with the address that its frame was written to.
-pub(crate) fn remember(from: Endpoint, written_to: Option<IpAddr>) -> Endpoint {
+pub(crate) fn attach(from: Endpoint, written_to: Option<IpAddr>) -> Endpoint {
     match written_to {
         // What was written to a group came to many, and none of them has that address.
         Some(ip) if ip.is_multicast() || ip.is_unspecified() => from,
@@ -76,7 +76,7 @@ mod tests {
         ] {
             let from = Endpoint::from(from.parse::<SocketAddr>().unwrap());
             let to: IpAddr = to.parse().unwrap();
-            let endpoint = remember(from, Some(to));
+            let endpoint = attach(from, Some(to));
             assert_eq!(endpoint, from);
             assert_eq!(of(&endpoint), carried.then_some(to), "{to}");
         }
