@@ -1,94 +1,165 @@
 //! A panic is the end of what it came from and of nothing else: a netmod is opened again, and a node that has lost a task that
-//! it cannot do without says so.
+//! it cannot do without shows that it has failed.
 
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use async_std::future;
 use async_std::task::{block_on, sleep};
 use async_trait::async_trait;
+use futures::StreamExt;
 use rouse_core::netmod::mem::{MemNet, MemNetmod};
-use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Properties, Received, Train};
-use rouse_core::{Body, Identity, NetmodState, NetmodStatus, Node, Peer, PeerState, SendError};
+use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Note, Properties, Received, Train};
+use rouse_core::{Body, Events, NetmodState, NetmodStatus, Node, Peer, PeerState, SendError};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The method that panics next.
-type At = Arc<Mutex<Option<&'static str>>>;
-
-/// A plug that panics in one of its methods, once.
+/// A plug that panics in one of its functions, as long as it is told to.
 struct Panics {
     plug: MemNetmod,
-    at: At,
+    fault: Arc<Fault>,
+}
+
+/// The function that panics, and how often the plug was opened.
+#[derive(Default)]
+struct Fault {
+    function: Mutex<Option<String>>,
+    opened: AtomicUsize,
+}
+
+impl Fault {
+    fn begin(&self, function: &str) {
+        *self.function.lock().unwrap() = Some(function.to_owned());
+    }
+
+    fn end(&self) {
+        *self.function.lock().unwrap() = None;
+    }
+
+    fn is_in(&self, function: &str) -> bool {
+        self.function.lock().unwrap().as_deref() == Some(function)
+    }
 }
 
 impl Panics {
-    fn may(&self, method: &str) {
-        let mut at = self.at.lock().unwrap();
-        if at.is_some_and(|at| at == method) {
-            *at = None;
-            drop(at);
-            panic!("a fault in {method}");
-        }
+    fn enter(&self, function: &str) {
+        assert!(!self.fault.is_in(function), "a fault in {function}");
     }
 }
 
 #[async_trait]
 impl Netmod for Panics {
     fn scheme(&self) -> &str {
+        self.enter("scheme");
         self.plug.scheme()
     }
 
     fn uri(&self) -> String {
+        self.enter("uri");
         self.plug.uri()
     }
 
     fn properties(&self) -> Properties {
+        self.enter("properties");
         self.plug.properties()
     }
 
+    fn min_mtu(&self) -> usize {
+        self.enter("min_mtu");
+        self.plug.min_mtu()
+    }
+
+    fn max_mtu(&self) -> usize {
+        self.enter("max_mtu");
+        self.plug.max_mtu()
+    }
+
     async fn open(&self) -> Result<(), NetmodError> {
-        self.may("open");
+        self.enter("open");
+        self.fault.opened.fetch_add(1, SeqCst);
         self.plug.open().await
     }
 
     async fn recv(&self, received: &mut Received) -> Result<(), NetmodError> {
+        self.enter("recv");
         self.plug.recv(received).await?;
-        self.may("recv");
+        self.enter("recv");
+        received.cut |= self.fault.is_in("is_cut");
         Ok(())
     }
 
     async fn send(&self, endpoint: &Endpoint, train: Train<'_>) -> Result<(), NetmodError> {
-        self.may("send");
+        self.enter("send");
         self.plug.send(endpoint, train).await
     }
 
     async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
-        self.may("resolve");
+        self.enter("resolve");
         self.plug.resolve(peer).await
     }
 
     fn rate(&self) -> Option<u64> {
-        self.may("rate");
-        None
+        self.enter("rate");
+        self.plug.rate()
     }
 
     fn describe(&self, endpoint: &Endpoint) -> String {
+        self.enter("describe");
         self.plug.describe(endpoint)
     }
 
     fn quota_key(&self, endpoint: &Endpoint) -> u64 {
-        self.may("quota_key");
+        self.enter("quota_key");
         self.plug.quota_key(endpoint)
     }
 
+    fn host_key(&self, endpoint: &Endpoint) -> u64 {
+        self.enter("host_key");
+        self.plug.host_key(endpoint)
+    }
+
     fn is_cut(&self, endpoint: &Endpoint) -> bool {
+        self.enter("is_cut");
         self.plug.is_cut(endpoint)
     }
 
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.enter("counters");
+        self.plug.counters()
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        self.enter("notes");
+        self.plug.notes()
+    }
+
+    fn stop_announcing(&self) {
+        self.enter("stop_announcing");
+        self.plug.stop_announcing();
+    }
+
     async fn close(&self) {
+        self.enter("close");
         self.plug.close().await;
     }
+}
+
+/// The names of the functions of the trait [`Netmod`].
+fn functions_of_a_netmod() -> Vec<&'static str> {
+    let source = include_str!("../src/netmod.rs");
+    let block = source
+        .lines()
+        .skip_while(|line| !line.starts_with("pub trait Netmod"))
+        .take_while(|line| *line != "}");
+    let name = |line: &'static str| {
+        let line = line.trim_start();
+        line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")?.split(['(', '<']).next()
+    };
+    block.filter_map(name).collect()
 }
 
 /// What `look` finds, as soon as it finds something.
@@ -103,95 +174,161 @@ async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
-/// A node whose netmod may panic, and another that dials it.
-async fn pair() -> (Node, Node, MemNet, At) {
-    let (net, at) = (MemNet::new(5), At::default());
-    let netmod = Panics { plug: net.netmod("a"), at: at.clone() };
-    let a = Node::builder().identity(Identity::from_seed(&[1; 32])).netmod(netmod).start().await.unwrap();
-    let b = Node::builder().identity(Identity::from_seed(&[2; 32])).netmod(net.netmod("b")).peer("mem:a");
-    (a, b.start().await.unwrap(), net, at)
-}
-
 async fn linked(from: &Node, to: &Node) {
     until("a route", async || (!from.routes_to(&to.address()).await.is_empty()).then_some(())).await;
 }
 
-async fn netmod_of(node: &Node) -> NetmodStatus {
-    node.status().await.netmods.remove(0)
+async fn netmod_of(node: &Node, uri: &str) -> NetmodStatus {
+    let netmods = node.status().await.netmods;
+    netmods.into_iter().find(|netmod| netmod.uri == uri).unwrap()
 }
 
 async fn talk(from: &Node, to: &Node) {
     let sent = from.send(&to.address(), "hello").await.unwrap();
-    assert_eq!(to.recv().await.unwrap().body, Body::from("hello"));
+    assert_eq!(to.recv_from(&from.address()).await.unwrap().body, Body::from("hello"));
     sent.delivered().await.unwrap();
 }
 
+/// A node with two netmods, the first of which may panic, and a neighbour on each.
+struct Scene {
+    node: Node,
+    fault: Arc<Fault>,
+    broken: MemNet,
+    /// The neighbours over the netmod that may panic and over the other.
+    there: Node,
+    elsewhere: Node,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let (broken, whole, fault) = (MemNet::new(5), MemNet::new(6), Arc::new(Fault::default()));
+        let plug = Panics { plug: broken.netmod("a"), fault: fault.clone() };
+        let node = Node::builder().netmod(plug).netmod(whole.netmod("whole")).start().await.unwrap();
+        let there = Node::builder().netmod(broken.netmod("b")).peer("mem:a").start().await.unwrap();
+        let elsewhere = Node::builder().netmod(whole.netmod("c")).peer("mem:whole").start().await.unwrap();
+        linked(&node, &there).await;
+        linked(&node, &elsewhere).await;
+        Scene { node, fault, broken, there, elsewhere }
+    }
+
+    /// Has the node call each function of its netmod: it makes a link, sends, dials and shows everything. Returns the error
+    /// of the netmod, as soon as there is one.
+    async fn call_all(&self, round: u32) -> Option<String> {
+        let newcomer = self.broken.netmod(&format!("newcomer {round}"));
+        let newcomer = Node::builder().netmod(newcomer).peer("mem:a").start().await.unwrap();
+        let _ = self.node.add_peer("mem:b").await;
+        let _ = self.node.ping(&self.there.address(), Duration::from_millis(20)).await;
+        let linked = async || {
+            let error = netmod_of(&self.node, "mem:a").await.last_error;
+            let linked = !newcomer.routes_to(&self.node.address()).await.is_empty();
+            self.node.peers().await;
+            (error.is_some() || linked).then_some(error)
+        };
+        let error = until("a link or an error", linked).await;
+        newcomer.stop().await;
+        error
+    }
+}
+
+/// The functions that only a netmod is asked that leaves: no netmod is to be opened again after them.
+const LAST: [&str; 2] = ["stop_announcing", "close"];
+
 #[test]
-fn a_netmod_that_panics_is_opened_again_and_shows_why() {
+fn a_netmod_that_panics_in_any_function_is_opened_again_while_the_node_serves_over_its_other_netmod() {
+    let functions = functions_of_a_netmod();
+    assert!(functions.len() >= 17 && LAST.iter().all(|last| functions.contains(last)), "{functions:?}");
     block_on(async {
-        for method in ["recv", "send"] {
-            let (a, b, _net, at) = pair().await;
-            linked(&a, &b).await;
-            *at.lock().unwrap() = Some(method);
-            let error = until("an error", async || netmod_of(&a).await.last_error).await;
-            assert!(error.contains(&format!("panicked in {method}: a fault in {method}")), "{error}");
-            let up = async || (netmod_of(&a).await.state == NetmodState::Up).then_some(());
+        for function in functions.into_iter().filter(|function| !LAST.contains(function)) {
+            let scene = Scene::new().await;
+            let opened = scene.fault.opened.load(SeqCst);
+            scene.fault.begin(function);
+            if function == "open" {
+                // It is called after another fault only.
+                scene.broken.fail("a");
+            }
+            let mut rounds = 0..;
+            let error = until(function, async || scene.call_all(rounds.next().unwrap()).await).await;
+            if function != "open" {
+                assert!(error.contains(&format!("panicked in {function}: a fault in {function}")), "{error}");
+            }
+            talk(&scene.node, &scene.elsewhere).await;
+            talk(&scene.elsewhere, &scene.node).await;
+
+            scene.fault.end();
+            scene.broken.recover("a");
+            let up = async || (netmod_of(&scene.node, "mem:a").await.state == NetmodState::Up).then_some(());
             until("a netmod that is up", up).await;
-            linked(&a, &b).await;
-            talk(&a, &b).await;
-            talk(&b, &a).await;
-            assert_eq!(a.failure(), None);
+            assert!(scene.fault.opened.load(SeqCst) > opened, "{function}: it was not opened again");
+            linked(&scene.there, &scene.node).await;
+            linked(&scene.node, &scene.there).await;
+            talk(&scene.node, &scene.there).await;
+            talk(&scene.there, &scene.node).await;
+            assert_eq!(scene.node.failure(), None, "{function}");
         }
     });
 }
 
 #[test]
-fn a_netmod_that_panics_when_it_is_opened_is_opened_again() {
+fn a_netmod_that_panics_while_it_leaves_is_gone_and_the_node_serves_over_the_other() {
     block_on(async {
-        let (net, at) = (MemNet::new(6), Arc::new(Mutex::new(Some("open"))));
-        let a = Node::builder().identity(Identity::from_seed(&[1; 32])).start().await.unwrap();
-        a.add_netmod(Arc::new(Panics { plug: net.netmod("a"), at })).await;
-        let b = Node::builder().netmod(net.netmod("b")).peer("mem:a").start().await.unwrap();
-        linked(&b, &a).await;
-        talk(&b, &a).await;
-        assert!(netmod_of(&a).await.last_error.is_some_and(|error| error.contains("a fault in open")));
+        for function in LAST {
+            let scene = Scene::new().await;
+            scene.fault.begin(function);
+            assert!(scene.node.remove_netmod("mem:a").await);
+            talk(&scene.node, &scene.elsewhere).await;
+            assert_eq!(scene.node.status().await.netmods.len(), 1);
+            assert_eq!(scene.node.failure(), None, "{function}");
+
+            let scene = Scene::new().await;
+            scene.fault.begin(function);
+            future::timeout(PATIENCE, scene.node.stop()).await.unwrap();
+            assert_eq!(scene.node.failure(), None, "{function}");
+        }
     });
 }
 
-#[test]
-fn a_netmod_that_panics_over_a_peer_is_asked_for_it_again() {
-    block_on(async {
-        let (net, at) = (MemNet::new(7), At::default());
-        let netmod = Panics { plug: net.netmod("a"), at: at.clone() };
-        let a = Node::builder().netmod(netmod).start().await.unwrap();
-        let b = Node::builder().netmod(net.netmod("b")).start().await.unwrap();
-        *at.lock().unwrap() = Some("resolve");
-        a.add_peer("mem:b").await.unwrap();
-        linked(&a, &b).await;
-        talk(&a, &b).await;
-    });
+/// A waker of an application that is at fault.
+struct Faulty;
+
+impl Wake for Faulty {
+    fn wake(self: Arc<Self>) {
+        panic!("a fault of a waker");
+    }
+}
+
+/// Waits for the next event with a waker that panics.
+fn wait_faultily(events: &mut Events) {
+    let waker = Waker::from(Arc::new(Faulty));
+    assert!(pin!(events.next()).poll(&mut Context::from_waker(&waker)).is_pending());
 }
 
 #[test]
-fn a_node_that_loses_a_task_that_it_cannot_do_without_has_failed_and_says_why() {
-    // The first is asked by the router for each new link, the second by the task that makes links for each handshake.
-    for (method, task) in [("rate", "router"), ("quota_key", "task that makes links")] {
-        block_on(async {
-            let (a, b, net, at) = pair().await;
+fn a_node_that_loses_a_task_that_it_cannot_do_without_has_failed_and_shows_why() {
+    block_on(async {
+        // A new link is announced by the task that makes links, and what is behind it by the router.
+        for (behind, task) in [(false, "task that makes links"), (true, "router")] {
+            let net = MemNet::new(7);
+            let a = Node::builder().netmod(net.netmod("a").discover(false)).start().await.unwrap();
+            let b =
+                Node::builder().netmod(net.netmod("b").discover(false)).peer("mem:a").start().await.unwrap();
             linked(&a, &b).await;
-            *at.lock().unwrap() = Some(method);
-            let _c = Node::builder().netmod(net.netmod("c")).peer("mem:a").start().await.unwrap();
+            linked(&b, &a).await;
+            let mut events = a.events();
+            wait_faultily(&mut events);
+            let dialled = if behind { "mem:b" } else { "mem:a" };
+            let _c =
+                Node::builder().netmod(net.netmod("c").discover(false)).peer(dialled).start().await.unwrap();
             let failure = future::timeout(PATIENCE, a.failed()).await.unwrap();
-            assert_eq!((failure.task, &*failure.message), (task, &*format!("a fault in {method}")));
+            assert_eq!((failure.task, &*failure.message), (task, "a fault of a waker"));
             assert_eq!(a.failure(), Some(failure));
             assert!(matches!(a.send(&b.address(), "too late").await, Err(SendError::Stopped)));
             assert!(a.recv().await.is_err() && a.routes().await.is_empty());
-            // It has said goodbye: nothing that is silent is waited for.
+            // It has taken its leave: its neighbours do not have to find out by its silence.
             let is_up = |peer: &Peer| peer.address == Some(a.address()) && peer.state == PeerState::Up;
             let gone = async || (!b.peers().await.iter().any(is_up)).then_some(());
             until("an end of the link", gone).await;
             future::timeout(Duration::from_secs(2), a.stop()).await.unwrap();
             assert_eq!(b.failure(), None);
-        });
-    }
+        }
+    });
 }

@@ -3,40 +3,71 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use futures::future::{Either, select};
 
-use super::supervise::caught;
-use crate::netmod::{Endpoint, Netmod, NetmodError, Note, Properties, Received, Train};
+use super::shared::lock;
+use super::supervise::{caught, caught_in};
+use crate::netmod::{Endpoint, MIN_MTU, Netmod, NetmodError, Note, Properties, Received, Train};
 use crate::notify::Notify;
 
-/// A netmod as the node uses it: a panic in one of its futures is [`NetmodError::Gone`], and has it opened again.
+/// A netmod as the node uses it. A panic in any of its functions ends the netmod and not the task that called it: `recv` returns
+/// [`NetmodError::Gone`], and the node opens the netmod again. A future that panics is an error of that call as well; a plain
+/// function returns the last answer, or else the one that grants the least.
 pub(super) struct Guarded {
     netmod: Arc<dyn Netmod>,
-    /// What it said when it panicked, for who reads it: the one that opens it again.
+    /// The text of the last panic, until `recv` has reported it.
     broken: Notify<Option<String>>,
+    scheme: OnceLock<String>,
+    last: Mutex<Answers>,
 }
+
+/// The last answers of the functions that name a netmod and its limits, for when they panic.
+#[derive(Default)]
+struct Answers {
+    uri: Option<String>,
+    properties: Option<Properties>,
+}
+
+/// The quota key of every endpoint whose netmod fails to compute one: they share what is granted to one group, so that a
+/// panic gains nothing for an attacker that can cause it.
+const UNKNOWN_KEY: u64 = u64::MAX;
 
 impl Guarded {
     pub(super) fn new(netmod: Arc<dyn Netmod>) -> Self {
-        Guarded { netmod, broken: Notify::new(None) }
+        Guarded { netmod, broken: Notify::new(None), scheme: OnceLock::new(), last: Mutex::default() }
     }
 
     async fn call<T>(
         &self,
-        what: &str,
+        function: &str,
         call: impl Future<Output = Result<T, NetmodError>>,
     ) -> Result<T, NetmodError> {
         match caught(call).await {
             Ok(result) => result,
+            Err(message) => Err(gone(self.break_down(function, &message))),
+        }
+    }
+
+    /// The answer of a plain function, `None` when it panics.
+    fn ask<'a, T>(&'a self, function: &str, ask: impl FnOnce(&'a dyn Netmod) -> T) -> Option<T> {
+        match caught_in(|| ask(&*self.netmod)) {
+            Ok(answer) => Some(answer),
             Err(message) => {
-                let text = format!("the netmod panicked in {what}: {message}");
-                *self.broken.write() = Some(text.clone());
-                Err(gone(text))
+                self.break_down(function, &message);
+                None
             }
         }
+    }
+
+    /// Has `recv` return an error, and returns its text.
+    fn break_down(&self, function: &str, message: &str) -> String {
+        let text = format!("the netmod panicked in {function}: {message}");
+        // The first panic since the netmod was opened is the one to report: the others may follow from it.
+        self.broken.write().get_or_insert_with(|| text.clone());
+        text
     }
 }
 
@@ -47,23 +78,37 @@ fn gone(text: String) -> NetmodError {
 #[async_trait]
 impl Netmod for Guarded {
     fn scheme(&self) -> &str {
-        self.netmod.scheme()
+        if let Some(scheme) = self.ask("scheme", |netmod| netmod.scheme()) {
+            self.scheme.get_or_init(|| scheme.to_owned());
+            return scheme;
+        }
+        self.scheme.get().map_or("", String::as_str)
     }
 
     fn uri(&self) -> String {
-        self.netmod.uri()
+        if let Some(uri) = self.ask("uri", Netmod::uri) {
+            lock(&self.last).uri = Some(uri.clone());
+            return uri;
+        }
+        let last = lock(&self.last).uri.clone();
+        last.unwrap_or_else(|| format!("{}:?", self.scheme()))
     }
 
     fn properties(&self) -> Properties {
-        self.netmod.properties()
+        if let Some(properties) = self.ask("properties", Netmod::properties) {
+            lock(&self.last).properties = Some(properties.clone());
+            return properties;
+        }
+        let last = lock(&self.last).properties.clone();
+        last.unwrap_or(Properties { mtu: MIN_MTU, max_train: 1, broadcast: false, cost: 0 })
     }
 
     fn min_mtu(&self) -> usize {
-        self.netmod.min_mtu()
+        self.ask("min_mtu", Netmod::min_mtu).unwrap_or(MIN_MTU)
     }
 
     fn max_mtu(&self) -> usize {
-        self.netmod.max_mtu()
+        self.ask("max_mtu", Netmod::max_mtu).unwrap_or_else(|| self.properties().mtu)
     }
 
     async fn open(&self) -> Result<(), NetmodError> {
@@ -72,11 +117,12 @@ impl Netmod for Guarded {
     }
 
     async fn recv(&self, received: &mut Received) -> Result<(), NetmodError> {
-        let came = self.call("recv", async { self.netmod.recv(received).await });
         let broken = self.broken.take_when(Option::take);
-        match select(pin!(came), pin!(broken)).await {
-            Either::Left((came, _)) => came,
-            Either::Right((text, _)) => Err(gone(text)),
+        let came = self.call("recv", async { self.netmod.recv(received).await });
+        // The panic is looked for first, or a netmod that always has frames would never be opened again.
+        match select(pin!(broken), pin!(came)).await {
+            Either::Left((text, _)) => Err(gone(text)),
+            Either::Right((came, _)) => came,
         }
     }
 
@@ -89,35 +135,36 @@ impl Netmod for Guarded {
     }
 
     fn rate(&self) -> Option<u64> {
-        self.netmod.rate()
+        self.ask("rate", Netmod::rate).flatten()
     }
 
     fn describe(&self, endpoint: &Endpoint) -> String {
-        self.netmod.describe(endpoint)
+        let described = self.ask("describe", |netmod| netmod.describe(endpoint));
+        described.unwrap_or_else(|| format!("{}:?", self.scheme()))
     }
 
     fn quota_key(&self, endpoint: &Endpoint) -> u64 {
-        self.netmod.quota_key(endpoint)
+        self.ask("quota_key", |netmod| netmod.quota_key(endpoint)).unwrap_or(UNKNOWN_KEY)
     }
 
     fn host_key(&self, endpoint: &Endpoint) -> u64 {
-        self.netmod.host_key(endpoint)
+        self.ask("host_key", |netmod| netmod.host_key(endpoint)).unwrap_or(UNKNOWN_KEY)
     }
 
     fn is_cut(&self, endpoint: &Endpoint) -> bool {
-        self.netmod.is_cut(endpoint)
+        self.ask("is_cut", |netmod| netmod.is_cut(endpoint)).unwrap_or(false)
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        self.netmod.counters()
+        self.ask("counters", Netmod::counters).unwrap_or_default()
     }
 
     fn notes(&self) -> Vec<Note> {
-        self.netmod.notes()
+        self.ask("notes", Netmod::notes).unwrap_or_default()
     }
 
     fn stop_announcing(&self) {
-        self.netmod.stop_announcing();
+        self.ask("stop_announcing", Netmod::stop_announcing);
     }
 
     async fn close(&self) {
@@ -152,5 +199,16 @@ mod tests {
         let passed_on = functions(include_str!("guarded.rs"), "impl Netmod for Guarded");
         assert!(declared.len() >= 16, "{declared:?}");
         assert_eq!(declared, passed_on);
+    }
+
+    /// A function that is called without the guard would end the calling task with its panic.
+    #[test]
+    fn every_function_of_a_netmod_is_guarded() {
+        let source = include_str!("guarded.rs");
+        for function in functions(source, "impl Netmod for Guarded") {
+            let plain = format!("self.ask(\"{function}\"");
+            let future = format!("self.call(\"{function}\"");
+            assert!(source.contains(&plain) != source.contains(&future), "{function}");
+        }
     }
 }

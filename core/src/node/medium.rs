@@ -101,17 +101,20 @@ impl Medium {
     }
 
     pub(crate) fn status(&self) -> NetmodStatus {
+        // The netmod is asked before the lock is taken: it may be slow.
+        let (uri, mtu) = (self.netmod.uri(), self.netmod.properties().mtu as u64);
+        let counters = self.netmod.counters().into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
         let condition = lock(&self.condition);
         NetmodStatus {
-            uri: self.netmod.uri(),
+            uri,
             state: condition.state,
-            mtu: self.netmod.properties().mtu as u64,
+            mtu,
             rx_frames: self.rx_frames.load(Relaxed),
             tx_frames: self.tx_frames.load(Relaxed),
             rx_bytes: self.rx_bytes.load(Relaxed),
             tx_bytes: self.tx_bytes.load(Relaxed),
             last_error: condition.last_error.clone(),
-            counters: self.netmod.counters().into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+            counters,
         }
     }
 
@@ -130,14 +133,14 @@ impl Medium {
         shared.stats.count(Counter::FramesOut, frames);
     }
 
-    /// Sets the state, and tells whoever listens when it is another. An error stays on view until the next.
+    /// Sets the state, and publishes an event when it has changed. An error stays on view until the next.
     pub(crate) fn set_state(&self, shared: &Shared, state: NetmodState, error: Option<&NetmodError>) {
-        let error = error.map(ToString::to_string);
+        let (uri, error) = (self.netmod.uri(), error.map(ToString::to_string));
         let mut condition = lock(&self.condition);
         if let Some(error) = &error {
-            // What is tried again and again fails for the same reason as a rule: that is said once.
+            // A netmod that is tried again and again fails for the same reason as a rule: one line is enough for it.
             if condition.last_error.as_ref() != Some(error) || condition.state != state {
-                tracing::warn!(netmod = %self.netmod.uri(), %error, "netmod failed");
+                tracing::warn!(netmod = %uri, %error, "netmod failed");
             }
             condition.last_error = Some(error.clone());
         }
@@ -145,8 +148,8 @@ impl Medium {
         condition.state = state;
         drop(condition);
         if changed {
-            tracing::info!(netmod = %self.netmod.uri(), ?state, "netmod");
-            shared.publish(Event::NetmodState { uri: self.netmod.uri(), state, error });
+            tracing::info!(netmod = %uri, ?state, "netmod");
+            shared.publish(Event::NetmodState { uri, state, error });
         }
     }
 

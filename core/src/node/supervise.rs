@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -30,10 +30,15 @@ pub(super) struct Tasks {
     ended: bool,
 }
 
-/// What `future` brings, or what it said when it panicked. What it shares with others must be whole after every statement, as
+/// The output of `future`, or the message of its panic. What it shares with others must be whole after every statement, as
 /// it is behind the locks of a node.
 pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(future).catch_unwind().await.map_err(|panic| message(&*panic))
+}
+
+/// As [`caught`], for a function.
+pub(crate) fn caught_in<T>(function: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(function)).map_err(|panic| message(&*panic))
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -5,11 +5,13 @@ use crate::config::LogFormat;
 use crate::daemon::{Failure, serve};
 use crate::lines::Lines;
 use futures::executor::block_on;
+use futures::{Future, StreamExt};
 use rouse_core::Identity;
 use rouse_core::ipc::{Access, Server};
 use rouse_core::netmod::mem::MemNet;
-use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Properties, Received, Train};
 use std::fs;
+use std::pin::pin;
+use std::task::{Context, Wake, Waker};
 
 struct Setup {
     folder: tempfile::TempDir,
@@ -163,49 +165,12 @@ fn reload_takes_names_and_peers_and_says_what_needs_a_restart() {
     });
 }
 
-/// A medium in memory that panics where the router asks it for its rate.
-struct Faulty(rouse_core::netmod::mem::MemNetmod);
+/// A waker of an application that is at fault.
+struct Faulty;
 
-#[async_trait::async_trait]
-impl Netmod for Faulty {
-    fn scheme(&self) -> &str {
-        self.0.scheme()
-    }
-
-    fn uri(&self) -> String {
-        self.0.uri()
-    }
-
-    fn properties(&self) -> Properties {
-        self.0.properties()
-    }
-
-    async fn open(&self) -> Result<(), NetmodError> {
-        self.0.open().await
-    }
-
-    async fn recv(&self, received: &mut Received) -> Result<(), NetmodError> {
-        self.0.recv(received).await
-    }
-
-    async fn send(&self, endpoint: &Endpoint, train: Train<'_>) -> Result<(), NetmodError> {
-        self.0.send(endpoint, train).await
-    }
-
-    async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
-        self.0.resolve(peer).await
-    }
-
-    fn rate(&self) -> Option<u64> {
+impl Wake for Faulty {
+    fn wake(self: Arc<Self>) {
         panic!("a fault of the test")
-    }
-
-    fn describe(&self, endpoint: &Endpoint) -> String {
-        self.0.describe(endpoint)
-    }
-
-    fn quota_key(&self, endpoint: &Endpoint) -> u64 {
-        self.0.quota_key(endpoint)
     }
 }
 
@@ -216,12 +181,15 @@ fn a_daemon_whose_node_fails_ends_with_the_reason_and_code_1() {
         let config = Config::load(&setup.flags).unwrap();
         let state = StateDir::open(&config.state_dir).unwrap();
         let net = MemNet::new(3);
-        let node = Node::builder().netmod(Faulty(net.netmod("a"))).start().await.unwrap();
+        let node = Node::builder().netmod(net.netmod("a")).start().await.unwrap();
         let server = Server::bind(&config.socket(), Access::Owner).unwrap();
         let (stop, stopped) = mpsc::unbounded();
         let flags = setup.flags.clone();
         let keeper = Keeper::start(node.clone(), state, flags, config, log(), stop).await.unwrap();
         let signals = async_signal::Signals::new([async_signal::Signal::Hup]).unwrap();
+        // The task that makes links wakes the one that waits for this event.
+        let (mut events, waker) = (node.events(), Waker::from(Arc::new(Faulty)));
+        assert!(pin!(events.next()).poll(&mut Context::from_waker(&waker)).is_pending());
         let _other = Node::builder().netmod(net.netmod("b")).peer("mem:a").start().await.unwrap();
         let failure = serve(&server, &node, &Arc::new(keeper), signals, stopped).await.unwrap_err();
         let failure = Failure::from(failure);
