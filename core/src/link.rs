@@ -37,21 +37,21 @@
 )]
 
 mod control;
-pub(crate) mod crowd;
 mod established;
+pub(crate) mod eviction;
 mod handshake;
-#[cfg(feature = "internals")]
-pub(crate) mod joined;
 mod keys;
 mod liveness;
 mod mtu;
 mod noise;
-mod outcome;
+mod output;
+mod path_validation;
 mod quality;
 mod rekey;
 mod replay;
-mod roam;
 mod seed;
+#[cfg(feature = "internals")]
+pub(crate) mod session_pair;
 #[cfg(test)]
 mod specification;
 
@@ -60,7 +60,7 @@ pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
 #[cfg(test)]
 pub(crate) use keys::Opener;
 pub(crate) use keys::{Key, Sealer, Suite};
-pub(crate) use outcome::{DownReason, Inner, LinkMetrics, LinkOutput, LinkState};
+pub(crate) use output::{DownReason, FrameContent, LinkMetrics, LinkOutput, LinkState};
 #[cfg(test)]
 pub(crate) use quality::cost_of;
 pub(crate) use seed::fresh_seed;
@@ -90,7 +90,7 @@ pub(crate) struct Source {
 impl Source {
     /// A host in a network of its own.
     #[cfg(any(test, feature = "internals"))]
-    pub(crate) fn apart(number: u64) -> Self {
+    pub(crate) fn isolated(number: u64) -> Self {
         Source { host: number, group: number }
     }
 }

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::link::{
-    HandshakeOutput, Handshakes, Inner, Link, LinkConfig, LinkOutput, LinkState, Path, Sealer, Source,
+    FrameContent, HandshakeOutput, Handshakes, Link, LinkConfig, LinkOutput, LinkState, Path, Sealer, Source,
 };
 use crate::netmod::Endpoint;
 use crate::stats::DropCause;
@@ -148,7 +148,7 @@ impl RawLink {
     /// The cause for which a node would count it as dropped.
     pub fn receive(&mut self, now: Time, frame: &[u8]) -> Result<(), DropCause> {
         let mut frame = frame.to_vec();
-        if let Inner::Packet(body) = self.link.handle_frame(now, &mut frame)? {
+        if let FrameContent::Packet(body) = self.link.handle_frame(now, &mut frame)? {
             let mut packet = vec![crate::wire::link::KIND_PACKET];
             packet.extend_from_slice(body);
             self.said.push_back(Happened::Packet(packet));

@@ -1,16 +1,16 @@
 //! The control channel: messages between the routers of two neighbours, each exactly once and in order.
 //!
-//! Messages form one stream of bytes, which [`Outgoing`] cuts into numbered segments and repeats until they are acknowledged,
-//! and which [`Incoming`] puts together again. What waits is sent together, as many messages to a segment as it takes. Sizes
+//! Messages form one stream of bytes, which [`ControlSender`] cuts into numbered segments and repeats until they are acknowledged,
+//! and which [`ControlReceiver`] puts together again. What waits is sent together, as many messages to a segment as it takes. Sizes
 //! are bounded on both sides: [`QUEUE`] bytes to be sent, [`WINDOW`] segments under way.
 
-pub(super) mod incoming;
-pub(super) mod outgoing;
+pub(super) mod receiver;
+pub(super) mod sender;
 #[cfg(test)]
 mod tests;
 
-pub(super) use incoming::Incoming;
-pub(super) use outgoing::Outgoing;
+pub(super) use receiver::ControlReceiver;
+pub(super) use sender::ControlSender;
 
 use super::keys::Sealer;
 use crate::wire::link::SEGMENT_OVERHEAD;

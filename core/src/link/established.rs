@@ -1,6 +1,6 @@
 //! What happens inside one established link, except for the sealing, which is the egress's.
 
-mod care;
+mod maintenance;
 #[cfg(test)]
 mod tests;
 
@@ -10,14 +10,14 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use super::control::{ControlFull, Incoming, Outgoing};
+use super::control::{ControlFull, ControlReceiver, ControlSender};
 use super::keys::Opener;
-use super::liveness::{Liveness, Sign, Verdict};
+use super::liveness::{Liveness, LivenessVerdict, VitalsKind};
 use super::mtu::PathMtu;
-use super::outcome::{DownReason, Inner, LinkMetrics, LinkOutput, LinkState};
-use super::quality::{self, Arrivals, RoundTrip, WHOLE};
+use super::output::{DownReason, FrameContent, LinkMetrics, LinkOutput, LinkState};
+use super::path_validation::PathValidation;
+use super::quality::{self, DeliveryRatio, FULL_SHARE, RttEstimator};
 use super::rekey::Renewal;
-use super::roam::Roaming;
 use crate::address::Address;
 use crate::netmod::Endpoint;
 use crate::stats::DropCause;
@@ -38,23 +38,23 @@ pub(crate) struct Link {
     opener: Opener,
     state: LinkState,
     liveness: Liveness,
-    rtt: RoundTrip,
-    arrive_here: Arrivals,
-    arrive_there: Arrivals,
+    rtt: RttEstimator,
+    inbound: DeliveryRatio,
+    outbound: DeliveryRatio,
     /// The cost that was last told.
-    told_cost: Option<u16>,
+    reported_cost: Option<u16>,
     /// The neighbour's clock in its last vitals, and when they came.
     echo: Option<(u32, Time)>,
     /// Where our clock in the vitals begins, so that it does not tell how long we run.
     epoch: u32,
-    outgoing: Outgoing,
-    incoming: Incoming,
+    outgoing: ControlSender,
+    incoming: ControlReceiver,
     /// How it comes to its next keys, if it does.
     renewal: Option<Renewal>,
     mtu: PathMtu,
-    roaming: Roaming,
+    path_validation: PathValidation,
     /// Our clock in the vitals when the link was in service again, until the neighbour has answered something sent since.
-    back: Option<u32>,
+    resumed_at: Option<u32>,
     /// The frame at hand has shown that the neighbour has moved.
     moved: bool,
     rng: ChaCha20Rng,
@@ -75,18 +75,18 @@ impl Link {
             opener,
             state: LinkState::Up,
             liveness: Liveness::new(now),
-            rtt: RoundTrip::default(),
-            arrive_here: Arrivals::default(),
-            arrive_there: Arrivals::default(),
-            told_cost: None,
+            rtt: RttEstimator::default(),
+            inbound: DeliveryRatio::default(),
+            outbound: DeliveryRatio::default(),
+            reported_cost: None,
             echo: None,
             epoch: rng.next_u32(),
-            outgoing: Outgoing::new(mtu),
-            incoming: Incoming::default(),
+            outgoing: ControlSender::new(mtu),
+            incoming: ControlReceiver::default(),
             renewal: None,
             mtu: PathMtu::new(mtu, mtu, mtu),
-            roaming: Roaming::default(),
-            back: None,
+            path_validation: PathValidation::default(),
+            resumed_at: None,
             moved: false,
             rng,
             output: VecDeque::new(),
@@ -107,17 +107,21 @@ impl Link {
     ///
     /// # Errors
     /// Why it was dropped, to be counted.
-    pub fn handle_frame<'a>(&mut self, now: Time, frame: &'a mut [u8]) -> Result<Inner<'a>, DropCause> {
-        self.take_in(now, frame, None)
+    pub fn handle_frame<'a>(
+        &mut self,
+        now: Time,
+        frame: &'a mut [u8],
+    ) -> Result<FrameContent<'a>, DropCause> {
+        self.open_frame(now, frame, None)
     }
 
     /// The same; `from` is where it came from if that is not the link's own endpoint.
-    fn take_in<'a>(
+    fn open_frame<'a>(
         &mut self,
         now: Time,
         frame: &'a mut [u8],
         from: Option<Endpoint>,
-    ) -> Result<Inner<'a>, DropCause> {
+    ) -> Result<FrameContent<'a>, DropCause> {
         if self.is_down() {
             return Err(DropCause::UnknownSession);
         }
@@ -125,32 +129,33 @@ impl Link {
         let (generation, before) = (self.opener.generation(), self.opener.expected());
         let plaintext = self.opener.open(frame)?;
         if self.opener.generation() != generation
-            && let Some(key) = self.renewal.as_mut().and_then(|renewal| renewal.turned(now, &self.opener))
+            && let Some(key) =
+                self.renewal.as_mut().and_then(|renewal| renewal.on_switched(now, &self.opener))
         {
             self.output.push_back(LinkOutput::Rekeyed(Box::new(key)));
         }
         self.frames_in = self.frames_in.saturating_add(1);
         self.bytes_in = self.bytes_in.saturating_add(length as u64);
         let newest = self.opener.expected() > before;
-        if newest && from.is_none() && !self.roaming.is_idle() {
-            self.roaming.settle();
+        if newest && from.is_none() && !self.path_validation.is_idle() {
+            self.path_validation.cancel();
         }
-        if self.liveness.heard(now) {
-            self.came_back(now);
+        if self.liveness.on_frame(now) {
+            self.resume(now);
             self.enter(LinkState::Up);
         }
         let (kind, body) = plaintext.split_first_mut().ok_or(DropCause::MalformedPacket)?;
         match *kind {
             KIND_PACKET => {
-                self.liveness.owe_answer(now);
-                return Ok(Inner::Packet(body));
+                self.liveness.answer_later(now);
+                return Ok(FrameContent::Packet(body));
             }
             KIND_CONTROL => self.on_segment(now, body)?,
             KIND_ACK => self.outgoing.acknowledge(whole::<Acknowledged>(body)?)?,
             KIND_HELLO | KIND_ANSWER => self.on_vitals(now, body)?,
             KIND_PROBE => {
                 self.on_vitals(now, body)?;
-                self.liveness.owe_answer_now(now);
+                self.liveness.answer_now(now);
             }
             KIND_GOODBYE => {
                 let [code] = *body else { return Err(DropCause::MalformedPacket) };
@@ -166,7 +171,7 @@ impl Link {
             KIND_RESPONSE => self.on_response(now, whole(body)?, from, newest)?,
             _ => return Err(DropCause::MalformedPacket),
         }
-        Ok(Inner::Nothing)
+        Ok(FrameContent::Consumed)
     }
 
     /// Sends a message of 1 to 4096 bytes to the neighbour's router: exactly once and in order, as long as the link lives.
@@ -187,7 +192,7 @@ impl Link {
         }
         self.frames_out = self.frames_out.saturating_add(u64::from(frames));
         self.bytes_out = self.bytes_out.saturating_add(bytes as u64);
-        self.liveness.sent(now);
+        self.liveness.on_sent(now);
     }
 
     /// What is to be done next.
@@ -207,20 +212,20 @@ impl Link {
             }
         }
         let spread = self.rng.next_u32();
-        let often = self.is_vaguely_lossy();
-        if let Some(sign) = self.liveness.take_sign(now, spread, often) {
+        let often = self.is_loss_uncertain();
+        if let Some(sign) = self.liveness.take_vitals(now, spread, often) {
             return Some(LinkOutput::Transmit(self.vitals(now, sign)));
         }
-        self.cut_control(now);
+        self.limit_segments(now);
         if self.state != LinkState::Away
             && let Some(segment) = self.outgoing.poll(now, self.incoming.acknowledged())
         {
-            self.incoming.told();
-            self.liveness.sent(now);
+            self.incoming.acknowledgement_sent();
+            self.liveness.on_sent(now);
             return Some(LinkOutput::Transmit(segment));
         }
         if self.incoming.due().is_some_and(|due| due <= now) {
-            self.incoming.told();
+            self.incoming.acknowledgement_sent();
             return Some(LinkOutput::Transmit(plaintext(KIND_ACK, &self.incoming.acknowledged())));
         }
         None
@@ -234,7 +239,7 @@ impl Link {
         let outgoing = self.outgoing.deadline(&self.rtt).filter(|_| self.state != LinkState::Away);
         let control = outgoing.into_iter().chain(self.incoming.due()).min();
         let watch = self.liveness.deadline(self.rtt.smoothed());
-        control.into_iter().chain(self.upkeep_at()).chain([watch]).min()
+        control.into_iter().chain(self.maintenance_deadline()).chain([watch]).min()
     }
 
     /// Time has passed.
@@ -245,17 +250,17 @@ impl Link {
         // What is not sent does not get lost either.
         if self.state != LinkState::Away {
             self.outgoing.handle_timeout(now, &self.rtt);
-            if self.outgoing.is_in_vain(now) {
+            if self.outgoing.is_unresponsive(now) {
                 return self.end(DownReason::Unheard);
             }
         }
-        self.upkeep(now);
+        self.maintain(now);
         match self.liveness.timeout(now, self.rtt.smoothed(), self.is_lossy()) {
             None => {}
-            Some(Verdict::Suspect) => self.enter(LinkState::Suspect),
-            Some(Verdict::Away) => self.enter(LinkState::Away),
-            Some(Verdict::Gone) => self.end(DownReason::Silent),
-            Some(Verdict::Cut) => self.end(DownReason::Cut),
+            Some(LivenessVerdict::Suspect) => self.enter(LinkState::Suspect),
+            Some(LivenessVerdict::Away) => self.enter(LinkState::Away),
+            Some(LivenessVerdict::Gone) => self.end(DownReason::Silent),
+            Some(LivenessVerdict::Cut) => self.end(DownReason::Cut),
         }
     }
 
@@ -267,7 +272,7 @@ impl Link {
     }
 
     /// The sealer is [exhausted](super::Exhausted): the link is over, without a word.
-    pub fn exhausted(&mut self) {
+    pub fn on_key_exhausted(&mut self) {
         self.enter(LinkState::Down(DownReason::Exhausted));
     }
 
@@ -277,9 +282,9 @@ impl Link {
             state: self.state,
             rtt: self.rtt.smoothed(),
             rtt_min: self.rtt.smallest(),
-            loss: quality::loss(&self.arrive_there, &self.arrive_here),
+            loss: quality::loss(&self.outbound, &self.inbound),
             cost: self.cost(),
-            heard: self.liveness.heard_at(),
+            heard: self.liveness.last_heard(),
             frames_in: self.frames_in,
             bytes_in: self.bytes_in,
             frames_out: self.frames_out,
@@ -314,8 +319,8 @@ impl Link {
 
     fn on_vitals(&mut self, now: Time, body: &[u8]) -> Result<(), DropCause> {
         let vitals = whole::<Vitals>(body)?;
-        self.arrive_here.update(self.opener.expected(), self.opener.received());
-        self.count_there(&vitals);
+        self.inbound.update(self.opener.expected(), self.opener.received());
+        self.count_outbound(&vitals);
         if vitals.held != Vitals::NO_ECHO {
             let rtt = self.clock(now).wrapping_sub(vitals.echo).wrapping_sub(vitals.held);
             self.rtt.sample(now, Duration::from_micros(rtt.into()));
@@ -325,7 +330,7 @@ impl Link {
         if newer {
             self.echo = Some((vitals.sent, now));
         }
-        self.tell_cost();
+        self.report_cost();
         Ok(())
     }
 
@@ -334,13 +339,13 @@ impl Link {
         (now.as_micros() as u32).wrapping_add(self.epoch)
     }
 
-    fn vitals(&self, now: Time, sign: Sign) -> Vec<u8> {
+    fn vitals(&self, now: Time, sign: VitalsKind) -> Vec<u8> {
         let echo = self.echo.map(|(sent, at)| (sent, now.since(at))).filter(|(_, held)| *held < ECHO_LIFE);
         let (echo, held) = echo.map_or((0, Vitals::NO_ECHO), |(sent, held)| (sent, held.as_micros() as u32));
         let kind = match sign {
-            Sign::Hello => KIND_HELLO,
-            Sign::Answer => KIND_ANSWER,
-            Sign::Probe => KIND_PROBE,
+            VitalsKind::Hello => KIND_HELLO,
+            VitalsKind::Answer => KIND_ANSWER,
+            VitalsKind::Probe => KIND_PROBE,
         };
         let vitals = Vitals {
             sent: self.clock(now),
@@ -353,28 +358,28 @@ impl Link {
     }
 
     fn cost(&self) -> u16 {
-        quality::cost(&self.arrive_there, &self.arrive_here, self.rtt.smallest())
+        quality::cost(&self.outbound, &self.inbound, self.rtt.smallest())
     }
 
     /// Tells the cost when it has changed by more than an eighth, and once it is known at all.
-    fn tell_cost(&mut self) {
+    fn report_cost(&mut self) {
         let cost = self.cost();
-        let tell = match self.told_cost {
+        let tell = match self.reported_cost {
             Some(told) => cost.abs_diff(told).saturating_mul(8) > told,
             None => self.rtt.smoothed().is_some(),
         };
         if tell {
-            self.told_cost = Some(cost);
+            self.reported_cost = Some(cost);
             self.output.push_back(LinkOutput::CostChanged(cost));
         }
     }
 
     fn is_lossy(&self) -> bool {
-        self.arrive_here.share().min(self.arrive_there.share()) < WHOLE / 16 * 15
+        self.inbound.share().min(self.outbound.share()) < FULL_SHARE / 16 * 15
     }
 
-    fn is_vaguely_lossy(&self) -> bool {
-        self.is_lossy() && (self.arrive_here.is_vague() || self.arrive_there.is_vague())
+    fn is_loss_uncertain(&self) -> bool {
+        self.is_lossy() && (self.inbound.has_few_samples() || self.outbound.has_few_samples())
     }
 }
 

@@ -10,21 +10,21 @@
 //! Exactly one session comes of it, on both sides the same: the one that the lower address began. The side with
 //! the lower address completes its own handshake as soon as it can and does not let the other's complete. The
 //! side with the higher address, when the response to its own initiation comes while it has answered one from the same
-//! neighbour (known by the instance number in it), holds its finish back for [`HOLD`]; and when it has sent its
+//! neighbour (known by the instance number in it), holds its finish back for [`HOLD_FINISH`]; and when it has sent its
 //! finish already, it does not answer an initiation of the same instance but repeats the finish. Nobody has proved an
-//! instance yet: so from another endpoint the one holds for [`HOLD_ELSEWHERE`] only, and the other once.
-//! Only if frames are lost for longer than [`HOLD`] can the side with the higher address report two sessions, one after the
+//! instance yet: so from another endpoint the one holds for [`HOLD_FINISH_ELSEWHERE`] only, and the other once.
+//! Only if frames are lost for longer than [`HOLD_FINISH`] can the side with the higher address report two sessions, one after the
 //! other; the last one is then the one that both have.
 //!
 //! # Limits
 //!
-//! [`Guard`] bounds how many handshakes others may begin, [`LinkConfig`] how many may be under way. No answer is longer than
+//! [`HandshakeLimiter`] bounds how many handshakes others may begin, [`LinkConfig`] how many may be under way. No answer is longer than
 //! what it answers.
 
-mod answer;
 pub(super) mod buckets;
 pub(super) mod dial;
-pub(super) mod guard;
+mod inbound;
+pub(super) mod limiter;
 #[cfg(test)]
 mod tests;
 
@@ -36,11 +36,11 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use zeroize::{Zeroize, Zeroizing};
 
-use self::answer::Answer;
-use self::dial::{Dial, Kept};
-use self::guard::Guard;
+use self::dial::{CompletedDial, Dial};
+use self::inbound::InboundHandshake;
+use self::limiter::HandshakeLimiter;
 use super::keys::{Opener, Sealer, Suite};
-use super::noise::{Keys, Noise};
+use super::noise::{NoiseHandshake, StaticKeys};
 use super::rekey::Renewal;
 use super::seed::fresh_seed;
 use super::{LinkConfig, Path, Source};
@@ -54,13 +54,13 @@ use crate::wire::link::{
 };
 
 /// How long the side with the higher address holds its finish back while the other side's handshake is under way.
-pub(crate) const HOLD: Duration = Duration::from_secs(2);
+pub(crate) const HOLD_FINISH: Duration = Duration::from_secs(2);
 /// The same when that handshake comes from another endpoint than the one dialled.
-pub(super) const HOLD_ELSEWHERE: Duration = Duration::from_millis(300);
-/// How long a finish is kept to be repeated. Longer than [`HOLD`].
-pub(super) const KEEP: Duration = Duration::from_secs(3);
+pub(super) const HOLD_FINISH_ELSEWHERE: Duration = Duration::from_millis(300);
+/// How long a finish is kept to be repeated. Longer than [`HOLD_FINISH`].
+pub(super) const FINISH_LIFE: Duration = Duration::from_secs(3);
 /// How long a responder waits for the finish, and remembers that it came.
-pub(super) const ANSWER_LIFE: Duration = Duration::from_secs(10);
+pub(super) const INBOUND_LIFE: Duration = Duration::from_secs(10);
 
 /// What [`Handshakes`] wants done.
 #[derive(Debug)]
@@ -146,19 +146,19 @@ pub(crate) struct Session {
 
 /// All handshakes of one node that are under way. See the [module's page](self).
 pub(crate) struct Handshakes {
-    keys: Arc<Keys>,
+    keys: Arc<StaticKeys>,
     address: Address,
     instance: u64,
     config: LinkConfig,
     rng: ChaCha20Rng,
     indices: Indices,
-    guard: Guard,
+    limiter: HandshakeLimiter,
     /// Ours, by our index.
     dials: BTreeMap<u32, Dial>,
     /// Completed dials whose finish may have to be repeated, by our index.
-    kept: BTreeMap<u32, Kept>,
+    completed_dials: BTreeMap<u32, CompletedDial>,
     /// Those of others, by our index.
-    answers: BTreeMap<u32, Answer>,
+    inbound: BTreeMap<u32, InboundHandshake>,
     output: VecDeque<HandshakeOutput>,
 }
 
@@ -168,18 +168,18 @@ impl Handshakes {
         let mesh = config.mesh_key.take();
         let mut rng = ChaCha20Rng::from_seed(seed);
         let drawn = rng.next_u64();
-        let guard = Guard::new(&config, &mut rng);
+        let limiter = HandshakeLimiter::new(&config, &mut rng);
         Handshakes {
-            keys: Arc::new(Keys::new(identity, mesh)),
+            keys: Arc::new(StaticKeys::new(identity, mesh)),
             address: identity.address(),
             instance: config.instance.unwrap_or(drawn),
             indices: Indices::new(&mut rng),
-            guard,
+            limiter,
             config,
             rng,
             dials: BTreeMap::new(),
-            kept: BTreeMap::new(),
-            answers: BTreeMap::new(),
+            completed_dials: BTreeMap::new(),
+            inbound: BTreeMap::new(),
             output: VecDeque::new(),
         }
     }
@@ -225,14 +225,14 @@ impl Handshakes {
     /// When [`Handshakes::handle_timeout`] is due.
     pub fn next_deadline(&self) -> Option<Time> {
         let dials = self.dials.values().map(|dial| dial.deadline);
-        let kept = self.kept.values().map(Kept::deadline);
-        let answers = self.answers.values().map(|answer| answer.until);
+        let kept = self.completed_dials.values().map(CompletedDial::deadline);
+        let answers = self.inbound.values().map(|answer| answer.until);
         dials.chain(kept).chain(answers).min()
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.answers.retain(|_, answer| answer.until > now);
+        self.inbound.retain(|_, answer| answer.until > now);
         self.dials_timeout(now);
         self.kept_timeout(now);
     }
@@ -240,7 +240,7 @@ impl Handshakes {
     /// Bounds hold: for tests.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) fn under_way(&self) -> (usize, usize, usize) {
-        (self.dials.len(), self.kept.len(), self.answers.len())
+        (self.dials.len(), self.completed_dials.len(), self.inbound.len())
     }
 
     fn transmit(&mut self, path: Path, frame: Vec<u8>) {
@@ -270,25 +270,31 @@ impl Handshakes {
 }
 
 /// What both ends of a handshake have when it is complete.
-struct Completed {
+struct SessionKeys {
     sealer: Sealer,
     opener: Opener,
     renewal: Renewal,
 }
 
-impl Completed {
+impl SessionKeys {
     /// `index` is the one that the other side gave.
-    fn new(keys: &Arc<Keys>, noise: &mut Noise, suite: Suite, index: u32, initiator: bool) -> Option<Self> {
+    fn new(
+        keys: &Arc<StaticKeys>,
+        noise: &mut NoiseHandshake,
+        suite: Suite,
+        index: u32,
+        initiator: bool,
+    ) -> Option<Self> {
         let remote = *noise.remote_static()?.first_chunk()?;
         let (sealer, opener) = noise.split(suite, index)?;
         let renewal = Renewal::new(keys.clone(), remote, suite, initiator, noise.chain()?);
-        Some(Completed { sealer, opener, renewal })
+        Some(SessionKeys { sealer, opener, renewal })
     }
 }
 
 /// What the other side said of itself, if it holds: the key that it proved is that of its address, and it
 /// takes frames of the length that every netmod must take.
-fn introduced(payload: &[u8], noise: &Noise) -> Option<Introduction> {
+fn introduced(payload: &[u8], noise: &NoiseHandshake) -> Option<Introduction> {
     let (introduction, _) = split::<Introduction>(payload).ok()?;
     let key = x25519_public(&introduction.address)?;
     let proved = noise.remote_static() == Some(key.as_slice());

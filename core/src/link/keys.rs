@@ -1,6 +1,6 @@
 //! The keys of one session: [`Sealer`] for what leaves, [`Opener`] for what comes.
 //!
-//! Both come from the raw split of the Noise handshake, run through HKDF (RFC 5869) with the handshake's hash as the salt
+//! Both come from the raw split of the NoiseHandshake handshake, run through HKDF (RFC 5869) with the handshake's hash as the salt
 //! and the cipher suite in the label, so that no key is ever used with two ciphers. The nonce of a frame is
 //! its counter (four zero bytes, then 8 bytes little-endian); a counter is used once, and a session ends
 //! before they run out.
@@ -12,15 +12,15 @@ use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
 use zeroize::Zeroizing;
 
-use super::replay::Window;
+use super::replay::ReplayWindow;
 use crate::stats::DropCause;
 use crate::wire::link::{DATA, HEADER_LEN, TAG_LEN};
 
 /// After this many frames a key should be replaced: the limit that RFC 9001, section 6.6, derives for AES-GCM and packets
 /// of up to 2 KiB.
-pub(crate) const WORN: u64 = 1 << 28;
+pub(crate) const REKEY_AFTER_FRAMES: u64 = 1 << 28;
 /// The budget of a key: after this many frames nothing more is sealed or opened with it.
-pub(crate) const LIMIT: u64 = 1 << 32;
+pub(crate) const REJECT_AFTER_FRAMES: u64 = 1 << 32;
 
 /// Makes data keys unlike whatever else is derived from a handshake.
 pub(super) const DATA_LABEL: &[u8] = b"rouse link data 1";
@@ -160,7 +160,7 @@ pub(crate) struct Sealer {
     index: u32,
     counter: u64,
     /// The first counter of this key.
-    since: u64,
+    first_counter: u64,
 }
 
 impl Sealer {
@@ -168,13 +168,13 @@ impl Sealer {
     pub const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
 
     pub(crate) fn new(suite: Suite, handshake_hash: &[u8], split: &[u8; 32], index: u32) -> Option<Self> {
-        Some(Sealer { key: Key::new(suite, handshake_hash, split, 0)?, index, counter: 0, since: 0 })
+        Some(Sealer { key: Key::new(suite, handshake_hash, split, 0)?, index, counter: 0, first_counter: 0 })
     }
 
     /// From now on frames are sealed with the next key.
     pub fn renew(&mut self, key: Key) {
         self.key = key;
-        self.since = self.counter;
+        self.first_counter = self.counter;
     }
 
     /// As if that many frames had been sealed.
@@ -190,7 +190,8 @@ impl Sealer {
         plaintext: impl FnOnce(&mut Vec<u8>),
         out: &mut Vec<u8>,
     ) -> Result<usize, Exhausted> {
-        if self.counter.saturating_sub(self.since) >= LIMIT || self.counter == u64::MAX {
+        if self.counter.saturating_sub(self.first_counter) >= REJECT_AFTER_FRAMES || self.counter == u64::MAX
+        {
             return Err(Exhausted);
         }
         let counter = self.counter;
@@ -214,7 +215,7 @@ impl Sealer {
 
     /// Whether it is time for a new key: frames may still be sealed, for long.
     pub fn is_worn(&self) -> bool {
-        self.counter.saturating_sub(self.since) >= WORN
+        self.counter.saturating_sub(self.first_counter) >= REKEY_AFTER_FRAMES
     }
 }
 
@@ -227,28 +228,28 @@ fn header(phase: u8, index: u32, counter: u64) -> [u8; HEADER_LEN] {
 /// Opens what comes on one link, each frame once.
 pub(crate) struct Opener {
     key: Key,
-    /// One more than the highest counter that had come when the key came into use: its [budget](LIMIT) begins here.
-    since: u64,
+    /// One more than the highest counter that had come when the key came into use: its [budget](REJECT_AFTER_FRAMES) begins here.
+    first_counter: u64,
     /// The key before, as long as frames may come that were sealed with it, and where its budget began.
-    before: Option<(Key, u64)>,
+    previous: Option<(Key, u64)>,
     /// The key to come, which the neighbour may use from now on.
     next: Option<Key>,
-    window: Window,
+    window: ReplayWindow,
 }
 
 impl Opener {
     pub(crate) fn new(suite: Suite, handshake_hash: &[u8], split: &[u8; 32]) -> Option<Self> {
         Some(Opener {
             key: Key::new(suite, handshake_hash, split, 0)?,
-            since: 0,
-            before: None,
+            first_counter: 0,
+            previous: None,
             next: None,
-            window: Window::default(),
+            window: ReplayWindow::default(),
         })
     }
 
     /// The neighbour may use this key from now on.
-    pub(super) fn expect(&mut self, next: Key) {
+    pub(super) fn set_next(&mut self, next: Key) {
         self.next = Some(next);
     }
 
@@ -258,28 +259,28 @@ impl Opener {
     }
 
     /// The key to come is the present one from now on.
-    pub(super) fn turn(&mut self) {
+    pub(super) fn switch(&mut self) {
         if let Some(next) = self.next.take() {
-            self.before = Some((std::mem::replace(&mut self.key, next), self.since));
-            self.since = self.window.expected();
+            self.previous = Some((std::mem::replace(&mut self.key, next), self.first_counter));
+            self.first_counter = self.window.expected();
         }
     }
 
     /// Nothing is opened any more with the key before.
-    pub(super) fn forget_before(&mut self) {
-        self.before = None;
+    pub(super) fn forget_previous(&mut self) {
+        self.previous = None;
     }
 
     /// Whether the neighbour has used the present key so often that it needs another.
     pub(super) fn is_worn(&self) -> bool {
-        self.window.expected().saturating_sub(self.since) >= WORN
+        self.window.expected().saturating_sub(self.first_counter) >= REKEY_AFTER_FRAMES
     }
 
     /// The key of a phase, and where its budget begins. That of the key to come begins with the next frame.
     fn key(&self, phase: u8) -> Option<(&Key, u64)> {
         let next = self.next.as_ref().map(|key| (key, self.window.expected()));
-        let before = self.before.as_ref().map(|(key, since)| (key, *since));
-        let all = [Some((&self.key, self.since)), next, before];
+        let previous = self.previous.as_ref().map(|(key, since)| (key, *since));
+        let all = [Some((&self.key, self.first_counter)), next, previous];
         all.into_iter().flatten().find(|(key, _)| key.phase() == phase)
     }
 
@@ -302,13 +303,13 @@ impl Opener {
             return Err(DropCause::Replay);
         }
         let (key, since) = self.key(phase).ok_or(DropCause::BadSeal)?;
-        if counter.saturating_sub(since) >= LIMIT {
+        if counter.saturating_sub(since) >= REJECT_AFTER_FRAMES {
             return Err(DropCause::Replay);
         }
         let opened = key.key.open_in_place(nonce(counter), Aad::from(*header), body);
         let plaintext = opened.map_err(|_| DropCause::BadSeal)?;
         if self.next.as_ref().is_some_and(|next| next.phase() == phase) {
-            self.turn();
+            self.switch();
         }
         self.window.mark(counter);
         Ok(plaintext)

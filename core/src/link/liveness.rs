@@ -1,11 +1,11 @@
 //! Whether the neighbour is still there.
 //!
-//! Each side says hello once a second, and answers within [`ANSWER_AFTER`] what it got if it has nothing else to
+//! Each side says hello once a second, and answers within [`ANSWER_DELAY`] what it got if it has nothing else to
 //! send. The neighbour is in doubt when a packet stays unanswered for too long, or when two hellos in a row
-//! stay out, or when the medium refuses to send it something. Then it is probed; if [`PROBES`] probes stay unanswered it is suspect, and after another
+//! stay out, or when the medium refuses to send it something. Then it is probed; if [`MAX_PROBES`] probes stay unanswered it is suspect, and after another
 //! [`DOWN_AFTER`] of silence it is gone. Anything that it sealed ends the doubt.
 //!
-//! What the medium itself says to be cut is out of service after [`CUT_OUT_AFTER`], but its session is kept for [`KEPT`]: a
+//! What the medium itself says to be cut is out of service after [`CUT_TIMEOUT`], but its session is kept for [`AWAY_LIFE`]: a
 //! plug that is put back, or an interface that comes and goes, goes on where it stopped.
 //!
 //! A timer that fires late is a sign that this machine was busy, not that the neighbour is gone: its answers may
@@ -16,47 +16,47 @@ use std::time::Duration;
 use crate::time::Time;
 
 /// The mean time between two hellos.
-pub(super) const HELLO: Duration = Duration::from_secs(1);
+pub(super) const HELLO_INTERVAL: Duration = Duration::from_secs(1);
 /// The same while a lossy link has carried too little to tell how lossy.
-pub(super) const HELLO_OFTEN: Duration = Duration::from_millis(500);
+pub(super) const HELLO_INTERVAL_UNCERTAIN: Duration = Duration::from_millis(500);
 /// Until the neighbour is first heard, an answer may take as many round trips as the handshake has found.
-const FIRST_TRIPS: u32 = 3;
+const FIRST_ANSWER_TRIPS: u32 = 3;
 /// A receiver that was silent for this long after a packet answers it.
-pub(super) const ANSWER_AFTER: Duration = Duration::from_millis(20);
+pub(super) const ANSWER_DELAY: Duration = Duration::from_millis(20);
 /// Answers to probes are at least this far apart.
 pub(super) const ANSWER_GAP: Duration = Duration::from_millis(5);
 /// The least time that an answer may take before the neighbour is in doubt.
-pub(super) const PATIENCE: Duration = Duration::from_millis(50);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(50);
 /// The same while no round trip was measured: the neighbour may be far away, or still lack the finish.
-pub(super) const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The neighbour is in doubt when nothing came for this long: two hellos, each an eighth late, and a bit.
-pub(super) const IDLE_DOUBT: Duration = Duration::from_millis(2400);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_millis(2400);
 /// The least time between probes.
 pub(super) const PROBE_GAP: Duration = Duration::from_millis(50);
 /// The same once the neighbour is suspect.
-pub(super) const SUSPECT_GAP: Duration = Duration::from_millis(100);
+pub(super) const SUSPECT_PROBE_GAP: Duration = Duration::from_millis(100);
 /// Unanswered probes that make a neighbour suspect; twice as many where frames are known to get lost.
-pub(super) const PROBES: u32 = 3;
+pub(super) const MAX_PROBES: u32 = 3;
 /// A suspect that stays silent for this long is gone; for a round trip where that takes longer, for its answer is on the way so
 /// long.
 pub(super) const DOWN_AFTER: Duration = Duration::from_secs(1);
 /// A suspect that stays silent for this long is out of service, when the medium says that it is cut off. A plug that only
 /// wobbles is back by then.
-pub(super) const CUT_OUT_AFTER: Duration = Duration::from_millis(250);
+pub(super) const CUT_TIMEOUT: Duration = Duration::from_millis(250);
 /// And gone when it stays silent for this long from then on. A router forgets nothing that its neighbours rely on within five
 /// seconds after it has told them so: who is back by then hears of it in time.
-pub(super) const KEPT: Duration = Duration::from_secs(4);
+pub(super) const AWAY_LIFE: Duration = Duration::from_secs(4);
 /// Where the medium says that nothing gets through it is asked seldom: probes are first this far apart, then twice as far each
-/// time, up to [`HELLO`].
-pub(super) const CUT_GAP: Duration = Duration::from_millis(125);
+/// time, up to [`HELLO_INTERVAL`].
+pub(super) const CUT_PROBE_GAP: Duration = Duration::from_millis(125);
 /// A timer that fires this late shows that the machine is busy.
-pub(super) const LATE: Duration = Duration::from_millis(25);
+pub(super) const LATE_TIMER: Duration = Duration::from_millis(25);
 /// How often in a row that is an excuse.
 pub(super) const MAX_EXCUSES: u32 = 5;
 
 /// What the neighbour is to be told, as soon as there is room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Sign {
+pub(super) enum VitalsKind {
     /// We are here.
     Hello,
     /// We got what you sent.
@@ -67,7 +67,7 @@ pub(super) enum Sign {
 
 /// What has become of the neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum LivenessVerdict {
     /// Suspect.
     Suspect,
     /// Out of service for now.
@@ -80,19 +80,19 @@ pub(super) enum Verdict {
 
 /// The neighbour is in doubt.
 #[derive(Clone, Copy, Debug)]
-struct Doubt {
+struct Suspicion {
     probes: u32,
     next_probe: Time,
     /// When it is gone, if it is suspect already.
     gone: Option<Time>,
     excuses: u32,
     /// Where the medium says that it is cut off.
-    cut: Option<Cut>,
+    cut: Option<MediumCut>,
 }
 
 /// What else there is to know of a neighbour that is cut off.
 #[derive(Clone, Copy, Debug)]
-struct Cut {
+struct MediumCut {
     /// Until the next probe but one.
     gap: Duration,
     /// It is out of service already.
@@ -104,19 +104,19 @@ struct Cut {
 pub(super) struct Liveness {
     heard: Time,
     /// The round trip by the handshake, which may be longer than the real one; used until one was measured.
-    expected: Duration,
+    handshake_rtt: Duration,
     /// Whether anything has come.
-    begun: bool,
+    has_received: bool,
     next_hello: Time,
     /// Since when something that we sent has stayed without an answer.
     unanswered: Option<Time>,
     /// When we owe a packet an answer: anything that is sent until then is one.
-    answer: Option<Time>,
+    answer_due: Option<Time>,
     /// When we owe a probe an answer: only vitals are one, since its sender measures the round trip by them.
-    vitals: Option<Time>,
-    answered: Option<Time>,
-    doubt: Option<Doubt>,
-    sign: Option<Sign>,
+    vitals_due: Option<Time>,
+    last_answer: Option<Time>,
+    suspicion: Option<Suspicion>,
+    pending: Option<VitalsKind>,
 }
 
 impl Liveness {
@@ -124,194 +124,200 @@ impl Liveness {
     pub(super) fn new(now: Time) -> Self {
         Liveness {
             heard: now,
-            expected: Duration::ZERO,
-            begun: false,
-            next_hello: now + HELLO,
+            handshake_rtt: Duration::ZERO,
+            has_received: false,
+            next_hello: now + HELLO_INTERVAL,
             unanswered: Some(now),
-            answer: None,
-            vitals: None,
-            answered: None,
-            doubt: None,
-            sign: Some(Sign::Probe),
+            answer_due: None,
+            vitals_due: None,
+            last_answer: None,
+            suspicion: None,
+            pending: Some(VitalsKind::Probe),
         }
     }
 
     /// The handshake says that a round trip takes so long, or less.
-    pub(super) fn expect(&mut self, rtt: Duration) {
-        self.expected = rtt;
+    pub(super) fn set_handshake_rtt(&mut self, rtt: Duration) {
+        self.handshake_rtt = rtt;
     }
 
     /// When the neighbour was last heard.
-    pub(super) fn heard_at(&self) -> Time {
+    pub(super) fn last_heard(&self) -> Time {
         self.heard
     }
 
     /// An authentic frame has come. Whether the neighbour was suspect.
-    pub(super) fn heard(&mut self, now: Time) -> bool {
+    pub(super) fn on_frame(&mut self, now: Time) -> bool {
         self.heard = now;
-        self.begun = true;
+        self.has_received = true;
         self.unanswered = None;
-        self.doubt.take().is_some_and(|doubt| doubt.gone.is_some())
+        self.suspicion.take().is_some_and(|suspicion| suspicion.gone.is_some())
     }
 
     /// It was a packet: it deserves an answer, if nothing else is sent anyway.
-    pub(super) fn owe_answer(&mut self, now: Time) {
-        self.answer.get_or_insert(now + ANSWER_AFTER);
+    pub(super) fn answer_later(&mut self, now: Time) {
+        self.answer_due.get_or_insert(now + ANSWER_DELAY);
     }
 
     /// It was a probe: it deserves an answer at once.
-    pub(super) fn owe_answer_now(&mut self, now: Time) {
-        match self.answered.map(|answered| answered + ANSWER_GAP).filter(|soon| *soon > now) {
-            Some(soon) => self.vitals = Some(soon),
-            None => self.raise(Sign::Answer),
+    pub(super) fn answer_now(&mut self, now: Time) {
+        match self.last_answer.map(|answered| answered + ANSWER_GAP).filter(|soon| *soon > now) {
+            Some(soon) => self.vitals_due = Some(soon),
+            None => self.request(VitalsKind::Answer),
         }
     }
 
     /// Something was sent that the neighbour will answer.
-    pub(super) fn sent(&mut self, now: Time) {
+    pub(super) fn on_sent(&mut self, now: Time) {
         self.unanswered.get_or_insert(now);
-        self.answer = None;
+        self.answer_due = None;
     }
 
     /// The medium says that nothing gets through: the neighbour is suspect, without being asked first.
-    pub(super) fn cut(&mut self, now: Time) {
-        if self.doubt.is_some_and(|doubt| doubt.cut.is_some()) {
+    pub(super) fn on_medium_cut(&mut self, now: Time) {
+        if self.suspicion.is_some_and(|suspicion| suspicion.cut.is_some()) {
             return;
         }
-        let before = self.doubt.and_then(|doubt| doubt.gone);
-        let gone = now + CUT_OUT_AFTER;
-        self.doubt = Some(Doubt {
-            probes: PROBES,
-            next_probe: now + CUT_GAP,
+        let before = self.suspicion.and_then(|suspicion| suspicion.gone);
+        let gone = now + CUT_TIMEOUT;
+        self.suspicion = Some(Suspicion {
+            probes: MAX_PROBES,
+            next_probe: now + CUT_PROBE_GAP,
             gone: Some(before.map_or(gone, |before| before.min(gone))),
             excuses: 0,
-            cut: Some(Cut { gap: CUT_GAP, out: false }),
+            cut: Some(MediumCut { gap: CUT_PROBE_GAP, out: false }),
         });
-        self.raise(Sign::Probe);
+        self.request(VitalsKind::Probe);
     }
 
     /// The medium has refused to send something there. It may be wrong for a moment, or another host may make it say so: the
     /// neighbour is asked at once, and need not be waited for as when a frame was lost on the way.
-    pub(super) fn unsent(&mut self, now: Time, rtt: Option<Duration>) {
-        if self.doubt.is_none() {
-            self.begin_doubt(now, probe_gap(rtt.unwrap_or(self.expected)));
+    pub(super) fn on_send_refused(&mut self, now: Time, rtt: Option<Duration>) {
+        if self.suspicion.is_none() {
+            self.begin_suspicion(now, probe_gap(rtt.unwrap_or(self.handshake_rtt)));
         }
     }
 
-    fn begin_doubt(&mut self, now: Time, gap: Duration) {
-        self.doubt = Some(Doubt { probes: 1, next_probe: now + gap, gone: None, excuses: 0, cut: None });
-        self.raise(Sign::Probe);
+    fn begin_suspicion(&mut self, now: Time, gap: Duration) {
+        self.suspicion =
+            Some(Suspicion { probes: 1, next_probe: now + gap, gone: None, excuses: 0, cut: None });
+        self.request(VitalsKind::Probe);
     }
 
     /// The neighbour is asked for an answer at once.
-    pub(super) fn ask(&mut self) {
-        self.raise(Sign::Probe);
+    pub(super) fn request_probe(&mut self) {
+        self.request(VitalsKind::Probe);
     }
 
     /// The neighbour is to hear of us at once.
-    pub(super) fn greet(&mut self) {
-        self.raise(Sign::Hello);
+    pub(super) fn request_hello(&mut self) {
+        self.request(VitalsKind::Hello);
     }
 
     /// The sign that is to be sent now, if there is one. `spread` is random; `often` says that hellos should come twice as
     /// often.
-    pub(super) fn take_sign(&mut self, now: Time, spread: u32, often: bool) -> Option<Sign> {
-        let sign = self.sign.take()?;
-        let mean = if often { HELLO_OFTEN } else { HELLO };
+    pub(super) fn take_vitals(&mut self, now: Time, spread: u32, often: bool) -> Option<VitalsKind> {
+        let kind = self.pending.take()?;
+        let mean = if often { HELLO_INTERVAL_UNCERTAIN } else { HELLO_INTERVAL };
         // From an eighth less to an eighth more.
         let eighths = f64::from(spread) / f64::from(u32::MAX) / 4.0 + 0.875;
         self.next_hello = now + mean.mul_f64(eighths);
         // All signs carry vitals.
-        (self.answer, self.vitals) = (None, None);
-        if sign == Sign::Answer {
-            self.answered = Some(now);
+        (self.answer_due, self.vitals_due) = (None, None);
+        if kind == VitalsKind::Answer {
+            self.last_answer = Some(now);
         }
-        Some(sign)
+        Some(kind)
     }
 
     /// When [`Liveness::timeout`] is due.
     pub(super) fn deadline(&self, rtt: Option<Duration>) -> Time {
-        let doubt = match &self.doubt {
-            Some(doubt) => doubt.next_probe,
-            None => self.doubt_at(rtt),
+        let suspicion = match &self.suspicion {
+            Some(suspicion) => suspicion.next_probe,
+            None => self.suspicion_at(rtt),
         };
-        self.answer.into_iter().chain(self.vitals).fold(self.next_hello.min(doubt), Time::min)
+        self.answer_due.into_iter().chain(self.vitals_due).fold(self.next_hello.min(suspicion), Time::min)
     }
 
-    fn doubt_at(&self, rtt: Option<Duration>) -> Time {
-        let first = self.expected.saturating_mul(FIRST_TRIPS);
-        let idle = self.heard + if self.begun { IDLE_DOUBT } else { IDLE_DOUBT.max(first) };
+    fn suspicion_at(&self, rtt: Option<Duration>) -> Time {
+        let first = self.handshake_rtt.saturating_mul(FIRST_ANSWER_TRIPS);
+        let idle = self.heard + if self.has_received { IDLE_TIMEOUT } else { IDLE_TIMEOUT.max(first) };
         let patience = match rtt {
-            Some(rtt) => rtt.saturating_mul(3).max(PATIENCE),
-            None => FIRST_PATIENCE.max(first),
+            Some(rtt) => rtt.saturating_mul(3).max(ANSWER_TIMEOUT),
+            None => FIRST_ANSWER_TIMEOUT.max(first),
         };
         self.unanswered.map_or(idle, |since| idle.min(since + patience))
     }
 
     /// Time has passed. `rtt` is the smoothed round trip; `lossy` says that frames are known to get lost.
-    pub(super) fn timeout(&mut self, now: Time, rtt: Option<Duration>, lossy: bool) -> Option<Verdict> {
-        if self.answer.into_iter().chain(self.vitals).any(|due| due <= now) {
-            self.raise(Sign::Answer);
+    pub(super) fn timeout(
+        &mut self,
+        now: Time,
+        rtt: Option<Duration>,
+        lossy: bool,
+    ) -> Option<LivenessVerdict> {
+        if self.answer_due.into_iter().chain(self.vitals_due).any(|due| due <= now) {
+            self.request(VitalsKind::Answer);
         }
         if self.next_hello <= now {
-            self.raise(Sign::Hello);
+            self.request(VitalsKind::Hello);
         }
-        let trip = rtt.unwrap_or(self.expected);
+        let trip = rtt.unwrap_or(self.handshake_rtt);
         let gap = probe_gap(trip);
-        let Some(doubt) = &mut self.doubt else {
-            if self.doubt_at(rtt) <= now {
-                self.begin_doubt(now, gap);
+        let Some(suspicion) = &mut self.suspicion else {
+            if self.suspicion_at(rtt) <= now {
+                self.begin_suspicion(now, gap);
             }
             return None;
         };
-        if doubt.next_probe > now {
+        if suspicion.next_probe > now {
             return None;
         }
-        let late = now.since(doubt.next_probe);
-        let excused = late > LATE && doubt.excuses < MAX_EXCUSES;
-        let verdict = match &mut doubt.gone {
+        let late = now.since(suspicion.next_probe);
+        let excused = late > LATE_TIMER && suspicion.excuses < MAX_EXCUSES;
+        let verdict = match &mut suspicion.gone {
             gone if excused => {
-                doubt.excuses = doubt.excuses.saturating_add(1);
+                suspicion.excuses = suspicion.excuses.saturating_add(1);
                 *gone = gone.map(|gone| gone + late);
                 None
             }
-            Some(gone) if *gone <= now => match &mut doubt.cut {
-                None => return Some(Verdict::Gone),
-                Some(cut) if cut.out => return Some(Verdict::Cut),
+            Some(gone) if *gone <= now => match &mut suspicion.cut {
+                None => return Some(LivenessVerdict::Gone),
+                Some(cut) if cut.out => return Some(LivenessVerdict::Cut),
                 Some(cut) => {
                     cut.out = true;
-                    *gone = now + KEPT;
-                    Some(Verdict::Away)
+                    *gone = now + AWAY_LIFE;
+                    Some(LivenessVerdict::Away)
                 }
             },
             Some(_) => None,
-            gone if doubt.probes >= if lossy { PROBES.saturating_mul(2) } else { PROBES } => {
+            gone if suspicion.probes >= if lossy { MAX_PROBES.saturating_mul(2) } else { MAX_PROBES } => {
                 *gone = Some(now + DOWN_AFTER.max(trip));
-                Some(Verdict::Suspect)
+                Some(LivenessVerdict::Suspect)
             }
             None => {
-                doubt.probes = doubt.probes.saturating_add(1);
+                suspicion.probes = suspicion.probes.saturating_add(1);
                 None
             }
         };
-        let gap = match &mut doubt.cut {
+        let gap = match &mut suspicion.cut {
             Some(cut) => {
-                cut.gap = cut.gap.saturating_mul(if cut.out { 2 } else { 1 }).min(HELLO);
+                cut.gap = cut.gap.saturating_mul(if cut.out { 2 } else { 1 }).min(HELLO_INTERVAL);
                 cut.gap
             }
-            None if doubt.gone.is_some() => gap.max(SUSPECT_GAP),
+            None if suspicion.gone.is_some() => gap.max(SUSPECT_PROBE_GAP),
             None => gap,
         };
-        doubt.next_probe = doubt.gone.map_or(now + gap, |gone| gone.min(now + gap));
-        self.raise(Sign::Probe);
+        suspicion.next_probe = suspicion.gone.map_or(now + gap, |gone| gone.min(now + gap));
+        self.request(VitalsKind::Probe);
         verdict
     }
 
-    fn raise(&mut self, sign: Sign) {
-        self.sign = self.sign.max(Some(sign));
-        match sign {
-            Sign::Hello => {}
-            Sign::Answer | Sign::Probe => (self.answer, self.vitals) = (None, None),
+    fn request(&mut self, kind: VitalsKind) {
+        self.pending = self.pending.max(Some(kind));
+        match kind {
+            VitalsKind::Hello => {}
+            VitalsKind::Answer | VitalsKind::Probe => (self.answer_due, self.vitals_due) = (None, None),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The Noise handshake itself: a thin layer over `snow`.
+//! The NoiseHandshake handshake itself: a thin layer over `snow`.
 //!
 //! `Noise_XX_25519_ChaChaPoly_BLAKE2s`, or `Noise_XXpsk0_…` with a mesh key; for the next keys of a session
 //! `Noise_KKpsk0_…`, as both sides know each other by then. Nothing here draws randomness: an ephemeral key
@@ -34,17 +34,17 @@ impl From<snow::Error> for NoiseError {
 }
 
 /// A node's long-term keys for handshakes.
-pub(super) struct Keys {
+pub(super) struct StaticKeys {
     secret: Zeroizing<[u8; KEY_LEN]>,
     public: [u8; KEY_LEN],
     mesh: Option<Zeroizing<[u8; 32]>>,
 }
 
-impl Keys {
+impl StaticKeys {
     pub(super) fn new(identity: &Identity, mesh: Option<Zeroizing<[u8; 32]>>) -> Self {
         let secret = identity.x25519_secret();
         let public = MontgomeryPoint::mul_base_clamped(*secret).to_bytes();
-        Keys { secret, public, mesh }
+        StaticKeys { secret, public, mesh }
     }
 
     pub(super) fn has_mesh_key(&self) -> bool {
@@ -52,28 +52,36 @@ impl Keys {
     }
 
     /// The side that sends message 1.
-    pub(super) fn initiator(&self, seed: &[u8; 32]) -> Result<Noise, NoiseError> {
-        Ok(Noise(self.builder(seed)?.build_initiator()?))
+    pub(super) fn initiator(&self, seed: &[u8; 32]) -> Result<NoiseHandshake, NoiseError> {
+        Ok(NoiseHandshake(self.builder(seed)?.build_initiator()?))
     }
 
     /// The side that sends message 2.
-    pub(super) fn responder(&self, seed: &[u8; 32]) -> Result<Noise, NoiseError> {
-        Ok(Noise(self.builder(seed)?.build_responder()?))
+    pub(super) fn responder(&self, seed: &[u8; 32]) -> Result<NoiseHandshake, NoiseError> {
+        Ok(NoiseHandshake(self.builder(seed)?.build_responder()?))
     }
 
     /// The side that sends message 1 for the next keys of a session.
-    pub(super) fn rekey_initiator(&self, rekey: &Rekeying<'_>, seed: &[u8; 32]) -> Result<Noise, NoiseError> {
-        Ok(Noise(self.rekey_builder(rekey, &prologue(rekey.generation), seed)?.build_initiator()?))
+    pub(super) fn rekey_initiator(
+        &self,
+        rekey: &RekeyInput<'_>,
+        seed: &[u8; 32],
+    ) -> Result<NoiseHandshake, NoiseError> {
+        Ok(NoiseHandshake(self.rekey_builder(rekey, &prologue(rekey.generation), seed)?.build_initiator()?))
     }
 
     /// The side that sends message 2 for them.
-    pub(super) fn rekey_responder(&self, rekey: &Rekeying<'_>, seed: &[u8; 32]) -> Result<Noise, NoiseError> {
-        Ok(Noise(self.rekey_builder(rekey, &prologue(rekey.generation), seed)?.build_responder()?))
+    pub(super) fn rekey_responder(
+        &self,
+        rekey: &RekeyInput<'_>,
+        seed: &[u8; 32],
+    ) -> Result<NoiseHandshake, NoiseError> {
+        Ok(NoiseHandshake(self.rekey_builder(rekey, &prologue(rekey.generation), seed)?.build_responder()?))
     }
 
     fn rekey_builder<'a>(
         &'a self,
-        rekey: &Rekeying<'a>,
+        rekey: &RekeyInput<'a>,
         prologue: &'a [u8],
         seed: &[u8; 32],
     ) -> Result<Builder<'a>, NoiseError> {
@@ -105,7 +113,7 @@ impl Keys {
 }
 
 /// What both sides of a rekeying know before it begins.
-pub(super) struct Rekeying<'a> {
+pub(super) struct RekeyInput<'a> {
     /// The other side's static key.
     pub(super) remote: &'a [u8; KEY_LEN],
     /// What the present keys left for it.
@@ -122,9 +130,9 @@ fn prologue(generation: u32) -> Vec<u8> {
 type Secret = Zeroizing<[u8; 32]>;
 
 /// One side of one handshake under way.
-pub(super) struct Noise(HandshakeState);
+pub(super) struct NoiseHandshake(HandshakeState);
 
-impl Noise {
+impl NoiseHandshake {
     /// The next message, carrying `payload`.
     pub(super) fn write(&mut self, payload: &[u8]) -> Result<Vec<u8>, NoiseError> {
         let mut message = vec![0; MAX_HANDSHAKE_LEN];
@@ -194,13 +202,13 @@ struct Resolver {
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(Seeded(ChaCha20Rng::from_seed(*self.seed))))
+        Some(Box::new(SeededRandom(ChaCha20Rng::from_seed(*self.seed))))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
         match choice {
             DHChoice::Curve25519 => {
-                Some(Box::new(Agreement { secret: Zeroizing::new([0; KEY_LEN]), public: self.public }))
+                Some(Box::new(X25519Agreement { secret: Zeroizing::new([0; KEY_LEN]), public: self.public }))
             }
             _ => None,
         }
@@ -215,9 +223,9 @@ impl CryptoResolver for Resolver {
     }
 }
 
-struct Seeded(ChaCha20Rng);
+struct SeededRandom(ChaCha20Rng);
 
-impl Random for Seeded {
+impl Random for SeededRandom {
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
         self.0.fill_bytes(dest);
         Ok(())
@@ -225,13 +233,13 @@ impl Random for Seeded {
 }
 
 /// X25519 (RFC 7748). `snow` sets a static key and generates an ephemeral one.
-struct Agreement {
+struct X25519Agreement {
     secret: Zeroizing<[u8; KEY_LEN]>,
     /// Until a key is generated, the public half of the static key.
     public: [u8; KEY_LEN],
 }
 
-impl Dh for Agreement {
+impl Dh for X25519Agreement {
     fn name(&self) -> &'static str {
         "25519"
     }

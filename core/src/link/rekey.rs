@@ -4,7 +4,7 @@
 //! the answer comes, so that both ends can never come to different keys for one generation. The responder, when it has
 //! answered, opens frames of both generations and seals under the old key until a frame of the new one has opened: then
 //! it knows that the initiator has the answer. The initiator turns to the new keys with the answer. What was sealed under
-//! the old keys is opened for [`KEEP_OLD`] more.
+//! the old keys is opened for [`OLD_KEY_LIFE`] more.
 //!
 //! The handshake is `Noise_KKpsk0`: both know each other's static keys, and the pre-shared key comes from the present
 //! session ([`chain`](super::keys::chain)), so that the new keys are bound to the link that carries it. Everything travels sealed.
@@ -17,50 +17,50 @@ use rand_core::RngCore;
 use zeroize::Zeroizing;
 
 use super::keys::{Key, Opener, Suite};
-use super::noise::{Keys, Noise, NoiseError, Rekeying};
+use super::noise::{NoiseError, NoiseHandshake, RekeyInput, StaticKeys};
 use super::seed::fresh_seed;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{KEY_LEN, KIND_REKEY, KIND_REKEYED, REKEY_LEN, Rekey, plaintext};
 
 /// How long keys are used before they are replaced; up to a tenth is added, so that links do not stay in step.
-pub(super) const LIFE: Duration = Duration::from_secs(120);
+pub(super) const KEY_LIFE: Duration = Duration::from_secs(120);
 /// How long frames of the generation before are opened.
-pub(super) const KEEP_OLD: Duration = Duration::from_secs(10);
-/// The least time to the first repetition of a `rekey`; it doubles up to [`LAST_DELAY`].
+pub(super) const OLD_KEY_LIFE: Duration = Duration::from_secs(10);
+/// The least time to the first repetition of a `rekey`; it doubles up to [`MAX_DELAY`].
 pub(super) const FIRST_DELAY: Duration = Duration::from_millis(250);
-pub(super) const LAST_DELAY: Duration = Duration::from_secs(2);
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(2);
 /// How often it is sent in a row, and how long the pause is then. The link goes on with its old keys.
 pub(super) const TRIES: u32 = 8;
 pub(super) const PAUSE: Duration = Duration::from_secs(30);
 /// The least time between two messages that do not verify and are looked into nevertheless.
-pub(super) const BAD_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const BAD_MESSAGE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How one end of a session comes to its next keys. See the [module's page](self).
 pub(crate) struct Renewal {
-    keys: Arc<Keys>,
+    keys: Arc<StaticKeys>,
     /// The neighbour's static key.
     remote: [u8; KEY_LEN],
     suite: Suite,
     initiator: bool,
     /// What the present keys left for the next handshake.
     chain: Zeroizing<[u8; 32]>,
-    stage: Stage,
+    stage: RenewalStage,
     /// Until when frames of the generation before are opened.
     old_until: Option<Time>,
 }
 
-enum Stage {
+enum RenewalStage {
     /// The keys are good. The initiator begins at that time; the responder listens from then on.
-    Resting(Time),
+    Idle(Time),
     /// The initiator waits for the answer.
-    Asking(Box<Asking>),
+    Requested(Box<PendingRekey>),
     /// The responder has answered, and waits for a frame under the new key.
-    Answered(Box<Answered>),
+    Responded(Box<AnsweredRekey>),
 }
 
-struct Asking {
-    noise: Noise,
+struct PendingRekey {
+    noise: NoiseHandshake,
     /// What is repeated.
     rekey: Rekey,
     /// How often it was sent since the last pause.
@@ -71,8 +71,8 @@ struct Asking {
     closed_until: Time,
 }
 
-struct Answered {
-    asked: Rekey,
+struct AnsweredRekey {
+    request: Rekey,
     answer: Rekey,
     sealing: Key,
     chain: Zeroizing<[u8; 32]>,
@@ -81,24 +81,33 @@ struct Answered {
 impl Renewal {
     /// For a session whose handshake left `chain`.
     pub(super) fn new(
-        keys: Arc<Keys>,
+        keys: Arc<StaticKeys>,
         remote: [u8; KEY_LEN],
         suite: Suite,
         initiator: bool,
         chain: Zeroizing<[u8; 32]>,
     ) -> Self {
-        Renewal { keys, remote, suite, initiator, chain, stage: Stage::Resting(Time::ZERO), old_until: None }
+        Renewal {
+            keys,
+            remote,
+            suite,
+            initiator,
+            chain,
+            stage: RenewalStage::Idle(Time::ZERO),
+            old_until: None,
+        }
     }
 
     /// The keys are in use from now on.
-    pub(super) fn begin(&mut self, now: Time, rng: &mut ChaCha20Rng) {
+    pub(super) fn start_key_life(&mut self, now: Time, rng: &mut ChaCha20Rng) {
         let later = f64::from(rng.next_u32()) / f64::from(u32::MAX) / 10.0;
-        self.stage = Stage::Resting(if self.initiator { now + LIFE + LIFE.mul_f64(later) } else { now });
+        self.stage =
+            RenewalStage::Idle(if self.initiator { now + KEY_LIFE + KEY_LIFE.mul_f64(later) } else { now });
     }
 
     /// The keys are worn: they are replaced as soon as can be, if it is this side that begins.
     pub(super) fn hasten(&mut self, now: Time) {
-        if let Stage::Resting(due) = &mut self.stage {
+        if let RenewalStage::Idle(due) = &mut self.stage {
             *due = (*due).min(now);
         }
     }
@@ -107,8 +116,8 @@ impl Renewal {
     pub(super) fn deadline(&self) -> Option<Time> {
         let next = match &self.stage {
             // One after the other: only one generation before is kept.
-            Stage::Resting(due) if self.initiator && self.old_until.is_none() => Some(*due),
-            Stage::Asking(asking) => Some(asking.next),
+            RenewalStage::Idle(due) if self.initiator && self.old_until.is_none() => Some(*due),
+            RenewalStage::Requested(pending) => Some(pending.next),
             _ => None,
         };
         next.into_iter().chain(self.old_until).min()
@@ -124,42 +133,47 @@ impl Renewal {
     ) -> Option<Vec<u8>> {
         if self.old_until.is_some_and(|until| until <= now) {
             self.old_until = None;
-            opener.forget_before();
+            opener.forget_previous();
         }
         if self.deadline().is_none_or(|due| due > now) {
             return None;
         }
-        if let Stage::Resting(_) = self.stage {
-            self.stage = match self.ask(now, opener.generation(), rng) {
-                Ok(asking) => Stage::Asking(Box::new(asking)),
-                Err(NoiseError) => Stage::Resting(now + PAUSE),
+        if let RenewalStage::Idle(_) = self.stage {
+            self.stage = match self.start_request(now, opener.generation(), rng) {
+                Ok(pending) => RenewalStage::Requested(Box::new(pending)),
+                Err(NoiseError) => RenewalStage::Idle(now + PAUSE),
             };
         }
-        let Stage::Asking(asking) = &mut self.stage else { return None };
+        let RenewalStage::Requested(pending) = &mut self.stage else { return None };
         let first = FIRST_DELAY.max(rtt.unwrap_or_default().saturating_mul(2));
-        asking.delay = match asking.tries {
+        pending.delay = match pending.tries {
             0 => first,
-            _ => asking.delay.saturating_mul(2).min(LAST_DELAY.max(first)),
+            _ => pending.delay.saturating_mul(2).min(MAX_DELAY.max(first)),
         };
-        asking.tries = asking.tries.saturating_add(1);
-        asking.next = now + asking.delay;
-        if asking.tries >= TRIES {
-            asking.tries = 0;
-            asking.next = now + PAUSE;
+        pending.tries = pending.tries.saturating_add(1);
+        pending.next = now + pending.delay;
+        if pending.tries >= TRIES {
+            pending.tries = 0;
+            pending.next = now + PAUSE;
         }
-        Some(plaintext(KIND_REKEY, &asking.rekey))
+        Some(plaintext(KIND_REKEY, &pending.rekey))
     }
 
-    fn ask(&self, now: Time, present: u32, rng: &mut ChaCha20Rng) -> Result<Asking, NoiseError> {
+    fn start_request(
+        &self,
+        now: Time,
+        present: u32,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<PendingRekey, NoiseError> {
         let generation = present.checked_add(1).ok_or(NoiseError)?;
         let mut noise = self.keys.rekey_initiator(&self.rekeying(generation), &fresh_seed(rng))?;
         let rekey = Rekey { generation, message: message(&mut noise)? };
         let delay = FIRST_DELAY;
-        Ok(Asking { noise, rekey, tries: 0, delay, next: now, closed_until: now })
+        Ok(PendingRekey { noise, rekey, tries: 0, delay, next: now, closed_until: now })
     }
 
-    fn rekeying(&self, generation: u32) -> Rekeying<'_> {
-        Rekeying { remote: &self.remote, chain: &self.chain, generation }
+    fn rekeying(&self, generation: u32) -> RekeyInput<'_> {
+        RekeyInput { remote: &self.remote, chain: &self.chain, generation }
     }
 
     /// The neighbour asks for the next keys. Returns the plaintext that answers.
@@ -169,14 +183,14 @@ impl Renewal {
     pub(super) fn on_rekey(
         &mut self,
         now: Time,
-        asked: Rekey,
+        request: Rekey,
         opener: &mut Opener,
         rng: &mut ChaCha20Rng,
     ) -> Result<Option<Vec<u8>>, DropCause> {
         if self.initiator {
             return Err(DropCause::MalformedPacket);
         }
-        let generation = asked.generation;
+        let generation = request.generation;
         if generation == opener.generation() {
             // A repetition that was overtaken: the neighbour has the answer.
             return Ok(None);
@@ -185,39 +199,39 @@ impl Renewal {
             return Err(DropCause::MalformedPacket);
         }
         match &self.stage {
-            Stage::Answered(answered) if answered.asked == asked => {
+            RenewalStage::Responded(answered) if answered.request == request => {
                 return Ok(Some(plaintext(KIND_REKEYED, &answered.answer)));
             }
             // There is one such message for each generation.
-            Stage::Answered(_) => return Err(DropCause::MalformedPacket),
+            RenewalStage::Responded(_) => return Err(DropCause::MalformedPacket),
             // What does not verify costs as much as what does.
-            Stage::Resting(closed_until) if self.old_until.is_some() || *closed_until > now => {
+            RenewalStage::Idle(closed_until) if self.old_until.is_some() || *closed_until > now => {
                 return Err(DropCause::HandshakeLimit);
             }
             _ => {}
         }
-        match self.answer(asked, rng) {
+        match self.answer(request, rng) {
             Ok((answered, opening)) => {
                 let answer = plaintext(KIND_REKEYED, &answered.answer);
-                self.stage = Stage::Answered(Box::new(answered));
-                opener.expect(opening);
+                self.stage = RenewalStage::Responded(Box::new(answered));
+                opener.set_next(opening);
                 Ok(Some(answer))
             }
             Err(NoiseError) => {
-                self.stage = Stage::Resting(now + BAD_PAUSE);
+                self.stage = RenewalStage::Idle(now + BAD_MESSAGE_PAUSE);
                 Err(DropCause::MalformedPacket)
             }
         }
     }
 
-    fn answer(&self, asked: Rekey, rng: &mut ChaCha20Rng) -> Result<(Answered, Key), NoiseError> {
-        let generation = asked.generation;
+    fn answer(&self, request: Rekey, rng: &mut ChaCha20Rng) -> Result<(AnsweredRekey, Key), NoiseError> {
+        let generation = request.generation;
         let mut noise = self.keys.rekey_responder(&self.rekeying(generation), &fresh_seed(rng))?;
-        noise.read(&asked.message)?;
+        noise.read(&request.message)?;
         let answer = Rekey { generation, message: message(&mut noise)? };
         let (sealing, opening) = noise.split_keys(self.suite, generation).ok_or(NoiseError)?;
         let chain = noise.chain().ok_or(NoiseError)?;
-        Ok((Answered { asked, answer, sealing, chain }, opening))
+        Ok((AnsweredRekey { request, answer, sealing, chain }, opening))
     }
 
     /// The neighbour has answered. Returns the key to seal with from now on; nothing when that has happened already.
@@ -234,43 +248,46 @@ impl Renewal {
         if self.initiator && answer.generation == opener.generation() {
             return Ok(None);
         }
-        let Stage::Asking(asking) = &mut self.stage else { return Err(DropCause::MalformedPacket) };
-        if asking.rekey.generation != answer.generation {
+        let RenewalStage::Requested(pending) = &mut self.stage else {
+            return Err(DropCause::MalformedPacket);
+        };
+        if pending.rekey.generation != answer.generation {
             return Err(DropCause::MalformedPacket);
         }
-        if asking.closed_until > now {
+        if pending.closed_until > now {
             return Err(DropCause::HandshakeLimit);
         }
-        if asking.noise.read(&answer.message).is_err() {
-            asking.closed_until = now + BAD_PAUSE;
+        if pending.noise.read(&answer.message).is_err() {
+            pending.closed_until = now + BAD_MESSAGE_PAUSE;
             return Err(DropCause::MalformedPacket);
         }
-        let keys = asking.noise.split_keys(self.suite, answer.generation).zip(asking.noise.chain());
+        let keys = pending.noise.split_keys(self.suite, answer.generation).zip(pending.noise.chain());
         let Some(((sealing, opening), chain)) = keys else { return Err(DropCause::MalformedPacket) };
         self.chain = chain;
-        opener.expect(opening);
-        opener.turn();
-        self.old_until = Some(now + KEEP_OLD);
-        self.begin(now, rng);
+        opener.set_next(opening);
+        opener.switch();
+        self.old_until = Some(now + OLD_KEY_LIFE);
+        self.start_key_life(now, rng);
         Ok(Some(sealing))
     }
 
     /// Whether a frame has opened under the key to come: returns the key to seal with from now on.
-    pub(super) fn turned(&mut self, now: Time, opener: &Opener) -> Option<Key> {
+    pub(super) fn on_switched(&mut self, now: Time, opener: &Opener) -> Option<Key> {
         match &self.stage {
-            Stage::Answered(answered) if answered.answer.generation == opener.generation() => {}
+            RenewalStage::Responded(answered) if answered.answer.generation == opener.generation() => {}
             _ => return None,
         }
-        let Stage::Answered(answered) = std::mem::replace(&mut self.stage, Stage::Resting(now)) else {
+        let RenewalStage::Responded(answered) = std::mem::replace(&mut self.stage, RenewalStage::Idle(now))
+        else {
             return None;
         };
         self.chain = answered.chain;
-        self.old_until = Some(now + KEEP_OLD);
+        self.old_until = Some(now + OLD_KEY_LIFE);
         Some(answered.sealing)
     }
 }
 
-fn message(noise: &mut Noise) -> Result<[u8; REKEY_LEN], NoiseError> {
+fn message(noise: &mut NoiseHandshake) -> Result<[u8; REKEY_LEN], NoiseError> {
     noise.write(&[])?.try_into().map_err(|_| NoiseError)
 }
 

@@ -11,20 +11,20 @@ pub(crate) const WINDOW: u64 = (WORDS - 1) * BITS;
 
 /// Which of the last counters have been seen.
 #[derive(Clone, Debug)]
-pub(crate) struct Window {
+pub(crate) struct ReplayWindow {
     words: [u64; WORDS as usize],
     /// One more than the highest counter seen.
     next: u64,
     seen: u64,
 }
 
-impl Default for Window {
+impl Default for ReplayWindow {
     fn default() -> Self {
-        Window { words: [0; WORDS as usize], next: 0, seen: 0 }
+        ReplayWindow { words: [0; WORDS as usize], next: 0, seen: 0 }
     }
 }
 
-impl Window {
+impl ReplayWindow {
     /// Whether a frame with this counter would be the first, and recent enough to tell. Nothing changes, so it may be
     /// asked before the frame is authenticated.
     pub(crate) fn is_new(&self, counter: u64) -> bool {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn each_counter_is_new_once() {
-        let mut window = Window::default();
+        let mut window = ReplayWindow::default();
         for counter in [0, 1, 5, 3, 64, 63, 2047, 2048, 4000, 1953] {
             assert!(window.is_new(counter), "{counter}");
             window.mark(counter);
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_window_is_2048_frames_deep() {
-        let mut window = Window::default();
+        let mut window = ReplayWindow::default();
         window.mark(10_000);
         assert!(window.is_new(10_001 - WINDOW));
         assert!(!window.is_new(10_000 - WINDOW));
@@ -110,7 +110,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_agrees_with_a_set_of_all_counters(steps in prop::collection::vec((0u64..3, 0u64..5000), 1..300)) {
-            let mut window = Window::default();
+            let mut window = ReplayWindow::default();
             let mut seen = BTreeSet::new();
             for (kind, by) in steps {
                 let next = seen.last().map_or(0, |last| last + 1);

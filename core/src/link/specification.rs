@@ -1,12 +1,16 @@
 //! What the specification says of the constants of links, with their values taken from the code.
 
 use super::LinkConfig;
-use super::control::incoming::{ACK_DELAY, MAX_STREAM};
-use super::control::{MAX_BODY, MAX_MESSAGE, QUEUE, WINDOW, outgoing};
+use super::control::receiver::{ACK_DELAY, MAX_STREAM};
+use super::control::{MAX_BODY, MAX_MESSAGE, QUEUE, WINDOW, sender};
 use super::established::ECHO_LIFE;
-use super::handshake::{ANSWER_LIFE, HOLD, HOLD_ELSEWHERE, KEEP, buckets, dial, guard};
-use super::quality::{CREDIT, MAX_COST, MAX_RTT, MEMORY, MIN_COST, MIN_SPAN, SCALE, US_PER_COST};
-use super::{keys, liveness, mtu, noise, rekey, replay, roam};
+use super::handshake::{
+    FINISH_LIFE, HOLD_FINISH, HOLD_FINISH_ELSEWHERE, INBOUND_LIFE, buckets, dial, limiter,
+};
+use super::quality::{
+    INITIAL_CREDIT, MAX_COST, MAX_RTT, MEMORY_FRAMES, MIN_COST, MIN_RTT_SPAN, SCALE, US_PER_COST,
+};
+use super::{keys, liveness, mtu, noise, path_validation, rekey, replay};
 use crate::protocol_tests::specified;
 use crate::wire::link::{INITIATION_LEN, MAX_HANDSHAKE_LEN};
 
@@ -16,21 +20,21 @@ fn the_specification_has_the_constants_of_the_handshake() {
     specified! {
         "**must** have at least {}": INITIATION_LEN;
         "at least 6 and at most {} bytes long": MAX_HANDSHAKE_LEN;
-        "waits {} for the finish": ANSWER_LIFE;
+        "waits {} for the finish": INBOUND_LIFE;
         "for {}, or for {} if that other handshake comes from another endpoint":
-            HOLD, HOLD_ELSEWHERE;
-        "the response comes again, for {}": KEEP;
+            HOLD_FINISH, HOLD_FINISH_ELSEWHERE;
+        "the response comes again, for {}": FINISH_LIFE;
         "its initiation {} times at most, {} apart, doubling": dial::TRIES, dial::FIRST_DELAY;
-        "that has had {} without an answer gives way": dial::GIVE_WAY;
+        "that has had {} without an answer gives way": dial::MIN_DIAL_TIME;
         "again {}, {} and {} later": seconds(dial::REPEATS[0]), seconds(dial::REPEATS[1]), dial::REPEATS[2];
-        "after {} to each initiation sent": dial::MAX_BAD;
-        "a secret renewed every {}": guard::SECRET_LIFE;
+        "after {} to each initiation sent": dial::MAX_BAD_RESPONSES;
+        "a secret renewed every {}": limiter::SECRET_LIFE;
         "{} endpoints and {} groups are remembered": buckets::MAX_BUCKETS, buckets::MAX_BUCKETS;
         "under load also more than {} from this host (IP address), or {} from this group":
-            config.rate, config.rate * guard::HOSTS_OF_GROUP;
-        "{} a second of a host, {} at once": guard::HOST_SESSIONS.each_second, guard::HOST_SESSIONS.burst;
+            config.rate, config.rate * limiter::HOSTS_OF_GROUP;
+        "{} a second of a host, {} at once": limiter::HOST_SESSIONS.each_second, limiter::HOST_SESSIONS.burst;
         "{} a second of an address, {} at once":
-            guard::ADDRESS_SESSIONS.each_second, guard::ADDRESS_SESSIONS.burst;
+            limiter::ADDRESS_SESSIONS.each_second, limiter::ADDRESS_SESSIONS.burst;
         "{} answers wait": config.max_answers;
         "When {} of its own handshakes are under way": config.max_dials;
         "more than {} a second (at once: {}) from this endpoint": config.rate, config.rate;
@@ -44,12 +48,12 @@ fn the_specification_has_the_constants_of_the_handshake() {
 fn the_specification_has_the_constants_of_data_frames_and_of_rekeying() {
     specified! {
         "A window of {} counters": replay::WINDOW;
-        "a budget of {} frames": keys::LIMIT;
-        "after {}, up to a tenth later, or after {} frames in either direction": rekey::LIFE, keys::WORN;
-        "opens both for {}": rekey::KEEP_OLD;
+        "a budget of {} frames": keys::REJECT_AFTER_FRAMES;
+        "after {}, up to a tenth later, or after {} frames in either direction": rekey::KEY_LIFE, keys::REKEY_AFTER_FRAMES;
+        "opens both for {}": rekey::OLD_KEY_LIFE;
         "after max({}, 2·srtt), doubling to {}; after {}, a pause of {}":
-            rekey::FIRST_DELAY, rekey::LAST_DELAY, rekey::TRIES, rekey::PAUSE;
-        "For {} after one that did not verify": rekey::BAD_PAUSE;
+            rekey::FIRST_DELAY, rekey::MAX_DELAY, rekey::TRIES, rekey::PAUSE;
+        "For {} after one that did not verify": rekey::BAD_MESSAGE_PAUSE;
         "The prologue is `{}` and the new generation": noise::REKEY_PROLOGUE;
         "as input and `{}` as info": keys::REKEY_LABEL;
     }
@@ -60,26 +64,26 @@ fn the_specification_has_the_constants_of_vitals_and_liveness() {
     specified! {
         "none came in the last {}": ECHO_LIFE;
         "{} is passed over": MAX_RTT;
-        "its least value of the last {} to {} is kept": MIN_SPAN.as_secs(), MIN_SPAN * 2;
-        "begin with {} good frames": CREDIT / SCALE;
-        "are {} frames or more": MEMORY / SCALE;
+        "its least value of the last {} to {} is kept": MIN_RTT_SPAN.as_secs(), MIN_RTT_SPAN * 2;
+        "begin with {} good frames": INITIAL_CREDIT / SCALE;
+        "are {} frames or more": MEMORY_FRAMES / SCALE;
         "clamp( ({} + rttmin / {} ms) × ETX², {}, {} )":
             MIN_COST, US_PER_COST as f64 / 1000.0, MIN_COST, MAX_COST;
         "((({} + rttmin in µs) × ETX²) / 2³²) / {}, {}, {} )":
             u64::from(MIN_COST) * US_PER_COST, US_PER_COST, MIN_COST, MAX_COST;
-        "every {}, give or take an eighth; {} while a link": liveness::HELLO, liveness::HELLO_OFTEN;
-        "{} after the packet, unless": liveness::ANSWER_AFTER;
+        "every {}, give or take an eighth; {} while a link": liveness::HELLO_INTERVAL, liveness::HELLO_INTERVAL_UNCERTAIN;
+        "{} after the packet, unless": liveness::ANSWER_DELAY;
         "at once, but {} apart": liveness::ANSWER_GAP;
-        "max(3·srtt, {}); max(3·h, {}) before a round trip is known": liveness::PATIENCE, liveness::FIRST_PATIENCE;
-        "nothing came for {}": liveness::IDLE_DOUBT;
-        "max({}, srtt/2) apart; {}, or {} where": liveness::PROBE_GAP, liveness::PROBES, liveness::PROBES * 2;
-        "max({}, srtt/2) apart": liveness::SUSPECT_GAP;
+        "max(3·srtt, {}); max(3·h, {}) before a round trip is known": liveness::ANSWER_TIMEOUT, liveness::FIRST_ANSWER_TIMEOUT;
+        "nothing came for {}": liveness::IDLE_TIMEOUT;
+        "max({}, srtt/2) apart; {}, or {} where": liveness::PROBE_GAP, liveness::MAX_PROBES, liveness::MAX_PROBES * 2;
+        "max({}, srtt/2) apart": liveness::SUSPECT_PROBE_GAP;
         "{} after it became suspect": liveness::DOWN_AFTER;
-        "more than {} late | proves nothing; {} times in a row": liveness::LATE, liveness::MAX_EXCUSES;
-        "**away** {} later": liveness::CUT_OUT_AFTER;
+        "more than {} late | proves nothing; {} times in a row": liveness::LATE_TIMER, liveness::MAX_EXCUSES;
+        "**away** {} later": liveness::CUT_TIMEOUT;
         "at once and after {} and {}, then {} later, doubling to {}":
-            liveness::CUT_GAP.as_millis() as u64, liveness::CUT_GAP * 2, liveness::CUT_GAP * 2, liveness::HELLO;
-        "After {} more of silence": liveness::KEPT;
+            liveness::CUT_PROBE_GAP.as_millis() as u64, liveness::CUT_PROBE_GAP * 2, liveness::CUT_PROBE_GAP * 2, liveness::HELLO_INTERVAL;
+        "After {} more of silence": liveness::AWAY_LIFE;
     }
 }
 
@@ -93,13 +97,13 @@ fn the_specification_has_the_constants_of_the_control_stream() {
         "Up to {} may wait": QUEUE;
         "{} of stream unread": MAX_STREAM;
         "It acknowledges within {}": ACK_DELAY;
-        "The window begins with {}": outgoing::FIRST_WINDOW;
-        "never below {}": outgoing::LEAST_WINDOW;
-        "lost when {} sent after it are acknowledged": outgoing::REORDERING;
+        "The window begins with {}": sender::INITIAL_WINDOW;
+        "never below {}": sender::MIN_WINDOW;
+        "lost when {} sent after it are acknowledged": sender::PACKET_THRESHOLD;
         "after srtt + 4·rttvar + {} (at least {}; {} before a round trip is known), doubling to {}":
-            ACK_DELAY, outgoing::MIN_TIMEOUT, outgoing::FIRST_TIMEOUT, outgoing::MAX_TIMEOUT;
-        "and never more than {}": outgoing::LONGEST;
-        "the oldest segment for {}, through {} time-outs": outgoing::PATIENCE, outgoing::PATIENT_TIMEOUTS;
+            ACK_DELAY, sender::MIN_TIMEOUT, sender::FIRST_TIMEOUT, sender::MAX_TIMEOUT;
+        "and never more than {}": sender::TIMEOUT_CEILING;
+        "the oldest segment for {}, through {} time-outs": sender::GIVE_UP_AFTER, sender::GIVE_UP_TIMEOUTS;
     }
 }
 
@@ -108,14 +112,14 @@ fn the_specification_has_the_constants_of_the_mtu_and_of_roaming() {
     specified! {
         "The lengths tried are {}, {}, {}, {}, the base, {}, {} and the most": mtu::STEPS[0], mtu::STEPS[1], mtu::STEPS[2],
             mtu::STEPS[3], mtu::STEPS[4], mtu::STEPS[5];
-        "When {} frames have been sent": mtu::WARM;
+        "When {} frames have been sent": mtu::WARM_UP_FRAMES;
         "Unanswered for max({}, 3·srtt), {} for a probe of the present length, it is sent again ({} before a round trip is known)":
-            mtu::PATIENCE, mtu::DOUBT_PATIENCE, mtu::NO_RTT_PATIENCE;
-        "a probe of the present length follows every {}": mtu::CONFIRM;
-        "{} lost ({} where a sixteenth": capital(mtu::TRIES), mtu::TRIES * 2;
-        "When {} ({}) stay unanswered though the": mtu::DOUBT_TRIES, mtu::TRIES * 2;
-        "and the next try is in {}": mtu::RETRY;
-        "It is tried again after {}, doubling to {}": mtu::HOLE, mtu::RETRY;
-        "at most {} endpoints at a time, each asked at most every {}, for {}": roam::MOST, roam::GAP, roam::LIFE;
+            mtu::PROBE_TIMEOUT, mtu::CONFIRM_TIMEOUT, mtu::FIRST_PROBE_TIMEOUT;
+        "a probe of the present length follows every {}": mtu::CONFIRM_INTERVAL;
+        "{} lost ({} where a sixteenth": capital(mtu::MAX_PROBES), mtu::MAX_PROBES * 2;
+        "When {} ({}) stay unanswered though the": mtu::CONFIRM_TRIES, mtu::MAX_PROBES * 2;
+        "and the next try is in {}": mtu::RAISE_INTERVAL;
+        "It is tried again after {}, doubling to {}": mtu::BLACK_HOLE_RETRY, mtu::RAISE_INTERVAL;
+        "at most {} endpoints at a time, each asked at most every {}, for {}": path_validation::MAX_CHALLENGES, path_validation::CHALLENGE_GAP, path_validation::CHALLENGE_LIFE;
     }
 }

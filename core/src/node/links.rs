@@ -340,9 +340,9 @@ impl Links {
         let seed = *fresh_seed(&mut self.seeds);
         let egress = Egress::new(medium.netmod.clone(), path.endpoint, session.sealer);
         let mut link = Link::new(now, session.peer, session.opener, mtu, seed)
-            .renewing(now, session.renewal)
-            .expecting(session.rtt)
-            .probing(floor, mtu, most);
+            .with_renewal(now, session.renewal)
+            .with_handshake_rtt(session.rtt)
+            .with_path_mtu(floor, mtu, most);
         let neighbour = Arc::new(Neighbour::new(
             Made {
                 id,

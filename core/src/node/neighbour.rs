@@ -27,7 +27,7 @@ use super::traffic::Conv;
 use crate::address::Address;
 use crate::egress::{Class, Drained, Egress, Pushed, Pushing};
 use crate::inbox::{Full, Inbox};
-use crate::link::{DownReason, Inner, Link, LinkMetrics, LinkOutput, LinkState, Path};
+use crate::link::{DownReason, FrameContent, Link, LinkMetrics, LinkOutput, LinkState, Path};
 use crate::netmod::{Endpoint, NetmodError};
 use crate::route::Location;
 use crate::rt::Alarm;

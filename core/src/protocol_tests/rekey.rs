@@ -1,7 +1,7 @@
 //! The session of the examples is given fresh keys, by the links that its ends are.
 
 use super::handshake::{INITIATOR, RESPONDER, Whole, whole};
-use crate::link::{Inner, Link, LinkOutput, Sealer};
+use crate::link::{FrameContent, Link, LinkOutput, Sealer};
 use crate::time::Time;
 
 /// All randomness of the link at one end.
@@ -41,7 +41,7 @@ fn links(now: Time) -> (Link, Link, [Sealer; 2]) {
     let Whole { initiator, responder, .. } = whole();
     let sealers = [initiator.sealer, responder.sealer];
     let link =
-        |who, peer, opener, renewal| Link::new(now, peer, opener, 1200, seed(who)).renewing(now, renewal);
+        |who, peer, opener, renewal| Link::new(now, peer, opener, 1200, seed(who)).with_renewal(now, renewal);
     let first = link(INITIATOR, initiator.peer, initiator.opener, initiator.renewal);
     let second = link(RESPONDER, responder.peer, responder.opener, responder.renewal);
     (first, second, sealers)
@@ -52,7 +52,7 @@ pub(super) fn renewed() -> Renewed {
     let (mut first, mut second, mut sealers) = links(now);
     let mut probe = sealed(&mut sealers[0], &super::link::probe());
     second.handle_frame(now, &mut probe).expect("the first frame of the session");
-    first.worn(now);
+    first.on_key_worn(now);
     first.handle_timeout(now);
     let rekey = sent(&mut first, &mut sealers[0], now, 7).expect("worn keys are replaced");
     second.handle_frame(now, &mut sealed(&mut sealers[0], &rekey)).expect("it verifies");
@@ -67,7 +67,7 @@ pub(super) fn renewed() -> Renewed {
 pub(super) fn opened(frame: &[u8], packet: &[u8]) {
     let mut frame = frame.to_vec();
     let inner = renewed().responder.handle_frame(Time::from_millis(2), &mut frame);
-    let Ok(Inner::Packet(found)) = inner else { panic!("{inner:?} is no packet") };
+    let Ok(FrameContent::Packet(found)) = inner else { panic!("{inner:?} is no packet") };
     assert_eq!(*found, packet[1..]);
 }
 

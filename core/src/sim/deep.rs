@@ -155,7 +155,7 @@ impl Net {
         let id = self.add_session(link, side);
         let seed = seed_of(&mut self.random);
         let measured = Link::new(self.now, session.peer, session.opener, session.mtu, seed)
-            .renewing(self.now, session.renewal);
+            .with_renewal(self.now, session.renewal);
         let cost = measured.metrics().cost;
         self.sessions[id as usize].deep = Some(Box::new(Deep {
             link: measured,
@@ -230,7 +230,7 @@ impl Net {
     /// A link's medium says that it is cut.
     pub(super) fn doubt_link(&mut self, id: NeighbourId) {
         if let Some(deep) = &mut self.sessions[id as usize].deep {
-            deep.link.doubt(self.now);
+            deep.link.on_medium_cut(self.now);
             self.pending.push(id);
         }
     }

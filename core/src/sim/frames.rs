@@ -3,7 +3,7 @@
 use super::deep::{MTU, path};
 use super::net::Net;
 use super::queue::Event;
-use crate::link::{Inner, Sealer, Source};
+use crate::link::{FrameContent, Sealer, Source};
 use crate::route::NeighbourId;
 use crate::wire::link::{
     FrameKind, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_PROBE, peek,
@@ -29,7 +29,7 @@ impl Net {
         let Some(deep) = &mut self.sessions[id as usize].deep else { return };
         let mut frame = Vec::with_capacity(plaintext.len() + Sealer::OVERHEAD);
         if deep.sealer.seal(|out| out.extend_from_slice(plaintext), &mut frame).is_err() {
-            return deep.link.exhausted();
+            return deep.link.on_key_exhausted();
         }
         if control {
             let kind = plaintext.first().map_or("", |kind| content(*kind));
@@ -80,7 +80,7 @@ impl Net {
                     let _ = dialler.handshakes.handle(
                         self.now,
                         path(link),
-                        Source::apart(link as u64),
+                        Source::isolated(link as u64),
                         MTU,
                         &bytes,
                     );
@@ -95,8 +95,8 @@ impl Net {
                 }
                 self.pending.push(id);
                 let packet = match deep.link.handle_frame(self.now, &mut bytes) {
-                    Ok(Inner::Packet(body)) => Some(body.to_vec()),
-                    Ok(Inner::Nothing) => None,
+                    Ok(FrameContent::Packet(body)) => Some(body.to_vec()),
+                    Ok(FrameContent::Consumed) => None,
                     // One that came twice.
                     Err(_) => return,
                 };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::script::{Script, damaged};
 use crate::address::Address;
-use crate::link::joined::{End, joined};
-use crate::link::{Inner, Link, LinkOutput, LinkState, Sealer, Suite};
+use crate::link::session_pair::{SessionEnd, session_pair};
+use crate::link::{FrameContent, Link, LinkOutput, LinkState, Sealer, Suite};
 use crate::time::Time;
 use crate::wire::link::{
     Acknowledged, KIND_ACK, KIND_CONTROL, KIND_HELLO, KIND_PACKET, Segment, Vitals, plaintext,
@@ -70,7 +70,7 @@ pub fn frame(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
     let suite = if flags & AES != 0 { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
-    let Some(ends) = joined(suite) else { return };
+    let Some(ends) = session_pair(suite) else { return };
     if flags & HONEST != 0 { honest(script, ends) } else { hostile(script, ends) }
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub(super) fn new(now: Time, (sealer, opener): End) -> Self {
+    pub(super) fn new(now: Time, (sealer, opener): SessionEnd) -> Self {
         let link = Link::new(now, Address::from_bytes([9; 32]), opener, MTU, [5; 32]);
         Side { link, sealer, state: LinkState::Up, said: Vec::new(), heard: Vec::new() }
     }
@@ -163,7 +163,7 @@ fn pass(now: &mut Time, span: Duration, sides: &mut [Side], mut send: impl FnMut
     *now = end;
 }
 
-fn hostile(mut script: Script<'_>, [here, there]: [End; 2]) {
+fn hostile(mut script: Script<'_>, [here, there]: [SessionEnd; 2]) {
     let mut now = Time::from_millis(10_000);
     let mut side = [Side::new(now, here)];
     let (mut neighbour, mut sequence) = (there.0, 0u32);
@@ -227,8 +227,8 @@ fn hostile(mut script: Script<'_>, [here, there]: [End; 2]) {
         let frame = sealed(&mut neighbour, &plain);
         let mut copy = frame.clone();
         match one.link.handle_frame(now, &mut copy) {
-            Ok(Inner::Packet(packet)) => assert_eq!((plain[0], &*packet), (KIND_PACKET, &plain[1..])),
-            Ok(Inner::Nothing) => assert!(!plain.is_empty()),
+            Ok(FrameContent::Packet(packet)) => assert_eq!((plain[0], &*packet), (KIND_PACKET, &plain[1..])),
+            Ok(FrameContent::Consumed) => assert!(!plain.is_empty()),
             Err(_) => {}
         }
         one.collect(now);
@@ -239,7 +239,7 @@ fn hostile(mut script: Script<'_>, [here, there]: [End; 2]) {
     }
 }
 
-fn honest(mut script: Script<'_>, ends: [End; 2]) {
+fn honest(mut script: Script<'_>, ends: [SessionEnd; 2]) {
     let mut now = Time::from_millis(10_000);
     let mut sides = ends.map(|end| Side::new(now, end));
     let mut line: VecDeque<(usize, Vec<u8>)> = VecDeque::new();

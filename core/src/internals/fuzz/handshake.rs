@@ -190,7 +190,8 @@ impl World {
     fn arrive(&mut self, to: usize, from: u8, frame: &[u8]) {
         // A frame's parser may rely on nothing that the sorting before it has not checked.
         let sorted = crate::wire::link::peek(frame);
-        let result = self.nodes[to].handle(self.now, path(from), Source::apart(u64::from(from)), 1200, frame);
+        let result =
+            self.nodes[to].handle(self.now, path(from), Source::isolated(u64::from(from)), 1200, frame);
         if sorted.is_none() {
             assert!(result.is_err(), "what is no frame was taken");
         }

@@ -17,7 +17,8 @@ impl LinkLayer {
         // The neighbour has dialled, so that it is the one that begins to renew keys.
         let (there, here) = Ends::sessions(Cipher::ChaCha);
         let (here, neighbour) = (*here, there.sealer);
-        let mut link = Link::new(now, here.peer, here.opener, here.mtu, [5; 32]).renewing(now, here.renewal);
+        let mut link =
+            Link::new(now, here.peer, here.opener, here.mtu, [5; 32]).with_renewal(now, here.renewal);
         // Something waits to be sent, so that acknowledgements have something to look through.
         for _ in 0..256 {
             let _ = link.send_control(&[7; 1000]);

@@ -1,14 +1,14 @@
 use std::time::Duration;
 
 use super::*;
-use crate::link::quality::RoundTrip;
+use crate::link::quality::RttEstimator;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{Acknowledged, Segment, split};
 
 const NOTHING: Acknowledged = Acknowledged { ack: 0, sack: 0 };
 
-fn numbers(outgoing: &mut Outgoing, now: Time) -> Vec<u32> {
+fn numbers(outgoing: &mut ControlSender, now: Time) -> Vec<u32> {
     std::iter::from_fn(|| outgoing.poll(now, NOTHING))
         .map(|segment| split::<Segment>(&segment[1..]).unwrap().0.sequence)
         .collect()
@@ -16,7 +16,7 @@ fn numbers(outgoing: &mut Outgoing, now: Time) -> Vec<u32> {
 
 #[test]
 fn a_message_has_from_1_to_4096_bytes() {
-    let mut outgoing = Outgoing::new(1200);
+    let mut outgoing = ControlSender::new(1200);
     assert_eq!(outgoing.push(&[]), Err(ControlFull));
     assert_eq!(outgoing.push(&[1; 4097]), Err(ControlFull));
     assert_eq!(outgoing.push(&[1; 70_000]), Err(ControlFull));
@@ -27,7 +27,7 @@ fn a_message_has_from_1_to_4096_bytes() {
 
 #[test]
 fn the_queue_is_bounded_and_empties_with_acknowledgements() {
-    let mut outgoing = Outgoing::new(1200);
+    let mut outgoing = ControlSender::new(1200);
     while outgoing.push(&[1; 4096]).is_ok() {}
     assert!(outgoing.queued() <= QUEUE && outgoing.queued() > QUEUE - 4098);
     let mut ack = 0;
@@ -46,7 +46,7 @@ fn the_queue_is_bounded_and_empties_with_acknowledgements() {
 #[test]
 fn a_segment_fits_the_frame_of_a_small_link() {
     for mtu in [512, 1200, 9000] {
-        let mut outgoing = Outgoing::new(mtu);
+        let mut outgoing = ControlSender::new(mtu);
         outgoing.push(&[1; 4096]).unwrap();
         let segment = outgoing.poll(Time::ZERO, NOTHING).unwrap();
         assert_eq!(segment.len() + Sealer::OVERHEAD, mtu.min(1200));
@@ -55,8 +55,8 @@ fn a_segment_fits_the_frame_of_a_small_link() {
 
 #[test]
 fn time_outs_double_and_a_word_from_the_other_side_ends_that() {
-    let mut outgoing = Outgoing::new(1200);
-    let mut rtt = RoundTrip::default();
+    let mut outgoing = ControlSender::new(1200);
+    let mut rtt = RttEstimator::default();
     rtt.sample(Time::ZERO, Duration::from_millis(1));
     outgoing.push(&[1; 100]).unwrap();
     let mut now = Time::from_millis(100);
@@ -78,7 +78,7 @@ fn time_outs_double_and_a_word_from_the_other_side_ends_that() {
 
 #[test]
 fn gaps_are_filled_and_nothing_else_is_repeated() {
-    let mut outgoing = Outgoing::new(1200);
+    let mut outgoing = ControlSender::new(1200);
     for _ in 0..10 {
         outgoing.push(&[1; 1151]).unwrap();
     }
@@ -94,7 +94,7 @@ fn gaps_are_filled_and_nothing_else_is_repeated() {
 
 #[test]
 fn an_acknowledgement_of_what_was_never_sent_is_refused_and_changes_nothing() {
-    let mut outgoing = Outgoing::new(1200);
+    let mut outgoing = ControlSender::new(1200);
     for _ in 0..10 {
         outgoing.push(&[1; 1151]).unwrap();
     }
@@ -119,7 +119,7 @@ fn an_acknowledgement_of_what_was_never_sent_is_refused_and_changes_nothing() {
 #[test]
 fn numbers_run_past_the_end_of_32_bits() {
     let now = Time::ZERO;
-    let (mut outgoing, mut incoming) = (Outgoing::new(1200), Incoming::default());
+    let (mut outgoing, mut incoming) = (ControlSender::new(1200), ControlReceiver::default());
     outgoing.start_at(u32::MAX - 5);
     incoming.start_at(u32::MAX - 5);
     for n in 0..100u8 {
@@ -135,7 +135,7 @@ fn numbers_run_past_the_end_of_32_bits() {
 
 #[test]
 fn what_nobody_fetches_is_not_piled_up() {
-    let mut incoming = Incoming::default();
+    let mut incoming = ControlReceiver::default();
     let mut refused = 0;
     for sequence in 0..1000 {
         refused += u32::from(incoming.segment(Time::ZERO, sequence, &[1; MAX_BODY]).is_err());

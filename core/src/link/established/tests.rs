@@ -2,12 +2,12 @@
 
 mod control;
 mod hostile;
+mod liveness;
 mod mtu;
-mod narrow;
+mod narrow_path;
+mod path_validation;
 mod quality;
 mod rekey;
-mod roam;
-mod watch;
 
 use std::collections::BTreeMap;
 
@@ -167,11 +167,11 @@ impl Pair {
 
     fn deliver(&mut self, to: usize, mut frame: Vec<u8>) {
         match self.links[to].handle_frame(self.now, &mut frame) {
-            Ok(Inner::Packet(packet)) => {
+            Ok(FrameContent::Packet(packet)) => {
                 assert!(packet.len() >= 199 && packet.iter().all(|byte| *byte == KIND_PACKET));
                 self.packets[to] += 1;
             }
-            Ok(Inner::Nothing) => {}
+            Ok(FrameContent::Consumed) => {}
             Err(cause) => self.drops[to].push(cause),
         }
         self.poll(to);

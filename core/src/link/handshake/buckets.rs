@@ -30,7 +30,7 @@ impl Rate {
 }
 
 /// See the [module's page](self).
-pub(super) struct Buckets<K> {
+pub(super) struct TokenBuckets<K> {
     map: BTreeMap<K, Bucket>,
     swept: Time,
 }
@@ -40,15 +40,15 @@ struct Bucket {
     at: Time,
 }
 
-impl<K> Default for Buckets<K> {
+impl<K> Default for TokenBuckets<K> {
     fn default() -> Self {
-        Buckets { map: BTreeMap::new(), swept: Time::ZERO }
+        TokenBuckets { map: BTreeMap::new(), swept: Time::ZERO }
     }
 }
 
-impl<K: Ord> Buckets<K> {
+impl<K: Ord> TokenBuckets<K> {
     /// Takes a token, if there is one. Of a key that finds no place in the table none is.
-    pub(super) fn take(&mut self, now: Time, key: K, rate: Rate) -> bool {
+    pub(super) fn take_token(&mut self, now: Time, key: K, rate: Rate) -> bool {
         if !self.map.contains_key(&key) && self.map.len() >= MAX_BUCKETS && !self.sweep(now, rate) {
             return false;
         }
@@ -65,7 +65,7 @@ impl<K: Ord> Buckets<K> {
     }
 
     /// Whether there is a token, as far as is remembered.
-    pub(super) fn has(&self, now: Time, key: K, rate: Rate) -> bool {
+    pub(super) fn has_token(&self, now: Time, key: K, rate: Rate) -> bool {
         self.map.get(&key).is_none_or(|bucket| bucket.after(now, rate) >= ONE)
     }
 

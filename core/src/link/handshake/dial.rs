@@ -5,12 +5,13 @@ use std::time::Duration;
 use rand_core::RngCore;
 
 use super::{
-    Completed, DialError, HOLD, HOLD_ELSEWHERE, HandshakeOutput, Handshakes, KEEP, Session, introduced,
+    DialError, FINISH_LIFE, HOLD_FINISH, HOLD_FINISH_ELSEWHERE, HandshakeOutput, Handshakes, Session,
+    SessionKeys, introduced,
 };
 use crate::address::Address;
 use crate::link::Path;
 use crate::link::keys::Suite;
-use crate::link::noise::{Noise, NoiseError};
+use crate::link::noise::{NoiseError, NoiseHandshake};
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::codec;
@@ -24,19 +25,19 @@ pub(in crate::link) const TRIES: u32 = 5;
 /// The time to the second initiation; it doubles with each.
 pub(in crate::link) const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// What a dial has at least, when others want its place.
-pub(in crate::link) const GIVE_WAY: Duration = Duration::from_secs(1);
+pub(in crate::link) const MIN_DIAL_TIME: Duration = Duration::from_secs(1);
 /// When the finish is repeated, after it was sent first: not at all once the session is known to live.
 pub(in crate::link) const REPEATS: [Duration; 3] =
     [Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1750)];
 /// Responses that do not verify, to each initiation sent, before others are passed over unread.
-pub(in crate::link) const MAX_BAD: u32 = 4;
+pub(in crate::link) const MAX_BAD_RESPONSES: u32 = 4;
 
 /// A dial under way.
 pub(super) struct Dial {
     pub(super) path: Path,
     mtu: usize,
     started: Time,
-    noise: Noise,
+    noise: NoiseHandshake,
     /// The initiation as it is sent, with a cookie when one was asked for.
     initiation: Vec<u8>,
     tries: u32,
@@ -48,17 +49,17 @@ pub(super) struct Dial {
     /// What to say instead of "no answer".
     hint: Option<DialError>,
     /// All is ready, but the other side's own handshake comes first if it completes in time.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<HeldSession>,
 }
 
 /// A session that waits for the other side's to come to nothing.
-pub(super) struct Held {
+pub(super) struct HeldSession {
     pub(super) session: Box<Session>,
     finish: Vec<u8>,
 }
 
 /// A completed dial.
-pub(super) struct Kept {
+pub(super) struct CompletedDial {
     pub(super) peer: Address,
     pub(super) instance: u64,
     pub(super) path: Path,
@@ -71,10 +72,10 @@ pub(super) struct Kept {
     repeats: usize,
 }
 
-impl Kept {
+impl CompletedDial {
     pub(super) fn deadline(&self) -> Time {
         let repeat = REPEATS.get(self.repeats).filter(|_| self.confirmed.is_none());
-        self.since + *repeat.unwrap_or(&KEEP)
+        self.since + *repeat.unwrap_or(&FINISH_LIFE)
     }
 }
 
@@ -86,7 +87,7 @@ impl Handshakes {
         if self.dials.values().any(|dial| dial.path == path) {
             return;
         }
-        if self.dials.len() >= self.config.max_dials && !self.give_way(now) {
+        if self.dials.len() >= self.config.max_dials && !self.evict_oldest_dial(now) {
             return self.fail(path, DialError::TooMany);
         }
         let index = self.indices.draw();
@@ -112,11 +113,11 @@ impl Handshakes {
     }
 
     /// Ends the oldest dial that nobody has answered, if it has had time for an answer.
-    fn give_way(&mut self, now: Time) -> bool {
+    fn evict_oldest_dial(&mut self, now: Time) -> bool {
         let unanswered = self.dials.iter().filter(|(_, dial)| dial.held.is_none());
         let oldest = unanswered.min_by_key(|(_, dial)| dial.started).map(|(index, _)| *index);
         let Some(index) = oldest else { return false };
-        if self.dials.get(&index).is_none_or(|dial| now.since(dial.started) < GIVE_WAY) {
+        if self.dials.get(&index).is_none_or(|dial| now.since(dial.started) < MIN_DIAL_TIME) {
             return false;
         }
         self.give_up(index);
@@ -137,12 +138,12 @@ impl Handshakes {
     /// The first frame of the session with this local index was opened: the neighbour has the finish.
     /// Saying so is optional; it saves the repeats, and makes a dial that follows a lost link faster.
     pub fn confirm(&mut self, now: Time, local_index: u32) {
-        if let Some(kept) = self.kept.get_mut(&local_index) {
+        if let Some(kept) = self.completed_dials.get_mut(&local_index) {
             kept.confirmed.get_or_insert(now);
         }
     }
 
-    fn initiation(&mut self, index: u32) -> Result<(Noise, Vec<u8>), NoiseError> {
+    fn initiation(&mut self, index: u32) -> Result<(NoiseHandshake, Vec<u8>), NoiseError> {
         let seed = self.seed();
         let mut noise = self.keys.initiator(&seed)?;
         let closed = self.keys.has_mesh_key();
@@ -189,7 +190,7 @@ impl Handshakes {
 
     pub(super) fn on_response(&mut self, now: Time, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
         let (head, message) = split::<Response>(bytes).map_err(|_| DropCause::MalformedFrame)?;
-        if let Some(kept) = self.kept.get(&head.receiver).filter(|kept| kept.path == path) {
+        if let Some(kept) = self.completed_dials.get(&head.receiver).filter(|kept| kept.path == path) {
             // It is not read again, so it may be forged.
             if bytes.len() < kept.finish.len() {
                 return Err(DropCause::BadHandshake);
@@ -206,7 +207,7 @@ impl Handshakes {
         if dial.held.is_some() {
             return Ok(());
         }
-        if dial.bad >= MAX_BAD {
+        if dial.bad >= MAX_BAD_RESPONSES {
             return Err(DropCause::HandshakeLimit);
         }
         let Ok(payload) = dial.noise.read(message) else {
@@ -249,18 +250,18 @@ impl Handshakes {
                 false => DialError::IdentityInUse,
             });
         }
-        if self.reached(dial.path.netmod, &peer.address, peer.instance, dial.started) {
+        if self.is_reached(dial.path.netmod, &peer.address, peer.instance, dial.started) {
             return Err(DialError::Duplicate);
         }
         let (path, started, mtu) = (dial.path, dial.started, dial.mtu.min(usize::from(peer.mtu)));
-        if !self.guard.admit_own(now, &peer.address) {
+        if !self.limiter.admit_own(now, &peer.address) {
             return Err(DialError::TooOften);
         }
         let introduction = self.introduction(head.receiver, dial.mtu);
         let dial = self.dials.get_mut(&head.receiver).ok_or(DialError::Protocol)?;
         let message = dial.noise.write(&introduction).map_err(|_| DialError::Protocol)?;
-        let completed = Completed::new(&self.keys, &mut dial.noise, suite, peer.index, true);
-        let Completed { sealer, opener, renewal } = completed.ok_or(DialError::Protocol)?;
+        let completed = SessionKeys::new(&self.keys, &mut dial.noise, suite, peer.index, true);
+        let SessionKeys { sealer, opener, renewal } = completed.ok_or(DialError::Protocol)?;
         let session = Session {
             peer: peer.address,
             path,
@@ -280,23 +281,23 @@ impl Handshakes {
     }
 
     /// Whether a session with this run of this neighbour, over this netmod, has begun since `started`.
-    fn reached(&self, netmod: u32, peer: &Address, instance: u64, started: Time) -> bool {
-        let dialled = self.kept.values().any(|kept| {
+    fn is_reached(&self, netmod: u32, peer: &Address, instance: u64, started: Time) -> bool {
+        let dialled = self.completed_dials.values().any(|kept| {
             kept.path.netmod == netmod
                 && kept.peer == *peer
                 && kept.instance == instance
                 && kept.since >= started
         });
-        dialled || self.answers.values().any(|answer| answer.completed_since(netmod, peer, instance, started))
+        dialled || self.inbound.values().any(|answer| answer.completed_since(netmod, peer, instance, started))
     }
 
     fn hold_or_complete(&mut self, now: Time, index: u32, session: Box<Session>, finish: Vec<u8>) {
         let (path, instance) = (session.path, session.peer_instance);
-        let waiting = self.answers.values().filter_map(|answer| answer.waits_for(path.netmod, instance));
-        let hold = waiting.map(|from| if from == path { HOLD } else { HOLD_ELSEWHERE }).max();
+        let waiting = self.inbound.values().filter_map(|answer| answer.waits_for(path.netmod, instance));
+        let hold = waiting.map(|from| if from == path { HOLD_FINISH } else { HOLD_FINISH_ELSEWHERE }).max();
         let hold = hold.filter(|_| session.peer < self.address);
         let Some(dial) = self.dials.get_mut(&index) else { return };
-        dial.held = Some(Held { session, finish });
+        dial.held = Some(HeldSession { session, finish });
         match hold {
             Some(hold) => dial.deadline = now + hold,
             None => self.complete(now, index),
@@ -305,10 +306,11 @@ impl Handshakes {
 
     /// Sends the finish of a dial that is held; the session begins.
     fn complete(&mut self, now: Time, index: u32) {
-        let Some(Held { session, finish }) = self.dials.remove(&index).and_then(|dial| dial.held) else {
+        let Some(HeldSession { session, finish }) = self.dials.remove(&index).and_then(|dial| dial.held)
+        else {
             return;
         };
-        let kept = Kept {
+        let kept = CompletedDial {
             peer: session.peer,
             instance: session.peer_instance,
             path: session.path,
@@ -318,14 +320,14 @@ impl Handshakes {
             reminded: false,
             repeats: 0,
         };
-        self.kept.insert(index, kept);
+        self.completed_dials.insert(index, kept);
         self.transmit(session.path, finish);
-        self.end_dials(&session);
+        self.end_superseded_dials(&session);
         self.output.push_back(HandshakeOutput::Established(session));
     }
 
     /// A session has begun: other dials that would lead to the same neighbour end.
-    pub(super) fn end_dials(&mut self, session: &Session) {
+    pub(super) fn end_superseded_dials(&mut self, session: &Session) {
         let ended: Vec<(u32, Path)> = self
             .dials
             .iter()
@@ -346,9 +348,9 @@ impl Handshakes {
     }
 
     pub(super) fn kept_timeout(&mut self, now: Time) {
-        self.kept.retain(|_, kept| kept.since + KEEP > now);
+        self.completed_dials.retain(|_, kept| kept.since + FINISH_LIFE > now);
         let mut repeats = Vec::new();
-        for kept in self.kept.values_mut().filter(|kept| kept.deadline() <= now) {
+        for kept in self.completed_dials.values_mut().filter(|kept| kept.deadline() <= now) {
             kept.repeats = kept.repeats.saturating_add(1);
             repeats.push((kept.path, kept.finish.clone()));
         }
@@ -359,7 +361,7 @@ impl Handshakes {
 
     pub(super) fn on_cookie(&mut self, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
         let (cookie, _) = split::<Cookie>(bytes).map_err(|_| DropCause::MalformedFrame)?;
-        let dial = self.asked(path, cookie.receiver, cookie.echo)?;
+        let dial = self.dial_for_echo(path, cookie.receiver, cookie.echo)?;
         // Once for each initiation, so that a forged cookie cannot make us send more than we would.
         if std::mem::replace(&mut dial.cookie_obeyed, true) {
             return Err(DropCause::HandshakeLimit);
@@ -381,12 +383,17 @@ impl Handshakes {
             _ => return Err(DropCause::BadHandshake),
         };
         // Not authenticated: remembered, but the dial goes on, as somebody else may have sent it.
-        self.asked(path, refusal.receiver, refusal.echo)?.hint = Some(reason);
+        self.dial_for_echo(path, refusal.receiver, refusal.echo)?.hint = Some(reason);
         Ok(())
     }
 
     /// The dial that such an answer without a seal is for.
-    fn asked(&mut self, path: Path, index: u32, echo: [u8; ECHO_LEN]) -> Result<&mut Dial, DropCause> {
+    fn dial_for_echo(
+        &mut self,
+        path: Path,
+        index: u32,
+        echo: [u8; ECHO_LEN],
+    ) -> Result<&mut Dial, DropCause> {
         self.dials
             .get_mut(&index)
             .filter(|dial| dial.path == path && dial.held.is_none())

@@ -1,10 +1,10 @@
 //! Handshakes between two nodes, under a virtual clock.
 
-mod again;
-mod both;
+mod extended_frames;
 mod hostile;
 mod limits;
-mod longer;
+mod redial;
+mod simultaneous;
 
 use super::*;
 use crate::netmod::Endpoint;

@@ -83,7 +83,7 @@ fn a_refused_frame_does_not_use_up_its_counter() {
 fn no_counter_is_used_twice_at_the_end_of_a_session() {
     let (mut sealer, mut opener) = pair(Suite::Aes256Gcm, [9; 32]);
     assert!(!sealer.is_worn());
-    sealer.counter = LIMIT - 1;
+    sealer.counter = REJECT_AFTER_FRAMES - 1;
     assert!(sealer.is_worn());
     let mut last = sealed(&mut sealer, b"last");
     let mut out = vec![7];
@@ -104,7 +104,7 @@ fn frames_of_two_generations_are_opened_in_any_order_while_both_are_known() {
     let (mut sealer, mut opener) = pair(suite, [9; 32]);
     let mut old: Vec<_> = (0..3).map(|_| sealed(&mut sealer, b"old")).collect();
     opener.open(&mut sealed(&mut sealer, b"old")).unwrap();
-    opener.expect(key(suite, 1));
+    opener.set_next(key(suite, 1));
     sealer.renew(key(suite, 1));
     let mut new: Vec<_> = (0..3).map(|_| sealed(&mut sealer, b"new")).collect();
     assert_eq!((new[0][1], new[0][6]), (1, 4), "the counter goes on, the phase is another");
@@ -116,7 +116,7 @@ fn frames_of_two_generations_are_opened_in_any_order_while_both_are_known() {
     for seen in [new[2].clone(), old[1].clone(), old[2].clone()] {
         assert_eq!(opener.open(&mut seen.clone()), Err(DropCause::Replay));
     }
-    opener.forget_before();
+    opener.forget_previous();
     assert_eq!(opener.open(&mut old[0]), Err(DropCause::BadSeal));
     assert_eq!(opener.open(&mut new[0]).unwrap(), b"new");
     assert_eq!((opener.expected(), opener.received()), (7, 5));
@@ -126,16 +126,16 @@ fn frames_of_two_generations_are_opened_in_any_order_while_both_are_known() {
 fn each_generation_has_a_budget_of_its_own() {
     let suite = Suite::Aes256Gcm;
     let (mut sealer, mut opener) = pair(suite, [9; 32]);
-    sealer.skip(WORN);
+    sealer.skip(REKEY_AFTER_FRAMES);
     assert!(sealer.is_worn());
     opener.open(&mut sealed(&mut sealer, b"x")).unwrap();
     assert!(opener.is_worn());
-    opener.expect(key(suite, 1));
+    opener.set_next(key(suite, 1));
     sealer.renew(key(suite, 1));
     assert!(!sealer.is_worn());
     opener.open(&mut sealed(&mut sealer, b"x")).unwrap();
     assert!(!opener.is_worn() && opener.generation() == 1);
-    sealer.skip(LIMIT - 1);
+    sealer.skip(REJECT_AFTER_FRAMES - 1);
     assert_eq!(sealer.seal(|out| out.push(1), &mut Vec::new()), Err(Exhausted));
 }
 
@@ -143,16 +143,16 @@ fn each_generation_has_a_budget_of_its_own() {
 fn a_key_that_has_used_up_its_budget_does_not_shorten_that_of_the_next() {
     let suite = Suite::Aes256Gcm;
     let (mut sealer, mut opener) = pair(suite, [9; 32]);
-    sealer.skip(LIMIT - 1);
+    sealer.skip(REJECT_AFTER_FRAMES - 1);
     let mut last = sealed(&mut sealer, b"last");
     assert_eq!(opener.open(&mut last).unwrap(), b"last");
-    opener.expect(key(suite, 1));
+    opener.set_next(key(suite, 1));
     sealer.renew(key(suite, 1));
     let mut late = sealed(&mut sealer, b"late");
     let mut first = sealed(&mut sealer, b"first");
     assert_eq!(opener.open(&mut first).unwrap(), b"first");
     assert_eq!(opener.open(&mut late).unwrap(), b"late");
-    sealer.skip(LIMIT - 3);
+    sealer.skip(REJECT_AFTER_FRAMES - 3);
     assert_eq!(opener.open(&mut sealed(&mut sealer, b"last")).unwrap(), b"last");
 }
 
@@ -161,28 +161,40 @@ fn what_lies_beyond_the_budget_of_its_key_is_dropped_as_a_replay_before_it_is_op
     let suite = Suite::Aes256Gcm;
     let (mut sealer, mut opener) = pair(suite, [9; 32]);
     opener.open(&mut sealed(&mut sealer, b"x")).unwrap();
-    opener.expect(key(suite, 1));
+    opener.set_next(key(suite, 1));
     // Frames that do not open: had they been tried, they would be bad seals.
     let counts = |opener: &mut Opener, phase: u8, counter: u64| {
         let mut frame = [header(phase, 0, counter).as_slice(), &[0; 40]].concat();
         opener.open(&mut frame).unwrap_err()
     };
     for (phase, first) in [(0, 0), (1, 1)] {
-        assert_eq!(counts(&mut opener, phase, first + LIMIT - 1), DropCause::BadSeal, "phase {phase}");
-        assert_eq!(counts(&mut opener, phase, first + LIMIT), DropCause::Replay, "phase {phase}");
+        assert_eq!(
+            counts(&mut opener, phase, first + REJECT_AFTER_FRAMES - 1),
+            DropCause::BadSeal,
+            "phase {phase}"
+        );
+        assert_eq!(
+            counts(&mut opener, phase, first + REJECT_AFTER_FRAMES),
+            DropCause::Replay,
+            "phase {phase}"
+        );
         assert_eq!(counts(&mut opener, phase, u64::MAX), DropCause::Replay, "phase {phase}");
     }
     sealer.renew(key(suite, 1));
     opener.open(&mut sealed(&mut sealer, b"x")).unwrap();
-    assert_eq!(counts(&mut opener, 0, LIMIT - 1), DropCause::BadSeal, "the key before has its own");
-    assert_eq!(counts(&mut opener, 0, LIMIT), DropCause::Replay);
-    assert_eq!(counts(&mut opener, 1, LIMIT), DropCause::BadSeal);
+    assert_eq!(
+        counts(&mut opener, 0, REJECT_AFTER_FRAMES - 1),
+        DropCause::BadSeal,
+        "the key before has its own"
+    );
+    assert_eq!(counts(&mut opener, 0, REJECT_AFTER_FRAMES), DropCause::Replay);
+    assert_eq!(counts(&mut opener, 1, REJECT_AFTER_FRAMES), DropCause::BadSeal);
 }
 
 #[test]
 fn what_is_printed_of_keys_is_no_secret() {
     let (sealer, mut opener) = pair(Suite::Aes256Gcm, [0x5a; 32]);
-    opener.expect(key(Suite::Aes256Gcm, 1));
+    opener.set_next(key(Suite::Aes256Gcm, 1));
     let printed = format!("{sealer:?} {opener:?}");
     assert_eq!(
         printed,

@@ -1,8 +1,8 @@
 //! Who has a place among the neighbours, when there are no more places than neighbours. Pure.
 //!
-//! Neighbours that were configured are never sent away. The others share what is left as [`giver`] has it.
+//! Neighbours that were configured are never sent away. The others share what is left as [`choose_evicted`] has it.
 
-use crate::link::crowd::giver;
+use crate::link::eviction::choose_evicted;
 use crate::link::{DownReason, Source};
 
 /// A neighbour, or a node that wants to be one.
@@ -34,7 +34,7 @@ pub(crate) fn place(tenants: &[Tenant], newcomer: &Tenant, most: usize) -> Place
     let strangers = tenants.iter().filter(|tenant| !tenant.configured);
     let strangers: Vec<_> = strangers.map(|tenant| (tenant.netmod, tenant.source, tenant.id)).collect();
     let from = (newcomer.netmod, newcomer.source);
-    if let Some(id) = giver(&strangers, Some(from).filter(|_| !newcomer.configured)) {
+    if let Some(id) = choose_evicted(&strangers, Some(from).filter(|_| !newcomer.configured)) {
         return Place::Of(id);
     }
     let of_host =

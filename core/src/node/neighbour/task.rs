@@ -67,13 +67,13 @@ impl Neighbour {
                 match next {
                     Order::Sent => note_at = Some(now),
                     Order::Look => {}
-                    Order::Doubt => link.doubt(now),
+                    Order::Doubt => link.on_medium_cut(now),
                     Order::Unsent => {
                         self.refused.store(false, Relaxed);
-                        link.unsent(now);
+                        link.on_send_refused(now);
                     }
-                    Order::Worn => link.worn(now),
-                    Order::TooLong(length) => link.too_long(now, length),
+                    Order::Worn => link.on_key_worn(now),
+                    Order::TooLong(length) => link.on_frame_too_long(now, length),
                     Order::Stranger { endpoint, frame } => {
                         self.stranger_arrived(&shared, &mut link, (endpoint, frame), &mut work);
                     }
@@ -163,7 +163,7 @@ impl Neighbour {
         frames.retain_mut(|frame| match link.handle_frame(now, frame) {
             Ok(inner) => {
                 opened = true;
-                let Inner::Packet(body) = inner else { return false };
+                let FrameContent::Packet(body) = inner else { return false };
                 // The kind byte stays: the packet goes on as the content of another frame.
                 let content = body.len() + 1;
                 frame.advance(HEADER_LEN);
@@ -194,17 +194,17 @@ impl Neighbour {
         // The neighbour may have moved there since the frame came.
         let opened = match endpoint == self.path().endpoint {
             true => link.handle_frame(now, &mut frame),
-            false => link.handle_stranger(now, endpoint, &mut frame),
+            false => link.handle_frame_from(now, endpoint, &mut frame),
         };
         match opened {
-            Ok(Inner::Packet(body)) => {
+            Ok(FrameContent::Packet(body)) => {
                 let content = body.len() + 1;
                 self.rx_bytes.fetch_add(frame.len() as u64, Relaxed);
                 frame.advance(HEADER_LEN);
                 frame.truncate(content);
                 packets_arrived(shared, &mut vec![frame], work);
             }
-            Ok(Inner::Nothing) => {}
+            Ok(FrameContent::Consumed) => {}
             Err(cause) => shared.stats.drop(cause),
         }
     }
@@ -228,7 +228,7 @@ impl Neighbour {
             match output {
                 LinkOutput::Transmit(content) => {
                     if self.push(shared, Class::Control, content.into()) == Pushed::Closed {
-                        link.exhausted();
+                        link.on_key_exhausted();
                     }
                 }
                 LinkOutput::TransmitTo(endpoint, content) => {

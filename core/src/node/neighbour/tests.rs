@@ -126,7 +126,7 @@ fn frames_that_come_to_a_link_that_is_over_are_counted() {
     futures::executor::block_on(async {
         let (shared, neighbour, mut link) = silent_neighbour();
         assert!((0..3).all(|_| neighbour.inbox.try_push(BytesMut::from(&[0x10; 40][..])).is_ok()));
-        link.exhausted();
+        link.on_key_exhausted();
         neighbour.run(shared.clone(), link).await;
         assert_eq!(shared.stats.drops()["unknown_session"], 3);
     });

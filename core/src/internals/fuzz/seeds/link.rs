@@ -9,7 +9,7 @@ use super::super::handshake::{
 use super::super::script::Pen;
 use super::Seed;
 use crate::link::Suite;
-use crate::link::joined::joined;
+use crate::link::session_pair::session_pair;
 use crate::time::Time;
 
 pub(super) fn seeds() -> Vec<Seed> {
@@ -79,7 +79,9 @@ fn lines() -> Vec<Seed> {
 /// What one link really says to another, unsealed: signs of life, control, acknowledgements, packets, goodbye.
 fn plaintexts() -> Seed {
     let mut now = Time::from_millis(10_000);
-    let Some(ends) = joined(Suite::ChaCha20Poly1305) else { return Seed::new("frame", "said", Vec::new()) };
+    let Some(ends) = session_pair(Suite::ChaCha20Poly1305) else {
+        return Seed::new("frame", "said", Vec::new());
+    };
     let mut sides = ends.map(|end| Side::new(now, end));
     let mut pen = Pen::default();
     pen.u8(0);

@@ -14,7 +14,7 @@ fn probing(seed: u8, wire: Wire) -> Pair {
 
 impl Pair {
     fn mtu(&self) -> usize {
-        self.links[0].mtu.present()
+        self.links[0].mtu.current()
     }
 
     /// Packets in frames as long as may be, one every 10 ms.
@@ -49,7 +49,7 @@ fn longer_frames_are_tried_step_by_step_once_they_are_wanted() {
 #[test]
 fn a_probe_is_as_long_as_it_says_and_its_answer_is_short() {
     let mut mtu = PathMtu::new(1200, 1200, 1452);
-    mtu.sent(Time::ZERO, 300, 1200);
+    mtu.on_sent(Time::ZERO, 300, 1200);
     let probe = mtu.poll(Time::ZERO, None, Time::ZERO, false).unwrap();
     assert_eq!(probe.len() + Sealer::OVERHEAD, 1400);
     assert_eq!((&probe[..5], probe[5..].iter().all(|byte| *byte == 0)), (&[9, 1, 0, 0, 0][..], true));
@@ -129,20 +129,20 @@ fn loss_alone_is_no_hole() {
 fn a_way_that_is_dead_altogether_is_not_taken_for_a_hole() {
     let mut mtu = PathMtu::new(1200, 1200, 1452);
     let mut now = Time::from_millis(1000);
-    mtu.sent(now, 300, 1200);
+    mtu.on_sent(now, 300, 1200);
     for (id, length) in [(1, 1400), (2, 1452)] {
         mtu.poll(now, None, now, false).unwrap();
-        mtu.answered(now, MtuAnswer { id, length });
+        mtu.on_answer(now, MtuAnswer { id, length });
     }
     let mut fall = |heard: Option<Time>| {
         now = now + Duration::from_secs(2);
-        mtu.sent(now, 1, 1452);
+        mtu.on_sent(now, 1, 1452);
         let heard = heard.unwrap_or(now + ms(100));
         while let Some(due) = mtu.deadline() {
             now = due;
             mtu.poll(now, None, heard, false);
         }
-        mtu.present()
+        mtu.current()
     };
     assert_eq!(fall(Some(Time::from_millis(1000))), 1452, "nothing was heard at all");
     assert_eq!(fall(None), 1200);
@@ -153,14 +153,14 @@ fn a_frame_that_the_medium_refuses_brings_the_link_back_at_once() {
     let mut pair = probing(6, Wire::good(ms(2)));
     pair.bulk(Duration::from_secs(10));
     let now = pair.now;
-    pair.links[0].too_long(now, 1400);
+    pair.links[0].on_frame_too_long(now, 1400);
     pair.poll(0);
     assert_eq!(pair.mtu(), 1200);
     let mut pair = probing(7, Wire { hole: 1300, ..Wire::good(ms(2)) });
     pair.bulk(Duration::from_secs(3));
     let probes = pair.probes();
     let now = pair.now;
-    pair.links[0].too_long(now, 1400);
+    pair.links[0].on_frame_too_long(now, 1400);
     pair.bulk(Duration::from_secs(30));
     assert_eq!((pair.mtu(), pair.probes()), (1200, probes), "a refused probe is not sent again");
 }
@@ -176,12 +176,12 @@ fn where_all_take_the_same_nothing_is_tried() {
 fn answers_to_nothing_change_nothing() {
     let mut mtu = PathMtu::new(1200, 1200, 1452);
     let answer = |id, length| MtuAnswer { id, length };
-    mtu.answered(Time::ZERO, answer(0, 1452));
-    mtu.sent(Time::ZERO, 300, 1200);
+    mtu.on_answer(Time::ZERO, answer(0, 1452));
+    mtu.on_sent(Time::ZERO, 300, 1200);
     for wrong in [answer(1, 1452), answer(2, 1400), answer(1, u16::MAX)] {
-        mtu.answered(Time::ZERO, wrong);
+        mtu.on_answer(Time::ZERO, wrong);
     }
-    assert_eq!(mtu.present(), 1200);
-    mtu.answered(Time::ZERO, answer(1, 1400));
-    assert_eq!(mtu.present(), 1400);
+    assert_eq!(mtu.current(), 1200);
+    mtu.on_answer(Time::ZERO, answer(1, 1400));
+    assert_eq!(mtu.current(), 1400);
 }

@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::identity::{Identity, x25519_public};
-use crate::link::keys::{LIMIT, WORN};
-use crate::link::noise::Keys;
+use crate::link::keys::{REJECT_AFTER_FRAMES, REKEY_AFTER_FRAMES};
+use crate::link::noise::StaticKeys;
 use crate::wire::link::{HEADER_LEN, REKEY_LEN, Rekey};
 
 /// More than the keys' life, with what is added to it.
@@ -15,7 +15,7 @@ const ROUND: Duration = Duration::from_secs(135);
 
 fn renewal(node: u8, chain: u8) -> Renewal {
     let identities = [Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32])];
-    let keys = Arc::new(Keys::new(&identities[usize::from(node)], None));
+    let keys = Arc::new(StaticKeys::new(&identities[usize::from(node)], None));
     let remote = x25519_public(&identities[usize::from(1 - node)].address()).unwrap();
     Renewal::new(keys, remote, Suite::ChaCha20Poly1305, node == 0, Zeroizing::new([chain; 32]))
 }
@@ -27,7 +27,7 @@ fn renewing(seed: u8, wire: Wire) -> Pair {
     for node in 0..2 {
         pair.links[node].renewal = Some(renewal(node as u8, 9));
         let Link { renewal, rng, .. } = &mut pair.links[node];
-        renewal.as_mut().unwrap().begin(now, rng);
+        renewal.as_mut().unwrap().start_key_life(now, rng);
     }
     pair
 }
@@ -117,10 +117,10 @@ fn a_lost_answer_is_asked_for_again_and_the_other_side_waits_with_the_new_key() 
     pair.wires[1].loss = 100;
     // Something keeps node 0 content meanwhile.
     while !pair.transmitted[0].contains(&KIND_REKEY) {
-        pair.links[0].liveness.heard(pair.now);
+        pair.links[0].liveness.on_frame(pair.now);
         pair.run(ms(100));
     }
-    pair.links[0].liveness.heard(pair.now);
+    pair.links[0].liveness.on_frame(pair.now);
     pair.run(ms(300));
     assert_eq!(pair.rekeyed, [0, 0], "nobody turns to a key that the other may not have");
     pair.packet(1);
@@ -236,19 +236,19 @@ fn without_an_answer_the_link_goes_on_with_its_keys() {
 #[test]
 fn a_key_is_replaced_at_once_when_either_direction_has_worn_it() {
     let mut pair = renewing(9, Wire::good(ms(1)));
-    pair.sealers[0].skip(WORN);
+    pair.sealers[0].skip(REKEY_AFTER_FRAMES);
     assert!(pair.sealers[0].is_worn());
     let now = pair.now;
-    pair.links[0].worn(now);
+    pair.links[0].on_key_worn(now);
     pair.run(Duration::from_secs(1));
     assert_eq!(pair.rekeyed, [1, 1]);
     assert!(!pair.sealers[0].is_worn());
     pair.run(Duration::from_secs(11));
-    pair.sealers[1].skip(WORN);
+    pair.sealers[1].skip(REKEY_AFTER_FRAMES);
     pair.packet(1);
     pair.run(Duration::from_secs(2));
     assert_eq!(pair.rekeyed, [2, 2]);
-    pair.sealers[1].skip(LIMIT);
+    pair.sealers[1].skip(REJECT_AFTER_FRAMES);
     assert!(pair.sealers[1].seal(|out| out.push(0), &mut Vec::new()).is_err());
 }
 
@@ -257,7 +257,7 @@ fn two_thousand_generations_later_all_is_as_at_first() {
     let mut pair = renewing(10, Wire::good(ms(1)));
     for _ in 0..2000 {
         let now = pair.now;
-        pair.links[0].worn(now);
+        pair.links[0].on_key_worn(now);
         pair.run(Duration::from_millis(10_500));
         pair.transmitted = Default::default();
     }

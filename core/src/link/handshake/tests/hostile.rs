@@ -114,7 +114,7 @@ fn an_honest_dialler_gets_through_a_flood() {
             let _ = pair.nodes[1].handle(
                 pair.now,
                 endpoint(flood),
-                Source::apart(flood.into()),
+                Source::isolated(flood.into()),
                 1400,
                 &initiation(flood % 300),
             );

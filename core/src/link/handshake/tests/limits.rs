@@ -101,7 +101,7 @@ fn a_session_is_awaited_from_its_initiation_to_its_finish_and_only_from_where_th
     let mut pair = Pair::new(1);
     pair.dial(0, 0);
     pair.settle(|flying| flying.frame[0] != FINISH);
-    let index = *pair.nodes[1].answers.keys().next().unwrap();
+    let index = *pair.nodes[1].inbound.keys().next().unwrap();
     assert!(pair.nodes[1].awaits_finish(&path(0, 0), index));
     assert!(
         !pair.nodes[1].awaits_finish(&path(0, 1), index)

@@ -7,14 +7,17 @@ use super::Source;
 
 /// Something that has a place: which netmod it came over, from where, and its rank. Of those that have the same host, the one with
 /// the highest rank goes first.
-pub(crate) type Tenant<T> = (u32, Source, T);
+pub(crate) type Occupant<T> = (u32, Source, T);
 
 /// The tenant that gives its place to a newcomer: one of the network that has most, if the newcomer's has at least two less; or
 /// else one of a host in the newcomer's own network, if the newcomer's host has at least two less. Without a newcomer to compare
 /// with, it is one of the network and host that have most.
-pub(crate) fn giver<T: Ord + Copy>(tenants: &[Tenant<T>], newcomer: Option<(u32, Source)>) -> Option<T> {
+pub(crate) fn choose_evicted<T: Ord + Copy>(
+    occupants: &[Occupant<T>],
+    newcomer: Option<(u32, Source)>,
+) -> Option<T> {
     let mut groups: BTreeMap<(u32, u64), BTreeMap<u64, (usize, T)>> = BTreeMap::new();
-    for (netmod, source, rank) in tenants {
+    for (netmod, source, rank) in occupants {
         let hosts = groups.entry((*netmod, source.group)).or_default();
         let host = hosts.entry(source.host).or_insert((0, *rank));
         *host = (host.0.saturating_add(1), host.1.max(*rank));
@@ -35,46 +38,46 @@ pub(crate) fn giver<T: Ord + Copy>(tenants: &[Tenant<T>], newcomer: Option<(u32,
 mod tests {
     use super::*;
 
-    fn tenants(hosts: &[(u64, u64, usize)]) -> Vec<Tenant<usize>> {
+    fn occupants(hosts: &[(u64, u64, usize)]) -> Vec<Occupant<usize>> {
         let mut all = Vec::new();
         for (group, host, count) in hosts {
-            let tenant = |n| (0, Source { host: *host, group: *group }, n);
-            all.extend((all.len()..all.len() + count).map(tenant));
+            let occupant = |n| (0, Source { host: *host, group: *group }, n);
+            all.extend((all.len()..all.len() + count).map(occupant));
         }
         all
     }
 
-    fn gives(hosts: &[(u64, u64, usize)], group: u64, host: u64) -> Option<usize> {
-        giver(&tenants(hosts), Some((0, Source { host, group })))
+    fn evicted(hosts: &[(u64, u64, usize)], group: u64, host: u64) -> Option<usize> {
+        choose_evicted(&occupants(hosts), Some((0, Source { host, group })))
     }
 
     #[test]
     fn the_network_that_has_most_gives_first_and_of_it_the_host_that_has_most() {
         assert_eq!(
-            gives(&[(1, 10, 3), (1, 11, 5), (2, 20, 6)], 2, 20),
+            evicted(&[(1, 10, 3), (1, 11, 5), (2, 20, 6)], 2, 20),
             Some(7),
             "eight of one, six of the other"
         );
-        assert_eq!(gives(&[(1, 10, 3), (1, 11, 5), (2, 20, 7)], 2, 20), None, "nearly as many");
-        assert_eq!(gives(&[(1, 10, 2)], 2, 20), Some(1), "one that has none yet");
+        assert_eq!(evicted(&[(1, 10, 3), (1, 11, 5), (2, 20, 7)], 2, 20), None, "nearly as many");
+        assert_eq!(evicted(&[(1, 10, 2)], 2, 20), Some(1), "one that has none yet");
     }
 
     #[test]
     fn in_one_network_the_host_that_has_most_gives() {
-        assert_eq!(gives(&[(1, 10, 4), (1, 11, 1)], 1, 12), Some(3));
-        assert_eq!(gives(&[(1, 10, 4), (1, 11, 1)], 1, 10), None);
-        assert_eq!(gives(&[(1, 10, 4), (1, 11, 3)], 1, 11), None);
+        assert_eq!(evicted(&[(1, 10, 4), (1, 11, 1)], 1, 12), Some(3));
+        assert_eq!(evicted(&[(1, 10, 4), (1, 11, 1)], 1, 10), None);
+        assert_eq!(evicted(&[(1, 10, 4), (1, 11, 3)], 1, 11), None);
     }
 
     #[test]
     fn a_network_of_many_hosts_takes_nothing_from_a_smaller_one() {
-        let crowd: Vec<_> = (0..30).map(|host| (1, host, 1)).chain([(2, 99, 2)]).collect();
-        assert_eq!(gives(&crowd, 1, 50), None, "two on one host of another network stay");
+        let crowded: Vec<_> = (0..30).map(|host| (1, host, 1)).chain([(2, 99, 2)]).collect();
+        assert_eq!(evicted(&crowded, 1, 50), None, "two on one host of another network stay");
     }
 
     #[test]
     fn without_a_newcomer_the_one_that_has_most_gives() {
-        assert_eq!(giver(&tenants(&[(1, 10, 1), (2, 20, 2)]), None), Some(2));
-        assert_eq!(giver(&tenants(&[]), None), None);
+        assert_eq!(choose_evicted(&occupants(&[(1, 10, 1), (2, 20, 2)]), None), Some(2));
+        assert_eq!(choose_evicted(&occupants(&[]), None), None);
     }
 }

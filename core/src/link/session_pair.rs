@@ -3,10 +3,10 @@
 use super::keys::{Opener, Sealer, Suite};
 
 /// What one end of a session has.
-pub(crate) type End = (Sealer, Opener);
+pub(crate) type SessionEnd = (Sealer, Opener);
 
 /// The two ends of a session whose keys everybody knows; `None` where the cipher does not work.
-pub(crate) fn joined(suite: Suite) -> Option<[End; 2]> {
+pub(crate) fn session_pair(suite: Suite) -> Option<[SessionEnd; 2]> {
     let hash = [3; 32];
     let splits = [[1; 32], [2; 32]];
     let end = |there: usize, here: usize| {

@@ -21,7 +21,7 @@ pub(in crate::link) struct Violation;
 
 /// See the [module's page](self).
 #[derive(Debug, Default)]
-pub(in crate::link) struct Incoming {
+pub(in crate::link) struct ControlReceiver {
     /// The number of the next segment of the stream.
     next: u32,
     /// What came too early: the segments from `next` on.
@@ -35,7 +35,7 @@ pub(in crate::link) struct Incoming {
     held: bool,
 }
 
-impl Incoming {
+impl ControlReceiver {
     /// As if that many segments had come before.
     #[cfg(test)]
     pub(super) fn start_at(&mut self, next: u32) {
@@ -111,8 +111,8 @@ impl Incoming {
         Ok(Some(message))
     }
 
-    /// What was said by [`Incoming::acknowledged`] is on its way.
-    pub(in crate::link) fn told(&mut self) {
+    /// What was said by [`ControlReceiver::acknowledged`] is on its way.
+    pub(in crate::link) fn acknowledgement_sent(&mut self) {
         self.due = None;
         self.unacknowledged = 0;
     }

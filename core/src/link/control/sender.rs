@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{ControlFull, MAX_BODY, MAX_MESSAGE, QUEUE, WINDOW};
 use crate::link::keys::Sealer;
-use crate::link::quality::RoundTrip;
+use crate::link::quality::RttEstimator;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{Acknowledged, KIND_CONTROL, SEGMENT_OVERHEAD, Segment, plaintext};
@@ -23,27 +23,27 @@ pub(in crate::link) const FIRST_TIMEOUT: Duration = Duration::from_millis(250);
 pub(in crate::link) const MAX_TIMEOUT: Duration = Duration::from_secs(1);
 /// And the longest at all, whatever round trips were measured: a line that held frames back for a while says nothing of how long
 /// the next ones take, and a link that is silent for so long is gone.
-pub(in crate::link) const LONGEST: Duration = Duration::from_secs(3);
+pub(in crate::link) const TIMEOUT_CEILING: Duration = Duration::from_secs(3);
 /// How much later than a segment others have to be sent, and acknowledged, for it to be lost.
-pub(in crate::link) const REORDERING: u64 = 3;
+pub(in crate::link) const PACKET_THRESHOLD: u64 = 3;
 /// A segment that is not acknowledged for so long, while so many time-outs passed without any progress, never will be.
-pub(in crate::link) const PATIENCE: Duration = Duration::from_secs(30);
-pub(in crate::link) const PATIENT_TIMEOUTS: u32 = 16;
+pub(in crate::link) const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+pub(in crate::link) const GIVE_UP_TIMEOUTS: u32 = 16;
 /// The window at first, and the least that loss makes of it, in segments.
-pub(in crate::link) const FIRST_WINDOW: usize = 16;
-pub(in crate::link) const LEAST_WINDOW: usize = 4;
+pub(in crate::link) const INITIAL_WINDOW: usize = 16;
+pub(in crate::link) const MIN_WINDOW: usize = 4;
 
 /// See the [module's page](self).
 #[derive(Debug)]
-pub(in crate::link) struct Outgoing {
+pub(in crate::link) struct ControlSender {
     /// What was not cut into segments yet.
     stream: BytesMut,
     /// Bytes in `segments`.
-    under_way: usize,
+    bytes_in_flight: usize,
     /// The longest part of the stream in a segment: that the link may take, and that it takes for certain.
-    most: usize,
+    link_max_body: usize,
     max_body: usize,
-    segments: VecDeque<Sent>,
+    segments: VecDeque<SentSegment>,
     /// The number of the first of them.
     first: u32,
     window: usize,
@@ -58,21 +58,21 @@ pub(in crate::link) struct Outgoing {
 }
 
 #[derive(Debug)]
-struct Sent {
+struct SentSegment {
     body: Bytes,
     /// When it was sent first, and last.
     since: Time,
     at: Time,
     order: u64,
     repeated: bool,
-    state: State,
+    state: SegmentState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    UnderWay,
+enum SegmentState {
+    InFlight,
     Lost,
-    Arrived,
+    Acknowledged,
 }
 
 /// The part of the stream that a frame of `frame` bytes has room for.
@@ -80,17 +80,17 @@ fn body_of(frame: usize) -> usize {
     frame.saturating_sub(Sealer::OVERHEAD.saturating_add(SEGMENT_OVERHEAD)).clamp(1, MAX_BODY)
 }
 
-impl Outgoing {
+impl ControlSender {
     pub(in crate::link) fn new(mtu: usize) -> Self {
         let body = body_of(mtu);
-        Outgoing {
+        ControlSender {
             stream: BytesMut::new(),
-            under_way: 0,
-            most: body,
+            bytes_in_flight: 0,
+            link_max_body: body,
             max_body: body,
             segments: VecDeque::new(),
             first: 0,
-            window: FIRST_WINDOW,
+            window: INITIAL_WINDOW,
             order: 0,
             arrived: 0,
             recovery: 0,
@@ -101,8 +101,8 @@ impl Outgoing {
 
     /// Segments are cut so that no frame is longer than `frame` bytes. Whether longer ones would be of use.
     pub(in crate::link) fn set_frame(&mut self, frame: usize) -> bool {
-        self.max_body = body_of(frame).min(self.most);
-        self.max_body < self.most && self.stream.len() > self.max_body
+        self.max_body = body_of(frame).min(self.link_max_body);
+        self.max_body < self.link_max_body && self.stream.len() > self.max_body
     }
 
     pub(in crate::link) fn push(&mut self, message: &[u8]) -> Result<(), ControlFull> {
@@ -124,7 +124,7 @@ impl Outgoing {
 
     /// Bytes that are not acknowledged yet.
     pub(in crate::link) fn queued(&self) -> usize {
-        self.stream.len().saturating_add(self.under_way)
+        self.stream.len().saturating_add(self.bytes_in_flight)
     }
 
     /// Segments sent more than once.
@@ -134,11 +134,11 @@ impl Outgoing {
 
     /// The next segment to send, as a plaintext.
     pub(in crate::link) fn poll(&mut self, now: Time, acknowledged: Acknowledged) -> Option<Vec<u8>> {
-        let out = self.segments.iter().filter(|sent| sent.state == State::UnderWay).count();
+        let out = self.segments.iter().filter(|sent| sent.state == SegmentState::InFlight).count();
         if out >= self.window {
             return None;
         }
-        let offset = match self.segments.iter().position(|sent| sent.state == State::Lost) {
+        let offset = match self.segments.iter().position(|sent| sent.state == SegmentState::Lost) {
             Some(offset) => {
                 self.repeated = self.repeated.saturating_add(1);
                 offset
@@ -148,8 +148,8 @@ impl Outgoing {
         self.order = self.order.saturating_add(1);
         let sequence = self.first.wrapping_add(u32::try_from(offset).ok()?);
         let sent = self.segments.get_mut(offset)?;
-        sent.repeated = sent.state == State::Lost;
-        sent.state = State::UnderWay;
+        sent.repeated = sent.state == SegmentState::Lost;
+        sent.state = SegmentState::InFlight;
         sent.at = now;
         sent.order = self.order;
         let mut segment = plaintext(KIND_CONTROL, &Segment { acknowledged, sequence });
@@ -166,14 +166,14 @@ impl Outgoing {
             // Lets go of the memory when the last segment is acknowledged.
             self.stream = BytesMut::new();
         }
-        self.under_way = self.under_way.saturating_add(body.len());
-        self.segments.push_back(Sent {
+        self.bytes_in_flight = self.bytes_in_flight.saturating_add(body.len());
+        self.segments.push_back(SentSegment {
             body,
             since: now,
             at: now,
             order: 0,
             repeated: false,
-            state: State::UnderWay,
+            state: SegmentState::InFlight,
         });
         Some(self.segments.len().saturating_sub(1))
     }
@@ -197,8 +197,8 @@ impl Outgoing {
         let mut progress = 0usize;
         for _ in 0..done {
             let Some(sent) = self.segments.pop_front() else { break };
-            self.under_way = self.under_way.saturating_sub(sent.body.len());
-            progress = progress.saturating_add(usize::from(self.arrived_now(&sent)));
+            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(sent.body.len());
+            progress = progress.saturating_add(usize::from(self.record_arrival(&sent)));
         }
         self.first = acknowledged.ack;
         for bit in 0..u64::BITS.min(WINDOW as u32) {
@@ -207,8 +207,8 @@ impl Outgoing {
             }
             let offset = (bit as usize).saturating_add(1);
             let Some(mut sent) = self.segments.get_mut(offset).map(std::mem::take) else { break };
-            progress = progress.saturating_add(usize::from(self.arrived_now(&sent)));
-            sent.state = State::Arrived;
+            progress = progress.saturating_add(usize::from(self.record_arrival(&sent)));
+            sent.state = SegmentState::Acknowledged;
             if let Some(place) = self.segments.get_mut(offset) {
                 *place = sent;
             }
@@ -222,8 +222,8 @@ impl Outgoing {
     }
 
     /// Takes note of a segment that has come; whether that is new.
-    fn arrived_now(&mut self, sent: &Sent) -> bool {
-        if sent.state == State::Arrived {
+    fn record_arrival(&mut self, sent: &SentSegment) -> bool {
+        if sent.state == SegmentState::Acknowledged {
             return false;
         }
         // Of one that was repeated nobody can tell which copy came.
@@ -236,75 +236,75 @@ impl Outgoing {
     fn find_lost(&mut self) {
         let (arrived, recovery) = (self.arrived, self.recovery);
         let mut halve = false;
-        for sent in self.segments.iter_mut().filter(|sent| sent.state == State::UnderWay) {
-            if sent.order.saturating_add(REORDERING) <= arrived {
-                sent.state = State::Lost;
+        for sent in self.segments.iter_mut().filter(|sent| sent.state == SegmentState::InFlight) {
+            if sent.order.saturating_add(PACKET_THRESHOLD) <= arrived {
+                sent.state = SegmentState::Lost;
                 halve |= sent.order > recovery;
             }
         }
         if halve {
-            self.window = (self.window / 2).max(LEAST_WINDOW);
+            self.window = (self.window / 2).max(MIN_WINDOW);
             self.recovery = self.order;
         }
     }
 
-    fn timeout(&self, rtt: &RoundTrip) -> Duration {
+    fn timeout(&self, rtt: &RttEstimator) -> Duration {
         let first = match rtt.smoothed() {
             // Five milliseconds for the other side, which may wait that long before it acknowledges.
             Some(smoothed) => smoothed
                 .saturating_add(rtt.variation().saturating_mul(4))
-                .saturating_add(super::incoming::ACK_DELAY)
+                .saturating_add(super::receiver::ACK_DELAY)
                 .max(MIN_TIMEOUT),
             None => FIRST_TIMEOUT,
         };
         // The smallest round trip is no delay that will pass.
-        let longest = LONGEST.max(rtt.smallest().unwrap_or_default().saturating_mul(2));
+        let longest = TIMEOUT_CEILING.max(rtt.smallest().unwrap_or_default().saturating_mul(2));
         first.saturating_mul(1 << self.timeouts.min(10)).min(MAX_TIMEOUT.max(first)).min(longest)
     }
 
-    /// When [`Outgoing::handle_timeout`] is due.
-    pub(in crate::link) fn deadline(&self, rtt: &RoundTrip) -> Option<Time> {
-        let under_way = self.segments.iter().filter(|sent| sent.state == State::UnderWay);
-        Some(under_way.map(|sent| sent.at).min()? + self.timeout(rtt))
+    /// When [`ControlSender::handle_timeout`] is due.
+    pub(in crate::link) fn deadline(&self, rtt: &RttEstimator) -> Option<Time> {
+        let bytes_in_flight = self.segments.iter().filter(|sent| sent.state == SegmentState::InFlight);
+        Some(bytes_in_flight.map(|sent| sent.at).min()? + self.timeout(rtt))
     }
 
     /// Time has passed.
-    pub(in crate::link) fn handle_timeout(&mut self, now: Time, rtt: &RoundTrip) {
+    pub(in crate::link) fn handle_timeout(&mut self, now: Time, rtt: &RttEstimator) {
         let timeout = self.timeout(rtt);
         let mut lost = false;
         for sent in self.segments.iter_mut() {
-            if sent.state == State::UnderWay && sent.at + timeout <= now {
-                sent.state = State::Lost;
+            if sent.state == SegmentState::InFlight && sent.at + timeout <= now {
+                sent.state = SegmentState::Lost;
                 lost = true;
             }
         }
         if lost {
             self.timeouts = self.timeouts.saturating_add(1);
-            self.window = LEAST_WINDOW;
+            self.window = MIN_WINDOW;
             self.recovery = self.order;
         }
     }
 }
 
-impl Outgoing {
+impl ControlSender {
     /// Whether the other side has had time and repetitions enough to acknowledge, and has not: what waits for such a
     /// neighbour would only grow.
-    pub(in crate::link) fn is_in_vain(&self, now: Time) -> bool {
+    pub(in crate::link) fn is_unresponsive(&self, now: Time) -> bool {
         // Not by the time alone: this side may have slept.
-        let old = self.segments.front().is_some_and(|sent| now.since(sent.since) >= PATIENCE);
-        old && self.timeouts >= PATIENT_TIMEOUTS
+        let old = self.segments.front().is_some_and(|sent| now.since(sent.since) >= GIVE_UP_AFTER);
+        old && self.timeouts >= GIVE_UP_TIMEOUTS
     }
 }
 
-impl Default for Sent {
+impl Default for SentSegment {
     fn default() -> Self {
-        Sent {
+        SentSegment {
             body: Bytes::new(),
             since: Time::ZERO,
             at: Time::ZERO,
             order: 0,
             repeated: false,
-            state: State::Arrived,
+            state: SegmentState::Acknowledged,
         }
     }
 }

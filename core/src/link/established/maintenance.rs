@@ -5,24 +5,24 @@ use crate::netmod::Endpoint;
 use crate::wire::link::{KIND_MTU_ANSWER, KIND_RESPONSE, MtuAnswer, Rekey, Token};
 
 /// A probe has at least so many bytes after its kind, so that no answer is longer than what it answers.
-const LEAST_PROBE: usize = 6;
+const MIN_PROBE_BODY: usize = 6;
 
 impl Link {
     /// Gives the session fresh keys now and then.
-    pub fn renewing(mut self, now: Time, mut renewal: Renewal) -> Self {
-        renewal.begin(now, &mut self.rng);
+    pub fn with_renewal(mut self, now: Time, mut renewal: Renewal) -> Self {
+        renewal.start_key_life(now, &mut self.rng);
         self.renewal = Some(renewal);
         self
     }
 
     /// The handshake says that a round trip takes `rtt`, or less: until one was measured, silence is judged by that.
-    pub fn expecting(mut self, rtt: Duration) -> Self {
-        self.liveness.expect(rtt);
+    pub fn with_handshake_rtt(mut self, rtt: Duration) -> Self {
+        self.liveness.set_handshake_rtt(rtt);
         self
     }
 
     /// Tries how long a frame the way takes: `floor` bytes for certain, `base` as far as is known, `most` perhaps.
-    pub fn probing(mut self, floor: usize, base: usize, most: usize) -> Self {
+    pub fn with_path_mtu(mut self, floor: usize, base: usize, most: usize) -> Self {
         self.mtu = PathMtu::new(floor, base, most);
         self
     }
@@ -34,7 +34,7 @@ impl Link {
     }
 
     /// The keys that the egress seals with [are worn](crate::link::Sealer::is_worn).
-    pub fn worn(&mut self, now: Time) {
+    pub fn on_key_worn(&mut self, now: Time) {
         if let Some(renewal) = &mut self.renewal {
             renewal.hasten(now);
         }
@@ -42,35 +42,35 @@ impl Link {
 
     /// Of the packets that were told to [`Link::note_sent`] just now, `frames` of them, this was the longest frame, in bytes.
     pub fn note_longest(&mut self, now: Time, frames: u32, longest: usize) {
-        self.mtu.sent(now, frames, longest);
+        self.mtu.on_sent(now, frames, longest);
     }
 
     /// The medium has refused a frame of `length` bytes as too long.
-    pub fn too_long(&mut self, now: Time, length: usize) {
-        self.with_mtu(|mtu| mtu.refused(now, length));
+    pub fn on_frame_too_long(&mut self, now: Time, length: usize) {
+        self.with_mtu(|mtu| mtu.on_refused(now, length));
     }
 
     /// Cuts the control stream so that no segment can be too long for the way: a segment that was sent once stays as it is.
-    pub(super) fn cut_control(&mut self, now: Time) {
-        let certain = self.mtu.certain(now);
+    pub(super) fn limit_segments(&mut self, now: Time) {
+        let certain = self.mtu.confirmed_length(now);
         if self.outgoing.set_frame(certain) {
-            self.mtu.ask(now);
+            self.mtu.request_confirmation(now);
         }
     }
 
     /// The medium says that nothing arrives at the neighbour any more: it is suspect at once, and soon away. Anything that is
     /// heard of it ends the doubt.
-    pub fn doubt(&mut self, now: Time) {
+    pub fn on_medium_cut(&mut self, now: Time) {
         if matches!(self.state, LinkState::Up | LinkState::Suspect) {
-            self.liveness.cut(now);
+            self.liveness.on_medium_cut(now);
             self.enter(LinkState::Suspect);
         }
     }
 
     /// The medium has refused to send a frame to the neighbour: it is asked at once whether it is still there.
-    pub fn unsent(&mut self, now: Time) {
+    pub fn on_send_refused(&mut self, now: Time) {
         if self.state == LinkState::Up {
-            self.liveness.unsent(now, self.rtt.smoothed());
+            self.liveness.on_send_refused(now, self.rtt.smoothed());
         }
     }
 
@@ -79,18 +79,18 @@ impl Link {
     ///
     /// # Errors
     /// Why it was dropped, to be counted.
-    pub fn handle_stranger<'a>(
+    pub fn handle_frame_from<'a>(
         &mut self,
         now: Time,
         endpoint: Endpoint,
         frame: &'a mut [u8],
-    ) -> Result<Inner<'a>, DropCause> {
+    ) -> Result<FrameContent<'a>, DropCause> {
         let length = frame.len();
         let before = self.opener.expected();
-        let inner = self.take_in(now, frame, Some(endpoint))?;
+        let inner = self.open_frame(now, frame, Some(endpoint))?;
         let newest = self.opener.expected() > before;
         if newest && !self.is_down() && !std::mem::take(&mut self.moved) {
-            let challenge = self.roaming.challenge(now, endpoint, length, &mut self.rng);
+            let challenge = self.path_validation.challenge(now, endpoint, length, &mut self.rng);
             self.output.extend(challenge.map(|challenge| LinkOutput::TransmitTo(endpoint, challenge)));
         }
         Ok(inner)
@@ -98,22 +98,22 @@ impl Link {
 
     /// The neighbour is heard again. What was lost while the medium knew that nothing gets through says nothing of how the link is
     /// when it is up.
-    pub(super) fn came_back(&mut self, now: Time) {
+    pub(super) fn resume(&mut self, now: Time) {
         if self.state == LinkState::Away {
-            self.arrive_here.pass_over(self.opener.expected(), self.opener.received());
-            self.back = Some(self.clock(now));
+            self.inbound.skip_to(self.opener.expected(), self.opener.received());
+            self.resumed_at = Some(self.clock(now));
         }
     }
 
     /// Counts what arrived at the neighbour, by its vitals.
-    pub(super) fn count_there(&mut self, vitals: &Vitals) {
-        let Some(back) = self.back else {
-            return self.arrive_there.update(vitals.expected, vitals.received);
+    pub(super) fn count_outbound(&mut self, vitals: &Vitals) {
+        let Some(back) = self.resumed_at else {
+            return self.outbound.update(vitals.expected, vitals.received);
         };
-        self.arrive_there.pass_over(vitals.expected, vitals.received);
+        self.outbound.skip_to(vitals.expected, vitals.received);
         // From then on all that it counts was sent since.
         let answered = vitals.held != Vitals::NO_ECHO && vitals.echo.wrapping_sub(back) < 1 << 31;
-        self.back = self.back.filter(|_| !answered);
+        self.resumed_at = self.resumed_at.filter(|_| !answered);
     }
 
     pub(super) fn on_response(
@@ -125,18 +125,18 @@ impl Link {
     ) -> Result<(), DropCause> {
         // From the endpoint that is known it is late, and says nothing.
         let Some(endpoint) = from else { return Ok(()) };
-        if !newest || !self.roaming.answered(now, &endpoint, token) {
+        if !newest || !self.path_validation.on_response(now, &endpoint, token) {
             return Err(DropCause::Stranger);
         }
         self.moved = true;
         self.output.push_back(LinkOutput::Moved(endpoint));
         // What was measured was another way.
-        self.rtt = RoundTrip::default();
-        self.arrive_here.restart();
-        self.arrive_there.restart();
+        self.rtt = RttEstimator::default();
+        self.inbound.restart();
+        self.outbound.restart();
         self.echo = None;
         self.with_mtu(|mtu| mtu.restart(now));
-        self.liveness.ask();
+        self.liveness.request_probe();
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl Link {
 
     pub(super) fn on_mtu_probe(&mut self, body: &[u8], length: usize) -> Result<(), DropCause> {
         let id =
-            body.first_chunk().filter(|_| body.len() >= LEAST_PROBE).ok_or(DropCause::MalformedPacket)?;
+            body.first_chunk().filter(|_| body.len() >= MIN_PROBE_BODY).ok_or(DropCause::MalformedPacket)?;
         let answer = MtuAnswer {
             id: u32::from_le_bytes(*id),
             length: u16::try_from(length).map_err(|_| DropCause::MalformedPacket)?,
@@ -160,7 +160,7 @@ impl Link {
     }
 
     pub(super) fn on_mtu_answer(&mut self, now: Time, answer: MtuAnswer) {
-        self.with_mtu(|mtu| mtu.answered(now, answer));
+        self.with_mtu(|mtu| mtu.on_answer(now, answer));
     }
 
     pub(super) fn on_rekey(&mut self, now: Time, kind: u8, rekey: Rekey) -> Result<(), DropCause> {
@@ -171,19 +171,19 @@ impl Link {
         } else if let Some(key) = renewal.on_rekeyed(now, rekey, &mut self.opener, &mut self.rng)? {
             self.output.push_back(LinkOutput::Rekeyed(Box::new(key)));
             // The first frame under the new key, by which the other side turns to it as well.
-            self.liveness.greet();
+            self.liveness.request_hello();
         }
         Ok(())
     }
 
     /// When [`Link::upkeep`] is due.
-    pub(super) fn upkeep_at(&self) -> Option<Time> {
+    pub(super) fn maintenance_deadline(&self) -> Option<Time> {
         let renewal = self.renewal.as_ref().and_then(Renewal::deadline);
         renewal.into_iter().chain(self.mtu.deadline()).min()
     }
 
-    pub(super) fn upkeep(&mut self, now: Time) {
-        let (rtt, heard, lossy) = (self.rtt.smoothed(), self.liveness.heard_at(), self.is_lossy());
+    pub(super) fn maintain(&mut self, now: Time) {
+        let (rtt, heard, lossy) = (self.rtt.smoothed(), self.liveness.last_heard(), self.is_lossy());
         if let Some(renewal) = &mut self.renewal {
             if self.opener.is_worn() {
                 renewal.hasten(now);
@@ -192,18 +192,18 @@ impl Link {
             self.output.extend(rekey.map(LinkOutput::Transmit));
         }
         let probe = self.with_mtu(|mtu| mtu.poll(now, rtt, heard, lossy));
-        if probe.is_some() && self.mtu.is_in_doubt() {
-            self.liveness.ask();
+        if probe.is_some() && self.mtu.is_confirmation_unanswered() {
+            self.liveness.request_probe();
         }
         self.output.extend(probe.map(LinkOutput::Transmit));
     }
 
     /// Does something with the MTU, and tells when it has changed.
     fn with_mtu<T>(&mut self, work: impl FnOnce(&mut PathMtu) -> T) -> T {
-        let before = self.mtu.present();
+        let before = self.mtu.current();
         let result = work(&mut self.mtu);
-        if self.mtu.present() != before {
-            self.output.push_back(LinkOutput::MtuChanged(self.mtu.present()));
+        if self.mtu.current() != before {
+            self.output.push_back(LinkOutput::MtuChanged(self.mtu.current()));
         }
         result
     }

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use zeroize::Zeroizing;
 
-use super::buckets::{Buckets, Rate};
+use super::buckets::{Rate, TokenBuckets};
 use crate::address::Address;
 use crate::link::{LinkConfig, Path, Source};
 use crate::time::Time;
@@ -33,17 +33,17 @@ pub(in crate::link) const SECRET_LIFE: Duration = Duration::from_secs(120);
 
 /// What to do with an initiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Admission {
     /// Go on.
     Admit,
     /// Ask for this cookie.
-    Ask([u8; COOKIE_LEN]),
+    RequireCookie([u8; COOKIE_LEN]),
     /// Too many.
     Refuse,
 }
 
 /// See the [module's page](self).
-pub(super) struct Guard {
+pub(super) struct HandshakeLimiter {
     /// For an endpoint, or a host under load.
     rate: Rate,
     group_rate: Rate,
@@ -54,20 +54,20 @@ pub(super) struct Guard {
     secret: Zeroizing<[u8; 32]>,
     old_secret: Zeroizing<[u8; 32]>,
     drawn: Time,
-    endpoints: Buckets<Path>,
+    endpoints: TokenBuckets<Path>,
     /// The same for those that have shown a cookie.
-    proved: Buckets<Path>,
+    proved: TokenBuckets<Path>,
     /// Under load.
-    hosts: Buckets<(u32, u64)>,
-    groups: Buckets<(u32, u64)>,
+    hosts: TokenBuckets<(u32, u64)>,
+    groups: TokenBuckets<(u32, u64)>,
     /// Of sessions.
-    sessions: Buckets<Address>,
-    session_hosts: Buckets<(u32, u64)>,
+    sessions: TokenBuckets<Address>,
+    session_hosts: TokenBuckets<(u32, u64)>,
 }
 
-impl Guard {
+impl HandshakeLimiter {
     pub(super) fn new(config: &LinkConfig, rng: &mut ChaCha20Rng) -> Self {
-        let mut guard = Guard {
+        let mut guard = HandshakeLimiter {
             rate: Rate::new(config.rate.max(1), config.rate.max(1)),
             group_rate: {
                 let rate = config.rate.max(1).saturating_mul(HOSTS_OF_GROUP);
@@ -80,12 +80,12 @@ impl Guard {
             secret: Zeroizing::new([0; 32]),
             old_secret: Zeroizing::new([0; 32]),
             drawn: Time::ZERO,
-            endpoints: Buckets::default(),
-            proved: Buckets::default(),
-            hosts: Buckets::default(),
-            groups: Buckets::default(),
-            sessions: Buckets::default(),
-            session_hosts: Buckets::default(),
+            endpoints: TokenBuckets::default(),
+            proved: TokenBuckets::default(),
+            hosts: TokenBuckets::default(),
+            groups: TokenBuckets::default(),
+            sessions: TokenBuckets::default(),
+            session_hosts: TokenBuckets::default(),
         };
         rng.fill_bytes(guard.secret.as_mut());
         rng.fill_bytes(guard.old_secret.as_mut());
@@ -100,24 +100,24 @@ impl Guard {
         ephemeral: &[u8; KEY_LEN],
         cookie: &[u8; COOKIE_LEN],
         rng: &mut ChaCha20Rng,
-    ) -> Verdict {
+    ) -> Admission {
         let under_load = self.under_load(now);
-        if !under_load && self.endpoints.take(now, *path, self.rate) {
-            return Verdict::Admit;
+        if !under_load && self.endpoints.take_token(now, *path, self.rate) {
+            return Admission::Admit;
         }
         self.renew(now, rng);
         let ours = cookie_of(&self.secret, path, ephemeral);
         let older = cookie_of(&self.old_secret, path, ephemeral);
         // Both are compared in full, whatever the first says.
         if !(same(&ours, cookie) | same(&older, cookie)) {
-            return Verdict::Ask(ours);
+            return Admission::RequireCookie(ours);
         }
         if under_load && !self.take_share(now, path.netmod, source) {
-            return Verdict::Refuse;
+            return Admission::Refuse;
         }
-        match self.proved.take(now, *path, self.rate) {
-            true => Verdict::Admit,
-            false => Verdict::Refuse,
+        match self.proved.take_token(now, *path, self.rate) {
+            true => Admission::Admit,
+            false => Admission::Refuse,
         }
     }
 
@@ -125,24 +125,24 @@ impl Guard {
     /// and none of a group beyond its share is remembered.
     fn take_share(&mut self, now: Time, netmod: u32, source: Source) -> bool {
         let group = (netmod, source.group);
-        self.groups.has(now, group, self.group_rate)
-            && self.hosts.take(now, (netmod, source.host), self.rate)
-            && self.groups.take(now, group, self.group_rate)
+        self.groups.has_token(now, group, self.group_rate)
+            && self.hosts.take_token(now, (netmod, source.host), self.rate)
+            && self.groups.take_token(now, group, self.group_rate)
     }
 
     /// Whether a host may have one more session; forged finishes in its name use nothing up.
     pub(super) fn has_session(&self, now: Time, netmod: u32, source: Source) -> bool {
-        self.session_hosts.has(now, (netmod, source.host), HOST_SESSIONS)
+        self.session_hosts.has_token(now, (netmod, source.host), HOST_SESSIONS)
     }
 
     /// Takes one more session from what an address has, and from what the host has where it began it.
     pub(super) fn admit_session(&mut self, now: Time, netmod: u32, source: Source, peer: &Address) -> bool {
-        self.session_hosts.take(now, (netmod, source.host), HOST_SESSIONS) && self.admit_own(now, peer)
+        self.session_hosts.take_token(now, (netmod, source.host), HOST_SESSIONS) && self.admit_own(now, peer)
     }
 
     /// Takes one more session from what an address has; this node began it.
     pub(super) fn admit_own(&mut self, now: Time, peer: &Address) -> bool {
-        self.sessions.take(now, *peer, ADDRESS_SESSIONS)
+        self.sessions.take_token(now, *peer, ADDRESS_SESSIONS)
     }
 
     /// Counts one initiation.
@@ -193,9 +193,9 @@ mod tests {
     use crate::link::handshake::buckets::MAX_BUCKETS;
     use crate::netmod::Endpoint;
 
-    fn guard() -> (Guard, ChaCha20Rng) {
+    fn guard() -> (HandshakeLimiter, ChaCha20Rng) {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
-        (Guard::new(&LinkConfig::default(), &mut rng), rng)
+        (HandshakeLimiter::new(&LinkConfig::default(), &mut rng), rng)
     }
 
     fn path(n: u32) -> Path {
@@ -212,8 +212,8 @@ mod tests {
         for step in 0..400 {
             let now = Time::from_millis(step * 25);
             let verdict = guard.admit(now, &path(1), Source::default(), &[step as u8; 32], &NONE, &mut rng);
-            admitted += u32::from(verdict == Verdict::Admit);
-            asked += u32::from(matches!(verdict, Verdict::Ask(_)));
+            admitted += u32::from(verdict == Admission::Admit);
+            asked += u32::from(matches!(verdict, Admission::RequireCookie(_)));
         }
         assert_eq!(asked, 400 - 54, "the others have to show a cookie");
         assert_eq!(admitted, 5 + 49, "five at once and five a second for ten seconds");
@@ -226,21 +226,22 @@ mod tests {
         for step in 0..100 {
             let now = Time::from_millis(step * 40);
             let forged = guard.admit(now, &path(1), Source::default(), &[step as u8; 32], &NONE, &mut rng);
-            locked_out += u32::from(matches!(forged, Verdict::Ask(_)));
+            locked_out += u32::from(matches!(forged, Admission::RequireCookie(_)));
         }
         assert!(locked_out > 50, "25 a second are too many");
         let (now, key) = (Time::from_millis(4000), [200; 32]);
         guard.admit(now, &path(1), Source::default(), &[201; 32], &NONE, &mut rng);
-        let Verdict::Ask(cookie) = guard.admit(now, &path(1), Source::default(), &key, &NONE, &mut rng)
+        let Admission::RequireCookie(cookie) =
+            guard.admit(now, &path(1), Source::default(), &key, &NONE, &mut rng)
         else {
             panic!("the rate is used up")
         };
-        assert_eq!(guard.admit(now, &path(1), Source::default(), &key, &cookie, &mut rng), Verdict::Admit);
-        let proved = |key: u8, guard: &mut Guard, rng: &mut ChaCha20Rng| {
+        assert_eq!(guard.admit(now, &path(1), Source::default(), &key, &cookie, &mut rng), Admission::Admit);
+        let proved = |key: u8, guard: &mut HandshakeLimiter, rng: &mut ChaCha20Rng| {
             let cookie = cookie_of(&guard.secret, &path(1), &[key; 32]);
             guard.admit(now, &path(1), Source::default(), &[key; 32], &cookie, rng)
         };
-        let admitted = (0..20).filter(|key| proved(*key, &mut guard, &mut rng) == Verdict::Admit).count();
+        let admitted = (0..20).filter(|key| proved(*key, &mut guard, &mut rng) == Admission::Admit).count();
         assert_eq!(admitted, 4, "who has shown a cookie has a rate too");
     }
 
@@ -250,22 +251,22 @@ mod tests {
         let mut now = Time::from_millis(1);
         let mut asked = None;
         for n in 0..60 {
-            match guard.admit(now, &path(n), Source::apart(n.into()), &[n as u8; 32], &NONE, &mut rng) {
-                Verdict::Ask(cookie) => asked = Some((n, cookie)),
-                verdict => assert_eq!(verdict, Verdict::Admit),
+            match guard.admit(now, &path(n), Source::isolated(n.into()), &[n as u8; 32], &NONE, &mut rng) {
+                Admission::RequireCookie(cookie) => asked = Some((n, cookie)),
+                verdict => assert_eq!(verdict, Admission::Admit),
             }
         }
         let (n, cookie) = asked.expect("sixty in a second are a load");
         let key = [n as u8; 32];
         let other = guard.admit(now, &path(n), Source::default(), &[0xff; 32], &cookie, &mut rng);
-        assert!(matches!(other, Verdict::Ask(_)));
+        assert!(matches!(other, Admission::RequireCookie(_)));
         let elsewhere = guard.admit(now, &path(n + 1), Source::default(), &key, &cookie, &mut rng);
-        assert!(matches!(elsewhere, Verdict::Ask(_)));
-        assert_eq!(guard.admit(now, &path(n), Source::default(), &key, &cookie, &mut rng), Verdict::Admit);
+        assert!(matches!(elsewhere, Admission::RequireCookie(_)));
+        assert_eq!(guard.admit(now, &path(n), Source::default(), &key, &cookie, &mut rng), Admission::Admit);
         now = Time::from_millis(5_000);
         assert_eq!(
             guard.admit(now, &path(500), Source::default(), &key, &NONE, &mut rng),
-            Verdict::Admit,
+            Admission::Admit,
             "the load is over"
         );
     }
@@ -274,26 +275,31 @@ mod tests {
     fn a_cookie_grows_old() {
         let (mut guard, mut rng) = guard();
         let key = [9; 32];
-        let load = |guard: &mut Guard, rng: &mut ChaCha20Rng, at: u64, cookie: &[u8; COOKIE_LEN]| {
-            let now = Time::from_millis(at);
-            for n in 1000..1060 {
-                guard.admit(now, &path(n), Source::apart(n.into()), &[n as u8; 32], &NONE, rng);
-            }
-            guard.admit(now, &path(1), Source::apart(1), &key, cookie, rng)
+        let load =
+            |guard: &mut HandshakeLimiter, rng: &mut ChaCha20Rng, at: u64, cookie: &[u8; COOKIE_LEN]| {
+                let now = Time::from_millis(at);
+                for n in 1000..1060 {
+                    guard.admit(now, &path(n), Source::isolated(n.into()), &[n as u8; 32], &NONE, rng);
+                }
+                guard.admit(now, &path(1), Source::isolated(1), &key, cookie, rng)
+            };
+        let Admission::RequireCookie(cookie) = load(&mut guard, &mut rng, 1, &NONE) else {
+            panic!("no load")
         };
-        let Verdict::Ask(cookie) = load(&mut guard, &mut rng, 1, &NONE) else { panic!("no load") };
-        assert_eq!(load(&mut guard, &mut rng, 119_000, &cookie), Verdict::Admit);
-        assert_eq!(load(&mut guard, &mut rng, 130_000, &cookie), Verdict::Admit);
-        assert!(matches!(load(&mut guard, &mut rng, 260_000, &cookie), Verdict::Ask(_)));
+        assert_eq!(load(&mut guard, &mut rng, 119_000, &cookie), Admission::Admit);
+        assert_eq!(load(&mut guard, &mut rng, 130_000, &cookie), Admission::Admit);
+        assert!(matches!(load(&mut guard, &mut rng, 260_000, &cookie), Admission::RequireCookie(_)));
     }
 
     /// An initiation that brings the cookie back which it was asked for.
-    fn knock(guard: &mut Guard, rng: &mut ChaCha20Rng, now: Time, n: u32, source: Source) -> bool {
+    fn knock(guard: &mut HandshakeLimiter, rng: &mut ChaCha20Rng, now: Time, n: u32, source: Source) -> bool {
         let key = blake3::hash(&[n.to_le_bytes(), (now.as_micros() as u32).to_le_bytes()].concat());
         let key = key.as_bytes();
         match guard.admit(now, &path(n), source, key, &NONE, rng) {
-            Verdict::Ask(cookie) => guard.admit(now, &path(n), source, key, &cookie, rng) == Verdict::Admit,
-            verdict => verdict == Verdict::Admit,
+            Admission::RequireCookie(cookie) => {
+                guard.admit(now, &path(n), source, key, &cookie, rng) == Admission::Admit
+            }
+            verdict => verdict == Admission::Admit,
         }
     }
 
@@ -361,7 +367,7 @@ mod tests {
         let later = Time::from_millis(3000);
         assert_eq!(
             guard.admit(later, &path(9999), Source::default(), &[0; 32], &NONE, &mut rng),
-            Verdict::Admit
+            Admission::Admit
         );
         assert_eq!(guard.endpoints.len(), 1);
     }

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 
 use zeroize::Zeroizing;
 
-use super::guard::Verdict;
-use super::{ANSWER_LIFE, Completed, HandshakeOutput, Handshakes, Session, introduced};
+use super::limiter::Admission;
+use super::{HandshakeOutput, Handshakes, INBOUND_LIFE, Session, SessionKeys, introduced};
 use crate::address::Address;
-use crate::link::crowd::{Tenant, giver};
+use crate::link::eviction::{Occupant, choose_evicted};
 use crate::link::keys::Suite;
-use crate::link::noise::{Noise, NoiseError};
+use crate::link::noise::{NoiseError, NoiseHandshake};
 use crate::link::{DownReason, Path, Source};
 use crate::stats::DropCause;
 use crate::time::Time;
@@ -19,10 +19,10 @@ use crate::wire::link::{
 };
 
 /// Finishes whose key opens, and that do not verify, before the handshake is given up.
-const MAX_BAD: u32 = 4;
+const MAX_BAD_FINISHES: u32 = 4;
 
 /// A handshake that somebody else began.
-pub(super) struct Answer {
+pub(super) struct InboundHandshake {
     path: Path,
     source: Source,
     mtu: usize,
@@ -33,19 +33,19 @@ pub(super) struct Answer {
     peer_index: u32,
     since: Time,
     pub(super) until: Time,
-    stage: Stage,
+    stage: InboundStage,
 }
 
-enum Stage {
+enum InboundStage {
     /// The response is sent.
-    Waiting(Box<Waiting>),
+    AwaitingFinish(Box<AwaitedFinish>),
     /// The finish has come. If the session was declined, the frame that says why is kept as long: should it be lost, the finish
     /// comes again.
     Completed { peer: Address, at: Time, declined: Option<Vec<u8>> },
 }
 
-struct Waiting {
-    noise: Noise,
+struct AwaitedFinish {
+    noise: NoiseHandshake,
     /// What it takes to get to the same state once more.
     seed: Zeroizing<[u8; 32]>,
     message: Vec<u8>,
@@ -53,18 +53,18 @@ struct Waiting {
     bad: u32,
 }
 
-impl Answer {
+impl InboundHandshake {
     /// The path on which a finish from this run of a neighbour may still come. Anybody can claim an instance.
     pub(super) fn waits_for(&self, netmod: u32, instance: u64) -> Option<Path> {
         let waits = self.path.netmod == netmod
             && self.instance == instance
-            && matches!(self.stage, Stage::Waiting(_));
+            && matches!(self.stage, InboundStage::AwaitingFinish(_));
         waits.then_some(self.path)
     }
 
     /// Whether its finish came at `time` or later.
     pub(super) fn completed_since(&self, netmod: u32, peer: &Address, instance: u64, time: Time) -> bool {
-        let Stage::Completed { peer: completed, at, .. } = &self.stage else { return false };
+        let InboundStage::Completed { peer: completed, at, .. } = &self.stage else { return false };
         self.path.netmod == netmod && completed == peer && self.instance == instance && *at >= time
     }
 }
@@ -97,17 +97,17 @@ impl Handshakes {
             return Err(DropCause::BadHandshake);
         }
         let id = initiation_id(bytes);
-        if let Some(answer) = self.answers.values().find(|answer| answer.path == path && answer.id == id) {
-            if let Stage::Waiting(waiting) = &answer.stage {
-                let response = waiting.response.clone();
+        if let Some(answer) = self.inbound.values().find(|answer| answer.path == path && answer.id == id) {
+            if let InboundStage::AwaitingFinish(awaited) = &answer.stage {
+                let response = awaited.response.clone();
                 self.transmit(path, response);
             }
             return Ok(());
         }
-        match self.guard.admit(now, &path, source, &ephemeral, &head.cookie, &mut self.rng) {
-            Verdict::Admit => {}
-            Verdict::Refuse => return Err(DropCause::HandshakeLimit),
-            Verdict::Ask(cookie) => {
+        match self.limiter.admit(now, &path, source, &ephemeral, &head.cookie, &mut self.rng) {
+            Admission::Admit => {}
+            Admission::Refuse => return Err(DropCause::HandshakeLimit),
+            Admission::RequireCookie(cookie) => {
                 let echo = echo(&ephemeral);
                 let cookie = Cookie { kind: COOKIE, version: VERSION, receiver: head.sender, echo, cookie };
                 self.transmit(path, frame(&cookie, &[]));
@@ -132,8 +132,8 @@ impl Handshakes {
             return Err(DropCause::BadHandshake);
         }
         let message = message.to_vec();
-        let waiting = Waiting { noise, seed, message, response: response.clone(), bad: 0 };
-        let answer = Answer {
+        let awaited = AwaitedFinish { noise, seed, message, response: response.clone(), bad: 0 };
+        let answer = InboundHandshake {
             path,
             source,
             mtu,
@@ -141,10 +141,10 @@ impl Handshakes {
             instance: opening.instance,
             peer_index: head.sender,
             since: now,
-            until: now + ANSWER_LIFE,
-            stage: Stage::Waiting(Box::new(waiting)),
+            until: now + INBOUND_LIFE,
+            stage: InboundStage::AwaitingFinish(Box::new(awaited)),
         };
-        self.answers.insert(index, answer);
+        self.inbound.insert(index, answer);
         self.transmit(path, response);
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Handshakes {
     /// instance it is.
     fn repeat_finish(&mut self, path: Path, instance: u64) -> bool {
         let mut finishes = Vec::new();
-        for kept in self.kept.values_mut().filter(|kept| {
+        for kept in self.completed_dials.values_mut().filter(|kept| {
             kept.path.netmod == path.netmod && kept.instance == instance && kept.confirmed.is_none()
         }) {
             if kept.path == path || !std::mem::replace(&mut kept.reminded, true) {
@@ -180,43 +180,43 @@ impl Handshakes {
     /// When all places are taken, one gives way: the oldest of those that [`giver`] names; or else the oldest of the newcomer's own
     /// host, group or at all, if it has had a second to complete.
     fn make_room(&mut self, now: Time, netmod: u32, source: Source) -> Result<(), DropCause> {
-        if self.answers.len() < self.config.max_answers {
+        if self.inbound.len() < self.config.max_answers {
             return Ok(());
         }
-        let tenants: Vec<Tenant<(Reverse<Time>, u32)>> = self
-            .answers
+        let tenants: Vec<Occupant<(Reverse<Time>, u32)>> = self
+            .inbound
             .iter()
             .map(|(index, answer)| (answer.path.netmod, answer.source, (Reverse(answer.since), *index)))
             .collect();
-        let crowded = giver(&tenants, Some((netmod, source))).map(|(_, index)| index);
-        let closeness = |answer: &Answer| {
+        let crowded = choose_evicted(&tenants, Some((netmod, source))).map(|(_, index)| index);
+        let closeness = |answer: &InboundHandshake| {
             let near = answer.path.netmod == netmod;
             let (host, group) = (answer.source.host == source.host, answer.source.group == source.group);
             (Reverse(near && host), Reverse(near && group), answer.since)
         };
-        let own = self.answers.iter().min_by_key(|(_, answer)| closeness(answer));
+        let own = self.inbound.iter().min_by_key(|(_, answer)| closeness(answer));
         let own = own.filter(|(_, answer)| now.since(answer.since).as_secs() >= 1);
         let index = crowded.or(own.map(|(index, _)| *index)).ok_or(DropCause::HandshakeLimit)?;
-        self.answers.remove(&index);
+        self.inbound.remove(&index);
         Ok(())
     }
 
     /// Whether the session with this local index begins with a finish that has yet to come over this path.
     pub fn awaits_finish(&self, path: &Path, local_index: u32) -> bool {
-        let answer = self.answers.get(&local_index).filter(|answer| answer.path == *path);
-        answer.is_some_and(|answer| matches!(answer.stage, Stage::Waiting(_)))
+        let answer = self.inbound.get(&local_index).filter(|answer| answer.path == *path);
+        answer.is_some_and(|answer| matches!(answer.stage, InboundStage::AwaitingFinish(_)))
     }
 
     pub(super) fn on_finish(&mut self, now: Time, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
         let (head, message) = split::<Finish>(bytes).map_err(|_| DropCause::MalformedFrame)?;
         let answer = self
-            .answers
+            .inbound
             .get_mut(&head.receiver)
             .filter(|answer| answer.path == path)
             .ok_or(DropCause::UnknownSession)?;
-        let waiting = match &mut answer.stage {
-            Stage::Waiting(waiting) => waiting,
-            Stage::Completed { declined, .. } => {
+        let awaited = match &mut answer.stage {
+            InboundStage::AwaitingFinish(awaited) => awaited,
+            InboundStage::Completed { declined, .. } => {
                 // No longer than what it answers, like everything that goes to a stranger.
                 let again = declined.clone().filter(|declined| declined.len() <= bytes.len());
                 again.into_iter().for_each(|declined| self.transmit(path, declined));
@@ -225,35 +225,35 @@ impl Handshakes {
         };
         let source = answer.source;
         // The handshake stays: the finish comes again.
-        if !self.guard.has_session(now, path.netmod, source) {
+        if !self.limiter.has_session(now, path.netmod, source) {
             return Err(DropCause::HandshakeLimit);
         }
-        let Ok(payload) = waiting.noise.read(message) else {
+        let Ok(payload) = awaited.noise.read(message) else {
             // One whose key does not open was made by somebody who guesses, and has changed nothing. One whose key does leaves
             // the handshake unusable; the true one may still come.
-            if waiting.noise.remote_static().is_some() && self.begin_again(head.receiver).is_err() {
-                self.answers.remove(&head.receiver);
+            if awaited.noise.remote_static().is_some() && self.restore_noise(head.receiver).is_err() {
+                self.inbound.remove(&head.receiver);
             }
             return Err(DropCause::BadHandshake);
         };
-        let peer = introduced(&payload, &waiting.noise).filter(|peer| {
+        let peer = introduced(&payload, &awaited.noise).filter(|peer| {
             peer.index == answer.peer_index
                 && peer.instance == answer.instance
                 && peer.address != self.address
         });
         let agreed = peer.and_then(|peer| Some((peer, Suite::agree(self.config.suites, peer.suites)?)));
         let Some((peer, suite)) = agreed else {
-            self.answers.remove(&head.receiver);
+            self.inbound.remove(&head.receiver);
             return Err(DropCause::BadHandshake);
         };
-        let completed = Completed::new(&self.keys, &mut waiting.noise, suite, peer.index, false);
+        let completed = SessionKeys::new(&self.keys, &mut awaited.noise, suite, peer.index, false);
         let (since, mtu) = (answer.since, answer.mtu.min(usize::from(peer.mtu)));
-        answer.stage = Stage::Completed { peer: peer.address, at: now, declined: None };
-        answer.until = now + ANSWER_LIFE;
-        if self.ours_first(path, &peer, since) {
+        answer.stage = InboundStage::Completed { peer: peer.address, at: now, declined: None };
+        answer.until = now + INBOUND_LIFE;
+        if self.prefers_own_session(path, &peer, since) {
             return Ok(());
         }
-        let Completed { sealer, opener, renewal } = completed.ok_or(DropCause::BadHandshake)?;
+        let SessionKeys { sealer, opener, renewal } = completed.ok_or(DropCause::BadHandshake)?;
         let session = Session {
             peer: peer.address,
             path,
@@ -268,11 +268,11 @@ impl Handshakes {
             renewal,
             rtt: now.since(since),
         };
-        if !self.guard.admit_session(now, path.netmod, source, &session.peer) {
+        if !self.limiter.admit_session(now, path.netmod, source, &session.peer) {
             self.decline(session, DownReason::Crowded);
             return Err(DropCause::HandshakeLimit);
         }
-        self.end_dials(&session);
+        self.end_superseded_dials(&session);
         self.output.push_back(HandshakeOutput::Established(Box::new(session)));
         Ok(())
     }
@@ -284,22 +284,22 @@ impl Handshakes {
         if session.sealer.seal(|out| out.extend(reason.goodbye()), &mut farewell).is_err() {
             return;
         }
-        if let Some(Answer { stage: Stage::Completed { declined, .. }, .. }) =
-            self.answers.get_mut(&session.local_index)
+        if let Some(InboundHandshake { stage: InboundStage::Completed { declined, .. }, .. }) =
+            self.inbound.get_mut(&session.local_index)
         {
             *declined = Some(farewell.clone());
         }
-        self.kept.remove(&session.local_index);
+        self.completed_dials.remove(&session.local_index);
         self.transmit(session.path, farewell);
     }
 
     /// Both dialled, ours is complete and wins because our address is lower: the other side is reminded of it.
-    fn ours_first(&mut self, path: Path, peer: &Introduction, since: Time) -> bool {
+    fn prefers_own_session(&mut self, path: Path, peer: &Introduction, since: Time) -> bool {
         if peer.address < self.address {
             return false;
         }
         let finish = self
-            .kept
+            .completed_dials
             .values()
             .find(|kept| {
                 let at_once = kept.confirmed.is_none_or(|confirmed| since <= confirmed);
@@ -319,20 +319,22 @@ impl Handshakes {
     }
 
     /// Brings a handshake back to where the finish is awaited, byte by byte the same.
-    fn begin_again(&mut self, index: u32) -> Result<(), NoiseError> {
-        let answer = self.answers.get(&index).ok_or(NoiseError)?;
+    fn restore_noise(&mut self, index: u32) -> Result<(), NoiseError> {
+        let answer = self.inbound.get(&index).ok_or(NoiseError)?;
         let introduction = self.introduction(index, answer.mtu);
-        let Some(Answer { stage: Stage::Waiting(waiting), .. }) = self.answers.get_mut(&index) else {
+        let Some(InboundHandshake { stage: InboundStage::AwaitingFinish(awaited), .. }) =
+            self.inbound.get_mut(&index)
+        else {
             return Err(NoiseError);
         };
-        waiting.bad = waiting.bad.saturating_add(1);
-        if waiting.bad >= MAX_BAD {
+        awaited.bad = awaited.bad.saturating_add(1);
+        if awaited.bad >= MAX_BAD_FINISHES {
             return Err(NoiseError);
         }
-        let mut noise = self.keys.responder(&waiting.seed)?;
-        noise.read(&waiting.message)?;
+        let mut noise = self.keys.responder(&awaited.seed)?;
+        noise.read(&awaited.message)?;
         noise.write(&introduction)?;
-        waiting.noise = noise;
+        awaited.noise = noise;
         Ok(())
     }
 }

@@ -21,9 +21,9 @@ impl Pair {
     fn load(&mut self, time: Duration, refused: usize) {
         let end = self.now + time;
         while self.now < end {
-            let length = self.links[0].mtu.present();
+            let length = self.links[0].mtu.current();
             if length > refused {
-                self.links[0].too_long(self.now, length);
+                self.links[0].on_frame_too_long(self.now, length);
             } else {
                 self.seal(0, &vec![KIND_PACKET; length - Sealer::OVERHEAD]);
                 self.links[0].note_sent(self.now, 1, length);
@@ -45,7 +45,7 @@ fn a_narrow_way_that_swallows_long_frames_is_found_within_a_second() {
         let mut pair = unsure(1, hole);
         pair.run(Duration::from_secs(5));
         pair.load(ms(1000), usize::MAX);
-        assert_eq!(pair.links[0].mtu.present(), best(hole), "a hole above {hole}");
+        assert_eq!(pair.links[0].mtu.current(), best(hole), "a hole above {hole}");
         let before = pair.packets[1];
         pair.load(Duration::from_secs(50), usize::MAX);
         assert_eq!(pair.packets[1] - before, 5000, "no packet is tried that does not get through");
@@ -58,11 +58,11 @@ fn a_narrow_way_whose_medium_refuses_long_frames_is_found_at_once() {
     for hole in [512, 660, 972, 1100, 1199] {
         let mut pair = unsure(2, hole);
         pair.load(ms(100), hole);
-        assert_eq!(pair.links[0].mtu.present(), best(hole), "a medium that takes {hole}");
+        assert_eq!(pair.links[0].mtu.current(), best(hole), "a medium that takes {hole}");
         // What was on its way when the limit fell is no news.
         let now = pair.now;
-        pair.links[0].too_long(now, 1200);
-        assert_eq!(pair.links[0].mtu.present(), best(hole));
+        pair.links[0].on_frame_too_long(now, 1200);
+        assert_eq!(pair.links[0].mtu.current(), best(hole));
     }
 }
 
@@ -70,13 +70,13 @@ fn a_narrow_way_whose_medium_refuses_long_frames_is_found_at_once() {
 fn a_way_that_becomes_narrow_and_wide_again_is_followed() {
     let mut pair = unsure(3, usize::MAX);
     pair.load(Duration::from_secs(10), usize::MAX);
-    assert_eq!(pair.links[0].mtu.present(), 1452);
+    assert_eq!(pair.links[0].mtu.current(), 1452);
     pair.wires[0].hole = 972;
     pair.load(Duration::from_secs(5), usize::MAX);
-    assert_eq!(pair.links[0].mtu.present(), 950);
+    assert_eq!(pair.links[0].mtu.current(), 950);
     pair.wires[0].hole = usize::MAX;
     pair.load(Duration::from_secs(130), usize::MAX);
-    assert_eq!(pair.links[0].mtu.present(), 1452);
+    assert_eq!(pair.links[0].mtu.current(), 1452);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn loss_alone_makes_no_way_narrow_for_long() {
             wire.loss = 10;
         }
         pair.load(Duration::from_secs(60), usize::MAX);
-        assert!(pair.links[0].mtu.present() >= 1200, "seed {seed}: {}", pair.links[0].mtu.present());
+        assert!(pair.links[0].mtu.current() >= 1200, "seed {seed}: {}", pair.links[0].mtu.current());
     }
 }
 

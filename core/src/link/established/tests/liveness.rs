@@ -61,7 +61,7 @@ fn a_link_that_the_medium_cut_goes_on_where_it_stopped_when_it_is_back_in_time()
     for round in 1..=10 {
         pair.cut();
         for node in 0..2 {
-            pair.links[node].doubt(pair.now);
+            pair.links[node].on_medium_cut(pair.now);
             pair.poll(node);
         }
         // On its way when the link went, or said while nobody hears.
@@ -89,7 +89,7 @@ fn a_link_that_the_medium_cut_goes_on_where_it_stopped_when_it_is_back_in_time()
         "what was lost meanwhile is not its fault: {metrics:?}"
     );
     pair.cut();
-    pair.links[0].doubt(pair.now);
+    pair.links[0].on_medium_cut(pair.now);
     pair.poll(0);
     let cut = pair.now;
     pair.run(Duration::from_secs(6));
@@ -183,7 +183,7 @@ fn a_goodbye_ends_the_link_at_once() {
 fn a_worn_out_session_ends_the_link_without_a_word() {
     let mut pair = Pair::settled(1, ms(2));
     pair.transmitted = Default::default();
-    pair.links[0].exhausted();
+    pair.links[0].on_key_exhausted();
     pair.poll(0);
     assert_eq!(pair.state(0), Down(DownReason::Exhausted));
     assert_eq!(pair.transmitted[0], [] as [u8; 0]);
@@ -200,7 +200,7 @@ fn a_busy_machine_does_not_take_its_neighbour_for_gone() {
             let until = pair.now + ms(sleep);
             while pair.now < until {
                 // Somebody keeps node 1 content.
-                pair.links[1].liveness.heard(pair.now);
+                pair.links[1].liveness.on_frame(pair.now);
                 pair.run(ms(50));
             }
             pair.run(ms(100));

@@ -17,8 +17,8 @@ impl Pair {
 
     /// A frame comes to node 0 from somewhere else than node 1 is known to be.
     fn stray(&mut self, from: Endpoint, mut frame: Vec<u8>) -> Result<(), DropCause> {
-        let result = self.links[0].handle_stranger(self.now, from, &mut frame).map(|inner| {
-            if matches!(inner, Inner::Packet(_)) {
+        let result = self.links[0].handle_frame_from(self.now, from, &mut frame).map(|inner| {
+            if matches!(inner, FrameContent::Packet(_)) {
                 self.packets[0] += 1;
             }
         });
@@ -74,7 +74,7 @@ fn frames_that_somebody_overheard_and_sends_from_elsewhere_move_nothing() {
     // Somebody who forwards the challenge is no better off: it does not come from where node 0 is known to be.
     let (_, mut challenge) = pair.elsewhere[0].pop().unwrap();
     let now = pair.now;
-    let taken = pair.links[1].handle_stranger(now, endpoint(9), &mut challenge);
+    let taken = pair.links[1].handle_frame_from(now, endpoint(9), &mut challenge);
     assert_eq!(taken, Err(DropCause::Stranger));
     pair.run(Duration::from_secs(5));
     assert_eq!((pair.moves.clone(), pair.states.clone()), (Default::default(), Default::default()));

@@ -91,12 +91,12 @@ impl DownReason {
 
 /// What was inside a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Inner<'a> {
+pub(crate) enum FrameContent<'a> {
     /// A packet of the layer above, where it lies in the frame: after the header and the kind byte, to
     /// [`TAG_LEN`](crate::wire::link::TAG_LEN) before the end.
     Packet(&'a mut [u8]),
     /// The link's own affairs, done.
-    Nothing,
+    Consumed,
 }
 
 /// What a link wants done, or has to tell.

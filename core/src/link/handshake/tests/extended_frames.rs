@@ -6,14 +6,14 @@ use crate::wire::link::{Cookie, Finish, KEY_LEN, Opening, Refusal, Response, fra
 const MORE: [u8; 9] = [0xee; 9];
 
 /// A node whose frames are longer than those of this version.
-struct Later {
-    keys: Keys,
+struct NewerPeer {
+    keys: StaticKeys,
     address: Address,
 }
 
-impl Later {
+impl NewerPeer {
     fn new() -> Self {
-        Later { keys: Keys::new(&identity(1), None), address: identity(1).address() }
+        NewerPeer { keys: StaticKeys::new(&identity(1), None), address: identity(1).address() }
     }
 
     fn introduction(&self, index: u32) -> Vec<u8> {
@@ -51,7 +51,7 @@ fn hear(node: &mut Handshakes, frame: &[u8]) -> Result<(), DropCause> {
 #[test]
 fn a_longer_response_begins_the_session_all_the_same() {
     let (mut node, initiation) = dialler();
-    let later = Later::new();
+    let later = NewerPeer::new();
     let mut noise = later.keys.responder(&[1; 32]).unwrap();
     noise.read(&initiation[Initiation::LEN..]).unwrap();
     let (head, _) = split::<Initiation>(&initiation).unwrap();
@@ -65,7 +65,7 @@ fn a_longer_response_begins_the_session_all_the_same() {
 #[test]
 fn a_longer_initiation_is_answered_and_a_longer_finish_begins_the_session_all_the_same() {
     let mut node = Handshakes::new(&identity(0), open(), [7; 32]);
-    let later = Later::new();
+    let later = NewerPeer::new();
     let mut noise = later.keys.initiator(&[1; 32]).unwrap();
     let mut opening = codec::encode(&Opening { instance: 9 }).unwrap();
     opening.resize(MAX_HANDSHAKE_LEN - Initiation::LEN - KEY_LEN, 0xee);

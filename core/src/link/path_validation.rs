@@ -19,35 +19,35 @@ use crate::time::Time;
 use crate::wire::link::{KIND_CHALLENGE, Token, plaintext};
 
 /// Endpoints that are asked at a time, so that somebody who is quick does not keep the neighbour from being asked.
-pub(super) const MOST: usize = 4;
+pub(super) const MAX_CHALLENGES: usize = 4;
 /// How long an answer is waited for.
-pub(super) const LIFE: Duration = Duration::from_secs(3);
+pub(super) const CHALLENGE_LIFE: Duration = Duration::from_secs(3);
 /// The least time between two challenges to one endpoint.
-pub(super) const GAP: Duration = Duration::from_millis(50);
+pub(super) const CHALLENGE_GAP: Duration = Duration::from_millis(50);
 
 /// Who is asked. See the [module's page](self).
 #[derive(Debug, Default)]
-pub(super) struct Roaming {
-    asked: VecDeque<Asked>,
+pub(super) struct PathValidation {
+    challenges: VecDeque<PathChallenge>,
 }
 
 #[derive(Debug)]
-struct Asked {
+struct PathChallenge {
     endpoint: Endpoint,
     token: u64,
     until: Time,
     last: Time,
 }
 
-impl Roaming {
+impl PathValidation {
     /// Whether nobody is asked.
     pub(super) fn is_idle(&self) -> bool {
-        self.asked.is_empty()
+        self.challenges.is_empty()
     }
 
     /// The neighbour is where it was.
-    pub(super) fn settle(&mut self) {
-        self.asked.clear();
+    pub(super) fn cancel(&mut self) {
+        self.challenges.clear();
     }
 
     /// A new frame of `length` bytes has opened that came from `endpoint`. Returns the challenge to be sent there.
@@ -58,18 +58,23 @@ impl Roaming {
         length: usize,
         rng: &mut ChaCha20Rng,
     ) -> Option<Vec<u8>> {
-        self.asked.retain(|asked| asked.until > now);
-        let full = self.asked.len() >= MOST;
-        let token = match self.asked.iter_mut().find(|asked| asked.endpoint == endpoint) {
-            Some(asked) if now.since(asked.last) < GAP => return None,
-            Some(asked) => {
-                asked.last = now;
-                asked.token
+        self.challenges.retain(|challenge| challenge.until > now);
+        let full = self.challenges.len() >= MAX_CHALLENGES;
+        let token = match self.challenges.iter_mut().find(|challenge| challenge.endpoint == endpoint) {
+            Some(challenge) if now.since(challenge.last) < CHALLENGE_GAP => return None,
+            Some(challenge) => {
+                challenge.last = now;
+                challenge.token
             }
             None if full => return None,
             None => {
                 let token = rng.next_u64();
-                self.asked.push_back(Asked { endpoint, token, until: now + LIFE, last: now });
+                self.challenges.push_back(PathChallenge {
+                    endpoint,
+                    token,
+                    until: now + CHALLENGE_LIFE,
+                    last: now,
+                });
                 token
             }
         };
@@ -78,13 +83,12 @@ impl Roaming {
     }
 
     /// Whether the owner of the session has answered from `endpoint`.
-    pub(super) fn answered(&mut self, now: Time, endpoint: &Endpoint, answer: Token) -> bool {
-        let found = self
-            .asked
-            .iter()
-            .any(|asked| asked.endpoint == *endpoint && asked.until > now && asked.token == answer.token);
+    pub(super) fn on_response(&mut self, now: Time, endpoint: &Endpoint, answer: Token) -> bool {
+        let found = self.challenges.iter().any(|challenge| {
+            challenge.endpoint == *endpoint && challenge.until > now && challenge.token == answer.token
+        });
         if found {
-            self.asked.clear();
+            self.challenges.clear();
         }
         found
     }
