@@ -1,5 +1,7 @@
 //! Our own handshakes: from the initiation to the finish, and a little beyond.
 
+mod unauthenticated;
+
 use std::time::Duration;
 
 use rand_core::RngCore;
@@ -16,8 +18,8 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::codec;
 use crate::wire::link::{
-    COOKIE_LEN, Cookie, ECHO_LEN, FINISH, Finish, INITIATION, INITIATION_LEN, Initiation, KEY_LEN, Opening,
-    Refusal, Response, TAG_LEN, VERSION, frame, split,
+    COOKIE_LEN, FINISH, Finish, INITIATION, INITIATION_LEN, Initiation, KEY_LEN, Opening, Response, TAG_LEN,
+    VERSION, frame, split,
 };
 
 /// How often an initiation is sent before we give up.
@@ -357,47 +359,5 @@ impl Handshakes {
         for (path, finish) in repeats {
             self.transmit(path, finish);
         }
-    }
-
-    pub(super) fn on_cookie(&mut self, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
-        let (cookie, _) = split::<Cookie>(bytes).map_err(|_| DropCause::MalformedFrame)?;
-        let dial = self.dial_for_echo(path, cookie.receiver, cookie.echo)?;
-        // Once for each initiation, so that a forged cookie cannot make us send more than we would.
-        if std::mem::replace(&mut dial.cookie_obeyed, true) {
-            return Err(DropCause::HandshakeLimit);
-        }
-        let room = dial.initiation.get_mut(Initiation::COOKIE_AT..Initiation::LEN);
-        for (to, from) in room.unwrap_or_default().iter_mut().zip(cookie.cookie) {
-            *to = from;
-        }
-        let initiation = dial.initiation.clone();
-        self.transmit(path, initiation);
-        Ok(())
-    }
-
-    pub(super) fn on_refusal(&mut self, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
-        let (refusal, _) = split::<Refusal>(bytes).map_err(|_| DropCause::MalformedFrame)?;
-        let reason = match refusal.reason {
-            Refusal::VERSION => DialError::Version,
-            Refusal::MESH => DialError::WrongMesh,
-            _ => return Err(DropCause::BadHandshake),
-        };
-        // Not authenticated: remembered, but the dial goes on, as somebody else may have sent it.
-        self.dial_for_echo(path, refusal.receiver, refusal.echo)?.hint = Some(reason);
-        Ok(())
-    }
-
-    /// The dial that such an answer without a seal is for.
-    fn dial_for_echo(
-        &mut self,
-        path: Path,
-        index: u32,
-        echo: [u8; ECHO_LEN],
-    ) -> Result<&mut Dial, DropCause> {
-        self.dials
-            .get_mut(&index)
-            .filter(|dial| dial.path == path && dial.held.is_none())
-            .filter(|dial| dial.initiation.get(Initiation::LEN..).is_some_and(|key| key.starts_with(&echo)))
-            .ok_or(DropCause::UnknownSession)
     }
 }
