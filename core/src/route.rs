@@ -30,7 +30,7 @@
 
 mod accounts;
 mod advertise;
-mod cores;
+mod announces;
 mod dest;
 mod neighbour;
 mod origin;
@@ -65,7 +65,7 @@ use accounts::{Accounts, Allowance, Bucket};
 use dest::Dest;
 use neighbour::{Flaps, Neighbour};
 use score::Score;
-pub(crate) use table::CoreCache;
+pub(crate) use table::AnnounceCache;
 use table::{Key, Table};
 use timers::Timers;
 use verify::Checks;
@@ -92,7 +92,7 @@ pub(crate) struct RouterConfig {
     pub(crate) pin: Duration,
     /// Verified announces shared with other routers of this process; a simulation of many nodes verifies and keeps
     /// each only once.
-    pub(crate) shared: Option<Arc<CoreCache>>,
+    pub(crate) shared: Option<Arc<AnnounceCache>>,
 }
 
 impl RouterConfig {
@@ -206,7 +206,7 @@ pub(crate) struct Router {
     /// How often somebody was let in who waited for that.
     let_in: u64,
     accounts: Accounts,
-    memo: cores::Memo,
+    memo: announces::Memo,
     /// For changes that gain little.
     leisure: Bucket,
     flaps: Flaps,
@@ -235,7 +235,7 @@ impl Router {
             pool: Bucket::default(),
             let_in: 0,
             accounts: Accounts::default(),
-            memo: cores::Memo::default(),
+            memo: announces::Memo::default(),
             leisure: Bucket::default(),
             flaps: Flaps::default(),
             checks: Checks::default(),
@@ -281,7 +281,7 @@ impl Router {
         self.timers.len()
     }
 
-    /// An estimate of the memory that destinations and neighbours take, in bytes. Cores that several routers share
+    /// An estimate of the memory that destinations and neighbours take, in bytes. Announces that several routers share
     /// count for each.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn memory(&self) -> usize {
@@ -313,16 +313,16 @@ impl Router {
         let is_there = !dest.is_own() && dest.adj.iter().any(finite);
         let others = dest.adj.iter().filter(move |_| is_there);
         others.filter_map(move |adj| {
-            let core = dest.core_at(adj.core)?;
+            let announce = dest.announce_at(adj.announce)?;
             let candidate = self.candidate(now, dest, adj, self.neighbours.get(&adj.neighbour)?);
             let left = adj.expires.saturating_sub(table::seconds(now));
             Some(RouteInfo {
-                destination: dest.core.dst,
+                destination: dest.announce.dst,
                 neighbour: adj.neighbour,
                 metric: candidate.as_ref().map_or(INFINITY, |candidate| candidate.rank),
                 hops: adj.hops.saturating_add(1),
-                seq: core.seq,
-                age: Duration::from_secs(u64::from(u32::from(core.lifetime).saturating_sub(left))),
+                seq: announce.seq,
+                age: Duration::from_secs(u64::from(u32::from(announce.lifetime).saturating_sub(left))),
                 state: match candidate {
                     Some(_) if dest.selected() == Some(adj.neighbour) => RouteState::Active,
                     Some(candidate) if candidate.feasible && candidate.avoided => RouteState::Avoided,

@@ -2,11 +2,11 @@
 //!
 //! [`Shaking`] is one handshake, dialled or answered with an identity; the [`RawLink`] that comes of it keeps itself alive as
 //! every link does (it answers hellos, acknowledges, repeats its control messages), and besides seals whatever it is given: any
-//! plaintext, any control message, any packet. [`words`] makes what routers say to each other, with any fields, signed or not;
+//! plaintext, any control message, any packet. [`control_messages`] makes what routers say to each other, with any fields, signed or not;
 //! [`frames`] are handshake frames out of nothing. Bytes and the time go in, bytes come out; no I/O.
 
+pub mod control_messages;
 pub mod frames;
-pub mod words;
 
 use std::collections::VecDeque;
 

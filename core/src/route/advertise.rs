@@ -1,28 +1,30 @@
 //! What neighbours are told, and when.
 //!
 //! That a destination was lost is told at once. That it was found, or how far it is, waits for a batch of 5 to 10 ms; a distance
-//! that keeps changing waits longer. That a core was merely renewed triggers nothing: it is passed on within a minute.
+//! that keeps changing waits longer. That an announce was merely renewed triggers nothing: it is passed on within a minute.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cores::{NONE, Slot};
+use super::announces::{NONE, Slot};
 use super::dest::Dest;
 use super::select::MAX_HOPS;
 use super::table::{Key, seconds};
 use super::timers::Timer;
 use super::{NeighbourId, Router};
 use crate::time::Time;
-use crate::wire::route::{Core, INFINITY, Record, Tail, Update, encode_announce, epoch, key_hash};
+use crate::wire::route::{
+    INFINITY, Record, RouteAttributes, SignedAnnounce, Update, encode_announce, epoch, key_hash,
+};
 
 /// Changes gather for so long before they leave together.
 pub(super) const BATCH: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(10));
 /// Changes of distance alone are told this far apart, doubling up to [`MAX_HOLD`] while they go on.
 pub(super) const HOLD: Duration = Duration::from_millis(200);
 pub(super) const MAX_HOLD: Duration = Duration::from_secs(2);
-/// A renewed core is passed on within this.
+/// A renewed announce is passed on within this.
 pub(super) const SPREAD: Duration = Duration::from_secs(60);
-/// A core that is this old (seconds) is offered: most neighbours will have it. A younger one is announced.
+/// An announce that is this old (seconds) is offered: most neighbours will have it. A younger one is announced.
 pub(super) const KNOWN_AFTER: u16 = 2;
 /// A neighbour is told the whole table in pieces of so many records, and what has changed is told in such pieces.
 pub(super) const PIECE: usize = 256;
@@ -35,7 +37,7 @@ pub(super) const RENEWAL_SHARE: u64 = 50;
 
 /// What we would tell of a destination now.
 pub(super) struct Advert {
-    core: Arc<Core>,
+    announce: Arc<SignedAnnounce>,
     slot: Slot,
     pub(super) metric: u16,
     hops: u8,
@@ -45,7 +47,7 @@ pub(super) struct Advert {
 
 impl Advert {
     pub(super) fn seq(&self) -> u64 {
-        self.core.seq
+        self.announce.seq
     }
 }
 
@@ -73,7 +75,7 @@ fn difference(advert: Option<&Advert>, dest: &Dest, id: NeighbourId) -> Differen
         (Some(advert), Some(told)) => {
             let (is, was) =
                 ((advert.metric, advert.hops, advert.mtu), (told.told_metric, told.told_hops, told.told_mtu));
-            if is != was || epoch(advert.core.seq) != epoch(dest.seq_at(told.told)) {
+            if is != was || epoch(advert.announce.seq) != epoch(dest.seq_at(told.told)) {
                 Difference::Distance
             } else if advert.slot != told.told {
                 Difference::Seq
@@ -88,17 +90,17 @@ impl Router {
     /// What we tell others of a destination; `None` when we have no route.
     pub(super) fn advert(&self, now: Time, dest: &Dest) -> Option<Advert> {
         if dest.is_own() {
-            let (core, slot, expires) = (dest.core.clone(), dest.slot, dest.until);
-            return Some(Advert { core, slot, metric: 0, hops: 0, mtu: u16::MAX, expires });
+            let (announce, slot, expires) = (dest.announce.clone(), dest.slot, dest.until);
+            return Some(Advert { announce, slot, metric: 0, hops: 0, mtu: u16::MAX, expires });
         }
         let adj = dest.adj(dest.selected()?)?;
         let neighbour = self.neighbours.get(&adj.neighbour)?;
         let route = super::select::candidate(dest, adj, neighbour, now)?;
         (route.hops < MAX_HOPS).then_some(())?;
-        let core = dest.core_at(adj.core)?.clone();
+        let announce = dest.announce_at(adj.announce)?.clone();
         Some(Advert {
-            core,
-            slot: adj.core,
+            announce,
+            slot: adj.announce,
             metric: route.total,
             hops: route.hops,
             mtu: adj.mtu.min(neighbour.mtu),
@@ -113,7 +115,7 @@ impl Router {
         let mut most = Difference::None;
         let mut lost = Vec::new();
         for (id, neighbour) in &self.neighbours {
-            if neighbour.address == dest.core.dst {
+            if neighbour.address == dest.announce.dst {
                 continue;
             }
             let difference = difference(advert.as_ref(), dest, *id);
@@ -159,12 +161,12 @@ impl Router {
         }
     }
 
-    /// A core that was merely renewed is passed on to all, unless its predecessor is good for long still: a seq that was
+    /// An announce that was merely renewed is passed on to all, unless its predecessor is good for long still: a seq that was
     /// raised on request concerns those who asked.
     fn spread_later(&mut self, now: Time, key: Key, expires: u32) {
         let delay = self.jitter(Duration::ZERO, SPREAD);
         let Some(dest) = self.table.get_mut(key) else { return };
-        let renewed = dest.spread_until.saturating_add(u32::from(dest.core.lifetime) / 6);
+        let renewed = dest.spread_until.saturating_add(u32::from(dest.announce.lifetime) / 6);
         if expires > renewed && dest.work().spread_at.is_none() {
             dest.work().spread_at = Some(now + delay);
             self.timers.arm(now + delay, Timer::Spread(key));
@@ -219,7 +221,7 @@ impl Router {
         let mut tell = Vec::new();
         for (id, neighbour) in &self.neighbours {
             let difference = difference(advert.as_ref(), dest, *id);
-            let hears = !neighbour.away && neighbour.address != dest.core.dst;
+            let hears = !neighbour.away && neighbour.address != dest.announce.dst;
             if hears && difference >= least && difference <= most {
                 distance |= difference == Difference::Distance;
                 tell.push(*id);
@@ -265,40 +267,45 @@ impl Router {
         // Who is away is told the rest when it is back. What is lost goes into its channel at once, so that nothing that is
         // told later of the same number can overtake it.
         let waits = neighbour.away && advert.is_some();
-        if nothing_new || waits || neighbour.address == dest.core.dst {
+        if nothing_new || waits || neighbour.address == dest.announce.dst {
             return;
         }
-        let (dst, young) = (dest.core.dst, dest.is_young(now, KNOWN_AFTER));
+        let (dst, young) = (dest.announce.dst, dest.is_young(now, KNOWN_AFTER));
         let Some(adj) = dest.adj_or_new(id) else { return };
         let Some(advert) = advert else {
             adj.told_metric = INFINITY;
             return neighbour.say(&Record::Update(Update::retract(key)));
         };
-        let (told, told_proved, has) = (adj.told, adj.told_proved, adj.core == advert.slot);
+        let (told, told_proved, has) = (adj.told, adj.told_proved, adj.announce == advert.slot);
         let Advert { slot, metric, hops, mtu, .. } = advert;
-        let core_anew = wants || !understands_update(&advert, dest, id, newest);
-        let about = if core_anew { slot } else { told };
+        let sends_announce = wants || !understands_update(&advert, dest, id, newest);
+        let about = if sends_announce { slot } else { told };
         // Whoever is told of a distance has it proved, for it may have to prove it in turn.
         if !dest.has_chain(about, hops) {
             return;
         }
         // An UPDATE that is no nearer needs none, and where all are told the same it is made once.
-        let proves = core_anew || hops < told_proved;
+        let proves = sends_announce || hops < told_proved;
         let chain = if proves { self.memo.chain(dest, about, hops) } else { None };
-        if core_anew {
+        if sends_announce {
             let left = advert.expires.saturating_sub(seconds(now));
             let remaining = u16::try_from(left).unwrap_or(u16::MAX);
-            let tail = Tail { idx: key, metric, hops, mtu, remaining, chain: chain.unwrap_or_default() };
+            let attributes =
+                RouteAttributes { idx: key, metric, hops, mtu, remaining, chain: chain.unwrap_or_default() };
             if wants || (young && !has) {
-                neighbour.say_with(|out| encode_announce(&advert.core, tail, out));
+                neighbour.say_with(|out| encode_announce(&advert.announce, attributes, out));
             } else {
-                neighbour.say(&Record::Offer { key_hash: key_hash(&dst), seq: advert.core.seq, tail });
+                neighbour.say(&Record::Offer {
+                    key_hash: key_hash(&dst),
+                    seq: advert.announce.seq,
+                    attributes,
+                });
             }
         } else {
             neighbour.say(&Record::Update(Update { idx: key, metric, hops, chain }));
         }
         let Some(adj) = dest.adj_mut(id) else { return };
-        adj.told_proved = if core_anew { hops } else { told_proved.min(hops) };
+        adj.told_proved = if sends_announce { hops } else { told_proved.min(hops) };
         adj.told = about;
         adj.told_metric = metric;
         adj.told_hops = hops;
@@ -366,7 +373,7 @@ impl Router {
         self.table.dests().filter_map(changed).collect()
     }
 
-    /// A neighbour asks for the core of what we call `key`.
+    /// A neighbour asks for the announce of what we call `key`.
     pub(super) fn wanted_by(&mut self, now: Time, key: Key, id: NeighbourId) {
         let told = self.table.get(key).and_then(|dest| dest.adj(id)).filter(|adj| adj.told_metric < INFINITY);
         let (Some(told), Some(neighbour)) = (told, self.neighbours.get_mut(&id)) else { return };
@@ -381,7 +388,7 @@ impl Router {
 /// promises less; one that has grown may be of use only with the newer seq.
 fn understands_update(advert: &Advert, dest: &Dest, id: NeighbourId, newest: bool) -> bool {
     let Some(adj) = dest.adj(id).filter(|adj| adj.told != NONE) else { return false };
-    let (seq, told) = (advert.core.seq, dest.seq_at(adj.told));
+    let (seq, told) = (advert.announce.seq, dest.seq_at(adj.told));
     let found = adj.told_metric == INFINITY;
     let newer =
         seq != told && (newest || found || advert.metric >= adj.told_metric || epoch(seq) != epoch(told));

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cores::{Known, NONE, Slot, UNPROVEN};
+use super::announces::{Known, NONE, Slot, UNPROVEN};
 use super::origin::Origin;
 use super::seek::{Ask, Relay};
 use super::table::seconds;
 use super::{FibEntry, NeighbourId};
 use crate::time::Time;
-use crate::wire::route::{Chain, Core, INFINITY};
+use crate::wire::route::{Chain, INFINITY, SignedAnnounce};
 
 /// A destination that is lost this often, never [`CALM`] apart, is said to be found again only after [`FOUND_AGAIN`], doubling
 /// three times: who has destinations come and go makes its neighbours talk, and not the whole mesh.
@@ -35,15 +35,15 @@ pub(super) struct Adj {
     pub(super) mtu: u16,
     pub(super) told_metric: u16,
     pub(super) told_mtu: u16,
-    /// The core it passed on last; none when it has never said anything, or what it said expired.
-    pub(super) core: Slot,
-    /// The core that it was last told of.
+    /// The announce it passed on last; none when it has never said anything, or what it said expired.
+    pub(super) announce: Slot,
+    /// The announce that it was last told of.
     pub(super) told: Slot,
     pub(super) hops: u8,
     /// The fewest hops that it has proved for this core.
     pub(super) proved: u8,
     pub(super) told_hops: u8,
-    /// The fewest hops that it was told of since it was last sent a core: they were proved to it.
+    /// The fewest hops that it was told of since it was last sent an announce: they were proved to it.
     pub(super) told_proved: u8,
 }
 
@@ -58,7 +58,7 @@ impl Adj {
             mtu: 0,
             told_metric: INFINITY,
             told_mtu: 0,
-            core: NONE,
+            announce: NONE,
             told: NONE,
             hops: 0,
             proved: 0,
@@ -68,28 +68,28 @@ impl Adj {
     }
 
     pub(super) fn offers(&self) -> bool {
-        self.core != NONE
+        self.announce != NONE
     }
 
-    /// It says how far it is, for the core that it named last.
+    /// It says how far it is, for the announce that it named last.
     pub(super) fn set_metric(&mut self, metric: u16) {
         self.metric = metric;
         self.nearest = if metric == INFINITY { INFINITY } else { self.nearest.min(metric) };
     }
 
-    /// From now on it speaks of this core, for which it proved to be `hops` away.
-    pub(super) fn set_core(&mut self, core: Slot, proved: u8) {
-        if self.core != core {
+    /// From now on it speaks of this announce, for which it proved to be `hops` away.
+    pub(super) fn set_announce(&mut self, announce: Slot, proved: u8) {
+        if self.announce != announce {
             self.nearest = INFINITY;
             self.proved = proved;
         }
-        self.core = core;
+        self.announce = announce;
         self.proved = self.proved.min(proved);
     }
 
     /// What it said does not hold any more.
     pub(super) fn clear(&mut self) {
-        self.core = NONE;
+        self.announce = NONE;
         self.set_metric(INFINITY);
     }
 }
@@ -101,7 +101,7 @@ pub(super) struct Extra {
     work: Option<Box<Work>>,
     /// Set when the address is our own.
     own: Option<Box<Origin>>,
-    /// Cores other than the newest that somebody still offers or was told of.
+    /// Announces other than the newest that somebody still offers or was told of.
     pub(super) older: Vec<Known>,
 }
 
@@ -117,7 +117,7 @@ struct Told {
 /// A destination.
 pub(super) struct Dest {
     /// The highest announce seen, whoever offers it.
-    pub(super) core: Arc<Core>,
+    pub(super) announce: Arc<SignedAnnounce>,
     /// The feasibility distance: the best that was ever told to anybody (RFC 8966, section 3.5.1).
     pub(super) fd_seq: u64,
     /// Sorted by neighbour.
@@ -130,11 +130,11 @@ pub(super) struct Dest {
     /// Expiry of the announce that was last passed on to everybody, in seconds.
     pub(super) spread_until: u32,
     pub(super) fd_metric: u16,
-    /// When the core was learnt: the lower half of the seconds.
+    /// When the announce was learnt: the lower half of the seconds.
     learnt: u16,
     /// Evicted: only kept until no packet in flight can loop for its feasibility distance being forgotten.
     pub(super) dying: bool,
-    /// The slot of `core`, and its chain value of the fewest hops.
+    /// The slot of `announce`, and its chain value of the fewest hops.
     pub(super) slot: Slot,
     pub(super) hops: u8,
     pub(super) chain: Chain,
@@ -164,7 +164,7 @@ pub(super) struct Work {
     /// How often it was lost of late, and when last.
     pub(super) losses: u32,
     pub(super) lost_at: Time,
-    /// When a refreshed core is passed on.
+    /// When a refreshed announce is passed on.
     pub(super) spread_at: Option<Time>,
     /// When we last asked for a newer seq.
     pub(super) asked: Time,
@@ -201,9 +201,9 @@ impl Work {
 }
 
 impl Dest {
-    pub(super) fn new(core: Arc<Core>, now: Time) -> Self {
+    pub(super) fn new(announce: Arc<SignedAnnounce>, now: Time) -> Self {
         Dest {
-            core,
+            announce,
             fd_seq: 0,
             adj: Vec::new(),
             extra: None,
@@ -248,7 +248,7 @@ impl Dest {
         }
     }
 
-    /// Whether the core was learnt less than `span` seconds ago, or a multiple of 18 hours before that.
+    /// Whether the announce was learnt less than `span` seconds ago, or a multiple of 18 hours before that.
     pub(super) fn is_young(&self, now: Time, span: u16) -> bool {
         low_half(now).wrapping_sub(self.learnt) < span
     }
@@ -347,10 +347,13 @@ impl Dest {
         let extra = self.extra.as_ref().map_or(0, |extra| {
             let work = extra.work.as_ref().map_or(0, |_| size_of::<Work>());
             let older = extra.older.capacity().saturating_mul(size_of::<Known>());
-            let cores = extra.older.iter().map(|known| known.core.heap().saturating_add(size_of::<Core>()));
-            [size_of::<Extra>(), work, older].into_iter().chain(cores).sum()
+            let announces = extra
+                .older
+                .iter()
+                .map(|known| known.announce.heap().saturating_add(size_of::<SignedAnnounce>()));
+            [size_of::<Extra>(), work, older].into_iter().chain(announces).sum()
         });
-        [self.adj.capacity().saturating_mul(size_of::<Adj>()), extra, self.core.heap()].iter().sum()
+        [self.adj.capacity().saturating_mul(size_of::<Adj>()), extra, self.announce.heap()].iter().sum()
     }
 }
 
@@ -365,7 +368,7 @@ mod tests {
     #[test]
     fn a_destination_and_what_a_neighbour_says_of_it_are_lean() {
         assert!(size_of::<Adj>() <= 28, "{}", size_of::<Adj>());
-        let dest = size_of::<Dest>() + size_of::<Core>() + 16 + size_of::<(u64, u32)>() * 3 / 2;
+        let dest = size_of::<Dest>() + size_of::<SignedAnnounce>() + 16 + size_of::<(u64, u32)>() * 3 / 2;
         // Of them 32 for the anchor and one chain value.
         assert!(dest <= 250 + 32, "{dest}");
     }

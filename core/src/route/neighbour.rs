@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::accounts::Location;
 use super::quota::MAX_NOTED;
-use super::receive::check;
+use super::select::check;
 use super::table::Key;
 use super::timers::Timer;
 use super::verify::Pending;
@@ -47,18 +47,18 @@ pub(super) struct Neighbour {
     idx: BTreeMap<u32, Key>,
     /// Its numbers for destinations that a quota held back.
     pub(super) deferred: BTreeSet<u32>,
-    /// Its numbers for destinations that were paid for, and whose core is on its way.
+    /// Its numbers for destinations that were paid for, and whose announce is on its way.
     pub(super) asked: BTreeSet<u32>,
-    /// What it offers with cores that are being verified, by its numbers.
+    /// What it offers with announces that are being verified, by its numbers.
     pub(super) pending: BTreeMap<u32, Pending>,
-    /// Its numbers for known destinations of which it has named a core that we do not have: what it says of them is about
+    /// Its numbers for known destinations of which it has named an announce that we do not have: what it says of them is about
     /// that core.
     pub(super) awaited: BTreeSet<u32>,
     /// Its numbers for what came faster than it can be verified.
     pub(super) postponed: BTreeSet<u32>,
-    /// Cores for their origins that are being verified.
+    /// Announces for their origins that are being verified.
     pub(super) highest: usize,
-    /// Destinations that it is still to be told of, the nearest first, and whether it asked for their cores.
+    /// Destinations that it is still to be told of, the nearest first, and whether it asked for their announces.
     pub(super) queue: BTreeSet<(u16, Key, bool)>,
     pub(super) queue_at: Option<Time>,
     /// Bytes a second that the link carries, where that is known.
@@ -104,14 +104,14 @@ impl Neighbour {
         self.asked.contains(&idx) || self.deferred.contains(&idx) || self.postponed.contains(&idx)
     }
 
-    /// What it says of this number is from now on about a core that we do not have yet.
+    /// What it says of this number is from now on about an announce that we do not have yet.
     pub(super) fn note_awaited(&mut self, idx: u32) {
         if self.awaited.len() < MAX_NOTED {
             self.awaited.insert(idx);
         }
     }
 
-    /// It says how far it is from a destination whose core is being verified.
+    /// It says how far it is from a destination whose announce is being verified.
     pub(super) fn update_pending(&mut self, update: Update) -> Result<(), DropCause> {
         let Update { idx, metric, hops, chain } = update;
         let Some(offered) = self.pending.get_mut(&idx).map(|pending| &mut pending.offered) else {
@@ -140,7 +140,7 @@ impl Neighbour {
     /// The same with a record that `write` appends.
     pub(super) fn say_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) {
         let mut bytes = Vec::with_capacity(64);
-        // Only a core with too many extensions does not encode, and none such is ever kept.
+        // Only an announce with too many extensions does not encode, and none such is ever kept.
         if write(&mut bytes).is_err() {
             return;
         }
@@ -274,7 +274,7 @@ impl Router {
         };
         let dest = self.table.find(&address).and_then(|key| self.table.get(key));
         if let Some(dest) = dest.filter(|dest| !dest.is_own()) {
-            neighbour.say_with(|out| encode_your_highest(&dest.core, out));
+            neighbour.say_with(|out| encode_your_highest(&dest.announce, out));
         }
         self.neighbours.insert(id, neighbour);
         self.begin_service(now, id);

@@ -15,7 +15,7 @@ use crate::address::Address;
 use crate::identity::Identity;
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Core, LINKS, advance, epoch};
+use crate::wire::route::{LINKS, SignedAnnounce, advance, epoch};
 
 /// Seqs raised on request: so many at once, then so many a second.
 pub(super) const RAISE: Allowance = Allowance { rate: 10, burst: 16 };
@@ -51,8 +51,8 @@ impl Router {
         let key = match self.table.find(&address) {
             Some(key) => {
                 let Some(dest) = self.table.get_mut(key) else { return };
-                if dest.core.seq >= first_of(epoch) {
-                    seq = above(dest.core.seq);
+                if dest.announce.seq >= first_of(epoch) {
+                    seq = above(dest.announce.seq);
                 }
                 dest.adj.iter_mut().for_each(Adj::clear);
                 dest.select(None);
@@ -65,8 +65,8 @@ impl Router {
                 key
             }
             None => {
-                let core = unsigned(address, seq, 0, [0; 16]);
-                let Some(key) = self.table.insert(Dest::new(Arc::new(core), now)) else { return };
+                let announce = unsigned(address, seq, 0, [0; 16]);
+                let Some(key) = self.table.insert(Dest::new(Arc::new(announce), now)) else { return };
                 key
             }
         };
@@ -102,21 +102,21 @@ impl Router {
         let refresh = self.config.refresh;
         let refresh_at = now + self.jitter(refresh.mul_f64(0.95), refresh);
         let Some(dest) = self.table.get_mut(key) else { return };
-        let dst = dest.core.dst;
+        let dst = dest.announce.dst;
         let Some(own) = dest.own_mut() else { return };
         let chain = own.identity.chain_seed(seq);
-        let mut core = unsigned(dst, seq, lifetime, advance(&dst, seq, chain, LINKS));
+        let mut announce = unsigned(dst, seq, lifetime, advance(&dst, seq, chain, LINKS));
         // Without extensions there is nothing that would not encode.
-        let Ok(signed) = core.signed() else { return };
-        core.signature = own.identity.sign(&signed);
+        let Ok(signed) = announce.signed() else { return };
+        announce.signature = own.identity.sign(&signed);
         own.refresh_at = refresh_at;
-        let core = Arc::new(core);
+        let announce = Arc::new(announce);
         if let Some(cache) = &self.config.shared {
-            cache.put(core.clone());
+            cache.put(announce.clone());
         }
-        if dest.core.seq == seq {
-            dest.core = core;
-        } else if dest.keep(&core).is_none() {
+        if dest.announce.seq == seq {
+            dest.announce = announce;
+        } else if dest.keep(&announce).is_none() {
             return;
         }
         if let Some(slot) = dest.slot_of(seq) {
@@ -135,7 +135,7 @@ impl Router {
             let at = own.refresh_at;
             self.timers.arm_first(at, Timer::Refresh(key));
         } else {
-            let seq = dest.core.seq.saturating_add(1);
+            let seq = dest.announce.seq.saturating_add(1);
             self.renew(now, key, seq);
             self.note(now, key);
         }
@@ -143,8 +143,8 @@ impl Router {
 
     /// A neighbour asks for this seq at least. We go one up: nobody drives us further than one step at a time.
     pub(super) fn raise(&mut self, now: Time, key: Key, seq: u64) {
-        let Some(dest) = self.table.get_mut(key).filter(|dest| dest.core.seq < seq) else { return };
-        let next = dest.core.seq.saturating_add(1);
+        let Some(dest) = self.table.get_mut(key).filter(|dest| dest.announce.seq < seq) else { return };
+        let next = dest.announce.seq.saturating_add(1);
         let Some(own) = dest.own_mut() else { return };
         if own.raised.take(now, RAISE) {
             self.renew(now, key, next);
@@ -159,20 +159,20 @@ impl Router {
         now: Time,
         id: NeighbourId,
         key: Key,
-        core: Core,
+        announce: SignedAnnounce,
     ) -> Result<(), DropCause> {
         let Some(dest) = self.table.get(key) else { return Ok(()) };
-        if core.seq < dest.core.seq || core == *dest.core {
+        if announce.seq < dest.announce.seq || announce == *dest.announce {
             return Ok(());
         }
-        self.check_highest(now, id, core)
+        self.check_highest(now, id, announce)
     }
 
     /// Such an announce has verified: it is from our past, which we forgot, or from somebody else with our identity. We
     /// go above it.
-    pub(super) fn outbid(&mut self, now: Time, key: Key, core: &Core) {
+    pub(super) fn outbid(&mut self, now: Time, key: Key, announce: &SignedAnnounce) {
         let Some(dest) = self.table.get_mut(key) else { return };
-        if core.seq < dest.core.seq || *core == *dest.core {
+        if announce.seq < dest.announce.seq || *announce == *dest.announce {
             return;
         }
         let Some(own) = dest.own_mut() else { return };
@@ -182,18 +182,18 @@ impl Router {
         own.jumps.retain(|jump| now.since(*jump) < JUMP_WINDOW);
         if own.jumps.len() >= JUMPS {
             own.yield_until = now + YIELD;
-            return self.event(RouterOutput::IdentityConflict(core.dst));
+            return self.event(RouterOutput::IdentityConflict(announce.dst));
         }
         own.jumps.push(now);
-        let seq = above(core.seq);
+        let seq = above(announce.seq);
         self.renew(now, key, seq);
-        self.event(RouterOutput::EpochUsed { address: core.dst, epoch: epoch(seq) });
+        self.event(RouterOutput::EpochUsed { address: announce.dst, epoch: epoch(seq) });
         self.note(now, key);
     }
 }
 
-fn unsigned(dst: Address, seq: u64, lifetime: u16, anchor: [u8; 16]) -> Core {
-    Core { dst, seq, lifetime, caps: 0, anchor, signature: [0; 64], more: None }
+fn unsigned(dst: Address, seq: u64, lifetime: u16, anchor: [u8; 16]) -> SignedAnnounce {
+    SignedAnnounce { dst, seq, lifetime, caps: 0, anchor, signature: [0; 64], optional: None }
 }
 
 fn first_of(epoch: u32) -> u64 {

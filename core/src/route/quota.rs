@@ -20,7 +20,7 @@ pub(super) const BURIAL: Duration = Duration::from_secs(5);
 pub(super) const MAX_DYING: usize = 4096;
 /// Destinations that applications send to and that are not known, at most.
 const MAX_WANTED: usize = 4096;
-/// Numbers noted of destinations that a quota held back, or whose core is on its way, for each neighbour.
+/// Numbers noted of destinations that a quota held back, or whose announce is on its way, for each neighbour.
 pub(super) const MAX_NOTED: usize = 65_536;
 /// Held-back destinations are looked at so often.
 const DEFERRED: Duration = Duration::from_millis(50);
@@ -118,7 +118,7 @@ impl Router {
         Err(DropCause::VerifyLimit)
     }
 
-    /// Asks for the core of a destination that is not known, or has a newer core; `paid` when it took a token.
+    /// Asks for the announce of a destination that is not known, or has a newer announce; `paid` when it took a token.
     pub(super) fn want(&mut self, id: NeighbourId, idx: u32, paid: bool) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         if paid && neighbour.asked.len() < MAX_NOTED {
@@ -186,7 +186,7 @@ impl Router {
         let mut victims: Vec<(bool, usize, u16, Key)> = self
             .table
             .dests()
-            .filter(|(_, dest)| !dest.is_own() && !dest.dying && !self.pinned(now, &dest.core.dst))
+            .filter(|(_, dest)| !dest.is_own() && !dest.dying && !self.pinned(now, &dest.announce.dst))
             .map(|(key, dest)| {
                 let load = load.get(&through(dest)).copied().unwrap_or(0);
                 (dest.fib().is_none(), load, dest.fib().map_or(0, |fib| fib.metric), key)

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use super::accounts::{FALSE_PROOF, HASHES, Resource};
-use super::cores::Slot;
+use super::announces::Slot;
 use super::dest::Dest;
-use super::neighbour::MIN_COST;
-use super::select::MAX_HOPS;
+use super::select::{check, check_attributes};
 use super::table::Key;
 use super::verify::Offered;
 use super::{NeighbourId, Router, RouterOutput};
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Chain, Core, INFINITY, MAX_MESSAGE, Record, Tail, Update, key_hash};
+use crate::wire::route::{
+    Chain, INFINITY, MAX_MESSAGE, Record, RouteAttributes, SignedAnnounce, Update, key_hash,
+};
 
 impl Router {
     /// Takes one control message from a neighbour.
@@ -58,57 +59,63 @@ impl Router {
 
     fn hear(&mut self, now: Time, id: NeighbourId, record: Record) -> Result<(), DropCause> {
         match record {
-            Record::Announce(core, tail) => self.announce(now, id, core, tail),
-            Record::Offer { key_hash, seq, tail } => self.offer(now, id, (key_hash, seq), tail),
+            Record::Announce(announce, route) => self.announce(now, id, announce, route),
+            Record::Offer { key_hash, seq, attributes: route } => self.offer(now, id, (key_hash, seq), route),
             Record::Want { idx } => {
                 self.wanted_by(now, idx, id);
                 Ok(())
             }
             Record::Update(update) => self.update(now, id, update),
-            Record::SeqReq(request) => {
+            Record::SeqnoRequest(request) => {
                 self.seq_req(now, id, request);
                 Ok(())
             }
-            Record::YourHighest(core) => self.your_highest(now, id, core),
+            Record::YourHighest(announce) => self.your_highest(now, id, announce),
             Record::Reserved { .. } => Err(DropCause::UnknownRecord),
         }
     }
 
-    fn announce(&mut self, now: Time, id: NeighbourId, core: Core, tail: Tail) -> Result<(), DropCause> {
-        check_tail(&tail)?;
-        if tail.remaining == 0 || tail.remaining > core.lifetime || core.seq == 0 {
+    fn announce(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        announce: SignedAnnounce,
+        route: RouteAttributes,
+    ) -> Result<(), DropCause> {
+        check_attributes(&route)?;
+        if route.remaining == 0 || route.remaining > announce.lifetime || announce.seq == 0 {
             return Err(DropCause::BadAnnounce);
         }
-        let known = self.table.find(&core.dst);
-        self.supersede(now, id, tail.idx, known);
+        let known = self.table.find(&announce.dst);
+        self.supersede(now, id, route.idx, known);
         if let Some(key) = known.filter(|key| self.is_own(*key)) {
-            self.bind(now, id, tail.idx, key);
-            return self.heard_of_own(now, id, key, core);
+            self.bind(now, id, route.idx, key);
+            return self.heard_of_own(now, id, key, announce);
         }
         let dest = known.and_then(|key| self.table.get(key));
         if dest.is_some_and(|dest| dest.dying) {
             return Err(DropCause::DestinationLimit);
         }
-        let offered = Offered::new(now, tail);
-        let shared = || self.config.shared.as_ref().and_then(|cache| cache.get(&core));
-        let verified = dest.and_then(|dest| dest.known(&core)).or_else(shared);
-        if let (Some(core), Some(_)) = (&verified, known) {
-            return self.settle(now, id, core.clone(), offered, None);
+        let offered = Offered::new(now, route);
+        let shared = || self.config.shared.as_ref().and_then(|cache| cache.get(&announce));
+        let verified = dest.and_then(|dest| dest.known(&announce)).or_else(shared);
+        if let (Some(announce), Some(_)) = (&verified, known) {
+            return self.settle(now, id, announce.clone(), offered, None);
         }
         // From here on it costs something: a place in the table, or a signature to verify.
-        let is_checked = self.is_checked(&core);
-        let paid = self.neighbours.get_mut(&id).is_some_and(|neighbour| neighbour.asked.remove(&tail.idx));
-        if known.is_none() && !paid && !is_checked && !self.may_introduce(now, id, Some(&core.dst)) {
-            self.defer(now, id, tail.idx);
+        let is_checked = self.is_checked(&announce);
+        let paid = self.neighbours.get_mut(&id).is_some_and(|neighbour| neighbour.asked.remove(&route.idx));
+        if known.is_none() && !paid && !is_checked && !self.may_introduce(now, id, Some(&announce.dst)) {
+            self.defer(now, id, route.idx);
             return Err(DropCause::DestinationLimit);
         }
         if verified.is_none() && !self.may_check(now, id, is_checked) {
-            return self.postpone(now, id, tail.idx, known.is_none());
+            return self.postpone(now, id, route.idx, known.is_none());
         }
         match verified {
-            Some(core) => self.settle(now, id, core, offered, None),
+            Some(announce) => self.settle(now, id, announce, offered, None),
             None => {
-                self.check_announce(id, core, offered);
+                self.check_announce(id, announce, offered);
                 Ok(())
             }
         }
@@ -130,37 +137,37 @@ impl Router {
         now: Time,
         id: NeighbourId,
         (hash, seq): (u64, u64),
-        tail: Tail,
+        route: RouteAttributes,
     ) -> Result<(), DropCause> {
-        check_tail(&tail)?;
+        check_attributes(&route)?;
         let known = self.table.by_hash(hash);
-        self.supersede(now, id, tail.idx, known);
+        self.supersede(now, id, route.idx, known);
         let Some((key, dest)) = known.and_then(|key| Some((key, self.table.get(key)?))) else {
-            if self.await_offered(id, (hash, seq), Offered::new(now, tail)) {
+            if self.await_offered(id, (hash, seq), Offered::new(now, route)) {
                 return Ok(());
             }
-            return self.want_unknown(now, id, tail.idx);
+            return self.want_unknown(now, id, route.idx);
         };
         if dest.is_own() {
-            let higher = seq > dest.core.seq;
-            self.bind(now, id, tail.idx, key);
+            let higher = seq > dest.announce.seq;
+            self.bind(now, id, route.idx, key);
             if higher {
-                self.want(id, tail.idx, false);
+                self.want(id, route.idx, false);
             }
             return Ok(());
         }
         if dest.dying {
             return Err(DropCause::DestinationLimit);
         }
-        match dest.slot_of(seq).and_then(|slot| dest.core_at(slot)) {
-            Some(core) if tail.remaining > 0 && tail.remaining <= core.lifetime => {
-                let core = core.clone();
-                self.settle(now, id, core, Offered::new(now, tail), None)
+        match dest.slot_of(seq).and_then(|slot| dest.announce_at(slot)) {
+            Some(announce) if route.remaining > 0 && route.remaining <= announce.lifetime => {
+                let announce = announce.clone();
+                self.settle(now, id, announce, Offered::new(now, route), None)
             }
             Some(_) => Err(DropCause::BadAnnounce),
             None => {
-                if !self.await_offered(id, (hash, seq), Offered::new(now, tail)) {
-                    self.want_newer(id, tail.idx);
+                if !self.await_offered(id, (hash, seq), Offered::new(now, route)) {
+                    self.want_newer(id, route.idx);
                 }
                 Ok(())
             }
@@ -181,7 +188,7 @@ impl Router {
         Ok(())
     }
 
-    /// The neighbour has a core of a known destination that we do not have. What it says of the number until the core
+    /// The neighbour has an announce of a known destination that we do not have. What it says of the number until the announce
     /// is here is about that core.
     fn want_newer(&mut self, id: NeighbourId, idx: u32) {
         if let Some(neighbour) = self.neighbours.get_mut(&id) {
@@ -190,15 +197,15 @@ impl Router {
         self.want(id, idx, false);
     }
 
-    /// The core that a neighbour's offer waited for has turned out false, but that came from another.
+    /// The announce that a neighbour's offer waited for has turned out false, but that came from another.
     pub(super) fn want_offered(
         &mut self,
         now: Time,
         id: NeighbourId,
-        core: &Core,
+        announce: &SignedAnnounce,
         idx: u32,
     ) -> Result<(), DropCause> {
-        match self.table.by_hash(key_hash(&core.dst)) {
+        match self.table.by_hash(key_hash(&announce.dst)) {
             None => self.want_unknown(now, id, idx),
             Some(_) => {
                 self.want_newer(id, idx);
@@ -226,12 +233,13 @@ impl Router {
         }
         let adj = key.and_then(|key| self.table.get(key)?.adj(id));
         let adj = adj.filter(|adj| adj.offers() && adj.idx == idx);
-        let (Some(key), Some((slot, proved, was))) = (key, adj.map(|adj| (adj.core, adj.proved, adj.metric)))
+        let (Some(key), Some((slot, proved, was))) =
+            (key, adj.map(|adj| (adj.announce, adj.proved, adj.metric)))
         else {
             return if metric == INFINITY { Ok(()) } else { self.want_unknown(now, id, idx) };
         };
         if metric != INFINITY && awaited {
-            // It speaks of a core that we do not have. Whether it is nearer by that we shall see when it is here.
+            // It speaks of an announce that we do not have. Whether it is nearer by that we shall see when it is here.
             if was == INFINITY && !postponed {
                 self.want(id, idx, false);
             }
@@ -278,43 +286,43 @@ impl Router {
         Proof::False
     }
 
-    /// Writes what a neighbour offers with a verified core into the table; `proof` is what was proved for it elsewhere.
+    /// Writes what a neighbour offers with a verified announce into the table; `proof` is what was proved for it elsewhere.
     pub(super) fn settle(
         &mut self,
         now: Time,
         id: NeighbourId,
-        core: Arc<Core>,
+        announce: Arc<SignedAnnounce>,
         offered: Offered,
         proof: Option<(u8, Chain)>,
     ) -> Result<(), DropCause> {
-        let key = match self.table.find(&core.dst) {
+        let key = match self.table.find(&announce.dst) {
             Some(key) => key,
             None if self.make_room(now) => {
-                self.table.insert(Dest::new(core.clone(), now)).ok_or(DropCause::DestinationLimit)?
+                self.table.insert(Dest::new(announce.clone(), now)).ok_or(DropCause::DestinationLimit)?
             }
             None => return Err(DropCause::DestinationLimit),
         };
         if self.is_own(key) {
             self.bind(now, id, offered.idx, key);
-            return self.heard_of_own(now, id, key, (*core).clone());
+            return self.heard_of_own(now, id, key, (*announce).clone());
         }
         let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
         if dest.dying {
             return Err(DropCause::DestinationLimit);
         }
-        let is_newest = core.seq > dest.core.seq;
-        let slot = dest.keep(&core).ok_or(DropCause::DestinationLimit)?;
+        let is_newest = announce.seq > dest.announce.seq;
+        let slot = dest.keep(&announce).ok_or(DropCause::DestinationLimit)?;
         if is_newest {
             dest.set_learnt(now);
-            self.tell_origin(id, &core);
-        } else if core.seq < dest.core.seq {
-            let newest = dest.core.clone();
+            self.tell_origin(id, &announce);
+        } else if announce.seq < dest.announce.seq {
+            let newest = dest.announce.clone();
             self.tell_highest(id, &newest);
         }
         let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
         dest.until = dest.until.max(offered.expires);
         // Of two announces of one seq the other is kept: it has another chain.
-        let is_kept = dest.core_at(slot).is_some_and(|kept| *kept == core);
+        let is_kept = dest.announce_at(slot).is_some_and(|kept| *kept == announce);
         if let Some((hops, chain)) = proof.filter(|_| is_kept) {
             dest.proven(slot, hops, chain);
         }
@@ -336,7 +344,7 @@ impl Router {
         let Some(adj) = dest.adj_or_new(id) else { return Ok(()) };
         let former = adj.idx;
         let moved = adj.offers() && former != offered.idx;
-        adj.set_core(slot, hops);
+        adj.set_announce(slot, hops);
         adj.set_metric(offered.nearest);
         adj.set_metric(offered.metric);
         adj.idx = offered.idx;
@@ -378,17 +386,4 @@ enum Proof {
     False,
     /// It was not looked at, because too much was proved for this neighbour lately: it is asked for again.
     Later,
-}
-
-/// Every link bears so much, in bytes: who says that a way bears less keeps others from sending anything over it.
-const LEAST_MTU: u16 = 446;
-
-fn check_tail(tail: &Tail) -> Result<(), DropCause> {
-    if tail.mtu < LEAST_MTU { Err(DropCause::BadAnnounce) } else { check(tail.metric, tail.hops) }
-}
-
-/// Each hop costs something, so nobody is nearer than its hops allow.
-pub(super) fn check(metric: u16, hops: u8) -> Result<(), DropCause> {
-    let fair = metric < INFINITY && hops < MAX_HOPS && metric >= MIN_COST.saturating_mul(u16::from(hops));
-    if fair { Ok(()) } else { Err(DropCause::BadAnnounce) }
 }

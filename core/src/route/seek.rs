@@ -22,7 +22,7 @@ use super::timers::Timer;
 use super::{NeighbourId, Router};
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Core, INFINITY, Record, SeqReq, encode_your_highest};
+use crate::wire::route::{INFINITY, Record, SeqnoRequest, SignedAnnounce, encode_your_highest};
 
 /// The first wait before asking again; it doubles.
 pub(super) const AGAIN: Duration = Duration::from_millis(60);
@@ -122,7 +122,7 @@ impl Dest {
     /// Whether a neighbour is itself looking for a newer route than it told us of: what it has is in doubt.
     pub(super) fn searches(&self, now: Time, neighbour: NeighbourId) -> bool {
         let Some(relay) = self.busy().and_then(|work| work.relay.as_ref()) else { return false };
-        let told = self.adj(neighbour).map_or(0, |adj| self.seq_at(adj.core));
+        let told = self.adj(neighbour).map_or(0, |adj| self.seq_at(adj.announce));
         relay.requesters.iter().any(|one| one.neighbour == neighbour && one.until > now && one.seq > told)
     }
 }
@@ -174,20 +174,24 @@ impl Router {
         let first = step.checked_rem(targets.len()).unwrap_or(0);
         targets.rotate_left(first);
         targets.truncate(FAN);
-        let request =
-            SeqReq { dst: dest.core.dst, seq: dest.fd_seq.saturating_add(1), ttl: MAX_HOPS, id: request };
-        let highest = dest.core.clone();
+        let request = SeqnoRequest {
+            dst: dest.announce.dst,
+            seq: dest.fd_seq.saturating_add(1),
+            ttl: MAX_HOPS,
+            id: request,
+        };
+        let highest = dest.announce.clone();
         for target in targets {
             let dest = self.table.get(key);
-            let core = dest.and_then(|dest| dest.core_at(dest.adj(target)?.core));
-            let restarted = core.is_some_and(|core| core.epoch() < highest.epoch());
-            let forgot = step >= FORGOT && core.is_some_and(|core| core.seq < highest.seq);
+            let announce = dest.and_then(|dest| dest.announce_at(dest.adj(target)?.announce));
+            let restarted = announce.is_some_and(|announce| announce.epoch() < highest.epoch());
+            let forgot = step >= FORGOT && announce.is_some_and(|announce| announce.seq < highest.seq);
             let Some(neighbour) = self.neighbours.get_mut(&target) else { continue };
             if restarted || forgot {
                 neighbour.say_with(|out| encode_your_highest(&highest, out));
             }
             if !restarted {
-                neighbour.say(&Record::SeqReq(request));
+                neighbour.say(&Record::SeqnoRequest(request));
             }
         }
         if let Some(dest) = self.table.get_mut(key) {
@@ -200,7 +204,7 @@ impl Router {
     }
 
     /// A neighbour asks for a newer seq.
-    pub(super) fn seq_req(&mut self, now: Time, id: NeighbourId, request: SeqReq) {
+    pub(super) fn seq_req(&mut self, now: Time, id: NeighbourId, request: SeqnoRequest) {
         let Some(key) = self.table.find(&request.dst) else { return };
         if self.is_own(key) {
             self.raise(now, key, request.seq);
@@ -222,55 +226,60 @@ impl Router {
         relay.passed_on(detour);
         if let Some(neighbour) = self.neighbours.get_mut(&target) {
             let ttl = request.ttl.min(MAX_HOPS).saturating_sub(1);
-            neighbour.say(&Record::SeqReq(SeqReq { ttl, ..request }));
+            neighbour.say(&Record::SeqnoRequest(SeqnoRequest { ttl, ..request }));
         }
     }
 
     /// Somebody holds a higher announce of an origin than the origin may know.
-    pub(super) fn your_highest(&mut self, now: Time, id: NeighbourId, core: Core) -> Result<(), DropCause> {
-        let Some(key) = self.table.find(&core.dst) else { return Ok(()) };
+    pub(super) fn your_highest(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        announce: SignedAnnounce,
+    ) -> Result<(), DropCause> {
+        let Some(key) = self.table.find(&announce.dst) else { return Ok(()) };
         if self.is_own(key) {
-            return self.heard_of_own(now, id, key, core);
+            return self.heard_of_own(now, id, key, announce);
         }
-        if self.serve(now, key, id, core.seq) {
+        if self.serve(now, key, id, announce.seq) {
             return Ok(());
         }
-        match self.table.get(key).and_then(|dest| dest.known(&core)) {
-            Some(core) => self.highest_verified(now, id, core),
-            None => return self.check_highest(now, id, core),
+        match self.table.get(key).and_then(|dest| dest.known(&announce)) {
+            Some(announce) => self.highest_verified(now, id, announce),
+            None => return self.check_highest(now, id, announce),
         }
         Ok(())
     }
 
     /// The same, when it has verified.
-    pub(super) fn highest_verified(&mut self, now: Time, id: NeighbourId, core: Arc<Core>) {
-        let Some(key) = self.table.find(&core.dst) else { return };
+    pub(super) fn highest_verified(&mut self, now: Time, id: NeighbourId, announce: Arc<SignedAnnounce>) {
+        let Some(key) = self.table.find(&announce.dst) else { return };
         if self.is_own(key) {
-            return self.outbid(now, key, &core);
+            return self.outbid(now, key, &announce);
         }
-        if self.serve(now, key, id, core.seq) {
+        if self.serve(now, key, id, announce.seq) {
             return;
         }
         let Some(dest) = self.table.get_mut(key) else { return };
-        if core.seq > dest.core.seq && dest.keep(&core).is_none() {
+        if announce.seq > dest.announce.seq && dest.keep(&announce).is_none() {
             return;
         }
-        dest.work().relay.get_or_insert_default().remember(now, id, core.seq);
+        dest.work().relay.get_or_insert_default().remember(now, id, announce.seq);
         let Some((target, _)) = self.towards(now, key, id) else { return };
         let Some(dest) = self.table.get_mut(key) else { return };
         let detour = dest.selected() != Some(target);
         let relay = dest.work().relay.get_or_insert_default();
-        if !relay.highest.may_pass(now, detour, core.seq) {
+        if !relay.highest.may_pass(now, detour, announce.seq) {
             return;
         }
         relay.passed_on(detour);
         if let Some(neighbour) = self.neighbours.get_mut(&target) {
-            neighbour.say_with(|out| encode_your_highest(&core, out));
+            neighbour.say_with(|out| encode_your_highest(&announce, out));
         }
     }
 
     /// An origin that says less than we hold of it is told what that is.
-    pub(super) fn tell_highest(&mut self, id: NeighbourId, newest: &Core) {
+    pub(super) fn tell_highest(&mut self, id: NeighbourId, newest: &SignedAnnounce) {
         if let Some(origin) = self.neighbours.get_mut(&id).filter(|one| one.address == newest.dst) {
             origin.say_with(|out| encode_your_highest(newest, out));
         }
@@ -278,10 +287,10 @@ impl Router {
 
     /// Who is a neighbour of an origin tells it of every higher announce that comes another way. It has made it itself, and
     /// pays no heed; or somebody else has who has its identity, and otherwise neither would ever hear of the other.
-    pub(super) fn tell_origin(&mut self, from: NeighbourId, core: &Core) {
+    pub(super) fn tell_origin(&mut self, from: NeighbourId, announce: &SignedAnnounce) {
         for (id, neighbour) in &mut self.neighbours {
-            if neighbour.address == core.dst && *id != from {
-                neighbour.say_with(|out| encode_your_highest(core, out));
+            if neighbour.address == announce.dst && *id != from {
+                neighbour.say_with(|out| encode_your_highest(announce, out));
             }
         }
     }

@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use super::accounts::Allowance;
 use super::dest::{Adj, Dest, Since};
-use super::neighbour::Neighbour;
+use super::neighbour::{MIN_COST, Neighbour};
 use super::score::rank;
 use super::table::{Key, seconds};
 use super::timers::Timer;
 use super::{FibEntry, NeighbourId, Router, RouterOutput};
+use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{INFINITY, LINKS};
+use crate::wire::route::{INFINITY, LINKS, RouteAttributes};
 
 /// A better route is used when it has been better by an eighth for so long.
 pub(super) const STEADY: Duration = Duration::from_secs(2);
@@ -55,7 +56,7 @@ pub(super) struct Candidate {
 
 /// The route over a neighbour; `None` when there is none (any more).
 pub(super) fn candidate(dest: &Dest, adj: &Adj, neighbour: &Neighbour, now: Time) -> Option<Candidate> {
-    let core = dest.core_at(adj.core)?;
+    let announce = dest.announce_at(adj.announce)?;
     let total = adj.metric.checked_add(neighbour.cost)?;
     let hops = adj.hops.checked_add(1)?;
     let finite = adj.metric < INFINITY && total < INFINITY && hops <= MAX_HOPS;
@@ -64,7 +65,7 @@ pub(super) fn candidate(dest: &Dest, adj: &Adj, neighbour: &Neighbour, now: Time
         neighbour: adj.neighbour,
         suspect: neighbour.shunned(),
         shunned: neighbour.shunned() || dest.searches(now, adj.neighbour),
-        feasible: dest.feasible(core.seq, adj.nearest),
+        feasible: dest.feasible(announce.seq, adj.nearest),
         avoided: false,
         total,
         rank: total,
@@ -99,7 +100,7 @@ impl Router {
         neighbour: &Neighbour,
     ) -> Option<Candidate> {
         let candidate = candidate(dest, adj, neighbour, now)?;
-        let dearness = self.dearness(now, &dest.core.dst, &neighbour.address);
+        let dearness = self.dearness(now, &dest.announce.dst, &neighbour.address);
         Some(Candidate { avoided: dearness > 1, rank: rank(candidate.total, dearness), ..candidate })
     }
 
@@ -179,7 +180,7 @@ impl Router {
             })
         });
         let Some(dest) = self.table.get_mut(key) else { return };
-        let (destination, before) = (dest.core.dst, dest.fib());
+        let (destination, before) = (dest.announce.dst, dest.fib());
         if entry == before {
             return;
         }
@@ -247,4 +248,18 @@ fn choose(dest: &Dest, candidates: &[Candidate], now: Time, spare: bool) -> Choi
         since.slightly = Some(before.slightly.filter(|_| same).unwrap_or(now));
     }
     Choice { select: Some(select.neighbour), since, at_leisure }
+}
+
+/// Every link carries packets of this many bytes. A route that claimed to carry less would keep others from sending anything
+/// over it, so it is refused.
+const LEAST_MTU: u16 = 446;
+
+pub(super) fn check_attributes(route: &RouteAttributes) -> Result<(), DropCause> {
+    if route.mtu < LEAST_MTU { Err(DropCause::BadAnnounce) } else { check(route.metric, route.hops) }
+}
+
+/// Refuses a metric that is lower than the least cost of that many hops: each link costs at least [`MIN_COST`].
+pub(super) fn check(metric: u16, hops: u8) -> Result<(), DropCause> {
+    let fair = metric < INFINITY && hops < MAX_HOPS && metric >= MIN_COST.saturating_mul(u16::from(hops));
+    if fair { Ok(()) } else { Err(DropCause::BadAnnounce) }
 }

@@ -10,7 +10,7 @@ use super::dest::Dest;
 use super::{Router, RouterOutput};
 use crate::address::Address;
 use crate::time::Time;
-use crate::wire::route::{Core, INFINITY, key_hash};
+use crate::wire::route::{INFINITY, SignedAnnounce, key_hash};
 
 /// A destination's place in the table; on the wire it is the idx.
 pub(super) type Key = u32;
@@ -55,7 +55,7 @@ impl Table {
     /// The destination with this address.
     pub(super) fn find(&self, address: &Address) -> Option<Key> {
         let key = self.by_hash(key_hash(address))?;
-        self.get(key).filter(|dest| dest.core.dst == *address).map(|_| key)
+        self.get(key).filter(|dest| dest.announce.dst == *address).map(|_| key)
     }
 
     /// In the order of their keys.
@@ -69,7 +69,7 @@ impl Table {
 
     /// Adds a destination; `None` when another one has the same key hash, which nobody meets by accident.
     pub(super) fn insert(&mut self, dest: Dest) -> Option<Key> {
-        let hash = key_hash(&dest.core.dst);
+        let hash = key_hash(&dest.announce.dst);
         if self.index.contains_key(&hash) {
             return None;
         }
@@ -80,7 +80,7 @@ impl Table {
 
     pub(super) fn remove(&mut self, key: Key) -> Option<Dest> {
         let dest = self.dests.try_remove(usize::try_from(key).ok()?)?;
-        self.index.remove(&key_hash(&dest.core.dst));
+        self.index.remove(&key_hash(&dest.announce.dst));
         self.dying = self.dying.saturating_sub(usize::from(dest.dying));
         Some(dest)
     }
@@ -89,27 +89,29 @@ impl Table {
     pub(super) fn memory(&self) -> usize {
         // A B-tree is two thirds full on the average.
         let index = size_of::<(u64, Key)>().saturating_mul(3) / 2;
-        let dest =
-            size_of::<Dest>().saturating_add(index).saturating_add(16).saturating_add(size_of::<Core>());
+        let dest = size_of::<Dest>()
+            .saturating_add(index)
+            .saturating_add(16)
+            .saturating_add(size_of::<SignedAnnounce>());
         self.dests.iter().fold(0, |sum, (_, dests)| sum.saturating_add(dest).saturating_add(dests.heap()))
     }
 }
 
 /// Verified announces that several routers of one process share.
 #[derive(Debug, Default)]
-pub(crate) struct CoreCache(Mutex<BTreeMap<(Address, u64), Arc<Core>>>);
+pub(crate) struct AnnounceCache(Mutex<BTreeMap<(Address, u64), Arc<SignedAnnounce>>>);
 
-impl CoreCache {
-    /// The shared copy of a core that some router verified.
-    pub(super) fn get(&self, core: &Core) -> Option<Arc<Core>> {
-        let cores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cores.get(&(core.dst, core.seq)).filter(|known| ***known == *core).cloned()
+impl AnnounceCache {
+    /// The shared copy of an announce that some router verified.
+    pub(super) fn get(&self, announce: &SignedAnnounce) -> Option<Arc<SignedAnnounce>> {
+        let announces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        announces.get(&(announce.dst, announce.seq)).filter(|known| ***known == *announce).cloned()
     }
 
-    /// Shares a core that was verified.
-    pub(super) fn put(&self, core: Arc<Core>) {
-        let mut cores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cores.insert((core.dst, core.seq), core);
+    /// Shares an announce that was verified.
+    pub(super) fn put(&self, announce: Arc<SignedAnnounce>) {
+        let mut announces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        announces.insert((announce.dst, announce.seq), announce);
     }
 }
 
@@ -153,9 +155,9 @@ impl Router {
         }
         self.batch.remove(&key);
         if dest.fib().is_some() {
-            self.event(RouterOutput::Fib(dest.core.dst, None));
+            self.event(RouterOutput::Fib(dest.announce.dst, None));
             self.event(RouterOutput::Changed {
-                destination: dest.core.dst,
+                destination: dest.announce.dst,
                 next_hop: None,
                 metric: INFINITY,
                 hops: 0,

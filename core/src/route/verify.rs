@@ -1,30 +1,30 @@
 //! Signatures on their way to being verified, which is done elsewhere and takes its time.
 //!
-//! What a neighbour announces with a core that nobody has verified yet waits under the neighbour's number for the
+//! What a neighbour announces with an announce that nobody has verified yet waits under the neighbour's number for the
 //! destination; what it says of that number meanwhile changes what waits. So the order of what it says is kept, and
-//! neither its other destinations nor its neighbours wait for it. A core is verified once, however many offer it.
+//! neither its other destinations nor its neighbours wait for it. An announce is verified once, however many offer it.
 //! Each neighbour may have so many waiting, and so many verified a second: what is beyond that is asked for again later.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::accounts::{Allowance, HASHES, Resource};
-use super::table::{CoreCache, seconds};
+use super::table::{AnnounceCache, seconds};
 use super::{NeighbourId, Router, RouterOutput};
 use crate::identity;
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Chain, Core, LINKS, Tail, key_hash, leads_to};
+use crate::wire::route::{Chain, LINKS, RouteAttributes, SignedAnnounce, key_hash, leads_to};
 
-/// Cores in one job: 64 take about a millisecond.
+/// Announces in one job: 64 take about a millisecond.
 const JOB: usize = 64;
-/// Jobs at a time. More cores gather meanwhile, so that jobs grow under load.
+/// Jobs at a time. More announces gather meanwhile, so that jobs grow under load.
 const MAX_JOBS: usize = 2;
 /// Announces of one neighbour that may wait.
 pub(super) const MAX_PENDING: usize = 1024;
 /// Announces of our own past, or for others to be told of theirs, that may wait for one neighbour.
 pub(super) const MAX_HIGHEST: usize = 64;
-/// Cores verified for one neighbour. Each that does not verify counts as [`FORGED`], so that a forger costs about 30 a second.
+/// Announces verified for one neighbour. Each that does not verify counts as [`FORGED`], so that a forger costs about 30 a second.
 pub(super) const SIGNATURES: Allowance = Allowance { rate: 2000, burst: 4096 };
 pub(super) const FORGED: u32 = 65;
 
@@ -43,26 +43,26 @@ pub(super) struct Offered {
 }
 
 impl Offered {
-    pub(super) fn new(now: Time, tail: Tail) -> Self {
-        let Tail { idx, metric, hops, mtu, remaining, chain } = tail;
+    pub(super) fn new(now: Time, attributes: RouteAttributes) -> Self {
+        let RouteAttributes { idx, metric, hops, mtu, remaining, chain } = attributes;
         let expires = seconds(now).saturating_add(u32::from(remaining));
         Offered { idx, metric, nearest: metric, hops, mtu, expires, proof: (hops, chain) }
     }
 }
 
-/// An offer whose core is being verified.
+/// An offer whose announce is being verified.
 pub(super) struct Pending {
     ticket: u64,
     pub(super) offered: Offered,
-    /// The neighbour sent the core itself, and answers for it.
+    /// The neighbour sent the announce itself, and answers for it.
     announced: bool,
 }
 
-/// A core to be verified.
+/// An announce to be verified.
 #[derive(Clone, Debug)]
 struct Item {
     ticket: u64,
-    core: Arc<Core>,
+    announce: Arc<SignedAnnounce>,
     /// Hops that somebody claims for it, and the chain value that is to prove them.
     claim: Option<(u8, Chain)>,
 }
@@ -71,7 +71,7 @@ struct Item {
 #[derive(Clone, Debug)]
 pub(crate) struct VerifyJob {
     items: Vec<Item>,
-    cache: Option<Arc<CoreCache>>,
+    cache: Option<Arc<AnnounceCache>>,
 }
 
 impl VerifyJob {
@@ -99,7 +99,7 @@ pub(crate) struct Verified(Vec<Outcome>);
 struct Outcome {
     ticket: u64,
     /// `None` when it did not verify.
-    core: Option<Arc<Core>>,
+    announce: Option<Arc<SignedAnnounce>>,
     /// The claim, if it holds.
     proof: Option<(u8, Chain)>,
 }
@@ -108,29 +108,29 @@ impl VerifyJob {
     /// Verifies all signatures in one batch, and one by one when that fails, so that exactly the bad ones are refused.
     pub(crate) fn run(self) -> Verified {
         let signed: Vec<Vec<u8>> =
-            self.items.iter().map(|item| item.core.signed().unwrap_or_default()).collect();
+            self.items.iter().map(|item| item.announce.signed().unwrap_or_default()).collect();
         let all = self.items.iter().zip(&signed);
         let claims: Vec<_> =
-            all.map(|(item, signed)| (&item.core.dst, &signed[..], &item.core.signature)).collect();
+            all.map(|(item, signed)| (&item.announce.dst, &signed[..], &item.announce.signature)).collect();
         let good = identity::verify_all(&claims);
         let outcomes = self.items.into_iter().zip(good).map(|(item, good)| {
-            let Item { ticket, core, claim } = item;
+            let Item { ticket, announce, claim } = item;
             if !good {
-                return Outcome { ticket, core: None, proof: None };
+                return Outcome { ticket, announce: None, proof: None };
             }
             if let Some(cache) = &self.cache {
-                cache.put(core.clone());
+                cache.put(announce.clone());
             }
-            let proof = claim.filter(|claim| leads_to(&core.dst, core.seq, *claim, &core.anchor));
-            Outcome { ticket, core: Some(core), proof }
+            let proof = claim.filter(|claim| leads_to(&announce.dst, announce.seq, *claim, &announce.anchor));
+            Outcome { ticket, announce: Some(announce), proof }
         });
         Verified(outcomes.collect())
     }
 }
 
-/// A core that is being verified, and who waits for it.
+/// An announce that is being verified, and who waits for it.
 struct Check {
-    core: Arc<Core>,
+    announce: Arc<SignedAnnounce>,
     claim: Option<(u8, Chain)>,
     /// Under which number of whose.
     offers: Vec<(NeighbourId, u32)>,
@@ -138,7 +138,7 @@ struct Check {
     highest: Vec<NeighbourId>,
 }
 
-/// All cores that are being verified.
+/// All announces that are being verified.
 #[derive(Default)]
 pub(super) struct Checks {
     tickets: u64,
@@ -157,19 +157,19 @@ impl Checks {
         tickets.filter_map(|ticket| Some((*ticket, self.checks.get(ticket)?)))
     }
 
-    fn add(&mut self, id: NeighbourId, core: Core, claim: Option<(u8, Chain)>) -> u64 {
+    fn add(&mut self, id: NeighbourId, announce: SignedAnnounce, claim: Option<(u8, Chain)>) -> u64 {
         self.tickets = self.tickets.saturating_add(1);
         let ticket = self.tickets;
-        self.index.entry((key_hash(&core.dst), core.seq)).or_default().push(ticket);
+        self.index.entry((key_hash(&announce.dst), announce.seq)).or_default().push(ticket);
         self.queues.entry(id).or_default().push_back(ticket);
-        let core = Arc::new(core);
-        self.checks.insert(ticket, Check { core, claim, offers: Vec::new(), highest: Vec::new() });
+        let announce = Arc::new(announce);
+        self.checks.insert(ticket, Check { announce, claim, offers: Vec::new(), highest: Vec::new() });
         ticket
     }
 
     fn remove(&mut self, ticket: u64) -> Option<Check> {
         let check = self.checks.remove(&ticket)?;
-        let key = (key_hash(&check.core.dst), check.core.seq);
+        let key = (key_hash(&check.announce.dst), check.announce.seq);
         if let Some(tickets) = self.index.get_mut(&key) {
             tickets.retain(|one| *one != ticket);
             if tickets.is_empty() {
@@ -206,7 +206,7 @@ impl Router {
             if !wanted {
                 self.checks.remove(ticket);
             } else if let Some(check) = self.checks.checks.get(&ticket) {
-                items.push(Item { ticket, core: check.core.clone(), claim: check.claim });
+                items.push(Item { ticket, announce: check.announce.clone(), claim: check.claim });
             }
         }
         (!items.is_empty()).then(|| {
@@ -223,12 +223,12 @@ impl Router {
         check.offers.iter().any(pending) || check.highest.iter().any(|id| self.neighbours.contains_key(id))
     }
 
-    /// Whether the very same core is being verified.
-    pub(super) fn is_checked(&self, core: &Core) -> bool {
-        self.checks.of((key_hash(&core.dst), core.seq)).any(|(_, check)| *check.core == *core)
+    /// Whether the very same announce is being verified.
+    pub(super) fn is_checked(&self, announce: &SignedAnnounce) -> bool {
+        self.checks.of((key_hash(&announce.dst), announce.seq)).any(|(_, check)| *check.announce == *announce)
     }
 
-    /// Whether one more announce of this neighbour may wait, and, unless its core `is_checked` already, one more be
+    /// Whether one more announce of this neighbour may wait, and, unless its announce `is_checked` already, one more be
     /// verified; takes the token.
     pub(super) fn may_check(&mut self, now: Time, id: NeighbourId, is_checked: bool) -> bool {
         let room = self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING);
@@ -242,15 +242,16 @@ impl Router {
             && self.affords(now, id, Resource::Hashes, HASHES, u32::from(LINKS))
     }
 
-    /// Has a core verified that a neighbour announces; what it says of it waits.
-    pub(super) fn check_announce(&mut self, id: NeighbourId, core: Core, offered: Offered) {
-        let key = (key_hash(&core.dst), core.seq);
-        let same = self.checks.of(key).find(|(_, check)| *check.core == core).map(|(ticket, _)| ticket);
-        let ticket = same.unwrap_or_else(|| self.checks.add(id, core, Some(offered.proof)));
+    /// Has an announce verified that a neighbour announces; what it says of it waits.
+    pub(super) fn check_announce(&mut self, id: NeighbourId, announce: SignedAnnounce, offered: Offered) {
+        let key = (key_hash(&announce.dst), announce.seq);
+        let same =
+            self.checks.of(key).find(|(_, check)| *check.announce == announce).map(|(ticket, _)| ticket);
+        let ticket = same.unwrap_or_else(|| self.checks.add(id, announce, Some(offered.proof)));
         self.await_check(id, ticket, offered, true);
     }
 
-    /// An offer of a core that is being verified waits with it; `false` when there is none such.
+    /// An offer of an announce that is being verified waits with it; `false` when there is none such.
     pub(super) fn await_offered(&mut self, id: NeighbourId, key: (u64, u64), offered: Offered) -> bool {
         let room = self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING);
         let Some(ticket) = self.checks.of(key).next().map(|(ticket, _)| ticket).filter(|_| room) else {
@@ -271,10 +272,16 @@ impl Router {
         }
     }
 
-    /// Has a core verified that a neighbour passes on to its origin.
-    pub(super) fn check_highest(&mut self, now: Time, id: NeighbourId, core: Core) -> Result<(), DropCause> {
-        let key = (key_hash(&core.dst), core.seq);
-        let same = self.checks.of(key).find(|(_, check)| *check.core == core).map(|(ticket, _)| ticket);
+    /// Has an announce verified that a neighbour passes on to its origin.
+    pub(super) fn check_highest(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        announce: SignedAnnounce,
+    ) -> Result<(), DropCause> {
+        let key = (key_hash(&announce.dst), announce.seq);
+        let same =
+            self.checks.of(key).find(|(_, check)| *check.announce == announce).map(|(ticket, _)| ticket);
         let Some(neighbour) = self.neighbours.get(&id) else { return Ok(()) };
         if neighbour.highest >= MAX_HIGHEST
             || (same.is_none() && !self.pays(now, id, Resource::Signatures, SIGNATURES, 1))
@@ -283,7 +290,7 @@ impl Router {
         }
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return Ok(()) };
         neighbour.highest = neighbour.highest.saturating_add(1);
-        let ticket = same.unwrap_or_else(|| self.checks.add(id, core, None));
+        let ticket = same.unwrap_or_else(|| self.checks.add(id, announce, None));
         if let Some(check) = self.checks.checks.get_mut(&ticket) {
             check.highest.push(id);
         }
@@ -293,7 +300,7 @@ impl Router {
     /// Takes what a [`VerifyJob`] brought. Every job has to come back, in any order.
     pub(crate) fn verified(&mut self, now: Time, verified: Verified) {
         self.checks.running = self.checks.running.saturating_sub(1);
-        for Outcome { ticket, core, proof } in verified.0 {
+        for Outcome { ticket, announce, proof } in verified.0 {
             let Some(check) = self.checks.remove(ticket) else { continue };
             for (id, idx) in check.offers {
                 let Some(neighbour) = self.neighbours.get_mut(&id) else { continue };
@@ -303,11 +310,11 @@ impl Router {
                 let Some(Pending { offered, announced, .. }) = neighbour.pending.remove(&idx) else {
                     continue;
                 };
-                let heard = match &core {
-                    Some(core) => self.settle(now, id, core.clone(), offered, proof),
+                let heard = match &announce {
+                    Some(announce) => self.settle(now, id, announce.clone(), offered, proof),
                     None if announced => self.forged(now, id),
-                    // Whoever sent that core lied; this one may have a true one.
-                    None => self.want_offered(now, id, &check.core, offered.idx),
+                    // Whoever sent that announce lied; this one may have a true one.
+                    None => self.want_offered(now, id, &check.announce, offered.idx),
                 };
                 if let Err(cause) = heard {
                     self.dropped(cause);
@@ -316,8 +323,8 @@ impl Router {
             for id in check.highest {
                 let Some(neighbour) = self.neighbours.get_mut(&id) else { continue };
                 neighbour.highest = neighbour.highest.saturating_sub(1);
-                match &core {
-                    Some(core) => self.highest_verified(now, id, core.clone()),
+                match &announce {
+                    Some(announce) => self.highest_verified(now, id, announce.clone()),
                     None => {
                         if let Err(cause) = self.forged(now, id) {
                             self.dropped(cause);

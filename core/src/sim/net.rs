@@ -18,7 +18,7 @@ use super::violation::Violation;
 use super::{Config, Depth};
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::route::{CoreCache, NeighbourId, Router, RouterConfig, RouterOutput, Verified, VerifyJob};
+use crate::route::{AnnounceCache, NeighbourId, Router, RouterConfig, RouterOutput, Verified, VerifyJob};
 use crate::stats::DropCause;
 use crate::time::Time;
 
@@ -106,7 +106,7 @@ impl Net {
         let start = Time::from_millis(1_000_000);
         let addresses: Vec<Address> = (0..graph.nodes).map(|node| identity(node).address()).collect();
         let router_config = RouterConfig {
-            shared: config.verifying.is_zero().then(|| Arc::new(CoreCache::default())),
+            shared: config.verifying.is_zero().then(|| Arc::new(AnnounceCache::default())),
             destinations: config.destinations.min(RouterConfig::MAX_DESTINATIONS),
             ..RouterConfig::default()
         };

@@ -2,23 +2,23 @@
 //!
 //! A control message is one or more [`Record`]s, back to back, at most [`MAX_MESSAGE`] bytes; the reliable, ordered
 //! channel below keeps messages whole. A record is one byte of kind and a body of fixed size, except for the
-//! announce core, which carries up to [`MAX_EXTENSIONS`] bytes of signed extensions, and for kinds of versions to come.
+//! announce, which carries up to [`MAX_EXTENSIONS`] bytes of signed extensions, and for kinds of versions to come.
 //! Integers are little endian.
 //!
 //! | Kind | Record | Body |
 //! |---|---|---|
-//! | 1 | ANNOUNCE | core, offer tail |
-//! | 2 | OFFER | key hash 8, seq 8, offer tail |
+//! | 1 | ANNOUNCE | announce, route attributes |
+//! | 2 | OFFER | key hash 8, seq 8, route attributes |
 //! | 3 | WANT | idx 4 |
 //! | 4 | UPDATE | idx 4, metric 2 (FFFF retracts), hops 1, flags 1 (bit 0: chain), chain 16 if flagged |
 //! | 5 | SEQ_REQ | destination 32, seq 8, ttl 1, id 4 |
-//! | 6 | YOUR_HIGHEST | core |
+//! | 6 | YOUR_HIGHEST | announce |
 //! | 7 | ROUTE_REQ, reserved | length 2, so many bytes |
 //! | 8 | DIGEST, reserved | length 2, so many bytes |
 //! | 9–127 | reserved | length 2, so many bytes |
 //!
 //! Core: destination 32, seq 8, lifetime 2 (s), capabilities 2, hop anchor 16, prekey id 2, prekey 32, length of the
-//! extensions 2, extensions, signature 64 over [`SIGNED_AS`] and all that comes before it. Offer tail: idx 4, metric 2,
+//! extensions 2, extensions, signature 64 over [`SIGNED_AS`] and all that comes before it. Route attributes: idx 4, metric 2,
 //! hops 1, mtu 2, remaining 2 (s), chain 16. What anchor and chain are stands in `route_chain.rs`: the
 //! chain of a tail or an UPDATE with `hops` h, hashed 64 − h times, is the anchor. An UPDATE carries its chain when its
 //! hops are lower than those of the last tail for this idx and of all UPDATEs since, and never when it retracts. A receiver skips the reserved
@@ -46,7 +46,7 @@ pub(crate) use chain::{Chain, LINKS, advance, leads_to};
 
 /// No control message is longer, in bytes.
 pub(crate) const MAX_MESSAGE: usize = 4096;
-/// No core carries more signed extensions, in bytes.
+/// No announce carries more signed extensions, in bytes.
 pub(crate) const MAX_EXTENSIONS: usize = 256;
 #[cfg(test)]
 /// No record is longer, in bytes: an ANNOUNCE with all the extensions it may have.
@@ -55,7 +55,7 @@ pub(crate) const MAX_RECORD: usize = 1 + 96 + MAX_EXTENSIONS + 64 + 27;
 pub(crate) const INFINITY: u16 = 0xffff;
 /// No sender numbers its destinations higher, so that nobody makes a neighbour keep a vast map.
 pub(crate) const MAX_IDX: u32 = 1 << 17;
-/// What the signature covers before the core, so that it means nothing elsewhere.
+/// What the signature covers before the announce, so that it means nothing elsewhere.
 pub(crate) const SIGNED_AS: &[u8; 16] = b"rouse announce 1";
 
 const ANNOUNCE: u8 = 1;
@@ -71,7 +71,7 @@ const WITH_CHAIN: u8 = 1;
 
 /// An origin's signed statement "I exist, this is my sequence number".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Core {
+pub(crate) struct SignedAnnounce {
     pub(crate) dst: Address,
     /// Epoch in the upper half, counter in the lower.
     pub(crate) seq: u64,
@@ -82,19 +82,19 @@ pub(crate) struct Core {
     pub(crate) anchor: Chain,
     pub(crate) signature: [u8; 64],
     /// What most announces do not have, kept apart so that a table of many stays small.
-    pub(crate) more: Option<Box<More>>,
+    pub(crate) optional: Option<Box<OptionalFields>>,
 }
 
-/// The rarer fields of a [`Core`].
+/// The rarer fields of a [`SignedAnnounce`].
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub(crate) struct More {
+pub(crate) struct OptionalFields {
     pub(crate) prekey_id: u16,
     pub(crate) prekey: [u8; 32],
     pub(crate) extensions: Box<[u8]>,
 }
 
 #[derive(Encode, Decode)]
-struct CoreHead {
+struct AnnounceHead {
     dst: Address,
     seq: u64,
     lifetime: u16,
@@ -105,7 +105,7 @@ struct CoreHead {
     extensions: u16,
 }
 
-impl Core {
+impl SignedAnnounce {
     /// Its epoch: what a restart raises.
     pub(crate) fn epoch(&self) -> u32 {
         epoch(self.seq)
@@ -121,27 +121,29 @@ impl Core {
     /// Memory beyond the struct itself, in bytes.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn heap(&self) -> usize {
-        self.more.as_ref().map_or(0, |more| size_of::<More>().saturating_add(more.extensions.len()))
+        self.optional
+            .as_ref()
+            .map_or(0, |optional| size_of::<OptionalFields>().saturating_add(optional.extensions.len()))
     }
 
     fn encode_head(&self, out: &mut Vec<u8>) -> Result<(), Malformed> {
-        let none = More::default();
-        let more = self.more.as_deref().unwrap_or(&none);
-        if more.extensions.len() > MAX_EXTENSIONS {
+        let none = OptionalFields::default();
+        let optional = self.optional.as_deref().unwrap_or(&none);
+        if optional.extensions.len() > MAX_EXTENSIONS {
             return Err(Malformed);
         }
-        let head = CoreHead {
+        let head = AnnounceHead {
             dst: self.dst,
             seq: self.seq,
             lifetime: self.lifetime,
             caps: self.caps,
             anchor: self.anchor,
-            prekey_id: more.prekey_id,
-            prekey: more.prekey,
-            extensions: u16::try_from(more.extensions.len()).map_err(|_| Malformed)?,
+            prekey_id: optional.prekey_id,
+            prekey: optional.prekey,
+            extensions: u16::try_from(optional.extensions.len()).map_err(|_| Malformed)?,
         };
         codec::encode_into(&head, out)?;
-        out.extend_from_slice(&more.extensions);
+        out.extend_from_slice(&optional.extensions);
         Ok(())
     }
 
@@ -152,7 +154,7 @@ impl Core {
     }
 
     fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
-        let (head, rest) = codec::decode_prefix::<CoreHead>(bytes)?;
+        let (head, rest) = codec::decode_prefix::<AnnounceHead>(bytes)?;
         let length = usize::from(head.extensions);
         if length > MAX_EXTENSIONS {
             return Err(Malformed);
@@ -160,23 +162,23 @@ impl Core {
         let (extensions, rest) = rest.split_at_checked(length).ok_or(Malformed)?;
         let (signature, rest) = rest.split_first_chunk::<64>().ok_or(Malformed)?;
         let plain = head.prekey_id == 0 && head.prekey == [0; 32] && length == 0;
-        let more = (!plain).then(|| {
-            Box::new(More {
+        let optional = (!plain).then(|| {
+            Box::new(OptionalFields {
                 prekey_id: head.prekey_id,
                 prekey: head.prekey,
                 extensions: Box::from(extensions),
             })
         });
-        let core = Core {
+        let announce = SignedAnnounce {
             dst: head.dst,
             seq: head.seq,
             lifetime: head.lifetime,
             caps: head.caps,
             anchor: head.anchor,
             signature: *signature,
-            more,
+            optional,
         };
-        Ok((core, rest))
+        Ok((announce, rest))
     }
 }
 
@@ -185,25 +187,25 @@ pub(crate) fn epoch(seq: u64) -> u32 {
     u32::try_from(seq >> 32).unwrap_or(u32::MAX)
 }
 
-/// What a neighbour vouches for when it passes a core on: how far the destination is from it.
+/// What a neighbour vouches for when it passes an announce on: how far the destination is from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct Tail {
+pub(crate) struct RouteAttributes {
     /// The sender's own number for the destination on this link, below [`MAX_IDX`].
     pub(crate) idx: u32,
     pub(crate) metric: u16,
     pub(crate) hops: u8,
     /// The longest packet that fits all the way, in bytes.
     pub(crate) mtu: u16,
-    /// Seconds left of the core's lifetime.
+    /// Seconds left of the announce's lifetime.
     pub(crate) remaining: u16,
     /// Proves that the sender is not nearer than `hops`.
     pub(crate) chain: Chain,
 }
 
-impl Tail {
+impl RouteAttributes {
     fn read(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
-        let (tail, rest) = codec::decode_prefix::<Tail>(bytes)?;
-        if tail.idx >= MAX_IDX { Err(Malformed) } else { Ok((tail, rest)) }
+        let (attributes, rest) = codec::decode_prefix::<RouteAttributes>(bytes)?;
+        if attributes.idx >= MAX_IDX { Err(Malformed) } else { Ok((attributes, rest)) }
     }
 }
 
@@ -242,7 +244,7 @@ struct UpdateBytes {
 
 /// "I have only routes that might loop: is there a newer sequence number?"
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct SeqReq {
+pub(crate) struct SeqnoRequest {
     pub(crate) dst: Address,
     /// The least that would help.
     pub(crate) seq: u64,
@@ -255,18 +257,18 @@ pub(crate) struct SeqReq {
 /// One thing that a neighbour says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
-    /// A core and how far it is.
-    Announce(Core, Tail),
-    /// The same for who has the core already.
-    Offer { key_hash: u64, seq: u64, tail: Tail },
-    /// "Send me the core of what you call `idx`."
+    /// An announce and how far it is.
+    Announce(SignedAnnounce, RouteAttributes),
+    /// The same for who has the announce already.
+    Offer { key_hash: u64, seq: u64, attributes: RouteAttributes },
+    /// "Send me the announce of what you call `idx`."
     Want { idx: u32 },
     /// A new distance, or none any more.
     Update(Update),
     /// A request for a newer sequence number.
-    SeqReq(SeqReq),
+    SeqnoRequest(SeqnoRequest),
     /// To an origin, and passed on towards it: the highest of its announces that somebody holds.
-    YourHighest(Core),
+    YourHighest(SignedAnnounce),
     /// Of a version to come: passed over.
     Reserved { kind: u8 },
 }
@@ -275,14 +277,14 @@ impl Record {
     /// Appends the record's bytes to `out`.
     ///
     /// # Errors
-    /// When a core has more extensions than it may.
+    /// When an announce has more extensions than it may.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) -> Result<(), Malformed> {
         match self {
-            Record::Announce(core, tail) => encode_announce(core, *tail, out),
-            Record::Offer { key_hash, seq, tail } => {
+            Record::Announce(announce, attributes) => encode_announce(announce, *attributes, out),
+            Record::Offer { key_hash, seq, attributes } => {
                 out.push(OFFER);
                 codec::encode_into(&(*key_hash, *seq), out)?;
-                codec::encode_into(tail, out)
+                codec::encode_into(attributes, out)
             }
             Record::Want { idx } => {
                 out.push(WANT);
@@ -296,11 +298,11 @@ impl Record {
                 out.extend(chain.iter().flatten());
                 Ok(())
             }
-            Record::SeqReq(request) => {
+            Record::SeqnoRequest(request) => {
                 out.push(SEQ_REQ);
                 codec::encode_into(request, out)
             }
-            Record::YourHighest(core) => encode_your_highest(core, out),
+            Record::YourHighest(announce) => encode_your_highest(announce, out),
             Record::Reserved { kind } => {
                 out.push(*kind);
                 codec::encode_into(&0u16, out)
@@ -317,14 +319,14 @@ impl Record {
         let (kind, rest) = bytes.split_first().ok_or(Malformed)?;
         match *kind {
             ANNOUNCE => {
-                let (core, rest) = Core::decode(rest)?;
-                let (tail, rest) = Tail::read(rest)?;
-                Ok((Record::Announce(core, tail), rest))
+                let (announce, rest) = SignedAnnounce::decode(rest)?;
+                let (attributes, rest) = RouteAttributes::read(rest)?;
+                Ok((Record::Announce(announce, attributes), rest))
             }
             OFFER => {
                 let ((key_hash, seq), rest) = codec::decode_prefix::<(u64, u64)>(rest)?;
-                let (tail, rest) = Tail::read(rest)?;
-                Ok((Record::Offer { key_hash, seq, tail }, rest))
+                let (attributes, rest) = RouteAttributes::read(rest)?;
+                Ok((Record::Offer { key_hash, seq, attributes }, rest))
             }
             WANT => {
                 let (idx, rest) = codec::decode_prefix::<u32>(rest)?;
@@ -349,12 +351,12 @@ impl Record {
                 Ok((Record::Update(Update { idx, metric, hops, chain }), rest))
             }
             SEQ_REQ => {
-                let (request, rest) = codec::decode_prefix::<SeqReq>(rest)?;
-                Ok((Record::SeqReq(request), rest))
+                let (request, rest) = codec::decode_prefix::<SeqnoRequest>(rest)?;
+                Ok((Record::SeqnoRequest(request), rest))
             }
             YOUR_HIGHEST => {
-                let (core, rest) = Core::decode(rest)?;
-                Ok((Record::YourHighest(core), rest))
+                let (announce, rest) = SignedAnnounce::decode(rest)?;
+                Ok((Record::YourHighest(announce), rest))
             }
             kind if RESERVED.contains(&kind) => {
                 let (length, rest) = codec::decode_prefix::<u16>(rest)?;
@@ -366,17 +368,21 @@ impl Record {
     }
 }
 
-/// Appends an ANNOUNCE of a core that is only borrowed.
-pub(crate) fn encode_announce(core: &Core, tail: Tail, out: &mut Vec<u8>) -> Result<(), Malformed> {
+/// Appends an ANNOUNCE of an announce that is only borrowed.
+pub(crate) fn encode_announce(
+    announce: &SignedAnnounce,
+    attributes: RouteAttributes,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
     out.push(ANNOUNCE);
-    core.encode(out)?;
-    codec::encode_into(&tail, out)
+    announce.encode(out)?;
+    codec::encode_into(&attributes, out)
 }
 
-/// Appends a YOUR_HIGHEST of a core that is only borrowed.
-pub(crate) fn encode_your_highest(core: &Core, out: &mut Vec<u8>) -> Result<(), Malformed> {
+/// Appends a YOUR_HIGHEST of an announce that is only borrowed.
+pub(crate) fn encode_your_highest(announce: &SignedAnnounce, out: &mut Vec<u8>) -> Result<(), Malformed> {
     out.push(YOUR_HIGHEST);
-    core.encode(out)
+    announce.encode(out)
 }
 
 #[cfg(test)]

@@ -2,20 +2,27 @@
 
 use super::*;
 
-fn core() -> Core {
-    Core {
+fn signed_announce() -> SignedAnnounce {
+    SignedAnnounce {
         dst: Address::from_bytes([0xd5; 32]),
         seq: 0x0102_0304_0506_0708,
         lifetime: 5400,
         caps: 0x0a0b,
         anchor: [0xa4; 16],
         signature: [0x51; 64],
-        more: None,
+        optional: None,
     }
 }
 
-fn tail() -> Tail {
-    Tail { idx: 0x0001_0203, metric: 0x1122, hops: 7, mtu: 1200, remaining: 3600, chain: [0xc4; 16] }
+fn attributes() -> RouteAttributes {
+    RouteAttributes {
+        idx: 0x0001_0203,
+        metric: 0x1122,
+        hops: 7,
+        mtu: 1200,
+        remaining: 3600,
+        chain: [0xc4; 16],
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -29,17 +36,26 @@ fn bytes_of(record: &Record) -> Vec<u8> {
 }
 
 fn all() -> Vec<Record> {
-    let more = More { prekey_id: 3, prekey: [0x9e; 32], extensions: Box::from([1, 2, 0xee, 0xff]) };
+    let optional =
+        OptionalFields { prekey_id: 3, prekey: [0x9e; 32], extensions: Box::from([1, 2, 0xee, 0xff]) };
     vec![
-        Record::Announce(core(), tail()),
-        Record::Announce(Core { more: Some(Box::new(more)), ..core() }, tail()),
-        Record::Offer { key_hash: 0x1112_1314_1516_1718, seq: 9, tail: tail() },
+        Record::Announce(signed_announce(), attributes()),
+        Record::Announce(
+            SignedAnnounce { optional: Some(Box::new(optional)), ..signed_announce() },
+            attributes(),
+        ),
+        Record::Offer { key_hash: 0x1112_1314_1516_1718, seq: 9, attributes: attributes() },
         Record::Want { idx: 5 },
         Record::Update(Update::retract(5)),
         Record::Update(Update { idx: 5, metric: 96, hops: 3, chain: None }),
         Record::Update(Update { idx: 5, metric: 64, hops: 2, chain: Some([0xc5; 16]) }),
-        Record::SeqReq(SeqReq { dst: Address::from_bytes([0xd5; 32]), seq: 9, ttl: 64, id: 0x0102_0304 }),
-        Record::YourHighest(core()),
+        Record::SeqnoRequest(SeqnoRequest {
+            dst: Address::from_bytes([0xd5; 32]),
+            seq: 9,
+            ttl: 64,
+            id: 0x0102_0304,
+        }),
+        Record::YourHighest(signed_announce()),
         Record::Reserved { kind: 7 },
         Record::Reserved { kind: 127 },
     ]
@@ -47,7 +63,7 @@ fn all() -> Vec<Record> {
 
 #[test]
 fn every_record_has_its_golden_bytes() {
-    let core = format!(
+    let announce = format!(
         "{}0807060504030201{}{}{}{}{}{}{}",
         "d5".repeat(32),
         "1815",
@@ -70,17 +86,17 @@ fn every_record_has_its_golden_bytes() {
         "0102eeff",
         "51".repeat(64)
     );
-    let tail = format!("03020100221107b004100e{}", "c4".repeat(16));
+    let attributes = format!("03020100221107b004100e{}", "c4".repeat(16));
     let golden = [
-        format!("01{core}{tail}"),
-        format!("01{rich}{tail}"),
-        format!("0218171615141312110900000000000000{tail}"),
+        format!("01{announce}{attributes}"),
+        format!("01{rich}{attributes}"),
+        format!("0218171615141312110900000000000000{attributes}"),
         "0305000000".to_owned(),
         "0405000000ffff0000".to_owned(),
         "040500000060000300".to_owned(),
         format!("040500000040000201{}", "c5".repeat(16)),
         format!("05{}09000000000000004004030201", "d5".repeat(32)),
-        format!("06{core}"),
+        format!("06{announce}"),
         "070000".to_owned(),
         "7f0000".to_owned(),
     ];
@@ -94,7 +110,7 @@ fn every_record_has_its_golden_bytes() {
 
 #[test]
 fn the_signed_bytes_and_the_key_hash_are_fixed() {
-    let signed = core().signed().unwrap();
+    let signed = signed_announce().signed().unwrap();
     assert_eq!(&signed[..16], b"rouse announce 1");
     assert_eq!(signed.len(), 16 + 96);
     assert_eq!(hex(&signed[16..56]), format!("{}0807060504030201", "d5".repeat(32)));
@@ -133,12 +149,16 @@ fn reserved_fields_unknown_kinds_and_bounds_are_checked() {
     for kind in [0, 128, 255] {
         refused(&[kind; 300]);
     }
-    let mut long = bytes_of(&Record::Announce(core(), tail()));
+    let mut long = bytes_of(&Record::Announce(signed_announce(), attributes()));
     long[96] = 2;
     refused(&long);
     refused(&bytes_of(&Record::Want { idx: MAX_IDX }));
     refused(&bytes_of(&Record::Update(Update { idx: MAX_IDX, metric: 1, hops: 0, chain: None })));
-    refused(&bytes_of(&Record::Offer { key_hash: 1, seq: 1, tail: Tail { idx: MAX_IDX, ..tail() } }));
+    refused(&bytes_of(&Record::Offer {
+        key_hash: 1,
+        seq: 1,
+        attributes: RouteAttributes { idx: MAX_IDX, ..attributes() },
+    }));
     let mut update = bytes_of(&Record::Update(Update { idx: 1, metric: 1, hops: 0, chain: None }));
     update[8] = 1;
     refused(&update);
@@ -148,10 +168,16 @@ fn reserved_fields_unknown_kinds_and_bounds_are_checked() {
     refused(&update);
     let chain = Some([1; 16]);
     refused(&bytes_of(&Record::Update(Update { chain, ..Update::retract(1) })));
-    let more = More { prekey_id: 0, prekey: [0; 32], extensions: Box::from([0; MAX_EXTENSIONS + 1]) };
+    let optional =
+        OptionalFields { prekey_id: 0, prekey: [0; 32], extensions: Box::from([0; MAX_EXTENSIONS + 1]) };
     let mut out = Vec::new();
     assert!(
-        Record::Announce(Core { more: Some(Box::new(more)), ..core() }, tail()).encode(&mut out).is_err()
+        Record::Announce(
+            SignedAnnounce { optional: Some(Box::new(optional)), ..signed_announce() },
+            attributes()
+        )
+        .encode(&mut out)
+        .is_err()
     );
 }
 

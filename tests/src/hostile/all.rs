@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rouse_core::Address;
+use rouse_core::internals::raw::control_messages::{RawAnnounce, RawAttributes, RawRecord, chain};
 use rouse_core::internals::raw::frames::{self, Opening};
-use rouse_core::internals::raw::words::{Core, Tail, Word, chain};
 
 use super::{Aim, Chance, Enemy, Report};
 
@@ -138,22 +138,22 @@ fn claimants(aim: &Aim, neighbour: Address) -> Result<u64> {
 fn false_proofs(aim: &Aim) -> Result<u64> {
     let enemy = aim.link(5)?;
     let (mut chance, mut pace, mut lies) = (aim.chance(), Pace::new(aim, RATE), 0u32);
-    let words: Vec<Word> = (0..ANNOUNCED)
+    let words: Vec<RawRecord> = (0..ANNOUNCED)
         .map(|idx| {
             let secret = chance.array();
-            let core = Core::new(&aim.identity(100_000 + u64::from(idx)), 1, 5400, secret);
-            let chain = chain(&core.dst, core.seq, secret, 63);
-            let tail = Tail { idx, metric: 4000, hops: 63, mtu: 1100, remaining: 5400, chain };
-            Word::Announce(core, tail)
+            let announce = RawAnnounce::new(&aim.identity(100_000 + u64::from(idx)), 1, 5400, secret);
+            let chain = chain(&announce.dst, announce.seq, secret, 63);
+            let attributes = RawAttributes { idx, metric: 4000, hops: 63, mtu: 1100, remaining: 5400, chain };
+            RawRecord::Announce(announce, attributes)
         })
         .collect();
     enemy.say(&words);
     while pace.tick() && enemy.end().is_none() {
-        let lie = |nth: u32| Word::Update((lies + nth) % ANNOUNCED, 64, 1, Some([0xfa; 16]));
-        let words: Vec<Word> = (0..36).map(lie).collect();
+        let lie = |nth: u32| RawRecord::Update((lies + nth) % ANNOUNCED, 64, 1, Some([0xfa; 16]));
+        let words: Vec<RawRecord> = (0..36).map(lie).collect();
         lies += 36;
         // What the link does not take at once is not waited for: this thread has a rate.
-        let message: Vec<u8> = words.iter().flat_map(Word::bytes).collect();
+        let message: Vec<u8> = words.iter().flat_map(RawRecord::bytes).collect();
         enemy.with(|link| link.say(&message));
     }
     Ok(lies.into())
@@ -162,12 +162,13 @@ fn false_proofs(aim: &Aim) -> Result<u64> {
 /// The same identity from ever new ports, each time with forged announces.
 fn reconnect(aim: &Aim) -> Result<u64> {
     let (mut chance, mut pace, mut sessions) = (aim.chance(), Pace::new(aim, 20), 0);
-    let forged: Vec<Word> = (0..64)
+    let forged: Vec<RawRecord> = (0..64)
         .map(|idx| {
-            let mut core = Core::new(&aim.identity(200_000 + u64::from(idx)), 1, 5400, [7; 16]);
-            core.signature = [0x5a; 64];
-            let tail = Tail { idx, metric: 64, hops: 1, mtu: 1100, remaining: 5400, chain: chance.array() };
-            Word::Announce(core, tail)
+            let mut announce = RawAnnounce::new(&aim.identity(200_000 + u64::from(idx)), 1, 5400, [7; 16]);
+            announce.signature = [0x5a; 64];
+            let attributes =
+                RawAttributes { idx, metric: 64, hops: 1, mtu: 1100, remaining: 5400, chain: chance.array() };
+            RawRecord::Announce(announce, attributes)
         })
         .collect();
     while pace.tick() {

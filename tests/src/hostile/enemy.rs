@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use rouse_core::internals::raw::words::Word;
+use rouse_core::internals::raw::control_messages::RawRecord;
 use rouse_core::internals::raw::{Happened, Manners, RawLink, Shaken, Shaking};
 use rouse_core::time::Time;
 use rouse_core::{Address, Identity};
@@ -37,7 +37,7 @@ struct State {
     link: Option<Box<RawLink>>,
     end: Option<String>,
     react: Option<React>,
-    heard: VecDeque<Word>,
+    heard: VecDeque<RawRecord>,
     sent: VecDeque<Vec<u8>>,
     packets: u64,
 }
@@ -127,12 +127,12 @@ impl Enemy {
     ///
     /// # Errors
     /// When it does not.
-    pub fn hear<T>(&self, wanted: impl Fn(&Word) -> Option<T>) -> Result<T> {
+    pub fn hear<T>(&self, wanted: impl Fn(&RawRecord) -> Option<T>) -> Result<T> {
         self.wait("a word", |state| state.heard.iter().rev().find_map(&wanted))
     }
 
     /// What the neighbour said last.
-    pub fn heard(&self) -> Vec<Word> {
+    pub fn heard(&self) -> Vec<RawRecord> {
         self.shared.lock().heard.iter().cloned().collect()
     }
 
@@ -160,9 +160,9 @@ impl Enemy {
     }
 
     /// Says words, each message as full as it gets. Waits while the control channel is full.
-    pub fn say(&self, words: &[Word]) {
+    pub fn say(&self, words: &[RawRecord]) {
         let mut message = Vec::new();
-        for word in words.iter().map(Word::bytes) {
+        for word in words.iter().map(RawRecord::bytes) {
             if message.len() + word.len() > 1000 {
                 self.say_bytes(&std::mem::take(&mut message));
             }
@@ -268,7 +268,7 @@ impl Shared {
                 Happened::Packet(_) => state.packets += 1,
                 Happened::Down(why) => state.end = Some(why),
                 Happened::Said(message) => {
-                    state.heard.extend(Word::read(&message));
+                    state.heard.extend(RawRecord::read(&message));
                     let excess = state.heard.len().saturating_sub(REMEMBERED);
                     state.heard.drain(..excess);
                 }

@@ -5,8 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use rouse_core::internals::raw::control_messages::{
+    MAX_IDX, MAX_MESSAGE, RawAnnounce, RawAttributes, RawRecord,
+};
 use rouse_core::internals::raw::frames::{self, ACK, CONTROL, KINDS};
-use rouse_core::internals::raw::words::{Core, MAX_IDX, MAX_MESSAGE, Tail, Word};
 
 use super::routes::own_address;
 use super::{Aim, Chance, Clock, Enemy, Report};
@@ -24,7 +26,7 @@ pub(super) fn replay(aim: &Aim) -> Result<Report> {
     for nonce in 0..32 {
         let ping = frames::probe(frames::PING, peer, nonce, frames::HOP_LIMIT);
         enemy.seal(&frames::packet(&peer, 0, frames::HOP_LIMIT, &ping));
-        enemy.say(&[Word::SeqReq(peer, 1, 1, nonce as u32)]);
+        enemy.say(&[RawRecord::SeqnoRequest(peer, 1, 1, nonce as u32)]);
     }
     enemy.said();
     let old = data(&enemy);
@@ -54,21 +56,27 @@ fn clock_end(aim: &Aim, half: Instant) -> Instant {
 
 /// Messages that no honest router sends.
 fn nonsense(chance: &mut Chance, aim: &Aim) -> Vec<u8> {
-    let core = Core::new(&aim.identity(7), 1 + chance.number() % 9, 60, [1; 16]);
-    let mut long = core.clone();
+    let announce = RawAnnounce::new(&aim.identity(7), 1 + chance.number() % 9, 60, [1; 16]);
+    let mut long = announce.clone();
     long.extensions = vec![0xee; 256];
-    let tail = Tail { idx: MAX_IDX - 1, metric: 32, hops: 1, mtu: 0, remaining: 60, chain: chance.array() };
+    let attributes =
+        RawAttributes { idx: MAX_IDX - 1, metric: 32, hops: 1, mtu: 0, remaining: 60, chain: chance.array() };
     let words = [
-        Word::Announce(core.clone(), tail),
-        Word::Announce(long, tail),
-        Word::Announce(core.clone(), Tail { idx: MAX_IDX, ..tail }),
-        Word::Offer(core.dst, core.seq, Tail { idx: u32::MAX, ..tail }),
-        Word::Offer(core.dst, u64::MAX, tail),
-        Word::Want(chance.number() as u32),
-        Word::Update(chance.number() as u32, chance.number() as u16, chance.number() as u8, Some([1; 16])),
-        Word::Update(3, chance.number() as u16, chance.number() as u8, None),
-        Word::SeqReq(core.dst, chance.number(), chance.number() as u8, 1),
-        Word::YourHighest(core),
+        RawRecord::Announce(announce.clone(), attributes),
+        RawRecord::Announce(long, attributes),
+        RawRecord::Announce(announce.clone(), RawAttributes { idx: MAX_IDX, ..attributes }),
+        RawRecord::Offer(announce.dst, announce.seq, RawAttributes { idx: u32::MAX, ..attributes }),
+        RawRecord::Offer(announce.dst, u64::MAX, attributes),
+        RawRecord::Want(chance.number() as u32),
+        RawRecord::Update(
+            chance.number() as u32,
+            chance.number() as u16,
+            chance.number() as u8,
+            Some([1; 16]),
+        ),
+        RawRecord::Update(3, chance.number() as u16, chance.number() as u8, None),
+        RawRecord::SeqnoRequest(announce.dst, chance.number(), chance.number() as u8, 1),
+        RawRecord::YourHighest(announce),
     ];
     let mut bytes = words[chance.below(words.len())].bytes();
     match chance.below(8) {
@@ -178,7 +186,7 @@ pub(super) fn huge_stream(aim: &Aim) -> Result<Report> {
     let nobody = rouse_core::Address::from_bytes(chance.array());
     let mut bytes = 0;
     while clock.tick() && enemy.end().is_none() {
-        let one = Word::SeqReq(nobody, chance.number(), 255, chance.number() as u32).bytes();
+        let one = RawRecord::SeqnoRequest(nobody, chance.number(), 255, chance.number() as u32).bytes();
         let message = one.repeat(MAX_MESSAGE / one.len());
         bytes += message.len() as u64;
         enemy.say_bytes(&message);
@@ -190,7 +198,7 @@ pub(super) fn reflect(aim: &Aim) -> Result<Report> {
     let (enemy, mut chance, mut clock) = (aim.link(0)?, aim.chance(), aim.clock());
     let peer = own_address(&enemy)?;
     let victim = enemy.hear(|word| match word {
-        Word::Announce(core, _) if core.dst != peer => Some(core.dst),
+        RawRecord::Announce(announce, _) if announce.dst != peer => Some(announce.dst),
         _ => None,
     });
     // With nobody else there the answers go nowhere.

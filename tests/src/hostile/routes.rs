@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rouse_core::internals::raw::words::{Core, INFINITY, MAX_IDX, Tail, Word, chain};
+use rouse_core::internals::raw::control_messages::{
+    INFINITY, MAX_IDX, RawAnnounce, RawAttributes, RawRecord, chain,
+};
 use rouse_core::internals::raw::{Happened, RawLink};
 use rouse_core::{Address, Identity};
 
@@ -15,56 +17,66 @@ use super::{Aim, Enemy, Report};
 /// A pause between volleys, so that what is measured is the attack and not the attacker's speed.
 const BREATH: Duration = Duration::from_millis(10);
 
-fn honest(core: &Core, idx: u32, secret: [u8; 16], hops: u8) -> Tail {
-    let value = chain(&core.dst, core.seq, secret, hops);
-    Tail { idx, metric: 32 * u16::from(hops), hops, mtu: 1100, remaining: core.lifetime, chain: value }
+fn honest(announce: &RawAnnounce, idx: u32, secret: [u8; 16], hops: u8) -> RawAttributes {
+    let chain = chain(&announce.dst, announce.seq, secret, hops);
+    let (metric, remaining) = (32 * u16::from(hops), announce.lifetime);
+    RawAttributes { idx, metric, hops, mtu: 1100, remaining, chain }
 }
 
 /// What the victim has announced, with the distance that it told.
-fn announced(enemy: &Enemy) -> Vec<(Core, Tail)> {
+fn announced(enemy: &Enemy) -> Vec<(RawAnnounce, RawAttributes)> {
     let heard = enemy.heard().into_iter();
     heard
-        .filter_map(|word| if let Word::Announce(core, tail) = word { Some((core, tail)) } else { None })
+        .filter_map(|word| {
+            if let RawRecord::Announce(announce, route) = word { Some((announce, route)) } else { None }
+        })
         .collect()
 }
 
 pub(super) fn lie_metric(aim: &Aim) -> Result<Report> {
     let (enemy, mut chance, mut clock) = (aim.link(0)?, aim.chance(), aim.clock());
-    enemy.hear(|word| matches!(word, Word::Announce(..)).then_some(()))?;
+    enemy.hear(|word| matches!(word, RawRecord::Announce(..)).then_some(()))?;
     let mut lies = 0;
     let mut idx = 0;
     while clock.tick() {
         let mut words = Vec::new();
-        for (core, tail) in announced(&enemy).into_iter().rev().take(32) {
+        for (announce, route) in announced(&enemy).into_iter().rev().take(32) {
             idx = (idx + 1) % MAX_IDX;
-            let said = Tail { idx, ..tail };
+            let said = RawAttributes { idx, ..route };
             // As near as the origin itself, with the proof of who is farther, or none; or farther for less than it costs.
-            words.push(Word::Announce(core.clone(), Tail { metric: 0, hops: 0, ..said }));
-            words.push(Word::Announce(
-                core.clone(),
-                Tail { metric: 0, hops: 0, chain: chance.array(), ..said },
+            words.push(RawRecord::Announce(announce.clone(), RawAttributes { metric: 0, hops: 0, ..said }));
+            words.push(RawRecord::Announce(
+                announce.clone(),
+                RawAttributes { metric: 0, hops: 0, chain: chance.array(), ..said },
             ));
-            words.push(Word::Announce(core.clone(), Tail { metric: 1, hops: 2, ..said }));
-            words.push(Word::Offer(core.dst, core.seq, Tail { metric: 0, hops: 0, ..said }));
-            words.push(Word::Update(idx, 0, 0, Some(tail.chain)));
-            words.push(Word::Update(idx, 31, 1, None));
+            words.push(RawRecord::Announce(announce.clone(), RawAttributes { metric: 1, hops: 2, ..said }));
+            words.push(RawRecord::Offer(
+                announce.dst,
+                announce.seq,
+                RawAttributes { metric: 0, hops: 0, ..said },
+            ));
+            words.push(RawRecord::Update(idx, 0, 0, Some(route.chain)));
+            words.push(RawRecord::Update(idx, 31, 1, None));
         }
         // And of somebody of its own, so that the proofs are there to be twisted.
         let identity = aim.identity(1000 + chance.number() % 8);
         let secret = chance.array();
-        let core = Core::new(&identity, 1 + chance.number() % 1_000_000, 60, secret);
+        let announce = RawAnnounce::new(&identity, 1 + chance.number() % 1_000_000, 60, secret);
         idx = (idx + 1) % MAX_IDX;
-        let fair = honest(&core, idx, secret, 2);
+        let fair = honest(&announce, idx, secret, 2);
         for (metric, hops, remaining) in
             [(63, 2, 60), (64, 64, 60), (64, 255, 60), (64, 2, 61), (64, 2, 0), (INFINITY, 2, 60)]
         {
-            words.push(Word::Announce(core.clone(), Tail { metric, hops, remaining, ..fair }));
+            words.push(RawRecord::Announce(
+                announce.clone(),
+                RawAttributes { metric, hops, remaining, ..fair },
+            ));
         }
-        words.push(Word::Announce(core.clone(), Tail { hops: 1, metric: 32, ..fair }));
-        words.push(Word::Announce(core.clone(), fair));
-        words.push(Word::Update(idx, 32, 1, None));
-        words.push(Word::Update(idx, 32, 1, Some(chance.array())));
-        words.push(Word::Announce(core, Tail { mtu: 0, ..fair }));
+        words.push(RawRecord::Announce(announce.clone(), RawAttributes { hops: 1, metric: 32, ..fair }));
+        words.push(RawRecord::Announce(announce.clone(), fair));
+        words.push(RawRecord::Update(idx, 32, 1, None));
+        words.push(RawRecord::Update(idx, 32, 1, Some(chance.array())));
+        words.push(RawRecord::Announce(announce, RawAttributes { mtu: 0, ..fair }));
         lies += words.len() as u64;
         enemy.say(&words);
         thread::sleep(BREATH);
@@ -73,49 +85,53 @@ pub(super) fn lie_metric(aim: &Aim) -> Result<Report> {
     Ok(Report::default().with("lies", lies).with("link_lost", u64::from(enemy.end().is_some())))
 }
 
-/// Copies of a core that differ from what was signed.
-fn tampered(core: &Core, other: &Identity) -> Vec<Core> {
-    let twist = |twist: fn(&mut Core)| {
-        let mut core = core.clone();
-        twist(&mut core);
-        core
+/// Copies of an announce that differ from what was signed.
+fn tampered(announce: &RawAnnounce, other: &Identity) -> Vec<RawAnnounce> {
+    let twist = |twist: fn(&mut RawAnnounce)| {
+        let mut announce = announce.clone();
+        twist(&mut announce);
+        announce
     };
     vec![
-        twist(|core| core.seq += 1),
-        twist(|core| core.seq = u64::MAX),
-        twist(|core| core.lifetime = u16::MAX),
-        twist(|core| core.lifetime = core.lifetime.saturating_sub(1)),
-        twist(|core| core.caps ^= 1),
-        twist(|core| core.anchor[3] ^= 1),
-        twist(|core| core.extensions = vec![1, 1, 0]),
-        twist(|core| core.signature[0] ^= 1),
-        twist(|core| core.signature = [0; 64]),
-        twist(|core| core.seq += 2).signed_by(other),
-        twist(|core| (core.seq, core.anchor) = (u64::MAX - 1, [0; 16])).signed_by(other),
+        twist(|announce| announce.seq += 1),
+        twist(|announce| announce.seq = u64::MAX),
+        twist(|announce| announce.lifetime = u16::MAX),
+        twist(|announce| announce.lifetime = announce.lifetime.saturating_sub(1)),
+        twist(|announce| announce.caps ^= 1),
+        twist(|announce| announce.anchor[3] ^= 1),
+        twist(|announce| announce.extensions = vec![1, 1, 0]),
+        twist(|announce| announce.signature[0] ^= 1),
+        twist(|announce| announce.signature = [0; 64]),
+        twist(|announce| announce.seq += 2).signed_by(other),
+        twist(|announce| (announce.seq, announce.anchor) = (u64::MAX - 1, [0; 16])).signed_by(other),
     ]
 }
 
 pub(super) fn lie_origin(aim: &Aim) -> Result<Report> {
     let (enemy, mut clock) = (aim.link(0)?, aim.clock());
-    enemy.hear(|word| matches!(word, Word::Announce(..)).then_some(()))?;
+    enemy.hear(|word| matches!(word, RawRecord::Announce(..)).then_some(()))?;
     let mut forged = 0;
     let mut idx = 0;
     while clock.tick() {
         let mut words = Vec::new();
-        for (core, tail) in announced(&enemy).into_iter().rev().take(8) {
-            for core in tampered(&core, &aim.identity(0)) {
+        for (announce, route) in announced(&enemy).into_iter().rev().take(8) {
+            for announce in tampered(&announce, &aim.identity(0)) {
                 idx = (idx + 1) % MAX_IDX;
-                let tail = Tail { idx, metric: 0, hops: 0, remaining: core.lifetime.max(1), ..tail };
-                words.push(Word::Announce(core.clone(), tail));
-                words.push(Word::YourHighest(core));
+                let route =
+                    RawAttributes { idx, metric: 0, hops: 0, remaining: announce.lifetime.max(1), ..route };
+                words.push(RawRecord::Announce(announce.clone(), route));
+                words.push(RawRecord::YourHighest(announce));
             }
         }
         // Nobody's, and of a key that is none.
         for dst in [[0; 32], [0xff; 32], [1; 32]] {
             idx = (idx + 1) % MAX_IDX;
-            let core = Core { dst: Address::from_bytes(dst), ..Core::new(&aim.identity(0), 5, 60, [1; 16]) };
-            let tail = honest(&core, idx, [1; 16], 1);
-            words.push(Word::Announce(core, tail));
+            let announce = RawAnnounce {
+                dst: Address::from_bytes(dst),
+                ..RawAnnounce::new(&aim.identity(0), 5, 60, [1; 16])
+            };
+            let route = honest(&announce, idx, [1; 16], 1);
+            words.push(RawRecord::Announce(announce, route));
         }
         forged += words.len() as u64;
         enemy.say(&words);
@@ -129,29 +145,29 @@ pub(super) fn lie_origin(aim: &Aim) -> Result<Report> {
 /// newer: through the same link and through another.
 pub(super) fn replay_announce(aim: &Aim) -> Result<Report> {
     let (first, second, mut clock) = (aim.link(0)?, aim.link(1)?, aim.clock());
-    first.hear(|word| matches!(word, Word::Announce(..)).then_some(()))?;
+    first.hear(|word| matches!(word, RawRecord::Announce(..)).then_some(()))?;
     let own = aim.identity(2);
     let (mut old, mut replayed, mut idx) = (Vec::new(), 0, 0);
     for seq in 1..=16 {
-        let core = Core::new(&own, seq << 32, 5400, [seq as u8; 16]);
-        let tail = honest(&core, 0, [seq as u8; 16], 1);
-        first.say(&[Word::Announce(core.clone(), tail)]);
-        old.push((core, tail));
+        let announce = RawAnnounce::new(&own, seq << 32, 5400, [seq as u8; 16]);
+        let route = honest(&announce, 0, [seq as u8; 16], 1);
+        first.say(&[RawRecord::Announce(announce.clone(), route)]);
+        old.push((announce, route));
     }
     first.said();
     while clock.tick() {
-        let words: Vec<Word> = announced(&first)
+        let words: Vec<RawRecord> = announced(&first)
             .into_iter()
             .chain(old.iter().cloned())
             .rev()
             .take(64)
-            .flat_map(|(core, tail)| {
+            .flat_map(|(announce, route)| {
                 idx = (idx + 1) % MAX_IDX;
-                let tail = Tail { idx, ..tail };
+                let route = RawAttributes { idx, ..route };
                 [
-                    Word::Announce(core, tail),
-                    Word::Update(idx, INFINITY, 0, None),
-                    Word::Update(idx, tail.metric, tail.hops, None),
+                    RawRecord::Announce(announce, route),
+                    RawRecord::Update(idx, INFINITY, 0, None),
+                    RawRecord::Update(idx, route.metric, route.hops, None),
                 ]
             })
             .collect();
@@ -173,9 +189,9 @@ pub(super) fn invent(aim: &Aim) -> Result<Report> {
     while invented < aim.count && enemy.end().is_none() && Instant::now() < patience {
         let identity = aim.identity(1_000_000 + invented);
         let secret = [invented as u8; 16];
-        let core = Core::new(&identity, 1, 5400, secret);
-        let tail = honest(&core, u32::try_from(invented)? % MAX_IDX, secret, 1);
-        words.push(Word::Announce(core, tail));
+        let announce = RawAnnounce::new(&identity, 1, 5400, secret);
+        let route = honest(&announce, u32::try_from(invented)? % MAX_IDX, secret, 1);
+        words.push(RawRecord::Announce(announce, route));
         invented += 1;
         if words.len() == 64 {
             enemy.say(&std::mem::take(&mut words));
@@ -197,13 +213,13 @@ pub(super) fn flap(aim: &Aim) -> Result<Report> {
     let (enemy, mut clock) = (aim.link(0)?, aim.clock());
     let mut offers = Vec::new();
     for nth in 0..FLAPPING {
-        let core = Core::new(&aim.identity(2_000_000 + nth), 1, 5400, [7; 16]);
+        let announce = RawAnnounce::new(&aim.identity(2_000_000 + nth), 1, 5400, [7; 16]);
         let idx = u32::try_from(nth)?;
-        enemy.say(&[Word::Announce(core.clone(), honest(&core, idx, [7; 16], 1))]);
-        offers.push(Word::Update(idx, 32, 1, None));
+        enemy.say(&[RawRecord::Announce(announce.clone(), honest(&announce, idx, [7; 16], 1))]);
+        offers.push(RawRecord::Update(idx, 32, 1, None));
     }
-    let lost: Vec<Word> =
-        (0..u32::try_from(FLAPPING)?).map(|idx| Word::Update(idx, INFINITY, 0, None)).collect();
+    let lost: Vec<RawRecord> =
+        (0..u32::try_from(FLAPPING)?).map(|idx| RawRecord::Update(idx, INFINITY, 0, None)).collect();
     let mut flaps = 0;
     while clock.tick() && enemy.end().is_none() {
         for words in [&lost, &offers] {
@@ -221,15 +237,18 @@ const OWN: u64 = 1000;
 /// Announces destinations that are as far as a route may be, so that a proof of less takes as many hashes as there can be.
 fn far_away(aim: &Aim, enemy: &Enemy) -> Result<()> {
     for nth in 0..OWN {
-        let core = Core::new(&aim.identity(3_000_000 + nth), 1, 5400, [9; 16]);
-        enemy.say(&[Word::Announce(core.clone(), honest(&core, u32::try_from(nth)?, [9; 16], 63))]);
+        let announce = RawAnnounce::new(&aim.identity(3_000_000 + nth), 1, 5400, [9; 16]);
+        enemy.say(&[RawRecord::Announce(
+            announce.clone(),
+            honest(&announce, u32::try_from(nth)?, [9; 16], 63),
+        )]);
     }
     enemy.said();
     Ok(())
 }
 
 /// Says the same words again and again, as fast as the link takes them.
-fn again(aim: &Aim, enemy: &Enemy, mut words: impl FnMut() -> Vec<Word>) -> Report {
+fn again(aim: &Aim, enemy: &Enemy, mut words: impl FnMut() -> Vec<RawRecord>) -> Report {
     let mut clock = aim.clock();
     let mut said = 0;
     while clock.tick() && enemy.end().is_none() {
@@ -244,24 +263,25 @@ pub(super) fn false_proofs(aim: &Aim) -> Result<Report> {
     let (enemy, mut chance) = (aim.link(0)?, aim.chance());
     far_away(aim, &enemy)?;
     Ok(again(aim, &enemy, || {
-        (0..OWN as u32).map(|idx| Word::Update(idx, 0, 0, Some(chance.array()))).collect()
+        (0..OWN as u32).map(|idx| RawRecord::Update(idx, 0, 0, Some(chance.array()))).collect()
     }))
 }
 
 pub(super) fn want(aim: &Aim) -> Result<Report> {
     let (enemy, other) = (aim.link(0)?, aim.link(1)?);
     far_away(aim, &other)?;
-    Ok(again(aim, &enemy, || (0..2 * OWN as u32).map(Word::Want).collect()))
+    Ok(again(aim, &enemy, || (0..2 * OWN as u32).map(RawRecord::Want).collect()))
 }
 
 pub(super) fn offer(aim: &Aim) -> Result<Report> {
     let (enemy, mut chance) = (aim.link(0)?, aim.chance());
     let mut idx = 0;
     Ok(again(aim, &enemy, || {
-        let tail = Tail { idx: 0, metric: 64, hops: 2, mtu: 1100, remaining: 60, chain: chance.array() };
+        let route =
+            RawAttributes { idx: 0, metric: 64, hops: 2, mtu: 1100, remaining: 60, chain: chance.array() };
         let offers = (0..OWN).map(|_| {
             idx = (idx + 1) % MAX_IDX;
-            Word::Offer(Address::from_bytes(chance.array()), 1, Tail { idx, ..tail })
+            RawRecord::Offer(Address::from_bytes(chance.array()), 1, RawAttributes { idx, ..route })
         });
         offers.collect()
     }))
@@ -305,21 +325,23 @@ impl Hole {
         let teller = near.clone();
         let tell = move |_: &mut RawLink, happened: &Happened| {
             let Happened::Said(message) = happened else { return };
-            for word in Word::read(message) {
-                let Word::Announce(core, tail) = word else { continue };
-                if core.dst == dst && tail.hops == 0 {
-                    let value = chain(&dst, core.seq, tail.chain, 1);
-                    let tail = Tail { idx: 1, metric: 32, hops: 1, chain: value, ..tail };
-                    let message = Word::Announce(core, tail).bytes();
+            for word in RawRecord::read(message) {
+                let RawRecord::Announce(announce, route) = word else { continue };
+                if announce.dst == dst && route.hops == 0 {
+                    let value = chain(&dst, announce.seq, route.chain, 1);
+                    let route = RawAttributes { idx: 1, metric: 32, hops: 1, chain: value, ..route };
+                    let message = RawRecord::Announce(announce, route).bytes();
                     teller.with(|link| link.say(&message));
                 }
             }
         };
         let first = behind.hear(|word| match word {
-            Word::Announce(core, tail) if core.dst == dst && tail.hops == 0 => Some((core.clone(), *tail)),
+            RawRecord::Announce(announce, route) if announce.dst == dst && route.hops == 0 => {
+                Some((announce.clone(), *route))
+            }
             _ => None,
         })?;
-        let message = Word::Announce(first.0, first.1).bytes();
+        let message = RawRecord::Announce(first.0, first.1).bytes();
         behind.react(tell.clone());
         behind.with(|link| tell.clone()(link, &Happened::Said(message)));
         Ok(Hole { _near: near, _far: behind, swallowed })
@@ -333,12 +355,12 @@ impl Hole {
 
 pub(super) fn seq_req(aim: &Aim) -> Result<Report> {
     let (enemy, mut chance, mut clock) = (aim.link(0)?, aim.chance(), aim.clock());
-    enemy.hear(|word| matches!(word, Word::Announce(..)).then_some(()))?;
+    enemy.hear(|word| matches!(word, RawRecord::Announce(..)).then_some(()))?;
     let mut asked = 0;
     while clock.tick() {
-        let mut words = vec![Word::SeqReq(Address::from_bytes(chance.array()), 1, 255, 1)];
-        for (core, _) in announced(&enemy).into_iter().rev().take(64) {
-            words.push(Word::SeqReq(core.dst, u64::MAX, u8::MAX, chance.number() as u32));
+        let mut words = vec![RawRecord::SeqnoRequest(Address::from_bytes(chance.array()), 1, 255, 1)];
+        for (announce, _) in announced(&enemy).into_iter().rev().take(64) {
+            words.push(RawRecord::SeqnoRequest(announce.dst, u64::MAX, u8::MAX, chance.number() as u32));
         }
         asked += words.len() as u64;
         enemy.say(&words);
@@ -350,14 +372,14 @@ pub(super) fn seq_req(aim: &Aim) -> Result<Report> {
 
 pub(super) fn your_highest(aim: &Aim) -> Result<Report> {
     let (enemy, mut clock) = (aim.link(0)?, aim.clock());
-    enemy.hear(|word| matches!(word, Word::Announce(..)).then_some(()))?;
+    enemy.hear(|word| matches!(word, RawRecord::Announce(..)).then_some(()))?;
     let mut told = 0;
     while clock.tick() {
         let mut words = Vec::new();
-        for (core, _) in announced(&enemy).into_iter().rev().take(8) {
+        for (announce, _) in announced(&enemy).into_iter().rev().take(8) {
             // What was really said, too: nobody is outbid by their own words.
-            words.push(Word::YourHighest(core.clone()));
-            words.extend(tampered(&core, &aim.identity(0)).into_iter().map(Word::YourHighest));
+            words.push(RawRecord::YourHighest(announce.clone()));
+            words.extend(tampered(&announce, &aim.identity(0)).into_iter().map(RawRecord::YourHighest));
         }
         told += words.len() as u64;
         enemy.say(&words);

@@ -3,11 +3,11 @@
 use super::control::signed;
 use super::script::Script;
 use crate::identity::{self, Identity};
-use crate::wire::route::{Core, MAX_EXTENSIONS, MAX_IDX, More, Record, Tail};
+use crate::wire::route::{MAX_EXTENSIONS, MAX_IDX, OptionalFields, Record, RouteAttributes, SignedAnnounce};
 
 /// First byte of a script: records, byte by byte.
 pub(super) const RECORDS: u8 = 0;
-/// A core with every field, signed; then one bit of it is another.
+/// An announce with every field, signed; then one bit of it is another.
 pub(super) const ALTERED: u8 = 1;
 const KINDS: u8 = 2;
 
@@ -40,50 +40,56 @@ fn records(mut bytes: &[u8]) {
             // Cut short it is not another record.
             assert!(Record::decode(&taken[..last]).is_err());
         }
-        if let Record::Announce(core, _) | Record::YourHighest(core) = &record {
+        if let Record::Announce(announce, _) | Record::YourHighest(announce) = &record {
             // Nearly nothing that is made up is signed, so that it is read is all there is to see.
-            let _ = verifies(core);
+            let _ = verifies(announce);
         }
         bytes = rest;
     }
 }
 
-fn verifies(core: &Core) -> bool {
-    let signed = core.signed().expect("what was read encodes");
-    identity::verify_all(&[(&core.dst, &signed, &core.signature)]) == [true]
+fn verifies(announce: &SignedAnnounce) -> bool {
+    let signed = announce.signed().expect("what was read encodes");
+    identity::verify_all(&[(&announce.dst, &signed, &announce.signature)]) == [true]
 }
 
 fn altered(script: &mut Script<'_>) {
     let identity = Identity::from_seed(&[script.u8(); 32]);
     let extensions = script.bytes();
-    let mut core = signed(0, 1, 1);
-    core.dst = identity.address();
-    core.seq = script.u64();
-    core.lifetime = script.u16();
-    core.caps = script.u16();
-    let more = More {
+    let mut announce = signed(0, 1, 1);
+    announce.dst = identity.address();
+    announce.seq = script.u64();
+    announce.lifetime = script.u16();
+    announce.caps = script.u16();
+    let optional = OptionalFields {
         prekey_id: script.u16(),
         prekey: [script.u8(); 32],
         extensions: extensions.get(..MAX_EXTENSIONS).unwrap_or(extensions).into(),
     };
-    core.more = (more != More::default()).then(|| Box::new(more));
-    core.signature = identity.sign(&core.signed().expect("extensions within their bound"));
-    assert!(verifies(&core));
+    announce.optional = (optional != OptionalFields::default()).then(|| Box::new(optional));
+    announce.signature = identity.sign(&announce.signed().expect("extensions within their bound"));
+    assert!(verifies(&announce));
 
-    let tail =
-        Tail { idx: script.u32() % MAX_IDX, metric: 40, hops: 1, mtu: 1200, remaining: 60, chain: [3; 16] };
-    let record = Record::Announce(core, tail);
+    let attributes = RouteAttributes {
+        idx: script.u32() % MAX_IDX,
+        metric: 40,
+        hops: 1,
+        mtu: 1200,
+        remaining: 60,
+        chain: [3; 16],
+    };
+    let record = Record::Announce(announce, attributes);
     let mut bytes = Vec::new();
     record.encode(&mut bytes).expect("extensions within their bound");
     assert_eq!(Record::decode(&bytes), Ok((record.clone(), &[][..])));
-    let Record::Announce(core, _) = record else { return };
+    let Record::Announce(announce, _) = record else { return };
 
     let mut head = Vec::new();
-    Record::YourHighest(core.clone()).encode(&mut head).expect("extensions within their bound");
+    Record::YourHighest(announce.clone()).encode(&mut head).expect("extensions within their bound");
     let bit = usize::from(script.u16()) % ((head.len() - 1) * 8);
     head[1 + bit / 8] ^= 1 << (bit % 8);
     if let Ok((Record::YourHighest(other), _)) = Record::decode(&head) {
-        assert_ne!(other, core);
+        assert_ne!(other, announce);
         assert!(!verifies(&other), "a signature holds for what was not signed");
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::script::Script;
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::route::{CoreCache, FibEntry, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
+use crate::route::{AnnounceCache, FibEntry, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
 use crate::time::Time;
 use crate::wire::route::{
-    Chain, Core, INFINITY, LINKS, MAX_MESSAGE, Record, SeqReq, Tail, Update, advance, key_hash,
+    Chain, INFINITY, LINKS, MAX_MESSAGE, Record, RouteAttributes, SeqnoRequest, SignedAnnounce, Update,
+    advance, key_hash,
 };
 
 /// Those who can sign, the router under test first. Neighbours are among them.
@@ -31,7 +32,7 @@ pub(super) const MESSAGE: u8 = 0;
 pub(super) const ANNOUNCE: u8 = 1;
 /// The same by number only.
 pub(super) const OFFER: u8 = 2;
-/// The neighbour wants a core.
+/// The neighbour wants an announce.
 pub(super) const WANT: u8 = 3;
 /// The neighbour's distance has changed.
 pub(super) const UPDATE: u8 = 4;
@@ -60,8 +61,8 @@ const STEPS: u8 = 15;
 static IDENTITIES: LazyLock<Vec<Identity>> =
     LazyLock::new(|| (0..ORIGINS as u8).map(|number| Identity::from_seed(&[number + 0x40; 32])).collect());
 /// What was verified once is verified: the fuzzer's time is for the rest.
-static VERIFIED: LazyLock<Arc<CoreCache>> = LazyLock::new(Arc::default);
-static SIGNED: Mutex<BTreeMap<(usize, u64, u16), Core>> = Mutex::new(BTreeMap::new());
+static VERIFIED: LazyLock<Arc<AnnounceCache>> = LazyLock::new(Arc::default);
+static SIGNED: Mutex<BTreeMap<(usize, u64, u16), SignedAnnounce>> = Mutex::new(BTreeMap::new());
 
 /// An origin.
 pub(super) fn identity(origin: usize) -> Identity {
@@ -86,15 +87,16 @@ fn address(origin: usize) -> Address {
     IDENTITIES[origin].address()
 }
 
-/// A core that an origin signed.
-pub(super) fn signed(origin: usize, seq: u64, lifetime: u16) -> Core {
+/// An announce that an origin signed.
+pub(super) fn signed(origin: usize, seq: u64, lifetime: u16) -> SignedAnnounce {
     let mut signed = SIGNED.lock().unwrap_or_else(PoisonError::into_inner);
     let make = || {
         let dst = address(origin);
         let anchor = advance(&dst, seq, IDENTITIES[origin].chain_seed(seq), LINKS);
-        let mut core = Core { dst, seq, lifetime, caps: 0, anchor, signature: [0; 64], more: None };
-        core.signature = IDENTITIES[origin].sign(&core.signed().expect("a plain core encodes"));
-        core
+        let mut announce =
+            SignedAnnounce { dst, seq, lifetime, caps: 0, anchor, signature: [0; 64], optional: None };
+        announce.signature = IDENTITIES[origin].sign(&announce.signed().expect("a plain announce encodes"));
+        announce
     };
     signed.entry((origin, seq, lifetime)).or_insert_with(make).clone()
 }
@@ -111,8 +113,8 @@ fn seq(script: &mut Script<'_>) -> u64 {
     }
 }
 
-/// A core, and whose it is.
-fn core(script: &mut Script<'_>) -> (usize, Core) {
+/// An announce, and whose it is.
+fn signed_announce(script: &mut Script<'_>) -> (usize, SignedAnnounce) {
     let (origin, seq) = (script.below(ORIGINS), seq(script));
     let lifetime = [5400, 60, 0, 7][script.below(4)];
     (origin, signed(origin, seq, lifetime))
@@ -130,12 +132,12 @@ fn chain(origin: usize, seq: u64, hops: u8) -> Chain {
     made.entry((origin, seq)).or_insert_with(make).get(usize::from(hops)).copied().unwrap_or_default()
 }
 
-fn tail(script: &mut Script<'_>, origin: usize, seq: u64) -> Tail {
+fn attributes(script: &mut Script<'_>, origin: usize, seq: u64) -> RouteAttributes {
     let (idx, metric, hops) = (script.u8().into(), script.u16(), script.u8());
     let (mtu, remaining) = (script.u16(), script.u16());
     // Now and then somebody claims fewer hops than it can prove.
     let told = hops.saturating_add(u8::from(remaining & 0xff == 0xff));
-    Tail { idx, metric, hops, mtu, remaining, chain: chain(origin, seq, told) }
+    RouteAttributes { idx, metric, hops, mtu, remaining, chain: chain(origin, seq, told) }
 }
 
 struct World {
@@ -205,15 +207,15 @@ impl World {
         match step {
             MESSAGE => self.hear(place, script.bytes()),
             ANNOUNCE => {
-                let (origin, core) = core(script);
-                let tail = tail(script, origin, core.seq);
-                self.hear_record(place, &Record::Announce(core, tail));
+                let (origin, announce) = signed_announce(script);
+                let attributes = attributes(script, origin, announce.seq);
+                self.hear_record(place, &Record::Announce(announce, attributes));
             }
             OFFER => {
                 let (origin, seq) = (script.below(ORIGINS + 1), seq(script));
-                let tail = tail(script, origin, seq);
+                let attributes = attributes(script, origin, seq);
                 let key_hash = if origin < ORIGINS { key_hash(&address(origin)) } else { 77 };
-                self.hear_record(place, &Record::Offer { key_hash, seq, tail });
+                self.hear_record(place, &Record::Offer { key_hash, seq, attributes });
             }
             WANT => self.hear_record(place, &Record::Want { idx: script.u8().into() }),
             UPDATE => {
@@ -226,10 +228,11 @@ impl World {
             }
             SEQ_REQ => {
                 let dst = address(script.below(ORIGINS));
-                let request = SeqReq { dst, seq: seq(script), ttl: script.u8(), id: script.u8().into() };
-                self.hear_record(place, &Record::SeqReq(request));
+                let request =
+                    SeqnoRequest { dst, seq: seq(script), ttl: script.u8(), id: script.u8().into() };
+                self.hear_record(place, &Record::SeqnoRequest(request));
             }
-            YOUR_HIGHEST => self.hear_record(place, &Record::YourHighest(core(script).1)),
+            YOUR_HIGHEST => self.hear_record(place, &Record::YourHighest(signed_announce(script).1)),
             UP => self.up(place, script.u16(), script.u16(), script.u8() & 1 != 0),
             DOWN => {
                 if let Some(id) = self.links[place].take() {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::words::{Core, Tail, Word};
+use super::control_messages::{RawAnnounce, RawAttributes, RawRecord};
 use super::*;
 
 /// Two raw nodes that have shaken hands, the second answering.
@@ -31,16 +31,16 @@ fn joined(keys: [Option<[u8; 32]>; 2]) -> Option<[Box<RawLink>; 2]> {
 fn what_a_raw_link_says_arrives_word_by_word() {
     let [mut a, mut b] = joined([None; 2]).expect("both are honest so far");
     assert_eq!(b.peer(), Identity::from_seed(&[1; 32]).address());
-    let core = Core::new(&Identity::from_seed(&[7; 32]), 9, 60, [3; 16]);
-    let tail = Tail { idx: 4, metric: 1, hops: 63, mtu: 0, remaining: 65_535, chain: [5; 16] };
+    let announce = RawAnnounce::new(&Identity::from_seed(&[7; 32]), 9, 60, [3; 16]);
+    let attributes = RawAttributes { idx: 4, metric: 1, hops: 63, mtu: 0, remaining: 65_535, chain: [5; 16] };
     let words = [
-        Word::Announce(core.clone(), tail),
-        Word::Want(2),
-        Word::Update(4, 0, 0, Some([1; 16])),
-        Word::SeqReq(core.dst, u64::MAX, 255, 1),
-        Word::YourHighest(core),
+        RawRecord::Announce(announce.clone(), attributes),
+        RawRecord::Want(2),
+        RawRecord::Update(4, 0, 0, Some([1; 16])),
+        RawRecord::SeqnoRequest(announce.dst, u64::MAX, 255, 1),
+        RawRecord::YourHighest(announce),
     ];
-    let message: Vec<u8> = words.iter().flat_map(Word::bytes).collect();
+    let message: Vec<u8> = words.iter().flat_map(RawRecord::bytes).collect();
     assert!(a.say(&message));
     let frame = a.seal(&frames::packet(&b.peer(), 0, 3, b"anything"));
     let now = Time::from_millis(7);
@@ -54,7 +54,7 @@ fn what_a_raw_link_says_arrives_word_by_word() {
     while let Some(happened) = b.poll(now) {
         said.push(happened);
     }
-    assert!(said.iter().any(|one| matches!(one, Happened::Said(bytes) if Word::read(bytes) == words)));
+    assert!(said.iter().any(|one| matches!(one, Happened::Said(bytes) if RawRecord::read(bytes) == words)));
     assert!(said.iter().any(|one| matches!(one, Happened::Packet(bytes) if bytes.ends_with(b"anything"))));
 }
 

@@ -1,11 +1,13 @@
 //! Hop anchors: nobody claims to be nearer than it was told.
 
-use super::desk::{Desk, address, chain, core, tail};
+use super::desk::{Desk, address, attributes, chain, signed_announce};
 use super::net::{identity, ms, network};
 use crate::sim::net::Net;
 use crate::sim::topology;
 use crate::stats::DropCause;
-use crate::wire::route::{Chain, Core, LINKS, Record, Tail, Update, advance, key_hash, leads_to};
+use crate::wire::route::{
+    Chain, LINKS, Record, RouteAttributes, SignedAnnounce, Update, advance, key_hash, leads_to,
+};
 
 const SEQ: u64 = 5 << 32;
 
@@ -18,10 +20,11 @@ fn another_announce_of_the_same_seq_spoils_no_proof_of_the_first() {
     let mut desk = Desk::new(4);
     desk.announce(1, 7, SEQ, 120, 3).unwrap();
     // Whoever has the identity too has signed it, with a chain of its own.
-    let mut other = Core { anchor: advance(&address(7), SEQ, [1; 16], LINKS), ..core(7, SEQ) };
+    let mut other =
+        SignedAnnounce { anchor: advance(&address(7), SEQ, [1; 16], LINKS), ..signed_announce(7, SEQ) };
     other.signature = identity(7).sign(&other.signed().unwrap());
-    let tail = Tail { chain: advance(&address(7), SEQ, [1; 16], 1), ..tail(9, 40, 1) };
-    assert_eq!(desk.say(2, &[Record::Announce(other, tail)]), Err(DropCause::BadAnnounce));
+    let attributes = RouteAttributes { chain: advance(&address(7), SEQ, [1; 16], 1), ..attributes(9, 40, 1) };
+    assert_eq!(desk.say(2, &[Record::Announce(other, attributes)]), Err(DropCause::BadAnnounce));
     assert_eq!(desk.next(7), Some(1));
     desk.sent.clear();
     desk.announce(3, 7, SEQ, 64, 2).unwrap();
@@ -39,13 +42,13 @@ fn another_announce_of_the_same_seq_spoils_no_proof_of_the_first() {
 }
 
 fn announce(seq: u64, (metric, hops): (u16, u8), chain: Chain) -> Record {
-    Record::Announce(core(7, seq), Tail { chain, ..tail(7, metric, hops) })
+    Record::Announce(signed_announce(7, seq), RouteAttributes { chain, ..attributes(7, metric, hops) })
 }
 
 #[test]
 fn fewer_hops_than_one_was_told_are_refused_wherever_they_are_claimed() {
     let mut desk = Desk::new(3);
-    core(7, SEQ);
+    signed_announce(7, SEQ);
     // A liar four hops away, first to be heard and later.
     let lie = |hops| announce(SEQ, (200, hops), value(7, SEQ, 4));
     assert_eq!(desk.say(1, &[lie(3)]), Err(DropCause::BadAnnounce));
@@ -66,7 +69,7 @@ fn fewer_hops_than_one_was_told_are_refused_wherever_they_are_claimed() {
     let offer = Record::Offer {
         key_hash: key_hash(&address(7)),
         seq: SEQ,
-        tail: Tail { chain: value(7, SEQ, 4), ..tail(9, 64, 2) },
+        attributes: RouteAttributes { chain: value(7, SEQ, 4), ..attributes(9, 64, 2) },
     };
     assert_eq!(desk.say(3, &[offer]), Err(DropCause::BadAnnounce));
 }
@@ -80,8 +83,8 @@ fn each_hop_passes_on_a_proof_of_its_own_and_only_as_often_as_it_is_needed() {
         .heard(2)
         .into_iter()
         .find_map(|record| match record {
-            Record::Announce(core, tail) if core.dst == address(7) => {
-                Some((tail.idx, (tail.hops, tail.chain)))
+            Record::Announce(announce, attributes) if announce.dst == address(7) => {
+                Some((attributes.idx, (attributes.hops, attributes.chain)))
             }
             _ => None,
         })
@@ -110,17 +113,17 @@ fn an_origin_anchors_each_seq_anew_and_gives_its_neighbours_the_beginning() {
     desk.router.neighbour_up(desk.now, 9, address(909), 40, 1400, true);
     desk.take();
     let idx = match &desk.heard(9)[..] {
-        [Record::Offer { tail, .. }] => tail.idx,
+        [Record::Offer { attributes, .. }] => attributes.idx,
         other => panic!("{other:?}"),
     };
     desk.say(9, &[Record::Want { idx }]).unwrap();
     desk.wait(ms(20));
     let heard = desk.heard(9);
-    let Some(Record::Announce(core, tail)) = heard.last() else { panic!("{heard:?}") };
-    assert_eq!(tail.hops, 0);
-    assert!(leads_to(&core.dst, core.seq, (0, tail.chain), &core.anchor));
-    assert_ne!(tail.chain, identity(0).chain_seed(core.seq - 1));
-    assert_eq!(advance(&core.dst, core.seq, tail.chain, LINKS), core.anchor);
+    let Some(Record::Announce(announce, attributes)) = heard.last() else { panic!("{heard:?}") };
+    assert_eq!(attributes.hops, 0);
+    assert!(leads_to(&announce.dst, announce.seq, (0, attributes.chain), &announce.anchor));
+    assert_ne!(attributes.chain, identity(0).chain_seed(announce.seq - 1));
+    assert_eq!(advance(&announce.dst, announce.seq, attributes.chain, LINKS), announce.anchor);
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn in_a_line_nobody_beyond_sixty_four_links_is_heard_of() {
 }
 
 #[test]
-fn an_update_that_is_told_for_an_older_seq_has_a_chain_of_that_seq_or_the_core_is_told() {
+fn an_update_for_an_older_seq_has_a_chain_of_that_seq_or_the_announce_is_sent() {
     let hash = key_hash(&address(7));
     let told = |desk: &mut Desk| {
         desk.wait(ms(5_000));
@@ -167,6 +170,6 @@ fn an_update_that_is_told_for_an_older_seq_has_a_chain_of_that_seq_or_the_core_i
     let nearer = Update { idx: 7, metric: 260, hops: 3, chain: Some(chain(hash, SEQ + 1, 3)) };
     desk.say(1, &[Record::Update(nearer)]).unwrap();
     let offer = told(&mut desk);
-    let Record::Offer { seq, tail, .. } = offer else { panic!("{offer:?}") };
-    assert_eq!((seq, tail.hops, tail.chain), (SEQ + 1, 4, chain(hash, SEQ + 1, 4)));
+    let Record::Offer { seq, attributes, .. } = offer else { panic!("{offer:?}") };
+    assert_eq!((seq, attributes.hops, attributes.chain), (SEQ + 1, 4, chain(hash, SEQ + 1, 4)));
 }

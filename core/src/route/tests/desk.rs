@@ -10,7 +10,7 @@ use crate::identity::Identity;
 use crate::route::{FibEntry, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Chain, Core, LINKS, Record, Tail, Update, advance, key_hash};
+use crate::wire::route::{Chain, LINKS, Record, RouteAttributes, SignedAnnounce, Update, advance, key_hash};
 
 /// The router's own address is that of identity 0.
 pub(super) struct Desk {
@@ -28,16 +28,17 @@ pub(super) fn address(number: usize) -> Address {
     identity(number).address()
 }
 
-/// Whoever has signed a core here, by key hash: for the chains of what is said of them.
+/// Whoever has signed an announce here, by key hash: for the chains of what is said of them.
 static SIGNERS: Mutex<BTreeMap<u64, Identity>> = Mutex::new(BTreeMap::new());
 
-pub(super) fn core_by(identity: &Identity, seq: u64) -> Core {
+pub(super) fn announce_by(identity: &Identity, seq: u64) -> SignedAnnounce {
     let dst = identity.address();
     SIGNERS.lock().unwrap().insert(key_hash(&dst), identity.clone());
     let anchor = advance(&dst, seq, identity.chain_seed(seq), LINKS);
-    let mut core = Core { dst, seq, lifetime: 5400, caps: 0, anchor, signature: [0; 64], more: None };
-    core.signature = identity.sign(&core.signed().unwrap());
-    core
+    let mut announce =
+        SignedAnnounce { dst, seq, lifetime: 5400, caps: 0, anchor, signature: [0; 64], optional: None };
+    announce.signature = identity.sign(&announce.signed().unwrap());
+    announce
 }
 
 /// What an honest node so many hops away has to show.
@@ -50,23 +51,23 @@ pub(super) fn chain(key_hash: u64, seq: u64, hops: u8) -> Chain {
 /// The record with the chain that belongs to it, unless it has one.
 fn honest(record: &Record) -> Record {
     let mut record = record.clone();
-    let (hash, seq, tail) = match &mut record {
-        Record::Announce(core, tail) => (key_hash(&core.dst), core.seq, tail),
-        Record::Offer { key_hash, seq, tail } => (*key_hash, *seq, tail),
+    let (hash, seq, attributes) = match &mut record {
+        Record::Announce(announce, attributes) => (key_hash(&announce.dst), announce.seq, attributes),
+        Record::Offer { key_hash, seq, attributes } => (*key_hash, *seq, attributes),
         _ => return record,
     };
-    if tail.chain == [0; 16] {
-        tail.chain = chain(hash, seq, tail.hops);
+    if attributes.chain == [0; 16] {
+        attributes.chain = chain(hash, seq, attributes.hops);
     }
     record
 }
 
-pub(super) fn core(number: usize, seq: u64) -> Core {
-    core_by(&identity(number), seq)
+pub(super) fn signed_announce(number: usize, seq: u64) -> SignedAnnounce {
+    announce_by(&identity(number), seq)
 }
 
-pub(super) fn tail(idx: u32, metric: u16, hops: u8) -> Tail {
-    Tail { idx, metric, hops, mtu: 1200, remaining: 5400, chain: [0; 16] }
+pub(super) fn attributes(idx: u32, metric: u16, hops: u8) -> RouteAttributes {
+    RouteAttributes { idx, metric, hops, mtu: 1200, remaining: 5400, chain: [0; 16] }
 }
 
 pub(super) fn bytes_of(records: &[Record]) -> Vec<u8> {
@@ -173,8 +174,8 @@ impl Desk {
         metric: u16,
         hops: u8,
     ) -> Result<(), DropCause> {
-        let tail = tail(u32::try_from(number).unwrap(), metric, hops);
-        self.say(from, &[Record::Announce(core(number, seq), tail)])
+        let attributes = attributes(u32::try_from(number).unwrap(), metric, hops);
+        self.say(from, &[Record::Announce(signed_announce(number, seq), attributes)])
     }
 
     pub(super) fn update(
@@ -205,13 +206,13 @@ impl Desk {
         for (at, id, record) in self.sent.iter().filter(|(_, id, _)| *id == to) {
             let _ = id;
             match record {
-                Record::Announce(core, tail) if core.dst == address(number) => {
-                    idx = Some(tail.idx);
-                    told.push((*at, tail.metric));
+                Record::Announce(announce, attributes) if announce.dst == address(number) => {
+                    idx = Some(attributes.idx);
+                    told.push((*at, attributes.metric));
                 }
-                Record::Offer { key_hash: hash, tail, .. } if *hash == key_hash(&address(number)) => {
-                    idx = Some(tail.idx);
-                    told.push((*at, tail.metric));
+                Record::Offer { key_hash: hash, attributes, .. } if *hash == key_hash(&address(number)) => {
+                    idx = Some(attributes.idx);
+                    told.push((*at, attributes.metric));
                 }
                 Record::Update(update) if Some(update.idx) == idx => told.push((*at, update.metric)),
                 _ => {}

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 
-use super::desk::{Desk, address, bytes_of, core, core_by, tail};
+use super::desk::{Desk, address, announce_by, attributes, bytes_of, signed_announce};
 use super::net::{identity, ms, pick, seeded, settled};
 use crate::identity::Identity;
 use crate::route::{RouterConfig, RouterOutput};
 use crate::sim::topology;
 use crate::stats::DropCause;
-use crate::wire::route::{INFINITY, Record, SeqReq, Tail, Update, key_hash};
+use crate::wire::route::{INFINITY, Record, RouteAttributes, SeqnoRequest, Update, key_hash};
 
 const SEQ: u64 = 5 << 32;
 
@@ -34,8 +34,8 @@ fn announces_of_the_past_change_nothing() {
     let to_others = desk.sent.iter().filter(|(_, id, _)| *id != 2).count();
     assert_eq!(to_others, 0, "nobody else hears of it");
     // Nor do announces of our own past, nor those that others hold rightly.
-    desk.say(2, &[Record::Announce(core(0, 999 << 32), tail(9, 40, 1))]).unwrap();
-    desk.say(2, &[Record::YourHighest(core(0, 999 << 32))]).unwrap();
+    desk.say(2, &[Record::Announce(signed_announce(0, 999 << 32), attributes(9, 40, 1))]).unwrap();
+    desk.say(2, &[Record::YourHighest(signed_announce(0, 999 << 32))]).unwrap();
     assert!(desk.events.iter().all(|event| !matches!(event, RouterOutput::EpochUsed { .. })));
     // When the true route is lost, a replayed one is asked about, not used.
     desk.router.neighbour_down(desk.now, 1);
@@ -46,10 +46,10 @@ fn announces_of_the_past_change_nothing() {
 #[test]
 fn a_forged_or_altered_announce_is_refused() {
     let mut desk = Desk::new(2);
-    let honest = bytes_of(&[Record::Announce(core(7, SEQ), tail(7, 40, 1))]);
-    let mut mallory = core_by(&identity(8), SEQ);
+    let honest = bytes_of(&[Record::Announce(signed_announce(7, SEQ), attributes(7, 40, 1))]);
+    let mut mallory = announce_by(&identity(8), SEQ);
     mallory.dst = address(7);
-    let forged = Record::Announce(mallory.clone(), tail(7, 40, 1));
+    let forged = Record::Announce(mallory.clone(), attributes(7, 40, 1));
     assert_eq!(desk.say(1, &[forged]), Err(DropCause::BadAnnounce));
     for at in 1..1 + 96 + 64 {
         let mut altered = honest.clone();
@@ -69,8 +69,8 @@ fn a_forged_or_altered_announce_is_refused() {
     // A higher seq is not believed either, nor passed on towards the origin.
     mallory.seq = SEQ + 9;
     assert_eq!(desk.say(2, &[Record::YourHighest(mallory.clone())]), Err(DropCause::BadAnnounce));
-    assert_eq!(desk.say(2, &[Record::Announce(mallory, tail(7, 32, 1))]), Err(DropCause::BadAnnounce));
-    let mut twin = core(8, 2000 << 32);
+    assert_eq!(desk.say(2, &[Record::Announce(mallory, attributes(7, 32, 1))]), Err(DropCause::BadAnnounce));
+    let mut twin = signed_announce(8, 2000 << 32);
     twin.dst = address(0);
     assert_eq!(desk.say(2, &[Record::YourHighest(twin)]), Err(DropCause::BadAnnounce));
     assert!(desk.events.iter().all(|event| !matches!(event, RouterOutput::EpochUsed { .. })));
@@ -79,13 +79,13 @@ fn a_forged_or_altered_announce_is_refused() {
 #[test]
 fn refusals_beyond_the_first_of_a_message_are_counted_too() {
     let mut desk = Desk::new(1);
-    let mut forged = core(8, SEQ);
+    let mut forged = signed_announce(8, SEQ);
     forged.dst = address(7);
     let mut bytes = Vec::new();
     for idx in 0..5 {
-        bytes.extend(bytes_of(&[Record::Announce(forged.clone(), tail(idx, 40, 1))]));
+        bytes.extend(bytes_of(&[Record::Announce(forged.clone(), attributes(idx, 40, 1))]));
     }
-    bytes.extend(bytes_of(&[Record::Announce(core(9, SEQ), tail(9, 40, 1))]));
+    bytes.extend(bytes_of(&[Record::Announce(signed_announce(9, SEQ), attributes(9, 40, 1))]));
     bytes.push(0xff);
     assert_eq!(desk.say_bytes(1, &bytes), Err(DropCause::MalformedPacket));
     let dropped: Vec<_> =
@@ -102,18 +102,18 @@ fn babble_of_every_kind_does_no_harm() {
     let mut random = seeded(3);
     let mut desk = Desk::new(4);
     let samples = [
-        Record::Announce(core(7, SEQ), tail(7, 40, 1)),
-        Record::Announce(core(0, SEQ), tail(6, 40, 1)),
-        Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, tail: tail(7, 50, 1) },
-        Record::Offer { key_hash: 77, seq: SEQ, tail: tail(8, 50, 1) },
-        Record::Offer { key_hash: key_hash(&address(0)), seq: u64::MAX, tail: tail(9, 50, 1) },
+        Record::Announce(signed_announce(7, SEQ), attributes(7, 40, 1)),
+        Record::Announce(signed_announce(0, SEQ), attributes(6, 40, 1)),
+        Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, attributes: attributes(7, 50, 1) },
+        Record::Offer { key_hash: 77, seq: SEQ, attributes: attributes(8, 50, 1) },
+        Record::Offer { key_hash: key_hash(&address(0)), seq: u64::MAX, attributes: attributes(9, 50, 1) },
         Record::Want { idx: 1 },
         Record::Update(Update { idx: 7, metric: 60, hops: 1, chain: None }),
         Record::Update(Update::retract(7)),
-        Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 }),
-        Record::SeqReq(SeqReq { dst: address(0), seq: u64::MAX, ttl: 0, id: 2 }),
-        Record::YourHighest(core(7, SEQ)),
-        Record::YourHighest(core(0, SEQ)),
+        Record::SeqnoRequest(SeqnoRequest { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 }),
+        Record::SeqnoRequest(SeqnoRequest { dst: address(0), seq: u64::MAX, ttl: 0, id: 2 }),
+        Record::YourHighest(signed_announce(7, SEQ)),
+        Record::YourHighest(signed_announce(0, SEQ)),
     ];
     for _ in 0..20_000 {
         let mut bytes = Vec::new();
@@ -148,8 +148,8 @@ fn inventions(from: usize, count: usize) -> Vec<(Vec<u8>, usize)> {
                     let mut seed = [0xee; 32];
                     seed[..8].copy_from_slice(&(*number as u64).to_le_bytes());
                     Record::Announce(
-                        core_by(&Identity::from_seed(&seed), SEQ),
-                        tail(1_000 + u32::try_from(number - from).unwrap(), 32, 1),
+                        announce_by(&Identity::from_seed(&seed), SEQ),
+                        attributes(1_000 + u32::try_from(number - from).unwrap(), 32, 1),
                     )
                 })
                 .collect();
@@ -244,8 +244,8 @@ fn asking_for_much_brings_no_flood() {
     desk.wait(Duration::from_secs(5));
     desk.sent.clear();
     for id in 0..10_000u32 {
-        let request = SeqReq { dst: address(10), seq: u64::MAX - u64::from(id), ttl: 255, id };
-        desk.say(2, &[Record::SeqReq(request)]).unwrap();
+        let request = SeqnoRequest { dst: address(10), seq: u64::MAX - u64::from(id), ttl: 255, id };
+        desk.say(2, &[Record::SeqnoRequest(request)]).unwrap();
     }
     assert_eq!(desk.sent.len(), 1, "requests for one destination are passed on some time apart");
     desk.sent.clear();
@@ -256,10 +256,12 @@ fn asking_for_much_brings_no_flood() {
     desk.wait(ms(1_000));
     assert!(desk.sent.len() <= 300, "{}", desk.sent.len());
     // Whoever asks rightly meanwhile is answered with whatever is newer.
-    desk.say(3, &[Record::SeqReq(SeqReq { dst: address(10), seq: SEQ + 1, ttl: 9, id: 1 })]).unwrap();
+    desk.say(3, &[Record::SeqnoRequest(SeqnoRequest { dst: address(10), seq: SEQ + 1, ttl: 9, id: 1 })])
+        .unwrap();
     desk.sent.clear();
     desk.announce(1, 10, SEQ + 1, 64, 2).unwrap();
-    let answered = |record: &Record| matches!(record, Record::Announce(core, _) if core.seq == SEQ + 1);
+    let answered =
+        |record: &Record| matches!(record, Record::Announce(announce, _) if announce.seq == SEQ + 1);
     assert!(desk.heard(3).iter().any(answered));
 }
 
@@ -273,8 +275,10 @@ fn a_liar_that_claims_to_be_everybody_makes_no_loop() {
         for link in net.nodes[liar].wires.clone() {
             let victim = net.other_end(link, liar);
             for number in (0..25).filter(|number| *number != liar && *number != victim) {
-                let lie =
-                    Record::Announce(core(number, (1000 << 32) | 1), tail(70_000 + number as u32, 0, 0));
+                let lie = Record::Announce(
+                    signed_announce(number, (1000 << 32) | 1),
+                    attributes(70_000 + number as u32, 0, 0),
+                );
                 net.inject(victim, link, &bytes_of(&[lie])).unwrap();
             }
         }
@@ -296,13 +300,21 @@ fn a_way_that_bears_less_than_every_link_does_is_refused() {
         u16::try_from(crate::netmod::MIN_MTU - crate::link::Sealer::OVERHEAD - crate::wire::packet::HEADER)
             .unwrap();
     let mut desk = Desk::new(2);
-    let lie = Record::Announce(core(7, SEQ), Tail { mtu: least - 1, ..tail(7, 40, 1) });
+    let lie =
+        Record::Announce(signed_announce(7, SEQ), RouteAttributes { mtu: least - 1, ..attributes(7, 40, 1) });
     assert_eq!(desk.say(1, &[lie]), Err(DropCause::BadAnnounce));
     assert_eq!(desk.next(7), None);
-    desk.say(1, &[Record::Announce(core(7, SEQ), Tail { mtu: least, ..tail(7, 40, 1) })]).unwrap();
+    desk.say(
+        1,
+        &[Record::Announce(signed_announce(7, SEQ), RouteAttributes { mtu: least, ..attributes(7, 40, 1) })],
+    )
+    .unwrap();
     assert_eq!(desk.next(7), Some(1));
-    let offer =
-        Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, tail: Tail { mtu: 0, ..tail(8, 40, 1) } };
+    let offer = Record::Offer {
+        key_hash: key_hash(&address(7)),
+        seq: SEQ,
+        attributes: RouteAttributes { mtu: 0, ..attributes(8, 40, 1) },
+    };
     assert_eq!(desk.say(2, &[offer]), Err(DropCause::BadAnnounce));
 }
 

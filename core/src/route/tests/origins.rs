@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, address, core, tail};
+use super::desk::{Desk, address, attributes, signed_announce};
 use super::net::{identity, ms};
 use crate::route::RouterOutput;
-use crate::wire::route::{INFINITY, Record, SeqReq};
+use crate::wire::route::{INFINITY, Record, SeqnoRequest};
 
 const SEQ: u64 = 5 << 32;
 
@@ -16,11 +16,11 @@ fn secs(seconds: u64) -> Duration {
 #[test]
 fn an_origin_goes_one_step_up_when_asked_and_is_not_driven() {
     let mut desk = Desk::new(1);
-    let ask = |seq, id| Record::SeqReq(SeqReq { dst: address(0), seq, ttl: 9, id });
+    let ask = |seq, id| Record::SeqnoRequest(SeqnoRequest { dst: address(0), seq, ttl: 9, id });
     desk.say(1, &[ask(u64::MAX, 1)]).unwrap();
     let raised = |records: Vec<Record>| {
         records.into_iter().find_map(|record| match record {
-            Record::Announce(core, _) => Some(core.seq),
+            Record::Announce(announce, _) => Some(announce.seq),
             _ => None,
         })
     };
@@ -31,7 +31,7 @@ fn an_origin_goes_one_step_up_when_asked_and_is_not_driven() {
         desk.say(1, &[ask(u64::MAX, id)]).unwrap();
     }
     let last = desk.sent.iter().filter_map(|(_, _, record)| match record {
-        Record::Announce(core, _) => Some(core.seq),
+        Record::Announce(announce, _) => Some(announce.seq),
         _ => None,
     });
     assert_eq!(last.max(), Some(first + 15), "sixteen at once");
@@ -40,7 +40,7 @@ fn an_origin_goes_one_step_up_when_asked_and_is_not_driven() {
 #[test]
 fn an_origin_jumps_above_its_past_and_gives_up_against_a_twin() {
     let mut desk = Desk::new(2);
-    let past = |epoch: u64| core(0, (epoch << 32) | 9);
+    let past = |epoch: u64| signed_announce(0, (epoch << 32) | 9);
     desk.say(1, &[Record::YourHighest(past(2000))]).unwrap();
     let used = |epoch| RouterOutput::EpochUsed { address: address(0), epoch };
     assert_eq!(desk.events, [used(2001)]);
@@ -48,16 +48,16 @@ fn an_origin_jumps_above_its_past_and_gives_up_against_a_twin() {
     desk.say(2, &[Record::YourHighest(past(2001))]).unwrap();
     assert_eq!(desk.events.len(), 2, "what is lower changes nothing");
     desk.wait(ms(20));
-    let told = |record: &Record| matches!(record, Record::Announce(core, _) if core.epoch() == 2002);
+    let told = |record: &Record| matches!(record, Record::Announce(announce, _) if announce.epoch() == 2002);
     assert!(desk.heard(1).iter().any(told));
     // A twin that goes above us each time.
-    desk.say(1, &[Record::Announce(past(2002), tail(3, 40, 1))]).unwrap();
+    desk.say(1, &[Record::Announce(past(2002), attributes(3, 40, 1))]).unwrap();
     assert_eq!(desk.events.len(), 3);
-    desk.say(1, &[Record::Announce(past(2003), tail(3, 40, 1))]).unwrap();
-    desk.say(1, &[Record::Announce(past(2004), tail(3, 40, 1))]).unwrap();
+    desk.say(1, &[Record::Announce(past(2003), attributes(3, 40, 1))]).unwrap();
+    desk.say(1, &[Record::Announce(past(2004), attributes(3, 40, 1))]).unwrap();
     assert_eq!(desk.events[3..], [RouterOutput::IdentityConflict(address(0))]);
     desk.wait(secs(601));
-    desk.say(1, &[Record::Announce(past(2004), tail(3, 40, 1))]).unwrap();
+    desk.say(1, &[Record::Announce(past(2004), attributes(3, 40, 1))]).unwrap();
     assert_eq!(desk.events[4..], [used(2005)], "after a while it tries again");
 }
 
@@ -69,23 +69,24 @@ fn somebody_who_restarted_without_memory_is_told_its_highest() {
     desk.sent.clear();
     desk.router.neighbour_up(desk.now, 9, address(7), 40, 1300, true);
     desk.take();
-    assert_eq!(desk.heard(9)[0], Record::YourHighest(core(7, SEQ)), "as soon as its link is up");
+    assert_eq!(desk.heard(9)[0], Record::YourHighest(signed_announce(7, SEQ)), "as soon as its link is up");
     desk.announce(1 + 1, 8, SEQ, 40, 1).unwrap();
     desk.wait(ms(20));
     desk.router.neighbour_down(desk.now, 2);
     desk.sent.clear();
     desk.announce(9, 8, 3 << 32, 40, 1).unwrap();
-    let highest = Record::YourHighest(core(8, SEQ));
+    let highest = Record::YourHighest(signed_announce(8, SEQ));
     assert!(desk.heard(9).contains(&highest), "and over others, when they bring an old epoch");
     // On its way to the origin it goes along the route there.
     let mut relay = Desk::new(2);
     relay.announce(1, 8, 3 << 32, 40, 1).unwrap();
     relay.wait(secs(1));
     relay.sent.clear();
-    relay.say(2, &[Record::YourHighest(core(8, SEQ))]).unwrap();
-    assert_eq!(relay.heard(1), [Record::YourHighest(core(8, SEQ))]);
+    relay.say(2, &[Record::YourHighest(signed_announce(8, SEQ))]).unwrap();
+    assert_eq!(relay.heard(1), [Record::YourHighest(signed_announce(8, SEQ))]);
     relay.announce(1, 8, 6 << 32, 40, 1).unwrap();
-    let answered = |record: &Record| matches!(record, Record::Announce(core, _) if core.seq == 6 << 32);
+    let answered =
+        |record: &Record| matches!(record, Record::Announce(announce, _) if announce.seq == 6 << 32);
     assert!(relay.heard(2).iter().any(answered));
 }
 
@@ -118,7 +119,7 @@ fn an_own_announce_is_renewed_every_half_hour() {
         .heard(1)
         .into_iter()
         .filter_map(|record| match record {
-            Record::Announce(core, _) => Some(core.seq),
+            Record::Announce(announce, _) => Some(announce.seq),
             Record::Offer { seq, .. } => Some(seq),
             _ => None,
         })
@@ -132,23 +133,23 @@ fn an_own_announce_is_renewed_every_half_hour() {
 fn an_address_that_has_moved_away_is_reached_where_it_is_now() {
     let mut desk = Desk::new(2);
     // It runs elsewhere already when it is taken from here.
-    let elsewhere = Record::Announce(core(0, (1000 << 32) + 0x2_0000), tail(3, 40, 1));
+    let elsewhere = Record::Announce(signed_announce(0, (1000 << 32) + 0x2_0000), attributes(3, 40, 1));
     for epoch in [1002, 1004, 1006, 1008] {
-        desk.say(1, &[Record::Announce(core(0, epoch << 32), tail(3, 40, 1))]).unwrap();
+        desk.say(1, &[Record::Announce(signed_announce(0, epoch << 32), attributes(3, 40, 1))]).unwrap();
     }
     desk.say(1, std::slice::from_ref(&elsewhere)).unwrap();
     desk.sent.clear();
     desk.router.remove_origin(desk.now, &address(0));
     desk.take();
     assert!(desk.heard(1).contains(&Record::Want { idx: 3 }), "who spoke of it is asked");
-    desk.say(1, &[Record::Announce(core(0, 1010 << 32), tail(3, 40, 1))]).unwrap();
+    desk.say(1, &[Record::Announce(signed_announce(0, 1010 << 32), attributes(3, 40, 1))]).unwrap();
     assert_eq!(desk.next(0), Some(1));
 }
 
 #[test]
 fn a_number_that_meant_an_address_of_ours_does_not_mean_what_comes_in_its_place() {
     let mut desk = Desk::new(1);
-    desk.say(1, &[Record::Announce(core(0, 900 << 32), tail(3, 40, 1))]).unwrap();
+    desk.say(1, &[Record::Announce(signed_announce(0, 900 << 32), attributes(3, 40, 1))]).unwrap();
     desk.router.remove_origin(desk.now, &address(0));
     desk.wait(secs(5400 + 120));
     assert_eq!(desk.router.len(), 0);
@@ -162,7 +163,8 @@ fn an_origin_that_is_raised_again_and_again_renews_its_announce_once_in_its_time
     let mut desk = Desk::new(1);
     let before = desk.router.timers();
     for id in 0..1000 {
-        desk.say(1, &[Record::SeqReq(SeqReq { dst: address(0), seq: u64::MAX, ttl: 9, id })]).unwrap();
+        desk.say(1, &[Record::SeqnoRequest(SeqnoRequest { dst: address(0), seq: u64::MAX, ttl: 9, id })])
+            .unwrap();
         desk.wait(ms(100));
     }
     assert!(desk.router.timers() <= before + 2, "{}", desk.router.timers());
@@ -170,7 +172,7 @@ fn an_origin_that_is_raised_again_and_again_renews_its_announce_once_in_its_time
     desk.sent.clear();
     desk.wait(secs(1800 + 60));
     let renewed = |(_, _, record): &&(_, _, Record)| {
-        matches!(record, Record::Announce(core, _) if core.dst == address(0))
+        matches!(record, Record::Announce(announce, _) if announce.dst == address(0))
             || matches!(record, Record::Offer { .. })
     };
     assert_eq!(desk.sent.iter().filter(renewed).count(), 1);

@@ -6,7 +6,7 @@ use super::desk::{Desk, address};
 use super::net::ms;
 use crate::route::RouterOutput;
 use crate::time::Time;
-use crate::wire::route::{INFINITY, Record, SeqReq, Update};
+use crate::wire::route::{INFINITY, Record, SeqnoRequest, Update};
 
 const SEQ: u64 = 5 << 32;
 const RATE: u64 = 2_000;
@@ -46,7 +46,7 @@ fn the_first_dump_goes_out_the_nearest_first_within_half_of_the_link() {
         .heard(9)
         .iter()
         .filter_map(|record| match record {
-            Record::Offer { tail, .. } | Record::Announce(_, tail) => Some(tail.metric),
+            Record::Offer { attributes, .. } | Record::Announce(_, attributes) => Some(attributes.metric),
             _ => None,
         })
         .collect();
@@ -65,7 +65,8 @@ fn losses_and_requests_do_not_wait_for_it() {
         *id == 9 && *at == now && matches!(record, Record::Update(Update { metric: INFINITY, .. }))
     });
     assert!(lost);
-    desk.say(9, &[Record::SeqReq(SeqReq { dst: address(0), seq: u64::MAX, ttl: 9, id: 1 })]).unwrap();
+    desk.say(9, &[Record::SeqnoRequest(SeqnoRequest { dst: address(0), seq: u64::MAX, ttl: 9, id: 1 })])
+        .unwrap();
     assert!(matches!(desk.sent.last(), Some((at, 9, Record::Announce(..))) if *at == now));
     // What was lost before its turn came is not told at all.
     desk.update(1, 209, INFINITY, 0).unwrap();
@@ -92,7 +93,7 @@ fn renewals_take_a_fiftieth_and_all_are_told_in_the_end() {
     }
     let renewed = |record: &Record| match record {
         Record::Offer { seq, .. } => *seq == SEQ + 1,
-        Record::Announce(core, _) => core.seq == SEQ + 1,
+        Record::Announce(announce, _) => announce.seq == SEQ + 1,
         _ => false,
     };
     assert_eq!(desk.sent.iter().filter(|(_, id, record)| *id == 9 && renewed(record)).count(), 200);

@@ -1,6 +1,6 @@
 //! How much neighbours may introduce, and that none is kept out by another.
 
-use super::desk::{Desk, address, core, tail};
+use super::desk::{Desk, address, attributes, signed_announce};
 use super::net::ms;
 use crate::route::{Location, NeighbourId, RouterConfig};
 use crate::stats::DropCause;
@@ -33,8 +33,11 @@ fn who_has_much_to_introduce_keeps_nobody_else_out_of_the_quota_that_they_share(
     for id in 1..=3 {
         desk.router.neighbour_up(desk.now, id, address(900 + id as usize), 40, 1400, false);
     }
-    let offer =
-        |number: u32| Record::Offer { key_hash: u64::from(number), seq: SEQ, tail: tail(number, 32, 1) };
+    let offer = |number: u32| Record::Offer {
+        key_hash: u64::from(number),
+        seq: SEQ,
+        attributes: attributes(number, 32, 1),
+    };
     let wants = |desk: &Desk, by: u32| {
         desk.sent.iter().filter(|(_, to, record)| *to == by && matches!(record, Record::Want { .. })).count()
     };
@@ -124,17 +127,18 @@ fn a_new_session_does_not_begin_with_new_quotas() {
         let mut seq = SEQ;
         let signatures = admitted(kind, (12, 60), |desk, nth| {
             seq += 1;
-            let mut forged = core(900 + nth as usize, seq);
+            let mut forged = signed_announce(900 + nth as usize, seq);
             forged.signature[0] ^= 1;
-            let said = Record::Announce(forged, tail(8, 64, 2));
+            let said = Record::Announce(forged, attributes(8, 64, 2));
             desk.router.want_route(desk.now, &address(900 + nth as usize));
             desk.say(nth, &[said]) == Err(DropCause::BadAnnounce)
         });
         assert!((60 * hosts..=70 * hosts).contains(&signatures), "{kind}: {signatures} signatures");
-        let cores: Vec<_> = (0..=40).map(|nth| core(900 + if kind == 0 { 0 } else { nth }, SEQ)).collect();
+        let announces: Vec<_> =
+            (0..=40).map(|nth| signed_announce(900 + if kind == 0 { 0 } else { nth }, SEQ)).collect();
         let proofs = admitted(kind, (40, 125), |desk, nth| {
-            let own = cores[nth as usize].clone();
-            let _ = desk.say(nth, &[Record::Announce(own, tail(7, 2_016, 63))]);
+            let own = announces[nth as usize].clone();
+            let _ = desk.say(nth, &[Record::Announce(own, attributes(7, 2_016, 63))]);
             let lie = Update { idx: 7, metric: 0, hops: 0, chain: Some([1; 16]) };
             desk.say(nth, &[Record::Update(lie)]) == Err(DropCause::BadAnnounce)
         });
@@ -165,7 +169,7 @@ fn false_proofs_are_soon_not_looked_at_and_what_was_not_is_asked_for_again() {
     desk.sent.clear();
     desk.wait(ms(1_000));
     assert!(desk.heard(1).iter().any(|record| matches!(record, Record::Want { idx: 7 })));
-    desk.say(1, &[Record::Announce(core(7, SEQ), tail(7, 32, 1))]).unwrap();
+    desk.say(1, &[Record::Announce(signed_announce(7, SEQ), attributes(7, 32, 1))]).unwrap();
     desk.wait(ms(20_000));
     assert_eq!(desk.next(7), Some(1));
 }
@@ -179,8 +183,11 @@ fn hosts_take_turns_however_many_identities_each_has() {
         desk.router.neighbour_location(id, Location { host: u64::from(id == 31), network: 9 });
         desk.router.neighbour_up(desk.now, id, address(900 + id as usize), 40, 1400, false);
     }
-    let offer =
-        |number: u32| Record::Offer { key_hash: u64::from(number), seq: SEQ, tail: tail(number, 32, 1) };
+    let offer = |number: u32| Record::Offer {
+        key_hash: u64::from(number),
+        seq: SEQ,
+        attributes: attributes(number, 32, 1),
+    };
     for number in 1_000..1_100 {
         for id in 1..=31 {
             let _ = desk.say(id, &[offer(number * 100 + id)]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, address, core, tail};
+use super::desk::{Desk, address, attributes, signed_announce};
 use super::net::ms;
 use crate::route::FibEntry;
 use crate::stats::DropCause;
@@ -198,7 +198,10 @@ fn a_renewed_announce_is_passed_on_within_a_minute_and_triggers_nothing() {
 #[test]
 fn a_route_expires_with_its_announce_and_the_distance_is_kept_a_little_longer() {
     let mut desk = Desk::new(2);
-    let old = Record::Announce(core(7, SEQ), crate::wire::route::Tail { remaining: 100, ..tail(7, 40, 1) });
+    let old = Record::Announce(
+        signed_announce(7, SEQ),
+        crate::wire::route::RouteAttributes { remaining: 100, ..attributes(7, 40, 1) },
+    );
     desk.say(1, &[old]).unwrap();
     desk.wait(secs(99));
     assert_eq!(desk.next(7), Some(1));
@@ -215,19 +218,26 @@ fn a_route_expires_with_its_announce_and_the_distance_is_kept_a_little_longer() 
 #[test]
 fn lifetimes_are_counted_down_hop_by_hop() {
     let mut desk = Desk::new(2);
-    let old = Record::Announce(core(7, SEQ), crate::wire::route::Tail { remaining: 1000, ..tail(7, 40, 1) });
+    let old = Record::Announce(
+        signed_announce(7, SEQ),
+        crate::wire::route::RouteAttributes { remaining: 1000, ..attributes(7, 40, 1) },
+    );
     desk.say(1, std::slice::from_ref(&old)).unwrap();
     desk.wait(secs(10));
     desk.sent.clear();
     desk.router.neighbour_up(desk.now, 9, address(909), 40, 1300, true);
     desk.take();
     let left = desk.heard(9).into_iter().find_map(|record| match record {
-        Record::Offer { key_hash: hash, tail, .. } if hash == key_hash(&address(7)) => Some(tail.remaining),
+        Record::Offer { key_hash: hash, attributes, .. } if hash == key_hash(&address(7)) => {
+            Some(attributes.remaining)
+        }
         _ => None,
     });
     assert!(left.is_some_and(|left| (980..=990).contains(&left)), "{left:?}");
-    let wrong =
-        Record::Announce(core(8, SEQ), crate::wire::route::Tail { remaining: 5401, ..tail(8, 40, 1) });
+    let wrong = Record::Announce(
+        signed_announce(8, SEQ),
+        crate::wire::route::RouteAttributes { remaining: 5401, ..attributes(8, 40, 1) },
+    );
     assert_eq!(
         desk.say(1, &[wrong]),
         Err(DropCause::BadAnnounce),
@@ -236,7 +246,7 @@ fn lifetimes_are_counted_down_hop_by_hop() {
 }
 
 #[test]
-fn who_has_the_core_is_only_offered_and_who_has_not_asks_for_it() {
+fn a_neighbour_with_the_announce_gets_an_offer_and_one_without_it_requests_it() {
     let mut desk = Desk::new(2);
     desk.announce(1, 7, SEQ, 40, 1).unwrap();
     desk.wait(ms(20));
@@ -254,12 +264,15 @@ fn who_has_the_core_is_only_offered_and_who_has_not_asks_for_it() {
     desk.sent = sent;
     assert_eq!(kinds(desk.heard(2)), ["announce"]);
     // The other way round: what we do not know we ask for.
-    let offer = Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, tail: tail(8, 40, 1) };
+    let offer = Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, attributes: attributes(8, 40, 1) };
     desk.say(1, std::slice::from_ref(&offer)).unwrap();
     assert_eq!(desk.heard(1), [Record::Want { idx: 8 }]);
     desk.announce(1, 8, SEQ, 40, 1).unwrap();
-    desk.say(2, &[Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, tail: tail(8, 50, 1) }])
-        .unwrap();
+    desk.say(
+        2,
+        &[Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, attributes: attributes(8, 50, 1) }],
+    )
+    .unwrap();
     assert_eq!(desk.fib[&address(8)].alternate, Some(2), "the core came from the other");
     // And who asks us gets it.
     desk.wait(secs(10));
@@ -269,20 +282,20 @@ fn who_has_the_core_is_only_offered_and_who_has_not_asks_for_it() {
     let told = desk.heard(9);
     assert!(told.iter().all(|record| matches!(record, Record::Offer { .. })));
     for record in told {
-        let Record::Offer { key_hash: hash, tail, .. } = record else { continue };
+        let Record::Offer { key_hash: hash, attributes, .. } = record else { continue };
         if hash == key_hash(&address(7)) {
-            desk.say(9, &[Record::Want { idx: tail.idx }]).unwrap();
+            desk.say(9, &[Record::Want { idx: attributes.idx }]).unwrap();
         }
     }
     desk.wait(ms(20));
-    assert!(matches!(&desk.heard(9)[..], [Record::Announce(core, _)] if core.dst == address(7)));
+    assert!(matches!(&desk.heard(9)[..], [Record::Announce(announce, _)] if announce.dst == address(7)));
 }
 
 #[test]
 fn a_number_that_is_used_again_takes_the_old_route_with_it() {
     let mut desk = Desk::new(1);
     desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.say(1, &[Record::Announce(core(8, SEQ), tail(7, 40, 1))]).unwrap();
+    desk.say(1, &[Record::Announce(signed_announce(8, SEQ), attributes(7, 40, 1))]).unwrap();
     assert_eq!((desk.next(7), desk.next(8)), (None, Some(1)));
     desk.update(1, 7, INFINITY, 0).unwrap();
     assert_eq!(desk.next(8), None);

@@ -117,7 +117,7 @@ fn a_route_that_might_loop_is_not_used_for_all_that() {
     assert_eq!(desk.next(7), Some(1));
     // But a newer seq is asked for at once, with which it would not loop.
     desk.wait(ms(1));
-    let asks = |record: &_| matches!(record, crate::wire::route::Record::SeqReq(_));
+    let asks = |record: &_| matches!(record, crate::wire::route::Record::SeqnoRequest(_));
     assert!(desk.heard(2).iter().any(asks));
     desk.announce(2, 7, SEQ + 1, 100, 2).unwrap();
     assert_eq!(desk.next(7), Some(2));

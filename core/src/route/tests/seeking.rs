@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, address, core};
+use super::desk::{Desk, address, signed_announce};
 use super::net::ms;
-use crate::wire::route::{INFINITY, Record, SeqReq};
+use crate::wire::route::{INFINITY, Record, SeqnoRequest};
 
 const SEQ: u64 = 5 << 32;
 
@@ -25,7 +25,7 @@ fn with_only_doubtful_routes_left_a_newer_seq_is_asked_for_again_and_again() {
     let asked: Vec<_> = desk
         .sent
         .iter()
-        .filter(|(_, _, record)| matches!(record, Record::SeqReq(request) if request.seq == SEQ + 1))
+        .filter(|(_, _, record)| matches!(record, Record::SeqnoRequest(request) if request.seq == SEQ + 1))
         .map(|(at, id, _)| (at.since(begin).as_millis(), *id))
         .collect();
     // Doubling up to two seconds, each wait but the first up to a quarter shorter or longer.
@@ -37,14 +37,14 @@ fn with_only_doubtful_routes_left_a_newer_seq_is_asked_for_again_and_again() {
     desk.announce(2, 7, SEQ + 1, 120, 3).unwrap();
     desk.sent.clear();
     desk.wait(secs(6));
-    assert!(!desk.sent.iter().any(|(_, _, record)| matches!(record, Record::SeqReq(_))));
+    assert!(!desk.sent.iter().any(|(_, _, record)| matches!(record, Record::SeqnoRequest(_))));
 }
 
 #[test]
 fn a_request_goes_on_to_the_next_hop_or_past_the_requester_and_is_answered_at_once() {
     let mut desk = Desk::new(4);
-    let request = |id| Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 9, id });
-    let passed = |id| Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 8, id });
+    let request = |id| Record::SeqnoRequest(SeqnoRequest { dst: address(7), seq: SEQ + 1, ttl: 9, id });
+    let passed = |id| Record::SeqnoRequest(SeqnoRequest { dst: address(7), seq: SEQ + 1, ttl: 8, id });
     desk.announce(1, 7, SEQ, 40, 1).unwrap();
     desk.wait(secs(1));
     desk.announce(3, 7, SEQ, 400, 5).unwrap();
@@ -58,7 +58,8 @@ fn a_request_goes_on_to_the_next_hop_or_past_the_requester_and_is_answered_at_on
     assert_eq!(desk.heard(3), [passed(2)], "the next hop itself asks: another neighbour may know");
     // The answer reaches who asked, in the very same moment; the fourth did not ask.
     desk.announce(1, 7, SEQ + 1, 40, 1).unwrap();
-    let answered = |record: &Record| matches!(record, Record::Announce(core, _) if core.seq == SEQ + 1);
+    let answered =
+        |record: &Record| matches!(record, Record::Announce(announce, _) if announce.seq == SEQ + 1);
     let to: Vec<_> = desk.sent.iter().filter(|sent| answered(&sent.2)).map(|sent| sent.1).collect();
     let offered: Vec<_> =
         desk.sent.iter().filter(|sent| matches!(sent.2, Record::Offer { .. })).map(|sent| sent.1).collect();
@@ -77,7 +78,7 @@ fn a_much_better_route_that_might_loop_is_asked_for_after_two_seconds() {
     desk.router.neighbour_cost(desk.now, 1, 1000);
     desk.sent.clear();
     desk.wait(ms(1_900));
-    let asks = |record: &Record| matches!(record, Record::SeqReq(_));
+    let asks = |record: &Record| matches!(record, Record::SeqnoRequest(_));
     assert!(!desk.heard(2).iter().any(asks));
     desk.wait(ms(200));
     assert!(desk.heard(2).iter().any(asks));
@@ -95,7 +96,7 @@ fn a_slightly_better_route_that_might_loop_is_asked_for_after_ten_seconds_and_us
     desk.router.neighbour_cost(desk.now, 1, 110);
     desk.sent.clear();
     desk.wait(ms(9_900));
-    let asks = |record: &Record| matches!(record, Record::SeqReq(_));
+    let asks = |record: &Record| matches!(record, Record::SeqnoRequest(_));
     assert!(!desk.heard(2).iter().any(asks));
     desk.wait(ms(200));
     assert_eq!(desk.heard(2).iter().filter(|record| asks(record)).count(), 1);
@@ -117,8 +118,9 @@ fn what_would_be_better_by_little_is_asked_for_one_every_four_seconds() {
     }
     desk.router.neighbour_cost(desk.now, 1, 110);
     desk.sent.clear();
-    let asked =
-        |desk: &mut Desk| desk.heard(2).iter().filter(|record| matches!(record, Record::SeqReq(_))).count();
+    let asked = |desk: &mut Desk| {
+        desk.heard(2).iter().filter(|record| matches!(record, Record::SeqnoRequest(_))).count()
+    };
     desk.wait(ms(10_500));
     assert_eq!(asked(&mut desk), 4);
     desk.wait(secs(60));
@@ -136,10 +138,11 @@ fn who_asks_for_a_newer_seq_gets_it_even_when_the_way_has_become_shorter() {
     desk.announce(1, 7, SEQ, 400, 5).unwrap();
     desk.wait(secs(5));
     desk.sent.clear();
-    desk.say(2, &[Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 })]).unwrap();
+    desk.say(2, &[Record::SeqnoRequest(SeqnoRequest { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 })])
+        .unwrap();
     desk.announce(1, 7, SEQ + 1, 70, 2).unwrap();
     let newer = |record: &Record| match record {
-        Record::Announce(core, _) => core.seq == SEQ + 1,
+        Record::Announce(announce, _) => announce.seq == SEQ + 1,
         Record::Offer { seq, .. } => *seq == SEQ + 1,
         _ => false,
     };
@@ -152,7 +155,8 @@ fn who_asks_for_a_seq_that_it_was_told_already_is_told_nothing_and_the_request_g
     desk.announce(1, 7, SEQ + 1, 400, 5).unwrap();
     desk.wait(secs(5));
     desk.sent.clear();
-    desk.say(2, &[Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 })]).unwrap();
+    desk.say(2, &[Record::SeqnoRequest(SeqnoRequest { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 })])
+        .unwrap();
     desk.wait(secs(5));
     assert_eq!(desk.heard(2), [], "the channel loses nothing");
     assert_eq!(desk.heard(1), []);
@@ -167,7 +171,7 @@ fn a_link_in_doubt_without_a_second_best_is_searched_around_at_once() {
     desk.sent.clear();
     desk.router.neighbour_suspect(desk.now, 1, true);
     desk.take();
-    let asks = |record: &Record| matches!(record, Record::SeqReq(_));
+    let asks = |record: &Record| matches!(record, Record::SeqnoRequest(_));
     assert!(desk.heard(2).iter().any(asks));
     assert_eq!(desk.next(7), Some(1), "until there is another it is used");
     desk.announce(2, 7, SEQ + 1, 120, 3).unwrap();
@@ -184,12 +188,13 @@ fn a_next_hop_that_searches_itself_is_left_for_a_route_that_cannot_loop() {
     desk.announce(1, 7, SEQ, 40, 1).unwrap();
     desk.wait(secs(1));
     desk.announce(3, 7, SEQ, 400, 5).unwrap();
-    desk.say(1, &[Record::SeqReq(SeqReq { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 })]).unwrap();
+    desk.say(1, &[Record::SeqnoRequest(SeqnoRequest { dst: address(7), seq: SEQ + 1, ttl: 9, id: 1 })])
+        .unwrap();
     desk.sent.clear();
     desk.announce(3, 7, SEQ + 1, 400, 5).unwrap();
     assert_eq!(desk.next(7), Some(3), "though it is longer by far");
     let newer = |record: &Record| match record {
-        Record::Announce(core, _) => core.seq == SEQ + 1,
+        Record::Announce(announce, _) => announce.seq == SEQ + 1,
         Record::Offer { seq, .. } => *seq == SEQ + 1,
         _ => false,
     };
@@ -202,7 +207,7 @@ fn requests_that_cannot_get_there_hold_up_none_that_can() {
     desk.announce(1, 7, SEQ, 160, 4).unwrap();
     desk.wait(secs(1));
     desk.sent.clear();
-    let request = |seq, ttl, id| Record::SeqReq(SeqReq { dst: address(7), seq, ttl, id });
+    let request = |seq, ttl, id| Record::SeqnoRequest(SeqnoRequest { dst: address(7), seq, ttl, id });
     for round in 0..20 {
         // Two hops and no further, whenever the way is free again.
         desk.say(2, &[request(u64::MAX, 3, 100 + round)]).unwrap();
@@ -212,7 +217,7 @@ fn requests_that_cannot_get_there_hold_up_none_that_can() {
     }
     let passed = desk.heard(1);
     assert!(passed.contains(&request(SEQ + 1, 63, 200)), "{passed:?}");
-    assert!(!passed.iter().any(|record| matches!(record, Record::SeqReq(request) if request.ttl < 4)));
+    assert!(!passed.iter().any(|record| matches!(record, Record::SeqnoRequest(request) if request.ttl < 4)));
 }
 
 #[test]
@@ -221,16 +226,16 @@ fn requests_hold_up_no_announce_of_an_origins_past() {
     desk.announce(1, 7, 1 << 32, 40, 1).unwrap();
     desk.wait(secs(1));
     desk.sent.clear();
-    let request = |id| Record::SeqReq(SeqReq { dst: address(7), seq: u64::MAX, ttl: 64, id });
+    let request = |id| Record::SeqnoRequest(SeqnoRequest { dst: address(7), seq: u64::MAX, ttl: 64, id });
     desk.say(2, &[request(1)]).unwrap();
-    desk.say(3, &[Record::YourHighest(core(7, SEQ))]).unwrap();
-    assert!(desk.heard(1).contains(&Record::YourHighest(core(7, SEQ))));
+    desk.say(3, &[Record::YourHighest(signed_announce(7, SEQ))]).unwrap();
+    assert!(desk.heard(1).contains(&Record::YourHighest(signed_announce(7, SEQ))));
     // Nor does one of a past that is longer gone, and that may be sent for as long as nobody answers.
     desk.wait(secs(1));
-    desk.say(2, &[Record::YourHighest(core(7, SEQ + 1))]).unwrap();
-    desk.say(3, &[Record::YourHighest(core(7, SEQ + 2))]).unwrap();
-    desk.say(2, &[Record::YourHighest(core(7, SEQ + 1))]).unwrap();
-    assert_eq!(desk.heard(1), [SEQ + 1, SEQ + 2].map(|seq| Record::YourHighest(core(7, seq))));
+    desk.say(2, &[Record::YourHighest(signed_announce(7, SEQ + 1))]).unwrap();
+    desk.say(3, &[Record::YourHighest(signed_announce(7, SEQ + 2))]).unwrap();
+    desk.say(2, &[Record::YourHighest(signed_announce(7, SEQ + 1))]).unwrap();
+    assert_eq!(desk.heard(1), [SEQ + 1, SEQ + 2].map(|seq| Record::YourHighest(signed_announce(7, seq))));
     desk.say(3, &[request(2)]).unwrap();
     assert_eq!(desk.heard(1).len(), 1, "nor an announce a request");
 }
@@ -253,7 +258,7 @@ fn a_neighbour_whose_route_comes_and_goes_sends_nobody_searching_again_and_again
     let asks: Vec<_> = desk
         .sent
         .iter()
-        .filter(|(_, to, record)| *to == 2 && matches!(record, Record::SeqReq(_)))
+        .filter(|(_, to, record)| *to == 2 && matches!(record, Record::SeqnoRequest(_)))
         .map(|(at, ..)| at.since(begin).as_millis())
         .collect();
     assert!((4..=16).contains(&asks.len()), "{asks:?}");

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, address, bytes_of, chain, core, core_by, tail};
+use super::desk::{Desk, address, announce_by, attributes, bytes_of, chain, signed_announce};
 use super::net::{identity, ms};
 use crate::identity::Identity;
 use crate::route::{RouterConfig, RouterOutput};
 use crate::stats::DropCause;
-use crate::wire::route::{INFINITY, Record, Tail, Update, key_hash};
+use crate::wire::route::{INFINITY, Record, RouteAttributes, Update, key_hash};
 
 const SEQ: u64 = 5 << 32;
 
@@ -40,7 +40,7 @@ fn what_is_said_of_a_destination_while_its_signature_is_verified_holds_afterward
     desk.update(1, 7, 90, 2).unwrap();
     desk.update(1, 8, INFINITY, 0).unwrap();
     // The number is given to another destination.
-    desk.say(1, &[Record::Announce(core(10, SEQ), tail(9, 64, 2))]).unwrap();
+    desk.say(1, &[Record::Announce(signed_announce(10, SEQ), attributes(9, 64, 2))]).unwrap();
     assert!(desk.fib.is_empty(), "nothing is believed before its signature is");
     desk.verify();
     assert_eq!(desk.fib[&address(7)].metric, 130);
@@ -72,7 +72,7 @@ fn a_signature_is_verified_once_however_many_offer_it() {
     let mut desk = desk(4);
     desk.announce(1, 7, SEQ, 64, 2).unwrap();
     desk.announce(2, 7, SEQ, 80, 2).unwrap();
-    let offer = Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, tail: tail(3, 72, 2) };
+    let offer = Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, attributes: attributes(3, 72, 2) };
     desk.say(3, std::slice::from_ref(&offer)).unwrap();
     assert!(desk.heard(3).is_empty(), "the core is on its way from another");
     assert_eq!(waiting(&desk), 1);
@@ -84,12 +84,12 @@ fn a_signature_is_verified_once_however_many_offer_it() {
 }
 
 #[test]
-fn a_forged_core_does_not_stand_in_the_way_of_the_true_one() {
+fn a_forged_announce_does_not_displace_the_true_one() {
     let mut desk = desk(3);
-    let mut forged = core(7, SEQ);
+    let mut forged = signed_announce(7, SEQ);
     forged.signature[3] ^= 1;
-    desk.say(1, &[Record::Announce(forged, tail(7, 64, 2))]).unwrap();
-    let offer = Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, tail: tail(7, 72, 2) };
+    desk.say(1, &[Record::Announce(forged, attributes(7, 64, 2))]).unwrap();
+    let offer = Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, attributes: attributes(7, 72, 2) };
     desk.say(2, &[offer]).unwrap();
     desk.announce(3, 7, SEQ, 80, 2).unwrap();
     desk.sent.clear();
@@ -104,7 +104,7 @@ fn inventions(range: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     let record = |number: &u32| {
         let mut seed = [0xee; 32];
         seed[..4].copy_from_slice(&number.to_le_bytes());
-        Record::Announce(core_by(&Identity::from_seed(&seed), SEQ), tail(*number, 32, 1))
+        Record::Announce(announce_by(&Identity::from_seed(&seed), SEQ), attributes(*number, 32, 1))
     };
     numbers.chunks(16).map(|chunk| bytes_of(&chunk.iter().map(record).collect::<Vec<_>>())).collect()
 }
@@ -180,10 +180,10 @@ fn a_forger_is_soon_hardly_listened_to_and_others_are() {
     desk.announce(2, 7, SEQ, 64, 2).unwrap();
     let mut verified = 0;
     for n in 0..2000u64 {
-        let mut forged = core(7, SEQ + 1 + n);
+        let mut forged = signed_announce(7, SEQ + 1 + n);
         forged.signature[0] ^= 1;
         verified += u32::from(
-            desk.say(1, &[Record::Announce(forged, tail(7, 64, 2))]) == Err(DropCause::BadAnnounce),
+            desk.say(1, &[Record::Announce(forged, attributes(7, 64, 2))]) == Err(DropCause::BadAnnounce),
         );
         desk.wait(ms(1));
     }
@@ -193,19 +193,20 @@ fn a_forger_is_soon_hardly_listened_to_and_others_are() {
 }
 
 #[test]
-fn an_update_while_a_newer_core_is_asked_for_is_not_taken_for_a_lie() {
+fn an_update_while_a_newer_announce_is_requested_is_not_taken_for_a_forgery() {
     let mut desk = Desk::new(2);
     desk.announce(1, 7, SEQ, 200, 5).unwrap();
-    let newer = Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ + 1, tail: tail(7, 210, 5) };
-    core(7, SEQ + 1);
+    let newer =
+        Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ + 1, attributes: attributes(7, 210, 5) };
+    signed_announce(7, SEQ + 1);
     desk.say(1, &[newer]).unwrap();
-    // Nearer, with the proof for the core that we do not have.
+    // Nearer, with the proof for the announce that we do not have.
     let proof = chain(key_hash(&address(7)), SEQ + 1, 3);
     let nearer = Update { idx: 7, metric: 120, hops: 3, chain: Some(proof) };
     desk.say(1, &[Record::Update(nearer)]).unwrap();
     assert_eq!(desk.next(7), Some(1));
-    let tail = Tail { chain: proof, ..tail(7, 120, 3) };
-    desk.say(1, &[Record::Announce(core(7, SEQ + 1), tail)]).unwrap();
+    let attributes = RouteAttributes { chain: proof, ..attributes(7, 120, 3) };
+    desk.say(1, &[Record::Announce(signed_announce(7, SEQ + 1), attributes)]).unwrap();
     assert_eq!(desk.fib[&address(7)].metric, 160);
     desk.wait(Duration::from_secs(1));
     assert_eq!(dropped(&desk, DropCause::BadAnnounce), 0);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rouse_core::Identity;
 use rouse_core::internals::layers::RouterLayer;
-use rouse_core::internals::raw::words::{Core, Tail, Word, chain};
+use rouse_core::internals::raw::control_messages::{RawAnnounce, RawAttributes, RawRecord, chain};
 use rouse_core::time::Time;
 
 use crate::layer::{Input, Layer, Subject};
@@ -102,11 +102,11 @@ struct Records {
     own: Identity,
 }
 
-/// Cores are signed once: signing is dearer than all that is measured.
-fn core(own: &Identity, part: &Part, nth: u64) -> (Core, [u8; 16]) {
+/// Announces are signed once: signing is dearer than all that is measured.
+fn signed_announce(own: &Identity, part: &Part, nth: u64) -> (RawAnnounce, [u8; 16]) {
     use std::cell::RefCell;
     use std::collections::HashMap;
-    type Signed = HashMap<(u64, u64, u16, usize, bool), Core>;
+    type Signed = HashMap<(u64, u64, u16, usize, bool), RawAnnounce>;
     thread_local!(static SIGNED: RefCell<Signed> = RefCell::default());
     let number = |name| part.number(KINDS, name, nth);
     let origin = number("origin") % 4096;
@@ -123,22 +123,22 @@ fn core(own: &Identity, part: &Part, nth: u64) -> (Core, [u8; 16]) {
     let secret = [origin as u8; 16];
     let make = || {
         let identity = identity();
-        let mut core = Core::new(&identity, seq, lifetime, secret);
+        let mut announce = RawAnnounce::new(&identity, seq, lifetime, secret);
         if extensions > 0 {
-            core.extensions = vec![7; extensions];
-            core = core.signed_by(&identity);
+            announce.extensions = vec![7; extensions];
+            announce = announce.signed_by(&identity);
         }
         if forged {
-            core.signature[9] ^= 1;
+            announce.signature[9] ^= 1;
         }
-        core
+        announce
     };
     SIGNED.with_borrow_mut(|signed| {
         if signed.len() > 20_000 {
             signed.clear();
         }
-        let core = signed.entry((origin, seq, lifetime, extensions, forged)).or_insert_with(make);
-        (core.clone(), secret)
+        let announce = signed.entry((origin, seq, lifetime, extensions, forged)).or_insert_with(make);
+        (announce.clone(), secret)
     })
 }
 
@@ -149,11 +149,11 @@ impl Records {
     }
 
     /// The proof of so many hops, or none that holds.
-    fn proof(&self, part: &Part, nth: u64, core: &Core, secret: [u8; 16]) -> [u8; 16] {
+    fn proof(&self, part: &Part, nth: u64, announce: &RawAnnounce, secret: [u8; 16]) -> [u8; 16] {
         let hops = part.number(KINDS, "hops", nth) as u8;
         match part.number(KINDS, "proof", nth) {
             0 => [0xfa; 16],
-            _ => chain(&core.dst, core.seq, secret, hops.min(64)),
+            _ => chain(&announce.dst, announce.seq, secret, hops.min(64)),
         }
     }
 
@@ -162,31 +162,31 @@ impl Records {
         let (idx, metric, hops) = (number("idx") as u32, number("metric") as u16, number("hops") as u8);
         let word = match part.kind {
             0 | 1 => {
-                let (core, secret) = core(&self.own, part, nth);
-                let chain = self.proof(part, nth, &core, secret);
+                let (announce, secret) = signed_announce(&self.own, part, nth);
+                let chain = self.proof(part, nth, &announce, secret);
                 let (mtu, remaining) = (number("mtu") as u16, number("remaining") as u16);
-                let tail = Tail { idx, metric, hops, mtu, remaining, chain };
+                let attributes = RawAttributes { idx, metric, hops, mtu, remaining, chain };
                 if part.kind == 0 {
-                    Word::Announce(core, tail)
+                    RawRecord::Announce(announce, attributes)
                 } else {
-                    Word::Offer(core.dst, core.seq, tail)
+                    RawRecord::Offer(announce.dst, announce.seq, attributes)
                 }
             }
-            2 => Word::Want(idx),
+            2 => RawRecord::Want(idx),
             3 => {
                 let chain = (number("chain") != 0).then(|| {
-                    let (core, secret) = core(&self.own, part, nth);
-                    self.proof(part, nth, &core, secret)
+                    let (announce, secret) = signed_announce(&self.own, part, nth);
+                    self.proof(part, nth, &announce, secret)
                 });
-                Word::Update(idx, metric, hops, chain)
+                RawRecord::Update(idx, metric, hops, chain)
             }
-            4 => Word::SeqReq(
-                core(&self.own, part, nth).0.dst,
+            4 => RawRecord::SeqnoRequest(
+                signed_announce(&self.own, part, nth).0.dst,
                 number("seq"),
                 number("ttl") as u8,
                 number("id") as u32,
             ),
-            5 => Word::YourHighest(core(&self.own, part, nth).0),
+            5 => RawRecord::YourHighest(signed_announce(&self.own, part, nth).0),
             _ => {
                 let mut bytes = vec![number("kind") as u8];
                 let length = number("length") as usize % MESSAGE;

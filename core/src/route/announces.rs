@@ -1,22 +1,22 @@
-//! The signed cores of a destination: each kept once, with what proves how far it has come.
+//! The signed announces of a destination: each kept once, with what proves how far it has come.
 //!
-//! Neighbours refer to a core by a small number, its slot. The newest core stands in [`Dest`] itself, others only while somebody
+//! Neighbours refer to an announce by a small number, its slot. The newest announce stands in [`Dest`] itself, others only while somebody
 //! still offers them or was told of them.
 
 use std::sync::Arc;
 
 use super::dest::{Adj, Dest};
-use crate::wire::route::{Chain, Core, LINKS, advance, leads_to};
+use crate::wire::route::{Chain, LINKS, SignedAnnounce, advance, leads_to};
 
-/// Names a core among those of its destination; [`NONE`] is none.
+/// Names an announce among those of its destination; [`NONE`] is none.
 pub(super) type Slot = u8;
 pub(super) const NONE: Slot = 0;
-/// No chain value is known of a core.
+/// No chain value is known of an announce.
 pub(super) const UNPROVEN: u8 = u8::MAX;
 
-/// A core, and the chain value of the fewest hops that anybody has proved for it.
+/// An announce, and the chain value of the fewest hops that anybody has proved for it.
 pub(super) struct Known {
-    pub(super) core: Arc<Core>,
+    pub(super) announce: Arc<SignedAnnounce>,
     pub(super) slot: Slot,
     pub(super) hops: u8,
     pub(super) chain: Chain,
@@ -27,10 +27,10 @@ pub(super) struct Known {
 pub(super) struct Memo(Option<(Chain, u8, Chain)>);
 
 impl Memo {
-    /// The value of so many hops for the core in this slot.
+    /// The value of so many hops for the announce in this slot.
     pub(super) fn chain(&mut self, dest: &Dest, slot: Slot, hops: u8) -> Option<Chain> {
         // Below one anchor there is one value for each number of hops.
-        let anchor = dest.core_at(slot)?.anchor;
+        let anchor = dest.announce_at(slot)?.anchor;
         if let Some((_, _, chain)) = self.0.filter(|(known, at, _)| (*known, *at) == (anchor, hops)) {
             return Some(chain);
         }
@@ -45,48 +45,48 @@ impl Dest {
         self.extra.as_ref().map_or(&[], |extra| &extra.older)
     }
 
-    /// The core in a slot.
-    pub(super) fn core_at(&self, slot: Slot) -> Option<&Arc<Core>> {
+    /// The announce in a slot.
+    pub(super) fn announce_at(&self, slot: Slot) -> Option<&Arc<SignedAnnounce>> {
         match slot {
             NONE => None,
-            slot if slot == self.slot => Some(&self.core),
-            slot => self.older().iter().find(|known| known.slot == slot).map(|known| &known.core),
+            slot if slot == self.slot => Some(&self.announce),
+            slot => self.older().iter().find(|known| known.slot == slot).map(|known| &known.announce),
         }
     }
 
     /// The seq in a slot; 0 when there is none.
     pub(super) fn seq_at(&self, slot: Slot) -> u64 {
-        self.core_at(slot).map_or(0, |core| core.seq)
+        self.announce_at(slot).map_or(0, |announce| announce.seq)
     }
 
-    /// The slot of a verified core with this seq.
+    /// The slot of a verified announce with this seq.
     pub(super) fn slot_of(&self, seq: u64) -> Option<Slot> {
-        if self.core.seq == seq {
+        if self.announce.seq == seq {
             return Some(self.slot);
         }
-        self.older().iter().find(|known| known.core.seq == seq).map(|known| known.slot)
+        self.older().iter().find(|known| known.announce.seq == seq).map(|known| known.slot)
     }
 
-    /// A verified core equal to what only claims to be one, or `None`.
-    pub(super) fn known(&self, core: &Core) -> Option<Arc<Core>> {
-        self.core_at(self.slot_of(core.seq)?).filter(|known| ***known == *core).cloned()
+    /// A verified announce equal to what only claims to be one, or `None`.
+    pub(super) fn known(&self, announce: &SignedAnnounce) -> Option<Arc<SignedAnnounce>> {
+        self.announce_at(self.slot_of(announce.seq)?).filter(|known| ***known == *announce).cloned()
     }
 
-    /// Keeps a verified core and gives its slot. Of two with one seq the first stays; `None` when slots have run out.
-    pub(super) fn keep(&mut self, core: &Arc<Core>) -> Option<Slot> {
-        if let Some(slot) = self.slot_of(core.seq) {
+    /// Keeps a verified announce and gives its slot. Of two with one seq the first stays; `None` when slots have run out.
+    pub(super) fn keep(&mut self, announce: &Arc<SignedAnnounce>) -> Option<Slot> {
+        if let Some(slot) = self.slot_of(announce.seq) {
             return Some(slot);
         }
         self.prune();
-        let taken = |slot: &Slot| self.core_at(*slot).is_none();
+        let taken = |slot: &Slot| self.announce_at(*slot).is_none();
         let slot = (1..=Slot::MAX).find(taken)?;
-        let mut known = Known { core: core.clone(), slot, hops: UNPROVEN, chain: [0; 16] };
-        if core.seq > self.core.seq {
-            std::mem::swap(&mut known.core, &mut self.core);
+        let mut known = Known { announce: announce.clone(), slot, hops: UNPROVEN, chain: [0; 16] };
+        if announce.seq > self.announce.seq {
+            std::mem::swap(&mut known.announce, &mut self.announce);
             std::mem::swap(&mut known.slot, &mut self.slot);
             std::mem::swap(&mut known.hops, &mut self.hops);
             std::mem::swap(&mut known.chain, &mut self.chain);
-            let refers = |adj: &Adj| adj.core == known.slot || adj.told == known.slot;
+            let refers = |adj: &Adj| adj.announce == known.slot || adj.told == known.slot;
             if !self.adj.iter().any(refers) {
                 return Some(slot);
             }
@@ -95,23 +95,23 @@ impl Dest {
         Some(slot)
     }
 
-    /// Forgets older cores that nobody offers and nobody was told of.
+    /// Forgets older announces that nobody offers and nobody was told of.
     pub(super) fn prune(&mut self) {
         let adj = &self.adj;
         if let Some(extra) = self.extra.as_mut() {
             extra
                 .older
-                .retain(|known| adj.iter().any(|adj| adj.core == known.slot || adj.told == known.slot));
+                .retain(|known| adj.iter().any(|adj| adj.announce == known.slot || adj.told == known.slot));
         }
     }
 
-    /// The core in this slot, and what is known of its chain.
-    fn known_at(&self, slot: Slot) -> Option<(&Arc<Core>, u8, Chain)> {
+    /// The announce in this slot, and what is known of its chain.
+    fn known_at(&self, slot: Slot) -> Option<(&Arc<SignedAnnounce>, u8, Chain)> {
         if slot == self.slot {
-            return Some((&self.core, self.hops, self.chain));
+            return Some((&self.announce, self.hops, self.chain));
         }
         let known = self.older().iter().find(|known| known.slot == slot)?;
-        Some((&known.core, known.hops, known.chain))
+        Some((&known.announce, known.hops, known.chain))
     }
 
     /// How many rounds of hashing [`Dest::prove`] takes for so many hops.
@@ -123,23 +123,25 @@ impl Dest {
         }
     }
 
-    fn proof_at(&mut self, slot: Slot) -> Option<(&Arc<Core>, &mut u8, &mut Chain)> {
+    fn proof_at(&mut self, slot: Slot) -> Option<(&Arc<SignedAnnounce>, &mut u8, &mut Chain)> {
         if slot == self.slot {
-            return Some((&self.core, &mut self.hops, &mut self.chain));
+            return Some((&self.announce, &mut self.hops, &mut self.chain));
         }
         let older = &mut self.extra.as_mut()?.older;
         let known = older.iter_mut().find(|known| known.slot == slot)?;
-        Some((&known.core, &mut known.hops, &mut known.chain))
+        Some((&known.announce, &mut known.hops, &mut known.chain))
     }
 
-    /// Whether the chain proves so many hops for the core in this slot. The fewest that were ever proved are kept: from their
+    /// Whether the chain proves so many hops for the announce in this slot. The fewest that were ever proved are kept: from their
     /// value follow those of all that are farther.
     pub(super) fn prove(&mut self, slot: Slot, hops: u8, chain: Chain) -> bool {
-        let Some((core, least, value)) = self.proof_at(slot) else { return false };
+        let Some((announce, least, value)) = self.proof_at(slot) else { return false };
         let holds = match hops.checked_sub(*least) {
-            Some(rounds) => advance(&core.dst, core.seq, *value, rounds) == chain,
-            None if *least == UNPROVEN => leads_to(&core.dst, core.seq, (hops, chain), &core.anchor),
-            None => advance(&core.dst, core.seq, chain, least.saturating_sub(hops)) == *value,
+            Some(rounds) => advance(&announce.dst, announce.seq, *value, rounds) == chain,
+            None if *least == UNPROVEN => {
+                leads_to(&announce.dst, announce.seq, (hops, chain), &announce.anchor)
+            }
+            None => advance(&announce.dst, announce.seq, chain, least.saturating_sub(hops)) == *value,
         };
         if holds && hops < *least {
             (*least, *value) = (hops, chain);
@@ -154,15 +156,15 @@ impl Dest {
         }
     }
 
-    /// Whether there is a chain value of so many hops for the core in this slot: there is none of fewer than are known.
+    /// Whether there is a chain value of so many hops for the announce in this slot: there is none of fewer than are known.
     pub(super) fn has_chain(&self, slot: Slot, hops: u8) -> bool {
         self.known_at(slot).is_some_and(|(_, least, _)| hops < LINKS && hops >= least)
     }
 
     /// That value.
     pub(super) fn chain_at(&self, slot: Slot, hops: u8) -> Option<Chain> {
-        let (core, least, value) = self.known_at(slot).filter(|_| self.has_chain(slot, hops))?;
-        Some(advance(&core.dst, core.seq, value, hops.saturating_sub(least)))
+        let (announce, least, value) = self.known_at(slot).filter(|_| self.has_chain(slot, hops))?;
+        Some(advance(&announce.dst, announce.seq, value, hops.saturating_sub(least)))
     }
 }
 
@@ -172,34 +174,42 @@ mod tests {
     use crate::address::Address;
     use crate::time::Time;
 
-    fn core(seq: u64) -> Arc<Core> {
+    fn signed_announce(seq: u64) -> Arc<SignedAnnounce> {
         let dst = Address::from_bytes([1; 32]);
         let anchor = advance(&dst, seq, [5; 16], LINKS);
-        Arc::new(Core { dst, seq, lifetime: 5400, caps: 0, anchor, signature: [0; 64], more: None })
+        Arc::new(SignedAnnounce {
+            dst,
+            seq,
+            lifetime: 5400,
+            caps: 0,
+            anchor,
+            signature: [0; 64],
+            optional: None,
+        })
     }
 
     #[test]
-    fn cores_are_kept_as_long_as_somebody_refers_to_them() {
-        let mut dest = Dest::new(core(5), Time::ZERO);
+    fn announces_are_kept_as_long_as_a_neighbour_refers_to_them() {
+        let mut dest = Dest::new(signed_announce(5), Time::ZERO);
         let five = dest.slot_of(5).unwrap();
-        dest.adj_or_new(1).unwrap().set_core(five, 1);
-        let seven = dest.keep(&core(7)).unwrap();
-        let six = dest.keep(&core(6)).unwrap();
+        dest.adj_or_new(1).unwrap().set_announce(five, 1);
+        let seven = dest.keep(&signed_announce(7)).unwrap();
+        let six = dest.keep(&signed_announce(6)).unwrap();
         dest.adj_or_new(2).unwrap().told = six;
         assert_eq!([five, six, seven].map(|slot| dest.seq_at(slot)), [5, 6, 7]);
-        assert_eq!((dest.core.seq, dest.keep(&core(5))), (7, Some(five)));
-        dest.adj_mut(1).unwrap().set_core(seven, 1);
+        assert_eq!((dest.announce.seq, dest.keep(&signed_announce(5))), (7, Some(five)));
+        dest.adj_mut(1).unwrap().set_announce(seven, 1);
         dest.tidy(Time::ZERO);
         assert_eq!([five, six, seven].map(|slot| dest.seq_at(slot)), [0, 6, 7]);
-        assert_eq!(dest.keep(&core(8)), Some(five), "a slot that is free is used again");
+        assert_eq!(dest.keep(&signed_announce(8)), Some(five), "a slot that is free is used again");
         dest.adj.clear();
         dest.tidy(Time::ZERO);
-        assert!(dest.extra.is_none() && dest.core.seq == 8);
+        assert!(dest.extra.is_none() && dest.announce.seq == 8);
     }
 
     #[test]
     fn from_the_fewest_hops_that_were_proved_follow_all_others_and_no_fewer() {
-        let mut dest = Dest::new(core(5), Time::ZERO);
+        let mut dest = Dest::new(signed_announce(5), Time::ZERO);
         let slot = dest.slot_of(5).unwrap();
         let value = |hops| advance(&Address::from_bytes([1; 32]), 5, [5; 16], hops);
         assert!(!dest.prove(slot, 2, value(3)));

@@ -2,7 +2,7 @@
 
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::wire::route::{self, LINKS, More, Record};
+use crate::wire::route::{self, LINKS, OptionalFields, Record};
 
 /// The metric of what cannot be reached.
 pub const INFINITY: u16 = route::INFINITY;
@@ -13,7 +13,7 @@ pub const MAX_MESSAGE: usize = route::MAX_MESSAGE;
 
 /// An origin's statement, signed or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Core {
+pub struct RawAnnounce {
     /// Whose it is.
     pub dst: Address,
     /// Epoch in the upper half, counter in the lower.
@@ -30,13 +30,14 @@ pub struct Core {
     pub signature: [u8; 64],
 }
 
-impl Core {
+impl RawAnnounce {
     /// An honest one, with the chain of this secret value.
     pub fn new(identity: &Identity, seq: u64, lifetime: u16, secret: [u8; 16]) -> Self {
         let dst = identity.address();
         let anchor = chain(&dst, seq, secret, LINKS);
-        let core = Core { dst, seq, lifetime, caps: 0, anchor, extensions: Vec::new(), signature: [0; 64] };
-        core.signed_by(identity)
+        let announce =
+            RawAnnounce { dst, seq, lifetime, caps: 0, anchor, extensions: Vec::new(), signature: [0; 64] };
+        announce.signed_by(identity)
     }
 
     /// The same with a signature of this identity, whose ever it is.
@@ -46,23 +47,25 @@ impl Core {
         self
     }
 
-    fn inner(&self) -> route::Core {
-        let more = More { extensions: self.extensions.clone().into(), ..More::default() };
-        route::Core {
+    fn inner(&self) -> route::SignedAnnounce {
+        let optional =
+            OptionalFields { extensions: self.extensions.clone().into(), ..OptionalFields::default() };
+        route::SignedAnnounce {
             dst: self.dst,
             seq: self.seq,
             lifetime: self.lifetime,
             caps: self.caps,
             anchor: self.anchor,
             signature: self.signature,
-            more: (!self.extensions.is_empty()).then(|| Box::new(more)),
+            optional: (!self.extensions.is_empty()).then(|| Box::new(optional)),
         }
     }
 
-    fn of(core: route::Core) -> Self {
-        let extensions = core.more.as_ref().map(|more| more.extensions.to_vec()).unwrap_or_default();
-        let route::Core { dst, seq, lifetime, caps, anchor, signature, .. } = core;
-        Core { dst, seq, lifetime, caps, anchor, extensions, signature }
+    fn of(announce: route::SignedAnnounce) -> Self {
+        let extensions =
+            announce.optional.as_ref().map(|optional| optional.extensions.to_vec()).unwrap_or_default();
+        let route::SignedAnnounce { dst, seq, lifetime, caps, anchor, signature, .. } = announce;
+        RawAnnounce { dst, seq, lifetime, caps, anchor, extensions, signature }
     }
 }
 
@@ -73,7 +76,7 @@ pub fn chain(dst: &Address, seq: u64, value: [u8; 16], rounds: u8) -> [u8; 16] {
 
 /// What a neighbour vouches for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tail {
+pub struct RawAttributes {
     /// Its number for the destination.
     pub idx: u32,
     /// Its distance.
@@ -82,7 +85,7 @@ pub struct Tail {
     pub hops: u8,
     /// The longest packet that fits all the way, in bytes.
     pub mtu: u16,
-    /// Seconds left of the core's lifetime.
+    /// Seconds left of the announce's lifetime.
     pub remaining: u16,
     /// The proof of its hops.
     pub chain: [u8; 16],
@@ -90,40 +93,40 @@ pub struct Tail {
 
 /// One thing said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// A core and how far it is.
-    Announce(Core, Tail),
+pub enum RawRecord {
+    /// An announce and how far it is.
+    Announce(RawAnnounce, RawAttributes),
     /// The same for who has the core.
-    Offer(Address, u64, Tail),
-    /// "Send me the core of what you call so."
+    Offer(Address, u64, RawAttributes),
+    /// "Send me the announce of what you call so."
     Want(u32),
     /// A new distance: number, metric, hops, chain.
     Update(u32, u16, u8, Option<[u8; 16]>),
     /// A request for a newer seq: destination, seq, hops it may take, id.
-    SeqReq(Address, u64, u8, u32),
+    SeqnoRequest(Address, u64, u8, u32),
     /// The highest announce that somebody holds.
-    YourHighest(Core),
+    YourHighest(RawAnnounce),
 }
 
-impl Word {
+impl RawRecord {
     fn record(&self) -> Record {
-        let tail = |tail: &Tail| {
-            let Tail { idx, metric, hops, mtu, remaining, chain } = *tail;
-            route::Tail { idx, metric, hops, mtu, remaining, chain }
+        let attributes = |attributes: &RawAttributes| {
+            let RawAttributes { idx, metric, hops, mtu, remaining, chain } = *attributes;
+            route::RouteAttributes { idx, metric, hops, mtu, remaining, chain }
         };
         match self {
-            Word::Announce(core, said) => Record::Announce(core.inner(), tail(said)),
-            Word::Offer(dst, seq, said) => {
-                Record::Offer { key_hash: route::key_hash(dst), seq: *seq, tail: tail(said) }
+            RawRecord::Announce(announce, said) => Record::Announce(announce.inner(), attributes(said)),
+            RawRecord::Offer(dst, seq, said) => {
+                Record::Offer { key_hash: route::key_hash(dst), seq: *seq, attributes: attributes(said) }
             }
-            Word::Want(idx) => Record::Want { idx: *idx },
-            Word::Update(idx, metric, hops, chain) => {
+            RawRecord::Want(idx) => Record::Want { idx: *idx },
+            RawRecord::Update(idx, metric, hops, chain) => {
                 Record::Update(route::Update { idx: *idx, metric: *metric, hops: *hops, chain: *chain })
             }
-            Word::SeqReq(dst, seq, ttl, id) => {
-                Record::SeqReq(route::SeqReq { dst: *dst, seq: *seq, ttl: *ttl, id: *id })
+            RawRecord::SeqnoRequest(dst, seq, ttl, id) => {
+                Record::SeqnoRequest(route::SeqnoRequest { dst: *dst, seq: *seq, ttl: *ttl, id: *id })
             }
-            Word::YourHighest(core) => Record::YourHighest(core.inner()),
+            RawRecord::YourHighest(announce) => Record::YourHighest(announce.inner()),
         }
     }
 
@@ -137,22 +140,26 @@ impl Word {
     }
 
     /// The announces in what a neighbour's router said, and whatever else stands between them.
-    pub fn read(mut message: &[u8]) -> Vec<Word> {
+    pub fn read(mut message: &[u8]) -> Vec<RawRecord> {
         let mut words = Vec::new();
         while let Ok((record, rest)) = Record::decode(message) {
             message = rest;
-            let tail = |tail: route::Tail| {
-                let route::Tail { idx, metric, hops, mtu, remaining, chain } = tail;
-                Tail { idx, metric, hops, mtu, remaining, chain }
+            let attributes = |attributes: route::RouteAttributes| {
+                let route::RouteAttributes { idx, metric, hops, mtu, remaining, chain } = attributes;
+                RawAttributes { idx, metric, hops, mtu, remaining, chain }
             };
             words.extend(match record {
-                Record::Announce(core, said) => Some(Word::Announce(Core::of(core), tail(said))),
-                Record::Want { idx } => Some(Word::Want(idx)),
-                Record::Update(update) => {
-                    Some(Word::Update(update.idx, update.metric, update.hops, update.chain))
+                Record::Announce(announce, said) => {
+                    Some(RawRecord::Announce(RawAnnounce::of(announce), attributes(said)))
                 }
-                Record::SeqReq(route::SeqReq { dst, seq, ttl, id }) => Some(Word::SeqReq(dst, seq, ttl, id)),
-                Record::YourHighest(core) => Some(Word::YourHighest(Core::of(core))),
+                Record::Want { idx } => Some(RawRecord::Want(idx)),
+                Record::Update(update) => {
+                    Some(RawRecord::Update(update.idx, update.metric, update.hops, update.chain))
+                }
+                Record::SeqnoRequest(route::SeqnoRequest { dst, seq, ttl, id }) => {
+                    Some(RawRecord::SeqnoRequest(dst, seq, ttl, id))
+                }
+                Record::YourHighest(announce) => Some(RawRecord::YourHighest(RawAnnounce::of(announce))),
                 // An offer names its destination by a hash only.
                 Record::Offer { .. } | Record::Reserved { .. } => None,
             });
