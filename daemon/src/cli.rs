@@ -1,15 +1,15 @@
 //! The command line: finds the daemon, asks it, and prints what it says.
 //!
 //! Data goes to standard output, words to standard error. Each command is a function that gets a connection and an
-//! `Out`; what went wrong comes back as a [`Failure`], which knows its exit code.
+//! `Output`; what went wrong comes back as a [`CommandFailure`], which knows its exit code.
 
 mod address;
 mod args;
-mod book;
 mod failure;
 mod message;
-mod out;
+mod output;
 mod probe;
+mod registry;
 mod show;
 mod table;
 
@@ -26,8 +26,8 @@ use rouse_core::ipc::Search;
 use rouse_core::{Client, Unfinished};
 
 pub use args::{Cli, Command};
-pub use failure::Failure;
-use out::Out;
+pub use failure::CommandFailure;
+use output::Output;
 
 /// Runs one command of the process's arguments.
 pub async fn main() -> ExitCode {
@@ -35,7 +35,7 @@ pub async fn main() -> ExitCode {
     let json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
     let result = match Cli::try_parse_from(&arguments) {
         Ok(cli) => interruptible(run(cli)).await,
-        Err(error) if json && error.use_stderr() => Err(Failure::usage(&error)),
+        Err(error) if json && error.use_stderr() => Err(CommandFailure::usage(&error)),
         Err(error) => {
             // Help goes to standard output, a mistake to standard error; if neither is read, nobody is there to be told.
             let _ = error.print();
@@ -51,28 +51,30 @@ pub async fn main() -> ExitCode {
     }
 }
 
-/// Ends with [`Failure::interrupted`] on Ctrl-C. What is dropped by that gives back what it had fetched.
-async fn interruptible(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+/// Ends with [`CommandFailure::interrupted`] on Ctrl-C. What is dropped by that gives back what it had fetched.
+async fn interruptible(
+    command: impl Future<Output = Result<(), CommandFailure>>,
+) -> Result<(), CommandFailure> {
     let Ok(mut signals) = Signals::new([Signal::Int]) else { return command.await };
     match select(std::pin::pin!(command), signals.next()).await {
         Either::Left((result, _)) => result,
-        Either::Right(_) => Err(Failure::interrupted()),
+        Either::Right(_) => Err(CommandFailure::interrupted()),
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
-    let out = Out::new(cli.json);
+async fn run(cli: Cli) -> Result<(), CommandFailure> {
+    let out = Output::new(cli.json);
     let search = Search { socket: cli.socket, state_dir: cli.state_dir };
-    let connect = async || Client::find(&search).await.map_err(Failure::from);
-    let administer = async || Client::find_to_administer(&search).await.map_err(Failure::from);
+    let connect = async || Client::find(&search).await.map_err(CommandFailure::from);
+    let administer = async || Client::find_to_administer(&search).await.map_err(CommandFailure::from);
     match cli.command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rouse", &mut script);
             out.raw(&script)
         }
-        Command::Man => out.raw(&man().map_err(Failure::output)?),
-        Command::Id { command } => book::id(&connect().await?, &out, command).await,
+        Command::Man => out.raw(&man().map_err(CommandFailure::output)?),
+        Command::Id { command } => registry::id(&connect().await?, &out, command).await,
         Command::Status => show::status(&administer().await?, &out).await,
         Command::Peers => show::peers(&administer().await?, &out).await,
         Command::Routes { peer } => show::routes(&connect().await?, &out, peer.as_deref()).await,
@@ -83,8 +85,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Recv(recv) => message::recv(&connect().await?, &out, recv).await,
         Command::Ping(ping) => probe::ping(&connect().await?, &out, ping).await,
         Command::Trace { peer } => probe::trace(&connect().await?, &out, &peer).await,
-        Command::Peer { command } => book::peer(&connect().await?, &out, command).await,
-        Command::Name { command } => book::name(&connect().await?, &out, command).await,
+        Command::Peer { command } => registry::peer(&connect().await?, &out, command).await,
+        Command::Name { command } => registry::name(&connect().await?, &out, command).await,
         Command::Watch => show::watch(&connect().await?, &out).await,
         Command::Reload => {
             let notes = administer().await?.reload().await?;

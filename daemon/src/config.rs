@@ -3,9 +3,9 @@
 //! [`Flags`] holds the first two (clap reads `ROUSE_*` where a flag is missing), `file` the third. [`Config::load`] puts
 //! them together and checks all that can be checked without opening anything.
 
-mod combine;
 mod file;
-mod places;
+mod locations;
+mod merge;
 mod print;
 
 use std::collections::BTreeMap;
@@ -23,9 +23,9 @@ use rouse_core::{Address, ipc};
 use rouse_netmod_udp::{Udp, UdpConfig};
 use zeroize::Zeroizing;
 
-use combine::combine;
-use file::File;
-use places::Places;
+use file::ConfigFile;
+use locations::ValueLocations;
+use merge::merge;
 
 /// The rouse daemon: a peer message router.
 ///
@@ -98,7 +98,7 @@ pub struct Config {
     /// The bounds of the node.
     pub limits: Limits,
     /// Where programs connect.
-    pub api: Api,
+    pub api: ApiSocket,
     /// What to log.
     pub log_level: String,
     /// How to log.
@@ -129,7 +129,7 @@ const DEFAULT_LISTEN: &str = "[::]";
 
 /// Where the socket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Api {
+pub enum ApiSocket {
     /// In the state directory, for the owner alone.
     StateDir,
     /// Here, for the owner and the socket's group.
@@ -147,7 +147,7 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
-    /// A place in the file.
+    /// A location in the file.
     #[error("{path}, line {line}: {text}", path = path.display())]
     At {
         /// The file.
@@ -157,7 +157,7 @@ pub enum ConfigError {
         /// What is wrong, and what to do.
         text: String,
     },
-    /// A value whose place is not one line of the file.
+    /// A value whose location is not one line of the file.
     #[error("{0}")]
     Value(String),
     /// Nothing says where the state directory is.
@@ -169,25 +169,25 @@ impl Config {
     /// Puts flags, environment, file and defaults together.
     ///
     /// # Errors
-    /// [`ConfigError`] with the place and what to do.
+    /// [`ConfigError`] with the location and what to do.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let (file, places) = match &flags.config {
+        let (file, locations) = match &flags.config {
             Some(path) => {
                 let text = fs::read_to_string(path)
                     .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-                File::parse(path, &text)?
+                ConfigFile::parse(path, &text)?
             }
-            None => <(File, Places)>::default(),
+            None => <(ConfigFile, ValueLocations)>::default(),
         };
         let state_dir = flags.state_dir.clone().or_else(ipc::state_dir).ok_or(ConfigError::NoStateDir)?;
-        combine(flags, file, &places, state_dir)
+        merge(flags, file, &locations, state_dir)
     }
 
     /// Where the socket will be.
     pub fn socket(&self) -> PathBuf {
         match &self.api {
-            Api::StateDir => ipc::socket_path(&self.state_dir),
-            Api::At(path) => path.clone(),
+            ApiSocket::StateDir => ipc::socket_path(&self.state_dir),
+            ApiSocket::At(path) => path.clone(),
         }
     }
 

@@ -12,15 +12,15 @@ use rouse_core::ipc::{Access, Admin, BindError, Server};
 use rouse_core::netmod::NetmodError;
 use rouse_core::node::{Node, NodeFailure, StartError};
 
-use crate::config::{Api, Config, ConfigError, Flags};
-use crate::keeper::Keeper;
-use crate::lines::Lines;
+use crate::admin::DaemonAdmin;
+use crate::config::{ApiSocket, Config, ConfigError, Flags};
+use crate::line_queue::LineQueue;
 use crate::log;
 use crate::state::{StateDir, StateError};
 
 /// Why the daemon did not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub(crate) enum DaemonFailure {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("{0}")]
@@ -41,7 +41,7 @@ pub(crate) enum Failure {
     Thread(#[source] io::Error),
 }
 
-impl Failure {
+impl DaemonFailure {
     /// As it is printed.
     pub(crate) fn line(&self) -> String {
         format!("roused: {self}\n")
@@ -50,12 +50,15 @@ impl Failure {
     /// 2 for what the configuration is to blame for, 1 for the rest.
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Failure::Config(_) | Failure::Netmod(_) | Failure::Start(_) | Failure::Log(_) => 2,
-            Failure::State(_)
-            | Failure::Bind(_)
-            | Failure::Node(_)
-            | Failure::Signals(_)
-            | Failure::Thread(_) => 1,
+            DaemonFailure::Config(_)
+            | DaemonFailure::Netmod(_)
+            | DaemonFailure::Start(_)
+            | DaemonFailure::Log(_) => 2,
+            DaemonFailure::State(_)
+            | DaemonFailure::Bind(_)
+            | DaemonFailure::Node(_)
+            | DaemonFailure::Signals(_)
+            | DaemonFailure::Thread(_) => 1,
         }
     }
 }
@@ -64,7 +67,7 @@ impl Failure {
 pub async fn main() -> ExitCode {
     let flags = Flags::parse();
     let result = match (flags.check, flags.print_config) {
-        (false, false) => match Output::start() {
+        (false, false) => match StandardStreams::start() {
             Ok(output) => return output.finish(run(flags, &output).await),
             Err(failure) => Err(failure),
         },
@@ -81,20 +84,20 @@ pub async fn main() -> ExitCode {
 }
 
 /// Standard output and standard error of a daemon that runs. Neither can keep it waiting.
-struct Output {
-    stdout: Lines,
-    stderr: Lines,
+struct StandardStreams {
+    stdout: LineQueue,
+    stderr: LineQueue,
 }
 
-impl Output {
-    fn start() -> Result<Self, Failure> {
-        let stdout = Lines::to(io::stdout(), drop).map_err(Failure::Thread)?;
-        let stderr = Lines::to(io::stderr(), log::report_missing).map_err(Failure::Thread)?;
-        Ok(Output { stdout, stderr })
+impl StandardStreams {
+    fn start() -> Result<Self, DaemonFailure> {
+        let stdout = LineQueue::to(io::stdout(), drop).map_err(DaemonFailure::Thread)?;
+        let stderr = LineQueue::to(io::stderr(), log::report_missing).map_err(DaemonFailure::Thread)?;
+        Ok(StandardStreams { stdout, stderr })
     }
 
     /// The last words: why it did not start or ended badly, after all that was logged.
-    fn finish(&self, result: Result<(), Failure>) -> ExitCode {
+    fn finish(&self, result: Result<(), DaemonFailure>) -> ExitCode {
         // First what waits, so that there is room for the reason.
         self.stderr.flush();
         let code = match result {
@@ -116,7 +119,7 @@ fn say(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn inspect(flags: &Flags, check: bool) -> Result<(), Failure> {
+fn inspect(flags: &Flags, check: bool) -> Result<(), DaemonFailure> {
     let config = Config::load(flags)?;
     let key = config.read_mesh_key()?;
     config.make_netmods(key.as_ref())?;
@@ -130,13 +133,13 @@ fn inspect(flags: &Flags, check: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn run(flags: Flags, output: &Output) -> Result<(), Failure> {
+async fn run(flags: Flags, output: &StandardStreams) -> Result<(), DaemonFailure> {
     let config = Config::load(&flags)?;
-    let log = log::start(&config.log_level, config.log_format, &output.stderr).map_err(Failure::Log)?;
+    let log = log::start(&config.log_level, config.log_format, &output.stderr).map_err(DaemonFailure::Log)?;
     log.take_panics();
     // What this process makes is for its owner alone, unless it says otherwise.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(Failure::Signals)?;
+    let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(DaemonFailure::Signals)?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -144,8 +147,8 @@ async fn run(flags: Flags, output: &Output) -> Result<(), Failure> {
 
     let node = start_node(&config, &state).await?;
     let access = match config.api {
-        Api::StateDir => Access::Owner,
-        Api::At(_) => Access::Group,
+        ApiSocket::StateDir => Access::Owner,
+        ApiSocket::At(_) => Access::Group,
     };
     let server = match Server::bind(&config.socket(), access) {
         Ok(server) => server,
@@ -155,12 +158,12 @@ async fn run(flags: Flags, output: &Output) -> Result<(), Failure> {
         }
     };
     let (stop, stopped) = mpsc::unbounded();
-    let keeper = Arc::new(Keeper::start(node.clone(), state, flags, config, log, stop).await?);
+    let admin = Arc::new(DaemonAdmin::start(node.clone(), state, flags, config, log, stop).await?);
     output.stdout.push(format!("ready {} {}\n", node.address(), server.path().display()).as_bytes());
     tracing::info!(address = %node.address(), socket = %server.path().display(), "ready");
     notify(&[sd_notify::NotifyState::Ready]);
 
-    let result = serve(&server, &node, &keeper, signals, stopped).await;
+    let result = serve(&server, &node, &admin, signals, stopped).await;
 
     notify(&[sd_notify::NotifyState::Stopping]);
     server.drain().await;
@@ -175,13 +178,13 @@ async fn run(flags: Flags, output: &Output) -> Result<(), Failure> {
     server.remove_socket();
     // Whoever waits for the end sees its connection close, and may start the next daemon at once: so the directory is
     // given back before.
-    keeper.release();
+    admin.release();
     server.close().await;
     tracing::info!("stopped");
     Ok(result?)
 }
 
-async fn start_node(config: &Config, state: &StateDir) -> Result<Node, Failure> {
+async fn start_node(config: &Config, state: &StateDir) -> Result<Node, DaemonFailure> {
     let mesh_key = config.read_mesh_key()?;
     let mut builder = Node::builder()
         .identity(state.identity()?)
@@ -204,11 +207,11 @@ async fn start_node(config: &Config, state: &StateDir) -> Result<Node, Failure> 
 pub(crate) async fn serve(
     server: &Server,
     node: &Node,
-    keeper: &Arc<Keeper>,
+    admin: &Arc<DaemonAdmin>,
     mut signals: Signals,
     mut stopped: mpsc::UnboundedReceiver<()>,
 ) -> Result<(), NodeFailure> {
-    let mut serving = std::pin::pin!(server.serve(node.clone(), keeper.clone()).fuse());
+    let mut serving = std::pin::pin!(server.serve(node.clone(), admin.clone()).fuse());
     let mut failed = std::pin::pin!(node.failed().fuse());
     loop {
         futures::select! {
@@ -219,7 +222,7 @@ pub(crate) async fn serve(
                 return Ok(());
             }
             signal = signals.next().fuse() => match signal {
-                Some(Ok(Signal::Hup)) => match keeper.reload().await {
+                Some(Ok(Signal::Hup)) => match admin.reload().await {
                     Ok(notes) => tracing::info!("reloaded: {notes}"),
                     Err(error) => tracing::error!(hint = %error.hint, "not reloaded: {error}"),
                 },

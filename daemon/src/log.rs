@@ -9,13 +9,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::LogFormat;
-use crate::lines::Lines;
+use crate::line_queue::LineQueue;
 
 /// The log of a daemon that runs.
 #[derive(Clone, Debug)]
-pub struct Log {
+pub struct DaemonLog {
     filter: reload::Handle<EnvFilter, Registry>,
-    lines: Lines,
+    lines: LineQueue,
 }
 
 /// Whether `level` says what to log.
@@ -49,7 +49,7 @@ pub(crate) fn report_missing(lines: u64) {
 ///
 /// # Errors
 /// When the level is none, or logging was started before.
-pub fn start(level: &str, format: LogFormat, lines: &Lines) -> Result<Log, String> {
+pub fn start(level: &str, format: LogFormat, lines: &LineQueue) -> Result<DaemonLog, String> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let colour =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -65,10 +65,10 @@ pub fn start(level: &str, format: LogFormat, lines: &Lines) -> Result<Log, Strin
         LogFormat::Json => fmt::layer().json().with_writer(writer).log_internal_errors(false).boxed(),
     };
     tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|error| error.to_string())?;
-    Ok(Log { filter: handle, lines: lines.clone() })
+    Ok(DaemonLog { filter: handle, lines: lines.clone() })
 }
 
-impl Log {
+impl DaemonLog {
     /// Logs this from now on.
     ///
     /// # Errors

@@ -66,7 +66,7 @@ pub struct StateDir {
 
 /// A further address of the node, as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct IdentityEntry {
     /// The address, which is the name of its file too.
     pub address: Address,
     /// What its owner calls it.
@@ -77,18 +77,18 @@ pub struct Entry {
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Identities {
+struct IdentitiesFile {
     #[serde(default)]
-    identity: Vec<Entry>,
+    identity: Vec<IdentityEntry>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Names {
+struct NamesFile {
     names: BTreeMap<String, Address>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Peers {
+struct PeersFile {
     peers: Vec<String>,
 }
 
@@ -156,8 +156,8 @@ impl StateDir {
     ///
     /// # Errors
     /// When a file is damaged.
-    pub fn identities(&self) -> Result<Vec<(Entry, Identity)>, StateError> {
-        let entries: Identities = self.read("identities.toml")?;
+    pub fn identities(&self) -> Result<Vec<(IdentityEntry, Identity)>, StateError> {
+        let entries: IdentitiesFile = self.read("identities.toml")?;
         let mut identities = Vec::new();
         for entry in entries.identity {
             let path = self.secret(&entry.address);
@@ -205,8 +205,8 @@ impl StateDir {
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn write_entries(&self, entries: &[Entry]) -> Result<(), StateError> {
-        self.write("identities.toml", &Identities { identity: entries.to_vec() })
+    pub fn write_entries(&self, entries: &[IdentityEntry]) -> Result<(), StateError> {
+        self.write("identities.toml", &IdentitiesFile { identity: entries.to_vec() })
     }
 
     /// The names that were given at run time.
@@ -214,7 +214,7 @@ impl StateDir {
     /// # Errors
     /// When the file is damaged.
     pub fn names(&self) -> Result<BTreeMap<String, Address>, StateError> {
-        Ok(self.read::<Names>("names.toml")?.names)
+        Ok(self.read::<NamesFile>("names.toml")?.names)
     }
 
     /// Remembers the names.
@@ -222,7 +222,7 @@ impl StateDir {
     /// # Errors
     /// When they cannot be written.
     pub fn write_names(&self, names: &BTreeMap<String, Address>) -> Result<(), StateError> {
-        self.write("names.toml", &Names { names: names.clone() })
+        self.write("names.toml", &NamesFile { names: names.clone() })
     }
 
     /// The peers that were added at run time.
@@ -230,7 +230,7 @@ impl StateDir {
     /// # Errors
     /// When the file is damaged.
     pub fn peers(&self) -> Result<Vec<String>, StateError> {
-        Ok(self.read::<Peers>("peers.toml")?.peers)
+        Ok(self.read::<PeersFile>("peers.toml")?.peers)
     }
 
     /// Remembers the peers.
@@ -238,7 +238,7 @@ impl StateDir {
     /// # Errors
     /// When they cannot be written.
     pub fn write_peers(&self, peers: &[String]) -> Result<(), StateError> {
-        self.write("peers.toml", &Peers { peers: peers.to_vec() })
+        self.write("peers.toml", &PeersFile { peers: peers.to_vec() })
     }
 
     fn read<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, StateError> {
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(state.names().unwrap(), names);
         state.write_peers(&["udp:a:1".to_owned()]).unwrap();
         assert_eq!(state.peers().unwrap(), ["udp:a:1"]);
-        let entry = Entry { address: identity.address(), label: None, owner_uid: 7 };
+        let entry = IdentityEntry { address: identity.address(), label: None, owner_uid: 7 };
         state.save_secret(&identity).unwrap();
         assert!(state.identities().unwrap().is_empty(), "a secret without its entry does not count");
         state.write_entries(std::slice::from_ref(&entry)).unwrap();

@@ -54,8 +54,8 @@ impl fmt::Display for Size {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl Visitor<'_> for Either {
+        struct SizeVisitor;
+        impl Visitor<'_> for SizeVisitor {
             type Value = Size;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a size such as \"64MiB\"")
@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for Size {
                 u64::try_from(number).map(Size).map_err(|_| E::custom("a size is not negative"))
             }
         }
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(SizeVisitor)
     }
 }
 

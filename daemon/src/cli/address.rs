@@ -2,7 +2,7 @@
 
 use rouse_core::{Address, Client};
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use crate::names;
 
 /// Whether this is to be read as an address: then a typing error is one in an address.
@@ -11,19 +11,19 @@ fn looks_like_address(text: &str) -> bool {
 }
 
 /// An address, which may not be a name.
-pub(super) fn parse(text: &str) -> Result<Address, Failure> {
-    text.parse().map_err(|error| Failure::bad_address(text, &error))
+pub(super) fn parse(text: &str) -> Result<Address, CommandFailure> {
+    text.parse().map_err(|error| CommandFailure::bad_address(text, &error))
 }
 
 /// The address that `text` is, or that the address book has for it.
-pub(super) async fn resolve(client: &Client, text: &str) -> Result<Address, Failure> {
+pub(super) async fn resolve(client: &Client, text: &str) -> Result<Address, CommandFailure> {
     if looks_like_address(text) {
         return parse(text);
     }
     let names = client.names().await?;
     match names.iter().find(|info| info.name == text) {
         Some(info) => Ok(info.address),
-        None => Err(Failure::unknown_name(
+        None => Err(CommandFailure::unknown_name(
             text,
             names::nearest(text, names.iter().map(|info| info.name.as_str())),
         )),
@@ -31,7 +31,7 @@ pub(super) async fn resolve(client: &Client, text: &str) -> Result<Address, Fail
 }
 
 /// The same for one of the node's own addresses, which may also be known by its label.
-pub(super) async fn resolve_own(client: &Client, text: &str) -> Result<Address, Failure> {
+pub(super) async fn resolve_own(client: &Client, text: &str) -> Result<Address, CommandFailure> {
     if !looks_like_address(text) {
         let identities = client.identities().await?;
         if let Some(found) = identities.iter().find(|identity| identity.label.as_deref() == Some(text)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use crate::units;
 
 /// Talk to the rouse daemon on this machine: send and receive messages, see the mesh, look after names and peers.
@@ -178,9 +178,9 @@ pub struct Send {
 
 impl Send {
     /// What clap cannot check.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    pub(super) fn check(&self) -> Result<(), CommandFailure> {
         match self.ttl {
-            Some(ttl) if ttl < Duration::from_millis(1) => Err(Failure::wrong(
+            Some(ttl) if ttl < Duration::from_millis(1) => Err(CommandFailure::wrong(
                 "a message lives for at least a millisecond",
                 "leave out --ttl for 7 days",
             )),

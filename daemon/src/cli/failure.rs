@@ -7,7 +7,7 @@ use rouse_core::{AddressError, PingError, SendError};
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandFailure {
     exit: u8,
     code: &'static str,
     message: String,
@@ -20,9 +20,9 @@ const NO_DAEMON: u8 = 3;
 const TIMED_OUT: u8 = 4;
 const INTERRUPTED: u8 = 130;
 
-impl Failure {
+impl CommandFailure {
     fn new(exit: u8, code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Failure { exit, code, message: message.into(), hint: hint.into() }
+        CommandFailure { exit, code, message: message.into(), hint: hint.into() }
     }
 
     /// The process's exit code.
@@ -105,7 +105,7 @@ impl Failure {
     }
 }
 
-impl From<ConnectError> for Failure {
+impl From<ConnectError> for CommandFailure {
     fn from(error: ConnectError) -> Self {
         let (exit, code, hint) = match &error {
             ConnectError::NoDaemon { .. } => (
@@ -128,11 +128,11 @@ impl From<ConnectError> for Failure {
             }
             error => error.to_string(),
         };
-        Failure::new(exit, code, message, hint)
+        CommandFailure::new(exit, code, message, hint)
     }
 }
 
-impl From<AdminError> for Failure {
+impl From<AdminError> for CommandFailure {
     fn from(error: AdminError) -> Self {
         let (exit, code) = match error.denial {
             Denial::Invalid => (USAGE, "invalid"),
@@ -143,11 +143,11 @@ impl From<AdminError> for Failure {
             Denial::Full => (NO, "limit"),
             _ => (NO, "failed"),
         };
-        Failure::new(exit, code, error.message, error.hint)
+        CommandFailure::new(exit, code, error.message, error.hint)
     }
 }
 
-impl From<ClientError> for Failure {
+impl From<ClientError> for CommandFailure {
     fn from(error: ClientError) -> Self {
         let (exit, code, hint) = match &error {
             ClientError::Refused(refusal) => return refusal.clone().into(),
@@ -165,6 +165,6 @@ impl From<ClientError> for Failure {
             ClientError::Disconnected(_) => (NO_DAEMON, "disconnected", "see the log of roused"),
             _ => (NO, "failed", ""),
         };
-        Failure::new(exit, code, error.to_string(), hint)
+        CommandFailure::new(exit, code, error.to_string(), hint)
     }
 }

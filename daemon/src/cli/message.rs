@@ -17,8 +17,8 @@ use serde::Serialize;
 
 use super::address;
 use super::args::{Recv, Send, Wait};
-use super::failure::Failure;
-use super::out::Out;
+use super::failure::CommandFailure;
+use super::output::Output;
 use crate::units::milliseconds;
 
 /// How long `send --wait delivered` waits when it is not told.
@@ -33,7 +33,7 @@ struct SentLine {
     rtt_ms: Option<f64>,
 }
 
-pub(super) async fn send(client: &Client, out: &Out, send: Send) -> Result<(), Failure> {
+pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<(), CommandFailure> {
     let to = address::resolve(client, &send.peer).await?;
     let from = match &send.from {
         Some(from) => Some(address::resolve_own(client, from).await?),
@@ -51,7 +51,7 @@ pub(super) async fn send(client: &Client, out: &Out, send: Send) -> Result<(), F
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
 
     let Some(sent) = until(deadline, client.submit(message)).await else {
-        return Err(Failure::timed_out(
+        return Err(CommandFailure::timed_out(
             "there was no room for the message in time",
             "the recipient does not read",
         ));
@@ -78,12 +78,12 @@ pub(super) async fn send(client: &Client, out: &Out, send: Send) -> Result<(), F
         None => {
             out.line(&format!("queued {}", line.id), &line)?;
             let hint = "it stays on its way or in the recipient's mailbox, until its time to live is over";
-            Err(Failure::timed_out("no application of the recipient has received it in time", hint))
+            Err(CommandFailure::timed_out("no application of the recipient has received it in time", hint))
         }
     }
 }
 
-async fn read_body(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8>, Failure> {
+async fn read_body(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8>, CommandFailure> {
     let read = |name: String, open: fn(&str) -> io::Result<Box<dyn Read>>| async move {
         let opened = name.clone();
         let result = blocking::unblock(move || {
@@ -92,7 +92,7 @@ async fn read_body(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8
             open(&opened)?.take(MAX_MESSAGE as u64 + 1).read_to_end(&mut bytes)?;
             io::Result::Ok(bytes)
         });
-        result.await.map_err(|error| Failure::file(&name, &error))
+        result.await.map_err(|error| CommandFailure::file(&name, &error))
     };
     let bytes = match (text, file) {
         (Some(text), _) if text == "-" => {
@@ -101,14 +101,18 @@ async fn read_body(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8
         (Some(text), _) => text.into_bytes(),
         (None, Some(path)) => match path.into_os_string().into_string() {
             Ok(path) => read(path, |path| Ok(Box::new(File::open(path)?))).await?,
-            Err(path) => return Err(Failure::wrong(format!("{path:?} is not text"), "name it in UTF-8")),
+            Err(path) => {
+                return Err(CommandFailure::wrong(format!("{path:?} is not text"), "name it in UTF-8"));
+            }
         },
-        (None, None) => return Err(Failure::wrong("there is nothing to send", "name a text, - or --file")),
+        (None, None) => {
+            return Err(CommandFailure::wrong("there is nothing to send", "name a text, - or --file"));
+        }
     };
     match bytes.len() {
         length if length > MAX_MESSAGE => {
             let text = format!("the message has more than {MAX_MESSAGE} bytes, which is the limit");
-            Err(Failure::no("too_long", text, "send it in pieces"))
+            Err(CommandFailure::no("too_long", text, "send it in pieces"))
         }
         _ => Ok(bytes),
     }
@@ -169,7 +173,7 @@ impl<'a> ReceivedLine<'a> {
     }
 }
 
-pub(super) async fn recv(client: &Client, out: &Out, recv: Recv) -> Result<(), Failure> {
+pub(super) async fn recv(client: &Client, out: &Output, recv: Recv) -> Result<(), CommandFailure> {
     let from = match &recv.from {
         Some(from) => Some(address::resolve(client, from).await?),
         None => None,
@@ -192,7 +196,7 @@ pub(super) async fn recv(client: &Client, out: &Out, recv: Recv) -> Result<(), F
                 (true, _) | (_, 1) => "no message came in time".to_owned(),
                 _ => format!("{got} of {wanted} messages came in time"),
             };
-            return Err(Failure::timed_out(text, ""));
+            return Err(CommandFailure::timed_out(text, ""));
         };
         let delivery = delivery?;
         // Only what was printed is taken; what was not goes back to the head.
@@ -204,7 +208,7 @@ pub(super) async fn recv(client: &Client, out: &Out, recv: Recv) -> Result<(), F
     Ok(())
 }
 
-fn print(out: &Out, delivery: &Delivery, raw: bool) -> Result<(), Failure> {
+fn print(out: &Output, delivery: &Delivery, raw: bool) -> Result<(), CommandFailure> {
     let message = delivery.message();
     if raw {
         return out.raw(&message.body);

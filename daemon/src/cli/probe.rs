@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::address;
 use super::args::Ping;
-use super::failure::Failure;
-use super::out::Out;
+use super::failure::CommandFailure;
+use super::output::Output;
 use crate::units::milliseconds;
 
 /// How long a ping, and each hop of a trace, may take.
@@ -34,7 +34,7 @@ fn word(error: &PingError) -> &'static str {
     }
 }
 
-pub(super) async fn ping(client: &Client, out: &Out, ping: Ping) -> Result<(), Failure> {
+pub(super) async fn ping(client: &Client, out: &Output, ping: Ping) -> Result<(), CommandFailure> {
     let peer = address::resolve(client, &ping.peer).await?;
     let mut last = None;
     let mut came = 0u32;
@@ -64,7 +64,7 @@ pub(super) async fn ping(client: &Client, out: &Out, ping: Ping) -> Result<(), F
     }
 }
 
-pub(super) async fn trace(client: &Client, out: &Out, peer: &str) -> Result<(), Failure> {
+pub(super) async fn trace(client: &Client, out: &Output, peer: &str) -> Result<(), CommandFailure> {
     let peer = address::resolve(client, peer).await?;
     let mut hops = client.trace(&peer, MAX_HOPS, PATIENCE);
     let mut number = 0;

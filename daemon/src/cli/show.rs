@@ -8,21 +8,21 @@ use rouse_core::{Client, Event, Level, NetmodState, Peer, PeerState, Route, Rout
 use serde::Serialize;
 
 use super::address;
-use super::failure::Failure;
-use super::out::{Colour, Out};
+use super::failure::CommandFailure;
+use super::output::{Colour, Output};
 use super::table::{or_nothing, table};
 use crate::units::{bytes, counted, milliseconds, seconds};
 
-pub(super) async fn status(client: &Client, out: &Out) -> Result<(), Failure> {
+pub(super) async fn status(client: &Client, out: &Output) -> Result<(), CommandFailure> {
     let status = client.status().await?;
     out.line(&status_text(out, &status), &status)?;
     match status.health.iter().find(|health| health.level == Level::Error) {
-        Some(health) => Err(Failure::no("unhealthy", health.text.clone(), health.hint.clone())),
+        Some(health) => Err(CommandFailure::no("unhealthy", health.text.clone(), health.hint.clone())),
         None => Ok(()),
     }
 }
 
-fn status_text(out: &Out, status: &Status) -> String {
+fn status_text(out: &Output, status: &Status) -> String {
     let mut text = status.address.to_string();
     if let Some(name) = &status.name {
         text.push_str(&format!("  {name}"));
@@ -88,7 +88,7 @@ pub(super) fn peer_state(state: PeerState) -> &'static str {
     }
 }
 
-pub(super) async fn peers(client: &Client, out: &Out) -> Result<(), Failure> {
+pub(super) async fn peers(client: &Client, out: &Output) -> Result<(), CommandFailure> {
     let peers = client.peers().await?;
     let row = |peer: &Peer| {
         [
@@ -110,7 +110,7 @@ pub(super) async fn peers(client: &Client, out: &Out) -> Result<(), Failure> {
     out.line(&table(titles, peers.iter().map(row).collect()), &peers)
 }
 
-pub(super) async fn routes(client: &Client, out: &Out, peer: Option<&str>) -> Result<(), Failure> {
+pub(super) async fn routes(client: &Client, out: &Output, peer: Option<&str>) -> Result<(), CommandFailure> {
     let routes = match peer {
         Some(peer) => client.routes_to(address::resolve(client, peer).await?).await?,
         None => client.routes().await?,
@@ -147,7 +147,7 @@ struct Stamped<'a> {
     event: &'a Event,
 }
 
-pub(super) async fn watch(client: &Client, out: &Out) -> Result<(), Failure> {
+pub(super) async fn watch(client: &Client, out: &Output) -> Result<(), CommandFailure> {
     let mut events = client.events();
     while let Some((at, event)) = events.next().await {
         out.line(&format!("{at} {}", out.foreign(&event_text(&event))), &Stamped { at, event: &event })?;

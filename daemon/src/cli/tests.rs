@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::args::{Cli, Command, Wait};
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use clap::{CommandFactory, Parser};
 use rouse_core::ipc::{AdminError, ClientError, ConnectError, Denial};
 use rouse_core::{Identity, PingError, SendError};
@@ -96,7 +96,7 @@ fn the_times_and_states_of_a_message_are_read() {
 fn each_failure_has_its_exit_code() {
     let address = Identity::from_seed(&[1; 32]).address();
     let denied = |denial| ClientError::Refused(AdminError::new(denial, "x", "y")).into();
-    let cases: Vec<(Failure, u8)> = vec![
+    let cases: Vec<(CommandFailure, u8)> = vec![
         (ConnectError::NoDaemon { tried: vec![] }.into(), 3),
         (ConnectError::Permission("/s".into()).into(), 1),
         (ClientError::Stopped.into(), 3),
@@ -105,11 +105,11 @@ fn each_failure_has_its_exit_code() {
         (ClientError::NoSuchAddress(address).into(), 2),
         (denied(Denial::ReadOnly), 1),
         (denied(Denial::NotFound), 2),
-        (Failure::timed_out("", ""), 4),
-        (Failure::interrupted(), 130),
-        (Failure::unknown_name("bob", None), 2),
-        (Failure::output(std::io::ErrorKind::BrokenPipe.into()), 0),
-        (Failure::output(std::io::ErrorKind::StorageFull.into()), 1),
+        (CommandFailure::timed_out("", ""), 4),
+        (CommandFailure::interrupted(), 130),
+        (CommandFailure::unknown_name("bob", None), 2),
+        (CommandFailure::output(std::io::ErrorKind::BrokenPipe.into()), 0),
+        (CommandFailure::output(std::io::ErrorKind::StorageFull.into()), 1),
     ];
     for (failure, code) in cases {
         assert_eq!(failure.exit_code(), code, "{failure:?}");

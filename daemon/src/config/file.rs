@@ -12,14 +12,14 @@ use serde::de::{self, Deserializer, Visitor};
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
-use super::places::{Places, line_of};
+use super::locations::{ValueLocations, line_of};
 use crate::names;
 use crate::units::Size;
 
 /// The file as it stands; what it does not say is `None`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct File {
+pub(super) struct ConfigFile {
     pub(super) node: NodeTable,
     pub(super) netmod: Vec<NetmodTable>,
     pub(super) mesh: MeshTable,
@@ -37,7 +37,7 @@ pub(super) struct NodeTable {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct NetmodTable {
-    pub(super) kind: Kind,
+    pub(super) kind: NetmodKind,
     pub(super) listen: Option<String>,
     pub(super) discover: Option<bool>,
     pub(super) interfaces: Option<Vec<String>>,
@@ -47,14 +47,14 @@ pub(super) struct NetmodTable {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
+pub(super) enum NetmodKind {
     Udp,
 }
 
 impl NetmodTable {
     /// The peers as URIs; in the file they may stand with or without the scheme.
     pub(super) fn peer_uris(&self) -> impl Iterator<Item = String> {
-        let Kind::Udp = self.kind;
+        let NetmodKind::Udp = self.kind;
         let uri = |peer: &String| {
             // What has another scheme is refused as it was written.
             let known = ["tcp:", "serial:", "quic:"].iter().any(|scheme| peer.trim().starts_with(scheme));
@@ -74,41 +74,42 @@ pub(super) struct MeshTable {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct LimitsTable {
-    neighbours: Option<Count>,
-    senders: Option<Count>,
-    destinations: Option<Count>,
-    inbox_frames: Option<Count>,
-    inbox_messages: Option<Count>,
+    neighbours: Option<PositiveCount>,
+    senders: Option<PositiveCount>,
+    destinations: Option<PositiveCount>,
+    inbox_frames: Option<PositiveCount>,
+    inbox_messages: Option<PositiveCount>,
     reassembly: Option<Size>,
 }
 
 /// A bound of at least one.
 #[derive(Clone, Copy, Debug)]
-struct Count(usize);
+struct PositiveCount(usize);
 
-impl<'de> Deserialize<'de> for Count {
+impl<'de> Deserialize<'de> for PositiveCount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Whole;
-        impl Visitor<'_> for Whole {
-            type Value = Count;
+        struct CountVisitor;
+        impl Visitor<'_> for CountVisitor {
+            type Value = PositiveCount;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a whole number")
             }
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Count, E> {
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<PositiveCount, E> {
                 match u32::try_from(number) {
-                    Ok(number) if number > 0 => Ok(Count(number as usize)),
+                    Ok(number) if number > 0 => Ok(PositiveCount(number as usize)),
                     _ => Err(E::custom(format!("a limit is between 1 and {}, not {number}", u32::MAX))),
                 }
             }
         }
-        deserializer.deserialize_i64(Whole)
+        deserializer.deserialize_i64(CountVisitor)
     }
 }
 
 impl LimitsTable {
     pub(super) fn over_defaults(&self) -> Limits {
         let mut limits = Limits::default();
-        let set = |field: &mut usize, said: Option<Count>| *field = said.map_or(*field, |count| count.0);
+        let set =
+            |field: &mut usize, said: Option<PositiveCount>| *field = said.map_or(*field, |count| count.0);
         set(&mut limits.neighbours, self.neighbours);
         set(&mut limits.senders, self.senders);
         set(&mut limits.destinations, self.destinations);
@@ -177,9 +178,9 @@ fn example(table: &str, key: &str) -> String {
 /// Keys of later versions, so that who reads about them is told more than "unknown".
 const LATER: &[(&str, Option<&str>)] = &[("http", None), ("limits", Some("journal"))];
 
-impl File {
+impl ConfigFile {
     /// Reads the file's text.
-    pub(super) fn parse(path: &Path, text: &str) -> Result<(Self, Places), ConfigError> {
+    pub(super) fn parse(path: &Path, text: &str) -> Result<(Self, ValueLocations), ConfigError> {
         let at = |span: Range<usize>, text_of_error: String| ConfigError::At {
             path: path.to_owned(),
             line: line_of(text, span.start),
@@ -190,9 +191,9 @@ impl File {
         if let Some((span, wrong)) = unknown_key(document.get_ref()) {
             return Err(at(span, wrong));
         }
-        let places = Places::of(path, text, document.get_ref());
+        let locations = ValueLocations::of(path, text, document.get_ref());
         match toml::from_str(text) {
-            Ok(file) => Ok((file, places)),
+            Ok(file) => Ok((file, locations)),
             Err(error) => {
                 let start = error.span().unwrap_or_default().start;
                 let mut wrong = error.message().to_owned();
@@ -200,7 +201,7 @@ impl File {
                 if wrong.contains("missing field `kind`") {
                     wrong.push_str(&example("netmod", "kind"));
                 }
-                Err(places.wrong_at(start, line_of(text, start), &wrong, example))
+                Err(locations.wrong_at(start, line_of(text, start), &wrong, example))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::{Api, Config};
+use super::{ApiSocket, Config};
 use crate::units::Size;
 
 pub(super) fn print(config: &Config) -> String {
@@ -76,8 +76,8 @@ fn write(config: &Config, out: &mut String) -> std::fmt::Result {
     )?;
     writeln!(out, "# \"unix:/run/rouse/rouse.sock\" one for the group of the socket too.")?;
     let listen = match &config.api {
-        Api::StateDir => "unix".to_owned(),
-        Api::At(path) => format!("unix:{}", path.display()),
+        ApiSocket::StateDir => "unix".to_owned(),
+        ApiSocket::At(path) => format!("unix:{}", path.display()),
     };
     writeln!(out, "listen = {}\n", quoted(listen))?;
 

@@ -52,7 +52,7 @@ level = "info,rouse_core=debug"
 fn without_a_file_the_defaults_hold() {
     let config = Config::load(&Flags { state_dir: Some("/s".into()), ..Flags::default() }).unwrap();
     assert_eq!(config.netmods, [NetmodConfig::default()]);
-    assert_eq!((config.limits, config.api), (Limits::default(), Api::StateDir));
+    assert_eq!((config.limits, config.api), (Limits::default(), ApiSocket::StateDir));
     assert_eq!((config.log_level.as_str(), config.name), ("info", None));
 }
 
@@ -207,8 +207,9 @@ fn every_wrong_value_is_refused_with_its_file_line_key_and_what_would_be_right()
             let written = format!("{} = {wrong}", line.split_once(" = ").unwrap().0);
             lines[at] = &written;
             let said = complaint(&lines.join("\n"));
-            let place = format!("/roused.toml, line {}: `{key}` in [{table}]: ", at + 1);
-            let text = said.strip_prefix(&place).unwrap_or_else(|| panic!("{written}: {said}, not {place}"));
+            let location = format!("/roused.toml, line {}: `{key}` in [{table}]: ", at + 1);
+            let text =
+                said.strip_prefix(&location).unwrap_or_else(|| panic!("{written}: {said}, not {location}"));
             assert!(text.len() > 20 && !said.contains('\n'), "{written}: {said}");
         }
     }

@@ -28,19 +28,19 @@ const SLOW: Duration = Duration::from_secs(2);
 
 /// Lines on their way to one stream. A cheap handle.
 #[derive(Clone, Debug)]
-pub struct Lines {
-    shared: Arc<Shared>,
+pub struct LineQueue {
+    shared: Arc<QueueShared>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct QueueShared {
+    state: Mutex<QueueState>,
     /// Notified when lines come, and when some were written.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     pending: Vec<u8>,
     /// Bytes that the thread has taken and not yet written.
     unwritten: usize,
@@ -53,17 +53,17 @@ struct State {
     dropped: u64,
 }
 
-impl Lines {
+impl LineQueue {
     /// Starts the thread that writes to `stream`. It calls `report` with the number of lines that are missing at the
     /// place where the next line will stand.
     ///
     /// # Errors
     /// When the system has no thread to give.
     pub fn to<S: AsFd + Send + 'static>(stream: S, report: fn(u64)) -> io::Result<Self> {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<QueueShared>::default();
         let theirs = shared.clone();
         thread::Builder::new().name("lines".to_owned()).spawn(move || theirs.write_to(&stream, report))?;
-        Ok(Lines { shared })
+        Ok(LineQueue { shared })
     }
 
     /// Hands over one line, its end included. Never waits.
@@ -105,7 +105,7 @@ impl Lines {
 }
 
 /// What a formatter writes in one call is one line, or several that belong together.
-impl Write for Lines {
+impl Write for LineQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -116,14 +116,14 @@ impl Write for Lines {
     }
 }
 
-impl State {
+impl QueueState {
     fn is_settled(&self) -> bool {
         self.pending.is_empty() && self.gap == 0 && self.unwritten == 0
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl QueueShared {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -194,7 +194,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     /// Lines `from..` of 1 KiB each, until one of them is dropped. How many were handed over before it.
-    fn fill(lines: &Lines, from: u64) -> u64 {
+    fn fill(lines: &LineQueue, from: u64) -> u64 {
         let before = lines.dropped();
         (from..)
             .find(|n| {
@@ -204,7 +204,7 @@ mod tests {
             .expect("it is bounded")
     }
 
-    fn until_written(lines: &Lines) {
+    fn until_written(lines: &LineQueue) {
         let mut state = lines.shared.lock();
         while !state.is_settled() {
             state = lines.shared.changed.wait(state).unwrap();
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn lines_that_nothing_reads_are_dropped_and_the_others_come_whole_and_in_order() {
         let (reader, writer) = io::pipe().unwrap();
-        let lines = Lines::to(writer, drop).unwrap();
+        let lines = LineQueue::to(writer, drop).unwrap();
         let before_the_gap = fill(&lines, 0);
         // The buffer, what the thread holds, and what the pipe takes; no more is ever held.
         assert!(before_the_gap < 3 * CAPACITY as u64 / 1024);
@@ -236,13 +236,13 @@ mod tests {
 
     #[test]
     fn the_number_of_missing_lines_stands_where_they_are_missing() {
-        static LINES: Mutex<Option<Lines>> = Mutex::new(None);
+        static LINES: Mutex<Option<LineQueue>> = Mutex::new(None);
         fn report(missing: u64) {
             let lines = LINES.lock().unwrap().clone().expect("it was set before the first line");
             lines.push(format!("{}\n", 2_000_000 + missing).as_bytes());
         }
         let (reader, writer) = io::pipe().unwrap();
-        let lines = Lines::to(writer, report).unwrap();
+        let lines = LineQueue::to(writer, report).unwrap();
         *LINES.lock().unwrap() = Some(lines.clone());
         let before_the_gap = fill(&lines, 0);
         lines.push(b"never\n");
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn the_end_does_not_wait_for_a_reader_that_reads_nothing() {
         let (reader, writer) = io::pipe().unwrap();
-        let lines = Lines::to(writer, drop).unwrap();
+        let lines = LineQueue::to(writer, drop).unwrap();
         fill(&lines, 0);
         lines.flush();
         drop(reader);
@@ -268,7 +268,7 @@ mod tests {
     fn what_a_closed_stream_loses_is_counted_and_is_not_reported_to_it() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let lines = Lines::to(writer, |_| panic!("it would be lost too")).unwrap();
+        let lines = LineQueue::to(writer, |_| panic!("it would be lost too")).unwrap();
         lines.push(b"one\n");
         until_written(&lines);
         lines.push(b"two\n");

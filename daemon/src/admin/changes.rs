@@ -1,4 +1,4 @@
-//! The changes to what a [`Keeper`](super::Keeper) keeps: checked, written, and only then in effect.
+//! The changes to what a [`DaemonAdmin`](super::DaemonAdmin) keeps: checked, written, and only then in effect.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use rouse_core::{Address, Identity};
 
 use super::Inner;
 use crate::names;
-use crate::state::{Entry, StateError};
+use crate::state::{IdentityEntry, StateError};
 
 /// The most further addresses.
 const MAX_IDENTITIES: usize = 1024;
@@ -22,7 +22,7 @@ pub(super) fn failed(error: StateError) -> AdminError {
 
 impl Inner {
     fn config_file(&self) -> String {
-        let file = self.books().config.as_ref().and_then(|config| config.file.clone());
+        let file = self.registry().config.as_ref().and_then(|config| config.file.clone());
         file.unwrap_or_else(|| PathBuf::from("the flags of roused")).display().to_string()
     }
 
@@ -31,7 +31,7 @@ impl Inner {
         label: Option<String>,
         owner_uid: u32,
     ) -> Result<IdentityInfo, AdminError> {
-        let mut entries = self.books().entries.clone();
+        let mut entries = self.registry().entries.clone();
         if let Some(label) = &label {
             names::check(label).map_err(|text| AdminError::new(Denial::Invalid, text, ""))?;
             if entries.iter().any(|entry| entry.label.as_ref() == Some(label)) {
@@ -45,10 +45,10 @@ impl Inner {
         }
         let identity = Identity::generate();
         let address = identity.address();
-        entries.push(Entry { address, label: label.clone(), owner_uid });
+        entries.push(IdentityEntry { address, label: label.clone(), owner_uid });
         self.state.save_secret(&identity).map_err(failed)?;
         self.state.write_entries(&entries).map_err(failed)?;
-        self.books().entries = entries;
+        self.registry().entries = entries;
         self.node.add_identity(identity);
         Ok(IdentityInfo { address, label, owner_uid })
     }
@@ -58,7 +58,7 @@ impl Inner {
             let text = "this is the node's own address";
             return Err(AdminError::new(Denial::Invalid, text, "only further addresses can be removed"));
         }
-        let mut entries = self.books().entries.clone();
+        let mut entries = self.registry().entries.clone();
         let before = entries.len();
         entries.retain(|entry| entry.address != address);
         if entries.len() == before {
@@ -66,7 +66,7 @@ impl Inner {
             return Err(AdminError::new(Denial::NotFound, text, "`rouse id list` shows them"));
         }
         self.state.write_entries(&entries).map_err(failed)?;
-        self.books().entries = entries;
+        self.registry().entries = entries;
         self.node.remove_identity(&address);
         self.state.remove_secret(&address).map_err(failed)
     }
@@ -74,7 +74,7 @@ impl Inner {
     pub(super) fn add_name(&self, name: String, address: Address) -> Result<(), AdminError> {
         names::check(&name).map_err(|text| AdminError::new(Denial::Invalid, text, ""))?;
         self.refuse_config_name(&name)?;
-        let mut names = self.books().names.clone();
+        let mut names = self.registry().names.clone();
         if names.len() >= MAX_NAMES && !names.contains_key(&name) {
             let text = format!("the address book has {MAX_NAMES} names, which is the limit");
             return Err(AdminError::new(Denial::Full, text, "remove one with `rouse name remove`"));
@@ -88,7 +88,7 @@ impl Inner {
 
     pub(super) fn remove_name(&self, name: &str) -> Result<(), AdminError> {
         self.refuse_config_name(name)?;
-        let mut names = self.books().names.clone();
+        let mut names = self.registry().names.clone();
         if names.remove(name).is_none() {
             let text = format!("there is no name `{name}`");
             return Err(AdminError::new(Denial::NotFound, text, "`rouse name list` shows them"));
@@ -98,14 +98,14 @@ impl Inner {
 
     fn keep_names(&self, names: BTreeMap<String, Address>) -> Result<(), AdminError> {
         self.state.write_names(&names).map_err(failed)?;
-        let mut books = self.books();
-        books.names = names;
-        books.index();
+        let mut registry = self.registry();
+        registry.names = names;
+        registry.index();
         Ok(())
     }
 
     fn refuse_config_name(&self, name: &str) -> Result<(), AdminError> {
-        let known = self.books().config_names().any(|(known, _)| known == name);
+        let known = self.registry().config_names().any(|(known, _)| known == name);
         if !known {
             return Ok(());
         }
@@ -115,7 +115,7 @@ impl Inner {
     }
 
     pub(super) fn config_peer(&self, uri: &str) -> Option<AdminError> {
-        let known = self.books().config_peers().iter().any(|known| known == uri);
+        let known = self.registry().config_peers().iter().any(|known| known == uri);
         let file = self.config_file();
         known.then(|| {
             let text = format!("the peer {uri} stands in {file}, which the daemon only reads");

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::config::LogFormat;
-use crate::daemon::{Failure, serve};
-use crate::lines::Lines;
+use crate::daemon::{DaemonFailure, serve};
+use crate::line_queue::LineQueue;
 use futures::executor::block_on;
 use futures::{Future, StreamExt};
 use rouse_core::Identity;
@@ -29,7 +29,7 @@ impl Setup {
         Setup { folder, flags }
     }
 
-    async fn keeper(&self) -> Keeper {
+    async fn admin(&self) -> DaemonAdmin {
         let config = Config::load(&self.flags).unwrap();
         let state = StateDir::open(&config.state_dir).unwrap();
         let mut builder = Node::builder().identity(state.identity().unwrap());
@@ -41,21 +41,21 @@ impl Setup {
         }
         let node = builder.start().await.unwrap();
         let (stop, _) = mpsc::unbounded();
-        Keeper::start(node, state, self.flags.clone(), config, log(), stop).await.unwrap()
+        DaemonAdmin::start(node, state, self.flags.clone(), config, log(), stop).await.unwrap()
     }
 
-    async fn again(&self, keeper: Keeper) -> Keeper {
-        keeper.inner.node.stop().await;
-        drop(keeper);
-        self.keeper().await
+    async fn again(&self, admin: DaemonAdmin) -> DaemonAdmin {
+        admin.inner.node.stop().await;
+        drop(admin);
+        self.admin().await
     }
 }
 
 /// One log for all tests of the process.
-fn log() -> Log {
-    static LOG: std::sync::OnceLock<Log> = std::sync::OnceLock::new();
+fn log() -> DaemonLog {
+    static LOG: std::sync::OnceLock<DaemonLog> = std::sync::OnceLock::new();
     let start = || {
-        let lines = Lines::to(std::io::stderr(), drop).unwrap();
+        let lines = LineQueue::to(std::io::stderr(), drop).unwrap();
         crate::log::start("off", LogFormat::Text, &lines).unwrap()
     };
     LOG.get_or_init(start).clone()
@@ -73,24 +73,24 @@ fn address(seed: u8) -> Address {
 fn names_last_and_those_of_the_configuration_are_only_read() {
     block_on(async {
         let setup = Setup::new(&format!("[names]\nbob = \"{}\"\n", address(1)));
-        let keeper = setup.keeper().await;
-        keeper.add_name("alice".into(), address(2)).await.unwrap();
-        keeper.add_name("alice".into(), address(2)).await.unwrap();
-        assert_eq!(denial(keeper.add_name("alice".into(), address(3)).await), Denial::Exists);
-        assert_eq!(denial(keeper.add_name("rouse1x".into(), address(3)).await), Denial::Invalid);
-        let error = keeper.add_name("bob".into(), address(3)).await.unwrap_err();
+        let admin = setup.admin().await;
+        admin.add_name("alice".into(), address(2)).await.unwrap();
+        admin.add_name("alice".into(), address(2)).await.unwrap();
+        assert_eq!(denial(admin.add_name("alice".into(), address(3)).await), Denial::Exists);
+        assert_eq!(denial(admin.add_name("rouse1x".into(), address(3)).await), Denial::Invalid);
+        let error = admin.add_name("bob".into(), address(3)).await.unwrap_err();
         assert_eq!(error.denial, Denial::ReadOnly);
         assert!(error.message.contains("roused.toml"), "{error}");
-        assert_eq!(denial(keeper.remove_name("bob").await), Denial::ReadOnly);
-        assert_eq!(denial(keeper.remove_name("carol").await), Denial::NotFound);
+        assert_eq!(denial(admin.remove_name("bob").await), Denial::ReadOnly);
+        assert_eq!(denial(admin.remove_name("carol").await), Denial::NotFound);
 
-        let keeper = setup.again(keeper).await;
-        let names = keeper.names();
+        let admin = setup.again(admin).await;
+        let names = admin.names();
         let all: Vec<_> = names.iter().map(|info| (info.name.as_str(), info.source)).collect();
         assert_eq!(all, [("alice", Source::State), ("bob", Source::Config)]);
-        assert_eq!(keeper.name_of(&address(2)).as_deref(), Some("alice"));
-        keeper.remove_name("alice").await.unwrap();
-        assert_eq!(keeper.name_of(&address(2)), None);
+        assert_eq!(admin.name_of(&address(2)).as_deref(), Some("alice"));
+        admin.remove_name("alice").await.unwrap();
+        assert_eq!(admin.name_of(&address(2)), None);
     });
 }
 
@@ -98,20 +98,20 @@ fn names_last_and_those_of_the_configuration_are_only_read() {
 fn peers_last_and_those_of_the_configuration_are_only_read() {
     block_on(async {
         let setup = Setup::new("[[netmod]]\nkind = \"udp\"\npeers = [\"127.0.0.1:9\"]\n");
-        let keeper = setup.keeper().await;
-        keeper.add_peer("udp:127.0.0.1:10").await.unwrap();
-        assert_eq!(denial(keeper.add_peer("udp:127.0.0.1:10").await), Denial::Exists);
-        assert_eq!(denial(keeper.add_peer("carrier-pigeon:coop").await), Denial::Invalid);
-        assert_eq!(denial(keeper.add_peer("udp:127.0.0.1:9").await), Denial::ReadOnly);
-        assert_eq!(denial(keeper.remove_peer("udp:127.0.0.1:9").await), Denial::ReadOnly);
-        assert_eq!(denial(keeper.remove_peer("udp:127.0.0.1:11").await), Denial::NotFound);
+        let admin = setup.admin().await;
+        admin.add_peer("udp:127.0.0.1:10").await.unwrap();
+        assert_eq!(denial(admin.add_peer("udp:127.0.0.1:10").await), Denial::Exists);
+        assert_eq!(denial(admin.add_peer("carrier-pigeon:coop").await), Denial::Invalid);
+        assert_eq!(denial(admin.add_peer("udp:127.0.0.1:9").await), Denial::ReadOnly);
+        assert_eq!(denial(admin.remove_peer("udp:127.0.0.1:9").await), Denial::ReadOnly);
+        assert_eq!(denial(admin.remove_peer("udp:127.0.0.1:11").await), Denial::NotFound);
 
-        let keeper = setup.again(keeper).await;
-        let all: Vec<_> = keeper.peers().await.into_iter().map(|info| (info.uri, info.source)).collect();
+        let admin = setup.again(admin).await;
+        let all: Vec<_> = admin.peers().await.into_iter().map(|info| (info.uri, info.source)).collect();
         let expected = [("udp:127.0.0.1:9", Source::Config), ("udp:127.0.0.1:10", Source::State)];
         assert_eq!(all, expected.map(|(uri, source)| (uri.to_owned(), source)));
-        keeper.remove_peer("udp:127.0.0.1:10").await.unwrap();
-        assert_eq!(keeper.peers().await.len(), 1);
+        admin.remove_peer("udp:127.0.0.1:10").await.unwrap();
+        assert_eq!(admin.peers().await.len(), 1);
     });
 }
 
@@ -119,22 +119,22 @@ fn peers_last_and_those_of_the_configuration_are_only_read() {
 fn an_address_belongs_to_who_made_it_and_lasts_until_it_is_removed() {
     block_on(async {
         let setup = Setup::new("");
-        let keeper = setup.keeper().await;
-        let made = keeper.new_identity(Some("app".into()), 4711).await.unwrap();
-        assert_eq!(denial(keeper.new_identity(Some("app".into()), 4711).await), Denial::Exists);
-        let first = keeper.inner.node.address();
-        assert_eq!(denial(keeper.remove_identity(&first).await), Denial::Invalid);
+        let admin = setup.admin().await;
+        let made = admin.new_identity(Some("app".into()), 4711).await.unwrap();
+        assert_eq!(denial(admin.new_identity(Some("app".into()), 4711).await), Denial::Exists);
+        let first = admin.inner.node.address();
+        assert_eq!(denial(admin.remove_identity(&first).await), Denial::Invalid);
 
-        let keeper = setup.again(keeper).await;
-        assert_eq!(keeper.identities()[1], made);
-        assert_eq!(keeper.owner(&made.address), Some(4711));
-        assert_eq!(keeper.default_address(4711), Some(made.address));
-        assert_eq!(keeper.default_address(4712), None);
-        assert_eq!(keeper.default_address(keeper.inner.uid), Some(first));
-        assert!(keeper.inner.node.addresses().contains(&made.address));
-        keeper.remove_identity(&made.address).await.unwrap();
-        assert_eq!(keeper.owner(&made.address), None);
-        assert!(!keeper.inner.node.addresses().contains(&made.address));
+        let admin = setup.again(admin).await;
+        assert_eq!(admin.identities()[1], made);
+        assert_eq!(admin.owner(&made.address), Some(4711));
+        assert_eq!(admin.default_address(4711), Some(made.address));
+        assert_eq!(admin.default_address(4712), None);
+        assert_eq!(admin.default_address(admin.inner.uid), Some(first));
+        assert!(admin.inner.node.addresses().contains(&made.address));
+        admin.remove_identity(&made.address).await.unwrap();
+        assert_eq!(admin.owner(&made.address), None);
+        assert!(!admin.inner.node.addresses().contains(&made.address));
         let secrets = setup.folder.path().join("state/identities");
         assert_eq!(fs::read_dir(secrets).unwrap().count(), 0, "the secret is gone");
     });
@@ -144,24 +144,24 @@ fn an_address_belongs_to_who_made_it_and_lasts_until_it_is_removed() {
 fn reload_takes_names_and_peers_and_says_what_needs_a_restart() {
     block_on(async {
         let setup = Setup::new("[[netmod]]\nkind = \"udp\"\npeers = [\"127.0.0.1:9\"]\n");
-        let keeper = setup.keeper().await;
+        let admin = setup.admin().await;
         let file = setup.flags.config.clone().unwrap();
         let text = format!(
             "[node]\nname = \"new\"\n[[netmod]]\nkind = \"udp\"\npeers = [\"127.0.0.1:8\"]\n[names]\nbob = \"{}\"\n",
             address(1)
         );
         fs::write(&file, text).unwrap();
-        let notes = keeper.reload().await.unwrap();
+        let notes = admin.reload().await.unwrap();
         assert!(notes.contains("next start"), "{notes}");
-        assert_eq!(keeper.name_of(&address(1)).as_deref(), Some("bob"));
+        assert_eq!(admin.name_of(&address(1)).as_deref(), Some("bob"));
         let dialled: Vec<_> =
-            keeper.inner.node.dialled().await.into_iter().map(|dialled| dialled.uri).collect();
+            admin.inner.node.dialled().await.into_iter().map(|dialled| dialled.uri).collect();
         assert_eq!(dialled, ["udp:127.0.0.1:8"]);
 
         fs::write(&file, "[nod]\n").unwrap();
-        let error = keeper.reload().await.unwrap_err();
+        let error = admin.reload().await.unwrap_err();
         assert!(error.message.contains("[nod]"), "{error}");
-        assert_eq!(keeper.name_of(&address(1)).as_deref(), Some("bob"), "a bad file changes nothing");
+        assert_eq!(admin.name_of(&address(1)).as_deref(), Some("bob"), "a bad file changes nothing");
     });
 }
 
@@ -185,14 +185,14 @@ fn a_daemon_whose_node_fails_ends_with_the_reason_and_code_1() {
         let server = Server::bind(&config.socket(), Access::Owner).unwrap();
         let (stop, stopped) = mpsc::unbounded();
         let flags = setup.flags.clone();
-        let keeper = Keeper::start(node.clone(), state, flags, config, log(), stop).await.unwrap();
+        let admin = DaemonAdmin::start(node.clone(), state, flags, config, log(), stop).await.unwrap();
         let signals = async_signal::Signals::new([async_signal::Signal::Hup]).unwrap();
         // The task that makes links wakes the one that waits for this event.
         let (mut events, waker) = (node.events(), Waker::from(Arc::new(Faulty)));
         assert!(pin!(events.next()).poll(&mut Context::from_waker(&waker)).is_pending());
         let _other = Node::builder().netmod(net.netmod("b")).peer("mem:a").start().await.unwrap();
-        let failure = serve(&server, &node, &Arc::new(keeper), signals, stopped).await.unwrap_err();
-        let failure = Failure::from(failure);
+        let failure = serve(&server, &node, &Arc::new(admin), signals, stopped).await.unwrap_err();
+        let failure = DaemonFailure::from(failure);
         assert_eq!(failure.code(), 1);
         let line = failure.line();
         assert!(

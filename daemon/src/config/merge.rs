@@ -6,35 +6,35 @@ use std::path::{Path, PathBuf};
 use rouse_core::ipc::MAX_SOCKET_PATH;
 use rouse_netmod_udp::{UdpConfig, check_peer};
 
-use super::file::{ApiTable, File, NetmodTable};
-use super::places::Places;
-use super::{Api, Config, ConfigError, Flags, NetmodConfig, read_mesh_key};
+use super::file::{ApiTable, ConfigFile, NetmodTable};
+use super::locations::ValueLocations;
+use super::{ApiSocket, Config, ConfigError, Flags, NetmodConfig, read_mesh_key};
 use crate::{log, names};
 
 /// Puts all together.
-pub(super) fn combine(
+pub(super) fn merge(
     flags: &Flags,
-    file: File,
-    places: &Places,
+    file: ConfigFile,
+    locations: &ValueLocations,
     state_dir: PathBuf,
 ) -> Result<Config, ConfigError> {
     for name in file.names.keys() {
-        names::check(name).map_err(|text| places.wrong(&format!("names.{name}"), &text))?;
+        names::check(name).map_err(|text| locations.wrong(&format!("names.{name}"), &text))?;
     }
     let name = over(
         flags.name.clone().map(|name| ("--name", name)),
         file.node.name.map(|name| ("node.name", name)),
         |name| if name.is_empty() { Ok(()) } else { names::check(name) },
-        places,
+        locations,
     )?;
     let level = over(
         flags.log.clone().map(|level| ("--log", level)),
         file.log.level.map(|level| ("log.level", level)),
         log::check,
-        places,
+        locations,
     )?;
-    let peers = peers(flags, &file.netmod, places)?;
-    let netmods = netmods(flags, file.netmod, places)?;
+    let peers = peers(flags, &file.netmod, locations)?;
+    let netmods = netmods(flags, file.netmod, locations)?;
     // What a file names is looked for beside it.
     let beside = |path: PathBuf| match flags.config.as_deref().and_then(Path::parent) {
         Some(folder) => folder.join(path),
@@ -43,7 +43,7 @@ pub(super) fn combine(
     let mesh_key = file.mesh.key.filter(|path| !path.as_os_str().is_empty()).map(beside);
     if let Some(path) = &mesh_key {
         let wrong = |error| format!("{error}; a file is named here, which is looked for beside this one");
-        read_mesh_key(path).map_err(|error| places.wrong("mesh.key", &wrong(error)))?;
+        read_mesh_key(path).map_err(|error| locations.wrong("mesh.key", &wrong(error)))?;
     }
     Ok(Config {
         file: flags.config.clone(),
@@ -53,7 +53,7 @@ pub(super) fn combine(
         peers,
         mesh_key,
         limits: file.limits.over_defaults(),
-        api: api(&file.api).map_err(|text| places.wrong("api.listen", &text))?,
+        api: api(&file.api).map_err(|text| locations.wrong("api.listen", &text))?,
         log_level: level.unwrap_or_else(|| "info".to_owned()),
         log_format: flags.log_format,
         names: file.names,
@@ -73,10 +73,10 @@ fn over(
     flag: Option<(&str, String)>,
     in_file: Option<(&str, String)>,
     check: impl Fn(&str) -> Result<(), String>,
-    places: &Places,
+    locations: &ValueLocations,
 ) -> Result<Option<String>, ConfigError> {
     if let Some((path, value)) = &in_file {
-        check(value).map_err(|text| places.wrong(path, &text))?;
+        check(value).map_err(|text| locations.wrong(path, &text))?;
     }
     if let Some((flag, value)) = &flag {
         check(value).map_err(|text| wrong_flag(flag, &text))?;
@@ -85,12 +85,16 @@ fn over(
 }
 
 /// The peers of the file and those of the flags, each once.
-fn peers(flags: &Flags, tables: &[NetmodTable], places: &Places) -> Result<Vec<String>, ConfigError> {
+fn peers(
+    flags: &Flags,
+    tables: &[NetmodTable],
+    locations: &ValueLocations,
+) -> Result<Vec<String>, ConfigError> {
     let mut peers = Vec::new();
     for (table, netmod) in tables.iter().enumerate() {
         for (at, uri) in netmod.peer_uris().enumerate() {
             let path = format!("netmod.{table}.peers.{at}");
-            check_peer_uri(&uri).map_err(|text| places.wrong(&path, &text))?;
+            check_peer_uri(&uri).map_err(|text| locations.wrong(&path, &text))?;
             peers.push(uri);
         }
     }
@@ -106,7 +110,7 @@ fn peers(flags: &Flags, tables: &[NetmodTable], places: &Places) -> Result<Vec<S
 fn netmods(
     flags: &Flags,
     tables: Vec<NetmodTable>,
-    places: &Places,
+    locations: &ValueLocations,
 ) -> Result<Vec<NetmodConfig>, ConfigError> {
     let mut netmods = Vec::new();
     for (at, table) in tables.into_iter().enumerate() {
@@ -116,10 +120,11 @@ fn netmods(
             discover: table.discover.unwrap_or(default.discover),
             interfaces: table.interfaces.unwrap_or(default.interfaces),
         };
-        check_listen(&netmod.listen).map_err(|text| places.wrong(&format!("netmod.{at}.listen"), &text))?;
+        check_listen(&netmod.listen)
+            .map_err(|text| locations.wrong(&format!("netmod.{at}.listen"), &text))?;
         for (item, pattern) in netmod.interfaces.iter().enumerate() {
             let path = format!("netmod.{at}.interfaces.{item}");
-            check_pattern(pattern).map_err(|text| places.wrong(&path, &text))?;
+            check_pattern(pattern).map_err(|text| locations.wrong(&path, &text))?;
         }
         netmods.push(netmod);
     }
@@ -143,16 +148,16 @@ fn netmods(
     Ok(netmods)
 }
 
-fn api(table: &ApiTable) -> Result<Api, String> {
+fn api(table: &ApiTable) -> Result<ApiSocket, String> {
     let listen = match table.listen.as_deref() {
-        None | Some("unix") => return Ok(Api::StateDir),
+        None | Some("unix") => return Ok(ApiSocket::StateDir),
         Some(listen) => listen,
     };
     match listen.strip_prefix("unix:").map(PathBuf::from) {
         Some(path) if path.as_os_str().len() > MAX_SOCKET_PATH => {
             Err(format!("the system takes no path of more than {MAX_SOCKET_PATH} bytes for a socket"))
         }
-        Some(path) if path.is_absolute() => Ok(Api::At(path)),
+        Some(path) if path.is_absolute() => Ok(ApiSocket::At(path)),
         _ => Err(format!("`{listen}` is neither \"unix\" nor \"unix:/an/absolute/path\"")),
     }
 }

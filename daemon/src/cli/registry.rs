@@ -6,11 +6,15 @@ use serde_json::json;
 
 use super::address;
 use super::args::{IdCommand, NameCommand, PeerCommand};
-use super::failure::Failure;
-use super::out::Out;
+use super::failure::CommandFailure;
+use super::output::Output;
 use super::table::{or_nothing, table};
 
-pub(super) async fn id(client: &Client, out: &Out, command: Option<IdCommand>) -> Result<(), Failure> {
+pub(super) async fn id(
+    client: &Client,
+    out: &Output,
+    command: Option<IdCommand>,
+) -> Result<(), CommandFailure> {
     match command {
         None => {
             let address = client.address();
@@ -42,7 +46,7 @@ fn source(source: Source) -> String {
     }
 }
 
-pub(super) async fn peer(client: &Client, out: &Out, command: PeerCommand) -> Result<(), Failure> {
+pub(super) async fn peer(client: &Client, out: &Output, command: PeerCommand) -> Result<(), CommandFailure> {
     match command {
         PeerCommand::Add { uri } => {
             client.add_peer(&uri).await?;
@@ -62,7 +66,7 @@ pub(super) async fn peer(client: &Client, out: &Out, command: PeerCommand) -> Re
     }
 }
 
-pub(super) async fn name(client: &Client, out: &Out, command: NameCommand) -> Result<(), Failure> {
+pub(super) async fn name(client: &Client, out: &Output, command: NameCommand) -> Result<(), CommandFailure> {
     match command {
         NameCommand::Add { name, address } => {
             let address = address::parse(&address)?;

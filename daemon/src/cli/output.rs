@@ -4,11 +4,11 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 
 /// Where data goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Out {
+pub(super) struct Output {
     json: bool,
     terminal: bool,
     colour: bool,
@@ -22,11 +22,11 @@ pub(super) enum Colour {
     Red,
 }
 
-impl Out {
+impl Output {
     pub(super) fn new(json: bool) -> Self {
         let terminal = io::stdout().is_terminal();
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Out { json, terminal, colour: terminal && wanted }
+        Output { json, terminal, colour: terminal && wanted }
     }
 
     pub(super) fn is_json(&self) -> bool {
@@ -34,13 +34,13 @@ impl Out {
     }
 
     /// Writes bytes as they are, at once.
-    pub(super) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) fn raw(&self, bytes: &[u8]) -> Result<(), CommandFailure> {
         let mut out = io::stdout().lock();
-        out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::output)
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(CommandFailure::output)
     }
 
     /// One line (or several) for people, one document for programs.
-    pub(super) fn line(&self, text: &str, json: &impl Serialize) -> Result<(), Failure> {
+    pub(super) fn line(&self, text: &str, json: &impl Serialize) -> Result<(), CommandFailure> {
         match self.json {
             true => self.json(json),
             false if text.is_empty() => Ok(()),
@@ -49,11 +49,11 @@ impl Out {
     }
 
     /// For programs only.
-    pub(super) fn json(&self, json: &impl Serialize) -> Result<(), Failure> {
+    pub(super) fn json(&self, json: &impl Serialize) -> Result<(), CommandFailure> {
         if !self.json {
             return Ok(());
         }
-        let mut text = serde_json::to_vec(json).map_err(|error| Failure::output(error.into()))?;
+        let mut text = serde_json::to_vec(json).map_err(|error| CommandFailure::output(error.into()))?;
         text.push(b'\n');
         self.raw(&text)
     }

@@ -9,13 +9,13 @@ use super::ConfigError;
 
 /// The values of one file.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places {
+pub(super) struct ValueLocations {
     file: PathBuf,
-    values: Vec<Place>,
+    values: Vec<ValueLocation>,
 }
 
 #[derive(Clone, Debug)]
-struct Place {
+struct ValueLocation {
     /// The way to it from the top: `netmod.0.peers.1`.
     path: String,
     table: String,
@@ -25,7 +25,7 @@ struct Place {
     line: usize,
 }
 
-impl Place {
+impl ValueLocation {
     fn complaint(&self, text: &str) -> String {
         match self.table.as_str() {
             "" => format!("`{}`: {text}", self.key),
@@ -34,56 +34,61 @@ impl Place {
     }
 }
 
-impl Places {
+impl ValueLocations {
     pub(super) fn of(file: &Path, text: &str, document: &DeTable<'_>) -> Self {
-        let mut places = Places { file: file.to_owned(), values: Vec::new() };
+        let mut locations = ValueLocations { file: file.to_owned(), values: Vec::new() };
         for (key, value) in document {
             let (name, span) = (key.get_ref().as_ref(), key.span().start..value.span().end);
             let line = line_of(text, key.span().start);
-            let place =
-                |path| Place { path, table: String::new(), key: name.to_owned(), span: span.clone(), line };
-            places.values.push(place(name.to_owned()));
+            let location = |path| ValueLocation {
+                path,
+                table: String::new(),
+                key: name.to_owned(),
+                span: span.clone(),
+                line,
+            };
+            locations.values.push(location(name.to_owned()));
             match value.get_ref() {
-                DeValue::Table(table) => places.add(text, name, name, table),
+                DeValue::Table(table) => locations.add(text, name, name, table),
                 DeValue::Array(array) => {
                     for (at, item) in array.iter().enumerate() {
                         if let DeValue::Table(table) = item.get_ref() {
-                            places.add(text, name, &format!("{name}.{at}"), table);
+                            locations.add(text, name, &format!("{name}.{at}"), table);
                         }
                     }
                 }
                 _ => {}
             }
         }
-        places
+        locations
     }
 
     /// Adds the values of a table, and the items of those that are lists.
     fn add(&mut self, text: &str, table: &str, path: &str, values: &DeTable<'_>) {
         for (key, value) in values {
             let name = key.get_ref().as_ref();
-            let mut place = Place {
+            let mut location = ValueLocation {
                 path: format!("{path}.{name}"),
                 table: table.to_owned(),
                 key: name.to_owned(),
                 span: key.span().start..value.span().end,
                 line: line_of(text, key.span().start),
             };
-            self.values.push(place.clone());
+            self.values.push(location.clone());
             let DeValue::Array(items) = value.get_ref() else { continue };
             for (at, item) in items.iter().enumerate() {
-                place.path = format!("{path}.{name}.{at}");
-                place.span = item.span();
-                place.line = line_of(text, item.span().start);
-                self.values.push(place.clone());
+                location.path = format!("{path}.{name}.{at}");
+                location.span = item.span();
+                location.line = line_of(text, item.span().start);
+                self.values.push(location.clone());
             }
         }
     }
 
     /// The value at `path` is wrong.
     pub(super) fn wrong(&self, path: &str, text: &str) -> ConfigError {
-        match self.values.iter().find(|place| place.path == path) {
-            Some(place) => self.at(place.line, place.complaint(text)),
+        match self.values.iter().find(|location| location.path == path) {
+            Some(location) => self.at(location.line, location.complaint(text)),
             None => ConfigError::Value(format!("{}: {path}: {text}", self.file.display())),
         }
     }
@@ -97,11 +102,12 @@ impl Places {
         more: impl Fn(&str, &str) -> String,
     ) -> ConfigError {
         // The narrowest is the one that is meant: tables and lists are around it.
-        let around = self.values.iter().filter(|place| place.span.contains(&offset));
-        match around.min_by_key(|place| place.span.len()) {
-            Some(place) => {
-                self.at(place.line, place.complaint(&format!("{text}{}", more(&place.table, &place.key))))
-            }
+        let around = self.values.iter().filter(|location| location.span.contains(&offset));
+        match around.min_by_key(|location| location.span.len()) {
+            Some(location) => self.at(
+                location.line,
+                location.complaint(&format!("{text}{}", more(&location.table, &location.key))),
+            ),
             None => self.at(line, text.to_owned()),
         }
     }

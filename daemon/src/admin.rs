@@ -15,8 +15,8 @@ use rouse_core::node::{Node, PeerError, RemovedPeer};
 use rouse_core::{Address, PeerState};
 
 use crate::config::{Config, Flags};
-use crate::log::Log;
-use crate::state::{Entry, StateDir, StateError};
+use crate::log::DaemonLog;
+use crate::state::{IdentityEntry, StateDir, StateError};
 use changes::failed;
 
 /// The most peers added at run time.
@@ -24,7 +24,7 @@ const MAX_PEERS: usize = 1024;
 
 /// Keeps a node. A cheap handle.
 #[derive(Clone)]
-pub struct Keeper {
+pub struct DaemonAdmin {
     inner: Arc<Inner>,
 }
 
@@ -32,26 +32,26 @@ struct Inner {
     node: Node,
     state: StateDir,
     flags: Flags,
-    log: Log,
+    log: DaemonLog,
     /// The user the daemon runs as.
     uid: u32,
-    books: Mutex<Books>,
+    registry: Mutex<Registry>,
     /// One change at a time, from the first look to the file.
     changes: Mutex<()>,
     stop: mpsc::UnboundedSender<()>,
 }
 
 #[derive(Default)]
-struct Books {
+struct Registry {
     config: Option<Config>,
     names: BTreeMap<String, Address>,
     peers: Vec<String>,
-    entries: Vec<Entry>,
+    entries: Vec<IdentityEntry>,
     /// The name of each address that has one; the first by alphabet, the configuration's before others.
     by_address: BTreeMap<Address, String>,
 }
 
-impl Books {
+impl Registry {
     fn config_names(&self) -> impl Iterator<Item = (&String, &Address)> {
         self.config.iter().flat_map(|config| &config.names)
     }
@@ -83,7 +83,7 @@ fn not_dialled(error: PeerError) -> AdminError {
     AdminError::new(denial, error.to_string(), hint)
 }
 
-impl Keeper {
+impl DaemonAdmin {
     /// Takes over what the state directory holds: gives the node its further addresses, and dials the remembered peers.
     /// Whoever asks the daemon to stop rings `stop`.
     ///
@@ -94,7 +94,7 @@ impl Keeper {
         state: StateDir,
         flags: Flags,
         config: Config,
-        log: Log,
+        log: DaemonLog,
         stop: mpsc::UnboundedSender<()>,
     ) -> Result<Self, StateError> {
         let mut entries = Vec::new();
@@ -109,12 +109,12 @@ impl Keeper {
             }
         }
         let names = state.names()?;
-        let mut books = Books { config: Some(config), names, peers, entries, ..Books::default() };
-        books.index();
+        let mut registry = Registry { config: Some(config), names, peers, entries, ..Registry::default() };
+        registry.index();
         let uid = rustix::process::geteuid().as_raw();
-        let books = Mutex::new(books);
-        let inner = Inner { node, state, flags, log, uid, books, changes: Mutex::default(), stop };
-        Ok(Keeper { inner: Arc::new(inner) })
+        let registry = Mutex::new(registry);
+        let inner = Inner { node, state, flags, log, uid, registry, changes: Mutex::default(), stop };
+        Ok(DaemonAdmin { inner: Arc::new(inner) })
     }
 
     /// Gives the state directory back. Nothing is to be changed after this.
@@ -137,13 +137,13 @@ impl Keeper {
 }
 
 impl Inner {
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
-impl Admin for Keeper {
+impl Admin for DaemonAdmin {
     fn may_administer(&self, uid: u32) -> bool {
         uid == self.inner.uid || uid == 0
     }
@@ -152,28 +152,31 @@ impl Admin for Keeper {
         if *address == self.inner.node.address() {
             return Some(self.inner.uid);
         }
-        let books = self.inner.books();
-        books.entries.iter().find(|entry| entry.address == *address).map(|entry| entry.owner_uid)
+        let registry = self.inner.registry();
+        registry.entries.iter().find(|entry| entry.address == *address).map(|entry| entry.owner_uid)
     }
 
     fn default_address(&self, uid: u32) -> Option<Address> {
         if self.may_administer(uid) {
             return Some(self.inner.node.address());
         }
-        let books = self.inner.books();
-        books.entries.iter().find(|entry| entry.owner_uid == uid).map(|entry| entry.address)
+        let registry = self.inner.registry();
+        registry.entries.iter().find(|entry| entry.owner_uid == uid).map(|entry| entry.address)
     }
 
     fn name_of(&self, address: &Address) -> Option<String> {
-        self.inner.books().by_address.get(address).cloned()
+        self.inner.registry().by_address.get(address).cloned()
     }
 
     fn identities(&self) -> Vec<IdentityInfo> {
-        let books = self.inner.books();
+        let registry = self.inner.registry();
         let own = IdentityInfo { address: self.inner.node.address(), label: None, owner_uid: self.inner.uid };
-        let further = books.entries.iter().cloned();
-        let further =
-            further.map(|Entry { address, label, owner_uid }| IdentityInfo { address, label, owner_uid });
+        let further = registry.entries.iter().cloned();
+        let further = further.map(|IdentityEntry { address, label, owner_uid }| IdentityInfo {
+            address,
+            label,
+            owner_uid,
+        });
         std::iter::once(own).chain(further).collect()
     }
 
@@ -187,7 +190,7 @@ impl Admin for Keeper {
     }
 
     fn names(&self) -> Vec<NameInfo> {
-        let books = self.inner.books();
+        let registry = self.inner.registry();
         let info = |source| {
             move |(name, address): (&String, &Address)| NameInfo {
                 name: name.clone(),
@@ -195,9 +198,9 @@ impl Admin for Keeper {
                 source,
             }
         };
-        let config = books.config_names().map(info(Source::Config));
-        let hidden = |name: &String| books.config_names().any(|(known, _)| known == name);
-        let own = books.names.iter().filter(|(name, _)| !hidden(name)).map(info(Source::State));
+        let config = registry.config_names().map(info(Source::Config));
+        let hidden = |name: &String| registry.config_names().any(|(known, _)| known == name);
+        let own = registry.names.iter().filter(|(name, _)| !hidden(name)).map(info(Source::State));
         let mut names: Vec<NameInfo> = config.chain(own).collect();
         names.sort_by(|a, b| a.name.cmp(&b.name));
         names
@@ -214,7 +217,7 @@ impl Admin for Keeper {
 
     async fn peers(&self) -> Vec<PeerInfo> {
         let dialled = self.inner.node.dialled().await;
-        let books = self.inner.books();
+        let registry = self.inner.registry();
         let info = |source| {
             let dialled = &dialled;
             move |uri: &String| {
@@ -222,9 +225,12 @@ impl Admin for Keeper {
                 PeerInfo { uri: uri.clone(), source, state: state.unwrap_or(PeerState::Down) }
             }
         };
-        let config = books.config_peers().iter().map(info(Source::Config));
-        let own =
-            books.peers.iter().filter(|uri| !books.config_peers().contains(uri)).map(info(Source::State));
+        let config = registry.config_peers().iter().map(info(Source::Config));
+        let own = registry
+            .peers
+            .iter()
+            .filter(|uri| !registry.config_peers().contains(uri))
+            .map(info(Source::State));
         config.chain(own).collect()
     }
 
@@ -233,21 +239,21 @@ impl Admin for Keeper {
         if let Some(error) = self.inner.config_peer(&uri) {
             return Err(error);
         }
-        if self.inner.books().peers.len() >= MAX_PEERS {
+        if self.inner.registry().peers.len() >= MAX_PEERS {
             let text = format!("{MAX_PEERS} peers are remembered, which is the limit");
             return Err(AdminError::new(Denial::Full, text, "remove one with `rouse peer remove`"));
         }
-        if self.inner.books().peers.contains(&uri) {
+        if self.inner.registry().peers.contains(&uri) {
             return Err(AdminError::new(Denial::Exists, format!("{uri} is dialled already"), ""));
         }
         self.inner.node.add_peer(&uri).await.map_err(not_dialled)?;
         let added = uri.clone();
         let kept = self.change(move |inner| {
-            let mut peers = inner.books().peers.clone();
+            let mut peers = inner.registry().peers.clone();
             peers.push(added);
             peers.dedup();
             inner.state.write_peers(&peers).map_err(failed)?;
-            inner.books().peers = peers;
+            inner.registry().peers = peers;
             Ok(())
         });
         let kept = kept.await;
@@ -265,7 +271,7 @@ impl Admin for Keeper {
         }
         let removed = uri.clone();
         self.change(move |inner| {
-            let mut peers = inner.books().peers.clone();
+            let mut peers = inner.registry().peers.clone();
             let before = peers.len();
             peers.retain(|known| *known != removed);
             if peers.len() == before {
@@ -273,7 +279,7 @@ impl Admin for Keeper {
                 return Err(AdminError::new(Denial::NotFound, text, "`rouse peer list` shows them"));
             }
             inner.state.write_peers(&peers).map_err(failed)?;
-            inner.books().peers = peers;
+            inner.registry().peers = peers;
             Ok(())
         })
         .await?;
@@ -292,11 +298,11 @@ impl Admin for Keeper {
         let flags = self.inner.flags.clone();
         let new =
             blocking::unblock(move || Config::load(&flags)).await.map_err(|error| bad(error.to_string()))?;
-        let Some(old) = self.inner.books().config.clone() else { return Ok(String::new()) };
+        let Some(old) = self.inner.registry().config.clone() else { return Ok(String::new()) };
         self.inner.log.set_level(&new.log_level).map_err(bad)?;
 
         let mut notes = vec![format!("names, peers and log level ({}) are in effect", new.log_level)];
-        let remembered = self.inner.books().peers.clone();
+        let remembered = self.inner.registry().peers.clone();
         for uri in old.peers.iter().filter(|uri| !new.peers.contains(uri) && !remembered.contains(uri)) {
             if let Err(error) = self.inner.node.remove_peer(uri).await {
                 notes.push(format!("{uri}: {error}"));
@@ -311,10 +317,10 @@ impl Admin for Keeper {
         if new != (Config { names, peers, log_level, ..old.clone() }) {
             notes.push("other settings have changed: they take effect at the next start".to_owned());
         }
-        let mut books = self.inner.books();
+        let mut registry = self.inner.registry();
         let (names, peers, log_level) = (new.names, new.peers, new.log_level);
-        books.config = Some(Config { names, peers, log_level, ..old });
-        books.index();
+        registry.config = Some(Config { names, peers, log_level, ..old });
+        registry.index();
         Ok(notes.join("; "))
     }
 
