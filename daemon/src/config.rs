@@ -15,14 +15,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
+use clap::Parser;
 use clap::builder::FalseyValueParser;
-use clap::{Parser, ValueEnum};
 use rouse_core::netmod::{Netmod, NetmodError};
 use rouse_core::node::Limits;
 use rouse_core::{Address, ipc};
 use rouse_netmod_udp::{Udp, UdpConfig};
 use zeroize::Zeroizing;
 
+use crate::log::LogFormat;
 use file::ConfigFile;
 use locations::ValueLocations;
 use merge::merge;
@@ -66,18 +67,6 @@ pub struct Flags {
     /// Print the whole configuration as it is in effect, in the form of a file, and exit
     #[arg(long)]
     pub print_config: bool,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Text; in colour on a terminal, without times under systemd
-    #[default]
-    Auto,
-    /// Text, always with times
-    Text,
-    /// One JSON document per line
-    Json,
 }
 
 /// Everything the daemon has to know, checked.

@@ -4,12 +4,24 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::panic;
 
+use clap::ValueEnum;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-use crate::config::LogFormat;
 use crate::line_queue::LineQueue;
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text; in colour on a terminal, without times under systemd
+    #[default]
+    Auto,
+    /// Text, always with times
+    Text,
+    /// One JSON document per line
+    Json,
+}
 
 /// The log of a daemon that runs.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 //! Names, peers and addresses: what is allowed, and that it lasts.
 
 use super::*;
-use crate::config::LogFormat;
 use crate::daemon::{DaemonFailure, serve};
 use crate::line_queue::LineQueue;
+use crate::log::LogFormat;
 use futures::executor::block_on;
 use futures::{Future, StreamExt};
 use rouse_core::Identity;
