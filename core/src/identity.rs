@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
 
 use crate::address::Address;
+use crate::atomic_file;
 
 const HEADER: &str = "rouse-identity-1";
 const MAX_FILE: u64 = 4096;
@@ -127,18 +128,9 @@ impl Identity {
             let _ = write!(text, "{byte:02x}");
         }
         text.push('\n');
-        write_new(path, text.as_bytes()).map_err(|source| IdentityError::Io { path: path.to_owned(), source })
+        atomic_file::create(path, text.as_bytes())
+            .map_err(|source| IdentityError::Io { path: path.to_owned(), source })
     }
-}
-
-/// Writes a new file whole: a temporary file beside it (mode 0600), synced, then linked into place.
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map_err(|error| error.error)?;
-    fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(unix)]

@@ -60,6 +60,9 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+/// Public for the daemon, which keeps its state in the same way; no promises to others.
+#[doc(hidden)]
+pub mod atomic_file;
 mod egress;
 mod hash;
 pub mod identity;

@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rouse_core::{Address, Identity, IdentityError};
+use rouse_core::{Address, Identity, IdentityError, atomic_file};
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -257,18 +257,8 @@ impl StateDir {
         let text = toml::to_string(value)
             .map_err(|error| StateError::Damaged { path: path.clone(), text: error.to_string() })?;
         let text = format!("# Written by roused; `rouse` changes it while the daemon runs.\n{text}");
-        replace(&path, text.as_bytes()).map_err(|source| StateError::Io { path, source })
+        atomic_file::replace(&path, text.as_bytes()).map_err(|source| StateError::Io { path, source })
     }
-}
-
-/// Writes a file whole: a temporary one beside it (mode 0600), synced, then put in its place.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
 }
 
 fn take_lock(folder: &Path) -> Result<File, StateError> {

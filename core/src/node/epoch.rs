@@ -2,9 +2,10 @@
 //! what it announces now is newer than what it announced before.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::atomic_file;
 
 /// The epoch of this start: the stored one plus one, else the seconds of the wall clock. When both are lost, the
 /// neighbours tell the node what it announced last, and the router jumps above that.
@@ -25,18 +26,9 @@ pub(crate) fn next(file: Option<&Path>) -> u32 {
 /// Stores the epoch. A failure is no harm while the clock is right, and is logged.
 pub(crate) fn save(file: Option<&Path>, epoch: u32) {
     let Some(file) = file else { return };
-    if let Err(error) = write(file, epoch) {
+    if let Err(error) = atomic_file::replace(file, format!("{epoch}\n").as_bytes()) {
         tracing::warn!(file = %file.display(), %error, "the epoch could not be stored");
     }
-}
-
-fn write(file: &Path, epoch: u32) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
-    writeln!(new, "{epoch}")?;
-    new.as_file().sync_all()?;
-    new.persist(file).map_err(|error| error.error)?;
-    Ok(())
 }
 
 #[cfg(test)]
