@@ -1,0 +1,267 @@
+//! Messages: their ids, times, bodies and receipts, and the reasons for which one is not delivered.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+use crate::wire::codec::{Decode, Encode};
+
+/// The longest message, in bytes: 16 MiB. What is longer goes in pieces.
+pub const MAX_MESSAGE: usize = 16 << 20;
+
+/// A message's name, the same for its sender and its recipient, and never used twice by a sender. 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct MessageId(pub(crate) [u8; 16]);
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "a message id is 32 hexadecimal digits";
+        match text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true => {
+                u128::from_str_radix(text, 16).map(|value| MessageId(value.to_be_bytes())).map_err(|_| WRONG)
+            }
+            false => Err(WRONG),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MessageId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for MessageId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A moment of the wall clock, in milliseconds since 1970-01-01T00:00:00 UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// Now.
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// As the standard library has it.
+    pub fn to_system_time(self) -> Option<SystemTime> {
+        UNIX_EPOCH.checked_add(Duration::from_millis(self.0))
+    }
+}
+
+/// RFC 3339, UTC, with milliseconds.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A sender may claim any time: what no calendar holds is shown as the end of the calendar.
+        let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+        let time = self.to_system_time().map_or(last, |time| time.min(last));
+        humantime::format_rfc3339_millis(time).fmt(f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let time = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// What protected a message on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Protection {
+    /// It never left this node.
+    Local,
+    /// Each link it crossed was encrypted and authenticated; the nodes that relayed it could read it.
+    Link,
+}
+
+/// A message that has arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Message {
+    /// Its name.
+    pub id: MessageId,
+    /// Who sent it.
+    pub from: Address,
+    /// Which of this node's addresses it is for.
+    pub to: Address,
+    /// When it was sent, by the sender's clock.
+    pub sent_at: Timestamp,
+    /// When it was put into the inbox, by this node's clock.
+    pub received_at: Timestamp,
+    /// What protected it on its way.
+    pub protection: Protection,
+    /// What was sent.
+    pub body: Body,
+}
+
+/// The bytes of a message, reference-counted; derefs to a slice.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Body(pub Bytes);
+
+impl std::ops::Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} B", self.0.len())
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Body(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Body(bytes.into())
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Body(text.into())
+    }
+}
+
+impl From<&[u8]> for Body {
+    fn from(bytes: &[u8]) -> Self {
+        Body(Bytes::copy_from_slice(bytes))
+    }
+}
+
+impl From<&str> for Body {
+    fn from(text: &str) -> Self {
+        text.as_bytes().into()
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Body {
+    fn from(bytes: &[u8; N]) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+/// A message to be sent, and how.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use rouse_core::{Identity, Outgoing};
+/// # let peer = Identity::generate().address();
+/// let message = Outgoing::new(peer, "hello").ttl(Duration::from_secs(60));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Outgoing {
+    pub(crate) to: Address,
+    pub(crate) from: Option<Address>,
+    pub(crate) ttl_ms: u64,
+    pub(crate) body: Body,
+}
+
+impl Outgoing {
+    /// How long a message waits for its recipient when nothing else is said: 7 days.
+    pub const DEFAULT_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+    /// A message for `to`.
+    pub fn new(to: Address, body: impl Into<Body>) -> Self {
+        Outgoing {
+            to,
+            from: None,
+            ttl_ms: u64::try_from(Self::DEFAULT_TTL.as_millis()).unwrap_or(u64::MAX),
+            body: body.into(),
+        }
+    }
+
+    /// Sends it as this address of the node, instead of as its first.
+    pub fn from(mut self, address: Address) -> Self {
+        self.from = Some(address);
+        self
+    }
+
+    /// How long it may wait for the recipient, to the millisecond.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        self
+    }
+}
+
+/// The recipient's word that an application there has taken a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Receipt {
+    /// The message's name.
+    pub id: MessageId,
+    /// From the moment it was accepted for sending to the arrival of the receipt, in microseconds.
+    pub elapsed_us: u64,
+}
+
+/// Why a message was not sent, or not delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// It is longer than [`MAX_MESSAGE`].
+    #[error("the message has {length} bytes, the limit is {MAX_MESSAGE}: send it in pieces")]
+    TooLong {
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// The sender is not an address of this node.
+    #[error("{0} is not an address of this node")]
+    NotOurs(Address),
+    /// The queue to this recipient is full (`try_send` only; `send` waits).
+    #[error("the queue to {0} is full: it does not read, or is away; wait or try later")]
+    Full(Address),
+    /// Too many conversations at once.
+    #[error("too many conversations at once, the limit is {0}: raise limits.senders")]
+    TooManyPeers(u64),
+    /// The time to live ran out before the recipient had it.
+    #[error("the message expired before {0} was reached")]
+    Expired(Address),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopped,
+}

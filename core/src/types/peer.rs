@@ -1,0 +1,53 @@
+//! Neighbours, and the endpoints that are dialled to reach them.
+
+use serde::{Deserialize, Serialize};
+
+use super::message::Timestamp;
+use crate::address::Address;
+use crate::wire::codec::{Decode, Encode};
+
+/// Where a link to a neighbour stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerState {
+    /// Dialled, no answer yet.
+    Connecting,
+    /// Alive.
+    Up,
+    /// Silent for longer than it should be; routes avoid it.
+    Suspect,
+    /// Gone, or not reached; dialled again if it was configured.
+    Down,
+}
+
+/// A neighbour, or somewhere we dial in the hope of one.
+#[derive(Clone, Debug, PartialEq, Encode, Decode, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Peer {
+    /// Unknown until the first handshake with it.
+    pub address: Option<Address>,
+    pub name: Option<String>,
+    /// Where it is, as a URI.
+    pub endpoint: String,
+    /// The netmod's URI.
+    pub netmod: String,
+    pub state: PeerState,
+    pub rtt_ms: Option<f64>,
+    /// Share of frames lost on the way to us and back, 0 to 1.
+    pub loss: Option<f64>,
+    pub metric: Option<u16>,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    /// When the state last changed.
+    pub since: Timestamp,
+    pub last_error: Option<String>,
+}
+
+/// A place that is dialled.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct Dialled {
+    /// Where, as a URI.
+    pub uri: String,
+    /// How it stands.
+    pub state: PeerState,
+}
