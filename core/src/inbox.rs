@@ -89,7 +89,7 @@ mod tests;
 pub use error::{Closed, PushError, TryRecvError};
 pub use futures::{Items, Push, PushBatch, Recv, RecvBatch, RecvBatchInto};
 pub use state::Counters;
-use state::{After, Limits, State};
+use state::{AfterUnlock, Limits, State};
 
 /// What happens to a write when the inbox is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,25 +159,25 @@ impl<T> Inbox<T> {
     #[inline]
     pub fn try_push(&self, item: T) -> Result<(), PushError<T>> {
         let mut state = self.state.lock();
-        if state.has_plain_room(&self.limits) {
-            let waker = state.write_plain(item);
+        if state.has_unsized_room(&self.limits) {
+            let waker = state.write_unsized(item);
             drop(state);
             wake(waker);
             return Ok(());
         }
-        self.try_push_slowly(state, item)
+        self.try_push_general(state, item)
     }
 
     /// Where sizes matter, or there is no room.
     #[cold]
-    fn try_push_slowly(&self, mut state: MutexGuard<'_, State<T>>, item: T) -> Result<(), PushError<T>> {
-        let mut after = After::new();
+    fn try_push_general(&self, mut state: MutexGuard<'_, State<T>>, item: T) -> Result<(), PushError<T>> {
+        let mut after = AfterUnlock::new();
         let result = state.write(&self.limits, item, None, &mut after);
         if let Err(PushError::Full(_)) = result {
             state.counters.refused += 1;
         }
         drop(state);
-        self.finish(after);
+        self.run_after_unlock(after);
         result
     }
 
@@ -190,25 +190,25 @@ impl<T> Inbox<T> {
     /// # Errors
     /// [`Closed`]; all of `items` stay where they are.
     pub fn try_push_batch(&self, items: &mut Vec<T>) -> Result<usize, Closed> {
-        let mut after = After::new();
+        let mut after = AfterUnlock::new();
         let mut state = self.state.lock();
         let result = state.write_batch(&self.limits, items, None, &mut after);
         if result.is_ok() {
             state.counters.refused += items.len() as u64;
         }
         drop(state);
-        self.finish(after);
+        self.run_after_unlock(after);
         result
     }
 
     /// Puts an item that a reader took and could not use back to the head, and wakes one reader. It is exempt
     /// from the bounds, since there was room for it before, and it is accepted after [`close`](Inbox::close) too.
     pub fn push_front(&self, item: T) {
-        let mut after = After::new();
+        let mut after = AfterUnlock::new();
         let mut state = self.state.lock();
         state.give_back(&self.limits, item, &mut after);
         drop(state);
-        self.finish(after);
+        self.run_after_unlock(after);
     }
 
     /// Takes the oldest item if there is one now.
@@ -218,20 +218,20 @@ impl<T> Inbox<T> {
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         let mut state = self.state.lock();
-        if let Some(item) = state.take_plain(&self.limits) {
+        if let Some(item) = state.take_unsized(&self.limits) {
             return Ok(item);
         }
-        self.try_recv_slowly(state)
+        self.try_recv_general(state)
     }
 
     /// Where sizes matter, or a writer waits for room, or there is nothing.
     #[cold]
-    fn try_recv_slowly(&self, mut state: MutexGuard<'_, State<T>>) -> Result<T, TryRecvError> {
-        let mut after = After::new();
+    fn try_recv_general(&self, mut state: MutexGuard<'_, State<T>>) -> Result<T, TryRecvError> {
+        let mut after = AfterUnlock::new();
         let taken = state.take(&self.limits, &mut after);
         let closed = state.closed;
         drop(state);
-        self.finish(after);
+        self.run_after_unlock(after);
         taken.ok_or(if closed { TryRecvError::Closed } else { TryRecvError::Empty })
     }
 
@@ -240,12 +240,12 @@ impl<T> Inbox<T> {
     /// # Errors
     /// [`TryRecvError::Empty`], or [`TryRecvError::Closed`] when nothing will come any more.
     pub fn try_recv_batch(&self, items: &mut Vec<T>, limit: usize) -> Result<usize, TryRecvError> {
-        let mut after = After::new();
+        let mut after = AfterUnlock::new();
         let mut state = self.state.lock();
         let taken = state.take_batch(&self.limits, items, limit, &mut after);
         let closed = state.closed;
         drop(state);
-        self.finish(after);
+        self.run_after_unlock(after);
         match taken {
             0 if closed => Err(TryRecvError::Closed),
             0 => Err(TryRecvError::Empty),
@@ -292,12 +292,12 @@ impl<T> Inbox<T> {
     pub fn close(&self) -> bool {
         let mut state = self.state.lock();
         let was_open = !std::mem::replace(&mut state.closed, true);
-        let mut after = After::new();
+        let mut after = AfterUnlock::new();
         if was_open {
             state.wake_all(&mut after);
         }
         drop(state);
-        self.finish(after);
+        self.run_after_unlock(after);
         was_open
     }
 
@@ -333,8 +333,8 @@ impl<T> Inbox<T> {
 
     /// What is left to do once the lock is free.
     #[inline]
-    fn finish(&self, after: After<T>) {
-        let After { wakers, stale, evicted } = after;
+    fn run_after_unlock(&self, after: AfterUnlock<T>) {
+        let AfterUnlock { wakers, stale, evicted } = after;
         if let Some(spare) = wakers.wake() {
             self.state.lock().spare = spare;
         }

@@ -51,7 +51,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, MutexGuard};
-use crate::waitlist::{Few, Key, WaitList};
+use crate::waitlist::{Deferred, WaitKey, WaitList};
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;
@@ -120,7 +120,7 @@ impl<T> Notify<T> {
 
     fn poll<R>(
         &self,
-        key: &mut Key,
+        key: &mut WaitKey,
         cx: &mut Context<'_>,
         mut attempt: impl FnMut(&mut T) -> Option<R>,
     ) -> Poll<R> {
@@ -142,7 +142,7 @@ impl<T> Notify<T> {
     }
 
     /// Every write wakes everybody, so one who leaves has no wake to hand on.
-    fn forget(&self, key: &mut Key) {
+    fn forget(&self, key: &mut WaitKey) {
         if key.is_some() {
             let left = self.cell.lock().waiters.leave(key);
             drop(left);
@@ -151,8 +151,8 @@ impl<T> Notify<T> {
 }
 
 impl<T> Cell<T> {
-    fn all(&mut self) -> Few<Waker> {
-        let mut wakers = Few::new();
+    fn all(&mut self) -> Deferred<Waker> {
+        let mut wakers = Deferred::new();
         while let Some(waker) = self.waiters.wake_first() {
             wakers.push_reusing(waker, &mut self.spare);
         }
@@ -239,7 +239,7 @@ impl<T> Drop for WriteGuard<'_, T> {
 pub struct When<'a, T, F> {
     notify: &'a Notify<T>,
     look: F,
-    key: Key,
+    key: WaitKey,
 }
 
 /// Waits until something can be taken out of the value; made by [`Notify::take_when`].
@@ -247,7 +247,7 @@ pub struct When<'a, T, F> {
 pub struct TakeWhen<'a, T, F> {
     notify: &'a Notify<T>,
     take: F,
-    key: Key,
+    key: WaitKey,
 }
 
 // The closure is only ever called, never pinned.

@@ -15,13 +15,13 @@ use std::task::Waker;
 use slab::Slab;
 
 /// A future's slot in a [`WaitList`]; `None` while it has none.
-pub(crate) type Key = Option<usize>;
+pub(crate) type WaitKey = Option<usize>;
 
 /// No slot: the end of the line. Links are short, so that a slot fits a cache line.
 const NONE: u32 = u32::MAX;
 
 /// What a slot was when its future left the list.
-pub(crate) enum Left {
+pub(crate) enum SlotState {
     /// There was none.
     Absent,
     /// In line: nobody had woken it. The waker is to be dropped after the lock.
@@ -35,7 +35,7 @@ pub(crate) enum Left {
 /// What a write or a read looks at first stands first.
 #[repr(C)]
 pub(crate) struct WaitList {
-    in_line: u32,
+    waiting: u32,
     woken: u32,
     head: u32,
     tail: u32,
@@ -46,11 +46,11 @@ pub(crate) struct WaitList {
 
 /// A [`WaitList`] that is made when the first future waits.
 #[derive(Default)]
-pub(crate) struct RareWaitList(Option<Box<WaitList>>);
+pub(crate) struct LazyWaitList(Option<Box<WaitList>>);
 
 static EMPTY: WaitList = WaitList::new();
 
-impl std::ops::Deref for RareWaitList {
+impl std::ops::Deref for LazyWaitList {
     type Target = WaitList;
 
     #[inline]
@@ -59,15 +59,15 @@ impl std::ops::Deref for RareWaitList {
     }
 }
 
-impl RareWaitList {
+impl LazyWaitList {
     /// See [`WaitList::park`].
-    pub(crate) fn park(&mut self, key: &mut Key, waker: &Waker, need: usize) -> Option<Waker> {
+    pub(crate) fn park(&mut self, key: &mut WaitKey, waker: &Waker, need: usize) -> Option<Waker> {
         self.0.get_or_insert_with(|| Box::new(WaitList::new())).park(key, waker, need)
     }
 
     /// See [`WaitList::leave`].
-    pub(crate) fn leave(&mut self, key: &mut Key) -> Left {
-        self.0.as_mut().map_or(Left::Absent, |list| list.leave(key))
+    pub(crate) fn leave(&mut self, key: &mut WaitKey) -> SlotState {
+        self.0.as_mut().map_or(SlotState::Absent, |list| list.leave(key))
     }
 
     /// See [`WaitList::wake_first`].
@@ -90,7 +90,7 @@ struct Slot {
 impl WaitList {
     pub(crate) const fn new() -> Self {
         WaitList {
-            in_line: 0,
+            waiting: 0,
             woken: 0,
             head: NONE,
             tail: NONE,
@@ -108,8 +108,8 @@ impl WaitList {
 
     /// How many stand in line, not yet woken.
     #[inline]
-    pub(crate) fn in_line(&self) -> usize {
-        self.in_line as usize
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting as usize
     }
 
     /// How many were woken and have not been polled since.
@@ -123,18 +123,18 @@ impl WaitList {
     }
 
     /// What the first in line needs.
-    pub(crate) fn first_need(&self) -> Option<usize> {
+    pub(crate) fn first_waiting_need(&self) -> Option<usize> {
         (self.head != NONE).then(|| self.slots[self.head as usize].need)
     }
 
     /// What the future with this slot needs, if it has been woken.
-    pub(crate) fn need_if_woken(&self, key: Key) -> Option<usize> {
+    pub(crate) fn need_if_woken(&self, key: WaitKey) -> Option<usize> {
         key.map(|index| &self.slots[index]).filter(|slot| slot.waker.is_none()).map(|slot| slot.need)
     }
 
     /// Puts a future in line, or back in line at its old place, or replaces its waker. Returns a waker that is no
     /// longer needed, to be dropped after the lock.
-    pub(crate) fn park(&mut self, key: &mut Key, waker: &Waker, need: usize) -> Option<Waker> {
+    pub(crate) fn park(&mut self, key: &mut WaitKey, waker: &Waker, need: usize) -> Option<Waker> {
         let Some(index) = *key else {
             let ticket = self.next_ticket;
             self.next_ticket += 1;
@@ -164,18 +164,18 @@ impl WaitList {
     }
 
     /// Frees the slot of a future that is done or dropped.
-    pub(crate) fn leave(&mut self, key: &mut Key) -> Left {
-        let Some(index) = key.take() else { return Left::Absent };
+    pub(crate) fn leave(&mut self, key: &mut WaitKey) -> SlotState {
+        let Some(index) = key.take() else { return SlotState::Absent };
         if self.slots[index].waker.is_some() {
             self.unlink(index as u32);
         }
         let slot = self.slots.remove(index);
         match slot.waker {
-            Some(waker) => Left::Waiting(waker),
+            Some(waker) => SlotState::Waiting(waker),
             None => {
                 self.woken -= 1;
                 self.woken_need -= slot.need;
-                Left::Woken
+                SlotState::Woken
             }
         }
     }
@@ -207,7 +207,7 @@ impl WaitList {
         let slot = &mut self.slots[index as usize];
         slot.previous = previous;
         slot.next = next;
-        self.in_line += 1;
+        self.waiting += 1;
     }
 
     /// Links a slot that comes back. It was woken from the head, so those before it now can only be others that
@@ -233,20 +233,20 @@ impl WaitList {
             NONE => self.tail = previous,
             _ => self.slots[next as usize].previous = previous,
         }
-        self.in_line -= 1;
+        self.waiting -= 1;
     }
 }
 
 /// Things to deal with after the lock: usually none or one, so those cost no memory.
-pub(crate) struct Few<T> {
+pub(crate) struct Deferred<T> {
     first: Option<T>,
     more: Vec<T>,
 }
 
-impl<T> Few<T> {
+impl<T> Deferred<T> {
     #[inline]
     pub(crate) const fn new() -> Self {
-        Few { first: None, more: Vec::new() }
+        Deferred { first: None, more: Vec::new() }
     }
 
     #[inline]
@@ -258,7 +258,7 @@ impl<T> Few<T> {
     }
 }
 
-impl Few<Waker> {
+impl Deferred<Waker> {
     /// Adds a waker; the second one moves into the list that an earlier wake has left behind in `spare`.
     #[inline]
     pub(crate) fn push_reusing(&mut self, waker: Waker, spare: &mut Vec<Waker>) {
@@ -271,7 +271,7 @@ impl Few<Waker> {
     /// Wakes all, in order. Returns the empty list for the next time, if one was needed. Never under a lock.
     #[inline]
     pub(crate) fn wake(self) -> Option<Vec<Waker>> {
-        let Few { first, mut more } = self;
+        let Deferred { first, mut more } = self;
         first.map(Waker::wake)?;
         more.drain(..).for_each(Waker::wake);
         (more.capacity() > 0).then_some(more)

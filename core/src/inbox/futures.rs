@@ -8,27 +8,27 @@ use std::task::{Context, Poll, ready};
 
 use ::futures::stream::{FusedStream, Stream};
 
-use super::state::{After, Limits, State};
+use super::state::{AfterUnlock, Limits, State};
 use super::{Closed, Full, Inbox, PushError, wake};
 use crate::sync::MutexGuard;
-use crate::waitlist::Key;
+use crate::waitlist::WaitKey;
 
 impl<T> Inbox<T> {
-    fn poll_take<R>(
+    fn poll_with<R>(
         &self,
         mut state: MutexGuard<'_, State<T>>,
-        key: &mut Key,
+        key: &mut WaitKey,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&mut State<T>, &Limits<T>, &mut After<T>) -> Option<R>,
+        take: impl FnOnce(&mut State<T>, &Limits<T>, &mut AfterUnlock<T>) -> Option<R>,
     ) -> Poll<Result<R, Closed>> {
-        let mut after = After::new();
+        let mut after = AfterUnlock::new();
         let poll = match take(&mut state, &self.limits, &mut after) {
             Some(taken) => Poll::Ready(Ok(taken)),
             None if state.closed => Poll::Ready(Err(Closed)),
             None => Poll::Pending,
         };
         match poll {
-            Poll::Ready(_) => state.reader_is_done(key, &mut after),
+            Poll::Ready(_) => state.finish_reader(key, &mut after),
             Poll::Pending => {
                 if let Some(stale) = state.park_reader(key, cx.waker()) {
                     after.stale.push(stale);
@@ -36,14 +36,14 @@ impl<T> Inbox<T> {
             }
         }
         drop(state);
-        self.finish(after);
+        self.run_after_unlock(after);
         poll
     }
 
     #[inline]
-    fn poll_one(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
+    fn poll_one(&self, key: &mut WaitKey, cx: &mut Context<'_>) -> Poll<Result<T, Closed>> {
         let mut state = self.state.lock();
-        if let Some(item) = state.take_plain(&self.limits) {
+        if let Some(item) = state.take_unsized(&self.limits) {
             let left = state.readers.leave(key);
             drop(state);
             drop(left);
@@ -55,38 +55,38 @@ impl<T> Inbox<T> {
             drop(stale);
             return Poll::Pending;
         }
-        self.poll_take(state, key, cx, |state, limits, after| state.take(limits, after))
+        self.poll_with(state, key, cx, |state, limits, after| state.take(limits, after))
     }
 
     fn poll_batch(
         &self,
-        key: &mut Key,
+        key: &mut WaitKey,
         cx: &mut Context<'_>,
         items: &mut Vec<T>,
         limit: usize,
     ) -> Poll<Result<usize, Closed>> {
-        self.poll_take(self.state.lock(), key, cx, |state, limits, after| {
+        self.poll_with(self.state.lock(), key, cx, |state, limits, after| {
             Some(state.take_batch(limits, items, limit, after)).filter(|&taken| taken > 0)
         })
     }
 
-    fn forget_reader(&self, key: &mut Key) {
+    fn drop_reader(&self, key: &mut WaitKey) {
         if key.is_some() {
-            let mut after = After::new();
+            let mut after = AfterUnlock::new();
             let mut state = self.state.lock();
-            state.reader_leaves(key, &mut after);
+            state.remove_reader(key, &mut after);
             drop(state);
-            self.finish(after);
+            self.run_after_unlock(after);
         }
     }
 
-    fn forget_writer(&self, key: &mut Key) {
+    fn drop_writer(&self, key: &mut WaitKey) {
         if key.is_some() {
-            let mut after = After::new();
+            let mut after = AfterUnlock::new();
             let mut state = self.state.lock();
-            state.writer_leaves(&self.limits, key, &mut after);
+            state.remove_writer(&self.limits, key, &mut after);
             drop(state);
-            self.finish(after);
+            self.run_after_unlock(after);
         }
     }
 
@@ -94,10 +94,10 @@ impl<T> Inbox<T> {
     fn park_writer(
         &self,
         mut state: MutexGuard<'_, State<T>>,
-        key: &mut Key,
+        key: &mut WaitKey,
         cx: &mut Context<'_>,
         need: usize,
-        mut after: After<T>,
+        mut after: AfterUnlock<T>,
     ) {
         if let Some(stale) = state.writers.park(key, cx.waker(), need) {
             after.stale.push(stale);
@@ -105,7 +105,7 @@ impl<T> Inbox<T> {
         // If it had been woken, the room that was meant for it may do for another.
         state.wake_writers(&self.limits, &mut after);
         drop(state);
-        self.finish(after);
+        self.run_after_unlock(after);
     }
 }
 
@@ -114,7 +114,7 @@ impl<T> Inbox<T> {
 pub struct Push<'a, T> {
     pub(super) inbox: &'a Inbox<T>,
     pub(super) item: Option<T>,
-    pub(super) key: Key,
+    pub(super) key: WaitKey,
 }
 
 /// Writes a batch; made by [`Inbox::push_batch`].
@@ -123,14 +123,14 @@ pub struct PushBatch<'a, T> {
     pub(super) inbox: &'a Inbox<T>,
     pub(super) items: &'a mut Vec<T>,
     pub(super) written: usize,
-    pub(super) key: Key,
+    pub(super) key: WaitKey,
 }
 
 /// Takes an item; made by [`Inbox::recv`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct Recv<'a, T> {
     pub(super) inbox: &'a Inbox<T>,
-    pub(super) key: Key,
+    pub(super) key: WaitKey,
 }
 
 /// Takes a batch; made by [`Inbox::recv_batch`].
@@ -138,7 +138,7 @@ pub struct Recv<'a, T> {
 pub struct RecvBatch<'a, T> {
     pub(super) inbox: &'a Inbox<T>,
     pub(super) limit: usize,
-    pub(super) key: Key,
+    pub(super) key: WaitKey,
 }
 
 /// Takes a batch into a buffer; made by [`Inbox::recv_batch_into`].
@@ -147,14 +147,14 @@ pub struct RecvBatchInto<'a, T> {
     pub(super) inbox: &'a Inbox<T>,
     pub(super) items: &'a mut Vec<T>,
     pub(super) limit: usize,
-    pub(super) key: Key,
+    pub(super) key: WaitKey,
 }
 
 /// The items as they come; made by [`Inbox::stream`] and [`Inbox::into_stream`].
 #[must_use = "streams do nothing unless polled"]
 pub struct Items<H: Deref<Target = Inbox<T>>, T> {
     pub(super) inbox: H,
-    pub(super) key: Key,
+    pub(super) key: WaitKey,
     pub(super) ended: bool,
 }
 
@@ -170,15 +170,15 @@ impl<T> Future for Push<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Push { inbox, item, key } = &mut *self;
         let mut state = inbox.state.lock();
-        let plain = key.is_none() && state.has_plain_room(&inbox.limits);
+        let plain = key.is_none() && state.has_unsized_room(&inbox.limits);
         let Some(to_write) = item.take() else { panic!("a push was polled after it was done") };
         if plain {
-            let waker = state.write_plain(to_write);
+            let waker = state.write_unsized(to_write);
             drop(state);
             wake(waker);
             return Poll::Ready(Ok(()));
         }
-        let mut after = After::new();
+        let mut after = AfterUnlock::new();
         let result = state.write(&inbox.limits, to_write, *key, &mut after);
         if let Err(PushError::Full(back)) = result {
             if inbox.limits.full == Full::Wait {
@@ -190,10 +190,10 @@ impl<T> Future for Push<'_, T> {
             return Poll::Ready(Err(PushError::Full(back)));
         }
         if key.is_some() {
-            state.writer_leaves(&inbox.limits, key, &mut after);
+            state.remove_writer(&inbox.limits, key, &mut after);
         }
         drop(state);
-        inbox.finish(after);
+        inbox.run_after_unlock(after);
         Poll::Ready(result)
     }
 }
@@ -203,7 +203,7 @@ impl<T> Future for PushBatch<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let PushBatch { inbox, items, written, key } = &mut *self;
-        let mut after = After::new();
+        let mut after = AfterUnlock::new();
         let mut state = inbox.state.lock();
         let result = state.write_batch(&inbox.limits, items, *key, &mut after);
         if let Ok(now) = result {
@@ -218,10 +218,10 @@ impl<T> Future for PushBatch<'_, T> {
             }
         }
         if key.is_some() {
-            state.writer_leaves(&inbox.limits, key, &mut after);
+            state.remove_writer(&inbox.limits, key, &mut after);
         }
         drop(state);
-        inbox.finish(after);
+        inbox.run_after_unlock(after);
         Poll::Ready(result.map(|_| *written))
     }
 }
@@ -281,36 +281,36 @@ impl<H: Deref<Target = Inbox<T>>, T> FusedStream for Items<H, T> {
 
 impl<T> Drop for Push<'_, T> {
     fn drop(&mut self) {
-        self.inbox.forget_writer(&mut self.key);
+        self.inbox.drop_writer(&mut self.key);
     }
 }
 
 impl<T> Drop for PushBatch<'_, T> {
     fn drop(&mut self) {
-        self.inbox.forget_writer(&mut self.key);
+        self.inbox.drop_writer(&mut self.key);
     }
 }
 
 impl<T> Drop for Recv<'_, T> {
     fn drop(&mut self) {
-        self.inbox.forget_reader(&mut self.key);
+        self.inbox.drop_reader(&mut self.key);
     }
 }
 
 impl<T> Drop for RecvBatch<'_, T> {
     fn drop(&mut self) {
-        self.inbox.forget_reader(&mut self.key);
+        self.inbox.drop_reader(&mut self.key);
     }
 }
 
 impl<T> Drop for RecvBatchInto<'_, T> {
     fn drop(&mut self) {
-        self.inbox.forget_reader(&mut self.key);
+        self.inbox.drop_reader(&mut self.key);
     }
 }
 
 impl<H: Deref<Target = Inbox<T>>, T> Drop for Items<H, T> {
     fn drop(&mut self) {
-        self.inbox.forget_reader(&mut self.key);
+        self.inbox.drop_reader(&mut self.key);
     }
 }

@@ -74,9 +74,9 @@ pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 }
 
 /// A waker that looks, the moment it is woken, whether a lock is free.
-pub(crate) struct Looks<F>(pub(crate) F);
+pub(crate) struct LockCheck<F>(pub(crate) F);
 
-impl<F: Fn() -> bool + Send + Sync + 'static> Wake for Looks<F> {
+impl<F: Fn() -> bool + Send + Sync + 'static> Wake for LockCheck<F> {
     fn wake(self: Arc<Self>) {
         assert!(self.0(), "woken under the lock");
     }
@@ -152,7 +152,7 @@ fn two_items_reach_two_readers<Q: Queue>(queue: Arc<Q>) {
 /// Whoever is woken finds the lock free. (The writer alone touches it while it wakes.)
 fn a_woken_reader_finds_the_lock_free<Q: Queue>(queue: Arc<Q>) {
     let mut reader = queue.get();
-    let waker = Waker::from(Arc::new(Looks({
+    let waker = Waker::from(Arc::new(LockCheck({
         let queue = queue.clone();
         move || queue.is_free()
     })));
@@ -186,7 +186,7 @@ fn a_cancelled_reader_hands_its_wake_on<Q: Queue>(queue: Arc<Q>) {
 }
 
 #[test]
-fn no_wake_is_lost_and_none_is_of_its_own_making() {
+fn no_wake_is_lost_and_a_reader_does_not_wake_itself() {
     check(|| {
         let inbox = inbox(2);
         one_item_reaches_one_reader(inbox.clone());
@@ -204,7 +204,7 @@ fn every_item_wakes_a_reader_of_its_own() {
 }
 
 #[test]
-fn nobody_is_woken_under_the_lock() {
+fn no_task_is_woken_under_the_lock() {
     check(|| a_woken_reader_finds_the_lock_free(inbox(2)));
 }
 
@@ -277,7 +277,7 @@ fn a_writer_is_not_woken_under_the_lock() {
         let inbox = inbox(1);
         inbox.put(1);
         let mut writer = inbox.push(2);
-        let waker = Waker::from(Arc::new(Looks({
+        let waker = Waker::from(Arc::new(LockCheck({
             let inbox = inbox.clone();
             move || inbox.is_free()
         })));

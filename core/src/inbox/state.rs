@@ -1,5 +1,5 @@
 //! What an inbox keeps under its lock, and every change to it. Nothing here calls or drops a waker or drops an item:
-//! that is left in [`After`] for when the lock is free.
+//! that is left in [`AfterUnlock`] for when the lock is free.
 //!
 //! Why no wake is lost. Readers: as many are woken by a write as it wrote, so at any time at least
 //! min(items, readers that wait) of them are woken. A reader that takes an item takes part in that sum on both sides;
@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::{Closed, Full, PushError};
-use crate::waitlist::{Few, Key, Left, RareWaitList, WaitList};
+use crate::waitlist::{Deferred, LazyWaitList, SlotState, WaitKey, WaitList};
 
 /// What an inbox was told when it was made.
 pub(super) struct Limits<T> {
@@ -49,21 +49,21 @@ pub struct Counters {
 }
 
 /// What is left to do once the lock is free.
-pub(super) struct After<T> {
-    pub(super) wakers: Few<Waker>,
-    pub(super) stale: Few<Waker>,
-    pub(super) evicted: Few<T>,
+pub(super) struct AfterUnlock<T> {
+    pub(super) wakers: Deferred<Waker>,
+    pub(super) stale: Deferred<Waker>,
+    pub(super) evicted: Deferred<T>,
 }
 
-impl<T> After<T> {
+impl<T> AfterUnlock<T> {
     #[inline]
     pub(super) const fn new() -> Self {
-        After { wakers: Few::new(), stale: Few::new(), evicted: Few::new() }
+        AfterUnlock { wakers: Deferred::new(), stale: Deferred::new(), evicted: Deferred::new() }
     }
 }
 
 /// A buffer for so many items is never given up.
-const SMALL: usize = 4;
+const KEPT_CAPACITY: usize = 4;
 
 /// What an inbox keeps under its lock. What each write and read touches stands first: with many inboxes, a wake costs
 /// as much as the cache lines that it has to fetch.
@@ -74,9 +74,9 @@ pub(super) struct State<T> {
     pub(super) readers: WaitList,
     pub(super) counters: Counters,
     /// How many items had been written when a reader last found nothing.
-    pushed_at_rest: u64,
+    pushed_at_last_park: u64,
     /// Mostly none waits.
-    pub(super) writers: RareWaitList,
+    pub(super) writers: LazyWaitList,
     pub(super) bytes: usize,
     pub(super) spare: Vec<Waker>,
 }
@@ -88,30 +88,30 @@ impl<T> State<T> {
             bytes: 0,
             closed: false,
             counters: Counters::default(),
-            pushed_at_rest: 0,
+            pushed_at_last_park: 0,
             readers: WaitList::new(),
-            writers: RareWaitList::default(),
+            writers: LazyWaitList::default(),
             spare: Vec::new(),
         }
     }
 
-    /// Whether [`write_plain`](State::write_plain) may be used: the common case, in which sizes do not matter.
+    /// Whether [`write_unsized`](State::write_unsized) may be used: the common case, in which sizes do not matter.
     #[inline]
-    pub(super) fn has_plain_room(&self, limits: &Limits<T>) -> bool {
+    pub(super) fn has_unsized_room(&self, limits: &Limits<T>) -> bool {
         !self.closed && limits.size.is_none() && self.items.len() < limits.items
     }
 
     /// Writes one item where there is room. Returns the reader to wake.
     #[inline]
-    pub(super) fn write_plain(&mut self, item: T) -> Option<Waker> {
+    pub(super) fn write_unsized(&mut self, item: T) -> Option<Waker> {
         self.append(item, 0);
         self.readers.wake_first()
     }
 
     /// Takes the oldest item in the common case: sizes do not matter, and no writer waits for room.
     #[inline]
-    pub(super) fn take_plain(&mut self, limits: &Limits<T>) -> Option<T> {
-        if limits.size.is_some() || self.writers.in_line() > 0 {
+    pub(super) fn take_unsized(&mut self, limits: &Limits<T>) -> Option<T> {
+        if limits.size.is_some() || self.writers.waiting() > 0 {
             return None;
         }
         let item = self.items.pop_front()?;
@@ -128,8 +128,8 @@ impl<T> State<T> {
         &mut self,
         limits: &Limits<T>,
         item: T,
-        key: Key,
-        after: &mut After<T>,
+        key: WaitKey,
+        after: &mut AfterUnlock<T>,
     ) -> Result<(), PushError<T>> {
         if self.closed {
             self.counters.after_close += 1;
@@ -144,7 +144,7 @@ impl<T> State<T> {
             if limits.full != Full::DropOldest {
                 return Err(PushError::Full(item));
             }
-            self.evict_for(limits, size, after);
+            self.evict_until_fits(limits, size, after);
         }
         self.append(item, size);
         after.wakers = self.wake_readers(1);
@@ -156,8 +156,8 @@ impl<T> State<T> {
         &mut self,
         limits: &Limits<T>,
         items: &mut Vec<T>,
-        key: Key,
-        after: &mut After<T>,
+        key: WaitKey,
+        after: &mut AfterUnlock<T>,
     ) -> Result<usize, Closed> {
         if self.closed {
             self.counters.after_close += items.len() as u64;
@@ -171,7 +171,7 @@ impl<T> State<T> {
                 self.items.extend(items.drain(..written));
                 self.counters.pushed += written as u64;
             }
-            _ => self.write_each(limits, items, key, after),
+            _ => self.write_one_by_one(limits, items, key, after),
         }
         let written = (self.counters.pushed - before) as usize;
         after.wakers = self.wake_readers(written);
@@ -179,7 +179,13 @@ impl<T> State<T> {
     }
 
     /// The long way for a batch: item by item, since their sizes matter or old ones have to go.
-    fn write_each(&mut self, limits: &Limits<T>, items: &mut Vec<T>, key: Key, after: &mut After<T>) {
+    fn write_one_by_one(
+        &mut self,
+        limits: &Limits<T>,
+        items: &mut Vec<T>,
+        key: WaitKey,
+        after: &mut AfterUnlock<T>,
+    ) {
         let (mut done, mut count, mut bytes) = (0, 0, 0_usize);
         let evicts = limits.full == Full::DropOldest;
         for item in items.iter() {
@@ -201,14 +207,14 @@ impl<T> State<T> {
                 continue;
             }
             if evicts {
-                self.evict_for(limits, size, after);
+                self.evict_until_fits(limits, size, after);
             }
             self.append(item, size);
         }
     }
 
     /// Puts an item back to the head, whatever the bounds say.
-    pub(super) fn give_back(&mut self, limits: &Limits<T>, item: T, after: &mut After<T>) {
+    pub(super) fn give_back(&mut self, limits: &Limits<T>, item: T, after: &mut AfterUnlock<T>) {
         self.bytes = self.bytes.saturating_add(limits.size_of(&item));
         self.items.push_front(item);
         self.counters.given_back += 1;
@@ -216,7 +222,7 @@ impl<T> State<T> {
     }
 
     /// Takes the oldest item, which makes room for writers.
-    pub(super) fn take(&mut self, limits: &Limits<T>, after: &mut After<T>) -> Option<T> {
+    pub(super) fn take(&mut self, limits: &Limits<T>, after: &mut AfterUnlock<T>) -> Option<T> {
         let item = self.items.pop_front()?;
         self.bytes = self.bytes.saturating_sub(limits.size_of(&item));
         self.counters.received += 1;
@@ -230,7 +236,7 @@ impl<T> State<T> {
         limits: &Limits<T>,
         into: &mut Vec<T>,
         limit: usize,
-        after: &mut After<T>,
+        after: &mut AfterUnlock<T>,
     ) -> usize {
         let count = self.items.len().min(limit.max(1));
         if count == 0 {
@@ -249,7 +255,7 @@ impl<T> State<T> {
     }
 
     /// Wakes everybody: the inbox is closed.
-    pub(super) fn wake_all(&mut self, after: &mut After<T>) {
+    pub(super) fn wake_all(&mut self, after: &mut AfterUnlock<T>) {
         after.wakers = self.wake_readers(usize::MAX);
         while let Some(waker) = self.writers.wake_first() {
             after.wakers.push_reusing(waker, &mut self.spare);
@@ -258,14 +264,14 @@ impl<T> State<T> {
 
     /// Wakes writers in the order of the line, as many as there is room for beside those woken before.
     #[inline]
-    pub(super) fn wake_writers(&mut self, limits: &Limits<T>, after: &mut After<T>) {
-        if self.writers.in_line() > 0 {
+    pub(super) fn wake_writers(&mut self, limits: &Limits<T>, after: &mut AfterUnlock<T>) {
+        if self.writers.waiting() > 0 {
             self.wake_writers_that_fit(limits, after);
         }
     }
 
-    fn wake_writers_that_fit(&mut self, limits: &Limits<T>, after: &mut After<T>) {
-        while let Some(need) = self.writers.first_need() {
+    fn wake_writers_that_fit(&mut self, limits: &Limits<T>, after: &mut AfterUnlock<T>) {
+        while let Some(need) = self.writers.first_waiting_need() {
             let items = self.items.len().saturating_add(self.writers.woken());
             let bytes = self.bytes.saturating_add(self.writers.woken_need()).saturating_add(need);
             if items >= limits.items || bytes > limits.bytes {
@@ -282,43 +288,49 @@ impl<T> State<T> {
     /// It is the moment to give up a buffer far larger than what has come since the last such moment: an idle inbox is
     /// to be small even if it was once full.
     #[inline]
-    pub(super) fn park_reader(&mut self, key: &mut Key, waker: &Waker) -> Option<Waker> {
+    pub(super) fn park_reader(&mut self, key: &mut WaitKey, waker: &Waker) -> Option<Waker> {
         let capacity = self.items.capacity();
-        if capacity > SMALL && (self.counters.pushed - self.pushed_at_rest) < capacity as u64 / 4 {
+        if capacity > KEPT_CAPACITY && (self.counters.pushed - self.pushed_at_last_park) < capacity as u64 / 4
+        {
             self.items = VecDeque::new();
         }
-        self.pushed_at_rest = self.counters.pushed;
+        self.pushed_at_last_park = self.counters.pushed;
         self.readers.park(key, waker, 0)
     }
 
     /// A reader got what it waited for.
-    pub(super) fn reader_is_done(&mut self, key: &mut Key, after: &mut After<T>) {
-        if let Left::Waiting(waker) = self.readers.leave(key) {
+    pub(super) fn finish_reader(&mut self, key: &mut WaitKey, after: &mut AfterUnlock<T>) {
+        if let SlotState::Waiting(waker) = self.readers.leave(key) {
             after.stale.push(waker);
         }
     }
 
     /// A reader is dropped: its wake, if it did not use it, goes to the next in line.
-    pub(super) fn reader_leaves(&mut self, key: &mut Key, after: &mut After<T>) {
+    pub(super) fn remove_reader(&mut self, key: &mut WaitKey, after: &mut AfterUnlock<T>) {
         match self.readers.leave(key) {
-            Left::Waiting(waker) => after.stale.push(waker),
-            Left::Woken if !self.items.is_empty() => after.wakers = self.wake_readers(1),
-            Left::Woken | Left::Absent => {}
+            SlotState::Waiting(waker) => after.stale.push(waker),
+            SlotState::Woken if !self.items.is_empty() => after.wakers = self.wake_readers(1),
+            SlotState::Woken | SlotState::Absent => {}
         }
     }
 
     /// A writer is dropped or done: the room that it was woken for, or that it held up others for, may do for them.
-    pub(super) fn writer_leaves(&mut self, limits: &Limits<T>, key: &mut Key, after: &mut After<T>) {
-        if let Left::Waiting(waker) = self.writers.leave(key) {
+    pub(super) fn remove_writer(
+        &mut self,
+        limits: &Limits<T>,
+        key: &mut WaitKey,
+        after: &mut AfterUnlock<T>,
+    ) {
+        if let SlotState::Waiting(waker) = self.writers.leave(key) {
             after.stale.push(waker);
         }
         self.wake_writers(limits, after);
     }
 
     #[inline]
-    fn wake_readers(&mut self, most: usize) -> Few<Waker> {
-        let mut wakers = Few::new();
-        let count = most.min(self.readers.in_line());
+    fn wake_readers(&mut self, most: usize) -> Deferred<Waker> {
+        let mut wakers = Deferred::new();
+        let count = most.min(self.readers.waiting());
         for _ in 0..count {
             if let Some(waker) = self.readers.wake_first() {
                 wakers.push_reusing(waker, &mut self.spare);
@@ -338,7 +350,7 @@ impl<T> State<T> {
         self.counters.pushed += 1;
     }
 
-    fn evict_for(&mut self, limits: &Limits<T>, size: usize, after: &mut After<T>) {
+    fn evict_until_fits(&mut self, limits: &Limits<T>, size: usize, after: &mut AfterUnlock<T>) {
         while self.items.len() >= limits.items || self.bytes.saturating_add(size) > limits.bytes {
             let Some(oldest) = self.items.pop_front() else { return };
             self.bytes = self.bytes.saturating_sub(limits.size_of(&oldest));
@@ -348,7 +360,7 @@ impl<T> State<T> {
     }
 
     #[inline]
-    fn fits(&self, limits: &Limits<T>, size: usize, key: Key) -> bool {
+    fn fits(&self, limits: &Limits<T>, size: usize, key: WaitKey) -> bool {
         match limits.size {
             None => self.items.len() < limits.items,
             Some(_) => self.fits_behind(limits, 0, size, key),
@@ -359,14 +371,17 @@ impl<T> State<T> {
     ///
     /// A writer that runs may overtake those that wait or have just been woken, which saves a switch of tasks for
     /// each item. But where bytes are short it keeps behind them: else small items would keep a large one out for ever.
-    fn fits_behind(&self, limits: &Limits<T>, count: usize, bytes: usize, key: Key) -> bool {
+    fn fits_behind(&self, limits: &Limits<T>, count: usize, bytes: usize, key: WaitKey) -> bool {
         if self.items.len().saturating_add(count) >= limits.items {
             return false;
         }
         let own = self.writers.need_if_woken(key);
         let promised = self.bytes.saturating_add(self.writers.woken_need()).saturating_sub(own.unwrap_or(0));
         let overtakes_a_large_one = own.is_none()
-            && self.writers.first_need().is_some_and(|need| promised.saturating_add(need) > limits.bytes);
+            && self
+                .writers
+                .first_waiting_need()
+                .is_some_and(|need| promised.saturating_add(need) > limits.bytes);
         !overtakes_a_large_one && promised.saturating_add(bytes) <= limits.bytes
     }
 }

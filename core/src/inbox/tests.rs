@@ -12,12 +12,12 @@ mod model;
 mod writers;
 
 /// Counts its wakes, and at each asserts that the inbox's lock is free.
-struct Probe {
+struct CountingWaker {
     inbox: Arc<Inbox<u32>>,
     wakes: AtomicUsize,
 }
 
-impl Wake for Probe {
+impl Wake for CountingWaker {
     fn wake(self: Arc<Self>) {
         assert!(self.inbox.state.is_free(), "woken under the lock");
         self.wakes.fetch_add(1, SeqCst);
@@ -27,12 +27,12 @@ impl Wake for Probe {
 /// A task that runs one future by hand, and knows how often it was woken.
 struct Task<F> {
     future: Option<Pin<Box<F>>>,
-    probe: Arc<Probe>,
+    probe: Arc<CountingWaker>,
 }
 
 impl<F: Future> Task<F> {
     fn new(inbox: &Arc<Inbox<u32>>, future: F) -> Self {
-        let probe = Arc::new(Probe { inbox: inbox.clone(), wakes: AtomicUsize::new(0) });
+        let probe = Arc::new(CountingWaker { inbox: inbox.clone(), wakes: AtomicUsize::new(0) });
         Task { future: Some(Box::pin(future)), probe }
     }
 
@@ -62,7 +62,7 @@ fn inbox(items: usize, full: Full) -> Arc<Inbox<u32>> {
 }
 
 #[test]
-fn an_idle_inbox_wakes_nobody_and_one_write_is_one_wake() {
+fn an_idle_inbox_wakes_no_task_and_one_write_is_one_wake() {
     let inbox = inbox(8, Full::Wait);
     let mut reader = Task::parked(&inbox, inbox.recv());
     assert_eq!(inbox.try_recv(), Err(TryRecvError::Empty));
@@ -144,7 +144,7 @@ fn a_cancelled_receive_that_was_not_woken_just_leaves() {
 }
 
 #[test]
-fn one_whose_item_was_taken_keeps_its_place() {
+fn a_reader_whose_item_was_taken_keeps_its_place() {
     let inbox = inbox(8, Full::Wait);
     let mut first = Task::parked(&inbox, inbox.recv());
     let second = Task::parked(&inbox, inbox.recv());
@@ -229,8 +229,8 @@ fn an_inbox_that_was_once_full_becomes_small_again_and_one_in_use_keeps_its_buff
 #[test]
 fn an_item_that_comes_back_to_the_inbox_when_it_is_dropped_does_no_harm() {
     /// Looks at the inbox from its destructor.
-    struct Nosy(std::sync::Weak<Inbox<Nosy>>);
-    impl Drop for Nosy {
+    struct LooksAtItsInbox(std::sync::Weak<Inbox<LooksAtItsInbox>>);
+    impl Drop for LooksAtItsInbox {
         fn drop(&mut self) {
             if let Some(inbox) = self.0.upgrade() {
                 assert!(inbox.state.is_free(), "dropped under the lock");
@@ -239,8 +239,10 @@ fn an_item_that_comes_back_to_the_inbox_when_it_is_dropped_does_no_harm() {
     }
     let inbox = Arc::new(Inbox::new(1, Full::DropOldest));
     for _ in 0..3 {
-        assert!(inbox.try_push(Nosy(Arc::downgrade(&inbox))).is_ok());
+        assert!(inbox.try_push(LooksAtItsInbox(Arc::downgrade(&inbox))).is_ok());
     }
-    assert!(inbox.try_push_batch(&mut (0..3).map(|_| Nosy(Arc::downgrade(&inbox))).collect()).is_ok());
+    assert!(
+        inbox.try_push_batch(&mut (0..3).map(|_| LooksAtItsInbox(Arc::downgrade(&inbox))).collect()).is_ok()
+    );
     assert_eq!(inbox.counters().evicted, 5);
 }

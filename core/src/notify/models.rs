@@ -6,14 +6,14 @@ use std::task::Waker;
 use loom::thread;
 
 use super::*;
-use crate::inbox::models::{Looks, Sleeper, block_on, check, poll_once};
+use crate::inbox::models::{LockCheck, Sleeper, block_on, check, poll_once};
 
 fn assert_left<T>(cell: &Notify<T>) {
     assert_eq!(cell.cell.lock().waiters.len(), 0, "an entry was left behind");
 }
 
 #[test]
-fn no_write_is_lost_on_those_who_wait() {
+fn every_waiter_sees_every_write() {
     check(|| {
         let cell = Arc::new(Notify::new(0));
         let sleepers = [Sleeper::new(), Sleeper::new()];
@@ -29,7 +29,7 @@ fn no_write_is_lost_on_those_who_wait() {
 }
 
 #[test]
-fn who_takes_something_out_wakes_nobody() {
+fn taking_something_out_wakes_no_task() {
     check(|| {
         let cell = Arc::new(Notify::new(0));
         let sleepers = [Sleeper::new(), Sleeper::new()];
@@ -56,11 +56,11 @@ fn who_takes_something_out_wakes_nobody() {
 }
 
 #[test]
-fn nobody_is_woken_under_the_lock() {
+fn no_task_is_woken_under_the_lock() {
     check(|| {
         let cell = Arc::new(Notify::new(0));
         let mut waiter = cell.when(|now| (*now > 0).then_some(()));
-        let waker = Waker::from(Arc::new(Looks({
+        let waker = Waker::from(Arc::new(LockCheck({
             let cell = cell.clone();
             move || cell.cell.is_free()
         })));

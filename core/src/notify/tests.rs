@@ -8,20 +8,20 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::*;
 
 /// Counts its wakes, and at each asserts that the cell's lock is free.
-struct Probe {
+struct CountingWaker {
     notify: Arc<Notify<u32>>,
     wakes: AtomicUsize,
 }
 
-impl Wake for Probe {
+impl Wake for CountingWaker {
     fn wake(self: Arc<Self>) {
         assert!(self.notify.cell.is_free(), "woken under the lock");
         self.wakes.fetch_add(1, SeqCst);
     }
 }
 
-fn probe(notify: &Arc<Notify<u32>>) -> (Arc<Probe>, Waker) {
-    let probe = Arc::new(Probe { notify: notify.clone(), wakes: AtomicUsize::new(0) });
+fn probe(notify: &Arc<Notify<u32>>) -> (Arc<CountingWaker>, Waker) {
+    let probe = Arc::new(CountingWaker { notify: notify.clone(), wakes: AtomicUsize::new(0) });
     (probe.clone(), probe.into())
 }
 
@@ -30,7 +30,7 @@ fn above(limit: u32) -> impl FnMut(&u32) -> Option<u32> {
 }
 
 #[test]
-fn readers_are_silent() {
+fn reading_wakes_no_task() {
     let notify = Arc::new(Notify::new(0));
     let (probe, waker) = probe(&notify);
     let mut waiting = pin!(notify.when(above(0)));
@@ -42,7 +42,7 @@ fn readers_are_silent() {
 }
 
 #[test]
-fn one_write_is_one_wake_for_each_who_waits_and_none_under_the_lock() {
+fn one_write_wakes_each_waiter_once_and_outside_the_lock() {
     let notify = Arc::new(Notify::new(0));
     let ((first, w1), (second, w2)) = (probe(&notify), probe(&notify));
     let (mut a, mut b) = (pin!(notify.when(above(0))), pin!(notify.when(above(1))));
@@ -63,7 +63,7 @@ fn one_write_is_one_wake_for_each_who_waits_and_none_under_the_lock() {
 }
 
 #[test]
-fn taking_wakes_nobody() {
+fn taking_wakes_no_task() {
     let notify = Arc::new(Notify::new(5));
     let (probe, waker) = probe(&notify);
     let mut waiting = pin!(notify.when(above(9)));

@@ -18,9 +18,9 @@ fn waker() -> (Arc<Count>, Waker) {
     (count.clone(), count.into())
 }
 
-fn woken(list: &mut WaitList, who: &[&Waker]) -> Option<usize> {
+fn woken(list: &mut WaitList, wakers: &[&Waker]) -> Option<usize> {
     let first = list.wake_first()?;
-    who.iter().position(|waker| waker.will_wake(&first))
+    wakers.iter().position(|waker| waker.will_wake(&first))
 }
 
 #[test]
@@ -30,14 +30,14 @@ fn waiters_are_woken_in_the_order_they_arrived() {
     list.park(&mut a, &wa, 0);
     list.park(&mut b, &wb, 0);
     list.park(&mut c, &wc, 0);
-    assert!(matches!(list.leave(&mut b), Left::Waiting(_)));
+    assert!(matches!(list.leave(&mut b), SlotState::Waiting(_)));
     assert_eq!(woken(&mut list, &[&wa, &wb, &wc]), Some(0));
     assert_eq!(woken(&mut list, &[&wa, &wb, &wc]), Some(2));
     assert_eq!(woken(&mut list, &[&wa, &wb, &wc]), None);
 }
 
 #[test]
-fn one_that_was_woken_in_vain_keeps_its_place() {
+fn a_waiter_that_was_woken_without_result_keeps_its_place() {
     let (mut list, mut a, mut b, mut c) = (WaitList::new(), None, None, None);
     let ((_, wa), (_, wb), (_, wc)) = (waker(), waker(), waker());
     let all = [&wa, &wb, &wc];
@@ -49,7 +49,7 @@ fn one_that_was_woken_in_vain_keeps_its_place() {
     // Back in an order that is not theirs.
     list.park(&mut b, &wb, 0);
     list.park(&mut a, &wa, 0);
-    assert_eq!((list.in_line(), list.woken()), (3, 0));
+    assert_eq!((list.waiting(), list.woken()), (3, 0));
     assert_eq!([0, 1, 2].map(|_| woken(&mut list, &all)), [Some(0), Some(1), Some(2)]);
 }
 
@@ -60,7 +60,7 @@ fn a_waiter_polled_again_replaces_its_own_waker_only_when_it_changed() {
     list.park(&mut a, &w1, 0);
     assert!(list.park(&mut a, &w1, 0).is_none(), "the same task keeps its waker");
     assert!(list.park(&mut a, &w2, 0).is_some_and(|old| old.will_wake(&w1)));
-    assert_eq!(list.in_line(), 1);
+    assert_eq!(list.waiting(), 1);
     list.wake_first().unwrap().wake();
     assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (0, 1));
 }
@@ -74,12 +74,12 @@ fn the_slot_is_freed_when_its_future_leaves() {
         list.park(&mut a, &w, 7);
         list.park(&mut b, &w, 5);
         list.wake_first().unwrap();
-        assert_eq!((list.woken_need(), list.first_need()), (7, Some(5)));
-        assert!(matches!(list.leave(&mut a), Left::Woken));
-        assert!(matches!(list.leave(&mut b), Left::Waiting(_)));
-        assert!(matches!(list.leave(&mut b), Left::Absent));
+        assert_eq!((list.woken_need(), list.first_waiting_need()), (7, Some(5)));
+        assert!(matches!(list.leave(&mut a), SlotState::Woken));
+        assert!(matches!(list.leave(&mut b), SlotState::Waiting(_)));
+        assert!(matches!(list.leave(&mut b), SlotState::Absent));
     }
-    assert_eq!((list.slots.len(), list.woken(), list.woken_need(), list.in_line()), (0, 0, 0, 0));
+    assert_eq!((list.slots.len(), list.woken(), list.woken_need(), list.waiting()), (0, 0, 0, 0));
     assert!(list.slots.capacity() <= 4, "slots are used again");
 }
 
@@ -88,7 +88,7 @@ fn waking_many_uses_the_same_list_again() {
     let mut spare = Vec::new();
     let (count, w) = waker();
     for round in 1..=3 {
-        let mut few = Few::new();
+        let mut few = Deferred::new();
         (0..10).for_each(|_| few.push_reusing(w.clone(), &mut spare));
         spare = few.wake().unwrap();
         assert_eq!(count.0.load(SeqCst), 10 * round);

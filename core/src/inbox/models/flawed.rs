@@ -26,21 +26,21 @@ enum Flaw {
     WakesItself,
 }
 
-struct Flawed {
+struct FlawedQueue {
     flaw: Flaw,
-    state: Mutex<FlawedState>,
+    state: Mutex<FlawedQueueState>,
 }
 
 #[derive(Default)]
-struct FlawedState {
+struct FlawedQueueState {
     items: VecDeque<u64>,
     waiting: VecDeque<(usize, Waker)>,
     arrivals: usize,
 }
 
-impl Flawed {
+impl FlawedQueue {
     fn new(flaw: Flaw) -> Arc<Self> {
-        Arc::new(Flawed { flaw, state: Mutex::new(FlawedState::default()) })
+        Arc::new(FlawedQueue { flaw, state: Mutex::new(FlawedQueueState::default()) })
     }
 
     fn wake_one(&self) {
@@ -51,7 +51,7 @@ impl Flawed {
     }
 }
 
-impl Queue for Flawed {
+impl Queue for FlawedQueue {
     fn put(&self, item: u64) {
         if self.flaw == Flaw::WakesFirst {
             self.wake_one();
@@ -79,7 +79,7 @@ impl Queue for Flawed {
 }
 
 struct FlawedGet<'a> {
-    queue: &'a Flawed,
+    queue: &'a FlawedQueue,
     arrival: Option<usize>,
 }
 
@@ -90,7 +90,7 @@ impl Future for FlawedGet<'_> {
         let mut state = self.queue.state.lock();
         if let Some(item) = state.items.pop_front() {
             if let Some(arrival) = self.arrival.take() {
-                state.waiting.retain(|(who, _)| *who != arrival);
+                state.waiting.retain(|(other, _)| *other != arrival);
             }
             drop(state);
             if self.queue.flaw == Flaw::WakesItself {
@@ -109,7 +109,7 @@ impl Future for FlawedGet<'_> {
                 state.arrivals
             }
         };
-        let is_parked = state.waiting.iter().any(|(who, _)| *who == arrival);
+        let is_parked = state.waiting.iter().any(|(other, _)| *other == arrival);
         if !is_parked && (self.queue.flaw != Flaw::OneSlot || state.waiting.is_empty()) {
             state.waiting.push_back((arrival, cx.waker().clone()));
         }
@@ -128,7 +128,7 @@ impl Drop for FlawedGet<'_> {
         let Some(arrival) = self.arrival else { return };
         let mut state = self.queue.state.lock();
         let before = state.waiting.len();
-        state.waiting.retain(|(who, _)| *who != arrival);
+        state.waiting.retain(|(other, _)| *other != arrival);
         let hands_on = state.waiting.len() == before && !state.items.is_empty();
         drop(state);
         if hands_on && self.queue.flaw != Flaw::KeepsItsWake {
@@ -171,40 +171,40 @@ fn assert_refuted(reason: &str, model: impl Fn() + Send + Sync + 'static) {
 
 #[test]
 fn a_queue_without_a_flaw_passes() {
-    check(|| one_item_reaches_one_reader(Flawed::new(Flaw::None)));
-    check(|| two_items_reach_two_readers(Flawed::new(Flaw::None)));
-    check(|| a_woken_reader_finds_the_lock_free(Flawed::new(Flaw::None)));
-    check(|| a_cancelled_reader_hands_its_wake_on(Flawed::new(Flaw::None)));
+    check(|| one_item_reaches_one_reader(FlawedQueue::new(Flaw::None)));
+    check(|| two_items_reach_two_readers(FlawedQueue::new(Flaw::None)));
+    check(|| a_woken_reader_finds_the_lock_free(FlawedQueue::new(Flaw::None)));
+    check(|| a_cancelled_reader_hands_its_wake_on(FlawedQueue::new(Flaw::None)));
 }
 
 #[test]
 fn waking_before_the_write_is_refuted() {
-    assert_refuted("deadlock", || one_item_reaches_one_reader(Flawed::new(Flaw::WakesFirst)));
+    assert_refuted("deadlock", || one_item_reaches_one_reader(FlawedQueue::new(Flaw::WakesFirst)));
 }
 
 #[test]
 fn waking_with_the_lock_held_is_refuted() {
     assert_refuted("woken under the lock", || {
-        a_woken_reader_finds_the_lock_free(Flawed::new(Flaw::WakesUnderLock))
+        a_woken_reader_finds_the_lock_free(FlawedQueue::new(Flaw::WakesUnderLock))
     });
 }
 
 #[test]
 fn looking_and_parking_in_two_steps_is_refuted() {
-    assert_refuted("deadlock", || one_item_reaches_one_reader(Flawed::new(Flaw::LooksThenParks)));
+    assert_refuted("deadlock", || one_item_reaches_one_reader(FlawedQueue::new(Flaw::LooksThenParks)));
 }
 
 #[test]
 fn one_waker_slot_for_two_waiters_is_refuted() {
-    assert_refuted("deadlock", || two_items_reach_two_readers(Flawed::new(Flaw::OneSlot)));
+    assert_refuted("deadlock", || two_items_reach_two_readers(FlawedQueue::new(Flaw::OneSlot)));
 }
 
 #[test]
 fn keeping_the_wake_of_a_cancelled_reader_is_refuted() {
-    assert_refuted("deadlock", || a_cancelled_reader_hands_its_wake_on(Flawed::new(Flaw::KeepsItsWake)));
+    assert_refuted("deadlock", || a_cancelled_reader_hands_its_wake_on(FlawedQueue::new(Flaw::KeepsItsWake)));
 }
 
 #[test]
 fn a_reader_that_wakes_itself_is_refuted() {
-    assert_refuted("does not wake", || one_item_reaches_one_reader(Flawed::new(Flaw::WakesItself)));
+    assert_refuted("does not wake", || one_item_reaches_one_reader(FlawedQueue::new(Flaw::WakesItself)));
 }

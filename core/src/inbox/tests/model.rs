@@ -76,23 +76,23 @@ impl Model {
     }
 }
 
-enum Doing<'a> {
+enum Operation<'a> {
     Recv(Task<Recv<'a, u32>>),
     Push(Task<Push<'a, u32>>, u32),
 }
 
-impl Doing<'_> {
+impl Operation<'_> {
     fn wakes(&self) -> usize {
         match self {
-            Doing::Recv(task) => task.wakes(),
-            Doing::Push(task, _) => task.wakes(),
+            Operation::Recv(task) => task.wakes(),
+            Operation::Push(task, _) => task.wakes(),
         }
     }
 
     /// Whether it is done.
     fn poll(&mut self, model: &mut Model) -> bool {
         match self {
-            Doing::Recv(task) => match task.poll() {
+            Operation::Recv(task) => match task.poll() {
                 Poll::Ready(Ok(item)) => model.read(item),
                 Poll::Ready(Err(Closed)) => assert!(model.closed && model.queue.is_empty()),
                 Poll::Pending => {
@@ -100,7 +100,7 @@ impl Doing<'_> {
                     return false;
                 }
             },
-            Doing::Push(task, item) => match task.poll() {
+            Operation::Push(task, item) => match task.poll() {
                 Poll::Ready(Ok(())) => {
                     assert!(!model.closed && !model.too_large(*item));
                     assert!(model.full == Full::DropOldest || model.fits(*item), "never beyond the bounds");
@@ -124,9 +124,9 @@ impl Doing<'_> {
 }
 
 /// The futures under way, each with the number of wakes it has answered.
-type Under<'a> = Vec<(Doing<'a>, usize)>;
+type Operations<'a> = Vec<(Operation<'a>, usize)>;
 
-fn settle(under_way: &mut Under<'_>, model: &mut Model) {
+fn settle(under_way: &mut Operations<'_>, model: &mut Model) {
     while let Some(at) = under_way.iter().position(|(doing, answered)| doing.wakes() > *answered) {
         let (doing, answered) = &mut under_way[at];
         *answered = doing.wakes();
@@ -134,12 +134,13 @@ fn settle(under_way: &mut Under<'_>, model: &mut Model) {
             under_way.remove(at);
         }
     }
-    let waits =
-        |reader: bool| under_way.iter().filter(move |(doing, _)| matches!(doing, Doing::Recv(_)) == reader);
+    let waits = |reader: bool| {
+        under_way.iter().filter(move |(doing, _)| matches!(doing, Operation::Recv(_)) == reader)
+    };
     assert!(model.queue.is_empty() || waits(true).count() == 0, "a reader sleeps beside an item");
     // The first writer in line must not sleep when there is room for it.
     let first = waits(false).map(|(doing, _)| doing).next();
-    if let Some(Doing::Push(_, item)) = first {
+    if let Some(Operation::Push(_, item)) = first {
         assert!(!model.fits(*item), "a writer sleeps beside room");
     }
 }
@@ -151,7 +152,7 @@ fn run(items: usize, bytes: usize, full: Full, steps: Vec<Step>) {
     });
     let queue = VecDeque::new();
     let mut model = Model { queue, items, bytes, full, closed: false, given: Vec::new() };
-    let mut under_way: Under<'_> = Vec::new();
+    let mut under_way: Operations<'_> = Vec::new();
     for step in steps {
         match step {
             Step::TryPush(item) => match inbox.try_push(item) {
@@ -164,8 +165,9 @@ fn run(items: usize, bytes: usize, full: Full, steps: Vec<Step>) {
                 Err(PushError::TooLarge(back)) => assert!(model.too_large(item) && back == item),
                 Err(PushError::Full(back)) => {
                     assert!(full != Full::DropOldest && back == item);
-                    let somebody_waits = under_way.iter().any(|(doing, _)| matches!(doing, Doing::Push(..)));
-                    assert!(!model.fits(item) || (bytes < usize::MAX && somebody_waits));
+                    let a_writer_waits =
+                        under_way.iter().any(|(doing, _)| matches!(doing, Operation::Push(..)));
+                    assert!(!model.fits(item) || (bytes < usize::MAX && a_writer_waits));
                 }
             },
             Step::TryPushBatch(batch) => {
@@ -207,13 +209,13 @@ fn run(items: usize, bytes: usize, full: Full, steps: Vec<Step>) {
                 model.closed = true;
             }
             Step::StartRecv => {
-                let mut doing = Doing::Recv(Task::new(&inbox, inbox.recv()));
+                let mut doing = Operation::Recv(Task::new(&inbox, inbox.recv()));
                 if !doing.poll(&mut model) {
                     under_way.push((doing, 0));
                 }
             }
             Step::StartPush(item) => {
-                let mut doing = Doing::Push(Task::new(&inbox, inbox.push(item)), item);
+                let mut doing = Operation::Push(Task::new(&inbox, inbox.push(item)), item);
                 if !doing.poll(&mut model) {
                     under_way.push((doing, 0));
                 }

@@ -7,7 +7,7 @@ fn sized(items: usize, bytes: usize, full: Full) -> Arc<Inbox<u32>> {
 }
 
 #[test]
-fn a_full_inbox_drops_its_oldest_when_told_to() {
+fn a_full_inbox_drops_its_oldest_under_that_policy() {
     let inbox = inbox(2, Full::DropOldest);
     for item in 1..=3 {
         inbox.try_push(item).unwrap();
@@ -21,7 +21,7 @@ fn a_full_inbox_drops_its_oldest_when_told_to() {
 }
 
 #[test]
-fn a_full_inbox_refuses_the_newest_when_told_to() {
+fn a_full_inbox_refuses_the_newest_under_that_policy() {
     let inbox = inbox(2, Full::RefuseNewest);
     let mut batch = vec![1, 2, 3];
     assert_eq!(Task::new(&inbox, inbox.push_batch(&mut batch)).poll(), Poll::Ready(Ok(2)));
@@ -89,7 +89,7 @@ fn a_cancelled_batch_leaves_what_it_has_not_written() {
 }
 
 #[test]
-fn bytes_are_bounded_and_what_can_never_fit_is_said_so() {
+fn bytes_are_bounded_and_an_item_that_can_never_fit_is_refused_as_such() {
     let inbox = sized(100, 10, Full::Wait);
     assert_eq!(inbox.try_push(11), Err(PushError::TooLarge(11)));
     inbox.try_push(6).unwrap();
@@ -159,7 +159,7 @@ fn a_large_one_that_gives_up_lets_the_small_ones_in() {
 }
 
 #[test]
-fn a_writer_that_was_woken_in_vain_gives_its_room_to_an_earlier_one_that_fits() {
+fn a_writer_whose_room_was_taken_gives_its_room_to_an_earlier_one_that_fits() {
     let inbox = sized(3, 10, Full::Wait);
     inbox.try_push_batch(&mut vec![1, 9]).unwrap();
     let mut small = Task::parked(&inbox, inbox.push(1));
