@@ -1,11 +1,14 @@
-//! The inbox: a bounded queue whose writers wake its readers, and nothing else does.
+//! The inbox: a bounded queue in which writing an item wakes the task that waits for it.
 //!
 //! # The idea
 //!
-//! A task that waits for something should sleep until it is there, then run at once. The two usual ways fall
-//! short: polling burns a core or comes late, and a separate "there is work" signal can be forgotten, doubled or
-//! lost. An inbox makes the write itself the signal. Writing an item wakes one task that waits for one; reading
-//! wakes no reader, because a reader leaves nothing for others to see.
+//! A task that waits for data should sleep until the data has arrived and then run at once. The two usual
+//! constructions fall short. Polling burns a core or reacts late. A queue with a separate "there is work" signal has
+//! two steps that can come apart: the signal can be forgotten, doubled, or sent before the receiver has gone to sleep.
+//!
+//! An inbox makes the write itself the signal, so that neither can happen without the other. Writing an item wakes
+//! one task that waits for an item. Reading wakes no reader, because a read leaves nothing for another reader to find;
+//! it wakes a writer only if that writer waits for the room.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -36,7 +39,7 @@
 //! # });
 //! ```
 //!
-//! Where work comes in bursts, move it in bursts: a batch is one lock and one wake for many items.
+//! Data that arrives in bursts should be moved in bursts, since a batch costs one lock and one wake for many items.
 //!
 //! ```
 //! # use rouse_core::inbox::{Full, Inbox};
@@ -57,20 +60,21 @@
 //!
 //! # The contract
 //!
-//! 1. **No lost wake.** Looking and parking are one step under one lock: an item written after a reader looked
-//!    wakes it.
+//! 1. **No lost wake.** A reader looks for an item and parks itself under one lock. An item is therefore written
+//!    either before the look, which finds it, or after the parking, which wakes the reader.
 //! 2. **No self-wake.** Taking an item wakes no reader. It wakes a writer only if one waits for room. A reader
 //!    that waits on an empty inbox is not polled.
-//! 3. **No wake under the lock.** The lock is free before a waker is called or dropped, or an item is dropped.
-//! 4. **Any number of readers and writers, on any executor**, woken in the order they arrived. One that was woken and
-//!    found that a faster task took its item keeps its place in the line.
+//! 3. **No wake under the lock.** The lock is released before a waker is called or dropped and before an item is
+//!    dropped, so that a task that runs at once on another core does not run into a lock that its waker still holds.
+//! 4. **Any number of readers and writers, on any executor**, woken in order of arrival. A reader that was woken and
+//!    finds that a faster task took its item returns to its old place in the line.
 //! 5. **One item wakes one reader**, a batch of n at most n; [`close`](Inbox::close) wakes all.
-//! 6. **Cancelling is safe.** A waiting future may be dropped at any time: it leaves the line, and if it had been woken
-//!    already, it hands the wake on. An item leaves the inbox only in the poll that returns it, and enters it only in
-//!    the poll that says so.
-//! 7. **Bounded** in items and, if wished, in bytes. What happens when it is full is chosen when it is made
-//!    ([`Full`]), and every item that did not make it through is counted ([`Counters`]).
-//! 8. **A panic** in a task that uses the inbox harms nobody else.
+//! 6. **Cancelling is safe.** A waiting future may be dropped at any time. It leaves the line, and if it had been woken
+//!    already, it hands the wake on to the next, since otherwise an item would stay beside a reader that sleeps. An
+//!    item leaves the inbox only in the poll that returns it, and enters it only in the poll that reports success.
+//! 7. **Bounded** in items and, if requested, in bytes. The policy for a full inbox is chosen at construction
+//!    ([`Full`]), and every item that was not delivered is counted by its cause ([`Counters`]).
+//! 8. **A panic** in one task that uses the inbox does not affect the others: the lock is not poisoned.
 //!
 //! All methods take `&self`: share an inbox in an [`Arc`].
 
@@ -91,19 +95,19 @@ pub use futures::{Items, Push, PushBatch, Recv, RecvBatch, RecvBatchInto};
 pub use state::Counters;
 use state::{AfterUnlock, Limits, State};
 
-/// What happens to a write when the inbox is full.
+/// The policy for a write to a full inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Full {
-    /// [`Inbox::push`] and [`Inbox::push_batch`] wait for room: back-pressure. The `try_` writes hand back what
-    /// finds no room.
+    /// [`Inbox::push`] and [`Inbox::push_batch`] wait for room: back-pressure. The `try_` methods hand back the items
+    /// for which there is no room.
     Wait,
-    /// The oldest items make room for the new one. They are dropped, and counted as [`Counters::evicted`].
+    /// The oldest items are dropped to make room for the new one, and counted as [`Counters::evicted`].
     DropOldest,
     /// The new item is handed back to its writer at once, and counted as [`Counters::refused`].
     RefuseNewest,
 }
 
-/// A bounded queue that wakes its readers when it is written to. See the [module](self).
+/// A bounded queue that wakes its readers when it is written to. The [module](self) states the contract.
 ///
 /// An empty inbox that has not been used owns no memory on the heap.
 pub struct Inbox<T> {
@@ -117,8 +121,9 @@ impl<T> Inbox<T> {
         Self::with_limits(Limits { items: items.max(1), bytes: usize::MAX, size: None, full })
     }
 
-    /// An inbox for at most `items` items (at least one) that have at most `bytes` bytes together, as `size` counts
-    /// them. `size` runs under the lock, and must say the same of an item each time it is asked.
+    /// An inbox for at most `items` items (at least one) of at most `bytes` bytes together, as measured by `size`.
+    /// `size` runs under the lock, and must return the same value for an item each time it is called, because an item
+    /// is measured when it is written and again when it is taken.
     ///
     /// An item with more than `bytes` bytes of its own is never accepted: [`PushError::TooLarge`].
     pub fn with_bytes(items: usize, bytes: usize, size: fn(&T) -> usize, full: Full) -> Self {
@@ -129,8 +134,8 @@ impl<T> Inbox<T> {
         Inbox { limits, state: Mutex::new(State::new()) }
     }
 
-    /// Writes an item and wakes one reader. Under [`Full::Wait`] it waits for room first; otherwise it is done at
-    /// once. A future that is dropped before it is done has written nothing.
+    /// Writes an item and wakes one reader. Under [`Full::Wait`] the future waits for room first; otherwise it is ready
+    /// at its first poll. A future that is dropped before it is ready has written nothing.
     ///
     /// # Errors
     /// The item comes back in the error when the inbox is closed, when it could never fit, or when there is no
@@ -139,15 +144,15 @@ impl<T> Inbox<T> {
         Push { inbox: self, item: Some(item), key: None }
     }
 
-    /// Writes all of `items`, in order, and wakes at most as many readers. What was written is gone from `items`, so
-    /// nothing is lost when the future is dropped half way. Under [`Full::Wait`] it writes what fits, waits for
-    /// room, and goes on until `items` is empty; under [`Full::RefuseNewest`] what finds no room stays in `items`. Items
-    /// that could never fit are dropped, and counted as [`Counters::too_large`].
+    /// Writes all of `items`, in order, and wakes at most as many readers. Items are removed from `items` as they are
+    /// written, so that nothing is lost when the future is dropped half way. Under [`Full::Wait`] it writes the items
+    /// that fit, waits for room, and continues until `items` is empty; under [`Full::RefuseNewest`] the items for which
+    /// there is no room stay in `items`. Items that could never fit are dropped and counted as [`Counters::too_large`].
     ///
-    /// Returns how many were written.
+    /// Returns the number of items written.
     ///
     /// # Errors
-    /// [`Closed`]; what was not written before that stays in `items`.
+    /// [`Closed`]; the items that were not written before the inbox was closed stay in `items`.
     pub fn push_batch<'a>(&'a self, items: &'a mut Vec<T>) -> PushBatch<'a, T> {
         PushBatch { inbox: self, items, written: 0, key: None }
     }
@@ -168,7 +173,8 @@ impl<T> Inbox<T> {
         self.try_push_general(state, item)
     }
 
-    /// Where sizes matter, or there is no room.
+    /// The general case of [`try_push`](Inbox::try_push): items are measured, or there is no room. It is kept out of
+    /// line so that the common case stays small enough to be inlined.
     #[cold]
     fn try_push_general(&self, mut state: MutexGuard<'_, State<T>>, item: T) -> Result<(), PushError<T>> {
         let mut after = AfterUnlock::new();
@@ -182,10 +188,10 @@ impl<T> Inbox<T> {
     }
 
     /// Writes as many of `items` as there is room for now (under [`Full::DropOldest`]: all of them), in order,
-    /// with one lock, and wakes at most as many readers. What found no room stays in `items` and is counted as
-    /// refused; items that could never fit are dropped, and counted as [`Counters::too_large`].
+    /// with one lock, and wakes at most as many readers. Items without room stay in `items` and are counted as
+    /// refused; items that could never fit are dropped and counted as [`Counters::too_large`].
     ///
-    /// Returns how many were written.
+    /// Returns the number of items written.
     ///
     /// # Errors
     /// [`Closed`]; all of `items` stay where they are.
@@ -201,7 +207,7 @@ impl<T> Inbox<T> {
         result
     }
 
-    /// Puts an item that a reader took and could not use back to the head, and wakes one reader. It is exempt
+    /// Puts an item that a reader took but could not use back at the head, and wakes one reader. The item is exempt
     /// from the bounds, since there was room for it before, and it is accepted after [`close`](Inbox::close) too.
     pub fn push_front(&self, item: T) {
         let mut after = AfterUnlock::new();
@@ -214,7 +220,7 @@ impl<T> Inbox<T> {
     /// Takes the oldest item if there is one now.
     ///
     /// # Errors
-    /// [`TryRecvError::Empty`], or [`TryRecvError::Closed`] when nothing will come any more.
+    /// [`TryRecvError::Empty`], or [`TryRecvError::Closed`] when no item can arrive any more.
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         let mut state = self.state.lock();
@@ -224,7 +230,8 @@ impl<T> Inbox<T> {
         self.try_recv_general(state)
     }
 
-    /// Where sizes matter, or a writer waits for room, or there is nothing.
+    /// The general case of [`try_recv`](Inbox::try_recv): items are measured, or a writer waits for room, or the inbox
+    /// is empty.
     #[cold]
     fn try_recv_general(&self, mut state: MutexGuard<'_, State<T>>) -> Result<T, TryRecvError> {
         let mut after = AfterUnlock::new();
@@ -235,10 +242,10 @@ impl<T> Inbox<T> {
         taken.ok_or(if closed { TryRecvError::Closed } else { TryRecvError::Empty })
     }
 
-    /// Takes up to `limit` items (0 counts as 1) and appends them to `items`. Returns how many.
+    /// Takes up to `limit` items (0 counts as 1) and appends them to `items`. Returns the number of items taken.
     ///
     /// # Errors
-    /// [`TryRecvError::Empty`], or [`TryRecvError::Closed`] when nothing will come any more.
+    /// [`TryRecvError::Empty`], or [`TryRecvError::Closed`] when no item can arrive any more.
     pub fn try_recv_batch(&self, items: &mut Vec<T>, limit: usize) -> Result<usize, TryRecvError> {
         let mut after = AfterUnlock::new();
         let mut state = self.state.lock();
@@ -269,7 +276,8 @@ impl<T> Inbox<T> {
         RecvBatch { inbox: self, limit, key: None }
     }
 
-    /// Like [`recv_batch`](Inbox::recv_batch), but appends to a buffer that the caller reuses. Returns how many.
+    /// Like [`recv_batch`](Inbox::recv_batch), but appends to a buffer that the caller reuses. Returns the number of
+    /// items taken.
     ///
     /// # Errors
     /// [`Closed`] once the inbox is closed and empty.
@@ -277,18 +285,18 @@ impl<T> Inbox<T> {
         RecvBatchInto { inbox: self, items, limit, key: None }
     }
 
-    /// The items as they come, until the inbox is closed and empty.
+    /// A stream of the items, which ends when the inbox is closed and empty.
     pub fn stream(&self) -> Items<&Self, T> {
         Items::new(self)
     }
 
-    /// Like [`stream`](Inbox::stream), for a task that outlives its caller.
+    /// Like [`stream`](Inbox::stream), but owns the inbox, for a task that outlives its caller.
     pub fn into_stream(self: Arc<Self>) -> Items<Arc<Self>, T> {
         Items::new(self)
     }
 
-    /// Ends the writing and wakes all who wait. Readers still get what is left; then they get [`Closed`].
-    /// Returns whether it was open.
+    /// Ends the writing and wakes every waiting task. Readers still receive the items left inside, then [`Closed`].
+    /// Returns whether the inbox was open.
     pub fn close(&self) -> bool {
         let mut state = self.state.lock();
         let was_open = !std::mem::replace(&mut state.closed, true);
@@ -301,37 +309,37 @@ impl<T> Inbox<T> {
         was_open
     }
 
-    /// Whether [`close`](Inbox::close) was called. There may be items left.
+    /// Whether [`close`](Inbox::close) was called. Items may still be left.
     pub fn is_closed(&self) -> bool {
         self.state.lock().closed
     }
 
-    /// How many items are in it.
+    /// The number of items inside.
     pub fn len(&self) -> usize {
         self.state.lock().items.len()
     }
 
-    /// Whether nothing is in it.
+    /// Whether no item is inside.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes the items have together; 0 when the inbox was made without a size function.
+    /// The size of all items together, in bytes; 0 when the inbox was made without a size function.
     pub fn bytes(&self) -> usize {
         self.state.lock().bytes
     }
 
-    /// How many items may be in it.
+    /// The largest number of items that may be inside.
     pub fn capacity(&self) -> usize {
         self.limits.items
     }
 
-    /// What went through it and what did not.
+    /// The numbers of items that were written, read and lost, by cause.
     pub fn counters(&self) -> Counters {
         self.state.lock().counters
     }
 
-    /// What is left to do once the lock is free.
+    /// Calls the wakers and drops the items that a change set aside while it held the lock.
     #[inline]
     fn run_after_unlock(&self, after: AfterUnlock<T>) {
         let AfterUnlock { wakers, stale, evicted } = after;
@@ -342,7 +350,7 @@ impl<T> Inbox<T> {
     }
 }
 
-/// Calls a waker, if there is one. Never under the lock.
+/// Calls a waker, if there is one. The lock must be free.
 #[inline]
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {

@@ -1,11 +1,11 @@
-//! The wake-on-write cell: readers are silent, and whoever waits runs when somebody has written.
+//! The wake-on-write cell: writing to its value wakes the tasks that wait for the value; reading does not.
 //!
 //! # The idea
 //!
-//! Rust's types already say who only looks at a value (`&T`) and who may change it (`&mut T`). A cell that hands out
-//! both can tell them apart by itself: it stays silent for those who look, and wakes the tasks that wait for the value
-//! when one who may change it has let go. Nobody polls. Nobody sends a separate "it has changed" message, so nobody
-//! can forget to.
+//! Rust's types distinguish code that only reads a value (`&T`) from code that may change it (`&mut T`). A cell that
+//! hands out both kinds of borrow can therefore derive its notifications by itself: a shared borrow wakes no task,
+//! and the end of a mutable borrow wakes the tasks that wait. No task polls, and no code sends a separate "it has
+//! changed" message, so that no change to the program can forget to send it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -20,29 +20,29 @@
 //!     async move { level.when(|level| (*level >= 3).then_some(*level)).await }
 //! });
 //!
-//! *level.write() += 1;              // wakes it; it looks, and waits on
-//! assert_eq!(*level.read(), 1);     // wakes nobody
-//! *level.write() += 2;              // wakes it; it looks, and is done
+//! *level.write() += 1;              // wakes the task; it looks, and keeps waiting
+//! assert_eq!(*level.read(), 1);     // wakes no task
+//! *level.write() += 2;              // wakes the task; it looks, and is done
 //! assert_eq!(waiting.await, 3);
 //! # });
 //! ```
 //!
 //! # The contract
 //!
-//! 1. [`Notify::read`] never wakes anybody. Neither does a [`Notify::write`] guard that was only read through.
-//! 2. A write guard that was borrowed mutably wakes **all** who wait, when it drops: first the lock is released,
-//!    then they are woken.
-//! 3. [`Notify::when`] looks under the lock and parks under the same lock. A write that comes after the look
-//!    makes it look again: no wake is lost.
-//! 4. [`Notify::take_when`] may take something out of the value, and wakes nobody by doing so.
+//! 1. [`Notify::read`] wakes no task. Neither does a [`Notify::write`] guard that was only read through.
+//! 2. A write guard that was borrowed mutably wakes **all** waiting tasks when it drops. The lock is released first,
+//!    so that a woken task does not run into it.
+//! 3. [`Notify::when`] looks under the lock and parks under the same lock. A write after the look makes it look
+//!    again: no wake is lost.
+//! 4. [`Notify::take_when`] may take something out of the value, and wakes no task by doing so.
 //! 5. Any number of tasks may wait, on any executor. A waiting future that is dropped leaves the cell.
-//! 6. A panic while a write guard is held releases the lock and wakes all who wait. The value stays as the panic
+//! 6. A panic while a write guard is held releases the lock and wakes all waiting tasks. The value stays as the panic
 //!    left it.
 //!
-//! The guards hold a plain mutex: hold them for moments, never across an `.await` (they are not `Send`, so a spawned
+//! The guards hold a plain mutex: hold them briefly, never across an `.await` (they are not `Send`, so that a spawned
 //! task that tries does not compile).
 //!
-//! For a queue, where one item is for one consumer, take an [`Inbox`](crate::inbox::Inbox).
+//! For a queue, where one item is for one consumer, use an [`Inbox`](crate::inbox::Inbox).
 
 use std::fmt;
 use std::future::Future;
@@ -56,7 +56,7 @@ use crate::waitlist::{Deferred, WaitKey, WaitList};
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;
 
-/// A value that wakes the tasks which wait for it whenever it was written to. See the [module](self).
+/// A value that wakes the tasks that wait for it whenever it is written to. The [module](self) states the contract.
 pub struct Notify<T> {
     cell: Mutex<Cell<T>>,
 }
@@ -73,19 +73,20 @@ impl<T> Notify<T> {
         Notify { cell: Mutex::new(Cell { value, waiters: WaitList::new(), spare: Vec::new() }) }
     }
 
-    /// Looks at the value. Wakes nobody.
+    /// Locks the value for reading. Wakes no task.
     pub fn read(&self) -> ReadGuard<'_, T> {
         ReadGuard { cell: self.cell.lock() }
     }
 
-    /// Looks at the value or changes it. If it was borrowed mutably, all who wait are woken when the guard drops.
+    /// Locks the value for reading and writing. If it was borrowed mutably, all waiting tasks are woken when the guard
+    /// drops.
     pub fn write(&self) -> WriteGuard<'_, T> {
         WriteGuard { notify: self, cell: Some(self.cell.lock()), written: false }
     }
 
-    /// Waits until `look` returns something, looking now and after each write.
+    /// Waits until `look` returns `Some`. `look` is called now and after each write.
     ///
-    /// `look` runs under the lock: it should be quick, and must not touch this cell.
+    /// `look` runs under the lock: it should be quick, and must not touch this cell, which would deadlock.
     pub fn when<R, F>(&self, look: F) -> When<'_, T, F>
     where
         F: FnMut(&T) -> Option<R>,
@@ -93,10 +94,10 @@ impl<T> Notify<T> {
         When { notify: self, look, key: None }
     }
 
-    /// Waits until `take` returns something, trying now and after each write. What it takes out of the value wakes
-    /// nobody; when it returns `None` it should have left the value as it was.
+    /// Waits until `take` returns `Some`. `take` is called now and after each write. It wakes no task by what it takes
+    /// out of the value; when it returns `None`, it should have left the value unchanged.
     ///
-    /// `take` runs under the lock: it should be quick, and must not touch this cell.
+    /// `take` runs under the lock: it should be quick, and must not touch this cell, which would deadlock.
     ///
     /// ```
     /// # use rouse_core::notify::Notify;
@@ -113,7 +114,7 @@ impl<T> Notify<T> {
         TakeWhen { notify: self, take, key: None }
     }
 
-    /// The value itself.
+    /// Consumes the cell and returns the value.
     pub fn into_inner(self) -> T {
         self.cell.into_inner().value
     }
@@ -141,7 +142,7 @@ impl<T> Notify<T> {
         }
     }
 
-    /// Every write wakes everybody, so one who leaves has no wake to hand on.
+    /// Frees the slot of a dropped future. It has no wake to hand on, because every write wakes all waiting tasks.
     fn forget(&self, key: &mut WaitKey) {
         if key.is_some() {
             let left = self.cell.lock().waiters.leave(key);
@@ -178,7 +179,7 @@ impl<T: fmt::Debug> fmt::Debug for Notify<T> {
     }
 }
 
-/// Looks at the value of a [`Notify`]; made by [`Notify::read`].
+/// A lock on the value of a [`Notify`] for reading; made by [`Notify::read`].
 #[must_use = "the lock is held as long as the guard lives"]
 pub struct ReadGuard<'a, T> {
     cell: MutexGuard<'a, Cell<T>>,
@@ -192,12 +193,12 @@ impl<T> Deref for ReadGuard<'_, T> {
     }
 }
 
-/// Looks at the value of a [`Notify`] or changes it, and wakes those who wait if it was borrowed mutably; made by
-/// [`Notify::write`].
+/// A lock on the value of a [`Notify`] for reading and writing, which wakes the waiting tasks if it was borrowed
+/// mutably; made by [`Notify::write`].
 #[must_use = "the lock is held as long as the guard lives"]
 pub struct WriteGuard<'a, T> {
     notify: &'a Notify<T>,
-    /// Gone only while the guard drops.
+    /// `None` only while the guard drops, which has to release the lock before it wakes.
     cell: Option<MutexGuard<'a, Cell<T>>>,
     written: bool,
 }
@@ -234,7 +235,7 @@ impl<T> Drop for WriteGuard<'_, T> {
     }
 }
 
-/// Waits until a look at the value finds something; made by [`Notify::when`].
+/// A future that waits until a look at the value returns `Some`; made by [`Notify::when`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct When<'a, T, F> {
     notify: &'a Notify<T>,
@@ -242,7 +243,7 @@ pub struct When<'a, T, F> {
     key: WaitKey,
 }
 
-/// Waits until something can be taken out of the value; made by [`Notify::take_when`].
+/// A future that waits until something can be taken out of the value; made by [`Notify::take_when`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct TakeWhen<'a, T, F> {
     notify: &'a Notify<T>,
@@ -250,7 +251,7 @@ pub struct TakeWhen<'a, T, F> {
     key: WaitKey,
 }
 
-// The closure is only ever called, never pinned.
+// The closures are only ever called, never pinned.
 impl<T, F> Unpin for When<'_, T, F> {}
 impl<T, F> Unpin for TakeWhen<'_, T, F> {}
 

@@ -1,4 +1,5 @@
-//! The lock that the heart stands on: std's, or loom's when the crate's `loom` feature asks for a model check.
+//! The lock under the inbox and the notify cell: std's, or loom's when the crate's `loom` feature requests a model
+//! check.
 //!
 //! With the feature on, every inbox and every cell must live inside `loom::model`; ordinary tests run without it.
 
@@ -9,8 +10,8 @@ use std::sync as primitive;
 
 pub(crate) use primitive::MutexGuard;
 
-/// A mutex that does not care whether an earlier holder panicked: what it guards is never left half done by this
-/// crate's own code, and what a user's closure does to a user's value is documented where the closure is taken.
+/// A mutex that ignores poisoning: this crate's own code leaves no guarded value half changed, and the state of a
+/// user's value after a panic in the user's closure is documented where the closure is passed in.
 pub(crate) struct Mutex<T>(primitive::Mutex<T>);
 
 impl<T> Mutex<T> {
@@ -27,7 +28,7 @@ impl<T> Mutex<T> {
         self.0.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Whether nobody holds it now: what a test's waker asserts when it is woken.
+    /// Whether the lock is free now: asserted by a test's waker when it is woken.
     #[cfg(test)]
     pub(crate) fn is_free(&self) -> bool {
         !matches!(self.0.try_lock(), Err(std::sync::TryLockError::WouldBlock))

@@ -1,38 +1,38 @@
-//! The list of tasks that wait, in order of arrival: what [`Notify`](crate::notify::Notify) and
-//! [`Inbox`](crate::inbox::Inbox) both stand on.
+//! The list of waiting tasks, in order of arrival, on which both [`Notify`](crate::notify::Notify) and
+//! [`Inbox`](crate::inbox::Inbox) are built.
 //!
-//! The list has no lock of its own. It lives under the lock of what is waited for, so that looking and parking are
-//! one step and no write falls between them. It never calls a waker: it hands wakers out, and whoever holds the
-//! lock calls them after letting go of it. For the same reason wakers that are no longer needed are handed out
-//! rather than dropped, since dropping one may run a task's destructor.
+//! The list has no lock of its own. It is kept under the lock of the data that is waited for, so that looking and
+//! parking are one step and no write falls between them. It never calls a waker: it hands wakers out, and the holder
+//! of the lock calls them after it has released the lock. Wakers that are no longer needed are handed out as well
+//! rather than dropped, since dropping one may run the destructor of a task.
 //!
-//! A waiting future has one slot from its first pending poll until it is done or dropped. The slot is *in line* until
-//! it is woken, and *woken* until its future is polled or dropped. A woken future that finds nothing goes back
-//! to its old place in the line, not to the end.
+//! A waiting future has one slot from its first pending poll until it is ready or dropped. The slot is *waiting* until
+//! it is woken, and *woken* until its future is polled or dropped. A woken future that finds nothing returns to its
+//! old place in the line and not to its end, since otherwise faster tasks could overtake it for ever.
 
 use std::task::Waker;
 
 use slab::Slab;
 
-/// A future's slot in a [`WaitList`]; `None` while it has none.
+/// The slot of a future in a [`WaitList`]; `None` while it has none.
 pub(crate) type WaitKey = Option<usize>;
 
-/// No slot: the end of the line. Links are short, so that a slot fits a cache line.
+/// The absent slot, which ends the line. Links have 32 bits, so that a slot fits a cache line.
 const NONE: u32 = u32::MAX;
 
-/// What a slot was when its future left the list.
+/// The state of a slot when its future left the list.
 pub(crate) enum SlotState {
-    /// There was none.
+    /// The future had no slot.
     Absent,
-    /// In line: nobody had woken it. The waker is to be dropped after the lock.
+    /// The slot had not been woken. The waker is to be dropped after the lock is released.
     Waiting(Waker),
-    /// Woken but not polled since: if the future did not get what it was woken for, the wake is to be handed on.
+    /// Woken and not polled since: a future that did not receive its item must hand the wake on.
     Woken,
 }
 
-/// See the [module](self).
+/// The waiting tasks in order of arrival; the [module](self) describes the states of a slot.
 ///
-/// What a write or a read looks at first stands first.
+/// The fields that every write and read of the owner looks at are first, so that they share one cache line.
 #[repr(C)]
 pub(crate) struct WaitList {
     waiting: u32,
@@ -44,7 +44,7 @@ pub(crate) struct WaitList {
     woken_need: usize,
 }
 
-/// A [`WaitList`] that is made when the first future waits.
+/// A [`WaitList`] that is allocated when the first future waits, for a list that is rarely used.
 #[derive(Default)]
 pub(crate) struct LazyWaitList(Option<Box<WaitList>>);
 
@@ -77,11 +77,11 @@ impl LazyWaitList {
 }
 
 struct Slot {
-    /// Present while in line, gone once woken.
+    /// `Some` while the slot is waiting, `None` once it is woken.
     waker: Option<Waker>,
-    /// The place in the order of arrival.
+    /// The position in the order of arrival, by which a woken slot finds its old place again.
     ticket: u64,
-    /// How much the future waits for, in the owner's unit.
+    /// The amount that the future waits for, in the owner's unit (an inbox uses bytes).
     need: usize,
     previous: u32,
     next: u32,
@@ -100,46 +100,46 @@ impl WaitList {
         }
     }
 
-    /// How many futures have a place here, in line or woken.
+    /// The number of futures with a slot, waiting or woken.
     #[cfg(all(test, feature = "loom"))]
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// How many stand in line, not yet woken.
+    /// The number of slots that are waiting, hence not woken.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting as usize
     }
 
-    /// How many were woken and have not been polled since.
+    /// The number of slots that were woken and have not been polled since.
     pub(crate) fn woken(&self) -> usize {
         self.woken as usize
     }
 
-    /// What the woken ones need together.
+    /// The sum of the needs of the woken slots.
     pub(crate) fn woken_need(&self) -> usize {
         self.woken_need
     }
 
-    /// What the first in line needs.
+    /// The need of the first slot in line.
     pub(crate) fn first_waiting_need(&self) -> Option<usize> {
         (self.head != NONE).then(|| self.slots[self.head as usize].need)
     }
 
-    /// What the future with this slot needs, if it has been woken.
+    /// The need of this slot, if it has been woken.
     pub(crate) fn need_if_woken(&self, key: WaitKey) -> Option<usize> {
         key.map(|index| &self.slots[index]).filter(|slot| slot.waker.is_none()).map(|slot| slot.need)
     }
 
-    /// Puts a future in line, or back in line at its old place, or replaces its waker. Returns a waker that is no
-    /// longer needed, to be dropped after the lock.
+    /// Appends a future to the line, returns a woken one to its old place, or replaces the waker of a waiting one.
+    /// Returns a waker that is no longer needed, to be dropped after the lock is released.
     pub(crate) fn park(&mut self, key: &mut WaitKey, waker: &Waker, need: usize) -> Option<Waker> {
         let Some(index) = *key else {
             let ticket = self.next_ticket;
             self.next_ticket += 1;
             if self.slots.capacity() == 0 {
-                // Mostly one task waits: it need not pay for four.
+                // `Slab` would start with room for four; mostly one task waits.
                 self.slots.reserve_exact(1);
             }
             let slot = Slot { waker: Some(waker.clone()), ticket, need, previous: NONE, next: NONE };
@@ -163,7 +163,7 @@ impl WaitList {
         }
     }
 
-    /// Frees the slot of a future that is done or dropped.
+    /// Frees the slot of a future that is ready or dropped.
     pub(crate) fn leave(&mut self, key: &mut WaitKey) -> SlotState {
         let Some(index) = key.take() else { return SlotState::Absent };
         if self.slots[index].waker.is_some() {
@@ -180,7 +180,7 @@ impl WaitList {
         }
     }
 
-    /// Takes the first out of the line. The caller wakes it after the lock.
+    /// Marks the first slot in line as woken. The caller calls the waker after the lock is released.
     #[inline]
     pub(crate) fn wake_first(&mut self) -> Option<Waker> {
         if self.head == NONE {
@@ -194,7 +194,7 @@ impl WaitList {
         slot.waker.take()
     }
 
-    /// Links the slot behind `previous`, or at the head.
+    /// Links the slot behind `previous`, or at the head if that is `NONE`.
     fn link(&mut self, index: u32, previous: u32) {
         let next = match previous {
             NONE => std::mem::replace(&mut self.head, index),
@@ -210,8 +210,8 @@ impl WaitList {
         self.waiting += 1;
     }
 
-    /// Links a slot that comes back. It was woken from the head, so those before it now can only be others that
-    /// came back: a short walk from the front finds its place.
+    /// Links a woken slot back into the line at its old place. Only slots that returned before it can be ahead of it,
+    /// because slots are woken from the head: a short walk from the front finds the place.
     fn link_by_ticket(&mut self, index: u32) {
         let ticket = self.slots[index as usize].ticket;
         let (mut previous, mut next) = (NONE, self.head);
@@ -237,7 +237,8 @@ impl WaitList {
     }
 }
 
-/// Things to deal with after the lock: usually none or one, so those cost no memory.
+/// A list of values to handle after the lock is released. The first value is stored inline, since mostly there is
+/// at most one, which then needs no heap memory.
 pub(crate) struct Deferred<T> {
     first: Option<T>,
     more: Vec<T>,
@@ -259,7 +260,7 @@ impl<T> Deferred<T> {
 }
 
 impl Deferred<Waker> {
-    /// Adds a waker; the second one moves into the list that an earlier wake has left behind in `spare`.
+    /// Adds a waker. The second one moves into `spare`, the empty list that an earlier wake left behind.
     #[inline]
     pub(crate) fn push_reusing(&mut self, waker: Waker, spare: &mut Vec<Waker>) {
         if self.first.is_some() && self.more.capacity() == 0 {
@@ -268,7 +269,7 @@ impl Deferred<Waker> {
         self.push(waker);
     }
 
-    /// Wakes all, in order. Returns the empty list for the next time, if one was needed. Never under a lock.
+    /// Wakes all, in order. Returns the emptied list for reuse, if one was needed. No lock may be held.
     #[inline]
     pub(crate) fn wake(self) -> Option<Vec<Waker>> {
         let Deferred { first, mut more } = self;

@@ -1,4 +1,4 @@
-//! What an inbox answers when it cannot do as it is told.
+//! The errors of an inbox, one type per operation.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use std::fmt;
 #[error("the inbox is closed")]
 pub struct Closed;
 
-/// Why an item was not written. It comes back inside.
+/// The reason why an item was not written. The item is handed back inside.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PushError<T> {
-    /// There is no room now.
+    /// There is no room now; a later attempt may succeed.
     #[error("the inbox is full")]
     Full(T),
-    /// The item alone is larger than the inbox may ever be, in bytes.
+    /// The item alone exceeds the byte limit of the inbox, so that no later attempt can succeed.
     #[error("the item is larger than the whole inbox")]
     TooLarge(T),
     /// The inbox is closed.
@@ -30,7 +30,7 @@ impl<T> PushError<T> {
     }
 }
 
-/// An item need not be printable.
+/// Implemented by hand, since an item need not implement `Debug`.
 impl<T> fmt::Debug for PushError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -41,13 +41,13 @@ impl<T> fmt::Debug for PushError<T> {
     }
 }
 
-/// Why no item was read.
+/// The reason why no item was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TryRecvError {
-    /// There is none now.
+    /// There is no item now; one may arrive.
     #[error("the inbox is empty")]
     Empty,
-    /// There is none, and none will come.
+    /// There is no item, and none can arrive any more.
     #[error("the inbox is closed")]
     Closed,
 }

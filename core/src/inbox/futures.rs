@@ -1,5 +1,5 @@
-//! The futures and the stream of an inbox. Each owns at most one slot in a line, and gives it up when it is done or
-//! dropped.
+//! The futures and the stream of an inbox. Each owns at most one slot in a wait list, from its first pending poll until
+//! it is ready or dropped.
 
 use std::future::Future;
 use std::ops::Deref;
@@ -90,7 +90,7 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Parks a writer that found no room.
+    /// Parks a writer that found no room, and releases the lock.
     fn park_writer(
         &self,
         mut state: MutexGuard<'_, State<T>>,
@@ -102,7 +102,7 @@ impl<T> Inbox<T> {
         if let Some(stale) = state.writers.park(key, cx.waker(), need) {
             after.stale.push(stale);
         }
-        // If it had been woken, the room that was meant for it may do for another.
+        // If this writer had been woken, the room that was reserved for it may be enough for another one.
         state.wake_writers(&self.limits, &mut after);
         drop(state);
         self.run_after_unlock(after);
@@ -150,7 +150,7 @@ pub struct RecvBatchInto<'a, T> {
     pub(super) key: WaitKey,
 }
 
-/// The items as they come; made by [`Inbox::stream`] and [`Inbox::into_stream`].
+/// A stream of the items; made by [`Inbox::stream`] and [`Inbox::into_stream`].
 #[must_use = "streams do nothing unless polled"]
 pub struct Items<H: Deref<Target = Inbox<T>>, T> {
     pub(super) inbox: H,
@@ -158,7 +158,7 @@ pub struct Items<H: Deref<Target = Inbox<T>>, T> {
     pub(super) ended: bool,
 }
 
-// Nothing in here is ever pinned: items are moved in and out, and the inbox is behind a reference.
+// No field is ever pinned: items are moved in and out, and the inbox is behind a reference.
 impl<T> Unpin for Push<'_, T> {}
 impl<H: Deref<Target = Inbox<T>>, T> Unpin for Items<H, T> {}
 
@@ -166,7 +166,7 @@ impl<T> Future for Push<'_, T> {
     type Output = Result<(), PushError<T>>;
 
     /// # Panics
-    /// When polled again after it was done: its item is gone.
+    /// When it is polled again after it was ready, because its item is gone.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Push { inbox, item, key } = &mut *self;
         let mut state = inbox.state.lock();
@@ -240,7 +240,7 @@ impl<T> Future for RecvBatch<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let RecvBatch { inbox, limit, key } = &mut *self;
-        // Allocates only once there is something to put in.
+        // An empty `Vec` owns no heap memory, so that a pending poll does not allocate.
         let mut items = Vec::new();
         let taken = ready!(inbox.poll_batch(key, cx, &mut items, *limit));
         Poll::Ready(taken.map(|_| items))

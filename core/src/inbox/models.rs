@@ -1,9 +1,9 @@
-//! The inbox under loom: every interleaving of up to three threads, with at most three preemptions.
+//! Models of the inbox under loom: every interleaving of up to three threads, with at most three preemptions.
 //!
 //! `cargo test -p rouse-core --features loom --lib models`
 //!
-//! What is modelled is written for any [`Queue`], so that the very models which the inbox passes are those that refute
-//! the queues of [`flawed`].
+//! The models are generic over [`Queue`], so that the models which the inbox passes are the same ones that refute the
+//! queues of [`flawed`].
 
 mod flawed;
 
@@ -16,7 +16,7 @@ use loom::thread;
 
 use super::*;
 
-/// Runs a model.
+/// Explores every interleaving of `model`.
 pub(crate) fn check(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
@@ -24,7 +24,7 @@ pub(crate) fn check(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// A task that sleeps until it is woken, and counts how often it was.
+/// A task that sleeps until it is woken, and counts its wakes.
 pub(crate) struct Sleeper {
     wakes: Mutex<usize>,
     woken: Condvar,
@@ -39,7 +39,7 @@ impl Sleeper {
         *self.wakes.lock()
     }
 
-    /// Runs a future to its end. It is polled once, and once more after every wake that came since the last poll.
+    /// Runs a future to its end. It is polled once, and once more after every wake since the last poll.
     pub(crate) fn run<F: Future>(self: &Arc<Self>, future: F) -> F::Output {
         let mut future = pin!(future);
         let waker: Waker = self.clone().into();
@@ -63,17 +63,17 @@ impl Wake for Sleeper {
     }
 }
 
-/// Runs a future to its end.
+/// Runs a future to its end on a task of its own.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     Sleeper::new().run(future)
 }
 
-/// Polls once, as a task that is never run again.
+/// Polls once, as a task that never runs again.
 pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// A waker that looks, the moment it is woken, whether a lock is free.
+/// A waker that asserts, at the moment it is woken, that a lock is free.
 pub(crate) struct LockCheck<F>(pub(crate) F);
 
 impl<F: Fn() -> bool + Send + Sync + 'static> Wake for LockCheck<F> {
@@ -82,21 +82,21 @@ impl<F: Fn() -> bool + Send + Sync + 'static> Wake for LockCheck<F> {
     }
 }
 
-/// What the models need of a queue.
+/// The operations of a queue that the models use.
 trait Queue: Send + Sync + 'static {
     fn put(&self, item: u64);
     fn get(&self) -> impl Future<Output = u64> + Unpin;
     fn is_free(&self) -> bool;
 }
 
-/// Gives the item of a receive that is known to end with one.
+/// A receive on a queue that is never closed, reduced to its item.
 struct Get<'a>(Recv<'a, u64>);
 
 impl Future for Get<'_> {
     type Output = u64;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u64> {
-        Pin::new(&mut self.0).poll(cx).map(|item| item.expect("nobody closes it"))
+        Pin::new(&mut self.0).poll(cx).map(|item| item.expect("the inbox is never closed"))
     }
 }
 
@@ -123,7 +123,7 @@ fn assert_left(inbox: &Inbox<u64>) {
     assert_eq!((state.readers.len(), state.writers.len()), (0, 0), "an entry was left behind");
 }
 
-/// One reader, one item: it arrives, for one wake at most.
+/// One reader and one item: the item is received, after at most one wake.
 fn one_item_reaches_one_reader<Q: Queue>(queue: Arc<Q>) {
     let sleeper = Sleeper::new();
     let reader = thread::spawn({
@@ -135,7 +135,7 @@ fn one_item_reaches_one_reader<Q: Queue>(queue: Arc<Q>) {
     assert!(sleeper.wakes() <= 1, "an item wakes once, and taking it out does not wake");
 }
 
-/// Two readers, two items: both arrive, for two wakes at most.
+/// Two readers and two items: both items are received, after at most two wakes.
 fn two_items_reach_two_readers<Q: Queue>(queue: Arc<Q>) {
     let sleepers = [Sleeper::new(), Sleeper::new()];
     let readers = sleepers.clone().map(|sleeper| {
@@ -149,7 +149,7 @@ fn two_items_reach_two_readers<Q: Queue>(queue: Arc<Q>) {
     assert!(wakes <= 2, "{wakes} wakes for two items");
 }
 
-/// Whoever is woken finds the lock free. (The writer alone touches it while it wakes.)
+/// A reader that is woken finds the lock free. (Only the writer touches the lock while it wakes.)
 fn a_woken_reader_finds_the_lock_free<Q: Queue>(queue: Arc<Q>) {
     let mut reader = queue.get();
     let waker = Waker::from(Arc::new(LockCheck({
@@ -165,7 +165,7 @@ fn a_woken_reader_finds_the_lock_free<Q: Queue>(queue: Arc<Q>) {
     assert_eq!(block_on(reader), 1);
 }
 
-/// A reader that is cancelled at any moment does not take the wake of another along.
+/// A reader that is cancelled at any moment does not take the wake of another reader along.
 fn a_cancelled_reader_hands_its_wake_on<Q: Queue>(queue: Arc<Q>) {
     let cancelled = thread::spawn({
         let queue = queue.clone();

@@ -1,10 +1,14 @@
-//! What an inbox keeps under its lock, and every change to it. Nothing here calls or drops a waker or drops an item:
-//! that is left in [`AfterUnlock`] for when the lock is free.
+//! The state of an inbox under its lock, and every change to it. Nothing here calls a waker, drops a waker or drops an
+//! item, because each of these may run foreign code that locks the inbox again. Such work is left in [`AfterUnlock`].
 //!
-//! Why no wake is lost. Readers: as many are woken by a write as it wrote, so at any time at least
-//! min(items, readers that wait) of them are woken. A reader that takes an item takes part in that sum on both sides;
-//! one that leaves without an item hands its wake on. Writers: after each step that makes room, the first in line are
-//! woken as long as what they need fits beside what those woken before them need.
+//! # Why no wake is lost
+//!
+//! **Readers.** A write of n items wakes n readers, or all if fewer wait. Hence at any time at least
+//! min(items inside, readers that wait) readers are woken. A reader that takes an item lowers both numbers by one;
+//! a woken reader that leaves without an item hands its wake on, so that the number of woken readers stays.
+//!
+//! **Writers.** After each step that makes room, the writers first in line are woken as long as their needs fit beside
+//! the needs of the writers that were woken before and have not run yet.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -12,7 +16,7 @@ use std::task::Waker;
 use super::{Closed, Full, PushError};
 use crate::waitlist::{Deferred, LazyWaitList, SlotState, WaitKey, WaitList};
 
-/// What an inbox was told when it was made.
+/// The bounds and the policy of an inbox, fixed when it was made.
 pub(super) struct Limits<T> {
     pub(super) items: usize,
     pub(super) bytes: usize,
@@ -27,8 +31,8 @@ impl<T> Limits<T> {
     }
 }
 
-/// What went through an inbox and what did not. At any time `pushed + given_back` is `received + evicted` and
-/// what is in it.
+/// The numbers of items that passed through an inbox, and of those that did not, by cause. At any time
+/// `pushed + given_back` is `received + evicted` plus the number of items inside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -40,15 +44,15 @@ pub struct Counters {
     pub given_back: u64,
     /// Items dropped to make room under [`Full::DropOldest`].
     pub evicted: u64,
-    /// Items handed back to their writer for want of room. One that tries again is counted again.
+    /// Items handed back to their writer because there was no room. Each further attempt counts again.
     pub refused: u64,
-    /// Items that could never have fitted: handed back, or dropped out of a batch.
+    /// Items that could never have fitted: handed back, or dropped from a batch.
     pub too_large: u64,
-    /// Items that came after the inbox was closed.
+    /// Items that were written after the inbox had been closed.
     pub after_close: u64,
 }
 
-/// What is left to do once the lock is free.
+/// The work that a change leaves for the time after the lock: wakers to call, and wakers and items to drop.
 pub(super) struct AfterUnlock<T> {
     pub(super) wakers: Deferred<Waker>,
     pub(super) stale: Deferred<Waker>,
@@ -62,20 +66,20 @@ impl<T> AfterUnlock<T> {
     }
 }
 
-/// A buffer for so many items is never given up.
+/// The number of items for which a buffer is always kept, since freeing so little is not worth an allocation later.
 const KEPT_CAPACITY: usize = 4;
 
-/// What an inbox keeps under its lock. What each write and read touches stands first: with many inboxes, a wake costs
-/// as much as the cache lines that it has to fetch.
+/// The part of an inbox under its lock. The fields that each write and read touches are first, because with many
+/// inboxes a wake costs as much as the cache lines that it has to fetch.
 #[repr(C)]
 pub(super) struct State<T> {
     pub(super) closed: bool,
     pub(super) items: VecDeque<T>,
     pub(super) readers: WaitList,
     pub(super) counters: Counters,
-    /// How many items had been written when a reader last found nothing.
+    /// The value of `counters.pushed` when a reader last found the inbox empty; see [`State::park_reader`].
     pushed_at_last_park: u64,
-    /// Mostly none waits.
+    /// Allocated on first use, since in most inboxes no writer ever waits.
     pub(super) writers: LazyWaitList,
     pub(super) bytes: usize,
     pub(super) spare: Vec<Waker>,
@@ -95,20 +99,21 @@ impl<T> State<T> {
         }
     }
 
-    /// Whether [`write_unsized`](State::write_unsized) may be used: the common case, in which sizes do not matter.
+    /// Whether [`write_unsized`](State::write_unsized) may be used: the inbox is open, does not measure its items, and
+    /// has room. This is the common case.
     #[inline]
     pub(super) fn has_unsized_room(&self, limits: &Limits<T>) -> bool {
         !self.closed && limits.size.is_none() && self.items.len() < limits.items
     }
 
-    /// Writes one item where there is room. Returns the reader to wake.
+    /// Writes one item after [`has_unsized_room`](State::has_unsized_room). Returns the reader to wake.
     #[inline]
     pub(super) fn write_unsized(&mut self, item: T) -> Option<Waker> {
         self.append(item, 0);
         self.readers.wake_first()
     }
 
-    /// Takes the oldest item in the common case: sizes do not matter, and no writer waits for room.
+    /// Takes the oldest item in the common case: items are not measured, and no writer waits for room.
     #[inline]
     pub(super) fn take_unsized(&mut self, limits: &Limits<T>) -> Option<T> {
         if limits.size.is_some() || self.writers.waiting() > 0 {
@@ -116,7 +121,7 @@ impl<T> State<T> {
         }
         let item = self.items.pop_front()?;
         if self.items.is_empty() {
-            // Begins anew at the start of the buffer, which is in the cache.
+            // Resets the ring to the start of its buffer, so that a queue of one item stays in one cache line.
             self.items.clear();
         }
         self.counters.received += 1;
@@ -151,7 +156,7 @@ impl<T> State<T> {
         Ok(())
     }
 
-    /// Writes as many of `items` as fit, and takes those out of `items`.
+    /// Writes as many of `items` as fit, and removes those from `items`.
     pub(super) fn write_batch(
         &mut self,
         limits: &Limits<T>,
@@ -178,7 +183,8 @@ impl<T> State<T> {
         Ok(written)
     }
 
-    /// The long way for a batch: item by item, since their sizes matter or old ones have to go.
+    /// The general case of [`write_batch`](State::write_batch): item by item, because each has its own size or evicts
+    /// older ones.
     fn write_one_by_one(
         &mut self,
         limits: &Limits<T>,
@@ -213,7 +219,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Puts an item back to the head, whatever the bounds say.
+    /// Puts an item back at the head regardless of the bounds, since its reader took it out of them before.
     pub(super) fn give_back(&mut self, limits: &Limits<T>, item: T, after: &mut AfterUnlock<T>) {
         self.bytes = self.bytes.saturating_add(limits.size_of(&item));
         self.items.push_front(item);
@@ -221,7 +227,7 @@ impl<T> State<T> {
         after.wakers = self.wake_readers(1);
     }
 
-    /// Takes the oldest item, which makes room for writers.
+    /// Takes the oldest item, and wakes the writers for which that makes room.
     pub(super) fn take(&mut self, limits: &Limits<T>, after: &mut AfterUnlock<T>) -> Option<T> {
         let item = self.items.pop_front()?;
         self.bytes = self.bytes.saturating_sub(limits.size_of(&item));
@@ -230,7 +236,7 @@ impl<T> State<T> {
         Some(item)
     }
 
-    /// Takes up to `limit` items (0 counts as 1), which makes room for writers.
+    /// Takes up to `limit` items (0 counts as 1), and wakes the writers for which that makes room.
     pub(super) fn take_batch(
         &mut self,
         limits: &Limits<T>,
@@ -254,7 +260,7 @@ impl<T> State<T> {
         count
     }
 
-    /// Wakes everybody: the inbox is closed.
+    /// Wakes every reader and writer, since the inbox was closed and each of them has to see it.
     pub(super) fn wake_all(&mut self, after: &mut AfterUnlock<T>) {
         after.wakers = self.wake_readers(usize::MAX);
         while let Some(waker) = self.writers.wake_first() {
@@ -262,7 +268,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Wakes writers in the order of the line, as many as there is room for beside those woken before.
+    /// Wakes writers in line order, as long as there is room for them beside the writers that were woken before.
     #[inline]
     pub(super) fn wake_writers(&mut self, limits: &Limits<T>, after: &mut AfterUnlock<T>) {
         if self.writers.waiting() > 0 {
@@ -285,8 +291,8 @@ impl<T> State<T> {
 
     /// Parks a reader that found nothing. Returns a waker that is no longer needed.
     ///
-    /// It is the moment to give up a buffer far larger than what has come since the last such moment: an idle inbox is
-    /// to be small even if it was once full.
+    /// If far fewer items than the buffer holds were written since the last parking, the buffer is freed here, so that
+    /// an idle inbox is small even if it was once full.
     #[inline]
     pub(super) fn park_reader(&mut self, key: &mut WaitKey, waker: &Waker) -> Option<Waker> {
         let capacity = self.items.capacity();
@@ -298,14 +304,15 @@ impl<T> State<T> {
         self.readers.park(key, waker, 0)
     }
 
-    /// A reader got what it waited for.
+    /// Frees the slot of a reader that received its item.
     pub(super) fn finish_reader(&mut self, key: &mut WaitKey, after: &mut AfterUnlock<T>) {
         if let SlotState::Waiting(waker) = self.readers.leave(key) {
             after.stale.push(waker);
         }
     }
 
-    /// A reader is dropped: its wake, if it did not use it, goes to the next in line.
+    /// Frees the slot of a reader that was dropped. An unused wake is handed on to the next reader in line, since
+    /// otherwise its item would stay beside a reader that sleeps.
     pub(super) fn remove_reader(&mut self, key: &mut WaitKey, after: &mut AfterUnlock<T>) {
         match self.readers.leave(key) {
             SlotState::Waiting(waker) => after.stale.push(waker),
@@ -314,7 +321,8 @@ impl<T> State<T> {
         }
     }
 
-    /// A writer is dropped or done: the room that it was woken for, or that it held up others for, may do for them.
+    /// Frees the slot of a writer that was dropped or is done. Other writers are then woken, because the room that was
+    /// reserved for this one, or that it held the others back from, may be enough for them.
     pub(super) fn remove_writer(
         &mut self,
         limits: &Limits<T>,
@@ -342,7 +350,7 @@ impl<T> State<T> {
     #[inline]
     fn append(&mut self, item: T, size: usize) {
         if self.items.capacity() == 0 {
-            // Mostly one item comes: it need not pay for four.
+            // `VecDeque` would start with room for four; most inboxes never hold more than one item.
             self.items.reserve_exact(1);
         }
         self.items.push_back(item);
@@ -369,8 +377,9 @@ impl<T> State<T> {
 
     /// Whether an item fits behind `count` others of its batch, where `bytes` is the size of all of them.
     ///
-    /// A writer that runs may overtake those that wait or have just been woken, which saves a switch of tasks for
-    /// each item. But where bytes are short it keeps behind them: else small items would keep a large one out for ever.
+    /// A running writer may overtake writers that wait or were just woken, which saves a task switch per item. Where
+    /// bytes are bounded it may not overtake a writer with an item that does not fit yet, since otherwise a stream of
+    /// small items would keep a large one out for ever.
     fn fits_behind(&self, limits: &Limits<T>, count: usize, bytes: usize, key: WaitKey) -> bool {
         if self.items.len().saturating_add(count) >= limits.items {
             return false;

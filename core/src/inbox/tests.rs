@@ -11,7 +11,7 @@ use super::*;
 mod model;
 mod writers;
 
-/// Counts its wakes, and at each asserts that the inbox's lock is free.
+/// A waker that counts its wakes and asserts at each that the lock of the inbox is free.
 struct CountingWaker {
     inbox: Arc<Inbox<u32>>,
     wakes: AtomicUsize,
@@ -24,7 +24,7 @@ impl Wake for CountingWaker {
     }
 }
 
-/// A task that runs one future by hand, and knows how often it was woken.
+/// A task that the test polls by hand, with a waker that counts.
 struct Task<F> {
     future: Option<Pin<Box<F>>>,
     probe: Arc<CountingWaker>,
@@ -36,7 +36,7 @@ impl<F: Future> Task<F> {
         Task { future: Some(Box::pin(future)), probe }
     }
 
-    /// A task that was polled once and waits.
+    /// A task that was polled once and is pending.
     fn parked(inbox: &Arc<Inbox<u32>>, future: F) -> Self {
         let mut task = Task::new(inbox, future);
         assert!(task.poll().is_pending());
@@ -204,7 +204,7 @@ fn a_stream_yields_the_items_and_ends_with_the_inbox() {
 #[test]
 fn an_idle_inbox_is_small_and_owns_no_heap() {
     let inbox = Inbox::<[u8; 64]>::new(1000, Full::Wait);
-    assert!(size_of_val(&inbox) <= 400, "which leaves room for the slot of one who waits");
+    assert!(size_of_val(&inbox) <= 400, "which leaves room for the slot of a waiting task");
     let state = inbox.state.lock();
     assert_eq!((state.items.capacity(), state.spare.capacity()), (0, 0));
 }
@@ -221,14 +221,14 @@ fn an_inbox_that_was_once_full_becomes_small_again_and_one_in_use_keeps_its_buff
     (0..3).for_each(|_| burst(1000));
     assert!(capacity() >= 1000);
     burst(1);
-    assert!(capacity() >= 1000, "not known to be idle yet");
+    assert!(capacity() >= 1000, "one small burst does not show that it is idle");
     burst(1);
     assert!(capacity() <= 4);
 }
 
 #[test]
 fn an_item_that_comes_back_to_the_inbox_when_it_is_dropped_does_no_harm() {
-    /// Looks at the inbox from its destructor.
+    /// Locks its inbox from its destructor.
     struct LooksAtItsInbox(std::sync::Weak<Inbox<LooksAtItsInbox>>);
     impl Drop for LooksAtItsInbox {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! The cell under loom. See the models of the inbox, which these share their tasks with.
+//! Models of the cell under loom, which share their tasks with the models of the inbox.
 
 use std::sync::Arc;
 use std::task::Waker;

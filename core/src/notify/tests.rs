@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use super::*;
 
-/// Counts its wakes, and at each asserts that the cell's lock is free.
+/// A waker that counts its wakes and asserts at each that the lock of the cell is free.
 struct CountingWaker {
     notify: Arc<Notify<u32>>,
     wakes: AtomicUsize,
@@ -84,7 +84,7 @@ fn a_waiting_future_that_is_dropped_leaves_the_cell() {
         assert!(taking.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         assert_eq!(Arc::strong_count(&probe), 4);
     }
-    assert_eq!(Arc::strong_count(&probe), 2, "nothing holds the waker any more");
+    assert_eq!(Arc::strong_count(&probe), 2, "no slot holds the waker any more");
     *notify.write() += 1;
     assert_eq!(probe.wakes.load(SeqCst), 0);
 }

@@ -46,7 +46,7 @@ fn a_waiter_that_was_woken_without_result_keeps_its_place() {
     list.park(&mut c, &wc, 0);
     assert_eq!(woken(&mut list, &all), Some(0));
     assert_eq!(woken(&mut list, &all), Some(1));
-    // Back in an order that is not theirs.
+    // They return in the opposite order.
     list.park(&mut b, &wb, 0);
     list.park(&mut a, &wa, 0);
     assert_eq!((list.waiting(), list.woken()), (3, 0));

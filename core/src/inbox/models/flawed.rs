@@ -1,4 +1,5 @@
-//! Queues with one flaw each, which the models must refute. A checker that could not would prove nothing.
+//! Queues with one flaw each, which the models must refute. A model that passed them would prove nothing about the
+//! inbox.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,20 +10,21 @@ use std::collections::VecDeque;
 use super::*;
 
 #[derive(Clone, Copy, PartialEq)]
+/// The single deviation of a queue from the contract.
 enum Flaw {
-    /// As it should be: what shows that it is the flaw which is refuted.
+    /// No deviation: shows that the models refute the flaw and not the rest of this queue.
     None,
-    /// Wakes, and writes then.
+    /// Wakes before it writes.
     WakesFirst,
-    /// Wakes while it holds the lock.
+    /// Wakes while it holds the lock (contract 3).
     WakesUnderLock,
-    /// Looks, lets the lock go, and parks then.
+    /// Looks, releases the lock, and parks under a second lock (contract 1).
     LooksThenParks,
-    /// Keeps one waker: who comes later is put off.
+    /// Keeps one waker: that of a second reader is ignored (contract 4).
     OneSlot,
-    /// Who is cancelled keeps the wake that it had.
+    /// A cancelled reader keeps the wake that it had received (contract 6).
     KeepsItsWake,
-    /// Whoever takes an item out wakes, as if it had written.
+    /// A reader that takes an item wakes itself, as if it had written (contract 2).
     WakesItself,
 }
 
@@ -121,7 +123,7 @@ impl Future for FlawedGet<'_> {
 
 impl Drop for FlawedGet<'_> {
     fn drop(&mut self) {
-        // A model that has failed already is being torn down.
+        // Unwinding from a model that has failed: its lock must not be used any more.
         if std::thread::panicking() {
             return;
         }
@@ -138,11 +140,11 @@ impl Drop for FlawedGet<'_> {
 }
 
 thread_local! {
-    /// Whether the panics of this test are what it waits for. (loom runs a model's threads on the test's own.)
+    /// Whether the panics of this thread are expected. (loom runs the threads of a model on the thread of the test.)
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Why a model fails, and `None` if it passes.
+/// The panic message of a model that fails, or `None` if it passes.
 fn refuted(model: impl Fn() + Send + Sync + 'static) -> Option<String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -163,7 +165,7 @@ fn refuted(model: impl Fn() + Send + Sync + 'static) -> Option<String> {
     })
 }
 
-/// Asserts that a model fails, for the reason for which it should.
+/// Asserts that a model fails, and for the expected reason.
 fn assert_refuted(reason: &str, model: impl Fn() + Send + Sync + 'static) {
     let why = refuted(model).expect("the model passes a flawed queue");
     assert!(why.contains(reason), "refuted, but because of: {why}");

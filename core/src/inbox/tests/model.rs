@@ -1,5 +1,5 @@
-//! Random use against a plain `VecDeque`: the same items come out, in the same order, and nobody sleeps who should
-//! run.
+//! Random operations compared with a plain `VecDeque`: the same items are received in the same order, and no task
+//! sleeps that should run.
 
 use std::collections::VecDeque;
 
@@ -15,13 +15,13 @@ enum Step {
     TryRecvBatch(usize),
     GiveBack,
     Close,
-    /// Begins a future and polls it once.
+    /// Starts a future and polls it once.
     StartRecv,
     StartPush(u32),
-    /// Polls, or drops, one of the futures under way.
+    /// Polls, or drops, one of the pending futures.
     Poll(prop::sample::Index),
     Cancel(prop::sample::Index),
-    /// Polls all that were woken until nobody is.
+    /// Polls the woken tasks until none is woken.
     Settle,
 }
 
@@ -42,7 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The plain truth: a queue with bounds.
+/// The reference: an unsynchronised queue with the same bounds.
 struct Model {
     queue: VecDeque<u32>,
     items: usize,
@@ -89,7 +89,7 @@ impl Operation<'_> {
         }
     }
 
-    /// Whether it is done.
+    /// Polls the task and compares its result with the model. Returns whether it is done.
     fn poll(&mut self, model: &mut Model) -> bool {
         match self {
             Operation::Recv(task) => match task.poll() {
@@ -123,7 +123,7 @@ impl Operation<'_> {
     }
 }
 
-/// The futures under way, each with the number of wakes it has answered.
+/// The pending futures, each with the number of its wakes that were followed by a poll.
 type Operations<'a> = Vec<(Operation<'a>, usize)>;
 
 fn settle(under_way: &mut Operations<'_>, model: &mut Model) {
@@ -247,7 +247,7 @@ fn run(items: usize, bytes: usize, full: Full, steps: Vec<Step>) {
     inbox.close();
     model.closed = true;
     settle(&mut under_way, &mut model);
-    assert!(under_way.is_empty(), "nobody waits on a closed inbox");
+    assert!(under_way.is_empty(), "no task waits on a closed inbox");
 }
 
 proptest! {

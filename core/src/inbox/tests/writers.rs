@@ -1,4 +1,4 @@
-//! What happens when an inbox is full.
+//! Writes to a full inbox, under each of its policies.
 
 use super::*;
 
@@ -96,7 +96,7 @@ fn bytes_are_bounded_and_an_item_that_can_never_fit_is_refused_as_such() {
     assert_eq!(inbox.try_push(5), Err(PushError::Full(5)));
     let mut batch = vec![2, 50, 1, 9, 1];
     assert_eq!(inbox.try_push_batch(&mut batch), Ok(2));
-    assert_eq!((inbox.bytes(), &batch[..]), (9, &[9, 1][..]), "in order: what is small does not overtake");
+    assert_eq!((inbox.bytes(), &batch[..]), (9, &[9, 1][..]), "in order: a small item does not overtake");
     assert_eq!((inbox.counters().too_large, inbox.counters().refused), (2, 3));
     let mut read = Vec::new();
     inbox.try_recv_batch(&mut read, 2).unwrap();
@@ -134,14 +134,14 @@ fn small_items_do_not_keep_a_large_one_out_for_ever() {
     let inbox = sized(100, 10, Full::Wait);
     inbox.try_push_batch(&mut vec![2, 2, 2, 2]).unwrap();
     let mut large = Task::parked(&inbox, inbox.push(9));
-    assert_eq!(inbox.try_push(2), Err(PushError::Full(2)), "not past the one that waits");
+    assert_eq!(inbox.try_push(2), Err(PushError::Full(2)), "not past the writer that waits");
     let mut small = Task::parked(&inbox, inbox.push(1));
     for _ in 0..4 {
         assert_eq!((large.wakes(), small.wakes()), (0, 0));
         inbox.try_recv().unwrap();
     }
     assert_eq!((large.wakes(), small.wakes()), (1, 1), "room for both");
-    assert_eq!(inbox.try_push(2), Err(PushError::Full(2)), "what the large one was woken for is kept");
+    assert_eq!(inbox.try_push(2), Err(PushError::Full(2)), "the room of the woken large one is reserved");
     assert_eq!(small.poll(), Poll::Ready(Ok(())));
     assert_eq!(large.poll(), Poll::Ready(Ok(())));
     assert_eq!(inbox.bytes(), 10);
@@ -167,15 +167,15 @@ fn a_writer_whose_room_was_taken_gives_its_room_to_an_earlier_one_that_fits() {
     inbox.try_recv().unwrap();
     inbox.try_recv().unwrap();
     assert_eq!((small.wakes(), large.wakes()), (1, 1));
-    // Others are faster, and the small one is back in line, at its place before the large one.
+    // Other writers are faster, so that the small one returns to its place in line before the large one.
     inbox.try_push_batch(&mut vec![0, 0, 0]).unwrap();
     assert!(small.poll().is_pending());
     inbox.try_recv().unwrap();
     inbox.try_push(2).unwrap();
     inbox.try_recv().unwrap();
     inbox.try_recv().unwrap();
-    assert_eq!(small.wakes(), 1, "the room is kept for the large one, which was woken for it");
-    // What is given back is exempt from the bounds, so that room is gone when the large one comes.
+    assert_eq!(small.wakes(), 1, "the room is reserved for the large one, which was woken");
+    // An item that was given back is exempt from the bounds, so the reserved room is gone when the large one runs.
     inbox.push_front(1);
     assert!(large.poll().is_pending());
     assert_eq!(small.wakes(), 2);
