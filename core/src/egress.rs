@@ -1,4 +1,4 @@
-//! Egress: the way out to one neighbour.
+//! Egress: the path out to one neighbour.
 //!
 //! Whoever has a packet for the neighbour pushes it into the queue of its class and then drains the queues, unless
 //! somebody is doing so already, who will take the new packet along. Draining means: pick by class and turn, seal,
@@ -6,7 +6,7 @@
 //! dropped. When the link is idle this sends the packet at once, on the pusher's own task. A drain is bounded, and may
 //! be dropped when the medium is busy: the neighbour's own task takes up what is left.
 //!
-//! [`Queues`] decides whose turn it is and what is dropped; while the medium takes less than comes, packets that have
+//! [`ClassQueues`] decides whose turn it is and what is dropped; while the medium takes less than comes, packets that have
 //! been waiting in a standing queue are dropped as well ([`codel`]).
 
 use std::cell::Cell;
@@ -19,10 +19,10 @@ use bytes::Bytes;
 mod codel;
 mod flows;
 mod queues;
-mod way;
+mod transmit_path;
 
-use self::queues::Queues;
-use self::way::Way;
+use self::queues::ClassQueues;
+use self::transmit_path::TransmitPath;
 use crate::link::Sealer;
 use crate::netmod::{Endpoint, Netmod, NetmodError, Train};
 use crate::stats::{DropCause, Stats};
@@ -39,7 +39,7 @@ pub(crate) enum Class {
     Bulk,
 }
 
-/// A train's longest buffer: what a UDP datagram's length field holds, less its headers.
+/// A train's longest_flow buffer: what a UDP datagram's length field holds, less its headers.
 const MAX_TRAIN_BYTES: usize = 65_000;
 /// What one drain sends at most, so that nobody is kept sending for others: half of what the queues hold.
 const MAX_DRAIN_BYTES: usize = 1 << 20;
@@ -49,7 +49,7 @@ const BACKED_UP: usize = 512 << 10;
 
 /// What came of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pushed {
+pub(crate) enum PushOutcome {
     /// Queued; drain now, or whoever drains already takes it along.
     Queued,
     /// Queued, and so many packets of the longest flow were dropped to make room.
@@ -60,57 +60,57 @@ pub(crate) enum Pushed {
     Closed,
 }
 
-impl Pushed {
+impl PushOutcome {
     /// Counts what was dropped.
     pub(crate) fn count(self, stats: &Stats) {
         match self {
-            Pushed::Queued => {}
-            Pushed::Displaced(count) => stats.drop_n(DropCause::EgressFull, count),
-            Pushed::Full => stats.drop(DropCause::EgressFull),
-            Pushed::Closed => stats.drop(DropCause::UnknownSession),
+            PushOutcome::Queued => {}
+            PushOutcome::Displaced(count) => stats.drop_n(DropCause::EgressFull, count),
+            PushOutcome::Full => stats.drop(DropCause::EgressFull),
+            PushOutcome::Closed => stats.drop(DropCause::UnknownSession),
         }
     }
 }
 
-/// The way out to one neighbour.
+/// The path out to one neighbour.
 pub(crate) struct Egress {
     netmod: Arc<dyn Netmod>,
     max_train: usize,
     /// What time it is, for packets that wait.
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<EgressState>,
     /// Locked while a train is sealed, by the one who drains; after `state` where both are.
-    way: Mutex<Way>,
+    path: Mutex<TransmitPath>,
 }
 
 type Clock = Box<dyn Fn() -> Time + Send + Sync>;
 
-struct State {
-    queues: Queues,
+struct EgressState {
+    queues: ClassQueues,
     draining: bool,
     closed: bool,
     /// A train that is sealed, and whose sending was broken off: it goes first. If it had left, the replay window of the
-    /// other side drops it.
-    broken_off: Option<(Filled, Vec<u8>)>,
+    /// other side should_drop it.
+    interrupted: Option<(SealedTrain, Vec<u8>)>,
 }
 
 /// What a drain did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Drained {
+pub(crate) struct DrainReport {
     /// Frames handed to the netmod.
     pub(crate) frames: u64,
     /// Those among them that carried packets.
     pub(crate) packets: u64,
     /// The bytes of all.
     pub(crate) bytes: u64,
-    /// The longest frame among them, in bytes.
+    /// The longest_flow frame among them, in bytes.
     pub(crate) longest: usize,
     /// Frames that the netmod refused.
     pub(crate) failed: u64,
     /// The shortest train refused as too long: the length of its frames, in bytes.
     pub(crate) too_long: Option<usize>,
     /// Packets dropped since they had waited for too long.
-    pub(crate) late: u64,
+    pub(crate) overdue: u64,
     /// The key has sealed so much that a new one is due.
     pub(crate) worn: bool,
 }
@@ -124,24 +124,24 @@ impl Egress {
             clock: Box::new(move || {
                 Time::from_nanos(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX))
             }),
-            state: Mutex::new(State {
-                queues: Queues::new(),
+            state: Mutex::new(EgressState {
+                queues: ClassQueues::new(),
                 draining: false,
                 closed: false,
-                broken_off: None,
+                interrupted: None,
             }),
-            way: Mutex::new(Way { sealer, endpoint }),
+            path: Mutex::new(TransmitPath { sealer, endpoint }),
         }
     }
 
-    /// Queues the content of one frame (its kind byte first).
-    pub(crate) fn push(&self, class: Class, content: Bytes) -> Pushed {
+    /// ClassQueues the content of one frame (its kind byte first).
+    pub(crate) fn push(&self, class: Class, content: Bytes) -> PushOutcome {
         self.pushing().push(class, content)
     }
 
     /// The queues, for pushing more than one frame. Nobody else gets at them meanwhile: keep it short.
-    pub(crate) fn pushing(&self) -> Pushing<'_> {
-        Pushing { state: self.lock(), clock: &self.clock }
+    pub(crate) fn pushing(&self) -> PushGuard<'_> {
+        PushGuard { state: self.lock(), clock: &self.clock }
     }
 
     /// Sends what is queued, up to a bound, unless another task is doing so: it will see what was queued here.
@@ -150,18 +150,18 @@ impl Egress {
     ///
     /// # Errors
     /// The last error of the netmod. The frames it refused are gone, and counted in `drained`.
-    pub(crate) async fn drain(&self, drained: &mut Drained) -> Result<(), NetmodError> {
-        let Some(mut turn) = Turn::take(self, drained) else { return Ok(()) };
+    pub(crate) async fn drain(&self, drained: &mut DrainReport) -> Result<(), NetmodError> {
+        let Some(mut turn) = DrainGuard::take(self, drained) else { return Ok(()) };
         let mut result = Ok(());
         let (mut trains, mut bytes) = (0, 0);
         while trains < MAX_DRAIN_TRAINS && bytes < MAX_DRAIN_BYTES {
-            let Some(Filled { endpoint, size, frames, packets }) = turn.fill() else { break };
+            let Some(SealedTrain { endpoint, size, frames, packets }) = turn.fill() else { break };
             let train = &turn.scratch.train;
             let mut sending = self.netmod.send(&endpoint, Train { bytes: train, size });
             let sent = poll_fn(|cx| {
                 let polled = sending.as_mut().poll(cx);
                 if polled.is_pending() {
-                    self.lock().queues.press((self.clock)());
+                    self.lock().queues.note_backpressure((self.clock)());
                 }
                 polled
             });
@@ -213,46 +213,46 @@ impl Egress {
         self.lock().close()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, EgressState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The queues of a link, held for pushing. Made by [`Egress::pushing`].
-pub(crate) struct Pushing<'a> {
-    state: MutexGuard<'a, State>,
+pub(crate) struct PushGuard<'a> {
+    state: MutexGuard<'a, EgressState>,
     clock: &'a Clock,
 }
 
-impl Pushing<'_> {
-    /// Queues the content of one frame (its kind byte first).
-    pub(crate) fn push(&mut self, class: Class, content: Bytes) -> Pushed {
+impl PushGuard<'_> {
+    /// ClassQueues the content of one frame (its kind byte first).
+    pub(crate) fn push(&mut self, class: Class, content: Bytes) -> PushOutcome {
         if self.state.closed {
-            return Pushed::Closed;
+            return PushOutcome::Closed;
         }
         match self.state.queues.push(class, content, self.clock) {
-            Some(0) => Pushed::Queued,
-            Some(dropped) => Pushed::Displaced(dropped),
-            None => Pushed::Full,
+            Some(0) => PushOutcome::Queued,
+            Some(dropped) => PushOutcome::Displaced(dropped),
+            None => PushOutcome::Full,
         }
     }
 }
 
-impl State {
+impl EgressState {
     fn has_work(&self) -> bool {
-        self.broken_off.is_some() || !self.queues.is_empty()
+        self.interrupted.is_some() || !self.queues.is_empty()
     }
 
     fn close(&mut self) -> u64 {
         self.closed = true;
-        let broken_off = self.broken_off.take().map_or(0, |(train, _)| train.frames);
-        self.queues.clear() + broken_off
+        let interrupted = self.interrupted.take().map_or(0, |(train, _)| train.frames);
+        self.queues.clear() + interrupted
     }
 }
 
 /// A train ready to go.
 #[derive(Clone, Copy)]
-struct Filled {
+struct SealedTrain {
     endpoint: Endpoint,
     size: usize,
     frames: u64,
@@ -286,45 +286,45 @@ impl Scratch {
 }
 
 /// The right to drain, given back on drop.
-struct Turn<'a, 'd> {
+struct DrainGuard<'a, 'd> {
     egress: &'a Egress,
     scratch: Scratch,
     /// What is in the train, from its sealing until it is sent.
-    current: Option<Filled>,
-    drained: &'d mut Drained,
+    current: Option<SealedTrain>,
+    drained: &'d mut DrainReport,
     done: bool,
 }
 
-impl<'a, 'd> Turn<'a, 'd> {
-    fn take(egress: &'a Egress, drained: &'d mut Drained) -> Option<Self> {
+impl<'a, 'd> DrainGuard<'a, 'd> {
+    fn take(egress: &'a Egress, drained: &'d mut DrainReport) -> Option<Self> {
         let mut state = egress.lock();
         if state.draining || !state.has_work() {
             return None;
         }
         state.draining = true;
-        let broken_off = state.broken_off.take();
+        let interrupted = state.interrupted.take();
         drop(state);
         let mut scratch = Scratch::take();
-        let current = broken_off.map(|(filled, train)| {
+        let current = interrupted.map(|(filled, train)| {
             scratch.train = train;
             filled
         });
-        Some(Turn { egress, scratch, current, drained, done: false })
+        Some(DrainGuard { egress, scratch, current, drained, done: false })
     }
 
     /// Picks and seals the next train: frames of one length, the last may be shorter. When there is nothing left,
     /// the turn ends under the same lock, so that whoever pushes next takes a turn of its own.
-    fn fill(&mut self) -> Option<Filled> {
+    fn fill(&mut self) -> Option<SealedTrain> {
         if self.current.is_some() {
             return self.current;
         }
         self.scratch.train.clear();
         let size = self.pick()?;
         let (mut frames, mut packets) = (0, 0);
-        let mut way = self.egress.way();
+        let mut path = self.egress.path();
         let mut exhausted = false;
         for (content, is_packet) in self.scratch.contents.drain(..) {
-            let sealed = way.sealer.seal(|out| out.extend_from_slice(&content), &mut self.scratch.train);
+            let sealed = path.sealer.seal(|out| out.extend_from_slice(&content), &mut self.scratch.train);
             exhausted |= sealed.is_err();
             if exhausted {
                 self.drained.failed += 1;
@@ -333,15 +333,15 @@ impl<'a, 'd> Turn<'a, 'd> {
             frames += 1;
             packets += u64::from(is_packet);
         }
-        self.drained.worn |= way.sealer.is_worn();
-        let endpoint = way.endpoint;
-        drop(way);
+        self.drained.worn |= path.sealer.is_worn();
+        let endpoint = path.endpoint;
+        drop(path);
         if exhausted {
             // The keys are used up: the link ends, and the neighbour's task makes a new one.
             self.drained.failed += self.egress.lock().close();
         }
         if frames > 0 {
-            self.current = Some(Filled { endpoint, size, frames, packets });
+            self.current = Some(SealedTrain { endpoint, size, frames, packets });
         }
         self.current
     }
@@ -350,8 +350,8 @@ impl<'a, 'd> Turn<'a, 'd> {
     fn pick(&mut self) -> Option<usize> {
         let mut guard = self.egress.lock();
         let state = &mut *guard;
-        if state.queues.pressed().is_some() {
-            self.drained.late += state.queues.drop_late((self.egress.clock)());
+        if state.queues.backpressure_since().is_some() {
+            self.drained.overdue += state.queues.drop_overdue((self.egress.clock)());
         }
         let (mut size, mut bytes) = (0, 0);
         while self.scratch.contents.len() < self.egress.max_train {
@@ -368,7 +368,7 @@ impl<'a, 'd> Turn<'a, 'd> {
             }
         }
         if bytes == 0 {
-            state.queues.relieve();
+            state.queues.clear_backpressure();
             state.draining = false;
             self.done = true;
             return None;
@@ -377,7 +377,7 @@ impl<'a, 'd> Turn<'a, 'd> {
     }
 }
 
-impl Drop for Turn<'_, '_> {
+impl Drop for DrainGuard<'_, '_> {
     fn drop(&mut self) {
         let mut scratch = std::mem::take(&mut self.scratch);
         if !self.done {
@@ -385,7 +385,7 @@ impl Drop for Turn<'_, '_> {
             state.draining = false;
             match self.current.take() {
                 Some(current) if state.closed => self.drained.failed += current.frames,
-                Some(current) => state.broken_off = Some((current, std::mem::take(&mut scratch.train))),
+                Some(current) => state.interrupted = Some((current, std::mem::take(&mut scratch.train))),
                 None => {}
             }
         }

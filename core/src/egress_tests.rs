@@ -14,7 +14,7 @@ use crate::time::Time;
 
 /// Notes what is sent, and takes nothing while it is busy.
 #[derive(Default)]
-struct Tape {
+struct RecordingNetmod {
     trains: Mutex<Vec<(Vec<u8>, usize)>>,
     busy: AtomicBool,
     /// How many trains it takes although it is busy.
@@ -22,7 +22,7 @@ struct Tape {
 }
 
 #[async_trait]
-impl Netmod for Tape {
+impl Netmod for RecordingNetmod {
     fn scheme(&self) -> &str {
         "tape"
     }
@@ -79,14 +79,14 @@ fn session() -> (Sealer, Session) {
     (sealer.unwrap(), opener.unwrap())
 }
 
-fn egress() -> (Arc<Tape>, Egress, Session) {
+fn egress() -> (Arc<RecordingNetmod>, Egress, Session) {
     let (sealer, opener) = session();
-    let tape = Arc::new(Tape::default());
+    let tape = Arc::new(RecordingNetmod::default());
     (tape.clone(), Egress::new(tape, Endpoint::new(&[1]).unwrap(), sealer), opener)
 }
 
-fn drain(egress: &Egress) -> (bool, Drained) {
-    let mut drained = Drained::default();
+fn drain(egress: &Egress) -> (bool, DrainReport) {
+    let mut drained = DrainReport::default();
     let whole = egress.drain(&mut drained).now_or_never().is_some();
     (whole, drained)
 }
@@ -94,11 +94,11 @@ fn drain(egress: &Egress) -> (bool, Drained) {
 fn push(egress: &Egress, class: Class, first: u8, length: usize) {
     let mut content = vec![0; length];
     content[0] = first;
-    assert_eq!(egress.push(class, content.into()), Pushed::Queued);
+    assert_eq!(egress.push(class, content.into()), PushOutcome::Queued);
 }
 
 /// The first byte of each frame's content, in order; frames that do not open are left out.
-fn opened(tape: &Tape, session: &mut Session) -> Vec<u8> {
+fn opened(tape: &RecordingNetmod, session: &mut Session) -> Vec<u8> {
     let trains = std::mem::take(&mut *tape.trains.lock().unwrap());
     let frames = trains.iter().flat_map(|(bytes, size)| bytes.chunks(*size));
     frames
@@ -174,11 +174,12 @@ fn a_drain_is_a_portion_and_what_is_left_is_seen() {
 fn packets_leave_room_for_control_and_both_are_bounded() {
     let (_, egress, _) = egress();
     let body = Bytes::from(vec![0; 1000]);
-    let fill = |class| (0..10_000).take_while(|_| egress.push(class, body.clone()) == Pushed::Queued).count();
+    let fill =
+        |class| (0..10_000).take_while(|_| egress.push(class, body.clone()) == PushOutcome::Queued).count();
     assert_eq!(fill(Class::Bulk), MAX_PACKETS / 1000);
-    assert_eq!(egress.push(Class::Interactive, body.clone()), Pushed::Displaced(1));
+    assert_eq!(egress.push(Class::Interactive, body.clone()), PushOutcome::Displaced(1));
     assert_eq!(fill(Class::Control), MAX_CONTROL / 1000);
-    assert_eq!(egress.push(Class::Control, body.clone()), Pushed::Full);
+    assert_eq!(egress.push(Class::Control, body.clone()), PushOutcome::Full);
 }
 
 #[test]
@@ -188,7 +189,7 @@ fn a_closed_egress_counts_what_it_drops_and_takes_nothing() {
     tape.busy.store(true, SeqCst);
     drain(&egress);
     assert_eq!(egress.close(), 20, "those of the train that was broken off as well");
-    assert_eq!(egress.push(Class::Control, Bytes::from_static(b"x")), Pushed::Closed);
+    assert_eq!(egress.push(Class::Control, Bytes::from_static(b"x")), PushOutcome::Closed);
     assert!(egress.is_empty() && !egress.is_stalled());
 }
 
@@ -197,7 +198,7 @@ fn a_deep_queue_does_not_hold_on_to_the_buffers_that_packets_came_in() {
     let (_, egress, _) = egress();
     push(&egress, Class::Bulk, 0, COPY_FROM);
     let buffer = Bytes::from(vec![0; 64 << 10]);
-    assert_eq!(egress.push(Class::Bulk, buffer.slice(..100)), Pushed::Queued);
+    assert_eq!(egress.push(Class::Bulk, buffer.slice(..100)), PushOutcome::Queued);
     assert!(buffer.is_unique());
 }
 
@@ -211,16 +212,16 @@ fn packet_to(destination: u8, mark: u8, length: usize) -> Bytes {
     content.into()
 }
 
-/// Queues `count` packets for one destination, which is their mark as well.
+/// ClassQueues `count` packets for one destination, which is their mark as well.
 fn fill(egress: &Egress, count: usize, destination: u8, length: usize) {
     for _ in 0..count {
         let packet = packet_to(destination, destination, length);
-        assert_eq!(egress.push(Class::Bulk, packet), Pushed::Queued);
+        assert_eq!(egress.push(Class::Bulk, packet), PushOutcome::Queued);
     }
 }
 
 /// The marks of the packets that were sent, in order.
-fn marks(tape: &Tape, session: &mut Session) -> Vec<u8> {
+fn marks(tape: &RecordingNetmod, session: &mut Session) -> Vec<u8> {
     let trains = std::mem::take(&mut *tape.trains.lock().unwrap());
     let frames = trains.iter().flat_map(|(bytes, size)| bytes.chunks(*size));
     let mark = |frame: &[u8]| session.opener.open(&mut frame.to_vec()).ok().map(|content| content[36]);
@@ -230,16 +231,16 @@ fn marks(tape: &Tape, session: &mut Session) -> Vec<u8> {
 #[test]
 fn a_busy_destination_does_not_keep_another_waiting() {
     let (tape, egress, mut opener) = egress();
-    (0..200).for_each(|n| assert_eq!(egress.push(Class::Bulk, packet_to(1, n, 1000)), Pushed::Queued));
+    (0..200).for_each(|n| assert_eq!(egress.push(Class::Bulk, packet_to(1, n, 1000)), PushOutcome::Queued));
     // Whichever flow a destination falls into, of several one is alone.
     for destination in 2..8 {
         egress.push(Class::Bulk, packet_to(destination, 200 + destination, 1000));
     }
     drain(&egress);
     let sent = marks(&tape, &mut opener);
-    let places: Vec<_> = (202..208).filter_map(|mark| sent.iter().position(|sent| *sent == mark)).collect();
-    assert_eq!((sent.len(), places.len()), (206, 6));
-    assert!(places.iter().filter(|place| **place < 16).count() >= 4, "{places:?}");
+    let slots: Vec<_> = (202..208).filter_map(|mark| sent.iter().position(|sent| *sent == mark)).collect();
+    assert_eq!((sent.len(), slots.len()), (206, 6));
+    assert!(slots.iter().filter(|place| **place < 16).count() >= 4, "{slots:?}");
     let busy: Vec<_> = sent.into_iter().filter(|mark| *mark < 200).collect();
     assert!(busy.is_sorted(), "a flow keeps its order");
 }
@@ -268,11 +269,11 @@ fn what_is_too_much_is_taken_from_the_longest_flow() {
         egress.push(Class::Bulk, packet_to(destination, 200 + destination, 1000));
     }
     let room = MAX_PACKETS / 1000 - 6;
-    (0..room).for_each(|_| assert_eq!(egress.push(Class::Bulk, packet_to(1, 1, 1000)), Pushed::Queued));
+    (0..room).for_each(|_| assert_eq!(egress.push(Class::Bulk, packet_to(1, 1, 1000)), PushOutcome::Queued));
     for _ in 0..10 {
-        assert_eq!(egress.push(Class::Bulk, packet_to(1, 9, 1000)), Pushed::Displaced(1));
+        assert_eq!(egress.push(Class::Bulk, packet_to(1, 9, 1000)), PushOutcome::Displaced(1));
     }
-    assert_eq!(egress.push(Class::Bulk, packet_to(9, 209, 3000)), Pushed::Displaced(3));
+    assert_eq!(egress.push(Class::Bulk, packet_to(9, 209, 3000)), PushOutcome::Displaced(3));
     while !egress.is_empty() {
         drain(&egress);
     }
@@ -308,7 +309,7 @@ fn packets_that_have_waited_in_a_standing_queue_are_dropped_and_counted() {
     // Nobody presses: however long it takes, nothing is dropped.
     fill(&egress, 40, 1, 1000);
     time.store(1_000_000_000, SeqCst);
-    assert_eq!(drain(&egress).1.late, 0);
+    assert_eq!(drain(&egress).1.overdue, 0);
     assert_eq!(marks(&tape, &mut opener).len(), 40);
     // From here on the medium takes one train of 16 each 20 ms, and 20 come.
     let (mut late, mut sent) = (0, 0);
@@ -317,17 +318,17 @@ fn packets_that_have_waited_in_a_standing_queue_are_dropped_and_counted() {
         fill(&egress, 20, 1, 1000);
         tape.busy.store(true, SeqCst);
         tape.takes.store(1, SeqCst);
-        late += drain(&egress).1.late;
+        late += drain(&egress).1.overdue;
         sent += marks(&tape, &mut opener).len();
     }
     assert!(late > 10, "{late}");
     tape.busy.store(false, SeqCst);
-    let mut drained = Drained::default();
+    let mut drained = DrainReport::default();
     while !egress.is_empty() {
         egress.drain(&mut drained).now_or_never();
     }
     sent += marks(&tape, &mut opener).len();
-    assert_eq!(late + drained.late + sent as u64, 2000, "nothing is lost but what was counted");
+    assert_eq!(late + drained.overdue + sent as u64, 2000, "nothing is lost but what was counted");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! After RFC 8289, section 5: a queue whose packets wait for longer than [`TARGET`] over a whole [`INTERVAL`] is no burst
 //! but a standing queue, which only makes everything late. From then on its head is dropped, at first one in an
-//! interval, then more often with the square root of the drops (which is what a sender's congestion control answers
+//! interval, then more often with the square root of the should_drop (which is what a sender's congestion control answers
 //! to), until the wait is short again.
 
 use std::time::Duration;
@@ -13,58 +13,58 @@ use crate::time::Time;
 pub(super) const TARGET: Duration = Duration::from_millis(5);
 /// For how long the wait must have been longer (RFC 8289, section 4.3).
 pub(super) const INTERVAL: Duration = Duration::from_millis(100);
-/// A queue with no more bytes than this is not standing: a packet is on its way out.
-const LEAST: usize = 1500;
+/// A queue with no more bytes than this is not standing: a packet is on its path out.
+const MTU: usize = 1500;
 
 /// The state of one queue.
 #[derive(Clone, Debug)]
 pub(super) struct Codel {
     /// When the wait will have been too long for a whole interval; `None` while it is short.
-    standing_at: Option<Time>,
-    next: Time,
+    first_above: Option<Time>,
+    drop_next: Time,
     count: u32,
-    last_count: u32,
+    previous_count: u32,
     dropping: bool,
 }
 
 impl Codel {
     pub(super) const fn new() -> Self {
-        Codel { standing_at: None, next: Time::ZERO, count: 0, last_count: 0, dropping: false }
+        Codel { first_above: None, drop_next: Time::ZERO, count: 0, previous_count: 0, dropping: false }
     }
 
     /// Whether the head of the queue, which has waited for `waited`, is to be dropped. `bytes` are those in the queue. Ask
     /// again for the next head.
-    pub(super) fn drops(&mut self, now: Time, waited: Duration, bytes: usize) -> bool {
+    pub(super) fn should_drop(&mut self, now: Time, waited: Duration, bytes: usize) -> bool {
         let standing = self.is_standing(now, waited, bytes);
         if !standing {
             self.dropping = false;
         } else if self.dropping {
-            if now < self.next {
+            if now < self.drop_next {
                 return false;
             }
             self.count = self.count.saturating_add(1);
-            self.next = self.next + self.pause();
+            self.drop_next = self.drop_next + self.control_law();
         } else {
             // Where the last dropping has ended a short while ago, its rate was about right.
-            let since = self.count.saturating_sub(self.last_count);
-            let lately = now.since(self.next) < INTERVAL * 16;
-            self.count = if since > 1 && lately { since } else { 1 };
-            self.last_count = self.count;
+            let delta = self.count.saturating_sub(self.previous_count);
+            let recent = now.since(self.drop_next) < INTERVAL * 16;
+            self.count = if delta > 1 && recent { delta } else { 1 };
+            self.previous_count = self.count;
             self.dropping = true;
-            self.next = now + self.pause();
+            self.drop_next = now + self.control_law();
         }
         standing
     }
 
     fn is_standing(&mut self, now: Time, waited: Duration, bytes: usize) -> bool {
-        if waited < TARGET || bytes <= LEAST {
-            self.standing_at = None;
+        if waited < TARGET || bytes <= MTU {
+            self.first_above = None;
             return false;
         }
-        *self.standing_at.get_or_insert(now + INTERVAL) <= now
+        *self.first_above.get_or_insert(now + INTERVAL) <= now
     }
 
-    fn pause(&self) -> Duration {
+    fn control_law(&self) -> Duration {
         INTERVAL.div_f64(f64::from(self.count.max(1)).sqrt())
     }
 }
@@ -77,7 +77,7 @@ mod tests {
 
     /// At which milliseconds of a second a packet is dropped, of one each millisecond that has waited for `waited`.
     fn dropped(codel: &mut Codel, from: u64, waited: Duration) -> Vec<u64> {
-        (0..1000).filter(|ms| codel.drops(at(from + ms), waited, 100_000)).collect()
+        (0..1000).filter(|ms| codel.should_drop(at(from + ms), waited, 100_000)).collect()
     }
 
     fn at(ms: u64) -> Time {
@@ -88,10 +88,13 @@ mod tests {
     fn a_short_wait_or_a_burst_costs_nothing() {
         let mut codel = Codel::new();
         assert!(dropped(&mut codel, 1000, Duration::from_millis(4)).is_empty());
-        assert!((0..99).all(|ms| !codel.drops(at(5000 + ms), LONG, 100_000)), "less than an interval");
-        assert!(!codel.drops(at(5099), Duration::ZERO, 100_000));
-        assert!((0..99).all(|ms| !codel.drops(at(5100 + ms), LONG, 100_000)), "the interval begins anew");
-        assert!((0..999).all(|ms| !codel.drops(at(9000 + ms), LONG, LEAST)), "one packet is no queue");
+        assert!((0..99).all(|ms| !codel.should_drop(at(5000 + ms), LONG, 100_000)), "less than an interval");
+        assert!(!codel.should_drop(at(5099), Duration::ZERO, 100_000));
+        assert!(
+            (0..99).all(|ms| !codel.should_drop(at(5100 + ms), LONG, 100_000)),
+            "the interval begins anew"
+        );
+        assert!((0..999).all(|ms| !codel.should_drop(at(9000 + ms), LONG, MTU)), "one packet is no queue");
     }
 
     #[test]
@@ -108,10 +111,10 @@ mod tests {
     fn dropping_goes_on_where_it_was_when_it_has_ended_a_moment_ago() {
         let mut codel = Codel::new();
         let first = dropped(&mut codel, 1000, LONG).len();
-        assert!(!codel.drops(at(2000), Duration::ZERO, 100_000));
+        assert!(!codel.should_drop(at(2000), Duration::ZERO, 100_000));
         let second = dropped(&mut codel, 2001, LONG);
         assert!(second.len() > first, "{} and {first}", second.len());
-        assert!(!codel.drops(at(9000), Duration::ZERO, 100_000));
+        assert!(!codel.should_drop(at(9000), Duration::ZERO, 100_000));
         assert_eq!(dropped(&mut codel, 9001, LONG).len(), first, "long after, it begins anew");
     }
 }

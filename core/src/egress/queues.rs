@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::Class;
-use super::flows::Flows;
+use super::flows::FlowQueues;
 use crate::hash::Keyed;
 use crate::time::Time;
 use crate::wire::packet;
@@ -30,28 +30,28 @@ const CLASSES: usize = 3;
 const CONTROL: usize = Class::Control as usize;
 
 /// What waits for one link.
-pub(super) struct Queues {
+pub(super) struct ClassQueues {
     control: VecDeque<Bytes>,
     control_bytes: usize,
     /// Interactive, bulk.
-    packets: [Flows; CLASSES - 1],
+    packets: [FlowQueues; CLASSES - 1],
     packet_bytes: usize,
     /// How many bytes each class has sent beyond its share while lower ones waited.
-    ahead: [usize; CLASSES],
+    excess: [usize; CLASSES],
     /// Since when the medium takes less than comes; `None` while it takes everything at once.
-    pressed: Option<Time>,
+    backpressure_since: Option<Time>,
     keyed: Keyed,
 }
 
-impl Queues {
+impl ClassQueues {
     pub(super) fn new() -> Self {
-        Queues {
+        ClassQueues {
             control: VecDeque::new(),
             control_bytes: 0,
-            packets: [Flows::new(), Flows::new()],
+            packets: [FlowQueues::new(), FlowQueues::new()],
             packet_bytes: 0,
-            ahead: [0; CLASSES],
-            pressed: None,
+            excess: [0; CLASSES],
+            backpressure_since: None,
             keyed: Keyed::default(),
         }
     }
@@ -74,16 +74,16 @@ impl Queues {
 
     /// The medium has not taken what it was given: from now on it counts how long packets wait, until the queues are
     /// empty.
-    pub(super) fn press(&mut self, now: Time) {
-        self.pressed.get_or_insert(now);
+    pub(super) fn note_backpressure(&mut self, now: Time) {
+        self.backpressure_since.get_or_insert(now);
     }
 
     /// Since when it counts how long packets wait.
-    pub(super) fn pressed(&self) -> Option<Time> {
-        self.pressed
+    pub(super) fn backpressure_since(&self) -> Option<Time> {
+        self.backpressure_since
     }
 
-    /// Queues a frame's content. For a packet that finds no room, those go that are first in the longest flow: returns how
+    /// ClassQueues a frame's content. For a packet that finds no room, those go that are first in the longest flow: returns how
     /// many. For control that finds none, there is none.
     pub(super) fn push(&mut self, class: Class, content: Bytes, clock: impl FnOnce() -> Time) -> Option<u64> {
         let content = if self.bytes() >= COPY_FROM { Bytes::copy_from_slice(&content) } else { content };
@@ -101,7 +101,7 @@ impl Queues {
             self.drop_longest()?;
             dropped += 1;
         }
-        let since = if self.pressed.is_some() { clock() } else { Time::ZERO };
+        let since = if self.backpressure_since.is_some() { clock() } else { Time::ZERO };
         // What has no destination is of one flow.
         let hash = packet::destination_bytes(&content).map_or(0, |bytes| self.keyed.hash(bytes));
         self.packet_bytes += length;
@@ -111,20 +111,20 @@ impl Queues {
 
     fn drop_longest(&mut self) -> Option<()> {
         let longest = self.packets.iter().enumerate().filter_map(|(which, flows)| {
-            let (number, bytes) = flows.longest()?;
+            let (number, bytes) = flows.longest_flow()?;
             Some((bytes, which, number))
         });
         let (_, which, number) = longest.max()?;
-        self.packet_bytes -= self.packets[which].take_from(number)?.len();
+        self.packet_bytes -= self.packets[which].dequeue_from(number)?.len();
         Some(())
     }
 
     /// Drops what has waited for too long, where that counts. Returns how many packets.
-    pub(super) fn drop_late(&mut self, now: Time) -> u64 {
-        let Some(pressed) = self.pressed else { return 0 };
+    pub(super) fn drop_overdue(&mut self, now: Time) -> u64 {
+        let Some(backpressure_since) = self.backpressure_since else { return 0 };
         let (mut count, mut bytes) = (0, 0);
         for flows in &mut self.packets {
-            flows.drop_late(now, pressed, |length| {
+            flows.drop_overdue(now, backpressure_since, |length| {
                 count += 1;
                 bytes += length;
             });
@@ -134,7 +134,8 @@ impl Queues {
     }
 
     fn turn(&self) -> Option<usize> {
-        let may = |class: &usize| self.has(*class) && (self.ahead[*class] < BURST || !self.has_below(*class));
+        let may =
+            |class: &usize| self.has(*class) && (self.excess[*class] < BURST || !self.has_below(*class));
         (0..CLASSES).find(may)
     }
 
@@ -161,29 +162,30 @@ impl Queues {
         } else {
             self.packet_bytes -= length;
         }
-        self.ahead[class] = if self.has_below(class) { self.ahead[class] + length } else { 0 };
-        for above in &mut self.ahead[..class] {
+        self.excess[class] = if self.has_below(class) { self.excess[class] + length } else { 0 };
+        for above in &mut self.excess[..class] {
             *above = above.saturating_sub(length * SHARE);
         }
         Some((content, class != CONTROL))
     }
 
     /// The queues are empty: nothing presses any more.
-    pub(super) fn relieve(&mut self) {
-        self.pressed = None;
+    pub(super) fn clear_backpressure(&mut self) {
+        self.backpressure_since = None;
     }
 
     /// The memory on the heap that it has when it is empty, in bytes.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
-        self.control.capacity() * size_of::<Bytes>() + self.packets.iter().map(Flows::memory).sum::<usize>()
+        self.control.capacity() * size_of::<Bytes>()
+            + self.packets.iter().map(FlowQueues::memory).sum::<usize>()
     }
 
     /// Drops everything; returns how many frames.
     pub(super) fn clear(&mut self) -> u64 {
-        let count = self.control.len() + self.packets.iter().map(Flows::count).sum::<usize>();
+        let count = self.control.len() + self.packets.iter().map(FlowQueues::count).sum::<usize>();
         self.control = VecDeque::new();
-        self.packets.iter_mut().for_each(Flows::clear);
+        self.packets.iter_mut().for_each(FlowQueues::clear);
         (self.control_bytes, self.packet_bytes) = (0, 0);
         count as u64
     }

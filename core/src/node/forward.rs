@@ -20,7 +20,7 @@ use super::probe;
 use super::shared::Shared;
 use super::traffic::Conv;
 use crate::address::Address;
-use crate::egress::{Class, Pushing};
+use crate::egress::{Class, PushGuard};
 use crate::link::Sealer;
 use crate::stats::{Counter, DropCause};
 use crate::wire::packet::{self, HEADER, HOP_LIMIT, Header, payload};
@@ -106,7 +106,7 @@ pub(crate) fn packets_arrived(shared: &Shared, packets: &mut Vec<BytesMut>, work
             *found = packet::destination(packet).and_then(|to| routes.get_hashed(hash, &to));
         }
         // The queue that the last packet went into: most of a batch goes the same way.
-        let mut open: Option<(&Arc<Neighbour>, Pushing<'_>)> = None;
+        let mut open: Option<(&Arc<Neighbour>, PushGuard<'_>)> = None;
         for (mut packet, found) in packets.drain(..packets.len().min(TOGETHER)).zip(routed) {
             // What is for us has no route.
             let Some((found, (header, hop_limit))) = found.zip(onward(&packet)) else {

@@ -25,7 +25,7 @@ use super::routing::RouterEvent;
 use super::shared::{Shared, lock};
 use super::traffic::Conv;
 use crate::address::Address;
-use crate::egress::{Class, Drained, Egress, Pushed, Pushing};
+use crate::egress::{Class, DrainReport, Egress, PushGuard, PushOutcome};
 use crate::inbox::{Full, Inbox};
 use crate::link::{DownReason, FrameContent, Link, LinkMetrics, LinkOutput, LinkState, Path};
 use crate::netmod::{Endpoint, NetmodError};
@@ -267,14 +267,14 @@ impl Neighbour {
     }
 
     /// Queues the content of a frame; counts it when it has to be dropped. Flush afterwards.
-    pub(crate) fn push(&self, shared: &Shared, class: Class, content: Bytes) -> Pushed {
+    pub(crate) fn push(&self, shared: &Shared, class: Class, content: Bytes) -> PushOutcome {
         let pushed = self.egress.push(class, content);
         pushed.count(&shared.stats);
         pushed
     }
 
     /// The queues, for more than one frame. Count what comes of each; flush afterwards.
-    pub(crate) fn pushing(&self) -> Pushing<'_> {
+    pub(crate) fn pushing(&self) -> PushGuard<'_> {
         self.egress.pushing()
     }
 
@@ -286,7 +286,7 @@ impl Neighbour {
 
     /// Sends what is queued, up to a portion. When the future is dropped midway, the neighbour's task takes it up.
     async fn flush_wait(&self, shared: &Shared) {
-        let mut flush = Flush { neighbour: self, shared, drained: Drained::default() };
+        let mut flush = Flush { neighbour: self, shared, drained: DrainReport::default() };
         if let Err(error) = self.egress.drain(&mut flush.drained).await {
             tracing::debug!(neighbour = ?self.address, %error, "send failed");
             if matches!(error, NetmodError::Endpoint(_) | NetmodError::Gone(_)) {
@@ -347,13 +347,13 @@ impl Neighbour {
 struct Flush<'a> {
     neighbour: &'a Neighbour,
     shared: &'a Shared,
-    drained: Drained,
+    drained: DrainReport,
 }
 
 impl Drop for Flush<'_> {
     fn drop(&mut self) {
         let neighbour = self.neighbour;
-        let Drained { frames, packets, bytes, longest, failed, late, worn, too_long } = self.drained;
+        let DrainReport { frames, packets, bytes, longest, failed, overdue, worn, too_long } = self.drained;
         neighbour.longest.fetch_max(longest, Relaxed);
         if worn && !neighbour.worn.swap(true, Relaxed) && neighbour.orders.try_push(Order::Worn).is_err() {
             neighbour.worn.store(false, Relaxed);
@@ -365,8 +365,8 @@ impl Drop for Flush<'_> {
         if failed > 0 {
             self.shared.stats.drop_n(DropCause::SendFailed, failed);
         }
-        if late > 0 {
-            self.shared.stats.drop_n(DropCause::QueueDelay, late);
+        if overdue > 0 {
+            self.shared.stats.drop_n(DropCause::QueueDelay, overdue);
         }
         if frames > 0 {
             neighbour.medium.count_sent(self.shared, frames, bytes);

@@ -227,7 +227,7 @@ impl Neighbour {
             changed = true;
             match output {
                 LinkOutput::Transmit(content) => {
-                    if self.push(shared, Class::Control, content.into()) == Pushed::Closed {
+                    if self.push(shared, Class::Control, content.into()) == PushOutcome::Closed {
                         link.on_key_exhausted();
                     }
                 }
