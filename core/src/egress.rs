@@ -1,13 +1,13 @@
-//! Egress: the path out to one neighbour.
+//! Egress: the path of frames out to one neighbour.
 //!
-//! Whoever has a packet for the neighbour pushes it into the queue of its class and then drains the queues, unless
-//! somebody is doing so already, who will take the new packet along. Draining means: pick by class and turn, seal,
-//! send as a train. Sealing comes after picking, so that frame counters are in order and what waits can still be
-//! dropped. When the link is idle this sends the packet at once, on the pusher's own task. A drain is bounded, and may
-//! be dropped when the medium is busy: the neighbour's own task takes up what is left.
+//! A task that has a packet for the neighbour pushes it into the queue of its class and then drains the queues, unless
+//! another task is draining already, which will send the new packet as well. Draining selects frames by class and
+//! flow, seals them, and sends them as a train. Sealing comes after selection, so that frame counters are in order and
+//! a queued packet can still be dropped. On an idle link the packet is therefore sent at once, on the task that pushed
+//! it. A drain is bounded, and may be dropped while the medium is busy: the neighbour's own task continues.
 //!
-//! [`ClassQueues`] decides whose turn it is and what is dropped; while the medium takes less than comes, packets that have
-//! been waiting in a standing queue are dropped as well ([`codel`]).
+//! [`ClassQueues`] selects the next packet and the packet to drop when there is no room. While the medium takes less
+//! than arrives, packets that waited in a standing queue are dropped as well ([`codel`]).
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -28,40 +28,41 @@ use crate::netmod::{Endpoint, Netmod, NetmodError, Train};
 use crate::stats::{DropCause, Stats};
 use crate::time::Time;
 
-/// How urgent a packet is. Higher classes go first.
+/// The urgency of a packet. A higher class is sent before a lower one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
-    /// What keeps the mesh together: hellos, routes.
+    /// Hellos and routes, on which every other packet depends.
     Control,
-    /// Short and awaited: pings, traces.
+    /// Short packets that a user waits for: pings and traces.
     Interactive,
     /// Messages.
     Bulk,
 }
 
-/// A train's longest_flow buffer: what a UDP datagram's length field holds, less its headers.
+/// The longest buffer of a train, in bytes: the 65 535 of a UDP datagram's length field less its headers.
 const MAX_TRAIN_BYTES: usize = 65_000;
-/// What one drain sends at most, so that nobody is kept sending for others: half of what the queues hold.
+/// The most that one drain sends, half of what the queues hold, so that the task of one sender is not kept busy with
+/// the packets of others.
 const MAX_DRAIN_BYTES: usize = 1 << 20;
 const MAX_DRAIN_TRAINS: usize = 64;
-/// With so much in the queues, those who can wait should.
+/// The depth of the queues, in bytes, from which tasks that can wait should wait.
 const BACKED_UP: usize = 512 << 10;
 
-/// What came of a push.
+/// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushOutcome {
-    /// Queued; drain now, or whoever drains already takes it along.
+    /// Queued. The caller drains now, unless another task that is draining will send it.
     Queued,
-    /// Queued, and so many packets of the longest flow were dropped to make room.
+    /// Queued, after this many packets of the longest flow were dropped to make room.
     Displaced(u64),
-    /// There is no room.
+    /// Not queued, because there is no room.
     Full,
-    /// The link is closed, or its keys are used up.
+    /// Not queued, because the link is closed or its keys are used up.
     Closed,
 }
 
 impl PushOutcome {
-    /// Counts what was dropped.
+    /// Counts the dropped packets by their cause.
     pub(crate) fn count(self, stats: &Stats) {
         match self {
             PushOutcome::Queued => {}
@@ -72,14 +73,14 @@ impl PushOutcome {
     }
 }
 
-/// The path out to one neighbour.
+/// The queues, the sealing and the sending of one link.
 pub(crate) struct Egress {
     netmod: Arc<dyn Netmod>,
     max_train: usize,
-    /// What time it is, for packets that wait.
+    /// Reads the time, against which the sojourn of queued packets is measured.
     clock: Clock,
     state: Mutex<EgressState>,
-    /// Locked while a train is sealed, by the one who drains; after `state` where both are.
+    /// Locked by the drain while it seals a train. Where both locks are held, `state` is taken first.
     path: Mutex<TransmitPath>,
 }
 
@@ -89,29 +90,29 @@ struct EgressState {
     queues: ClassQueues,
     draining: bool,
     closed: bool,
-    /// A train that is sealed, and whose sending was broken off: it goes first. If it had left, the replay window of the
-    /// other side should_drop it.
+    /// A sealed train, the sending of which was interrupted. It is sent first, since its frame counters precede the
+    /// others. If it was sent after all, the replay window of the receiver discards the repetition.
     interrupted: Option<(SealedTrain, Vec<u8>)>,
 }
 
-/// What a drain did.
+/// The frames that a drain sent and dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DrainReport {
     /// Frames handed to the netmod.
     pub(crate) frames: u64,
-    /// Those among them that carried packets.
+    /// Those of `frames` that carried packets.
     pub(crate) packets: u64,
-    /// The bytes of all.
+    /// The sum of the bytes of `frames`.
     pub(crate) bytes: u64,
-    /// The longest_flow frame among them, in bytes.
+    /// The longest of `frames`, in bytes.
     pub(crate) longest: usize,
     /// Frames that the netmod refused.
     pub(crate) failed: u64,
-    /// The shortest train refused as too long: the length of its frames, in bytes.
+    /// The frame length of the shortest train that was refused as too long, in bytes.
     pub(crate) too_long: Option<usize>,
-    /// Packets dropped since they had waited for too long.
+    /// Packets dropped because they had waited too long in a standing queue.
     pub(crate) overdue: u64,
-    /// The key has sealed so much that a new one is due.
+    /// Whether the key has sealed so many frames that a new one is due.
     pub(crate) worn: bool,
 }
 
@@ -134,29 +135,29 @@ impl Egress {
         }
     }
 
-    /// ClassQueues the content of one frame (its kind byte first).
+    /// Queues the content of one frame (its kind byte first).
     pub(crate) fn push(&self, class: Class, content: Bytes) -> PushOutcome {
         self.pushing().push(class, content)
     }
 
-    /// The queues, for pushing more than one frame. Nobody else gets at them meanwhile: keep it short.
+    /// Locks the queues in order to push more than one frame. Other tasks wait meanwhile, so it should be held briefly.
     pub(crate) fn pushing(&self) -> PushGuard<'_> {
         PushGuard { state: self.lock(), clock: &self.clock }
     }
 
-    /// Sends what is queued, up to a bound, unless another task is doing so: it will see what was queued here.
+    /// Sends the queued frames, up to a bound, unless another task is doing so, which will send them as well.
     ///
-    /// May be dropped at any await: what was not sent yet stays for the next drain.
+    /// The future may be dropped at any await: frames that were not sent stay for the next drain.
     ///
     /// # Errors
-    /// The last error of the netmod. The frames it refused are gone, and counted in `drained`.
+    /// The last error of the netmod. The frames that it refused are dropped, and counted in `drained`.
     pub(crate) async fn drain(&self, drained: &mut DrainReport) -> Result<(), NetmodError> {
-        let Some(mut turn) = DrainGuard::take(self, drained) else { return Ok(()) };
+        let Some(mut guard) = DrainGuard::acquire(self, drained) else { return Ok(()) };
         let mut result = Ok(());
         let (mut trains, mut bytes) = (0, 0);
         while trains < MAX_DRAIN_TRAINS && bytes < MAX_DRAIN_BYTES {
-            let Some(SealedTrain { endpoint, size, frames, packets }) = turn.fill() else { break };
-            let train = &turn.scratch.train;
+            let Some(SealedTrain { endpoint, size, frames, packets }) = guard.fill() else { break };
+            let train = &guard.scratch.train;
             let mut sending = self.netmod.send(&endpoint, Train { bytes: train, size });
             let sent = poll_fn(|cx| {
                 let polled = sending.as_mut().poll(cx);
@@ -167,21 +168,21 @@ impl Egress {
             });
             let sent = sent.await;
             drop(sending);
-            turn.current = None;
+            guard.current = None;
             trains += 1;
-            bytes += turn.scratch.train.len();
+            bytes += guard.scratch.train.len();
             match sent {
                 Ok(()) => {
-                    turn.drained.frames += frames;
-                    turn.drained.packets += packets;
-                    turn.drained.bytes += turn.scratch.train.len() as u64;
-                    turn.drained.longest = turn.drained.longest.max(size);
+                    guard.drained.frames += frames;
+                    guard.drained.packets += packets;
+                    guard.drained.bytes += guard.scratch.train.len() as u64;
+                    guard.drained.longest = guard.drained.longest.max(size);
                 }
                 Err(error) => {
-                    turn.drained.failed += frames;
+                    guard.drained.failed += frames;
                     if matches!(error, NetmodError::TooLong) {
-                        let shortest = turn.drained.too_long.map_or(size, |before| before.min(size));
-                        turn.drained.too_long = Some(shortest);
+                        let shortest = guard.drained.too_long.map_or(size, |before| before.min(size));
+                        guard.drained.too_long = Some(shortest);
                     }
                     result = Err(error);
                 }
@@ -190,25 +191,25 @@ impl Egress {
         result
     }
 
-    /// Whether there is something to drain and nobody draining: so after a drain was dropped midway, or has done
-    /// its share.
+    /// Whether frames are queued and no task is draining, as it is after a drain was dropped midway or has reached its
+    /// bound.
     pub(crate) fn is_stalled(&self) -> bool {
         let state = self.lock();
         state.has_work() && !state.draining
     }
 
-    /// Whether nothing is queued, nor being sent.
+    /// Whether no frame is queued or being sent.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.lock();
         !state.has_work() && !state.draining
     }
 
-    /// Whether so much is queued that those who can wait should.
+    /// Whether so much is queued that tasks that can wait should wait.
     pub(crate) fn is_backed_up(&self) -> bool {
         self.lock().queues.bytes() >= BACKED_UP
     }
 
-    /// Drops what is queued, refuses what comes. Returns how many frames were dropped.
+    /// Drops all queued frames, and refuses further ones. Returns the number of frames dropped.
     pub(crate) fn close(&self) -> u64 {
         self.lock().close()
     }
@@ -218,14 +219,14 @@ impl Egress {
     }
 }
 
-/// The queues of a link, held for pushing. Made by [`Egress::pushing`].
+/// The queues of a link, locked for pushing. Made by [`Egress::pushing`].
 pub(crate) struct PushGuard<'a> {
     state: MutexGuard<'a, EgressState>,
     clock: &'a Clock,
 }
 
 impl PushGuard<'_> {
-    /// ClassQueues the content of one frame (its kind byte first).
+    /// Queues the content of one frame (its kind byte first).
     pub(crate) fn push(&mut self, class: Class, content: Bytes) -> PushOutcome {
         if self.state.closed {
             return PushOutcome::Closed;
@@ -250,7 +251,7 @@ impl EgressState {
     }
 }
 
-/// A train ready to go.
+/// A sealed train, ready to be sent.
 #[derive(Clone, Copy)]
 struct SealedTrain {
     endpoint: Endpoint,
@@ -259,12 +260,12 @@ struct SealedTrain {
     packets: u64,
 }
 
-/// The memory of a drain. Each thread keeps one for the next, so that an idle link has none.
+/// The buffers of a drain. They are kept per thread and not per link, so that an idle link owns none.
 #[derive(Default)]
 struct Scratch {
     /// The train being sent.
     train: Vec<u8>,
-    /// What goes into it, each with whether it is a packet.
+    /// The contents selected for the train, each with whether it is a packet.
     contents: Vec<(Bytes, bool)>,
 }
 
@@ -280,23 +281,23 @@ impl Scratch {
     fn give_back(mut self) {
         self.train.clear();
         self.contents.clear();
-        // A thread that is ending keeps nothing.
+        // The thread-local is gone while its thread ends; the buffers are then freed.
         let _ = SCRATCH.try_with(|cell| cell.set(Some(self)));
     }
 }
 
-/// The right to drain, given back on drop.
+/// The exclusive right to drain, given up on drop so that a drain that is dropped midway leaves no queue stuck.
 struct DrainGuard<'a, 'd> {
     egress: &'a Egress,
     scratch: Scratch,
-    /// What is in the train, from its sealing until it is sent.
+    /// The sealed train in `scratch.train`, from its sealing until it is sent.
     current: Option<SealedTrain>,
     drained: &'d mut DrainReport,
     done: bool,
 }
 
 impl<'a, 'd> DrainGuard<'a, 'd> {
-    fn take(egress: &'a Egress, drained: &'d mut DrainReport) -> Option<Self> {
+    fn acquire(egress: &'a Egress, drained: &'d mut DrainReport) -> Option<Self> {
         let mut state = egress.lock();
         if state.draining || !state.has_work() {
             return None;
@@ -312,14 +313,14 @@ impl<'a, 'd> DrainGuard<'a, 'd> {
         Some(DrainGuard { egress, scratch, current, drained, done: false })
     }
 
-    /// Picks and seals the next train: frames of one length, the last may be shorter. When there is nothing left,
-    /// the turn ends under the same lock, so that whoever pushes next takes a turn of its own.
+    /// Selects and seals the next train: frames of one length, of which the last may be shorter. When there is nothing
+    /// left, the drain ends under the lock that found the queues empty, so that a later push starts a drain of its own.
     fn fill(&mut self) -> Option<SealedTrain> {
         if self.current.is_some() {
             return self.current;
         }
         self.scratch.train.clear();
-        let size = self.pick()?;
+        let size = self.select()?;
         let (mut frames, mut packets) = (0, 0);
         let mut path = self.egress.path();
         let mut exhausted = false;
@@ -337,7 +338,7 @@ impl<'a, 'd> DrainGuard<'a, 'd> {
         let endpoint = path.endpoint;
         drop(path);
         if exhausted {
-            // The keys are used up: the link ends, and the neighbour's task makes a new one.
+            // The keys are used up: the link ends, and the neighbour's task establishes a new one.
             self.drained.failed += self.egress.lock().close();
         }
         if frames > 0 {
@@ -346,8 +347,8 @@ impl<'a, 'd> DrainGuard<'a, 'd> {
         self.current
     }
 
-    /// Picks what goes into the next train; returns the length of its frames.
-    fn pick(&mut self) -> Option<usize> {
+    /// Selects the contents of the next train. Returns the length of its frames.
+    fn select(&mut self) -> Option<usize> {
         let mut guard = self.egress.lock();
         let state = &mut *guard;
         if state.queues.backpressure_since().is_some() {

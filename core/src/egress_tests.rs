@@ -1,4 +1,4 @@
-//! The egress with a netmod that a test holds in its hand.
+//! The egress above a netmod that records its trains and takes them when the test lets it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
@@ -12,19 +12,19 @@ use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Session, Source
 use crate::netmod::{Properties, Received};
 use crate::time::Time;
 
-/// Notes what is sent, and takes nothing while it is busy.
+/// A netmod that records its trains, and takes none while it is busy.
 #[derive(Default)]
 struct RecordingNetmod {
     trains: Mutex<Vec<(Vec<u8>, usize)>>,
     busy: AtomicBool,
-    /// How many trains it takes although it is busy.
+    /// The number of trains that it takes even though it is busy.
     takes: AtomicU64,
 }
 
 #[async_trait]
 impl Netmod for RecordingNetmod {
     fn scheme(&self) -> &str {
-        "tape"
+        "netmod"
     }
     fn uri(&self) -> String {
         "tape:".to_owned()
@@ -54,7 +54,7 @@ impl Netmod for RecordingNetmod {
     }
 }
 
-/// Both ends of a session: what seals here, what opens there.
+/// A session of two ends: the sealer of one, and the session that opens its frames at the other.
 fn session() -> (Sealer, Session) {
     let path = |n| Path { netmod: 0, endpoint: Endpoint::new(&[n]).unwrap() };
     let seeds = [[1; 32], [2; 32]];
@@ -81,8 +81,8 @@ fn session() -> (Sealer, Session) {
 
 fn egress() -> (Arc<RecordingNetmod>, Egress, Session) {
     let (sealer, opener) = session();
-    let tape = Arc::new(RecordingNetmod::default());
-    (tape.clone(), Egress::new(tape, Endpoint::new(&[1]).unwrap(), sealer), opener)
+    let netmod = Arc::new(RecordingNetmod::default());
+    (netmod.clone(), Egress::new(netmod, Endpoint::new(&[1]).unwrap(), sealer), opener)
 }
 
 fn drain(egress: &Egress) -> (bool, DrainReport) {
@@ -97,9 +97,9 @@ fn push(egress: &Egress, class: Class, first: u8, length: usize) {
     assert_eq!(egress.push(class, content.into()), PushOutcome::Queued);
 }
 
-/// The first byte of each frame's content, in order; frames that do not open are left out.
-fn opened(tape: &RecordingNetmod, session: &mut Session) -> Vec<u8> {
-    let trains = std::mem::take(&mut *tape.trains.lock().unwrap());
+/// The first byte of each frame's content, in order. Frames that do not open are left out.
+fn opened(netmod: &RecordingNetmod, session: &mut Session) -> Vec<u8> {
+    let trains = std::mem::take(&mut *netmod.trains.lock().unwrap());
     let frames = trains.iter().flat_map(|(bytes, size)| bytes.chunks(*size));
     frames
         .filter_map(|frame| session.opener.open(&mut frame.to_vec()).ok().map(|content| content[0]))
@@ -108,27 +108,27 @@ fn opened(tape: &RecordingNetmod, session: &mut Session) -> Vec<u8> {
 
 #[test]
 fn urgent_classes_go_first_and_each_in_its_order() {
-    let (tape, egress, mut opener) = egress();
+    let (netmod, egress, mut opener) = egress();
     for (first, class) in [(5, Class::Bulk), (3, Class::Interactive), (1, Class::Control), (6, Class::Bulk)] {
         push(&egress, class, first, 100);
         push(&egress, class, first + 10, 100);
     }
     let (whole, drained) = drain(&egress);
     assert!(whole && egress.is_empty());
-    assert_eq!((drained.frames, drained.packets), (8, 6), "control is no packet");
-    assert_eq!(opened(&tape, &mut opener), [1, 11, 3, 13, 5, 15, 6, 16]);
+    assert_eq!((drained.frames, drained.packets), (8, 6), "a control frame is no packet");
+    assert_eq!(opened(&netmod, &mut opener), [1, 11, 3, 13, 5, 15, 6, 16]);
 }
 
 #[test]
-fn a_train_is_of_one_size_but_for_its_end_and_no_longer_than_the_netmod_takes() {
-    let (tape, egress, _) = egress();
+fn frames_of_a_train_have_one_length_and_are_no_more_than_the_netmod_takes() {
+    let (netmod, egress, _) = egress();
     for length in [200, 200, 100, 200, 300].into_iter().chain([400; 20]) {
         push(&egress, Class::Bulk, 0, length);
     }
     drain(&egress);
     let over = Sealer::OVERHEAD;
     let shapes: Vec<_> =
-        tape.trains.lock().unwrap().iter().map(|(bytes, size)| (bytes.len(), *size)).collect();
+        netmod.trains.lock().unwrap().iter().map(|(bytes, size)| (bytes.len(), *size)).collect();
     assert_eq!(shapes[0], (500 + 3 * over, 200 + over));
     assert_eq!(shapes[1], (200 + over, 200 + over));
     assert_eq!(shapes[2], (300 + over, 300 + over));
@@ -138,25 +138,25 @@ fn a_train_is_of_one_size_but_for_its_end_and_no_longer_than_the_netmod_takes() 
 
 #[test]
 fn a_drain_that_is_dropped_midway_loses_nothing() {
-    let (tape, egress, mut opener) = egress();
+    let (netmod, egress, mut opener) = egress();
     (0..40).for_each(|n| push(&egress, Class::Bulk, n, 100));
-    tape.busy.store(true, SeqCst);
+    netmod.busy.store(true, SeqCst);
     let (whole, drained) = drain(&egress);
     assert!(!whole && egress.is_stalled());
     assert_eq!((drained.frames, drained.failed), (0, 0));
-    tape.trains.lock().unwrap().clear();
-    tape.busy.store(false, SeqCst);
+    netmod.trains.lock().unwrap().clear();
+    netmod.busy.store(false, SeqCst);
     push(&egress, Class::Control, 99, 100);
     assert!(drain(&egress).0 && egress.is_empty());
     let mut expected: Vec<u8> = (0..16).collect();
     expected.push(99);
     expected.extend(16..40);
-    assert_eq!(opened(&tape, &mut opener), expected, "what was sealed goes first");
+    assert_eq!(opened(&netmod, &mut opener), expected, "the sealed train is sent first");
 }
 
 #[test]
-fn a_drain_is_a_portion_and_what_is_left_is_seen() {
-    let (tape, egress, mut opener) = egress();
+fn a_drain_is_bounded_and_reports_the_rest_as_stalled() {
+    let (netmod, egress, mut opener) = egress();
     let count = 1_500_000 / 1000;
     (0..count).for_each(|_| push(&egress, Class::Bulk, 7, 1000));
     assert!(egress.is_backed_up());
@@ -167,7 +167,7 @@ fn a_drain_is_a_portion_and_what_is_left_is_seen() {
         drain(&egress);
     }
     assert!(!egress.is_backed_up());
-    assert_eq!(opened(&tape, &mut opener).len() as u64, count);
+    assert_eq!(opened(&netmod, &mut opener).len() as u64, count);
 }
 
 #[test]
@@ -183,12 +183,12 @@ fn packets_leave_room_for_control_and_both_are_bounded() {
 }
 
 #[test]
-fn a_closed_egress_counts_what_it_drops_and_takes_nothing() {
-    let (tape, egress, _) = egress();
+fn a_closed_egress_counts_its_dropped_frames_and_accepts_none() {
+    let (netmod, egress, _) = egress();
     (0..20).for_each(|n| push(&egress, Class::Bulk, n, 100));
-    tape.busy.store(true, SeqCst);
+    netmod.busy.store(true, SeqCst);
     drain(&egress);
-    assert_eq!(egress.close(), 20, "those of the train that was broken off as well");
+    assert_eq!(egress.close(), 20, "the frames of the interrupted train as well");
     assert_eq!(egress.push(Class::Control, Bytes::from_static(b"x")), PushOutcome::Closed);
     assert!(egress.is_empty() && !egress.is_stalled());
 }
@@ -212,7 +212,7 @@ fn packet_to(destination: u8, mark: u8, length: usize) -> Bytes {
     content.into()
 }
 
-/// ClassQueues `count` packets for one destination, which is their mark as well.
+/// Queues `count` packets for one destination, which is their mark as well.
 fn fill(egress: &Egress, count: usize, destination: u8, length: usize) {
     for _ in 0..count {
         let packet = packet_to(destination, destination, length);
@@ -221,23 +221,23 @@ fn fill(egress: &Egress, count: usize, destination: u8, length: usize) {
 }
 
 /// The marks of the packets that were sent, in order.
-fn marks(tape: &RecordingNetmod, session: &mut Session) -> Vec<u8> {
-    let trains = std::mem::take(&mut *tape.trains.lock().unwrap());
+fn marks(netmod: &RecordingNetmod, session: &mut Session) -> Vec<u8> {
+    let trains = std::mem::take(&mut *netmod.trains.lock().unwrap());
     let frames = trains.iter().flat_map(|(bytes, size)| bytes.chunks(*size));
     let mark = |frame: &[u8]| session.opener.open(&mut frame.to_vec()).ok().map(|content| content[36]);
     frames.filter_map(mark).collect()
 }
 
 #[test]
-fn a_busy_destination_does_not_keep_another_waiting() {
-    let (tape, egress, mut opener) = egress();
+fn a_busy_destination_does_not_delay_another() {
+    let (netmod, egress, mut opener) = egress();
     (0..200).for_each(|n| assert_eq!(egress.push(Class::Bulk, packet_to(1, n, 1000)), PushOutcome::Queued));
-    // Whichever flow a destination falls into, of several one is alone.
+    // By their hashes, most of several destinations have a flow to themselves.
     for destination in 2..8 {
         egress.push(Class::Bulk, packet_to(destination, 200 + destination, 1000));
     }
     drain(&egress);
-    let sent = marks(&tape, &mut opener);
+    let sent = marks(&netmod, &mut opener);
     let slots: Vec<_> = (202..208).filter_map(|mark| sent.iter().position(|sent| *sent == mark)).collect();
     assert_eq!((sent.len(), slots.len()), (206, 6));
     assert!(slots.iter().filter(|place| **place < 16).count() >= 4, "{slots:?}");
@@ -247,14 +247,14 @@ fn a_busy_destination_does_not_keep_another_waiting() {
 
 #[test]
 fn two_busy_destinations_share_the_link_by_bytes() {
-    let (tape, egress, mut opener) = egress();
-    // Two destinations that are different flows: of three pairs at least one is.
+    let (netmod, egress, mut opener) = egress();
+    // Two destinations may share a flow; of three pairs at least one does not.
     let mut fair = 0;
     for pair in 0..3u8 {
         fill(&egress, 160, 2 * pair, 1200);
         fill(&egress, 320, 2 * pair + 1, 600);
         drain(&egress);
-        let first = &marks(&tape, &mut opener)[..120];
+        let first = &marks(&netmod, &mut opener)[..120];
         let large = first.iter().filter(|mark| **mark == 2 * pair).count() * 1200;
         let small = first.iter().filter(|mark| **mark == 2 * pair + 1).count() * 600;
         fair += u32::from(large.abs_diff(small) <= 3 * 1514);
@@ -263,8 +263,8 @@ fn two_busy_destinations_share_the_link_by_bytes() {
 }
 
 #[test]
-fn what_is_too_much_is_taken_from_the_longest_flow() {
-    let (tape, egress, mut opener) = egress();
+fn packets_beyond_the_bound_are_dropped_from_the_longest_flow() {
+    let (netmod, egress, mut opener) = egress();
     for destination in 2..8 {
         egress.push(Class::Bulk, packet_to(destination, 200 + destination, 1000));
     }
@@ -277,58 +277,58 @@ fn what_is_too_much_is_taken_from_the_longest_flow() {
     while !egress.is_empty() {
         drain(&egress);
     }
-    let sent = marks(&tape, &mut opener);
+    let sent = marks(&netmod, &mut opener);
     assert_eq!(sent.len(), room + 6 + 1 - 3);
     assert!(
         (202..208).chain([209]).filter(|mark| sent.contains(mark)).count() >= 6,
         "the short flows are whole"
     );
-    assert_eq!(sent.iter().filter(|mark| **mark == 9).count(), 10, "the oldest went, not those that came");
+    assert_eq!(sent.iter().filter(|mark| **mark == 9).count(), 10, "the oldest were dropped, not the newest");
 }
 
 #[test]
 fn urgent_classes_leave_the_others_a_share() {
-    let (tape, egress, mut opener) = egress();
+    let (netmod, egress, mut opener) = egress();
     (0..250).for_each(|_| push(&egress, Class::Control, 1, 1000));
     (0..500).for_each(|_| push(&egress, Class::Interactive, 2, 1000));
     (0..300).for_each(|_| push(&egress, Class::Bulk, 3, 1000));
     drain(&egress);
-    let sent = opened(&tape, &mut opener);
+    let sent = opened(&netmod, &mut opener);
     let count = |part: &[u8], first| part.iter().filter(|sent| **sent == first).count();
-    assert!(sent[..65].iter().all(|first| *first == 1), "a burst of control is not held up");
-    assert_eq!(count(&sent[66..166], 1), 80, "then a fifth is for packets");
-    assert!(count(&sent[300..800], 3) >= 60, "of which bulk gets its share");
+    assert!(sent[..65].iter().all(|first| *first == 1), "a burst of control is not delayed");
+    assert_eq!(count(&sent[66..166], 1), 80, "afterwards a fifth is for packets");
+    assert!(count(&sent[300..800], 3) >= 60, "of which bulk receives its share");
 }
 
 #[test]
 fn packets_that_have_waited_in_a_standing_queue_are_dropped_and_counted() {
-    let (tape, mut egress, mut opener) = egress();
+    let (netmod, mut egress, mut opener) = egress();
     let time = Arc::new(AtomicU64::new(0));
     let reads = time.clone();
     egress.clock = Box::new(move || Time::from_nanos(reads.load(SeqCst)));
-    // Nobody presses: however long it takes, nothing is dropped.
+    // The medium takes everything at once: nothing is dropped, however long it waited.
     fill(&egress, 40, 1, 1000);
     time.store(1_000_000_000, SeqCst);
     assert_eq!(drain(&egress).1.overdue, 0);
-    assert_eq!(marks(&tape, &mut opener).len(), 40);
-    // From here on the medium takes one train of 16 each 20 ms, and 20 come.
+    assert_eq!(marks(&netmod, &mut opener).len(), 40);
+    // From here on the medium takes one train of 16 frames each 20 ms, in which 20 are pushed.
     let (mut late, mut sent) = (0, 0);
     for turn in 0..100u64 {
         time.store(1_000_000_000 + turn * 20_000_000, SeqCst);
         fill(&egress, 20, 1, 1000);
-        tape.busy.store(true, SeqCst);
-        tape.takes.store(1, SeqCst);
+        netmod.busy.store(true, SeqCst);
+        netmod.takes.store(1, SeqCst);
         late += drain(&egress).1.overdue;
-        sent += marks(&tape, &mut opener).len();
+        sent += marks(&netmod, &mut opener).len();
     }
     assert!(late > 10, "{late}");
-    tape.busy.store(false, SeqCst);
+    netmod.busy.store(false, SeqCst);
     let mut drained = DrainReport::default();
     while !egress.is_empty() {
         egress.drain(&mut drained).now_or_never();
     }
-    sent += marks(&tape, &mut opener).len();
-    assert_eq!(late + drained.overdue + sent as u64, 2000, "nothing is lost but what was counted");
+    sent += marks(&netmod, &mut opener).len();
+    assert_eq!(late + drained.overdue + sent as u64, 2000, "every lost packet was counted");
 }
 
 #[test]

@@ -1,25 +1,25 @@
-//! CoDel: whether a queue has been standing for so long that its head should go.
+//! CoDel: the decision whether the head of a queue should be dropped.
 //!
-//! After RFC 8289, section 5: a queue whose packets wait for longer than [`TARGET`] over a whole [`INTERVAL`] is no burst
-//! but a standing queue, which only makes everything late. From then on its head is dropped, at first one in an
-//! interval, then more often with the square root of the should_drop (which is what a sender's congestion control answers
-//! to), until the wait is short again.
+//! After RFC 8289, section 5: when the packets of a queue wait longer than [`TARGET`] during a whole [`INTERVAL`], the
+//! queue is not a burst but a standing queue, which adds delay without adding throughput. From then on its head is
+//! dropped, at first once per interval, then at a rate that grows with the square root of the number of drops, because
+//! the congestion control of the senders responds to such a rate, until the wait is short again.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// How long packets may wait while the queue is standing (RFC 8289, section 4.4).
+/// The acceptable sojourn time of a packet in a standing queue (RFC 8289, section 4.4).
 pub(super) const TARGET: Duration = Duration::from_millis(5);
-/// For how long the wait must have been longer (RFC 8289, section 4.3).
+/// The time for which the sojourn must exceed [`TARGET`] before the first drop (RFC 8289, section 4.3).
 pub(super) const INTERVAL: Duration = Duration::from_millis(100);
-/// A queue with no more bytes than this is not standing: a packet is on its path out.
+/// A queue with at most this many bytes is never a standing queue, since one packet has to wait for its transmission.
 const MTU: usize = 1500;
 
-/// The state of one queue.
+/// The CoDel state of one queue.
 #[derive(Clone, Debug)]
 pub(super) struct Codel {
-    /// When the wait will have been too long for a whole interval; `None` while it is short.
+    /// The time at which the sojourn will have exceeded [`TARGET`] for a whole [`INTERVAL`]; `None` while it is short.
     first_above: Option<Time>,
     drop_next: Time,
     count: u32,
@@ -32,8 +32,8 @@ impl Codel {
         Codel { first_above: None, drop_next: Time::ZERO, count: 0, previous_count: 0, dropping: false }
     }
 
-    /// Whether the head of the queue, which has waited for `waited`, is to be dropped. `bytes` are those in the queue. Ask
-    /// again for the next head.
+    /// Whether the head of the queue, which has waited for `waited`, should be dropped. `bytes` is the length of the
+    /// queue. The caller repeats this for the next head, until one may be sent.
     pub(super) fn should_drop(&mut self, now: Time, waited: Duration, bytes: usize) -> bool {
         let standing = self.is_standing(now, waited, bytes);
         if !standing {
@@ -45,7 +45,7 @@ impl Codel {
             self.count = self.count.saturating_add(1);
             self.drop_next = self.drop_next + self.control_law();
         } else {
-            // Where the last dropping has ended a short while ago, its rate was about right.
+            // If the last dropping state ended recently, its rate was about right, so the count continues from there.
             let delta = self.count.saturating_sub(self.previous_count);
             let recent = now.since(self.drop_next) < INTERVAL * 16;
             self.count = if delta > 1 && recent { delta } else { 1 };
@@ -75,7 +75,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_millis(20);
 
-    /// At which milliseconds of a second a packet is dropped, of one each millisecond that has waited for `waited`.
+    /// The milliseconds at which a packet is dropped, of one packet per millisecond that has waited for `waited`.
     fn dropped(codel: &mut Codel, from: u64, waited: Duration) -> Vec<u64> {
         (0..1000).filter(|ms| codel.should_drop(at(from + ms), waited, 100_000)).collect()
     }
@@ -88,11 +88,14 @@ mod tests {
     fn a_short_wait_or_a_burst_costs_nothing() {
         let mut codel = Codel::new();
         assert!(dropped(&mut codel, 1000, Duration::from_millis(4)).is_empty());
-        assert!((0..99).all(|ms| !codel.should_drop(at(5000 + ms), LONG, 100_000)), "less than an interval");
+        assert!(
+            (0..99).all(|ms| !codel.should_drop(at(5000 + ms), LONG, 100_000)),
+            "shorter than an interval"
+        );
         assert!(!codel.should_drop(at(5099), Duration::ZERO, 100_000));
         assert!(
             (0..99).all(|ms| !codel.should_drop(at(5100 + ms), LONG, 100_000)),
-            "the interval begins anew"
+            "the interval starts again"
         );
         assert!((0..999).all(|ms| !codel.should_drop(at(9000 + ms), LONG, MTU)), "one packet is no queue");
     }
@@ -101,20 +104,20 @@ mod tests {
     fn a_standing_queue_loses_its_head_more_and_more_often() {
         let mut codel = Codel::new();
         let times = dropped(&mut codel, 1000, LONG);
-        // 100 ms, then one more after each 100 / √n ms.
+        // After 100 ms, then one more after each 100 / √n ms.
         assert_eq!(times[..6], [100, 200, 271, 329, 379, 424]);
         let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(gaps.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{gaps:?}");
     }
 
     #[test]
-    fn dropping_goes_on_where_it_was_when_it_has_ended_a_moment_ago() {
+    fn dropping_resumes_at_its_rate_when_it_ended_recently() {
         let mut codel = Codel::new();
         let first = dropped(&mut codel, 1000, LONG).len();
         assert!(!codel.should_drop(at(2000), Duration::ZERO, 100_000));
         let second = dropped(&mut codel, 2001, LONG);
         assert!(second.len() > first, "{} and {first}", second.len());
         assert!(!codel.should_drop(at(9000), Duration::ZERO, 100_000));
-        assert_eq!(dropped(&mut codel, 9001, LONG).len(), first, "long after, it begins anew");
+        assert_eq!(dropped(&mut codel, 9001, LONG).len(), first, "long after, the rate starts again");
     }
 }

@@ -1,7 +1,8 @@
-//! The packets of one class, in flows that take active: deficit round robin (Shreedhar and Varghese, 1995) over hashed
-//! destinations, so that one busy destination does not keep another waiting on the same link.
+//! The packets of one class in flows: deficit round robin (Shreedhar and Varghese, 1995; RFC 8290, section 4) over
+//! hashed destinations, so that one busy destination does not delay another on the same link.
 //!
-//! All packets lie in one vector, those of a flow as a list in it: a flow costs no memory of its own.
+//! All packets of a class are in one vector, in which each flow is a linked list, so that a flow needs no memory of its
+//! own.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,20 +12,21 @@ use bytes::Bytes;
 use super::codel::Codel;
 use crate::time::Time;
 
-/// Into so many flows the destinations are hashed.
+/// The number of flows to which destinations are hashed.
 pub(super) const FLOWS: usize = 64;
-/// What a flow may send in its turn, in bytes: at least a packet of the usual length, so that each turn brings one.
+/// The bytes that a flow may send per round (RFC 8290, section 4.1): one packet of the usual length, so that each round
+/// sends at least one.
 const QUANTUM: i32 = 1514;
-/// Places that are kept when the queue is empty.
+/// The slots for which memory is kept when the queue is empty.
 const KEPT: usize = 64;
 
 const NONE: u32 = u32::MAX;
 
 struct PacketSlot {
     content: Bytes,
-    /// When it was queued, if anybody wanted to know.
+    /// The time of queueing, or zero when no sojourn was measured.
     since: Time,
-    /// The next of the same flow, or of the free slots.
+    /// The next slot of the same flow, or of the free list.
     next: u32,
 }
 
@@ -33,7 +35,7 @@ struct FlowQueue {
     first: u32,
     last: u32,
     bytes: usize,
-    /// What it may still send in this turn.
+    /// The bytes that the flow may still send in this round.
     deficit: i32,
     codel: Codel,
 }
@@ -42,13 +44,13 @@ impl FlowQueue {
     const EMPTY: FlowQueue = FlowQueue { first: NONE, last: NONE, bytes: 0, deficit: 0, codel: Codel::new() };
 }
 
-/// The packets of one class.
+/// The packets of one class, by flow.
 pub(super) struct FlowQueues {
     slots: Vec<PacketSlot>,
     free: u32,
-    /// None before the first packet.
+    /// Empty before the first packet, so that an idle link does not own the table.
     flows: Vec<FlowQueue>,
-    /// The flows that have packets, in the order of their active.
+    /// The flows that have packets, in round-robin order.
     active: VecDeque<u8>,
     count: usize,
 }
@@ -62,12 +64,12 @@ impl FlowQueues {
         self.count == 0
     }
 
-    /// How many packets there are.
+    /// The number of packets in all flows.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// Appends a packet to the flow of its `hash`.
+    /// Appends a packet to the flow selected by `hash`.
     pub(super) fn push(&mut self, hash: u64, content: Bytes, since: Time) {
         if self.flows.is_empty() {
             self.flows.resize(FLOWS, FlowQueue::EMPTY);
@@ -100,7 +102,7 @@ impl FlowQueues {
         self.count += 1;
     }
 
-    /// The length of the packet whose turn it is; `None` when there is none.
+    /// The length of the next packet to send; `None` when there is none.
     pub(super) fn next_len(&mut self) -> Option<usize> {
         loop {
             let number = *self.active.front()?;
@@ -113,8 +115,9 @@ impl FlowQueues {
         }
     }
 
-    /// Drops the packets, among those whose turn it is, that have been waiting in a standing queue. Waiting counts from
-    /// `backpressure_since` at the earliest. Calls `dropped` with the length of each.
+    /// Drops the next packets to send as long as they have waited in a standing queue. The sojourn is counted from
+    /// `backpressure_since` at the earliest, because before that the medium took every packet at once. `dropped` is
+    /// called with the length of each packet.
     pub(super) fn drop_overdue(
         &mut self,
         now: Time,
@@ -134,7 +137,7 @@ impl FlowQueues {
         }
     }
 
-    /// Takes the packet whose turn it is.
+    /// Removes the next packet to send.
     pub(super) fn take(&mut self) -> Option<Bytes> {
         self.next_len()?;
         let number = *self.active.front()?;
@@ -143,13 +146,13 @@ impl FlowQueues {
         Some(content)
     }
 
-    /// The longest flow: its number and its bytes.
+    /// The flow with the most bytes, and those bytes.
     pub(super) fn longest_flow(&self) -> Option<(u8, usize)> {
         let flow = |number: u8| (number, self.flows[usize::from(number)].bytes);
         self.active.iter().map(|number| flow(*number)).max_by_key(|(_, bytes)| *bytes)
     }
 
-    /// Takes the first packet of a flow, out of turn.
+    /// Removes the first packet of a flow, out of the round-robin order.
     pub(super) fn dequeue_from(&mut self, number: u8) -> Option<Bytes> {
         let flow = &mut self.flows[usize::from(number)];
         let at = flow.first;
@@ -181,7 +184,7 @@ impl FlowQueues {
         }
     }
 
-    /// The memory that it has on the heap, in bytes.
+    /// The heap memory of the queues, in bytes.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         self.slots.capacity() * size_of::<PacketSlot>()
@@ -189,7 +192,7 @@ impl FlowQueues {
             + self.active.capacity()
     }
 
-    /// Drops everything.
+    /// Drops all packets.
     pub(super) fn clear(&mut self) {
         *self = FlowQueues::new();
     }

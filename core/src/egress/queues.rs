@@ -1,7 +1,8 @@
-//! What waits for one link: three classes, the urgent ones first, each bounded.
+//! The queues of one link: three classes in order of urgency, each bounded.
 //!
-//! A higher class goes before a lower one, but not for ever: when it has sent [`BURST`] bytes more than its share while
-//! others waited, a fifth of what goes is theirs. So nobody can stop the others by calling all of its packets urgent.
+//! A higher class is sent before a lower one, with a limit: once it has sent [`BURST`] bytes more than its share while
+//! lower ones waited, they receive a fifth of the link. Otherwise a sender could stop all others by marking its own
+//! packets as urgent.
 
 use std::collections::VecDeque;
 
@@ -13,32 +14,34 @@ use crate::hash::Keyed;
 use crate::time::Time;
 use crate::wire::packet;
 
-/// What the packets in the queues of one link may have, in bytes. Some 15 ms of a 1 Gbit/s link.
+/// The most bytes that the queued packets of one link may have: some 15 ms of a 1 Gbit/s link.
 pub(super) const MAX_PACKETS: usize = (2 << 20) - MAX_CONTROL;
-/// And what control may have.
+/// The most bytes that queued control frames may have. They have a bound of their own, so that packets cannot keep
+/// routes and hellos out.
 pub(super) const MAX_CONTROL: usize = 256 << 10;
-/// From this depth on, what is queued is copied out of the buffer it came in, which may be much larger.
+/// The depth in bytes from which a queued frame is copied out of its receive buffer, since one small frame would
+/// otherwise keep a whole receive buffer allocated.
 pub(super) const COPY_FROM: usize = 64 << 10;
-/// What a class may send before the share of the lower ones counts.
+/// The bytes that a class may send before the share of the lower classes applies.
 const BURST: usize = 64 << 10;
-/// Bytes that a class sends for each byte of a lower one, when all have enough to send.
+/// The bytes that a class sends for each byte of a lower one, while all have enough to send.
 const SHARE: usize = 4;
-/// Control frames for which memory is kept when the queue is empty.
+/// The control frames for which memory is kept when the queue is empty.
 const KEPT: usize = 16;
 
 const CLASSES: usize = 3;
 const CONTROL: usize = Class::Control as usize;
 
-/// What waits for one link.
+/// The queued frames of one link, by class.
 pub(super) struct ClassQueues {
     control: VecDeque<Bytes>,
     control_bytes: usize,
-    /// Interactive, bulk.
+    /// The flows of the interactive and the bulk class.
     packets: [FlowQueues; CLASSES - 1],
     packet_bytes: usize,
-    /// How many bytes each class has sent beyond its share while lower ones waited.
+    /// The bytes that each class has sent beyond its share while lower ones waited.
     excess: [usize; CLASSES],
-    /// Since when the medium takes less than comes; `None` while it takes everything at once.
+    /// The time since which the medium takes less than arrives; `None` while it takes everything at once.
     backpressure_since: Option<Time>,
     keyed: Keyed,
 }
@@ -72,19 +75,19 @@ impl ClassQueues {
         (class + 1..CLASSES).any(|class| self.has(class))
     }
 
-    /// The medium has not taken what it was given: from now on it counts how long packets wait, until the queues are
-    /// empty.
+    /// Records that the medium did not take a train at once. From now on the sojourn of packets is measured, until the
+    /// queues are empty.
     pub(super) fn note_backpressure(&mut self, now: Time) {
         self.backpressure_since.get_or_insert(now);
     }
 
-    /// Since when it counts how long packets wait.
+    /// The time from which the sojourn of packets is measured, if it is.
     pub(super) fn backpressure_since(&self) -> Option<Time> {
         self.backpressure_since
     }
 
-    /// ClassQueues a frame's content. For a packet that finds no room, those go that are first in the longest flow: returns how
-    /// many. For control that finds none, there is none.
+    /// Queues the content of a frame. If there is no room for a packet, the first packets of the longest flow are
+    /// dropped; returns their number. If there is no room for control, returns `None`.
     pub(super) fn push(&mut self, class: Class, content: Bytes, clock: impl FnOnce() -> Time) -> Option<u64> {
         let content = if self.bytes() >= COPY_FROM { Bytes::copy_from_slice(&content) } else { content };
         let length = content.len();
@@ -102,7 +105,7 @@ impl ClassQueues {
             dropped += 1;
         }
         let since = if self.backpressure_since.is_some() { clock() } else { Time::ZERO };
-        // What has no destination is of one flow.
+        // Contents without a destination form one flow.
         let hash = packet::destination_bytes(&content).map_or(0, |bytes| self.keyed.hash(bytes));
         self.packet_bytes += length;
         self.packets[class as usize - 1].push(hash, content, since);
@@ -110,16 +113,16 @@ impl ClassQueues {
     }
 
     fn drop_longest(&mut self) -> Option<()> {
-        let longest = self.packets.iter().enumerate().filter_map(|(which, flows)| {
+        let longest = self.packets.iter().enumerate().filter_map(|(class, flows)| {
             let (number, bytes) = flows.longest_flow()?;
-            Some((bytes, which, number))
+            Some((bytes, class, number))
         });
-        let (_, which, number) = longest.max()?;
-        self.packet_bytes -= self.packets[which].dequeue_from(number)?.len();
+        let (_, class, number) = longest.max()?;
+        self.packet_bytes -= self.packets[class].dequeue_from(number)?.len();
         Some(())
     }
 
-    /// Drops what has waited for too long, where that counts. Returns how many packets.
+    /// Drops the packets that have waited too long in a standing queue. Returns their number.
     pub(super) fn drop_overdue(&mut self, now: Time) -> u64 {
         let Some(backpressure_since) = self.backpressure_since else { return 0 };
         let (mut count, mut bytes) = (0, 0);
@@ -133,23 +136,23 @@ impl ClassQueues {
         count
     }
 
-    fn turn(&self) -> Option<usize> {
-        let may =
+    fn next_class(&self) -> Option<usize> {
+        let may_send =
             |class: &usize| self.has(*class) && (self.excess[*class] < BURST || !self.has_below(*class));
-        (0..CLASSES).find(may)
+        (0..CLASSES).find(may_send)
     }
 
-    /// The length of the content whose turn it is; `None` when there is none.
+    /// The length of the next content to send; `None` when there is none.
     pub(super) fn next_len(&mut self) -> Option<usize> {
-        match self.turn()? {
+        match self.next_class()? {
             CONTROL => self.control.front().map(Bytes::len),
             class => self.packets[class - 1].next_len(),
         }
     }
 
-    /// Takes the content whose turn it is, and says whether it is a packet.
+    /// Removes the next content to send, with whether it is a packet.
     pub(super) fn take(&mut self) -> Option<(Bytes, bool)> {
-        let class = self.turn()?;
+        let class = self.next_class()?;
         let content =
             if class == CONTROL { self.control.pop_front() } else { self.packets[class - 1].take() };
         let content = content?;
@@ -169,19 +172,19 @@ impl ClassQueues {
         Some((content, class != CONTROL))
     }
 
-    /// The queues are empty: nothing presses any more.
+    /// Ends the measurement of sojourns, because the queues are empty.
     pub(super) fn clear_backpressure(&mut self) {
         self.backpressure_since = None;
     }
 
-    /// The memory on the heap that it has when it is empty, in bytes.
+    /// The heap memory that remains when the queues are empty, in bytes.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         self.control.capacity() * size_of::<Bytes>()
             + self.packets.iter().map(FlowQueues::memory).sum::<usize>()
     }
 
-    /// Drops everything; returns how many frames.
+    /// Drops all frames. Returns their number.
     pub(super) fn clear(&mut self) -> u64 {
         let count = self.control.len() + self.packets.iter().map(FlowQueues::count).sum::<usize>();
         self.control = VecDeque::new();

@@ -1,5 +1,5 @@
-//! The path that a link goes: what makes a frame of a content, and where frames are sent. Both may be replaced while the
-//! link goes on.
+//! The path by which a link transmits: the sealer that turns contents into frames, and the endpoint that receives them.
+//! Either may be replaced while the link stays up.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -7,27 +7,28 @@ use super::Egress;
 use crate::link::{Key, Sealer};
 use crate::netmod::{Endpoint, NetmodError, Train};
 
-/// See the [module's page](self).
+/// The sealer and the endpoint of a link. They share one lock, so that a train is sealed and addressed consistently.
 pub(super) struct TransmitPath {
     pub(super) sealer: Sealer,
     pub(super) endpoint: Endpoint,
 }
 
 impl Egress {
-    /// What is sealed from now on is sealed with this key.
+    /// Seals with this key from now on.
     pub(crate) fn renew(&self, key: Key) {
         self.path().sealer.renew(key);
     }
 
-    /// What is sealed from now on goes there.
+    /// Sends to this endpoint from now on.
     pub(crate) fn redirect(&self, endpoint: Endpoint) {
         self.path().endpoint = endpoint;
     }
 
-    /// Seals one frame and sends it to another endpoint than the link's own. It waits for nothing that is queued.
+    /// Seals one frame and sends it to an endpoint other than the link's own, for control about another path. It bypasses
+    /// the queues, which belong to the link's own path.
     ///
     /// # Errors
-    /// That of the netmod.
+    /// Those of [`Netmod::send`].
     pub(crate) async fn send_to(&self, endpoint: &Endpoint, content: &[u8]) -> Result<(), NetmodError> {
         let mut frame = Vec::with_capacity(content.len() + Sealer::OVERHEAD);
         if self.path().sealer.seal(|out| out.extend_from_slice(content), &mut frame).is_err() {
