@@ -50,7 +50,7 @@ pub(crate) fn circles(workspace: &Workspace) -> Check {
     }
 }
 
-/// Which modules of the core may import which; everything may import the files of [`BELOW`].
+/// The modules of the core import only the layers below them.
 pub(crate) fn layers(workspace: &Workspace) -> Check {
     let mut complaints = Vec::new();
     for target in &workspace.targets {
@@ -86,7 +86,49 @@ fn area(path: &str) -> Option<&str> {
 }
 
 /// Each layer with the layers that it may import.
-const LAYERS: &[(&str, &[&str])] = &[];
+const LAYERS: &[(&str, &[&str])] = &[
+    ("address", &[]),
+    ("atomic_file", &[]),
+    ("rt", &[]),
+    ("stats", &[]),
+    ("sync", &[]),
+    ("time", &[]),
+    ("hash", &["address"]),
+    ("identity", &["address", "atomic_file"]),
+    ("netmod", &["time"]),
+    ("waitlist", &["sync"]),
+    ("notify", &["sync", "waitlist"]),
+    ("inbox", &["sync", "waitlist"]),
+    ("wire", &["address"]),
+    ("types", &["address", "wire"]),
+    ("link", &["address", "identity", "netmod", "stats", "time", "wire"]),
+    ("route", &["address", "identity", "stats", "time", "wire"]),
+    ("message", &["address", "stats", "time", "types", "wire"]),
+    ("egress", &["hash", "link", "netmod", "stats", "time", "wire"]),
+    ("sim", &["address", "identity", "link", "netmod", "route", "stats", "time", "wire"]),
+    (
+        "node",
+        &[
+            "address",
+            "atomic_file",
+            "egress",
+            "hash",
+            "identity",
+            "inbox",
+            "link",
+            "message",
+            "netmod",
+            "notify",
+            "route",
+            "rt",
+            "stats",
+            "time",
+            "types",
+            "wire",
+        ],
+    ),
+    ("ipc", &["address", "identity", "node", "rt", "types", "wire"]),
+];
 
 /// All imports among the files of a target, outside what is compiled for tests only.
 fn imports(workspace: &Workspace, root: &Module) -> Imports {

@@ -4,6 +4,7 @@
 //! figures as well.
 
 mod bounds;
+mod documents;
 mod imports;
 mod names;
 mod report;
@@ -28,6 +29,7 @@ fn main() -> Result<ExitCode> {
         words::banned(&workspace),
         words::reasons(&workspace),
         waits::check(&workspace),
+        documents::check(&workspace)?,
     ];
     let debts = report::debts(&workspace.root)?;
     let failed = checks.iter().filter(|check| report::print(check, &debts, figures)).count();

@@ -6,6 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+/// The most complaints of one rule that are listed.
+const SHOWN: usize = 40;
+
 /// One violation of one rule.
 pub(crate) struct Complaint {
     /// File and line, or the name of a crate.
@@ -38,9 +41,17 @@ pub(crate) fn print(check: &Check, debts: &BTreeMap<String, usize>, figures: boo
         check.figures.iter().for_each(|figure| println!("  {figure}"));
     }
     if figures || fails {
-        check.complaints.iter().for_each(|complaint| println!("  {}: {}", complaint.at, complaint.text));
+        let shown = if figures { count } else { SHOWN };
+        check
+            .complaints
+            .iter()
+            .take(shown)
+            .for_each(|complaint| println!("  {}: {}", complaint.at, complaint.text));
     }
     if fails {
+        if count > SHOWN {
+            println!("  and {} more: `cargo run -p rouse-house -- --figures` lists all", count - SHOWN);
+        }
         println!("  Remedy: {}\n", check.remedy);
     } else if count < debt {
         println!("{}: only {count} complaints are left: write that into tests/house/debts", check.name);

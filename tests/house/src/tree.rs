@@ -73,6 +73,17 @@ impl Workspace {
     }
 }
 
+/// The files that the repository has, by a pattern of git.
+pub(crate) fn listed(root: &Path, pattern: &str) -> Result<Vec<String>> {
+    let output = Command::new("git")
+        .current_dir(root)
+        .args(["ls-files", "-co", "--exclude-standard", pattern])
+        .output()?;
+    ensure!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
+    let is_there = |path: &&str| root.join(path).exists();
+    Ok(String::from_utf8(output.stdout)?.lines().filter(is_there).map(str::to_owned).collect())
+}
+
 struct Loader {
     root: PathBuf,
     files: Vec<SourceFile>,

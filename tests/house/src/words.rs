@@ -17,7 +17,6 @@ const BANNED: &[&str] = &[
     "who",
     "whoever",
     "whom",
-    "whose",
     "somebody",
     "nobody",
     "someone",
@@ -31,7 +30,7 @@ const BANNED: &[&str] = &[
 ];
 const BANNED_PHRASES: &[&str] = &["of late", "in vain"];
 /// A sentence that begins so is no sentence: it has no subject.
-const HEADLESS: &[&str] = &["What", "Who", "Whom", "Where", "How", "Which"];
+const HEADLESS: &[&str] = &["What", "Who", "Whom"];
 /// Parts of identifiers.
 const BANNED_PARTS: &[&str] = &["nobody", "somebody", "whoever", "leisure", "dearness", "shunned", "told"];
 /// Words by which a comment gives a reason.

@@ -1,0 +1,224 @@
+//! Every command, option, target and file that a document names exists.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use syn::visit::{self, Visit};
+use syn::{Attribute, Field, ItemEnum, Meta};
+
+use crate::report::{Check, Complaint};
+use crate::tree::{Workspace, listed, product};
+
+/// Options that every program has.
+const STANDARD: &[&str] = &["help", "version"];
+/// Options of cargo whose value names a target or a package.
+const TARGETS: &[&str] = &["-p", "--bin", "--test", "--bench", "--example"];
+/// Endings of the files that a document may name.
+const FILES: &[&str] = &[".rs", ".md", ".sh", ".py"];
+
+pub(crate) fn check(workspace: &Workspace) -> Result<Check> {
+    let mut known = Known { options: BTreeSet::new(), commands: BTreeSet::new() };
+    known.options.extend(STANDARD.iter().map(|name| (*name).to_owned()));
+    product(workspace).for_each(|file| known.visit_file(&file.ast));
+    let mut complaints = Vec::new();
+    let (mut documents, mut pieces) = (0, 0);
+    let files = listed(&workspace.root, "*")?;
+    for path in files.iter().filter(|path| path.ends_with(".md")) {
+        documents += 1;
+        let text = fs::read_to_string(workspace.root.join(path))?;
+        for (line, code) in code(&text) {
+            pieces += 1;
+            let words: Vec<&str> = code.split_whitespace().collect();
+            // The specification quotes constants that begin with the name of the project.
+            let unknown =
+                if path.ends_with("PROTOCOL.md") { Vec::new() } else { known.unknown(workspace, &words) };
+            let unknown = unknown.into_iter().chain(missing(&files, path, &words));
+            complaints.extend(unknown.map(|text| Complaint { at: format!("{path}:{line}"), text }));
+        }
+    }
+    Ok(Check {
+        name: "documents",
+        rule: "Every command, option, target and file that a document names exists.",
+        remedy: "correct the document, or the program if the document promises it",
+        complaints,
+        figures: vec![format!("{pieces} pieces of code in {documents} documents")],
+    })
+}
+
+/// The lines of fenced blocks for a shell, and the code spans, each with its line.
+fn code(text: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let mut fence: Option<&str> = None;
+    for (n, line) in text.lines().enumerate() {
+        if let Some(language) = line.trim_start().strip_prefix("```") {
+            fence = if fence.is_some() { None } else { Some(language) };
+        } else if let Some(language) = fence {
+            if language == "sh" {
+                found.push((n + 1, line.split(" #").next().unwrap_or_default()));
+            }
+        } else {
+            found.extend(line.split('`').skip(1).step_by(2).map(|span| (n + 1, span)));
+        }
+    }
+    found
+}
+
+/// Names that the command lines of the programs declare.
+struct Known {
+    options: BTreeSet<String>,
+    commands: BTreeSet<String>,
+}
+
+impl Known {
+    /// The commands, options and targets of one piece of code that do not exist.
+    fn unknown(&self, workspace: &Workspace, words: &[&str]) -> Vec<String> {
+        let mut unknown = Vec::new();
+        let programs = ["rouse", "roused", "cargo"];
+        for (n, word) in words.iter().enumerate().filter(|(_, word)| programs.contains(word)) {
+            let end = words[n + 1..].iter().position(|word| ["|", "&", "&&", ";"].contains(word));
+            let mut rest = &words[n + 1..end.map_or(words.len(), |end| n + 1 + end)];
+            if *word == "cargo" {
+                unknown.extend(unknown_targets(workspace, rest));
+                // The options before belong to cargo.
+                rest = rest.iter().position(|word| *word == "--").map_or(&[], |at| &rest[at + 1..]);
+            }
+            unknown.extend(self.unknown_options(rest));
+            if *word == "rouse" {
+                unknown.extend(self.unknown_command(rest));
+            }
+        }
+        if let [single] = words {
+            unknown.extend(self.unknown_options(&[*single]));
+        }
+        unknown
+    }
+
+    fn unknown_options(&self, words: &[&str]) -> Vec<String> {
+        let name = |word: &&str| {
+            word.strip_prefix("--").map(|name| name.split(['=', ',']).next().unwrap_or_default().to_owned())
+        };
+        let is_name =
+            |name: &String| name.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !name.is_empty();
+        let options = words.iter().filter_map(name).filter(is_name);
+        options
+            .filter(|name| !self.options.contains(name))
+            .map(|name| format!("no option --{name}"))
+            .collect()
+    }
+
+    /// The command after the options that come before it, each of which has a value.
+    fn unknown_command(&self, words: &[&str]) -> Option<String> {
+        let mut words = words;
+        while let [option, _, rest @ ..] = words
+            && option.starts_with("--")
+        {
+            words = rest;
+        }
+        let command = words.first()?.trim_end_matches([',', '.']);
+        let is_name = command.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !command.is_empty();
+        (is_name && !command.starts_with('-') && !self.commands.contains(command))
+            .then(|| format!("no command rouse {command}"))
+    }
+}
+
+fn unknown_targets(workspace: &Workspace, words: &[&str]) -> Vec<String> {
+    let exists = |name: &str| {
+        workspace
+            .targets
+            .iter()
+            .any(|target| target.name == name || target.name.split('/').any(|part| part == name))
+    };
+    let pairs =
+        words.windows(2).filter(|pair| TARGETS.contains(&pair[0]) && pair[1].chars().any(char::is_lowercase));
+    pairs.filter(|pair| !exists(pair[1])).map(|pair| format!("no target {} {}", pair[0], pair[1])).collect()
+}
+
+/// The files among `words` that the repository does not have: from its root, beside the document, or below some folder.
+fn missing(files: &[String], document: &str, words: &[&str]) -> Vec<String> {
+    let folder = Path::new(document).parent().unwrap_or(Path::new(""));
+    let has = |name: &str| {
+        let beside = folder.join(name).display().to_string();
+        files.iter().any(|file| file == name || *file == beside || file.ends_with(&format!("/{name}")))
+    };
+    let is_file = |word: &&&str| {
+        FILES.iter().any(|ending| word.ends_with(ending) && word.len() > ending.len())
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
+            && !word.starts_with(['/', '.'])
+    };
+    words.iter().filter(is_file).filter(|word| !has(word)).map(|word| format!("no file {word}")).collect()
+}
+
+impl<'ast> Visit<'ast> for Known {
+    fn visit_field(&mut self, field: &'ast Field) {
+        if let Some(name) = &field.ident {
+            let name = name.to_string().trim_start_matches("r#").replace('_', "-");
+            self.options.extend(long(&field.attrs, &name));
+        }
+        visit::visit_field(self, field);
+    }
+
+    fn visit_item_enum(&mut self, item: &'ast ItemEnum) {
+        if item.attrs.iter().any(|attribute| derives(attribute, "Subcommand")) {
+            self.commands.extend(item.variants.iter().map(|variant| kebab(&variant.ident.to_string())));
+        }
+        visit::visit_item_enum(self, item);
+    }
+}
+
+fn derives(attribute: &Attribute, name: &str) -> bool {
+    matches!(&attribute.meta, Meta::List(list) if list.path.is_ident("derive") && list.tokens.to_string().contains(name))
+}
+
+/// The long option that a field declares, if it declares one.
+fn long(attributes: &[Attribute], field: &str) -> Option<String> {
+    let arguments = attributes.iter().filter(|attribute| attribute.path().is_ident("arg"));
+    arguments
+        .filter_map(|attribute| match &attribute.meta {
+            Meta::List(list) => Some(list.tokens.to_string()),
+            _ => None,
+        })
+        .find_map(|tokens| {
+            let (_, rest) = tokens.split_once("long")?;
+            let given = rest.trim_start().strip_prefix('=').map(str::trim_start);
+            let given =
+                given.and_then(|value| value.strip_prefix('"')).and_then(|value| value.split('"').next());
+            Some(given.unwrap_or(field).to_owned())
+        })
+}
+
+fn kebab(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !out.is_empty() {
+            out.push('-');
+        }
+        out.extend(c.to_lowercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Known, code, kebab};
+
+    #[test]
+    fn code_is_what_stands_in_spans_and_in_blocks_for_a_shell() {
+        let text = "Run `rouse id`, then\n```sh\nrouse ping x   # a comment\n```\n```toml\nlisten = 1\n```\n";
+        assert_eq!(code(text), [(1, "rouse id"), (3, "rouse ping x  ")]);
+    }
+
+    #[test]
+    fn the_command_is_found_behind_options_with_values() {
+        let known = Known { options: ["state-dir".to_owned()].into(), commands: ["send".to_owned()].into() };
+        assert_eq!(known.unknown_command(&["--state-dir", "/tmp/a", "send", "x"]), None);
+        assert_eq!(known.unknown_command(&["sing"]), Some("no command rouse sing".to_owned()));
+        assert_eq!(known.unknown_options(&["--state-dir", "--stat"]), ["no option --stat"]);
+    }
+
+    #[test]
+    fn variants_become_words_with_hyphens() {
+        assert_eq!(kebab("PrintConfig"), "print-config");
+    }
+}
