@@ -1,4 +1,5 @@
-//! What a UDP netmod is told: where to listen, whom to look for. Read once, when the netmod is made.
+//! The configuration of a UDP netmod, and the parsing of listen addresses and peers. It is read once, when the netmod
+//! is created.
 
 use std::fmt;
 use std::io;
@@ -9,34 +10,35 @@ use zeroize::Zeroizing;
 
 use crate::discovery::interfaces;
 
-/// The port that a node listens on when it is told none, and that a peer without a port is dialled at.
+/// The port that a node listens on unless it is configured, and at which a peer without a port is dialled.
 pub const DEFAULT_PORT: u16 = 7700;
 
-/// The IPv6 group that beacons go to; link-local, its last four bytes spell `rous`.
+/// The IPv6 group that beacons are sent to. It is link-local, and its last four bytes spell `rous`.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0x726f, 0x7573);
 
-/// The IPv4 group that beacons go to; administratively scoped (RFC 2365), its last three bytes spell `rou`.
+/// The IPv4 group that beacons are sent to. It is administratively scoped (RFC 2365), and its last three bytes spell
+/// `rou`.
 pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 114, 111, 117);
 
-/// The port that beacons go to.
+/// The port that beacons are sent to.
 pub const GROUP_PORT: u16 = 7701;
 
-/// How a [`Udp`](crate::Udp) listens and finds others.
+/// The configuration of a [`Udp`](crate::Udp).
 #[derive(Clone, PartialEq, Eq)]
 pub struct UdpConfig {
-    /// The address to listen on. `[::]` means IPv6 and IPv4, on the same port; `0.0.0.0` IPv4 alone; any other
-    /// address that one alone. Port 0 means any free one.
+    /// The address to listen on. `[::]` means IPv6 and IPv4, on the same port; `0.0.0.0` means IPv4 alone; any other
+    /// address means that address alone. Port 0 means any free one.
     pub listen: SocketAddr,
-    /// The interface of a link-local address to listen on, by its name. It is looked up each time that the netmod opens, and may
-    /// come later.
+    /// The name of the interface of a link-local address to listen on. It is looked up each time that the netmod opens,
+    /// because the interface may appear later or have another number by then.
     pub zone: Option<String>,
-    /// Whether to take a free port when [`DEFAULT_PORT`] is asked for and taken. Any other port that is taken is
-    /// an error.
+    /// Whether to use a free port when `listen` has the [`DEFAULT_PORT`] and another program has taken it. Any other
+    /// port that is taken is an error.
     pub default_port_fallback: bool,
-    /// Whether to send beacons and listen for those of others.
+    /// Whether to send beacons and to listen for those of other nodes.
     pub discover: bool,
-    /// The interfaces to do that on, as patterns of their names: `*` stands for any run of letters, `?` for one. A pattern that
-    /// begins with `!` excludes; if all do, all other interfaces are chosen.
+    /// The interfaces for beacons, as patterns of their names: `*` stands for any run of letters, `?` for one. A
+    /// pattern that begins with `!` excludes; if all patterns exclude, all other interfaces are selected.
     pub interfaces: Vec<String>,
     /// The IPv6 group of the beacons; [`GROUP_V6`] but in tests.
     pub group_v6: Ipv6Addr,
@@ -44,11 +46,11 @@ pub struct UdpConfig {
     pub group_v4: Ipv4Addr,
     /// The port of the beacons; [`GROUP_PORT`] but in tests.
     pub group_port: u16,
-    /// The key of a closed mesh: beacons are tagged with it, and others are not heeded. Without it only beacons
-    /// without a tag are.
+    /// The key of a closed mesh. Beacons are tagged with it, and beacons with another tag are ignored. Without a key,
+    /// only beacons without a tag are accepted.
     pub mesh_key: Option<Zeroizing<[u8; 32]>>,
-    /// Whether trains go to the kernel whole (GSO). Off, each frame costs a system call: a way out where a network
-    /// card's driver gets it wrong.
+    /// Whether trains are handed to the kernel whole (GSO). When it is off, each frame costs a system call; it exists
+    /// for network cards with a driver that segments wrongly.
     pub segmentation_offload: bool,
 }
 
@@ -69,7 +71,7 @@ impl Default for UdpConfig {
     }
 }
 
-/// The key of the mesh is not shown.
+/// The key of the mesh is not printed.
 impl fmt::Debug for UdpConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UdpConfig")
@@ -88,29 +90,29 @@ impl fmt::Debug for UdpConfig {
 }
 
 impl UdpConfig {
-    /// The defaults, listening at `listen`: `udp:[::]:7700`, `127.0.0.1:7001`, `[fe80::1%eth0]`, `0.0.0.0:0`.
-    /// Without a port it is the default one, or a free one when that is taken; a port that is given has to be free.
+    /// The defaults with the listen address `listen`: `udp:[::]:7700`, `127.0.0.1:7001`, `[fe80::1%eth0]`, `0.0.0.0:0`.
+    /// Without a port, it is the default one, or a free one when that is taken; a port that is given has to be free.
     ///
     /// # Errors
     ///
-    /// [`NetmodError::Invalid`] when it is no IP address with an optional port.
+    /// [`NetmodError::Invalid`] when `listen` is no IP address with an optional port.
     pub fn listen_on(listen: &str) -> Result<Self, NetmodError> {
         let (listen, zone, given) = parse_listen(listen)?;
         Ok(UdpConfig { listen, zone, default_port_fallback: !given, ..UdpConfig::default() })
     }
 
-    /// The same with the number of the interface as it is now.
-    pub(crate) fn placed(&self) -> io::Result<Self> {
-        let mut placed = self.clone();
-        if let (Some(zone), SocketAddr::V6(v6)) = (&self.zone, &mut placed.listen) {
+    /// The same configuration with the number that the interface has now.
+    pub(crate) fn with_interface_number(&self) -> io::Result<Self> {
+        let mut numbered = self.clone();
+        if let (Some(zone), SocketAddr::V6(v6)) = (&self.zone, &mut numbered.listen) {
             let missing = |error| io::Error::new(io::ErrorKind::AddrNotAvailable, error);
             v6.set_scope_id(interfaces::index_of(zone).map_err(missing)?);
         }
-        Ok(placed)
+        Ok(numbered)
     }
 
-    /// Where it is to listen, for people.
-    pub(crate) fn place(&self) -> String {
+    /// The listen address as a URI.
+    pub(crate) fn listen_uri(&self) -> String {
         match (&self.zone, self.listen) {
             (Some(zone), SocketAddr::V6(v6)) => format!("udp:[{}%{zone}]:{}", v6.ip(), v6.port()),
             _ => format!("udp:{}", self.listen),
@@ -138,29 +140,34 @@ fn parse_listen(text: &str) -> Result<(SocketAddr, Option<String>, bool), Netmod
         }
     };
     match address.ip() {
-        ip if ip.is_multicast() => Err(invalid("a group is nobody's own address".to_owned())),
-        IpAddr::V4(ip) if ip.is_broadcast() => Err(invalid("a broadcast is nobody's own address".to_owned())),
+        ip if ip.is_multicast() => {
+            Err(invalid("this is a multicast group, not the address of a host".to_owned()))
+        }
+        IpAddr::V4(ip) if ip.is_broadcast() => {
+            Err(invalid("this is the broadcast address, not the address of a host".to_owned()))
+        }
         _ => Ok((address, name, given)),
     }
 }
 
-/// `HOST:PORT` taken apart, not looked up.
+/// `HOST:PORT` in its parts. The host is not looked up.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct HostPort<'a> {
     pub(crate) host: Host<'a>,
     pub(crate) port: Option<u16>,
 }
 
+/// The host of a peer or listen address.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Host<'a> {
     V4(Ipv4Addr),
-    /// With its zone: an interface's name or number.
+    /// An IPv6 address with its zone, which is the name or number of an interface.
     V6(Ipv6Addr, Option<&'a str>),
     Name(&'a str),
 }
 
 impl<'a> HostPort<'a> {
-    /// Takes `text` apart; a leading `udp:` may be there. The error says what is wrong with it.
+    /// Parses `text`, which may begin with `udp:`. The error is a reason for the user.
     pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
         let text = text.trim();
         let text = text.strip_prefix("udp:").unwrap_or(text);
@@ -200,7 +207,8 @@ fn parse_port(text: &str) -> Result<u16, String> {
     port.ok_or_else(|| format!("\"{text}\" is no port, a number up to 65535"))
 }
 
-/// Refuses what no resolver could know, so that a slip of the pen is told from a host that is away.
+/// Refuses a text that no resolver could look up, so that the user learns of a typing error at once rather than of a
+/// host that cannot be reached.
 fn check_name(name: &str) -> Result<(), String> {
     let legal =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') || !byte.is_ascii();
@@ -234,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listen_address_that_makes_no_sense_is_refused_with_the_reason() {
+    fn an_invalid_listen_address_is_refused_with_the_reason() {
         for (text, word) in [
             ("", "missing"),
             ("localhost:7700", "IP address"),
@@ -258,17 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_may_come_later_and_have_another_number_each_time() {
+    fn an_interface_may_appear_later_and_have_another_number_each_time() {
         let config = UdpConfig::listen_on("udp:[fe80::1%no-such-interface]:1").unwrap();
-        assert_eq!(config.place(), "udp:[fe80::1%no-such-interface]:1");
-        let error = config.placed().unwrap_err();
+        assert_eq!(config.listen_uri(), "udp:[fe80::1%no-such-interface]:1");
+        let error = config.with_interface_number().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
         assert!(error.to_string().contains("no-such-interface"), "{error}");
-        let SocketAddr::V6(placed) = UdpConfig::listen_on("[fe80::1%lo]").unwrap().placed().unwrap().listen
+        let SocketAddr::V6(numbered) =
+            UdpConfig::listen_on("[fe80::1%lo]").unwrap().with_interface_number().unwrap().listen
         else {
             panic!("IPv6")
         };
-        assert_eq!(placed.scope_id(), interfaces::index_of("lo").unwrap());
+        assert_eq!(numbered.scope_id(), interfaces::index_of("lo").unwrap());
     }
 
     #[test]

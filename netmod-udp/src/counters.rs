@@ -1,8 +1,8 @@
-//! What this netmod left aside, by cause.
+//! Counters of beacons, and of datagrams that were ignored, by cause.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The counters as they count.
+/// The counters while they are updated; [`UdpCounters`] is a copy of their values.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) malformed: AtomicU64,
@@ -32,28 +32,28 @@ impl Counters {
     }
 }
 
-/// What a [`Udp`](crate::Udp) has counted since it was made.
+/// The counts of a [`Udp`](crate::Udp) since it was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UdpCounters {
-    /// Datagrams that hold no frame and were left aside: empty ones.
+    /// Datagrams that hold no frame and were ignored: empty ones.
     pub malformed: u64,
     /// Beacons sent, one for each interface and family.
     pub beacons_sent: u64,
-    /// Beacons of others that were handed on.
+    /// Beacons of other nodes that were reported to this node.
     pub beacons_heard: u64,
-    /// One's own beacons that came back.
+    /// Beacons of this node that it received itself.
     pub beacons_own: u64,
-    /// Datagrams to the group that are no beacons.
+    /// Datagrams on the port of the beacons that are none.
     pub beacons_malformed: u64,
     /// Beacons of other meshes.
     pub beacons_foreign: u64,
-    /// Beacons that came too soon after the last one, or with too many others.
+    /// Beacons that were dropped because they came too soon after the last one, or with too many others.
     pub beacons_limited: u64,
 }
 
 impl UdpCounters {
-    /// Each with its name in `rouse status --json`.
+    /// Each count with its name in `rouse status --json`.
     pub(crate) fn named(&self) -> Vec<(&'static str, u64)> {
         let UdpCounters {
             malformed,

@@ -1,7 +1,8 @@
-//! Finding others: beacons out on each interface, beacons in from each, interfaces that come and go.
+//! Discovery of neighbours: beacons are sent and received on each selected interface, and interfaces that appear or go
+//! are followed.
 //!
-//! It has no task of its own: the worker polls it inside `recv`. Nothing that goes wrong here is an error of the
-//! netmod, which can still be dialled; it becomes a note.
+//! Discovery has no task of its own: the worker polls it inside `recv`. A failure here becomes a note rather than an
+//! error, because a netmod that cannot be found can still dial and be dialled.
 
 pub(crate) mod beacon;
 #[cfg(target_os = "linux")]
@@ -41,16 +42,18 @@ use listener::{Group, MulticastListener};
 use recent::{RecentBeacons, Verdict};
 use senders::BeaconSenders;
 
-/// How many datagrams of one listener, and events of the watcher, are taken before others get a turn.
-const TURN: usize = 32;
+/// The most datagrams of one listener, and events of the watcher, that one poll handles, so that a flood on one does
+/// not starve the others.
+const MAX_EVENTS: usize = 32;
 
-/// How often the interfaces are listed at least: a change may have been missed.
-const LOOK: Duration = Duration::from_secs(30);
+/// The longest time between two listings of the interfaces, since the report of a change may have been lost.
+const LIST_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long to do without a watcher that failed. Until then changes are seen with the next beacons.
-const WATCH_AGAIN: Duration = Duration::from_secs(60);
+/// The time after which a watcher that failed is opened again. Until then changes are noticed when the interfaces are
+/// listed next.
+const WATCH_RETRY: Duration = Duration::from_secs(60);
 
-/// Discovery of an open netmod.
+/// The discovery of neighbours by an open netmod.
 pub(crate) struct Discovery {
     instance: u64,
     key: Option<Zeroizing<[u8; 32]>>,
@@ -58,18 +61,19 @@ pub(crate) struct Discovery {
     selection: InterfaceSelection,
     senders: BeaconSenders,
     listeners: Vec<MulticastListener>,
-    /// When the interfaces are listed again, changed or not.
-    look_at: Instant,
+    /// The time at which the interfaces are listed again, changed or not.
+    list_at: Instant,
     recent: RecentBeacons,
     timer: Timer,
-    /// When the timer goes off.
+    /// The time that the timer is set to.
     armed: Instant,
+    /// The watcher of addresses, or the time at which it is opened again.
     watcher: Result<IfWatcher, Instant>,
-    /// Without it a lost carrier is seen with the next beacons, and by its silence.
+    /// Without the monitor a lost carrier is noticed when the interfaces are listed next.
     #[cfg(target_os = "linux")]
     carrier: Option<CarrierMonitor>,
     interface_states: Arc<SharedInterfaceStates>,
-    /// Whether the interfaces have to be listed again.
+    /// Whether an interface has changed since they were listed.
     changed: bool,
     notes: Arc<NotesByTopic>,
     counters: Arc<Counters>,
@@ -92,13 +96,13 @@ impl Discovery {
             group: Group { v4: config.group_v4, v6: config.group_v6, port: config.group_port },
             selection: InterfaceSelection {
                 patterns: config.interfaces.clone(),
-                only: fixed.map(|socket| socket.local.ip()),
+                bound_to: fixed.map(|socket| socket.local.ip()),
                 v4: sockets.list.iter().any(|socket| socket.local.is_ipv4()),
                 v6: sockets.list.iter().any(|socket| socket.local.is_ipv6()),
             },
             senders: BeaconSenders::new(instance),
             listeners: Vec::new(),
-            look_at: now,
+            list_at: now,
             recent: RecentBeacons::new(now),
             timer: Timer::at(now),
             armed: now,
@@ -114,20 +118,21 @@ impl Discovery {
         discovery
     }
 
-    /// Does what is due and appends who was heard, and whether a way was cut. The task is woken when there is more to do.
+    /// Sends and receives what is due. Appends the beacons that were received to `received`, and sets `received.cut`
+    /// when an interface stopped running. The task is woken when there is more to do.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, sockets: &Sockets, received: &mut Received) {
         loop {
             let now = Instant::now();
             self.poll_watcher(cx, now);
-            if self.changed || self.look_at <= now {
-                received.cut |= self.look_around(now);
+            if self.changed || self.list_at <= now {
+                received.cut |= self.list_interfaces(now);
             }
-            // What is new may have made it due.
+            // A change of interfaces may have made beacons due.
             if self.senders.due().is_some_and(|due| due <= now) {
                 self.send_due(sockets, now);
             }
-            self.listen(cx, now, &mut received.heard);
-            let due = self.senders.due().map_or(self.look_at, |due| due.min(self.look_at));
+            self.receive_beacons(cx, now, &mut received.heard);
+            let due = self.senders.due().map_or(self.list_at, |due| due.min(self.list_at));
             if self.armed != due {
                 self.armed = due;
                 self.timer.set_at(due);
@@ -142,7 +147,7 @@ impl Discovery {
         #[cfg(target_os = "linux")]
         if self.carrier.is_none() {
             self.carrier = CarrierMonitor::open()
-                .inspect_err(|error| tracing::debug!(%error, "lost carriers are not announced"))
+                .inspect_err(|error| tracing::debug!(%error, "lost carriers are not reported: noticed up to 30 s late"))
                 .ok();
         }
         match IfWatcher::new() {
@@ -150,16 +155,16 @@ impl Discovery {
                 self.watcher = Ok(watcher);
                 self.notes.clear(Topic::Watch);
             }
-            Err(error) => self.unwatched(&error, now),
+            Err(error) => self.lose_watcher(&error, now),
         }
     }
 
-    fn unwatched(&mut self, error: &io::Error, now: Instant) {
-        self.watcher = Err(now + WATCH_AGAIN);
+    fn lose_watcher(&mut self, error: &io::Error, now: Instant) {
+        self.watcher = Err(now + WATCH_RETRY);
         self.notes.set(
             Topic::Watch,
             format!(
-                "changes of interfaces are not announced ({error}): they are seen up to half a minute late"
+                "the kernel reports no changes of interfaces ({error}): they are noticed up to half a minute late"
             ),
             "in a service with RestrictAddressFamilies, allow AF_NETLINK",
         );
@@ -179,27 +184,27 @@ impl Discovery {
                     cx.waker().wake_by_ref();
                 }
                 Poll::Ready(Err(error)) => {
-                    tracing::debug!(%error, "lost carriers are no longer announced");
+                    tracing::debug!(%error, "lost carriers are no longer reported: noticed up to 30 s late");
                     self.carrier = None;
                 }
                 Poll::Pending => {}
             }
         }
-        for _ in 0..TURN {
+        for _ in 0..MAX_EVENTS {
             let Ok(watcher) = &mut self.watcher else { return };
             match watcher.poll_if_event(cx) {
                 Poll::Ready(Ok(_)) => self.changed = true,
-                Poll::Ready(Err(error)) => self.unwatched(&error, now),
+                Poll::Ready(Err(error)) => self.lose_watcher(&error, now),
                 Poll::Pending => return,
             }
         }
         cx.waker().wake_by_ref();
     }
 
-    /// Lists the interfaces again, and listens on those that there are. Whether one carries nothing any more.
-    fn look_around(&mut self, now: Instant) -> bool {
+    /// Lists the interfaces again and listens on the selected ones. Returns whether an interface stopped running.
+    fn list_interfaces(&mut self, now: Instant) -> bool {
         self.changed = false;
-        self.look_at = now + LOOK;
+        self.list_at = now + LIST_INTERVAL;
         let InterfaceListing { chosen: found, more, states } = match interfaces::list(&self.selection) {
             Ok(found) => found,
             Err(error) => {
@@ -207,7 +212,7 @@ impl Discovery {
                 self.notes.set(
                     Topic::Interfaces,
                     text,
-                    "nodes are found where beacons already go; others by --peer",
+                    "discovery continues on the interfaces known so far; dial other nodes with --peer",
                 );
                 return false;
             }
@@ -215,13 +220,13 @@ impl Discovery {
         if found.is_empty() {
             self.notes.set(
                 Topic::Interfaces,
-                "no interface to find others on",
-                "listen on [::], choose interfaces that this host has, or name peers; IPv6 has no multicast on loopback",
+                "no interface to find other nodes on",
+                "listen on [::], choose interfaces that this host has, or name peers; there is no IPv6 multicast on loopback",
             );
         } else if more > 0 {
             let text = format!(
-                "{more} interfaces are left out of discovery, which goes to {MAX_INTERFACES} at most: those that are down, \
-                 have no address of a network, or are no cards"
+                "{more} interfaces are left out of discovery, which uses {MAX_INTERFACES} at most: first those that are down, \
+                 have link-local addresses alone, or have no device"
             );
             self.notes.set(
                 Topic::Interfaces,
@@ -236,7 +241,7 @@ impl Discovery {
         self.interface_states.set(states)
     }
 
-    /// Opens the listeners that are missing and closes those whose interface is gone.
+    /// Opens the listeners that are missing and closes those without an interface.
     fn update_listeners(&mut self) {
         let families =
             |interface: &Interface| interface.families().map(|v6| (interface.index, v6)).collect::<Vec<_>>();
@@ -260,14 +265,15 @@ impl Discovery {
                 let group = self.group.address(0, v6);
                 self.notes.set(
                     Topic::Listening,
-                    format!("beacons to {group} are not heard on {name}: {error}"),
-                    "another program may have that port for itself; those who hear this node still find it",
+                    format!("beacons to {group} are not received on {name}: {error}"),
+                    "another program may have bound that port exclusively; nodes that receive this node's beacons still find it",
                 );
             }
         }
     }
 
-    /// A beacon from each address of the interfaces whose turn it is, from the socket where this node is to be dialled.
+    /// Sends the beacons that are due, one from each address of an interface. They are sent from the unicast socket,
+    /// because a beacon is dialled at its source address and port.
     fn send_due(&mut self, sockets: &Sockets, now: Instant) {
         if sockets.is_silent() {
             return self.senders.send_due(now, |_| (0, None));
@@ -284,7 +290,7 @@ impl Discovery {
                         Counters::add(&counters.beacons_sent);
                     }
                     Err(error) => {
-                        tracing::debug!(interface = %interface.name, ?v4, %error, "no beacon could leave");
+                        tracing::debug!(interface = %interface.name, ?v4, %error, "beacon not sent");
                         failed = Some(error.to_string());
                     }
                 }
@@ -294,29 +300,29 @@ impl Discovery {
         match self.senders.failure() {
             Some((name, error)) => self.notes.set(
                 Topic::Beacons,
-                format!("no beacon could leave, on {name} for one: {error}"),
-                "a firewall may forbid multicast; name peers instead",
+                format!("no beacon could be sent on any interface; on {name}: {error}"),
+                "a firewall may forbid multicast: allow it, or name peers",
             ),
             None => self.notes.clear(Topic::Beacons),
         }
     }
 
-    /// Takes in what the listeners have.
-    fn listen(&mut self, cx: &mut Context<'_>, now: Instant, heard: &mut Vec<Heard>) {
-        // Longer than any beacon that is known, so that one cut off at its end is still one.
+    /// Receives the beacons of all listeners.
+    fn receive_beacons(&mut self, cx: &mut Context<'_>, now: Instant, heard: &mut Vec<Heard>) {
+        // Twice the length of a beacon, so that one of a later version that is longer is truncated but still read.
         let mut buffer = [0; 2 * beacon::LENGTH];
         let mut at = 0;
         while at < self.listeners.len() {
             let mut failed = None;
-            for turn in 0..=TURN {
-                if turn == TURN {
+            for turn in 0..=MAX_EVENTS {
+                if turn == MAX_EVENTS {
                     cx.waker().wake_by_ref();
                     break;
                 }
                 match self.listeners[at].poll_recv(cx, &mut buffer) {
                     Poll::Ready(Ok((length, source))) => {
                         let index = self.listeners[at].index;
-                        self.hear(&buffer[..length], source, index, now, heard);
+                        self.handle_beacon(&buffer[..length], source, index, now, heard);
                     }
                     Poll::Ready(Err(error)) => {
                         failed = Some(error);
@@ -326,9 +332,9 @@ impl Discovery {
                 }
             }
             match failed {
-                // Opened again when the interfaces are listed next, with the next beacons.
+                // The listener is opened again when the interfaces are listed next.
                 Some(error) => {
-                    tracing::debug!(%error, "an listener is closed");
+                    tracing::debug!(%error, "multicast listener closed");
                     self.listeners.swap_remove(at);
                 }
                 None => at += 1,
@@ -336,7 +342,14 @@ impl Discovery {
         }
     }
 
-    fn hear(&mut self, bytes: &[u8], source: SocketAddr, index: u32, now: Instant, heard: &mut Vec<Heard>) {
+    fn handle_beacon(
+        &mut self,
+        bytes: &[u8],
+        source: SocketAddr,
+        index: u32,
+        now: Instant,
+        heard: &mut Vec<Heard>,
+    ) {
         let counters = &self.counters;
         let instance = match beacon::decode(bytes, self.key.as_deref()) {
             Ok(instance) if resolve::check(&source).is_ok() => instance,
@@ -347,7 +360,7 @@ impl Discovery {
             return Counters::add(&counters.beacons_own);
         }
         let beacon = Heard { endpoint: Endpoint::from(source), instance };
-        match self.recent.hear(beacon, index, now) {
+        match self.recent.record(beacon, index, now) {
             Verdict::Limited => return Counters::add(&counters.beacons_limited),
             Verdict::New => self.senders.answer(index, now),
             Verdict::Known => {}
@@ -357,7 +370,8 @@ impl Discovery {
     }
 }
 
-/// Sends one beacon on the interface with this number, over IPv6 or from an IPv4 address of it; it is not waited for.
+/// Sends one beacon on the interface with this number, over IPv6 or from one of its IPv4 addresses. It does not wait
+/// for room in the socket, since a beacon that is lost is followed by another.
 fn send_beacon(
     sockets: &Sockets,
     group: &Group,
@@ -368,7 +382,8 @@ fn send_beacon(
     let address = group.address(index, v4.is_none());
     let socket = sockets.for_address(&address).ok_or(io::ErrorKind::Unsupported)?;
     if let Some(v4) = v4 {
-        // Also makes it the source. IPv6 has the interface in the address. Nothing else here sends multicast.
+        // This selects the interface and the source address. Over IPv6 the destination names the interface. No other
+        // code sends multicast from this socket, so the option need not be restored.
         socket2::SockRef::from(&socket.io).set_multicast_if_v4(&v4)?;
     }
     socket.io.get_ref().send_to(beacon, address).map(drop)

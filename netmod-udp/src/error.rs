@@ -1,24 +1,26 @@
-//! What an error of a socket means: which endpoint, which frame or which socket is at fault, and so what to do.
+//! The meaning of socket errors: whether one endpoint, one frame or the socket itself is at fault, which decides what
+//! the node does about it.
 
 use std::io;
 
 use rouse_core::netmod::NetmodError;
 use rustix::io::Errno;
 
-/// What an error of sending to one endpoint means. `is_homeless` finds out whether the socket's own address has left
-/// the host.
-pub(crate) fn of_send(error: io::Error, is_homeless: impl Fn() -> bool) -> NetmodError {
+/// Classifies an error of sending to one endpoint. `has_lost_address` checks whether the address that the socket is
+/// bound to was removed from the host.
+pub(crate) fn of_send(error: io::Error, has_lost_address: impl Fn() -> bool) -> NetmodError {
     match Errno::from_io_error(&error) {
         Some(Errno::MSGSIZE) => NetmodError::TooLong,
-        // The kernel says both when the address that the socket is bound to has left the host, but not only then.
-        Some(Errno::INVAL | Errno::ADDRNOTAVAIL) if is_homeless() => NetmodError::Gone(error),
-        // EPERM is said by a packet filter, EACCES by a route: both are of this host.
+        // The kernel reports both when the address that the socket is bound to was removed, but in other cases too.
+        Some(Errno::INVAL | Errno::ADDRNOTAVAIL) if has_lost_address() => NetmodError::Gone(error),
+        // EPERM is the error of a packet filter, EACCES that of a route: both are configured on this host.
         Some(Errno::PERM | Errno::ACCESS) => {
-            let text =
-                format!("this host lets nothing out there, by a firewall or a route of its own: {error}");
+            let text = format!(
+                "this host lets nothing out to that address, by a firewall or a route of its own: {error}"
+            );
             NetmodError::Endpoint(io::Error::new(io::ErrorKind::PermissionDenied, text))
         }
-        // NODEV is said of an interface in the endpoint's scope that is no more: others can be reached.
+        // ENODEV means that the interface in the scope of the endpoint is gone: other endpoints can still be reached.
         Some(
             Errno::CONNREFUSED
             | Errno::HOSTUNREACH
@@ -36,8 +38,8 @@ pub(crate) fn of_send(error: io::Error, is_homeless: impl Fn() -> bool) -> Netmo
     }
 }
 
-/// Whether an error of receiving means that the socket is of no more use. Any other is about something sent before,
-/// and says nothing of what may still come.
+/// Whether an error of receiving means that the socket is unusable. Any other error reports a frame that was sent
+/// before, so that receiving can continue.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -45,12 +47,13 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the kernel or the network card may have refused to cut a train into frames.
+/// Whether the kernel or the network card may have refused to segment a train into frames.
 pub(crate) fn is_refused_offload(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::INVAL))
 }
 
-/// Whether the address that a frame was to leave from may be at fault: it has left the host, or has no route there.
+/// Whether the source address of a frame may be at fault: it was removed from the host, or has no route to the
+/// destination.
 pub(crate) fn may_be_of_source(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -66,7 +69,7 @@ pub(crate) fn is_absent_family(error: &io::Error) -> bool {
     )
 }
 
-/// The error of something that was closed on purpose.
+/// The error of a netmod that was closed on purpose.
 pub(crate) fn closed() -> NetmodError {
     NetmodError::Gone(io::Error::new(io::ErrorKind::NotConnected, "the netmod is closed"))
 }
@@ -75,12 +78,12 @@ pub(crate) fn closed() -> NetmodError {
 mod tests {
     use super::*;
 
-    fn of(errno: Errno, homeless: bool) -> NetmodError {
-        of_send(errno.into(), || homeless)
+    fn of(errno: Errno, lost_address: bool) -> NetmodError {
+        of_send(errno.into(), || lost_address)
     }
 
     #[test]
-    fn errors_of_sending_are_told_apart_by_who_is_at_fault() {
+    fn errors_of_sending_are_classified_by_the_part_at_fault() {
         for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::PERM, Errno::NODEV] {
             assert!(matches!(of(errno, false), NetmodError::Endpoint(_)), "{errno:?}");
         }
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_back_of_an_earlier_frame_does_not_end_reception() {
+    fn an_error_of_an_earlier_frame_does_not_end_reception() {
         for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::MSGSIZE, Errno::PERM]
         {
             assert!(!is_gone(&errno.into()), "{errno:?}");

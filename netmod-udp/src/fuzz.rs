@@ -1,4 +1,5 @@
-//! What the fuzzers reach into: beacons of strangers, and what people type. No promises, no use to anybody else.
+//! Entry points for the fuzzers and the cost table: beacons from the network and texts from users. This is no public
+//! interface and may change at any time.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,22 +12,22 @@ use crate::discovery::beacon::{BeaconError, LENGTH, decode, encode};
 use crate::discovery::recent::{RecentBeacons, Verdict};
 use crate::resolve::{check, describe, host_key, quota_key};
 
-/// Hears a datagram on the port of the beacons, in an open mesh and in closed ones.
+/// Decodes a datagram as a beacon, in an open mesh and in two closed ones.
 ///
-/// What is heeded is, up to what a later version appends, the beacon that its sender wrote; no beacon is of two meshes.
+/// A beacon that is accepted begins with the bytes that its sender encoded, and no beacon is accepted in two meshes.
 pub fn beacon(data: &[u8]) {
     let (first, other) = ([7; 32], [8; 32]);
-    let mut heeded = 0;
+    let mut accepted = 0;
     for key in [None, Some(&first), Some(&other)] {
         let heard = decode(data, key);
         if let Ok(instance) = heard {
             assert_eq!(data.get(..LENGTH), Some(&encode(instance, key)[..]));
-            heeded += 1;
+            accepted += 1;
         }
         let whole = data.len() >= LENGTH && data.starts_with(b"rous\x01");
         assert_eq!(heard == Err(BeaconError::Malformed), !whole);
     }
-    assert!(heeded <= 1, "a beacon of two meshes");
+    assert!(accepted <= 1, "a beacon of two meshes");
     if let Some(head) = data.first_chunk() {
         let instance = u64::from_le_bytes(*head);
         assert_eq!(decode(&encode(instance, Some(&first)), Some(&first)), Ok(instance));
@@ -34,15 +35,15 @@ pub fn beacon(data: &[u8]) {
     }
 }
 
-/// Beacons of an open mesh and of closed ones, one with what a later version might append.
+/// Beacons of an open mesh and of closed ones, one of them with bytes that a later version might append.
 pub fn beacons() -> Vec<Vec<u8>> {
     let longer = [encode(1, None).as_slice(), b"more"].concat();
     vec![encode(1, None).into(), encode(2, Some(&[7; 32])).into(), encode(3, Some(&[9; 32])).into(), longer]
 }
 
-/// Reads a text as somewhere to listen and as a peer, and bytes as an endpoint.
+/// Parses a text as a listen address and as a peer, and bytes as an endpoint.
 ///
-/// What reads as an address and a port is printed so that it reads as the same.
+/// An address and a port that were parsed are printed so that they parse as the same.
 pub fn text(data: &[u8]) {
     if let Some(endpoint) = Endpoint::new(data) {
         let address = endpoint.to_socket_addr();
@@ -72,27 +73,27 @@ pub fn text(data: &[u8]) {
     }
 }
 
-/// What hears beacons, with a clock that is set by hand: for the cost table.
+/// A receiver of beacons with a clock that is set by hand, for the cost table.
 pub struct BeaconReceiver {
     recent: RecentBeacons,
     now: Instant,
 }
 
 impl BeaconReceiver {
-    /// It has heard nothing yet.
+    /// A receiver without any beacon yet.
     pub fn new() -> Self {
         let now = Instant::now();
         BeaconReceiver { recent: RecentBeacons::new(now), now }
     }
 
-    /// Hears a datagram on the port of the beacons; whether a node is told of it.
-    pub fn hear(&mut self, from: SocketAddr, datagram: &[u8]) -> bool {
+    /// Handles a datagram on the port of the beacons and returns whether it would be reported to the node.
+    pub fn receive(&mut self, from: SocketAddr, datagram: &[u8]) -> bool {
         let Ok(instance) = decode(datagram, None) else { return false };
-        self.recent.hear(Heard { endpoint: from.into(), instance }, 1, self.now) != Verdict::Limited
+        self.recent.record(Heard { endpoint: from.into(), instance }, 1, self.now) != Verdict::Limited
     }
 
-    /// Lets time pass.
-    pub fn pass(&mut self, span: Duration) {
+    /// Advances the clock.
+    pub fn advance(&mut self, span: Duration) {
         self.now += span;
     }
 }

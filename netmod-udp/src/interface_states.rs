@@ -1,23 +1,23 @@
-//! Which interfaces carry nothing at the moment, so that who was reached over one of them is known to be cut off, long before
-//! a timer could tell.
+//! The operational states of this host's interfaces. They show at once that a neighbour is cut off when the interface
+//! to it goes down, while a timer needs seconds to notice the silence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The interfaces as they were listed last.
+/// The interfaces of this host and their states, as they were listed last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InterfaceStates {
-    /// The numbers of those that are up and have a carrier.
+    /// The numbers of the interfaces that are up and have a carrier.
     pub(crate) running: BTreeSet<u32>,
-    /// The IPv4 networks that they are on: address, mask, and whether the interface is running.
+    /// The IPv4 networks of all interfaces: address, mask, and whether the interface is running.
     pub(crate) networks: BTreeSet<(Ipv4Addr, Ipv4Addr, bool)>,
     /// The addresses of this host, and whether an interface that has it is running.
     pub(crate) addresses: BTreeMap<IpAddr, bool>,
 }
 
 impl InterfaceStates {
-    /// The interfaces that `addresses` are on.
+    /// The states of the interfaces that have `addresses`.
     pub(crate) fn of(addresses: &[if_addrs::Interface]) -> Self {
         let mut states = InterfaceStates::default();
         for address in addresses {
@@ -33,8 +33,8 @@ impl InterfaceStates {
         states
     }
 
-    /// Whether nothing that is sent to `address` can leave: it is on a network of this host, whose interface is down. Of what is
-    /// farther away nothing is known.
+    /// Whether no frame can be sent to `address`, because the interface to its network is down. The
+    /// answer for an address behind a router is no, since the interface on the path is not known.
     fn is_cut(&self, address: &SocketAddr) -> bool {
         match address {
             SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => !self.running.contains(&v6.scope_id()),
@@ -47,18 +47,18 @@ impl InterfaceStates {
         }
     }
 
-    /// Whether something that was running in `before` is not any more.
+    /// Whether an interface that was running in `before` is no longer running.
     fn is_less_than(&self, before: &InterfaceStates) -> bool {
         !before.running.is_subset(&self.running)
     }
 }
 
-/// The states as discovery sees them, for whoever asks.
+/// The interface states that discovery sets and the netmod reads; `None` before the interfaces were first listed.
 #[derive(Debug, Default)]
 pub(crate) struct SharedInterfaceStates(Mutex<Option<InterfaceStates>>);
 
 impl SharedInterfaceStates {
-    /// Whether fewer interfaces are running than before.
+    /// Replaces the states and returns whether an interface stopped running.
     pub(crate) fn set(&self, states: InterfaceStates) -> bool {
         let mut known = self.lock();
         let less = known.as_ref().is_some_and(|before| states.is_less_than(before));
@@ -66,13 +66,14 @@ impl SharedInterfaceStates {
         less
     }
 
-    /// See [`InterfaceStates::is_cut`]. Nobody is, before the interfaces were listed.
+    /// See [`InterfaceStates::is_cut`]. Before the interfaces were listed, no address is cut off.
     pub(crate) fn is_cut(&self, address: &SocketAddr) -> bool {
         self.lock().as_ref().is_some_and(|states| states.is_cut(address))
     }
 
-    /// Whether frames may leave from `source`: not while its interface is down, when what comes back would find no way. An
-    /// address that was not listed may be new, or one of many (127.0.0.0/8): the kernel knows.
+    /// Whether frames may be sent from `source`: not while its interface is down, because answers would not arrive. An
+    /// address that was not listed is allowed, since it may be new, or one of many such as 127.0.0.0/8; the kernel
+    /// refuses a wrong one.
     pub(crate) fn may_send_from(&self, source: &IpAddr) -> bool {
         self.lock().as_ref().and_then(|states| states.addresses.get(source)).is_none_or(|running| *running)
     }
@@ -118,17 +119,17 @@ mod tests {
     }
 
     #[test]
-    fn of_two_interfaces_on_one_network_one_is_enough() {
+    fn of_two_interfaces_in_one_network_one_that_is_running_is_enough() {
         let (network, mask) = ("10.0.0.0", "255.255.255.0");
         let states = states(&[1], &[(network, mask, true), (network, mask, false)]);
         assert!(!is_cut(&states, "10.0.0.7:7700"));
     }
 
     #[test]
-    fn frames_do_not_leave_from_an_address_whose_interface_is_down() {
+    fn frames_are_not_sent_from_an_address_whose_interface_is_down() {
         let shared = SharedInterfaceStates::default();
         let [up, down, other] = [1, 2, 3].map(|n| IpAddr::from([192, 0, 2, n]));
-        assert!(shared.may_send_from(&down), "nothing is known yet");
+        assert!(shared.may_send_from(&down), "the interfaces were not yet listed");
         shared.set(InterfaceStates {
             addresses: [(up, true), (down, false)].into(),
             ..InterfaceStates::default()
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_stops_running_is_news() {
+    fn only_an_interface_that_stops_running_is_reported() {
         let shared = SharedInterfaceStates::default();
         let steps: [(&[u32], bool); 5] =
             [(&[1, 2], false), (&[1, 2, 3], false), (&[1, 3], true), (&[1, 3], false), (&[1, 2], true)];

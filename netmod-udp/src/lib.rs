@@ -1,15 +1,16 @@
 //! UDP for rouse: sockets that send and receive trains of frames, and nodes that find each other by multicast.
 //!
-//! [`Udp`] implements [`Netmod`]; give one to a node. How a train goes out is in `send`, how frames come in is in
-//! `receive`, how others are found is in `discovery`; `worker` runs the last two in turn inside [`Netmod::recv`], so
-//! that no task is spawned and any executor will do.
+//! [`Udp`] implements [`Netmod`] and is given to a node. `send` transmits trains, `receive` receives them, and
+//! `discovery` finds neighbours; `worker` runs the last two in turn inside [`Netmod::recv`], so that no task is spawned
+//! and any executor will do. `socket` binds the sockets, `resolve` turns a peer's name into endpoints,
+//! `interface_states` and `source_address` follow the changes of this host's interfaces and addresses.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), rouse_core::netmod::NetmodError> {
 //! use rouse_netmod_udp::{Udp, UdpConfig};
 //!
-//! let everywhere = Udp::bind("[::]")?;
-//! let here = Udp::with(UdpConfig { discover: false, ..UdpConfig::listen_on("127.0.0.1:7001")? });
+//! let on_all_addresses = Udp::bind("[::]")?;
+//! let on_loopback = Udp::with(UdpConfig { discover: false, ..UdpConfig::listen_on("127.0.0.1:7001")? });
 //! # Ok(())
 //! # }
 //! ```
@@ -53,26 +54,27 @@ use notes::NotesByTopic;
 use socket::Sockets;
 use worker::Worker;
 
-/// The length of a frame that nearly every way through the Internet takes: an IPv6 packet of 1280 bytes (RFC 8200, 5) less
-/// headers of 40 and 8, and room for a tunnel on the way. IPv4 promises no more than packets of 576 bytes, and networks are
-/// configured wrongly: links see for themselves.
+/// The length of a frame that nearly every path through the Internet carries: an IPv6 packet of 1280 bytes (RFC 8200,
+/// section 5) less headers of 40 and 8, and room for a tunnel. It is no guarantee, since IPv4 promises packets of 576
+/// bytes only and networks are configured wrongly; so each link probes its path.
 const MTU: usize = 1200;
 
-/// The longest frame that is tried: what an IPv6 packet of 1500 bytes, the usual Ethernet frame, has room for after headers
-/// of 40 and 8. The sockets have packets sent whole or not at all (`IP_PMTUDISC_PROBE`, set by quinn-udp).
+/// The longest frame that a link probes: an IPv6 packet of 1500 bytes, the usual Ethernet frame, less headers of 40 and
+/// 8. The sockets never fragment packets (`IP_PMTUDISC_PROBE`, set by quinn-udp), otherwise the probes would show
+/// nothing.
 const MAX_MTU: usize = 1452;
 
 /// UDP as a network module.
 ///
-/// It has one or two sockets: `[::]` stands for IPv6 and IPv4, which have one each, on the same port. The port is
-/// never shared with another program. With discovery on, it sends beacons from these sockets to a multicast group on
-/// each chosen interface, and reports whom it hears there.
+/// It has one or two sockets: `[::]` stands for IPv6 and IPv4, which have one each, on the same port. The port is never
+/// shared with another program. With discovery on, it sends beacons from these sockets to a multicast group on each
+/// selected interface, and reports the beacons of other nodes that it receives there.
 pub struct Udp {
     config: UdpConfig,
-    /// Drawn when it is opened for the first time.
+    /// The random number by which beacons of this node are recognised; drawn at the first opening.
     instance: OnceLock<u64>,
     sockets: RwLock<Option<Arc<Sockets>>>,
-    /// Where it listened last.
+    /// The address that it listened on last, kept while it is closed so that it can listen on the same port again.
     local: RwLock<Option<SocketAddr>>,
     worker: async_lock::Mutex<Option<Worker>>,
     interface_states: Arc<SharedInterfaceStates>,
@@ -81,20 +83,20 @@ pub struct Udp {
 }
 
 impl Udp {
-    /// Listens at `listen` at once, with discovery on: `[::]:7700`, `udp:127.0.0.1:7001`, `0.0.0.0:0`. Without a port
+    /// Listens on `listen` at once, with discovery on: `[::]:7700`, `udp:127.0.0.1:7001`, `0.0.0.0:0`. Without a port,
     /// it is [`DEFAULT_PORT`], or any free one when that is taken.
     ///
     /// # Errors
     ///
-    /// [`NetmodError::Invalid`] when `listen` is no address; [`NetmodError::Gone`] when it cannot be listened at: the
-    /// port is taken, or the address is not this host's.
+    /// [`NetmodError::Invalid`] when `listen` is no address; [`NetmodError::Gone`] when the socket cannot be bound,
+    /// because the port is taken or the address is not one of this host.
     pub fn bind(listen: &str) -> Result<Self, NetmodError> {
         let udp = Udp::with(UdpConfig::listen_on(listen)?);
         udp.open_now()?;
         Ok(udp)
     }
 
-    /// As `config` says; the sockets are opened by [`Netmod::open`].
+    /// A netmod with this configuration. [`Netmod::open`] opens its sockets.
     pub fn with(config: UdpConfig) -> Self {
         Udp {
             config,
@@ -108,12 +110,12 @@ impl Udp {
         }
     }
 
-    /// The address that is listened on, with the real port; `None` while closed. Of two sockets the IPv6 one's.
+    /// The address that is listened on, with the actual port; `None` while closed. Of two sockets it is the IPv6 one's.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.current().ok()?.local()
     }
 
-    /// What was counted since it was made.
+    /// The counts since the netmod was created.
     pub fn counters(&self) -> UdpCounters {
         self.counters.snapshot()
     }
@@ -136,7 +138,7 @@ impl Udp {
         self.sockets.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(error::closed)
     }
 
-    /// Lets go of `sockets`, so that [`Netmod::open`] opens new ones; whoever waits on them ends.
+    /// Closes `sockets`, so that [`Netmod::open`] opens new ones; calls that wait on them end.
     fn drop_sockets(&self, sockets: &Arc<Sockets>) {
         let mut current = self.sockets.write().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, sockets)) {
@@ -145,8 +147,12 @@ impl Udp {
         sockets.close();
     }
 
-    /// Lets go of `sockets` when `result` says that they are of no more use.
-    fn judge(&self, sockets: &Arc<Sockets>, result: Result<(), NetmodError>) -> Result<(), NetmodError> {
+    /// Closes `sockets` when `result` is the error that they are unusable.
+    fn close_if_gone(
+        &self,
+        sockets: &Arc<Sockets>,
+        result: Result<(), NetmodError>,
+    ) -> Result<(), NetmodError> {
         if matches!(result, Err(NetmodError::Gone(_))) {
             self.drop_sockets(sockets);
         }
@@ -181,7 +187,7 @@ impl Netmod for Udp {
 
     fn uri(&self) -> String {
         let local = *self.local.read().unwrap_or_else(PoisonError::into_inner);
-        local.map_or_else(|| self.config.place(), |local| format!("udp:{local}"))
+        local.map_or_else(|| self.config.listen_uri(), |local| format!("udp:{local}"))
     }
 
     fn properties(&self) -> Properties {
@@ -212,7 +218,7 @@ impl Netmod for Udp {
         if matches!(result, Err(NetmodError::Gone(_))) {
             *worker = None;
         }
-        self.judge(&sockets, result)
+        self.close_if_gone(&sockets, result)
     }
 
     async fn send(&self, endpoint: &Endpoint, train: Train<'_>) -> Result<(), NetmodError> {
@@ -220,7 +226,7 @@ impl Netmod for Udp {
         let Some(destination) = endpoint.to_socket_addr() else {
             return Err(NetmodError::Endpoint(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "no UDP endpoint",
+                "this is not the endpoint of a UDP netmod",
             )));
         };
         resolve::check(&destination).map_err(NetmodError::Endpoint)?;
@@ -230,7 +236,7 @@ impl Netmod for Udp {
             return Err(NetmodError::Endpoint(io::Error::new(io::ErrorKind::Unsupported, error)));
         };
         if !socket.reaches(&destination) {
-            let error = format!("{} reaches nothing outside of this host", self.uri());
+            let error = format!("{} listens on a loopback address and reaches this host only", self.uri());
             return Err(NetmodError::Endpoint(io::Error::new(io::ErrorKind::NetworkUnreachable, error)));
         }
         if train.bytes.len().min(train.size) > send::MAX_BURST {
@@ -239,7 +245,7 @@ impl Netmod for Udp {
         let source =
             source_address::of(endpoint).filter(|source| self.interface_states.may_send_from(source));
         let result = send::send(&sockets, socket, destination, source, train).await;
-        self.judge(&sockets, result)
+        self.close_if_gone(&sockets, result)
     }
 
     async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
@@ -289,7 +295,8 @@ impl Netmod for Udp {
         if let Ok(sockets) = self.current() {
             self.drop_sockets(&sockets);
         }
-        // A pending `recv` holds it and lets go by itself; waiting for that here could wait for one that nobody polls.
+        // A pending `recv` holds the worker and drops it when it ends. It is not awaited here, because a future that is
+        // no longer polled would never end.
         if let Some(mut worker) = self.worker.try_lock() {
             *worker = None;
         }

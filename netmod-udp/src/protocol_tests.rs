@@ -1,5 +1,5 @@
-//! The beacons printed in `core/PROTOCOL.md`: made here from fixed values, read back with the code that reads the wire.
-//! How the examples are written anew stands at the head of `core/src/protocol_tests.rs`.
+//! The beacons printed in `core/PROTOCOL.md`: encoded here from fixed values, and decoded with the code that reads the
+//! wire. The head of `core/src/protocol_tests.rs` shows how to write the examples again after a change.
 
 use crate::config::{DEFAULT_PORT, GROUP_PORT, GROUP_V4, GROUP_V6};
 use crate::discovery::beacon::{LENGTH, decode, encode};
@@ -14,7 +14,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The lines of an example: each field's name and bytes.
+/// The lines of an example: the name and bytes of each field.
 fn render(beacon: &[u8; LENGTH]) -> String {
     let [magic, version, instance, tag] =
         [&beacon[..4], &beacon[4..5], &beacon[5..13], &beacon[13..]].map(hex);
@@ -23,7 +23,7 @@ fn render(beacon: &[u8; LENGTH]) -> String {
     )
 }
 
-/// What stands before the block called `name`, the block, and what comes after.
+/// The text before the block called `name`, the block, and the text after it.
 fn around<'a>(text: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
     let fence = format!("\n```hex {name}\n");
     let start = text.find(&fence).unwrap_or_else(|| panic!("no block for {name}")) + fence.len();
@@ -49,7 +49,7 @@ fn the_examples_are_made_from_fixed_seeds() {
 }
 
 #[test]
-fn every_beacon_in_the_specification_is_read_as_it_says() {
+fn every_beacon_in_the_specification_decodes_to_its_fields() {
     for (name, key) in EXAMPLES {
         let (_, block, _) = around(SPECIFICATION, name);
         let digits: String = block.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
@@ -92,9 +92,9 @@ fn the_specification_has_the_constants_of_the_medium_and_of_beacons() {
         format!("Of more than {} interfaces", interfaces::MAX_INTERFACES),
         format!("{} endpoints of one host, {} remembered", recent::MAX_OF_HOST, recent::MAX_ENDPOINTS),
     ];
-    // Wherever the lines of the text are broken.
+    // The comparison ignores where the lines of the text are broken.
     let text = SPECIFICATION.split_whitespace().collect::<Vec<_>>().join(" ");
     for sentence in sentences {
-        assert!(text.contains(&sentence), "the specification does not say: {sentence}");
+        assert!(text.contains(&sentence), "the specification lacks: {sentence}");
     }
 }

@@ -1,9 +1,9 @@
-//! Receiving in batches, into buffers that are used again.
+//! Reception in batches, into buffers that are reused.
 //!
-//! A batch of buffers, each as long as the longest train that the kernel may merge (GRO), goes to `recvmmsg`. A long
-//! train leaves in the very buffer that it came in; the buffer is taken back when all its frames are gone. A short one
-//! is copied to a buffer that it shares with others: for it that is cheaper than clearing a new buffer, and a frame
-//! that waits in a queue then does not hold on to 64 KiB.
+//! `recvmmsg` gets a batch of buffers, each as long as the longest train that the kernel may merge (GRO). A long train
+//! is passed on in the buffer that it was received in, which is reclaimed when all its frames were dropped. A short
+//! train is copied to a buffer that it shares with others, because that is cheaper than clearing a new buffer, and so
+//! that a frame that waits in a queue does not hold 64 KiB.
 
 use std::array;
 use std::io::{self, IoSliceMut};
@@ -17,30 +17,31 @@ use crate::counters::Counters;
 use crate::socket::Socket;
 use crate::source_address;
 
-/// The length of each buffer. No datagram is longer, nor any train that the kernel merges, so nothing is cut off.
+/// The length of each buffer. No datagram is longer, nor any train that the kernel merges, so nothing is truncated.
 const SLOT: usize = 1 << 16;
 
-/// Trains up to this length are copied.
-const COPIED: usize = 1 << 14;
+/// The longest train that is copied, in bytes.
+const MAX_COPIED: usize = 1 << 14;
 
-/// The buffer that copied ones share.
+/// The length of a buffer that copied trains share.
 const SHARED: usize = 1 << 15;
 
-/// How many frames one batch should not bring much more than.
+/// The number of frames that a batch should not exceed by much.
 const FRAMES: usize = 256;
 
-/// The buffers of a netmod.
+/// The receive buffers of a netmod.
 pub(crate) struct Pool {
     slots: Vec<BytesMut>,
     metas: [RecvMeta; BATCH_SIZE],
     shared: BytesMut,
-    /// How many buffers to offer: fewer while trains are long, to keep a batch in bounds.
+    /// The number of buffers to offer to the kernel: fewer while trains are long, so that a batch has about [`FRAMES`]
+    /// frames.
     offer: usize,
 }
 
 impl Pool {
     pub(crate) fn new() -> Self {
-        // One allocation, so that the system gives pages only as they are written to.
+        // One large allocation, so that the system commits pages only when they are written to.
         let mut all = BytesMut::zeroed(SLOT * BATCH_SIZE);
         Pool {
             slots: (0..BATCH_SIZE).map(|_| all.split_to(SLOT)).collect(),
@@ -50,8 +51,8 @@ impl Pool {
         }
     }
 
-    /// Appends what `socket` has to `arrivals`. Nothing is waited for: without anything it is
-    /// [`io::ErrorKind::WouldBlock`].
+    /// Appends the frames that `socket` has to `arrivals`. It does not wait: the error is [`io::ErrorKind::WouldBlock`]
+    /// when there are none.
     pub(crate) fn receive(
         &mut self,
         socket: &Socket,
@@ -82,19 +83,19 @@ impl Pool {
             let size = meta.stride.min(meta.len);
             longest = longest.max(meta.len.div_ceil(size));
             let bytes = self.take(index, meta.len);
-            let written_to = meta.dst_ip.filter(|_| !socket.is_fixed());
-            let endpoint = source_address::attach(Endpoint::from(meta.addr), written_to);
+            let sent_to = meta.dst_ip.filter(|_| !socket.is_fixed());
+            let endpoint = source_address::attach(Endpoint::from(meta.addr), sent_to);
             arrivals.push(Arrival { endpoint, bytes, size });
         }
         self.offer = (FRAMES / longest).clamp(1, BATCH_SIZE);
         Ok(())
     }
 
-    /// The first `length` bytes of a slot.
+    /// The first `length` bytes of a slot, moved or copied out of it.
     fn take(&mut self, index: usize, length: usize) -> BytesMut {
         let slot = &mut self.slots[index];
-        if length > COPIED {
-            // What stays behind keeps a handle on the buffer, by which it is reclaimed.
+        if length > MAX_COPIED {
+            // The rest keeps a handle on the buffer, so that `reserve` reclaims all of it when the frames were dropped.
             let rest = slot.split_off(length);
             return mem::replace(slot, rest);
         }

@@ -1,4 +1,4 @@
-//! From a peer as the user wrote it to endpoints, and back to words.
+//! The resolution of a peer, as the user wrote it, to endpoints, and the text of an endpoint.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
@@ -16,12 +16,12 @@ fn no_peer(peer: &str, why: &str) -> NetmodError {
     NetmodError::Invalid(format!("\"{peer}\" is no peer: {why}"))
 }
 
-/// Host and port of a peer; an error when it could be none, whatever the network is like.
+/// Parses the host and port of a peer. The error is for a text that could not be a peer in any network.
 fn parse(peer: &str) -> Result<(Host<'_>, u16), NetmodError> {
     let parts = HostPort::parse(peer).map_err(|why| no_peer(peer, &why))?;
     let port = parts.port.unwrap_or(DEFAULT_PORT);
     match parts.host {
-        _ if port == 0 => Err(no_peer(peer, "port 0 is nobody's")),
+        _ if port == 0 => Err(no_peer(peer, "port 0 cannot be dialled")),
         Host::V6(ip, None) if ip.is_unicast_link_local() => {
             Err(no_peer(peer, &format!("a link-local address needs its interface: [{ip}%eth0]:{port}")))
         }
@@ -29,23 +29,25 @@ fn parse(peer: &str) -> Result<(Host<'_>, u16), NetmodError> {
     }
 }
 
-/// Whether `peer` can be dialled at all: `192.0.2.7:7700`, `[fe80::1%eth0]:7700`, `host.example`. Nothing is looked up.
+/// Checks that `peer` can be dialled at all: `192.0.2.7:7700`, `[fe80::1%eth0]:7700`, `host.example`. Names are not
+/// looked up, because they may exist later.
 ///
 /// # Errors
 ///
-/// [`NetmodError::Invalid`], with what is wrong.
+/// [`NetmodError::Invalid`], with the reason.
 pub fn check_peer(peer: &str) -> Result<(), NetmodError> {
     let (host, port) = parse(peer)?;
     let address = match host {
         Host::V4(ip) => SocketAddr::new(ip.into(), port),
         Host::V6(ip, None) => SocketAddr::new(ip.into(), port),
-        // Names of hosts and interfaces may mean something later.
+        // Hosts and interfaces with these names may appear later.
         Host::V6(_, Some(_)) | Host::Name(_) => return Ok(()),
     };
     check(&canonical(address)).map_err(|error| no_peer(peer, &error.to_string()))
 }
 
-/// The endpoints that `peer` means, best first: an address is itself, a name is looked up on a thread of its own.
+/// The endpoints of `peer`, best first. An address needs no look-up; a name is looked up on another thread, because the
+/// system's resolver blocks.
 pub(crate) async fn resolve(peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
     let invalid = |why: String| no_peer(peer, &why);
     let (host, port) = parse(peer)?;
@@ -62,7 +64,7 @@ pub(crate) async fn resolve(peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
                 NetmodError::Retry(io::Error::new(error.kind(), format!("{name}: {error}")))
             };
             let name = name.to_owned();
-            // The order is that of the system's resolver, which knows the host's addresses (RFC 6724).
+            // The order is that of the system's resolver, which takes the host's own addresses into account (RFC 6724).
             let found =
                 blocking::unblock(move || (name.as_str(), port).to_socket_addrs()).await.map_err(named)?;
             found.collect()
@@ -84,7 +86,8 @@ pub(crate) async fn resolve(peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
     }
 }
 
-/// An IPv4 address in IPv6 clothes as what it is: the IPv6 socket carries no IPv4.
+/// An IPv4-mapped IPv6 address as the IPv4 address, because the IPv6 socket carries no IPv4; any other address as it
+/// is.
 fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
@@ -92,16 +95,17 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether frames may go to this address. What the kernel would refuse as malformed must not reach it: it says so
-/// with the same error as for a train that it cannot cut up, and the whole socket would lose that.
+/// Checks that frames may be sent to this address. An address that the kernel would refuse as malformed must not reach
+/// it, because its error (EINVAL) is also the one for a train that it cannot segment, and quinn-udp would then stop to
+/// use segmentation for the whole socket.
 pub(crate) fn check(address: &SocketAddr) -> Result<(), io::Error> {
     let fault = match address {
-        address if address.port() == 0 => "port 0 is nobody's",
+        address if address.port() == 0 => "port 0 cannot be dialled",
         address if address.ip().is_unspecified() || address.ip().is_multicast() => {
             "not the address of one host"
         }
         SocketAddr::V4(v4) if matches!(v4.ip().octets()[0], 0 | 240..) => "not the address of one host",
-        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => "an IPv4 address in IPv6 clothes",
+        SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => "an IPv4-mapped IPv6 address",
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
             "a link-local address without its interface"
         }
@@ -110,7 +114,7 @@ pub(crate) fn check(address: &SocketAddr) -> Result<(), io::Error> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, fault))
 }
 
-/// An endpoint in words; `name_of` knows the names of interfaces.
+/// The URI of an endpoint. `name_of` returns the name of an interface.
 pub(crate) fn describe(endpoint: &Endpoint, name_of: impl Fn(u32) -> Option<String>) -> String {
     match endpoint.to_socket_addr() {
         Some(SocketAddr::V6(v6)) if v6.scope_id() != 0 => match name_of(v6.scope_id()) {
@@ -122,8 +126,8 @@ pub(crate) fn describe(endpoint: &Endpoint, name_of: impl Fn(u32) -> Option<Stri
     }
 }
 
-/// A number that the addresses of one IPv4 /24 or one IPv6 /64 share and no others have. The link-local addresses of
-/// each interface are a /64 of their own.
+/// A key that the addresses of one IPv4 /24 or one IPv6 /64 share and no others have. The link-local addresses of each
+/// interface count as a /64 of their own.
 pub(crate) fn quota_key(endpoint: &Endpoint) -> u64 {
     let prefix = match endpoint.to_socket_addr() {
         // ::/8 is reserved (RFC 4291, 2.4), so the small numbers are free for IPv4.
@@ -139,7 +143,7 @@ pub(crate) fn quota_key(endpoint: &Endpoint) -> u64 {
     mix(prefix)
 }
 
-/// A number that the ports of one IP address share. A link-local address is another one on each interface.
+/// A key that the ports of one IP address share. A link-local address has another key on each interface.
 pub(crate) fn host_key(endpoint: &Endpoint) -> u64 {
     match endpoint.to_socket_addr() {
         Some(SocketAddr::V4(v4)) => mix(1 << 32 | u64::from(v4.ip().to_bits())),
@@ -165,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_itself_and_the_port_may_be_left_out() {
+    fn an_address_resolves_to_itself_and_the_port_may_be_left_out() {
         assert_eq!(addresses("192.0.2.7:7001"), ["udp:192.0.2.7:7001"]);
         assert_eq!(addresses("192.0.2.7"), ["udp:192.0.2.7:7700"]);
         assert_eq!(addresses("udp:[2001:db8::7]:7001"), ["udp:[2001:db8::7]:7001"]);
@@ -192,8 +196,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_knows_may_be_known_later() {
-        // A label of more than 63 letters, which resolvers refuse without asking anyone (RFC 1035, 2.3.4).
+    fn a_name_that_does_not_resolve_may_resolve_later() {
+        // A label of more than 63 letters, which resolvers refuse without a query (RFC 1035, 2.3.4).
         let name = "n".repeat(64);
         let error = async_io::block_on(resolve(&name)).unwrap_err();
         assert!(matches!(error, NetmodError::Retry(_)), "{error:?}");
@@ -201,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_makes_no_sense_is_refused_with_the_reason() {
+    fn an_invalid_peer_is_refused_with_the_reason() {
         for (peer, word) in [
             ("", "missing"),
             (":7700", "missing"),
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn who_shares_a_prefix_shares_a_quota() {
+    fn addresses_that_share_a_prefix_share_a_quota() {
         let key = |text: &str| quota_key(&endpoint(text));
         assert_eq!(key("192.0.2.7:1"), key("192.0.2.200:2"));
         assert_ne!(key("192.0.2.7:1"), key("192.0.3.7:1"));

@@ -1,4 +1,4 @@
-//! The unicast sockets: bound, with buffers as large as the kernel lets, and what quinn-udp knows of them.
+//! The unicast sockets: how they are bound, their buffers, and the offloads that quinn-udp has found for them.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -16,17 +16,17 @@ use crate::error;
 use crate::notes::{NotesByTopic, Topic};
 use crate::source_address::RefusedSources;
 
-/// What the buffers of a socket should hold: 40 ms of a gigabit.
+/// The wanted size of a socket's buffers, in bytes: some 30 ms at a gigabit a second.
 const BUFFER: usize = 4 << 20;
 
-/// How often a free port is drawn that IPv6 and IPv4 both have free.
+/// The number of attempts to find a port that is free for IPv6 and IPv4.
 const PAIR_ATTEMPTS: u32 = 16;
 
 /// A unicast socket of one address family.
 pub(crate) struct Socket {
     pub(crate) io: Async<UdpSocket>,
     pub(crate) local: SocketAddr,
-    /// Addresses of this host that it cannot send from.
+    /// Addresses of this host that the kernel refused as a source.
     pub(crate) refused: RefusedSources,
     state: RwLock<UdpSocketState>,
     offload: bool,
@@ -40,23 +40,23 @@ impl Socket {
         Ok(Socket { io: Async::new(socket)?, local, refused, state: RwLock::new(state), offload })
     }
 
-    /// How many frames the kernel takes in one call, just now.
+    /// The number of frames that the kernel accepts in one call at the moment.
     pub(crate) fn segments(&self) -> usize {
         if self.offload { self.state().max_gso_segments().max(1) } else { 1 }
     }
 
-    /// Gives `transmit` to the kernel, if it takes it at once.
+    /// Hands `transmit` to the kernel without waiting for room.
     pub(crate) fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         self.state().try_send(UdpSockRef::from(&self.io), transmit)
     }
 
-    /// Takes what has come; how many buffers were filled.
+    /// Receives into `buffers` and returns the number of those that were filled.
     pub(crate) fn recv(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> io::Result<usize> {
         self.state().recv(UdpSockRef::from(&self.io), buffers, metas)
     }
 
-    /// Forgets what the last error was taken for. A source address that is refused looks to quinn-udp like a kernel that cannot
-    /// cut trains, for which it would stop to hand them over whole.
+    /// Discards what quinn-udp concluded from the last error. It takes a refused source address for a kernel that
+    /// cannot segment trains, and would stop handing them over whole.
     pub(crate) fn forget_error(&self) {
         if let Ok(state) = UdpSocketState::new(UdpSockRef::from(&self.io)) {
             *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
@@ -67,19 +67,19 @@ impl Socket {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it has one address of its own, rather than all that the host has.
+    /// Whether the socket is bound to one address rather than to all addresses of the host.
     pub(crate) fn is_fixed(&self) -> bool {
         !self.local.ip().is_unspecified()
     }
 
-    /// Whether the one address that it has has left the host.
-    pub(crate) fn is_homeless(&self) -> bool {
+    /// Whether the one address that the socket is bound to was removed from the host.
+    pub(crate) fn has_lost_address(&self) -> bool {
         let probe = || UdpSocket::bind(with_port(self.local, 0));
         self.is_fixed() && probe().is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
     }
 
-    /// Whether the host can send from here to `address` at all: nothing leaves it from a loopback address. The kernel
-    /// would say so with the same error as for a train that it cannot cut up (see [`resolve::check`]).
+    /// Whether this socket can send to `address` at all: no frame leaves the host from a loopback address. The kernel
+    /// would report that with the same error as a train that it cannot segment (see [`resolve::check`]).
     ///
     /// [`resolve::check`]: crate::resolve::check
     pub(crate) fn reaches(&self, address: &SocketAddr) -> bool {
@@ -89,26 +89,26 @@ impl Socket {
 
 /// The unicast sockets of a netmod from one opening to the next.
 pub(crate) struct Sockets {
-    /// One or two, each of its own family.
+    /// One or two sockets, each of another address family.
     pub(crate) list: Vec<Socket>,
-    /// Whether beacons are to leave from them no more.
+    /// Whether beacons are no longer sent, because the node stops.
     silent: AtomicBool,
     close: Mutex<Option<oneshot::Sender<()>>>,
     closed: Closed,
 }
 
-/// Resolves when the sockets are to be let go of.
+/// A future that resolves when the sockets are closed, so that calls which wait on them end.
 pub(crate) type Closed = Shared<oneshot::Receiver<()>>;
 
 impl Sockets {
-    /// Opens what `config` says; `port` is tried first when the configuration leaves the port open.
+    /// Opens the sockets of `config`. Where the configuration leaves the port open, `port` is tried first.
     pub(crate) fn open(config: &UdpConfig, port: Option<u16>, notes: &NotesByTopic) -> io::Result<Self> {
         let at = |error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot listen on {}: {error}", config.place()))
+            io::Error::new(error.kind(), format!("cannot listen on {}: {error}", config.listen_uri()))
         };
-        let bound = bind(&config.placed().map_err(at)?, port, notes)?;
+        let bound = bind(&config.with_interface_number().map_err(at)?, port, notes)?;
         let sockets = bound.into_iter().map(|socket| {
-            widen(&socket, notes);
+            raise_buffers(&socket, notes);
             Socket::new(socket, config.segmentation_offload)
         });
         let (close, closed) = oneshot::channel();
@@ -125,12 +125,12 @@ impl Sockets {
         self.list.iter().find(|socket| socket.local.is_ipv4() == address.is_ipv4())
     }
 
-    /// The address that is listened on; of two sockets the IPv6 one's, which stands for both.
+    /// The address that is listened on. Of two sockets it is the IPv6 one's, which stands for both.
     pub(crate) fn local(&self) -> Option<SocketAddr> {
         self.list.first().map(|socket| socket.local)
     }
 
-    /// No beacon leaves from here on.
+    /// Ends the sending of beacons.
     pub(crate) fn silence(&self) {
         self.silent.store(true, Relaxed);
     }
@@ -140,7 +140,7 @@ impl Sockets {
         self.silent.load(Relaxed)
     }
 
-    /// Tells everyone who waits on these sockets to let go.
+    /// Ends the calls that wait on these sockets.
     pub(crate) fn close(&self) {
         self.close.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -151,13 +151,13 @@ impl Sockets {
     }
 }
 
-/// Binds as configured. The default port may be replaced by a free one.
+/// Binds the sockets as configured. The default port may be replaced by a free one.
 fn bind(config: &UdpConfig, port: Option<u16>, notes: &NotesByTopic) -> io::Result<Vec<UdpSocket>> {
     notes.clear(Topic::Port);
     let falls_back = config.default_port_fallback && config.listen.port() == DEFAULT_PORT;
     let open_port = falls_back || config.listen.port() == 0;
     if let Some(port) = port.filter(|&port| open_port && port != config.listen.port()) {
-        // The port of last time: peers know it. It may be taken by now.
+        // The port of the last opening is preferred because peers know it. It may be taken by now.
         if let Ok(bound) = bind_at(with_port(config.listen, port), notes) {
             return Ok(bound);
         }
@@ -168,7 +168,7 @@ fn bind(config: &UdpConfig, port: Option<u16>, notes: &NotesByTopic) -> io::Resu
             notes.set(
                 Topic::Port,
                 format!("the default port {DEFAULT_PORT} is taken: a free one is used, which changes at each start"),
-                "if peers dial this node by its address, give it a port of its own to listen on",
+                "if peers dial this node by its address, configure a port of its own, as in listen = \"[::]:7702\"",
             );
             Ok(bound)
         }
@@ -186,11 +186,11 @@ fn bind(config: &UdpConfig, port: Option<u16>, notes: &NotesByTopic) -> io::Resu
 }
 
 const GROUP_PORT_TAKEN: &str =
-    "this node listens on the port of discovery: no node of this host hears the beacons of its neighbours";
+    "this node listens on the port of discovery: no node of this host receives the beacons of its neighbours";
 
-const GROUP_PORT_HINT: &str = "the port is the one that beacons go to: listen on another one, such as 7700";
+const GROUP_PORT_HINT: &str = "beacons are sent to this port: listen on another one, such as 7700";
 
-/// Whether links are to use the port that the listeners for beacons share.
+/// Whether the configured port is the one that the listeners for beacons share.
 fn is_group_port(config: &UdpConfig) -> bool {
     config.listen.port() == config.group_port
 }
@@ -210,14 +210,14 @@ fn bind_at(listen: SocketAddr, notes: &NotesByTopic) -> io::Result<Vec<UdpSocket
         notes.set(
             Topic::Family,
             format!("no {family} on this host: {error}"),
-            format!("peers are reached without {family}; if that is meant, nothing is to be done"),
+            format!("peers are reached without {family}; to use it, enable {family} on this host"),
         );
     }
     Ok(pair.sockets)
 }
 
-/// Never with SO_REUSEPORT, which splits what comes in between the sockets of a port, nor SO_REUSEADDR, which gives
-/// all of it to the last one.
+/// Binds one socket. It never sets SO_REUSEPORT, which would distribute the datagrams among the sockets of a port, nor
+/// SO_REUSEADDR, which would give all of them to the last one.
 fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = RawSocket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -232,20 +232,20 @@ fn bind_one(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// What a host has of IPv6 and IPv4 on one port.
+/// The sockets of both address families on one port, and the family that the host lacks, with the error.
 #[derive(Debug)]
-struct Pair<S> {
+struct DualStack<S> {
     sockets: Vec<S>,
     missing: Option<(&'static str, io::Error)>,
 }
 
-/// Binds both families to one port; a family that the host lacks is done without. With port 0 a port is looked for
-/// that both have free.
+/// Binds both families to one port. A family that the host lacks is left out. With port 0, a port is searched that is
+/// free for both.
 fn bind_pair<S>(
     port: u16,
     mut bind: impl FnMut(SocketAddr) -> io::Result<S>,
     port_of: impl Fn(&S) -> io::Result<u16>,
-) -> io::Result<Pair<S>> {
+) -> io::Result<DualStack<S>> {
     let v6 = |port| SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
     let v4 = |port| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
     let mut attempts = PAIR_ATTEMPTS;
@@ -254,14 +254,14 @@ fn bind_pair<S>(
         let first = match bind(v6(port)) {
             Ok(first) => first,
             Err(error) if error::is_absent_family(&error) => {
-                return Ok(Pair { sockets: vec![bind(v4(port))?], missing: Some(("IPv6", error)) });
+                return Ok(DualStack { sockets: vec![bind(v4(port))?], missing: Some(("IPv6", error)) });
             }
             Err(error) => return Err(error),
         };
         match bind(v4(port_of(&first)?)) {
-            Ok(second) => return Ok(Pair { sockets: vec![first, second], missing: None }),
+            Ok(second) => return Ok(DualStack { sockets: vec![first, second], missing: None }),
             Err(error) if error::is_absent_family(&error) => {
-                return Ok(Pair { sockets: vec![first], missing: Some(("IPv4", error)) });
+                return Ok(DualStack { sockets: vec![first], missing: Some(("IPv4", error)) });
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && port == 0 && attempts > 0 => {}
             Err(error) => return Err(error),
@@ -269,13 +269,13 @@ fn bind_pair<S>(
     }
 }
 
-/// Raises the buffers as far as the kernel lets, and says so when it is less than wished.
-fn widen(socket: &UdpSocket, notes: &NotesByTopic) {
+/// Raises the buffers as far as the kernel permits, and sets a note when that is less than wanted.
+fn raise_buffers(socket: &UdpSocket, notes: &NotesByTopic) {
     let socket = socket2::SockRef::from(socket);
     #[cfg(target_os = "linux")]
     {
         use rustix::net::sockopt;
-        // Past the system's limit, which needs the right to administer the network.
+        // This exceeds the system's limit, for which the process needs CAP_NET_ADMIN.
         if sockopt::set_socket_recv_buffer_size_force(&*socket, BUFFER).is_err() {
             socket.set_recv_buffer_size(BUFFER).ok();
         }
@@ -288,12 +288,12 @@ fn widen(socket: &UdpSocket, notes: &NotesByTopic) {
         socket.set_recv_buffer_size(BUFFER).ok();
         socket.set_send_buffer_size(BUFFER).ok();
     }
-    judge(notes, Topic::ReceiveBuffer, "receive", "rmem", socket.recv_buffer_size());
-    judge(notes, Topic::SendBuffer, "send", "wmem", socket.send_buffer_size());
+    note_buffer(notes, Topic::ReceiveBuffer, "receive", "rmem", socket.recv_buffer_size());
+    note_buffer(notes, Topic::SendBuffer, "send", "wmem", socket.send_buffer_size());
 }
 
-fn judge(notes: &NotesByTopic, topic: Topic, which: &str, sysctl: &str, size: io::Result<usize>) {
-    // Linux doubles what it is asked for, to leave room for its own records (socket(7)).
+fn note_buffer(notes: &NotesByTopic, topic: Topic, which: &str, sysctl: &str, size: io::Result<usize>) {
+    // Linux doubles the requested size to leave room for its own records (socket(7)).
     let usable = size.unwrap_or(0) / if cfg!(target_os = "linux") { 2 } else { 1 };
     if usable >= BUFFER {
         notes.clear(topic);
@@ -302,7 +302,7 @@ fn judge(notes: &NotesByTopic, topic: Topic, which: &str, sysctl: &str, size: io
     notes.set(
         topic,
         format!(
-            "the {which} buffer is {} KiB, {} KiB are wished for: bursts may be lost",
+            "the {which} buffer is {} KiB instead of {} KiB: bursts of frames may be lost",
             usable >> 10,
             BUFFER >> 10
         ),
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_one_family_does_with_the_other() {
+    fn a_host_without_one_family_listens_on_the_other() {
         let without = |v6: bool| {
             move |address: SocketAddr| {
                 if address.is_ipv6() == v6 { Err(Errno::AFNOSUPPORT.into()) } else { Ok(address) }
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_of_discovery_is_no_port_to_listen_on_and_a_hint_says_so() {
+    fn listening_on_the_port_of_discovery_is_noted_with_a_hint() {
         let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
         let listen = taken.local_addr().unwrap();
         let config = UdpConfig { listen, group_port: listen.port(), ..UdpConfig::default() };
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_free_port_is_one_that_both_families_have_free() {
+    fn a_free_port_is_free_for_both_families() {
         let mut refusals = 3;
         let mut bind = |address: SocketAddr| {
             if address.is_ipv4() && refusals > 0 {
@@ -380,12 +380,12 @@ mod tests {
     }
 
     #[test]
-    fn buffers_that_are_too_small_are_said_with_what_to_do() {
+    fn buffers_that_are_too_small_are_noted_with_the_remedy() {
         let notes = NotesByTopic::default();
-        judge(&notes, Topic::ReceiveBuffer, "receive", "rmem", Ok(212_992));
+        note_buffer(&notes, Topic::ReceiveBuffer, "receive", "rmem", Ok(212_992));
         assert!(notes.all()[0].text.contains("receive buffer"));
         assert!(notes.all()[0].hint.contains("sysctl"));
-        judge(&notes, Topic::ReceiveBuffer, "receive", "rmem", Ok(2 * BUFFER));
+        note_buffer(&notes, Topic::ReceiveBuffer, "receive", "rmem", Ok(2 * BUFFER));
         assert_eq!(notes.all(), []);
     }
 }

@@ -1,4 +1,5 @@
-//! What runs inside `recv`: the sockets in turn, and beside them discovery, on whatever task the node calls from.
+//! The worker that runs inside `recv`: it receives from the sockets in turn and polls discovery, on the task that calls
+//! `recv`. Nothing is spawned, so that any executor will do.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,10 +13,12 @@ use crate::error;
 use crate::receive::Pool;
 use crate::socket::{Closed, Sockets};
 
-/// After so many batches without a pause discovery and other tasks get a turn.
+/// The number of batches in a row after which discovery and other tasks get a turn, so that a flood of frames does not
+/// starve them.
 const STREAK: u32 = 16;
 
-/// How many errors in a row a socket may have that are about something else, before others get a turn.
+/// The number of errors in a row after which the other socket gets a turn. Such errors are reports about frames that
+/// were sent before, not about receiving.
 const ERRORS: u32 = 64;
 
 /// The receiving half of an open netmod.
@@ -23,10 +26,11 @@ pub(crate) struct Worker {
     sockets: Arc<Sockets>,
     closed: Closed,
     pool: Pool,
-    /// For each socket, whether there may be something in it.
+    /// For each socket, whether it may have something to receive.
     ready: Vec<bool>,
-    /// The socket whose turn it is.
+    /// The socket that is tried first.
     next: usize,
+    /// The number of batches since the last pause.
     streak: u32,
     discovery: Option<Discovery>,
     counters: Arc<Counters>,
@@ -46,12 +50,12 @@ impl Worker {
         }
     }
 
-    /// Whether it receives on these sockets.
+    /// Whether the worker receives on these sockets.
     pub(crate) fn is_of(&self, sockets: &Arc<Sockets>) -> bool {
         Arc::ptr_eq(&self.sockets, sockets)
     }
 
-    /// Appends what has come. After [`NetmodError::Gone`] it must not be called again.
+    /// Appends received frames and beacons. It must not be called again after [`NetmodError::Gone`].
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,7 +96,8 @@ impl Worker {
         }
     }
 
-    /// One batch of the first socket, from the one whose turn it is, that has any.
+    /// Receives one batch from the first socket that has any, beginning with the socket after the one of the last
+    /// batch.
     fn receive(&mut self, received: &mut Received) -> Result<(), NetmodError> {
         for turn in 0..self.ready.len() {
             let index = (self.next + turn) % self.ready.len();
@@ -106,7 +111,9 @@ impl Worker {
                     Ok(()) => {}
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => self.ready[index] = false,
                     Err(error) if error::is_gone(&error) => return Err(NetmodError::Gone(error)),
-                    Err(error) => tracing::debug!(%error, "left aside: an error of something sent before"),
+                    Err(error) => {
+                        tracing::debug!(%error, "socket reports an error of a frame that was sent before: ignored")
+                    }
                 }
                 errors += 1;
                 if errors >= ERRORS {

@@ -13,19 +13,20 @@ use futures::future::{join, select};
 use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Received, Train};
 use rouse_netmod_udp::{Udp, UdpConfig};
 
-/// A group that no other test of this host has: the port is a free one, the group goes by the process and the test.
-struct Group {
+/// A multicast group that no other test of this host uses: the port is a free one, and the address depends on the
+/// process and the test.
+struct TestGroup {
     address: Ipv4Addr,
     port: u16,
 }
 
-impl Group {
+impl TestGroup {
     fn new() -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let [.., high, low] = std::process::id().to_be_bytes();
         let address = Ipv4Addr::new(239, high, low, NEXT.fetch_add(1, Ordering::Relaxed));
         let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Group { address, port }
+        TestGroup { address, port }
     }
 
     fn config(&self, listen: &str) -> UdpConfig {
@@ -48,19 +49,20 @@ fn open(config: UdpConfig) -> Udp {
     udp
 }
 
-/// Runs both until each has heard the other.
+/// Runs both until each has received a beacon of the other.
 fn find_each_other(a: &Udp, b: &Udp) {
     let all = block_on(hear(&[a, b], vec![(0, endpoint(b)), (1, endpoint(a))]));
-    let instances = |node| all.iter().filter(move |(who, _)| *who == node).map(|(_, heard)| heard.instance);
+    let instances =
+        |node| all.iter().filter(move |(receiver, _)| *receiver == node).map(|(_, heard)| heard.instance);
     assert!(
         instances(0).all(|instance| instances(1).all(|other| instance != other)),
-        "one's own beacon was heard"
+        "a node reported its own beacon"
     );
 }
 
 #[test]
 fn two_nodes_of_one_host_find_each_other_where_they_can_be_dialled() {
-    let group = Group::new();
+    let group = TestGroup::new();
     let (a, b) = (group.open("[::]:0"), group.open("[::]:0"));
     let loopback = |udp: &Udp| SocketAddr::from((Ipv4Addr::LOCALHOST, udp.local_addr().unwrap().port()));
     let (to_a, to_b) = (Endpoint::from(loopback(&a)), Endpoint::from(loopback(&b)));
@@ -70,19 +72,19 @@ fn two_nodes_of_one_host_find_each_other_where_they_can_be_dialled() {
 }
 
 #[test]
-fn a_node_that_is_about_to_leave_still_hears_but_is_announced_no_more() {
-    let group = Group::new();
+fn a_node_that_stops_still_receives_beacons_but_sends_none() {
+    let group = TestGroup::new();
     let (leaving, other) = (group.open("127.0.0.1:0"), group.open("127.0.0.1:0"));
     leaving.stop_announcing();
-    // Whoever hears somebody new answers with a beacon of its own, and some are due from the start.
+    // A node answers a new sender with a beacon of its own, and some beacons are due from the start.
     block_on(hear(&[&leaving, &other], vec![(0, endpoint(&other))]));
     assert_eq!(leaving.counters().beacons_sent, 0);
     assert!(other.counters().beacons_sent > 0);
 }
 
 #[test]
-fn every_node_of_a_host_hears_every_beacon() {
-    let group = Group::new();
+fn every_node_of_a_host_receives_every_beacon() {
+    let group = TestGroup::new();
     let nodes = [group.open("127.0.0.1:0"), group.open("127.0.0.1:0"), group.open("0.0.0.0:0")];
     let [a, b, c] = nodes.each_ref();
     let [to_a, to_b, to_c] = [endpoint(a), endpoint(b), endpoint(c)];
@@ -91,10 +93,10 @@ fn every_node_of_a_host_hears_every_beacon() {
 }
 
 #[test]
-fn one_who_comes_late_is_answered_at_once() {
-    let group = Group::new();
+fn a_node_that_starts_later_is_answered_at_once() {
+    let group = TestGroup::new();
     let early = group.open("127.0.0.1:0");
-    // The early one has sent its first beacons: with pauses of 5 s and more it would be silent for a while.
+    // The early node has sent its first beacons, so that without an answer it would be silent for about 5 s.
     block_on(run_until(&[&early], || early.counters().beacons_sent >= 5));
     let late = group.open("127.0.0.1:0");
     let started = std::time::Instant::now();
@@ -103,28 +105,28 @@ fn one_who_comes_late_is_answered_at_once() {
 }
 
 #[test]
-fn meshes_with_different_keys_do_not_hear_each_other() {
-    let group = Group::new();
+fn beacons_of_a_mesh_with_another_key_are_ignored() {
+    let group = TestGroup::new();
     let with_key = |key| open(UdpConfig { mesh_key: key, ..group.config("127.0.0.1:0") });
     let (open_mesh, closed, other) =
         (with_key(None), with_key(Some([1; 32].into())), with_key(Some([2; 32].into())));
     let friend = with_key(Some([1; 32].into()));
     let nodes = [&open_mesh, &closed, &other, &friend];
     let all = block_on(hear(&nodes, vec![(1, endpoint(&friend)), (3, endpoint(&closed))]));
-    assert!(all.iter().all(|(who, heard)| {
+    assert!(all.iter().all(|(receiver, heard)| {
         let mesh = [1, 3].map(|friend| (friend, endpoint(nodes[4 - friend])));
-        mesh.contains(&(*who, heard.endpoint))
+        mesh.contains(&(*receiver, heard.endpoint))
     }));
     let foreign = |udp: &Udp| udp.counters().beacons_foreign > 0;
     block_on(run_until(&nodes, || nodes.iter().all(|node| foreign(node))));
 }
 
 #[test]
-fn garbage_sent_to_the_group_is_counted_and_left_aside() {
-    let group = Group::new();
+fn garbage_sent_to_the_group_is_counted_and_ignored() {
+    let group = TestGroup::new();
     let udp = group.open("127.0.0.1:0");
     let mut received = Received::default();
-    // The first call opens the ears.
+    // The first call opens the listeners.
     assert!(udp.recv(&mut received).now_or_never().is_none());
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket2::SockRef::from(&socket).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
@@ -139,7 +141,7 @@ fn garbage_sent_to_the_group_is_counted_and_left_aside() {
 
 #[test]
 fn a_flood_of_beacons_is_bounded() {
-    let group = Group::new();
+    let group = TestGroup::new();
     let (udp, other) = (group.open("127.0.0.1:0"), group.open("127.0.0.1:0"));
     let mut received = Received::default();
     assert!(udp.recv(&mut received).now_or_never().is_none());
@@ -166,7 +168,7 @@ fn a_flood_of_beacons_is_bounded() {
 
 #[test]
 fn a_node_that_was_closed_is_found_again() {
-    let group = Group::new();
+    let group = TestGroup::new();
     let (a, b) = (group.open("127.0.0.1:0"), group.open("127.0.0.1:0"));
     find_each_other(&a, &b);
     let mut received = Received::default();
@@ -177,20 +179,24 @@ fn a_node_that_was_closed_is_found_again() {
 }
 
 #[test]
-fn a_group_whose_port_is_taken_is_a_note_and_no_error() {
-    let group = Group::new();
+fn a_group_port_that_is_taken_causes_a_note_and_no_error() {
+    let group = TestGroup::new();
     let _taken = UdpSocket::bind(("0.0.0.0", group.port)).unwrap();
-    let (deaf, other) = (group.open("127.0.0.1:0"), common::quiet("127.0.0.1:0"));
+    let (limited, other) = (group.open("127.0.0.1:0"), common::quiet("127.0.0.1:0"));
     let mut received = Received::default();
-    assert!(deaf.recv(&mut received).now_or_never().is_none());
-    assert!(deaf.notes().iter().any(|note| note.text.contains("not heard on lo")), "{:?}", deaf.notes());
-    block_on(soon(other.send(&endpoint(&deaf), Train::single(b"still here")))).unwrap();
-    assert_eq!(block_on(frames(&deaf, 1))[0].1, b"still here");
+    assert!(limited.recv(&mut received).now_or_never().is_none());
+    assert!(
+        limited.notes().iter().any(|note| note.text.contains("not received on lo")),
+        "{:?}",
+        limited.notes()
+    );
+    block_on(soon(other.send(&endpoint(&limited), Train::single(b"still here")))).unwrap();
+    assert_eq!(block_on(frames(&limited, 1))[0].1, b"still here");
 }
 
 #[test]
-fn interfaces_that_are_not_there_are_a_note_and_no_error() {
-    let group = Group::new();
+fn interfaces_that_do_not_exist_cause_a_note_and_no_error() {
+    let group = TestGroup::new();
     let nowhere = open(UdpConfig { interfaces: vec!["no-such*".to_owned()], ..group.config("127.0.0.1:0") });
     let mut received = Received::default();
     assert!(nowhere.recv(&mut received).now_or_never().is_none());

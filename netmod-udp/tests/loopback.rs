@@ -77,17 +77,21 @@ fn the_wildcard_address_serves_both_families_on_one_port() {
 }
 
 #[test]
-fn an_answer_leaves_from_the_address_that_was_written_to() {
+fn an_answer_is_sent_from_the_address_that_the_frame_was_sent_to() {
     let (dialler, answerer) = (quiet("127.0.0.1:0"), quiet("0.0.0.0:0"));
     let port = answerer.local_addr().unwrap().port();
     block_on(async {
         for last in [2, 1, 77] {
             let dialled = Endpoint::from(std::net::SocketAddr::from(([127, 0, 0, last], port)));
             soon(dialler.send(&dialled, Train::single(b"ask"))).await.unwrap();
-            let (asker, _) = frames(&answerer, 1).await.remove(0);
-            assert_eq!(asker, endpoint(&dialler), "the place is the same, whatever address was written to");
+            let (source, _) = frames(&answerer, 1).await.remove(0);
+            assert_eq!(
+                source,
+                endpoint(&dialler),
+                "the endpoint is the same, whatever address the frame was sent to"
+            );
             for answer in [Train::single(b"answer"), Train { bytes: &[7; 3000], size: 1000 }] {
-                soon(answerer.send(&asker, answer)).await.unwrap();
+                soon(answerer.send(&source, answer)).await.unwrap();
                 let got = frames(&dialler, answer.frames().len()).await;
                 assert!(got.iter().all(|(from, _)| *from == dialled), "127.0.0.{last}: {got:?}");
             }
@@ -115,7 +119,7 @@ fn a_busy_socket_does_not_starve_the_other() {
     let (v4, v6) = (quiet("127.0.0.1:0"), quiet("[::1]:0"));
     let to = Endpoint::from(std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)));
     block_on(async {
-        // More than two batches wait on one socket, of frames whose lengths differ so that none are merged.
+        // More than two batches wait on one socket. The lengths of the frames differ, so that the kernel merges none.
         for length in 1..100 {
             v6.send(&to, Train::single(&vec![6; length * 7 % 101 + 1])).await.unwrap();
         }
@@ -131,14 +135,14 @@ fn a_busy_socket_does_not_starve_the_other() {
 }
 
 #[test]
-fn nobody_there_is_no_reason_to_stop() {
+fn an_endpoint_without_a_listener_does_not_stop_the_netmod() {
     let (a, b) = (quiet("127.0.0.1:0"), quiet("127.0.0.1:0"));
-    let nobody = {
+    let unbound = {
         let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
         Endpoint::from(gone.local_addr().unwrap())
     };
     for _ in 0..3 {
-        match block_on(soon(a.send(&nobody, Train::single(b"?")))) {
+        match block_on(soon(a.send(&unbound, Train::single(b"?")))) {
             Ok(()) | Err(NetmodError::Endpoint(_)) => {}
             Err(error) => panic!("{error:?}"),
         }
@@ -148,7 +152,7 @@ fn nobody_there_is_no_reason_to_stop() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_said_and_harms_nothing_else() {
+fn a_frame_that_cannot_be_sent_is_an_error_and_harms_no_other() {
     let (a, b) = (quiet("127.0.0.1:0"), quiet("127.0.0.1:0"));
     block_on(async {
         let too_long = vec![0; 65_508];
@@ -225,7 +229,7 @@ fn a_port_that_is_taken_is_an_error_at_once() {
 
 #[test]
 fn only_the_default_port_may_be_replaced() {
-    // Either this test has it, or somebody else on this host does.
+    // Either this test has bound it, or another program on this host has.
     let _taken = UdpSocket::bind(("127.0.0.1", DEFAULT_PORT));
     let fallback = |default_port_fallback| {
         let listen = format!("127.0.0.1:{DEFAULT_PORT}").parse().unwrap();
@@ -241,7 +245,7 @@ fn only_the_default_port_may_be_replaced() {
 }
 
 #[test]
-fn a_lazy_netmod_opens_when_it_is_told_to() {
+fn a_netmod_with_a_configuration_opens_only_when_it_is_opened() {
     let udp = Udp::with(UdpConfig { discover: false, ..UdpConfig::listen_on("127.0.0.1:0").unwrap() });
     assert_eq!(udp.uri(), "udp:127.0.0.1:0");
     let mut received = Received::default();

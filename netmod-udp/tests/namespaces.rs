@@ -1,5 +1,5 @@
 //! Two hosts, each a network namespace, with a cable between: nodes find each other with nothing configured. Needs the
-//! right to make namespaces; without it the tests say so and pass.
+//! right to make namespaces; without it the tests report that and pass.
 //!
 //! A node inside a namespace is this very program, started there again to run the test `node_inside_a_namespace`.
 #![cfg(target_os = "linux")]
@@ -97,7 +97,7 @@ struct Node {
 }
 
 impl Node {
-    /// Has the node do something: see `obey`.
+    /// Sends an order to the node: see `obey`.
     fn order(&mut self, order: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{order}").unwrap();
     }
@@ -122,13 +122,13 @@ impl Node {
     }
 
     /// Waits for a line that begins with `start` and ends with `end`, and returns it.
-    fn says(&self, start: &str, end: &str) -> String {
+    fn expect_line(&self, start: &str, end: &str) -> String {
         let mut others = BTreeSet::new();
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) if line.starts_with(start) && line.ends_with(end) => return line,
                 Ok(line) => drop(others.insert(line)),
-                Err(error) => panic!("never said \"{start}…{end}\" but {others:#?}: {error}"),
+                Err(error) => panic!("no line \"{start}…{end}\" among {others:#?}: {error}"),
             }
         }
     }
@@ -228,19 +228,19 @@ fn an_answer_leaves_from_the_address_that_was_dialled_as_long_as_it_is_there() {
         b.ip(&format!("{family} route add {other} via {first}"));
         let uri = |ip: &str| if family == "-6" { format!("[{ip}]:7700") } else { format!("{ip}:7700") };
         let (answerer, mut asks) = (Node::start(&a, "[::]"), Node::start(&b, "[::]"));
-        answerer.says("listens", "");
-        asks.says("listens", "");
+        answerer.expect_line("listens", "");
+        asks.expect_line("listens", "");
         for dialled in [second, first, other] {
             asks.order(&format!("ask {}", uri(dialled)));
-            answerer.says("answered Ok", "");
-            asks.says("got ", &format!("udp:{} answer", uri(dialled)));
+            answerer.expect_line("answered Ok", "");
+            asks.expect_line("got ", &format!("udp:{} answer", uri(dialled)));
         }
         // Without the address, or its card, the kernel chooses another: the neighbour is not lost.
         let mut answerer = answerer;
         a.ip(&format!("{family} addr del {second}/{length} dev cable"));
         for _ in 0..2 {
             answerer.order("again");
-            asks.says("got ", &format!("udp:{} again", uri(first)));
+            asks.expect_line("got ", &format!("udp:{} again", uri(first)));
         }
     }
 }
@@ -252,16 +252,16 @@ fn hosts_with_ipv6_alone_find_each_other() {
     }
     let (a, b) = (Host::new(), Host::new());
     a.connect(&b, "cable");
-    // The nodes are there before their interfaces are up, and hear of that.
+    // The nodes start before their interfaces are up and have to notice the change.
     let nodes = [Node::start(&a, "[::]"), Node::start(&b, "[::]")];
     for node in &nodes {
-        node.says("listens udp:[::]:", "7700");
+        node.expect_line("listens udp:[::]:", "7700");
     }
     a.ip("link set cable up");
     b.ip("link set cable up");
     for node in &nodes {
-        node.says("heard udp:[fe80::", "%cable]:7700");
-        node.says("got udp:[fe80::", "%cable]:7700 o");
+        node.expect_line("heard udp:[fe80::", "%cable]:7700");
+        node.expect_line("got udp:[fe80::", "%cable]:7700 o");
     }
 }
 
@@ -279,10 +279,10 @@ fn hosts_with_ipv4_alone_find_each_other() {
     a.ip("link set cable up");
     b.ip("link set cable up");
     let nodes = [Node::start(&a, "[::]"), Node::start(&b, "[::]")];
-    nodes[0].says("heard udp:192.0.2.2:", "7700");
-    nodes[1].says("heard udp:192.0.2.1:", "7700");
-    nodes[0].says("got udp:192.0.2.2:7700 ", "o");
-    nodes[1].says("got udp:192.0.2.1:7700 ", "o");
+    nodes[0].expect_line("heard udp:192.0.2.2:", "7700");
+    nodes[1].expect_line("heard udp:192.0.2.1:", "7700");
+    nodes[0].expect_line("got udp:192.0.2.2:7700 ", "o");
+    nodes[1].expect_line("got udp:192.0.2.1:7700 ", "o");
 }
 
 #[test]
@@ -295,22 +295,22 @@ fn an_interface_that_was_down_carries_beacons_again() {
     a.ip("link set cable up");
     b.ip("link set cable up");
     let nodes = [Node::start(&a, "[::]"), Node::start(&b, "[::]")];
-    nodes[0].says("heard udp:[fe80::", "%cable]:7700");
-    nodes[1].says("heard udp:[fe80::", "%cable]:7700");
-    // Another hardware address makes another link-local one, so that what is heard now was said after this.
+    nodes[0].expect_line("heard udp:[fe80::", "%cable]:7700");
+    nodes[1].expect_line("heard udp:[fe80::", "%cable]:7700");
+    // Another hardware address gives another link-local one, so that a beacon from there was sent after this.
     b.ip("link set cable down");
     b.ip("link set cable address 02:00:00:00:00:0b");
     b.ip("link set cable up");
-    nodes[0].says("heard udp:[fe80::ff:fe00:b%cable]:", "7700");
+    nodes[0].expect_line("heard udp:[fe80::ff:fe00:b%cable]:", "7700");
     a.ip("link set cable down");
     a.ip("link set cable address 02:00:00:00:00:0a");
     a.ip("link set cable up");
-    nodes[1].says("heard udp:[fe80::ff:fe00:a%cable]:", "7700");
-    nodes[1].says("got udp:[fe80::ff:fe00:a%cable]:7700 ", "o");
+    nodes[1].expect_line("heard udp:[fe80::ff:fe00:a%cable]:", "7700");
+    nodes[1].expect_line("got udp:[fe80::ff:fe00:a%cable]:7700 ", "o");
 }
 
 #[test]
-fn an_interface_that_goes_is_left_and_a_new_one_is_joined() {
+fn an_interface_that_is_removed_is_left_and_a_new_one_is_joined() {
     if !may_make_namespaces() {
         return;
     }
@@ -324,18 +324,18 @@ fn an_interface_that_goes_is_left_and_a_new_one_is_joined() {
             host.ip(&format!("link set {name} up"));
         }
         if name == "first" {
-            nodes[0].says("heard udp:192.0.2.2:", "7700");
-            nodes[1].says("heard udp:192.0.2.1:", "7700");
+            nodes[0].expect_line("heard udp:192.0.2.2:", "7700");
+            nodes[1].expect_line("heard udp:192.0.2.1:", "7700");
             a.ip("link del first");
         }
     }
-    nodes[0].says("heard udp:198.51.100.2:", "7700");
-    nodes[1].says("heard udp:198.51.100.1:", "7700");
-    nodes[1].says("got udp:198.51.100.1:7700 ", "o");
+    nodes[0].expect_line("heard udp:198.51.100.2:", "7700");
+    nodes[1].expect_line("heard udp:198.51.100.1:", "7700");
+    nodes[1].expect_line("got udp:198.51.100.1:7700 ", "o");
 }
 
 #[test]
-fn an_address_that_was_away_is_listened_at_when_it_is_back() {
+fn an_address_that_was_removed_is_listened_on_when_it_is_back() {
     if !may_make_namespaces() {
         return;
     }
@@ -347,14 +347,14 @@ fn an_address_that_was_away_is_listened_at_when_it_is_back() {
     b.ip("link set cable up");
     let steady = Node::start(&a, "192.0.2.1");
     let before = Node::start(&b, "192.0.2.2:7001");
-    steady.says("heard udp:192.0.2.2:7001", "");
-    before.says("got udp:192.0.2.1:7700 ", "o");
+    steady.expect_line("heard udp:192.0.2.2:7001", "");
+    before.expect_line("got udp:192.0.2.1:7700 ", "o");
     drop(before);
     a.ip("addr del 192.0.2.1/24 dev cable");
     let after = Node::start(&b, "192.0.2.2:7002");
-    after.says("listens", "");
+    after.expect_line("listens", "");
     a.ip("addr add 192.0.2.1/24 dev cable");
-    after.says("heard udp:192.0.2.1:7700", "");
-    after.says("got udp:192.0.2.1:7700 ", "o");
-    steady.says("got udp:192.0.2.2:7002 ", "o");
+    after.expect_line("heard udp:192.0.2.1:7700", "");
+    after.expect_line("got udp:192.0.2.1:7700 ", "o");
+    steady.expect_line("got udp:192.0.2.2:7002 ", "o");
 }

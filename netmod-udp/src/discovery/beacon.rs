@@ -1,14 +1,15 @@
-//! The beacon: what a node says to the group, and all that a stranger learns from it.
+//! The beacon: the datagram that a node multicasts so that others can find it, and all that a stranger learns from it.
 //!
-//! | Bytes | What |
+//! | Bytes | Content |
 //! |---|---|
 //! | 0..4 | `rous` |
 //! | 4 | the version, 1 |
 //! | 5..13 | the instance, little endian: a random number drawn at the node's start |
 //! | 13..45 | the mesh tag: keyed BLAKE3 of bytes 0..13, or zeros in an open mesh |
 //!
-//! What follows is for later versions and left aside. Anyone may copy a beacon, so hearing one only starts a
-//! handshake; the tag keeps meshes that share a wire from starting handshakes which cannot succeed.
+//! Further bytes are for later versions and ignored. A beacon is not authenticated, since anyone can record and replay
+//! it; it only causes a handshake, which is. The tag avoids handshakes that cannot succeed between meshes that share a
+//! network.
 
 const MAGIC: [u8; 4] = *b"rous";
 const VERSION: u8 = 1;
@@ -17,16 +18,16 @@ const TAG: usize = 13;
 /// The length of a beacon, in bytes.
 pub(crate) const LENGTH: usize = 45;
 
-/// Why a beacon is not heeded.
+/// The reasons for which a datagram is not accepted as a beacon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BeaconError {
-    /// It is none, or of a version that is not known.
+    /// The datagram is too short or has another magic or version.
     Malformed,
-    /// It is of another mesh.
+    /// The tag is that of another mesh.
     Foreign,
 }
 
-/// The beacon of `instance` in the mesh with `key`.
+/// Encodes the beacon of `instance` in the mesh with `key`.
 pub(crate) fn encode(instance: u64, key: Option<&[u8; 32]>) -> [u8; LENGTH] {
     let mut bytes = [0; LENGTH];
     bytes[..4].copy_from_slice(&MAGIC);
@@ -37,7 +38,7 @@ pub(crate) fn encode(instance: u64, key: Option<&[u8; 32]>) -> [u8; LENGTH] {
     bytes
 }
 
-/// Whose beacon `bytes` are, if they are one of the mesh with `key`.
+/// Decodes a beacon of the mesh with `key` and returns the instance of its sender.
 pub(crate) fn decode(bytes: &[u8], key: Option<&[u8; 32]>) -> Result<u64, BeaconError> {
     let beacon = bytes.first_chunk::<LENGTH>().ok_or(BeaconError::Malformed)?;
     let (head, claimed) = beacon.split_at(TAG);
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beacon_is_heeded_by_its_own_mesh_alone() {
+    fn a_beacon_is_accepted_by_its_own_mesh_alone() {
         let keys = [None, Some([1; 32]), Some([2; 32])];
         for from in &keys {
             for to in &keys {
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_beacon_is_refused() {
+    fn a_datagram_that_is_no_beacon_is_refused() {
         let beacon = encode(INSTANCE, None);
         for length in 0..LENGTH {
             assert_eq!(decode(&beacon[..length], None), Err(BeaconError::Malformed));
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_appends_is_left_aside() {
+    fn bytes_that_a_later_version_appends_are_ignored() {
         let mut beacon = encode(INSTANCE, None).to_vec();
         beacon.extend_from_slice(b"more");
         assert_eq!(decode(&beacon, None), Ok(INSTANCE));

@@ -1,5 +1,7 @@
-//! The kernel's word that an interface has come or gone, or its carrier. The watcher of addresses does not tell: addresses
-//! stay when a plug is pulled. What has changed is not read out of the message: the interfaces are listed again.
+//! Notifications of the kernel that an interface or its carrier has appeared or gone.
+//!
+//! `if-watch` reports addresses only, and an address stays when the cable is pulled. The content of a message is not
+//! parsed, because the interfaces are listed again after any of them.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -8,13 +10,13 @@ use async_io::Async;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
-/// The group of messages on links (RTMGRP_LINK).
+/// The netlink multicast group of messages on links (RTMGRP_LINK).
 const LINKS: u32 = 1;
 
-/// How many messages are taken in one go; the rest is taken in the next.
+/// The most messages that one poll reads, so that a burst does not keep the task from its other work.
 const MOST: usize = 64;
 
-/// Hears of carriers.
+/// A netlink socket that receives the kernel's messages on links.
 pub(crate) struct CarrierMonitor {
     io: Async<Socket>,
 }
@@ -26,15 +28,15 @@ impl CarrierMonitor {
         Ok(CarrierMonitor { io: Async::new(socket)? })
     }
 
-    /// Ready when something has changed since the last time. After an error it is of no more use.
+    /// Is ready when something has changed since the last call. After an error the monitor is to be dropped.
     pub(crate) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut changed = false;
         for _ in 0..MOST {
-            // What is longer is cut off: it is not read.
+            // Longer messages are truncated, which does no harm since they are not parsed.
             let mut message = [0u8; 16];
             match self.io.get_ref().recv(&mut &mut message[..], 0) {
                 Ok(_) => changed = true,
-                // More has changed than there was room to tell.
+                // The receive buffer overflowed, so that messages were lost: something has changed.
                 Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => {
                     changed = true;
                 }

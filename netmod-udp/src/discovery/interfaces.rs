@@ -1,4 +1,4 @@
-//! The interfaces of this host: which of them to beacon on, and their names and numbers.
+//! The interfaces of this host: the selection of those that beacons are sent on, and their names and numbers.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -7,36 +7,36 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::interface_states::InterfaceStates;
 
-/// The most interfaces that are beaconed on; each costs up to two sockets.
+/// The most interfaces that beacons are sent on. The bound exists because each costs up to two sockets.
 pub(crate) const MAX_INTERFACES: usize = 64;
 
-/// The most IPv4 addresses of one interface that beacons leave from, each of a network of its own.
+/// The most IPv4 addresses of one interface that beacons are sent from, one for each network.
 pub(crate) const MAX_ADDRESSES: usize = 8;
 
-/// An interface as far as beacons need it.
+/// An interface that beacons are sent on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) index: u32,
     pub(crate) name: String,
-    /// An IPv4 address for each network that it is on, when beacons go out over IPv4.
+    /// One IPv4 address for each network of the interface; empty when beacons are not sent over IPv4.
     pub(crate) v4: Vec<Ipv4Addr>,
-    /// Whether beacons go out over IPv6.
+    /// Whether beacons are sent over IPv6.
     pub(crate) v6: bool,
-    /// Whether it is up and has a carrier.
+    /// Whether the interface is up and has a carrier.
     pub(crate) running: bool,
     pub(crate) loopback: bool,
-    /// Whether it has an address that is not link-local.
+    /// Whether the interface has an address that is not link-local.
     pub(crate) addressed: bool,
 }
 
 impl Interface {
-    /// The families that beacons go out over, IPv6 first: for each, whether it is that.
+    /// The address families that beacons are sent over: true is IPv6, which comes first, false IPv4.
     pub(crate) fn families(&self) -> impl Iterator<Item = bool> + use<> {
         let there = [(true, self.v6), (false, !self.v4.is_empty())];
         there.into_iter().filter_map(|(v6, there)| there.then_some(v6))
     }
 
-    /// Whether beacons can leave in a way that they could not `before`.
+    /// Whether beacons can now be sent over a family, from an address or at all where they could not `before`.
     pub(crate) fn has_more_than(&self, before: &Interface) -> bool {
         (self.v6 && !before.v6)
             || (self.running && !before.running)
@@ -44,30 +44,30 @@ impl Interface {
     }
 }
 
-/// Which interfaces to beacon on.
+/// The rule by which interfaces are selected for beacons.
 #[derive(Clone, Debug)]
 pub(crate) struct InterfaceSelection {
-    /// Patterns of their names; one that begins with `!` excludes.
+    /// Patterns of interface names; one that begins with `!` excludes.
     pub(crate) patterns: Vec<String>,
-    /// The address that the sockets are bound to, if it is one alone: only interfaces that have it can carry beacons
-    /// that tell where to dial.
-    pub(crate) only: Option<IpAddr>,
-    /// The families that there are sockets of.
+    /// The address that the sockets are bound to, unless that is the wildcard address. Only interfaces that have this
+    /// address are selected, because a beacon is dialled at its source address.
+    pub(crate) bound_to: Option<IpAddr>,
+    /// The address families for which there is a socket.
     pub(crate) v4: bool,
     pub(crate) v6: bool,
 }
 
-/// What was found when the interfaces were listed.
+/// The result of listing the interfaces.
 pub(crate) struct InterfaceListing {
-    /// Those that are chosen, by their numbers.
+    /// The selected interfaces, ordered by number.
     pub(crate) chosen: Vec<Interface>,
-    /// How many more there would have been.
+    /// The number of interfaces that were left out because of [`MAX_INTERFACES`].
     pub(crate) more: usize,
-    /// Where something can leave, over all of them.
+    /// The operational states of all interfaces, selected or not.
     pub(crate) states: InterfaceStates,
 }
 
-/// The interfaces of this host.
+/// Lists the interfaces of this host and selects those for beacons.
 pub(crate) fn list(selection: &InterfaceSelection) -> io::Result<InterfaceListing> {
     let addresses = if_addrs::get_if_addrs()?;
     let states = InterfaceStates::of(&addresses);
@@ -79,8 +79,8 @@ pub(crate) fn list(selection: &InterfaceSelection) -> io::Result<InterfaceListin
     Ok(InterfaceListing { chosen, more, states })
 }
 
-/// Leaves out those on which a neighbour is the least likely: what is down, what has link-local addresses alone as the ends of
-/// containers' cables have, what is no card.
+/// Removes the interfaces on which a neighbour is the least likely: those that are down, those with link-local
+/// addresses alone, such as the host ends of containers' cables, and those without a device.
 fn keep_best(chosen: &mut Vec<Interface>, is_virtual: impl Fn(&str) -> bool) {
     chosen.sort_by_cached_key(|interface| {
         let Interface { index, running, loopback, addressed, .. } = *interface;
@@ -90,13 +90,14 @@ fn keep_best(chosen: &mut Vec<Interface>, is_virtual: impl Fn(&str) -> bool) {
     chosen.sort_by_key(|interface| interface.index);
 }
 
-/// Whether no device of the machine is behind it. Where the system does not say, each is taken for a card.
+/// Whether an interface has no device of the machine. Where the system has no such information, the answer is no.
 fn is_virtual(name: &str) -> bool {
     let of_class = std::path::Path::new("/sys/class/net").join(name);
     of_class.exists() && !of_class.join("device").exists()
 }
 
-/// Whether an interface of this name is chosen: by a pattern, unless another excludes it. Patterns that only exclude leave all others.
+/// Whether an interface of this name is selected: by a pattern, unless another excludes it. Where all patterns exclude,
+/// every other interface is selected.
 fn is_named(patterns: &[String], name: &str) -> bool {
     let excludes = |pattern: &String| pattern.starts_with('!');
     let matches = |pattern: &String| matches(pattern.trim_start_matches('!'), name);
@@ -105,7 +106,7 @@ fn is_named(patterns: &[String], name: &str) -> bool {
     (all || include.into_iter().any(matches)) && !exclude.into_iter().any(matches)
 }
 
-/// Whether an address has a meaning on one cable only.
+/// Whether an address is valid on one link only.
 fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
@@ -121,11 +122,11 @@ fn choose(addresses: Vec<if_addrs::Interface>, selection: &InterfaceSelection) -
         let ip = address.ip();
         let usable = match ip {
             IpAddr::V4(_) => selection.v4,
-            // IPv6 multicast does not go over the loopback interface: the kernel has no route for it.
+            // The kernel has no route for IPv6 multicast on the loopback interface, so such beacons would fail.
             IpAddr::V6(_) => selection.v6 && !address.is_loopback(),
         };
         let named = is_named(&selection.patterns, &address.name);
-        if !usable || !named || selection.only.is_some_and(|only| only != ip) {
+        if !usable || !named || selection.bound_to.is_some_and(|bound_to| bound_to != ip) {
             continue;
         }
         let running = address.is_oper_up();
@@ -152,7 +153,7 @@ fn choose(addresses: Vec<if_addrs::Interface>, selection: &InterfaceSelection) -
     by_index.into_values().collect()
 }
 
-/// The number of the interface called `zone`; a number is itself.
+/// The number of the interface called `zone`. A zone that is a number already is returned as it is.
 pub(crate) fn index_of(zone: &str) -> Result<u32, String> {
     if let Ok(index) = zone.parse() {
         return Ok(index);
@@ -169,8 +170,9 @@ pub(crate) fn name_of(index: u32) -> Option<String> {
     found.into_iter().find(|interface| interface.index == Some(index)).map(|interface| interface.name)
 }
 
-/// Whether `name` is of the shape of `pattern`, where `*` is any run of letters and `?` any one. Linear but for one
-/// step back to the last `*`, which is enough: an earlier one could match no more than it did.
+/// Whether `name` matches `pattern`, where `*` stands for any run of letters and `?` for one letter. Backtracking to
+/// the last `*` is enough, because an earlier `*` could not make more of the name match; so the time is bounded by the
+/// product of both lengths.
 fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
@@ -239,14 +241,15 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_interfaces_the_card_stays_whatever_its_number() {
+    fn of_too_many_interfaces_those_with_a_device_stay_whatever_their_number() {
         let mut host: Vec<_> = (10..90).map(|n| address(n, &format!("veth{n}"), "fe80::1")).collect();
         host.push(address(1, "lo", "127.0.0.1"));
         host.push(address(95, "docker0", "172.17.0.1"));
         host.push(address(99, "wlan0", "fe80::9"));
         host.push(address(98, "eth0", "192.0.2.1"));
         host[79].oper_status = IfOperStatus::Down;
-        let selection = InterfaceSelection { patterns: vec!["*".to_owned()], only: None, v4: true, v6: true };
+        let selection =
+            InterfaceSelection { patterns: vec!["*".to_owned()], bound_to: None, v4: true, v6: true };
         let mut chosen = choose(host, &selection);
         keep_best(&mut chosen, |name| name != "eth0" && name != "wlan0");
         let names: Vec<_> = chosen.iter().map(|interface| interface.name.as_str()).collect();
@@ -292,9 +295,15 @@ mod tests {
         ]
     }
 
-    fn chosen(patterns: &[&str], only: Option<&str>, v4: bool, v6: bool) -> Vec<(String, Vec<String>, bool)> {
+    fn chosen(
+        patterns: &[&str],
+        bound_to: Option<&str>,
+        v4: bool,
+        v6: bool,
+    ) -> Vec<(String, Vec<String>, bool)> {
         let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-        let selection = InterfaceSelection { patterns, only: only.map(|ip| ip.parse().unwrap()), v4, v6 };
+        let selection =
+            InterfaceSelection { patterns, bound_to: bound_to.map(|ip| ip.parse().unwrap()), v4, v6 };
         choose(host(), &selection)
             .into_iter()
             .map(|i| (i.name, i.v4.iter().map(ToString::to_string).collect(), i.v6))
@@ -314,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_alone_is_only_on_its_interface() {
+    fn a_fixed_listen_address_selects_its_own_interface_alone() {
         let second = vec!["192.0.2.2".to_owned()];
         assert_eq!(chosen(&["*"], Some("192.0.2.2"), true, false), [("eth0".into(), second, false)]);
         assert_eq!(chosen(&["*"], Some("::1"), false, true), []);

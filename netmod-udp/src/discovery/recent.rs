@@ -1,5 +1,7 @@
-//! Who was heard lately. It bounds what a flood of beacons can ask of the node, and tells who is new. Pure: the time is
-//! handed in.
+//! The beacons that were received in the last minutes. They bound the work that a flood of beacons causes, since each
+//! beacon that is reported may start a handshake, and they show which senders are new.
+//!
+//! The module is pure: the time is a parameter.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -8,55 +10,57 @@ use std::time::{Duration, Instant};
 
 use rouse_core::netmod::{Endpoint, Heard};
 
-/// The most endpoints that are remembered; of more the one heard least lately is forgotten.
+/// The most endpoints that are remembered. When there are more, the one with the oldest last beacon is evicted.
 pub(crate) const MAX_ENDPOINTS: usize = 1024;
 
-/// The most endpoints of one host that are remembered: so many nodes may run there. Who invents more fills no more.
+/// The most endpoints of one host that are remembered, which is the number of nodes that may run there. The bound
+/// exists so that one host cannot fill the table with endpoints that it invents.
 pub(crate) const MAX_OF_HOST: usize = 32;
 
-/// How often one endpoint is reported at most.
+/// The least time between two reports of one endpoint.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
-/// After how long of silence an endpoint is forgotten: four beacons may be lost.
+/// The time without a beacon after which an endpoint is forgotten. It allows for the loss of four beacons.
 pub(crate) const EXPIRY: Duration = Duration::from_secs(120);
 
-/// How many endpoints that are not remembered are reported: so many at once, so many each second after that.
+/// The token bucket of endpoints that are not remembered: its size, and the tokens that are added each second.
 pub(crate) const BURST: u32 = 256;
 pub(crate) const RATE: u32 = 64;
 
-/// An address and, for a link-local one, the interface.
+/// A host: an address and, for a link-local one, the number of the interface.
 type Host = (IpAddr, u32);
 
-/// What to do about a beacon.
+/// The decision on a beacon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Report it, and answer: its sender is new.
+    /// The sender is new: report the beacon, and answer with one soon.
     New,
-    /// Report it.
+    /// The sender is known: report the beacon.
     Known,
-    /// It came too soon after the last one, or with too many others.
+    /// The beacon exceeds a limit and is dropped.
     Limited,
 }
 
-/// A node by its instance, and the number of the interface that it was heard on.
+/// A node by its instance, and the number of the interface on which its beacon was received.
 type Node = (u64, u32);
 
-/// Who was heard lately. No beacon has all of them looked through: each stranger of a flood would.
+/// The endpoints from which beacons were received lately. No operation scans all entries, because each beacon of a
+/// flood would cause such a scan.
 #[derive(Debug)]
 pub(crate) struct RecentBeacons {
     reported: HashMap<Endpoint, RecentBeacon>,
-    /// The same, the one heard least lately first.
+    /// The same endpoints by the time of their last beacon, oldest first.
     by_age: BTreeSet<(Instant, Endpoint)>,
-    /// How many of them are on each host.
+    /// The number of entries of each host.
     hosts: HashMap<Host, usize>,
-    /// How many of them are of each node.
+    /// The number of entries of each node.
     nodes: HashMap<Node, usize>,
-    /// How many strangers may be reported now, and since when that holds.
-    strangers: u32,
-    since: Instant,
+    /// The tokens for endpoints that are not remembered, and the time when tokens were last added.
+    tokens: u32,
+    refilled: Instant,
 }
 
-/// The last beacon from an endpoint.
+/// The last beacon of an endpoint.
 #[derive(Clone, Copy, Debug)]
 struct RecentBeacon {
     node: Node,
@@ -66,11 +70,11 @@ struct RecentBeacon {
 impl RecentBeacons {
     pub(crate) fn new(now: Instant) -> Self {
         let (reported, by_age, hosts, nodes) = Default::default();
-        RecentBeacons { reported, by_age, hosts, nodes, strangers: BURST, since: now }
+        RecentBeacons { reported, by_age, hosts, nodes, tokens: BURST, refilled: now }
     }
 
-    /// Takes note of a beacon that came in on the interface with this number.
-    pub(crate) fn hear(&mut self, heard: Heard, interface: u32, now: Instant) -> Verdict {
+    /// Records a beacon that was received on the interface with this number, and decides on it.
+    pub(crate) fn record(&mut self, heard: Heard, interface: u32, now: Instant) -> Verdict {
         self.sweep(now);
         let (endpoint, node) = (heard.endpoint, (heard.instance, interface));
         if let Some(report) = self.reported.get(&endpoint) {
@@ -90,31 +94,31 @@ impl RecentBeacons {
         {
             self.forget(&oldest);
         }
-        // The same node may have many endpoints on an interface.
+        // A node may have several endpoints on an interface, and one answer reaches all of them.
         let known = self.nodes.contains_key(&node);
         self.remember(endpoint, RecentBeacon { node, last: now });
         if known { Verdict::Known } else { Verdict::New }
     }
 
-    /// Whether as many are known on the same host as there may be.
+    /// Whether the host of this endpoint has as many entries as it may have.
     fn is_crowded(&self, endpoint: &Endpoint) -> bool {
         let known = host(endpoint).and_then(|host| self.hosts.get(&host));
         known.is_some_and(|known| *known >= MAX_OF_HOST)
     }
 
-    /// Whether one more stranger may be reported (a token bucket).
+    /// Takes a token for an endpoint that is not remembered, if there is one.
     fn admit(&mut self, now: Instant) -> bool {
-        let tokens = now.saturating_duration_since(self.since).as_millis() * u128::from(RATE) / 1000;
-        if tokens > 0 {
-            self.strangers = BURST.min(self.strangers.saturating_add(u32::try_from(tokens).unwrap_or(BURST)));
-            self.since = now;
+        let added = now.saturating_duration_since(self.refilled).as_millis() * u128::from(RATE) / 1000;
+        if added > 0 {
+            self.tokens = BURST.min(self.tokens.saturating_add(u32::try_from(added).unwrap_or(BURST)));
+            self.refilled = now;
         }
-        let admitted = self.strangers > 0;
-        self.strangers = self.strangers.saturating_sub(1);
+        let admitted = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
         admitted
     }
 
-    /// Forgets who was not heard for long.
+    /// Forgets the endpoints that have sent no beacon for [`EXPIRY`].
     fn sweep(&mut self, now: Instant) {
         while let Some((last, endpoint)) = self.by_age.first().copied()
             && now.saturating_duration_since(last) >= EXPIRY
@@ -142,7 +146,7 @@ impl RecentBeacons {
     }
 }
 
-/// One less; what there is none of any more is not kept.
+/// Decrements a count, and removes it when it is zero, so that the map stays as small as its content.
 fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count = count.saturating_sub(1);
@@ -152,7 +156,7 @@ fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     }
 }
 
-/// The host of an endpoint.
+/// The host of an endpoint, if it is a socket address.
 fn host(endpoint: &Endpoint) -> Option<Host> {
     match endpoint.to_socket_addr()? {
         SocketAddr::V4(v4) => Some(((*v4.ip()).into(), 0)),
@@ -174,7 +178,7 @@ mod tests {
     fn an_endpoint_is_reported_at_most_each_second() {
         let start = Instant::now();
         let mut recent = RecentBeacons::new(start);
-        assert_eq!(recent.hear(heard(1, 7), 1, start), Verdict::New);
+        assert_eq!(recent.record(heard(1, 7), 1, start), Verdict::New);
         for (milliseconds, verdict) in [
             (0, Verdict::Limited),
             (999, Verdict::Limited),
@@ -182,44 +186,45 @@ mod tests {
             (1999, Verdict::Limited),
             (2000, Verdict::Known),
         ] {
-            assert_eq!(recent.hear(heard(1, 7), 1, start + Duration::from_millis(milliseconds)), verdict);
+            assert_eq!(recent.record(heard(1, 7), 1, start + Duration::from_millis(milliseconds)), verdict);
         }
     }
 
     #[test]
-    fn a_node_that_starts_again_is_new_and_one_on_another_way_is_not() {
+    fn a_node_that_restarts_is_new_and_one_at_another_endpoint_is_not() {
         let start = Instant::now();
         let mut recent = RecentBeacons::new(start);
-        assert_eq!(recent.hear(heard(1, 7), 1, start), Verdict::New);
-        assert_eq!(recent.hear(heard(2, 7), 1, start), Verdict::Known);
+        assert_eq!(recent.record(heard(1, 7), 1, start), Verdict::New);
+        assert_eq!(recent.record(heard(2, 7), 1, start), Verdict::Known);
         assert_eq!(
-            recent.hear(heard(3, 7), 2, start),
+            recent.record(heard(3, 7), 2, start),
             Verdict::New,
-            "it waits for an answer on each interface"
+            "a node needs an answer on each interface"
         );
-        assert_eq!(recent.hear(heard(1, 8), 1, start + SECOND), Verdict::New);
-        assert_eq!(recent.hear(heard(1, 8), 1, start + SECOND + EXPIRY), Verdict::New);
+        assert_eq!(recent.record(heard(1, 8), 1, start + SECOND), Verdict::New);
+        assert_eq!(recent.record(heard(1, 8), 1, start + SECOND + EXPIRY), Verdict::New);
     }
 
     #[test]
-    fn a_flood_of_strangers_is_bounded_and_does_not_silence_who_is_known() {
+    fn a_flood_of_unknown_senders_is_bounded_and_does_not_silence_known_ones() {
         let start = Instant::now();
         let mut recent = RecentBeacons::new(start);
-        recent.hear(heard(0, 0), 1, start);
+        recent.record(heard(0, 0), 1, start);
         let mut reported = 0;
         for stranger in 1..=60_000 {
             let now = start + Duration::from_millis(stranger.into());
             if stranger % 1000 == 0 {
-                assert_eq!(recent.hear(heard(0, 0), 1, now), Verdict::Known);
+                assert_eq!(recent.record(heard(0, 0), 1, now), Verdict::Known);
             }
-            reported += u32::from(recent.hear(heard(stranger, stranger.into()), 1, now) != Verdict::Limited);
+            reported +=
+                u32::from(recent.record(heard(stranger, stranger.into()), 1, now) != Verdict::Limited);
         }
         assert!((60 * RATE..=BURST + 60 * RATE).contains(&reported), "{reported}");
         assert!(recent.reported.len() <= MAX_ENDPOINTS);
     }
 
     #[test]
-    fn one_host_alone_cannot_fill_the_crowd() {
+    fn one_host_alone_cannot_fill_the_table() {
         let start = Instant::now();
         let mut recent = RecentBeacons::new(start);
         let at = |host: &str, port: u16| Heard {
@@ -227,28 +232,28 @@ mod tests {
             instance: port.into(),
         };
         let heard =
-            (1..5000).filter(|&port| recent.hear(at("192.0.2.1", port), 1, start) == Verdict::New).count();
+            (1..5000).filter(|&port| recent.record(at("192.0.2.1", port), 1, start) == Verdict::New).count();
         assert_eq!(heard, MAX_OF_HOST);
-        // It has used up nothing that others need.
-        assert_eq!(recent.hear(at("192.0.2.2", 6001), 1, start), Verdict::New);
+        // The host has used up no tokens and no places that others need.
+        assert_eq!(recent.record(at("192.0.2.2", 6001), 1, start), Verdict::New);
         assert_eq!(
-            recent.hear(at("192.0.2.1", 6000), 1, start + EXPIRY),
+            recent.record(at("192.0.2.1", 6000), 1, start + EXPIRY),
             Verdict::New,
             "the others have gone"
         );
     }
 
     #[test]
-    fn the_number_on_each_host_is_right_whoever_comes_and_goes() {
+    fn the_counts_of_hosts_and_nodes_match_the_entries_after_any_sequence_of_beacons() {
         let start = Instant::now();
         let mut recent = RecentBeacons::new(start);
         for n in 0..10_000_u32 {
-            // Some hosts with many, and many with one, at all kinds of times.
+            // A few hosts have many endpoints, and many hosts have one, at times in between.
             let host = if n % 3 == 0 { n } else { n % 7 };
             let port = u16::try_from(1 + n % 100).unwrap();
             let endpoint = SocketAddr::new(std::net::Ipv4Addr::from(host).into(), port).into();
             let now = start + Duration::from_millis(u64::from(n) * 50);
-            recent.hear(Heard { endpoint, instance: u64::from(n) }, 1, now);
+            recent.record(Heard { endpoint, instance: u64::from(n) }, 1, now);
             if n % 100 == 0 {
                 let mut counted: HashMap<Host, usize> = HashMap::new();
                 let hosts = recent.reported.keys().filter_map(super::host);
@@ -265,11 +270,11 @@ mod tests {
     }
 
     #[test]
-    fn the_one_heard_least_lately_makes_room() {
+    fn the_endpoint_with_the_oldest_beacon_is_evicted() {
         let start = Instant::now();
         let mut recent = RecentBeacons::new(start);
         for endpoint in 0..=u32::try_from(MAX_ENDPOINTS).unwrap() {
-            recent.hear(heard(endpoint, 1), 1, start + SECOND * endpoint / 20);
+            recent.record(heard(endpoint, 1), 1, start + SECOND * endpoint / 20);
         }
         assert_eq!(recent.reported.len(), MAX_ENDPOINTS);
         assert!(!recent.reported.contains_key(&heard(0, 1).endpoint));

@@ -1,11 +1,13 @@
-//! When beacons are sent: often at first, then seldom, soon when something is new, and never in a storm. Pure: the
-//! time is handed in.
+//! The schedule of beacons on one interface: frequent at first, then seldom, early when something is new, and bounded
+//! in rate whatever happens.
+//!
+//! The module is pure: the time is a parameter.
 
 use std::time::{Duration, Instant};
 
 use crate::mix::mix;
 
-/// The pauses between the first beacons: at 0, 0.2, 0.5, 1 and 2 s.
+/// The pauses between the first rounds, which are thus sent at 0, 0.2, 0.5, 1 and 2 s.
 pub(crate) const START: [Duration; 4] = [
     Duration::from_millis(200),
     Duration::from_millis(300),
@@ -13,39 +15,40 @@ pub(crate) const START: [Duration; 4] = [
     Duration::from_millis(1000),
 ];
 
-/// The pause between later ones while something changes, and while nothing does.
+/// The pause between later rounds: it begins with the short one and grows to the long one while nothing changes.
 pub(crate) const SHORT: Duration = Duration::from_secs(5);
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
-/// The shortest pause, whatever happens.
+/// The shortest pause between two rounds, so that interfaces that flap cause no storm.
 pub(crate) const GAP: Duration = Duration::from_millis(100);
 
-/// The shortest pause between answers to somebody new.
+/// The shortest pause between two answers to new senders.
 pub(crate) const ANSWERS: Duration = Duration::from_secs(1);
 
-/// How many rounds in a row are sent early because not all of the last one could leave. An address that was just
-/// given to an interface may not be used for up to 2 s (RFC 4862, 5.4).
+/// The number of rounds that are repeated early because not all beacons of the last one could be sent. An address that
+/// an interface was just given cannot be used for up to 2 s, while duplicate address detection runs (RFC 4862, section
+/// 5.4).
 pub(crate) const RETRIES: u32 = 6;
 
-/// The pause before such a round.
+/// The pause before a repeated round.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
-/// When the next beacons are due.
+/// The times at which beacons are sent on one interface.
 #[derive(Debug)]
 pub(crate) struct BeaconSchedule {
     due: Instant,
-    /// How many were sent since the start.
+    /// The number of rounds since the start.
     step: usize,
     period: Duration,
     last: Option<Instant>,
     answered: Option<Instant>,
     retries: u32,
-    /// Counts up from a number that differs from node to node.
+    /// A counter from which the jitter is derived; it begins with a number that differs from node to node.
     random: u64,
 }
 
 impl BeaconSchedule {
-    /// The first is due at once. `seed` makes its pauses differ from those of others.
+    /// A schedule with a first round that is due at once. `seed` makes the jitter differ from that of other nodes.
     pub(crate) fn new(now: Instant, seed: u64) -> Self {
         BeaconSchedule {
             due: now,
@@ -63,7 +66,7 @@ impl BeaconSchedule {
         self.due
     }
 
-    /// A round was sent; `complete` says whether it could leave by each way.
+    /// Records that a round was sent; `complete` is whether every beacon of it could be sent.
     pub(crate) fn sent(&mut self, now: Instant, complete: bool) {
         self.last = Some(now);
         let pause = match START.get(self.step) {
@@ -82,7 +85,7 @@ impl BeaconSchedule {
         self.due = now + pause;
     }
 
-    /// There is a new way for beacons: it starts over.
+    /// Starts over, because beacons can now be sent in a way that was not there before.
     pub(crate) fn restart(&mut self, now: Instant) {
         self.step = 0;
         self.period = SHORT;
@@ -90,7 +93,8 @@ impl BeaconSchedule {
         self.due = self.soonest(now);
     }
 
-    /// Somebody new was heard, who wants to hear of us; not at the same moment as of everyone else.
+    /// Sends a round early, because a new sender needs a beacon of this node to find it. The pause is random, since all
+    /// nodes of the network answer the same sender.
     pub(crate) fn answer(&mut self, now: Instant) {
         self.period = SHORT;
         let pause = self.jittered(GAP);
@@ -108,7 +112,7 @@ impl BeaconSchedule {
         self.last.map_or(now, |last| now.max(last + GAP))
     }
 
-    /// `period` give or take a fifth.
+    /// `period` with a jitter of up to a fifth in both directions.
     fn jittered(&mut self, period: Duration) -> Duration {
         self.random = self.random.wrapping_add(1);
         period * 4 / 5 + period * 2 / 5 * ((mix(self.random) >> 32) as u32) / u32::MAX
@@ -145,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn two_nodes_do_not_keep_step() {
+    fn the_jitter_of_two_nodes_differs() {
         let start = Instant::now();
         let (mut a, mut b) = (BeaconSchedule::new(start, 1000), BeaconSchedule::new(start, 2000));
         assert_eq!(pauses(&mut a, 4, true), pauses(&mut b, 4, true));
@@ -153,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_way_starts_over_at_once() {
+    fn a_restart_begins_with_the_first_pauses_at_once() {
         let mut schedule = BeaconSchedule::new(Instant::now(), 1);
         pauses(&mut schedule, 20, true);
         let now = schedule.due() - 2 * SECOND;
@@ -163,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_that_come_and_go_make_no_storm() {
+    fn repeated_restarts_cause_no_storm() {
         let start = Instant::now();
         let mut schedule = BeaconSchedule::new(start, 1);
         let mut rounds = 0;
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_new_is_answered_soon() {
+    fn a_new_sender_is_answered_soon() {
         let mut schedule = BeaconSchedule::new(Instant::now(), 1);
         pauses(&mut schedule, 20, true);
         let now = schedule.due() - 10 * SECOND;
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_of_new_ones_gets_an_answer_each_second() {
+    fn many_new_senders_are_answered_once_a_second() {
         let mut schedule = BeaconSchedule::new(Instant::now(), 1);
         pauses(&mut schedule, 20, true);
         let start = schedule.due();
@@ -206,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_that_is_not_ready_is_tried_again_but_not_for_ever() {
+    fn an_incomplete_round_is_repeated_a_bounded_number_of_times() {
         let mut schedule = BeaconSchedule::new(Instant::now(), 1);
         let pauses = pauses(&mut schedule, 30, false);
         assert!(pauses[4..10].iter().all(|pause| *pause <= 2 * SECOND), "{pauses:?}");

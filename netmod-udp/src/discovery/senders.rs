@@ -1,5 +1,5 @@
-//! The interfaces that beacons go out on, each with a schedule of its own: one that is new begins anew alone, however many
-//! come and go beside it.
+//! The interfaces that beacons are sent on. Each has a schedule of its own, so that an interface that appears does not
+//! restart the schedules of the others: a host with many containers would otherwise never be quiet.
 
 use std::time::Instant;
 
@@ -7,17 +7,18 @@ use crate::discovery::interfaces::Interface;
 use crate::discovery::schedule::BeaconSchedule;
 use crate::mix::mix;
 
-/// One interface.
+/// An interface that beacons are sent on.
 #[derive(Debug)]
 pub(crate) struct BeaconSender {
     pub(crate) interface: Interface,
     schedule: BeaconSchedule,
-    /// Why beacons of the last round could not leave, if some could not, and whether any could.
+    /// The error of the last round, if a beacon of it could not be sent.
     failure: Option<String>,
-    heard: bool,
+    /// Whether a beacon of the last round could be sent.
+    sends: bool,
 }
 
-/// All interfaces that were chosen.
+/// All selected interfaces with their schedules.
 #[derive(Debug)]
 pub(crate) struct BeaconSenders {
     list: Vec<BeaconSender>,
@@ -25,7 +26,7 @@ pub(crate) struct BeaconSenders {
 }
 
 impl BeaconSenders {
-    /// None yet. `seed` makes the pauses of this node differ from those of others.
+    /// No interfaces yet. `seed` makes the jitter of this node differ from that of other nodes.
     pub(crate) fn new(seed: u64) -> Self {
         BeaconSenders { list: Vec::new(), seed }
     }
@@ -34,7 +35,8 @@ impl BeaconSenders {
         self.list.iter().map(|sender| &sender.interface)
     }
 
-    /// The interfaces are these now. What has not changed keeps its schedule.
+    /// Replaces the list of interfaces. An interface that was there before keeps its schedule, unless beacons can now
+    /// be sent on it in a new way.
     pub(crate) fn update(&mut self, found: Vec<Interface>, now: Instant) {
         let mut before = std::mem::take(&mut self.list);
         self.list = found
@@ -46,7 +48,7 @@ impl BeaconSenders {
                 let Some(mut sender) = known.map(|at| before.swap_remove(at)) else {
                     let seed = self.seed ^ mix(interface.index.into());
                     let schedule = BeaconSchedule::new(now, seed);
-                    return BeaconSender { interface, schedule, failure: None, heard: false };
+                    return BeaconSender { interface, schedule, failure: None, sends: false };
                 };
                 if interface.has_more_than(&sender.interface) {
                     sender.schedule.restart(now);
@@ -57,12 +59,13 @@ impl BeaconSenders {
             .collect();
     }
 
-    /// When the next beacons are due.
+    /// The time at which the next beacons are due.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.running().map(|sender| sender.schedule.due()).min()
     }
 
-    /// Sends what is due. `send` sends one interface's beacons: how many could leave, and the last error.
+    /// Sends the beacons that are due. `send` sends those of one interface and returns the number that could be sent
+    /// and the last error.
     pub(crate) fn send_due(
         &mut self,
         now: Instant,
@@ -72,21 +75,21 @@ impl BeaconSenders {
         for sender in self.list.iter_mut().filter(due) {
             let (sent, failure) = send(&sender.interface);
             sender.schedule.sent(now, failure.is_none());
-            (sender.heard, sender.failure) = (sent > 0, failure);
+            (sender.sends, sender.failure) = (sent > 0, failure);
         }
     }
 
-    /// A sender that is new was heard on the interface with this number: it wants to hear of this node.
+    /// Sends a beacon soon on the interface with this number, where a new sender was received.
     pub(crate) fn answer(&mut self, index: u32, now: Instant) {
         if let Some(sender) = self.list.iter_mut().find(|sender| sender.interface.index == index) {
             sender.schedule.answer(now);
         }
     }
 
-    /// Why no beacon could leave anywhere, with the name of an interface. Some interfaces never carry multicast; that is no
-    /// news as long as others do.
+    /// The name of an interface and its error, when no beacon could be sent on any. An error of some interfaces is not
+    /// reported, because some kinds of interface never carry multicast.
     pub(crate) fn failure(&self) -> Option<(&str, &str)> {
-        if self.running().any(|sender| sender.heard) {
+        if self.running().any(|sender| sender.sends) {
             return None;
         }
         self.running().find_map(|sender| Some((sender.interface.name.as_str(), sender.failure.as_deref()?)))
@@ -115,7 +118,8 @@ mod tests {
         }
     }
 
-    /// Lets half a minute pass from `now` on; `host` says which interfaces there are in each second. How many rounds each sent.
+    /// Lets half a minute pass from `now` on and returns the rounds of each interface. `host` lists the interfaces that
+    /// there are in a given second.
     fn half_a_minute(
         senders: &mut BeaconSenders,
         now: Instant,
@@ -140,7 +144,7 @@ mod tests {
         let (mut senders, now) = (BeaconSenders::new(7), Instant::now());
         let steady = || (1..=25).map(interface).collect::<Vec<_>>();
         let calm = |_| steady();
-        // They settle to a round each half a minute.
+        // The pauses grow to half a minute.
         for minute in 0..8 {
             half_a_minute(&mut senders, now + Duration::from_secs(30) * minute, calm);
         }
@@ -151,11 +155,14 @@ mod tests {
             host
         });
         assert!((1..=25).all(|index| rounds.get(&index).is_none_or(|rounds| *rounds <= 2)), "{rounds:?}");
-        assert!((100..130).all(|index| rounds[&index] >= 3), "what is new begins with many: {rounds:?}");
+        assert!(
+            (100..130).all(|index| rounds[&index] >= 3),
+            "a new interface begins with many rounds: {rounds:?}"
+        );
     }
 
     #[test]
-    fn an_interface_with_another_address_begins_anew_and_one_that_is_down_is_silent() {
+    fn an_interface_with_a_new_address_starts_over_and_one_that_is_down_is_silent() {
         let (mut senders, now) = (BeaconSenders::new(7), Instant::now());
         for minute in 0..8 {
             half_a_minute(&mut senders, now + Duration::from_secs(30) * minute, |_| vec![interface(1)]);
@@ -172,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_sender_is_answered_where_it_was_heard() {
+    fn a_new_sender_is_answered_on_the_interface_where_it_was_received() {
         let (mut senders, now) = (BeaconSenders::new(7), Instant::now());
         let host = |_| vec![interface(1), interface(2)];
         for minute in 0..8 {
@@ -191,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn that_no_beacon_can_leave_is_news_only_if_none_can() {
+    fn a_failure_to_send_is_reported_only_where_no_interface_sends() {
         let (mut senders, now) = (BeaconSenders::new(7), Instant::now());
         senders.update(vec![interface(1), interface(2)], now);
         assert_eq!(senders.failure(), None);

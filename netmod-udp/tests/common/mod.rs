@@ -1,4 +1,4 @@
-//! What the tests of this crate share.
+//! Functions that the tests of this crate share.
 #![allow(dead_code, missing_docs)]
 
 use std::future::Future;
@@ -11,19 +11,19 @@ use rouse_netmod_udp::{Udp, UdpConfig};
 /// Far more than anything here takes: reaching it is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The result of `future`, which has to come.
+/// The result of `future`; it panics after [`PATIENCE`].
 pub async fn soon<F: Future>(future: F) -> F::Output {
     async_std::future::timeout(PATIENCE, future).await.expect("nothing came for a minute")
 }
 
-/// A netmod that looks for nobody.
+/// A netmod without discovery.
 pub fn quiet(listen: &str) -> Udp {
     let udp = Udp::with(UdpConfig { discover: false, ..UdpConfig::listen_on(listen).unwrap() });
     async_std::task::block_on(udp.open()).unwrap();
     udp
 }
 
-/// Where `udp` can be sent to from this host.
+/// The endpoint at which `udp` can be reached from this host.
 pub fn endpoint(udp: &Udp) -> Endpoint {
     let mut address = udp.local_addr().unwrap();
     if address.ip().is_unspecified() {
@@ -36,7 +36,7 @@ pub fn endpoint(udp: &Udp) -> Endpoint {
     Endpoint::from(address)
 }
 
-/// The next `count` frames, with whom they came from.
+/// The next `count` frames, each with the endpoint of its sender.
 pub async fn frames(udp: &Udp, count: usize) -> Vec<(Endpoint, Vec<u8>)> {
     let mut frames = Vec::new();
     let mut received = Received::default();
@@ -51,8 +51,8 @@ pub async fn frames(udp: &Udp, count: usize) -> Vec<(Endpoint, Vec<u8>)> {
     frames
 }
 
-/// Runs all of `nodes` until each pair of a node's number and an endpoint it should hear has come true. All run to the
-/// end, since one that is not polled sends no beacons.
+/// Runs all of `nodes` until each pair of a node's number and an endpoint that it should receive a beacon from has come
+/// true. All run to the end, since a node that is not polled sends no beacons.
 pub async fn hear(nodes: &[&Udp], mut missing: Vec<(usize, Endpoint)>) -> Vec<(usize, Heard)> {
     let mut all = Vec::new();
     let mut received: Vec<Received> = nodes.iter().map(|_| Received::default()).collect();
@@ -62,8 +62,8 @@ pub async fn hear(nodes: &[&Udp], mut missing: Vec<(usize, Endpoint)>) -> Vec<(u
         result.unwrap();
         for (node, received) in received.iter_mut().enumerate() {
             all.extend(received.heard.iter().map(|&heard| (node, heard)));
-            missing.retain(|&(who, whom)| {
-                who != node || !received.heard.iter().any(|heard| heard.endpoint == whom)
+            missing.retain(|&(receiver, sender)| {
+                receiver != node || !received.heard.iter().any(|heard| heard.endpoint == sender)
             });
             received.clear();
         }
@@ -71,7 +71,7 @@ pub async fn hear(nodes: &[&Udp], mut missing: Vec<(usize, Endpoint)>) -> Vec<(u
     all
 }
 
-/// Runs all of `nodes` until `done`; who is heard meanwhile is of no interest.
+/// Runs all of `nodes` until `done`, and discards the beacons that they receive.
 pub async fn run_until(nodes: &[&Udp], done: impl Fn() -> bool) {
     let run = async {
         while !done() {

@@ -50,10 +50,10 @@ impl Layer for Beacons {
 
     fn take(&mut self, input: Input) {
         let host = Ipv4Addr::from((input.from >> 16) as u32);
-        self.0.hear(SocketAddr::from((host, input.from as u16)), &input.bytes);
+        self.0.receive(SocketAddr::from((host, input.from as u16)), &input.bytes);
     }
 
     fn pass(&mut self, span: Duration) {
-        self.0.pass(span);
+        self.0.advance(span);
     }
 }
