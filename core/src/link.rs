@@ -1,30 +1,33 @@
-//! Links: sealed sessions between neighbours.
+//! Links: encrypted sessions between two neighbours.
 //!
-//! A frame that a netmod delivers is first sorted by [`wire::link::peek`](crate::wire::link::peek). Handshake frames
-//! go to the node's [`Handshakes`], which gives a [`Session`] when one completes. Its [`Sealer`] goes to the link's egress, its
-//! [`Opener`] into a [`Link`], which from then on gets that neighbour's data frames: it opens them, answers signs of life,
-//! measures the link, carries the control stream, and hands packets on.
+//! A frame that a netmod delivers is first classified by [`wire::link::peek`](crate::wire::link::peek). Handshake
+//! frames are given to the node's [`Handshakes`], which returns a [`Session`] when a handshake completes. The session's
+//! [`Sealer`] belongs to the egress, since frames are sealed where they are queued. Its [`Opener`] becomes part of a
+//! [`Link`], which receives the neighbour's data frames from then on: it opens them, answers probes, measures round
+//! trip and loss, carries the control stream, and returns the packets.
 //!
-//! Nothing here reads a clock, draws randomness or does I/O. The contract with the caller, for [`Handshakes`] and
-//! [`Link`] alike:
+//! Nothing in this module reads a clock, draws randomness or does I/O, so that a test can repeat every run exactly. The
+//! contract with the caller is the same for [`Handshakes`] and [`Link`]:
 //!
-//! 1. Hand in what happened (`handle`, `handle_frame`, `handle_timeout`, …) with the present time.
-//! 2. Call `poll_output` until it gives nothing more.
-//! 3. Call `handle_timeout` when `next_deadline` has come; ask for it again after every step 1. A timer that fires early does
-//!    no harm.
+//! 1. Report each event (`handle`, `handle_frame`, `handle_timeout`, …) with the present time.
+//! 2. Call `poll_output` until it returns `None`.
+//! 3. Call `handle_timeout` at `next_deadline`. Read the deadline again after every step 1, because each event may
+//!    change it. A timer that fires early is harmless.
 //!
-//! What a session's owner does besides:
+//! The owner of a session has these duties besides:
 //!
-//! - What the egress sends goes through the [`Sealer`]; packets begin with
-//!   [`KIND_PACKET`](crate::wire::link::KIND_PACKET), and each train of them is told to [`Link::note_sent`].
-//! - A data frame with the link's index that came from another endpoint goes to [`Link::handle_stranger`]. The link says by
-//!   [`LinkOutput::Moved`] when that is where the neighbour is now.
-//! - When the first frame of a session opens, [`Handshakes::confirm`] is told.
-//! - A session replaces an older one with the same neighbour over the same netmod; the older link gets no goodbye, for the
-//!   other side replaces it too.
-//! - A link comes to new keys by itself; each goes to the sealer when [`LinkOutput::Rekeyed`] says so, in the order of the
-//!   outputs. When a sealer [is worn](Sealer::is_worn), [`Link::worn`] is told. Should it still come to [`Exhausted`],
-//!   [`Link::exhausted`] ends the link.
+//! - Packets are sealed by the [`Sealer`] and begin with [`KIND_PACKET`](crate::wire::link::KIND_PACKET). Each batch of
+//!   them is reported to [`Link::note_sent`], because a packet without an answer is evidence that the neighbour is
+//!   gone.
+//! - A data frame that carries the link's index but arrives from another endpoint is passed to
+//!   [`Link::handle_frame_from`]. [`LinkOutput::Moved`] reports that the neighbour has proved to receive at that
+//!   endpoint.
+//! - The first frame of a session that opens is reported to [`Handshakes::confirm`].
+//! - A session replaces an older one with the same neighbour over the same netmod. The older link sends no goodbye,
+//!   since the neighbour replaces it as well.
+//! - A link renews its keys by itself. Each [`LinkOutput::Rekeyed`] is applied to the sealer in the order of the
+//!   outputs, because frames queued before it are sealed with the older key. When [`Sealer::is_worn`] holds,
+//!   [`Link::on_key_worn`] is called. After [`Exhausted`](keys::Exhausted), [`Link::on_key_exhausted`] ends the link.
 #![cfg_attr(
     not(test),
     deny(
@@ -69,51 +72,55 @@ use zeroize::Zeroizing;
 
 use crate::netmod::Endpoint;
 
-/// One way to a neighbour: a netmod, and one of its endpoints.
+/// A path to a neighbour: a netmod and one of its endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Path {
-    /// The node's number for the netmod.
+    /// The number that the node gave to the netmod.
     pub netmod: u32,
     /// The netmod's handle for the neighbour.
     pub endpoint: Endpoint,
 }
 
-/// What a stranger shares its quotas with: first the node's host, then the network that the host belongs to.
+/// The origin of an unauthenticated frame, by which quotas are shared: a host and the network that it belongs to.
+///
+/// Quotas count hosts and networks and not endpoints or identities, because an attacker has as many ports and key pairs
+/// as it likes but few addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Source {
-    /// [`Netmod::host_key`](crate::netmod::Netmod::host_key) of its endpoint.
+    /// [`Netmod::host_key`](crate::netmod::Netmod::host_key) of the endpoint.
     pub host: u64,
-    /// [`Netmod::quota_key`](crate::netmod::Netmod::quota_key) of its endpoint.
+    /// [`Netmod::quota_key`](crate::netmod::Netmod::quota_key) of the endpoint.
     pub group: u64,
 }
 
 impl Source {
-    /// A host in a network of its own.
+    /// A host that shares its network with no other host.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) fn isolated(number: u64) -> Self {
         Source { host: number, group: number }
     }
 }
 
-/// How a node shakes hands.
+/// The configuration of a node's handshakes.
 #[derive(Clone)]
 pub(crate) struct LinkConfig {
-    /// The key of a closed mesh: whoever has it not gets nowhere.
+    /// The pre-shared key of a closed mesh. A node without it completes no handshake and receives no answer.
     pub mesh_key: Option<Zeroizing<[u8; 32]>>,
-    /// The random number drawn at start that the node's beacons carry; drawn from the seed when there is none.
+    /// The random number of this run of the node, which its beacons carry too, so that neighbours recognize a restart.
+    /// It is drawn from the seed where the caller has none.
     pub instance: Option<u64>,
-    /// What else this node can do, told to every neighbour.
+    /// The bits of optional features, which are announced to every neighbour.
     pub capabilities: u32,
     /// The cipher suites offered, as in [`Suite`].
     pub suites: u8,
-    /// The most handshakes that others may have under way with us.
+    /// The maximum number of handshakes that other nodes have under way with this node.
     pub max_answers: usize,
-    /// The most handshakes that we may have under way with others.
+    /// The maximum number of handshakes that this node has under way with others.
     pub max_dials: usize,
-    /// Handshakes per second from one endpoint, and, under load, from one quota group.
+    /// Handshakes per second that are admitted from one endpoint, and from one host while the node is under load.
     pub rate: u32,
-    /// Handshakes per second from everybody above which the node is under load: then whoever wants one
-    /// has to show first that it receives what is sent to its endpoint.
+    /// Handshakes per second, from all sources together, above which the node is under load. Under load a cookie is
+    /// required, since it proves that the initiator receives at its endpoint and has not forged it.
     pub load: u32,
 }
 

@@ -118,7 +118,7 @@ fn a_node_that_has_said_goodbye_answers_nobody_who_dials_it_again() {
             let peers = b.peers().await;
             assert_eq!(peers.len(), 1, "only the peer that is to be dialled: {peers:?}");
             assert_eq!((peers[0].address, peers[0].state), (None, PeerState::Down));
-            assert_eq!(peers[0].last_error.as_deref(), Some("the neighbour said goodbye"));
+            assert_eq!(peers[0].last_error.as_deref(), Some("the neighbour closed the link"));
         }
     });
 }

@@ -1,4 +1,6 @@
-//! What happens inside one established link, except for the sealing, which is the egress's.
+//! One established link: it opens frames, watches the neighbour, and carries the control channel.
+//!
+//! Sealing is not part of it, since the egress seals frames where it queues them.
 
 mod maintenance;
 #[cfg(test)]
@@ -30,33 +32,41 @@ use crate::wire::link::{
     Segment, Vitals, plaintext, split,
 };
 
-/// An echo older than this says nothing of the round trip.
+/// The maximum age of vitals that are echoed. The round trip is the difference of two clocks, and over a longer time
+/// their drift would distort it.
 pub(super) const ECHO_LIFE: Duration = Duration::from_secs(10);
 
-/// One established link: opens its frames, keeps watch over the neighbour, carries the control channel.
+/// One established link. It owns the receiving key, the liveness of the neighbour, the measurements, the control
+/// channel, the renewal of keys, the discovery of the path MTU and the validation of a new path; see the modules of
+/// these names.
 pub(crate) struct Link {
     peer: Address,
     opener: Opener,
     state: LinkState,
     liveness: Liveness,
     rtt: RttEstimator,
+    /// The share of the neighbour's frames that arrive here.
     inbound: DeliveryRatio,
+    /// The share of our frames that arrive at the neighbour, by its vitals.
     outbound: DeliveryRatio,
-    /// The cost that was last told.
+    /// The cost that was last reported to the router.
     reported_cost: Option<u16>,
-    /// The neighbour's clock in its last vitals, and when they came.
+    /// The neighbour's clock in its last vitals, and the time of their arrival.
     echo: Option<(u32, Time)>,
-    /// Where our clock in the vitals begins, so that it does not tell how long we run.
+    /// The origin of our clock in vitals. It is random, so that the clock does not reveal the uptime of the node.
     epoch: u32,
+    /// The sending half of the control channel.
     outgoing: ControlSender,
+    /// The receiving half of the control channel.
     incoming: ControlReceiver,
-    /// How it comes to its next keys, if it does.
+    /// The renewal of the keys; `None` for a link that keeps its first keys.
     renewal: Option<Renewal>,
     mtu: PathMtu,
     path_validation: PathValidation,
-    /// Our clock in the vitals when the link was in service again, until the neighbour has answered something sent since.
+    /// Our clock in vitals when the link left [`LinkState::Away`], until the neighbour echoes something that was sent
+    /// since. Until then its counts include frames that were sent while nothing got through.
     resumed_at: Option<u32>,
-    /// The frame at hand has shown that the neighbour has moved.
+    /// Whether the frame that is being handled has completed a path validation.
     moved: bool,
     rng: ChaCha20Rng,
     output: VecDeque<LinkOutput>,
@@ -67,8 +77,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// The link of a session that has just begun: its `peer`, `opener` and `mtu` (bytes). All randomness comes from
-    /// `seed`, that of new keys too: it must never be used twice.
+    /// Makes the link of a session that has just begun. `mtu` is the maximum length of a frame in bytes.
+    ///
+    /// All randomness comes from `seed`, that of all keys included, so a seed must never be used twice: otherwise two
+    /// sessions would share ephemeral keys.
     pub fn new(now: Time, peer: Address, opener: Opener, mtu: usize, seed: [u8; 32]) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
         Link {
@@ -98,16 +110,16 @@ impl Link {
         }
     }
 
-    /// Where the link stands.
+    /// The state of the link.
     #[cfg(test)]
     pub fn state(&self) -> LinkState {
         self.state
     }
 
-    /// Opens a data frame, and does what it says unless it is a packet.
+    /// Opens a data frame that came from the link's own endpoint, and handles its content unless that is a packet.
     ///
     /// # Errors
-    /// Why it was dropped, to be counted.
+    /// The cause of the drop, to be counted.
     pub fn handle_frame<'a>(
         &mut self,
         now: Time,
@@ -116,7 +128,7 @@ impl Link {
         self.open_frame(now, frame, None)
     }
 
-    /// The same; `from` is where it came from if that is not the link's own endpoint.
+    /// Opens and handles a data frame. `from` is its endpoint if that is not the link's own.
     fn open_frame<'a>(
         &mut self,
         now: Time,
@@ -175,10 +187,11 @@ impl Link {
         Ok(FrameContent::Consumed)
     }
 
-    /// Sends a message of 1 to 4096 bytes to the neighbour's router: exactly once and in order, as long as the link lives.
+    /// Queues a message of 1 to 4096 bytes for the neighbour's router. Messages arrive exactly once and in order as
+    /// long as the link lives.
     ///
     /// # Errors
-    /// When the queue (1 MiB) is full, the message has a wrong length, or the link is down.
+    /// [`ControlFull`] when the queue (1 MiB) is full, the length is out of range, or the link is down.
     pub fn send_control(&mut self, message: &[u8]) -> Result<(), ControlFull> {
         if self.is_down() {
             return Err(ControlFull);
@@ -186,7 +199,8 @@ impl Link {
         self.outgoing.push(message)
     }
 
-    /// The egress has sealed and sent packets: `bytes` in `frames`. (Not for what came from [`LinkOutput::Transmit`].)
+    /// Records that the egress has sealed and sent packets: `bytes` in `frames`. Plaintexts of [`LinkOutput::Transmit`]
+    /// are not reported, since the link has counted them as it returned them.
     pub fn note_sent(&mut self, now: Time, frames: u32, bytes: usize) {
         if frames == 0 {
             return;
@@ -196,7 +210,10 @@ impl Link {
         self.liveness.on_sent(now);
     }
 
-    /// What is to be done next.
+    /// Returns the next action or event; `None` when there is none.
+    ///
+    /// Vitals precede control segments, because a probe that waits behind them would make a neighbour suspect that
+    /// answers in time. A lone acknowledgement comes last, since any segment carries it for free.
     pub fn poll_output(&mut self, now: Time) -> Option<LinkOutput> {
         if let Some(output) = self.output.pop_front() {
             return Some(output);
@@ -214,8 +231,8 @@ impl Link {
         }
         let spread = self.rng.next_u32();
         let often = self.is_loss_uncertain();
-        if let Some(sign) = self.liveness.take_vitals(now, spread, often) {
-            return Some(LinkOutput::Transmit(self.vitals(now, sign)));
+        if let Some(kind) = self.liveness.take_vitals(now, spread, often) {
+            return Some(LinkOutput::Transmit(self.vitals(now, kind)));
         }
         self.limit_segments(now);
         if self.state != LinkState::Away
@@ -232,7 +249,7 @@ impl Link {
         None
     }
 
-    /// When [`Link::handle_timeout`] is due. An idle link has about one deadline a second.
+    /// The time at which [`Link::handle_timeout`] is due. An idle link has about one deadline a second.
     pub fn next_deadline(&self) -> Option<Time> {
         if self.is_down() {
             return None;
@@ -243,12 +260,13 @@ impl Link {
         control.into_iter().chain(self.maintenance_deadline()).chain([watch]).min()
     }
 
-    /// Time has passed.
+    /// Handles all timers that are due.
     pub fn handle_timeout(&mut self, now: Time) {
         if self.is_down() {
             return;
         }
-        // What is not sent does not get lost either.
+        // Segments wait while the link is away, so their timers must not run: a time-out would halve the window for
+        // nothing.
         if self.state != LinkState::Away {
             self.outgoing.handle_timeout(now, &self.rtt);
             if self.outgoing.is_unresponsive(now) {
@@ -265,19 +283,21 @@ impl Link {
         }
     }
 
-    /// Ends the link in good order. The plaintext returned is the last one to be sealed and sent.
+    /// Ends the link in order. The plaintext returned is the last one to be sealed and sent; other outputs are
+    /// discarded, since the neighbour handles nothing after a goodbye.
     pub fn goodbye(&mut self) -> Vec<u8> {
         self.state = LinkState::Down(DownReason::Closed);
         self.output.clear();
         DownReason::Closed.goodbye()
     }
 
-    /// The sealer is [exhausted](super::Exhausted): the link is over, without a word.
+    /// Ends the link because the sealer is [exhausted](super::keys::Exhausted). There is no goodbye, since it could not
+    /// be sealed.
     pub fn on_key_exhausted(&mut self) {
         self.enter(LinkState::Down(DownReason::Exhausted));
     }
 
-    /// How the link is doing.
+    /// The present measurements of the link.
     pub fn metrics(&self) -> LinkMetrics {
         LinkMetrics {
             state: self.state,
@@ -299,6 +319,7 @@ impl Link {
         matches!(self.state, LinkState::Down(_))
     }
 
+    /// Changes the state and reports it. A link that is down stays down, so that its owner sees one end only.
     fn enter(&mut self, state: LinkState) {
         if self.state != state && !self.is_down() {
             self.state = state;
@@ -306,7 +327,7 @@ impl Link {
         }
     }
 
-    /// Ends the link and says so.
+    /// Ends the link with a goodbye that carries the reason.
     fn end(&mut self, reason: DownReason) {
         self.output.push_back(LinkOutput::Transmit(reason.goodbye()));
         self.enter(LinkState::Down(reason));
@@ -319,7 +340,7 @@ impl Link {
     }
 }
 
-/// The value that fills `body`.
+/// Decodes a value that must fill `body` exactly, because kinds of content have a fixed length.
 fn whole<T: for<'a> codec::BorrowDecode<'a, ()>>(body: &[u8]) -> Result<T, DropCause> {
     codec::decode(body).map_err(|_| DropCause::MalformedPacket)
 }

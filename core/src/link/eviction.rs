@@ -1,17 +1,22 @@
-//! Which one of many gives its place to a newcomer: places are shared by network, and in each network by host. So an attacker that
-//! has many identities or ports fills the places of its own host only, and one that has many hosts those of its own network.
+//! Fair eviction from a full table: places are shared equally by networks, and within each network by hosts.
+//!
+//! An attacker that has many identities or ports fills the places of its own host only, and one that has many hosts
+//! those of its own network. Otherwise the first to come, or the fastest, would keep all others out.
 
 use std::collections::BTreeMap;
 
 use super::Source;
 
-/// Something that has a place: which netmod it came over, from where, and its rank. Of those that have the same host, the one with
-/// the highest rank goes first.
+/// An occupant of a place: its netmod, its source and its rank. Among occupants of one host, the highest rank is
+/// evicted first.
 pub(crate) type Occupant<T> = (u32, Source, T);
 
-/// The tenant that gives its place to a newcomer: one of the network that has most, if the newcomer's has at least two less; or
-/// else one of a host in the newcomer's own network, if the newcomer's host has at least two less. Without a newcomer to compare
-/// with, it is one of the network and host that have most.
+/// Chooses the occupant that is evicted for a newcomer, or `None` if the newcomer must be refused.
+///
+/// It belongs to the network with the most places, provided that the newcomer's network has at least two fewer;
+/// otherwise to the host with the most places in the newcomer's own network, provided that the newcomer's host has at
+/// least two fewer. The difference is two because with one the two sides would evict each other in turn, without end.
+/// Without a newcomer to compare with, the occupant belongs to the network and host that have the most places.
 pub(crate) fn choose_evicted<T: Ord + Copy>(
     occupants: &[Occupant<T>],
     newcomer: Option<(u32, Source)>,
@@ -52,31 +57,35 @@ mod tests {
     }
 
     #[test]
-    fn the_network_that_has_most_gives_first_and_of_it_the_host_that_has_most() {
+    fn the_largest_network_loses_a_place_and_in_it_the_largest_host() {
         assert_eq!(
             evicted(&[(1, 10, 3), (1, 11, 5), (2, 20, 6)], 2, 20),
             Some(7),
-            "eight of one, six of the other"
+            "eight places against six"
         );
-        assert_eq!(evicted(&[(1, 10, 3), (1, 11, 5), (2, 20, 7)], 2, 20), None, "nearly as many");
-        assert_eq!(evicted(&[(1, 10, 2)], 2, 20), Some(1), "one that has none yet");
+        assert_eq!(
+            evicted(&[(1, 10, 3), (1, 11, 5), (2, 20, 7)], 2, 20),
+            None,
+            "a difference of one evicts none"
+        );
+        assert_eq!(evicted(&[(1, 10, 2)], 2, 20), Some(1), "a network without any place");
     }
 
     #[test]
-    fn in_one_network_the_host_that_has_most_gives() {
+    fn within_one_network_the_largest_host_loses_a_place() {
         assert_eq!(evicted(&[(1, 10, 4), (1, 11, 1)], 1, 12), Some(3));
         assert_eq!(evicted(&[(1, 10, 4), (1, 11, 1)], 1, 10), None);
         assert_eq!(evicted(&[(1, 10, 4), (1, 11, 3)], 1, 11), None);
     }
 
     #[test]
-    fn a_network_of_many_hosts_takes_nothing_from_a_smaller_one() {
+    fn a_network_of_many_hosts_evicts_none_of_a_smaller_network() {
         let crowded: Vec<_> = (0..30).map(|host| (1, host, 1)).chain([(2, 99, 2)]).collect();
-        assert_eq!(evicted(&crowded, 1, 50), None, "two on one host of another network stay");
+        assert_eq!(evicted(&crowded, 1, 50), None, "two places of one host in another network are kept");
     }
 
     #[test]
-    fn without_a_newcomer_the_one_that_has_most_gives() {
+    fn without_a_newcomer_the_largest_host_loses_a_place() {
         assert_eq!(choose_evicted(&occupants(&[(1, 10, 1), (2, 20, 2)]), None), Some(2));
         assert_eq!(choose_evicted(&occupants(&[]), None), None);
     }

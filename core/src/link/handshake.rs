@@ -1,25 +1,27 @@
-//! All handshakes of one node that are under way, with whoever it may be.
+//! The handshakes of one node that are under way, its own and those of other nodes.
 //!
-//! A dialler sends an initiation and repeats it until a response comes; the response tells it who answers, and it sends
-//! the finish, which tells the responder who dialled. For the dialler the session begins with the finish, for
-//! the responder when the finish has come. Lost messages: an initiation that comes again is answered with the
-//! very same response; the finish is repeated a few times, and whenever the response comes again.
+//! A dialler sends an initiation and repeats it until a response arrives. The response proves the identity of the
+//! responder. Then the dialler sends the finish, which proves its own. The session begins for the dialler with the
+//! finish that it sends, and for the responder with the finish that it receives. Losses are repaired without state at
+//! the responder beyond one answer: a repeated initiation receives the same response, and the finish is repeated a few
+//! times, and whenever the response arrives again.
 //!
 //! # When both dial at once
 //!
-//! Exactly one session comes of it, on both sides the same: the one that the lower address began. The side with
-//! the lower address completes its own handshake as soon as it can and does not let the other's complete. The
-//! side with the higher address, when the response to its own initiation comes while it has answered one from the same
-//! neighbour (known by the instance number in it), holds its finish back for [`HOLD_FINISH`]; and when it has sent its
-//! finish already, it does not answer an initiation of the same instance but repeats the finish. Nobody has proved an
-//! instance yet: so from another endpoint the one holds for [`HOLD_FINISH_ELSEWHERE`] only, and the other once.
-//! Only if frames are lost for longer than [`HOLD_FINISH`] can the side with the higher address report two sessions, one after the
-//! other; the last one is then the one that both have.
+//! Exactly one session results, the same on both sides: the one that the lower address began. The side with the lower
+//! address completes its own handshake as soon as it can, and does not let the other one complete. The side with the
+//! higher address holds its finish back for [`HOLD_FINISH`], when the response to its own initiation arrives while it
+//! has answered an initiation of the same neighbour, recognized by its instance number. If it has sent its finish
+//! already, it repeats that and does not answer such an initiation. An instance number is not proved before the finish,
+//! so an attacker could claim one to delay a dial. Therefore an initiation from another endpoint delays a finish for
+//! [`HOLD_FINISH_ELSEWHERE`] only, and causes one repetition only. If frames are lost for longer than [`HOLD_FINISH`],
+//! the side with the higher address can report two sessions in a row; then both sides have the second one.
 //!
 //! # Limits
 //!
-//! [`HandshakeLimiter`] bounds how many handshakes others may begin, [`LinkConfig`] how many may be under way. No answer is longer than
-//! what it answers.
+//! [`HandshakeLimiter`] bounds the rate of handshakes that others begin, and [`LinkConfig`] the number under way. No
+//! answer is longer than the frame that caused it, so that a node cannot be used to amplify a flood towards a forged
+//! endpoint.
 
 pub(super) mod buckets;
 pub(super) mod dial;
@@ -53,98 +55,105 @@ use crate::wire::link::{
     COOKIE, FINISH, INITIATION, Introduction, MAX_HANDSHAKE_LEN, REFUSAL, RESPONSE, VERSION, split,
 };
 
-/// How long the side with the higher address holds its finish back while the other side's handshake is under way.
+/// The time for which the side with the higher address holds its finish back while the other side's handshake is under
+/// way. It covers the repetitions of the other side's finish, which are sent 0.25, 0.75 and 1.75 s after the first.
 pub(crate) const HOLD_FINISH: Duration = Duration::from_secs(2);
-/// The same when that handshake comes from another endpoint than the one dialled.
+/// The same when that handshake comes from another endpoint than the one dialled. It is short, because the instance may
+/// be forged; it covers one repetition of the finish.
 pub(super) const HOLD_FINISH_ELSEWHERE: Duration = Duration::from_millis(300);
-/// How long a finish is kept to be repeated. Longer than [`HOLD_FINISH`].
+/// The time for which a finish is kept to be repeated. It is longer than [`HOLD_FINISH`], so that a neighbour that
+/// holds its own finish back still receives this one.
 pub(super) const FINISH_LIFE: Duration = Duration::from_secs(3);
-/// How long a responder waits for the finish, and remembers that it came.
+/// The time for which a responder waits for the finish, and then keeps the handshake so that a repeated finish is
+/// recognized. It is longer than the 8 s in which a dialler repeats its initiation.
 pub(super) const INBOUND_LIFE: Duration = Duration::from_secs(10);
 
-/// What [`Handshakes`] wants done.
+/// An action that [`Handshakes`] requests, or an event that it reports.
 #[derive(Debug)]
 pub(crate) enum HandshakeOutput {
-    /// Send this frame.
+    /// Send a frame.
     Transmit {
-        /// Where to.
+        /// The path to send it over.
         path: Path,
         /// The frame.
         frame: Vec<u8>,
     },
-    /// A session with a neighbour. It replaces an older one with the same neighbour over the same netmod.
+    /// A session has begun. It replaces an older one with the same neighbour over the same netmod.
     Established(Box<Session>),
-    /// A dial has come to nothing. Every dial ends in this, in a session on the same path, or is cancelled.
+    /// A dial has failed. Every dial ends in this, in a session on the same path, or in its cancellation.
     Failed {
         /// The path that was dialled.
         path: Path,
-        /// Why.
+        /// The cause.
         reason: DialError,
     },
 }
 
-/// Why a dial came to nothing.
+/// The cause of a failed dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DialError {
-    /// No answer, or none that was meant for us.
-    #[error("no answer: nobody there, a firewall in between, or a mesh with another key")]
+    /// There was no answer, or none that verifies.
+    #[error(
+        "no inbound: check that a node runs there, that no firewall blocks it, and that the mesh keys are the same"
+    )]
     Timeout,
-    /// We dialled ourselves.
-    #[error("this is ourselves")]
+    /// The node dialled itself.
+    #[error("the endpoint belongs to this node itself")]
     Oneself,
-    /// Somebody else answered with our own address.
-    #[error("this identity is in use elsewhere")]
+    /// Another node answered with the address of this one.
+    #[error("this identity is in use elsewhere: give each node its own")]
     IdentityInUse,
-    /// It does not have our mesh key.
-    #[error("it belongs to another mesh: the mesh keys differ")]
+    /// The other node does not have the mesh key of this one.
+    #[error("the other node belongs to another mesh: the mesh keys differ")]
     WrongMesh,
-    /// It speaks another version of the protocol.
-    #[error("it speaks another version of the protocol")]
+    /// The other node uses another version of the protocol.
+    #[error("the other node uses another version of the protocol: update the older one")]
     Version,
-    /// What it said of itself does not hold: the address is not that of its key, or it offers no cipher of ours.
-    #[error("it broke the protocol")]
+    /// The introduction is not valid: the address does not belong to the key, or no cipher is common.
+    #[error("the other node violated the protocol")]
     Protocol,
-    /// It is a neighbour that we reached over another path of the same netmod meanwhile.
-    #[error("already reached over another path")]
+    /// A session with the same neighbour began over another path of the same netmod meanwhile.
+    #[error("the neighbour was already reached over another path")]
     Duplicate,
-    /// Sessions with it begin too often.
-    #[error("links to it begin too often: it may run twice, or lose its links at once")]
+    /// Sessions with the other node begin too often.
+    #[error("links to the other node begin too often: it may run twice, or lose its links at once")]
     TooOften,
     /// Too many dials are under way.
     #[error("too many dials are under way")]
     TooMany,
 }
 
-/// A session that a handshake gave.
+/// A session that a handshake has produced.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Who is on the other side: proved.
+    /// The address of the neighbour, which the handshake has proved.
     pub peer: Address,
-    /// The way to it.
+    /// The path to the neighbour.
     pub path: Path,
-    /// Whether we dialled.
+    /// Whether this side dialled.
     pub initiator: bool,
-    /// The index in the frames that come.
+    /// The index in frames that this side receives.
     pub local_index: u32,
-    /// The longest frame that both sides take, in bytes.
+    /// The maximum length of a frame that both sides accept, in bytes.
     pub mtu: usize,
-    /// The random number that the neighbour drew at its start: another one means that it was started again.
+    /// The random number of the neighbour's run. Another one shows that it was restarted and has lost its state.
     pub peer_instance: u64,
-    /// What else the neighbour said it can do.
+    /// The optional features that the neighbour announced, as bits.
     pub peer_capabilities: u32,
     /// The cipher in use.
     pub suite: Suite,
-    /// For what leaves.
+    /// The key for frames that are sent.
     pub sealer: Sealer,
-    /// For what comes.
+    /// The key for frames that are received.
     pub opener: Opener,
-    /// For the keys after these.
+    /// The renewal of these keys.
     pub renewal: Renewal,
-    /// From this side's first message to what answers it: the round trip, or more if frames were lost or held back.
+    /// The time from this side's first message to its answer. It is an upper bound of the round trip, because frames
+    /// may have been lost or held back.
     pub rtt: Duration,
 }
 
-/// All handshakes of one node that are under way. See the [module's page](self).
+/// All handshakes of one node that are under way. See the [module documentation](self).
 pub(crate) struct Handshakes {
     keys: Arc<StaticKeys>,
     address: Address,
@@ -152,18 +161,20 @@ pub(crate) struct Handshakes {
     config: LinkConfig,
     rng: ChaCha20Rng,
     indices: Indices,
+    /// The rate limits on handshakes that others begin.
     limiter: HandshakeLimiter,
-    /// Ours, by our index.
+    /// The dials of this node, by its index.
     dials: BTreeMap<u32, Dial>,
-    /// Completed dials whose finish may have to be repeated, by our index.
+    /// Completed dials with a finish that may have to be repeated, by the index of this node.
     completed_dials: BTreeMap<u32, CompletedDial>,
-    /// Those of others, by our index.
+    /// The handshakes that others began, by the index of this node.
     inbound: BTreeMap<u32, InboundHandshake>,
     output: VecDeque<HandshakeOutput>,
 }
 
 impl Handshakes {
-    /// None yet. All randomness comes from `seed`, which must never be used twice.
+    /// Makes the state of a node without handshakes. All randomness comes from `seed`, which must never be used twice:
+    /// otherwise two runs would use the same ephemeral keys.
     pub fn new(identity: &Identity, mut config: LinkConfig, seed: [u8; 32]) -> Self {
         let mesh = config.mesh_key.take();
         let mut rng = ChaCha20Rng::from_seed(seed);
@@ -184,16 +195,17 @@ impl Handshakes {
         }
     }
 
-    /// The random number that stands for this run of the node.
+    /// The random number of this run of the node.
     #[cfg(test)]
     pub fn instance(&self) -> u64 {
         self.instance
     }
 
-    /// A frame that [`peek`](crate::wire::link::peek) calls a handshake came over `path`, whose own limit is `mtu` bytes.
+    /// Handles a handshake frame, as [`peek`](crate::wire::link::peek) classifies it, that arrived over `path`. `mtu`
+    /// is the maximum length of a frame that this side accepts, in bytes.
     ///
     /// # Errors
-    /// Why it was dropped, to be counted. What came before and is answered or passed over again is no error.
+    /// The cause of the drop, to be counted. A repeated frame is no error, since repetitions are part of the protocol.
     pub fn handle(
         &mut self,
         now: Time,
@@ -217,27 +229,27 @@ impl Handshakes {
         }
     }
 
-    /// What is to be done next.
+    /// Returns the next action or event; `None` when there is none.
     pub fn poll_output(&mut self) -> Option<HandshakeOutput> {
         self.output.pop_front()
     }
 
-    /// When [`Handshakes::handle_timeout`] is due.
+    /// The time at which [`Handshakes::handle_timeout`] is due.
     pub fn next_deadline(&self) -> Option<Time> {
         let dials = self.dials.values().map(|dial| dial.deadline);
         let kept = self.completed_dials.values().map(CompletedDial::deadline);
-        let answers = self.inbound.values().map(|answer| answer.until);
+        let answers = self.inbound.values().map(|inbound| inbound.until);
         dials.chain(kept).chain(answers).min()
     }
 
-    /// Time has passed.
+    /// Handles all timers that are due.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.inbound.retain(|_, answer| answer.until > now);
+        self.inbound.retain(|_, inbound| inbound.until > now);
         self.dials_timeout(now);
-        self.kept_timeout(now);
+        self.completed_dials_timeout(now);
     }
 
-    /// Bounds hold: for tests.
+    /// The numbers of dials, completed dials and inbound handshakes, by which tests check the bounds.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) fn under_way(&self) -> (usize, usize, usize) {
         (self.dials.len(), self.completed_dials.len(), self.inbound.len())
@@ -251,7 +263,7 @@ impl Handshakes {
         self.output.push_back(HandshakeOutput::Failed { path, reason });
     }
 
-    /// What we say of ourselves in messages 2 and 3.
+    /// The introduction of this node, the payload of messages 2 and 3.
     fn introduction(&self, index: u32, mtu: usize) -> Vec<u8> {
         let introduction = Introduction {
             address: self.address,
@@ -269,7 +281,7 @@ impl Handshakes {
     }
 }
 
-/// What both ends of a handshake have when it is complete.
+/// The keys of a session, which both ends derive when their handshake is complete.
 struct SessionKeys {
     sealer: Sealer,
     opener: Opener,
@@ -277,7 +289,7 @@ struct SessionKeys {
 }
 
 impl SessionKeys {
-    /// `index` is the one that the other side gave.
+    /// Derives the keys. `index` is the one that the other side chose.
     fn new(
         keys: &Arc<StaticKeys>,
         noise: &mut NoiseHandshake,
@@ -292,8 +304,8 @@ impl SessionKeys {
     }
 }
 
-/// What the other side said of itself, if it holds: the key that it proved is that of its address, and it
-/// takes frames of the length that every netmod must take.
+/// Decodes the introduction of the other side and checks it: the static key that was proved must be that of its
+/// address, since otherwise any node could claim any address; and its MTU must be at least the minimum of all netmods.
 fn introduced(payload: &[u8], noise: &NoiseHandshake) -> Option<Introduction> {
     let (introduction, _) = split::<Introduction>(payload).ok()?;
     let key = x25519_public(&introduction.address)?;
@@ -301,10 +313,11 @@ fn introduced(payload: &[u8], noise: &NoiseHandshake) -> Option<Introduction> {
     (proved && usize::from(introduction.mtu) >= crate::netmod::MIN_MTU).then_some(introduction)
 }
 
-/// Session indices: each is given once in 2³² handshakes, and nobody can guess the next.
+/// Generator of session indices: each is drawn once in 2³² handshakes, and the next cannot be guessed, so that an
+/// attacker that does not see the frames cannot address a handshake.
 ///
-/// A counter through a four-round Feistel network over its two halves, which is a permutation whatever the round
-/// function.
+/// It is a counter that is encrypted by a four-round Feistel network over its two halves. Such a network is a
+/// permutation whatever its round function is, so no index repeats.
 struct Indices {
     key: [u8; 32],
     next: u32,

@@ -1,12 +1,12 @@
-//! The keys of one session: [`Sealer`] for what leaves, [`Opener`] for what comes.
+//! The data keys of one session: [`Sealer`] for frames that are sent, [`Opener`] for frames that are received.
 //!
-//! Both come from the raw split of the NoiseHandshake handshake, run through HKDF (RFC 5869) with the handshake's hash as the salt
-//! and the cipher suite in the label, so that no key is ever used with two ciphers. The nonce of a frame is
-//! its counter (four zero bytes, then 8 bytes little-endian); a counter is used once, and a session ends
-//! before they run out.
+//! Both keys are derived from the raw split of the Noise handshake by HKDF (RFC 5869), with the handshake hash as the
+//! salt and the cipher suite in the label, so that no key is ever used with two ciphers. The nonce of a frame is its
+//! counter (four zero bytes, then 8 bytes little-endian). A counter is used once, because a repeated nonce would break
+//! both ciphers; the session ends before the counters are used up.
 //!
-//! A session has its keys replaced now and then ([`Renewal`](super::rekey::Renewal)): those are its generations, counted from 0. The
-//! counter goes on over all of them, so that one replay window serves them all.
+//! The keys of a session are replaced regularly ([`Renewal`](super::rekey::Renewal)). Each pair is a generation,
+//! counted from zero. The counter continues over all generations, so that one replay window serves them all.
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
@@ -16,38 +16,40 @@ use super::replay::ReplayWindow;
 use crate::stats::DropCause;
 use crate::wire::link::{DATA, HEADER_LEN, TAG_LEN};
 
-/// After this many frames a key should be replaced: the limit that RFC 9001, section 6.6, derives for AES-GCM and packets
-/// of up to 2 KiB.
+/// The number of frames after which a key should be replaced. RFC 9001, section 6.6 and appendix B.1.1, derives
+/// this confidentiality limit for AES-GCM and packets of up to 2 KiB.
 pub(crate) const REKEY_AFTER_FRAMES: u64 = 1 << 28;
-/// The budget of a key: after this many frames nothing more is sealed or opened with it.
+/// The budget of a key: the number of frames after which nothing is sealed or opened with it. It is far above
+/// [`REKEY_AFTER_FRAMES`], so that a session outlives renewals that fail for a while.
 pub(crate) const REJECT_AFTER_FRAMES: u64 = 1 << 32;
 
-/// Makes data keys unlike whatever else is derived from a handshake.
+/// The HKDF label of data keys. It separates them from other keys that are derived from the same handshake.
 pub(super) const DATA_LABEL: &[u8] = b"rouse link data 1";
-/// The same for the key that the next handshake is bound to.
+/// The HKDF label of the pre-shared key for the next rekeying.
 pub(super) const REKEY_LABEL: &[u8] = b"rouse link rekey 1";
 
-/// The cipher of the data frames.
+/// The cipher suite of data frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Suite {
-    /// ChaCha20-Poly1305 (RFC 8439), for whoever has no AES in hardware.
+    /// ChaCha20-Poly1305 (RFC 8439), which is fast in software.
     ChaCha20Poly1305,
-    /// AES-256-GCM.
+    /// AES-256-GCM, which is faster where the processor supports it.
     Aes256Gcm,
 }
 
 impl Suite {
-    /// Everybody can do this one.
+    /// The offer of ChaCha20-Poly1305, which every node supports.
     pub(crate) const CHACHA: u8 = 1;
-    /// Offered by whoever has AES and carry-less multiplication in hardware.
+    /// The offer of AES-256-GCM. It is made only with hardware for AES and carry-less multiplication, because in
+    /// software the cipher is slower than ChaCha20-Poly1305.
     pub(crate) const AES: u8 = 2;
 
-    /// What this machine offers.
+    /// The suites that this machine offers, as bits.
     pub(crate) fn offered() -> u8 {
         if hardware_aes() { Self::CHACHA | Self::AES } else { Self::CHACHA }
     }
 
-    /// What two offers come to; `None` when they have nothing in common.
+    /// The suite that follows from two offers; `None` when they have none in common. Both sides compute the same.
     pub(crate) fn agree(ours: u8, theirs: u8) -> Option<Suite> {
         match ours & theirs {
             both if both & Self::AES != 0 => Some(Suite::Aes256Gcm),
@@ -63,6 +65,7 @@ impl Suite {
         }
     }
 
+    /// The byte of the suite in the HKDF label.
     fn id(self) -> u8 {
         match self {
             Suite::ChaCha20Poly1305 => Self::CHACHA,
@@ -86,7 +89,7 @@ fn hardware_aes() -> bool {
     false
 }
 
-/// The data key of one direction.
+/// Derives the data key of one direction.
 fn derive(suite: Suite, handshake_hash: &[u8], split: &[u8; 32]) -> Option<LessSafeKey> {
     let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, handshake_hash).extract(split);
     let id = [suite.id()];
@@ -95,7 +98,8 @@ fn derive(suite: Suite, handshake_hash: &[u8], split: &[u8; 32]) -> Option<LessS
     Some(LessSafeKey::new(UnboundKey::from(key)))
 }
 
-/// What the handshake for the next generation of keys is bound to, so that only the two ends of this one can make it.
+/// Derives the pre-shared key of the handshake for the next generation, so that only the two ends of this session can
+/// complete it. `first` is the split key of the initiator's direction.
 pub(super) fn chain(
     handshake_hash: &[u8],
     first: &[u8; 32],
@@ -111,7 +115,7 @@ pub(super) fn chain(
     Some(chain)
 }
 
-/// One direction's key in one generation.
+/// The key of one direction and one generation.
 pub(crate) struct Key {
     key: LessSafeKey,
     generation: u32,
@@ -127,7 +131,7 @@ impl Key {
         Some(Key { key: derive(suite, handshake_hash, split)?, generation })
     }
 
-    /// What frames say of it.
+    /// The byte by which frames select the key: the generation modulo 256. Few generations are valid at a time.
     fn phase(&self) -> u8 {
         let [phase, ..] = self.generation.to_le_bytes();
         phase
@@ -140,6 +144,7 @@ impl std::fmt::Debug for Key {
     }
 }
 
+/// The nonce of a frame.
 fn nonce(counter: u64) -> Nonce {
     let mut bytes = [0; aead::NONCE_LEN];
     for (to, from) in bytes.iter_mut().skip(4).zip(counter.to_le_bytes()) {
@@ -148,43 +153,47 @@ fn nonce(counter: u64) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-/// The key has sealed as many frames as it may: the link ends.
+/// The key has sealed as many frames as it may, so the link must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the session's key has sealed as many frames as it may")]
+#[error("the key of the session has sealed as many frames as it may: the link ends and is dialled again")]
 pub(crate) struct Exhausted;
 
-/// Seals what leaves on one link. It belongs to the link's egress.
+/// Seals the frames of one link. It belongs to the link's egress, where frames are queued.
 pub(crate) struct Sealer {
     key: Key,
-    /// The index that the neighbour gave.
+    /// The index by which the neighbour finds the session.
     index: u32,
+    /// The counter of the next frame.
     counter: u64,
-    /// The first counter of this key.
+    /// The first counter that was sealed with this key, where its budget begins.
     first_counter: u64,
 }
 
 impl Sealer {
-    /// What a frame has more than its plaintext, in bytes.
+    /// The length of a frame without its plaintext, in bytes.
     pub const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
 
     pub(crate) fn new(suite: Suite, handshake_hash: &[u8], split: &[u8; 32], index: u32) -> Option<Self> {
         Some(Sealer { key: Key::new(suite, handshake_hash, split, 0)?, index, counter: 0, first_counter: 0 })
     }
 
-    /// From now on frames are sealed with the next key.
+    /// Seals the following frames with the next key.
     pub fn renew(&mut self, key: Key) {
         self.key = key;
         self.first_counter = self.counter;
     }
 
-    /// As if that many frames had been sealed.
+    /// Skips counters, as if that many frames had been sealed.
     #[cfg(test)]
     pub fn skip(&mut self, frames: u64) {
         self.counter += frames;
     }
 
-    /// Appends one frame to `out`: the header, what `plaintext` appends (sealed where it lies) and the tag.
-    /// Returns the frame's length in bytes. `plaintext` must only append.
+    /// Appends one frame to `out`: the header, the bytes that `plaintext` appends (sealed in place, to avoid a copy)
+    /// and the tag. Returns the length of the frame in bytes. `plaintext` must only append.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when the budget of the key is used up; `out` is unchanged then.
     pub fn seal(
         &mut self,
         plaintext: impl FnOnce(&mut Vec<u8>),
@@ -205,7 +214,7 @@ impl Sealer {
             self.key.key.seal_in_place_separate_tag(nonce(counter), Aad::from(header), body).ok()
         });
         let Some(tag) = sealed else {
-            // Only for a plaintext longer than the cipher takes: gigabytes.
+            // This happens only for a plaintext of gigabytes, which the ciphers do not accept.
             out.truncate(start);
             return Err(Exhausted);
         };
@@ -213,26 +222,28 @@ impl Sealer {
         Ok(out.len().saturating_sub(start))
     }
 
-    /// Whether it is time for a new key: frames may still be sealed, for long.
+    /// Whether the key should be replaced soon. Frames may still be sealed up to the budget.
     pub fn is_worn(&self) -> bool {
         self.counter.saturating_sub(self.first_counter) >= REKEY_AFTER_FRAMES
     }
 }
 
+/// The header of a data frame, which is authenticated as associated data.
 fn header(phase: u8, index: u32, counter: u64) -> [u8; HEADER_LEN] {
     let [i0, i1, i2, i3] = index.to_le_bytes();
     let [c0, c1, c2, c3, c4, c5, c6, c7] = counter.to_le_bytes();
     [DATA, phase, i0, i1, i2, i3, c0, c1, c2, c3, c4, c5, c6, c7]
 }
 
-/// Opens what comes on one link, each frame once.
+/// Opens the frames of one link, each of them once.
 pub(crate) struct Opener {
     key: Key,
-    /// One more than the highest counter that had come when the key came into use: its [budget](REJECT_AFTER_FRAMES) begins here.
+    /// One more than the highest counter that was accepted before the key came into use. Its
+    /// [budget](REJECT_AFTER_FRAMES) begins here.
     first_counter: u64,
-    /// The key before, as long as frames may come that were sealed with it, and where its budget began.
+    /// The previous key while frames sealed with it may still arrive, and the counter where its budget began.
     previous: Option<(Key, u64)>,
-    /// The key to come, which the neighbour may use from now on.
+    /// The next key, which the neighbour may use already.
     next: Option<Key>,
     window: ReplayWindow,
 }
@@ -248,7 +259,7 @@ impl Opener {
         })
     }
 
-    /// The neighbour may use this key from now on.
+    /// Accepts frames under this key too, since the neighbour may use it from now on.
     pub(super) fn set_next(&mut self, next: Key) {
         self.next = Some(next);
     }
@@ -258,7 +269,7 @@ impl Opener {
         self.key.generation
     }
 
-    /// The key to come is the present one from now on.
+    /// Makes the next key the present one.
     pub(super) fn switch(&mut self) {
         if let Some(next) = self.next.take() {
             self.previous = Some((std::mem::replace(&mut self.key, next), self.first_counter));
@@ -266,17 +277,17 @@ impl Opener {
         }
     }
 
-    /// Nothing is opened any more with the key before.
+    /// Erases the previous key.
     pub(super) fn forget_previous(&mut self) {
         self.previous = None;
     }
 
-    /// Whether the neighbour has used the present key so often that it needs another.
+    /// Whether the neighbour has sealed so many frames with the present key that it should be replaced.
     pub(super) fn is_worn(&self) -> bool {
         self.window.expected().saturating_sub(self.first_counter) >= REKEY_AFTER_FRAMES
     }
 
-    /// The key of a phase, and where its budget begins. That of the key to come begins with the next frame.
+    /// The key of a phase, and the counter where its budget begins. That of the next key begins with the next frame.
     fn key(&self, phase: u8) -> Option<(&Key, u64)> {
         let next = self.next.as_ref().map(|key| (key, self.window.expected()));
         let previous = self.previous.as_ref().map(|(key, since)| (key, *since));
@@ -284,12 +295,15 @@ impl Opener {
         all.into_iter().flatten().find(|(key, _)| key.phase() == phase)
     }
 
-    /// Opens one frame where it lies and returns its plaintext. The first frame that opens with the key to come makes it
-    /// the present one.
+    /// Opens one frame in place and returns its plaintext. The first frame that opens with the next key makes it the
+    /// present one.
+    ///
+    /// The counter is checked before the frame is opened, because that is cheaper than the cipher, and marked after,
+    /// because otherwise a forged frame could use up the counter of an honest one.
     ///
     /// # Errors
-    /// [`DropCause::MalformedFrame`], [`DropCause::Replay`], or [`DropCause::BadSeal`], also when its key is none
-    /// that is known. A frame that was refused changes nothing in the opener, though its bytes may be overwritten.
+    /// [`DropCause::MalformedFrame`]; [`DropCause::Replay`]; or [`DropCause::BadSeal`], also when its phase selects no
+    /// key. A frame that was refused changes nothing in the opener, though its bytes may be overwritten.
     pub fn open<'a>(&mut self, frame: &'a mut [u8]) -> Result<&'a mut [u8], DropCause> {
         let (header, body) = frame.split_first_chunk_mut::<HEADER_LEN>().ok_or(DropCause::MalformedFrame)?;
         let [DATA, phase, _, _, _, _, counter @ ..] = *header else {
@@ -315,12 +329,12 @@ impl Opener {
         Ok(plaintext)
     }
 
-    /// How many frames the neighbour has sent, at least: one more than the highest counter that came.
+    /// The minimum number of frames that the neighbour has sent: one more than the highest counter that was accepted.
     pub fn expected(&self) -> u64 {
         self.window.expected()
     }
 
-    /// How many of them came.
+    /// The number of frames that were accepted.
     pub fn received(&self) -> u64 {
         self.window.received()
     }

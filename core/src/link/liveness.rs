@@ -1,126 +1,149 @@
-//! Whether the neighbour is still there.
+//! Liveness of the neighbour: hellos, probes, and the decision that a link is suspect or down.
 //!
-//! Each side says hello once a second, and answers within [`ANSWER_DELAY`] what it got if it has nothing else to
-//! send. The neighbour is in doubt when a packet stays unanswered for too long, or when two hellos in a row
-//! stay out, or when the medium refuses to send it something. Then it is probed; if [`MAX_PROBES`] probes stay unanswered it is suspect, and after another
-//! [`DOWN_AFTER`] of silence it is gone. Anything that it sealed ends the doubt.
+//! Each side sends a hello once a second. It answers a packet within [`ANSWER_DELAY`] unless it sends something else,
+//! so that a sender with traffic notices silence sooner than by hellos. A suspicion begins when a packet stays
+//! unanswered for too long, when two hellos in a row are missing, or when the medium refuses to send a frame. Then the
+//! neighbour is probed. After [`MAX_PROBES`] unanswered probes it is suspect, so that routes avoid it; after
+//! [`DOWN_AFTER`] more of silence the link is down. Any authentic frame ends the suspicion.
 //!
-//! What the medium itself says to be cut is out of service after [`CUT_TIMEOUT`], but its session is kept for [`AWAY_LIFE`]: a
-//! plug that is put back, or an interface that comes and goes, goes on where it stopped.
+//! A neighbour that the medium reports as cut off is out of service after [`CUT_TIMEOUT`], but its session is kept for
+//! [`AWAY_LIFE`], so that a cable that is plugged in again, or an interface that restarts, continues without a
+//! handshake.
 //!
-//! A timer that fires late is a sign that this machine was busy, not that the neighbour is gone: its answers may
-//! be waiting to be read. The time slept does not count, a few times in a row.
+//! A timer that fires late shows that this machine was busy, not that the neighbour is gone: answers may be waiting to
+//! be read. The delay is not counted as silence, for a limited number of times in a row.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// The mean time between two hellos.
+/// The mean time between two hellos. Each is sent up to an eighth earlier or later, so that the hellos of many links do
+/// not coincide.
 pub(super) const HELLO_INTERVAL: Duration = Duration::from_secs(1);
-/// The same while a lossy link has carried too little to tell how lossy.
+/// The mean time between two hellos while the loss of a lossy link rests on few frames. More hellos measure it sooner.
 pub(super) const HELLO_INTERVAL_UNCERTAIN: Duration = Duration::from_millis(500);
-/// Until the neighbour is first heard, an answer may take as many round trips as the handshake has found.
+/// The number of round trips of the handshake that the first answer may take. It is the factor that [`ANSWER_TIMEOUT`]
+/// applies to measured round trips.
 const FIRST_ANSWER_TRIPS: u32 = 3;
-/// A receiver that was silent for this long after a packet answers it.
+/// The delay of the answer to a packet, unless something else is sent. It is shorter than [`ANSWER_TIMEOUT`], so that a
+/// receiver that only receives is not suspected.
 pub(super) const ANSWER_DELAY: Duration = Duration::from_millis(20);
-/// Answers to probes are at least this far apart.
+/// The minimum time between two answers to probes. It bounds the answers that a flood of probes can cause.
 pub(super) const ANSWER_GAP: Duration = Duration::from_millis(5);
-/// The least time that an answer may take before the neighbour is in doubt.
+/// The minimum time that an answer may take before a suspicion begins. Otherwise a link of very short round trips would
+/// be suspected for a delay in the scheduling of either machine, and because the answer itself waits for
+/// [`ANSWER_DELAY`].
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(50);
-/// The same while no round trip was measured: the neighbour may be far away, or still lack the finish.
+/// The same while no round trip was measured. It is longer, because the neighbour may be far away, or the finish was
+/// lost and is repeated only after 250 ms or later.
 pub(super) const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// The neighbour is in doubt when nothing came for this long: two hellos, each an eighth late, and a bit.
+/// A suspicion begins when nothing was received for this long: two hellos, each an eighth late, and 150 ms for the
+/// path.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_millis(2400);
-/// The least time between probes.
+/// The minimum time between probes. Where half a round trip is longer, that is used, since an answer needs a whole one.
 pub(super) const PROBE_GAP: Duration = Duration::from_millis(50);
-/// The same once the neighbour is suspect.
+/// The minimum time between probes once the neighbour is suspect. Routes avoid it by then, so there is less hurry.
 pub(super) const SUSPECT_PROBE_GAP: Duration = Duration::from_millis(100);
-/// Unanswered probes that make a neighbour suspect; twice as many where frames are known to get lost.
+/// The number of unanswered probes that make a neighbour suspect. It is doubled on a lossy link, because there probes
+/// are lost by chance.
 pub(super) const MAX_PROBES: u32 = 3;
-/// A suspect that stays silent for this long is gone; for a round trip where that takes longer, for its answer is on the way so
-/// long.
+/// The silence after which a suspect neighbour is down. Where a round trip is longer, that is used, because the answer
+/// to the last probe may still be on its way.
 pub(super) const DOWN_AFTER: Duration = Duration::from_secs(1);
-/// A suspect that stays silent for this long is out of service, when the medium says that it is cut off. A plug that only
-/// wobbles is back by then.
+/// The silence after which a neighbour that the medium reports as cut off is out of service. It is not zero, because a
+/// loose plug often has contact again by then, and withdrawn routes would cost more than this delay.
 pub(super) const CUT_TIMEOUT: Duration = Duration::from_millis(250);
-/// And gone when it stays silent for this long from then on. A router forgets nothing that its neighbours rely on within five
-/// seconds after it has told them so: who is back by then hears of it in time.
+/// The further silence after which such a link is down. A router keeps what its neighbours rely on for five seconds
+/// after it has withdrawn it, so a neighbour that returns within this time still receives the update. A longer life
+/// would break that.
 pub(super) const AWAY_LIFE: Duration = Duration::from_secs(4);
-/// Where the medium says that nothing gets through it is asked seldom: probes are first this far apart, then twice as far each
-/// time, up to [`HELLO_INTERVAL`].
+/// The first time between probes of a neighbour that is cut off. It doubles up to [`HELLO_INTERVAL`] once the neighbour
+/// is out of service, since the medium probably cannot carry them.
 pub(super) const CUT_PROBE_GAP: Duration = Duration::from_millis(125);
-/// A timer that fires this late shows that the machine is busy.
+/// The delay of a timer from which on the machine counts as busy, so that silence until then proves nothing.
 pub(super) const LATE_TIMER: Duration = Duration::from_millis(25);
-/// How often in a row that is an excuse.
+/// The number of delayed timers in a row that do not count as silence. It is bounded, because a machine that is always
+/// late must still notice that a neighbour is gone.
 pub(super) const MAX_EXCUSES: u32 = 5;
 
-/// What the neighbour is to be told, as soon as there is room.
+/// A kind of content that carries vitals. The order is that of urgency: the more urgent kind replaces the other,
+/// because each of them serves as a hello too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum VitalsKind {
-    /// We are here.
+    /// A periodic sign that this node is alive.
     Hello,
-    /// We got what you sent.
+    /// An answer to a packet or a probe.
     Answer,
-    /// Are you there?
+    /// A request for an answer at once.
     Probe,
 }
 
-/// What has become of the neighbour.
+/// A change of the state of the link that follows from silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LivenessVerdict {
-    /// Suspect.
+    /// The neighbour is suspect.
     Suspect,
-    /// Out of service for now.
+    /// The neighbour is out of service, and its session is kept.
     Away,
-    /// Gone.
+    /// The link is down, because the neighbour stayed silent.
     Gone,
-    /// Gone, as the medium has foretold.
+    /// The link is down, because the medium reported a cut and the neighbour stayed silent.
     Cut,
 }
 
-/// The neighbour is in doubt.
+/// A suspicion that the neighbour is gone. It exists until an authentic frame arrives or the link is down.
 #[derive(Clone, Copy, Debug)]
 struct Suspicion {
+    /// The number of probes sent so far.
     probes: u32,
+    /// The time of the next probe, or of the verdict after the last one.
     next_probe: Time,
-    /// When it is gone, if it is suspect already.
+    /// The time at which the link is away or down; `None` until the neighbour is suspect.
     gone: Option<Time>,
+    /// The number of delayed timers that were excused in a row.
     excuses: u32,
-    /// Where the medium says that it is cut off.
+    /// The state of a neighbour that the medium reports as cut off.
     cut: Option<MediumCut>,
 }
 
-/// What else there is to know of a neighbour that is cut off.
+/// The additional state of a suspicion that a report of the medium began.
 #[derive(Clone, Copy, Debug)]
 struct MediumCut {
-    /// Until the next probe but one.
+    /// The time from the next probe to the one after it.
     gap: Duration,
-    /// It is out of service already.
+    /// Whether the neighbour is out of service already.
     out: bool,
 }
 
-/// See the [module's page](self).
+/// The liveness of one neighbour. See the [module documentation](self).
 #[derive(Debug)]
 pub(super) struct Liveness {
+    /// The time of the last authentic frame.
     heard: Time,
-    /// The round trip by the handshake, which may be longer than the real one; used until one was measured.
+    /// The duration of the handshake from this side's first message to the answer. It is an upper bound of the round
+    /// trip, because frames may have been lost or held back, and is used until one was measured.
     handshake_rtt: Duration,
-    /// Whether anything has come.
+    /// Whether any frame has been received.
     has_received: bool,
+    /// The time of the next hello.
     next_hello: Time,
-    /// Since when something that we sent has stayed without an answer.
+    /// The time of the first frame sent since the last one was received; `None` if none was sent that must be answered.
     unanswered: Option<Time>,
-    /// When we owe a packet an answer: anything that is sent until then is one.
+    /// The time at which the answer to a packet is due. Anything that is sent before is an answer too.
     answer_due: Option<Time>,
-    /// When we owe a probe an answer: only vitals are one, since its sender measures the round trip by them.
+    /// The time at which the answer to a probe is due. Only vitals are an answer, since the sender of the probe
+    /// measures the round trip by them.
     vitals_due: Option<Time>,
+    /// The time of our last answer.
     last_answer: Option<Time>,
+    /// The present suspicion, if there is one.
     suspicion: Option<Suspicion>,
+    /// The vitals to be sent next.
     pending: Option<VitalsKind>,
 }
 
 impl Liveness {
-    /// The link is new: a probe goes out at once, which also measures the first round trip.
+    /// Begins with a probe, because its answer measures the first round trip and confirms the session.
     pub(super) fn new(now: Time) -> Self {
         Liveness {
             heard: now,
@@ -136,17 +159,17 @@ impl Liveness {
         }
     }
 
-    /// The handshake says that a round trip takes so long, or less.
+    /// Sets the upper bound of the round trip that the handshake has found.
     pub(super) fn set_handshake_rtt(&mut self, rtt: Duration) {
         self.handshake_rtt = rtt;
     }
 
-    /// When the neighbour was last heard.
+    /// The time of the last authentic frame.
     pub(super) fn last_heard(&self) -> Time {
         self.heard
     }
 
-    /// An authentic frame has come. Whether the neighbour was suspect.
+    /// Records an authentic frame, which ends a suspicion. Returns whether the neighbour was suspect or away.
     pub(super) fn on_frame(&mut self, now: Time) -> bool {
         self.heard = now;
         self.has_received = true;
@@ -154,12 +177,12 @@ impl Liveness {
         self.suspicion.take().is_some_and(|suspicion| suspicion.gone.is_some())
     }
 
-    /// It was a packet: it deserves an answer, if nothing else is sent anyway.
+    /// Schedules the answer to a packet, which is sent unless something else is sent before.
     pub(super) fn answer_later(&mut self, now: Time) {
         self.answer_due.get_or_insert(now + ANSWER_DELAY);
     }
 
-    /// It was a probe: it deserves an answer at once.
+    /// Requests the answer to a probe at once, but not sooner than [`ANSWER_GAP`] after the last.
     pub(super) fn answer_now(&mut self, now: Time) {
         match self.last_answer.map(|answered| answered + ANSWER_GAP).filter(|soon| *soon > now) {
             Some(soon) => self.vitals_due = Some(soon),
@@ -167,13 +190,14 @@ impl Liveness {
         }
     }
 
-    /// Something was sent that the neighbour will answer.
+    /// Records that something was sent that the neighbour will answer.
     pub(super) fn on_sent(&mut self, now: Time) {
         self.unanswered.get_or_insert(now);
         self.answer_due = None;
     }
 
-    /// The medium says that nothing gets through: the neighbour is suspect, without being asked first.
+    /// Makes the neighbour suspect without probes, because the medium reports that nothing gets through. Further
+    /// reports of the same cut change nothing, since otherwise each would extend the deadline.
     pub(super) fn on_medium_cut(&mut self, now: Time) {
         if self.suspicion.is_some_and(|suspicion| suspicion.cut.is_some()) {
             return;
@@ -190,39 +214,41 @@ impl Liveness {
         self.request(VitalsKind::Probe);
     }
 
-    /// The medium has refused to send something there. It may be wrong for a moment, or another host may make it say so: the
-    /// neighbour is asked at once, and need not be waited for as when a frame was lost on the way.
+    /// Probes the neighbour at once, because the medium has refused to send a frame. The refusal alone is no proof,
+    /// since it may be temporary, or caused by a forged message of another host. But a frame that was not sent can have
+    /// no answer, so there is none to wait for.
     pub(super) fn on_send_refused(&mut self, now: Time, rtt: Option<Duration>) {
         if self.suspicion.is_none() {
             self.begin_suspicion(now, probe_gap(rtt.unwrap_or(self.handshake_rtt)));
         }
     }
 
+    /// Begins a suspicion and sends its first probe.
     fn begin_suspicion(&mut self, now: Time, gap: Duration) {
         self.suspicion =
             Some(Suspicion { probes: 1, next_probe: now + gap, gone: None, excuses: 0, cut: None });
         self.request(VitalsKind::Probe);
     }
 
-    /// The neighbour is asked for an answer at once.
+    /// Requests a probe, which the neighbour answers at once.
     pub(super) fn request_probe(&mut self) {
         self.request(VitalsKind::Probe);
     }
 
-    /// The neighbour is to hear of us at once.
+    /// Requests a hello at once.
     pub(super) fn request_hello(&mut self) {
         self.request(VitalsKind::Hello);
     }
 
-    /// The sign that is to be sent now, if there is one. `spread` is random; `often` says that hellos should come twice as
-    /// often.
+    /// Takes the kind of vitals that is to be sent now, if there is one, and schedules the next hello. `spread` is a
+    /// random number; `often` doubles the rate of hellos.
     pub(super) fn take_vitals(&mut self, now: Time, spread: u32, often: bool) -> Option<VitalsKind> {
         let kind = self.pending.take()?;
         let mean = if often { HELLO_INTERVAL_UNCERTAIN } else { HELLO_INTERVAL };
-        // From an eighth less to an eighth more.
+        // The factor is between 7/8 and 9/8.
         let eighths = f64::from(spread) / f64::from(u32::MAX) / 4.0 + 0.875;
         self.next_hello = now + mean.mul_f64(eighths);
-        // All signs carry vitals.
+        // Every kind carries vitals, so each of them is the answer that may be due.
         (self.answer_due, self.vitals_due) = (None, None);
         if kind == VitalsKind::Answer {
             self.last_answer = Some(now);
@@ -230,7 +256,7 @@ impl Liveness {
         Some(kind)
     }
 
-    /// When [`Liveness::timeout`] is due.
+    /// The time at which [`Liveness::timeout`] is due.
     pub(super) fn deadline(&self, rtt: Option<Duration>) -> Time {
         let suspicion = match &self.suspicion {
             Some(suspicion) => suspicion.next_probe,
@@ -239,6 +265,7 @@ impl Liveness {
         self.answer_due.into_iter().chain(self.vitals_due).fold(self.next_hello.min(suspicion), Time::min)
     }
 
+    /// The time at which a suspicion begins, if nothing is received before.
     fn suspicion_at(&self, rtt: Option<Duration>) -> Time {
         let first = self.handshake_rtt.saturating_mul(FIRST_ANSWER_TRIPS);
         let idle = self.heard + if self.has_received { IDLE_TIMEOUT } else { IDLE_TIMEOUT.max(first) };
@@ -249,7 +276,7 @@ impl Liveness {
         self.unanswered.map_or(idle, |since| idle.min(since + patience))
     }
 
-    /// Time has passed. `rtt` is the smoothed round trip; `lossy` says that frames are known to get lost.
+    /// Handles the timers that are due. `rtt` is the smoothed round trip; `lossy` is true for a link that loses frames.
     pub(super) fn timeout(
         &mut self,
         now: Time,
@@ -313,6 +340,7 @@ impl Liveness {
         verdict
     }
 
+    /// Requests vitals of a kind, unless more urgent ones are pending.
     fn request(&mut self, kind: VitalsKind) {
         self.pending = self.pending.max(Some(kind));
         match kind {
@@ -322,7 +350,7 @@ impl Liveness {
     }
 }
 
-/// The time between two probes of a neighbour that is in doubt.
+/// The time between two probes during a suspicion.
 fn probe_gap(trip: Duration) -> Duration {
     PROBE_GAP.max(trip.checked_div(2).unwrap_or_default())
 }

@@ -1,14 +1,16 @@
-//! How long a frame the way to the neighbour takes, found out by trying.
+//! Path MTU discovery by probes, as RFC 8899 describes it for datagram protocols.
 //!
-//! A link begins with the base, the length that nearly every way takes. Once it has carried some traffic and is asked to send frames as long as
-//! it may, a padded probe of the next length goes out; answered, it is the new limit, and the next one is tried. Lost
-//! [`MAX_PROBES`] times, it is left alone for [`RAISE_INTERVAL`].
+//! No ICMP message is used, because many paths drop those, and any host can forge them. A link begins with the base,
+//! the length that nearly every path carries. Once it has carried some traffic and is asked to send frames of the
+//! maximum length, it sends a padded probe of the next length. An answer makes that length the new maximum, and the
+//! next one is tried. A length that loses its probe [`MAX_PROBES`] times is not tried again for [`RAISE_INTERVAL`].
 //!
-//! A way may swallow long frames without a word, from the start or after it has changed. So while frames above the floor,
-//! which every way takes for certain, go out, a probe of the present length follows every [`CONFIRM_INTERVAL`]. When [`CONFIRM_TRIES`] of those
-//! stay unanswered while the neighbour is heard, the link falls: from above the base to the base, where it tries again after
-//! [`BLACK_HOLE_RETRY`], twice as long each time; from the base to the floor, where it feels its way up again at once, until a length
-//! does not get through. A frame that the medium refuses has the same effect. An idle link probes nothing.
+//! A path may drop long frames silently (a black hole, RFC 8899 section 4.3), from the start or after a change of
+//! route. So while frames above the floor are sent, a probe of the current length follows every [`CONFIRM_INTERVAL`].
+//! When [`CONFIRM_TRIES`] of those are lost although the neighbour is heard, the length falls: from above the base to
+//! the base, from which it rises again after [`BLACK_HOLE_RETRY`], doubling each time; from the base to the floor, from
+//! which it rises again at once until a length is lost. A frame that the medium refuses has the same effect. An idle
+//! link sends no probe.
 
 use std::time::Duration;
 
@@ -16,53 +18,72 @@ use super::keys::Sealer;
 use crate::time::Time;
 use crate::wire::link::{KIND_MTU_PROBE, MtuAnswer};
 
-/// What is tried besides the base and the longest that both netmods take, in bytes: below the base to find a narrow place within
-/// a fifth; 950 fits a packet of 1000 bytes; above it what most tunnels leave of an Ethernet frame, and all that IPv6 leaves of
-/// one (1500 less 40 and 8).
+/// The lengths that are tried besides the base and the maximum of both netmods, in bytes. Steps below the base are
+/// about a fifth apart, so that a narrow path is used well after few probes; 950 fits a packet of 1000 bytes with the
+/// headers of IPv6 and UDP. Above the base, 1400 is left of an Ethernet frame by most tunnels, and 1452 by IPv6 and UDP
+/// (1500 less 40 and 8).
 pub(super) const STEPS: [usize; 6] = [640, 768, 950, 1080, 1400, 1452];
-/// Nothing is tried before so many frames have gone out, so that the probes lost do not make the link look lossy.
+/// The number of frames that are sent before a longer length is tried, because the lost probes of a new link would
+/// raise its measured loss, and with it the cost.
 pub(super) const WARM_UP_FRAMES: u64 = 256;
-/// How often a probe is sent before it counts as swallowed; twice as often where frames are known to get lost.
+/// The number of probes that must be lost before a length counts as too long (MAX_PROBES of RFC 8899, section 5.1.2).
+/// Twice as many are sent over a lossy link, since there a probe is lost by chance more often.
 pub(super) const MAX_PROBES: u32 = 3;
-/// The same for a probe of the present length, where frames are not known to get lost, though they may by now.
+/// The number of probes of the current length that must be lost before it counts as a black hole. It is one more than
+/// [`MAX_PROBES`], because the link may have become lossy since the last measurement, and a wrong fall costs
+/// throughput.
 pub(super) const CONFIRM_TRIES: u32 = 4;
-/// The least time that an answer is waited for.
+/// The minimum time for an answer to a probe of a longer length.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
-/// The same where the present length is in doubt: a way that swallows frames makes the link look lossy, and twice as many are tried.
+/// The minimum time for an answer to a probe of the current length. It is shorter, since every frame of the current
+/// length may be lost meanwhile; and those losses make the link look lossy, so that twice as many probes are needed.
 pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_millis(100);
-/// The same while no round trip was measured.
+/// The time for an answer while no round trip was measured.
 pub(super) const FIRST_PROBE_TIMEOUT: Duration = Duration::from_millis(250);
-/// How often the present length is confirmed while long frames are sent.
+/// The interval between confirmations of the current length, while frames above the floor are sent.
 pub(super) const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
-/// When a length that did not get through is tried again.
+/// The time after which a length that was lost is tried again (PMTU_RAISE_TIMER of RFC 8899, section 5.1.1).
 pub(super) const RAISE_INTERVAL: Duration = Duration::from_secs(600);
-/// The same after long frames were swallowed; it doubles up to [`RAISE_INTERVAL`].
+/// The time after which longer frames are tried again after a black hole. It doubles up to [`RAISE_INTERVAL`], so that
+/// a path that keeps dropping long frames loses ever fewer of them.
 pub(super) const BLACK_HOLE_RETRY: Duration = Duration::from_secs(60);
 
-/// See the [module's page](self).
+/// The state of path MTU discovery for one link. See the [module documentation](self).
+///
+/// All lengths are those of whole frames, in bytes.
 #[derive(Debug)]
 pub(super) struct PathMtu {
+    /// The length that the path carries with certainty.
     floor: usize,
+    /// The length that the path is assumed to carry at first.
     base: usize,
+    /// The maximum that both ends accept.
     max: usize,
+    /// The maximum length of frames at present.
     current: usize,
-    /// Frames sent, up to [`WARM_UP_FRAMES`].
+    /// The number of frames sent, counted up to [`WARM_UP_FRAMES`].
     carried: u64,
-    /// Whether frames near the present limit were sent since the last try, and frames above the floor since the last confirmation.
+    /// Whether frames near the current maximum were sent since a longer length was last tried.
     wants_longer: bool,
+    /// Whether frames above the floor were sent since the last confirmation.
     wants_confirmation: bool,
+    /// The probe that waits for its answer.
     probe: Option<LengthProbe>,
+    /// The number of the last probe, by which late answers to former ones are recognized.
     next_id: u32,
-    /// Before this nothing longer is tried.
+    /// The earliest time to try a longer length.
     try_at: Time,
+    /// The earliest time to confirm the current length.
     confirm_at: Time,
-    /// When the present length was last seen to get through.
+    /// The time of the last answer to a probe of the current length.
     confirmed: Option<Time>,
+    /// The time to the next try after a black hole.
     retry_delay: Duration,
-    /// When long frames were swallowed last.
+    /// The time of the last black hole.
     black_hole_at: Option<Time>,
 }
 
+/// A probe that waits for its answer.
 #[derive(Debug)]
 struct LengthProbe {
     id: u32,
@@ -73,7 +94,7 @@ struct LengthProbe {
 }
 
 impl PathMtu {
-    /// `floor` is what every way takes for certain, `base` what is believed to begin with, `most` what both ends take, in bytes.
+    /// Begins at `base`. Every path carries `floor`; both ends accept `max`.
     pub(super) fn new(floor: usize, base: usize, max: usize) -> Self {
         PathMtu {
             floor: floor.min(base),
@@ -93,24 +114,24 @@ impl PathMtu {
         }
     }
 
-    /// The longest frame that may be sent now, in bytes.
+    /// The maximum length of a frame at present.
     pub(super) fn current(&self) -> usize {
         self.current
     }
 
-    /// The longest frame that gets through for certain, in bytes: the present length, if that was confirmed a moment ago.
+    /// The length that gets through with certainty: the current one if it was just confirmed, otherwise the floor.
     pub(super) fn confirmed_length(&self, now: Time) -> usize {
         let fresh = self.confirmed.is_some_and(|at| now.since(at) < CONFIRM_INTERVAL);
         if fresh { self.current } else { self.floor }
     }
 
-    /// A long frame waits that must not get lost: the present length is to be confirmed.
+    /// Requests a confirmation of the current length, because a long frame waits that must not be lost.
     pub(super) fn request_confirmation(&mut self, now: Time) {
         self.wants_confirmation = true;
         self.start_due_probe(now);
     }
 
-    /// Frames have gone out, the longest of them `longest` bytes long.
+    /// Records that frames were sent, the longest of them `longest` bytes long.
     pub(super) fn on_sent(&mut self, now: Time, frames: u32, longest: usize) {
         self.carried = self.carried.saturating_add(u64::from(frames)).min(WARM_UP_FRAMES);
         self.wants_longer |= longest.saturating_mul(8) >= self.current.saturating_mul(7);
@@ -118,7 +139,7 @@ impl PathMtu {
         self.start_due_probe(now);
     }
 
-    /// Begins the probe that is due, if there is one.
+    /// Starts the probe that is due. There is one at a time, so that each loss has one meaning.
     fn start_due_probe(&mut self, now: Time) {
         if self.probe.is_some() {
             return;
@@ -134,11 +155,12 @@ impl PathMtu {
         }
     }
 
-    /// Whether the way takes less than was believed to begin with.
+    /// Whether the path carries less than the base.
     fn is_narrow(&self) -> bool {
         self.current < self.base
     }
 
+    /// Starts a probe of the next length, if there is one.
     fn try_next(&mut self, now: Time) {
         self.wants_longer = false;
         if let Some(next) = self.next() {
@@ -146,7 +168,7 @@ impl PathMtu {
         }
     }
 
-    /// The next length to try.
+    /// The next longer length to try.
     fn next(&self) -> Option<usize> {
         let steps = STEPS.into_iter().chain([self.base, self.max]);
         steps.filter(|step| *step > self.current && *step <= self.max).min()
@@ -157,13 +179,14 @@ impl PathMtu {
         self.probe = Some(LengthProbe { id: self.next_id, length, sent: 0, first: now, next: now });
     }
 
-    /// When [`PathMtu::poll`] is due.
+    /// The time at which [`PathMtu::poll`] is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.probe.as_ref().map(|probe| probe.next)
     }
 
-    /// Time has passed. Returns a probe to be sent; [`PathMtu::present`] may have changed. `heard` is when the neighbour was
-    /// heard last, `lossy` says that frames are known to get lost.
+    /// Handles the timer of the probe. Returns the plaintext of a probe to be sent; [`PathMtu::current`] may have
+    /// changed. `heard` is the time of the last frame of the neighbour, and `lossy` is true for a link that loses
+    /// frames of any length.
     pub(super) fn poll(
         &mut self,
         now: Time,
@@ -193,24 +216,26 @@ impl PathMtu {
         Some(content)
     }
 
-    /// Whether the present length is in doubt: then it matters whether anything else gets through.
+    /// Whether a probe of the current length is unanswered. Then a short frame of the neighbour must decide whether the
+    /// path drops long frames only, or everything.
     pub(super) fn is_confirmation_unanswered(&self) -> bool {
         self.probe.as_ref().is_some_and(|probe| probe.length <= self.current && probe.sent > 1)
     }
 
-    /// A probe of this length has stayed unanswered. `alive`: although the neighbour was heard meanwhile.
+    /// Handles the loss of all probes of one length. `alive` is true when the neighbour was heard meanwhile.
     fn on_probe_lost(&mut self, now: Time, length: usize, alive: bool) {
         if length > self.current {
             self.postpone_raise(now);
         } else if alive {
             self.on_black_hole(now);
         } else {
-            // Nothing gets through at all: that is for others to judge.
+            // Nothing arrives at all, which is the concern of the liveness and no evidence about the length.
             self.wants_confirmation = true;
             self.confirm_at = now + CONFIRM_INTERVAL;
         }
     }
 
+    /// Lowers the current length, because frames of that length are dropped.
     fn on_black_hole(&mut self, now: Time) {
         if self.black_hole_at.is_none_or(|fell| now.since(fell) > RAISE_INTERVAL.saturating_mul(2)) {
             self.retry_delay = BLACK_HOLE_RETRY;
@@ -227,18 +252,19 @@ impl PathMtu {
         }
     }
 
-    /// The next length does not get through: it is left alone for a while.
+    /// Postpones the next length, which does not get through.
     fn postpone_raise(&mut self, now: Time) {
         self.try_at = now + if self.is_narrow() { self.next_retry_delay() } else { RAISE_INTERVAL };
     }
 
+    /// Returns the delay of the next try and doubles it, so that a lasting black hole causes few losses.
     fn next_retry_delay(&mut self) -> Duration {
         let wait = self.retry_delay;
         self.retry_delay = wait.saturating_mul(2).min(RAISE_INTERVAL);
         wait
     }
 
-    /// A probe has come through.
+    /// Takes the answer to a probe. One with another number or length is ignored, since it is late or forged.
     pub(super) fn on_answer(&mut self, now: Time, answer: MtuAnswer) {
         let of = |probe: &&LengthProbe| probe.id == answer.id && probe.length == usize::from(answer.length);
         let Some(probe) = self.probe.as_ref().filter(of) else { return };
@@ -258,7 +284,7 @@ impl PathMtu {
     pub(super) fn on_refused(&mut self, now: Time, length: usize) {
         let of_probe = self.probe.take_if(|probe| probe.length >= length);
         if length > self.current {
-            // A probe; or a packet that was on its way when the limit fell, which is no news.
+            // It was a probe; or a packet that was queued before the length fell, which is no new evidence.
             if of_probe.is_some() {
                 self.postpone_raise(now);
             }
@@ -268,7 +294,7 @@ impl PathMtu {
         }
     }
 
-    /// The way is another one from now on.
+    /// Begins again at the base, because the link uses another path from now on.
     pub(super) fn restart(&mut self, now: Time) {
         *self = PathMtu {
             next_id: self.next_id,

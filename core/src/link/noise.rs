@@ -1,8 +1,9 @@
-//! The NoiseHandshake handshake itself: a thin layer over `snow`.
+//! The Noise handshake itself: a thin layer over `snow`.
 //!
-//! `Noise_XX_25519_ChaChaPoly_BLAKE2s`, or `Noise_XXpsk0_…` with a mesh key; for the next keys of a session
-//! `Noise_KKpsk0_…`, as both sides know each other by then. Nothing here draws randomness: an ephemeral key
-//! comes from a seed that the caller hands in, so that a handshake can be repeated byte by byte.
+//! The pattern is `Noise_XX_25519_ChaChaPoly_BLAKE2s`, because neither side knows the other's static key before; with a
+//! mesh key it is `Noise_XXpsk0_…`. For the next keys of a session it is `Noise_KKpsk0_…`, since both static keys are
+//! known by then. Nothing here draws randomness: an ephemeral key comes from a seed of the caller, so that a responder
+//! can restore a handshake byte by byte, and a test can repeat it.
 
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use rand_chacha::ChaCha20Rng;
@@ -17,13 +18,15 @@ use super::keys::{self, Key, Opener, Sealer, Suite};
 use crate::identity::Identity;
 use crate::wire::link::{KEY_LEN, MAX_HANDSHAKE_LEN};
 
-/// Both sides hash this before anything else: the protocol, its version, and the cipher suites it knows.
+/// The prologue that both sides hash first: the protocol, its version, and its cipher suites. A handshake between two
+/// protocols fails, because their hashes differ.
 pub(super) const PROLOGUE: &[u8] = b"rouse link 1; ChaCha20-Poly1305, AES-256-GCM";
 
-/// The same for a rekeying, followed by the generation of the keys to come.
+/// The prologue of a rekeying, which the generation of the next keys follows.
 pub(super) const REKEY_PROLOGUE: &[u8] = b"rouse link rekey 1";
 
-/// The message could not be made, or was not made for us.
+/// The message could not be written, or does not verify. There is no detail, because a caller must treat all causes
+/// alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoiseError;
 
@@ -33,7 +36,7 @@ impl From<snow::Error> for NoiseError {
     }
 }
 
-/// A node's long-term keys for handshakes.
+/// A node's static keys for handshakes, and the pre-shared key of its mesh.
 pub(super) struct StaticKeys {
     secret: Zeroizing<[u8; KEY_LEN]>,
     public: [u8; KEY_LEN],
@@ -41,27 +44,29 @@ pub(super) struct StaticKeys {
 }
 
 impl StaticKeys {
+    /// Derives the X25519 key pair from the identity, so that an address proves the static key.
     pub(super) fn new(identity: &Identity, mesh: Option<Zeroizing<[u8; 32]>>) -> Self {
         let secret = identity.x25519_secret();
         let public = MontgomeryPoint::mul_base_clamped(*secret).to_bytes();
         StaticKeys { secret, public, mesh }
     }
 
+    /// Whether the mesh is closed.
     pub(super) fn has_mesh_key(&self) -> bool {
         self.mesh.is_some()
     }
 
-    /// The side that sends message 1.
+    /// Begins a handshake as the initiator.
     pub(super) fn initiator(&self, seed: &[u8; 32]) -> Result<NoiseHandshake, NoiseError> {
         Ok(NoiseHandshake(self.builder(seed)?.build_initiator()?))
     }
 
-    /// The side that sends message 2.
+    /// Begins a handshake as the responder.
     pub(super) fn responder(&self, seed: &[u8; 32]) -> Result<NoiseHandshake, NoiseError> {
         Ok(NoiseHandshake(self.builder(seed)?.build_responder()?))
     }
 
-    /// The side that sends message 1 for the next keys of a session.
+    /// Begins a rekeying as the initiator.
     pub(super) fn rekey_initiator(
         &self,
         rekey: &RekeyInput<'_>,
@@ -70,7 +75,7 @@ impl StaticKeys {
         Ok(NoiseHandshake(self.rekey_builder(rekey, &prologue(rekey.generation), seed)?.build_initiator()?))
     }
 
-    /// The side that sends message 2 for them.
+    /// Begins a rekeying as the responder.
     pub(super) fn rekey_responder(
         &self,
         rekey: &RekeyInput<'_>,
@@ -112,13 +117,13 @@ impl StaticKeys {
     }
 }
 
-/// What both sides of a rekeying know before it begins.
+/// The inputs of a rekeying that both sides have before it begins.
 pub(super) struct RekeyInput<'a> {
-    /// The other side's static key.
+    /// The static key of the other side.
     pub(super) remote: &'a [u8; KEY_LEN],
-    /// What the present keys left for it.
+    /// The pre-shared key that was derived from the present keys.
     pub(super) chain: &'a [u8; 32],
-    /// Of the keys to come.
+    /// The generation of the next keys.
     pub(super) generation: u32,
 }
 
@@ -126,14 +131,14 @@ fn prologue(generation: u32) -> Vec<u8> {
     [REKEY_PROLOGUE, &generation.to_le_bytes()].concat()
 }
 
-/// A key that is wiped.
+/// A key that is overwritten when it is dropped, so that no copy stays in memory.
 type Secret = Zeroizing<[u8; 32]>;
 
-/// One side of one handshake under way.
+/// The state of one side of one handshake.
 pub(super) struct NoiseHandshake(HandshakeState);
 
 impl NoiseHandshake {
-    /// The next message, carrying `payload`.
+    /// Writes the next message, which carries `payload`.
     pub(super) fn write(&mut self, payload: &[u8]) -> Result<Vec<u8>, NoiseError> {
         let mut message = vec![0; MAX_HANDSHAKE_LEN];
         let length = self.0.write_message(payload, &mut message)?;
@@ -141,8 +146,10 @@ impl NoiseHandshake {
         Ok(message)
     }
 
-    /// The payload of the next message. After an error an initiator may try another message 2; a responder another
-    /// message 3 only if no remote static key has become known.
+    /// Reads the next message and returns its payload.
+    ///
+    /// After an error an initiator may read another message 2. A responder may read another message 3 only if
+    /// [`NoiseHandshake::remote_static`] is still `None`, since otherwise the key that was read has changed its state.
     pub(super) fn read(&mut self, message: &[u8]) -> Result<Vec<u8>, NoiseError> {
         if message.len() > MAX_HANDSHAKE_LEN {
             return Err(NoiseError);
@@ -153,33 +160,33 @@ impl NoiseHandshake {
         Ok(payload)
     }
 
-    /// The other side's static key, once it is known.
+    /// The static key of the other side, once it is known.
     pub(super) fn remote_static(&self) -> Option<&[u8]> {
         self.0.get_remote_static()
     }
 
-    /// The keys for data, once the last message is written or read. `index` is the neighbour's.
+    /// The data keys, once the last message is written or read. `index` is the one that the neighbour chose.
     pub(super) fn split(&mut self, suite: Suite, index: u32) -> Option<(Sealer, Opener)> {
         let (out, inward) = self.raw_split()?;
         let hash = self.0.get_handshake_hash();
         Sealer::new(suite, hash, &out, index).zip(Opener::new(suite, hash, &inward))
     }
 
-    /// The keys of the next generation, once the last message is written or read: for what leaves and for what comes.
+    /// The keys of the next generation for sending and receiving, once the last message is written or read.
     pub(super) fn split_keys(&mut self, suite: Suite, generation: u32) -> Option<(Key, Key)> {
         let (out, inward) = self.raw_split()?;
         let hash = self.0.get_handshake_hash();
         Key::new(suite, hash, &out, generation).zip(Key::new(suite, hash, &inward, generation))
     }
 
-    /// What the next rekeying is bound to.
+    /// The pre-shared key of the next rekeying.
     pub(super) fn chain(&mut self) -> Option<Zeroizing<[u8; 32]>> {
         let (out, inward) = self.raw_split()?;
         let (first, second) = if self.0.is_initiator() { (&out, &inward) } else { (&inward, &out) };
         keys::chain(self.0.get_handshake_hash(), first, second)
     }
 
-    /// The raw keys for what leaves and for what comes.
+    /// The raw split keys for sending and receiving.
     fn raw_split(&mut self) -> Option<(Secret, Secret)> {
         if !self.0.is_handshake_finished() {
             return None;
@@ -188,15 +195,16 @@ impl NoiseHandshake {
         let split = (Zeroizing::new(first), Zeroizing::new(second));
         first.zeroize();
         second.zeroize();
-        // The first key is for what the initiator sends.
+        // Noise assigns the first key to the direction from initiator to responder.
         Some(if self.0.is_initiator() { split } else { (split.1, split.0) })
     }
 }
 
-/// Gives `snow` its primitives: randomness from a seed, and a key agreement that wipes its secrets.
+/// The primitives for `snow`: randomness from a seed, and a key agreement that overwrites its secrets when it is
+/// dropped.
 struct Resolver {
     seed: Zeroizing<[u8; 32]>,
-    /// The public half of the static key, so that it is not computed again for every handshake.
+    /// The public half of the static key, kept because computing it costs as much as a key agreement.
     public: [u8; KEY_LEN],
 }
 
@@ -223,6 +231,7 @@ impl CryptoResolver for Resolver {
     }
 }
 
+/// A generator that starts from the seed of the caller.
 struct SeededRandom(ChaCha20Rng);
 
 impl Random for SeededRandom {
@@ -232,10 +241,10 @@ impl Random for SeededRandom {
     }
 }
 
-/// X25519 (RFC 7748). `snow` sets a static key and generates an ephemeral one.
+/// X25519 (RFC 7748) for `snow`, which sets a static key and generates an ephemeral one.
 struct X25519Agreement {
     secret: Zeroizing<[u8; KEY_LEN]>,
-    /// Until a key is generated, the public half of the static key.
+    /// The public key: that of the static key until an ephemeral one is generated.
     public: [u8; KEY_LEN],
 }
 
@@ -275,7 +284,8 @@ impl Dh for X25519Agreement {
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
         let public: &[u8; KEY_LEN] = pubkey.first_chunk().ok_or(snow::Error::Dh)?;
         let shared = Zeroizing::new(MontgomeryPoint(*public).mul_clamped(*self.secret).to_bytes());
-        // A point of small order would make the result the same for every secret (RFC 7748, section 6.1).
+        // A public key of small order gives zero for every secret, so that an attacker would know the result (RFC 7748,
+        // section 6.1).
         if shared.iter().fold(0, |all, byte| all | byte) == 0 {
             return Err(snow::Error::Dh);
         }

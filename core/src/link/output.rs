@@ -1,4 +1,4 @@
-//! What a [`Link`](super::Link) tells its caller.
+//! The values that a [`Link`](super::Link) returns to its caller: states, outputs and metrics.
 
 use std::time::Duration;
 
@@ -9,54 +9,59 @@ use crate::netmod::Endpoint;
 use crate::time::Time;
 use crate::wire::link::KIND_GOODBYE;
 
-/// Where a link stands.
+/// The state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkState {
-    /// The neighbour is there.
+    /// The neighbour answers.
     Up,
-    /// It should have answered: other ways are better for now.
+    /// An answer of the neighbour is overdue. Routes over other links are preferred until it is heard again.
     Suspect,
-    /// The way there is cut, as far as the medium knows: nothing is sent or routed over it. The session is kept for a while, and
-    /// when anything is heard the link is up again, and nothing of the control channel lost.
+    /// The medium reports that nothing gets through, so nothing is sent or routed over the link. The session is kept
+    /// for a few seconds, so that a cable that is plugged in again needs no handshake and loses nothing of the control
+    /// channel.
     Away,
-    /// It is over. A link never comes back from this; a new session may.
+    /// The link has ended. This state is final: only a new handshake makes a new link.
     Down(DownReason),
 }
 
-/// Why a link is over.
+/// The reason for the end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DownReason {
-    /// Nothing was heard of it for too long.
-    #[error("the neighbour fell silent")]
+    /// Nothing was received from the neighbour for too long.
+    #[error("the neighbour stopped answering")]
     Silent,
-    /// The medium says that nothing gets there any more, and nothing was heard of it since.
-    #[error("the way to the neighbour is cut: its interface is down or has no carrier")]
+    /// The medium reported that nothing gets through, and nothing was received since.
+    #[error("the path to the neighbour is cut: check that the interface is up and has a carrier")]
     Cut,
-    /// It said goodbye.
-    #[error("the neighbour said goodbye")]
+    /// The neighbour ended the link in order, by a goodbye.
+    #[error("the neighbour closed the link")]
     Goodbye,
-    /// The neighbour has no place for another neighbour.
+    /// The neighbour refused the link, because it has as many neighbours as it may.
     #[error("refused: the neighbour has as many links as it may have")]
     Full,
-    /// The neighbour has too many links with this host or its network, or this node began too many of late.
+    /// The neighbour refused the link, because this host or network has too many, or this node began too many in a
+    /// short time.
     #[error("refused: the neighbour has too many links from this host or its network")]
     Crowded,
-    /// It no longer hears us.
-    #[error("the neighbour does not hear us")]
+    /// The neighbour reported that it receives nothing from this node, or acknowledged nothing for too long.
+    #[error(
+        "the neighbour receives nothing from this node: check for a firewall or a link that works one way only"
+    )]
     Unheard,
-    /// It broke the rules of the control channel.
-    #[error("the neighbour broke the protocol")]
+    /// The neighbour violated the protocol of the control channel.
+    #[error("the neighbour violated the protocol")]
     Violation,
-    /// The session has sealed as many frames as it may.
-    #[error("the session is worn out")]
+    /// The session's key has sealed as many frames as it may.
+    #[error("the key of the session is used up")]
     Exhausted,
-    /// We ended it.
+    /// This node ended the link.
     #[error("closed on this side")]
     Closed,
 }
 
 impl DownReason {
-    /// What a goodbye says of the reason.
+    /// The code of the reason in a goodbye. Several reasons share code 1, since the neighbour acts the same on all of
+    /// them.
     fn code(self) -> u8 {
         match self {
             DownReason::Silent | DownReason::Cut => 2,
@@ -67,12 +72,12 @@ impl DownReason {
         }
     }
 
-    /// The content of the goodbye that says so.
+    /// The plaintext of a goodbye that carries this reason.
     pub(crate) fn goodbye(self) -> Vec<u8> {
         vec![KIND_GOODBYE, self.code()]
     }
 
-    /// What a goodbye from the other side means for us.
+    /// The reason for this side, from the code in a goodbye of the neighbour.
     pub(super) fn from_code(code: u8) -> Self {
         match code {
             2 => DownReason::Unheard,
@@ -83,68 +88,72 @@ impl DownReason {
         }
     }
 
-    /// Whether the neighbour works, and does not want this link: it is not to be dialled again soon.
+    /// Whether a working neighbour refused this link. It is not dialled again soon, because the answer would be the
+    /// same.
     pub(crate) fn is_refusal(self) -> bool {
         matches!(self, DownReason::Full | DownReason::Crowded)
     }
 }
 
-/// What was inside a frame.
+/// The content of a frame that was opened.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FrameContent<'a> {
-    /// A packet of the layer above, where it lies in the frame: after the header and the kind byte, to
-    /// [`TAG_LEN`](crate::wire::link::TAG_LEN) before the end.
+    /// A packet of the layer above, borrowed from the frame so that it is not copied: it lies after the header and the
+    /// kind byte, and ends [`TAG_LEN`](crate::wire::link::TAG_LEN) bytes before the end.
     Packet(&'a mut [u8]),
-    /// The link's own affairs, done.
+    /// Content for the link itself, which has been handled.
     Consumed,
 }
 
-/// What a link wants done, or has to tell.
+/// An action that a link requests, or an event that it reports.
 #[derive(Debug)]
 pub(crate) enum LinkOutput {
-    /// To be sealed and sent ahead of packets.
+    /// Seal and send this plaintext ahead of queued packets, since a late answer or acknowledgement would make the
+    /// neighbour suspect this node or retransmit.
     Transmit(Vec<u8>),
-    /// For the sealer: what is sealed from here on is sealed with this key.
+    /// Give this key to the sealer, which seals all following frames with it.
     Rekeyed(Box<Key>),
-    /// To be sealed and sent to this endpoint, which is not the link's own.
+    /// Seal this plaintext and send it to this endpoint, which is not the link's own: the challenge of a path
+    /// validation.
     TransmitTo(Endpoint, Vec<u8>),
-    /// The neighbour has moved: everything goes to this endpoint from now on.
+    /// The neighbour has moved: send everything to this endpoint from now on.
     Moved(Endpoint),
-    /// The longest frame that may be sent now, in bytes.
+    /// The maximum length of a frame has changed to this number of bytes.
     MtuChanged(usize),
-    /// A message of the neighbour's router.
+    /// Deliver this message of the neighbour's router.
     Control(Bytes),
-    /// The link stands differently now.
+    /// The state of the link has changed to this one.
     StateChanged(LinkState),
-    /// It costs differently now, in the unit of the routing metric, without the netmod's own share.
+    /// The cost of the link has changed to this one, in the unit of the routing metric, without the netmod's own cost.
     CostChanged(u16),
 }
 
-/// How a link is doing.
+/// Measurements of a link.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct LinkMetrics {
-    /// Where it stands.
+    /// The state of the link.
     pub state: LinkState,
-    /// The smoothed round trip.
+    /// The smoothed round trip; `None` before the first measurement.
     pub rtt: Option<Duration>,
-    /// The smallest of the last half to whole minute.
+    /// The smallest round trip of the last 30 to 60 seconds.
     pub rtt_min: Option<Duration>,
-    /// The share of frames that do not survive the way there and back, 0 to 1.
+    /// The share of frames that would be lost on a round trip, 0 to 1.
     pub loss: f64,
-    /// For the routes: 32 to 1000.
+    /// The cost for the routing metric, 32 to 1000.
     pub cost: u16,
-    /// When the neighbour was last heard.
+    /// The time of the last authentic frame of the neighbour.
     pub heard: Time,
-    /// Frames and bytes that were opened.
+    /// The number of frames that were opened, and of their bytes.
     pub frames_in: u64,
     /// See [`LinkMetrics::frames_in`].
     pub bytes_in: u64,
-    /// Frames and bytes of packets that were sent, as far as [`Link::note_sent`](super::Link::note_sent) was told.
+    /// The number of frames with packets, and of their bytes, that [`Link::note_sent`](super::Link::note_sent) has
+    /// counted.
     pub frames_out: u64,
     /// See [`LinkMetrics::frames_out`].
     pub bytes_out: u64,
-    /// Bytes of the control channel that wait to be sent or acknowledged.
+    /// The bytes of the control channel that wait to be sent or acknowledged.
     pub control_queued: usize,
-    /// Control segments sent more than once.
+    /// The number of retransmissions of control segments.
     pub control_repeated: u64,
 }

@@ -1,11 +1,14 @@
-//! Following a neighbour that has moved, and nobody else.
+//! Path validation: a neighbour that moves to another endpoint is followed, and no attacker (RFC 9000, sections 8.2 and
+//! 9).
 //!
-//! A frame that opens proves who sealed it, not who sent it on: whoever overheard it may send it from elsewhere. So when a
-//! frame from another endpoint opens and none newer has come, that endpoint gets a challenge. Only when the answer comes from
-//! there, sealed and new itself, has the neighbour moved. A newer frame from the endpoint that is known shows that it has
-//! not. A neighbour answers challenges only from the endpoint that it knows.
+//! A frame that opens proves its author but not its sender, because a node that overheard the frame may send a copy
+//! from elsewhere. So when a frame from another endpoint opens and is newer than all others, that endpoint receives a
+//! challenge. The link moves only when the response arrives from the same endpoint, and is itself the newest frame. A
+//! newer frame from the known endpoint shows that the neighbour has not moved. A neighbour answers challenges only from
+//! the endpoint that it knows; otherwise an attacker could forward the challenge and obtain the response.
 //!
-//! A challenge is never longer than the frame that it answers, and there is one for each such frame at most.
+//! A challenge is never longer than the frame that caused it, and each frame causes one at most, so that a forged
+//! endpoint cannot be flooded by this node.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,19 +21,23 @@ use crate::netmod::Endpoint;
 use crate::time::Time;
 use crate::wire::link::{KIND_CHALLENGE, Token, plaintext};
 
-/// Endpoints that are asked at a time, so that somebody who is quick does not keep the neighbour from being asked.
+/// The maximum number of endpoints that are challenged at a time. It is more than one, so that an attacker that is
+/// faster than the neighbour does not occupy the only challenge.
 pub(super) const MAX_CHALLENGES: usize = 4;
-/// How long an answer is waited for.
+/// The time within which a response must arrive. It covers several round trips of a slow path, because a neighbour is
+/// not followed if its response is late.
 pub(super) const CHALLENGE_LIFE: Duration = Duration::from_secs(3);
-/// The least time between two challenges to one endpoint.
+/// The minimum time between two challenges to one endpoint. The neighbour may send many frames before its response
+/// arrives, and a challenge for each would double its traffic.
 pub(super) const CHALLENGE_GAP: Duration = Duration::from_millis(50);
 
-/// Who is asked. See the [module's page](self).
+/// The endpoints that have been challenged. See the [module documentation](self).
 #[derive(Debug, Default)]
 pub(super) struct PathValidation {
     challenges: VecDeque<PathChallenge>,
 }
 
+/// A challenge that was sent to an endpoint and not yet answered.
 #[derive(Debug)]
 struct PathChallenge {
     endpoint: Endpoint,
@@ -40,17 +47,21 @@ struct PathChallenge {
 }
 
 impl PathValidation {
-    /// Whether nobody is asked.
+    /// Whether no challenge waits for its response.
     pub(super) fn is_idle(&self) -> bool {
         self.challenges.is_empty()
     }
 
-    /// The neighbour is where it was.
+    /// Withdraws all challenges, since the neighbour was heard from its known endpoint.
     pub(super) fn cancel(&mut self) {
         self.challenges.clear();
     }
 
-    /// A new frame of `length` bytes has opened that came from `endpoint`. Returns the challenge to be sent there.
+    /// Returns the challenge for `endpoint`, from which the newest frame of `length` bytes has arrived; `None` when too
+    /// many endpoints are challenged, the last challenge is too recent, or the challenge would be longer than the
+    /// frame.
+    ///
+    /// A repeated challenge carries the same token, so that the response to an earlier one is still valid.
     pub(super) fn challenge(
         &mut self,
         now: Time,
@@ -82,7 +93,7 @@ impl PathValidation {
         (challenge.len().saturating_add(Sealer::OVERHEAD) <= length).then_some(challenge)
     }
 
-    /// Whether the owner of the session has answered from `endpoint`.
+    /// Whether this response proves that the neighbour receives at `endpoint`. If so, all challenges end.
     pub(super) fn on_response(&mut self, now: Time, endpoint: &Endpoint, answer: Token) -> bool {
         let found = self.challenges.iter().any(|challenge| {
             challenge.endpoint == *endpoint && challenge.until > now && challenge.token == answer.token

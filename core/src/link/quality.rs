@@ -1,35 +1,46 @@
-//! How good a link is: its round trip, how much it loses each way, and what the routes make of it.
+//! Quality of a link: its round trip, its loss in each direction, and the cost that follows for the routing metric.
 //!
-//! All in integers, so that two machines with the same inputs come to the same cost.
+//! Everything is computed in integers, so that two machines with the same inputs obtain the same cost: both ends of a
+//! link must agree on it, or else a route would have another metric in each direction.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// The least and the most that a link costs, in the unit of the routing metric: a perfect cable costs 32.
+/// The minimum cost of a link, in the unit of the routing metric: that of a perfect cable. It is well above one, so
+/// that small differences in quality can be expressed.
 pub(crate) const MIN_COST: u16 = 32;
-/// See [`MIN_COST`].
+/// The maximum cost of a link. It is finite, so that a very bad link is still used where there is no other.
 pub(crate) const MAX_COST: u16 = 1000;
-/// This much of round trip adds one to the cost of a link without loss, in microseconds.
+/// The round trip, in microseconds, that adds one to the cost of a link without loss.
 pub(super) const US_PER_COST: u64 = 500;
 
-/// The smallest round trip is that of the last two spans of this length.
+/// The smallest round trip is that of the last one to two spans of this length. Old minima expire, because a route
+/// below the link may become longer.
 pub(super) const MIN_RTT_SPAN: Duration = Duration::from_secs(30);
-/// A round trip longer than this is a mistake, or a lie.
+/// The maximum of a sample. A longer one is wrong, since a handshake gives up after 8 s.
 pub(super) const MAX_RTT: Duration = Duration::from_secs(60);
 
-/// Round-trip times: smoothed as in RFC 6298, section 2, and the smallest of the last while.
+/// Estimator of the round trip: smoothed value and variation as in RFC 6298, section 2, and a windowed minimum.
+///
+/// The cost uses the minimum, since queues inflate the smoothed value: a metric that follows load makes routes
+/// oscillate.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RttEstimator {
-    /// In nanoseconds, as are all below.
+    /// The smoothed round trip (SRTT), in nanoseconds like all fields below.
     smoothed: Option<u64>,
+    /// The variation of the round trip (RTTVAR).
     variation: u64,
+    /// The minimum of the present span.
     smallest: Option<u64>,
+    /// The minimum of the span before.
     smallest_before: Option<u64>,
+    /// The begin of the present span.
     span: Time,
 }
 
 impl RttEstimator {
+    /// Takes one sample.
     pub(super) fn sample(&mut self, now: Time, rtt: Duration) {
         if rtt > MAX_RTT {
             return;
@@ -54,36 +65,43 @@ impl RttEstimator {
         self.smallest = Some(self.smallest.map_or(rtt, |smallest| smallest.min(rtt)));
     }
 
+    /// The smoothed round trip; `None` before the first sample.
     pub(super) fn smoothed(&self) -> Option<Duration> {
         self.smoothed.map(Duration::from_nanos)
     }
 
+    /// The variation of the round trip.
     pub(super) fn variation(&self) -> Duration {
         Duration::from_nanos(self.variation)
     }
 
+    /// The smallest round trip of the last one to two spans.
     pub(super) fn smallest(&self) -> Option<Duration> {
         self.smallest.into_iter().chain(self.smallest_before).min().map(Duration::from_nanos)
     }
 }
 
-/// Frames counted in 256ths, so that ageing them rounds nothing away.
+/// Frames are counted in 256ths, so that ageing the counts loses nothing by rounding.
 pub(super) const SCALE: u64 = 256;
-/// The memory of a link that carries little, in frames.
+/// The number of frames below which counts are not aged. A link that carries little keeps them all, because fewer
+/// samples would make its loss, and so its cost, fluctuate.
 pub(super) const MEMORY_FRAMES: u64 = 256 * SCALE;
-/// A new link is given this many good frames in advance, so that one lost frame does not condemn it.
+/// A new link begins with this many frames that arrived, so that one lost frame does not give it the maximum cost.
 pub(super) const INITIAL_CREDIT: u64 = 4 * SCALE;
-/// All frames arrive.
+/// The share of a link without loss.
 pub(super) const FULL_SHARE: u64 = 1 << 16;
 
-/// The share of frames that arrive in one direction.
+/// The delivery ratio of one direction: the share of frames that arrive.
 ///
-/// It remembers at least the last 256 frames; of a link with traffic, about the last eight hellos' worth.
+/// It covers at least the last 256 frames, and on a link with traffic about the last eight updates, so that it follows
+/// a link that becomes better or worse within seconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DeliveryRatio {
+    /// The frames sent, aged, in 256ths.
     expected: u64,
+    /// The frames that arrived, aged, in 256ths.
     received: u64,
-    /// What was counted so far, as cumulative numbers.
+    /// The cumulative counts of the last update: frames sent, and frames that arrived.
     last: (u64, u64),
 }
 
@@ -94,9 +112,11 @@ impl Default for DeliveryRatio {
 }
 
 impl DeliveryRatio {
-    /// So far `expected` frames were sent and `received` came. Numbers that go back are passed over.
+    /// Takes the cumulative counts: `expected` frames were sent and `received` arrived. Counts that decrease are
+    /// ignored, because vitals may overtake each other.
     pub(super) fn update(&mut self, expected: u64, received: u64) {
-        let (Some(sent), Some(came)) = (expected.checked_sub(self.last.0), received.checked_sub(self.last.1))
+        let (Some(sent), Some(arrived)) =
+            (expected.checked_sub(self.last.0), received.checked_sub(self.last.1))
         else {
             return;
         };
@@ -104,56 +124,58 @@ impl DeliveryRatio {
             return;
         }
         self.last = (expected, received);
-        // Late frames of the time before may make it more than were sent since.
-        let came = came.min(sent);
+        // Late frames that were sent before the last update can make this more than were sent since.
+        let arrived = arrived.min(sent);
         let aged = |count: u64| (count / 8).saturating_mul(7);
         if aged(self.expected) >= MEMORY_FRAMES {
             self.expected = aged(self.expected);
             self.received = aged(self.received);
         }
         self.expected = self.expected.saturating_add(sent.saturating_mul(SCALE));
-        self.received = self.received.saturating_add(came.saturating_mul(SCALE));
+        self.received = self.received.saturating_add(arrived.saturating_mul(SCALE));
     }
 
-    /// What was sent up to now is not counted: it went where nothing gets through.
+    /// Excludes the frames that were sent up to now, because they were sent while the medium was cut.
     pub(super) fn skip_to(&mut self, expected: u64, received: u64) {
         if expected >= self.last.0 && received >= self.last.1 {
             self.last = (expected, received);
         }
     }
 
-    /// The frames to come take another way.
+    /// Begins again, because the frames to come take another path. The cumulative counts continue.
     pub(super) fn restart(&mut self) {
         *self = DeliveryRatio { last: self.last, ..DeliveryRatio::default() };
     }
 
-    /// The share that arrives, in 65536ths.
+    /// The share of frames that arrive, in 65536ths.
     pub(super) fn share(&self) -> u64 {
         let received = u128::from(self.received.min(self.expected));
         let share = received.saturating_mul(u128::from(FULL_SHARE)).checked_div(u128::from(self.expected));
         share.and_then(|share| u64::try_from(share).ok()).unwrap_or(FULL_SHARE)
     }
 
-    /// Whether it rests on few frames yet.
+    /// Whether the share rests on few frames yet.
     pub(super) fn has_few_samples(&self) -> bool {
         self.expected < MEMORY_FRAMES
     }
 }
 
-/// The cost of a link: 32 and two for each millisecond of the smallest round trip, times the square of the expected number of
-/// transmissions (ETX, De Couto et al. 2003: one over the product of both directions' shares). The square, because nothing
-/// repeats a packet here but its sender, from one end to the other, who takes a loss for congestion besides: what a link
-/// loses costs more than sending it twice. So 40 % of loss one way costs 2.8 times as much, and a way that costs twice
-/// as much as the link did is taken instead.
+/// The cost of a link: 32 and two for each millisecond of the smallest round trip, times the square of the expected
+/// number of transmissions (ETX, De Couto et al. 2003: one over the product of both directions' shares).
+///
+/// ETX is squared because links do not retransmit packets: the sender does, from end to end, and takes the loss for
+/// congestion as well. So a lost frame costs more than a second transmission over this link. With 40 % loss in one
+/// direction the cost is 2.8 times as high, and a detour of up to that cost is preferred.
 pub(super) fn cost(out: &DeliveryRatio, inward: &DeliveryRatio, rtt: Option<Duration>) -> u16 {
     cost_of(out.share(), inward.share(), rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)))
 }
 
-/// The same of the shares in [65536ths](FULL_SHARE) and the round trip in microseconds.
+/// The cost for shares in [65536ths](FULL_SHARE) and a round trip in microseconds, as the specification gives the
+/// formula.
 pub(crate) fn cost_of(out: u64, inward: u64, rtt_us: Option<u64>) -> u16 {
     let base =
         u128::from(u64::from(MIN_COST).saturating_mul(US_PER_COST).saturating_add(rtt_us.unwrap_or(0)));
-    // In 2¹⁶ths. At most 2⁴⁰ or so, since beyond 1000 times 2⁸ the cost is the highest anyhow.
+    // ETX in 65536ths. It is bounded by 2⁴⁰ to avoid overflow of its square; the cost is the maximum long before.
     let whole = u128::from(FULL_SHARE).saturating_mul(u128::from(FULL_SHARE)) << 16;
     let etx =
         whole.checked_div(u128::from(out).saturating_mul(inward.into())).unwrap_or(u128::MAX).min(1 << 40);
@@ -162,7 +184,7 @@ pub(crate) fn cost_of(out: u64, inward: u64, rtt_us: Option<u64>) -> u16 {
     cost.clamp(MIN_COST, MAX_COST)
 }
 
-/// The share of frames that do not survive the way there and back, 0 to 1.
+/// The share of frames that would be lost on a round trip, 0 to 1.
 pub(super) fn loss(out: &DeliveryRatio, inward: &DeliveryRatio) -> f64 {
     let share = |arrivals: &DeliveryRatio| arrivals.share() as f64 / FULL_SHARE as f64;
     1.0 - share(out) * share(inward)
@@ -180,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cost_is_that_of_the_formula() {
+    fn the_cost_follows_the_formula() {
         let good = DeliveryRatio::default();
         let half = DeliveryRatio { expected: 200, received: 100, last: (0, 0) };
         let dead = DeliveryRatio { expected: 200, received: 0, last: (0, 0) };
@@ -194,29 +216,33 @@ mod tests {
 
     #[test]
     fn loss_is_found_within_a_seventh_idle_or_busy() {
-        // The bar is 15 % of the ETX. Per second of one frame (idle) or a hundred (busy), 40 % lost.
+        // The ETX must be within 15 %. A link carries one frame a second (idle) or a hundred (busy), and loses 40 % of
+        // them.
         for (seconds, frames) in [(240, 1), (20, 100), (600, 1)] {
             let mut far = 0;
             for seed in 0..100 {
                 let mut rng = ChaCha20Rng::from_seed([seed; 32]);
                 let mut arrivals = DeliveryRatio::default();
-                let (mut sent, mut came) = (0, 0);
+                let (mut sent, mut arrived) = (0, 0);
                 for _ in 0..seconds {
                     for _ in 0..frames {
                         sent += 1;
-                        came += u64::from(rng.next_u32() % 10 >= 4);
+                        arrived += u64::from(rng.next_u32() % 10 >= 4);
                     }
-                    arrivals.update(sent, came);
+                    arrivals.update(sent, arrived);
                 }
                 let etx = FULL_SHARE as f64 / arrivals.share() as f64;
                 far += u32::from((etx - 1.0 / 0.6).abs() > 0.15 / 0.6);
             }
-            assert!(far <= 4, "{far} of 100 runs of {seconds} s with {frames} frames/s were further off");
+            assert!(
+                far <= 4,
+                "{far} of 100 runs of {seconds} s with {frames} frames/s were off by more than 15 %"
+            );
         }
     }
 
     #[test]
-    fn a_link_that_got_better_is_soon_seen_to_be() {
+    fn the_share_rises_within_twenty_updates_after_the_loss_has_ended() {
         let mut arrivals = DeliveryRatio::default();
         arrivals.update(5_000, 2_500);
         assert!(arrivals.share() < FULL_SHARE * 51 / 100);
@@ -227,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_make_no_sense_do_no_harm() {
+    fn impossible_counts_do_no_harm() {
         let mut arrivals = DeliveryRatio::default();
         arrivals.update(10, 20);
         assert_eq!(arrivals.share(), FULL_SHARE);
@@ -239,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_round_trip_is_smoothed_and_its_least_forgotten_after_a_minute() {
+    fn the_round_trip_is_smoothed_and_its_minimum_expires_after_a_minute() {
         let mut rtt = RttEstimator::default();
         rtt.sample(Time::ZERO, ms(80));
         assert_eq!((rtt.smoothed(), rtt.variation()), (Some(ms(80)), ms(40)));
@@ -251,11 +277,11 @@ mod tests {
             assert_eq!(rtt.smallest(), Some(smallest), "after {second} s");
         }
         rtt.sample(Time::from_millis(101_000), Duration::from_secs(4000));
-        assert!(rtt.smoothed() < Some(ms(62)), "an absurd sample is passed over");
+        assert!(rtt.smoothed() < Some(ms(62)), "an impossible sample is ignored");
     }
 
     #[test]
-    fn jitter_raises_the_smoothed_round_trip_but_not_the_least() {
+    fn jitter_raises_the_smoothed_round_trip_but_not_the_minimum() {
         let mut rng = ChaCha20Rng::from_seed([4; 32]);
         let mut rtt = RttEstimator::default();
         for second in 0..50 {

@@ -1,13 +1,17 @@
-//! Fresh keys for a session that goes on: a handshake inside the link, every two minutes or 2²⁸ frames.
+//! Renewal of the keys of a session: a handshake inside the link, every two minutes or 2²⁸ frames.
 //!
-//! Only the session's initiator begins. It sends one `rekey` for each generation and repeats that very message until
-//! the answer comes, so that both ends can never come to different keys for one generation. The responder, when it has
-//! answered, opens frames of both generations and seals under the old key until a frame of the new one has opened: then
-//! it knows that the initiator has the answer. The initiator turns to the new keys with the answer. What was sealed under
-//! the old keys is opened for [`OLD_KEY_LIFE`] more.
+//! A session may last for months. Fresh ephemeral keys limit what a stolen key can decrypt to two minutes of traffic.
 //!
-//! The handshake is `Noise_KKpsk0`: both know each other's static keys, and the pre-shared key comes from the present
-//! session ([`chain`](super::keys::chain)), so that the new keys are bound to the link that carries it. Everything travels sealed.
+//! Only the session's initiator begins, so that two renewals never cross. It sends one `rekey` for each generation and
+//! repeats the same bytes until the answer arrives, so that both ends can never derive different keys for one
+//! generation. After its answer the responder opens frames of both generations, and seals under the old key until a
+//! frame of the new one opens, because only that frame proves that the initiator has the answer. The initiator switches
+//! when the answer arrives. Frames that were sealed under the old keys are opened for [`OLD_KEY_LIFE`] more, since they
+//! may be on their way.
+//!
+//! The handshake is `Noise_KKpsk0`: both sides know each other's static key already. The pre-shared key comes from the
+//! present session ([`chain`](super::keys::chain)), so that only its two ends can make the next keys. All of it is
+//! sealed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,54 +27,63 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{KEY_LEN, KIND_REKEY, KIND_REKEYED, REKEY_LEN, Rekey, plaintext};
 
-/// How long keys are used before they are replaced; up to a tenth is added, so that links do not stay in step.
+/// The time after which keys are replaced (REKEY_AFTER_TIME of WireGuard). Up to a tenth is added at random, so that
+/// the renewals of many links that began together do not coincide.
 pub(super) const KEY_LIFE: Duration = Duration::from_secs(120);
-/// How long frames of the generation before are opened.
+/// The time for which frames of the previous generation are opened. Otherwise those on their
+/// way would be lost.
 pub(super) const OLD_KEY_LIFE: Duration = Duration::from_secs(10);
-/// The least time to the first repetition of a `rekey`; it doubles up to [`MAX_DELAY`].
+/// The minimum time to the first repetition of a `rekey`; it doubles up to [`MAX_DELAY`].
 pub(super) const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// The maximum time between two repetitions.
 pub(super) const MAX_DELAY: Duration = Duration::from_secs(2);
-/// How often it is sent in a row, and how long the pause is then. The link goes on with its old keys.
+/// The number of transmissions before a pause. The link keeps its old keys meanwhile, since they are still safe.
 pub(super) const TRIES: u32 = 8;
+/// The pause after [`TRIES`] transmissions without an answer.
 pub(super) const PAUSE: Duration = Duration::from_secs(30);
-/// The least time between two messages that do not verify and are looked into nevertheless.
+/// The time after a message that did not verify in which no other one is verified, because each costs a key agreement.
+/// Such a message is authentic, so it comes from a faulty or hostile neighbour.
 pub(super) const BAD_MESSAGE_PAUSE: Duration = Duration::from_secs(1);
 
-/// How one end of a session comes to its next keys. See the [module's page](self).
+/// The renewal of keys at one end of a session. See the [module documentation](self).
 pub(crate) struct Renewal {
     keys: Arc<StaticKeys>,
     /// The neighbour's static key.
     remote: [u8; KEY_LEN],
     suite: Suite,
+    /// Whether this side began the session, and so begins each renewal.
     initiator: bool,
-    /// What the present keys left for the next handshake.
+    /// The pre-shared key of the next handshake, derived from the present keys.
     chain: Zeroizing<[u8; 32]>,
     stage: RenewalStage,
-    /// Until when frames of the generation before are opened.
+    /// The time until which frames of the previous generation are opened; `None` when its key has been erased.
     old_until: Option<Time>,
 }
 
+/// The progress of a renewal.
 enum RenewalStage {
-    /// The keys are good. The initiator begins at that time; the responder listens from then on.
+    /// No renewal is under way. The initiator begins at this time; the responder accepts a `rekey` from then on.
     Idle(Time),
-    /// The initiator waits for the answer.
+    /// The initiator has sent its `rekey` and waits for the answer.
     Requested(Box<PendingRekey>),
-    /// The responder has answered, and waits for a frame under the new key.
+    /// The responder has answered and waits for a frame under the new key.
     Responded(Box<AnsweredRekey>),
 }
 
+/// A renewal of the initiator that waits for its answer.
 struct PendingRekey {
     noise: NoiseHandshake,
-    /// What is repeated.
+    /// The message, kept because its repetitions must be the same bytes.
     rekey: Rekey,
-    /// How often it was sent since the last pause.
+    /// The number of transmissions since the last pause.
     tries: u32,
     delay: Duration,
     next: Time,
-    /// Before this time an answer is not looked into.
+    /// The time before which no answer is verified, because the last one did not verify.
     closed_until: Time,
 }
 
+/// A renewal that the responder has answered. Its key is used when the initiator has proved to have the answer.
 struct AnsweredRekey {
     request: Rekey,
     answer: Rekey,
@@ -79,7 +92,7 @@ struct AnsweredRekey {
 }
 
 impl Renewal {
-    /// For a session whose handshake left `chain`.
+    /// Makes the renewal of a session; `chain` was derived from its handshake.
     pub(super) fn new(
         keys: Arc<StaticKeys>,
         remote: [u8; KEY_LEN],
@@ -98,24 +111,24 @@ impl Renewal {
         }
     }
 
-    /// The keys are in use from now on.
+    /// Begins the life of the present keys.
     pub(super) fn start_key_life(&mut self, now: Time, rng: &mut ChaCha20Rng) {
         let later = f64::from(rng.next_u32()) / f64::from(u32::MAX) / 10.0;
         self.stage =
             RenewalStage::Idle(if self.initiator { now + KEY_LIFE + KEY_LIFE.mul_f64(later) } else { now });
     }
 
-    /// The keys are worn: they are replaced as soon as can be, if it is this side that begins.
+    /// Makes the renewal due at once, if this side begins it.
     pub(super) fn hasten(&mut self, now: Time) {
         if let RenewalStage::Idle(due) = &mut self.stage {
             *due = (*due).min(now);
         }
     }
 
-    /// When [`Renewal::timeout`] is due.
+    /// The time at which [`Renewal::timeout`] is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         let next = match &self.stage {
-            // One after the other: only one generation before is kept.
+            // A renewal waits until the previous key is erased, because the opener keeps one previous generation only.
             RenewalStage::Idle(due) if self.initiator && self.old_until.is_none() => Some(*due),
             RenewalStage::Requested(pending) => Some(pending.next),
             _ => None,
@@ -123,7 +136,7 @@ impl Renewal {
         next.into_iter().chain(self.old_until).min()
     }
 
-    /// Time has passed. Returns a plaintext to be sent.
+    /// Handles the timers that are due. Returns the plaintext of a `rekey` to be sent.
     pub(super) fn timeout(
         &mut self,
         now: Time,
@@ -159,6 +172,7 @@ impl Renewal {
         Some(plaintext(KIND_REKEY, &pending.rekey))
     }
 
+    /// Makes the `rekey` of the next generation.
     fn start_request(
         &self,
         now: Time,
@@ -172,14 +186,17 @@ impl Renewal {
         Ok(PendingRekey { noise, rekey, tries: 0, delay, next: now, closed_until: now })
     }
 
+    /// The inputs of the handshake that both sides have.
     fn rekeying(&self, generation: u32) -> RekeyInput<'_> {
         RekeyInput { remote: &self.remote, chain: &self.chain, generation }
     }
 
-    /// The neighbour asks for the next keys. Returns the plaintext that answers.
+    /// Handles a `rekey` of the initiator. Returns the plaintext of the answer.
     ///
     /// # Errors
-    /// When that cannot be: it is not for the next generation, or does not verify.
+    /// [`DropCause::MalformedPacket`] for another generation than the next, a second message for one generation, or one
+    /// that does not verify; [`DropCause::HandshakeLimit`] while the previous key is kept, or soon after a message that
+    /// did not verify.
     pub(super) fn on_rekey(
         &mut self,
         now: Time,
@@ -192,7 +209,7 @@ impl Renewal {
         }
         let generation = request.generation;
         if generation == opener.generation() {
-            // A repetition that was overtaken: the neighbour has the answer.
+            // It is a late repetition. The initiator has switched, so it has the answer.
             return Ok(None);
         }
         if opener.generation().checked_add(1) != Some(generation) {
@@ -202,9 +219,9 @@ impl Renewal {
             RenewalStage::Responded(answered) if answered.request == request => {
                 return Ok(Some(plaintext(KIND_REKEYED, &answered.answer)));
             }
-            // There is one such message for each generation.
+            // There is one `rekey` for each generation, since two answers could lead to two different keys.
             RenewalStage::Responded(_) => return Err(DropCause::MalformedPacket),
-            // What does not verify costs as much as what does.
+            // A message that does not verify costs as much as one that does, so both are limited.
             RenewalStage::Idle(closed_until) if self.old_until.is_some() || *closed_until > now => {
                 return Err(DropCause::HandshakeLimit);
             }
@@ -224,6 +241,7 @@ impl Renewal {
         }
     }
 
+    /// Computes the answer to a `rekey`, and the keys of the next generation. The opening key is the second value.
     fn answer(&self, request: Rekey, rng: &mut ChaCha20Rng) -> Result<(AnsweredRekey, Key), NoiseError> {
         let generation = request.generation;
         let mut noise = self.keys.rekey_responder(&self.rekeying(generation), &fresh_seed(rng))?;
@@ -234,10 +252,11 @@ impl Renewal {
         Ok((AnsweredRekey { request, answer, sealing, chain }, opening))
     }
 
-    /// The neighbour has answered. Returns the key to seal with from now on; nothing when that has happened already.
+    /// Handles the answer of the responder. Returns the key to seal with from now on; `None` for a repeated answer.
     ///
     /// # Errors
-    /// When it is no answer to what was asked.
+    /// [`DropCause::MalformedPacket`] when it does not answer the pending `rekey` or does not verify;
+    /// [`DropCause::HandshakeLimit`] soon after one that did not verify.
     pub(super) fn on_rekeyed(
         &mut self,
         now: Time,
@@ -271,7 +290,8 @@ impl Renewal {
         Ok(Some(sealing))
     }
 
-    /// Whether a frame has opened under the key to come: returns the key to seal with from now on.
+    /// Called after a frame of a new generation has opened, which proves that the initiator has the answer. Returns the
+    /// key to seal with from now on, if a renewal waited for that.
     pub(super) fn on_switched(&mut self, now: Time, opener: &Opener) -> Option<Key> {
         match &self.stage {
             RenewalStage::Responded(answered) if answered.answer.generation == opener.generation() => {}
@@ -287,6 +307,7 @@ impl Renewal {
     }
 }
 
+/// Writes the next message of the handshake, which has a fixed length.
 fn message(noise: &mut NoiseHandshake) -> Result<[u8; REKEY_LEN], NoiseError> {
     noise.write(&[])?.try_into().map_err(|_| NoiseError)
 }

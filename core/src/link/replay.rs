@@ -1,20 +1,25 @@
 //! The replay window: each frame counter is accepted once.
 //!
-//! A ring of bits indexed by the counter, as RFC 6479 describes: moving the window forward clears whole words
-//! and shifts nothing, so that it costs the same however far it moves.
+//! It is a ring of bits indexed by the counter, as RFC 6479 describes. To advance, the window clears whole words and
+//! shifts nothing, so that the cost is bounded however far it moves.
 
+/// The number of words in the ring. One more than the window needs, because that of the highest counter is only partly
+/// filled.
 const WORDS: u64 = 33;
+/// The number of bits in a word.
 const BITS: u64 = u64::BITS as u64;
 
-/// How far behind the highest counter a frame may come and still be accepted.
+/// The number of counters behind the highest one that are still accepted. Frames that are reordered further than this
+/// are dropped, since they cannot be distinguished from replays.
 pub(crate) const WINDOW: u64 = (WORDS - 1) * BITS;
 
-/// Which of the last counters have been seen.
+/// The set of the latest counters that were accepted.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplayWindow {
     words: [u64; WORDS as usize],
-    /// One more than the highest counter seen.
+    /// One more than the highest counter that was accepted.
     next: u64,
+    /// The number of counters that were accepted.
     seen: u64,
 }
 
@@ -25,8 +30,8 @@ impl Default for ReplayWindow {
 }
 
 impl ReplayWindow {
-    /// Whether a frame with this counter would be the first, and recent enough to tell. Nothing changes, so it may be
-    /// asked before the frame is authenticated.
+    /// Whether this counter was not accepted yet and is within the window. Nothing changes, so that the check can
+    /// precede the authentication of the frame.
     pub(crate) fn is_new(&self, counter: u64) -> bool {
         if counter >= self.next {
             return true;
@@ -37,12 +42,12 @@ impl ReplayWindow {
         self.word(counter).is_some_and(|word| word & bit(counter) == 0)
     }
 
-    /// Marks the counter of a frame that was authenticated.
+    /// Marks the counter of an authenticated frame as accepted.
     pub(crate) fn mark(&mut self, counter: u64) {
         if counter >= self.next {
             let first = self.next.div_ceil(BITS);
             let last = counter / BITS;
-            // More than one turn of the ring clears all of it.
+            // A move by more than the whole ring clears each word once, which bounds the cost.
             for word in first.max(last.saturating_sub(WORDS))..=last {
                 if let Some(word) = self.words.get_mut(slot(word)) {
                     *word = 0;
@@ -56,12 +61,12 @@ impl ReplayWindow {
         }
     }
 
-    /// One more than the highest counter seen: how many frames were sent, at least.
+    /// One more than the highest counter that was accepted, which is the minimum number of frames sent.
     pub(crate) fn expected(&self) -> u64 {
         self.next
     }
 
-    /// How many frames were accepted.
+    /// The number of frames that were accepted.
     pub(crate) fn received(&self) -> u64 {
         self.seen
     }
@@ -71,10 +76,12 @@ impl ReplayWindow {
     }
 }
 
+/// The position of a word in the ring.
 fn slot(word: u64) -> usize {
     (word % WORDS) as usize
 }
 
+/// The mask of a counter in its word.
 fn bit(counter: u64) -> u64 {
     1 << (counter % BITS)
 }
@@ -88,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_counter_is_new_once() {
+    fn each_counter_is_accepted_once() {
         let mut window = ReplayWindow::default();
         for counter in [0, 1, 5, 3, 64, 63, 2047, 2048, 4000, 1953] {
             assert!(window.is_new(counter), "{counter}");
@@ -109,7 +116,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_a_set_of_all_counters(steps in prop::collection::vec((0u64..3, 0u64..5000), 1..300)) {
+        fn the_window_agrees_with_a_set_of_all_counters(steps in prop::collection::vec((0u64..3, 0u64..5000), 1..300)) {
             let mut window = ReplayWindow::default();
             let mut seen = BTreeSet::new();
             for (kind, by) in steps {

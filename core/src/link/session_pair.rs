@@ -1,11 +1,11 @@
-//! Both ends of a session without the handshake before it, for the fuzzers: a million sessions a minute.
+//! Both ends of a session without its handshake, because a fuzzer would spend nearly all its time on key agreements.
 
 use super::keys::{Opener, Sealer, Suite};
 
-/// What one end of a session has.
+/// The keys that one end of a session holds.
 pub(crate) type SessionEnd = (Sealer, Opener);
 
-/// The two ends of a session whose keys everybody knows; `None` where the cipher does not work.
+/// Returns the two ends of a session with fixed, public keys; `None` if this machine cannot use the cipher.
 pub(crate) fn session_pair(suite: Suite) -> Option<[SessionEnd; 2]> {
     let hash = [3; 32];
     let splits = [[1; 32], [2; 32]];

@@ -1,4 +1,4 @@
-//! What the specification says of the constants of links, with their values taken from the code.
+//! Comparison of the constants of links in the specification with those of the code, so that neither changes alone.
 
 use super::LinkConfig;
 use super::control::receiver::{ACK_DELAY, MAX_STREAM};

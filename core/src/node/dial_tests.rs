@@ -97,7 +97,7 @@ fn who_said_goodbye_is_dialled_again_a_little_later_and_at_once_as_another_insta
     assert!(dials.due(at(20_249), &NONE).is_empty());
     assert_eq!(dials.due(at(20_250), &NONE), ["udp:a"], "it may be starting again, and know nobody");
     let error = dials.targets(&NONE).next().and_then(|(_, _, target)| target.last_error.clone());
-    assert_eq!(error.as_deref(), Some("the neighbour said goodbye"));
+    assert_eq!(error.as_deref(), Some("the neighbour closed the link"));
     // A beacon that was on its way when it left.
     dials.heard(at(20_100), 0, Heard { endpoint: endpoint(2), instance: 2 });
     assert!(dials.due_heard(at(20_100), &own(), &NONE).is_empty());
@@ -309,8 +309,8 @@ fn invented_neighbours_do_not_keep_real_ones_out() {
     let real = || 1_000_000..1_000_010_u64;
     let (own, mut dials) = (own(), Dials::default());
     let (mut links, mut invented) = (Links::default(), 0);
-    // Each second 64 are invented, as many as a netmod passes on, and the real ones are heard every five seconds; a dial
-    // takes eight seconds to come to nothing.
+    // Each second 64 are invented, as many as a netmod passes on, and the real ones are heard every five seconds; a
+    // dial takes eight seconds to come to nothing.
     let mut dialled: Vec<(u64, Path)> = Vec::new();
     for tick in 0..1200 {
         let now = at(tick * 50);

@@ -1,4 +1,4 @@
-//! The receiving half of the control channel.
+//! The receiving half of the control channel: reordering of segments, acknowledgements, and reassembly of messages.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,39 +10,49 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::Acknowledged;
 
-/// How long an acknowledgement waits for something that it can ride on.
+/// The maximum delay of an acknowledgement. It waits for a segment that can carry it, since a frame of its own costs
+/// more than its content. The sender adds this delay to its time-out.
 pub(in crate::link) const ACK_DELAY: Duration = Duration::from_millis(5);
-/// The most that waits to be fetched, in bytes; beyond it segments are passed over, and come again.
+/// The maximum of reassembled bytes that wait to be fetched. Beyond it segments are dropped, so that the sender repeats
+/// them later and slows down.
 pub(in crate::link) const MAX_STREAM: usize = 256 << 10;
 
-/// The stream makes no sense: a message of no length, or too long.
+/// The stream contains a message of length zero, or one that is too long. The border of the next message is unknown
+/// then, so that the link must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::link) struct Violation;
 
-/// See the [module's page](self).
+/// The receiver of the control stream of one link.
 #[derive(Debug, Default)]
 pub(in crate::link) struct ControlReceiver {
-    /// The number of the next segment of the stream.
+    /// The number of the next segment in order.
     next: u32,
-    /// What came too early: the segments from `next` on.
+    /// The segments from `next` on that arrived ahead of order; `None` for a gap. It has at most [`WINDOW`] entries.
     early: VecDeque<Option<Bytes>>,
+    /// The bytes in order that do not yet form a message, or were not yet fetched.
     stream: BytesMut,
-    /// Segments that came in order since the last acknowledgement.
+    /// The number of segments since the last acknowledgement.
     unacknowledged: u32,
-    /// When an acknowledgement is due.
+    /// The time at which an acknowledgement is due.
     due: Option<Time>,
-    /// Whether messages stay where they are.
+    /// Whether the delivery of messages is stopped.
     held: bool,
 }
 
 impl ControlReceiver {
-    /// As if that many segments had come before.
+    /// Sets the number of the next segment, as if the ones before had been received.
     #[cfg(test)]
     pub(super) fn start_at(&mut self, next: u32) {
         self.next = next;
     }
 
-    /// A segment has come.
+    /// Takes a segment.
+    ///
+    /// Every second segment, one that leaves a gap and one that fills it are acknowledged at once, so that the sender
+    /// detects loss without a time-out (RFC 9000, section 13.2.1); others after [`ACK_DELAY`].
+    ///
+    /// # Errors
+    /// The cause of the drop: [`DropCause::Duplicate`], [`DropCause::InboxFull`] or [`DropCause::MalformedPacket`].
     pub(in crate::link) fn segment(
         &mut self,
         now: Time,
@@ -58,7 +68,7 @@ impl ControlReceiver {
             if behind > u16::MAX.into() {
                 return Err(DropCause::MalformedPacket);
             }
-            // It came before: the acknowledgement must have been lost.
+            // It was received before, so the acknowledgement must have been lost. It is repeated at once.
             self.due = Some(now);
             return Err(DropCause::Duplicate);
         }
@@ -68,12 +78,12 @@ impl ControlReceiver {
         while self.early.len() <= offset {
             self.early.push_back(None);
         }
-        let Some(place) = self.early.get_mut(offset) else { return Err(DropCause::MalformedPacket) };
-        if place.is_some() {
+        let Some(entry) = self.early.get_mut(offset) else { return Err(DropCause::MalformedPacket) };
+        if entry.is_some() {
             self.due = Some(now);
             return Err(DropCause::Duplicate);
         }
-        *place = Some(Bytes::copy_from_slice(body));
+        *entry = Some(Bytes::copy_from_slice(body));
         while let Some(Some(body)) = self.early.front() {
             self.stream.extend_from_slice(body);
             self.early.pop_front();
@@ -86,12 +96,13 @@ impl ControlReceiver {
         Ok(())
     }
 
-    /// Whether messages stay where they are for now: when there are [`MAX_STREAM`] bytes the sender has to repeat the rest.
+    /// Stops or resumes the delivery of messages. While it is stopped, segments are accepted up to [`MAX_STREAM`]
+    /// bytes, and the sender has to repeat the rest.
     pub(in crate::link) fn hold(&mut self, held: bool) {
         self.held = held;
     }
 
-    /// The next message, if all of it has come.
+    /// The next message, if it is complete.
     pub(in crate::link) fn message(&mut self) -> Result<Option<Bytes>, Violation> {
         let Some(length) = self.stream.first_chunk().map(|length| usize::from(u16::from_le_bytes(*length)))
         else {
@@ -111,20 +122,20 @@ impl ControlReceiver {
         Ok(Some(message))
     }
 
-    /// What was said by [`ControlReceiver::acknowledged`] is on its way.
+    /// Records that the content of [`ControlReceiver::acknowledged`] was sent.
     pub(in crate::link) fn acknowledgement_sent(&mut self) {
         self.due = None;
         self.unacknowledged = 0;
     }
 
-    /// What to tell the other side.
+    /// The acknowledgement of everything that was received: the next number, and a bitmap of the segments after it.
     pub(in crate::link) fn acknowledged(&self) -> Acknowledged {
         let early = self.early.iter().skip(1).take(WINDOW).enumerate();
         let sack = early.filter(|(_, body)| body.is_some()).fold(0, |sack, (bit, _)| sack | (1u64 << bit));
         Acknowledged { ack: self.next, sack }
     }
 
-    /// When an acknowledgement is due.
+    /// The time at which an acknowledgement is due.
     pub(in crate::link) fn due(&self) -> Option<Time> {
         self.due
     }

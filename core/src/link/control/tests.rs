@@ -1,3 +1,5 @@
+//! The two halves of the control channel, without a network between them.
+
 use std::time::Duration;
 
 use super::*;
@@ -54,7 +56,7 @@ fn a_segment_fits_the_frame_of_a_small_link() {
 }
 
 #[test]
-fn time_outs_double_and_a_word_from_the_other_side_ends_that() {
+fn time_outs_double_until_an_acknowledgement_arrives() {
     let mut outgoing = ControlSender::new(1200);
     let mut rtt = RttEstimator::default();
     rtt.sample(Time::ZERO, Duration::from_millis(1));
@@ -83,7 +85,7 @@ fn gaps_are_filled_and_nothing_else_is_repeated() {
         outgoing.push(&[1; 1151]).unwrap();
     }
     assert_eq!(numbers(&mut outgoing, Time::ZERO), (0..10).collect::<Vec<_>>());
-    // 0 and 1 came, 2 and 5 did not, 3, 4, 6, 7 and 8 did.
+    // Segments 3, 4, 6, 7 and 8 have arrived. 2 and 5 are lost, because three later ones have overtaken each.
     outgoing.acknowledge(Acknowledged { ack: 2, sack: 0b111011 }).unwrap();
     assert_eq!(numbers(&mut outgoing, Time::ZERO), [2, 5]);
     outgoing.acknowledge(Acknowledged { ack: 2, sack: 0b111011 }).unwrap();
@@ -93,7 +95,7 @@ fn gaps_are_filled_and_nothing_else_is_repeated() {
 }
 
 #[test]
-fn an_acknowledgement_of_what_was_never_sent_is_refused_and_changes_nothing() {
+fn an_acknowledgement_of_a_segment_that_was_never_sent_is_refused_and_changes_nothing() {
     let mut outgoing = ControlSender::new(1200);
     for _ in 0..10 {
         outgoing.push(&[1; 1151]).unwrap();
@@ -106,18 +108,22 @@ fn an_acknowledgement_of_what_was_never_sent_is_refused_and_changes_nothing() {
         assert_eq!(refused, Err(DropCause::MalformedPacket), "ack {ack}, sack {sack:b}");
         assert_eq!(outgoing.queued(), waits, "ack {ack}, sack {sack:b}");
     }
-    // One that another has overtaken says nothing new, and is no mistake.
+    // An acknowledgement that was overtaken contains nothing new. It is no error, because paths reorder frames.
     for (ack, sack) in [(3, 0), (0, 0b11), (3, 1 << 5)] {
         assert_eq!(outgoing.acknowledge(Acknowledged { ack, sack }), Ok(()), "ack {ack}, sack {sack:b}");
         assert_eq!(outgoing.queued(), waits);
     }
-    assert_eq!(outgoing.acknowledge(Acknowledged { ack: 4, sack: 1 << 4 }), Ok(()), "the last one came");
+    assert_eq!(
+        outgoing.acknowledge(Acknowledged { ack: 4, sack: 1 << 4 }),
+        Ok(()),
+        "the last segment has arrived"
+    );
     assert_eq!(outgoing.acknowledge(Acknowledged { ack: 10, sack: 0 }), Ok(()));
     assert_eq!(outgoing.queued(), 0);
 }
 
 #[test]
-fn numbers_run_past_the_end_of_32_bits() {
+fn segment_numbers_wrap_around_at_32_bits() {
     let now = Time::ZERO;
     let (mut outgoing, mut incoming) = (ControlSender::new(1200), ControlReceiver::default());
     outgoing.start_at(u32::MAX - 5);
@@ -134,7 +140,7 @@ fn numbers_run_past_the_end_of_32_bits() {
 }
 
 #[test]
-fn what_nobody_fetches_is_not_piled_up() {
+fn messages_that_are_not_fetched_are_bounded() {
     let mut incoming = ControlReceiver::default();
     let mut refused = 0;
     for sequence in 0..1000 {

@@ -1,56 +1,61 @@
-//! What a link does for its own upkeep: new keys, longer frames, a neighbour that moves.
+//! Maintenance of a link: renewal of its keys, discovery of the path MTU, and a neighbour that moves.
 
 use super::*;
 use crate::netmod::Endpoint;
 use crate::wire::link::{KIND_MTU_ANSWER, KIND_RESPONSE, MtuAnswer, Rekey, Token};
 
-/// A probe has at least so many bytes after its kind, so that no answer is longer than what it answers.
+/// The minimum length of an MTU probe after its kind, in bytes: the length of the answer, so that no answer is longer
+/// than the probe that caused it.
 const MIN_PROBE_BODY: usize = 6;
 
 impl Link {
-    /// Gives the session fresh keys now and then.
+    /// Enables the renewal of the session's keys.
     pub fn with_renewal(mut self, now: Time, mut renewal: Renewal) -> Self {
         renewal.start_key_life(now, &mut self.rng);
         self.renewal = Some(renewal);
         self
     }
 
-    /// The handshake says that a round trip takes `rtt`, or less: until one was measured, silence is judged by that.
+    /// Sets the upper bound of the round trip that the handshake has found. Silence is judged by it until vitals have
+    /// measured one, because a fixed time-out would end links to very distant neighbours before their first answer.
     pub fn with_handshake_rtt(mut self, rtt: Duration) -> Self {
         self.liveness.set_handshake_rtt(rtt);
         self
     }
 
-    /// Tries how long a frame the way takes: `floor` bytes for certain, `base` as far as is known, `most` perhaps.
+    /// Enables the discovery of the path MTU: the path carries `floor` bytes with certainty, `base` most likely, and
+    /// `most` at best.
     pub fn with_path_mtu(mut self, floor: usize, base: usize, most: usize) -> Self {
         self.mtu = PathMtu::new(floor, base, most);
         self
     }
 
-    /// While `held`, what the neighbour's router says stays in the link, which soon takes no more of it. Packets and signs of
-    /// life are not held up.
+    /// Stops or resumes the delivery of control messages. While `held`, they stay in the link, which soon accepts no
+    /// more segments, so that the neighbour waits (backpressure). Packets and vitals are not affected, because they
+    /// keep the link alive.
     pub fn hold_control(&mut self, held: bool) {
         self.incoming.hold(held);
     }
 
-    /// The keys that the egress seals with [are worn](crate::link::Sealer::is_worn).
+    /// Requests new keys, since those of the sealer [are worn](crate::link::Sealer::is_worn).
     pub fn on_key_worn(&mut self, now: Time) {
         if let Some(renewal) = &mut self.renewal {
             renewal.hasten(now);
         }
     }
 
-    /// Of the packets that were told to [`Link::note_sent`] just now, `frames` of them, this was the longest frame, in bytes.
+    /// Records that the `frames` just reported to [`Link::note_sent`] were at most `longest` bytes long.
     pub fn note_longest(&mut self, now: Time, frames: u32, longest: usize) {
         self.mtu.on_sent(now, frames, longest);
     }
 
-    /// The medium has refused a frame of `length` bytes as too long.
+    /// Lowers the MTU, because the medium has refused a frame of `length` bytes as too long.
     pub fn on_frame_too_long(&mut self, now: Time, length: usize) {
         self.with_mtu(|mtu| mtu.on_refused(now, length));
     }
 
-    /// Cuts the control stream so that no segment can be too long for the way: a segment that was sent once stays as it is.
+    /// Limits control segments to the length that the path carries with certainty. A segment keeps its length when it
+    /// is retransmitted, so one that is too long would never arrive and would block the stream.
     pub(super) fn limit_segments(&mut self, now: Time) {
         let certain = self.mtu.confirmed_length(now);
         if self.outgoing.set_frame(certain) {
@@ -58,8 +63,8 @@ impl Link {
         }
     }
 
-    /// The medium says that nothing arrives at the neighbour any more: it is suspect at once, and soon away. Anything that is
-    /// heard of it ends the doubt.
+    /// Makes the neighbour suspect at once and away soon, because the medium reports that nothing arrives there. Any
+    /// authentic frame of the neighbour ends the suspicion.
     pub fn on_medium_cut(&mut self, now: Time) {
         if matches!(self.state, LinkState::Up | LinkState::Suspect) {
             self.liveness.on_medium_cut(now);
@@ -67,18 +72,19 @@ impl Link {
         }
     }
 
-    /// The medium has refused to send a frame to the neighbour: it is asked at once whether it is still there.
+    /// Probes the neighbour at once, because the medium has refused to send a frame to it.
     pub fn on_send_refused(&mut self, now: Time) {
         if self.state == LinkState::Up {
             self.liveness.on_send_refused(now, self.rtt.smoothed());
         }
     }
 
-    /// Opens a data frame that came from an `endpoint` which is not the link's own: from a neighbour that has moved, or from
-    /// somebody who overheard it. What is in it is taken; where it came from is not believed until it is proved.
+    /// Opens a data frame that came from an `endpoint` which is not the link's own: from a neighbour that has moved, or
+    /// from a node that overheard the frame. The content is handled, since the seal proves its author. The endpoint is
+    /// challenged, because nothing proves it yet.
     ///
     /// # Errors
-    /// Why it was dropped, to be counted.
+    /// The cause of the drop, to be counted.
     pub fn handle_frame_from<'a>(
         &mut self,
         now: Time,
@@ -96,8 +102,8 @@ impl Link {
         Ok(inner)
     }
 
-    /// The neighbour is heard again. What was lost while the medium knew that nothing gets through says nothing of how the link is
-    /// when it is up.
+    /// Excludes the frames of an interruption from the loss, when the neighbour is heard again after the link was away.
+    /// The medium had reported the interruption, so they do not describe the quality of the link.
     pub(super) fn resume(&mut self, now: Time) {
         if self.state == LinkState::Away {
             self.inbound.skip_to(self.opener.expected(), self.opener.received());
@@ -105,17 +111,18 @@ impl Link {
         }
     }
 
-    /// Counts what arrived at the neighbour, by its vitals.
+    /// Counts our frames that arrived at the neighbour, by its vitals.
     pub(super) fn count_outbound(&mut self, vitals: &Vitals) {
         let Some(back) = self.resumed_at else {
             return self.outbound.update(vitals.expected, vitals.received);
         };
         self.outbound.skip_to(vitals.expected, vitals.received);
-        // From then on all that it counts was sent since.
+        // An echo of something sent since then shows that the neighbour has counted the frames of the interruption.
         let answered = vitals.held != Vitals::NO_ECHO && vitals.echo.wrapping_sub(back) < 1 << 31;
         self.resumed_at = self.resumed_at.filter(|_| !answered);
     }
 
+    /// Completes a path validation, if the response is the newest frame and came from the endpoint that was challenged.
     pub(super) fn on_response(
         &mut self,
         now: Time,
@@ -123,14 +130,14 @@ impl Link {
         from: Option<Endpoint>,
         newest: bool,
     ) -> Result<(), DropCause> {
-        // From the endpoint that is known it is late, and says nothing.
+        // A response from the known endpoint is late, since the challenge was sent to another one.
         let Some(endpoint) = from else { return Ok(()) };
         if !newest || !self.path_validation.on_response(now, &endpoint, token) {
             return Err(DropCause::Stranger);
         }
         self.moved = true;
         self.output.push_back(LinkOutput::Moved(endpoint));
-        // What was measured was another way.
+        // The measurements belong to the former path (RFC 9000, section 9.4, resets them for the same reason).
         self.rtt = RttEstimator::default();
         self.inbound.restart();
         self.outbound.restart();
@@ -140,6 +147,7 @@ impl Link {
         Ok(())
     }
 
+    /// Answers a challenge, but only from the known endpoint: otherwise an attacker could forward it from elsewhere.
     pub(super) fn on_challenge(&mut self, token: Token, from: Option<Endpoint>) -> Result<(), DropCause> {
         if from.is_some() {
             return Err(DropCause::Stranger);
@@ -148,6 +156,7 @@ impl Link {
         Ok(())
     }
 
+    /// Answers a probe of the path MTU with the length of the frame that arrived.
     pub(super) fn on_mtu_probe(&mut self, body: &[u8], length: usize) -> Result<(), DropCause> {
         let id =
             body.first_chunk().filter(|_| body.len() >= MIN_PROBE_BODY).ok_or(DropCause::MalformedPacket)?;
@@ -159,10 +168,12 @@ impl Link {
         Ok(())
     }
 
+    /// Takes the answer to a probe of ours.
     pub(super) fn on_mtu_answer(&mut self, now: Time, answer: MtuAnswer) {
         self.with_mtu(|mtu| mtu.on_answer(now, answer));
     }
 
+    /// Handles both messages of a rekeying.
     pub(super) fn on_rekey(&mut self, now: Time, kind: u8, rekey: Rekey) -> Result<(), DropCause> {
         let renewal = self.renewal.as_mut().ok_or(DropCause::MalformedPacket)?;
         if kind == KIND_REKEY {
@@ -170,18 +181,20 @@ impl Link {
             self.output.extend(answer.map(LinkOutput::Transmit));
         } else if let Some(key) = renewal.on_rekeyed(now, rekey, &mut self.opener, &mut self.rng)? {
             self.output.push_back(LinkOutput::Rekeyed(Box::new(key)));
-            // The first frame under the new key, by which the other side turns to it as well.
+            // The responder keeps sealing under the old key until a frame under the new one arrives, so a hello is sent
+            // at once.
             self.liveness.request_hello();
         }
         Ok(())
     }
 
-    /// When [`Link::upkeep`] is due.
+    /// The time at which [`Link::maintain`] is due.
     pub(super) fn maintenance_deadline(&self) -> Option<Time> {
         let renewal = self.renewal.as_ref().and_then(Renewal::deadline);
         renewal.into_iter().chain(self.mtu.deadline()).min()
     }
 
+    /// Handles the timers of the keys and of the path MTU.
     pub(super) fn maintain(&mut self, now: Time) {
         let (rtt, heard, lossy) = (self.rtt.smoothed(), self.liveness.last_heard(), self.is_lossy());
         if let Some(renewal) = &mut self.renewal {
@@ -192,13 +205,14 @@ impl Link {
             self.output.extend(rekey.map(LinkOutput::Transmit));
         }
         let probe = self.with_mtu(|mtu| mtu.poll(now, rtt, heard, lossy));
+        // A short probe beside a long one shows whether the path drops long frames only, or everything.
         if probe.is_some() && self.mtu.is_confirmation_unanswered() {
             self.liveness.request_probe();
         }
         self.output.extend(probe.map(LinkOutput::Transmit));
     }
 
-    /// Does something with the MTU, and tells when it has changed.
+    /// Applies `work` to the path MTU, and reports a change of the maximum length.
     fn with_mtu<T>(&mut self, work: impl FnOnce(&mut PathMtu) -> T) -> T {
         let before = self.mtu.current();
         let result = work(&mut self.mtu);

@@ -1,4 +1,4 @@
-//! Two links with a bad network between them, under a virtual clock.
+//! Two links with a faulty network between them, under a virtual clock.
 
 mod control;
 mod hostile;
@@ -16,15 +16,15 @@ use bytes::Bytes;
 use super::*;
 use crate::link::keys::{Sealer, Suite};
 
-/// What the network does to what is sent in one direction.
+/// The faults of the network in one direction.
 #[derive(Clone, Copy, Debug)]
 struct Wire {
     delay: Duration,
     jitter: Duration,
-    /// In hundredths.
+    /// Lost frames in hundredths, and duplicated ones below.
     loss: u32,
     duplicates: u32,
-    /// Longer frames vanish, in bytes.
+    /// The length above which frames are lost, in bytes.
     hole: usize,
 }
 
@@ -34,7 +34,7 @@ impl Wire {
     }
 }
 
-/// Two links, 0 and 1. `wires[n]` is what carries the frames that `n` sends.
+/// Two links, 0 and 1. `wires[n]` carries the frames that `n` sends.
 struct Pair {
     now: Time,
     links: [Link; 2],
@@ -43,15 +43,16 @@ struct Pair {
     rng: ChaCha20Rng,
     flying: BTreeMap<(Time, u64), (usize, Vec<u8>)>,
     count: u64,
-    /// Until when a node does nothing.
+    /// The time until which a node handles nothing.
     asleep: [Time; 2],
     states: [Vec<(u64, LinkState)>; 2],
     costs: [Vec<u16>; 2],
     control: [Vec<Bytes>; 2],
     packets: [u64; 2],
     rekeyed: [u32; 2],
-    /// What was sent to endpoints that are not the link's own, and where the neighbour has moved.
+    /// The frames that were sent to endpoints other than the link's own.
     elsewhere: [Vec<(Endpoint, Vec<u8>)>; 2],
+    /// The endpoints to which the neighbour has moved.
     moves: [Vec<Endpoint>; 2],
     mtus: [Vec<(u64, usize)>; 2],
     timers: [u32; 2],
@@ -181,7 +182,8 @@ impl Pair {
         Some(self.links[node].next_deadline()?.max(self.asleep[node]))
     }
 
-    /// What happens next, up to `end`: a timer before a frame of the same moment, which is the harder case.
+    /// Handles the next event up to `end`. A timer precedes a frame of the same time, because that is the harder case:
+    /// the frame could have prevented a suspicion.
     fn step(&mut self, end: Time) -> bool {
         let timer = [0, 1].into_iter().filter_map(|node| Some((self.timer_at(node)?, node))).min();
         let key = self.flying.iter().map(|(key, (to, _))| (key.0.max(self.asleep[*to]), *key)).min();

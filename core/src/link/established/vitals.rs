@@ -1,8 +1,12 @@
 //! Measurement of a link: the vitals of both sides, the round trip and the cost.
+//!
+//! Hello, probe and answer all carry vitals. The frame counters in them describe every frame and not only one a second,
+//! so that a link with traffic learns its loss within seconds.
 
 use super::*;
 
 impl Link {
+    /// Takes the vitals of the neighbour: the counts of its frames and ours, and a sample of the round trip.
     pub(super) fn on_vitals(&mut self, now: Time, body: &[u8]) -> Result<(), DropCause> {
         let vitals = whole::<Vitals>(body)?;
         self.inbound.update(self.opener.expected(), self.opener.received());
@@ -11,7 +15,7 @@ impl Link {
             let rtt = self.clock(now).wrapping_sub(vitals.echo).wrapping_sub(vitals.held);
             self.rtt.sample(now, Duration::from_micros(rtt.into()));
         }
-        // One that was overtaken is not echoed.
+        // Vitals that were overtaken are not echoed, because the newer ones give the neighbour a newer sample.
         let newer = self.echo.is_none_or(|(sent, _)| vitals.sent.wrapping_sub(sent) < 1 << 31);
         if newer {
             self.echo = Some((vitals.sent, now));
@@ -20,15 +24,16 @@ impl Link {
         Ok(())
     }
 
-    /// Our clock in microseconds, as the neighbour gets to see it.
+    /// Our clock in microseconds from the random origin, modulo 2³², as vitals carry it.
     pub(super) fn clock(&self, now: Time) -> u32 {
         (now.as_micros() as u32).wrapping_add(self.epoch)
     }
 
-    pub(super) fn vitals(&self, now: Time, sign: VitalsKind) -> Vec<u8> {
+    /// The plaintext of our vitals, of this kind.
+    pub(super) fn vitals(&self, now: Time, kind: VitalsKind) -> Vec<u8> {
         let echo = self.echo.map(|(sent, at)| (sent, now.since(at))).filter(|(_, held)| *held < ECHO_LIFE);
         let (echo, held) = echo.map_or((0, Vitals::NO_ECHO), |(sent, held)| (sent, held.as_micros() as u32));
-        let kind = match sign {
+        let kind = match kind {
             VitalsKind::Hello => KIND_HELLO,
             VitalsKind::Answer => KIND_ANSWER,
             VitalsKind::Probe => KIND_PROBE,
@@ -43,27 +48,31 @@ impl Link {
         plaintext(kind, &vitals)
     }
 
+    /// The present cost of the link.
     pub(super) fn cost(&self) -> u16 {
         quality::cost(&self.outbound, &self.inbound, self.rtt.smallest())
     }
 
-    /// Tells the cost when it has changed by more than an eighth, and once it is known at all.
+    /// Reports the cost when it has changed by more than an eighth, and once after the first round trip was measured.
+    /// Smaller changes are noise of the measurement, and each report would cause an update of the routes.
     fn report_cost(&mut self) {
         let cost = self.cost();
-        let tell = match self.reported_cost {
-            Some(told) => cost.abs_diff(told).saturating_mul(8) > told,
+        let is_news = match self.reported_cost {
+            Some(reported) => cost.abs_diff(reported).saturating_mul(8) > reported,
             None => self.rtt.smoothed().is_some(),
         };
-        if tell {
+        if is_news {
             self.reported_cost = Some(cost);
             self.output.push_back(LinkOutput::CostChanged(cost));
         }
     }
 
+    /// Whether more than a sixteenth of the frames is lost in either direction. Then one lost probe is weak evidence.
     pub(super) fn is_lossy(&self) -> bool {
         self.inbound.share().min(self.outbound.share()) < FULL_SHARE / 16 * 15
     }
 
+    /// Whether the link seems lossy after few frames only, so that more hellos would improve the measurement.
     pub(super) fn is_loss_uncertain(&self) -> bool {
         self.is_lossy() && (self.inbound.has_few_samples() || self.outbound.has_few_samples())
     }

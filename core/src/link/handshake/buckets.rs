@@ -1,21 +1,23 @@
-//! Token buckets, one for each key, in a table of bounded size.
+//! Token buckets, one for each key, in a table of bounded size so that forged sources cannot exhaust the memory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// The most keys that one table remembers.
+/// The maximum number of keys in one table.
 pub(in crate::link) const MAX_BUCKETS: usize = 1024;
-/// How often, at most, a full table is searched for what can be forgotten.
+/// The minimum time between two searches of a full table for buckets to remove, because a search reads the whole table.
 const SWEEP: Duration = Duration::from_millis(100);
-/// A token's worth, in the unit of the buckets.
+/// One token, in the unit of the buckets. It makes the refill of a nanosecond at one token a second a whole number.
 const ONE: u64 = 1_000_000_000;
 
-/// How many tokens come in a second, and how many may be there at once.
+/// The rate of a token bucket.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::link) struct Rate {
+    /// The number of tokens that are added in a second.
     pub(in crate::link) each_second: u32,
+    /// The maximum number of tokens in the bucket.
     pub(in crate::link) burst: u32,
 }
 
@@ -24,12 +26,13 @@ impl Rate {
         Rate { each_second, burst }
     }
 
+    /// The content of a full bucket.
     fn full(self) -> u64 {
         u64::from(self.burst).saturating_mul(ONE)
     }
 }
 
-/// See the [module's page](self).
+/// A table of token buckets by key.
 pub(super) struct TokenBuckets<K> {
     map: BTreeMap<K, Bucket>,
     swept: Time,
@@ -47,7 +50,8 @@ impl<K> Default for TokenBuckets<K> {
 }
 
 impl<K: Ord> TokenBuckets<K> {
-    /// Takes a token, if there is one. Of a key that finds no place in the table none is.
+    /// Takes a token, if there is one. A key that finds no place in the table receives none: when all buckets are in
+    /// use, new keys are refused so that known ones keep their rate.
     pub(super) fn take_token(&mut self, now: Time, key: K, rate: Rate) -> bool {
         if !self.map.contains_key(&key) && self.map.len() >= MAX_BUCKETS && !self.sweep(now, rate) {
             return false;
@@ -64,12 +68,12 @@ impl<K: Ord> TokenBuckets<K> {
         }
     }
 
-    /// Whether there is a token, as far as is remembered.
+    /// Whether there is a token. A key without a bucket has all of its tokens.
     pub(super) fn has_token(&self, now: Time, key: K, rate: Rate) -> bool {
         self.map.get(&key).is_none_or(|bucket| bucket.after(now, rate) >= ONE)
     }
 
-    /// Forgets the buckets that are full again; whether there is room now.
+    /// Removes the buckets that are full again, since a new one would be the same. Returns whether there is room now.
     fn sweep(&mut self, now: Time, rate: Rate) -> bool {
         if now.since(self.swept) >= SWEEP {
             self.swept = now;
@@ -85,6 +89,7 @@ impl<K: Ord> TokenBuckets<K> {
 }
 
 impl Bucket {
+    /// The content at `now`.
     fn after(&self, now: Time, rate: Rate) -> u64 {
         let nanos = u64::try_from(now.since(self.at).as_nanos()).unwrap_or(u64::MAX);
         let more = nanos.saturating_mul(u64::from(rate.each_second));

@@ -1,4 +1,4 @@
-//! Our own handshakes: from the initiation to the finish, and a little beyond.
+//! The handshakes that this node begins, from the initiation to the last repetition of the finish.
 
 mod unauthenticated;
 
@@ -22,59 +22,64 @@ use crate::wire::link::{
     VERSION, frame, split,
 };
 
-/// How often an initiation is sent before we give up.
+/// The number of initiations before a dial fails. With the delays between them it takes about 8 s.
 pub(in crate::link) const TRIES: u32 = 5;
-/// The time to the second initiation; it doubles with each.
+/// The time to the second initiation; it doubles with each, so that a node that is absent receives little traffic.
 pub(in crate::link) const FIRST_DELAY: Duration = Duration::from_millis(250);
-/// What a dial has at least, when others want its place.
+/// The minimum time of a dial before another one takes its place. It gives each one time for an answer.
 pub(in crate::link) const MIN_DIAL_TIME: Duration = Duration::from_secs(1);
-/// When the finish is repeated, after it was sent first: not at all once the session is known to live.
+/// The times at which the finish is repeated after its first transmission, unless a frame of the session has been
+/// opened: that proves that the finish has arrived.
 pub(in crate::link) const REPEATS: [Duration; 3] =
     [Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1750)];
-/// Responses that do not verify, to each initiation sent, before others are passed over unread.
+/// The number of responses to each initiation that may fail to verify. Further ones are dropped, because each costs a
+/// key agreement and may be forged.
 pub(in crate::link) const MAX_BAD_RESPONSES: u32 = 4;
 
-/// A dial under way.
+/// A dial that is under way.
 pub(super) struct Dial {
     pub(super) path: Path,
     mtu: usize,
     started: Time,
     noise: NoiseHandshake,
-    /// The initiation as it is sent, with a cookie when one was asked for.
+    /// The initiation as it is sent, with the cookie once the responder has required one.
     initiation: Vec<u8>,
     tries: u32,
     delay: Duration,
     pub(super) deadline: Time,
-    /// Since the last initiation: responses that did not verify, and whether a cookie was obeyed.
+    /// The number of responses since the last initiation that did not verify.
     bad: u32,
+    /// Whether a cookie was used since the last initiation.
     cookie_obeyed: bool,
-    /// What to say instead of "no answer".
+    /// The cause to report instead of a time-out. It comes from unauthenticated frames, so it cannot end the dial.
     hint: Option<DialError>,
-    /// All is ready, but the other side's own handshake comes first if it completes in time.
+    /// The session, while its finish is held back because the other side's own handshake takes precedence.
     pub(super) held: Option<HeldSession>,
 }
 
-/// A session that waits for the other side's to come to nothing.
+/// A session that waits to send its finish. It begins when the other side's handshake does not complete in time.
 pub(super) struct HeldSession {
     pub(super) session: Box<Session>,
     finish: Vec<u8>,
 }
 
-/// A completed dial.
+/// A completed dial, kept for as long as its finish may have to be repeated.
 pub(super) struct CompletedDial {
     pub(super) peer: Address,
     pub(super) instance: u64,
     pub(super) path: Path,
     pub(super) finish: Vec<u8>,
     pub(super) since: Time,
-    /// When the neighbour was first heard over the session.
+    /// The time of the first frame of the session that was opened.
     pub(super) confirmed: Option<Time>,
-    /// Whether it was sent again for an initiation from elsewhere.
+    /// Whether the finish was repeated for an initiation from another endpoint, which is done once only.
     pub(super) reminded: bool,
+    /// The number of timed repetitions so far.
     repeats: usize,
 }
 
 impl CompletedDial {
+    /// The time of the next repetition, or of the end.
     pub(super) fn deadline(&self) -> Time {
         let repeat = REPEATS.get(self.repeats).filter(|_| self.confirmed.is_none());
         self.since + *repeat.unwrap_or(&FINISH_LIFE)
@@ -82,9 +87,11 @@ impl CompletedDial {
 }
 
 impl Handshakes {
-    /// Begins a handshake with whoever is there. Does nothing while one over the same path is under way. When there are as many
-    /// as there may be, the oldest gives way if it has had a second: anybody may have it that many are dialled who are not there.
-    /// `mtu` is what the path takes, in bytes.
+    /// Begins a handshake with the node at `path`. Nothing happens while a dial over the same path is under way. `mtu`
+    /// is the maximum length of a frame that this side accepts, in bytes.
+    ///
+    /// When the maximum number of dials is under way, the oldest one ends if it has had a second without an answer.
+    /// Otherwise an attacker that announces many absent nodes would block all other dials.
     pub fn dial(&mut self, now: Time, path: Path, mtu: usize) {
         if self.dials.values().any(|dial| dial.path == path) {
             return;
@@ -114,7 +121,7 @@ impl Handshakes {
         self.dials_timeout(now);
     }
 
-    /// Ends the oldest dial that nobody has answered, if it has had time for an answer.
+    /// Ends the oldest dial without an answer, if it has had time for one. Returns whether there was one.
     fn evict_oldest_dial(&mut self, now: Time) -> bool {
         let unanswered = self.dials.iter().filter(|(_, dial)| dial.held.is_none());
         let oldest = unanswered.min_by_key(|(_, dial)| dial.started).map(|(index, _)| *index);
@@ -126,25 +133,28 @@ impl Handshakes {
         true
     }
 
+    /// Ends a dial and reports its failure.
     fn give_up(&mut self, index: u32) {
         if let Some(dial) = self.dials.remove(&index) {
             self.fail(dial.path, dial.hint.unwrap_or(DialError::Timeout));
         }
     }
 
-    /// Gives up dialling `path`. Nothing more is said of it.
+    /// Ends the dial of `path` without a report.
     pub fn cancel(&mut self, path: &Path) {
         self.dials.retain(|_, dial| dial.path != *path);
     }
 
-    /// The first frame of the session with this local index was opened: the neighbour has the finish.
-    /// Saying so is optional; it saves the repeats, and makes a dial that follows a lost link faster.
+    /// Records that the first frame of the session with this local index was opened, so that the neighbour has the
+    /// finish. The call is optional: it saves repetitions, and lets a new dial of a neighbour that lost its link
+    /// succeed at once.
     pub fn confirm(&mut self, now: Time, local_index: u32) {
         if let Some(kept) = self.completed_dials.get_mut(&local_index) {
             kept.confirmed.get_or_insert(now);
         }
     }
 
+    /// Makes an initiation. It is padded to its minimum length, because the response must not be longer.
     fn initiation(&mut self, index: u32) -> Result<(NoiseHandshake, Vec<u8>), NoiseError> {
         let seed = self.seed();
         let mut noise = self.keys.initiator(&seed)?;
@@ -166,6 +176,7 @@ impl Handshakes {
         Ok((noise, frame(&head, &message)))
     }
 
+    /// Sends, completes or ends the dials that are due.
     pub(super) fn dials_timeout(&mut self, now: Time) {
         let due: Vec<u32> =
             self.dials.iter().filter(|(_, dial)| dial.deadline <= now).map(|(index, _)| *index).collect();
@@ -180,7 +191,7 @@ impl Handshakes {
                 dial.tries = dial.tries.saturating_add(1);
                 dial.bad = 0;
                 dial.cookie_obeyed = false;
-                // Up to an eighth more, so that the dials of many do not stay in step.
+                // Up to an eighth is added, so that the dials of many nodes that started together do not coincide.
                 let later = f64::from(jitter) / f64::from(u32::MAX) / 8.0;
                 dial.deadline = now + dial.delay + dial.delay.mul_f64(later);
                 dial.delay = dial.delay.saturating_mul(2);
@@ -190,10 +201,11 @@ impl Handshakes {
         }
     }
 
+    /// Handles a response to a dial, or a repeated one to a completed dial.
     pub(super) fn on_response(&mut self, now: Time, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
         let (head, message) = split::<Response>(bytes).map_err(|_| DropCause::MalformedFrame)?;
         if let Some(kept) = self.completed_dials.get(&head.receiver).filter(|kept| kept.path == path) {
-            // It is not read again, so it may be forged.
+            // A repeated response is not verified and may be forged, so it must not cause a longer frame.
             if bytes.len() < kept.finish.len() {
                 return Err(DropCause::BadHandshake);
             }
@@ -219,7 +231,7 @@ impl Handshakes {
             }
             return Err(DropCause::BadHandshake);
         };
-        // From here on it is known to come from whoever answers there, and nobody else can take its place.
+        // The response is authentic from here on, so an error in it is final: no other response can replace it.
         match self.finish(now, head, &payload) {
             Ok((session, finish)) => {
                 self.hold_or_complete(now, head.receiver, session, finish);
@@ -233,7 +245,7 @@ impl Handshakes {
         }
     }
 
-    /// The session of a dial whose response was read, and the frame that completes it.
+    /// Makes the session of a dial from its verified response, and the finish that completes it.
     fn finish(
         &mut self,
         now: Time,
@@ -290,12 +302,14 @@ impl Handshakes {
                 && kept.instance == instance
                 && kept.since >= started
         });
-        dialled || self.inbound.values().any(|answer| answer.completed_since(netmod, peer, instance, started))
+        dialled
+            || self.inbound.values().any(|inbound| inbound.completed_since(netmod, peer, instance, started))
     }
 
+    /// Completes a dial, or holds its finish back if the neighbour dials at the same time and has the lower address.
     fn hold_or_complete(&mut self, now: Time, index: u32, session: Box<Session>, finish: Vec<u8>) {
         let (path, instance) = (session.path, session.peer_instance);
-        let waiting = self.inbound.values().filter_map(|answer| answer.waits_for(path.netmod, instance));
+        let waiting = self.inbound.values().filter_map(|inbound| inbound.waits_for(path.netmod, instance));
         let hold = waiting.map(|from| if from == path { HOLD_FINISH } else { HOLD_FINISH_ELSEWHERE }).max();
         let hold = hold.filter(|_| session.peer < self.address);
         let Some(dial) = self.dials.get_mut(&index) else { return };
@@ -306,7 +320,7 @@ impl Handshakes {
         }
     }
 
-    /// Sends the finish of a dial that is held; the session begins.
+    /// Sends the finish of a held dial and begins its session.
     fn complete(&mut self, now: Time, index: u32) {
         let Some(HeldSession { session, finish }) = self.dials.remove(&index).and_then(|dial| dial.held)
         else {
@@ -328,7 +342,7 @@ impl Handshakes {
         self.output.push_back(HandshakeOutput::Established(session));
     }
 
-    /// A session has begun: other dials that would lead to the same neighbour end.
+    /// Ends other dials to the neighbour of a session that has begun, since they would only replace it.
     pub(super) fn end_superseded_dials(&mut self, session: &Session) {
         let ended: Vec<(u32, Path)> = self
             .dials
@@ -349,7 +363,8 @@ impl Handshakes {
         }
     }
 
-    pub(super) fn kept_timeout(&mut self, now: Time) {
+    /// Repeats finishes that are due, and removes completed dials after [`FINISH_LIFE`].
+    pub(super) fn completed_dials_timeout(&mut self, now: Time) {
         self.completed_dials.retain(|_, kept| kept.since + FINISH_LIFE > now);
         let mut repeats = Vec::new();
         for kept in self.completed_dials.values_mut().filter(|kept| kept.deadline() <= now) {

@@ -1,4 +1,4 @@
-//! The handshakes of others: from their initiation to their finish.
+//! The handshakes that other nodes begin, from their initiation to their finish.
 
 use std::cmp::Reverse;
 
@@ -18,17 +18,18 @@ use crate::wire::link::{
     RESPONSE, Refusal, Response, VERSION, frame, split,
 };
 
-/// Finishes whose key opens, and that do not verify, before the handshake is given up.
+/// The number of finishes with a static key that opens, but that do not verify, after which the handshake ends. Each of
+/// them costs the computation of a whole handshake.
 const MAX_BAD_FINISHES: u32 = 4;
 
-/// A handshake that somebody else began.
+/// A handshake that another node began.
 pub(super) struct InboundHandshake {
     path: Path,
     source: Source,
     mtu: usize,
-    /// What tells one initiation from another: a hash of it, without the cookie.
+    /// The hash of the initiation without its cookie, by which a repetition is recognized.
     id: [u8; 32],
-    /// What the initiation said; the finish proves it.
+    /// The instance that the initiation claims. Only the finish proves it.
     instance: u64,
     peer_index: u32,
     since: Time,
@@ -36,17 +37,19 @@ pub(super) struct InboundHandshake {
     stage: InboundStage,
 }
 
+/// The progress of an inbound handshake.
 enum InboundStage {
-    /// The response is sent.
+    /// The response was sent, and the finish is awaited.
     AwaitingFinish(Box<AwaitedFinish>),
-    /// The finish has come. If the session was declined, the frame that says why is kept as long: should it be lost, the finish
-    /// comes again.
+    /// The finish has arrived. If the session was declined, the frame with the reason is kept, so that it can be
+    /// repeated: if it was lost, the finish arrives again.
     Completed { peer: Address, at: Time, declined: Option<Vec<u8>> },
 }
 
+/// The state of a handshake that awaits its finish.
 struct AwaitedFinish {
     noise: NoiseHandshake,
-    /// What it takes to get to the same state once more.
+    /// The seed and the initiation, from which the state is restored after a finish that did not verify.
     seed: Zeroizing<[u8; 32]>,
     message: Vec<u8>,
     response: Vec<u8>,
@@ -54,7 +57,8 @@ struct AwaitedFinish {
 }
 
 impl InboundHandshake {
-    /// The path on which a finish from this run of a neighbour may still come. Anybody can claim an instance.
+    /// The path on which a finish from this run of a neighbour may still arrive. The instance is only claimed, so the
+    /// caller must not wait long for it.
     pub(super) fn waits_for(&self, netmod: u32, instance: u64) -> Option<Path> {
         let waits = self.path.netmod == netmod
             && self.instance == instance
@@ -62,7 +66,7 @@ impl InboundHandshake {
         waits.then_some(self.path)
     }
 
-    /// Whether its finish came at `time` or later.
+    /// Whether the finish of this neighbour's run arrived at `time` or later.
     pub(super) fn completed_since(&self, netmod: u32, peer: &Address, instance: u64, time: Time) -> bool {
         let InboundStage::Completed { peer: completed, at, .. } = &self.stage else { return false };
         self.path.netmod == netmod && completed == peer && self.instance == instance && *at >= time
@@ -70,6 +74,8 @@ impl InboundHandshake {
 }
 
 impl Handshakes {
+    /// Handles an initiation. The checks are in the order of their cost, so that a flood is dropped by the cheapest
+    /// one; the key agreement comes last.
     pub(super) fn on_initiation(
         &mut self,
         now: Time,
@@ -89,7 +95,7 @@ impl Handshakes {
                 self.refuse(path, &head, &ephemeral, Refusal::MESH);
                 return Err(DropCause::BadHandshake);
             }
-            // A closed mesh does not answer strangers at all.
+            // A closed mesh does not answer other nodes at all, so that its nodes cannot be found by scanning.
             (false, true) => return Err(DropCause::BadHandshake),
             _ => {}
         }
@@ -97,8 +103,9 @@ impl Handshakes {
             return Err(DropCause::BadHandshake);
         }
         let id = initiation_id(bytes);
-        if let Some(answer) = self.inbound.values().find(|answer| answer.path == path && answer.id == id) {
-            if let InboundStage::AwaitingFinish(awaited) = &answer.stage {
+        if let Some(inbound) = self.inbound.values().find(|inbound| inbound.path == path && inbound.id == id)
+        {
+            if let InboundStage::AwaitingFinish(awaited) = &inbound.stage {
                 let response = awaited.response.clone();
                 self.transmit(path, response);
             }
@@ -133,7 +140,7 @@ impl Handshakes {
         }
         let message = message.to_vec();
         let awaited = AwaitedFinish { noise, seed, message, response: response.clone(), bad: 0 };
-        let answer = InboundHandshake {
+        let inbound = InboundHandshake {
             path,
             source,
             mtu,
@@ -144,20 +151,21 @@ impl Handshakes {
             until: now + INBOUND_LIFE,
             stage: InboundStage::AwaitingFinish(Box::new(awaited)),
         };
-        self.inbound.insert(index, answer);
+        self.inbound.insert(index, inbound);
         self.transmit(path, response);
         Ok(())
     }
 
+    /// Refuses an initiation with a reason.
     fn refuse(&mut self, path: Path, head: &Initiation, ephemeral: &[u8; KEY_LEN], reason: u8) {
         let echo = echo(ephemeral);
         let refusal = Refusal { kind: REFUSAL, version: VERSION, receiver: head.sender, echo, reason };
         self.transmit(path, frame(&refusal, &[]));
     }
 
-    /// Whether we have just sent a finish to this run of a neighbour, and it may not know. Then its own
-    /// initiation is not answered, but the finish is sent again. From elsewhere that holds once: nobody has proved yet whose
-    /// instance it is.
+    /// Repeats the finish that was just sent to this run of a neighbour, if it may not have arrived. Then its own
+    /// initiation is not answered, since two sessions would result. For an initiation from another endpoint that is
+    /// done once, because it has not proved its instance yet. Returns whether there was such a finish.
     fn repeat_finish(&mut self, path: Path, instance: u64) -> bool {
         let mut finishes = Vec::new();
         for kept in self.completed_dials.values_mut().filter(|kept| {
@@ -167,7 +175,7 @@ impl Handshakes {
                 finishes.push((kept.path, kept.finish.clone()));
             }
         }
-        // One is enough: no more than was sent is answered.
+        // One finish is sent, so that the answer is not longer than the initiation.
         match finishes.pop() {
             Some((path, finish)) => {
                 self.transmit(path, finish);
@@ -177,68 +185,72 @@ impl Handshakes {
         }
     }
 
-    /// When all places are taken, one gives way: the oldest of those that [`giver`] names; or else the oldest of the newcomer's own
-    /// host, group or at all, if it has had a second to complete.
+    /// Evicts a handshake when the maximum number is under way: the oldest of the host that [`choose_evicted`] selects,
+    /// or else the oldest of the newcomer's own host, group or all, if it has had a second to complete. A newer one
+    /// stays, so that a flood cannot evict handshakes before an honest finish can arrive.
     fn make_room(&mut self, now: Time, netmod: u32, source: Source) -> Result<(), DropCause> {
         if self.inbound.len() < self.config.max_answers {
             return Ok(());
         }
-        let tenants: Vec<Occupant<(Reverse<Time>, u32)>> = self
+        let occupants: Vec<Occupant<(Reverse<Time>, u32)>> = self
             .inbound
             .iter()
-            .map(|(index, answer)| (answer.path.netmod, answer.source, (Reverse(answer.since), *index)))
+            .map(|(index, inbound)| (inbound.path.netmod, inbound.source, (Reverse(inbound.since), *index)))
             .collect();
-        let crowded = choose_evicted(&tenants, Some((netmod, source))).map(|(_, index)| index);
-        let closeness = |answer: &InboundHandshake| {
-            let near = answer.path.netmod == netmod;
-            let (host, group) = (answer.source.host == source.host, answer.source.group == source.group);
-            (Reverse(near && host), Reverse(near && group), answer.since)
+        let fair = choose_evicted(&occupants, Some((netmod, source))).map(|(_, index)| index);
+        let closeness = |inbound: &InboundHandshake| {
+            let near = inbound.path.netmod == netmod;
+            let (host, group) = (inbound.source.host == source.host, inbound.source.group == source.group);
+            (Reverse(near && host), Reverse(near && group), inbound.since)
         };
-        let own = self.inbound.iter().min_by_key(|(_, answer)| closeness(answer));
-        let own = own.filter(|(_, answer)| now.since(answer.since).as_secs() >= 1);
-        let index = crowded.or(own.map(|(index, _)| *index)).ok_or(DropCause::HandshakeLimit)?;
+        let own = self.inbound.iter().min_by_key(|(_, inbound)| closeness(inbound));
+        let own = own.filter(|(_, inbound)| now.since(inbound.since).as_secs() >= 1);
+        let index = fair.or(own.map(|(index, _)| *index)).ok_or(DropCause::HandshakeLimit)?;
         self.inbound.remove(&index);
         Ok(())
     }
 
-    /// Whether the session with this local index begins with a finish that has yet to come over this path.
+    /// Whether the finish of the session with this local index is awaited over this path. Its early frames are kept
+    /// until then.
     pub fn awaits_finish(&self, path: &Path, local_index: u32) -> bool {
-        let answer = self.inbound.get(&local_index).filter(|answer| answer.path == *path);
-        answer.is_some_and(|answer| matches!(answer.stage, InboundStage::AwaitingFinish(_)))
+        let inbound = self.inbound.get(&local_index).filter(|inbound| inbound.path == *path);
+        inbound.is_some_and(|inbound| matches!(inbound.stage, InboundStage::AwaitingFinish(_)))
     }
 
+    /// Handles a finish, which completes an inbound handshake if it verifies.
     pub(super) fn on_finish(&mut self, now: Time, path: Path, bytes: &[u8]) -> Result<(), DropCause> {
         let (head, message) = split::<Finish>(bytes).map_err(|_| DropCause::MalformedFrame)?;
-        let answer = self
+        let inbound = self
             .inbound
             .get_mut(&head.receiver)
-            .filter(|answer| answer.path == path)
+            .filter(|inbound| inbound.path == path)
             .ok_or(DropCause::UnknownSession)?;
-        let awaited = match &mut answer.stage {
+        let awaited = match &mut inbound.stage {
             InboundStage::AwaitingFinish(awaited) => awaited,
             InboundStage::Completed { declined, .. } => {
-                // No longer than what it answers, like everything that goes to a stranger.
+                // The frame must not be longer than the finish, since the sender of this copy has proved nothing.
                 let again = declined.clone().filter(|declined| declined.len() <= bytes.len());
                 again.into_iter().for_each(|declined| self.transmit(path, declined));
                 return Ok(());
             }
         };
-        let source = answer.source;
-        // The handshake stays: the finish comes again.
+        let source = inbound.source;
+        // The handshake is kept, because the finish is repeated.
         if !self.limiter.has_session(now, path.netmod, source) {
             return Err(DropCause::HandshakeLimit);
         }
         let Ok(payload) = awaited.noise.read(message) else {
-            // One whose key does not open was made by somebody who guesses, and has changed nothing. One whose key does leaves
-            // the handshake unusable; the true one may still come.
+            // A finish with a static key that does not open is a guess, and has changed nothing. One with a key that
+            // opens leaves the state of the handshake unusable, so it is restored, because the true finish may still
+            // arrive.
             if awaited.noise.remote_static().is_some() && self.restore_noise(head.receiver).is_err() {
                 self.inbound.remove(&head.receiver);
             }
             return Err(DropCause::BadHandshake);
         };
         let peer = introduced(&payload, &awaited.noise).filter(|peer| {
-            peer.index == answer.peer_index
-                && peer.instance == answer.instance
+            peer.index == inbound.peer_index
+                && peer.instance == inbound.instance
                 && peer.address != self.address
         });
         let agreed = peer.and_then(|peer| Some((peer, Suite::agree(self.config.suites, peer.suites)?)));
@@ -247,9 +259,9 @@ impl Handshakes {
             return Err(DropCause::BadHandshake);
         };
         let completed = SessionKeys::new(&self.keys, &mut awaited.noise, suite, peer.index, false);
-        let (since, mtu) = (answer.since, answer.mtu.min(usize::from(peer.mtu)));
-        answer.stage = InboundStage::Completed { peer: peer.address, at: now, declined: None };
-        answer.until = now + INBOUND_LIFE;
+        let (since, mtu) = (inbound.since, inbound.mtu.min(usize::from(peer.mtu)));
+        inbound.stage = InboundStage::Completed { peer: peer.address, at: now, declined: None };
+        inbound.until = now + INBOUND_LIFE;
         if self.prefers_own_session(path, &peer, since) {
             return Ok(());
         }
@@ -277,8 +289,8 @@ impl Handshakes {
         Ok(())
     }
 
-    /// Ends a session that was just made, and says why: by the first frame of it, which nobody else can make. It is said again
-    /// when the finish comes again.
+    /// Ends a session that has just begun, by a goodbye with the reason as its only frame. The frame is sealed, so the
+    /// other side can believe it; it is repeated when the finish arrives again.
     pub fn decline(&mut self, mut session: Session, reason: DownReason) {
         let mut farewell = Vec::new();
         if session.sealer.seal(|out| out.extend(reason.goodbye()), &mut farewell).is_err() {
@@ -293,7 +305,8 @@ impl Handshakes {
         self.transmit(session.path, farewell);
     }
 
-    /// Both dialled, ours is complete and wins because our address is lower: the other side is reminded of it.
+    /// Whether both sides dialled, and the session of this side takes precedence because its address is lower. Then its
+    /// finish is repeated, since the other side seems not to have it.
     fn prefers_own_session(&mut self, path: Path, peer: &Introduction, since: Time) -> bool {
         if peer.address < self.address {
             return false;
@@ -318,10 +331,11 @@ impl Handshakes {
         }
     }
 
-    /// Brings a handshake back to where the finish is awaited, byte by byte the same.
+    /// Restores a handshake to the state in which the finish is awaited. The seed makes it the same byte by byte, so
+    /// that the finish that answers the sent response still verifies.
     fn restore_noise(&mut self, index: u32) -> Result<(), NoiseError> {
-        let answer = self.inbound.get(&index).ok_or(NoiseError)?;
-        let introduction = self.introduction(index, answer.mtu);
+        let inbound = self.inbound.get(&index).ok_or(NoiseError)?;
+        let introduction = self.introduction(index, inbound.mtu);
         let Some(InboundHandshake { stage: InboundStage::AwaitingFinish(awaited), .. }) =
             self.inbound.get_mut(&index)
         else {
@@ -347,6 +361,8 @@ fn initiation_id(bytes: &[u8]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
+/// The first bytes of the ephemeral key, which show the dialler that an unauthenticated answer belongs to its
+/// initiation.
 fn echo(ephemeral: &[u8; KEY_LEN]) -> [u8; ECHO_LEN] {
     ephemeral.first_chunk().copied().unwrap_or_default()
 }

@@ -1,13 +1,15 @@
-//! Who may begin a handshake with us, and how often.
+//! Rate limits on the handshakes that other nodes begin.
 //!
-//! Each endpoint has a rate. Who is above it has to show, by bringing back a cookie, that it receives what is sent to its
-//! endpoint, and has a rate of its own then: whoever forges the endpoint of another does not lock it out. Above a
-//! number of handshakes a second from all sides the node is under load: then everybody has to show a cookie, before which an
-//! initiation costs no more than a keyed hash, and each host has a rate too, and each quota group one that a single host cannot
-//! use up. A cookie is a keyed BLAKE3 of the endpoint and the ephemeral key, so that nothing has to be remembered for it.
+//! Each endpoint has a rate. Above it, an initiation must carry a cookie, which proves that its sender receives at the
+//! endpoint. Initiations with a cookie have a rate of their own, so that an attacker that forges the endpoint of
+//! another node does not lock that node out. Above a number of handshakes a second from all sources the node is under
+//! load. Then every initiation must carry a cookie, and one without it costs no more than a keyed hash. In addition
+//! each host has a rate, and each quota group one that a single host cannot use up. A cookie is a keyed BLAKE3 hash of
+//! the endpoint and the ephemeral key, so that the node keeps no state for it, as in WireGuard and RFC 9000, section
+//! 8.1.
 //!
-//! Sessions have rates of their own, which outlive them: by the address that the finish proves, and by the host that it comes
-//! from. So a neighbour that begins one session after the other costs no more than one that keeps its session.
+//! Sessions have rates that outlive them, by the address that the finish proves, and by the host that it comes from. So
+//! a neighbour that begins one session after the other costs no more than one that keeps its session.
 
 use std::time::Duration;
 
@@ -21,47 +23,61 @@ use crate::link::{LinkConfig, Path, Source};
 use crate::time::Time;
 use crate::wire::link::{COOKIE_LEN, KEY_LEN};
 
-/// Under load a quota group may begin so many times what one of its hosts may.
+/// The rate of a quota group under load, in rates of a host. It is above one, so that a single host cannot use up the
+/// share of its network.
 pub(in crate::link) const HOSTS_OF_GROUP: u32 = 5;
-/// Sessions of one address: this many at once, and one in each second after that. Two that dial at once over two media, and a
-/// restart or a change of network meanwhile, need fewer.
+/// The rate of sessions of one address: ten at once, and one a second after that. Two nodes that dial each other at
+/// once over two media, with a restart or a change of network meanwhile, need fewer.
 pub(in crate::link) const ADDRESS_SESSIONS: Rate = Rate::new(1, 10);
-/// Sessions that one host may begin: many nodes may run there, and start at once.
+/// The rate of sessions of one host. It is higher than that of an address, because many nodes may run there and start
+/// at once.
 pub(in crate::link) const HOST_SESSIONS: Rate = Rate::new(10, 64);
-/// How long a cookie secret is used to make cookies; those made with the one before are still good.
+/// The life of a secret for cookies (COOKIE_SECRET_MAX_AGE of WireGuard). Cookies of the previous secret are still
+/// valid, so that a renewal invalidates none that was just sent.
 pub(in crate::link) const SECRET_LIFE: Duration = Duration::from_secs(120);
 
-/// What to do with an initiation.
+/// The decision on an initiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// Go on.
+    /// Continue the handshake.
     Admit,
-    /// Ask for this cookie.
+    /// Require this cookie.
     RequireCookie([u8; COOKIE_LEN]),
-    /// Too many.
+    /// Drop the initiation, because a rate is used up.
     Refuse,
 }
 
-/// See the [module's page](self).
+/// The rate limits of one node. See the [module documentation](self).
 pub(super) struct HandshakeLimiter {
-    /// For an endpoint, or a host under load.
+    /// The rate of an endpoint, and of a host under load.
     rate: Rate,
+    /// The rate of a quota group under load.
     group_rate: Rate,
+    /// The number of initiations a second above which the node is under load.
     load: u32,
+    /// The begin of the present second.
     second: Time,
+    /// The number of initiations in the present second.
     in_second: u32,
+    /// The number in the second before. Load is judged by both, so that it does not end at each border.
     in_last_second: u32,
+    /// The key of new cookies.
     secret: Zeroizing<[u8; 32]>,
+    /// The previous key of cookies.
     old_secret: Zeroizing<[u8; 32]>,
+    /// The time at which the key of cookies was drawn.
     drawn: Time,
+    /// The buckets of endpoints without a cookie.
     endpoints: TokenBuckets<Path>,
-    /// The same for those that have shown a cookie.
+    /// The buckets of endpoints that have returned a cookie.
     proved: TokenBuckets<Path>,
-    /// Under load.
+    /// The buckets of hosts under load, by netmod and host key.
     hosts: TokenBuckets<(u32, u64)>,
+    /// The buckets of quota groups under load, by netmod and group key.
     groups: TokenBuckets<(u32, u64)>,
-    /// Of sessions.
+    /// The buckets of sessions, by proved address.
     sessions: TokenBuckets<Address>,
+    /// The buckets of sessions, by netmod and host key.
     session_hosts: TokenBuckets<(u32, u64)>,
 }
 
@@ -92,6 +108,7 @@ impl HandshakeLimiter {
         guard
     }
 
+    /// Decides on an initiation and counts it.
     pub(super) fn admit(
         &mut self,
         now: Time,
@@ -108,7 +125,7 @@ impl HandshakeLimiter {
         self.renew(now, rng);
         let ours = cookie_of(&self.secret, path, ephemeral);
         let older = cookie_of(&self.old_secret, path, ephemeral);
-        // Both are compared in full, whatever the first says.
+        // Both are compared in full, so that the time does not reveal which one matches.
         if !(same(&ours, cookie) | same(&older, cookie)) {
             return Admission::RequireCookie(ours);
         }
@@ -121,8 +138,9 @@ impl HandshakeLimiter {
         }
     }
 
-    /// Takes a handshake from what a host has, and from what its group has. A host beyond its share takes nothing from its group,
-    /// and none of a group beyond its share is remembered.
+    /// Takes a token of a host and one of its group. A host beyond its rate takes none of its group, since otherwise it
+    /// would lock out its network; and no bucket is made for a host of a group beyond its rate, so that such a group
+    /// does not fill the table.
     fn take_share(&mut self, now: Time, netmod: u32, source: Source) -> bool {
         let group = (netmod, source.group);
         self.groups.has_token(now, group, self.group_rate)
@@ -130,22 +148,23 @@ impl HandshakeLimiter {
             && self.groups.take_token(now, group, self.group_rate)
     }
 
-    /// Whether a host may have one more session; forged finishes in its name use nothing up.
+    /// Whether a host may begin one more session. No token is taken, so that forged finishes in its name do not lock it
+    /// out.
     pub(super) fn has_session(&self, now: Time, netmod: u32, source: Source) -> bool {
         self.session_hosts.has_token(now, (netmod, source.host), HOST_SESSIONS)
     }
 
-    /// Takes one more session from what an address has, and from what the host has where it began it.
+    /// Takes a token for a session that another node began, of its address and of its host.
     pub(super) fn admit_session(&mut self, now: Time, netmod: u32, source: Source, peer: &Address) -> bool {
         self.session_hosts.take_token(now, (netmod, source.host), HOST_SESSIONS) && self.admit_own(now, peer)
     }
 
-    /// Takes one more session from what an address has; this node began it.
+    /// Takes a token for a session that this node began, of the address of the neighbour only.
     pub(super) fn admit_own(&mut self, now: Time, peer: &Address) -> bool {
         self.sessions.take_token(now, *peer, ADDRESS_SESSIONS)
     }
 
-    /// Counts one initiation.
+    /// Counts one initiation. Returns whether the node is under load.
     fn under_load(&mut self, now: Time) -> bool {
         let elapsed = now.since(self.second);
         if elapsed >= Duration::from_secs(1) {
@@ -158,6 +177,7 @@ impl HandshakeLimiter {
         self.in_second.max(self.in_last_second) > self.load
     }
 
+    /// Draws a new secret for cookies when the present one is too old.
     fn renew(&mut self, now: Time, rng: &mut ChaCha20Rng) {
         let age = now.since(self.drawn);
         if age < SECRET_LIFE {
@@ -172,6 +192,7 @@ impl HandshakeLimiter {
     }
 }
 
+/// The cookie of an initiation. It depends on the ephemeral key, so that it serves one handshake only.
 fn cookie_of(secret: &[u8; 32], path: &Path, ephemeral: &[u8; KEY_LEN]) -> [u8; COOKIE_LEN] {
     let mut hasher = blake3::Hasher::new_keyed(secret);
     hasher.update(ephemeral);
@@ -180,7 +201,7 @@ fn cookie_of(secret: &[u8; 32], path: &Path, ephemeral: &[u8; KEY_LEN]) -> [u8; 
     hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-/// Compares in a time that does not depend on where they differ.
+/// Compares in constant time, because otherwise an attacker could find a cookie byte by byte.
 fn same(a: &[u8; COOKIE_LEN], b: &[u8; COOKIE_LEN]) -> bool {
     a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::netmod::Endpoint;
 use crate::wire::link::{INITIATION_LEN, Initiation};
 
-/// A frame on its way: to which node, over which channel.
+/// A frame in flight: its receiver and its channel.
 #[derive(Clone, Debug)]
 struct Flying {
     to: usize,
@@ -18,8 +18,8 @@ struct Flying {
     frame: Vec<u8>,
 }
 
-/// Two nodes, and what flies between them. A node's endpoint is its number and a channel: what is sent to an
-/// endpoint of the other comes from one's own endpoint on the same channel.
+/// Two nodes and the frames in flight between them. The endpoint of a node is its number and a channel. A frame to an
+/// endpoint of the other node arrives from the own endpoint on the same channel.
 struct Pair {
     now: Time,
     nodes: [Handshakes; 2],
@@ -27,7 +27,7 @@ struct Pair {
     sessions: [Vec<Session>; 2],
     failed: [Vec<(Path, DialError)>; 2],
     drops: [Vec<DropCause>; 2],
-    /// Whether a node is told at once when its session was heard of.
+    /// Whether both sessions are confirmed as soon as they agree.
     confirm: bool,
 }
 
@@ -74,7 +74,7 @@ impl Pair {
         self.collect(from);
     }
 
-    /// Takes what a node wants done.
+    /// Takes the outputs of a node.
     fn collect(&mut self, node: usize) {
         while let Some(output) = self.nodes[node].poll_output() {
             match output {
@@ -95,7 +95,7 @@ impl Pair {
 
     fn deliver(&mut self, flying: Flying) -> Result<(), DropCause> {
         let Flying { to, channel, frame } = flying;
-        // Node 0 has the shorter way to the medium.
+        // Node 0 accepts shorter frames.
         let mtu = 1300 + 100 * to;
         let result =
             self.nodes[to].handle(self.now, path(1 - to as u8, channel), Source::default(), mtu, &frame);
@@ -106,7 +106,7 @@ impl Pair {
         result
     }
 
-    /// Delivers everything, first come first served, as far as `keep` lets it through.
+    /// Delivers all frames in order, except for those that `keep` drops.
     fn settle(&mut self, mut keep: impl FnMut(&Flying) -> bool) {
         while !self.flying.is_empty() {
             let flying = self.flying.remove(0);
@@ -116,7 +116,7 @@ impl Pair {
         }
     }
 
-    /// Lets time pass until the next deadline; whether there was one before `end`.
+    /// Advances the clock to the next deadline. Returns whether there was one before `end`.
     fn advance(&mut self, end: Time) -> bool {
         let next = self.nodes.iter().filter_map(Handshakes::next_deadline).min();
         let Some(next) = next.filter(|next| *next <= end) else { return false };
@@ -176,17 +176,17 @@ fn a_dial_becomes_one_session_on_both_sides() {
         let [first, second] = &pair.sessions;
         assert_eq!((first[0].peer, second[0].peer), (identity(1).address(), identity(0).address()));
         assert_eq!((first[0].initiator, second[0].initiator), (false, true));
-        assert_eq!((first[0].mtu, second[0].mtu), (1300, 1300), "the shorter of both");
+        assert_eq!((first[0].mtu, second[0].mtu), (1300, 1300), "the smaller of both limits");
         assert_eq!(first[0].peer_instance, pair.nodes[1].instance());
         assert_eq!((first[0].path, second[0].path), (path(1, 0), path(0, 0)));
-        assert_eq!(pair.nodes[0].under_way(), (0, 0, 0), "nothing is kept for ever");
+        assert_eq!(pair.nodes[0].under_way(), (0, 0, 0), "no state is left");
         assert_eq!(pair.nodes[1].under_way(), (0, 0, 0));
         assert_eq!(pair.drops, [[], []]);
     }
 }
 
 #[test]
-fn the_handshake_is_these_bytes() {
+fn the_bytes_of_a_handshake_are_stable() {
     let mut pair = Pair::new(1);
     pair.dial(0, 0);
     let mut hashes = Vec::new();
@@ -216,7 +216,7 @@ fn the_suite_is_the_best_that_both_offer() {
 }
 
 #[test]
-fn any_one_message_may_be_lost_or_come_twice() {
+fn any_one_message_may_be_lost_or_duplicated() {
     for kind in [INITIATION, RESPONSE, FINISH] {
         let mut pair = Pair::new(2);
         pair.dial(0, 0);
@@ -238,14 +238,14 @@ fn any_one_message_may_be_lost_or_come_twice() {
             }
         }
         pair.run(20, |_| true);
-        assert_eq!(pair.counts(), (1, 1), "message {kind} came twice");
+        assert_eq!(pair.counts(), (1, 1), "message {kind} arrived twice");
         assert!(pair.agree());
-        assert_eq!(pair.drops, [[], []], "what comes again is no error");
+        assert_eq!(pair.drops, [[], []], "a repetition is no error");
     }
 }
 
 #[test]
-fn nobody_there_is_found_out_after_five_tries() {
+fn a_dial_without_an_answer_fails_after_five_initiations() {
     let mut pair = Pair::new(1);
     let begun = pair.now;
     pair.dial(0, 0);
@@ -255,14 +255,14 @@ fn nobody_there_is_found_out_after_five_tries() {
         sent += pair.flying.drain(..).count();
         assert!(pair.advance(Time::from_millis(60_000)));
     }
-    assert_eq!(sent, 5, "and a second dial of the same path is none");
+    assert_eq!(sent, 5, "a second dial of the same path sends nothing");
     assert_eq!(pair.failed[0], [(path(1, 0), DialError::Timeout)]);
     let took = pair.now.since(begun).as_millis();
     assert!((7_750..8_750).contains(&took), "{took} ms");
 }
 
 #[test]
-fn a_dial_that_is_cancelled_is_not_heard_of_again() {
+fn a_cancelled_dial_reports_nothing() {
     let mut pair = Pair::new(1);
     pair.dial(0, 0);
     pair.nodes[0].cancel(&path(1, 0));
@@ -273,7 +273,7 @@ fn a_dial_that_is_cancelled_is_not_heard_of_again() {
 }
 
 #[test]
-fn there_are_not_more_dials_than_configured() {
+fn the_number_of_dials_is_bounded_by_the_configuration() {
     let mut pair = Pair::with([LinkConfig { max_dials: 3, ..open() }, open()], 1);
     for channel in 0..5 {
         pair.dial(0, channel);
@@ -283,7 +283,7 @@ fn there_are_not_more_dials_than_configured() {
 }
 
 #[test]
-fn who_dials_itself_is_told() {
+fn a_node_that_dials_itself_reports_it() {
     let mut node = Handshakes::new(&identity(0), open(), [1; 32]);
     node.dial(Time::ZERO, path(0, 0), 1400);
     let mut failed = None;
@@ -300,7 +300,7 @@ fn who_dials_itself_is_told() {
 }
 
 #[test]
-fn an_identity_used_twice_is_noticed() {
+fn an_identity_that_is_used_twice_is_reported() {
     let mut pair = Pair::new(1);
     pair.nodes[1] = Handshakes::new(&identity(0), open(), [77; 32]);
     pair.dial(0, 0);
@@ -310,12 +310,12 @@ fn an_identity_used_twice_is_noticed() {
 }
 
 #[test]
-fn a_stranger_gets_nothing_from_a_closed_mesh() {
+fn a_closed_mesh_does_not_answer_other_nodes() {
     for config in [open(), closed(8)] {
         let mut pair = Pair::with([config, closed(7)], 1);
         pair.dial(0, 0);
         pair.run(20, |flying| {
-            assert_eq!(flying.to, 1, "not a byte comes back");
+            assert_eq!(flying.to, 1, "there is no answer");
             true
         });
         assert_eq!(pair.failed[0], [(path(1, 0), DialError::Timeout)]);
@@ -324,7 +324,7 @@ fn a_stranger_gets_nothing_from_a_closed_mesh() {
 }
 
 #[test]
-fn an_open_node_says_that_it_has_no_mesh_key() {
+fn an_open_node_refuses_with_the_reason_that_it_has_no_mesh_key() {
     let mut pair = Pair::with([closed(7), open()], 1);
     pair.dial(0, 0);
     pair.run(20, |_| true);
@@ -332,7 +332,7 @@ fn an_open_node_says_that_it_has_no_mesh_key() {
 }
 
 #[test]
-fn another_version_is_refused_and_said_so() {
+fn another_version_is_refused_with_the_reason() {
     let mut pair = Pair::new(1);
     pair.dial(0, 0);
     let end = pair.now + Duration::from_secs(20);
@@ -354,16 +354,16 @@ fn another_version_is_refused_and_said_so() {
 
 #[test]
 fn an_address_that_is_not_that_of_the_key_is_refused() {
-    for liar in [0, 1] {
-        let somebody = Identity::from_seed(&[3; 32]).address();
-        for claim in [somebody, Address::from_bytes([0; 32])] {
+    for forger in [0, 1] {
+        let other = Identity::from_seed(&[3; 32]).address();
+        for claim in [other, Address::from_bytes([0; 32])] {
             let mut pair = Pair::new(1);
-            pair.nodes[liar].address = claim;
+            pair.nodes[forger].address = claim;
             pair.dial(0, 0);
             pair.run(20, |_| true);
-            assert_eq!(pair.sessions[1 - liar].len(), 0, "the honest side has no session");
-            assert_eq!(pair.drops[1 - liar][0], DropCause::BadHandshake);
-            if liar == 1 {
+            assert_eq!(pair.sessions[1 - forger].len(), 0, "the honest side has no session");
+            assert_eq!(pair.drops[1 - forger][0], DropCause::BadHandshake);
+            if forger == 1 {
                 assert_eq!(pair.failed[0], [(path(1, 0), DialError::Protocol)]);
             }
         }
@@ -371,7 +371,7 @@ fn an_address_that_is_not_that_of_the_key_is_refused() {
 }
 
 #[test]
-fn a_neighbour_that_was_started_again_gets_a_new_session_at_once() {
+fn a_restarted_neighbour_gets_a_new_session_at_once() {
     for restarted in [0, 1] {
         let mut pair = Pair::new(1);
         pair.dial(0, 0);

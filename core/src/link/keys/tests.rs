@@ -1,4 +1,4 @@
-//! Keys: each frame opens once, under its own key.
+//! Data keys: each frame opens once, and under its own key only.
 
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ fn sealed(sealer: &mut Sealer, plaintext: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_sealed_is_opened_in_any_order_and_once() {
+fn sealed_frames_open_in_any_order_and_once() {
     for suite in [Suite::ChaCha20Poly1305, Suite::Aes256Gcm] {
         let (mut sealer, mut opener) = pair(suite, [9; 32]);
         let mut frames: Vec<_> = (0u8..20).map(|n| sealed(&mut sealer, &[n; 40])).collect();
@@ -34,7 +34,7 @@ fn what_is_sealed_is_opened_in_any_order_and_once() {
 }
 
 #[test]
-fn a_train_is_built_in_one_buffer() {
+fn several_frames_are_sealed_into_one_buffer() {
     let (mut sealer, mut opener) = pair(Suite::Aes256Gcm, [9; 32]);
     let mut out = Vec::new();
     let lengths: Vec<_> =
@@ -45,8 +45,8 @@ fn a_train_is_built_in_one_buffer() {
 }
 
 #[test]
-fn a_frame_is_these_bytes() {
-    // As an implementation of RFC 5869 and RFC 8439 that shares no code with this one gives them.
+fn a_frame_has_the_bytes_of_an_independent_implementation() {
+    // The bytes come from an implementation of RFC 5869 and RFC 8439 that shares no code with this one.
     let (mut sealer, _) = pair(Suite::ChaCha20Poly1305, [9; 32]);
     sealed(&mut sealer, b"");
     let frame = sealed(&mut sealer, b"\x00hello");
@@ -58,7 +58,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn one_split_gives_each_suite_its_own_key() {
+fn each_suite_has_its_own_key_from_one_split() {
     let (mut sealer, _) = pair(Suite::ChaCha20Poly1305, [9; 32]);
     let (_, mut opener) = pair(Suite::Aes256Gcm, [9; 32]);
     assert_eq!(opener.open(&mut sealed(&mut sealer, b"x")), Err(DropCause::BadSeal));
@@ -107,7 +107,7 @@ fn frames_of_two_generations_are_opened_in_any_order_while_both_are_known() {
     opener.set_next(key(suite, 1));
     sealer.renew(key(suite, 1));
     let mut new: Vec<_> = (0..3).map(|_| sealed(&mut sealer, b"new")).collect();
-    assert_eq!((new[0][1], new[0][6]), (1, 4), "the counter goes on, the phase is another");
+    assert_eq!((new[0][1], new[0][6]), (1, 4), "the counter continues and the phase changes");
     assert_eq!(opener.open(&mut old[2].clone()).unwrap(), b"old");
     assert_eq!(opener.generation(), 0);
     assert_eq!(opener.open(&mut new[2].clone()).unwrap(), b"new");
@@ -157,12 +157,12 @@ fn a_key_that_has_used_up_its_budget_does_not_shorten_that_of_the_next() {
 }
 
 #[test]
-fn what_lies_beyond_the_budget_of_its_key_is_dropped_as_a_replay_before_it_is_opened() {
+fn a_frame_beyond_the_budget_of_its_key_is_dropped_as_a_replay_before_it_is_opened() {
     let suite = Suite::Aes256Gcm;
     let (mut sealer, mut opener) = pair(suite, [9; 32]);
     opener.open(&mut sealed(&mut sealer, b"x")).unwrap();
     opener.set_next(key(suite, 1));
-    // Frames that do not open: had they been tried, they would be bad seals.
+    // These frames do not open. They would be bad seals if they were tried.
     let counts = |opener: &mut Opener, phase: u8, counter: u64| {
         let mut frame = [header(phase, 0, counter).as_slice(), &[0; 40]].concat();
         opener.open(&mut frame).unwrap_err()
@@ -185,14 +185,14 @@ fn what_lies_beyond_the_budget_of_its_key_is_dropped_as_a_replay_before_it_is_op
     assert_eq!(
         counts(&mut opener, 0, REJECT_AFTER_FRAMES - 1),
         DropCause::BadSeal,
-        "the key before has its own"
+        "the previous key has its own budget"
     );
     assert_eq!(counts(&mut opener, 0, REJECT_AFTER_FRAMES), DropCause::Replay);
     assert_eq!(counts(&mut opener, 1, REJECT_AFTER_FRAMES), DropCause::BadSeal);
 }
 
 #[test]
-fn what_is_printed_of_keys_is_no_secret() {
+fn debug_output_of_keys_contains_no_secret() {
     let (sealer, mut opener) = pair(Suite::Aes256Gcm, [0x5a; 32]);
     opener.set_next(key(Suite::Aes256Gcm, 1));
     let printed = format!("{sealer:?} {opener:?}");
@@ -203,7 +203,7 @@ fn what_is_printed_of_keys_is_no_secret() {
 }
 
 #[test]
-fn aes_is_used_where_both_have_it() {
+fn aes_is_used_where_both_offer_it() {
     assert_eq!(Suite::agree(3, 3), Some(Suite::Aes256Gcm));
     assert_eq!(Suite::agree(3, 1), Some(Suite::ChaCha20Poly1305));
     assert_eq!(Suite::agree(1, 0xff), Some(Suite::ChaCha20Poly1305));

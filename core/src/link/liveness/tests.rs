@@ -1,11 +1,11 @@
-//! Silence, as it is judged.
+//! The verdicts that follow from silence, with exact times.
 
 use super::*;
 
 const RTT: Option<Duration> = Some(Duration::from_millis(2));
 
-/// What comes of silence after a packet, when each timer fires `late`: the verdicts with their times in
-/// milliseconds, and the probes that were sent.
+/// Lets a packet stay unanswered while each timer fires `late`. Returns the verdicts with their times in milliseconds,
+/// and the number of probes that were sent.
 fn silence(late: Duration, lossy: bool) -> (Vec<(u64, LivenessVerdict)>, u32) {
     let start = Time::from_millis(1_000);
     let mut liveness = Liveness::new(start);
@@ -30,7 +30,7 @@ fn three_probes_fifty_milliseconds_apart_make_a_suspect() {
 }
 
 #[test]
-fn where_frames_get_lost_twice_as_many_are_tried() {
+fn on_a_lossy_link_twice_as_many_probes_are_sent() {
     let (verdicts, _) = silence(Duration::ZERO, true);
     assert_eq!(verdicts, [(350, LivenessVerdict::Suspect), (1_350, LivenessVerdict::Gone)]);
 }
@@ -39,14 +39,14 @@ fn where_frames_get_lost_twice_as_many_are_tried() {
 fn timers_that_fire_late_are_no_evidence_five_times_in_a_row() {
     let late = Duration::from_millis(100);
     let (verdicts, probes) = silence(late, false);
-    // The first is in doubt at 150; then five excuses and two more probes, 150 apart.
+    // The suspicion begins at 150 ms; five excuses, two more probes and the verdict follow, 150 ms apart.
     assert_eq!(verdicts[0], (150 + 5 * 150 + 3 * 150, LivenessVerdict::Suspect));
     assert!(verdicts[1].0 >= verdicts[0].0 + 1_000);
     assert!(probes >= 10);
 }
 
 #[test]
-fn what_the_medium_knows_to_be_cut_is_soon_out_of_service_and_gone_four_seconds_later_unless_it_is_heard() {
+fn a_neighbour_that_the_medium_cut_is_soon_away_and_down_four_seconds_later_unless_it_is_heard() {
     let start = Time::from_millis(1_000);
     let mut liveness = Liveness::new(start);
     liveness.on_frame(start);
@@ -55,7 +55,7 @@ fn what_the_medium_knows_to_be_cut_is_soon_out_of_service_and_gone_four_seconds_
     let (mut verdicts, mut probes) = (Vec::new(), Vec::new());
     while verdicts.len() < 2 {
         let now = liveness.deadline(RTT);
-        // It is said again whenever anything about the medium changes.
+        // The report is repeated whenever anything about the medium changes.
         liveness.on_medium_cut(now);
         verdicts.extend(liveness.timeout(now, RTT, false).map(|verdict| (now.since(start), verdict)));
         if liveness.take_vitals(now, 0, false) == Some(VitalsKind::Probe) {
@@ -64,11 +64,11 @@ fn what_the_medium_knows_to_be_cut_is_soon_out_of_service_and_gone_four_seconds_
     }
     let gone = CUT_TIMEOUT + AWAY_LIFE;
     assert_eq!(verdicts, [(CUT_TIMEOUT, LivenessVerdict::Away), (gone, LivenessVerdict::Cut)]);
-    assert_eq!(probes[..6], [125, 250, 500, 1_000, 2_000, 3_000], "ever more rarely");
+    assert_eq!(probes[..6], [125, 250, 500, 1_000, 2_000, 3_000], "the intervals grow");
     let mut liveness = Liveness::new(start);
     liveness.on_frame(start);
     liveness.on_medium_cut(start);
-    assert!(liveness.on_frame(start), "it was suspect, and is no more");
+    assert!(liveness.on_frame(start), "the frame ends the suspicion");
     assert!(liveness.deadline(RTT) > start + CUT_TIMEOUT);
 }
 
@@ -85,7 +85,7 @@ fn hellos_are_spread_by_an_eighth() {
 }
 
 #[test]
-fn the_answer_to_a_probe_is_paid_by_vitals_only_and_to_a_packet_by_anything() {
+fn only_vitals_answer_a_probe_and_anything_answers_a_packet() {
     let start = Time::from_millis(1_000);
     let at = |ms| start + Duration::from_millis(ms);
     let mut liveness = Liveness::new(start);
@@ -100,7 +100,7 @@ fn the_answer_to_a_probe_is_paid_by_vitals_only_and_to_a_packet_by_anything() {
     liveness.on_frame(at(10));
     liveness.answer_later(at(10));
     liveness.on_sent(at(11));
-    assert!(liveness.deadline(RTT) > at(10) + ANSWER_DELAY, "what was sent is a kind of life");
+    assert!(liveness.deadline(RTT) > at(10) + ANSWER_DELAY, "the frame that was sent is the answer");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn until_it_is_first_heard_a_neighbour_has_three_times_as_long_as_the_handshake_
         }
     }
     assert_eq!(suspicion, Some(far * 3));
-    // Three probes, half a round trip apart, and a round trip for the answer to the last.
+    // Three probes are sent half a round trip apart, and the answer to the last one may take a whole round trip.
     assert_eq!(verdicts, [(13_500, LivenessVerdict::Suspect), (16_500, LivenessVerdict::Gone)]);
     let mut near = Liveness::new(start);
     near.set_handshake_rtt(Duration::from_millis(1));
@@ -130,7 +130,7 @@ fn until_it_is_first_heard_a_neighbour_has_three_times_as_long_as_the_handshake_
 }
 
 #[test]
-fn what_the_medium_refuses_to_send_is_asked_about_at_once() {
+fn a_neighbour_is_probed_at_once_when_the_medium_refuses_to_send() {
     let start = Time::from_millis(1_000);
     let mut liveness = Liveness::new(start);
     liveness.take_vitals(start, 0, false);
@@ -142,7 +142,7 @@ fn what_the_medium_refuses_to_send_is_asked_about_at_once() {
     while suspect.is_none() {
         if liveness.take_vitals(now, 0, false) == Some(VitalsKind::Probe) {
             probes.push(now.since(start).as_millis());
-            // The probe is refused as well: that is no news.
+            // The probe is refused as well, which must not restart the suspicion.
             liveness.on_send_refused(now, RTT);
         }
         now = liveness.deadline(RTT);

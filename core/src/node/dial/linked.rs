@@ -1,11 +1,12 @@
-//! What the dial list learns of links: that they are in service, why they ended, and whether anything still asks for them.
+//! What the dial list learns of links: that they are in service, why they ended, and whether anything still asks for
+//! them.
 
 use super::*;
 use crate::node::RemovedPeer;
 use crate::node::dial::backoff::LAST_REST;
 
-/// A configured peer that said goodbye is dialled again after this time: it may be starting again, and may know nobody to
-/// dial itself. That it stops is not seen sooner.
+/// A configured peer that said goodbye is dialled again after this time: it may be starting again, and may know nobody
+/// to dial itself. That it stops is not seen sooner.
 pub(super) const GOODBYE_REST: Duration = Duration::from_millis(250);
 
 impl Dials {
@@ -27,7 +28,8 @@ impl Dials {
         }
     }
 
-    /// The node with this address does not want a link, neither on this path nor on another. Returns how long it is left alone.
+    /// The node with this address does not want a link, neither on this path nor on another. Returns how long it is
+    /// left alone.
     pub(crate) fn refused(&mut self, now: Time, path: &Path, address: &Address, reason: &str) -> Duration {
         let mut rest = Duration::ZERO;
         for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
@@ -63,13 +65,13 @@ impl Dials {
         all.into_values().collect()
     }
 
-    /// The neighbour on this path has said goodbye. It does not answer at the moment. When it starts again, it is heard under
-    /// another instance, which is dialled at once.
+    /// The neighbour on this path has said goodbye. It does not answer at the moment. When it starts again, it is heard
+    /// under another instance, which is dialled at once.
     pub(crate) fn left(&mut self, now: Time, path: &Path, address: &Address) {
         let targets = self.targets.values_mut();
         for target in targets.filter(|target| target.address == Some(*address)) {
             target.backoff.rest(now + GOODBYE_REST);
-            target.last_error = Some("the neighbour said goodbye".to_owned());
+            target.last_error = Some("the neighbour closed the link".to_owned());
             target.since = Timestamp::now();
         }
         for (_, known) in self.heard.iter_mut().filter(|((medium, _), known)| {

@@ -1,4 +1,4 @@
-//! The control channel over a bad network.
+//! The control channel over a faulty network.
 
 use super::*;
 use crate::link::control::MAX_MESSAGE;
@@ -15,7 +15,7 @@ fn message(n: u32, rng: &mut ChaCha20Rng) -> Vec<u8> {
 }
 
 #[test]
-fn all_messages_arrive_once_and_in_order_however_bad_the_network() {
+fn all_messages_arrive_once_and_in_order_despite_loss_duplicates_and_reordering() {
     for seed in 0..12 {
         let bad = Wire { delay: ms(2), jitter: ms(8), loss: 30, duplicates: 30, ..Wire::good(ms(2)) };
         let mut pair = Pair::new(seed, bad);
@@ -48,7 +48,7 @@ fn all_messages_arrive_once_and_in_order_however_bad_the_network() {
 }
 
 #[test]
-fn small_messages_leave_together() {
+fn small_messages_share_segments() {
     let mut pair = Pair::settled(1, ms(2));
     pair.transmitted = Default::default();
     for n in 0..100u8 {
@@ -68,14 +68,14 @@ fn a_lone_segment_is_acknowledged_within_five_milliseconds() {
     pair.links[0].send_control(b"hello").unwrap();
     pair.poll(0);
     pair.run(ms(2));
-    assert_eq!(pair.transmitted[1], [] as [u8; 0], "it waits for something to ride on");
+    assert_eq!(pair.transmitted[1], [] as [u8; 0], "the acknowledgement waits for a segment");
     pair.run(ms(5));
     assert_eq!(pair.transmitted[1], [KIND_ACK]);
     assert_eq!(pair.control[1], [b"hello".as_slice()]);
 }
 
 #[test]
-fn an_acknowledgement_rides_on_a_segment_that_goes_the_other_way() {
+fn a_segment_in_the_other_direction_carries_the_acknowledgement() {
     let mut pair = Pair::settled(1, ms(2));
     pair.transmitted = Default::default();
     pair.links[0].send_control(b"question").unwrap();
@@ -89,7 +89,7 @@ fn an_acknowledgement_rides_on_a_segment_that_goes_the_other_way() {
 }
 
 #[test]
-fn a_lost_segment_is_repeated_before_its_timer_when_later_ones_came() {
+fn a_lost_segment_is_repeated_before_its_time_out_when_later_ones_have_arrived() {
     let mut pair = Pair::settled(1, ms(50));
     for n in 0..8u8 {
         pair.wires[0].loss = if n == 2 { 100 } else { 0 };
@@ -112,7 +112,7 @@ fn an_idle_control_channel_has_no_timers() {
 }
 
 #[test]
-fn a_neighbour_that_does_not_acknowledge_is_in_doubt() {
+fn a_neighbour_that_does_not_acknowledge_becomes_suspect() {
     let mut pair = Pair::settled(1, ms(2));
     pair.cut();
     pair.links[0].send_control(b"hello").unwrap();

@@ -1,4 +1,4 @@
-//! What a neighbour sends that breaks the rules: sealed properly, but nonsense.
+//! A neighbour that violates the protocol: its frames are sealed properly, but their content is wrong.
 
 use proptest::prelude::*;
 
@@ -54,12 +54,12 @@ fn a_message_of_an_impossible_length_ends_the_link() {
         assert_eq!(result(&mut pair, &segment(0, &body)), Ok(()));
         assert_eq!(pair.state(1), LinkState::Down(DownReason::Violation));
         pair.run(ms(2));
-        assert_eq!(pair.state(0), LinkState::Down(DownReason::Violation), "the other side is told");
+        assert_eq!(pair.state(0), LinkState::Down(DownReason::Violation), "the other side is notified");
     }
 }
 
 #[test]
-fn what_comes_too_early_is_bounded() {
+fn segments_ahead_of_order_are_bounded() {
     let mut pair = Pair::settled(1, ms(1));
     for sequence in 1..2 * WINDOW as u32 {
         let _ = result(&mut pair, &segment(sequence, &[1; MAX_BODY]));
@@ -69,7 +69,7 @@ fn what_comes_too_early_is_bounded() {
 }
 
 #[test]
-fn acknowledgements_of_what_was_never_sent_do_no_harm() {
+fn acknowledgements_of_segments_that_were_never_sent_do_no_harm() {
     let mut pair = Pair::settled(1, ms(1));
     let refused = Err(DropCause::MalformedPacket);
     for (ack, sack, expected) in
@@ -81,7 +81,7 @@ fn acknowledgements_of_what_was_never_sent_do_no_harm() {
     let acknowledged = Acknowledged { ack: 1, sack: 0 };
     let mut beside = plaintext(KIND_CONTROL, &Segment { acknowledged, sequence: 0 });
     beside.extend_from_slice(&[1, 0, 7]);
-    assert_eq!(result(&mut pair, &beside), refused, "nothing of such a frame is taken");
+    assert_eq!(result(&mut pair, &beside), refused, "such a frame is ignored as a whole");
     assert_eq!(pair.control[1].len(), 0);
     pair.links[1].send_control(b"still works").unwrap();
     pair.poll(1);
@@ -90,11 +90,11 @@ fn acknowledgements_of_what_was_never_sent_do_no_harm() {
 }
 
 #[test]
-fn lies_about_the_link_stay_within_its_bounds() {
+fn false_vitals_stay_within_the_bounds_of_the_metrics() {
     let mut pair = Pair::settled(1, ms(1));
     for (expected, received) in [(u64::MAX, 0), (0, u64::MAX), (u64::MAX, u64::MAX), (5, 1)] {
-        let lie = Vitals { sent: 1, echo: 0xdead_beef, held: 7, expected, received };
-        assert_eq!(result(&mut pair, &plaintext(KIND_HELLO, &lie)), Ok(()));
+        let vitals = Vitals { sent: 1, echo: 0xdead_beef, held: 7, expected, received };
+        assert_eq!(result(&mut pair, &plaintext(KIND_HELLO, &vitals)), Ok(()));
         let metrics = pair.links[1].metrics();
         assert!((32..=1000).contains(&metrics.cost));
         assert!((0.0..=1.0).contains(&metrics.loss));
@@ -122,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn random_and_changed_frames_are_counted_and_pass_over_the_link(
+    fn random_and_changed_frames_are_dropped_and_do_not_reach_the_link(
         random in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 1..20),
         at in 0usize..60,
         by in 1u8..,
@@ -140,7 +140,7 @@ proptest! {
 }
 
 #[test]
-fn a_neighbour_that_lives_but_acknowledges_nothing_is_given_up() {
+fn a_neighbour_that_sends_hellos_but_acknowledges_nothing_is_given_up() {
     let mut pair = Pair::settled(1, ms(1));
     pair.links[0].send_control(b"are you there?").unwrap();
     let began = pair.now;
@@ -148,7 +148,7 @@ fn a_neighbour_that_lives_but_acknowledges_nothing_is_given_up() {
         Vitals { sent: 0, echo: 0, held: Vitals::NO_ECHO, expected: u64::MAX / 2, received: u64::MAX / 2 };
     while pair.state(0) == LinkState::Up && pair.now < began + Duration::from_secs(60) {
         pair.poll(0);
-        // It hears nothing of what is said, and says that it is there.
+        // The neighbour receives nothing, but sends hellos, so the liveness alone would keep the link.
         pair.flying.clear();
         pair.seal(1, &plaintext(KIND_HELLO, &hello));
         let (_, (to, frame)) = pair.flying.pop_first().unwrap();

@@ -1,4 +1,4 @@
-//! Whether the neighbour is there.
+//! Detection of a neighbour that is gone, in a network with delay.
 
 use super::*;
 use crate::link::liveness::ANSWER_GAP;
@@ -12,7 +12,7 @@ fn entered(pair: &Pair, since: Time, state: LinkState) -> u64 {
 }
 
 #[test]
-fn an_idle_neighbour_that_falls_silent_is_down_after_three_hellos() {
+fn an_idle_neighbour_that_becomes_silent_is_down_after_three_hellos() {
     for seed in 0..20 {
         let mut pair = Pair::settled(seed, ms(2));
         pair.run(ms(u64::from(seed) * 77));
@@ -23,8 +23,12 @@ fn an_idle_neighbour_that_falls_silent_is_down_after_three_hellos() {
         let down = entered(&pair, cut, Down(DownReason::Silent));
         assert!((2_400..=3_700).contains(&down), "{down} ms");
         assert_eq!(pair.states[0].len(), 2);
-        assert_eq!(pair.links[0].next_deadline(), None, "nothing happens any more");
-        assert_eq!(*pair.transmitted[0].last().unwrap(), KIND_GOODBYE, "should it hear us after all");
+        assert_eq!(pair.links[0].next_deadline(), None, "a link that is down has no timers");
+        assert_eq!(
+            *pair.transmitted[0].last().unwrap(),
+            KIND_GOODBYE,
+            "in case the neighbour still receives"
+        );
     }
 }
 
@@ -43,7 +47,7 @@ fn with_traffic_silence_is_suspect_in_a_quarter_of_a_second_and_down_a_second_la
 }
 
 #[test]
-fn one_packet_that_stays_unanswered_is_enough() {
+fn one_unanswered_packet_starts_a_suspicion() {
     let mut pair = Pair::settled(1, ms(2));
     pair.cut();
     let cut = pair.now;
@@ -54,7 +58,7 @@ fn one_packet_that_stays_unanswered_is_enough() {
 }
 
 #[test]
-fn a_link_that_the_medium_cut_goes_on_where_it_stopped_when_it_is_back_in_time() {
+fn a_link_that_the_medium_cut_resumes_without_loss_when_it_is_back_in_time() {
     let mut pair = Pair::settled(1, ms(2));
     let wires = pair.wires;
     let cost = pair.links[0].metrics().cost;
@@ -64,7 +68,7 @@ fn a_link_that_the_medium_cut_goes_on_where_it_stopped_when_it_is_back_in_time()
             pair.links[node].on_medium_cut(pair.now);
             pair.poll(node);
         }
-        // On its way when the link went, or said while nobody hears.
+        // One message is in flight when the cut begins, and one is sent while nothing gets through.
         pair.links[0].send_control(&[round; 100]).unwrap();
         pair.poll(0);
         pair.run(ms(200));
@@ -75,18 +79,18 @@ fn a_link_that_the_medium_cut_goes_on_where_it_stopped_when_it_is_back_in_time()
         let segments = pair.transmitted[0].iter().filter(|kind| **kind == KIND_CONTROL).count();
         pair.run(ms(1_000));
         let more = pair.transmitted[0].iter().filter(|kind| **kind == KIND_CONTROL).count();
-        assert_eq!(segments, more, "what would not arrive is not sent");
+        assert_eq!(segments, more, "segments wait, because they would not arrive");
         pair.wires = wires;
         pair.run(ms(1_200));
         assert_eq!((pair.state(0), pair.state(1)), (Up, Up));
         let heard: Vec<u8> = pair.control[1].iter().map(|message| message[0]).collect();
-        assert_eq!(heard[heard.len() - 2..], [round, 100 + round], "nothing is lost, nor overtaken");
+        assert_eq!(heard[heard.len() - 2..], [round, 100 + round], "both messages arrive in order");
     }
     assert_eq!(pair.control[1].len(), 20);
     let metrics = pair.links[0].metrics();
     assert!(
         metrics.loss < 0.15 && metrics.cost <= cost * 5 / 4,
-        "what was lost meanwhile is not its fault: {metrics:?}"
+        "frames lost during the cut do not count: {metrics:?}"
     );
     pair.cut();
     pair.links[0].on_medium_cut(pair.now);
@@ -97,14 +101,14 @@ fn a_link_that_the_medium_cut_goes_on_where_it_stopped_when_it_is_back_in_time()
 }
 
 #[test]
-fn a_long_round_trip_is_given_time() {
+fn a_long_round_trip_causes_no_suspicion() {
     let mut pair = Pair::settled(1, ms(300));
     pair.traffic(0, ms(50), Duration::from_secs(10));
     assert_eq!(pair.states, [[], []]);
 }
 
 #[test]
-fn a_suspect_that_is_heard_is_up_again() {
+fn a_suspect_neighbour_that_sends_a_frame_is_up_again() {
     let mut pair = Pair::settled(1, ms(2));
     let wires = pair.wires;
     pair.traffic(0, ms(10), ms(100));
@@ -119,18 +123,18 @@ fn a_suspect_that_is_heard_is_up_again() {
 }
 
 #[test]
-fn a_receiver_that_has_nothing_to_say_answers_packets() {
+fn a_receiver_that_sends_nothing_else_answers_packets() {
     let mut pair = Pair::settled(1, ms(2));
     pair.transmitted = Default::default();
     pair.traffic(0, ms(1), Duration::from_secs(10));
     let answers = pair.transmitted[1].iter().filter(|kind| **kind == KIND_ANSWER).count();
     assert!((350..=500).contains(&answers), "{answers} answers in 10 s");
-    assert!(!pair.transmitted[0].contains(&KIND_PROBE), "so that nobody has to ask");
+    assert!(!pair.transmitted[0].contains(&KIND_PROBE), "answers make probes unnecessary");
     assert_eq!(pair.states, [[], []]);
 }
 
 #[test]
-fn a_receiver_that_has_something_to_say_does_not_answer_besides() {
+fn a_receiver_that_sends_packets_does_not_answer_besides() {
     let mut pair = Pair::settled(1, ms(2));
     pair.transmitted = Default::default();
     for _ in 0..500 {
@@ -142,7 +146,7 @@ fn a_receiver_that_has_something_to_say_does_not_answer_besides() {
 }
 
 #[test]
-fn probes_are_answered_at_once_but_not_in_a_storm() {
+fn probes_are_answered_at_once_but_a_flood_of_them_is_not() {
     let mut pair = Pair::settled(1, ms(2));
     pair.transmitted = Default::default();
     pair.run(ms(50));
@@ -161,7 +165,7 @@ fn a_link_that_works_one_way_only_ends_on_both_sides() {
     pair.wires[0].loss = 100;
     pair.run(Duration::from_secs(5));
     assert_eq!(pair.state(1), Down(DownReason::Silent));
-    assert_eq!(pair.state(0), Down(DownReason::Unheard), "it was told");
+    assert_eq!(pair.state(0), Down(DownReason::Unheard), "the goodbye gave the reason");
 }
 
 #[test]
@@ -180,7 +184,7 @@ fn a_goodbye_ends_the_link_at_once() {
 }
 
 #[test]
-fn a_worn_out_session_ends_the_link_without_a_word() {
+fn an_exhausted_key_ends_the_link_without_a_goodbye() {
     let mut pair = Pair::settled(1, ms(2));
     pair.transmitted = Default::default();
     pair.links[0].on_key_exhausted();
@@ -190,16 +194,17 @@ fn a_worn_out_session_ends_the_link_without_a_word() {
 }
 
 #[test]
-fn a_busy_machine_does_not_take_its_neighbour_for_gone() {
+fn a_busy_machine_does_not_give_up_its_neighbour() {
     for sleep in [300, 1_000, 3_000, 10_000] {
         let mut pair = Pair::settled(1, ms(2));
         for _ in 0..5 {
-            // Node 0 sleeps; what came meanwhile is read after its timers have run.
+            // Node 0 sleeps. Frames that arrive meanwhile are read after its timers have run, which is the harder
+            // order.
             pair.packet(0);
             pair.asleep[0] = pair.now + ms(sleep);
             let until = pair.now + ms(sleep);
             while pair.now < until {
-                // Somebody keeps node 1 content.
+                // Node 1 must not give up node 0, because only node 0 is tested.
                 pair.links[1].liveness.on_frame(pair.now);
                 pair.run(ms(50));
             }
@@ -214,7 +219,7 @@ fn a_busy_machine_does_not_take_its_neighbour_for_gone() {
 }
 
 #[test]
-fn a_machine_that_is_always_late_still_finds_out() {
+fn a_machine_that_is_always_late_still_detects_a_silent_neighbour() {
     let mut pair = Pair::settled(1, ms(2));
     pair.cut();
     let cut = pair.now;
@@ -230,7 +235,7 @@ fn a_machine_that_is_always_late_still_finds_out() {
 }
 
 #[test]
-fn a_neighbour_that_is_very_far_away_is_waited_for() {
+fn a_neighbour_with_a_very_long_round_trip_stays_up() {
     let mut pair = Pair::new(1, Wire::good(ms(900)));
     pair.run(Duration::from_secs(30));
     let down = |state: &(u64, LinkState)| matches!(state.1, Down(_));
@@ -246,7 +251,7 @@ fn the_first_round_trip_is_known_at_once_in_every_order_of_events() {
         let wire =
             Wire { jitter: Duration::from_micros(random(2_000)), ..Wire::good(Duration::from_micros(50)) };
         let mut pair = Pair::new(seed, wire);
-        // Both tell each other their tables meanwhile, and packets come and go.
+        // Meanwhile both sides send control messages and packets.
         for _ in 0..random(20) {
             let from = random(2) as usize;
             match random(2) {

@@ -1,4 +1,4 @@
-//! How long a frame may be.
+//! Discovery of the path MTU above the base.
 
 use super::*;
 use crate::wire::link::{KIND_MTU_PROBE, MtuAnswer};
@@ -47,7 +47,7 @@ fn longer_frames_are_tried_step_by_step_once_they_are_wanted() {
 }
 
 #[test]
-fn a_probe_is_as_long_as_it_says_and_its_answer_is_short() {
+fn a_probe_has_the_tried_length_and_its_answer_is_short() {
     let mut mtu = PathMtu::new(1200, 1200, 1452);
     mtu.on_sent(Time::ZERO, 300, 1200);
     let probe = mtu.poll(Time::ZERO, None, Time::ZERO, false).unwrap();
@@ -61,12 +61,12 @@ fn a_probe_is_as_long_as_it_says_and_its_answer_is_short() {
 }
 
 #[test]
-fn what_does_not_get_through_is_left_alone_for_ten_minutes() {
+fn a_length_that_is_lost_is_not_tried_again_for_ten_minutes() {
     let mut pair = probing(2, Wire { hole: 1420, ..Wire::good(ms(2)) });
     pair.bulk(Duration::from_secs(10));
     assert_eq!(pair.mtu(), 1400);
     let cost = pair.links[0].metrics().cost;
-    assert!(cost <= 45, "three probes lost do not make a link dear: {cost}");
+    assert!(cost <= 45, "three lost probes must not raise the cost: {cost}");
     pair.wires[0].hole = usize::MAX;
     pair.bulk(Duration::from_secs(580));
     assert_eq!(pair.mtu(), 1400);
@@ -75,7 +75,7 @@ fn what_does_not_get_through_is_left_alone_for_ten_minutes() {
 }
 
 #[test]
-fn a_hole_that_opens_midway_is_found_in_two_seconds_and_looked_at_again_ever_more_rarely() {
+fn a_black_hole_is_detected_in_two_seconds_and_tried_again_at_growing_intervals() {
     let mut pair = probing(3, Wire::good(ms(2)));
     pair.bulk(Duration::from_secs(10));
     assert_eq!(pair.mtu(), 1452);
@@ -92,7 +92,7 @@ fn a_hole_that_opens_midway_is_found_in_two_seconds_and_looked_at_again_ever_mor
 }
 
 #[test]
-fn after_a_hole_longer_frames_are_tried_after_a_minute_and_then_two() {
+fn after_a_black_hole_longer_frames_are_tried_after_one_minute_and_then_two() {
     let mut pair = probing(4, Wire::good(ms(2)));
     pair.bulk(Duration::from_secs(10));
     let mut waits = Vec::new();
@@ -113,7 +113,7 @@ fn after_a_hole_longer_frames_are_tried_after_a_minute_and_then_two() {
 }
 
 #[test]
-fn loss_alone_is_no_hole() {
+fn loss_alone_is_no_black_hole() {
     for seed in 0..10 {
         let mut pair = probing(seed, Wire::good(ms(2)));
         pair.bulk(Duration::from_secs(10));
@@ -126,7 +126,7 @@ fn loss_alone_is_no_hole() {
 }
 
 #[test]
-fn a_way_that_is_dead_altogether_is_not_taken_for_a_hole() {
+fn a_path_that_carries_nothing_is_no_black_hole() {
     let mut mtu = PathMtu::new(1200, 1200, 1452);
     let mut now = Time::from_millis(1000);
     mtu.on_sent(now, 300, 1200);
@@ -149,7 +149,7 @@ fn a_way_that_is_dead_altogether_is_not_taken_for_a_hole() {
 }
 
 #[test]
-fn a_frame_that_the_medium_refuses_brings_the_link_back_at_once() {
+fn a_frame_that_the_medium_refuses_lowers_the_length_at_once() {
     let mut pair = probing(6, Wire::good(ms(2)));
     pair.bulk(Duration::from_secs(10));
     let now = pair.now;
@@ -166,14 +166,14 @@ fn a_frame_that_the_medium_refuses_brings_the_link_back_at_once() {
 }
 
 #[test]
-fn where_all_take_the_same_nothing_is_tried() {
+fn nothing_is_tried_when_the_base_is_the_maximum() {
     let mut pair = Pair::new(8, Wire::good(ms(2)));
     pair.bulk(Duration::from_secs(30));
     assert_eq!((pair.mtu(), pair.probes()), (1200, 0));
 }
 
 #[test]
-fn answers_to_nothing_change_nothing() {
+fn answers_without_a_probe_change_nothing() {
     let mut mtu = PathMtu::new(1200, 1200, 1452);
     let answer = |id, length| MtuAnswer { id, length };
     mtu.on_answer(Time::ZERO, answer(0, 1452));

@@ -1,8 +1,8 @@
-//! Ways that take less than nearly every way does.
+//! Paths that carry less than the base.
 
 use super::*;
 
-/// A pair over a medium that takes frames of 512 bytes for certain, and whose ways `hole` is said of.
+/// A pair over a medium that carries 512 bytes with certainty. Frames longer than `hole` are lost.
 fn unsure(seed: u8, hole: usize) -> Pair {
     let mut pair = Pair::new(seed, Wire { hole, ..Wire::good(ms(2)) });
     for link in &mut pair.links {
@@ -11,7 +11,7 @@ fn unsure(seed: u8, hole: usize) -> Pair {
     pair
 }
 
-/// The longest of the lengths tried that a way with this hole takes.
+/// The maximum of the tried lengths that this path carries.
 fn best(hole: usize) -> usize {
     [512, 640, 768, 950, 1080, 1200].into_iter().rev().find(|length| *length <= hole).unwrap()
 }
@@ -40,7 +40,7 @@ impl Pair {
 }
 
 #[test]
-fn a_narrow_way_that_swallows_long_frames_is_found_within_a_second() {
+fn a_narrow_path_that_drops_long_frames_is_detected_within_a_second() {
     for hole in [512, 660, 972, 1100, 1199] {
         let mut pair = unsure(1, hole);
         pair.run(Duration::from_secs(5));
@@ -48,18 +48,18 @@ fn a_narrow_way_that_swallows_long_frames_is_found_within_a_second() {
         assert_eq!(pair.links[0].mtu.current(), best(hole), "a hole above {hole}");
         let before = pair.packets[1];
         pair.load(Duration::from_secs(50), usize::MAX);
-        assert_eq!(pair.packets[1] - before, 5000, "no packet is tried that does not get through");
+        assert_eq!(pair.packets[1] - before, 5000, "every packet gets through");
         assert!(pair.is_up(), "a hole above {hole}");
     }
 }
 
 #[test]
-fn a_narrow_way_whose_medium_refuses_long_frames_is_found_at_once() {
+fn a_narrow_medium_that_refuses_long_frames_is_detected_at_once() {
     for hole in [512, 660, 972, 1100, 1199] {
         let mut pair = unsure(2, hole);
         pair.load(ms(100), hole);
         assert_eq!(pair.links[0].mtu.current(), best(hole), "a medium that takes {hole}");
-        // What was on its way when the limit fell is no news.
+        // The refusal of a frame that was queued before the length fell is no new evidence.
         let now = pair.now;
         pair.links[0].on_frame_too_long(now, 1200);
         assert_eq!(pair.links[0].mtu.current(), best(hole));
@@ -67,7 +67,7 @@ fn a_narrow_way_whose_medium_refuses_long_frames_is_found_at_once() {
 }
 
 #[test]
-fn a_way_that_becomes_narrow_and_wide_again_is_followed() {
+fn a_path_that_becomes_narrow_and_wide_again_is_followed() {
     let mut pair = unsure(3, usize::MAX);
     pair.load(Duration::from_secs(10), usize::MAX);
     assert_eq!(pair.links[0].mtu.current(), 1452);
@@ -88,7 +88,7 @@ fn a_link_that_carries_only_short_frames_probes_nothing() {
 }
 
 #[test]
-fn loss_alone_makes_no_way_narrow_for_long() {
+fn loss_alone_does_not_lower_the_length_for_long() {
     for seed in 0..10 {
         let mut pair = unsure(seed, usize::MAX);
         pair.load(Duration::from_secs(10), usize::MAX);
@@ -101,7 +101,7 @@ fn loss_alone_makes_no_way_narrow_for_long() {
 }
 
 #[test]
-fn the_control_stream_crosses_a_narrow_way_from_its_first_segment_on() {
+fn the_control_stream_crosses_a_narrow_path_from_its_first_segment_on() {
     for hole in [512, 972] {
         let mut pair = unsure(5, hole);
         for n in 0..50 {
@@ -115,7 +115,7 @@ fn the_control_stream_crosses_a_narrow_way_from_its_first_segment_on() {
 }
 
 #[test]
-fn on_a_good_way_control_goes_in_long_segments_after_one_round_trip() {
+fn on_a_good_path_control_segments_are_long_after_one_round_trip() {
     let mut pair = unsure(6, usize::MAX);
     for n in 0..50 {
         pair.links[0].send_control(&[n; 4000]).unwrap();

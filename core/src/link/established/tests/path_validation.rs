@@ -1,4 +1,4 @@
-//! A neighbour that moves, and others who would like to pass for it.
+//! A neighbour that moves, and attackers that send copies of its frames.
 
 use super::*;
 use crate::wire::link::{KIND_RESPONSE, Token};
@@ -15,7 +15,7 @@ impl Pair {
         frame
     }
 
-    /// A frame comes to node 0 from somewhere else than node 1 is known to be.
+    /// Delivers a frame to node 0 from an endpoint other than the known one of node 1.
     fn stray(&mut self, from: Endpoint, mut frame: Vec<u8>) -> Result<(), DropCause> {
         let result = self.links[0].handle_frame_from(self.now, from, &mut frame).map(|inner| {
             if matches!(inner, FrameContent::Packet(_)) {
@@ -26,7 +26,7 @@ impl Pair {
         result
     }
 
-    /// Node 1 gets the challenge that node 0 has sent, from where it knows node 0 to be; returns the answer.
+    /// Delivers the challenge of node 0 to node 1 from the known endpoint of node 0, and returns the sealed response.
     fn response(&mut self) -> Vec<u8> {
         let (_, mut challenge) = self.elsewhere[0].pop().expect("a challenge");
         self.links[1].handle_frame(self.now, &mut challenge).unwrap();
@@ -44,34 +44,34 @@ fn a_neighbour_that_moved_is_followed_in_one_round_trip() {
     let mut pair = Pair::settled(1, ms(2));
     let frame = pair.packet_of_1();
     pair.stray(endpoint(7), frame).unwrap();
-    assert_eq!(pair.packets[0], 1, "what it sent is not lost");
-    assert_eq!(pair.moves[0], [], "but it is not believed yet");
+    assert_eq!(pair.packets[0], 1, "the content of the frame is not lost");
+    assert_eq!(pair.moves[0], [], "the endpoint is not proved yet");
     assert_eq!(pair.elsewhere[0].iter().map(|(to, _)| *to).collect::<Vec<_>>(), [endpoint(7)]);
     let response = pair.response();
     pair.stray(endpoint(7), response).unwrap();
     assert_eq!(pair.moves[0], [endpoint(7)]);
-    assert!(pair.elsewhere[0].is_empty(), "it is not asked again");
-    assert_eq!(pair.links[0].metrics().rtt, None, "another way, to be measured");
+    assert!(pair.elsewhere[0].is_empty(), "there is no second challenge");
+    assert_eq!(pair.links[0].metrics().rtt, None, "the new path must be measured");
     pair.run(ms(100));
     assert_eq!(pair.links[0].metrics().rtt, Some(ms(4)));
     assert_eq!(pair.states, [[], []]);
 }
 
 #[test]
-fn frames_that_somebody_overheard_and_sends_from_elsewhere_move_nothing() {
+fn copies_of_frames_from_another_endpoint_do_not_move_the_link() {
     let mut pair = Pair::settled(2, ms(2));
     for _ in 0..50 {
-        // The copy is faster than the original.
+        // The copy arrives before the original.
         let frame = pair.packet_of_1();
         let _ = pair.stray(endpoint(9), frame.clone());
         pair.deliver(0, frame.clone());
-        // And comes again.
+        // The copy arrives a second time.
         assert_eq!(pair.stray(endpoint(9), frame), Err(DropCause::Replay));
         pair.run(ms(20));
     }
-    assert_eq!(pair.packets[0], 50, "nothing is lost by it");
+    assert_eq!(pair.packets[0], 50, "the attack loses no packet");
     assert!(pair.elsewhere[0].len() <= 50);
-    // Somebody who forwards the challenge is no better off: it does not come from where node 0 is known to be.
+    // To forward the challenge does not help, because it does not come from the known endpoint of node 0.
     let (_, mut challenge) = pair.elsewhere[0].pop().unwrap();
     let now = pair.now;
     let taken = pair.links[1].handle_frame_from(now, endpoint(9), &mut challenge);
@@ -81,7 +81,7 @@ fn frames_that_somebody_overheard_and_sends_from_elsewhere_move_nothing() {
 }
 
 #[test]
-fn an_answer_counts_only_from_where_it_was_asked_for() {
+fn a_response_counts_only_from_the_challenged_endpoint() {
     let mut pair = Pair::settled(3, ms(2));
     let frame = pair.packet_of_1();
     pair.stray(endpoint(7), frame).unwrap();
@@ -95,20 +95,20 @@ fn an_answer_counts_only_from_where_it_was_asked_for() {
 }
 
 #[test]
-fn a_newer_frame_from_the_known_endpoint_shows_that_nobody_moved() {
+fn a_newer_frame_from_the_known_endpoint_withdraws_the_challenge() {
     let mut pair = Pair::settled(4, ms(2));
     let frame = pair.packet_of_1();
     pair.stray(endpoint(7), frame).unwrap();
     let frame = pair.packet_of_1();
     pair.deliver(0, frame);
-    // Should somebody manage to have it answered and to be the first to bring the answer.
+    // An attacker may obtain the response and be the first to deliver it.
     let response = pair.response();
     assert_eq!(pair.stray(endpoint(7), response), Err(DropCause::Stranger));
     assert_eq!(pair.moves[0], []);
 }
 
 #[test]
-fn frames_of_before_the_move_do_not_hold_it_up() {
+fn older_frames_from_the_known_endpoint_do_not_prevent_the_move() {
     let mut pair = Pair::settled(5, ms(2));
     let slow = pair.packet_of_1();
     let frame = pair.packet_of_1();
@@ -120,7 +120,7 @@ fn frames_of_before_the_move_do_not_hold_it_up() {
 }
 
 #[test]
-fn an_old_frame_from_elsewhere_is_taken_and_asks_for_nothing() {
+fn an_old_frame_from_another_endpoint_is_handled_and_causes_no_challenge() {
     let mut pair = Pair::settled(6, ms(2));
     let old = pair.packet_of_1();
     let new = pair.packet_of_1();
@@ -130,7 +130,7 @@ fn an_old_frame_from_elsewhere_is_taken_and_asks_for_nothing() {
 }
 
 #[test]
-fn whoever_is_quick_does_not_keep_the_neighbour_from_being_asked() {
+fn a_faster_attacker_does_not_prevent_the_challenge_of_the_neighbour() {
     let mut pair = Pair::settled(7, ms(2));
     for n in 0..3 {
         let frame = pair.packet_of_1();
@@ -144,7 +144,7 @@ fn whoever_is_quick_does_not_keep_the_neighbour_from_being_asked() {
 }
 
 #[test]
-fn nobody_is_sent_more_than_came_from_there() {
+fn an_endpoint_receives_no_more_bytes_than_came_from_it() {
     let mut pair = Pair::settled(8, ms(2));
     let mut shortest = Vec::new();
     pair.sealers[1].seal(|out| out.push(KIND_PACKET), &mut shortest).unwrap();
@@ -162,7 +162,7 @@ fn nobody_is_sent_more_than_came_from_there() {
 }
 
 #[test]
-fn a_forged_frame_from_elsewhere_is_dropped_as_any_other() {
+fn a_forged_frame_from_another_endpoint_is_dropped_as_any_other() {
     let mut pair = Pair::settled(9, ms(2));
     let mut frame = pair.packet_of_1();
     frame[20] ^= 1;

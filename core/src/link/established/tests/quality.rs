@@ -1,4 +1,4 @@
-//! What a link measures.
+//! The measurements of a link: timers, round trip, loss and cost.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn an_idle_link_wakes_about_once_a_second() {
 }
 
 #[test]
-fn the_round_trip_is_known_after_one() {
+fn the_round_trip_is_measured_by_the_first_one() {
     let mut pair = Pair::new(1, Wire::good(ms(10)));
     pair.run(ms(40));
     for link in &pair.links {
@@ -32,7 +32,7 @@ fn the_round_trip_is_known_after_one() {
 }
 
 #[test]
-fn time_that_an_echo_was_held_is_no_part_of_the_round_trip() {
+fn the_time_for_which_an_echo_was_held_is_no_part_of_the_round_trip() {
     let mut pair = Pair::settled(2, ms(5));
     pair.run(Duration::from_secs(30));
     for link in &pair.links {
@@ -42,7 +42,7 @@ fn time_that_an_echo_was_held_is_no_part_of_the_round_trip() {
 }
 
 #[test]
-fn jitter_is_smoothed_and_the_least_round_trip_found() {
+fn jitter_is_smoothed_and_the_minimum_round_trip_found() {
     let mut pair = Pair::new(3, Wire { jitter: ms(20), ..Wire::good(ms(10)) });
     pair.run(Duration::from_secs(60));
     for link in &pair.links {
@@ -51,11 +51,11 @@ fn jitter_is_smoothed_and_the_least_round_trip_found() {
         assert!(least >= ms(20) && least <= ms(30), "{least:?}");
         assert!(rtt >= ms(30) && rtt <= ms(50), "{rtt:?}");
     }
-    assert_eq!(pair.states, [[], []], "jitter is no reason for doubt");
+    assert_eq!(pair.states, [[], []], "jitter causes no suspicion");
 }
 
-/// Runs with 40 % of what node 0 sends lost, and returns the costs found, on a link where the cost is 32 times
-/// the square of the ETX.
+/// Runs with 40 % of the frames of node 0 lost, and returns the costs that both sides measure. The round trip is
+/// negligible, so that the cost is 32 times the square of the ETX.
 fn lossy(seed: u8, run: impl Fn(&mut Pair)) -> [u16; 2] {
     let mut pair = Pair::new(seed, Wire::good(Duration::from_micros(10)));
     pair.wires[0].loss = 40;
@@ -88,7 +88,7 @@ fn forty_percent_lost_one_way_are_found_within_twenty_seconds_of_traffic() {
 }
 
 #[test]
-fn a_link_that_recovers_gets_cheap_again_and_says_so() {
+fn a_link_that_recovers_reports_its_lower_cost() {
     let mut pair = Pair::new(4, Wire::good(ms(1)));
     pair.wires[0].loss = 50;
     pair.traffic(0, ms(5), Duration::from_secs(10));
@@ -97,9 +97,9 @@ fn a_link_that_recovers_gets_cheap_again_and_says_so() {
     pair.wires[0].loss = 0;
     pair.traffic(0, ms(5), Duration::from_secs(20));
     assert!(pair.links[0].metrics().cost <= 40);
-    assert!(pair.costs[0].len() < 25, "not every little change: {:?}", pair.costs[0]);
-    let (told, cost) = (*pair.costs[0].last().unwrap(), pair.links[0].metrics().cost);
-    assert!(told.abs_diff(cost) <= told / 8);
+    assert!(pair.costs[0].len() < 25, "small changes are not reported: {:?}", pair.costs[0]);
+    let (reported, cost) = (*pair.costs[0].last().unwrap(), pair.links[0].metrics().cost);
+    assert!(reported.abs_diff(cost) <= reported / 8);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn frames_and_bytes_are_counted() {
 }
 
 #[test]
-fn a_lossy_link_says_hello_twice_as_often_until_it_knows_how_lossy() {
+fn a_lossy_link_sends_twice_as_many_hellos_until_its_loss_is_measured() {
     let mut pair = Pair::settled(6, ms(1));
     pair.wires[0].loss = 30;
     pair.run(Duration::from_secs(20));

@@ -1,4 +1,4 @@
-//! Fresh keys for a link that goes on.
+//! Renewal of the keys of a link that stays up.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::link::keys::{REJECT_AFTER_FRAMES, REKEY_AFTER_FRAMES};
 use crate::link::noise::StaticKeys;
 use crate::wire::link::{HEADER_LEN, REKEY_LEN, Rekey};
 
-/// More than the keys' life, with what is added to it.
+/// More than the life of the keys and its random addition.
 const ROUND: Duration = Duration::from_secs(135);
 
 fn renewal(node: u8, chain: u8) -> Renewal {
@@ -20,7 +20,7 @@ fn renewal(node: u8, chain: u8) -> Renewal {
     Renewal::new(keys, remote, Suite::ChaCha20Poly1305, node == 0, Zeroizing::new([chain; 32]))
 }
 
-/// A pair whose keys are replaced; node 0 began the session.
+/// A pair that renews its keys; node 0 began the session.
 fn renewing(seed: u8, wire: Wire) -> Pair {
     let mut pair = Pair::new(seed, wire);
     let now = pair.now;
@@ -36,7 +36,7 @@ fn generations(pair: &Pair) -> [u32; 2] {
     [0, 1].map(|node| pair.links[node].opener.generation())
 }
 
-/// What a node says at the next opportunity, without sending it.
+/// The next `rekey` of a node, which is not sent.
 fn rekey_of(pair: &mut Pair, node: usize) -> Vec<u8> {
     let due = pair.links[node].renewal.as_ref().and_then(Renewal::deadline).unwrap();
     pair.run(due.since(pair.now).saturating_sub(Duration::from_micros(1)));
@@ -44,7 +44,7 @@ fn rekey_of(pair: &mut Pair, node: usize) -> Vec<u8> {
     pair.links[node].handle_timeout(due);
     loop {
         match pair.links[node].poll_output(due) {
-            Some(LinkOutput::Transmit(said)) if said[0] == KIND_REKEY => return said,
+            Some(LinkOutput::Transmit(plaintext)) if plaintext[0] == KIND_REKEY => return plaintext,
             Some(_) => {}
             None => panic!("no rekey was due"),
         }
@@ -69,7 +69,7 @@ fn an_idle_link_has_its_keys_replaced_every_two_minutes() {
 }
 
 #[test]
-fn neither_loss_nor_disorder_keeps_keys_from_being_replaced_or_costs_a_frame() {
+fn keys_are_replaced_despite_loss_and_reordering_without_a_frame_that_cannot_be_opened() {
     for seed in 0..10 {
         let bad = Wire { delay: ms(2), jitter: ms(30), loss: 30, duplicates: 30, ..Wire::good(ms(2)) };
         let mut pair = renewing(seed, bad);
@@ -93,7 +93,7 @@ fn neither_loss_nor_disorder_keeps_keys_from_being_replaced_or_costs_a_frame() {
 }
 
 #[test]
-fn a_perfect_line_loses_nothing_while_keys_are_replaced() {
+fn a_perfect_path_loses_nothing_while_keys_are_replaced() {
     let mut pair = renewing(3, Wire { jitter: ms(9), ..Wire::good(ms(10)) });
     pair.run(Duration::from_secs(115));
     for _ in 0..2000 {
@@ -105,24 +105,24 @@ fn a_perfect_line_loses_nothing_while_keys_are_replaced() {
     assert_eq!((pair.packets, generations(&pair)), ([2000, 2000], [1, 1]));
     assert_eq!(pair.drops, [[], []]);
     for link in &pair.links {
-        assert!(link.metrics().loss < 0.01, "the counters go on");
+        assert!(link.metrics().loss < 0.01, "the counters continue");
     }
 }
 
 #[test]
-fn a_lost_answer_is_asked_for_again_and_the_other_side_waits_with_the_new_key() {
+fn a_lost_answer_is_requested_again_and_the_responder_waits_with_the_new_key() {
     let mut pair = renewing(2, Wire::good(ms(2)));
     pair.run(Duration::from_secs(100));
     let [there, back] = pair.wires;
     pair.wires[1].loss = 100;
-    // Something keeps node 0 content meanwhile.
+    // Node 0 must not give up node 1 meanwhile, because only the renewal is tested.
     while !pair.transmitted[0].contains(&KIND_REKEY) {
         pair.links[0].liveness.on_frame(pair.now);
         pair.run(ms(100));
     }
     pair.links[0].liveness.on_frame(pair.now);
     pair.run(ms(300));
-    assert_eq!(pair.rekeyed, [0, 0], "nobody turns to a key that the other may not have");
+    assert_eq!(pair.rekeyed, [0, 0], "no side seals with a key that the other may not have");
     pair.packet(1);
     pair.wires = [there, back];
     pair.run(Duration::from_secs(3));
@@ -132,7 +132,7 @@ fn a_lost_answer_is_asked_for_again_and_the_other_side_waits_with_the_new_key() 
 }
 
 #[test]
-fn the_old_key_opens_nothing_after_ten_seconds_also_when_nothing_happens() {
+fn the_old_key_opens_nothing_after_ten_seconds_even_on_an_idle_link() {
     let mut pair = renewing(4, Wire::good(ms(2)));
     pair.run(Duration::from_secs(115));
     let mut old = Vec::new();
@@ -145,14 +145,14 @@ fn the_old_key_opens_nothing_after_ten_seconds_also_when_nothing_happens() {
     assert!(old.iter().all(|frame| frame[1] == 0));
     pair.run(Duration::from_secs(9));
     pair.deliver(1, old.pop().unwrap());
-    assert_eq!(pair.packets[1], 1, "what was on its way for long is opened");
+    assert_eq!(pair.packets[1], 1, "a frame that was delayed for nine seconds is opened");
     pair.run(Duration::from_secs(2));
     pair.deliver(1, old.pop().unwrap());
     assert_eq!((pair.packets[1], pair.drops[1].last()), (1, Some(&DropCause::BadSeal)));
 }
 
 #[test]
-fn frames_of_before_that_are_sent_again_are_refused() {
+fn replayed_frames_of_an_old_generation_are_refused() {
     let mut pair = renewing(5, Wire::good(ms(1)));
     let mut taken = Vec::new();
     while pair.rekeyed != [1, 1] {
@@ -173,11 +173,11 @@ fn frames_of_before_that_are_sent_again_are_refused() {
 }
 
 #[test]
-fn a_rekey_that_is_garbled_or_forged_does_nothing() {
+fn a_damaged_or_forged_rekey_changes_nothing() {
     let mut pair = renewing(6, Wire::good(ms(1)));
     let rekey = rekey_of(&mut pair, 0);
     let end = rekey.len() - 1;
-    // The true one comes later.
+    // The true message is sent at the end.
     let asking = pair.links[0].renewal.take();
     for at in [2, 5, end] {
         let mut wrong = rekey.clone();
@@ -190,7 +190,7 @@ fn a_rekey_that_is_garbled_or_forged_does_nothing() {
         pair.run(ms(10));
     }
     pair.run(Duration::from_secs(1));
-    // Somebody who knows the old session's frame keys, but not the chain.
+    // An attacker that has the frame keys of the session, but not the chain.
     let mut forger = renewal(0, 8);
     let mut rng = ChaCha20Rng::from_seed([3; 32]);
     forger.hasten(Time::ZERO);
@@ -199,7 +199,7 @@ fn a_rekey_that_is_garbled_or_forged_does_nothing() {
     pair.seal(0, &forged);
     pair.run(ms(10));
     assert_eq!(pair.drops[1], [DropCause::MalformedPacket; 7]);
-    // One that is far ahead, one that the wrong side sends, an answer that nobody asked for.
+    // A generation far ahead, a `rekey` of the wrong side, and an answer without a request.
     for (from, kind, generation) in [(0, KIND_REKEY, 7), (1, KIND_REKEY, 1), (0, KIND_REKEYED, 1)] {
         pair.drops = Default::default();
         pair.seal(from, &plaintext(kind, &Rekey { generation, message: [1; REKEY_LEN] }));
@@ -209,11 +209,11 @@ fn a_rekey_that_is_garbled_or_forged_does_nothing() {
     assert_eq!((pair.rekeyed, generations(&pair)), ([0, 0], [0, 0]));
     pair.links[0].renewal = asking;
     pair.run(Duration::from_secs(3));
-    assert_eq!((pair.rekeyed, generations(&pair)), ([1, 1], [1, 1]), "the true one goes through");
+    assert_eq!((pair.rekeyed, generations(&pair)), ([1, 1], [1, 1]), "the true message is answered");
 }
 
 #[test]
-fn what_does_not_verify_is_looked_into_once_a_second() {
+fn messages_that_do_not_verify_are_verified_once_a_second_only() {
     let mut pair = renewing(7, Wire::good(ms(1)));
     for n in 0..100 {
         pair.seal(0, &plaintext(KIND_REKEY, &Rekey { generation: 1, message: [n; REKEY_LEN] }));
@@ -224,7 +224,7 @@ fn what_does_not_verify_is_looked_into_once_a_second() {
 }
 
 #[test]
-fn without_an_answer_the_link_goes_on_with_its_keys() {
+fn without_an_answer_the_link_keeps_its_keys() {
     let mut pair = renewing(8, Wire::good(ms(1)));
     pair.links[1].renewal = None;
     pair.run(Duration::from_secs(600));
@@ -253,7 +253,7 @@ fn a_key_is_replaced_at_once_when_either_direction_has_worn_it() {
 }
 
 #[test]
-fn two_thousand_generations_later_all_is_as_at_first() {
+fn two_thousand_generations_later_the_link_works_and_holds_no_more_memory() {
     let mut pair = renewing(10, Wire::good(ms(1)));
     for _ in 0..2000 {
         let now = pair.now;
@@ -268,12 +268,12 @@ fn two_thousand_generations_later_all_is_as_at_first() {
     pair.run(ms(10));
     assert_eq!(pair.packets, [1, 1]);
     for link in &pair.links {
-        assert!(link.output.capacity() <= 64, "nothing piles up");
+        assert!(link.output.capacity() <= 64, "the queue of outputs does not grow");
     }
 }
 
 #[test]
-fn both_ends_come_to_the_same_keys_and_to_others_each_time() {
+fn both_ends_derive_the_same_keys_and_other_keys_in_each_session() {
     let run = |seed| {
         let mut pair = renewing(seed, Wire::good(ms(1)));
         pair.run(ROUND);
@@ -282,6 +282,6 @@ fn both_ends_come_to_the_same_keys_and_to_others_each_time() {
         frame.split_off(HEADER_LEN)
     };
     let sealed = [run(1), run(2)];
-    assert_ne!(sealed[0], sealed[1], "they do not hang on the identities alone");
+    assert_ne!(sealed[0], sealed[1], "the keys do not depend on the identities alone");
     assert_eq!(run(1), sealed[0]);
 }

@@ -1,7 +1,8 @@
 //! Cookies and refusals: answers to an initiation that carry no proof of their sender.
 //!
-//! Each repeats the first bytes of the initiation's ephemeral key, so only a node that has seen the initiation can make one. Such
-//! a node may still be an attacker on the path. Therefore neither answer ends a dial, and a cookie causes one frame at most.
+//! Each repeats the first bytes of the initiation's ephemeral key, so only a node that has seen the initiation can make
+//! one. Such a node may still be an attacker on the path. Therefore neither answer ends a dial, and a cookie causes one
+//! frame at most.
 
 use super::{Dial, DialError};
 use crate::link::Path;
@@ -10,6 +11,7 @@ use crate::stats::DropCause;
 use crate::wire::link::{Cookie, ECHO_LEN, Initiation, Refusal, split};
 
 impl Handshakes {
+    /// Repeats the initiation with the cookie that the responder requires while it is under load.
     pub(in crate::link::handshake) fn on_cookie(
         &mut self,
         path: Path,
@@ -17,7 +19,7 @@ impl Handshakes {
     ) -> Result<(), DropCause> {
         let (cookie, _) = split::<Cookie>(bytes).map_err(|_| DropCause::MalformedFrame)?;
         let dial = self.dial_for_echo(path, cookie.receiver, cookie.echo)?;
-        // Once for each initiation, so that a forged cookie cannot make us send more than we would.
+        // A cookie is used once for each initiation, so that forged ones at most double the frames that are sent.
         if std::mem::replace(&mut dial.cookie_obeyed, true) {
             return Err(DropCause::HandshakeLimit);
         }
@@ -30,6 +32,7 @@ impl Handshakes {
         Ok(())
     }
 
+    /// Keeps the reason of a refusal, which is reported if the dial fails.
     pub(in crate::link::handshake) fn on_refusal(
         &mut self,
         path: Path,
@@ -41,12 +44,12 @@ impl Handshakes {
             Refusal::MESH => DialError::WrongMesh,
             _ => return Err(DropCause::BadHandshake),
         };
-        // Not authenticated: remembered, but the dial goes on, as somebody else may have sent it.
+        // The dial continues, because the refusal may be forged.
         self.dial_for_echo(path, refusal.receiver, refusal.echo)?.hint = Some(reason);
         Ok(())
     }
 
-    /// The dial that such an answer without a seal is for.
+    /// The dial that such an answer belongs to, by its index and the repeated bytes of the ephemeral key.
     fn dial_for_echo(
         &mut self,
         path: Path,

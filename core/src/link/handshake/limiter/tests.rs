@@ -1,4 +1,4 @@
-//! Which initiations are admitted, by endpoint, host and group.
+//! Admission of initiations and sessions by endpoint, host, group and address.
 
 use rand_core::SeedableRng;
 
@@ -33,7 +33,7 @@ fn one_endpoint_may_begin_five_a_second() {
 }
 
 #[test]
-fn whoever_forges_an_endpoint_does_not_lock_it_out() {
+fn a_node_that_forges_an_endpoint_does_not_lock_it_out() {
     let (mut guard, mut rng) = guard();
     let mut locked_out = 0;
     for step in 0..100 {
@@ -55,11 +55,11 @@ fn whoever_forges_an_endpoint_does_not_lock_it_out() {
         guard.admit(now, &path(1), Source::default(), &[key; 32], &cookie, rng)
     };
     let admitted = (0..20).filter(|key| proved(*key, &mut guard, &mut rng) == Admission::Admit).count();
-    assert_eq!(admitted, 4, "who has shown a cookie has a rate too");
+    assert_eq!(admitted, 4, "endpoints with a cookie have a rate too");
 }
 
 #[test]
-fn under_load_a_cookie_is_asked_for_and_holds_for_one_endpoint_and_key_only() {
+fn under_load_a_cookie_is_required_and_is_valid_for_one_endpoint_and_key_only() {
     let (mut guard, mut rng) = guard();
     let mut now = Time::from_millis(1);
     let mut asked = None;
@@ -85,7 +85,7 @@ fn under_load_a_cookie_is_asked_for_and_holds_for_one_endpoint_and_key_only() {
 }
 
 #[test]
-fn a_cookie_grows_old() {
+fn a_cookie_expires() {
     let (mut guard, mut rng) = guard();
     let key = [9; 32];
     let load = |guard: &mut HandshakeLimiter, rng: &mut ChaCha20Rng, at: u64, cookie: &[u8; COOKIE_LEN]| {
@@ -101,7 +101,7 @@ fn a_cookie_grows_old() {
     assert!(matches!(load(&mut guard, &mut rng, 260_000, &cookie), Admission::RequireCookie(_)));
 }
 
-/// An initiation that brings the cookie back which it was asked for.
+/// Sends an initiation, and again with the cookie if one is required. Returns whether it is admitted.
 fn knock(guard: &mut HandshakeLimiter, rng: &mut ChaCha20Rng, now: Time, n: u32, source: Source) -> bool {
     let key = blake3::hash(&[n.to_le_bytes(), (now.as_micros() as u32).to_le_bytes()].concat());
     let key = key.as_bytes();
@@ -113,8 +113,8 @@ fn knock(guard: &mut HandshakeLimiter, rng: &mut ChaCha20Rng, now: Time, n: u32,
     }
 }
 
-/// How many of a thousand handshakes that `hosts` of one network begin within five seconds are admitted under load, after
-/// those that it takes to be under load.
+/// The number of handshakes that are admitted under load, of a thousand that `hosts` of one network begin within five
+/// seconds. The first fifty are not counted, because the load begins with them.
 fn admitted(hosts: u64) -> usize {
     let (mut guard, mut rng) = guard();
     let mut admitted = 0;
@@ -136,7 +136,7 @@ fn under_load_a_host_may_begin_five_a_second_and_a_network_of_many_hosts_twenty_
 #[test]
 fn under_load_a_host_does_not_lock_out_another_one_of_its_network() {
     let (mut guard, mut rng) = guard();
-    // An address that has many ports and answers each cookie.
+    // The attacker has one address and many ports, and returns each cookie.
     for n in 0..2000u32 {
         let now = Time::from_millis(u64::from(n) * 5);
         knock(&mut guard, &mut rng, now, n, Source { host: 1, group: 7 });
@@ -154,11 +154,11 @@ fn sessions_have_a_rate_for_each_address_and_for_each_host() {
     let address = |n: u8| Address::from_bytes([n; 32]);
     let now = |n: u64| Time::from_millis(n * 25);
     let host = |host| Source { host, group: 7 };
-    // Forty a second of one identity, from as many hosts as it likes.
+    // One identity begins forty sessions a second from nine hosts.
     let admitted = (0..400).filter(|n| guard.admit_session(now(*n), 0, host(n % 9), &address(1))).count();
     assert_eq!(admitted, 10 + 9, "ten at once, and one a second for ten seconds");
-    assert!(guard.admit_session(now(400), 0, host(1), &address(2)), "others are not concerned");
-    // Four hundred a second of one host, each of another identity.
+    assert!(guard.admit_session(now(400), 0, host(1), &address(2)), "other identities are not affected");
+    // One host begins four hundred sessions a second, each with another identity.
     let identity = |n: u64| Address::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes());
     let admitted = (0..4000).filter(|n| guard.admit_session(now(n / 10), 1, host(1), &identity(*n))).count();
     assert_eq!(admitted, 64 + 99, "sixty-four at once, and ten a second for ten seconds");

@@ -1,4 +1,4 @@
-//! What strangers send.
+//! Frames of attackers: floods, forgeries, replays and damage.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ fn endpoint(n: u32) -> Path {
     Path { netmod: 0, endpoint: Endpoint::new(&n.to_be_bytes()).unwrap() }
 }
 
-/// A fresh initiation, as anybody can make one.
+/// A fresh initiation, which any node can make.
 fn initiation(n: u32) -> Vec<u8> {
     let mut seed = [9; 32];
     seed[..4].copy_from_slice(&n.to_be_bytes());
@@ -43,7 +43,7 @@ fn handshakes_under_way_are_bounded() {
     assert_eq!(
         node.handle(later, endpoint(99), Source::default(), 1400, &initiation(99)),
         Ok(()),
-        "the oldest gave way"
+        "the oldest was evicted"
     );
     assert_eq!(node.under_way().2, 8);
 }
@@ -81,7 +81,7 @@ fn no_answer_is_longer_than_what_it_answers() {
 }
 
 #[test]
-fn a_forged_response_brings_out_no_finish_that_is_longer() {
+fn a_forged_response_causes_no_longer_finish() {
     let mut pair = Pair::new(1);
     pair.dial(0, 0);
     let mut response = None;
@@ -96,7 +96,7 @@ fn a_forged_response_brings_out_no_finish_that_is_longer() {
         let _ = pair.deliver(forged);
         let sent: usize = pair.flying.drain(..).map(|flying| flying.frame.len()).sum();
         assert!(sent <= length, "{sent} for {length}");
-        assert!(sent > 0 || length < response.frame.len(), "the true one brings it out");
+        assert!(sent > 0 || length < response.frame.len(), "the true response causes a finish");
     }
 }
 
@@ -108,7 +108,7 @@ fn an_honest_dialler_gets_through_a_flood() {
     let mut cookies = 0;
     let end = pair.now + Duration::from_secs(5);
     while pair.counts() != (1, 1) {
-        // Before each frame of the honest, two hundred from endpoints that receive nothing.
+        // Before each honest frame there are two hundred from forged endpoints, which receive no cookie.
         for _ in 0..200 {
             flood += 1;
             let _ = pair.nodes[1].handle(
@@ -125,15 +125,15 @@ fn an_honest_dialler_gets_through_a_flood() {
             cookies += u32::from(flying.frame[0] == COOKIE);
             true
         });
-        assert!(held <= 60, "only what came before the load was noticed: {held}");
-        assert!(pair.counts() == (1, 1) || pair.advance(end), "it never got through");
+        assert!(held <= 60, "only initiations from before the load are held: {held}");
+        assert!(pair.counts() == (1, 1) || pair.advance(end), "the honest dial failed");
     }
     assert_eq!(cookies, 1);
     assert!(pair.agree());
 }
 
 #[test]
-fn a_damaged_or_forged_finish_does_not_spoil_the_true_one() {
+fn a_damaged_or_forged_finish_does_not_invalidate_the_true_one() {
     let mut pair = Pair::new(1);
     pair.dial(0, 0);
     while !pair.flying[0].frame.starts_with(&[FINISH]) {
@@ -159,7 +159,7 @@ fn any_number_of_forged_finishes_does_not_end_a_handshake() {
         assert_eq!(pair.counts(), (1, 0));
         assert!(pair.advance(pair.now + Duration::from_secs(1)), "the finish is repeated");
         let finish = pair.flying.remove(0);
-        // Who has seen the response, but not the finish, can do no more than guess.
+        // An attacker that has seen the response but not the finish can only guess.
         for n in 0..100u8 {
             let mut forged = finish.clone();
             forged.frame.truncate(6);
@@ -172,7 +172,7 @@ fn any_number_of_forged_finishes_does_not_end_a_handshake() {
 }
 
 #[test]
-fn forged_responses_do_not_spoil_the_true_one() {
+fn forged_responses_do_not_invalidate_the_true_one() {
     let mut pair = Pair::new(1);
     pair.dial(0, 0);
     let initiation = pair.flying.remove(0);
@@ -183,7 +183,7 @@ fn forged_responses_do_not_spoil_the_true_one() {
     for _ in 0..3 {
         assert_eq!(pair.deliver(forged.clone()), Err(DropCause::BadHandshake));
     }
-    // From another place, or for a handshake that is not: not even looked at.
+    // A response from another endpoint is not verified at all.
     let elsewhere = Flying { channel: 3, ..response.clone() };
     assert_eq!(pair.deliver(elsewhere), Err(DropCause::UnknownSession));
     pair.deliver(response).unwrap();
@@ -212,7 +212,7 @@ fn a_forged_refusal_does_not_end_a_dial() {
 }
 
 #[test]
-fn replayed_frames_begin_nothing() {
+fn replayed_frames_begin_no_session() {
     let mut pair = Pair::new(1);
     pair.dial(0, 0);
     let mut seen = Vec::new();
@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn changed_frames_never_give_a_session_that_is_not_shared(
+    fn changed_frames_never_lead_to_two_different_sessions(
         changes in prop::collection::vec((0usize..3, 0usize..INITIATION_LEN, 1u8.., any::<bool>()), 1..4),
     ) {
         let mut pair = Pair::new(1);
@@ -279,14 +279,14 @@ proptest! {
     }
 }
 
-/// A pair, and somebody else who goes by the instance of its first node.
+/// A pair, and a third node that claims the instance of the first node.
 fn with_a_namesake() -> (Pair, Handshakes) {
     let pair = Pair::new(1);
     let config = LinkConfig { instance: Some(pair.nodes[0].instance()), ..open() };
     (pair, Handshakes::new(&Identity::from_seed(&[3; 32]), config, [6; 32]))
 }
 
-/// What a node sends; sessions are passed over.
+/// The frames that a node sends; other outputs are ignored.
 fn sent(node: &mut Handshakes) -> Vec<Vec<u8>> {
     let outputs = std::iter::from_fn(|| node.poll_output());
     outputs
@@ -298,10 +298,10 @@ fn sent(node: &mut Handshakes) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_neighbour_that_goes_by_the_instance_of_another_keeps_it_from_nothing() {
+fn a_neighbour_that_claims_the_instance_of_another_does_not_prevent_its_session() {
     let (mut pair, mut namesake) = with_a_namesake();
     let (now, there) = (pair.now, path(0, 9));
-    // The namesake is dialled, completes the handshake, and says nothing more.
+    // The namesake is dialled, completes the handshake, and sends nothing more.
     pair.nodes[1].dial(now, there, 1400);
     for _ in 0..3 {
         for frame in sent(&mut pair.nodes[1]) {
@@ -319,7 +319,7 @@ fn a_neighbour_that_goes_by_the_instance_of_another_keeps_it_from_nothing() {
 }
 
 #[test]
-fn an_initiation_under_the_instance_of_another_does_not_hold_up_a_dial() {
+fn an_initiation_that_claims_the_instance_of_another_does_not_delay_a_dial() {
     let (mut pair, mut namesake) = with_a_namesake();
     namesake.dial(pair.now, path(1, 0), 1400);
     for frame in sent(&mut namesake) {

@@ -1,11 +1,11 @@
-//! Sessions beyond a limit, and how the other side learns of it.
+//! Sessions beyond a limit, and the goodbye that reports it to the other side.
 
 use super::*;
 use crate::link::DownReason;
 use crate::wire::link::{DATA, KIND_GOODBYE};
 
-/// The farewells that fly to a node, which opens them with its last session.
-fn farewells(pair: &mut Pair, node: usize) -> Vec<Vec<u8>> {
+/// The plaintexts of the data frames in flight to a node, which are opened with its last session.
+fn opened_frames(pair: &mut Pair, node: usize) -> Vec<Vec<u8>> {
     let (data, rest) = std::mem::take(&mut pair.flying)
         .into_iter()
         .partition(|flying| flying.to == node && flying.frame[0] == DATA);
@@ -19,7 +19,7 @@ fn farewells(pair: &mut Pair, node: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn who_is_declined_learns_why_also_when_the_first_word_of_it_is_lost() {
+fn a_declined_dialler_receives_the_reason_even_when_the_first_goodbye_is_lost() {
     let mut pair = Pair::new(1);
     pair.dial(0, 0);
     pair.settle(|_| true);
@@ -27,23 +27,23 @@ fn who_is_declined_learns_why_also_when_the_first_word_of_it_is_lost() {
     pair.nodes[1].decline(session, DownReason::Full);
     pair.collect(1);
     pair.flying.clear();
-    // The finish is repeated while nothing of the session has come, and each time the answer is the same.
+    // The finish is repeated while no frame of the session has arrived, and each time the answer is the same.
     assert!(pair.advance(pair.now + Duration::from_secs(1)));
     pair.settle(|flying| flying.frame[0] != DATA || flying.to != 0);
-    assert!(farewells(&mut pair, 0).is_empty());
+    assert!(opened_frames(&mut pair, 0).is_empty());
     assert!(pair.advance(pair.now + Duration::from_secs(1)));
     let finish = pair.flying.remove(0);
     let length = finish.frame.len();
     pair.deliver(finish).unwrap();
     assert!(pair.flying.iter().all(|flying| flying.frame.len() <= length), "no answer is longer");
-    assert_eq!(farewells(&mut pair, 0), [[KIND_GOODBYE, 4]]);
+    assert_eq!(opened_frames(&mut pair, 0), [[KIND_GOODBYE, 4]]);
 }
 
 #[test]
-fn one_identity_begins_no_more_than_a_few_sessions_however_often_it_dials() {
+fn the_rate_of_sessions_of_one_identity_is_bounded() {
     let mut pair = Pair::new(1);
-    let (mut told, mut sessions) = (0, 0);
-    // Forty a second, each from another port, as an attacker that forgets its sessions would.
+    let (mut goodbyes, mut sessions) = (0, 0);
+    // An attacker that forgets its sessions begins forty a second, each from another port.
     for n in 0..200u8 {
         pair.nodes[0] = Handshakes::new(&identity(0), open(), [n ^ 0x5a; 32]);
         pair.sessions[0].clear();
@@ -54,24 +54,24 @@ fn one_identity_begins_no_more_than_a_few_sessions_however_often_it_dials() {
             let _ = pair.deliver(flying);
         }
         if !pair.sessions[0].is_empty() {
-            told += usize::from(farewells(&mut pair, 0) == [[KIND_GOODBYE, 5]]);
+            goodbyes += usize::from(opened_frames(&mut pair, 0) == [[KIND_GOODBYE, 5]]);
         }
         pair.flying.clear();
         sessions += std::mem::take(&mut pair.sessions[1]).len();
         pair.now = pair.now + Duration::from_millis(25);
     }
     assert_eq!(sessions, 10 + 4, "ten at once, and one a second for five seconds");
-    assert_eq!(told, 64 + 49 - 14, "the others learn why, up to what its host may begin");
+    assert_eq!(goodbyes, 64 + 49 - 14, "the others receive the reason, up to the rate of the host");
     assert!(pair.drops[1].iter().all(|cause| *cause == DropCause::HandshakeLimit));
 }
 
 #[test]
-fn a_host_that_begins_many_handshakes_takes_no_place_of_another_hosts() {
+fn a_host_that_begins_many_handshakes_evicts_none_of_another_host() {
     let config = LinkConfig { max_answers: 16, load: 1000, ..open() };
     let mut pair = Pair::with([open(), config], 1);
     pair.dial(0, 0);
     pair.settle(|flying| flying.to == 1);
-    // The response is under way. Meanwhile an attacker begins handshakes from all ports that it has.
+    // The response is in flight. Meanwhile an attacker begins handshakes from all of its ports.
     for n in 0..200u16 {
         let [high, low] = n.to_be_bytes();
         let from = Path { netmod: 0, endpoint: Endpoint::new(&[9, high, low]).unwrap() };
@@ -92,12 +92,12 @@ fn a_host_that_begins_many_handshakes_takes_no_place_of_another_hosts() {
     assert_eq!(
         pair.sessions[1][0].rtt,
         pair.now.since(Time::from_millis(1000)),
-        "the handshake was not begun anew"
+        "the first handshake was not evicted"
     );
 }
 
 #[test]
-fn a_session_is_awaited_from_its_initiation_to_its_finish_and_only_from_where_that_came() {
+fn a_finish_is_awaited_until_it_arrives_and_only_from_the_endpoint_of_its_initiation() {
     let mut pair = Pair::new(1);
     pair.dial(0, 0);
     pair.settle(|flying| flying.frame[0] != FINISH);

@@ -1,9 +1,9 @@
-//! Both sides dial at once.
+//! Simultaneous dials of two nodes.
 
 use super::*;
 
-/// Tries every order of events: which frame comes next, and, as often as `faults` allows, that one is lost, comes
-/// twice, or that a timer runs out before anything comes.
+/// Tries every order of events: each frame in flight may arrive next; up to `faults` times one is lost or duplicated,
+/// or a timer expires before any frame arrives.
 fn every_order(
     faults: usize,
     channels: [u8; 2],
@@ -39,7 +39,7 @@ fn every_order(
             script_step(&mut pair, choice, flying, &mut faults, end);
         }
         check(&mut pair, &script);
-        // The next script, as an odometer counts.
+        // The next script follows as the digits of a counter do, so that each order is tried once.
         loop {
             let Some(last) = script.pop() else { return runs };
             if last + 1 < widths[script.len()] {
@@ -116,13 +116,13 @@ fn a_finish_is_accepted_by_the_lower_address_unless_it_has_sent_one_of_its_own()
     let mut pair = Pair::new(5);
     pair.dial(0, 0);
     pair.dial(1, 0);
-    // Nothing that node 0 begins gets through.
+    // The initiations of node 0 are lost.
     pair.run(20, |flying| !(flying.to == 1 && flying.frame[0] == INITIATION));
     assert_eq!(pair.counts(), (1, 1));
     assert!(pair.sessions[1][0].initiator && pair.agree());
     assert_eq!(pair.failed[0], [], "the dial ends in the session");
 
-    // Now node 0 has sent its finish, and node 1 has not heard of that when it sends one too.
+    // Now node 0 has sent its finish, and node 1 sends its own before that arrives.
     let mut pair = Pair::new(5);
     pair.dial(1, 0);
     let initiation = pair.flying.remove(0);
@@ -139,7 +139,7 @@ fn a_finish_is_accepted_by_the_lower_address_unless_it_has_sent_one_of_its_own()
 }
 
 #[test]
-fn in_a_storm_both_sides_end_with_the_same_session() {
+fn under_heavy_loss_and_reordering_both_sides_end_with_the_same_session() {
     let mut more = 0;
     for seed in 0..150u8 {
         let mut rng = ChaCha20Rng::from_seed([seed; 32]);
@@ -174,7 +174,7 @@ fn in_a_storm_both_sides_end_with_the_same_session() {
         if first > 0 && second > 0 {
             assert!(pair.agree(), "seed {seed}: {first} and {second} sessions");
         } else {
-            // All finishes were lost: the links will say so, having heard nothing.
+            // All finishes were lost. The link of the one session ends by its liveness.
             assert!(first + second <= 1, "seed {seed}");
         }
         more += usize::from(first > 1 || second > 1);
