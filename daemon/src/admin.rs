@@ -1,5 +1,5 @@
-//! What the daemon keeps beside the node: addresses and their owners, the address book, the peers, and the files they
-//! are in. It is the [`Admin`] of the socket.
+//! The administration of the daemon: further addresses and their owners, the address book, the peers that are dialled,
+//! and the files that hold them. It answers the administrative calls of the socket as its [`Admin`].
 
 mod changes;
 #[cfg(test)]
@@ -19,35 +19,39 @@ use crate::log::DaemonLog;
 use crate::state::{IdentityEntry, StateDir, StateError};
 use changes::failed;
 
-/// The most peers added at run time.
+/// The most peers that can be added at run time.
 const MAX_PEERS: usize = 1024;
 
-/// Keeps a node. A cheap handle.
+/// The administration of one node. A clone is a cheap handle to the same state.
 #[derive(Clone)]
 pub struct DaemonAdmin {
     inner: Arc<Inner>,
 }
 
+/// The state that all handles of a [`DaemonAdmin`] share.
 struct Inner {
     node: Node,
     state: StateDir,
     flags: Flags,
     log: DaemonLog,
-    /// The user the daemon runs as.
+    /// The user id that the daemon runs as, which owns the node's own address.
     uid: u32,
     registry: Mutex<Registry>,
-    /// One change at a time, from the first look to the file.
+    /// Serialises changes: one at a time reads the registry, checks, writes the file and updates the registry, since
+    /// otherwise two changes could each write a file without the other.
     changes: Mutex<()>,
     stop: mpsc::UnboundedSender<()>,
 }
 
+/// The state that clients can list and change, as it is in the files.
 #[derive(Default)]
 struct Registry {
     config: Option<Config>,
     names: BTreeMap<String, Address>,
     peers: Vec<String>,
     entries: Vec<IdentityEntry>,
-    /// The name of each address that has one; the first by alphabet, the configuration's before others.
+    /// The name of each address that has one. Of several names it is the first in alphabetical order, and those of the
+    /// configuration come before those of the state directory.
     by_address: BTreeMap<Address, String>,
 }
 
@@ -69,7 +73,8 @@ impl Registry {
     }
 }
 
-fn not_dialled(error: PeerError) -> AdminError {
+/// The answer to a client whose peer could not be added or removed.
+fn peer_denied(error: PeerError) -> AdminError {
     let hint = match &error {
         PeerError::NoNetmod { .. } => "`rouse status` shows the network modules",
         PeerError::Invalid(_) => "write it like udp:192.0.2.7:7700",
@@ -84,11 +89,11 @@ fn not_dialled(error: PeerError) -> AdminError {
 }
 
 impl DaemonAdmin {
-    /// Takes over what the state directory holds: gives the node its further addresses, and dials the remembered peers.
-    /// Whoever asks the daemon to stop rings `stop`.
+    /// Loads the state directory: adds the further addresses to the node and dials the peers that were added at run
+    /// time. A message on `stop` is a client's request to stop the daemon.
     ///
     /// # Errors
-    /// When a file is damaged.
+    /// When a file of the state directory is damaged or cannot be read.
     pub async fn start(
         node: Node,
         state: StateDir,
@@ -105,7 +110,7 @@ impl DaemonAdmin {
         let peers = state.peers()?;
         for uri in peers.iter().filter(|uri| !config.peers.contains(uri)) {
             if let Err(error) = node.add_peer(uri).await {
-                tracing::warn!(%error, uri, "a remembered peer is not dialled");
+                tracing::warn!(%error, uri, "a peer that was added at run time cannot be dialled: see `rouse peer list`");
             }
         }
         let names = state.names()?;
@@ -117,19 +122,19 @@ impl DaemonAdmin {
         Ok(DaemonAdmin { inner: Arc::new(inner) })
     }
 
-    /// Gives the state directory back. Nothing is to be changed after this.
+    /// Releases the state directory. No change may follow.
     pub fn release(&self) {
         self.inner.state.release();
     }
 
-    /// Does what takes a file where it holds up nobody.
+    /// Runs a change on a thread that may block, because it writes and syncs files.
     async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, AdminError> + Send + 'static,
     ) -> Result<T, AdminError> {
         let inner = self.inner.clone();
         blocking::unblock(move || {
-            let _one_at_a_time = inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            let _serialised = inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
             work(&inner)
         })
         .await
@@ -246,9 +251,9 @@ impl Admin for DaemonAdmin {
         if self.inner.registry().peers.contains(&uri) {
             return Err(AdminError::new(Denial::Exists, format!("{uri} is dialled already"), ""));
         }
-        self.inner.node.add_peer(&uri).await.map_err(not_dialled)?;
+        self.inner.node.add_peer(&uri).await.map_err(peer_denied)?;
         let added = uri.clone();
-        let kept = self.change(move |inner| {
+        let saved = self.change(move |inner| {
             let mut peers = inner.registry().peers.clone();
             peers.push(added);
             peers.dedup();
@@ -256,12 +261,13 @@ impl Admin for DaemonAdmin {
             inner.registry().peers = peers;
             Ok(())
         });
-        let kept = kept.await;
-        if kept.is_err() {
-            // What is not remembered is not dialled either; that it is gone already would be no harm.
+        let saved = saved.await;
+        if saved.is_err() {
+            // A peer that could not be saved is not dialled either, so that the answer to the client is the truth. An
+            // error here means that the peer is gone already.
             let _ = self.inner.node.remove_peer(&uri).await;
         }
-        kept
+        saved
     }
 
     async fn remove_peer(&self, uri: &str) -> Result<String, AdminError> {
@@ -285,15 +291,19 @@ impl Admin for DaemonAdmin {
         .await?;
         match self.inner.node.remove_peer(&uri).await {
             Ok(became) => Ok(became.to_string()),
-            // It was remembered but could not be dialled.
+            // The peer was saved but could not be dialled when the daemon started.
             Err(PeerError::Unknown) => Ok(RemovedPeer::NoLink.to_string()),
-            Err(error) => Err(not_dialled(error)),
+            Err(error) => Err(peer_denied(error)),
         }
     }
 
     async fn reload(&self) -> Result<String, AdminError> {
         let bad = |text: String| {
-            AdminError::new(Denial::Invalid, text, "nothing was changed; `roused --check` says the same")
+            AdminError::new(
+                Denial::Invalid,
+                text,
+                "nothing was changed; `roused --check` checks the file without a reload",
+            )
         };
         let flags = self.inner.flags.clone();
         let new =
@@ -325,7 +335,7 @@ impl Admin for DaemonAdmin {
     }
 
     fn may_bind(&self) -> Result<(), String> {
-        self.inner.state.hold().map_err(|error| error.to_string())
+        self.inner.state.ensure_locked().map_err(|error| error.to_string())
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {
@@ -333,7 +343,7 @@ impl Admin for DaemonAdmin {
     }
 
     fn stop(&self) {
-        // When nobody listens any more the daemon is stopping already.
+        // The receiver is gone only when the daemon is stopping already.
         let _ = self.inner.stop.unbounded_send(());
     }
 }

@@ -1,7 +1,7 @@
-//! The command line: finds the daemon, asks it, and prints what it says.
+//! The command line: it finds the daemon, sends it requests and prints the answers.
 //!
-//! Data goes to standard output, words to standard error. Each command is a function that gets a connection and an
-//! `Output`; what went wrong comes back as a [`CommandFailure`], which knows its exit code.
+//! Data is written to standard output, notices and errors to standard error. Each command is a function of a connection
+//! and an `Output`; an error is a [`CommandFailure`], which has the exit code.
 
 mod address;
 mod args;
@@ -29,7 +29,7 @@ pub use args::{Cli, Command};
 pub use failure::CommandFailure;
 use output::Output;
 
-/// Runs one command of the process's arguments.
+/// Runs the command that the arguments of the process name.
 pub async fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
@@ -37,7 +37,8 @@ pub async fn main() -> ExitCode {
         Ok(cli) => interruptible(run(cli)).await,
         Err(error) if json && error.use_stderr() => Err(CommandFailure::usage(&error)),
         Err(error) => {
-            // Help goes to standard output, a mistake to standard error; if neither is read, nobody is there to be told.
+            // clap prints help to standard output and errors to standard error. An error of printing cannot be
+            // reported.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
@@ -51,7 +52,8 @@ pub async fn main() -> ExitCode {
     }
 }
 
-/// Ends with [`CommandFailure::interrupted`] on Ctrl-C. What is dropped by that gives back what it had fetched.
+/// Runs `command`, and ends with [`CommandFailure::interrupted`] on Ctrl-C. Dropping the command returns messages that
+/// it had fetched and not printed.
 async fn interruptible(
     command: impl Future<Output = Result<(), CommandFailure>>,
 ) -> Result<(), CommandFailure> {
@@ -90,20 +92,20 @@ async fn run(cli: Cli) -> Result<(), CommandFailure> {
         Command::Watch => show::watch(&connect().await?, &out).await,
         Command::Reload => {
             let notes = administer().await?.reload().await?;
-            out.words(&notes);
+            out.notice(&notes);
             out.json(&serde_json::json!({ "reloaded": true, "notes": notes }))
         }
         Command::Stop => {
             let lost = administer().await?.stop().await?;
             if lost != Unfinished::default() {
-                out.words(&format!("lost with it: {lost}"));
+                out.notice(&format!("messages lost with the daemon: {lost}"));
             }
             out.json(&serde_json::json!({ "stopped": true, "unread": lost.unread, "waiting": lost.waiting }))
         }
     }
 }
 
-/// The manual: the page of the program, and one for each command after it.
+/// The manual: the page of the program, followed by one for each command.
 fn man() -> io::Result<Vec<u8>> {
     let mut pages = Vec::new();
     let mut command = Cli::command();

@@ -1,7 +1,8 @@
-//! What the daemon is told: flags, over the environment, over a file, over defaults.
+//! The configuration of the daemon. A flag takes precedence over the environment, the environment over the file, the
+//! file over the defaults.
 //!
-//! [`Flags`] holds the first two (clap reads `ROUSE_*` where a flag is missing), `file` the third. [`Config::load`] puts
-//! them together and checks all that can be checked without opening anything.
+//! [`Flags`] holds the first two (clap reads `ROUSE_*` where a flag is missing), `file` the third. [`Config::load`]
+//! merges them and checks everything that can be checked without opening a socket.
 
 mod file;
 mod locations;
@@ -30,53 +31,53 @@ use merge::merge;
 
 /// The rouse daemon: a peer message router.
 ///
-/// It needs no configuration: it makes an identity, listens, finds its neighbours, and says `ready ADDRESS SOCKET` on
-/// standard output. SIGTERM and SIGINT stop it in order. SIGHUP, like `rouse reload`, reads names, peers and the log
+/// It needs no configuration: it creates an identity, listens, finds its neighbours, and prints `ready ADDRESS SOCKET`
+/// on standard output. SIGTERM and SIGINT stop it in order. SIGHUP, like `rouse reload`, reads names, peers and the log
 /// level again; the rest of the configuration takes effect at the next start.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "roused", version, max_term_width = 100)]
 pub struct Flags {
-    /// The configuration file; without one the defaults hold
+    /// The configuration file; without one the defaults apply
     #[arg(long, value_name = "FILE", env = "ROUSE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Holds the identity, the address book and the socket [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/rouse, else
-    /// ~/.local/state/rouse]
+    /// The directory of the identity, the address book and the socket [default: $STATE_DIRECTORY, else
+    /// $XDG_STATE_HOME/rouse, else ~/.local/state/rouse]
     #[arg(long, value_name = "DIR", env = "ROUSE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Where to listen, instead of where the file says: udp:HOST:PORT; may be repeated
+    /// Listen on this address instead of those of the file: udp:HOST:PORT; may be repeated
     #[arg(long, value_name = "URI", env = "ROUSE_LISTEN", value_delimiter = ',')]
     pub listen: Vec<String>,
-    /// A neighbour to dial, besides those of the file: udp:HOST:PORT; may be repeated
+    /// Dial this neighbour in addition to those of the file: udp:HOST:PORT; may be repeated
     #[arg(long, value_name = "URI", env = "ROUSE_PEER", value_delimiter = ',')]
     pub peer: Vec<String>,
-    /// Do not look for neighbours
+    /// Do not search for neighbours by multicast
     #[arg(long, env = "ROUSE_NO_DISCOVER", value_parser = FalseyValueParser::new())]
     pub no_discover: bool,
-    /// What this node is called
+    /// The name of this node, shown in its own status
     #[arg(long, value_name = "NAME", env = "ROUSE_NAME")]
     pub name: Option<String>,
-    /// What to log: error, warn, info, debug, trace, or a list such as info,rouse_core=debug
+    /// The log level: error, warn, info, debug, trace, or a list such as info,rouse_core=debug
     #[arg(long, value_name = "LEVEL", env = "ROUSE_LOG")]
     pub log: Option<String>,
-    /// How to log: for people, or one JSON document per line
+    /// The format of log lines
     #[arg(long, value_name = "FORMAT", env = "ROUSE_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
-    /// Say whether the configuration is good, and exit
+    /// Check the configuration, report the first error, and exit
     #[arg(long)]
     pub check: bool,
-    /// Print the whole configuration as it is in effect, in the form of a file, and exit
+    /// Print the configuration in effect, in the format of the file, and exit
     #[arg(long)]
     pub print_config: bool,
 }
 
-/// Everything the daemon has to know, checked.
+/// The checked configuration of a daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The file it came from.
+    /// The configuration file, if one was given.
     pub file: Option<PathBuf>,
-    /// Where everything is that outlives the daemon.
+    /// The directory of everything that outlives the daemon.
     pub state_dir: PathBuf,
-    /// What the node is called.
+    /// The name of the node.
     pub name: Option<String>,
     /// The network modules.
     pub netmods: Vec<NetmodConfig>,
@@ -86,24 +87,24 @@ pub struct Config {
     pub mesh_key: Option<PathBuf>,
     /// The bounds of the node.
     pub limits: Limits,
-    /// Where programs connect.
+    /// The socket that programs connect to.
     pub api: ApiSocket,
-    /// What to log.
+    /// The log level, or a list of levels by module.
     pub log_level: String,
-    /// How to log.
+    /// The format of log lines.
     pub log_format: LogFormat,
     /// The address book of the configuration.
     pub names: BTreeMap<String, Address>,
 }
 
-/// One network module. The only kind yet is UDP.
+/// The configuration of one network module. The only kind so far is UDP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetmodConfig {
-    /// Where it listens: `[::]:7700`.
+    /// The listen address: `[::]:7700`.
     pub listen: String,
-    /// Whether it looks for neighbours.
+    /// Whether it searches for neighbours by multicast.
     pub discover: bool,
-    /// On which interfaces.
+    /// The interfaces for that, as patterns of their names.
     pub interfaces: Vec<String>,
 }
 
@@ -113,19 +114,19 @@ impl Default for NetmodConfig {
     }
 }
 
-/// Every address; the default port, or a free one when that is taken.
+/// All addresses of the host, with the default port, or a free one when that is taken.
 const DEFAULT_LISTEN: &str = "[::]";
 
-/// Where the socket is.
+/// The place of the socket that programs connect to, and the users that may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiSocket {
-    /// In the state directory, for the owner alone.
+    /// A socket in the state directory, for the owner alone.
     StateDir,
-    /// Here, for the owner and the socket's group.
+    /// A socket at this path, for the owner and the socket's group.
     At(PathBuf),
 }
 
-/// What is wrong with the configuration.
+/// The errors of a configuration. Each message contains the place of the fault and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
@@ -133,32 +134,32 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A location in the file.
+    /// A value in the file is wrong.
     #[error("{path}, line {line}: {text}", path = path.display())]
     At {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong, and what to do.
+        /// The fault and the remedy.
         text: String,
     },
-    /// A value whose location is not one line of the file.
+    /// A value is wrong that is not on one line of the file, such as a flag.
     #[error("{0}")]
     Value(String),
-    /// Nothing says where the state directory is.
-    #[error("no state directory is known: set HOME, or name one with --state-dir")]
+    /// No flag, environment variable or home directory determines the state directory.
+    #[error("cannot determine the state directory: set HOME, or name one with --state-dir")]
     NoStateDir,
 }
 
 impl Config {
-    /// Puts flags, environment, file and defaults together.
+    /// Merges flags, environment, file and defaults.
     ///
     /// # Errors
-    /// [`ConfigError`] with the location and what to do.
+    /// [`ConfigError`] for the first fault.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
         let (file, locations) = match &flags.config {
             Some(path) => {
@@ -172,7 +173,7 @@ impl Config {
         merge(flags, file, &locations, state_dir)
     }
 
-    /// Where the socket will be.
+    /// The path of the socket that programs connect to.
     pub fn socket(&self) -> PathBuf {
         match &self.api {
             ApiSocket::StateDir => ipc::socket_path(&self.state_dir),
@@ -183,19 +184,19 @@ impl Config {
     /// The key of the mesh, if it is a closed one.
     ///
     /// # Errors
-    /// When the file cannot be read or holds no key.
+    /// When the file cannot be read or contains no key.
     pub fn read_mesh_key(&self) -> Result<Option<Zeroizing<[u8; 32]>>, ConfigError> {
         self.mesh_key.as_deref().map(read_mesh_key).transpose()
     }
 
-    /// What works, and is unwise.
+    /// Settings that work but are unsafe, each with the remedy.
     pub fn warnings(&self) -> Vec<String> {
         let mode =
             |path: &PathBuf| Some((path.display().to_string(), fs::metadata(path).ok()?.mode() & 0o777));
         let key = self.mesh_key.as_ref().and_then(mode).filter(|(_, mode)| mode & 0o004 != 0);
         let text = |(path, mode)| {
             format!(
-                "{path}: everybody on this machine can read the mesh key (mode {mode:o}): chmod 600 {path}"
+                "{path}: every user of this machine can read the mesh key (mode {mode:o}): chmod 600 {path}"
             )
         };
         key.map(text).into_iter().collect()
@@ -204,7 +205,7 @@ impl Config {
     /// The network modules, not yet open.
     ///
     /// # Errors
-    /// When one could never work.
+    /// When the configuration of one could never work.
     pub fn make_netmods(
         &self,
         mesh_key: Option<&Zeroizing<[u8; 32]>>,
@@ -220,13 +221,14 @@ impl Config {
         self.netmods.iter().map(make).collect()
     }
 
-    /// The configuration as a file that says the same.
+    /// The configuration as the text of a file that has the same effect.
     pub fn to_toml(&self) -> String {
         print::print(self)
     }
 }
 
-/// A key as text is some 45 bytes; who points this at something huge made a mistake.
+/// The most bytes that are read from a key file. A key is 45 bytes of text; the bound exists in case that the path is
+/// that of a large file.
 const MAX_KEY_FILE: u64 = 4096;
 
 fn read_mesh_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, ConfigError> {

@@ -1,4 +1,5 @@
-//! The daemon from start to end: configuration, state, node, socket, signals.
+//! The daemon from start to end: configuration, state directory, node, socket, signals, and the order in which all of
+//! them are closed.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ use crate::line_queue::LineQueue;
 use crate::log;
 use crate::state::{StateDir, StateError};
 
-/// Why the daemon did not start, or ended badly.
+/// The reasons for which the daemon does not start, or ends with an error.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DaemonFailure {
     #[error(transparent)]
@@ -27,27 +28,27 @@ pub(crate) enum DaemonFailure {
     Netmod(#[from] NetmodError),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("log: {0}")]
+    #[error("cannot start the log: {0}")]
     Log(String),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error("{0}; this is a fault of roused: please report it with the lines of the log before")]
+    #[error("{0}; this is a defect of roused: please report it with the log lines before")]
     Node(#[from] NodeFailure),
-    #[error("signals: {0}")]
+    #[error("cannot handle signals: {0}")]
     Signals(#[source] io::Error),
-    #[error("the system refuses a thread for the log: {0}")]
+    #[error("cannot start a thread for the log: {0}; see `ulimit -u`")]
     Thread(#[source] io::Error),
 }
 
 impl DaemonFailure {
-    /// As it is printed.
+    /// The line that is printed on standard error.
     pub(crate) fn line(&self) -> String {
         format!("roused: {self}\n")
     }
 
-    /// 2 for what the configuration is to blame for, 1 for the rest.
+    /// The exit code: 2 for a fault of the configuration, 1 for any other.
     pub(crate) fn code(&self) -> u8 {
         match self {
             DaemonFailure::Config(_)
@@ -76,14 +77,14 @@ pub async fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // When standard error is closed there is nobody to read it.
+            // There is no other place to report that standard error is closed.
             let _ = io::stderr().write_all(failure.line().as_bytes());
             ExitCode::from(failure.code())
         }
     }
 }
 
-/// Standard output and standard error of a daemon that runs. Neither can keep it waiting.
+/// Standard output and standard error of a running daemon. A reader that does not read them cannot block the daemon.
 struct StandardStreams {
     stdout: LineQueue,
     stderr: LineQueue,
@@ -96,9 +97,9 @@ impl StandardStreams {
         Ok(StandardStreams { stdout, stderr })
     }
 
-    /// The last words: why it did not start or ended badly, after all that was logged.
+    /// Writes the reason of a failure after all log lines, and returns the exit code.
     fn finish(&self, result: Result<(), DaemonFailure>) -> ExitCode {
-        // First what waits, so that there is room for the reason.
+        // Flushing first makes room for the reason.
         self.stderr.flush();
         let code = match result {
             Ok(()) => ExitCode::SUCCESS,
@@ -113,8 +114,8 @@ impl StandardStreams {
     }
 }
 
-/// Writes to standard output. When nothing reads it, that is all right.
-fn say(text: &str) {
+/// Writes to standard output. An error is ignored, since a reader that has closed it needs nothing more.
+fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
@@ -127,8 +128,8 @@ fn inspect(flags: &Flags, check: bool) -> Result<(), DaemonFailure> {
         let _ = writeln!(io::stderr(), "roused: {warning}");
     }
     match check {
-        true => say("the configuration is good\n"),
-        false => say(&config.to_toml()),
+        true => print("the configuration is good\n"),
+        false => print(&config.to_toml()),
     }
     Ok(())
 }
@@ -136,8 +137,8 @@ fn inspect(flags: &Flags, check: bool) -> Result<(), DaemonFailure> {
 async fn run(flags: Flags, output: &StandardStreams) -> Result<(), DaemonFailure> {
     let config = Config::load(&flags)?;
     let log = log::start(&config.log_level, config.log_format, &output.stderr).map_err(DaemonFailure::Log)?;
-    log.take_panics();
-    // What this process makes is for its owner alone, unless it says otherwise.
+    log.log_panics();
+    // Files of this process are readable by its owner alone, unless a mode is given explicitly.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(DaemonFailure::Signals)?;
     for warning in config.warnings() {
@@ -176,8 +177,8 @@ async fn run(flags: Flags, output: &StandardStreams) -> Result<(), DaemonFailure
         );
     }
     server.remove_socket();
-    // Whoever waits for the end sees its connection close, and may start the next daemon at once: so the directory is
-    // given back before.
+    // A client that waits for the end sees its connection close and may start the next daemon at once, so the state
+    // directory is released before the connections are closed.
     admin.release();
     server.close().await;
     tracing::info!("stopped");
@@ -203,7 +204,7 @@ async fn start_node(config: &Config, state: &StateDir) -> Result<Node, DaemonFai
     Ok(builder.start().await?)
 }
 
-/// Serves until a signal or a client says stop, or the node fails.
+/// Serves clients until a signal or a client stops the daemon, or the node fails.
 pub(crate) async fn serve(
     server: &Server,
     node: &Node,
@@ -218,28 +219,28 @@ pub(crate) async fn serve(
             () = serving => return Ok(()),
             failure = failed => return Err(failure),
             _ = stopped.next() => {
-                tracing::info!("a client said stop");
+                tracing::info!("stopping: a client requested it");
                 return Ok(());
             }
             signal = signals.next().fuse() => match signal {
                 Some(Ok(Signal::Hup)) => match admin.reload().await {
-                    Ok(notes) => tracing::info!("reloaded: {notes}"),
-                    Err(error) => tracing::error!(hint = %error.hint, "not reloaded: {error}"),
+                    Ok(notes) => tracing::info!("configuration reloaded: {notes}"),
+                    Err(error) => tracing::error!(hint = %error.hint, "configuration not reloaded: {error}"),
                 },
                 Some(Ok(signal)) => {
-                    tracing::info!(?signal, "stopping");
+                    tracing::info!(?signal, "stopping: signal received");
                     return Ok(());
                 }
-                Some(Err(error)) => tracing::warn!(%error, "a signal was lost"),
+                Some(Err(error)) => tracing::warn!(%error, "cannot receive a signal"),
                 None => return Ok(()),
             },
         }
     }
 }
 
-/// Tells systemd, where it asked to be told.
+/// Notifies systemd, if it started this process with a notification socket.
 fn notify(state: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "systemd could not be told");
+        tracing::warn!(%error, "cannot notify systemd");
     }
 }

@@ -1,8 +1,11 @@
-//! What the two programs are made of: `roused`, the daemon, and `rouse`, the command line.
+//! The library behind the two programs: `roused`, the daemon, and `rouse`, the command line.
 //!
-//! The daemon is thin: [`config`] says what to run, [`state`] keeps what outlives it, [`admin`] looks after addresses,
-//! names and peers, and [`daemon`] puts a node and a socket together and ends them in order. The command line is
-//! [`cli`]: it finds the socket, asks, and prints.
+//! The daemon is thin. [`config`] merges flags, environment and file; [`state`] is the state directory, which outlives
+//! the daemon; [`admin`] administers addresses, names and peers; [`log`] writes through [`line_queue`], so that a
+//! reader that does not read cannot block the daemon; and [`daemon`] starts a node and a socket and closes them in
+//! order. The command line is [`cli`]: it finds the socket, sends a request and prints the answer.
+//!
+//! Imports have one direction: `daemon` → `admin` → `config` → `log` → `line_queue`, and `admin` → `state`.
 #![forbid(unsafe_code)]
 
 pub mod admin;

@@ -1,9 +1,9 @@
-//! Lines for standard output and standard error that no task ever waits for.
+//! A bounded queue of lines for standard output or standard error, written by a thread of its own.
 //!
-//! A pipe that is not read and a terminal stopped with Ctrl-S block the thread that writes to them. So a thread of its
-//! own writes, from a buffer that is bounded: a line that does not fit is dropped and counted, and the count is reported
-//! once the reader goes on. `tracing-appender` does nearly this, but its guard prints to standard error when its
-//! queue is full at the end of the process, which is the one moment when that blocks for ever.
+//! A pipe that is not read, or a terminal stopped with Ctrl-S, blocks the thread that writes to it. Tasks of the daemon
+//! therefore only append to the queue, which never blocks: a line that does not fit is dropped and counted, and the
+//! count is reported once the reader continues. `tracing-appender` is similar, but its guard prints to standard error
+//! when its queue is full at the end of the process, which is exactly when that blocks for ever.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -14,51 +14,54 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// The most bytes that wait for the thread, beside as many that it is writing.
+/// The most bytes that wait in the queue, in addition to as many that the thread is writing.
 const CAPACITY: usize = 128 << 10;
 
-/// One write asks for no more than this, so that progress shows while a slow reader reads.
-const PIECE: usize = 4 << 10;
+/// The most bytes of one system call, so that a slow reader shows progress between the calls.
+const MAX_WRITE: usize = 4 << 10;
 
-/// How long the end of the process waits for a reader that reads nothing.
-const STALLED: Duration = Duration::from_millis(500);
+/// The longest time that the end of the process waits for a reader that makes no progress.
+const STALL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long it waits in all for one that reads slowly.
-const SLOW: Duration = Duration::from_secs(2);
+/// The longest time that the end of the process waits in all.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Lines on their way to one stream. A cheap handle.
+/// The queue of lines to one stream. A clone is a cheap handle to the same queue.
 #[derive(Clone, Debug)]
 pub struct LineQueue {
     shared: Arc<QueueShared>,
 }
 
+/// The state that the handles and the writing thread share.
 #[derive(Debug, Default)]
 struct QueueShared {
     state: Mutex<QueueState>,
-    /// Notified when lines come, and when some were written.
+    /// Notified when lines are added and when bytes were written.
     changed: Condvar,
 }
 
+/// The lines that wait, and the counts of lines that were written or dropped.
 #[derive(Debug, Default)]
 struct QueueState {
+    /// The lines that the thread has not taken yet.
     pending: Vec<u8>,
-    /// Bytes that the thread has taken and not yet written.
+    /// The bytes that the thread has taken and not yet written.
     unwritten: usize,
-    /// Bytes written or given up so far, which shows that the thread goes on.
+    /// The bytes that were written or given up so far, by which [`LineQueue::flush`] recognises progress.
     settled: u64,
-    /// Lines dropped since the thread last took what was pending. While there are any, all that comes is dropped: the
-    /// gap is then at one place of the log.
+    /// The lines that were dropped since the thread last took the pending ones. While there are any, every further line
+    /// is dropped too, so that the gap is at one place of the log and the report stands there.
     gap: u64,
-    /// Lines dropped so far.
+    /// The lines that were dropped in all.
     dropped: u64,
 }
 
 impl LineQueue {
-    /// Starts the thread that writes to `stream`. It calls `report` with the number of lines that are missing at the
-    /// place where the next line will stand.
+    /// Starts the thread that writes to `stream`. After lines were dropped, the thread calls `report` with their
+    /// number, which may add a line in their place.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// When the system refuses to start a thread.
     pub fn to<S: AsFd + Send + 'static>(stream: S, report: fn(u64)) -> io::Result<Self> {
         let shared = Arc::<QueueShared>::default();
         let theirs = shared.clone();
@@ -66,7 +69,7 @@ impl LineQueue {
         Ok(LineQueue { shared })
     }
 
-    /// Hands over one line, its end included. Never waits.
+    /// Adds one line, its end included, or drops it. It never blocks.
     pub fn push(&self, line: &[u8]) {
         let mut state = self.shared.lock();
         if state.gap == 0 && state.pending.len().saturating_add(line.len()) <= CAPACITY {
@@ -79,20 +82,20 @@ impl LineQueue {
         self.shared.changed.notify_all();
     }
 
-    /// How many lines were dropped so far.
+    /// The number of lines that were dropped so far.
     pub fn dropped(&self) -> u64 {
         self.shared.lock().dropped
     }
 
-    /// Waits until all is written, for as long as the reader reads, and two seconds at most.
+    /// Waits until all lines are written, as long as the reader makes progress, and two seconds at most.
     pub fn flush(&self) {
-        let deadline = Instant::now() + SLOW;
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
         let mut state = self.shared.lock();
-        let (mut settled, mut stalled_at) = (state.settled, Instant::now() + STALLED);
+        let (mut settled, mut stalled_at) = (state.settled, Instant::now() + STALL_TIMEOUT);
         while !state.is_settled() {
             let now = Instant::now();
             if state.settled != settled {
-                (settled, stalled_at) = (state.settled, now + STALLED);
+                (settled, stalled_at) = (state.settled, now + STALL_TIMEOUT);
             }
             let rest = deadline.min(stalled_at).saturating_duration_since(now);
             if rest.is_zero() {
@@ -104,7 +107,7 @@ impl LineQueue {
     }
 }
 
-/// What a formatter writes in one call is one line, or several that belong together.
+/// Each call of a formatter writes one line, or several that belong together.
 impl Write for LineQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -127,12 +130,12 @@ impl QueueShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what comes, for as long as the process lives.
+    /// Writes the lines of the queue until the process ends.
     fn write_to(&self, stream: &impl AsFd, report: fn(u64)) {
         let (mut batch, mut missing, mut works) = (Vec::new(), 0, true);
         loop {
             missing += self.take(&mut batch);
-            // A report is a line too: where no line gets through, it would call for the next one for ever.
+            // A report is a line too: while no line can be written, each report would cause the next one for ever.
             if missing > 0 && works {
                 report(std::mem::take(&mut missing));
             }
@@ -142,7 +145,7 @@ impl QueueShared {
         }
     }
 
-    /// Waits for lines and takes them all. Returns how many were dropped after them.
+    /// Waits for lines and moves all of them to `batch`. Returns the number of lines that were dropped after them.
     fn take(&self, batch: &mut Vec<u8>) -> u64 {
         batch.clear();
         let mut state = self.lock();
@@ -154,11 +157,12 @@ impl QueueShared {
         std::mem::take(&mut state.gap)
     }
 
-    /// Writes a batch. Returns how many lines of it were lost because the stream is closed or full.
+    /// Writes a batch. Returns the number of its lines that were lost because the stream is closed or its device is
+    /// full.
     fn write_batch(&self, stream: &impl AsFd, batch: &[u8]) -> u64 {
         let mut rest = batch;
         while !rest.is_empty() {
-            let piece = rest.get(..PIECE).unwrap_or(rest);
+            let piece = rest.get(..MAX_WRITE).unwrap_or(rest);
             match rustix::io::write(stream, piece) {
                 Ok(written) if written > 0 => {
                     rest = rest.get(written..).unwrap_or_default();
@@ -193,7 +197,7 @@ mod tests {
     use std::io::{BufRead, BufReader, PipeReader};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    /// Lines `from..` of 1 KiB each, until one of them is dropped. How many were handed over before it.
+    /// Adds the lines `from..`, of 1 KiB each, until one of them is dropped. Returns the number of lines before it.
     fn fill(lines: &LineQueue, from: u64) -> u64 {
         let before = lines.dropped();
         (from..)
@@ -221,11 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_nothing_reads_are_dropped_and_the_others_come_whole_and_in_order() {
+    fn lines_that_are_not_read_are_dropped_and_the_others_are_written_whole_and_in_order() {
         let (reader, writer) = io::pipe().unwrap();
         let lines = LineQueue::to(writer, drop).unwrap();
         let before_the_gap = fill(&lines, 0);
-        // The buffer, what the thread holds, and what the pipe takes; no more is ever held.
+        // The queue, the batch of the thread and the pipe hold these lines; no more are ever held.
         assert!(before_the_gap < 3 * CAPACITY as u64 / 1024);
         let read = numbers(reader);
         until_written(&lines);
@@ -235,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_missing_lines_stands_where_they_are_missing() {
+    fn the_number_of_dropped_lines_is_reported_in_their_place() {
         static LINES: Mutex<Option<LineQueue>> = Mutex::new(None);
         fn report(missing: u64) {
             let lines = LINES.lock().unwrap().clone().expect("it was set before the first line");
@@ -256,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_does_not_wait_for_a_reader_that_reads_nothing() {
+    fn a_flush_does_not_wait_for_a_reader_that_makes_no_progress() {
         let (reader, writer) = io::pipe().unwrap();
         let lines = LineQueue::to(writer, drop).unwrap();
         fill(&lines, 0);
@@ -265,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_closed_stream_loses_is_counted_and_is_not_reported_to_it() {
+    fn lines_that_a_closed_stream_loses_are_counted_and_not_reported_to_it() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let lines = LineQueue::to(writer, |_| panic!("it would be lost too")).unwrap();

@@ -1,4 +1,5 @@
-//! The daemon's log, on standard error, which nothing in the daemon waits for.
+//! The daemon's log on standard error. It is written through a [`LineQueue`], so that no task of the daemon waits for
+//! the reader.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
@@ -23,53 +24,53 @@ pub enum LogFormat {
     Json,
 }
 
-/// The log of a daemon that runs.
+/// The log of a running daemon: its level can be changed, and its dropped lines are counted. A clone is a cheap handle.
 #[derive(Clone, Debug)]
 pub struct DaemonLog {
     filter: reload::Handle<EnvFilter, Registry>,
     lines: LineQueue,
 }
 
-/// Whether `level` says what to log.
+/// Checks that `level` is a valid log level or list of levels.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The reason, and how a level is written.
 pub fn check(level: &str) -> Result<(), String> {
     filter(level).map(drop)
 }
 
 fn filter(level: &str) -> Result<EnvFilter, String> {
     let hint = "write error, warn, info, debug, trace, or a list such as info,rouse_core=debug";
-    // A word that is no level would be taken for the name of a module and log nothing.
+    // `EnvFilter` would take a mistyped level for the name of a module and log nothing.
     let known = ["error", "warn", "info", "debug", "trace", "off"];
     let bare = level.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
     for part in bare {
         if !known.iter().any(|name| name.eq_ignore_ascii_case(part)) {
-            return Err(format!("`{part}` is no level; {hint}"));
+            return Err(format!("`{part}` is no log level; {hint}"));
         }
     }
     EnvFilter::try_new(level).map_err(|error| format!("{error}; {hint}"))
 }
 
-/// Says in the log that lines are missing in it.
+/// Logs the number of lines that are missing at this place of the log.
 pub(crate) fn report_missing(lines: u64) {
-    let what = if lines == 1 { "1 log line was".to_owned() } else { format!("{lines} log lines were") };
-    tracing::warn!("{what} dropped here: standard error was not read");
+    let missing = if lines == 1 { "1 log line was".to_owned() } else { format!("{lines} log lines were") };
+    tracing::warn!("{missing} dropped here: standard error was not read");
 }
 
 /// Starts logging to `lines`.
 ///
 /// # Errors
-/// When the level is none, or logging was started before.
+/// When the level is invalid, or logging was started before.
 pub fn start(level: &str, format: LogFormat, lines: &LineQueue) -> Result<DaemonLog, String> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let colour =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let out = lines.clone();
     let writer = move || out.clone();
-    // An error of the formatter would be printed to standard error itself.
+    // The formatter would print its internal errors to standard error directly, which can block.
     let text = fmt::layer().with_writer(writer.clone()).with_ansi(colour).log_internal_errors(false);
-    // systemd writes down the time of each line itself.
+    // systemd records the time of each line itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
     let layer = match format {
         LogFormat::Auto if journal => text.without_time().boxed(),
@@ -81,31 +82,32 @@ pub fn start(level: &str, format: LogFormat, lines: &LineQueue) -> Result<Daemon
 }
 
 impl DaemonLog {
-    /// Logs this from now on.
+    /// Changes the level.
     ///
     /// # Errors
-    /// When it is no level.
+    /// When the level is invalid; the one before then stays in effect.
     pub fn set_level(&self, level: &str) -> Result<(), String> {
         self.filter.reload(filter(level)?).map_err(|error| error.to_string())
     }
 
-    /// Puts panics into the log: the standard library's own hook writes to standard error, and waits for its reader.
-    pub fn take_panics(&self) {
+    /// Writes panics to the log, because the hook of the standard library writes to standard error and may block there.
+    pub fn log_panics(&self) {
         let lines = self.lines.clone();
         panic::set_hook(Box::new(move |panic| {
             let backtrace = Backtrace::capture();
             match backtrace.status() {
                 BacktraceStatus::Captured => tracing::error!("{panic}\n{backtrace}"),
-                _ => tracing::error!("{panic}; RUST_BACKTRACE=1 shows the way to it"),
+                _ => tracing::error!("{panic}; set RUST_BACKTRACE=1 for a backtrace"),
             }
-            // A panic of the main thread ends the process, and with it the thread that writes.
+            // A panic of the main thread ends the process and with it the writing thread, so the lines are flushed
+            // here.
             if std::thread::current().name() == Some("main") {
                 lines.flush();
             }
         }));
     }
 
-    /// How many lines were dropped because standard error was not read.
+    /// The number of lines that were dropped because standard error was not read.
     pub fn dropped(&self) -> u64 {
         self.lines.dropped()
     }

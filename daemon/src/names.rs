@@ -1,19 +1,19 @@
-//! What may be a name, and which one somebody probably meant.
+//! The rules for names of addresses and nodes, and suggestions for mistyped ones.
 
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 64;
 
-/// Whether `name` may be the name of an address or a node.
+/// Checks that `name` may be the name of an address or a node.
 ///
 /// # Errors
-/// Why not.
+/// The reason for which it may not.
 pub fn check(name: &str) -> Result<(), String> {
     let characters = name.chars().count();
     if characters == 0 || characters > MAX_NAME {
         return Err(format!("a name has 1 to {MAX_NAME} characters, `{name}` has {characters}"));
     }
     if name.get(..6).is_some_and(|head| head.eq_ignore_ascii_case("rouse1")) {
-        return Err(format!("`{name}` begins with `rouse1`, as addresses do: a name may not"));
+        return Err(format!("`{name}` begins with `rouse1`, which only addresses may"));
     }
     if name.starts_with('-') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(format!(
@@ -24,7 +24,7 @@ pub fn check(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The one of `known` that `wrong` is most likely meant to be, if any is near.
+/// The one of `known` that is most similar to `wrong`, if any is similar enough to be suggested.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = known.into_iter().map(|name| (strsim::jaro_winkler(wrong, name), name));
     let best = near.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_one_word_that_no_address_begins_with() {
+    fn a_name_is_one_word_that_does_not_begin_like_an_address() {
         for good in ["bob", "küche", "a", "rouse", "node-7.example"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }

@@ -1,8 +1,14 @@
-//! The state directory: what outlives the daemon.
+//! The state directory, which holds everything that outlives the daemon.
 //!
-//! `identity` is the node's own secret, `identities/` holds those of further addresses, `names.toml`, `peers.toml` and
-//! `identities.toml` what was said at run time, `epoch` the node's count of its starts, `lock` the pid of the daemon that
-//! has the directory. Each file is written whole or not at all.
+//! | File | Content |
+//! |---|---|
+//! | `identity` | the secret of the node's own address |
+//! | `identities/`, `identities.toml` | the secrets of further addresses, and their labels and owners |
+//! | `names.toml`, `peers.toml` | names and peers that were added at run time |
+//! | `epoch` | the node's count of its starts |
+//! | `lock` | the pid of the daemon that uses the directory, which holds a lock on this file |
+//!
+//! Each file is written whole or not at all (see [`atomic_file`]).
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -16,10 +22,10 @@ use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// What is wrong with the state directory.
+/// The errors of the state directory.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Another daemon has it.
+    /// Another daemon uses the directory.
     #[error("{path} is in use by another roused{pid}; stop it with `rouse stop`, or choose another --state-dir", path = path.display(), pid = .pid.map(|pid| format!(", pid {pid}")).unwrap_or_default())]
     InUse {
         /// The directory.
@@ -27,20 +33,20 @@ pub enum StateError {
         /// The other daemon's process id.
         pid: Option<u32>,
     },
-    /// The system refused.
+    /// A file or directory cannot be read or written.
     #[error("{path}: {source}", path = path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// It cannot be made.
-    #[error("the state directory {path} cannot be made: {source}; choose another with --state-dir", path = path.display())]
+    /// The directory cannot be created.
+    #[error("the state directory {path} cannot be created: {source}; choose another with --state-dir", path = path.display())]
     Make {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A file is damaged.
@@ -48,55 +54,58 @@ pub enum StateError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect of the file.
         text: String,
     },
-    /// An identity file.
+    /// An identity file cannot be loaded or saved.
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }
 
-/// A state directory that this process alone has.
+/// A state directory that this process has locked for itself.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    /// Locked for as long as it is open; `None` once it was given back.
+    /// The lock file, which is locked as long as it is open; `None` after the directory was released.
     lock: Mutex<Option<File>>,
 }
 
-/// A further address of the node, as it is remembered.
+/// A further address of the node, as it is stored in `identities.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentityEntry {
-    /// The address, which is the name of its file too.
+    /// The address, which is also the name of the file with its secret.
     pub address: Address,
-    /// What its owner calls it.
+    /// The label that its owner gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// The user id of its owner.
     pub owner_uid: u32,
 }
 
+/// The content of `identities.toml`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct IdentitiesFile {
     #[serde(default)]
     identity: Vec<IdentityEntry>,
 }
 
+/// The content of `names.toml`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct NamesFile {
     names: BTreeMap<String, Address>,
 }
 
+/// The content of `peers.toml`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct PeersFile {
     peers: Vec<String>,
 }
 
 impl StateDir {
-    /// Takes the directory for this process; makes it (mode 0700) when it is not there.
+    /// Locks the directory for this process, and creates it (mode 0700) when it does not exist.
     ///
     /// # Errors
-    /// [`StateError::InUse`] when another daemon has it.
+    /// [`StateError::InUse`] when another daemon uses it; otherwise when it cannot be created or locked.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let io = |source| StateError::Io { path: path.to_owned(), source };
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -104,55 +113,60 @@ impl StateDir {
         let path = path.canonicalize().map_err(io)?;
         let mode = fs::metadata(&path).map_err(io)?.mode();
         if mode & 0o022 != 0 {
-            tracing::warn!("others may write to {}: `chmod 700` it", path.display());
+            tracing::warn!("other users may write to {}: `chmod 700` it", path.display());
         }
-        let lock = take_lock(&path)?;
+        let lock = lock_directory(&path)?;
         Ok(StateDir { path, lock: Mutex::new(Some(lock)) })
     }
 
-    /// Gives the directory back, so that another daemon may take it. Nothing is to be written after this.
+    /// Unlocks the directory, so that another daemon may use it. Nothing may be written after this.
     pub fn release(&self) {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Makes sure that the directory is still this process's. One that was removed and made again is taken once more.
+    /// Ensures that this process still has the directory. A directory that was removed and created again is locked once
+    /// more, since the old lock is on a file that no longer has a name.
     ///
     /// # Errors
-    /// [`StateError::InUse`] when another daemon has taken it in the meantime, [`StateError::Io`] when it is not there.
-    pub fn hold(&self) -> Result<(), StateError> {
+    /// [`StateError::InUse`] when another daemon has locked it in the meantime, [`StateError::Io`] when it does not
+    /// exist.
+    pub fn ensure_locked(&self) -> Result<(), StateError> {
         let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let file = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
         let ours = lock.as_ref().and_then(|lock| lock.metadata().ok()).map(file);
         let there = fs::metadata(self.path.join("lock")).ok().map(file);
         if ours.is_some() && ours != there {
-            *lock = Some(take_lock(&self.path)?);
+            *lock = Some(lock_directory(&self.path)?);
             let identity = self.path.join("identity");
             if !identity.exists() {
-                tracing::warn!("{} is gone: the next start makes a new address", identity.display());
+                tracing::warn!(
+                    "{} is gone: the node will have a new address after its next start; restore the file from a backup to keep the address",
+                    identity.display()
+                );
             }
         }
         Ok(())
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the node counts its starts.
+    /// The file in which the node counts its starts.
     pub fn epoch_file(&self) -> PathBuf {
         self.path.join("epoch")
     }
 
-    /// The node's own identity; made at the first start.
+    /// The node's own identity, which is created at the first start.
     ///
     /// # Errors
-    /// When it is damaged, exposed or cannot be written.
+    /// When the file is damaged, is readable by other users or cannot be written.
     pub fn identity(&self) -> Result<Identity, StateError> {
         Ok(Identity::load_or_create(&self.path.join("identity"))?)
     }
 
-    /// The further addresses and their secrets. One whose secret is not there is left out.
+    /// The further addresses and their secrets. An address whose secret is missing is left out.
     ///
     /// # Errors
     /// When a file is damaged.
@@ -162,7 +176,7 @@ impl StateDir {
         for entry in entries.identity {
             let path = self.secret(&entry.address);
             if !path.exists() {
-                tracing::warn!(address = %entry.address, "its secret is gone: the address is left out");
+                tracing::warn!(address = %entry.address, "the secret of a further address is missing: the address is left out");
                 continue;
             }
             let identity = Identity::load(&path)?;
@@ -179,32 +193,33 @@ impl StateDir {
         self.path.join("identities").join(address.to_string())
     }
 
-    /// Keeps the secret of a further address. It counts from [`StateDir::write_entries`] on.
+    /// Saves the secret of a further address. The address exists only once [`StateDir::write_entries`] has listed it,
+    /// so that a crash between both leaves no address without a secret.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn save_secret(&self, identity: &Identity) -> Result<(), StateError> {
-        self.hold()?;
+        self.ensure_locked()?;
         let folder = self.path.join("identities");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(|source| StateError::Io { path: folder, source })?;
         Ok(identity.save(&self.secret(&identity.address()))?)
     }
 
-    /// Removes the secret of a further address for good.
+    /// Deletes the secret of a further address.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// When the file cannot be deleted.
     pub fn remove_secret(&self, address: &Address) -> Result<(), StateError> {
-        self.hold()?;
+        self.ensure_locked()?;
         let path = self.secret(address);
         fs::remove_file(&path).map_err(|source| StateError::Io { path, source })
     }
 
-    /// Remembers the further addresses.
+    /// Stores the list of further addresses.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When the file cannot be written.
     pub fn write_entries(&self, entries: &[IdentityEntry]) -> Result<(), StateError> {
         self.write("identities.toml", &IdentitiesFile { identity: entries.to_vec() })
     }
@@ -217,10 +232,10 @@ impl StateDir {
         Ok(self.read::<NamesFile>("names.toml")?.names)
     }
 
-    /// Remembers the names.
+    /// Stores the names.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When the file cannot be written.
     pub fn write_names(&self, names: &BTreeMap<String, Address>) -> Result<(), StateError> {
         self.write("names.toml", &NamesFile { names: names.clone() })
     }
@@ -233,10 +248,10 @@ impl StateDir {
         Ok(self.read::<PeersFile>("peers.toml")?.peers)
     }
 
-    /// Remembers the peers.
+    /// Stores the peers.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When the file cannot be written.
     pub fn write_peers(&self, peers: &[String]) -> Result<(), StateError> {
         self.write("peers.toml", &PeersFile { peers: peers.to_vec() })
     }
@@ -252,7 +267,7 @@ impl StateDir {
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
-        self.hold()?;
+        self.ensure_locked()?;
         let path = self.path.join(name);
         let text = toml::to_string(value)
             .map_err(|error| StateError::Damaged { path: path.clone(), text: error.to_string() })?;
@@ -261,7 +276,8 @@ impl StateDir {
     }
 }
 
-fn take_lock(folder: &Path) -> Result<File, StateError> {
+/// Locks the directory for this process and writes its pid to the lock file.
+fn lock_directory(folder: &Path) -> Result<File, StateError> {
     let path = folder.join("lock");
     let io = |source| StateError::Io { path: path.clone(), source };
     let options =
@@ -271,7 +287,7 @@ fn take_lock(folder: &Path) -> Result<File, StateError> {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut pid = String::new();
-            // Without the pid the refusal says a little less.
+            // The pid only improves the message, so that an error of reading it is ignored.
             let _ = Read::by_ref(&mut file).take(16).read_to_string(&mut pid);
             return Err(StateError::InUse { path: folder.to_owned(), pid: pid.trim().parse().ok() });
         }
@@ -287,7 +303,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_directory_belongs_to_one_daemon_and_the_second_is_told_which() {
+    fn a_directory_is_used_by_one_daemon_and_the_second_is_refused_with_its_pid() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b");
         let first = StateDir::open(&path).unwrap();
@@ -301,25 +317,28 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_made_again_is_taken_again_unless_another_daemon_was_quicker() {
+    fn a_directory_that_was_created_again_is_locked_again_unless_another_daemon_has_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         let first = StateDir::open(&path).unwrap();
         fs::remove_dir_all(&path).unwrap();
-        assert!(matches!(first.hold(), Err(StateError::Io { .. })), "it is not made by itself");
+        assert!(
+            matches!(first.ensure_locked(), Err(StateError::Io { .. })),
+            "the directory is not created again"
+        );
         fs::create_dir(&path).unwrap();
-        first.hold().unwrap();
+        first.ensure_locked().unwrap();
         assert!(matches!(StateDir::open(&path), Err(StateError::InUse { .. })));
 
         fs::remove_dir_all(&path).unwrap();
         let second = StateDir::open(&path).unwrap();
-        assert!(matches!(first.hold(), Err(StateError::InUse { .. })));
+        assert!(matches!(first.ensure_locked(), Err(StateError::InUse { .. })));
         assert!(matches!(first.write_peers(&["udp:a:1".to_owned()]), Err(StateError::InUse { .. })));
         assert!(second.peers().unwrap().is_empty());
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn stored_values_are_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(folder.path()).unwrap();
         assert!(state.names().unwrap().is_empty() && state.peers().unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them.
+//! Sizes, counts and durations as users write and read them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -41,7 +41,7 @@ impl FromStr for Size {
     }
 }
 
-/// In the largest binary unit that leaves no remainder.
+/// The size in the largest binary unit that leaves no remainder.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = |(_, factor): &&(&str, u64)| self.0 != 0 && self.0.is_multiple_of(*factor);
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-/// Bytes for people: `1.5 MiB`.
+/// A number of bytes for display: `1.5 MiB`.
 pub fn bytes(count: u64) -> String {
     let binary = UNITS.iter().filter(|(name, _)| name.ends_with("iB")).rev();
     match binary.into_iter().find(|(_, factor)| count >= *factor) {
@@ -80,21 +80,21 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// A number of things: `1 route`, `2 routes`.
+/// A count with its noun: `1 route`, `2 routes`.
 pub fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A duration such as `7d`, `30s` or `1m 30s`.
+/// Parses a duration such as `7d`, `30s` or `1m 30s`.
 ///
 /// # Errors
-/// What is wrong with it, and how it is written.
+/// The reason, and how a duration is written.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; durations are written 500ms, 30s, 5m, 7d"))
 }
 
-/// Seconds for people: `3h 2m`.
+/// Seconds for display: `3h 2m`.
 pub fn seconds(count: u64) -> String {
     humantime::format_duration(Duration::from_secs(count)).to_string()
 }
@@ -134,9 +134,9 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_is_not_many() {
-        let said = [0, 1, 2].map(|count| counted(count, "route"));
-        assert_eq!(said, ["0 routes", "1 route", "2 routes"]);
+    fn a_count_of_one_is_singular() {
+        let texts = [0, 1, 2].map(|count| counted(count, "route"));
+        assert_eq!(texts, ["0 routes", "1 route", "2 routes"]);
     }
 
     #[test]

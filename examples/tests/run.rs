@@ -1,4 +1,4 @@
-//! Each example does what its first lines say.
+//! Each example does what its first lines describe.
 
 use std::process::Command;
 
@@ -9,15 +9,15 @@ fn run(program: &str) -> String {
 }
 
 #[test]
-fn the_client_writes_to_itself_and_to_others_through_the_daemon() {
+fn the_client_sends_to_itself_and_to_other_nodes_through_the_daemon() {
     let programs = Programs::new(built_program("roused", "roused"), built_program("roused", "rouse"));
     let daemon = programs.daemon().start();
     let client = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
         Output::of(command.args(arguments).env("ROUSE_SOCKET", daemon.socket()))
     };
-    let said = client(&[]).exits(0).text();
-    assert!(said.contains(daemon.address()) && said.contains("wrote: hello, daemon"), "{said}");
+    let output = client(&[]).exits(0).text();
+    assert!(output.contains(daemon.address()) && output.contains("wrote: hello, daemon"), "{output}");
 
     let other = programs.daemon().peer(&daemon.uri()).start();
     let mut receiver = other.start(&["--json", "recv", "--timeout", "60s"]);
@@ -27,7 +27,7 @@ fn the_client_writes_to_itself_and_to_others_through_the_daemon() {
 }
 
 #[test]
-fn two_chat_in_a_room_and_a_third_in_another_hears_nothing() {
+fn two_participants_chat_in_a_room_and_one_in_another_room_receives_nothing() {
     let chat = |name: &str, room: &str, peer: Option<&str>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chat"));
         command.args([name, "--room", room, "--listen", "127.0.0.1:0"]);
@@ -66,13 +66,13 @@ fn an_application_with_a_node_inside_runs_on_tokio() {
 }
 
 fn greenhouse(program: &str) {
-    let said = run(program);
-    assert_eq!(said.lines().count(), 4, "{said}");
-    assert!(said.lines().nth(2).unwrap().ends_with("open the window"), "{said}");
+    let output = run(program);
+    assert_eq!(output.lines().count(), 4, "{output}");
+    assert!(output.lines().nth(2).unwrap().ends_with("open the window"), "{output}");
 }
 
 #[test]
-fn nodes_talk_over_a_netmod_of_ones_own() {
-    let said = run(env!("CARGO_BIN_EXE_custom_netmod"));
-    assert!(said.contains("wrote: over a netmod of my own") && said.contains("delivered in"), "{said}");
+fn nodes_communicate_over_a_custom_netmod() {
+    let output = run(env!("CARGO_BIN_EXE_custom_netmod"));
+    assert!(output.contains("wrote: over a custom netmod") && output.contains("delivered in"), "{output}");
 }

@@ -1,4 +1,5 @@
-//! The changes to what a [`DaemonAdmin`](super::DaemonAdmin) keeps: checked, written, and only then in effect.
+//! The changes of a [`DaemonAdmin`](super::DaemonAdmin). Each is checked, written to the state directory, and only then
+//! takes effect, so that a change that was confirmed survives a restart.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,14 +11,19 @@ use super::Inner;
 use crate::names;
 use crate::state::{IdentityEntry, StateError};
 
-/// The most further addresses.
+/// The most further addresses of a node.
 const MAX_IDENTITIES: usize = 1024;
 
-/// The most names given at run time.
+/// The most names that can be given at run time.
 const MAX_NAMES: usize = 65_536;
 
+/// The answer to a client when a file could not be written.
 pub(super) fn failed(error: StateError) -> AdminError {
-    AdminError::new(Denial::Failed, error.to_string(), "see to the state directory of the daemon")
+    AdminError::new(
+        Denial::Failed,
+        error.to_string(),
+        "check the permissions and free space of the daemon's state directory",
+    )
 }
 
 impl Inner {
@@ -83,7 +89,7 @@ impl Inner {
             let text = format!("`{name}` is {known} already");
             return Err(AdminError::new(Denial::Exists, text, "remove it first with `rouse name remove`"));
         }
-        self.keep_names(names)
+        self.save_names(names)
     }
 
     pub(super) fn remove_name(&self, name: &str) -> Result<(), AdminError> {
@@ -93,10 +99,10 @@ impl Inner {
             let text = format!("there is no name `{name}`");
             return Err(AdminError::new(Denial::NotFound, text, "`rouse name list` shows them"));
         }
-        self.keep_names(names)
+        self.save_names(names)
     }
 
-    fn keep_names(&self, names: BTreeMap<String, Address>) -> Result<(), AdminError> {
+    fn save_names(&self, names: BTreeMap<String, Address>) -> Result<(), AdminError> {
         self.state.write_names(&names).map_err(failed)?;
         let mut registry = self.registry();
         registry.names = names;
@@ -110,7 +116,7 @@ impl Inner {
             return Ok(());
         }
         let file = self.config_file();
-        let text = format!("the name `{name}` stands in {file}, which the daemon only reads");
+        let text = format!("the name `{name}` is set in {file}, which the daemon never writes");
         Err(AdminError::new(Denial::ReadOnly, text, format!("change it in {file}, then `rouse reload`")))
     }
 
@@ -118,7 +124,7 @@ impl Inner {
         let known = self.registry().config_peers().iter().any(|known| known == uri);
         let file = self.config_file();
         known.then(|| {
-            let text = format!("the peer {uri} stands in {file}, which the daemon only reads");
+            let text = format!("the peer {uri} is set in {file}, which the daemon never writes");
             AdminError::new(Denial::ReadOnly, text, format!("change it in {file}, then `rouse reload`"))
         })
     }

@@ -1,4 +1,4 @@
-//! Names, peers and addresses: what is allowed, and that it lasts.
+//! Names, peers and addresses: permitted changes last, others are refused.
 
 use super::*;
 use crate::daemon::{DaemonFailure, serve};
@@ -51,7 +51,7 @@ impl Setup {
     }
 }
 
-/// One log for all tests of the process.
+/// The log that all tests of the process share.
 fn log() -> DaemonLog {
     static LOG: std::sync::OnceLock<DaemonLog> = std::sync::OnceLock::new();
     let start = || {
@@ -70,7 +70,7 @@ fn address(seed: u8) -> Address {
 }
 
 #[test]
-fn names_last_and_those_of_the_configuration_are_only_read() {
+fn names_last_and_those_of_the_configuration_cannot_be_changed() {
     block_on(async {
         let setup = Setup::new(&format!("[names]\nbob = \"{}\"\n", address(1)));
         let admin = setup.admin().await;
@@ -95,7 +95,7 @@ fn names_last_and_those_of_the_configuration_are_only_read() {
 }
 
 #[test]
-fn peers_last_and_those_of_the_configuration_are_only_read() {
+fn peers_last_and_those_of_the_configuration_cannot_be_changed() {
     block_on(async {
         let setup = Setup::new("[[netmod]]\nkind = \"udp\"\npeers = [\"127.0.0.1:9\"]\n");
         let admin = setup.admin().await;
@@ -116,7 +116,7 @@ fn peers_last_and_those_of_the_configuration_are_only_read() {
 }
 
 #[test]
-fn an_address_belongs_to_who_made_it_and_lasts_until_it_is_removed() {
+fn an_address_belongs_to_the_user_that_made_it_and_lasts_until_it_is_removed() {
     block_on(async {
         let setup = Setup::new("");
         let admin = setup.admin().await;
@@ -141,7 +141,7 @@ fn an_address_belongs_to_who_made_it_and_lasts_until_it_is_removed() {
 }
 
 #[test]
-fn reload_takes_names_and_peers_and_says_what_needs_a_restart() {
+fn reload_applies_names_and_peers_and_reports_settings_that_need_a_restart() {
     block_on(async {
         let setup = Setup::new("[[netmod]]\nkind = \"udp\"\npeers = [\"127.0.0.1:9\"]\n");
         let admin = setup.admin().await;

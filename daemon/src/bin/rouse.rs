@@ -1,4 +1,4 @@
-//! The command line.
+//! The program `rouse`: the command line of the daemon.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The daemon.
+//! The program `roused`: the daemon.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

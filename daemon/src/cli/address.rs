@@ -1,21 +1,22 @@
-//! Who is meant: an address, or a name for one.
+//! The resolution of an argument to an address: an address itself, or a name or label for one.
 
 use rouse_core::{Address, Client};
 
 use super::failure::CommandFailure;
 use crate::names;
 
-/// Whether this is to be read as an address: then a typing error is one in an address.
+/// Whether a text is meant as an address, so that a typing error is reported as one in an address and not as an unknown
+/// name.
 fn looks_like_address(text: &str) -> bool {
     text.trim().get(..6).is_some_and(|head| head.eq_ignore_ascii_case("rouse1"))
 }
 
-/// An address, which may not be a name.
+/// Parses an address where no name is accepted.
 pub(super) fn parse(text: &str) -> Result<Address, CommandFailure> {
     text.parse().map_err(|error| CommandFailure::bad_address(text, &error))
 }
 
-/// The address that `text` is, or that the address book has for it.
+/// The address `text`, or the address that the address book has for the name `text`.
 pub(super) async fn resolve(client: &Client, text: &str) -> Result<Address, CommandFailure> {
     if looks_like_address(text) {
         return parse(text);
@@ -30,7 +31,7 @@ pub(super) async fn resolve(client: &Client, text: &str) -> Result<Address, Comm
     }
 }
 
-/// The same for one of the node's own addresses, which may also be known by its label.
+/// One of the node's own addresses: the address `text`, or the one with this label or name.
 pub(super) async fn resolve_own(client: &Client, text: &str) -> Result<Address, CommandFailure> {
     if !looks_like_address(text) {
         let identities = client.identities().await?;

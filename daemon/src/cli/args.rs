@@ -1,4 +1,4 @@
-//! What may be typed.
+//! The arguments of `rouse`. The comments on them are its help texts.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use clap_complete::Shell;
 use super::failure::CommandFailure;
 use crate::units;
 
-/// Talk to the rouse daemon on this machine: send and receive messages, see the mesh, look after names and peers.
+/// Control the rouse daemon on this machine: send and receive messages, inspect the mesh, manage names and peers.
 ///
-/// The daemon's socket is looked for in --socket, ROUSE_SOCKET, --state-dir, the default state directory, and
+/// The daemon's socket is searched in --socket, ROUSE_SOCKET, --state-dir, the default state directory, and
 /// /run/rouse/rouse.sock.
 ///
 /// Exit code: 0 done; 1 no (no reply, not delivered, unhealthy, refused); 2 usage, configuration, mistyped address,
@@ -28,55 +28,55 @@ pub struct Cli {
     /// Print JSON: one document, or one per line for recv, ping, trace and watch
     #[arg(long, global = true)]
     pub json: bool,
-    /// What to do
+    /// The command
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Print this node's address, or look after further ones
+    /// Print this node's address, or manage further ones
     Id {
-        /// Without one: print the address
+        /// The command; without one, print the address
         #[command(subcommand)]
         command: Option<IdCommand>,
     },
-    /// How the node is: uptime, network modules, counters, and what to do where something is wrong
+    /// Show the state of the node: uptime, network modules, counters, and problems with their remedies
     Status,
-    /// The neighbours
+    /// List the neighbours
     Peers,
-    /// The routes
+    /// List the routes
     Routes {
-        /// Only those to this address or name
+        /// Only routes to this address or name
         peer: Option<String>,
     },
     /// Send a message
     Send(Send),
-    /// Receive messages; one, unless told otherwise
+    /// Receive messages; one by default
     Recv(Recv),
-    /// Round trips to a peer's node
+    /// Measure the round trip to the node of a peer
     Ping(Ping),
-    /// Each hop on the way to a peer
+    /// Show each hop on the way to a peer
     Trace {
         /// An address or a name
         peer: String,
     },
-    /// Look after the neighbours that are dialled
+    /// Manage the neighbours that are dialled
     Peer {
-        /// What to do
+        /// The command
         #[command(subcommand)]
         command: PeerCommand,
     },
-    /// Look after the address book; names are accepted wherever an address is
+    /// Manage the address book; names are accepted wherever an address is
     Name {
-        /// What to do
+        /// The command
         #[command(subcommand)]
         command: NameCommand,
     },
-    /// Print what happens, one event per line
+    /// Print events as they happen, one per line
     Watch,
-    /// Have the daemon read names, peers and log level from its configuration again
+    /// Reload names, peers and log level from the daemon's configuration
     Reload,
     /// Stop the daemon, and wait until it has stopped
     Stop,
@@ -85,79 +85,79 @@ pub enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Print the manual, for `man -l -`
+    /// Print the manual pages, for `man -l -`
     Man,
 }
 
-/// Further addresses.
+/// The commands for further addresses.
 #[derive(Clone, Debug, Subcommand)]
 pub enum IdCommand {
-    /// Make one more address
+    /// Create a further address
     New {
-        /// What to call it
+        /// A label for the address
         label: Option<String>,
     },
-    /// The addresses and whose they are
+    /// List the addresses and their owners
     List,
-    /// Remove an address, and its secret for good
+    /// Remove an address and delete its secret
     Remove {
         /// The address or its label
         address: String,
     },
 }
 
-/// Peers that are dialled.
+/// The commands for peers that are dialled.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PeerCommand {
-    /// Dial a neighbour now, and remember it
+    /// Dial a neighbour now and after each start
     Add {
-        /// Where: udp:HOST:PORT
+        /// The neighbour: udp:HOST:PORT
         uri: String,
     },
-    /// Dial it no more
+    /// Stop dialling a neighbour
     Remove {
-        /// As it was added
+        /// The URI as it was added
         uri: String,
     },
-    /// What is dialled, and where that was said
+    /// List the peers that are dialled, and where each was configured
     List,
 }
 
-/// Names.
+/// The commands for names.
 #[derive(Clone, Debug, Subcommand)]
 pub enum NameCommand {
-    /// Give an address a name
+    /// Add a name for an address
     Add {
         /// The name
         name: String,
         /// The address
         address: String,
     },
-    /// The names
+    /// List the names
     List,
-    /// Forget a name
+    /// Remove a name
     Remove {
         /// The name
         name: String,
     },
 }
 
-/// How far a message is followed.
+/// The state of a message that `send` waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Wait {
-    /// Until the daemon has accepted it
+    /// The daemon has accepted it
     Queued,
-    /// Until an application of the recipient has received it
+    /// An application of the recipient has received it
     Delivered,
 }
 
 /// A message to send.
 #[derive(Clone, Debug, Args)]
-#[command(group = ArgGroup::new("what").required(true).args(["text", "file"]))]
+#[command(group = ArgGroup::new("body").required(true).args(["text", "file"]))]
 pub struct Send {
     /// The recipient: an address or a name
     pub peer: String,
-    /// What to send; - reads any bytes from standard input
+    /// The text to send; - reads any bytes from standard input
     pub text: Option<String>,
     /// Send the content of this file, at most 16 MiB
     #[arg(long, value_name = "PATH")]
@@ -165,23 +165,23 @@ pub struct Send {
     /// Send as this address of the node (or its name or label)
     #[arg(long = "as", value_name = "ADDR")]
     pub from: Option<String>,
-    /// How long the message waits for a recipient that is away [default: 7d]
+    /// The time that the message waits for a recipient that is away [default: 7d]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub ttl: Option<Duration>,
-    /// Return when the daemon has accepted it, or when an application of the recipient has received it: `rouse recv` there, say
+    /// Return when the message has this state; an application of the recipient is for example `rouse recv` there
     #[arg(long, value_name = "STATE", default_value = "queued")]
     pub wait: Wait,
-    /// The longest to wait [default for `--wait delivered`: 30s]
+    /// The longest time to wait [default for `--wait delivered`: 30s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,
 }
 
 impl Send {
-    /// What clap cannot check.
+    /// The checks that clap cannot express.
     pub(super) fn check(&self) -> Result<(), CommandFailure> {
         match self.ttl {
             Some(ttl) if ttl < Duration::from_millis(1) => Err(CommandFailure::wrong(
-                "a message lives for at least a millisecond",
+                "the time to live of a message is at least a millisecond",
                 "leave out --ttl for 7 days",
             )),
             _ => Ok(()),
@@ -189,7 +189,7 @@ impl Send {
     }
 }
 
-/// Which messages to receive.
+/// The messages to receive.
 #[derive(Clone, Debug, Args)]
 pub struct Recv {
     /// Only messages from this address or name
@@ -198,26 +198,26 @@ pub struct Recv {
     /// Messages for this address of the node (or its name or label)
     #[arg(long = "as", value_name = "ADDR")]
     pub to: Option<String>,
-    /// How many [default: 1]
+    /// The number of messages to receive [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "follow")]
     pub count: Option<u64>,
-    /// Go on for ever
+    /// Receive until interrupted
     #[arg(long)]
     pub follow: bool,
-    /// The longest to wait in all; exit code 4 when not all came by then (with --follow: when none came)
+    /// The longest time to wait in all; exit code 4 when not all arrived by then (with --follow: when none arrived)
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,
-    /// Print the bytes of the messages and nothing else
+    /// Print only the bytes of the messages
     #[arg(long, conflicts_with = "json")]
     pub raw: bool,
 }
 
-/// Whom to ping.
+/// The peer to ping.
 #[derive(Clone, Debug, Args)]
 pub struct Ping {
     /// An address or a name
     pub peer: String,
-    /// How often, a second apart
+    /// The number of pings, sent a second apart
     #[arg(short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,
 }

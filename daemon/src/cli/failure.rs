@@ -1,11 +1,11 @@
-//! What went wrong, as an exit code and words.
+//! The errors of commands, with their exit codes, messages and hints.
 
 use std::io::{self, Write};
 
 use rouse_core::ipc::{AdminError, ClientError, ConnectError, Denial};
 use rouse_core::{AddressError, PingError, SendError};
 
-/// Why a command did not do what it was asked to.
+/// The failure of a command: the exit code, a stable code for programs, the message, and a hint with the next step.
 #[derive(Debug)]
 pub struct CommandFailure {
     exit: u8,
@@ -25,7 +25,7 @@ impl CommandFailure {
         CommandFailure { exit, code, message: message.into(), hint: hint.into() }
     }
 
-    /// The process's exit code.
+    /// The exit code of the process.
     pub fn exit_code(&self) -> u8 {
         self.exit
     }
@@ -33,10 +33,10 @@ impl CommandFailure {
     pub(super) fn usage(error: &clap::Error) -> Self {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        Self::new(USAGE, "usage", message, "`rouse help` shows what may be typed")
+        Self::new(USAGE, "usage", message, "`rouse help` lists the commands and options")
     }
 
-    /// What was typed makes no sense.
+    /// An error of usage that clap does not report.
     pub(super) fn wrong(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(USAGE, "usage", message, hint)
     }
@@ -46,19 +46,19 @@ impl CommandFailure {
             USAGE,
             "bad_address",
             format!("{text}: {error}"),
-            "copy it again from `rouse id` over there",
+            "copy it again from the output of `rouse id` on that node",
         )
     }
 
     pub(super) fn unknown_name(name: &str, near: Option<&str>) -> Self {
         let hint = match near {
-            Some(near) => format!("did you mean `{near}`? `rouse name list` shows all"),
-            None => "`rouse name add NAME ADDR` makes one, `rouse name list` shows all".to_owned(),
+            Some(near) => format!("did you mean `{near}`? `rouse name list` shows all names"),
+            None => "add it with `rouse name add NAME ADDR`; `rouse name list` shows all names".to_owned(),
         };
         Self::new(USAGE, "unknown_name", format!("there is no name `{name}`"), hint)
     }
 
-    /// A file of the user's could not be read.
+    /// The error that a file named by the user cannot be read.
     pub(super) fn file(path: &str, error: &io::Error) -> Self {
         Self::new(USAGE, "file", format!("{path}: {error}"), "")
     }
@@ -67,7 +67,7 @@ impl CommandFailure {
         Self::new(TIMED_OUT, "timed_out", message, hint)
     }
 
-    /// It was done, and the answer is no.
+    /// The failure of a command that was executed and has a negative result.
     pub(super) fn no(code: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(NO, code, message, hint)
     }
@@ -76,15 +76,16 @@ impl CommandFailure {
         Self::new(INTERRUPTED, "interrupted", "", "")
     }
 
-    /// Standard output takes no more. When it was closed, whoever read it has seen enough: that is success.
+    /// The failure of writing to standard output. A pipe that its reader has closed counts as success, because the
+    /// reader needs no more.
     pub(super) fn output(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(0, "broken_pipe", "", ""),
-            _ => Self::new(NO, "output", format!("standard output: {error}"), ""),
+            _ => Self::new(NO, "output", format!("cannot write to standard output: {error}"), ""),
         }
     }
 
-    /// Prints it on standard error.
+    /// Prints the failure on standard error.
     pub(super) fn report(&self, json: bool) {
         if self.message.is_empty() {
             return;
@@ -100,7 +101,7 @@ impl CommandFailure {
                 text.push_str(&format!("\n       {}", self.hint));
             }
         }
-        // Nobody is there to be told that standard error is closed.
+        // There is no other place to report that standard error is closed.
         let _ = writeln!(io::stderr(), "{text}");
     }
 }
@@ -113,10 +114,14 @@ impl From<ConnectError> for CommandFailure {
                 "no_daemon",
                 "start one with `roused`, or name its socket with --socket or --state-dir",
             ),
-            ConnectError::Permission(_) => (NO, "permission", "`ls -l` shows whose it is"),
-            ConnectError::Version { .. } => {
-                (NO, "version", "`rouse --version` and `roused --version` show them")
+            ConnectError::Permission(_) => {
+                (NO, "permission", "`ls -l` shows its owner and group; connect as one of them")
             }
+            ConnectError::Version { .. } => (
+                NO,
+                "version",
+                "compare `rouse --version` and `roused --version`, and restart the older one after an update",
+            ),
             ConnectError::Busy(_) => (NO, "busy", ""),
             ConnectError::NoHome => (USAGE, "no_home", ""),
             _ => (NO, "socket", ""),
@@ -152,12 +157,10 @@ impl From<ClientError> for CommandFailure {
         let (exit, code, hint) = match &error {
             ClientError::Refused(refusal) => return refusal.clone().into(),
             ClientError::Send(SendError::TooLong { .. }) => (NO, "too_long", ""),
-            ClientError::Send(SendError::Expired(_)) => {
-                (NO, "expired", "a longer --ttl gives the recipient more time")
-            }
+            ClientError::Send(SendError::Expired(_)) => (NO, "expired", "send it again with a longer --ttl"),
             ClientError::Send(_) => (NO, "not_sent", ""),
             ClientError::Ping(PingError::NoRoute(_)) => {
-                (NO, "no_route", "`rouse routes` shows who can be reached")
+                (NO, "no_route", "`rouse routes` lists the addresses that can be reached")
             }
             ClientError::Ping(_) => (NO, "no_reply", ""),
             ClientError::NoSuchAddress(_) => (USAGE, "no_such_address", ""),

@@ -21,9 +21,10 @@ use super::failure::CommandFailure;
 use super::output::Output;
 use crate::units::milliseconds;
 
-/// How long `send --wait delivered` waits when it is not told.
-const DELIVERY_PATIENCE: Duration = Duration::from_secs(30);
+/// The default timeout of `send --wait delivered`.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The JSON document of `send`.
 #[derive(Serialize)]
 struct SentLine {
     id: MessageId,
@@ -47,13 +48,13 @@ pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<()
         message = message.ttl(ttl);
     }
     let delivered = send.wait == Wait::Delivered;
-    let timeout = send.timeout.or(delivered.then_some(DELIVERY_PATIENCE));
+    let timeout = send.timeout.or(delivered.then_some(DELIVERY_TIMEOUT));
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
 
     let Some(sent) = until(deadline, client.submit(message)).await else {
         return Err(CommandFailure::timed_out(
-            "there was no room for the message in time",
-            "the recipient does not read",
+            "the queue to the recipient had no room in time",
+            "the recipient does not receive its messages; try again later or with a longer --timeout",
         ));
     };
     let sent = sent?;
@@ -77,7 +78,7 @@ pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<()
         Some(Err(error)) => Err(error.into()),
         None => {
             out.line(&format!("queued {}", line.id), &line)?;
-            let hint = "it stays on its way or in the recipient's mailbox, until its time to live is over";
+            let hint = "the message remains in transit or in the recipient's mailbox until its time to live has passed";
             Err(CommandFailure::timed_out("no application of the recipient has received it in time", hint))
         }
     }
@@ -88,7 +89,7 @@ async fn read_body(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8
         let opened = name.clone();
         let result = blocking::unblock(move || {
             let mut bytes = Vec::new();
-            // One byte more than fits is enough to know that it does not.
+            // One byte more than the limit is enough to detect that the message is too long.
             open(&opened)?.take(MAX_MESSAGE as u64 + 1).read_to_end(&mut bytes)?;
             io::Result::Ok(bytes)
         });
@@ -102,23 +103,26 @@ async fn read_body(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8
         (None, Some(path)) => match path.into_os_string().into_string() {
             Ok(path) => read(path, |path| Ok(Box::new(File::open(path)?))).await?,
             Err(path) => {
-                return Err(CommandFailure::wrong(format!("{path:?} is not text"), "name it in UTF-8"));
+                return Err(CommandFailure::wrong(format!("{path:?} is not text"), "use a path in UTF-8"));
             }
         },
         (None, None) => {
-            return Err(CommandFailure::wrong("there is nothing to send", "name a text, - or --file"));
+            return Err(CommandFailure::wrong(
+                "there is nothing to send",
+                "give a text, - for standard input, or --file PATH",
+            ));
         }
     };
     match bytes.len() {
         length if length > MAX_MESSAGE => {
             let text = format!("the message has more than {MAX_MESSAGE} bytes, which is the limit");
-            Err(CommandFailure::no("too_long", text, "send it in pieces"))
+            Err(CommandFailure::no("too_long", text, "split it into several messages"))
         }
         _ => Ok(bytes),
     }
 }
 
-/// What `future` brings, unless the deadline passes first.
+/// The output of `future`, or `None` when the deadline passes first.
 async fn until<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
     let Some(deadline) = deadline else { return Some(future.await) };
     match select(std::pin::pin!(future), Timer::at(deadline)).await {
@@ -127,6 +131,7 @@ async fn until<T>(deadline: Option<Instant>, future: impl Future<Output = T>) ->
     }
 }
 
+/// The JSON document of a received message.
 #[derive(Serialize)]
 struct ReceivedLine<'a> {
     id: MessageId,
@@ -141,6 +146,7 @@ struct ReceivedLine<'a> {
     body: BodyText<'a>,
 }
 
+/// The body of a message in JSON: text where it is UTF-8, base64 otherwise.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum BodyText<'a> {
@@ -193,13 +199,14 @@ pub(super) async fn recv(client: &Client, out: &Output, recv: Recv) -> Result<()
                 return Ok(());
             }
             let text = match (recv.follow, wanted) {
-                (true, _) | (_, 1) => "no message came in time".to_owned(),
-                _ => format!("{got} of {wanted} messages came in time"),
+                (true, _) | (_, 1) => "no message arrived in time".to_owned(),
+                _ => format!("{got} of {wanted} messages arrived in time"),
             };
             return Err(CommandFailure::timed_out(text, ""));
         };
         let delivery = delivery?;
-        // Only what was printed is taken; what was not goes back to the head.
+        // A message is acknowledged only after it was printed; otherwise the daemon puts it back at the head of the
+        // queue.
         print(out, &delivery, recv.raw)?;
         delivery.done();
         got += 1;
@@ -218,8 +225,8 @@ fn print(out: &Output, delivery: &Delivery, raw: bool) -> Result<(), CommandFail
     }
     let sender = delivery.from_name().map_or_else(|| message.from.to_string(), str::to_owned);
     let text = String::from_utf8_lossy(&message.body);
-    // Not `line`: a message may end in line ends of its own.
-    out.raw(format!("{sender}\t{}\n", out.foreign(&text)).as_bytes())
+    // `line` would trim line ends, and those of a message belong to it.
+    out.raw(format!("{sender}\t{}\n", out.untrusted(&text)).as_bytes())
 }
 
 #[cfg(test)]
@@ -227,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_text_when_it_can_be_and_base64_when_not() {
+    fn a_body_is_text_where_it_is_utf8_and_base64_otherwise() {
         let text = serde_json::to_value(BodyText::of("grüß".as_bytes())).unwrap();
         assert_eq!(text, serde_json::json!({ "text": "grüß" }));
         let binary = serde_json::to_value(BodyText::of(&[0xff, 0])).unwrap();

@@ -1,4 +1,4 @@
-//! Standard output, for people or for programs.
+//! Standard output, as text for users or as JSON for programs.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::failure::CommandFailure;
 
-/// Where data goes.
+/// Standard output with the properties that decide how data is written to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
     json: bool,
@@ -39,7 +39,7 @@ impl Output {
         out.write_all(bytes).and_then(|()| out.flush()).map_err(CommandFailure::output)
     }
 
-    /// One line (or several) for people, one document for programs.
+    /// Writes text for users, or the JSON document for programs.
     pub(super) fn line(&self, text: &str, json: &impl Serialize) -> Result<(), CommandFailure> {
         match self.json {
             true => self.json(json),
@@ -48,7 +48,7 @@ impl Output {
         }
     }
 
-    /// For programs only.
+    /// Writes a document for programs, and nothing for users.
     pub(super) fn json(&self, json: &impl Serialize) -> Result<(), CommandFailure> {
         if !self.json {
             return Ok(());
@@ -58,10 +58,10 @@ impl Output {
         self.raw(&text)
     }
 
-    /// A word to the person, on standard error; programs are not told.
-    pub(super) fn words(&self, text: &str) {
+    /// Writes a notice for users to standard error, and nothing for programs.
+    pub(super) fn notice(&self, text: &str) {
         if !self.json && !text.is_empty() {
-            // Nobody is there to be told that standard error is closed.
+            // There is no other place to report that standard error is closed.
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
@@ -75,17 +75,17 @@ impl Output {
         if self.colour { format!("\u{1b}[{number}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    /// Text that came from elsewhere: on a terminal it must not move the cursor or change the colours.
-    pub(super) fn foreign(&self, text: &str) -> String {
+    /// Makes text from other nodes safe to print: on a terminal it must not move the cursor or change colours.
+    pub(super) fn untrusted(&self, text: &str) -> String {
         if !self.terminal {
             return text.to_owned();
         }
-        tame(text)
+        escape_controls(text)
     }
 }
 
-/// Control characters as `\u{1b}`; tabs and line ends as they are.
-fn tame(text: &str) -> String {
+/// Escapes control characters as `\u{1b}`, except tabs and line ends.
+fn escape_controls(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -102,8 +102,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_cannot_play_tricks_on_the_terminal() {
-        assert_eq!(tame("a\tb\nü"), "a\tb\nü");
-        assert_eq!(tame("\u{1b}[31mred\u{7}\u{9b}2J\r"), "\\u{1b}[31mred\\u{7}\\u{9b}2J\\r");
+    fn control_characters_of_a_message_do_not_reach_the_terminal() {
+        assert_eq!(escape_controls("a\tb\nü"), "a\tb\nü");
+        assert_eq!(escape_controls("\u{1b}[31mred\u{7}\u{9b}2J\r"), "\\u{1b}[31mred\\u{7}\\u{9b}2J\\r");
     }
 }

@@ -1,4 +1,4 @@
-//! `ping` and `trace`: who answers.
+//! `ping` and `trace`.
 
 use std::time::Duration;
 
@@ -14,19 +14,20 @@ use super::failure::CommandFailure;
 use super::output::Output;
 use crate::units::milliseconds;
 
-/// How long a ping, and each hop of a trace, may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest time to wait for the reply to a ping, and for that of each hop of a trace.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pause between two pings.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The time between two pings.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most hops of a trace.
 const MAX_HOPS: u8 = 64;
 
-/// So many hops in a row that do not answer end a trace.
-const SILENT_HOPS: u32 = 3;
+/// The number of hops in a row without a reply after which a trace ends.
+const MAX_SILENT_HOPS: u32 = 3;
 
-fn word(error: &PingError) -> &'static str {
+/// The short text of an error in the output of `ping` and `trace`.
+fn error_text(error: &PingError) -> &'static str {
     match error {
         PingError::NoRoute(_) => "no route",
         PingError::TimedOut => "no reply in time",
@@ -37,21 +38,21 @@ fn word(error: &PingError) -> &'static str {
 pub(super) async fn ping(client: &Client, out: &Output, ping: Ping) -> Result<(), CommandFailure> {
     let peer = address::resolve(client, &ping.peer).await?;
     let mut last = None;
-    let mut came = 0u32;
+    let mut replies = 0u32;
     for seq in 1..=ping.count {
         if seq > 1 {
-            Timer::after(PAUSE).await;
+            Timer::after(PING_INTERVAL).await;
         }
-        match client.ping(&peer, PATIENCE).await {
+        match client.ping(&peer, REPLY_TIMEOUT).await {
             Ok(Pong { rtt_us, hops }) => {
-                came += 1;
+                replies += 1;
                 let rtt_ms = milliseconds(rtt_us);
                 let plural = if hops == 1 { "" } else { "s" };
                 let text = format!("seq {seq}: {rtt_ms:.2} ms, {hops} hop{plural}");
                 out.line(&text, &json!({ "seq": seq, "rtt_ms": rtt_ms, "hops": hops }))?;
             }
             Err(ClientError::Ping(error)) => {
-                let error_word = word(&error);
+                let error_word = error_text(&error);
                 out.line(&format!("seq {seq}: {error_word}"), &json!({ "seq": seq, "error": error_word }))?;
                 last = Some(error);
             }
@@ -59,14 +60,14 @@ pub(super) async fn ping(client: &Client, out: &Output, ping: Ping) -> Result<()
         }
     }
     match last {
-        Some(error) if came == 0 => Err(ClientError::Ping(error).into()),
+        Some(error) if replies == 0 => Err(ClientError::Ping(error).into()),
         _ => Ok(()),
     }
 }
 
 pub(super) async fn trace(client: &Client, out: &Output, peer: &str) -> Result<(), CommandFailure> {
     let peer = address::resolve(client, peer).await?;
-    let mut hops = client.trace(&peer, MAX_HOPS, PATIENCE);
+    let mut hops = client.trace(&peer, MAX_HOPS, REPLY_TIMEOUT);
     let mut number = 0;
     let mut silent = 0;
     let mut last = PingError::NoRoute(peer);
@@ -85,11 +86,11 @@ pub(super) async fn trace(client: &Client, out: &Output, peer: &str) -> Result<(
             Err(ClientError::Ping(error)) => {
                 number = number.saturating_add(1);
                 silent += 1;
-                let error_word = word(&error);
+                let error_word = error_text(&error);
                 out.line(&format!("{number}  {error_word}"), &json!({ "hop": number, "error": error_word }))?;
-                let hopeless = error != PingError::TimedOut || silent >= SILENT_HOPS;
+                let ends = error != PingError::TimedOut || silent >= MAX_SILENT_HOPS;
                 last = error;
-                if hopeless {
+                if ends {
                     break;
                 }
             }

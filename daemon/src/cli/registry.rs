@@ -1,4 +1,4 @@
-//! `id`, `peer` and `name`: what is looked after.
+//! `id`, `peer` and `name`, which manage what the daemon's registry holds.
 
 use rouse_core::Client;
 use rouse_core::ipc::Source;

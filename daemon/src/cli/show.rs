@@ -1,4 +1,4 @@
-//! `status`, `peers`, `routes` and `watch`: how things are.
+//! `status`, `peers`, `routes` and `watch`, which show the state of the node.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ fn status_text(out: &Output, status: &Status) -> String {
             netmod.mtu.to_string(),
             format!("{} ({})", netmod.rx_frames, bytes(netmod.rx_bytes)),
             format!("{} ({})", netmod.tx_frames, bytes(netmod.tx_bytes)),
-            or_nothing(netmod.last_error.as_ref().map(|error| out.foreign(error))),
+            or_nothing(netmod.last_error.as_ref().map(|error| out.untrusted(error))),
         ]
     });
     let titles = ["NETMOD", "STATE", "MTU", "FRAMES IN", "FRAMES OUT", "LAST ERROR"];
@@ -65,9 +65,9 @@ fn status_text(out: &Output, status: &Status) -> String {
             Level::Warn => ("warn", Colour::Yellow),
             Level::Error => ("error", Colour::Red),
         };
-        text.push_str(&format!("\n{}: {}", out.paint(word, colour), out.foreign(&health.text)));
+        text.push_str(&format!("\n{}: {}", out.paint(word, colour), out.untrusted(&health.text)));
         if !health.hint.is_empty() {
-            text.push_str(&format!("; {}", out.foreign(&health.hint)));
+            text.push_str(&format!("; {}", out.untrusted(&health.hint)));
         }
     }
     text
@@ -100,12 +100,12 @@ pub(super) async fn peers(client: &Client, out: &Output) -> Result<(), CommandFa
             or_nothing(peer.loss.map(|loss| format!("{:.0} %", loss * 100.0))),
             bytes(peer.rx_bytes),
             bytes(peer.tx_bytes),
-            or_nothing(peer.last_error.as_ref().map(|error| out.foreign(error))),
+            or_nothing(peer.last_error.as_ref().map(|error| out.untrusted(error))),
         ]
     };
     let titles = ["NAME", "ADDRESS", "ENDPOINT", "STATE", "RTT", "LOSS", "IN", "OUT", "LAST ERROR"];
     if peers.is_empty() {
-        out.words("no neighbours yet; `rouse peer add udp:HOST:PORT` dials one");
+        out.notice("no neighbours yet; dial one with `rouse peer add udp:HOST:PORT`");
     }
     out.line(&table(titles, peers.iter().map(row).collect()), &peers)
 }
@@ -135,11 +135,12 @@ pub(super) async fn routes(client: &Client, out: &Output, peer: Option<&str>) ->
     };
     let titles = ["NAME", "DESTINATION", "NEXT HOP", "METRIC", "HOPS", "AGE", "STATE"];
     if routes.is_empty() {
-        out.words("no route");
+        out.notice("no routes");
     }
     out.line(&table(titles, routes.iter().map(row).collect()), &routes)
 }
 
+/// An event with its time, as one flat document.
 #[derive(Serialize)]
 struct Stamped<'a> {
     at: Timestamp,
@@ -150,9 +151,9 @@ struct Stamped<'a> {
 pub(super) async fn watch(client: &Client, out: &Output) -> Result<(), CommandFailure> {
     let mut events = client.events();
     while let Some((at, event)) = events.next().await {
-        out.line(&format!("{at} {}", out.foreign(&event_text(&event))), &Stamped { at, event: &event })?;
+        out.line(&format!("{at} {}", out.untrusted(&event_text(&event))), &Stamped { at, event: &event })?;
     }
-    // A stream that ends without a word was refused, or the daemon has gone.
+    // The stream ends without an error when it was refused or the daemon is gone; a request shows which.
     match client.status().await {
         Ok(_) => Err(ClientError::Busy.into()),
         Err(_) => Err(ClientError::Stopped.into()),

@@ -1,8 +1,8 @@
-//! Tables for people.
+//! Tables for users.
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-/// Rows under their titles, columns two spaces apart, as wide as they need to be; empty when there are no rows.
+/// A table with titles, with columns two spaces apart and as wide as their content. It is empty when there are no rows.
 pub(super) fn table<const N: usize>(titles: [&str; N], rows: Vec<[String; N]>) -> String {
     if rows.is_empty() {
         return String::new();
@@ -17,7 +17,7 @@ pub(super) fn table<const N: usize>(titles: [&str; N], rows: Vec<[String; N]>) -
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// What is shown where there is nothing.
+/// The text of an absent value.
 pub(super) const NOTHING: &str = "-";
 
 pub(super) fn or_nothing(text: Option<impl ToString>) -> String {
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_under_their_titles() {
+    fn columns_are_aligned_with_their_titles() {
         let rows = vec![["küche".to_owned(), "1".to_owned()], ["a".to_owned(), "22".to_owned()]];
         assert_eq!(table(["NAME", "N"], rows), "NAME   N\nküche  1\na      22");
         assert_eq!(table(["NAME"], Vec::new()), "");

@@ -1,4 +1,4 @@
-//! What may be typed, and what it means.
+//! The arguments and the exit codes of `rouse`.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 }
 
 #[test]
-fn the_commands_hold_together() {
+fn the_definitions_of_the_commands_are_consistent() {
     Cli::command().debug_assert();
     assert!(super::man().unwrap().len() > 1000);
 }
 
 #[test]
-fn all_that_the_interface_lists_is_understood() {
+fn every_command_of_the_interface_is_parsed() {
     for line in [
         "id",
         "id new",
@@ -60,7 +60,7 @@ fn all_that_the_interface_lists_is_understood() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_arguments_are_refused_with_exit_code_2() {
     for line in [
         "",
         "sned bob hello",
@@ -83,7 +83,7 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn the_times_and_states_of_a_message_are_read() {
+fn the_options_of_a_message_are_parsed() {
     let Command::Send(send) = parse("send bob hello --ttl 7d --timeout 1500ms").unwrap().command else {
         panic!()
     };

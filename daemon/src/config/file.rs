@@ -1,4 +1,4 @@
-//! The configuration file: its shape, and what to say when it has another.
+//! The format of the configuration file, and the errors for files that have another.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::locations::{ValueLocations, line_of};
 use crate::names;
 use crate::units::Size;
 
-/// The file as it stands; what it does not say is `None`.
+/// The content of the configuration file. A value that is not in the file is `None`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ConfigFile {
@@ -29,12 +29,14 @@ pub(super) struct ConfigFile {
     pub(super) names: BTreeMap<String, Address>,
 }
 
+/// The table `[node]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct NodeTable {
     pub(super) name: Option<String>,
 }
 
+/// One of the tables `[[netmod]]`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct NetmodTable {
     pub(super) kind: NetmodKind,
@@ -45,6 +47,7 @@ pub(super) struct NetmodTable {
     pub(super) peers: Vec<String>,
 }
 
+/// The kind of a network module.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum NetmodKind {
@@ -52,11 +55,11 @@ pub(super) enum NetmodKind {
 }
 
 impl NetmodTable {
-    /// The peers as URIs; in the file they may stand with or without the scheme.
+    /// The peers as URIs. In the file they may be written with or without the scheme.
     pub(super) fn peer_uris(&self) -> impl Iterator<Item = String> {
         let NetmodKind::Udp = self.kind;
         let uri = |peer: &String| {
-            // What has another scheme is refused as it was written.
+            // A URI with another scheme keeps it, so that the error shows the text of the file.
             let known = ["tcp:", "serial:", "quic:"].iter().any(|scheme| peer.trim().starts_with(scheme));
             let scheme = if known || peer.trim().starts_with("udp:") { "" } else { "udp:" };
             format!("{scheme}{}", peer.trim())
@@ -65,12 +68,14 @@ impl NetmodTable {
     }
 }
 
+/// The table `[mesh]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct MeshTable {
     pub(super) key: Option<PathBuf>,
 }
 
+/// The table `[limits]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct LimitsTable {
@@ -82,7 +87,7 @@ pub(super) struct LimitsTable {
     reassembly: Option<Size>,
 }
 
-/// A bound of at least one.
+/// A limit, which is at least one.
 #[derive(Clone, Copy, Debug)]
 struct PositiveCount(usize);
 
@@ -106,10 +111,12 @@ impl<'de> Deserialize<'de> for PositiveCount {
 }
 
 impl LimitsTable {
+    /// The limits of the file, otherwise the default ones.
     pub(super) fn over_defaults(&self) -> Limits {
         let mut limits = Limits::default();
-        let set =
-            |field: &mut usize, said: Option<PositiveCount>| *field = said.map_or(*field, |count| count.0);
+        let set = |field: &mut usize, in_file: Option<PositiveCount>| {
+            *field = in_file.map_or(*field, |count| count.0)
+        };
         set(&mut limits.neighbours, self.neighbours);
         set(&mut limits.senders, self.senders);
         set(&mut limits.destinations, self.destinations);
@@ -122,19 +129,21 @@ impl LimitsTable {
     }
 }
 
+/// The table `[api]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ApiTable {
     pub(super) listen: Option<String>,
 }
 
+/// The table `[log]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct LogTable {
     pub(super) level: Option<String>,
 }
 
-/// The keys that may stand in each table, each with a value that it may have.
+/// The tables of the file and their keys, each with a valid value as an example.
 const KEYS: &[(&str, &[(&str, &str)])] = &[
     ("node", &[("name", "\"kitchen\"")]),
     (
@@ -161,11 +170,11 @@ const KEYS: &[(&str, &[(&str, &str)])] = &[
     ),
     ("api", &[("listen", "\"unix\"")]),
     ("log", &[("level", "\"info\"")]),
-    // Any names.
+    // The keys of this table are names that the user chooses.
     ("names", &[]),
 ];
 
-/// How a value is written.
+/// A hint that shows how a value is written.
 fn example(table: &str, key: &str) -> String {
     let of_table = KEYS.iter().filter(|(name, _)| *name == table).flat_map(|(_, keys)| keys.iter());
     match of_table.into_iter().find(|(name, _)| *name == key) {
@@ -175,11 +184,11 @@ fn example(table: &str, key: &str) -> String {
     }
 }
 
-/// Keys of later versions, so that who reads about them is told more than "unknown".
-const LATER: &[(&str, Option<&str>)] = &[("http", None), ("limits", Some("journal"))];
+/// Tables and keys that the documentation plans for later versions. Their error is more precise than "unknown".
+const PLANNED: &[(&str, Option<&str>)] = &[("http", None), ("limits", Some("journal"))];
 
 impl ConfigFile {
-    /// Reads the file's text.
+    /// Parses the text of the file, and records where each value is.
     pub(super) fn parse(path: &Path, text: &str) -> Result<(Self, ValueLocations), ConfigError> {
         let at = |span: Range<usize>, text_of_error: String| ConfigError::At {
             path: path.to_owned(),
@@ -197,7 +206,7 @@ impl ConfigFile {
             Err(error) => {
                 let start = error.span().unwrap_or_default().start;
                 let mut wrong = error.message().to_owned();
-                // Only this one must be there.
+                // `kind` is the only key that is required, so that serde reports no other as missing.
                 if wrong.contains("missing field `kind`") {
                     wrong.push_str(&example("netmod", "kind"));
                 }
@@ -207,14 +216,14 @@ impl ConfigFile {
     }
 }
 
-/// The first key that means nothing, and what to say about it.
+/// The first key that is unknown, and the text of its error.
 fn unknown_key(document: &DeTable<'_>) -> Option<(Range<usize>, String)> {
     let mut found: Vec<(Range<usize>, String)> = Vec::new();
     for (key, value) in document {
         let table = key.get_ref().as_ref();
         let Some((_, keys)) = KEYS.iter().find(|(name, _)| *name == table) else {
             let known = KEYS.iter().map(|(name, _)| *name);
-            found.push((key.span(), complaint(&format!("table [{table}]"), table, None, known)));
+            found.push((key.span(), unknown(&format!("table [{table}]"), table, None, known)));
             continue;
         };
         if table == "names" {
@@ -225,8 +234,8 @@ fn unknown_key(document: &DeTable<'_>) -> Option<(Range<usize>, String)> {
                 let name = key.get_ref().as_ref();
                 let known = keys.iter().map(|(known, _)| *known);
                 if !known.clone().any(|known| known == name) {
-                    let what = format!("key `{name}` in [{table}]");
-                    found.push((key.span(), complaint(&what, table, Some(name), known)));
+                    let described = format!("key `{name}` in [{table}]");
+                    found.push((key.span(), unknown(&described, table, Some(name), known)));
                 }
             }
         }
@@ -234,27 +243,28 @@ fn unknown_key(document: &DeTable<'_>) -> Option<(Range<usize>, String)> {
     found.into_iter().min_by_key(|(span, _)| span.start)
 }
 
-/// A table, or all of an array of tables.
+/// The tables of a value: one table, or all of an array of tables.
 fn tables<'a, 'i>(value: &'a DeValue<'i>) -> Vec<&'a DeTable<'i>> {
     match value {
         DeValue::Table(table) => vec![table],
         DeValue::Array(array) => array.iter().flat_map(|value| tables(value.get_ref())).collect(),
-        // serde says what should stand here.
+        // Any other value has the wrong type, which serde reports later.
         _ => Vec::new(),
     }
 }
 
-fn complaint<'a>(
-    what: &str,
+/// The error of an unknown table or key, with a suggestion.
+fn unknown<'a>(
+    described: &str,
     table: &str,
     key: Option<&str>,
     known: impl Iterator<Item = &'a str> + Clone,
 ) -> String {
-    if LATER.contains(&(table, key)) {
-        return format!("{what} is not built yet in this version: remove it");
+    if PLANNED.contains(&(table, key)) {
+        return format!("{described} is not supported in this version yet: remove it");
     }
     match names::nearest(key.unwrap_or(table), known.clone()) {
-        Some(near) => format!("unknown {what}; did you mean `{near}`?"),
-        None => format!("unknown {what}; known are {}", known.collect::<Vec<_>>().join(", ")),
+        Some(near) => format!("unknown {described}; did you mean `{near}`?"),
+        None => format!("unknown {described}; known are {}", known.collect::<Vec<_>>().join(", ")),
     }
 }

@@ -1,4 +1,4 @@
-//! Where the values of a configuration file stand, so that a complaint about one names file, line and key.
+//! The locations of the values in a configuration file, so that an error about a value names file, line and key.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,26 +7,28 @@ use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
 
-/// The values of one file.
+/// The locations of all values of one file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ValueLocations {
     file: PathBuf,
     values: Vec<ValueLocation>,
 }
 
+/// The location of one value.
 #[derive(Clone, Debug)]
 struct ValueLocation {
-    /// The way to it from the top: `netmod.0.peers.1`.
+    /// The path of the value from the top of the document: `netmod.0.peers.1`.
     path: String,
     table: String,
     key: String,
-    /// The bytes of key and value.
+    /// The byte range of key and value.
     span: Range<usize>,
     line: usize,
 }
 
 impl ValueLocation {
-    fn complaint(&self, text: &str) -> String {
+    /// An error text with the key and its table.
+    fn describe(&self, text: &str) -> String {
         match self.table.as_str() {
             "" => format!("`{}`: {text}", self.key),
             table => format!("`{}` in [{table}]: {text}", self.key),
@@ -35,6 +37,7 @@ impl ValueLocation {
 }
 
 impl ValueLocations {
+    /// Records the location of each value of `document`, which was parsed from `text`.
     pub(super) fn of(file: &Path, text: &str, document: &DeTable<'_>) -> Self {
         let mut locations = ValueLocations { file: file.to_owned(), values: Vec::new() };
         for (key, value) in document {
@@ -63,7 +66,7 @@ impl ValueLocations {
         locations
     }
 
-    /// Adds the values of a table, and the items of those that are lists.
+    /// Adds the values of a table, and the items of values that are lists.
     fn add(&mut self, text: &str, table: &str, path: &str, values: &DeTable<'_>) {
         for (key, value) in values {
             let name = key.get_ref().as_ref();
@@ -85,15 +88,15 @@ impl ValueLocations {
         }
     }
 
-    /// The value at `path` is wrong.
+    /// The error that the value at `path` is wrong.
     pub(super) fn wrong(&self, path: &str, text: &str) -> ConfigError {
         match self.values.iter().find(|location| location.path == path) {
-            Some(location) => self.at(location.line, location.complaint(text)),
+            Some(location) => self.at(location.line, location.describe(text)),
             None => ConfigError::Value(format!("{}: {path}: {text}", self.file.display())),
         }
     }
 
-    /// Something is wrong at this byte of the file, `line` of it; `more` knows what to add for a table and a key.
+    /// An error at this byte of the file, which is on `line`. `more` returns a text to append for a table and a key.
     pub(super) fn wrong_at(
         &self,
         offset: usize,
@@ -101,12 +104,12 @@ impl ValueLocations {
         text: &str,
         more: impl Fn(&str, &str) -> String,
     ) -> ConfigError {
-        // The narrowest is the one that is meant: tables and lists are around it.
+        // The narrowest range is that of the value itself, because the ranges of tables and lists enclose it.
         let around = self.values.iter().filter(|location| location.span.contains(&offset));
         match around.min_by_key(|location| location.span.len()) {
             Some(location) => self.at(
                 location.line,
-                location.complaint(&format!("{text}{}", more(&location.table, &location.key))),
+                location.describe(&format!("{text}{}", more(&location.table, &location.key))),
             ),
             None => self.at(line, text.to_owned()),
         }
@@ -117,7 +120,7 @@ impl ValueLocations {
     }
 }
 
-/// The number of the line that holds this byte, from 1.
+/// The number of the line that contains this byte, from 1.
 pub(super) fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }

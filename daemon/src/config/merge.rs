@@ -1,4 +1,5 @@
-//! Flags over a file over defaults, each value checked where it came from.
+//! The merging of flags, file and defaults. Each value is checked where it came from, so that an error names the flag
+//! or the line of the file.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use super::locations::ValueLocations;
 use super::{ApiSocket, Config, ConfigError, Flags, NetmodConfig, read_mesh_key};
 use crate::{log, names};
 
-/// Puts all together.
+/// Merges the flags and the file over the defaults, and checks every value.
 pub(super) fn merge(
     flags: &Flags,
     file: ConfigFile,
@@ -21,13 +22,13 @@ pub(super) fn merge(
     for name in file.names.keys() {
         names::check(name).map_err(|text| locations.wrong(&format!("names.{name}"), &text))?;
     }
-    let name = over(
+    let name = flag_or_file(
         flags.name.clone().map(|name| ("--name", name)),
         file.node.name.map(|name| ("node.name", name)),
         |name| if name.is_empty() { Ok(()) } else { names::check(name) },
         locations,
     )?;
-    let level = over(
+    let level = flag_or_file(
         flags.log.clone().map(|level| ("--log", level)),
         file.log.level.map(|level| ("log.level", level)),
         log::check,
@@ -35,14 +36,15 @@ pub(super) fn merge(
     )?;
     let peers = peers(flags, &file.netmod, locations)?;
     let netmods = netmods(flags, file.netmod, locations)?;
-    // What a file names is looked for beside it.
+    // A relative path in a configuration file is relative to that file, not to the working directory, which differs
+    // between a shell and a service.
     let beside = |path: PathBuf| match flags.config.as_deref().and_then(Path::parent) {
         Some(folder) => folder.join(path),
         None => path,
     };
     let mesh_key = file.mesh.key.filter(|path| !path.as_os_str().is_empty()).map(beside);
     if let Some(path) = &mesh_key {
-        let wrong = |error| format!("{error}; a file is named here, which is looked for beside this one");
+        let wrong = |error| format!("{error}; the value is the path of a key file, relative to this file");
         read_mesh_key(path).map_err(|error| locations.wrong("mesh.key", &wrong(error)))?;
     }
     Ok(Config {
@@ -60,7 +62,7 @@ pub(super) fn merge(
     })
 }
 
-/// A flag is wrong, or the variable of the environment that stands for it.
+/// The error of a flag, or of the environment variable that may have set it.
 fn wrong_flag(flag: &str, text: &str) -> ConfigError {
     let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
     let set = std::env::var_os(format!("ROUSE_{variable}")).is_some();
@@ -68,8 +70,8 @@ fn wrong_flag(flag: &str, text: &str) -> ConfigError {
     ConfigError::Value(format!("{flag}{or}: {text}"))
 }
 
-/// The value of a flag, else that of the file; both are checked.
-fn over(
+/// The value of a flag, otherwise that of the file. Both are checked.
+fn flag_or_file(
     flag: Option<(&str, String)>,
     in_file: Option<(&str, String)>,
     check: impl Fn(&str) -> Result<(), String>,
@@ -132,14 +134,15 @@ fn netmods(
         netmods.push(NetmodConfig::default());
     }
     if !flags.listen.is_empty() {
-        // The flags say where; how, the first of the file does.
-        let like = netmods.swap_remove(0);
+        // A flag replaces the listen address only, and the other settings are those of the first network module of the
+        // file.
+        let template = netmods.swap_remove(0);
         netmods.clear();
         for uri in &flags.listen {
             let listen =
-                check_scheme(uri, "udp:[::]:7700").and_then(|listen| check_listen(listen).map(|()| listen));
+                strip_scheme(uri, "udp:[::]:7700").and_then(|listen| check_listen(listen).map(|()| listen));
             let listen = listen.map_err(|text| wrong_flag("--listen", &text))?.to_owned();
-            netmods.push(NetmodConfig { listen, ..like.clone() });
+            netmods.push(NetmodConfig { listen, ..template.clone() });
         }
     }
     for netmod in &mut netmods {
@@ -155,26 +158,26 @@ fn api(table: &ApiTable) -> Result<ApiSocket, String> {
     };
     match listen.strip_prefix("unix:").map(PathBuf::from) {
         Some(path) if path.as_os_str().len() > MAX_SOCKET_PATH => {
-            Err(format!("the system takes no path of more than {MAX_SOCKET_PATH} bytes for a socket"))
+            Err(format!("the path of a socket has at most {MAX_SOCKET_PATH} bytes on this system"))
         }
         Some(path) if path.is_absolute() => Ok(ApiSocket::At(path)),
         _ => Err(format!("`{listen}` is neither \"unix\" nor \"unix:/an/absolute/path\"")),
     }
 }
 
-/// What stands after the scheme of a URI, if some network module takes that scheme.
-fn check_scheme<'a>(uri: &'a str, example: &str) -> Result<&'a str, String> {
+/// The part of a URI after the scheme, if a network module has that scheme.
+fn strip_scheme<'a>(uri: &'a str, example: &str) -> Result<&'a str, String> {
     match uri.trim().split_once(':') {
         Some(("udp", rest)) if !rest.is_empty() => Ok(rest),
         Some((scheme, _)) if matches!(scheme, "tcp" | "serial" | "quic" | "http" | "https" | "unix") => {
-            Err(format!("no network module takes `{scheme}:`; write udp:HOST:PORT"))
+            Err(format!("no network module has the scheme `{scheme}:`; write udp:HOST:PORT"))
         }
         _ => Err(format!("`{uri}` is not a URI such as {example}")),
     }
 }
 
 fn check_peer_uri(uri: &str) -> Result<(), String> {
-    check_peer(check_scheme(uri, "udp:192.0.2.7:7700")?).map_err(|error| error.to_string())
+    check_peer(strip_scheme(uri, "udp:192.0.2.7:7700")?).map_err(|error| error.to_string())
 }
 
 fn check_listen(listen: &str) -> Result<(), String> {
@@ -184,15 +187,15 @@ fn check_listen(listen: &str) -> Result<(), String> {
 /// The longest name of a network interface on Linux, in bytes.
 const MAX_INTERFACE: usize = 15;
 
-/// Refuses a pattern that fits no interface there could be.
+/// Refuses a pattern that cannot match any interface.
 fn check_pattern(pattern: &str) -> Result<(), String> {
     let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '/';
     let name = pattern.strip_prefix('!').unwrap_or(pattern);
     let letters = name.chars().filter(|c| *c != '*').count();
     match !name.is_empty() && letters <= MAX_INTERFACE && name.chars().all(legal) {
         true => Ok(()),
-        false => {
-            Err(format!("`{pattern}` fits no interface; write its name, such as eth0, or eth* for all such"))
-        }
+        false => Err(format!(
+            "`{pattern}` matches no interface; write a name such as eth0, or a pattern such as eth*"
+        )),
     }
 }

@@ -1,10 +1,11 @@
-//! The configuration in effect, as a file with comments.
+//! The configuration in effect as the text of a configuration file with comments.
 
 use std::fmt::{Display, Write};
 
 use super::{ApiSocket, Config};
 use crate::units::Size;
 
+/// Prints `config`.
 pub(super) fn print(config: &Config) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
@@ -22,11 +23,11 @@ fn list(items: impl Iterator<Item = String>) -> String {
 }
 
 fn write(config: &Config, out: &mut String) -> std::fmt::Result {
-    writeln!(out, "# The configuration of roused as it is in effect. Give it back with --config FILE.")?;
-    writeln!(out, "# The state directory is not set here but by --state-dir: {:?}\n", config.state_dir)?;
+    writeln!(out, "# The configuration of roused that is in effect. Save it and use it with --config FILE.")?;
+    writeln!(out, "# The state directory is set by --state-dir, not in this file: {:?}\n", config.state_dir)?;
 
     writeln!(out, "[node]")?;
-    writeln!(out, "# What this node is called, in its own status; empty for no name.")?;
+    writeln!(out, "# The name of this node, shown in its own status; empty for no name.")?;
     writeln!(out, "name = {}\n", quoted(config.name.as_deref().unwrap_or_default()))?;
 
     for (at, netmod) in config.netmods.iter().enumerate() {
@@ -36,7 +37,7 @@ fn write(config: &Config, out: &mut String) -> std::fmt::Result {
         writeln!(out, "listen = {}", quoted(&netmod.listen))?;
         writeln!(
             out,
-            "# Whether to look for neighbours, and on which interfaces: `*` is any run of letters, `!veth*` excludes."
+            "# Whether to search for neighbours by multicast, and the interfaces for that: `*` is any run of letters, `!veth*` excludes."
         )?;
         writeln!(out, "discover = {}", netmod.discover)?;
         writeln!(out, "interfaces = {}", list(netmod.interfaces.iter().cloned()))?;
@@ -56,25 +57,25 @@ fn write(config: &Config, out: &mut String) -> std::fmt::Result {
 
     let limits = &config.limits;
     writeln!(out, "[limits]")?;
-    writeln!(out, "# Neighbours with a link at once.")?;
+    writeln!(out, "# The most neighbours with a link at a time.")?;
     writeln!(out, "neighbours = {}", limits.neighbours)?;
-    writeln!(out, "# Conversations with other addresses at once.")?;
+    writeln!(out, "# The most conversations with other addresses at a time.")?;
     writeln!(out, "senders = {}", limits.senders)?;
-    writeln!(out, "# Destinations in the routing table.")?;
+    writeln!(out, "# The most destinations in the routing table.")?;
     writeln!(out, "destinations = {}", limits.destinations)?;
-    writeln!(out, "# Frames waiting to be read from one neighbour.")?;
+    writeln!(out, "# The most frames of one neighbour that wait to be handled.")?;
     writeln!(out, "inbox_frames = {}", limits.inbox_frames)?;
-    writeln!(out, "# Messages waiting to be received from one sender.")?;
+    writeln!(out, "# The most messages of one sender that wait to be received.")?;
     writeln!(out, "inbox_messages = {}", limits.inbox_messages)?;
-    writeln!(out, "# Bytes of messages that have not yet arrived whole; 48 MiB at least.")?;
+    writeln!(out, "# The most bytes of messages that have not arrived completely; at least 48 MiB.")?;
     writeln!(out, "reassembly = {}\n", quoted(Size(limits.reassembly as u64)))?;
 
     writeln!(out, "[api]")?;
     writeln!(
         out,
-        "# Where programs connect: \"unix\" is a socket in the state directory, for its owner alone;"
+        "# The socket that programs connect to: \"unix\" is one in the state directory, for its owner alone;"
     )?;
-    writeln!(out, "# \"unix:/run/rouse/rouse.sock\" one for the group of the socket too.")?;
+    writeln!(out, "# \"unix:/run/rouse/rouse.sock\" is one that the group of the socket may use too.")?;
     let listen = match &config.api {
         ApiSocket::StateDir => "unix".to_owned(),
         ApiSocket::At(path) => format!("unix:{}", path.display()),

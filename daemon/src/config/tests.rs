@@ -1,4 +1,4 @@
-//! Layers, refusals, and the way back.
+//! Precedence, errors, and printing.
 
 use super::*;
 use rouse_core::Identity;
@@ -17,7 +17,7 @@ fn load(text: &str) -> Result<Config, ConfigError> {
     Config::load(&flags)
 }
 
-fn complaint(text: &str) -> String {
+fn error_text(text: &str) -> String {
     let (folder, flags) = file(text);
     let error = Config::load(&flags).unwrap_err().to_string();
     error.replace(&folder.path().display().to_string(), "")
@@ -49,7 +49,7 @@ level = "info,rouse_core=debug"
 "#;
 
 #[test]
-fn without_a_file_the_defaults_hold() {
+fn without_a_file_the_defaults_apply() {
     let config = Config::load(&Flags { state_dir: Some("/s".into()), ..Flags::default() }).unwrap();
     assert_eq!(config.netmods, [NetmodConfig::default()]);
     assert_eq!((config.limits, config.api), (Limits::default(), ApiSocket::StateDir));
@@ -57,7 +57,7 @@ fn without_a_file_the_defaults_hold() {
 }
 
 #[test]
-fn a_file_goes_over_the_defaults_and_flags_go_over_the_file() {
+fn flags_take_precedence_over_the_file_and_the_file_over_the_defaults() {
     let (_folder, mut flags) = file(FULL);
     let config = Config::load(&flags).unwrap();
     assert_eq!(config.name.as_deref(), Some("kitchen"));
@@ -79,7 +79,7 @@ fn a_file_goes_over_the_defaults_and_flags_go_over_the_file() {
 }
 
 #[test]
-fn what_is_printed_says_the_same_when_it_is_read() {
+fn a_printed_configuration_has_the_same_effect_when_it_is_loaded() {
     let bob = Identity::generate().address();
     let key = tempfile::NamedTempFile::new().unwrap();
     fs::write(key.path(), base64::engine::general_purpose::STANDARD.encode([7; 32])).unwrap();
@@ -99,19 +99,19 @@ fn what_is_printed_says_the_same_when_it_is_read() {
 
 #[test]
 fn an_unknown_key_is_refused_with_its_file_line_and_the_nearest_key() {
-    let text = complaint("[node]\nname = \"a\"\n\n[[netmod]]\nkind = \"udp\"\nlisen = \"[::]:7700\"\n");
+    let text = error_text("[node]\nname = \"a\"\n\n[[netmod]]\nkind = \"udp\"\nlisen = \"[::]:7700\"\n");
     assert_eq!(text, "/roused.toml, line 6: unknown key `lisen` in [netmod]; did you mean `listen`?");
-    assert_eq!(complaint("[nodes]\n"), "/roused.toml, line 1: unknown table [nodes]; did you mean `node`?");
-    let text = complaint("\n[mesh]\nqqq = 1\n");
+    assert_eq!(error_text("[nodes]\n"), "/roused.toml, line 1: unknown table [nodes]; did you mean `node`?");
+    let text = error_text("\n[mesh]\nqqq = 1\n");
     assert_eq!(text, "/roused.toml, line 3: unknown key `qqq` in [mesh]; known are key");
-    assert!(complaint("name = \"a\"\n").contains("line 1"), "a key outside of any table");
+    assert!(error_text("name = \"a\"\n").contains("line 1"), "a key outside of any table");
 }
 
 #[test]
-fn a_key_of_a_later_version_is_refused_with_just_that() {
-    assert!(complaint("[http]\nlisten = \"\"\n").contains("not built yet"));
-    let text = complaint("[limits]\nneighbours = 2\njournal = \"1GiB\"\n");
-    assert!(text.contains("line 3") && text.contains("not built yet"), "{text}");
+fn a_key_of_a_later_version_is_refused_with_that_reason() {
+    assert!(error_text("[http]\nlisten = \"\"\n").contains("not supported in this version yet"));
+    let text = error_text("[limits]\nneighbours = 2\njournal = \"1GiB\"\n");
+    assert!(text.contains("line 3") && text.contains("not supported in this version yet"), "{text}");
 }
 
 #[test]
@@ -128,13 +128,13 @@ fn a_wrong_value_is_refused_with_its_line() {
         ("netmod = 3\n", 1, "sequence"),
     ];
     for (text, line, word) in wrong {
-        let said = complaint(text);
-        assert!(said.contains(&format!("line {line}:")) && said.contains(word), "{text:?}: {said}");
+        let error = error_text(text);
+        assert!(error.contains(&format!("line {line}:")) && error.contains(word), "{text:?}: {error}");
     }
 }
 
 #[test]
-fn a_value_that_makes_no_sense_is_refused_before_anything_is_opened() {
+fn an_invalid_value_is_refused_before_anything_is_opened() {
     let wrong = [
         ("[node]\nname = \"two words\"\n", "spaces"),
         ("[[netmod]]\nkind = \"udp\"\nlisten = \"nowhere\"\n", "nowhere"),
@@ -143,8 +143,8 @@ fn a_value_that_makes_no_sense_is_refused_before_anything_is_opened() {
         ("[mesh]\nkey = \"no-such-file\"\n", "no-such-file"),
     ];
     for (text, word) in wrong {
-        let said = load(text).unwrap_err().to_string();
-        assert!(said.contains(word), "{text:?}: {said}");
+        let error = load(text).unwrap_err().to_string();
+        assert!(error.contains(word), "{text:?}: {error}");
     }
     let flags = |peer: &str, listen: &str| Flags {
         state_dir: Some("/s".into()),
@@ -157,8 +157,8 @@ fn a_value_that_makes_no_sense_is_refused_before_anything_is_opened() {
     assert!(Config::load(&flags("udp:192.0.2.7", "udp:127.0.0.1:0")).is_ok());
 }
 
-/// Values of the right type that make no sense, for each key.
-fn senseless(table: &str, key: &str) -> &'static [&'static str] {
+/// Invalid values of the right type, for each key.
+fn invalid(table: &str, key: &str) -> &'static [&'static str] {
     match (table, key) {
         ("node", "name") => &["\"two words\"", "\"rouse1me\""],
         ("netmod", "kind") => &["\"tcp\"", "\"\""],
@@ -182,12 +182,12 @@ fn senseless(table: &str, key: &str) -> &'static [&'static str] {
         ("api", "listen") => &["\"here\"", "\"unix:here\"", "\"tcp:127.0.0.1:1\""],
         ("log", "level") => &["\"loud\"", "\"\"", "\"rouse_core=loud\""],
         ("names", _) => &["\"rouse1qqqq\"", "\"bob\""],
-        other => panic!("no senseless value is known for {other:?}"),
+        other => panic!("no invalid value is listed for {other:?}"),
     }
 }
 
 #[test]
-fn every_wrong_value_is_refused_with_its_file_line_key_and_what_would_be_right() {
+fn every_wrong_value_is_refused_with_its_file_line_key_and_a_right_value() {
     let bob = Identity::generate().address();
     let (_folder, flags) = file(&format!("{FULL}[names]\nbob = \"{bob}\"\n"));
     let printed = Config::load(&flags).unwrap().to_toml();
@@ -202,15 +202,15 @@ fn every_wrong_value_is_refused_with_its_file_line_key_and_what_would_be_right()
         seen += 1;
         let wrong_types = ["1979-05-27", "{ a = 1 }", "0.5", "[[1]]"].into_iter();
         let other_type = if value.starts_with('"') || value.starts_with('[') { "true" } else { "[\"x\"]" };
-        for wrong in wrong_types.chain([other_type]).chain(senseless(table, key).iter().copied()) {
+        for wrong in wrong_types.chain([other_type]).chain(invalid(table, key).iter().copied()) {
             let mut lines = lines.clone();
             let written = format!("{} = {wrong}", line.split_once(" = ").unwrap().0);
             lines[at] = &written;
-            let said = complaint(&lines.join("\n"));
+            let error = error_text(&lines.join("\n"));
             let location = format!("/roused.toml, line {}: `{key}` in [{table}]: ", at + 1);
             let text =
-                said.strip_prefix(&location).unwrap_or_else(|| panic!("{written}: {said}, not {location}"));
-            assert!(text.len() > 20 && !said.contains('\n'), "{written}: {said}");
+                error.strip_prefix(&location).unwrap_or_else(|| panic!("{written}: {error}, not {location}"));
+            assert!(text.len() > 20 && !error.contains('\n'), "{written}: {error}");
         }
     }
     // Each key of the file, in both tables of network modules.
@@ -219,13 +219,13 @@ fn every_wrong_value_is_refused_with_its_file_line_key_and_what_would_be_right()
 
 #[test]
 fn a_wrong_item_of_a_long_list_is_found_at_its_own_line() {
-    let said = complaint("[[netmod]]\nkind = \"udp\"\npeers = [\n \"a:1\",\n \"b:x\",\n]\n");
+    let error = error_text("[[netmod]]\nkind = \"udp\"\npeers = [\n \"a:1\",\n \"b:x\",\n]\n");
     assert!(
-        said.starts_with("/roused.toml, line 5: `peers` in [netmod]: ") && said.contains("b:x"),
-        "{said}"
+        error.starts_with("/roused.toml, line 5: `peers` in [netmod]: ") && error.contains("b:x"),
+        "{error}"
     );
-    let said = complaint("[names]\n\"two words\" = \"rouse1\"\n");
-    assert!(said.starts_with("/roused.toml, line 2: `two words` in [names]: "), "{said}");
+    let error = error_text("[names]\n\"two words\" = \"rouse1\"\n");
+    assert!(error.starts_with("/roused.toml, line 2: `two words` in [names]: "), "{error}");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn a_mesh_key_is_32_bytes_in_base64() {
 }
 
 #[test]
-fn who_lets_everybody_read_the_mesh_key_is_warned() {
+fn a_mesh_key_that_every_user_can_read_causes_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let (folder, flags) = file("[mesh]\nkey = \"key\"\n");
     let key = folder.path().join("key");
@@ -268,7 +268,7 @@ fn who_lets_everybody_read_the_mesh_key_is_warned() {
 }
 
 #[test]
-fn the_flags_are_as_the_interface_says() {
+fn all_flags_of_the_interface_are_parsed() {
     let flags = Flags::try_parse_from([
         "roused",
         "--state-dir",

@@ -1,19 +1,19 @@
-//! A chat between terminals: on one machine, on a LAN, or over nodes in between.
+//! A chat between terminals on one machine, on a LAN, or over relays.
 //!
 //! ```sh
 //! cargo run -p rouse-examples --bin chat -- ada
 //! cargo run -p rouse-examples --bin chat -- grace        (in a second terminal)
 //! ```
 //!
-//! Whoever is in the same room hears what you type; the end of the input (Ctrl-D) ends it. Others are found by
-//! multicast, or where you say:
+//! Every participant in the same room receives the lines that you type; the end of the input (Ctrl-D) ends the program.
+//! Other participants are found by multicast, or at the addresses of `--peer`:
 //!
 //! ```sh
 //! chat NAME [--room ROOM] [--listen ADDRESS:PORT] [--peer udp:ADDRESS:PORT]
 //! ```
 //!
-//! A room is a closed mesh: its name is the key. Who knows the name can listen in, so this shows how a closed mesh
-//! is made, not how a secret is kept.
+//! A room is a closed mesh with the name of the room as its key. This shows how a closed mesh is made; it is not
+//! secret, since everyone with the name can join.
 
 use std::collections::HashSet;
 use std::env;
@@ -35,7 +35,7 @@ struct Options {
 impl Options {
     fn parse() -> anyhow::Result<Self> {
         let mut arguments = env::args().skip(1);
-        let name = arguments.next().context("who are you? chat NAME")?;
+        let name = arguments.next().context("a name is missing: chat NAME")?;
         let mut options = Options { name, room: "lobby".into(), listen: "[::]:0".into(), peers: Vec::new() };
         while let Some(flag) = arguments.next() {
             let value = arguments.next().with_context(|| format!("{flag} needs a value"))?;
@@ -43,7 +43,7 @@ impl Options {
                 "--room" => options.room = value,
                 "--listen" => options.listen = value,
                 "--peer" => options.peers.push(value),
-                _ => bail!("there is no {flag}"),
+                _ => bail!("unknown option {flag}: known are --room, --listen and --peer"),
             }
         }
         Ok(options)
@@ -52,7 +52,7 @@ impl Options {
     fn key(&self) -> anyhow::Result<[u8; 32]> {
         let name = self.room.as_bytes();
         let mut key = [0; 32];
-        key.get_mut(..name.len()).context("a room's name has 32 bytes at most")?.copy_from_slice(name);
+        key.get_mut(..name.len()).context("the name of a room has at most 32 bytes")?.copy_from_slice(name);
         Ok(key)
     }
 }
@@ -71,13 +71,13 @@ async fn main() -> anyhow::Result<()> {
         println!("* listening at {}", netmod.uri);
     }
 
-    let mut here = HashSet::new();
+    let mut present = HashSet::new();
     let (mut events, mut messages) = (node.events().fuse(), node.messages().fuse());
     let mut lines = BufReader::new(stdin()).lines().fuse();
     loop {
         select! {
             line = lines.next() => match line {
-                Some(line) => say(&node, &here, &options.name, &line?).await?,
+                Some(line) => broadcast(&node, &present, &options.name, &line?).await?,
                 None => break,
             },
             message = messages.next() => match message {
@@ -85,7 +85,7 @@ async fn main() -> anyhow::Result<()> {
                 None => break,
             },
             event = events.next() => match event {
-                Some((_, event)) => notice(&mut here, event),
+                Some((_, event)) => track_presence(&mut present, event),
                 None => break,
             },
         }
@@ -94,31 +94,31 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends a line to everybody here. `send` returns when the message is accepted, not when it has arrived.
-async fn say(node: &Node, here: &HashSet<Address>, name: &str, line: &str) -> anyhow::Result<()> {
-    if here.is_empty() {
-        println!("* nobody is here yet");
+/// Sends a line to every participant. `send` returns when the message is accepted, not when it has arrived.
+async fn broadcast(node: &Node, present: &HashSet<Address>, name: &str, line: &str) -> anyhow::Result<()> {
+    if present.is_empty() {
+        println!("* no other participant yet");
     }
-    for peer in here {
+    for peer in present {
         node.send(peer, format!("{name}: {line}")).await?;
     }
     Ok(())
 }
 
 fn show(message: &Message) {
-    // What comes from others may hold anything, a terminal's control sequences too.
+    // Text from other nodes may contain control sequences, which must not reach the terminal.
     let text: String = String::from_utf8_lossy(&message.body).chars().filter(|c| !c.is_control()).collect();
     println!("{text}");
 }
 
-/// Whoever has a route is here, however many nodes are in between.
-fn notice(here: &mut HashSet<Address>, event: Event) {
+/// Tracks the participants. A participant is present while there is a route to it, over any number of relays.
+fn track_presence(present: &mut HashSet<Address>, event: Event) {
     let Event::RouteChanged { destination, next_hop, .. } = event else { return };
     if next_hop.is_some() {
-        if here.insert(destination) {
+        if present.insert(destination) {
             println!("* {} came", destination.short());
         }
-    } else if here.remove(&destination) {
+    } else if present.remove(&destination) {
         println!("* {} left", destination.short());
     }
 }

@@ -5,8 +5,9 @@
 //! cargo run -p rouse-examples --bin client -- rouse1… "dinner is ready"
 //! ```
 //!
-//! With an address and a text it sends that, and waits until an application there has received it. Without, it writes to itself and reads what
-//! it wrote. An application that wants a node of its own instead changes one line: see `embed`.
+//! With an address and a text, it sends the text and waits until an application there has received it. Without
+//! arguments, it sends a message to itself and receives it. An application with a node of its own differs in one line:
+//! see `embed`.
 
 use std::env;
 
@@ -20,9 +21,9 @@ async fn main() -> anyhow::Result<()> {
 
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.as_slice() {
-        [] => note_to_oneself(&node).await,
+        [] => send_to_itself(&node).await,
         [peer, text] => deliver(&node, &peer.parse().context("the first argument")?, text).await,
-        _ => anyhow::bail!("an address and a text are needed, or nothing"),
+        _ => anyhow::bail!("usage: client [ADDRESS TEXT]"),
     }
 }
 
@@ -34,11 +35,11 @@ async fn deliver(node: &Client, peer: &Address, text: &str) -> anyhow::Result<()
     Ok(())
 }
 
-async fn note_to_oneself(node: &Client) -> anyhow::Result<()> {
+async fn send_to_itself(node: &Client) -> anyhow::Result<()> {
     let me = node.address();
-    // A message is delivered when it has been received, so one waits beside the other.
+    // A message is delivered only when it has been received, so that both have to be awaited together.
     let receive = async {
-        // Only what comes from this sender: other messages stay where they are, for others.
+        // This receives messages of this sender only, and leaves others to other applications.
         let message = node.recv_from(&me).await?;
         println!("{} wrote: {}", message.from.short(), String::from_utf8_lossy(&message.body));
         anyhow::Ok(())

@@ -1,13 +1,12 @@
-//! A network module of one's own, in a page: nodes of one machine talk over Unix datagram sockets.
+//! A custom network module in a page: nodes of one machine communicate over Unix datagram sockets.
 //!
 //! ```sh
 //! cargo run -p rouse-examples --bin custom_netmod
 //! ```
 //!
-//! A netmod moves frames over one medium and knows nothing of what is in them. It needs a place to send to that fits
-//! into an `Endpoint` (here the name of a socket in a shared folder), a way to receive in batches, and errors that
-//! say whether to retry, to give up on one endpoint, or to open the medium again. Links, routes, messages and
-//! back-off are the node's.
+//! A netmod moves frames over one medium and does not interpret them. It needs an address that fits into an `Endpoint`
+//! (here the name of a socket in a shared folder), reception in batches, and errors that show whether to retry, to give
+//! up on one endpoint, or to open the medium again. Links, routes, messages and back-off are the task of the node.
 
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
@@ -21,11 +20,12 @@ use bytes::BytesMut;
 use rouse_core::netmod::{Arrival, Endpoint, Netmod, NetmodError, Properties, Received, Train};
 use rouse_core::{Identity, Node};
 
-/// The longest frame. A datagram could be longer; more would only cost memory.
+/// The longest frame. A datagram could be longer, but each receive buffer has this size.
 const MTU: usize = 8192;
-/// The most frames that one `recv` takes, so that others have their turn.
+/// The most frames of one `recv`, so that other tasks get a turn.
 const BATCH: usize = 64;
 
+/// A netmod with one socket in a folder that all nodes share; the name of the socket is its address.
 struct Sockets {
     folder: PathBuf,
     name: String,
@@ -48,7 +48,7 @@ fn endpoint(from: &SocketAddr) -> Option<Endpoint> {
 }
 
 fn name(endpoint: &Endpoint) -> Result<&str, NetmodError> {
-    // A name with a slash would be a path out of the folder.
+    // A name with a slash would be a path outside of the folder.
     let name = std::str::from_utf8(endpoint.as_bytes()).ok().filter(|name| !name.contains('/'));
     name.ok_or_else(|| NetmodError::Endpoint(ErrorKind::InvalidInput.into()))
 }
@@ -81,7 +81,7 @@ impl Netmod for Sockets {
         let socket = self.socket()?;
         let before = received.arrivals.len();
         while received.arrivals.len() == before {
-            // Nothing is taken from the socket before there is, so a future that is dropped here loses nothing.
+            // Frames are only read after this await, so that a future that is dropped here loses none.
             socket.readable().await.map_err(NetmodError::Gone)?;
             while received.arrivals.len() < before + BATCH {
                 let mut bytes = BytesMut::zeroed(MTU);
@@ -108,8 +108,8 @@ impl Netmod for Sockets {
             if frame.len() > MTU {
                 return Err(NetmodError::TooLong);
             }
-            // A full queue is not waited for: the system does not tell when this one recipient has room again. What
-            // is dropped here, the node sends again.
+            // This does not wait for a full queue, because the system does not report when this one recipient has room
+            // again. The node retransmits the frames that are dropped here.
             socket.get_ref().send_to(frame, &to).map_err(|error| match error.kind() {
                 ErrorKind::NotFound | ErrorKind::ConnectionRefused => NetmodError::Endpoint(error),
                 _ => NetmodError::Retry(error),
@@ -120,7 +120,11 @@ impl Netmod for Sockets {
 
     async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
         let endpoint = Endpoint::new(peer.as_bytes()).filter(|endpoint| name(endpoint).is_ok());
-        Ok(vec![endpoint.ok_or_else(|| NetmodError::Invalid(format!("{peer} is no name of a socket")))?])
+        Ok(vec![endpoint.ok_or_else(|| {
+            NetmodError::Invalid(format!(
+                "{peer} is not the name of a socket: it is empty, too long or has a slash"
+            ))
+        })?])
     }
 
     fn describe(&self, endpoint: &Endpoint) -> String {
@@ -128,13 +132,13 @@ impl Netmod for Sockets {
     }
 
     fn quota_key(&self, _: &Endpoint) -> u64 {
-        // Who may write into the folder can take any name there: they all share one quota.
+        // Every process with access to the folder can use any name there, so that all endpoints share one quota.
         0
     }
 
     async fn close(&self) {
         if let Some(socket) = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // Ends a `recv` that waits. Both only fail when there is nothing left to do.
+            // This ends a `recv` that waits. Both calls fail only when the socket or its file is gone already.
             let _: io::Result<()> = socket.get_ref().shutdown(Shutdown::Both);
             let _: io::Result<()> = std::fs::remove_file(self.folder.join(&self.name));
         }
@@ -149,7 +153,7 @@ async fn main() -> anyhow::Result<()> {
     let left = node("left").start().await?;
     let right = node("right").peer("unix:left").start().await?;
 
-    let sent = right.send(&left.address(), "over a netmod of my own").await?;
+    let sent = right.send(&left.address(), "over a custom netmod").await?;
     let message = left.recv().await?;
     println!("{} wrote: {}", message.from.short(), String::from_utf8_lossy(&message.body));
     println!("delivered in {} µs", sent.delivered().await?.elapsed_us);

@@ -1,11 +1,11 @@
-//! A node inside a tokio application, which shows that any executor will do: `embed`, with another first line of `main`.
+//! A node inside a tokio application, which shows that any executor will do: `embed` with another attribute on `main`.
 //!
 //! ```sh
 //! cargo run -p rouse-examples --bin embed_tokio
 //! ```
 //!
-//! The sensor reports to the controller, which answers what to do. Both run in this process, each with a node of its
-//! own; they might as well run on two machines. Nothing of rouse runs on a tokio thread but what is awaited here.
+//! The sensor reports to the controller, which answers with an instruction. Both run in this process, each with a node
+//! of its own, and could as well run on two machines. Only the futures that are awaited here run on threads of tokio.
 
 use anyhow::Context;
 use rouse_core::{Address, Identity, Node};
@@ -16,7 +16,7 @@ const READINGS: [i32; 4] = [19, 24, 31, 22];
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let controller = start(None).await?;
-    // Port 0 took a free port; the status says which.
+    // Port 0 selects a free port; the status contains it.
     let at = controller.status().await.netmods.first().context("it has a netmod")?.uri.clone();
     let sensor = start(Some(&at)).await?;
 
@@ -27,7 +27,8 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A node on this machine only. On a LAN, `Udp::bind("[::]")` listens to everybody and needs no peer.
+/// Starts a node that is reachable on this machine only. On a LAN, `Udp::bind("[::]")` listens on all addresses and
+/// finds its neighbours without a peer.
 async fn start(peer: Option<&str>) -> anyhow::Result<Node> {
     let udp = Udp::with(UdpConfig { discover: false, ..UdpConfig::listen_on("127.0.0.1:0")? });
     let builder = Node::builder().identity(Identity::generate()).netmod(udp);
@@ -38,7 +39,7 @@ async fn start(peer: Option<&str>) -> anyhow::Result<Node> {
     Ok(builder.start().await?)
 }
 
-/// The sensor's part. There may be no route yet when it begins: then the message waits.
+/// The sensor. There may be no route yet when it starts; the message then waits.
 async fn report(node: Node, controller: Address) -> anyhow::Result<()> {
     for reading in READINGS {
         let receipt = node.send(&controller, reading.to_string()).await?.delivered().await?;
@@ -49,7 +50,7 @@ async fn report(node: Node, controller: Address) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The controller's part: answers whoever reports.
+/// The controller: it answers each report.
 async fn control(node: &Node, reports: usize) -> anyhow::Result<()> {
     for _ in 0..reports {
         let message = node.recv().await?;
