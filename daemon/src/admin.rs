@@ -2,11 +2,12 @@
 //! and the files that hold them. It answers the administrative calls of the socket as its [`Admin`].
 
 mod changes;
+mod registry;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::channel::mpsc;
@@ -18,6 +19,7 @@ use crate::config::{Config, Flags};
 use crate::log::DaemonLog;
 use crate::state::{IdentityEntry, StateDir, StateError};
 use changes::failed;
+use registry::{Inner, Registry};
 
 /// The most peers that can be added at run time.
 const MAX_PEERS: usize = 1024;
@@ -26,51 +28,6 @@ const MAX_PEERS: usize = 1024;
 #[derive(Clone)]
 pub struct DaemonAdmin {
     inner: Arc<Inner>,
-}
-
-/// The state that all handles of a [`DaemonAdmin`] share.
-struct Inner {
-    node: Node,
-    state: StateDir,
-    flags: Flags,
-    log: DaemonLog,
-    /// The user id that the daemon runs as, which owns the node's own address.
-    uid: u32,
-    registry: Mutex<Registry>,
-    /// Serialises changes: one at a time reads the registry, checks, writes the file and updates the registry, since
-    /// otherwise two changes could each write a file without the other.
-    changes: Mutex<()>,
-    stop: mpsc::UnboundedSender<()>,
-}
-
-/// The state that clients can list and change, as it is in the files.
-#[derive(Default)]
-struct Registry {
-    config: Option<Config>,
-    names: BTreeMap<String, Address>,
-    peers: Vec<String>,
-    entries: Vec<IdentityEntry>,
-    /// The name of each address that has one. Of several names it is the first in alphabetical order, and those of the
-    /// configuration come before those of the state directory.
-    by_address: BTreeMap<Address, String>,
-}
-
-impl Registry {
-    fn config_names(&self) -> impl Iterator<Item = (&String, &Address)> {
-        self.config.iter().flat_map(|config| &config.names)
-    }
-
-    fn config_peers(&self) -> &[String] {
-        self.config.as_ref().map_or(&[], |config| &config.peers)
-    }
-
-    fn index(&mut self) {
-        let mut by_address = BTreeMap::new();
-        for (name, address) in self.config_names().chain(&self.names) {
-            by_address.entry(*address).or_insert_with(|| name.clone());
-        }
-        self.by_address = by_address;
-    }
 }
 
 /// The answer to a client whose peer could not be added or removed.
@@ -138,12 +95,6 @@ impl DaemonAdmin {
             work(&inner)
         })
         .await
-    }
-}
-
-impl Inner {
-    fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rouse_core::ipc::{AdminError, Denial, IdentityInfo};
 use rouse_core::{Address, Identity};
 
-use super::Inner;
+use super::registry::Inner;
 use crate::names;
 use crate::state::{IdentityEntry, StateError};
 

@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use rouse_core::ipc::MAX_SOCKET_PATH;
 use rouse_netmod_udp::{UdpConfig, check_peer};
 
+use super::error::ConfigError;
 use super::file::{ApiTable, ConfigFile, NetmodTable};
+use super::flags::Flags;
 use super::locations::ValueLocations;
-use super::{ApiSocket, Config, ConfigError, Flags, NetmodConfig, read_mesh_key};
+use super::mesh_key::read_mesh_key;
+use super::settings::{ApiSocket, Config, NetmodConfig};
 use crate::{log, names};
 
 /// Merges the flags and the file over the defaults, and checks every value.

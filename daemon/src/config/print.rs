@@ -2,7 +2,9 @@
 
 use std::fmt::{Display, Write};
 
-use super::{ApiSocket, Config};
+use rouse_core::node::Limits;
+
+use super::settings::{ApiSocket, Config};
 use crate::units::Size;
 
 /// Prints `config`.
@@ -23,6 +25,13 @@ fn list(items: impl Iterator<Item = String>) -> String {
 }
 
 fn write(config: &Config, out: &mut String) -> std::fmt::Result {
+    write_node(config, out)?;
+    write_limits(&config.limits, out)?;
+    write_daemon(config, out)
+}
+
+/// The tables of the node, its network modules and its mesh.
+fn write_node(config: &Config, out: &mut String) -> std::fmt::Result {
     writeln!(out, "# The configuration of roused that is in effect. Save it and use it with --config FILE.")?;
     writeln!(out, "# The state directory is set by --state-dir, not in this file: {:?}\n", config.state_dir)?;
 
@@ -53,9 +62,11 @@ fn write(config: &Config, out: &mut String) -> std::fmt::Result {
         "# A file with 32 random bytes in base64: only nodes with the same key become neighbours."
     )?;
     let key = config.mesh_key.as_ref().map(|path| std::path::absolute(path).unwrap_or(path.clone()));
-    writeln!(out, "key = {}\n", quoted(key.unwrap_or_default().display()))?;
+    writeln!(out, "key = {}\n", quoted(key.unwrap_or_default().display()))
+}
 
-    let limits = &config.limits;
+/// The table of limits.
+fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
     writeln!(out, "[limits]")?;
     writeln!(out, "# The most neighbours with a link at a time.")?;
     writeln!(out, "neighbours = {}", limits.neighbours)?;
@@ -68,8 +79,11 @@ fn write(config: &Config, out: &mut String) -> std::fmt::Result {
     writeln!(out, "# The most messages of one sender that wait to be received.")?;
     writeln!(out, "inbox_messages = {}", limits.inbox_messages)?;
     writeln!(out, "# The most bytes of messages that have not arrived completely; at least 48 MiB.")?;
-    writeln!(out, "reassembly = {}\n", quoted(Size(limits.reassembly as u64)))?;
+    writeln!(out, "reassembly = {}\n", quoted(Size(limits.reassembly as u64)))
+}
 
+/// The tables of the socket, the log and the names.
+fn write_daemon(config: &Config, out: &mut String) -> std::fmt::Result {
     writeln!(out, "[api]")?;
     writeln!(
         out,

@@ -1,7 +1,11 @@
 //! Precedence, errors, and printing.
 
 use super::*;
+use crate::log::LogFormat;
+use base64::Engine;
+use clap::Parser;
 use rouse_core::Identity;
+use rouse_core::node::Limits;
 
 fn file(text: &str) -> (tempfile::TempDir, Flags) {
     let folder = tempfile::tempdir().unwrap();

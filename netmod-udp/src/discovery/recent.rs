@@ -28,7 +28,7 @@ pub(crate) const BURST: u32 = 256;
 pub(crate) const RATE: u32 = 64;
 
 /// A host: an address and, for a link-local one, the number of the interface.
-type Host = (IpAddr, u32);
+type HostAddress = (IpAddr, u32);
 
 /// The decision on a beacon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(crate) struct RecentBeacons {
     /// The same endpoints by the time of their last beacon, oldest first.
     by_age: BTreeSet<(Instant, Endpoint)>,
     /// The number of entries of each host.
-    hosts: HashMap<Host, usize>,
+    hosts: HashMap<HostAddress, usize>,
     /// The number of entries of each node.
     nodes: HashMap<Node, usize>,
     /// The tokens for endpoints that are not remembered, and the time when tokens were last added.
@@ -157,7 +157,7 @@ fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
 }
 
 /// The host of an endpoint, if it is a socket address.
-fn host(endpoint: &Endpoint) -> Option<Host> {
+fn host(endpoint: &Endpoint) -> Option<HostAddress> {
     match endpoint.to_socket_addr()? {
         SocketAddr::V4(v4) => Some(((*v4.ip()).into(), 0)),
         SocketAddr::V6(v6) => Some(((*v6.ip()).into(), v6.scope_id())),
@@ -255,7 +255,7 @@ mod tests {
             let now = start + Duration::from_millis(u64::from(n) * 50);
             recent.record(Heard { endpoint, instance: u64::from(n) }, 1, now);
             if n % 100 == 0 {
-                let mut counted: HashMap<Host, usize> = HashMap::new();
+                let mut counted: HashMap<HostAddress, usize> = HashMap::new();
                 let hosts = recent.reported.keys().filter_map(super::host);
                 hosts.for_each(|host| *counted.entry(host).or_default() += 1);
                 assert_eq!(recent.hosts, counted);
