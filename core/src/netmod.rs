@@ -1,13 +1,14 @@
-//! Network modules: what moves frames over one medium.
+//! Network modules: a network module moves frames over one medium.
 //!
-//! A [`Netmod`] knows its medium (UDP, memory, a serial line) and nothing of links, routes or messages. The node
-//! drives it: it calls [`open`](Netmod::open) until that succeeds, then [`recv`](Netmod::recv) in a loop from one
+//! A [`Netmod`] implements its medium (UDP, memory, a serial line) and has no notion of links, routes or messages. The
+//! node drives it: it calls [`open`](Netmod::open) until that succeeds, then [`recv`](Netmod::recv) in a loop from one
 //! task, and [`send`](Netmod::send) from any task. When either reports that the medium is gone
-//! ([`NetmodError::Gone`]), the node opens it again with back-off; its other netmods go on.
+//! ([`NetmodError::Gone`]), the node opens it again with back-off; its other netmods are not affected.
 //!
-//! Both directions work on batches. What is sent is a [`Train`]: frames for one endpoint, all of one size
-//! but the last, in one buffer, which is the shape that GSO takes. What is received is a list of [`Arrival`]s, each
-//! a train in one reference-counted buffer, so that a frame travels to its neighbour's inbox without a copy.
+//! Both directions work on batches. The unit of sending is a [`Train`]: frames for one endpoint, all of one size
+//! but the last, in one buffer, because that is the shape that GSO accepts. The unit of receiving is a list of
+//! [`Arrival`]s, each a train in one reference-counted buffer, so that a frame reaches its neighbour's inbox without a
+//! copy.
 
 use std::io;
 
@@ -20,21 +21,22 @@ pub mod mem;
 
 pub use endpoint::Endpoint;
 
-/// What a netmod says of itself. It may change when the netmod is opened again.
+/// The properties of a medium. They may change when the netmod is opened again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Properties {
-    /// The longest frame that every endpoint takes, in bytes, but for what [`Netmod::min_mtu`] says. At least [`MIN_MTU`].
+    /// The longest frame that every endpoint takes, in bytes, except as stated at [`Netmod::min_mtu`]. At least
+    /// [`MIN_MTU`].
     pub mtu: usize,
     /// The most frames that one [`Train`] may have.
     pub max_train: usize,
-    /// Whether the medium can reach many at once, so that nodes find each other on it.
+    /// Whether one frame can reach many nodes on the medium, so that they can discover each other on it.
     pub broadcast: bool,
     /// Added to the cost of every link over this medium, in the unit of the routing metric (a perfect wired link
-    /// costs 32): 0 for what is as good as a cable, more for what is slow or dear.
+    /// costs 32): 0 for a medium as good as a cable, more for a slow or costly one.
     pub cost: u16,
 }
 
-/// The shortest MTU a netmod may have, in bytes: a handshake message has to fit.
+/// The shortest MTU that a netmod may have, in bytes, because a handshake message has to fit.
 pub const MIN_MTU: usize = 512;
 
 /// Frames for one endpoint in one buffer: each `size` bytes long but the last, which may be shorter.
@@ -58,10 +60,10 @@ impl<'a> Train<'a> {
     }
 }
 
-/// Frames that came from one endpoint, in one buffer: each `size` bytes long but the last, which may be shorter.
+/// Frames received from one endpoint, in one buffer: each `size` bytes long but the last, which may be shorter.
 #[derive(Debug)]
 pub struct Arrival {
-    /// Whom they came from.
+    /// The endpoint from which they were received.
     pub endpoint: Endpoint,
     /// The frames, one after the other.
     pub bytes: BytesMut,
@@ -69,33 +71,34 @@ pub struct Arrival {
     pub size: usize,
 }
 
-/// Somebody was heard who can be dialled. A hint only: nothing is known of them but that.
+/// An announcement of a node that can be dialled. It is a hint only, because it is not authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
-    /// Where to dial.
+    /// The endpoint to dial.
     pub endpoint: Endpoint,
-    /// A random number that they drew at their start; the same on every path to them.
+    /// A random number that the node drew when it started. It is the same on every path to the node.
     pub instance: u64,
 }
 
-/// What one call of [`Netmod::recv`] brought. The node hands the same one in each time, emptied.
+/// The result of one call of [`Netmod::recv`]. The node passes the same one each time, emptied, to reuse its memory.
 #[derive(Debug, Default)]
 pub struct Received {
-    /// Frames.
+    /// The received frames.
     pub arrivals: Vec<Arrival>,
-    /// Who was heard.
+    /// The announcements received.
     pub heard: Vec<Heard>,
-    /// Some endpoints cannot be reached any more: the node asks [`Netmod::is_cut`] of those it has links to.
+    /// Whether some endpoints cannot be reached any more: the node then queries [`Netmod::is_cut`] for those of its
+    /// links.
     pub cut: bool,
 }
 
 impl Received {
-    /// Whether it holds nothing.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.arrivals.is_empty() && self.heard.is_empty() && !self.cut
     }
 
-    /// Empties it; keeps its memory.
+    /// Empties it, and keeps its memory.
     pub fn clear(&mut self) {
         self.arrivals.clear();
         self.heard.clear();
@@ -103,60 +106,60 @@ impl Received {
     }
 }
 
-/// What went wrong, and so what to do about it.
+/// The failure of an operation, classified by the reaction that it requires.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetmodError {
-    /// It may work if it is tried again: a full buffer, an interface that is just coming up.
+    /// The operation may succeed when repeated: a full buffer, an interface that is just coming up.
     #[error("{0}")]
     Retry(#[source] io::Error),
-    /// This endpoint cannot be reached (refused, no such host or network); others can.
+    /// This endpoint cannot be reached (refused, no such host or network). Others can.
     #[error("{0}")]
     Endpoint(#[source] io::Error),
-    /// A frame was longer than the way to this endpoint takes.
+    /// A frame was longer than the path to this endpoint accepts.
     #[error("frame too long for the medium")]
     TooLong,
-    /// The medium is gone, or could not be opened: it has to be opened again.
+    /// The medium is gone, or could not be opened. It has to be opened again.
     #[error("{0}")]
     Gone(#[source] io::Error),
-    /// What was configured can never work: a malformed address.
+    /// The configuration can never work, for example because of a malformed address.
     #[error("{0}")]
     Invalid(String),
 }
 
-/// What a netmod has to say to the person who runs it, shown in `rouse status` and `rouse doctor`.
+/// A notice of a netmod to the operator, shown in `rouse status` and `rouse doctor`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// What is less than it could be.
+    /// The limitation that was found.
     pub text: String,
-    /// What to do about it.
+    /// The remedy.
     pub hint: String,
 }
 
-/// A network module. See the [module's page](self) for how the node drives it.
+/// A network module. The [module's page](self) describes how the node drives it.
 ///
-/// Futures returned by these methods may be dropped at any await: nothing that was received may be lost by that,
-/// and a train that was being sent is either sent or not.
+/// Futures returned by these methods may be dropped at any await: no received frame may be lost by that, and a train
+/// that was being sent is either sent or not.
 #[async_trait]
 pub trait Netmod: Send + Sync + 'static {
     /// The scheme of its URIs: `udp`.
     fn scheme(&self) -> &str;
 
-    /// Where it listens, as a URI: `udp:[::]:7700`, with the real port once it is open.
+    /// The URI at which it listens: `udp:[::]:7700`, with the real port once it is open.
     fn uri(&self) -> String;
 
-    /// What it can do.
+    /// The properties of the medium.
     fn properties(&self) -> Properties;
 
-    /// The longest frame that every endpoint takes for certain, in bytes: at least [`MIN_MTU`], at most [`Properties::mtu`]. A
-    /// medium whose [`Properties::mtu`] holds for nearly every way names less here; each link then sees for itself whether longer
-    /// frames get through.
+    /// The longest frame that every endpoint accepts for certain, in bytes: at least [`MIN_MTU`], at most
+    /// [`Properties::mtu`]. A medium on which [`Properties::mtu`] holds for nearly every path returns less here; each
+    /// link then probes whether longer frames get through.
     fn min_mtu(&self) -> usize {
         self.properties().mtu
     }
 
-    /// The longest frame that some of its endpoints may take, in bytes: at least [`Properties::mtu`]. What lies between is tried
-    /// out on each link; a frame that is too long for a way may vanish.
+    /// The longest frame that some of its endpoints may accept, in bytes: at least [`Properties::mtu`]. Lengths in
+    /// between are probed on each link, since a frame that is too long for a path may vanish without an error.
     fn max_mtu(&self) -> usize {
         self.properties().mtu
     }
@@ -166,57 +169,58 @@ pub trait Netmod: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Waits until something has come and appends it to `received`, at most a few hundred frames.
+    /// Waits until frames have arrived and appends them to `received`, at most a few hundred.
     /// Called from one task at a time.
     async fn recv(&self, received: &mut Received) -> Result<(), NetmodError>;
 
     /// Sends a train to one endpoint; waits while the medium has no room. Called from any number of tasks.
     async fn send(&self, endpoint: &Endpoint, train: Train<'_>) -> Result<(), NetmodError>;
 
-    /// The endpoints that `peer` (a URI of this scheme without the scheme: `192.0.2.7:7700`) means, best first.
+    /// The endpoints to which `peer` (a URI of this scheme without the scheme: `192.0.2.7:7700`) resolves, best first.
     async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError>;
 
-    /// Bytes a second that a link over this medium carries, where that is known: the routes then take a small share of
-    /// it. `None` by default.
+    /// The bytes per second that a link over this medium carries, if known, so that routing traffic can be limited to a
+    /// small share of it. `None` by default.
     fn rate(&self) -> Option<u64> {
         None
     }
 
-    /// An endpoint for people, as a URI: `udp:192.0.2.7:7700`.
+    /// The endpoint in readable form, as a URI: `udp:192.0.2.7:7700`.
     fn describe(&self, endpoint: &Endpoint) -> String;
 
-    /// The group that an endpoint shares its quota of handshakes with (for IP: its /24 or /64), since who can
-    /// take one address there can take many.
+    /// The group with which an endpoint shares its quota of handshakes (for IP: its /24 or /64), since a host that can
+    /// use one address there can use many.
     fn quota_key(&self, endpoint: &Endpoint) -> u64;
 
-    /// The host that an endpoint belongs to (for IP: the address without the port). Many nodes may run on one host, and share
-    /// what is fair for it, so that one host cannot use up what its group has. By default each endpoint is a host of its own.
+    /// The host to which an endpoint belongs (for IP: the address without the port). The nodes of one host share its
+    /// fair part, so that one host cannot use up the quota of its group. By default each endpoint is a host of its own.
     fn host_key(&self, endpoint: &Endpoint) -> u64 {
         let hash = blake3::hash(endpoint.as_bytes());
         hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// Whether the medium knows that nothing which is sent to this endpoint arrives at the moment: its interface is down,
-    /// its plug is out. A link over it is in doubt at once, and not after a silence.
+    /// Whether the medium has determined that no frame to this endpoint arrives at the moment: its interface is down,
+    /// or its cable is unplugged. A link over it is then suspected at once, and not only after a silence.
     fn is_cut(&self, _endpoint: &Endpoint) -> bool {
         false
     }
 
-    /// What it has counted, and by which name each count is shown in `rouse status`: above all what it left aside.
+    /// The counters of the medium, each with the name under which `rouse status` shows it: mainly the frames it
+    /// dropped.
     fn counters(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
 
-    /// What the user should know: a buffer smaller than wished, a protocol that is missing.
+    /// Notices to the operator: a buffer smaller than requested, a protocol that is missing.
     fn notes(&self) -> Vec<Note> {
         Vec::new()
     }
 
-    /// The node is about to leave the medium: from here on it is not announced to others, who would dial it in vain. What it
-    /// sends still leaves. Opening the medium again begins anew.
+    /// The node is about to leave the medium. From here on it is not announced any more, since others would dial it
+    /// without success. Frames that it sends are still transmitted. Opening the medium again resumes the announcements.
     fn stop_announcing(&self) {}
 
-    /// Closes the medium and frees what it holds. Futures that wait on it end with [`NetmodError::Gone`].
+    /// Closes the medium and frees its resources. Futures that wait on it end with [`NetmodError::Gone`].
     async fn close(&self) {}
 }
 

@@ -1,32 +1,32 @@
-//! The handle by which a netmod names one place that it can send to.
+//! The handle by which a netmod names a destination for its frames.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{SocketAddr, SocketAddrV6};
 
-/// A netmod's own handle for one place that it can send to, at most [`Endpoint::MAX`] bytes. It means nothing to any other
-/// code: print it with [`Netmod::describe`](super::Netmod::describe).
+/// A netmod's own handle for a destination, at most [`Endpoint::MAX`] bytes. Only the netmod can interpret it: print it
+/// with [`Netmod::describe`](super::Netmod::describe).
 ///
-/// An endpoint that a frame came from may also carry *how the frame came* ([`Endpoint::arrived_at`]), for example the
-/// local address that it was written to, so that the answer leaves by the same way. That part is for sending alone: two endpoints
-/// are equal when they are the same place.
+/// The endpoint of a received frame may also carry its *local part* ([`Endpoint::arrived_at`]), for example the local
+/// address to which the frame was sent, so that the answer leaves from the same address. The local part affects sending
+/// only: two endpoints are equal if they are the same destination.
 #[derive(Clone, Copy)]
 pub struct Endpoint {
     length: u8,
     local: u8,
-    /// The place in the first `length` bytes, how a frame came from there in the next `local` bytes.
+    /// The destination in the first `length` bytes, the local part in the next `local` bytes.
     bytes: [u8; Endpoint::MAX + Endpoint::MAX_LOCAL],
 }
 
 impl Endpoint {
-    /// The most bytes that a place may have.
+    /// The most bytes that a destination may have.
     pub const MAX: usize = 22;
 
-    /// The most bytes that how a frame came may have: an IPv6 address.
+    /// The most bytes that a local part may have: an IPv6 address.
     pub const MAX_LOCAL: usize = 16;
 
-    /// A handle made of `bytes`; `None` when they are more than [`Endpoint::MAX`].
+    /// A handle made of `bytes`; `None` if they are more than [`Endpoint::MAX`].
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let length = u8::try_from(bytes.len()).ok().filter(|_| bytes.len() <= Endpoint::MAX)?;
         let mut endpoint = Endpoint { length, local: 0, bytes: [0; _] };
@@ -34,7 +34,7 @@ impl Endpoint {
         Some(endpoint)
     }
 
-    /// The same place, with how a frame came from there; unchanged when that is more than [`Endpoint::MAX_LOCAL`] bytes.
+    /// The same destination with a local part; unchanged if that is more than [`Endpoint::MAX_LOCAL`] bytes.
     #[must_use]
     pub fn arrived_at(mut self, local: &[u8]) -> Self {
         let from = usize::from(self.length);
@@ -48,18 +48,18 @@ impl Endpoint {
         self
     }
 
-    /// The bytes of the place.
+    /// The bytes of the destination.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or(&[])
     }
 
-    /// How a frame came from there; empty when that is not known, as for a place that is only dialled.
+    /// The local part; empty if it is unknown, as for an endpoint that was not received from.
     pub fn local(&self) -> &[u8] {
         let from = usize::from(self.length);
         self.bytes.get(from..from.saturating_add(usize::from(self.local))).unwrap_or(&[])
     }
 
-    /// The IP socket address that it was made of, if it was.
+    /// The IP socket address from which it was made, if it was.
     pub fn to_socket_addr(&self) -> Option<SocketAddr> {
         let bytes = self.as_bytes();
         let port = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_frame_came_makes_no_other_place() {
+    fn the_local_part_does_not_distinguish_endpoints() {
         let place = Endpoint::new(b"place").unwrap();
         let arrived = place.arrived_at(b"by this way");
         assert_eq!((place, place.cmp(&arrived)), (arrived, Ordering::Equal));

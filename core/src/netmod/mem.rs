@@ -1,13 +1,13 @@
-//! A medium in memory: several nodes in one process, over links as bad as a test wants them.
+//! A medium in memory, for several nodes in one process, with links as bad as a test needs them.
 //!
-//! It stands where a cable would stand, below the links: a [`MemNet`] is the medium, and each
-//! [`MemNetmod`] one node's plug into it. Every direction between two plugs can lose, delay, duplicate, reorder,
-//! corrupt and slow down frames, or be cut, and does so by a seed: which frame meets which fate is the same in every
-//! run that sends the same frames. Plugs can be made to fail and recover, as an interface does.
+//! It takes the place of a cable, below the links: a [`MemNet`] is the medium, and each [`MemNetmod`] one node's plug
+//! into it. Every direction between two plugs can lose, delay, duplicate, reorder, corrupt and slow down frames, or be
+//! cut. Chance is drawn from a seed, so that every run that sends the same frames impairs them in the same way. Plugs
+//! can be made to fail and recover, as an interface does.
 //!
-//! What a bad medium does to one frame stands in `impair`, without I/O, for the simulator to use as well.
-//! Here are the plugs, the queues and the waiting. Delays are waited for inside [`recv`](super::Netmod::recv); no task is
-//! spawned, any executor will do.
+//! The impairment of one frame is implemented in `impair`, without I/O, so that the simulator can use it as well. The
+//! plugs, the queues and the waiting are implemented here. [`recv`](super::Netmod::recv) itself waits for delays: no
+//! task is spawned, so that any executor will do.
 //!
 //! ```
 //! use rouse_core::netmod::mem::{Impairments, MemNet};
@@ -44,17 +44,17 @@ pub use impair::{Counts, Impairments};
 use medium::Medium;
 pub use plug::MemNetmod;
 
-/// The medium, and the hand that makes it better or worse. Clones are the same medium.
+/// A medium, with the controls that impair it. Clones refer to the same medium.
 ///
-/// Nodes are known by the names that their plugs were made with. A name that is used before its plug is made is
-/// no error. Everybody reaches everybody until directions are [cut](MemNet::cut).
+/// A node is identified by the name of its plug. A name may be used before its plug is made. Every node reaches every
+/// other until directions are [cut](MemNet::cut).
 #[derive(Clone, Debug)]
 pub struct MemNet {
     medium: Arc<Mutex<Medium>>,
 }
 
 impl MemNet {
-    /// A medium without anybody on it. Chance draws from `seed` and the names, and from nothing else.
+    /// A medium without plugs. Chance depends on `seed` and the names only.
     pub fn new(seed: u64) -> Self {
         MemNet { medium: Arc::new(Mutex::new(Medium::new(seed))) }
     }
@@ -65,25 +65,25 @@ impl MemNet {
         MemNetmod::new(self.clone(), name.to_owned(), id)
     }
 
-    /// Makes what goes from `from` to `to` as bad as said, from now on. What is under way arrives.
+    /// Impairs the direction from `from` to `to` from now on. Frames in transit arrive unchanged.
     pub fn impair(&self, from: &str, to: &str, impairments: Impairments) {
         self.with(|medium| {
-            let way = (medium.id(from), medium.id(to));
-            medium.change(way, |now| *now = impairments);
+            let direction = (medium.id(from), medium.id(to));
+            medium.change(direction, |now| *now = impairments);
         });
     }
 
-    /// Makes all directions as bad as said, those of nodes to come as well.
+    /// Impairs all directions, including those of nodes added later.
     pub fn impair_all(&self, impairments: Impairments) {
         self.with(|medium| medium.change_all(impairments));
     }
 
-    /// Cuts both directions between two nodes, as if the cable were pulled: silently.
+    /// Cuts both directions between two nodes silently, as if the cable were pulled.
     pub fn cut(&self, a: &str, b: &str) {
         self.set_cut(a, b, true);
     }
 
-    /// Puts the cable back. Other impairments are what they were.
+    /// Undoes [`cut`](MemNet::cut). Other impairments stay.
     pub fn heal(&self, a: &str, b: &str) {
         self.set_cut(a, b, false);
     }
@@ -96,8 +96,8 @@ impl MemNet {
         });
     }
 
-    /// The node's interface goes: its plug reports [`NetmodError::Gone`](super::NetmodError::Gone), and cannot be opened
-    /// until it [recovers](MemNet::recover). What waited for it is lost.
+    /// Makes the node's interface fail: its plug reports [`NetmodError::Gone`](super::NetmodError::Gone), and cannot be
+    /// opened until it [recovers](MemNet::recover). Frames queued for it are lost.
     pub fn fail(&self, name: &str) {
         self.with(|medium| {
             let id = medium.id(name);
@@ -105,7 +105,7 @@ impl MemNet {
         });
     }
 
-    /// The node's interface can be opened again.
+    /// Lets the node's interface be opened again.
     pub fn recover(&self, name: &str) {
         self.with(|medium| {
             let id = medium.id(name);
@@ -113,19 +113,19 @@ impl MemNet {
         });
     }
 
-    /// What has become of the frames from `from` to `to` so far.
+    /// The number of frames from `from` to `to` so far, by outcome.
     pub fn counts(&self, from: &str, to: &str) -> Counts {
         self.with(|medium| {
-            let way = (medium.id(from), medium.id(to));
-            medium.counts(way)
+            let direction = (medium.id(from), medium.id(to));
+            medium.counts(direction)
         })
     }
 
-    /// Does something with the medium, and wakes whom that concerns once the lock is released: a waker may run
-    /// anything at all.
-    fn with<T>(&self, what: impl FnOnce(&mut Medium) -> T) -> T {
+    /// Applies `change` to the medium, and calls the wakers that it set aside after the lock is released, because a
+    /// waker may run arbitrary code.
+    fn with<T>(&self, change: impl FnOnce(&mut Medium) -> T) -> T {
         let mut medium = self.medium.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = what(&mut medium);
+        let result = change(&mut medium);
         let woken = medium.take_woken();
         drop(medium);
         woken.into_iter().for_each(Waker::wake);

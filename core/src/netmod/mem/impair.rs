@@ -1,9 +1,8 @@
-//! What a bad medium does to a frame: the pure half of the medium in memory.
+//! The impairment of single frames: the pure half of the medium in memory.
 //!
-//! An [`Impairer`] stands for one direction between two nodes. It is told the time and a frame, and answers
-//! with the copies that arrive and how much later. It reads no clock, waits for nothing, and draws from a
-//! seeded source: the same frames at the same times meet the same fate in every run, in a test and in a
-//! simulation alike.
+//! An [`Impairer`] is one direction between two nodes. It is given the time and a frame, and returns the copies that
+//! arrive and their delays. It reads no clock, waits for nothing, and draws from a seeded generator, so that the same
+//! frames at the same times are impaired in the same way in every run, in a test and in a simulation alike.
 
 use std::time::Duration;
 
@@ -12,10 +11,10 @@ use rand_core::{RngCore, SeedableRng};
 
 use crate::time::Time;
 
-/// How bad one direction between two nodes is. The default is a perfect medium: nothing is lost or late.
+/// The impairments of one direction between two nodes. The default is a perfect medium: no frame is lost or delayed.
 ///
-/// Shares are probabilities from 0 to 1, for each frame by itself; what is outside is taken as the nearer end, and
-/// what is not a number as 0.
+/// Shares are probabilities from 0 to 1, applied to each frame by itself. A value outside is treated as the nearer end,
+/// and one that is not a number as 0.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,25 +24,25 @@ use crate::time::Time;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Impairments {
-    /// Share of frames that never arrive.
+    /// The share of frames that never arrive.
     pub loss: f64,
-    /// How late every frame arrives.
+    /// The delay of every frame.
     pub delay: Duration,
-    /// Up to so much later yet, drawn evenly for each frame. Frames keep their order.
+    /// The largest additional delay, drawn uniformly for each frame. Frames keep their order.
     pub jitter: Duration,
-    /// Share of frames that arrive twice. The second copy is late by a delay and a jitter of its own.
+    /// The share of frames that arrive twice. The second copy has a delay and a jitter of its own.
     pub duplicate: f64,
-    /// Share of frames that are held back for [`hold`](Self::hold), so that later ones overtake them.
+    /// The share of frames that are held back for [`hold`](Self::hold), so that later ones overtake them.
     pub reorder: f64,
-    /// How long a reordered frame is held back.
+    /// The time for which a reordered frame is held back.
     pub hold: Duration,
-    /// Share of frames that arrive with one bit wrong.
+    /// The share of frames that arrive with one bit changed.
     pub corrupt: f64,
-    /// Bytes a second that fit through; `None` for as many as come.
+    /// The rate of the direction in bytes per second; `None` for an unlimited one.
     pub rate: Option<u64>,
-    /// With a rate: a frame that would have to wait longer than this for those before it is dropped.
+    /// With a rate: a frame that would have to wait longer than this for earlier ones is dropped.
     pub backlog: Duration,
-    /// Nothing arrives, and nobody is heard.
+    /// Whether no frame and no announcement arrives.
     pub cut: bool,
 }
 
@@ -65,7 +64,7 @@ impl Default for Impairments {
 }
 
 impl Impairments {
-    /// Whether every frame arrives at once and as it was.
+    /// Whether every frame arrives at once and unchanged.
     pub(crate) fn is_perfect(&self) -> bool {
         let Impairments { loss, delay, jitter, duplicate, reorder, hold: _, corrupt, rate, backlog: _, cut } =
             self;
@@ -78,12 +77,12 @@ impl Impairments {
     }
 }
 
-/// What has become of the frames of one direction.
+/// The number of frames of one direction, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Frames handed in.
     pub sent: u64,
-    /// Copies put into the receiver's queue, or on their way to it.
+    /// Copies put into the receiver's queue, including those in transit.
     pub passed: u64,
     /// Frames lost by chance.
     pub lost: u64,
@@ -99,7 +98,7 @@ pub struct Counts {
     pub duplicated: u64,
     /// Frames that were held back.
     pub reordered: u64,
-    /// Copies with a wrong bit.
+    /// Copies with a changed bit.
     pub corrupted: u64,
 }
 
@@ -108,9 +107,9 @@ pub struct Counts {
 pub(crate) struct Impairer {
     impairments: Impairments,
     rng: ChaCha8Rng,
-    /// When the last frame that kept its order arrives: none after it arrives earlier.
+    /// The time at which the last frame that kept its order arrives; none after it may arrive earlier.
     last_arrival: Time,
-    /// When the limited rate has room again.
+    /// The time from which the limited rate has room again.
     busy_until: Time,
     scratch: Vec<u8>,
     pub(crate) counts: Counts,
@@ -132,14 +131,14 @@ impl Impairer {
         &self.impairments
     }
 
-    /// From now on. What is under way arrives as it would have; what comes after it does not overtake it, unless
-    /// by reordering.
+    /// Changes the impairments from now on. Frames in transit arrive as before, and later ones do not overtake them,
+    /// except by reordering.
     pub(crate) fn set(&mut self, impairments: Impairments) {
         self.impairments = impairments;
     }
 
-    /// On a perfect way, a whole train of so many frames passes as one: when it arrives. `None` when each frame
-    /// has to [`pass`](Self::pass) by itself.
+    /// On a perfect medium, the arrival of a whole train of this many frames, which then needs no pass over each frame.
+    /// `None` if each frame has to [`pass`](Self::pass) by itself.
     pub(crate) fn pass_whole(&mut self, now: Time, frames: u64) -> Option<Time> {
         if !self.impairments.is_perfect() {
             return None;
@@ -149,7 +148,7 @@ impl Impairer {
         Some(self.in_order(now))
     }
 
-    /// Hands each copy of `frame` that arrives to `arrive`, with when. Frames are given in the order of time.
+    /// Calls `arrive` for each copy of `frame` that arrives, with its time. Frames are given in order of time.
     pub(crate) fn pass(&mut self, now: Time, frame: &[u8], mut arrive: impl FnMut(Time, &[u8])) {
         if let Some(due) = self.pass_whole(now, 1) {
             return arrive(due, frame);
@@ -159,42 +158,43 @@ impl Impairer {
             self.counts.cut += 1;
             return;
         }
-        // Each frame draws as many numbers whatever becomes of it, so that no frame's fate shifts another's.
-        let fate = Fate::draw(&mut self.rng);
+        // Each frame draws the same count of numbers whatever its outcome, so that no frame shifts the draws of
+        // another.
+        let draws = FrameDraws::draw(&mut self.rng);
         let Impairments { loss, delay, jitter, duplicate, reorder, hold, corrupt, .. } = self.impairments;
         let Some(leaves) = self.leaves(now, frame.len()) else {
             self.counts.backlogged += 1;
             return;
         };
-        if fate.lost < loss {
+        if draws.lost < loss {
             self.counts.lost += 1;
             return;
         }
         let late = |share: f64| delay + jitter.mul_f64(share);
-        let due = if fate.reordered < reorder {
+        let due = if draws.reordered < reorder {
             self.counts.reordered += 1;
-            leaves + late(fate.jitter) + hold
+            leaves + late(draws.jitter) + hold
         } else {
-            self.in_order(leaves + late(fate.jitter))
+            self.in_order(leaves + late(draws.jitter))
         };
         let mut bytes = frame;
-        if fate.corrupted < corrupt && !frame.is_empty() {
+        if draws.corrupted < corrupt && !frame.is_empty() {
             self.counts.corrupted += 1;
             self.scratch.clear();
             self.scratch.extend_from_slice(frame);
-            flip(&mut self.scratch, fate.bit);
+            flip(&mut self.scratch, draws.bit);
             bytes = &self.scratch;
         }
         self.counts.passed += 1;
         arrive(due, bytes);
-        if fate.duplicated < duplicate {
+        if draws.duplicated < duplicate {
             self.counts.duplicated += 1;
             self.counts.passed += 1;
-            arrive(due + late(fate.second_jitter), frame);
+            arrive(due + late(draws.second_jitter), frame);
         }
     }
 
-    /// When the last byte is on its way; `None` when the backlog has no room for the frame.
+    /// The time at which the last byte is transmitted; `None` if the backlog has no room for the frame.
     fn leaves(&mut self, now: Time, length: usize) -> Option<Time> {
         let Some(rate) = self.impairments.rate else { return Some(now) };
         if self.busy_until.since(now) > self.impairments.backlog {
@@ -212,8 +212,8 @@ impl Impairer {
     }
 }
 
-/// What chance has in store for one frame: numbers from 0 to 1, the first below a share means that it happens.
-struct Fate {
+/// The random draws for one frame, each from 0 to 1. An impairment applies if its draw is below its share.
+struct FrameDraws {
     lost: f64,
     duplicated: f64,
     reordered: f64,
@@ -223,13 +223,13 @@ struct Fate {
     bit: u64,
 }
 
-impl Fate {
+impl FrameDraws {
     fn draw(rng: &mut ChaCha8Rng) -> Self {
-        // 53 bits are what an f64 holds: every value is below 1.
+        // An f64 holds 53 bits, so that every value is below 1.
         let mut unit = || (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         let (lost, duplicated, reordered, corrupted) = (unit(), unit(), unit(), unit());
         let (jitter, second_jitter) = (unit(), unit());
-        Fate { lost, duplicated, reordered, corrupted, jitter, second_jitter, bit: rng.next_u64() }
+        FrameDraws { lost, duplicated, reordered, corrupted, jitter, second_jitter, bit: rng.next_u64() }
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
         Impairer::new([7; 32], impairments)
     }
 
-    /// Sends numbered frames, one each millisecond; what arrives, in the order of arrival.
+    /// Sends numbered frames, one each millisecond. Returns the arrivals in order.
     fn arrivals(impairer: &mut Impairer) -> Vec<(Time, Vec<u8>)> {
         let mut all = Vec::new();
         for n in 0..FRAMES {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_that_is_asked_for_is_lost() {
+    fn the_configured_share_is_lost() {
         let mut impairer = impairer(Impairments { loss: 0.3, ..Impairments::default() });
         let all = arrivals(&mut impairer);
         assert_eq!(all.len() as u64 + impairer.counts.lost, FRAMES);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_are_copies_of_what_was_sent() {
+    fn duplicates_are_copies_of_sent_frames() {
         let mut impairer = impairer(Impairments { duplicate: 0.2, ..Impairments::default() });
         let all = numbers(&arrivals(&mut impairer));
         assert!(about(impairer.counts.duplicated, 0.2));
@@ -332,11 +332,11 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_spaces_frames_and_drops_what_waits_too_long() {
+    fn a_rate_spaces_frames_and_drops_those_that_wait_too_long() {
         let backlog = Duration::from_millis(50);
         let mut impairer = impairer(Impairments { rate: Some(4_000), backlog, ..Impairments::default() });
         let all = arrivals(&mut impairer);
-        // 8 bytes take 2 ms at 4 kB/s, and one comes each millisecond: half of them fit.
+        // 8 bytes take 2 ms at 4 kB/s, and one frame is sent each millisecond, so half of them fit.
         assert!(about(all.len() as u64, 0.5), "{} fit", all.len());
         assert!(all.windows(2).all(|pair| pair[1].0.since(pair[0].0) >= Duration::from_millis(2)));
         assert_eq!(all.len() as u64 + impairer.counts.backlogged, FRAMES);
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_arrives_never_and_what_is_healed_arrives_again() {
+    fn a_cut_direction_carries_nothing_until_it_is_healed() {
         let mut impairer = impairer(Impairments { cut: true, ..Impairments::default() });
         assert!(arrivals(&mut impairer).is_empty());
         assert_eq!(impairer.counts.cut, FRAMES);
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_gives_every_frame_the_same_fate() {
+    fn the_same_seed_impairs_every_frame_in_the_same_way() {
         let bad = Impairments {
             loss: 0.1,
             jitter: Duration::from_millis(9),

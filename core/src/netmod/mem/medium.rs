@@ -1,4 +1,4 @@
-//! What all plugs of one medium share: who is there, the ways between them, and what is under way.
+//! The state that all plugs of one medium share: the plugs, the directions between them, and the frames in transit.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -11,29 +11,30 @@ use super::{Counts, Impairer, Impairments};
 use crate::netmod::{Arrival, Endpoint, Heard, Received, Train};
 use crate::time::Time;
 
-/// What may wait for one plug, in bytes and in entries: about what a kernel gives a socket that asks for much.
-/// What comes on top is dropped, and counted as [`Counts::overflowed`].
+/// The bounds of the queue of one plug, in bytes and entries, similar to a kernel's for a socket with large buffers.
+/// Frames beyond them are dropped, and counted as [`Counts::overflowed`].
 const QUEUE_BYTES: usize = 8 << 20;
 const QUEUE_ENTRIES: usize = 8192;
-/// One call of `recv` stops when it has so many frames.
+/// The number of frames after which one call of `recv` stops.
 const BATCH: u64 = 256;
-/// How often a plug that discovers hears again who is there.
-const BEACON: Duration = Duration::from_secs(1);
+/// The interval at which a plug with discovery receives the announcements of the others.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A plug's number: the order in which names were first used.
+/// The number of a plug, in the order in which names were first used.
 pub(super) type Id = u32;
 
-/// Which of a name's plugs is meant: a number that each opening draws anew.
+/// The number of one opening of a plug. It distinguishes the openings of one name, so that a closed plug cannot use the
+/// queue of its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Opening(u64);
+pub(super) struct OpeningId(u64);
 
-/// Why a plug cannot do what it was asked.
+/// The reason why a plug cannot do what was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Failed,
-    Taken,
+    AlreadyOpen,
     Closed,
-    Nobody,
+    NoSuchEndpoint,
 }
 
 #[derive(Debug)]
@@ -41,45 +42,45 @@ pub(super) struct Medium {
     seed: u64,
     started: Instant,
     ids: BTreeMap<String, Id>,
-    slots: Vec<Slot>,
-    /// Made when first used, since most pairs never talk.
-    ways: BTreeMap<(Id, Id), Impairer>,
-    everywhere: Impairments,
-    /// Counts entries, so that those due at the same time keep their order.
+    slots: Vec<PlugSlot>,
+    /// Created on first use, since most pairs never communicate.
+    directions: BTreeMap<(Id, Id), Impairer>,
+    default_impairments: Impairments,
+    /// The number of the last queued entry, so that entries due at the same time keep their order.
     order: u64,
     openings: u64,
-    /// Woken once the lock on all this is released.
+    /// Wakers to call after the lock on the medium is released.
     woken: Vec<Waker>,
 }
 
-/// What a look into one's queue brought.
-pub(super) enum Look {
-    /// Something was there.
-    Came,
-    /// Nothing: look again at this time, or when woken.
+/// The outcome of one attempt to receive.
+pub(super) enum ReceiveOutcome {
+    /// Frames or announcements were received.
+    Arrived,
+    /// Nothing was there. The next attempt is due at this time, or when the task is woken.
     Wait(Option<Time>),
 }
 
 #[derive(Debug)]
-struct Slot {
+struct PlugSlot {
     name: String,
-    open: Option<Open>,
+    open: Option<OpenPlug>,
     failed: bool,
 }
 
 #[derive(Debug)]
-struct Open {
-    opening: Opening,
+struct OpenPlug {
+    opening: OpeningId,
     instance: u64,
-    /// When it hears next who is there; `None` for a plug that does not discover.
-    next_beacon: Option<Time>,
-    queue: BinaryHeap<Reverse<Entry>>,
+    /// The time of the next announcements; `None` for a plug without discovery.
+    next_announcement: Option<Time>,
+    queue: BinaryHeap<Reverse<QueuedTrain>>,
     queued_bytes: usize,
     receiver: Option<Waker>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct QueuedTrain {
     due: Time,
     order: u64,
     from: Id,
@@ -94,15 +95,15 @@ impl Medium {
             started: Instant::now(),
             ids: BTreeMap::new(),
             slots: Vec::new(),
-            ways: BTreeMap::new(),
-            everywhere: Impairments::default(),
+            directions: BTreeMap::new(),
+            default_impairments: Impairments::default(),
             order: 0,
             openings: 0,
             woken: Vec::new(),
         }
     }
 
-    /// The id of a name, known from now on.
+    /// The id of a name, assigned on first use.
     pub(super) fn id(&mut self, name: &str) -> Id {
         if let Some(id) = self.ids.get(name) {
             return *id;
@@ -110,7 +111,7 @@ impl Medium {
         // More names than ids would need a hundred gigabytes of names first.
         let id = Id::try_from(self.slots.len()).unwrap_or(Id::MAX);
         self.ids.insert(name.to_owned(), id);
-        self.slots.push(Slot { name: name.to_owned(), open: None, failed: false });
+        self.slots.push(PlugSlot { name: name.to_owned(), open: None, failed: false });
         id
     }
 
@@ -122,71 +123,76 @@ impl Medium {
         self.slots.get(id as usize).map(|slot| slot.name.as_str())
     }
 
-    pub(super) fn change(&mut self, way: (Id, Id), change: impl FnOnce(&mut Impairments)) {
-        let impairer = self.way(way);
+    pub(super) fn change(&mut self, direction: (Id, Id), change: impl FnOnce(&mut Impairments)) {
+        let impairer = self.direction(direction);
         let mut impairments = impairer.impairments().clone();
         change(&mut impairments);
         impairer.set(impairments);
-        self.beacon_soon();
+        self.announce_now();
     }
 
     pub(super) fn change_all(&mut self, impairments: Impairments) {
-        self.ways.values_mut().for_each(|way| way.set(impairments.clone()));
-        self.everywhere = impairments;
-        self.beacon_soon();
+        self.directions.values_mut().for_each(|direction| direction.set(impairments.clone()));
+        self.default_impairments = impairments;
+        self.announce_now();
     }
 
-    pub(super) fn counts(&mut self, way: (Id, Id)) -> Counts {
-        self.way(way).counts
+    pub(super) fn counts(&mut self, direction: (Id, Id)) -> Counts {
+        self.direction(direction).counts
     }
 
-    /// Opens the slot, or confirms that `mine` still holds it.
-    pub(super) fn open(&mut self, id: Id, mine: Option<Opening>, discover: bool) -> Result<Opening, Refusal> {
+    /// Opens the plug, or confirms that `mine` is still its opening.
+    pub(super) fn open(
+        &mut self,
+        id: Id,
+        mine: Option<OpeningId>,
+        discover: bool,
+    ) -> Result<OpeningId, Refusal> {
         let instance = self.draw(&["instance", &self.openings.to_string()]);
-        let opening = Opening(self.openings);
-        let slot = self.slots.get_mut(id as usize).ok_or(Refusal::Nobody)?;
+        let opening = OpeningId(self.openings);
+        let slot = self.slots.get_mut(id as usize).ok_or(Refusal::NoSuchEndpoint)?;
         if slot.failed {
             return Err(Refusal::Failed);
         }
         match &slot.open {
             Some(open) if Some(open.opening) == mine => return Ok(open.opening),
-            Some(_) => return Err(Refusal::Taken),
+            Some(_) => return Err(Refusal::AlreadyOpen),
             None => {}
         }
-        slot.open = Some(Open {
+        slot.open = Some(OpenPlug {
             opening,
             instance: u64::from_le_bytes(instance[..8].try_into().unwrap_or_default()),
-            next_beacon: discover.then_some(Time::ZERO),
+            next_announcement: discover.then_some(Time::ZERO),
             queue: BinaryHeap::new(),
             queued_bytes: 0,
             receiver: None,
         });
         self.openings += 1;
-        self.beacon_soon();
+        self.announce_now();
         Ok(opening)
     }
 
-    /// Nobody hears of it any more, nor does it hear of others.
-    pub(super) fn stop_announcing(&mut self, id: Id, mine: Opening) {
+    /// Stops discovery of this plug: it is neither announced to the others nor are they to it.
+    pub(super) fn stop_announcing(&mut self, id: Id, mine: OpeningId) {
         if let Some(open) = self.slots.get_mut(id as usize).and_then(|slot| slot.open.as_mut())
             && open.opening == mine
         {
-            open.next_beacon = None;
+            open.next_announcement = None;
         }
     }
 
-    pub(super) fn close(&mut self, id: Id, mine: Opening) {
+    pub(super) fn close(&mut self, id: Id, mine: OpeningId) {
         if let Some(slot) = self.slots.get_mut(id as usize)
             && slot.open.as_ref().is_some_and(|open| open.opening == mine)
         {
-            self.woken.extend(slot.shut());
+            self.woken.extend(slot.close());
         }
     }
 
     pub(super) fn fail(&mut self, id: Id) {
         if let Some(slot) = self.slots.get_mut(id as usize) {
             slot.failed = true;
-            self.woken.extend(slot.shut());
+            self.woken.extend(slot.close());
         }
     }
 
@@ -196,86 +202,98 @@ impl Medium {
         }
     }
 
-    /// Sends the frames of a train on their way.
-    pub(super) fn send(&mut self, from: Id, mine: Opening, to: Id, train: Train<'_>) -> Result<(), Refusal> {
+    /// Queues the frames of a train for their receiver, each impaired by its direction.
+    pub(super) fn send(
+        &mut self,
+        from: Id,
+        mine: OpeningId,
+        to: Id,
+        train: Train<'_>,
+    ) -> Result<(), Refusal> {
         self.mine(from, mine)?;
         let now = self.now();
-        self.way((from, to));
-        let slot = self.slots.get_mut(to as usize).ok_or(Refusal::Nobody)?;
-        let way = self.ways.get_mut(&(from, to)).ok_or(Refusal::Nobody)?;
+        self.direction((from, to));
+        let slot = self.slots.get_mut(to as usize).ok_or(Refusal::NoSuchEndpoint)?;
+        let direction = self.directions.get_mut(&(from, to)).ok_or(Refusal::NoSuchEndpoint)?;
         let Some(open) = &mut slot.open else {
             let frames = train.frames().len() as u64;
-            way.counts.sent += frames;
-            way.counts.absent += frames;
+            direction.counts.sent += frames;
+            direction.counts.absent += frames;
             return Ok(());
         };
         let (mut overflowed, order) = (0, &mut self.order);
         let mut put = |due: Time, bytes: &[u8]| {
             *order += 1;
-            let entry =
-                Entry { due, order: *order, from, bytes: BytesMut::from(bytes), size: train.size.max(1) };
+            let entry = QueuedTrain {
+                due,
+                order: *order,
+                from,
+                bytes: BytesMut::from(bytes),
+                size: train.size.max(1),
+            };
             let frames = entry.frames();
             overflowed += if open.put(entry) { 0 } else { frames };
         };
-        match way.pass_whole(now, train.frames().len() as u64) {
+        match direction.pass_whole(now, train.frames().len() as u64) {
             Some(due) => put(due, train.bytes),
-            None => train.frames().for_each(|frame| way.pass(now, frame, &mut put)),
+            None => train.frames().for_each(|frame| direction.pass(now, frame, &mut put)),
         }
-        way.counts.overflowed += overflowed;
-        way.counts.passed -= overflowed;
+        direction.counts.overflowed += overflowed;
+        direction.counts.passed -= overflowed;
         self.woken.extend(open.receiver.take());
         Ok(())
     }
 
-    /// Moves what is due into `received`. When there is nothing, `waker` is woken as soon as that may have changed.
+    /// Moves the frames that are due into `received`. If there are none, `waker` is woken when that may have changed.
     pub(super) fn receive(
         &mut self,
         id: Id,
-        mine: Opening,
+        mine: OpeningId,
         received: &mut Received,
         waker: &Waker,
-    ) -> Result<Look, Refusal> {
+    ) -> Result<ReceiveOutcome, Refusal> {
         self.mine(id, mine)?;
         let now = self.now();
         let before = (received.arrivals.len(), received.heard.len());
-        self.hear(id, now, received);
+        self.receive_announcements(id, now, received);
         let Some(open) = self.slots.get_mut(id as usize).and_then(|slot| slot.open.as_mut()) else {
             return Err(Refusal::Closed);
         };
         open.take(now, received);
         if before != (received.arrivals.len(), received.heard.len()) {
-            return Ok(Look::Came);
+            return Ok(ReceiveOutcome::Arrived);
         }
         open.receiver = Some(waker.clone());
         let next = open.queue.peek().map(|Reverse(entry)| entry.due);
-        Ok(Look::Wait([next, open.next_beacon].into_iter().flatten().min()))
+        Ok(ReceiveOutcome::Wait([next, open.next_announcement].into_iter().flatten().min()))
     }
 
-    /// How long it is until then.
+    /// The duration until `time`.
     pub(super) fn until(&self, time: Time) -> Duration {
         time.since(self.now())
     }
 
-    /// Who is there and not cut off, if it is time to hear that.
-    fn hear(&mut self, id: Id, now: Time, received: &mut Received) {
+    /// Appends the announcements of all plugs that are not cut off, if they are due.
+    fn receive_announcements(&mut self, id: Id, now: Time, received: &mut Received) {
         let Some(open) = self.slots.get_mut(id as usize).and_then(|slot| slot.open.as_mut()) else { return };
-        match open.next_beacon {
-            Some(due) if due <= now => open.next_beacon = Some(now + BEACON),
+        match open.next_announcement {
+            Some(due) if due <= now => open.next_announcement = Some(now + ANNOUNCE_INTERVAL),
             _ => return,
         }
         for (other, slot) in (0..).zip(&self.slots) {
             let Some(open) = &slot.open else { continue };
-            let way = self.ways.get(&(other, id)).map_or(&self.everywhere, Impairer::impairments);
-            if other != id && open.next_beacon.is_some() && !way.cut {
+            let direction =
+                self.directions.get(&(other, id)).map_or(&self.default_impairments, Impairer::impairments);
+            if other != id && open.next_announcement.is_some() && !direction.cut {
                 received.heard.push(Heard { endpoint: endpoint(other), instance: open.instance });
             }
         }
     }
 
-    /// Somebody came, or a way has changed: all that discover hear at once who is there now.
-    fn beacon_soon(&mut self) {
+    /// Makes announcements due at once, because a plug was opened or a direction has changed.
+    fn announce_now(&mut self) {
         for open in self.slots.iter_mut().filter_map(|slot| slot.open.as_mut()) {
-            if let Some(next) = &mut open.next_beacon {
+            if let Some(next) = &mut open.next_announcement {
                 *next = Time::ZERO;
                 self.woken.extend(open.receiver.take());
             }
@@ -286,8 +304,8 @@ impl Medium {
         std::mem::take(&mut self.woken)
     }
 
-    fn mine(&self, id: Id, mine: Opening) -> Result<(), Refusal> {
-        let slot = self.slots.get(id as usize).ok_or(Refusal::Nobody)?;
+    fn mine(&self, id: Id, mine: OpeningId) -> Result<(), Refusal> {
+        let slot = self.slots.get(id as usize).ok_or(Refusal::NoSuchEndpoint)?;
         match &slot.open {
             Some(open) if open.opening == mine => Ok(()),
             _ if slot.failed => Err(Refusal::Failed),
@@ -295,17 +313,19 @@ impl Medium {
         }
     }
 
-    fn way(&mut self, way: (Id, Id)) -> &mut Impairer {
-        // The seed goes by name, so that the order in which nodes came has no say in it.
-        let seed = match self.ways.contains_key(&way) {
+    fn direction(&mut self, direction: (Id, Id)) -> &mut Impairer {
+        // The seed follows from the names, so that it does not depend on the order in which plugs were made.
+        let seed = match self.directions.contains_key(&direction) {
             true => [0; 32],
             false => self.draw(&[
                 "way",
-                self.name(way.0).unwrap_or_default(),
-                self.name(way.1).unwrap_or_default(),
+                self.name(direction.0).unwrap_or_default(),
+                self.name(direction.1).unwrap_or_default(),
             ]),
         };
-        self.ways.entry(way).or_insert_with(|| Impairer::new(seed, self.everywhere.clone()))
+        self.directions
+            .entry(direction)
+            .or_insert_with(|| Impairer::new(seed, self.default_impairments.clone()))
     }
 
     fn draw(&self, parts: &[&str]) -> [u8; 32] {
@@ -323,15 +343,15 @@ impl Medium {
     }
 }
 
-impl Slot {
-    /// Loses what was under way, and gives back who waited for it.
-    fn shut(&mut self) -> Option<Waker> {
+impl PlugSlot {
+    /// Closes the plug and drops its queue. Returns the waker of the task that waited for it.
+    fn close(&mut self) -> Option<Waker> {
         self.open.take().and_then(|open| open.receiver)
     }
 }
 
-impl Open {
-    fn put(&mut self, entry: Entry) -> bool {
+impl OpenPlug {
+    fn put(&mut self, entry: QueuedTrain) -> bool {
         let room = self.queue.len() < QUEUE_ENTRIES && self.queued_bytes + entry.bytes.len() <= QUEUE_BYTES;
         if room {
             self.queued_bytes += entry.bytes.len();
@@ -347,14 +367,14 @@ impl Open {
                 Some(Reverse(entry)) if entry.due <= now => frames += entry.frames(),
                 _ => return,
             }
-            let Some(Reverse(Entry { from, bytes, size, .. })) = self.queue.pop() else { return };
+            let Some(Reverse(QueuedTrain { from, bytes, size, .. })) = self.queue.pop() else { return };
             self.queued_bytes -= bytes.len();
             received.arrivals.push(Arrival { endpoint: endpoint(from), bytes, size });
         }
     }
 }
 
-impl Entry {
+impl QueuedTrain {
     fn frames(&self) -> u64 {
         self.bytes.len().div_ceil(self.size) as u64
     }
@@ -365,22 +385,22 @@ pub(super) fn endpoint(id: Id) -> Endpoint {
     Endpoint::new(&id.to_be_bytes()).unwrap_or_else(|| std::net::SocketAddr::from(([0; 4], 0)).into())
 }
 
-impl Ord for Entry {
+impl Ord for QueuedTrain {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.due, self.order).cmp(&(other.due, other.order))
     }
 }
 
-impl PartialOrd for Entry {
+impl PartialOrd for QueuedTrain {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Entry {
+impl PartialEq for QueuedTrain {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Entry {}
+impl Eq for QueuedTrain {}

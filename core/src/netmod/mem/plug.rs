@@ -1,4 +1,4 @@
-//! One node's plug into a medium in memory.
+//! The plug of one node into a medium in memory.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,13 +10,13 @@ use async_io::Timer;
 use async_trait::async_trait;
 
 use super::MemNet;
-use super::medium::{Id, Look, Opening, Refusal, endpoint};
+use super::medium::{Id, OpeningId, ReceiveOutcome, Refusal, endpoint};
 use crate::netmod::{Endpoint, MIN_MTU, Netmod, NetmodError, Properties, Received, Train};
 
-/// One node's plug into a [`MemNet`]. Its URIs are `mem:` and a node's name.
+/// The plug of one node into a [`MemNet`]. Its URIs are `mem:` and a node's name.
 ///
-/// Dropping it pulls it out, as [`close`](Netmod::close) does; then another plug of its name can be opened, which is how a node
-/// restarts on the same medium.
+/// Dropping it closes it, as [`close`](Netmod::close) does. Another plug of its name can then be opened, which is how a
+/// node restarts on the same medium.
 #[derive(Debug)]
 pub struct MemNetmod {
     net: MemNet,
@@ -24,43 +24,43 @@ pub struct MemNetmod {
     id: Id,
     properties: Properties,
     discover: bool,
-    opening: Mutex<Option<Opening>>,
+    opening: Mutex<Option<OpeningId>>,
 }
 
 impl MemNetmod {
     pub(super) fn new(net: MemNet, name: String, id: Id) -> Self {
-        // The MTU is that of the internet at large, the train what a kernel takes with GSO.
+        // The MTU is that of the internet at large, the train as long as a kernel accepts with GSO.
         let properties = Properties { mtu: 1200, max_train: 64, broadcast: true, cost: 0 };
         MemNetmod { net, name, id, properties, discover: true, opening: Mutex::new(None) }
     }
 
-    /// The longest frame it takes, in bytes; 1200 if nothing is said, [`MIN_MTU`] at least.
+    /// Sets the longest frame, in bytes, at least [`MIN_MTU`]; 1200 by default.
     pub fn mtu(mut self, mtu: usize) -> Self {
         self.properties.mtu = mtu.max(MIN_MTU);
         self
     }
 
-    /// The most frames of a train; 64 if nothing is said, 1 at least.
+    /// Sets the most frames of a train, at least 1; 64 by default.
     pub fn max_train(mut self, frames: usize) -> Self {
         self.properties.max_train = frames.max(1);
         self
     }
 
-    /// What it adds to the cost of a link; 0 if nothing is said. See [`Properties::cost`].
+    /// Sets its addition to the cost of a link; 0 by default. See [`Properties::cost`].
     pub fn cost(mut self, cost: u16) -> Self {
         self.properties.cost = cost;
         self
     }
 
-    /// Whether it hears, and is heard by, the others of the medium that do; it does if nothing is said. Without,
-    /// it reaches whom it is told to dial, and who dials it.
+    /// Sets whether it discovers the other plugs with discovery, and they it; true by default. Without discovery it
+    /// reaches the nodes that it dials, and those that dial it.
     pub fn discover(mut self, discover: bool) -> Self {
         self.discover = discover;
         self.properties.broadcast = discover;
         self
     }
 
-    fn opening(&self) -> Result<Opening, NetmodError> {
+    fn opening(&self) -> Result<OpeningId, NetmodError> {
         let opening = *self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         opening.ok_or_else(|| self.refused(Refusal::Closed))
     }
@@ -70,16 +70,18 @@ impl MemNetmod {
         let gone = |kind, text: &str| NetmodError::Gone(io::Error::new(kind, format!("mem:{name} {text}")));
         match why {
             Refusal::Failed => gone(io::ErrorKind::NetworkDown, "was made to fail"),
-            Refusal::Taken => gone(io::ErrorKind::AddrInUse, "is open already"),
+            Refusal::AlreadyOpen => {
+                gone(io::ErrorKind::AddrInUse, "is already open: close the other plug of this name first")
+            }
             Refusal::Closed => gone(io::ErrorKind::NotConnected, "is not open"),
-            Refusal::Nobody => NetmodError::Endpoint(io::Error::new(
+            Refusal::NoSuchEndpoint => NetmodError::Endpoint(io::Error::new(
                 io::ErrorKind::HostUnreachable,
-                "nobody on this medium has this endpoint",
+                "no node on this medium has this endpoint",
             )),
         }
     }
 
-    fn pull(&self) {
+    fn disconnect(&self) {
         let opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(opening) = opening {
             self.net.with(|medium| medium.close(self.id, opening));
@@ -89,7 +91,7 @@ impl MemNetmod {
 
 impl Drop for MemNetmod {
     fn drop(&mut self) {
-        self.pull();
+        self.disconnect();
     }
 }
 
@@ -128,8 +130,8 @@ impl Netmod for MemNetmod {
                 let look = self.net.with(|medium| {
                     let look = medium.receive(self.id, opening, received, cx.waker())?;
                     Ok(match look {
-                        Look::Came => None,
-                        Look::Wait(until) => Some(until.map(|until| medium.until(until))),
+                        ReceiveOutcome::Arrived => None,
+                        ReceiveOutcome::Wait(until) => Some(until.map(|until| medium.until(until))),
                     })
                 });
                 match look {
@@ -151,7 +153,7 @@ impl Netmod for MemNetmod {
         if train.size.min(train.bytes.len()) > self.properties.mtu {
             return Err(NetmodError::TooLong);
         }
-        let to = id_of(endpoint).ok_or_else(|| self.refused(Refusal::Nobody))?;
+        let to = id_of(endpoint).ok_or_else(|| self.refused(Refusal::NoSuchEndpoint))?;
         self.net.with(|medium| medium.send(self.id, opening, to, train)).map_err(|why| self.refused(why))
     }
 
@@ -160,7 +162,7 @@ impl Netmod for MemNetmod {
             Some(id) => Ok(vec![endpoint(id)]),
             None => Err(NetmodError::Endpoint(io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("no node of this medium is called {peer}"),
+                format!("no node on this medium is named {peer}: check the name or make its plug first"),
             ))),
         }
     }
@@ -181,6 +183,6 @@ impl Netmod for MemNetmod {
     }
 
     async fn close(&self) {
-        self.pull();
+        self.disconnect();
     }
 }

@@ -22,7 +22,7 @@ fn send(from: &MemNetmod, to: &str, bytes: &[u8], size: usize) {
     });
 }
 
-/// Receives until so many frames have come.
+/// Receives until `count` frames have arrived.
 fn frames(plug: &MemNetmod, count: usize) -> Vec<(Endpoint, Vec<u8>)> {
     let mut all = Vec::new();
     let mut received = Received::default();
@@ -37,7 +37,7 @@ fn frames(plug: &MemNetmod, count: usize) -> Vec<(Endpoint, Vec<u8>)> {
     all
 }
 
-/// Whether `recv` has nothing to give right now.
+/// Whether `recv` has nothing to return right now.
 fn waits(plug: &MemNetmod) -> bool {
     let mut received = Received::default();
     let recv = plug.recv(&mut received);
@@ -51,8 +51,8 @@ fn waits(plug: &MemNetmod) -> bool {
     }
 }
 
-/// Lets `recv` wait, does something, and says whether that woke it; then what it received is there.
-fn wakes(plug: &MemNetmod, received: &mut Received, what: impl FnOnce()) -> bool {
+/// Lets `recv` wait and calls `action`. Returns whether that woke it; `received` then holds the result.
+fn wakes(plug: &MemNetmod, received: &mut Received, change: impl FnOnce()) -> bool {
     struct Woken(AtomicBool);
     impl Wake for Woken {
         fn wake(self: Arc<Self>) {
@@ -63,14 +63,14 @@ fn wakes(plug: &MemNetmod, received: &mut Received, what: impl FnOnce()) -> bool
     let mut recv = plug.recv(received);
     let pending = recv.as_mut().poll(&mut Context::from_waker(&Waker::from(woken.clone()))).is_pending();
     assert!(pending, "there was nothing to wait for");
-    what();
+    change();
     let woken = woken.0.load(Relaxed);
     block_on(recv).unwrap();
     woken
 }
 
 #[test]
-fn a_train_arrives_whole_and_says_whom_it_came_from() {
+fn a_train_arrives_whole_with_the_endpoint_of_its_sender() {
     let net = MemNet::new(1);
     let (a, b) = (quiet(&net, "a"), quiet(&net, "b"));
     send(&a, "b", b"onetwothree", 3);
@@ -82,7 +82,7 @@ fn a_train_arrives_whole_and_says_whom_it_came_from() {
 }
 
 #[test]
-fn a_waiting_receiver_is_woken_by_what_comes() {
+fn a_waiting_receiver_is_woken_by_an_arrival() {
     let net = MemNet::new(1);
     let (a, b) = (quiet(&net, "a"), quiet(&net, "b"));
     let mut received = Received::default();
@@ -102,7 +102,7 @@ fn a_delayed_frame_is_there_when_the_delay_is_over_and_not_before() {
     assert_eq!(frames(&b, 1)[0].1, b"late");
     assert!(sent.elapsed() >= delay);
     send(&b, "a", b"much later", 10);
-    assert!(waits(&a), "it is on its way");
+    assert!(waits(&a), "it is on its direction");
 }
 
 #[test]
@@ -132,28 +132,28 @@ fn a_cut_is_silent_both_ways_until_it_is_healed() {
 }
 
 #[test]
-fn fates_depend_on_names_and_not_on_who_came_first() {
+fn impairments_depend_on_names_and_not_on_the_order_of_plugs() {
     let run = |names: [&str; 2]| {
         let net = MemNet::new(9);
         net.impair_all(Impairments { loss: 0.5, ..Impairments::default() });
         let plugs = names.map(|name| quiet(&net, name));
         let a = plugs.iter().find(|plug| plug.uri() == "mem:a").unwrap();
         let before = |_| net.counts("a", "b").lost;
-        let mut fates = Vec::new();
+        let mut losses = Vec::new();
         for n in 0..64 {
             let lost = before(n);
             send(a, "b", b"x", 1);
-            fates.push(before(n) > lost);
+            losses.push(before(n) > lost);
         }
-        fates
+        losses
     };
-    let fates = run(["a", "b"]);
-    assert_eq!(fates, run(["b", "a"]));
-    assert!(fates.contains(&true) && fates.contains(&false));
+    let losses = run(["a", "b"]);
+    assert_eq!(losses, run(["b", "a"]));
+    assert!(losses.contains(&true) && losses.contains(&false));
 }
 
 #[test]
-fn nodes_hear_each_other_and_not_themselves() {
+fn nodes_discover_each_other_and_not_themselves() {
     let net = MemNet::new(1);
     let (a, b) = (net.netmod("a"), net.netmod("b"));
     let mut received = Received::default();
@@ -167,7 +167,7 @@ fn nodes_hear_each_other_and_not_themselves() {
 }
 
 #[test]
-fn who_waits_hears_a_newcomer_at_once_and_a_restart_has_another_instance() {
+fn a_waiting_node_discovers_a_new_one_at_once_and_a_restart_has_another_instance() {
     let net = MemNet::new(1);
     let a = net.netmod("a");
     block_on(a.open()).unwrap();
@@ -184,7 +184,7 @@ fn who_waits_hears_a_newcomer_at_once_and_a_restart_has_another_instance() {
 }
 
 #[test]
-fn who_is_cut_off_or_does_not_discover_is_not_heard() {
+fn a_node_that_is_cut_off_or_without_discovery_is_not_announced() {
     let net = MemNet::new(1);
     net.cut("a", "b");
     let (a, b) = (net.netmod("a"), net.netmod("b"));
@@ -193,7 +193,7 @@ fn who_is_cut_off_or_does_not_discover_is_not_heard() {
     let _c = quiet(&net, "c");
     assert!(waits(&a));
     net.heal("a", "b");
-    assert!(!waits(&a), "the heal is heard at once");
+    assert!(!waits(&a), "the heal is announced at once");
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_receiver_that_does_not_read_overflows_and_each_frame_is_counted() {
 }
 
 #[test]
-fn a_dropped_receive_has_taken_nothing_with_it() {
+fn a_dropped_receive_loses_no_frame() {
     let net = MemNet::new(1);
     let (a, b) = (quiet(&net, "a"), quiet(&net, "b"));
     assert!(waits(&b));
@@ -261,14 +261,14 @@ fn a_dropped_receive_has_taken_nothing_with_it() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_refused_by_its_cause() {
+fn a_frame_that_cannot_be_sent_is_refused_by_its_cause() {
     let net = MemNet::new(1);
     let a = quiet(&net, "a");
-    let nobody = Endpoint::new(&99u32.to_be_bytes()).unwrap();
-    let result = block_on(a.send(&nobody, Train::single(b"x")));
+    let absent = Endpoint::new(&99u32.to_be_bytes()).unwrap();
+    let result = block_on(a.send(&absent, Train::single(b"x")));
     assert!(matches!(result, Err(NetmodError::Endpoint(_))));
     let own = block_on(a.resolve("a")).unwrap()[0];
     let result = block_on(a.send(&own, Train::single(&[0; 1201])));
     assert!(matches!(result, Err(NetmodError::TooLong)));
-    assert!(matches!(block_on(a.resolve("nobody")), Err(NetmodError::Endpoint(_))));
+    assert!(matches!(block_on(a.resolve("absent")), Err(NetmodError::Endpoint(_))));
 }
