@@ -30,25 +30,25 @@
 )]
 
 mod congestion;
-mod fill;
+mod incarnation;
 mod incoming;
-mod meeting;
-mod out;
+mod lifetime;
+mod message_run;
 mod outcome;
+mod packet_builder;
 mod queue;
 mod ranges;
 mod reassembly;
 mod receive;
 mod recovery;
-mod rest;
 mod rtt;
-mod run;
 mod sending;
 #[cfg(test)]
 mod specification;
 #[cfg(test)]
 mod tests;
 mod transmit;
+mod untaken;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,14 +59,14 @@ use crate::address::Address;
 use crate::time::Time;
 use crate::types::{Message, MessageId, Protection, Timestamp, Waiting};
 pub(crate) use crate::wire::message::source;
+use incarnation::IncarnationTracker;
 use incoming::Incoming;
-use meeting::Meeting;
 use outcome::Outcome;
 use queue::{message_id, split_id};
-use ranges::Received;
+use ranges::ReceivedNumbers;
 use recovery::after;
 use rtt::MAX_ACK_DELAY;
-use sending::Lazy;
+use sending::LazySending;
 #[cfg(test)]
 use {recovery::Piece, sending::Sending};
 
@@ -82,9 +82,9 @@ const RECEIPT_DELAY: Duration = Duration::from_millis(1);
 /// After so long without a packet from the peer, it is asked whether it knows the last receipt.
 const CONFIRM_DELAY: Duration = Duration::from_secs(1);
 /// A packet older than this does not arrive any more: state that would recognise it may go.
-const QUIET: Duration = Duration::from_secs(60);
+const MAX_PACKET_AGE: Duration = Duration::from_secs(60);
 /// A peer that was away for so long is forgotten even if it may not have heard of its receipts.
-const FORGOTTEN: Duration = Duration::from_secs(3600);
+const MAX_SILENCE: Duration = Duration::from_secs(3600);
 
 /// The bounds of a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -145,26 +145,26 @@ pub(crate) struct Conversation {
     /// The latest time that was told.
     clock: Time,
     /// When the conversation was last used from either side.
-    active: Time,
-    heard: Time,
+    last_used: Time,
+    last_received: Time,
     reachable: bool,
     /// The peer has sent a packet that names our incarnation: it hears what is sent to its address.
     proven: bool,
     /// The route bears no packet that is worth building.
-    starved: bool,
-    meeting: Meeting,
-    sending: Lazy,
+    is_route_too_small: bool,
+    incarnations: IncarnationTracker,
+    sending: LazySending,
     outcome: Outcome,
-    received: Received,
+    received: ReceivedNumbers,
     incoming: Incoming,
     /// Packets that ask for an ack and have none.
-    unacked: u32,
+    unacknowledged: u32,
     ack_at: Option<Time>,
     /// The sender has no more and waits for its receipts.
-    hurried: bool,
+    sender_finished: bool,
     /// All below was told to be taken; all below is known to be known.
-    told: u64,
-    told_bytes: usize,
+    reported: u64,
+    unreported_bytes: usize,
     confirmed: u64,
     /// A receipt on its way that will be acknowledged.
     confirming: u64,
@@ -188,21 +188,21 @@ impl Conversation {
         Conversation {
             ends,
             clock: Time::ZERO,
-            active: Time::ZERO,
-            heard: Time::ZERO,
+            last_used: Time::ZERO,
+            last_received: Time::ZERO,
             reachable: false,
             proven: false,
-            starved: false,
-            meeting: Meeting::default(),
-            sending: Lazy::new(incarnation, config),
+            is_route_too_small: false,
+            incarnations: IncarnationTracker::default(),
+            sending: LazySending::new(incarnation, config),
             outcome: Outcome::default(),
-            received: Received::default(),
+            received: ReceivedNumbers::default(),
             incoming: Incoming::new(credit_bytes, credit_messages),
-            unacked: 0,
+            unacknowledged: 0,
             ack_at: None,
-            hurried: false,
-            told: 0,
-            told_bytes: 0,
+            sender_finished: false,
+            reported: 0,
+            unreported_bytes: 0,
             confirmed: 0,
             confirming: 0,
             receipt_at: None,
@@ -226,8 +226,8 @@ impl Conversation {
         body: Bytes,
     ) -> Result<MessageId, Bytes> {
         self.tick(now);
-        let id = self.sending.make().queue.push(now, sent_at, ttl, body)?;
-        self.active = now;
+        let id = self.sending.get_or_create().queue.push(now, sent_at, ttl, body)?;
+        self.last_used = now;
         Ok(id)
     }
 
@@ -235,7 +235,7 @@ impl Conversation {
     /// nevertheless.
     #[cfg(test)]
     pub fn cancel(&mut self, id: &MessageId) -> bool {
-        let Sending { queue, events, .. } = self.sending.make();
+        let Sending { queue, events, .. } = self.sending.get_or_create();
         queue.cancel(id, events)
     }
 
@@ -249,7 +249,7 @@ impl Conversation {
     pub fn set_reachable(&mut self, now: Time, reachable: bool) {
         self.tick(now);
         if reachable && !self.reachable {
-            self.give_up_flight();
+            self.requeue_in_flight();
             self.sending.end_stall();
             self.ping_due |= !self.sending.queue.is_empty() && !self.sending.queue.has_work();
         }
@@ -258,11 +258,11 @@ impl Conversation {
 
     /// The next message, complete and in order. The sender gets its receipt after [`Conversation::took`].
     pub fn next_message(&mut self, now_wall: Timestamp) -> Option<Message> {
-        let (incarnation, complete) = match self.meeting.take_left_over() {
-            Some(left_over) => left_over,
+        let (incarnation, complete) = match self.incarnations.take_undelivered() {
+            Some(undelivered) => undelivered,
             None => {
                 let complete = self.incoming.take()?;
-                (self.meeting.known().unwrap_or_default(), complete)
+                (self.incarnations.peer().unwrap_or_default(), complete)
             }
         };
         Some(Message {
@@ -277,34 +277,34 @@ impl Conversation {
     }
 
     /// The application has taken these messages, `first` to `last` in the order of their names.
-    pub fn took(&mut self, now: Time, first: &MessageId, last: &MessageId) {
+    pub fn on_taken(&mut self, now: Time, first: &MessageId, last: &MessageId) {
         self.tick(now);
         let (Some((incarnation, first)), Some((_, last))) = (split_id(first), split_id(last)) else { return };
         // Those of a former incarnation have no receipt any more.
-        if self.meeting.known() != Some(incarnation) {
+        if self.incarnations.peer() != Some(incarnation) {
             return;
         }
         for seq in first..=last {
-            self.told_bytes = self.told_bytes.saturating_add(self.incoming.took(seq));
+            self.unreported_bytes = self.unreported_bytes.saturating_add(self.incoming.on_taken(seq));
         }
         self.note_receipt();
     }
 
     /// Whether [`Self::next_message`] has one.
     pub fn has_message(&self) -> bool {
-        self.meeting.left_over().len() > 0 || self.incoming.has_message()
+        self.incarnations.undelivered().len() > 0 || self.incoming.has_message()
     }
 
     /// The length of the message that [`Self::next_message`] has.
     pub fn next_bytes(&self) -> Option<usize> {
-        let left_over = self.meeting.left_over().next().map(|(_, complete)| complete.body.len());
-        left_over.or_else(|| self.incoming.next_bytes())
+        let undelivered = self.incarnations.undelivered().next().map(|(_, complete)| complete.body.len());
+        undelivered.or_else(|| self.incoming.next_bytes())
     }
 
     /// Bytes of memory that the peer's messages take which wait here, whole or in part.
     pub fn held_bytes(&self) -> usize {
-        let left_over = self.meeting.left_over().map(|(_, complete)| complete.body.len());
-        left_over.fold(self.incoming.held(), usize::saturating_add)
+        let undelivered = self.incarnations.undelivered().map(|(_, complete)| complete.body.len());
+        undelivered.fold(self.incoming.held(), usize::saturating_add)
     }
 
     /// The next packet may bring no more than this many new bytes: what is beyond is not acknowledged, and comes again.
@@ -337,13 +337,14 @@ impl Conversation {
 
     /// If something was taken that the peer has not been told, it is told soon; at once when it is much.
     fn note_receipt(&mut self) {
-        let untold = self.incoming.taken().saturating_sub(self.told);
-        if untold == 0 {
+        let unreported = self.incoming.taken().saturating_sub(self.reported);
+        if unreported == 0 {
             return;
         }
         let (credit_bytes, credit_messages) = self.incoming.credit();
-        let much = self.told_bytes >= credit_bytes as usize / 4 || untold >= u64::from(credit_messages) / 4;
-        let delay = match (much, self.hurried) {
+        let much = self.unreported_bytes >= credit_bytes as usize / 4
+            || unreported >= u64::from(credit_messages) / 4;
+        let delay = match (much, self.sender_finished) {
             (true, _) => Duration::ZERO,
             (false, true) => RECEIPT_DELAY,
             (false, false) => MAX_ACK_DELAY,

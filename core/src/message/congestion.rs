@@ -9,20 +9,20 @@ const INITIAL_PACKETS: u64 = 10;
 /// The window never closes below so many packets (RFC 9002 section 7.2).
 const MINIMUM_PACKETS: u64 = 2;
 /// Timers are coarse: so much time's worth may leave at once.
-const BURST: Duration = Duration::from_millis(2);
+const PACING_BURST: Duration = Duration::from_millis(2);
 
 /// The congestion window and the pacer.
 #[derive(Debug)]
 pub(super) struct Congestion {
     /// Bytes of a full packet.
-    packet: u64,
+    max_packet: u64,
     window: u64,
     threshold: u64,
     /// Loss of what was sent before this moment has been answered already.
     recovery_start: Option<Time>,
     /// Bytes acknowledged since the window last grew, in congestion avoidance.
     acked: u64,
-    untouched: bool,
+    is_initial: bool,
     /// Whether what is sent is limited by something other than the window.
     pub app_limited: bool,
     tokens: u64,
@@ -32,12 +32,12 @@ pub(super) struct Congestion {
 impl Congestion {
     pub fn new() -> Self {
         Congestion {
-            packet: 0,
+            max_packet: 0,
             window: 0,
             threshold: u64::MAX,
             recovery_start: None,
             acked: 0,
-            untouched: true,
+            is_initial: true,
             app_limited: true,
             tokens: u64::MAX,
             refilled: Time::ZERO,
@@ -46,13 +46,13 @@ impl Congestion {
 
     /// Bytes of a full packet on the present route. A change keeps the window.
     pub fn set_packet(&mut self, bytes: usize) {
-        let packet = u64::try_from(bytes).unwrap_or(u64::MAX).clamp(1, 1 << 16);
-        if packet == self.packet {
+        let max_packet = u64::try_from(bytes).unwrap_or(u64::MAX).clamp(1, 1 << 16);
+        if max_packet == self.max_packet {
             return;
         }
-        self.packet = packet;
-        self.window = match self.untouched {
-            true => packet.saturating_mul(INITIAL_PACKETS),
+        self.max_packet = max_packet;
+        self.window = match self.is_initial {
+            true => max_packet.saturating_mul(INITIAL_PACKETS),
             false => self.window.max(self.minimum()),
         };
     }
@@ -72,7 +72,7 @@ impl Congestion {
         if self.app_limited || self.recovery_start.is_some_and(|start| sent <= start) {
             return;
         }
-        self.untouched = false;
+        self.is_initial = false;
         if self.window < self.threshold {
             self.window = self.window.saturating_add(bytes);
             return;
@@ -80,7 +80,7 @@ impl Congestion {
         self.acked = self.acked.saturating_add(bytes);
         if self.acked >= self.window {
             self.acked = self.acked.saturating_sub(self.window);
-            self.window = self.window.saturating_add(self.packet);
+            self.window = self.window.saturating_add(self.max_packet);
         }
     }
 
@@ -89,7 +89,7 @@ impl Congestion {
         if self.recovery_start.is_some_and(|start| sent <= start) {
             return;
         }
-        self.untouched = false;
+        self.is_initial = false;
         self.recovery_start = Some(now);
         self.threshold = (self.window / 2).max(self.minimum());
         self.window = self.threshold;
@@ -98,7 +98,7 @@ impl Congestion {
 
     /// Nothing came through for so long that the path must be explored anew (RFC 9002 section 7.6).
     pub fn on_persistent_congestion(&mut self) {
-        self.untouched = false;
+        self.is_initial = false;
         self.recovery_start = None;
         self.window = self.minimum();
         self.acked = 0;
@@ -111,17 +111,17 @@ impl Congestion {
             (self.tokens, self.refilled) = (u64::MAX, now);
             return Ok(());
         };
-        let burst = scaled(rate, BURST).max(self.packet.saturating_mul(INITIAL_PACKETS));
+        let burst = scaled(rate, PACING_BURST).max(self.max_packet.saturating_mul(INITIAL_PACKETS));
         let gained = scaled(rate, now.since(self.refilled));
         if gained > 0 {
             self.refilled = now;
         }
         self.tokens = self.tokens.saturating_add(gained).min(burst);
-        if self.tokens >= self.packet {
+        if self.tokens >= self.max_packet {
             return Ok(());
         }
         // Waking for every packet costs more than it smooths: wait for half a burst.
-        let missing = (burst / 2).max(self.packet).saturating_sub(self.tokens);
+        let missing = (burst / 2).max(self.max_packet).saturating_sub(self.tokens);
         let wait =
             u128::from(missing).saturating_mul(1_000_000_000).checked_div(u128::from(rate)).unwrap_or(0);
         Err(Time::from_nanos(
@@ -143,7 +143,7 @@ impl Congestion {
     }
 
     fn minimum(&self) -> u64 {
-        self.packet.saturating_mul(MINIMUM_PACKETS)
+        self.max_packet.saturating_mul(MINIMUM_PACKETS)
     }
 }
 

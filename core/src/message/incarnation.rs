@@ -19,101 +19,101 @@ use bytes::Bytes;
 
 use super::Conversation;
 use super::incoming::Incoming;
+use super::message_run::CompleteMessage;
 use super::outcome::Outcome;
-use super::ranges::Received;
+use super::ranges::ReceivedNumbers;
 use super::recovery::{Piece, after};
-use super::run::Complete;
 use super::sending::Sending;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::message::{Frame, Header, Reader};
 
 /// Greetings of each kind: one in this time,
-pub(super) const GREETING_INTERVAL: Duration = Duration::from_millis(1);
+pub(super) const CLAIM_PROBE_INTERVAL: Duration = Duration::from_millis(1);
 /// and so many at once.
-pub(super) const GREETINGS: u32 = 64;
+pub(super) const CLAIM_PROBE_BURST: u32 = 64;
 /// Greetings that ask, of which the answer is recognised.
-pub(super) const ASKED: usize = 1024;
+pub(super) const MAX_PROBED: usize = 1024;
 /// Greetings that wait to leave: without a route none can. What each allowance lets go at once.
-const DUE: usize = 3 * GREETINGS as usize;
+const MAX_QUEUED_PROBES: usize = 3 * CLAIM_PROBE_BURST as usize;
 /// Incarnations of which it is remembered that they have claimed before.
-const SEEN: usize = 64;
+const RECENT_CLAIMANTS: usize = 64;
 /// After so long without a claim all of this is forgotten.
-const CLAIMS_KEPT: Duration = Duration::from_secs(10);
+const CLAIMS_LIFETIME: Duration = Duration::from_secs(10);
 
 /// A short packet outside of the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Greeting {
+pub(super) struct IncarnationProbe {
     /// The incarnation it is for.
     pub to: u64,
     /// Whether it asks for an answer.
-    pub asks: bool,
+    pub wants_answer: bool,
 }
 
 /// What is known of the peer's incarnation.
 #[derive(Debug, Default)]
-pub(super) struct Meeting {
-    known: Option<u64>,
-    past: Option<Box<Past>>,
-    claims: Option<Box<Claims>>,
+pub(super) struct IncarnationTracker {
+    peer: Option<u64>,
+    former: Option<Box<FormerIncarnations>>,
+    claims: Option<Box<IncarnationClaims>>,
 }
 
 /// What is there only when a side has lost its memory.
 #[derive(Debug, Default)]
-struct Past {
-    due: VecDeque<Greeting>,
+struct FormerIncarnations {
+    queued: VecDeque<IncarnationProbe>,
     /// For those that know a former incarnation of ours.
-    forgetful: Allowance,
+    stale: ProbeAllowance,
     /// Complete messages of a former incarnation of the peer, which only live here any more.
-    left_over: VecDeque<(u64, Complete)>,
+    undelivered: VecDeque<(u64, CompleteMessage)>,
 }
 
 /// Incarnations that claim to be the present one.
 #[derive(Debug)]
-struct Claims {
+struct IncarnationClaims {
     /// The packets that asked, oldest first, and whom.
-    asked: VecDeque<(u64, u64)>,
+    probed: VecDeque<(u64, u64)>,
     /// Each at a place that follows from it.
-    seen: [u64; SEEN],
-    new: Allowance,
-    again: Allowance,
+    recent: [u64; RECENT_CLAIMANTS],
+    new: ProbeAllowance,
+    repeated: ProbeAllowance,
     last: Time,
 }
 
 /// How many greetings may leave.
 #[derive(Debug, Default)]
-struct Allowance {
+struct ProbeAllowance {
     /// The moment at which all of it is there again.
-    full_at: Time,
+    replenished_at: Time,
 }
 
-impl Allowance {
+impl ProbeAllowance {
     fn take(&mut self, now: Time) -> bool {
-        let most = GREETING_INTERVAL.saturating_mul(GREETINGS.saturating_sub(1));
-        let allowed = self.full_at.since(now) <= most;
+        let most = CLAIM_PROBE_INTERVAL.saturating_mul(CLAIM_PROBE_BURST.saturating_sub(1));
+        let allowed = self.replenished_at.since(now) <= most;
         if allowed {
-            self.full_at = after(self.full_at.max(now), GREETING_INTERVAL);
+            self.replenished_at = after(self.replenished_at.max(now), CLAIM_PROBE_INTERVAL);
         }
         allowed
     }
 }
 
-impl Meeting {
+impl IncarnationTracker {
     /// The peer's present incarnation.
-    pub fn known(&self) -> Option<u64> {
-        self.known
+    pub fn peer(&self) -> Option<u64> {
+        self.peer
     }
 
     /// The greeting that should leave, if any. It does in the packet with this number.
-    pub fn take_due(&mut self, number: u64) -> Option<Greeting> {
-        let greeting = self.past.as_mut()?.due.pop_front()?;
-        if let Some(claims) = self.claims.as_mut().filter(|_| greeting.asks) {
-            if claims.asked.len() >= ASKED {
-                claims.asked.pop_front();
+    pub fn next_probe(&mut self, number: u64) -> Option<IncarnationProbe> {
+        let probe = self.former.as_mut()?.queued.pop_front()?;
+        if let Some(claims) = self.claims.as_mut().filter(|_| probe.wants_answer) {
+            if claims.probed.len() >= MAX_PROBED {
+                claims.probed.pop_front();
             }
-            claims.asked.push_back((number, greeting.to));
+            claims.probed.push_back((number, probe.to));
         }
-        Some(greeting)
+        Some(probe)
     }
 
     #[cfg(test)]
@@ -122,80 +122,93 @@ impl Meeting {
     }
 
     /// Messages of former incarnations of the peer, and which ones.
-    pub fn left_over(&self) -> impl ExactSizeIterator<Item = &(u64, Complete)> {
-        self.past.as_ref().map(|past| past.left_over.iter()).unwrap_or_default()
+    pub fn undelivered(&self) -> impl ExactSizeIterator<Item = &(u64, CompleteMessage)> {
+        self.former.as_ref().map(|former| former.undelivered.iter()).unwrap_or_default()
     }
 
-    pub fn take_left_over(&mut self) -> Option<(u64, Complete)> {
-        self.past.as_mut()?.left_over.pop_front()
+    pub fn take_undelivered(&mut self) -> Option<(u64, CompleteMessage)> {
+        self.former.as_mut()?.undelivered.pop_front()
     }
 
     /// Forgets claims that nothing has come of.
-    pub fn forget_claims(&mut self, now: Time) {
-        let is_over =
-            |past: &Past| past.due.is_empty() && past.left_over.is_empty() && past.forgetful.full_at <= now;
-        if self.past.as_deref().is_some_and(is_over) {
-            self.past = None;
+    pub fn expire_claims(&mut self, now: Time) {
+        let is_over = |former: &FormerIncarnations| {
+            former.queued.is_empty() && former.undelivered.is_empty() && former.stale.replenished_at <= now
+        };
+        if self.former.as_deref().is_some_and(is_over) {
+            self.former = None;
         }
-        if self.claims.as_ref().is_some_and(|claims| now.since(claims.last) > CLAIMS_KEPT) {
+        if self.claims.as_ref().is_some_and(|claims| now.since(claims.last) > CLAIMS_LIFETIME) {
             self.claims = None;
         }
     }
 
     /// One that knows a former incarnation of ours is told of the present one.
-    fn greet(&mut self, now: Time, to: u64) {
-        if self.past.get_or_insert_default().forgetful.take(now) {
-            self.put(Greeting { to, asks: false });
+    fn correct(&mut self, now: Time, to: u64) {
+        if self.former.get_or_insert_default().stale.take(now) {
+            self.enqueue(IncarnationProbe { to, wants_answer: false });
         }
     }
 
     /// One that claims to be the present incarnation is asked.
-    fn ask(&mut self, now: Time, to: u64) {
+    fn probe(&mut self, now: Time, to: u64) {
         let claims = self.claims.get_or_insert_with(|| {
-            let (new, again) = (Allowance::default(), Allowance::default());
-            Box::new(Claims { asked: VecDeque::new(), seen: [0; SEEN], new, again, last: now })
+            let (new, repeated) = (ProbeAllowance::default(), ProbeAllowance::default());
+            Box::new(IncarnationClaims {
+                probed: VecDeque::new(),
+                recent: [0; RECENT_CLAIMANTS],
+                new,
+                repeated,
+                last: now,
+            })
         });
         claims.last = now;
         let [place, ..] = to.to_le_bytes();
-        let before = claims.seen.get_mut(usize::from(place & 63)).map(|seen| std::mem::replace(seen, to));
-        if (before == Some(to) && claims.again.take(now)) || claims.new.take(now) {
-            self.put(Greeting { to, asks: true });
+        let before =
+            claims.recent.get_mut(usize::from(place & 63)).map(|recent| std::mem::replace(recent, to));
+        if (before == Some(to) && claims.repeated.take(now)) || claims.new.take(now) {
+            self.enqueue(IncarnationProbe { to, wants_answer: true });
         }
     }
 
-    fn put(&mut self, greeting: Greeting) {
-        let due = &mut self.past.get_or_insert_default().due;
+    fn enqueue(&mut self, probe: IncarnationProbe) {
+        let queued = &mut self.former.get_or_insert_default().queued;
         // Those that wait go first. A peer that is there sends again, and is greeted then.
-        if due.len() < DUE && !due.contains(&greeting) {
-            due.push_back(greeting);
+        if queued.len() < MAX_QUEUED_PROBES && !queued.contains(&probe) {
+            queued.push_back(probe);
         }
     }
 
     /// Whether the packet with this number asked this incarnation.
-    fn has_asked(&self, number: u64, incarnation: u64) -> bool {
-        self.claims.as_ref().is_some_and(|claims| claims.asked.contains(&(number, incarnation)))
+    fn has_probed(&self, number: u64, incarnation: u64) -> bool {
+        self.claims.as_ref().is_some_and(|claims| claims.probed.contains(&(number, incarnation)))
     }
 }
 
 impl Conversation {
     /// Decides whether a packet belongs to this conversation.
-    pub(super) fn meet(&mut self, now: Time, header: &Header, packet: &Bytes) -> Result<(), DropCause> {
+    pub(super) fn check_incarnations(
+        &mut self,
+        now: Time,
+        header: &Header,
+        packet: &Bytes,
+    ) -> Result<(), DropCause> {
         if header.to != 0 && header.to != self.sending.incarnation() {
-            self.meeting.greet(now, header.from);
+            self.incarnations.correct(now, header.from);
             return Err(DropCause::Duplicate);
         }
-        match self.meeting.known {
-            Some(known) if known == header.from => Ok(()),
+        match self.incarnations.peer {
+            Some(peer) if peer == header.from => Ok(()),
             None => {
-                self.meeting.known = Some(header.from);
+                self.incarnations.peer = Some(header.from);
                 Ok(())
             }
             Some(_) if self.is_answer(header, packet) => {
-                self.begin_anew(header.from);
+                self.adopt_incarnation(header.from);
                 Ok(())
             }
             Some(_) => {
-                self.meeting.ask(now, header.from);
+                self.incarnations.probe(now, header.from);
                 Err(DropCause::Duplicate)
             }
         }
@@ -203,61 +216,61 @@ impl Conversation {
 
     /// Whether the claimant acknowledges the packet that asked it. An ack is always the first frame.
     fn is_answer(&self, header: &Header, packet: &Bytes) -> bool {
-        if header.to != self.sending.incarnation() || self.meeting.claims.is_none() {
+        if header.to != self.sending.incarnation() || self.incarnations.claims.is_none() {
             return false;
         }
         let mut reader = Reader::new(packet);
         let Ok((_, Frame::Ack)) = reader.header().and_then(|header| Ok((header, reader.frame()?))) else {
             return false;
         };
-        reader.ack().is_ok_and(|ack| self.meeting.has_asked(ack.largest(), header.from))
+        reader.ack().is_ok_and(|ack| self.incarnations.has_probed(ack.largest(), header.from))
     }
 
     /// The peer is another one now, which knows nothing.
-    fn begin_anew(&mut self, incarnation: u64) {
-        self.keep_complete();
-        self.meeting.known = Some(incarnation);
-        self.meeting.claims = None;
-        self.received = Received::default();
+    fn adopt_incarnation(&mut self, incarnation: u64) {
+        self.keep_undelivered();
+        self.incarnations.peer = Some(incarnation);
+        self.incarnations.claims = None;
+        self.received = ReceivedNumbers::default();
         if let Some(sending) = self.sending.get_mut() {
-            sending.recovery.give_up(|_| {});
-            sending.queue.start_over();
+            sending.recovery.abandon(|_| {});
+            sending.queue.restart();
         }
         self.sending.end_stall();
-        (self.unacked, self.ack_at) = (0, None);
-        (self.told, self.told_bytes, self.confirmed, self.confirming) = (0, 0, 0, 0);
+        (self.unacknowledged, self.ack_at) = (0, None);
+        (self.reported, self.unreported_bytes, self.confirmed, self.confirming) = (0, 0, 0, 0);
         self.receipt_at = None;
         self.outcome = Outcome::default();
     }
 
     /// Complete messages of the incarnation that is gone are in no other memory than this: they stay, within the
     /// bound of one credit.
-    fn keep_complete(&mut self) {
-        let known = self.meeting.known.unwrap_or_default();
+    fn keep_undelivered(&mut self) {
+        let peer = self.incarnations.peer.unwrap_or_default();
         let (credit_bytes, credit_messages) = self.incoming.credit();
         let empty = Incoming::new(credit_bytes, credit_messages);
         let mut old = std::mem::replace(&mut self.incoming, empty);
         (self.incoming.duplicates, self.incoming.given_up) = (old.duplicates, old.given_up);
-        let mut bytes: usize = self.meeting.left_over().map(|(_, complete)| complete.body.len()).sum();
+        let mut bytes: usize = self.incarnations.undelivered().map(|(_, complete)| complete.body.len()).sum();
         while let Some(complete) = old.take() {
-            let left_over = &mut self.meeting.past.get_or_insert_default().left_over;
-            let has_room = left_over.is_empty()
-                || (left_over.len() < usize::from(credit_messages) && bytes < credit_bytes as usize);
+            let undelivered = &mut self.incarnations.former.get_or_insert_default().undelivered;
+            let has_room = undelivered.is_empty()
+                || (undelivered.len() < usize::from(credit_messages) && bytes < credit_bytes as usize);
             if !has_room {
                 self.incoming.given_up = self.incoming.given_up.saturating_add(1);
                 continue;
             }
             bytes = bytes.saturating_add(complete.body.len());
-            left_over.push_back((known, complete));
+            undelivered.push_back((peer, complete));
         }
     }
 
     /// What is on its way will not be waited for: it is sent again.
-    pub(super) fn give_up_flight(&mut self) {
+    pub(super) fn requeue_in_flight(&mut self) {
         let Self { sending, confirming, .. } = self;
         let Some(Sending { queue, recovery, .. }) = sending.get_mut() else { return };
-        recovery.give_up(|piece| match piece {
-            Piece::Taken(_) => *confirming = 0,
+        recovery.abandon(|piece| match piece {
+            Piece::Receipt(_) => *confirming = 0,
             piece => queue.on_lost(piece),
         });
     }

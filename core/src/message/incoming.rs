@@ -15,30 +15,30 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::out::Out;
-use super::reassembly::{PART, PIECE, Part, Reassembly, Refused};
-use super::run::{Complete, Run};
+use super::message_run::{CompleteMessage, MessageRun};
+use super::reassembly::{FragmentRefusal, FragmentSpan, PART_COST, PIECE_COST, Reassembly};
+use super::untaken::UntakenMessages;
 use crate::stats::DropCause;
 use crate::types::{MAX_MESSAGE, Timestamp};
 use crate::wire::message::{ENTRY_HEADER, Reader};
 
 /// What a run of messages costs besides their bytes.
-const RUN: usize = 136;
+const RUN_COST: usize = 136;
 /// What a range of sequences that were given up costs.
-const SKIPPED: usize = 48;
+const SKIPPED_COST: usize = 48;
 /// What a packet brings may cost so many times its length, besides the bodies.
-pub(super) const STRUCTURE: usize = 6;
+pub(super) const STRUCTURE_FACTOR: usize = 6;
 
 mod skip;
 
 #[derive(Debug)]
-enum Slot {
-    Run(Box<Run>),
-    Part(Box<Reassembly>),
+enum IncomingSlot {
+    MessageRun(Box<MessageRun>),
+    Partial(Box<Reassembly>),
 }
 
 /// Messages of one frame that are new, while the frame is read.
-struct Open {
+struct OpenRun {
     first: u64,
     count: u16,
     entries: Range<usize>,
@@ -48,23 +48,23 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Incoming {
     /// By their first sequence, apart from each other, none below `next`.
-    slots: BTreeMap<u64, Slot>,
+    slots: BTreeMap<u64, IncomingSlot>,
     /// The run that begins with `next`, once it has come in its turn or something of it was asked for.
-    head: Option<Box<Run>>,
+    head: Option<Box<MessageRun>>,
     /// Ranges that their sender has given up, first to end: apart from each other, none below `next`. What lies in
     /// them and had come is dropped when its turn comes.
     skipped: BTreeMap<u64, u64>,
     /// All below have left to the application, or are settled.
     next: u64,
-    out: Out,
+    untaken: UntakenMessages,
     bytes: usize,
     structure: usize,
     credit_bytes: u32,
     credit_messages: u16,
     /// Bytes that the node has room for at the moment, whoever they are from.
-    room: usize,
+    node_room: usize,
     /// What the present packet may yet cost besides bodies.
-    spare: usize,
+    structure_budget: usize,
     /// What had arrived before.
     pub duplicates: u64,
     /// Complete messages that their sender gave up before they were taken.
@@ -78,13 +78,13 @@ impl Incoming {
             head: None,
             skipped: BTreeMap::new(),
             next: 0,
-            out: Out::default(),
+            untaken: UntakenMessages::default(),
             bytes: 0,
             structure: 0,
             credit_bytes,
             credit_messages,
-            room: usize::MAX,
-            spare: 0,
+            node_room: usize::MAX,
+            structure_budget: 0,
             duplicates: 0,
             given_up: 0,
         }
@@ -97,27 +97,27 @@ impl Incoming {
 
     /// All sequences below this are settled: taken by the application, or given up.
     pub fn taken(&self) -> u64 {
-        self.out.first().unwrap_or(self.next)
+        self.untaken.first().unwrap_or(self.next)
     }
 
     /// The application has taken a message; how many bytes are settled by it.
-    pub fn took(&mut self, seq: u64) -> usize {
-        self.out.took(seq)
+    pub fn on_taken(&mut self, seq: u64) -> usize {
+        self.untaken.on_taken(seq)
     }
 
     /// Messages that are with the application, which has not taken them.
     pub fn untaken(&self) -> usize {
-        self.out.untaken()
+        self.untaken.untaken()
     }
 
     /// From now on no more than this many new bytes are taken, whatever credit was given.
-    pub fn set_room(&mut self, room: usize) {
-        self.room = room;
+    pub fn set_room(&mut self, node_room: usize) {
+        self.node_room = node_room;
     }
 
     /// A packet of this length is about to be taken apart.
     pub fn begin_packet(&mut self, length: usize) {
-        self.spare = length.saturating_mul(STRUCTURE);
+        self.structure_budget = length.saturating_mul(STRUCTURE_FACTOR);
     }
 
     /// Bytes of bodies that wait here.
@@ -128,8 +128,8 @@ impl Incoming {
 
     /// Bytes of memory that what waits here takes.
     pub fn held(&self) -> usize {
-        let skipped = self.skipped.len().saturating_mul(SKIPPED);
-        let besides = self.structure.saturating_add(skipped).saturating_add(self.out.held());
+        let skipped = self.skipped.len().saturating_mul(SKIPPED_COST);
+        let besides = self.structure.saturating_add(skipped).saturating_add(self.untaken.held());
         self.bytes.saturating_add(besides)
     }
 
@@ -146,8 +146,12 @@ impl Incoming {
     pub fn next_bytes(&self) -> Option<usize> {
         match (&self.head, self.slots.first_key_value()) {
             (Some(run), _) => Some(run.next_bytes()),
-            (None, Some((first, Slot::Run(run)))) if *first == self.next => Some(run.next_bytes()),
-            (None, Some((first, Slot::Part(parts)))) if *first == self.next && parts.is_complete() => {
+            (None, Some((first, IncomingSlot::MessageRun(run)))) if *first == self.next => {
+                Some(run.next_bytes())
+            }
+            (None, Some((first, IncomingSlot::Partial(parts))))
+                if *first == self.next && parts.is_complete() =>
+            {
                 Some(parts.bytes())
             }
             _ => None,
@@ -155,17 +159,17 @@ impl Incoming {
     }
 
     /// Takes the next message.
-    pub fn take(&mut self) -> Option<Complete> {
+    pub fn take(&mut self) -> Option<CompleteMessage> {
         let seq = self.next;
         let (sent_at, body) = self.pop()?;
-        self.out.push(seq, body.len());
+        self.untaken.push(seq, body.len());
         self.pass_skipped();
-        Some(Complete { seq, sent_at, body })
+        Some(CompleteMessage { seq, sent_at, body })
     }
 
     /// All below `floor` is settled at the sender.
     pub fn advance(&mut self, floor: u64) {
-        self.out.settle(floor);
+        self.untaken.settle(floor);
         if floor > self.next {
             self.settle(floor);
             self.pass_skipped();
@@ -180,7 +184,7 @@ impl Incoming {
         packet: &[u8],
         reader: &mut Reader<'_>,
     ) -> Result<(), DropCause> {
-        let mut open: Option<Open> = None;
+        let mut open: Option<OpenRun> = None;
         let mut front = self.front_bytes();
         let (mut known, mut until) = (false, 0);
         let mut result = Ok(());
@@ -192,7 +196,7 @@ impl Incoming {
             };
             let seq = first.saturating_add(nth);
             if nth == 0 || seq >= until {
-                (known, until) = self.cover(seq);
+                (known, until) = self.covered_until(seq);
                 front = if self.drop_part(seq) { self.front_bytes() } else { front };
             }
             if known {
@@ -200,7 +204,7 @@ impl Incoming {
                 self.close(open.take(), sent_at, packet);
                 continue;
             }
-            let structure = if open.is_none() { RUN + ENTRY_HEADER } else { ENTRY_HEADER };
+            let structure = if open.is_none() { RUN_COST + ENTRY_HEADER } else { ENTRY_HEADER };
             let admitted =
                 self.admit(seq, front, body.len()).and_then(|()| self.spend(structure, body.len()));
             if let Err(cause) = admitted {
@@ -211,7 +215,7 @@ impl Incoming {
             self.bytes = self.bytes.saturating_add(body.len());
             self.structure = self.structure.saturating_add(structure);
             front = if seq == self.taken() { body.len() } else { front };
-            let run = open.get_or_insert(Open { first: seq, count: 0, entries: start..start });
+            let run = open.get_or_insert(OpenRun { first: seq, count: 0, entries: start..start });
             run.count = run.count.saturating_add(1);
             run.entries.end = body.end;
         }
@@ -219,28 +223,34 @@ impl Incoming {
         result
     }
 
-    fn close(&mut self, open: Option<Open>, sent_at: Timestamp, packet: &[u8]) {
-        if let Some(Open { first, count, entries }) = open {
-            let run = Run::new(sent_at, count, packet.get(entries).unwrap_or_default());
+    fn close(&mut self, open: Option<OpenRun>, sent_at: Timestamp, packet: &[u8]) {
+        if let Some(OpenRun { first, count, entries }) = open {
+            let run = MessageRun::new(sent_at, count, packet.get(entries).unwrap_or_default());
             match self.head {
                 // In order, as nearly all is: there is no need of a table.
                 None if first == self.next => self.head = Some(Box::new(run)),
-                _ => _ = self.slots.insert(first, Slot::Run(Box::new(run))),
+                _ => _ = self.slots.insert(first, IncomingSlot::MessageRun(Box::new(run))),
             }
         }
     }
 
     /// A part of a message has arrived.
-    pub fn part(&mut self, seq: u64, sent_at: Timestamp, packet: &[u8], part: Part) -> Result<(), DropCause> {
+    pub fn part(
+        &mut self,
+        seq: u64,
+        sent_at: Timestamp,
+        packet: &[u8],
+        part: FragmentSpan,
+    ) -> Result<(), DropCause> {
         let (total, offset) = (part.total as usize, part.offset as usize);
         let end = offset.saturating_add(part.bytes.len());
         if total > MAX_MESSAGE || end > total || part.bytes.is_empty() {
             return Err(DropCause::MalformedMessage);
         }
         let (missing, structure) = match self.slots.get(&seq) {
-            _ if self.cover(seq).0 => (0, 0),
-            Some(Slot::Part(parts)) => (parts.missing(offset, end), PIECE),
-            _ => (part.bytes.len(), PART.saturating_add(PIECE)),
+            _ if self.covered_until(seq).0 => (0, 0),
+            Some(IncomingSlot::Partial(parts)) => (parts.missing(offset, end), PIECE_COST),
+            _ => (part.bytes.len(), PART_COST.saturating_add(PIECE_COST)),
         };
         if missing == 0 {
             self.duplicates = self.duplicates.saturating_add(1);
@@ -249,15 +259,15 @@ impl Incoming {
         self.admit(seq, self.front_bytes(), missing)?;
         self.spend(structure, missing)?;
         let slot = self.slots.entry(seq).or_insert_with(|| {
-            self.structure = self.structure.saturating_add(PART);
-            Slot::Part(Box::new(Reassembly::new(sent_at, total)))
+            self.structure = self.structure.saturating_add(PART_COST);
+            IncomingSlot::Partial(Box::new(Reassembly::new(sent_at, total)))
         });
-        let Slot::Part(parts) = slot else { return Ok(()) };
+        let IncomingSlot::Partial(parts) = slot else { return Ok(()) };
         let (bytes, structure) = (parts.bytes(), parts.structure());
         parts.insert(total, offset, packet.get(part.bytes).unwrap_or_default()).map_err(|refused| {
             match refused {
-                Refused::Contradiction => DropCause::MalformedMessage,
-                Refused::TooManyPieces => DropCause::OverCredit,
+                FragmentRefusal::Contradiction => DropCause::MalformedMessage,
+                FragmentRefusal::TooManyPieces => DropCause::OverCredit,
             }
         })?;
         self.bytes = self.bytes.saturating_sub(bytes).saturating_add(parts.bytes());
@@ -266,7 +276,7 @@ impl Incoming {
     }
 
     /// Whether a sequence needs to come no more, and up to which (without it) the same holds.
-    fn cover(&self, seq: u64) -> (bool, u64) {
+    fn covered_until(&self, seq: u64) -> (bool, u64) {
         let settled = self.next.saturating_add(self.head.as_ref().map_or(0, |run| run.count()));
         if seq < settled {
             return (true, settled);
@@ -278,8 +288,8 @@ impl Incoming {
         }
         if let Some((first, slot)) = self.slots.range(..=seq).next_back() {
             let end = match slot {
-                Slot::Run(run) => first.saturating_add(run.count()),
-                Slot::Part(parts) => first.saturating_add(u64::from(parts.is_complete())),
+                IncomingSlot::MessageRun(run) => first.saturating_add(run.count()),
+                IncomingSlot::Partial(parts) => first.saturating_add(u64::from(parts.is_complete())),
             };
             if seq < end {
                 return (true, end);
@@ -293,11 +303,11 @@ impl Incoming {
 
     /// Drops what came of a message in parts: it has come whole. Whether there was something.
     fn drop_part(&mut self, seq: u64) -> bool {
-        if !matches!(self.slots.get(&seq), Some(Slot::Part(_))) {
+        if !matches!(self.slots.get(&seq), Some(IncomingSlot::Partial(_))) {
             return false;
         }
-        if let Some(Slot::Part(parts)) = self.slots.remove(&seq) {
-            self.forget(&parts);
+        if let Some(IncomingSlot::Partial(parts)) = self.slots.remove(&seq) {
+            self.subtract(&parts);
         }
         true
     }
@@ -305,7 +315,7 @@ impl Incoming {
     /// Whether the credit given covers `new` bytes of a message, where `front` bytes of the next one are here.
     fn admit(&self, seq: u64, front: usize, new: usize) -> Result<(), DropCause> {
         let above = usize::try_from(seq.saturating_sub(self.taken())).unwrap_or(usize::MAX);
-        let here = self.bytes.saturating_add(self.out.bytes());
+        let here = self.bytes.saturating_add(self.untaken.bytes());
         let beyond_next = here.saturating_sub(front).saturating_add(new);
         let (most_bytes, most_messages) = (self.credit_bytes as usize, usize::from(self.credit_messages));
         match above < most_messages && (above == 0 || beyond_next <= most_bytes) {
@@ -316,22 +326,22 @@ impl Incoming {
 
     /// Takes from what the packet may cost, and from the room that the node has.
     fn spend(&mut self, structure: usize, bytes: usize) -> Result<(), DropCause> {
-        let spare = self.spare.checked_sub(structure).ok_or(DropCause::OverCredit)?;
-        let room =
-            self.room.checked_sub(structure.saturating_add(bytes)).ok_or(DropCause::ReassemblyLimit)?;
-        (self.spare, self.room) = (spare, room);
+        let structure_budget = self.structure_budget.checked_sub(structure).ok_or(DropCause::OverCredit)?;
+        let node_room =
+            self.node_room.checked_sub(structure.saturating_add(bytes)).ok_or(DropCause::ReassemblyLimit)?;
+        (self.structure_budget, self.node_room) = (structure_budget, node_room);
         Ok(())
     }
 
     /// Bytes that are here of the first message that is not settled.
     fn front_bytes(&self) -> usize {
-        if let Some(length) = self.out.first_bytes() {
+        if let Some(length) = self.untaken.first_bytes() {
             return length;
         }
         match (&self.head, self.slots.get(&self.next)) {
             (Some(run), _) => run.next_bytes(),
-            (None, Some(Slot::Run(run))) => run.next_bytes(),
-            (None, Some(Slot::Part(parts))) => parts.bytes(),
+            (None, Some(IncomingSlot::MessageRun(run))) => run.next_bytes(),
+            (None, Some(IncomingSlot::Partial(parts))) => parts.bytes(),
             (None, None) => 0,
         }
     }
@@ -341,16 +351,16 @@ impl Incoming {
         if self.head.is_none() {
             let first = self.slots.first_entry().filter(|first| *first.key() == self.next)?;
             match first.get() {
-                Slot::Part(parts) if !parts.is_complete() => return None,
+                IncomingSlot::Partial(parts) if !parts.is_complete() => return None,
                 _ => {}
             }
             let slot = first.remove();
             release(&mut self.slots);
             match slot {
-                Slot::Run(run) => self.head = Some(run),
-                Slot::Part(parts) => {
+                IncomingSlot::MessageRun(run) => self.head = Some(run),
+                IncomingSlot::Partial(parts) => {
                     self.next = self.next.saturating_add(1);
-                    self.forget(&parts);
+                    self.subtract(&parts);
                     return Some((parts.sent_at, parts.into_body()));
                 }
             }
@@ -363,12 +373,12 @@ impl Incoming {
         self.next = self.next.saturating_add(1);
         if is_last {
             self.head = None;
-            self.structure = self.structure.saturating_sub(RUN);
+            self.structure = self.structure.saturating_sub(RUN_COST);
         }
         Some((sent_at, body))
     }
 
-    fn forget(&mut self, parts: &Reassembly) {
+    fn subtract(&mut self, parts: &Reassembly) {
         self.bytes = self.bytes.saturating_sub(parts.bytes());
         self.structure = self.structure.saturating_sub(parts.structure());
     }
@@ -383,8 +393,8 @@ impl Incoming {
             let Some(first) = first.filter(|first| *first.key() < target) else { break };
             if *first.key() > self.next {
                 self.next = *first.key();
-            } else if let Slot::Part(parts) = first.remove() {
-                self.forget(&parts);
+            } else if let IncomingSlot::Partial(parts) = first.remove() {
+                self.subtract(&parts);
             }
         }
         release(&mut self.slots);

@@ -13,7 +13,7 @@ const SHORT: usize = 32;
 
 /// A message that is complete.
 #[derive(Debug)]
-pub(super) struct Complete {
+pub(super) struct CompleteMessage {
     pub seq: u64,
     pub sent_at: Timestamp,
     pub body: Bytes,
@@ -21,16 +21,16 @@ pub(super) struct Complete {
 
 /// At least one message, in sequence.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct MessageRun {
     sent_at: Timestamp,
     count: u16,
     entries: Bytes,
 }
 
-impl Run {
+impl MessageRun {
     /// The `count` messages in `entries`, copied: a slice would keep the buffer of a whole train of frames alive.
     pub fn new(sent_at: Timestamp, count: u16, entries: &[u8]) -> Self {
-        Run { sent_at, count, entries: Bytes::copy_from_slice(entries) }
+        MessageRun { sent_at, count, entries: Bytes::copy_from_slice(entries) }
     }
 
     /// How many messages are left.

@@ -77,7 +77,7 @@ impl Outcome {
 
 impl Conversation {
     /// Packets take another way from now on: what is open is sent over it at once if the last way was silent.
-    pub fn new_way(&mut self, now: Time) {
+    pub fn on_path_change(&mut self, now: Time) {
         self.tick(now);
         // The first silence is for the peer, which may have to find another way back.
         self.outcome = Outcome {
@@ -87,8 +87,8 @@ impl Conversation {
         };
         let Self { sending, confirming, .. } = self;
         let Some(Sending { queue, recovery, .. }) = sending.get_mut() else { return };
-        recovery.probe_anew(now, |piece| match piece {
-            Piece::Taken(_) => *confirming = 0,
+        recovery.on_path_change(now, |piece| match piece {
+            Piece::Receipt(_) => *confirming = 0,
             piece => queue.on_lost(piece),
         });
     }

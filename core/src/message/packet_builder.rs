@@ -12,10 +12,10 @@ use crate::wire::message::{
 pub(super) const SMALLEST_CUT: usize = 128;
 
 /// Frames of messages in one packet. There is an ack, a credit, and a last or a ping besides.
-const FRAMES: usize = MAX_FRAMES - 3;
+const MAX_MESSAGE_FRAMES: usize = MAX_FRAMES - 3;
 
 /// A frame that goes on while sequences follow each other.
-enum Open {
+enum OpenFrame {
     Nothing,
     Messages { count_at: usize, next: u64, count: u16, sent_at: Timestamp },
     Skip { count_at: usize, next: u64, count: u16 },
@@ -23,7 +23,7 @@ enum Open {
 
 /// How much of a message went into the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Put {
+pub(super) enum Written {
     /// All that was asked for.
     All,
     /// Up to this offset.
@@ -33,7 +33,7 @@ pub(super) enum Put {
 }
 
 /// A packet on its way to being full.
-pub(super) struct Filler<'a> {
+pub(super) struct PacketBuilder<'a> {
     out: &'a mut Vec<u8>,
     /// The length of `out` when the packet is full.
     limit: usize,
@@ -41,13 +41,13 @@ pub(super) struct Filler<'a> {
     whole: usize,
     floor: u64,
     pieces: &'a mut Vec<Piece>,
-    open: Open,
+    open: OpenFrame,
     frames: usize,
     /// Whether something in the packet was sent before.
-    pub again: bool,
+    pub has_retransmission: bool,
 }
 
-impl<'a> Filler<'a> {
+impl<'a> PacketBuilder<'a> {
     /// Appends to `out` until it is `limit` bytes long, or short of it by a last frame. `max` is what a packet
     /// holds, header and all.
     pub fn new(
@@ -59,15 +59,15 @@ impl<'a> Filler<'a> {
     ) -> Self {
         let whole =
             max.saturating_sub(HEADER + BATCH_HEADER + ENTRY_HEADER + LAST).min(usize::from(u16::MAX));
-        Filler {
+        PacketBuilder {
             out,
             limit: limit.saturating_sub(LAST),
             whole,
             floor,
             pieces,
-            open: Open::Nothing,
+            open: OpenFrame::Nothing,
             frames: 0,
-            again: false,
+            has_retransmission: false,
         }
     }
 
@@ -82,76 +82,76 @@ impl<'a> Filler<'a> {
 
     /// Whether another frame of so many bytes may begin.
     fn begins(&mut self, bytes: usize) -> bool {
-        let begins = bytes <= self.room() && self.frames < FRAMES;
+        let begins = bytes <= self.room() && self.frames < MAX_MESSAGE_FRAMES;
         self.frames = self.frames.saturating_add(usize::from(begins));
         begins
     }
 
     /// A whole message.
-    pub fn whole(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes) -> Put {
+    pub fn whole(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes) -> Written {
         let needed = body.len().saturating_add(ENTRY_HEADER);
-        if let Open::Messages { count_at, next, count, sent_at: first } = self.open
+        if let OpenFrame::Messages { count_at, next, count, sent_at: first } = self.open
             && next == seq
             && let Some(later) = sent_at.0.checked_sub(first.0).and_then(|later| u16::try_from(later).ok())
         {
             if needed > self.room() {
-                return Put::Nothing;
+                return Written::Nothing;
             }
             wire::write_entry(later, body, self.out);
             let count = count.saturating_add(1);
             wire::patch_count(count_at, count, self.out);
-            self.open = Open::Messages { count_at, next: next.saturating_add(1), count, sent_at: first };
+            self.open = OpenFrame::Messages { count_at, next: next.saturating_add(1), count, sent_at: first };
         } else {
-            let Some(above) = self.above(seq) else { return Put::Nothing };
+            let Some(above) = self.above(seq) else { return Written::Nothing };
             if !self.begins(needed.saturating_add(BATCH_HEADER)) {
-                return Put::Nothing;
+                return Written::Nothing;
             }
             let count_at = wire::write_messages(above, sent_at, self.out);
             wire::write_entry(0, body, self.out);
             wire::patch_count(count_at, 1, self.out);
-            self.open = Open::Messages { count_at, next: seq.saturating_add(1), count: 1, sent_at };
+            self.open = OpenFrame::Messages { count_at, next: seq.saturating_add(1), count: 1, sent_at };
         }
         self.note(seq);
-        Put::All
+        Written::All
     }
 
     /// The word that a message is given up.
-    pub fn skip(&mut self, seq: u64) -> Put {
-        if let Open::Skip { count_at, next, count } = self.open
+    pub fn skip(&mut self, seq: u64) -> Written {
+        if let OpenFrame::Skip { count_at, next, count } = self.open
             && next == seq
         {
             let count = count.saturating_add(1);
             wire::patch_count(count_at, count, self.out);
-            self.open = Open::Skip { count_at, next: next.saturating_add(1), count };
+            self.open = OpenFrame::Skip { count_at, next: next.saturating_add(1), count };
         } else {
-            let Some(above) = self.above(seq) else { return Put::Nothing };
+            let Some(above) = self.above(seq) else { return Written::Nothing };
             if !self.begins(SKIP) {
-                return Put::Nothing;
+                return Written::Nothing;
             }
             let count_at = wire::write_skip(above, self.out);
             wire::patch_count(count_at, 1, self.out);
-            self.open = Open::Skip { count_at, next: seq.saturating_add(1), count: 1 };
+            self.open = OpenFrame::Skip { count_at, next: seq.saturating_add(1), count: 1 };
         }
         self.note(seq);
-        Put::All
+        Written::All
     }
 
     /// The bytes `from..to` of a message, or the first of them.
-    pub fn part(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes, from: u32, to: u32) -> Put {
-        let Some(above) = self.above(seq) else { return Put::Nothing };
+    pub fn part(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes, from: u32, to: u32) -> Written {
+        let Some(above) = self.above(seq) else { return Written::Nothing };
         let wanted = to.saturating_sub(from) as usize;
         let length = self.room().saturating_sub(FRAGMENT_HEADER).min(wanted).min(usize::from(u16::MAX));
         if length < wanted.min(SMALLEST_CUT) || !self.begins(FRAGMENT_HEADER) {
-            return Put::Nothing;
+            return Written::Nothing;
         }
         let start = from as usize;
         let total = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let Some(bytes) = body.get(start..start.saturating_add(length)) else { return Put::Nothing };
+        let Some(bytes) = body.get(start..start.saturating_add(length)) else { return Written::Nothing };
         wire::write_fragment(above, sent_at, total, from, bytes, self.out);
-        self.open = Open::Nothing;
+        self.open = OpenFrame::Nothing;
         let end = from.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
         self.pieces.push(Piece::Part { seq, from, to: end });
-        if end == to { Put::All } else { Put::UpTo(end) }
+        if end == to { Written::All } else { Written::UpTo(end) }
     }
 
     fn above(&self, seq: u64) -> Option<u16> {
@@ -159,13 +159,13 @@ impl<'a> Filler<'a> {
     }
 
     fn note(&mut self, seq: u64) {
-        if let Some(Piece::Slots { first, count }) = self.pieces.last_mut()
+        if let Some(Piece::Messages { first, count }) = self.pieces.last_mut()
             && first.saturating_add(u64::from(*count)) == seq
             && *count < u16::MAX
         {
             *count = count.saturating_add(1);
         } else {
-            self.pieces.push(Piece::Slots { first: seq, count: 1 });
+            self.pieces.push(Piece::Messages { first: seq, count: 1 });
         }
     }
 }

@@ -8,35 +8,35 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::fill::{Filler, Put};
+use super::packet_builder::{PacketBuilder, Written};
 use super::recovery::{Piece, after};
 use super::{ConversationEvent, INITIAL_CREDIT, INITIAL_MESSAGES, WINDOW};
 use crate::time::Time;
 use crate::types::{MessageId, Timestamp, Waiting};
 
 #[derive(Debug)]
-struct Slot {
+struct QueuedMessage {
     body: Bytes,
     sent_at: Timestamp,
     accepted: Time,
     expires: Time,
     /// How many of its bytes have left at least once.
     sent: u32,
-    gone: bool,
+    withdrawn: bool,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct SendQueue {
     incarnation: u64,
-    slots: VecDeque<Slot>,
+    messages: VecDeque<QueuedMessage>,
     /// The sequence of the first slot: the floor.
     base: u64,
     /// The first sequence that has not wholly left.
     next: u64,
     /// What must leave again.
-    again: VecDeque<Piece>,
-    live: Waiting,
+    retransmit: VecDeque<Piece>,
+    pending: Waiting,
     /// The sum of `Slot::sent`.
     sent: u64,
     credit_bytes: u64,
@@ -52,11 +52,11 @@ impl SendQueue {
     pub fn new(incarnation: u64, max_messages: usize, max_bytes: usize) -> Self {
         SendQueue {
             incarnation,
-            slots: VecDeque::new(),
+            messages: VecDeque::new(),
             base: 0,
             next: 0,
-            again: VecDeque::new(),
-            live: Waiting::default(),
+            retransmit: VecDeque::new(),
+            pending: Waiting::default(),
             sent: 0,
             credit_bytes: INITIAL_CREDIT,
             credit_messages: INITIAL_MESSAGES,
@@ -72,12 +72,12 @@ impl SendQueue {
     }
 
     pub fn waiting(&self) -> Waiting {
-        self.live
+        self.pending
     }
 
     /// Whether nothing is there, not even a place to be skipped.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.messages.is_empty()
     }
 
     pub fn push(
@@ -89,19 +89,26 @@ impl SendQueue {
     ) -> Result<MessageId, Bytes> {
         let length = as_u64(body.len());
         // One message is always welcome, however long. Empty places count too, but much less.
-        let full = self.live.messages >= self.max_messages
-            || (self.live.messages > 0 && self.live.bytes.saturating_add(length) > self.max_bytes)
-            || as_u64(self.slots.len()) >= self.max_messages.saturating_mul(4);
+        let full = self.pending.messages >= self.max_messages
+            || (self.pending.messages > 0 && self.pending.bytes.saturating_add(length) > self.max_bytes)
+            || as_u64(self.messages.len()) >= self.max_messages.saturating_mul(4);
         if full || body.len() > crate::types::MAX_MESSAGE {
             self.was_full |= full;
             return Err(body);
         }
-        let seq = self.base.saturating_add(as_u64(self.slots.len()));
+        let seq = self.base.saturating_add(as_u64(self.messages.len()));
         let expires = after(now, ttl);
         self.next_expiry = self.next_expiry.min(expires);
-        self.live.messages = self.live.messages.saturating_add(1);
-        self.live.bytes = self.live.bytes.saturating_add(length);
-        self.slots.push_back(Slot { body, sent_at, accepted: now, expires, sent: 0, gone: false });
+        self.pending.messages = self.pending.messages.saturating_add(1);
+        self.pending.bytes = self.pending.bytes.saturating_add(length);
+        self.messages.push_back(QueuedMessage {
+            body,
+            sent_at,
+            accepted: now,
+            expires,
+            sent: 0,
+            withdrawn: false,
+        });
         Ok(message_id(self.incarnation, seq))
     }
 
@@ -112,24 +119,24 @@ impl SendQueue {
         let Some(index) = seq.checked_sub(self.base).and_then(|index| usize::try_from(index).ok()) else {
             return false;
         };
-        if incarnation != self.incarnation || !self.empty_place(index) {
+        if incarnation != self.incarnation || !self.withdraw(index) {
             return false;
         }
-        self.trim();
-        self.tell_room(events);
+        self.advance_floor();
+        self.report_room(events);
         true
     }
 
     /// Whether a message is here, neither delivered nor given up.
     pub fn is_pending(&self, id: &MessageId) -> bool {
         split_id(id).is_some_and(|(incarnation, seq)| {
-            incarnation == self.incarnation && self.slot(seq).is_some_and(|slot| !slot.gone)
+            incarnation == self.incarnation && self.message(seq).is_some_and(|message| !message.withdrawn)
         })
     }
 
     /// When a message may expire.
     pub fn next_expiry(&self) -> Option<Time> {
-        (self.live.messages > 0).then_some(self.next_expiry)
+        (self.pending.messages > 0).then_some(self.next_expiry)
     }
 
     /// Gives up the messages whose time is over.
@@ -138,17 +145,19 @@ impl SendQueue {
             return;
         }
         self.next_expiry = Time::from_nanos(u64::MAX);
-        for index in 0..self.slots.len() {
-            let Some(slot) = self.slots.get(index).filter(|slot| !slot.gone) else { continue };
-            if slot.expires > now {
-                self.next_expiry = self.next_expiry.min(slot.expires);
-            } else if self.empty_place(index) {
+        for index in 0..self.messages.len() {
+            let Some(message) = self.messages.get(index).filter(|message| !message.withdrawn) else {
+                continue;
+            };
+            if message.expires > now {
+                self.next_expiry = self.next_expiry.min(message.expires);
+            } else if self.withdraw(index) {
                 let seq = self.base.saturating_add(as_u64(index));
                 events.push_back(ConversationEvent::Expired { id: message_id(self.incarnation, seq) });
             }
         }
-        self.trim();
-        self.tell_room(events);
+        self.advance_floor();
+        self.report_room(events);
     }
 
     /// The recipient has taken all below `taken`, and gives so much credit. The error is a claim to have taken
@@ -159,7 +168,7 @@ impl SendQueue {
         (taken, bytes, messages): (u64, u32, u16),
         events: &mut VecDeque<ConversationEvent>,
     ) -> Result<bool, ()> {
-        if taken > self.base.saturating_add(as_u64(self.slots.len())) {
+        if taken > self.base.saturating_add(as_u64(self.messages.len())) {
             return Err(());
         }
         // Credit never shrinks within an incarnation, so the larger word is the later one.
@@ -168,10 +177,10 @@ impl SendQueue {
         let progress = taken > self.base;
         while self.base < taken {
             let seq = self.base;
-            if let Some(slot) = self.pop()
-                && !slot.gone
+            if let Some(message) = self.pop()
+                && !message.withdrawn
             {
-                let elapsed = now.since(slot.accepted);
+                let elapsed = now.since(message.accepted);
                 events.push_back(ConversationEvent::Delivered {
                     id: message_id(self.incarnation, seq),
                     elapsed,
@@ -179,111 +188,111 @@ impl SendQueue {
             }
         }
         if progress {
-            self.trim();
-            self.tell_room(events);
+            self.advance_floor();
+            self.report_room(events);
         }
         Ok(progress)
     }
 
     /// A piece was lost.
     pub fn on_lost(&mut self, piece: Piece) {
-        self.again.push_back(piece);
+        self.retransmit.push_back(piece);
     }
 
     /// The recipient is a new one and has nothing: all that it has not taken leaves once more.
-    pub fn start_over(&mut self) {
-        self.again.clear();
-        self.slots.iter_mut().for_each(|slot| slot.sent = 0);
+    pub fn restart(&mut self) {
+        self.retransmit.clear();
+        self.messages.iter_mut().for_each(|message| message.sent = 0);
         (self.next, self.sent) = (self.base, 0);
         (self.credit_bytes, self.credit_messages) = (INITIAL_CREDIT, INITIAL_MESSAGES);
-        self.trim();
+        self.advance_floor();
     }
 
     /// Whether something may leave: something lost, or something new that credit allows.
     pub fn has_work(&self) -> bool {
-        !self.again.is_empty() || self.new_allowed().is_some()
+        !self.retransmit.is_empty() || self.new_allowed().is_some()
     }
 
     /// Puts as much as fits into a packet.
-    pub fn fill(&mut self, filler: &mut Filler<'_>) {
-        while let Some(piece) = self.again.pop_front() {
-            if !self.fill_again(piece, filler) {
+    pub fn fill(&mut self, builder: &mut PacketBuilder<'_>) {
+        while let Some(piece) = self.retransmit.pop_front() {
+            if !self.fill_lost(piece, builder) {
                 return;
             }
         }
         while let Some(allowed) = self.new_allowed() {
-            if !self.fill_next(allowed, filler) {
+            if !self.fill_new(allowed, builder) {
                 return;
             }
         }
     }
 
     /// Puts what was lost, and keeps what does not fit; false when the packet is full.
-    fn fill_again(&mut self, piece: Piece, filler: &mut Filler<'_>) -> bool {
+    fn fill_lost(&mut self, piece: Piece, builder: &mut PacketBuilder<'_>) -> bool {
         let (first, count, part) = match piece {
-            Piece::Slots { first, count } => (first, count, None),
+            Piece::Messages { first, count } => (first, count, None),
             Piece::Part { seq, from, to } => (seq, 1, Some((from, to))),
-            Piece::Taken(_) | Piece::Ping => return true,
+            Piece::Receipt(_) | Piece::Ping => return true,
         };
         let end = first.saturating_add(u64::from(count));
         for seq in first.max(self.base)..end {
-            let Some(slot) = self.slot(seq) else { break };
-            let length = u32::try_from(slot.body.len()).unwrap_or(u32::MAX);
+            let Some(message) = self.message(seq) else { break };
+            let length = u32::try_from(message.body.len()).unwrap_or(u32::MAX);
             let (from, to) = part.unwrap_or((0, length));
-            let put = if slot.gone {
-                filler.skip(seq)
-            } else if part.is_none() && filler.is_whole(slot.body.len()) {
-                filler.whole(seq, slot.sent_at, &slot.body)
+            let put = if message.withdrawn {
+                builder.skip(seq)
+            } else if part.is_none() && builder.is_whole(message.body.len()) {
+                builder.whole(seq, message.sent_at, &message.body)
             } else {
-                filler.part(seq, slot.sent_at, &slot.body, from, to)
+                builder.part(seq, message.sent_at, &message.body, from, to)
             };
             let rest = match put {
-                Put::All => {
-                    filler.again = true;
+                Written::All => {
+                    builder.has_retransmission = true;
                     continue;
                 }
-                Put::Nothing => part.map(|_| piece).unwrap_or(slots(seq, end)),
-                Put::UpTo(cut) => {
-                    filler.again = true;
+                Written::Nothing => part.map(|_| piece).unwrap_or(messages(seq, end)),
+                Written::UpTo(cut) => {
+                    builder.has_retransmission = true;
                     let after = seq.saturating_add(1);
                     if after < end {
-                        self.again.push_front(slots(after, end));
+                        self.retransmit.push_front(messages(after, end));
                     }
                     Piece::Part { seq, from: cut, to }
                 }
             };
-            self.again.push_front(rest);
+            self.retransmit.push_front(rest);
             return false;
         }
         true
     }
 
     /// Puts the next new message, or what fits and is `allowed` of it; false when the packet is full.
-    fn fill_next(&mut self, allowed: u32, filler: &mut Filler<'_>) -> bool {
+    fn fill_new(&mut self, allowed: u32, builder: &mut PacketBuilder<'_>) -> bool {
         let seq = self.next;
-        let Some(slot) = self.slot(seq) else { return false };
-        let length = u32::try_from(slot.body.len()).unwrap_or(u32::MAX);
-        let from = slot.sent;
-        let put = if slot.gone {
-            filler.skip(seq)
-        } else if from == 0 && filler.is_whole(slot.body.len()) {
-            filler.whole(seq, slot.sent_at, &slot.body)
+        let Some(message) = self.message(seq) else { return false };
+        let length = u32::try_from(message.body.len()).unwrap_or(u32::MAX);
+        let from = message.sent;
+        let put = if message.withdrawn {
+            builder.skip(seq)
+        } else if from == 0 && builder.is_whole(message.body.len()) {
+            builder.whole(seq, message.sent_at, &message.body)
         } else {
             let to = length.min(from.saturating_add(allowed));
-            match filler.part(seq, slot.sent_at, &slot.body, from, to) {
-                Put::All if to < length => Put::UpTo(to),
+            match builder.part(seq, message.sent_at, &message.body, from, to) {
+                Written::All if to < length => Written::UpTo(to),
                 put => put,
             }
         };
         let (sent, done) = match put {
-            Put::All if slot.gone => (from, true),
-            Put::All => (length, true),
-            Put::UpTo(end) => (end, false),
-            Put::Nothing => return false,
+            Written::All if message.withdrawn => (from, true),
+            Written::All => (length, true),
+            Written::UpTo(end) => (end, false),
+            Written::Nothing => return false,
         };
         self.sent = self.sent.saturating_add(u64::from(sent.saturating_sub(from)));
-        if let Some(slot) = self.slot_mut(seq) {
-            slot.sent = sent;
+        if let Some(message) = self.message_mut(seq) {
+            message.sent = sent;
         }
         if done {
             self.next = seq.saturating_add(1);
@@ -293,64 +302,69 @@ impl SendQueue {
 
     /// How many bytes of the next new message the recipient allows; `None` when there is none, or it must wait.
     fn new_allowed(&self) -> Option<u32> {
-        let slot = self.slot(self.next)?;
+        let message = self.message(self.next)?;
         if self.next.saturating_sub(self.base) >= self.credit_messages {
             return None;
         }
         // What the recipient wants next does not count, or a long message could never end.
-        let beyond = self.sent.saturating_sub(self.slots.front().map_or(0, |slot| u64::from(slot.sent)));
+        let beyond =
+            self.sent.saturating_sub(self.messages.front().map_or(0, |message| u64::from(message.sent)));
         let allowed = u32::try_from(self.credit_bytes.saturating_sub(beyond)).unwrap_or(u32::MAX);
-        let left = slot.body.len().saturating_sub(slot.sent as usize);
+        let left = message.body.len().saturating_sub(message.sent as usize);
         // What is short goes whole or not at all.
         let needed = left.min(usize::from(u16::MAX));
-        (slot.gone || (allowed as usize) >= needed).then_some(allowed)
+        (message.withdrawn || (allowed as usize) >= needed).then_some(allowed)
     }
 
     /// Makes an empty place of a message; false when it is one already.
-    fn empty_place(&mut self, index: usize) -> bool {
+    fn withdraw(&mut self, index: usize) -> bool {
         let seq = self.base.saturating_add(as_u64(index));
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| !slot.gone) else { return false };
-        slot.gone = true;
-        let body = std::mem::take(&mut slot.body);
-        self.live.messages = self.live.messages.saturating_sub(1);
-        self.live.bytes = self.live.bytes.saturating_sub(as_u64(body.len()));
+        let Some(message) = self.messages.get_mut(index).filter(|message| !message.withdrawn) else {
+            return false;
+        };
+        message.withdrawn = true;
+        let body = std::mem::take(&mut message.body);
+        self.pending.messages = self.pending.messages.saturating_sub(1);
+        self.pending.bytes = self.pending.bytes.saturating_sub(as_u64(body.len()));
         if seq < self.next {
-            self.again.push_back(Piece::Slots { first: seq, count: 1 });
+            self.retransmit.push_back(Piece::Messages { first: seq, count: 1 });
         }
         true
     }
 
     /// Drops empty places at the front of which the recipient knows nothing: the floor tells it.
-    fn trim(&mut self) {
-        while self.base == self.next && self.slots.front().is_some_and(|slot| slot.gone && slot.sent == 0) {
+    fn advance_floor(&mut self) {
+        while self.base == self.next
+            && self.messages.front().is_some_and(|message| message.withdrawn && message.sent == 0)
+        {
             self.pop();
         }
     }
 
-    fn pop(&mut self) -> Option<Slot> {
-        let slot = self.slots.pop_front()?;
+    fn pop(&mut self) -> Option<QueuedMessage> {
+        let message = self.messages.pop_front()?;
         self.base = self.base.saturating_add(1);
         self.next = self.next.max(self.base);
-        self.sent = self.sent.saturating_sub(u64::from(slot.sent));
-        if !slot.gone {
-            self.live.messages = self.live.messages.saturating_sub(1);
-            self.live.bytes = self.live.bytes.saturating_sub(as_u64(slot.body.len()));
+        self.sent = self.sent.saturating_sub(u64::from(message.sent));
+        if !message.withdrawn {
+            self.pending.messages = self.pending.messages.saturating_sub(1);
+            self.pending.bytes = self.pending.bytes.saturating_sub(as_u64(message.body.len()));
         }
-        Some(slot)
+        Some(message)
     }
 
-    fn tell_room(&mut self, events: &mut VecDeque<ConversationEvent>) {
+    fn report_room(&mut self, events: &mut VecDeque<ConversationEvent>) {
         if std::mem::take(&mut self.was_full) {
             events.push_back(ConversationEvent::Room);
         }
     }
 
-    fn slot(&self, seq: u64) -> Option<&Slot> {
-        self.slots.get(usize::try_from(seq.checked_sub(self.base)?).ok()?)
+    fn message(&self, seq: u64) -> Option<&QueuedMessage> {
+        self.messages.get(usize::try_from(seq.checked_sub(self.base)?).ok()?)
     }
 
-    fn slot_mut(&mut self, seq: u64) -> Option<&mut Slot> {
-        self.slots.get_mut(usize::try_from(seq.checked_sub(self.base)?).ok()?)
+    fn message_mut(&mut self, seq: u64) -> Option<&mut QueuedMessage> {
+        self.messages.get_mut(usize::try_from(seq.checked_sub(self.base)?).ok()?)
     }
 }
 
@@ -364,8 +378,8 @@ pub(super) fn split_id(id: &MessageId) -> Option<(u64, u64)> {
     Some((u64::from_be_bytes(*incarnation), u64::from_be_bytes(*seq)))
 }
 
-fn slots(first: u64, end: u64) -> Piece {
-    Piece::Slots { first, count: u16::try_from(end.saturating_sub(first)).unwrap_or(u16::MAX) }
+fn messages(first: u64, end: u64) -> Piece {
+    Piece::Messages { first, count: u16::try_from(end.saturating_sub(first)).unwrap_or(u16::MAX) }
 }
 
 fn as_u64(value: usize) -> u64 {

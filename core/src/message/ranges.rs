@@ -6,18 +6,18 @@ use crate::time::Time;
 use crate::wire::message::Ack;
 
 /// At most so many ranges are remembered. What is below them counts as seen.
-pub(super) const KEPT: usize = 128;
+pub(super) const MAX_RANGES: usize = 128;
 
 /// A sorted set of ranges, both ends included, the lowest first.
 #[derive(Debug, Default)]
-pub(super) struct Received {
+pub(super) struct ReceivedNumbers {
     ranges: VecDeque<(u64, u64)>,
     /// Numbers below this count as seen.
     forgotten: u64,
     largest_at: Time,
 }
 
-impl Received {
+impl ReceivedNumbers {
     /// Whether `number` arrived before, or is too old to tell.
     pub fn contains(&self, number: u64) -> bool {
         number < self.forgotten
@@ -63,7 +63,7 @@ impl Received {
                 self.ranges.insert(below, (number, number));
             }
         }
-        if self.ranges.len() > KEPT
+        if self.ranges.len() > MAX_RANGES
             && let Some(oldest) = self.ranges.pop_front()
         {
             self.forgotten = self.forgotten.max(oldest.1.saturating_add(1));
@@ -115,21 +115,21 @@ mod tests {
 
     #[test]
     fn a_number_below_what_is_remembered_counts_as_seen() {
-        let mut received = Received::default();
-        for number in 0..2 * KEPT as u64 + 2 {
+        let mut received = ReceivedNumbers::default();
+        for number in 0..2 * MAX_RANGES as u64 + 2 {
             received.insert(Time::ZERO, number * 2);
         }
         assert!(received.contains(1), "its range was forgotten");
-        assert!(!received.contains(4 * KEPT as u64 + 1));
+        assert!(!received.contains(4 * MAX_RANGES as u64 + 1));
         received.forget_below(1_000_000);
         assert!(received.contains(999_999));
-        assert_eq!(received.largest(), Some(4 * KEPT as u64 + 2));
+        assert_eq!(received.largest(), Some(4 * MAX_RANGES as u64 + 2));
     }
 
     proptest! {
         #[test]
         fn ranges_hold_just_what_was_inserted(numbers in prop::collection::vec(0u64..100, 0..200)) {
-            let mut received = Received::default();
+            let mut received = ReceivedNumbers::default();
             let mut model = BTreeSet::new();
             for number in numbers {
                 prop_assert_eq!(received.contains(number), !model.insert(number));

@@ -12,17 +12,17 @@ use bytes::Bytes;
 use crate::types::Timestamp;
 
 /// What a message that has begun costs besides its bytes.
-pub(super) const PART: usize = 320;
+pub(super) const PART_COST: usize = 320;
 /// What a piece beyond a gap costs besides its bytes.
-pub(super) const PIECE: usize = 96;
+pub(super) const PIECE_COST: usize = 96;
 /// A sender cuts nothing smaller than this, but for the end of a message.
-pub(super) const SMALL: usize = 128;
+pub(super) const SMALL_PIECE: usize = 128;
 /// Of pieces that are smaller nevertheless so many may wait beyond a gap.
-pub(super) const SMALL_PIECES: usize = 64;
+pub(super) const MAX_SMALL_PIECES: usize = 64;
 
 /// Where a part lies in its message.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct FragmentSpan {
     pub total: u32,
     pub offset: u32,
     pub bytes: Range<usize>,
@@ -30,7 +30,7 @@ pub(super) struct Part {
 
 /// Why a part was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum FragmentRefusal {
     /// It contradicts the parts before it.
     Contradiction,
     /// Too many small pieces wait for a gap to be filled.
@@ -42,7 +42,7 @@ pub(super) enum Refused {
 pub(super) struct Reassembly {
     pub sent_at: Timestamp,
     total: usize,
-    head: Vec<u8>,
+    prefix: Vec<u8>,
     /// By where they begin: apart from each other, all beyond the head.
     later: BTreeMap<usize, Box<[u8]>>,
     later_bytes: usize,
@@ -51,23 +51,23 @@ pub(super) struct Reassembly {
 
 impl Reassembly {
     pub fn new(sent_at: Timestamp, total: usize) -> Self {
-        Reassembly { sent_at, total, head: Vec::new(), later: BTreeMap::new(), later_bytes: 0, small: 0 }
+        Reassembly { sent_at, total, prefix: Vec::new(), later: BTreeMap::new(), later_bytes: 0, small: 0 }
     }
 
     /// Bytes that have arrived.
     pub fn bytes(&self) -> usize {
-        self.head.len().saturating_add(self.later_bytes)
+        self.prefix.len().saturating_add(self.later_bytes)
     }
 
     /// What is held besides those bytes.
     pub fn structure(&self) -> usize {
-        let spare = self.head.capacity().saturating_sub(self.head.len());
-        self.later.len().saturating_mul(PIECE).saturating_add(PART).saturating_add(spare)
+        let structure_budget = self.prefix.capacity().saturating_sub(self.prefix.len());
+        self.later.len().saturating_mul(PIECE_COST).saturating_add(PART_COST).saturating_add(structure_budget)
     }
 
     /// How many bytes of `offset..end` are new.
     pub fn missing(&self, offset: usize, end: usize) -> usize {
-        let from = offset.max(self.head.len());
+        let from = offset.max(self.prefix.len());
         let mut missing = end.saturating_sub(from);
         let before = self.later.range(..from).next_back();
         let within = self.later.range((Included(from), Unbounded));
@@ -79,19 +79,19 @@ impl Reassembly {
     }
 
     /// Takes a part. What had arrived before stays as it was.
-    pub fn insert(&mut self, total: usize, offset: usize, bytes: &[u8]) -> Result<(), Refused> {
+    pub fn insert(&mut self, total: usize, offset: usize, bytes: &[u8]) -> Result<(), FragmentRefusal> {
         if total != self.total || offset.saturating_add(bytes.len()) > total {
-            return Err(Refused::Contradiction);
+            return Err(FragmentRefusal::Contradiction);
         }
-        if offset > self.head.len() {
+        if offset > self.prefix.len() {
             return self.insert_later(offset, bytes);
         }
-        let mut rest = bytes.get(self.head.len().saturating_sub(offset)..).unwrap_or_default();
+        let mut rest = bytes.get(self.prefix.len().saturating_sub(offset)..).unwrap_or_default();
         // Pieces in between came first.
         while !rest.is_empty() {
             let until = self.later.first_key_value().map_or(usize::MAX, |(start, _)| *start);
-            let (new, behind) = rest.split_at(rest.len().min(until.saturating_sub(self.head.len())));
-            self.extend_head(new);
+            let (new, behind) = rest.split_at(rest.len().min(until.saturating_sub(self.prefix.len())));
+            self.extend_prefix(new);
             let joined = self.join();
             rest = behind.get(joined..).unwrap_or_default();
         }
@@ -100,41 +100,41 @@ impl Reassembly {
     }
 
     pub fn is_complete(&self) -> bool {
-        self.head.len() == self.total
+        self.prefix.len() == self.total
     }
 
     /// The message, once it is complete.
     pub fn into_body(self) -> Bytes {
-        self.head.into()
+        self.prefix.into()
     }
 
     /// Appends to the head. The buffer doubles until half of the message is there, and then has the size of the
     /// whole: never more than twice what has arrived.
-    fn extend_head(&mut self, new: &[u8]) {
-        let needed = self.head.len().saturating_add(new.len());
-        if needed > self.head.capacity() {
+    fn extend_prefix(&mut self, new: &[u8]) {
+        let needed = self.prefix.len().saturating_add(new.len());
+        if needed > self.prefix.capacity() {
             let size = self.total.min(needed.saturating_mul(2));
-            self.head.reserve_exact(size.saturating_sub(self.head.len()));
+            self.prefix.reserve_exact(size.saturating_sub(self.prefix.len()));
         }
-        self.head.extend_from_slice(new);
+        self.prefix.extend_from_slice(new);
     }
 
     /// Moves the pieces that the head has reached into it; how many bytes those were.
     fn join(&mut self) -> usize {
         let mut joined = 0usize;
         while let Some(first) = self.later.first_entry()
-            && *first.key() <= self.head.len()
+            && *first.key() <= self.prefix.len()
         {
             let piece = first.remove();
             self.forget(&piece);
-            self.extend_head(&piece);
+            self.extend_prefix(&piece);
             joined = joined.saturating_add(piece.len());
         }
         joined
     }
 
     /// Puts what is new of a part between the pieces that are there. Those that it encloses become one with it.
-    fn insert_later(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Refused> {
+    fn insert_later(&mut self, offset: usize, bytes: &[u8]) -> Result<(), FragmentRefusal> {
         let (mut from, mut end) = (offset, offset.saturating_add(bytes.len()));
         if let Some((start, piece)) = self.later.range(..=from).next_back() {
             from = from.max(end_of(*start, piece));
@@ -150,8 +150,8 @@ impl Reassembly {
         };
         let enclosed = self.later.range(from..end.max(from)).filter(|(_, piece)| is_small(piece)).count();
         let is_end = from.saturating_add(new.len()) == self.total;
-        if is_small(new) && !is_end && self.small.saturating_sub(enclosed) >= SMALL_PIECES {
-            return Err(Refused::TooManyPieces);
+        if is_small(new) && !is_end && self.small.saturating_sub(enclosed) >= MAX_SMALL_PIECES {
+            return Err(FragmentRefusal::TooManyPieces);
         }
         let mut run: Box<[u8]> = new.into();
         while let Some(start) = self.later.range(from..end.max(from)).next().map(|(start, _)| *start) {
@@ -178,7 +178,7 @@ impl Reassembly {
 }
 
 fn is_small(piece: &[u8]) -> bool {
-    piece.len() < SMALL
+    piece.len() < SMALL_PIECE
 }
 
 fn end_of(start: usize, piece: &[u8]) -> usize {
@@ -224,15 +224,15 @@ mod tests {
         let piece = [1; 1000];
         for nth in 0..100 {
             parts.insert(16 << 20, nth * 1000, &piece).unwrap();
-            assert!(parts.head.capacity() <= 2 * parts.bytes());
+            assert!(parts.prefix.capacity() <= 2 * parts.bytes());
         }
     }
 
     #[test]
     fn a_part_that_contradicts_the_others_is_refused() {
         let mut parts = Reassembly::new(Timestamp(1), 100);
-        assert_eq!(parts.insert(99, 0, &[1; 60]), Err(Refused::Contradiction));
-        assert_eq!(parts.insert(100, 41, &[1; 60]), Err(Refused::Contradiction));
+        assert_eq!(parts.insert(99, 0, &[1; 60]), Err(FragmentRefusal::Contradiction));
+        assert_eq!(parts.insert(100, 41, &[1; 60]), Err(FragmentRefusal::Contradiction));
     }
 
     #[test]
@@ -240,9 +240,9 @@ mod tests {
         let mut parts = Reassembly::new(Timestamp(1), 1 << 20);
         let refused =
             (1..500).find_map(|nth| parts.insert(1 << 20, nth * 2, &[1]).err().map(|why| (nth, why)));
-        assert_eq!(refused, Some((SMALL_PIECES + 1, Refused::TooManyPieces)));
+        assert_eq!(refused, Some((MAX_SMALL_PIECES + 1, FragmentRefusal::TooManyPieces)));
         for nth in 1..4000 {
-            parts.insert(1 << 20, nth * 256, &[2; SMALL]).unwrap();
+            parts.insert(1 << 20, nth * 256, &[2; SMALL_PIECE]).unwrap();
         }
         assert_eq!(parts.insert(1 << 20, (1 << 20) - 1, &[3]), Ok(()), "the end of a message may be short");
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Conversation;
-use super::reassembly::Part;
+use super::reassembly::FragmentSpan;
 use super::recovery::{Piece, after};
 use super::rtt::MAX_ACK_DELAY;
 use super::sending::Sending;
@@ -20,17 +20,17 @@ impl Conversation {
         if header.source != self.ends.0 {
             return Err(DropCause::MalformedMessage);
         }
-        self.meet(now, &header, packet)?;
+        self.check_incarnations(now, &header, packet)?;
         if self.received.contains(header.number) {
             return Err(DropCause::Duplicate);
         }
-        (self.active, self.heard) = (now, now);
+        (self.last_used, self.last_received) = (now, now);
         self.proven |= header.to != 0;
-        self.meeting.forget_claims(now);
+        self.incarnations.expire_claims(now);
         self.incoming.begin_packet(packet.len());
         self.incoming.advance(header.floor);
         self.confirmed = self.confirmed.max(header.floor);
-        self.told = self.told.max(header.floor);
+        self.reported = self.reported.max(header.floor);
         let mut refused = None;
         let mut asks = false;
         let (mut parts, known) = (0u64, self.incoming.duplicates);
@@ -72,8 +72,8 @@ impl Conversation {
         self.received.insert(now, header.number);
         self.received.forget_below(header.number.saturating_sub(u64::from(header.open)));
         if asks {
-            self.unacked = self.unacked.saturating_add(1);
-            let at = if self.unacked >= 2 || !in_order { now } else { after(now, MAX_ACK_DELAY) };
+            self.unacknowledged = self.unacknowledged.saturating_add(1);
+            let at = if self.unacknowledged >= 2 || !in_order { now } else { after(now, MAX_ACK_DELAY) };
             self.ack_at = Some(self.ack_at.map_or(at, |earlier| earlier.min(at)));
         }
         Ok(())
@@ -100,13 +100,13 @@ impl Conversation {
                 let Sending { queue, recovery, .. } = sending;
                 let longest = recovery
                     .on_ack(now, &ack, |piece, arrived| match (piece, arrived) {
-                        (Piece::Taken(taken), true) => *confirmed = taken.max(*confirmed),
-                        (Piece::Taken(_), false) => *confirming = 0,
+                        (Piece::Receipt(taken), true) => *confirmed = taken.max(*confirmed),
+                        (Piece::Receipt(_), false) => *confirming = 0,
                         (_, true) => {}
                         (piece, false) => queue.on_lost(piece),
                     })
                     .map_err(|()| DropCause::MalformedMessage)?;
-                outcome.note(std::mem::take(&mut recovery.fates));
+                outcome.note(std::mem::take(&mut recovery.path_results));
                 sending.note_arrival(longest);
                 Ok(())
             }
@@ -123,12 +123,17 @@ impl Conversation {
                 Ok(())
             }
             Frame::Messages { above, sent_at, count } => {
-                self.hurried = false;
+                self.sender_finished = false;
                 self.incoming.messages((seq(above), count), sent_at, packet, reader)
             }
             Frame::Fragment { above, sent_at, total, offset, bytes: (start, end) } => {
-                self.hurried = false;
-                self.incoming.part(seq(above), sent_at, packet, Part { total, offset, bytes: start..end })
+                self.sender_finished = false;
+                self.incoming.part(
+                    seq(above),
+                    sent_at,
+                    packet,
+                    FragmentSpan { total, offset, bytes: start..end },
+                )
             }
             Frame::Skip { above, count } => self.incoming.skip(seq(above), count),
             Frame::Ping => {
@@ -136,7 +141,7 @@ impl Conversation {
                 Ok(())
             }
             Frame::Last => {
-                self.hurried = true;
+                self.sender_finished = true;
                 Ok(())
             }
         }

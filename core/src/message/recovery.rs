@@ -18,40 +18,40 @@ const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Probes sent at each time-out.
 const PROBES: u8 = 2;
 /// While so many packets are open the window is closed: each ack may have to look at all of them.
-pub(super) const MAX_OPEN: usize = 1 << 13;
+pub(super) const MAX_OPEN_PACKETS: usize = 1 << 13;
 /// No more packets than this are remembered. It takes a peer that never acknowledges to get there.
-const MAX_RECORDS: usize = 2 * MAX_OPEN;
+const MAX_SENT_PACKETS: usize = 2 * MAX_OPEN_PACKETS;
 /// Silence of so many probe intervals with nothing arriving is persistent congestion (RFC 9002 section 7.6).
-const PERSISTENT: u32 = 3;
+const PERSISTENT_INTERVALS: u32 = 3;
 
 /// Something that a packet carried and that must arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     /// Whole messages, or the word that they are given up, `count` in sequence.
-    Slots { first: u64, count: u16 },
+    Messages { first: u64, count: u16 },
     /// Bytes of a message.
     Part { seq: u64, from: u32, to: u32 },
     /// The word that all below this sequence is taken.
-    Taken(u64),
+    Receipt(u64),
     /// Nothing but the wish for an answer.
     Ping,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum PacketState {
     /// It has had its ack, or is lost.
-    Known,
-    Open,
+    Settled,
+    InFlight,
     /// As `Open`, but its pieces were sent again already, as a probe.
     Probed,
 }
 
 #[derive(Debug)]
-struct Sent {
+struct SentPacket {
     number: u64,
     at: Time,
     bytes: u32,
-    fate: Fate,
+    state: PacketState,
     pieces: u64,
 }
 
@@ -61,23 +61,23 @@ pub(super) struct Recovery {
     /// The number of the next packet.
     next: u64,
     /// Those that ask for an ack, from the oldest whose fate is not known.
-    packets: VecDeque<Sent>,
+    packets: VecDeque<SentPacket>,
     /// The last packet that asked for none, and when it left.
-    plain: Option<(u64, Time)>,
+    last_ack_only: Option<(u64, Time)>,
     /// The pieces of `packets`, in order; the first of them is the `first_piece`th ever.
     pieces: VecDeque<Piece>,
     first_piece: u64,
-    in_flight: u64,
-    open: usize,
+    in_flight_bytes: u64,
+    in_flight_packets: usize,
     largest_acked: Option<u64>,
-    loss_at: Option<Time>,
+    loss_time: Option<Time>,
     last_sent: Time,
-    timeouts: u32,
+    probe_timeouts: u32,
     /// Packets before this number took another way.
-    counted_from: u64,
+    path_start: u64,
     /// Packets with payload, of the present way, that the last ack or time-out has shown to have arrived, and to be
     /// lost.
-    pub fates: (u32, u32),
+    pub path_results: (u32, u32),
     /// Probes to be sent whatever the window says.
     pub probes: u8,
     pub rtt: Rtt,
@@ -90,17 +90,17 @@ impl Recovery {
         Recovery {
             next,
             packets: VecDeque::new(),
-            plain: None,
+            last_ack_only: None,
             pieces: VecDeque::new(),
             first_piece: 0,
-            in_flight: 0,
-            open: 0,
+            in_flight_bytes: 0,
+            in_flight_packets: 0,
             largest_acked: None,
-            loss_at: None,
+            loss_time: None,
             last_sent: Time::ZERO,
-            timeouts: 0,
-            counted_from: 0,
-            fates: (0, 0),
+            probe_timeouts: 0,
+            path_start: 0,
+            path_results: (0, 0),
             probes: 0,
             rtt: Rtt::new(),
             congestion: Congestion::new(),
@@ -119,8 +119,8 @@ impl Recovery {
     }
 
     /// Whether something is on its way that asks for an ack.
-    pub fn is_waiting(&self) -> bool {
-        self.open > 0
+    pub fn is_in_flight(&self) -> bool {
+        self.in_flight_packets > 0
     }
 
     #[cfg(test)]
@@ -129,18 +129,18 @@ impl Recovery {
     }
 
     /// Whether so many packets are remembered that they must be given up.
-    pub fn is_overgrown(&self) -> bool {
-        self.packets.len() >= MAX_RECORDS
+    pub fn is_full(&self) -> bool {
+        self.packets.len() >= MAX_SENT_PACKETS
     }
 
     /// How many probe time-outs have passed since the last sign of life.
-    pub fn timeouts(&self) -> u32 {
-        self.timeouts
+    pub fn probe_timeouts(&self) -> u32 {
+        self.probe_timeouts
     }
 
     /// Whether the window has room.
     pub fn has_room(&self) -> bool {
-        self.packets.len() < MAX_OPEN && self.congestion.has_room(self.in_flight)
+        self.packets.len() < MAX_OPEN_PACKETS && self.congestion.has_room(self.in_flight_bytes)
     }
 
     /// The next packet has left. It asks for an ack when it carried pieces.
@@ -148,22 +148,28 @@ impl Recovery {
         let number = self.next;
         self.next = number.saturating_add(1);
         if pieces.is_empty() {
-            self.plain = Some((number, now));
+            self.last_ack_only = Some((number, now));
             return;
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.in_flight = self.in_flight.saturating_add(u64::from(bytes));
-        self.open = self.open.saturating_add(1);
+        self.in_flight_bytes = self.in_flight_bytes.saturating_add(u64::from(bytes));
+        self.in_flight_packets = self.in_flight_packets.saturating_add(1);
         self.last_sent = now;
         self.congestion.on_sent(u64::from(bytes));
         let first = self.first_piece.saturating_add(as_u64(self.pieces.len()));
         self.pieces.extend(pieces);
-        self.packets.push_back(Sent { number, at: now, bytes, fate: Fate::Open, pieces: first });
+        self.packets.push_back(SentPacket {
+            number,
+            at: now,
+            bytes,
+            state: PacketState::InFlight,
+            pieces: first,
+        });
     }
 
     /// Takes an ack. `told` hears of each piece that has arrived (`true`) or is lost (`false`). Returns the
     /// size of the longest packet that has now arrived; the error is an ack of something that was never sent.
-    pub fn on_ack(&mut self, now: Time, ack: &Ack, mut told: impl FnMut(Piece, bool)) -> Result<usize, ()> {
+    pub fn on_ack(&mut self, now: Time, ack: &Ack, mut report: impl FnMut(Piece, bool)) -> Result<usize, ()> {
         if ack.largest() >= self.next_number() {
             return Err(());
         }
@@ -171,12 +177,12 @@ impl Recovery {
         let largest_at = self.sent_at(ack.largest());
         let is_news = self.largest_acked.is_none_or(|before| ack.largest() > before);
         let mut longest = 0;
-        self.fates = (0, 0);
+        self.path_results = (0, 0);
         for &(low, high) in ack.ranges() {
             let from = self.packets.partition_point(|sent| sent.number < low);
             let to = self.packets.partition_point(|sent| sent.number <= high);
             for index in from..to {
-                if let Some((at, bytes)) = self.settle(index, |piece| told(piece, true)) {
+                if let Some((at, bytes)) = self.settle(index, |piece| report(piece, true)) {
                     longest = longest.max(bytes);
                     self.congestion.on_ack(at, u64::from(bytes));
                 }
@@ -186,21 +192,21 @@ impl Recovery {
             if let Some(at) = largest_at.filter(|_| is_news) {
                 self.rtt.sample(now.since(at), Duration::from_micros(u64::from(ack.delay_us)));
             }
-            self.timeouts = 0;
+            self.probe_timeouts = 0;
             self.probes = 0;
         }
         self.largest_acked = self.largest_acked.max(Some(ack.largest()));
-        self.detect_losses(now, |piece| told(piece, false));
-        self.forget_known();
+        self.detect_losses(now, |piece| report(piece, false));
+        self.drop_settled();
         Ok(longest as usize)
     }
 
     /// When [`Self::on_timeout`] wants to be called.
     pub fn deadline(&self) -> Option<Time> {
-        if self.open == 0 {
+        if self.in_flight_packets == 0 {
             return None;
         }
-        Some(self.loss_at.unwrap_or_else(|| after(self.last_sent, self.backed_off())))
+        Some(self.loss_time.unwrap_or_else(|| after(self.last_sent, self.probe_timeout())))
     }
 
     /// The deadline has passed: either time tells that packets are lost, or probes must find out.
@@ -208,26 +214,26 @@ impl Recovery {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
-        self.fates = (0, 0);
-        if self.loss_at.is_some() {
+        self.path_results = (0, 0);
+        if self.loss_time.is_some() {
             self.detect_losses(now, lost);
-            self.forget_known();
+            self.drop_settled();
             return;
         }
-        self.timeouts = self.timeouts.saturating_add(1);
-        self.probe(now, lost);
+        self.probe_timeouts = self.probe_timeouts.saturating_add(1);
+        self.send_probes(now, lost);
     }
 
     /// The way is another one: what is open is sent again at once if the last way was silent, and the next silence is the
     /// first. Packets sent before do not count any more in `fates`.
-    pub fn probe_anew(&mut self, now: Time, lost: impl FnMut(Piece)) {
-        self.counted_from = self.next_number();
-        if std::mem::take(&mut self.timeouts) > 0 {
-            self.probe(now, lost);
+    pub fn on_path_change(&mut self, now: Time, lost: impl FnMut(Piece)) {
+        self.path_start = self.next_number();
+        if std::mem::take(&mut self.probe_timeouts) > 0 {
+            self.send_probes(now, lost);
         }
     }
 
-    fn probe(&mut self, now: Time, mut lost: impl FnMut(Piece)) {
+    fn send_probes(&mut self, now: Time, mut lost: impl FnMut(Piece)) {
         self.probes = PROBES;
         // The next time-out counts from here, even if nothing can be sent.
         self.last_sent = now;
@@ -236,10 +242,10 @@ impl Recovery {
             if left == 0 {
                 break;
             }
-            if self.packets.get(index).is_some_and(|sent| sent.fate == Fate::Open) {
+            if self.packets.get(index).is_some_and(|sent| sent.state == PacketState::InFlight) {
                 self.each_piece(index, &mut lost);
                 if let Some(sent) = self.packets.get_mut(index) {
-                    sent.fate = Fate::Probed;
+                    sent.state = PacketState::Probed;
                 }
                 left = left.saturating_sub(1);
             }
@@ -248,42 +254,42 @@ impl Recovery {
 
     /// Gives up all packets on their way, without blaming the path: the route was gone, or the recipient is a new
     /// one. The window stays.
-    pub fn give_up(&mut self, mut lost: impl FnMut(Piece)) {
+    pub fn abandon(&mut self, mut lost: impl FnMut(Piece)) {
         for index in 0..self.packets.len() {
             let Some(sent) = self.packets.get_mut(index) else { break };
-            let fate = std::mem::replace(&mut sent.fate, Fate::Known);
-            if fate == Fate::Open {
+            let state = std::mem::replace(&mut sent.state, PacketState::Settled);
+            if state == PacketState::InFlight {
                 self.each_piece(index, &mut lost);
             }
         }
-        (self.in_flight, self.open) = (0, 0);
-        self.timeouts = 0;
+        (self.in_flight_bytes, self.in_flight_packets) = (0, 0);
+        self.probe_timeouts = 0;
         self.probes = 0;
-        self.loss_at = None;
-        self.forget_known();
+        self.loss_time = None;
+        self.drop_settled();
     }
 
-    fn backed_off(&self) -> Duration {
+    fn probe_timeout(&self) -> Duration {
         let interval = self.rtt.probe_interval();
-        let factor = 1u32.checked_shl(self.timeouts.min(16)).unwrap_or(u32::MAX);
+        let factor = 1u32.checked_shl(self.probe_timeouts.min(16)).unwrap_or(u32::MAX);
         interval.saturating_mul(factor).min(MAX_PROBE_INTERVAL.max(interval))
     }
 
     /// Marks a packet as arrived; returns when it was sent and its size if that is news.
     fn settle(&mut self, index: usize, mut arrived: impl FnMut(Piece)) -> Option<(Time, u32)> {
-        let sent = self.packets.get_mut(index).filter(|sent| sent.fate != Fate::Known)?;
-        sent.fate = Fate::Known;
+        let sent = self.packets.get_mut(index).filter(|sent| sent.state != PacketState::Settled)?;
+        sent.state = PacketState::Settled;
         let (number, at, bytes) = (sent.number, sent.at, sent.bytes);
-        self.in_flight = self.in_flight.saturating_sub(u64::from(bytes));
-        self.open = self.open.saturating_sub(1);
-        let counts = number >= self.counted_from && self.has_payload(index);
-        self.fates.0 = self.fates.0.saturating_add(u32::from(counts));
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(u64::from(bytes));
+        self.in_flight_packets = self.in_flight_packets.saturating_sub(1);
+        let counts = number >= self.path_start && self.has_payload(index);
+        self.path_results.0 = self.path_results.0.saturating_add(u32::from(counts));
         self.each_piece(index, &mut arrived);
         Some((at, bytes))
     }
 
     fn detect_losses(&mut self, now: Time, mut lost: impl FnMut(Piece)) {
-        self.loss_at = None;
+        self.loss_time = None;
         let Some(largest) = self.largest_acked else { return };
         let delay = self.rtt.loss_delay();
         let count = self.packets.partition_point(|sent| sent.number < largest);
@@ -291,29 +297,29 @@ impl Recovery {
         let mut run: Option<(Time, Time)> = None;
         for index in 0..count {
             let Some(sent) = self.packets.get_mut(index) else { break };
-            if sent.fate == Fate::Known {
+            if sent.state == PacketState::Settled {
                 run = None;
                 continue;
             }
-            let (number, at, bytes, fate) = (sent.number, sent.at, sent.bytes, sent.fate);
+            let (number, at, bytes, state) = (sent.number, sent.at, sent.bytes, sent.state);
             let due = after(at, delay);
             if number.saturating_add(PACKET_THRESHOLD) > largest && due > now {
-                self.loss_at = Some(self.loss_at.map_or(due, |earlier| earlier.min(due)));
+                self.loss_time = Some(self.loss_time.map_or(due, |earlier| earlier.min(due)));
                 run = None;
                 continue;
             }
-            sent.fate = Fate::Known;
-            let counts = number >= self.counted_from && self.has_payload(index);
-            self.fates.1 = self.fates.1.saturating_add(u32::from(counts));
-            self.in_flight = self.in_flight.saturating_sub(u64::from(bytes));
-            self.open = self.open.saturating_sub(1);
-            if fate == Fate::Open {
+            sent.state = PacketState::Settled;
+            let counts = number >= self.path_start && self.has_payload(index);
+            self.path_results.1 = self.path_results.1.saturating_add(u32::from(counts));
+            self.in_flight_bytes = self.in_flight_bytes.saturating_sub(u64::from(bytes));
+            self.in_flight_packets = self.in_flight_packets.saturating_sub(1);
+            if state == PacketState::InFlight {
                 self.each_piece(index, &mut lost);
             }
             self.congestion.on_loss(now, at);
             let start = run.map_or(at, |run| run.0);
             run = Some((start, at));
-            let persistent = self.rtt.probe_interval().saturating_mul(PERSISTENT);
+            let persistent = self.rtt.probe_interval().saturating_mul(PERSISTENT_INTERVALS);
             if self.rtt.smoothed().is_some() && at.since(start) > persistent {
                 self.congestion.on_persistent_congestion();
             }
@@ -329,18 +335,19 @@ impl Recovery {
 
     /// When the packet with this number left, if that is remembered.
     fn sent_at(&self, number: u64) -> Option<Time> {
-        let plain = self.plain.filter(|(plain, _)| *plain == number).map(|(_, at)| at);
+        let last_ack_only =
+            self.last_ack_only.filter(|(last_ack_only, _)| *last_ack_only == number).map(|(_, at)| at);
         let index = self.packets.binary_search_by_key(&number, |sent| sent.number).ok();
-        plain.or_else(|| index.and_then(|index| self.packets.get(index)).map(|sent| sent.at))
+        last_ack_only.or_else(|| index.and_then(|index| self.packets.get(index)).map(|sent| sent.at))
     }
 
     /// Tells the pieces of the packet at `index`.
-    fn each_piece(&self, index: usize, told: &mut impl FnMut(Piece)) {
+    fn each_piece(&self, index: usize, report: &mut impl FnMut(Piece)) {
         let start = self.packets.get(index).map_or(0, |sent| sent.pieces);
         let relative = |at: u64| usize::try_from(at.saturating_sub(self.first_piece)).unwrap_or(usize::MAX);
         for at in relative(start)..relative(self.pieces_end(index)) {
             if let Some(piece) = self.pieces.get(at) {
-                told(*piece);
+                report(*piece);
             }
         }
     }
@@ -353,8 +360,8 @@ impl Recovery {
     }
 
     /// Drops the records of the oldest packets whose fate is known.
-    fn forget_known(&mut self) {
-        while self.packets.front().is_some_and(|sent| sent.fate == Fate::Known) {
+    fn drop_settled(&mut self) {
+        while self.packets.front().is_some_and(|sent| sent.state == PacketState::Settled) {
             let end = self.pieces_end(0);
             while self.first_piece < end && self.pieces.pop_front().is_some() {
                 self.first_piece = self.first_piece.saturating_add(1);

@@ -15,18 +15,18 @@ pub(super) struct Rtt {
     smoothed: Option<Duration>,
     variation: Duration,
     latest: Duration,
-    least: Duration,
+    minimum: Duration,
 }
 
 impl Rtt {
     pub fn new() -> Self {
-        Rtt { smoothed: None, variation: share(INITIAL, 2), latest: INITIAL, least: Duration::MAX }
+        Rtt { smoothed: None, variation: share(INITIAL, 2), latest: INITIAL, minimum: Duration::MAX }
     }
 
     /// A packet was acknowledged `sample` after it was sent; the recipient says that `ack_delay` of it was its own.
     pub fn sample(&mut self, sample: Duration, ack_delay: Duration) {
         self.latest = sample;
-        self.least = self.least.min(sample);
+        self.minimum = self.minimum.min(sample);
         let Some(smoothed) = self.smoothed else {
             self.smoothed = Some(sample);
             self.variation = share(sample, 2);
@@ -34,7 +34,7 @@ impl Rtt {
         };
         let delay = ack_delay.min(MAX_ACK_DELAY);
         let adjusted = match sample.checked_sub(delay) {
-            Some(adjusted) if adjusted >= self.least => adjusted,
+            Some(adjusted) if adjusted >= self.minimum => adjusted,
             _ => sample,
         };
         let deviation = smoothed.abs_diff(adjusted);

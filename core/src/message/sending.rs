@@ -21,7 +21,7 @@ pub(super) struct Sending {
     pub events: VecDeque<ConversationEvent>,
     /// What the route was last said to bear, and since when it is suspected to bear less.
     pub offered: usize,
-    pub shrunk: Option<Shrunk>,
+    pub reduced: Option<ReducedPacketSize>,
     pub paced_until: Option<Time>,
     pub stall_at: Option<Time>,
     pub stalls: u32,
@@ -38,7 +38,7 @@ impl Sending {
             recovery: Recovery::new(next),
             events: VecDeque::new(),
             offered: 0,
-            shrunk: None,
+            reduced: None,
             paced_until: None,
             stall_at: None,
             stalls: 0,
@@ -50,28 +50,28 @@ impl Sending {
 
 /// Packets longer than `most` bytes seem to vanish.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shrunk {
+pub(super) struct ReducedPacketSize {
     pub most: usize,
     /// When a longer one is tried again, and the pause before the one after that.
     pub raise_at: Time,
     pub pause: Duration,
 }
 
-impl Shrunk {
+impl ReducedPacketSize {
     /// A longer one has gone out.
-    fn tried(&mut self, now: Time) {
+    fn note_attempt(&mut self, now: Time) {
         self.raise_at = now + self.pause;
         self.pause = self.pause.saturating_mul(2).min(LAST_RAISE);
     }
 }
 
 /// The look of a conversation that sends nothing.
-static NOTHING: LazyLock<Sending> = LazyLock::new(|| Sending::new(SendQueue::new(0, 0, 0), 0));
+static EMPTY: LazyLock<Sending> = LazyLock::new(|| Sending::new(SendQueue::new(0, 0, 0), 0));
 
 /// A [`Sending`] that may not be there yet. To look at it makes none.
 #[derive(Debug)]
-pub(super) struct Lazy {
-    made: Option<Box<Sending>>,
+pub(super) struct LazySending {
+    sending: Option<Box<Sending>>,
     /// The number of the next packet while there is none.
     next: u64,
     incarnation: u64,
@@ -79,10 +79,10 @@ pub(super) struct Lazy {
     max_bytes: usize,
 }
 
-impl Lazy {
+impl LazySending {
     pub fn new(incarnation: u64, config: Config) -> Self {
         let Config { max_queue_messages: max_messages, max_queue_bytes: max_bytes, .. } = config;
-        Lazy { made: None, next: 0, incarnation, max_messages, max_bytes }
+        LazySending { sending: None, next: 0, incarnation, max_messages, max_bytes }
     }
 
     /// The number that packets to this conversation name it by.
@@ -92,13 +92,13 @@ impl Lazy {
 
     /// To change it, if it is there.
     pub fn get_mut(&mut self) -> Option<&mut Sending> {
-        self.made.as_deref_mut()
+        self.sending.as_deref_mut()
     }
 
     /// To change it.
-    pub fn make(&mut self) -> &mut Sending {
-        let Lazy { made, next, incarnation, max_messages, max_bytes } = self;
-        made.get_or_insert_with(|| {
+    pub fn get_or_create(&mut self) -> &mut Sending {
+        let LazySending { sending, next, incarnation, max_messages, max_bytes } = self;
+        sending.get_or_insert_with(|| {
             let queue = SendQueue::new(*incarnation, *max_messages, *max_bytes);
             Box::new(Sending::new(queue, *next))
         })
@@ -106,18 +106,18 @@ impl Lazy {
 
     /// The number of the next packet.
     pub fn next_number(&self) -> u64 {
-        self.made.as_ref().map_or(self.next, |made| made.recovery.next_number())
+        self.sending.as_ref().map_or(self.next, |sending| sending.recovery.next_number())
     }
 
     /// The next packet has left. It asks for an ack when it carried pieces.
     pub fn on_sent(&mut self, now: Time, bytes: usize, pieces: &[Piece]) {
-        if self.made.is_none() && pieces.is_empty() {
+        if self.sending.is_none() && pieces.is_empty() {
             self.next = self.next.saturating_add(1);
         } else {
-            let sending = self.make();
+            let sending = self.get_or_create();
             sending.recovery.on_sent(now, bytes, pieces);
-            if let Some(shrunk) = sending.shrunk.as_mut().filter(|shrunk| bytes > shrunk.most) {
-                shrunk.tried(now);
+            if let Some(reduced) = sending.reduced.as_mut().filter(|reduced| bytes > reduced.most) {
+                reduced.note_attempt(now);
             }
         }
     }
@@ -127,7 +127,7 @@ impl Lazy {
         self.get_mut().map(|sending| std::mem::take(&mut sending.pieces)).unwrap_or_default()
     }
 
-    pub fn return_pieces(&mut self, pieces: Vec<Piece>) {
+    pub fn give_back_pieces(&mut self, pieces: Vec<Piece>) {
         if let Some(sending) = self.get_mut() {
             sending.pieces = pieces;
         }
@@ -141,7 +141,7 @@ impl Lazy {
     }
 
     /// Gives back what is held only to be ready.
-    pub fn rest(&mut self) {
+    pub fn release_memory(&mut self) {
         if let Some(sending) = self.get_mut() {
             sending.events.shrink_to_fit();
             sending.pieces = Vec::new();
@@ -149,10 +149,10 @@ impl Lazy {
     }
 }
 
-impl std::ops::Deref for Lazy {
+impl std::ops::Deref for LazySending {
     type Target = Sending;
 
     fn deref(&self) -> &Sending {
-        self.made.as_deref().unwrap_or(&NOTHING)
+        self.sending.as_deref().unwrap_or(&EMPTY)
     }
 }

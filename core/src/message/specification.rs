@@ -1,7 +1,9 @@
 //! What the specification says of the constants of conversations, with their values taken from the code.
 
-use super::{CONFIRM_DELAY, FORGOTTEN, INITIAL_CREDIT, INITIAL_MESSAGES, QUIET, RECEIPT_DELAY, WINDOW};
-use super::{fill, incoming, meeting, outcome, ranges, reassembly, recovery, rtt, transmit};
+use super::{
+    CONFIRM_DELAY, INITIAL_CREDIT, INITIAL_MESSAGES, MAX_PACKET_AGE, MAX_SILENCE, RECEIPT_DELAY, WINDOW,
+};
+use super::{incarnation, incoming, outcome, packet_builder, ranges, reassembly, recovery, rtt, transmit};
 use crate::protocol_tests::specified;
 use crate::wire::message::MAX_FRAMES;
 
@@ -13,19 +15,19 @@ fn the_specification_has_the_constants_of_conversations() {
         "{} after if a *last* came": RECEIPT_DELAY;
         "After {} without a packet of the sender": CONFIRM_DELAY;
         "else within {}": rtt::MAX_ACK_DELAY;
-        "of {} ranges of numbers the oldest": ranges::KEPT;
+        "of {} ranges of numbers the oldest": ranges::MAX_RANGES;
         "first round trip {}": rtt::INITIAL;
-        "none below {} bytes": fill::SMALLEST_CUT;
+        "none below {} bytes": packet_builder::SMALLEST_CUT;
         "After {} probe time-outs packets are at most {} bytes, after two more, or if they were no longer, {}":
             transmit::BLACK_HOLE, transmit::SMALLER_PACKETS[0], transmit::SMALLER_PACKETS[1];
         "a long one is tried after {}, doubling to {}": transmit::FIRST_RAISE, transmit::LAST_RAISE;
-        "one in {} at most, {} at once": meeting::GREETING_INTERVAL, meeting::GREETINGS;
-        "{} that asked are remembered": meeting::ASKED;
-        "at most {} pieces below {} bytes": reassembly::SMALL_PIECES, reassembly::SMALL;
-        "{} times its length besides the bodies": incoming::STRUCTURE;
+        "one in {} at most, {} at once": incarnation::CLAIM_PROBE_INTERVAL, incarnation::CLAIM_PROBE_BURST;
+        "{} that asked are remembered": incarnation::MAX_PROBED;
+        "at most {} pieces below {} bytes": reassembly::MAX_SMALL_PIECES, reassembly::SMALL_PIECE;
+        "{} times its length besides the bodies": incoming::STRUCTURE_FACTOR;
         "to the end of the packet, {} at most": MAX_FRAMES;
-        "at most {} packets that ask for an ack": recovery::MAX_OPEN;
-        "and {} have passed, in which a packet on its way arrives or is lost; after {} in any case": QUIET, FORGOTTEN;
+        "at most {} packets that ask for an ack": recovery::MAX_OPEN_PACKETS;
+        "and {} have passed, in which a packet on its way arrives or is lost; after {} in any case": MAX_PACKET_AGE, MAX_SILENCE;
         "counts as {} lost": outcome::VERDICT;
         "at least {} after the first, counts": outcome::SILENCE_EVERY;
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::fill::Filler;
+use super::packet_builder::PacketBuilder;
 use super::recovery::{Piece, after};
-use super::sending::{Sending, Shrunk};
+use super::sending::{ReducedPacketSize, Sending};
 use super::{CONFIRM_DELAY, Conversation};
 use crate::time::Time;
 use crate::wire::message::{self as wire, CREDIT, HEADER, Header, MAX_RANGES};
@@ -27,7 +27,7 @@ const LAST_STALL: Duration = Duration::from_secs(10);
 
 /// What a packet must carry now.
 #[derive(Clone, Copy)]
-struct Due {
+struct PacketContents {
     ack: bool,
     receipt: bool,
     confirm: bool,
@@ -42,26 +42,26 @@ impl Conversation {
         if let Some(sending) = self.sending.get_mut() {
             sending.paced_until = None;
         }
-        self.starved = max < SMALLEST_PACKET;
-        if !self.reachable || self.starved {
+        self.is_route_too_small = max < SMALLEST_PACKET;
+        if !self.reachable || self.is_route_too_small {
             return false;
         }
-        if self.sending.recovery.is_overgrown() {
-            self.give_up_flight();
+        if self.sending.recovery.is_full() {
+            self.requeue_in_flight();
         }
-        let max = self.sending.get_mut().map_or(max, |sending| sending.passable(now, max));
-        if self.transmit_greeting(now, out) {
+        let max = self.sending.get_mut().map_or(max, |sending| sending.packet_size(now, max));
+        if self.transmit_probe(now, out) {
             return true;
         }
-        let due = self.due(now);
-        if due.ack || due.receipt || due.confirm || due.ping || due.data {
+        let contents = self.packet_contents(now);
+        if contents.ack || contents.receipt || contents.confirm || contents.ping || contents.data {
             let start = out.len();
             let mut pieces = self.sending.borrow_pieces();
-            let built = self.build(now, max, due, &mut pieces, out);
+            let built = self.build(now, max, contents, &mut pieces, out);
             if built {
                 self.sending.on_sent(now, out.len().saturating_sub(start), &pieces);
             }
-            self.sending.return_pieces(pieces);
+            self.sending.give_back_pieces(pieces);
             if built {
                 return true;
             }
@@ -75,12 +75,12 @@ impl Conversation {
     /// to wait for.
     pub fn next_deadline(&self) -> Option<Time> {
         let expiry = self.sending.queue.next_expiry();
-        if !self.reachable || self.starved {
+        if !self.reachable || self.is_route_too_small {
             return expiry;
         }
         let deadlines = [
             expiry,
-            self.ack_at.filter(|_| self.unacked > 0),
+            self.ack_at.filter(|_| self.unacknowledged > 0),
             self.receipt_at,
             self.confirm_at(),
             self.sending.recovery.deadline(),
@@ -112,25 +112,25 @@ impl Conversation {
         if !self.reachable {
             return;
         }
-        let before = recovery.timeouts();
+        let before = recovery.probe_timeouts();
         recovery.on_timeout(now, |piece| match piece {
-            Piece::Taken(_) => *confirming = 0,
+            Piece::Receipt(_) => *confirming = 0,
             piece => queue.on_lost(piece),
         });
-        let timeouts = recovery.timeouts();
-        if timeouts > before {
+        let probe_timeouts = recovery.probe_timeouts();
+        if probe_timeouts > before {
             self.outcome.silence(now);
         }
-        self.outcome.note(std::mem::take(&mut recovery.fates));
-        if timeouts > before && timeouts.is_multiple_of(BLACK_HOLE) {
-            sending.shrink(now);
+        self.outcome.note(std::mem::take(&mut recovery.path_results));
+        if probe_timeouts > before && probe_timeouts.is_multiple_of(BLACK_HOLE) {
+            sending.reduce_packet_size(now);
         }
     }
 
-    fn due(&mut self, now: Time) -> Due {
-        let is_met = self.meeting.known().is_some();
-        Due {
-            ack: self.unacked > 0 && self.ack_at.is_some_and(|at| at <= now),
+    fn packet_contents(&mut self, now: Time) -> PacketContents {
+        let is_met = self.incarnations.peer().is_some();
+        PacketContents {
+            ack: self.unacknowledged > 0 && self.ack_at.is_some_and(|at| at <= now),
             receipt: is_met && self.receipt_at.is_some_and(|at| at <= now),
             confirm: is_met && self.confirm_at().is_some_and(|at| at <= now),
             ping: self.ping_due || self.sending.recovery.probes > 0,
@@ -160,22 +160,31 @@ impl Conversation {
     }
 
     /// Builds a packet; false when it would say nothing.
-    fn build(&mut self, now: Time, max: usize, due: Due, pieces: &mut Vec<Piece>, out: &mut Vec<u8>) -> bool {
+    fn build(
+        &mut self,
+        now: Time,
+        max: usize,
+        contents: PacketContents,
+        pieces: &mut Vec<Piece>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let start = out.len();
         pieces.clear();
-        wire::write_header(&self.header(self.meeting.known().unwrap_or(0)), out);
-        self.build_ack(now, max, due, pieces, out);
-        if let Some(Sending { queue, retransmits, .. }) = self.sending.get_mut().filter(|_| due.data) {
+        wire::write_header(&self.header(self.incarnations.peer().unwrap_or(0)), out);
+        self.build_ack(now, max, contents, pieces, out);
+        if let Some(Sending { queue, retransmits, .. }) = self.sending.get_mut().filter(|_| contents.data) {
             let limit = start.saturating_add(max);
-            let mut filler = Filler::new(out, limit, max, queue.floor(), pieces);
-            queue.fill(&mut filler);
-            *retransmits = retransmits.saturating_add(u64::from(filler.again));
+            let mut builder = PacketBuilder::new(out, limit, max, queue.floor(), pieces);
+            queue.fill(&mut builder);
+            *retransmits = retransmits.saturating_add(u64::from(builder.has_retransmission));
             if !pieces.is_empty() && !queue.has_work() {
                 wire::write_last(out);
             }
         }
         // A receipt by itself asks for no ack: the ping beside it does.
-        if pieces.iter().all(|piece| matches!(piece, Piece::Taken(_))) && (due.ping || !pieces.is_empty()) {
+        if pieces.iter().all(|piece| matches!(piece, Piece::Receipt(_)))
+            && (contents.ping || !pieces.is_empty())
+        {
             wire::write_ping(out);
             pieces.push(Piece::Ping);
         }
@@ -189,10 +198,19 @@ impl Conversation {
     }
 
     /// Puts the ack and the receipt, when one is due or the packet leaves anyway.
-    fn build_ack(&mut self, now: Time, max: usize, due: Due, pieces: &mut Vec<Piece>, out: &mut Vec<u8>) {
+    fn build_ack(
+        &mut self,
+        now: Time,
+        max: usize,
+        contents: PacketContents,
+        pieces: &mut Vec<Piece>,
+        out: &mut Vec<u8>,
+    ) {
         let taken = self.incoming.taken();
-        let fresh = self.unacked > 0;
-        let receipt = due.receipt || due.confirm || (taken > self.told && self.meeting.known().is_some());
+        let fresh = self.unacknowledged > 0;
+        let receipt = contents.receipt
+            || contents.confirm
+            || (taken > self.reported && self.incarnations.peer().is_some());
         if !fresh && !receipt {
             return;
         }
@@ -201,24 +219,24 @@ impl Conversation {
             if let Some(ack) = self.received.ack(now, room.min(MAX_RANGES)) {
                 wire::write_ack(&ack, out);
             }
-            (self.unacked, self.ack_at) = (0, None);
+            (self.unacknowledged, self.ack_at) = (0, None);
         }
         let (bytes, messages) = self.incoming.credit();
         wire::write_credit(taken, bytes, messages, out);
         // Beside an ack that somebody waits for the receipt need not be acknowledged: without the ack all comes again.
-        if due.confirm || (!fresh && taken > self.confirmed) {
-            pieces.push(Piece::Taken(taken));
+        if contents.confirm || (!fresh && taken > self.confirmed) {
+            pieces.push(Piece::Receipt(taken));
             self.confirming = taken;
         }
-        (self.told, self.told_bytes, self.receipt_at) = (taken, 0, None);
+        (self.reported, self.unreported_bytes, self.receipt_at) = (taken, 0, None);
     }
 
-    fn transmit_greeting(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
+    fn transmit_probe(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
         let number = self.sending.next_number();
-        let Some(greeting) = self.meeting.take_due(number) else { return false };
+        let Some(probe) = self.incarnations.next_probe(number) else { return false };
         let start = out.len();
-        wire::write_header(&self.header(greeting.to), out);
-        if greeting.asks {
+        wire::write_header(&self.header(probe.to), out);
+        if probe.wants_answer {
             wire::write_ping(out);
         }
         self.sending.on_sent(now, out.len().saturating_sub(start), &[]);
@@ -239,14 +257,14 @@ impl Conversation {
     /// When the peer should be asked whether it knows what was taken.
     fn confirm_at(&self) -> Option<Time> {
         let taken = self.incoming.taken();
-        (taken > self.confirmed && taken > self.confirming).then(|| after(self.heard, CONFIRM_DELAY))
+        (taken > self.confirmed && taken > self.confirming).then(|| after(self.last_received, CONFIRM_DELAY))
     }
 
     /// All has arrived and nothing is taken: the recipient is busy, or has restarted and forgot. A ping finds out.
     fn watch_for_stall(&mut self, now: Time) {
         let Some(sending) = self.sending.get_mut() else { return };
         let Sending { queue, recovery, stall_at, stalls, .. } = sending;
-        if queue.is_empty() || recovery.is_waiting() || queue.has_work() {
+        if queue.is_empty() || recovery.is_in_flight() || queue.has_work() {
             *stall_at = None;
         } else if stall_at.is_none() {
             let first = recovery.rtt.probe_interval().saturating_mul(2).max(FIRST_STALL);
@@ -259,13 +277,13 @@ impl Conversation {
 impl Sending {
     /// How long a packet may be: `offered`, unless longer ones seem to vanish on this route. Then every second
     /// probe is long, so that an outage is not mistaken for a narrow place for long.
-    fn passable(&mut self, now: Time, offered: usize) -> usize {
+    fn packet_size(&mut self, now: Time, offered: usize) -> usize {
         if offered != self.offered {
-            self.shrunk = None;
+            self.reduced = None;
         }
         self.offered = offered;
-        let max = match self.shrunk {
-            Some(shrunk) if self.recovery.probes != 1 && now < shrunk.raise_at => offered.min(shrunk.most),
+        let max = match self.reduced {
+            Some(reduced) if self.recovery.probes != 1 && now < reduced.raise_at => offered.min(reduced.most),
             _ => offered,
         };
         self.recovery.congestion.set_packet(max);
@@ -273,17 +291,17 @@ impl Sending {
     }
 
     /// Packets as long as they are now seem to vanish.
-    fn shrink(&mut self, now: Time) {
-        let present = self.shrunk.map_or(self.offered, |shrunk| shrunk.most.min(self.offered));
+    fn reduce_packet_size(&mut self, now: Time) {
+        let present = self.reduced.map_or(self.offered, |reduced| reduced.most.min(self.offered));
         if let Some(most) = SMALLER_PACKETS.into_iter().find(|most| *most < present) {
-            self.shrunk = Some(Shrunk { most, raise_at: now + FIRST_RAISE, pause: FIRST_RAISE });
+            self.reduced = Some(ReducedPacketSize { most, raise_at: now + FIRST_RAISE, pause: FIRST_RAISE });
         }
     }
 
     /// A packet so long has arrived.
     pub(super) fn note_arrival(&mut self, bytes: usize) {
-        if self.shrunk.is_some_and(|shrunk| bytes > shrunk.most) {
-            self.shrunk = None;
+        if self.reduced.is_some_and(|reduced| bytes > reduced.most) {
+            self.reduced = None;
         }
     }
 }

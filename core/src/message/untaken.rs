@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 /// What one of them costs here.
-const ENTRY: usize = size_of::<Entry>();
+const ENTRY_COST: usize = size_of::<UntakenMessage>();
 /// A list so long is not given up when it is empty.
-const KEPT: usize = 64;
+const KEPT_ENTRIES: usize = 64;
 
 #[derive(Debug)]
-struct Entry {
+struct UntakenMessage {
     seq: u64,
     bytes: u32,
     taken: bool,
@@ -16,12 +16,12 @@ struct Entry {
 
 /// In sequence. The first is not taken.
 #[derive(Debug, Default)]
-pub(super) struct Out {
-    entries: VecDeque<Entry>,
+pub(super) struct UntakenMessages {
+    entries: VecDeque<UntakenMessage>,
     bytes: usize,
 }
 
-impl Out {
+impl UntakenMessages {
     /// The first that is not taken.
     pub fn first(&self) -> Option<u64> {
         self.entries.front().map(|entry| entry.seq)
@@ -43,7 +43,7 @@ impl Out {
 
     /// Bytes of memory that this list takes.
     pub fn held(&self) -> usize {
-        self.entries.len().saturating_mul(ENTRY)
+        self.entries.len().saturating_mul(ENTRY_COST)
     }
 
     pub fn push(&mut self, seq: u64, bytes: usize) {
@@ -52,11 +52,15 @@ impl Out {
             // Of an invented source comes one message.
             self.entries.reserve_exact(1);
         }
-        self.entries.push_back(Entry { seq, bytes: u32::try_from(bytes).unwrap_or(u32::MAX), taken: false });
+        self.entries.push_back(UntakenMessage {
+            seq,
+            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            taken: false,
+        });
     }
 
     /// Notes that one is taken; how many bytes are settled by it, with those that were taken before their turn.
-    pub fn took(&mut self, seq: u64) -> usize {
+    pub fn on_taken(&mut self, seq: u64) -> usize {
         let Ok(at) = self.entries.binary_search_by_key(&seq, |entry| entry.seq) else { return 0 };
         if let Some(entry) = self.entries.get_mut(at) {
             entry.taken = true;
@@ -71,7 +75,7 @@ impl Out {
         self.pop_while(|entry| entry.seq < floor);
     }
 
-    fn pop_while(&mut self, settled: impl Fn(&Entry) -> bool) {
+    fn pop_while(&mut self, settled: impl Fn(&UntakenMessage) -> bool) {
         while let Some(entry) = self.entries.pop_front() {
             if !settled(&entry) {
                 self.entries.push_front(entry);
@@ -79,7 +83,7 @@ impl Out {
             }
             self.bytes = self.bytes.saturating_sub(entry.bytes as usize);
         }
-        if self.entries.is_empty() && self.entries.capacity() > KEPT {
+        if self.entries.is_empty() && self.entries.capacity() > KEPT_ENTRIES {
             self.entries = VecDeque::new();
         }
     }

@@ -200,7 +200,7 @@ impl World {
             {
                 assert!(message.body.len() <= MAX_MESSAGE);
                 assert_eq!((message.from, message.to), (address(1 - number), address(number)));
-                side.conversation.took(self.now, &message.id, &message.id);
+                side.conversation.on_taken(self.now, &message.id, &message.id);
                 side.inbox.push(message.body.0);
             }
             if !self.honest {

@@ -2,7 +2,7 @@
 
 use std::ops::Bound::{Excluded, Included};
 
-use super::{Incoming, SKIPPED, release};
+use super::{Incoming, SKIPPED_COST, release};
 use crate::stats::DropCause;
 
 impl Incoming {
@@ -27,7 +27,7 @@ impl Incoming {
         match self.skipped.get_mut(&from) {
             Some(to) => *to = end,
             None => {
-                self.spend(SKIPPED, 0)?;
+                self.spend(SKIPPED_COST, 0)?;
                 self.skipped.insert(from, end);
             }
         }

@@ -55,7 +55,7 @@ fn recipient() -> Conversation {
 /// One that has sent all that its window allows, and has heard of nothing.
 fn with_much_on_its_way() -> Conversation {
     let mut conversation = recipient();
-    conversation.sending.make().recovery.congestion.set_packet(1200);
+    conversation.sending.get_or_create().recovery.congestion.set_packet(1200);
     let pieces = [recovery::Piece::Ping];
     while conversation.sending.recovery.remembered() < 1 << 13 {
         conversation.sending.on_sent(Time::from_millis(1), 0, &pieces);
@@ -74,7 +74,7 @@ fn time(past: impl Fn() -> Conversation, before: &[Bytes], packet: &Bytes) -> Du
         let begin = Instant::now();
         let _ = std::hint::black_box(conversation.handle(now, packet));
         while let Some(message) = conversation.next_message(Timestamp(0)) {
-            conversation.took(now, &message.id, &message.id);
+            conversation.on_taken(now, &message.id, &message.id);
         }
         begin.elapsed()
     };

@@ -170,7 +170,7 @@ fn an_idle_conversation_waits_for_nothing_and_may_be_dropped() {
         assert_eq!(side.conversation.next_deadline(), None);
         assert_eq!(side.conversation.waiting(), Waiting::default());
         assert!(!side.conversation.is_idle(pair.now), "late packets may still come");
-        assert!(side.conversation.is_idle(pair.now + QUIET + Duration::from_secs(5)));
+        assert!(side.conversation.is_idle(pair.now + MAX_PACKET_AGE + Duration::from_secs(5)));
     }
 }
 
@@ -188,11 +188,11 @@ fn a_recipient_whose_receipt_may_be_unknown_is_kept_for_long() {
     pair.run(ms(5), |_| false);
     assert_eq!(pair.sides[1].inbox.len(), 12);
     pair.line.loss = [1000, 1000];
-    pair.run(QUIET * 2, |_| false);
+    pair.run(MAX_PACKET_AGE * 2, |_| false);
     let conversation = &pair.sides[1].conversation;
     assert!(
         !conversation.is_idle(pair.now),
         "a copy of the message may still come, and is not to be taken twice"
     );
-    assert!(conversation.is_idle(pair.now + FORGOTTEN));
+    assert!(conversation.is_idle(pair.now + MAX_SILENCE));
 }

@@ -81,7 +81,7 @@ fn another_way_is_tried_at_once_and_the_losses_of_the_last_are_not_its_own() {
     judge.watch(&mut pair, ms(1_000));
     pair.line = CLEAN;
     let (now, packets) = (pair.now, pair.sides[0].packets);
-    pair.sides[0].conversation.new_way(now);
+    pair.sides[0].conversation.on_path_change(now);
     pair.settle();
     assert!(pair.sides[0].packets > packets, "it does not wait for its timers");
     let mut judge = Judge::default();
@@ -100,7 +100,7 @@ fn the_first_silence_of_a_new_way_is_forgiven_because_of_the_way_back() {
     // Now the way there is good, and the way back is not.
     pair.line.loss = [0, 1000];
     let now = pair.now;
-    pair.sides[0].conversation.new_way(now);
+    pair.sides[0].conversation.on_path_change(now);
     let mut judge = Judge::default();
     while judge.verdicts[1].is_none() {
         judge.watch(&mut pair, ms(1));

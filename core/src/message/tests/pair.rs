@@ -162,7 +162,7 @@ impl Pair {
                 while side.reads
                     && let Some(message) = side.conversation.next_message(Timestamp(0))
                 {
-                    side.conversation.took(self.now, &message.id, &message.id);
+                    side.conversation.on_taken(self.now, &message.id, &message.id);
                     side.inbox.push(message);
                 }
                 side.events.extend(std::iter::from_fn(|| side.conversation.poll_event()));

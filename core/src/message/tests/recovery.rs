@@ -43,7 +43,7 @@ fn a_packet_is_lost_when_the_third_after_it_has_arrived() {
     let mut recovery = sent(4);
     assert_eq!(ack(&mut recovery, at(100), &[(2, 2)]), (vec![part(2)], vec![]));
     assert_eq!(ack(&mut recovery, at(100), &[(2, 3)]), (vec![part(3)], vec![part(0)]));
-    assert!(recovery.is_waiting(), "packet 1 may still come");
+    assert!(recovery.is_in_flight(), "packet 1 may still come");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn silence_asks_for_probes_ever_more_rarely() {
     assert_eq!(gaps[4..], [ms(5000); 4], "but not too rarely");
     assert_eq!(probed, [part(0), part(1), part(2)], "the oldest first, and none twice");
     ack(&mut recovery, now, &[(0, 0)]);
-    assert_eq!((recovery.timeouts(), recovery.probes), (0, 0));
+    assert_eq!((recovery.probe_timeouts(), recovery.probes), (0, 0));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_probed_packet_that_is_lost_is_not_sent_a_third_time() {
         recovery.on_sent(at(400), 1000, &[part(number)]);
     }
     assert_eq!(ack(&mut recovery, at(410), &[(1, 3)]).1, []);
-    assert!(!recovery.is_waiting());
+    assert!(!recovery.is_in_flight());
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_is_given_up_costs_no_window() {
     let mut recovery = sent(5);
     let window = recovery.congestion.window();
     let mut lost = Vec::new();
-    recovery.give_up(|piece| lost.push(piece));
+    recovery.abandon(|piece| lost.push(piece));
     assert_eq!(lost, [0, 1, 2, 3, 4].map(part));
     assert_eq!((recovery.congestion.window(), recovery.deadline()), (window, None));
     assert_eq!(recovery.next_number(), 5, "numbers are not used again");

@@ -159,7 +159,7 @@ fn a_receipt_is_as_quick_after_a_restart_as_before() {
         "{last:?}"
     );
     for side in &pair.sides {
-        assert!(side.conversation.is_idle(pair.now + QUIET));
+        assert!(side.conversation.is_idle(pair.now + MAX_PACKET_AGE));
     }
 }
 
@@ -201,7 +201,7 @@ fn a_restart_is_noticed_under_a_flood_of_invented_incarnations() {
         pair.run(CLAIMS_FORGOTTEN, |_| false);
         pair.send(0, "at rest");
         pair.run_out(Duration::from_secs(60));
-        assert!(!pair.sides[1].conversation.meeting.has_claims(), "what the flood left is forgotten");
+        assert!(!pair.sides[1].conversation.incarnations.has_claims(), "what the flood left is forgotten");
     }
 }
 
@@ -236,7 +236,7 @@ fn greetings_that_cannot_leave_are_few_whatever_comes() {
     while recipient.poll_transmit(now, 1200, &mut Vec::new()) {
         left += 1;
     }
-    let [most, ack] = [3 * meeting::GREETINGS, 1];
+    let [most, ack] = [3 * incarnation::CLAIM_PROBE_BURST, 1];
     assert!((most / 2..=most + ack).contains(&left), "{left} packets");
     // Those that come now are asked as before.
     let _ = recipient.handle(now + ms(100), &ping(1, 0, 0));

@@ -136,7 +136,7 @@ impl Conv {
             let via = Some(hop.best().id);
             let before = std::mem::replace(&mut state.via, via);
             if before.is_some() && before != via {
-                state.conversation.new_way(now);
+                state.conversation.on_path_change(now);
             }
             while sent < PORTION {
                 let fill = |most: usize, out: &mut Vec<u8>| state.conversation.poll_transmit(now, most, out);

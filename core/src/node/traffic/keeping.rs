@@ -122,7 +122,7 @@ impl Conv {
         let mut state = lock(&self.state);
         let silent = state.conversation.silence(now);
         if silent >= UNPROVEN {
-            state.conversation.rest(now);
+            state.conversation.release_memory(now);
         }
         silent >= UNPROVEN
     }
@@ -136,7 +136,7 @@ impl Conv {
         state.conversation.silence(now) >= BEGUN
             && state.is_free()
             && state.conversation.held_bytes() > 0
-            && state.conversation.may_begin_anew(now)
+            && state.conversation.may_restart(now)
     }
 
     /// Whether its peer has not proven to be there and has been silent for so long. Then what waits of it in the mailbox is

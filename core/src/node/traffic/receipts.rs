@@ -37,7 +37,7 @@ impl Conv {
         let mut state = lock(&self.state);
         for range in taken {
             let [first, last] = [range.0, range.1].map(|number| MessageId(number.to_be_bytes()));
-            state.conversation.took(now, &first, &last);
+            state.conversation.on_taken(now, &first, &last);
         }
     }
 }

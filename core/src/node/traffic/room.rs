@@ -128,11 +128,7 @@ impl Traffic {
                 let orphan = !neighbours.contains_key(&brought);
                 let free = state.is_free();
                 let victim = bytes > 0 && free && (brought == from || orphan);
-                (victim && state.conversation.may_begin_anew(now)).then_some((
-                    !orphan,
-                    state.used,
-                    key.clone(),
-                ))
+                (victim && state.conversation.may_restart(now)).then_some((!orphan, state.used, key.clone()))
             })
             .collect();
         drop(neighbours);
