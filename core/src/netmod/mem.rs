@@ -33,6 +33,7 @@
 mod impair;
 mod medium;
 mod plug;
+mod queued_train;
 #[cfg(test)]
 mod tests;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use super::queued_train::QueuedTrain;
 use super::{Counts, Impairer, Impairments};
 use crate::netmod::{Arrival, Endpoint, Heard, Received, Train};
 use crate::time::Time;
@@ -77,15 +78,6 @@ struct OpenPlug {
     queue: BinaryHeap<Reverse<QueuedTrain>>,
     queued_bytes: usize,
     receiver: Option<Waker>,
-}
-
-#[derive(Debug)]
-struct QueuedTrain {
-    due: Time,
-    order: u64,
-    from: Id,
-    bytes: BytesMut,
-    size: usize,
 }
 
 impl Medium {
@@ -374,33 +366,7 @@ impl OpenPlug {
     }
 }
 
-impl QueuedTrain {
-    fn frames(&self) -> u64 {
-        self.bytes.len().div_ceil(self.size) as u64
-    }
-}
-
 pub(super) fn endpoint(id: Id) -> Endpoint {
     // Four bytes always fit.
     Endpoint::new(&id.to_be_bytes()).unwrap_or_else(|| std::net::SocketAddr::from(([0; 4], 0)).into())
 }
-
-impl Ord for QueuedTrain {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.due, self.order).cmp(&(other.due, other.order))
-    }
-}
-
-impl PartialOrd for QueuedTrain {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for QueuedTrain {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for QueuedTrain {}
