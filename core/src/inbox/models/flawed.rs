@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 
 use super::*;
 
-#[derive(Clone, Copy, PartialEq)]
 /// The single deviation of a queue from the contract.
+#[derive(Clone, Copy, PartialEq)]
 enum Flaw {
     /// No deviation: shows that the models refute the flaw and not the rest of this queue.
     None,
