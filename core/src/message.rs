@@ -1,23 +1,26 @@
-//! Messages, end to end: between one address here and one address elsewhere.
+//! Messages, end to end: the protocol between one local address and one remote address.
 //!
-//! A [`Conversation`] takes messages from the application and makes packets of them; it takes the packets of its
-//! peer and makes messages of them. In between lies a mesh that loses, repeats, reorders and delays. What comes
-//! out is each message once, whole and in order, until its time to live runs out. It is pure: it reads no clock,
-//! does no I/O, and says when it wants to be woken.
+//! A [`Conversation`] accepts messages from the application and turns them into packets; it accepts the packets of its
+//! peer and turns them into messages. The mesh between the two loses, repeats, reorders and delays packets. The
+//! recipient nevertheless receives each message once, whole and in order, until its time to live runs out. The code is
+//! pure: it reads no clock and does no I/O, and it returns the time at which it has to be called again.
 //!
 //! The contract with the caller:
-//! 1. It starts unreachable: [`Conversation::set_reachable`] follows the routing table.
-//! 2. Whenever something happened ([`Conversation::handle`], [`Conversation::send`], a deadline), first take what
-//!    there is with [`Conversation::next_message`] while the application has room, then call
-//!    [`Conversation::poll_transmit`] until it says no, then look at [`Conversation::next_deadline`]. In this
-//!    order one packet carries ack and receipt.
-//! 3. [`Conversation::took`] is the promise that the application has a message: only then the sender gets its receipt.
-//! 4. Each conversation has an incarnation of its own, 8 random bytes. When one was dropped and is made anew, the
-//!    peer notices, and sends again what had no receipt.
+//! 1. A conversation starts unreachable; [`Conversation::set_reachable`] follows the routing table.
+//! 2. After each event ([`Conversation::handle`], [`Conversation::send`], a deadline), first take messages with
+//!    [`Conversation::next_message`] while the application has room, then call [`Conversation::poll_transmit`] until it
+//!    returns false, then read [`Conversation::next_deadline`]. This order matters because the messages taken first are
+//!    acknowledged in the same packet as the packets that brought them.
+//! 3. [`Conversation::on_taken`] is the promise that the application has a message. Only then is its receipt sent,
+//!    since a sender forgets a message on its receipt.
+//! 4. Each conversation has its own incarnation, 8 random bytes. When a conversation is dropped and made again, the
+//!    peer detects the new incarnation and retransmits the messages without a receipt.
 //!
-//! How it is built, from top to bottom: `meeting` knows who is there, `queue` and `fill` send, `incoming` and
-//! `reassembly` receive, `ranges`, `recovery`, `rtt` and `congestion` know what arrived and what the path bears,
-//! `transmit` builds a packet, whole and in one place, and `receive` takes it: there a seal fits.
+//! The parts: `incarnation` detects restarts of either side; `queue` and `packet_builder` hold the outgoing messages
+//! and put them into packets; `incoming`, `message_run`, `reassembly` and `untaken` hold the incoming ones until the
+//! application has taken them; `ranges`, `recovery`, `rtt` and `congestion` are acknowledgements, loss detection and
+//! congestion control after RFC 9002. `transmit` builds each packet in one place, and `receive` parses it in one place,
+//! so that end-to-end encryption can be added between them and the routing.
 #![cfg_attr(
     not(test),
     deny(
@@ -70,20 +73,23 @@ use sending::LazySending;
 #[cfg(test)]
 use {recovery::Piece, sending::Sending};
 
-/// Bytes that may be sent before the recipient has said how many it wants.
+/// Bytes that may be sent before the first credit of the recipient arrives.
 const INITIAL_CREDIT: u64 = 256 << 10;
-/// Messages that may be sent before the recipient has said how many it wants.
+/// Messages that may be sent before the first credit of the recipient arrives.
 const INITIAL_MESSAGES: u64 = 1024;
-/// At most so many messages are in transmission: floor to floor + 4095.
+/// The most messages in transmission: sequences floor to floor + 4095.
 const WINDOW: u64 = 4096;
-/// A receipt waits so long for a packet that goes its way, when its sender has no more to send; else it goes with
-/// the next ack.
+/// The delay of a receipt after the sender has announced that it has no more to send, in order that a packet in
+/// the same direction can carry it. If the sender has more, the receipt is sent with the next ack instead.
 const RECEIPT_DELAY: Duration = Duration::from_millis(1);
-/// After so long without a packet from the peer, it is asked whether it knows the last receipt.
+/// The silence of the peer after which an unconfirmed receipt is sent again, since its loss would not be detected
+/// otherwise: a receipt sent beside an ack is not acknowledged by itself.
 const CONFIRM_DELAY: Duration = Duration::from_secs(1);
-/// A packet older than this does not arrive any more: state that would recognise it may go.
+/// The age beyond which a packet is assumed not to arrive any more, so that the state that recognises it may be
+/// dropped.
 const MAX_PACKET_AGE: Duration = Duration::from_secs(60);
-/// A peer that was away for so long is forgotten even if it may not have heard of its receipts.
+/// The silence after which a peer is forgotten even if it may lack receipts, since its conversation would otherwise be
+/// kept for ever.
 const MAX_SILENCE: Duration = Duration::from_secs(3600);
 
 /// The bounds of a conversation.
@@ -91,9 +97,10 @@ const MAX_SILENCE: Duration = Duration::from_secs(3600);
 pub(crate) struct Config {
     /// Messages that wait to be delivered.
     pub max_queue_messages: usize,
-    /// Their bytes. A single message is accepted whatever its length.
+    /// Bytes of those messages. A single message is accepted whatever its length, since it could never be sent
+    /// otherwise.
     pub max_queue_bytes: usize,
-    /// Bytes of incoming messages that may wait here, besides the one that is next; at least 256 KiB.
+    /// Bytes of incoming messages that may wait here, besides the next one to deliver; at least 256 KiB.
     pub credit_bytes: usize,
     /// Incoming messages that may wait here; 1024 to 4096.
     pub credit_messages: usize,
@@ -110,23 +117,23 @@ impl Default for Config {
     }
 }
 
-/// What became of a message.
+/// A change in the state of an outgoing message, or of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConversationEvent {
-    /// The recipient has it, `elapsed` after it was accepted here.
+    /// The recipient has the message, `elapsed` after it was accepted here.
     Delivered { id: MessageId, elapsed: Duration },
-    /// Its time to live ran out. The recipient may have it nevertheless, if parts of it had left.
+    /// Its time to live ran out. The recipient may have it nevertheless, if parts of it had been sent.
     Expired { id: MessageId },
     /// The queue was full and has room again.
     Room,
 }
 
-/// What a conversation counts.
+/// The counters of a conversation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     /// Packets with something that had been sent before.
     pub retransmits: u64,
-    /// Packets and parts of messages that had arrived before, beyond those for which `handle` gave an error.
+    /// Packets and parts of messages that had arrived before, except those for which `handle` returned an error.
     pub duplicates: u64,
     /// Complete messages that their sender gave up before the application took them.
     pub expired: u64,
@@ -135,40 +142,48 @@ pub(crate) struct Counters {
 /// The two ends of a conversation: the peer, and the address of this node.
 pub(crate) type Ends = (Address, Address);
 
-/// See the module.
+/// The state of the messages between two addresses, in both directions. See the module for its contract.
 ///
-/// Whoever invents sources has one made for each of them, so it is small: what a conversation has only once it sends is in
-/// `sending`, and what it has only once a side has lost its memory in `meeting`.
+/// A host that forges source addresses causes one conversation for each, so the type is kept small: the state of the
+/// sending direction is allocated in `sending` when it is first needed, and the state for restarts in `incarnations`.
 #[derive(Debug)]
 pub(crate) struct Conversation {
     ends: Arc<Ends>,
-    /// The latest time that was told.
+    /// The latest time passed in. It never decreases.
     clock: Time,
-    /// When the conversation was last used from either side.
+    /// The time of the last use of the conversation by either side.
     last_used: Time,
+    /// The time of the last packet of the peer.
     last_received: Time,
+    /// Whether there is a route to the peer.
     reachable: bool,
-    /// The peer has sent a packet that names our incarnation: it hears what is sent to its address.
+    /// Whether the peer has sent a packet with our incarnation, which proves that it receives packets to its address
+    /// (the address validation of RFC 9000, section 8).
     proven: bool,
-    /// The route bears no packet that is worth building.
+    /// Whether the packets that the route carries are too small to be worth building.
     is_route_too_small: bool,
     incarnations: IncarnationTracker,
     sending: LazySending,
     outcome: Outcome,
+    /// The packet numbers received from the peer's present incarnation.
     received: ReceivedNumbers,
     incoming: Incoming,
-    /// Packets that ask for an ack and have none.
+    /// Packets that request an ack and have none yet.
     unacknowledged: u32,
+    /// The time at which they are acknowledged, unless a packet is sent before.
     ack_at: Option<Time>,
-    /// The sender has no more and waits for its receipts.
+    /// Whether the sender has announced that it has no more to send, and therefore waits for its receipts.
     sender_finished: bool,
-    /// All below was told to be taken; all below is known to be known.
+    /// All messages below this have been reported as taken, and `unreported_bytes` were taken since.
     reported: u64,
     unreported_bytes: usize,
+    /// All messages below this are known to be settled at the peer, so their receipt need not be repeated.
     confirmed: u64,
-    /// A receipt on its way that will be acknowledged.
+    /// The number taken in a receipt in flight that will be acknowledged, or 0.
     confirming: u64,
+    /// The time at which a receipt is due.
     receipt_at: Option<Time>,
+    /// Whether the next packet has to request an ack, in order to test whether the peer is there.
     ping_due: bool,
 }
 
@@ -179,7 +194,7 @@ impl Conversation {
         Self::between(config, Arc::new((peer, local)), incarnation)
     }
 
-    /// As `new`, with ends that others share.
+    /// As `new`, with ends that are shared with other owners in order to save memory.
     pub fn between(config: Config, ends: Arc<Ends>, incarnation: u64) -> Self {
         let incarnation = incarnation.max(1);
         let credit_bytes = u32::try_from(config.credit_bytes).unwrap_or(u32::MAX).max(256 << 10);
@@ -210,14 +225,14 @@ impl Conversation {
         }
     }
 
-    /// The number that packets to it name it by.
+    /// The number by which packets to this conversation name it.
     #[cfg(feature = "internals")]
     pub fn incarnation(&self) -> u64 {
         self.sending.incarnation()
     }
 
-    /// Queues a message. The body comes back when the queue is full ([`ConversationEvent::Room`] tells when it no
-    /// longer is), or when it is longer than [`crate::MAX_MESSAGE`].
+    /// Queues a message. The body is returned when the queue is full, in which case [`ConversationEvent::Room`] follows
+    /// once there is room, or when it is longer than [`crate::MAX_MESSAGE`].
     pub fn send(
         &mut self,
         now: Time,
@@ -231,21 +246,22 @@ impl Conversation {
         Ok(id)
     }
 
-    /// Gives a message up; false when it is not here any more. If parts of it had left, the recipient may have it
-    /// nevertheless.
+    /// Withdraws a message; returns false if it is not queued any more. If parts of it had been sent, the recipient may
+    /// have it nevertheless.
     #[cfg(test)]
     pub fn cancel(&mut self, id: &MessageId) -> bool {
         let Sending { queue, events, .. } = self.sending.get_or_create();
         queue.cancel(id, events)
     }
 
-    /// Whether a message is neither delivered nor given up.
+    /// Whether a message is neither delivered nor withdrawn.
     pub fn is_pending(&self, id: &MessageId) -> bool {
         self.sending.queue.is_pending(id)
     }
 
-    /// Whether there is a route. Without one nothing is transmitted. A new route goes on with the window of the
-    /// old one, and what was on its way when the last route went away is sent again.
+    /// Sets whether there is a route. Without one nothing is transmitted. A new route starts with the window of the old
+    /// one, and the packets in flight are retransmitted at once, since those lost with the old route would otherwise
+    /// only be detected by a timeout.
     pub fn set_reachable(&mut self, now: Time, reachable: bool) {
         self.tick(now);
         if reachable && !self.reachable {
@@ -256,7 +272,7 @@ impl Conversation {
         self.reachable = reachable;
     }
 
-    /// The next message, complete and in order. The sender gets its receipt after [`Conversation::took`].
+    /// The next message, complete and in order. Its receipt is sent after [`Conversation::on_taken`].
     pub fn next_message(&mut self, now_wall: Timestamp) -> Option<Message> {
         let (incarnation, complete) = match self.incarnations.take_undelivered() {
             Some(undelivered) => undelivered,
@@ -276,11 +292,11 @@ impl Conversation {
         })
     }
 
-    /// The application has taken these messages, `first` to `last` in the order of their names.
+    /// The application has taken the messages from `first` to `last`, in order of their identifiers.
     pub fn on_taken(&mut self, now: Time, first: &MessageId, last: &MessageId) {
         self.tick(now);
         let (Some((incarnation, first)), Some((_, last))) = (split_id(first), split_id(last)) else { return };
-        // Those of a former incarnation have no receipt any more.
+        // Messages of a former incarnation have no receipt, because their sender is gone.
         if self.incarnations.peer() != Some(incarnation) {
             return;
         }
@@ -290,39 +306,40 @@ impl Conversation {
         self.note_receipt();
     }
 
-    /// Whether [`Self::next_message`] has one.
+    /// Whether [`Self::next_message`] would return a message.
     pub fn has_message(&self) -> bool {
         self.incarnations.undelivered().len() > 0 || self.incoming.has_message()
     }
 
-    /// The length of the message that [`Self::next_message`] has.
+    /// The length of the message that [`Self::next_message`] would return.
     pub fn next_bytes(&self) -> Option<usize> {
         let undelivered = self.incarnations.undelivered().next().map(|(_, complete)| complete.body.len());
         undelivered.or_else(|| self.incoming.next_bytes())
     }
 
-    /// Bytes of memory that the peer's messages take which wait here, whole or in part.
+    /// The memory in bytes of the peer's messages that wait here, whole or in part.
     pub fn held_bytes(&self) -> usize {
         let undelivered = self.incarnations.undelivered().map(|(_, complete)| complete.body.len());
         undelivered.fold(self.incoming.held(), usize::saturating_add)
     }
 
-    /// The next packet may bring no more than this many new bytes: what is beyond is not acknowledged, and comes again.
+    /// Limits the new bytes that the next packet may add. Anything beyond is not acknowledged, so that the peer
+    /// retransmits it.
     pub fn set_room(&mut self, room: usize) {
         self.incoming.set_room(room);
     }
 
-    /// What became of messages, in the order in which it happened.
+    /// The next change of a message or of the queue, in the order in which they happened.
     pub fn poll_event(&mut self) -> Option<ConversationEvent> {
         self.sending.get_mut()?.events.pop_front()
     }
 
-    /// Messages that are neither delivered nor given up.
+    /// The number and the bytes of the messages that are neither delivered nor withdrawn.
     pub fn waiting(&self) -> Waiting {
         self.sending.queue.waiting()
     }
 
-    /// What was counted since the last call.
+    /// Returns the counters, and resets them.
     pub fn counters(&mut self) -> Counters {
         Counters {
             retransmits: self.sending.get_mut().map_or(0, |sending| std::mem::take(&mut sending.retransmits)),
@@ -335,7 +352,8 @@ impl Conversation {
         self.clock = self.clock.max(now);
     }
 
-    /// If something was taken that the peer has not been told, it is told soon; at once when it is much.
+    /// Schedules a receipt if messages were taken that are not reported yet. A quarter of the credit is reported at
+    /// once, so that the sender does not stop for want of credit.
     fn note_receipt(&mut self) {
         let unreported = self.incoming.taken().saturating_sub(self.reported);
         if unreported == 0 {

@@ -1,30 +1,35 @@
-//! How much may be on its way, and how fast it may leave: NewReno (RFC 9002 section 7) with pacing (7.7).
+//! Congestion control: NewReno (RFC 9002, section 7) with pacing (section 7.7).
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// Packets that may leave before anything is known of the path (RFC 9002 section 7.2).
+/// The initial window in packets (RFC 9002, section 7.2).
 const INITIAL_PACKETS: u64 = 10;
-/// The window never closes below so many packets (RFC 9002 section 7.2).
+/// The minimum window in packets (RFC 9002, section 7.2).
 const MINIMUM_PACKETS: u64 = 2;
-/// Timers are coarse: so much time's worth may leave at once.
+/// The time of sending that may be sent at once, since timers are too coarse to send each packet at its own time.
 const PACING_BURST: Duration = Duration::from_millis(2);
 
 /// The congestion window and the pacer.
 #[derive(Debug)]
 pub(super) struct Congestion {
-    /// Bytes of a full packet.
+    /// The size of a full packet, in bytes.
     max_packet: u64,
     window: u64,
+    /// The window below which it doubles in a round trip: slow start (RFC 9002, section 7.3.1).
     threshold: u64,
-    /// Loss of what was sent before this moment has been answered already.
+    /// The start of the last recovery period. Losses of packets sent before it belong to the same congestion event, so
+    /// they reduce the window only once.
     recovery_start: Option<Time>,
-    /// Bytes acknowledged since the window last grew, in congestion avoidance.
+    /// The bytes acknowledged since the window last grew, in congestion avoidance.
     acked: u64,
+    /// Whether the window is still the initial one, which therefore follows the size of a packet.
     is_initial: bool,
-    /// Whether what is sent is limited by something other than the window.
+    /// Whether sending is limited by the application and not by the window. An unused window must not grow, since it
+    /// was not tested (RFC 9002, section 7.8).
     pub app_limited: bool,
+    /// The bytes that the pacer permits now, and the time up to which it has added to them.
     tokens: u64,
     refilled: Time,
 }
@@ -44,7 +49,7 @@ impl Congestion {
         }
     }
 
-    /// Bytes of a full packet on the present route. A change keeps the window.
+    /// Sets the size of a full packet on the present route. The window stays, unless it is still the initial one.
     pub fn set_packet(&mut self, bytes: usize) {
         let max_packet = u64::try_from(bytes).unwrap_or(u64::MAX).clamp(1, 1 << 16);
         if max_packet == self.max_packet {
@@ -67,7 +72,7 @@ impl Congestion {
         in_flight < self.window
     }
 
-    /// Bytes sent at `sent` have arrived.
+    /// Bytes that were sent at `sent` are acknowledged.
     pub fn on_ack(&mut self, sent: Time, bytes: u64) {
         if self.app_limited || self.recovery_start.is_some_and(|start| sent <= start) {
             return;
@@ -96,7 +101,7 @@ impl Congestion {
         self.acked = 0;
     }
 
-    /// Nothing came through for so long that the path must be explored anew (RFC 9002 section 7.6).
+    /// No packet arrived for so long that the capacity of the path must be probed again (RFC 9002, section 7.6).
     pub fn on_persistent_congestion(&mut self) {
         self.is_initial = false;
         self.recovery_start = None;
@@ -104,8 +109,8 @@ impl Congestion {
         self.acked = 0;
     }
 
-    /// Whether the pacer lets a packet go now; else when. `srtt` is `None` before anything is known, and then
-    /// nothing is paced.
+    /// Whether the pacer permits a packet now; the error is the time at which it will. `srtt` is `None` before the
+    /// first sample, and then nothing is paced, because the rate is unknown.
     pub fn pace(&mut self, now: Time, srtt: Option<Duration>) -> Result<(), Time> {
         let Some(rate) = srtt.map(|srtt| self.rate(srtt)) else {
             (self.tokens, self.refilled) = (u64::MAX, now);
@@ -120,7 +125,7 @@ impl Congestion {
         if self.tokens >= self.max_packet {
             return Ok(());
         }
-        // Waking for every packet costs more than it smooths: wait for half a burst.
+        // A timer for every packet would cost more than it smooths, so wait for half a burst.
         let missing = (burst / 2).max(self.max_packet).saturating_sub(self.tokens);
         let wait =
             u128::from(missing).saturating_mul(1_000_000_000).checked_div(u128::from(rate)).unwrap_or(0);
@@ -133,7 +138,8 @@ impl Congestion {
         self.tokens = self.tokens.saturating_sub(bytes);
     }
 
-    /// Bytes per second: a quarter more than the window per round trip, in slow start twice the window.
+    /// The pacing rate in bytes per second: a quarter more than a window per round trip, so that pacing does not limit
+    /// the window, and twice the window in slow start.
     fn rate(&self, srtt: Duration) -> u64 {
         let nanos = srtt.as_nanos().max(1_000);
         let gain = if self.window < self.threshold { 200 } else { 125 };

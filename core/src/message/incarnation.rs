@@ -1,16 +1,17 @@
-//! Who is there: incarnations, and what happens when one side has lost its memory.
+//! Incarnations: the detection of a side that has restarted and lost its state.
 //!
-//! Each side of a conversation has an incarnation, and packets name both. A packet for a former incarnation of
-//! ours is not looked at: its sender is told of the present one by an empty packet. A packet from an incarnation
-//! other than the one we know may come from the peer, which has restarted, or may be a late one from before: a
-//! ping addressed to it decides. Only who acknowledges a packet that was sent after its first word is there *now*.
-//! Then all that it has not taken is sent to it from the beginning; it never had any of it, so nothing is
-//! delivered twice. A first contact is believed at once: there is nothing that could be mixed up.
+//! Each side of a conversation has an incarnation, and packets name both. A packet for a former incarnation of ours is
+//! not parsed: an empty packet informs its sender of the present one. A packet from an unknown incarnation of the peer
+//! may come from the peer, which has restarted, or may be a late one from before the restart. A probe decides: a ping
+//! to that incarnation, which only a running peer can acknowledge, because the probe was sent after the claim was
+//! received. On the acknowledgement all messages without a receipt are transmitted from the beginning. The new
+//! incarnation had received none of them, so no message is delivered twice. The first incarnation of a peer is accepted
+//! without a probe, since there is no earlier one with which it could be confused.
 //!
-//! Anybody in the mesh can invent incarnations in the name of another. So every claim is asked, as far as an allowance
-//! goes, and an answer is recognised by the number of the packet that asked: no claim has to be remembered until its
-//! answer comes, and none can push another out. An incarnation that claims again, as a peer does that is there, has
-//! an allowance that those invented for one packet do not use up.
+//! Any node in the mesh can forge packets with invented incarnations of another. Hence probes have an allowance, and an
+//! answer is recognised by the number of the packet that carried the probe: no claim is stored until its answer
+//! arrives, so that forged claims cannot evict the true one. Incarnations that claim repeatedly, as a restarted peer
+//! does, have an allowance of their own, which claims invented for one packet each cannot exhaust.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -28,29 +29,29 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::message::{Frame, Header, Reader};
 
-/// Greetings of each kind: one in this time,
+/// The interval at which each allowance of probes is replenished by one,
 pub(super) const CLAIM_PROBE_INTERVAL: Duration = Duration::from_millis(1);
-/// and so many at once.
+/// and the most that an allowance accumulates.
 pub(super) const CLAIM_PROBE_BURST: u32 = 64;
-/// Greetings that ask, of which the answer is recognised.
+/// The number of probes of which an answer is recognised; older ones are dropped first.
 pub(super) const MAX_PROBED: usize = 1024;
-/// Greetings that wait to leave: without a route none can. What each allowance lets go at once.
+/// The most probes that wait to be sent, since without a route none can be: the bursts of all three allowances.
 const MAX_QUEUED_PROBES: usize = 3 * CLAIM_PROBE_BURST as usize;
-/// Incarnations of which it is remembered that they have claimed before.
+/// The number of incarnations remembered as having claimed before.
 const RECENT_CLAIMANTS: usize = 64;
-/// After so long without a claim all of this is forgotten.
+/// The time without a claim after which the state of claims is dropped, since its answers would have arrived.
 const CLAIMS_LIFETIME: Duration = Duration::from_secs(10);
 
-/// A short packet outside of the conversation.
+/// A short packet to an incarnation of the peer other than the present one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IncarnationProbe {
-    /// The incarnation it is for.
+    /// The incarnation to which it is sent.
     pub to: u64,
-    /// Whether it asks for an answer.
+    /// Whether it requests an answer; without, it only informs the peer of our incarnation.
     pub wants_answer: bool,
 }
 
-/// What is known of the peer's incarnation.
+/// The peer's present incarnation, and the state of restarts on either side.
 #[derive(Debug, Default)]
 pub(super) struct IncarnationTracker {
     peer: Option<u64>,
@@ -58,32 +59,33 @@ pub(super) struct IncarnationTracker {
     claims: Option<Box<IncarnationClaims>>,
 }
 
-/// What is there only when a side has lost its memory.
+/// The state that exists only after a side has restarted.
 #[derive(Debug, Default)]
 struct FormerIncarnations {
     queued: VecDeque<IncarnationProbe>,
-    /// For those that know a former incarnation of ours.
+    /// The allowance for packets to peers that use a former incarnation of ours.
     stale: ProbeAllowance,
-    /// Complete messages of a former incarnation of the peer, which only live here any more.
+    /// Complete messages of a former incarnation of the peer. They are kept, because the peer has lost its copies.
     undelivered: VecDeque<(u64, CompleteMessage)>,
 }
 
-/// Incarnations that claim to be the present one.
+/// The incarnations that claim to be the peer's present one.
 #[derive(Debug)]
 struct IncarnationClaims {
-    /// The packets that asked, oldest first, and whom.
+    /// The packet number and the incarnation of each probe, oldest first.
     probed: VecDeque<(u64, u64)>,
-    /// Each at a place that follows from it.
+    /// Recent claimants, each in the slot selected by its first byte, so that a lookup needs no search.
     recent: [u64; RECENT_CLAIMANTS],
     new: ProbeAllowance,
     repeated: ProbeAllowance,
     last: Time,
 }
 
-/// How many greetings may leave.
+/// A token bucket for probes, so that forged packets cause a bounded number of them.
 #[derive(Debug, Default)]
 struct ProbeAllowance {
-    /// The moment at which all of it is there again.
+    /// The time at which the allowance is complete again. One field is enough, since each probe moves it by one
+    /// interval.
     replenished_at: Time,
 }
 
@@ -99,12 +101,12 @@ impl ProbeAllowance {
 }
 
 impl IncarnationTracker {
-    /// The peer's present incarnation.
+    /// The peer's present incarnation; `None` before its first packet.
     pub fn peer(&self) -> Option<u64> {
         self.peer
     }
 
-    /// The greeting that should leave, if any. It does in the packet with this number.
+    /// The next probe to send, if any, in the packet with this number.
     pub fn next_probe(&mut self, number: u64) -> Option<IncarnationProbe> {
         let probe = self.former.as_mut()?.queued.pop_front()?;
         if let Some(claims) = self.claims.as_mut().filter(|_| probe.wants_answer) {
@@ -121,7 +123,7 @@ impl IncarnationTracker {
         self.claims.is_some()
     }
 
-    /// Messages of former incarnations of the peer, and which ones.
+    /// Complete messages of former incarnations of the peer, each with its incarnation.
     pub fn undelivered(&self) -> impl ExactSizeIterator<Item = &(u64, CompleteMessage)> {
         self.former.as_ref().map(|former| former.undelivered.iter()).unwrap_or_default()
     }
@@ -130,7 +132,7 @@ impl IncarnationTracker {
         self.former.as_mut()?.undelivered.pop_front()
     }
 
-    /// Forgets claims that nothing has come of.
+    /// Drops the state of claims and of restarts when it is no longer needed.
     pub fn expire_claims(&mut self, now: Time) {
         let is_over = |former: &FormerIncarnations| {
             former.queued.is_empty() && former.undelivered.is_empty() && former.stale.replenished_at <= now
@@ -143,14 +145,14 @@ impl IncarnationTracker {
         }
     }
 
-    /// One that knows a former incarnation of ours is told of the present one.
+    /// Informs a sender that uses a former incarnation of ours of the present one.
     fn correct(&mut self, now: Time, to: u64) {
         if self.former.get_or_insert_default().stale.take(now) {
             self.enqueue(IncarnationProbe { to, wants_answer: false });
         }
     }
 
-    /// One that claims to be the present incarnation is asked.
+    /// Probes an incarnation that claims to be the present one, if an allowance permits.
     fn probe(&mut self, now: Time, to: u64) {
         let claims = self.claims.get_or_insert_with(|| {
             let (new, repeated) = (ProbeAllowance::default(), ProbeAllowance::default());
@@ -173,20 +175,20 @@ impl IncarnationTracker {
 
     fn enqueue(&mut self, probe: IncarnationProbe) {
         let queued = &mut self.former.get_or_insert_default().queued;
-        // Those that wait go first. A peer that is there sends again, and is greeted then.
+        // Probes that wait already are sent first. A peer that is running sends again, and is probed then.
         if queued.len() < MAX_QUEUED_PROBES && !queued.contains(&probe) {
             queued.push_back(probe);
         }
     }
 
-    /// Whether the packet with this number asked this incarnation.
+    /// Whether the packet with this number probed this incarnation.
     fn has_probed(&self, number: u64, incarnation: u64) -> bool {
         self.claims.as_ref().is_some_and(|claims| claims.probed.contains(&(number, incarnation)))
     }
 }
 
 impl Conversation {
-    /// Decides whether a packet belongs to this conversation.
+    /// Decides whether a packet belongs to the present incarnations of both sides.
     pub(super) fn check_incarnations(
         &mut self,
         now: Time,
@@ -214,7 +216,8 @@ impl Conversation {
         }
     }
 
-    /// Whether the claimant acknowledges the packet that asked it. An ack is always the first frame.
+    /// Whether the claimant acknowledges the packet that probed it. An ack is always the first frame, so that this does
+    /// not have to parse the rest of an unauthenticated packet.
     fn is_answer(&self, header: &Header, packet: &Bytes) -> bool {
         if header.to != self.sending.incarnation() || self.incarnations.claims.is_none() {
             return false;
@@ -226,7 +229,7 @@ impl Conversation {
         reader.ack().is_ok_and(|ack| self.incarnations.has_probed(ack.largest(), header.from))
     }
 
-    /// The peer is another one now, which knows nothing.
+    /// Replaces the peer's incarnation. The new one has no state, so everything known about the old one is reset.
     fn adopt_incarnation(&mut self, incarnation: u64) {
         self.keep_undelivered();
         self.incarnations.peer = Some(incarnation);
@@ -243,8 +246,8 @@ impl Conversation {
         self.outcome = Outcome::default();
     }
 
-    /// Complete messages of the incarnation that is gone are in no other memory than this: they stay, within the
-    /// bound of one credit.
+    /// Moves the complete messages of the old incarnation out of the window, within the bound of one credit. They would
+    /// be lost otherwise, because their sender no longer has them.
     fn keep_undelivered(&mut self) {
         let peer = self.incarnations.peer.unwrap_or_default();
         let (credit_bytes, credit_messages) = self.incoming.credit();
@@ -265,7 +268,7 @@ impl Conversation {
         }
     }
 
-    /// What is on its way will not be waited for: it is sent again.
+    /// Requeues the contents of all packets in flight, so that they are sent again without waiting for their acks.
     pub(super) fn requeue_in_flight(&mut self) {
         let Self { sending, confirming, .. } = self;
         let Some(Sending { queue, recovery, .. }) = sending.get_mut() else { return };

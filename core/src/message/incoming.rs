@@ -1,19 +1,18 @@
-//! What has arrived and was not yet taken: a window of sequences from the first that was not.
+//! The incoming messages that the application has not taken: a window of sequences from the first untaken one.
 //!
-//! A message leaves in two steps: it goes to the application's mailbox, and the application takes it. Only then it is settled.
+//! A message leaves in two steps: it is handed to the application's mailbox, and the application takes it. Only then is
+//! it settled, since the mailbox is lost when the application restarts.
 //!
-//! Messages leave in order. What may wait here is bounded by the credit given: `credit_bytes` beyond the message
-//! that is next, `credit_messages` in number. The next message may always arrive whole, or a long one never could.
+//! Messages leave in order. The credit bounds the messages that wait here: `credit_bytes` beyond the next message, and
+//! `credit_messages` in number. The next message may always arrive whole, since a long one never could otherwise.
 //!
-//! Memory and work follow what arrives, not what it says: nothing is kept for a sequence that has not come, runs of
-//! messages stay together as they came, sequences that were given up are ranges, and one packet may add no more than
-//! [`STRUCTURE`] times its length besides the bodies that it brings.
+//! Memory and work are bounded by the bytes that arrive and not by the numbers in them: nothing is stored for a
+//! sequence that has not arrived, runs of messages stay together as they arrived, withdrawn sequences are ranges, and
+//! one packet may add no more than [`STRUCTURE_FACTOR`] times its length besides the bodies that it carries.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::ops::Range;
-
-use bytes::Bytes;
 
 use super::message_run::{CompleteMessage, MessageRun};
 use super::reassembly::{FragmentRefusal, FragmentSpan, PART_COST, PIECE_COST, Reassembly};
@@ -22,52 +21,58 @@ use crate::stats::DropCause;
 use crate::types::{MAX_MESSAGE, Timestamp};
 use crate::wire::message::{ENTRY_HEADER, Reader};
 
-/// What a run of messages costs besides their bytes.
+/// The memory of a run of messages besides their bytes.
 const RUN_COST: usize = 136;
-/// What a range of sequences that were given up costs.
+/// The memory of a range of withdrawn sequences.
 const SKIPPED_COST: usize = 48;
-/// What a packet brings may cost so many times its length, besides the bodies.
+/// The memory that a packet may cause, besides the bodies, as a multiple of its length.
 pub(super) const STRUCTURE_FACTOR: usize = 6;
 
+mod removal;
 mod skip;
 
+/// The contents of the window from one sequence on.
 #[derive(Debug)]
 enum IncomingSlot {
     MessageRun(Box<MessageRun>),
     Partial(Box<Reassembly>),
 }
 
-/// Messages of one frame that are new, while the frame is read.
+/// The new messages of one frame, collected while the frame is read.
 struct OpenRun {
     first: u64,
     count: u16,
     entries: Range<usize>,
 }
 
-/// See the module.
+/// The window of incoming messages. See the module for its bounds.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    /// By their first sequence, apart from each other, none below `next`.
+    /// The runs and partial messages by their first sequence: disjoint, none below `next`.
     slots: BTreeMap<u64, IncomingSlot>,
-    /// The run that begins with `next`, once it has come in its turn or something of it was asked for.
+    /// The run that begins with `next`. It is kept outside of the table, since messages mostly arrive in order and then
+    /// need no table.
     head: Option<Box<MessageRun>>,
-    /// Ranges that their sender has given up, first to end: apart from each other, none below `next`. What lies in
-    /// them and had come is dropped when its turn comes.
+    /// Ranges of withdrawn sequences, first to end: disjoint, none below `next`. Messages in them that had arrived are
+    /// dropped when `next` reaches them.
     skipped: BTreeMap<u64, u64>,
-    /// All below have left to the application, or are settled.
+    /// All messages below this were handed to the application, or are settled.
     next: u64,
+    /// The messages that were handed out, which keep their part of the credit until the application has taken them.
     untaken: UntakenMessages,
+    /// The bytes of all bodies in `slots` and `head`.
     bytes: usize,
+    /// The memory of `slots` and `head` besides those bytes.
     structure: usize,
     credit_bytes: u32,
     credit_messages: u16,
-    /// Bytes that the node has room for at the moment, whoever they are from.
+    /// The bytes for which the node has room at the moment, over all conversations.
     node_room: usize,
-    /// What the present packet may yet cost besides bodies.
+    /// The memory that the present packet may still cause besides bodies.
     structure_budget: usize,
-    /// What had arrived before.
+    /// Messages and parts that had arrived before.
     pub duplicates: u64,
-    /// Complete messages that their sender gave up before they were taken.
+    /// Complete messages that their sender withdrew before they were taken.
     pub given_up: u64,
 }
 
@@ -90,43 +95,43 @@ impl Incoming {
         }
     }
 
-    /// How many bytes may wait here, and how many messages.
+    /// The bytes and the messages that may wait here.
     pub fn credit(&self) -> (u32, u16) {
         (self.credit_bytes, self.credit_messages)
     }
 
-    /// All sequences below this are settled: taken by the application, or given up.
+    /// The sequence below which all are settled: taken by the application, or withdrawn.
     pub fn taken(&self) -> u64 {
         self.untaken.first().unwrap_or(self.next)
     }
 
-    /// The application has taken a message; how many bytes are settled by it.
+    /// Records that the application has taken a message. Returns the bytes settled by it.
     pub fn on_taken(&mut self, seq: u64) -> usize {
         self.untaken.on_taken(seq)
     }
 
-    /// Messages that are with the application, which has not taken them.
+    /// The number of messages that are with the application and not yet taken.
     pub fn untaken(&self) -> usize {
         self.untaken.untaken()
     }
 
-    /// From now on no more than this many new bytes are taken, whatever credit was given.
+    /// Limits the new bytes that are accepted from now on, regardless of the credit.
     pub fn set_room(&mut self, node_room: usize) {
         self.node_room = node_room;
     }
 
-    /// A packet of this length is about to be taken apart.
+    /// Starts the accounting of a packet of this length.
     pub fn begin_packet(&mut self, length: usize) {
         self.structure_budget = length.saturating_mul(STRUCTURE_FACTOR);
     }
 
-    /// Bytes of bodies that wait here.
+    /// The bytes of the bodies that wait here.
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes of memory that what waits here takes.
+    /// The memory in bytes of all contents.
     pub fn held(&self) -> usize {
         let skipped = self.skipped.len().saturating_mul(SKIPPED_COST);
         let besides = self.structure.saturating_add(skipped).saturating_add(self.untaken.held());
@@ -142,7 +147,7 @@ impl Incoming {
         self.next_bytes().is_some()
     }
 
-    /// The length of the next message, when it is whole.
+    /// The length of the next message, if it is complete.
     pub fn next_bytes(&self) -> Option<usize> {
         match (&self.head, self.slots.first_key_value()) {
             (Some(run), _) => Some(run.next_bytes()),
@@ -158,7 +163,7 @@ impl Incoming {
         }
     }
 
-    /// Takes the next message.
+    /// Removes the next message, which is handed to the application.
     pub fn take(&mut self) -> Option<CompleteMessage> {
         let seq = self.next;
         let (sent_at, body) = self.pop()?;
@@ -167,7 +172,7 @@ impl Incoming {
         Some(CompleteMessage { seq, sent_at, body })
     }
 
-    /// All below `floor` is settled at the sender.
+    /// All sequences below `floor` are settled at the sender, so they are dropped here.
     pub fn advance(&mut self, floor: u64) {
         self.untaken.settle(floor);
         if floor > self.next {
@@ -176,7 +181,7 @@ impl Incoming {
         }
     }
 
-    /// Whole messages have arrived: `count` entries from sequence `first` on, which `reader` reads from `packet`.
+    /// Accepts whole messages: `count` entries from sequence `first` on, which `reader` reads from `packet`.
     pub fn messages(
         &mut self,
         (first, count): (u64, u16),
@@ -227,14 +232,14 @@ impl Incoming {
         if let Some(OpenRun { first, count, entries }) = open {
             let run = MessageRun::new(sent_at, count, packet.get(entries).unwrap_or_default());
             match self.head {
-                // In order, as nearly all is: there is no need of a table.
+                // Nearly all messages arrive in order, so that the table is not needed.
                 None if first == self.next => self.head = Some(Box::new(run)),
                 _ => _ = self.slots.insert(first, IncomingSlot::MessageRun(Box::new(run))),
             }
         }
     }
 
-    /// A part of a message has arrived.
+    /// Accepts a part of a message.
     pub fn part(
         &mut self,
         seq: u64,
@@ -275,7 +280,8 @@ impl Incoming {
         Ok(())
     }
 
-    /// Whether a sequence needs to come no more, and up to which (without it) the same holds.
+    /// Whether a sequence is not needed any more, and the end (exclusive) of the range for which that answer holds, so
+    /// that a run of sequences needs one lookup.
     fn covered_until(&self, seq: u64) -> (bool, u64) {
         let settled = self.next.saturating_add(self.head.as_ref().map_or(0, |run| run.count()));
         if seq < settled {
@@ -301,7 +307,7 @@ impl Incoming {
         (false, slot.into_iter().chain(skipped).min().unwrap_or(u64::MAX))
     }
 
-    /// Drops what came of a message in parts: it has come whole. Whether there was something.
+    /// Drops the parts of a message that has arrived whole. Returns whether there were any.
     fn drop_part(&mut self, seq: u64) -> bool {
         if !matches!(self.slots.get(&seq), Some(IncomingSlot::Partial(_))) {
             return false;
@@ -312,7 +318,7 @@ impl Incoming {
         true
     }
 
-    /// Whether the credit given covers `new` bytes of a message, where `front` bytes of the next one are here.
+    /// Whether the credit covers `new` bytes of a message, given that `front` bytes of the next message are here.
     fn admit(&self, seq: u64, front: usize, new: usize) -> Result<(), DropCause> {
         let above = usize::try_from(seq.saturating_sub(self.taken())).unwrap_or(usize::MAX);
         let here = self.bytes.saturating_add(self.untaken.bytes());
@@ -324,7 +330,7 @@ impl Incoming {
         }
     }
 
-    /// Takes from what the packet may cost, and from the room that the node has.
+    /// Deducts from the memory that the packet may cause, and from the room of the node.
     fn spend(&mut self, structure: usize, bytes: usize) -> Result<(), DropCause> {
         let structure_budget = self.structure_budget.checked_sub(structure).ok_or(DropCause::OverCredit)?;
         let node_room =
@@ -333,7 +339,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// Bytes that are here of the first message that is not settled.
+    /// The bytes present of the first message that is not settled.
     fn front_bytes(&self) -> usize {
         if let Some(length) = self.untaken.first_bytes() {
             return length;
@@ -344,67 +350,5 @@ impl Incoming {
             (None, Some(IncomingSlot::Partial(parts))) => parts.bytes(),
             (None, None) => 0,
         }
-    }
-
-    /// Takes the message that is next out, and goes on by one.
-    fn pop(&mut self) -> Option<(Timestamp, Bytes)> {
-        if self.head.is_none() {
-            let first = self.slots.first_entry().filter(|first| *first.key() == self.next)?;
-            match first.get() {
-                IncomingSlot::Partial(parts) if !parts.is_complete() => return None,
-                _ => {}
-            }
-            let slot = first.remove();
-            release(&mut self.slots);
-            match slot {
-                IncomingSlot::MessageRun(run) => self.head = Some(run),
-                IncomingSlot::Partial(parts) => {
-                    self.next = self.next.saturating_add(1);
-                    self.subtract(&parts);
-                    return Some((parts.sent_at, parts.into_body()));
-                }
-            }
-        }
-        let run = self.head.as_mut()?;
-        let (sent_at, body) = run.pop()?;
-        let is_last = run.count() == 0;
-        self.structure = self.structure.saturating_sub(ENTRY_HEADER);
-        self.bytes = self.bytes.saturating_sub(body.len());
-        self.next = self.next.saturating_add(1);
-        if is_last {
-            self.head = None;
-            self.structure = self.structure.saturating_sub(RUN_COST);
-        }
-        Some((sent_at, body))
-    }
-
-    fn subtract(&mut self, parts: &Reassembly) {
-        self.bytes = self.bytes.saturating_sub(parts.bytes());
-        self.structure = self.structure.saturating_sub(parts.structure());
-    }
-
-    /// Drops all below `target`.
-    fn settle(&mut self, target: u64) {
-        loop {
-            while self.next < target && self.pop().is_some() {
-                self.given_up = self.given_up.saturating_add(1);
-            }
-            let first = self.slots.first_entry().filter(|_| self.next < target);
-            let Some(first) = first.filter(|first| *first.key() < target) else { break };
-            if *first.key() > self.next {
-                self.next = *first.key();
-            } else if let IncomingSlot::Partial(parts) = first.remove() {
-                self.subtract(&parts);
-            }
-        }
-        release(&mut self.slots);
-        self.next = self.next.max(target);
-    }
-}
-
-/// Gives the memory of a table back that is empty.
-fn release<T>(table: &mut BTreeMap<u64, T>) {
-    if table.is_empty() {
-        *table = BTreeMap::new();
     }
 }

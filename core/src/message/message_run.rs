@@ -1,17 +1,17 @@
-//! Whole messages in sequence, as one frame brought them.
+//! Whole messages in sequence, as one frame carried them.
 //!
-//! They stay in the form of the frame until they are taken: a message of one byte then costs the five that came, not a
-//! slot of its own.
+//! They are stored in the encoding of the frame until they are taken, because many messages are small: a message of one
+//! byte then costs the five bytes that arrived, and no entry of its own.
 
 use bytes::Bytes;
 
 use crate::types::Timestamp;
 use crate::wire::message::Reader;
 
-/// The last message of a run, when it is so short, is copied: to share the frame with none costs more.
+/// The length up to which the last message of a run is copied, since sharing the buffer would cost more memory.
 const SHORT: usize = 32;
 
-/// A message that is complete.
+/// A complete message.
 #[derive(Debug)]
 pub(super) struct CompleteMessage {
     pub seq: u64,
@@ -19,21 +19,23 @@ pub(super) struct CompleteMessage {
     pub body: Bytes,
 }
 
-/// At least one message, in sequence.
+/// At least one whole message, in sequence.
 #[derive(Debug)]
 pub(super) struct MessageRun {
     sent_at: Timestamp,
     count: u16,
+    /// The encoded messages that are left: for each its delay after `sent_at`, its length and its body.
     entries: Bytes,
 }
 
 impl MessageRun {
-    /// The `count` messages in `entries`, copied: a slice would keep the buffer of a whole train of frames alive.
+    /// The `count` messages in `entries`, copied, since a slice would keep the receive buffer of a whole train
+    /// allocated.
     pub fn new(sent_at: Timestamp, count: u16, entries: &[u8]) -> Self {
         MessageRun { sent_at, count, entries: Bytes::copy_from_slice(entries) }
     }
 
-    /// How many messages are left.
+    /// The number of messages left.
     pub fn count(&self) -> u64 {
         u64::from(self.count)
     }
@@ -43,7 +45,7 @@ impl MessageRun {
         Reader::new(&self.entries).entry().map_or(0, |(_, body)| body.len())
     }
 
-    /// Takes the next message.
+    /// Removes the next message.
     pub fn pop(&mut self) -> Option<(Timestamp, Bytes)> {
         let (later, body) = Reader::new(&self.entries).entry().ok()?;
         let sent_at = Timestamp(self.sent_at.0.saturating_add(u64::from(later)));

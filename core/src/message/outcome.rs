@@ -1,7 +1,7 @@
 //! How the way bears what is sent over it, for those who choose the way.
 //!
-//! Only what took the present way counts. A packet that is acknowledged has arrived; one that is lost is lost; and a second
-//! silence with no sign of life since the first is a verdict.
+//! Only what took the present way counts. A packet that is acknowledged has arrived; one that is lost is lost; and a
+//! second silence with no sign of life since the first is a verdict.
 
 use std::time::Duration;
 
@@ -93,8 +93,8 @@ impl Conversation {
         });
     }
 
-    /// How many packets arrived over the present way and how many after them were lost since the last report; `None` when
-    /// there is nothing worth a word.
+    /// How many packets arrived over the present way and how many after them were lost since the last report; `None`
+    /// when there is nothing worth a word.
     pub fn outcome(&mut self, now: Time) -> Option<(u32, u32)> {
         self.outcome.report(now)
     }

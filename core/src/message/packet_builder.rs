@@ -1,4 +1,4 @@
-//! Puts messages into the packet being built: many small ones gathered in one frame, large ones cut.
+//! Puts messages into the packet being built: many small ones share one frame, large ones are cut.
 
 use bytes::Bytes;
 
@@ -8,36 +8,37 @@ use crate::wire::message::{
     self as wire, BATCH_HEADER, ENTRY_HEADER, FRAGMENT_HEADER, HEADER, LAST, MAX_FRAMES, SKIP,
 };
 
-/// Nothing is cut into pieces smaller than this, in bytes, to fill the rest of a packet.
+/// The smallest part, in bytes, that is cut to fill the rest of a packet, since each part has a header and an entry at
+/// the recipient.
 pub(super) const SMALLEST_CUT: usize = 128;
 
-/// Frames of messages in one packet. There is an ack, a credit, and a last or a ping besides.
+/// The most frames of messages in one packet: an ack, a credit, and a last or a ping are sent besides.
 const MAX_MESSAGE_FRAMES: usize = MAX_FRAMES - 3;
 
-/// A frame that goes on while sequences follow each other.
+/// The last frame, as long as messages with consecutive sequences can be appended to it.
 enum OpenFrame {
     Nothing,
     Messages { count_at: usize, next: u64, count: u16, sent_at: Timestamp },
     Skip { count_at: usize, next: u64, count: u16 },
 }
 
-/// How much of a message went into the packet.
+/// The amount of a message that was written into the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
-    /// All that was asked for.
+    /// All of it.
     All,
-    /// Up to this offset.
+    /// The bytes up to this offset.
     UpTo(u32),
-    /// Nothing: the packet is full.
+    /// Nothing, because the packet is full.
     Nothing,
 }
 
-/// A packet on its way to being full.
+/// Writes messages into one packet, and records what it carries.
 pub(super) struct PacketBuilder<'a> {
     out: &'a mut Vec<u8>,
-    /// The length of `out` when the packet is full.
+    /// The length of `out` at which the packet is full.
     limit: usize,
-    /// The most that a body may have to travel whole.
+    /// The longest body that is sent whole.
     whole: usize,
     floor: u64,
     pieces: &'a mut Vec<Piece>,
@@ -48,8 +49,8 @@ pub(super) struct PacketBuilder<'a> {
 }
 
 impl<'a> PacketBuilder<'a> {
-    /// Appends to `out` until it is `limit` bytes long, or short of it by a last frame. `max` is what a packet
-    /// holds, header and all.
+    /// Appends to `out` until it is `limit` bytes long, less the room of a last frame. `max` is the length of a packet,
+    /// including its header.
     pub fn new(
         out: &'a mut Vec<u8>,
         limit: usize,
@@ -71,7 +72,7 @@ impl<'a> PacketBuilder<'a> {
         }
     }
 
-    /// Whether a body of this length is sent in one piece.
+    /// Whether a body of this length is sent in one part.
     pub fn is_whole(&self, length: usize) -> bool {
         length <= self.whole
     }
@@ -80,14 +81,14 @@ impl<'a> PacketBuilder<'a> {
         self.limit.saturating_sub(self.out.len())
     }
 
-    /// Whether another frame of so many bytes may begin.
+    /// Reserves another frame of this many bytes, if there is room.
     fn begins(&mut self, bytes: usize) -> bool {
         let begins = bytes <= self.room() && self.frames < MAX_MESSAGE_FRAMES;
         self.frames = self.frames.saturating_add(usize::from(begins));
         begins
     }
 
-    /// A whole message.
+    /// Writes a whole message.
     pub fn whole(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes) -> Written {
         let needed = body.len().saturating_add(ENTRY_HEADER);
         if let OpenFrame::Messages { count_at, next, count, sent_at: first } = self.open
@@ -115,7 +116,7 @@ impl<'a> PacketBuilder<'a> {
         Written::All
     }
 
-    /// The word that a message is given up.
+    /// Writes the withdrawal of a message.
     pub fn skip(&mut self, seq: u64) -> Written {
         if let OpenFrame::Skip { count_at, next, count } = self.open
             && next == seq
@@ -136,7 +137,7 @@ impl<'a> PacketBuilder<'a> {
         Written::All
     }
 
-    /// The bytes `from..to` of a message, or the first of them.
+    /// Writes the bytes `from..to` of a message, or as many of them as fit.
     pub fn part(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes, from: u32, to: u32) -> Written {
         let Some(above) = self.above(seq) else { return Written::Nothing };
         let wanted = to.saturating_sub(from) as usize;

@@ -1,7 +1,9 @@
-//! The messages to be sent: a queue by sequence, from the floor up.
+//! The queue of outgoing messages, by sequence from the floor up.
 //!
-//! A message stays until the recipient says that it has taken it. One that expired or was cancelled leaves an
-//! empty place; if the recipient may know of it, it is told to skip it, as reliably as it is told a message.
+//! A message stays until the recipient reports that it has taken it. One that expired or was cancelled is withdrawn: it
+//! leaves an empty entry, because sequences have no gaps. If the recipient may have seen its sequence, the withdrawal
+//! is sent as reliably as a message, since the recipient would otherwise wait for the message and deliver none after
+//! it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,35 +16,41 @@ use super::{ConversationEvent, INITIAL_CREDIT, INITIAL_MESSAGES, WINDOW};
 use crate::time::Time;
 use crate::types::{MessageId, Timestamp, Waiting};
 
+/// A message in the queue, or the empty entry of a withdrawn one.
 #[derive(Debug)]
 struct QueuedMessage {
     body: Bytes,
     sent_at: Timestamp,
+    /// The time at which it was queued, from which the delay of its receipt is measured.
     accepted: Time,
     expires: Time,
-    /// How many of its bytes have left at least once.
+    /// The bytes that were sent at least once.
     sent: u32,
+    /// Whether its body was dropped, so that the recipient has to skip its sequence.
     withdrawn: bool,
 }
 
-/// See the module.
+/// The outgoing messages with their state of transmission, and the credit of the recipient.
 #[derive(Debug)]
 pub(super) struct SendQueue {
     incarnation: u64,
     messages: VecDeque<QueuedMessage>,
-    /// The sequence of the first slot: the floor.
+    /// The sequence of the first entry: the floor.
     base: u64,
-    /// The first sequence that has not wholly left.
+    /// The first sequence that was not completely sent.
     next: u64,
-    /// What must leave again.
+    /// The lost pieces, which are sent before new messages.
     retransmit: VecDeque<Piece>,
+    /// The messages that are not withdrawn, and their bytes.
     pending: Waiting,
-    /// The sum of `Slot::sent`.
+    /// The sum of `QueuedMessage::sent`.
     sent: u64,
+    /// The bytes that the recipient accepts beyond its next message, and the messages from the floor on.
     credit_bytes: u64,
     credit_messages: u64,
-    /// No message expires before.
+    /// A lower bound of the time at which a message expires, so that most timeouts need not visit the queue.
     next_expiry: Time,
+    /// Whether a push was refused, so that the application is notified once there is room.
     was_full: bool,
     max_messages: u64,
     max_bytes: u64,
@@ -75,7 +83,7 @@ impl SendQueue {
         self.pending
     }
 
-    /// Whether nothing is there, not even a place to be skipped.
+    /// Whether there is no entry, not even a withdrawn one.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
@@ -88,7 +96,8 @@ impl SendQueue {
         body: Bytes,
     ) -> Result<MessageId, Bytes> {
         let length = as_u64(body.len());
-        // One message is always welcome, however long. Empty places count too, but much less.
+        // One message is always accepted, however long, since it could never be sent otherwise. Withdrawn entries count
+        // too, at a quarter.
         let full = self.pending.messages >= self.max_messages
             || (self.pending.messages > 0 && self.pending.bytes.saturating_add(length) > self.max_bytes)
             || as_u64(self.messages.len()) >= self.max_messages.saturating_mul(4);
@@ -112,7 +121,7 @@ impl SendQueue {
         Ok(message_id(self.incarnation, seq))
     }
 
-    /// Gives a message up; false when it is not here (any more).
+    /// Withdraws a message; returns false if it is not queued any more.
     #[cfg(test)]
     pub fn cancel(&mut self, id: &MessageId, events: &mut VecDeque<ConversationEvent>) -> bool {
         let Some((incarnation, seq)) = split_id(id) else { return false };
@@ -127,19 +136,19 @@ impl SendQueue {
         true
     }
 
-    /// Whether a message is here, neither delivered nor given up.
+    /// Whether a message is queued and not withdrawn.
     pub fn is_pending(&self, id: &MessageId) -> bool {
         split_id(id).is_some_and(|(incarnation, seq)| {
             incarnation == self.incarnation && self.message(seq).is_some_and(|message| !message.withdrawn)
         })
     }
 
-    /// When a message may expire.
+    /// The earliest time at which a message may expire.
     pub fn next_expiry(&self) -> Option<Time> {
         (self.pending.messages > 0).then_some(self.next_expiry)
     }
 
-    /// Gives up the messages whose time is over.
+    /// Withdraws the messages that have reached the end of their time to live.
     pub fn expire(&mut self, now: Time, events: &mut VecDeque<ConversationEvent>) {
         if self.next_expiry().is_none_or(|at| at > now) {
             return;
@@ -160,8 +169,8 @@ impl SendQueue {
         self.report_room(events);
     }
 
-    /// The recipient has taken all below `taken`, and gives so much credit. The error is a claim to have taken
-    /// what was never sent.
+    /// The recipient has taken all messages below `taken`, and grants this credit. The error is a report that it has
+    /// taken a message that was never sent.
     pub fn on_credit(
         &mut self,
         now: Time,
@@ -171,7 +180,8 @@ impl SendQueue {
         if taken > self.base.saturating_add(as_u64(self.messages.len())) {
             return Err(());
         }
-        // Credit never shrinks within an incarnation, so the larger word is the later one.
+        // Credit never shrinks within an incarnation, so the larger value is the later one even if packets were
+        // reordered.
         self.credit_bytes = self.credit_bytes.max(u64::from(bytes));
         self.credit_messages = self.credit_messages.max(u64::from(messages).min(WINDOW));
         let progress = taken > self.base;
@@ -194,12 +204,12 @@ impl SendQueue {
         Ok(progress)
     }
 
-    /// A piece was lost.
+    /// Queues a lost piece for retransmission.
     pub fn on_lost(&mut self, piece: Piece) {
         self.retransmit.push_back(piece);
     }
 
-    /// The recipient is a new one and has nothing: all that it has not taken leaves once more.
+    /// The recipient is a new incarnation without state, so all messages that it has not taken are sent again.
     pub fn restart(&mut self) {
         self.retransmit.clear();
         self.messages.iter_mut().for_each(|message| message.sent = 0);
@@ -208,12 +218,12 @@ impl SendQueue {
         self.advance_floor();
     }
 
-    /// Whether something may leave: something lost, or something new that credit allows.
+    /// Whether something may be sent: a lost piece, or a new message within the credit.
     pub fn has_work(&self) -> bool {
         !self.retransmit.is_empty() || self.new_allowed().is_some()
     }
 
-    /// Puts as much as fits into a packet.
+    /// Fills a packet, with lost pieces first, since the recipient waits for them in order to deliver later messages.
     pub fn fill(&mut self, builder: &mut PacketBuilder<'_>) {
         while let Some(piece) = self.retransmit.pop_front() {
             if !self.fill_lost(piece, builder) {
@@ -227,7 +237,7 @@ impl SendQueue {
         }
     }
 
-    /// Puts what was lost, and keeps what does not fit; false when the packet is full.
+    /// Writes a lost piece, and keeps the rest that does not fit. Returns false when the packet is full.
     fn fill_lost(&mut self, piece: Piece, builder: &mut PacketBuilder<'_>) -> bool {
         let (first, count, part) = match piece {
             Piece::Messages { first, count } => (first, count, None),
@@ -267,7 +277,7 @@ impl SendQueue {
         true
     }
 
-    /// Puts the next new message, or what fits and is `allowed` of it; false when the packet is full.
+    /// Writes the next new message, or as much as fits and is `allowed`. Returns false when the packet is full.
     fn fill_new(&mut self, allowed: u32, builder: &mut PacketBuilder<'_>) -> bool {
         let seq = self.next;
         let Some(message) = self.message(seq) else { return false };
@@ -300,23 +310,23 @@ impl SendQueue {
         true
     }
 
-    /// How many bytes of the next new message the recipient allows; `None` when there is none, or it must wait.
+    /// The bytes of the next new message that the credit allows; `None` if there is none, or it must wait.
     fn new_allowed(&self) -> Option<u32> {
         let message = self.message(self.next)?;
         if self.next.saturating_sub(self.base) >= self.credit_messages {
             return None;
         }
-        // What the recipient wants next does not count, or a long message could never end.
+        // The first message does not count towards the credit, since a long one could never be completed otherwise.
         let beyond =
             self.sent.saturating_sub(self.messages.front().map_or(0, |message| u64::from(message.sent)));
         let allowed = u32::try_from(self.credit_bytes.saturating_sub(beyond)).unwrap_or(u32::MAX);
         let left = message.body.len().saturating_sub(message.sent as usize);
-        // What is short goes whole or not at all.
+        // A short message is sent whole or not at all, so that it does not cost the header of a part.
         let needed = left.min(usize::from(u16::MAX));
         (message.withdrawn || (allowed as usize) >= needed).then_some(allowed)
     }
 
-    /// Makes an empty place of a message; false when it is one already.
+    /// Withdraws a message; returns false if it is withdrawn already.
     fn withdraw(&mut self, index: usize) -> bool {
         let seq = self.base.saturating_add(as_u64(index));
         let Some(message) = self.messages.get_mut(index).filter(|message| !message.withdrawn) else {
@@ -332,7 +342,7 @@ impl SendQueue {
         true
     }
 
-    /// Drops empty places at the front of which the recipient knows nothing: the floor tells it.
+    /// Removes withdrawn entries at the front of which the recipient has seen nothing: the floor alone skips them.
     fn advance_floor(&mut self) {
         while self.base == self.next
             && self.messages.front().is_some_and(|message| message.withdrawn && message.sent == 0)
@@ -368,7 +378,7 @@ impl SendQueue {
     }
 }
 
-/// The name of a message: the sender's incarnation and the sequence in it.
+/// The identifier of a message: the sender's incarnation and the sequence in it.
 pub(super) fn message_id(incarnation: u64, seq: u64) -> MessageId {
     MessageId(((u128::from(incarnation) << 64) | u128::from(seq)).to_be_bytes())
 }

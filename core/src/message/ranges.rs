@@ -1,35 +1,37 @@
-//! The packet numbers that have arrived: what an ack says, and how a packet seen before is recognised.
+//! The packet numbers received: the source of acks, and the detection of duplicate packets.
 
 use std::collections::VecDeque;
 
 use crate::time::Time;
 use crate::wire::message::Ack;
 
-/// At most so many ranges are remembered. What is below them counts as seen.
+/// The most ranges remembered, so that a sender that skips numbers cannot grow memory. Numbers below them count as
+/// seen.
 pub(super) const MAX_RANGES: usize = 128;
 
-/// A sorted set of ranges, both ends included, the lowest first.
+/// A sorted set of ranges of packet numbers, both ends included, the lowest first.
 #[derive(Debug, Default)]
 pub(super) struct ReceivedNumbers {
     ranges: VecDeque<(u64, u64)>,
-    /// Numbers below this count as seen.
+    /// Numbers below this count as seen, because it is not remembered which of them arrived.
     forgotten: u64,
+    /// The arrival of the largest number, from which the delay of an ack is measured.
     largest_at: Time,
 }
 
 impl ReceivedNumbers {
-    /// Whether `number` arrived before, or is too old to tell.
+    /// Whether `number` arrived before, or is too old to be known.
     pub fn contains(&self, number: u64) -> bool {
         number < self.forgotten
             || self.ranges.iter().rev().find(|range| range.0 <= number).is_some_and(|range| number <= range.1)
     }
 
-    /// The highest number seen.
+    /// The highest number received.
     pub fn largest(&self) -> Option<u64> {
         self.ranges.back().map(|range| range.1)
     }
 
-    /// Notes that `number` has arrived. In order, the usual case, it takes constant time.
+    /// Records the arrival of `number`. In order, which is the usual case, it takes constant time.
     pub fn insert(&mut self, now: Time, number: u64) {
         if self.largest().is_none_or(|largest| number > largest) {
             self.largest_at = now;
@@ -57,7 +59,7 @@ impl ReceivedNumbers {
             }
             (None, false) => {
                 if self.ranges.capacity() == 0 {
-                    // Of an invented source comes one packet.
+                    // A forged source address sends one packet, for which room for four ranges would be wasted.
                     self.ranges.reserve_exact(1);
                 }
                 self.ranges.insert(below, (number, number));
@@ -70,11 +72,11 @@ impl ReceivedNumbers {
         }
     }
 
-    /// The sender knows the fate of all numbers below `number`: they need not be told any more.
+    /// Drops all numbers below `number`: the sender knows their state, so they need not be acknowledged any more.
     pub fn forget_below(&mut self, number: u64) {
         self.forgotten = self.forgotten.max(number);
         while let Some(front) = self.ranges.front_mut() {
-            // The highest range stays, as the sign of what was the largest.
+            // The highest range stays, because it holds the largest number received.
             if front.1 >= self.forgotten || self.ranges.len() == 1 {
                 break;
             }
@@ -85,7 +87,7 @@ impl ReceivedNumbers {
         }
     }
 
-    /// The ack for what has arrived; `None` before anything has. At most `room` ranges.
+    /// The ack for the received numbers, with at most `room` ranges; `None` before the first packet.
     pub fn ack(&self, now: Time, room: usize) -> Option<Ack> {
         self.largest()?;
         let delay = now.since(self.largest_at).as_micros();

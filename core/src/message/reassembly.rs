@@ -1,7 +1,8 @@
 //! A message that has arrived in part.
 //!
-//! Memory follows what has arrived, never what the sender claims: the beginning grows in one buffer, parts from
-//! beyond a gap wait beside it. Both are copies, since a slice would keep the buffer of a whole train of frames alive.
+//! Memory follows the bytes that arrived and never the length that the sender claims: the beginning grows in one
+//! buffer, and pieces beyond a gap wait beside it. Both are copies, since a slice would keep the receive buffer of a
+//! whole train allocated.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -11,16 +12,16 @@ use bytes::Bytes;
 
 use crate::types::Timestamp;
 
-/// What a message that has begun costs besides its bytes.
+/// The memory of a partial message besides its bytes.
 pub(super) const PART_COST: usize = 320;
-/// What a piece beyond a gap costs besides its bytes.
+/// The memory of a piece beyond a gap besides its bytes.
 pub(super) const PIECE_COST: usize = 96;
-/// A sender cuts nothing smaller than this, but for the end of a message.
+/// The smallest part that a sender cuts, in bytes, except at the end of a message.
 pub(super) const SMALL_PIECE: usize = 128;
-/// Of pieces that are smaller nevertheless so many may wait beyond a gap.
+/// The most smaller pieces that may wait beyond a gap, since each costs more memory than it has bytes.
 pub(super) const MAX_SMALL_PIECES: usize = 64;
 
-/// Where a part lies in its message.
+/// The position of a part in its message, and of its bytes in the packet.
 #[derive(Clone, Debug)]
 pub(super) struct FragmentSpan {
     pub total: u32,
@@ -28,23 +29,25 @@ pub(super) struct FragmentSpan {
     pub bytes: Range<usize>,
 }
 
-/// Why a part was not taken.
+/// The reason why a part was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FragmentRefusal {
-    /// It contradicts the parts before it.
+    /// It contradicts earlier parts.
     Contradiction,
-    /// Too many small pieces wait for a gap to be filled.
+    /// Too many small pieces wait beyond a gap.
     TooManyPieces,
 }
 
-/// The parts of one message.
+/// The parts of one message that have arrived.
 #[derive(Debug)]
 pub(super) struct Reassembly {
     pub sent_at: Timestamp,
     total: usize,
+    /// The bytes from the beginning up to the first gap.
     prefix: Vec<u8>,
-    /// By where they begin: apart from each other, all beyond the head.
+    /// The pieces beyond the prefix by their offset, disjoint.
     later: BTreeMap<usize, Box<[u8]>>,
+    /// The sum of the lengths of `later`, and the number of small pieces in it.
     later_bytes: usize,
     small: usize,
 }
@@ -54,18 +57,18 @@ impl Reassembly {
         Reassembly { sent_at, total, prefix: Vec::new(), later: BTreeMap::new(), later_bytes: 0, small: 0 }
     }
 
-    /// Bytes that have arrived.
+    /// The bytes that have arrived.
     pub fn bytes(&self) -> usize {
         self.prefix.len().saturating_add(self.later_bytes)
     }
 
-    /// What is held besides those bytes.
+    /// The memory held besides those bytes.
     pub fn structure(&self) -> usize {
         let structure_budget = self.prefix.capacity().saturating_sub(self.prefix.len());
         self.later.len().saturating_mul(PIECE_COST).saturating_add(PART_COST).saturating_add(structure_budget)
     }
 
-    /// How many bytes of `offset..end` are new.
+    /// The number of bytes of `offset..end` that are new.
     pub fn missing(&self, offset: usize, end: usize) -> usize {
         let from = offset.max(self.prefix.len());
         let mut missing = end.saturating_sub(from);
@@ -78,7 +81,7 @@ impl Reassembly {
         missing
     }
 
-    /// Takes a part. What had arrived before stays as it was.
+    /// Inserts a part. Bytes that had arrived before are not overwritten, so that a later packet cannot change them.
     pub fn insert(&mut self, total: usize, offset: usize, bytes: &[u8]) -> Result<(), FragmentRefusal> {
         if total != self.total || offset.saturating_add(bytes.len()) > total {
             return Err(FragmentRefusal::Contradiction);
@@ -87,7 +90,7 @@ impl Reassembly {
             return self.insert_later(offset, bytes);
         }
         let mut rest = bytes.get(self.prefix.len().saturating_sub(offset)..).unwrap_or_default();
-        // Pieces in between came first.
+        // Pieces within this part may have arrived before it.
         while !rest.is_empty() {
             let until = self.later.first_key_value().map_or(usize::MAX, |(start, _)| *start);
             let (new, behind) = rest.split_at(rest.len().min(until.saturating_sub(self.prefix.len())));
@@ -103,13 +106,13 @@ impl Reassembly {
         self.prefix.len() == self.total
     }
 
-    /// The message, once it is complete.
+    /// The message, if it is complete.
     pub fn into_body(self) -> Bytes {
         self.prefix.into()
     }
 
-    /// Appends to the head. The buffer doubles until half of the message is there, and then has the size of the
-    /// whole: never more than twice what has arrived.
+    /// Appends to the prefix. The buffer doubles until half of the message is there and then gets the size of the
+    /// whole, so that it never exceeds twice the bytes that arrived.
     fn extend_prefix(&mut self, new: &[u8]) {
         let needed = self.prefix.len().saturating_add(new.len());
         if needed > self.prefix.capacity() {
@@ -119,7 +122,7 @@ impl Reassembly {
         self.prefix.extend_from_slice(new);
     }
 
-    /// Moves the pieces that the head has reached into it; how many bytes those were.
+    /// Moves the pieces that the prefix has reached into it. Returns their bytes.
     fn join(&mut self) -> usize {
         let mut joined = 0usize;
         while let Some(first) = self.later.first_entry()
@@ -133,7 +136,7 @@ impl Reassembly {
         joined
     }
 
-    /// Puts what is new of a part between the pieces that are there. Those that it encloses become one with it.
+    /// Inserts the new bytes of a part between the existing pieces. Pieces that it encloses are merged with it.
     fn insert_later(&mut self, offset: usize, bytes: &[u8]) -> Result<(), FragmentRefusal> {
         let (mut from, mut end) = (offset, offset.saturating_add(bytes.len()));
         if let Some((start, piece)) = self.later.range(..=from).next_back() {
@@ -170,7 +173,7 @@ impl Reassembly {
         Ok(())
     }
 
-    /// A piece is no longer among those beyond the head.
+    /// Removes a piece from the counts of those beyond the prefix.
     fn forget(&mut self, piece: &[u8]) {
         self.later_bytes = self.later_bytes.saturating_sub(piece.len());
         self.small = self.small.saturating_sub(usize::from(is_small(piece)));
@@ -199,7 +202,7 @@ mod tests {
         ) {
             let mut parts = Reassembly::new(Timestamp(1), total);
             let mut first: Vec<Option<u8>> = vec![None; total];
-            // Each part has contents of its own, the last is the whole of it.
+            // Each part has its own contents; the last part is the whole message.
             let cuts = cuts.into_iter().chain([(0, total)]);
             for (content, (offset, length)) in (1u8..).zip(cuts) {
                 let (offset, end) = (offset.min(total), (offset + length).min(total));

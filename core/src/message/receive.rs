@@ -1,4 +1,4 @@
-//! Takes packets apart.
+//! Parsing packets, and applying their frames.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::time::Time;
 use crate::wire::message::{Frame, MAX_FRAMES, Reader};
 
 impl Conversation {
-    /// Takes a packet of the peer. The error says why it was dropped.
+    /// Applies a packet of the peer. The error is the cause for which it was dropped.
     pub fn handle(&mut self, now: Time, packet: &Bytes) -> Result<(), DropCause> {
         self.tick(now);
         let mut reader = Reader::new(packet);
@@ -41,7 +41,7 @@ impl Conversation {
                 return Err(DropCause::MalformedMessage);
             }
             let frame = reader.frame().map_err(|_| DropCause::MalformedMessage)?;
-            // One that claims to be a new incarnation is judged by the first frame alone.
+            // A claim of a new incarnation is decided by the first frame alone, so an ack must not come later.
             if matches!(frame, Frame::Ack) && frames > 1 {
                 return Err(DropCause::MalformedMessage);
             }
@@ -64,7 +64,7 @@ impl Conversation {
         self.outcome.note_acks(now, header.number.saturating_sub(u64::from(header.open)), all_known);
         self.note_receipt();
         if let Some(cause) = refused {
-            // Without an ack it comes again, when there may be credit.
+            // The packet is not acknowledged, so that the peer retransmits it when there may be credit.
             return Err(cause);
         }
         let in_order =
@@ -95,7 +95,7 @@ impl Conversation {
                     return Err(DropCause::MalformedMessage);
                 }
                 let Self { sending, outcome, confirmed, confirming, .. } = self;
-                // An ack of nothing but acks.
+                // Without a sending state only packets without contents were sent, so there is nothing to settle.
                 let Some(sending) = sending.get_mut() else { return Ok(()) };
                 let Sending { queue, recovery, .. } = sending;
                 let longest = recovery

@@ -1,7 +1,7 @@
-//! What has been sent and not yet acknowledged: loss detection and probes, as RFC 9002 section 6 has them.
+//! Packets sent and not yet acknowledged: loss detection and probes after RFC 9002, section 6.
 //!
-//! Packets are never sent again, what they carried is: a packet is a list of [`Piece`]s, and the pieces of a lost
-//! packet go back to the one who sends.
+//! A packet is never retransmitted as such, since each number is used once; its contents are. A packet is therefore
+//! recorded as a list of [`Piece`]s, and the pieces of a lost packet return to the queue.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,74 +11,83 @@ use super::rtt::Rtt;
 use crate::time::Time;
 use crate::wire::message::Ack;
 
-/// A packet is lost when one sent so many later has arrived (RFC 9002 section 6.1.1).
+/// A packet is lost when one sent this many later has arrived (RFC 9002, section 6.1.1).
 const PACKET_THRESHOLD: u64 = 3;
-/// Probes back off by doubling, up to this.
+/// The limit of the exponential back-off of probes, so that a recovered path is noticed within seconds.
 const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// Probes sent at each time-out.
+/// The packets sent at each probe timeout (RFC 9002, section 6.2.4: one or two, since one may be lost as well).
 const PROBES: u8 = 2;
-/// While so many packets are open the window is closed: each ack may have to look at all of them.
+/// The most packets in flight, since an ack may have to visit all of them.
 pub(super) const MAX_OPEN_PACKETS: usize = 1 << 13;
-/// No more packets than this are remembered. It takes a peer that never acknowledges to get there.
+/// The most packets recorded. Only a peer that never acknowledges causes so many.
 const MAX_SENT_PACKETS: usize = 2 * MAX_OPEN_PACKETS;
-/// Silence of so many probe intervals with nothing arriving is persistent congestion (RFC 9002 section 7.6).
+/// The number of probe intervals without an arrival that is persistent congestion (RFC 9002, section 7.6).
 const PERSISTENT_INTERVALS: u32 = 3;
 
-/// Something that a packet carried and that must arrive.
+/// A part of the contents of a packet that has to arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// Whole messages, or the word that they are given up, `count` in sequence.
+    /// `count` consecutive messages, each whole or withdrawn.
     Messages { first: u64, count: u16 },
-    /// Bytes of a message.
+    /// The bytes `from..to` of a message.
     Part { seq: u64, from: u32, to: u32 },
-    /// The word that all below this sequence is taken.
+    /// The receipt for all messages below this sequence.
     Receipt(u64),
-    /// Nothing but the wish for an answer.
+    /// A request for an ack without contents.
     Ping,
 }
 
+/// The state of a packet that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PacketState {
-    /// It has had its ack, or is lost.
+    /// Acknowledged or lost, so that its record may be dropped.
     Settled,
     InFlight,
-    /// As `Open`, but its pieces were sent again already, as a probe.
+    /// As `InFlight`, but its pieces were already sent again in a probe, so that its loss does not requeue them twice.
     Probed,
 }
 
+/// The record of a packet that requests an ack.
 #[derive(Debug)]
 struct SentPacket {
     number: u64,
     at: Time,
     bytes: u32,
     state: PacketState,
+    /// The number of its first piece, counted as `Recovery::first_piece`. Its last piece precedes the next packet's
+    /// first.
     pieces: u64,
 }
 
-/// The sender's knowledge of the path and of the packets on it.
+/// Loss detection, round-trip times and congestion control of the sending direction.
 #[derive(Debug)]
 pub(super) struct Recovery {
     /// The number of the next packet.
     next: u64,
-    /// Those that ask for an ack, from the oldest whose fate is not known.
+    /// The packets that request an ack, from the oldest that is not settled.
     packets: VecDeque<SentPacket>,
-    /// The last packet that asked for none, and when it left.
+    /// The last packet that requested no ack, and its time. The peer may acknowledge it beside others, and its round
+    /// trip would be unknown otherwise.
     last_ack_only: Option<(u64, Time)>,
-    /// The pieces of `packets`, in order; the first of them is the `first_piece`th ever.
+    /// The pieces of all `packets`, in order, in one list so that a packet needs no allocation of its own.
+    /// `first_piece` is the number of the first one, counted from the start of the conversation.
     pieces: VecDeque<Piece>,
     first_piece: u64,
+    /// The bytes and the number of the packets that are not settled.
     in_flight_bytes: u64,
     in_flight_packets: usize,
     largest_acked: Option<u64>,
+    /// The time at which the oldest packet before `largest_acked` is lost by its age.
     loss_time: Option<Time>,
+    /// The time of the last packet that requests an ack, from which the probe timeout counts.
     last_sent: Time,
     probe_timeouts: u32,
-    /// Packets before this number took another way.
+    /// Packets below this number took a former path, so they do not count in `path_results`.
     path_start: u64,
-    /// Packets with payload, of the present way, that the last ack or time-out has shown to have arrived, and to be
+    /// The packets with contents on the present path that the last ack or timeout showed to have arrived, and to be
     /// lost.
     pub path_results: (u32, u32),
-    /// Probes to be sent whatever the window says.
+    /// The probes to send, which the congestion window does not limit (RFC 9002, section 7.5).
     pub probes: u8,
     pub rtt: Rtt,
     pub congestion: Congestion,
@@ -112,13 +121,13 @@ impl Recovery {
         self.next
     }
 
-    /// How far back from the next packet the oldest one lies whose fate is not known.
+    /// The distance of the oldest unsettled packet from the next number. The peer uses it to forget older numbers.
     pub fn open_distance(&self) -> u32 {
         let oldest = self.packets.front().map_or(self.next, |sent| sent.number);
         u32::try_from(self.next.saturating_sub(oldest)).unwrap_or(u32::MAX)
     }
 
-    /// Whether something is on its way that asks for an ack.
+    /// Whether a packet that requests an ack is in flight.
     pub fn is_in_flight(&self) -> bool {
         self.in_flight_packets > 0
     }
@@ -128,22 +137,22 @@ impl Recovery {
         self.packets.len()
     }
 
-    /// Whether so many packets are remembered that they must be given up.
+    /// Whether so many packets are recorded that all of them must be abandoned.
     pub fn is_full(&self) -> bool {
         self.packets.len() >= MAX_SENT_PACKETS
     }
 
-    /// How many probe time-outs have passed since the last sign of life.
+    /// The number of consecutive probe timeouts without an ack (the PTO count of RFC 9002).
     pub fn probe_timeouts(&self) -> u32 {
         self.probe_timeouts
     }
 
-    /// Whether the window has room.
+    /// Whether the congestion window has room for a packet.
     pub fn has_room(&self) -> bool {
         self.packets.len() < MAX_OPEN_PACKETS && self.congestion.has_room(self.in_flight_bytes)
     }
 
-    /// The next packet has left. It asks for an ack when it carried pieces.
+    /// Records the next packet as sent. It requests an ack if it carries pieces.
     pub fn on_sent(&mut self, now: Time, bytes: usize, pieces: &[Piece]) {
         let number = self.next;
         self.next = number.saturating_add(1);
@@ -167,13 +176,14 @@ impl Recovery {
         });
     }
 
-    /// Takes an ack. `told` hears of each piece that has arrived (`true`) or is lost (`false`). Returns the
-    /// size of the longest packet that has now arrived; the error is an ack of something that was never sent.
+    /// Processes an ack. `report` is called for each piece that has arrived (`true`) or is lost (`false`). Returns the
+    /// size of the longest packet that has now arrived. The error is an ack for a number that was never sent.
     pub fn on_ack(&mut self, now: Time, ack: &Ack, mut report: impl FnMut(Piece, bool)) -> Result<usize, ()> {
         if ack.largest() >= self.next_number() {
             return Err(());
         }
-        // The delay told is that of the largest number, so the round trip is measured on it alone, and once.
+        // The delay in the ack is that of the largest number, so the round trip is sampled on that packet, and only
+        // once.
         let largest_at = self.sent_at(ack.largest());
         let is_news = self.largest_acked.is_none_or(|before| ack.largest() > before);
         let mut longest = 0;
@@ -201,7 +211,7 @@ impl Recovery {
         Ok(longest as usize)
     }
 
-    /// When [`Self::on_timeout`] wants to be called.
+    /// The time at which [`Self::on_timeout`] has to be called.
     pub fn deadline(&self) -> Option<Time> {
         if self.in_flight_packets == 0 {
             return None;
@@ -209,7 +219,7 @@ impl Recovery {
         Some(self.loss_time.unwrap_or_else(|| after(self.last_sent, self.probe_timeout())))
     }
 
-    /// The deadline has passed: either time tells that packets are lost, or probes must find out.
+    /// Handles the deadline: either packets are lost by their age, or probes are requested.
     pub fn on_timeout(&mut self, now: Time, lost: impl FnMut(Piece)) {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return;
@@ -224,8 +234,8 @@ impl Recovery {
         self.send_probes(now, lost);
     }
 
-    /// The way is another one: what is open is sent again at once if the last way was silent, and the next silence is the
-    /// first. Packets sent before do not count any more in `fates`.
+    /// The path has changed. If the old path was silent, the pieces in flight are sent again at once, since they are
+    /// probably lost, and the back-off starts again. Packets sent before do not count in `path_results` any more.
     pub fn on_path_change(&mut self, now: Time, lost: impl FnMut(Piece)) {
         self.path_start = self.next_number();
         if std::mem::take(&mut self.probe_timeouts) > 0 {
@@ -235,7 +245,7 @@ impl Recovery {
 
     fn send_probes(&mut self, now: Time, mut lost: impl FnMut(Piece)) {
         self.probes = PROBES;
-        // The next time-out counts from here, even if nothing can be sent.
+        // The next timeout counts from here, even if nothing can be sent now.
         self.last_sent = now;
         let mut left = PROBES;
         for index in 0..self.packets.len() {
@@ -252,8 +262,8 @@ impl Recovery {
         }
     }
 
-    /// Gives up all packets on their way, without blaming the path: the route was gone, or the recipient is a new
-    /// one. The window stays.
+    /// Abandons all packets in flight without a congestion response, because the path is not the cause: the route was
+    /// gone, or the recipient has restarted. The window stays.
     pub fn abandon(&mut self, mut lost: impl FnMut(Piece)) {
         for index in 0..self.packets.len() {
             let Some(sent) = self.packets.get_mut(index) else { break };
@@ -275,7 +285,7 @@ impl Recovery {
         interval.saturating_mul(factor).min(MAX_PROBE_INTERVAL.max(interval))
     }
 
-    /// Marks a packet as arrived; returns when it was sent and its size if that is news.
+    /// Marks a packet as acknowledged. Returns its time and its size, unless it was settled before.
     fn settle(&mut self, index: usize, mut arrived: impl FnMut(Piece)) -> Option<(Time, u32)> {
         let sent = self.packets.get_mut(index).filter(|sent| sent.state != PacketState::Settled)?;
         sent.state = PacketState::Settled;
@@ -293,7 +303,7 @@ impl Recovery {
         let Some(largest) = self.largest_acked else { return };
         let delay = self.rtt.loss_delay();
         let count = self.packets.partition_point(|sent| sent.number < largest);
-        // The first and the last of the present run of losses with nothing arrived between them.
+        // The first and the last packet of the current run of consecutive losses.
         let mut run: Option<(Time, Time)> = None;
         for index in 0..count {
             let Some(sent) = self.packets.get_mut(index) else { break };
@@ -326,14 +336,15 @@ impl Recovery {
         }
     }
 
-    /// Whether a packet carried more than the wish for an answer, which may get through where nothing else does.
+    /// Whether a packet carried more than a ping. A ping is small, so its arrival does not show that full packets
+    /// arrive.
     fn has_payload(&self, index: usize) -> bool {
         let mut any = false;
         self.each_piece(index, &mut |piece| any |= piece != Piece::Ping);
         any
     }
 
-    /// When the packet with this number left, if that is remembered.
+    /// The time at which the packet with this number was sent, if it is recorded.
     fn sent_at(&self, number: u64) -> Option<Time> {
         let last_ack_only =
             self.last_ack_only.filter(|(last_ack_only, _)| *last_ack_only == number).map(|(_, at)| at);
@@ -341,7 +352,7 @@ impl Recovery {
         last_ack_only.or_else(|| index.and_then(|index| self.packets.get(index)).map(|sent| sent.at))
     }
 
-    /// Tells the pieces of the packet at `index`.
+    /// Calls `report` for each piece of the packet at `index`.
     fn each_piece(&self, index: usize, report: &mut impl FnMut(Piece)) {
         let start = self.packets.get(index).map_or(0, |sent| sent.pieces);
         let relative = |at: u64| usize::try_from(at.saturating_sub(self.first_piece)).unwrap_or(usize::MAX);
@@ -359,7 +370,7 @@ impl Recovery {
         }
     }
 
-    /// Drops the records of the oldest packets whose fate is known.
+    /// Drops the records of the oldest packets as far as they are settled.
     fn drop_settled(&mut self) {
         while self.packets.front().is_some_and(|sent| sent.state == PacketState::Settled) {
             let end = self.pieces_end(0);

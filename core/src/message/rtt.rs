@@ -1,20 +1,22 @@
-//! The round trip, as RFC 9002 section 5 estimates it.
+//! The estimation of the round-trip time, after RFC 9002, section 5.
 
 use std::time::Duration;
 
-/// A recipient may keep an ack back for so long, to say more with it.
+/// The longest delay of an ack, which the recipient uses in order to acknowledge several packets at once.
 pub(super) const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
-/// Timers are no finer than this (RFC 9002 section 6.1.2).
+/// The granularity of timers (RFC 9002, section 6.1.2).
 pub(super) const GRANULARITY: Duration = Duration::from_millis(1);
-/// Taken for the round trip before one was measured. RFC 9002 has 333 ms; a mesh is closer together.
+/// The round-trip time assumed before the first sample. RFC 9002 has 333 ms; the nodes of a mesh are closer together,
+/// so a longer value would only delay the repair of a first loss.
 pub(super) const INITIAL: Duration = Duration::from_millis(100);
 
-/// Smoothed round trip and its variation.
+/// The smoothed round-trip time and its variation.
 #[derive(Debug)]
 pub(super) struct Rtt {
     smoothed: Option<Duration>,
     variation: Duration,
     latest: Duration,
+    /// The shortest sample. The reported ack delay is only subtracted down to it, since no path is faster than itself.
     minimum: Duration,
 }
 
@@ -23,7 +25,8 @@ impl Rtt {
         Rtt { smoothed: None, variation: share(INITIAL, 2), latest: INITIAL, minimum: Duration::MAX }
     }
 
-    /// A packet was acknowledged `sample` after it was sent; the recipient says that `ack_delay` of it was its own.
+    /// Records that a packet was acknowledged `sample` after it was sent, of which the recipient reports `ack_delay` as
+    /// its own. At most [`MAX_ACK_DELAY`] of it is subtracted, so that a wrong report cannot hide a slow path.
     pub fn sample(&mut self, sample: Duration, ack_delay: Duration) {
         self.latest = sample;
         self.minimum = self.minimum.min(sample);
@@ -46,13 +49,13 @@ impl Rtt {
         self.smoothed
     }
 
-    /// Silence for so long after the last packet asks for a probe (RFC 9002 section 6.2.1).
+    /// The silence after the last packet that requests a probe: the PTO of RFC 9002, section 6.2.1.
     pub fn probe_interval(&self) -> Duration {
         let spread = self.variation.saturating_mul(4).max(GRANULARITY);
         self.smoothed.unwrap_or(INITIAL).saturating_add(spread).saturating_add(MAX_ACK_DELAY)
     }
 
-    /// A packet older than this, when a later one has arrived, is lost (RFC 9002 section 6.1.2).
+    /// The age beyond which a packet is lost once a later one has arrived (RFC 9002, section 6.1.2).
     pub fn loss_delay(&self) -> Duration {
         let round_trip = self.smoothed.unwrap_or(INITIAL).max(self.latest);
         share(round_trip.saturating_mul(9), 8).max(GRANULARITY)

@@ -1,7 +1,7 @@
-//! What only those conversations have that send: made when it is first needed.
+//! The state of the sending direction, allocated when it is first needed.
 //!
-//! Whoever invents sources has a conversation begun here for each of them. Such a one never sends more than acks, and those
-//! need no more than their number.
+//! A host that forges source addresses causes a conversation for each of them. Such a conversation never sends more
+//! than acks, which need only a packet number, so that it should not pay for queues and timers.
 
 use std::collections::VecDeque;
 use std::sync::LazyLock;
@@ -13,21 +13,23 @@ use super::transmit::LAST_RAISE;
 use super::{Config, ConversationEvent};
 use crate::time::Time;
 
-/// What waits to be sent, and what is on its way.
+/// The outgoing messages, the packets in flight, and their timers.
 #[derive(Debug)]
 pub(super) struct Sending {
     pub queue: SendQueue,
     pub recovery: Recovery,
     pub events: VecDeque<ConversationEvent>,
-    /// What the route was last said to bear, and since when it is suspected to bear less.
+    /// The packet size that the route was last reported to carry, and the smaller one in use if larger packets vanish.
     pub offered: usize,
     pub reduced: Option<ReducedPacketSize>,
+    /// The time at which the pacer permits the next packet, if it delays one.
     pub paced_until: Option<Time>,
+    /// The time of the next ping to a recipient that takes no messages, and the pings sent since it last took one.
     pub stall_at: Option<Time>,
     pub stalls: u32,
     /// Packets with something that had been sent before.
     pub retransmits: u64,
-    /// The memory of the list of what a packet carries, for the next one.
+    /// The list of the pieces of a packet, kept empty for the next packet so that it is allocated once.
     pieces: Vec<Piece>,
 }
 
@@ -48,31 +50,31 @@ impl Sending {
     }
 }
 
-/// Packets longer than `most` bytes seem to vanish.
+/// The packet size in use while packets longer than `most` bytes seem to vanish.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReducedPacketSize {
     pub most: usize,
-    /// When a longer one is tried again, and the pause before the one after that.
+    /// The time at which a longer packet is tried again, and the pause after that attempt.
     pub raise_at: Time,
     pub pause: Duration,
 }
 
 impl ReducedPacketSize {
-    /// A longer one has gone out.
+    /// A longer packet was sent, so the next attempt is due after a longer pause.
     fn note_attempt(&mut self, now: Time) {
         self.raise_at = now + self.pause;
         self.pause = self.pause.saturating_mul(2).min(LAST_RAISE);
     }
 }
 
-/// The look of a conversation that sends nothing.
+/// The state as seen in a conversation that sends nothing.
 static EMPTY: LazyLock<Sending> = LazyLock::new(|| Sending::new(SendQueue::new(0, 0, 0), 0));
 
-/// A [`Sending`] that may not be there yet. To look at it makes none.
+/// A [`Sending`] that may not be allocated yet. Reading it does not allocate.
 #[derive(Debug)]
 pub(super) struct LazySending {
     sending: Option<Box<Sending>>,
-    /// The number of the next packet while there is none.
+    /// The number of the next packet while `sending` is `None`.
     next: u64,
     incarnation: u64,
     max_messages: usize,
@@ -85,17 +87,17 @@ impl LazySending {
         LazySending { sending: None, next: 0, incarnation, max_messages, max_bytes }
     }
 
-    /// The number that packets to this conversation name it by.
+    /// The number by which packets to this conversation name it.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
-    /// To change it, if it is there.
+    /// The state, if it is allocated.
     pub fn get_mut(&mut self) -> Option<&mut Sending> {
         self.sending.as_deref_mut()
     }
 
-    /// To change it.
+    /// The state, which is allocated if necessary.
     pub fn get_or_create(&mut self) -> &mut Sending {
         let LazySending { sending, next, incarnation, max_messages, max_bytes } = self;
         sending.get_or_insert_with(|| {
@@ -109,7 +111,7 @@ impl LazySending {
         self.sending.as_ref().map_or(self.next, |sending| sending.recovery.next_number())
     }
 
-    /// The next packet has left. It asks for an ack when it carried pieces.
+    /// Records the next packet as sent. It requests an ack if it carries pieces.
     pub fn on_sent(&mut self, now: Time, bytes: usize, pieces: &[Piece]) {
         if self.sending.is_none() && pieces.is_empty() {
             self.next = self.next.saturating_add(1);
@@ -122,7 +124,7 @@ impl LazySending {
         }
     }
 
-    /// The list of what the next packet carries, to be given back with [`Self::return_pieces`].
+    /// The list for the pieces of the next packet, to be returned with [`Self::give_back_pieces`].
     pub fn borrow_pieces(&mut self) -> Vec<Piece> {
         self.get_mut().map(|sending| std::mem::take(&mut sending.pieces)).unwrap_or_default()
     }
@@ -133,14 +135,14 @@ impl LazySending {
         }
     }
 
-    /// The recipient takes its messages, or is another one.
+    /// Stops the stall timer: the recipient takes its messages, or has restarted.
     pub fn end_stall(&mut self) {
         if let Some(sending) = self.get_mut() {
             (sending.stall_at, sending.stalls) = (None, 0);
         }
     }
 
-    /// Gives back what is held only to be ready.
+    /// Releases the memory that is kept only for reuse.
     pub fn release_memory(&mut self) {
         if let Some(sending) = self.get_mut() {
             sending.events.shrink_to_fit();

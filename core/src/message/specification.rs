@@ -1,4 +1,4 @@
-//! What the specification says of the constants of conversations, with their values taken from the code.
+//! The constants of conversations in the specification, compared with their values in the code.
 
 use super::{
     CONFIRM_DELAY, INITIAL_CREDIT, INITIAL_MESSAGES, MAX_PACKET_AGE, MAX_SILENCE, RECEIPT_DELAY, WINDOW,

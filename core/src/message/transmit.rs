@@ -1,4 +1,4 @@
-//! Builds packets, and says when the next one is due.
+//! Building packets, and the time at which the next one is due.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use super::{CONFIRM_DELAY, Conversation};
 use crate::time::Time;
 use crate::wire::message::{self as wire, CREDIT, HEADER, Header, MAX_RANGES};
 
-/// A route with less room than this per packet is as good as none.
+/// The smallest packet of a usable route, in bytes. With less, headers would take most of it.
 const SMALLEST_PACKET: usize = 256;
-/// How long packets are when larger ones seem to vanish: what nearly every route bears, and what each link bears for certain
-/// (its frames of 512 bytes, less 66).
+/// The packet sizes tried when larger packets seem to vanish, in bytes: what nearly every route carries, and what each
+/// link carries for certain (its frames of 512 bytes, less 66 bytes of headers).
 pub(super) const SMALLER_PACKETS: [usize; 2] = [1200, 446];
-/// After so many probe time-outs, and so many more, larger packets are suspected,
+/// The number of consecutive probe timeouts after which larger packets are suspected to vanish (RFC 8899, section 4.3),
 pub(super) const BLACK_HOLE: u32 = 2;
-/// and one is tried again after this, then ever more rarely,
+/// the first pause before a larger packet is tried again, which doubles each time,
 pub(super) const FIRST_RAISE: Duration = Duration::from_millis(250);
-/// but at least so often (RFC 8899 section 5.1.1).
+/// and the longest (RFC 8899, section 5.1.1).
 pub(super) const LAST_RAISE: Duration = Duration::from_secs(600);
-/// A recipient that does not take its messages is asked after this, and then ever more rarely,
+/// The first pause before a ping to a recipient that does not take its messages, which doubles each time,
 const FIRST_STALL: Duration = Duration::from_millis(200);
-/// but at least so often.
+/// and the longest.
 const LAST_STALL: Duration = Duration::from_secs(10);
 
-/// What a packet must carry now.
+/// The contents that a packet must carry now.
 #[derive(Clone, Copy)]
 struct PacketContents {
     ack: bool,
@@ -36,7 +36,7 @@ struct PacketContents {
 }
 
 impl Conversation {
-    /// Appends one packet payload of at most `max` bytes to `out`; false when nothing is to be sent now.
+    /// Appends the payload of one packet of at most `max` bytes to `out`; returns false if nothing is to be sent now.
     pub fn poll_transmit(&mut self, now: Time, max: usize, out: &mut Vec<u8>) -> bool {
         self.tick(now);
         if let Some(sending) = self.sending.get_mut() {
@@ -71,8 +71,8 @@ impl Conversation {
         false
     }
 
-    /// When to call [`Self::handle_timeout`], and [`Self::poll_transmit`] after it; `None` when there is nothing
-    /// to wait for.
+    /// The time at which to call [`Self::handle_timeout`], followed by [`Self::poll_transmit`]; `None` if there is
+    /// nothing to wait for.
     pub fn next_deadline(&self) -> Option<Time> {
         let expiry = self.sending.queue.next_expiry();
         if !self.reachable || self.is_route_too_small {
@@ -90,7 +90,7 @@ impl Conversation {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Does what time asks for. What must be sent then, [`Self::poll_transmit`] sends.
+    /// Handles all timers that are due. Packets that become due are sent by [`Self::poll_transmit`].
     pub fn handle_timeout(&mut self, now: Time) {
         self.tick(now);
         self.pass_time(now);
@@ -138,7 +138,7 @@ impl Conversation {
         }
     }
 
-    /// Whether window and pacer let data go, and there is some.
+    /// Whether the congestion window and the pacer permit data, and there is some.
     fn may_send(&mut self, now: Time) -> bool {
         let Some(sending) = self.sending.get_mut() else { return false };
         let Sending { queue, recovery, .. } = sending;
@@ -159,7 +159,7 @@ impl Conversation {
         }
     }
 
-    /// Builds a packet; false when it would say nothing.
+    /// Builds a packet; returns false if it would be empty.
     fn build(
         &mut self,
         now: Time,
@@ -181,7 +181,7 @@ impl Conversation {
                 wire::write_last(out);
             }
         }
-        // A receipt by itself asks for no ack: the ping beside it does.
+        // A receipt by itself does not request an ack, so a ping is put beside it.
         if pieces.iter().all(|piece| matches!(piece, Piece::Receipt(_)))
             && (contents.ping || !pieces.is_empty())
         {
@@ -197,7 +197,7 @@ impl Conversation {
         out.len() > start.saturating_add(HEADER)
     }
 
-    /// Puts the ack and the receipt, when one is due or the packet leaves anyway.
+    /// Writes the ack and the receipt if one is due, or if the packet is sent anyway.
     fn build_ack(
         &mut self,
         now: Time,
@@ -223,7 +223,8 @@ impl Conversation {
         }
         let (bytes, messages) = self.incoming.credit();
         wire::write_credit(taken, bytes, messages, out);
-        // Beside an ack that somebody waits for the receipt need not be acknowledged: without the ack all comes again.
+        // A receipt beside a fresh ack needs no ack of its own: if this packet is lost, the peer retransmits, and the
+        // next ack carries a receipt again.
         if contents.confirm || (!fresh && taken > self.confirmed) {
             pieces.push(Piece::Receipt(taken));
             self.confirming = taken;
@@ -254,13 +255,14 @@ impl Conversation {
         }
     }
 
-    /// When the peer should be asked whether it knows what was taken.
+    /// The time at which a ping has to find out whether the peer has the last receipt.
     fn confirm_at(&self) -> Option<Time> {
         let taken = self.incoming.taken();
         (taken > self.confirmed && taken > self.confirming).then(|| after(self.last_received, CONFIRM_DELAY))
     }
 
-    /// All has arrived and nothing is taken: the recipient is busy, or has restarted and forgot. A ping finds out.
+    /// Starts the stall timer if everything was acknowledged and nothing is taken: the recipient is busy, or has
+    /// restarted. A ping finds out, since a restarted recipient answers with another incarnation.
     fn watch_for_stall(&mut self, now: Time) {
         let Some(sending) = self.sending.get_mut() else { return };
         let Sending { queue, recovery, stall_at, stalls, .. } = sending;
@@ -275,8 +277,8 @@ impl Conversation {
 }
 
 impl Sending {
-    /// How long a packet may be: `offered`, unless longer ones seem to vanish on this route. Then every second
-    /// probe is long, so that an outage is not mistaken for a narrow place for long.
+    /// The length of the next packet: `offered`, unless longer packets seem to vanish on this route. Then every second
+    /// probe is long, so that a mere outage does not limit the packet size for long.
     fn packet_size(&mut self, now: Time, offered: usize) -> usize {
         if offered != self.offered {
             self.reduced = None;
@@ -290,7 +292,7 @@ impl Sending {
         max
     }
 
-    /// Packets as long as they are now seem to vanish.
+    /// Reduces the packet size, since packets of the present size seem to vanish.
     fn reduce_packet_size(&mut self, now: Time) {
         let present = self.reduced.map_or(self.offered, |reduced| reduced.most.min(self.offered));
         if let Some(most) = SMALLER_PACKETS.into_iter().find(|most| *most < present) {
@@ -298,7 +300,7 @@ impl Sending {
         }
     }
 
-    /// A packet so long has arrived.
+    /// A packet of this length has arrived, so longer ones than the reduced size do not vanish.
     pub(super) fn note_arrival(&mut self, bytes: usize) {
         if self.reduced.is_some_and(|reduced| bytes > reduced.most) {
             self.reduced = None;

@@ -1,20 +1,21 @@
-//! Messages that are with the application, which has not taken them yet.
+//! Messages that were handed to the application's mailbox and are not yet taken by the application.
 
 use std::collections::VecDeque;
 
-/// What one of them costs here.
+/// The memory of one entry, in bytes.
 const ENTRY_COST: usize = size_of::<UntakenMessage>();
-/// A list so long is not given up when it is empty.
+/// The length up to which an empty list keeps its memory, since it will be filled again.
 const KEPT_ENTRIES: usize = 64;
 
 #[derive(Debug)]
 struct UntakenMessage {
     seq: u64,
     bytes: u32,
+    /// Taken by the application before an earlier message was, so its receipt has to wait.
     taken: bool,
 }
 
-/// In sequence. The first is not taken.
+/// The untaken messages in sequence. The first one is never taken, because taken ones at the front are removed.
 #[derive(Debug, Default)]
 pub(super) struct UntakenMessages {
     entries: VecDeque<UntakenMessage>,
@@ -22,12 +23,12 @@ pub(super) struct UntakenMessages {
 }
 
 impl UntakenMessages {
-    /// The first that is not taken.
+    /// The sequence of the first message that is not taken.
     pub fn first(&self) -> Option<u64> {
         self.entries.front().map(|entry| entry.seq)
     }
 
-    /// How many are not taken.
+    /// The number of messages that are not taken.
     pub fn untaken(&self) -> usize {
         self.entries.iter().filter(|entry| !entry.taken).count()
     }
@@ -36,12 +37,13 @@ impl UntakenMessages {
         self.entries.front().map(|entry| entry.bytes as usize)
     }
 
-    /// Bytes of those from the first that is not taken on.
+    /// The bytes of all messages from the first untaken one on. Those taken out of order still count, since their
+    /// receipt cannot be sent before that of the first.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes of memory that this list takes.
+    /// The memory of this list, in bytes.
     pub fn held(&self) -> usize {
         self.entries.len().saturating_mul(ENTRY_COST)
     }
@@ -49,7 +51,7 @@ impl UntakenMessages {
     pub fn push(&mut self, seq: u64, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.entries.capacity() == 0 {
-            // Of an invented source comes one message.
+            // A forged source address sends one message, for which room for four entries would be wasted.
             self.entries.reserve_exact(1);
         }
         self.entries.push_back(UntakenMessage {
@@ -59,7 +61,8 @@ impl UntakenMessages {
         });
     }
 
-    /// Notes that one is taken; how many bytes are settled by it, with those that were taken before their turn.
+    /// Records that a message is taken. Returns the bytes for which a receipt may now be sent, including messages that
+    /// were taken before their turn.
     pub fn on_taken(&mut self, seq: u64) -> usize {
         let Ok(at) = self.entries.binary_search_by_key(&seq, |entry| entry.seq) else { return 0 };
         if let Some(entry) = self.entries.get_mut(at) {
@@ -70,7 +73,7 @@ impl UntakenMessages {
         before.saturating_sub(self.bytes)
     }
 
-    /// All below `floor` is settled.
+    /// Removes all messages below `floor`, because their sender has settled them.
     pub fn settle(&mut self, floor: u64) {
         self.pop_while(|entry| entry.seq < floor);
     }

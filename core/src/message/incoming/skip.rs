@@ -1,12 +1,13 @@
-//! Sequences that their sender has given up.
+//! Sequences that their sender has withdrawn.
 
 use std::ops::Bound::{Excluded, Included};
 
-use super::{Incoming, SKIPPED_COST, release};
+use super::removal::release;
+use super::{Incoming, SKIPPED_COST};
 use crate::stats::DropCause;
 
 impl Incoming {
-    /// `count` sequences from `first` are given up by the sender.
+    /// Accepts the withdrawal of `count` sequences from `first` on.
     pub fn skip(&mut self, first: u64, count: u16) -> Result<(), DropCause> {
         let window = self.taken().saturating_add(u64::from(self.credit_messages));
         let wanted = first.saturating_add(u64::from(count));
@@ -15,7 +16,8 @@ impl Incoming {
             self.duplicates = self.duplicates.saturating_add(u64::from(wanted <= self.next));
             return if wanted > window { Err(DropCause::OverCredit) } else { Ok(()) };
         }
-        // One range with those that it touches: the one before grows, those behind go up in it.
+        // Merged into one range with those that it touches, so that many withdrawals in sequence need the memory of
+        // one.
         let before = self.skipped.range(..=start).next_back().filter(|(_, to)| **to >= start);
         let from = before.map_or(start, |(from, _)| *from);
         end = before.map_or(end, |(_, to)| end.max(*to));
@@ -35,7 +37,7 @@ impl Incoming {
         if wanted > window { Err(DropCause::OverCredit) } else { Ok(()) }
     }
 
-    /// Goes on beyond what was given up.
+    /// Advances beyond withdrawn sequences, so that they do not hold up the messages after them.
     pub(super) fn pass_skipped(&mut self) {
         while let Some(first) = self.skipped.first_entry().filter(|first| *first.key() <= self.next) {
             let end = first.remove();

@@ -1,5 +1,6 @@
-//! What the dearest packets cost, beside an ordinary one of their length. What a packet lets go was paid for by those that
-//! brought it, so it is not counted here: each ack that settles much has come before.
+//! The cost of the most expensive packets, compared with an ordinary one of their length. A packet may release state
+//! that earlier packets created. That work is not counted here, because those packets paid for it: in the cases with an
+//! ack that settles much, an earlier ack has settled it already.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use super::pair::address;
 use crate::message::*;
 use crate::wire::message as wire;
 
-/// A packet of the peer.
+/// Writes one packet of the peer.
 struct Writer(Vec<u8>);
 
 impl Writer {
@@ -52,7 +53,7 @@ fn recipient() -> Conversation {
     conversation
 }
 
-/// One that has sent all that its window allows, and has heard of nothing.
+/// A conversation that has sent all that its window permits, and has received nothing.
 fn with_much_on_its_way() -> Conversation {
     let mut conversation = recipient();
     conversation.sending.get_or_create().recovery.congestion.set_packet(1200);
@@ -63,7 +64,7 @@ fn with_much_on_its_way() -> Conversation {
     conversation
 }
 
-/// The least time of several for one packet and what it lets be taken, each time after the same past.
+/// The least time of several for one packet and the messages that it releases, each after the same earlier packets.
 fn time(past: impl Fn() -> Conversation, before: &[Bytes], packet: &Bytes) -> Duration {
     let now = Time::from_millis(1);
     let once = || {
@@ -116,7 +117,7 @@ fn cases() -> Vec<Case> {
             Writer::new(9000, 0).many(64, |w, _| w.skip(0, u16::MAX)).packet(),
         ),
         (
-            "skips of all",
+            "skips of all sequences",
             recipient,
             vec![],
             Writer::new(9000, 0).many(64, |w, _| w.skip(1, u16::MAX)).packet(),
@@ -128,7 +129,7 @@ fn cases() -> Vec<Case> {
             Writer::new(9000, 0).many(64, |w, nth| w.skip(1 + nth as u16, 4000)).packet(),
         ),
         (
-            "skips apart",
+            "disjoint skips",
             recipient,
             vec![],
             Writer::new(9000, 0).many(64, |w, nth| w.skip(1 + 2 * nth as u16, 1)).packet(),
@@ -139,9 +140,9 @@ fn cases() -> Vec<Case> {
             apart,
             Writer::new(9000, 0).many(64, |w, nth| w.skip(7 * nth as u16 + 1, 3)).packet(),
         ),
-        ("messages of nothing", recipient, vec![], Writer::new(9000, 0).messages(1, 300, 0).packet()),
+        ("empty messages", recipient, vec![], Writer::new(9000, 0).messages(1, 300, 0).packet()),
         (
-            "messages of nothing between others",
+            "empty messages between others",
             recipient,
             every_second.clone(),
             Writer::new(9000, 0).messages(1, 300, 0).packet(),
@@ -178,11 +179,11 @@ fn cases() -> Vec<Case> {
         ),
         ("an ack of many ranges", with_much_on_its_way, vec![before], acks),
         ("pings", recipient, vec![], pings.packet()),
-        ("a leap of the floor", recipient, vec![], Writer::new(9000, u64::MAX - 5).skip(0, 9).packet()),
+        ("a jump of the floor", recipient, vec![], Writer::new(9000, u64::MAX - 5).skip(0, 9).packet()),
     ]
 }
 
-/// Without optimisation walking a tree is twice as dear, beside a copy, as it is for a user.
+/// The allowed factor. Without optimisation, walking a tree costs twice as much relative to a copy as with it.
 const BAR: u32 = if cfg!(debug_assertions) { 40 } else { 20 };
 
 #[test]

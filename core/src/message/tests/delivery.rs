@@ -1,4 +1,4 @@
-//! Everything arrives once, in order and intact.
+//! Delivery on good and bad lines: everything arrives once, in order and intact.
 
 use super::pair::*;
 use crate::message::*;
@@ -27,7 +27,7 @@ fn check_all_arrive(seed: u64, line: Line) {
         assert!(pair.bodies(1 - side) == sent[side], "seed {seed}");
         assert_eq!(pair.delivered(side), ids[side], "each receipt once, in order");
         let names: Vec<_> = pair.sides[1 - side].inbox.iter().map(|message| message.id).collect();
-        assert_eq!(names, ids[side], "both sides use the same names");
+        assert_eq!(names, ids[side], "both sides use the same identifiers");
     }
     assert!(!pair.refused.iter().any(|cause| *cause != DropCause::Duplicate), "{:?}", pair.refused);
 }
@@ -73,7 +73,7 @@ fn the_longest_message_arrives() {
 const MAX_MESSAGE: usize = crate::types::MAX_MESSAGE;
 
 #[test]
-fn a_message_that_is_too_long_is_given_back() {
+fn a_message_that_is_too_long_is_returned() {
     let mut pair = Pair::new(5, CLEAN);
     let body = Bytes::from(vec![0; MAX_MESSAGE + 1]);
     let refused = pair.sides[0].conversation.send(pair.now, Timestamp(0), DAY, body.clone());
@@ -81,7 +81,7 @@ fn a_message_that_is_too_long_is_given_back() {
 }
 
 #[test]
-fn the_packet_size_may_change_midway() {
+fn the_packet_size_may_change_during_a_transfer() {
     let mut pair = Pair::new(6, Line { loss: [100, 100], mtu: 1452, ..CLEAN });
     let bodies: Vec<_> = (0..40).map(|nth| pair.body(1300 + nth * 300)).collect();
     for body in &bodies {
@@ -105,11 +105,11 @@ fn large_packets_that_vanish_are_followed_by_small_ones() {
     let before = pair.now;
     pair.send(0, body);
     assert!(pair.run(Duration::from_secs(5), |pair| pair.delivered(0).len() == 2));
-    assert!(pair.now.since(before) < ms(200), "it is remembered");
+    assert!(pair.now.since(before) < ms(200), "the smaller size is remembered");
 }
 
 #[test]
-fn an_outage_is_not_mistaken_for_a_narrow_place() {
+fn an_outage_does_not_reduce_the_packet_size() {
     let mut pair = Pair::new(6, Line { mtu: 1452, ..CLEAN });
     pair.line.loss = [1000, 1000];
     let body = pair.body(1_000_000);
@@ -117,7 +117,7 @@ fn an_outage_is_not_mistaken_for_a_narrow_place() {
     pair.run(Duration::from_secs(3), |_| false);
     pair.line.loss = [0, 0];
     assert!(pair.run(Duration::from_secs(20), |pair| pair.delivered(0).len() == 1));
-    assert!(pair.sides[0].packets < 800, "in long packets: {}", pair.sides[0].packets);
+    assert!(pair.sides[0].packets < 800, "they were long packets: {}", pair.sides[0].packets);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn small_messages_are_gathered() {
 }
 
 #[test]
-fn a_receipt_is_quick() {
+fn a_receipt_is_sent_within_the_delay_of_a_receipt() {
     let mut pair = Pair::new(8, CLEAN);
     pair.send(0, "ping");
     assert!(pair.run(Duration::from_secs(1), |pair| pair.delivered(0).len() == 1));
@@ -143,7 +143,7 @@ fn a_receipt_is_quick() {
 }
 
 #[test]
-fn what_was_sent_when_is_told() {
+fn each_message_carries_the_time_at_which_it_was_sent() {
     let mut pair = Pair::new(8, CLEAN);
     let times = [5, 5, 6, 100_000, 7, 900_000_000_000];
     for at in times {
@@ -153,12 +153,12 @@ fn what_was_sent_when_is_told() {
     let long = pair.body(5000);
     let _ = pair.sides[0].conversation.send(pair.now, Timestamp(77), DAY, long);
     assert!(pair.run(Duration::from_secs(5), |pair| pair.sides[1].inbox.len() == 7));
-    let told: Vec<_> = pair.sides[1].inbox.iter().map(|message| message.sent_at.0).collect();
-    assert_eq!(told, [5, 5, 6, 100_000, 7, 900_000_000_000, 77]);
+    let times: Vec<_> = pair.sides[1].inbox.iter().map(|message| message.sent_at.0).collect();
+    assert_eq!(times, [5, 5, 6, 100_000, 7, 900_000_000_000, 77]);
 }
 
 #[test]
-fn an_idle_conversation_waits_for_nothing_and_may_be_dropped() {
+fn an_idle_conversation_has_no_deadline_and_may_be_dropped() {
     let mut pair = Pair::new(9, Line { loss: [100, 100], ..CLEAN });
     for nth in 0..50 {
         let body = pair.body(nth * 100);
@@ -169,16 +169,16 @@ fn an_idle_conversation_waits_for_nothing_and_may_be_dropped() {
         assert_eq!(side.inbox.len(), 25);
         assert_eq!(side.conversation.next_deadline(), None);
         assert_eq!(side.conversation.waiting(), Waiting::default());
-        assert!(!side.conversation.is_idle(pair.now), "late packets may still come");
+        assert!(!side.conversation.is_idle(pair.now), "late packets may still arrive");
         assert!(side.conversation.is_idle(pair.now + MAX_PACKET_AGE + Duration::from_secs(5)));
     }
 }
 
 #[test]
-fn a_recipient_whose_receipt_may_be_unknown_is_kept_for_long() {
+fn a_conversation_with_an_unconfirmed_receipt_is_kept_for_long() {
     let mut pair = Pair::new(9, CLEAN);
     for _ in 0..10 {
-        pair.send(0, "of a sender that is no more");
+        pair.send(0, "of a sender that has left");
     }
     pair.run_out(Duration::from_secs(60));
     pair.restart(0, 101);
@@ -192,7 +192,7 @@ fn a_recipient_whose_receipt_may_be_unknown_is_kept_for_long() {
     let conversation = &pair.sides[1].conversation;
     assert!(
         !conversation.is_idle(pair.now),
-        "a copy of the message may still come, and is not to be taken twice"
+        "a copy of the message may still arrive, and must not be taken twice"
     );
     assert!(conversation.is_idle(pair.now + MAX_SILENCE));
 }

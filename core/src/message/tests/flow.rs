@@ -1,4 +1,4 @@
-//! Back-pressure, time to live, reachability.
+//! Back-pressure, time to live and reachability.
 
 use super::pair::*;
 use crate::message::*;
@@ -7,7 +7,7 @@ const SMALL: Config =
     Config { max_queue_messages: 4096, max_queue_bytes: 8 << 20, credit_bytes: 0, credit_messages: 0 };
 
 #[test]
-fn a_recipient_that_does_not_read_stops_the_sender_and_loses_nothing() {
+fn a_recipient_that_does_not_read_stops_the_sender_without_a_loss() {
     let mut pair = Pair::with(1, CLEAN, SMALL);
     pair.sides[1].reads = false;
     let bodies: Vec<_> = (0..200).map(|nth| pair.body(5000 + nth)).collect();
@@ -50,7 +50,7 @@ fn many_tiny_messages_stop_at_the_credit_in_messages() {
 }
 
 #[test]
-fn the_word_that_the_recipient_reads_again_is_not_lost() {
+fn a_lost_credit_after_a_pause_of_the_recipient_is_recovered() {
     for seed in 0..5 {
         let mut pair = Pair::with(seed, CLEAN, SMALL);
         pair.sides[1].reads = false;
@@ -60,7 +60,7 @@ fn the_word_that_the_recipient_reads_again_is_not_lost() {
         pair.run(Duration::from_secs(60), |_| false);
         pair.sides[1].reads = true;
         let start = pair.now;
-        // What is said now gets lost.
+        // A receipt that is sent now is lost.
         pair.line.loss = [0, 1000];
         pair.run(ms(2), |_| false);
         pair.line.loss = [0, 0];
@@ -70,7 +70,7 @@ fn the_word_that_the_recipient_reads_again_is_not_lost() {
 }
 
 #[test]
-fn a_full_queue_gives_back_and_tells_of_room() {
+fn a_full_queue_returns_the_message_and_reports_room() {
     let config = Config { max_queue_messages: 3, ..Config::default() };
     let mut pair = Pair::with(1, CLEAN, config);
     for _ in 0..3 {
@@ -86,7 +86,7 @@ fn a_full_queue_gives_back_and_tells_of_room() {
 }
 
 #[test]
-fn a_queue_full_of_bytes_gives_back() {
+fn a_queue_full_of_bytes_returns_the_message() {
     let config = Config { max_queue_bytes: 1000, ..Config::default() };
     let mut pair = Pair::with(1, CLEAN, config);
     pair.send(0, vec![0; 5000]);
@@ -96,7 +96,7 @@ fn a_queue_full_of_bytes_gives_back() {
 }
 
 #[test]
-fn a_message_without_a_route_waits_until_its_time_is_over() {
+fn a_message_without_a_route_waits_until_it_expires() {
     let mut pair = Pair::new(1, CLEAN);
     pair.sides[0].conversation.set_reachable(pair.now, false);
     let lost = pair.send_ttl(0, "lost", ms(500));
@@ -105,7 +105,7 @@ fn a_message_without_a_route_waits_until_its_time_is_over() {
     let start = pair.now;
     pair.run(ms(2000), |pair| pair.expired(0).len() == 2);
     assert_eq!(pair.expired(0), [lost_too, lost]);
-    assert_eq!(pair.now.since(start), ms(500), "just then");
+    assert_eq!(pair.now.since(start), ms(500), "at exactly that time");
     assert_eq!(pair.sides[0].packets, 0);
     pair.sides[0].conversation.set_reachable(pair.now, true);
     assert!(pair.run(Duration::from_secs(10), |pair| !pair.delivered(0).is_empty()));
@@ -115,7 +115,7 @@ fn a_message_without_a_route_waits_until_its_time_is_over() {
 }
 
 #[test]
-fn a_message_that_expires_on_its_way_does_not_hold_up_those_behind_it() {
+fn a_message_that_expires_in_transit_does_not_delay_later_ones() {
     for seed in 0..20 {
         let line = Line { loss: [200, 200], rate: Some((200_000, ms(100))), ..CLEAN };
         let mut pair = Pair::new(seed, line);
@@ -127,12 +127,12 @@ fn a_message_that_expires_on_its_way_does_not_hold_up_those_behind_it() {
         assert_eq!(pair.expired(0), [doomed]);
         assert_eq!(pair.bodies(1), [Bytes::from("first"), Bytes::from("last")]);
         pair.run_out(Duration::from_secs(60));
-        assert!(pair.sides[1].conversation.incoming.is_empty(), "nothing of it is left");
+        assert!(pair.sides[1].conversation.incoming.is_empty(), "no part of it is left");
     }
 }
 
 #[test]
-fn a_message_the_recipient_did_not_take_in_time_is_withdrawn() {
+fn a_message_that_is_not_taken_in_time_is_withdrawn() {
     let mut pair = Pair::new(1, CLEAN);
     pair.sides[1].reads = false;
     pair.send_ttl(0, "late", ms(300));
@@ -168,11 +168,11 @@ fn a_queue_of_nothing_but_cancelled_messages_is_idle() {
     assert_eq!(pair.sides[0].conversation.next_deadline(), None);
     pair.sides[0].conversation.set_reachable(pair.now, true);
     pair.run_out(Duration::from_secs(1));
-    assert_eq!(pair.sides[0].packets, 0, "there is nothing to tell");
+    assert_eq!(pair.sides[0].packets, 0, "no withdrawal has to be sent");
 }
 
 #[test]
-fn when_the_route_comes_back_it_goes_on_at_once() {
+fn transmission_resumes_at_once_when_the_route_returns() {
     let mut pair = Pair::new(2, CLEAN);
     let bodies: Vec<_> = (0..50).map(|_| pair.body(20_000)).collect();
     for body in &bodies {
@@ -196,6 +196,6 @@ fn when_the_route_comes_back_it_goes_on_at_once() {
     assert!(pair.run(Duration::from_secs(60), |pair| pair.delivered(0).len() == 50));
     assert!(pair.now.since(start) < ms(100), "{:?}", pair.now.since(start));
     let after = pair.sides[0].conversation.sending.recovery.congestion.window();
-    assert!(after >= window, "the path is not to blame: {after} after {window}");
+    assert!(after >= window, "the window stays: {after} after {window}");
     assert!(pair.bodies(1) == bodies);
 }

@@ -1,4 +1,4 @@
-//! Bytes from somebody who means no good, or that the line has changed.
+//! Packets that were forged, or changed on the line.
 
 use std::sync::LazyLock;
 
@@ -40,7 +40,7 @@ fn a_message_beyond_the_limit_is_refused() {
 }
 
 #[test]
-fn more_than_the_credit_is_refused_and_the_next_message_still_arrives() {
+fn messages_beyond_the_credit_are_refused_and_the_next_one_still_arrives() {
     let mut to = recipient();
     let mut refused = 0;
     for number in 0..3000 {
@@ -71,7 +71,7 @@ fn more_than_the_credit_is_refused_and_the_next_message_still_arrives() {
 }
 
 #[test]
-fn an_ack_or_a_receipt_for_what_was_never_sent_is_refused() {
+fn an_ack_or_a_receipt_for_something_never_sent_is_refused() {
     let mut pair = Pair::new(1, CLEAN);
     pair.send(0, "x");
     pair.run_out(Duration::from_secs(60));
@@ -89,7 +89,7 @@ fn an_ack_or_a_receipt_for_what_was_never_sent_is_refused() {
 }
 
 #[test]
-fn a_packet_seen_before_is_a_duplicate_and_one_of_somebody_else_is_refused() {
+fn a_repeated_packet_is_a_duplicate_and_one_from_another_source_is_refused() {
     let mut to = recipient();
     let ping = packet(7, wire::write_ping);
     assert_eq!(to.handle(Time::ZERO, &ping), Ok(()));
@@ -100,7 +100,7 @@ fn a_packet_seen_before_is_a_duplicate_and_one_of_somebody_else_is_refused() {
 }
 
 #[test]
-fn a_small_message_does_not_keep_a_large_packet_alive() {
+fn a_small_message_does_not_keep_a_large_packet_allocated() {
     let mut to = recipient();
     let packet = packet(0, |out| {
         let count = wire::write_messages(0, Timestamp(0), out);
@@ -125,12 +125,12 @@ fn a_peer_that_never_acknowledges_does_not_grow_memory() {
         while to.poll_transmit(now, 1200, &mut out) {}
         out.clear();
     }
-    assert_eq!(to.sending.recovery.remembered(), 1, "acks are not remembered");
+    assert_eq!(to.sending.recovery.remembered(), 1, "packets of acks alone are not recorded");
 }
 
 static REAL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(real_packets);
 
-/// Packets of all kinds, from a real exchange.
+/// Packets of all kinds, recorded from a real exchange.
 fn real_packets() -> Vec<Vec<u8>> {
     let mut pair = Pair::new(3, Line { loss: [300, 300], ..CLEAN });
     let mut seen = Vec::new();
@@ -172,7 +172,7 @@ proptest! {
         }
         for (which, at, value) in mutations {
             let mut bytes = which.get(&REAL).clone();
-            // Not the address: that would end it too soon.
+            // The address is not changed, since the packet would then be refused before its contents are parsed.
             let place = 33 + at.index(bytes.len() - 33);
             bytes[place] = value;
             let to = usize::from(bytes[1] == address(0).as_bytes()[0]);

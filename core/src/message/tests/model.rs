@@ -1,4 +1,4 @@
-//! Random schedules against the simplest model: what is sent and not given up arrives, in order.
+//! Random schedules compared with the simplest model: each message that was sent and not withdrawn arrives, in order.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! The two sides and the line, as the tests use them.
+//! The test bench: two conversations, and a simulated line between them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,17 +17,17 @@ pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// What the line does to packets. Shares are of 1000.
+/// The impairments of the line. Shares are in thousandths.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
     pub delay: Duration,
     pub jitter: Duration,
     pub loss: [u32; 2],
     pub duplicate: u32,
-    /// Bytes per second, and how long a packet may wait for its turn before it is dropped.
+    /// The rate in bytes per second, and the longest wait of a packet for its transmission before it is dropped.
     pub rate: Option<(u64, Duration)>,
     pub mtu: usize,
-    /// Longer packets vanish, and nobody says so.
+    /// The length beyond which packets vanish without an error.
     pub bears: usize,
 }
 
@@ -51,7 +51,7 @@ pub struct Side {
     busy_until: Time,
 }
 
-/// When it arrives, in which order, at which side, and what.
+/// A packet in transit: the time of its arrival, its order of sending, the receiving side, and its contents.
 type Flying = (Time, u64, usize, Vec<u8>);
 
 pub struct Pair {
@@ -99,7 +99,7 @@ impl Pair {
         }
     }
 
-    /// The side loses its memory. What it had put into its inbox stays there.
+    /// Restarts a side, so that its conversation is lost. Messages in its inbox stay.
     pub fn restart(&mut self, number: usize, incarnation: u64) {
         let mut fresh = side(Config::default(), number, incarnation);
         let old = &mut self.sides[number];
@@ -154,7 +154,7 @@ impl Pair {
         }
     }
 
-    /// Lets both sides do all they want at this moment.
+    /// Lets both sides send all that is due at this moment.
     pub fn settle(&mut self) {
         for number in 0..2 {
             loop {
@@ -177,7 +177,7 @@ impl Pair {
         }
     }
 
-    /// Goes on to the next moment at which something happens; false when nothing ever will.
+    /// Advances to the next event; returns false if there is none.
     pub fn step(&mut self) -> bool {
         self.step_before(Time::from_nanos(u64::MAX))
     }
@@ -203,7 +203,7 @@ impl Pair {
         true
     }
 
-    /// Runs until `done`, at most for so long; whether it was done.
+    /// Runs until `done` returns true, for at most `limit`. Returns whether it did.
     pub fn run(&mut self, limit: Duration, mut done: impl FnMut(&Pair) -> bool) -> bool {
         let end = self.now + limit;
         let (mut steps_here, mut here) = (0, self.now);
@@ -223,7 +223,7 @@ impl Pair {
         }
     }
 
-    /// Runs until nothing will ever happen any more.
+    /// Runs until no event is left.
     pub fn run_out(&mut self, limit: Duration) {
         let end = self.now + limit;
         while self.step() {

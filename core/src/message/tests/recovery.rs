@@ -1,4 +1,4 @@
-//! When a packet counts as lost, and what silence leads to: the rules of RFC 9002 one by one.
+//! Loss detection and probes: the rules of RFC 9002, one by one.
 
 use super::pair::ms;
 use crate::message::recovery::Recovery;
@@ -13,7 +13,7 @@ fn part(number: u64) -> Piece {
     Piece::Part { seq: number, from: 0, to: 1000 }
 }
 
-/// Packets 0 to `count - 1`, one per millisecond, each with one piece.
+/// A sender after packets 0 to `count - 1`, one per millisecond, each with one piece.
 fn sent(count: u64) -> Recovery {
     let mut recovery = Recovery::new(0);
     recovery.congestion.set_packet(1000);
@@ -30,11 +30,11 @@ fn ack(recovery: &mut Recovery, now: Time, ranges: &[(u64, u64)]) -> (Vec<Piece>
         assert!(ack.push(low, high));
     }
     let (mut arrived, mut lost) = (Vec::new(), Vec::new());
-    let told = recovery.on_ack(now, &ack, |piece, has_arrived| match has_arrived {
+    let accepted = recovery.on_ack(now, &ack, |piece, has_arrived| match has_arrived {
         true => arrived.push(piece),
         false => lost.push(piece),
     });
-    assert!(told.is_ok());
+    assert!(accepted.is_ok());
     (arrived, lost)
 }
 
@@ -43,13 +43,13 @@ fn a_packet_is_lost_when_the_third_after_it_has_arrived() {
     let mut recovery = sent(4);
     assert_eq!(ack(&mut recovery, at(100), &[(2, 2)]), (vec![part(2)], vec![]));
     assert_eq!(ack(&mut recovery, at(100), &[(2, 3)]), (vec![part(3)], vec![part(0)]));
-    assert!(recovery.is_in_flight(), "packet 1 may still come");
+    assert!(recovery.is_in_flight(), "packet 1 may still arrive");
 }
 
 #[test]
 fn a_packet_is_lost_a_little_more_than_a_round_trip_after_it_was_sent() {
     let mut recovery = sent(2);
-    // The round trip is 16 ms, and 9/8 of it are 18 ms.
+    // The round trip is 16 ms, and 9/8 of it are 18 ms, which is the time threshold.
     assert_eq!(ack(&mut recovery, at(17), &[(1, 1)]), (vec![part(1)], vec![]));
     assert_eq!(recovery.deadline(), Some(at(18)));
     let mut lost = Vec::new();
@@ -58,26 +58,26 @@ fn a_packet_is_lost_a_little_more_than_a_round_trip_after_it_was_sent() {
     recovery.on_timeout(at(18), |piece| lost.push(piece));
     assert_eq!(lost, [part(0)]);
     assert_eq!(recovery.deadline(), None);
-    assert_eq!(recovery.probes, 0, "it is no probe time-out");
+    assert_eq!(recovery.probes, 0, "it is no probe timeout");
 }
 
 #[test]
-fn silence_asks_for_probes_ever_more_rarely() {
+fn silence_causes_probes_at_growing_intervals() {
     let mut recovery = sent(3);
     let mut now = at(2);
     let mut gaps = Vec::new();
     let mut probed = Vec::new();
     for _ in 0..8 {
-        let deadline = recovery.deadline().expect("something is on its way");
+        let deadline = recovery.deadline().expect("a packet is in flight");
         gaps.push(deadline.since(now));
         now = deadline;
         recovery.on_timeout(now, |piece| probed.push(piece));
         assert_eq!(recovery.probes, 2);
     }
-    // 100 ms as the first guess, four times half of it as its variation, 25 ms for the delay of an ack.
+    // The initial 100 ms, four times half of it as the variation, and 25 ms for the delay of an ack.
     assert_eq!(gaps[..4], [ms(325), ms(650), ms(1300), ms(2600)]);
-    assert_eq!(gaps[4..], [ms(5000); 4], "but not too rarely");
-    assert_eq!(probed, [part(0), part(1), part(2)], "the oldest first, and none twice");
+    assert_eq!(gaps[4..], [ms(5000); 4], "up to the longest interval");
+    assert_eq!(probed, [part(0), part(1), part(2)], "the oldest first, and each once");
     ack(&mut recovery, now, &[(0, 0)]);
     assert_eq!((recovery.probe_timeouts(), recovery.probes), (0, 0));
 }
@@ -94,7 +94,7 @@ fn a_probed_packet_that_is_lost_is_not_sent_a_third_time() {
 }
 
 #[test]
-fn a_long_time_of_nothing_but_loss_closes_the_window() {
+fn persistent_congestion_closes_the_window() {
     for (gap, closes) in [(1, false), (400, true)] {
         let mut recovery = sent(1);
         ack(&mut recovery, at(10), &[(0, 0)]);
@@ -110,7 +110,7 @@ fn a_long_time_of_nothing_but_loss_closes_the_window() {
 }
 
 #[test]
-fn what_is_given_up_costs_no_window() {
+fn abandoned_packets_do_not_reduce_the_window() {
     let mut recovery = sent(5);
     let window = recovery.congestion.window();
     let mut lost = Vec::new();
@@ -122,7 +122,7 @@ fn what_is_given_up_costs_no_window() {
 }
 
 #[test]
-fn an_ack_of_what_was_not_sent_is_an_error() {
+fn an_ack_for_a_packet_never_sent_is_an_error() {
     let mut recovery = sent(3);
     let mut ack = Ack::new(0);
     ack.push(0, 3);

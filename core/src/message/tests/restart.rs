@@ -1,4 +1,4 @@
-//! One side loses its memory.
+//! Restarts of one side or both, and forged incarnations.
 
 use super::pair::*;
 use crate::message::*;
@@ -18,7 +18,7 @@ fn send_numbers(pair: &mut Pair, from: usize, numbers: std::ops::Range<u32>) {
 }
 
 #[test]
-fn a_recipient_that_restarts_gets_what_had_no_receipt_and_nothing_twice() {
+fn a_restarted_recipient_receives_messages_without_a_receipt_and_none_twice() {
     for seed in 0..20 {
         let line = Line { loss: [100, 100], duplicate: 50, jitter: ms(10), ..CLEAN };
         let mut pair = Pair::new(seed, line);
@@ -32,7 +32,7 @@ fn a_recipient_that_restarts_gets_what_had_no_receipt_and_nothing_twice() {
         let got = numbers(&pair, 1);
         let (old, new) = got.split_at(before);
         assert!(old.iter().copied().eq(0..before as u32));
-        // The new one continues at the first without a receipt: taken ones of the old one may repeat, no more.
+        // Delivery continues at the first message without a receipt, so only messages with a lost receipt may repeat.
         let first = new[0];
         assert!(first <= before as u32 && new.iter().copied().eq(first..220), "seed {seed}: {new:?}");
         assert_eq!(pair.delivered(0).len(), 220, "each receipt once");
@@ -40,7 +40,7 @@ fn a_recipient_that_restarts_gets_what_had_no_receipt_and_nothing_twice() {
 }
 
 #[test]
-fn a_sender_that_restarts_is_heard_again_and_the_past_is_not() {
+fn messages_of_a_restarted_sender_arrive_and_late_ones_of_the_old_do_not() {
     for seed in 0..20 {
         let line = Line { loss: [100, 100], duplicate: 100, jitter: ms(40), ..CLEAN };
         let mut pair = Pair::new(seed, line);
@@ -58,7 +58,7 @@ fn a_sender_that_restarts_is_heard_again_and_the_past_is_not() {
 }
 
 #[test]
-fn what_the_old_sender_left_complete_is_still_delivered() {
+fn complete_messages_of_the_old_sender_are_still_delivered() {
     let mut pair = Pair::new(1, CLEAN);
     pair.sides[1].reads = false;
     send_numbers(&mut pair, 0, 0..10);
@@ -75,7 +75,7 @@ fn what_the_old_sender_left_complete_is_still_delivered() {
 }
 
 #[test]
-fn both_may_restart_at_once_again_and_again() {
+fn both_sides_may_restart_at_once_repeatedly() {
     for seed in 0..20 {
         let line = Line { loss: [150, 150], duplicate: 100, jitter: ms(30), ..CLEAN };
         let mut pair = Pair::new(seed, line);
@@ -100,23 +100,23 @@ fn both_may_restart_at_once_again_and_again() {
 }
 
 #[test]
-fn a_recipient_that_restarts_while_the_sender_waits_for_a_receipt_is_noticed() {
+fn a_restart_of_the_recipient_is_detected_while_the_sender_waits_for_a_receipt() {
     let mut pair = Pair::new(1, CLEAN);
     pair.sides[1].reads = false;
     send_numbers(&mut pair, 0, 0..10);
     pair.run(Duration::from_secs(1), |_| false);
     pair.restart(1, 201);
     let noticed = pair.run(Duration::from_secs(15), |pair| pair.delivered(0).len() == 10);
-    assert!(noticed, "the sender's probes find out");
+    assert!(noticed, "the sender's probes detect it");
     assert!(numbers(&pair, 1).into_iter().eq(0..10));
 }
 
 #[test]
-fn packets_for_a_former_incarnation_or_from_one_are_not_looked_at() {
+fn packets_to_or_from_a_former_incarnation_are_not_parsed() {
     let mut pair = Pair::new(1, CLEAN);
     pair.send(0, "old");
     pair.run_out(Duration::from_secs(60));
-    // Packets of the old sender that come late, with an ack in each as if they were answers.
+    // Late packets of the old sender, each with an ack as if it answered a probe.
     let late = [0, 1].map(|_| {
         pair.send(1, "to be acknowledged");
         pair.run(ms(5), |_| false);
@@ -144,7 +144,7 @@ fn packets_for_a_former_incarnation_or_from_one_are_not_looked_at() {
 }
 
 #[test]
-fn a_receipt_is_as_quick_after_a_restart_as_before() {
+fn a_restart_does_not_delay_receipts() {
     let mut pair = Pair::new(1, CLEAN);
     send_numbers(&mut pair, 0, 0..100);
     pair.run_out(Duration::from_secs(60));
@@ -164,7 +164,7 @@ fn a_receipt_is_as_quick_after_a_restart_as_before() {
 }
 
 #[test]
-fn a_restart_is_noticed_under_a_flood_of_invented_incarnations() {
+fn a_restart_is_detected_under_a_flood_of_forged_incarnations() {
     for seed in 0..10 {
         let mut pair = Pair::new(seed, CLEAN);
         pair.send(0, "before");
@@ -186,7 +186,7 @@ fn a_restart_is_noticed_under_a_flood_of_invented_incarnations() {
             crate::wire::message::write_ping(&mut packet);
             let _ = pair.sides[1].conversation.handle(pair.now, &packet.into());
         };
-        // 2000 packets a second, for a second before it and while it lasts.
+        // 2000 forged packets a second, from a second before the restart on.
         (0..2_000).for_each(|_| {
             flood(&mut pair);
             pair.run(Duration::from_micros(500), |_| false);
@@ -194,18 +194,18 @@ fn a_restart_is_noticed_under_a_flood_of_invented_incarnations() {
         pair.send(0, "after");
         let begin = pair.now;
         while !pair.bodies(1).contains(&Bytes::from("after")) {
-            assert!(pair.now.since(begin) < ms(1000), "seed {seed}: not heard");
+            assert!(pair.now.since(begin) < ms(1000), "seed {seed}: not received");
             flood(&mut pair);
             pair.run(Duration::from_micros(500), |_| false);
         }
         pair.run(CLAIMS_FORGOTTEN, |_| false);
         pair.send(0, "at rest");
         pair.run_out(Duration::from_secs(60));
-        assert!(!pair.sides[1].conversation.incarnations.has_claims(), "what the flood left is forgotten");
+        assert!(!pair.sides[1].conversation.incarnations.has_claims(), "the state of the flood is dropped");
     }
 }
 
-/// A packet of the first side in the name of some incarnation, for some incarnation.
+/// A packet of the first side from one incarnation to another.
 fn ping(from: u64, to: u64, number: u64) -> Bytes {
     let header = crate::wire::message::Header { source: address(0), from, to, number, open: 0, floor: 0 };
     let mut packet = Vec::new();
@@ -215,11 +215,11 @@ fn ping(from: u64, to: u64, number: u64) -> Bytes {
 }
 
 #[test]
-fn greetings_that_cannot_leave_are_few_whatever_comes() {
+fn probes_that_cannot_be_sent_are_bounded() {
     let mut recipient = Conversation::new(Config::default(), address(1), address(0), 200);
     let mut now = Time::from_millis(1);
     let mut number = 0;
-    // A minute without a route. A good packet every 9 s keeps what is known of claims.
+    // A minute without a route. A valid packet every 9 s prevents the state of claims from expiring.
     for round in 0..120_000u64 {
         now = now + Duration::from_micros(500);
         let good = round % 18_000 == 0;
@@ -238,9 +238,9 @@ fn greetings_that_cannot_leave_are_few_whatever_comes() {
     }
     let [most, ack] = [3 * incarnation::CLAIM_PROBE_BURST, 1];
     assert!((most / 2..=most + ack).contains(&left), "{left} packets");
-    // Those that come now are asked as before.
+    // Claims that arrive now are probed as before.
     let _ = recipient.handle(now + ms(100), &ping(1, 0, 0));
-    assert!(recipient.poll_transmit(now + ms(100), 1200, &mut Vec::new()), "it is asked");
+    assert!(recipient.poll_transmit(now + ms(100), 1200, &mut Vec::new()), "it is probed");
 }
 
 const CLAIMS_FORGOTTEN: Duration = Duration::from_secs(11);

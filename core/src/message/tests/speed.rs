@@ -1,9 +1,9 @@
-//! How well a line is used, in virtual time.
+//! The utilisation of a line, in virtual time.
 
 use super::pair::*;
 use crate::message::*;
 
-/// Bytes per second of bodies of `size` over 10 s, after 2 s to find the speed of the line.
+/// The bytes per second of bodies of `size`, over 10 s after 2 s in which the rate of the line is found.
 fn goodput(line: Line, size: usize) -> f64 {
     let mut pair = Pair::new(1, line);
     let body = pair.body(size);
@@ -23,7 +23,7 @@ fn goodput(line: Line, size: usize) -> f64 {
 }
 
 #[test]
-fn a_clean_line_is_used_to_more_than_four_fifths() {
+fn a_clean_line_is_utilised_to_more_than_four_fifths() {
     for (rate, size) in [(1_000_000, 1000), (10_000_000, 10_000), (10_000_000, 100), (2_000_000, 300_000)] {
         let line = Line { rate: Some((rate, ms(20))), ..CLEAN };
         let share = goodput(line, size) / rate as f64;
@@ -39,14 +39,14 @@ fn one_loss_in_a_hundred_costs_what_new_reno_costs() {
 }
 
 #[test]
-fn ten_losses_in_a_hundred_do_not_stop_it() {
+fn ten_losses_in_a_hundred_do_not_stop_the_transfer() {
     let line = Line { loss: [100, 100], ..CLEAN };
     let share = goodput(line, 10_000) / reno(100);
     assert!(share > 0.4, "{share:.2} of what the model of Mathis et al. gives");
 }
 
-/// Bytes per second of a NewReno sender at a loss of so many in 1000, 10 ms round trip and packets of 1200 bytes:
-/// `1200 / rtt · sqrt(3 / 2p)` (Mathis et al. 1997).
+/// The rate in bytes per second of a NewReno sender at a loss of `loss` thousandths, a round trip of 10 ms and packets
+/// of 1200 bytes: `1200 / rtt · sqrt(3 / 2p)` (Mathis et al. 1997).
 fn reno(loss: u32) -> f64 {
     1200.0 / 0.010 * (3.0 / (2.0 * f64::from(loss) / 1000.0)).sqrt()
 }

@@ -1,0 +1,74 @@
+//! Removing messages from the window, in order or because their sender has settled them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Incoming, IncomingSlot, RUN_COST};
+use crate::message::reassembly::Reassembly;
+use crate::types::Timestamp;
+use crate::wire::message::ENTRY_HEADER;
+
+impl Incoming {
+    /// Removes the next message and advances by one.
+    pub(super) fn pop(&mut self) -> Option<(Timestamp, Bytes)> {
+        if self.head.is_none() {
+            let first = self.slots.first_entry().filter(|first| *first.key() == self.next)?;
+            match first.get() {
+                IncomingSlot::Partial(parts) if !parts.is_complete() => return None,
+                _ => {}
+            }
+            let slot = first.remove();
+            release(&mut self.slots);
+            match slot {
+                IncomingSlot::MessageRun(run) => self.head = Some(run),
+                IncomingSlot::Partial(parts) => {
+                    self.next = self.next.saturating_add(1);
+                    self.subtract(&parts);
+                    return Some((parts.sent_at, parts.into_body()));
+                }
+            }
+        }
+        let run = self.head.as_mut()?;
+        let (sent_at, body) = run.pop()?;
+        let is_last = run.count() == 0;
+        self.structure = self.structure.saturating_sub(ENTRY_HEADER);
+        self.bytes = self.bytes.saturating_sub(body.len());
+        self.next = self.next.saturating_add(1);
+        if is_last {
+            self.head = None;
+            self.structure = self.structure.saturating_sub(RUN_COST);
+        }
+        Some((sent_at, body))
+    }
+
+    pub(super) fn subtract(&mut self, parts: &Reassembly) {
+        self.bytes = self.bytes.saturating_sub(parts.bytes());
+        self.structure = self.structure.saturating_sub(parts.structure());
+    }
+
+    /// Drops all sequences below `target`.
+    pub(super) fn settle(&mut self, target: u64) {
+        loop {
+            while self.next < target && self.pop().is_some() {
+                self.given_up = self.given_up.saturating_add(1);
+            }
+            let first = self.slots.first_entry().filter(|_| self.next < target);
+            let Some(first) = first.filter(|first| *first.key() < target) else { break };
+            if *first.key() > self.next {
+                self.next = *first.key();
+            } else if let IncomingSlot::Partial(parts) = first.remove() {
+                self.subtract(&parts);
+            }
+        }
+        release(&mut self.slots);
+        self.next = self.next.max(target);
+    }
+}
+
+/// Frees the memory of an empty table, since a `BTreeMap` keeps its root node.
+pub(super) fn release<T>(table: &mut BTreeMap<u64, T>) {
+    if table.is_empty() {
+        *table = BTreeMap::new();
+    }
+}
