@@ -74,6 +74,8 @@ impl Congestion {
 
     /// Bytes that were sent at `sent` are acknowledged.
     pub fn on_ack(&mut self, sent: Time, bytes: u64) {
+        // An ack of a packet from before the recovery period shows nothing about the reduced window, so it does not
+        // grow.
         if self.app_limited || self.recovery_start.is_some_and(|start| sent <= start) {
             return;
         }
@@ -116,6 +118,7 @@ impl Congestion {
             (self.tokens, self.refilled) = (u64::MAX, now);
             return Ok(());
         };
+        // A burst is at least the initial window, so that short messages are never paced.
         let burst = scaled(rate, PACING_BURST).max(self.max_packet.saturating_mul(INITIAL_PACKETS));
         let gained = scaled(rate, now.since(self.refilled));
         if gained > 0 {

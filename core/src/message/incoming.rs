@@ -34,7 +34,7 @@ mod skip;
 /// The contents of the window from one sequence on.
 #[derive(Debug)]
 enum IncomingSlot {
-    MessageRun(Box<MessageRun>),
+    Run(Box<MessageRun>),
     Partial(Box<Reassembly>),
 }
 
@@ -115,7 +115,8 @@ impl Incoming {
         self.untaken.untaken()
     }
 
-    /// Limits the new bytes that are accepted from now on, regardless of the credit.
+    /// Limits the new bytes that are accepted from now on, regardless of the credit, so that all conversations together
+    /// stay within the memory of the node.
     pub fn set_room(&mut self, node_room: usize) {
         self.node_room = node_room;
     }
@@ -151,9 +152,7 @@ impl Incoming {
     pub fn next_bytes(&self) -> Option<usize> {
         match (&self.head, self.slots.first_key_value()) {
             (Some(run), _) => Some(run.next_bytes()),
-            (None, Some((first, IncomingSlot::MessageRun(run)))) if *first == self.next => {
-                Some(run.next_bytes())
-            }
+            (None, Some((first, IncomingSlot::Run(run)))) if *first == self.next => Some(run.next_bytes()),
             (None, Some((first, IncomingSlot::Partial(parts))))
                 if *first == self.next && parts.is_complete() =>
             {
@@ -190,6 +189,8 @@ impl Incoming {
         reader: &mut Reader<'_>,
     ) -> Result<(), DropCause> {
         let mut open: Option<OpenRun> = None;
+        // The next message to settle does not count towards the credit, so its bytes are tracked while the frame is
+        // read.
         let mut front = self.front_bytes();
         let (mut known, mut until) = (false, 0);
         let mut result = Ok(());
@@ -201,6 +202,8 @@ impl Incoming {
             };
             let seq = first.saturating_add(nth);
             if nth == 0 || seq >= until {
+                // One lookup answers for all sequences up to `until`, so that a frame of many messages costs few of
+                // them.
                 (known, until) = self.covered_until(seq);
                 front = if self.drop_part(seq) { self.front_bytes() } else { front };
             }
@@ -209,10 +212,13 @@ impl Incoming {
                 self.close(open.take(), sent_at, packet);
                 continue;
             }
+            // Messages of one run share its memory, so only the first one is charged for it.
             let structure = if open.is_none() { RUN_COST + ENTRY_HEADER } else { ENTRY_HEADER };
             let admitted =
                 self.admit(seq, front, body.len()).and_then(|()| self.spend(structure, body.len()));
             if let Err(cause) = admitted {
+                // The rest of the frame is still read, so that messages within the credit are not lost with those
+                // beyond it.
                 result = result.and(Err(cause));
                 self.close(open.take(), sent_at, packet);
                 continue;
@@ -228,13 +234,15 @@ impl Incoming {
         result
     }
 
+    /// Stores the collected run, which is copied out of the packet once and not per message, so that a message in it
+    /// needs no allocation.
     fn close(&mut self, open: Option<OpenRun>, sent_at: Timestamp, packet: &[u8]) {
         if let Some(OpenRun { first, count, entries }) = open {
             let run = MessageRun::new(sent_at, count, packet.get(entries).unwrap_or_default());
             match self.head {
                 // Nearly all messages arrive in order, so that the table is not needed.
                 None if first == self.next => self.head = Some(Box::new(run)),
-                _ => _ = self.slots.insert(first, IncomingSlot::MessageRun(Box::new(run))),
+                _ => _ = self.slots.insert(first, IncomingSlot::Run(Box::new(run))),
             }
         }
     }
@@ -257,6 +265,7 @@ impl Incoming {
             Some(IncomingSlot::Partial(parts)) => (parts.missing(offset, end), PIECE_COST),
             _ => (part.bytes.len(), PART_COST.saturating_add(PIECE_COST)),
         };
+        // Only missing bytes are charged below, so that a repeated part cannot exhaust the credit.
         if missing == 0 {
             self.duplicates = self.duplicates.saturating_add(1);
             return Ok(());
@@ -272,6 +281,7 @@ impl Incoming {
         parts.insert(total, offset, packet.get(part.bytes).unwrap_or_default()).map_err(|refused| {
             match refused {
                 FragmentRefusal::Contradiction => DropCause::MalformedMessage,
+                // The packet stays without an ack, so the sender repeats the part, by when the gap may be filled.
                 FragmentRefusal::TooManyPieces => DropCause::OverCredit,
             }
         })?;
@@ -294,7 +304,7 @@ impl Incoming {
         }
         if let Some((first, slot)) = self.slots.range(..=seq).next_back() {
             let end = match slot {
-                IncomingSlot::MessageRun(run) => first.saturating_add(run.count()),
+                IncomingSlot::Run(run) => first.saturating_add(run.count()),
                 IncomingSlot::Partial(parts) => first.saturating_add(u64::from(parts.is_complete())),
             };
             if seq < end {
@@ -346,7 +356,7 @@ impl Incoming {
         }
         match (&self.head, self.slots.get(&self.next)) {
             (Some(run), _) => run.next_bytes(),
-            (None, Some(IncomingSlot::MessageRun(run))) => run.next_bytes(),
+            (None, Some(IncomingSlot::Run(run))) => run.next_bytes(),
             (None, Some(IncomingSlot::Partial(parts))) => parts.bytes(),
             (None, None) => 0,
         }

@@ -15,7 +15,8 @@ pub(super) const SMALLEST_CUT: usize = 128;
 /// The most frames of messages in one packet: an ack, a credit, and a last or a ping are sent besides.
 const MAX_MESSAGE_FRAMES: usize = MAX_FRAMES - 3;
 
-/// The last frame, as long as messages with consecutive sequences can be appended to it.
+/// The last frame, as long as messages with consecutive sequences can be appended to it. Its count is patched for each,
+/// so that they share one header.
 enum OpenFrame {
     Nothing,
     Messages { count_at: usize, next: u64, count: u16, sent_at: Timestamp },
@@ -58,6 +59,7 @@ impl<'a> PacketBuilder<'a> {
         floor: u64,
         pieces: &'a mut Vec<Piece>,
     ) -> Self {
+        // A longer body is cut, because it would not fit into a packet, or its length not into two bytes.
         let whole =
             max.saturating_sub(HEADER + BATCH_HEADER + ENTRY_HEADER + LAST).min(usize::from(u16::MAX));
         PacketBuilder {
@@ -83,6 +85,7 @@ impl<'a> PacketBuilder<'a> {
 
     /// Reserves another frame of this many bytes, if there is room.
     fn begins(&mut self, bytes: usize) -> bool {
+        // The recipient refuses a packet with more frames, since each costs it work.
         let begins = bytes <= self.room() && self.frames < MAX_MESSAGE_FRAMES;
         self.frames = self.frames.saturating_add(usize::from(begins));
         begins
@@ -142,6 +145,7 @@ impl<'a> PacketBuilder<'a> {
         let Some(above) = self.above(seq) else { return Written::Nothing };
         let wanted = to.saturating_sub(from) as usize;
         let length = self.room().saturating_sub(FRAGMENT_HEADER).min(wanted).min(usize::from(u16::MAX));
+        // A shorter rest of the packet stays unused, since many tiny parts would exhaust the recipient's bounds.
         if length < wanted.min(SMALLEST_CUT) || !self.begins(FRAGMENT_HEADER) {
             return Written::Nothing;
         }
@@ -150,6 +154,7 @@ impl<'a> PacketBuilder<'a> {
         let Some(bytes) = body.get(start..start.saturating_add(length)) else { return Written::Nothing };
         wire::write_fragment(above, sent_at, total, from, bytes, self.out);
         self.open = OpenFrame::Nothing;
+        // A part ends the frame before it, so the next whole message starts a new one.
         let end = from.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
         self.pieces.push(Piece::Part { seq, from, to: end });
         if end == to { Written::All } else { Written::UpTo(end) }

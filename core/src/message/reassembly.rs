@@ -139,6 +139,7 @@ impl Reassembly {
     /// Inserts the new bytes of a part between the existing pieces. Pieces that it encloses are merged with it.
     fn insert_later(&mut self, offset: usize, bytes: &[u8]) -> Result<(), FragmentRefusal> {
         let (mut from, mut end) = (offset, offset.saturating_add(bytes.len()));
+        // Bytes that are there stay, so the part is trimmed where existing pieces overlap its ends.
         if let Some((start, piece)) = self.later.range(..=from).next_back() {
             from = from.max(end_of(*start, piece));
         }
@@ -151,7 +152,9 @@ impl Reassembly {
         let Some(new) = bytes.get(from.saturating_sub(offset)..end.saturating_sub(offset)) else {
             return Ok(());
         };
+        // Enclosed pieces are merged into the part, so they make room within the bound of small ones.
         let enclosed = self.later.range(from..end.max(from)).filter(|(_, piece)| is_small(piece)).count();
+        // The end of a message may be small, since the sender cannot make it longer.
         let is_end = from.saturating_add(new.len()) == self.total;
         if is_small(new) && !is_end && self.small.saturating_sub(enclosed) >= MAX_SMALL_PIECES {
             return Err(FragmentRefusal::TooManyPieces);

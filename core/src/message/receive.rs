@@ -21,6 +21,7 @@ impl Conversation {
             return Err(DropCause::MalformedMessage);
         }
         self.check_incarnations(now, &header, packet)?;
+        // A repeated packet is dropped before it has any effect, so that no timer or counter moves twice.
         if self.received.contains(header.number) {
             return Err(DropCause::Duplicate);
         }
@@ -29,6 +30,7 @@ impl Conversation {
         self.incarnations.expire_claims(now);
         self.incoming.begin_packet(packet.len());
         self.incoming.advance(header.floor);
+        // The peer has settled all below its floor, so receipts for it need not be repeated.
         self.confirmed = self.confirmed.max(header.floor);
         self.reported = self.reported.max(header.floor);
         let mut refused = None;
@@ -37,6 +39,7 @@ impl Conversation {
         let mut frames = 0usize;
         while !reader.is_at_end() {
             frames = frames.saturating_add(1);
+            // The number of frames is bounded, because even an empty one costs work.
             if frames > MAX_FRAMES {
                 return Err(DropCause::MalformedMessage);
             }
@@ -51,6 +54,8 @@ impl Conversation {
                 _ => 0,
             });
             asks |= !matches!(frame, Frame::Ack | Frame::Credit { .. });
+            // Such a packet is from a peer that does not know our incarnation yet, so it cannot acknowledge any of its
+            // packets.
             if header.to == 0 && matches!(frame, Frame::Ack | Frame::Credit { .. }) {
                 return Err(DropCause::MalformedMessage);
             }
@@ -72,6 +77,8 @@ impl Conversation {
         self.received.insert(now, header.number);
         self.received.forget_below(header.number.saturating_sub(u64::from(header.open)));
         if asks {
+            // Every second packet is acknowledged at once, as is a gap, since the sender detects losses by these acks
+            // (RFC 9000, section 13.2.1).
             self.unacknowledged = self.unacknowledged.saturating_add(1);
             let at = if self.unacknowledged >= 2 || !in_order { now } else { after(now, MAX_ACK_DELAY) };
             self.ack_at = Some(self.ack_at.map_or(at, |earlier| earlier.min(at)));
@@ -137,6 +144,7 @@ impl Conversation {
             }
             Frame::Skip { above, count } => self.incoming.skip(seq(above), count),
             Frame::Ping => {
+                // A ping tests the path or the peer, so its ack must not wait.
                 self.ack_at = Some(now);
                 Ok(())
             }

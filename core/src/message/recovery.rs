@@ -156,6 +156,7 @@ impl Recovery {
     pub fn on_sent(&mut self, now: Time, bytes: usize, pieces: &[Piece]) {
         let number = self.next;
         self.next = number.saturating_add(1);
+        // Packets without pieces are neither acknowledged nor lost, so the congestion window does not count them.
         if pieces.is_empty() {
             self.last_ack_only = Some((number, now));
             return;
@@ -281,6 +282,7 @@ impl Recovery {
 
     fn probe_timeout(&self) -> Duration {
         let interval = self.rtt.probe_interval();
+        // The interval doubles with each timeout, so that an unreachable peer is not flooded (RFC 9002, section 6.2.1).
         let factor = 1u32.checked_shl(self.probe_timeouts.min(16)).unwrap_or(u32::MAX);
         interval.saturating_mul(factor).min(MAX_PROBE_INTERVAL.max(interval))
     }
@@ -327,9 +329,12 @@ impl Recovery {
                 self.each_piece(index, &mut lost);
             }
             self.congestion.on_loss(now, at);
+            // One congestion event covers all packets sent before its detection, so only the first of them reduces the
+            // window.
             let start = run.map_or(at, |run| run.0);
             run = Some((start, at));
             let persistent = self.rtt.probe_interval().saturating_mul(PERSISTENT_INTERVALS);
+            // Without a sample the probe interval is only a guess, so persistent congestion is not declared.
             if self.rtt.smoothed().is_some() && at.since(start) > persistent {
                 self.congestion.on_persistent_congestion();
             }

@@ -113,6 +113,7 @@ impl LazySending {
 
     /// Records the next packet as sent. It requests an ack if it carries pieces.
     pub fn on_sent(&mut self, now: Time, bytes: usize, pieces: &[Piece]) {
+        // A packet without pieces only advances the number, so that acks allocate no state.
         if self.sending.is_none() && pieces.is_empty() {
             self.next = self.next.saturating_add(1);
         } else {
@@ -154,6 +155,7 @@ impl LazySending {
 impl std::ops::Deref for LazySending {
     type Target = Sending;
 
+    // All conversations that send nothing share one empty state, so that readers need no special case.
     fn deref(&self) -> &Sending {
         self.sending.as_deref().unwrap_or(&EMPTY)
     }

@@ -46,6 +46,7 @@ impl Conversation {
         if !self.reachable || self.is_route_too_small {
             return false;
         }
+        // A peer that never acknowledges would make the records grow, so its packets are abandoned and sent again.
         if self.sending.recovery.is_full() {
             self.requeue_in_flight();
         }
@@ -75,6 +76,7 @@ impl Conversation {
     /// nothing to wait for.
     pub fn next_deadline(&self) -> Option<Time> {
         let expiry = self.sending.queue.next_expiry();
+        // Without a usable route nothing can be sent, so only the expiry of messages is waited for.
         if !self.reachable || self.is_route_too_small {
             return expiry;
         }
@@ -112,6 +114,7 @@ impl Conversation {
         if !self.reachable {
             return;
         }
+        // Timeouts count only with a route, since silence without one shows nothing about the path.
         let before = recovery.probe_timeouts();
         recovery.on_timeout(now, |piece| match piece {
             Piece::Receipt(_) => *confirming = 0,
@@ -128,6 +131,7 @@ impl Conversation {
     }
 
     fn packet_contents(&mut self, now: Time) -> PacketContents {
+        // Before the first packet of the peer there is no incarnation to which a receipt could refer, so none is due.
         let is_met = self.incarnations.peer().is_some();
         PacketContents {
             ack: self.unacknowledged > 0 && self.ack_at.is_some_and(|at| at <= now),
@@ -143,6 +147,8 @@ impl Conversation {
         let Some(sending) = self.sending.get_mut() else { return false };
         let Sending { queue, recovery, .. } = sending;
         let has_work = queue.has_work();
+        // Probes ignore the window and the pacer, since they find out whether anything arrives at all (RFC 9002,
+        // section 7.5).
         if recovery.probes > 0 {
             return has_work;
         }

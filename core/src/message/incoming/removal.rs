@@ -21,7 +21,7 @@ impl Incoming {
             let slot = first.remove();
             release(&mut self.slots);
             match slot {
-                IncomingSlot::MessageRun(run) => self.head = Some(run),
+                IncomingSlot::Run(run) => self.head = Some(run),
                 IncomingSlot::Partial(parts) => {
                     self.next = self.next.saturating_add(1);
                     self.subtract(&parts);

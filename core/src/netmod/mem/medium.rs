@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use super::queued_train::QueuedTrain;
+use super::queued_train::{Id, QueuedTrain};
 use super::{Counts, Impairer, Impairments};
 use crate::netmod::{Arrival, Endpoint, Heard, Received, Train};
 use crate::time::Time;
@@ -20,9 +20,6 @@ const QUEUE_ENTRIES: usize = 8192;
 const BATCH: u64 = 256;
 /// The interval at which a plug with discovery receives the announcements of the others.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The number of a plug, in the order in which names were first used.
-pub(super) type Id = u32;
 
 /// The number of one opening of a plug. It distinguishes the openings of one name, so that a closed plug cannot use the
 /// queue of its successor.

@@ -10,7 +10,8 @@ use async_io::Timer;
 use async_trait::async_trait;
 
 use super::MemNet;
-use super::medium::{Id, OpeningId, ReceiveOutcome, Refusal, endpoint};
+use super::medium::{OpeningId, ReceiveOutcome, Refusal, endpoint};
+use super::queued_train::Id;
 use crate::netmod::{Endpoint, MIN_MTU, Netmod, NetmodError, Properties, Received, Train};
 
 /// The plug of one node into a [`MemNet`]. Its URIs are `mem:` and a node's name.

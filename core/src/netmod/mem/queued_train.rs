@@ -2,8 +2,10 @@
 
 use bytes::BytesMut;
 
-use super::medium::Id;
 use crate::time::Time;
+
+/// The number of a plug, in the order in which names were first used.
+pub(super) type Id = u32;
 
 /// A train in the queue of its receiver. Trains due at the same time keep the order in which they were queued.
 #[derive(Debug)]
