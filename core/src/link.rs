@@ -62,7 +62,7 @@ pub(crate) use established::Link;
 pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
 #[cfg(test)]
 pub(crate) use keys::Opener;
-pub(crate) use keys::{Key, Sealer, Suite};
+pub(crate) use keys::{DataKey, Sealer, Suite};
 pub(crate) use output::{DownReason, FrameContent, LinkMetrics, LinkOutput, LinkState};
 #[cfg(test)]
 pub(crate) use quality::cost_of;

@@ -4,7 +4,7 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use super::Egress;
-use crate::link::{Key, Sealer};
+use crate::link::{DataKey, Sealer};
 use crate::netmod::{Endpoint, NetmodError, Train};
 
 /// The sealer and the endpoint of a link. They share one lock, so that a train is sealed and addressed consistently.
@@ -15,7 +15,7 @@ pub(super) struct TransmitPath {
 
 impl Egress {
     /// Seals with this key from now on.
-    pub(crate) fn renew(&self, key: Key) {
+    pub(crate) fn renew(&self, key: DataKey) {
         self.path().sealer.renew(key);
     }
 
@@ -24,8 +24,8 @@ impl Egress {
         self.path().endpoint = endpoint;
     }
 
-    /// Seals one frame and sends it to an endpoint other than the link's own, for control about another path. It bypasses
-    /// the queues, which belong to the link's own path.
+    /// Seals one frame and sends it to an endpoint other than the link's own, for control about another path. It
+    /// bypasses the queues, which belong to the link's own path.
     ///
     /// # Errors
     /// Those of [`Netmod::send`].

@@ -15,11 +15,11 @@ use rand_core::{RngCore, SeedableRng};
 
 use super::control::{ControlFull, ControlReceiver, ControlSender};
 use super::keys::Opener;
-use super::liveness::{Liveness, LivenessVerdict, VitalsKind};
+use super::liveness::{Liveness, LivenessVerdict};
 use super::mtu::PathMtu;
 use super::output::{DownReason, FrameContent, LinkMetrics, LinkOutput, LinkState};
 use super::path_validation::PathValidation;
-use super::quality::{self, DeliveryRatio, FULL_SHARE, RttEstimator};
+use super::quality::{self, DeliveryRatio, RttEstimator};
 use super::rekey::Renewal;
 use crate::address::Address;
 use crate::netmod::Endpoint;
@@ -29,7 +29,7 @@ use crate::wire::codec;
 use crate::wire::link::{
     Acknowledged, KIND_ACK, KIND_ANSWER, KIND_CHALLENGE, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO,
     KIND_MTU_ANSWER, KIND_MTU_PROBE, KIND_PACKET, KIND_PROBE, KIND_REKEY, KIND_REKEYED, KIND_RESPONSE,
-    Segment, Vitals, plaintext, split,
+    Segment, plaintext, split,
 };
 
 /// The maximum age of vitals that are echoed. The round trip is the difference of two clocks, and over a longer time

@@ -116,19 +116,19 @@ pub(super) fn chain(
 }
 
 /// The key of one direction and one generation.
-pub(crate) struct Key {
+pub(crate) struct DataKey {
     key: LessSafeKey,
     generation: u32,
 }
 
-impl Key {
+impl DataKey {
     pub(super) fn new(
         suite: Suite,
         handshake_hash: &[u8],
         split: &[u8; 32],
         generation: u32,
     ) -> Option<Self> {
-        Some(Key { key: derive(suite, handshake_hash, split)?, generation })
+        Some(DataKey { key: derive(suite, handshake_hash, split)?, generation })
     }
 
     /// The byte by which frames select the key: the generation modulo 256. Few generations are valid at a time.
@@ -138,9 +138,9 @@ impl Key {
     }
 }
 
-impl std::fmt::Debug for Key {
+impl std::fmt::Debug for DataKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Key").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("DataKey").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 
@@ -160,7 +160,7 @@ pub(crate) struct Exhausted;
 
 /// Seals the frames of one link. It belongs to the link's egress, where frames are queued.
 pub(crate) struct Sealer {
-    key: Key,
+    key: DataKey,
     /// The index by which the neighbour finds the session.
     index: u32,
     /// The counter of the next frame.
@@ -174,11 +174,16 @@ impl Sealer {
     pub const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
 
     pub(crate) fn new(suite: Suite, handshake_hash: &[u8], split: &[u8; 32], index: u32) -> Option<Self> {
-        Some(Sealer { key: Key::new(suite, handshake_hash, split, 0)?, index, counter: 0, first_counter: 0 })
+        Some(Sealer {
+            key: DataKey::new(suite, handshake_hash, split, 0)?,
+            index,
+            counter: 0,
+            first_counter: 0,
+        })
     }
 
     /// Seals the following frames with the next key.
-    pub fn renew(&mut self, key: Key) {
+    pub fn renew(&mut self, key: DataKey) {
         self.key = key;
         self.first_counter = self.counter;
     }
@@ -237,21 +242,21 @@ fn header(phase: u8, index: u32, counter: u64) -> [u8; HEADER_LEN] {
 
 /// Opens the frames of one link, each of them once.
 pub(crate) struct Opener {
-    key: Key,
+    key: DataKey,
     /// One more than the highest counter that was accepted before the key came into use. Its
     /// [budget](REJECT_AFTER_FRAMES) begins here.
     first_counter: u64,
     /// The previous key while frames sealed with it may still arrive, and the counter where its budget began.
-    previous: Option<(Key, u64)>,
+    previous: Option<(DataKey, u64)>,
     /// The next key, which the neighbour may use already.
-    next: Option<Key>,
+    next: Option<DataKey>,
     window: ReplayWindow,
 }
 
 impl Opener {
     pub(crate) fn new(suite: Suite, handshake_hash: &[u8], split: &[u8; 32]) -> Option<Self> {
         Some(Opener {
-            key: Key::new(suite, handshake_hash, split, 0)?,
+            key: DataKey::new(suite, handshake_hash, split, 0)?,
             first_counter: 0,
             previous: None,
             next: None,
@@ -260,7 +265,7 @@ impl Opener {
     }
 
     /// Accepts frames under this key too, since the neighbour may use it from now on.
-    pub(super) fn set_next(&mut self, next: Key) {
+    pub(super) fn set_next(&mut self, next: DataKey) {
         self.next = Some(next);
     }
 
@@ -288,7 +293,7 @@ impl Opener {
     }
 
     /// The key of a phase, and the counter where its budget begins. That of the next key begins with the next frame.
-    fn key(&self, phase: u8) -> Option<(&Key, u64)> {
+    fn key(&self, phase: u8) -> Option<(&DataKey, u64)> {
         let next = self.next.as_ref().map(|key| (key, self.window.expected()));
         let previous = self.previous.as_ref().map(|(key, since)| (key, *since));
         let all = [Some((&self.key, self.first_counter)), next, previous];

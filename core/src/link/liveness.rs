@@ -106,6 +106,20 @@ struct Suspicion {
     cut: Option<MediumCut>,
 }
 
+impl Suspicion {
+    /// The time from the present probe to the next one. `gap` is that of a neighbour that is not suspect yet.
+    fn next_gap(&mut self, gap: Duration) -> Duration {
+        match &mut self.cut {
+            Some(cut) => {
+                cut.gap = cut.gap.saturating_mul(if cut.out { 2 } else { 1 }).min(HELLO_INTERVAL);
+                cut.gap
+            }
+            None if self.gone.is_some() => gap.max(SUSPECT_PROBE_GAP),
+            None => gap,
+        }
+    }
+}
+
 /// The additional state of a suspicion that a report of the medium began.
 #[derive(Clone, Copy, Debug)]
 struct MediumCut {
@@ -327,14 +341,7 @@ impl Liveness {
                 None
             }
         };
-        let gap = match &mut suspicion.cut {
-            Some(cut) => {
-                cut.gap = cut.gap.saturating_mul(if cut.out { 2 } else { 1 }).min(HELLO_INTERVAL);
-                cut.gap
-            }
-            None if suspicion.gone.is_some() => gap.max(SUSPECT_PROBE_GAP),
-            None => gap,
-        };
+        let gap = suspicion.next_gap(gap);
         suspicion.next_probe = suspicion.gone.map_or(now + gap, |gone| gone.min(now + gap));
         self.request(VitalsKind::Probe);
         verdict

@@ -14,7 +14,7 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::keys::{self, Key, Opener, Sealer, Suite};
+use super::keys::{self, DataKey, Opener, Sealer, Suite};
 use crate::identity::Identity;
 use crate::wire::link::{KEY_LEN, MAX_HANDSHAKE_LEN};
 
@@ -173,10 +173,10 @@ impl NoiseHandshake {
     }
 
     /// The keys of the next generation for sending and receiving, once the last message is written or read.
-    pub(super) fn split_keys(&mut self, suite: Suite, generation: u32) -> Option<(Key, Key)> {
+    pub(super) fn split_keys(&mut self, suite: Suite, generation: u32) -> Option<(DataKey, DataKey)> {
         let (out, inward) = self.raw_split()?;
         let hash = self.0.get_handshake_hash();
-        Key::new(suite, hash, &out, generation).zip(Key::new(suite, hash, &inward, generation))
+        DataKey::new(suite, hash, &out, generation).zip(DataKey::new(suite, hash, &inward, generation))
     }
 
     /// The pre-shared key of the next rekeying.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::keys::Key;
+use super::keys::DataKey;
 use crate::netmod::Endpoint;
 use crate::time::Time;
 use crate::wire::link::KIND_GOODBYE;
@@ -112,7 +112,7 @@ pub(crate) enum LinkOutput {
     /// neighbour suspect this node or retransmit.
     Transmit(Vec<u8>),
     /// Give this key to the sealer, which seals all following frames with it.
-    Rekeyed(Box<Key>),
+    Rekeyed(Box<DataKey>),
     /// Seal this plaintext and send it to this endpoint, which is not the link's own: the challenge of a path
     /// validation.
     TransmitTo(Endpoint, Vec<u8>),

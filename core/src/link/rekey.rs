@@ -20,7 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use zeroize::Zeroizing;
 
-use super::keys::{Key, Opener, Suite};
+use super::keys::{DataKey, Opener, Suite};
 use super::noise::{NoiseError, NoiseHandshake, RekeyInput, StaticKeys};
 use super::seed::fresh_seed;
 use crate::stats::DropCause;
@@ -87,7 +87,7 @@ struct PendingRekey {
 struct AnsweredRekey {
     request: Rekey,
     answer: Rekey,
-    sealing: Key,
+    sealing: DataKey,
     chain: Zeroizing<[u8; 32]>,
 }
 
@@ -242,7 +242,7 @@ impl Renewal {
     }
 
     /// Computes the answer to a `rekey`, and the keys of the next generation. The opening key is the second value.
-    fn answer(&self, request: Rekey, rng: &mut ChaCha20Rng) -> Result<(AnsweredRekey, Key), NoiseError> {
+    fn answer(&self, request: Rekey, rng: &mut ChaCha20Rng) -> Result<(AnsweredRekey, DataKey), NoiseError> {
         let generation = request.generation;
         let mut noise = self.keys.rekey_responder(&self.rekeying(generation), &fresh_seed(rng))?;
         noise.read(&request.message)?;
@@ -263,7 +263,7 @@ impl Renewal {
         answer: Rekey,
         opener: &mut Opener,
         rng: &mut ChaCha20Rng,
-    ) -> Result<Option<Key>, DropCause> {
+    ) -> Result<Option<DataKey>, DropCause> {
         if self.initiator && answer.generation == opener.generation() {
             return Ok(None);
         }
@@ -292,7 +292,7 @@ impl Renewal {
 
     /// Called after a frame of a new generation has opened, which proves that the initiator has the answer. Returns the
     /// key to seal with from now on, if a renewal waited for that.
-    pub(super) fn on_switched(&mut self, now: Time, opener: &Opener) -> Option<Key> {
+    pub(super) fn on_switched(&mut self, now: Time, opener: &Opener) -> Option<DataKey> {
         match &self.stage {
             RenewalStage::Responded(answered) if answered.answer.generation == opener.generation() => {}
             _ => return None,

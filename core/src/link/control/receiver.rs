@@ -20,7 +20,7 @@ pub(in crate::link) const MAX_STREAM: usize = 256 << 10;
 /// The stream contains a message of length zero, or one that is too long. The border of the next message is unknown
 /// then, so that the link must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::link) struct Violation;
+pub(in crate::link) struct InvalidStream;
 
 /// The receiver of the control stream of one link.
 #[derive(Debug, Default)]
@@ -103,13 +103,13 @@ impl ControlReceiver {
     }
 
     /// The next message, if it is complete.
-    pub(in crate::link) fn message(&mut self) -> Result<Option<Bytes>, Violation> {
+    pub(in crate::link) fn message(&mut self) -> Result<Option<Bytes>, InvalidStream> {
         let Some(length) = self.stream.first_chunk().map(|length| usize::from(u16::from_le_bytes(*length)))
         else {
             return Ok(None);
         };
         if length == 0 || length > MAX_MESSAGE {
-            return Err(Violation);
+            return Err(InvalidStream);
         }
         if self.held || self.stream.len() < length.saturating_add(2) {
             return Ok(None);

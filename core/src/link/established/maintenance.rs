@@ -1,8 +1,18 @@
 //! Maintenance of a link: renewal of its keys, discovery of the path MTU, and a neighbour that moves.
 
-use super::*;
+use std::time::Duration;
+
+use super::Link;
+use crate::link::mtu::PathMtu;
+use crate::link::output::{FrameContent, LinkOutput, LinkState};
+use crate::link::quality::RttEstimator;
+use crate::link::rekey::Renewal;
 use crate::netmod::Endpoint;
-use crate::wire::link::{KIND_MTU_ANSWER, KIND_RESPONSE, MtuAnswer, Rekey, Token};
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::link::{
+    KIND_MTU_ANSWER, KIND_REKEY, KIND_RESPONSE, MtuAnswer, Rekey, Token, Vitals, plaintext,
+};
 
 /// The minimum length of an MTU probe after its kind, in bytes: the length of the answer, so that no answer is longer
 /// than the probe that caused it.

@@ -3,7 +3,15 @@
 //! Hello, probe and answer all carry vitals. The frame counters in them describe every frame and not only one a second,
 //! so that a link with traffic learns its loss within seconds.
 
-use super::*;
+use std::time::Duration;
+
+use super::{ECHO_LIFE, Link, whole};
+use crate::link::liveness::VitalsKind;
+use crate::link::output::LinkOutput;
+use crate::link::quality::{self, FULL_SHARE};
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::link::{KIND_ANSWER, KIND_HELLO, KIND_PROBE, Vitals, plaintext};
 
 impl Link {
     /// Takes the vitals of the neighbour: the counts of its frames and ours, and a sample of the round trip.

@@ -34,11 +34,11 @@ impl Rate {
 
 /// A table of token buckets by key.
 pub(super) struct TokenBuckets<K> {
-    map: BTreeMap<K, Bucket>,
+    map: BTreeMap<K, TokenBucket>,
     swept: Time,
 }
 
-struct Bucket {
+struct TokenBucket {
     tokens: u64,
     at: Time,
 }
@@ -56,7 +56,7 @@ impl<K: Ord> TokenBuckets<K> {
         if !self.map.contains_key(&key) && self.map.len() >= MAX_BUCKETS && !self.sweep(now, rate) {
             return false;
         }
-        let bucket = self.map.entry(key).or_insert(Bucket { tokens: rate.full(), at: now });
+        let bucket = self.map.entry(key).or_insert(TokenBucket { tokens: rate.full(), at: now });
         bucket.tokens = bucket.after(now, rate);
         bucket.at = now;
         match bucket.tokens.checked_sub(ONE) {
@@ -88,7 +88,7 @@ impl<K: Ord> TokenBuckets<K> {
     }
 }
 
-impl Bucket {
+impl TokenBucket {
     /// The content at `now`.
     fn after(&self, now: Time, rate: Rate) -> u64 {
         let nanos = u64::try_from(now.since(self.at).as_nanos()).unwrap_or(u64::MAX);

@@ -1,21 +1,20 @@
 //! The handshakes that other nodes begin, from their initiation to their finish.
 
-use std::cmp::Reverse;
+mod room;
 
 use zeroize::Zeroizing;
 
 use super::limiter::Admission;
 use super::{HandshakeOutput, Handshakes, INBOUND_LIFE, Session, SessionKeys, introduced};
 use crate::address::Address;
-use crate::link::eviction::{Occupant, choose_evicted};
 use crate::link::keys::Suite;
 use crate::link::noise::{NoiseError, NoiseHandshake};
 use crate::link::{DownReason, Path, Source};
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{
-    COOKIE, Cookie, ECHO_LEN, Finish, INITIATION_LEN, Initiation, Introduction, KEY_LEN, Opening, REFUSAL,
-    RESPONSE, Refusal, Response, VERSION, frame, split,
+    COOKIE, COOKIE_LEN, Cookie, ECHO_LEN, Finish, INITIATION_LEN, Initiation, Introduction, KEY_LEN, Opening,
+    REFUSAL, RESPONSE, Refusal, Response, VERSION, frame, split,
 };
 
 /// The number of finishes with a static key that opens, but that do not verify, after which the handshake ends. Each of
@@ -86,38 +85,19 @@ impl Handshakes {
     ) -> Result<(), DropCause> {
         let (head, message) = split::<Initiation>(bytes).map_err(|_| DropCause::MalformedFrame)?;
         let ephemeral: [u8; KEY_LEN] = *message.first_chunk().ok_or(DropCause::MalformedFrame)?;
-        if head.version != VERSION {
-            self.refuse(path, &head, &ephemeral, Refusal::VERSION);
-            return Err(DropCause::BadHandshake);
-        }
-        match (head.flags & Initiation::MESH != 0, self.keys.has_mesh_key()) {
-            (true, false) => {
-                self.refuse(path, &head, &ephemeral, Refusal::MESH);
-                return Err(DropCause::BadHandshake);
-            }
-            // A closed mesh does not answer other nodes at all, so that its nodes cannot be found by scanning.
-            (false, true) => return Err(DropCause::BadHandshake),
-            _ => {}
-        }
+        self.check_protocol_and_mesh(path, &head, &ephemeral)?;
         if bytes.len() < INITIATION_LEN {
             return Err(DropCause::BadHandshake);
         }
         let id = initiation_id(bytes);
-        if let Some(inbound) = self.inbound.values().find(|inbound| inbound.path == path && inbound.id == id)
-        {
-            if let InboundStage::AwaitingFinish(awaited) = &inbound.stage {
-                let response = awaited.response.clone();
-                self.transmit(path, response);
-            }
+        if self.repeat_response(path, &id) {
             return Ok(());
         }
         match self.limiter.admit(now, &path, source, &ephemeral, &head.cookie, &mut self.rng) {
             Admission::Admit => {}
             Admission::Refuse => return Err(DropCause::HandshakeLimit),
             Admission::RequireCookie(cookie) => {
-                let echo = echo(&ephemeral);
-                let cookie = Cookie { kind: COOKIE, version: VERSION, receiver: head.sender, echo, cookie };
-                self.transmit(path, frame(&cookie, &[]));
+                self.require_cookie(path, &head, &ephemeral, cookie);
                 return Err(DropCause::HandshakeLimit);
             }
         }
@@ -156,6 +136,55 @@ impl Handshakes {
         Ok(())
     }
 
+    /// Refuses an initiation of another version, or of a mesh with a key where this node has none.
+    fn check_protocol_and_mesh(
+        &mut self,
+        path: Path,
+        head: &Initiation,
+        ephemeral: &[u8; KEY_LEN],
+    ) -> Result<(), DropCause> {
+        if head.version != VERSION {
+            self.refuse(path, head, ephemeral, Refusal::VERSION);
+            return Err(DropCause::BadHandshake);
+        }
+        match (head.flags & Initiation::MESH != 0, self.keys.has_mesh_key()) {
+            (true, false) => {
+                self.refuse(path, head, ephemeral, Refusal::MESH);
+                Err(DropCause::BadHandshake)
+            }
+            // A closed mesh does not answer other nodes at all, so that its nodes cannot be found by scanning.
+            (false, true) => Err(DropCause::BadHandshake),
+            _ => Ok(()),
+        }
+    }
+
+    /// Repeats the response to an initiation that was answered before, unless its finish has arrived. Returns whether
+    /// it was.
+    fn repeat_response(&mut self, path: Path, id: &[u8; 32]) -> bool {
+        let Some(inbound) = self.inbound.values().find(|inbound| inbound.path == path && inbound.id == *id)
+        else {
+            return false;
+        };
+        if let InboundStage::AwaitingFinish(awaited) = &inbound.stage {
+            let response = awaited.response.clone();
+            self.transmit(path, response);
+        }
+        true
+    }
+
+    /// Requires that the initiation is sent again with this cookie.
+    fn require_cookie(
+        &mut self,
+        path: Path,
+        head: &Initiation,
+        ephemeral: &[u8; KEY_LEN],
+        cookie: [u8; COOKIE_LEN],
+    ) {
+        let echo = echo(ephemeral);
+        let cookie = Cookie { kind: COOKIE, version: VERSION, receiver: head.sender, echo, cookie };
+        self.transmit(path, frame(&cookie, &[]));
+    }
+
     /// Refuses an initiation with a reason.
     fn refuse(&mut self, path: Path, head: &Initiation, ephemeral: &[u8; KEY_LEN], reason: u8) {
         let echo = echo(ephemeral);
@@ -183,31 +212,6 @@ impl Handshakes {
             }
             None => false,
         }
-    }
-
-    /// Evicts a handshake when the maximum number is under way: the oldest of the host that [`choose_evicted`] selects,
-    /// or else the oldest of the newcomer's own host, group or all, if it has had a second to complete. A newer one
-    /// stays, so that a flood cannot evict handshakes before an honest finish can arrive.
-    fn make_room(&mut self, now: Time, netmod: u32, source: Source) -> Result<(), DropCause> {
-        if self.inbound.len() < self.config.max_answers {
-            return Ok(());
-        }
-        let occupants: Vec<Occupant<(Reverse<Time>, u32)>> = self
-            .inbound
-            .iter()
-            .map(|(index, inbound)| (inbound.path.netmod, inbound.source, (Reverse(inbound.since), *index)))
-            .collect();
-        let fair = choose_evicted(&occupants, Some((netmod, source))).map(|(_, index)| index);
-        let closeness = |inbound: &InboundHandshake| {
-            let near = inbound.path.netmod == netmod;
-            let (host, group) = (inbound.source.host == source.host, inbound.source.group == source.group);
-            (Reverse(near && host), Reverse(near && group), inbound.since)
-        };
-        let own = self.inbound.iter().min_by_key(|(_, inbound)| closeness(inbound));
-        let own = own.filter(|(_, inbound)| now.since(inbound.since).as_secs() >= 1);
-        let index = fair.or(own.map(|(index, _)| *index)).ok_or(DropCause::HandshakeLimit)?;
-        self.inbound.remove(&index);
-        Ok(())
     }
 
     /// Whether the finish of the session with this local index is awaited over this path. Its early frames are kept
@@ -240,13 +244,8 @@ impl Handshakes {
             return Err(DropCause::HandshakeLimit);
         }
         let Ok(payload) = awaited.noise.read(message) else {
-            // A finish with a static key that does not open is a guess, and has changed nothing. One with a key that
-            // opens leaves the state of the handshake unusable, so it is restored, because the true finish may still
-            // arrive.
-            if awaited.noise.remote_static().is_some() && self.restore_noise(head.receiver).is_err() {
-                self.inbound.remove(&head.receiver);
-            }
-            return Err(DropCause::BadHandshake);
+            let is_unusable = awaited.noise.remote_static().is_some();
+            return Err(self.on_bad_finish(head.receiver, is_unusable));
         };
         let peer = introduced(&payload, &awaited.noise).filter(|peer| {
             peer.index == inbound.peer_index
@@ -280,7 +279,28 @@ impl Handshakes {
             renewal,
             rtt: now.since(since),
         };
-        if !self.limiter.admit_session(now, path.netmod, source, &session.peer) {
+        self.begin_inbound_session(now, source, session)
+    }
+
+    /// Restores or ends the handshake of a finish that does not verify.
+    ///
+    /// A finish with a static key that does not open is a guess, and has changed nothing. One with a key that opens
+    /// leaves the state of the handshake unusable, so it is restored, because the true finish may still arrive.
+    fn on_bad_finish(&mut self, index: u32, is_unusable: bool) -> DropCause {
+        if is_unusable && self.restore_noise(index).is_err() {
+            self.inbound.remove(&index);
+        }
+        DropCause::BadHandshake
+    }
+
+    /// Reports a session that another node began, or declines it when its address or host has used up its rate.
+    fn begin_inbound_session(
+        &mut self,
+        now: Time,
+        source: Source,
+        session: Session,
+    ) -> Result<(), DropCause> {
+        if !self.limiter.admit_session(now, session.path.netmod, source, &session.peer) {
             self.decline(session, DownReason::Crowded);
             return Err(DropCause::HandshakeLimit);
         }

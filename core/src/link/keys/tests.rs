@@ -94,8 +94,8 @@ fn no_counter_is_used_twice_at_the_end_of_a_session() {
 }
 
 /// The key of a generation, as both sides have it.
-fn key(suite: Suite, generation: u32) -> Key {
-    Key::new(suite, &[5; 32], &[7; 32], generation).unwrap()
+fn key(suite: Suite, generation: u32) -> DataKey {
+    DataKey::new(suite, &[5; 32], &[7; 32], generation).unwrap()
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn debug_output_of_keys_contains_no_secret() {
     let printed = format!("{sealer:?} {opener:?}");
     assert_eq!(
         printed,
-        "Sealer { index: 67305985, counter: 0 } Opener { key: Key { generation: 0, .. }, expected: 0 }"
+        "Sealer { index: 67305985, counter: 0 } Opener { key: DataKey { generation: 0, .. }, expected: 0 }"
     );
 }
 

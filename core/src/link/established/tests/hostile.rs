@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::link::control::{MAX_BODY, WINDOW};
+use crate::wire::link::Vitals;
 
 fn segment(sequence: u32, body: &[u8]) -> Vec<u8> {
     let acknowledged = Acknowledged { ack: 0, sack: 0 };

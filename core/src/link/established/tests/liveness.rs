@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::link::liveness::ANSWER_GAP;
+use crate::wire::link::Vitals;
 use LinkState::{Away, Down, Suspect, Up};
 
 /// When the link of node 0 entered `state` for the first time, in milliseconds after `since`.
