@@ -20,6 +20,7 @@
 //! - Who may do what is decided by the user id that the kernel tells, see [`Admin`].
 
 mod admin;
+mod bell;
 mod calls;
 mod client;
 mod connect;

@@ -8,10 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
-use event_listener::Event;
 use futures::future::{Either, select};
 use futures::io::{AsyncWrite, AsyncWriteExt};
 
+use crate::ipc::bell::Bell;
 use crate::ipc::proto::MAX_FRAME;
 use crate::wire::codec::{self, Encode};
 
@@ -39,9 +39,9 @@ pub(super) enum OutboxError {
 pub(super) struct Outbox {
     state: Mutex<State>,
     /// Rung when there is something to write, and when the outbox is closed.
-    ready: Event,
+    ready: Bell,
     /// Rung when something was written, and when the outbox is closed.
-    written: Event,
+    written: Bell,
 }
 
 #[derive(Debug, Default)]
@@ -58,29 +58,42 @@ impl Outbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(test)]
+    pub(super) fn is_free(&self) -> bool {
+        self.state.try_lock().is_ok()
+    }
+
     /// Appends a frame at once, whatever is waiting already: for what is small, or was paid for with
     /// [`Outbox::room`].
     pub(super) fn push<T: Encode>(&self, value: &T) -> Result<(), OutboxError> {
         append(&mut self.lock(), value)?;
-        self.ready.notify(1);
+        self.ready.ring();
         Ok(())
     }
 
     /// Appends a frame as soon as there is room.
     pub(super) async fn send<T: Encode>(&self, value: &T) -> Result<(), OutboxError> {
         loop {
-            let listener = {
-                let mut state = self.lock();
-                if state.closed || state.has_room() {
-                    append(&mut state, value)?;
-                    drop(state);
-                    self.ready.notify(1);
-                    return Ok(());
-                }
-                self.written.listen()
-            };
-            listener.await;
+            let seen = self.written.rings();
+            if let Some(appended) = self.append_if_room(value) {
+                return appended;
+            }
+            self.written.after(seen).await;
         }
+    }
+
+    /// Appends a frame if there is room.
+    fn append_if_room<T: Encode>(&self, value: &T) -> Option<Result<(), OutboxError>> {
+        let mut state = self.lock();
+        if !state.closed && !state.has_room() {
+            return None;
+        }
+        let appended = append(&mut state, value);
+        drop(state);
+        if appended.is_ok() {
+            self.ready.ring();
+        }
+        Some(appended)
     }
 
     /// Whether there is room, or the outbox is closed.
@@ -102,22 +115,19 @@ impl Outbox {
 
     async fn written_until(&self, done: impl Fn(&State) -> bool) {
         loop {
-            let listener = {
-                let state = self.lock();
-                if done(&state) {
-                    return;
-                }
-                self.written.listen()
-            };
-            listener.await;
+            let seen = self.written.rings();
+            if done(&self.lock()) {
+                return;
+            }
+            self.written.after(seen).await;
         }
     }
 
     /// Takes no more. What is in it is still written.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.ready.notify(usize::MAX);
-        self.written.notify(usize::MAX);
+        self.ready.ring();
+        self.written.ring();
     }
 
     /// Takes no more, and nothing is written any more.
@@ -126,8 +136,8 @@ impl Outbox {
         state.closed = true;
         state.dead = true;
         drop(state);
-        self.ready.notify(usize::MAX);
-        self.written.notify(usize::MAX);
+        self.ready.ring();
+        self.written.ring();
     }
 
     /// Writes what comes, until the outbox is closed and empty, or writing fails, or `stream` takes nothing for
@@ -144,7 +154,7 @@ impl Outbox {
                 break Err(error);
             }
             self.lock().writing = 0;
-            self.written.notify(usize::MAX);
+            self.written.ring();
             spare = if bytes.capacity() > KEEP { Vec::new() } else { bytes };
         };
         if result.is_err() {
@@ -157,7 +167,8 @@ impl Outbox {
     async fn take(&self, mut spare: Vec<u8>) -> Option<Vec<u8>> {
         spare.clear();
         loop {
-            let listener = {
+            let seen = self.ready.rings();
+            {
                 let mut state = self.lock();
                 if state.dead {
                     return None;
@@ -169,9 +180,8 @@ impl Outbox {
                 if state.closed {
                     return None;
                 }
-                self.ready.listen()
-            };
-            listener.await;
+            }
+            self.ready.after(seen).await;
         }
     }
 }

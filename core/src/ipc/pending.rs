@@ -4,7 +4,6 @@
 //! without a half-read or half-written frame. What comes for a call that nobody waits for any more is given back.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
@@ -13,17 +12,24 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_io::Async;
-use event_listener::Event;
 use futures::io::AsyncRead;
 
 use crate::address::Address;
+use crate::inbox::{Full, Inbox};
 use crate::ipc::error::ClientError;
 use crate::ipc::frame::{FrameError, Frames};
 use crate::ipc::outbox::{Outbox, OutboxError};
 use crate::ipc::proto::*;
+use crate::notify::Notify;
 use crate::rt;
 use crate::types::SendError;
 use crate::wire::codec;
+
+mod call;
+#[cfg(test)]
+mod tests;
+
+pub(super) use call::Pending;
 
 /// How long the daemon may take nothing of what is written to it.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
@@ -62,12 +68,14 @@ impl AsyncRead for ReadHalf {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Wire {
     outbox: Outbox,
     calls: Mutex<Calls>,
-    /// Rung when a call has ended, and when the connection is lost.
-    freed: Event,
+    /// A token for the first task that waits to begin a call, written when there may be room for one; closed when the
+    /// connection is lost. A task that finds room hands a token on.
+    room: Inbox<()>,
+    lost: Notify<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +96,14 @@ struct Slot {
     end: Option<Result<Option<Reply>, Failure>>,
 }
 
+impl Default for Wire {
+    fn default() -> Self {
+        let room = Inbox::new(1, Full::RefuseNewest);
+        Wire { outbox: Outbox::default(), calls: Mutex::default(), room, lost: Notify::new(false) }
+    }
+}
+
+// Each waker here is an application's: it is called, and dropped, when no lock is held, since it may use the connection.
 impl Wire {
     fn lock(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
@@ -137,7 +153,12 @@ impl Wire {
         calls.bytes -= bytes;
         drop(calls);
         waker.into_iter().for_each(Waker::wake);
-        self.freed.notify(1);
+        self.offer_room();
+    }
+
+    /// Lets a task look that waits to begin a call. One token is enough: the task that takes it hands on what it leaves.
+    fn offer_room(&self) {
+        let _ = self.room.try_push(());
     }
 
     /// Gives back what came for somebody who has gone.
@@ -166,7 +187,8 @@ impl Wire {
         let wakers: Vec<Waker> = calls.slots.values_mut().filter_map(|slot| slot.waker.take()).collect();
         drop(calls);
         wakers.into_iter().for_each(Waker::wake);
-        self.freed.notify(usize::MAX);
+        self.room.close();
+        *self.lost.write() = true;
     }
 }
 
@@ -198,23 +220,27 @@ impl Link {
     /// Begins a call of about `bytes` bytes, as soon as fewer than the allowed number are under way.
     pub(super) async fn begin(self: &Arc<Self>, call: Call, bytes: usize) -> Result<Pending, ClientError> {
         let pending = loop {
-            let listener = {
-                let mut calls = self.wire.lock();
-                if let Some(lost) = &calls.lost {
-                    return Err(lost.clone());
-                }
-                // Half of what the daemon allows: the other half is for calls that it has not yet seen cancelled.
-                let fits = calls.bytes == 0 || calls.bytes.saturating_add(bytes) <= MAX_CALL_BYTES / 2;
-                if fits && calls.slots.len() < MAX_CALLS / 2 {
-                    break self.enter(&mut calls, bytes);
-                }
-                self.wire.freed.listen()
-            };
-            listener.await;
+            if let Some(pending) = self.enter_if_room(bytes)? {
+                self.wire.offer_room();
+                break pending;
+            }
+            // An error when the connection is lost, which the next look reports.
+            let _ = self.wire.room.recv().await;
         };
         let said = self.wire.outbox.send(&Up::Call { id: pending.id, call }).await;
         said.map_err(|error| self.refused(error, bytes))?;
         Ok(pending)
+    }
+
+    fn enter_if_room(self: &Arc<Self>, bytes: usize) -> Result<Option<Pending>, ClientError> {
+        let mut calls = self.wire.lock();
+        if let Some(lost) = &calls.lost {
+            return Err(lost.clone());
+        }
+        // Half of what the daemon allows: the other half is for calls that it has not yet seen cancelled.
+        let fits = calls.bytes == 0 || calls.bytes.saturating_add(bytes) <= MAX_CALL_BYTES / 2;
+        let room = fits && calls.slots.len() < MAX_CALLS / 2;
+        Ok(room.then(|| self.enter(&mut calls, bytes)))
     }
 
     /// Begins a call at once, for what is small and rare.
@@ -285,105 +311,6 @@ impl Link {
 
     /// Waits until the daemon has closed the connection.
     pub(super) async fn closed(&self) {
-        loop {
-            let listener = self.wire.freed.listen();
-            if self.wire.lock().lost.is_some() {
-                return;
-            }
-            listener.await;
-        }
-    }
-}
-
-/// A call under way. Dropped, it is cancelled, and what came for it is given back.
-#[derive(Debug)]
-pub(super) struct Pending {
-    link: Arc<Link>,
-    id: u64,
-    /// Items taken since the daemon last heard how much room there is.
-    spent: u32,
-}
-
-impl Pending {
-    /// Allows the first items of a stream.
-    pub(super) fn open(self) -> Self {
-        self.link.wire.say(&Up::Credit { id: self.id, items: AHEAD });
-        self
-    }
-
-    /// The next item of a stream; `None` at its end.
-    pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Item, ClientError>>> {
-        let mut calls = self.link.wire.lock();
-        let lost = calls.lost.clone();
-        let Some(slot) = calls.slots.get_mut(&self.id) else { return Poll::Ready(None) };
-        if let Some(item) = slot.items.pop_front() {
-            let ended = slot.end.is_some();
-            drop(calls);
-            self.spent += 1;
-            if self.spent >= AHEAD / 2 && !ended {
-                self.link.wire.say(&Up::Credit { id: self.id, items: self.spent });
-                self.spent = 0;
-            }
-            return Poll::Ready(Some(Ok(item)));
-        }
-        match slot.end.take() {
-            Some(end) => {
-                calls.slots.remove(&self.id);
-                Poll::Ready(end.err().map(|failure| Err(failure.into())))
-            }
-            None if lost.is_some() => {
-                calls.slots.remove(&self.id);
-                Poll::Ready(lost.map(Err))
-            }
-            None => {
-                slot.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl Future for Pending {
-    type Output = Result<Reply, ClientError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut calls = self.link.wire.lock();
-        let lost = calls.lost.clone();
-        if let Some(slot) = calls.slots.get_mut(&self.id) {
-            match slot.end.take() {
-                Some(end) => {
-                    calls.slots.remove(&self.id);
-                    drop(calls);
-                    self.link.wire.freed.notify(1);
-                    return Poll::Ready(match end {
-                        Ok(Some(reply)) => Ok(reply),
-                        Ok(None) => Err(ClientError::Disconnected("an answer of the wrong kind".to_owned())),
-                        Err(failure) => Err(failure.into()),
-                    });
-                }
-                None if lost.is_none() => {
-                    slot.waker = Some(cx.waker().clone());
-                    return Poll::Pending;
-                }
-                None => {}
-            }
-        }
-        drop(calls);
-        // Lost, or polled after its end.
-        Poll::Ready(Err(self.link.lost()))
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        let mut calls = self.link.wire.lock();
-        let Some(slot) = calls.slots.remove(&self.id) else { return };
-        calls.bytes -= slot.bytes;
-        drop(calls);
-        match slot.end {
-            Some(end) => self.link.wire.unwanted(end),
-            None => self.link.wire.say(&Up::Cancel { id: self.id }),
-        }
-        self.link.wire.freed.notify(1);
+        self.wire.lost.when(|lost| lost.then_some(())).await;
     }
 }

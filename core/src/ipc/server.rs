@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
-use event_listener::Event;
 use futures::future::{Abortable, FutureExt, select};
 use futures::stream::StreamExt;
 
 use crate::ipc::admin::Admin;
+use crate::ipc::bell::Bell;
 use crate::ipc::calls::Session;
 use crate::ipc::connection;
 use crate::ipc::shares::{Lobby, Shares};
@@ -253,7 +253,7 @@ pub(super) struct Phases {
     calling: AtomicUsize,
     /// Connections that may have messages fetched and not confirmed.
     holding: AtomicUsize,
-    changed: Event,
+    changed: Bell,
 }
 
 impl Phases {
@@ -265,28 +265,28 @@ impl Phases {
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         *phase = next.max(*phase);
         drop(phase);
-        self.changed.notify(usize::MAX);
+        self.changed.ring();
     }
 
     /// Waits until the phase is a later one than `phase`.
     pub(super) async fn beyond(&self, phase: Phase) -> Phase {
         loop {
-            let listener = self.changed.listen();
+            let seen = self.changed.rings();
             let now = self.now();
             if now > phase {
                 return now;
             }
-            listener.await;
+            self.changed.after(seen).await;
         }
     }
 
     async fn none(&self, count: Which) {
         loop {
-            let listener = self.changed.listen();
+            let seen = self.changed.rings();
             if count(self).load(Ordering::SeqCst) == 0 {
                 return;
             }
-            listener.await;
+            self.changed.after(seen).await;
         }
     }
 
@@ -320,7 +320,7 @@ impl Token {
 impl Drop for Token {
     fn drop(&mut self) {
         (self.which)(&self.phases).fetch_sub(1, Ordering::SeqCst);
-        self.phases.changed.notify(usize::MAX);
+        self.phases.changed.ring();
     }
 }
 

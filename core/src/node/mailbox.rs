@@ -9,6 +9,7 @@
 //! for the first message of a sender that it has not come for yet: so where messages are taken fast it gives many receipts at
 //! once, and no application waits for a conversation.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use futures::Stream;
+use futures::{FutureExt, Stream};
 
 use crate::address::Address;
 use crate::inbox::{Full, Inbox};
@@ -209,9 +210,15 @@ impl Mailbox {
         }));
         messages.extend(boxed.into_iter().map(|kept| kept.message(*from, self.shared.address)));
         let left: usize = messages.iter().map(|message| message.body.len()).sum();
-        self.shared.bytes.fetch_add(bytes.saturating_sub(left).cast_signed(), SeqCst);
+        self.pushed(sender, bytes.saturating_sub(left), pushed.err());
+    }
+
+    /// Counts so many bytes that are in the inbox of `sender` now, and lists it. A panic of an application that was woken goes on
+    /// only then, or what is in the inbox would never be received.
+    fn pushed(&self, sender: Arc<Sender>, bytes: usize, panic: Option<Box<dyn Any + Send>>) {
+        self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
         self.list(sender);
-        if let Err(panic) = pushed {
+        if let Some(panic) = panic {
             resume_unwind(panic);
         }
     }
@@ -220,20 +227,22 @@ impl Mailbox {
     #[must_use]
     pub(crate) fn push(&self, message: Message) -> Option<Message> {
         let (sender, bytes) = (self.sender(&message.from), message.body.len());
-        if let Err(refused) = sender.inbox.try_push(Kept::new(message)) {
+        let pushed = catch_unwind(AssertUnwindSafe(|| sender.inbox.try_push(Kept::new(message))));
+        if let Ok(Err(refused)) = pushed {
             return Some(refused.into_inner().message(sender.address, self.shared.address));
         }
-        self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
-        self.list(sender);
+        self.pushed(sender, bytes, pushed.err());
         None
     }
 
     /// Puts a message into its sender's inbox; waits while that is full.
     pub(crate) async fn push_wait(&self, message: Message) -> Result<(), Stopped> {
         let (sender, bytes) = (self.sender(&message.from), message.body.len());
-        sender.inbox.push(Kept::new(message)).await.map_err(|_| Stopped)?;
-        self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
-        self.list(sender);
+        let pushed = AssertUnwindSafe(sender.inbox.push(Kept::new(message))).catch_unwind().await;
+        if let Ok(Err(_)) = pushed {
+            return Err(Stopped);
+        }
+        self.pushed(sender, bytes, pushed.err());
         Ok(())
     }
 
@@ -242,9 +251,9 @@ impl Mailbox {
     pub fn unrecv(&self, message: Message) {
         let sender = self.sender(&message.from);
         self.untook(&message);
-        self.shared.bytes.fetch_add(message.body.len().cast_signed(), SeqCst);
-        sender.inbox.push_front(Kept::new(message));
-        self.list(sender);
+        let bytes = message.body.len();
+        let pushed = catch_unwind(AssertUnwindSafe(|| sender.inbox.push_front(Kept::new(message))));
+        self.pushed(sender, bytes, pushed.err());
     }
 
     pub(crate) fn close(&self) {

@@ -127,7 +127,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("ipc", &["address", "identity", "node", "rt", "types", "wire"]),
+    ("ipc", &["address", "identity", "inbox", "node", "notify", "rt", "types", "wire"]),
 ];
 
 /// All imports among the files of a target, outside what is compiled for tests only.

@@ -270,6 +270,31 @@ fn a_panic_of_an_application_that_is_woken_keeps_no_message_back() {
     }
 }
 
+/// A way into a mailbox: its name, and what puts a message there.
+type WayIn = (&'static str, fn(&crate::node::Mailbox, Message));
+
+#[test]
+fn a_panic_of_an_application_keeps_no_message_back_whichever_way_it_came() {
+    let ways: [WayIn; 4] = [
+        ("at once", |mailbox, message| _ = mailbox.push(message)),
+        ("after a wait", |mailbox, message| _ = mailbox.push_wait(message).now_or_never()),
+        ("in a batch", |mailbox, message| mailbox.push_batch(&message.from.clone(), &mut vec![message])),
+        ("given back", |mailbox, message| mailbox.unrecv(message)),
+    ];
+    for (way, push) in ways {
+        let (shared, peer, body) = (shared(), address(1), Bytes::from(vec![7; 1 << 20]));
+        let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+        let waker = Waker::from(Arc::new(Fault::default()));
+        let mut one = Box::pin(mailbox.recv_from(&peer));
+        assert!(one.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        let push = std::panic::AssertUnwindSafe(|| push(&mailbox, from(peer, 1, &body)));
+        assert!(std::panic::catch_unwind(push).is_err(), "{way}: it was woken");
+        drop(one);
+        assert!(mailbox.recv().now_or_never().is_some(), "{way}: the message is there");
+        assert!(mailbox.is_empty_from(&peer), "{way}");
+    }
+}
+
 #[test]
 fn invented_senders_of_messages_that_are_never_read_keep_no_other_out() {
     let shared = shared();
