@@ -278,6 +278,7 @@ impl Links {
         if let Some(old) = old {
             if self.keeps(&old, &session) {
                 tracing::debug!(neighbour = ?address, "a second session with the same neighbour is dropped");
+                old.set_configured(&shared, configured).await;
                 return;
             }
             if old.retire(&shared) {

@@ -87,7 +87,7 @@ pub(crate) struct Neighbour {
     /// The longest frame now, and when the link began.
     mtu: AtomicUsize,
     base_mtu: usize,
-    pub(crate) configured: bool,
+    configured: AtomicBool,
     pub(crate) inbox: Inbox<BytesMut>,
     pub(crate) orders: Inbox<Order>,
     /// For the router.
@@ -157,7 +157,7 @@ impl Neighbour {
             local_index: made.local_index,
             mtu: AtomicUsize::new(made.mtu),
             base_mtu: made.mtu,
-            configured: made.configured,
+            configured: AtomicBool::new(made.configured),
             inbox: Inbox::with_bytes(
                 inbox_frames,
                 INBOX_BYTES,

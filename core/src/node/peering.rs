@@ -58,6 +58,7 @@ impl Node {
                 continue;
             }
             let this = lock(&shared.dials).why_linked(&path, &neighbour.address, neighbour.initiator);
+            neighbour.set_configured(shared, this == RemovedPeer::DialledOtherwise).await;
             if this == RemovedPeer::Ended {
                 let _ = neighbour.orders.push(Order::Goodbye).await;
             }
@@ -65,5 +66,40 @@ impl Node {
         }
         shared.link_events.push(LinkEvent::Forget { paths }).await.map_err(|_| PeerError::Stopped)?;
         Ok(became)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::netmod::mem::MemNet;
+
+    /// Waits until each link of a node is configured, or none.
+    async fn until_configured(node: &Node, configured: bool) {
+        let holds = || {
+            let neighbours = read(&node.shared.neighbours);
+            !neighbours.is_empty() && neighbours.values().all(|known| known.is_configured() == configured)
+        };
+        while !holds() {
+            rt::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_link_is_configured_for_as_long_as_a_peer_asks_for_it() {
+        let test = async {
+            let net = MemNet::new(1);
+            let node = Node::builder().netmod(net.netmod("a")).start().await.unwrap();
+            let _other = Node::builder().netmod(net.netmod("b")).start().await.unwrap();
+            until_configured(&node, false).await;
+            node.add_peer("mem:b").await.unwrap();
+            until_configured(&node, true).await;
+            let became = node.remove_peer("mem:b").await.unwrap();
+            assert!(matches!(became, RemovedPeer::Found | RemovedPeer::DialledHere), "{became}");
+            until_configured(&node, false).await;
+        };
+        block_on(async { rt::timeout(Duration::from_secs(60), test).await }).expect("in time");
     }
 }

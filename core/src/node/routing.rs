@@ -34,7 +34,7 @@ pub(crate) enum RouterEvent {
     Down {
         id: NeighbourId,
     },
-    /// Whether a link is in doubt or out of service may have changed.
+    /// Whether a link is in doubt, out of service or configured may have changed.
     Stands {
         id: NeighbourId,
     },
@@ -138,7 +138,7 @@ impl Routing {
             // Its end may have been announced first: nothing would take its routes away.
             RouterEvent::Up { neighbour, .. } if neighbour.has_ended() => {}
             RouterEvent::Up { neighbour, cost, mtu } => {
-                let (id, address, configured) = (neighbour.id, neighbour.address, neighbour.configured);
+                let (id, address, configured) = (neighbour.id, neighbour.address, neighbour.is_configured());
                 if let Some(rate) = neighbour.medium.netmod.rate() {
                     self.router.neighbour_rate(id, rate);
                 }
@@ -155,6 +155,7 @@ impl Routing {
             RouterEvent::Stands { id } => {
                 if let Some(neighbour) = self.neighbours.get(&id) {
                     neighbour.hearing.look();
+                    self.router.neighbour_configured(id, neighbour.is_configured());
                     self.router.neighbour_suspect(now, id, neighbour.is_suspect());
                     self.router.neighbour_away(now, id, neighbour.is_away());
                 }

@@ -196,6 +196,13 @@ impl Router {
         Some(Payer { address: neighbour.address, stranger })
     }
 
+    /// The user asks for a link to this neighbour from now on, or does not any more.
+    pub(crate) fn neighbour_configured(&mut self, id: NeighbourId, configured: bool) {
+        if let Some(neighbour) = self.neighbours.get_mut(&id) {
+            neighbour.configured = configured;
+        }
+    }
+
     /// Whether a neighbour has so many tokens left of something.
     pub(super) fn affords(
         &self,

@@ -76,6 +76,18 @@ impl Neighbour {
         }
     }
 
+    /// Whether a peer that is dialled by name asks for this link.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.configured.load(Relaxed)
+    }
+
+    /// The configuration may have changed: whether a peer asks for this link decides about its place and its quotas.
+    pub(crate) async fn set_configured(&self, shared: &Shared, configured: bool) {
+        if self.configured.swap(configured, Relaxed) != configured {
+            shared.router.tell(RouterEvent::Stands { id: self.id }).await;
+        }
+    }
+
     /// Ends the link at once, and tells the neighbour why if the medium takes it now.
     pub(crate) async fn dismiss(&self, shared: &Shared, reason: DownReason) {
         self.push(shared, Class::Control, reason.goodbye().into());
@@ -88,6 +100,6 @@ impl Neighbour {
     /// What decides whether it keeps its place when there are no more.
     pub(crate) fn tenant(&self) -> Tenant {
         let source = self.medium.source(&self.path().endpoint);
-        Tenant { id: self.id, configured: self.configured, netmod: self.medium.id, source }
+        Tenant { id: self.id, configured: self.is_configured(), netmod: self.medium.id, source }
     }
 }
