@@ -245,3 +245,56 @@ fn a_link_to_a_removed_peer_that_was_also_found_stays() {
         assert_eq!((neighbours(&a).await, neighbours(&b).await), (1, 1));
     });
 }
+
+#[test]
+fn a_link_that_is_there_keeps_its_place_once_its_peer_is_configured() {
+    block_on(async {
+        let net = MemNet::new(11);
+        let hub = node(1).limits(limit(1)).netmod(net.netmod("hub").discover(false)).start().await.unwrap();
+        let plug = net.netmod("friend").discover(false);
+        let friend = node(2).netmod(plug).peer("mem:hub").start().await.unwrap();
+        until("the friend's link", async || neighbours(&hub).await == 1 && neighbours(&friend).await == 1)
+            .await;
+        let handshakes = async || hub.status().await.counters["handshakes_done"];
+        let before = handshakes().await;
+        hub.add_peer("mem:friend").await.unwrap();
+        until("the dial to the friend", async || handshakes().await > before).await;
+        let other = node(3).netmod(net.netmod("other").discover(false)).start().await.unwrap();
+        hub.add_peer("mem:other").await.unwrap();
+        let refused = async || {
+            hub.peers().await.iter().any(|peer| peer.endpoint == "mem:other" && peer.state == PeerState::Down)
+        };
+        until("the other without a place", refused).await;
+        assert_eq!((neighbours(&friend).await, neighbours(&other).await), (1, 0));
+    });
+}
+
+#[test]
+fn a_full_node_shows_how_many_it_has_refused_and_takes_one_of_them_soon_after_a_place_is_free() {
+    block_on(async {
+        let net = MemNet::new(12);
+        let hub = node(1).limits(limit(1)).netmod(net.netmod("hub").discover(false)).start().await.unwrap();
+        let dialling = |n: u8| {
+            let plug = net.netmod(&format!("n{n}")).discover(false);
+            node(n).netmod(plug).peer("mem:hub").start()
+        };
+        let friend = dialling(2).await.unwrap();
+        until("all places taken", async || neighbours(&hub).await == 1).await;
+        assert!(hub.status().await.health.iter().all(|line| line.level == Level::Ok), "none was refused");
+        let late = dialling(3).await.unwrap();
+        let full = async || {
+            hub.status().await.health.iter().any(|line| {
+                line.level == Level::Warn
+                    && line.text == "places full: 1 of 1 neighbours, 1 refused in the last 10 min"
+                    && line.hint.contains("`neighbours`")
+            })
+        };
+        until("the line in the hub's status", full).await;
+
+        let freed = Instant::now();
+        friend.stop().await;
+        until("a link of the one that was refused", async || neighbours(&late).await == 1).await;
+        // Before, it tried again after 60 s.
+        assert!(freed.elapsed() < Duration::from_secs(40), "{:?}", freed.elapsed());
+    });
+}

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::dial::{Refusal, Target};
 use super::links;
+use super::links::places::REFUSALS_WINDOW;
 use super::routing::Hint;
 use super::shared::{Shared, lock, read};
 use crate::address::Address;
@@ -56,6 +57,7 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
             "start a node on this network, or name one with `rouse peer add udp:HOST:PORT`",
         ));
     }
+    health.extend(full_places(shared));
     health.extend(narrow_links(shared));
     for (uri, _, target) in lock(&shared.dials)
         .targets(&links::in_service(shared))
@@ -91,6 +93,22 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
         drops: shared.stats.drops(),
         health,
     }
+}
+
+/// All places for neighbours are taken, and a node has been refused one.
+fn full_places(shared: &Shared) -> Option<Health> {
+    let (taken, most) = (read(&shared.neighbours).len(), shared.limits().neighbours);
+    let refused = lock(&shared.refusals).count(shared.now());
+    (taken >= most && refused > 0).then(|| {
+        let text = format!(
+            "places full: {taken} of {most} neighbours, {refused} refused in the last {REFUSALS_WINDOW} min"
+        );
+        line(
+            Level::Warn,
+            text,
+            "raise `neighbours` under [limits] in the configuration, and restart the node",
+        )
+    })
 }
 
 /// Links whose way takes less than nearly every way does.

@@ -287,6 +287,7 @@ impl Links {
             self.made.remove(&old.id);
         } else if let Err(reason) = self.make_room(&medium, &path, configured).await {
             shared.stats.drop(DropCause::NeighbourLimit);
+            lock(&shared.refusals).note(now);
             tracing::debug!(neighbour = ?address, %reason, "a session is declined");
             if session.initiator {
                 let reason = "this node has as many links as it may have: raise `neighbours`";
@@ -311,6 +312,7 @@ impl Links {
         };
         if let Some(leaving) = leaving {
             self.shared.stats.drop(DropCause::NeighbourLimit);
+            lock(&self.shared.refusals).note(self.shared.now());
             self.made.remove(&leaving.id);
             leaving.dismiss(&self.shared, DownReason::Crowded).await;
         }

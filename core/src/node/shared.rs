@@ -10,6 +10,7 @@ use super::dial::Dials;
 use super::events::Bus;
 use super::fib::Fib;
 use super::links::LinkEvent;
+use super::links::places::RecentRefusals;
 use super::mailbox::Mailbox;
 use super::medium::Medium;
 use super::neighbour::Neighbour;
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     /// For the task that keeps the routes.
     pub(crate) router: RouterInputs,
     pub(crate) dials: Mutex<Dials>,
+    pub(crate) refusals: Mutex<RecentRefusals>,
     pub(crate) mailboxes: RwLock<BTreeMap<Address, Mailbox>>,
     pub(crate) traffic: Traffic,
     pub(crate) probes: Mutex<Probes>,
@@ -99,6 +101,7 @@ impl Shared {
             link_events: Inbox::new(EVENT_QUEUE, Full::Wait),
             router: RouterInputs::default(),
             dials: Mutex::default(),
+            refusals: Mutex::default(),
             probes: Mutex::default(),
             conflicts: Mutex::default(),
             tasks: Mutex::default(),

@@ -11,9 +11,9 @@ pub(super) const LAST_RETRY: Duration = Duration::from_secs(30);
 pub(crate) const LIVED: Duration = Duration::from_secs(10);
 /// The longest wait before a link that does not live long is dialled again.
 pub(crate) const LAST_REST: Duration = Duration::from_secs(5);
-/// A neighbour that has no place is asked again after so long, and then each time after twice as long, up to [`LAST_REFUSED`]:
-/// its links last, and each question costs it a handshake.
-pub(super) const FIRST_REFUSED: Duration = Duration::from_secs(60);
+/// A neighbour that has no place is dialled again after so long, and then each time after twice as long, up to [`LAST_REFUSED`]:
+/// a place may soon be free, but as a rule links last, and each dial costs it a handshake.
+pub(super) const FIRST_REFUSED: Duration = Duration::from_secs(10);
 pub(super) const LAST_REFUSED: Duration = Duration::from_secs(600);
 
 /// See the [module's page](self).

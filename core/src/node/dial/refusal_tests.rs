@@ -4,13 +4,13 @@ use super::*;
 use crate::node::RemovedPeer;
 
 #[test]
-fn a_peer_that_refuses_is_left_alone_for_minutes_and_says_why() {
+fn a_peer_that_refuses_is_dialled_again_soon_and_then_less_and_less_often_and_shows_why() {
     let mut dials = Dials::default();
     let peer = address_of(&path(1));
     dials.add(at(0), "udp:a");
     let mut now = at(0);
     let mut rests = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..8 {
         assert_eq!(dials.due(now, &NONE), ["udp:a"]);
         dials.resolved(now, "udp:a", Ok(vec![path(1)]), &NONE);
         dials.established(now, &path(1), &peer);
@@ -24,7 +24,7 @@ fn a_peer_that_refuses_is_left_alone_for_minutes_and_says_why() {
         rests.push(next.since(now).as_secs());
         now = next;
     }
-    assert_eq!(rests, [60, 120, 240, 480, 600, 600]);
+    assert_eq!(rests, [10, 20, 40, 80, 160, 320, 600, 600]);
 }
 
 #[test]
@@ -35,14 +35,14 @@ fn a_node_that_was_heard_and_refuses_is_not_dialled_at_any_of_its_endpoints() {
     dials.due_heard(at(0), &own(), &NONE);
     dials.established(at(5), &path(1), &peer);
     dials.refused(at(6), &path(1), &peer, "full");
-    assert_eq!(dialled(&mut dials, 6, 60_000, &NONE), []);
+    assert_eq!(dialled(&mut dials, 6, 10_000, &NONE), []);
     let refusals = dials.refusals();
     assert_eq!(
         refusals.iter().map(|refusal| (refusal.address, &*refusal.reason)).collect::<Vec<_>>(),
         [(peer, "full")]
     );
-    assert_eq!(dialled(&mut dials, 60_000, 60_100, &NONE), [(60_006, path(1))]);
-    dials.established(at(60_100), &path(1), &peer);
+    assert_eq!(dialled(&mut dials, 10_000, 10_100, &NONE), [(10_006, path(1))]);
+    dials.established(at(10_100), &path(1), &peer);
     dials.in_service(&path(1), &peer);
     assert!(dials.refusals().is_empty());
 }

@@ -2,8 +2,11 @@
 //!
 //! Neighbours that were configured are never sent away. The others share what is left as [`choose_evicted`] has it.
 
+use std::collections::VecDeque;
+
 use crate::link::eviction::choose_evicted;
 use crate::link::{DownReason, Source};
+use crate::time::Time;
 
 /// A neighbour, or a node that wants to be one.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +45,52 @@ pub(crate) fn place(tenants: &[Tenant], newcomer: &Tenant, most: usize) -> Place
     Place::Refused(if of_host.count() > 1 { DownReason::Crowded } else { DownReason::Full })
 }
 
+/// How many nodes were refused a place, or lost theirs, for as long as one of them may wait before it tries again.
+#[derive(Debug, Default)]
+pub(crate) struct RecentRefusals {
+    /// By minute since the start of the node, the oldest first; never more than the window has.
+    minutes: VecDeque<(u64, u32)>,
+}
+
+/// The minutes that [`RecentRefusals`] looks back: the longest wait of a node that was refused.
+pub(crate) const REFUSALS_WINDOW: u64 = 10;
+
+impl RecentRefusals {
+    pub(crate) fn note(&mut self, now: Time) {
+        let minute = self.forget(now);
+        match self.minutes.back_mut() {
+            Some((last, count)) if *last == minute => *count = count.saturating_add(1),
+            _ => self.minutes.push_back((minute, 1)),
+        }
+    }
+
+    pub(crate) fn count(&mut self, now: Time) -> u32 {
+        self.forget(now);
+        self.minutes.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// Forgets what is older than the window; returns the minute that it is.
+    fn forget(&mut self, now: Time) -> u64 {
+        let minute = now.since(Time::ZERO).as_secs() / 60;
+        self.minutes.retain(|(then, _)| minute.saturating_sub(*then) < REFUSALS_WINDOW);
+        minute
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_are_counted_for_ten_minutes_and_take_no_more_room_than_that() {
+        let mut refusals = RecentRefusals::default();
+        let at = |seconds: u64| Time::from_millis(seconds * 1000);
+        (0..3600).for_each(|second| refusals.note(at(second)));
+        assert_eq!(refusals.count(at(3599)), 600);
+        assert!(refusals.minutes.len() <= 10);
+        assert_eq!(refusals.count(at(3600 + 299)), 300, "half of them are forgotten");
+        assert_eq!(refusals.count(at(3600 + 600)), 0);
+    }
 
     fn stranger(id: u32, host: u64, group: u64) -> Tenant {
         Tenant { id, configured: false, netmod: 0, source: Source { host, group } }
