@@ -1,4 +1,4 @@
-//! Addresses: who a message is for.
+//! Addresses: the public keys that name senders and recipients.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use crate::wire::codec::{Decode, Encode};
 
 const HRP: Hrp = Hrp::parse_unchecked("rouse");
 
-/// A 32-byte ed25519 public key (RFC 8032), which is all that is needed to send to somebody.
+/// The address of a node: a 32-byte ed25519 public key (RFC 8032). Nothing else is needed to send to it.
 ///
 /// Its text form is [bech32m](https://github.com/bitcoin/bips/blob/master/bip-0350.mediawiki) (BIP 350) with
 /// the prefix `rouse`: 64 characters, with a checksum that finds every error of up to four characters.
@@ -29,8 +29,8 @@ const HRP: Hrp = Hrp::parse_unchecked("rouse");
 pub struct Address([u8; 32]);
 
 impl Address {
-    /// The address with these bytes. Whether they are a point on the curve shows when a link or a signature
-    /// is checked against it.
+    /// The address with these bytes. They are not checked here, since most uses only compare them: the verification of a link or
+    /// of a signature fails when they are not a point on the curve.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Address(bytes)
     }
@@ -40,8 +40,8 @@ impl Address {
         &self.0
     }
 
-    /// The first twelve and the last four characters of the text form: enough for a person to tell addresses
-    /// apart in a log, not enough to send to.
+    /// The first twelve and the last four characters of the text form: enough for a reader of a log to
+    /// distinguish addresses, not enough to send to.
     pub fn short(&self) -> String {
         let text = self.to_string();
         match (text.get(..12), text.get(text.len().saturating_sub(4)..)) {
@@ -65,7 +65,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Why a text is not an address.
+/// The reason for which a text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {

@@ -1,20 +1,20 @@
-//! A cheap keyed hash of addresses, for tables that strangers write into.
+//! A cheap keyed hash of addresses, for tables with keys that remote nodes choose.
 //!
-//! Addresses look random, but whoever makes them may search for such as fall into one place. So their hash has a key
-//! that nobody knows: multilinear hashing over 64-bit words with keys of 128 bits, of which the upper half is kept. It
-//! is strongly universal (Lemire and Kaser, "Strongly universal string hashing is fast", 2014): whichever two
-//! addresses somebody picks, they meet in any given bits with the probability that chance gives them.
+//! Addresses look random, but an attacker could search for addresses that collide in a table. Therefore the hash has a secret
+//! random key: multilinear hashing over 64-bit words with keys of 128 bits, of which the upper half is kept. It is strongly
+//! universal (Lemire and Kaser, "Strongly universal string hashing is fast", 2014): any two addresses that an attacker picks
+//! have equal bits only with the probability of chance.
 //!
-//! That holds for pairs. The sum is linear, so addresses at equal distances have sums at equal distances, and with one key in
-//! some hundred a whole series of them falls into a few places. A mix that is one-to-one (the last step of MurmurHash3) comes
-//! after it: it leaves the chances of pairs as they are, and nothing of the series.
+//! That holds for pairs only. Since the sum is linear, addresses at equal distances have sums at equal distances, and with one
+//! key in some hundred a whole series of them would fall into a few places. Therefore a one-to-one mix follows (the last step of
+//! MurmurHash3): it keeps the probabilities of pairs and breaks up the series.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Words of an address.
 const WORDS: usize = 4;
 
-/// A key, drawn anew for each table.
+/// The key of one table, drawn at random when the table is made.
 #[derive(Clone, Debug)]
 pub(crate) struct Keyed {
     keys: [u128; WORDS + 1],
@@ -22,7 +22,7 @@ pub(crate) struct Keyed {
 
 impl Default for Keyed {
     fn default() -> Self {
-        // Keyed from the system's randomness.
+        // The standard library's hasher takes its keys from the system's randomness.
         let random = RandomState::new();
         let half = |n: usize| u128::from(random.hash_one(n));
         Keyed { keys: std::array::from_fn(|n| half(2 * n) << 64 | half(2 * n + 1)) }
@@ -74,7 +74,7 @@ impl Hasher for AddressHasher {
         }
     }
 
-    // The length that goes before the bytes of an array: it is always the same.
+    // The length that precedes the bytes of an array is ignored, because all addresses have the same.
     #[inline]
     fn write_usize(&mut self, _: usize) {}
 
@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    /// How many of 64 places the hashes of `addresses` fall into, and the most that fall into one.
+    /// The number of 64 places into which the hashes of `addresses` fall, and the most that fall into one.
     fn places(shift: u32, addresses: impl Iterator<Item = [u8; 32]>) -> (usize, u32) {
         let (keyed, mut places) = (Keyed::default(), [0u32; 64]);
         addresses.for_each(|bytes| places[(keyed.hash(&bytes) >> shift) as usize % 64] += 1);
@@ -129,7 +129,7 @@ mod tests {
                     let (used, most) = places(shift, (0..1280).map(within(at)));
                     assert!(used >= 63 && most < 70, "from byte {at} on: {used} places, {most} in one");
                 }
-                // Six that have the same in all bytes. Chance brings them together in one table of a thousand million.
+                // Six addresses with all bytes equal. By chance they share a place in one table of a thousand million.
                 let (_, most) = places(shift, (2..8).map(|n| [n; 32]));
                 assert!(most < 6, "all in one place");
             }

@@ -1,4 +1,4 @@
-//! Identities: the secret behind an address.
+//! Identities: the secret keys of addresses, and the verification of signatures.
 
 use std::fmt;
 use std::fs;
@@ -17,9 +17,9 @@ use crate::atomic_file;
 const HEADER: &str = "rouse-identity-1";
 const MAX_FILE: u64 = 4096;
 
-/// An ed25519 key pair. Whoever holds it is the address.
+/// An ed25519 key pair. Its holder can act as the address: sign its announces, complete its handshakes and receive its messages.
 ///
-/// The secret is wiped from memory when it is dropped, and never shown: `Debug` prints the address.
+/// The secret is erased from memory when it is dropped, and never printed: `Debug` prints the address.
 #[derive(Clone)]
 pub struct Identity {
     key: SigningKey,
@@ -41,7 +41,7 @@ impl Identity {
         Identity { key: SigningKey::from_bytes(seed) }
     }
 
-    /// The address others know it by.
+    /// The address of this identity: its public key.
     pub fn address(&self) -> Address {
         Address::from_bytes(self.key.verifying_key().to_bytes())
     }
@@ -57,7 +57,7 @@ impl Identity {
     }
 
     /// The secret from which the hop chain of an announce begins: the same for the same `seq`, so that nothing has to be
-    /// stored, and known to nobody else before it is told.
+    /// stored, and secret until the origin sends it to its neighbours.
     pub(crate) fn chain_seed(&self, seq: u64) -> [u8; 16] {
         let secret = Zeroizing::new(self.key.to_bytes());
         let key = Zeroizing::new(blake3::derive_key("rouse 2026 hop chain", secret.as_ref()));
@@ -76,7 +76,7 @@ impl Identity {
                 let identity = Self::generate();
                 match identity.save(path) {
                     Ok(()) => Ok(identity),
-                    // Another process was faster: its identity is the one that counts.
+                    // Another process has created the file since: its identity is used.
                     Err(IdentityError::Io { source, .. })
                         if source.kind() == io::ErrorKind::AlreadyExists =>
                     {
@@ -153,12 +153,12 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Checks many ed25519 signatures, `(address, message, signature)`, for less than each by itself, and says of each
-/// whether it holds. Small-order and non-canonical keys are refused.
+/// Verifies many ed25519 signatures, `(address, message, signature)`, which costs less than to verify each by itself; returns for
+/// each whether it is valid. Small-order and non-canonical keys are refused.
 ///
-/// Whether a signature holds does not depend on what it is checked with: whatever holds in a batch holds by the
-/// equation with the cofactor (RFC 8032, section 5.1.7) too, and when a batch fails each is tried by that. Otherwise the owner of
-/// a key could make signatures that one node passes on in good faith and the next takes for forged.
+/// The result for a signature does not depend on the others of its batch: a valid batch fulfils the equation with the cofactor
+/// (RFC 8032, section 5.1.7), and when a batch fails each signature is verified by that equation. Otherwise the owner of a key
+/// could make signatures that one node accepts and passes on, and that the next node counts as forged.
 pub(crate) fn verify_all(claims: &[(&Address, &[u8], &[u8; 64])]) -> Vec<bool> {
     let keys: Vec<Option<VerifyingKey>> = claims.iter().map(|(address, ..)| strict_key(address)).collect();
     let sound = claims.iter().zip(&keys).filter_map(|((_, message, signature), key)| {
@@ -210,7 +210,7 @@ pub(crate) fn x25519_public(address: &Address) -> Option<[u8; 32]> {
     Some(key.to_montgomery().to_bytes())
 }
 
-/// Why an identity could not be loaded or saved.
+/// The reason for which an identity could not be loaded or saved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
@@ -219,7 +219,7 @@ pub enum IdentityError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Others can read the secret.

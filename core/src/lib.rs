@@ -1,7 +1,7 @@
 //! rouse: a peer message router, as a library.
 //!
-//! Nodes that can hear each other form a mesh without a server. Any node can send a message to any other by its
-//! [`Address`], which is a public key; the mesh finds the way over as many nodes as it takes, and a message waits when
+//! Nodes that can reach each other form a mesh without a server. Any node can send a message to any other by its
+//! [`Address`], which is a public key; the mesh finds a route over as many nodes as necessary, and a message waits while
 //! its recipient is away.
 //!
 //! # Quick start
@@ -25,7 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 //!
-//! [`Client`] has the same verbs, and talks to the daemon `roused` instead of running a node.
+//! [`Client`] has the same methods, and uses the daemon `roused` instead of running a node.
 //!
 //! # The map
 //!
@@ -34,23 +34,23 @@
 //! ```text
 //!  medium ─▶ netmod worker ─▶ neighbour's Inbox<frame> ─▶ link.open ─▶ packet
 //!             (a batch in,      wakes that neighbour's       │
-//!              one write)       receive future               ├─ for someone else ─▶ FIB ─▶ egress of the next link ─▶ seal ─▶ netmod
+//!              one write)       receive future               ├─ for another node ─▶ FIB ─▶ egress of the next link ─▶ seal ─▶ netmod
 //!                                                            ├─ control ─▶ router ─▶ FIB
 //!                                                            └─ for us ─▶ conversation ─▶ sender's Inbox<Message>
 //!                                                                                           wakes node.recv_from(peer)
 //!  application ─▶ conversation (gather) ─▶ FIB ─▶ egress of the next link ─▶ seal ─▶ netmod
 //! ```
 //!
-//! | module | what it is |
+//! | module | purpose |
 //! |---|---|
-//! | [`notify`], [`inbox`] | the heart: a cell and a queue that wake whoever waits exactly because they were written to |
-//! | [`address`], [`identity`] | who somebody is |
+//! | [`notify`], [`inbox`] | a cell and a queue that wake their waiting readers exactly when they are written to |
+//! | [`address`], [`identity`] | the public and the secret key that identify a node |
 //! | [`netmod`] | network modules: the trait, and a medium in memory |
-//! | `wire` | every byte that goes over the wire |
+//! | `wire` | the wire format |
 //! | `link` | a session with a neighbour: handshake, seal, liveness, an ordered channel for control (pure) |
-//! | `route` | announces, feasibility, metrics: which neighbour leads where (pure) |
+//! | `route` | announces, feasibility, metrics: the choice of the next hop to each destination (pure) |
 //! | `message` | conversations: fragments, acknowledgements, congestion control, receipts (pure) |
-//! | `egress` | the way out to one neighbour: pick by class, seal, send as a train |
+//! | `egress` | the queue to one neighbour: choose by class, seal, send in batches |
 //! | [`node`] | the async shell where sockets, timers, tasks and the pure parts meet |
 //! | [`ipc`] | the daemon's socket: the server, and [`Client`] |
 //! | [`stats`] | counters: every drop has a cause, and every cause a counter |
@@ -97,15 +97,15 @@ pub use node::{
 };
 pub use types::*;
 
-/// Counts what is allocated, for the tests of what input may hold.
+/// Counts allocations, for the tests that bound the memory which an input may hold.
 #[cfg(test)]
 #[global_allocator]
 static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
 
-/// Bytes that the whole process has allocated and not given back.
+/// Bytes that the process has allocated and not freed.
 #[cfg(test)]
 pub(crate) fn allocated() -> usize {
     let stats = ALLOCATOR.stats();
-    // Both count what reallocations add and give back.
+    // Both counters include the growth and the shrinking of reallocations.
     stats.bytes_allocated - stats.bytes_deallocated
 }

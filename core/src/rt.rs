@@ -1,4 +1,4 @@
-//! The runtime: the only file of the library that names async-std.
+//! The runtime: the only file of the library that names async-std, so that the runtime can be replaced in one place.
 //!
 //! The tasks of a node run here; its public futures run on whatever executor awaits them, since all that they wait
 //! on are inboxes, and I/O and timers of `async-io`, which has a thread of its own.
@@ -43,7 +43,8 @@ pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 
     JoinHandle { handle, done }
 }
 
-/// What `work` brings, which computes for a while: it is done on a thread where it holds up no task.
+/// The result of `work`, which computes for a while. It runs on a thread of its own, since it would delay the other tasks of an
+/// executor thread.
 pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     async_std::task::spawn_blocking(work).await
 }
@@ -58,7 +59,7 @@ pub(crate) async fn sleep(duration: Duration) {
     Timer::after(duration).await;
 }
 
-/// What `future` brings, or `None` when that takes longer than `duration`.
+/// The result of `future`, or `None` when it takes longer than `duration`.
 pub(crate) async fn timeout<T>(duration: Duration, future: impl Future<Output = T>) -> Option<T> {
     match select(pin!(future), pin!(sleep(duration))).await {
         Either::Left((value, _)) => Some(value),
@@ -66,14 +67,15 @@ pub(crate) async fn timeout<T>(duration: Duration, future: impl Future<Output = 
     }
 }
 
-/// A timer that is set again and again: setting it to a later moment than it is set to costs nothing.
+/// A timer that is set repeatedly. Setting it to a later moment than before costs nothing, because it then keeps the earlier one:
+/// the waiting task wakes once too often, which is cheaper than to reprogram the timer at each call.
 #[derive(Default)]
 pub(crate) struct Alarm {
     timer: Option<(Instant, Timer)>,
 }
 
 impl Alarm {
-    /// Lets [`Alarm::wait`] end at `deadline` at the latest; with `None` it need not end.
+    /// Lets [`Alarm::wait`] return at `deadline` at the latest. `None` sets nothing.
     pub(crate) fn set(&mut self, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return };
         match &mut self.timer {
@@ -86,7 +88,7 @@ impl Alarm {
         }
     }
 
-    /// Ends when the alarm goes off. May be dropped and called again.
+    /// Returns when the alarm goes off. The future may be dropped and `wait` called again.
     pub(crate) fn wait(&mut self) -> impl Future<Output = ()> + Unpin + '_ {
         futures::future::poll_fn(|cx| match &mut self.timer {
             Some((_, timer)) => {

@@ -1,4 +1,4 @@
-//! Counters: every drop has a cause, and every cause a counter that `rouse status` shows.
+//! Counters. Each drop is counted by its cause, so that `rouse status` can explain lost frames, packets and messages.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,36 +22,36 @@ macro_rules! table {
 }
 
 table! {
-    /// Why something was dropped.
+    /// The cause for which a frame, a packet, a record or a message was dropped.
     DropCause {
         /// Not a frame, or a frame shorter than its fixed part.
         MalformedFrame = "malformed_frame",
-        /// An authenticated frame whose content makes no sense.
+        /// An authenticated frame with malformed content.
         MalformedPacket = "malformed_packet",
         /// A handshake message that is malformed or does not verify.
         BadHandshake = "bad_handshake",
-        /// A handshake beyond its source's quota, or when too many are under way.
+        /// A handshake beyond its source's quota, or while too many others are in progress.
         HandshakeLimit = "handshake_limit",
         /// A frame for a session that does not exist (any more).
         UnknownSession = "unknown_session",
-        /// A frame of a session from where its neighbour is not known to be: beyond what is looked into, or it proves
-        /// nothing.
+        /// A frame of a session from an endpoint that is not known as its neighbour's: either it is beyond the number of such
+        /// frames that are opened, or its seal does not verify.
         Stranger = "stranger",
-        /// A frame whose seal does not verify.
+        /// A frame with a seal that does not verify.
         BadSeal = "bad_seal",
-        /// A frame seen before, or too old to tell.
+        /// A frame that was received before, or that is older than the replay window.
         Replay = "replay",
         /// A neighbour's inbox was full.
         InboxFull = "inbox_full",
         /// A link's egress queue was full.
         EgressFull = "egress_full",
-        /// A packet that had waited for too long in a link's egress queue.
+        /// A packet that had waited too long in a link's egress queue.
         QueueDelay = "queue_delay",
         /// No route to the packet's destination.
         NoRoute = "no_route",
         /// The packet's hop limit ran out.
         HopLimit = "hop_limit",
-        /// The packet is longer than the next link takes.
+        /// The packet is longer than the next link carries.
         TooLong = "too_long",
         /// The netmod could not send it.
         SendFailed = "send_failed",
@@ -59,11 +59,11 @@ table! {
         BadAnnounce = "bad_announce",
         /// A destination beyond the neighbour's quota or the table's bound.
         DestinationLimit = "destination_limit",
-        /// An announce or a hop proof beyond what is verified for a neighbour at a time: it is asked for again.
+        /// An announce or a hop proof beyond the number verified for a neighbour at a time: it is requested again.
         VerifyLimit = "verify_limit",
         /// A routing message of a kind that this version does not know.
         UnknownRecord = "unknown_record",
-        /// A message part that makes no sense.
+        /// A malformed part of a message.
         MalformedMessage = "malformed_message",
         /// A message part that had arrived before.
         Duplicate = "duplicate",
@@ -71,7 +71,7 @@ table! {
         SenderLimit = "sender_limit",
         /// A message part beyond the credit that its sender was given.
         OverCredit = "over_credit",
-        /// A message part, or all that had come of a sender, beyond the bytes of unfinished messages of all senders.
+        /// A message part, or all parts received from a sender, beyond the bytes of unfinished messages of all senders.
         ReassemblyLimit = "reassembly_limit",
         /// A message's time to live ran out.
         Expired = "expired",
@@ -79,15 +79,15 @@ table! {
         NeighbourLimit = "neighbour_limit",
         /// A request for a reply (ping, trace) beyond its rate.
         ReplyLimit = "reply_limit",
-        /// An event that a slow subscriber did not fetch in time.
+        /// An event that a slow subscriber did not fetch before the queue was full.
         EventLost = "event_lost",
     }
 }
 
 table! {
-    /// What is counted besides drops.
+    /// The events that are counted besides drops.
     Counter {
-        /// Frames received, in good order or not.
+        /// Frames received, valid or not.
         FramesIn = "frames_in",
         /// Frames sent.
         FramesOut = "frames_out",
@@ -107,7 +107,7 @@ table! {
         ControlOut = "control_out",
         /// Messages accepted from applications.
         MessagesQueued = "messages_queued",
-        /// Messages whose receipt has come.
+        /// Messages for which a receipt has arrived.
         MessagesDelivered = "messages_delivered",
         /// Messages put into an inbox.
         MessagesReceived = "messages_received",

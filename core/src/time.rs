@@ -1,13 +1,13 @@
-//! Time as the pure parts see it.
+//! The time of the protocol state machines.
 //!
-//! The state machines of `link`, `route` and `message` read no clock. They are told
-//! the time as a [`Time`]: in a running node it counts from the node's start, in a simulation it is the
+//! The state machines of `link`, `route` and `message` read no clock, so that the simulator and the tests can run them in virtual
+//! time. Every call passes the time as a [`Time`]: in a running node it counts from the node's start, in a simulation it is the
 //! virtual clock. All arithmetic saturates, so that no deadline can overflow.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A moment, in nanoseconds since an origin that only its maker knows.
+/// A moment, in nanoseconds since an origin that the caller of the state machine chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
@@ -35,7 +35,7 @@ impl Time {
         self.0 / 1_000
     }
 
-    /// How long after `earlier` this moment is; zero when it is not after it.
+    /// The time from `earlier` to this moment; zero when this moment is not the later one.
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

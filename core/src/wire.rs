@@ -1,8 +1,7 @@
-//! Frames and packets: what goes over the wire, byte by byte.
+//! The wire format: frames, packets and records, byte by byte.
 //!
-//! [`codec`] is the only file that knows how values become bytes. Each layer keeps its own shapes in a file of
-//! its own here. The specification is `core/PROTOCOL.md`: golden vectors in the tests hold the code to it, and decode its
-//! examples.
+//! Each layer has a file here that defines its formats. [`codec`] is the only file that names the serialization library, so that
+//! it can be replaced. The specification is `core/PROTOCOL.md`; tests compare the code with its examples and with fixed bytes.
 
 pub(crate) mod codec;
 pub(crate) mod link;

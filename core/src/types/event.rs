@@ -7,7 +7,7 @@ use super::status::NetmodState;
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
 
-/// Something that happened.
+/// A change that the node reports.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -22,7 +22,7 @@ pub enum Event {
         endpoint: String,
         reason: String,
     },
-    /// It has another endpoint now; the link goes on.
+    /// The neighbour has another endpoint now, and the link continues there.
     NeighbourMoved {
         address: Address,
         endpoint: String,

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
 
-/// The longest message, in bytes: 16 MiB. What is longer goes in pieces.
+/// The longest message, in bytes: 16 MiB. An application sends anything longer in pieces.
 pub const MAX_MESSAGE: usize = 16 << 20;
 
-/// A message's name, the same for its sender and its recipient, and never used twice by a sender. 32 hexadecimal digits.
+/// The id of a message: the same for its sender and its recipient, and never used twice by a sender. Its text form is 32
+/// hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct MessageId(pub(crate) [u8; 16]);
 
@@ -66,7 +67,7 @@ impl Timestamp {
         Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// As the standard library has it.
+    /// The same moment as the standard library's type; `None` when that cannot represent it.
     pub fn to_system_time(self) -> Option<SystemTime> {
         UNIX_EPOCH.checked_add(Duration::from_millis(self.0))
     }
@@ -75,7 +76,7 @@ impl Timestamp {
 /// RFC 3339, UTC, with milliseconds.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A sender may claim any time: what no calendar holds is shown as the end of the calendar.
+        // A sender may claim any time. RFC 3339 ends with the year 9999, so later moments are shown as its last second.
         let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
         let time = self.to_system_time().map_or(last, |time| time.min(last));
         humantime::format_rfc3339_millis(time).fmt(f)
@@ -97,7 +98,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// What protected a message on its way.
+/// The protection that a message had on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -111,19 +112,19 @@ pub enum Protection {
 /// A message that has arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Message {
-    /// Its name.
+    /// The id that its sender gave it.
     pub id: MessageId,
-    /// Who sent it.
+    /// The sender.
     pub from: Address,
-    /// Which of this node's addresses it is for.
+    /// The recipient: one of this node's addresses.
     pub to: Address,
-    /// When it was sent, by the sender's clock.
+    /// The moment at which it was sent, by the sender's clock.
     pub sent_at: Timestamp,
-    /// When it was put into the inbox, by this node's clock.
+    /// The moment at which it was put into the inbox, by this node's clock.
     pub received_at: Timestamp,
-    /// What protected it on its way.
+    /// The protection that it had on its way.
     pub protection: Protection,
-    /// What was sent.
+    /// The bytes that the sender's application passed to `send`.
     pub body: Body,
 }
 
@@ -187,7 +188,7 @@ impl<const N: usize> From<&[u8; N]> for Body {
     }
 }
 
-/// A message to be sent, and how.
+/// A message to be sent, with its sender and its time to live.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -204,7 +205,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// How long a message waits for its recipient when nothing else is said: 7 days.
+    /// The time that a message waits for its recipient unless [`Outgoing::ttl`] sets another: 7 days.
     pub const DEFAULT_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
     /// A message for `to`.
@@ -223,23 +224,23 @@ impl Outgoing {
         self
     }
 
-    /// How long it may wait for the recipient, to the millisecond.
+    /// Sets the time that it may wait for the recipient, in whole milliseconds.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         self
     }
 }
 
-/// The recipient's word that an application there has taken a message.
+/// The recipient's confirmation that an application there has received a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Receipt {
-    /// The message's name.
+    /// The id of the message.
     pub id: MessageId,
     /// From the moment it was accepted for sending to the arrival of the receipt, in microseconds.
     pub elapsed_us: u64,
 }
 
-/// Why a message was not sent, or not delivered.
+/// The reason for which a message was not sent or not delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {

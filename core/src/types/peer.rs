@@ -6,7 +6,7 @@ use super::message::Timestamp;
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
 
-/// Where a link to a neighbour stands.
+/// The state of the link to a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerState {
@@ -14,20 +14,20 @@ pub enum PeerState {
     Connecting,
     /// Alive.
     Up,
-    /// Silent for longer than it should be; routes avoid it.
+    /// It has been silent for longer than it should be, so routes avoid it.
     Suspect,
     /// Gone, or not reached; dialled again if it was configured.
     Down,
 }
 
-/// A neighbour, or somewhere we dial in the hope of one.
+/// A neighbour, or an endpoint that is dialled and has not answered yet.
 #[derive(Clone, Debug, PartialEq, Encode, Decode, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Peer {
     /// Unknown until the first handshake with it.
     pub address: Option<Address>,
     pub name: Option<String>,
-    /// Where it is, as a URI.
+    /// Its endpoint, as a URI.
     pub endpoint: String,
     /// The netmod's URI.
     pub netmod: String,
@@ -38,16 +38,16 @@ pub struct Peer {
     pub metric: Option<u16>,
     pub rx_bytes: u64,
     pub tx_bytes: u64,
-    /// When the state last changed.
+    /// The moment at which the state last changed.
     pub since: Timestamp,
     pub last_error: Option<String>,
 }
 
-/// A place that is dialled.
+/// An endpoint that the node dials.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Dialled {
-    /// Where, as a URI.
+    /// The endpoint, as a URI.
     pub uri: String,
-    /// How it stands.
+    /// The state of the link to it.
     pub state: PeerState,
 }

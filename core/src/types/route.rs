@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
 
-/// What a route is good for.
+/// The use that the router makes of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteState {
@@ -13,11 +13,11 @@ pub enum RouteState {
     Active,
     /// Feasible, and used when the active one fails.
     Standby,
-    /// Might loop: not used.
+    /// It might be part of a loop (the feasibility condition of RFC 8966 does not hold), so it is not used.
     Infeasible,
     /// Withdrawn by the neighbour.
     Retracted,
-    /// Most of what went this way did not arrive: used again after a while, or when there is nothing better.
+    /// Most messages sent along it did not arrive. It is used again after a while, or when there is no better route.
     Avoided,
 }
 
@@ -35,7 +35,7 @@ pub struct Route {
     pub state: RouteState,
 }
 
-/// A ping that came back.
+/// The reply to a ping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Pong {
     /// The round trip, in microseconds.
@@ -44,7 +44,7 @@ pub struct Pong {
     pub hops: u8,
 }
 
-/// Why a ping or a trace brought nothing.
+/// The reason for which a ping or a trace has no result.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
 #[non_exhaustive]
 pub enum PingError {
@@ -59,10 +59,10 @@ pub enum PingError {
     Stopped,
 }
 
-/// One hop of a trace.
+/// One hop of a trace: a node on the path to the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Hop {
-    /// How many links away.
+    /// Its distance, in links.
     pub hop: u8,
     /// The node there.
     pub address: Address,

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
 
-/// Where a netmod stands.
+/// The state of a netmod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NetmodState {
-    /// It serves.
+    /// It sends and receives frames.
     Up,
-    /// It failed, and is tried again.
+    /// It failed, and the node starts it again after a pause.
     Retrying,
     /// It was removed.
     Down,
@@ -32,16 +32,16 @@ pub struct NetmodStatus {
     pub rx_bytes: u64,
     pub tx_bytes: u64,
     pub last_error: Option<String>,
-    /// What the netmod itself has counted, by its own names.
+    /// The netmod's own counters, by the names that it gives them.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
 }
 
-/// How well something is.
+/// The severity of a [`Health`] line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// Nothing to do.
+    /// It works as it should.
     Ok,
     /// It works, but less well than it could.
     Warn,
@@ -49,32 +49,32 @@ pub enum Level {
     Error,
 }
 
-/// One line on how well the node is, and what to do.
+/// One finding about the state of the node, with the next step.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Health {
-    /// How bad.
+    /// Its severity.
     pub level: Level,
-    /// What is so.
+    /// The finding.
     pub text: String,
-    /// What to do about it; empty when there is nothing to do.
+    /// The next step for the user; empty when none is needed.
     pub hint: String,
 }
 
-/// What waits to be delivered.
+/// The messages that wait to be delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Waiting {
-    /// Messages.
+    /// Number of messages.
     pub messages: u64,
-    /// Their bytes.
+    /// Sum of their lengths, in bytes.
     pub bytes: u64,
 }
 
-/// What a node that stops leaves unfinished. It is in memory, and lost with the node.
+/// The messages that a stopping node has not delivered. They are held in memory only, so they are lost with the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Unfinished {
-    /// Messages that came and no application has taken. Their senders have no receipt.
+    /// Messages that arrived and that no application has received. Their senders have no receipt.
     pub unread: u64,
-    /// Messages that were to be sent and have no receipt.
+    /// Messages that were accepted for sending and have no receipt.
     pub waiting: u64,
 }
 
@@ -84,7 +84,7 @@ impl std::fmt::Display for Unfinished {
     }
 }
 
-/// How a node is.
+/// The state of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Status {

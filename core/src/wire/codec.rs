@@ -1,4 +1,4 @@
-//! The codec: the only file that names bincode.
+//! The codec: the only file that names bincode, so that the library can be replaced without touching the formats.
 //!
 //! Values are written with fixed-size little-endian integers; lengths are `u64`. Reading is always bounded by
 //! [`MAX_VALUE`], so that a hostile length allocates nothing, and must consume the whole input.
@@ -11,13 +11,14 @@ pub use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::types::Body;
 
-/// No value that is read may claim more memory than this, in bytes.
+/// The most memory that decoding one value may claim, in bytes. Since lengths come from the wire, an unbounded one would let a
+/// remote node exhaust the memory.
 pub const MAX_VALUE: usize = 32 << 20;
 
 const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_VALUE>> =
     config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<MAX_VALUE>();
 
-/// The bytes are not a value of the type expected.
+/// The error of bytes that do not encode a value of the expected type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed")]
 pub struct Malformed;
@@ -55,7 +56,7 @@ pub fn decode_prefix<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<(T,
     bytes.get(used..).map(|rest| (value, rest)).ok_or(Malformed)
 }
 
-// A body is written as its length and its bytes, in one copy each way.
+// A body is encoded as its length and its bytes. The derived code would copy byte by byte; this copies once in each direction.
 impl Encode for Body {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         self.0.as_ref().encode(encoder)

@@ -1,7 +1,7 @@
-//! What goes over one link, byte by byte: frames, and what is inside them.
+//! The formats of the link layer: frames, and the plaintexts inside data frames.
 //!
-//! A frame is what a netmod carries. Its first byte says what it is: one of the five handshake frames, or data.
-//! All integers are little-endian and of fixed size; nothing is aligned or padded unless it says so.
+//! A frame is the unit that a netmod carries. Its first byte is its kind: one of the five handshake frames, or data.
+//! All integers are little-endian and of fixed size; nothing is aligned or padded unless noted.
 //!
 //! # Handshake frames
 //!
@@ -13,10 +13,10 @@
 //! Refusal     05  version 1  receiver 4  echo 8  reason 1
 //! ```
 //!
-//! `sender` is the index under which the sender wants to be answered, `receiver` the index that the other side
-//! gave. `echo` is the first 8 bytes of the initiator's ephemeral key, so that only who saw the initiation can
-//! answer it. Bit 0 of `flags` says that a mesh key is used. The whole of an `Initiation` is at least
-//! [`INITIATION_LEN`] bytes long, and nobody answers one with more bytes than it had.
+//! `sender` is the index that the sender chose for frames sent to it, `receiver` the index that the other side chose. `echo` is
+//! the first 8 bytes of the initiator's ephemeral key: it shows that the sender of the answer has seen the initiation. Bit 0
+//! of `flags` is set when a mesh key is used. The whole of an `Initiation` is at least [`INITIATION_LEN`] bytes long, and no
+//! answer is longer than the initiation, so that a forged source address cannot turn a responder into an amplifier.
 //! `Refusal`, and the first 55 bytes of `Initiation` (up to the end of the ephemeral key), are the same in
 //! every version of the protocol.
 //!
@@ -29,7 +29,7 @@
 //! Data        10  phase 1  receiver 4  counter 8  ciphertext  tag 16
 //! ```
 //!
-//! The first 14 bytes are authenticated with the rest. The first byte of the plaintext says what it is:
+//! The first 14 bytes are authenticated with the rest. The first byte of the plaintext is its kind:
 //!
 //! ```text
 //! packet      00  a packet of the layer above
@@ -48,10 +48,10 @@
 //! ```
 //!
 //! `phase` is the generation of the keys modulo 256: 0 after the handshake, one more after each rekeying. The counter
-//! goes on over generations. `length` is that of the whole frame that brought the probe.
+//! continues across generations. `length` is the length of the whole frame that carried the probe.
 //!
-//! `vitals` are [`Vitals`]. The control stream is a row of messages, each with its length (2 bytes, 1 to 4096)
-//! before it, cut into segments without regard to where messages end.
+//! `vitals` are [`Vitals`]. The control stream is a sequence of messages, each preceded by its length (2 bytes, 1 to 4096).
+//! It is cut into segments without regard to the ends of messages.
 #![cfg_attr(
     not(test),
     deny(
@@ -66,7 +66,7 @@
 use super::codec::{self, Decode, Encode, Malformed};
 use crate::address::Address;
 
-/// The version of the link protocol. Others are refused.
+/// The version of the link protocol. Initiations with any other version are refused.
 pub(crate) const VERSION: u8 = 1;
 
 /// First byte of the frame that opens a handshake.
@@ -75,22 +75,23 @@ pub(crate) const INITIATION: u8 = 0x01;
 pub(crate) const RESPONSE: u8 = 0x02;
 /// First byte of the frame that completes it.
 pub(crate) const FINISH: u8 = 0x03;
-/// First byte of the frame that asks a dialler to prove where it is.
+/// First byte of the frame that requests a proof of the dialler's source address.
 pub(crate) const COOKIE: u8 = 0x04;
-/// First byte of the frame that says why there will be no answer.
+/// First byte of the frame that gives the reason for which a handshake is refused.
 pub(crate) const REFUSAL: u8 = 0x05;
 /// First byte of a sealed frame.
 pub(crate) const DATA: u8 = 0x10;
 
-/// The length of an initiation in bytes: more than a response has, and room for fields to come.
+/// The length of an initiation in bytes: longer than a response, with room for fields of later versions.
 pub(crate) const INITIATION_LEN: usize = 256;
-/// No handshake frame is longer, in bytes; it is also the shortest MTU a netmod may have.
+/// The longest handshake frame, in bytes. It is also the smallest MTU that a netmod may have, since a handshake frame is not
+/// divided.
 pub(crate) const MAX_HANDSHAKE_LEN: usize = 512;
 /// The length of an X25519 public key in bytes (RFC 7748).
 pub(crate) const KEY_LEN: usize = 32;
 /// The length of a cookie in bytes.
 pub(crate) const COOKIE_LEN: usize = 16;
-/// How much of the ephemeral key an answer to an initiation repeats, in bytes.
+/// Bytes of the initiator's ephemeral key that an answer to an initiation repeats.
 pub(crate) const ECHO_LEN: usize = 8;
 
 /// The length of a data frame's header in bytes.
@@ -103,41 +104,42 @@ pub(crate) const KIND_PACKET: u8 = 0x00;
 pub(crate) const KIND_CONTROL: u8 = 0x01;
 /// First byte of an acknowledgement of control segments.
 pub(crate) const KIND_ACK: u8 = 0x02;
-/// First byte of the periodic sign of life.
+/// First byte of a hello, the periodic proof that the sender is alive.
 pub(crate) const KIND_HELLO: u8 = 0x03;
-/// First byte of a sign of life that asks for one.
+/// First byte of a probe: a hello that requests an answer at once.
 pub(crate) const KIND_PROBE: u8 = 0x04;
-/// First byte of a sign of life that answers.
+/// First byte of the answer to a probe.
 pub(crate) const KIND_ANSWER: u8 = 0x05;
 /// First byte of the last frame of a link.
 pub(crate) const KIND_GOODBYE: u8 = 0x06;
-/// First byte of what asks for the next generation of keys.
+/// First byte of the request for the next generation of keys.
 pub(crate) const KIND_REKEY: u8 = 0x07;
-/// First byte of what answers it.
+/// First byte of the answer to [`KIND_REKEY`].
 pub(crate) const KIND_REKEYED: u8 = 0x08;
-/// First byte of a padded frame that shows how long a frame the way takes.
+/// First byte of a padded frame that tests whether the path carries frames of its length.
 pub(crate) const KIND_MTU_PROBE: u8 = 0x09;
-/// First byte of what answers it.
+/// First byte of the answer to [`KIND_MTU_PROBE`].
 pub(crate) const KIND_MTU_ANSWER: u8 = 0x0a;
-/// First byte of what asks whether the neighbour is where its frames come from.
+/// First byte of a path challenge (RFC 9000, section 8.2), which tests whether the neighbour receives at the endpoint from
+/// which its frames arrive.
 pub(crate) const KIND_CHALLENGE: u8 = 0x0b;
-/// First byte of what answers it.
+/// First byte of the answer to [`KIND_CHALLENGE`].
 pub(crate) const KIND_RESPONSE: u8 = 0x0c;
 
-/// What a frame is, as far as the demultiplexer cares.
+/// The part of the node that handles a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
-    /// For [`Handshakes`](crate::link::Handshakes).
+    /// A frame for [`Handshakes`](crate::link::Handshakes).
     Handshake,
-    /// For the link whose local index this is.
+    /// A frame for the link with this local index.
     Data {
-        /// The index that the receiver gave in the handshake.
+        /// The index that the receiver chose in the handshake.
         index: u32,
     },
 }
 
-/// What `frame` is by its first bytes; `None` when it is no frame, shorter than its fixed part, or a handshake that is longer
-/// than any.
+/// Classifies `frame` by its first bytes. `None` when its kind is unknown, when it is shorter than its fixed part, or when it is
+/// a handshake frame longer than [`MAX_HANDSHAKE_LEN`].
 pub(crate) fn peek(frame: &[u8]) -> Option<FrameKind> {
     match *frame.first()? {
         INITIATION..=REFUSAL if (6..=MAX_HANDSHAKE_LEN).contains(&frame.len()) => Some(FrameKind::Handshake),
@@ -158,9 +160,9 @@ pub(crate) struct Initiation {
     pub version: u8,
     /// [`Initiation::MESH`] or nothing.
     pub flags: u8,
-    /// Where the initiator wants the response.
+    /// The index that the initiator chose for frames sent to it.
     pub sender: u32,
-    /// What the responder asked for in a [`Cookie`]; zeroes before that.
+    /// The value that the responder requested in a [`Cookie`]; zeroes before that.
     pub cookie: [u8; COOKIE_LEN],
 }
 
@@ -180,7 +182,7 @@ pub(crate) struct Response {
     pub kind: u8,
     /// [`VERSION`].
     pub version: u8,
-    /// Where the responder wants the finish, and the data.
+    /// The index that the responder chose for frames sent to it.
     pub sender: u32,
     /// [`Initiation::sender`].
     pub receiver: u32,
@@ -212,7 +214,8 @@ pub(crate) struct Cookie {
     pub cookie: [u8; COOKIE_LEN],
 }
 
-/// There will be no response. Anybody can forge one who sees the initiation: a hint, no more.
+/// The frame that refuses a handshake. It is only a hint, since it is not authenticated: any node that sees the initiation can
+/// forge it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Refusal {
     /// [`REFUSAL`].
@@ -228,33 +231,33 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// The initiation's version is not spoken here.
+    /// The responder does not support the version of the initiation.
     pub(crate) const VERSION: u8 = 1;
-    /// The initiation uses a mesh key, and there is none here.
+    /// The initiation uses a mesh key, and the responder has none.
     pub(crate) const MESH: u8 = 2;
 }
 
 /// The payload of noise message 1: in clear unless there is a mesh key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Opening {
-    /// A random number that the initiator drew at its start, the same that its beacons carry.
+    /// A random number that the initiator drew when it started. Its beacons carry the same one.
     pub instance: u64,
 }
 
-/// The payload of noise messages 2 and 3: who is speaking, and what it can do. Sealed.
+/// The payload of noise messages 2 and 3: the identity and the abilities of its sender. It is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Introduction {
-    /// Who is speaking. Its X25519 form is the static key of the handshake.
+    /// The sender's address. Its X25519 form is the static key of the handshake.
     pub address: Address,
-    /// Under which index it wants its frames.
+    /// The index that the sender chose for frames sent to it.
     pub index: u32,
-    /// A random number that it drew at its start.
+    /// A random number that the sender drew when it started.
     pub instance: u64,
     /// The longest frame that its side of the path takes, in bytes.
     pub mtu: u16,
-    /// Bit 0: ChaCha20-Poly1305, which everybody must have. Bit 1: AES-256-GCM, in hardware.
+    /// Bit 0: ChaCha20-Poly1305, which every node must support. Bit 1: AES-256-GCM, in hardware.
     pub suites: u8,
-    /// What else it can do; no bit has a meaning yet.
+    /// Further abilities of the sender; no bit has a meaning yet.
     pub capabilities: u32,
 }
 
@@ -262,42 +265,42 @@ pub(crate) struct Introduction {
 #[cfg(test)]
 pub(crate) const INTRODUCTION_LEN: usize = 32 + 4 + 8 + 2 + 1 + 4;
 
-/// What each side tells the other about the link, in every hello, probe and answer.
+/// The report of one side on the link, in every hello, probe and answer. Round-trip time and loss are measured from it.
 ///
-/// Frame counters stand in for the sequence numbers and receive bitmaps of hellos: they tell of every frame,
-/// not only of one a second.
+/// RFC 8966 measures loss by the sequence numbers of hellos. Frame counters replace these here, because they cover every frame
+/// and not only one a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Vitals {
     /// The sender's clock in microseconds, from an origin of its own, modulo 2³².
     pub sent: u32,
-    /// [`Vitals::sent`] of the last one that came from the other side.
+    /// [`Vitals::sent`] of the last report received from the other side.
     pub echo: u32,
-    /// How long ago that came, in microseconds; [`Vitals::NO_ECHO`] when none did lately.
+    /// Time since that report was received, in microseconds; [`Vitals::NO_ECHO`] when none was received recently.
     pub held: u32,
-    /// One more than the highest frame counter that came from the other side: what it has sent, at least.
+    /// One more than the highest frame counter received from the other side: the least number of frames that it has sent.
     pub expected: u64,
-    /// How many of those frames came.
+    /// The number of those frames that were received.
     pub received: u64,
 }
 
 impl Vitals {
-    /// In `held`: `echo` means nothing.
+    /// The value of `held` when `echo` has no meaning.
     pub(crate) const NO_ECHO: u32 = u32::MAX;
 }
 
-/// What a frame of control or an acknowledgement says of the other direction.
+/// The acknowledgement of control segments of the other direction, in control segments and in acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Acknowledged {
-    /// All segments before this one have come (modulo 2³²).
+    /// All segments before this one were received (modulo 2³²).
     pub ack: u32,
-    /// Bit `i`: segment `ack + 1 + i` has come.
+    /// Bit `i` is set when segment `ack + 1 + i` was received.
     pub sack: u64,
 }
 
 /// The fixed part of a control segment, after the kind byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Segment {
-    /// About the other direction.
+    /// Acknowledges segments of the other direction.
     pub acknowledged: Acknowledged,
     /// The number of this segment, counted from 0 modulo 2³².
     pub sequence: u32,
@@ -306,21 +309,21 @@ pub(crate) struct Segment {
 /// The length of either message of a rekeying: an ephemeral key and the tag of an empty payload.
 pub(crate) const REKEY_LEN: usize = KEY_LEN + TAG_LEN;
 
-/// What asks for the next generation of keys, and what answers, after the kind byte.
+/// A request for the next generation of keys, or the answer to it, after the kind byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Rekey {
-    /// One more than that of the present keys.
+    /// The generation of the new keys: one more than that of the present keys.
     pub generation: u32,
-    /// A message of the handshake.
+    /// The noise message 1 or 2 of the rekeying handshake.
     pub message: [u8; REKEY_LEN],
 }
 
-/// Which probe came through, after the kind byte.
+/// The report that an MTU probe was received, after the kind byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct MtuAnswer {
     /// The probe's number.
     pub id: u32,
-    /// The length of the frame in which it came, in bytes.
+    /// The length of the frame that carried the probe, in bytes.
     pub length: u16,
 }
 
@@ -331,10 +334,10 @@ pub(crate) struct Token {
     pub token: u64,
 }
 
-/// What a control segment adds to its part of the stream, in bytes, kind included.
+/// Bytes of a control segment besides its part of the stream, kind included.
 pub(crate) const SEGMENT_OVERHEAD: usize = 1 + 4 + 8 + 4;
 
-/// A plaintext of `kind` whose body is `value`.
+/// A plaintext of `kind` with the body `value`.
 pub(crate) fn plaintext<T: Encode>(kind: u8, value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(40);
     out.push(kind);
@@ -353,7 +356,7 @@ pub(crate) fn frame<T: Encode>(head: &T, rest: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Reads a fixed part, and what follows it.
+/// Reads a fixed part; returns it and the bytes that follow it.
 pub(crate) fn split<T: for<'a> codec::BorrowDecode<'a, ()>>(bytes: &[u8]) -> Result<(T, &[u8]), Malformed> {
     codec::decode_prefix(bytes)
 }

@@ -55,7 +55,7 @@ fn handshake_payloads_are_these_bytes() {
 }
 
 #[test]
-fn what_is_in_data_frames_is_these_bytes() {
+fn plaintexts_of_data_frames_are_these_bytes() {
     let vitals = Vitals { sent: 1, echo: 2, held: Vitals::NO_ECHO, expected: 4, received: 3 };
     same(vitals, "01000000 02000000 ffffffff 0400000000000000 0300000000000000");
     let acknowledged = Acknowledged { ack: 5, sack: 0x8000_0000_0000_0001 };
@@ -75,14 +75,14 @@ fn what_is_in_data_frames_is_these_bytes() {
 }
 
 #[test]
-fn fields_to_come_are_skipped() {
+fn fields_of_later_versions_are_skipped() {
     let mut bytes = codec::encode(&Opening { instance: 7 }).unwrap();
     bytes.extend([1, 2, 3]);
     assert_eq!(split::<Opening>(&bytes), Ok((Opening { instance: 7 }, &[1, 2, 3][..])));
 }
 
 #[test]
-fn frames_are_told_apart_by_their_first_byte() {
+fn frames_are_distinguished_by_their_first_byte() {
     assert_eq!(peek(&[]), None);
     for kind in 0..=255 {
         let mut frame = [0; HEADER_LEN + TAG_LEN];
@@ -100,16 +100,12 @@ fn frames_are_told_apart_by_their_first_byte() {
     assert_eq!(peek(&short), None, "shorter than its fixed part");
     assert_eq!(peek(&[INITIATION, VERSION, 0, 0, 0]), None);
     assert_eq!(peek(&[INITIATION; MAX_HANDSHAKE_LEN]), Some(FrameKind::Handshake));
-    assert_eq!(
-        peek(&[INITIATION; MAX_HANDSHAKE_LEN + 1]),
-        None,
-        "longer than any: it is not kept for a moment"
-    );
+    assert_eq!(peek(&[INITIATION; MAX_HANDSHAKE_LEN + 1]), None, "longer than any handshake frame");
 }
 
 proptest! {
     #[test]
-    fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn random_bytes_cause_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = peek(&bytes);
         let _ = split::<Initiation>(&bytes);
         let _ = split::<Introduction>(&bytes);

@@ -1,8 +1,8 @@
-//! Bytes of the message layer: what travels between one address and another, above the routers.
+//! The formats of the message layer, which transports messages between two addresses over any number of routers.
 //!
-//! A message packet is the payload of a router's packet. It has a fixed header and frames until its end. All
-//! integers are little-endian. Written by hand and not by derives, because a 64-byte message among a thousand
-//! others must cost a few bytes only, and because bodies are slices of the packet that brought them.
+//! A message packet is the payload of a router's packet. It has a fixed header, followed by frames until its end. All
+//! integers are little-endian. The code is written by hand and not derived, because a short message among a thousand others
+//! must cost only a few bytes, and because bodies are slices of the packet that carried them.
 //!
 //! | header | bytes | |
 //! |---|---|---|
@@ -11,7 +11,7 @@
 //! | from | 8 | the sender's incarnation, not 0 |
 //! | to | 8 | the recipient's incarnation as the sender knows it, 0 when it does not |
 //! | number | 8 | packet number, never used twice by an incarnation |
-//! | open | 4 | how far back the oldest packet is whose fate the sender does not know |
+//! | open | 4 | distance from this packet's number back to the oldest packet that is neither acknowledged nor lost |
 //! | floor | 8 | the lowest message sequence that is not settled; frames count from here |
 //!
 //! | frame | bytes after its kind |
@@ -56,10 +56,11 @@ pub(crate) const SKIP: usize = 5;
 pub(crate) const LAST: usize = 1;
 /// Bytes of a credit frame.
 pub(crate) const CREDIT: usize = 15;
-/// At most so many ranges of packet numbers in one ack: what is older was told before, several times.
+/// The most ranges of packet numbers in one ack. Older ranges can be left out, because earlier acks carried them several times.
 pub(crate) const MAX_RANGES: usize = 32;
 
-/// At most so many frames in one packet, so that none costs many times what another of its length does.
+/// The most frames in one packet. Without this bound a packet of many tiny frames would cost a multiple of the CPU time of
+/// another packet of its length.
 pub(crate) const MAX_FRAMES: usize = 64;
 
 const ACK: u8 = 1;
@@ -70,7 +71,7 @@ const SKIP_KIND: u8 = 5;
 const PING: u8 = 6;
 const LAST_KIND: u8 = 7;
 
-/// What every message packet begins with.
+/// The header of every message packet; its fields are described in the table of this module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub source: Address,
@@ -84,7 +85,8 @@ pub(crate) struct Header {
 /// Ranges of packet numbers, the highest first, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Ack {
-    /// How long the highest waited for this ack, in microseconds.
+    /// The time from the arrival of the highest packet to this ack, in microseconds. The sender subtracts it from its round-trip
+    /// time (RFC 9002, section 5.3).
     pub delay_us: u32,
     ranges: [(u64, u64); MAX_RANGES],
     count: usize,
@@ -114,12 +116,13 @@ impl Ack {
     }
 }
 
-/// One frame, as read.
+/// One frame of a packet that is being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     /// Ranges follow, to be read with [`Reader::ack`].
     Ack,
-    /// Every sequence below `taken` is settled; so much beyond it is welcome.
+    /// Every message with a sequence below `taken` is settled, and the sender may have `bytes` and `messages` beyond it in
+    /// flight.
     Credit {
         taken: u64,
         bytes: u32,
@@ -146,7 +149,7 @@ pub(crate) enum Frame {
     Last,
 }
 
-/// Who sent the message packet with this payload; `None` when it is not one.
+/// The sender of the message packet with this payload; `None` when the payload is not a message packet.
 pub(crate) fn source(payload: &[u8]) -> Option<Address> {
     match payload.split_first() {
         Some((&PAYLOAD_KIND_MESSAGE, rest)) => rest.first_chunk().copied().map(Address::from_bytes),
@@ -195,7 +198,7 @@ pub(crate) fn write_last(out: &mut Vec<u8>) {
     out.push(LAST_KIND);
 }
 
-/// Begins a messages frame; its count is patched in by [`patch_count`] at the place returned.
+/// Begins a messages frame. The caller writes its count with [`patch_count`] at the returned position, once it is known.
 pub(crate) fn write_messages(above: u16, sent_at: Timestamp, out: &mut Vec<u8>) -> usize {
     out.push(MESSAGES);
     out.extend_from_slice(&above.to_le_bytes());
@@ -228,7 +231,7 @@ pub(crate) fn write_fragment(
     out.extend_from_slice(bytes);
 }
 
-/// Begins a skip frame; its count is patched in by [`patch_count`] at the place returned.
+/// Begins a skip frame. The caller writes its count with [`patch_count`] at the returned position, once it is known.
 pub(crate) fn write_skip(above: u16, out: &mut Vec<u8>) -> usize {
     out.push(SKIP_KIND);
     out.extend_from_slice(&above.to_le_bytes());
@@ -247,7 +250,7 @@ fn clamp32(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-/// Reads a packet from front to end. Byte strings come as places in the packet.
+/// Reads a packet from front to end. Byte strings are returned as ranges of the packet, so that nothing is copied.
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -258,7 +261,7 @@ impl<'a> Reader<'a> {
         Reader { bytes, at: 0 }
     }
 
-    /// How many bytes have been read.
+    /// The number of bytes that have been read.
     pub fn position(&self) -> usize {
         self.at
     }
@@ -310,13 +313,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next message of a messages frame: how many milliseconds after the first it was sent, and its place.
+    /// The next message of a messages frame: the milliseconds between the first message and this one, and the range of its body.
     pub fn entry(&mut self) -> Result<(u16, Range<usize>), Malformed> {
         let (later, length) = (self.u16()?, self.u16()?);
         Ok((later, self.take(usize::from(length))?))
     }
 
-    /// The rest of an ack.
+    /// Reads the ranges of an ack, after its kind.
     pub fn ack(&mut self) -> Result<Ack, Malformed> {
         let (largest, delay_us) = (self.u64()?, self.u32()?);
         let [count] = self.array()?;

@@ -141,7 +141,7 @@ fn a_length_beyond_the_packet_is_refused() {
 
 proptest! {
     #[test]
-    fn acks_survive_the_wire(
+    fn acks_are_read_as_they_were_written(
         top in 1u64 << 40..u64::MAX,
         ranges in prop::collection::vec((1u32..1000, 0u32..1000), 1..=MAX_RANGES),
     ) {

@@ -1,4 +1,4 @@
-//! Packets: what the router forwards.
+//! Packets: the units that routers forward.
 //!
 //! | bytes | field |
 //! |---|---|
@@ -7,10 +7,10 @@
 //! | 1 | flags: bit 0 trace |
 //! | 1 | hop limit |
 //! | 32 | destination |
-//! | rest | payload, whose first byte says what it is: [`payload`] |
+//! | rest | payload; its first byte is its kind: [`payload`] |
 //!
-//! There is no source: relays never learn from a packet who sent it, except from a trace, which asks each of
-//! them to answer.
+//! The header has no source, because routers forward by the destination alone. The payloads to which a node answers carry their
+//! source themselves.
 
 use crate::address::Address;
 use crate::egress::Class;
@@ -20,9 +20,9 @@ use crate::wire::link::KIND_PACKET;
 pub(crate) const KIND: u8 = KIND_PACKET;
 /// Bytes before the payload, the kind byte included.
 pub(crate) const HEADER: usize = 36;
-/// The hop limit that packets set out with.
+/// The hop limit with which packets are sent.
 pub(crate) const HOP_LIMIT: u8 = 64;
-/// Flag: a relay at which the hop limit runs out answers with its address.
+/// Flag of a trace: the relay at which the hop limit runs out answers with its address.
 pub(crate) const FLAG_TRACE: u8 = 1;
 
 const CLASS_INTERACTIVE: u8 = 1;
@@ -33,13 +33,13 @@ const DESTINATION_AT: usize = 4;
 pub(crate) mod payload {
     /// A part of a conversation: see `wire/message.rs`.
     pub(crate) const MESSAGE: u8 = crate::wire::message::PAYLOAD_KIND_MESSAGE;
-    /// Are you there? [`Probe`](super::Probe), `value` the hop limit it set out with.
+    /// A [`Probe`](super::Probe) that requests a PONG from its destination. `value` is the hop limit with which it was sent.
     pub(crate) const PING: u8 = 2;
-    /// I am: the ping's nonce back, `value` the hops it took.
+    /// The answer to a PING: it carries the ping's nonce, and in `value` the links that the ping crossed.
     pub(crate) const PONG: u8 = 3;
-    /// Who is on the way? `value` the hop limit it set out with.
+    /// A probe that requests a HOP from the node at which its hop limit runs out. `value` is the hop limit with which it was sent.
     pub(crate) const TRACE: u8 = 4;
-    /// I am: the trace's nonce and value back, `source` who answers.
+    /// The answer to a TRACE: it carries the nonce and `value` of the trace; `source` is the node that answers.
     pub(crate) const HOP: u8 = 5;
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn write_header(out: &mut Vec<u8>, class: Class, flags: u8, hop_limit
     out.extend_from_slice(destination.as_bytes());
 }
 
-/// A packet's header, read.
+/// The header of a received packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) class: Class,
@@ -62,7 +62,7 @@ pub(crate) struct Header {
     pub(crate) destination: Address,
 }
 
-/// Reads the header of a packet (kind byte included); `None` when it is not one, or of another version.
+/// Reads the header of a packet (kind byte included); `None` when the bytes are not a packet of this version.
 pub(crate) fn read_header(packet: &[u8]) -> Option<Header> {
     let (&[kind, class, flags, hop_limit], rest) = packet.split_first_chunk()?;
     let (destination, _) = rest.split_first_chunk::<32>()?;
@@ -124,7 +124,7 @@ impl Probe {
         Some(Probe { kind, source, nonce: u64::from_le_bytes(*nonce), value })
     }
 
-    /// How many links a ping has crossed that arrives with this hop limit: 1 to 255, whatever its sender claims. The relays on
+    /// The number of links that a ping with this hop limit has crossed: 1 to 255, whatever its sender claims. The relays on
     /// the way have each taken one off the limit; the last link takes none.
     pub(crate) fn crossed(&self, hop_limit: u8) -> u8 {
         self.value.saturating_sub(hop_limit).saturating_add(1)
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_is_refused() {
+    fn bytes_that_are_not_a_packet_are_refused() {
         let mut bytes = Vec::new();
         write_header(&mut bytes, Class::Bulk, 0, 64, &Address::from_bytes([1; 32]));
         for length in 0..HEADER {
@@ -166,7 +166,7 @@ mod tests {
                 .crossed(hop_limit)
         };
         for (value, hop_limit, links) in [(64, 64, 1), (64, 62, 3), (3, 64, 1), (255, 0, 255), (0, 0, 1)] {
-            assert_eq!(crossed(value, hop_limit), links, "set out with {value}, came with {hop_limit}");
+            assert_eq!(crossed(value, hop_limit), links, "sent with {value}, received with {hop_limit}");
         }
     }
 

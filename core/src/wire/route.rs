@@ -1,4 +1,4 @@
-//! Bytes of the route layer: what neighbours say to each other on the control channel.
+//! The formats of the route layer: the records that neighbours send to each other on the control channel.
 //!
 //! A control message is one or more [`Record`]s, back to back, at most [`MAX_MESSAGE`] bytes; the reliable, ordered
 //! channel below keeps messages whole. A record is one byte of kind and a body of fixed size, except for the
@@ -19,10 +19,10 @@
 //!
 //! Core: destination 32, seq 8, lifetime 2 (s), capabilities 2, hop anchor 16, prekey id 2, prekey 32, length of the
 //! extensions 2, extensions, signature 64 over [`SIGNED_AS`] and all that comes before it. Route attributes: idx 4, metric 2,
-//! hops 1, mtu 2, remaining 2 (s), chain 16. What anchor and chain are stands in `route_chain.rs`: the
-//! chain of a tail or an UPDATE with `hops` h, hashed 64 − h times, is the anchor. An UPDATE carries its chain when its
-//! hops are lower than those of the last tail for this idx and of all UPDATEs since, and never when it retracts. A receiver skips the reserved
-//! kinds 7 to 127 and counts them; kinds 0 and 128 to 255 end the message as malformed.
+//! hops 1, mtu 2, remaining 2 (s), chain 16. `route_chain.rs` describes anchor and chain: the chain of route attributes or of an
+//! UPDATE with `hops` h, hashed 64 − h times, is the anchor. An UPDATE carries its chain when its hops are lower than those of
+//! the last route attributes for this idx and of all UPDATEs since, and never when it retracts: higher hops need no proof. A
+//! receiver skips the reserved kinds 7 to 127 and counts them; kinds 0 and 128 to 255 end the message as malformed.
 #![cfg_attr(
     not(test),
     deny(
@@ -44,18 +44,19 @@ mod chain;
 pub(crate) use chain::LABEL;
 pub(crate) use chain::{Chain, LINKS, advance, leads_to};
 
-/// No control message is longer, in bytes.
+/// The longest control message, in bytes.
 pub(crate) const MAX_MESSAGE: usize = 4096;
-/// No announce carries more signed extensions, in bytes.
+/// The most signed extensions that an announce may carry, in bytes.
 pub(crate) const MAX_EXTENSIONS: usize = 256;
+/// The longest record, in bytes: an ANNOUNCE with as many extensions as it may have.
 #[cfg(test)]
-/// No record is longer, in bytes: an ANNOUNCE with all the extensions it may have.
 pub(crate) const MAX_RECORD: usize = 1 + 96 + MAX_EXTENSIONS + 64 + 27;
-/// The metric of what cannot be reached. Sums at or above it are it.
+/// The metric of an unreachable destination. Sums saturate at it.
 pub(crate) const INFINITY: u16 = 0xffff;
-/// No sender numbers its destinations higher, so that nobody makes a neighbour keep a vast map.
+/// The bound (exclusive) on the numbers that a sender gives its destinations. It bounds the map that a receiver keeps for each
+/// neighbour.
 pub(crate) const MAX_IDX: u32 = 1 << 17;
-/// What the signature covers before the announce, so that it means nothing elsewhere.
+/// The label that the signature covers before the announce, so that the signature is valid for no other purpose.
 pub(crate) const SIGNED_AS: &[u8; 16] = b"rouse announce 1";
 
 const ANNOUNCE: u8 = 1;
@@ -64,28 +65,29 @@ const WANT: u8 = 3;
 const UPDATE: u8 = 4;
 const SEQ_REQ: u8 = 5;
 const YOUR_HIGHEST: u8 = 6;
-/// Kinds of versions to come, each with its length: from ROUTE_REQ and DIGEST on.
+/// Kinds reserved for later versions, ROUTE_REQ and DIGEST first. They carry their length, so that a receiver can skip them.
 pub(crate) const RESERVED: std::ops::RangeInclusive<u8> = 7..=127;
-/// The flag of an UPDATE that has a chain.
+/// The flag of an UPDATE that carries a chain.
 const WITH_CHAIN: u8 = 1;
 
-/// An origin's signed statement "I exist, this is my sequence number".
+/// The statement, signed by an origin, that it exists and has this sequence number. Routers pass it on unchanged, so that no relay
+/// can invent a destination or a newer sequence number for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SignedAnnounce {
     pub(crate) dst: Address,
     /// Epoch in the upper half, counter in the lower.
     pub(crate) seq: u64,
-    /// Seconds it is good for.
+    /// Seconds for which it is valid after it was signed.
     pub(crate) lifetime: u16,
     pub(crate) caps: u16,
-    /// Where the hop chain of this seq ends.
+    /// The last value of the hop chain of this seq.
     pub(crate) anchor: Chain,
     pub(crate) signature: [u8; 64],
-    /// What most announces do not have, kept apart so that a table of many stays small.
+    /// The fields that most announces leave empty. They are kept apart, so that a table of many announces stays small.
     pub(crate) optional: Option<Box<OptionalFields>>,
 }
 
-/// The rarer fields of a [`SignedAnnounce`].
+/// The fields of a [`SignedAnnounce`] that most announces leave empty.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct OptionalFields {
     pub(crate) prekey_id: u16,
@@ -93,6 +95,7 @@ pub(crate) struct OptionalFields {
     pub(crate) extensions: Box<[u8]>,
 }
 
+/// The fixed part of a [`SignedAnnounce`], before its extensions and its signature.
 #[derive(Encode, Decode)]
 struct AnnounceHead {
     dst: Address,
@@ -106,12 +109,12 @@ struct AnnounceHead {
 }
 
 impl SignedAnnounce {
-    /// Its epoch: what a restart raises.
+    /// The epoch of its sequence number; a restarted origin uses a higher one.
     pub(crate) fn epoch(&self) -> u32 {
         epoch(self.seq)
     }
 
-    /// The bytes that the signature is over.
+    /// The bytes that the signature covers.
     pub(crate) fn signed(&self) -> Result<Vec<u8>, Malformed> {
         let mut out = SIGNED_AS.to_vec();
         self.encode_head(&mut out)?;
@@ -182,19 +185,20 @@ impl SignedAnnounce {
     }
 }
 
-/// The epoch within a sequence number.
+/// The epoch of a sequence number: its upper half.
 pub(crate) fn epoch(seq: u64) -> u32 {
     u32::try_from(seq >> 32).unwrap_or(u32::MAX)
 }
 
-/// What a neighbour vouches for when it passes an announce on: how far the destination is from it.
+/// The attributes of a neighbour's route to a destination: its distance and its limits. The neighbour vouches for them, the
+/// origin's signature does not cover them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct RouteAttributes {
     /// The sender's own number for the destination on this link, below [`MAX_IDX`].
     pub(crate) idx: u32,
     pub(crate) metric: u16,
     pub(crate) hops: u8,
-    /// The longest packet that fits all the way, in bytes.
+    /// The longest packet that every link of the route carries, in bytes.
     pub(crate) mtu: u16,
     /// Seconds left of the announce's lifetime.
     pub(crate) remaining: u16,
@@ -209,31 +213,32 @@ impl RouteAttributes {
     }
 }
 
-/// The head of BLAKE3 of an address: enough to name one that both ends know.
+/// The first 8 bytes of BLAKE3 of an address: enough to identify an address that both neighbours have.
 pub(crate) fn key_hash(address: &Address) -> u64 {
     let hash = blake3::hash(address.as_bytes());
     let (head, _) = hash.as_bytes().split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
     u64::from_le_bytes(*head)
 }
 
-/// A change of distance; the destination and its seq are the last that the sender gave this idx.
+/// A change of distance. The destination and its seq are those that the sender last bound to this idx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Update {
     pub(crate) idx: u32,
     /// [`INFINITY`] retracts.
     pub(crate) metric: u16,
     pub(crate) hops: u8,
-    /// When the hops are lower than any that the sender named since its last tail.
+    /// The proof of `hops`, present when they are lower than any that the sender sent since its last route attributes.
     pub(crate) chain: Option<Chain>,
 }
 
 impl Update {
-    /// The destination is not reachable any more.
+    /// The update that withdraws the route.
     pub(crate) const fn retract(idx: u32) -> Self {
         Update { idx, metric: INFINITY, hops: 0, chain: None }
     }
 }
 
+/// The fixed part of an UPDATE, before its chain.
 #[derive(Encode, Decode)]
 struct UpdateBytes {
     idx: u32,
@@ -242,34 +247,36 @@ struct UpdateBytes {
     flags: u8,
 }
 
-/// "I have only routes that might loop: is there a newer sequence number?"
+/// The request of a router that has only routes that might loop: the origin is to announce a newer sequence number (RFC 8966,
+/// section 3.8.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct SeqnoRequest {
     pub(crate) dst: Address,
-    /// The least that would help.
+    /// The least sequence number that would make the route feasible.
     pub(crate) seq: u64,
-    /// Hops that it may still take.
+    /// The number of hops that the request may still be passed on.
     pub(crate) ttl: u8,
-    /// Drawn by who asks, so that a request is passed on once.
+    /// A number drawn by the requester, so that each router passes a request on once.
     pub(crate) id: u32,
 }
 
-/// One thing that a neighbour says.
+/// One record of a control message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
-    /// An announce and how far it is.
+    /// An announce and the sender's route to its origin.
     Announce(SignedAnnounce, RouteAttributes),
-    /// The same for who has the announce already.
+    /// The same for a neighbour that probably has the announce already: a hash replaces it.
     Offer { key_hash: u64, seq: u64, attributes: RouteAttributes },
-    /// "Send me the announce of what you call `idx`."
+    /// The request for the announce of the destination that the receiver numbered `idx`.
     Want { idx: u32 },
-    /// A new distance, or none any more.
+    /// A changed distance, or the withdrawal of a route.
     Update(Update),
     /// A request for a newer sequence number.
     SeqnoRequest(SeqnoRequest),
-    /// To an origin, and passed on towards it: the highest of its announces that somebody holds.
+    /// The highest announce of an origin that a router holds, passed on towards the origin. A restarted origin learns from it
+    /// which sequence numbers it has used.
     YourHighest(SignedAnnounce),
-    /// Of a version to come: passed over.
+    /// A record of a later version, which is skipped.
     Reserved { kind: u8 },
 }
 
@@ -368,7 +375,7 @@ impl Record {
     }
 }
 
-/// Appends an ANNOUNCE of an announce that is only borrowed.
+/// Appends an ANNOUNCE of a borrowed announce, which a [`Record`] would have to own.
 pub(crate) fn encode_announce(
     announce: &SignedAnnounce,
     attributes: RouteAttributes,
@@ -379,7 +386,7 @@ pub(crate) fn encode_announce(
     codec::encode_into(&attributes, out)
 }
 
-/// Appends a YOUR_HIGHEST of an announce that is only borrowed.
+/// Appends a YOUR_HIGHEST of a borrowed announce.
 pub(crate) fn encode_your_highest(announce: &SignedAnnounce, out: &mut Vec<u8>) -> Result<(), Malformed> {
     out.push(YOUR_HIGHEST);
     announce.encode(out)

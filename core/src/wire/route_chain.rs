@@ -1,8 +1,8 @@
-//! The hop chain: nobody is nearer to an origin than what it was told.
+//! The hop chain: a proof that a router is not nearer to an origin than it claims.
 //!
 //! For each sequence number the origin draws a secret value and signs its hash of [`LINKS`] rounds, the anchor. It gives its
-//! neighbours the value itself; each hop hashes once before it passes the value on. Who is told so many hops cannot
-//! make the value of fewer, since that would be to invert the hash, and everybody can hash on up to the anchor.
+//! neighbours the value itself, and each router hashes once before it passes the value on. A router at `h` hops cannot compute the
+//! value of fewer hops, since it would have to invert the hash; any router can verify a value by hashing it up to the anchor.
 
 use crate::address::Address;
 
@@ -12,10 +12,10 @@ pub(crate) type Chain = [u8; 16];
 /// Rounds from the origin's value to the anchor: no route crosses more links.
 pub(crate) const LINKS: u8 = 64;
 
-/// Makes the rounds of this chain unlike any other use of the hash.
+/// The label of each round, so that no other use of the hash yields values of a chain.
 pub(crate) const LABEL: &[u8; 8] = b"rousehop";
 
-/// The value so many rounds further on. One round is the first 16 bytes of BLAKE3 over [`LABEL`], destination, sequence number
+/// The value after this many further rounds. One round is the first 16 bytes of BLAKE3 over [`LABEL`], destination, sequence number
 /// (little endian) and the value: 64 bytes, a single block.
 pub(crate) fn advance(dst: &Address, seq: u64, chain: Chain, rounds: u8) -> Chain {
     let mut chain = chain;
@@ -31,7 +31,7 @@ pub(crate) fn advance(dst: &Address, seq: u64, chain: Chain, rounds: u8) -> Chai
     chain
 }
 
-/// Whether `chain` is the value of a node `hops` links away from the origin whose anchor this is.
+/// Whether `chain` proves that a node is `hops` links away from the origin that signed `anchor`.
 pub(crate) fn leads_to(dst: &Address, seq: u64, (hops, chain): (u8, Chain), anchor: &Chain) -> bool {
     LINKS.checked_sub(hops).is_some_and(|rounds| advance(dst, seq, chain, rounds) == *anchor)
 }

@@ -1,4 +1,4 @@
-//! Golden bytes of every record, and hostile ones.
+//! Tests of the bytes of every record, and of malformed ones.
 
 use super::*;
 
@@ -182,7 +182,7 @@ fn reserved_fields_unknown_kinds_and_bounds_are_checked() {
 }
 
 #[test]
-fn records_of_versions_to_come_are_passed_over() {
+fn records_of_later_versions_are_skipped() {
     let mut message = vec![8, 3, 0, 0xaa, 0xbb, 0xcc];
     message.extend(bytes_of(&Record::Want { idx: 5 }));
     let (record, rest) = Record::decode(&message).unwrap();
