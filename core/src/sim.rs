@@ -1,6 +1,6 @@
 //! A network of many nodes in one process under a virtual clock (feature `sim`).
 //!
-//! Each node is the very state machine that runs in the daemon: the router, and at [`Depth::Link`] the handshakes and links below
+//! Each node is the very state machine that runs in the daemon: the router, and at [`Fidelity::Link`] the handshakes and links below
 //! it. Only time, chance and the medium are made up: the clock jumps from one event to the next, and all chance comes from one
 //! seed, so that a run can be had again, event for event. A thousand nodes that start, lose a link and find around it take
 //! seconds.
@@ -46,14 +46,14 @@
 
 mod bounds;
 mod channel;
-mod deep;
 mod frames;
-mod heal;
+mod link_sim;
 mod mobility;
 pub(crate) mod net;
 mod queue;
 pub(crate) mod random;
 mod reach;
+mod recovery;
 #[cfg(test)]
 mod tests;
 pub(crate) mod topology;
@@ -71,7 +71,7 @@ use net::Net;
 
 /// How much of a node is simulated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Depth {
+pub enum Fidelity {
     /// Routers over channels that lose nothing and keep the order; what a medium loses is late instead. A link that is cut is
     /// noticed by itself. Fast: for a thousand nodes and more.
     #[default]
@@ -87,7 +87,7 @@ pub struct Config {
     /// All chance comes from it.
     pub seed: u64,
     /// How much of a node is simulated.
-    pub depth: Depth,
+    pub fidelity: Fidelity,
     /// The share of frames that every link loses each way, 0 to below 1.
     pub loss: f64,
     /// Bytes per second that every link takes each way; `None` for as many as come.
@@ -108,7 +108,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             seed: 0,
-            depth: Depth::Route,
+            fidelity: Fidelity::Route,
             loss: 0.0,
             rate: None,
             latency: (Duration::from_micros(1_500), Duration::from_millis(5)),
@@ -197,13 +197,13 @@ impl Sim {
     /// Runs until every connected pair is reachable and stays so for 50 ms. Returns how long the first took.
     ///
     /// # Errors
-    /// [`Violation::Dark`] when that is not so within `most`, or what else was violated.
+    /// [`Violation::Unreached`] when that is not so within `most`, or what else was violated.
     pub fn until_reachable(&mut self, most: Duration) -> Result<Duration, Violation> {
-        let took = self.net.heals_within(most);
+        let took = self.net.time_to_reach_all(most);
         self.verdict()?;
-        took.ok_or_else(|| Violation::Dark {
-            pairs: self.net.dark(),
-            example: self.net.dark_pair().unwrap_or_default(),
+        took.ok_or_else(|| Violation::Unreached {
+            pairs: self.net.unreached_pairs(),
+            example: self.net.unreached_pair().unwrap_or_default(),
             after: most,
         })
     }
@@ -239,7 +239,7 @@ impl Sim {
         self.net.roam(places, degree, speed, span);
     }
 
-    /// Packets of `length` bytes go from one node to another, one every `every`, for `span`: at [`Depth::Link`]; no packets
+    /// Packets of `length` bytes go from one node to another, one every `every`, for `span`: at [`Fidelity::Link`]; no packets
     /// go without links. Returns the number of the flow.
     pub fn send(&mut self, ends: (usize, usize), every: Duration, length: usize, span: Duration) -> usize {
         self.net.add_flow(ends, every, length, span)
@@ -291,14 +291,14 @@ impl Sim {
     }
 
     /// Pairs that links join, and of which the first does not reach the second.
-    pub fn dark_pairs(&mut self) -> u64 {
-        self.net.dark()
+    pub fn unreached_pairs(&mut self) -> u64 {
+        self.net.unreached_pairs()
     }
 
     /// The nodes that a packet would go through now, both ends among them; `None` when it would not arrive.
     pub fn path(&self, from: usize, to: usize) -> Option<Vec<usize>> {
         let both = from.max(to) < self.nodes();
-        (both && self.net.reach.is_lit(from, to)).then(|| self.net.reach.path(from, to))
+        (both && self.net.reach.reaches(from, to)).then(|| self.net.reach.path(from, to))
     }
 
     /// How many others a node has routes to.
@@ -306,12 +306,12 @@ impl Sim {
         if node < self.nodes() { self.net.reach.known(node) } else { 0 }
     }
 
-    /// Bytes of control that all nodes have sent: of routing messages, or at [`Depth::Link`] of all frames but packets.
+    /// Bytes of control that all nodes have sent: of routing messages, or at [`Fidelity::Link`] of all frames but packets.
     pub fn control_bytes(&self) -> u64 {
         self.net.bytes()
     }
 
-    /// The same at [`Depth::Link`], by what the frames are about: `handshake`, `hello`, `probe`, `answer`, `segment` and `ack` (of
+    /// The same at [`Fidelity::Link`], by what the frames are about: `handshake`, `hello`, `probe`, `answer`, `segment` and `ack` (of
     /// the control channel), `goodbye`, `other`.
     pub fn control_kinds(&self) -> Vec<(&'static str, u64)> {
         self.net.kinds.iter().map(|(kind, bytes)| (*kind, *bytes)).collect()
@@ -322,10 +322,10 @@ impl Sim {
         if node < self.nodes() { self.net.memory(node) } else { 0 }
     }
 
-    /// What the ends of a link measure, at [`Depth::Link`] while it is up: the cost, and the share of frames lost there and back.
+    /// What the ends of a link measure, at [`Fidelity::Link`] while it is up: the cost, and the share of frames lost there and back.
     pub fn measured(&self, link: usize) -> Option<[(u16, f64); 2]> {
         let ids = self.net.links.get(link)?.sessions;
-        let at = |side: usize| Some(self.net.sessions[ids[side]? as usize].deep.as_ref()?.measured());
+        let at = |side: usize| Some(self.net.sessions[ids[side]? as usize].link_sim.as_ref()?.measured());
         Some([at(0)?, at(1)?])
     }
 

@@ -28,19 +28,21 @@ impl Net {
         for node in (turn % TURNS..self.nodes.len()).step_by(TURNS).filter(|node| self.nodes[*node].alive) {
             let (is, bound) = (self.memory(node), self.memory_bound(node));
             if is > bound {
-                return self.violated(Violation::Bound { node, what: "bytes of routes", is, bound });
+                return self.violated(Violation::Bound { node, quantity: "bytes of routes", is, bound });
             }
             let router = &self.nodes[node].router;
             let (is, bound) =
                 (router.timers(), TIMERS * (router.len() + self.nodes[node].sessions.len() + 1));
             if is > bound {
-                return self.violated(Violation::Bound { node, what: "timers", is, bound });
+                return self.violated(Violation::Bound { node, quantity: "timers", is, bound });
             }
-            let links =
-                self.nodes[node].sessions.iter().filter_map(|id| self.sessions[*id as usize].deep.as_ref());
-            if let Some(is) = links.map(|deep| deep.queued()).find(|queued| *queued > CHANNEL) {
-                let what = "bytes in a control channel";
-                return self.violated(Violation::Bound { node, what, is, bound: CHANNEL });
+            let links = self.nodes[node]
+                .sessions
+                .iter()
+                .filter_map(|id| self.sessions[*id as usize].link_sim.as_ref());
+            if let Some(is) = links.map(|link_sim| link_sim.queued()).find(|queued| *queued > CHANNEL) {
+                let quantity = "bytes in a control channel";
+                return self.violated(Violation::Bound { node, quantity, is, bound: CHANNEL });
             }
         }
     }

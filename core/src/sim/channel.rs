@@ -1,12 +1,12 @@
 //! Links between nodes, and what carries control messages over them.
 //!
-//! At [`Depth::Route`] a link is a channel that loses nothing and keeps the order: what a lossy medium loses is late by the
+//! At [`Fidelity::Route`] a link is a channel that loses nothing and keeps the order: what a lossy medium loses is late by the
 //! time that sending it again takes, as the control channel of a real link would make it. What is under way when the
 //! link is cut is lost.
 
 use std::time::Duration;
 
-use super::Depth;
+use super::Fidelity;
 use super::net::{Net, Session};
 use super::queue::Event;
 use super::random::{between, seed_of, unit};
@@ -19,7 +19,7 @@ const NOTICE: Duration = Duration::from_millis(5);
 /// Frames are late by up to this, drawn for each.
 const JITTER: Duration = Duration::from_micros(300);
 /// What the timers of a link make of silence, from the first missed answer under traffic: in doubt, and gone.
-const DOUBT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(350));
+const SUSPECT_AFTER: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(350));
 const GONE_AFTER: Duration = Duration::from_secs(1);
 /// A lost segment is sent again after a round trip and a half, and at least this.
 const REPEAT: Duration = Duration::from_millis(10);
@@ -52,7 +52,7 @@ impl Net {
     pub(super) fn add_link(&mut self, ends: [usize; 2], latency: Duration) -> usize {
         let link = self.links.len();
         let loss = self.config.loss;
-        let media = (self.config.depth == Depth::Link).then(|| {
+        let media = (self.config.fidelity == Fidelity::Link).then(|| {
             let medium = Impairments {
                 loss,
                 delay: latency,
@@ -102,7 +102,7 @@ impl Net {
     /// The link carries nothing any more, and nobody says so: its ends have to find out by its silence.
     pub(crate) fn silence(&mut self, link: usize) {
         for id in self.sever(link).into_iter().flatten() {
-            self.find_out(id);
+            self.detect_by_silence(id);
         }
     }
 
@@ -114,18 +114,18 @@ impl Net {
                     let at = self.now + between(&mut self.random, Duration::ZERO, NOTICE);
                     self.queue.push(at, Event::Down { id });
                 }
-                Some(id) => self.find_out(id),
+                Some(id) => self.detect_by_silence(id),
                 None => {}
             }
         }
     }
 
     /// Real links have timers for it.
-    fn find_out(&mut self, id: NeighbourId) {
-        if self.config.depth == Depth::Route {
-            let doubt = self.now + between(&mut self.random, DOUBT.0, DOUBT.1);
-            self.queue.push(doubt, Event::Suspect { id });
-            self.queue.push(doubt + GONE_AFTER, Event::Down { id });
+    fn detect_by_silence(&mut self, id: NeighbourId) {
+        if self.config.fidelity == Fidelity::Route {
+            let suspected = self.now + between(&mut self.random, SUSPECT_AFTER.0, SUSPECT_AFTER.1);
+            self.queue.push(suspected, Event::Suspect { id });
+            self.queue.push(suspected + GONE_AFTER, Event::Down { id });
         }
     }
 
@@ -139,7 +139,7 @@ impl Net {
         for id in ids.into_iter().flatten() {
             self.reach.set_open(id, false);
         }
-        if self.config.depth == Depth::Route {
+        if self.config.fidelity == Fidelity::Route {
             self.links[link].sessions = [None; 2];
             self.links[link].former = ids;
         }
@@ -147,11 +147,11 @@ impl Net {
     }
 
     /// The node at one end is no more. The other end has to notice.
-    pub(super) fn bereave(&mut self, link: usize, node: usize) {
+    pub(super) fn disconnect(&mut self, link: usize, node: usize) {
         let side = usize::from(self.links[link].ends[1] == node);
         let wire = &self.links[link];
         let ids = [0, 1].map(|side| wire.sessions[side].or(wire.former[side]));
-        if self.config.depth == Depth::Route {
+        if self.config.fidelity == Fidelity::Route {
             if let Some(id) = wire.sessions[1 - side] {
                 let at = self.now + between(&mut self.random, Duration::ZERO, NOTICE);
                 self.queue.push(at, Event::Down { id });
@@ -163,7 +163,7 @@ impl Net {
         }
         // Nothing leads to or from a node that has to start anew.
         for id in ids.into_iter().flatten() {
-            self.reach.remove_way(id);
+            self.reach.remove_direction(id);
         }
         if let Some(id) = ids[side] {
             self.sessions[id as usize].held = false;
@@ -176,11 +176,11 @@ impl Net {
         if !up || ends.iter().any(|end| !self.nodes[*end].alive) {
             return;
         }
-        if self.config.depth == Depth::Link {
-            return self.dial_anew(link);
+        if self.config.fidelity == Fidelity::Link {
+            return self.dial_both_ends(link);
         }
         for id in former.into_iter().flatten() {
-            self.reach.remove_way(id);
+            self.reach.remove_direction(id);
         }
         let ids = [0, 1].map(|side| self.add_session(link, side));
         self.links[link].sessions = ids.map(Some);
@@ -205,8 +205,8 @@ impl Net {
     /// Gives the neighbour at the other end of a link a name.
     pub(super) fn add_session(&mut self, link: usize, side: usize) -> NeighbourId {
         let ends = self.links[link].ends;
-        let id = self.reach.add_way(ends[side], ends[1 - side]);
-        self.sessions.push(Session { node: ends[side], link, side, held: true, deep: None });
+        let id = self.reach.add_direction(ends[side], ends[1 - side]);
+        self.sessions.push(Session { node: ends[side], link, side, held: true, link_sim: None });
         self.nodes[ends[side]].sessions.push(id);
         id
     }
@@ -222,17 +222,17 @@ impl Net {
         self.nodes[node].router.neighbour_down(self.now, id);
         self.settle(node);
         // Until now packets may have left this way, as far as the node knew.
-        self.reach.remove_way(id);
+        self.reach.remove_direction(id);
     }
 
     pub(super) fn notice_down(&mut self, id: NeighbourId) {
-        match self.config.depth {
-            Depth::Route => self.drop_session(id),
-            Depth::Link => self.doubt_link(id),
+        match self.config.fidelity {
+            Fidelity::Route => self.drop_session(id),
+            Fidelity::Link => self.report_cut(id),
         }
     }
 
-    pub(super) fn doubt(&mut self, id: NeighbourId) {
+    pub(super) fn suspect_neighbour(&mut self, id: NeighbourId) {
         if self.sessions[id as usize].held {
             let node = self.sessions[id as usize].node;
             self.with(node, |router, now| router.neighbour_suspect(now, id, true));
@@ -241,8 +241,8 @@ impl Net {
 
     /// A router has something to say.
     pub(super) fn send(&mut self, node: usize, id: NeighbourId, message: Vec<u8>) {
-        if self.config.depth == Depth::Link {
-            return self.send_deep(id, message);
+        if self.config.fidelity == Fidelity::Link {
+            return self.queue_control(id, message);
         }
         self.nodes[node].sent += message.len() as u64;
         if !self.reach.is_open(id) {
@@ -252,10 +252,10 @@ impl Net {
         let other = 1 - side;
         let loss = self.links[link].loss[other];
         let mut late = between(&mut self.random, Duration::ZERO, JITTER);
-        let mut again = (self.links[link].latency * 3).max(REPEAT);
+        let mut repeat = (self.links[link].latency * 3).max(REPEAT);
         while loss > 0.0 && unit(&mut self.random) < loss {
-            late += again;
-            again = (again * 2).min(Duration::from_secs(1));
+            late += repeat;
+            repeat = (repeat * 2).min(Duration::from_secs(1));
         }
         let wire = &mut self.links[link];
         let mut leaves = self.now;
@@ -275,7 +275,7 @@ impl Net {
         let session = &self.sessions[id as usize];
         if session.held && self.reach.is_open(id) {
             // What was refused has been counted.
-            let _ = self.hear(session.node, id, message);
+            let _ = self.receive_control(session.node, id, message);
         }
     }
 
@@ -325,6 +325,6 @@ impl Net {
     ) -> Result<(), crate::stats::DropCause> {
         let side = usize::from(self.links[link].ends[1] == node);
         let id = self.links[link].sessions[side].expect("the link is up");
-        self.hear(node, id, message)
+        self.receive_control(node, id, message)
     }
 }

@@ -1,6 +1,6 @@
 //! Frames of real links: sealed, over a medium that loses some, opened.
 
-use super::deep::{MTU, path};
+use super::link_sim::{MTU, path};
 use super::net::Net;
 use super::queue::Event;
 use crate::link::{FrameContent, Sealer, Source};
@@ -26,23 +26,23 @@ impl Net {
     /// Seals a plaintext of a link, and hands it to the medium.
     pub(super) fn seal_and_send(&mut self, id: NeighbourId, plaintext: &[u8], control: bool) {
         let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
-        let Some(deep) = &mut self.sessions[id as usize].deep else { return };
+        let Some(link_sim) = &mut self.sessions[id as usize].link_sim else { return };
         let mut frame = Vec::with_capacity(plaintext.len() + Sealer::OVERHEAD);
-        if deep.sealer.seal(|out| out.extend_from_slice(plaintext), &mut frame).is_err() {
-            return deep.link.on_key_exhausted();
+        if link_sim.sealer.seal(|out| out.extend_from_slice(plaintext), &mut frame).is_err() {
+            return link_sim.link.on_key_exhausted();
         }
         if control {
             let kind = plaintext.first().map_or("", |kind| content(*kind));
             *self.kinds.entry(kind).or_default() += frame.len() as u64;
         }
         if !control {
-            deep.link.note_sent(self.now, 1, frame.len());
+            link_sim.link.note_sent(self.now, 1, frame.len());
             self.pending.push(id);
         }
-        if deep.peer_index.is_none()
+        if link_sim.peer_index.is_none()
             && let Some(FrameKind::Data { index }) = peek(&frame)
         {
-            deep.peer_index = Some(index);
+            link_sim.peer_index = Some(index);
             self.reopen(link);
         }
         self.transmit(link, side, &frame, control);
@@ -75,9 +75,9 @@ impl Net {
         }
         match peek(&bytes) {
             Some(FrameKind::Handshake) => {
-                if let Some(dialler) = &mut self.nodes[node].dialler {
+                if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
                     // A medium that corrupts nothing makes no refusals but those of handshakes that are over.
-                    let _ = dialler.handshakes.handle(
+                    let _ = handshake_sim.handshakes.handle(
                         self.now,
                         path(link),
                         Source::isolated(link as u64),
@@ -89,20 +89,20 @@ impl Net {
             }
             Some(FrameKind::Data { index }) => {
                 let Some(id) = session else { return };
-                let Some(deep) = self.sessions[id as usize].deep.as_mut() else { return };
-                if deep.local_index != index {
+                let Some(link_sim) = self.sessions[id as usize].link_sim.as_mut() else { return };
+                if link_sim.local_index != index {
                     return;
                 }
                 self.pending.push(id);
-                let packet = match deep.link.handle_frame(self.now, &mut bytes) {
+                let packet = match link_sim.link.handle_frame(self.now, &mut bytes) {
                     Ok(FrameContent::Packet(body)) => Some(body.to_vec()),
                     Ok(FrameContent::Consumed) => None,
                     // One that came twice.
                     Err(_) => return,
                 };
-                if !std::mem::replace(&mut deep.confirmed, true) {
-                    if let Some(dialler) = &mut self.nodes[node].dialler {
-                        dialler.handshakes.confirm(self.now, index);
+                if !std::mem::replace(&mut link_sim.confirmed, true) {
+                    if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
+                        handshake_sim.handshakes.confirm(self.now, index);
                     }
                     self.serve_handshakes(node);
                 }

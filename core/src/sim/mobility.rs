@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::Depth;
+use super::Fidelity;
 use super::net::Net;
 use super::queue::Event;
 use super::random::{between, pick, unit};
@@ -89,7 +89,7 @@ impl Net {
                         self.raise(link);
                     }
                     // On the air nobody says that somebody has left.
-                    (false, Some(link)) if self.config.depth == Depth::Link => self.silence(link),
+                    (false, Some(link)) if self.config.fidelity == Fidelity::Link => self.silence(link),
                     (false, Some(link)) => self.cut(link),
                     (false, None) => {}
                 }

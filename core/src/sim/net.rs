@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 
 use super::channel::Wire;
-use super::deep::{Deep, Dialler};
+use super::link_sim::{HandshakeSim, LinkSim};
 use super::mobility::Motion;
 use super::queue::{Actor, Event, Next, Queue};
 use super::random::{between, seed_of, seeded, unit};
@@ -15,7 +15,7 @@ use super::reach::Reach;
 use super::topology::Graph;
 use super::traffic::Flow;
 use super::violation::Violation;
-use super::{Config, Depth};
+use super::{Config, Fidelity};
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::route::{AnnounceCache, NeighbourId, Router, RouterConfig, RouterOutput, Verified, VerifyJob};
@@ -37,10 +37,10 @@ pub(crate) struct Node {
     pub(crate) wires: Vec<usize>,
     /// The neighbours that its router has.
     pub(super) sessions: Vec<NeighbourId>,
-    pub(super) dialler: Option<Box<Dialler>>,
+    pub(super) handshake_sim: Option<Box<HandshakeSim>>,
     deadline: Option<Time>,
     /// When it was started.
-    born: Time,
+    started: Time,
     /// Bytes of control: of messages, or of frames where there are links.
     pub(super) sent: u64,
     /// How often the next hop towards each destination changed.
@@ -55,7 +55,7 @@ pub(super) struct Session {
     /// The node's router has it for a neighbour.
     pub(super) held: bool,
     /// Its link, where there are any.
-    pub(super) deep: Option<Box<Deep>>,
+    pub(super) link_sim: Option<Box<LinkSim>>,
 }
 
 pub(crate) struct Net {
@@ -160,8 +160,8 @@ impl Net {
         let seed = seed_of(&mut self.random);
         let mut router = Router::new(self.now, self.router_config.clone(), seed);
         router.add_origin(self.now, identity(number), epoch);
-        let dialler = (self.config.depth == Depth::Link)
-            .then(|| Box::new(Dialler::new(&identity(number), seed_of(&mut self.random))));
+        let handshake_sim = (self.config.fidelity == Fidelity::Link)
+            .then(|| Box::new(HandshakeSim::new(&identity(number), seed_of(&mut self.random))));
         Node {
             router,
             alive: true,
@@ -169,9 +169,9 @@ impl Net {
             conflicts: 0,
             wires,
             sessions: Vec::new(),
-            dialler,
+            handshake_sim,
             deadline: None,
-            born: self.now,
+            started: self.now,
             sent: 0,
             switches: HashMap::new(),
         }
@@ -184,13 +184,13 @@ impl Net {
         }
         self.nodes[node].alive = false;
         for link in self.nodes[node].wires.clone() {
-            self.bereave(link, node);
+            self.disconnect(link, node);
         }
         self.reach.set_alive(node, false);
         self.stale = true;
         let mut deadline = self.nodes[node].deadline.take();
         self.queue.set_deadline(Actor::Router(node), &mut deadline, None);
-        self.hush(node);
+        self.cancel_deadlines(node);
     }
 
     /// The node starts anew, knowing nothing but its identity and `epoch`, and those of its links that are not cut come up.
@@ -216,7 +216,12 @@ impl Net {
     }
 
     /// A router takes a control message.
-    pub(super) fn hear(&mut self, node: usize, id: NeighbourId, message: &[u8]) -> Result<(), DropCause> {
+    pub(super) fn receive_control(
+        &mut self,
+        node: usize,
+        id: NeighbourId,
+        message: &[u8],
+    ) -> Result<(), DropCause> {
         let heard = self.with(node, |router, now| router.handle(now, id, message));
         if let Err(cause) = heard {
             self.refuse(cause, 1);
@@ -261,7 +266,7 @@ impl Net {
         self.changed = changed;
         let (len, bound) = (self.nodes[node].router.len(), self.router_config.destinations + 1);
         if len > bound {
-            self.violated(Violation::Bound { node, what: "destinations", is: len, bound });
+            self.violated(Violation::Bound { node, quantity: "destinations", is: len, bound });
         }
         let next = self.nodes[node].router.next_deadline();
         self.queue.set_deadline(Actor::Router(node), &mut self.nodes[node].deadline, next);
@@ -275,13 +280,13 @@ impl Net {
         }
         let after = self.config.verifying.mul_f64(unit(&mut self.random));
         self.batches += 1;
-        self.verified.insert(self.batches, (self.nodes[node].born, verified));
+        self.verified.insert(self.batches, (self.nodes[node].started, verified));
         self.queue.push(self.now + after, Event::Verified { node, batch: self.batches });
     }
 
-    fn has_verified(&mut self, node: usize, batch: u64) {
-        let Some((born, verified)) = self.verified.remove(&batch) else { return };
-        if self.nodes[node].alive && self.nodes[node].born == born {
+    fn deliver_verified(&mut self, node: usize, batch: u64) {
+        let Some((started, verified)) = self.verified.remove(&batch) else { return };
+        if self.nodes[node].alive && self.nodes[node].started == started {
             self.with(node, |router, now| router.verified(now, verified));
         }
     }
@@ -301,23 +306,23 @@ impl Net {
         self.now = self.now.max(at);
         self.events += 1;
         match next {
-            Next::Event(event) => self.happen(event),
+            Next::Event(event) => self.handle_event(event),
             Next::Deadline(Actor::Router(node)) => {
                 self.nodes[node].deadline = None;
                 self.with(node, |router, now| router.handle_timeout(now));
             }
-            Next::Deadline(actor) => self.deep_timeout(actor),
+            Next::Deadline(actor) => self.link_timeout(actor),
         }
         true
     }
 
-    fn happen(&mut self, event: Event) {
+    fn handle_event(&mut self, event: Event) {
         match event {
             Event::Control { id, message } => self.control_arrives(id, &message),
             Event::Frame { link, side, bytes } => self.frame_arrives(link, side, bytes),
-            Event::Suspect { id } => self.doubt(id),
+            Event::Suspect { id } => self.suspect_neighbour(id),
             Event::Down { id } => self.notice_down(id),
-            Event::Verified { node, batch } => self.has_verified(node, batch),
+            Event::Verified { node, batch } => self.deliver_verified(node, batch),
             Event::Packet { flow } => self.packet_leaves(flow),
             Event::Move => self.move_on(),
             Event::Audit => {

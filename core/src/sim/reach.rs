@@ -11,7 +11,7 @@ const NONE: u32 = u32::MAX;
 
 /// What a neighbour id of a node stands for.
 #[derive(Clone, Copy, Debug)]
-struct Way {
+struct LinkDirection {
     node: u32,
     other: u32,
     /// Packets get through.
@@ -23,20 +23,20 @@ struct Way {
 #[derive(Debug)]
 pub(crate) struct Reach {
     /// By neighbour id, which are given from 0 over the whole network.
-    ways: Vec<Way>,
+    directions: Vec<LinkDirection>,
     /// By node: the ways that lead to it.
     inward: Vec<Vec<u32>>,
     /// By destination and node: the neighbour id in use.
     next: Vec<Vec<u32>>,
     alternate: Vec<Vec<u32>>,
-    lit: Vec<Vec<bool>>,
+    reached: Vec<Vec<bool>>,
     alive: Vec<bool>,
     /// Whatever comes here is swallowed.
-    holes: Vec<bool>,
-    lit_pairs: u64,
+    black_holes: Vec<bool>,
+    reached_pairs: u64,
     connected_pairs: u64,
     /// How often any pair went dark.
-    darkened: u64,
+    losses: u64,
     /// Follow alternates as well as next hops.
     pub(crate) thorough: bool,
 }
@@ -45,58 +45,63 @@ impl Reach {
     /// Nodes that are down, without links.
     pub(crate) fn new(nodes: usize) -> Self {
         Reach {
-            ways: Vec::new(),
+            directions: Vec::new(),
             inward: vec![Vec::new(); nodes],
             next: vec![vec![NONE; nodes]; nodes],
             alternate: Vec::new(),
-            lit: vec![vec![false; nodes]; nodes],
+            reached: vec![vec![false; nodes]; nodes],
             alive: vec![false; nodes],
-            holes: vec![false; nodes],
-            lit_pairs: 0,
+            black_holes: vec![false; nodes],
+            reached_pairs: 0,
             connected_pairs: 0,
-            darkened: 0,
+            losses: 0,
             thorough: false,
         }
     }
 
     /// The id that the next way will have.
     pub(crate) fn next_id(&self) -> NeighbourId {
-        self.ways.len() as NeighbourId
+        self.directions.len() as NeighbourId
     }
 
     /// `node` has a neighbour `other`, and calls it by the id returned. Packets do not get through yet.
-    pub(crate) fn add_way(&mut self, node: usize, other: usize) -> NeighbourId {
+    pub(crate) fn add_direction(&mut self, node: usize, other: usize) -> NeighbourId {
         let id = self.next_id();
-        self.ways.push(Way { node: node as u32, other: other as u32, open: false, leads: true });
+        self.directions.push(LinkDirection {
+            node: node as u32,
+            other: other as u32,
+            open: false,
+            leads: true,
+        });
         self.inward[other].push(id);
         id
     }
 
     /// Nobody gets anywhere over this way any more.
-    pub(crate) fn remove_way(&mut self, id: NeighbourId) {
+    pub(crate) fn remove_direction(&mut self, id: NeighbourId) {
         self.set_open(id, false);
-        let way = &mut self.ways[id as usize];
-        way.leads = false;
-        self.inward[way.other as usize].retain(|known| *known != id);
+        let direction = &mut self.directions[id as usize];
+        direction.leads = false;
+        self.inward[direction.other as usize].retain(|known| *known != id);
     }
 
     /// Whether packets get through.
     pub(crate) fn set_open(&mut self, id: NeighbourId, open: bool) {
-        let way = &mut self.ways[id as usize];
-        if way.open == open {
+        let direction = &mut self.directions[id as usize];
+        if direction.open == open {
             return;
         }
-        way.open = open;
-        let node = way.node as usize;
+        direction.open = open;
+        let node = direction.node as usize;
         for to in 0..self.next.len() {
             if self.next[to][node] == id {
-                self.relight(to, node);
+                self.update_reached(to, node);
             }
         }
     }
 
     pub(crate) fn is_open(&self, id: NeighbourId) -> bool {
-        self.ways[id as usize].open
+        self.directions[id as usize].open
     }
 
     /// The node comes or goes. Its ways have been removed before it goes.
@@ -108,16 +113,16 @@ impl Reach {
         if !alive {
             for to in 0..self.next.len() {
                 self.set_next(to, node, None, None);
-                self.relight(to, node);
+                self.update_reached(to, node);
             }
         }
-        self.light(node, node, alive);
+        self.set_reached(node, node, alive);
     }
 
     /// From now on it swallows what comes.
     #[cfg(test)]
-    pub(crate) fn set_hole(&mut self, node: usize) {
-        self.holes[node] = true;
+    pub(crate) fn set_black_hole(&mut self, node: usize) {
+        self.black_holes[node] = true;
     }
 
     /// Pairs that a path of links joins, each node with itself counted.
@@ -126,17 +131,17 @@ impl Reach {
     }
 
     /// Pairs that are connected, and of which the first does not reach the second.
-    pub(crate) fn dark(&self) -> u64 {
-        self.connected_pairs.saturating_sub(self.lit_pairs)
+    pub(crate) fn unreached_pairs(&self) -> u64 {
+        self.connected_pairs.saturating_sub(self.reached_pairs)
     }
 
     /// How often any pair went dark, ever.
-    pub(crate) fn darkened(&self) -> u64 {
-        self.darkened
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses
     }
 
-    pub(crate) fn is_lit(&self, from: usize, to: usize) -> bool {
-        self.lit[to][from]
+    pub(crate) fn reaches(&self, from: usize, to: usize) -> bool {
+        self.reached[to][from]
     }
 
     /// How many others a node has a route to.
@@ -177,7 +182,7 @@ impl Reach {
         if let Some(nodes) = around {
             return Err(Violation::Loop { towards: to, nodes });
         }
-        self.relight(to, node);
+        self.update_reached(to, node);
         Ok(())
     }
 
@@ -196,9 +201,9 @@ impl Reach {
     }
 
     fn beyond(&self, id: u32) -> Option<usize> {
-        let way = self.ways.get(id as usize)?;
-        let other = way.other as usize;
-        (way.leads && self.alive[other] && !self.holes[other]).then_some(other)
+        let direction = self.directions.get(id as usize)?;
+        let other = direction.other as usize;
+        (direction.leads && self.alive[other] && !self.black_holes[other]).then_some(other)
     }
 
     fn next_loop(&self, to: usize, node: usize) -> Option<Vec<usize>> {
@@ -242,43 +247,47 @@ impl Reach {
     }
 
     /// Looks anew whether `node` reaches `to`, and with it all whose way leads through it.
-    fn relight(&mut self, to: usize, node: usize) {
+    fn update_reached(&mut self, to: usize, node: usize) {
         if node == to {
             return;
         }
-        let lit = self.ways.get(self.next[to][node] as usize).is_some_and(|way| {
-            let other = way.other as usize;
-            way.open && self.alive[other] && self.lit[to][other]
+        let reached = self.directions.get(self.next[to][node] as usize).is_some_and(|direction| {
+            let other = direction.other as usize;
+            direction.open && self.alive[other] && self.reached[to][other]
         });
-        self.light(to, node, lit);
+        self.set_reached(to, node, reached);
     }
 
-    fn light(&mut self, to: usize, node: usize, lit: bool) {
-        if self.lit[to][node] == lit {
+    fn set_reached(&mut self, to: usize, node: usize, reached: bool) {
+        if self.reached[to][node] == reached {
             return;
         }
         let mut changed = vec![node];
-        self.flip(to, node, lit);
+        self.flip(to, node, reached);
         while let Some(at) = changed.pop() {
             for index in 0..self.inward[at].len() {
                 let id = self.inward[at][index];
-                let way = self.ways[id as usize];
-                let behind = way.node as usize;
-                if self.next[to][behind] == id && way.open && self.lit[to][behind] != lit && behind != to {
-                    self.flip(to, behind, lit);
+                let direction = self.directions[id as usize];
+                let behind = direction.node as usize;
+                if self.next[to][behind] == id
+                    && direction.open
+                    && self.reached[to][behind] != reached
+                    && behind != to
+                {
+                    self.flip(to, behind, reached);
                     changed.push(behind);
                 }
             }
         }
     }
 
-    fn flip(&mut self, to: usize, node: usize, lit: bool) {
-        self.lit[to][node] = lit;
-        if lit {
-            self.lit_pairs += 1;
+    fn flip(&mut self, to: usize, node: usize, reached: bool) {
+        self.reached[to][node] = reached;
+        if reached {
+            self.reached_pairs += 1;
         } else {
-            self.lit_pairs -= 1;
-            self.darkened += 1;
+            self.reached_pairs -= 1;
+            self.losses += 1;
         }
     }
 
@@ -292,8 +301,10 @@ impl Reach {
                 if at == to {
                     return self.alive[to];
                 }
-                match self.ways.get(self.next[to][at] as usize) {
-                    Some(way) if way.open && self.alive[way.other as usize] => at = way.other as usize,
+                match self.directions.get(self.next[to][at] as usize) {
+                    Some(direction) if direction.open && self.alive[direction.other as usize] => {
+                        at = direction.other as usize
+                    }
                     _ => return false,
                 }
             }
@@ -303,7 +314,7 @@ impl Reach {
     }
 
     #[cfg(test)]
-    pub(crate) fn lit_pairs(&self) -> u64 {
-        self.lit_pairs
+    pub(crate) fn reached_pairs(&self) -> u64 {
+        self.reached_pairs
     }
 }

@@ -12,14 +12,14 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn grid(seed: u64, depth: Depth) -> Sim {
-    Sim::new(&Topology::Grid { width: 4, height: 4 }, Config { seed, depth, ..Config::default() })
+fn grid(seed: u64, fidelity: Fidelity) -> Sim {
+    Sim::new(&Topology::Grid { width: 4, height: 4 }, Config { seed, fidelity, ..Config::default() })
 }
 
 #[test]
 fn who_reaches_whom_is_the_same_counted_change_by_change_and_from_scratch() {
-    for (seed, depth) in [(1, Depth::Route), (2, Depth::Route), (3, Depth::Link)] {
-        let mut sim = grid(seed, depth);
+    for (seed, fidelity) in [(1, Fidelity::Route), (2, Fidelity::Route), (3, Fidelity::Link)] {
+        let mut sim = grid(seed, fidelity);
         let mut random = seeded(seed);
         for _ in 0..60 {
             let (link, node) = (pick(&mut random, sim.links()), pick(&mut random, sim.nodes()));
@@ -34,7 +34,7 @@ fn who_reaches_whom_is_the_same_counted_change_by_change_and_from_scratch() {
             };
             sim.apply(fault);
             for _ in 0..5 {
-                assert_eq!(sim.net.reach.recount(), sim.net.reach.lit_pairs(), "{fault:?}");
+                assert_eq!(sim.net.reach.recount(), sim.net.reach.reached_pairs(), "{fault:?}");
                 sim.run(ms(pick(&mut random, 100) as u64)).unwrap();
             }
         }
@@ -43,30 +43,30 @@ fn who_reaches_whom_is_the_same_counted_change_by_change_and_from_scratch() {
 
 #[test]
 fn the_same_seed_gives_the_same_run_and_another_gives_another() {
-    let run = |seed, depth| {
-        let mut sim = grid(seed, depth);
+    let run = |seed, fidelity| {
+        let mut sim = grid(seed, fidelity);
         let start = sim.until_reachable(ms(2_000)).unwrap();
         sim.apply(Fault::Cut { link: 3 });
         let again = sim.until_reachable(ms(2_000)).unwrap();
         sim.run(ms(3_000)).unwrap();
         (start, again, sim.control_bytes(), sim.events())
     };
-    for depth in [Depth::Route, Depth::Link] {
-        assert_eq!(run(5, depth), run(5, depth));
-        assert_ne!(run(5, depth), run(6, depth));
+    for fidelity in [Fidelity::Route, Fidelity::Link] {
+        assert_eq!(run(5, fidelity), run(5, fidelity));
+        assert_ne!(run(5, fidelity), run(6, fidelity));
     }
 }
 
 #[test]
 fn links_renew_their_keys_and_nothing_is_lost_by_it() {
-    let config = Config { seed: 4, depth: Depth::Link, ..Config::default() };
+    let config = Config { seed: 4, fidelity: Fidelity::Link, ..Config::default() };
     let mut sim = Sim::new(&Topology::Line(3), config);
     sim.until_reachable(ms(1_000)).unwrap();
     let flow = sim.send((0, 2), ms(5), 200, Duration::from_secs(300));
     sim.run(Duration::from_secs(310)).unwrap();
     assert!(sim.net.sessions.iter().all(|session| session.held), "the links are those of the start");
     let rekeys: Vec<u32> =
-        sim.net.sessions.iter().filter_map(|session| Some(session.deep.as_ref()?.rekeyed)).collect();
+        sim.net.sessions.iter().filter_map(|session| Some(session.link_sim.as_ref()?.rekeyed)).collect();
     assert!(rekeys.len() == 4 && rekeys.iter().all(|times| *times >= 2), "{rekeys:?}");
     let traffic = sim.traffic(flow);
     assert_eq!((traffic.sent, traffic.arrived), (60_000, 60_000));
@@ -74,7 +74,7 @@ fn links_renew_their_keys_and_nothing_is_lost_by_it() {
 
 #[test]
 fn a_loop_is_found_and_named() {
-    let mut sim = grid(1, Depth::Route);
+    let mut sim = grid(1, Fidelity::Route);
     sim.until_reachable(ms(1_000)).unwrap();
     // 0 and 1 send each other what is for 15.
     let ids = sim.net.links[0].sessions;
@@ -83,7 +83,7 @@ fn a_loop_is_found_and_named() {
     let found = sim.net.reach.check(15, 0).unwrap_err();
     assert_eq!(found.to_string(), "a loop towards node 15: 0 → 1 → 0");
     // By an alternate it is found when alternates are followed.
-    let mut sim = grid(1, Depth::Route);
+    let mut sim = grid(1, Fidelity::Route);
     sim.until_reachable(ms(1_000)).unwrap();
     let straight = sim.net.reach.next(1, 15);
     sim.net.reach.set_next(15, 0, sim.net.links[0].sessions[0], None);
@@ -102,7 +102,7 @@ fn whoever_is_cut_off_is_not_dark_and_who_is_not_reached_in_time_is_named() {
     assert_eq!((sim.path(0, 1), sim.path(1, 2)), (Some(vec![0, 1]), None));
     sim.apply(Fault::Heal { link: 1 });
     let late = sim.until_reachable(ms(1)).unwrap_err();
-    assert!(matches!(late, Violation::Dark { pairs: 8, .. }), "{late}");
+    assert!(matches!(late, Violation::Unreached { pairs: 8, .. }), "{late}");
     sim.until_reachable(ms(500)).unwrap();
     assert_eq!(sim.path(0, 3), Some(vec![0, 1, 2, 3]));
     assert_eq!(sim.nothing_refused(), Ok(()));
@@ -121,14 +121,14 @@ fn a_slow_medium_takes_its_time_and_a_lossy_one_loses_no_message() {
     let lossy = start(Config { loss: 0.3, ..Config::default() });
     assert!(slow > plain * 4, "{plain:?} {slow:?}");
     assert!(lossy > plain && lossy < plain * 20, "{plain:?} {lossy:?}");
-    let lossy = start(Config { loss: 0.3, depth: Depth::Link, ..Config::default() });
+    let lossy = start(Config { loss: 0.3, fidelity: Fidelity::Link, ..Config::default() });
     assert!(lossy < Duration::from_secs(15), "{lossy:?}");
 }
 
 #[test]
 fn silence_on_a_busy_link_is_found_out_and_packets_go_around_it() {
     for seed in 0..5 {
-        let config = Config { seed, depth: Depth::Link, ..Config::default() };
+        let config = Config { seed, fidelity: Fidelity::Link, ..Config::default() };
         let mut sim = Sim::new(&Topology::Ring(6), config);
         sim.until_reachable(ms(1_000)).unwrap();
         let flow = sim.send((0, 1), ms(5), 200, Duration::from_secs(5));
@@ -142,7 +142,7 @@ fn silence_on_a_busy_link_is_found_out_and_packets_go_around_it() {
         let traffic = sim.traffic(flow);
         assert_eq!(traffic.sent, 1_000);
         assert!(traffic.gap <= ms(450) && traffic.arrived >= 910, "{traffic:?}");
-        assert_eq!(traffic.again, 0);
+        assert_eq!(traffic.duplicates, 0);
         // Healed, it is used again.
         sim.apply(Fault::Heal { link: 0 });
         sim.run(Duration::from_secs(30)).unwrap();
@@ -153,7 +153,7 @@ fn silence_on_a_busy_link_is_found_out_and_packets_go_around_it() {
 #[test]
 fn a_link_that_comes_and_goes_once_a_second_keeps_its_session_and_costs_little_more_than_one_that_rests() {
     for seed in 0..3 {
-        let config = Config { seed, depth: Depth::Link, ..Config::default() };
+        let config = Config { seed, fidelity: Fidelity::Link, ..Config::default() };
         let mut sim = Sim::new(&Topology::Ring(6), config);
         sim.until_reachable(ms(1_000)).unwrap();
         sim.run(ms(6_000)).unwrap();
@@ -190,7 +190,7 @@ fn a_link_that_comes_and_goes_once_a_second_keeps_its_session_and_costs_little_m
 
 #[test]
 fn a_link_that_was_away_for_too_long_is_made_anew() {
-    let config = Config { seed: 4, depth: Depth::Link, ..Config::default() };
+    let config = Config { seed: 4, fidelity: Fidelity::Link, ..Config::default() };
     let mut sim = Sim::new(&Topology::Line(3), config);
     sim.until_reachable(ms(1_000)).unwrap();
     for (away, anew) in [(ms(3_000), false), (ms(6_000), true)] {
@@ -215,7 +215,7 @@ fn a_link_that_loses_much_one_way_is_avoided_where_the_way_around_costs_up_to_tw
     let (mut worth_while, mut switches) = (0, 0);
     for seed in 0..20 {
         let latency = (ms(1), ms(6));
-        let config = Config { seed, depth: Depth::Link, latency, ..Config::default() };
+        let config = Config { seed, fidelity: Fidelity::Link, latency, ..Config::default() };
         let mut sim = Sim::new(&Topology::Ring(3), config);
         sim.until_reachable(ms(1_000)).unwrap();
         sim.run(ms(10_000)).unwrap();
@@ -239,8 +239,8 @@ fn a_link_that_loses_much_one_way_is_avoided_where_the_way_around_costs_up_to_tw
 
 #[test]
 fn who_moves_about_is_reachable_again_soon_after_it_rests() {
-    for (seed, depth) in [(1, Depth::Route), (2, Depth::Route), (3, Depth::Link)] {
-        let config = Config { seed, depth, ..Config::default() };
+    for (seed, fidelity) in [(1, Fidelity::Route), (2, Fidelity::Route), (3, Fidelity::Link)] {
+        let config = Config { seed, fidelity, ..Config::default() };
         let mut sim = Sim::new(&Topology::Geometric { nodes: 25, degree: 8.0 }, config);
         sim.until_reachable(ms(2_000)).unwrap();
         let links = sim.links();
@@ -254,13 +254,13 @@ fn who_moves_about_is_reachable_again_soon_after_it_rests() {
 
 #[test]
 fn a_table_that_grows_too_large_ends_the_run() {
-    let mut sim = grid(1, Depth::Route);
+    let mut sim = grid(1, Fidelity::Route);
     sim.until_reachable(ms(1_000)).unwrap();
     // As if nodes had been allowed fewer than they hold.
     sim.net.router_config.destinations = 8;
     sim.apply(Fault::Cut { link: 0 });
     let grown = sim.run(ms(100)).unwrap_err();
-    assert!(matches!(grown, Violation::Bound { what: "destinations", bound: 9, .. }), "{grown}");
+    assert!(matches!(grown, Violation::Bound { quantity: "destinations", bound: 9, .. }), "{grown}");
 }
 
 /// What happens to a network with real links.
@@ -314,7 +314,7 @@ proptest! {
     ) {
         let mut links: Links = (1..nodes).map(|node| (node / 2, node)).collect();
         links.extend(more);
-        let config = Config { seed, depth: Depth::Link, thorough: true, ..Config::default() };
+        let config = Config { seed, fidelity: Fidelity::Link, thorough: true, ..Config::default() };
         let mut sim = Sim::new(&Topology::Custom { nodes, links }, config);
         for step in schedule {
             match step {

@@ -149,28 +149,28 @@ fn linked(points: &[(f64, f64)], degree: f64) -> Links {
     let nodes = points.len();
     let reach = reach(nodes, degree);
     let mut links = Vec::new();
-    let mut pieces = Pieces::new(nodes);
+    let mut components = Components::new(nodes);
     for a in 0..nodes {
         for b in a + 1..nodes {
             if distance(points[a], points[b]) <= reach {
                 links.push((a, b));
-                pieces.join(a, b);
+                components.join(a, b);
             }
         }
     }
-    while let Some((a, b)) = nearest_apart(points, &mut pieces) {
+    while let Some((a, b)) = nearest_apart(points, &mut components) {
         links.push((a, b));
-        pieces.join(a, b);
+        components.join(a, b);
     }
     links
 }
 
 /// The shortest way out of the piece that node 0 is not in, or that it is in.
-fn nearest_apart(points: &[(f64, f64)], pieces: &mut Pieces) -> Option<(usize, usize)> {
-    let piece: Vec<usize> = (0..points.len()).map(|node| pieces.of(node)).collect();
-    let stray = piece.iter().copied().find(|one| *one != piece[0])?;
+fn nearest_apart(points: &[(f64, f64)], components: &mut Components) -> Option<(usize, usize)> {
+    let component: Vec<usize> = (0..points.len()).map(|node| components.of(node)).collect();
+    let chosen = component.iter().copied().find(|one| *one != component[0])?;
     let (inside, outside): (Vec<usize>, Vec<usize>) =
-        (0..points.len()).partition(|node| piece[*node] == stray);
+        (0..points.len()).partition(|node| component[*node] == chosen);
     let pairs = inside.iter().flat_map(|a| outside.iter().map(move |b| (*a, *b)));
     pairs.min_by(|one, two| {
         distance(points[one.0], points[one.1]).total_cmp(&distance(points[two.0], points[two.1]))
@@ -178,11 +178,11 @@ fn nearest_apart(points: &[(f64, f64)], pieces: &mut Pieces) -> Option<(usize, u
 }
 
 /// Which nodes hang together (union–find).
-pub(crate) struct Pieces(Vec<usize>);
+pub(crate) struct Components(Vec<usize>);
 
-impl Pieces {
+impl Components {
     pub(crate) fn new(nodes: usize) -> Self {
-        Pieces((0..nodes).collect())
+        Components((0..nodes).collect())
     }
 
     /// The piece's name: one of its nodes.
@@ -220,13 +220,13 @@ mod tests {
         ];
         for shape in shapes {
             let graph = shape.draw(&mut seeded(3));
-            let mut pieces = Pieces::new(graph.nodes);
+            let mut components = Components::new(graph.nodes);
             let mut pairs = std::collections::BTreeSet::new();
             for (a, b) in &graph.links {
                 assert!(a != b && pairs.insert((*a.min(b), *a.max(b))), "{shape:?}");
-                pieces.join(*a, *b);
+                components.join(*a, *b);
             }
-            assert!((0..graph.nodes).all(|node| pieces.of(node) == 0), "{shape:?}");
+            assert!((0..graph.nodes).all(|node| components.of(node) == 0), "{shape:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Packets from end to end, at [`Depth::Link`](super::Depth::Link): each goes hop by hop along the next hops of the moment,
+//! Packets from end to end, at [`Fidelity::Link`](super::Fidelity::Link): each goes hop by hop along the next hops of the moment,
 //! sealed on every link, and is lost where the medium loses it.
 
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Traffic {
     /// Arrived, those that came twice counted once.
     pub arrived: u64,
     /// Arrived once more.
-    pub again: u64,
+    pub duplicates: u64,
     /// Dropped where there was no route.
     pub unroutable: u64,
     /// The longest time from one arrival to the next.
@@ -101,7 +101,7 @@ impl Net {
         let Some(flow) = self.flows.get_mut(number) else { return };
         if to == node {
             match flow.seen.get_mut(sequence) {
-                Some(seen) if *seen => flow.traffic.again += 1,
+                Some(seen) if *seen => flow.traffic.duplicates += 1,
                 Some(seen) => {
                     *seen = true;
                     flow.traffic.arrived += 1;

@@ -15,12 +15,12 @@ pub enum Violation {
         nodes: Vec<usize>,
     },
     /// A node keeps or queues more than it may.
-    #[error("node {node} has {what}: {is}, and at most {bound} is allowed")]
+    #[error("node {node} has {quantity}: {is}, and at most {bound} is allowed")]
     Bound {
         /// Which node.
         node: usize,
         /// Of what.
-        what: &'static str,
+        quantity: &'static str,
         /// How much.
         is: usize,
         /// How much there may be.
@@ -28,7 +28,7 @@ pub enum Violation {
     },
     /// Nodes that a path of links joins do not reach each other.
     #[error("{pairs} pairs are connected and dark after {after:?}, one of them {} → {}", example.0, example.1)]
-    Dark {
+    Unreached {
         /// How many.
         pairs: u64,
         /// One of them: from, to.

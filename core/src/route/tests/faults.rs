@@ -22,7 +22,7 @@ fn median(mut values: Vec<u64>) -> u64 {
 fn a_line_of_eight_is_reachable_end_to_end_within_300_ms_of_a_cold_start() {
     for seed in 0..20 {
         let mut net = network(8, &topology::line(8), seed);
-        let took = net.heals_within(ms(300));
+        let took = net.time_to_reach_all(ms(300));
         assert!(took.is_some(), "seed {seed}");
         assert_eq!(net.drops(), 0);
     }
@@ -40,7 +40,7 @@ fn every_shape_is_reachable_within_300_ms_of_a_cold_start() {
     for (seed, links) in shapes.iter().enumerate() {
         let nodes = links.iter().map(|(a, b)| *a.max(b)).max().unwrap() + 1;
         let mut net = network(nodes, links, seed as u64);
-        let took = net.heals_within(ms(400));
+        let took = net.time_to_reach_all(ms(400));
         assert!(took.is_some_and(|took| took <= ms(300)), "shape {seed}: {took:?}");
         net.run(ms(3_000));
         assert_reachable(&mut net);
@@ -56,7 +56,7 @@ fn a_cut_ring_of_sixteen_is_whole_again_within_400_ms() {
         let mut net = settled(16, &topology::ring(16), seed);
         let before = net.bytes();
         net.cut(pick(&mut seeded(seed), 16));
-        times.push(net.heals_within(ms(5_000)).expect("a ring heals"));
+        times.push(net.time_to_reach_all(ms(5_000)).expect("a ring heals"));
         bytes.push((net.bytes() - before) / 16);
         assert_eq!(net.drops(), 0);
     }
@@ -72,7 +72,7 @@ fn grid_faults(fault: impl Fn(&mut Net, u64)) -> (Vec<Duration>, Vec<u64>) {
         for seed in 0..10 {
             let before = net.bytes();
             fault(&mut net, round * 100 + seed);
-            times.push(net.heals_within(ms(5_000)).expect("a grid heals"));
+            times.push(net.time_to_reach_all(ms(5_000)).expect("a grid heals"));
             bytes.push((net.bytes() - before) / 100);
             net.run(ms(500));
             for node in 0..100 {
@@ -128,7 +128,7 @@ fn a_mesh_that_was_parted_for_a_minute_is_one_again_within_a_second() {
         assert_reachable(&mut net);
         assert_eq!(net.reach.known(3), 7, "nobody believes in the other side any more");
         net.raise(16);
-        let took = net.heals_within(ms(1_000));
+        let took = net.time_to_reach_all(ms(1_000));
         assert!(took.is_some(), "seed {seed}");
         assert_eq!(net.drops(), 0);
     }
@@ -151,8 +151,8 @@ fn a_mesh_that_changed_while_it_was_parted_is_one_again_within_a_second() {
         net.run(Duration::from_secs(50));
         assert_reachable(&mut net);
         net.raise(16);
-        let took = net.heals_within(ms(1_000));
-        assert!(took.is_some(), "seed {seed}: {:?}", net.dark_pair());
+        let took = net.time_to_reach_all(ms(1_000));
+        assert!(took.is_some(), "seed {seed}: {:?}", net.unreached_pair());
     }
 }
 
@@ -168,8 +168,8 @@ fn a_restarted_node_is_reachable_within_a_second_even_without_its_memory() {
             // Not always does everybody notice before it is back.
             net.run(ms(if seed % 2 == 0 { 1 } else { 3_000 }));
             net.start(node, epoch);
-            let took = net.heals_within(ms(bar));
-            assert!(took.is_some(), "seed {seed}, node {node}, epoch {epoch}: {:?}", net.dark_pair());
+            let took = net.time_to_reach_all(ms(bar));
+            assert!(took.is_some(), "seed {seed}, node {node}, epoch {epoch}: {:?}", net.unreached_pair());
             net.run(ms(3_000));
             assert!(net.nodes[node].epoch >= 1_001);
             assert_eq!(net.nodes[node].conflicts, 0);
@@ -187,8 +187,8 @@ fn a_forgetful_node_behind_a_forgetful_neighbour_is_reachable_again() {
     net.start(4, 1);
     net.run(ms(2_000));
     net.start(5, 1);
-    let took = net.heals_within(ms(1_500));
-    assert!(took.is_some(), "{:?}", net.dark_pair());
+    let took = net.time_to_reach_all(ms(1_500));
+    assert!(took.is_some(), "{:?}", net.unreached_pair());
     assert_eq!(net.nodes[5].epoch, 1_001);
 }
 

@@ -271,7 +271,7 @@ fn a_liar_that_claims_to_be_everybody_makes_no_loop() {
         let mut net = settled(25, &topology::grid(5, 5), seed);
         net.reach.thorough = true;
         let liar = 12;
-        net.reach.set_hole(liar);
+        net.reach.set_black_hole(liar);
         for link in net.nodes[liar].wires.clone() {
             let victim = net.other_end(link, liar);
             for number in (0..25).filter(|number| *number != liar && *number != victim) {

@@ -2,7 +2,7 @@
 
 use crate::sim::net::Net;
 use crate::sim::topology::{Graph, Links};
-use crate::sim::{Config, Depth};
+use crate::sim::{Config, Fidelity};
 
 pub(super) use crate::sim::net::identity;
 pub(super) use crate::sim::random::{pick, seeded};
@@ -21,7 +21,8 @@ pub(super) fn network(nodes: usize, links: &Links, seed: u64) -> Net {
 /// The same, where each node verifies every signature by itself, and takes up to `verifying` for it.
 pub(super) fn verifying(nodes: usize, links: &Links, seed: u64, verifying: Duration) -> Net {
     let graph = Graph { nodes, links: links.clone(), points: Vec::new() };
-    let mut net = Net::new(&graph, Config { seed, depth: Depth::Route, verifying, ..Config::default() });
+    let mut net =
+        Net::new(&graph, Config { seed, fidelity: Fidelity::Route, verifying, ..Config::default() });
     net.panics = true;
     net
 }
@@ -36,6 +37,6 @@ pub(super) fn settled(nodes: usize, links: &Links, seed: u64) -> Net {
 
 #[track_caller]
 pub(super) fn assert_reachable(net: &mut Net) {
-    let dark = net.dark();
-    assert!(dark == 0, "seed {}: {dark} pairs are dark, {:?} …", net.config.seed, net.dark_pair());
+    let dark = net.unreached_pairs();
+    assert!(dark == 0, "seed {}: {dark} pairs are dark, {:?} …", net.config.seed, net.unreached_pair());
 }

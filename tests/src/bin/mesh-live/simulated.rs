@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use rouse_core::sim::{self, Depth, Sim};
+use rouse_core::sim::{self, Fidelity, Sim};
 use rouse_tests::Cut;
 
 use crate::figures::Figures;
@@ -18,8 +18,12 @@ const AFTER: Duration = Duration::from_secs(5);
 pub fn run(options: &Options, number: usize) -> anyhow::Result<Figures> {
     let links = options.topology.cables();
     let topology = sim::Topology::Custom { nodes: options.topology.hosts(), links: links.clone() };
-    let config =
-        sim::Config { seed: number as u64, depth: Depth::Link, latency: LATENCY, ..sim::Config::default() };
+    let config = sim::Config {
+        seed: number as u64,
+        fidelity: Fidelity::Link,
+        latency: LATENCY,
+        ..sim::Config::default()
+    };
     let mut sim = Sim::new(&topology, config);
     let mut figures = Figures { from_ready: Some(sim.until_reachable(PATIENCE)?), ..Figures::default() };
     if options.fault == Fault::None {
@@ -53,7 +57,7 @@ pub fn run(options: &Options, number: usize) -> anyhow::Result<Figures> {
     }
     sim.run(AFTER)?;
     for traffic in flows.into_iter().flatten().map(|flow| sim.traffic(flow)) {
-        ensure!(traffic.again == 0, "{} packets came twice", traffic.again);
+        ensure!(traffic.duplicates == 0, "{} packets came twice", traffic.duplicates);
         figures.silence = figures.silence.max(Some(traffic.gap));
     }
     Ok(figures)

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use rouse_core::sim::{Config, Depth, Topology};
+use rouse_core::sim::{Config, Fidelity, Topology};
 
 /// Meshes of nodes under a virtual clock: how fast they heal, what that costs, and that nothing loops.
 ///
@@ -26,7 +26,7 @@ pub struct Args {
     fault: FaultKind,
     /// Routers over lossless channels, or real links over a lossy medium. Real links by default where the fault needs them
     #[arg(long, value_enum)]
-    depth: Option<DepthArg>,
+    depth: Option<FidelityArg>,
     /// How many seeds
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -98,7 +98,7 @@ pub enum FaultKind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum DepthArg {
+enum FidelityArg {
     Route,
     Link,
 }
@@ -110,7 +110,7 @@ pub struct Scenario {
     pub nodes: usize,
     pub degree: f64,
     pub fault: FaultKind,
-    pub depth: Depth,
+    pub depth: Fidelity,
     pub seeds: u64,
     pub seed: u64,
     pub rounds: u32,
@@ -127,7 +127,7 @@ impl Default for Scenario {
             nodes: 100,
             degree: 8.0,
             fault: FaultKind::Link,
-            depth: Depth::Route,
+            depth: Fidelity::Route,
             seeds: 60,
             seed: 0,
             rounds: 1,
@@ -149,8 +149,8 @@ impl Args {
             degree: self.degree,
             fault: self.fault,
             depth: match self.depth {
-                Some(DepthArg::Route) => Depth::Route,
-                Some(DepthArg::Link) => Depth::Link,
+                Some(FidelityArg::Route) => Fidelity::Route,
+                Some(FidelityArg::Link) => Fidelity::Link,
                 None => self.fault.depth(),
             },
             seeds: self.seeds,
@@ -167,17 +167,17 @@ impl Args {
 }
 
 impl FaultKind {
-    fn depth(self) -> Depth {
+    fn depth(self) -> Fidelity {
         match self {
-            FaultKind::Silence | FaultKind::Loss | FaultKind::Asymmetry | FaultKind::Flap => Depth::Link,
-            _ => Depth::Route,
+            FaultKind::Silence | FaultKind::Loss | FaultKind::Asymmetry | FaultKind::Flap => Fidelity::Link,
+            _ => Fidelity::Route,
         }
     }
 }
 
 impl Scenario {
     fn check(&self) -> Result<(), String> {
-        if self.fault == FaultKind::Asymmetry && self.depth == Depth::Route {
+        if self.fault == FaultKind::Asymmetry && self.depth == Fidelity::Route {
             return Err("--fault asymmetry is about what links measure: it needs --depth link".into());
         }
         if self.shape == Shape::Grid && self.nodes > 3 && self.width() == 1 {
@@ -223,7 +223,7 @@ impl Scenario {
     pub fn config(&self, seed: u64) -> Config {
         Config {
             seed,
-            depth: self.depth,
+            fidelity: self.depth,
             loss: self.loss,
             rate: self.rate,
             destinations: self.destinations,
@@ -242,7 +242,7 @@ impl Scenario {
              --depth {} --seed {seed} --seeds 1",
             name(*shape),
             name(*fault),
-            if *depth == Depth::Link { "link" } else { "route" },
+            if *depth == Fidelity::Link { "link" } else { "route" },
         );
         let defaults = Scenario::default();
         let mut add = |option: &str, value: String| command.push_str(&format!(" --{option} {value}"));
@@ -285,7 +285,7 @@ impl fmt::Display for Scenario {
         if let Topology::Grid { width, height } = self.topology() {
             write!(f, " {width}×{height}")?;
         }
-        let depth = if self.depth == Depth::Link { "real links" } else { "routers" };
+        let depth = if self.depth == Fidelity::Link { "real links" } else { "routers" };
         write!(f, ", {} nodes, fault {}, {depth}", self.nodes, name(self.fault))?;
         if self.loss > 0.0 {
             write!(f, ", {} % lost", self.loss * 100.0)?;

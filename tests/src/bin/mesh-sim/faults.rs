@@ -253,7 +253,7 @@ fn mobility(scenario: &Scenario, sim: &mut Sim, figures: &mut Figures) -> Result
     let steps = WALK.as_millis() / 50;
     for _ in 0..steps {
         sim.run(ms(50))?;
-        dark += sim.dark_pairs() as f64 / pairs;
+        dark += sim.unreached_pairs() as f64 / pairs;
     }
     figures.dark.push(dark / steps as f64);
     figures.heal.push(sim.until_reachable(scenario.patience())?);

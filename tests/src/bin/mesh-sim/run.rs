@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rouse_core::sim::{Depth, Sim, Violation};
+use rouse_core::sim::{Fidelity, Sim, Violation};
 
 use crate::args::{FaultKind, Scenario};
 use crate::faults;
@@ -42,7 +42,7 @@ fn run_seed(scenario: &Scenario, seed: u64, figures: &mut Figures) -> Result<(),
     if scenario.destinations < scenario.nodes {
         // Nobody can know everybody: the figure is who knows whom in the end.
         sim.run(Duration::from_secs(60))?;
-        figures.unknown.push(sim.dark_pairs() as f64 / (nodes * nodes) as f64);
+        figures.unknown.push(sim.unreached_pairs() as f64 / (nodes * nodes) as f64);
         figures.cold_bytes.push(sim.control_bytes() / nodes);
     } else {
         figures.cold.push(sim.until_reachable(scenario.patience())?);
@@ -51,7 +51,7 @@ fn run_seed(scenario: &Scenario, seed: u64, figures: &mut Figures) -> Result<(),
     if scenario.fault != FaultKind::None {
         sim.run(CALM)?;
         let mut draw = Draw(seed);
-        let steady = quiet(&mut sim, if scenario.depth == Depth::Link { QUIET } else { Duration::ZERO })?;
+        let steady = quiet(&mut sim, if scenario.depth == Fidelity::Link { QUIET } else { Duration::ZERO })?;
         for _ in 0..scenario.rounds {
             faults::strike(scenario, &mut sim, &mut draw, steady, figures)?;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rouse_core::sim::{Depth, Sim, Violation};
+use rouse_core::sim::{Fidelity, Sim, Violation};
 
 use crate::args::{FaultKind, Scenario, Shape};
 use crate::figures::{bytes, time};
@@ -14,7 +14,7 @@ fn scenario(shape: Shape, nodes: usize, fault: FaultKind, seeds: u64) -> Scenari
 }
 
 fn deep(scenario: Scenario) -> Scenario {
-    Scenario { depth: Depth::Link, ..scenario }
+    Scenario { depth: Fidelity::Link, ..scenario }
 }
 
 fn scenarios() -> Vec<Scenario> {

@@ -4,60 +4,63 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::net::Net;
-use super::topology::Pieces;
+use super::topology::Components;
 
 impl Net {
     /// Pairs that are connected, and of which the first does not reach the second.
-    pub(crate) fn dark(&mut self) -> u64 {
+    pub(crate) fn unreached_pairs(&mut self) -> u64 {
         if std::mem::take(&mut self.stale) {
             let pairs = self.connected_pairs();
             self.reach.set_connected(pairs);
         }
-        self.reach.dark()
+        self.reach.unreached_pairs()
     }
 
     fn connected_pairs(&self) -> u64 {
-        let mut pieces = self.pieces();
+        let mut components = self.components();
         let mut sizes = vec![0u64; self.nodes.len()];
         for node in (0..self.nodes.len()).filter(|node| self.nodes[*node].alive) {
-            sizes[pieces.of(node)] += 1;
+            sizes[components.of(node)] += 1;
         }
         sizes.iter().map(|size| size * size).sum()
     }
 
-    fn pieces(&self) -> Pieces {
-        let mut pieces = Pieces::new(self.nodes.len());
+    fn components(&self) -> Components {
+        let mut components = Components::new(self.nodes.len());
         for link in self.links.iter().filter(|link| link.up) {
             if link.ends.iter().all(|end| self.nodes[*end].alive) {
-                pieces.join(link.ends[0], link.ends[1]);
+                components.join(link.ends[0], link.ends[1]);
             }
         }
-        pieces
+        components
     }
 
     /// Some pair that is dark.
-    pub(crate) fn dark_pair(&self) -> Option<(usize, usize)> {
-        let mut pieces = self.pieces();
+    pub(crate) fn unreached_pair(&self) -> Option<(usize, usize)> {
+        let mut components = self.components();
         let alive: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].alive).collect();
-        let piece: HashMap<usize, usize> = alive.iter().map(|node| (*node, pieces.of(*node))).collect();
+        let component: HashMap<usize, usize> =
+            alive.iter().map(|node| (*node, components.of(*node))).collect();
         let pairs = alive.iter().flat_map(|from| alive.iter().map(move |to| (*from, *to)));
-        pairs.filter(|(from, to)| piece[from] == piece[to]).find(|(from, to)| !self.reach.is_lit(*from, *to))
+        pairs
+            .filter(|(from, to)| component[from] == component[to])
+            .find(|(from, to)| !self.reach.reaches(*from, *to))
     }
 
     /// How long until every connected pair is reachable and stays so for 50 ms; `None` when it is not within `most`.
-    pub(crate) fn heals_within(&mut self, most: Duration) -> Option<Duration> {
+    pub(crate) fn time_to_reach_all(&mut self, most: Duration) -> Option<Duration> {
         let (begin, end) = (self.now, self.now + most);
         loop {
-            while self.dark() > 0 {
+            while self.unreached_pairs() > 0 {
                 if !self.step(end) {
                     self.now = self.now.max(end);
                     return None;
                 }
             }
-            let (lit, darkened) = (self.now, self.reach.darkened());
+            let (since, losses) = (self.now, self.reach.losses());
             self.run(Duration::from_millis(50));
-            if self.dark() == 0 && (self.reach.darkened() == darkened || self.now >= end) {
-                return Some(lit.since(begin)).filter(|took| *took <= most);
+            if self.unreached_pairs() == 0 && (self.reach.losses() == losses || self.now >= end) {
+                return Some(since.since(begin)).filter(|took| *took <= most);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Real links, at [`Depth::Link`](super::Depth::Link): handshakes, sealed frames over a medium that loses them, hellos and probes,
+//! Real links, at [`Fidelity::Link`](super::Fidelity::Link): handshakes, sealed frames over a medium that loses them, hellos and probes,
 //! a control channel that sends again.
 //!
 //! What a daemon's tasks do around a link is done here in the same order: see the pages of `link` and of `node`. Only
@@ -29,19 +29,19 @@ const SIMULTANEOUS: Duration = Duration::from_secs(3);
 const WAITING: usize = 65_536;
 
 /// The handshakes of one node.
-pub(super) struct Dialler {
+pub(super) struct HandshakeSim {
     pub(super) handshakes: Handshakes,
     deadline: Option<Time>,
 }
 
-impl Dialler {
+impl HandshakeSim {
     pub(super) fn new(identity: &Identity, seed: [u8; 32]) -> Self {
-        Dialler { handshakes: Handshakes::new(identity, LinkConfig::default(), seed), deadline: None }
+        HandshakeSim { handshakes: Handshakes::new(identity, LinkConfig::default(), seed), deadline: None }
     }
 }
 
 /// One end of a link.
-pub(super) struct Deep {
+pub(super) struct LinkSim {
     pub(super) link: Link,
     pub(super) sealer: Sealer,
     pub(super) local_index: u32,
@@ -60,7 +60,7 @@ pub(super) struct Deep {
     deadline: Option<Time>,
 }
 
-impl Deep {
+impl LinkSim {
     /// What the link costs as it is measured, and the share of frames that it finds lost there and back.
     pub(super) fn measured(&self) -> (u16, f64) {
         let metrics = self.link.metrics();
@@ -83,12 +83,12 @@ impl Net {
     }
 
     /// Both ends dial, unless they have a session still.
-    pub(super) fn dial_anew(&mut self, link: usize) {
+    pub(super) fn dial_both_ends(&mut self, link: usize) {
         for side in 0..2 {
             if self.links[link].sessions[side].is_none() {
                 let node = self.links[link].ends[side];
-                if let Some(dialler) = &mut self.nodes[node].dialler {
-                    dialler.handshakes.cancel(&path(link));
+                if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
+                    handshake_sim.handshakes.cancel(&path(link));
                 }
                 self.plan_redial(link, side, None);
                 self.links[link].redial[side].1 = Duration::ZERO;
@@ -109,15 +109,17 @@ impl Net {
         if !wire.up || !self.nodes[node].alive || wire.sessions[side].is_some() {
             return;
         }
-        if let Some(dialler) = &mut self.nodes[node].dialler {
-            dialler.handshakes.dial(self.now, path(link), MTU);
+        if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
+            handshake_sim.handshakes.dial(self.now, path(link), MTU);
         }
         self.serve_handshakes(node);
     }
 
     pub(super) fn serve_handshakes(&mut self, node: usize) {
-        while let Some(output) =
-            self.nodes[node].dialler.as_mut().and_then(|dialler| dialler.handshakes.poll_output())
+        while let Some(output) = self.nodes[node]
+            .handshake_sim
+            .as_mut()
+            .and_then(|handshake_sim| handshake_sim.handshakes.poll_output())
         {
             match output {
                 HandshakeOutput::Transmit { path, frame } => {
@@ -134,9 +136,9 @@ impl Net {
                 }
             }
         }
-        if let Some(dialler) = &mut self.nodes[node].dialler {
-            let next = dialler.handshakes.next_deadline();
-            self.queue.set_deadline(Actor::Handshakes(node), &mut dialler.deadline, next);
+        if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
+            let next = handshake_sim.handshakes.next_deadline();
+            self.queue.set_deadline(Actor::Handshakes(node), &mut handshake_sim.deadline, next);
         }
     }
 
@@ -157,7 +159,7 @@ impl Net {
         let measured = Link::new(self.now, session.peer, session.opener, session.mtu, seed)
             .with_renewal(self.now, session.renewal);
         let cost = measured.metrics().cost;
-        self.sessions[id as usize].deep = Some(Box::new(Deep {
+        self.sessions[id as usize].link_sim = Some(Box::new(LinkSim {
             link: measured,
             sealer: session.sealer,
             local_index: session.local_index,
@@ -185,7 +187,7 @@ impl Net {
 
     /// Whether the session there is already stays: as the node's link task decides it.
     fn keeps(&self, node: usize, old: NeighbourId, session: &Session) -> bool {
-        let Some(old) = &self.sessions[old as usize].deep else { return false };
+        let Some(old) = &self.sessions[old as usize].link_sim else { return false };
         let young = self.now.since(old.made) < SIMULTANEOUS;
         if !young
             || old.instance != session.peer_instance
@@ -201,9 +203,9 @@ impl Net {
     pub(super) fn reopen(&mut self, link: usize) {
         let wire = &self.links[link];
         let (up, ids, ends) = (wire.up, wire.sessions, wire.ends);
-        let deep = |side: usize| self.sessions[ids[side]? as usize].deep.as_ref();
+        let link_sim = |side: usize| self.sessions[ids[side]? as usize].link_sim.as_ref();
         let open = [0, 1].map(|side| {
-            let (Some(here), Some(there)) = (deep(side), deep(1 - side)) else { return false };
+            let (Some(here), Some(there)) = (link_sim(side), link_sim(1 - side)) else { return false };
             let alive = ends.iter().all(|end| self.nodes[*end].alive);
             up && alive && here.peer_index == Some(there.local_index)
         });
@@ -217,8 +219,8 @@ impl Net {
     /// Takes a link out of service, without a word.
     fn remove_link(&mut self, id: NeighbourId) {
         let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
-        if let Some(mut deep) = self.sessions[id as usize].deep.take() {
-            self.queue.set_deadline(Actor::Link(id), &mut deep.deadline, None);
+        if let Some(mut link_sim) = self.sessions[id as usize].link_sim.take() {
+            self.queue.set_deadline(Actor::Link(id), &mut link_sim.deadline, None);
         }
         if self.links[link].sessions[side] == Some(id) {
             self.links[link].sessions[side] = None;
@@ -228,9 +230,9 @@ impl Net {
     }
 
     /// A link's medium says that it is cut.
-    pub(super) fn doubt_link(&mut self, id: NeighbourId) {
-        if let Some(deep) = &mut self.sessions[id as usize].deep {
-            deep.link.on_medium_cut(self.now);
+    pub(super) fn report_cut(&mut self, id: NeighbourId) {
+        if let Some(link_sim) = &mut self.sessions[id as usize].link_sim {
+            link_sim.link.on_medium_cut(self.now);
             self.pending.push(id);
         }
     }
@@ -238,21 +240,21 @@ impl Net {
     /// A link is over, and dialled anew.
     pub(super) fn end_link(&mut self, id: NeighbourId) {
         let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
-        if self.sessions[id as usize].deep.is_some() {
+        if self.sessions[id as usize].link_sim.is_some() {
             self.remove_link(id);
             self.dial(link, side);
         }
     }
 
     /// Silences what a node that died would still have done.
-    pub(super) fn hush(&mut self, node: usize) {
-        if let Some(mut dialler) = self.nodes[node].dialler.take() {
-            self.queue.set_deadline(Actor::Handshakes(node), &mut dialler.deadline, None);
+    pub(super) fn cancel_deadlines(&mut self, node: usize) {
+        if let Some(mut handshake_sim) = self.nodes[node].handshake_sim.take() {
+            self.queue.set_deadline(Actor::Handshakes(node), &mut handshake_sim.deadline, None);
         }
         for id in std::mem::take(&mut self.nodes[node].sessions) {
             self.sessions[id as usize].held = false;
-            if let Some(mut deep) = self.sessions[id as usize].deep.take() {
-                self.queue.set_deadline(Actor::Link(id), &mut deep.deadline, None);
+            if let Some(mut link_sim) = self.sessions[id as usize].link_sim.take() {
+                self.queue.set_deadline(Actor::Link(id), &mut link_sim.deadline, None);
             }
         }
         for link in self.nodes[node].wires.clone() {
@@ -263,15 +265,15 @@ impl Net {
     }
 
     /// A message for the control channel.
-    pub(super) fn send_deep(&mut self, id: NeighbourId, message: Vec<u8>) {
+    pub(super) fn queue_control(&mut self, id: NeighbourId, message: Vec<u8>) {
         let node = self.sessions[id as usize].node;
-        let Some(deep) = &mut self.sessions[id as usize].deep else { return };
-        deep.waiting.push_back(message);
-        let is = deep.waiting.len();
+        let Some(link_sim) = &mut self.sessions[id as usize].link_sim else { return };
+        link_sim.waiting.push_back(message);
+        let is = link_sim.waiting.len();
         self.pending.push(id);
         if is > WAITING {
-            let what = "control messages waiting for a link";
-            self.violated(Violation::Bound { node, what, is, bound: WAITING });
+            let quantity = "control messages waiting for a link";
+            self.violated(Violation::Bound { node, quantity, is, bound: WAITING });
         }
     }
 
@@ -279,36 +281,36 @@ impl Net {
     pub(super) fn pump(&mut self) {
         while let Some(id) = self.pending.pop() {
             while let Some(output) = self.poll_link(id) {
-                self.carry_out(id, output);
+                self.handle_output(id, output);
             }
-            if let Some(deep) = &mut self.sessions[id as usize].deep {
-                let next = deep.link.next_deadline();
-                self.queue.set_deadline(Actor::Link(id), &mut deep.deadline, next);
+            if let Some(link_sim) = &mut self.sessions[id as usize].link_sim {
+                let next = link_sim.link.next_deadline();
+                self.queue.set_deadline(Actor::Link(id), &mut link_sim.deadline, next);
             }
         }
     }
 
     fn poll_link(&mut self, id: NeighbourId) -> Option<LinkOutput> {
-        let deep = self.sessions[id as usize].deep.as_mut()?;
-        while let Some(message) = deep.waiting.front() {
-            if deep.link.send_control(message).is_err() {
+        let link_sim = self.sessions[id as usize].link_sim.as_mut()?;
+        while let Some(message) = link_sim.waiting.front() {
+            if link_sim.link.send_control(message).is_err() {
                 break;
             }
-            deep.waiting.pop_front();
+            link_sim.waiting.pop_front();
         }
-        deep.link.poll_output(self.now)
+        link_sim.link.poll_output(self.now)
     }
 
-    fn carry_out(&mut self, id: NeighbourId, output: LinkOutput) {
+    fn handle_output(&mut self, id: NeighbourId, output: LinkOutput) {
         let node = self.sessions[id as usize].node;
         match output {
             LinkOutput::Transmit(plaintext) => self.seal_and_send(id, &plaintext, true),
             LinkOutput::Rekeyed(key) => {
-                if let Some(deep) = &mut self.sessions[id as usize].deep {
-                    deep.sealer.renew(*key);
+                if let Some(link_sim) = &mut self.sessions[id as usize].link_sim {
+                    link_sim.sealer.renew(*key);
                     #[cfg(test)]
                     {
-                        deep.rekeyed += 1;
+                        link_sim.rekeyed += 1;
                     }
                 }
             }
@@ -316,7 +318,7 @@ impl Net {
             LinkOutput::TransmitTo(..) | LinkOutput::Moved(_) | LinkOutput::MtuChanged(_) => {}
             LinkOutput::Control(message) => {
                 // What was refused has been counted.
-                let _ = self.hear(node, id, &message);
+                let _ = self.receive_control(node, id, &message);
             }
             LinkOutput::CostChanged(cost) => {
                 self.with(node, |router, now| router.neighbour_cost(now, id, cost));
@@ -324,8 +326,8 @@ impl Net {
             LinkOutput::StateChanged(LinkState::Down(_)) => self.end_link(id),
             LinkOutput::StateChanged(state) => {
                 let (suspect, away) = (state != LinkState::Up, state == LinkState::Away);
-                if let Some(deep) = &mut self.sessions[id as usize].deep {
-                    deep.suspect = suspect;
+                if let Some(link_sim) = &mut self.sessions[id as usize].link_sim {
+                    link_sim.suspect = suspect;
                 }
                 self.with(node, |router, now| router.neighbour_suspect(now, id, suspect));
                 self.with(node, |router, now| router.neighbour_away(now, id, away));
@@ -333,20 +335,20 @@ impl Net {
         }
     }
 
-    pub(super) fn deep_timeout(&mut self, actor: Actor) {
+    pub(super) fn link_timeout(&mut self, actor: Actor) {
         match actor {
             Actor::Router(_) => {}
             Actor::Handshakes(node) => {
-                if let Some(dialler) = &mut self.nodes[node].dialler {
-                    dialler.deadline = None;
-                    dialler.handshakes.handle_timeout(self.now);
+                if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
+                    handshake_sim.deadline = None;
+                    handshake_sim.handshakes.handle_timeout(self.now);
                 }
                 self.serve_handshakes(node);
             }
             Actor::Link(id) => {
-                if let Some(deep) = &mut self.sessions[id as usize].deep {
-                    deep.deadline = None;
-                    deep.link.handle_timeout(self.now);
+                if let Some(link_sim) = &mut self.sessions[id as usize].link_sim {
+                    link_sim.deadline = None;
+                    link_sim.link.handle_timeout(self.now);
                     self.pending.push(id);
                 }
             }
