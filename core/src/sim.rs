@@ -1,12 +1,12 @@
 //! A network of many nodes in one process under a virtual clock (feature `sim`).
 //!
-//! Each node is the very state machine that runs in the daemon: the router, and at [`Fidelity::Link`] the handshakes and links below
-//! it. Only time, chance and the medium are made up: the clock jumps from one event to the next, and all chance comes from one
-//! seed, so that a run can be had again, event for event. A thousand nodes that start, lose a link and find around it take
-//! seconds.
+//! Each node is the state machine that also runs in the daemon: the router, and at [`Fidelity::Link`] the handshakes and links
+//! below it. Only time, randomness and the medium are simulated: the clock jumps from one event to the next, and all random
+//! numbers come from one seed, so that a run can be repeated event for event. A thousand nodes that start, lose a link and route
+//! around it take seconds.
 //!
-//! After every event the simulation looks whether packets could go round in a loop, who reaches whom, and whether
-//! everybody's state is within its bounds. What must never happen ends the run as a [`Violation`].
+//! After every event the simulation checks that packets cannot loop, updates which nodes reach each other, and checks that the
+//! state of each node is within its bounds. A broken invariant ends the run with a [`Violation`].
 //!
 //! ```
 //! use std::time::Duration;
@@ -14,7 +14,7 @@
 //!
 //! # fn main() -> Result<(), rouse_core::sim::Violation> {
 //! let mut mesh = Sim::new(&Topology::Ring(6), Config { seed: 7, ..Config::default() });
-//! let start = mesh.until_reachable(Duration::from_secs(1))?;   // everybody reaches everybody
+//! let start = mesh.until_reachable(Duration::from_secs(1))?;   // every node reaches every other
 //!
 //! assert_eq!(mesh.path(0, 1), Some(vec![0, 1]));
 //! mesh.apply(Fault::Cut { link: 0 });                          // the one between 0 and 1
@@ -28,21 +28,21 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use rouse_core::sim::{Config, Depth, Fault, Sim, Topology};
+//! use rouse_core::sim::{Config, Fault, Fidelity, Sim, Topology};
 //!
 //! # fn main() -> Result<(), rouse_core::sim::Violation> {
-//! let mut mesh = Sim::new(&Topology::Ring(4), Config { depth: Depth::Link, ..Config::default() });
+//! let mut mesh = Sim::new(&Topology::Ring(4), Config { fidelity: Fidelity::Link, ..Config::default() });
 //! mesh.until_reachable(Duration::from_secs(1))?;
 //! let flow = mesh.send((0, 1), Duration::from_millis(5), 200, Duration::from_secs(10));
 //! mesh.run(Duration::from_secs(1))?;
-//! mesh.apply(Fault::Silence { link: 0 });                      // nobody is told: timers have to find out
+//! mesh.apply(Fault::Silence { link: 0 });                      // no end is notified: timers detect it
 //! mesh.run(Duration::from_secs(10))?;
 //! let traffic = mesh.traffic(flow);
 //! assert!(traffic.arrived > 1900 && traffic.gap < Duration::from_millis(500));
 //! # Ok(()) }
 //! ```
 //!
-//! The program `mesh-sim` of this project runs many seeds of it, and holds the figures against the project's bars.
+//! The program `mesh-sim` of this project runs it with many seeds and compares the figures with the project's bars.
 
 mod bounds;
 mod channel;
@@ -69,41 +69,41 @@ pub use violation::Violation;
 use crate::address::Address;
 use net::Net;
 
-/// How much of a node is simulated.
+/// The part of a node that is simulated. More of it costs more time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fidelity {
-    /// Routers over channels that lose nothing and keep the order; what a medium loses is late instead. A link that is cut is
-    /// noticed by itself. Fast: for a thousand nodes and more.
+    /// Routers over channels that lose nothing and keep the order; a frame lost by the medium delays its message instead. The
+    /// ends of a cut link are notified. It is fast enough for a thousand nodes and more.
     #[default]
     Route,
-    /// Handshakes, sealed frames, signs of life, measured costs and a control channel that sends again, over a medium that
-    /// loses frames. Failures are found out by timers, and packets can be sent.
+    /// Handshakes, sealed frames, hellos, measured costs and a control channel with retransmission, over a medium that loses
+    /// frames. Timers detect failures, and packets can be sent.
     Link,
 }
 
-/// How a network is simulated.
+/// The parameters of a simulation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// All chance comes from it.
+    /// The seed of all random numbers of the run.
     pub seed: u64,
-    /// How much of a node is simulated.
+    /// The part of a node that is simulated.
     pub fidelity: Fidelity,
-    /// The share of frames that every link loses each way, 0 to below 1.
+    /// The share of frames that every link loses in each direction, from 0 to below 1.
     pub loss: f64,
-    /// Bytes per second that every link takes each way; `None` for as many as come.
+    /// Bytes per second that every link carries in each direction; `None` for no limit.
     pub rate: Option<u64>,
-    /// The least and the most that a link delays. Each link's delay is drawn between them.
+    /// The bounds of a link's delay. Each link's delay is drawn between them.
     pub latency: (Duration, Duration),
-    /// Destinations that a node keeps at most, as in its configuration. At most 32 768.
+    /// The most destinations that a node keeps, as in its configuration; at most 32 768.
     pub destinations: usize,
-    /// How long a node takes at most to verify the signatures of a batch. Zero: no time, and what one node has verified
-    /// all have.
+    /// The longest time that a node takes to verify the signatures of a batch. With zero it takes no time, and all nodes share
+    /// the announces that one of them has verified.
     pub verifying: Duration,
-    /// Search for loops through alternates too, whichever each node on the way uses. For small networks.
+    /// Whether the search for loops also follows alternates, in any combination. It is slow, so it suits small networks only.
     pub thorough: bool,
 }
 
-/// Links of 1.5 to 5 ms that lose nothing; routers with the limits of a daemon.
+/// Routers with the limits of a daemon, over lossless links with delays of 1.5 to 5 ms.
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -119,54 +119,54 @@ impl Default for Config {
     }
 }
 
-/// Something that happens to the network. Links and nodes are named by their numbers.
+/// A fault of the network, or its repair. Links and nodes are identified by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
     /// A link is cut, and its ends notice within 5 ms, as when a cable is pulled.
     Cut {
-        /// Which.
+        /// The number of the link.
         link: usize,
     },
-    /// A link is cut, and only one end notices, as when an interface is set down there.
+    /// A link is cut, and only one end is notified, as when an interface is set down there.
     Unplug {
-        /// Which.
+        /// The number of the link.
         link: usize,
-        /// The end that notices: 0 or 1 of [`Sim::ends`].
+        /// The end that is notified: 0 or 1 of [`Sim::ends`].
         end: usize,
     },
-    /// A link carries nothing any more, and nobody is told, as when a switch on the way dies.
+    /// A link carries nothing any more, and no end is notified, as when a switch between them fails.
     Silence {
-        /// Which.
+        /// The number of the link.
         link: usize,
     },
     /// A link that was cut or silenced carries again.
     Heal {
-        /// Which.
+        /// The number of the link.
         link: usize,
     },
     /// From now on a link loses these shares of frames.
     Loss {
-        /// Which.
+        /// The number of the link.
         link: usize,
         /// From its first end to its second.
         there: f64,
-        /// And back.
+        /// From its second end to its first.
         back: f64,
     },
-    /// A node is gone at once and without a word.
+    /// A node stops at once and sends nothing before.
     Kill {
-        /// Which.
+        /// The number of the node.
         node: usize,
     },
-    /// A node starts again with what it keeps on disk; if it lives it is killed first.
+    /// A node starts again with the state that it keeps on disk; a running one is killed first.
     Restart {
-        /// Which.
+        /// The number of the node.
         node: usize,
     },
-    /// The same, its disk wiped and its clock set back: it knows nothing but its identity.
+    /// A node starts again with its disk wiped and its clock set back: it has only its identity.
     RestartWiped {
-        /// Which.
+        /// The number of the node.
         node: usize,
     },
 }
@@ -178,26 +178,26 @@ pub struct Sim {
 }
 
 impl Sim {
-    /// A network whose nodes and links all come up at the beginning.
+    /// A network in which all nodes and links come up at the beginning.
     pub fn new(topology: &Topology, config: Config) -> Self {
-        // Other draws than those of the run, so that the same seed draws the same network whatever happens in it.
+        // The topology has a random generator of its own, so that a seed draws the same network whatever the run does.
         let graph = topology.draw(&mut random::seeded(!config.seed));
         Sim { net: Net::new(&graph, config), graph }
     }
 
-    /// Lets so much time pass.
+    /// Runs the network for `span` of virtual time.
     ///
     /// # Errors
-    /// What was violated. Nothing happens any more after that.
+    /// The invariant that was violated. The simulation stands still from then on.
     pub fn run(&mut self, span: Duration) -> Result<(), Violation> {
         self.net.run(span);
         self.verdict()
     }
 
-    /// Runs until every connected pair is reachable and stays so for 50 ms. Returns how long the first took.
+    /// Runs until every connected pair is reachable and stays so for 50 ms. Returns the time until they were reachable.
     ///
     /// # Errors
-    /// [`Violation::Unreached`] when that is not so within `most`, or what else was violated.
+    /// [`Violation::Unreached`] when that takes longer than `most`, or another violated invariant.
     pub fn until_reachable(&mut self, most: Duration) -> Result<Duration, Violation> {
         let took = self.net.time_to_reach_all(most);
         self.verdict()?;
@@ -212,7 +212,7 @@ impl Sim {
         self.net.violation.clone().map_or(Ok(()), Err)
     }
 
-    /// Lets something happen now.
+    /// Applies a fault now.
     ///
     /// # Panics
     /// When there is no such link or node.
@@ -232,30 +232,31 @@ impl Sim {
         }
     }
 
-    /// Everybody begins to move about in the unit square, for so long, this fast in sides of the square per second. Links come
-    /// where two come near, as near as gives everybody about `degree` of them, and go where they part.
+    /// Lets all nodes move about in the unit square for `span`, at `speed` in sides of the square per second. A link comes up
+    /// between two nodes that are near each other and goes down when they part; the distance is chosen so that a node has about
+    /// `degree` links.
     pub fn roam(&mut self, degree: f64, speed: f64, span: Duration) {
         let places = self.net.places().unwrap_or(&self.graph.points).to_vec();
         self.net.roam(places, degree, speed, span);
     }
 
-    /// Packets of `length` bytes go from one node to another, one every `every`, for `span`: at [`Fidelity::Link`]; no packets
-    /// go without links. Returns the number of the flow.
+    /// Sends packets of `length` bytes from one node to another, one every `every`, for `span`. It needs [`Fidelity::Link`],
+    /// because only links carry packets. Returns the number of the flow.
     pub fn send(&mut self, ends: (usize, usize), every: Duration, length: usize, span: Duration) -> usize {
         self.net.add_flow(ends, every, length, span)
     }
 
-    /// What has become of a flow's packets.
+    /// The counts of a flow's packets.
     pub fn traffic(&self, flow: usize) -> Traffic {
         self.net.traffic(flow).unwrap_or_default()
     }
 
-    /// How many nodes there are, alive or not.
+    /// The number of nodes, running or not.
     pub fn nodes(&self) -> usize {
         self.net.nodes.len()
     }
 
-    /// How many links there are, up or not.
+    /// The number of links, up or not.
     pub fn links(&self) -> usize {
         self.net.links.len()
     }
@@ -270,7 +271,7 @@ impl Sim {
         self.net.nodes.get(node).map_or(&[], |node| &node.wires)
     }
 
-    /// Whether a node lives.
+    /// Whether a node is running.
     pub fn is_alive(&self, node: usize) -> bool {
         self.net.nodes.get(node).is_some_and(|node| node.alive)
     }
@@ -290,56 +291,57 @@ impl Sim {
         self.net.events
     }
 
-    /// Pairs that links join, and of which the first does not reach the second.
+    /// The number of ordered pairs that a path of links joins, but of which the first does not reach the second.
     pub fn unreached_pairs(&mut self) -> u64 {
         self.net.unreached_pairs()
     }
 
-    /// The nodes that a packet would go through now, both ends among them; `None` when it would not arrive.
+    /// The nodes that a packet would cross now, both ends included; `None` when it would not arrive.
     pub fn path(&self, from: usize, to: usize) -> Option<Vec<usize>> {
         let both = from.max(to) < self.nodes();
         (both && self.net.reach.reaches(from, to)).then(|| self.net.reach.path(from, to))
     }
 
-    /// How many others a node has routes to.
+    /// The number of other nodes to which a node has a route.
     pub fn routes_of(&self, node: usize) -> usize {
         if node < self.nodes() { self.net.reach.known(node) } else { 0 }
     }
 
-    /// Bytes of control that all nodes have sent: of routing messages, or at [`Fidelity::Link`] of all frames but packets.
+    /// Bytes of control traffic that all nodes have sent: routing messages, or at [`Fidelity::Link`] all frames except packets.
     pub fn control_bytes(&self) -> u64 {
         self.net.bytes()
     }
 
-    /// The same at [`Fidelity::Link`], by what the frames are about: `handshake`, `hello`, `probe`, `answer`, `segment` and `ack` (of
+    /// The same at [`Fidelity::Link`], by the kind of frame: `handshake`, `hello`, `probe`, `answer`, `segment` and `ack` (of
     /// the control channel), `goodbye`, `other`.
     pub fn control_kinds(&self) -> Vec<(&'static str, u64)> {
         self.net.kinds.iter().map(|(kind, bytes)| (*kind, *bytes)).collect()
     }
 
-    /// The memory of a node's routes in bytes, estimated. What several nodes share counts for each.
+    /// The estimated memory of a node's routes, in bytes. Announces that several nodes share count for each.
     pub fn memory(&self, node: usize) -> usize {
         if node < self.nodes() { self.net.memory(node) } else { 0 }
     }
 
-    /// What the ends of a link measure, at [`Fidelity::Link`] while it is up: the cost, and the share of frames lost there and back.
+    /// The measurements of a link's two ends, at [`Fidelity::Link`] while it is up: the cost, and the share of frames lost on the
+    /// round trip.
     pub fn measured(&self, link: usize) -> Option<[(u16, f64); 2]> {
         let ids = self.net.links.get(link)?.sessions;
         let at = |side: usize| Some(self.net.sessions[ids[side]? as usize].link_sim.as_ref()?.measured());
         Some([at(0)?, at(1)?])
     }
 
-    /// Changes of next hops are counted from now on, those before forgotten.
+    /// Starts to count changes of next hops from zero.
     pub fn count_switches(&mut self) {
         self.net.count_switches();
     }
 
-    /// The most changes of next hop that any node has counted towards any one destination.
+    /// The most changes of next hop of any node towards any one destination.
     pub fn most_switches(&self) -> u32 {
         self.net.most_switches()
     }
 
-    /// Whether nobody was refused anything so far. In a network of honest nodes nobody is, unless tables are too small for it.
+    /// Checks that no control message was refused so far. Honest nodes have none refused, unless tables are too small.
     ///
     /// # Errors
     /// [`Violation::Refused`].

@@ -1,9 +1,9 @@
-//! Everybody's state against its bounds.
+//! The check that each node's state is within its bounds.
 
 use super::net::Net;
 use super::violation::Violation;
 
-/// Bytes for each destination, and more for each neighbour that offers it, with room for what goes on at the moment.
+/// Bytes for each destination, with room for temporary state, and for each neighbour that offers it.
 const DESTINATION: usize = 320;
 const BUSY: usize = 480;
 const OFFER: usize = 64;
@@ -14,7 +14,8 @@ const TIMERS: usize = 8;
 /// Bytes that the control channel of one link may hold.
 const CHANNEL: usize = 1 << 20;
 
-/// Adding up what a thousand routers hold takes longer than what happens in a second of theirs.
+/// The number of audits in which each node is checked once. Checking a thousand routers each second would take longer than to
+/// simulate that second.
 const TURNS: usize = 10;
 
 impl Net {
@@ -23,7 +24,7 @@ impl Net {
         self.nodes[node].router.memory()
     }
 
-    /// Ends the run where a node has grown beyond what it may. Each time it is the turn of one node in ten.
+    /// Ends the run with a violation when a node is beyond its bounds. Each audit checks one node in [`TURNS`].
     pub(super) fn audit(&mut self, turn: usize) {
         for node in (turn % TURNS..self.nodes.len()).step_by(TURNS).filter(|node| self.nodes[*node].alive) {
             let (is, bound) = (self.memory(node), self.memory_bound(node));

@@ -1,8 +1,8 @@
-//! Links between nodes, and what carries control messages over them.
+//! Links between nodes, and the channels that carry control messages over them.
 //!
-//! At [`Fidelity::Route`] a link is a channel that loses nothing and keeps the order: what a lossy medium loses is late by the
-//! time that sending it again takes, as the control channel of a real link would make it. What is under way when the
-//! link is cut is lost.
+//! At [`Fidelity::Route`] a link is a channel that loses nothing and keeps the order. A message that a lossy medium loses is
+//! delayed by the time of its retransmission, as on the control channel of a real link. Messages in flight are lost when the
+//! link is cut.
 
 use std::time::Duration;
 
@@ -14,41 +14,43 @@ use crate::netmod::mem::{Impairer, Impairments};
 use crate::route::NeighbourId;
 use crate::time::Time;
 
-/// A netmod says within this that a link is gone, when it says so at all.
+/// The longest time until a netmod reports that a link is gone, where it reports it.
 const NOTICE: Duration = Duration::from_millis(5);
-/// Frames are late by up to this, drawn for each.
+/// The largest additional delay of a frame; each frame's is drawn up to it.
 const JITTER: Duration = Duration::from_micros(300);
-/// What the timers of a link make of silence, from the first missed answer under traffic: in doubt, and gone.
+/// The time from the beginning of a silence until a link's timers suspect the neighbour, drawn between the two; and the further
+/// time until they give it up.
 const SUSPECT_AFTER: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(350));
 const GONE_AFTER: Duration = Duration::from_secs(1);
-/// A lost segment is sent again after a round trip and a half, and at least this.
+/// The least time until a lost segment is sent again; otherwise it takes a round trip and a half.
 const REPEAT: Duration = Duration::from_millis(10);
-/// The longest packet that every link takes, in bytes.
+/// The longest packet that every link carries, in bytes.
 const MTU: u16 = 1200;
 
-/// A link.
+/// A link between two nodes, and the channels over it.
 pub(crate) struct Wire {
     pub(crate) ends: [usize; 2],
     pub(super) latency: Duration,
-    /// Not cut. Whether there are sessions is another matter.
+    /// The link is not cut. It may be up without sessions.
     pub(crate) up: bool,
-    /// Each end's name for the other.
+    /// Each end's neighbour id for the other.
     pub(super) sessions: [Option<NeighbourId>; 2],
-    /// Names from before the link was cut, as long as its ends may not have noticed.
+    /// The neighbour ids from before the link was cut, kept as long as its ends may not have noticed the cut.
     former: [Option<NeighbourId>; 2],
     /// The share of frames lost on the way to each end.
     loss: [f64; 2],
-    /// When the last message to each end arrives, and when there is room for the next.
+    /// The moment at which the last message to each end arrives: no later message may overtake it.
     last: [Time; 2],
+    /// The moment at which the channel to each end has room for the next message.
     busy: [Time; 2],
-    /// Towards each end, where there are frames.
+    /// The medium towards each end, at [`Fidelity::Link`].
     pub(super) media: Option<Box<[Impairer; 2]>>,
-    /// When each end dials again, and how long it waits after that.
+    /// The moment at which each end dials again, and its current back-off.
     pub(super) redial: [(Option<Time>, Duration); 2],
 }
 
 impl Net {
-    /// A link that is down. Returns its number.
+    /// Adds a link, which is down at first. Returns its number.
     pub(super) fn add_link(&mut self, ends: [usize; 2], latency: Duration) -> usize {
         let link = self.links.len();
         let loss = self.config.loss;
@@ -82,7 +84,7 @@ impl Net {
         link
     }
 
-    /// The link comes up, if it was cut.
+    /// Brings a link up, if it was down.
     pub(crate) fn raise(&mut self, link: usize) {
         if !self.links[link].up {
             self.links[link].up = true;
@@ -91,7 +93,7 @@ impl Net {
         }
     }
 
-    /// The link is cut. Its ends notice within 5 ms.
+    /// Cuts a link. Its ends are notified within 5 ms.
     pub(crate) fn cut(&mut self, link: usize) {
         for id in self.sever(link).into_iter().flatten() {
             let at = self.now + between(&mut self.random, Duration::ZERO, NOTICE);
@@ -99,14 +101,14 @@ impl Net {
         }
     }
 
-    /// The link carries nothing any more, and nobody says so: its ends have to find out by its silence.
+    /// Cuts a link without notice: its ends detect it only by its silence.
     pub(crate) fn silence(&mut self, link: usize) {
         for id in self.sever(link).into_iter().flatten() {
             self.detect_by_silence(id);
         }
     }
 
-    /// The link is cut: the node at that end, 0 or 1, sees it, the other one has to find out.
+    /// Cuts a link. The node at `end`, 0 or 1, is notified; the other one detects it only by the silence.
     pub(crate) fn unplug(&mut self, link: usize, end: usize) {
         for (at, id) in self.sever(link).into_iter().enumerate() {
             match id {
@@ -120,7 +122,8 @@ impl Net {
         }
     }
 
-    /// Real links have timers for it.
+    /// Plans the moments at which the timers of a link would react to the silence. At [`Fidelity::Link`] the links have these
+    /// timers themselves.
     fn detect_by_silence(&mut self, id: NeighbourId) {
         if self.config.fidelity == Fidelity::Route {
             let suspected = self.now + between(&mut self.random, SUSPECT_AFTER.0, SUSPECT_AFTER.1);
@@ -129,7 +132,7 @@ impl Net {
         }
     }
 
-    /// Nothing passes any more. Returns each end's name for the other.
+    /// Stops all traffic over a link. Returns each end's neighbour id for the other.
     fn sever(&mut self, link: usize) -> [Option<NeighbourId>; 2] {
         if !std::mem::take(&mut self.links[link].up) {
             return [None; 2];
@@ -146,7 +149,7 @@ impl Net {
         ids
     }
 
-    /// The node at one end is no more. The other end has to notice.
+    /// Disconnects the link of a node that stopped. The other end has to detect it.
     pub(super) fn disconnect(&mut self, link: usize, node: usize) {
         let side = usize::from(self.links[link].ends[1] == node);
         let wire = &self.links[link];
@@ -161,7 +164,7 @@ impl Net {
         } else {
             self.links[link].sessions[side] = None;
         }
-        // Nothing leads to or from a node that has to start anew.
+        // A restarted node begins without neighbours, so no direction of the old link leads anywhere.
         for id in ids.into_iter().flatten() {
             self.reach.remove_direction(id);
         }
@@ -170,7 +173,7 @@ impl Net {
         }
     }
 
-    /// Both ends become neighbours, where the link is up and both live.
+    /// Makes both ends neighbours, if the link is up and both are running.
     pub(super) fn connect(&mut self, link: usize) {
         let Wire { ends, up, latency, former, .. } = self.links[link];
         if !up || ends.iter().any(|end| !self.nodes[*end].alive) {
@@ -187,7 +190,7 @@ impl Net {
         self.links[link].former = [None; 2];
         self.links[link].last = [self.now; 2];
         self.links[link].busy = [self.now; 2];
-        // A quarter of a round trip in half milliseconds on top of the least, as a link layer would measure it.
+        // The least cost and a quarter of the round trip in units of half a millisecond, as the link layer would measure it.
         let cost = 32 + u16::try_from(latency.as_micros() * 2 / 500).unwrap_or(u16::MAX - 32);
         for side in 0..2 {
             self.reach.set_open(ids[side], true);
@@ -202,7 +205,7 @@ impl Net {
         self.settle(ends[1]);
     }
 
-    /// Gives the neighbour at the other end of a link a name.
+    /// Gives a node an id for its neighbour at the other end of a link.
     pub(super) fn add_session(&mut self, link: usize, side: usize) -> NeighbourId {
         let ends = self.links[link].ends;
         let id = self.reach.add_direction(ends[side], ends[1 - side]);
@@ -211,7 +214,7 @@ impl Net {
         id
     }
 
-    /// A node's router loses a neighbour; nothing when it has lost it already.
+    /// Removes a neighbour from a node's router, unless that has happened already.
     pub(super) fn drop_session(&mut self, id: NeighbourId) {
         let session = &mut self.sessions[id as usize];
         if !std::mem::take(&mut session.held) {
@@ -221,7 +224,7 @@ impl Net {
         self.nodes[node].sessions.retain(|known| *known != id);
         self.nodes[node].router.neighbour_down(self.now, id);
         self.settle(node);
-        // Until now packets may have left this way, as far as the node knew.
+        // The direction counts in the search for loops until here, since the node could send packets over it.
         self.reach.remove_direction(id);
     }
 
@@ -239,7 +242,7 @@ impl Net {
         }
     }
 
-    /// A router has something to say.
+    /// Sends a router's control message to a neighbour.
     pub(super) fn send(&mut self, node: usize, id: NeighbourId, message: Vec<u8>) {
         if self.config.fidelity == Fidelity::Link {
             return self.queue_control(id, message);
@@ -274,12 +277,12 @@ impl Net {
     pub(super) fn control_arrives(&mut self, id: NeighbourId, message: &[u8]) {
         let session = &self.sessions[id as usize];
         if session.held && self.reach.is_open(id) {
-            // What was refused has been counted.
+            // `receive_control` has counted a refusal.
             let _ = self.receive_control(session.node, id, message);
         }
     }
 
-    /// From now on this share of frames is lost, on the way from the link's first end to its second and back.
+    /// Sets the shares of frames lost from the link's first end to its second, and back.
     pub(crate) fn set_loss(&mut self, link: usize, there: f64, back: f64) {
         let wire = &mut self.links[link];
         wire.loss = [back, there];
@@ -291,7 +294,7 @@ impl Net {
         }
     }
 
-    /// Both ends measure another cost.
+    /// Sets the cost that both ends report.
     #[cfg(test)]
     pub(crate) fn set_cost(&mut self, link: usize, cost: u16) {
         for id in self.links[link].sessions.into_iter().flatten() {
@@ -300,7 +303,7 @@ impl Net {
         }
     }
 
-    /// Both ends come to doubt the link, or trust it again.
+    /// Makes both ends suspect the link, or trust it again.
     #[cfg(test)]
     pub(crate) fn suspect(&mut self, link: usize, on: bool) {
         for id in self.links[link].sessions.into_iter().flatten() {

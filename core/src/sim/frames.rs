@@ -1,4 +1,4 @@
-//! Frames of real links: sealed, over a medium that loses some, opened.
+//! Frames of simulated links: sealed, carried by a medium that loses some, and opened.
 
 use super::link_sim::{MTU, path};
 use super::net::Net;
@@ -9,7 +9,7 @@ use crate::wire::link::{
     FrameKind, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_PROBE, peek,
 };
 
-/// What the content of a frame is about.
+/// The name of a frame's content, for the counts of control traffic.
 fn content(kind: u8) -> &'static str {
     match kind {
         KIND_CONTROL => "segment",
@@ -23,7 +23,7 @@ fn content(kind: u8) -> &'static str {
 }
 
 impl Net {
-    /// Seals a plaintext of a link, and hands it to the medium.
+    /// Seals a plaintext of a link and passes it to the medium. `control` is false for packets, which do not count as control traffic.
     pub(super) fn seal_and_send(&mut self, id: NeighbourId, plaintext: &[u8], control: bool) {
         let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
         let Some(link_sim) = &mut self.sessions[id as usize].link_sim else { return };
@@ -48,7 +48,7 @@ impl Net {
         self.transmit(link, side, &frame, control);
     }
 
-    /// The same for a frame of a handshake.
+    /// Passes a handshake frame to the medium.
     pub(super) fn send_handshake(&mut self, link: usize, side: usize, frame: &[u8]) {
         *self.kinds.entry("handshake").or_default() += frame.len() as u64;
         self.transmit(link, side, frame, true);
@@ -76,7 +76,7 @@ impl Net {
         match peek(&bytes) {
             Some(FrameKind::Handshake) => {
                 if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
-                    // A medium that corrupts nothing makes no refusals but those of handshakes that are over.
+                    // The medium corrupts nothing, so only frames of finished handshakes are refused.
                     let _ = handshake_sim.handshakes.handle(
                         self.now,
                         path(link),
@@ -97,7 +97,7 @@ impl Net {
                 let packet = match link_sim.link.handle_frame(self.now, &mut bytes) {
                     Ok(FrameContent::Packet(body)) => Some(body.to_vec()),
                     Ok(FrameContent::Consumed) => None,
-                    // One that came twice.
+                    // The medium corrupts nothing, so only repeated frames are refused.
                     Err(_) => return,
                 };
                 if !std::mem::replace(&mut link_sim.confirmed, true) {

@@ -1,8 +1,8 @@
-//! Real links, at [`Fidelity::Link`](super::Fidelity::Link): handshakes, sealed frames over a medium that loses them, hellos and probes,
-//! a control channel that sends again.
+//! Simulated links, at [`Fidelity::Link`](super::Fidelity::Link): handshakes, sealed frames over a medium that loses them, hellos and
+//! probes, and a control channel with retransmission.
 //!
-//! What a daemon's tasks do around a link is done here in the same order: see the pages of `link` and of `node`. Only
-//! discovery is not simulated: a link that comes up is dialled by both ends at once, as when an interface comes up.
+//! The steps that a daemon's tasks take around a link are taken here in the same order: see the modules `link` and `node`. Only
+//! discovery is not simulated: both ends dial a link at once when it comes up, as when an interface comes up.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,14 +21,14 @@ use crate::time::Time;
 
 /// The longest frame, in bytes.
 pub(super) const MTU: usize = 1200;
-/// A dial that has failed is repeated after this, doubling.
+/// The first and the longest pause before a failed dial is repeated; it doubles with each failure.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// Two sessions this close together were begun by both at once.
+/// Two sessions that are completed within this time are taken for simultaneous dials of both ends.
 const SIMULTANEOUS: Duration = Duration::from_secs(3);
-/// Control messages that may wait for a link.
+/// The most control messages that may wait for a link.
 const WAITING: usize = 65_536;
 
-/// The handshakes of one node.
+/// The handshakes of one node, and the deadline that the queue holds for them.
 pub(super) struct HandshakeSim {
     pub(super) handshakes: Handshakes,
     deadline: Option<Time>,
@@ -40,28 +40,28 @@ impl HandshakeSim {
     }
 }
 
-/// One end of a link.
+/// One end of a simulated link: the link's state machine and the session state that the node's tasks keep in a daemon.
 pub(super) struct LinkSim {
     pub(super) link: Link,
     pub(super) sealer: Sealer,
     pub(super) local_index: u32,
-    /// The other end's, as the first frame showed.
+    /// The other end's index, taken from the first frame that is sent to it.
     pub(super) peer_index: Option<u32>,
     initiator: bool,
     instance: u64,
     made: Time,
     pub(super) confirmed: bool,
     suspect: bool,
-    /// How often its keys were renewed.
+    /// The number of times that its keys were renewed.
     #[cfg(test)]
     pub(super) rekeyed: u32,
-    /// Messages that the link had no room for yet.
+    /// Control messages for which the link has no room yet.
     waiting: VecDeque<Vec<u8>>,
     deadline: Option<Time>,
 }
 
 impl LinkSim {
-    /// What the link costs as it is measured, and the share of frames that it finds lost there and back.
+    /// The measured cost, and the share of frames lost on the round trip.
     pub(super) fn measured(&self) -> (u16, f64) {
         let metrics = self.link.metrics();
         (metrics.cost, metrics.loss)
@@ -73,7 +73,7 @@ impl LinkSim {
 }
 
 pub(super) fn path(link: usize) -> Path {
-    // Each link is a medium of its own, with one other on it.
+    // Each link is a medium of its own with one other node on it, so that the endpoint needs no bytes.
     Path { netmod: link as u32, endpoint: Endpoint::new(&[]).unwrap_or_else(|| unreachable!("it is short")) }
 }
 
@@ -82,7 +82,7 @@ impl Net {
         usize::from(self.links[link].ends[1] == node)
     }
 
-    /// Both ends dial, unless they have a session still.
+    /// Lets both ends dial, unless they still have a session.
     pub(super) fn dial_both_ends(&mut self, link: usize) {
         for side in 0..2 {
             if self.links[link].sessions[side].is_none() {
@@ -142,7 +142,7 @@ impl Net {
         }
     }
 
-    /// Puts a session into service, unless there is a better one.
+    /// Puts a completed session into service, unless the existing one is kept.
     fn established(&mut self, node: usize, session: Session) {
         let link = session.path.netmod as usize;
         let side = self.side_of(link, node);
@@ -185,7 +185,8 @@ impl Net {
         self.settle(node);
     }
 
-    /// Whether the session there is already stays: as the node's link task decides it.
+    /// Whether the existing session is kept. The rule is that of the node's link task: of two simultaneous dials both ends keep the
+    /// one dialled by the lower address.
     fn keeps(&self, node: usize, old: NeighbourId, session: &Session) -> bool {
         let Some(old) = &self.sessions[old as usize].link_sim else { return false };
         let young = self.now.since(old.made) < SIMULTANEOUS;
@@ -199,7 +200,7 @@ impl Net {
         old.initiator == (self.addresses[node] < session.peer)
     }
 
-    /// Packets get through where both ends have the same session.
+    /// Updates in which directions packets are carried: those in which both ends use the same session.
     pub(super) fn reopen(&mut self, link: usize) {
         let wire = &self.links[link];
         let (up, ids, ends) = (wire.up, wire.sessions, wire.ends);
@@ -216,7 +217,7 @@ impl Net {
         }
     }
 
-    /// Takes a link out of service, without a word.
+    /// Removes a link without a goodbye.
     fn remove_link(&mut self, id: NeighbourId) {
         let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
         if let Some(mut link_sim) = self.sessions[id as usize].link_sim.take() {
@@ -229,7 +230,7 @@ impl Net {
         self.reopen(link);
     }
 
-    /// A link's medium says that it is cut.
+    /// Reports to a link that its medium is cut.
     pub(super) fn report_cut(&mut self, id: NeighbourId) {
         if let Some(link_sim) = &mut self.sessions[id as usize].link_sim {
             link_sim.link.on_medium_cut(self.now);
@@ -237,7 +238,7 @@ impl Net {
         }
     }
 
-    /// A link is over, and dialled anew.
+    /// Removes a link that is down, and dials again.
     pub(super) fn end_link(&mut self, id: NeighbourId) {
         let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
         if self.sessions[id as usize].link_sim.is_some() {
@@ -246,7 +247,7 @@ impl Net {
         }
     }
 
-    /// Silences what a node that died would still have done.
+    /// Cancels everything that a stopped node had planned.
     pub(super) fn cancel_deadlines(&mut self, node: usize) {
         if let Some(mut handshake_sim) = self.nodes[node].handshake_sim.take() {
             self.queue.set_deadline(Actor::Handshakes(node), &mut handshake_sim.deadline, None);
@@ -264,7 +265,7 @@ impl Net {
         }
     }
 
-    /// A message for the control channel.
+    /// Queues a message for the control channel of a link.
     pub(super) fn queue_control(&mut self, id: NeighbourId, message: Vec<u8>) {
         let node = self.sessions[id as usize].node;
         let Some(link_sim) = &mut self.sessions[id as usize].link_sim else { return };
@@ -277,7 +278,7 @@ impl Net {
         }
     }
 
-    /// Carries out what links want done, until none wants anything.
+    /// Handles the outputs of all pending links, until there are none.
     pub(super) fn pump(&mut self) {
         while let Some(id) = self.pending.pop() {
             while let Some(output) = self.poll_link(id) {
@@ -314,10 +315,10 @@ impl Net {
                     }
                 }
             }
-            // Nobody moves off his wire here, and all wires take the same.
+            // Simulated neighbours keep their endpoints, and all links have the same MTU.
             LinkOutput::TransmitTo(..) | LinkOutput::Moved(_) | LinkOutput::MtuChanged(_) => {}
             LinkOutput::Control(message) => {
-                // What was refused has been counted.
+                // `receive_control` has counted a refusal.
                 let _ = self.receive_control(node, id, &message);
             }
             LinkOutput::CostChanged(cost) => {

@@ -1,4 +1,4 @@
-//! Nodes that move about: links come where two come near each other, and go where they part.
+//! Moving nodes: a link comes up between two nodes that are near each other, and goes down when they part.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use super::random::{between, pick, unit};
 use super::topology::{distance, reach};
 use crate::time::Time;
 
-/// Where everybody is, is looked at this often.
+/// The interval at which positions and links are updated.
 const STEP: Duration = Duration::from_millis(100);
 
-/// Everybody walks to a place drawn at random, and then to the next.
+/// The random waypoint model: each node moves straight to a random point, then to the next.
 pub(super) struct Motion {
     places: Vec<(f64, f64)>,
     goals: Vec<(f64, f64)>,
-    /// In sides of the square, per second.
+    /// Speed of all nodes, in sides of the square per second.
     speed: f64,
-    /// How far a link reaches, squared.
+    /// The square of the longest link.
     reach: f64,
     until: Time,
     links: HashMap<(usize, usize), usize>,
 }
 
 impl Net {
-    /// For so long everybody moves about in the unit square, this fast in sides of the square per second. Links reach as far as
-    /// gives a node about `degree` of them.
+    /// Lets all nodes move about in the unit square for `span`, at `speed` in sides of the square per second. Links reach as far
+    /// as necessary for about `degree` of them per node.
     pub(crate) fn roam(&mut self, places: Vec<(f64, f64)>, degree: f64, speed: f64, span: Duration) {
         let nodes = self.nodes.len();
         let random = &mut self.random;
@@ -42,7 +42,7 @@ impl Net {
         self.queue.push(self.now, Event::Move);
     }
 
-    /// Where everybody is now, if they have moved.
+    /// The positions of all nodes, if they have moved.
     pub(crate) fn places(&self) -> Option<&[(f64, f64)]> {
         self.motion.as_ref().map(|motion| motion.places.as_slice())
     }
@@ -73,7 +73,7 @@ impl Net {
 
     fn relink(&mut self, motion: &mut Motion) {
         let nodes = self.nodes.len();
-        // Whoever comes first is linked first: begin each time elsewhere.
+        // Begin with another node each time, so that the lowest numbers are not always linked first.
         let begin = pick(&mut self.random, nodes);
         for a in (0..nodes).map(|node| (node + begin) % nodes) {
             for b in a + 1..nodes {
@@ -88,7 +88,7 @@ impl Net {
                         motion.links.insert((a, b), link);
                         self.raise(link);
                     }
-                    // On the air nobody says that somebody has left.
+                    // On a radio medium no netmod reports that a neighbour has moved out of range.
                     (false, Some(link)) if self.config.fidelity == Fidelity::Link => self.silence(link),
                     (false, Some(link)) => self.cut(link),
                     (false, None) => {}

@@ -1,4 +1,4 @@
-//! The network in virtual time: nodes, links, and the loop that lets one thing happen after the other.
+//! The network in virtual time: nodes, links, and the loop that handles one event after the other.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use crate::route::{AnnounceCache, NeighbourId, Router, RouterConfig, RouterOutpu
 use crate::stats::DropCause;
 use crate::time::Time;
 
-/// State is measured against its bounds this often; the number of destinations after every event.
+/// The interval at which state is compared with its bounds. The number of destinations is compared after every event.
 const AUDIT: Duration = Duration::from_secs(1);
-/// The epoch of a node that has never run.
+/// The epoch of a node at its first start.
 const FIRST_EPOCH: u32 = 1000;
 
 pub(crate) struct Node {
     pub(crate) router: Router,
     pub(crate) alive: bool,
-    /// As its state directory would keep it.
+    /// The epoch that its state directory would hold.
     pub(crate) epoch: u32,
     pub(crate) conflicts: usize,
     /// Its links, up or not.
@@ -39,22 +39,22 @@ pub(crate) struct Node {
     pub(super) sessions: Vec<NeighbourId>,
     pub(super) handshake_sim: Option<Box<HandshakeSim>>,
     deadline: Option<Time>,
-    /// When it was started.
+    /// The moment of its last start.
     started: Time,
-    /// Bytes of control: of messages, or of frames where there are links.
+    /// Bytes of control traffic sent: messages, or frames at [`Fidelity::Link`].
     pub(super) sent: u64,
-    /// How often the next hop towards each destination changed.
+    /// The number of changes of next hop, by destination.
     pub(super) switches: HashMap<usize, u32>,
 }
 
-/// What one node has of a link.
+/// One end of a link, as its node's router sees it: a neighbour.
 pub(super) struct Session {
     pub(super) node: usize,
     pub(super) link: usize,
     pub(super) side: usize,
-    /// The node's router has it for a neighbour.
+    /// Whether the node's router has the neighbour now.
     pub(super) held: bool,
-    /// Its link, where there are any.
+    /// The link's state machine, at [`Fidelity::Link`].
     pub(super) link_sim: Option<Box<LinkSim>>,
 }
 
@@ -65,11 +65,11 @@ pub(crate) struct Net {
     pub(crate) addresses: Vec<Address>,
     pub(super) numbers: HashMap<Address, usize>,
     pub(crate) links: Vec<Wire>,
-    /// By neighbour id.
+    /// All sessions of the run, by neighbour id.
     pub(super) sessions: Vec<Session>,
     pub(super) queue: Queue,
     pub(crate) reach: Reach,
-    /// Links or nodes came or went, so that who is connected has to be worked out anew.
+    /// Links or nodes have changed, so that the connected pairs have to be counted again.
     pub(super) stale: bool,
     pub(super) random: ChaCha8Rng,
     pub(crate) config: Config,
@@ -78,17 +78,18 @@ pub(crate) struct Net {
     pub(super) motion: Option<Motion>,
     pub(super) refused: (u64, Option<DropCause>),
     pub(super) violation: Option<Violation>,
-    /// A violation ends the process: for tests.
+    /// Whether a violation panics, for tests.
     pub(crate) panics: bool,
     pub(super) events: u64,
-    /// Bytes of control frames, by what they are about.
+    /// Bytes of control frames, by kind.
     pub(super) kinds: BTreeMap<&'static str, u64>,
-    /// Changes of next hops are counted.
+    /// Whether changes of next hops are counted.
     pub(super) counting: bool,
-    /// Links that may want something done.
+    /// Links that may have outputs to handle.
     pub(super) pending: Vec<NeighbourId>,
     changed: Vec<usize>,
-    /// Batches that are being verified: by whom, in which of its lives, and what will come of it.
+    /// Batches that are being verified: the start of the node that verifies, since a restarted node has no use for the result,
+    /// and the result.
     verified: BTreeMap<u64, (Time, Verified)>,
     batches: u64,
 }
@@ -101,7 +102,7 @@ pub(crate) fn identity(number: usize) -> Identity {
 }
 
 impl Net {
-    /// Nodes with their links, all of which come up at the beginning.
+    /// A network of nodes and links, all of which come up at the beginning.
     pub(crate) fn new(graph: &Graph, config: Config) -> Self {
         let start = Time::from_millis(1_000_000);
         let addresses: Vec<Address> = (0..graph.nodes).map(|node| identity(node).address()).collect();
@@ -177,7 +178,7 @@ impl Net {
         }
     }
 
-    /// The node is gone at once and without a word.
+    /// Stops a node at once, without a goodbye.
     pub(crate) fn kill(&mut self, node: usize) {
         if !self.nodes[node].alive {
             return;
@@ -193,7 +194,7 @@ impl Net {
         self.cancel_deadlines(node);
     }
 
-    /// The node starts anew, knowing nothing but its identity and `epoch`, and those of its links that are not cut come up.
+    /// Starts a node again with nothing but its identity and `epoch`. Those of its links that are not cut come up.
     pub(crate) fn start(&mut self, node: usize, epoch: u32) {
         if self.nodes[node].alive {
             self.kill(node);
@@ -208,14 +209,14 @@ impl Net {
         }
     }
 
-    /// Has a router do something, and carries out what comes of it.
+    /// Calls a router, and handles its outputs.
     pub(crate) fn with<T>(&mut self, node: usize, act: impl FnOnce(&mut Router, Time) -> T) -> T {
         let result = act(&mut self.nodes[node].router, self.now);
         self.settle(node);
         result
     }
 
-    /// A router takes a control message.
+    /// Passes a control message to a router, and counts a refusal.
     pub(super) fn receive_control(
         &mut self,
         node: usize,
@@ -233,7 +234,7 @@ impl Net {
         self.refused = (self.refused.0 + count, Some(cause));
     }
 
-    /// Carries out what a router wants done.
+    /// Handles all outputs of a router.
     pub(super) fn settle(&mut self, node: usize) {
         let mut changed = std::mem::take(&mut self.changed);
         while let Some(output) = self.nodes[node].router.poll_output(self.now) {
@@ -272,7 +273,7 @@ impl Net {
         self.queue.set_deadline(Actor::Router(node), &mut self.nodes[node].deadline, next);
     }
 
-    /// A node verifies signatures, which takes its time.
+    /// Verifies the signatures of a batch. The result reaches the router after a random delay up to the configured one.
     fn verify(&mut self, node: usize, job: VerifyJob) {
         let verified = job.run();
         if self.config.verifying.is_zero() {
@@ -296,7 +297,7 @@ impl Net {
         self.violation.get_or_insert(violation);
     }
 
-    /// Lets the next thing happen, if it is not later than `until` and nothing was violated.
+    /// Handles the next event, if it is not later than `until` and no invariant was violated.
     pub(super) fn step(&mut self, until: Time) -> bool {
         self.pump();
         if self.violation.is_some() {
@@ -333,37 +334,37 @@ impl Net {
         }
     }
 
-    /// Lets so much time pass.
+    /// Runs the network for `span`.
     pub(crate) fn run(&mut self, span: Duration) {
         let until = self.now + span;
         while self.step(until) {}
         self.now = until;
     }
 
-    /// What a node calls its neighbours.
+    /// The ids of a node's neighbours.
     #[cfg(test)]
     pub(crate) fn neighbours_of(&self, node: usize) -> Vec<NeighbourId> {
         self.nodes[node].sessions.clone()
     }
 
-    /// Bytes of control sent by all nodes.
+    /// Bytes of control traffic sent by all nodes.
     pub(crate) fn bytes(&self) -> u64 {
         self.nodes.iter().map(|node| node.sent).sum()
     }
 
-    /// Refusals anywhere.
+    /// The number of refused control messages.
     #[cfg(test)]
     pub(crate) fn drops(&self) -> u64 {
         self.refused.0
     }
 
-    /// Changes of next hops are counted from now on, those before forgotten.
+    /// Starts to count changes of next hops from zero.
     pub(crate) fn count_switches(&mut self) {
         self.counting = true;
         self.nodes.iter_mut().for_each(|node| node.switches.clear());
     }
 
-    /// The most that any node has counted towards any one destination.
+    /// The most changes of next hop of any node towards any one destination.
     pub(crate) fn most_switches(&self) -> u32 {
         self.nodes.iter().flat_map(|node| node.switches.values().copied()).max().unwrap_or(0)
     }

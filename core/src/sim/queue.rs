@@ -1,4 +1,4 @@
-//! What is going to happen, in order.
+//! The queue of events and deadlines, in order of time.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -6,41 +6,41 @@ use std::collections::{BTreeSet, BinaryHeap};
 use crate::route::NeighbourId;
 use crate::time::Time;
 
-/// Something that happens at a moment that is fixed.
+/// An event at a fixed moment.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
-    /// A control message arrives, at the node that calls its sender so.
+    /// A control message arrives at the node that has its sender under this neighbour id.
     Control { id: NeighbourId, message: Vec<u8> },
     /// A frame arrives at this end of a link.
     Frame { link: usize, side: usize, bytes: Vec<u8> },
-    /// A node comes to doubt a neighbour.
+    /// A node begins to suspect a neighbour.
     Suspect { id: NeighbourId },
     /// A node notices that a link is gone.
     Down { id: NeighbourId },
     /// A node has verified the signatures of a batch, which the network keeps under this number.
     Verified { node: usize, batch: u64 },
-    /// A packet of a flow leaves.
+    /// The next packet of a flow is sent.
     Packet { flow: usize },
-    /// Nodes have moved.
+    /// The positions of moving nodes are updated.
     Move,
-    /// Everybody's state is measured against its bounds.
+    /// The state of nodes is compared with its bounds.
     Audit,
 }
 
-/// Whoever has a deadline that it may change its mind about.
+/// A state machine with one deadline, which may move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Actor {
     Router(usize),
     Handshakes(usize),
     Link(NeighbourId),
-    /// An end of a link that is to be dialled.
+    /// An end of a link that dials again.
     Redial {
         link: usize,
         side: usize,
     },
 }
 
-/// What is next.
+/// The earliest entry of the queue.
 #[derive(Debug)]
 pub(super) enum Next {
     Event(Event),
@@ -73,7 +73,7 @@ impl Queue {
         *slot = to;
     }
 
-    /// Takes what is next, if it is not later than `until`.
+    /// Removes the earliest entry, if it is not later than `until`. Of one moment events precede deadlines.
     pub(super) fn pop(&mut self, until: Time) -> Option<(Time, Next)> {
         let event = self.events.peek().map(|Reverse((at, _, _))| *at);
         let deadline = self.deadlines.first().map(|(at, _)| *at);

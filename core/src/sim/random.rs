@@ -1,4 +1,4 @@
-//! Chance, drawn from the seed and from nothing else.
+//! Random numbers of a run, drawn from its seed only, so that runs can be repeated.
 
 use std::time::Duration;
 

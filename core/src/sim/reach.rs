@@ -1,48 +1,49 @@
-//! Who reaches whom, kept up to date change by change.
+//! Reachability between all nodes, updated with each change.
 //!
-//! For each destination the next hops of all nodes are a forest. When a next hop changes, or a link comes or goes, only those
-//! are looked at whose way leads through it: so a network of a thousand nodes is checked after every single event. A node is
-//! *lit* for a destination when its next hops lead there over links that carry packets.
+//! For each destination the next hops of all nodes are a forest. When a next hop changes, or a link comes or goes, only the
+//! nodes behind it are visited, so that a network of a thousand nodes can be checked after every single event. A node *reaches* a
+//! destination when its next hops lead there over links that carry packets.
 
 use super::violation::Violation;
 use crate::route::NeighbourId;
 
 const NONE: u32 = u32::MAX;
 
-/// What a neighbour id of a node stands for.
+/// One direction of a link: the meaning of a neighbour id.
 #[derive(Clone, Copy, Debug)]
 struct LinkDirection {
     node: u32,
     other: u32,
-    /// Packets get through.
+    /// Whether the link carries packets in this direction.
     open: bool,
-    /// For the search for loops: packets may get through as far as anybody knows.
+    /// Whether the node may still send packets over it. The search for loops follows it until then, whether they arrive or not.
     leads: bool,
 }
 
+/// The next hops of all nodes, and the pairs that reach each other by them.
 #[derive(Debug)]
 pub(crate) struct Reach {
-    /// By neighbour id, which are given from 0 over the whole network.
+    /// All directions by neighbour id. Ids are numbered from 0 over the whole network.
     directions: Vec<LinkDirection>,
-    /// By node: the ways that lead to it.
+    /// By node: the directions that lead to it.
     inward: Vec<Vec<u32>>,
     /// By destination and node: the neighbour id in use.
     next: Vec<Vec<u32>>,
     alternate: Vec<Vec<u32>>,
     reached: Vec<Vec<bool>>,
     alive: Vec<bool>,
-    /// Whatever comes here is swallowed.
+    /// Whether a node drops all packets that reach it.
     black_holes: Vec<bool>,
     reached_pairs: u64,
     connected_pairs: u64,
-    /// How often any pair went dark.
+    /// The number of times that a pair lost reachability.
     losses: u64,
-    /// Follow alternates as well as next hops.
+    /// Whether the search for loops follows alternates as well as next hops.
     pub(crate) thorough: bool,
 }
 
 impl Reach {
-    /// Nodes that are down, without links.
+    /// A network of stopped nodes without links.
     pub(crate) fn new(nodes: usize) -> Self {
         Reach {
             directions: Vec::new(),
@@ -59,12 +60,12 @@ impl Reach {
         }
     }
 
-    /// The id that the next way will have.
+    /// The id of the next direction that is added.
     pub(crate) fn next_id(&self) -> NeighbourId {
         self.directions.len() as NeighbourId
     }
 
-    /// `node` has a neighbour `other`, and calls it by the id returned. Packets do not get through yet.
+    /// Adds the direction from `node` to its neighbour `other`, which carries no packets yet. Returns its id.
     pub(crate) fn add_direction(&mut self, node: usize, other: usize) -> NeighbourId {
         let id = self.next_id();
         self.directions.push(LinkDirection {
@@ -77,7 +78,7 @@ impl Reach {
         id
     }
 
-    /// Nobody gets anywhere over this way any more.
+    /// Removes a direction: it leads nowhere from now on.
     pub(crate) fn remove_direction(&mut self, id: NeighbourId) {
         self.set_open(id, false);
         let direction = &mut self.directions[id as usize];
@@ -85,7 +86,7 @@ impl Reach {
         self.inward[direction.other as usize].retain(|known| *known != id);
     }
 
-    /// Whether packets get through.
+    /// Sets whether a direction carries packets.
     pub(crate) fn set_open(&mut self, id: NeighbourId, open: bool) {
         let direction = &mut self.directions[id as usize];
         if direction.open == open {
@@ -104,7 +105,7 @@ impl Reach {
         self.directions[id as usize].open
     }
 
-    /// The node comes or goes. Its ways have been removed before it goes.
+    /// Sets whether a node is running. The caller removes the directions of a node before it stops.
     pub(crate) fn set_alive(&mut self, node: usize, alive: bool) {
         if self.alive[node] == alive {
             return;
@@ -119,23 +120,23 @@ impl Reach {
         self.set_reached(node, node, alive);
     }
 
-    /// From now on it swallows what comes.
+    /// Lets a node drop all packets that reach it from now on.
     #[cfg(test)]
     pub(crate) fn set_black_hole(&mut self, node: usize) {
         self.black_holes[node] = true;
     }
 
-    /// Pairs that a path of links joins, each node with itself counted.
+    /// Sets the number of ordered pairs that a path of links joins, including each node with itself.
     pub(crate) fn set_connected(&mut self, pairs: u64) {
         self.connected_pairs = pairs;
     }
 
-    /// Pairs that are connected, and of which the first does not reach the second.
+    /// The number of ordered pairs that are connected but of which the first does not reach the second.
     pub(crate) fn unreached_pairs(&self) -> u64 {
         self.connected_pairs.saturating_sub(self.reached_pairs)
     }
 
-    /// How often any pair went dark, ever.
+    /// The number of times that a pair lost reachability since the beginning.
     pub(crate) fn losses(&self) -> u64 {
         self.losses
     }
@@ -144,17 +145,18 @@ impl Reach {
         self.reached[to][from]
     }
 
-    /// How many others a node has a route to.
+    /// The number of destinations to which a node has a next hop.
     pub(crate) fn known(&self, node: usize) -> usize {
         self.next.iter().filter(|next| next[node] != NONE).count()
     }
 
-    /// What `node` uses towards `to`.
+    /// The next hop of `node` towards `to`.
     pub(crate) fn next(&self, node: usize, to: usize) -> Option<NeighbourId> {
         Some(self.next[to][node]).filter(|id| *id != NONE)
     }
 
-    /// Notes what `node` uses towards `to`. [`Reach::check`] afterwards.
+    /// Sets the next hop and the alternate of `node` towards `to`. The caller calls [`Reach::check`] after all changes of one
+    /// event, because reachability is updated there.
     pub(crate) fn set_next(
         &mut self,
         to: usize,
@@ -176,7 +178,7 @@ impl Reach {
         }
     }
 
-    /// Looks whether what `node` uses towards `to` is part of a loop, and who reaches `to` now.
+    /// Checks that the next hop of `node` towards `to` is not part of a loop, and updates which nodes reach `to`.
     pub(crate) fn check(&mut self, to: usize, node: usize) -> Result<(), Violation> {
         let around = if self.thorough { self.any_loop(to, node) } else { self.next_loop(to, node) };
         if let Some(nodes) = around {
@@ -221,7 +223,7 @@ impl Reach {
         Some(self.path(node, to))
     }
 
-    /// The same whichever of next hop and alternate each node on the way uses.
+    /// Finds a loop for any choice between next hop and alternate at each node.
     fn any_loop(&self, to: usize, node: usize) -> Option<Vec<usize>> {
         let mut from: Vec<Option<usize>> = vec![None; self.inward.len()];
         let mut open = vec![node];
@@ -246,7 +248,7 @@ impl Reach {
         None
     }
 
-    /// Looks anew whether `node` reaches `to`, and with it all whose way leads through it.
+    /// Updates whether `node` reaches `to`, and with it all nodes behind `node`.
     fn update_reached(&mut self, to: usize, node: usize) {
         if node == to {
             return;
@@ -291,7 +293,7 @@ impl Reach {
         }
     }
 
-    /// Works everything out from scratch, to be held against what was kept up to date.
+    /// Counts the reached pairs from scratch, for comparison with the updated count.
     #[cfg(test)]
     pub(crate) fn recount(&self) -> u64 {
         let nodes = self.inward.len();

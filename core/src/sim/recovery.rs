@@ -1,4 +1,4 @@
-//! Who is connected and yet not reached, and how long until nobody is.
+//! Pairs of nodes that are connected but do not reach each other, and the time until there are none.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::net::Net;
 use super::topology::Components;
 
 impl Net {
-    /// Pairs that are connected, and of which the first does not reach the second.
+    /// The number of ordered pairs that are connected but of which the first does not reach the second.
     pub(crate) fn unreached_pairs(&mut self) -> u64 {
         if std::mem::take(&mut self.stale) {
             let pairs = self.connected_pairs();
@@ -35,7 +35,7 @@ impl Net {
         components
     }
 
-    /// Some pair that is dark.
+    /// One of the [`unreached_pairs`](Net::unreached_pairs), for messages.
     pub(crate) fn unreached_pair(&self) -> Option<(usize, usize)> {
         let mut components = self.components();
         let alive: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].alive).collect();
@@ -47,7 +47,8 @@ impl Net {
             .find(|(from, to)| !self.reach.reaches(*from, *to))
     }
 
-    /// How long until every connected pair is reachable and stays so for 50 ms; `None` when it is not within `most`.
+    /// Runs until every connected pair is reachable and stays so for 50 ms. Returns the time until they were; `None` when it is
+    /// longer than `most`.
     pub(crate) fn time_to_reach_all(&mut self, most: Duration) -> Option<Duration> {
         let (begin, end) = (self.now, self.now + most);
         loop {

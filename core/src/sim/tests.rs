@@ -1,4 +1,4 @@
-//! The simulator itself: that its verdicts can be trusted, and that its runs can be had again.
+//! Tests of the simulator itself: its verdicts are right, and its runs can be repeated.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn grid(seed: u64, fidelity: Fidelity) -> Sim {
 }
 
 #[test]
-fn who_reaches_whom_is_the_same_counted_change_by_change_and_from_scratch() {
+fn reachability_updated_by_each_change_equals_reachability_from_scratch() {
     for (seed, fidelity) in [(1, Fidelity::Route), (2, Fidelity::Route), (3, Fidelity::Link)] {
         let mut sim = grid(seed, fidelity);
         let mut random = seeded(seed);
@@ -58,7 +58,7 @@ fn the_same_seed_gives_the_same_run_and_another_gives_another() {
 }
 
 #[test]
-fn links_renew_their_keys_and_nothing_is_lost_by_it() {
+fn links_renew_their_keys_without_loss() {
     let config = Config { seed: 4, fidelity: Fidelity::Link, ..Config::default() };
     let mut sim = Sim::new(&Topology::Line(3), config);
     sim.until_reachable(ms(1_000)).unwrap();
@@ -73,16 +73,16 @@ fn links_renew_their_keys_and_nothing_is_lost_by_it() {
 }
 
 #[test]
-fn a_loop_is_found_and_named() {
+fn a_loop_is_found_and_described() {
     let mut sim = grid(1, Fidelity::Route);
     sim.until_reachable(ms(1_000)).unwrap();
-    // 0 and 1 send each other what is for 15.
+    // Nodes 0 and 1 are each other's next hop towards 15.
     let ids = sim.net.links[0].sessions;
     sim.net.reach.set_next(15, 0, ids[0], None);
     sim.net.reach.set_next(15, 1, ids[1], None);
     let found = sim.net.reach.check(15, 0).unwrap_err();
     assert_eq!(found.to_string(), "a loop towards node 15: 0 → 1 → 0");
-    // By an alternate it is found when alternates are followed.
+    // A loop through an alternate is found when alternates are followed.
     let mut sim = grid(1, Fidelity::Route);
     sim.until_reachable(ms(1_000)).unwrap();
     let straight = sim.net.reach.next(1, 15);
@@ -94,7 +94,7 @@ fn a_loop_is_found_and_named() {
 }
 
 #[test]
-fn whoever_is_cut_off_is_not_dark_and_who_is_not_reached_in_time_is_named() {
+fn a_disconnected_node_does_not_count_as_unreached_and_an_unreached_one_is_reported() {
     let mut sim = Sim::new(&Topology::Line(4), Config::default());
     sim.until_reachable(ms(500)).unwrap();
     sim.apply(Fault::Cut { link: 1 });
@@ -109,7 +109,7 @@ fn whoever_is_cut_off_is_not_dark_and_who_is_not_reached_in_time_is_named() {
 }
 
 #[test]
-fn a_slow_medium_takes_its_time_and_a_lossy_one_loses_no_message() {
+fn a_slow_medium_delays_messages_and_a_lossy_one_loses_none() {
     let start = |config: Config| {
         let mut sim = Sim::new(&Topology::Grid { width: 5, height: 5 }, config);
         let took = sim.until_reachable(Duration::from_secs(30)).unwrap();
@@ -126,13 +126,13 @@ fn a_slow_medium_takes_its_time_and_a_lossy_one_loses_no_message() {
 }
 
 #[test]
-fn silence_on_a_busy_link_is_found_out_and_packets_go_around_it() {
+fn silence_on_a_busy_link_is_detected_and_packets_are_routed_around_it() {
     for seed in 0..5 {
         let config = Config { seed, fidelity: Fidelity::Link, ..Config::default() };
         let mut sim = Sim::new(&Topology::Ring(6), config);
         sim.until_reachable(ms(1_000)).unwrap();
         let flow = sim.send((0, 1), ms(5), 200, Duration::from_secs(5));
-        // Who only receives has nothing to wait for, and finds out by the hellos that stay out.
+        // A node that only receives expects no answers, so it detects the silence by missing hellos.
         sim.send((1, 0), ms(5), 200, Duration::from_secs(5));
         sim.run(ms(1_000)).unwrap();
         sim.apply(Fault::Silence { link: 0 });
@@ -143,7 +143,7 @@ fn silence_on_a_busy_link_is_found_out_and_packets_go_around_it() {
         assert_eq!(traffic.sent, 1_000);
         assert!(traffic.gap <= ms(450) && traffic.arrived >= 910, "{traffic:?}");
         assert_eq!(traffic.duplicates, 0);
-        // Healed, it is used again.
+        // The repaired link is used again.
         sim.apply(Fault::Heal { link: 0 });
         sim.run(Duration::from_secs(30)).unwrap();
         assert_eq!(sim.path(0, 1), Some(vec![0, 1]));
@@ -151,7 +151,7 @@ fn silence_on_a_busy_link_is_found_out_and_packets_go_around_it() {
 }
 
 #[test]
-fn a_link_that_comes_and_goes_once_a_second_keeps_its_session_and_costs_little_more_than_one_that_rests() {
+fn a_flapping_link_keeps_its_session_and_costs_little_more_than_a_steady_one() {
     for seed in 0..3 {
         let config = Config { seed, fidelity: Fidelity::Link, ..Config::default() };
         let mut sim = Sim::new(&Topology::Ring(6), config);
@@ -182,14 +182,14 @@ fn a_link_that_comes_and_goes_once_a_second_keeps_its_session_and_costs_little_m
         assert!(all(&flapping) <= all(&steady) * 2, "{steady:?} {flapping:?}");
         assert!(sim.most_switches() <= 2);
         sim.until_reachable(ms(1_000)).unwrap();
-        // When it has stayed for a minute it is used as before.
+        // After a minute without a flap it is used as before.
         sim.run(Duration::from_secs(75)).unwrap();
         assert_eq!(sim.path(0, 1), Some(vec![0, 1]));
     }
 }
 
 #[test]
-fn a_link_that_was_away_for_too_long_is_made_anew() {
+fn a_link_that_was_silent_for_too_long_is_dialled_again() {
     let config = Config { seed: 4, fidelity: Fidelity::Link, ..Config::default() };
     let mut sim = Sim::new(&Topology::Line(3), config);
     sim.until_reachable(ms(1_000)).unwrap();
@@ -200,8 +200,8 @@ fn a_link_that_was_away_for_too_long_is_made_anew() {
         let before = handshakes(&sim);
         sim.apply(Fault::Cut { link: 0 });
         sim.run(away).unwrap();
-        assert_eq!(sim.path(1, 0), None, "nothing leads there meanwhile");
-        assert_eq!(sim.path(2, 0), None, "and others know");
+        assert_eq!(sim.path(1, 0), None, "no route leads there meanwhile");
+        assert_eq!(sim.path(2, 0), None, "and other nodes have withdrawn the route");
         assert_eq!((sim.routes_of(1), sim.routes_of(2)), (1, 1));
         sim.apply(Fault::Heal { link: 0 });
         let took = sim.until_reachable(ms(2_000)).unwrap();
@@ -211,7 +211,7 @@ fn a_link_that_was_away_for_too_long_is_made_anew() {
 }
 
 #[test]
-fn a_link_that_loses_much_one_way_is_avoided_where_the_way_around_costs_up_to_twice_as_much() {
+fn a_link_that_loses_much_in_one_direction_is_avoided_where_a_detour_costs_up_to_twice_as_much() {
     let (mut worth_while, mut switches) = (0, 0);
     for seed in 0..20 {
         let latency = (ms(1), ms(6));
@@ -229,7 +229,7 @@ fn a_link_that_loses_much_one_way_is_avoided_where_the_way_around_costs_up_to_tw
         sim.count_switches();
         sim.run(Duration::from_secs(135)).unwrap();
         assert_eq!(sim.path(0, 1), Some(vec![0, 2, 1]), "seed {seed}");
-        // What is measured of it wavers: that is no reason to come back.
+        // The measured loss fluctuates, which must not bring the link back into use.
         sim.run(Duration::from_secs(600)).unwrap();
         switches = sim.most_switches().max(switches);
     }
@@ -238,7 +238,7 @@ fn a_link_that_loses_much_one_way_is_avoided_where_the_way_around_costs_up_to_tw
 }
 
 #[test]
-fn who_moves_about_is_reachable_again_soon_after_it_rests() {
+fn moving_nodes_are_reachable_again_soon_after_they_stop() {
     for (seed, fidelity) in [(1, Fidelity::Route), (2, Fidelity::Route), (3, Fidelity::Link)] {
         let config = Config { seed, fidelity, ..Config::default() };
         let mut sim = Sim::new(&Topology::Geometric { nodes: 25, degree: 8.0 }, config);
@@ -246,7 +246,7 @@ fn who_moves_about_is_reachable_again_soon_after_it_rests() {
         let links = sim.links();
         sim.roam(8.0, 0.05, Duration::from_secs(10));
         sim.run(Duration::from_secs(10)).unwrap();
-        assert!(sim.links() > links, "new neighbours were met");
+        assert!(sim.links() > links, "new links came up");
         sim.until_reachable(Duration::from_secs(10)).unwrap();
         sim.nothing_refused().unwrap();
     }
@@ -256,14 +256,14 @@ fn who_moves_about_is_reachable_again_soon_after_it_rests() {
 fn a_table_that_grows_too_large_ends_the_run() {
     let mut sim = grid(1, Fidelity::Route);
     sim.until_reachable(ms(1_000)).unwrap();
-    // As if nodes had been allowed fewer than they hold.
+    // The bound is set below the number of destinations that nodes hold.
     sim.net.router_config.destinations = 8;
     sim.apply(Fault::Cut { link: 0 });
     let grown = sim.run(ms(100)).unwrap_err();
     assert!(matches!(grown, Violation::Bound { quantity: "destinations", bound: 9, .. }), "{grown}");
 }
 
-/// What happens to a network with real links.
+/// A step of a run with simulated links.
 #[derive(Clone, Debug)]
 enum Act {
     Fault(Fault),
@@ -288,7 +288,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// The fault with numbers that are there.
+/// The fault with its numbers reduced to existing nodes and links.
 fn within(fault: Fault, nodes: usize, links: usize) -> Fault {
     match fault {
         Fault::Cut { link } => Fault::Cut { link: link % links },
@@ -306,7 +306,7 @@ proptest! {
     #![proptest_config(TestConfig { cases: 40, failure_persistence: None, ..TestConfig::default() })]
 
     #[test]
-    fn over_real_links_nothing_loops_either_and_whoever_is_connected_becomes_reachable(
+    fn with_simulated_links_nothing_loops_and_every_connected_pair_becomes_reachable(
         nodes in 3usize..9,
         more in proptest::collection::vec((0usize..9, 0usize..9), 0..8),
         seed in any::<u64>(),
@@ -322,7 +322,7 @@ proptest! {
                 Act::Wait(millis) => sim.run(ms(millis)).map_err(|violation| TestCaseError::fail(violation.to_string()))?,
             }
         }
-        // Who was dialled in vain is dialled again after half a minute at most.
+        // A failed dial is repeated after half a minute at most.
         let healed = sim.until_reachable(Duration::from_secs(60));
         prop_assert!(healed.is_ok(), "{healed:?}");
         prop_assert_eq!(sim.nothing_refused(), Ok(()));

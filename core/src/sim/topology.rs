@@ -7,11 +7,11 @@ use super::random::{pick, unit};
 /// Links, each between two nodes, which are numbered from 0.
 pub type Links = Vec<(usize, usize)>;
 
-/// The shape of a network. What is random in it is drawn from the seed of the run.
+/// The shape of a network. Its random parts are drawn from the seed of the run.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Topology {
-    /// So many nodes in a row.
+    /// A row of this many nodes.
     Line(usize),
     /// A row with its ends joined.
     Ring(usize),
@@ -26,25 +26,25 @@ pub enum Topology {
         /// Rows.
         height: usize,
     },
-    /// Points in the unit square, linked when near; what is apart is joined where it is nearest.
+    /// Points in the unit square, linked when near. Separate components are joined where they are nearest.
     Geometric {
-        /// How many.
+        /// The number of nodes.
         nodes: usize,
-        /// Links that a node has on the average, but for the border.
+        /// The average number of links of a node away from the border.
         degree: f64,
     },
     /// Two geometric networks of half the nodes each, joined by one link: the last.
     Clusters(usize),
-    /// Any other.
+    /// Any other shape.
     Custom {
-        /// How many.
+        /// The number of nodes.
         nodes: usize,
-        /// Between which of them.
+        /// The links between them.
         links: Links,
     },
 }
 
-/// A network as drawn: how many nodes, which links, and where the nodes are, if they are anywhere.
+/// A drawn network: the number of nodes, the links, and the positions of the nodes where the shape has positions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Graph {
     pub(crate) nodes: usize,
@@ -53,7 +53,7 @@ pub(crate) struct Graph {
 }
 
 impl Topology {
-    /// How many nodes it has.
+    /// The number of its nodes.
     pub fn nodes(&self) -> usize {
         match self {
             Topology::Line(nodes)
@@ -83,7 +83,7 @@ impl Topology {
     }
 }
 
-/// Links between two different nodes that are there, each pair once.
+/// Removes links of a node to itself, links to nodes that do not exist, and repeated links.
 fn proper(nodes: usize, links: &Links) -> Links {
     let mut seen = std::collections::BTreeSet::new();
     let proper = |(a, b): &(usize, usize)| a != b && *a < nodes && *b < nodes;
@@ -133,7 +133,7 @@ pub(crate) fn geometric(nodes: usize, degree: f64, random: &mut ChaCha8Rng) -> G
     Graph { nodes, links, points }
 }
 
-/// How far a link reaches, squared, when nodes are to have about `degree` of them.
+/// The square of the longest link with which nodes have about `degree` links.
 pub(crate) fn reach(nodes: usize, degree: f64) -> f64 {
     degree / (nodes.max(1) as f64 * std::f64::consts::PI)
 }
@@ -144,7 +144,7 @@ pub(crate) fn distance(a: (f64, f64), b: (f64, f64)) -> f64 {
     x * x + y * y
 }
 
-/// Links between points that are near, and those that join what is apart.
+/// Links between near points, and the links that join separate components.
 fn linked(points: &[(f64, f64)], degree: f64) -> Links {
     let nodes = points.len();
     let reach = reach(nodes, degree);
@@ -165,7 +165,7 @@ fn linked(points: &[(f64, f64)], degree: f64) -> Links {
     links
 }
 
-/// The shortest way out of the piece that node 0 is not in, or that it is in.
+/// The shortest link between one component without node 0 and all other nodes; `None` when there is only one component.
 fn nearest_apart(points: &[(f64, f64)], components: &mut Components) -> Option<(usize, usize)> {
     let component: Vec<usize> = (0..points.len()).map(|node| components.of(node)).collect();
     let chosen = component.iter().copied().find(|one| *one != component[0])?;
@@ -177,7 +177,7 @@ fn nearest_apart(points: &[(f64, f64)], components: &mut Components) -> Option<(
     })
 }
 
-/// Which nodes hang together (union–find).
+/// Connected components (union–find).
 pub(crate) struct Components(Vec<usize>);
 
 impl Components {
@@ -185,7 +185,7 @@ impl Components {
         Components((0..nodes).collect())
     }
 
-    /// The piece's name: one of its nodes.
+    /// The representative of the node's component: one of its nodes.
     pub(crate) fn of(&mut self, mut node: usize) -> usize {
         while self.0[node] != node {
             self.0[node] = self.0[self.0[node]];
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shape_hangs_together_and_links_no_pair_twice() {
+    fn every_shape_is_connected_and_links_no_pair_twice() {
         let shapes = [
             Topology::Line(9),
             Topology::Ring(9),

@@ -1,4 +1,4 @@
-//! Packets from end to end, at [`Fidelity::Link`](super::Fidelity::Link): each goes hop by hop along the next hops of the moment,
+//! Flows of packets between two nodes, at [`Fidelity::Link`](super::Fidelity::Link). Each packet follows the current next hops, is
 //! sealed on every link, and is lost where the medium loses it.
 
 use std::time::Duration;
@@ -8,27 +8,27 @@ use super::queue::Event;
 use crate::time::Time;
 use crate::wire::link::KIND_PACKET;
 
-/// Links that a packet may cross.
+/// The most links that a packet may cross.
 const HOP_LIMIT: u8 = 64;
-/// The least length of a packet: what this simulation writes into it.
+/// The least length of a packet, in bytes: the fields that the simulation writes into it.
 const LEAST: usize = 17;
 
-/// What has become of the packets of one flow.
+/// The counts of one flow's packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Sent.
+    /// Packets sent.
     pub sent: u64,
-    /// Arrived, those that came twice counted once.
+    /// Packets that arrived; repeated arrivals count once.
     pub arrived: u64,
-    /// Arrived once more.
+    /// Repeated arrivals.
     pub duplicates: u64,
-    /// Dropped where there was no route.
+    /// Packets dropped at a node without a route.
     pub unroutable: u64,
-    /// The longest time from one arrival to the next.
+    /// The longest time between two successive arrivals.
     pub gap: Duration,
 }
 
-/// Packets from a node to another.
+/// A flow of packets from one node to another.
 pub(super) struct Flow {
     from: usize,
     to: usize,
@@ -41,7 +41,7 @@ pub(super) struct Flow {
 }
 
 impl Net {
-    /// Packets of `length` bytes go from a node to another, one every `every`, for `span`. Returns the flow's number.
+    /// Starts a flow of packets of `length` bytes, one every `every`, for `span`. Returns its number.
     pub(crate) fn add_flow(
         &mut self,
         ends: (usize, usize),
@@ -89,7 +89,7 @@ impl Net {
         self.forward(from, packet);
     }
 
-    /// A packet is at a node.
+    /// Delivers a packet at a node, or sends it on to the next hop.
     pub(super) fn forward(&mut self, node: usize, mut packet: Vec<u8>) {
         let Some(head) = packet.first_chunk_mut::<LEAST>() else { return };
         let [t0, t1, t2, t3, f0, f1, f2, f3, sequence @ .., hops] = head;

@@ -1,47 +1,47 @@
-//! What must never happen.
+//! The invariants of a simulated network.
 
 use std::time::Duration;
 
-/// An invariant that did not hold. The run is over: the seed brings it back.
+/// An invariant that did not hold. It ends the run; the same seed reproduces it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// Packets for `towards` go round.
+    /// Packets towards a destination would loop.
     #[error("a loop towards node {towards}: {}", around(nodes))]
     Loop {
         /// The destination.
         towards: usize,
-        /// The nodes that they go through, in order.
+        /// The nodes of the loop, in order.
         nodes: Vec<usize>,
     },
-    /// A node keeps or queues more than it may.
+    /// A node holds more than its bound allows.
     #[error("node {node} has {quantity}: {is}, and at most {bound} is allowed")]
     Bound {
-        /// Which node.
+        /// The node.
         node: usize,
-        /// Of what.
+        /// The bounded quantity.
         quantity: &'static str,
-        /// How much.
+        /// Its value.
         is: usize,
-        /// How much there may be.
+        /// Its bound.
         bound: usize,
     },
-    /// Nodes that a path of links joins do not reach each other.
-    #[error("{pairs} pairs are connected and dark after {after:?}, one of them {} → {}", example.0, example.1)]
+    /// Nodes that a path of links joins do not reach each other in time.
+    #[error("{pairs} connected pairs do not reach each other after {after:?}, one of them {} → {}", example.0, example.1)]
     Unreached {
-        /// How many.
+        /// The number of such pairs.
         pairs: u64,
         /// One of them: from, to.
         example: (usize, usize),
-        /// How long they had.
+        /// The time that was allowed.
         after: Duration,
     },
-    /// An honest node was refused something.
+    /// A control message of an honest node was refused.
     #[error("{drops} control messages of honest nodes were refused, the last for {cause}")]
     Refused {
-        /// How many.
+        /// The number of refusals.
         drops: u64,
-        /// Why the last.
+        /// The cause of the last refusal.
         cause: String,
     },
 }
