@@ -256,8 +256,11 @@ impl Routing {
                 RouterOutput::Dropped(cause, count) => self.shared.stats.drop_n(cause, count),
                 RouterOutput::IdentityConflict(address) => self.shared.in_use_elsewhere(address),
                 RouterOutput::EpochUsed { epoch, .. } => {
-                    self.epoch = self.epoch.max(epoch);
-                    super::epoch::save(self.shared.config.epoch_file.as_deref(), self.epoch);
+                    // The epoch of this start is in the file already. Writing it once more would only hold up the router.
+                    if epoch > self.epoch {
+                        self.epoch = epoch;
+                        super::epoch::save(self.shared.config.epoch_file.as_deref(), self.epoch);
+                    }
                 }
             }
         }
