@@ -4,13 +4,12 @@ use super::*;
 use crate::daemon::{DaemonFailure, serve};
 use crate::line_queue::LineQueue;
 use crate::log::LogFormat;
+use futures::StreamExt;
 use futures::executor::block_on;
-use futures::{Future, StreamExt};
-use rouse_core::Identity;
 use rouse_core::ipc::{Access, Server};
 use rouse_core::netmod::mem::MemNet;
+use rouse_core::{Event, Identity};
 use std::fs;
-use std::pin::pin;
 use std::task::{Context, Wake, Waker};
 
 struct Setup {
@@ -181,16 +180,21 @@ fn a_daemon_whose_node_fails_ends_with_the_reason_and_code_1() {
         let config = Config::load(&setup.flags).unwrap();
         let state = StateDir::open(&config.state_dir).unwrap();
         let net = MemNet::new(3);
-        let node = Node::builder().netmod(net.netmod("a")).start().await.unwrap();
+        let medium = |name| net.netmod(name).discover(false);
+        let node = Node::builder().netmod(medium("a")).start().await.unwrap();
         let server = Server::bind(&config.socket(), Access::Owner).unwrap();
         let (stop, stopped) = mpsc::unbounded();
         let flags = setup.flags.clone();
         let admin = DaemonAdmin::start(node.clone(), state, flags, config, log(), stop).await.unwrap();
         let signals = async_signal::Signals::new([async_signal::Signal::Hup]).unwrap();
-        // The task that makes links wakes the one that waits for this event.
-        let (mut events, waker) = (node.events(), Waker::from(Arc::new(Faulty)));
-        assert!(pin!(events.next()).poll(&mut Context::from_waker(&waker)).is_pending());
-        let _other = Node::builder().netmod(net.netmod("b")).peer("mem:a").start().await.unwrap();
+        // With the link to b in place, the next event is the route to c behind it. The router publishes that, which the node
+        // cannot do without, while a link that ends with its task would leave the node running.
+        let mut events = node.events();
+        let _b = Node::builder().netmod(medium("b")).peer("mem:a").start().await.unwrap();
+        while !matches!(events.next().await, Some((_, Event::RouteChanged { .. }))) {}
+        let waker = Waker::from(Arc::new(Faulty));
+        while events.poll_next_unpin(&mut Context::from_waker(&waker)).is_ready() {}
+        let _c = Node::builder().netmod(medium("c")).peer("mem:b").start().await.unwrap();
         let failure = serve(&server, &node, &Arc::new(admin), signals, stopped).await.unwrap_err();
         let failure = DaemonFailure::from(failure);
         assert_eq!(failure.code(), 1);
