@@ -25,15 +25,18 @@ use super::shared::Shared;
 use crate::address::Address;
 use crate::egress::Class;
 use crate::notify::Notify;
+use crate::route::Location;
 use crate::rt;
 use crate::stats::{Counter, DropCause};
 use crate::time::Time;
 
 /// How long an answer waits. Who asks loses patience sooner or later too.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How many wait, and how many of those that were asked for over one link: a neighbour that invents askers takes no more.
+/// How many wait, and how many of those that were asked for from one host and from one network: a host that invents askers takes
+/// no more, however many links it has.
 const MOST: usize = 256;
-const MOST_OF_ONE: usize = 64;
+const MOST_OF_HOST: usize = 64;
+const MOST_OF_NETWORK: usize = 128;
 /// The bytes that wait.
 const MOST_BYTES: usize = 64 << 10;
 
@@ -42,8 +45,8 @@ pub(crate) struct Awaiting(Notify<VecDeque<Waiting>>);
 
 struct Waiting {
     to: Address,
-    /// The neighbour that the question came from.
-    from: u32,
+    /// The account of the neighbour that the question came from.
+    from: Location,
     packet: Bytes,
     until: Time,
 }
@@ -58,10 +61,12 @@ impl Awaiting {
     /// Keeps an answer. Returns whether there was room for it.
     fn keep(&self, answer: Waiting) -> bool {
         let mut waiting = self.0.write();
-        let of_one = waiting.iter().filter(|known| known.from == answer.from).count();
+        let of_host = waiting.iter().filter(|known| known.from.host == answer.from.host).count();
+        let of_network = waiting.iter().filter(|known| known.from.network == answer.from.network).count();
         let bytes: usize = waiting.iter().map(|known| known.packet.len()).sum();
         let room = waiting.len() < MOST
-            && of_one < MOST_OF_ONE
+            && of_host < MOST_OF_HOST
+            && of_network < MOST_OF_NETWORK
             && bytes.saturating_add(answer.packet.len()) <= MOST_BYTES;
         if room {
             waiting.push_back(answer);
@@ -139,7 +144,8 @@ fn send_waiting(shared: &Shared, to: &Address, work: &mut Work) {
 mod tests {
     use super::*;
 
-    fn answer(to: u8, from: u32, until: u64) -> Waiting {
+    fn answer(to: u8, host: u64, until: u64) -> Waiting {
+        let from = Location { host, network: host / 1000 };
         let until = Time::from_millis(until);
         Waiting { to: Address::from_bytes([to; 32]), from, packet: Bytes::from(vec![to; 78]), until }
     }
@@ -158,10 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn those_that_wait_are_bounded_and_no_neighbour_takes_the_places_of_others() {
+    fn those_that_wait_are_bounded_and_no_host_or_network_takes_the_places_of_others() {
         let awaiting = Awaiting::default();
-        assert_eq!((0..1000).filter(|_| awaiting.keep(answer(1, 7, 10))).count(), MOST_OF_ONE);
-        let others = (0..10_000).filter(|n| awaiting.keep(answer(2, n % 1000, 10))).count();
-        assert_eq!(others, MOST - MOST_OF_ONE);
+        assert_eq!((0..1000).filter(|_| awaiting.keep(answer(1, 7, 10))).count(), MOST_OF_HOST);
+        let network = (0..10_000).filter(|n| awaiting.keep(answer(2, n % 1000, 10))).count();
+        assert_eq!(network, MOST_OF_NETWORK - MOST_OF_HOST);
+        let others = (0..10_000).filter(|n| awaiting.keep(answer(3, 1000 + n, 10))).count();
+        assert_eq!(others, MOST - MOST_OF_NETWORK);
     }
 }

@@ -22,6 +22,7 @@ use super::traffic::Conv;
 use crate::address::Address;
 use crate::egress::{Class, PushGuard};
 use crate::link::Sealer;
+use crate::route::Location;
 use crate::stats::{Counter, DropCause};
 use crate::wire::packet::{self, HEADER, HOP_LIMIT, Header, payload};
 
@@ -29,16 +30,16 @@ use crate::wire::packet::{self, HEADER, HOP_LIMIT, Header, payload};
 /// have something to say.
 #[derive(Default)]
 pub(crate) struct Work {
-    /// The neighbour whose packets these are; 0 for nobody's.
-    pub(crate) from: u32,
+    /// The account of the neighbour whose packets these are.
+    pub(crate) from: Location,
     neighbours: Vec<Arc<Neighbour>>,
     conversations: Vec<Arc<Conv>>,
 }
 
 impl Work {
-    /// What packets of this neighbour leave to be done.
-    pub(crate) fn of(neighbour: u32) -> Self {
-        Work { from: neighbour, ..Work::default() }
+    /// The work that packets of a neighbour with this account leave to be done.
+    pub(crate) fn of(from: Location) -> Self {
+        Work { from, ..Work::default() }
     }
 
     pub(crate) fn flush_later(&mut self, neighbour: &Arc<Neighbour>) {

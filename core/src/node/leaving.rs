@@ -6,7 +6,7 @@ use futures::channel::oneshot;
 use futures::future::join;
 
 use super::links::LinkEvent;
-use super::neighbour::{Neighbour, Order};
+use super::neighbour::Neighbour;
 use super::shared::{Shared, read};
 use crate::rt;
 
@@ -30,7 +30,7 @@ pub(super) async fn say_goodbye(shared: &Shared, which: impl Fn(&Neighbour) -> b
     let all: Vec<_> = read(&shared.neighbours).values().cloned().collect();
     let leaving: Vec<_> = all.into_iter().filter(|neighbour| which(neighbour)).collect();
     for neighbour in &leaving {
-        let _ = neighbour.orders.try_push(Order::Goodbye);
+        neighbour.leave();
     }
     let gone = async {
         while leaving.iter().any(|neighbour| !neighbour.inbox.is_closed()) {

@@ -65,8 +65,6 @@ pub(crate) enum Order {
     Unsent,
     /// A frame of this link's that came from elsewhere.
     Stranger { endpoint: Endpoint, frame: BytesMut },
-    /// Say goodbye and end.
-    Goodbye,
     /// A fault of the program.
     #[cfg(test)]
     Panic,
@@ -106,6 +104,10 @@ pub(crate) struct Neighbour {
     unnoted_bytes: AtomicU64,
     /// Whether the task has been told to look.
     told: AtomicBool,
+    /// Whether the link is to end with a goodbye. No queue that is full keeps that waiting.
+    leaving: AtomicBool,
+    /// The account that its packets are counted on. See [`Neighbour::origin`].
+    origin: Mutex<Location>,
     /// Conversations that wait until less is queued.
     waiting: Mutex<Vec<Arc<Conv>>>,
     /// The longest frame sent since the task last looked, in bytes.
@@ -147,7 +149,7 @@ pub(crate) struct Made {
 
 impl Neighbour {
     pub(crate) fn new(made: Made, inbox_frames: usize) -> Self {
-        Neighbour {
+        let neighbour = Neighbour {
             id: made.id,
             address: made.address,
             path: Mutex::new(made.path),
@@ -181,6 +183,8 @@ impl Neighbour {
             unnoted: AtomicU64::new(0),
             unnoted_bytes: AtomicU64::new(0),
             told: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            origin: Mutex::default(),
             waiting: Mutex::default(),
             longest: AtomicUsize::new(0),
             strangers: Mutex::default(),
@@ -188,7 +192,9 @@ impl Neighbour {
             refused: AtomicBool::new(false),
             confirmed: AtomicBool::new(false),
             service: AtomicU8::new(service::BEFORE),
-        }
+        };
+        neighbour.find_origin();
+        neighbour
     }
 
     pub(crate) fn is_suspect(&self) -> bool {
@@ -227,20 +233,6 @@ impl Neighbour {
             lock(&self.strangers).done();
         }
         taken
-    }
-
-    /// Where it is, as far as quotas go: its host and the network around it.
-    pub(crate) fn location(&self) -> Location {
-        let endpoint = self.path().endpoint;
-        let netmod = &self.medium.netmod;
-        let key = |kind: &[u8], bytes: &[u8]| {
-            let mut hash = blake3::Hasher::new();
-            hash.update(kind).update(netmod.scheme().as_bytes()).update(&[0]).update(bytes);
-            let hash = hash.finalize();
-            hash.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes)
-        };
-        let host = key(b"host", &netmod.host_key(&endpoint).to_le_bytes());
-        Location { host, network: key(b"network", &netmod.quota_key(&endpoint).to_le_bytes()) }
     }
 
     /// Where it is, for people.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::links::LinkEvent;
-use super::neighbour::Order;
 use super::shared::{lock, read};
 use super::{Node, PeerError, RemovedPeer};
 use crate::netmod::NetmodError;
@@ -60,7 +59,7 @@ impl Node {
             let this = lock(&shared.dials).why_linked(&path, &neighbour.address, neighbour.initiator);
             neighbour.set_configured(shared, this == RemovedPeer::DialledOtherwise).await;
             if this == RemovedPeer::Ended {
-                let _ = neighbour.orders.push(Order::Goodbye).await;
+                neighbour.leave();
             }
             became = became.max(this);
         }

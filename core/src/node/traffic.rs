@@ -22,6 +22,7 @@ use super::shared::{Shared, lock, read, write};
 use crate::address::Address;
 use crate::message::{self, Conversation, ConversationEvent};
 use crate::notify::Notify;
+use crate::route::Location;
 use crate::stats::{Counter, DropCause};
 use crate::time::Time;
 use crate::types::{Event, Message, MessageId, Outgoing, Receipt, SendError, Timestamp, Waiting};
@@ -56,9 +57,9 @@ struct State {
     /// The deadline that the timers know.
     registered: Option<Time>,
     used: Time,
-    /// What it is counted with in [`Room`], and the neighbour that its last packet came from.
+    /// What it is counted with in [`Room`], and the account of the neighbour that its last packet came from.
     charge: Charge,
-    from: u32,
+    from: Location,
     /// It is no more among all conversations, and counts nothing.
     gone: bool,
     /// The neighbour that packets were last given to.
@@ -115,7 +116,7 @@ impl Traffic {
         shared: &Shared,
         local: &Address,
         peer: &Address,
-        from: Option<u32>,
+        from: Option<Location>,
     ) -> Option<Arc<Conv>> {
         let now = shared.now();
         {
@@ -145,7 +146,7 @@ impl Traffic {
                     registered: None,
                     used: now,
                     charge: Charge::default(),
-                    from: 0,
+                    from: Location::default(),
                     gone: false,
                     via: None,
                     closed: false,

@@ -17,8 +17,8 @@ pub(super) const MAX_ACCOUNTS: usize = 1024;
 pub(super) const HOST: u32 = 4;
 pub(super) const NETWORK: u32 = 8;
 
-/// Where a neighbour is that nobody configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a neighbour is that is not configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Location {
     /// Its host: for IP the address.
     pub(crate) host: u64,

@@ -38,7 +38,7 @@ impl NodeLayer {
             shared.fib.insert(*friend, Way { next: from.clone(), alternate: None }, 1386);
         }
         crate::node::shared::write(&shared.neighbours).insert(from.id, from.clone());
-        NodeLayer { work: Work::of(from.id), shared, friends, packets: Vec::new() }
+        NodeLayer { work: Work::of(from.origin()), shared, friends, packets: Vec::new() }
     }
 
     /// Whose packets are for the node itself.

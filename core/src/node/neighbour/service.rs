@@ -84,8 +84,45 @@ impl Neighbour {
     /// The configuration may have changed: whether a peer asks for this link decides about its place and its quotas.
     pub(crate) async fn set_configured(&self, shared: &Shared, configured: bool) {
         if self.configured.swap(configured, Relaxed) != configured {
+            self.find_origin();
             shared.router.tell(RouterEvent::Stands { id: self.id }).await;
         }
+    }
+
+    /// The account on which a node counts what the packets of this link make it hold: its own when a peer asks for the link, or
+    /// else that of its host and network. So one host gains nothing by many links.
+    pub(crate) fn origin(&self) -> Location {
+        *lock(&self.origin)
+    }
+
+    /// The neighbour may be elsewhere, or configured by now.
+    pub(super) fn find_origin(&self) {
+        let own = || {
+            let key = self.address.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes);
+            Location { host: key, network: key }
+        };
+        let origin = if self.is_configured() { own() } else { self.location() };
+        *lock(&self.origin) = origin;
+    }
+
+    /// Where it is, as far as quotas go: its host and the network around it.
+    pub(crate) fn location(&self) -> Location {
+        let endpoint = self.path().endpoint;
+        let netmod = &self.medium.netmod;
+        let key = |kind: &[u8], bytes: &[u8]| {
+            let mut hash = blake3::Hasher::new();
+            hash.update(kind).update(netmod.scheme().as_bytes()).update(&[0]).update(bytes);
+            let hash = hash.finalize();
+            hash.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes)
+        };
+        let host = key(b"host", &netmod.host_key(&endpoint).to_le_bytes());
+        Location { host, network: key(b"network", &netmod.quota_key(&endpoint).to_le_bytes()) }
+    }
+
+    /// Ends the link in order: its task sends what is queued, then a goodbye.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, SeqCst);
+        self.wake();
     }
 
     /// Ends the link at once, and tells the neighbour why if the medium takes it now.

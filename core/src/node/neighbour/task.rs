@@ -23,7 +23,7 @@ impl Neighbour {
     /// The neighbour's task.
     pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>, mut link: Link) {
         let mut frames = Vec::with_capacity(BATCH);
-        let mut work = Work::of(self.id);
+        let mut work = Work::of(self.origin());
         let mut alarm = Alarm::default();
         let mut note_at = None;
         // What the link had no room for yet.
@@ -31,6 +31,9 @@ impl Neighbour {
         let reason = loop {
             if let Some(reason) = self.serve_link(&shared, &mut link).await {
                 break reason;
+            }
+            if self.leaving.load(SeqCst) {
+                return self.say_goodbye(&shared, &mut link).await;
             }
             self.flush_wait(&shared).await;
             self.let_in(&mut work);
@@ -61,6 +64,7 @@ impl Neighbour {
             let now = shared.now();
             self.open_frames(&shared, now, &mut link, &mut frames);
             self.confirm(&shared, &link).await;
+            work.from = self.origin();
             packets_arrived(&shared, &mut frames, &mut work);
             // Also when frames came: a busy inbox must not keep orders waiting.
             while let Some(next) = order.take().or_else(|| self.orders.try_recv().ok()) {
@@ -77,7 +81,6 @@ impl Neighbour {
                     Order::Stranger { endpoint, frame } => {
                         self.stranger_arrived(&shared, &mut link, (endpoint, frame), &mut work);
                     }
-                    Order::Goodbye => return self.say_goodbye(&shared, &mut link).await,
                     #[cfg(test)]
                     Order::Panic => panic!("a fault of the test"),
                 }
@@ -214,6 +217,7 @@ impl Neighbour {
         let before = self.endpoint();
         lock(&self.path).endpoint = endpoint;
         self.egress.redirect(endpoint);
+        self.find_origin();
         tracing::info!(neighbour = %self.address, %before, endpoint = %self.endpoint(), "neighbour moved");
         shared.publish(Event::NeighbourMoved { address: self.address, endpoint: self.endpoint() });
     }

@@ -6,10 +6,10 @@ use super::*;
 use crate::identity::Identity;
 use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Session, Source};
 use crate::netmod::mem::MemNet;
-use crate::node::awaiting;
 use crate::node::fib::Way;
 use crate::node::shared::write;
 use crate::node::{Limits, NodeConfig};
+use crate::node::{awaiting, leaving};
 use crate::rt;
 use crate::wire::packet::{self, HOP_LIMIT, Probe};
 
@@ -94,13 +94,42 @@ fn what_the_router_has_to_say_keeps_no_order_waiting() {
         while neighbour.routes.len() > 44 {
             pause().await;
         }
-        assert!(neighbour.orders.try_push(Order::Goodbye).is_ok());
+        neighbour.leave();
         let down = rt::timeout(PATIENCE, events.next()).await.flatten();
         match down {
             Some((_, Event::NeighbourDown { reason, .. })) => assert_eq!(reason, "goodbye said"),
             other => panic!("{other:?}"),
         }
     });
+}
+
+#[test]
+fn a_link_whose_orders_are_full_still_ends_with_a_goodbye() {
+    futures::executor::block_on(async {
+        let (shared, neighbour, link) = silent_neighbour();
+        neighbour.enter_service(&shared).await;
+        let mut events = shared.bus.subscribe();
+        while neighbour.orders.try_push(Order::Look).is_ok() {}
+        let goodbye = leaving::say_goodbye(&shared, |_| true);
+        let task = async { neighbour.clone().start(&shared, link) };
+        futures::join!(goodbye, task);
+        match rt::timeout(PATIENCE, events.next()).await.flatten() {
+            Some((_, Event::NeighbourDown { reason, .. })) => assert_eq!(reason, "goodbye said"),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn the_links_of_one_host_are_counted_together_unless_they_are_configured() {
+    let links: Vec<_> = (0..3).map(|_| silent_neighbour().1).collect();
+    assert!(links.iter().all(|link| link.origin() == links[0].origin()));
+    let (shared, stranger, _) = silent_neighbour();
+    let elsewhere = stranger.origin();
+    futures::executor::block_on(stranger.set_configured(&shared, true));
+    assert_ne!(stranger.origin(), elsewhere, "it has an account of its own");
+    futures::executor::block_on(stranger.set_configured(&shared, false));
+    assert_eq!(stranger.origin(), elsewhere);
 }
 
 #[test]
@@ -146,7 +175,7 @@ fn what_is_asked_before_the_route_to_the_asker_has_come_is_answered_when_it_come
     let asker = Identity::from_seed(&[3; 32]).address();
     for kind in [packet::payload::PING, packet::payload::TRACE] {
         let (shared, neighbour, _) = silent_neighbour();
-        let mut work = Work::of(neighbour.id);
+        let mut work = Work::of(neighbour.origin());
         packets_arrived(&shared, &mut vec![question(&shared, kind, asker)], &mut work);
         work.finish(&shared);
         assert_eq!(shared.stats.counters()["packets_out"], 0);
@@ -164,7 +193,7 @@ fn a_link_in_service_reaches_its_neighbour_before_the_router_has_a_route() {
     assert_eq!(reached(), None, "the neighbour may still refuse the link");
     futures::executor::block_on(neighbour.enter_service(&shared));
     assert_eq!(reached(), Some(neighbour.id));
-    let mut work = Work::of(neighbour.id);
+    let mut work = Work::of(neighbour.origin());
     packets_arrived(
         &shared,
         &mut vec![question(&shared, packet::payload::PING, neighbour.address)],

@@ -3,7 +3,7 @@
 //! A conversation that others began costs memory before anything is known of them, and anybody can invent senders. So one
 //! whose peer has not shown that it hears what is sent to its address goes after [`UNPROVEN`] of silence, with all that came
 //! of it: what waits for the application has no receipt, and a sender that is there sends it again. Where there are too many,
-//! the oldest of the neighbour that brought most of them gives way, and those with a peer that is known to be there stay.
+//! the oldest of the host whose links brought most of them gives way, and those with a peer that is known to be there stay.
 
 use super::*;
 
@@ -16,17 +16,17 @@ const LOOK: Duration = Duration::from_secs(1);
 /// So many are looked at in the list of a neighbour before it is given up.
 const TRIES: usize = 8;
 
-/// Conversations that neighbours have brought, oldest first, and when there was last none that is idle. They are kept
+/// Conversations that neighbours have brought, by host, oldest first, and when there was last none that is idle. They are kept
 /// elsewhere: one that has made room for others holds nothing any more.
 #[derive(Default)]
 pub(super) struct Unproven {
-    brought: HashMap<u32, VecDeque<Weak<Conv>>>,
+    brought: HashMap<u64, VecDeque<Weak<Conv>>>,
     barren: Option<Time>,
 }
 
 impl Unproven {
-    pub(super) fn note(&mut self, from: u32, conv: &Arc<Conv>) {
-        let all = self.brought.entry(from).or_default();
+    pub(super) fn note(&mut self, from: Location, conv: &Arc<Conv>) {
+        let all = self.brought.entry(from.host).or_default();
         if all.len() == all.capacity() {
             // So a list is at most twice as long as there are conversations, and each is looked at a few times.
             all.retain(|conv| conv.strong_count() > 0);
@@ -35,7 +35,7 @@ impl Unproven {
         all.push_back(Arc::downgrade(conv));
     }
 
-    /// The oldest of the neighbour that brought most.
+    /// The oldest of the host whose links brought most.
     fn oldest(&mut self) -> Option<Arc<Conv>> {
         loop {
             let (from, all) = self.brought.iter_mut().max_by_key(|(_, all)| all.len())?;
@@ -57,7 +57,7 @@ impl Traffic {
         &self,
         shared: &Shared,
         all: &mut BTreeMap<Arc<Key>, Arc<Conv>>,
-        from: Option<u32>,
+        from: Option<Location>,
         now: Time,
     ) -> Option<()> {
         for _ in 0..TRIES {

@@ -1,11 +1,12 @@
 //! The room for what senders have begun and applications have not taken: one bound for all.
 //!
 //! Each sender has credit of its own, but whoever can invent senders could have each of them fill it. So all together have
-//! [`Limits::reassembly`](super::Limits::reassembly) bytes, and what one neighbour brings may take no more than is left beside it
-//! (the dynamic threshold of shared-memory switches: Choudhury and Hahne, 1998): one that floods gets half of all, two a third
-//! each, and whoever sends behind another neighbour finds room.
+//! [`Limits::reassembly`](super::Limits::reassembly) bytes, and what the links of one host bring may take no more than is left
+//! beside it (the dynamic threshold of shared-memory switches: Choudhury and Hahne, 1998): a host that floods gets half of all, two
+//! a third each, the hosts of one network four fifths, and what comes from elsewhere finds room. A configured neighbour counts as
+//! a host of its own.
 //!
-//! Where a neighbour's room is used up, conversations that it brought make room for others, those first that have been silent the
+//! Where a host's room is used up, conversations that it brought make room for others, those first that have been silent the
 //! longest. Nothing is lost by it: no message has a receipt before an application has it, and its sender, meeting a
 //! conversation that does not know it, sends it again. Where nothing can make room, what comes is not acknowledged, and comes
 //! again.
@@ -18,6 +19,8 @@ use crate::types::MAX_MESSAGE;
 
 /// Once there is no room, so much of all is freed.
 const SHARE: usize = 8;
+/// The hosts of one network may bring so many times what is left beside them.
+const NETWORK: usize = 4;
 /// The least that there is for all, in messages of the greatest length: one of them has to come whole over one neighbour.
 const LEAST: usize = 3;
 
@@ -29,17 +32,47 @@ const BARREN: Duration = Duration::from_millis(100);
 pub(super) struct Room {
     limit: usize,
     used: AtomicUsize,
-    /// Neighbours whose conversations could not make enough room, and since when.
-    barren: Mutex<BTreeMap<u32, Time>>,
-    /// By the neighbour that brought it.
-    brought: Mutex<HashMap<u32, usize>>,
+    /// Hosts whose conversations could not make enough room, and since when.
+    barren: Mutex<BTreeMap<u64, Time>>,
+    brought: Mutex<Brought>,
 }
 
-/// What a conversation was counted with, and for which neighbour.
+/// What a conversation was counted with, and on which account.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Charge {
     bytes: usize,
-    from: u32,
+    from: Location,
+}
+
+/// The bytes that neighbours have brought, by host and by network.
+#[derive(Default)]
+struct Brought {
+    hosts: HashMap<u64, usize>,
+    networks: HashMap<u64, usize>,
+}
+
+impl Brought {
+    fn add(&mut self, from: Location, bytes: usize) {
+        for (of, key) in [(&mut self.hosts, from.host), (&mut self.networks, from.network)] {
+            *of.entry(key).or_default() += bytes;
+        }
+    }
+
+    fn remove(&mut self, from: Location, bytes: usize) {
+        for (of, key) in [(&mut self.hosts, from.host), (&mut self.networks, from.network)] {
+            if let Some(known) = of.get_mut(&key) {
+                *known = known.saturating_sub(bytes);
+                if *known == 0 {
+                    of.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn of(&self, from: Location) -> (usize, usize) {
+        let look = |of: &HashMap<u64, usize>, key| of.get(&key).copied().unwrap_or(0);
+        (look(&self.hosts, from.host), look(&self.networks, from.network))
+    }
 }
 
 impl Room {
@@ -52,16 +85,17 @@ impl Room {
         }
     }
 
-    /// Bytes that may come yet over a neighbour.
-    pub(super) fn left(&self, from: u32) -> usize {
+    /// Bytes that may come yet from one host.
+    pub(super) fn left(&self, from: Location) -> usize {
         let left = self.limit.saturating_sub(self.used.load(Relaxed));
         // Far from the bound nobody needs to know who brought what.
         let plenty = self.limit / 2;
         if left >= self.limit - plenty / 2 {
             return plenty / 4;
         }
-        let brought = lock(&self.brought).get(&from).copied().unwrap_or(0);
-        left.saturating_sub(brought) / 2
+        let (of_host, of_network) = lock(&self.brought).of(from);
+        let host = left.saturating_sub(of_host);
+        host.min(left.saturating_mul(NETWORK).saturating_sub(of_network)) / 2
     }
 
     /// Counts what a conversation holds now.
@@ -74,24 +108,19 @@ impl Room {
             return;
         }
         let mut brought = lock(&self.brought);
-        if let Some(known) = brought.get_mut(&before.from) {
-            *known = known.saturating_sub(before.bytes);
-            if *known == 0 {
-                brought.remove(&before.from);
-            }
-        }
+        brought.remove(before.from, before.bytes);
         if bytes > 0 {
-            *brought.entry(charge.from).or_default() += bytes;
+            brought.add(charge.from, bytes);
         }
         self.used.fetch_add(bytes, Relaxed);
         self.used.fetch_sub(before.bytes, Relaxed);
     }
 
-    /// Whether a look at all conversations may make room for this neighbour.
-    fn is_worth_a_look(&self, now: Time, from: u32) -> bool {
+    /// Whether a look at all conversations may make room for this host.
+    fn is_worth_a_look(&self, now: Time, from: Location) -> bool {
         let mut barren = lock(&self.barren);
         barren.retain(|_, since| now.since(*since) < BARREN);
-        !barren.contains_key(&from)
+        !barren.contains_key(&from.host)
     }
 
     /// A conversation is dropped.
@@ -108,30 +137,30 @@ impl Room {
 }
 
 impl Traffic {
-    /// Has conversations that a neighbour brought make room for others of the same; those too whose neighbour has gone.
-    pub(super) fn make_room(&self, shared: &Shared, from: u32) {
+    /// Has conversations that a host brought make room for others of the same; those too whose host has no link any more.
+    pub(super) fn make_room(&self, shared: &Shared, from: Location) {
         let now = shared.now();
         if self.room.is_worth_a_look(now, from) && !self.make_room_at(shared, now, from) {
-            lock(&self.room.barren).insert(from, now);
+            lock(&self.room.barren).insert(from.host, now);
         }
     }
 
     /// Looks at all conversations. Returns whether that freed as much as it should.
-    fn make_room_at(&self, shared: &Shared, now: Time, from: u32) -> bool {
+    fn make_room_at(&self, shared: &Shared, now: Time, from: Location) -> bool {
         let mut all = write(&self.conversations);
-        let neighbours = read(&shared.neighbours);
+        let linked: BTreeSet<u64> =
+            read(&shared.neighbours).values().map(|neighbour| neighbour.origin().host).collect();
         let mut victims: Vec<(bool, Time, Arc<Key>)> = all
             .iter()
             .filter_map(|(key, conv)| {
                 let state = lock(&conv.state);
                 let Charge { bytes, from: brought } = state.charge;
-                let orphan = !neighbours.contains_key(&brought);
+                let orphan = !linked.contains(&brought.host);
                 let free = state.is_free();
-                let victim = bytes > 0 && free && (brought == from || orphan);
+                let victim = bytes > 0 && free && (brought.host == from.host || orphan);
                 (victim && state.conversation.may_restart(now)).then_some((!orphan, state.used, key.clone()))
             })
             .collect();
-        drop(neighbours);
         victims.sort_unstable();
         let (mut dropped, before) = (0, self.room.used.load(Relaxed));
         let is_enough = || before.saturating_sub(self.room.used.load(Relaxed)) >= self.room.limit / SHARE;

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures::{FutureExt, StreamExt};
 
-use super::room::tests::{Sender, address, shared};
+use super::room::tests::{Sender, address, host, shared};
 use super::*;
 use crate::identity::Identity;
 use crate::wire::message as wire;
@@ -44,7 +44,7 @@ fn whoever_is_woken_finds_every_lock_free() {
     let woken = |times: usize| assert!(free.woken.swap(0, SeqCst) >= times, "it is woken");
     let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
     let mut events = shared.bus.subscribe();
-    let mut work = Work::of(1);
+    let mut work = Work::of(host(1));
 
     // A message arrives.
     let (mut any, mut from) = (Box::pin(mailbox.recv()), Box::pin(mailbox.recv_from(&free.peer)));
@@ -149,7 +149,7 @@ fn no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back
             // The router is not there, and its hints pile up to a bound.
             (0..2000)
                 .for_each(|_| shared.router.hint(super::super::routing::Hint::Want { destination: local() }));
-            let (before, mut work) = (crate::allocated(), Work::of(1));
+            let (before, mut work) = (crate::allocated(), Work::of(host(1)));
             for (_, packet) in &packets {
                 shared.traffic.handle(&shared, local(), packet, &mut work);
                 work.finish(&shared);
@@ -299,7 +299,7 @@ fn a_panic_of_an_application_keeps_no_message_back_whichever_way_it_came() {
 fn invented_senders_of_messages_that_are_never_read_keep_no_other_out() {
     let shared = shared();
     let limit = u32::try_from(Limits::default().senders).unwrap();
-    let mut work = Work::of(1);
+    let mut work = Work::of(host(1));
     for number in 0..limit + 500 {
         let (_, packet) = first_packet(number, |out| message(0, 1, out));
         shared.traffic.handle(&shared, local(), &packet, &mut work);

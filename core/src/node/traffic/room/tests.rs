@@ -6,6 +6,11 @@ use crate::node::NodeConfig;
 
 const LOCAL: u8 = 1;
 
+/// The account of a host, in a network with 99 others.
+pub(in super::super) fn host(number: u64) -> Location {
+    Location { host: number, network: number / 100 }
+}
+
 pub(in super::super) fn address(number: u32) -> Address {
     let mut seed = [9; 32];
     seed[..4].copy_from_slice(&number.to_be_bytes());
@@ -43,8 +48,8 @@ impl Sender {
     }
 
     /// Sends what it may over a neighbour; how many packets that were.
-    pub(in super::super) fn flood(&mut self, shared: &Shared, local: Address, over: u32) -> usize {
-        let (mut packets, mut work) = (0, Work::of(over));
+    pub(in super::super) fn flood(&mut self, shared: &Shared, local: Address, over: u64) -> usize {
+        let (mut packets, mut work) = (0, Work::of(host(over)));
         loop {
             let mut payload = Vec::new();
             if !self.0.poll_transmit(Time::from_millis(1), 1100, &mut payload) {
@@ -79,6 +84,21 @@ fn who_invents_senders_fills_half_of_the_room_and_others_are_heard() {
 }
 
 #[test]
+fn the_hosts_of_one_network_leave_a_fifth_of_the_room_to_others() {
+    let shared = shared();
+    let local = Identity::from_seed(&[LOCAL; 32]).address();
+    let room = &shared.traffic.room;
+    for number in 0..4000 {
+        let mut sender = Sender::new(number, local);
+        sender.begin(1 << 20);
+        sender.flood(&shared, local, u64::from(number % 50));
+        assert!(room.used() <= room.limit / 5 * 4 + (64 << 10), "{} of {}", room.used(), room.limit);
+    }
+    assert!(room.used() > room.limit / 2, "{} of {}: they come near", room.used(), room.limit);
+    assert!(room.left(host(200)) > room.limit / 16, "{} for another network", room.left(host(200)));
+}
+
+#[test]
 fn what_is_forgotten_and_what_is_received_count_no_more() {
     let shared = shared();
     let local = Identity::from_seed(&[LOCAL; 32]).address();
@@ -88,7 +108,7 @@ fn what_is_forgotten_and_what_is_received_count_no_more() {
     assert!(shared.traffic.room.used() > 10_000);
     shared.traffic.forget(&local);
     assert_eq!(shared.traffic.room.used(), 0);
-    assert!(lock(&shared.traffic.room.brought).is_empty());
+    assert!(lock(&shared.traffic.room.brought).hosts.is_empty());
     let mut other = Sender::new(2, local);
     other.begin(8_000);
     other.flood(&shared, local, 1);
@@ -106,15 +126,15 @@ fn what_can_make_no_room_is_not_looked_through_for_every_packet() {
     let local = Identity::from_seed(&[LOCAL; 32]).address();
     let room = &shared.traffic.room;
     // There is nothing yet that could make room.
-    shared.traffic.make_room(&shared, 1);
-    assert!(!room.is_worth_a_look(shared.now(), 1), "it was looked at just now");
-    assert!(room.is_worth_a_look(shared.now(), 2), "another neighbour's may");
-    assert!(room.is_worth_a_look(shared.now() + BARREN, 1), "and its own a little later");
+    shared.traffic.make_room(&shared, host(1));
+    assert!(!room.is_worth_a_look(shared.now(), host(1)), "it was looked at just now");
+    assert!(room.is_worth_a_look(shared.now(), host(2)), "another neighbour's may");
+    assert!(room.is_worth_a_look(shared.now() + BARREN, host(1)), "and its own a little later");
     // One that frees what it should is no reason to wait.
     for number in 0..1200 {
         let mut sender = Sender::new(number, local);
         sender.begin(1 << 20);
         sender.flood(&shared, local, 3);
     }
-    assert!(shared.traffic.make_room_at(&shared, shared.now(), 3));
+    assert!(shared.traffic.make_room_at(&shared, shared.now(), host(3)));
 }
