@@ -9,10 +9,10 @@ use rouse_tests::{Daemon, Family, Namespace, Stream, programs, run_timed_in_name
 
 /// Messages a second.
 const RATE: u32 = 500;
-/// In so long the other cable carries the messages.
+/// The other cable carries the messages after this time at most.
 const OTHER_CABLE: Duration = Duration::from_millis(500);
-/// In so long the hosts have found each other under their new addresses.
-const NEW_ADDRESSES: Duration = Duration::from_secs(2);
+/// Hosts with new addresses exchange messages again after this time at most.
+const NEW_ADDRESSES: Duration = Duration::from_millis(1500);
 
 fn main() {
     run_timed_in_namespaces(&[

@@ -177,7 +177,6 @@ fn neighbour(
         path,
         medium: medium.clone(),
         initiator: session.initiator,
-        instance: session.peer_instance,
         local_index: session.local_index,
         mtu,
         configured: false,

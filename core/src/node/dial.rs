@@ -16,7 +16,7 @@ use self::attempts::{Attempts, STAGGER};
 use self::backoff::Backoff;
 #[cfg(test)]
 use self::backoff::LIVED;
-pub(crate) use self::peers::{Alive, Refusal, Target};
+pub(crate) use self::peers::{Alive, Refusal, Silent, Target};
 use self::peers::{Candidate, in_order, lives};
 use crate::address::Address;
 use crate::link::Path;
@@ -198,7 +198,7 @@ impl Dials {
         let mut due = Vec::new();
         for key in chosen {
             if let Some(known) = self.heard.get_mut(&key) {
-                known.attempts.begin(now, known.to_dial(alive));
+                known.attempts.begin(now, known.to_dial(key.0, alive));
                 due.extend(known.attempts.due(now));
             }
         }

@@ -14,6 +14,7 @@ struct Links {
     addresses: Vec<Address>,
     away: Vec<Path>,
     cut: Vec<Path>,
+    silent: Option<Silent>,
     /// How many neighbours there may not be.
     taken: usize,
 }
@@ -31,6 +32,9 @@ impl Alive for Links {
     fn is_away(&self, path: &Path) -> bool {
         self.away.contains(path)
     }
+    fn silent(&self, medium: u32, address: &Address) -> Option<Silent> {
+        self.silent.filter(|_| self.address_on(medium, address))
+    }
     fn is_cut(&self, path: &Path) -> bool {
         self.cut.contains(path)
     }
@@ -39,8 +43,14 @@ impl Alive for Links {
     }
 }
 
-const NONE: Links =
-    Links { paths: Vec::new(), addresses: Vec::new(), away: Vec::new(), cut: Vec::new(), taken: 0 };
+const NONE: Links = Links {
+    paths: Vec::new(),
+    addresses: Vec::new(),
+    away: Vec::new(),
+    cut: Vec::new(),
+    silent: None,
+    taken: 0,
+};
 
 fn endpoint(n: u64) -> Endpoint {
     Endpoint::new(&n.to_le_bytes()).unwrap()

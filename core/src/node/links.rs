@@ -57,8 +57,6 @@ pub(crate) enum LinkEvent {
 const BATCH: usize = 64;
 /// How long a medium may take to send a handshake frame.
 const SEND: Duration = Duration::from_millis(20);
-/// Two sessions with one neighbour this close together were begun by both at once.
-const SIMULTANEOUS: Duration = Duration::from_secs(3);
 
 /// The most paths of which it is kept why a frame could not be sent.
 const UNSENT: usize = 1024;
@@ -69,8 +67,6 @@ struct Links {
     /// Of the links to come.
     seeds: ChaCha20Rng,
     next_id: AtomicU32,
-    /// When each neighbour's link was made, by its number.
-    made: HashMap<u32, crate::time::Time>,
     /// Why the last handshake frame to a path could not be sent: no answer comes then, which says less.
     unsent: HashMap<Path, String>,
     /// Frames that came early, until the handshakes that came before them are served.
@@ -90,7 +86,6 @@ pub(crate) async fn run(shared: Arc<Shared>, seed: Zeroizing<[u8; 32]>) {
         unsent: HashMap::new(),
         shared: shared.clone(),
         next_id: AtomicU32::new(1),
-        made: HashMap::new(),
         early: Early::default(),
         left: Vec::new(),
     };
@@ -253,7 +248,7 @@ impl Links {
         }
     }
 
-    /// Puts a session into service, unless there is a better one with the same neighbour, or there are too many.
+    /// Puts a session into service, in place of an older one with the same neighbour, unless there are too many.
     async fn established(&mut self, session: Session) {
         let (now, shared) = (self.shared.now(), self.shared.clone());
         let (path, address) = (session.path, session.peer);
@@ -276,15 +271,11 @@ impl Links {
             neighbours.values().find(same).cloned()
         };
         if let Some(old) = old {
-            if self.keeps(&old, &session) {
-                tracing::debug!(neighbour = ?address, "a second session with the same neighbour is dropped");
-                old.set_configured(&shared, configured).await;
-                return;
-            }
+            // When both dial at once, the handshakes let one session through. A later one was begun in the knowledge of this one:
+            // the neighbour cannot be reached over it any more, or was started again.
             if old.retire(&shared) {
                 old.announce_end(&shared, "replaced by a new session").await;
             }
-            self.made.remove(&old.id);
         } else if let Err(reason) = self.make_room(&medium, &path, configured).await {
             shared.stats.drop(DropCause::NeighbourLimit);
             lock(&shared.refusals).note(now);
@@ -313,23 +304,9 @@ impl Links {
         if let Some(leaving) = leaving {
             self.shared.stats.drop(DropCause::NeighbourLimit);
             lock(&self.shared.refusals).note(self.shared.now());
-            self.made.remove(&leaving.id);
             leaving.dismiss(&self.shared, DownReason::Crowded).await;
         }
         Ok(())
-    }
-
-    /// Whether the session there is already stays. When both have dialled at once, both sides keep the one that
-    /// the lower address began; otherwise the newer counts, since the neighbour has begun it knowing better.
-    fn keeps(&self, old: &Neighbour, session: &Session) -> bool {
-        let now = self.shared.now();
-        let young = self.made.get(&old.id).is_some_and(|made| now.since(*made) < SIMULTANEOUS);
-        let restarted = old.instance != session.peer_instance;
-        if !young || restarted || old.is_suspect() || old.initiator == session.initiator {
-            return false;
-        }
-        let we_are_lower = self.shared.identity.address() < session.peer;
-        old.initiator == we_are_lower
     }
 
     async fn serve(&mut self, session: Session, medium: Arc<Medium>, configured: bool) {
@@ -352,7 +329,6 @@ impl Links {
                 address,
                 path,
                 initiator: session.initiator,
-                instance: session.peer_instance,
                 local_index: session.local_index,
                 mtu,
                 configured,
@@ -362,8 +338,6 @@ impl Links {
             },
             shared.limits().inbox_frames,
         ));
-        self.made.retain(|id, _| read(&shared.neighbours).contains_key(id));
-        self.made.insert(id, now);
         if !shared.put_into_service(&neighbour) {
             return neighbour.say_goodbye(&shared, &mut link).await;
         }

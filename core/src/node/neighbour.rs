@@ -79,8 +79,6 @@ pub(crate) struct Neighbour {
     pub(crate) medium: Arc<Medium>,
     /// Whether this node began the session.
     pub(crate) initiator: bool,
-    /// The random number that it drew at its start.
-    pub(crate) instance: u64,
     pub(crate) local_index: u32,
     /// The longest frame now, and when the link began.
     mtu: AtomicUsize,
@@ -94,6 +92,8 @@ pub(crate) struct Neighbour {
     pub(crate) routes: Inbox<Vec<u8>>,
     egress: Egress,
     suspect: AtomicBool,
+    /// While it is suspect, when it was heard last, in nanoseconds.
+    silent_since: AtomicU64,
     /// Out of service, its session kept.
     away: AtomicBool,
     view: Mutex<View>,
@@ -138,8 +138,6 @@ pub(crate) struct Made {
     pub(crate) path: Path,
     pub(crate) medium: Arc<Medium>,
     pub(crate) initiator: bool,
-    /// The random number that it drew at its start.
-    pub(crate) instance: u64,
     pub(crate) local_index: u32,
     pub(crate) mtu: usize,
     pub(crate) configured: bool,
@@ -155,7 +153,6 @@ impl Neighbour {
             path: Mutex::new(made.path),
             medium: made.medium,
             initiator: made.initiator,
-            instance: made.instance,
             local_index: made.local_index,
             mtu: AtomicUsize::new(made.mtu),
             base_mtu: made.mtu,
@@ -171,6 +168,7 @@ impl Neighbour {
             routes: Inbox::with_bytes(ROUTES, ROUTES_BYTES, Vec::len, Full::RefuseNewest),
             egress: made.egress,
             suspect: AtomicBool::new(false),
+            silent_since: AtomicU64::new(0),
             away: AtomicBool::new(false),
             view: Mutex::new(View {
                 state: PeerState::Connecting,
@@ -199,6 +197,11 @@ impl Neighbour {
 
     pub(crate) fn is_suspect(&self) -> bool {
         self.suspect.load(Relaxed)
+    }
+
+    /// When it was heard last, if it is suspect.
+    pub(crate) fn silent_since(&self) -> Option<Time> {
+        self.is_suspect().then(|| Time::from_nanos(self.silent_since.load(Relaxed)))
     }
 
     /// Whether the way to it is cut, so that it is out of service, though its session is kept.

@@ -23,8 +23,6 @@ use crate::time::Time;
 pub(super) const MTU: usize = 1200;
 /// The first and the longest pause before a failed dial is repeated; it doubles with each failure.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// Two sessions that are completed within this time are taken for simultaneous dials of both ends.
-const SIMULTANEOUS: Duration = Duration::from_secs(3);
 /// The most control messages that may wait for a link.
 const WAITING: usize = 65_536;
 
@@ -47,11 +45,7 @@ pub(super) struct LinkSim {
     pub(super) local_index: u32,
     /// The other end's index, taken from the first frame that is sent to it.
     pub(super) peer_index: Option<u32>,
-    initiator: bool,
-    instance: u64,
-    made: Time,
     pub(super) confirmed: bool,
-    suspect: bool,
     /// The number of times that its keys were renewed.
     #[cfg(test)]
     pub(super) rekeyed: u32,
@@ -142,14 +136,11 @@ impl Net {
         }
     }
 
-    /// Puts a completed session into service, unless the existing one is kept.
+    /// Puts a completed session into service, in place of an older one over the same wire.
     fn established(&mut self, node: usize, session: Session) {
         let link = session.path.netmod as usize;
         let side = self.side_of(link, node);
         if let Some(old) = self.links[link].sessions[side] {
-            if self.keeps(node, old, &session) {
-                return;
-            }
             self.remove_link(old);
         }
         self.plan_redial(link, side, None);
@@ -164,11 +155,7 @@ impl Net {
             sealer: session.sealer,
             local_index: session.local_index,
             peer_index: None,
-            initiator: session.initiator,
-            instance: session.peer_instance,
-            made: self.now,
             confirmed: false,
-            suspect: false,
             #[cfg(test)]
             rekeyed: 0,
             waiting: VecDeque::new(),
@@ -183,21 +170,6 @@ impl Net {
         router.neighbour_up(self.now, id, session.peer, cost, mtu, true);
         self.pending.push(id);
         self.settle(node);
-    }
-
-    /// Whether the existing session is kept. The rule is that of the node's link task: of two simultaneous dials both ends keep the
-    /// one dialled by the lower address.
-    fn keeps(&self, node: usize, old: NeighbourId, session: &Session) -> bool {
-        let Some(old) = &self.sessions[old as usize].link_sim else { return false };
-        let young = self.now.since(old.made) < SIMULTANEOUS;
-        if !young
-            || old.instance != session.peer_instance
-            || old.suspect
-            || old.initiator == session.initiator
-        {
-            return false;
-        }
-        old.initiator == (self.addresses[node] < session.peer)
     }
 
     /// Updates in which directions packets are carried: those in which both ends use the same session.
@@ -327,9 +299,6 @@ impl Net {
             LinkOutput::StateChanged(LinkState::Down(_)) => self.end_link(id),
             LinkOutput::StateChanged(state) => {
                 let (suspect, away) = (state != LinkState::Up, state == LinkState::Away);
-                if let Some(link_sim) = &mut self.sessions[id as usize].link_sim {
-                    link_sim.suspect = suspect;
-                }
                 self.with(node, |router, now| router.neighbour_suspect(now, id, suspect));
                 self.with(node, |router, now| router.neighbour_away(now, id, away));
             }

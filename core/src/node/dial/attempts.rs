@@ -40,6 +40,13 @@ impl Attempts {
         Some(path)
     }
 
+    /// Dials this path too, before those that are left: it is the one that was found last.
+    pub(super) fn add(&mut self, path: Path) {
+        if !self.left.contains(&path) && !self.open.contains(&path) {
+            self.left.push_front(path);
+        }
+    }
+
     /// When the next path is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         (!self.left.is_empty()).then_some(self.next)

@@ -49,3 +49,47 @@ fn a_node_that_dials_here_from_elsewhere_while_it_is_dialled_is_dialled_again_wh
     assert_eq!(dialled(&mut dials, 20_010, 21_000, &from_elsewhere), []);
     assert!(!dialled(&mut dials, 21_000, 30_000, &NONE).is_empty());
 }
+
+#[test]
+fn a_node_that_is_heard_elsewhere_while_its_link_is_suspect_is_dialled_there_at_once() {
+    let mut dials = Dials::default();
+    let peer = address_of(&path(1));
+    (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
+    assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(1)]);
+    dials.established(at(1), &path(1), &peer);
+    let up = Links { addresses: vec![peer], paths: vec![path(1)], ..NONE };
+    hear(&mut dials, at(20_010), 3);
+    assert_eq!(dialled(&mut dials, 20_010, 20_200, &up), [], "the link is as it should be");
+    let suspect = |heard| Links {
+        addresses: vec![peer],
+        paths: vec![path(1)],
+        silent: Some(Silent { path: path(1), heard: at(heard) }),
+        ..NONE
+    };
+    let later = suspect(20_020);
+    assert_eq!(dialled(&mut dials, 20_200, 20_300, &later), [], "the link was heard since");
+    assert_eq!(dials.next_deadline(at(20_300), &later), None);
+    assert_eq!(dialled(&mut dials, 20_300, 21_000, &suspect(20_000)), [(20_300, path(3))], "and only there");
+    // Where the link is, its own beacons prove nothing.
+    let mut dials = Dials::default();
+    hear(&mut dials, at(0), 1);
+    dials.due_heard(at(0), &own(), &NONE);
+    dials.established(at(1), &path(1), &peer);
+    hear(&mut dials, at(20_010), 1);
+    assert_eq!(dialled(&mut dials, 20_100, 21_000, &suspect(20_000)), []);
+}
+
+#[test]
+fn an_endpoint_that_is_heard_while_others_are_dialled_is_dialled_beside_them() {
+    let mut dials = Dials::default();
+    (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
+    assert_eq!(dialled(&mut dials, 0, 1000, &NONE), [(0, path(1)), (150, path(2))]);
+    hear(&mut dials, at(1000), 3);
+    assert_eq!(dials.next_deadline(at(1000), &NONE), Some(at(300)), "it is due");
+    assert_eq!(dialled(&mut dials, 1000, 2000, &NONE), [(1000, path(3))]);
+    // Of a node that may have been invented there is one dial at a time.
+    (1..=3).for_each(|n| dials.failed(at(8_000), &path(n), "timed out"));
+    assert_eq!(dialled(&mut dials, 8_000, 9_000, &NONE).len(), 1);
+    hear(&mut dials, at(9_000), 4);
+    assert_eq!(dialled(&mut dials, 9_000, 10_000, &NONE), []);
+}

@@ -57,10 +57,21 @@ pub(crate) trait Alive {
     fn address_on(&self, medium: u32, address: &Address) -> bool;
     /// Whether there is a link over this path whose medium says that it is cut, and that comes back by itself.
     fn is_away(&self, path: &Path) -> bool;
+    /// The link over this medium to this address, if it is suspect.
+    fn silent(&self, medium: u32, address: &Address) -> Option<Silent>;
     /// Whether the medium says that nothing arrives there.
     fn is_cut(&self, path: &Path) -> bool;
     /// How many more neighbours there may be.
     fn room(&self) -> usize;
+}
+
+/// A link that is suspect.
+#[derive(Clone, Copy)]
+pub(crate) struct Silent {
+    /// Its path.
+    pub(crate) path: Path,
+    /// When the neighbour was heard over it last.
+    pub(crate) heard: Time,
 }
 
 pub(super) fn lives(alive: &impl Alive, paths: &[Path], address: Option<&Address>) -> bool {
@@ -101,11 +112,32 @@ impl Candidate {
             }
         }
         self.paths.insert(0, path);
+        // It need not wait until the dials to endpoints that may be no more have come to nothing, which takes seconds.
+        if !self.attempts.are_over() && !self.is_doubtful() {
+            self.attempts.add(path);
+        }
+    }
+
+    /// Whether it has failed and has never answered, so that it may have been invented.
+    fn is_doubtful(&self) -> bool {
+        self.failures > 0 && self.address.is_none()
+    }
+
+    /// The paths on which it was heard after its link has fallen silent: it has other addresses now, and need not be waited for
+    /// until the link is down.
+    fn heard_elsewhere(&self, medium: u32, alive: &impl Alive) -> Vec<Path> {
+        let silent = self.address.and_then(|address| alive.silent(medium, &address));
+        let elsewhere = silent.into_iter().flat_map(|silent| {
+            let later = move |(path, heard): &&(Path, Time)| *path != silent.path && *heard > silent.heard;
+            self.heard_on.iter().filter(later).map(|(path, _)| *path)
+        });
+        elsewhere.collect()
     }
 
     /// A link over another medium is another link: each is there when the other fails.
     pub(super) fn lives(&self, medium: u32, alive: &impl Alive) -> bool {
-        self.address.is_some_and(|address| alive.address_on(medium, &address)) || has_link(alive, &self.paths)
+        let linked = self.address.is_some_and(|address| alive.address_on(medium, &address));
+        (linked || has_link(alive, &self.paths)) && self.heard_elsewhere(medium, alive).is_empty()
     }
 
     pub(super) fn is_at(&self, path: &Path, address: &Address) -> bool {
@@ -117,11 +149,14 @@ impl Candidate {
         self.attempts.since().map(|since| since + ANSWER).filter(|until| *until > now)
     }
 
-    /// The paths to dial. One that was dialled in vain and has never answered is dialled on one path at a time: it may have been
-    /// invented.
-    pub(super) fn to_dial(&self, alive: &impl Alive) -> Vec<Path> {
+    /// The paths to dial: one at a time of a node that may have been invented.
+    pub(super) fn to_dial(&self, medium: u32, alive: &impl Alive) -> Vec<Path> {
+        let elsewhere = self.heard_elsewhere(medium, alive);
+        if !elsewhere.is_empty() {
+            return in_order(alive, &elsewhere);
+        }
         let mut paths = in_order(alive, &self.paths);
-        if self.failures > 0 && self.address.is_none() {
+        if self.is_doubtful() {
             paths.truncate(1);
         }
         paths

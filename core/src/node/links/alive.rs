@@ -1,11 +1,12 @@
 //! Which links live, as the dial list asks before it has anything dialled.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::address::Address;
 use crate::link::Path;
-use crate::node::dial::Alive;
+use crate::node::dial::{Alive, Silent};
+use crate::node::neighbour::Neighbour;
 use crate::node::shared::{Shared, read};
 
 /// The links as they were when the first question was asked: a crowd of those heard asks many.
@@ -23,9 +24,17 @@ struct Known {
     away: HashSet<Path>,
     addresses: HashSet<Address>,
     on_medium: HashSet<(u32, Address)>,
+    silent: HashMap<(u32, Address), Silent>,
 }
 
 impl AliveLinks<'_> {
+    /// Whether a link to be dialled around is in doubt because its medium carries nothing there. For people it is still there.
+    fn is_cut_off(&self, neighbour: &Neighbour) -> bool {
+        !self.in_service
+            && neighbour.is_suspect()
+            && neighbour.medium.netmod.is_cut(&neighbour.path().endpoint)
+    }
+
     fn known(&self) -> &Known {
         self.known.get_or_init(|| {
             let mut known = Known::default();
@@ -34,9 +43,12 @@ impl AliveLinks<'_> {
             for neighbour in neighbours.values().filter(|known| !self.in_service || known.is_in_service()) {
                 let path = neighbour.path();
                 // Where it cannot be reached it may be found elsewhere.
-                if neighbour.is_away() {
+                if neighbour.is_away() || self.is_cut_off(neighbour) {
                     known.away.insert(path);
                 } else {
+                    if let Some(heard) = neighbour.silent_since() {
+                        known.silent.insert((path.netmod, neighbour.address), Silent { path, heard });
+                    }
                     known.paths.insert(path);
                     known.addresses.insert(neighbour.address);
                     known.on_medium.insert((path.netmod, neighbour.address));
@@ -62,6 +74,10 @@ impl Alive for AliveLinks<'_> {
 
     fn is_away(&self, path: &Path) -> bool {
         self.known().away.contains(path)
+    }
+
+    fn silent(&self, medium: u32, address: &Address) -> Option<Silent> {
+        self.known().silent.get(&(medium, *address)).copied()
     }
 
     fn is_cut(&self, path: &Path) -> bool {

@@ -263,7 +263,10 @@ impl Neighbour {
                     self.note_end(shared, reason);
                     down = Some(reason.to_string());
                 }
-                LinkOutput::StateChanged(state) => self.stands(shared, state).await,
+                LinkOutput::StateChanged(state) => {
+                    self.silent_since.store(link.metrics().heard.as_nanos(), Relaxed);
+                    self.stands(shared, state).await;
+                }
             }
         }
         if changed {
@@ -293,9 +296,11 @@ impl Neighbour {
         if self.hearing.announce() {
             shared.router.tell(RouterEvent::Stands { id: self.id }).await;
         }
-        if turned {
+        if suspect || turned {
             // It may be reached elsewhere.
             let _ = shared.link_events.try_push(LinkEvent::Look);
+        }
+        if turned {
             let (address, endpoint) = (self.address, self.endpoint());
             match away {
                 true => {

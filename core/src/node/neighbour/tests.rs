@@ -54,7 +54,6 @@ fn silent_neighbour() -> (Arc<Shared>, Arc<Neighbour>, Link) {
         address: session.peer,
         path,
         initiator: true,
-        instance: session.peer_instance,
         local_index: session.local_index,
         mtu: 1200,
         configured: false,
