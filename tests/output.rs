@@ -1,6 +1,8 @@
 //! Standard output and standard error that nothing reads: the daemon goes on, and ends when it is stopped.
 
-use std::io::{BufRead, BufReader, PipeReader, Read, Write, pipe};
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, PipeReader, Read, Write, pipe};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::thread;
@@ -8,6 +10,8 @@ use std::thread;
 use rouse_tests::{Daemon, Running, programs, until};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Action, tcflow};
 
 /// The end of a pipe that is full, so that the next write to it waits until somebody reads.
 fn full_pipe() -> (PipeReader, Stdio) {
@@ -19,6 +23,24 @@ fn full_pipe() -> (PipeReader, Stdio) {
     (reader, writer.into())
 }
 
+/// The keyboard's end of a terminal that was stopped as by Ctrl-S, and its program's end: the next write to it waits until it is
+/// started again, which nothing does.
+fn stopped_terminal() -> (OwnedFd, File) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let keyboard = openpt(flags).expect("there are terminals");
+    grantpt(&keyboard).expect("it is this process's own");
+    unlockpt(&keyboard).expect("it has another end");
+    let open = || File::from(ioctl_tiocgptpeer(&keyboard, flags).expect("its other end opens"));
+    tcflow(open(), Action::OOff).expect("its output can be stopped");
+    let mut program = open();
+    let flags = fcntl_getfl(&program).expect("a terminal has flags");
+    fcntl_setfl(&program, flags | OFlags::NONBLOCK).expect("they can be set");
+    let refused = program.write(b"\n").expect_err("it takes nothing");
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+    fcntl_setfl(&program, flags).expect("they can be set back");
+    (keyboard, program)
+}
+
 fn terminate(process: &mut Running) {
     let pid =
         Pid::from_raw(process.pid().try_into().expect("a process id is small")).expect("it is not zero");
@@ -28,8 +50,11 @@ fn terminate(process: &mut Running) {
 
 /// A daemon that logs all that it can into this.
 fn talkative(stderr: Stdio) -> Daemon {
-    let daemon = programs!().daemon().argument("--log").argument("trace");
-    daemon.start_with_output(Stdio::null(), stderr)
+    talkative_on(Stdio::null(), stderr)
+}
+
+fn talkative_on(stdout: Stdio, stderr: Stdio) -> Daemon {
+    programs!().daemon().argument("--log").argument("trace").start_with_output(stdout, stderr)
 }
 
 fn dropped(daemon: &Daemon) -> u64 {
@@ -52,7 +77,18 @@ fn until_it_drops(daemon: &Daemon) {
 #[test]
 fn a_log_that_nothing_reads_keeps_the_daemon_from_nothing() {
     let (_unread, stderr) = full_pipe();
-    let mut first = talkative(stderr);
+    serves_and_ends(talkative(stderr));
+}
+
+#[test]
+fn a_terminal_that_is_stopped_keeps_the_daemon_from_nothing() {
+    let (_keyboard, terminal) = stopped_terminal();
+    let stdout = terminal.try_clone().expect("a descriptor can be copied");
+    serves_and_ends(talkative_on(stdout.into(), terminal.into()));
+}
+
+/// The daemon, whose log goes nowhere, makes links, exchanges messages, and ends when it is stopped.
+fn serves_and_ends(mut first: Daemon) {
     until_it_drops(&first);
     let second = programs!().daemon().peer(&first.uri()).start();
     first.route_to(second.address());
