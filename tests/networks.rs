@@ -6,6 +6,7 @@ use rouse_tests::{Daemon, Namespace, programs, run_in_namespaces, until};
 fn main() {
     run_in_namespaces(&[
         ("a_daemon_takes_an_interface_and_an_address_when_they_come", late),
+        ("a_listener_whose_address_has_left_the_host_is_not_up", leaves),
         ("a_daemon_with_nowhere_at_all_to_listen_does_not_start", nowhere),
         ("of_two_networks_on_a_card_the_common_one_is_found", two_networks),
         ("of_too_many_interfaces_the_one_with_an_address_stays", crowded),
@@ -69,6 +70,31 @@ fn late() {
     address(&host, "192.0.2.77/24", "late");
     for part in ["fe80::77", "192.0.2.77"] {
         until("the netmod is up", || (netmod(&daemon, part)["state"] == "up").then_some(()));
+    }
+}
+
+fn leaves() {
+    let host = Namespace::new("leaves");
+    without_ipv6(&host);
+    host.ip(&["link", "set", "lo", "up"]);
+    host.ip(&["link", "add", "card", "type", "veth", "peer", "name", "plug"]);
+    host.ip(&["link", "set", "plug", "up"]);
+    host.ip(&["link", "set", "card", "up"]);
+    for discovers in [true, false] {
+        address(&host, "192.0.2.78/24", "card");
+        let daemon = programs!().daemon();
+        let daemon = if discovers { daemon.as_it_comes() } else { daemon }.listen("udp:192.0.2.78:7700");
+        let daemon = daemon.namespace(host.name()).start();
+        until("the netmod is up", || (netmod(&daemon, "192.0.2.78")["state"] == "up").then_some(()));
+        host.ip(&["address", "flush", "dev", "card"]);
+        until("the state and the error show that the address is missing", || {
+            let netmod = netmod(&daemon, "192.0.2.78");
+            let error = netmod["last_error"].as_str()?;
+            (netmod["state"] == "retrying" && error.contains("192.0.2.78")).then_some(())
+        });
+        address(&host, "192.0.2.78/24", "card");
+        until("the netmod is up again", || (netmod(&daemon, "192.0.2.78")["state"] == "up").then_some(()));
+        host.ip(&["address", "flush", "dev", "card"]);
     }
 }
 

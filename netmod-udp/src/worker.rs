@@ -1,10 +1,12 @@
 //! The worker that runs inside `recv`: it receives from the sockets in turn and polls discovery, on the task that calls
 //! `recv`. Nothing is spawned, so that any executor will do.
 
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::FutureExt;
+use if_watch::smol::IfWatcher;
 use rouse_core::netmod::{NetmodError, Received};
 
 use crate::counters::Counters;
@@ -21,6 +23,9 @@ const STREAK: u32 = 16;
 /// were sent before, not about receiving.
 const ERRORS: u32 = 64;
 
+/// The number of changes of addresses that are taken before the sockets get a turn.
+const CHANGES: usize = 32;
+
 /// The receiving half of an open netmod.
 pub(crate) struct Worker {
     sockets: Arc<Sockets>,
@@ -33,6 +38,9 @@ pub(crate) struct Worker {
     /// The number of batches since the last pause.
     streak: u32,
     discovery: Option<Discovery>,
+    /// Announces changes of addresses while a socket is bound to one: after that has left the host nothing arrives, and no call
+    /// fails by which it would show.
+    addresses: Option<IfWatcher>,
     counters: Arc<Counters>,
 }
 
@@ -45,6 +53,7 @@ impl Worker {
             streak: 0,
             pool: Pool::new(),
             discovery,
+            addresses: watch_addresses(&sockets),
             counters,
             sockets,
         }
@@ -72,6 +81,7 @@ impl Worker {
                     return Poll::Ready(Ok(()));
                 }
             }
+            self.check_addresses(cx)?;
             if let Some(discovery) = &mut self.discovery {
                 discovery.poll(cx, &self.sockets, received);
             }
@@ -92,6 +102,37 @@ impl Worker {
             if !self.ready.contains(&true) {
                 self.streak = 0;
                 return Poll::Pending;
+            }
+        }
+    }
+
+    /// Fails when the address of a socket has left the host.
+    fn check_addresses(&mut self, cx: &mut Context<'_>) -> Result<(), NetmodError> {
+        let Some(watcher) = &mut self.addresses else { return Ok(()) };
+        let (mut changed, mut failed) = (false, false);
+        for turn in 0..=CHANGES {
+            match watcher.poll_if_event(cx) {
+                Poll::Ready(Ok(_)) if turn == CHANGES => {
+                    changed = true;
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Ready(Ok(_)) => changed = true,
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "changes of addresses are no longer announced");
+                    failed = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if failed {
+            self.addresses = None;
+        }
+        match self.sockets.list.iter().find(|socket| changed && socket.has_lost_address()) {
+            None => Ok(()),
+            Some(socket) => {
+                let error = format!("this host no longer has the address {}", socket.local.ip());
+                Err(NetmodError::Gone(io::Error::new(io::ErrorKind::AddrNotAvailable, error)))
             }
         }
     }
@@ -123,4 +164,14 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// A watcher of addresses, if a socket is bound to one that may leave the host.
+fn watch_addresses(sockets: &Sockets) -> Option<IfWatcher> {
+    let may_leave = |socket: &crate::socket::Socket| socket.is_fixed() && !socket.local.ip().is_loopback();
+    if !sockets.list.iter().any(may_leave) {
+        return None;
+    }
+    let watcher = IfWatcher::new();
+    watcher.inspect_err(|error| tracing::debug!(%error, "changes of addresses are not announced")).ok()
 }
