@@ -1,6 +1,6 @@
-//! What the tools of this project reach into, and an application does not: the hostile node, the fuzzers, the benchmarks.
+//! Access for this project's own tools: the hostile node, the fuzzers and the benchmarks.
 //!
-//! Behind the feature `internals`, hidden, and without any promise.
+//! It is hidden behind the feature `internals`, because it may change with any release.
 
 pub mod cost;
 pub mod fuzz;

@@ -1,8 +1,8 @@
-//! The examples of `core/PROTOCOL.md`: made here from fixed seeds, printed there, and read back with the code that
-//! reads the wire.
+//! The examples of `core/PROTOCOL.md`. The tests make them from fixed seeds, compare them with the printed ones, and read these
+//! with the code that reads the wire.
 //!
-//! An example is a fenced block, ```` ```hex name ````, of one line for each field: its name, its bytes, and what they
-//! mean. After a change of the format this writes all of them anew:
+//! An example is a fenced block, ```` ```hex name ````, with one line for each field: its name, its bytes, and their meaning. After
+//! a change of the format, this command writes all of them again:
 //!
 //! ```sh
 //! ROUSE_EXAMPLES=write cargo test -p rouse-core -p rouse-netmod-udp --lib the_examples_are_made_from_fixed_seeds
@@ -24,10 +24,10 @@ use std::fmt::Write;
 use crate::wire;
 
 const SPECIFICATION: &str = include_str!("../PROTOCOL.md");
-/// Examples that the test of another crate reads.
+/// Examples that a test of another crate reads.
 const ELSEWHERE: [&str; 2] = ["beacon", "beacon-closed"];
 
-/// A field of an example: its name, its bytes, and what they mean where that is not plain.
+/// A field of an example: its name, its bytes, and their meaning where it is not obvious.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     name: String,
@@ -56,7 +56,7 @@ impl Row {
     }
 }
 
-/// Which bytes tell kinds of messages apart.
+/// The bytes that distinguish kinds of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Layer {
     /// The first byte of a frame.
@@ -71,16 +71,16 @@ enum Layer {
     Message,
 }
 
-/// What the code makes of an example's bytes.
+/// The result of reading an example's bytes.
 #[derive(Debug, Default)]
 struct Reading {
     rows: Vec<Row>,
-    /// What the code encodes the values to that it read.
+    /// The encoding of the values that were read.
     again: Vec<u8>,
     kinds: Vec<(Layer, u8)>,
 }
 
-/// Reads the example called `name`; `None` when no reader knows it.
+/// Reads the example called `name`; `None` when no reader has that name.
 fn read(name: &str, bytes: &[u8]) -> Option<Reading> {
     let kind = name.split('-').next().unwrap_or_default();
     Some(match kind {
@@ -135,7 +135,7 @@ fn render(rows: &[Row]) -> String {
     out
 }
 
-/// The rows that the lines of a block say.
+/// The rows that the lines of a block describe.
 fn parse(block: &str) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for line in block.lines() {
@@ -210,7 +210,7 @@ fn the_examples_are_made_from_fixed_seeds() {
         let block = printed.remove(&name).unwrap_or_else(|| panic!("{name} is not in the specification"));
         assert_eq!(block, render(&read(&name, &bytes).expect(&name).rows), "{name}");
     }
-    assert!(printed.is_empty(), "examples that nobody makes: {:?}", printed.keys());
+    assert!(printed.is_empty(), "printed examples that no test makes: {:?}", printed.keys());
     assert_eq!(blocks("keys"), keys);
 }
 
@@ -221,7 +221,7 @@ fn replaced(text: &str, language: &str, name: &str, block: &str) -> String {
     format!("{before}{fence}{block}```{after}")
 }
 
-/// Every kind that the code knows, of every layer.
+/// All kinds of all layers.
 fn known() -> BTreeSet<(Layer, u8)> {
     let mut known = BTreeSet::new();
     for kind in 0..=u8::MAX {

@@ -1,4 +1,4 @@
-//! What the benchmarks of the data path and of the cryptography share: `ring` alone, on frames of the same shape, and
+//! The common parts of the benchmarks of the data path and of the cryptography: `ring` alone, on frames of the same shape, and
 //! medians.
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -41,14 +41,14 @@ impl Bare {
         tag.copy_from_slice(sealed.as_ref().map_or(&[0; TAG], |tag| tag.as_ref()));
     }
 
-    /// Opens it where it lies.
+    /// Opens it in place.
     pub fn open(&self, counter: u64, frame: &mut [u8]) {
         let (head, body) = frame.split_at_mut(HEADER);
         let head: [u8; HEADER] = head.try_into().unwrap_or_default();
         assert!(self.key.open_in_place(Self::nonce(counter), Aad::from(head), body).is_ok());
     }
 
-    /// So many frames in a row, sealed with the counters from 0.
+    /// A sequence of `count` frames, sealed with the counters from 0.
     pub fn frames(&self, count: usize, size: usize) -> Vec<u8> {
         let mut frames = vec![7; count * size];
         frames.chunks_mut(size).zip(0..).for_each(|(frame, counter)| self.seal(counter, frame));
@@ -56,7 +56,7 @@ impl Bare {
     }
 }
 
-/// How long `work` takes, in seconds of this thread's processor time: what else the machine does is not counted.
+/// The time that `work` takes, in seconds of this thread's processor time, so that other load on the machine is not counted.
 pub fn timed(work: impl FnOnce()) -> f64 {
     let begun = processor_time();
     work();
@@ -74,7 +74,7 @@ pub fn median(figures: &mut [f64]) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// The number among the program's arguments: how many rounds there are.
+/// The number of rounds: the number among the program's arguments.
 pub fn rounds(usual: usize) -> usize {
     std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(usual)
 }

@@ -1,7 +1,7 @@
-//! What the cryptography of links and announces costs: `cargo bench -p rouse-core --features internals --bench crypto`.
+//! Cost of the cryptography of links and announces: `cargo bench -p rouse-core --features internals --bench crypto`.
 //!
-//! Rounds of what is compared take turns, so that what else the machine does hits all alike; printed are medians. A number
-//! among the arguments says how many rounds there are.
+//! The compared rounds alternate, so that other load on the machine affects all alike. The medians are printed. A number among the
+//! arguments sets the number of rounds.
 
 #[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "the other benchmark uses the rest")]
@@ -18,7 +18,7 @@ const HANDSHAKES: u64 = 16;
 const COOKIES: usize = 256;
 const FRAMES: usize = 512;
 const SIGNATURES: usize = 256;
-/// About what an announce has under its signature, in bytes.
+/// The approximate length of an announce's signed bytes.
 const SIGNED: usize = 116;
 
 fn main() {
@@ -100,7 +100,7 @@ fn signatures(rounds: usize) {
     let messages: Vec<_> = (0..SIGNATURES).map(|n| vec![n as u8; SIGNED]).collect();
     let signatures: Vec<Signature> =
         keys.iter().zip(&messages).map(|(key, message)| key.sign(message)).collect();
-    // As announces come: an address is 32 bytes, not yet a point.
+    // As for received announces, an address is 32 bytes and not yet a point of the curve.
     let addresses: Vec<[u8; 32]> = keys.iter().map(|key| key.verifying_key().to_bytes()).collect();
     let key = |bytes: &[u8; 32]| VerifyingKey::from_bytes(bytes).ok().filter(|key| !key.is_weak());
     let mut single = Vec::new();

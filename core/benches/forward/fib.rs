@@ -1,4 +1,4 @@
-//! How long a reader of the routes may have to wait while they are being written.
+//! Time that a reader of the routes waits while they are being written.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use rouse_core::internals::cost::Routes;
 
 const ROUTES: usize = 32_000;
-/// How often a writer installs all, changes all, and removes all.
+/// The number of times that a writer installs all, changes all, and removes all.
 const TURNS: usize = 20;
 
 pub fn run() {
@@ -40,7 +40,7 @@ pub fn run() {
     println!(
         "FIB: one look-up, while {ROUTES} routes are installed, changed and removed {TURNS} times (a clock's reading included)"
     );
-    print("nobody writes", &mut alone);
+    print("no writer", &mut alone);
     print("a writer at work", &mut during);
     println!("  one write                         {written:7.0} ns");
 }

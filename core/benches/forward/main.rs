@@ -1,10 +1,9 @@
-//! What a relay does with a packet, beside its cryptography alone:
+//! Cost of forwarding a packet, compared with its cryptography alone:
 //! `cargo bench -p rouse-core --features internals --bench forward`.
 //!
-//! A relay opens a frame, looks at the packet's header, finds the next link and seals the packet for it. Beside that
-//! stand `ring` opening and sealing the same bytes with the same cipher, and nothing else. Rounds of both take turns, so
-//! that what else the machine does hits both alike; printed are medians of the rounds, and their ratio. A number among the
-//! arguments says how many rounds there are.
+//! A relay opens a frame, reads the packet's header, finds the next link and seals the packet for it. For comparison `ring` only
+//! opens and seals the same bytes with the same cipher. The rounds of both alternate, so that other load on the machine affects
+//! both alike. The medians of the rounds and their ratio are printed. A number among the arguments sets the number of rounds.
 
 mod codec;
 #[path = "../common/mod.rs"]
@@ -30,7 +29,7 @@ fn relay(cipher: Cipher, payload: usize, rounds: usize) {
     let mut relayed = [Vec::new(), Vec::new()];
     let mut ratios = [Vec::new(), Vec::new()];
     let mut allocations = [0; 2];
-    // Of the first rounds only the caches learn.
+    // The first rounds only fill the caches.
     for round in 0..rounds + 3 {
         let mut frames = bare.frames(PACKETS, size);
         let bare_time = timed(|| {
@@ -39,7 +38,7 @@ fn relay(cipher: Cipher, payload: usize, rounds: usize) {
                 bare.seal(counter, frame);
             }
         });
-        // The one that comes first is another each time.
+        // The order alternates.
         for which in [round % 2, (round + 1) % 2] {
             let relay = &mut relays[which];
             let trains = relay.trains(PACKETS, payload);

@@ -1,8 +1,8 @@
 //! The inbox beside six other queues, on the same tasks, in one run: `cargo bench -p rouse-core --bench inbox`.
 //!
-//! Each round runs each workload on each queue, beginning with another queue each time, so that what else the
-//! machine does hits all alike. Printed are the medians over the rounds, and the bars with their ratios. A number
-//! among the arguments says how many rounds there are.
+//! Each round runs each workload on each queue, beginning with another queue each time, so that other load on the
+//! machine affects all alike. The medians over the rounds are printed, and the bars with their ratios. A number among the
+//! arguments sets the number of rounds.
 //!
 //! Items are 64 bytes, queues hold 1024, the executor is async-std's with one thread per core.
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use queues::{AsyncChannel, Crossfire, Flume, Futures, Kanal, Queue, Rouse, Thingbuf};
 use table::{Bar, Row, Unit};
 
-/// How long the rounds may take together.
+/// The longest time for all rounds together.
 const BUDGET: Duration = Duration::from_secs(75);
 
 /// All workloads on one queue, as functions, so that rounds can interleave the queues.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use futures::{FutureExt, SinkExt, StreamExt};
 use rouse_core::inbox::{Full, Inbox};
 
-/// What is sent: 64 bytes, as a small message has, with a time stamp or a number in the first eight.
+/// An item: 64 bytes, the size of a small message, with a time stamp or a number in the first eight.
 pub type Item = [u64; 8];
 
-/// How many items a queue holds.
+/// The capacity of a queue, in items.
 pub const CAPACITY: usize = 1024;
 
-/// How many items a burst has.
+/// The number of items in a burst.
 pub const BURST: usize = 32;
 
 pub trait Queue: 'static {
@@ -215,7 +215,7 @@ impl Queue for Crossfire {
         writer.try_send(item).is_ok()
     }
 
-    // Its reader may not be shared across threads, so its own future is handed on instead of being awaited here.
+    // Its reader may not be shared across threads, so its own future is returned instead of being awaited here.
     fn read(reader: &mut Self::Reader) -> impl Future<Output = Item> + Send {
         reader.recv().map(Result::unwrap)
     }

@@ -1,6 +1,6 @@
 //! Collects the figures of all rounds and prints them beside the bars.
 
-/// What a row shows, and which way is better.
+/// The unit of a row; it determines whether more or less is better.
 #[derive(Clone, Copy)]
 pub enum Unit {
     /// Millions per second: more is better.
@@ -9,14 +9,14 @@ pub enum Unit {
     Microseconds,
 }
 
-/// What the first queue must reach, as a ratio to the others of the same round.
+/// The bar for the first queue, as a ratio to the others of the same round.
 #[derive(Clone, Copy)]
 pub enum Bar {
-    /// At least so many times the median of the others.
+    /// At least this many times the median of the others.
     TimesMedian(f64),
-    /// At least so many times the best of the others (for times: at most).
+    /// At least this many times the best of the others (for times: at most).
     TimesBest(f64),
-    /// None: shown to be seen.
+    /// No bar: the row is printed only.
     None,
 }
 
@@ -45,7 +45,7 @@ impl Row {
         }
     }
 
-    /// The ratio to what the bar names, from the medians over all rounds; and whether the bar is met.
+    /// The ratio that the bar limits, from the medians over all rounds; and whether the bar is met.
     fn verdict(&self) -> String {
         let own = self.shown(0);
         let others: Vec<f64> = (1..self.figures.len()).map(|queue| self.shown(queue)).collect();

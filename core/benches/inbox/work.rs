@@ -129,7 +129,7 @@ pub fn thousand_inboxes<Q: Queue>() -> f64 {
     })
 }
 
-/// How many tasks wait again.
+/// The number of tasks that wait again.
 #[derive(Default)]
 struct Sweep {
     waiting: AtomicUsize,
@@ -191,14 +191,14 @@ pub fn wake_from_thread<Q: Queue>() -> [f64; 2] {
     percentiles(stamps)
 }
 
-/// Says that the reader waits.
+/// Signals that the reader waits.
 #[derive(Default)]
 struct Parked {
     flag: AtomicBool,
     waker: AtomicWaker,
 }
 
-/// Reads one stamped item after the other, saying each time when it waits, and notes when each was in hand.
+/// Reads one stamped item after the other. Signals before each wait, and notes the time at which each item was received.
 async fn stamps<Q: Queue>(mut reader: Q::Reader, parked: Arc<Parked>) -> Vec<u64> {
     let mut latencies = Vec::with_capacity(WAKES);
     while latencies.len() < WAKES {

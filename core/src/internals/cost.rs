@@ -1,4 +1,4 @@
-//! What the benchmarks measure: single steps of the data path and of the cryptography, without sockets.
+//! Steps of the data path and of the cryptography for the benchmarks, without sockets.
 
 use crate::identity::Identity;
 use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Sealer, Session, Source, Suite};
@@ -25,7 +25,7 @@ impl Cipher {
     }
 }
 
-/// Both ends of a handshake, who know nothing of each other yet.
+/// The two ends of a handshake that has not begun.
 pub struct Ends {
     ends: [Handshakes; 2],
 }
@@ -36,7 +36,7 @@ fn path(n: u8) -> Path {
 }
 
 impl Ends {
-    /// Two nodes, `number` of many pairs. `loaded`: the second asks for a cookie before it does any work.
+    /// Two nodes, `number` of many pairs. When `loaded`, the second requests a cookie before it does any work.
     pub fn new(cipher: Cipher, loaded: bool, number: u64) -> Self {
         let config = LinkConfig {
             suites: cipher.offered(),
@@ -54,7 +54,7 @@ impl Ends {
         Ends { ends: [end(1), end(2)] }
     }
 
-    /// Runs one whole handshake, and returns what each side has of it, and how many frames there were.
+    /// Runs one whole handshake. Returns the session of each side and the number of frames.
     pub(crate) fn run(&mut self) -> (Box<Session>, Box<Session>, u32) {
         let mut done = [None, None];
         let mut frames = 0;
@@ -66,7 +66,7 @@ impl Ends {
                         HandshakeOutput::Transmit { frame, .. } => {
                             frames += 1;
                             assert!(frames < 32, "a handshake between two honest ends comes to an end");
-                            // Who is asked for a cookie is not taken yet.
+                            // The first initiation is refused when the responder requests a cookie.
                             let _ = self.ends[1 - here].handle(
                                 Time::ZERO,
                                 path(1),
@@ -87,12 +87,12 @@ impl Ends {
         }
     }
 
-    /// A whole handshake between two new nodes. Returns how many frames it took.
+    /// Runs one whole handshake. Returns the number of frames.
     pub fn handshake(&mut self) -> u32 {
         self.run().2
     }
 
-    /// Two nodes that have shaken hands.
+    /// The sessions of two nodes after a handshake.
     pub(crate) fn sessions(cipher: Cipher) -> (Box<Session>, Box<Session>) {
         let (a, b, _) = Ends::new(cipher, false, 0).run();
         (a, b)
@@ -113,7 +113,7 @@ impl Ends {
     }
 }
 
-/// What seals on one side of a link and opens on the other.
+/// One direction of a link: the sealer of one end and the opener of the other.
 pub struct Channel {
     sealer: Sealer,
     opener: Box<Session>,
@@ -135,7 +135,7 @@ impl Channel {
         &mut self.out
     }
 
-    /// Opens one frame where it lies; returns whether it was good.
+    /// Opens one frame in place; returns whether its seal was valid.
     pub fn open(&mut self, frame: &mut [u8]) -> bool {
         self.opener.opener.open(frame).is_ok()
     }

@@ -1,11 +1,11 @@
-//! One function for each fuzz target: hostile bytes go in, nothing may panic, and what is promised must hold.
+//! One function for each fuzz target. It takes hostile bytes, must not panic by itself, and checks invariants.
 //!
-//! A target's input is a script: a byte says what happens next, the bytes after it with what. So every state that a
-//! stranger, a neighbour or a local program can bring about is some row of bytes, a mutation of a script is again a
-//! script, and the same bytes always do the same. Time, keys and randomness come from the script or are fixed.
-//! `seeds` writes scripts of exchanges that really happen, for the fuzzers to begin with.
+//! A target's input is a script: a byte selects the next step, and the bytes after it are the step's arguments. Therefore every
+//! state that a remote node, a neighbour or a local program can cause is the result of some bytes, a mutation of a script is
+//! again a script, and the same bytes always have the same result. Time, keys and randomness come from the script or are fixed.
+//! `seeds` writes scripts of real exchanges, so that the fuzzers begin beyond the first checks.
 //!
-//! The functions panic when a promise is broken: that is what they are for. `core/fuzz` runs them under libFuzzer,
+//! The functions panic when an invariant is broken, since that is how fuzzers detect a failure. `core/fuzz` runs them under libFuzzer,
 //! `tests/fuzz_seeds.rs` runs them over the seeds and mutations of them.
 
 mod announce;

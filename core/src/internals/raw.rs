@@ -1,9 +1,9 @@
-//! A link without a node behind it: whoever holds it says what it likes to its neighbour.
+//! A link without a node behind it, with which a test can send anything to a neighbour.
 //!
-//! [`Shaking`] is one handshake, dialled or answered with an identity; the [`RawLink`] that comes of it keeps itself alive as
-//! every link does (it answers hellos, acknowledges, repeats its control messages), and besides seals whatever it is given: any
-//! plaintext, any control message, any packet. [`control_messages`] makes what routers say to each other, with any fields, signed or not;
-//! [`frames`] are handshake frames out of nothing. Bytes and the time go in, bytes come out; no I/O.
+//! [`RawHandshake`] is one handshake, dialled or answered with an identity. The resulting [`RawLink`] keeps itself alive as every
+//! link does: it answers probes, acknowledges, and repeats its control messages. Besides, it seals any plaintext, any control
+//! message and any packet. [`control_messages`] encodes the records of routers with any fields, signed or not; [`frames`] encodes
+//! forged handshake frames. The module does no I/O: the caller passes received bytes and the time, and sends the returned bytes.
 
 pub mod control_messages;
 pub mod frames;
@@ -19,33 +19,34 @@ use crate::netmod::Endpoint;
 use crate::stats::DropCause;
 use crate::time::Time;
 
-/// The longest frame that a raw link says it takes, in bytes.
+/// The longest frame that a raw link offers to receive, in bytes.
 pub const MTU: usize = 1200;
 
-/// How a raw node shakes hands.
+/// The parameters of a raw handshake.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Manners {
+pub struct RawOptions {
     /// The key of a closed mesh.
     pub mesh_key: Option<[u8; 32]>,
-    /// From which all randomness comes. The same seed gives the same frames.
+    /// The seed of all randomness: the same seed gives the same frames.
     pub seed: [u8; 32],
-    /// The random number that stands for a run of a node; from the seed when there is none.
+    /// The random number that identifies a run of a node; derived from the seed when it is `None`.
     pub instance: Option<u64>,
 }
 
-/// What comes of handing in frames and time.
+/// A result of a raw handshake.
 #[derive(Debug)]
-pub enum Shaken {
+pub enum RawHandshakeEvent {
     /// Send this to the other side.
     Send(Vec<u8>),
     /// The handshake is complete.
     Link(Box<RawLink>),
-    /// It has come to nothing; why.
+    /// The handshake failed, for this reason.
     Failed(String),
 }
 
-/// A handshake with one neighbour. When the link is there it may have to be told of repeated frames for a while.
-pub struct Shaking {
+/// A handshake with one neighbour. After the link is established, the caller still passes repeated handshake frames to it for a
+/// while, because the neighbour may have missed the last answer.
+pub struct RawHandshake {
     handshakes: Handshakes,
     mark: u8,
 }
@@ -55,10 +56,10 @@ fn path() -> Path {
     Path { netmod: 0, endpoint: Endpoint::new(&[1]).unwrap_or_else(|| unreachable!("one byte")) }
 }
 
-impl Shaking {
-    /// Waits to be dialled.
-    pub fn answer(identity: &Identity, manners: Manners) -> Self {
-        let Manners { mesh_key, seed, instance } = manners;
+impl RawHandshake {
+    /// A handshake that answers a dial.
+    pub fn answer(identity: &Identity, options: RawOptions) -> Self {
+        let RawOptions { mesh_key, seed, instance } = options;
         let config = LinkConfig {
             mesh_key: mesh_key.map(zeroize::Zeroizing::new),
             instance,
@@ -67,17 +68,17 @@ impl Shaking {
             ..LinkConfig::default()
         };
         let [mark, ..] = seed;
-        Shaking { handshakes: Handshakes::new(identity, config, seed), mark }
+        RawHandshake { handshakes: Handshakes::new(identity, config, seed), mark }
     }
 
-    /// Dials whoever is there.
-    pub fn dial(now: Time, identity: &Identity, manners: Manners) -> Self {
-        let mut shaking = Shaking::answer(identity, manners);
-        shaking.handshakes.dial(now, path(), MTU);
-        shaking
+    /// A handshake that dials the node at the other end.
+    pub fn dial(now: Time, identity: &Identity, options: RawOptions) -> Self {
+        let mut handshake = RawHandshake::answer(identity, options);
+        handshake.handshakes.dial(now, path(), MTU);
+        handshake
     }
 
-    /// A handshake frame has come.
+    /// Handles a received handshake frame.
     ///
     /// # Errors
     /// The cause for which a node would count it as dropped.
@@ -85,17 +86,17 @@ impl Shaking {
         self.handshakes.handle(now, path(), Source::default(), MTU, frame)
     }
 
-    /// What is to be done at this time; again and again until there is nothing more.
-    pub fn poll(&mut self, now: Time) -> Option<Shaken> {
+    /// The next result at this time. The caller repeats it until it returns `None`.
+    pub fn poll(&mut self, now: Time) -> Option<RawHandshakeEvent> {
         if self.handshakes.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.handshakes.handle_timeout(now);
         }
         Some(match self.handshakes.poll_output()? {
-            HandshakeOutput::Transmit { frame, .. } => Shaken::Send(frame),
-            HandshakeOutput::Failed { reason, .. } => Shaken::Failed(reason.to_string()),
+            HandshakeOutput::Transmit { frame, .. } => RawHandshakeEvent::Send(frame),
+            HandshakeOutput::Failed { reason, .. } => RawHandshakeEvent::Failed(reason.to_string()),
             HandshakeOutput::Established(session) => {
                 let link = Link::new(now, session.peer, session.opener, session.mtu, [self.mark; 32]);
-                Shaken::Link(Box::new(RawLink {
+                RawHandshakeEvent::Link(Box::new(RawLink {
                     peer: session.peer,
                     local_index: session.local_index,
                     link,
@@ -108,41 +109,41 @@ impl Shaking {
     }
 }
 
-/// What a raw link has to do or to tell.
+/// An output of a raw link.
 #[derive(Debug)]
-pub enum Happened {
+pub enum RawLinkEvent {
     /// Send this frame to the neighbour.
     Send(Vec<u8>),
-    /// The neighbour's router said this.
-    Said(Vec<u8>),
+    /// The neighbour's router sent this control message.
+    Control(Vec<u8>),
     /// The neighbour sent this packet, kind byte included.
     Packet(Vec<u8>),
-    /// The link is over; why.
+    /// The link is down, for this reason.
     Down(String),
 }
 
-/// A link that says what its holder likes. See the [module's page](self).
+/// A link over which a test can send anything. See the [module's page](self).
 pub struct RawLink {
     peer: Address,
     local_index: u32,
     link: Link,
     sealer: Sealer,
-    said: VecDeque<Happened>,
+    said: VecDeque<RawLinkEvent>,
     withheld: Vec<u8>,
 }
 
 impl RawLink {
-    /// Who is on the other side.
+    /// The address of the neighbour.
     pub fn peer(&self) -> Address {
         self.peer
     }
 
-    /// The index in the frames that come.
+    /// The index in the frames of the neighbour.
     pub fn local_index(&self) -> u32 {
         self.local_index
     }
 
-    /// A data frame has come.
+    /// Handles a received data frame.
     ///
     /// # Errors
     /// The cause for which a node would count it as dropped.
@@ -151,13 +152,13 @@ impl RawLink {
         if let FrameContent::Packet(body) = self.link.handle_frame(now, &mut frame)? {
             let mut packet = vec![crate::wire::link::KIND_PACKET];
             packet.extend_from_slice(body);
-            self.said.push_back(Happened::Packet(packet));
+            self.said.push_back(RawLinkEvent::Packet(packet));
         }
         Ok(())
     }
 
-    /// What is to be done or known at this time; again and again until there is nothing more.
-    pub fn poll(&mut self, now: Time) -> Option<Happened> {
+    /// The next output at this time. The caller repeats it until it returns `None`.
+    pub fn poll(&mut self, now: Time) -> Option<RawLinkEvent> {
         if let Some(said) = self.said.pop_front() {
             return Some(said);
         }
@@ -169,19 +170,19 @@ impl RawLink {
                 LinkOutput::Transmit(plaintext)
                     if !plaintext.first().is_some_and(|kind| self.withheld.contains(kind)) =>
                 {
-                    return Some(Happened::Send(self.seal(&plaintext)));
+                    return Some(RawLinkEvent::Send(self.seal(&plaintext)));
                 }
                 LinkOutput::Rekeyed(key) => self.sealer.renew(*key),
-                LinkOutput::Control(message) => return Some(Happened::Said(message.to_vec())),
+                LinkOutput::Control(message) => return Some(RawLinkEvent::Control(message.to_vec())),
                 LinkOutput::StateChanged(LinkState::Down(reason)) => {
-                    return Some(Happened::Down(reason.to_string()));
+                    return Some(RawLinkEvent::Down(reason.to_string()));
                 }
                 _ => {}
             }
         }
     }
 
-    /// Seals any plaintext as the next frame, whatever it is. Empty when the session is used up.
+    /// Seals any plaintext as the next frame. The result is empty when the session's keys are exhausted.
     pub fn seal(&mut self, plaintext: &[u8]) -> Vec<u8> {
         let mut frame = Vec::new();
         // After 2³² frames only.
@@ -189,23 +190,23 @@ impl RawLink {
         frame
     }
 
-    /// Sends bytes as one control message, whatever they are: in order, and until they are acknowledged. `false` when the
-    /// queue (1 MiB) is full, or when no control channel would take so many or so few bytes.
+    /// Sends any bytes as one control message, in order and until they are acknowledged. Returns `false` when the queue (1 MiB) is
+    /// full, or when the length is not that of a control message.
     pub fn say(&mut self, message: &[u8]) -> bool {
         self.link.send_control(message).is_ok()
     }
 
-    /// From now on the link does not send what it would by itself of these kinds.
+    /// Stops the link from sending plaintexts of these kinds by itself.
     pub fn withhold(&mut self, kinds: &[u8]) {
         self.withheld = kinds.to_vec();
     }
 
-    /// Bytes of control messages that the neighbour has not acknowledged yet.
-    pub fn unsaid(&self) -> usize {
+    /// Bytes of control messages that the neighbour has not acknowledged.
+    pub fn unacknowledged(&self) -> usize {
         self.link.metrics().control_queued
     }
 
-    /// The last frame of a link that ends in good order.
+    /// The goodbye, the last frame of a link that ends in order.
     pub fn goodbye(&mut self) -> Vec<u8> {
         let plaintext = self.link.goodbye();
         self.seal(&plaintext)

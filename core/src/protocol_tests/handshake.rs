@@ -35,7 +35,7 @@ fn path() -> Path {
     Path { netmod: 0, endpoint: Endpoint::new(b"there").unwrap() }
 }
 
-/// What a node wants to send, and the session if there is one.
+/// The frames that a node sends, and its session once there is one.
 fn outputs(node: &mut Handshakes) -> (Option<Vec<u8>>, Option<Session>) {
     let (mut sent, mut session) = (None, None);
     while let Some(output) = node.poll_output() {
@@ -49,7 +49,7 @@ fn outputs(node: &mut Handshakes) -> (Option<Vec<u8>>, Option<Session>) {
 }
 
 fn answer(node: &mut Handshakes, frame: &[u8]) -> (Option<Vec<u8>>, Option<Session>) {
-    // What is refused is answered too.
+    // A refused initiation is answered too.
     let _ = node.handle(Time::from_millis(1), path(), Source::default(), 1200, frame);
     outputs(node)
 }
@@ -100,8 +100,8 @@ pub(super) fn first_frame() -> Vec<u8> {
     out
 }
 
-/// The same frame, had both sides offered AES. (The introductions, and so the keys, would be others. These are the ones that are
-/// printed.)
+/// The same frame with AES and the printed keys. (If both sides had offered AES, the introductions and with them the keys would
+/// differ.)
 pub(super) fn first_frame_of_aes() -> Vec<u8> {
     let (hash, split) = plain::to_responder();
     let index = whole().responder.local_index;
@@ -111,7 +111,7 @@ pub(super) fn first_frame_of_aes() -> Vec<u8> {
     out
 }
 
-/// What the responder finds in a first frame of the initiator.
+/// The plaintext of the initiator's first frame, as the responder opens it.
 pub(super) fn opened(frame: &[u8], suite: Suite) -> Vec<u8> {
     let mut opener = match suite {
         Suite::ChaCha20Poly1305 => whole().responder.opener,

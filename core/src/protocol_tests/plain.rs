@@ -1,5 +1,5 @@
-//! The handshake of the examples once more, by `snow`, HKDF and AEAD alone and from the printed secrets: what the
-//! specification says of them is enough.
+//! The handshake of the examples, computed again by `snow`, HKDF and AEAD alone from the printed secrets. It shows that the
+//! specification is sufficient for another implementation.
 
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use rand_chacha::ChaCha20Rng;
@@ -32,7 +32,7 @@ fn ephemeral(seed: [u8; 32], public: &[u8]) -> [u8; 32] {
     secrets.find(fits).expect("the ephemeral key comes from the seed")
 }
 
-/// What `snow` itself brings, and no randomness: the ephemeral keys are given.
+/// The default cryptography of `snow` without randomness, since the ephemeral keys are given.
 struct Plain;
 
 impl CryptoResolver for Plain {
@@ -85,7 +85,7 @@ fn side(
     built.unwrap()
 }
 
-/// Has both sides go through these messages, and write each again; returns the payloads.
+/// Lets both sides read these messages and write each again; returns the payloads.
 fn play(sides: &mut [snow::HandshakeState; 2], messages: &[&[u8]]) -> Vec<Vec<u8>> {
     let play = |(nth, message): (usize, &&[u8])| {
         let [initiator, responder] = &mut *sides;
@@ -145,7 +145,7 @@ fn data_key(salt: &[u8], split: &[u8], suite: u8) -> [u8; 32] {
     derived(salt, split, &[b"rouse link data 1", &[suite]])
 }
 
-/// What the handshake after this one is bound to.
+/// The value to which the next handshake (the rekeying) is bound.
 fn next_psk(done: &mut snow::HandshakeState) -> [u8; 32] {
     let hash = done.get_handshake_hash().to_vec();
     let (first, second) = done.dangerously_get_raw_split();
@@ -159,7 +159,7 @@ pub(super) fn to_responder() -> ([u8; 32], [u8; 32]) {
     (hash, initiator.dangerously_get_raw_split().0)
 }
 
-/// What comes of a completed handshake.
+/// The keys that result from a completed handshake.
 fn outcome(done: &mut snow::HandshakeState) -> Vec<Row> {
     let hash = done.get_handshake_hash().to_vec();
     let (first, second) = done.dangerously_get_raw_split();
@@ -172,7 +172,7 @@ fn outcome(done: &mut snow::HandshakeState) -> Vec<Row> {
     rows
 }
 
-/// All secrets of the example, and what comes of them.
+/// All secrets of the example, and the keys that result from them.
 fn handshake_keys() -> Vec<Row> {
     let Whole { initiation, response, .. } = whole();
     let mut rows = Vec::new();

@@ -1,4 +1,4 @@
-//! The session of the examples is given fresh keys, by the links that its ends are.
+//! The rekeying of the examples' session by the links at its ends.
 
 use super::handshake::{INITIATOR, RESPONDER, Whole, whole};
 use crate::link::{FrameContent, Link, LinkOutput, Sealer};
@@ -17,7 +17,7 @@ pub(super) struct Renewed {
     responder: Link,
 }
 
-/// What the link sends of that kind. Keys that it comes to are for its sealer.
+/// The plaintext of this kind that the link sends. New keys are passed to its sealer.
 fn sent(link: &mut Link, sealer: &mut Sealer, now: Time, kind: u8) -> Option<Vec<u8>> {
     let mut found = None;
     while let Some(output) = link.poll_output(now) {
@@ -36,7 +36,7 @@ fn sealed(sealer: &mut Sealer, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The links at both ends of the session, and what they seal with.
+/// The links at both ends of the session, with their sealers.
 fn links(now: Time) -> (Link, Link, [Sealer; 2]) {
     let Whole { initiator, responder, .. } = whole();
     let sealers = [initiator.sealer, responder.sealer];

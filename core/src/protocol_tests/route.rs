@@ -18,7 +18,7 @@ fn origin() -> Identity {
     Identity::from_seed(&[3; 32])
 }
 
-/// The chain value of a node so many hops away.
+/// The chain value of a node this many hops away.
 fn chain(seq: u64, hops: u8) -> Chain {
     advance(&origin().address(), seq, origin().chain_seed(seq), hops)
 }
@@ -32,7 +32,7 @@ fn signed_announce(seq: u64, optional: Option<Box<OptionalFields>>) -> SignedAnn
 }
 
 /// The same announce with another signature by the same key. Its R has a part of order 8, which only the equation with the cofactor
-/// does not see.
+/// ignores.
 fn with_torsion(mut announce: SignedAnnounce) -> SignedAnnounce {
     let secret = ExpandedSecretKey::from(&[3; 32]);
     let nonce = Scalar::from(1000u16);
@@ -100,7 +100,7 @@ fn announce_rows(announce: &SignedAnnounce) -> Vec<Row> {
     if !optional.extensions.is_empty() {
         rows.push(Row::bytes("extensions", &optional.extensions));
     }
-    // What is signed is what is printed, with the label before it.
+    // The signature covers the printed bytes, preceded by the label.
     assert_eq!(announce.signed().unwrap(), [b"rouse announce 1".as_slice(), &bytes_of(&rows)].concat());
     rows.push(Row::bytes("signature", &announce.signature));
     rows

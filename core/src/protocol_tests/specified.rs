@@ -1,6 +1,6 @@
-//! The constants that the specification names are those of the code. Each layer has a list of sentences beside the constants that
-//! they name (`specification.rs`): a sentence is looked for as it is with the value of the moment in it. A change of a constant
-//! fails with the sentence to change.
+//! The comparison of the specification's constants with those of the code. Each layer has a list of sentences with its constants
+//! (`specification.rs`). The specification must contain each sentence with the current value, so that a changed constant fails
+//! with the sentence to change.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ macro_rules! specified {
         use $crate::protocol_tests::specified::{capital, nth, seconds, share};
         $({
             let values = [$($crate::protocol_tests::specified::Written::written(&$value)),+];
-            $crate::protocol_tests::specified::assert_says($sentence, &values, stringify!($($value),+));
+            $crate::protocol_tests::specified::assert_specified($sentence, &values, stringify!($($value),+));
         })+
     };
 }
@@ -130,7 +130,7 @@ pub(crate) fn nth(value: u64) -> String {
     }
 }
 
-pub(crate) fn assert_says(sentence: &str, values: &[Vec<String>], names: &str) {
+pub(crate) fn assert_specified(sentence: &str, values: &[Vec<String>], names: &str) {
     assert_eq!(sentence.matches("{}").count(), values.len(), "{sentence}");
     let mut all = vec![sentence.to_owned()];
     for forms in values {
@@ -139,10 +139,10 @@ pub(crate) fn assert_says(sentence: &str, values: &[Vec<String>], names: &str) {
             .flat_map(|sentence| forms.iter().map(|form| sentence.replacen("{}", form, 1)))
             .collect();
     }
-    // Wherever the lines of the text are broken.
+    // The sentence may continue on the next line of the text.
     let text = SPECIFICATION.split_whitespace().collect::<Vec<_>>().join(" ");
-    let says = all.iter().any(|sentence| text.contains(sentence.as_str()));
-    assert!(says, "the specification does not say (of {names}): {}", all[0]);
+    let found = all.iter().any(|sentence| text.contains(sentence.as_str()));
+    assert!(found, "the specification lacks the sentence (of {names}): {}", all[0]);
 }
 
 #[test]
@@ -163,12 +163,12 @@ fn the_specification_has_the_constants_of_the_wire() {
 }
 
 #[test]
-fn a_sentence_without_the_value_of_its_constant_is_found_out() {
+fn a_sentence_without_the_value_of_its_constant_is_detected() {
     for (sentence, value) in [
         ("every {}, give or take an eighth", Duration::from_secs(2)),
         ("every {}, no more", Duration::from_secs(1)),
     ] {
-        let found = std::panic::catch_unwind(|| assert_says(sentence, &[value.written()], "HELLO"));
+        let found = std::panic::catch_unwind(|| assert_specified(sentence, &[value.written()], "HELLO"));
         assert!(found.is_err(), "{sentence}");
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rouse_core::Address;
 use rouse_core::internals::raw::control_messages::{RawAnnounce, RawAttributes, RawRecord, chain};
-use rouse_core::internals::raw::frames::{self, Opening};
+use rouse_core::internals::raw::frames::{self, ForgedInitiation};
 
 use super::{Aim, Chance, Enemy, Report};
 
@@ -190,7 +190,7 @@ fn initiations(aim: &Aim) -> Result<u64> {
     let (mut chance, mut pace, mut begun) = (aim.chance(), Pace::new(aim, RATE), 0);
     let socket: UdpSocket = aim.socket(0)?;
     while pace.tick() {
-        let opening = Opening::new(chance.number() as u32, chance.array());
+        let opening = ForgedInitiation::new(chance.number() as u32, chance.array());
         let _ = socket.send_to(&opening.bytes(), aim.to);
         begun += 1;
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use rouse_core::internals::raw::control_messages::RawRecord;
-use rouse_core::internals::raw::{Happened, Manners, RawLink, Shaken, Shaking};
+use rouse_core::internals::raw::{RawHandshake, RawHandshakeEvent, RawLink, RawLinkEvent, RawOptions};
 use rouse_core::time::Time;
 use rouse_core::{Address, Identity};
 
@@ -17,7 +17,7 @@ use rouse_core::{Address, Identity};
 const REMEMBERED: usize = 4096;
 
 /// What the enemy does about what happens on a link.
-type React = Box<dyn FnMut(&mut RawLink, &Happened) + Send>;
+type React = Box<dyn FnMut(&mut RawLink, &RawLinkEvent) + Send>;
 
 /// One link of a hostile node, kept alive by a thread of its own until this is dropped.
 pub struct Enemy {
@@ -33,7 +33,7 @@ struct Shared {
 }
 
 struct State {
-    shaking: Shaking,
+    shaking: RawHandshake,
     link: Option<Box<RawLink>>,
     end: Option<String>,
     react: Option<React>,
@@ -72,9 +72,9 @@ impl Enemy {
         socket.set_read_timeout(Some(Duration::from_millis(5)))?;
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&Identity::generate().address().as_bytes()[..8]);
-        let manners = Manners { mesh_key, seed, instance: None };
+        let manners = RawOptions { mesh_key, seed, instance: None };
         let state = State {
-            shaking: Shaking::dial(Time::from_millis(1), identity, manners),
+            shaking: RawHandshake::dial(Time::from_millis(1), identity, manners),
             link: None,
             end: None,
             react: None,
@@ -119,7 +119,7 @@ impl Enemy {
     }
 
     /// From now on this is done about what happens.
-    pub fn react(&self, react: impl FnMut(&mut RawLink, &Happened) + Send + 'static) {
+    pub fn react(&self, react: impl FnMut(&mut RawLink, &RawLinkEvent) + Send + 'static) {
         self.shared.lock().react = Some(Box::new(react));
     }
 
@@ -183,7 +183,7 @@ impl Enemy {
 
     /// Waits until the neighbour has acknowledged all that was said, or the link is over.
     pub fn said(&self) {
-        while self.end().is_none() && self.with(|link| link.unsaid()).is_some_and(|bytes| bytes > 0) {
+        while self.end().is_none() && self.with(|link| link.unacknowledged()).is_some_and(|bytes| bytes > 0) {
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -252,9 +252,9 @@ impl Shared {
         let now = self.now();
         while let Some(shaken) = state.shaking.poll(now) {
             match shaken {
-                Shaken::Send(frame) => self.send(state, &frame),
-                Shaken::Link(link) => state.link = Some(link),
-                Shaken::Failed(why) => state.end = Some(why),
+                RawHandshakeEvent::Send(frame) => self.send(state, &frame),
+                RawHandshakeEvent::Link(link) => state.link = Some(link),
+                RawHandshakeEvent::Failed(why) => state.end = Some(why),
             }
         }
         loop {
@@ -264,10 +264,10 @@ impl Shared {
                 react(link, &happened);
             }
             match happened {
-                Happened::Send(frame) => self.send(state, &frame),
-                Happened::Packet(_) => state.packets += 1,
-                Happened::Down(why) => state.end = Some(why),
-                Happened::Said(message) => {
+                RawLinkEvent::Send(frame) => self.send(state, &frame),
+                RawLinkEvent::Packet(_) => state.packets += 1,
+                RawLinkEvent::Down(why) => state.end = Some(why),
+                RawLinkEvent::Control(message) => {
                     state.heard.extend(RawRecord::read(&message));
                     let excess = state.heard.len().saturating_sub(REMEMBERED);
                     state.heard.drain(..excess);

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rouse_core::internals::raw::frames::{self, Opening};
+use rouse_core::internals::raw::frames::{self, ForgedInitiation};
 
 use super::{Aim, Enemy, Report};
 
@@ -30,11 +30,11 @@ fn take(socket: &UdpSocket, mut each: impl FnMut(&[u8])) -> (u64, u64) {
 pub(super) fn half_open(aim: &Aim) -> Result<Report> {
     let (mut chance, mut clock) = (aim.chance(), aim.clock());
     let hosts: Vec<UdpSocket> = (0..HOSTS).map(|nth| aim.socket(nth)).collect::<Result<_>>()?;
-    let mut last: Vec<Option<Opening>> = vec![None; hosts.len()];
+    let mut last: Vec<Option<ForgedInitiation>> = vec![None; hosts.len()];
     let (mut begun, mut answered, mut cookies) = (0, 0, 0);
     while clock.tick() {
         let nth = chance.below(hosts.len());
-        let opening = Opening::new(chance.number() as u32, chance.array());
+        let opening = ForgedInitiation::new(chance.number() as u32, chance.array());
         let _ = hosts[nth].send_to(&opening.bytes(), aim.to);
         last[nth] = Some(opening);
         begun += 1;
@@ -44,13 +44,13 @@ pub(super) fn half_open(aim: &Aim) -> Result<Report> {
         thread::sleep(BREATH);
         for (host, opening) in hosts.iter().zip(&last) {
             let mut asked = None;
-            take(host, |frame| match frames::asked_cookie(frame) {
+            take(host, |frame| match frames::requested_cookie(frame) {
                 Some(cookie) => asked = Some(cookie),
                 None => answered += 1,
             });
             // Every second host pretends to be honest.
             if let (Some(cookie), Some(opening), true) = (asked, opening, chance.below(2) == 0) {
-                let _ = host.send_to(&Opening { cookie, ..*opening }.bytes(), aim.to);
+                let _ = host.send_to(&ForgedInitiation { cookie, ..*opening }.bytes(), aim.to);
                 cookies += 1;
             }
         }
@@ -111,7 +111,7 @@ pub(super) fn amplify(aim: &Aim) -> Result<Report> {
     let (mut sent, mut out, mut back) = (0u64, 0u64, 0u64);
     let mut worst = 0;
     while clock.tick() {
-        let mut opening = Opening::new(chance.number() as u32, chance.array());
+        let mut opening = ForgedInitiation::new(chance.number() as u32, chance.array());
         match chance.below(5) {
             0 => opening.version = chance.number() as u8,
             1 => opening.flags = chance.number() as u8,

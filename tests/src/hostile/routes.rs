@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rouse_core::internals::raw::control_messages::{
     INFINITY, MAX_IDX, RawAnnounce, RawAttributes, RawRecord, chain,
 };
-use rouse_core::internals::raw::{Happened, RawLink};
+use rouse_core::internals::raw::{RawLink, RawLinkEvent};
 use rouse_core::{Address, Identity};
 
 use super::{Aim, Enemy, Report};
@@ -317,14 +317,14 @@ impl Hole {
         let swallowed = Arc::new(AtomicU64::new(0));
         let count = swallowed.clone();
         near.react(move |_, happened| {
-            if matches!(happened, Happened::Packet(_)) {
+            if matches!(happened, RawLinkEvent::Packet(_)) {
                 count.fetch_add(1, Relaxed);
             }
         });
         // Whatever the far node says of itself, from now on.
         let teller = near.clone();
-        let tell = move |_: &mut RawLink, happened: &Happened| {
-            let Happened::Said(message) = happened else { return };
+        let tell = move |_: &mut RawLink, happened: &RawLinkEvent| {
+            let RawLinkEvent::Control(message) = happened else { return };
             for word in RawRecord::read(message) {
                 let RawRecord::Announce(announce, route) = word else { continue };
                 if announce.dst == dst && route.hops == 0 {
@@ -343,7 +343,7 @@ impl Hole {
         })?;
         let message = RawRecord::Announce(first.0, first.1).bytes();
         behind.react(tell.clone());
-        behind.with(|link| tell.clone()(link, &Happened::Said(message)));
+        behind.with(|link| tell.clone()(link, &RawLinkEvent::Control(message)));
         Ok(Hole { _near: near, _far: behind, swallowed })
     }
 

@@ -28,7 +28,7 @@ fn records(mut bytes: &[u8]) {
         let (taken, _) = bytes.split_at(bytes.len() - rest.len());
         assert!(!taken.is_empty());
         if let Record::Reserved { .. } = record {
-            // What a version to come has to say is passed over, not kept.
+            // The content of reserved records is skipped, so it cannot be compared.
             bytes = rest;
             continue;
         }

@@ -1,4 +1,4 @@
-//! Control messages: what neighbours may say to a router.
+//! The target `control`: any control messages of neighbours to a router.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -14,53 +14,53 @@ use crate::wire::route::{
     advance, key_hash,
 };
 
-/// Those who can sign, the router under test first. Neighbours are among them.
+/// The identities of a script that can sign: the router under test first, then its neighbours and others.
 const ORIGINS: usize = 8;
-/// Neighbours at most.
+/// The most neighbours.
 const NEIGHBOURS: usize = 4;
 
-/// First byte of a script: a table so small that it overflows.
+/// Flag in the first byte of a script: the table is so small that it overflows.
 pub(super) const SMALL: u8 = 1;
-/// In the end so much time passes that all that was said has expired.
+/// Flag: at the end so much time passes that all routes have expired.
 pub(super) const EXPIRE: u8 = 2;
-/// Signatures are verified when time passes, and not at once.
+/// Flag: signatures are verified when time passes, and not at once.
 pub(super) const LATE: u8 = 4;
 
-/// Steps of a script: a message of a neighbour, byte by byte.
+/// Step of a script: a message of a neighbour, byte by byte.
 pub(super) const MESSAGE: u8 = 0;
-/// An announce that is signed, and what the neighbour says of it.
+/// Step: a signed announce with a neighbour's route attributes.
 pub(super) const ANNOUNCE: u8 = 1;
-/// The same by number only.
+/// Step: an offer, which names the announce by a hash.
 pub(super) const OFFER: u8 = 2;
-/// The neighbour wants an announce.
+/// Step: a neighbour requests an announce.
 pub(super) const WANT: u8 = 3;
-/// The neighbour's distance has changed.
+/// Step: a neighbour's distance has changed.
 pub(super) const UPDATE: u8 = 4;
-/// It asks for a newer sequence number.
+/// Step: a neighbour requests a newer sequence number.
 pub(super) const SEQ_REQ: u8 = 5;
-/// It tells an origin what it once said.
+/// Step: a neighbour sends an origin its highest announce.
 pub(super) const YOUR_HIGHEST: u8 = 6;
-/// A link comes up, or changes.
+/// Step: a link comes up, or changes.
 pub(super) const UP: u8 = 7;
-/// A link goes down.
+/// Step: a link goes down.
 pub(super) const DOWN: u8 = 8;
-/// A link is doubted, or trusted again.
+/// Step: a link is suspected, or trusted again.
 pub(super) const DOUBT: u8 = 9;
-/// A link costs something else.
+/// Step: the cost of a link changes.
 pub(super) const COST: u8 = 10;
-/// Time passes.
+/// Step: time passes.
 pub(super) const WAIT: u8 = 11;
-/// An application sends to somebody.
+/// Step: an application sends to an address.
 pub(super) const SEND: u8 = 12;
-/// An address is added, or given up.
+/// Step: an address of the node is added or removed.
 pub(super) const OWN: u8 = 13;
-/// A next hop has delivered packets, or lost them.
+/// Step: a next hop has delivered or lost packets.
 pub(super) const SCORE: u8 = 14;
 const STEPS: u8 = 15;
 
 static IDENTITIES: LazyLock<Vec<Identity>> =
     LazyLock::new(|| (0..ORIGINS as u8).map(|number| Identity::from_seed(&[number + 0x40; 32])).collect());
-/// What was verified once is verified: the fuzzer's time is for the rest.
+/// The verified announces, shared by all runs, so that the fuzzer's time is not spent on signatures.
 static VERIFIED: LazyLock<Arc<AnnounceCache>> = LazyLock::new(Arc::default);
 static SIGNED: Mutex<BTreeMap<(usize, u64, u16), SignedAnnounce>> = Mutex::new(BTreeMap::new());
 
@@ -74,7 +74,7 @@ pub(super) fn make_router(now: Time, destinations: usize, seed: u8) -> Router {
     let config = RouterConfig {
         destinations,
         new_burst: 6,
-        // Renewed rarely: what our own announces do is not what is looked for.
+        // The own announce is renewed rarely, so that the timers of the other steps dominate the run.
         refresh: Duration::from_secs(5000),
         shared: Some(VERIFIED.clone()),
         ..RouterConfig::default()
@@ -101,7 +101,7 @@ pub(super) fn signed(origin: usize, seq: u64, lifetime: u16) -> SignedAnnounce {
     signed.entry((origin, seq, lifetime)).or_insert_with(make).clone()
 }
 
-/// One of the sequence numbers that matter: a few in the epochs before, at and after ours, and the last of all.
+/// A sequence number near a boundary: a few in the epochs before and at ours, the lowest and the highest ones.
 fn seq(script: &mut Script<'_>) -> u64 {
     let byte = script.u8();
     let low = u64::from(byte & 7);
@@ -113,14 +113,14 @@ fn seq(script: &mut Script<'_>) -> u64 {
     }
 }
 
-/// An announce, and whose it is.
+/// An announce and the number of its origin.
 fn signed_announce(script: &mut Script<'_>) -> (usize, SignedAnnounce) {
     let (origin, seq) = (script.below(ORIGINS), seq(script));
     let lifetime = [5400, 60, 0, 7][script.below(4)];
     (origin, signed(origin, seq, lifetime))
 }
 
-/// What a node so many hops away from an origin has been told. Everybody can make that of more hops.
+/// The chain value of a node this many hops away from an origin. Any holder can compute those of more hops.
 fn chain(origin: usize, seq: u64, hops: u8) -> Chain {
     static MADE: Mutex<BTreeMap<(usize, u64), Vec<Chain>>> = Mutex::new(BTreeMap::new());
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,11 +135,12 @@ fn chain(origin: usize, seq: u64, hops: u8) -> Chain {
 fn attributes(script: &mut Script<'_>, origin: usize, seq: u64) -> RouteAttributes {
     let (idx, metric, hops) = (script.u8().into(), script.u16(), script.u8());
     let (mtu, remaining) = (script.u16(), script.u16());
-    // Now and then somebody claims fewer hops than it can prove.
-    let told = hops.saturating_add(u8::from(remaining & 0xff == 0xff));
-    RouteAttributes { idx, metric, hops, mtu, remaining, chain: chain(origin, seq, told) }
+    // In one of 256 cases the neighbour claims fewer hops than it can prove.
+    let proved = hops.saturating_add(u8::from(remaining & 0xff == 0xff));
+    RouteAttributes { idx, metric, hops, mtu, remaining, chain: chain(origin, seq, proved) }
 }
 
+/// The router under test, and its neighbours as far as the script has them.
 struct World {
     now: Time,
     router: Router,
@@ -157,9 +158,8 @@ struct World {
 
 /// Runs a script against a router with several neighbours.
 ///
-/// After each step: routes in use lead to neighbours that are there, each for a destination that somebody announced; the table
-/// is within its bound; what the router says decodes to what it encodes to again; time goes on. When all has expired
-/// nothing is left.
+/// After each step, routes in use lead over links that are up, the table is within its bound, the router's messages decode and
+/// encode to the same bytes, and deadlines move on. When everything has expired, no route is left.
 pub fn control(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
@@ -170,10 +170,10 @@ pub fn control(data: &[u8]) {
         world.check();
     }
     for route in world.router.routes(world.now) {
-        assert!(world.is_up(route.neighbour), "a neighbour that is gone is remembered");
+        assert!(world.is_up(route.neighbour), "a route over a link that is down");
     }
     if flags & EXPIRE != 0 {
-        // Longer than any lifetime. What is said of a link that is up goes on to count only until it expires.
+        // Longer than any lifetime: without new announces every route must expire, even over links that are up.
         world.wait(Duration::from_secs(5500));
         assert!(world.fib.is_empty(), "routes that outlive their announces");
     }
@@ -302,7 +302,7 @@ impl World {
             None => {
                 let gone = self.next_id + 1;
                 let heard = self.router.handle(self.now, gone, message);
-                assert!(heard.is_err(), "a link that is gone was heard");
+                assert!(heard.is_err(), "a message of a link that is down was accepted");
                 heard
             }
         };
@@ -322,7 +322,7 @@ impl World {
         self.now = end;
     }
 
-    /// Verifies what waits for it, and what comes of that.
+    /// Verifies the waiting signatures, and those that follow from them.
     fn verify(&mut self) {
         self.late = std::mem::replace(&mut self.late, false) && {
             for job in std::mem::take(&mut self.jobs) {
@@ -337,7 +337,7 @@ impl World {
         while let Some(output) = self.router.poll_output(self.now) {
             match output {
                 RouterOutput::Send { neighbour, message } => {
-                    assert!(self.is_up(neighbour), "a message to nobody");
+                    assert!(self.is_up(neighbour), "a message to a link that is down");
                     self.sent += 1;
                     assert!((1..=MAX_MESSAGE).contains(&message.len()));
                     encodes_again(&message);
@@ -380,7 +380,7 @@ impl World {
 fn encodes_again(message: &[u8]) {
     let (mut rest, mut again) = (message, Vec::new());
     while !rest.is_empty() {
-        let (record, left) = Record::decode(rest).expect("what the router says is well formed");
+        let (record, left) = Record::decode(rest).expect("the router's messages are well formed");
         record.encode(&mut again).expect("what was read encodes");
         rest = left;
     }

@@ -1,4 +1,4 @@
-//! Frames of an established link: what a neighbour may say inside the seal, and what a stranger may throw at it.
+//! The target `frame`: any plaintexts of a neighbour on an established link, and any frames of an attacker without its keys.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,34 +12,34 @@ use crate::wire::link::{
     Acknowledged, KIND_ACK, KIND_CONTROL, KIND_HELLO, KIND_PACKET, Segment, Vitals, plaintext,
 };
 
-/// First byte of a script: both ends are links, and only the line between them is bad.
+/// Flag in the first byte of a script: both ends are honest links, and only the line between them is faulty.
 pub(super) const HONEST: u8 = 1;
-/// The other cipher.
+/// Flag: the cipher is AES-256-GCM instead of ChaCha20-Poly1305.
 pub(super) const AES: u8 = 2;
 
-/// Steps against a link: a plaintext of any kind, sealed.
+/// Step against a link: a plaintext of any kind, sealed.
 pub(super) const PLAIN: u8 = 0;
-/// A frame out of nothing.
+/// Step against a link: a frame of any bytes.
 pub(super) const RAW: u8 = 1;
-/// A sealed frame that came before, damaged.
+/// Step against a link: an earlier sealed frame, damaged.
 pub(super) const DAMAGE: u8 = 2;
-/// A sealed frame that came before, as it was.
+/// Step against a link: an earlier sealed frame, unchanged.
 pub(super) const REPLAY: u8 = 3;
-/// A segment of the control stream, with its number counted from the last in order.
+/// Step against a link: a segment of the control stream; its number is relative to the last in order.
 pub(super) const SEGMENT: u8 = 4;
-/// A sign of life.
+/// Step against a link: a hello, a probe or an answer.
 pub(super) const VITALS: u8 = 5;
 /// Time passes.
 pub(super) const WAIT: u8 = 6;
-/// Our router has something to say.
+/// Step against a link: our router sends a control message.
 pub(super) const SAY: u8 = 7;
-/// Frames are lost.
+/// Step against a link: frames are lost.
 pub(super) const GAP: u8 = 8;
-/// An acknowledgement.
+/// Step against a link: an acknowledgement.
 pub(super) const ACK: u8 = 9;
 const STEPS: u8 = 10;
 
-/// Steps between honest ends: a message for the other's router.
+/// Step between honest ends: a message to the other end's router.
 pub(super) const SEND: u8 = 0;
 /// The oldest frame on the line arrives.
 pub(super) const ARRIVE: u8 = 1;
@@ -47,25 +47,25 @@ pub(super) const ARRIVE: u8 = 1;
 pub(super) const LOSE: u8 = 2;
 /// The oldest frame goes to the end of the line.
 pub(super) const OVERTAKE: u8 = 3;
-/// The oldest frame arrives, and stays on the line.
+/// The oldest frame arrives, and a copy stays on the line.
 pub(super) const TWICE: u8 = 4;
 /// A packet leaves.
 pub(super) const PACKET: u8 = 5;
 /// Time passes.
 pub(super) const PASS: u8 = 6;
-/// The oldest frame arrives damaged, and stays on the line.
+/// The oldest frame arrives damaged, and the original stays on the line.
 pub(super) const MANGLE: u8 = 7;
 const HONEST_STEPS: u8 = 8;
 
 const MTU: usize = 1200;
-/// The most that may wait in a link's control channel, in bytes: its queue, and what is being repeated.
+/// The most bytes that may wait in a link's control channel: its queue, and the segments in flight.
 const MOST_QUEUED: usize = 2 << 20;
 
 /// Runs a script against an established link.
 ///
-/// What was not sealed by the neighbour, or came before, changes nothing. Whatever the neighbour says: frames that leave fit
-/// the MTU, what waits is bounded, a link that is down stays down and silent. Between honest ends the control channel delivers
-/// each message once and in order, whatever the line does.
+/// Frames that the neighbour did not seal, and replays, change nothing. For any plaintexts of the neighbour, sent frames fit the
+/// MTU, queues are bounded, and a link that is down stays down and silent. Between honest ends the control channel delivers each
+/// message once and in order, whatever the faults of the line.
 pub fn frame(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
@@ -74,7 +74,7 @@ pub fn frame(data: &[u8]) {
     if flags & HONEST != 0 { honest(script, ends) } else { hostile(script, ends) }
 }
 
-/// A link, and what seals for it.
+/// One end of a link with its sealer, and the control messages that it sent and received.
 pub(super) struct Side {
     pub(super) link: Link,
     sealer: Sealer,
@@ -93,7 +93,7 @@ impl Side {
         matches!(self.state, LinkState::Down(_))
     }
 
-    /// Takes what the link wants done; returns the frames that leave.
+    /// Handles the outputs of the link; returns the frames to send.
     fn collect(&mut self, now: Time) -> Vec<Vec<u8>> {
         let plaintexts = self.said_now(now);
         let frames: Vec<_> = plaintexts.iter().map(|plaintext| self.seal(plaintext)).collect();
@@ -105,15 +105,19 @@ impl Side {
         sealed(&mut self.sealer, plaintext)
     }
 
-    /// The same, unsealed.
+    /// Handles the outputs of the link; returns the plaintexts to send.
     pub(super) fn said_now(&mut self, now: Time) -> Vec<Vec<u8>> {
         let mut said = Vec::new();
         while let Some(output) = self.link.poll_output(now) {
             match output {
                 LinkOutput::Transmit(plaintext) => said.push(plaintext),
                 LinkOutput::Rekeyed(key) => self.sealer.renew(*key),
-                LinkOutput::MtuChanged(mtu) => assert_eq!(mtu, MTU, "there is nothing to try"),
-                LinkOutput::TransmitTo(..) | LinkOutput::Moved(_) => unreachable!("there are no strangers"),
+                LinkOutput::MtuChanged(mtu) => {
+                    assert_eq!(mtu, MTU, "the configured MTU is never exceeded by a probe")
+                }
+                LinkOutput::TransmitTo(..) | LinkOutput::Moved(_) => {
+                    unreachable!("no frame arrives from another endpoint")
+                }
                 LinkOutput::Control(message) => {
                     assert!((1..=4096).contains(&message.len()));
                     self.heard.push(message.to_vec());
@@ -147,7 +151,7 @@ fn sealed(sealer: &mut Sealer, plaintext: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Lets `now` go on by `span`, and has each side do what is due on the way. What they send goes to `send`.
+/// Advances `now` by `span` and handles each side's deadlines on the way. Frames that the sides send are passed to `send`.
 fn pass(now: &mut Time, span: Duration, sides: &mut [Side], mut send: impl FnMut(usize, Vec<u8>)) {
     let end = *now + span;
     for round in 0.. {
@@ -174,7 +178,10 @@ fn hostile(mut script: Script<'_>, [here, there]: [SessionEnd; 2]) {
             PLAIN => script.bytes().to_vec(),
             RAW => {
                 let mut frame = script.bytes().to_vec();
-                assert!(one.link.handle_frame(now, &mut frame).is_err(), "a stranger's frame opened");
+                assert!(
+                    one.link.handle_frame(now, &mut frame).is_err(),
+                    "a frame without a valid seal opened"
+                );
                 continue;
             }
             step @ (DAMAGE | REPLAY) => {
@@ -286,8 +293,8 @@ fn honest(mut script: Script<'_>, ends: [SessionEnd; 2]) {
             }
         }
     }
-    // The line is good again: what was said arrives, unless a side has given the other up. If the line held frames back
-    // for seconds, so does the channel before it repeats one.
+    // The line has no faults from here on, so all messages arrive, unless a side has given the other up. After a line that delayed
+    // frames for seconds, the channel waits as long before it repeats one.
     for _ in 0..1200 {
         while let Some((to, frame)) = line.pop_front() {
             arrive(now, &mut sides, &mut line, to, frame);
@@ -303,7 +310,7 @@ fn honest(mut script: Script<'_>, ends: [SessionEnd; 2]) {
     let [first, second] = &sides;
     assert!(first.is_down() || second.is_down(), "the control channel lost something");
     for (said, heard) in [(&first.said, &second.heard), (&second.said, &first.heard)] {
-        assert!(said.starts_with(heard), "the control channel made something up");
+        assert!(said.starts_with(heard), "the control channel delivered a message that was not sent");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Handshakes: two nodes, a line between them, and somebody who holds the line.
+//! The target `handshake`: two nodes, and an attacker that controls the line between them.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -11,35 +11,35 @@ use crate::netmod::Endpoint;
 use crate::time::Time;
 use crate::wire::link::{INITIATION, MAX_HANDSHAKE_LEN};
 
-/// Frames that a script may still point at.
+/// The number of latest frames that a script can replay.
 const MEMORY: usize = 64;
 
-/// First byte of a script: how the two nodes are set up.
+/// Flag in the first byte of a script: the nodes have a mesh key.
 pub(super) const CLOSED: u8 = 1;
-/// The second node has another mesh key, or none.
+/// Flag: the second node has another mesh key, or none.
 pub(super) const STRANGER: u8 = 2;
-/// The first node is under load at once.
+/// Flag: the first node is under load from the beginning.
 pub(super) const LOAD: u8 = 4;
-/// In the end all that was done must have done no lasting harm.
+/// Flag: at the end an honest handshake must succeed.
 pub(super) const AFTERWARDS: u8 = 8;
 
-/// Steps of a script: a frame out of nothing, with the node and the endpoint it comes to.
+/// Step of a script: a frame of any bytes arrives at a node from any endpoint.
 pub(super) const RAW: u8 = 0;
 /// A node dials the other.
 pub(super) const DIAL: u8 = 1;
 /// The oldest frame on the line arrives.
 pub(super) const ARRIVE: u8 = 2;
-/// Any frame that was ever sent arrives.
+/// One of the latest frames arrives again.
 pub(super) const REPLAY: u8 = 3;
 /// The oldest frame on the line arrives damaged.
 pub(super) const DAMAGE: u8 = 4;
-/// Any frame arrives damaged, at either node, from some endpoint.
+/// One of the latest frames arrives damaged, at either node, from any endpoint.
 pub(super) const FORGE: u8 = 5;
 /// Time passes.
 pub(super) const WAIT: u8 = 6;
 /// The oldest frame on the line is lost.
 pub(super) const LOSE: u8 = 7;
-/// A node hears that its last session is in use.
+/// A node learns that its last session is in use.
 pub(super) const CONFIRM: u8 = 8;
 const STEPS: usize = 9;
 
@@ -57,7 +57,7 @@ struct World {
     nodes: [Handshakes; 2],
     addresses: [Address; 2],
     line: Vec<Flying>,
-    /// All that was sent, the newest [`MEMORY`].
+    /// The [`MEMORY`] latest frames.
     seen: Vec<Flying>,
     sessions: [Option<Box<Session>>; 2],
     may_meet: bool,
@@ -70,8 +70,8 @@ fn path(endpoint: u8) -> Path {
 
 /// Runs a script against two nodes' handshakes.
 ///
-/// Whatever is said to them: no answer is longer than what it answers, no frame longer than any netmod takes, a session is
-/// with the other node and with nobody else, and when it is over an honest handshake succeeds.
+/// For any frames, no answer is longer than the frame that it answers, no frame is longer than every netmod carries, and a session
+/// is with the other node only. Afterwards an honest handshake succeeds.
 pub fn handshake(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
@@ -188,22 +188,25 @@ impl World {
     }
 
     fn arrive(&mut self, to: usize, from: u8, frame: &[u8]) {
-        // A frame's parser may rely on nothing that the sorting before it has not checked.
+        // The node classifies frames before it parses them; the parser must refuse all frames that this would refuse.
         let sorted = crate::wire::link::peek(frame);
         let result =
             self.nodes[to].handle(self.now, path(from), Source::isolated(u64::from(from)), 1200, frame);
         if sorted.is_none() {
-            assert!(result.is_err(), "what is no frame was taken");
+            assert!(result.is_err(), "bytes that are not a frame were accepted");
         }
         let sent = self.collect(to);
         if frame.first() == Some(&INITIATION) {
             assert!(sent <= frame.len(), "{sent} bytes in answer to {}", frame.len());
         }
         let (dials, kept, answers) = self.nodes[to].under_way();
-        assert!(dials <= 8 && answers <= 8 && kept <= 64, "more under way than there may be");
+        assert!(
+            dials <= 8 && answers <= 8 && kept <= 64,
+            "more handshakes in progress than the bounds allow"
+        );
     }
 
-    /// Takes what a node wants done; returns how many bytes it sends.
+    /// Handles the outputs of a node; returns the number of bytes that it sends.
     fn collect(&mut self, node: usize) -> usize {
         let mut sent = 0;
         while let Some(output) = self.nodes[node].poll_output() {
@@ -222,7 +225,7 @@ impl World {
                 }
                 HandshakeOutput::Established(session) => {
                     assert!(self.may_meet, "a session across two meshes");
-                    assert_eq!(session.peer, self.addresses[1 - node], "a session with somebody else");
+                    assert_eq!(session.peer, self.addresses[1 - node], "a session with another node");
                     self.sessions[node] = Some(session);
                 }
                 HandshakeOutput::Failed { .. } => {}
@@ -231,7 +234,7 @@ impl World {
         sent
     }
 
-    /// Nobody holds the line any more: the two must find each other, with keys that fit.
+    /// Requires that an honest handshake succeeds, with keys that match, once the attacker has left the line.
     fn meet(&mut self) {
         self.line.clear();
         self.wait(Duration::from_secs(60));
@@ -249,7 +252,7 @@ impl World {
             self.wait(Duration::from_millis(500));
         }
         let [Some(mut first), Some(mut second)] = std::mem::take(&mut self.sessions) else {
-            panic!("an honest handshake fails after what was done");
+            panic!("an honest handshake fails after the script");
         };
         for (from, to) in [(&mut first.sealer, &mut second.opener), (&mut second.sealer, &mut first.opener)] {
             let mut frame = Vec::new();

@@ -1,4 +1,4 @@
-//! Conversations: what a peer may put into packets, and what a line may do to them.
+//! The target `message`: any packets of a peer to a conversation, and any faults of the line between two conversations.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::time::Time;
 use crate::types::{MAX_MESSAGE, Timestamp};
 use crate::wire::message::{Frame, HEADER, Header, Reader, write_ack, write_credit, write_header};
 
-/// First byte of a script: both ends are honest, and only the line between them is bad.
+/// Flag in the first byte of a script: both ends are honest, and only the line between them is faulty.
 pub(super) const HONEST: u8 = 1;
 
-/// Steps of a script: an end sends a message.
+/// Step of a script: an end sends a message.
 pub(super) const SEND: u8 = 0;
 /// The oldest packet on the line arrives.
 pub(super) const ARRIVE: u8 = 1;
@@ -23,25 +23,25 @@ pub(super) const ARRIVE: u8 = 1;
 pub(super) const LOSE: u8 = 2;
 /// The oldest packet goes to the end of the line.
 pub(super) const OVERTAKE: u8 = 3;
-/// The oldest packet arrives, and stays on the line.
+/// The oldest packet arrives, and a copy stays on the line.
 pub(super) const TWICE: u8 = 4;
 /// Time passes.
 pub(super) const WAIT: u8 = 5;
-/// An application takes its messages, or stops to do so.
+/// An application begins to receive its messages, or stops.
 pub(super) const READ: u8 = 6;
-/// The route goes, or comes back.
+/// The route is lost, or found again.
 pub(super) const ROUTE: u8 = 7;
 const HONEST_STEPS: u8 = 8;
-/// Only where an end is hostile: the oldest packet arrives damaged, and stays on the line.
+/// Step with a hostile end only: the oldest packet arrives damaged, and the original stays on the line.
 pub(super) const DAMAGE: u8 = 8;
-/// A packet with a header that fits, and frames byte by byte.
+/// Step with a hostile end only: a packet with a valid header and frames of any bytes.
 pub(super) const FRAMES: u8 = 9;
-/// A packet byte by byte.
+/// Step with a hostile end only: a packet of any bytes.
 pub(super) const RAW: u8 = 10;
 const STEPS: u8 = 11;
 
 const MTU: usize = 1200;
-/// What one conversation may hold in the worst case, beyond a message of full length, in bytes.
+/// The most bytes that one conversation may hold, besides a message of full length.
 const MOST: u64 = 2 << 20;
 
 /// The address of an end.
@@ -70,8 +70,8 @@ pub(super) struct World {
 
 /// Runs a script between two conversations.
 ///
-/// Whatever comes: packets fit the MTU, what waits is bounded, deadlines move on. Between honest ends each message arrives
-/// once, whole and in order, whatever the line does, and its sender hears of it.
+/// For any packets, sent packets fit the MTU, queues are bounded, and deadlines move on. Between honest ends each message arrives
+/// once, whole and in order, whatever the faults of the line, and its sender gets a receipt.
 pub fn message(data: &[u8]) {
     let mut script = Script::new(data);
     let honest = script.u8() & HONEST != 0;
@@ -97,12 +97,12 @@ impl World {
         World { now, sides: [side(0), side(1)], line: VecDeque::new(), honest }
     }
 
-    /// The oldest packet on the line, and to whom.
+    /// The oldest packet on the line, with the number of its recipient.
     pub(super) fn next(&mut self) -> Option<(usize, Bytes)> {
         self.line.pop_front()
     }
 
-    /// An end sends a message of so many bytes.
+    /// Lets an end send a message of `length` bytes.
     pub(super) fn say(&mut self, from: usize, length: usize) {
         self.send(from, length, Duration::from_secs(86_400));
     }
@@ -173,7 +173,7 @@ impl World {
         reads_to_the_end(&packet);
         let result = self.sides[to].conversation.handle(self.now, &packet);
         if packet.len() < HEADER || packet.get(1..33) != Some(address(1 - to).as_bytes()) {
-            assert!(result.is_err(), "what is no packet of the peer was taken");
+            assert!(result.is_err(), "bytes that are not a packet of the peer were accepted");
         }
     }
 
@@ -192,7 +192,7 @@ impl World {
         self.now = end;
     }
 
-    /// Lets both ends do all that they want at this moment.
+    /// Handles all outputs of both ends at this moment.
     pub(super) fn settle(&mut self) {
         for (number, side) in self.sides.iter_mut().enumerate() {
             while side.reads
@@ -208,7 +208,7 @@ impl World {
             }
             while let Some(event) = side.conversation.poll_event() {
                 let expired = matches!(event, ConversationEvent::Expired { .. });
-                assert!(!(self.honest && expired), "a message is given up that need not be");
+                assert!(!(self.honest && expired), "a message expired although it could be delivered");
             }
             assert!(side.conversation.waiting().bytes <= MOST);
             for round in 0.. {
@@ -226,7 +226,7 @@ impl World {
         }
     }
 
-    /// The line is good again, and everybody reads.
+    /// Requires that all messages arrive, once the line has no faults and both applications receive.
     fn finish(&mut self) {
         for side in &mut self.sides {
             side.reads = true;
@@ -243,19 +243,20 @@ impl World {
                 break;
             }
             let next = self.sides.iter().filter_map(|side| side.conversation.next_deadline()).min();
-            let next = next.expect("what waits has a deadline");
+            let next = next.expect("a waiting message has a deadline");
             self.wait(next.since(self.now));
         }
         let [first, second] = &self.sides;
-        assert_eq!(first.sent, second.inbox, "not what was sent");
-        assert_eq!(second.sent, first.inbox, "not what was sent");
+        assert_eq!(first.sent, second.inbox, "other messages than were sent");
+        assert_eq!(second.sent, first.inbox, "other messages than were sent");
         for side in &self.sides {
-            assert_eq!(side.conversation.waiting().messages, 0, "a sender does not hear that it arrived");
+            assert_eq!(side.conversation.waiting().messages, 0, "a sender has no receipt");
         }
     }
 }
 
-/// Reads a packet frame by frame. What is read of acknowledgements and receipts is written with the same bytes.
+/// Reads a packet frame by frame; returns whether all of it is well formed. Acknowledgements and credits must encode to the same
+/// values again.
 fn reads_to_the_end(packet: &[u8]) -> bool {
     let mut reader = Reader::new(packet);
     let Ok(header) = reader.header() else { return false };

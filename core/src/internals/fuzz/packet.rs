@@ -1,4 +1,4 @@
-//! Packets: their header, ping and trace, and what a whole node does with one that a neighbour has sent.
+//! The target `packet`: any packets of a neighbour to a whole node, with pings and traces.
 
 use std::cell::RefCell;
 
@@ -10,30 +10,30 @@ use crate::message::source;
 use crate::node::Node;
 use crate::wire::packet::{HEADER, Header, Probe, read_header, set_hop_limit, write_header};
 
-/// Steps of a script: a packet, byte by byte.
+/// Step of a script: a packet of any bytes.
 pub(super) const PACKET: u8 = 0;
-/// A payload for the node, with the packet's flags and hop limit.
+/// A packet with any payload for the node, any flags and any hop limit.
 pub(super) const PAYLOAD: u8 = 1;
-/// The node's application fetches what has come.
+/// The node's application receives all messages.
 pub(super) const FETCH: u8 = 2;
 const STEPS: u8 = 3;
 
-/// After so many inputs the node is made anew, so that nothing piles up between them.
+/// The number of inputs for which one node is used. Then another is started, so that its state does not grow without end.
 const NODE_LIFE: u32 = 256;
 
 thread_local! {
     static NODE: RefCell<Option<(Node, u32)>> = const { RefCell::new(None) };
 }
 
-/// Who the node is.
+/// The identity of the node.
 pub(super) fn node_identity() -> Identity {
     Identity::from_seed(&[0x50; 32])
 }
 
 /// Runs packets through a node without neighbours, as if one had sent them.
 ///
-/// A header reads to what it is written from, and only what is a header reads; no packet makes the node panic or hold more
-/// than it may.
+/// A header is read as it was written, bytes that are not a header are refused, and no packet makes the node panic or exceed its
+/// bounds.
 pub fn packet(data: &[u8]) {
     let node = node();
     let mut script = Script::new(data);

@@ -1,6 +1,6 @@
-//! The bytes of an input as a script, and the pen that writes one.
+//! Scripts: the reader of a fuzz input, and the writer for seeds.
 
-/// Reads a script from front to end. What is missing at its end is zero.
+/// Reads a script from front to end. Missing bytes at its end read as zero, so that every input is a script.
 pub(crate) struct Script<'a>(&'a [u8]);
 
 impl<'a> Script<'a> {
@@ -8,7 +8,7 @@ impl<'a> Script<'a> {
         Script(bytes)
     }
 
-    /// What happens next; `None` at the end.
+    /// The next step; `None` at the end.
     pub(crate) fn step(&mut self) -> Option<u8> {
         let (&first, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -60,9 +60,9 @@ impl<'a> Script<'a> {
 
 /// Writes a script.
 #[derive(Default)]
-pub(crate) struct Pen(Vec<u8>);
+pub(crate) struct ScriptWriter(Vec<u8>);
 
-impl Pen {
+impl ScriptWriter {
     pub(crate) fn u8(&mut self, value: u8) -> &mut Self {
         self.0.push(value);
         self

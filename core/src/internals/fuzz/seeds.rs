@@ -4,7 +4,7 @@ mod link;
 mod message;
 mod route;
 
-use super::script::Pen;
+use super::script::ScriptWriter;
 use crate::identity::Identity;
 use crate::ipc::fuzz::{RAW, record};
 use crate::types::MessageId;
@@ -14,7 +14,7 @@ use crate::types::MessageId;
 pub struct Seed {
     /// The target it is for.
     pub target: &'static str,
-    /// What it shows: part of a file's name.
+    /// The exchange that it contains: part of a file's name.
     pub name: String,
     /// The script.
     pub bytes: Vec<u8>,
@@ -39,8 +39,8 @@ pub fn seeds() -> Vec<Seed> {
 /// A link's first frames between two real nodes, as a medium saw them: for [`handshake`](super::handshake()) and
 /// [`frame`](super::frame()).
 pub fn overheard(name: &str, frames: &[Vec<u8>]) -> Vec<Seed> {
-    let mut handshakes = Pen::default();
-    let mut sealed = Pen::default();
+    let mut handshakes = ScriptWriter::default();
+    let mut sealed = ScriptWriter::default();
     handshakes.u8(0);
     sealed.u8(0);
     for frame in frames {
@@ -62,17 +62,17 @@ fn socket() -> Vec<Seed> {
     let (up, down) = record();
     let mut seeds = Vec::new();
     for (target, said) in [("daemon_socket", up), ("client_socket", down)] {
-        let mut raw = Pen::default();
+        let mut raw = ScriptWriter::default();
         raw.u8(RAW).put(&said.concat());
         seeds.push(Seed::new(target, "whole", raw.done()));
         // The greeting, and the daemon's welcome, come by themselves.
         let opening = if target == "daemon_socket" { 1 } else { 2 };
-        let mut all = Pen::default();
+        let mut all = ScriptWriter::default();
         all.u8(0);
         for (nth, frame) in said.iter().skip(opening).enumerate() {
             let content = frame.get(4..).unwrap_or_default();
             all.bytes(content);
-            let mut one = Pen::default();
+            let mut one = ScriptWriter::default();
             seeds.push(Seed::new(target, format!("frame-{nth:02}"), one.u8(0).bytes(content).done()));
         }
         seeds.push(Seed::new(target, "frames", all.done()));

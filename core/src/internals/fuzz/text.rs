@@ -1,4 +1,4 @@
-//! What people type: addresses and message ids.
+//! The target `text`: addresses, message ids and endpoints as users type them.
 
 use std::fmt::Display;
 use std::str::FromStr;

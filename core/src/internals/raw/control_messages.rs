@@ -1,37 +1,37 @@
-//! What routers say to each other, with any fields.
+//! The records of control messages with any fields, valid or not.
 
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::wire::route::{self, LINKS, OptionalFields, Record};
 
-/// The metric of what cannot be reached.
+/// The metric of an unreachable destination.
 pub const INFINITY: u16 = route::INFINITY;
-/// No number of a destination is as high.
+/// The bound (exclusive) on the numbers of destinations.
 pub const MAX_IDX: u32 = route::MAX_IDX;
-/// No control message is longer, in bytes.
+/// The longest control message, in bytes.
 pub const MAX_MESSAGE: usize = route::MAX_MESSAGE;
 
-/// An origin's statement, signed or not.
+/// An announce with any fields and any signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawAnnounce {
-    /// Whose it is.
+    /// The origin.
     pub dst: Address,
     /// Epoch in the upper half, counter in the lower.
     pub seq: u64,
-    /// Seconds it is good for.
+    /// Seconds for which it is valid.
     pub lifetime: u16,
-    /// What the origin can do.
+    /// Abilities of the origin.
     pub caps: u16,
-    /// Where its hop chain ends.
+    /// The last value of its hop chain.
     pub anchor: [u8; 16],
-    /// Signed extensions; more than 256 bytes are never sent.
+    /// Signed extensions. More than 256 bytes cannot be encoded.
     pub extensions: Vec<u8>,
-    /// Over all of the above.
+    /// The signature of all fields above.
     pub signature: [u8; 64],
 }
 
 impl RawAnnounce {
-    /// An honest one, with the chain of this secret value.
+    /// A valid announce, with the hop chain of this secret value.
     pub fn new(identity: &Identity, seq: u64, lifetime: u16, secret: [u8; 16]) -> Self {
         let dst = identity.address();
         let anchor = chain(&dst, seq, secret, LINKS);
@@ -40,7 +40,7 @@ impl RawAnnounce {
         announce.signed_by(identity)
     }
 
-    /// The same with a signature of this identity, whose ever it is.
+    /// The same announce with a signature of any identity.
     pub fn signed_by(mut self, identity: &Identity) -> Self {
         let signed = self.inner().signed().unwrap_or_default();
         self.signature = identity.sign(&signed);
@@ -69,42 +69,42 @@ impl RawAnnounce {
     }
 }
 
-/// The value of a hop chain so many rounds further on.
+/// The value of a hop chain after this many further rounds.
 pub fn chain(dst: &Address, seq: u64, value: [u8; 16], rounds: u8) -> [u8; 16] {
     route::advance(dst, seq, value, rounds)
 }
 
-/// What a neighbour vouches for.
+/// The attributes of a neighbour's route, with any values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawAttributes {
-    /// Its number for the destination.
+    /// The neighbour's number for the destination.
     pub idx: u32,
-    /// Its distance.
+    /// The neighbour's distance.
     pub metric: u16,
-    /// Links from it to the destination.
+    /// Number of links from the neighbour to the destination.
     pub hops: u8,
-    /// The longest packet that fits all the way, in bytes.
+    /// The longest packet that every link of the route carries, in bytes.
     pub mtu: u16,
     /// Seconds left of the announce's lifetime.
     pub remaining: u16,
-    /// The proof of its hops.
+    /// The chain value that proves the hops.
     pub chain: [u8; 16],
 }
 
-/// One thing said.
+/// One record of a control message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RawRecord {
-    /// An announce and how far it is.
+    /// An announce and the sender's route to its origin.
     Announce(RawAnnounce, RawAttributes),
-    /// The same for who has the core.
+    /// The same for a receiver that has the announce: destination, seq, attributes.
     Offer(Address, u64, RawAttributes),
-    /// "Send me the announce of what you call so."
+    /// The request for the announce of the destination with this number.
     Want(u32),
-    /// A new distance: number, metric, hops, chain.
+    /// A changed distance: number, metric, hops, chain.
     Update(u32, u16, u8, Option<[u8; 16]>),
-    /// A request for a newer seq: destination, seq, hops it may take, id.
+    /// A request for a newer seq: destination, seq, hops that it may still be passed on, id.
     SeqnoRequest(Address, u64, u8, u32),
-    /// The highest announce that somebody holds.
+    /// The highest announce of an origin that the sender holds.
     YourHighest(RawAnnounce),
 }
 
@@ -130,7 +130,7 @@ impl RawRecord {
         }
     }
 
-    /// Its bytes: a control message, or part of one. Empty when it cannot be written.
+    /// Its bytes: a control message, or part of one. They are empty when it cannot be encoded.
     pub fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self.record().encode(&mut out) {
@@ -139,7 +139,7 @@ impl RawRecord {
         }
     }
 
-    /// The announces in what a neighbour's router said, and whatever else stands between them.
+    /// The records of a control message. Offers are left out, because they name their destination only by a hash.
     pub fn read(mut message: &[u8]) -> Vec<RawRecord> {
         let mut words = Vec::new();
         while let Ok((record, rest)) = Record::decode(message) {
@@ -160,7 +160,7 @@ impl RawRecord {
                     Some(RawRecord::SeqnoRequest(dst, seq, ttl, id))
                 }
                 Record::YourHighest(announce) => Some(RawRecord::YourHighest(RawAnnounce::of(announce))),
-                // An offer names its destination by a hash only.
+                // An offer has only a hash of its destination, and a raw offer needs the address.
                 Record::Offer { .. } | Record::Reserved { .. } => None,
             });
         }

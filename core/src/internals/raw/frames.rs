@@ -1,4 +1,4 @@
-//! Frames and plaintexts out of nothing.
+//! Forged frames, and plaintexts with any fields.
 
 use crate::address::Address;
 use crate::egress::Class;
@@ -12,46 +12,47 @@ use crate::wire::packet::{self, Probe};
 pub const CONTROL: u8 = KIND_CONTROL;
 /// First byte of an acknowledgement's plaintext.
 pub const ACK: u8 = KIND_ACK;
-/// The kinds of plaintext that there are: 0 up to before this.
+/// The bound (exclusive) on the kinds of plaintext, which begin at 0.
 pub const KINDS: u8 = crate::wire::link::KIND_RESPONSE + 1;
 /// First byte of the plaintext that ends a link.
 pub const GOODBYE: u8 = crate::wire::link::KIND_GOODBYE;
-/// The kinds of handshake frames: 1 to this.
+/// The highest kind of handshake frame; they begin at 1.
 pub const HANDSHAKES: u8 = crate::wire::link::REFUSAL;
-/// What a handshake frame that opens a handshake has, in bytes.
+/// The length of an initiation, in bytes.
 pub const INITIATION_BYTES: usize = INITIATION_LEN;
-/// The hop limit that packets set out with.
+/// The hop limit with which nodes send packets.
 pub const HOP_LIMIT: u8 = packet::HOP_LIMIT;
-/// Payload of a packet: are you there?
+/// Kind of a payload that requests a pong.
 pub const PING: u8 = packet::payload::PING;
-/// Payload of a packet: who is on the way?
+/// Kind of a payload that requests an answer of the node at which the hop limit runs out.
 pub const TRACE: u8 = packet::payload::TRACE;
-/// Flag of a packet: the relay at which its hop limit runs out answers.
+/// Flag of a packet that lets the relay at which its hop limit runs out answer.
 pub const FLAG_TRACE: u8 = packet::FLAG_TRACE;
 
-/// Fields of an initiation that nobody means to complete.
+/// The fields of a forged initiation, made without any key agreement.
 #[derive(Clone, Copy, Debug)]
-pub struct Opening {
+pub struct ForgedInitiation {
     /// The protocol's version; the true one unless changed.
     pub version: u8,
     /// Bit 0: a mesh key is used.
     pub flags: u8,
-    /// Where the answer is wanted.
+    /// The index that the dialler claims for itself.
     pub sender: u32,
-    /// What a responder under load asked for.
+    /// The cookie that a responder under load requested.
     pub cookie: [u8; COOKIE_LEN],
-    /// Stands for a public key: any bytes do, nobody computes with them before the end.
+    /// Any bytes in the place of a public key: the responder does not detect before the last message that no secret key belongs
+    /// to them.
     pub ephemeral: [u8; 32],
-    /// The number that stands for a run of the dialler.
+    /// The number that identifies a run of the dialler.
     pub instance: u64,
-    /// Bytes in all.
+    /// The length of the frame, in bytes.
     pub length: usize,
 }
 
-impl Opening {
-    /// One that is in order, as far as anybody can tell.
+impl ForgedInitiation {
+    /// An initiation that a responder cannot distinguish from a true one.
     pub fn new(sender: u32, ephemeral: [u8; 32]) -> Self {
-        Opening {
+        ForgedInitiation {
             version: VERSION,
             flags: 0,
             sender,
@@ -62,9 +63,9 @@ impl Opening {
         }
     }
 
-    /// Its bytes. Without a mesh key its payload is in clear, so that nothing needs to be computed.
+    /// Its bytes. Without a mesh key the payload is in clear, so that no key is needed.
     pub fn bytes(&self) -> Vec<u8> {
-        let Opening { version, flags, sender, cookie, .. } = *self;
+        let ForgedInitiation { version, flags, sender, cookie, .. } = *self;
         let head = Initiation { kind: INITIATION, version, flags, sender, cookie };
         let mut rest = self.ephemeral.to_vec();
         rest.extend_from_slice(&self.instance.to_le_bytes());
@@ -74,13 +75,13 @@ impl Opening {
     }
 }
 
-/// What a responder under load asks for, if the frame is that.
-pub fn asked_cookie(frame: &[u8]) -> Option<[u8; COOKIE_LEN]> {
+/// The cookie in a responder's cookie frame; `None` for other frames.
+pub fn requested_cookie(frame: &[u8]) -> Option<[u8; COOKIE_LEN]> {
     let (cookie, rest) = split::<Cookie>(frame).ok()?;
     (cookie.kind == COOKIE && rest.is_empty()).then_some(cookie.cookie)
 }
 
-/// A data frame with this index and counter; nobody has the key that its seal is made with.
+/// A data frame with this index and counter, and any bytes in the place of its seal.
 pub fn forged(index: u32, counter: u64, sealed: &[u8]) -> Vec<u8> {
     let mut bytes = vec![DATA, 0];
     bytes.extend_from_slice(&index.to_le_bytes());
@@ -89,14 +90,14 @@ pub fn forged(index: u32, counter: u64, sealed: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A plaintext: a part of the control stream under any number, with any acknowledgement.
+/// The plaintext of a control segment with any number and any acknowledgement.
 pub fn segment(sequence: u32, (ack, sack): (u32, u64), body: &[u8]) -> Vec<u8> {
     let mut bytes = plaintext(KIND_CONTROL, &Segment { acknowledged: Acknowledged { ack, sack }, sequence });
     bytes.extend_from_slice(body);
     bytes
 }
 
-/// A plaintext: a packet.
+/// The plaintext of a packet.
 pub fn packet(to: &Address, flags: u8, hop_limit: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(packet::HEADER + payload.len());
     packet::write_header(&mut bytes, Class::Interactive, flags, hop_limit, to);
@@ -104,12 +105,12 @@ pub fn packet(to: &Address, flags: u8, hop_limit: u8, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// Whither a packet goes.
+/// The destination of a packet.
 pub fn destination(packet: &[u8]) -> Option<Address> {
     packet::read_header(packet).map(|header| header.destination)
 }
 
-/// The payload of a packet that asks for an answer, in anybody's name.
+/// The payload of a ping or a trace with any source.
 pub fn probe(kind: u8, source: Address, nonce: u64, value: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
     Probe { kind, source, nonce, value }.write(&mut bytes);

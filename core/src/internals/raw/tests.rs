@@ -3,20 +3,20 @@ use std::time::Duration;
 use super::control_messages::{RawAnnounce, RawAttributes, RawRecord};
 use super::*;
 
-/// Two raw nodes that have shaken hands, the second answering.
+/// The links of two raw nodes after a handshake, of which the second answered; `None` when it failed.
 fn joined(keys: [Option<[u8; 32]>; 2]) -> Option<[Box<RawLink>; 2]> {
     let [a, b] = [1, 2].map(|n| Identity::from_seed(&[n; 32]));
-    let manners = |n: u8| Manners { mesh_key: keys[usize::from(n)], seed: [n; 32], instance: None };
+    let options = |n: u8| RawOptions { mesh_key: keys[usize::from(n)], seed: [n; 32], instance: None };
     let now = Time::from_millis(5);
-    let mut sides = [Shaking::dial(now, &a, manners(0)), Shaking::answer(&b, manners(1))];
+    let mut sides = [RawHandshake::dial(now, &a, options(0)), RawHandshake::answer(&b, options(1))];
     let mut links = [None, None];
     for _ in 0..4 {
         for side in 0..2 {
-            while let Some(shaken) = sides[side].poll(now) {
-                match shaken {
-                    Shaken::Send(frame) => drop(sides[1 - side].receive(now, &frame)),
-                    Shaken::Link(link) => links[side] = Some(link),
-                    Shaken::Failed(_) => return None,
+            while let Some(event) = sides[side].poll(now) {
+                match event {
+                    RawHandshakeEvent::Send(frame) => drop(sides[1 - side].receive(now, &frame)),
+                    RawHandshakeEvent::Link(link) => links[side] = Some(link),
+                    RawHandshakeEvent::Failed(_) => return None,
                 }
             }
         }
@@ -28,8 +28,8 @@ fn joined(keys: [Option<[u8; 32]>; 2]) -> Option<[Box<RawLink>; 2]> {
 }
 
 #[test]
-fn what_a_raw_link_says_arrives_word_by_word() {
-    let [mut a, mut b] = joined([None; 2]).expect("both are honest so far");
+fn records_and_packets_of_a_raw_link_arrive_unchanged() {
+    let [mut a, mut b] = joined([None; 2]).expect("both handshakes are honest");
     assert_eq!(b.peer(), Identity::from_seed(&[1; 32]).address());
     let announce = RawAnnounce::new(&Identity::from_seed(&[7; 32]), 9, 60, [3; 16]);
     let attributes = RawAttributes { idx: 4, metric: 1, hops: 63, mtu: 0, remaining: 65_535, chain: [5; 16] };
@@ -46,16 +46,20 @@ fn what_a_raw_link_says_arrives_word_by_word() {
     let now = Time::from_millis(7);
     b.receive(now, &frame).unwrap();
     let mut said = Vec::new();
-    while let Some(happened) = a.poll(now) {
-        if let Happened::Send(frame) = happened {
+    while let Some(event) = a.poll(now) {
+        if let RawLinkEvent::Send(frame) = event {
             b.receive(now, &frame).unwrap();
         }
     }
-    while let Some(happened) = b.poll(now) {
-        said.push(happened);
+    while let Some(event) = b.poll(now) {
+        said.push(event);
     }
-    assert!(said.iter().any(|one| matches!(one, Happened::Said(bytes) if RawRecord::read(bytes) == words)));
-    assert!(said.iter().any(|one| matches!(one, Happened::Packet(bytes) if bytes.ends_with(b"anything"))));
+    assert!(
+        said.iter().any(|one| matches!(one, RawLinkEvent::Control(bytes) if RawRecord::read(bytes) == words))
+    );
+    assert!(
+        said.iter().any(|one| matches!(one, RawLinkEvent::Packet(bytes) if bytes.ends_with(b"anything")))
+    );
 }
 
 #[test]
@@ -66,18 +70,20 @@ fn without_the_mesh_key_there_is_no_raw_link() {
 }
 
 #[test]
-fn an_opening_out_of_nothing_is_answered_and_a_dialler_gives_up_in_time() {
+fn a_forged_initiation_is_answered_and_a_dialler_gives_up_in_time() {
     let now = Time::from_millis(5);
-    let mut node = Shaking::answer(&Identity::from_seed(&[1; 32]), Manners::default());
-    let opening = frames::Opening::new(77, [9; 32]).bytes();
+    let mut node = RawHandshake::answer(&Identity::from_seed(&[1; 32]), RawOptions::default());
+    let opening = frames::ForgedInitiation::new(77, [9; 32]).bytes();
     node.receive(now, &opening).unwrap();
-    let Some(Shaken::Send(response)) = node.poll(now) else { panic!("nobody can tell it from a true one") };
+    let Some(RawHandshakeEvent::Send(response)) = node.poll(now) else {
+        panic!("the responder takes it for a true one")
+    };
     assert!(response.len() <= opening.len());
-    let mut dialler = Shaking::dial(now, &Identity::from_seed(&[2; 32]), Manners::default());
+    let mut dialler = RawHandshake::dial(now, &Identity::from_seed(&[2; 32]), RawOptions::default());
     let mut later = now;
     let failed = (0..1000).any(|_| {
         later = later + Duration::from_millis(100);
-        matches!(dialler.poll(later), Some(Shaken::Failed(_)))
+        matches!(dialler.poll(later), Some(RawHandshakeEvent::Failed(_)))
     });
     assert!(failed);
 }

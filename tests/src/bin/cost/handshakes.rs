@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rouse_core::Identity;
 use rouse_core::internals::layers::HandshakeLayer;
-use rouse_core::internals::raw::frames::Opening;
-use rouse_core::internals::raw::{Manners, Shaken, Shaking};
+use rouse_core::internals::raw::frames::ForgedInitiation;
+use rouse_core::internals::raw::{RawHandshake, RawHandshakeEvent, RawOptions};
 use rouse_core::time::Time;
 
 use crate::layer::{Input, Layer, MINUTE, Subject};
@@ -58,16 +58,16 @@ impl Strangers {
         Strangers { node, now: Time::from_millis(10_000), dials: HashMap::new() }
     }
 
-    fn shaking(endpoint: u32) -> (Identity, Manners) {
+    fn shaking(endpoint: u32) -> (Identity, RawOptions) {
         let mut seed = [0x5a; 32];
         seed[..4].copy_from_slice(&endpoint.to_le_bytes());
-        (Identity::from_seed(&seed), Manners { seed, ..Manners::default() })
+        (Identity::from_seed(&seed), RawOptions { seed, ..RawOptions::default() })
     }
 
     /// The initiation of an honest stranger.
-    fn initiation(&self, endpoint: u32) -> (Shaking, Vec<u8>) {
+    fn initiation(&self, endpoint: u32) -> (RawHandshake, Vec<u8>) {
         let (identity, manners) = Self::shaking(endpoint);
-        let mut shaking = Shaking::dial(self.now, &identity, manners);
+        let mut shaking = RawHandshake::dial(self.now, &identity, manners);
         let frame = sent(&mut shaking, self.now);
         (shaking, frame)
     }
@@ -88,7 +88,7 @@ impl Strangers {
             _ => {
                 let dialled = self.dialled(endpoint);
                 let (identity, manners) = Self::shaking(endpoint);
-                let mut shaking = Shaking::answer(&identity, manners);
+                let mut shaking = RawHandshake::answer(&identity, manners);
                 let _ = shaking.receive(self.now, &dialled);
                 sent(&mut shaking, self.now)
             }
@@ -116,9 +116,9 @@ impl Strangers {
     }
 }
 
-fn sent(shaking: &mut Shaking, now: Time) -> Vec<u8> {
+fn sent(shaking: &mut RawHandshake, now: Time) -> Vec<u8> {
     while let Some(shaken) = shaking.poll(now) {
-        if let Shaken::Send(frame) = shaken {
+        if let RawHandshakeEvent::Send(frame) = shaken {
             return frame;
         }
     }
@@ -134,7 +134,7 @@ impl Layer for Strangers {
             _ if state == 0 => {
                 let mut key = [number("key") as u8; 32];
                 key[..8].copy_from_slice(&nth.to_le_bytes());
-                let mut opening = Opening::new(nth as u32, key);
+                let mut opening = ForgedInitiation::new(nth as u32, key);
                 opening.version = number("version") as u8;
                 opening.flags = number("flags") as u8;
                 opening.cookie = [number("cookie") as u8; 16];

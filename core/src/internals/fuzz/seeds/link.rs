@@ -1,4 +1,4 @@
-//! Handshakes and links.
+//! Seeds of the targets `handshake` and `frame`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::super::frame::{self, Side};
 use super::super::handshake::{
     AFTERWARDS, ARRIVE, CLOSED, CONFIRM, DAMAGE, DIAL, FORGE, LOAD, LOSE, REPLAY, STRANGER, WAIT,
 };
-use super::super::script::Pen;
+use super::super::script::ScriptWriter;
 use super::Seed;
 use crate::link::Suite;
 use crate::link::session_pair::session_pair;
@@ -39,7 +39,7 @@ fn handshakes() -> Vec<Seed> {
         ("lossy", 0, lossy),
         ("replayed", 0, again),
         ("forged", 0, forged),
-        // The second dial meets a node under load, which asks for a cookie.
+        // The second dial reaches a node under load, which requests a cookie.
         (
             "cookie",
             LOAD,
@@ -56,58 +56,59 @@ fn handshakes() -> Vec<Seed> {
     seeds
 }
 
-/// Control streams over lines that are good, lose, reorder, repeat and mangle.
+/// Control streams over lines without faults, and over lines that lose, reorder, repeat and damage frames.
 fn lines() -> Vec<Seed> {
     use frame::{AES, ARRIVE, HONEST, LOSE, MANGLE, OVERTAKE, PACKET, PASS, SEND, TWICE};
     let kinds =
         [("good", ARRIVE), ("lossy", LOSE), ("reorders", OVERTAKE), ("repeats", TWICE), ("mangles", MANGLE)];
     let script = |(name, what): (&str, u8)| {
-        let mut pen = Pen::default();
-        pen.u8(HONEST | if what == LOSE { AES } else { 0 });
+        let mut writer = ScriptWriter::default();
+        writer.u8(HONEST | if what == LOSE { AES } else { 0 });
         for nth in 0..12u16 {
-            pen.u8(SEND).u8((nth & 1) as u8).u16(nth * 331).u8(what);
+            writer.u8(SEND).u8((nth & 1) as u8).u16(nth * 331).u8(what);
             if what == MANGLE {
-                pen.u8(2).u16(nth * 7).u8(1);
+                writer.u8(2).u16(nth * 7).u8(1);
             }
-            pen.u8(PACKET).u8(0).bytes(b"packet").u8(ARRIVE).u8(ARRIVE).u8(PASS).u16(nth * 17);
+            writer.u8(PACKET).u8(0).bytes(b"packet").u8(ARRIVE).u8(ARRIVE).u8(PASS).u16(nth * 17);
         }
-        Seed::new("frame", format!("honest-{name}"), pen.done())
+        Seed::new("frame", format!("honest-{name}"), writer.done())
     };
     kinds.map(script).into()
 }
 
-/// What one link really says to another, unsealed: signs of life, control, acknowledgements, packets, goodbye.
+/// The plaintexts of a real link: hellos, probes, control segments, acknowledgements, packets and the goodbye.
 fn plaintexts() -> Seed {
     let mut now = Time::from_millis(10_000);
     let Some(ends) = session_pair(Suite::ChaCha20Poly1305) else {
         return Seed::new("frame", "said", Vec::new());
     };
     let mut sides = ends.map(|end| Side::new(now, end));
-    let mut pen = Pen::default();
-    pen.u8(0);
+    let mut writer = ScriptWriter::default();
+    writer.u8(0);
     for round in 0..30u32 {
         let message: Vec<u8> =
             round.to_le_bytes().into_iter().cycle().take(50 + 97 * round as usize).collect();
         sides[1].say(&message);
         sides[0].say(b"and back");
-        pen.u8(frame::SAY).bytes(b"and back");
+        writer.u8(frame::SAY).bytes(b"and back");
         for (from, to) in [(0, 1), (1, 0)] {
             for plaintext in sides[from].said_now(now) {
                 if from == 1 {
-                    pen.u8(frame::PLAIN).bytes(&plaintext);
+                    writer.u8(frame::PLAIN).bytes(&plaintext);
                 }
                 let mut sealed = sides[from].seal(&plaintext);
-                // A link that has ended is told so by its state.
+                // An error only shows that the link has ended, which its state shows as well.
                 let _ = sides[to].link.handle_frame(now, &mut sealed);
             }
         }
         let span = Duration::from_millis(if round % 10 == 9 { 1200 } else { 20 });
         now = now + span;
         sides.iter_mut().for_each(|side| side.link.handle_timeout(now));
-        pen.u8(frame::WAIT).u16(u16::try_from(span.as_millis()).unwrap_or(u16::MAX));
+        writer.u8(frame::WAIT).u16(u16::try_from(span.as_millis()).unwrap_or(u16::MAX));
     }
     let goodbye = sides[1].link.goodbye();
-    pen.u8(frame::ACK)
+    writer
+        .u8(frame::ACK)
         .u32(9)
         .u64(5)
         .u8(frame::PLAIN)
@@ -116,5 +117,5 @@ fn plaintexts() -> Seed {
         .u8(3)
         .u8(frame::REPLAY)
         .u8(2);
-    Seed::new("frame", "said", pen.u8(frame::PLAIN).bytes(&goodbye).done())
+    Seed::new("frame", "said", writer.u8(frame::PLAIN).bytes(&goodbye).done())
 }

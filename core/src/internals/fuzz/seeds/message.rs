@@ -1,4 +1,4 @@
-//! Conversations, and the packets that carry them.
+//! Seeds of the targets `message` and `packet`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::super::message::{
     ARRIVE, DAMAGE, FRAMES, HONEST, LOSE, OVERTAKE, RAW, READ, ROUTE, SEND, TWICE, WAIT, World,
 };
 use super::super::packet::{self, node_identity};
-use super::super::script::Pen;
+use super::super::script::ScriptWriter;
 use super::Seed;
 use crate::address::Address;
 use crate::egress::Class;
@@ -16,16 +16,16 @@ use crate::wire::packet::{FLAG_TRACE, HOP_LIMIT, Probe, payload, write_header};
 pub(super) fn seeds() -> Vec<Seed> {
     let spoken = spoken();
     let mut seeds = lines();
-    let mut raw = Pen::default();
-    let mut frames = Pen::default();
-    let mut packets = Pen::default();
+    let mut raw = ScriptWriter::default();
+    let mut frames = ScriptWriter::default();
+    let mut packets = ScriptWriter::default();
     raw.u8(0).u8(SEND).u8(0).u16(9000).u8(60).u8(SEND).u8(1).u16(30).u8(60);
     frames.u8(0).u8(SEND).u8(0).u16(9000).u8(60);
     for (to, packet) in &spoken {
         raw.u8(RAW).u8(*to as u8).bytes(packet).u8(WAIT).u16(3);
         let (head, rest) = packet.split_at(HEADER);
         frames.u8(FRAMES).u8(*to as u8).u8(0).u8(0);
-        // Number, how far back is open, and floor, as they stand in the packet.
+        // The fields number, open and floor of the packet's header.
         frames.put(&head[HEADER - 20..]).bytes(rest);
         packets.u8(packet::PAYLOAD).u8(0).u8(0).u8(HOP_LIMIT).bytes(packet).u8(packet::FETCH);
     }
@@ -36,7 +36,7 @@ pub(super) fn seeds() -> Vec<Seed> {
     seeds
 }
 
-/// Messages of many lengths over lines that are good, lose, reorder, repeat and damage.
+/// Messages of many lengths over lines without faults, and over lines that lose, reorder, repeat and damage packets.
 fn lines() -> Vec<Seed> {
     let kinds = [
         ("good", HONEST, ARRIVE),
@@ -48,28 +48,28 @@ fn lines() -> Vec<Seed> {
         ("damages", 0, DAMAGE),
     ];
     let script = |(name, flags, what): (&str, u8, u8)| {
-        let mut pen = Pen::default();
-        pen.u8(flags);
+        let mut writer = ScriptWriter::default();
+        writer.u8(flags);
         for nth in 0..8u16 {
-            pen.u8(SEND).u8((nth & 1) as u8).u16(nth * nth * 97);
+            writer.u8(SEND).u8((nth & 1) as u8).u16(nth * nth * 97);
             if flags & HONEST == 0 {
-                pen.u8(60);
+                writer.u8(60);
             }
-            pen.u8(what);
+            writer.u8(what);
             match what {
-                DAMAGE => drop(pen.u8(2).u16(69 + nth * 5).u8(1)),
-                ROUTE => drop(pen.u8(0).u8((nth & 1) as u8)),
-                READ => drop(pen.u8(1)),
+                DAMAGE => drop(writer.u8(2).u16(69 + nth * 5).u8(1)),
+                ROUTE => drop(writer.u8(0).u8((nth & 1) as u8)),
+                READ => drop(writer.u8(1)),
                 _ => {}
             }
-            pen.u8(ARRIVE).u8(ARRIVE).u8(WAIT).u16(nth * 13);
+            writer.u8(ARRIVE).u8(ARRIVE).u8(WAIT).u16(nth * 13);
         }
-        Seed::new("message", name, pen.done())
+        Seed::new("message", name, writer.done())
     };
     kinds.map(script).into()
 }
 
-/// The packets of a conversation in which everything happens: to whom, and the packet.
+/// The packets of a conversation with gaps, fragments and gathered messages, each with the number of its recipient.
 fn spoken() -> Vec<(usize, Vec<u8>)> {
     let mut world = World::new(true);
     let mut spoken = Vec::new();
@@ -79,7 +79,7 @@ fn spoken() -> Vec<(usize, Vec<u8>)> {
         let mut here = 0;
         while let Some((to, packet)) = world.next() {
             here += 1;
-            // Every seventh packet is lost, so that there are gaps to tell of.
+            // Every seventh packet is lost, so that the acknowledgements have gaps.
             if here % 7 != 3 {
                 spoken.push((to, packet.to_vec()));
                 world.arrive(to, packet);
@@ -108,7 +108,11 @@ fn probes() -> Vec<Seed> {
         let hop_limit = if flags == 0 { HOP_LIMIT } else { 1 };
         write_header(&mut bytes, Class::Interactive, flags, hop_limit, &to);
         Probe { kind, source: other, nonce: 7, value: 64 }.write(&mut bytes);
-        seeds.push(Seed::new("packet", name, Pen::default().u8(packet::PACKET).bytes(&bytes).done()));
+        seeds.push(Seed::new(
+            "packet",
+            name,
+            ScriptWriter::default().u8(packet::PACKET).bytes(&bytes).done(),
+        ));
     }
     seeds
 }
