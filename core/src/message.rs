@@ -92,7 +92,7 @@ const MAX_PACKET_AGE: Duration = Duration::from_secs(60);
 /// kept for ever.
 const MAX_SILENCE: Duration = Duration::from_secs(3600);
 
-/// The bounds of a conversation.
+/// The bounds of a conversation, so that one peer cannot use up the memory of the node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
     /// Messages that wait to be delivered.
@@ -135,7 +135,7 @@ pub(crate) struct Counters {
     pub retransmits: u64,
     /// Packets and parts of messages that had arrived before, except those for which `handle` returned an error.
     pub duplicates: u64,
-    /// Complete messages that their sender gave up before the application took them.
+    /// Complete messages that their sender withdrew before the application took them.
     pub expired: u64,
 }
 
@@ -174,12 +174,12 @@ pub(crate) struct Conversation {
     ack_at: Option<Time>,
     /// Whether the sender has announced that it has no more to send, and therefore waits for its receipts.
     sender_finished: bool,
-    /// All messages below this have been reported as taken, and `unreported_bytes` were taken since.
+    /// All messages below this were reported to the peer as taken. `unreported_bytes` were taken since.
     reported: u64,
     unreported_bytes: usize,
     /// All messages below this are known to be settled at the peer, so their receipt need not be repeated.
     confirmed: u64,
-    /// The number taken in a receipt in flight that will be acknowledged, or 0.
+    /// All messages below this are covered by a receipt in flight that requests an ack; 0 if there is none.
     confirming: u64,
     /// The time at which a receipt is due.
     receipt_at: Option<Time>,

@@ -29,9 +29,9 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::message::{Frame, Header, Reader};
 
-/// The interval at which each allowance of probes is replenished by one,
+/// The interval at which each allowance of probes is replenished by one.
 pub(super) const CLAIM_PROBE_INTERVAL: Duration = Duration::from_millis(1);
-/// and the most that an allowance accumulates.
+/// The most probes that an allowance accumulates.
 pub(super) const CLAIM_PROBE_BURST: u32 = 64;
 /// The number of probes of which an answer is recognised; older ones are dropped first.
 pub(super) const MAX_PROBED: usize = 1024;
@@ -42,7 +42,8 @@ const RECENT_CLAIMANTS: usize = 64;
 /// The time without a claim after which the state of claims is dropped, since its answers would have arrived.
 const CLAIMS_LIFETIME: Duration = Duration::from_secs(10);
 
-/// A short packet to an incarnation of the peer other than the present one.
+/// A short packet to an incarnation of the peer other than the present one. The specification (section 9.2) calls it a
+/// greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IncarnationProbe {
     /// The incarnation to which it is sent.
@@ -54,7 +55,9 @@ pub(super) struct IncarnationProbe {
 /// The peer's present incarnation, and the state of restarts on either side.
 #[derive(Debug, Default)]
 pub(super) struct IncarnationTracker {
+    /// The peer's present incarnation; `None` before its first packet.
     peer: Option<u64>,
+    /// Boxed like `claims`, since most conversations never see a restart.
     former: Option<Box<FormerIncarnations>>,
     claims: Option<Box<IncarnationClaims>>,
 }

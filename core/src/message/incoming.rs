@@ -1,7 +1,7 @@
 //! The incoming messages that the application has not taken: a window of sequences from the first untaken one.
 //!
 //! A message leaves in two steps: it is handed to the application's mailbox, and the application takes it. Only then is
-//! it settled, since the mailbox is lost when the application restarts.
+//! it settled, so that the sender still has a message that is lost with this node.
 //!
 //! Messages leave in order. The credit bounds the messages that wait here: `credit_bytes` beyond the next message, and
 //! `credit_messages` in number. The next message may always arrive whole, since a long one never could otherwise.

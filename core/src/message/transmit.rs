@@ -14,24 +14,29 @@ const SMALLEST_PACKET: usize = 256;
 /// The packet sizes tried when larger packets seem to vanish, in bytes: what nearly every route carries, and what each
 /// link carries for certain (its frames of 512 bytes, less 66 bytes of headers).
 pub(super) const SMALLER_PACKETS: [usize; 2] = [1200, 446];
-/// The number of consecutive probe timeouts after which larger packets are suspected to vanish (RFC 8899, section 4.3),
+/// The number of consecutive probe timeouts after which larger packets are suspected to vanish (RFC 8899, section 4.3).
 pub(super) const BLACK_HOLE: u32 = 2;
-/// the first pause before a larger packet is tried again, which doubles each time,
+/// The first pause before a larger packet is tried again. It doubles each time, since each attempt may be lost.
 pub(super) const FIRST_RAISE: Duration = Duration::from_millis(250);
-/// and the longest (RFC 8899, section 5.1.1).
+/// The longest pause before a larger packet is tried again (RFC 8899, section 5.1.1).
 pub(super) const LAST_RAISE: Duration = Duration::from_secs(600);
-/// The first pause before a ping to a recipient that does not take its messages, which doubles each time,
+/// The first pause before a ping to a recipient that does not take its messages. It doubles each time.
 const FIRST_STALL: Duration = Duration::from_millis(200);
-/// and the longest.
+/// The longest pause between such pings.
 const LAST_STALL: Duration = Duration::from_secs(10);
 
 /// The contents that a packet must carry now.
 #[derive(Clone, Copy)]
 struct PacketContents {
+    /// An ack of packets that request one.
     ack: bool,
+    /// A receipt for messages that were taken.
     receipt: bool,
+    /// A receipt that requests an ack, since it is unknown whether an earlier one arrived.
     confirm: bool,
+    /// A request for an ack.
     ping: bool,
+    /// Messages, as far as window and pacer permit.
     data: bool,
 }
 
