@@ -86,6 +86,7 @@ pub(crate) struct Egress {
 
 type Clock = Box<dyn Fn() -> Time + Send + Sync>;
 
+/// The part of an egress under its lock, which is only held briefly and never while a train is sent.
 struct EgressState {
     queues: ClassQueues,
     draining: bool,

@@ -61,6 +61,7 @@ pub struct Notify<T> {
     cell: Mutex<Cell<T>>,
 }
 
+/// The part of a [`Notify`] under its lock.
 struct Cell<T> {
     value: T,
     waiters: WaitList,

@@ -76,6 +76,7 @@ impl LazyWaitList {
     }
 }
 
+/// The entry of one waiting future. Slots form a doubly linked list by index, so that any future can leave at once.
 struct Slot {
     /// `Some` while the slot is waiting, `None` once it is woken.
     waker: Option<Waker>,

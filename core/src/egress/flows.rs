@@ -22,6 +22,7 @@ const KEPT: usize = 64;
 
 const NONE: u32 = u32::MAX;
 
+/// A queued packet, or a free slot.
 struct PacketSlot {
     content: Bytes,
     /// The time of queueing, or zero when no sojourn was measured.
@@ -30,6 +31,7 @@ struct PacketSlot {
     next: u32,
 }
 
+/// One flow: its list of packets, its deficit and its CoDel state.
 #[derive(Clone)]
 struct FlowQueue {
     first: u32,

@@ -7,6 +7,7 @@ const ENTRY_COST: usize = size_of::<UntakenMessage>();
 /// The length up to which an empty list keeps its memory, since it will be filled again.
 const KEPT_ENTRIES: usize = 64;
 
+/// A message that was handed out, reduced to the numbers that its receipt and the credit need.
 #[derive(Debug)]
 struct UntakenMessage {
     seq: u64,

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// One step of a random schedule.
 #[derive(Clone, Debug)]
 enum Step {
     TryPush(u32),
@@ -76,6 +77,7 @@ impl Model {
     }
 }
 
+/// A pending operation and the future that performs it.
 enum Operation<'a> {
     Recv(Task<Recv<'a, u32>>),
     Push(Task<Push<'a, u32>>, u32),

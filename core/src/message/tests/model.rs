@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::pair::*;
 use crate::message::*;
 
+/// One step of a random schedule.
 #[derive(Clone, Debug)]
 enum Act {
     Send { side: usize, size: usize, ttl_ms: u64 },

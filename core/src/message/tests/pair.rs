@@ -41,6 +41,7 @@ pub const CLEAN: Line = Line {
     bears: usize::MAX,
 };
 
+/// One end of the line: a conversation, and the application that uses it.
 pub struct Side {
     pub conversation: Conversation,
     pub reads: bool,

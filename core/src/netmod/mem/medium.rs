@@ -35,6 +35,7 @@ pub(super) enum Refusal {
     NoSuchEndpoint,
 }
 
+/// The shared state of a [`MemNet`](super::MemNet).
 #[derive(Debug)]
 pub(super) struct Medium {
     seed: u64,
@@ -59,6 +60,7 @@ pub(super) enum ReceiveOutcome {
     Wait(Option<Time>),
 }
 
+/// The place of one name on the medium, whether its plug is open or not.
 #[derive(Debug)]
 struct PlugSlot {
     name: String,
@@ -66,6 +68,7 @@ struct PlugSlot {
     failed: bool,
 }
 
+/// An open plug: the trains in transit to it, and the task that waits for them.
 #[derive(Debug)]
 struct OpenPlug {
     opening: OpeningId,
