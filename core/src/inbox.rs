@@ -93,7 +93,7 @@ mod tests;
 pub use error::{Closed, PushError, TryRecvError};
 pub use futures::{Items, Push, PushBatch, Recv, RecvBatch, RecvBatchInto};
 pub use state::Counters;
-use state::{AfterUnlock, Limits, State};
+use state::{AfterUnlock, InboxLimits, InboxState};
 
 /// The policy for a write to a full inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,14 +111,14 @@ pub enum Full {
 ///
 /// An empty inbox that has not been used owns no memory on the heap.
 pub struct Inbox<T> {
-    limits: Limits<T>,
-    state: Mutex<State<T>>,
+    limits: InboxLimits<T>,
+    state: Mutex<InboxState<T>>,
 }
 
 impl<T> Inbox<T> {
     /// An inbox for at most `items` items (at least one).
     pub fn new(items: usize, full: Full) -> Self {
-        Self::with_limits(Limits { items: items.max(1), bytes: usize::MAX, size: None, full })
+        Self::with_limits(InboxLimits { items: items.max(1), bytes: usize::MAX, size: None, full })
     }
 
     /// An inbox for at most `items` items (at least one) of at most `bytes` bytes together, as measured by `size`.
@@ -127,11 +127,11 @@ impl<T> Inbox<T> {
     ///
     /// An item with more than `bytes` bytes of its own is never accepted: [`PushError::TooLarge`].
     pub fn with_bytes(items: usize, bytes: usize, size: fn(&T) -> usize, full: Full) -> Self {
-        Self::with_limits(Limits { items: items.max(1), bytes, size: Some(size), full })
+        Self::with_limits(InboxLimits { items: items.max(1), bytes, size: Some(size), full })
     }
 
-    fn with_limits(limits: Limits<T>) -> Self {
-        Inbox { limits, state: Mutex::new(State::new()) }
+    fn with_limits(limits: InboxLimits<T>) -> Self {
+        Inbox { limits, state: Mutex::new(InboxState::new()) }
     }
 
     /// Writes an item and wakes one reader. Under [`Full::Wait`] the future waits for room first; otherwise it is ready
@@ -176,7 +176,11 @@ impl<T> Inbox<T> {
     /// The general case of [`try_push`](Inbox::try_push): items are measured, or there is no room. It is kept out of
     /// line so that the common case stays small enough to be inlined.
     #[cold]
-    fn try_push_general(&self, mut state: MutexGuard<'_, State<T>>, item: T) -> Result<(), PushError<T>> {
+    fn try_push_general(
+        &self,
+        mut state: MutexGuard<'_, InboxState<T>>,
+        item: T,
+    ) -> Result<(), PushError<T>> {
         let mut after = AfterUnlock::new();
         let result = state.write(&self.limits, item, None, &mut after);
         if let Err(PushError::Full(_)) = result {
@@ -233,7 +237,7 @@ impl<T> Inbox<T> {
     /// The general case of [`try_recv`](Inbox::try_recv): items are measured, or a writer waits for room, or the inbox
     /// is empty.
     #[cold]
-    fn try_recv_general(&self, mut state: MutexGuard<'_, State<T>>) -> Result<T, TryRecvError> {
+    fn try_recv_general(&self, mut state: MutexGuard<'_, InboxState<T>>) -> Result<T, TryRecvError> {
         let mut after = AfterUnlock::new();
         let taken = state.take(&self.limits, &mut after);
         let closed = state.closed;

@@ -39,7 +39,7 @@ pub(crate) struct WaitList {
     woken: u32,
     head: u32,
     tail: u32,
-    slots: Slab<Slot>,
+    slots: Slab<WaitSlot>,
     next_ticket: u64,
     woken_need: usize,
 }
@@ -77,7 +77,7 @@ impl LazyWaitList {
 }
 
 /// The entry of one waiting future. Slots form a doubly linked list by index, so that any future can leave at once.
-struct Slot {
+struct WaitSlot {
     /// `Some` while the slot is waiting, `None` once it is woken.
     waker: Option<Waker>,
     /// The position in the order of arrival, by which a woken slot finds its old place again.
@@ -143,7 +143,7 @@ impl WaitList {
                 // `Slab` would start with room for four; mostly one task waits.
                 self.slots.reserve_exact(1);
             }
-            let slot = Slot { waker: Some(waker.clone()), ticket, need, previous: NONE, next: NONE };
+            let slot = WaitSlot { waker: Some(waker.clone()), ticket, need, previous: NONE, next: NONE };
             let index = self.slots.insert(slot);
             *key = Some(index);
             self.link(index as u32, self.tail);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use ::futures::stream::{FusedStream, Stream};
 
-use super::state::{AfterUnlock, Limits, State};
+use super::state::{AfterUnlock, InboxLimits, InboxState};
 use super::{Closed, Full, Inbox, PushError, wake};
 use crate::sync::MutexGuard;
 use crate::waitlist::WaitKey;
@@ -16,10 +16,10 @@ use crate::waitlist::WaitKey;
 impl<T> Inbox<T> {
     fn poll_with<R>(
         &self,
-        mut state: MutexGuard<'_, State<T>>,
+        mut state: MutexGuard<'_, InboxState<T>>,
         key: &mut WaitKey,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&mut State<T>, &Limits<T>, &mut AfterUnlock<T>) -> Option<R>,
+        take: impl FnOnce(&mut InboxState<T>, &InboxLimits<T>, &mut AfterUnlock<T>) -> Option<R>,
     ) -> Poll<Result<R, Closed>> {
         let mut after = AfterUnlock::new();
         let poll = match take(&mut state, &self.limits, &mut after) {
@@ -93,7 +93,7 @@ impl<T> Inbox<T> {
     /// Parks a writer that found no room, and releases the lock.
     fn park_writer(
         &self,
-        mut state: MutexGuard<'_, State<T>>,
+        mut state: MutexGuard<'_, InboxState<T>>,
         key: &mut WaitKey,
         cx: &mut Context<'_>,
         need: usize,

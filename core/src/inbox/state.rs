@@ -17,14 +17,14 @@ use super::{Closed, Full, PushError};
 use crate::waitlist::{Deferred, LazyWaitList, SlotState, WaitKey, WaitList};
 
 /// The bounds and the policy of an inbox, fixed when it was made.
-pub(super) struct Limits<T> {
+pub(super) struct InboxLimits<T> {
     pub(super) items: usize,
     pub(super) bytes: usize,
     pub(super) size: Option<fn(&T) -> usize>,
     pub(super) full: Full,
 }
 
-impl<T> Limits<T> {
+impl<T> InboxLimits<T> {
     #[inline]
     pub(super) fn size_of(&self, item: &T) -> usize {
         self.size.map_or(0, |size| size(item))
@@ -72,12 +72,12 @@ const KEPT_CAPACITY: usize = 4;
 /// The part of an inbox under its lock. The fields that each write and read touches are first, because with many
 /// inboxes a wake costs as much as the cache lines that it has to fetch.
 #[repr(C)]
-pub(super) struct State<T> {
+pub(super) struct InboxState<T> {
     pub(super) closed: bool,
     pub(super) items: VecDeque<T>,
     pub(super) readers: WaitList,
     pub(super) counters: Counters,
-    /// The value of `counters.pushed` when a reader last found the inbox empty; see [`State::park_reader`].
+    /// The value of `counters.pushed` when a reader last found the inbox empty; see [`InboxState::park_reader`].
     pushed_at_last_park: u64,
     /// Allocated on first use, since in most inboxes no writer ever waits.
     pub(super) writers: LazyWaitList,
@@ -85,9 +85,9 @@ pub(super) struct State<T> {
     pub(super) spare: Vec<Waker>,
 }
 
-impl<T> State<T> {
+impl<T> InboxState<T> {
     pub(super) fn new() -> Self {
-        State {
+        InboxState {
             items: VecDeque::new(),
             bytes: 0,
             closed: false,
@@ -99,14 +99,14 @@ impl<T> State<T> {
         }
     }
 
-    /// Whether [`write_unsized`](State::write_unsized) may be used: the inbox is open, does not measure its items, and
-    /// has room. This is the common case.
+    /// Whether [`write_unsized`](InboxState::write_unsized) may be used: the inbox is open, does not measure its items,
+    /// and has room. This is the common case.
     #[inline]
-    pub(super) fn has_unsized_room(&self, limits: &Limits<T>) -> bool {
+    pub(super) fn has_unsized_room(&self, limits: &InboxLimits<T>) -> bool {
         !self.closed && limits.size.is_none() && self.items.len() < limits.items
     }
 
-    /// Writes one item after [`has_unsized_room`](State::has_unsized_room). Returns the reader to wake.
+    /// Writes one item after [`has_unsized_room`](InboxState::has_unsized_room). Returns the reader to wake.
     #[inline]
     pub(super) fn write_unsized(&mut self, item: T) -> Option<Waker> {
         self.append(item, 0);
@@ -115,7 +115,7 @@ impl<T> State<T> {
 
     /// Takes the oldest item in the common case: items are not measured, and no writer waits for room.
     #[inline]
-    pub(super) fn take_unsized(&mut self, limits: &Limits<T>) -> Option<T> {
+    pub(super) fn take_unsized(&mut self, limits: &InboxLimits<T>) -> Option<T> {
         if limits.size.is_some() || self.writers.waiting() > 0 {
             return None;
         }
@@ -131,7 +131,7 @@ impl<T> State<T> {
     /// Writes one item, or hands it back. `key` is the slot of a writer that has waited.
     pub(super) fn write(
         &mut self,
-        limits: &Limits<T>,
+        limits: &InboxLimits<T>,
         item: T,
         key: WaitKey,
         after: &mut AfterUnlock<T>,
@@ -159,7 +159,7 @@ impl<T> State<T> {
     /// Writes as many of `items` as fit, and removes those from `items`.
     pub(super) fn write_batch(
         &mut self,
-        limits: &Limits<T>,
+        limits: &InboxLimits<T>,
         items: &mut Vec<T>,
         key: WaitKey,
         after: &mut AfterUnlock<T>,
@@ -183,11 +183,11 @@ impl<T> State<T> {
         Ok(written)
     }
 
-    /// The general case of [`write_batch`](State::write_batch): item by item, because each has its own size or evicts
-    /// older ones.
+    /// The general case of [`write_batch`](InboxState::write_batch): item by item, because each has its own size or
+    /// evicts older ones.
     fn write_one_by_one(
         &mut self,
-        limits: &Limits<T>,
+        limits: &InboxLimits<T>,
         items: &mut Vec<T>,
         key: WaitKey,
         after: &mut AfterUnlock<T>,
@@ -220,7 +220,7 @@ impl<T> State<T> {
     }
 
     /// Puts an item back at the head regardless of the bounds, since its reader took it out of them before.
-    pub(super) fn give_back(&mut self, limits: &Limits<T>, item: T, after: &mut AfterUnlock<T>) {
+    pub(super) fn give_back(&mut self, limits: &InboxLimits<T>, item: T, after: &mut AfterUnlock<T>) {
         self.bytes = self.bytes.saturating_add(limits.size_of(&item));
         self.items.push_front(item);
         self.counters.given_back += 1;
@@ -228,7 +228,7 @@ impl<T> State<T> {
     }
 
     /// Takes the oldest item, and wakes the writers for which that makes room.
-    pub(super) fn take(&mut self, limits: &Limits<T>, after: &mut AfterUnlock<T>) -> Option<T> {
+    pub(super) fn take(&mut self, limits: &InboxLimits<T>, after: &mut AfterUnlock<T>) -> Option<T> {
         let item = self.items.pop_front()?;
         self.bytes = self.bytes.saturating_sub(limits.size_of(&item));
         self.counters.received += 1;
@@ -239,7 +239,7 @@ impl<T> State<T> {
     /// Takes up to `limit` items (0 counts as 1), and wakes the writers for which that makes room.
     pub(super) fn take_batch(
         &mut self,
-        limits: &Limits<T>,
+        limits: &InboxLimits<T>,
         into: &mut Vec<T>,
         limit: usize,
         after: &mut AfterUnlock<T>,
@@ -270,13 +270,13 @@ impl<T> State<T> {
 
     /// Wakes writers in line order, as long as there is room for them beside the writers that were woken before.
     #[inline]
-    pub(super) fn wake_writers(&mut self, limits: &Limits<T>, after: &mut AfterUnlock<T>) {
+    pub(super) fn wake_writers(&mut self, limits: &InboxLimits<T>, after: &mut AfterUnlock<T>) {
         if self.writers.waiting() > 0 {
             self.wake_writers_that_fit(limits, after);
         }
     }
 
-    fn wake_writers_that_fit(&mut self, limits: &Limits<T>, after: &mut AfterUnlock<T>) {
+    fn wake_writers_that_fit(&mut self, limits: &InboxLimits<T>, after: &mut AfterUnlock<T>) {
         while let Some(need) = self.writers.first_waiting_need() {
             let items = self.items.len().saturating_add(self.writers.woken());
             let bytes = self.bytes.saturating_add(self.writers.woken_need()).saturating_add(need);
@@ -325,7 +325,7 @@ impl<T> State<T> {
     /// reserved for this one, or that it held the others back from, may be enough for them.
     pub(super) fn remove_writer(
         &mut self,
-        limits: &Limits<T>,
+        limits: &InboxLimits<T>,
         key: &mut WaitKey,
         after: &mut AfterUnlock<T>,
     ) {
@@ -358,7 +358,7 @@ impl<T> State<T> {
         self.counters.pushed += 1;
     }
 
-    fn evict_until_fits(&mut self, limits: &Limits<T>, size: usize, after: &mut AfterUnlock<T>) {
+    fn evict_until_fits(&mut self, limits: &InboxLimits<T>, size: usize, after: &mut AfterUnlock<T>) {
         while self.items.len() >= limits.items || self.bytes.saturating_add(size) > limits.bytes {
             let Some(oldest) = self.items.pop_front() else { return };
             self.bytes = self.bytes.saturating_sub(limits.size_of(&oldest));
@@ -368,7 +368,7 @@ impl<T> State<T> {
     }
 
     #[inline]
-    fn fits(&self, limits: &Limits<T>, size: usize, key: WaitKey) -> bool {
+    fn fits(&self, limits: &InboxLimits<T>, size: usize, key: WaitKey) -> bool {
         match limits.size {
             None => self.items.len() < limits.items,
             Some(_) => self.fits_behind(limits, 0, size, key),
@@ -380,7 +380,7 @@ impl<T> State<T> {
     /// A running writer may overtake writers that wait or were just woken, which saves a task switch per item. Where
     /// bytes are bounded it may not overtake a writer with an item that does not fit yet, since otherwise a stream of
     /// small items would keep a large one out for ever.
-    fn fits_behind(&self, limits: &Limits<T>, count: usize, bytes: usize, key: WaitKey) -> bool {
+    fn fits_behind(&self, limits: &InboxLimits<T>, count: usize, bytes: usize, key: WaitKey) -> bool {
         if self.items.len().saturating_add(count) >= limits.items {
             return false;
         }
