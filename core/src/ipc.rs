@@ -27,6 +27,7 @@ mod connect;
 mod connection;
 #[cfg(feature = "internals")]
 pub(crate) mod cost;
+mod credit;
 mod error;
 mod frame;
 #[cfg(feature = "internals")]

@@ -1,16 +1,18 @@
 //! What the daemon does for one call.
 
 use std::collections::HashMap;
+use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
-use event_listener::Event as Bell;
+use futures::future::BoxFuture;
 use futures::{Stream, StreamExt, lock};
 
 use crate::address::Address;
 use crate::ipc::admin::{Admin, AdminError, Denial};
+use crate::ipc::credit::Credit;
 use crate::ipc::held::{Held, give_back};
 use crate::ipc::outbox::{Outbox, OutboxError};
 use crate::ipc::proto::*;
@@ -20,40 +22,6 @@ use crate::types::*;
 
 /// The longest pause after a list.
 const LIST_PAUSE: Duration = Duration::from_millis(50);
-
-/// How many more items of a stream the client has room for.
-#[derive(Debug, Default)]
-pub(super) struct Credit {
-    items: Mutex<u64>,
-    more: Bell,
-}
-
-impl Credit {
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        self.items.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn add(&self, items: u32) {
-        let mut credit = self.lock();
-        *credit = credit.saturating_add(u64::from(items));
-        drop(credit);
-        self.more.notify(usize::MAX);
-    }
-
-    async fn spend(&self) {
-        loop {
-            let listener = {
-                let mut credit = self.lock();
-                if let Some(left) = credit.checked_sub(1) {
-                    *credit = left;
-                    return;
-                }
-                self.more.listen()
-            };
-            listener.await;
-        }
-    }
-}
 
 /// What the calls of one connection share.
 pub(super) struct Session<A> {
@@ -95,27 +63,58 @@ impl<A: Admin> Session<A> {
         }
     }
 
-    /// Does what `call` asks for and says how it went. May be dropped at any await.
-    pub(super) async fn answer(&self, id: u64, call: Call, credit: Arc<Credit>) {
-        // Each kind in a box of its own: thousands may wait, and one that waits for a message holds no room for a trace.
+    /// Answers a call. May be dropped at any await.
+    ///
+    /// Each kind of call that waits has a future of its own: thousands may wait, and one that waits for a message holds no room
+    /// for what a list needs.
+    pub(super) fn answer(
+        self: Arc<Self>,
+        id: u64,
+        call: Call,
+        credit: Arc<Credit>,
+    ) -> BoxFuture<'static, ()> {
         match call {
-            Call::Receive { to, from, limit } => {
-                let received = Box::pin(self.receive(id, to, from, limit)).await;
+            Call::Receive { to, from, limit } => Box::pin(async move {
+                let received = self.receive(id, to, from, limit).await;
                 self.say(id, received.map(|()| None)).await;
-            }
-            Call::Delivered { ticket } => {
-                let delivered = Box::pin(self.delivered(ticket)).await;
+            }),
+            Call::Delivered { ticket } => Box::pin(async move {
+                let delivered = self.delivered(ticket).await;
                 self.say(id, delivered.map(|receipt| Some(Reply::Receipt(receipt)))).await;
-            }
-            call if call.lists() => Box::pin(self.list(id, call, &credit)).await,
-            call => Box::pin(self.other(id, call, &credit)).await,
+            }),
+            Call::Ping { peer, timeout_us } => Box::pin(async move {
+                let pong = self.node.ping(&peer, Duration::from_micros(timeout_us)).await;
+                self.say(id, pong.map(|pong| Some(Reply::Pong(pong))).map_err(Failure::Ping)).await;
+            }),
+            Call::Trace { peer, max_hops, timeout_us } => Box::pin(async move {
+                let hops = self.node.trace(&peer, max_hops, Duration::from_micros(timeout_us)).await;
+                self.stream(id, &credit, pin!(hops.map(Item::Hop))).await;
+            }),
+            Call::Submit { messages, wait } => Box::pin(async move {
+                let sent = self.submit(messages, wait).await;
+                self.say(id, sent.map(|sent| Some(Reply::Sent(sent)))).await;
+            }),
+            Call::Events => Box::pin(async move { self.subscribe(id, &credit).await }),
+            call if call.lists() => Box::pin(async move { self.list(id, call).await }),
+            call => Box::pin(async move { self.other(id, call).await }),
         }
+    }
+
+    async fn subscribe(&self, id: u64, credit: &Credit) {
+        let own = Share::take(&self.subscribed, MAX_SUBSCRIBED);
+        let owner = self.admin.may_administer(self.uid);
+        let Some(_subscription) = own.zip(self.shares.subscription(owner)) else {
+            return self.say(id, Err(Failure::Busy)).await;
+        };
+        let events = self.node.events();
+        let events = events.filter(|(_, event)| std::future::ready(self.may_see(event)));
+        self.stream(id, credit, pin!(events.map(|(at, event)| Item::Event(at, event)))).await;
     }
 
     /// Makes a list and says it, when it is this call's turn. One at a time on each connection and in the whole daemon, a
     /// pause after each, and none for a client that has not read what it asked for before: so lists take a quarter of the
     /// router at most, and what nobody reads is bounded.
-    async fn list(&self, id: u64, call: Call, credit: &Credit) {
+    async fn list(&self, id: u64, call: Call) {
         let _own_turn = self.listing.lock().await;
         let turn = loop {
             self.outbox.room().await;
@@ -125,9 +124,10 @@ impl<A: Admin> Session<A> {
             }
         };
         let begun = Instant::now();
-        let mut reply = self.perform(id, call, credit).await;
+        // In a box of its own, which no call holds before its turn.
+        let mut reply = Box::pin(self.perform(call)).await;
         let mut unread = None;
-        if matches!(&reply, Ok(Some(reply)) if reply.is_long()) {
+        if matches!(&reply, Ok(reply) if reply.is_long()) {
             unread = self.shares.unread_list(self.admin.may_administer(self.uid));
             if unread.is_none() {
                 reply = Err(Failure::Busy);
@@ -135,8 +135,7 @@ impl<A: Admin> Session<A> {
         }
         // There was room; to wait for more of it would hold up the lists of all.
         let said = match reply {
-            Ok(Some(reply)) => self.outbox.push(&Down::Reply { id, reply }),
-            Ok(None) => Ok(()),
+            Ok(reply) => self.outbox.push(&Down::Reply { id, reply }),
             Err(failure) => self.outbox.push(&Down::Failed { id, failure }),
         };
         self.check_length(id, said);
@@ -147,9 +146,9 @@ impl<A: Admin> Session<A> {
         }
     }
 
-    async fn other(&self, id: u64, call: Call, credit: &Credit) {
+    async fn other(&self, id: u64, call: Call) {
         let stopping = matches!(call, Call::Stop);
-        self.say(id, self.perform(id, call, credit).await).await;
+        self.say(id, self.perform(call).await.map(Some)).await;
         if stopping && self.admin.may_administer(self.uid) {
             self.admin.stop();
         }
@@ -173,34 +172,12 @@ impl<A: Admin> Session<A> {
         }
     }
 
-    async fn perform(&self, id: u64, call: Call, credit: &Credit) -> Result<Option<Reply>, Failure> {
-        Ok(Some(match call {
+    async fn perform(&self, call: Call) -> Result<Reply, Failure> {
+        Ok(match call {
             Call::Status => Reply::Status(Box::new(self.status().await)),
             Call::Peers => Reply::Peers(self.peers().await),
             Call::Routes { to } => Reply::Routes(self.routes(to).await),
             Call::Dialled => Reply::Dialled(self.node.dialled().await),
-            Call::Submit { messages, wait } => Reply::Sent(self.submit(messages, wait).await?),
-            Call::Ping { peer, timeout_us } => {
-                let timeout = Duration::from_micros(timeout_us);
-                Reply::Pong(self.node.ping(&peer, timeout).await.map_err(Failure::Ping)?)
-            }
-            Call::Trace { peer, max_hops, timeout_us } => {
-                let timeout = Duration::from_micros(timeout_us);
-                let hops = self.node.trace(&peer, max_hops, timeout).await;
-                self.stream(id, credit, hops.map(Item::Hop)).await;
-                return Ok(None);
-            }
-            Call::Events => {
-                let own = Share::take(&self.subscribed, MAX_SUBSCRIBED);
-                let owner = self.admin.may_administer(self.uid);
-                let Some(_subscription) = own.zip(self.shares.subscription(owner)) else {
-                    return Err(Failure::Busy);
-                };
-                let events = self.node.events();
-                let events = events.filter(|(_, event)| std::future::ready(self.may_see(event)));
-                self.stream(id, credit, events.map(|(at, event)| Item::Event(at, event))).await;
-                return Ok(None);
-            }
             Call::Identities => Reply::Identities(self.admin.identities()),
             Call::NewIdentity { label } => Reply::Identity(self.admin.new_identity(label, self.uid).await?),
             Call::RemoveIdentity { address } => {
@@ -210,7 +187,7 @@ impl<A: Admin> Session<A> {
             Call::Names => Reply::Names(self.admin.names()),
             Call::PeerList => Reply::PeerList(self.admin.peers().await),
             keeper => self.keep(keeper).await?,
-        }))
+        })
     }
 
     /// What only the daemon's owner may ask for.
@@ -336,8 +313,7 @@ impl<A: Admin> Session<A> {
         Ok(())
     }
 
-    async fn stream(&self, id: u64, credit: &Credit, items: impl Stream<Item = Item>) {
-        let mut items = std::pin::pin!(items);
+    async fn stream(&self, id: u64, credit: &Credit, mut items: Pin<&mut impl Stream<Item = Item>>) {
         loop {
             credit.spend().await;
             let Some(item) = items.next().await else { break };

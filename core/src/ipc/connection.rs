@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
@@ -12,7 +14,8 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::ipc::admin::{Admin, AdminError, Denial};
-use crate::ipc::calls::{Credit, Session};
+use crate::ipc::calls::Session;
+use crate::ipc::credit::Credit;
 use crate::ipc::frame::{FrameError, Frames};
 use crate::ipc::proto::*;
 use crate::ipc::server::{Door, Phase, Place, Token};
@@ -183,9 +186,24 @@ async fn serve<A: Admin>(
 struct Running {
     /// Only calls that administer are taken.
     administers: bool,
-    futures: FuturesUnordered<BoxFuture<'static, u64>>,
+    futures: FuturesUnordered<Answer>,
     calls: HashMap<u64, Under>,
     bytes: usize,
+}
+
+/// A call on its way to its answer. Aborted, it has been accounted for when it was cancelled.
+struct Answer {
+    id: u64,
+    future: Abortable<BoxFuture<'static, ()>>,
+}
+
+impl Future for Answer {
+    type Output = u64;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u64> {
+        let id = self.id;
+        Pin::new(&mut self.future).poll(cx).map(|_| id)
+    }
 }
 
 struct Under {
@@ -240,11 +258,8 @@ impl Running {
         let credit = Arc::new(Credit::default());
         self.calls.insert(id, Under { bytes, abort, credit: credit.clone(), _share: share });
         self.bytes += bytes;
-        let session = session.clone();
-        let answer = async move { session.answer(id, call, credit).await };
-        let answer = Abortable::new(answer, registration);
-        // An aborted answer has been accounted for when it was cancelled.
-        self.futures.push(answer.map(move |_| id).boxed());
+        let answer = session.clone().answer(id, call, credit);
+        self.futures.push(Answer { id, future: Abortable::new(answer, registration) });
     }
 
     fn ended(&mut self, id: u64) -> Option<Under> {

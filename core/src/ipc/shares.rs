@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::future::{AbortHandle, AbortRegistration};
 use futures::lock;
 
-/// The most calls under way in all, beside the [`FREE_CALLS`] of each connection.
+/// The most calls under way in all, beside the [`FREE_CALLS`] of each connection: with those of all connections, 8192 calls that
+/// hold some 2 KiB each.
 ///
 /// [`FREE_CALLS`]: crate::ipc::proto::FREE_CALLS
-const MAX_CALLS_IN_ALL: usize = 16_384;
+pub(super) const MAX_CALLS_IN_ALL: usize = 4096;
 
 /// The most subscriptions in all. Each event is copied to each of them, and one that is not read holds 4096 events.
 const MAX_SUBSCRIPTIONS: usize = 64;

@@ -175,8 +175,8 @@ fn what_was_not_confirmed_is_bounded() {
 }
 
 /// What the daemon answers to `call` from the user `uid`.
-async fn answer(session: &Session<Keeper>, call: Call) -> Result<Reply, Failure> {
-    session.answer(1, call, Arc::default()).await;
+async fn answer(session: &Arc<Session<Keeper>>, call: Call) -> Result<Reply, Failure> {
+    session.clone().answer(1, call, Arc::default()).await;
     let (ours, theirs) = UnixStream::pair().unwrap();
     let ours = async_io::Async::new(ours).unwrap();
     let mut theirs = async_io::Async::new(theirs).unwrap();
@@ -203,7 +203,7 @@ fn another_user_uses_its_own_address_only_and_administers_nothing() {
         let (own, first) = (own.address(), node.address());
         let others = HashMap::from([(own, 1001)]);
         let keeper = Arc::new(Keeper::new(&node, others, 1000));
-        let session = |uid| Session::new(node.clone(), keeper.clone(), uid, Arc::default());
+        let session = |uid| Arc::new(Session::new(node.clone(), keeper.clone(), uid, Arc::default()));
         let denied = |answer: Result<Reply, Failure>| match answer {
             Err(Failure::Admin(error)) => error.denial,
             other => panic!("{other:?}"),
