@@ -26,17 +26,16 @@ fn within_bounds(only: &str, seconds: &str, at_least: usize) {
     assert!(rows.len() >= at_least, "{} rows of {only}", rows.len());
     for row in rows {
         assert!(row["tried"].as_u64() >= Some(4), "{row}");
+        let number = |name: &str| row[name].as_u64().unwrap_or_else(|| panic!("no {name} in {row}"));
+        assert!(number("pool") <= 8 << 20, "{row}");
+        assert!(row["held"].as_i64() <= Some((8 * number("received") + number("pool")) as i64), "{row}");
     }
     assert!(ran.status.success(), "{}", text(&ran.stderr));
 }
 
-/// Not held to it, because they fill tables of a fixed size (section 10 of the specification): initiations, of which each that is
-/// answered holds 2.6 KiB until its finish has come or 10 s are over, 256 of them at most; beacons; and parts of conversations,
-/// since a conversation stays whose peer has shown that it hears. What invented senders may hold of those, and for how long, is a
-/// test of the node's own.
 #[test]
-fn no_frame_after_an_initiation_costs_more_than_its_share() {
-    for frame in ["handshake 02", "handshake 03", "handshake 04", "handshake 05"] {
+fn no_handshake_frame_costs_more_than_its_share() {
+    for frame in ["handshake 01", "handshake 02", "handshake 03", "handshake 04", "handshake 05"] {
         within_bounds(frame, "1", 1);
     }
 }
@@ -56,6 +55,22 @@ fn no_ping_and_no_trace_costs_more_than_its_share() {
     for probe in ["payload 02", "payload 03", "payload 04", "payload 05", "payload of an unknown kind"] {
         within_bounds(probe, "1", 1);
     }
+}
+
+#[test]
+fn no_message_frame_costs_more_than_its_share() {
+    within_bounds("payload 01", "1", 1);
+    within_bounds("message frame", "8", 8);
+}
+
+#[test]
+fn no_request_of_an_application_costs_more_than_its_share() {
+    within_bounds("request: ", "5", 26);
+}
+
+#[test]
+fn no_beacon_costs_more_than_its_share() {
+    within_bounds("beacon", "1", 1);
 }
 
 #[test]

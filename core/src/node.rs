@@ -3,6 +3,7 @@
 //! [`Node::builder`] makes one. It runs tasks of its own; the futures of its methods run on any executor, and may be
 //! dropped at any time without losing a message.
 
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -262,7 +263,11 @@ impl Node {
         let shared = &self.shared;
         let roomy = shared.traffic.roomy.clone();
         let mailbox = Mailbox::new(address, shared.limits().inbox_messages, roomy);
-        write(&shared.mailboxes).entry(address).or_insert(mailbox);
+        match write(&shared.mailboxes).entry(address) {
+            // The router knows it too.
+            Entry::Occupied(_) => return,
+            Entry::Vacant(place) => place.insert(mailbox),
+        };
         self.tell_router(RouterEvent::AddOrigin { identity });
     }
 

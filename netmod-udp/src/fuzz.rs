@@ -9,7 +9,7 @@ use rouse_core::netmod::{Endpoint, Heard};
 use crate::UdpConfig;
 use crate::config::{Host, HostPort};
 use crate::discovery::beacon::{BeaconError, LENGTH, decode, encode};
-use crate::discovery::recent::{RecentBeacons, Verdict};
+use crate::discovery::recent::{MAX_ENDPOINTS, RecentBeacons, Verdict};
 use crate::resolve::{check, describe, host_key, quota_key};
 
 /// Decodes a datagram as a beacon, in an open mesh and in two closed ones.
@@ -84,6 +84,11 @@ impl BeaconReceiver {
     pub fn new() -> Self {
         let now = Instant::now();
         BeaconReceiver { recent: RecentBeacons::new(now), now }
+    }
+
+    /// Senders that it may remember.
+    pub const fn most_senders() -> usize {
+        MAX_ENDPOINTS
     }
 
     /// Handles a datagram on the port of the beacons and returns whether it would be reported to the node.

@@ -76,15 +76,15 @@ impl<A: Admin> Session<A> {
         match call {
             Call::Receive { to, from, limit } => Box::pin(async move {
                 let received = self.receive(id, to, from, limit).await;
-                self.say(id, received.map(|()| None)).await;
+                self.send_result(id, received.map(|()| None)).await;
             }),
             Call::Delivered { ticket } => Box::pin(async move {
                 let delivered = self.delivered(ticket).await;
-                self.say(id, delivered.map(|receipt| Some(Reply::Receipt(receipt)))).await;
+                self.send_result(id, delivered.map(|receipt| Some(Reply::Receipt(receipt)))).await;
             }),
             Call::Ping { peer, timeout_us } => Box::pin(async move {
                 let pong = self.node.ping(&peer, Duration::from_micros(timeout_us)).await;
-                self.say(id, pong.map(|pong| Some(Reply::Pong(pong))).map_err(Failure::Ping)).await;
+                self.send_result(id, pong.map(|pong| Some(Reply::Pong(pong))).map_err(Failure::Ping)).await;
             }),
             Call::Trace { peer, max_hops, timeout_us } => Box::pin(async move {
                 let hops = self.node.trace(&peer, max_hops, Duration::from_micros(timeout_us)).await;
@@ -92,7 +92,7 @@ impl<A: Admin> Session<A> {
             }),
             Call::Submit { messages, wait } => Box::pin(async move {
                 let sent = self.submit(messages, wait).await;
-                self.say(id, sent.map(|sent| Some(Reply::Sent(sent)))).await;
+                self.send_result(id, sent.map(|sent| Some(Reply::Sent(sent)))).await;
             }),
             Call::Events => Box::pin(async move { self.subscribe(id, &credit).await }),
             call if call.lists() => Box::pin(async move { self.list(id, call).await }),
@@ -104,7 +104,7 @@ impl<A: Admin> Session<A> {
         let own = Share::take(&self.subscribed, MAX_SUBSCRIBED);
         let owner = self.admin.may_administer(self.uid);
         let Some(_subscription) = own.zip(self.shares.subscription(owner)) else {
-            return self.say(id, Err(Failure::Busy)).await;
+            return self.send_result(id, Err(Failure::Busy)).await;
         };
         let events = self.node.events();
         let events = events.filter(|(_, event)| std::future::ready(self.may_see(event)));
@@ -148,13 +148,13 @@ impl<A: Admin> Session<A> {
 
     async fn other(&self, id: u64, call: Call) {
         let stopping = matches!(call, Call::Stop);
-        self.say(id, self.perform(call).await.map(Some)).await;
+        self.send_result(id, self.perform(call).await.map(Some)).await;
         if stopping && self.admin.may_administer(self.uid) {
             self.admin.stop();
         }
     }
 
-    async fn say(&self, id: u64, result: Result<Option<Reply>, Failure>) {
+    async fn send_result(&self, id: u64, result: Result<Option<Reply>, Failure>) {
         let said = match result {
             Ok(Some(reply)) => self.outbox.send(&Down::Reply { id, reply }).await,
             Ok(None) => Ok(()),

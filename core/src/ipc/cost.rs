@@ -22,32 +22,32 @@ use crate::wire::codec;
 
 /// What a client may say, by the names of the wire.
 pub const REQUESTS: [&str; 26] = [
-    "status",
-    "peers",
-    "routes",
-    "dialled",
-    "submit",
-    "delivered",
-    "receive",
-    "ping",
-    "trace",
-    "events",
-    "identities",
-    "new identity",
-    "remove identity",
-    "names",
-    "add name",
-    "remove name",
-    "peer list",
-    "add peer",
-    "remove peer",
-    "reload",
-    "stop",
-    "cancel",
-    "credit",
-    "taken",
-    "returned",
-    "forget",
+    "request: status",
+    "request: peers",
+    "request: routes",
+    "request: dialled",
+    "request: submit",
+    "request: delivered",
+    "request: receive",
+    "request: ping",
+    "request: trace",
+    "request: events",
+    "request: identities",
+    "request: new identity",
+    "request: remove identity",
+    "request: names",
+    "request: add name",
+    "request: remove name",
+    "request: peer list",
+    "request: add peer",
+    "request: remove peer",
+    "request: reload",
+    "request: stop",
+    "request: cancel",
+    "request: credit",
+    "request: taken",
+    "request: returned",
+    "request: forget",
 ];
 
 /// The number of the call that shows that all before it was read.
@@ -132,6 +132,11 @@ impl SocketLayer {
         let mut socket = SocketLayer { used: async_io::block_on(start()), line: None };
         socket.say(&[]);
         socket
+    }
+
+    /// Calls that may be under way on one connection.
+    pub const fn most_calls() -> usize {
+        MAX_CALLS
     }
 
     /// Says frames, and reads answers until all of them have been read. Whoever breaks the rules is hung up on, and connects

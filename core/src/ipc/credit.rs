@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use event_listener::Event as Bell;
 
-/// How many more items of a stream the client has room for.
+/// Further items of a stream that the client has room for.
 #[derive(Debug, Default)]
 pub(super) struct Credit {
     items: Mutex<u64>,

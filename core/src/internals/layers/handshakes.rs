@@ -28,6 +28,11 @@ impl HandshakeLayer {
         HandshakeLayer { handshakes: Handshakes::new(identity, config, seed) }
     }
 
+    /// Handshakes of others that may be under way.
+    pub fn most_answers() -> usize {
+        LinkConfig::default().max_answers
+    }
+
     /// Begins a handshake with an endpoint; returns the frames that leave.
     pub fn dial(&mut self, now: Time, endpoint: u32) -> Vec<Vec<u8>> {
         self.handshakes.dial(now, path(endpoint), 1452);

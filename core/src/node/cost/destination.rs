@@ -41,6 +41,11 @@ impl NodeLayer {
         NodeLayer { work: Work::of(from.origin()), shared, friends, packets: Vec::new() }
     }
 
+    /// Conversations that there may be.
+    pub fn most_conversations() -> usize {
+        Limits::default().senders
+    }
+
     /// Whose packets are for the node itself.
     pub fn address(&self) -> Address {
         self.shared.identity.address()

@@ -6,19 +6,23 @@ use std::time::Duration;
 use rouse_netmod_udp::fuzz::BeaconReceiver;
 
 use crate::layer::{Input, Layer, MINUTE, Subject};
+use crate::pools::SENDERS;
 use crate::recipe::{Kind, Part, Recipe, gene, kind};
 
-const KINDS: &[Kind] = &[kind(
-    "beacon",
-    &[
-        gene("host", 1, &[0, 1, 255, 256, u32::MAX as u64]),
-        gene("port", 7700, &[0, 1, 7700, 65_535]),
-        gene("instance", 1, &[0, 1, u64::MAX]),
-        gene("version", 1, &[0, 1, 2]),
-        gene("tag", 0, &[0, 1]),
-        gene("length", 45, &[0, 44, 45, 46, 1400]),
-    ],
-)];
+const KINDS: &[Kind] = &[Kind {
+    pool: Some(SENDERS),
+    ..kind(
+        "beacon",
+        &[
+            gene("host", 1, &[0, 1, 255, 256, u32::MAX as u64]),
+            gene("port", 7700, &[0, 1, 7700, 65_535]),
+            gene("instance", 1, &[0, 1, u64::MAX]),
+            gene("version", 1, &[0, 1, 2]),
+            gene("tag", 0, &[0, 1]),
+            gene("length", 45, &[0, 44, 45, 46, 1400]),
+        ],
+    )
+}];
 
 pub const SUBJECT: Subject = Subject {
     kinds: KINDS,
@@ -26,12 +30,23 @@ pub const SUBJECT: Subject = Subject {
     weight: 1,
     silence: MINUTE,
     usual,
+    seeds,
+    // A sender is remembered until another takes its place.
+    stays: |_| true,
 };
 
 /// Many hosts, one beacon each.
 fn usual(length: usize) -> Recipe {
     let part = Part::usual(KINDS, 0).with(KINDS, "length", length.max(45) as u64);
     Recipe::usual(part.counting(KINDS, "host").counting(KINDS, "instance"))
+}
+
+/// Hosts that are not known yet, each heard after the one before it was taken up, when all places are taken.
+fn seeds(_: usize) -> Vec<Recipe> {
+    let host = || Part::usual(KINDS, 0).counting(KINDS, "host").counting(KINDS, "instance");
+    let first = host().times(2048);
+    let then = Recipe::after(vec![first], host().with(KINDS, "host", 100_000));
+    vec![usual(45), Recipe { pace: 20_000, ..then }]
 }
 
 struct Beacons(BeaconReceiver);

@@ -9,7 +9,8 @@ use rouse_core::internals::raw::frames::ForgedInitiation;
 use rouse_core::internals::raw::{RawHandshake, RawHandshakeEvent, RawOptions};
 use rouse_core::time::Time;
 
-use crate::layer::{Input, Layer, MINUTE, Subject};
+use crate::layer::{Input, Layer, MINUTE, Subject, nothing_stays};
+use crate::pools::ANSWERS;
 use crate::recipe::{Gene, Kind, Part, Recipe, gene, kind};
 
 /// The lower byte is the port of one address.
@@ -29,20 +30,36 @@ const FRAME: &[Gene] = &[
 ];
 
 const KINDS: &[Kind] = &[
-    kind("handshake 01: initiation", FRAME),
+    Kind { pool: Some(ANSWERS), ..kind("handshake 01: initiation", FRAME) },
     kind("handshake 02: response", FRAME),
     kind("handshake 03: finish", FRAME),
     kind("handshake 04: cookie", FRAME),
     kind("handshake 05: refusal", FRAME),
 ];
 
-pub const SUBJECT: Subject =
-    Subject { kinds: KINDS, make: || Box::new(Strangers::new()), weight: 1, silence: MINUTE, usual };
+pub const SUBJECT: Subject = Subject {
+    kinds: KINDS,
+    make: || Box::new(Strangers::new()),
+    weight: 1,
+    silence: MINUTE,
+    usual,
+    seeds,
+    stays: nothing_stays,
+};
 
 /// Initiations, each from another host, as many as are answered without a cookie.
 fn usual(_: usize) -> Recipe {
     let initiation = Part::usual(KINDS, 0).counting(KINDS, "endpoint");
     Recipe { pace: 25_000, ..Recipe::usual(initiation) }
+}
+
+/// Each from another host, and from another network, as often as one is answered without a cookie; and one that is left before
+/// its end.
+fn seeds(kind: usize) -> Vec<Recipe> {
+    let part = || Part::usual(KINDS, kind).counting(KINDS, "endpoint");
+    let paced = |part| Recipe { pace: 25_000, ..Recipe::usual(part) };
+    let networks = Part::usual(KINDS, kind).stepping(KINDS, "endpoint", 65_536);
+    vec![paced(part()), paced(networks), paced(part().with(KINDS, "state", 2))]
 }
 
 struct Strangers {

@@ -39,10 +39,19 @@ pub struct Subject {
     pub silence: Duration,
     /// Ordinary inputs of about so many bytes, and what has to come before them.
     pub usual: fn(usize) -> Recipe,
+    /// Inputs that have been dear once, or would be if a bound were missing: by chance a search finds them too seldom.
+    pub seeds: fn(usize) -> Vec<Recipe>,
+    /// Whether what these inputs hold stays in a table until others take its places, or until its own time is over.
+    pub stays: fn(&Recipe) -> bool,
 }
 
 /// Seals, headers and the like around a packet's payload: a data frame's 30 bytes.
 pub const SEAL: usize = 30;
+
+/// Nothing stays after a silence.
+pub fn nothing_stays(_: &Recipe) -> bool {
+    false
+}
 
 /// After a minute of silence.
 pub const MINUTE: Duration = Duration::from_secs(60);

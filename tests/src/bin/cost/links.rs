@@ -5,7 +5,7 @@ use std::time::Duration;
 use rouse_core::internals::layers::LinkLayer;
 use rouse_core::time::Time;
 
-use crate::layer::{Input, Layer, MINUTE, Subject};
+use crate::layer::{Input, Layer, MINUTE, Subject, nothing_stays};
 use crate::recipe::{Gene, Kind, Part, Recipe, gene, kind};
 
 const SERIALS: &[u64] = &[0, 1, 2, 16, 62, 63, 64, 65, 255, 256, 1 << 31, u32::MAX as u64];
@@ -58,12 +58,28 @@ const KINDS: &[Kind] = &[
     kind("content of an unknown kind", OTHER),
 ];
 
-pub const SUBJECT: Subject =
-    Subject { kinds: KINDS, make: || Box::new(Frames::new()), weight: 1, silence: MINUTE, usual };
+pub const SUBJECT: Subject = Subject {
+    kinds: KINDS,
+    make: || Box::new(Frames::new()),
+    weight: 1,
+    silence: MINUTE,
+    usual,
+    seeds,
+    stays: nothing_stays,
+};
 
 /// A packet.
 fn usual(length: usize) -> Recipe {
     Recipe::usual(Part::usual(KINDS, 0).with(KINDS, "length", length.saturating_sub(31) as u64))
+}
+
+/// Segments that leave room for another one between any two, and what comes after them.
+fn seeds(kind: usize) -> Vec<Recipe> {
+    let gaps = |kind, first: u64| {
+        Part::usual(KINDS, kind).with(KINDS, "sequence", first).stepping(KINDS, "sequence", 2)
+    };
+    let before = gaps(1, 2).with(KINDS, "length", 1170).times(64);
+    vec![Recipe::usual(gaps(kind, 2)), Recipe::after(vec![before], gaps(kind, 1))]
 }
 
 struct Frames {

@@ -11,6 +11,7 @@ mod layer;
 mod links;
 mod messages;
 mod meter;
+mod pools;
 mod recipe;
 mod routers;
 mod search;

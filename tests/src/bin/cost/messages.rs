@@ -7,6 +7,7 @@ use rouse_core::internals::layers::NodeLayer;
 use rouse_core::internals::raw::frames;
 
 use crate::layer::{Input, Layer, MINUTE, SEAL, Subject};
+use crate::pools::CONVERSATIONS;
 use crate::recipe::{Gene, Kind, Part, Recipe, gene, kind};
 
 /// The longest packet of a link, in bytes.
@@ -90,34 +91,73 @@ const PROBE: &[Gene] = &[
 ];
 const WRITES: &[Gene] = &[gene("to", 0, &[0, 1]), gene("length", 1000, &[1, 1000, 20_000])];
 
+/// A kind whose inputs may begin conversations.
+const fn talk(name: &'static str, genes: &'static [Gene]) -> Kind {
+    Kind { pool: Some(CONVERSATIONS), ..kind(name, genes) }
+}
+
 const KINDS: &[Kind] = &[
-    kind("payload 01: message frames of all kinds", FRAGMENT),
+    talk("payload 01: message frames of all kinds", FRAGMENT),
     kind("payload 02: ping", PROBE),
     kind("payload 03: pong", PROBE),
     kind("payload 04: trace", PROBE),
     kind("payload 05: hop", PROBE),
     kind("payload of an unknown kind", PROBE),
-    kind("message frame 01: ack", ACK),
-    kind("message frame 02: credit", CREDIT),
-    kind("message frame 03: messages", MESSAGES),
-    kind("message frame 04: fragment", FRAGMENT),
-    kind("message frame 05: skip", SKIP),
-    kind("message frame 06: ping", BARE),
-    kind("message frame 07: last", BARE),
-    kind("message frame of an unknown kind", BARE),
-    Kind { name: "an application here writes", genes: WRITES, prepares: true },
+    talk("message frame 01: ack", ACK),
+    talk("message frame 02: credit", CREDIT),
+    talk("message frame 03: messages", MESSAGES),
+    talk("message frame 04: fragment", FRAGMENT),
+    talk("message frame 05: skip", SKIP),
+    talk("message frame 06: ping", BARE),
+    talk("message frame 07: last", BARE),
+    talk("message frame of an unknown kind", BARE),
+    Kind { prepares: true, ..kind("an application here writes", WRITES) },
 ];
 const FIRST_FRAME: usize = 5;
 const WROTE: usize = 14;
 
-pub const SUBJECT: Subject =
-    Subject { kinds: KINDS, make: || Box::new(Packets(NodeLayer::new())), weight: 4, silence: MINUTE, usual };
+pub const SUBJECT: Subject = Subject {
+    kinds: KINDS,
+    make: || Box::new(Packets(NodeLayer::new())),
+    weight: 4,
+    silence: MINUTE,
+    usual,
+    seeds,
+    stays,
+};
 
 /// One message after the other, each taken at once.
 fn usual(length: usize) -> Recipe {
     let body = length.saturating_sub(frames_overhead()).max(1) as u64;
     let part = Part::usual(KINDS, FIRST_FRAME + 3).with(KINDS, "length", body);
     Recipe::usual(part.counting(KINDS, "number").counting(KINDS, "floor"))
+}
+
+/// Frames below a high floor that claim a lot; invented senders, also of what is far above their next message; messages and
+/// fragments with gaps between any two.
+fn seeds(kind: usize) -> Vec<Recipe> {
+    let part = || Part::usual(KINDS, kind).counting(KINDS, "number");
+    let high = Part::usual(KINDS, FIRST_FRAME + 3).with(KINDS, "floor", 1_000_000);
+    let many = |part: Part| {
+        let part = part.with(KINDS, "count", 65_535).with(KINDS, "ranges", 32).with(KINDS, "length", 1);
+        part.with(KINDS, "total", 16 << 20).with(KINDS, "pieces", 200)
+    };
+    let below = many(part().with(KINDS, "number", 1));
+    let gaps = many(part()).stepping(KINDS, "offset", 2).stepping(KINDS, "above", 2);
+    let middle = gaps.clone().with(KINDS, "offset", 8 << 20).with(KINDS, "floor", 1_000_000);
+    let invented = part().with(KINDS, "source", 1000).counting(KINDS, "source").with(KINDS, "to", 0);
+    let invented = invented.with(KINDS, "length", 1);
+    let far = invented.clone().with(KINDS, "above", 4095);
+    let probes = Part::usual(KINDS, kind).with(KINDS, "source", 1000).counting(KINDS, "source");
+    let mut all = vec![Recipe::after(vec![high], below), Recipe::usual(invented), Recipe::usual(far)];
+    all.extend([gaps, middle, probes.counting(KINDS, "nonce")].map(Recipe::usual));
+    all
+}
+
+/// A conversation of a peer that has shown that it hears stays in its table, as does one in which messages of our own wait.
+fn stays(recipe: &Recipe) -> bool {
+    let parts = || recipe.setup.iter().chain([&recipe.dear]);
+    parts().any(|part| part.kind == WROTE || (0..64).any(|nth| part.number(KINDS, "to", nth) == 1))
 }
 
 const fn frames_overhead() -> usize {

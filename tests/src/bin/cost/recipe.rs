@@ -2,6 +2,8 @@
 
 use rouse_tests::hostile::Chance;
 
+use crate::pools::Pool;
+
 /// One number of an input.
 pub struct Gene {
     pub name: &'static str,
@@ -21,10 +23,12 @@ pub struct Kind {
     pub genes: &'static [Gene],
     /// Only prepares the ground: it costs its sender nothing, and is not looked at by itself.
     pub prepares: bool,
+    /// A pool that its inputs may fill, beside what they hold for each byte.
+    pub pool: Option<Pool>,
 }
 
 pub const fn kind(name: &'static str, genes: &'static [Gene]) -> Kind {
-    Kind { name, genes, prepares: false }
+    Kind { name, genes, prepares: false, pool: None }
 }
 
 /// How a number differs from one input to the next.
@@ -77,9 +81,14 @@ impl Part {
     }
 
     /// The same with a number that goes on by one.
-    pub fn counting(mut self, kinds: &[Kind], name: &str) -> Self {
+    pub fn counting(self, kinds: &[Kind], name: &str) -> Self {
+        self.stepping(kinds, name, 1)
+    }
+
+    /// The same with a number that goes on by so much.
+    pub fn stepping(mut self, kinds: &[Kind], name: &str, step: i64) -> Self {
         if let Some(at) = kinds[self.kind].genes.iter().position(|gene| gene.name == name) {
-            self.numbers[at].1 = Vary::Step(1);
+            self.numbers[at].1 = Vary::Step(step);
         }
         self
     }
@@ -151,6 +160,11 @@ impl Recipe {
     /// An ordinary input, again and again.
     pub fn usual(dear: Part) -> Self {
         Recipe { setup: Vec::new(), dear, pace: 0 }
+    }
+
+    /// Inputs that have to come first, and one that is dear after them.
+    pub fn after(setup: Vec<Part>, dear: Part) -> Self {
+        Recipe { setup, dear, pace: 0 }
     }
 
     /// Any row of inputs that ends in one kind.

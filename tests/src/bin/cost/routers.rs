@@ -7,7 +7,7 @@ use rouse_core::internals::layers::RouterLayer;
 use rouse_core::internals::raw::control_messages::{RawAnnounce, RawAttributes, RawRecord, chain};
 use rouse_core::time::Time;
 
-use crate::layer::{Input, Layer, Subject};
+use crate::layer::{Input, Layer, Subject, nothing_stays};
 use crate::recipe::{Gene, Kind, Part, Recipe, gene, kind};
 
 /// Senders pack so much, and a receiver takes the other.
@@ -84,8 +84,15 @@ const KINDS: &[Kind] = &[
     kind("record of a reserved kind", RESERVED),
 ];
 
-pub const SUBJECT: Subject =
-    Subject { kinds: KINDS, make: || Box::new(Records::new()), weight: 3, silence: LIFETIME, usual };
+pub const SUBJECT: Subject = Subject {
+    kinds: KINDS,
+    make: || Box::new(Records::new()),
+    weight: 3,
+    silence: LIFETIME,
+    usual,
+    seeds,
+    stays: nothing_stays,
+};
 
 /// New distances of destinations that are known, each further away than before and told to others: as in a mesh where a link
 /// has failed.
@@ -94,6 +101,24 @@ fn usual(length: usize) -> Recipe {
     let update =
         Part::usual(KINDS, 3).with(KINDS, "metric", 200).with(KINDS, "pieces", (length / 9).max(1) as u64);
     Recipe { setup: vec![known], dear: update.counting(KINDS, "idx").counting(KINDS, "metric"), pace: 0 }
+}
+
+/// Proofs of fewer hops than there are, for each of some destinations that are known from afar in turn and for one again and again.
+fn seeds(kind: usize) -> Vec<Recipe> {
+    let known = || {
+        let far = Part::usual(KINDS, 0).with(KINDS, "hops", 63).counting(KINDS, "origin");
+        far.counting(KINDS, "idx").times(400)
+    };
+    let lie = || {
+        let part = Part::usual(KINDS, kind).with(KINDS, "hops", 1).with(KINDS, "proof", 0);
+        part.with(KINDS, "chain", 1).with(KINDS, "pieces", 64).counting(KINDS, "metric")
+    };
+    let each = lie().counting(KINDS, "origin").counting(KINDS, "idx");
+    vec![
+        Recipe::after(vec![known()], each),
+        Recipe::after(vec![known()], lie()),
+        Recipe::after(vec![], lie()),
+    ]
 }
 
 struct Records {

@@ -14,12 +14,16 @@ const VOLUME: usize = 64 << 10;
 const MOST: u64 = 2048;
 /// A measurement of the search ends after this much of the processor's time.
 const PATIENCE: Duration = Duration::from_millis(15);
-/// Inputs that are made at once.
+/// One that fills a pool ends after this.
+const FILLING: Duration = Duration::from_millis(500);
+/// Any ends after so many times its share, the making of its inputs included.
+const MAKING: u32 = 4;
+/// Inputs that are made at once; at first only one, since it may be very dear.
 const BATCH: u64 = 16;
 /// What inputs put off is done after this.
 const LATER: Duration = Duration::from_millis(50);
 /// What tables keep of their size when they are empty.
-const EMPTY: i64 = 64 << 10;
+pub const EMPTY: i64 = 64 << 10;
 
 /// What inputs cost.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,12 +39,6 @@ pub struct Cost {
 impl Cost {
     pub fn nanos_per_packet(&self) -> f64 {
         self.time.as_nanos() as f64 / self.packets.max(1) as f64
-    }
-
-    /// With the time that the packets of another measurement would have taken at this pace.
-    fn over(&self, other: &Cost) -> Cost {
-        let nanos = self.nanos_per_packet() * other.packets as f64;
-        Cost { time: Duration::from_nanos(nanos as u64), ..*other }
     }
 
     pub fn bytes_per_packet(&self) -> f64 {
@@ -64,7 +62,7 @@ impl Ordinary {
     pub fn of(subject: &Subject) -> Self {
         let mut points: Vec<(f64, f64)> = Vec::new();
         for length in [16, 64, 128, 256, 512, 1024, 1400] {
-            let cost = steady(subject, &(subject.usual)(length), 5);
+            let cost = steady(subject, &(subject.usual)(length), 3);
             points.push((cost.bytes_per_packet(), cost.nanos_per_packet()));
         }
         points.dedup_by(|b, a| b.0 <= a.0);
@@ -88,8 +86,33 @@ impl Ordinary {
     }
 }
 
+/// The most that is measured: inputs, their bytes, and the time of the processor for them.
+#[derive(Clone, Copy)]
+struct Effort {
+    packets: u64,
+    bytes: usize,
+    time: Duration,
+}
+
+impl Effort {
+    fn of(time: Duration) -> Self {
+        Effort { packets: MOST, bytes: VOLUME, time }
+    }
+
+    /// Enough to be far beyond the pool of these inputs.
+    fn filling(subject: &Subject, recipe: &Recipe) -> Self {
+        match subject.kinds[recipe.dear.kind].pool {
+            // Slow inputs fill no pool whose places are given back meanwhile.
+            Some(pool) if recipe.pace == 0 => {
+                Effort { packets: pool.filled_by(), bytes: usize::MAX, time: FILLING }
+            }
+            _ => Effort::of(4 * PATIENCE),
+        }
+    }
+}
+
 /// Measures a recipe on a fresh layer.
-fn measure(subject: &Subject, recipe: &Recipe, patience: Duration, silence: Duration) -> Cost {
+fn measure(subject: &Subject, recipe: &Recipe, effort: Effort, silence: Duration) -> Cost {
     let mut layer = (subject.make)();
     let pace = Duration::from_micros(recipe.pace);
     let idle = idle(layer.as_mut(), pace);
@@ -102,9 +125,15 @@ fn measure(subject: &Subject, recipe: &Recipe, patience: Duration, silence: Dura
         }
     }
     let mut inputs: Vec<Input> = Vec::with_capacity(BATCH as usize);
-    while cost.packets < MOST && (cost.bytes as usize) < VOLUME && cost.time < patience {
-        inputs.extend((cost.packets..cost.packets + BATCH).map(|nth| layer.input(&recipe.dear, nth)));
-        cost.packets += BATCH;
+    let end = processor() + MAKING * effort.time;
+    while processor() < end
+        && cost.packets < effort.packets
+        && (cost.bytes as usize) < effort.bytes
+        && cost.time < effort.time
+    {
+        let batch = cost.packets.clamp(1, BATCH);
+        inputs.extend((cost.packets..cost.packets + batch).map(|nth| layer.input(&recipe.dear, nth)));
+        cost.packets += batch;
         cost.bytes += inputs.iter().map(|input| input.received as u64).sum::<u64>();
         // The inputs themselves are not held by the layer, unless it keeps them.
         let held = allocated() - inputs.iter().map(Input::room).sum::<i64>();
@@ -115,7 +144,7 @@ fn measure(subject: &Subject, recipe: &Recipe, patience: Duration, silence: Dura
                 layer.pass(pace);
             }
         }
-        cost.time += (processor() - before).saturating_sub(idle * BATCH as u32);
+        cost.time += (processor() - before).saturating_sub(idle * batch as u32);
         cost.held += allocated() - held;
     }
     let (before, held) = (processor(), allocated());
@@ -138,14 +167,16 @@ fn idle(layer: &mut dyn Layer, pace: Duration) -> Duration {
     (processor() - before) / 8
 }
 
+/// The memory that inputs hold when they have filled their pool, and the rest of it after the silence.
+fn filled(subject: &Subject, recipe: &Recipe) -> Cost {
+    measure(subject, recipe, Effort::filling(subject, recipe), subject.silence)
+}
+
 /// The least of several measurements: what else the machine does only adds.
 pub fn steady(subject: &Subject, recipe: &Recipe, times: usize) -> Cost {
-    let silent = measure(subject, recipe, 4 * PATIENCE, subject.silence);
-    let others = (1..times).map(|_| measure(subject, recipe, 2 * PATIENCE, Duration::ZERO));
-    others.fold(silent, |least, other| {
-        let time = if other.nanos_per_packet() < least.nanos_per_packet() { other } else { least };
-        time.over(&least)
-    })
+    let all = (0..times).map(|_| measure(subject, recipe, Effort::of(2 * PATIENCE), Duration::ZERO));
+    let least = all.min_by(|a, b| a.nanos_per_packet().total_cmp(&b.nanos_per_packet()));
+    least.unwrap_or_default()
 }
 
 /// The dearest inputs of a kind that were found.
@@ -154,6 +185,8 @@ pub struct Found {
     pub slow: (Recipe, Cost),
     /// By the memory held.
     pub large: (Recipe, Cost),
+    /// Both with as many inputs as fill their pool, and a silence after them.
+    pub filled: [Cost; 2],
     /// How many were tried.
     pub tried: u32,
 }
@@ -178,18 +211,22 @@ pub fn search(subject: &Subject, ordinary: &Ordinary, kind: usize, seed: u64, ti
     let ratio = |cost: &Cost| cost.nanos_per_packet() / ordinary.nanos(cost.bytes_per_packet());
     let mut best: [Vec<(f64, Recipe)>; 2] = [vec![(0.0, first.clone())], vec![(0.0, first)]];
     let mut tried = 0;
-    // First the ordinary one, with one number after the other that counts.
-    let mut first = kinds[kind]
+    // First what was dear once, and the ordinary one, with one number after the other that counts.
+    let seeds = (subject.seeds)(kind);
+    // These in any case, however slow the machine is.
+    let least = 4 + seeds.len() as u32;
+    let counting = kinds[kind]
         .genes
         .iter()
         .map(|gene| Recipe::usual(Part::usual(kinds, kind).counting(kinds, gene.name)));
-    while Instant::now() < end || tried < 4 {
+    let mut first = seeds.into_iter().chain(counting);
+    while Instant::now() < end || tried < least {
         let pool = &best[tried as usize % 2];
         let recipe = first.next().unwrap_or_else(|| match chance.below(4) {
             0 => Recipe::any(kinds, kind, &mut chance),
             _ => pool[chance.below(pool.len())].1.changed(kinds, &mut chance),
         });
-        let cost = measure(subject, &recipe, PATIENCE, Duration::ZERO);
+        let cost = measure(subject, &recipe, Effort::of(PATIENCE), Duration::ZERO);
         for (pool, score) in best.iter_mut().zip([ratio(&cost), cost.held_per_byte()]) {
             pool.push((score, recipe.clone()));
             pool.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -198,7 +235,10 @@ pub fn search(subject: &Subject, ordinary: &Ordinary, kind: usize, seed: u64, ti
         tried += 1;
     }
     let [slow, large] = best;
-    Found { slow: sure(subject, slow, &ratio), large: sure(subject, large, &Cost::held_per_byte), tried }
+    let slow = sure(subject, slow, &ratio);
+    let large = sure(subject, large, &Cost::held_per_byte);
+    let filled = [&slow.0, &large.0].map(|recipe| filled(subject, recipe));
+    Found { slow, large, filled, tried }
 }
 
 /// The dearest of some, measured again with more patience, and made as simple as it is still nearly as dear.
@@ -214,7 +254,7 @@ fn sure(subject: &Subject, pool: Vec<(f64, Recipe)>, score: &dyn Fn(&Cost) -> f6
     while least > WORTH && nth < SIMPLER {
         let Some(simpler) = recipe.simpler(subject.kinds, nth) else { break };
         let shorter = simpler.setup.len() < recipe.setup.len();
-        let good = score(&measure(subject, &simpler, PATIENCE, Duration::ZERO)) >= least;
+        let good = score(&measure(subject, &simpler, Effort::of(PATIENCE), Duration::ZERO)) >= least;
         if good {
             recipe = simpler;
         }

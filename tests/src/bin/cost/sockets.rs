@@ -5,6 +5,8 @@ use std::time::Duration;
 use rouse_core::internals::layers::{Asked, REQUESTS, SocketLayer, request};
 
 use crate::layer::{Input, Layer, MINUTE, Subject};
+use crate::meter::allocated;
+use crate::pools::CALLS;
 use crate::recipe::{Gene, Kind, Part, Recipe, gene};
 
 const ASKED: &[Gene] = &[
@@ -15,11 +17,20 @@ const ASKED: &[Gene] = &[
     gene("pieces", 1, &[1, 1, 2, 16, 64]),
 ];
 
+/// Pauses while memory is given back, at most.
+const SETTLING: usize = 200;
+
+/// The requests before this one are calls, which may have to wait; the others are not answered.
+const CALLS_END: usize = 21;
+
 const KINDS: &[Kind] = &{
-    let mut kinds = [const { Kind { name: "", genes: ASKED, prepares: false } }; REQUESTS.len()];
+    let mut kinds = [const { Kind { name: "", genes: ASKED, prepares: false, pool: None } }; REQUESTS.len()];
     let mut nth = 0;
     while nth < kinds.len() {
         kinds[nth].name = REQUESTS[nth];
+        if nth < CALLS_END {
+            kinds[nth].pool = Some(CALLS);
+        }
         nth += 1;
     }
     kinds
@@ -31,6 +42,9 @@ pub const SUBJECT: Subject = Subject {
     weight: 1,
     silence: MINUTE,
     usual,
+    seeds,
+    // A message that was given to be sent waits until it is delivered or its time is over.
+    stays: |recipe| REQUESTS[recipe.dear.kind] == "request: submit",
 };
 
 /// Asks how the daemon is, again and again.
@@ -39,7 +53,27 @@ fn usual(length: usize) -> Recipe {
     Recipe::usual(status.counting(KINDS, "call"))
 }
 
+/// Many calls in one write.
+fn seeds(kind: usize) -> Vec<Recipe> {
+    let many = Part::usual(KINDS, kind).counting(KINDS, "call").with(KINDS, "pieces", 64);
+    let far = Part::usual(KINDS, kind).counting(KINDS, "call").with(KINDS, "b", u64::MAX);
+    vec![Recipe::usual(far), Recipe::usual(many)]
+}
+
 struct Client(SocketLayer);
+
+/// Waits while the other threads of the daemon give back what the client held.
+fn settle() {
+    let mut before = allocated();
+    for _ in 0..SETTLING {
+        async_io::block_on(async_io::Timer::after(Duration::from_millis(5)));
+        let now = allocated();
+        if now >= before {
+            break;
+        }
+        before = now;
+    }
+}
 
 impl Layer for Client {
     fn input(&mut self, part: &Part, nth: u64) -> Input {
@@ -67,6 +101,7 @@ impl Layer for Client {
     fn pass(&mut self, span: Duration) {
         if span > Duration::from_secs(1) {
             self.0.hang_up();
+            settle();
         }
     }
 }

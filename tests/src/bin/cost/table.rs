@@ -5,66 +5,113 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::layer::Subject;
-use crate::search::{Cost, Found, Ordinary};
+use crate::pools::Pool;
+use crate::search::{Cost, EMPTY, Found, Ordinary};
 
 /// No packet costs more than so many ordinary ones of its length.
 pub const RATIO: f64 = 20.0;
 /// No byte holds more.
 pub const HELD: f64 = 8.0;
 
+/// The memory that is given back after the silence.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Back {
+    All,
+    /// The rest stays in a table, or until its own time is over.
+    Table,
+    Nothing,
+}
+
 /// One kind of input, and what it costs at worst.
 pub struct Row {
-    pub name: String,
-    pub ordinary: f64,
-    pub worst: f64,
-    pub ratio: f64,
-    pub held: f64,
-    pub given_back: bool,
-    pub slow: String,
-    pub large: String,
-    pub tried: u32,
+    name: String,
+    ordinary: f64,
+    worst: f64,
+    ratio: f64,
+    /// The measurement that holds most beyond what its bytes pay for.
+    memory: Cost,
+    /// Places beside, which its inputs may take.
+    pool: Option<Pool>,
+    back: Back,
+    left: i64,
+    slow: String,
+    large: String,
+    tried: u32,
 }
 
 fn per_byte(cost: &Cost) -> f64 {
     cost.nanos_per_packet() / cost.bytes_per_packet().max(1.0)
 }
 
+/// Bytes that are held beyond those that were paid for with received ones.
+fn beyond(cost: &Cost) -> f64 {
+    cost.held as f64 - HELD * cost.bytes as f64
+}
+
 impl Row {
     pub fn new(subject: &Subject, ordinary: &Ordinary, kind: usize, found: &Found) -> Self {
-        let ((slow, time), (large, memory)) = (&found.slow, &found.large);
+        let ((slow, time), (large, _)) = (&found.slow, &found.large);
         let length = time.bytes_per_packet();
+        let [first, second] = &found.filled;
+        let memory = if beyond(first) > beyond(second) { first } else { second };
+        let back =
+            [slow, large].into_iter().zip(&found.filled).map(|(recipe, cost)| match cost.is_given_back() {
+                true => Back::All,
+                false if (subject.stays)(recipe) => Back::Table,
+                false => Back::Nothing,
+            });
+        let worse = |a, b| if a == Back::Nothing || b == Back::All { a } else { b };
         Row {
             name: subject.kinds[kind].name.to_owned(),
             ordinary: ordinary.nanos(length) / length.max(1.0),
             worst: per_byte(time),
             ratio: time.nanos_per_packet() / ordinary.nanos(length),
-            held: memory.held_per_byte(),
-            given_back: memory.is_given_back() && time.is_given_back(),
+            memory: *memory,
+            pool: subject.kinds[kind].pool,
+            back: back.fold(Back::All, worse),
+            left: first.left.max(second.left),
             slow: slow.words(subject.kinds),
             large: large.words(subject.kinds),
             tried: found.tried,
         }
     }
 
+    fn pool_bytes(&self) -> usize {
+        self.pool.map_or(0, |pool| pool.bytes())
+    }
+
+    fn holds_too_much(&self) -> bool {
+        // What tables keep of their size counts as little as it does after the silence.
+        beyond(&self.memory) > (self.pool_bytes() as i64 + EMPTY) as f64
+    }
+
     /// What is beyond its bound.
     pub fn complaint(&self) -> Option<String> {
-        let mut said = Vec::new();
+        let mut all = Vec::new();
         if self.ratio > RATIO {
-            said.push(format!("costs {:.0} ordinary ones: {}", self.ratio, self.slow));
+            all.push(format!("costs {:.0} ordinary ones: {}", self.ratio, self.slow));
         }
-        if self.held > HELD {
-            said.push(format!("holds {:.1} bytes for each: {}", self.held, self.large));
+        if self.holds_too_much() {
+            let Cost { held, bytes, .. } = self.memory;
+            let beside = self.pool.map_or("no pool".to_owned(), |pool| pool.words());
+            all.push(format!(
+                "holds {held} bytes for {bytes} received, beside {beside}: {}; {}",
+                self.slow, self.large
+            ));
         }
-        if !self.given_back {
-            said.push(format!("is not given back after a minute of silence: {}", self.large));
+        if self.back == Back::Nothing {
+            let left = self.left;
+            all.push(format!("keeps {left} bytes after the silence: {}; {}", self.slow, self.large));
         }
-        (!said.is_empty()).then(|| format!("{}: {}", self.name, said.join("; ")))
+        (!all.is_empty()).then(|| format!("{}: {}", self.name, all.join("; ")))
     }
 
     pub fn json(&self) -> Value {
         json!({
             "input": self.name, "ordinary_ns_per_byte": self.ordinary, "worst_ns_per_byte": self.worst,
-            "ratio": self.ratio, "held_per_byte": self.held, "given_back": self.given_back,
+            "ratio": self.ratio, "held_per_byte": self.memory.held_per_byte(), "given_back": self.back != Back::Nothing,
+            "held": self.memory.held, "received": self.memory.bytes, "left": self.left,
+            "pool": self.pool_bytes(), "pool_is": self.pool.map(|pool| pool.words()),
             "dearest_by_time": self.slow, "dearest_by_memory": self.large, "tried": self.tried,
         })
     }
@@ -72,19 +119,26 @@ impl Row {
     /// Its lines, of 80 columns at most.
     pub fn lines(&self) -> String {
         let mut name = self.name.clone();
-        name.truncate(38);
-        let back = if self.given_back { "yes" } else { "NO" };
+        name.truncate(33);
+        let back = match self.back {
+            Back::All => "yes",
+            Back::Table => "table",
+            Back::Nothing => "NO",
+        };
         let mark = |beyond: bool| if beyond { '!' } else { ' ' };
         let mut lines = format!(
-            "{name:<38}{:>8.1}{:>9.1}{:>7.1}{}{:>9.1}{}{back:>5}\n",
+            "{name:<33}{:>7.1}{:>9.1}{:>7.1}{}{:>7.1}{}{:>9}{back:>6}\n",
             self.ordinary,
             self.worst,
             self.ratio,
             mark(self.ratio > RATIO),
-            self.held,
-            mark(self.held > HELD),
+            self.memory.held_per_byte(),
+            mark(self.holds_too_much()),
+            format!("{} KiB", self.pool_bytes() >> 10),
         );
-        for (what, words) in [("slow", &self.slow), ("large", &self.large)] {
+        let pool = self.pool.map(|pool| pool.words());
+        let below = [("slow", Some(&self.slow)), ("large", Some(&self.large)), ("pool", pool.as_ref())];
+        for (what, words) in below.into_iter().filter_map(|(what, words)| Some((what, words?))) {
             for (nth, line) in wrap(words, 70).into_iter().enumerate() {
                 let _ = writeln!(lines, "  {:<7}{line}", if nth == 0 { what } else { "" });
             }
@@ -94,7 +148,10 @@ impl Row {
 }
 
 pub fn head() -> String {
-    format!("{:<38}{:>8}{:>9}{:>8}{:>10}{:>5}\n", "input", "ns/B", "worst", "ratio", "held/B", "back")
+    format!(
+        "{:<33}{:>7}{:>9}{:>8}{:>8}{:>9}{:>6}\n",
+        "input", "ns/B", "worst", "ratio", "held/B", "pool", "back"
+    )
 }
 
 fn wrap(words: &str, width: usize) -> Vec<String> {

@@ -1,0 +1,52 @@
+//! Fixed pools: places that inputs of some kinds may take beside what they hold for each byte.
+
+use rouse_core::internals::layers::{HandshakeLayer, NodeLayer, SocketLayer};
+use rouse_netmod_udp::fuzz::BeaconReceiver;
+
+/// A number of places, and what each may hold.
+#[derive(Clone, Copy)]
+pub struct Pool {
+    places_for: &'static str,
+    places: fn() -> usize,
+    /// Bytes of each place, at most.
+    each: usize,
+}
+
+/// So many inputs for each place are measured: what had no bound would be beyond the pool.
+const FILLS: u64 = 2;
+
+/// An initiation that is answered waits for its finish, for 10 s at most.
+pub const ANSWERS: Pool = Pool {
+    places_for: "handshakes of others under way",
+    places: HandshakeLayer::most_answers,
+    each: 3 << 10,
+};
+
+/// Conversations, whatever their peers have shown.
+pub const CONVERSATIONS: Pool =
+    Pool { places_for: "conversations", places: NodeLayer::most_conversations, each: 1536 };
+
+/// Calls that wait, on one connection.
+pub const CALLS: Pool =
+    Pool { places_for: "calls of a client that wait", places: SocketLayer::most_calls, each: 2 << 10 };
+
+/// Senders of beacons that are remembered.
+pub const SENDERS: Pool =
+    Pool { places_for: "senders of beacons", places: BeaconReceiver::most_senders, each: 512 };
+
+impl Pool {
+    /// Its greatest size.
+    pub fn bytes(&self) -> usize {
+        (self.places)() * self.each
+    }
+
+    /// Inputs that are far more than it has places for.
+    pub fn filled_by(&self) -> u64 {
+        FILLS * (self.places)() as u64
+    }
+
+    /// In words.
+    pub fn words(&self) -> String {
+        format!("{} {}, {} bytes each", (self.places)(), self.places_for, self.each)
+    }
+}
