@@ -1,12 +1,18 @@
-//! What neighbours may make this node do, by who they are and not by the link that they have at the moment.
+//! The work that neighbours may cause, accounted by identity and not by the link of the moment.
 //!
 //! A neighbour has an account under its address. A stranger may have as many identities as it likes, so it draws on two more:
 //! that of its host, which has four times as much, and that of its host's network, which has eight times as much. Accounts
 //! outlive links: a new session finds what the one before has left. One that owes nothing is like a new one, and is forgotten.
+//!
+//! Strangers must not silence the others of their host or network by using up what all of them share. So each link of a stranger
+//! has a [`Reserve`] to itself, which pays when only the shared accounts are empty. It begins empty and grows with the age of
+//! the link, so that new identities bring nothing, and it is so small that all links together have no more than one network.
+//! The shared accounts are charged for it as well: it is a share of what they grant, not an addition.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::verify::SIGNATURES;
 use super::{NeighbourId, Router};
 use crate::address::Address;
 use crate::time::Time;
@@ -16,6 +22,8 @@ pub(super) const MAX_ACCOUNTS: usize = 1024;
 /// So many times the allowance of a neighbour has a host of strangers, and so many times their network.
 pub(super) const HOST: u32 = 4;
 pub(super) const NETWORK: u32 = 8;
+/// The link of a stranger has this part of a neighbour's allowance in reserve: 256 links have what a network has.
+pub(super) const RESERVE: u32 = 32;
 
 /// Where a neighbour is that is not configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,12 +42,12 @@ impl Location {
     }
 }
 
-/// Who pays for what a neighbour makes this node do.
+/// The accounts that pay for the work that a neighbour causes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Payer {
     address: Address,
-    /// Where it is, if nobody configured it.
-    stranger: Option<Location>,
+    /// Its location and the reserve of its link, unless it was configured.
+    stranger: Option<(Location, Reserve)>,
 }
 
 /// So many tokens a second, after so many at once.
@@ -49,7 +57,7 @@ pub(super) struct Allowance {
     pub(super) burst: u32,
 }
 
-/// What an account is kept of.
+/// The work that accounts are kept of.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Resource {
     /// Destinations that were not known.
@@ -106,6 +114,42 @@ impl Bucket {
     }
 }
 
+/// The part of its allowance that one link of a stranger shares with no other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserve([Bucket; 4]);
+
+impl Reserve {
+    /// That of a new link: empty.
+    pub(super) fn new(now: Time) -> Self {
+        let mut reserve = Reserve([Bucket::default(); 4]);
+        for (resource, allowance) in
+            [(Resource::Signatures, SIGNATURES), (Resource::Hashes, HASHES), (Resource::Time, TIME)]
+        {
+            reserve.spend(now, resource, allowance, part(allowance).burst);
+        }
+        reserve
+    }
+
+    fn bucket(&self, resource: Resource) -> Bucket {
+        self.0.get(resource as usize).copied().unwrap_or_default()
+    }
+
+    fn has(&self, now: Time, resource: Resource, allowance: Allowance, tokens: u32) -> bool {
+        self.bucket(resource).has(now, part(allowance), tokens)
+    }
+
+    fn spend(&mut self, now: Time, resource: Resource, allowance: Allowance, tokens: u32) {
+        if let Some(bucket) = self.0.get_mut(resource as usize) {
+            bucket.spend(now, part(allowance), tokens);
+        }
+    }
+}
+
+/// The part of an allowance that a link has in reserve.
+fn part(Allowance { rate, burst }: Allowance) -> Allowance {
+    Allowance { rate: rate / RESERVE, burst: burst / RESERVE }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     Neighbour(Address),
@@ -132,9 +176,9 @@ fn holders(payer: Payer, resource: Resource) -> impl Iterator<Item = (Holder, u3
         (Resource::Time, None) => CONFIGURED_TIME,
         _ => 1,
     };
-    let shared = payer
-        .stranger
-        .map(|Location { host, network }| [(Holder::Host(host), HOST), (Holder::Network(network), NETWORK)]);
+    let shared = payer.stranger.map(|(Location { host, network }, _)| {
+        [(Holder::Host(host), HOST), (Holder::Network(network), NETWORK)]
+    });
     std::iter::once((Holder::Neighbour(payer.address), own)).chain(shared.into_iter().flatten())
 }
 
@@ -156,12 +200,33 @@ impl Accounts {
         account.and_then(|account| account.get(resource as usize)).copied().unwrap_or_default()
     }
 
-    /// Whether so much is left.
+    /// Whether the accounts for which `counts` holds have so much left.
+    fn all_have(
+        &self,
+        now: Time,
+        payer: Payer,
+        (resource, allowance, tokens): (Resource, Allowance, u32),
+        counts: impl Fn(Holder) -> bool,
+    ) -> bool {
+        holders(payer, resource).map(|(holder, share)| self.find(payer, holder, share)).all(
+            |(holder, share)| {
+                !counts(holder) || self.bucket(holder, resource).has(now, times(allowance, share), tokens)
+            },
+        )
+    }
+
+    /// Whether so much is left of what a neighbour shares with others.
+    fn others_left(&self, now: Time, payer: Payer, amount: (Resource, Allowance, u32)) -> bool {
+        self.all_have(now, payer, amount, |holder| !matches!(holder, Holder::Neighbour(_)))
+    }
+
+    /// Whether so much is left: in its own account, and in those that it shares or in its reserve.
     fn has(&self, now: Time, payer: Payer, resource: Resource, allowance: Allowance, tokens: u32) -> bool {
-        holders(payer, resource).all(|(holder, share)| {
-            let (holder, share) = self.find(payer, holder, share);
-            self.bucket(holder, resource).has(now, times(allowance, share), tokens)
-        })
+        let amount = (resource, allowance, tokens);
+        let reserve = payer.stranger.map(|(_, reserve)| reserve);
+        self.all_have(now, payer, amount, |holder| matches!(holder, Holder::Neighbour(_)))
+            && (self.others_left(now, payer, amount)
+                || reserve.is_some_and(|reserve| reserve.has(now, resource, allowance, tokens)))
     }
 
     /// Takes so much, whether it is there or not.
@@ -192,7 +257,7 @@ impl Accounts {
 impl Router {
     fn payer(&self, id: NeighbourId) -> Option<Payer> {
         let neighbour = self.neighbours.get(&id)?;
-        let stranger = Some(neighbour.location).filter(|_| !neighbour.configured);
+        let stranger = Some((neighbour.location, neighbour.reserve)).filter(|_| !neighbour.configured);
         Some(Payer { address: neighbour.address, stranger })
     }
 
@@ -224,8 +289,27 @@ impl Router {
         allowance: Allowance,
         tokens: u32,
     ) {
-        if let Some(payer) = self.payer(id) {
-            self.accounts.spend(now, payer, resource, allowance, tokens);
+        let Some(payer) = self.payer(id) else { return };
+        let is_shared = self.accounts.others_left(now, payer, (resource, allowance, tokens));
+        self.accounts.spend(now, payer, resource, allowance, tokens);
+        if let Some(neighbour) = self.neighbours.get_mut(&id).filter(|_| !is_shared) {
+            neighbour.reserve.spend(now, resource, allowance, tokens);
+        }
+    }
+
+    /// Takes tokens from a neighbour that has lied. Its reserve pays, too: it is there for those that others punish.
+    pub(super) fn penalise(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        resource: Resource,
+        allowance: Allowance,
+        tokens: u32,
+    ) {
+        let Some(payer) = self.payer(id) else { return };
+        self.accounts.spend(now, payer, resource, allowance, tokens);
+        if let Some(neighbour) = self.neighbours.get_mut(&id) {
+            neighbour.reserve.spend(now, resource, allowance, tokens);
         }
     }
 
@@ -254,11 +338,17 @@ impl Router {
     /// Until when a neighbour that has made much work is not to be listened to; `None` when it may speak.
     pub(crate) fn neighbour_rests(&self, now: Time, id: NeighbourId) -> Option<Time> {
         let payer = self.payer(id)?;
-        let until = holders(payer, Resource::Time).map(|(holder, share)| {
+        let (mut own, mut shared) = (Time::ZERO, Time::ZERO);
+        for (holder, share) in holders(payer, Resource::Time) {
             let (holder, share) = self.accounts.find(payer, holder, share);
-            self.accounts.bucket(holder, Resource::Time).settled_at(times(TIME, share))
-        });
-        until.max().filter(|until| *until > now)
+            let settled = self.accounts.bucket(holder, Resource::Time).settled_at(times(TIME, share));
+            let until = if matches!(holder, Holder::Neighbour(_)) { &mut own } else { &mut shared };
+            *until = settled.max(*until);
+        }
+        if let Some((_, reserve)) = payer.stranger {
+            shared = shared.min(reserve.bucket(Resource::Time).settled_at(part(TIME)));
+        }
+        Some(own.max(shared)).filter(|until| *until > now)
     }
 }
 
@@ -287,7 +377,7 @@ mod tests {
         let payer = |n: u64| {
             let mut address = [0; 32];
             address[..8].copy_from_slice(&n.to_le_bytes());
-            let stranger = Some(Location { host: n, network: n });
+            let stranger = Some((Location { host: n, network: n }, Reserve::new(now)));
             Payer { address: Address::from_bytes(address), stranger }
         };
         for n in 0..10_000 {
@@ -300,7 +390,7 @@ mod tests {
             "strangers take nothing from it"
         );
         assert!(!accounts.has(now, payer(0), Resource::New, allowance, 1), "what is owed is not forgotten");
-        assert!(!accounts.has(now, payer(20_000), Resource::New, allowance, 1), "who comes late shares");
+        assert!(!accounts.has(now, payer(20_000), Resource::New, allowance, 1), "a late comer shares");
         let later = now + Duration::from_secs(60);
         accounts.spend(later, payer(20_000), Resource::New, allowance, 1);
         assert_eq!(accounts.len(), 3, "its own, that of its host, that of its network");

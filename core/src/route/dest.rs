@@ -77,6 +77,22 @@ impl Adj {
         self.nearest = if metric == INFINITY { INFINITY } else { self.nearest.min(metric) };
     }
 
+    /// It tells a distance that is proved, or retracts.
+    pub(super) fn set_distance(&mut self, metric: u16, hops: u8) {
+        self.set_metric(metric);
+        if metric != INFINITY {
+            self.hops = hops;
+            self.proved = self.proved.min(hops);
+        }
+    }
+
+    /// It tells a distance whose proof is not looked at yet. A route does not come nearer by that, only farther; one that was
+    /// retracted stays so. *nearest* stays as well: the neighbour keeps its feasibility distance as long as it retracts nothing,
+    /// so a route that was safe is safe.
+    pub(super) fn raise_metric(&mut self, metric: u16) {
+        self.set_metric(self.metric.max(metric));
+    }
+
     /// From now on it speaks of this announce, for which it proved to be `hops` away.
     pub(super) fn set_announce(&mut self, announce: Slot, proved: u8) {
         if self.announce != announce {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::accounts::Location;
+use super::accounts::{Location, Reserve};
 use super::quota::MAX_NOTED;
 use super::select::check;
 use super::table::Key;
@@ -36,6 +36,7 @@ pub(super) struct Neighbour {
     pub(super) configured: bool,
     /// Where it is, which says whose quotas it draws on if nobody configured it.
     pub(super) location: Location,
+    pub(super) reserve: Reserve,
     /// Its last turn when strangers were let in that waited for their common quota.
     pub(super) let_in: u64,
     suspect: bool,
@@ -263,6 +264,7 @@ impl Router {
             postponed: BTreeSet::new(),
             highest: 0,
             location: self.locations.remove(&id).unwrap_or_else(|| Location::of(&address)),
+            reserve: Reserve::new(now),
             let_in: self.let_in,
             queue,
             queue_at: None,

@@ -25,7 +25,7 @@ pub(super) const MAX_NOTED: usize = 65_536;
 /// Held-back destinations are looked at so often.
 const DEFERRED: Duration = Duration::from_millis(50);
 /// Announces that could not be verified, asked for again each time.
-const AGAIN: usize = 64;
+const AGAIN: u32 = 64;
 
 impl Router {
     /// An application sends to `dest`, or packets for it pass through: while that is so it is called again now and then,
@@ -132,9 +132,10 @@ impl Router {
         let mut left = false;
         let ids: Vec<NeighbourId> = self.neighbours.keys().copied().collect();
         for id in ids {
-            for _ in 0..AGAIN {
+            // No more than can be paid: an answer that is not looked at would only be asked for again.
+            for nth in 1..=AGAIN {
                 let first = self.neighbours.get(&id).and_then(|one| one.postponed.first().copied());
-                let Some(idx) = first.filter(|_| self.has_room_to_check(now, id)) else {
+                let Some(idx) = first.filter(|_| self.has_room_to_check(now, id, nth)) else {
                     left |= first.is_some();
                     break;
                 };

@@ -238,35 +238,32 @@ impl Router {
         else {
             return if metric == INFINITY { Ok(()) } else { self.want_unknown(now, id, idx) };
         };
-        if metric != INFINITY && awaited {
-            // It speaks of an announce that we do not have. Whether it is nearer by that we shall see when it is here.
-            if was == INFINITY && !postponed {
-                self.want(id, idx, false);
-            }
-            if hops < proved {
-                return if postponed { Err(DropCause::VerifyLimit) } else { Ok(()) };
-            }
-        }
         let sane = metric == INFINITY || check(metric, hops).is_ok();
         let proof = match chain {
             _ if !sane => Proof::False,
             _ if metric == INFINITY || hops >= proved => Proof::Holds,
+            // It speaks of an announce that is not here: whether it is nearer by that shows when it is.
+            _ if awaited => Proof::Later,
             Some(chain) => self.prove(now, id, key, slot, (hops, chain)),
             None => Proof::False,
         };
-        let fair = proof == Proof::Holds;
+        if metric != INFINITY && awaited && was == INFINITY && !postponed {
+            self.want(id, idx, false);
+        }
         let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
         let Some(adj) = dest.adj_mut(id) else { return Ok(()) };
-        // A lie about the distance leaves none to believe.
-        adj.set_metric(if fair { metric } else { INFINITY });
-        if fair && metric != INFINITY {
-            adj.hops = hops;
-            adj.proved = adj.proved.min(hops);
+        match proof {
+            Proof::Holds => adj.set_distance(metric, hops),
+            // An unproven distance retracts the route.
+            Proof::False => adj.set_metric(INFINITY),
+            Proof::Later => adj.raise_metric(metric),
         }
         self.reselect(now, key);
         match proof {
             Proof::Holds => Ok(()),
             Proof::False => Err(DropCause::BadAnnounce),
+            Proof::Later if awaited && !postponed => Ok(()),
+            Proof::Later if awaited => Err(DropCause::VerifyLimit),
             Proof::Later => self.postpone(now, id, idx, false),
         }
     }
@@ -275,14 +272,14 @@ impl Router {
     fn prove(&mut self, now: Time, id: NeighbourId, key: Key, slot: Slot, proof: (u8, Chain)) -> Proof {
         let (hops, chain) = proof;
         let rounds = self.table.get(key).map_or(0, |dest| dest.rounds(slot, hops));
-        // Also where it takes no rounds: who has lied much has nothing looked at.
+        // Also where it takes no rounds: nothing is looked at of a neighbour that has lied much.
         if !self.pays(now, id, Resource::Hashes, HASHES, u32::from(rounds)) {
             return Proof::Later;
         }
         if self.table.get_mut(key).is_some_and(|dest| dest.prove(slot, hops, chain)) {
             return Proof::Holds;
         }
-        self.charge(now, id, Resource::Hashes, HASHES, FALSE_PROOF);
+        self.penalise(now, id, Resource::Hashes, HASHES, FALSE_PROOF);
         Proof::False
     }
 
@@ -330,7 +327,11 @@ impl Router {
         if proof != Proof::Holds {
             let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
             if let Some(adj) = dest.adj_mut(id).filter(|adj| adj.offers()) {
-                adj.set_metric(INFINITY);
+                match proof {
+                    // Under another number its retractions would not be about this route.
+                    Proof::Later if adj.idx == offered.idx => adj.raise_metric(offered.metric),
+                    _ => adj.set_metric(INFINITY),
+                }
                 self.reselect(now, key);
             }
             return match proof {
@@ -379,11 +380,12 @@ impl Router {
     }
 }
 
-/// What became of a proof.
+/// The result of looking at a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proof {
     Holds,
     False,
-    /// It was not looked at, because too much was proved for this neighbour lately: it is asked for again.
+    /// It was not looked at, for want of quota or of its announce, and is asked for again: meanwhile the route is no nearer than
+    /// was proved before.
     Later,
 }

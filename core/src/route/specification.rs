@@ -1,4 +1,4 @@
-//! What the specification says of the constants of routing, with their values taken from the code.
+//! The constants of routing in the specification, with their values taken from the code.
 
 use super::{
     RouterConfig, accounts, advertise, dest, neighbour, origin, quota, score, seek, select, table, verify,
@@ -75,6 +75,12 @@ fn the_specification_has_the_constants_of_quotas() {
         "its host, of {} times as much": accounts::HOST;
         "(for IP the /24 or /64), of {} times as much": accounts::NETWORK;
         "{} quotas that are not full are remembered": accounts::MAX_ACCOUNTS;
+        "has a {}nd part of each of these quotas in reserve": accounts::RESERVE;
+        "The reserves of {} links come to the quota of one network, and of {} to that of one host":
+            accounts::RESERVE * accounts::NETWORK, accounts::RESERVE * accounts::HOST;
+        "their reserves of {} a second": verify::SIGNATURES.rate / accounts::RESERVE;
+        "at least {} new destinations a second": accounts::HASHES.rate / accounts::RESERVE / u32::from(select::MAX_HOPS);
+        "reserves of a {}th of the time": 1_000_000 / accounts::TIME.rate * accounts::RESERVE;
         "- **Table.** {} destinations, and never more than {}": config.destinations, RouterConfig::MAX_DESTINATIONS;
         "its FD kept for {} more": quota::BURIAL;
         "has heard; {} of these at most": quota::MAX_DYING;

@@ -10,6 +10,7 @@ mod origins;
 mod pacing;
 mod property;
 mod quotas;
+mod reserves;
 mod rules;
 mod scoring;
 mod seeking;

@@ -235,11 +235,12 @@ impl Router {
         room && (is_checked || self.pays(now, id, Resource::Signatures, SIGNATURES, 1))
     }
 
-    /// Whether an announce with its proof would be looked at now, with some room.
-    pub(super) fn has_room_to_check(&self, now: Time, id: NeighbourId) -> bool {
+    /// Whether so many announces with their proofs would be looked at now, with some room.
+    pub(super) fn has_room_to_check(&self, now: Time, id: NeighbourId, announces: u32) -> bool {
+        let rounds = u32::from(LINKS).saturating_mul(announces);
         self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING / 2)
-            && self.affords(now, id, Resource::Signatures, SIGNATURES, 1)
-            && self.affords(now, id, Resource::Hashes, HASHES, u32::from(LINKS))
+            && self.affords(now, id, Resource::Signatures, SIGNATURES, announces)
+            && self.affords(now, id, Resource::Hashes, HASHES, rounds)
     }
 
     /// Has an announce verified that a neighbour announces; what it says of it waits.
@@ -336,7 +337,7 @@ impl Router {
     }
 
     fn forged(&mut self, now: Time, id: NeighbourId) -> Result<(), DropCause> {
-        self.charge(now, id, Resource::Signatures, SIGNATURES, FORGED);
+        self.penalise(now, id, Resource::Signatures, SIGNATURES, FORGED);
         Err(DropCause::BadAnnounce)
     }
 }
