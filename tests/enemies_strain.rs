@@ -1,17 +1,25 @@
-//! A neighbour that says as much as its link takes: the others notice little of it.
+//! A neighbour that sends as much as its link takes: the others notice little of it.
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rouse_tests::hostile::{Aim, Attack, Report};
 use rouse_tests::{Daemon, Noticed, Strain, programs, usage};
 
-/// So long each attack lasts.
+/// The length of each attack.
 const TIME: Duration = Duration::from_secs(5);
-/// Longer than anything takes that does not wait for all that the enemy has said.
+/// Longer than anything takes that does not wait for all that the enemy has sent.
 const MOST: Duration = Duration::from_millis(750);
+/// At the 99th percentile, a ping takes at most so many times as long as one in calm takes at the same time,
+const TIMES_CALM: u32 = 3;
+/// and so much more: some time slices of the system's scheduler, which makes a busy program wait before an idle one.
+const SLICES: Duration = Duration::from_millis(10);
 
-/// A line of three, of which the one in the middle is attacked.
+/// Held during an attack: two on the same processors would be measured together.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A line of three daemons.
 struct Line([Daemon; 3]);
 
 impl Line {
@@ -24,78 +32,90 @@ impl Line {
         Line([left, middle, right])
     }
 
+    fn strain(&self) -> Strain {
+        let [left, middle, right] = [0, 1, 2].map(|nth| self.0[nth].socket().to_owned());
+        Strain::connect(left, middle, right).unwrap()
+    }
+
+    /// An attack on the one in the middle.
     fn aim(&self) -> Aim {
         let to: SocketAddr = self.0[1].uri().trim_start_matches("udp:").parse().unwrap();
         Aim { time: TIME, count: u64::MAX, ..Aim::at(to) }
     }
 
-    /// Since when the links of the middle to the two others are up.
+    /// The times since which the links of the middle to the two others are up.
     fn links(&self) -> [String; 2] {
         [0, 2].map(|end| self.0[1].neighbour(self.0[end].address())["since"].to_string())
     }
+}
 
-    /// Under this attack others are served as on any day, give or take what a busy machine and a build without optimisation
-    /// add; the figures beside those of calm are printed.
-    fn bears(&self, name: &str) -> Report {
-        let [left, middle, right] = [0, 1, 2].map(|nth| self.0[nth].socket().to_owned());
-        let strain = Strain::connect(left, middle, right).unwrap();
-        let calm = strain.watch(Duration::from_secs(1)).unwrap();
-        let (links, began, before) = (self.links(), Instant::now(), usage(self.0[1].pid()));
-        let (attack, aim) = (Attack::named(name).unwrap(), self.aim());
-        let running = std::thread::spawn(move || attack.run(&aim).unwrap());
-        let strained = strain.watch(TIME).unwrap();
-        let report = running.join().unwrap();
-        let share = (usage(self.0[1].pid()).cpu - before.cpu).as_secs_f64() / began.elapsed().as_secs_f64();
-        for (when, noticed) in [("calm", &calm), ("strained", &strained)] {
-            println!(
-                "{name:<14}{when:<10}ping p50 {:?} p99 {:?}, routes {:?}, news {:?}, gone {:?}, {} rounds",
-                noticed.p50(),
-                noticed.p99(),
-                noticed.routes,
-                noticed.news,
-                noticed.gone,
-                noticed.rounds
-            );
-        }
-        println!("{name:<14}{:.0} % of a processor\n{report}", share * 100.0);
-        assert_eq!(self.links(), links, "{name}: no other link is lost");
-        let Noticed { routes, news, gone, .. } = strained;
-        for (what, took) in
-            [("ping", strained.p99()), ("routes", routes), ("what is new", news), ("what is gone", gone)]
-        {
-            assert!(took <= MOST, "{name}: {what} took {took:?}");
-        }
-        report
+/// Attacks the middle of a line, and holds the service that the others get beside that of a line which is not attacked: both are
+/// measured in turns, so that the machine and the attacker itself burden them alike.
+fn bears(name: &str) -> Report {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (attacked, calm) = (Line::new(), Line::new());
+    let (links, began, before) = (attacked.links(), Instant::now(), usage(attacked.0[1].pid()));
+    let (attack, aim) = (Attack::named(name).unwrap(), attacked.aim());
+    let running = std::thread::spawn(move || attack.run(&aim).unwrap());
+    let [strained, beside] = attacked.strain().watch_beside(&calm.strain(), TIME).unwrap();
+    let report = running.join().unwrap();
+    let share = (usage(attacked.0[1].pid()).cpu - before.cpu).as_secs_f64() / began.elapsed().as_secs_f64();
+    for (line, noticed) in [("attacked", &strained), ("in calm", &beside)] {
+        let Noticed { routes, news, gone, worst, .. } = noticed;
+        println!(
+            "{name:<14}{line:<10}ping p50 {:?} p99 {:?} usual p99 {:?}, routes {routes:?}, news {news:?}, gone {gone:?}, {} rounds",
+            noticed.p50(),
+            noticed.p99(),
+            noticed.usual_p99(),
+            worst.len(),
+        );
     }
+    println!("{name:<14}{:.0} % of a processor\n{report}", share * 100.0);
+    assert_eq!(attacked.links(), links, "{name}: no other link is lost");
+    let Noticed { routes, news, gone, .. } = strained;
+    for (what, took) in
+        [("ping", strained.p99()), ("routes", routes), ("what is new", news), ("what is gone", gone)]
+    {
+        assert!(took <= MOST, "{name}: {what} took {took:?}");
+    }
+    let bound = TIMES_CALM * beside.usual_p99() + SLICES;
+    let took = strained.usual_p99();
+    assert!(took <= bound, "{name}: pings took {took:?} at the 99th percentile, and may take {bound:?}");
+    report
 }
 
 #[test]
-fn proofs_that_do_not_hold_keep_nobody_waiting() {
-    let report = Line::new().bears("false-proofs");
+fn proofs_that_do_not_hold_keep_others_from_nothing() {
+    let report = bears("false-proofs");
     assert!(report.get("said") > 10_000 && report.get("link_lost") == 0);
 }
 
 #[test]
-fn offers_of_what_nobody_knows_keep_nobody_waiting() {
-    assert!(Line::new().bears("offer").get("said") > 10_000);
+fn offers_of_unknown_destinations_keep_others_from_nothing() {
+    assert!(bears("offer").get("said") > 10_000);
 }
 
 #[test]
-fn destinations_that_come_and_go_keep_nobody_waiting() {
-    assert!(Line::new().bears("flap").get("flaps") > 10_000);
+fn destinations_that_come_and_go_keep_others_from_nothing() {
+    assert!(bears("flap").get("flaps") > 10_000);
 }
 
 #[test]
-fn asking_for_announces_keeps_nobody_waiting() {
-    assert!(Line::new().bears("want").get("said") > 10_000);
+fn asking_for_announces_keeps_others_from_nothing() {
+    assert!(bears("want").get("said") > 10_000);
 }
 
 #[test]
-fn forged_announces_keep_nobody_waiting() {
-    assert!(Line::new().bears("lie-origin").get("forged") > 1_000);
+fn forged_announces_keep_others_from_nothing() {
+    assert!(bears("lie-origin").get("forged") > 1_000);
 }
 
 #[test]
-fn asking_for_seqs_keeps_nobody_waiting() {
-    assert!(Line::new().bears("seq-req").get("asked") > 1_000);
+fn asking_for_seqs_keeps_others_from_nothing() {
+    assert!(bears("seq-req").get("asked") > 1_000);
+}
+
+#[test]
+fn forged_announces_for_their_origins_keep_others_from_nothing() {
+    assert!(bears("your-highest").get("told") > 1_000);
 }
