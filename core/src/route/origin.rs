@@ -19,6 +19,8 @@ use crate::wire::route::{LINKS, SignedAnnounce, advance, epoch};
 
 /// Seqs raised on request: so many at once, then so many a second.
 pub(super) const RAISE: Allowance = Allowance { rate: 10, burst: 16 };
+/// Times that all neighbours are told of such a seq at once: what one request makes this node send must not grow with their number.
+pub(super) const LOOK: Allowance = Allowance { rate: 1, burst: 4 };
 /// Jumps above a higher announce within [`JUMP_WINDOW`], before we take it that the identity is in use elsewhere.
 pub(super) const JUMPS: usize = 3;
 pub(super) const JUMP_WINDOW: Duration = Duration::from_secs(60);
@@ -30,6 +32,7 @@ pub(super) struct Origin {
     identity: Identity,
     refresh_at: Time,
     raised: Bucket,
+    looked: Bucket,
     jumps: Vec<Time>,
     yield_until: Time,
 }
@@ -43,6 +46,7 @@ impl Router {
             identity,
             refresh_at: now,
             raised: Bucket::default(),
+            looked: Bucket::default(),
             jumps: Vec::new(),
             yield_until: Time::ZERO,
         };
@@ -147,8 +151,21 @@ impl Router {
         let next = dest.announce.seq.saturating_add(1);
         let Some(own) = dest.own_mut() else { return };
         if own.raised.take(now, RAISE) {
+            let looks = own.looked.take(now, LOOK);
             self.renew(now, key, next);
             self.note(now, key);
+            if looks {
+                self.tell_neighbours(now, key);
+            }
+        }
+    }
+
+    /// Tells all neighbours of the new seq, and not only those that asked: a seq is asked for where a link to us has failed, its
+    /// other end may see nothing of that, and what is sent over it and not acknowledged shows it.
+    fn tell_neighbours(&mut self, now: Time, key: Key) {
+        let ids: Vec<NeighbourId> = self.neighbours.keys().copied().collect();
+        for id in ids {
+            self.tell(now, key, id, false);
         }
     }
 

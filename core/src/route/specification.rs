@@ -51,6 +51,7 @@ fn the_specification_has_the_constants_of_seeking_and_of_origins() {
         "remembers the requester for {} ({} of them": seek::REMEMBER, seek::MAX_REQUESTERS;
         "not among the last {} seen": seek::MAX_IDS;
         "({} a second, {} at once)": origin::RAISE.rate, origin::RAISE.burst;
+        "({} at once) it tells all its other neighbours": origin::LOOK.burst;
         "After {} jumps within {}": origin::JUMPS, origin::JUMP_WINDOW;
         "does not jump for {}": origin::YIELD;
         "| lifetime | 2 | seconds that it is good for; here {} |": config.lifetime;

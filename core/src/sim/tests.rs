@@ -328,3 +328,16 @@ proptest! {
         prop_assert_eq!(sim.nothing_refused(), Ok(()));
     }
 }
+
+#[test]
+fn an_idle_end_that_sees_nothing_of_a_cut_is_found_out_by_the_search_of_the_other_end() {
+    for seed in 0..10 {
+        let config = Config { seed, fidelity: Fidelity::Link, ..Config::default() };
+        let mut sim = Sim::new(&Topology::Ring(5), config);
+        sim.until_reachable(ms(2_000)).unwrap();
+        sim.run(ms(5_000 + 100 * seed)).unwrap();
+        sim.apply(Fault::Unplug { link: 0, end: 0 });
+        let took = sim.until_reachable(ms(5_000)).unwrap();
+        assert!(took <= ms(600), "seed {seed}: {took:?}, as if two hellos had to stay out");
+    }
+}
