@@ -91,16 +91,17 @@ impl Congestion {
         }
     }
 
-    /// A packet sent at `sent` is lost.
-    pub fn on_loss(&mut self, now: Time, sent: Time) {
+    /// A packet sent at `sent` is lost; returns whether it is the first that is lost of its round trip.
+    pub fn on_loss(&mut self, now: Time, sent: Time) -> bool {
         if self.recovery_start.is_some_and(|start| sent <= start) {
-            return;
+            return false;
         }
         self.is_initial = false;
         self.recovery_start = Some(now);
         self.threshold = (self.window / 2).max(self.minimum());
         self.window = self.threshold;
         self.acked = 0;
+        true
     }
 
     /// No packet arrived for so long that the capacity of the path must be probed again (RFC 9002, section 7.6).

@@ -72,8 +72,9 @@ impl Conversation {
             // The packet is not acknowledged, so that the peer retransmits it when there may be credit.
             return Err(cause);
         }
-        let in_order =
-            self.received.largest().is_none_or(|largest| header.number == largest.saturating_add(1));
+        let largest = self.received.largest();
+        self.outcome.heard(header.number, largest);
+        let in_order = largest.is_none_or(|largest| header.number == largest.saturating_add(1));
         self.received.insert(now, header.number);
         self.received.forget_below(header.number.saturating_sub(u64::from(header.open)));
         if asks {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::congestion::Congestion;
+use super::outcome::Losses;
 use super::rtt::Rtt;
 use crate::time::Time;
 use crate::wire::message::Ack;
@@ -84,8 +85,8 @@ pub(super) struct Recovery {
     probe_timeouts: u32,
     /// Packets below this number took a former path, so they do not count in `path_results`.
     path_start: u64,
-    /// The packets with contents on the present path that the last ack or timeout showed to have arrived, and to be
-    /// lost.
+    losses: Losses,
+    /// The packets with contents on the present path that the last ack or timeout showed to have arrived, and to be lost.
     pub path_results: (u32, u32),
     /// The probes to send, which the congestion window does not limit (RFC 9002, section 7.5).
     pub probes: u8,
@@ -109,6 +110,7 @@ impl Recovery {
             last_sent: Time::ZERO,
             probe_timeouts: 0,
             path_start: 0,
+            losses: Losses::default(),
             path_results: (0, 0),
             probes: 0,
             rtt: Rtt::new(),
@@ -190,6 +192,7 @@ impl Recovery {
         let mut longest = 0;
         self.path_results = (0, 0);
         for &(low, high) in ack.ranges() {
+            self.path_results.0 = self.path_results.0.saturating_add(self.losses.acked(low, high));
             let from = self.packets.partition_point(|sent| sent.number < low);
             let to = self.packets.partition_point(|sent| sent.number <= high);
             for index in from..to {
@@ -239,6 +242,7 @@ impl Recovery {
     /// probably lost, and the back-off starts again. Packets sent before do not count in `path_results` any more.
     pub fn on_path_change(&mut self, now: Time, lost: impl FnMut(Piece)) {
         self.path_start = self.next_number();
+        self.losses.clear();
         if std::mem::take(&mut self.probe_timeouts) > 0 {
             self.send_probes(now, lost);
         }
@@ -321,16 +325,15 @@ impl Recovery {
                 continue;
             }
             sent.state = PacketState::Settled;
+            // One congestion event covers all packets sent before its detection: only the first reduces the window.
+            let is_first = self.congestion.on_loss(now, at);
             let counts = number >= self.path_start && self.has_payload(index);
-            self.path_results.1 = self.path_results.1.saturating_add(u32::from(counts));
+            self.losses.add(number, after(at, self.rtt.probe_interval()), is_first, counts);
             self.in_flight_bytes = self.in_flight_bytes.saturating_sub(u64::from(bytes));
             self.in_flight_packets = self.in_flight_packets.saturating_sub(1);
             if state == PacketState::InFlight {
                 self.each_piece(index, &mut lost);
             }
-            self.congestion.on_loss(now, at);
-            // One congestion event covers all packets sent before its detection, so only the first of them reduces the
-            // window.
             let start = run.map_or(at, |run| run.0);
             run = Some((start, at));
             let persistent = self.rtt.probe_interval().saturating_mul(PERSISTENT_INTERVALS);
@@ -339,6 +342,7 @@ impl Recovery {
                 self.congestion.on_persistent_congestion();
             }
         }
+        self.path_results.1 = self.path_results.1.saturating_add(self.losses.certain(now));
     }
 
     /// Whether a packet carried more than a ping. A ping is small, so its arrival does not show that full packets

@@ -51,11 +51,17 @@ pub(super) struct Score {
 }
 
 impl Score {
-    fn push(&mut self, arrived: bool, times: u32) {
-        for _ in 0..times.min(WINDOW) {
+    /// Adds attempts that were made at the same time. Their order is not known, so the losses are spread among the rest: a
+    /// way that loses a few of many packets at once must not look as if it had lost the last ones.
+    fn push(&mut self, delivered: u32, lost: u32) {
+        let (delivered, lost) = (delivered.min(WINDOW), lost.min(WINDOW));
+        let all = delivered.saturating_add(lost);
+        let losses_in = |first: u32| first.saturating_mul(lost).checked_div(all).unwrap_or(0);
+        for nth in 0..all {
+            let arrived = losses_in(nth.saturating_add(1)) == losses_in(nth);
             self.attempts = self.attempts << 1 | u16::from(arrived);
         }
-        self.count = self.count.saturating_add(times).min(WINDOW);
+        self.count = self.count.saturating_add(all).min(WINDOW);
     }
 
     fn arrived(&self) -> Option<u32> {
@@ -68,8 +74,7 @@ impl Score {
 }
 
 impl Router {
-    /// What became of packets that this node sent to `destination` over `next_hop`: so many arrived, and after them so many
-    /// were lost.
+    /// The outcome of packets that this node sent to `destination` over `next_hop` lately: so many arrived, and so many were lost.
     pub(crate) fn score(
         &mut self,
         now: Time,
@@ -98,8 +103,7 @@ impl Router {
         }
         let score = self.scores.entry(pair).or_default();
         score.used = now;
-        score.push(true, delivered);
-        score.push(false, lost);
+        score.push(delivered, lost);
         let is_avoided = score.avoided_until > now;
         match score.arrived() {
             Some(arrived) if arrived < LEAST => {
