@@ -95,7 +95,7 @@ pub(crate) struct Source {
 
 impl Source {
     /// A host that shares its network with no other host.
-    #[cfg(any(test, feature = "internals"))]
+    #[cfg(any(test, feature = "internals", feature = "sim"))]
     pub(crate) fn isolated(number: u64) -> Self {
         Source { host: number, group: number }
     }
