@@ -22,22 +22,11 @@ mod queues;
 mod transmit_path;
 
 use self::queues::ClassQueues;
-use self::transmit_path::TransmitPath;
 use crate::link::Sealer;
 use crate::netmod::{Endpoint, Netmod, NetmodError, Train};
 use crate::stats::{DropCause, Stats};
 use crate::time::Time;
-
-/// The urgency of a packet. A higher class is sent before a lower one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Class {
-    /// Hellos and routes, on which every other packet depends.
-    Control,
-    /// Short packets that a user waits for: pings and traces.
-    Interactive,
-    /// Messages.
-    Bulk,
-}
+pub(crate) use crate::wire::packet::Class;
 
 /// The longest buffer of a train, in bytes: the 65 535 of a UDP datagram's length field less its headers.
 const MAX_TRAIN_BYTES: usize = 65_000;
@@ -94,6 +83,12 @@ struct EgressState {
     /// A sealed train, the sending of which was interrupted. It is sent first, since its frame counters precede the
     /// others. If it was sent after all, the replay window of the receiver discards the repetition.
     interrupted: Option<(SealedTrain, Vec<u8>)>,
+}
+
+/// The sealer and the endpoint of a link. They share one lock, so that a train is sealed and addressed consistently.
+struct TransmitPath {
+    sealer: Sealer,
+    endpoint: Endpoint,
 }
 
 /// The frames that a drain sent and dropped.

@@ -8,11 +8,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::Class;
 use super::flows::FlowQueues;
 use crate::hash::Keyed;
 use crate::time::Time;
-use crate::wire::packet;
+use crate::wire::packet::{self, Class};
 
 /// The most bytes that the queued packets of one link may have: some 15 ms of a 1 Gbit/s link.
 pub(super) const MAX_PACKETS: usize = (2 << 20) - MAX_CONTROL;

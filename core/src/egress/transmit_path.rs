@@ -3,15 +3,9 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use super::Egress;
+use super::{Egress, TransmitPath};
 use crate::link::{DataKey, Sealer};
 use crate::netmod::{Endpoint, NetmodError, Train};
-
-/// The sealer and the endpoint of a link. They share one lock, so that a train is sealed and addressed consistently.
-pub(super) struct TransmitPath {
-    pub(super) sealer: Sealer,
-    pub(super) endpoint: Endpoint,
-}
 
 impl Egress {
     /// Seals with this key from now on.

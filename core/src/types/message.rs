@@ -8,7 +8,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::wire::codec::{Decode, Encode};
+use crate::wire::codec::{
+    BorrowDecode, BorrowDecoder, Decode, DecodeError, Decoder, Encode, EncodeError, Encoder,
+};
 
 /// The longest message, in bytes: 16 MiB. An application sends anything longer in pieces.
 pub const MAX_MESSAGE: usize = 16 << 20;
@@ -185,6 +187,25 @@ impl From<&str> for Body {
 impl<const N: usize> From<&[u8; N]> for Body {
     fn from(bytes: &[u8; N]) -> Self {
         bytes.as_slice().into()
+    }
+}
+
+// A body is encoded as its length and its bytes. The derived code would copy byte by byte; this copies once in each direction.
+impl Encode for Body {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.0.as_ref().encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for Body {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Vec::<u8>::decode(decoder).map(Body::from)
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Body {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        <&'de [u8]>::borrow_decode(decoder).map(Body::from)
     }
 }
 

@@ -4,12 +4,10 @@
 //! [`MAX_VALUE`], so that a hostile length allocates nothing, and must consume the whole input.
 
 use bincode::config::{self, Configuration, Fixint, Limit, LittleEndian};
-use bincode::de::{BorrowDecoder, Decoder};
-use bincode::enc::Encoder;
-use bincode::error::{DecodeError, EncodeError};
+pub(crate) use bincode::de::{BorrowDecoder, Decoder};
+pub(crate) use bincode::enc::Encoder;
+pub(crate) use bincode::error::{DecodeError, EncodeError};
 pub use bincode::{BorrowDecode, Decode, Encode};
-
-use crate::types::Body;
 
 /// The most memory that decoding one value may claim, in bytes. Since lengths come from the wire, an unbounded one would let a
 /// remote node exhaust the memory.
@@ -27,7 +25,7 @@ pub struct Malformed;
 pub fn encode_into<T: Encode>(value: &T, out: &mut Vec<u8>) -> Result<(), Malformed> {
     struct Append<'a>(&'a mut Vec<u8>);
     impl bincode::enc::write::Writer for Append<'_> {
-        fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
             self.0.extend_from_slice(bytes);
             Ok(())
         }
@@ -54,25 +52,6 @@ pub fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, Malform
 pub fn decode_prefix<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), Malformed> {
     let (value, used) = bincode::borrow_decode_from_slice(bytes, CONFIG).map_err(|_| Malformed)?;
     bytes.get(used..).map(|rest| (value, rest)).ok_or(Malformed)
-}
-
-// A body is encoded as its length and its bytes. The derived code would copy byte by byte; this copies once in each direction.
-impl Encode for Body {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        self.0.as_ref().encode(encoder)
-    }
-}
-
-impl<C> Decode<C> for Body {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        Vec::<u8>::decode(decoder).map(Body::from)
-    }
-}
-
-impl<'de, C> BorrowDecode<'de, C> for Body {
-    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        <&'de [u8]>::borrow_decode(decoder).map(Body::from)
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@
 //! source themselves.
 
 use crate::address::Address;
-use crate::egress::Class;
 use crate::wire::link::KIND_PACKET;
 
 /// The kind byte that begins a frame's content when it is a packet.
@@ -41,6 +40,17 @@ pub(crate) mod payload {
     pub(crate) const TRACE: u8 = 4;
     /// The answer to a TRACE: it carries the nonce and `value` of the trace; `source` is the node that answers.
     pub(crate) const HOP: u8 = 5;
+}
+
+/// The urgency of a packet. A higher class is sent before a lower one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    /// Hellos and routes, on which every other packet depends.
+    Control,
+    /// Short packets that a user waits for: pings and traces.
+    Interactive,
+    /// Messages.
+    Bulk,
 }
 
 /// Appends a packet's header to `out`.
