@@ -17,58 +17,53 @@ use crate::types::{
     Unfinished,
 };
 
-mod awaiting;
 mod builder;
 mod config;
+mod conversations;
 #[cfg(feature = "internals")]
 pub(crate) mod cost;
+mod data_path;
 mod dial;
 mod epoch;
 mod events;
-mod fib;
-mod forward;
 #[cfg(feature = "internals")]
 mod fuzz;
-mod guarded;
+mod guarded_netmod;
 mod health;
 mod leaving;
-mod links;
 mod mailbox;
 mod medium;
 mod neighbour;
-mod peering;
-mod probe;
-mod routing;
-mod sending;
-mod shared;
+mod peers;
+mod send;
+mod state;
 mod stopping;
-mod supervise;
-mod traffic;
+mod tasks;
 
 pub use builder::{NodeBuilder, StartError};
 pub(crate) use config::NodeConfig;
 pub use config::{Limits, PeerError, RemovedPeer};
 pub use events::Events;
 pub use mailbox::{Mailbox, Messages, Stopped};
-pub use sending::Sent;
-pub use supervise::NodeFailure;
+pub use send::Sent;
+pub use tasks::NodeFailure;
 
-use links::LinkEvent;
 use medium::Medium;
-use routing::RouterEvent;
-use shared::{Shared, lock, read, write};
+use state::{NodeState, lock, read, write};
+use tasks::peering::{self, LinkEvent};
+use tasks::router::RouterEvent;
 
 /// A running node. Cheap to clone; the node stops when [`Node::stop`] is called or the last clone is dropped.
 #[derive(Clone)]
 pub struct Node {
-    shared: Arc<Shared>,
-    _owner: Arc<Owner>,
+    shared: Arc<NodeState>,
+    _owner: Arc<StopOnDrop>,
 }
 
 /// Ends the node's tasks when the last handle goes.
-struct Owner(Arc<Shared>);
+struct StopOnDrop(Arc<NodeState>);
 
-impl Drop for Owner {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -104,7 +99,7 @@ impl Node {
     /// # Errors
     /// As [`Node::send`], and when its sender is not an address of this node.
     pub async fn submit(&self, message: Outgoing) -> Result<Sent, SendError> {
-        sending::submit(&self.shared, message).await
+        send::submit(&self.shared, message).await
     }
 
     /// Sends a message if there is room for it now. What it cannot send at once leaves within the next
@@ -113,7 +108,7 @@ impl Node {
     /// # Errors
     /// As [`Node::submit`], and [`SendError::Full`].
     pub fn try_send(&self, message: Outgoing) -> Result<Sent, SendError> {
-        sending::try_send(&self.shared, message)
+        send::try_send(&self.shared, message)
     }
 
     /// Sends many messages at once; waits while a queue is full.
@@ -121,7 +116,7 @@ impl Node {
     /// # Errors
     /// The first error; the messages before it are sent, those after it are not.
     pub async fn send_batch(&self, batch: Vec<Outgoing>) -> Result<Vec<Sent>, SendError> {
-        sending::send_batch(&self.shared, batch).await
+        send::send_batch(&self.shared, batch).await
     }
 
     fn own_mailbox(&self) -> Result<Mailbox, Stopped> {
@@ -183,7 +178,7 @@ impl Node {
 
     /// What happens from now on, as a stream that ends when the node stops.
     pub fn events(&self) -> Events {
-        self.shared.bus.subscribe()
+        self.shared.event_bus.subscribe()
     }
 
     /// How the node is.
@@ -198,7 +193,7 @@ impl Node {
         let mut peers: Vec<Peer> = neighbours.iter().map(|neighbour| neighbour.peer()).collect();
         peers.extend(health::refused(&self.shared));
         let dials = lock(&self.shared.dials);
-        for (uri, state, target) in dials.targets(&links::in_service(&self.shared)) {
+        for (uri, state, target) in dials.targets(&peering::links_in_service(&self.shared)) {
             if state != PeerState::Up {
                 peers.push(health::dialled_in_vain(uri, state, target));
             }
@@ -217,13 +212,13 @@ impl Node {
     }
 
     async fn list_routes(&self, to: Option<Address>) -> Vec<Route> {
-        self.shared.router.look(to).await
+        self.shared.router.query_routes(to).await
     }
 
     /// The peers that are dialled, and how each stands.
     pub async fn dialled(&self) -> Vec<Dialled> {
         let dials = lock(&self.shared.dials);
-        let in_service = links::in_service(&self.shared);
+        let in_service = peering::links_in_service(&self.shared);
         dials.targets(&in_service).map(|(uri, state, _)| Dialled { uri: uri.to_owned(), state }).collect()
     }
 
@@ -232,7 +227,7 @@ impl Node {
     /// # Errors
     /// [`PingError`]: no route, or no reply within `timeout`.
     pub async fn ping(&self, peer: &Address, timeout: Duration) -> Result<Pong, PingError> {
-        probe::ping(&self.shared, peer, timeout).await
+        data_path::probe::ping(&self.shared, peer, timeout).await
     }
 
     /// The nodes on the way to `peer`, one after the other, `peer`'s last. A hop that does not answer within
@@ -248,7 +243,7 @@ impl Node {
             let shared = shared.clone();
             async move {
                 let hop = hop.filter(|hop| *hop <= max_hops)?;
-                let result = probe::trace(&shared, &peer, hop, timeout_per_hop).await;
+                let result = data_path::probe::trace(&shared, &peer, hop, timeout_per_hop).await;
                 let arrived = result.as_ref().is_ok_and(|hop| hop.address == peer);
                 let hopeless = matches!(result, Err(PingError::NoRoute(_) | PingError::Stopped));
                 let next = if arrived || hopeless { None } else { hop.checked_add(1) };
@@ -261,14 +256,14 @@ impl Node {
     pub fn add_identity(&self, identity: Identity) {
         let address = identity.address();
         let shared = &self.shared;
-        let roomy = shared.traffic.roomy.clone();
-        let mailbox = Mailbox::new(address, shared.limits().inbox_messages, roomy);
+        let mailbox_changes = shared.conversations.mailbox_changes.clone();
+        let mailbox = Mailbox::new(address, shared.limits().inbox_messages, mailbox_changes);
         match write(&shared.mailboxes).entry(address) {
             // The router knows it too.
             Entry::Occupied(_) => return,
             Entry::Vacant(place) => place.insert(mailbox),
         };
-        self.tell_router(RouterEvent::AddOrigin { identity });
+        self.notify_router(RouterEvent::AddOrigin { identity });
     }
 
     /// Removes an address of the node, with the messages that wait for it. The first address stays. Returns
@@ -279,23 +274,23 @@ impl Node {
         }
         let Some(mailbox) = write(&self.shared.mailboxes).remove(address) else { return false };
         mailbox.close();
-        self.shared.traffic.forget(address);
-        self.tell_router(RouterEvent::RemoveOrigin { address: *address });
+        self.shared.conversations.forget(address);
+        self.notify_router(RouterEvent::RemoveOrigin { address: *address });
         true
     }
 
     /// Tells the router what must not get lost, without waiting.
-    fn tell_router(&self, event: RouterEvent) {
+    fn notify_router(&self, event: RouterEvent) {
         let shared = self.shared.clone();
         self.shared.spawn_vital("task that instructs the router", async move {
-            shared.router.tell(event).await;
+            shared.router.notify(event).await;
         });
     }
 
     /// Adds a netmod while the node runs. When it cannot be opened it is tried again and again.
     pub async fn add_netmod(&self, netmod: Arc<dyn Netmod>) {
         builder::add_medium(&self.shared, netmod);
-        let _ = self.shared.link_events.push(LinkEvent::Look).await;
+        let _ = self.shared.link_events.push(LinkEvent::DialCheck).await;
     }
 
     /// Removes the netmod with this URI, and the links over it.
@@ -308,14 +303,14 @@ impl Node {
         leaving::say_goodbye(shared, |neighbour| neighbour.path().netmod == medium.id).await;
         medium.remove(shared).await;
         // A peer that was reached over it may be reached over another.
-        let _ = shared.link_events.push(LinkEvent::Look).await;
+        let _ = shared.link_events.push(LinkEvent::DialCheck).await;
         true
     }
 }
 
 /// A closed mailbox, for a stream that ends at once.
-fn unreachable_mailbox(shared: &Shared) -> Mailbox {
-    let mailbox = Mailbox::new(shared.identity.address(), 1, shared.traffic.roomy.clone());
+fn unreachable_mailbox(shared: &NodeState) -> Mailbox {
+    let mailbox = Mailbox::new(shared.identity.address(), 1, shared.conversations.mailbox_changes.clone());
     mailbox.close();
     mailbox
 }

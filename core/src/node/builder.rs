@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::awaiting::Awaiting;
+use super::conversations::Conversations;
+use super::data_path::awaiting_route::AwaitingRoute;
 use super::medium::Medium;
-use super::shared::{Shared, lock, read, write};
-use super::traffic::Traffic;
-use super::{Limits, Node, NodeConfig, Owner, epoch, health, links, routing};
+use super::state::{NodeState, lock, read, write};
+use super::tasks::{housekeeping, peering, router};
+use super::{Limits, Node, NodeConfig, StopOnDrop, epoch};
 use crate::identity::Identity;
 use crate::netmod::{MIN_MTU, Netmod};
 
@@ -120,19 +121,22 @@ impl NodeBuilder {
             mesh_key: self.mesh_key,
         };
         let epoch = epoch::next(config.epoch_file.as_deref());
-        let shared = Arc::new(Shared::new(self.identity.unwrap_or_else(Identity::generate), config));
+        let shared = Arc::new(NodeState::new(self.identity.unwrap_or_else(Identity::generate), config));
         // From here on, an early return stops what has been started.
-        let owner = Owner(shared.clone());
+        let owner = StopOnDrop(shared.clone());
         open_all(&shared, self.netmods).await?;
         for uri in &self.peers {
             lock(&shared.dials).add(shared.now(), uri);
         }
-        let [links, routing] = seeds;
-        shared.spawn_vital("router", routing::run(shared.clone(), *routing, epoch));
-        shared.spawn_vital("task that makes links", links::run(shared.clone(), links));
-        shared.spawn_vital("task of the conversations", Traffic::run(shared.clone()));
-        shared.spawn_vital("task that keeps answers until their route comes", Awaiting::run(shared.clone()));
-        shared.spawn_vital("housekeeping", health::keep_house(shared.clone()));
+        let [peering_seed, router_seed] = seeds;
+        shared.spawn_vital("router", router::run(shared.clone(), *router_seed, epoch));
+        shared.spawn_vital("task that makes links", peering::run(shared.clone(), peering_seed));
+        shared.spawn_vital("task of the conversations", Conversations::run(shared.clone()));
+        shared.spawn_vital(
+            "task that keeps answers until their route comes",
+            AwaitingRoute::run(shared.clone()),
+        );
+        shared.spawn_vital("housekeeping", housekeeping::run(shared.clone()));
         let media: Vec<_> = read(&shared.media).values().cloned().collect();
         for medium in media {
             shared.spawn_vital("task of a netmod", medium.run(shared.clone()));
@@ -155,7 +159,7 @@ fn seeds(root: Option<[u8; 32]>) -> Result<[Zeroizing<[u8; 32]>; 2], StartError>
         .map(|part| Zeroizing::new(*blake3::keyed_hash(&drawn, part.as_bytes()).as_bytes())))
 }
 
-async fn open_all(shared: &Arc<Shared>, netmods: Vec<Arc<dyn Netmod>>) -> Result<(), StartError> {
+async fn open_all(shared: &Arc<NodeState>, netmods: Vec<Arc<dyn Netmod>>) -> Result<(), StartError> {
     let mut reasons = Vec::new();
     let mut opened = netmods.is_empty();
     for netmod in netmods {
@@ -174,7 +178,7 @@ async fn open_all(shared: &Arc<Shared>, netmods: Vec<Arc<dyn Netmod>>) -> Result
 }
 
 /// Adds a netmod to a running node.
-pub(crate) fn add_medium(shared: &Arc<Shared>, netmod: Arc<dyn Netmod>) {
+pub(crate) fn add_medium(shared: &Arc<NodeState>, netmod: Arc<dyn Netmod>) {
     let medium = Arc::new(Medium::new(shared.new_medium_id(), netmod));
     write(&shared.media).insert(medium.id, medium.clone());
     shared.spawn_vital("task of a netmod", medium.run(shared.clone()));

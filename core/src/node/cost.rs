@@ -9,11 +9,11 @@ use bytes::BytesMut;
 
 pub(crate) mod destination;
 
-use super::fib::{Fib, Way};
-use super::forward::Work;
+use super::data_path::DeferredWork;
 use super::medium::Medium;
-use super::neighbour::{Made, Neighbour};
-use super::shared::Shared;
+use super::neighbour::{Neighbour, NeighbourParts};
+use super::state::NodeState;
+use super::state::fib::{Fib, NextHops};
 use super::{Limits, NodeConfig};
 use crate::address::Address;
 use crate::egress::{Class, Egress};
@@ -71,11 +71,11 @@ impl Netmod for Nowhere {
 
 /// A node with two neighbours: what one sends, it hands to the other.
 pub struct Relay {
-    shared: Arc<Shared>,
+    shared: Arc<NodeState>,
     nowhere: Arc<Nowhere>,
     from: Arc<Neighbour>,
     link: Link,
-    work: Work,
+    work: DeferredWork,
     /// What the neighbour that sends has.
     sealer: Sealer,
     destinations: Vec<Address>,
@@ -95,10 +95,10 @@ impl Relay {
         let (to, _) = neighbour(&shared, &medium, 2, *outward.0);
         let destinations = addresses(destinations);
         for destination in &destinations {
-            shared.fib.insert(*destination, Way { next: to.clone(), alternate: None }, 1386);
+            shared.fib.insert(*destination, NextHops { next: to.clone(), alternate: None }, 1386);
         }
         let sealer = inward.0.sealer;
-        let (next, frames, work) = (0, Vec::new(), Work::default());
+        let (next, frames, work) = (0, Vec::new(), DeferredWork::default());
         Relay { shared, nowhere, from, link, work, sealer, destinations, next, frames }
     }
 
@@ -163,7 +163,7 @@ impl Relay {
 }
 
 fn neighbour(
-    shared: &Arc<Shared>,
+    shared: &Arc<NodeState>,
     medium: &Arc<Medium>,
     id: u32,
     session: Session,
@@ -171,7 +171,7 @@ fn neighbour(
     let (address, path, mtu) = (session.peer, session.path, session.mtu);
     let egress = Egress::new(medium.netmod.clone(), path.endpoint, session.sealer);
     let link = Link::new(shared.now(), address, session.opener, mtu, [5; 32]);
-    let made = Made {
+    let made = NeighbourParts {
         id,
         address,
         path,
@@ -187,7 +187,7 @@ fn neighbour(
 }
 
 /// So many neighbours of a node that does nothing.
-pub(crate) fn neighbours(count: u32) -> (Arc<Shared>, Vec<Arc<Neighbour>>) {
+pub(crate) fn neighbours(count: u32) -> (Arc<NodeState>, Vec<Arc<Neighbour>>) {
     let shared = Arc::new(idle());
     let medium = Arc::new(Medium::new(0, Arc::new(Nowhere::default())));
     let make = |id| neighbour(&shared, &medium, id, *Ends::sessions(Cipher::Aes).0).0;
@@ -196,10 +196,10 @@ pub(crate) fn neighbours(count: u32) -> (Arc<Shared>, Vec<Arc<Neighbour>>) {
 }
 
 /// What the tasks of a node share, without the tasks.
-fn idle() -> Shared {
+fn idle() -> NodeState {
     let limits = Limits::default();
     let config = NodeConfig { name: None, limits, epoch_file: None, mesh_key: None };
-    Shared::new(Identity::from_seed(&[3; 32]), config)
+    NodeState::new(Identity::from_seed(&[3; 32]), config)
 }
 
 /// Addresses as keys are: without any order.
@@ -256,7 +256,7 @@ impl Routes {
     pub fn install_all(&self, which: bool) {
         let next = &self.ways[usize::from(which)];
         for destination in &self.destinations {
-            self.fib.insert(*destination, Way { next: next.clone(), alternate: None }, 1386);
+            self.fib.insert(*destination, NextHops { next: next.clone(), alternate: None }, 1386);
         }
     }
 
@@ -270,6 +270,6 @@ impl Routes {
     /// Looks up one of the destinations; returns whether there was a route.
     pub fn look(&self, n: usize) -> bool {
         let destination = &self.destinations[n % self.destinations.len()];
-        self.fib.look().get(destination).is_some_and(|found| found.mtu > 0)
+        self.fib.snapshot().get(destination).is_some_and(|found| found.mtu > 0)
     }
 }

@@ -1,5 +1,5 @@
 //! Whom to dial, and when: the peers that were configured, and those heard on a medium. Without I/O: the
-//! [link task](super::links) acts on what this decides.
+//! [link task](super::tasks::peering) acts on what this decides.
 
 mod attempts;
 mod backoff;
@@ -16,8 +16,8 @@ use self::attempts::{Attempts, STAGGER};
 use self::backoff::Backoff;
 #[cfg(test)]
 use self::backoff::LIVED;
-pub(crate) use self::peers::{Alive, Refusal, Silent, Target};
 use self::peers::{Candidate, in_order, lives};
+pub(crate) use self::peers::{LiveLinks, Refusal, SilentLink, Target};
 use crate::address::Address;
 use crate::link::Path;
 use crate::netmod::Heard;
@@ -83,7 +83,7 @@ impl Dials {
     /// The configured peers and how they stand.
     pub(crate) fn targets<'a>(
         &'a self,
-        alive: &'a impl Alive,
+        alive: &'a impl LiveLinks,
     ) -> impl Iterator<Item = (&'a str, PeerState, &'a Target)> {
         self.targets.iter().map(move |(uri, target)| {
             let state = match (lives(alive, &target.paths, target.address.as_ref()), &target.last_error) {
@@ -140,7 +140,7 @@ impl Dials {
     }
 
     /// The configured peers that are to be resolved and dialled now. They count as being dialled from here on.
-    pub(crate) fn due(&mut self, now: Time, alive: &impl Alive) -> Vec<String> {
+    pub(crate) fn due(&mut self, now: Time, alive: &impl LiveLinks) -> Vec<String> {
         let mut due = Vec::new();
         for (uri, target) in &mut self.targets {
             if target.is_idle()
@@ -155,7 +155,7 @@ impl Dials {
     }
 
     /// How each medium stands.
-    fn places(&self, now: Time, alive: &impl Alive) -> BTreeMap<u32, Places<'_>> {
+    fn places(&self, now: Time, alive: &impl LiveLinks) -> BTreeMap<u32, Places<'_>> {
         let mut media: BTreeMap<u32, Places> = BTreeMap::new();
         for ((medium, instance), known) in &self.heard {
             let places = media.entry(*medium).or_default();
@@ -178,7 +178,7 @@ impl Dials {
     /// The endpoints to dial now among those heard: as many as there are places. Who has failed less often comes first; of many
     /// who have not, each node picks those whose rendezvous hash with itself and the time is highest, so that every node picks
     /// others, and none is passed over for ever.
-    pub(crate) fn due_heard(&mut self, now: Time, own: &Address, alive: &impl Alive) -> Vec<Path> {
+    pub(crate) fn due_heard(&mut self, now: Time, own: &Address, alive: &impl LiveLinks) -> Vec<Path> {
         let order = now.as_micros().checked_div(ORDER).unwrap_or_default().to_le_bytes();
         let mut chosen = Vec::new();
         let mut room = alive.room().saturating_sub(self.answering(now).count());
@@ -211,7 +211,7 @@ impl Dials {
     }
 
     /// The further paths to dial now, of the peers whose paths before have not answered yet.
-    pub(crate) fn due_later(&mut self, now: Time, alive: &impl Alive) -> Vec<Path> {
+    pub(crate) fn due_later(&mut self, now: Time, alive: &impl LiveLinks) -> Vec<Path> {
         let mut due = Vec::new();
         for target in self.targets.values_mut() {
             if target.attempts.deadline().is_some_and(|next| next <= now) {
@@ -238,7 +238,7 @@ impl Dials {
         now: Time,
         uri: &str,
         result: Result<Vec<Path>, String>,
-        alive: &impl Alive,
+        alive: &impl LiveLinks,
     ) -> Vec<Path> {
         let Some(target) = self.targets.get_mut(uri) else { return Vec::new() };
         target.resolving = false;
@@ -296,7 +296,7 @@ impl Dials {
     }
 
     /// When something may fall due next. Only what will be dialled then counts, or nobody would rest.
-    pub(crate) fn next_deadline(&self, now: Time, alive: &impl Alive) -> Option<Time> {
+    pub(crate) fn next_deadline(&self, now: Time, alive: &impl LiveLinks) -> Option<Time> {
         let targets = self
             .targets
             .values()

@@ -14,12 +14,12 @@ struct Links {
     addresses: Vec<Address>,
     away: Vec<Path>,
     cut: Vec<Path>,
-    silent: Option<Silent>,
+    silent: Option<SilentLink>,
     /// How many neighbours there may not be.
     taken: usize,
 }
 
-impl Alive for Links {
+impl LiveLinks for Links {
     fn path(&self, path: &Path) -> bool {
         self.paths.contains(path)
     }
@@ -32,7 +32,7 @@ impl Alive for Links {
     fn is_away(&self, path: &Path) -> bool {
         self.away.contains(path)
     }
-    fn silent(&self, medium: u32, address: &Address) -> Option<Silent> {
+    fn silent(&self, medium: u32, address: &Address) -> Option<SilentLink> {
         self.silent.filter(|_| self.address_on(medium, address))
     }
     fn is_cut(&self, path: &Path) -> bool {

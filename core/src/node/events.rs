@@ -14,10 +14,10 @@ use crate::types::{Event, Timestamp};
 /// Events that a subscriber may lag behind. Beyond that the oldest are lost to it, and counted.
 const BACKLOG: usize = 4096;
 
-type Queue = Inbox<(Timestamp, Event)>;
+type EventQueue = Inbox<(Timestamp, Event)>;
 
 #[derive(Default)]
-pub(crate) struct Bus {
+pub(crate) struct EventBus {
     subscribers: Mutex<Subscribers>,
     /// How often somebody has subscribed.
     subscribed: Notify<u64>,
@@ -25,11 +25,11 @@ pub(crate) struct Bus {
 
 #[derive(Default)]
 struct Subscribers {
-    queues: Vec<Weak<Queue>>,
+    queues: Vec<Weak<EventQueue>>,
     closed: bool,
 }
 
-impl Bus {
+impl EventBus {
     pub(crate) fn subscribe(&self) -> Events {
         let queue = Arc::new(Inbox::new(BACKLOG, Full::DropOldest));
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,11 +49,11 @@ impl Bus {
     }
 
     /// Waits until somebody listens.
-    pub(crate) async fn heard(&self) {
-        self.subscribed.when(|_| self.is_heard().then_some(())).await;
+    pub(crate) async fn subscriber(&self) {
+        self.subscribed.when(|_| self.has_subscriber().then_some(())).await;
     }
 
-    pub(crate) fn is_heard(&self) -> bool {
+    pub(crate) fn has_subscriber(&self) -> bool {
         let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.queues.iter().any(|queue| queue.strong_count() > 0)
     }
@@ -94,7 +94,7 @@ impl Bus {
     }
 }
 
-fn receive_all(queue: Arc<Queue>) -> impl Stream<Item = (Timestamp, Event)> + Send {
+fn receive_all(queue: Arc<EventQueue>) -> impl Stream<Item = (Timestamp, Event)> + Send {
     futures::stream::unfold(queue, |queue| async move {
         let event = queue.recv().await.ok()?;
         Some((event, queue))

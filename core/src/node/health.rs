@@ -1,32 +1,18 @@
-//! How the node is: its status, what is wrong with it, and the housekeeping.
+//! The status of the node, and the conditions that a user should know of.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::HashSet;
 
 use super::dial::{Refusal, Target};
-use super::links;
-use super::links::places::REFUSALS_WINDOW;
-use super::routing::Hint;
-use super::shared::{Shared, lock, read};
+use super::state::{NodeState, lock, read};
+use super::tasks;
+use super::tasks::peering::slots::REFUSALS_WINDOW;
 use crate::address::Address;
-use crate::rt;
 use crate::types::{
-    Event, Health, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status, Timestamp,
+    Health, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status, Timestamp,
 };
 
-/// How often drops are reported to subscribers.
-const REPORT: Duration = Duration::from_secs(1);
-/// How often conversations are looked for that nothing comes of any more.
-const FORGET: Duration = Duration::from_secs(5);
-/// How often the mailboxes are swept.
-const SWEEP: Duration = Duration::from_secs(60);
-/// An identity that was in use elsewhere is thought to be so this long after the last sign of it: as long as the router
-/// gives way, and a little more.
-const CONFLICT: Duration = Duration::from_secs(660);
-
 /// The node's status.
-pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
+pub(crate) fn status(shared: &NodeState, routes: &[Route]) -> Status {
     let media: Vec<_> = read(&shared.media).values().cloned().collect();
     let netmods: Vec<NetmodStatus> = media.iter().map(|medium| medium.status()).collect();
     let neighbours =
@@ -60,7 +46,7 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
     health.extend(full_places(shared));
     health.extend(narrow_links(shared));
     for (uri, _, target) in lock(&shared.dials)
-        .targets(&links::in_service(shared))
+        .targets(&tasks::peering::links_in_service(shared))
         .filter(|(_, state, _)| matches!(state, PeerState::Down))
     {
         let error = target.last_error.as_deref().unwrap_or_default();
@@ -88,7 +74,7 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
         netmods,
         neighbours,
         routes: routes.iter().filter(|route| route.state == RouteState::Active).count() as u64,
-        journal: shared.traffic.waiting(),
+        journal: shared.conversations.waiting(),
         counters: shared.stats.counters(),
         drops: shared.stats.drops(),
         health,
@@ -96,7 +82,7 @@ pub(crate) fn status(shared: &Shared, routes: &[Route]) -> Status {
 }
 
 /// All places for neighbours are taken, and a node has been refused one.
-fn full_places(shared: &Shared) -> Option<Health> {
+fn full_places(shared: &NodeState) -> Option<Health> {
     let (taken, most) = (read(&shared.neighbours).len(), shared.limits().neighbours);
     let refused = lock(&shared.refusals).count(shared.now());
     (taken >= most && refused > 0).then(|| {
@@ -112,7 +98,7 @@ fn full_places(shared: &Shared) -> Option<Health> {
 }
 
 /// Links whose way takes less than nearly every way does.
-fn narrow_links(shared: &Shared) -> Vec<Health> {
+fn narrow_links(shared: &NodeState) -> Vec<Health> {
     // Few as a rule. To name the endpoint of one may take a list of all interfaces, so that is done without the lock.
     let narrow: Vec<_> = {
         let neighbours = read(&shared.neighbours);
@@ -141,7 +127,7 @@ pub(crate) fn dialled_in_vain(uri: &str, state: PeerState, target: &Target) -> P
 }
 
 /// The nodes that were heard and do not want a link, as lines among the neighbours.
-pub(crate) fn refused(shared: &Shared) -> Vec<Peer> {
+pub(crate) fn refused(shared: &NodeState) -> Vec<Peer> {
     let refusals = lock(&shared.dials).refusals();
     let linked: HashSet<Address> = read(&shared.neighbours).values().map(|known| known.address).collect();
     let line = |refusal: Refusal| {
@@ -170,52 +156,5 @@ fn without_link(endpoint: String, netmod: String, state: PeerState, last_error: 
         tx_bytes: 0,
         since: Timestamp::now(),
         last_error,
-    }
-}
-
-/// The housekeeping task: tells subscribers of drops, forgets mailboxes of senders that are gone.
-pub(crate) async fn keep_house(shared: Arc<Shared>) {
-    let mut before: BTreeMap<String, u64> = shared.stats.drops();
-    let (mut swept, mut forgot) = (Instant::now(), Instant::now());
-    loop {
-        // While nobody listens there is nothing to report.
-        let rest = SWEEP.saturating_sub(swept.elapsed()).min(FORGET.saturating_sub(forgot.elapsed()));
-        if rt::timeout(rest, shared.bus.heard()).await.is_some() {
-            rt::sleep(REPORT).await;
-        }
-        if shared.bus.is_heard() {
-            let now = shared.stats.drops();
-            for (cause, count) in &now {
-                let new = count.saturating_sub(before.get(cause).copied().unwrap_or(0));
-                if new > 0 {
-                    shared.publish(Event::Drop { cause: cause.clone(), count: new });
-                }
-            }
-            before = now;
-        }
-        if forgot.elapsed() >= FORGET {
-            forgot = Instant::now();
-            shared.traffic.sweep(&shared);
-        }
-        if swept.elapsed() >= SWEEP {
-            swept = Instant::now();
-            let now = shared.now();
-            lock(&shared.conflicts).retain(|_, seen| now.since(*seen) < CONFLICT);
-            // Who is talked to keeps its place in the routing table.
-            for destination in shared.traffic.peers() {
-                shared.router.hint(Hint::Want { destination });
-            }
-            forget_senders(&shared);
-        }
-    }
-}
-
-/// Forgets the empty inboxes of senders that there is no conversation with any more.
-pub(crate) fn forget_senders(shared: &Shared) {
-    let mailboxes = read(&shared.mailboxes).clone();
-    for (address, mailbox) in &mailboxes {
-        // Known beforehand: making room for a conversation locks them all and then looks at mailboxes.
-        let peers = shared.traffic.peers_of(address);
-        mailbox.forget(|sender| peers.contains(sender));
     }
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use futures::future::join;
 
-use super::links::LinkEvent;
 use super::neighbour::Neighbour;
-use super::shared::{Shared, read};
+use super::state::{NodeState, read};
+use super::tasks::peering::LinkEvent;
 use crate::rt;
 
 /// How long a node waits for its goodbyes to go out.
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// Says goodbye to all neighbours, also to those that have just become some, and makes no links from then on.
-pub(super) async fn leave(shared: &Shared) {
+pub(super) async fn leave(shared: &NodeState) {
     shared.leave();
     let (done, left) = oneshot::channel();
     let handshakes = async {
@@ -26,7 +26,7 @@ pub(super) async fn leave(shared: &Shared) {
 }
 
 /// Ends the links that `which` names, in good order if that does not take long.
-pub(super) async fn say_goodbye(shared: &Shared, which: impl Fn(&Neighbour) -> bool) {
+pub(super) async fn say_goodbye(shared: &NodeState, which: impl Fn(&Neighbour) -> bool) {
     let all: Vec<_> = read(&shared.neighbours).values().cloned().collect();
     let leaving: Vec<_> = all.into_iter().filter(|neighbour| which(neighbour)).collect();
     for neighbour in &leaving {

@@ -23,11 +23,11 @@ use crate::address::Address;
 use crate::inbox::{Full, Inbox};
 use crate::notify::Notify;
 use crate::types::{Body, Message, MessageId, Protection, Timestamp};
-use taken::Receipts;
-pub(crate) use taken::{Expected, Taken};
+use receipts::MailboxReceipts;
+pub(crate) use receipts::{MessageRanges, PendingLocalReceipt};
 
-mod forgetting;
-mod taken;
+mod cleanup;
+mod receipts;
 
 /// The node has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,11 +45,11 @@ const NOTABLE: usize = 4 << 20;
 
 /// Senders whose inbox was full and has room again, or of whose messages some were taken: the mailbox's address and the
 /// sender's. Each stands there once.
-pub(crate) type Roomy = Notify<BTreeSet<(Address, Address)>>;
+pub(crate) type MailboxChanges = Notify<BTreeSet<(Address, Address)>>;
 
-struct Sender {
+struct SenderInbox {
     /// Boxed, so that the place of a message is small: anybody can have a sender made.
-    inbox: Inbox<Box<Kept>>,
+    inbox: Inbox<Box<StoredMessage>>,
     address: Address,
     /// Whether its token is in the queue.
     listed: AtomicBool,
@@ -58,7 +58,7 @@ struct Sender {
 }
 
 /// What is kept of a message while it waits: from whom it is and for whom is known from where it waits.
-struct Kept {
+struct StoredMessage {
     id: MessageId,
     sent_at: Timestamp,
     received_at: Timestamp,
@@ -66,14 +66,14 @@ struct Kept {
     body: Body,
 }
 
-impl Kept {
+impl StoredMessage {
     fn new(message: Message) -> Box<Self> {
         let Message { id, sent_at, received_at, protection, body, .. } = message;
-        Box::new(Kept { id, sent_at, received_at, protection, body })
+        Box::new(StoredMessage { id, sent_at, received_at, protection, body })
     }
 
     fn message(self, from: Address, to: Address) -> Message {
-        let Kept { id, sent_at, received_at, protection, body } = self;
+        let StoredMessage { id, sent_at, received_at, protection, body } = self;
         Message { id, from, to, sent_at, received_at, protection, body }
     }
 }
@@ -81,34 +81,34 @@ impl Kept {
 /// The messages for one address of this node.
 #[derive(Clone)]
 pub struct Mailbox {
-    shared: Arc<Shared>,
+    shared: Arc<MailboxState>,
 }
 
-struct Shared {
+struct MailboxState {
     address: Address,
     per_sender: usize,
     /// Told of each stalled sender that has room again: this mailbox's address and the sender's.
-    roomy: Arc<Roomy>,
-    senders: Mutex<Senders>,
-    receipts: Mutex<Receipts>,
+    mailbox_changes: Arc<MailboxChanges>,
+    senders: Mutex<SenderInboxes>,
+    receipts: Mutex<MailboxReceipts>,
     /// Bytes of all messages in it; less than nothing while one is taken that was not yet counted.
     bytes: AtomicIsize,
     /// Bytes taken since those were told who wait for what others leave.
     freed: AtomicUsize,
-    tokens: Inbox<Arc<Sender>>,
+    tokens: Inbox<Arc<SenderInbox>>,
     /// Senders that are gone and may have a token there.
     dropped: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Senders {
-    by_address: BTreeMap<Address, Arc<Sender>>,
+struct SenderInboxes {
+    by_address: BTreeMap<Address, Arc<SenderInbox>>,
     /// Who comes after that comes to a closed inbox.
     closed: bool,
 }
 
-impl Shared {
-    fn has_room(&self, sender: &Sender, more: usize, bytes: usize) -> bool {
+impl MailboxState {
+    fn has_room(&self, sender: &SenderInbox, more: usize, bytes: usize) -> bool {
         let has = sender.inbox.bytes();
         let used = usize::try_from(self.bytes.load(SeqCst)).unwrap_or(0);
         let share = (BYTES.saturating_sub(used) / 2).max(BYTES_IN_ANY_CASE);
@@ -119,12 +119,12 @@ impl Shared {
 }
 
 impl Mailbox {
-    pub(crate) fn new(address: Address, per_sender: usize, roomy: Arc<Roomy>) -> Self {
+    pub(crate) fn new(address: Address, per_sender: usize, mailbox_changes: Arc<MailboxChanges>) -> Self {
         Mailbox {
-            shared: Arc::new(Shared {
+            shared: Arc::new(MailboxState {
                 address,
                 per_sender,
-                roomy,
+                mailbox_changes,
                 senders: Mutex::default(),
                 receipts: Mutex::default(),
                 bytes: AtomicIsize::new(0),
@@ -136,11 +136,11 @@ impl Mailbox {
         }
     }
 
-    fn sender(&self, address: &Address) -> Arc<Sender> {
+    fn sender(&self, address: &Address) -> Arc<SenderInbox> {
         let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
         let closed = senders.closed;
         let make = || {
-            let sender = Arc::new(Sender {
+            let sender = Arc::new(SenderInbox {
                 inbox: Inbox::with_bytes(
                     self.shared.per_sender,
                     BYTES_PER_SENDER,
@@ -159,7 +159,7 @@ impl Mailbox {
         senders.by_address.entry(*address).or_insert_with(make).clone()
     }
 
-    fn list(&self, sender: Arc<Sender>) {
+    fn list(&self, sender: Arc<SenderInbox>) {
         if !sender.listed.swap(true, SeqCst)
             && let Err(refused) = self.shared.tokens.try_push(sender)
         {
@@ -169,7 +169,7 @@ impl Mailbox {
     }
 
     /// The sender, if something of it has been here.
-    fn known(&self, address: &Address) -> Option<Arc<Sender>> {
+    fn known(&self, address: &Address) -> Option<Arc<SenderInbox>> {
         let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
         senders.by_address.get(address).cloned()
     }
@@ -203,7 +203,7 @@ impl Mailbox {
     pub(crate) fn push_batch(&self, from: &Address, messages: &mut Vec<Message>) {
         let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
         let sender = self.sender(from);
-        let mut boxed: Vec<_> = messages.drain(..).map(Kept::new).collect();
+        let mut boxed: Vec<_> = messages.drain(..).map(StoredMessage::new).collect();
         // What is closed takes nothing. An inbox wakes after all else is done.
         let pushed = catch_unwind(AssertUnwindSafe(|| {
             let _ = sender.inbox.try_push_batch(&mut boxed);
@@ -215,7 +215,7 @@ impl Mailbox {
 
     /// Counts so many bytes that are in the inbox of `sender` now, and lists it. A panic of an application that was woken goes on
     /// only then, or what is in the inbox would never be received.
-    fn pushed(&self, sender: Arc<Sender>, bytes: usize, panic: Option<Box<dyn Any + Send>>) {
+    fn pushed(&self, sender: Arc<SenderInbox>, bytes: usize, panic: Option<Box<dyn Any + Send>>) {
         self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
         self.list(sender);
         if let Some(panic) = panic {
@@ -227,7 +227,7 @@ impl Mailbox {
     #[must_use]
     pub(crate) fn push(&self, message: Message) -> Option<Message> {
         let (sender, bytes) = (self.sender(&message.from), message.body.len());
-        let pushed = catch_unwind(AssertUnwindSafe(|| sender.inbox.try_push(Kept::new(message))));
+        let pushed = catch_unwind(AssertUnwindSafe(|| sender.inbox.try_push(StoredMessage::new(message))));
         if let Ok(Err(refused)) = pushed {
             return Some(refused.into_inner().message(sender.address, self.shared.address));
         }
@@ -238,7 +238,7 @@ impl Mailbox {
     /// Puts a message into its sender's inbox; waits while that is full.
     pub(crate) async fn push_wait(&self, message: Message) -> Result<(), Stopped> {
         let (sender, bytes) = (self.sender(&message.from), message.body.len());
-        let pushed = AssertUnwindSafe(sender.inbox.push(Kept::new(message))).catch_unwind().await;
+        let pushed = AssertUnwindSafe(sender.inbox.push(StoredMessage::new(message))).catch_unwind().await;
         if let Ok(Err(_)) = pushed {
             return Err(Stopped);
         }
@@ -250,9 +250,9 @@ impl Mailbox {
     /// given already, there is none before the message is received again.
     pub fn unrecv(&self, message: Message) {
         let sender = self.sender(&message.from);
-        self.untook(&message);
+        self.undo_taken(&message);
         let bytes = message.body.len();
-        let pushed = catch_unwind(AssertUnwindSafe(|| sender.inbox.push_front(Kept::new(message))));
+        let pushed = catch_unwind(AssertUnwindSafe(|| sender.inbox.push_front(StoredMessage::new(message))));
         self.pushed(sender, bytes, pushed.err());
     }
 
@@ -291,7 +291,7 @@ impl Mailbox {
     }
 
     /// Takes one message of the sender whose token was taken.
-    fn take(&self, token: Arc<Sender>) -> Option<Message> {
+    fn take(&self, token: Arc<SenderInbox>) -> Option<Message> {
         // First unlist, then look: who pushes after the look lists it again.
         token.listed.store(false, SeqCst);
         let message = token.inbox.try_recv().ok();
@@ -343,14 +343,14 @@ impl Mailbox {
     }
 
     /// Something was taken out: lets in what was waiting for that.
-    fn taken(&self, sender: &Sender, message: Option<&Message>) {
+    fn taken(&self, sender: &SenderInbox, message: Option<&Message>) {
         let shared = &self.shared;
         let taken = message.map_or(0, |message| message.body.len());
         let left = shared.bytes.fetch_sub(taken.cast_signed(), SeqCst).wrapping_sub(taken.cast_signed());
         let freed = shared.freed.fetch_add(taken, SeqCst) + taken;
         if sender.stalled.load(SeqCst) && shared.has_room(sender, 0, 0) && sender.stalled.swap(false, SeqCst)
         {
-            shared.roomy.write().insert((shared.address, sender.address));
+            shared.mailbox_changes.write().insert((shared.address, sender.address));
         }
         if taken > 0 && (freed >= NOTABLE || left <= 0) {
             shared.freed.store(0, SeqCst);
@@ -359,7 +359,7 @@ impl Mailbox {
                 senders.by_address.values().filter(|sender| sender.stalled.load(SeqCst)).cloned().collect()
             };
             for sender in senders.iter().filter(|sender| sender.stalled.swap(false, SeqCst)) {
-                shared.roomy.write().insert((shared.address, sender.address));
+                shared.mailbox_changes.write().insert((shared.address, sender.address));
             }
         }
     }

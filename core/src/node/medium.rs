@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::guarded::Guarded;
-use super::links::LinkEvent;
-use super::neighbour::{Neighbour, Order};
-use super::shared::{Shared, lock, read};
-use super::supervise::caught;
+use super::guarded_netmod::GuardedNetmod;
+use super::neighbour::{LinkCommand, Neighbour};
+use super::state::{NodeState, lock, read};
+use super::tasks::caught;
+use super::tasks::peering::LinkEvent;
 use crate::link::{Path, Source};
 use crate::netmod::{Arrival, Endpoint, Heard, Netmod, NetmodError, Received};
 use crate::notify::Notify;
@@ -48,11 +48,11 @@ const EARLY: usize = 256;
 /// From whom handshakes have come in the last while. A neighbour sends its first frames right behind the handshake,
 /// when the session may not be in service here yet: those are kept for it.
 #[derive(Default)]
-struct Shaking {
+struct RecentHandshakes {
     last: VecDeque<(Endpoint, Time)>,
 }
 
-impl Shaking {
+impl RecentHandshakes {
     const MOST: usize = 32;
     const LIFE: Duration = Duration::from_secs(10);
 
@@ -73,7 +73,7 @@ impl Shaking {
 pub(crate) struct Medium {
     pub(crate) id: u32,
     pub(crate) netmod: Arc<dyn Netmod>,
-    condition: Mutex<Condition>,
+    condition: Mutex<MediumState>,
     removed: Notify<bool>,
     rx_frames: AtomicU64,
     rx_bytes: AtomicU64,
@@ -81,7 +81,7 @@ pub(crate) struct Medium {
     tx_bytes: AtomicU64,
 }
 
-struct Condition {
+struct MediumState {
     state: NetmodState,
     last_error: Option<String>,
 }
@@ -90,8 +90,8 @@ impl Medium {
     pub(crate) fn new(id: u32, netmod: Arc<dyn Netmod>) -> Self {
         Medium {
             id,
-            netmod: Arc::new(Guarded::new(netmod)),
-            condition: Mutex::new(Condition { state: NetmodState::Retrying, last_error: None }),
+            netmod: Arc::new(GuardedNetmod::new(netmod)),
+            condition: Mutex::new(MediumState { state: NetmodState::Retrying, last_error: None }),
             removed: Notify::new(false),
             rx_frames: AtomicU64::new(0),
             rx_bytes: AtomicU64::new(0),
@@ -127,14 +127,14 @@ impl Medium {
         lock(&self.condition).state == NetmodState::Up
     }
 
-    pub(crate) fn count_sent(&self, shared: &Shared, frames: u64, bytes: u64) {
+    pub(crate) fn count_sent(&self, shared: &NodeState, frames: u64, bytes: u64) {
         self.tx_frames.fetch_add(frames, Relaxed);
         self.tx_bytes.fetch_add(bytes, Relaxed);
         shared.stats.count(Counter::FramesOut, frames);
     }
 
     /// Sets the state, and publishes an event when it has changed. An error stays on view until the next.
-    pub(crate) fn set_state(&self, shared: &Shared, state: NetmodState, error: Option<&NetmodError>) {
+    pub(crate) fn set_state(&self, shared: &NodeState, state: NetmodState, error: Option<&NetmodError>) {
         let (uri, error) = (self.netmod.uri(), error.map(ToString::to_string));
         let mut condition = lock(&self.condition);
         if let Some(error) = &error {
@@ -169,7 +169,7 @@ impl Medium {
     }
 
     /// Opens the medium once.
-    pub(crate) async fn open(&self, shared: &Shared) -> Result<(), NetmodError> {
+    pub(crate) async fn open(&self, shared: &NodeState) -> Result<(), NetmodError> {
         let result = self.netmod.open().await;
         match &result {
             Ok(()) => self.set_state(shared, NetmodState::Up, None),
@@ -179,19 +179,19 @@ impl Medium {
     }
 
     /// Takes the netmod out of service: its task ends.
-    pub(crate) async fn remove(&self, shared: &Shared) {
+    pub(crate) async fn remove(&self, shared: &NodeState) {
         *self.removed.write() = true;
         let _ = rt::timeout(CLOSE, self.netmod.close()).await;
         self.set_state(shared, NetmodState::Down, None);
     }
 
     /// The netmod's task: ends when the netmod is removed or the node stops.
-    pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>) {
+    pub(crate) async fn run(self: Arc<Self>, shared: Arc<NodeState>) {
         let removed = std::pin::pin!(self.removed.when(|removed| removed.then_some(())));
         futures::future::select(removed, std::pin::pin!(self.serve(&shared))).await;
     }
 
-    async fn serve(&self, shared: &Shared) {
+    async fn serve(&self, shared: &NodeState) {
         let mut retry = FIRST_RETRY;
         loop {
             if self.is_up() || self.open(shared).await.is_ok() {
@@ -214,9 +214,9 @@ impl Medium {
     }
 
     /// Reads until the medium is gone.
-    async fn read(&self, shared: &Shared) -> NetmodError {
+    async fn read(&self, shared: &NodeState) -> NetmodError {
         let mut received = Received::default();
-        let mut shaking = Shaking::default();
+        let mut handshakes = RecentHandshakes::default();
         let mut failures = 0u32;
         loop {
             received.clear();
@@ -240,13 +240,13 @@ impl Medium {
                 self.heard(shared, heard);
             }
             for arrival in received.arrivals.drain(..) {
-                self.arrived(shared, arrival, &mut shaking);
+                self.arrived(shared, arrival, &mut handshakes);
             }
         }
     }
 
     /// Has the links doubt that the medium knows to be cut.
-    fn doubt(&self, shared: &Shared) {
+    fn doubt(&self, shared: &NodeState) {
         let cut = |neighbour: &&Arc<Neighbour>| {
             let path = neighbour.path();
             path.netmod == self.id && self.netmod.is_cut(&path.endpoint)
@@ -255,17 +255,17 @@ impl Medium {
         let doubted: Vec<_> = read(&shared.neighbours).values().filter(cut).cloned().collect();
         for neighbour in doubted {
             // If there is no room the link finds out by the silence.
-            let _ = neighbour.orders.try_push(Order::Doubt);
+            let _ = neighbour.commands.try_push(LinkCommand::MediumCut);
         }
     }
 
-    fn heard(&self, shared: &Shared, heard: Heard) {
+    fn heard(&self, shared: &NodeState, heard: Heard) {
         // A hint lost is no loss: there will be another.
-        let _ = tell(shared, HANDSHAKES, || LinkEvent::Heard { medium: self.id, heard });
+        let _ = notify_peering(shared, HANDSHAKES, || LinkEvent::Heard { medium: self.id, heard });
     }
 
     /// Gives the frames of one train to the inboxes they belong to: one write for all that go to the same.
-    fn arrived(&self, shared: &Shared, arrival: Arrival, shaking: &mut Shaking) {
+    fn arrived(&self, shared: &NodeState, arrival: Arrival, handshakes: &mut RecentHandshakes) {
         let Arrival { endpoint, mut bytes, size } = arrival;
         let path = Path { netmod: self.id, endpoint };
         let size = size.max(1);
@@ -286,7 +286,7 @@ impl Medium {
                         let found = match found {
                             // Somebody else has its frame, or it has moved.
                             Some(found) if found.path() != path && found.path().netmod == self.id => {
-                                if !found.stranger(shared.now(), endpoint, &frame) {
+                                if !found.offer_unvalidated(shared.now(), endpoint, &frame) {
                                     shared.stats.drop(DropCause::Stranger);
                                 }
                                 continue;
@@ -298,8 +298,8 @@ impl Medium {
                     match owner {
                         Some(_) => batch.push(frame),
                         None => {
-                            let kept = shaking.has(shared.now(), &endpoint)
-                                && tell(shared, EARLY, || LinkEvent::Early {
+                            let kept = handshakes.has(shared.now(), &endpoint)
+                                && notify_peering(shared, EARLY, || LinkEvent::Early {
                                     index,
                                     path,
                                     frame: copy(&frame),
@@ -311,8 +311,11 @@ impl Medium {
                     }
                 }
                 Some(FrameKind::Handshake) => {
-                    shaking.note(shared.now(), endpoint);
-                    if !tell(shared, HANDSHAKES, || LinkEvent::Handshake { path, frame: copy(&frame) }) {
+                    handshakes.note(shared.now(), endpoint);
+                    if !notify_peering(shared, HANDSHAKES, || LinkEvent::Handshake {
+                        path,
+                        frame: copy(&frame),
+                    }) {
                         shared.stats.drop(DropCause::HandshakeLimit);
                     }
                 }
@@ -324,7 +327,7 @@ impl Medium {
 }
 
 /// Tells the link task, unless `most` events wait for it already.
-fn tell(shared: &Shared, most: usize, event: impl FnOnce() -> LinkEvent) -> bool {
+fn notify_peering(shared: &NodeState, most: usize, event: impl FnOnce() -> LinkEvent) -> bool {
     shared.link_events.len() < most && shared.link_events.try_push(event()).is_ok()
 }
 
@@ -334,7 +337,7 @@ fn copy(frame: &[u8]) -> BytesMut {
 }
 
 /// Writes a batch into a neighbour's inbox, which wakes the task that waits there.
-fn deliver(shared: &Shared, owner: Option<(u32, Arc<Neighbour>)>, batch: &mut Vec<BytesMut>) {
+fn deliver(shared: &NodeState, owner: Option<(u32, Arc<Neighbour>)>, batch: &mut Vec<BytesMut>) {
     let Some((_, neighbour)) = owner else { return };
     if neighbour.inbox.len() >= COPY_FROM_DEPTH {
         for frame in batch.iter_mut() {

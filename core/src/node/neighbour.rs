@@ -8,22 +8,22 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::{Either, select};
 
-mod hearing;
+mod router_feed;
 mod service;
-mod strangers;
 mod task;
 #[cfg(test)]
 mod tests;
+mod unvalidated;
 
-pub(crate) use self::hearing::{Changes, Hearing};
-use self::strangers::Strangers;
+pub(crate) use self::router_feed::{LinkChanges, RouterFeed};
+use self::unvalidated::UnvalidatedFrames;
 
-use super::forward::{Work, packets_arrived, payload_mtu};
-use super::links::LinkEvent;
+use super::conversations::ConversationEntry;
+use super::data_path::{DeferredWork, packets_arrived, payload_mtu};
 use super::medium::Medium;
-use super::routing::RouterEvent;
-use super::shared::{Shared, lock};
-use super::traffic::Conv;
+use super::state::{NodeState, lock};
+use super::tasks::peering::LinkEvent;
+use super::tasks::router::RouterEvent;
 use crate::address::Address;
 use crate::egress::{Class, DrainReport, Egress, PushGuard, PushOutcome};
 use crate::inbox::{Full, Inbox};
@@ -41,7 +41,7 @@ const BATCH: usize = 64;
 /// Bytes that a neighbour's inbox may hold.
 const INBOX_BYTES: usize = 4 << 20;
 /// Orders that may wait.
-const ORDERS: usize = 4096;
+const COMMANDS: usize = 4096;
 /// Routing messages that may wait for room in the link, and their bytes: the router sends a neighbour at most its whole table, of
 /// 32 768 records that have 444 bytes at most.
 const ROUTES: usize = 65_536;
@@ -50,21 +50,21 @@ const ROUTES_BYTES: usize = 16 << 20;
 const NOTE_EVERY: Duration = Duration::from_millis(20);
 
 /// What other tasks ask of a neighbour's task.
-pub(crate) enum Order {
+pub(crate) enum LinkCommand {
     /// Packets have gone out: see how many.
-    Sent,
+    PacketsSent,
     /// There is something to send, or room for those who wait.
-    Look,
+    Wake,
     /// The medium says that nothing arrives there any more.
-    Doubt,
+    MediumCut,
     /// The key is worn.
-    Worn,
+    KeyWorn,
     /// The medium has refused a frame of so many bytes as too long.
-    TooLong(usize),
+    FrameTooLong(usize),
     /// The medium has refused to send a frame to this endpoint.
-    Unsent,
+    SendRefused,
     /// A frame of this link's that came from elsewhere.
-    Stranger { endpoint: Endpoint, frame: BytesMut },
+    UnvalidatedFrame { endpoint: Endpoint, frame: BytesMut },
     /// A fault of the program.
     #[cfg(test)]
     Panic,
@@ -85,10 +85,10 @@ pub(crate) struct Neighbour {
     base_mtu: usize,
     configured: AtomicBool,
     pub(crate) inbox: Inbox<BytesMut>,
-    pub(crate) orders: Inbox<Order>,
+    pub(crate) commands: Inbox<LinkCommand>,
     /// For the router.
-    pub(crate) hearing: Hearing,
-    /// Routing messages to be sent, reliably and in order. They wait for room in the link, and keep no order waiting.
+    pub(crate) router_feed: RouterFeed,
+    /// Routing messages to be sent, reliably and in order. They wait for room in the link, and keep no command waiting.
     pub(crate) routes: Inbox<Vec<u8>>,
     egress: Egress,
     suspect: AtomicBool,
@@ -96,7 +96,7 @@ pub(crate) struct Neighbour {
     silent_since: AtomicU64,
     /// Out of service, its session kept.
     away: AtomicBool,
-    view: Mutex<View>,
+    status: Mutex<LinkStatus>,
     rx_bytes: AtomicU64,
     tx_bytes: AtomicU64,
     /// Frames sent since the task last looked, and their bytes.
@@ -109,10 +109,10 @@ pub(crate) struct Neighbour {
     /// The account that its packets are counted on. See [`Neighbour::origin`].
     origin: Mutex<Location>,
     /// Conversations that wait until less is queued.
-    waiting: Mutex<Vec<Arc<Conv>>>,
+    waiting: Mutex<Vec<Arc<ConversationEntry>>>,
     /// The longest frame sent since the task last looked, in bytes.
     longest: AtomicUsize,
-    strangers: Mutex<Strangers>,
+    unvalidated: Mutex<UnvalidatedFrames>,
     /// Whether new keys have been asked for.
     worn: AtomicBool,
     /// Whether the task has been told that the medium refuses to send.
@@ -124,7 +124,7 @@ pub(crate) struct Neighbour {
 }
 
 /// What a person sees of the link.
-struct View {
+struct LinkStatus {
     state: PeerState,
     since: Timestamp,
     metrics: LinkMetrics,
@@ -132,7 +132,7 @@ struct View {
 }
 
 /// What a neighbour is made of.
-pub(crate) struct Made {
+pub(crate) struct NeighbourParts {
     pub(crate) id: u32,
     pub(crate) address: Address,
     pub(crate) path: Path,
@@ -146,34 +146,34 @@ pub(crate) struct Made {
 }
 
 impl Neighbour {
-    pub(crate) fn new(made: Made, inbox_frames: usize) -> Self {
+    pub(crate) fn new(parts: NeighbourParts, inbox_frames: usize) -> Self {
         let neighbour = Neighbour {
-            id: made.id,
-            address: made.address,
-            path: Mutex::new(made.path),
-            medium: made.medium,
-            initiator: made.initiator,
-            local_index: made.local_index,
-            mtu: AtomicUsize::new(made.mtu),
-            base_mtu: made.mtu,
-            configured: AtomicBool::new(made.configured),
+            id: parts.id,
+            address: parts.address,
+            path: Mutex::new(parts.path),
+            medium: parts.medium,
+            initiator: parts.initiator,
+            local_index: parts.local_index,
+            mtu: AtomicUsize::new(parts.mtu),
+            base_mtu: parts.mtu,
+            configured: AtomicBool::new(parts.configured),
             inbox: Inbox::with_bytes(
                 inbox_frames,
                 INBOX_BYTES,
                 |frame: &BytesMut| frame.len(),
                 Full::RefuseNewest,
             ),
-            orders: Inbox::new(ORDERS, Full::RefuseNewest),
-            hearing: Hearing::default(),
+            commands: Inbox::new(COMMANDS, Full::RefuseNewest),
+            router_feed: RouterFeed::default(),
             routes: Inbox::with_bytes(ROUTES, ROUTES_BYTES, Vec::len, Full::RefuseNewest),
-            egress: made.egress,
+            egress: parts.egress,
             suspect: AtomicBool::new(false),
             silent_since: AtomicU64::new(0),
             away: AtomicBool::new(false),
-            view: Mutex::new(View {
+            status: Mutex::new(LinkStatus {
                 state: PeerState::Connecting,
                 since: Timestamp::now(),
-                metrics: made.metrics,
+                metrics: parts.metrics,
                 last_error: None,
             }),
             rx_bytes: AtomicU64::new(0),
@@ -185,7 +185,7 @@ impl Neighbour {
             origin: Mutex::default(),
             waiting: Mutex::default(),
             longest: AtomicUsize::new(0),
-            strangers: Mutex::default(),
+            unvalidated: Mutex::default(),
             worn: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             confirmed: AtomicBool::new(false),
@@ -226,14 +226,17 @@ impl Neighbour {
 
     /// Takes a frame of this link's that came from an `endpoint` where the neighbour is not known to be. Returns whether there
     /// was room for it.
-    pub(crate) fn stranger(&self, now: Time, endpoint: Endpoint, frame: &[u8]) -> bool {
-        if !lock(&self.strangers).admit(now) {
+    pub(crate) fn offer_unvalidated(&self, now: Time, endpoint: Endpoint, frame: &[u8]) -> bool {
+        if !lock(&self.unvalidated).admit(now) {
             return false;
         }
-        // What the order wakes finds no lock taken.
-        let taken = self.orders.try_push(Order::Stranger { endpoint, frame: BytesMut::from(frame) }).is_ok();
+        // What the command wakes finds no lock taken.
+        let taken = self
+            .commands
+            .try_push(LinkCommand::UnvalidatedFrame { endpoint, frame: BytesMut::from(frame) })
+            .is_ok();
         if !taken {
-            lock(&self.strangers).done();
+            lock(&self.unvalidated).done();
         }
         taken
     }
@@ -244,25 +247,25 @@ impl Neighbour {
     }
 
     pub(crate) fn peer(&self) -> Peer {
-        let view = lock(&self.view);
+        let status = lock(&self.status);
         Peer {
             address: Some(self.address),
             name: None,
             endpoint: self.endpoint(),
             netmod: self.medium.netmod.uri(),
-            state: view.state,
-            rtt_ms: view.metrics.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
-            loss: Some(view.metrics.loss),
-            metric: Some(view.metrics.cost),
+            state: status.state,
+            rtt_ms: status.metrics.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+            loss: Some(status.metrics.loss),
+            metric: Some(status.metrics.cost),
             rx_bytes: self.rx_bytes.load(Relaxed),
             tx_bytes: self.tx_bytes.load(Relaxed),
-            since: view.since,
-            last_error: view.last_error.clone(),
+            since: status.since,
+            last_error: status.last_error.clone(),
         }
     }
 
     /// Queues the content of a frame; counts it when it has to be dropped. Flush afterwards.
-    pub(crate) fn push(&self, shared: &Shared, class: Class, content: Bytes) -> PushOutcome {
+    pub(crate) fn push(&self, shared: &NodeState, class: Class, content: Bytes) -> PushOutcome {
         let pushed = self.egress.push(class, content);
         pushed.count(&shared.stats);
         pushed
@@ -275,28 +278,30 @@ impl Neighbour {
 
     /// Sends what is queued as far as the medium takes it now; the neighbour's task does the rest. So one slow medium
     /// holds nobody up but its own neighbours.
-    pub(crate) fn flush(&self, shared: &Shared) {
+    pub(crate) fn flush(&self, shared: &NodeState) {
         let _ = self.flush_wait(shared).now_or_never();
     }
 
     /// Sends what is queued, up to a portion. When the future is dropped midway, the neighbour's task takes it up.
-    async fn flush_wait(&self, shared: &Shared) {
+    async fn flush_wait(&self, shared: &NodeState) {
         let mut flush = Flush { neighbour: self, shared, drained: DrainReport::default() };
         if let Err(error) = self.egress.drain(&mut flush.drained).await {
             tracing::debug!(neighbour = ?self.address, %error, "send failed");
             if matches!(error, NetmodError::Endpoint(_) | NetmodError::Gone(_)) {
-                // One order for all that is refused until the task looks.
-                if !self.refused.swap(true, Relaxed) && self.orders.try_push(Order::Unsent).is_err() {
+                // One command for all that is refused until the task looks.
+                if !self.refused.swap(true, Relaxed)
+                    && self.commands.try_push(LinkCommand::SendRefused).is_err()
+                {
                     self.refused.store(false, Relaxed);
                 }
             }
             self.medium.note_send_error(&error);
-            lock(&self.view).last_error = Some(error.to_string());
+            lock(&self.status).last_error = Some(error.to_string());
         }
     }
 
     /// Whether a conversation had better wait. If so it will be pumped when the queue is shorter.
-    pub(crate) fn makes_wait(&self, conversation: &Arc<Conv>) -> bool {
+    pub(crate) fn makes_wait(&self, conversation: &Arc<ConversationEntry>) -> bool {
         if !self.egress.is_backed_up() {
             return false;
         }
@@ -315,10 +320,10 @@ impl Neighbour {
     /// Has the neighbour's task look around.
     pub(crate) fn wake(&self) {
         // If there is no room, it is going to look anyway.
-        let _ = self.orders.try_push(Order::Look);
+        let _ = self.commands.try_push(LinkCommand::Wake);
     }
 
-    fn let_in(&self, work: &mut Work) {
+    fn let_in(&self, work: &mut DeferredWork) {
         if !self.egress.is_backed_up() {
             for conversation in std::mem::take(&mut *lock(&self.waiting)) {
                 work.pump_later(&conversation);
@@ -327,12 +332,12 @@ impl Neighbour {
     }
 
     /// Takes the link out of service: the tables forget it, its queues are dropped, its task ends.
-    pub(crate) fn retire(&self, shared: &Shared) -> bool {
+    pub(crate) fn retire(&self, shared: &NodeState) -> bool {
         let was_known = shared.take_out_of_service(self);
         shared.stats.drop_n(DropCause::UnknownSession, self.egress.close());
         lock(&self.waiting).clear();
         self.inbox.close();
-        self.orders.close();
+        self.commands.close();
         self.routes.close();
         was_known
     }
@@ -341,7 +346,7 @@ impl Neighbour {
 /// A flush under way. On drop it books what was sent, and hands the rest to the neighbour's task.
 struct Flush<'a> {
     neighbour: &'a Neighbour,
-    shared: &'a Shared,
+    shared: &'a NodeState,
     drained: DrainReport,
 }
 
@@ -350,12 +355,15 @@ impl Drop for Flush<'_> {
         let neighbour = self.neighbour;
         let DrainReport { frames, packets, bytes, longest, failed, overdue, worn, too_long } = self.drained;
         neighbour.longest.fetch_max(longest, Relaxed);
-        if worn && !neighbour.worn.swap(true, Relaxed) && neighbour.orders.try_push(Order::Worn).is_err() {
+        if worn
+            && !neighbour.worn.swap(true, Relaxed)
+            && neighbour.commands.try_push(LinkCommand::KeyWorn).is_err()
+        {
             neighbour.worn.store(false, Relaxed);
         }
         if let Some(length) = too_long {
             // Without room, the next frame that is refused tells it.
-            let _ = neighbour.orders.try_push(Order::TooLong(length));
+            let _ = neighbour.commands.try_push(LinkCommand::FrameTooLong(length));
         }
         if failed > 0 {
             self.shared.stats.drop_n(DropCause::SendFailed, failed);
@@ -371,7 +379,9 @@ impl Drop for Flush<'_> {
         if packets > 0 {
             neighbour.unnoted_bytes.fetch_add(bytes, Relaxed);
             neighbour.unnoted.fetch_add(packets, SeqCst);
-            if !neighbour.told.swap(true, SeqCst) && neighbour.orders.try_push(Order::Sent).is_err() {
+            if !neighbour.told.swap(true, SeqCst)
+                && neighbour.commands.try_push(LinkCommand::PacketsSent).is_err()
+            {
                 // The next flush tells it.
                 neighbour.told.store(false, SeqCst);
             }

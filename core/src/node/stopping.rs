@@ -60,7 +60,7 @@ impl Node {
     /// waited for.
     pub(crate) async fn flush(&self) {
         let flushed = async {
-            while self.shared.traffic.is_under_way(&self.shared) {
+            while self.shared.conversations.is_under_way(&self.shared) {
                 crate::rt::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -72,7 +72,7 @@ impl Node {
         let mailboxes: Vec<Mailbox> = read(&self.shared.mailboxes).values().cloned().collect();
         Unfinished {
             unread: mailboxes.iter().map(Mailbox::unread).sum(),
-            waiting: self.shared.traffic.waiting().messages,
+            waiting: self.shared.conversations.waiting().messages,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use super::*;
-use crate::node::forward::packets_arrived;
-use crate::node::traffic::Traffic;
+use crate::node::conversations::Conversations;
+use crate::node::data_path::packets_arrived;
 use crate::types::Outgoing;
 
 /// Addresses to which there is a route.
@@ -19,10 +19,10 @@ const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 /// A node, one neighbour, and an application that takes every message at once.
 pub struct NodeLayer {
-    shared: Arc<Shared>,
+    shared: Arc<NodeState>,
     friends: Vec<Address>,
     packets: Vec<BytesMut>,
-    work: Work,
+    work: DeferredWork,
 }
 
 impl NodeLayer {
@@ -35,10 +35,10 @@ impl NodeLayer {
         let (from, _) = neighbour(&shared, &medium, 1, *Ends::sessions(Cipher::ChaCha).0);
         let friends = addresses(FRIENDS);
         for friend in &friends {
-            shared.fib.insert(*friend, Way { next: from.clone(), alternate: None }, 1386);
+            shared.fib.insert(*friend, NextHops { next: from.clone(), alternate: None }, 1386);
         }
-        crate::node::shared::write(&shared.neighbours).insert(from.id, from.clone());
-        NodeLayer { work: Work::of(from.origin()), shared, friends, packets: Vec::new() }
+        crate::node::state::write(&shared.neighbours).insert(from.id, from.clone());
+        NodeLayer { work: DeferredWork::of(from.origin()), shared, friends, packets: Vec::new() }
     }
 
     /// Conversations that there may be.
@@ -58,13 +58,13 @@ impl NodeLayer {
 
     /// The number that packets of this source name the conversation with it by; 0 when there is none yet.
     pub fn incarnation(&self, source: &Address) -> u64 {
-        self.shared.traffic.incarnation(&self.address(), source).unwrap_or(0)
+        self.shared.conversations.incarnation(&self.address(), source).unwrap_or(0)
     }
 
     /// An application sends a message of so many bytes.
     pub fn send(&mut self, to: Address, length: usize) {
         // A queue that is full is as good.
-        let _ = crate::node::sending::try_send(&self.shared, Outgoing::new(to, vec![7; length]));
+        let _ = crate::node::send::try_send(&self.shared, Outgoing::new(to, vec![7; length]));
         self.pass(Duration::from_millis(1));
     }
 
@@ -78,7 +78,7 @@ impl NodeLayer {
 
     /// The application takes what has come.
     fn read(&mut self) {
-        let mailboxes = crate::node::shared::read(&self.shared.mailboxes);
+        let mailboxes = crate::node::state::read(&self.shared.mailboxes);
         for mailbox in mailboxes.values() {
             while let Some(Ok(_)) = mailbox.recv_batch(64).now_or_never() {}
         }
@@ -95,13 +95,13 @@ impl NodeLayer {
                 shared.started = shared.started.checked_sub(step).unwrap_or(shared.started);
             }
             // The task of the timers does all that is due before it waits for the first time.
-            assert!(Traffic::run(self.shared.clone()).now_or_never().is_none(), "it has no end");
+            assert!(Conversations::run(self.shared.clone()).now_or_never().is_none(), "it has no end");
             self.read();
         }
         // The housekeeping of a running node comes more often than this.
         if span >= HOUSEKEEPING {
-            self.shared.traffic.sweep(&self.shared);
-            crate::node::health::forget_senders(&self.shared);
+            self.shared.conversations.sweep(&self.shared);
+            crate::node::tasks::housekeeping::forget_senders(&self.shared);
         }
     }
 }

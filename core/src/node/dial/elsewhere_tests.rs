@@ -63,7 +63,7 @@ fn a_node_that_is_heard_elsewhere_while_its_link_is_suspect_is_dialled_there_at_
     let suspect = |heard| Links {
         addresses: vec![peer],
         paths: vec![path(1)],
-        silent: Some(Silent { path: path(1), heard: at(heard) }),
+        silent: Some(SilentLink { path: path(1), heard: at(heard) }),
         ..NONE
     };
     let later = suspect(20_020);

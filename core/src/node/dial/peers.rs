@@ -50,15 +50,15 @@ pub(crate) struct Refusal {
 }
 
 /// Tells which links live: by path, and by address. A link that is [away](super::neighbour::Neighbour::is_away) lives only as
-/// [`Alive::is_away`] says: the neighbour may be reached elsewhere.
-pub(crate) trait Alive {
+/// [`LiveLinks::is_away`] says: the neighbour may be reached elsewhere.
+pub(crate) trait LiveLinks {
     fn path(&self, path: &Path) -> bool;
     fn address(&self, address: &Address) -> bool;
     fn address_on(&self, medium: u32, address: &Address) -> bool;
     /// Whether there is a link over this path whose medium says that it is cut, and that comes back by itself.
     fn is_away(&self, path: &Path) -> bool;
     /// The link over this medium to this address, if it is suspect.
-    fn silent(&self, medium: u32, address: &Address) -> Option<Silent>;
+    fn silent(&self, medium: u32, address: &Address) -> Option<SilentLink>;
     /// Whether the medium says that nothing arrives there.
     fn is_cut(&self, path: &Path) -> bool;
     /// How many more neighbours there may be.
@@ -67,26 +67,26 @@ pub(crate) trait Alive {
 
 /// A link that is suspect.
 #[derive(Clone, Copy)]
-pub(crate) struct Silent {
+pub(crate) struct SilentLink {
     /// Its path.
     pub(crate) path: Path,
     /// When the neighbour was heard over it last.
     pub(crate) heard: Time,
 }
 
-pub(super) fn lives(alive: &impl Alive, paths: &[Path], address: Option<&Address>) -> bool {
+pub(super) fn lives(alive: &impl LiveLinks, paths: &[Path], address: Option<&Address>) -> bool {
     address.is_some_and(|address| alive.address(address)) || has_link(alive, paths)
 }
 
 /// Whether one of the paths has a link; or whether all have one that is away, so that there is nothing else to dial.
-fn has_link(alive: &impl Alive, paths: &[Path]) -> bool {
+fn has_link(alive: &impl LiveLinks, paths: &[Path]) -> bool {
     let all_away = !paths.is_empty() && paths.iter().all(|path| alive.is_away(path));
     all_away || paths.iter().any(|path| alive.path(path))
 }
 
 /// The paths in the order in which to dial them: those last that are cut as far as the medium knows. A link that is away comes
 /// back by itself.
-pub(super) fn in_order(alive: &impl Alive, paths: &[Path]) -> Vec<Path> {
+pub(super) fn in_order(alive: &impl LiveLinks, paths: &[Path]) -> Vec<Path> {
     let (cut, open): (Vec<Path>, Vec<Path>) =
         paths.iter().filter(|path| !alive.is_away(path)).partition(|path| alive.is_cut(path));
     open.into_iter().chain(cut).collect()
@@ -125,7 +125,7 @@ impl Candidate {
 
     /// The paths on which it was heard after its link has fallen silent: it has other addresses now, and need not be waited for
     /// until the link is down.
-    fn heard_elsewhere(&self, medium: u32, alive: &impl Alive) -> Vec<Path> {
+    fn heard_elsewhere(&self, medium: u32, alive: &impl LiveLinks) -> Vec<Path> {
         let silent = self.address.and_then(|address| alive.silent(medium, &address));
         let elsewhere = silent.into_iter().flat_map(|silent| {
             let later = move |(path, heard): &&(Path, Time)| *path != silent.path && *heard > silent.heard;
@@ -135,7 +135,7 @@ impl Candidate {
     }
 
     /// A link over another medium is another link: each is there when the other fails.
-    pub(super) fn lives(&self, medium: u32, alive: &impl Alive) -> bool {
+    pub(super) fn lives(&self, medium: u32, alive: &impl LiveLinks) -> bool {
         let linked = self.address.is_some_and(|address| alive.address_on(medium, &address));
         (linked || has_link(alive, &self.paths)) && self.heard_elsewhere(medium, alive).is_empty()
     }
@@ -150,7 +150,7 @@ impl Candidate {
     }
 
     /// The paths to dial: one at a time of a node that may have been invented.
-    pub(super) fn to_dial(&self, medium: u32, alive: &impl Alive) -> Vec<Path> {
+    pub(super) fn to_dial(&self, medium: u32, alive: &impl LiveLinks) -> Vec<Path> {
         let elsewhere = self.heard_elsewhere(medium, alive);
         if !elsewhere.is_empty() {
             return in_order(alive, &elsewhere);

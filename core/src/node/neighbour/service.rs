@@ -5,7 +5,7 @@
 //! sealed, which also shows that the way back is there.
 
 use super::*;
-use crate::node::links::places::Tenant;
+use crate::node::tasks::peering::slots::SlotHolder;
 
 // The service of a link goes one way: before, in, after. Each of its two ends may come from another task at the same instant
 // as its begin, and what is announced is decided by the change itself: a link that ends before it was in service is announced
@@ -31,18 +31,18 @@ impl Neighbour {
     }
 
     /// Puts the link into service: the router may use it from here on.
-    pub(crate) async fn enter_service(self: &Arc<Self>, shared: &Shared) {
+    pub(crate) async fn enter_service(self: &Arc<Self>, shared: &NodeState) {
         if self.service.compare_exchange(BEFORE, IN_SERVICE, SeqCst, SeqCst).is_err() {
             return;
         }
         self.set_state(PeerState::Up);
         self.reachable_or_not(shared);
-        let cost = lock(&self.view).metrics.cost.saturating_add(self.medium.netmod.properties().cost);
+        let cost = lock(&self.status).metrics.cost.saturating_add(self.medium.netmod.properties().cost);
         let mtu = u16::try_from(payload_mtu(self.mtu())).unwrap_or(u16::MAX);
         let address = self.address;
         tracing::info!(neighbour = %address, endpoint = %self.endpoint(), "neighbour up");
         let up = RouterEvent::Up { neighbour: self.clone(), cost, mtu };
-        shared.router.tell(up).await;
+        shared.router.notify(up).await;
         if self.has_ended() {
             return;
         }
@@ -51,16 +51,16 @@ impl Neighbour {
     }
 
     /// Puts a link into service that the neighbour has used, if it is not yet.
-    pub(super) async fn confirm(self: &Arc<Self>, shared: &Shared, link: &Link) {
+    pub(super) async fn confirm(self: &Arc<Self>, shared: &NodeState, link: &Link) {
         let over = || matches!(link.metrics().state, LinkState::Down(_));
         if !self.is_in_service() && self.confirmed.load(Relaxed) && !over() {
-            lock(&self.view).metrics = link.metrics();
+            lock(&self.status).metrics = link.metrics();
             self.enter_service(shared).await;
         }
     }
 
     /// The neighbour has ended the link, or it has ended by itself: the dial list learns what it needs for the next dial.
-    pub(super) fn note_end(&self, shared: &Shared, reason: DownReason) {
+    pub(super) fn note_end(&self, shared: &NodeState, reason: DownReason) {
         let (now, path) = (shared.now(), self.path());
         let mut dials = lock(&shared.dials);
         if reason.is_refusal() {
@@ -82,10 +82,10 @@ impl Neighbour {
     }
 
     /// The configuration may have changed: whether a peer asks for this link decides about its place and its quotas.
-    pub(crate) async fn set_configured(&self, shared: &Shared, configured: bool) {
+    pub(crate) async fn set_configured(&self, shared: &NodeState, configured: bool) {
         if self.configured.swap(configured, Relaxed) != configured {
             self.find_origin();
-            shared.router.tell(RouterEvent::Stands { id: self.id }).await;
+            shared.router.notify(RouterEvent::LinkStateChanged { id: self.id }).await;
         }
     }
 
@@ -126,7 +126,7 @@ impl Neighbour {
     }
 
     /// Ends the link at once, and tells the neighbour why if the medium takes it now.
-    pub(crate) async fn dismiss(&self, shared: &Shared, reason: DownReason) {
+    pub(crate) async fn dismiss(&self, shared: &NodeState, reason: DownReason) {
         self.push(shared, Class::Control, reason.goodbye().into());
         self.flush(shared);
         if self.retire(shared) {
@@ -135,8 +135,8 @@ impl Neighbour {
     }
 
     /// What decides whether it keeps its place when there are no more.
-    pub(crate) fn tenant(&self) -> Tenant {
+    pub(crate) fn slot_holder(&self) -> SlotHolder {
         let source = self.medium.source(&self.path().endpoint);
-        Tenant { id: self.id, configured: self.is_configured(), netmod: self.medium.id, source }
+        SlotHolder { id: self.id, configured: self.is_configured(), netmod: self.medium.id, source }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Buf;
 
 use super::*;
-use crate::node::awaiting;
+use crate::node::data_path::awaiting_route;
 use crate::rt;
 
 /// How long a medium may take to send a challenge.
@@ -11,7 +11,7 @@ const STRANGER_SEND: Duration = Duration::from_millis(20);
 
 impl Neighbour {
     /// Runs the neighbour's task. A panic in it ends this link, and no other.
-    pub(crate) fn start(self: Arc<Self>, shared: &Arc<Shared>, link: Link) {
+    pub(crate) fn start(self: Arc<Self>, shared: &Arc<NodeState>, link: Link) {
         let (neighbour, theirs) = (self.clone(), shared.clone());
         shared.spawn(Box::pin(self.run(shared.clone(), link)), move |message| async move {
             let reason = format!("its task panicked: {message}");
@@ -21,9 +21,9 @@ impl Neighbour {
     }
 
     /// The neighbour's task.
-    pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>, mut link: Link) {
+    pub(crate) async fn run(self: Arc<Self>, shared: Arc<NodeState>, mut link: Link) {
         let mut frames = Vec::with_capacity(BATCH);
-        let mut work = Work::of(self.origin());
+        let mut work = DeferredWork::of(self.origin());
         let mut alarm = Alarm::default();
         let mut note_at = None;
         // What the link had no room for yet.
@@ -41,18 +41,18 @@ impl Neighbour {
 
             let deadline = link.next_deadline().into_iter().chain(note_at).min();
             alarm.set(deadline.map(|time| shared.instant(time)));
-            let mut order = None;
+            let mut command = None;
             {
                 let incoming = std::pin::pin!(self.inbox.recv_batch_into(&mut frames, BATCH));
-                let orders = std::pin::pin!(self.orders.recv());
+                let commands = std::pin::pin!(self.commands.recv());
                 // While the link has no room, what the router says stays where it is.
                 let full = held.is_some();
                 let routes = std::pin::pin!(async {
                     if full { std::future::pending().await } else { self.routes.recv().await }
                 });
-                match select(incoming, select(orders, select(routes, alarm.wait()))).await {
+                match select(incoming, select(commands, select(routes, alarm.wait()))).await {
                     Either::Left((Ok(_), _)) => {}
-                    Either::Right((Either::Left((Ok(next), _)), _)) => order = Some(next),
+                    Either::Right((Either::Left((Ok(next), _)), _)) => command = Some(next),
                     Either::Right((Either::Right((Either::Left((Ok(message), _)), _)), _)) => {
                         held = Some(message);
                     }
@@ -66,23 +66,23 @@ impl Neighbour {
             self.confirm(&shared, &link).await;
             work.from = self.origin();
             packets_arrived(&shared, &mut frames, &mut work);
-            // Also when frames came: a busy inbox must not keep orders waiting.
-            while let Some(next) = order.take().or_else(|| self.orders.try_recv().ok()) {
+            // Also when frames came: a busy inbox must not keep commands waiting.
+            while let Some(next) = command.take().or_else(|| self.commands.try_recv().ok()) {
                 match next {
-                    Order::Sent => note_at = Some(now),
-                    Order::Look => {}
-                    Order::Doubt => link.on_medium_cut(now),
-                    Order::Unsent => {
+                    LinkCommand::PacketsSent => note_at = Some(now),
+                    LinkCommand::Wake => {}
+                    LinkCommand::MediumCut => link.on_medium_cut(now),
+                    LinkCommand::SendRefused => {
                         self.refused.store(false, Relaxed);
                         link.on_send_refused(now);
                     }
-                    Order::Worn => link.on_key_worn(now),
-                    Order::TooLong(length) => link.on_frame_too_long(now, length),
-                    Order::Stranger { endpoint, frame } => {
-                        self.stranger_arrived(&shared, &mut link, (endpoint, frame), &mut work);
+                    LinkCommand::KeyWorn => link.on_key_worn(now),
+                    LinkCommand::FrameTooLong(length) => link.on_frame_too_long(now, length),
+                    LinkCommand::UnvalidatedFrame { endpoint, frame } => {
+                        self.unvalidated_arrived(&shared, &mut link, (endpoint, frame), &mut work);
                     }
                     #[cfg(test)]
-                    Order::Panic => panic!("a fault of the test"),
+                    LinkCommand::Panic => panic!("a fault of the test"),
                 }
             }
             while let Some(message) = held.take().or_else(|| self.routes.try_recv().ok()) {
@@ -112,7 +112,7 @@ impl Neighbour {
         }
     }
 
-    pub(crate) async fn say_goodbye(&self, shared: &Shared, link: &mut Link) {
+    pub(crate) async fn say_goodbye(&self, shared: &NodeState, link: &mut Link) {
         self.push(shared, Class::Control, link.goodbye().into());
         let mut patience = 100;
         while !self.egress.is_empty() && patience > 0 {
@@ -148,18 +148,18 @@ impl Neighbour {
     #[cfg(feature = "internals")]
     pub(crate) fn frames_arrived(
         &self,
-        shared: &Shared,
+        shared: &NodeState,
         now: Time,
         link: &mut Link,
         frames: &mut Vec<BytesMut>,
-        work: &mut Work,
+        work: &mut DeferredWork,
     ) {
         self.open_frames(shared, now, link, frames);
         packets_arrived(shared, frames, work);
     }
 
     /// Opens the frames of one batch, which came `now`, and does what they say. What is left are packets.
-    fn open_frames(&self, shared: &Shared, now: Time, link: &mut Link, frames: &mut Vec<BytesMut>) {
+    fn open_frames(&self, shared: &NodeState, now: Time, link: &mut Link, frames: &mut Vec<BytesMut>) {
         let bytes = frames.iter().map(|frame| frame.len() as u64).sum();
         self.rx_bytes.fetch_add(bytes, Relaxed);
         let mut opened = false;
@@ -185,14 +185,14 @@ impl Neighbour {
     }
 
     /// Does everything with a frame that came from where the neighbour is not known to be.
-    fn stranger_arrived(
+    fn unvalidated_arrived(
         &self,
-        shared: &Shared,
+        shared: &NodeState,
         link: &mut Link,
         (endpoint, mut frame): (Endpoint, BytesMut),
-        work: &mut Work,
+        work: &mut DeferredWork,
     ) {
-        lock(&self.strangers).done();
+        lock(&self.unvalidated).done();
         let now = shared.now();
         // The neighbour may have moved there since the frame came.
         let opened = match endpoint == self.path().endpoint {
@@ -213,7 +213,7 @@ impl Neighbour {
     }
 
     /// The neighbour has proved that it is elsewhere now.
-    fn moved(&self, shared: &Shared, endpoint: Endpoint) {
+    fn moved(&self, shared: &NodeState, endpoint: Endpoint) {
         let before = self.endpoint();
         lock(&self.path).endpoint = endpoint;
         self.egress.redirect(endpoint);
@@ -223,10 +223,10 @@ impl Neighbour {
     }
 
     /// Carries out what the link asks for. Returns why it ended, if it did.
-    pub(super) async fn serve_link(&self, shared: &Shared, link: &mut Link) -> Option<String> {
+    pub(super) async fn serve_link(&self, shared: &NodeState, link: &mut Link) -> Option<String> {
         let mut changed = false;
         let mut down = None;
-        link.hold_control(self.hearing.is_full());
+        link.hold_control(self.router_feed.is_full());
         while let Some(output) = link.poll_output(shared.now()) {
             changed = true;
             match output {
@@ -246,7 +246,7 @@ impl Neighbour {
                     tracing::debug!(neighbour = ?self.address, mtu, "longest frame");
                     self.mtu.store(mtu, Relaxed);
                     let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
-                    self.hearing.changed(&shared.router, self.id, |changes| changes.mtu = Some(mtu));
+                    self.router_feed.changed(&shared.router, self.id, |changes| changes.mtu = Some(mtu));
                 }
                 LinkOutput::Rekeyed(key) => {
                     tracing::debug!(neighbour = ?self.address, ?key, "new keys");
@@ -254,10 +254,10 @@ impl Neighbour {
                     self.worn.store(false, Relaxed);
                 }
                 LinkOutput::Control(message) => {
-                    link.hold_control(self.hearing.message(&shared.router, self.id, message));
+                    link.hold_control(self.router_feed.message(&shared.router, self.id, message));
                 }
                 LinkOutput::CostChanged(cost) => {
-                    self.hearing.changed(&shared.router, self.id, |changes| changes.cost = Some(cost));
+                    self.router_feed.changed(&shared.router, self.id, |changes| changes.cost = Some(cost));
                 }
                 LinkOutput::StateChanged(LinkState::Down(reason)) => {
                     self.note_end(shared, reason);
@@ -270,13 +270,13 @@ impl Neighbour {
             }
         }
         if changed {
-            lock(&self.view).metrics = link.metrics();
+            lock(&self.status).metrics = link.metrics();
         }
         down
     }
 
     /// The link is up, in doubt or away: tells everybody.
-    async fn stands(&self, shared: &Shared, state: LinkState) {
+    async fn stands(&self, shared: &NodeState, state: LinkState) {
         let (suspect, away) = (state != LinkState::Up, state == LinkState::Away);
         self.suspect.store(suspect, Relaxed);
         if !self.is_in_service() {
@@ -293,12 +293,12 @@ impl Neighbour {
         if turned {
             self.reachable_or_not(shared);
         }
-        if self.hearing.announce() {
-            shared.router.tell(RouterEvent::Stands { id: self.id }).await;
+        if self.router_feed.announce() {
+            shared.router.notify(RouterEvent::LinkStateChanged { id: self.id }).await;
         }
         if suspect || turned {
             // It may be reached elsewhere.
-            let _ = shared.link_events.try_push(LinkEvent::Look);
+            let _ = shared.link_events.try_push(LinkEvent::DialCheck);
         }
         if turned {
             let (address, endpoint) = (self.address, self.endpoint());
@@ -316,36 +316,36 @@ impl Neighbour {
     }
 
     pub(super) fn set_state(&self, state: PeerState) {
-        let mut view = lock(&self.view);
-        view.state = state;
-        view.since = Timestamp::now();
+        let mut status = lock(&self.status);
+        status.state = state;
+        status.since = Timestamp::now();
     }
 
     /// The link is gone by itself: tells everybody.
-    pub(super) async fn ended(&self, shared: &Shared, reason: &str) {
+    pub(super) async fn ended(&self, shared: &NodeState, reason: &str) {
         if !self.retire(shared) {
             return;
         }
         self.announce_end(shared, reason).await;
-        let _ = shared.link_events.try_push(LinkEvent::Look);
+        let _ = shared.link_events.try_push(LinkEvent::DialCheck);
     }
 
     /// The link is in service, or no more: what waits for a route to the neighbour looks again.
-    pub(crate) fn reachable_or_not(&self, shared: &Shared) {
-        let mut work = Work::default();
-        awaiting::route_changed(shared, &self.address, &mut work);
+    pub(crate) fn reachable_or_not(&self, shared: &NodeState) {
+        let mut work = DeferredWork::default();
+        awaiting_route::route_changed(shared, &self.address, &mut work);
         work.finish(shared);
     }
 
     /// Tells the router and the subscribers that this link is no more.
-    pub(crate) async fn announce_end(&self, shared: &Shared, reason: &str) {
+    pub(crate) async fn announce_end(&self, shared: &NodeState, reason: &str) {
         if !self.leave_service() {
             tracing::debug!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "no link");
             return;
         }
         tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
         self.reachable_or_not(shared);
-        shared.router.tell(RouterEvent::Down { id: self.id }).await;
+        shared.router.notify(RouterEvent::Down { id: self.id }).await;
         if self.is_away() {
             // Subscribers have been told when it left.
             return;

@@ -6,10 +6,11 @@ use super::*;
 use crate::identity::Identity;
 use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Session, Source};
 use crate::netmod::mem::MemNet;
-use crate::node::fib::Way;
-use crate::node::shared::write;
+use crate::node::data_path::awaiting_route;
+use crate::node::leaving;
+use crate::node::state::fib::NextHops;
+use crate::node::state::write;
 use crate::node::{Limits, NodeConfig};
-use crate::node::{awaiting, leaving};
 use crate::rt;
 use crate::wire::packet::{self, HOP_LIMIT, Probe};
 
@@ -41,15 +42,15 @@ fn session(path: Path) -> Session {
 }
 
 /// A neighbour in service, and its link.
-fn silent_neighbour() -> (Arc<Shared>, Arc<Neighbour>, Link) {
+fn silent_neighbour() -> (Arc<NodeState>, Arc<Neighbour>, Link) {
     let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
-    let shared = Arc::new(Shared::new(Identity::from_seed(&[1; 32]), config));
+    let shared = Arc::new(NodeState::new(Identity::from_seed(&[1; 32]), config));
     let medium = Arc::new(Medium::new(0, Arc::new(MemNet::new(1).netmod("a"))));
     write(&shared.media).insert(0, medium.clone());
     let path = Path { netmod: 0, endpoint: Endpoint::new(b"b").unwrap() };
     let session = session(path);
     let link = Link::new(shared.now(), session.peer, session.opener, 1200, [7; 32]);
-    let made = Made {
+    let made = NeighbourParts {
         id: 1,
         address: session.peer,
         path,
@@ -84,7 +85,7 @@ fn what_the_router_has_to_say_keeps_no_order_waiting() {
     futures::executor::block_on(async {
         let (shared, neighbour, link) = silent_neighbour();
         neighbour.enter_service(&shared).await;
-        let mut events = shared.bus.subscribe();
+        let mut events = shared.event_bus.subscribe();
         // More than the link takes while nothing is acknowledged.
         for _ in 0..300 {
             assert!(neighbour.routes.try_push(vec![3; 4096]).is_ok());
@@ -107,8 +108,8 @@ fn a_link_whose_orders_are_full_still_ends_with_a_goodbye() {
     futures::executor::block_on(async {
         let (shared, neighbour, link) = silent_neighbour();
         neighbour.enter_service(&shared).await;
-        let mut events = shared.bus.subscribe();
-        while neighbour.orders.try_push(Order::Look).is_ok() {}
+        let mut events = shared.event_bus.subscribe();
+        while neighbour.commands.try_push(LinkCommand::Wake).is_ok() {}
         let goodbye = leaving::say_goodbye(&shared, |_| true);
         let task = async { neighbour.clone().start(&shared, link) };
         futures::join!(goodbye, task);
@@ -143,10 +144,10 @@ fn a_stranger_that_finds_no_room_takes_none() {
     let (_, neighbour, _) = silent_neighbour();
     let endpoint = Endpoint::new(b"c").unwrap();
     let second = |n: u64| Time::from_millis(n * 1000);
-    while neighbour.orders.try_push(Order::Look).is_ok() {}
-    assert!((0..100).all(|n| !neighbour.stranger(second(n), endpoint, &[0; 40])));
-    while neighbour.orders.try_recv().is_ok() {}
-    assert!(neighbour.stranger(second(100), endpoint, &[0; 40]));
+    while neighbour.commands.try_push(LinkCommand::Wake).is_ok() {}
+    assert!((0..100).all(|n| !neighbour.offer_unvalidated(second(n), endpoint, &[0; 40])));
+    while neighbour.commands.try_recv().is_ok() {}
+    assert!(neighbour.offer_unvalidated(second(100), endpoint, &[0; 40]));
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn frames_that_come_to_a_link_that_is_over_are_counted() {
 }
 
 /// A packet for the node itself that asks for an answer, from a node that it does not know yet.
-fn question(shared: &Shared, kind: u8, source: Address) -> BytesMut {
+fn question(shared: &NodeState, kind: u8, source: Address) -> BytesMut {
     let mut packet = Vec::new();
     let flags = if kind == packet::payload::TRACE { packet::FLAG_TRACE } else { 0 };
     packet::write_header(&mut packet, Class::Interactive, flags, HOP_LIMIT, &shared.identity.address());
@@ -174,12 +175,12 @@ fn what_is_asked_before_the_route_to_the_asker_has_come_is_answered_when_it_come
     let asker = Identity::from_seed(&[3; 32]).address();
     for kind in [packet::payload::PING, packet::payload::TRACE] {
         let (shared, neighbour, _) = silent_neighbour();
-        let mut work = Work::of(neighbour.origin());
+        let mut work = DeferredWork::of(neighbour.origin());
         packets_arrived(&shared, &mut vec![question(&shared, kind, asker)], &mut work);
         work.finish(&shared);
         assert_eq!(shared.stats.counters()["packets_out"], 0);
-        shared.fib.insert(asker, Way { next: neighbour.clone(), alternate: None }, 1000);
-        awaiting::route_changed(&shared, &asker, &mut work);
+        shared.fib.insert(asker, NextHops { next: neighbour.clone(), alternate: None }, 1000);
+        awaiting_route::route_changed(&shared, &asker, &mut work);
         work.finish(&shared);
         assert_eq!((shared.stats.counters()["packets_out"], shared.stats.drops()["no_route"]), (1, 0));
     }
@@ -188,11 +189,11 @@ fn what_is_asked_before_the_route_to_the_asker_has_come_is_answered_when_it_come
 #[test]
 fn a_link_in_service_reaches_its_neighbour_before_the_router_has_a_route() {
     let (shared, neighbour, _) = silent_neighbour();
-    let reached = || crate::node::forward::route(&shared, &neighbour.address).map(|hop| hop.best().id);
+    let reached = || crate::node::data_path::route(&shared, &neighbour.address).map(|hop| hop.best().id);
     assert_eq!(reached(), None, "the neighbour may still refuse the link");
     futures::executor::block_on(neighbour.enter_service(&shared));
     assert_eq!(reached(), Some(neighbour.id));
-    let mut work = Work::of(neighbour.origin());
+    let mut work = DeferredWork::of(neighbour.origin());
     packets_arrived(
         &shared,
         &mut vec![question(&shared, packet::payload::PING, neighbour.address)],
@@ -216,7 +217,7 @@ fn no_link_is_put_into_service_when_the_node_leaves_or_its_medium_is_gone() {
     assert!(neighbour.retire(&shared));
     shared.leave();
     assert!(!shared.put_into_service(&neighbour));
-    assert!(crate::node::shared::read(&shared.neighbours).is_empty());
+    assert!(crate::node::state::read(&shared.neighbours).is_empty());
 }
 
 #[test]
@@ -224,16 +225,16 @@ fn a_panic_ends_the_link_that_it_came_from_and_nothing_else() {
     futures::executor::block_on(async {
         let (shared, neighbour, link) = silent_neighbour();
         neighbour.enter_service(&shared).await;
-        let mut events = shared.bus.subscribe();
+        let mut events = shared.event_bus.subscribe();
         neighbour.clone().start(&shared, link);
-        assert!(neighbour.orders.try_push(Order::Panic).is_ok());
+        assert!(neighbour.commands.try_push(LinkCommand::Panic).is_ok());
         match rt::timeout(PATIENCE, events.next()).await.flatten() {
             Some((_, Event::NeighbourDown { reason, .. })) => {
                 assert_eq!(reason, "its task panicked: a fault of the test");
             }
             other => panic!("{other:?}"),
         }
-        assert!(crate::node::shared::read(&shared.neighbours).is_empty());
+        assert!(crate::node::state::read(&shared.neighbours).is_empty());
         assert_eq!(*shared.failure.read(), None);
     });
 }
@@ -242,20 +243,20 @@ fn a_panic_ends_the_link_that_it_came_from_and_nothing_else() {
 fn what_a_neighbour_says_before_it_is_in_service_is_heard_when_it_is() {
     futures::executor::block_on(async {
         let (shared, neighbour, _link) = silent_neighbour();
-        shared.spawn_vital("router", crate::node::routing::run(shared.clone(), [1; 32], 1));
+        shared.spawn_vital("router", crate::node::tasks::router::run(shared.clone(), [1; 32], 1));
         // It makes no sense, and so it is counted when it is heard.
-        neighbour.hearing.message(&shared.router, neighbour.id, bytes::Bytes::from_static(&[0xff]));
+        neighbour.router_feed.message(&shared.router, neighbour.id, bytes::Bytes::from_static(&[0xff]));
         for _ in 0..3 {
             // The router has been round.
-            shared.router.look(None).await;
+            shared.router.query_routes(None).await;
         }
         let heard = || shared.stats.drops()["malformed_packet"];
         assert_eq!(heard(), 0);
         let up = RouterEvent::Up { neighbour: neighbour.clone(), cost: 32, mtu: 1134 };
-        shared.router.tell(up).await;
+        shared.router.notify(up).await;
         let mut rounds = 0;
         while heard() == 0 {
-            shared.router.look(None).await;
+            shared.router.query_routes(None).await;
             rounds += 1;
             assert!(rounds < 10_000, "in vain");
         }
@@ -268,8 +269,8 @@ fn a_link_that_ends_at_the_instant_that_it_begins_stays_with_nobody() {
     for end_first in [true, false] {
         futures::executor::block_on(async {
             let (shared, neighbour, _link) = silent_neighbour();
-            shared.spawn_vital("router", crate::node::routing::run(shared.clone(), [1; 32], 1));
-            let mut events = shared.bus.subscribe();
+            shared.spawn_vital("router", crate::node::tasks::router::run(shared.clone(), [1; 32], 1));
+            let mut events = shared.event_bus.subscribe();
             let holders = Arc::strong_count(&neighbour);
             // What the neighbour's task does when the first frame has come, up to where another task ends the link.
             let up = RouterEvent::Up { neighbour: neighbour.clone(), cost: 32, mtu: 1134 };
@@ -280,8 +281,8 @@ fn a_link_that_ends_at_the_instant_that_it_begins_stays_with_nobody() {
                 neighbour.enter_service(&shared).await;
                 neighbour.announce_end(&shared, "replaced by a new session").await;
             }
-            shared.router.tell(up).await;
-            shared.router.look(None).await;
+            shared.router.notify(up).await;
+            shared.router.query_routes(None).await;
             assert_eq!(Arc::strong_count(&neighbour), holders, "the router keeps a link that has ended");
             shared.end();
             let mut standing = 0;

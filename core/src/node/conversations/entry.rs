@@ -1,0 +1,299 @@
+//! One conversation at work: what arrives goes into the mailbox, what is queued goes out.
+
+use super::*;
+
+/// Messages that the mailbox takes of a sender that has not yet shown that it hears what is sent to its address. A message there
+/// takes some 150 bytes beside its body, and four in the packet that brought it: those of an invented sender stay as they came.
+const UNPROVEN_MESSAGES: usize = 16;
+
+/// What is left to do once no lock is held: whoever waits for it may look at anything when it is woken.
+#[derive(Default)]
+pub(super) struct DeferredEffects {
+    outcomes: Vec<(Vec<OutcomeSender>, Result<Receipt, SendError>)>,
+    events: Vec<Event>,
+    has_room: bool,
+}
+
+impl DeferredEffects {
+    pub(super) fn run(self, shared: &NodeState, entry: &ConversationEntry) {
+        for (waiters, fate) in self.outcomes {
+            for waiter in waiters {
+                // Who asked may have gone.
+                let _ = waiter.send(fate.clone());
+            }
+        }
+        for event in self.events {
+            shared.publish(event);
+        }
+        if self.has_room {
+            entry.announce_room();
+        }
+    }
+}
+
+/// Messages between the conversation and the mailbox. However that ends, what is left goes back, and others may deliver: the
+/// application's waker may panic.
+struct DeliveryBatch<'a> {
+    entry: &'a ConversationEntry,
+    batch: Vec<Message>,
+}
+
+impl Drop for DeliveryBatch<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.entry.state);
+        state.delivering = false;
+        // Before those that are there still: they came later.
+        self.batch.drain(..).rev().for_each(|message| state.held.push_front(message));
+    }
+}
+
+impl ConversationEntry {
+    pub(crate) fn peer(&self) -> &Address {
+        &self.ends.0
+    }
+
+    pub(super) fn local(&self) -> &Address {
+        &self.ends.1
+    }
+
+    pub(super) fn is_idle(&self, shared: &NodeState, now: Time) -> bool {
+        let state = lock(&self.state);
+        now.since(state.used) > EVICT_AFTER
+            && state.conversation.is_idle(now)
+            && state.is_free()
+            && read(&shared.mailboxes)
+                .get(self.local())
+                .is_none_or(|mailbox| mailbox.is_empty_from(self.peer()))
+    }
+
+    /// Moves what has arrived in order into the application's mailbox, as far as that has room. One thread at a time does, so
+    /// that the order stays; no lock is held while the application is woken.
+    pub(super) fn deliver(&self, shared: &NodeState) {
+        let Some(mailbox) = read(&shared.mailboxes).get(self.local()).cloned() else { return };
+        loop {
+            let mut batch = Vec::new();
+            {
+                let mut state = lock(&self.state);
+                if state.gone || std::mem::replace(&mut state.delivering, true) {
+                    // Who delivers looks again before it is done.
+                    return;
+                }
+                self.collect(&mailbox, &mut state, &mut batch);
+                shared.conversations.budget.charge(&mut state);
+                if batch.is_empty() {
+                    state.delivering = false;
+                    return;
+                }
+            }
+            let mut delivering = DeliveryBatch { entry: self, batch };
+            let batch = &mut delivering.batch;
+            let events: Vec<_> = batch.iter().map(received).collect();
+            let count = batch.len();
+            mailbox.push_batch(self.peer(), batch);
+            let arrived = count - batch.len();
+            shared.stats.count(Counter::MessagesReceived, arrived as u64);
+            events.into_iter().take(arrived).for_each(|event| shared.publish(event));
+            // Too long for the room that there is, or the mailbox is closed.
+            let is_refused = !batch.is_empty();
+            drop(delivering);
+            // Unless that was asked before, something may have been taken just before the report: then it is tried once more.
+            if is_refused && mailbox.report_room(self.peer()) && arrived == 0 {
+                return;
+            }
+        }
+    }
+
+    /// What the mailbox has room for.
+    fn collect(&self, mailbox: &Mailbox, state: &mut EntryState, batch: &mut Vec<Message>) {
+        let most = if state.conversation.is_proven() { usize::MAX } else { UNPROVEN_MESSAGES };
+        let mut bytes = 0;
+        while batch.len() < PORTION {
+            let next = state.held.front().map(|message| message.body.len());
+            let Some(next) = next.or_else(|| state.conversation.next_bytes()) else { return };
+            if !mailbox.has_room(self.peer(), most, batch.len(), bytes + next) {
+                mailbox.report_room(self.peer());
+                // Somebody may have made room between the two lines above.
+                if !mailbox.has_room(self.peer(), most, batch.len(), bytes + next) {
+                    return;
+                }
+            }
+            let held = state.held.pop_front();
+            let next_message = || state.conversation.next_message(Timestamp::now());
+            let Some(message) = held.or_else(next_message) else { return };
+            bytes += next;
+            batch.push(message);
+        }
+    }
+
+    /// Sends what the conversation has to say, up to a portion. Returns whether there is more.
+    pub(crate) fn pump(self: &Arc<Self>, shared: &NodeState, work: &mut DeferredWork) -> bool {
+        let hop = route(shared, self.peer()).filter(|hop| !hop.best().makes_wait(self));
+        let now = shared.now();
+        let mut state = lock(&self.state);
+        let mut sent = 0;
+        let waits = hop.is_none();
+        if let Some(hop) = hop {
+            let via = Some(hop.best().id);
+            let before = std::mem::replace(&mut state.via, via);
+            if before.is_some() && before != via {
+                state.conversation.on_path_change(now);
+            }
+            while sent < PORTION {
+                let fill = |most: usize, out: &mut Vec<u8>| state.conversation.poll_transmit(now, most, out);
+                if !send_part(shared, &hop, self.peer(), fill, work) {
+                    break;
+                }
+                sent += 1;
+            }
+            if sent > 0 {
+                work.flush_later(hop.best());
+            }
+        }
+        let score = state.via.zip(state.conversation.outcome(now));
+        let after = self.settle(shared, &mut state);
+        // What is due but has to wait stays due: it must not keep the timers busy.
+        let soonest = if waits { now + WAITING } else { Time::ZERO };
+        let deadline = state.conversation.next_deadline().map(|deadline| deadline.max(soonest));
+        let deadline = deadline.filter(|deadline| state.registers(*deadline));
+        drop(state);
+        if let Some((next_hop, (delivered, lost))) = score {
+            shared.router.hint(RouterHint::Score { destination: *self.peer(), next_hop, delivered, lost });
+        }
+        if let Some(deadline) = deadline {
+            self.register_at(shared, deadline);
+        }
+        after.run(shared, self);
+        sent == PORTION
+    }
+
+    /// What has become of messages, to be told once the lock is released.
+    fn settle(&self, shared: &NodeState, state: &mut EntryState) -> DeferredEffects {
+        let mut after = DeferredEffects::default();
+        while let Some(event) = state.conversation.poll_event() {
+            match event {
+                ConversationEvent::Delivered { id, elapsed } => {
+                    shared.stats.count(Counter::MessagesDelivered, 1);
+                    let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+                    if let Some(waiters) = state.take_waiters(&id) {
+                        after.outcomes.push((waiters, Ok(Receipt { id, elapsed_us })));
+                    }
+                    after.events.push(Event::MessageDelivered { id, to: *self.peer(), elapsed_us });
+                }
+                ConversationEvent::Expired { id } => {
+                    shared.stats.drop(DropCause::Expired);
+                    if let Some(waiters) = state.take_waiters(&id) {
+                        after.outcomes.push((waiters, Err(SendError::Expired(*self.peer()))));
+                    }
+                    state.remember_expired(id);
+                    after.events.push(Event::MessageExpired { id, to: *self.peer() });
+                }
+                ConversationEvent::Room => after.has_room = true,
+            }
+        }
+        let counters = state.conversation.counters();
+        shared.stats.count(Counter::Retransmits, counters.retransmits);
+        shared.stats.drop_n(DropCause::Duplicate, counters.duplicates);
+        shared.stats.drop_n(DropCause::Expired, counters.expired);
+        after
+    }
+
+    /// Lets the timers know of an earlier deadline. A later one is found when the earlier has come. The timers are locked
+    /// first, so that their task is woken when both locks are released.
+    fn register_at(&self, shared: &NodeState, deadline: Time) {
+        let mut timers = shared.conversations.timers.write();
+        let mut state = lock(&self.state);
+        if !state.registers(deadline) {
+            return;
+        }
+        if let Some(registered) = state.registered {
+            timers.remove(&(registered, self.ends.clone()));
+        }
+        timers.insert((deadline, self.ends.clone()));
+        state.registered = Some(deadline);
+    }
+
+    /// Takes a message for sending. Gives the body back when the queue is full.
+    pub(crate) fn try_queue(&self, shared: &NodeState, message: Outgoing) -> Result<MessageId, Outgoing> {
+        let now = shared.now();
+        let mut state = lock(&self.state);
+        state.used = now;
+        let ttl = Duration::from_millis(message.ttl_ms);
+        let result = state.conversation.send(now, Timestamp::now(), ttl, message.body.0.clone());
+        match result {
+            Ok(id) => {
+                shared.stats.count(Counter::MessagesQueued, 1);
+                let deadline =
+                    state.conversation.next_deadline().filter(|deadline| state.registers(*deadline));
+                drop(state);
+                if let Some(deadline) = deadline {
+                    self.register_at(shared, deadline);
+                }
+                Ok(id)
+            }
+            Err(_) => Err(message),
+        }
+    }
+
+    /// Has the timers' task send what was queued here.
+    pub(crate) fn wake_pump(&self, shared: &NodeState) {
+        self.register_at(shared, shared.now());
+    }
+
+    fn room_or_none(&self) -> &Notify<u64> {
+        self.room.get_or_init(Box::default)
+    }
+
+    fn announce_room(&self) {
+        if let Some(room) = self.room.get() {
+            *room.write() += 1;
+        }
+    }
+
+    /// The count that moves on when there is room again.
+    pub(crate) fn room_count(&self) -> u64 {
+        *self.room_or_none().read()
+    }
+
+    /// Waits until there is room again after `seen`.
+    pub(crate) async fn room_after(&self, seen: u64) {
+        self.room_or_none().when(|count| (*count != seen).then_some(())).await;
+    }
+
+    /// What will become of a message that was taken for sending.
+    pub(crate) fn delivery_state(&self, id: MessageId) -> DeliveryState {
+        let mut state = lock(&self.state);
+        if state.conversation.is_pending(&id) {
+            if state.closed {
+                return DeliveryState::Stopped;
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.await_outcome(id, sender);
+            return DeliveryState::Pending(receiver);
+        }
+        if state.has_expired(id) { DeliveryState::Expired } else { DeliveryState::Delivered }
+    }
+
+    pub(super) fn close(&self) {
+        let receipts = {
+            let mut state = lock(&self.state);
+            state.closed = true;
+            state.take_all_waiters()
+        };
+        // Those who waited are woken by it.
+        drop(receipts);
+        self.announce_room();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
+}
+
+fn received(message: &Message) -> Event {
+    Event::MessageReceived {
+        id: message.id,
+        from: message.from,
+        to: message.to,
+        bytes: message.body.len() as u64,
+    }
+}

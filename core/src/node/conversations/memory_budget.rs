@@ -1,0 +1,182 @@
+//! The room for what senders have begun and applications have not taken: one bound for all.
+//!
+//! Each sender has credit of its own, but whoever can invent senders could have each of them fill it. So all together have
+//! [`Limits::reassembly`](super::Limits::reassembly) bytes, and what the links of one host bring may take no more than is left
+//! beside it (the dynamic threshold of shared-memory switches: Choudhury and Hahne, 1998): a host that floods gets half of all, two
+//! a third each, the hosts of one network four fifths, and what comes from elsewhere finds room. A configured neighbour counts as
+//! a host of its own.
+//!
+//! Where a host's room is used up, conversations that it brought make room for others, those first that have been silent the
+//! longest. Nothing is lost by it: no message has a receipt before an application has it, and its sender, meeting a
+//! conversation that does not know it, sends it again. Where nothing can make room, what comes is not acknowledged, and comes
+//! again.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::*;
+use crate::types::MAX_MESSAGE;
+
+/// Once there is no room, so much of all is freed.
+const SHARE: usize = 8;
+/// The hosts of one network may bring so many times what is left beside them.
+const NETWORK: usize = 4;
+/// The least that there is for all, in messages of the greatest length: one of them has to come whole over one neighbour.
+const LEAST: usize = 3;
+
+/// To look at all conversations is dear. Where it freed less than it should, no packet of the same neighbour has it done again for
+/// so long: what has no room meanwhile comes again.
+const BARREN: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub(super) struct MemoryBudget {
+    limit: usize,
+    used: AtomicUsize,
+    /// Hosts whose conversations could not make enough room, and since when.
+    barren: Mutex<BTreeMap<u64, Time>>,
+    brought: Mutex<UsageByOrigin>,
+}
+
+/// What a conversation was counted with, and on which account.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Charge {
+    bytes: usize,
+    from: Location,
+}
+
+/// The bytes that neighbours have brought, by host and by network.
+#[derive(Default)]
+struct UsageByOrigin {
+    hosts: HashMap<u64, usize>,
+    networks: HashMap<u64, usize>,
+}
+
+impl UsageByOrigin {
+    fn add(&mut self, from: Location, bytes: usize) {
+        for (of, key) in [(&mut self.hosts, from.host), (&mut self.networks, from.network)] {
+            *of.entry(key).or_default() += bytes;
+        }
+    }
+
+    fn remove(&mut self, from: Location, bytes: usize) {
+        for (of, key) in [(&mut self.hosts, from.host), (&mut self.networks, from.network)] {
+            if let Some(known) = of.get_mut(&key) {
+                *known = known.saturating_sub(bytes);
+                if *known == 0 {
+                    of.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn of(&self, from: Location) -> (usize, usize) {
+        let look = |of: &HashMap<u64, usize>, key| of.get(&key).copied().unwrap_or(0);
+        (look(&self.hosts, from.host), look(&self.networks, from.network))
+    }
+}
+
+impl MemoryBudget {
+    pub(super) fn new(limit: usize) -> Self {
+        MemoryBudget {
+            limit: limit.max(LEAST * MAX_MESSAGE),
+            used: AtomicUsize::new(0),
+            barren: Mutex::default(),
+            brought: Mutex::default(),
+        }
+    }
+
+    /// Bytes that may come yet from one host.
+    pub(super) fn left(&self, from: Location) -> usize {
+        let left = self.limit.saturating_sub(self.used.load(Relaxed));
+        // Far from the bound nobody needs to know who brought what.
+        let plenty = self.limit / 2;
+        if left >= self.limit - plenty / 2 {
+            return plenty / 4;
+        }
+        let (of_host, of_network) = lock(&self.brought).of(from);
+        let host = left.saturating_sub(of_host);
+        host.min(left.saturating_mul(NETWORK).saturating_sub(of_network)) / 2
+    }
+
+    /// Counts what a conversation holds now.
+    pub(super) fn charge(&self, state: &mut EntryState) {
+        let in_hand: usize = state.held.iter().map(|message| message.body.len()).sum();
+        let bytes = if state.gone { 0 } else { state.conversation.held_bytes() + in_hand };
+        let charge = Charge { bytes, from: state.from };
+        let before = std::mem::replace(&mut state.charge, charge);
+        if before.bytes == 0 && bytes == 0 {
+            return;
+        }
+        let mut brought = lock(&self.brought);
+        brought.remove(before.from, before.bytes);
+        if bytes > 0 {
+            brought.add(charge.from, bytes);
+        }
+        self.used.fetch_add(bytes, Relaxed);
+        self.used.fetch_sub(before.bytes, Relaxed);
+    }
+
+    /// Whether a look at all conversations may make room for this host.
+    fn is_worth_a_look(&self, now: Time, from: Location) -> bool {
+        let mut barren = lock(&self.barren);
+        barren.retain(|_, since| now.since(*since) < BARREN);
+        !barren.contains_key(&from.host)
+    }
+
+    /// A conversation is dropped.
+    pub(super) fn release(&self, entry: &ConversationEntry) {
+        let mut state = lock(&entry.state);
+        state.gone = true;
+        self.charge(&mut state);
+    }
+
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+}
+
+impl Conversations {
+    /// Has conversations that a host brought make room for others of the same; those too whose host has no link any more.
+    pub(super) fn make_room(&self, shared: &NodeState, from: Location) {
+        let now = shared.now();
+        if self.budget.is_worth_a_look(now, from) && !self.make_room_at(shared, now, from) {
+            lock(&self.budget.barren).insert(from.host, now);
+        }
+    }
+
+    /// Looks at all conversations. Returns whether that freed as much as it should.
+    fn make_room_at(&self, shared: &NodeState, now: Time, from: Location) -> bool {
+        let mut all = write(&self.by_ends);
+        let linked: BTreeSet<u64> =
+            read(&shared.neighbours).values().map(|neighbour| neighbour.origin().host).collect();
+        let mut victims: Vec<(bool, Time, Arc<ConversationKey>)> = all
+            .iter()
+            .filter_map(|(key, entry)| {
+                let state = lock(&entry.state);
+                let Charge { bytes, from: brought } = state.charge;
+                let orphan = !linked.contains(&brought.host);
+                let free = state.is_free();
+                let victim = bytes > 0 && free && (brought.host == from.host || orphan);
+                (victim && state.conversation.may_restart(now)).then_some((!orphan, state.used, key.clone()))
+            })
+            .collect();
+        victims.sort_unstable();
+        let (mut dropped, before) = (0, self.budget.used.load(Relaxed));
+        let is_enough = || before.saturating_sub(self.budget.used.load(Relaxed)) >= self.budget.limit / SHARE;
+        for (.., key) in victims {
+            if is_enough() {
+                break;
+            }
+            if let Some(entry) = all.remove(&key) {
+                self.budget.release(&entry);
+                dropped += 1;
+            }
+        }
+        shared.stats.drop_n(DropCause::ReassemblyLimit, dropped);
+        is_enough()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

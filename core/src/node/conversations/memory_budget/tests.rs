@@ -1,0 +1,145 @@
+//! Senders without end, and what they may fill.
+
+use super::*;
+use crate::identity::Identity;
+use crate::node::NodeConfig;
+
+const LOCAL: u8 = 1;
+
+/// The account of a host, in a network with 99 others.
+pub(in super::super) fn host(number: u64) -> Location {
+    Location { host: number, network: number / 100 }
+}
+
+pub(in super::super) fn address(number: u32) -> Address {
+    let mut seed = [9; 32];
+    seed[..4].copy_from_slice(&number.to_be_bytes());
+    Identity::from_seed(&seed).address()
+}
+
+pub(in super::super) fn shared() -> NodeState {
+    let identity = Identity::from_seed(&[LOCAL; 32]);
+    let local = identity.address();
+    let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
+    let shared = NodeState::new(identity, config);
+    let mailbox = Mailbox::new(local, 4096, shared.conversations.mailbox_changes.clone());
+    write(&shared.mailboxes).insert(local, mailbox);
+    shared
+}
+
+/// A sender elsewhere, that holds nothing back.
+pub(in super::super) struct Sender(Conversation, Address);
+
+impl Sender {
+    pub(in super::super) fn new(number: u32, local: Address) -> Self {
+        let from = address(number);
+        let mut conversation = Conversation::new(message::Config::default(), from, local, 77);
+        conversation.set_reachable(Time::from_millis(1), true);
+        Sender(conversation, from)
+    }
+
+    pub(in super::super) fn address(&self) -> Address {
+        self.1
+    }
+
+    pub(in super::super) fn begin(&mut self, bytes: usize) {
+        let body = Bytes::from(vec![7; bytes]);
+        self.0.send(Time::from_millis(1), Timestamp(1), Duration::from_secs(600), body).unwrap();
+    }
+
+    /// Sends what it may over a neighbour; how many packets that were.
+    pub(in super::super) fn flood(&mut self, shared: &NodeState, local: Address, over: u64) -> usize {
+        let (mut packets, mut work) = (0, DeferredWork::of(host(over)));
+        loop {
+            let mut payload = Vec::new();
+            if !self.0.poll_transmit(Time::from_millis(1), 1100, &mut payload) {
+                return packets;
+            }
+            shared.conversations.handle(shared, local, &Bytes::from(payload), &mut work);
+            packets += 1;
+        }
+    }
+}
+
+#[test]
+fn who_invents_senders_fills_half_of_the_room_and_others_are_heard() {
+    let shared = shared();
+    let local = Identity::from_seed(&[LOCAL; 32]).address();
+    let room = &shared.conversations.budget;
+    for number in 0..4000 {
+        let mut sender = Sender::new(number, local);
+        sender.begin(1 << 20);
+        assert!(sender.flood(&shared, local, 1) > 0);
+        assert!(room.used() <= room.limit / 2 + (64 << 10), "{} of {}", room.used(), room.limit);
+    }
+    assert!(room.used() > room.limit / 4, "{} of {}: they come near", room.used(), room.limit);
+    assert!(shared.stats.drops()["reassembly_limit"] > 100, "{:?}", shared.stats.drops()["reassembly_limit"]);
+    // Somebody behind another neighbour, who has not heard anything yet either.
+    let mut honest = Sender::new(1_000_000, local);
+    honest.begin(8_000);
+    honest.flood(&shared, local, 2);
+    let mailbox = read(&shared.mailboxes).get(&local).cloned().unwrap();
+    let message = futures::executor::block_on(mailbox.recv_from(&honest.1)).unwrap();
+    assert_eq!(message.body.len(), 8_000);
+}
+
+#[test]
+fn the_hosts_of_one_network_leave_a_fifth_of_the_room_to_others() {
+    let shared = shared();
+    let local = Identity::from_seed(&[LOCAL; 32]).address();
+    let room = &shared.conversations.budget;
+    for number in 0..4000 {
+        let mut sender = Sender::new(number, local);
+        sender.begin(1 << 20);
+        sender.flood(&shared, local, u64::from(number % 50));
+        assert!(room.used() <= room.limit / 5 * 4 + (64 << 10), "{} of {}", room.used(), room.limit);
+    }
+    assert!(room.used() > room.limit / 2, "{} of {}: they come near", room.used(), room.limit);
+    assert!(room.left(host(200)) > room.limit / 16, "{} for another network", room.left(host(200)));
+}
+
+#[test]
+fn what_is_forgotten_and_what_is_received_count_no_more() {
+    let shared = shared();
+    let local = Identity::from_seed(&[LOCAL; 32]).address();
+    let mut sender = Sender::new(1, local);
+    sender.begin(1 << 20);
+    sender.flood(&shared, local, 1);
+    assert!(shared.conversations.budget.used() > 10_000);
+    shared.conversations.forget(&local);
+    assert_eq!(shared.conversations.budget.used(), 0);
+    assert!(lock(&shared.conversations.budget.brought).hosts.is_empty());
+    let mut other = Sender::new(2, local);
+    other.begin(8_000);
+    other.flood(&shared, local, 1);
+    let list = 16;
+    assert_eq!(shared.conversations.budget.used(), list, "it is in the mailbox, where it is not taken yet");
+    let mailbox = read(&shared.mailboxes).get(&local).cloned().unwrap();
+    futures::executor::block_on(mailbox.recv_from(&other.address())).unwrap();
+    shared.conversations.handle_mailbox_change(
+        &shared,
+        &local,
+        &other.address(),
+        &mut DeferredWork::default(),
+    );
+    assert_eq!(shared.conversations.budget.used(), 0, "it is taken");
+}
+
+#[test]
+fn what_can_make_no_room_is_not_looked_through_for_every_packet() {
+    let shared = shared();
+    let local = Identity::from_seed(&[LOCAL; 32]).address();
+    let room = &shared.conversations.budget;
+    // There is nothing yet that could make room.
+    shared.conversations.make_room(&shared, host(1));
+    assert!(!room.is_worth_a_look(shared.now(), host(1)), "it was looked at just now");
+    assert!(room.is_worth_a_look(shared.now(), host(2)), "another neighbour's may");
+    assert!(room.is_worth_a_look(shared.now() + BARREN, host(1)), "and its own a little later");
+    // One that frees what it should is no reason to wait.
+    for number in 0..1200 {
+        let mut sender = Sender::new(number, local);
+        sender.begin(1 << 20);
+        sender.flood(&shared, local, 3);
+    }
+    assert!(shared.conversations.make_room_at(&shared, shared.now(), host(3)));
+}

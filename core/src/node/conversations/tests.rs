@@ -1,0 +1,319 @@
+//! What invented senders cost, and that nobody is woken under a lock.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::{FutureExt, StreamExt};
+
+use super::memory_budget::tests::{Sender, address, host, shared};
+use super::*;
+use crate::identity::Identity;
+use crate::wire::message as wire;
+
+fn local() -> Address {
+    Identity::from_seed(&[1; 32]).address()
+}
+
+/// Counts how often it is woken, and each time finds the conversation's lock, and those that lead to it, free.
+struct Free {
+    shared: Arc<NodeState>,
+    peer: Address,
+    woken: AtomicUsize,
+}
+
+impl Wake for Free {
+    fn wake(self: Arc<Self>) {
+        let conversations = &self.shared.conversations;
+        let all = conversations.by_ends.try_write().expect("no conversation is looked up");
+        if let Some(entry) = all.get(&(self.peer, local())) {
+            assert!(entry.state.try_lock().is_ok(), "the conversation is free");
+        }
+        assert!(self.shared.mailboxes.try_write().is_ok(), "the mailboxes are free");
+        assert!(self.shared.event_bus.is_free(), "the event_bus is free");
+        self.woken.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn whoever_is_woken_finds_every_lock_free() {
+    let shared = Arc::new(shared());
+    let mut sender = Sender::new(1, local());
+    let free = Arc::new(Free { shared: shared.clone(), peer: sender.address(), woken: AtomicUsize::new(0) });
+    let waker = Waker::from(free.clone());
+    let mut cx = Context::from_waker(&waker);
+    let woken = |times: usize| assert!(free.woken.swap(0, SeqCst) >= times, "it is woken");
+    let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+    let mut events = shared.event_bus.subscribe();
+    let mut work = DeferredWork::of(host(1));
+
+    // A message arrives.
+    let (mut any, mut from) = (Box::pin(mailbox.recv()), Box::pin(mailbox.recv_from(&free.peer)));
+    assert!(any.poll_unpin(&mut cx).is_pending() && from.poll_unpin(&mut cx).is_pending());
+    assert!(events.poll_next_unpin(&mut cx).is_pending());
+    sender.begin(100);
+    sender.flood(&shared, local(), 1);
+    woken(3);
+    assert!(matches!(events.poll_next_unpin(&mut cx), Poll::Ready(Some(_))));
+
+    // A message of ours is delivered, and one expires.
+    let entry = shared.conversations.open(&shared, &local(), &free.peer).unwrap();
+    let outgoing = |ttl_ms| Outgoing { ttl_ms, ..Outgoing::new(free.peer, "to be delivered") };
+    let expires = entry.try_queue(&shared, outgoing(0)).unwrap_or_else(|_| panic!("there is room"));
+    let DeliveryState::Pending(mut fate) = entry.delivery_state(expires) else {
+        panic!("it is neither here nor there")
+    };
+    assert!(fate.poll_unpin(&mut cx).is_pending());
+    assert!(events.poll_next_unpin(&mut cx).is_pending());
+    lock(&entry.state).conversation.handle_timeout(shared.now());
+    entry.pump(&shared, &mut work);
+    woken(2);
+
+    // The node ends.
+    let kept = entry.try_queue(&shared, outgoing(10_000)).unwrap_or_else(|_| panic!("there is room"));
+    let DeliveryState::Pending(mut fate) = entry.delivery_state(kept) else {
+        panic!("it is neither here nor there")
+    };
+    let (seen, mut rest) = (entry.room_count(), mailbox.messages());
+    let mut room = Box::pin(entry.room_after(seen));
+    assert!(fate.poll_unpin(&mut cx).is_pending() && room.poll_unpin(&mut cx).is_pending());
+    while rest.poll_next_unpin(&mut cx).is_ready() {}
+    while events.poll_next_unpin(&mut cx).is_ready() {}
+    shared.end();
+    woken(4);
+}
+
+/// The first packet of an invented sender.
+fn first_packet(number: u32, frames: impl FnOnce(&mut Vec<u8>)) -> (Address, Bytes) {
+    let source = address(number);
+    let header = wire::Header { source, from: 77, to: 0, number: 0, open: 0, floor: 0 };
+    let mut out = Vec::new();
+    wire::write_header(&header, &mut out);
+    frames(&mut out);
+    (source, out.into())
+}
+
+fn message(above: u16, size: usize, out: &mut Vec<u8>) {
+    let at = wire::write_messages(above, Timestamp(0), out);
+    wire::write_entry(0, &vec![7; size], out);
+    wire::patch_count(at, 1, out);
+}
+
+/// What a packet has around its payload: 36 bytes of a packet's header and 30 of a data frame.
+const AROUND: usize = 66;
+
+/// A name and what writes the frames.
+type Form = (&'static str, fn(&mut Vec<u8>));
+
+const FORMS: [Form; 9] = [
+    ("a ping", |out| wire::write_ping(out)),
+    ("a message", |out| message(0, 1, out)),
+    ("messages without a body", |out| {
+        let at = wire::write_messages(0, Timestamp(0), out);
+        (0..270).for_each(|_| wire::write_entry(0, &[], out));
+        wire::patch_count(at, 270, out);
+    }),
+    ("a message far above", |out| message(4095, 1, out)),
+    ("messages apart", |out| (0..60).for_each(|nth| message(2 * nth + 1, 1, out))),
+    ("skips apart", |out| {
+        for nth in 0..60 {
+            let at = wire::write_skip(2 * nth + 1, out);
+            wire::patch_count(at, 1, out);
+        }
+    }),
+    ("pieces of a message", |out| {
+        (0..50).for_each(|nth| wire::write_fragment(1, Timestamp(0), 9000, 2 + 2 * nth, &[1], out));
+    }),
+    ("pieces of many messages", |out| {
+        (0..50).for_each(|nth| wire::write_fragment(nth + 1, Timestamp(0), 9000, 2, &[1], out));
+    }),
+    ("the most of a packet", |out| message(1, 1200, out)),
+];
+
+/// The allocator counts for the whole process, so a test that looks at it has one for itself.
+fn alone(name: &str, test: impl FnOnce()) {
+    if std::env::var_os("ROUSE_TEST_ALONE").is_some() {
+        return test();
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", &format!("node::conversations::tests::{name}"), "--nocapture"]);
+    let output = command.env("ROUSE_TEST_ALONE", "1").output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "see above");
+}
+
+#[test]
+fn no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back() {
+    alone("no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back", || {
+        let mut dear = Vec::new();
+        for (name, frames) in FORMS {
+            let shared = shared();
+            let packets: Vec<_> = (0..1000).map(|number| first_packet(number, frames)).collect();
+            let bytes: usize = packets.iter().map(|(_, packet)| packet.len() + AROUND).sum();
+            // The router is not there, and its hints pile up to a bound.
+            (0..2000).for_each(|_| {
+                shared.router.hint(super::super::tasks::router::RouterHint::Want { destination: local() })
+            });
+            let (before, mut work) = (crate::allocated(), DeferredWork::of(host(1)));
+            for (_, packet) in &packets {
+                shared.conversations.handle(&shared, local(), packet, &mut work);
+                work.finish(&shared);
+            }
+            drop(work);
+            let held = crate::allocated().saturating_sub(before);
+            println!("{name}: {:.1} bytes held for each of {bytes}", held as f64 / bytes as f64);
+            if held > 8 * bytes {
+                dear.push((name, held as f64 / bytes as f64));
+            }
+            shared.conversations.sweep_at(&shared, shared.now() + Duration::from_secs(55));
+            let left = crate::allocated().saturating_sub(before);
+            assert!(left < 32 << 10, "{name}: {left} of {held} bytes are kept");
+            assert!(read(&shared.conversations.by_ends).is_empty(), "{name}");
+        }
+        assert!(dear.is_empty(), "{dear:?}");
+    });
+}
+
+#[test]
+fn what_has_made_room_for_others_holds_nothing_any_more() {
+    alone("what_has_made_room_for_others_holds_nothing_any_more", || {
+        let (shared, bound) = (shared(), Limits::default().reassembly);
+        let before = crate::allocated();
+        for number in 0..12_000 {
+            let mut sender = Sender::new(number, local());
+            sender.begin(1 << 20);
+            sender.flood(&shared, local(), 1);
+        }
+        let (held, dropped) =
+            (crate::allocated().saturating_sub(before), shared.stats.drops()["reassembly_limit"]);
+        assert!(dropped > 4_000, "{dropped} made room");
+        assert!(held < bound, "{held} bytes are held, with a bound of {bound}");
+    });
+}
+
+fn from(peer: Address, number: u128, body: &Bytes) -> Message {
+    Message {
+        id: MessageId(number.to_be_bytes()),
+        from: peer,
+        to: local(),
+        sent_at: Timestamp(0),
+        received_at: Timestamp(0),
+        protection: crate::types::Protection::Link,
+        body: body.clone().into(),
+    }
+}
+
+#[test]
+fn messages_stay_in_order_however_little_a_mailbox_takes_at_once() {
+    let (shared, peer) = (shared(), address(1));
+    let entry = shared.conversations.open(&shared, &local(), &peer).unwrap();
+    let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+    // An inbox holds three of them. All senders together may have more, so that more are tried at once, but not all.
+    let body = Bytes::from(vec![7; 10 << 20]);
+    lock(&entry.state).held.extend((0..20).map(|number| from(peer, number, &body)));
+    let mut got = Vec::new();
+    while got.len() < 20 {
+        entry.deliver(&shared);
+        let message = mailbox.recv_from(&peer).now_or_never().expect("one is there").unwrap();
+        got.push(u128::from_be_bytes(message.id.0));
+    }
+    assert!(got.is_sorted(), "{got:?}");
+}
+
+#[test]
+fn a_message_that_an_inbox_refuses_is_delivered_once_something_is_taken() {
+    let (shared, peer) = (shared(), address(1));
+    let entry = shared.conversations.open(&shared, &local(), &peer).unwrap();
+    let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+    let body = Bytes::from(vec![7; 15 << 20]);
+    lock(&entry.state).held.extend((0..4).map(|number| from(peer, number, &body)));
+    // Two fit. To try again what does not brings nothing, and ends.
+    (0..3).for_each(|_| entry.deliver(&shared));
+    assert_eq!(lock(&entry.state).held.len(), 2);
+    assert!(shared.conversations.mailbox_changes.read().is_empty());
+    mailbox.recv_from(&peer).now_or_never().expect("one is there").unwrap();
+    assert!(
+        shared.conversations.mailbox_changes.read().contains(&(local(), peer)),
+        "it is noted that there is room"
+    );
+    entry.deliver(&shared);
+    assert_eq!(lock(&entry.state).held.len(), 1);
+}
+
+/// Panics when it is woken, once.
+#[derive(Default)]
+struct Fault(AtomicUsize);
+
+impl Wake for Fault {
+    fn wake(self: Arc<Self>) {
+        assert!(self.0.fetch_add(1, SeqCst) > 0, "a fault of the application");
+    }
+}
+
+#[test]
+fn a_panic_of_an_application_that_is_woken_keeps_no_message_back() {
+    for waits_for in ["its inbox", "the mailbox", "events"] {
+        let shared = shared();
+        let mut sender = Sender::new(1, local());
+        let (peer, fault) = (sender.address(), Arc::new(Fault::default()));
+        let waker = Waker::from(fault.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+        let mut events = shared.event_bus.subscribe();
+        let (mut any, mut one) = (Box::pin(mailbox.recv()), Box::pin(mailbox.recv_from(&peer)));
+        match waits_for {
+            "its inbox" => assert!(one.poll_unpin(&mut cx).is_pending()),
+            "the mailbox" => assert!(any.poll_unpin(&mut cx).is_pending()),
+            _ => assert!(events.poll_next_unpin(&mut cx).is_pending()),
+        }
+        sender.begin(100);
+        let flood = std::panic::AssertUnwindSafe(|| sender.flood(&shared, local(), 1));
+        assert!(std::panic::catch_unwind(flood).is_err(), "{waits_for}: it was woken");
+        drop((any, one));
+        sender.begin(100);
+        sender.flood(&shared, local(), 1);
+        for nth in 1..=2 {
+            assert!(mailbox.recv().now_or_never().is_some(), "{waits_for}: message {nth} is there");
+        }
+    }
+}
+
+/// A way into a mailbox: its name, and what puts a message there.
+type WayIn = (&'static str, fn(&crate::node::Mailbox, Message));
+
+#[test]
+fn a_panic_of_an_application_keeps_no_message_back_whichever_way_it_came() {
+    let ways: [WayIn; 4] = [
+        ("at once", |mailbox, message| _ = mailbox.push(message)),
+        ("after a wait", |mailbox, message| _ = mailbox.push_wait(message).now_or_never()),
+        ("in a batch", |mailbox, message| mailbox.push_batch(&message.from.clone(), &mut vec![message])),
+        ("given back", |mailbox, message| mailbox.unrecv(message)),
+    ];
+    for (way, push) in ways {
+        let (shared, peer, body) = (shared(), address(1), Bytes::from(vec![7; 1 << 20]));
+        let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+        let waker = Waker::from(Arc::new(Fault::default()));
+        let mut one = Box::pin(mailbox.recv_from(&peer));
+        assert!(one.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        let push = std::panic::AssertUnwindSafe(|| push(&mailbox, from(peer, 1, &body)));
+        assert!(std::panic::catch_unwind(push).is_err(), "{way}: it was woken");
+        drop(one);
+        assert!(mailbox.recv().now_or_never().is_some(), "{way}: the message is there");
+        assert!(mailbox.is_empty_from(&peer), "{way}");
+    }
+}
+
+#[test]
+fn invented_senders_of_messages_that_are_never_read_keep_no_other_out() {
+    let shared = shared();
+    let limit = u32::try_from(Limits::default().senders).unwrap();
+    let mut work = DeferredWork::of(host(1));
+    for number in 0..limit + 500 {
+        let (_, packet) = first_packet(number, |out| message(0, 1, out));
+        shared.conversations.handle(&shared, local(), &packet, &mut work);
+        work.finish(&shared);
+    }
+    assert_eq!(shared.stats.drops()["sender_limit"], 0);
+    let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
+    assert!(mailbox.recv_from(&address(limit + 499)).now_or_never().is_some(), "the last is heard");
+}

@@ -1,0 +1,11 @@
+//! The path of a packet through the node: received and forwarded, originated and transmitted, and the probes that measure it.
+
+pub(crate) mod awaiting_route;
+mod deferred;
+pub(crate) mod probe;
+mod receive;
+mod transmit;
+
+pub(crate) use deferred::DeferredWork;
+pub(crate) use receive::packets_arrived;
+pub(crate) use transmit::{hand_over, originate, payload_mtu, route, send_part};

@@ -1,0 +1,176 @@
+//! Answers that wait for their route.
+//!
+//! A packet may come over a way whose reverse this node has not heard of yet: the asker was told of this node first. So
+//! what asks for an answer gets it when the route has come, if that is soon. Conversations keep their acknowledgements
+//! themselves, and are woken at the same place, [`route_changed`]; answers to probes wait here, few and not for long.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::address::Address;
+use crate::egress::Class;
+use crate::node::data_path::{DeferredWork, hand_over, route};
+use crate::node::state::NodeState;
+use crate::notify::Notify;
+use crate::route::Location;
+use crate::rt;
+use crate::stats::{Counter, DropCause};
+use crate::time::Time;
+
+/// How long an answer waits. Who asks loses patience sooner or later too.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many wait, and how many of those that were asked for from one host and from one network: a host that invents askers takes
+/// no more, however many links it has.
+const MOST: usize = 256;
+const MOST_OF_HOST: usize = 64;
+const MOST_OF_NETWORK: usize = 128;
+/// The bytes that wait.
+const MOST_BYTES: usize = 64 << 10;
+
+/// The answers that wait, in the order in which they came.
+pub(crate) struct AwaitingRoute(Notify<VecDeque<QueuedReply>>);
+
+struct QueuedReply {
+    to: Address,
+    /// The account of the neighbour that the question came from.
+    from: Location,
+    packet: Bytes,
+    until: Time,
+}
+
+impl Default for AwaitingRoute {
+    fn default() -> Self {
+        AwaitingRoute(Notify::new(VecDeque::new()))
+    }
+}
+
+impl AwaitingRoute {
+    /// Keeps an answer. Returns whether there was room for it.
+    fn keep(&self, answer: QueuedReply) -> bool {
+        let mut waiting = self.0.write();
+        let of_host = waiting.iter().filter(|known| known.from.host == answer.from.host).count();
+        let of_network = waiting.iter().filter(|known| known.from.network == answer.from.network).count();
+        let bytes: usize = waiting.iter().map(|known| known.packet.len()).sum();
+        let room = waiting.len() < MOST
+            && of_host < MOST_OF_HOST
+            && of_network < MOST_OF_NETWORK
+            && bytes.saturating_add(answer.packet.len()) <= MOST_BYTES;
+        if room {
+            waiting.push_back(answer);
+        }
+        room
+    }
+
+    /// Takes the answers to one destination.
+    fn take(&self, to: &Address) -> Vec<Bytes> {
+        if !self.0.read().iter().any(|known| known.to == *to) {
+            return Vec::new();
+        }
+        let mut waiting = self.0.write();
+        let (taken, kept): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut *waiting).into_iter().partition(|known| known.to == *to);
+        *waiting = kept;
+        taken.into_iter().map(|known| known.packet).collect()
+    }
+
+    /// Drops the answers whose time is up; returns how many.
+    fn expire(&self, now: Time) -> u64 {
+        let mut waiting = self.0.write();
+        let mut expired: u64 = 0;
+        while waiting.front().is_some_and(|first| first.until <= now) {
+            waiting.pop_front();
+            expired = expired.saturating_add(1);
+        }
+        expired
+    }
+
+    /// The task that counts the answers whose route has not come in time.
+    pub(crate) async fn run(shared: Arc<NodeState>) {
+        loop {
+            let first =
+                shared.awaiting_route.0.when(|waiting| waiting.front().map(|first| first.until)).await;
+            rt::sleep(first.since(shared.now())).await;
+            let expired = shared.awaiting_route.expire(shared.now());
+            shared.stats.drop_n(DropCause::NoRoute, expired);
+        }
+    }
+}
+
+/// Sends an answer of this node's own, now or as soon as there is a route to who asked.
+pub(crate) fn answer(shared: &NodeState, to: &Address, packet: Bytes, work: &mut DeferredWork) {
+    if let Some(hop) = route(shared, to) {
+        shared.stats.count(Counter::PacketsOut, 1);
+        return hand_over(shared, &hop, Class::Interactive, packet, work);
+    }
+    let until = shared.now() + PATIENCE;
+    if !shared.awaiting_route.keep(QueuedReply { to: *to, from: work.from, packet, until }) {
+        return shared.stats.drop(DropCause::NoRoute);
+    }
+    // The route may have come between the two looks, when nothing waited yet.
+    send_waiting(shared, to, work);
+}
+
+/// The route to a destination has come, changed or gone: whatever waits for it is sent.
+pub(crate) fn route_changed(shared: &NodeState, destination: &Address, work: &mut DeferredWork) {
+    {
+        let mut changes = shared.fib_changes.write();
+        *changes = changes.wrapping_add(1);
+    }
+    shared.conversations.route_changed(shared, destination, route(shared, destination).is_some(), work);
+    send_waiting(shared, destination, work);
+}
+
+fn send_waiting(shared: &NodeState, to: &Address, work: &mut DeferredWork) {
+    let Some(hop) = route(shared, to) else { return };
+    for packet in shared.awaiting_route.take(to) {
+        shared.stats.count(Counter::PacketsOut, 1);
+        hand_over(shared, &hop, Class::Interactive, packet, work);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(to: u8, host: u64, until: u64) -> QueuedReply {
+        let from = Location { host, network: host / 1000 };
+        let until = Time::from_millis(until);
+        QueuedReply { to: Address::from_bytes([to; 32]), from, packet: Bytes::from(vec![to; 78]), until }
+    }
+
+    #[test]
+    fn answers_wait_until_their_route_comes_or_their_time_is_up() {
+        let awaiting = AwaitingRoute::default();
+        for (to, until) in [(1, 10), (2, 20), (1, 30)] {
+            assert!(awaiting.keep(answer(to, 7, until)));
+        }
+        assert_eq!(awaiting.expire(Time::from_millis(9)), 0);
+        assert_eq!(awaiting.expire(Time::from_millis(10)), 1);
+        assert_eq!(awaiting.take(&Address::from_bytes([1; 32])).len(), 1);
+        assert!(awaiting.take(&Address::from_bytes([1; 32])).is_empty());
+        assert_eq!(awaiting.expire(Time::from_millis(30)), 1);
+    }
+
+    #[test]
+    fn those_that_wait_are_bounded_and_no_host_or_network_takes_the_places_of_others() {
+        let awaiting = AwaitingRoute::default();
+        assert_eq!((0..1000).filter(|_| awaiting.keep(answer(1, 7, 10))).count(), MOST_OF_HOST);
+        let network = (0..10_000).filter(|n| awaiting.keep(answer(2, n % 1000, 10))).count();
+        assert_eq!(network, MOST_OF_NETWORK - MOST_OF_HOST);
+        let others = (0..10_000).filter(|n| awaiting.keep(answer(3, 1000 + n, 10))).count();
+        assert_eq!(others, MOST - MOST_OF_NETWORK);
+    }
+}

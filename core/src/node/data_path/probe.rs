@@ -1,0 +1,235 @@
+//! Ping and trace: packets that ask for an answer.
+//!
+//! A trace carries its sender's address in clear, and tells it to every relay: who must not be seen to ask, must
+//! not trace.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+
+use crate::address::Address;
+use crate::egress::Class;
+use crate::node::data_path::awaiting_route;
+use crate::node::data_path::{DeferredWork, originate, route};
+use crate::node::state::{NodeState, lock};
+use crate::rt;
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::types::{Hop, PingError, Pong};
+use crate::wire::packet::{self, FLAG_TRACE, HEADER, HOP_LIMIT, Header, Probe, payload};
+
+/// Answers that a node gives per second, at most, and in one go.
+const REPLIES_PER_SECOND: u64 = 500;
+const REPLIES_BURST: u32 = 1000;
+/// How long a probe waits for a route.
+const ROUTE_WAIT: Duration = Duration::from_secs(2);
+/// Probes under way at once.
+const MAX_PENDING: usize = 1024;
+
+/// The probes under way, and what may still be answered.
+#[derive(Default)]
+pub(crate) struct Probes {
+    pending: HashMap<u64, PendingProbe>,
+    /// A leaky bucket: the time that the answers given so far still take up, as of `counted`.
+    owed: Duration,
+    counted: Time,
+}
+
+struct PendingProbe {
+    target: Address,
+    kind: u8,
+    answer: oneshot::Sender<ProbeReply>,
+}
+
+/// Who answered, and the value that came with it.
+pub(crate) struct ProbeReply {
+    source: Address,
+    value: u8,
+    at: Time,
+}
+
+impl Probes {
+    fn may_reply(&mut self, now: Time) -> bool {
+        let each = Duration::from_nanos(1_000_000_000 / REPLIES_PER_SECOND);
+        self.owed = self.owed.saturating_sub(now.since(self.counted));
+        self.counted = now;
+        let owed = self.owed.saturating_add(each);
+        let allowed = owed <= each.saturating_mul(REPLIES_BURST);
+        if allowed {
+            self.owed = owed;
+        }
+        allowed
+    }
+}
+
+/// Forgets a probe when whoever waits for it goes.
+struct ProbeRegistration<'a>(&'a NodeState, u64);
+
+impl Drop for ProbeRegistration<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.probes).pending.remove(&self.1);
+    }
+}
+
+async fn request(
+    shared: &NodeState,
+    target: &Address,
+    (kind, expected): (u8, u8),
+    (flags, hop_limit): (u8, u8),
+    timeout: Duration,
+) -> Result<(ProbeReply, Duration), PingError> {
+    wait_for_route(shared, target, timeout.min(ROUTE_WAIT)).await?;
+    let nonce = random_nonce();
+    let (answer, mut answered) = oneshot::channel();
+    let sent = shared.now();
+    {
+        let mut probes = lock(&shared.probes);
+        if shared.is_stopping() {
+            return Err(PingError::Stopped);
+        }
+        if probes.pending.len() >= MAX_PENDING {
+            return Err(PingError::TimedOut);
+        }
+        probes.pending.insert(nonce, PendingProbe { target: *target, kind: expected, answer });
+    }
+    let _registration = ProbeRegistration(shared, nonce);
+    let probe = Probe { kind, source: shared.identity.address(), nonce, value: hop_limit };
+    let mut work = DeferredWork::default();
+    let class = Class::Interactive;
+    if !originate(shared, target, class, (flags, hop_limit), |out| probe.write(out), &mut work) {
+        return Err(PingError::NoRoute(*target));
+    }
+    work.finish(shared);
+    match rt::timeout(timeout, &mut answered).await {
+        Some(Ok(answer)) => {
+            let rtt = answer.at.since(sent);
+            Ok((answer, rtt))
+        }
+        Some(Err(_)) => Err(PingError::Stopped),
+        None => Err(PingError::TimedOut),
+    }
+}
+
+/// A node that has just started has no routes yet: what asks for an answer waits a little for one.
+async fn wait_for_route(shared: &NodeState, target: &Address, patience: Duration) -> Result<(), PingError> {
+    let there = shared.fib_changes.when(|_| route(shared, target).map(|_| ()));
+    let stopped = shared.stopped.when(|stopped| stopped.then_some(()));
+    match rt::timeout(patience, select(std::pin::pin!(there), std::pin::pin!(stopped))).await {
+        Some(Either::Left(_)) => Ok(()),
+        Some(Either::Right(_)) => Err(PingError::Stopped),
+        None => Err(PingError::NoRoute(*target)),
+    }
+}
+
+/// One round trip to the node of `target`.
+pub(crate) async fn ping(shared: &NodeState, target: &Address, timeout: Duration) -> Result<Pong, PingError> {
+    if shared.is_ours(target) {
+        return Ok(Pong { rtt_us: 0, hops: 0 });
+    }
+    let kinds = (payload::PING, payload::PONG);
+    let (answer, rtt) = request(shared, target, kinds, (0, HOP_LIMIT), timeout).await?;
+    Ok(Pong { rtt_us: micros(rtt), hops: answer.value })
+}
+
+/// The node `hop` links on the way to `target`.
+pub(crate) async fn trace(
+    shared: &NodeState,
+    target: &Address,
+    hop: u8,
+    timeout: Duration,
+) -> Result<Hop, PingError> {
+    if shared.is_ours(target) {
+        return Ok(Hop { hop: 0, address: *target, rtt_us: 0 });
+    }
+    let kinds = (payload::TRACE, payload::HOP);
+    let (answer, rtt) = request(shared, target, kinds, (FLAG_TRACE, hop), timeout).await?;
+    Ok(Hop { hop, address: answer.source, rtt_us: micros(rtt) })
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn random_nonce() -> u64 {
+    // Without randomness probes still work: nonces only tell one's own probes apart.
+    getrandom::u64().unwrap_or_default()
+}
+
+/// Takes a probe, or an answer to one of ours.
+pub(crate) fn arrived(shared: &NodeState, header: &Header, payload: &[u8], work: &mut DeferredWork) {
+    let Some(probe) = Probe::read(payload) else {
+        return shared.stats.drop(DropCause::MalformedPacket);
+    };
+    match probe.kind {
+        payload::PING => {
+            let hops = probe.crossed(header.hop_limit);
+            reply(shared, payload::PONG, header.destination, &probe, hops, work);
+        }
+        payload::TRACE => reply(shared, payload::HOP, header.destination, &probe, probe.value, work),
+        _ => answered(shared, probe),
+    }
+}
+
+/// The hop limit of a trace has run out here.
+pub(crate) fn answer_trace(shared: &NodeState, payload: &[u8], work: &mut DeferredWork) {
+    match Probe::read(payload) {
+        Some(probe) if probe.kind == payload::TRACE => {
+            reply(shared, payload::HOP, shared.identity.address(), &probe, probe.value, work);
+        }
+        _ => shared.stats.drop(DropCause::MalformedPacket),
+    }
+}
+
+fn reply(shared: &NodeState, kind: u8, source: Address, probe: &Probe, value: u8, work: &mut DeferredWork) {
+    if !lock(&shared.probes).may_reply(shared.now()) {
+        return shared.stats.drop(DropCause::ReplyLimit);
+    }
+    let answer = Probe { kind, source, nonce: probe.nonce, value };
+    let mut packet = Vec::with_capacity(HEADER.saturating_add(64));
+    packet::write_header(&mut packet, Class::Interactive, 0, HOP_LIMIT, &probe.source);
+    answer.write(&mut packet);
+    awaiting_route::answer(shared, &probe.source, packet.into(), work);
+}
+
+fn answered(shared: &NodeState, probe: Probe) {
+    let now = shared.now();
+    let mut probes = lock(&shared.probes);
+    let expected = probes.pending.get(&probe.nonce).is_some_and(|pending| {
+        pending.kind == probe.kind && (probe.kind == payload::HOP || pending.target == probe.source)
+    });
+    if !expected {
+        // Late, or not ours.
+        return shared.stats.drop(DropCause::Duplicate);
+    }
+    if let Some(pending) = probes.pending.remove(&probe.nonce) {
+        let _ = pending.answer.send(ProbeReply { source: probe.source, value: probe.value, at: now });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_limited_to_a_burst_and_a_rate() {
+        let mut probes = Probes::default();
+        let start = Time::ZERO;
+        let burst = (0..5000).filter(|_| probes.may_reply(start)).count();
+        assert_eq!(burst, 1000);
+        let later = start + Duration::from_secs(1);
+        let second = (0..5000).filter(|_| probes.may_reply(later)).count();
+        assert_eq!(second, 500);
+    }
+}

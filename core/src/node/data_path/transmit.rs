@@ -1,0 +1,91 @@
+//! The sending half of the data path: the route of a packet, and the queue of the link that it leaves over.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::DeferredWork;
+use crate::address::Address;
+use crate::egress::Class;
+use crate::link::Sealer;
+use crate::node::state::NodeState;
+use crate::node::state::fib::{FibRoute, NextHops};
+use crate::stats::{Counter, DropCause};
+use crate::wire::packet::{self, HEADER, HOP_LIMIT};
+
+/// The route to a destination, if there is one. A neighbour is reached over its own link from the moment that this is in
+/// service, also before the router has heard its announce: that leads straight there, and cannot loop.
+pub(crate) fn route(shared: &NodeState, destination: &Address) -> Option<FibRoute> {
+    shared.fib.get(destination).or_else(|| {
+        let next = shared.linked_to(destination)?;
+        let mtu = payload_mtu(next.mtu());
+        Some(FibRoute { next_hops: Arc::new(NextHops { next, alternate: None }), mtu })
+    })
+}
+
+pub(crate) fn hand_over(
+    shared: &NodeState,
+    hop: &FibRoute,
+    class: Class,
+    packet: Bytes,
+    work: &mut DeferredWork,
+) {
+    let next = hop.best();
+    if packet.len().saturating_add(Sealer::OVERHEAD) > next.mtu() {
+        return shared.stats.drop(DropCause::TooLong);
+    }
+    next.push(shared, class, packet);
+    work.flush_later(next);
+}
+
+/// Sends a packet of our own, whose payload `write` appends. Returns whether there was a route.
+pub(crate) fn originate(
+    shared: &NodeState,
+    destination: &Address,
+    class: Class,
+    (flags, hop_limit): (u8, u8),
+    write: impl FnOnce(&mut Vec<u8>),
+    work: &mut DeferredWork,
+) -> bool {
+    let Some(hop) = route(shared, destination) else { return false };
+    let mut packet = Vec::with_capacity(HEADER + 64);
+    packet::write_header(&mut packet, class, flags, hop_limit, destination);
+    write(&mut packet);
+    shared.stats.count(Counter::PacketsOut, 1);
+    hand_over(shared, &hop, class, packet.into(), work);
+    true
+}
+
+/// Sends one more packet of a conversation, if it has one. `fill` appends the payload, at most as long as it is told.
+pub(crate) fn send_part(
+    shared: &NodeState,
+    hop: &FibRoute,
+    destination: &Address,
+    fill: impl FnOnce(usize, &mut Vec<u8>) -> bool,
+    work: &mut DeferredWork,
+) -> bool {
+    let most = hop.mtu.min(payload_mtu(hop.best().mtu()));
+    let mut packet = Vec::with_capacity(most.saturating_add(HEADER));
+    packet::write_header(&mut packet, Class::Bulk, 0, HOP_LIMIT, destination);
+    if !fill(most, &mut packet) {
+        return false;
+    }
+    shared.stats.count(Counter::PacketsOut, 1);
+    hand_over(shared, hop, Class::Bulk, packet.into(), work);
+    true
+}
+
+/// The longest packet payload that a link with this MTU takes.
+pub(crate) fn payload_mtu(link_mtu: usize) -> usize {
+    link_mtu.saturating_sub(Sealer::OVERHEAD + HEADER)
+}

@@ -1,0 +1,236 @@
+//! What applications have taken, until the receipts for it are given.
+
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Instant;
+
+use futures::channel::oneshot;
+
+use super::Mailbox;
+use crate::address::Address;
+use crate::types::{Message, MessageId};
+
+/// Names of messages: first and last of those that follow on one another.
+pub(crate) type MessageRanges = Vec<(u128, u128)>;
+
+/// Messages that were taken and have no receipt yet, and those of this node itself that have not been taken.
+#[derive(Default)]
+pub(super) struct MailboxReceipts {
+    /// By sender. A sender is here only while some of its messages are.
+    taken: BTreeMap<Address, MessageRanges>,
+    /// By sender and name: when it was sent, and where its sender waits.
+    here: BTreeMap<(Address, u128), (Instant, oneshot::Sender<u64>)>,
+}
+
+/// The receipt of a message of this node itself. It resolves, when the message was taken, to the time that this took, in
+/// microseconds. Unless it is kept, it is given up.
+pub(crate) struct PendingLocalReceipt {
+    mailbox: Mailbox,
+    key: (Address, u128),
+    receipt: Option<oneshot::Receiver<u64>>,
+}
+
+impl PendingLocalReceipt {
+    /// The message is in the mailbox.
+    pub(crate) fn keep(mut self) -> Option<oneshot::Receiver<u64>> {
+        self.receipt.take()
+    }
+}
+
+impl Drop for PendingLocalReceipt {
+    fn drop(&mut self) {
+        if self.receipt.is_some() {
+            self.mailbox.receipts().here.remove(&self.key);
+        }
+    }
+}
+
+/// A message of this node itself that was taken.
+pub(crate) struct LocalReceipt {
+    pub(crate) id: MessageId,
+    pub(crate) elapsed_us: u64,
+    waiter: oneshot::Sender<u64>,
+}
+
+impl LocalReceipt {
+    /// Gives its sender the receipt. No lock may be held.
+    pub(crate) fn notify_sender(self) {
+        // The sender may have gone.
+        let _ = self.waiter.send(self.elapsed_us);
+    }
+}
+
+impl Mailbox {
+    fn receipts(&self) -> MutexGuard<'_, MailboxReceipts> {
+        self.shared.receipts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before a message of this node itself comes here: what waits for its receipt.
+    pub(crate) fn expect(&self, message: &Message) -> PendingLocalReceipt {
+        let key = (message.from, number(&message.id));
+        let (sender, receipt) = oneshot::channel();
+        self.receipts().here.insert(key, (Instant::now(), sender));
+        PendingLocalReceipt { mailbox: self.clone(), key, receipt: Some(receipt) }
+    }
+
+    /// An application has these messages: their senders get receipts.
+    pub(crate) fn took<'a>(&self, messages: impl IntoIterator<Item = &'a Message>) {
+        let mut fresh = Vec::new();
+        {
+            let mut receipts = self.receipts();
+            for message in messages {
+                let taken = receipts.taken.entry(message.from).or_default();
+                if taken.is_empty() {
+                    fresh.push((self.shared.address, message.from));
+                }
+                take(taken, number(&message.id));
+            }
+        }
+        // For the others the task of the timers is on its way already.
+        if !fresh.is_empty() {
+            self.shared.mailbox_changes.write().extend(fresh);
+        }
+    }
+
+    /// A message is given back. Unless its receipt was given, there is none before it is taken again.
+    pub(super) fn undo_taken(&self, message: &Message) {
+        let mut receipts = self.receipts();
+        let Some(taken) = receipts.taken.get_mut(&message.from) else { return };
+        untake(taken, number(&message.id));
+        if taken.is_empty() {
+            receipts.taken.remove(&message.from);
+        }
+    }
+
+    /// Messages of this sender that were taken since the last call, and those of them that are of this node itself.
+    pub(crate) fn drain_taken(&self, from: &Address) -> (MessageRanges, Vec<LocalReceipt>) {
+        let mut receipts = self.receipts();
+        let taken = receipts.taken.remove(from).unwrap_or_default();
+        let mut here = Vec::new();
+        for (first, last) in &taken {
+            while let Some(key) =
+                receipts.here.range((*from, *first)..=(*from, *last)).next().map(|(key, _)| *key)
+                && let Some((sent, waiter)) = receipts.here.remove(&key)
+            {
+                let elapsed_us = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
+                here.push(LocalReceipt { id: MessageId(key.1.to_be_bytes()), elapsed_us, waiter });
+            }
+        }
+        (taken, here)
+    }
+
+    /// From now on there are no receipts.
+    pub(super) fn close_receipts(&self) {
+        // Those that wait are woken when the lock is released.
+        let _here = std::mem::take(&mut self.receipts().here);
+    }
+}
+
+fn number(id: &MessageId) -> u128 {
+    u128::from_be_bytes(id.0)
+}
+
+fn take(taken: &mut MessageRanges, number: u128) {
+    match taken.last_mut() {
+        Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+        _ => taken.push((number, number)),
+    }
+}
+
+fn untake(taken: &mut MessageRanges, number: u128) {
+    let Some(at) = taken.iter().position(|(first, last)| (*first..=*last).contains(&number)) else { return };
+    let (first, last) = taken.swap_remove(at);
+    if first < number {
+        taken.push((first, number - 1));
+    }
+    if number < last {
+        taken.push((number + 1, last));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+
+    use super::super::MailboxChanges;
+    use super::*;
+    use crate::identity::Identity;
+    use crate::types::{Protection, Timestamp};
+
+    const FIRST: u128 = 7 << 64;
+
+    /// A mailbox with this many messages of one sender, and where it notes that some were taken.
+    fn mailbox(count: u128) -> (Mailbox, Arc<MailboxChanges>, Address) {
+        let [to, from] = [1, 2].map(|seed| Identity::from_seed(&[seed; 32]).address());
+        let mailbox_changes = Arc::<MailboxChanges>::default();
+        let mailbox = Mailbox::new(to, 1000, mailbox_changes.clone());
+        for number in 0..count {
+            let message = Message {
+                id: MessageId((FIRST + number).to_be_bytes()),
+                from,
+                to,
+                sent_at: Timestamp(0),
+                received_at: Timestamp(0),
+                protection: Protection::Link,
+                body: "x".into(),
+            };
+            assert!(mailbox.push(message).is_none());
+        }
+        (mailbox, mailbox_changes, from)
+    }
+
+    fn recv(mailbox: &Mailbox) -> Message {
+        mailbox.recv().now_or_never().expect("one is there").unwrap()
+    }
+
+    #[test]
+    fn all_that_was_taken_between_two_looks_is_one_note_and_one_range() {
+        let (mailbox, mailbox_changes, from) = mailbox(600);
+        mailbox.recv_batch(256).now_or_never().unwrap().unwrap();
+        assert_eq!(std::mem::take(&mut *mailbox_changes.write()).len(), 1);
+        for _ in 0..100 {
+            recv(&mailbox);
+        }
+        assert!(mailbox_changes.read().is_empty(), "the first look is yet to come, and finds these too");
+        assert_eq!(mailbox.drain_taken(&from).0, [(FIRST, FIRST + 355)]);
+        recv(&mailbox);
+        assert_eq!(mailbox_changes.read().len(), 1, "these need another");
+        assert_eq!(mailbox.drain_taken(&from).0, [(FIRST + 356, FIRST + 356)]);
+        assert_eq!(mailbox.drain_taken(&from).0, []);
+    }
+
+    #[test]
+    fn what_was_fetched_or_given_back_is_not_taken() {
+        let (mailbox, mailbox_changes, from) = mailbox(5);
+        let fetched = mailbox.fetch_batch(5).now_or_never().unwrap().unwrap();
+        assert_eq!((mailbox.drain_taken(&from).0, mailbox_changes.read().len()), (vec![], 0));
+        mailbox.took(&fetched);
+        for number in [2, 0, 4, 1, 3] {
+            mailbox.unrecv(fetched[number].clone());
+            let left = mailbox.receipts().taken.get(&from).cloned().unwrap_or_default();
+            let mut left: Vec<_> = left.into_iter().flat_map(|(first, last)| first..=last).collect();
+            left.sort_unstable();
+            assert!(!left.contains(&(FIRST + number as u128)), "{left:?}");
+        }
+        assert_eq!(mailbox.drain_taken(&from).0, []);
+        assert_eq!(recv(&mailbox), fetched[3]);
+        assert_eq!(mailbox.drain_taken(&from).0, [(FIRST + 3, FIRST + 3)]);
+    }
+
+    #[test]
+    fn a_receipt_that_is_given_up_leaves_nothing_behind() {
+        let (mailbox, _, from) = mailbox(2);
+        let (one, other) = (recv(&mailbox), recv(&mailbox));
+        mailbox.drain_taken(&from);
+        drop(mailbox.expect(&one));
+        let receipt = mailbox.expect(&other).keep().unwrap();
+        mailbox.took([&one, &other]);
+        let (_, mut here) = mailbox.drain_taken(&from);
+        assert_eq!(here.len(), 1, "one sender has given up");
+        here.remove(0).notify_sender();
+        assert!(receipt.now_or_never().unwrap().is_ok());
+        assert!(mailbox.receipts().here.is_empty() && mailbox.receipts().taken.is_empty());
+    }
+}

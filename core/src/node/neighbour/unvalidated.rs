@@ -1,0 +1,69 @@
+//! The frames of unvalidated origin of one link: how many frames that came from elsewhere are looked into.
+//!
+//! Anybody who overheard a frame can send it from anywhere, so they cost little: a burst and a rate for each link, and a
+//! place among its task's commands.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// Frames that are looked into at once, and that may wait.
+const BURST: u32 = 64;
+/// The time between two, on average.
+const EACH: Duration = Duration::from_millis(16);
+
+/// See the [module's page](self).
+#[derive(Debug, Default)]
+pub(super) struct UnvalidatedFrames {
+    /// A leaky bucket: the time that the frames admitted so far still take up, as of `counted`.
+    owed: Duration,
+    counted: Time,
+    waiting: u32,
+}
+
+impl UnvalidatedFrames {
+    /// Whether one more is looked into. It waits then until [`UnvalidatedFrames::done`].
+    pub(super) fn admit(&mut self, now: Time) -> bool {
+        self.owed = self.owed.saturating_sub(now.since(self.counted));
+        self.counted = now;
+        let owed = self.owed.saturating_add(EACH);
+        let admitted = self.waiting < BURST && owed <= EACH.saturating_mul(BURST);
+        if admitted {
+            self.owed = owed;
+            self.waiting = self.waiting.saturating_add(1);
+        }
+        admitted
+    }
+
+    /// One has been looked into.
+    pub(super) fn done(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_gets_a_burst_and_a_rate() {
+        let mut unvalidated = UnvalidatedFrames::default();
+        let mut flood = |now: Time, count: u32| {
+            let admitted = (0..count).filter(|_| unvalidated.admit(now)).count();
+            (0..admitted).for_each(|_| unvalidated.done());
+            admitted
+        };
+        assert_eq!(flood(Time::ZERO, 1000), 64);
+        assert_eq!(flood(Time::ZERO + Duration::from_millis(160), 1000), 10);
+        assert_eq!(flood(Time::ZERO + Duration::from_secs(60), 1000), 64);
+    }
+
+    #[test]
+    fn no_more_wait_than_a_burst() {
+        let mut unvalidated = UnvalidatedFrames::default();
+        let admitted = (0..10_000u64).filter(|n| unvalidated.admit(Time::from_millis(n * 100))).count();
+        assert_eq!(admitted, 64);
+        unvalidated.done();
+        assert!(unvalidated.admit(Time::from_millis(2_000_000)));
+    }
+}

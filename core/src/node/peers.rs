@@ -1,0 +1,104 @@
+//! Which peers a node dials: added and removed while it runs.
+
+use std::time::Duration;
+
+use super::state::{lock, read};
+use super::tasks::peering::LinkEvent;
+use super::{Node, PeerError, RemovedPeer};
+use crate::netmod::NetmodError;
+use crate::rt;
+
+/// How long adding a peer waits for a netmod to say whether its URI makes sense.
+const PARSE: Duration = Duration::from_millis(500);
+
+impl Node {
+    /// Dials a peer from now on, again whenever the link to it fails.
+    ///
+    /// # Errors
+    /// [`PeerError`]: no netmod for the URI's scheme, or not a URI.
+    pub async fn add_peer(&self, uri: &str) -> Result<(), PeerError> {
+        let shared = &self.shared;
+        if shared.is_stopping() {
+            return Err(PeerError::Stopped);
+        }
+        let Some((scheme, place)) = uri.split_once(':').filter(|(scheme, rest)| {
+            !scheme.is_empty() && !rest.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        }) else {
+            return Err(PeerError::Invalid(format!(
+                "{uri:?} is no peer: write scheme:place, for example udp:192.0.2.7:7700"
+            )));
+        };
+        let mut media = read(&shared.media).values().cloned().collect::<Vec<_>>().into_iter();
+        let Some(medium) = media.find(|medium| medium.netmod.scheme() == scheme) else {
+            return Err(PeerError::NoNetmod { scheme: scheme.to_owned() });
+        };
+        // Only the netmod knows what makes sense. What it cannot say at once, such as a name's address, is tried later.
+        let resolved = rt::timeout(PARSE, medium.netmod.resolve(place)).await;
+        if let Some(Err(NetmodError::Invalid(reason))) = resolved {
+            return Err(PeerError::Invalid(format!("{uri:?} is no peer: {reason}")));
+        }
+        lock(&shared.dials).add(shared.now(), uri);
+        shared.link_events.push(LinkEvent::DialCheck).await.map_err(|_| PeerError::Stopped)
+    }
+
+    /// Dials a peer no longer, and ends the link that this made, unless there is another reason for it: the neighbour was also
+    /// found on the network, dialled this node itself, or is dialled under another URI. Returns what became of the link.
+    ///
+    /// # Errors
+    /// [`PeerError::Unknown`] when it was not dialled.
+    pub async fn remove_peer(&self, uri: &str) -> Result<RemovedPeer, PeerError> {
+        let shared = &self.shared;
+        let (paths, address) = lock(&shared.dials).remove(uri).ok_or(PeerError::Unknown)?;
+        let mut became = RemovedPeer::NoLink;
+        let neighbours: Vec<_> = read(&shared.neighbours).values().cloned().collect();
+        for neighbour in neighbours {
+            let path = neighbour.path();
+            if address != Some(neighbour.address) && !paths.contains(&path) {
+                continue;
+            }
+            let this = lock(&shared.dials).why_linked(&path, &neighbour.address, neighbour.initiator);
+            neighbour.set_configured(shared, this == RemovedPeer::DialledOtherwise).await;
+            if this == RemovedPeer::Ended {
+                neighbour.leave();
+            }
+            became = became.max(this);
+        }
+        shared.link_events.push(LinkEvent::Forget { paths }).await.map_err(|_| PeerError::Stopped)?;
+        Ok(became)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::netmod::mem::MemNet;
+
+    /// Waits until each link of a node is configured, or none.
+    async fn until_configured(node: &Node, configured: bool) {
+        let holds = || {
+            let neighbours = read(&node.shared.neighbours);
+            !neighbours.is_empty() && neighbours.values().all(|known| known.is_configured() == configured)
+        };
+        while !holds() {
+            rt::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_link_is_configured_for_as_long_as_a_peer_asks_for_it() {
+        let test = async {
+            let net = MemNet::new(1);
+            let node = Node::builder().netmod(net.netmod("a")).start().await.unwrap();
+            let _other = Node::builder().netmod(net.netmod("b")).start().await.unwrap();
+            until_configured(&node, false).await;
+            node.add_peer("mem:b").await.unwrap();
+            until_configured(&node, true).await;
+            let became = node.remove_peer("mem:b").await.unwrap();
+            assert!(matches!(became, RemovedPeer::Found | RemovedPeer::DialledHere), "{became}");
+            until_configured(&node, false).await;
+        };
+        block_on(async { rt::timeout(Duration::from_secs(60), test).await }).expect("in time");
+    }
+}

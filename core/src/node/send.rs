@@ -1,0 +1,255 @@
+//! Sending: from the application to the conversation, or straight into a mailbox of this node.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::Shared as SharedFuture;
+
+use super::conversations::{ConversationEntry, DeliveryState};
+use super::data_path::DeferredWork;
+use super::mailbox::{Mailbox, PendingLocalReceipt};
+use super::state::{NodeState, read};
+use crate::address::Address;
+use crate::stats::Counter;
+use crate::types::{
+    Event, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, Receipt, SendError, Timestamp,
+};
+
+/// A message that was accepted for sending.
+pub struct Sent {
+    /// The message's name.
+    pub id: MessageId,
+    /// Whether it would survive a crash of this node. Not yet: messages wait in memory.
+    pub durable: bool,
+    /// Its length in bytes.
+    pub bytes: u64,
+    at: Instant,
+    to: Address,
+    receipt_source: ReceiptSource,
+}
+
+/// Where it is known what becomes of a message.
+enum ReceiptSource {
+    Remote(Arc<ConversationEntry>),
+    /// With the mailbox of this node that it is in, which says how many microseconds it took until the message was taken; and how
+    /// long it may take.
+    Local(Option<SharedFuture<oneshot::Receiver<u64>>>, Duration),
+}
+
+impl Sent {
+    /// Waits until an application of the recipient has taken the message: one that waits in a mailbox is not delivered yet.
+    ///
+    /// # Errors
+    /// [`SendError::Expired`] when its time to live has run out, [`SendError::Stopped`] when the node stops.
+    pub async fn delivered(&self) -> Result<Receipt, SendError> {
+        let entry = match &self.receipt_source {
+            ReceiptSource::Remote(entry) => entry,
+            ReceiptSource::Local(receipt, ttl) => return self.delivered_here(receipt.as_ref(), *ttl).await,
+        };
+        let elapsed_us = || u64::try_from(self.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        match entry.delivery_state(self.id) {
+            DeliveryState::Delivered => Ok(Receipt { id: self.id, elapsed_us: elapsed_us() }),
+            DeliveryState::Expired => Err(SendError::Expired(self.to)),
+            DeliveryState::Stopped => Err(SendError::Stopped),
+            DeliveryState::Pending(receipt) => receipt.await.unwrap_or(Err(SendError::Stopped)),
+        }
+    }
+
+    async fn delivered_here(
+        &self,
+        receipt: Option<&SharedFuture<oneshot::Receiver<u64>>>,
+        ttl: Duration,
+    ) -> Result<Receipt, SendError> {
+        let receipt = receipt.ok_or(SendError::Stopped)?.clone();
+        match crate::rt::timeout(ttl.saturating_sub(self.at.elapsed()), receipt).await {
+            Some(Ok(elapsed_us)) => Ok(Receipt { id: self.id, elapsed_us }),
+            Some(Err(oneshot::Canceled)) => Err(SendError::Stopped),
+            None => Err(SendError::Expired(self.to)),
+        }
+    }
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent").field("id", &self.id).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// Where a message goes.
+enum Recipient {
+    /// Into a mailbox of this node, with its time to live.
+    Local(Mailbox, Message, Duration),
+    Remote(Arc<ConversationEntry>, Outgoing),
+}
+
+fn recipient(shared: &NodeState, message: Outgoing) -> Result<Recipient, SendError> {
+    if shared.is_stopping() {
+        return Err(SendError::Stopped);
+    }
+    if message.body.len() > MAX_MESSAGE {
+        return Err(SendError::TooLong { length: message.body.len() as u64 });
+    }
+    let from = message.from.unwrap_or_else(|| shared.identity.address());
+    if !shared.is_ours(&from) {
+        return Err(SendError::NotOurs(from));
+    }
+    if let Some(mailbox) = read(&shared.mailboxes).get(&message.to).cloned() {
+        let (now, ttl) = (Timestamp::now(), Duration::from_millis(message.ttl_ms));
+        let message = Message {
+            id: MessageId(local_id()),
+            from,
+            to: message.to,
+            sent_at: now,
+            received_at: now,
+            protection: Protection::Local,
+            body: message.body,
+        };
+        return Ok(Recipient::Local(mailbox, message, ttl));
+    }
+    let entry = shared
+        .conversations
+        .open(shared, &from, &message.to)
+        .ok_or(SendError::TooManyPeers(shared.limits().senders as u64))?;
+    Ok(Recipient::Remote(entry, message))
+}
+
+fn local_id() -> [u8; 16] {
+    let mut id = [0; 16];
+    // Without randomness there is the clock, which is as good within one node.
+    if getrandom::fill(&mut id).is_err() {
+        id[..8].copy_from_slice(&Timestamp::now().0.to_be_bytes());
+    }
+    id
+}
+
+/// A message on its way into a mailbox of this node.
+struct Arriving {
+    sent: Sent,
+    expected: PendingLocalReceipt,
+    event: Event,
+}
+
+impl Arriving {
+    fn new(shared: &NodeState, mailbox: &Mailbox, message: &Message, ttl: Duration) -> Self {
+        let event = Event::MessageReceived {
+            id: message.id,
+            from: message.from,
+            to: message.to,
+            bytes: message.body.len() as u64,
+        };
+        shared.stats.count(Counter::MessagesQueued, 1);
+        let sent = Sent {
+            id: message.id,
+            durable: false,
+            bytes: message.body.len() as u64,
+            at: Instant::now(),
+            to: message.to,
+            receipt_source: ReceiptSource::Local(None, ttl),
+        };
+        Arriving { sent, expected: mailbox.expect(message), event }
+    }
+
+    /// It is in the mailbox.
+    fn arrived(self, shared: &NodeState) -> Sent {
+        let mut sent = self.sent;
+        if let ReceiptSource::Local(receipt, _) = &mut sent.receipt_source {
+            *receipt = self.expected.keep().map(FutureExt::shared);
+        }
+        shared.stats.count(Counter::MessagesReceived, 1);
+        shared.publish(self.event);
+        sent
+    }
+}
+
+/// Queues one message; waits for room. What is to be sent next is left in `work`.
+async fn queue(shared: &NodeState, message: Outgoing, work: &mut DeferredWork) -> Result<Sent, SendError> {
+    let (entry, mut message) = match recipient(shared, message)? {
+        Recipient::Remote(entry, message) => (entry, message),
+        Recipient::Local(mailbox, message, ttl) => {
+            let arriving = Arriving::new(shared, &mailbox, &message, ttl);
+            if let Some(message) = mailbox.push(message) {
+                // What goes elsewhere must not wait for this.
+                work.finish(shared);
+                mailbox.push_wait(message).await.map_err(|_| SendError::Stopped)?;
+            }
+            return Ok(arriving.arrived(shared));
+        }
+    };
+    let (to, bytes) = (message.to, message.body.len() as u64);
+    loop {
+        let seen = entry.room_count();
+        message = match entry.try_queue(shared, message) {
+            Ok(id) => {
+                work.pump_later(&entry);
+                return Ok(Sent {
+                    id,
+                    durable: false,
+                    bytes,
+                    at: Instant::now(),
+                    to,
+                    receipt_source: ReceiptSource::Remote(entry),
+                });
+            }
+            Err(message) => message,
+        };
+        if shared.is_stopping() || entry.is_closed() {
+            return Err(SendError::Stopped);
+        }
+        work.pump_later(&entry);
+        work.finish(shared);
+        entry.room_after(seen).await;
+    }
+}
+
+pub(crate) async fn submit(shared: &NodeState, message: Outgoing) -> Result<Sent, SendError> {
+    let mut work = DeferredWork::default();
+    let sent = queue(shared, message, &mut work).await?;
+    work.finish(shared);
+    Ok(sent)
+}
+
+pub(crate) async fn send_batch(shared: &NodeState, batch: Vec<Outgoing>) -> Result<Vec<Sent>, SendError> {
+    let mut work = DeferredWork::default();
+    let mut sent = Vec::with_capacity(batch.len());
+    let mut result = Ok(());
+    for message in batch {
+        match queue(shared, message, &mut work).await {
+            Ok(one) => sent.push(one),
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
+        }
+    }
+    work.finish(shared);
+    result.map(|()| sent)
+}
+
+pub(crate) fn try_send(shared: &Arc<NodeState>, message: Outgoing) -> Result<Sent, SendError> {
+    let to = message.to;
+    match recipient(shared, message)? {
+        Recipient::Local(mailbox, message, ttl) => {
+            let arriving = Arriving::new(shared, &mailbox, &message, ttl);
+            if mailbox.push(message).is_some() {
+                return Err(SendError::Full(to));
+            }
+            Ok(arriving.arrived(shared))
+        }
+        Recipient::Remote(entry, message) => {
+            let bytes = message.body.len() as u64;
+            let id = entry.try_queue(shared, message).map_err(|_| SendError::Full(to))?;
+            entry.wake_pump(shared);
+            Ok(Sent {
+                id,
+                durable: false,
+                bytes,
+                at: Instant::now(),
+                to,
+                receipt_source: ReceiptSource::Remote(entry),
+            })
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The tasks of a node, and what a panic in one of them means: a netmod's is an error of that netmod, a neighbour's ends that
+//! link, and one in a task that the node cannot do without ends the node, with an error that [`Node`](super::Node) shows.
+
+pub(crate) mod housekeeping;
+pub(crate) mod peering;
+pub(crate) mod router;
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{AbortHandle, BoxFuture, abortable};
+
+use super::leaving;
+use super::state::{NodeState, lock};
+use crate::rt::{self, JoinHandle};
+
+/// A node has ended by itself, because a task that it cannot do without has panicked. That is a fault of the program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node has ended: its {task} panicked: {message}")]
+pub struct NodeFailure {
+    /// Which task.
+    pub task: &'static str,
+    /// What it said.
+    pub message: String,
+}
+
+/// The tasks of a node, and what ends each of them.
+#[derive(Default)]
+pub(super) struct Tasks {
+    running: Vec<(AbortHandle, JoinHandle<()>)>,
+    ended: bool,
+}
+
+/// The output of `future`, or the message of its panic. What it shares with others must be whole after every statement, as
+/// it is behind the locks of a node.
+pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(future).catch_unwind().await.map_err(|panic| message(&*panic))
+}
+
+/// As [`caught`], for a function.
+pub(crate) fn caught_in<T>(function: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(function)).map_err(|panic| message(&*panic))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it did not say why".to_owned())
+}
+
+impl NodeState {
+    /// Runs a task that the node cannot do without, until it ends or the node does. A node that has ended begins nothing.
+    pub(crate) fn spawn_vital(
+        self: &Arc<Self>,
+        task: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let shared = self.clone();
+        self.spawn(Box::pin(future), move |message| async move { shared.fail(task, message).await });
+    }
+
+    /// Runs `future` until it ends or the node does; when it panics, what `panicked` makes of that comes after. It is in a box,
+    /// because some of these futures are large, and what is around one would be moved with it.
+    pub(crate) fn spawn<R: Future<Output = ()> + Send>(
+        self: &Arc<Self>,
+        future: BoxFuture<'static, ()>,
+        panicked: impl FnOnce(String) -> R + Send + 'static,
+    ) {
+        let supervised = async move {
+            if let Err(message) = caught(future).await {
+                panicked(message).await;
+            }
+        };
+        // Each task has an end of its own: a place where all look would be fought over at every poll.
+        let (supervised, end) = abortable(supervised);
+        let mut tasks = lock(&self.tasks);
+        if tasks.ended {
+            return;
+        }
+        tasks.running.retain(|(_, task)| !task.is_finished());
+        let task = rt::spawn(async move {
+            // Ended or done is the same here.
+            let _ = supervised.await;
+        });
+        tasks.running.push((end, task));
+    }
+
+    /// Ends the node because of a panic. Its neighbours hear that it goes, if that can still be said.
+    async fn fail(&self, task: &'static str, message: String) {
+        let failure = NodeFailure { task, message };
+        tracing::error!(%failure, "this is a fault of the program: please report it with the lines before");
+        leaving::leave(self).await;
+        *self.failure.write() = Some(failure);
+        self.end();
+    }
+
+    /// Ends every task at its next await.
+    pub(super) fn end_tasks(&self) {
+        let ends: Vec<_> = {
+            let mut tasks = lock(&self.tasks);
+            tasks.ended = true;
+            tasks.running.iter().map(|(end, _)| end.clone()).collect()
+        };
+        // Whoever is woken finds no lock taken.
+        ends.iter().for_each(AbortHandle::abort);
+    }
+
+    /// Waits until every task is gone.
+    pub(crate) async fn join(&self) {
+        let tasks = std::mem::take(&mut lock(&self.tasks).running);
+        for (_, task) in tasks {
+            task.cancel().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::node::{Limits, NodeConfig};
+
+    #[test]
+    fn what_a_task_says_when_it_panics_is_why_the_node_ends() {
+        futures::executor::block_on(async {
+            let config =
+                NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
+            let shared = Arc::new(NodeState::new(Identity::from_seed(&[1; 32]), config));
+            shared.spawn_vital("other task", std::future::pending());
+            shared.spawn_vital("task of the test", async { panic!("{} of the test", "a fault") });
+            let failure = shared.failure.when(Clone::clone).await;
+            assert_eq!(
+                failure.to_string(),
+                "the node has ended: its task of the test panicked: a fault of the test"
+            );
+            shared.stopped.when(|stopped| stopped.then_some(())).await;
+            // Both are gone.
+            shared.join().await;
+            shared.spawn_vital("late task", async { unreachable!("a node that has ended begins nothing") });
+            assert!(lock(&shared.tasks).running.is_empty());
+        });
+    }
+}

@@ -1,0 +1,352 @@
+//! the task that makes links: it takes the handshake frames of every medium, dials who is to be dialled, and puts
+//! each session that comes of it into service as a neighbour with a task of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use zeroize::Zeroizing;
+
+mod early_frames;
+mod live_links;
+mod resolve;
+pub(crate) mod slots;
+
+pub(crate) use live_links::{links_in_service, live_links};
+
+use self::early_frames::{EarlyFrameAction, EarlyFrames};
+use self::slots::{SlotDecision, SlotHolder, decide};
+use crate::egress::Egress;
+use crate::link::{
+    DialError, DownReason, HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session, fresh_seed,
+};
+use crate::netmod::{Heard, Train};
+use crate::node::medium::Medium;
+use crate::node::neighbour::{Neighbour, NeighbourParts};
+use crate::node::state::{NodeState, lock, read};
+use crate::rt::{self, Alarm};
+use crate::stats::{Counter, DropCause};
+use crate::wire::link::FINISH;
+
+/// What the link task is told.
+pub(crate) enum LinkEvent {
+    /// A frame that belongs to no session.
+    Handshake { path: Path, frame: BytesMut },
+    /// A frame for a session that is not in service yet, from somebody who is making one.
+    Early { index: u32, path: Path, frame: BytesMut },
+    /// Somebody was heard.
+    Heard { medium: u32, heard: Heard },
+    /// A configured peer was resolved, or could not be.
+    Resolved { uri: String, result: Result<Vec<Path>, String> },
+    /// The first frame of a session has been opened: the neighbour has all of the handshake.
+    Confirmed { local_index: u32 },
+    /// The node is about to leave, and all that came before this is to be done with.
+    Leave { done: oneshot::Sender<()> },
+    /// Something has changed that decides whom to dial: a link has ended, a peer or a medium was added.
+    DialCheck,
+    /// A peer is not to be dialled any more on these paths.
+    Forget { paths: Vec<Path> },
+}
+
+const BATCH: usize = 64;
+/// How long a medium may take to send a handshake frame.
+const SEND: Duration = Duration::from_millis(20);
+
+/// The most paths of which it is kept why a frame could not be sent.
+const UNSENT: usize = 1024;
+
+struct PeeringTask {
+    shared: Arc<NodeState>,
+    handshakes: Handshakes,
+    /// Of the links to come.
+    seeds: ChaCha20Rng,
+    next_id: AtomicU32,
+    /// Why the last handshake frame to a path could not be sent: no answer comes then, which says less.
+    unsent: HashMap<Path, String>,
+    /// Frames that came early, until the handshakes that came before them are served.
+    early: EarlyFrames,
+    /// Waits until the handshakes that came before the node left are done with.
+    left: Vec<oneshot::Sender<()>>,
+}
+
+/// The link task.
+pub(crate) async fn run(shared: Arc<NodeState>, seed: Zeroizing<[u8; 32]>) {
+    let config = LinkConfig { mesh_key: shared.config.mesh_key.clone(), ..LinkConfig::default() };
+    let mut seeds = ChaCha20Rng::from_seed(*seed);
+    drop(seed);
+    let mut task = PeeringTask {
+        handshakes: Handshakes::new(&shared.identity, config, *fresh_seed(&mut seeds)),
+        seeds,
+        unsent: HashMap::new(),
+        shared: shared.clone(),
+        next_id: AtomicU32::new(1),
+        early: EarlyFrames::default(),
+        left: Vec::new(),
+    };
+    let mut events = Vec::new();
+    let mut alarm = Alarm::default();
+    loop {
+        task.dial();
+        task.serve_handshakes().await;
+        task.serve_early();
+        task.left.drain(..).for_each(|done| _ = done.send(()));
+        let dials = lock(&shared.dials).next_deadline(shared.now(), &live_links(&shared));
+        let deadline = task.handshakes.next_deadline().into_iter().chain(dials).min();
+        alarm.set(deadline.map(|time| shared.instant(time)));
+        {
+            let incoming = std::pin::pin!(shared.link_events.recv_batch_into(&mut events, BATCH));
+            if let Either::Left((Err(_), _)) = select(incoming, alarm.wait()).await {
+                return;
+            }
+        }
+        for event in events.drain(..) {
+            task.handle(event);
+        }
+        let now = shared.now();
+        if task.handshakes.next_deadline().is_some_and(|deadline| deadline <= now) {
+            task.handshakes.handle_timeout(now);
+        }
+    }
+}
+
+impl PeeringTask {
+    fn medium(&self, path: &Path) -> Option<Arc<Medium>> {
+        read(&self.shared.media).get(&path.netmod).cloned()
+    }
+
+    fn handle(&mut self, event: LinkEvent) {
+        let now = self.shared.now();
+        match event {
+            LinkEvent::Handshake { path, frame } => {
+                let Some(medium) = self.medium(&path) else { return };
+                // The other side of a finish believes in a link already: it gets the goodbye.
+                if self.shared.is_leaving() && frame.first() != Some(&FINISH) {
+                    return;
+                }
+                let source = medium.source(&path.endpoint);
+                let mtu = medium.netmod.max_mtu();
+                if let Err(cause) = self.handshakes.handle(now, path, source, mtu, &frame) {
+                    self.shared.stats.drop(cause);
+                }
+            }
+            LinkEvent::Early { index, path, frame } => self.early.push((index, path, frame)),
+            LinkEvent::Heard { medium, heard } => lock(&self.shared.dials).heard(now, medium, heard),
+            LinkEvent::Resolved { uri, result } => {
+                let paths = {
+                    let mut dials = lock(&self.shared.dials);
+                    dials.resolved(now, &uri, result, &live_links(&self.shared))
+                };
+                self.dial_paths(paths);
+            }
+            LinkEvent::Confirmed { local_index } => self.handshakes.confirm(now, local_index),
+            LinkEvent::DialCheck => {}
+            LinkEvent::Leave { done } => self.left.push(done),
+            LinkEvent::Forget { paths } => {
+                for path in &paths {
+                    self.handshakes.cancel(path);
+                    lock(&self.shared.dials).failed(now, path, "no longer asked for");
+                }
+            }
+        }
+    }
+
+    /// Begins the handshakes that are due.
+    fn dial(&mut self) {
+        if self.shared.is_leaving() {
+            return;
+        }
+        let now = self.shared.now();
+        let (due, paths) = {
+            let mut dials = lock(&self.shared.dials);
+            let alive = live_links(&self.shared);
+            let mut paths = dials.due_later(now, &alive);
+            paths.extend(dials.due_heard(now, &self.shared.identity.address(), &alive));
+            (dials.due(now, &alive), paths)
+        };
+        for uri in due {
+            resolve::later(&self.shared, uri);
+        }
+        self.dial_paths(paths);
+    }
+
+    fn dial_paths(&mut self, paths: Vec<Path>) {
+        let now = self.shared.now();
+        for path in paths {
+            if let Some(medium) = self.medium(&path) {
+                self.shared.stats.count(Counter::HandshakesStarted, 1);
+                self.handshakes.dial(now, path, medium.netmod.max_mtu());
+            } else {
+                lock(&self.shared.dials).failed(now, &path, "its netmod was removed");
+            }
+        }
+    }
+
+    /// Gives the frames that came early to the sessions that have begun by now. What has overtaken its finish waits for it.
+    fn serve_early(&mut self) {
+        let served = |index, path: &Path| {
+            let found = read(&self.shared.sessions).get(&index).cloned();
+            found.filter(|neighbour| neighbour.path() == *path)
+        };
+        let (ready, dropped) = self.early.sort(|index, path| match served(index, path) {
+            Some(_) => EarlyFrameAction::Deliver,
+            None if self.handshakes.awaits_finish(path, index) => EarlyFrameAction::Wait,
+            None => EarlyFrameAction::Drop,
+        });
+        self.shared.stats.drop_n(DropCause::UnknownSession, dropped);
+        for (index, path, frame) in ready {
+            match served(index, &path).map(|neighbour| neighbour.inbox.try_push(frame).is_ok()) {
+                Some(true) => {}
+                Some(false) => self.shared.stats.drop(DropCause::InboxFull),
+                None => self.shared.stats.drop(DropCause::UnknownSession),
+            }
+        }
+    }
+
+    async fn serve_handshakes(&mut self) {
+        while let Some(output) = self.handshakes.poll_output() {
+            match output {
+                HandshakeOutput::Transmit { .. } if self.shared.is_leaving() => {}
+                HandshakeOutput::Transmit { path, frame } => {
+                    let Some(medium) = self.medium(&path) else { continue };
+                    let sent = medium.netmod.send(&path.endpoint, Train::single(&frame));
+                    match rt::timeout(SEND, sent).await {
+                        Some(Ok(())) => {
+                            self.unsent.remove(&path);
+                            medium.count_sent(&self.shared, 1, frame.len() as u64);
+                        }
+                        // It will be sent again; the other media must not wait for this one.
+                        None => self.shared.stats.drop(DropCause::SendFailed),
+                        Some(Err(error)) => {
+                            tracing::debug!(endpoint = %medium.netmod.describe(&path.endpoint), %error, "handshake not sent");
+                            medium.note_send_error(&error);
+                            if self.unsent.len() < UNSENT {
+                                self.unsent.insert(path, error.to_string());
+                            }
+                            self.shared.stats.drop(DropCause::SendFailed);
+                        }
+                    }
+                }
+                HandshakeOutput::Failed { path, reason } => {
+                    if reason == DialError::IdentityInUse {
+                        self.shared.in_use_elsewhere(self.shared.identity.address());
+                    }
+                    let unsent = self.unsent.remove(&path).filter(|_| reason == DialError::Timeout);
+                    let reason = unsent.unwrap_or_else(|| reason.to_string());
+                    if let Some(medium) = self.medium(&path) {
+                        tracing::debug!(endpoint = %medium.netmod.describe(&path.endpoint), reason, "no link");
+                    }
+                    lock(&self.shared.dials).failed(self.shared.now(), &path, &reason);
+                }
+                HandshakeOutput::Established(session) => self.established(*session).await,
+            }
+        }
+    }
+
+    /// Puts a session into service, in place of an older one with the same neighbour, unless there are too many.
+    async fn established(&mut self, session: Session) {
+        let (now, shared) = (self.shared.now(), self.shared.clone());
+        let (path, address) = (session.path, session.peer);
+        let Some(medium) = self.medium(&path) else {
+            return lock(&shared.dials).failed(now, &path, "its netmod was removed");
+        };
+        shared.stats.count(Counter::HandshakesDone, 1);
+        if shared.is_leaving() {
+            return self.serve(session, medium, false).await;
+        }
+        let configured = {
+            let mut dials = lock(&shared.dials);
+            dials.established(now, &path, &address);
+            dials.is_configured(&path, &address)
+        };
+        let old = {
+            let neighbours = read(&shared.neighbours);
+            let same =
+                |known: &&Arc<Neighbour>| known.address == address && known.path().netmod == path.netmod;
+            neighbours.values().find(same).cloned()
+        };
+        if let Some(old) = old {
+            // When both dial at once, the handshakes let one session through. A later one was begun in the knowledge of this one:
+            // the neighbour cannot be reached over it any more, or was started again.
+            if old.retire(&shared) {
+                old.announce_end(&shared, "replaced by a new session").await;
+            }
+        } else if let Err(reason) = self.make_room(&medium, &path, configured).await {
+            shared.stats.drop(DropCause::NeighbourLimit);
+            lock(&shared.refusals).note(now);
+            tracing::debug!(neighbour = ?address, %reason, "a session is declined");
+            if session.initiator {
+                let reason = "this node has as many links as it may have: raise `neighbours`";
+                lock(&shared.dials).refused(now, &path, &address, reason);
+            }
+            return self.handshakes.decline(session, reason);
+        }
+        self.serve(session, medium, configured).await;
+    }
+
+    /// Finds a place for one more neighbour; another one may have to leave for it, and learns why.
+    async fn make_room(&mut self, medium: &Medium, path: &Path, configured: bool) -> Result<(), DownReason> {
+        let newcomer =
+            SlotHolder { id: 0, configured, netmod: medium.id, source: medium.source(&path.endpoint) };
+        let leaving = {
+            let neighbours = read(&self.shared.neighbours);
+            let holders: Vec<SlotHolder> = neighbours.values().map(|known| known.slot_holder()).collect();
+            match decide(&holders, &newcomer, self.shared.limits().neighbours) {
+                SlotDecision::Free => return Ok(()),
+                SlotDecision::Refused(reason) => return Err(reason),
+                SlotDecision::Evict(id) => neighbours.get(&id).cloned(),
+            }
+        };
+        if let Some(leaving) = leaving {
+            self.shared.stats.drop(DropCause::NeighbourLimit);
+            lock(&self.shared.refusals).note(self.shared.now());
+            leaving.dismiss(&self.shared, DownReason::Crowded).await;
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self, session: Session, medium: Arc<Medium>, configured: bool) {
+        let (now, shared) = (self.shared.now(), self.shared.clone());
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let (path, address, most) = (session.path, session.peer, session.mtu);
+        // What lies between is tried out.
+        let mtu = most.min(medium.netmod.properties().mtu);
+        let floor = medium.netmod.min_mtu();
+        let (suite, capabilities) = (session.suite, session.peer_capabilities);
+        let seed = *fresh_seed(&mut self.seeds);
+        let egress = Egress::new(medium.netmod.clone(), path.endpoint, session.sealer);
+        let mut link = Link::new(now, session.peer, session.opener, mtu, seed)
+            .with_renewal(now, session.renewal)
+            .with_handshake_rtt(session.rtt)
+            .with_path_mtu(floor, mtu, most);
+        let neighbour = Arc::new(Neighbour::new(
+            NeighbourParts {
+                id,
+                address,
+                path,
+                initiator: session.initiator,
+                local_index: session.local_index,
+                mtu,
+                configured,
+                egress,
+                metrics: link.metrics(),
+                medium: medium.clone(),
+            },
+            shared.limits().inbox_frames,
+        ));
+        if !shared.put_into_service(&neighbour) {
+            return neighbour.say_goodbye(&shared, &mut link).await;
+        }
+        tracing::debug!(neighbour = ?address, ?suite, capabilities, mtu, most, "session");
+        // The side that dialled waits for the first frame of the other.
+        if !neighbour.initiator {
+            neighbour.enter_service(&shared).await;
+        }
+        neighbour.start(&shared, link);
+    }
+}

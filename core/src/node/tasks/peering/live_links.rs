@@ -1,0 +1,101 @@
+//! Which links live, as the dial list asks before it has anything dialled.
+
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
+
+use crate::address::Address;
+use crate::link::Path;
+use crate::node::dial::{LiveLinks, SilentLink};
+use crate::node::neighbour::Neighbour;
+use crate::node::state::{NodeState, read};
+
+/// The links as they were when the first question was asked: a crowd of those heard asks many.
+struct LinkSnapshot<'a> {
+    shared: &'a NodeState,
+    /// Only those in service.
+    in_service: bool,
+    index: OnceCell<LinkIndex>,
+}
+
+#[derive(Default)]
+struct LinkIndex {
+    count: usize,
+    paths: HashSet<Path>,
+    away: HashSet<Path>,
+    addresses: HashSet<Address>,
+    on_medium: HashSet<(u32, Address)>,
+    silent: HashMap<(u32, Address), SilentLink>,
+}
+
+impl LinkSnapshot<'_> {
+    /// Whether a link to be dialled around is in doubt because its medium carries nothing there. For people it is still there.
+    fn is_cut_off(&self, neighbour: &Neighbour) -> bool {
+        !self.in_service
+            && neighbour.is_suspect()
+            && neighbour.medium.netmod.is_cut(&neighbour.path().endpoint)
+    }
+
+    fn index(&self) -> &LinkIndex {
+        self.index.get_or_init(|| {
+            let mut index = LinkIndex::default();
+            let neighbours = read(&self.shared.neighbours);
+            index.count = neighbours.len();
+            for neighbour in neighbours.values().filter(|known| !self.in_service || known.is_in_service()) {
+                let path = neighbour.path();
+                // Where it cannot be reached it may be found elsewhere.
+                if neighbour.is_away() || self.is_cut_off(neighbour) {
+                    index.away.insert(path);
+                } else {
+                    if let Some(heard) = neighbour.silent_since() {
+                        index.silent.insert((path.netmod, neighbour.address), SilentLink { path, heard });
+                    }
+                    index.paths.insert(path);
+                    index.addresses.insert(neighbour.address);
+                    index.on_medium.insert((path.netmod, neighbour.address));
+                }
+            }
+            index
+        })
+    }
+}
+
+impl LiveLinks for LinkSnapshot<'_> {
+    fn path(&self, path: &Path) -> bool {
+        self.index().paths.contains(path)
+    }
+
+    fn address(&self, address: &Address) -> bool {
+        self.index().addresses.contains(address)
+    }
+
+    fn address_on(&self, medium: u32, address: &Address) -> bool {
+        self.index().on_medium.contains(&(medium, *address))
+    }
+
+    fn is_away(&self, path: &Path) -> bool {
+        self.index().away.contains(path)
+    }
+
+    fn silent(&self, medium: u32, address: &Address) -> Option<SilentLink> {
+        self.index().silent.get(&(medium, *address)).copied()
+    }
+
+    fn is_cut(&self, path: &Path) -> bool {
+        let media = read(&self.shared.media);
+        media.get(&path.netmod).is_some_and(|medium| medium.netmod.is_cut(&path.endpoint))
+    }
+
+    fn room(&self) -> usize {
+        self.shared.limits().neighbours.saturating_sub(self.index().count)
+    }
+}
+
+/// Which links live, as the dial list asks; for the moment, not to be kept.
+pub(crate) fn live_links(shared: &NodeState) -> impl LiveLinks + '_ {
+    LinkSnapshot { shared, in_service: false, index: OnceCell::new() }
+}
+
+/// The same of those links only that are in service: how the peers stand, for people.
+pub(crate) fn links_in_service(shared: &NodeState) -> impl LiveLinks + '_ {
+    LinkSnapshot { shared, in_service: true, index: OnceCell::new() }
+}

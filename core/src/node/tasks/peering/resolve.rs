@@ -1,0 +1,43 @@
+//! The paths to a configured peer.
+
+use std::sync::Arc;
+
+use super::LinkEvent;
+use crate::link::Path;
+use crate::node::state::{NodeState, read};
+
+/// Asks the netmods of a URI's scheme for its endpoints; the answer comes back as an event.
+pub(super) fn later(shared: &Arc<NodeState>, uri: String) {
+    let shared_then = shared.clone();
+    shared.spawn_vital("look-up of a peer", async move {
+        let shared = shared_then;
+        let result = paths(&shared, &uri).await;
+        let _ = shared.link_events.push(LinkEvent::Resolved { uri, result }).await;
+    });
+}
+
+/// The paths to a configured peer over all netmods of its scheme, taking turns: each netmod may reach where the others do not.
+async fn paths(shared: &NodeState, uri: &str) -> Result<Vec<Path>, String> {
+    let (scheme, rest) =
+        uri.split_once(':').ok_or("a peer is scheme:place, for example udp:192.0.2.7:7700")?;
+    let media: Vec<_> =
+        read(&shared.media).values().filter(|medium| medium.netmod.scheme() == scheme).cloned().collect();
+    let mut error = format!("no netmod for {scheme}: is running");
+    let mut ranked: Vec<(usize, Path)> = Vec::new();
+    for medium in media {
+        match medium.netmod.resolve(rest).await {
+            Ok(endpoints) if endpoints.is_empty() => error = format!("{rest} has no address"),
+            Ok(endpoints) => {
+                let path = |endpoint| Path { netmod: medium.id, endpoint };
+                ranked.extend(endpoints.into_iter().map(path).enumerate());
+            }
+            Err(failed) => error = failed.to_string(),
+        }
+    }
+    // Stable: of equal rank, the netmod that was added first comes first.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    match ranked.is_empty() {
+        true => Err(error),
+        false => Ok(ranked.into_iter().map(|(_, path)| path).collect()),
+    }
+}

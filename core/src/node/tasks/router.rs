@@ -1,0 +1,300 @@
+//! The task that keeps the routes: it feeds the pure [`Router`] with what the neighbours' tasks report, sends
+//! what the router has to say, and writes its decisions into the table that the data path reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+mod inputs;
+
+pub(crate) use self::inputs::RouterInputs;
+use self::inputs::{Round, RouteQuery};
+use crate::address::Address;
+use crate::identity::Identity;
+use crate::node::data_path::DeferredWork;
+use crate::node::data_path::awaiting_route;
+use crate::node::neighbour::{LinkChanges, Neighbour};
+use crate::node::state::NodeState;
+use crate::node::state::fib::NextHops;
+use crate::route::{
+    FibEntry, NeighbourId, RouteInfo, Router, RouterConfig, RouterOutput, Verified, VerifyJob,
+};
+use crate::rt::{self, Alarm};
+use crate::stats::Counter;
+use crate::time::Time;
+use crate::types::{Event, Route};
+
+/// What the node itself tells the router.
+pub(crate) enum RouterEvent {
+    Up {
+        neighbour: Arc<Neighbour>,
+        cost: u16,
+        mtu: u16,
+    },
+    Down {
+        id: NeighbourId,
+    },
+    /// Whether a link is in doubt, out of service or configured may have changed.
+    LinkStateChanged {
+        id: NeighbourId,
+    },
+    AddOrigin {
+        identity: Identity,
+    },
+    RemoveOrigin {
+        address: Address,
+    },
+    /// Signatures have been verified.
+    Verified {
+        verified: Verified,
+    },
+}
+
+/// What the router may do without when it has no time.
+pub(crate) enum RouterHint {
+    /// A destination is in use.
+    Want { destination: Address },
+    /// So many packets for a destination arrived over a neighbour, and after them so many were lost.
+    Score { destination: Address, next_hop: NeighbourId, delivered: u32, lost: u32 },
+}
+
+/// A neighbour is listened to for so long in a turn, and to the end of the message that is being heard then.
+const TURN: Duration = Duration::from_millis(1);
+
+struct RouterTask {
+    shared: Arc<NodeState>,
+    router: Router,
+    neighbours: BTreeMap<NeighbourId, Arc<Neighbour>>,
+    /// Neighbours that have made much work, and until when they are not listened to.
+    resting: BTreeSet<(Time, NeighbourId)>,
+    epoch: u32,
+}
+
+/// The router's task.
+pub(crate) async fn run(shared: Arc<NodeState>, seed: [u8; 32], epoch: u32) {
+    let config = RouterConfig { destinations: shared.limits().destinations, ..RouterConfig::default() };
+    let mut task = RouterTask {
+        router: Router::new(shared.now(), config, seed),
+        neighbours: BTreeMap::new(),
+        resting: BTreeSet::new(),
+        epoch,
+        shared: shared.clone(),
+    };
+    task.router.add_origin(shared.now(), shared.identity.clone(), epoch);
+    let mut round = Round::default();
+    let mut alarm = Alarm::default();
+    let mut work = DeferredWork::default();
+    loop {
+        round.take(&shared.router);
+        let idle = round.is_empty();
+        task.serve(&mut round, &mut work);
+        work.finish(&shared);
+        let deadline = task.next_deadline();
+        if !idle || deadline.is_some_and(|deadline| deadline <= shared.now()) {
+            // However much there is to do, the other tasks of this thread have their turn.
+            rt::yield_now().await;
+            continue;
+        }
+        alarm.set(deadline.map(|time| shared.instant(time)));
+        if round.wait(&shared.router, &mut alarm).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl RouterTask {
+    fn next_deadline(&self) -> Option<Time> {
+        let rested = self.resting.first().map(|(until, _)| *until);
+        self.router.next_deadline().into_iter().chain(rested).min()
+    }
+
+    /// Does what was taken out of the lanes, and what is due.
+    fn serve(&mut self, round: &mut Round, work: &mut DeferredWork) {
+        for event in round.events.drain(..) {
+            self.handle(event);
+        }
+        self.carry_out(work);
+        self.show(round.queries.drain(..));
+        for hint in round.hints.drain(..) {
+            self.hint(hint);
+        }
+        if let Some(id) = round.neighbour.take() {
+            self.turn(id, work);
+        }
+        let now = self.shared.now();
+        if self.router.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.router.handle_timeout(now);
+        }
+        while let Some((_, id)) = self.resting.first().copied().filter(|(until, _)| *until <= now) {
+            self.resting.pop_first();
+            self.shared.router.enqueue(id);
+        }
+        self.carry_out(work);
+    }
+
+    fn handle(&mut self, event: RouterEvent) {
+        let now = self.shared.now();
+        match event {
+            // Its end may have been announced first: nothing would take its routes away.
+            RouterEvent::Up { neighbour, .. } if neighbour.has_ended() => {}
+            RouterEvent::Up { neighbour, cost, mtu } => {
+                let (id, address, configured) = (neighbour.id, neighbour.address, neighbour.is_configured());
+                if let Some(rate) = neighbour.medium.netmod.rate() {
+                    self.router.neighbour_rate(id, rate);
+                }
+                self.router.neighbour_location(id, neighbour.location());
+                self.neighbours.insert(id, neighbour);
+                self.router.neighbour_up(now, id, address, cost, mtu, configured);
+                // What it said before stands in its queue, and its turn was passed over.
+                self.shared.router.enqueue(id);
+            }
+            RouterEvent::Down { id } => {
+                self.neighbours.remove(&id);
+                self.router.neighbour_down(now, id);
+            }
+            RouterEvent::LinkStateChanged { id } => {
+                if let Some(neighbour) = self.neighbours.get(&id) {
+                    neighbour.router_feed.look();
+                    self.router.neighbour_configured(id, neighbour.is_configured());
+                    self.router.neighbour_suspect(now, id, neighbour.is_suspect());
+                    self.router.neighbour_away(now, id, neighbour.is_away());
+                }
+            }
+            RouterEvent::AddOrigin { identity } => self.router.add_origin(now, identity, self.epoch),
+            RouterEvent::RemoveOrigin { address } => self.router.remove_origin(now, &address),
+            RouterEvent::Verified { verified } => self.router.verified(now, verified),
+        }
+    }
+
+    fn hint(&mut self, hint: RouterHint) {
+        let now = self.shared.now();
+        match hint {
+            RouterHint::Want { destination } => self.router.want_route(now, &destination),
+            RouterHint::Score { destination, next_hop, delivered, lost } => {
+                self.router.score(now, &destination, next_hop, delivered, lost);
+            }
+        }
+    }
+
+    /// Listens to a neighbour for a moment. What that costs is counted, so that who makes much work is listened to less.
+    fn turn(&mut self, id: NeighbourId, work: &mut DeferredWork) {
+        let Some(neighbour) = self.neighbours.get(&id).cloned() else { return };
+        let began = self.shared.now();
+        let LinkChanges { cost, mtu } = neighbour.router_feed.take_changes();
+        if let Some(cost) = cost {
+            let dear = neighbour.medium.netmod.properties().cost;
+            self.router.neighbour_cost(began, id, cost.saturating_add(dear));
+        }
+        if let Some(mtu) = mtu {
+            self.router.neighbour_mtu(began, id, mtu);
+        }
+        // What this node has measured itself never waits; what the neighbour says may.
+        if let Some(until) = self.router.neighbour_rests(began, id) {
+            self.resting.insert((until, id));
+            return self.carry_out(work);
+        }
+        let mut now = began;
+        while now.since(began) < TURN
+            && let Some(message) = neighbour.router_feed.next()
+        {
+            self.shared.stats.count(Counter::ControlIn, 1);
+            if let Err(cause) = self.router.handle(now, id, &message) {
+                self.shared.stats.drop(cause);
+            }
+            now = self.shared.now();
+        }
+        self.carry_out(work);
+        now = self.shared.now();
+        self.router.neighbour_worked(now, id, now.since(began));
+        if neighbour.router_feed.turn_over(&self.shared.router, id) {
+            neighbour.wake();
+        }
+    }
+
+    /// Answers those who asked for routes; all who ask for all of them at once.
+    fn show(&self, queries: impl Iterator<Item = RouteQuery>) {
+        let now = self.shared.now();
+        let list = |known: Vec<RouteInfo>| -> Vec<Route> {
+            known.into_iter().filter_map(|info| self.route(info)).collect()
+        };
+        let mut all = None;
+        for RouteQuery { to, reply } in queries {
+            let routes = match to {
+                Some(destination) => list(self.router.routes_to(now, &destination)),
+                None => all.get_or_insert_with(|| list(self.router.routes(now))).clone(),
+            };
+            // Who asked may have gone.
+            let _ = reply.send(routes);
+        }
+    }
+
+    fn route(&self, info: RouteInfo) -> Option<Route> {
+        Some(Route {
+            destination: info.destination,
+            name: None,
+            next_hop: self.neighbours.get(&info.neighbour)?.address,
+            metric: info.metric,
+            hops: info.hops,
+            seq: info.seq,
+            age_s: info.age.as_secs(),
+            state: info.state,
+        })
+    }
+
+    fn carry_out(&mut self, work: &mut DeferredWork) {
+        let now = self.shared.now();
+        while let Some(output) = self.router.poll_output(now) {
+            match output {
+                RouterOutput::Send { neighbour, message } => self.send(neighbour, message),
+                RouterOutput::Fib(destination, entry) => self.install(destination, entry, work),
+                RouterOutput::Changed { destination, next_hop, metric, hops } => {
+                    let next_hop = next_hop.and_then(|id| self.neighbours.get(&id)).map(|next| next.address);
+                    let (metric, hops) = (next_hop.map(|_| metric), next_hop.map(|_| hops));
+                    self.shared.publish(Event::RouteChanged { destination, next_hop, metric, hops });
+                }
+                RouterOutput::Verify(job) => self.verify(job),
+                RouterOutput::Dropped(cause, count) => self.shared.stats.drop_n(cause, count),
+                RouterOutput::IdentityConflict(address) => self.shared.in_use_elsewhere(address),
+                RouterOutput::EpochUsed { epoch, .. } => {
+                    // The epoch of this start is in the file already. Writing it once more would only hold up the router.
+                    if epoch > self.epoch {
+                        self.epoch = epoch;
+                        crate::node::epoch::save(self.shared.config.epoch_file.as_deref(), self.epoch);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Verifies signatures on another thread. The router asks for a few such jobs at a time.
+    fn verify(&self, job: VerifyJob) {
+        let shared = self.shared.clone();
+        self.shared.spawn_vital("verification of signatures", async move {
+            let verified = crate::rt::compute(|| job.run()).await;
+            shared.router.notify(RouterEvent::Verified { verified }).await;
+        });
+    }
+
+    fn send(&self, id: NeighbourId, message: Vec<u8>) {
+        let Some(neighbour) = self.neighbours.get(&id) else { return };
+        self.shared.stats.count(Counter::ControlOut, 1);
+        if neighbour.routes.try_push(message).is_err() && !neighbour.routes.is_closed() {
+            // RouterTask rests on this channel losing nothing: a link that cannot keep up is ended, and made anew.
+            tracing::warn!(neighbour = %neighbour.address, "link cannot keep up with task");
+            neighbour.inbox.close();
+        }
+    }
+
+    fn install(&self, destination: Address, entry: Option<FibEntry>, work: &mut DeferredWork) {
+        let way = entry.and_then(|entry| {
+            let next = self.neighbours.get(&entry.next)?.clone();
+            let alternate = entry.alternate.and_then(|id| self.neighbours.get(&id).cloned());
+            Some((NextHops { next, alternate }, usize::from(entry.mtu)))
+        });
+        match way {
+            Some((way, mtu)) => self.shared.fib.insert(destination, way, mtu),
+            None => self.shared.fib.remove(&destination),
+        }
+        awaiting_route::route_changed(&self.shared, &destination, work);
+    }
+}

@@ -1,0 +1,138 @@
+//! What waits for the router, in four lanes, so that nobody's haste keeps another waiting.
+//!
+//! What the node itself has to say comes first: links that come and go or are in doubt, addresses, verified signatures. No
+//! neighbour can fill that lane. Then come a look at the routes and hints, a few of each; then one neighbour, for a moment.
+//! Neighbours stand in a ready, each once, and what each has said waits in a bounded queue of its own
+//! ([`RouterFeed`](crate::node::neighbour::RouterFeed)).
+
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+
+use super::{RouterEvent, RouterHint};
+use crate::address::Address;
+use crate::inbox::{Closed, Full, Inbox};
+use crate::route::NeighbourId;
+use crate::rt::Alarm;
+use crate::types::Route;
+
+/// Events of the node itself that may wait: as many as come of links in a moment, and the writers of more wait.
+const EVENTS: usize = 16_384;
+/// Requests for routes that may wait, and hints. More hints are dropped.
+const QUERIES: usize = 1024;
+const HINTS: usize = 1024;
+/// More than there can be neighbours.
+const LINE: usize = 1 << 20;
+/// So many requests and hints are served in one round.
+const BATCH: usize = 64;
+
+/// A request for the routes to one destination, or for all.
+pub(crate) struct RouteQuery {
+    pub(super) to: Option<Address>,
+    pub(super) reply: oneshot::Sender<Vec<Route>>,
+}
+
+/// What waits for the router. See the [module's page](self).
+pub(crate) struct RouterInputs {
+    events: Inbox<RouterEvent>,
+    queries: Inbox<RouteQuery>,
+    hints: Inbox<RouterHint>,
+    ready: Inbox<NeighbourId>,
+}
+
+impl Default for RouterInputs {
+    fn default() -> Self {
+        RouterInputs {
+            events: Inbox::new(EVENTS, Full::Wait),
+            queries: Inbox::new(QUERIES, Full::Wait),
+            hints: Inbox::new(HINTS, Full::RefuseNewest),
+            ready: Inbox::new(LINE, Full::RefuseNewest),
+        }
+    }
+}
+
+impl RouterInputs {
+    /// Tells the router something that must not get lost.
+    pub(crate) async fn notify(&self, event: RouterEvent) {
+        // A router that has ended needs to know nothing.
+        let _ = self.events.push(event).await;
+    }
+
+    /// Tells the router something that it may do without.
+    pub(crate) fn hint(&self, hint: RouterHint) {
+        let _ = self.hints.try_push(hint);
+    }
+
+    /// The routes to one destination, or all; none when the node stops.
+    pub(crate) async fn query_routes(&self, to: Option<Address>) -> Vec<Route> {
+        let (reply, routes) = oneshot::channel();
+        match self.queries.push(RouteQuery { to, reply }).await {
+            Ok(()) => routes.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Puts a neighbour at the end of the ready.
+    pub(crate) fn enqueue(&self, id: NeighbourId) {
+        let _ = self.ready.try_push(id);
+    }
+
+    /// Who stands in the ready; they do no more.
+    #[cfg(test)]
+    pub(crate) fn ready_neighbours(&self) -> Vec<NeighbourId> {
+        std::iter::from_fn(|| self.ready.try_recv().ok()).collect()
+    }
+
+    pub(crate) fn close(&self) {
+        self.events.close();
+        self.queries.close();
+        self.hints.close();
+        self.ready.close();
+    }
+}
+
+/// What the router has taken out of its lanes for one round.
+#[derive(Default)]
+pub(super) struct Round {
+    pub(super) events: Vec<RouterEvent>,
+    pub(super) queries: Vec<RouteQuery>,
+    pub(super) hints: Vec<RouterHint>,
+    pub(super) neighbour: Option<NeighbourId>,
+}
+
+impl Round {
+    /// Takes what is there: all events, since a neighbour's turn must not come before the event that it is up.
+    pub(super) fn take(&mut self, inputs: &RouterInputs) {
+        let _ = inputs.events.try_recv_batch(&mut self.events, usize::MAX);
+        if self.queries.is_empty() {
+            let _ = inputs.queries.try_recv_batch(&mut self.queries, BATCH);
+        }
+        if self.hints.is_empty() {
+            let _ = inputs.hints.try_recv_batch(&mut self.hints, BATCH);
+        }
+        self.neighbour = self.neighbour.or_else(|| inputs.ready.try_recv().ok());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.queries.is_empty() && self.hints.is_empty() && self.neighbour.is_none()
+    }
+
+    /// Waits until there is something in one of the lanes, or the alarm goes off.
+    pub(super) async fn wait(&mut self, inputs: &RouterInputs, alarm: &mut Alarm) -> Result<(), Closed> {
+        let events = inputs.events.recv_batch_into(&mut self.events, usize::MAX);
+        let queries = inputs.queries.recv_batch_into(&mut self.queries, BATCH);
+        let hints = inputs.hints.recv_batch_into(&mut self.hints, BATCH);
+        let ready = inputs.ready.recv();
+        let (events, queries) = (std::pin::pin!(events), std::pin::pin!(queries));
+        let (hints, ready) = (std::pin::pin!(hints), std::pin::pin!(ready));
+        match select(events, select(queries, select(hints, select(ready, alarm.wait())))).await {
+            Either::Left((events, _)) => events.map(drop),
+            Either::Right((Either::Left((queries, _)), _)) => queries.map(drop),
+            Either::Right((Either::Right((Either::Left((hints, _)), _)), _)) => hints.map(drop),
+            Either::Right((Either::Right((Either::Right((Either::Left((id, _)), _)), _)), _)) => {
+                self.neighbour = Some(id?);
+                Ok(())
+            }
+            Either::Right((Either::Right((Either::Right((Either::Right(((), _)), _)), _)), _)) => Ok(()),
+        }
+    }
+}
