@@ -10,12 +10,13 @@
 //!
 //! Exactly one session results, the same on both sides: the one that the lower address began. The side with the lower
 //! address completes its own handshake as soon as it can, and does not let the other one complete. The side with the
-//! higher address holds its finish back for [`HOLD_FINISH`], when the response to its own initiation arrives while it
-//! has answered an initiation of the same neighbour, recognized by its instance number. If it has sent its finish
-//! already, it repeats that and does not answer such an initiation. An instance number is not proved before the finish,
-//! so an attacker could claim one to delay a dial. Therefore an initiation from another endpoint delays a finish for
-//! [`HOLD_FINISH_ELSEWHERE`] only, and causes one repetition only. If frames are lost for longer than [`HOLD_FINISH`],
-//! the side with the higher address can report two sessions in a row; then both sides have the second one.
+//! higher address holds its finish back for [`HOLD_FINISH`](pending::HOLD_FINISH), when the response to its own
+//! initiation arrives while it has answered an initiation of the same neighbour, recognized by its instance number. If
+//! it has sent its finish already, it repeats that and does not answer such an initiation. An instance number is not
+//! proved before the finish, so an attacker could claim one to delay a dial. Therefore an initiation from another
+//! endpoint delays a finish for [`HOLD_FINISH_ELSEWHERE`](pending::HOLD_FINISH_ELSEWHERE) only, and causes one
+//! repetition only. If frames are lost for longer than `HOLD_FINISH`, the side with the higher address can report two
+//! sessions in a row; then both sides have the second one.
 //!
 //! # Limits
 //!
@@ -26,132 +27,37 @@
 pub(super) mod buckets;
 pub(super) mod dial;
 mod inbound;
+mod indices;
 pub(super) mod limiter;
+mod pending;
+mod session;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use self::dial::{CompletedDial, Dial};
-use self::inbound::InboundHandshake;
+use self::indices::Indices;
 use self::limiter::HandshakeLimiter;
-use super::keys::{Opener, Sealer, Suite};
-use super::noise::{NoiseHandshake, StaticKeys};
-use super::rekey::Renewal;
+use self::pending::{CompletedDial, Dial, InboundHandshake};
+#[cfg(test)]
+pub(super) use self::pending::{FINISH_LIFE, HOLD_FINISH, HOLD_FINISH_ELSEWHERE, INBOUND_LIFE, REPEATS};
+pub(crate) use self::session::{DialError, HandshakeOutput, Session};
+use super::noise::StaticKeys;
 use super::seed::fresh_seed;
 use super::{LinkConfig, Path, Source};
 use crate::address::Address;
-use crate::identity::{Identity, x25519_public};
+use crate::identity::Identity;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::codec;
 use crate::wire::link::{
-    COOKIE, FINISH, INITIATION, Introduction, MAX_HANDSHAKE_LEN, REFUSAL, RESPONSE, VERSION, split,
+    COOKIE, FINISH, INITIATION, Introduction, MAX_HANDSHAKE_LEN, REFUSAL, RESPONSE, VERSION,
 };
-
-/// The time for which the side with the higher address holds its finish back while the other side's handshake is under
-/// way. It covers the repetitions of the other side's finish, which are sent 0.25, 0.75 and 1.75 s after the first.
-pub(crate) const HOLD_FINISH: Duration = Duration::from_secs(2);
-/// The same when that handshake comes from another endpoint than the one dialled. It is short, because the instance may
-/// be forged; it covers one repetition of the finish.
-pub(super) const HOLD_FINISH_ELSEWHERE: Duration = Duration::from_millis(300);
-/// The time for which a finish is kept to be repeated. It is longer than [`HOLD_FINISH`], so that a neighbour that
-/// holds its own finish back still receives this one.
-pub(super) const FINISH_LIFE: Duration = Duration::from_secs(3);
-/// The time for which a responder waits for the finish, and then keeps the handshake so that a repeated finish is
-/// recognized. It is longer than the 8 s in which a dialler repeats its initiation.
-pub(super) const INBOUND_LIFE: Duration = Duration::from_secs(10);
-
-/// An action that [`Handshakes`] requests, or an event that it reports.
-#[derive(Debug)]
-pub(crate) enum HandshakeOutput {
-    /// Send a frame.
-    Transmit {
-        /// The path to send it over.
-        path: Path,
-        /// The frame.
-        frame: Vec<u8>,
-    },
-    /// A session has begun. It replaces an older one with the same neighbour over the same netmod.
-    Established(Box<Session>),
-    /// A dial has failed. Every dial ends in this, in a session on the same path, or in its cancellation.
-    Failed {
-        /// The path that was dialled.
-        path: Path,
-        /// The cause.
-        reason: DialError,
-    },
-}
-
-/// The cause of a failed dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DialError {
-    /// There was no answer, or none that verifies.
-    #[error(
-        "no inbound: check that a node runs there, that no firewall blocks it, and that the mesh keys are the same"
-    )]
-    Timeout,
-    /// The node dialled itself.
-    #[error("the endpoint belongs to this node itself")]
-    Oneself,
-    /// Another node answered with the address of this one.
-    #[error("this identity is in use elsewhere: give each node its own")]
-    IdentityInUse,
-    /// The other node does not have the mesh key of this one.
-    #[error("the other node belongs to another mesh: the mesh keys differ")]
-    WrongMesh,
-    /// The other node uses another version of the protocol.
-    #[error("the other node uses another version of the protocol: update the older one")]
-    Version,
-    /// The introduction is not valid: the address does not belong to the key, or no cipher is common.
-    #[error("the other node violated the protocol")]
-    Protocol,
-    /// A session with the same neighbour began over another path of the same netmod meanwhile.
-    #[error("the neighbour was already reached over another path")]
-    Duplicate,
-    /// Sessions with the other node begin too often.
-    #[error("links to the other node begin too often: it may run twice, or lose its links at once")]
-    TooOften,
-    /// Too many dials are under way.
-    #[error("too many dials are under way")]
-    TooMany,
-}
-
-/// A session that a handshake has produced.
-#[derive(Debug)]
-pub(crate) struct Session {
-    /// The address of the neighbour, which the handshake has proved.
-    pub peer: Address,
-    /// The path to the neighbour.
-    pub path: Path,
-    /// Whether this side dialled.
-    pub initiator: bool,
-    /// The index in frames that this side receives.
-    pub local_index: u32,
-    /// The maximum length of a frame that both sides accept, in bytes.
-    pub mtu: usize,
-    /// The random number of the neighbour's run. Another one shows that it was restarted and has lost its state.
-    pub peer_instance: u64,
-    /// The optional features that the neighbour announced, as bits.
-    pub peer_capabilities: u32,
-    /// The cipher in use.
-    pub suite: Suite,
-    /// The key for frames that are sent.
-    pub sealer: Sealer,
-    /// The key for frames that are received.
-    pub opener: Opener,
-    /// The renewal of these keys.
-    pub renewal: Renewal,
-    /// The time from this side's first message to its answer. It is an upper bound of the round trip, because frames
-    /// may have been lost or held back.
-    pub rtt: Duration,
-}
 
 /// All handshakes of one node that are under way. See the [module documentation](self).
 pub(crate) struct Handshakes {
@@ -278,76 +184,5 @@ impl Handshakes {
 
     fn seed(&mut self) -> Zeroizing<[u8; 32]> {
         fresh_seed(&mut self.rng)
-    }
-}
-
-/// The keys of a session, which both ends derive when their handshake is complete.
-struct SessionKeys {
-    sealer: Sealer,
-    opener: Opener,
-    renewal: Renewal,
-}
-
-impl SessionKeys {
-    /// Derives the keys. `index` is the one that the other side chose.
-    fn new(
-        keys: &Arc<StaticKeys>,
-        noise: &mut NoiseHandshake,
-        suite: Suite,
-        index: u32,
-        initiator: bool,
-    ) -> Option<Self> {
-        let remote = *noise.remote_static()?.first_chunk()?;
-        let (sealer, opener) = noise.split(suite, index)?;
-        let renewal = Renewal::new(keys.clone(), remote, suite, initiator, noise.chain()?);
-        Some(SessionKeys { sealer, opener, renewal })
-    }
-}
-
-/// Decodes the introduction of the other side and checks it: the static key that was proved must be that of its
-/// address, since otherwise any node could claim any address; and its MTU must be at least the minimum of all netmods.
-fn introduced(payload: &[u8], noise: &NoiseHandshake) -> Option<Introduction> {
-    let (introduction, _) = split::<Introduction>(payload).ok()?;
-    let key = x25519_public(&introduction.address)?;
-    let proved = noise.remote_static() == Some(key.as_slice());
-    (proved && usize::from(introduction.mtu) >= crate::netmod::MIN_MTU).then_some(introduction)
-}
-
-/// Generator of session indices: each is drawn once in 2³² handshakes, and the next cannot be guessed, so that an
-/// attacker that does not see the frames cannot address a handshake.
-///
-/// It is a counter that is encrypted by a four-round Feistel network over its two halves. Such a network is a
-/// permutation whatever its round function is, so no index repeats.
-struct Indices {
-    key: [u8; 32],
-    next: u32,
-}
-
-impl Indices {
-    fn new(rng: &mut ChaCha20Rng) -> Self {
-        let mut key = [0; 32];
-        rng.fill_bytes(&mut key);
-        Indices { key, next: rng.next_u32() }
-    }
-
-    fn draw(&mut self) -> u32 {
-        let [a, b, c, d] = self.next.to_le_bytes();
-        self.next = self.next.wrapping_add(1);
-        let (mut left, mut right) = ([a, b], [c, d]);
-        for round in 0..4u8 {
-            let [r0, r1] = right;
-            let mixed = blake3::keyed_hash(&self.key, &[round, r0, r1]);
-            let &[m0, m1, ..] = mixed.as_bytes();
-            let [l0, l1] = left;
-            (left, right) = (right, [l0 ^ m0, l1 ^ m1]);
-        }
-        let ([a, b], [c, d]) = (left, right);
-        u32::from_le_bytes([a, b, c, d])
-    }
-}
-
-impl Drop for Indices {
-    fn drop(&mut self) {
-        self.key.zeroize();
     }
 }

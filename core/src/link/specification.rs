@@ -5,7 +5,7 @@ use super::control::receiver::{ACK_DELAY, MAX_STREAM};
 use super::control::{MAX_BODY, MAX_MESSAGE, QUEUE, WINDOW, sender};
 use super::established::ECHO_LIFE;
 use super::handshake::{
-    FINISH_LIFE, HOLD_FINISH, HOLD_FINISH_ELSEWHERE, INBOUND_LIFE, buckets, dial, limiter,
+    FINISH_LIFE, HOLD_FINISH, HOLD_FINISH_ELSEWHERE, INBOUND_LIFE, REPEATS, buckets, dial, limiter,
 };
 use super::quality::{
     INITIAL_CREDIT, MAX_COST, MAX_RTT, MEMORY_FRAMES, MIN_COST, MIN_RTT_SPAN, SCALE, US_PER_COST,
@@ -26,7 +26,7 @@ fn the_specification_has_the_constants_of_the_handshake() {
         "the response comes again, for {}": FINISH_LIFE;
         "its initiation {} times at most, {} apart, doubling": dial::TRIES, dial::FIRST_DELAY;
         "that has had {} without an answer gives way": dial::MIN_DIAL_TIME;
-        "again {}, {} and {} later": seconds(dial::REPEATS[0]), seconds(dial::REPEATS[1]), dial::REPEATS[2];
+        "again {}, {} and {} later": seconds(REPEATS[0]), seconds(REPEATS[1]), REPEATS[2];
         "after {} to each initiation sent": dial::MAX_BAD_RESPONSES;
         "a secret renewed every {}": limiter::SECRET_LIFE;
         "{} endpoints and {} groups are remembered": buckets::MAX_BUCKETS, buckets::MAX_BUCKETS;

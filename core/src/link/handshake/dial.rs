@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 
-use super::{
-    DialError, FINISH_LIFE, HOLD_FINISH, HOLD_FINISH_ELSEWHERE, HandshakeOutput, Handshakes, Session,
-    SessionKeys, introduced,
-};
+use super::Handshakes;
+use super::pending::{CompletedDial, Dial, FINISH_LIFE, HOLD_FINISH, HOLD_FINISH_ELSEWHERE, HeldSession};
+use super::session::{DialError, HandshakeOutput, Session, SessionKeys, introduced};
 use crate::address::Address;
 use crate::link::Path;
 use crate::link::keys::Suite;
@@ -28,63 +27,9 @@ pub(in crate::link) const TRIES: u32 = 5;
 pub(in crate::link) const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// The minimum time of a dial before another one takes its place. It gives each one time for an answer.
 pub(in crate::link) const MIN_DIAL_TIME: Duration = Duration::from_secs(1);
-/// The times at which the finish is repeated after its first transmission, unless a frame of the session has been
-/// opened: that proves that the finish has arrived.
-pub(in crate::link) const REPEATS: [Duration; 3] =
-    [Duration::from_millis(250), Duration::from_millis(750), Duration::from_millis(1750)];
 /// The number of responses to each initiation that may fail to verify. Further ones are dropped, because each costs a
 /// key agreement and may be forged.
 pub(in crate::link) const MAX_BAD_RESPONSES: u32 = 4;
-
-/// A dial that is under way.
-pub(super) struct Dial {
-    pub(super) path: Path,
-    mtu: usize,
-    started: Time,
-    noise: NoiseHandshake,
-    /// The initiation as it is sent, with the cookie once the responder has required one.
-    initiation: Vec<u8>,
-    tries: u32,
-    delay: Duration,
-    pub(super) deadline: Time,
-    /// The number of responses since the last initiation that did not verify.
-    bad: u32,
-    /// Whether a cookie was used since the last initiation.
-    cookie_obeyed: bool,
-    /// The cause to report instead of a time-out. It comes from unauthenticated frames, so it cannot end the dial.
-    hint: Option<DialError>,
-    /// The session, while its finish is held back because the other side's own handshake takes precedence.
-    pub(super) held: Option<HeldSession>,
-}
-
-/// A session that waits to send its finish. It begins when the other side's handshake does not complete in time.
-pub(super) struct HeldSession {
-    pub(super) session: Box<Session>,
-    finish: Vec<u8>,
-}
-
-/// A completed dial, kept for as long as its finish may have to be repeated.
-pub(super) struct CompletedDial {
-    pub(super) peer: Address,
-    pub(super) instance: u64,
-    pub(super) path: Path,
-    pub(super) finish: Vec<u8>,
-    pub(super) since: Time,
-    /// The time of the first frame of the session that was opened.
-    pub(super) confirmed: Option<Time>,
-    /// Whether the finish was repeated for an initiation from another endpoint, which is done once only.
-    pub(super) reminded: bool,
-    /// The number of timed repetitions so far.
-    repeats: usize,
-}
-
-impl CompletedDial {
-    /// The time of the next repetition, or of the end.
-    pub(super) fn deadline(&self) -> Time {
-        let repeat = REPEATS.get(self.repeats).filter(|_| self.confirmed.is_none());
-        self.since + *repeat.unwrap_or(&FINISH_LIFE)
-    }
-}
 
 impl Handshakes {
     /// Begins a handshake with the node at `path`. Nothing happens while a dial over the same path is under way. `mtu`

@@ -2,13 +2,12 @@
 
 mod room;
 
-use zeroize::Zeroizing;
-
+use super::Handshakes;
 use super::limiter::Admission;
-use super::{HandshakeOutput, Handshakes, INBOUND_LIFE, Session, SessionKeys, introduced};
-use crate::address::Address;
+use super::pending::{AwaitedFinish, INBOUND_LIFE, InboundHandshake, InboundStage};
+use super::session::{HandshakeOutput, Session, SessionKeys, introduced};
 use crate::link::keys::Suite;
-use crate::link::noise::{NoiseError, NoiseHandshake};
+use crate::link::noise::NoiseError;
 use crate::link::{DownReason, Path, Source};
 use crate::stats::DropCause;
 use crate::time::Time;
@@ -20,57 +19,6 @@ use crate::wire::link::{
 /// The number of finishes with a static key that opens, but that do not verify, after which the handshake ends. Each of
 /// them costs the computation of a whole handshake.
 const MAX_BAD_FINISHES: u32 = 4;
-
-/// A handshake that another node began.
-pub(super) struct InboundHandshake {
-    path: Path,
-    source: Source,
-    mtu: usize,
-    /// The hash of the initiation without its cookie, by which a repetition is recognized.
-    id: [u8; 32],
-    /// The instance that the initiation claims. Only the finish proves it.
-    instance: u64,
-    peer_index: u32,
-    since: Time,
-    pub(super) until: Time,
-    stage: InboundStage,
-}
-
-/// The progress of an inbound handshake.
-enum InboundStage {
-    /// The response was sent, and the finish is awaited.
-    AwaitingFinish(Box<AwaitedFinish>),
-    /// The finish has arrived. If the session was declined, the frame with the reason is kept, so that it can be
-    /// repeated: if it was lost, the finish arrives again.
-    Completed { peer: Address, at: Time, declined: Option<Vec<u8>> },
-}
-
-/// The state of a handshake that awaits its finish.
-struct AwaitedFinish {
-    noise: NoiseHandshake,
-    /// The seed and the initiation, from which the state is restored after a finish that did not verify.
-    seed: Zeroizing<[u8; 32]>,
-    message: Vec<u8>,
-    response: Vec<u8>,
-    bad: u32,
-}
-
-impl InboundHandshake {
-    /// The path on which a finish from this run of a neighbour may still arrive. The instance is only claimed, so the
-    /// caller must not wait long for it.
-    pub(super) fn waits_for(&self, netmod: u32, instance: u64) -> Option<Path> {
-        let waits = self.path.netmod == netmod
-            && self.instance == instance
-            && matches!(self.stage, InboundStage::AwaitingFinish(_));
-        waits.then_some(self.path)
-    }
-
-    /// Whether the finish of this neighbour's run arrived at `time` or later.
-    pub(super) fn completed_since(&self, netmod: u32, peer: &Address, instance: u64, time: Time) -> bool {
-        let InboundStage::Completed { peer: completed, at, .. } = &self.stage else { return false };
-        self.path.netmod == netmod && completed == peer && self.instance == instance && *at >= time
-    }
-}
 
 impl Handshakes {
     /// Handles an initiation. The checks are in the order of their cost, so that a flood is dropped by the cheapest

@@ -6,9 +6,12 @@ mod limits;
 mod redial;
 mod simultaneous;
 
+use std::time::Duration;
+
 use super::*;
+use crate::link::Suite;
 use crate::netmod::Endpoint;
-use crate::wire::link::{INITIATION_LEN, Initiation};
+use crate::wire::link::{INITIATION_LEN, Initiation, split};
 
 /// A frame in flight: its receiver and its channel.
 #[derive(Clone, Debug)]

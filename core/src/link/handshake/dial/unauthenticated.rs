@@ -4,9 +4,10 @@
 //! one. Such a node may still be an attacker on the path. Therefore neither answer ends a dial, and a cookie causes one
 //! frame at most.
 
-use super::{Dial, DialError};
 use crate::link::Path;
 use crate::link::handshake::Handshakes;
+use crate::link::handshake::pending::Dial;
+use crate::link::handshake::session::DialError;
 use crate::stats::DropCause;
 use crate::wire::link::{Cookie, ECHO_LEN, Initiation, Refusal, split};
 

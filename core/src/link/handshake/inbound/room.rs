@@ -2,10 +2,10 @@
 
 use std::cmp::Reverse;
 
-use super::InboundHandshake;
 use crate::link::Source;
 use crate::link::eviction::{Occupant, choose_evicted};
 use crate::link::handshake::Handshakes;
+use crate::link::handshake::pending::InboundHandshake;
 use crate::stats::DropCause;
 use crate::time::Time;
 
