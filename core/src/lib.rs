@@ -64,6 +64,8 @@ pub mod address;
 #[doc(hidden)]
 pub mod atomic_file;
 mod egress;
+#[cfg(feature = "internals")]
+mod fixtures;
 mod hash;
 pub mod identity;
 pub mod inbox;

@@ -11,7 +11,7 @@ use std::hint::black_box;
 
 use common::{Bare, HEADER, TAG, median, rounds, timed};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use rouse_core::internals::cost::{Channel, Cipher, Ends};
+use rouse_core::internals::cost::{Channel, Cipher, HandshakePair};
 
 /// Handshakes, frames and signatures of one round.
 const HANDSHAKES: u64 = 16;
@@ -37,7 +37,7 @@ fn handshakes(rounds: usize) {
     let mut frames = [0, 0];
     for _ in 0..rounds {
         for (under_load, times) in [(false, &mut plain), (true, &mut loaded)] {
-            let pairs = (0..HANDSHAKES).map(|number| Ends::new(Cipher::Aes, under_load, number));
+            let pairs = (0..HANDSHAKES).map(|number| HandshakePair::new(Cipher::Aes, under_load, number));
             let mut pairs: Vec<_> = pairs.collect();
             let time = timed(|| {
                 for pair in &mut pairs {
@@ -46,7 +46,7 @@ fn handshakes(rounds: usize) {
             });
             times.push(time / HANDSHAKES as f64 * 1e6);
         }
-        let mut pair = Ends::new(Cipher::Aes, true, 0);
+        let mut pair = HandshakePair::new(Cipher::Aes, true, 0);
         let mut bytes = 0;
         let time = timed(|| bytes = pair.cookies(COOKIES));
         assert!(bytes > 0, "a stranger is asked for a cookie");

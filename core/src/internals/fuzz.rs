@@ -14,7 +14,7 @@ mod frame;
 mod handshake;
 mod message;
 mod packet;
-mod script;
+mod seed;
 mod seeds;
 mod text;
 
@@ -25,8 +25,8 @@ pub use frame::frame;
 pub use handshake::handshake;
 pub use message::message;
 pub use packet::packet;
-pub(crate) use script::Script;
-pub use seeds::{Seed, overheard, seeds};
+pub use seed::Seed;
+pub use seeds::{overheard, seeds};
 pub use text::text;
 
 /// A fuzz target.

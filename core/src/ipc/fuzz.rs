@@ -17,8 +17,8 @@ use futures::io::{AsyncReadExt, AsyncWriteExt, Cursor};
 use futures::stream::StreamExt;
 
 use crate::address::Address;
+use crate::fixtures::script::Script;
 use crate::identity::Identity;
-use crate::internals::fuzz::Script;
 use crate::ipc::calls::Session;
 use crate::ipc::connection;
 use crate::ipc::frame::Frames;

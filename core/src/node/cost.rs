@@ -17,8 +17,8 @@ use super::state::fib::{Fib, NextHops};
 use super::{Limits, NodeConfig};
 use crate::address::Address;
 use crate::egress::{Class, Egress};
+use crate::fixtures::handshake_pair::{Cipher, HandshakePair};
 use crate::identity::Identity;
-use crate::internals::cost::{Cipher, Ends};
 use crate::link::{Link, Sealer, Session};
 use crate::netmod::{Endpoint, Netmod, NetmodError, Properties, Received, Train};
 use crate::wire::link::KIND_PACKET;
@@ -89,8 +89,8 @@ impl Relay {
         let shared = Arc::new(idle());
         let nowhere = Arc::new(Nowhere::default());
         let medium = Arc::new(Medium::new(0, nowhere.clone()));
-        let inward = Ends::sessions(cipher);
-        let outward = Ends::sessions(cipher);
+        let inward = HandshakePair::sessions(cipher);
+        let outward = HandshakePair::sessions(cipher);
         let (from, link) = neighbour(&shared, &medium, 1, *inward.1);
         let (to, _) = neighbour(&shared, &medium, 2, *outward.0);
         let destinations = addresses(destinations);
@@ -190,7 +190,7 @@ fn neighbour(
 pub(crate) fn neighbours(count: u32) -> (Arc<NodeState>, Vec<Arc<Neighbour>>) {
     let shared = Arc::new(idle());
     let medium = Arc::new(Medium::new(0, Arc::new(Nowhere::default())));
-    let make = |id| neighbour(&shared, &medium, id, *Ends::sessions(Cipher::Aes).0).0;
+    let make = |id| neighbour(&shared, &medium, id, *HandshakePair::sessions(Cipher::Aes).0).0;
     let made = (1..=count).map(make).collect();
     (shared, made)
 }

@@ -109,6 +109,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("link", &["address", "codec", "identity", "netmod", "stats", "time", "wire"]),
     ("route", &["address", "identity", "stats", "time", "types", "wire"]),
     ("message", &["address", "stats", "time", "types", "wire"]),
+    ("fixtures", &["identity", "link", "netmod", "time"]),
     ("egress", &["hash", "link", "netmod", "stats", "time", "wire"]),
     ("sim", &["address", "identity", "link", "netmod", "route", "stats", "time", "wire"]),
     (
@@ -117,6 +118,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "address",
             "atomic_file",
             "egress",
+            "fixtures",
             "hash",
             "identity",
             "inbox",
@@ -132,7 +134,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("ipc", &["address", "codec", "identity", "inbox", "node", "notify", "rt", "types", "wire"]),
+    ("ipc", &["address", "codec", "fixtures", "identity", "inbox", "node", "notify", "rt", "types", "wire"]),
 ];
 
 /// All imports among the files of a target, outside what is compiled for tests only.

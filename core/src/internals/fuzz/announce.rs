@@ -1,7 +1,7 @@
 //! Records of the route layer, and the signatures of announces.
 
 use super::control::signed;
-use super::script::Script;
+use crate::fixtures::script::Script;
 use crate::identity::{self, Identity};
 use crate::wire::route::{MAX_EXTENSIONS, MAX_IDX, OptionalFields, Record, RouteAttributes, SignedAnnounce};
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::script::Script;
 use crate::address::Address;
+use crate::fixtures::script::Script;
 use crate::identity::Identity;
 use crate::route::{AnnounceCache, FibEntry, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
 use crate::time::Time;

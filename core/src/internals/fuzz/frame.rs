@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::script::{Script, damaged};
 use crate::address::Address;
+use crate::fixtures::script::{Script, damaged};
 use crate::link::session_pair::{SessionEnd, session_pair};
 use crate::link::{FrameContent, Link, LinkOutput, LinkState, Sealer, Suite};
 use crate::time::Time;

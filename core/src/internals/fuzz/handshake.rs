@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::script::{Script, damaged};
 use crate::address::Address;
+use crate::fixtures::script::{Script, damaged};
 use crate::identity::Identity;
 use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Session, Source, Suite};
 use crate::netmod::Endpoint;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::script::{Script, damaged};
 use crate::address::Address;
+use crate::fixtures::script::{Script, damaged};
 use crate::message::{Config, Conversation, ConversationEvent};
 use crate::time::Time;
 use crate::types::{MAX_MESSAGE, Timestamp};

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use futures::FutureExt;
 
-use super::script::Script;
+use crate::fixtures::script::Script;
 use crate::identity::Identity;
 use crate::message::source;
 use crate::node::Node;

@@ -4,27 +4,11 @@ mod link;
 mod message;
 mod route;
 
-use super::script::ScriptWriter;
+use super::seed::Seed;
+use crate::fixtures::script::ScriptWriter;
 use crate::identity::Identity;
 use crate::ipc::fuzz::{RAW, record};
 use crate::types::MessageId;
-
-/// An input to begin with.
-#[derive(Clone, Debug)]
-pub struct Seed {
-    /// The target it is for.
-    pub target: &'static str,
-    /// The exchange that it contains: part of a file's name.
-    pub name: String,
-    /// The script.
-    pub bytes: Vec<u8>,
-}
-
-impl Seed {
-    fn new(target: &'static str, name: impl Into<String>, bytes: Vec<u8>) -> Self {
-        Seed { target, name: name.into(), bytes }
-    }
-}
 
 /// Some for each target of this crate.
 pub fn seeds() -> Vec<Seed> {

@@ -1,6 +1,6 @@
 //! One end of an established link, to which the neighbour at the other end sends sealed frames.
 
-use crate::internals::cost::{Cipher, Ends};
+use crate::fixtures::handshake_pair::{Cipher, HandshakePair};
 use crate::link::{Link, LinkOutput, Sealer};
 use crate::time::Time;
 
@@ -15,7 +15,7 @@ impl LinkLayer {
     /// A link with ChaCha20-Poly1305, which costs the same on every machine.
     pub fn new(now: Time) -> Self {
         // The neighbour has dialled, so that it is the one that begins to renew keys.
-        let (there, here) = Ends::sessions(Cipher::ChaCha);
+        let (there, here) = HandshakePair::sessions(Cipher::ChaCha);
         let (here, neighbour) = (*here, there.sealer);
         let mut link =
             Link::new(now, here.peer, here.opener, here.mtu, [5; 32]).with_renewal(now, here.renewal);

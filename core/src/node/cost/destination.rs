@@ -32,7 +32,7 @@ impl NodeLayer {
         // There is no router that would take what it is told.
         shared.router.close();
         let medium = Arc::new(Medium::new(0, Arc::new(Nowhere::default())));
-        let (from, _) = neighbour(&shared, &medium, 1, *Ends::sessions(Cipher::ChaCha).0);
+        let (from, _) = neighbour(&shared, &medium, 1, *HandshakePair::sessions(Cipher::ChaCha).0);
         let friends = addresses(FRIENDS);
         for friend in &friends {
             shared.fib.insert(*friend, NextHops { next: from.clone(), alternate: None }, 1386);

@@ -6,8 +6,8 @@ use super::super::frame::{self, Side};
 use super::super::handshake::{
     AFTERWARDS, ARRIVE, CLOSED, CONFIRM, DAMAGE, DIAL, FORGE, LOAD, LOSE, REPLAY, STRANGER, WAIT,
 };
-use super::super::script::ScriptWriter;
-use super::Seed;
+use super::super::seed::Seed;
+use crate::fixtures::script::ScriptWriter;
 use crate::link::Suite;
 use crate::link::session_pair::session_pair;
 use crate::time::Time;

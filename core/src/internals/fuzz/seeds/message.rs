@@ -6,10 +6,10 @@ use super::super::message::{
     ARRIVE, DAMAGE, FRAMES, HONEST, LOSE, OVERTAKE, RAW, READ, ROUTE, SEND, TWICE, WAIT, World,
 };
 use super::super::packet::{self, node_identity};
-use super::super::script::ScriptWriter;
-use super::Seed;
+use super::super::seed::Seed;
 use crate::address::Address;
 use crate::egress::Class;
+use crate::fixtures::script::ScriptWriter;
 use crate::wire::message::HEADER;
 use crate::wire::packet::{FLAG_TRACE, HOP_LIMIT, Probe, payload, write_header};
 

@@ -8,8 +8,8 @@ use super::super::control::{
     ANNOUNCE, COST, DOUBT, DOWN, EXPIRE, LATE, MESSAGE, OFFER, OWN, SCORE, SEND, SEQ_REQ, SMALL, UP, UPDATE,
     WAIT, WANT, YOUR_HIGHEST, identity, make_router,
 };
-use super::super::script::ScriptWriter;
-use super::Seed;
+use super::super::seed::Seed;
+use crate::fixtures::script::ScriptWriter;
 use crate::route::{NeighbourId, Router, RouterOutput};
 use crate::time::Time;
 
