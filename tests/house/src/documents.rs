@@ -35,6 +35,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Check> {
             let unknown =
                 if path.ends_with("PROTOCOL.md") { Vec::new() } else { known.unknown(workspace, &words) };
             let unknown = unknown.into_iter().chain(missing(&files, path, &words));
+            let unknown = unknown.chain(unknown_function(workspace, code));
             complaints.extend(unknown.map(|text| Complaint { at: format!("{path}:{line}"), text }));
         }
     }
@@ -133,6 +134,19 @@ fn unknown_targets(workspace: &Workspace, words: &[&str]) -> Vec<String> {
     let pairs =
         words.windows(2).filter(|pair| TARGETS.contains(&pair[0]) && pair[1].chars().any(char::is_lowercase));
     pairs.filter(|pair| !exists(pair[1])).map(|pair| format!("no target {} {}", pair[0], pair[1])).collect()
+}
+
+/// A function of a type, `Type::function`, that no file of the product has. It is searched as text: no paths are resolved.
+fn unknown_function(workspace: &Workspace, code: &str) -> Option<String> {
+    let (owner, function) = code.split_once("::")?;
+    let is_type =
+        owner.starts_with(|c: char| c.is_ascii_uppercase()) && owner.chars().all(char::is_alphanumeric);
+    let is_function = function.starts_with(|c: char| c.is_ascii_lowercase())
+        && function.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let names = [format!("fn {function}("), format!("fn {function}<"), format!("pub {function}:")];
+    let has = |text: &str| text.contains(owner) && names.iter().any(|name| text.contains(name));
+    (is_type && is_function && !product(workspace).any(|file| has(&file.text)))
+        .then(|| format!("no function or field {owner}::{function}"))
 }
 
 /// The files among `words` that the repository does not have: from its root, beside the document, or below some folder.

@@ -1,4 +1,4 @@
-//! Which file names which: the allowed layers, and circles among files.
+//! Imports among the files of a crate, and circles of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::report::{Check, Complaint};
 use crate::tree::{FileId, Module, Workspace, is_for_tests, uses};
 
 /// One import: from a file to a file, first at a line.
-type Imports = BTreeMap<(FileId, FileId), usize>;
+pub(crate) type Imports = BTreeMap<(FileId, FileId), usize>;
 
 /// No import circle among the files of a crate.
 pub(crate) fn circles(workspace: &Workspace) -> Check {
@@ -50,95 +50,8 @@ pub(crate) fn circles(workspace: &Workspace) -> Check {
     }
 }
 
-/// The modules of the core import only the layers below them.
-pub(crate) fn layers(workspace: &Workspace) -> Check {
-    let mut complaints = Vec::new();
-    for target in &workspace.targets {
-        if target.name != "rouse-core" {
-            continue;
-        }
-        for ((from, to), line) in imports(workspace, &target.root) {
-            let (from, to) = (&workspace.files[from].path, &workspace.files[to].path);
-            let (Some(from_area), Some(to_area)) = (area(from), area(to)) else { continue };
-            let allowed = LAYERS.iter().find(|(name, _)| *name == from_area).map(|(_, allowed)| *allowed);
-            if from_area != to_area && allowed.is_some_and(|allowed| !allowed.contains(&to_area)) {
-                complaints.push(Complaint {
-                    at: format!("{from}:{line}"),
-                    text: format!("{from_area} imports {to_area}"),
-                });
-            }
-        }
-    }
-    Check {
-        name: "layers",
-        rule: "A layer imports only the layers below it (the table LAYERS in tests/house/src/imports.rs).",
-        remedy: "move the item down to the layer that both may import, or pass it in from above",
-        complaints,
-        figures: LAYERS.iter().map(|(name, allowed)| format!("{name}: {}", allowed.join(" "))).collect(),
-    }
-}
-
-/// The layer of a file: the first part of its path below `core/src`. The codec is a layer of its own, since it is written in
-/// terms of bytes alone and therefore lies below the types that have an encoding.
-fn area(path: &str) -> Option<&str> {
-    if path == "core/src/wire/codec.rs" {
-        return Some("codec");
-    }
-    let inner = path.strip_prefix("core/src/")?;
-    let first = inner.split('/').next()?;
-    Some(first.strip_suffix(".rs").unwrap_or(first))
-}
-
-/// Each layer with the layers that it may import.
-const LAYERS: &[(&str, &[&str])] = &[
-    ("address", &["codec"]),
-    ("atomic_file", &[]),
-    ("codec", &[]),
-    ("rt", &[]),
-    ("stats", &[]),
-    ("sync", &[]),
-    ("time", &[]),
-    ("hash", &["address"]),
-    ("identity", &["address", "atomic_file"]),
-    ("netmod", &["time"]),
-    ("waitlist", &["sync"]),
-    ("notify", &["sync", "waitlist"]),
-    ("inbox", &["sync", "waitlist"]),
-    ("types", &["address", "codec"]),
-    ("wire", &["address", "codec", "types"]),
-    ("link", &["address", "codec", "identity", "netmod", "stats", "time", "wire"]),
-    ("route", &["address", "identity", "stats", "time", "types", "wire"]),
-    ("message", &["address", "stats", "time", "types", "wire"]),
-    ("fixtures", &["identity", "link", "netmod", "time"]),
-    ("egress", &["hash", "link", "netmod", "stats", "time", "wire"]),
-    ("sim", &["address", "identity", "link", "netmod", "route", "stats", "time", "wire"]),
-    (
-        "node",
-        &[
-            "address",
-            "atomic_file",
-            "egress",
-            "fixtures",
-            "hash",
-            "identity",
-            "inbox",
-            "link",
-            "message",
-            "netmod",
-            "notify",
-            "route",
-            "rt",
-            "stats",
-            "time",
-            "types",
-            "wire",
-        ],
-    ),
-    ("ipc", &["address", "codec", "fixtures", "identity", "inbox", "node", "notify", "rt", "types", "wire"]),
-];
-
 /// All imports among the files of a target, outside what is compiled for tests only.
-fn imports(workspace: &Workspace, root: &Module) -> Imports {
+pub(crate) fn imports(workspace: &Workspace, root: &Module) -> Imports {
     let mut found = Imports::new();
     walk(workspace, root, root, &mut Vec::new(), &mut found);
     found

@@ -6,6 +6,7 @@
 mod bounds;
 mod documents;
 mod imports;
+mod layers;
 mod names;
 mod report;
 mod text;
@@ -21,7 +22,7 @@ fn main() -> Result<ExitCode> {
     let figures = std::env::args().any(|argument| argument == "--figures");
     let workspace = tree::Workspace::load()?;
     let checks = [
-        imports::layers(&workspace),
+        layers::check(&workspace)?,
         imports::circles(&workspace),
         bounds::check(&workspace),
         names::types(&workspace),
