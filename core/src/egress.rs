@@ -18,9 +18,12 @@ use bytes::Bytes;
 
 mod codel;
 mod flows;
+mod intake;
 mod queues;
 mod transmit_path;
 
+pub(crate) use self::intake::PushGuard;
+use self::intake::{EgressState, Intake};
 use self::queues::ClassQueues;
 use crate::link::Sealer;
 use crate::netmod::{Endpoint, Netmod, NetmodError, Train};
@@ -75,16 +78,6 @@ pub(crate) struct Egress {
 
 type Clock = Box<dyn Fn() -> Time + Send + Sync>;
 
-/// The part of an egress under its lock, which is only held briefly and never while a train is sent.
-struct EgressState {
-    queues: ClassQueues,
-    draining: bool,
-    closed: bool,
-    /// A sealed train, the sending of which was interrupted. It is sent first, since its frame counters precede the
-    /// others. If it was sent after all, the replay window of the receiver discards the repetition.
-    interrupted: Option<(SealedTrain, Vec<u8>)>,
-}
-
 /// The sealer and the endpoint of a link. They share one lock, so that a train is sealed and addressed consistently.
 struct TransmitPath {
     sealer: Sealer,
@@ -124,21 +117,11 @@ impl Egress {
             state: Mutex::new(EgressState {
                 queues: ClassQueues::new(),
                 draining: false,
-                closed: false,
+                intake: Intake::Open,
                 interrupted: None,
             }),
             path: Mutex::new(TransmitPath { sealer, endpoint }),
         }
-    }
-
-    /// Queues the content of one frame (its kind byte first).
-    pub(crate) fn push(&self, class: Class, content: Bytes) -> PushOutcome {
-        self.pushing().push(class, content)
-    }
-
-    /// Locks the queues in order to push more than one frame. Other tasks wait meanwhile, so it should be held briefly.
-    pub(crate) fn pushing(&self) -> PushGuard<'_> {
-        PushGuard { state: self.lock(), clock: &self.clock }
     }
 
     /// Sends the queued frames, up to a bound, unless another task is doing so, which will send them as well.
@@ -205,45 +188,8 @@ impl Egress {
         self.lock().queues.bytes() >= BACKED_UP
     }
 
-    /// Drops all queued frames, and refuses further ones. Returns the number of frames dropped.
-    pub(crate) fn close(&self) -> u64 {
-        self.lock().close()
-    }
-
     fn lock(&self) -> MutexGuard<'_, EgressState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The queues of a link, locked for pushing. Made by [`Egress::pushing`].
-pub(crate) struct PushGuard<'a> {
-    state: MutexGuard<'a, EgressState>,
-    clock: &'a Clock,
-}
-
-impl PushGuard<'_> {
-    /// Queues the content of one frame (its kind byte first).
-    pub(crate) fn push(&mut self, class: Class, content: Bytes) -> PushOutcome {
-        if self.state.closed {
-            return PushOutcome::Closed;
-        }
-        match self.state.queues.push(class, content, self.clock) {
-            Some(0) => PushOutcome::Queued,
-            Some(dropped) => PushOutcome::Displaced(dropped),
-            None => PushOutcome::Full,
-        }
-    }
-}
-
-impl EgressState {
-    fn has_work(&self) -> bool {
-        self.interrupted.is_some() || !self.queues.is_empty()
-    }
-
-    fn close(&mut self) -> u64 {
-        self.closed = true;
-        let interrupted = self.interrupted.take().map_or(0, |(train, _)| train.frames);
-        self.queues.clear() + interrupted
     }
 }
 
@@ -347,7 +293,7 @@ impl<'a, 'd> DrainGuard<'a, 'd> {
     fn select(&mut self) -> Option<usize> {
         let mut guard = self.egress.lock();
         let state = &mut *guard;
-        if state.queues.backpressure_since().is_some() {
+        if state.intake == Intake::Open && state.queues.backpressure_since().is_some() {
             self.drained.overdue += state.queues.drop_overdue((self.egress.clock)());
         }
         let (mut size, mut bytes) = (0, 0);
@@ -381,7 +327,7 @@ impl Drop for DrainGuard<'_, '_> {
             let mut state = self.egress.lock();
             state.draining = false;
             match self.current.take() {
-                Some(current) if state.closed => self.drained.failed += current.frames,
+                Some(current) if state.intake == Intake::Closed => self.drained.failed += current.frames,
                 Some(current) => state.interrupted = Some((current, std::mem::take(&mut scratch.train))),
                 None => {}
             }

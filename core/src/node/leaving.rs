@@ -10,8 +10,8 @@ use super::state::{NodeState, read};
 use super::tasks::peering::LinkEvent;
 use crate::rt;
 
-/// How long a node waits for its goodbyes to go out.
-const GOODBYE: Duration = Duration::from_millis(500);
+/// How long a node waits for its links to end with a goodbye. It is more than a link needs at most.
+const GOODBYE: Duration = Duration::from_millis(750);
 
 /// Says goodbye to all neighbours, also to those that have just become some, and makes no links from then on.
 pub(super) async fn leave(shared: &NodeState) {

@@ -29,6 +29,7 @@ use crate::egress::{Class, DrainReport, Egress, PushGuard, PushOutcome};
 use crate::inbox::{Full, Inbox};
 use crate::link::{DownReason, FrameContent, Link, LinkMetrics, LinkOutput, LinkState, Path};
 use crate::netmod::{Endpoint, NetmodError};
+use crate::notify::Notify;
 use crate::route::Location;
 use crate::rt::Alarm;
 use crate::stats::DropCause;
@@ -104,8 +105,8 @@ pub(crate) struct Neighbour {
     unnoted_bytes: AtomicU64,
     /// Whether the task has been told to look.
     told: AtomicBool,
-    /// Whether the link is to end with a goodbye. No queue that is full keeps that waiting.
-    leaving: AtomicBool,
+    /// Whether the link is to end with a goodbye. Neither a full queue nor a medium that takes long delays the notice of it.
+    leaving: Notify<bool>,
     /// The account that its packets are counted on. See [`Neighbour::origin`].
     origin: Mutex<Location>,
     /// Conversations that wait until less is queued.
@@ -181,7 +182,7 @@ impl Neighbour {
             unnoted: AtomicU64::new(0),
             unnoted_bytes: AtomicU64::new(0),
             told: AtomicBool::new(false),
-            leaving: AtomicBool::new(false),
+            leaving: Notify::new(false),
             origin: Mutex::default(),
             waiting: Mutex::default(),
             longest: AtomicUsize::new(0),

@@ -121,7 +121,7 @@ impl Neighbour {
 
     /// Ends the link in order: its task sends what is queued, then a goodbye.
     pub(crate) fn leave(&self) {
-        self.leaving.store(true, SeqCst);
+        *self.leaving.write() = true;
         self.wake();
     }
 

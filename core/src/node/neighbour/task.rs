@@ -8,6 +8,10 @@ use crate::rt;
 
 /// How long a medium may take to send a challenge.
 const STRANGER_SEND: Duration = Duration::from_millis(20);
+/// How long a medium may take, when the link ends, to send the packets that are queued.
+const QUEUED_SEND: Duration = Duration::from_millis(250);
+/// How long it may then take to send the goodbye.
+const GOODBYE_SEND: Duration = Duration::from_millis(100);
 
 impl Neighbour {
     /// Runs the neighbour's task. A panic in it ends this link, and no other.
@@ -32,10 +36,12 @@ impl Neighbour {
             if let Some(reason) = self.serve_link(&shared, &mut link).await {
                 break reason;
             }
-            if self.leaving.load(SeqCst) {
+            if *self.leaving.read() {
                 return self.say_goodbye(&shared, &mut link).await;
             }
-            self.flush_wait(&shared).await;
+            if !self.flush_until_leaving(&shared).await {
+                continue;
+            }
             self.let_in(&mut work);
             work.finish(&shared);
 
@@ -112,16 +118,34 @@ impl Neighbour {
         }
     }
 
+    /// Sends what is queued, up to a portion. Returns `false` when the link was asked to leave before the medium had taken that.
+    async fn flush_until_leaving(&self, shared: &NodeState) -> bool {
+        let leaving = std::pin::pin!(self.leaving.when(|leaving| leaving.then_some(())));
+        let flush = std::pin::pin!(self.flush_wait(shared));
+        matches!(select(flush, leaving).await, Either::Left(_))
+    }
+
+    /// Ends the link with a goodbye. The packets that are queued go first, since the neighbour drops those that come after it.
+    /// The medium has a moment for them, and the rest is dropped: a medium that takes nothing must not delay the end.
     pub(crate) async fn say_goodbye(&self, shared: &NodeState, link: &mut Link) {
-        self.push(shared, Class::Control, link.goodbye().into());
-        let mut patience = 100;
-        while !self.egress.is_empty() && patience > 0 {
-            self.flush(shared);
-            crate::rt::sleep(Duration::from_millis(1)).await;
-            patience -= 1;
-        }
+        self.egress.begin_end();
+        rt::timeout(QUEUED_SEND, self.flush_all(shared)).await;
+        let dropped = self.egress.push_last(link.goodbye().into());
+        shared.stats.drop_n(DropCause::UnknownSession, dropped);
+        rt::timeout(GOODBYE_SEND, self.flush_all(shared)).await;
         if self.retire(shared) {
             self.announce_end(shared, "goodbye said").await;
+        }
+    }
+
+    /// Sends until nothing is queued.
+    async fn flush_all(&self, shared: &NodeState) {
+        while !self.egress.is_empty() {
+            self.flush_wait(shared).await;
+            if !self.egress.is_empty() && !self.egress.is_stalled() {
+                // Another task is sending, and does not report its end.
+                rt::sleep(Duration::from_millis(1)).await;
+            }
         }
     }
 

@@ -2,9 +2,12 @@
 
 use futures::StreamExt;
 
+mod goodbye;
+
 use super::*;
 use crate::identity::Identity;
 use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Session, Source};
+use crate::netmod::Netmod;
 use crate::netmod::mem::MemNet;
 use crate::node::data_path::awaiting_route;
 use crate::node::leaving;
@@ -17,38 +20,49 @@ use crate::wire::packet::{self, HOP_LIMIT, Probe};
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Our end of a session; the other one is gone.
-fn session(path: Path) -> Session {
+/// Both ends of a session, ours first.
+fn sessions(path: Path) -> [Session; 2] {
     let identities = [1, 2].map(|n| Identity::from_seed(&[n; 32]));
     let [mut us, mut them] =
         [0, 1].map(|n| Handshakes::new(&identities[n], LinkConfig::default(), [n as u8; 32]));
     us.dial(Time::ZERO, path, 1200);
+    let mut ours = None;
     loop {
         while let Some(output) = us.poll_output() {
             match output {
                 HandshakeOutput::Transmit { frame, .. } => {
                     them.handle(Time::ZERO, path, Source::default(), 1200, &frame).unwrap();
                 }
-                HandshakeOutput::Established(session) => return *session,
+                HandshakeOutput::Established(session) => ours = Some(*session),
                 HandshakeOutput::Failed { reason, .. } => panic!("{reason}"),
             }
         }
         while let Some(output) = them.poll_output() {
-            if let HandshakeOutput::Transmit { frame, .. } = output {
-                us.handle(Time::ZERO, path, Source::default(), 1200, &frame).unwrap();
+            match output {
+                HandshakeOutput::Transmit { frame, .. } => {
+                    us.handle(Time::ZERO, path, Source::default(), 1200, &frame).unwrap();
+                }
+                HandshakeOutput::Established(theirs) => return [ours.expect("the finish came"), *theirs],
+                HandshakeOutput::Failed { reason, .. } => panic!("{reason}"),
             }
         }
     }
 }
 
-/// A neighbour in service, and its link.
+/// A neighbour in the tables, and its link. Its end of the session is gone.
 fn silent_neighbour() -> (Arc<NodeState>, Arc<Neighbour>, Link) {
+    let (shared, neighbour, link, _) = neighbour_on(Arc::new(MemNet::new(1).netmod("a")));
+    (shared, neighbour, link)
+}
+
+/// A neighbour in the tables, its link over this netmod, and its end of the session.
+fn neighbour_on(netmod: Arc<dyn Netmod>) -> (Arc<NodeState>, Arc<Neighbour>, Link, Session) {
     let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
     let shared = Arc::new(NodeState::new(Identity::from_seed(&[1; 32]), config));
-    let medium = Arc::new(Medium::new(0, Arc::new(MemNet::new(1).netmod("a"))));
+    let medium = Arc::new(Medium::new(0, netmod));
     write(&shared.media).insert(0, medium.clone());
     let path = Path { netmod: 0, endpoint: Endpoint::new(b"b").unwrap() };
-    let session = session(path);
+    let [session, theirs] = sessions(path);
     let link = Link::new(shared.now(), session.peer, session.opener, 1200, [7; 32]);
     let made = NeighbourParts {
         id: 1,
@@ -64,7 +78,7 @@ fn silent_neighbour() -> (Arc<NodeState>, Arc<Neighbour>, Link) {
     };
     let neighbour = Arc::new(Neighbour::new(made, 1024));
     assert!(shared.put_into_service(&neighbour));
-    (shared, neighbour, link)
+    (shared, neighbour, link, theirs)
 }
 
 /// Lets other tasks run.
