@@ -29,20 +29,25 @@
 )]
 
 mod accounts;
+mod adjacency;
+mod advert;
 mod advertise;
 mod announces;
-mod dest;
+mod destination;
+mod flap_history;
+mod install;
 mod neighbour;
 mod origin;
 mod quota;
 mod receive;
 mod score;
-mod seek;
 mod select;
+mod seqno_request;
 #[cfg(test)]
 mod specification;
 mod table;
 mod timers;
+mod token_bucket;
 mod verify;
 
 #[cfg(test)]
@@ -60,16 +65,18 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::types::RouteState;
 use crate::wire::route::{INFINITY, MAX_IDX};
+use accounts::Accounts;
 pub(crate) use accounts::Location;
-use accounts::{Accounts, Allowance, Bucket};
-use dest::Dest;
-use neighbour::{Flaps, Neighbour};
-use score::Score;
+use destination::Destination;
+use flap_history::FlapHistory;
+use neighbour::NeighbourEntry;
+use score::DeliveryScore;
 pub(crate) use table::AnnounceCache;
-use table::{Key, Table};
+use table::{DestinationKey, DestinationTable};
 use timers::Timers;
-use verify::Checks;
-pub(crate) use verify::{Verified, VerifyJob};
+use token_bucket::{Allowance, Bucket};
+use verify::Verifications;
+pub(crate) use verify::{VerifyJob, VerifyResults};
 
 /// The shell's name for a neighbour: one for each link, never used again.
 pub(crate) type NeighbourId = u32;
@@ -90,7 +97,7 @@ pub(crate) struct RouterConfig {
     pub(crate) refresh: Duration,
     /// How long a destination stays pinned after [`Router::want_route`].
     pub(crate) pin: Duration,
-    /// Verified announces shared with other routers of this process; a simulation of many nodes verifies and keeps
+    /// VerifyResults announces shared with other routers of this process; a simulation of many nodes verifies and keeps
     /// each only once.
     pub(crate) shared: Option<Arc<AnnounceCache>>,
 }
@@ -184,7 +191,7 @@ pub(crate) struct RouteInfo {
     pub(crate) metric: u16,
     pub(crate) hops: u8,
     pub(crate) seq: u64,
-    /// Since the origin signed it.
+    /// BetterSince the origin signed it.
     pub(crate) age: Duration,
     pub(crate) state: RouteState,
 }
@@ -193,26 +200,26 @@ pub(crate) struct RouteInfo {
 pub(crate) struct Router {
     config: RouterConfig,
     random: ChaCha8Rng,
-    table: Table,
-    neighbours: BTreeMap<NeighbourId, Neighbour>,
+    table: DestinationTable,
+    neighbours: BTreeMap<NeighbourId, NeighbourEntry>,
     timers: Timers,
     /// Destinations with changes to be told when the batch leaves.
-    batch: BTreeSet<Key>,
+    batch: BTreeSet<DestinationKey>,
     batch_at: Option<Time>,
     /// Addresses that applications send to, and until when (seconds) that counts.
     wanted: BTreeMap<Address, u32>,
     /// The quota of all neighbours that nobody configured.
-    pool: Bucket,
+    shared_quota: Bucket,
     /// How often somebody was let in who waited for that.
-    let_in: u64,
+    admitted: u64,
     accounts: Accounts,
-    memo: announces::Memo,
+    chain_cache: announces::ChainCache,
     /// For changes that gain little.
-    leisure: Bucket,
-    flaps: Flaps,
-    checks: Checks,
+    low_gain: Bucket,
+    flap_history: FlapHistory,
+    checks: Verifications,
     /// By destination and neighbour.
-    scores: BTreeMap<(Address, Address), Score>,
+    scores: BTreeMap<(Address, Address), DeliveryScore>,
     /// Of links that will come up.
     rates: BTreeMap<NeighbourId, u64>,
     locations: BTreeMap<NeighbourId, Location>,
@@ -226,19 +233,19 @@ impl Router {
         timers.arm(now + table::SWEEP, timers::Timer::Sweep);
         Router {
             random: ChaCha8Rng::from_seed(seed),
-            table: Table::default(),
+            table: DestinationTable::default(),
             neighbours: BTreeMap::new(),
             timers,
             batch: BTreeSet::new(),
             batch_at: None,
             wanted: BTreeMap::new(),
-            pool: Bucket::default(),
-            let_in: 0,
+            shared_quota: Bucket::default(),
+            admitted: 0,
             accounts: Accounts::default(),
-            memo: announces::Memo::default(),
-            leisure: Bucket::default(),
-            flaps: Flaps::default(),
-            checks: Checks::default(),
+            chain_cache: announces::ChainCache::default(),
+            low_gain: Bucket::default(),
+            flap_history: FlapHistory::default(),
+            checks: Verifications::default(),
             scores: BTreeMap::new(),
             rates: BTreeMap::new(),
             locations: BTreeMap::new(),
@@ -285,7 +292,7 @@ impl Router {
     /// count for each.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn memory(&self) -> usize {
-        let neighbours: usize = self.neighbours.values().map(Neighbour::memory).sum();
+        let neighbours: usize = self.neighbours.values().map(NeighbourEntry::memory).sum();
         self.table.memory().saturating_add(neighbours)
     }
 
@@ -293,7 +300,7 @@ impl Router {
     /// destinations to which no way is left.
     pub(crate) fn routes(&self, now: Time) -> Vec<RouteInfo> {
         let mut routes: Vec<RouteInfo> =
-            self.table.dests().flat_map(|(_, dest)| self.routes_of(now, dest)).collect();
+            self.table.destinations().flat_map(|(_, dest)| self.routes_of(now, dest)).collect();
         routes.sort_by_key(|route| (route.destination, route.neighbour));
         routes
     }
@@ -304,14 +311,14 @@ impl Router {
         dest.into_iter().flat_map(|dest| self.routes_of(now, dest)).collect()
     }
 
-    fn routes_of<'a>(&'a self, now: Time, dest: &'a Dest) -> impl Iterator<Item = RouteInfo> + 'a {
+    fn routes_of<'a>(&'a self, now: Time, dest: &'a Destination) -> impl Iterator<Item = RouteInfo> + 'a {
         // Kept for its feasibility distance, a destination that has gone is nothing to look at.
-        let finite = |adj: &dest::Adj| {
+        let finite = |adj: &adjacency::Adjacency| {
             let neighbour = self.neighbours.get(&adj.neighbour);
             neighbour.is_some_and(|neighbour| self.candidate(now, dest, adj, neighbour).is_some())
         };
-        let is_there = !dest.is_own() && dest.adj.iter().any(finite);
-        let others = dest.adj.iter().filter(move |_| is_there);
+        let is_there = !dest.is_own() && dest.adjacencies.iter().any(finite);
+        let others = dest.adjacencies.iter().filter(move |_| is_there);
         others.filter_map(move |adj| {
             let announce = dest.announce_at(adj.announce)?;
             let candidate = self.candidate(now, dest, adj, self.neighbours.get(&adj.neighbour)?);

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::token_bucket::{Allowance, Bucket};
 use super::verify::SIGNATURES;
 use super::{NeighbourId, Router};
 use crate::address::Address;
@@ -44,17 +45,10 @@ impl Location {
 
 /// The accounts that pay for the work that a neighbour causes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Payer {
+pub(super) struct ChargedAccounts {
     address: Address,
     /// Its location and the reserve of its link, unless it was configured.
     stranger: Option<(Location, Reserve)>,
-}
-
-/// So many tokens a second, after so many at once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Allowance {
-    pub(super) rate: u32,
-    pub(super) burst: u32,
 }
 
 /// The work that accounts are kept of.
@@ -78,41 +72,6 @@ pub(super) const FALSE_PROOF: u32 = HASHES.rate / 32;
 pub(super) const TIME: Allowance = Allowance { rate: 50_000, burst: 500_000 };
 /// A configured neighbour has so many times that.
 pub(super) const CONFIGURED_TIME: u32 = 4;
-
-/// A token bucket as one moment: when it will be full again (the generic cell rate algorithm).
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bucket(Time);
-
-impl Bucket {
-    /// Takes a token, if there is one.
-    pub(super) fn take(&mut self, now: Time, allowance: Allowance) -> bool {
-        let free = self.has(now, allowance, 1);
-        if free {
-            self.spend(now, allowance, 1);
-        }
-        free
-    }
-
-    /// Whether there are so many tokens.
-    pub(super) fn has(self, now: Time, allowance: Allowance, tokens: u32) -> bool {
-        let Some(each) = Duration::from_secs(1).checked_div(allowance.rate) else { return false };
-        let full = self.0.max(now) + each.saturating_mul(tokens);
-        full.since(now) <= each.saturating_mul(allowance.burst)
-    }
-
-    /// Takes so many tokens whether they are there or not; it never owes more than the bucket holds.
-    pub(super) fn spend(&mut self, now: Time, allowance: Allowance, tokens: u32) {
-        let Some(each) = Duration::from_secs(1).checked_div(allowance.rate) else { return };
-        let most = now + each.saturating_mul(allowance.burst.saturating_mul(2));
-        self.0 = (self.0.max(now) + each.saturating_mul(tokens)).min(most);
-    }
-
-    /// When it owes nothing any more.
-    fn settled_at(self, allowance: Allowance) -> Time {
-        let Some(each) = Duration::from_secs(1).checked_div(allowance.rate) else { return Time::ZERO };
-        self.0 - each.saturating_mul(allowance.burst)
-    }
-}
 
 /// The part of its allowance that one link of a stranger shares with no other.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +110,7 @@ fn part(Allowance { rate, burst }: Allowance) -> Allowance {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Holder {
+enum AccountKey {
     Neighbour(Address),
     Host(u64),
     Network(u64),
@@ -163,23 +122,23 @@ enum Holder {
 type Account = [Bucket; 4];
 
 fn is_settled(account: &Account, now: Time) -> bool {
-    account.iter().all(|bucket| bucket.0 <= now)
+    account.iter().all(|bucket| bucket.is_full(now))
 }
 
 /// All accounts that are not settled.
 #[derive(Default)]
-pub(super) struct Accounts(BTreeMap<Holder, Account>);
+pub(super) struct Accounts(BTreeMap<AccountKey, Account>);
 
 /// The accounts that one draws on, and how many times the allowance each has.
-fn holders(payer: Payer, resource: Resource) -> impl Iterator<Item = (Holder, u32)> {
-    let own = match (resource, payer.stranger) {
+fn account_keys(charged: ChargedAccounts, resource: Resource) -> impl Iterator<Item = (AccountKey, u32)> {
+    let own = match (resource, charged.stranger) {
         (Resource::Time, None) => CONFIGURED_TIME,
         _ => 1,
     };
-    let shared = payer.stranger.map(|(Location { host, network }, _)| {
-        [(Holder::Host(host), HOST), (Holder::Network(network), NETWORK)]
+    let shared = charged.stranger.map(|(Location { host, network }, _)| {
+        [(AccountKey::Host(host), HOST), (AccountKey::Network(network), NETWORK)]
     });
-    std::iter::once((Holder::Neighbour(payer.address), own)).chain(shared.into_iter().flatten())
+    std::iter::once((AccountKey::Neighbour(charged.address), own)).chain(shared.into_iter().flatten())
 }
 
 fn times(allowance: Allowance, share: u32) -> Allowance {
@@ -190,13 +149,13 @@ fn times(allowance: Allowance, share: u32) -> Allowance {
 impl Accounts {
     /// Its account, or that of all for whom there is no room. A neighbour that was configured always has its own: their number is
     /// bounded by that of the neighbours, and strangers that fill the table must not take from what it may do.
-    fn find(&self, payer: Payer, holder: Holder, share: u32) -> (Holder, u32) {
-        let is_kept = payer.stranger.is_none() || self.0.contains_key(&holder) || self.0.len() < MAX_ACCOUNTS;
-        if is_kept { (holder, share) } else { (Holder::Others, HOST) }
+    fn find(&self, charged: ChargedAccounts, key: AccountKey, share: u32) -> (AccountKey, u32) {
+        let is_kept = charged.stranger.is_none() || self.0.contains_key(&key) || self.0.len() < MAX_ACCOUNTS;
+        if is_kept { (key, share) } else { (AccountKey::Others, HOST) }
     }
 
-    fn bucket(&self, holder: Holder, resource: Resource) -> Bucket {
-        let account = self.0.get(&holder);
+    fn bucket(&self, key: AccountKey, resource: Resource) -> Bucket {
+        let account = self.0.get(&key);
         account.and_then(|account| account.get(resource as usize)).copied().unwrap_or_default()
     }
 
@@ -204,39 +163,53 @@ impl Accounts {
     fn all_have(
         &self,
         now: Time,
-        payer: Payer,
+        charged: ChargedAccounts,
         (resource, allowance, tokens): (Resource, Allowance, u32),
-        counts: impl Fn(Holder) -> bool,
+        counts: impl Fn(AccountKey) -> bool,
     ) -> bool {
-        holders(payer, resource).map(|(holder, share)| self.find(payer, holder, share)).all(
-            |(holder, share)| {
-                !counts(holder) || self.bucket(holder, resource).has(now, times(allowance, share), tokens)
+        account_keys(charged, resource).map(|(key, share)| self.find(charged, key, share)).all(
+            |(key, share)| {
+                !counts(key) || self.bucket(key, resource).has(now, times(allowance, share), tokens)
             },
         )
     }
 
     /// Whether so much is left of what a neighbour shares with others.
-    fn others_left(&self, now: Time, payer: Payer, amount: (Resource, Allowance, u32)) -> bool {
-        self.all_have(now, payer, amount, |holder| !matches!(holder, Holder::Neighbour(_)))
+    fn others_left(&self, now: Time, charged: ChargedAccounts, amount: (Resource, Allowance, u32)) -> bool {
+        self.all_have(now, charged, amount, |key| !matches!(key, AccountKey::Neighbour(_)))
     }
 
     /// Whether so much is left: in its own account, and in those that it shares or in its reserve.
-    fn has(&self, now: Time, payer: Payer, resource: Resource, allowance: Allowance, tokens: u32) -> bool {
+    fn has(
+        &self,
+        now: Time,
+        charged: ChargedAccounts,
+        resource: Resource,
+        allowance: Allowance,
+        tokens: u32,
+    ) -> bool {
         let amount = (resource, allowance, tokens);
-        let reserve = payer.stranger.map(|(_, reserve)| reserve);
-        self.all_have(now, payer, amount, |holder| matches!(holder, Holder::Neighbour(_)))
-            && (self.others_left(now, payer, amount)
+        let reserve = charged.stranger.map(|(_, reserve)| reserve);
+        self.all_have(now, charged, amount, |key| matches!(key, AccountKey::Neighbour(_)))
+            && (self.others_left(now, charged, amount)
                 || reserve.is_some_and(|reserve| reserve.has(now, resource, allowance, tokens)))
     }
 
     /// Takes so much, whether it is there or not.
-    fn spend(&mut self, now: Time, payer: Payer, resource: Resource, allowance: Allowance, tokens: u32) {
-        for (holder, share) in holders(payer, resource) {
-            if self.0.len() >= MAX_ACCOUNTS && !self.0.contains_key(&holder) {
+    fn spend(
+        &mut self,
+        now: Time,
+        charged: ChargedAccounts,
+        resource: Resource,
+        allowance: Allowance,
+        tokens: u32,
+    ) {
+        for (key, share) in account_keys(charged, resource) {
+            if self.0.len() >= MAX_ACCOUNTS && !self.0.contains_key(&key) {
                 self.sweep(now);
             }
-            let (holder, share) = self.find(payer, holder, share);
-            let account = self.0.entry(holder).or_default();
+            let (key, share) = self.find(charged, key, share);
+            let account = self.0.entry(key).or_default();
             if let Some(bucket) = account.get_mut(resource as usize) {
                 bucket.spend(now, times(allowance, share), tokens);
             }
@@ -255,10 +228,10 @@ impl Accounts {
 }
 
 impl Router {
-    fn payer(&self, id: NeighbourId) -> Option<Payer> {
+    fn charged_accounts(&self, id: NeighbourId) -> Option<ChargedAccounts> {
         let neighbour = self.neighbours.get(&id)?;
         let stranger = Some((neighbour.location, neighbour.reserve)).filter(|_| !neighbour.configured);
-        Some(Payer { address: neighbour.address, stranger })
+        Some(ChargedAccounts { address: neighbour.address, stranger })
     }
 
     /// The user asks for a link to this neighbour from now on, or does not any more.
@@ -269,7 +242,7 @@ impl Router {
     }
 
     /// Whether a neighbour has so many tokens left of something.
-    pub(super) fn affords(
+    pub(super) fn can_charge(
         &self,
         now: Time,
         id: NeighbourId,
@@ -277,7 +250,8 @@ impl Router {
         allowance: Allowance,
         tokens: u32,
     ) -> bool {
-        self.payer(id).is_some_and(|payer| self.accounts.has(now, payer, resource, allowance, tokens))
+        self.charged_accounts(id)
+            .is_some_and(|charged| self.accounts.has(now, charged, resource, allowance, tokens))
     }
 
     /// Takes tokens from a neighbour, whether it has them or not.
@@ -289,16 +263,16 @@ impl Router {
         allowance: Allowance,
         tokens: u32,
     ) {
-        let Some(payer) = self.payer(id) else { return };
-        let is_shared = self.accounts.others_left(now, payer, (resource, allowance, tokens));
-        self.accounts.spend(now, payer, resource, allowance, tokens);
+        let Some(charged) = self.charged_accounts(id) else { return };
+        let is_shared = self.accounts.others_left(now, charged, (resource, allowance, tokens));
+        self.accounts.spend(now, charged, resource, allowance, tokens);
         if let Some(neighbour) = self.neighbours.get_mut(&id).filter(|_| !is_shared) {
             neighbour.reserve.spend(now, resource, allowance, tokens);
         }
     }
 
     /// Takes tokens from a neighbour that has lied. Its reserve pays, too: it is there for those that others punish.
-    pub(super) fn penalise(
+    pub(super) fn charge_penalty(
         &mut self,
         now: Time,
         id: NeighbourId,
@@ -306,15 +280,15 @@ impl Router {
         allowance: Allowance,
         tokens: u32,
     ) {
-        let Some(payer) = self.payer(id) else { return };
-        self.accounts.spend(now, payer, resource, allowance, tokens);
+        let Some(charged) = self.charged_accounts(id) else { return };
+        self.accounts.spend(now, charged, resource, allowance, tokens);
         if let Some(neighbour) = self.neighbours.get_mut(&id) {
             neighbour.reserve.spend(now, resource, allowance, tokens);
         }
     }
 
     /// Takes tokens from a neighbour if it has them.
-    pub(super) fn pays(
+    pub(super) fn try_charge(
         &mut self,
         now: Time,
         id: NeighbourId,
@@ -322,11 +296,11 @@ impl Router {
         allowance: Allowance,
         tokens: u32,
     ) -> bool {
-        let affords = self.affords(now, id, resource, allowance, tokens);
-        if affords {
+        let can_charge = self.can_charge(now, id, resource, allowance, tokens);
+        if can_charge {
             self.charge(now, id, resource, allowance, tokens);
         }
-        affords
+        can_charge
     }
 
     /// A neighbour has made the shell work for so long.
@@ -337,15 +311,15 @@ impl Router {
 
     /// Until when a neighbour that has made much work is not to be listened to; `None` when it may speak.
     pub(crate) fn neighbour_rests(&self, now: Time, id: NeighbourId) -> Option<Time> {
-        let payer = self.payer(id)?;
+        let charged = self.charged_accounts(id)?;
         let (mut own, mut shared) = (Time::ZERO, Time::ZERO);
-        for (holder, share) in holders(payer, Resource::Time) {
-            let (holder, share) = self.accounts.find(payer, holder, share);
-            let settled = self.accounts.bucket(holder, Resource::Time).settled_at(times(TIME, share));
-            let until = if matches!(holder, Holder::Neighbour(_)) { &mut own } else { &mut shared };
+        for (key, share) in account_keys(charged, Resource::Time) {
+            let (key, share) = self.accounts.find(charged, key, share);
+            let settled = self.accounts.bucket(key, Resource::Time).settled_at(times(TIME, share));
+            let until = if matches!(key, AccountKey::Neighbour(_)) { &mut own } else { &mut shared };
             *until = settled.max(*until);
         }
-        if let Some((_, reserve)) = payer.stranger {
+        if let Some((_, reserve)) = charged.stranger {
             shared = shared.min(reserve.bucket(Resource::Time).settled_at(part(TIME)));
         }
         Some(own.max(shared)).filter(|until| *until > now)
@@ -357,44 +331,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_gives_its_burst_and_then_its_rate() {
-        let mut bucket = Bucket::default();
-        let (now, allowance) = (Time::from_millis(5_000), Allowance { rate: 20, burst: 30 });
-        assert_eq!((0..100).filter(|_| bucket.take(now, allowance)).count(), 30);
-        assert!(!bucket.take(now + Duration::from_millis(49), allowance));
-        assert!(bucket.take(now + Duration::from_millis(50), allowance));
-        assert!(!bucket.take(now + Duration::from_millis(50), allowance));
-        let later = now + Duration::from_secs(3600);
-        assert_eq!((0..100).filter(|_| bucket.take(later, allowance)).count(), 30);
-        let nothing = Allowance { rate: 0, burst: 30 };
-        assert!(!Bucket::default().take(now, nothing), "a rate of nothing gives nothing");
-    }
-
-    #[test]
     fn accounts_are_bounded_and_those_that_owe_nothing_go_first() {
         let (mut accounts, now) = (Accounts::default(), Time::from_millis(5_000));
         let allowance = Allowance { rate: 10, burst: 10 };
-        let payer = |n: u64| {
+        let charged = |n: u64| {
             let mut address = [0; 32];
             address[..8].copy_from_slice(&n.to_le_bytes());
             let stranger = Some((Location { host: n, network: n }, Reserve::new(now)));
-            Payer { address: Address::from_bytes(address), stranger }
+            ChargedAccounts { address: Address::from_bytes(address), stranger }
         };
         for n in 0..10_000 {
-            accounts.spend(now, payer(n), Resource::New, allowance, 80);
+            accounts.spend(now, charged(n), Resource::New, allowance, 80);
             assert!(accounts.len() <= MAX_ACCOUNTS + 1);
         }
-        let configured = Payer { stranger: None, ..payer(20_000) };
+        let configured = ChargedAccounts { stranger: None, ..charged(20_000) };
         assert!(
             accounts.has(now, configured, Resource::New, allowance, 10),
             "strangers take nothing from it"
         );
-        assert!(!accounts.has(now, payer(0), Resource::New, allowance, 1), "what is owed is not forgotten");
-        assert!(!accounts.has(now, payer(20_000), Resource::New, allowance, 1), "a late comer shares");
+        assert!(!accounts.has(now, charged(0), Resource::New, allowance, 1), "what is owed is not forgotten");
+        assert!(!accounts.has(now, charged(20_000), Resource::New, allowance, 1), "a late comer shares");
         let later = now + Duration::from_secs(60);
-        accounts.spend(later, payer(20_000), Resource::New, allowance, 1);
+        accounts.spend(later, charged(20_000), Resource::New, allowance, 1);
         assert_eq!(accounts.len(), 3, "its own, that of its host, that of its network");
-        assert!(accounts.has(later, payer(20_000), Resource::New, allowance, 9));
-        assert!(!accounts.has(later, payer(20_000), Resource::New, allowance, 10));
+        assert!(accounts.has(later, charged(20_000), Resource::New, allowance, 9));
+        assert!(!accounts.has(later, charged(20_000), Resource::New, allowance, 10));
     }
 }

@@ -1,34 +1,35 @@
 //! The signed announces of a destination: each kept once, with what proves how far it has come.
 //!
-//! Neighbours refer to an announce by a small number, its slot. The newest announce stands in [`Dest`] itself, others only while somebody
+//! Neighbours refer to an announce by a small number, its slot. The newest announce stands in [`Destination`] itself, others only while somebody
 //! still offers them or was told of them.
 
 use std::sync::Arc;
 
-use super::dest::{Adj, Dest};
+use super::adjacency::Adjacency;
+use super::destination::Destination;
 use crate::wire::route::{Chain, LINKS, SignedAnnounce, advance, leads_to};
 
 /// Names an announce among those of its destination; [`NONE`] is none.
-pub(super) type Slot = u8;
-pub(super) const NONE: Slot = 0;
+pub(super) type AnnounceSlot = u8;
+pub(super) const NO_ANNOUNCE: AnnounceSlot = 0;
 /// No chain value is known of an announce.
 pub(super) const UNPROVEN: u8 = u8::MAX;
 
 /// An announce, and the chain value of the fewest hops that anybody has proved for it.
-pub(super) struct Known {
+pub(super) struct KeptAnnounce {
     pub(super) announce: Arc<SignedAnnounce>,
-    pub(super) slot: Slot,
+    pub(super) slot: AnnounceSlot,
     pub(super) hops: u8,
     pub(super) chain: Chain,
 }
 
 /// The chain value that was made last: what is told to many neighbours at once is made once.
 #[derive(Default)]
-pub(super) struct Memo(Option<(Chain, u8, Chain)>);
+pub(super) struct ChainCache(Option<(Chain, u8, Chain)>);
 
-impl Memo {
+impl ChainCache {
     /// The value of so many hops for the announce in this slot.
-    pub(super) fn chain(&mut self, dest: &Dest, slot: Slot, hops: u8) -> Option<Chain> {
+    pub(super) fn chain(&mut self, dest: &Destination, slot: AnnounceSlot, hops: u8) -> Option<Chain> {
         // Below one anchor there is one value for each number of hops.
         let anchor = dest.announce_at(slot)?.anchor;
         if let Some((_, _, chain)) = self.0.filter(|(known, at, _)| (*known, *at) == (anchor, hops)) {
@@ -40,27 +41,27 @@ impl Memo {
     }
 }
 
-impl Dest {
-    fn older(&self) -> &[Known] {
-        self.extra.as_ref().map_or(&[], |extra| &extra.older)
+impl Destination {
+    fn older(&self) -> &[KeptAnnounce] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.older)
     }
 
     /// The announce in a slot.
-    pub(super) fn announce_at(&self, slot: Slot) -> Option<&Arc<SignedAnnounce>> {
+    pub(super) fn announce_at(&self, slot: AnnounceSlot) -> Option<&Arc<SignedAnnounce>> {
         match slot {
-            NONE => None,
+            NO_ANNOUNCE => None,
             slot if slot == self.slot => Some(&self.announce),
             slot => self.older().iter().find(|known| known.slot == slot).map(|known| &known.announce),
         }
     }
 
     /// The seq in a slot; 0 when there is none.
-    pub(super) fn seq_at(&self, slot: Slot) -> u64 {
+    pub(super) fn seq_at(&self, slot: AnnounceSlot) -> u64 {
         self.announce_at(slot).map_or(0, |announce| announce.seq)
     }
 
     /// The slot of a verified announce with this seq.
-    pub(super) fn slot_of(&self, seq: u64) -> Option<Slot> {
+    pub(super) fn slot_of(&self, seq: u64) -> Option<AnnounceSlot> {
         if self.announce.seq == seq {
             return Some(self.slot);
         }
@@ -68,45 +69,45 @@ impl Dest {
     }
 
     /// A verified announce equal to what only claims to be one, or `None`.
-    pub(super) fn known(&self, announce: &SignedAnnounce) -> Option<Arc<SignedAnnounce>> {
+    pub(super) fn verified_equal(&self, announce: &SignedAnnounce) -> Option<Arc<SignedAnnounce>> {
         self.announce_at(self.slot_of(announce.seq)?).filter(|known| ***known == *announce).cloned()
     }
 
     /// Keeps a verified announce and gives its slot. Of two with one seq the first stays; `None` when slots have run out.
-    pub(super) fn keep(&mut self, announce: &Arc<SignedAnnounce>) -> Option<Slot> {
+    pub(super) fn keep(&mut self, announce: &Arc<SignedAnnounce>) -> Option<AnnounceSlot> {
         if let Some(slot) = self.slot_of(announce.seq) {
             return Some(slot);
         }
         self.prune();
-        let taken = |slot: &Slot| self.announce_at(*slot).is_none();
-        let slot = (1..=Slot::MAX).find(taken)?;
-        let mut known = Known { announce: announce.clone(), slot, hops: UNPROVEN, chain: [0; 16] };
+        let taken = |slot: &AnnounceSlot| self.announce_at(*slot).is_none();
+        let slot = (1..=AnnounceSlot::MAX).find(taken)?;
+        let mut known = KeptAnnounce { announce: announce.clone(), slot, hops: UNPROVEN, chain: [0; 16] };
         if announce.seq > self.announce.seq {
             std::mem::swap(&mut known.announce, &mut self.announce);
             std::mem::swap(&mut known.slot, &mut self.slot);
             std::mem::swap(&mut known.hops, &mut self.hops);
             std::mem::swap(&mut known.chain, &mut self.chain);
-            let refers = |adj: &Adj| adj.announce == known.slot || adj.told == known.slot;
-            if !self.adj.iter().any(refers) {
+            let refers = |adj: &Adjacency| adj.announce == known.slot || adj.advertised == known.slot;
+            if !self.adjacencies.iter().any(refers) {
                 return Some(slot);
             }
         }
-        self.extra.get_or_insert_default().older.push(known);
+        self.rare.get_or_insert_default().older.push(known);
         Some(slot)
     }
 
     /// Forgets older announces that nobody offers and nobody was told of.
     pub(super) fn prune(&mut self) {
-        let adj = &self.adj;
-        if let Some(extra) = self.extra.as_mut() {
-            extra
-                .older
-                .retain(|known| adj.iter().any(|adj| adj.announce == known.slot || adj.told == known.slot));
+        let adj = &self.adjacencies;
+        if let Some(rare) = self.rare.as_mut() {
+            rare.older.retain(|known| {
+                adj.iter().any(|adj| adj.announce == known.slot || adj.advertised == known.slot)
+            });
         }
     }
 
     /// The announce in this slot, and what is known of its chain.
-    fn known_at(&self, slot: Slot) -> Option<(&Arc<SignedAnnounce>, u8, Chain)> {
+    fn announce_with_proof(&self, slot: AnnounceSlot) -> Option<(&Arc<SignedAnnounce>, u8, Chain)> {
         if slot == self.slot {
             return Some((&self.announce, self.hops, self.chain));
         }
@@ -114,27 +115,27 @@ impl Dest {
         Some((&known.announce, known.hops, known.chain))
     }
 
-    /// How many rounds of hashing [`Dest::prove`] takes for so many hops.
-    pub(super) fn rounds(&self, slot: Slot, hops: u8) -> u8 {
-        match self.known_at(slot) {
+    /// How many rounds of hashing [`Destination::prove`] takes for so many hops.
+    pub(super) fn rounds(&self, slot: AnnounceSlot, hops: u8) -> u8 {
+        match self.announce_with_proof(slot) {
             Some((_, UNPROVEN, _)) => LINKS.saturating_sub(hops),
             Some((_, least, _)) => hops.abs_diff(least),
             None => 0,
         }
     }
 
-    fn proof_at(&mut self, slot: Slot) -> Option<(&Arc<SignedAnnounce>, &mut u8, &mut Chain)> {
+    fn proof_at(&mut self, slot: AnnounceSlot) -> Option<(&Arc<SignedAnnounce>, &mut u8, &mut Chain)> {
         if slot == self.slot {
             return Some((&self.announce, &mut self.hops, &mut self.chain));
         }
-        let older = &mut self.extra.as_mut()?.older;
+        let older = &mut self.rare.as_mut()?.older;
         let known = older.iter_mut().find(|known| known.slot == slot)?;
         Some((&known.announce, &mut known.hops, &mut known.chain))
     }
 
     /// Whether the chain proves so many hops for the announce in this slot. The fewest that were ever proved are kept: from their
     /// value follow those of all that are farther.
-    pub(super) fn prove(&mut self, slot: Slot, hops: u8, chain: Chain) -> bool {
+    pub(super) fn prove(&mut self, slot: AnnounceSlot, hops: u8, chain: Chain) -> bool {
         let Some((announce, least, value)) = self.proof_at(slot) else { return false };
         let holds = match hops.checked_sub(*least) {
             Some(rounds) => advance(&announce.dst, announce.seq, *value, rounds) == chain,
@@ -150,20 +151,21 @@ impl Dest {
     }
 
     /// Takes it as proved, because it was already.
-    pub(super) fn proven(&mut self, slot: Slot, hops: u8, chain: Chain) {
+    pub(super) fn record_proof(&mut self, slot: AnnounceSlot, hops: u8, chain: Chain) {
         if let Some((_, least, value)) = self.proof_at(slot).filter(|(_, least, _)| hops < **least) {
             (*least, *value) = (hops, chain);
         }
     }
 
     /// Whether there is a chain value of so many hops for the announce in this slot: there is none of fewer than are known.
-    pub(super) fn has_chain(&self, slot: Slot, hops: u8) -> bool {
-        self.known_at(slot).is_some_and(|(_, least, _)| hops < LINKS && hops >= least)
+    pub(super) fn has_chain(&self, slot: AnnounceSlot, hops: u8) -> bool {
+        self.announce_with_proof(slot).is_some_and(|(_, least, _)| hops < LINKS && hops >= least)
     }
 
     /// That value.
-    pub(super) fn chain_at(&self, slot: Slot, hops: u8) -> Option<Chain> {
-        let (announce, least, value) = self.known_at(slot).filter(|_| self.has_chain(slot, hops))?;
+    pub(super) fn chain_at(&self, slot: AnnounceSlot, hops: u8) -> Option<Chain> {
+        let (announce, least, value) =
+            self.announce_with_proof(slot).filter(|_| self.has_chain(slot, hops))?;
         Some(advance(&announce.dst, announce.seq, value, hops.saturating_sub(least)))
     }
 }
@@ -190,26 +192,26 @@ mod tests {
 
     #[test]
     fn announces_are_kept_as_long_as_a_neighbour_refers_to_them() {
-        let mut dest = Dest::new(signed_announce(5), Time::ZERO);
+        let mut dest = Destination::new(signed_announce(5), Time::ZERO);
         let five = dest.slot_of(5).unwrap();
-        dest.adj_or_new(1).unwrap().set_announce(five, 1);
+        dest.adjacency_or_new(1).unwrap().set_announce(five, 1);
         let seven = dest.keep(&signed_announce(7)).unwrap();
         let six = dest.keep(&signed_announce(6)).unwrap();
-        dest.adj_or_new(2).unwrap().told = six;
+        dest.adjacency_or_new(2).unwrap().advertised = six;
         assert_eq!([five, six, seven].map(|slot| dest.seq_at(slot)), [5, 6, 7]);
         assert_eq!((dest.announce.seq, dest.keep(&signed_announce(5))), (7, Some(five)));
-        dest.adj_mut(1).unwrap().set_announce(seven, 1);
+        dest.adjacency_mut(1).unwrap().set_announce(seven, 1);
         dest.tidy(Time::ZERO);
         assert_eq!([five, six, seven].map(|slot| dest.seq_at(slot)), [0, 6, 7]);
         assert_eq!(dest.keep(&signed_announce(8)), Some(five), "a slot that is free is used again");
-        dest.adj.clear();
+        dest.adjacencies.clear();
         dest.tidy(Time::ZERO);
-        assert!(dest.extra.is_none() && dest.announce.seq == 8);
+        assert!(dest.rare.is_none() && dest.announce.seq == 8);
     }
 
     #[test]
     fn from_the_fewest_hops_that_were_proved_follow_all_others_and_no_fewer() {
-        let mut dest = Dest::new(signed_announce(5), Time::ZERO);
+        let mut dest = Destination::new(signed_announce(5), Time::ZERO);
         let slot = dest.slot_of(5).unwrap();
         let value = |hops| advance(&Address::from_bytes([1; 32]), 5, [5; 16], hops);
         assert!(!dest.prove(slot, 2, value(3)));

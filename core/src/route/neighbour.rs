@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::accounts::{Location, Reserve};
 use super::quota::MAX_NOTED;
 use super::select::check;
-use super::table::Key;
+use super::table::DestinationKey;
 use super::timers::Timer;
-use super::verify::Pending;
+use super::verify::PendingOffer;
 use super::{NeighbourId, Router};
 use crate::address::Address;
 use crate::stats::DropCause;
@@ -19,17 +19,11 @@ use crate::wire::route::{Record, Update, encode_your_highest};
 pub(super) const MIN_COST: u16 = 32;
 /// And at most this.
 const MAX_COST: u16 = 1000;
-/// A link that went down this often within [`FLAP_MEMORY`] is on probation when it is back.
-pub(super) const FLAPS: u32 = 3;
-const FLAP_MEMORY: Duration = Duration::from_secs(60);
-/// For so long for each failure from the third on, and at most [`MAX_PROBATION`].
-pub(super) const PROBATION: Duration = Duration::from_secs(10);
-const MAX_PROBATION: Duration = Duration::from_secs(60);
 /// A neighbour on probation is told of the table only after this.
-pub(super) const RELUCTANCE: Duration = Duration::from_secs(1);
+pub(super) const PROBATION_DUMP_DELAY: Duration = Duration::from_secs(1);
 
 /// A neighbour with a live link.
-pub(super) struct Neighbour {
+pub(super) struct NeighbourEntry {
     pub(super) address: Address,
     pub(super) cost: u16,
     pub(super) mtu: u16,
@@ -38,20 +32,20 @@ pub(super) struct Neighbour {
     pub(super) location: Location,
     pub(super) reserve: Reserve,
     /// Its last turn when strangers were let in that waited for their common quota.
-    pub(super) let_in: u64,
+    pub(super) admitted: u64,
     suspect: bool,
     /// Nothing gets there, and its session is kept: what was said over it holds when it is back.
     pub(super) away: bool,
     probation: bool,
     probation_until: Time,
     /// Its numbers for destinations, and ours.
-    idx: BTreeMap<u32, Key>,
+    idx: BTreeMap<u32, DestinationKey>,
     /// Its numbers for destinations that a quota held back.
     pub(super) deferred: BTreeSet<u32>,
     /// Its numbers for destinations that were paid for, and whose announce is on its way.
-    pub(super) asked: BTreeSet<u32>,
+    pub(super) requested: BTreeSet<u32>,
     /// What it offers with announces that are being verified, by its numbers.
-    pub(super) pending: BTreeMap<u32, Pending>,
+    pub(super) pending: BTreeMap<u32, PendingOffer>,
     /// Its numbers for known destinations of which it has named an announce that we do not have: what it says of them is about
     /// that core.
     pub(super) awaited: BTreeSet<u32>,
@@ -60,41 +54,41 @@ pub(super) struct Neighbour {
     /// Announces for their origins that are being verified.
     pub(super) highest: usize,
     /// Destinations that it is still to be told of, the nearest first, and whether it asked for their announces.
-    pub(super) queue: BTreeSet<(u16, Key, bool)>,
+    pub(super) queue: BTreeSet<(u16, DestinationKey, bool)>,
     pub(super) queue_at: Option<Time>,
     /// Bytes a second that the link carries, where that is known.
     pub(super) rate: Option<u64>,
     /// Destinations whose renewed announce it is still to be told of, the nearest first, and when the next may leave.
-    pub(super) renewals: BTreeSet<(u16, Key)>,
+    pub(super) renewals: BTreeSet<(u16, DestinationKey)>,
     pub(super) renew_at: Time,
     /// Bytes of all records for it so far.
-    pub(super) said: u64,
+    pub(super) sent_bytes: u64,
     /// Messages on their way out; the last one still takes records.
     pub(super) out: VecDeque<Vec<u8>>,
 }
 
-impl Neighbour {
+impl NeighbourEntry {
     /// Whether its routes are the last resort.
-    pub(super) fn shunned(&self) -> bool {
+    pub(super) fn is_last_resort(&self) -> bool {
         self.suspect || self.probation
     }
 
     /// The destination that it calls so.
-    pub(super) fn key(&self, idx: u32) -> Option<Key> {
+    pub(super) fn key(&self, idx: u32) -> Option<DestinationKey> {
         self.idx.get(&idx).copied()
     }
 
     /// Notes what it calls a destination; returns the destination that it called so before.
-    pub(super) fn bind(&mut self, idx: u32, key: Key) -> Option<Key> {
+    pub(super) fn bind(&mut self, idx: u32, key: DestinationKey) -> Option<DestinationKey> {
         self.idx.insert(idx, key).filter(|before| *before != key)
     }
 
     /// What it calls a destination.
-    pub(super) fn names_of(&self, key: Key) -> impl Iterator<Item = u32> {
+    pub(super) fn indices_of(&self, key: DestinationKey) -> impl Iterator<Item = u32> {
         self.idx.iter().filter(move |(_, named)| **named == key).map(|(idx, _)| *idx)
     }
 
-    pub(super) fn unbind(&mut self, idx: u32, key: Key) {
+    pub(super) fn unbind(&mut self, idx: u32, key: DestinationKey) {
         if self.key(idx) == Some(key) {
             self.idx.remove(&idx);
         }
@@ -102,7 +96,7 @@ impl Neighbour {
 
     /// Whether a destination that it calls so is asked for, or will be.
     pub(super) fn is_noted(&self, idx: u32) -> bool {
-        self.asked.contains(&idx) || self.deferred.contains(&idx) || self.postponed.contains(&idx)
+        self.requested.contains(&idx) || self.deferred.contains(&idx) || self.postponed.contains(&idx)
     }
 
     /// What it says of this number is from now on about an announce that we do not have yet.
@@ -127,35 +121,35 @@ impl Neighbour {
             return Err(DropCause::BadAnnounce);
         }
         offered.metric = metric;
-        offered.nearest = offered.nearest.min(metric);
+        offered.feasibility_bound = offered.feasibility_bound.min(metric);
         offered.hops = hops;
         offered.proof = proof;
         Ok(())
     }
 
     /// Puts a record into the message that leaves next.
-    pub(super) fn say(&mut self, record: &Record) {
-        self.say_with(|out| record.encode(out));
+    pub(super) fn send(&mut self, record: &Record) {
+        self.send_with(|out| record.encode(out));
     }
 
     /// The same with a record that `write` appends.
-    pub(super) fn say_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) {
+    pub(super) fn send_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) {
         let mut bytes = Vec::with_capacity(64);
         // Only an announce with too many extensions does not encode, and none such is ever kept.
         if write(&mut bytes).is_err() {
             return;
         }
-        self.said = self.said.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        match self.out.back_mut().filter(|last| last.len().saturating_add(bytes.len()) <= PACK) {
+        self.sent_bytes = self.sent_bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        match self.out.back_mut().filter(|last| last.len().saturating_add(bytes.len()) <= PACKED_SIZE) {
             Some(last) => last.extend_from_slice(&bytes),
             None => self.out.push_back(bytes),
         }
     }
 
     /// How long what was said since `before` takes of one part in `share` of the link; no time where its rate is not known.
-    pub(super) fn takes(&self, before: u64, share: u64) -> Duration {
+    pub(super) fn transmit_time(&self, before: u64, share: u64) -> Duration {
         let Some(rate) = self.rate else { return Duration::ZERO };
-        let bytes = self.said.saturating_sub(before).saturating_mul(share);
+        let bytes = self.sent_bytes.saturating_sub(before).saturating_mul(share);
         Duration::from_secs(bytes).checked_div(u32::try_from(rate).unwrap_or(u32::MAX)).unwrap_or_default()
     }
 
@@ -163,45 +157,26 @@ impl Neighbour {
     #[cfg(any(test, feature = "sim"))]
     #[allow(clippy::arithmetic_side_effects)]
     pub(super) fn memory(&self) -> usize {
-        let idx = self.idx.len().saturating_mul(size_of::<(u32, Key)>());
-        let numbers = [&self.deferred, &self.asked, &self.awaited, &self.postponed]
+        let idx = self.idx.len().saturating_mul(size_of::<(u32, DestinationKey)>());
+        let numbers = [&self.deferred, &self.requested, &self.awaited, &self.postponed]
             .map(BTreeSet::len)
             .iter()
             .sum::<usize>();
-        let pending = self.pending.len().saturating_mul(size_of::<(u32, Pending)>());
+        let pending = self.pending.len().saturating_mul(size_of::<(u32, PendingOffer)>());
         let sets = numbers.saturating_mul(size_of::<u32>()).saturating_add(pending);
-        let renewals = self.renewals.len().saturating_mul(size_of::<(u16, Key)>());
-        let queue = self.queue.len().saturating_mul(size_of::<(u16, Key, bool)>()).saturating_add(renewals);
+        let renewals = self.renewals.len().saturating_mul(size_of::<(u16, DestinationKey)>());
+        let queue = self
+            .queue
+            .len()
+            .saturating_mul(size_of::<(u16, DestinationKey, bool)>())
+            .saturating_add(renewals);
         let fixed = (queue.saturating_mul(3) / 2).saturating_add(size_of::<Self>());
         (idx.saturating_add(sets).saturating_mul(3) / 2).saturating_add(fixed)
     }
 }
 
 /// Records are packed into messages up to this many bytes, which a single frame of any medium takes.
-pub(super) const PACK: usize = 1000;
-
-/// How often links to whom went down of late.
-#[derive(Default)]
-pub(super) struct Flaps(BTreeMap<Address, (u32, Time)>);
-
-impl Flaps {
-    const MAX: usize = 1024;
-
-    fn down(&mut self, now: Time, address: Address) {
-        self.0.retain(|_, (_, last)| now.since(*last) < FLAP_MEMORY);
-        if self.0.len() < Self::MAX || self.0.contains_key(&address) {
-            let (count, last) = self.0.entry(address).or_default();
-            *count = count.saturating_add(1);
-            *last = now;
-        }
-    }
-
-    fn probation(&self, now: Time, address: &Address) -> Option<Duration> {
-        let (count, last) = self.0.get(address)?;
-        let beyond = count.checked_sub(FLAPS)?.saturating_add(1);
-        (now.since(*last) < FLAP_MEMORY).then(|| PROBATION.saturating_mul(beyond).min(MAX_PROBATION))
-    }
-}
+pub(super) const PACKED_SIZE: usize = 1000;
 
 impl Router {
     /// How many bytes a second a link carries that will come up under this id: the first dump of the table takes half of it
@@ -245,9 +220,9 @@ impl Router {
             None => {}
         }
         let adverts =
-            self.table.dests().filter_map(|(key, dest)| Some((self.advert(now, dest)?.metric, key)));
+            self.table.destinations().filter_map(|(key, dest)| Some((self.advert(now, dest)?.metric, key)));
         let queue = adverts.map(|(metric, key)| (metric, key, false)).collect();
-        let mut neighbour = Neighbour {
+        let mut neighbour = NeighbourEntry {
             address,
             cost,
             mtu,
@@ -258,25 +233,25 @@ impl Router {
             probation_until: now,
             idx: BTreeMap::new(),
             deferred: BTreeSet::new(),
-            asked: BTreeSet::new(),
+            requested: BTreeSet::new(),
             pending: BTreeMap::new(),
             awaited: BTreeSet::new(),
             postponed: BTreeSet::new(),
             highest: 0,
             location: self.locations.remove(&id).unwrap_or_else(|| Location::of(&address)),
             reserve: Reserve::new(now),
-            let_in: self.let_in,
+            admitted: self.admitted,
             queue,
             queue_at: None,
             rate: self.rates.remove(&id),
             renewals: BTreeSet::new(),
             renew_at: Time::ZERO,
-            said: 0,
+            sent_bytes: 0,
             out: VecDeque::new(),
         };
         let dest = self.table.find(&address).and_then(|key| self.table.get(key));
         if let Some(dest) = dest.filter(|dest| !dest.is_own()) {
-            neighbour.say_with(|out| encode_your_highest(&dest.announce, out));
+            neighbour.send_with(|out| encode_your_highest(&dest.announce, out));
         }
         self.neighbours.insert(id, neighbour);
         self.begin_service(now, id);
@@ -285,12 +260,12 @@ impl Router {
     /// A link is new, or back in service: unless it comes and goes, its neighbour is told what waits for it.
     fn begin_service(&mut self, now: Time, id: NeighbourId) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
-        match self.flaps.probation(now, &neighbour.address) {
+        match self.flap_history.probation(now, &neighbour.address) {
             Some(probation) => {
                 neighbour.probation = true;
                 neighbour.probation_until = now + probation;
-                neighbour.queue_at = Some(now + RELUCTANCE);
-                self.timers.arm(now + RELUCTANCE, Timer::Queue(id));
+                neighbour.queue_at = Some(now + PROBATION_DUMP_DELAY);
+                self.timers.arm(now + PROBATION_DUMP_DELAY, Timer::Queue(id));
                 self.timers.arm(now + probation, Timer::Probation(id));
             }
             None => {
@@ -326,7 +301,7 @@ impl Router {
             neighbour.suspect = suspect;
             let address = neighbour.address;
             if suspect {
-                self.excuse(now, &address);
+                self.drop_recent_penalties(now, &address);
             }
             self.reselect_all(now, id);
         }
@@ -338,17 +313,17 @@ impl Router {
         self.locations.remove(&id);
         let Some(neighbour) = self.neighbours.remove(&id) else { return };
         if !neighbour.away {
-            self.flaps.down(now, neighbour.address);
-            self.excuse(now, &neighbour.address);
+            self.flap_history.down(now, neighbour.address);
+            self.drop_recent_penalties(now, &neighbour.address);
         }
         let mut lost = Vec::new();
         for key in self.table.keys() {
             let Some(dest) = self.table.get_mut(key) else { continue };
             // Only who offers a route can be in use, or keep others from it: what it was told is no matter any more.
-            if dest.adj(id).is_some_and(|adj| adj.offers()) || dest.searches(now, id) {
+            if dest.adjacency(id).is_some_and(|adj| adj.offers()) || dest.is_searching(now, id) {
                 lost.push(key);
             }
-            dest.adj.retain(|adj| adj.neighbour != id);
+            dest.adjacencies.retain(|adj| adj.neighbour != id);
         }
         for key in lost {
             self.reselect(now, key);
@@ -365,8 +340,8 @@ impl Router {
         neighbour.away = away;
         let address = neighbour.address;
         if away {
-            self.flaps.down(now, address);
-            self.excuse(now, &address);
+            self.flap_history.down(now, address);
+            self.drop_recent_penalties(now, &address);
             return self.reselect_all(now, id);
         }
         let changed = self.changes_for(now, id);
@@ -387,9 +362,10 @@ impl Router {
 
     /// Looks again at every destination that the neighbour offers.
     fn reselect_all(&mut self, now: Time, id: NeighbourId) {
-        let offered = |dest: &super::dest::Dest| dest.adj(id).is_some_and(|adj| adj.offers());
-        let keys: Vec<Key> =
-            self.table.dests().filter(|(_, dest)| offered(dest)).map(|(key, _)| key).collect();
+        let offered =
+            |dest: &super::destination::Destination| dest.adjacency(id).is_some_and(|adj| adj.offers());
+        let keys: Vec<DestinationKey> =
+            self.table.destinations().filter(|(_, dest)| offered(dest)).map(|(key, _)| key).collect();
         for key in keys {
             self.reselect(now, key);
         }

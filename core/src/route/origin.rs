@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 
-use super::accounts::{Allowance, Bucket};
-use super::dest::{Adj, Dest};
-use super::neighbour::Neighbour;
-use super::table::{Key, seconds};
+use super::adjacency::Adjacency;
+use super::destination::Destination;
+use super::neighbour::NeighbourEntry;
+use super::table::{DestinationKey, seconds};
 use super::timers::Timer;
+use super::token_bucket::{Allowance, Bucket};
 use super::{NeighbourId, Router, RouterOutput};
 use crate::address::Address;
 use crate::identity::Identity;
@@ -20,9 +21,9 @@ use crate::wire::route::{LINKS, SignedAnnounce, advance, epoch};
 /// Seqs raised on request: so many at once, then so many a second.
 pub(super) const RAISE: Allowance = Allowance { rate: 10, burst: 16 };
 /// Times that all neighbours are told of such a seq at once: what one request makes this node send must not grow with their number.
-pub(super) const LOOK: Allowance = Allowance { rate: 1, burst: 4 };
+pub(super) const ADVERTISE_RAISED: Allowance = Allowance { rate: 1, burst: 4 };
 /// Jumps above a higher announce within [`JUMP_WINDOW`], before we take it that the identity is in use elsewhere.
-pub(super) const JUMPS: usize = 3;
+pub(super) const MAX_JUMPS: usize = 3;
 pub(super) const JUMP_WINDOW: Duration = Duration::from_secs(60);
 /// For so long we do not outbid then.
 pub(super) const YIELD: Duration = Duration::from_secs(600);
@@ -31,8 +32,8 @@ pub(super) const YIELD: Duration = Duration::from_secs(600);
 pub(super) struct Origin {
     identity: Identity,
     refresh_at: Time,
-    raised: Bucket,
-    looked: Bucket,
+    raise_bucket: Bucket,
+    advertise_bucket: Bucket,
     jumps: Vec<Time>,
     yield_until: Time,
 }
@@ -45,8 +46,8 @@ impl Router {
         let origin = Origin {
             identity,
             refresh_at: now,
-            raised: Bucket::default(),
-            looked: Bucket::default(),
+            raise_bucket: Bucket::default(),
+            advertise_bucket: Bucket::default(),
             jumps: Vec::new(),
             yield_until: Time::ZERO,
         };
@@ -58,19 +59,19 @@ impl Router {
                 if dest.announce.seq >= first_of(epoch) {
                     seq = above(dest.announce.seq);
                 }
-                dest.adj.iter_mut().for_each(Adj::clear);
+                dest.adjacencies.iter_mut().for_each(Adjacency::clear);
                 dest.select(None);
-                dest.drop_work();
-                if dest.dying {
-                    dest.dying = false;
-                    self.table.dying = self.table.dying.saturating_sub(1);
+                dest.drop_transient();
+                if dest.is_evicted {
+                    dest.is_evicted = false;
+                    self.table.evicted = self.table.evicted.saturating_sub(1);
                 }
                 self.publish(now, key);
                 key
             }
             None => {
                 let announce = unsigned(address, seq, 0, [0; 16]);
-                let Some(key) = self.table.insert(Dest::new(Arc::new(announce), now)) else { return };
+                let Some(key) = self.table.insert(Destination::new(Arc::new(announce), now)) else { return };
                 key
             }
         };
@@ -79,7 +80,7 @@ impl Router {
         }
         self.renew(now, key, seq);
         self.event(RouterOutput::EpochUsed { address, epoch: crate::wire::route::epoch(seq) });
-        self.note(now, key);
+        self.schedule_adverts(now, key);
     }
 
     /// The address is not ours any more.
@@ -89,19 +90,20 @@ impl Router {
         dest.set_own(None);
         self.reselect(now, key);
         // Where it is now: while it was ours we kept nothing of what others said of it.
-        let said = |(id, one): (&NeighbourId, &Neighbour)| one.names_of(key).map(|idx| (*id, idx)).collect();
-        let said: Vec<Vec<(NeighbourId, u32)>> = self.neighbours.iter().map(said).collect();
-        for (id, idx) in said.into_iter().flatten() {
-            self.want(id, idx, false);
+        let indices =
+            |(id, one): (&NeighbourId, &NeighbourEntry)| one.indices_of(key).map(|idx| (*id, idx)).collect();
+        let indices: Vec<Vec<(NeighbourId, u32)>> = self.neighbours.iter().map(indices).collect();
+        for (id, idx) in indices.into_iter().flatten() {
+            self.send_want(id, idx, false);
         }
     }
 
-    pub(super) fn is_own(&self, key: Key) -> bool {
-        self.table.get(key).is_some_and(Dest::is_own)
+    pub(super) fn is_own(&self, key: DestinationKey) -> bool {
+        self.table.get(key).is_some_and(Destination::is_own)
     }
 
     /// Signs a new announce and plans the next.
-    fn renew(&mut self, now: Time, key: Key, seq: u64) {
+    fn renew(&mut self, now: Time, key: DestinationKey, seq: u64) {
         let lifetime = self.config.lifetime;
         let refresh = self.config.refresh;
         let refresh_at = now + self.jitter(refresh.mul_f64(0.95), refresh);
@@ -124,14 +126,14 @@ impl Router {
             return;
         }
         if let Some(slot) = dest.slot_of(seq) {
-            dest.proven(slot, 0, chain);
+            dest.record_proof(slot, 0, chain);
         }
         dest.until = seconds(now).saturating_add(u32::from(lifetime));
         dest.set_learnt(now);
         self.timers.arm_first(refresh_at, Timer::Refresh(key));
     }
 
-    pub(super) fn refresh(&mut self, now: Time, key: Key) {
+    pub(super) fn refresh(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get_mut(key) else { return };
         let Some(own) = dest.own_mut() else { return };
         if own.refresh_at > now {
@@ -141,41 +143,41 @@ impl Router {
         } else {
             let seq = dest.announce.seq.saturating_add(1);
             self.renew(now, key, seq);
-            self.note(now, key);
+            self.schedule_adverts(now, key);
         }
     }
 
     /// A neighbour asks for this seq at least. We go one up: nobody drives us further than one step at a time.
-    pub(super) fn raise(&mut self, now: Time, key: Key, seq: u64) {
+    pub(super) fn raise(&mut self, now: Time, key: DestinationKey, seq: u64) {
         let Some(dest) = self.table.get_mut(key).filter(|dest| dest.announce.seq < seq) else { return };
         let next = dest.announce.seq.saturating_add(1);
         let Some(own) = dest.own_mut() else { return };
-        if own.raised.take(now, RAISE) {
-            let looks = own.looked.take(now, LOOK);
+        if own.raise_bucket.take(now, RAISE) {
+            let advertises = own.advertise_bucket.take(now, ADVERTISE_RAISED);
             self.renew(now, key, next);
-            self.note(now, key);
-            if looks {
-                self.tell_neighbours(now, key);
+            self.schedule_adverts(now, key);
+            if advertises {
+                self.advertise_to_neighbours(now, key);
             }
         }
     }
 
     /// Tells all neighbours of the new seq, and not only those that asked: a seq is asked for where a link to us has failed, its
     /// other end may see nothing of that, and what is sent over it and not acknowledged shows it.
-    fn tell_neighbours(&mut self, now: Time, key: Key) {
+    fn advertise_to_neighbours(&mut self, now: Time, key: DestinationKey) {
         let ids: Vec<NeighbourId> = self.neighbours.keys().copied().collect();
         for id in ids {
-            self.tell(now, key, id, false);
+            self.advertise(now, key, id, false);
         }
     }
 
     /// Somebody passes on an announce of an address of ours. When it is above what we said since the start, it counts if it
     /// verifies.
-    pub(super) fn heard_of_own(
+    pub(super) fn handle_own_announce(
         &mut self,
         now: Time,
         id: NeighbourId,
-        key: Key,
+        key: DestinationKey,
         announce: SignedAnnounce,
     ) -> Result<(), DropCause> {
         let Some(dest) = self.table.get(key) else { return Ok(()) };
@@ -187,7 +189,7 @@ impl Router {
 
     /// Such an announce has verified: it is from our past, which we forgot, or from somebody else with our identity. We
     /// go above it.
-    pub(super) fn outbid(&mut self, now: Time, key: Key, announce: &SignedAnnounce) {
+    pub(super) fn outbid(&mut self, now: Time, key: DestinationKey, announce: &SignedAnnounce) {
         let Some(dest) = self.table.get_mut(key) else { return };
         if announce.seq < dest.announce.seq || *announce == *dest.announce {
             return;
@@ -197,7 +199,7 @@ impl Router {
             return;
         }
         own.jumps.retain(|jump| now.since(*jump) < JUMP_WINDOW);
-        if own.jumps.len() >= JUMPS {
+        if own.jumps.len() >= MAX_JUMPS {
             own.yield_until = now + YIELD;
             return self.event(RouterOutput::IdentityConflict(announce.dst));
         }
@@ -205,7 +207,7 @@ impl Router {
         let seq = above(announce.seq);
         self.renew(now, key, seq);
         self.event(RouterOutput::EpochUsed { address: announce.dst, epoch: epoch(seq) });
-        self.note(now, key);
+        self.schedule_adverts(now, key);
     }
 }
 

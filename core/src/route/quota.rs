@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::accounts::Resource;
-use super::dest::Dest;
-use super::neighbour::Neighbour;
-use super::table::{Key, seconds};
+use super::destination::Destination;
+use super::neighbour::NeighbourEntry;
+use super::table::{DestinationKey, seconds};
 use super::timers::Timer;
 use super::{NeighbourId, Router};
 use crate::address::Address;
@@ -15,9 +15,9 @@ use crate::time::Time;
 use crate::wire::route::Record;
 
 /// An evicted destination keeps its feasibility distance for so long: until those who relied on us have heard.
-pub(super) const BURIAL: Duration = Duration::from_secs(5);
+pub(super) const EVICTION_HOLD: Duration = Duration::from_secs(5);
 /// Evicted destinations not yet buried, at most.
-pub(super) const MAX_DYING: usize = 4096;
+pub(super) const MAX_EVICTED: usize = 4096;
 /// Destinations that applications send to and that are not known, at most.
 const MAX_WANTED: usize = 4096;
 /// Numbers noted of destinations that a quota held back, or whose announce is on its way, for each neighbour.
@@ -25,7 +25,7 @@ pub(super) const MAX_NOTED: usize = 65_536;
 /// Held-back destinations are looked at so often.
 const DEFERRED: Duration = Duration::from_millis(50);
 /// Announces that could not be verified, asked for again each time.
-const AGAIN: u32 = 64;
+const MAX_RETRIES: u32 = 64;
 
 impl Router {
     /// An application sends to `dest`, or packets for it pass through: while that is so it is called again now and then,
@@ -57,36 +57,36 @@ impl Router {
             return true;
         }
         if neighbour.configured {
-            return self.pays(now, id, Resource::New, self.config.new_allowance(), 1);
+            return self.try_charge(now, id, Resource::New, self.config.new_allowance(), 1);
         }
         // Whoever waits comes first, or who is quickest would have it all.
         let waiting = self.neighbours.values().any(|one| !one.configured && !one.deferred.is_empty());
-        !waiting && self.take_of_pool(now)
+        !waiting && self.take_shared_quota(now)
     }
 
-    fn take_of_pool(&mut self, now: Time) -> bool {
-        self.pool.take(now, self.config.new_allowance())
+    fn take_shared_quota(&mut self, now: Time) -> bool {
+        self.shared_quota.take(now, self.config.new_allowance())
     }
 
     /// The next in turn of those that share the pool and wait for it: hosts take turns, and so do the neighbours on each,
     /// because a host may have as many identities as it likes.
-    fn next_of_pool(&self) -> Option<NeighbourId> {
+    fn next_waiting_stranger(&self) -> Option<NeighbourId> {
         let strangers = || self.neighbours.iter().filter(|(_, one)| !one.configured);
         let mut hosts: BTreeMap<u64, u64> = BTreeMap::new();
         for (_, one) in strangers() {
             let last = hosts.entry(one.location.host).or_default();
-            *last = one.let_in.max(*last);
+            *last = one.admitted.max(*last);
         }
         let waiting = strangers().filter(|(_, one)| !one.deferred.is_empty());
-        let turn = |one: &Neighbour| (hosts.get(&one.location.host).copied(), one.let_in);
+        let turn = |one: &NeighbourEntry| (hosts.get(&one.location.host).copied(), one.admitted);
         waiting.min_by_key(|(id, one)| (turn(one), **id)).map(|(id, _)| *id)
     }
 
     /// Asks for the first destination that was held back of a neighbour.
-    fn ask_first_deferred(&mut self, id: NeighbourId) {
+    fn request_first_deferred(&mut self, id: NeighbourId) {
         let first = self.neighbours.get_mut(&id).and_then(|neighbour| neighbour.deferred.pop_first());
         if let Some(idx) = first {
-            self.want(id, idx, true);
+            self.send_want(id, idx, true);
         }
     }
 
@@ -108,8 +108,8 @@ impl Router {
     ) -> Result<(), DropCause> {
         if let Some(neighbour) = self.neighbours.get_mut(&id) {
             neighbour.note_awaited(idx);
-            if paid && neighbour.asked.len() < MAX_NOTED {
-                neighbour.asked.insert(idx);
+            if paid && neighbour.requested.len() < MAX_NOTED {
+                neighbour.requested.insert(idx);
             }
             if neighbour.postponed.len() < MAX_NOTED && neighbour.postponed.insert(idx) {
                 self.timers.arm(next_tick(now), Timer::Deferred);
@@ -119,21 +119,21 @@ impl Router {
     }
 
     /// Asks for the announce of a destination that is not known, or has a newer announce; `paid` when it took a token.
-    pub(super) fn want(&mut self, id: NeighbourId, idx: u32, paid: bool) {
+    pub(super) fn send_want(&mut self, id: NeighbourId, idx: u32, paid: bool) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
-        if paid && neighbour.asked.len() < MAX_NOTED {
-            neighbour.asked.insert(idx);
+        if paid && neighbour.requested.len() < MAX_NOTED {
+            neighbour.requested.insert(idx);
         }
-        neighbour.say(&Record::Want { idx });
+        neighbour.send(&Record::Want { idx });
     }
 
     /// Asks for what was held back, as far as the quotas go now.
-    pub(super) fn ask_deferred(&mut self, now: Time) {
+    pub(super) fn request_deferred(&mut self, now: Time) {
         let mut left = false;
         let ids: Vec<NeighbourId> = self.neighbours.keys().copied().collect();
         for id in ids {
             // No more than can be paid: an answer that is not looked at would only be asked for again.
-            for nth in 1..=AGAIN {
+            for nth in 1..=MAX_RETRIES {
                 let first = self.neighbours.get(&id).and_then(|one| one.postponed.first().copied());
                 let Some(idx) = first.filter(|_| self.has_room_to_check(now, id, nth)) else {
                     left |= first.is_some();
@@ -142,7 +142,7 @@ impl Router {
                 if let Some(neighbour) = self.neighbours.get_mut(&id) {
                     neighbour.postponed.remove(&idx);
                 }
-                self.want(id, idx, false);
+                self.send_want(id, idx, false);
             }
             left |= self.neighbours.get(&id).is_some_and(|one| !one.postponed.is_empty());
             while self.neighbours.get(&id).is_some_and(|one| one.configured && !one.deferred.is_empty()) {
@@ -150,19 +150,19 @@ impl Router {
                     left = true;
                     break;
                 }
-                self.ask_first_deferred(id);
+                self.request_first_deferred(id);
             }
         }
-        while let Some(id) = self.next_of_pool() {
-            if !self.take_of_pool(now) {
+        while let Some(id) = self.next_waiting_stranger() {
+            if !self.take_shared_quota(now) {
                 left = true;
                 break;
             }
-            self.let_in = self.let_in.saturating_add(1);
+            self.admitted = self.admitted.saturating_add(1);
             if let Some(neighbour) = self.neighbours.get_mut(&id) {
-                neighbour.let_in = self.let_in;
+                neighbour.admitted = self.admitted;
             }
-            self.ask_first_deferred(id);
+            self.request_first_deferred(id);
         }
         if left {
             self.timers.arm(next_tick(now), Timer::Deferred);
@@ -175,51 +175,51 @@ impl Router {
         if self.table.len() < bound {
             return true;
         }
-        if self.table.dying >= MAX_DYING {
+        if self.table.evicted >= MAX_EVICTED {
             return false;
         }
         let mut load: BTreeMap<Option<NeighbourId>, usize> = BTreeMap::new();
-        for (_, dest) in self.table.dests() {
+        for (_, dest) in self.table.destinations() {
             let count = load.entry(through(dest)).or_default();
             *count = count.saturating_add(1);
         }
         // Those without a route first, then the farthest of the neighbour that brought the most.
-        let mut victims: Vec<(bool, usize, u16, Key)> = self
+        let mut candidates: Vec<(bool, usize, u16, DestinationKey)> = self
             .table
-            .dests()
-            .filter(|(_, dest)| !dest.is_own() && !dest.dying && !self.pinned(now, &dest.announce.dst))
+            .destinations()
+            .filter(|(_, dest)| !dest.is_own() && !dest.is_evicted && !self.pinned(now, &dest.announce.dst))
             .map(|(key, dest)| {
                 let load = load.get(&through(dest)).copied().unwrap_or(0);
                 (dest.fib().is_none(), load, dest.fib().map_or(0, |fib| fib.metric), key)
             })
             .collect();
-        victims.sort_unstable_by(|a, b| b.cmp(a));
+        candidates.sort_unstable_by(|a, b| b.cmp(a));
         // Several at once: looking through the whole table for each newcomer would be dear.
         let several = (bound / 256).max(1).saturating_add(self.table.len().saturating_sub(bound));
-        for (_, _, _, key) in victims.into_iter().take(several) {
+        for (_, _, _, key) in candidates.into_iter().take(several) {
             self.evict(now, key);
         }
         self.table.len() < bound
     }
 
-    fn evict(&mut self, now: Time, key: Key) {
+    fn evict(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get_mut(key) else { return };
-        dest.dying = true;
-        self.table.dying = self.table.dying.saturating_add(1);
-        self.timers.arm(now + BURIAL, Timer::Bury(key));
+        dest.is_evicted = true;
+        self.table.evicted = self.table.evicted.saturating_add(1);
+        self.timers.arm(now + EVICTION_HOLD, Timer::FreeEvicted(key));
         self.reselect(now, key);
     }
 
-    pub(super) fn bury(&mut self, _now: Time, key: Key) {
-        if self.table.get(key).is_some_and(|dest| dest.dying) {
+    pub(super) fn free_evicted(&mut self, _now: Time, key: DestinationKey) {
+        if self.table.get(key).is_some_and(|dest| dest.is_evicted) {
             self.forget(key);
         }
     }
 }
 
 /// The neighbour that leads to a destination, or brought it.
-fn through(dest: &Dest) -> Option<NeighbourId> {
-    dest.selected().or_else(|| dest.adj.first().map(|adj| adj.neighbour))
+fn through(dest: &Destination) -> Option<NeighbourId> {
+    dest.selected().or_else(|| dest.adjacencies.first().map(|adj| adj.neighbour))
 }
 
 fn next_tick(now: Time) -> Time {

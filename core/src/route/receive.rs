@@ -1,19 +1,13 @@
 //! What neighbours say, into the table.
 
-use std::sync::Arc;
-
-use super::accounts::{FALSE_PROOF, HASHES, Resource};
-use super::announces::Slot;
-use super::dest::Dest;
+use super::install::Proof;
 use super::select::{check, check_attributes};
-use super::table::Key;
-use super::verify::Offered;
+use super::table::DestinationKey;
+use super::verify::OfferedRoute;
 use super::{NeighbourId, Router, RouterOutput};
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{
-    Chain, INFINITY, MAX_MESSAGE, Record, RouteAttributes, SignedAnnounce, Update, key_hash,
-};
+use crate::wire::route::{INFINITY, MAX_MESSAGE, Record, RouteAttributes, SignedAnnounce, Update, key_hash};
 
 impl Router {
     /// Takes one control message from a neighbour.
@@ -34,7 +28,7 @@ impl Router {
             let heard = match Record::decode(rest) {
                 Ok((record, left)) => {
                     rest = left;
-                    self.hear(now, id, record)
+                    self.handle_record(now, id, record)
                 }
                 Err(_) => {
                     rest = &[];
@@ -57,25 +51,27 @@ impl Router {
         }
     }
 
-    fn hear(&mut self, now: Time, id: NeighbourId, record: Record) -> Result<(), DropCause> {
+    fn handle_record(&mut self, now: Time, id: NeighbourId, record: Record) -> Result<(), DropCause> {
         match record {
-            Record::Announce(announce, route) => self.announce(now, id, announce, route),
-            Record::Offer { key_hash, seq, attributes: route } => self.offer(now, id, (key_hash, seq), route),
+            Record::Announce(announce, route) => self.handle_announce(now, id, announce, route),
+            Record::Offer { key_hash, seq, attributes: route } => {
+                self.handle_offer(now, id, (key_hash, seq), route)
+            }
             Record::Want { idx } => {
-                self.wanted_by(now, idx, id);
+                self.handle_want(now, idx, id);
                 Ok(())
             }
-            Record::Update(update) => self.update(now, id, update),
+            Record::Update(update) => self.handle_update(now, id, update),
             Record::SeqnoRequest(request) => {
-                self.seq_req(now, id, request);
+                self.handle_seqno_request(now, id, request);
                 Ok(())
             }
-            Record::YourHighest(announce) => self.your_highest(now, id, announce),
+            Record::YourHighest(announce) => self.handle_your_highest(now, id, announce),
             Record::Reserved { .. } => Err(DropCause::UnknownRecord),
         }
     }
 
-    fn announce(
+    fn handle_announce(
         &mut self,
         now: Time,
         id: NeighbourId,
@@ -90,21 +86,22 @@ impl Router {
         self.supersede(now, id, route.idx, known);
         if let Some(key) = known.filter(|key| self.is_own(*key)) {
             self.bind(now, id, route.idx, key);
-            return self.heard_of_own(now, id, key, announce);
+            return self.handle_own_announce(now, id, key, announce);
         }
         let dest = known.and_then(|key| self.table.get(key));
-        if dest.is_some_and(|dest| dest.dying) {
+        if dest.is_some_and(|dest| dest.is_evicted) {
             return Err(DropCause::DestinationLimit);
         }
-        let offered = Offered::new(now, route);
+        let offered = OfferedRoute::new(now, route);
         let shared = || self.config.shared.as_ref().and_then(|cache| cache.get(&announce));
-        let verified = dest.and_then(|dest| dest.known(&announce)).or_else(shared);
+        let verified = dest.and_then(|dest| dest.verified_equal(&announce)).or_else(shared);
         if let (Some(announce), Some(_)) = (&verified, known) {
-            return self.settle(now, id, announce.clone(), offered, None);
+            return self.install_route(now, id, announce.clone(), offered, None);
         }
         // From here on it costs something: a place in the table, or a signature to verify.
         let is_checked = self.is_checked(&announce);
-        let paid = self.neighbours.get_mut(&id).is_some_and(|neighbour| neighbour.asked.remove(&route.idx));
+        let paid =
+            self.neighbours.get_mut(&id).is_some_and(|neighbour| neighbour.requested.remove(&route.idx));
         if known.is_none() && !paid && !is_checked && !self.may_introduce(now, id, Some(&announce.dst)) {
             self.defer(now, id, route.idx);
             return Err(DropCause::DestinationLimit);
@@ -113,7 +110,7 @@ impl Router {
             return self.postpone(now, id, route.idx, known.is_none());
         }
         match verified {
-            Some(announce) => self.settle(now, id, announce, offered, None),
+            Some(announce) => self.install_route(now, id, announce, offered, None),
             None => {
                 self.check_announce(id, announce, offered);
                 Ok(())
@@ -122,7 +119,7 @@ impl Router {
     }
 
     /// What the neighbour meant by this number until now does not hold any more, if that was not `known`.
-    fn supersede(&mut self, now: Time, id: NeighbourId, idx: u32, known: Option<Key>) {
+    fn supersede(&mut self, now: Time, id: NeighbourId, idx: u32, known: Option<DestinationKey>) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         neighbour.pending.remove(&idx);
         neighbour.awaited.remove(&idx);
@@ -132,7 +129,7 @@ impl Router {
         self.withdraw(now, id, idx, before);
     }
 
-    fn offer(
+    fn handle_offer(
         &mut self,
         now: Time,
         id: NeighbourId,
@@ -143,31 +140,31 @@ impl Router {
         let known = self.table.by_hash(hash);
         self.supersede(now, id, route.idx, known);
         let Some((key, dest)) = known.and_then(|key| Some((key, self.table.get(key)?))) else {
-            if self.await_offered(id, (hash, seq), Offered::new(now, route)) {
+            if self.await_offered(id, (hash, seq), OfferedRoute::new(now, route)) {
                 return Ok(());
             }
-            return self.want_unknown(now, id, route.idx);
+            return self.request_unknown(now, id, route.idx);
         };
         if dest.is_own() {
             let higher = seq > dest.announce.seq;
             self.bind(now, id, route.idx, key);
             if higher {
-                self.want(id, route.idx, false);
+                self.send_want(id, route.idx, false);
             }
             return Ok(());
         }
-        if dest.dying {
+        if dest.is_evicted {
             return Err(DropCause::DestinationLimit);
         }
         match dest.slot_of(seq).and_then(|slot| dest.announce_at(slot)) {
             Some(announce) if route.remaining > 0 && route.remaining <= announce.lifetime => {
                 let announce = announce.clone();
-                self.settle(now, id, announce, Offered::new(now, route), None)
+                self.install_route(now, id, announce, OfferedRoute::new(now, route), None)
             }
             Some(_) => Err(DropCause::BadAnnounce),
             None => {
-                if !self.await_offered(id, (hash, seq), Offered::new(now, route)) {
-                    self.want_newer(id, route.idx);
+                if !self.await_offered(id, (hash, seq), OfferedRoute::new(now, route)) {
+                    self.request_newer(id, route.idx);
                 }
                 Ok(())
             }
@@ -175,7 +172,7 @@ impl Router {
     }
 
     /// The neighbour has a route to something that we do not know by that number.
-    fn want_unknown(&mut self, now: Time, id: NeighbourId, idx: u32) -> Result<(), DropCause> {
+    fn request_unknown(&mut self, now: Time, id: NeighbourId, idx: u32) -> Result<(), DropCause> {
         let Some(neighbour) = self.neighbours.get(&id) else { return Ok(()) };
         if neighbour.is_noted(idx) {
             return Ok(());
@@ -184,21 +181,21 @@ impl Router {
             self.defer(now, id, idx);
             return Err(DropCause::DestinationLimit);
         }
-        self.want(id, idx, true);
+        self.send_want(id, idx, true);
         Ok(())
     }
 
     /// The neighbour has an announce of a known destination that we do not have. What it says of the number until the announce
     /// is here is about that core.
-    fn want_newer(&mut self, id: NeighbourId, idx: u32) {
+    fn request_newer(&mut self, id: NeighbourId, idx: u32) {
         if let Some(neighbour) = self.neighbours.get_mut(&id) {
             neighbour.note_awaited(idx);
         }
-        self.want(id, idx, false);
+        self.send_want(id, idx, false);
     }
 
     /// The announce that a neighbour's offer waited for has turned out false, but that came from another.
-    pub(super) fn want_offered(
+    pub(super) fn request_offered(
         &mut self,
         now: Time,
         id: NeighbourId,
@@ -206,20 +203,20 @@ impl Router {
         idx: u32,
     ) -> Result<(), DropCause> {
         match self.table.by_hash(key_hash(&announce.dst)) {
-            None => self.want_unknown(now, id, idx),
+            None => self.request_unknown(now, id, idx),
             Some(_) => {
-                self.want_newer(id, idx);
+                self.request_newer(id, idx);
                 Ok(())
             }
         }
     }
 
-    fn update(&mut self, now: Time, id: NeighbourId, update: Update) -> Result<(), DropCause> {
+    fn handle_update(&mut self, now: Time, id: NeighbourId, update: Update) -> Result<(), DropCause> {
         let Update { idx, metric, hops, chain } = update;
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return Ok(()) };
         let key = neighbour.key(idx);
         if metric == INFINITY {
-            neighbour.asked.remove(&idx);
+            neighbour.requested.remove(&idx);
             neighbour.deferred.remove(&idx);
             if neighbour.pending.remove(&idx).is_some() && key.is_some() {
                 neighbour.note_awaited(idx);
@@ -231,12 +228,12 @@ impl Router {
         if key.is_some_and(|key| self.is_own(key)) {
             return Ok(());
         }
-        let adj = key.and_then(|key| self.table.get(key)?.adj(id));
+        let adj = key.and_then(|key| self.table.get(key)?.adjacency(id));
         let adj = adj.filter(|adj| adj.offers() && adj.idx == idx);
         let (Some(key), Some((slot, proved, was))) =
             (key, adj.map(|adj| (adj.announce, adj.proved, adj.metric)))
         else {
-            return if metric == INFINITY { Ok(()) } else { self.want_unknown(now, id, idx) };
+            return if metric == INFINITY { Ok(()) } else { self.request_unknown(now, id, idx) };
         };
         let sane = metric == INFINITY || check(metric, hops).is_ok();
         let proof = match chain {
@@ -248,10 +245,10 @@ impl Router {
             None => Proof::False,
         };
         if metric != INFINITY && awaited && was == INFINITY && !postponed {
-            self.want(id, idx, false);
+            self.send_want(id, idx, false);
         }
         let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-        let Some(adj) = dest.adj_mut(id) else { return Ok(()) };
+        let Some(adj) = dest.adjacency_mut(id) else { return Ok(()) };
         match proof {
             Proof::Holds => adj.set_distance(metric, hops),
             // An unproven distance retracts the route.
@@ -268,124 +265,19 @@ impl Router {
         }
     }
 
-    /// Looks at a neighbour's proof of its hops, if that is within its quota.
-    fn prove(&mut self, now: Time, id: NeighbourId, key: Key, slot: Slot, proof: (u8, Chain)) -> Proof {
-        let (hops, chain) = proof;
-        let rounds = self.table.get(key).map_or(0, |dest| dest.rounds(slot, hops));
-        // Also where it takes no rounds: nothing is looked at of a neighbour that has lied much.
-        if !self.pays(now, id, Resource::Hashes, HASHES, u32::from(rounds)) {
-            return Proof::Later;
-        }
-        if self.table.get_mut(key).is_some_and(|dest| dest.prove(slot, hops, chain)) {
-            return Proof::Holds;
-        }
-        self.penalise(now, id, Resource::Hashes, HASHES, FALSE_PROOF);
-        Proof::False
-    }
-
-    /// Writes what a neighbour offers with a verified announce into the table; `proof` is what was proved for it elsewhere.
-    pub(super) fn settle(
-        &mut self,
-        now: Time,
-        id: NeighbourId,
-        announce: Arc<SignedAnnounce>,
-        offered: Offered,
-        proof: Option<(u8, Chain)>,
-    ) -> Result<(), DropCause> {
-        let key = match self.table.find(&announce.dst) {
-            Some(key) => key,
-            None if self.make_room(now) => {
-                self.table.insert(Dest::new(announce.clone(), now)).ok_or(DropCause::DestinationLimit)?
-            }
-            None => return Err(DropCause::DestinationLimit),
-        };
-        if self.is_own(key) {
-            self.bind(now, id, offered.idx, key);
-            return self.heard_of_own(now, id, key, (*announce).clone());
-        }
-        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-        if dest.dying {
-            return Err(DropCause::DestinationLimit);
-        }
-        let is_newest = announce.seq > dest.announce.seq;
-        let slot = dest.keep(&announce).ok_or(DropCause::DestinationLimit)?;
-        if is_newest {
-            dest.set_learnt(now);
-            self.tell_origin(id, &announce);
-        } else if announce.seq < dest.announce.seq {
-            let newest = dest.announce.clone();
-            self.tell_highest(id, &newest);
-        }
-        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-        dest.until = dest.until.max(offered.expires);
-        // Of two announces of one seq the other is kept: it has another chain.
-        let is_kept = dest.announce_at(slot).is_some_and(|kept| *kept == announce);
-        if let Some((hops, chain)) = proof.filter(|_| is_kept) {
-            dest.proven(slot, hops, chain);
-        }
-        let proof = if is_kept { self.prove(now, id, key, slot, offered.proof) } else { Proof::False };
-        if proof != Proof::Holds {
-            let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-            if let Some(adj) = dest.adj_mut(id).filter(|adj| adj.offers()) {
-                match proof {
-                    // Under another number its retractions would not be about this route.
-                    Proof::Later if adj.idx == offered.idx => adj.raise_metric(offered.metric),
-                    _ => adj.set_metric(INFINITY),
-                }
-                self.reselect(now, key);
-            }
-            return match proof {
-                Proof::Later => self.postpone(now, id, offered.idx, false),
-                _ => Err(DropCause::BadAnnounce),
-            };
-        }
-        let hops = offered.proof.0;
-        self.bind(now, id, offered.idx, key);
-        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-        let Some(adj) = dest.adj_or_new(id) else { return Ok(()) };
-        let former = adj.idx;
-        let moved = adj.offers() && former != offered.idx;
-        adj.set_announce(slot, hops);
-        adj.set_metric(offered.nearest);
-        adj.set_metric(offered.metric);
-        adj.idx = offered.idx;
-        adj.expires = offered.expires;
-        adj.hops = offered.hops;
-        adj.mtu = offered.mtu;
-        if let Some(neighbour) = self.neighbours.get_mut(&id) {
-            neighbour.asked.remove(&offered.idx);
-            neighbour.deferred.remove(&offered.idx);
-            if moved {
-                neighbour.unbind(former, key);
-            }
-        }
-        self.reselect(now, key);
-        Ok(())
-    }
-
     /// From now on the neighbour means `key` by `idx`.
-    fn bind(&mut self, now: Time, id: NeighbourId, idx: u32, key: Key) {
+    pub(super) fn bind(&mut self, now: Time, id: NeighbourId, idx: u32, key: DestinationKey) {
         let before = self.neighbours.get_mut(&id).and_then(|neighbour| neighbour.bind(idx, key));
         if let Some(before) = before {
             self.withdraw(now, id, idx, before);
         }
     }
 
-    fn withdraw(&mut self, now: Time, id: NeighbourId, idx: u32, key: Key) {
-        let Some(adj) = self.table.get_mut(key).and_then(|dest| dest.adj_mut(id)) else { return };
+    fn withdraw(&mut self, now: Time, id: NeighbourId, idx: u32, key: DestinationKey) {
+        let Some(adj) = self.table.get_mut(key).and_then(|dest| dest.adjacency_mut(id)) else { return };
         if adj.idx == idx && adj.offers() {
             adj.clear();
             self.reselect(now, key);
         }
     }
-}
-
-/// The result of looking at a proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Proof {
-    Holds,
-    False,
-    /// It was not looked at, for want of quota or of its announce, and is asked for again: meanwhile the route is no nearer than
-    /// was proved before.
-    Later,
 }

@@ -22,35 +22,35 @@ use crate::wire::route::INFINITY;
 /// Attempts that are judged together.
 pub(super) const WINDOW: u32 = u16::BITS;
 /// With fewer of them arrived, the route is avoided.
-pub(super) const LEAST: u32 = WINDOW / 2;
+pub(super) const MIN_ARRIVED: u32 = WINDOW / 2;
 /// With so many of them arrived, it is not avoided any more, if it had to be used nevertheless.
-pub(super) const ENOUGH: u32 = WINDOW / 4 * 3;
+pub(super) const RECOVERED: u32 = WINDOW / 4 * 3;
 /// A route that is avoided counts so many times its metric, and once more so many times when it fails again meanwhile.
-pub(super) const DEARER: u16 = 4;
+pub(super) const PENALTY: u16 = 4;
 /// A neighbour whose link fails within this after its packets began to vanish is not to blame for them: the link is.
-pub(super) const EXCUSE: Duration = Duration::from_secs(2);
+pub(super) const LINK_FAILURE_WINDOW: Duration = Duration::from_secs(2);
 /// It is avoided for so long, doubling each time up to [`MAX_REST`].
-pub(super) const REST: Duration = Duration::from_secs(60);
-pub(super) const MAX_REST: Duration = Duration::from_secs(960);
+pub(super) const PENALTY_TIME: Duration = Duration::from_secs(60);
+pub(super) const MAX_PENALTY_TIME: Duration = Duration::from_secs(960);
 /// Pairs of destination and neighbour that are kept.
 pub(super) const MAX_SCORES: usize = 1024;
 
 /// What became of the packets for one destination over one neighbour.
 #[derive(Default)]
-pub(super) struct Score {
+pub(super) struct DeliveryScore {
     /// The last attempts, the latest in the lowest bit; set are those that arrived.
     attempts: u16,
     count: u32,
     avoided_since: Time,
     avoided_until: Time,
     /// Whether it failed again while it was avoided.
-    again: bool,
+    has_failed_again: bool,
     /// How long it was avoided for the last time.
-    rest: Duration,
+    penalty_time: Duration,
     used: Time,
 }
 
-impl Score {
+impl DeliveryScore {
     /// Adds attempts that were made at the same time. Their order is not known, so the losses are spread among the rest: a
     /// way that loses a few of many packets at once must not look as if it had lost the last ones.
     fn push(&mut self, delivered: u32, lost: u32) {
@@ -69,7 +69,7 @@ impl Score {
     }
 
     fn is_over(&self, now: Time) -> bool {
-        self.avoided_until <= now && now.since(self.used) >= MAX_REST
+        self.avoided_until <= now && now.since(self.used) >= MAX_PENALTY_TIME
     }
 }
 
@@ -85,7 +85,7 @@ impl Router {
     ) {
         let Some(neighbour) = self.neighbours.get(&next_hop) else { return };
         // A neighbour is not a relay on the way to itself, and what a failing link loses is the link's matter.
-        if neighbour.address == *destination || neighbour.shunned() {
+        if neighbour.address == *destination || neighbour.is_last_resort() {
             return;
         }
         // By its address: a link that is made anew leads to the same neighbour.
@@ -106,15 +106,20 @@ impl Router {
         score.push(delivered, lost);
         let is_avoided = score.avoided_until > now;
         match score.arrived() {
-            Some(arrived) if arrived < LEAST => {
-                let lately = now.since(score.avoided_until) < MAX_REST && !score.rest.is_zero();
-                score.rest = if lately { score.rest.saturating_mul(2).min(MAX_REST) } else { REST };
-                score.again = is_avoided;
+            Some(arrived) if arrived < MIN_ARRIVED => {
+                let lately =
+                    now.since(score.avoided_until) < MAX_PENALTY_TIME && !score.penalty_time.is_zero();
+                score.penalty_time = if lately {
+                    score.penalty_time.saturating_mul(2).min(MAX_PENALTY_TIME)
+                } else {
+                    PENALTY_TIME
+                };
+                score.has_failed_again = is_avoided;
                 score.avoided_since = now;
-                score.avoided_until = now + score.rest;
+                score.avoided_until = now + score.penalty_time;
                 score.count = 0;
             }
-            Some(arrived) if arrived >= ENOUGH && is_avoided => score.avoided_until = now,
+            Some(arrived) if arrived >= RECOVERED && is_avoided => score.avoided_until = now,
             _ => return,
         }
         let until = score.avoided_until;
@@ -126,23 +131,25 @@ impl Router {
 
     /// How many times its metric the route to `destination` over the neighbour with this address counts; 1 unless it is
     /// to be avoided.
-    pub(super) fn dearness(&self, now: Time, destination: &Address, neighbour: &Address) -> u16 {
+    pub(super) fn penalty(&self, now: Time, destination: &Address, neighbour: &Address) -> u16 {
         // Most of the time there are none.
         if self.scores.is_empty() {
             return 1;
         }
         match self.scores.get(&(*destination, *neighbour)) {
             Some(score) if score.avoided_until <= now => 1,
-            Some(score) if score.again => DEARER.saturating_mul(DEARER),
-            Some(_) => DEARER,
+            Some(score) if score.has_failed_again => PENALTY.saturating_mul(PENALTY),
+            Some(_) => PENALTY,
             None => 1,
         }
     }
 
     /// The link to this neighbour fails: what vanished just now vanished there.
-    pub(super) fn excuse(&mut self, now: Time, neighbour: &Address) {
+    pub(super) fn drop_recent_penalties(&mut self, now: Time, neighbour: &Address) {
         self.scores.retain(|(_, address), score| {
-            address != neighbour || now.since(score.avoided_since) > EXCUSE || score.avoided_until <= now
+            address != neighbour
+                || now.since(score.avoided_since) > LINK_FAILURE_WINDOW
+                || score.avoided_until <= now
         });
     }
 
@@ -152,6 +159,6 @@ impl Router {
 }
 
 /// What a metric counts for in a choice.
-pub(super) fn rank(metric: u16, dearness: u16) -> u16 {
-    metric.saturating_mul(dearness).min(INFINITY.saturating_sub(1))
+pub(super) fn rank(metric: u16, penalty: u16) -> u16 {
+    metric.saturating_mul(penalty).min(INFINITY.saturating_sub(1))
 }

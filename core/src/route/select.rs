@@ -11,38 +11,39 @@
 
 use std::time::Duration;
 
-use super::accounts::Allowance;
-use super::dest::{Adj, Dest, Since};
-use super::neighbour::{MIN_COST, Neighbour};
+use super::adjacency::Adjacency;
+use super::destination::{BetterSince, Destination};
+use super::neighbour::{MIN_COST, NeighbourEntry};
 use super::score::rank;
-use super::table::{Key, seconds};
+use super::table::{DestinationKey, seconds};
 use super::timers::Timer;
+use super::token_bucket::Allowance;
 use super::{FibEntry, NeighbourId, Router, RouterOutput};
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{INFINITY, LINKS, RouteAttributes};
 
 /// A better route is used when it has been better by an eighth for so long.
-pub(super) const STEADY: Duration = Duration::from_secs(2);
+pub(super) const SWITCH_DELAY: Duration = Duration::from_secs(2);
 /// And when it has been better by a sixteenth for so long: what is measured wavers by as much, but not for ever.
-pub(super) const LASTING: Duration = Duration::from_secs(10);
+pub(super) const SLIGHT_SWITCH_DELAY: Duration = Duration::from_secs(10);
 /// A request for a much better route that might loop is made at most so often.
-pub(super) const WISH: Duration = Duration::from_secs(10);
+pub(super) const BETTER_REQUEST_INTERVAL: Duration = Duration::from_secs(10);
 /// Routes that are changed or asked for to gain less than an eighth, or a quarter: so many at once, and one every so many
 /// seconds. What gains little may cost little: after a start many nodes find that many routes could be a little shorter, and
 /// everybody behind each of them hears of it.
-pub(super) const LEISURE: Allowance = Allowance { rate: 1, burst: 16 };
-pub(super) const LEISURE_EACH: u32 = 4;
+pub(super) const LOW_GAIN: Allowance = Allowance { rate: 1, burst: 16 };
+pub(super) const LOW_GAIN_TOKENS: u32 = 4;
 /// No route crosses more links.
 pub(super) const MAX_HOPS: u8 = LINKS;
 
 /// A route that is not infinite.
-pub(super) struct Candidate {
+pub(super) struct RouteCandidate {
     pub(super) neighbour: NeighbourId,
     /// Its link is in doubt.
     suspect: bool,
     /// The same, or it looks for another route itself.
-    pub(super) shunned: bool,
+    pub(super) is_last_resort: bool,
     pub(super) feasible: bool,
     /// What went this way did not arrive, of late.
     pub(super) avoided: bool,
@@ -55,17 +56,22 @@ pub(super) struct Candidate {
 }
 
 /// The route over a neighbour; `None` when there is none (any more).
-pub(super) fn candidate(dest: &Dest, adj: &Adj, neighbour: &Neighbour, now: Time) -> Option<Candidate> {
+pub(super) fn candidate(
+    dest: &Destination,
+    adj: &Adjacency,
+    neighbour: &NeighbourEntry,
+    now: Time,
+) -> Option<RouteCandidate> {
     let announce = dest.announce_at(adj.announce)?;
     let total = adj.metric.checked_add(neighbour.cost)?;
     let hops = adj.hops.checked_add(1)?;
     let finite = adj.metric < INFINITY && total < INFINITY && hops <= MAX_HOPS;
     let alive = finite && !neighbour.away && adj.expires > seconds(now);
-    alive.then(|| Candidate {
+    alive.then(|| RouteCandidate {
         neighbour: adj.neighbour,
-        suspect: neighbour.shunned(),
-        shunned: neighbour.shunned() || dest.searches(now, adj.neighbour),
-        feasible: dest.feasible(announce.seq, adj.nearest),
+        suspect: neighbour.is_last_resort(),
+        is_last_resort: neighbour.is_last_resort() || dest.is_searching(now, adj.neighbour),
+        feasible: dest.feasible(announce.seq, adj.feasibility_bound),
         avoided: false,
         total,
         rank: total,
@@ -75,19 +81,19 @@ pub(super) fn candidate(dest: &Dest, adj: &Adj, neighbour: &Neighbour, now: Time
 }
 
 /// Below by at least one `share`th.
-fn below(metric: u16, than: u16, share: u16) -> bool {
+fn is_better_by(metric: u16, than: u16, share: u16) -> bool {
     than.saturating_sub(metric) >= than.checked_div(share).unwrap_or(than).max(1)
 }
 
 impl Router {
     /// The routes to a destination that are not infinite, the best first.
-    pub(super) fn candidates(&self, now: Time, dest: &Dest) -> Vec<Candidate> {
-        let candidates = dest.adj.iter().filter_map(|adj| {
+    pub(super) fn candidates(&self, now: Time, dest: &Destination) -> Vec<RouteCandidate> {
+        let candidates = dest.adjacencies.iter().filter_map(|adj| {
             let neighbour = self.neighbours.get(&adj.neighbour)?;
             self.candidate(now, dest, adj, neighbour)
         });
-        let mut candidates: Vec<Candidate> = candidates.collect();
-        candidates.sort_by_key(|one| (one.shunned, one.rank, one.hops, one.neighbour));
+        let mut candidates: Vec<RouteCandidate> = candidates.collect();
+        candidates.sort_by_key(|one| (one.is_last_resort, one.rank, one.hops, one.neighbour));
         candidates
     }
 
@@ -95,77 +101,77 @@ impl Router {
     pub(super) fn candidate(
         &self,
         now: Time,
-        dest: &Dest,
-        adj: &Adj,
-        neighbour: &Neighbour,
-    ) -> Option<Candidate> {
+        dest: &Destination,
+        adj: &Adjacency,
+        neighbour: &NeighbourEntry,
+    ) -> Option<RouteCandidate> {
         let candidate = candidate(dest, adj, neighbour, now)?;
-        let dearness = self.dearness(now, &dest.announce.dst, &neighbour.address);
-        Some(Candidate { avoided: dearness > 1, rank: rank(candidate.total, dearness), ..candidate })
+        let penalty = self.penalty(now, &dest.announce.dst, &neighbour.address);
+        Some(RouteCandidate { avoided: penalty > 1, rank: rank(candidate.total, penalty), ..candidate })
     }
 
-    fn has_leisure(&self, now: Time) -> bool {
-        self.leisure.has(now, LEISURE, LEISURE_EACH)
+    fn has_low_gain_tokens(&self, now: Time) -> bool {
+        self.low_gain.has(now, LOW_GAIN, LOW_GAIN_TOKENS)
     }
 
-    fn take_leisure(&mut self, now: Time) -> bool {
-        let free = self.has_leisure(now);
+    fn take_low_gain_tokens(&mut self, now: Time) -> bool {
+        let free = self.has_low_gain_tokens(now);
         if free {
-            self.leisure.spend(now, LEISURE, LEISURE_EACH);
+            self.low_gain.spend(now, LOW_GAIN, LOW_GAIN_TOKENS);
         }
         free
     }
 
     /// Chooses the next hop anew, and does all that follows from it.
-    pub(super) fn reselect(&mut self, now: Time, key: Key) {
+    pub(super) fn reselect(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get(key).filter(|dest| !dest.is_own()) else { return };
-        let candidates = if dest.dying { Vec::new() } else { self.candidates(now, dest) };
-        let spare = self.has_leisure(now);
-        let Choice { select, since, at_leisure } = choose(dest, &candidates, now, spare);
-        if at_leisure {
-            self.take_leisure(now);
+        let candidates = if dest.is_evicted { Vec::new() } else { self.candidates(now, dest) };
+        let has_tokens = self.has_low_gain_tokens(now);
+        let Choice { select, since, is_low_gain } = choose_next_hop(dest, &candidates, now, has_tokens);
+        if is_low_gain {
+            self.take_low_gain_tokens(now);
         }
 
         let Some(dest) = self.table.get_mut(key) else { return };
         dest.select(select);
-        let Since { better, wish, slightly } = since;
-        if better.or(wish).or(slightly).is_some() || dest.busy().is_some() {
-            let spans = [(better, STEADY), (wish, STEADY), (slightly, LASTING)];
-            let ripens = spans.iter().filter_map(|(since, span)| Some((*since)? + *span));
-            if let Some(at) = ripens.filter(|at| *at > now).min() {
+        let BetterSince { feasible, infeasible, slight } = since;
+        if feasible.or(infeasible).or(slight).is_some() || dest.transient().is_some() {
+            let spans = [(feasible, SWITCH_DELAY), (infeasible, SWITCH_DELAY), (slight, SLIGHT_SWITCH_DELAY)];
+            let checks = spans.iter().filter_map(|(since, span)| Some((*since)? + *span));
+            if let Some(at) = checks.filter(|at| *at > now).min() {
                 self.timers.arm_first(at, Timer::Select(key));
             }
-            let work = dest.work();
-            work.since = since;
+            let transient = dest.transient_or_new();
+            transient.since = since;
             let ripe = |since: Option<Time>, span| since.is_some_and(|since| now.since(since) >= span);
-            let much = ripe(wish, STEADY);
+            let much = ripe(infeasible, SWITCH_DELAY);
             let loops = candidates.first().is_some_and(|first| !first.feasible);
-            if much || ripe(slightly, LASTING) {
-                let due = work.wish_again <= now;
+            if much || ripe(slight, SLIGHT_SWITCH_DELAY) {
+                let due = transient.next_better_request <= now;
                 if due {
-                    work.wish_again = now + WISH;
+                    transient.next_better_request = now + BETTER_REQUEST_INTERVAL;
                 }
-                self.timers.arm_first(work.wish_again, Timer::Select(key));
+                self.timers.arm_first(transient.next_better_request, Timer::Select(key));
                 // What cannot loop only waits for leisure.
-                if due && (much || (loops && self.take_leisure(now))) {
-                    self.ask(now, key, 0);
+                if due && (much || (loops && self.take_low_gain_tokens(now))) {
+                    self.send_seqno_request(now, key, 0);
                 }
             }
         }
         self.publish(now, key);
-        self.note(now, key);
+        self.schedule_adverts(now, key);
         // Only what might loop, or only what is in doubt while something else might loop.
         let doubtful = candidates.iter().any(|one| one.suspect && Some(one.neighbour) == select);
-        let stuck = match select {
+        let is_stuck = match select {
             None => !candidates.is_empty(),
-            Some(_) => doubtful && candidates.iter().any(|one| !one.shunned),
+            Some(_) => doubtful && candidates.iter().any(|one| !one.is_last_resort),
         };
-        self.keep_asking(now, key, stuck);
-        self.answer(now, key);
+        self.update_seqno_request(now, key, is_stuck);
+        self.answer_requesters(now, key);
     }
 
     /// Tells the shell what has changed for the data path.
-    pub(super) fn publish(&mut self, now: Time, key: Key) {
+    pub(super) fn publish(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get(key).filter(|dest| !dest.is_own()) else { return };
         let entry = dest.selected().and_then(|next| {
             let candidates = self.candidates(now, dest);
@@ -199,63 +205,66 @@ impl Router {
 struct Choice {
     /// The next hop.
     select: Option<NeighbourId>,
-    /// Since when there is something better, as long as it is not time yet.
-    since: Since,
+    /// BetterSince when there is something better, as long as it is not time yet.
+    since: BetterSince,
     /// It has changed to gain a little.
-    at_leisure: bool,
+    is_low_gain: bool,
 }
 
 /// Chooses; `spare` says that there is leisure for a change that gains little.
-fn choose(dest: &Dest, candidates: &[Candidate], now: Time, spare: bool) -> Choice {
-    let (mut since, mut at_leisure) = (Since::default(), false);
+fn choose_next_hop(dest: &Destination, candidates: &[RouteCandidate], now: Time, has_tokens: bool) -> Choice {
+    let (mut since, mut is_low_gain) = (BetterSince::default(), false);
     let Some(best) = candidates.iter().find(|one| one.feasible) else {
         return Choice::default();
     };
-    let before = dest.busy().map(|work| work.since).unwrap_or_default();
+    let before = dest.transient().map(|transient| transient.since).unwrap_or_default();
     let used =
         dest.selected().and_then(|id| candidates.iter().find(|one| one.neighbour == id && one.feasible));
     let select = match used {
         // Of two that are as good as each other but for their metric, the one in use stays for a while.
         Some(used)
             if used.neighbour != best.neighbour
-                && used.shunned == best.shunned
+                && used.is_last_resort == best.is_last_resort
                 && (best.avoided || !used.avoided) =>
         {
-            let (much, little) = (below(best.rank, used.rank, 8), below(best.rank, used.rank, 16));
-            let steady = much.then(|| before.better.unwrap_or(now));
-            let lasts = before.slightly.is_some_and(|since| now.since(since) >= LASTING);
-            if steady.is_some_and(|since| now.since(since) >= STEADY) {
+            let (much, little) =
+                (is_better_by(best.rank, used.rank, 8), is_better_by(best.rank, used.rank, 16));
+            let steady = much.then(|| before.feasible.unwrap_or(now));
+            let lasts = before.slight.is_some_and(|since| now.since(since) >= SLIGHT_SWITCH_DELAY);
+            if steady.is_some_and(|since| now.since(since) >= SWITCH_DELAY) {
                 best
-            } else if little && lasts && spare {
-                at_leisure = true;
+            } else if little && lasts && has_tokens {
+                is_low_gain = true;
                 best
             } else {
-                since.better = steady;
+                since.feasible = steady;
                 used
             }
         }
         _ => best,
     };
     let first = candidates.first().unwrap_or(select);
-    if !first.feasible && ((select.shunned && !first.shunned) || below(first.rank, select.rank, 4)) {
+    if !first.feasible
+        && ((select.is_last_resort && !first.is_last_resort) || is_better_by(first.rank, select.rank, 4))
+    {
         // What is lost now is not got back by waiting.
-        let begin = if select.avoided { now - STEADY } else { now };
-        since.wish = Some(before.wish.unwrap_or(now).min(begin));
+        let begin = if select.avoided { now - SWITCH_DELAY } else { now };
+        since.infeasible = Some(before.infeasible.unwrap_or(now).min(begin));
     }
-    if below(first.rank, select.rank, 16) {
+    if is_better_by(first.rank, select.rank, 16) {
         // Who has just changed waits again.
         let same = dest.selected() == Some(select.neighbour);
-        since.slightly = Some(before.slightly.filter(|_| same).unwrap_or(now));
+        since.slight = Some(before.slight.filter(|_| same).unwrap_or(now));
     }
-    Choice { select: Some(select.neighbour), since, at_leisure }
+    Choice { select: Some(select.neighbour), since, is_low_gain }
 }
 
 /// Every link carries packets of this many bytes. A route that claimed to carry less would keep others from sending anything
 /// over it, so it is refused.
-const LEAST_MTU: u16 = 446;
+const MIN_MTU: u16 = 446;
 
 pub(super) fn check_attributes(route: &RouteAttributes) -> Result<(), DropCause> {
-    if route.mtu < LEAST_MTU { Err(DropCause::BadAnnounce) } else { check(route.metric, route.hops) }
+    if route.mtu < MIN_MTU { Err(DropCause::BadAnnounce) } else { check(route.metric, route.hops) }
 }
 
 /// Refuses a metric that is lower than the least cost of that many hops: each link costs at least [`MIN_COST`].

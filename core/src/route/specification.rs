@@ -1,24 +1,25 @@
 //! The constants of routing in the specification, with their values taken from the code.
 
 use super::{
-    RouterConfig, accounts, advertise, dest, neighbour, origin, quota, score, seek, select, table, verify,
+    RouterConfig, accounts, advertise, destination, flap_history, neighbour, origin, quota, score, select,
+    seqno_request, table, verify,
 };
 use crate::protocol_tests::specified;
 
 #[test]
 fn the_specification_has_the_constants_of_hearing_and_choosing() {
     specified! {
-        "senders pack up to {}": neighbour::PACK;
+        "senders pack up to {}": neighbour::PACKED_SIZE;
         "forgotten {} after its last announce expired": std::time::Duration::from_secs(table::GRACE.into());
-        "better by an eighth for {}": select::STEADY;
-        "better by a sixteenth for {}, counted": select::LASTING;
-        "one such destination every {} s, {} at once": select::LEISURE_EACH, select::LEISURE.burst / select::LEISURE_EACH;
-        "it is asked for as well, at most every {}": select::WISH;
+        "better by an eighth for {}": select::SWITCH_DELAY;
+        "better by a sixteenth for {}, counted": select::SLIGHT_SWITCH_DELAY;
+        "one such destination every {} s, {} at once": select::LOW_GAIN_TOKENS, select::LOW_GAIN.burst / select::LOW_GAIN_TOKENS;
+        "it is asked for as well, at most every {}": select::BETTER_REQUEST_INTERVAL;
         "the last {} attempts for each destination and relay that loses ({} pairs)": score::WINDOW, score::MAX_SCORES;
-        "If fewer than {} arrived, the route counts {} times its metric": score::LEAST, score::DEARER;
-        "It ends early if {} of {} arrived": score::ENOUGH, score::WINDOW;
-        "for {}, and twice as long each time that it happens again within {}": score::REST, score::MAX_REST;
-        "goes down within {} of the verdict": score::EXCUSE;
+        "If fewer than {} arrived, the route counts {} times its metric": score::MIN_ARRIVED, score::PENALTY;
+        "It ends early if {} of {} arrived": score::RECOVERED, score::WINDOW;
+        "for {}, and twice as long each time that it happens again within {}": score::PENALTY_TIME, score::MAX_PENALTY_TIME;
+        "goes down within {} of the verdict": score::LINK_FAILURE_WINDOW;
     }
 }
 
@@ -26,15 +27,15 @@ fn the_specification_has_the_constants_of_hearing_and_choosing() {
 fn the_specification_has_the_constants_of_telling() {
     specified! {
         "a batch that leaves {} to {} after the first change": advertise::BATCH.0.as_millis() as u64, advertise::BATCH.1;
-        "not before {} after the last loss": dest::FOUND_AGAIN;
-        "that came within {} of the one before": dest::CALM;
+        "not before {} after the last loss": destination::HOLD_DOWN;
+        "that came within {} of the one before": destination::LOSS_MEMORY;
         "{} apart, doubling to {}": advertise::HOLD, advertise::MAX_HOLD;
-        "at a random time in the next {}": advertise::SPREAD;
-        "learnt less than {} s ago": advertise::KNOWN_AFTER;
-        "{} records every {}": advertise::PIECE, advertise::PIECE_EVERY;
-        "went down {} times": neighbour::FLAPS;
-        "for {} for each failure from the third on": neighbour::PROBATION;
-        "told the table only after {}": neighbour::RELUCTANCE;
+        "at a random time in the next {}": advertise::RENEWAL_SPREAD;
+        "learnt less than {} s ago": advertise::OFFER_AGE;
+        "{} records every {}": advertise::CHUNK, advertise::CHUNK_INTERVAL;
+        "went down {} times": flap_history::FLAPS_BEFORE_PROBATION;
+        "for {} for each failure from the third on": flap_history::PROBATION;
+        "told the table only after {}": neighbour::PROBATION_DUMP_DELAY;
         "answers to WANT take {} of that at most, and renewals {}":
             share(advertise::DUMP_SHARE), share(advertise::RENEWAL_SHARE);
     }
@@ -44,15 +45,15 @@ fn the_specification_has_the_constants_of_telling() {
 fn the_specification_has_the_constants_of_seeking_and_of_origins() {
     let config = RouterConfig::default();
     specified! {
-        "It goes at once to {} of the neighbours": seek::FAN;
-        "again after {}, doubling to {}": seek::AGAIN, seek::AGAIN_MAX;
-        "From the {} repetition on": nth(seek::FORGOT as u64);
-        "and {} have passed since the last request": seek::PASS;
-        "remembers the requester for {} ({} of them": seek::REMEMBER, seek::MAX_REQUESTERS;
-        "not among the last {} seen": seek::MAX_IDS;
+        "It goes at once to {} of the neighbours": seqno_request::FAN_OUT;
+        "again after {}, doubling to {}": seqno_request::RETRY, seqno_request::MAX_RETRY;
+        "From the {} repetition on": nth(seqno_request::RESTART_SUSPECTED as u64);
+        "and {} have passed since the last request": seqno_request::RELAY_INTERVAL;
+        "remembers the requester for {} ({} of them": seqno_request::REQUESTER_TIME, seqno_request::MAX_REQUESTERS;
+        "not among the last {} seen": seqno_request::MAX_IDS;
         "({} a second, {} at once)": origin::RAISE.rate, origin::RAISE.burst;
-        "({} at once) it tells all its other neighbours": origin::LOOK.burst;
-        "After {} jumps within {}": origin::JUMPS, origin::JUMP_WINDOW;
+        "({} at once) it tells all its other neighbours": origin::ADVERTISE_RAISED.burst;
+        "After {} jumps within {}": origin::MAX_JUMPS, origin::JUMP_WINDOW;
         "does not jump for {}": origin::YIELD;
         "| lifetime | 2 | seconds that it is good for; here {} |": config.lifetime;
         "(counter + 1) every {}": config.refresh;
@@ -83,7 +84,7 @@ fn the_specification_has_the_constants_of_quotas() {
         "at least {} new destinations a second": accounts::HASHES.rate / accounts::RESERVE / u32::from(select::MAX_HOPS);
         "reserves of a {}th of the time": 1_000_000 / accounts::TIME.rate * accounts::RESERVE;
         "- **Table.** {} destinations, and never more than {}": config.destinations, RouterConfig::MAX_DESTINATIONS;
-        "its FD kept for {} more": quota::BURIAL;
-        "has heard; {} of these at most": quota::MAX_DYING;
+        "its FD kept for {} more": quota::EVICTION_HOLD;
+        "has heard; {} of these at most": quota::MAX_EVICTED;
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::dest::Dest;
+use super::destination::Destination;
 use super::{Router, RouterOutput};
 use crate::address::Address;
 use crate::time::Time;
 use crate::wire::route::{INFINITY, SignedAnnounce, key_hash};
 
 /// A destination's place in the table; on the wire it is the idx.
-pub(super) type Key = u32;
+pub(super) type DestinationKey = u32;
 
 /// How often expired routes and destinations are looked for.
 pub(super) const SWEEP: Duration = Duration::from_secs(30);
@@ -27,77 +27,79 @@ pub(super) fn seconds(now: Time) -> u32 {
 
 /// All destinations, by key and by key hash.
 #[derive(Default)]
-pub(super) struct Table {
-    dests: Slab<Dest>,
-    index: BTreeMap<u64, Key>,
+pub(super) struct DestinationTable {
+    destinations: Slab<Destination>,
+    index: BTreeMap<u64, DestinationKey>,
     /// Of them, evicted.
-    pub(super) dying: usize,
+    pub(super) evicted: usize,
 }
 
-impl Table {
+impl DestinationTable {
     pub(super) fn len(&self) -> usize {
-        self.dests.len().saturating_sub(self.dying)
+        self.destinations.len().saturating_sub(self.evicted)
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<&Dest> {
-        self.dests.get(usize::try_from(key).ok()?)
+    pub(super) fn get(&self, key: DestinationKey) -> Option<&Destination> {
+        self.destinations.get(usize::try_from(key).ok()?)
     }
 
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Dest> {
-        self.dests.get_mut(usize::try_from(key).ok()?)
+    pub(super) fn get_mut(&mut self, key: DestinationKey) -> Option<&mut Destination> {
+        self.destinations.get_mut(usize::try_from(key).ok()?)
     }
 
     /// The destination with this hash of its key.
-    pub(super) fn by_hash(&self, hash: u64) -> Option<Key> {
+    pub(super) fn by_hash(&self, hash: u64) -> Option<DestinationKey> {
         self.index.get(&hash).copied()
     }
 
     /// The destination with this address.
-    pub(super) fn find(&self, address: &Address) -> Option<Key> {
+    pub(super) fn find(&self, address: &Address) -> Option<DestinationKey> {
         let key = self.by_hash(key_hash(address))?;
         self.get(key).filter(|dest| dest.announce.dst == *address).map(|_| key)
     }
 
     /// In the order of their keys.
-    pub(super) fn dests(&self) -> impl Iterator<Item = (Key, &Dest)> {
-        self.dests.iter().filter_map(|(key, dest)| Some((Key::try_from(key).ok()?, dest)))
+    pub(super) fn destinations(&self) -> impl Iterator<Item = (DestinationKey, &Destination)> {
+        self.destinations.iter().filter_map(|(key, dest)| Some((DestinationKey::try_from(key).ok()?, dest)))
     }
 
-    pub(super) fn keys(&self) -> Vec<Key> {
-        self.dests().map(|(key, _)| key).collect()
+    pub(super) fn keys(&self) -> Vec<DestinationKey> {
+        self.destinations().map(|(key, _)| key).collect()
     }
 
     /// Adds a destination; `None` when another one has the same key hash, which nobody meets by accident.
-    pub(super) fn insert(&mut self, dest: Dest) -> Option<Key> {
+    pub(super) fn insert(&mut self, dest: Destination) -> Option<DestinationKey> {
         let hash = key_hash(&dest.announce.dst);
         if self.index.contains_key(&hash) {
             return None;
         }
-        let key = Key::try_from(self.dests.insert(dest)).ok()?;
+        let key = DestinationKey::try_from(self.destinations.insert(dest)).ok()?;
         self.index.insert(hash, key);
         Some(key)
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<Dest> {
-        let dest = self.dests.try_remove(usize::try_from(key).ok()?)?;
+    pub(super) fn remove(&mut self, key: DestinationKey) -> Option<Destination> {
+        let dest = self.destinations.try_remove(usize::try_from(key).ok()?)?;
         self.index.remove(&key_hash(&dest.announce.dst));
-        self.dying = self.dying.saturating_sub(usize::from(dest.dying));
+        self.evicted = self.evicted.saturating_sub(usize::from(dest.is_evicted));
         Some(dest)
     }
 
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn memory(&self) -> usize {
         // A B-tree is two thirds full on the average.
-        let index = size_of::<(u64, Key)>().saturating_mul(3) / 2;
-        let dest = size_of::<Dest>()
+        let index = size_of::<(u64, DestinationKey)>().saturating_mul(3) / 2;
+        let dest = size_of::<Destination>()
             .saturating_add(index)
             .saturating_add(16)
             .saturating_add(size_of::<SignedAnnounce>());
-        self.dests.iter().fold(0, |sum, (_, dests)| sum.saturating_add(dest).saturating_add(dests.heap()))
+        self.destinations
+            .iter()
+            .fold(0, |sum, (_, destinations)| sum.saturating_add(dest).saturating_add(destinations.heap()))
     }
 }
 
-/// Verified announces that several routers of one process share.
+/// VerifyResults announces that several routers of one process share.
 #[derive(Debug, Default)]
 pub(crate) struct AnnounceCache(Mutex<BTreeMap<(Address, u64), Arc<SignedAnnounce>>>);
 
@@ -125,7 +127,7 @@ impl Router {
         for key in self.table.keys() {
             let Some(dest) = self.table.get_mut(key) else { continue };
             let mut expired = false;
-            for adj in &mut dest.adj {
+            for adj in &mut dest.adjacencies {
                 if adj.offers() && adj.expires <= second {
                     adj.clear();
                     expired = true;
@@ -135,7 +137,7 @@ impl Router {
                 }
             }
             dest.tidy(now);
-            let forget = !dest.is_own() && !dest.dying && dest.until.saturating_add(GRACE) <= second;
+            let forget = !dest.is_own() && !dest.is_evicted && dest.until.saturating_add(GRACE) <= second;
             if expired {
                 self.reselect(now, key);
             }
@@ -146,9 +148,9 @@ impl Router {
     }
 
     /// Frees a destination. Whoever was told of it has been told that it is gone.
-    pub(super) fn forget(&mut self, key: Key) {
+    pub(super) fn forget(&mut self, key: DestinationKey) {
         let Some(dest) = self.table.remove(key) else { return };
-        for adj in dest.adj.iter().filter(|adj| adj.offers()) {
+        for adj in dest.adjacencies.iter().filter(|adj| adj.offers()) {
             if let Some(neighbour) = self.neighbours.get_mut(&adj.neighbour) {
                 neighbour.unbind(adj.idx, key);
             }

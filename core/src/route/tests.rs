@@ -2,8 +2,8 @@
 
 mod anchors;
 mod away;
-mod desk;
 mod faults;
+mod harness;
 mod hostile;
 mod net;
 mod origins;
@@ -13,5 +13,5 @@ mod quotas;
 mod reserves;
 mod rules;
 mod scoring;
-mod seeking;
+mod seqno_requests;
 mod verifying;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::table::{Key, SWEEP};
+use super::table::{DestinationKey, SWEEP};
 use super::{NeighbourId, Router};
 use crate::time::Time;
 
@@ -13,17 +13,17 @@ use crate::time::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// Whether a better next hop has stayed better.
-    Select(Key),
+    Select(DestinationKey),
     /// A change of distance that had to wait.
-    Hold(Key),
+    Hold(DestinationKey),
     /// Asking for a newer seq again.
-    Ask(Key),
+    SeqnoRequest(DestinationKey),
     /// Passing on a refreshed core.
-    Spread(Key),
+    Spread(DestinationKey),
     /// Renewing an announce of our own.
-    Refresh(Key),
+    Refresh(DestinationKey),
     /// Freeing an evicted destination.
-    Bury(Key),
+    FreeEvicted(DestinationKey),
     /// What a neighbour is still to be told of the table.
     Queue(NeighbourId),
     /// Renewed announces that a neighbour on a slow link is still to be told of.
@@ -90,15 +90,15 @@ impl Router {
             let Some(timer) = self.timers.due(now) else { break };
             match timer {
                 Timer::Select(key) => self.reselect(now, key),
-                Timer::Hold(key) => self.note(now, key),
-                Timer::Ask(key) => self.ask_again(now, key),
-                Timer::Spread(key) => self.spread(now, key),
+                Timer::Hold(key) => self.schedule_adverts(now, key),
+                Timer::SeqnoRequest(key) => self.retry_seqno_request(now, key),
+                Timer::Spread(key) => self.pass_on_renewal(now, key),
                 Timer::Refresh(key) => self.refresh(now, key),
-                Timer::Bury(key) => self.bury(now, key),
+                Timer::FreeEvicted(key) => self.free_evicted(now, key),
                 Timer::Queue(id) => self.serve_queue(now, id),
                 Timer::Renewals(id) => self.serve_renewals(now, id),
                 Timer::Probation(id) => self.end_probation(now, id),
-                Timer::Deferred => self.ask_deferred(now),
+                Timer::Deferred => self.request_deferred(now),
                 Timer::Sweep => {
                     self.sweep(now);
                     self.timers.arm(now + SWEEP, Timer::Sweep);

@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::accounts::{Allowance, HASHES, Resource};
+use super::accounts::{HASHES, Resource};
 use super::table::{AnnounceCache, seconds};
+use super::token_bucket::Allowance;
 use super::{NeighbourId, Router, RouterOutput};
 use crate::identity;
 use crate::stats::DropCause;
@@ -30,11 +31,11 @@ pub(super) const FORGED: u32 = 65;
 
 /// What a neighbour says of a destination beside the core.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Offered {
+pub(super) struct OfferedRoute {
     pub(super) idx: u32,
     pub(super) metric: u16,
     /// The least metric it has told for this core.
-    pub(super) nearest: u16,
+    pub(super) feasibility_bound: u16,
     pub(super) hops: u8,
     pub(super) mtu: u16,
     pub(super) expires: u32,
@@ -42,25 +43,25 @@ pub(super) struct Offered {
     pub(super) proof: (u8, Chain),
 }
 
-impl Offered {
+impl OfferedRoute {
     pub(super) fn new(now: Time, attributes: RouteAttributes) -> Self {
         let RouteAttributes { idx, metric, hops, mtu, remaining, chain } = attributes;
         let expires = seconds(now).saturating_add(u32::from(remaining));
-        Offered { idx, metric, nearest: metric, hops, mtu, expires, proof: (hops, chain) }
+        OfferedRoute { idx, metric, feasibility_bound: metric, hops, mtu, expires, proof: (hops, chain) }
     }
 }
 
 /// An offer whose announce is being verified.
-pub(super) struct Pending {
+pub(super) struct PendingOffer {
     ticket: u64,
-    pub(super) offered: Offered,
+    pub(super) offered: OfferedRoute,
     /// The neighbour sent the announce itself, and answers for it.
     announced: bool,
 }
 
 /// An announce to be verified.
 #[derive(Clone, Debug)]
-struct Item {
+struct VerifyItem {
     ticket: u64,
     announce: Arc<SignedAnnounce>,
     /// Hops that somebody claims for it, and the chain value that is to prove them.
@@ -70,7 +71,7 @@ struct Item {
 /// Signatures to be verified: pure computing, to be done where it holds up neither packets nor routes.
 #[derive(Clone, Debug)]
 pub(crate) struct VerifyJob {
-    items: Vec<Item>,
+    items: Vec<VerifyItem>,
     cache: Option<Arc<AnnounceCache>>,
 }
 
@@ -93,10 +94,10 @@ impl Eq for VerifyJob {}
 
 /// What has become of a [`VerifyJob`]: for [`Router::verified`].
 #[derive(Clone, Debug)]
-pub(crate) struct Verified(Vec<Outcome>);
+pub(crate) struct VerifyResults(Vec<VerifyOutcome>);
 
 #[derive(Clone, Debug)]
-struct Outcome {
+struct VerifyOutcome {
     ticket: u64,
     /// `None` when it did not verify.
     announce: Option<Arc<SignedAnnounce>>,
@@ -106,7 +107,7 @@ struct Outcome {
 
 impl VerifyJob {
     /// Verifies all signatures in one batch, and one by one when that fails, so that exactly the bad ones are refused.
-    pub(crate) fn run(self) -> Verified {
+    pub(crate) fn run(self) -> VerifyResults {
         let signed: Vec<Vec<u8>> =
             self.items.iter().map(|item| item.announce.signed().unwrap_or_default()).collect();
         let all = self.items.iter().zip(&signed);
@@ -114,22 +115,22 @@ impl VerifyJob {
             all.map(|(item, signed)| (&item.announce.dst, &signed[..], &item.announce.signature)).collect();
         let good = identity::verify_all(&claims);
         let outcomes = self.items.into_iter().zip(good).map(|(item, good)| {
-            let Item { ticket, announce, claim } = item;
+            let VerifyItem { ticket, announce, claim } = item;
             if !good {
-                return Outcome { ticket, announce: None, proof: None };
+                return VerifyOutcome { ticket, announce: None, proof: None };
             }
             if let Some(cache) = &self.cache {
                 cache.put(announce.clone());
             }
             let proof = claim.filter(|claim| leads_to(&announce.dst, announce.seq, *claim, &announce.anchor));
-            Outcome { ticket, announce: Some(announce), proof }
+            VerifyOutcome { ticket, announce: Some(announce), proof }
         });
-        Verified(outcomes.collect())
+        VerifyResults(outcomes.collect())
     }
 }
 
 /// An announce that is being verified, and who waits for it.
-struct Check {
+struct Verification {
     announce: Arc<SignedAnnounce>,
     claim: Option<(u8, Chain)>,
     /// Under which number of whose.
@@ -140,9 +141,9 @@ struct Check {
 
 /// All announces that are being verified.
 #[derive(Default)]
-pub(super) struct Checks {
+pub(super) struct Verifications {
     tickets: u64,
-    checks: BTreeMap<u64, Check>,
+    checks: BTreeMap<u64, Verification>,
     /// By key hash and seq.
     index: BTreeMap<(u64, u64), Vec<u64>>,
     /// Not yet in a job, by the neighbour that brought them: they take turns.
@@ -151,8 +152,8 @@ pub(super) struct Checks {
     running: usize,
 }
 
-impl Checks {
-    fn of(&self, key: (u64, u64)) -> impl Iterator<Item = (u64, &Check)> {
+impl Verifications {
+    fn of(&self, key: (u64, u64)) -> impl Iterator<Item = (u64, &Verification)> {
         let tickets = self.index.get(&key).into_iter().flatten();
         tickets.filter_map(|ticket| Some((*ticket, self.checks.get(ticket)?)))
     }
@@ -163,11 +164,11 @@ impl Checks {
         self.index.entry((key_hash(&announce.dst), announce.seq)).or_default().push(ticket);
         self.queues.entry(id).or_default().push_back(ticket);
         let announce = Arc::new(announce);
-        self.checks.insert(ticket, Check { announce, claim, offers: Vec::new(), highest: Vec::new() });
+        self.checks.insert(ticket, Verification { announce, claim, offers: Vec::new(), highest: Vec::new() });
         ticket
     }
 
-    fn remove(&mut self, ticket: u64) -> Option<Check> {
+    fn remove(&mut self, ticket: u64) -> Option<Verification> {
         let check = self.checks.remove(&ticket)?;
         let key = (key_hash(&check.announce.dst), check.announce.seq);
         if let Some(tickets) = self.index.get_mut(&key) {
@@ -206,7 +207,7 @@ impl Router {
             if !wanted {
                 self.checks.remove(ticket);
             } else if let Some(check) = self.checks.checks.get(&ticket) {
-                items.push(Item { ticket, announce: check.announce.clone(), claim: check.claim });
+                items.push(VerifyItem { ticket, announce: check.announce.clone(), claim: check.claim });
             }
         }
         (!items.is_empty()).then(|| {
@@ -215,7 +216,7 @@ impl Router {
         })
     }
 
-    fn is_awaited(&self, ticket: u64, check: &Check) -> bool {
+    fn is_awaited(&self, ticket: u64, check: &Verification) -> bool {
         let pending = |(id, idx): &(NeighbourId, u32)| {
             let pending = self.neighbours.get(id).and_then(|neighbour| neighbour.pending.get(idx));
             pending.is_some_and(|pending| pending.ticket == ticket)
@@ -232,19 +233,24 @@ impl Router {
     /// verified; takes the token.
     pub(super) fn may_check(&mut self, now: Time, id: NeighbourId, is_checked: bool) -> bool {
         let room = self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING);
-        room && (is_checked || self.pays(now, id, Resource::Signatures, SIGNATURES, 1))
+        room && (is_checked || self.try_charge(now, id, Resource::Signatures, SIGNATURES, 1))
     }
 
     /// Whether so many announces with their proofs would be looked at now, with some room.
     pub(super) fn has_room_to_check(&self, now: Time, id: NeighbourId, announces: u32) -> bool {
         let rounds = u32::from(LINKS).saturating_mul(announces);
         self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING / 2)
-            && self.affords(now, id, Resource::Signatures, SIGNATURES, announces)
-            && self.affords(now, id, Resource::Hashes, HASHES, rounds)
+            && self.can_charge(now, id, Resource::Signatures, SIGNATURES, announces)
+            && self.can_charge(now, id, Resource::Hashes, HASHES, rounds)
     }
 
     /// Has an announce verified that a neighbour announces; what it says of it waits.
-    pub(super) fn check_announce(&mut self, id: NeighbourId, announce: SignedAnnounce, offered: Offered) {
+    pub(super) fn check_announce(
+        &mut self,
+        id: NeighbourId,
+        announce: SignedAnnounce,
+        offered: OfferedRoute,
+    ) {
         let key = (key_hash(&announce.dst), announce.seq);
         let same =
             self.checks.of(key).find(|(_, check)| *check.announce == announce).map(|(ticket, _)| ticket);
@@ -253,7 +259,7 @@ impl Router {
     }
 
     /// An offer of an announce that is being verified waits with it; `false` when there is none such.
-    pub(super) fn await_offered(&mut self, id: NeighbourId, key: (u64, u64), offered: Offered) -> bool {
+    pub(super) fn await_offered(&mut self, id: NeighbourId, key: (u64, u64), offered: OfferedRoute) -> bool {
         let room = self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING);
         let Some(ticket) = self.checks.of(key).next().map(|(ticket, _)| ticket).filter(|_| room) else {
             return false;
@@ -262,14 +268,14 @@ impl Router {
         true
     }
 
-    fn await_check(&mut self, id: NeighbourId, ticket: u64, offered: Offered, announced: bool) {
+    fn await_check(&mut self, id: NeighbourId, ticket: u64, offered: OfferedRoute, announced: bool) {
         if let (Some(check), Some(neighbour)) =
             (self.checks.checks.get_mut(&ticket), self.neighbours.get_mut(&id))
         {
             if !check.offers.contains(&(id, offered.idx)) {
                 check.offers.push((id, offered.idx));
             }
-            neighbour.pending.insert(offered.idx, Pending { ticket, offered, announced });
+            neighbour.pending.insert(offered.idx, PendingOffer { ticket, offered, announced });
         }
     }
 
@@ -285,7 +291,7 @@ impl Router {
             self.checks.of(key).find(|(_, check)| *check.announce == announce).map(|(ticket, _)| ticket);
         let Some(neighbour) = self.neighbours.get(&id) else { return Ok(()) };
         if neighbour.highest >= MAX_HIGHEST
-            || (same.is_none() && !self.pays(now, id, Resource::Signatures, SIGNATURES, 1))
+            || (same.is_none() && !self.try_charge(now, id, Resource::Signatures, SIGNATURES, 1))
         {
             return Err(DropCause::VerifyLimit);
         }
@@ -299,25 +305,25 @@ impl Router {
     }
 
     /// Takes what a [`VerifyJob`] brought. Every job has to come back, in any order.
-    pub(crate) fn verified(&mut self, now: Time, verified: Verified) {
+    pub(crate) fn verified(&mut self, now: Time, verified: VerifyResults) {
         self.checks.running = self.checks.running.saturating_sub(1);
-        for Outcome { ticket, announce, proof } in verified.0 {
+        for VerifyOutcome { ticket, announce, proof } in verified.0 {
             let Some(check) = self.checks.remove(ticket) else { continue };
             for (id, idx) in check.offers {
                 let Some(neighbour) = self.neighbours.get_mut(&id) else { continue };
                 if neighbour.pending.get(&idx).is_none_or(|pending| pending.ticket != ticket) {
                     continue;
                 }
-                let Some(Pending { offered, announced, .. }) = neighbour.pending.remove(&idx) else {
+                let Some(PendingOffer { offered, announced, .. }) = neighbour.pending.remove(&idx) else {
                     continue;
                 };
-                let heard = match &announce {
-                    Some(announce) => self.settle(now, id, announce.clone(), offered, proof),
+                let result = match &announce {
+                    Some(announce) => self.install_route(now, id, announce.clone(), offered, proof),
                     None if announced => self.forged(now, id),
                     // Whoever sent that announce lied; this one may have a true one.
-                    None => self.want_offered(now, id, &check.announce, offered.idx),
+                    None => self.request_offered(now, id, &check.announce, offered.idx),
                 };
-                if let Err(cause) = heard {
+                if let Err(cause) = result {
                     self.dropped(cause);
                 }
             }
@@ -337,7 +343,7 @@ impl Router {
     }
 
     fn forged(&mut self, now: Time, id: NeighbourId) -> Result<(), DropCause> {
-        self.penalise(now, id, Resource::Signatures, SIGNATURES, FORGED);
+        self.charge_penalty(now, id, Resource::Signatures, SIGNATURES, FORGED);
         Err(DropCause::BadAnnounce)
     }
 }

@@ -18,7 +18,9 @@ use super::violation::Violation;
 use super::{Config, Fidelity};
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::route::{AnnounceCache, NeighbourId, Router, RouterConfig, RouterOutput, Verified, VerifyJob};
+use crate::route::{
+    AnnounceCache, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob, VerifyResults,
+};
 use crate::stats::DropCause;
 use crate::time::Time;
 
@@ -90,7 +92,7 @@ pub(crate) struct Net {
     changed: Vec<usize>,
     /// Batches that are being verified: the start of the node that verifies, since a restarted node has no use for the result,
     /// and the result.
-    verified: BTreeMap<u64, (Time, Verified)>,
+    verified: BTreeMap<u64, (Time, VerifyResults)>,
     batches: u64,
 }
 

@@ -17,7 +17,7 @@ use crate::node::neighbour::{LinkChanges, Neighbour};
 use crate::node::state::NodeState;
 use crate::node::state::fib::NextHops;
 use crate::route::{
-    FibEntry, NeighbourId, RouteInfo, Router, RouterConfig, RouterOutput, Verified, VerifyJob,
+    FibEntry, NeighbourId, RouteInfo, Router, RouterConfig, RouterOutput, VerifyJob, VerifyResults,
 };
 use crate::rt::{self, Alarm};
 use crate::stats::Counter;
@@ -46,7 +46,7 @@ pub(crate) enum RouterEvent {
     },
     /// Signatures have been verified.
     Verified {
-        verified: Verified,
+        verified: VerifyResults,
     },
 }
 

@@ -1,6 +1,6 @@
 //! Hop anchors: nobody claims to be nearer than it was told.
 
-use super::desk::{Desk, address, attributes, chain, signed_announce};
+use super::harness::{RouterHarness, address, attributes, chain, signed_announce};
 use super::net::{identity, ms, network};
 use crate::sim::net::Net;
 use crate::sim::topology;
@@ -17,21 +17,21 @@ fn value(number: usize, seq: u64, hops: u8) -> Chain {
 
 #[test]
 fn another_announce_of_the_same_seq_spoils_no_proof_of_the_first() {
-    let mut desk = Desk::new(4);
-    desk.announce(1, 7, SEQ, 120, 3).unwrap();
+    let mut harness = RouterHarness::new(4);
+    harness.announce(1, 7, SEQ, 120, 3).unwrap();
     // Whoever has the identity too has signed it, with a chain of its own.
     let mut other =
         SignedAnnounce { anchor: advance(&address(7), SEQ, [1; 16], LINKS), ..signed_announce(7, SEQ) };
     other.signature = identity(7).sign(&other.signed().unwrap());
     let attributes = RouteAttributes { chain: advance(&address(7), SEQ, [1; 16], 1), ..attributes(9, 40, 1) };
-    assert_eq!(desk.say(2, &[Record::Announce(other, attributes)]), Err(DropCause::BadAnnounce));
-    assert_eq!(desk.next(7), Some(1));
-    desk.sent.clear();
-    desk.announce(3, 7, SEQ, 64, 2).unwrap();
-    desk.wait(std::time::Duration::from_secs(3));
-    assert_eq!(desk.next(7), Some(3));
-    let proofs: Vec<_> = desk
-        .heard(4)
+    assert_eq!(harness.receive(2, &[Record::Announce(other, attributes)]), Err(DropCause::BadAnnounce));
+    assert_eq!(harness.next(7), Some(1));
+    harness.sent.clear();
+    harness.announce(3, 7, SEQ, 64, 2).unwrap();
+    harness.wait(std::time::Duration::from_secs(3));
+    assert_eq!(harness.next(7), Some(3));
+    let proofs: Vec<_> = harness
+        .take_sent_to(4)
         .into_iter()
         .filter_map(|record| match record {
             Record::Update(Update { hops, chain: Some(chain), .. }) => Some((hops, chain)),
@@ -47,40 +47,43 @@ fn announce(seq: u64, (metric, hops): (u16, u8), chain: Chain) -> Record {
 
 #[test]
 fn fewer_hops_than_one_was_told_are_refused_wherever_they_are_claimed() {
-    let mut desk = Desk::new(3);
+    let mut harness = RouterHarness::new(3);
     signed_announce(7, SEQ);
     // A liar four hops away, first to be heard and later.
     let lie = |hops| announce(SEQ, (200, hops), value(7, SEQ, 4));
-    assert_eq!(desk.say(1, &[lie(3)]), Err(DropCause::BadAnnounce));
-    assert_eq!(desk.say(1, &[lie(0)]), Err(DropCause::BadAnnounce));
-    assert_eq!(desk.next(7), None);
-    desk.say(1, &[lie(4)]).unwrap();
-    assert_eq!(desk.next(7), Some(1));
+    assert_eq!(harness.receive(1, &[lie(3)]), Err(DropCause::BadAnnounce));
+    assert_eq!(harness.receive(1, &[lie(0)]), Err(DropCause::BadAnnounce));
+    assert_eq!(harness.next(7), None);
+    harness.receive(1, &[lie(4)]).unwrap();
+    assert_eq!(harness.next(7), Some(1));
     let nearer = |hops, chain| Record::Update(Update { idx: 7, metric: 150, hops, chain });
-    assert_eq!(desk.say(1, &[nearer(3, None)]), Err(DropCause::BadAnnounce));
-    assert_eq!(desk.next(7), None, "who lies about it is not believed any more");
-    desk.say(1, &[nearer(4, None)]).unwrap();
-    assert_eq!(desk.say(1, &[nearer(3, Some(value(7, SEQ, 4)))]), Err(DropCause::BadAnnounce));
-    desk.say(1, &[nearer(3, Some(value(7, SEQ, 3)))]).unwrap();
-    assert_eq!(desk.fib[&address(7)].hops, 4);
-    desk.say(1, &[nearer(3, None)]).unwrap();
+    assert_eq!(harness.receive(1, &[nearer(3, None)]), Err(DropCause::BadAnnounce));
+    assert_eq!(harness.next(7), None, "who lies about it is not believed any more");
+    harness.receive(1, &[nearer(4, None)]).unwrap();
+    assert_eq!(harness.receive(1, &[nearer(3, Some(value(7, SEQ, 4)))]), Err(DropCause::BadAnnounce));
+    harness.receive(1, &[nearer(3, Some(value(7, SEQ, 3)))]).unwrap();
+    assert_eq!(harness.fib[&address(7)].hops, 4);
+    harness.receive(1, &[nearer(3, None)]).unwrap();
     // What was proved for one seq proves nothing for another.
-    assert_eq!(desk.say(2, &[announce(SEQ + 1, (64, 2), value(7, SEQ, 2))]), Err(DropCause::BadAnnounce));
+    assert_eq!(
+        harness.receive(2, &[announce(SEQ + 1, (64, 2), value(7, SEQ, 2))]),
+        Err(DropCause::BadAnnounce)
+    );
     let offer = Record::Offer {
         key_hash: key_hash(&address(7)),
         seq: SEQ,
         attributes: RouteAttributes { chain: value(7, SEQ, 4), ..attributes(9, 64, 2) },
     };
-    assert_eq!(desk.say(3, &[offer]), Err(DropCause::BadAnnounce));
+    assert_eq!(harness.receive(3, &[offer]), Err(DropCause::BadAnnounce));
 }
 
 #[test]
 fn each_hop_passes_on_a_proof_of_its_own_and_only_as_often_as_it_is_needed() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 300, 5).unwrap();
-    desk.wait(ms(20));
-    let (idx, told) = desk
-        .heard(2)
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 300, 5).unwrap();
+    harness.wait(ms(20));
+    let (idx, advertised) = harness
+        .take_sent_to(2)
         .into_iter()
         .find_map(|record| match record {
             Record::Announce(announce, attributes) if announce.dst == address(7) => {
@@ -89,36 +92,36 @@ fn each_hop_passes_on_a_proof_of_its_own_and_only_as_often_as_it_is_needed() {
             _ => None,
         })
         .unwrap();
-    assert_eq!(told, (6, value(7, SEQ, 6)));
-    let update = |desk: &mut Desk| {
-        desk.wait(std::time::Duration::from_secs(10));
-        desk.heard(2).into_iter().find_map(|record| match record {
+    assert_eq!(advertised, (6, value(7, SEQ, 6)));
+    let update = |harness: &mut RouterHarness| {
+        harness.wait(std::time::Duration::from_secs(10));
+        harness.take_sent_to(2).into_iter().find_map(|record| match record {
             Record::Update(update) if update.idx == idx => Some((update.hops, update.chain)),
             _ => None,
         })
     };
-    desk.update(1, 7, 400, 6).unwrap();
-    assert_eq!(update(&mut desk), Some((7, None)), "farther needs no proof");
+    harness.update(1, 7, 400, 6).unwrap();
+    assert_eq!(update(&mut harness), Some((7, None)), "farther needs no proof");
     let nearer = Update { idx: 7, metric: 200, hops: 2, chain: Some(value(7, SEQ, 2)) };
-    desk.say(1, &[Record::Update(nearer)]).unwrap();
-    assert_eq!(update(&mut desk), Some((3, Some(value(7, SEQ, 3)))));
-    desk.update(1, 7, 300, 2).unwrap();
-    assert_eq!(update(&mut desk), Some((3, None)), "proved once is proved");
+    harness.receive(1, &[Record::Update(nearer)]).unwrap();
+    assert_eq!(update(&mut harness), Some((3, Some(value(7, SEQ, 3)))));
+    harness.update(1, 7, 300, 2).unwrap();
+    assert_eq!(update(&mut harness), Some((3, None)), "proved once is proved");
 }
 
 #[test]
 fn an_origin_anchors_each_seq_anew_and_gives_its_neighbours_the_beginning() {
-    let mut desk = Desk::new(1);
-    desk.wait(std::time::Duration::from_secs(3600));
-    desk.router.neighbour_up(desk.now, 9, address(909), 40, 1400, true);
-    desk.take();
-    let idx = match &desk.heard(9)[..] {
+    let mut harness = RouterHarness::new(1);
+    harness.wait(std::time::Duration::from_secs(3600));
+    harness.router.neighbour_up(harness.now, 9, address(909), 40, 1400, true);
+    harness.drain_outputs();
+    let idx = match &harness.take_sent_to(9)[..] {
         [Record::Offer { attributes, .. }] => attributes.idx,
         other => panic!("{other:?}"),
     };
-    desk.say(9, &[Record::Want { idx }]).unwrap();
-    desk.wait(ms(20));
-    let heard = desk.heard(9);
+    harness.receive(9, &[Record::Want { idx }]).unwrap();
+    harness.wait(ms(20));
+    let heard = harness.take_sent_to(9);
     let Some(Record::Announce(announce, attributes)) = heard.last() else { panic!("{heard:?}") };
     assert_eq!(attributes.hops, 0);
     assert!(leads_to(&announce.dst, announce.seq, (0, attributes.chain), &announce.anchor));
@@ -142,34 +145,34 @@ fn in_a_line_nobody_beyond_sixty_four_links_is_heard_of() {
 #[test]
 fn an_update_for_an_older_seq_has_a_chain_of_that_seq_or_the_announce_is_sent() {
     let hash = key_hash(&address(7));
-    let told = |desk: &mut Desk| {
-        desk.wait(ms(5_000));
-        let mut told = desk.heard(2);
-        assert_eq!(told.len(), 1, "{told:?}");
-        desk.sent.clear();
-        told.remove(0)
+    let advertised = |harness: &mut RouterHarness| {
+        harness.wait(ms(5_000));
+        let mut advertised = harness.take_sent_to(2);
+        assert_eq!(advertised.len(), 1, "{advertised:?}");
+        harness.sent.clear();
+        advertised.remove(0)
     };
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 400, 5).unwrap();
-    told(&mut desk);
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 400, 5).unwrap();
+    advertised(&mut harness);
     // No nearer in hops than before: no proof is needed.
-    desk.announce(1, 7, SEQ + 1, 300, 5).unwrap();
-    let update = told(&mut desk);
+    harness.announce(1, 7, SEQ + 1, 300, 5).unwrap();
+    let update = advertised(&mut harness);
     let Record::Update(Update { metric: 340, hops: 6, chain: None, .. }) = update else {
         panic!("{update:?}")
     };
     // Nearer by one link: the neighbour's own proof for the seq that was told is one of so few.
     let nearer = Update { idx: 7, metric: 280, hops: 4, chain: Some(chain(hash, SEQ + 1, 4)) };
-    desk.say(1, &[Record::Update(nearer)]).unwrap();
-    let update = told(&mut desk);
+    harness.receive(1, &[Record::Update(nearer)]).unwrap();
+    let update = advertised(&mut harness);
     let Record::Update(Update { metric: 320, hops: 5, chain: Some(proof), .. }) = update else {
         panic!("{update:?}")
     };
-    assert_eq!(proof, chain(hash, SEQ, 5), "of the seq that was told, not of the newest");
+    assert_eq!(proof, chain(hash, SEQ, 5), "of the seq that was advertised, not of the newest");
     // Nearer still: for that seq there is no proof.
     let nearer = Update { idx: 7, metric: 260, hops: 3, chain: Some(chain(hash, SEQ + 1, 3)) };
-    desk.say(1, &[Record::Update(nearer)]).unwrap();
-    let offer = told(&mut desk);
+    harness.receive(1, &[Record::Update(nearer)]).unwrap();
+    let offer = advertised(&mut harness);
     let Record::Offer { seq, attributes, .. } = offer else { panic!("{offer:?}") };
     assert_eq!((seq, attributes.hops, attributes.chain), (SEQ + 1, 4, chain(hash, SEQ + 1, 4)));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 
-use super::desk::{Desk, address, announce_by, attributes, bytes_of, signed_announce};
+use super::harness::{RouterHarness, address, announce_by, attributes, bytes_of, signed_announce};
 use super::net::{identity, ms, pick, seeded, settled};
 use crate::identity::Identity;
 use crate::route::{RouterConfig, RouterOutput};
@@ -16,69 +16,72 @@ const SEQ: u64 = 5 << 32;
 
 #[test]
 fn announces_of_the_past_change_nothing() {
-    let mut desk = Desk::new(3);
-    desk.announce(1, 7, SEQ, 80, 2).unwrap();
-    desk.wait(ms(20));
-    desk.announce(1, 7, SEQ + 1, 80, 2).unwrap();
-    desk.update(1, 7, 90, 2).unwrap();
-    desk.wait(Duration::from_secs(100));
-    desk.announce(1, 7, 6 << 32, 80, 2).unwrap();
-    desk.wait(Duration::from_secs(100));
-    let before = desk.fib.clone();
-    desk.sent.clear();
+    let mut harness = RouterHarness::new(3);
+    harness.announce(1, 7, SEQ, 80, 2).unwrap();
+    harness.wait(ms(20));
+    harness.announce(1, 7, SEQ + 1, 80, 2).unwrap();
+    harness.update(1, 7, 90, 2).unwrap();
+    harness.wait(Duration::from_secs(100));
+    harness.announce(1, 7, 6 << 32, 80, 2).unwrap();
+    harness.wait(Duration::from_secs(100));
+    let before = harness.fib.clone();
+    harness.sent.clear();
     for seq in [SEQ, SEQ + 1] {
-        desk.announce(2, 7, seq, 0, 0).unwrap();
-        desk.wait(ms(5_000));
-        assert_eq!(desk.fib, before);
+        harness.announce(2, 7, seq, 0, 0).unwrap();
+        harness.wait(ms(5_000));
+        assert_eq!(harness.fib, before);
     }
-    let to_others = desk.sent.iter().filter(|(_, id, _)| *id != 2).count();
+    let to_others = harness.sent.iter().filter(|(_, id, _)| *id != 2).count();
     assert_eq!(to_others, 0, "nobody else hears of it");
     // Nor do announces of our own past, nor those that others hold rightly.
-    desk.say(2, &[Record::Announce(signed_announce(0, 999 << 32), attributes(9, 40, 1))]).unwrap();
-    desk.say(2, &[Record::YourHighest(signed_announce(0, 999 << 32))]).unwrap();
-    assert!(desk.events.iter().all(|event| !matches!(event, RouterOutput::EpochUsed { .. })));
+    harness.receive(2, &[Record::Announce(signed_announce(0, 999 << 32), attributes(9, 40, 1))]).unwrap();
+    harness.receive(2, &[Record::YourHighest(signed_announce(0, 999 << 32))]).unwrap();
+    assert!(harness.events.iter().all(|event| !matches!(event, RouterOutput::EpochUsed { .. })));
     // When the true route is lost, a replayed one is asked about, not used.
-    desk.router.neighbour_down(desk.now, 1);
-    desk.take();
-    assert_eq!(desk.next(7), None);
+    harness.router.neighbour_down(harness.now, 1);
+    harness.drain_outputs();
+    assert_eq!(harness.next(7), None);
 }
 
 #[test]
 fn a_forged_or_altered_announce_is_refused() {
-    let mut desk = Desk::new(2);
+    let mut harness = RouterHarness::new(2);
     let honest = bytes_of(&[Record::Announce(signed_announce(7, SEQ), attributes(7, 40, 1))]);
     let mut mallory = announce_by(&identity(8), SEQ);
     mallory.dst = address(7);
     let forged = Record::Announce(mallory.clone(), attributes(7, 40, 1));
-    assert_eq!(desk.say(1, &[forged]), Err(DropCause::BadAnnounce));
+    assert_eq!(harness.receive(1, &[forged]), Err(DropCause::BadAnnounce));
     for at in 1..1 + 96 + 64 {
         let mut altered = honest.clone();
         altered[at] ^= 0x10;
-        let refused = desk.say_bytes(1, &altered);
+        let refused = harness.receive_bytes(1, &altered);
         // A forger is soon not listened to any more; not so soon that honest people would notice.
-        desk.wait(ms(50));
+        harness.wait(ms(50));
         assert!(
             matches!(refused, Err(DropCause::BadAnnounce | DropCause::MalformedPacket)),
             "byte {at}: {refused:?}"
         );
     }
-    assert!(desk.fib.is_empty());
-    assert_eq!(desk.router.len(), 1);
-    desk.say_bytes(1, &honest).unwrap();
-    assert_eq!(desk.next(7), Some(1));
+    assert!(harness.fib.is_empty());
+    assert_eq!(harness.router.len(), 1);
+    harness.receive_bytes(1, &honest).unwrap();
+    assert_eq!(harness.next(7), Some(1));
     // A higher seq is not believed either, nor passed on towards the origin.
     mallory.seq = SEQ + 9;
-    assert_eq!(desk.say(2, &[Record::YourHighest(mallory.clone())]), Err(DropCause::BadAnnounce));
-    assert_eq!(desk.say(2, &[Record::Announce(mallory, attributes(7, 32, 1))]), Err(DropCause::BadAnnounce));
+    assert_eq!(harness.receive(2, &[Record::YourHighest(mallory.clone())]), Err(DropCause::BadAnnounce));
+    assert_eq!(
+        harness.receive(2, &[Record::Announce(mallory, attributes(7, 32, 1))]),
+        Err(DropCause::BadAnnounce)
+    );
     let mut twin = signed_announce(8, 2000 << 32);
     twin.dst = address(0);
-    assert_eq!(desk.say(2, &[Record::YourHighest(twin)]), Err(DropCause::BadAnnounce));
-    assert!(desk.events.iter().all(|event| !matches!(event, RouterOutput::EpochUsed { .. })));
+    assert_eq!(harness.receive(2, &[Record::YourHighest(twin)]), Err(DropCause::BadAnnounce));
+    assert!(harness.events.iter().all(|event| !matches!(event, RouterOutput::EpochUsed { .. })));
 }
 
 #[test]
 fn refusals_beyond_the_first_of_a_message_are_counted_too() {
-    let mut desk = Desk::new(1);
+    let mut harness = RouterHarness::new(1);
     let mut forged = signed_announce(8, SEQ);
     forged.dst = address(7);
     let mut bytes = Vec::new();
@@ -87,20 +90,20 @@ fn refusals_beyond_the_first_of_a_message_are_counted_too() {
     }
     bytes.extend(bytes_of(&[Record::Announce(signed_announce(9, SEQ), attributes(9, 40, 1))]));
     bytes.push(0xff);
-    assert_eq!(desk.say_bytes(1, &bytes), Err(DropCause::MalformedPacket));
+    assert_eq!(harness.receive_bytes(1, &bytes), Err(DropCause::MalformedPacket));
     let dropped: Vec<_> =
-        desk.events.iter().filter(|event| matches!(event, RouterOutput::Dropped(..))).cloned().collect();
+        harness.events.iter().filter(|event| matches!(event, RouterOutput::Dropped(..))).cloned().collect();
     assert_eq!(dropped, [RouterOutput::Dropped(DropCause::BadAnnounce, 5)]);
-    assert_eq!(desk.next(9), Some(1), "what is in order is heard");
-    assert_eq!(desk.say_bytes(1, &[]), Err(DropCause::MalformedPacket));
-    assert_eq!(desk.say_bytes(1, &[3; 4097]), Err(DropCause::MalformedPacket));
-    assert_eq!(desk.say_bytes(99, &bytes), Err(DropCause::UnknownSession));
+    assert_eq!(harness.next(9), Some(1), "what is in order is heard");
+    assert_eq!(harness.receive_bytes(1, &[]), Err(DropCause::MalformedPacket));
+    assert_eq!(harness.receive_bytes(1, &[3; 4097]), Err(DropCause::MalformedPacket));
+    assert_eq!(harness.receive_bytes(99, &bytes), Err(DropCause::UnknownSession));
 }
 
 #[test]
 fn babble_of_every_kind_does_no_harm() {
     let mut random = seeded(3);
-    let mut desk = Desk::new(4);
+    let mut harness = RouterHarness::new(4);
     let samples = [
         Record::Announce(signed_announce(7, SEQ), attributes(7, 40, 1)),
         Record::Announce(signed_announce(0, SEQ), attributes(6, 40, 1)),
@@ -128,13 +131,13 @@ fn babble_of_every_kind_does_no_harm() {
             bytes.truncate(pick(&mut random, bytes.len()));
         }
         let from = 1 + pick(&mut random, 4) as u32;
-        let _ = desk.say_bytes(from, &bytes);
-        desk.wait(ms(1));
-        desk.sent.clear();
-        desk.events.clear();
+        let _ = harness.receive_bytes(from, &bytes);
+        harness.wait(ms(1));
+        harness.sent.clear();
+        harness.events.clear();
     }
-    assert_eq!(desk.router.len(), 2);
-    assert!(desk.router.memory() < 200_000, "{}", desk.router.memory());
+    assert_eq!(harness.router.len(), 2);
+    assert!(harness.router.memory() < 200_000, "{}", harness.router.memory());
 }
 
 /// Announces of invented identities, twenty in a message.
@@ -158,8 +161,8 @@ fn inventions(from: usize, count: usize) -> Vec<(Vec<u8>, usize)> {
         .collect()
 }
 
-fn dropped(desk: &mut Desk, refused: &Result<(), DropCause>) -> u64 {
-    let events = std::mem::take(&mut desk.events);
+fn dropped(harness: &mut RouterHarness, refused: &Result<(), DropCause>) -> u64 {
+    let events = std::mem::take(&mut harness.events);
     let more = events.iter().map(|event| match event {
         RouterOutput::Dropped(DropCause::DestinationLimit, count) => *count,
         _ => 0,
@@ -169,100 +172,105 @@ fn dropped(desk: &mut Desk, refused: &Result<(), DropCause>) -> u64 {
 
 #[test]
 fn ten_thousand_invented_identities_are_bounded_and_no_real_route_is_lost() {
-    let mut desk = Desk::new(2);
+    let mut harness = RouterHarness::new(2);
     for number in 10..60 {
-        desk.announce(1, number, SEQ, 200, 5).unwrap();
+        harness.announce(1, number, SEQ, 200, 5).unwrap();
     }
-    let memory = desk.router.memory();
+    let memory = harness.router.memory();
     let mut refused = 0;
     for (message, _) in inventions(0, 10_000) {
-        let result = desk.say_bytes(2, &message);
-        refused += dropped(&mut desk, &result);
+        let result = harness.receive_bytes(2, &message);
+        refused += dropped(&mut harness, &result);
     }
-    assert_eq!(desk.router.len(), 1 + 50 + 2048);
+    assert_eq!(harness.router.len(), 1 + 50 + 2048);
     assert_eq!(refused, 10_000 - 2048);
-    assert!((10..60).all(|number| desk.next(number) == Some(1)));
-    let each = (desk.router.memory() - memory) / 2048;
-    assert!(each <= 500, "{each} B for each destination, one neighbour offering it and two told of it");
-    desk.sent.clear();
-    desk.wait(Duration::from_secs(10));
-    let wants = desk.sent.iter().filter(|(_, _, record)| matches!(record, Record::Want { .. })).count();
+    assert!((10..60).all(|number| harness.next(number) == Some(1)));
+    let each = (harness.router.memory() - memory) / 2048;
+    assert!(each <= 500, "{each} B for each destination, one neighbour offering it and two advertised of it");
+    harness.sent.clear();
+    harness.wait(Duration::from_secs(10));
+    let wants = harness.sent.iter().filter(|(_, _, record)| matches!(record, Record::Want { .. })).count();
     assert!((195..=205).contains(&wants), "the others are let in at twenty a second: {wants}");
     // The other neighbour's quota is its own.
-    desk.announce(1, 70, SEQ, 200, 5).unwrap();
-    assert_eq!(desk.next(70), Some(1));
+    harness.announce(1, 70, SEQ, 200, 5).unwrap();
+    assert_eq!(harness.next(70), Some(1));
 }
 
 #[test]
 fn a_full_table_gives_up_what_the_greediest_neighbour_brought() {
     let config = RouterConfig { destinations: 100, ..RouterConfig::default() };
-    let mut desk = Desk::with(2, config);
+    let mut harness = RouterHarness::with(2, config);
     for number in 10..40 {
-        desk.announce(1, number, SEQ, 900, 20).unwrap();
+        harness.announce(1, number, SEQ, 900, 20).unwrap();
     }
     // Of the greedy one, the first is in use.
-    desk.announce(2, 41, SEQ, 64, 2).unwrap();
-    desk.router.want_route(desk.now, &address(41));
+    harness.announce(2, 41, SEQ, 64, 2).unwrap();
+    harness.router.want_route(harness.now, &address(41));
     for (message, _) in inventions(0, 1_000) {
-        let _ = desk.say_bytes(2, &message);
-        desk.wait(ms(10));
-        assert!(desk.router.len() <= 101);
+        let _ = harness.receive_bytes(2, &message);
+        harness.wait(ms(10));
+        assert!(harness.router.len() <= 101);
     }
-    assert!((10..40).all(|number| desk.next(number) == Some(1)), "the real ones are all there");
-    assert_eq!(desk.next(41), Some(2));
-    let routes = desk.fib.len();
+    assert!((10..40).all(|number| harness.next(number) == Some(1)), "the real ones are all there");
+    assert_eq!(harness.next(41), Some(2));
+    let routes = harness.fib.len();
     assert!(routes <= 101, "{routes}");
-    desk.wait(Duration::from_secs(6));
-    desk.announce(1, 42, SEQ, 900, 20).unwrap();
-    assert_eq!(desk.next(42), Some(1), "there is room for who comes later");
+    harness.wait(Duration::from_secs(6));
+    harness.announce(1, 42, SEQ, 900, 20).unwrap();
+    assert_eq!(harness.next(42), Some(1), "there is room for who comes later");
 }
 
 #[test]
 fn an_evicted_destination_is_retracted_and_not_taken_back_before_all_have_heard() {
     let config = RouterConfig { destinations: 3, ..RouterConfig::default() };
-    let mut desk = Desk::with(2, config);
+    let mut harness = RouterHarness::with(2, config);
     for (number, metric) in [(10, 64), (11, 900)] {
-        desk.announce(1, number, SEQ, metric, 2).unwrap();
+        harness.announce(1, number, SEQ, metric, 2).unwrap();
     }
-    desk.wait(ms(20));
-    desk.announce(1, 12, SEQ, 64, 2).unwrap();
-    assert_eq!((desk.next(10), desk.next(11), desk.next(12)), (Some(1), None, Some(1)), "the farthest goes");
-    assert_eq!(desk.told(2, 11).last().map(|told| told.1), Some(INFINITY));
-    assert_eq!(desk.announce(2, 11, SEQ, 940, 3), Err(DropCause::DestinationLimit));
-    desk.wait(Duration::from_secs(6));
-    desk.router.remove_origin(desk.now, &address(0));
-    desk.announce(2, 11, SEQ, 940, 3).unwrap();
-    assert_eq!(desk.next(11), Some(2));
+    harness.wait(ms(20));
+    harness.announce(1, 12, SEQ, 64, 2).unwrap();
+    assert_eq!(
+        (harness.next(10), harness.next(11), harness.next(12)),
+        (Some(1), None, Some(1)),
+        "the farthest goes"
+    );
+    assert_eq!(harness.advertised_to(2, 11).last().map(|advertised| advertised.1), Some(INFINITY));
+    assert_eq!(harness.announce(2, 11, SEQ, 940, 3), Err(DropCause::DestinationLimit));
+    harness.wait(Duration::from_secs(6));
+    harness.router.remove_origin(harness.now, &address(0));
+    harness.announce(2, 11, SEQ, 940, 3).unwrap();
+    assert_eq!(harness.next(11), Some(2));
 }
 
 #[test]
 fn asking_for_much_brings_no_flood() {
-    let mut desk = Desk::new(3);
+    let mut harness = RouterHarness::new(3);
     for number in 10..20 {
-        desk.announce(1, number, SEQ, 64, 2).unwrap();
+        harness.announce(1, number, SEQ, 64, 2).unwrap();
     }
-    desk.wait(Duration::from_secs(5));
-    desk.sent.clear();
+    harness.wait(Duration::from_secs(5));
+    harness.sent.clear();
     for id in 0..10_000u32 {
         let request = SeqnoRequest { dst: address(10), seq: u64::MAX - u64::from(id), ttl: 255, id };
-        desk.say(2, &[Record::SeqnoRequest(request)]).unwrap();
+        harness.receive(2, &[Record::SeqnoRequest(request)]).unwrap();
     }
-    assert_eq!(desk.sent.len(), 1, "requests for one destination are passed on some time apart");
-    desk.sent.clear();
+    assert_eq!(harness.sent.len(), 1, "requests for one destination are passed on some time apart");
+    harness.sent.clear();
     let wants: Vec<Record> = (0..20).map(|idx| Record::Want { idx }).collect();
     for _ in 0..1_000 {
-        desk.say(2, &wants).unwrap();
+        harness.receive(2, &wants).unwrap();
     }
-    desk.wait(ms(1_000));
-    assert!(desk.sent.len() <= 300, "{}", desk.sent.len());
+    harness.wait(ms(1_000));
+    assert!(harness.sent.len() <= 300, "{}", harness.sent.len());
     // Whoever asks rightly meanwhile is answered with whatever is newer.
-    desk.say(3, &[Record::SeqnoRequest(SeqnoRequest { dst: address(10), seq: SEQ + 1, ttl: 9, id: 1 })])
+    harness
+        .receive(3, &[Record::SeqnoRequest(SeqnoRequest { dst: address(10), seq: SEQ + 1, ttl: 9, id: 1 })])
         .unwrap();
-    desk.sent.clear();
-    desk.announce(1, 10, SEQ + 1, 64, 2).unwrap();
+    harness.sent.clear();
+    harness.announce(1, 10, SEQ + 1, 64, 2).unwrap();
     let answered =
         |record: &Record| matches!(record, Record::Announce(announce, _) if announce.seq == SEQ + 1);
-    assert!(desk.heard(3).iter().any(answered));
+    assert!(harness.take_sent_to(3).iter().any(answered));
 }
 
 #[test]
@@ -299,70 +307,74 @@ fn a_way_that_bears_less_than_every_link_does_is_refused() {
     let least =
         u16::try_from(crate::netmod::MIN_MTU - crate::link::Sealer::OVERHEAD - crate::wire::packet::HEADER)
             .unwrap();
-    let mut desk = Desk::new(2);
+    let mut harness = RouterHarness::new(2);
     let lie =
         Record::Announce(signed_announce(7, SEQ), RouteAttributes { mtu: least - 1, ..attributes(7, 40, 1) });
-    assert_eq!(desk.say(1, &[lie]), Err(DropCause::BadAnnounce));
-    assert_eq!(desk.next(7), None);
-    desk.say(
-        1,
-        &[Record::Announce(signed_announce(7, SEQ), RouteAttributes { mtu: least, ..attributes(7, 40, 1) })],
-    )
-    .unwrap();
-    assert_eq!(desk.next(7), Some(1));
+    assert_eq!(harness.receive(1, &[lie]), Err(DropCause::BadAnnounce));
+    assert_eq!(harness.next(7), None);
+    harness
+        .receive(
+            1,
+            &[Record::Announce(
+                signed_announce(7, SEQ),
+                RouteAttributes { mtu: least, ..attributes(7, 40, 1) },
+            )],
+        )
+        .unwrap();
+    assert_eq!(harness.next(7), Some(1));
     let offer = Record::Offer {
         key_hash: key_hash(&address(7)),
         seq: SEQ,
         attributes: RouteAttributes { mtu: 0, ..attributes(8, 40, 1) },
     };
-    assert_eq!(desk.say(2, &[offer]), Err(DropCause::BadAnnounce));
+    assert_eq!(harness.receive(2, &[offer]), Err(DropCause::BadAnnounce));
 }
 
 #[test]
 fn what_comes_and_goes_without_end_is_told_less_and_less_often() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.wait(ms(20));
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.wait(ms(20));
     for _ in 0..400 {
-        desk.update(1, 7, INFINITY, 0).unwrap();
-        desk.wait(ms(15));
-        desk.update(1, 7, 40, 1).unwrap();
-        desk.wait(ms(15));
+        harness.update(1, 7, INFINITY, 0).unwrap();
+        harness.wait(ms(15));
+        harness.update(1, 7, 40, 1).unwrap();
+        harness.wait(ms(15));
     }
-    let told = desk.told(2, 7);
-    let lost = told.iter().filter(|(_, metric)| *metric == INFINITY).count();
+    let advertised = harness.advertised_to(2, 7);
+    let lost = advertised.iter().filter(|(_, metric)| *metric == INFINITY).count();
     assert!((5..20).contains(&lost), "{lost} times lost, of 400");
-    assert_eq!(desk.next(7), Some(1), "whoever is next to it uses it at once");
+    assert_eq!(harness.next(7), Some(1), "whoever is next to it uses it at once");
     // When it stays it is told, and after some calm at once, like any other.
-    desk.wait(Duration::from_secs(3));
-    assert!(desk.told(2, 7).last().is_some_and(|(_, metric)| *metric < INFINITY));
-    desk.sent.clear();
-    desk.wait(Duration::from_secs(4));
-    let now = desk.now;
-    desk.update(1, 7, INFINITY, 0).unwrap();
-    desk.update(1, 7, 40, 1).unwrap();
-    desk.wait(ms(50));
-    let sent: Vec<_> = desk.sent.iter().filter(|(_, to, _)| *to == 2).collect();
+    harness.wait(Duration::from_secs(3));
+    assert!(harness.advertised_to(2, 7).last().is_some_and(|(_, metric)| *metric < INFINITY));
+    harness.sent.clear();
+    harness.wait(Duration::from_secs(4));
+    let now = harness.now;
+    harness.update(1, 7, INFINITY, 0).unwrap();
+    harness.update(1, 7, 40, 1).unwrap();
+    harness.wait(ms(50));
+    let sent: Vec<_> = harness.sent.iter().filter(|(_, to, _)| *to == 2).collect();
     assert!(sent.iter().all(|(at, ..)| at.since(now) <= ms(10)) && sent.len() == 2, "{sent:?}");
 }
 
 #[test]
 fn who_comes_and_goes_slowly_is_not_taken_for_calm() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.wait(ms(20));
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.wait(ms(20));
     // Slower than what is held back the longest: it would be forgotten each time that it was told.
     for _ in 0..20 {
-        desk.update(1, 7, INFINITY, 0).unwrap();
-        desk.wait(ms(1));
-        desk.update(1, 7, 40, 1).unwrap();
-        desk.wait(ms(3500));
+        harness.update(1, 7, INFINITY, 0).unwrap();
+        harness.wait(ms(1));
+        harness.update(1, 7, 40, 1).unwrap();
+        harness.wait(ms(3500));
     }
-    let now = desk.now;
-    desk.sent.clear();
-    desk.update(1, 7, INFINITY, 0).unwrap();
-    desk.update(1, 7, 40, 1).unwrap();
-    desk.wait(ms(2500));
-    let found: Vec<_> = desk.sent.iter().filter(|(at, to, _)| *to == 2 && at.since(now) > ms(0)).collect();
+    let now = harness.now;
+    harness.sent.clear();
+    harness.update(1, 7, INFINITY, 0).unwrap();
+    harness.update(1, 7, 40, 1).unwrap();
+    harness.wait(ms(2500));
+    let found: Vec<_> = harness.sent.iter().filter(|(at, to, _)| *to == 2 && at.since(now) > ms(0)).collect();
     assert!(found.iter().all(|(at, ..)| at.since(now) >= ms(2000)) && !found.is_empty(), "{found:?}");
 }

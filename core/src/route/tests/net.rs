@@ -37,6 +37,11 @@ pub(super) fn settled(nodes: usize, links: &Links, seed: u64) -> Net {
 
 #[track_caller]
 pub(super) fn assert_reachable(net: &mut Net) {
-    let dark = net.unreached_pairs();
-    assert!(dark == 0, "seed {}: {dark} pairs are dark, {:?} …", net.config.seed, net.unreached_pair());
+    let unreached = net.unreached_pairs();
+    assert!(
+        unreached == 0,
+        "seed {}: {unreached} pairs are unreached, {:?} …",
+        net.config.seed,
+        net.unreached_pair()
+    );
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, address, attributes, signed_announce};
+use super::harness::{RouterHarness, address, attributes, signed_announce};
 use super::net::{identity, ms};
 use crate::route::RouterOutput;
 use crate::wire::route::{INFINITY, Record, SeqnoRequest};
@@ -15,22 +15,22 @@ fn secs(seconds: u64) -> Duration {
 
 #[test]
 fn an_origin_goes_one_step_up_when_asked_and_is_not_driven() {
-    let mut desk = Desk::new(1);
+    let mut harness = RouterHarness::new(1);
     let ask = |seq, id| Record::SeqnoRequest(SeqnoRequest { dst: address(0), seq, ttl: 9, id });
-    desk.say(1, &[ask(u64::MAX, 1)]).unwrap();
+    harness.receive(1, &[ask(u64::MAX, 1)]).unwrap();
     let raised = |records: Vec<Record>| {
         records.into_iter().find_map(|record| match record {
             Record::Announce(announce, _) => Some(announce.seq),
             _ => None,
         })
     };
-    let first = raised(desk.heard(1)).unwrap();
+    let first = raised(harness.take_sent_to(1)).unwrap();
     // The counter begins anywhere in the first 2^16.
     assert!(((1000 << 32) + 2..=(1000 << 32) + 0x1_0001).contains(&first), "{first:x}");
     for id in 2..1000 {
-        desk.say(1, &[ask(u64::MAX, id)]).unwrap();
+        harness.receive(1, &[ask(u64::MAX, id)]).unwrap();
     }
-    let last = desk.sent.iter().filter_map(|(_, _, record)| match record {
+    let last = harness.sent.iter().filter_map(|(_, _, record)| match record {
         Record::Announce(announce, _) => Some(announce.seq),
         _ => None,
     });
@@ -39,84 +39,89 @@ fn an_origin_goes_one_step_up_when_asked_and_is_not_driven() {
 
 #[test]
 fn an_origin_jumps_above_its_past_and_gives_up_against_a_twin() {
-    let mut desk = Desk::new(2);
+    let mut harness = RouterHarness::new(2);
     let past = |epoch: u64| signed_announce(0, (epoch << 32) | 9);
-    desk.say(1, &[Record::YourHighest(past(2000))]).unwrap();
+    harness.receive(1, &[Record::YourHighest(past(2000))]).unwrap();
     let used = |epoch| RouterOutput::EpochUsed { address: address(0), epoch };
-    assert_eq!(desk.events, [used(2001)]);
-    desk.say(2, &[Record::YourHighest(past(2000))]).unwrap();
-    desk.say(2, &[Record::YourHighest(past(2001))]).unwrap();
-    assert_eq!(desk.events.len(), 2, "what is lower changes nothing");
-    desk.wait(ms(20));
-    let told = |record: &Record| matches!(record, Record::Announce(announce, _) if announce.epoch() == 2002);
-    assert!(desk.heard(1).iter().any(told));
+    assert_eq!(harness.events, [used(2001)]);
+    harness.receive(2, &[Record::YourHighest(past(2000))]).unwrap();
+    harness.receive(2, &[Record::YourHighest(past(2001))]).unwrap();
+    assert_eq!(harness.events.len(), 2, "what is lower changes nothing");
+    harness.wait(ms(20));
+    let advertised =
+        |record: &Record| matches!(record, Record::Announce(announce, _) if announce.epoch() == 2002);
+    assert!(harness.take_sent_to(1).iter().any(advertised));
     // A twin that goes above us each time.
-    desk.say(1, &[Record::Announce(past(2002), attributes(3, 40, 1))]).unwrap();
-    assert_eq!(desk.events.len(), 3);
-    desk.say(1, &[Record::Announce(past(2003), attributes(3, 40, 1))]).unwrap();
-    desk.say(1, &[Record::Announce(past(2004), attributes(3, 40, 1))]).unwrap();
-    assert_eq!(desk.events[3..], [RouterOutput::IdentityConflict(address(0))]);
-    desk.wait(secs(601));
-    desk.say(1, &[Record::Announce(past(2004), attributes(3, 40, 1))]).unwrap();
-    assert_eq!(desk.events[4..], [used(2005)], "after a while it tries again");
+    harness.receive(1, &[Record::Announce(past(2002), attributes(3, 40, 1))]).unwrap();
+    assert_eq!(harness.events.len(), 3);
+    harness.receive(1, &[Record::Announce(past(2003), attributes(3, 40, 1))]).unwrap();
+    harness.receive(1, &[Record::Announce(past(2004), attributes(3, 40, 1))]).unwrap();
+    assert_eq!(harness.events[3..], [RouterOutput::IdentityConflict(address(0))]);
+    harness.wait(secs(601));
+    harness.receive(1, &[Record::Announce(past(2004), attributes(3, 40, 1))]).unwrap();
+    assert_eq!(harness.events[4..], [used(2005)], "after a while it tries again");
 }
 
 #[test]
 fn somebody_who_restarted_without_memory_is_told_its_highest() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.router.neighbour_down(desk.now, 1);
-    desk.sent.clear();
-    desk.router.neighbour_up(desk.now, 9, address(7), 40, 1300, true);
-    desk.take();
-    assert_eq!(desk.heard(9)[0], Record::YourHighest(signed_announce(7, SEQ)), "as soon as its link is up");
-    desk.announce(1 + 1, 8, SEQ, 40, 1).unwrap();
-    desk.wait(ms(20));
-    desk.router.neighbour_down(desk.now, 2);
-    desk.sent.clear();
-    desk.announce(9, 8, 3 << 32, 40, 1).unwrap();
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.router.neighbour_down(harness.now, 1);
+    harness.sent.clear();
+    harness.router.neighbour_up(harness.now, 9, address(7), 40, 1300, true);
+    harness.drain_outputs();
+    assert_eq!(
+        harness.take_sent_to(9)[0],
+        Record::YourHighest(signed_announce(7, SEQ)),
+        "as soon as its link is up"
+    );
+    harness.announce(1 + 1, 8, SEQ, 40, 1).unwrap();
+    harness.wait(ms(20));
+    harness.router.neighbour_down(harness.now, 2);
+    harness.sent.clear();
+    harness.announce(9, 8, 3 << 32, 40, 1).unwrap();
     let highest = Record::YourHighest(signed_announce(8, SEQ));
-    assert!(desk.heard(9).contains(&highest), "and over others, when they bring an old epoch");
+    assert!(harness.take_sent_to(9).contains(&highest), "and over others, when they bring an old epoch");
     // On its way to the origin it goes along the route there.
-    let mut relay = Desk::new(2);
+    let mut relay = RouterHarness::new(2);
     relay.announce(1, 8, 3 << 32, 40, 1).unwrap();
     relay.wait(secs(1));
     relay.sent.clear();
-    relay.say(2, &[Record::YourHighest(signed_announce(8, SEQ))]).unwrap();
-    assert_eq!(relay.heard(1), [Record::YourHighest(signed_announce(8, SEQ))]);
+    relay.receive(2, &[Record::YourHighest(signed_announce(8, SEQ))]).unwrap();
+    assert_eq!(relay.take_sent_to(1), [Record::YourHighest(signed_announce(8, SEQ))]);
     relay.announce(1, 8, 6 << 32, 40, 1).unwrap();
     let answered =
         |record: &Record| matches!(record, Record::Announce(announce, _) if announce.seq == 6 << 32);
-    assert!(relay.heard(2).iter().any(answered));
+    assert!(relay.take_sent_to(2).iter().any(answered));
 }
 
 #[test]
 fn a_node_hosts_many_addresses_and_gives_them_up() {
-    let mut desk = Desk::new(2);
-    desk.router.add_origin(desk.now, identity(5), 77);
-    desk.wait(ms(20));
-    assert_eq!(desk.events, [RouterOutput::EpochUsed { address: address(5), epoch: 77 }]);
-    assert_eq!(desk.told(2, 5).len(), 1);
-    assert!(desk.router.routes(desk.now).is_empty(), "our own are not listed");
-    desk.router.remove_origin(desk.now, &address(5));
-    desk.take();
-    assert_eq!(desk.told(2, 5).last().map(|told| told.1), Some(INFINITY));
+    let mut harness = RouterHarness::new(2);
+    harness.router.add_origin(harness.now, identity(5), 77);
+    harness.wait(ms(20));
+    assert_eq!(harness.events, [RouterOutput::EpochUsed { address: address(5), epoch: 77 }]);
+    assert_eq!(harness.advertised_to(2, 5).len(), 1);
+    assert!(harness.router.routes(harness.now).is_empty(), "our own are not listed");
+    harness.router.remove_origin(harness.now, &address(5));
+    harness.drain_outputs();
+    assert_eq!(harness.advertised_to(2, 5).last().map(|advertised| advertised.1), Some(INFINITY));
     // It moves to another node.
-    desk.announce(1, 5, (78 << 32) | 1, 0, 0).unwrap();
-    assert_eq!(desk.next(5), Some(1));
+    harness.announce(1, 5, (78 << 32) | 1, 0, 0).unwrap();
+    assert_eq!(harness.next(5), Some(1));
     // And back, above what the other said.
-    desk.router.add_origin(desk.now, identity(5), 78);
-    desk.take();
-    assert_eq!(desk.events.last(), Some(&RouterOutput::EpochUsed { address: address(5), epoch: 79 }));
-    assert_eq!(desk.next(5), None);
+    harness.router.add_origin(harness.now, identity(5), 78);
+    harness.drain_outputs();
+    assert_eq!(harness.events.last(), Some(&RouterOutput::EpochUsed { address: address(5), epoch: 79 }));
+    assert_eq!(harness.next(5), None);
 }
 
 #[test]
 fn an_own_announce_is_renewed_every_half_hour() {
-    let mut desk = Desk::new(1);
-    desk.wait(secs(2 * 3600));
-    let seqs: Vec<_> = desk
-        .heard(1)
+    let mut harness = RouterHarness::new(1);
+    harness.wait(secs(2 * 3600));
+    let seqs: Vec<_> = harness
+        .take_sent_to(1)
         .into_iter()
         .filter_map(|record| match record {
             Record::Announce(announce, _) => Some(announce.seq),
@@ -131,49 +136,52 @@ fn an_own_announce_is_renewed_every_half_hour() {
 
 #[test]
 fn an_address_that_has_moved_away_is_reached_where_it_is_now() {
-    let mut desk = Desk::new(2);
+    let mut harness = RouterHarness::new(2);
     // It runs elsewhere already when it is taken from here.
     let elsewhere = Record::Announce(signed_announce(0, (1000 << 32) + 0x2_0000), attributes(3, 40, 1));
     for epoch in [1002, 1004, 1006, 1008] {
-        desk.say(1, &[Record::Announce(signed_announce(0, epoch << 32), attributes(3, 40, 1))]).unwrap();
+        harness
+            .receive(1, &[Record::Announce(signed_announce(0, epoch << 32), attributes(3, 40, 1))])
+            .unwrap();
     }
-    desk.say(1, std::slice::from_ref(&elsewhere)).unwrap();
-    desk.sent.clear();
-    desk.router.remove_origin(desk.now, &address(0));
-    desk.take();
-    assert!(desk.heard(1).contains(&Record::Want { idx: 3 }), "who spoke of it is asked");
-    desk.say(1, &[Record::Announce(signed_announce(0, 1010 << 32), attributes(3, 40, 1))]).unwrap();
-    assert_eq!(desk.next(0), Some(1));
+    harness.receive(1, std::slice::from_ref(&elsewhere)).unwrap();
+    harness.sent.clear();
+    harness.router.remove_origin(harness.now, &address(0));
+    harness.drain_outputs();
+    assert!(harness.take_sent_to(1).contains(&Record::Want { idx: 3 }), "who spoke of it is asked");
+    harness.receive(1, &[Record::Announce(signed_announce(0, 1010 << 32), attributes(3, 40, 1))]).unwrap();
+    assert_eq!(harness.next(0), Some(1));
 }
 
 #[test]
 fn a_number_that_meant_an_address_of_ours_does_not_mean_what_comes_in_its_place() {
-    let mut desk = Desk::new(1);
-    desk.say(1, &[Record::Announce(signed_announce(0, 900 << 32), attributes(3, 40, 1))]).unwrap();
-    desk.router.remove_origin(desk.now, &address(0));
-    desk.wait(secs(5400 + 120));
-    assert_eq!(desk.router.len(), 0);
-    desk.announce(1, 8, SEQ, 40, 1).unwrap();
-    desk.update(1, 3, 900, 1).unwrap();
-    assert_eq!(desk.fib[&address(8)].metric, 80);
+    let mut harness = RouterHarness::new(1);
+    harness.receive(1, &[Record::Announce(signed_announce(0, 900 << 32), attributes(3, 40, 1))]).unwrap();
+    harness.router.remove_origin(harness.now, &address(0));
+    harness.wait(secs(5400 + 120));
+    assert_eq!(harness.router.len(), 0);
+    harness.announce(1, 8, SEQ, 40, 1).unwrap();
+    harness.update(1, 3, 900, 1).unwrap();
+    assert_eq!(harness.fib[&address(8)].metric, 80);
 }
 
 #[test]
 fn an_origin_that_is_raised_again_and_again_renews_its_announce_once_in_its_time() {
-    let mut desk = Desk::new(1);
-    let before = desk.router.timers();
+    let mut harness = RouterHarness::new(1);
+    let before = harness.router.timers();
     for id in 0..1000 {
-        desk.say(1, &[Record::SeqnoRequest(SeqnoRequest { dst: address(0), seq: u64::MAX, ttl: 9, id })])
+        harness
+            .receive(1, &[Record::SeqnoRequest(SeqnoRequest { dst: address(0), seq: u64::MAX, ttl: 9, id })])
             .unwrap();
-        desk.wait(ms(100));
+        harness.wait(ms(100));
     }
-    assert!(desk.router.timers() <= before + 2, "{}", desk.router.timers());
-    desk.wait(secs(200));
-    desk.sent.clear();
-    desk.wait(secs(1800 + 60));
+    assert!(harness.router.timers() <= before + 2, "{}", harness.router.timers());
+    harness.wait(secs(200));
+    harness.sent.clear();
+    harness.wait(secs(1800 + 60));
     let renewed = |(_, _, record): &&(_, _, Record)| {
         matches!(record, Record::Announce(announce, _) if announce.dst == address(0))
             || matches!(record, Record::Offer { .. })
     };
-    assert_eq!(desk.sent.iter().filter(renewed).count(), 1);
+    assert_eq!(harness.sent.iter().filter(renewed).count(), 1);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, address};
+use super::harness::{RouterHarness, address};
 use super::net::ms;
 use crate::route::RouterOutput;
 use crate::time::Time;
@@ -16,34 +16,34 @@ fn secs(seconds: u64) -> Duration {
 }
 
 /// Knows 200 destinations by its first neighbour; the ninth is behind a slow link that has just come up.
-fn slow() -> Desk {
-    let mut desk = Desk::new(2);
+fn slow() -> RouterHarness {
+    let mut harness = RouterHarness::new(2);
     for number in 10..210 {
-        desk.announce(1, number, SEQ, 40 + number as u16, 1).unwrap();
+        harness.announce(1, number, SEQ, 40 + number as u16, 1).unwrap();
     }
-    desk.wait(secs(1800));
-    desk.sent.clear();
-    desk.router.neighbour_rate(9, RATE);
-    desk.router.neighbour_up(desk.now, 9, address(909), 40, 1400, true);
-    desk.take();
-    desk
+    harness.wait(secs(1800));
+    harness.sent.clear();
+    harness.router.neighbour_rate(9, RATE);
+    harness.router.neighbour_up(harness.now, 9, address(909), 40, 1400, true);
+    harness.drain_outputs();
+    harness
 }
 
-fn bytes(desk: &Desk, to: u32, until: Time) -> u64 {
-    let sent = desk.sent.iter().filter(|(at, id, _)| *id == to && *at <= until);
-    sent.map(|(_, _, record)| super::desk::bytes_of(std::slice::from_ref(record)).len() as u64).sum()
+fn bytes(harness: &RouterHarness, to: u32, until: Time) -> u64 {
+    let sent = harness.sent.iter().filter(|(at, id, _)| *id == to && *at <= until);
+    sent.map(|(_, _, record)| super::harness::bytes_of(std::slice::from_ref(record)).len() as u64).sum()
 }
 
 #[test]
 fn the_first_dump_goes_out_the_nearest_first_within_half_of_the_link() {
-    let mut desk = slow();
-    let begin = desk.now;
-    desk.wait(secs(1));
-    let first = bytes(&desk, 9, begin + secs(1));
+    let mut harness = slow();
+    let begin = harness.now;
+    harness.wait(secs(1));
+    let first = bytes(&harness, 9, begin + secs(1));
     assert!((RATE / 3..=RATE / 2 + 500).contains(&first), "{first} B in the first second");
-    desk.wait(secs(10));
-    let metrics: Vec<u16> = desk
-        .heard(9)
+    harness.wait(secs(10));
+    let metrics: Vec<u16> = harness
+        .take_sent_to(9)
         .iter()
         .filter_map(|record| match record {
             Record::Offer { attributes, .. } | Record::Announce(_, attributes) => Some(attributes.metric),
@@ -56,39 +56,40 @@ fn the_first_dump_goes_out_the_nearest_first_within_half_of_the_link() {
 
 #[test]
 fn losses_and_requests_do_not_wait_for_it() {
-    let mut desk = slow();
-    desk.wait(ms(500));
-    desk.sent.clear();
-    let now = desk.now;
-    desk.update(1, 10, INFINITY, 0).unwrap();
-    let lost = desk.sent.iter().any(|(at, id, record)| {
+    let mut harness = slow();
+    harness.wait(ms(500));
+    harness.sent.clear();
+    let now = harness.now;
+    harness.update(1, 10, INFINITY, 0).unwrap();
+    let lost = harness.sent.iter().any(|(at, id, record)| {
         *id == 9 && *at == now && matches!(record, Record::Update(Update { metric: INFINITY, .. }))
     });
     assert!(lost);
-    desk.say(9, &[Record::SeqnoRequest(SeqnoRequest { dst: address(0), seq: u64::MAX, ttl: 9, id: 1 })])
+    harness
+        .receive(9, &[Record::SeqnoRequest(SeqnoRequest { dst: address(0), seq: u64::MAX, ttl: 9, id: 1 })])
         .unwrap();
-    assert!(matches!(desk.sent.last(), Some((at, 9, Record::Announce(..))) if *at == now));
+    assert!(matches!(harness.sent.last(), Some((at, 9, Record::Announce(..))) if *at == now));
     // What was lost before its turn came is not told at all.
-    desk.update(1, 209, INFINITY, 0).unwrap();
-    desk.wait(secs(20));
-    assert!(!desk.sent.iter().any(|(_, id, record)| {
+    harness.update(1, 209, INFINITY, 0).unwrap();
+    harness.wait(secs(20));
+    assert!(!harness.sent.iter().any(|(_, id, record)| {
         *id == 9 && matches!(record, Record::Offer { key_hash, .. } if *key_hash == crate::wire::route::key_hash(&address(209)))
     }));
 }
 
 #[test]
 fn renewals_take_a_fiftieth_and_all_are_told_in_the_end() {
-    let mut desk = slow();
-    desk.wait(secs(60));
+    let mut harness = slow();
+    harness.wait(secs(60));
     for number in 10..210 {
-        desk.announce(1, number, SEQ + 1, 40 + number as u16, 1).unwrap();
+        harness.announce(1, number, SEQ + 1, 40 + number as u16, 1).unwrap();
     }
-    desk.sent.clear();
-    let begin = desk.now;
-    desk.wait(secs(600));
+    harness.sent.clear();
+    let begin = harness.now;
+    harness.wait(secs(600));
     for seconds in [70, 80, 100] {
         let span = u64::from(seconds as u32) * RATE / 50;
-        let sent = bytes(&desk, 9, begin + secs(seconds));
+        let sent = bytes(&harness, 9, begin + secs(seconds));
         assert!(sent <= span + 100, "{sent} B in {seconds} s");
     }
     let renewed = |record: &Record| match record {
@@ -96,8 +97,8 @@ fn renewals_take_a_fiftieth_and_all_are_told_in_the_end() {
         Record::Announce(announce, _) => announce.seq == SEQ + 1,
         _ => false,
     };
-    assert_eq!(desk.sent.iter().filter(|(_, id, record)| *id == 9 && renewed(record)).count(), 200);
-    let early = desk.sent.iter().filter(|(at, id, _)| *id == 2 && *at <= begin + secs(61)).count();
+    assert_eq!(harness.sent.iter().filter(|(_, id, record)| *id == 9 && renewed(record)).count(), 200);
+    let early = harness.sent.iter().filter(|(at, id, _)| *id == 2 && *at <= begin + secs(61)).count();
     assert_eq!(early, 200, "who is not behind a slow link hears within a minute");
-    assert!(!desk.events.iter().any(|event| matches!(event, RouterOutput::Dropped(..))));
+    assert!(!harness.events.iter().any(|event| matches!(event, RouterOutput::Dropped(..))));
 }

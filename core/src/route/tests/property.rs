@@ -116,8 +116,8 @@ proptest! {
         // Hardly one schedule in two thousand takes longer than five seconds: links that flapped are the last resort for ten
         // seconds and more, and searches that meet there go on every two.
         net.run(ms(30_000));
-        let dark = net.unreached_pairs();
-        prop_assert!(dark == 0, "dark after thirty seconds: {dark}, {:?}", net.unreached_pair());
+        let unreached = net.unreached_pairs();
+        prop_assert!(unreached == 0, "unreached after thirty seconds: {unreached}, {:?}", net.unreached_pair());
         prop_assert_eq!(net.drops(), 0, "honest nodes are refused nothing");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, address, attributes, signed_announce};
+use super::harness::{RouterHarness, address, attributes, signed_announce};
 use super::net::ms;
 use crate::route::FibEntry;
 use crate::stats::DropCause;
@@ -17,178 +17,183 @@ fn secs(seconds: u64) -> Duration {
 
 #[test]
 fn the_shortest_route_is_used_and_the_second_best_is_the_alternate() {
-    let mut desk = Desk::new(3);
+    let mut harness = RouterHarness::new(3);
     for (id, metric) in [(1, 64), (2, 40), (3, 50)] {
-        desk.announce(id, 7, SEQ, metric, 1).unwrap();
+        harness.announce(id, 7, SEQ, metric, 1).unwrap();
     }
-    desk.router.neighbour_down(desk.now, 1);
-    desk.take();
+    harness.router.neighbour_down(harness.now, 1);
+    harness.drain_outputs();
     let entry = FibEntry { next: 2, alternate: Some(3), metric: 80, hops: 2, mtu: 1200 };
-    assert_eq!(desk.fib.get(&address(7)), Some(&entry));
+    assert_eq!(harness.fib.get(&address(7)), Some(&entry));
     let states: Vec<_> =
-        desk.router.routes(desk.now).into_iter().map(|route| (route.neighbour, route.state)).collect();
+        harness.router.routes(harness.now).into_iter().map(|route| (route.neighbour, route.state)).collect();
     assert_eq!(states, [(2, RouteState::Active), (3, RouteState::Standby)]);
 }
 
 #[test]
 fn what_is_not_nearer_than_what_was_told_is_neither_used_nor_an_alternate() {
-    let mut desk = Desk::new(3);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.wait(ms(20));
+    let mut harness = RouterHarness::new(3);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.wait(ms(20));
     // 80 was told: somebody at 80 may be behind us.
-    desk.announce(2, 7, SEQ, 80, 2).unwrap();
-    assert_eq!(desk.fib[&address(7)].alternate, None);
-    desk.announce(3, 7, SEQ, 79, 2).unwrap();
-    assert_eq!(desk.fib[&address(7)].alternate, Some(3));
-    desk.router.neighbour_down(desk.now, 1);
-    desk.router.neighbour_down(desk.now, 3);
-    desk.take();
-    assert_eq!(desk.next(7), None);
-    assert_eq!(desk.router.routes(desk.now)[0].state, RouteState::Infeasible);
-    desk.announce(2, 7, SEQ + 1, 80, 2).unwrap();
-    assert_eq!(desk.next(7), Some(2), "a newer seq may be any distance away");
+    harness.announce(2, 7, SEQ, 80, 2).unwrap();
+    assert_eq!(harness.fib[&address(7)].alternate, None);
+    harness.announce(3, 7, SEQ, 79, 2).unwrap();
+    assert_eq!(harness.fib[&address(7)].alternate, Some(3));
+    harness.router.neighbour_down(harness.now, 1);
+    harness.router.neighbour_down(harness.now, 3);
+    harness.drain_outputs();
+    assert_eq!(harness.next(7), None);
+    assert_eq!(harness.router.routes(harness.now)[0].state, RouteState::Infeasible);
+    harness.announce(2, 7, SEQ + 1, 80, 2).unwrap();
+    assert_eq!(harness.next(7), Some(2), "a newer seq may be any distance away");
 }
 
 #[test]
 fn an_alternate_that_might_loop_after_we_told_less_is_taken_back() {
-    let mut desk = Desk::new(3);
-    desk.announce(1, 7, SEQ, 200, 1).unwrap();
-    desk.announce(2, 7, SEQ, 210, 1).unwrap();
-    desk.wait(ms(20));
-    assert_eq!(desk.fib[&address(7)].alternate, Some(2));
-    desk.update(1, 7, 40, 1).unwrap();
-    assert_eq!(desk.fib[&address(7)].alternate, Some(2), "nobody was told yet");
-    desk.wait(secs(1));
-    assert_eq!(desk.fib[&address(7)].alternate, None);
+    let mut harness = RouterHarness::new(3);
+    harness.announce(1, 7, SEQ, 200, 1).unwrap();
+    harness.announce(2, 7, SEQ, 210, 1).unwrap();
+    harness.wait(ms(20));
+    assert_eq!(harness.fib[&address(7)].alternate, Some(2));
+    harness.update(1, 7, 40, 1).unwrap();
+    assert_eq!(harness.fib[&address(7)].alternate, Some(2), "nobody was advertised yet");
+    harness.wait(secs(1));
+    assert_eq!(harness.fib[&address(7)].alternate, None);
 }
 
 #[test]
 fn a_route_that_was_safe_stays_safe_when_it_gets_longer() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.wait(ms(20));
-    desk.update(1, 7, 500, 2).unwrap();
-    assert_eq!(desk.next(7), Some(1), "it is no nearer to us for being farther from the origin");
-    desk.update(1, 7, INFINITY, 0).unwrap();
-    desk.update(1, 7, 500, 2).unwrap();
-    assert_eq!(desk.next(7), None, "once retracted, it has to prove it again");
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.wait(ms(20));
+    harness.update(1, 7, 500, 2).unwrap();
+    assert_eq!(harness.next(7), Some(1), "it is no nearer to us for being farther from the origin");
+    harness.update(1, 7, INFINITY, 0).unwrap();
+    harness.update(1, 7, 500, 2).unwrap();
+    assert_eq!(harness.next(7), None, "once retracted, it has to prove it again");
 }
 
 #[test]
 fn distances_below_their_hops_are_refused() {
-    let mut desk = Desk::new(2);
-    assert_eq!(desk.announce(1, 7, SEQ, 63, 2), Err(DropCause::BadAnnounce));
-    assert_eq!(desk.next(7), None);
-    desk.announce(1, 7, SEQ, 64, 2).unwrap();
-    assert_eq!(desk.update(1, 7, 95, 3), Err(DropCause::BadAnnounce));
-    assert_eq!(desk.next(7), None, "a neighbour that lies is not believed any more");
-    assert_eq!(desk.announce(1, 8, SEQ, 4000, 64), Err(DropCause::BadAnnounce), "too many hops");
-    assert_eq!(desk.announce(1, 8, SEQ, INFINITY, 1), Err(DropCause::BadAnnounce));
+    let mut harness = RouterHarness::new(2);
+    assert_eq!(harness.announce(1, 7, SEQ, 63, 2), Err(DropCause::BadAnnounce));
+    assert_eq!(harness.next(7), None);
+    harness.announce(1, 7, SEQ, 64, 2).unwrap();
+    assert_eq!(harness.update(1, 7, 95, 3), Err(DropCause::BadAnnounce));
+    assert_eq!(harness.next(7), None, "a neighbour that lies is not believed any more");
+    assert_eq!(harness.announce(1, 8, SEQ, 4000, 64), Err(DropCause::BadAnnounce), "too many hops");
+    assert_eq!(harness.announce(1, 8, SEQ, INFINITY, 1), Err(DropCause::BadAnnounce));
 }
 
 #[test]
 fn sums_at_infinity_are_not_a_route() {
-    let mut desk = Desk::new(1);
-    desk.announce(1, 7, SEQ, INFINITY - 40, 1).unwrap();
-    assert_eq!(desk.next(7), None);
-    desk.update(1, 7, INFINITY - 41, 1).unwrap();
-    assert_eq!(desk.next(7), Some(1));
+    let mut harness = RouterHarness::new(1);
+    harness.announce(1, 7, SEQ, INFINITY - 40, 1).unwrap();
+    assert_eq!(harness.next(7), None);
+    harness.update(1, 7, INFINITY - 41, 1).unwrap();
+    assert_eq!(harness.next(7), Some(1));
 }
 
 #[test]
 fn a_loss_is_told_at_once_and_a_find_within_ten_milliseconds() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    assert!(desk.told(2, 7).is_empty());
-    let found = desk.now;
-    desk.wait(ms(10));
-    let told = desk.told(2, 7);
-    assert_eq!(told.len(), 1);
-    assert!(told[0].0.since(found) >= ms(5));
-    assert_eq!(desk.told(1, 7).len(), 1, "who told us hears it too: it may have to ask us one day");
-    desk.update(1, 7, INFINITY, 0).unwrap();
-    assert_eq!(desk.told(2, 7)[1..], [(desk.now, INFINITY)]);
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    assert!(harness.advertised_to(2, 7).is_empty());
+    let found = harness.now;
+    harness.wait(ms(10));
+    let advertised = harness.advertised_to(2, 7);
+    assert_eq!(advertised.len(), 1);
+    assert!(advertised[0].0.since(found) >= ms(5));
+    assert_eq!(
+        harness.advertised_to(1, 7).len(),
+        1,
+        "who advertised us hears it too: it may have to ask us one day"
+    );
+    harness.update(1, 7, INFINITY, 0).unwrap();
+    assert_eq!(harness.advertised_to(2, 7)[1..], [(harness.now, INFINITY)]);
 }
 
 #[test]
 fn a_route_gives_way_when_another_was_better_by_an_eighth_for_two_seconds() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 200, 1).unwrap();
-    desk.announce(2, 7, SEQ, 171, 1).unwrap();
-    desk.wait(secs(5));
-    assert_eq!(desk.next(7), Some(1), "211 is not better than 240 by an eighth");
-    desk.update(2, 7, 170, 1).unwrap();
-    desk.wait(ms(1_900));
-    assert_eq!(desk.next(7), Some(1));
-    desk.update(2, 7, 190, 1).unwrap();
-    desk.update(2, 7, 170, 1).unwrap();
-    desk.wait(ms(1_900));
-    assert_eq!(desk.next(7), Some(1), "the two seconds began anew");
-    desk.wait(ms(200));
-    assert_eq!(desk.next(7), Some(2));
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 200, 1).unwrap();
+    harness.announce(2, 7, SEQ, 171, 1).unwrap();
+    harness.wait(secs(5));
+    assert_eq!(harness.next(7), Some(1), "211 is not better than 240 by an eighth");
+    harness.update(2, 7, 170, 1).unwrap();
+    harness.wait(ms(1_900));
+    assert_eq!(harness.next(7), Some(1));
+    harness.update(2, 7, 190, 1).unwrap();
+    harness.update(2, 7, 170, 1).unwrap();
+    harness.wait(ms(1_900));
+    assert_eq!(harness.next(7), Some(1), "the two seconds began anew");
+    harness.wait(ms(200));
+    assert_eq!(harness.next(7), Some(2));
 }
 
 #[test]
 fn a_route_in_doubt_is_left_at_once_and_nothing_is_retracted() {
-    let mut desk = Desk::new(3);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.announce(2, 7, SEQ, 60, 1).unwrap();
-    desk.announce(1, 8, SEQ, 40, 1).unwrap();
-    desk.wait(secs(1));
-    desk.sent.clear();
-    desk.router.neighbour_suspect(desk.now, 1, true);
-    desk.take();
-    assert_eq!((desk.next(7), desk.next(8)), (Some(2), Some(1)), "the last resort is used still");
-    assert_eq!(desk.fib[&address(7)].alternate, Some(1));
-    desk.wait(ms(500));
+    let mut harness = RouterHarness::new(3);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.announce(2, 7, SEQ, 60, 1).unwrap();
+    harness.announce(1, 8, SEQ, 40, 1).unwrap();
+    harness.wait(secs(1));
+    harness.sent.clear();
+    harness.router.neighbour_suspect(harness.now, 1, true);
+    harness.drain_outputs();
+    assert_eq!((harness.next(7), harness.next(8)), (Some(2), Some(1)), "the last resort is used still");
+    assert_eq!(harness.fib[&address(7)].alternate, Some(1));
+    harness.wait(ms(500));
     let retracts = |record: &Record| matches!(record, Record::Update(Update { metric: INFINITY, .. }));
-    assert!(!desk.heard(3).iter().any(retracts));
-    desk.router.neighbour_suspect(desk.now, 1, false);
-    desk.wait(secs(3));
-    assert_eq!(desk.next(7), Some(1), "better by an eighth for two seconds");
+    assert!(!harness.take_sent_to(3).iter().any(retracts));
+    harness.router.neighbour_suspect(harness.now, 1, false);
+    harness.wait(secs(3));
+    assert_eq!(harness.next(7), Some(1), "better by an eighth for two seconds");
 }
 
 #[test]
 fn changes_of_distance_are_told_less_and_less_often() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 1000, 1).unwrap();
-    desk.wait(ms(20));
-    let begin = desk.now;
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 1000, 1).unwrap();
+    harness.wait(ms(20));
+    let begin = harness.now;
     for change in 0..1000u16 {
-        desk.update(1, 7, 1000 - change % 2 * 100, 1).unwrap();
-        desk.wait(ms(11));
+        harness.update(1, 7, 1000 - change % 2 * 100, 1).unwrap();
+        harness.wait(ms(11));
     }
-    let told: Vec<_> = desk.told(2, 7).into_iter().filter(|(at, _)| *at > begin).collect();
-    let gaps: Vec<_> = told.windows(2).map(|pair| pair[1].0.since(pair[0].0)).collect();
+    let advertised: Vec<_> = harness.advertised_to(2, 7).into_iter().filter(|(at, _)| *at > begin).collect();
+    let gaps: Vec<_> = advertised.windows(2).map(|pair| pair[1].0.since(pair[0].0)).collect();
     assert!(gaps.iter().all(|gap| *gap >= ms(195)), "{gaps:?}");
     assert!(gaps[gaps.len() - 2] >= ms(1_990), "{gaps:?}");
-    assert!(told.len() <= 10, "{}", told.len());
-    desk.wait(secs(10));
-    desk.sent.clear();
-    desk.update(1, 7, 500, 1).unwrap();
-    desk.wait(ms(10));
-    assert_eq!(desk.sent.len(), 2, "after a calm time the next change is told at once");
+    assert!(advertised.len() <= 10, "{}", advertised.len());
+    harness.wait(secs(10));
+    harness.sent.clear();
+    harness.update(1, 7, 500, 1).unwrap();
+    harness.wait(ms(10));
+    assert_eq!(harness.sent.len(), 2, "after a calm time the next change is advertised at once");
 }
 
 #[test]
 fn a_renewed_announce_is_passed_on_within_a_minute_and_triggers_nothing() {
-    let mut desk = Desk::new(3);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.wait(secs(1800));
-    desk.sent.clear();
-    desk.announce(1, 7, SEQ + 1, 40, 1).unwrap();
-    desk.wait(ms(20));
-    assert!(desk.sent.is_empty());
-    desk.wait(secs(60));
+    let mut harness = RouterHarness::new(3);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.wait(secs(1800));
+    harness.sent.clear();
+    harness.announce(1, 7, SEQ + 1, 40, 1).unwrap();
+    harness.wait(ms(20));
+    assert!(harness.sent.is_empty());
+    harness.wait(secs(60));
     let offered = |record: &Record| matches!(record, Record::Offer { seq, .. } if *seq == SEQ + 1);
     assert!(
-        desk.heard(2).iter().any(offered),
+        harness.take_sent_to(2).iter().any(offered),
         "an offer will do, since it has the core from elsewhere or asks"
     );
-    desk.announce(1, 7, SEQ + 2, 40, 1).unwrap();
-    desk.wait(secs(120));
+    harness.announce(1, 7, SEQ + 2, 40, 1).unwrap();
+    harness.wait(secs(120));
     assert!(
-        desk.sent
+        harness
+            .sent
             .iter()
             .all(|(_, _, record)| !matches!(record, Record::Offer { seq, .. } if *seq == SEQ + 2)),
         "a seq that was raised on request concerns only those who asked"
@@ -197,37 +202,37 @@ fn a_renewed_announce_is_passed_on_within_a_minute_and_triggers_nothing() {
 
 #[test]
 fn a_route_expires_with_its_announce_and_the_distance_is_kept_a_little_longer() {
-    let mut desk = Desk::new(2);
+    let mut harness = RouterHarness::new(2);
     let old = Record::Announce(
         signed_announce(7, SEQ),
         crate::wire::route::RouteAttributes { remaining: 100, ..attributes(7, 40, 1) },
     );
-    desk.say(1, &[old]).unwrap();
-    desk.wait(secs(99));
-    assert_eq!(desk.next(7), Some(1));
-    desk.wait(secs(32));
-    assert_eq!(desk.next(7), None);
-    assert_eq!(desk.told(2, 7).last().map(|told| told.1), Some(INFINITY));
-    desk.announce(2, 7, SEQ, 80, 2).unwrap();
-    assert_eq!(desk.next(7), None, "who offers that may have it from us");
-    desk.router.neighbour_down(desk.now, 2);
-    desk.wait(secs(5600));
-    assert_eq!(desk.router.len(), 1, "only our own address is left");
+    harness.receive(1, &[old]).unwrap();
+    harness.wait(secs(99));
+    assert_eq!(harness.next(7), Some(1));
+    harness.wait(secs(32));
+    assert_eq!(harness.next(7), None);
+    assert_eq!(harness.advertised_to(2, 7).last().map(|advertised| advertised.1), Some(INFINITY));
+    harness.announce(2, 7, SEQ, 80, 2).unwrap();
+    assert_eq!(harness.next(7), None, "who offers that may have it from us");
+    harness.router.neighbour_down(harness.now, 2);
+    harness.wait(secs(5600));
+    assert_eq!(harness.router.len(), 1, "only our own address is left");
 }
 
 #[test]
 fn lifetimes_are_counted_down_hop_by_hop() {
-    let mut desk = Desk::new(2);
+    let mut harness = RouterHarness::new(2);
     let old = Record::Announce(
         signed_announce(7, SEQ),
         crate::wire::route::RouteAttributes { remaining: 1000, ..attributes(7, 40, 1) },
     );
-    desk.say(1, std::slice::from_ref(&old)).unwrap();
-    desk.wait(secs(10));
-    desk.sent.clear();
-    desk.router.neighbour_up(desk.now, 9, address(909), 40, 1300, true);
-    desk.take();
-    let left = desk.heard(9).into_iter().find_map(|record| match record {
+    harness.receive(1, std::slice::from_ref(&old)).unwrap();
+    harness.wait(secs(10));
+    harness.sent.clear();
+    harness.router.neighbour_up(harness.now, 9, address(909), 40, 1300, true);
+    harness.drain_outputs();
+    let left = harness.take_sent_to(9).into_iter().find_map(|record| match record {
         Record::Offer { key_hash: hash, attributes, .. } if hash == key_hash(&address(7)) => {
             Some(attributes.remaining)
         }
@@ -239,7 +244,7 @@ fn lifetimes_are_counted_down_hop_by_hop() {
         crate::wire::route::RouteAttributes { remaining: 5401, ..attributes(8, 40, 1) },
     );
     assert_eq!(
-        desk.say(1, &[wrong]),
+        harness.receive(1, &[wrong]),
         Err(DropCause::BadAnnounce),
         "nobody has more left than the origin gave"
     );
@@ -247,9 +252,9 @@ fn lifetimes_are_counted_down_hop_by_hop() {
 
 #[test]
 fn a_neighbour_with_the_announce_gets_an_offer_and_one_without_it_requests_it() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.wait(ms(20));
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.wait(ms(20));
     let kinds = |records: Vec<Record>| -> Vec<&str> {
         let name = |record: &Record| match record {
             Record::Announce(..) => "announce",
@@ -259,125 +264,136 @@ fn a_neighbour_with_the_announce_gets_an_offer_and_one_without_it_requests_it() 
         };
         records.iter().map(name).collect()
     };
-    let sent = desk.sent.clone();
-    assert_eq!(kinds(desk.heard(1)), ["offer"]);
-    desk.sent = sent;
-    assert_eq!(kinds(desk.heard(2)), ["announce"]);
+    let sent = harness.sent.clone();
+    assert_eq!(kinds(harness.take_sent_to(1)), ["offer"]);
+    harness.sent = sent;
+    assert_eq!(kinds(harness.take_sent_to(2)), ["announce"]);
     // The other way round: what we do not know we ask for.
     let offer = Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, attributes: attributes(8, 40, 1) };
-    desk.say(1, std::slice::from_ref(&offer)).unwrap();
-    assert_eq!(desk.heard(1), [Record::Want { idx: 8 }]);
-    desk.announce(1, 8, SEQ, 40, 1).unwrap();
-    desk.say(
-        2,
-        &[Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, attributes: attributes(8, 50, 1) }],
-    )
-    .unwrap();
-    assert_eq!(desk.fib[&address(8)].alternate, Some(2), "the core came from the other");
+    harness.receive(1, std::slice::from_ref(&offer)).unwrap();
+    assert_eq!(harness.take_sent_to(1), [Record::Want { idx: 8 }]);
+    harness.announce(1, 8, SEQ, 40, 1).unwrap();
+    harness
+        .receive(
+            2,
+            &[Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, attributes: attributes(8, 50, 1) }],
+        )
+        .unwrap();
+    assert_eq!(harness.fib[&address(8)].alternate, Some(2), "the core came from the other");
     // And who asks us gets it.
-    desk.wait(secs(10));
-    desk.sent.clear();
-    desk.router.neighbour_up(desk.now, 9, address(909), 40, 1300, true);
-    desk.take();
-    let told = desk.heard(9);
-    assert!(told.iter().all(|record| matches!(record, Record::Offer { .. })));
-    for record in told {
+    harness.wait(secs(10));
+    harness.sent.clear();
+    harness.router.neighbour_up(harness.now, 9, address(909), 40, 1300, true);
+    harness.drain_outputs();
+    let advertised = harness.take_sent_to(9);
+    assert!(advertised.iter().all(|record| matches!(record, Record::Offer { .. })));
+    for record in advertised {
         let Record::Offer { key_hash: hash, attributes, .. } = record else { continue };
         if hash == key_hash(&address(7)) {
-            desk.say(9, &[Record::Want { idx: attributes.idx }]).unwrap();
+            harness.receive(9, &[Record::Want { idx: attributes.idx }]).unwrap();
         }
     }
-    desk.wait(ms(20));
-    assert!(matches!(&desk.heard(9)[..], [Record::Announce(announce, _)] if announce.dst == address(7)));
+    harness.wait(ms(20));
+    assert!(
+        matches!(&harness.take_sent_to(9)[..], [Record::Announce(announce, _)] if announce.dst == address(7))
+    );
 }
 
 #[test]
 fn a_number_that_is_used_again_takes_the_old_route_with_it() {
-    let mut desk = Desk::new(1);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.say(1, &[Record::Announce(signed_announce(8, SEQ), attributes(7, 40, 1))]).unwrap();
-    assert_eq!((desk.next(7), desk.next(8)), (None, Some(1)));
-    desk.update(1, 7, INFINITY, 0).unwrap();
-    assert_eq!(desk.next(8), None);
+    let mut harness = RouterHarness::new(1);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.receive(1, &[Record::Announce(signed_announce(8, SEQ), attributes(7, 40, 1))]).unwrap();
+    assert_eq!((harness.next(7), harness.next(8)), (None, Some(1)));
+    harness.update(1, 7, INFINITY, 0).unwrap();
+    assert_eq!(harness.next(8), None);
 }
 
 #[test]
 fn a_route_gives_way_when_another_was_better_by_a_sixteenth_for_ten_seconds() {
-    let mut desk = Desk::new(3);
-    desk.announce(1, 8, SEQ, 200, 1).unwrap();
-    desk.wait(ms(20));
-    desk.announce(2, 8, SEQ, 185, 1).unwrap();
-    desk.announce(1, 9, SEQ, 200, 1).unwrap();
-    desk.wait(ms(20));
-    desk.announce(2, 9, SEQ, 186, 1).unwrap();
-    desk.wait(ms(9_900));
-    assert_eq!(desk.next(8), Some(1));
+    let mut harness = RouterHarness::new(3);
+    harness.announce(1, 8, SEQ, 200, 1).unwrap();
+    harness.wait(ms(20));
+    harness.announce(2, 8, SEQ, 185, 1).unwrap();
+    harness.announce(1, 9, SEQ, 200, 1).unwrap();
+    harness.wait(ms(20));
+    harness.announce(2, 9, SEQ, 186, 1).unwrap();
+    harness.wait(ms(9_900));
+    assert_eq!(harness.next(8), Some(1));
     // It wavers for a moment: the ten seconds begin anew.
-    desk.update(2, 8, 190, 1).unwrap();
-    desk.update(2, 8, 185, 1).unwrap();
-    desk.wait(ms(9_900));
-    assert_eq!(desk.next(8), Some(1));
-    desk.wait(ms(200));
-    assert_eq!(desk.next(8), Some(2), "225 is better than 240 by a sixteenth");
-    desk.wait(secs(60));
-    assert_eq!(desk.next(9), Some(1), "226 is not");
+    harness.update(2, 8, 190, 1).unwrap();
+    harness.update(2, 8, 185, 1).unwrap();
+    harness.wait(ms(9_900));
+    assert_eq!(harness.next(8), Some(1));
+    harness.wait(ms(200));
+    assert_eq!(harness.next(8), Some(2), "225 is better than 240 by a sixteenth");
+    harness.wait(secs(60));
+    assert_eq!(harness.next(9), Some(1), "226 is not");
     // And back the same way: no two changes within ten seconds.
-    desk.update(2, 8, 216, 1).unwrap();
-    desk.wait(ms(9_900));
-    assert_eq!(desk.next(8), Some(2));
-    desk.wait(ms(200));
-    assert_eq!(desk.next(8), Some(1));
+    harness.update(2, 8, 216, 1).unwrap();
+    harness.wait(ms(9_900));
+    assert_eq!(harness.next(8), Some(2));
+    harness.wait(ms(200));
+    assert_eq!(harness.next(8), Some(1));
 }
 
 #[test]
 fn small_changes_of_cost_are_not_worth_a_word() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.wait(secs(1));
-    desk.sent.clear();
-    desk.router.neighbour_cost(desk.now, 1, 44);
-    desk.wait(secs(1));
-    assert!(desk.sent.is_empty());
-    desk.router.neighbour_cost(desk.now, 1, 45);
-    desk.wait(secs(1));
-    assert_eq!(desk.told(2, 7), [], "the idx was given before");
-    assert!(desk.heard(2).contains(&Record::Update(Update { idx: 1, metric: 85, hops: 2, chain: None })));
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.wait(secs(1));
+    harness.sent.clear();
+    harness.router.neighbour_cost(harness.now, 1, 44);
+    harness.wait(secs(1));
+    assert!(harness.sent.is_empty());
+    harness.router.neighbour_cost(harness.now, 1, 45);
+    harness.wait(secs(1));
+    assert_eq!(harness.advertised_to(2, 7), [], "the idx was given before");
+    assert!(harness.take_sent_to(2).contains(&Record::Update(Update {
+        idx: 1,
+        metric: 85,
+        hops: 2,
+        chain: None
+    })));
 }
 
 #[test]
 fn the_routes_to_one_destination_are_those_of_the_whole_list() {
-    let mut desk = Desk::new(3);
+    let mut harness = RouterHarness::new(3);
     for (from, number, metric, hops) in [(1, 7, 40, 1), (2, 7, 60, 1), (3, 7, 900, 3), (1, 8, 40, 1)] {
-        desk.announce(from, number, SEQ, metric, hops).unwrap();
-        desk.wait(ms(20));
+        harness.announce(from, number, SEQ, metric, hops).unwrap();
+        harness.wait(ms(20));
     }
-    desk.update(2, 7, INFINITY, 0).unwrap();
+    harness.update(2, 7, INFINITY, 0).unwrap();
     for number in [0, 7, 8, 9] {
         let listed =
-            desk.router.routes(desk.now).into_iter().filter(|one| one.destination == address(number));
-        assert_eq!(desk.router.routes_to(desk.now, &address(number)), listed.collect::<Vec<_>>());
+            harness.router.routes(harness.now).into_iter().filter(|one| one.destination == address(number));
+        assert_eq!(harness.router.routes_to(harness.now, &address(number)), listed.collect::<Vec<_>>());
     }
-    assert_eq!(desk.router.routes_to(desk.now, &address(7)).len(), 3);
-    assert_eq!(desk.router.routes_to(desk.now, &address(0)), [], "none to its own address");
+    assert_eq!(harness.router.routes_to(harness.now, &address(7)).len(), 3);
+    assert_eq!(harness.router.routes_to(harness.now, &address(0)), [], "none to its own address");
 }
 
 #[test]
 fn a_destination_that_has_gone_is_not_listed_and_its_feasibility_distance_is_kept() {
-    let mut desk = Desk::new(3);
-    desk.announce(1, 7, SEQ, 80, 2).unwrap();
-    desk.announce(2, 7, SEQ, 90, 2).unwrap();
-    desk.wait(ms(20));
-    let listed = |desk: &Desk| {
-        let routes = desk.router.routes(desk.now);
-        assert_eq!(routes, desk.router.routes_to(desk.now, &address(7)));
+    let mut harness = RouterHarness::new(3);
+    harness.announce(1, 7, SEQ, 80, 2).unwrap();
+    harness.announce(2, 7, SEQ, 90, 2).unwrap();
+    harness.wait(ms(20));
+    let listed = |harness: &RouterHarness| {
+        let routes = harness.router.routes(harness.now);
+        assert_eq!(routes, harness.router.routes_to(harness.now, &address(7)));
         routes.iter().map(|route| (route.neighbour, route.state)).collect::<Vec<_>>()
     };
-    assert_eq!(listed(&desk), [(1, RouteState::Active), (2, RouteState::Standby)]);
-    desk.update(1, 7, INFINITY, 0).unwrap();
-    assert_eq!(listed(&desk), [(1, RouteState::Retracted), (2, RouteState::Active)]);
-    desk.update(2, 7, INFINITY, 0).unwrap();
-    assert_eq!(listed(&desk), []);
+    assert_eq!(listed(&harness), [(1, RouteState::Active), (2, RouteState::Standby)]);
+    harness.update(1, 7, INFINITY, 0).unwrap();
+    assert_eq!(listed(&harness), [(1, RouteState::Retracted), (2, RouteState::Active)]);
+    harness.update(2, 7, INFINITY, 0).unwrap();
+    assert_eq!(listed(&harness), []);
     // A route that might loop is listed, since there is a way; it is not used.
-    desk.announce(3, 7, SEQ, 200, 3).unwrap();
-    assert_eq!((listed(&desk).last().copied(), desk.next(7)), (Some((3, RouteState::Infeasible)), None));
+    harness.announce(3, 7, SEQ, 200, 3).unwrap();
+    assert_eq!(
+        (listed(&harness).last().copied(), harness.next(7)),
+        (Some((3, RouteState::Infeasible)), None)
+    );
 }

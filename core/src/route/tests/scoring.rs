@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, address};
+use super::harness::{RouterHarness, address};
 use super::net::{assert_reachable, ms, pick, seeded, settled};
 use crate::sim::topology;
 use crate::types::RouteState;
@@ -14,23 +14,23 @@ fn secs(seconds: u64) -> Duration {
 }
 
 /// Two ways to 7: at 80 over the first neighbour and at 200 over the second; the third is told.
-fn two_ways() -> Desk {
-    let mut desk = Desk::new(3);
+fn two_ways() -> RouterHarness {
+    let mut harness = RouterHarness::new(3);
     // The second is as near to the destination, behind a dear link: so it is feasible.
-    desk.router.neighbour_cost(desk.now, 2, 160);
+    harness.router.neighbour_cost(harness.now, 2, 160);
     for number in [7, 8] {
-        desk.announce(1, number, SEQ, 40, 1).unwrap();
-        desk.announce(2, number, SEQ, 40, 1).unwrap();
+        harness.announce(1, number, SEQ, 40, 1).unwrap();
+        harness.announce(2, number, SEQ, 40, 1).unwrap();
     }
-    desk.wait(secs(3));
-    assert_eq!(desk.fib[&address(7)].alternate, Some(2));
-    desk
+    harness.wait(secs(3));
+    assert_eq!(harness.fib[&address(7)].alternate, Some(2));
+    harness
 }
 
-impl Desk {
+impl RouterHarness {
     fn score(&mut self, number: usize, over: u32, delivered: u32, lost: u32) {
         self.router.score(self.now, &address(number), over, delivered, lost);
-        self.take();
+        self.drain_outputs();
     }
 
     fn state(&self, number: usize, over: u32) -> (RouteState, u16) {
@@ -45,60 +45,60 @@ impl Desk {
 
 #[test]
 fn a_next_hop_that_loses_more_than_half_gives_way_at_once_and_for_that_destination_only() {
-    let mut desk = two_ways();
-    desk.score(7, 1, 8, 8);
-    assert_eq!(desk.next(7), Some(1), "half is not less than half");
-    desk.score(7, 1, 0, 1);
-    assert_eq!((desk.next(7), desk.next(8)), (Some(2), Some(1)));
-    assert_eq!(desk.state(7, 1), (RouteState::Avoided, 320));
-    assert_eq!(desk.state(7, 2), (RouteState::Active, 200));
+    let mut harness = two_ways();
+    harness.score(7, 1, 8, 8);
+    assert_eq!(harness.next(7), Some(1), "half is not less than half");
+    harness.score(7, 1, 0, 1);
+    assert_eq!((harness.next(7), harness.next(8)), (Some(2), Some(1)));
+    assert_eq!(harness.state(7, 1), (RouteState::Avoided, 320));
+    assert_eq!(harness.state(7, 2), (RouteState::Active, 200));
 }
 
 #[test]
 fn it_gets_another_chance_and_the_next_time_waits_twice_as_long() {
-    let mut desk = two_ways();
-    desk.score(7, 1, 0, 16);
-    desk.wait(secs(59));
-    assert_eq!(desk.next(7), Some(2));
-    desk.wait(secs(4));
-    assert_eq!(desk.next(7), Some(1), "a minute, and two seconds as for any better route");
-    desk.score(7, 1, 0, 16);
-    assert_eq!(desk.next(7), Some(2));
-    desk.wait(secs(119));
-    assert_eq!(desk.next(7), Some(2));
-    desk.wait(secs(4));
-    assert_eq!(desk.next(7), Some(1));
+    let mut harness = two_ways();
+    harness.score(7, 1, 0, 16);
+    harness.wait(secs(59));
+    assert_eq!(harness.next(7), Some(2));
+    harness.wait(secs(4));
+    assert_eq!(harness.next(7), Some(1), "a minute, and two seconds as for any better route");
+    harness.score(7, 1, 0, 16);
+    assert_eq!(harness.next(7), Some(2));
+    harness.wait(secs(119));
+    assert_eq!(harness.next(7), Some(2));
+    harness.wait(secs(4));
+    assert_eq!(harness.next(7), Some(1));
 }
 
 #[test]
 fn the_only_way_is_used_however_lossy_and_what_is_told_of_it_is_what_it_costs() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.wait(secs(1));
-    desk.sent.clear();
-    desk.events.clear();
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.wait(secs(1));
+    harness.sent.clear();
+    harness.events.clear();
     for _ in 0..50 {
-        desk.score(7, 1, 1, 3);
-        desk.wait(secs(1));
+        harness.score(7, 1, 1, 3);
+        harness.wait(secs(1));
     }
-    assert_eq!((desk.next(7), desk.fib[&address(7)].metric), (Some(1), 80));
-    assert_eq!(desk.state(7, 1).0, RouteState::Active);
-    assert_eq!(desk.sent, [], "an opinion is nobody else's business");
-    assert_eq!(desk.events, []);
-    desk.score(7, 1, 16, 0);
-    assert_eq!(desk.state(7, 1), (RouteState::Active, 80), "when it bears again it is as good as before");
+    assert_eq!((harness.next(7), harness.fib[&address(7)].metric), (Some(1), 80));
+    assert_eq!(harness.state(7, 1).0, RouteState::Active);
+    assert_eq!(harness.sent, [], "an opinion is nobody else's business");
+    assert_eq!(harness.events, []);
+    harness.score(7, 1, 16, 0);
+    assert_eq!(harness.state(7, 1), (RouteState::Active, 80), "when it bears again it is as good as before");
 }
 
 #[test]
 fn of_two_ways_that_both_lose_neither_is_left_more_than_a_few_times() {
-    let mut desk = two_ways();
-    desk.events.clear();
+    let mut harness = two_ways();
+    harness.events.clear();
     for _ in 0..600 {
-        let over = desk.next(7).unwrap();
-        desk.score(7, over, 1, 3);
-        desk.wait(secs(1));
+        let over = harness.next(7).unwrap();
+        harness.score(7, over, 1, 3);
+        harness.wait(secs(1));
     }
-    let switches = desk
+    let switches = harness
         .events
         .iter()
         .filter(|event| matches!(event, crate::route::RouterOutput::Changed { .. }))
@@ -108,53 +108,53 @@ fn of_two_ways_that_both_lose_neither_is_left_more_than_a_few_times() {
 
 #[test]
 fn a_route_that_might_loop_is_not_used_for_all_that() {
-    let mut desk = Desk::new(3);
-    desk.announce(1, 7, SEQ, 40, 1).unwrap();
-    desk.wait(secs(1));
-    desk.announce(2, 7, SEQ, 100, 2).unwrap();
-    desk.sent.clear();
-    desk.score(7, 1, 0, 16);
-    assert_eq!(desk.next(7), Some(1));
+    let mut harness = RouterHarness::new(3);
+    harness.announce(1, 7, SEQ, 40, 1).unwrap();
+    harness.wait(secs(1));
+    harness.announce(2, 7, SEQ, 100, 2).unwrap();
+    harness.sent.clear();
+    harness.score(7, 1, 0, 16);
+    assert_eq!(harness.next(7), Some(1));
     // But a newer seq is asked for at once, with which it would not loop.
-    desk.wait(ms(1));
+    harness.wait(ms(1));
     let asks = |record: &_| matches!(record, crate::wire::route::Record::SeqnoRequest(_));
-    assert!(desk.heard(2).iter().any(asks));
-    desk.announce(2, 7, SEQ + 1, 100, 2).unwrap();
-    assert_eq!(desk.next(7), Some(2));
+    assert!(harness.take_sent_to(2).iter().any(asks));
+    harness.announce(2, 7, SEQ + 1, 100, 2).unwrap();
+    assert_eq!(harness.next(7), Some(2));
 }
 
 #[test]
 fn what_a_failing_link_loses_is_not_its_neighbours_fault_and_scores_are_bounded() {
-    let mut desk = two_ways();
-    desk.score(7, 1, 0, 16);
-    desk.router.neighbour_suspect(desk.now, 1, true);
-    desk.router.neighbour_suspect(desk.now, 1, false);
-    desk.take();
-    assert_eq!(desk.state(7, 1).1, 80);
+    let mut harness = two_ways();
+    harness.score(7, 1, 0, 16);
+    harness.router.neighbour_suspect(harness.now, 1, true);
+    harness.router.neighbour_suspect(harness.now, 1, false);
+    harness.drain_outputs();
+    assert_eq!(harness.state(7, 1).1, 80);
     // A link that is made anew does not clear what is older than that.
-    desk.score(7, 1, 0, 16);
-    desk.wait(secs(5));
-    desk.router.neighbour_down(desk.now, 1);
-    desk.router.neighbour_up(desk.now, 9, address(901), 40, 1400, true);
-    desk.take();
-    desk.announce(9, 7, SEQ + 2, 40, 1).unwrap();
-    desk.announce(2, 7, SEQ + 2, 40, 1).unwrap();
-    desk.wait(secs(3));
-    assert_eq!(desk.next(7), Some(2));
+    harness.score(7, 1, 0, 16);
+    harness.wait(secs(5));
+    harness.router.neighbour_down(harness.now, 1);
+    harness.router.neighbour_up(harness.now, 9, address(901), 40, 1400, true);
+    harness.drain_outputs();
+    harness.announce(9, 7, SEQ + 2, 40, 1).unwrap();
+    harness.announce(2, 7, SEQ + 2, 40, 1).unwrap();
+    harness.wait(secs(3));
+    assert_eq!(harness.next(7), Some(2));
     // The last hop is the destination itself.
-    desk.announce(3, 903, SEQ, 0, 0).unwrap();
-    desk.score(903, 3, 0, 16);
-    assert_eq!(desk.state(903, 3), (RouteState::Active, 40));
-    let memory = desk.router.scores.len();
+    harness.announce(3, 903, SEQ, 0, 0).unwrap();
+    harness.score(903, 3, 0, 16);
+    assert_eq!(harness.state(903, 3), (RouteState::Active, 40));
+    let memory = harness.router.scores.len();
     for number in 10_000..12_000 {
-        desk.router.score(desk.now, &crate::address::Address::from_bytes([number as u8; 32]), 2, 0, 1);
+        harness.router.score(harness.now, &crate::address::Address::from_bytes([number as u8; 32]), 2, 0, 1);
         let mut bytes = [3; 32];
         bytes[..8].copy_from_slice(&(number as u64).to_le_bytes());
-        desk.router.score(desk.now, &crate::address::Address::from_bytes(bytes), 2, 0, 16);
+        harness.router.score(harness.now, &crate::address::Address::from_bytes(bytes), 2, 0, 16);
     }
-    assert!(memory < 10 && desk.router.scores.len() <= 1024);
-    desk.wait(secs(3600));
-    assert!(desk.router.scores.is_empty());
+    assert!(memory < 10 && harness.router.scores.len() <= 1024);
+    harness.wait(secs(3600));
+    assert!(harness.router.scores.is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, address, announce_by, attributes, bytes_of, chain, signed_announce};
+use super::harness::{RouterHarness, address, announce_by, attributes, bytes_of, chain, signed_announce};
 use super::net::{identity, ms};
 use crate::identity::Identity;
 use crate::route::{RouterConfig, RouterOutput};
@@ -11,91 +11,94 @@ use crate::wire::route::{INFINITY, Record, RouteAttributes, Update, key_hash};
 
 const SEQ: u64 = 5 << 32;
 
-fn desk(neighbours: u32) -> Desk {
-    let mut desk = Desk::new(neighbours);
-    desk.jobs = Some(Vec::new());
-    desk
+fn harness(neighbours: u32) -> RouterHarness {
+    let mut harness = RouterHarness::new(neighbours);
+    harness.jobs = Some(Vec::new());
+    harness
 }
 
 /// How many signatures wait in jobs.
-fn waiting(desk: &Desk) -> usize {
-    desk.jobs.iter().flatten().map(super::super::verify::VerifyJob::len).sum()
+fn waiting(harness: &RouterHarness) -> usize {
+    harness.jobs.iter().flatten().map(super::super::verify::VerifyJob::len).sum()
 }
 
-fn dropped(desk: &Desk, cause: DropCause) -> u64 {
+fn dropped(harness: &RouterHarness, cause: DropCause) -> u64 {
     let count = |event: &RouterOutput| match event {
         RouterOutput::Dropped(other, count) if *other == cause => *count,
         _ => 0,
     };
-    desk.events.iter().map(count).sum()
+    harness.events.iter().map(count).sum()
 }
 
 #[test]
 fn what_is_said_of_a_destination_while_its_signature_is_verified_holds_afterwards() {
-    let mut desk = desk(3);
+    let mut harness = harness(3);
     // Two of them are in jobs at once, the third waits for its turn.
-    desk.announce(1, 9, SEQ, 200, 2).unwrap();
-    desk.announce(1, 7, SEQ, 200, 2).unwrap();
-    desk.announce(1, 8, SEQ, 200, 2).unwrap();
-    desk.update(1, 7, 90, 2).unwrap();
-    desk.update(1, 8, INFINITY, 0).unwrap();
+    harness.announce(1, 9, SEQ, 200, 2).unwrap();
+    harness.announce(1, 7, SEQ, 200, 2).unwrap();
+    harness.announce(1, 8, SEQ, 200, 2).unwrap();
+    harness.update(1, 7, 90, 2).unwrap();
+    harness.update(1, 8, INFINITY, 0).unwrap();
     // The number is given to another destination.
-    desk.say(1, &[Record::Announce(signed_announce(10, SEQ), attributes(9, 64, 2))]).unwrap();
-    assert!(desk.fib.is_empty(), "nothing is believed before its signature is");
-    desk.verify();
-    assert_eq!(desk.fib[&address(7)].metric, 130);
-    assert_eq!([8, 9, 10].map(|number| desk.next(number)), [None, None, Some(1)]);
+    harness.receive(1, &[Record::Announce(signed_announce(10, SEQ), attributes(9, 64, 2))]).unwrap();
+    assert!(harness.fib.is_empty(), "nothing is believed before its signature is");
+    harness.verify();
+    assert_eq!(harness.fib[&address(7)].metric, 130);
+    assert_eq!([8, 9, 10].map(|number| harness.next(number)), [None, None, Some(1)]);
     // A newer seq of a known destination: until it is verified the older one is used.
-    desk.announce(1, 7, SEQ + 1, 300, 2).unwrap();
-    desk.update(1, 7, 310, 2).unwrap();
-    assert_eq!(desk.fib[&address(7)].metric, 130);
-    desk.update(1, 7, INFINITY, 0).unwrap();
-    assert_eq!(desk.next(7), None, "but a retraction is of both");
-    desk.verify();
-    assert_eq!(desk.next(7), None);
-    desk.sent.clear();
-    desk.update(1, 7, 200, 2).unwrap();
-    assert!(desk.heard(1).contains(&Record::Want { idx: 7 }), "of which core that speaks has to be asked");
+    harness.announce(1, 7, SEQ + 1, 300, 2).unwrap();
+    harness.update(1, 7, 310, 2).unwrap();
+    assert_eq!(harness.fib[&address(7)].metric, 130);
+    harness.update(1, 7, INFINITY, 0).unwrap();
+    assert_eq!(harness.next(7), None, "but a retraction is of both");
+    harness.verify();
+    assert_eq!(harness.next(7), None);
+    harness.sent.clear();
+    harness.update(1, 7, 200, 2).unwrap();
+    assert!(
+        harness.take_sent_to(1).contains(&Record::Want { idx: 7 }),
+        "of which core that speaks has to be asked"
+    );
 }
 
 #[test]
 fn a_neighbour_that_is_gone_takes_along_what_it_said() {
-    let mut desk = desk(2);
-    desk.announce(1, 7, SEQ, 64, 2).unwrap();
-    desk.router.neighbour_down(desk.now, 1);
-    desk.verify();
-    assert_eq!((desk.next(7), desk.router.len()), (None, 1));
+    let mut harness = harness(2);
+    harness.announce(1, 7, SEQ, 64, 2).unwrap();
+    harness.router.neighbour_down(harness.now, 1);
+    harness.verify();
+    assert_eq!((harness.next(7), harness.router.len()), (None, 1));
 }
 
 #[test]
 fn a_signature_is_verified_once_however_many_offer_it() {
-    let mut desk = desk(4);
-    desk.announce(1, 7, SEQ, 64, 2).unwrap();
-    desk.announce(2, 7, SEQ, 80, 2).unwrap();
+    let mut harness = harness(4);
+    harness.announce(1, 7, SEQ, 64, 2).unwrap();
+    harness.announce(2, 7, SEQ, 80, 2).unwrap();
     let offer = Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, attributes: attributes(3, 72, 2) };
-    desk.say(3, std::slice::from_ref(&offer)).unwrap();
-    assert!(desk.heard(3).is_empty(), "the core is on its way from another");
-    assert_eq!(waiting(&desk), 1);
-    desk.verify();
-    let routes = desk.router.routes(desk.now);
+    harness.receive(3, std::slice::from_ref(&offer)).unwrap();
+    assert!(harness.take_sent_to(3).is_empty(), "the core is on its way from another");
+    assert_eq!(waiting(&harness), 1);
+    harness.verify();
+    let routes = harness.router.routes(harness.now);
     assert_eq!(routes.iter().map(|route| route.neighbour).collect::<Vec<_>>(), [1, 2, 3]);
-    desk.announce(4, 7, SEQ, 64, 2).unwrap();
-    assert_eq!(waiting(&desk), 0, "nor ever again");
+    harness.announce(4, 7, SEQ, 64, 2).unwrap();
+    assert_eq!(waiting(&harness), 0, "nor ever again");
 }
 
 #[test]
 fn a_forged_announce_does_not_displace_the_true_one() {
-    let mut desk = desk(3);
+    let mut harness = harness(3);
     let mut forged = signed_announce(7, SEQ);
     forged.signature[3] ^= 1;
-    desk.say(1, &[Record::Announce(forged, attributes(7, 64, 2))]).unwrap();
+    harness.receive(1, &[Record::Announce(forged, attributes(7, 64, 2))]).unwrap();
     let offer = Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, attributes: attributes(7, 72, 2) };
-    desk.say(2, &[offer]).unwrap();
-    desk.announce(3, 7, SEQ, 80, 2).unwrap();
-    desk.sent.clear();
-    desk.verify();
-    assert_eq!((desk.next(7), dropped(&desk, DropCause::BadAnnounce)), (Some(3), 1));
-    assert_eq!(desk.heard(2)[0], Record::Want { idx: 7 }, "who only offered it is asked");
+    harness.receive(2, &[offer]).unwrap();
+    harness.announce(3, 7, SEQ, 80, 2).unwrap();
+    harness.sent.clear();
+    harness.verify();
+    assert_eq!((harness.next(7), dropped(&harness, DropCause::BadAnnounce)), (Some(3), 1));
+    assert_eq!(harness.take_sent_to(2)[0], Record::Want { idx: 7 }, "who only offered it is asked");
 }
 
 /// Announces of invented identities, a few in a message.
@@ -112,52 +115,52 @@ fn inventions(range: std::ops::Range<u32>) -> Vec<Vec<u8>> {
 #[test]
 fn invented_identities_cost_no_signature_beyond_their_quota_and_hold_nobody_up() {
     let config = RouterConfig { new_burst: 100, ..RouterConfig::default() };
-    let mut desk = Desk::with(2, config);
-    desk.jobs = Some(Vec::new());
+    let mut harness = RouterHarness::with(2, config);
+    harness.jobs = Some(Vec::new());
     let mut refused = 0;
     for message in inventions(0..3000) {
-        refused += u64::from(desk.say_bytes(2, &message).is_err());
-        refused += std::mem::take(&mut desk.events).iter().fold(0, |sum, event| match event {
+        refused += u64::from(harness.receive_bytes(2, &message).is_err());
+        refused += std::mem::take(&mut harness.events).iter().fold(0, |sum, event| match event {
             RouterOutput::Dropped(DropCause::DestinationLimit, count) => sum + count,
             _ => sum,
         });
     }
     assert_eq!(refused, 2900);
-    desk.announce(1, 7, SEQ, 64, 2).unwrap();
-    let jobs = desk.jobs.as_mut().unwrap();
+    harness.announce(1, 7, SEQ, 64, 2).unwrap();
+    let jobs = harness.jobs.as_mut().unwrap();
     assert!(jobs.len() <= 2, "a few jobs at a time");
     // Two come back: the next has one of the other neighbour among the first.
     for job in std::mem::take(jobs) {
-        desk.router.verified(desk.now, job.run());
+        harness.router.verified(harness.now, job.run());
     }
-    desk.take();
-    let job = desk.jobs.as_mut().unwrap().remove(0);
-    desk.router.verified(desk.now, job.run());
-    desk.take();
-    assert_eq!(desk.next(7), Some(1));
-    desk.verify();
-    assert_eq!(desk.router.len(), 1 + 100 + 1);
+    harness.drain_outputs();
+    let job = harness.jobs.as_mut().unwrap().remove(0);
+    harness.router.verified(harness.now, job.run());
+    harness.drain_outputs();
+    assert_eq!(harness.next(7), Some(1));
+    harness.verify();
+    assert_eq!(harness.router.len(), 1 + 100 + 1);
 }
 
 #[test]
 fn what_comes_faster_than_it_is_verified_is_bounded_counted_and_asked_for_again() {
-    let mut desk = desk(2);
+    let mut harness = harness(2);
     let mut seen = 0;
     for message in inventions(0..2000) {
-        seen += u64::from(desk.say_bytes(1, &message) == Err(DropCause::VerifyLimit));
+        seen += u64::from(harness.receive_bytes(1, &message) == Err(DropCause::VerifyLimit));
     }
-    let limited = seen + dropped(&desk, DropCause::VerifyLimit);
+    let limited = seen + dropped(&harness, DropCause::VerifyLimit);
     assert_eq!(limited, 2000 - 1024);
-    assert!(desk.router.memory() < 1 << 20, "{}", desk.router.memory());
-    desk.verify();
-    assert_eq!(desk.router.len(), 1 + 1024);
-    desk.sent.clear();
-    desk.jobs = None;
+    assert!(harness.router.memory() < 1 << 20, "{}", harness.router.memory());
+    harness.verify();
+    assert_eq!(harness.router.len(), 1 + 1024);
+    harness.sent.clear();
+    harness.jobs = None;
     // The neighbour answers what it is asked.
     for _ in 0..40 {
-        desk.wait(ms(50));
-        let wants: Vec<u32> = desk
-            .heard(1)
+        harness.wait(ms(50));
+        let wants: Vec<u32> = harness
+            .take_sent_to(1)
             .iter()
             .filter_map(|record| match record {
                 Record::Want { idx } => Some(*idx),
@@ -166,49 +169,54 @@ fn what_comes_faster_than_it_is_verified_is_bounded_counted_and_asked_for_again(
             .collect();
         for idx in wants {
             for message in inventions(idx..idx + 1) {
-                desk.say_bytes(1, &message).unwrap();
+                harness.receive_bytes(1, &message).unwrap();
             }
         }
     }
-    assert_eq!(desk.router.len(), 1 + 2000, "nothing that was put off is lost, and none is paid for twice");
+    assert_eq!(
+        harness.router.len(),
+        1 + 2000,
+        "nothing that was put off is lost, and none is paid for twice"
+    );
 }
 
 #[test]
 fn a_forger_is_soon_hardly_listened_to_and_others_are() {
-    let mut desk = desk(2);
-    desk.jobs = None;
-    desk.announce(2, 7, SEQ, 64, 2).unwrap();
+    let mut harness = harness(2);
+    harness.jobs = None;
+    harness.announce(2, 7, SEQ, 64, 2).unwrap();
     let mut verified = 0;
     for n in 0..2000u64 {
         let mut forged = signed_announce(7, SEQ + 1 + n);
         forged.signature[0] ^= 1;
         verified += u32::from(
-            desk.say(1, &[Record::Announce(forged, attributes(7, 64, 2))]) == Err(DropCause::BadAnnounce),
+            harness.receive(1, &[Record::Announce(forged, attributes(7, 64, 2))])
+                == Err(DropCause::BadAnnounce),
         );
-        desk.wait(ms(1));
+        harness.wait(ms(1));
     }
     assert!((60..300).contains(&verified), "{verified} signatures in two seconds");
-    desk.announce(2, 7, SEQ + 1, 64, 2).unwrap();
-    assert!(desk.router.routes(desk.now).iter().any(|route| route.seq == SEQ + 1));
+    harness.announce(2, 7, SEQ + 1, 64, 2).unwrap();
+    assert!(harness.router.routes(harness.now).iter().any(|route| route.seq == SEQ + 1));
 }
 
 #[test]
 fn an_update_while_a_newer_announce_is_requested_is_not_taken_for_a_forgery() {
-    let mut desk = Desk::new(2);
-    desk.announce(1, 7, SEQ, 200, 5).unwrap();
+    let mut harness = RouterHarness::new(2);
+    harness.announce(1, 7, SEQ, 200, 5).unwrap();
     let newer =
         Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ + 1, attributes: attributes(7, 210, 5) };
     signed_announce(7, SEQ + 1);
-    desk.say(1, &[newer]).unwrap();
+    harness.receive(1, &[newer]).unwrap();
     // Nearer, with the proof for the announce that we do not have.
     let proof = chain(key_hash(&address(7)), SEQ + 1, 3);
     let nearer = Update { idx: 7, metric: 120, hops: 3, chain: Some(proof) };
-    desk.say(1, &[Record::Update(nearer)]).unwrap();
-    assert_eq!(desk.next(7), Some(1));
+    harness.receive(1, &[Record::Update(nearer)]).unwrap();
+    assert_eq!(harness.next(7), Some(1));
     let attributes = RouteAttributes { chain: proof, ..attributes(7, 120, 3) };
-    desk.say(1, &[Record::Announce(signed_announce(7, SEQ + 1), attributes)]).unwrap();
-    assert_eq!(desk.fib[&address(7)].metric, 160);
-    desk.wait(Duration::from_secs(1));
-    assert_eq!(dropped(&desk, DropCause::BadAnnounce), 0);
+    harness.receive(1, &[Record::Announce(signed_announce(7, SEQ + 1), attributes)]).unwrap();
+    assert_eq!(harness.fib[&address(7)].metric, 160);
+    harness.wait(Duration::from_secs(1));
+    assert_eq!(dropped(&harness, DropCause::BadAnnounce), 0);
     assert_eq!(identity(7).address(), address(7));
 }

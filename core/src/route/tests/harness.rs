@@ -13,7 +13,7 @@ use crate::time::Time;
 use crate::wire::route::{Chain, LINKS, Record, RouteAttributes, SignedAnnounce, Update, advance, key_hash};
 
 /// The router's own address is that of identity 0.
-pub(super) struct Desk {
+pub(super) struct RouterHarness {
     pub(super) router: Router,
     pub(super) now: Time,
     /// What was sent, when and to whom.
@@ -76,7 +76,7 @@ pub(super) fn bytes_of(records: &[Record]) -> Vec<u8> {
     bytes
 }
 
-impl Desk {
+impl RouterHarness {
     /// A router with neighbours 1 to `neighbours`, each at a cost of 40.
     pub(super) fn new(neighbours: u32) -> Self {
         Self::with(neighbours, RouterConfig::default())
@@ -85,19 +85,25 @@ impl Desk {
     pub(super) fn with(neighbours: u32, config: RouterConfig) -> Self {
         let now = Time::from_millis(1_000_000);
         let router = Router::new(now, config, [7; 32]);
-        let mut desk =
-            Desk { router, now, sent: Vec::new(), fib: BTreeMap::new(), events: Vec::new(), jobs: None };
-        desk.router.add_origin(now, identity(0), 1000);
+        let mut harness = RouterHarness {
+            router,
+            now,
+            sent: Vec::new(),
+            fib: BTreeMap::new(),
+            events: Vec::new(),
+            jobs: None,
+        };
+        harness.router.add_origin(now, identity(0), 1000);
         for id in 1..=neighbours {
-            desk.router.neighbour_up(now, id, address(900 + id as usize), 40, 1400, true);
+            harness.router.neighbour_up(now, id, address(900 + id as usize), 40, 1400, true);
         }
-        desk.wait(Duration::from_secs(5));
-        desk.sent.clear();
-        desk.events.clear();
-        desk
+        harness.wait(Duration::from_secs(5));
+        harness.sent.clear();
+        harness.events.clear();
+        harness
     }
 
-    pub(super) fn take(&mut self) {
+    pub(super) fn drain_outputs(&mut self) {
         while let Some(output) = self.router.poll_output(self.now) {
             match output {
                 RouterOutput::Send { neighbour, message } => {
@@ -127,30 +133,30 @@ impl Desk {
     pub(super) fn verify(&mut self) {
         while let Some(job) = self.jobs.as_mut().filter(|jobs| !jobs.is_empty()).map(|jobs| jobs.remove(0)) {
             self.router.verified(self.now, job.run());
-            self.take();
+            self.drain_outputs();
         }
     }
 
     /// Lets time pass.
     pub(super) fn wait(&mut self, span: Duration) {
         let until = self.now + span;
-        self.take();
+        self.drain_outputs();
         while let Some(at) = self.router.next_deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             self.router.handle_timeout(self.now);
-            self.take();
+            self.drain_outputs();
         }
         self.now = until;
     }
 
-    pub(super) fn say(&mut self, from: NeighbourId, records: &[Record]) -> Result<(), DropCause> {
-        self.say_bytes(from, &bytes_of(records))
+    pub(super) fn receive(&mut self, from: NeighbourId, records: &[Record]) -> Result<(), DropCause> {
+        self.receive_bytes(from, &bytes_of(records))
     }
 
-    pub(super) fn say_bytes(&mut self, from: NeighbourId, bytes: &[u8]) -> Result<(), DropCause> {
+    pub(super) fn receive_bytes(&mut self, from: NeighbourId, bytes: &[u8]) -> Result<(), DropCause> {
         let result = self.router.handle(self.now, from, bytes);
         let before = self.events.len();
-        self.take();
+        self.drain_outputs();
         // A signature that does not verify comes out a little later, which is no different here.
         let late =
             self.events.iter_mut().skip(before).find(|event| matches!(event, RouterOutput::Dropped(..)));
@@ -175,7 +181,7 @@ impl Desk {
         hops: u8,
     ) -> Result<(), DropCause> {
         let attributes = attributes(u32::try_from(number).unwrap(), metric, hops);
-        self.say(from, &[Record::Announce(signed_announce(number, seq), attributes)])
+        self.receive(from, &[Record::Announce(signed_announce(number, seq), attributes)])
     }
 
     pub(super) fn update(
@@ -186,7 +192,7 @@ impl Desk {
         hops: u8,
     ) -> Result<(), DropCause> {
         let idx = u32::try_from(number).unwrap();
-        self.say(from, &[Record::Update(Update { idx, metric, hops, chain: None })])
+        self.receive(from, &[Record::Update(Update { idx, metric, hops, chain: None })])
     }
 
     pub(super) fn next(&self, number: usize) -> Option<NeighbourId> {
@@ -194,30 +200,30 @@ impl Desk {
     }
 
     /// What a neighbour was sent since the last look, and forgets all that was sent.
-    pub(super) fn heard(&mut self, by: NeighbourId) -> Vec<Record> {
+    pub(super) fn take_sent_to(&mut self, by: NeighbourId) -> Vec<Record> {
         let sent = std::mem::take(&mut self.sent);
         sent.into_iter().filter(|(_, to, _)| *to == by).map(|(_, _, record)| record).collect()
     }
 
     /// Distances that a neighbour was told of a destination, with their times; the idx is the router's.
-    pub(super) fn told(&self, to: NeighbourId, number: usize) -> Vec<(Time, u16)> {
+    pub(super) fn advertised_to(&self, to: NeighbourId, number: usize) -> Vec<(Time, u16)> {
         let mut idx = None;
-        let mut told = Vec::new();
+        let mut advertised = Vec::new();
         for (at, id, record) in self.sent.iter().filter(|(_, id, _)| *id == to) {
             let _ = id;
             match record {
                 Record::Announce(announce, attributes) if announce.dst == address(number) => {
                     idx = Some(attributes.idx);
-                    told.push((*at, attributes.metric));
+                    advertised.push((*at, attributes.metric));
                 }
                 Record::Offer { key_hash: hash, attributes, .. } if *hash == key_hash(&address(number)) => {
                     idx = Some(attributes.idx);
-                    told.push((*at, attributes.metric));
+                    advertised.push((*at, attributes.metric));
                 }
-                Record::Update(update) if Some(update.idx) == idx => told.push((*at, update.metric)),
+                Record::Update(update) if Some(update.idx) == idx => advertised.push((*at, update.metric)),
                 _ => {}
             }
         }
-        told
+        advertised
     }
 }

@@ -1,0 +1,128 @@
+//! Install.
+
+use std::sync::Arc;
+
+use super::accounts::{FALSE_PROOF, HASHES, Resource};
+use super::announces::AnnounceSlot;
+use super::destination::Destination;
+use super::table::DestinationKey;
+use super::verify::OfferedRoute;
+use super::{NeighbourId, Router};
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::route::{Chain, INFINITY, SignedAnnounce};
+
+/// The result of looking at a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    Holds,
+    False,
+    /// It was not looked at, for want of quota or of its announce, and is asked for again: meanwhile the route is no nearer than
+    /// was proved before.
+    Later,
+}
+
+impl Router {
+    /// Looks at a neighbour's proof of its hops, if that is within its quota.
+    pub(super) fn prove(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        key: DestinationKey,
+        slot: AnnounceSlot,
+        proof: (u8, Chain),
+    ) -> Proof {
+        let (hops, chain) = proof;
+        let rounds = self.table.get(key).map_or(0, |dest| dest.rounds(slot, hops));
+        // Also where it takes no rounds: nothing is looked at of a neighbour that has lied much.
+        if !self.try_charge(now, id, Resource::Hashes, HASHES, u32::from(rounds)) {
+            return Proof::Later;
+        }
+        if self.table.get_mut(key).is_some_and(|dest| dest.prove(slot, hops, chain)) {
+            return Proof::Holds;
+        }
+        self.charge_penalty(now, id, Resource::Hashes, HASHES, FALSE_PROOF);
+        Proof::False
+    }
+
+    /// Writes what a neighbour offers with a verified announce into the table; `proof` is what was proved for it elsewhere.
+    pub(super) fn install_route(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        announce: Arc<SignedAnnounce>,
+        offered: OfferedRoute,
+        proof: Option<(u8, Chain)>,
+    ) -> Result<(), DropCause> {
+        let key = match self.table.find(&announce.dst) {
+            Some(key) => key,
+            None if self.make_room(now) => self
+                .table
+                .insert(Destination::new(announce.clone(), now))
+                .ok_or(DropCause::DestinationLimit)?,
+            None => return Err(DropCause::DestinationLimit),
+        };
+        if self.is_own(key) {
+            self.bind(now, id, offered.idx, key);
+            return self.handle_own_announce(now, id, key, (*announce).clone());
+        }
+        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
+        if dest.is_evicted {
+            return Err(DropCause::DestinationLimit);
+        }
+        let is_newest = announce.seq > dest.announce.seq;
+        let slot = dest.keep(&announce).ok_or(DropCause::DestinationLimit)?;
+        if is_newest {
+            dest.set_learnt(now);
+            self.report_to_origin(id, &announce);
+        } else if announce.seq < dest.announce.seq {
+            let newest = dest.announce.clone();
+            self.send_highest_to_origin(id, &newest);
+        }
+        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
+        dest.until = dest.until.max(offered.expires);
+        // Of two announces of one seq the other is kept: it has another chain.
+        let is_kept = dest.announce_at(slot).is_some_and(|kept| *kept == announce);
+        if let Some((hops, chain)) = proof.filter(|_| is_kept) {
+            dest.record_proof(slot, hops, chain);
+        }
+        let proof = if is_kept { self.prove(now, id, key, slot, offered.proof) } else { Proof::False };
+        if proof != Proof::Holds {
+            let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
+            if let Some(adj) = dest.adjacency_mut(id).filter(|adj| adj.offers()) {
+                match proof {
+                    // Under another number its retractions would not be about this route.
+                    Proof::Later if adj.idx == offered.idx => adj.raise_metric(offered.metric),
+                    _ => adj.set_metric(INFINITY),
+                }
+                self.reselect(now, key);
+            }
+            return match proof {
+                Proof::Later => self.postpone(now, id, offered.idx, false),
+                _ => Err(DropCause::BadAnnounce),
+            };
+        }
+        let hops = offered.proof.0;
+        self.bind(now, id, offered.idx, key);
+        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
+        let Some(adj) = dest.adjacency_or_new(id) else { return Ok(()) };
+        let former = adj.idx;
+        let moved = adj.offers() && former != offered.idx;
+        adj.set_announce(slot, hops);
+        adj.set_metric(offered.feasibility_bound);
+        adj.set_metric(offered.metric);
+        adj.idx = offered.idx;
+        adj.expires = offered.expires;
+        adj.hops = offered.hops;
+        adj.mtu = offered.mtu;
+        if let Some(neighbour) = self.neighbours.get_mut(&id) {
+            neighbour.requested.remove(&offered.idx);
+            neighbour.deferred.remove(&offered.idx);
+            if moved {
+                neighbour.unbind(former, key);
+            }
+        }
+        self.reselect(now, key);
+        Ok(())
+    }
+}
