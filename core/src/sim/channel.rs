@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use super::Fidelity;
+use super::config::Fidelity;
 use super::net::{Net, Session};
 use super::queue::Event;
 use super::random::{between, seed_of, unit};
+use super::wire::Wire;
 use crate::netmod::mem::{Impairer, Impairments};
 use crate::route::NeighbourId;
 use crate::time::Time;
@@ -26,28 +27,6 @@ const GONE_AFTER: Duration = Duration::from_secs(1);
 const REPEAT: Duration = Duration::from_millis(10);
 /// The longest packet that every link carries, in bytes.
 const MTU: u16 = 1200;
-
-/// A link between two nodes, and the channels over it.
-pub(crate) struct Wire {
-    pub(crate) ends: [usize; 2],
-    pub(super) latency: Duration,
-    /// The link is not cut. It may be up without sessions.
-    pub(crate) up: bool,
-    /// Each end's neighbour id for the other.
-    pub(super) sessions: [Option<NeighbourId>; 2],
-    /// The neighbour ids from before the link was cut, kept as long as its ends may not have noticed the cut.
-    former: [Option<NeighbourId>; 2],
-    /// The share of frames lost on the way to each end.
-    loss: [f64; 2],
-    /// The moment at which the last message to each end arrives: no later message may overtake it.
-    last: [Time; 2],
-    /// The moment at which the channel to each end has room for the next message.
-    busy: [Time; 2],
-    /// The medium towards each end, at [`Fidelity::Link`].
-    pub(super) media: Option<Box<[Impairer; 2]>>,
-    /// The moment at which each end dials again, and its current back-off.
-    pub(super) redial: [(Option<Time>, Duration); 2],
-}
 
 impl Net {
     /// Adds a link, which is down at first. Returns its number.

@@ -1,29 +1,17 @@
 //! Moving nodes: a link comes up between two nodes that are near each other, and goes down when they part.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use super::Fidelity;
+use super::config::Fidelity;
+use super::motion::Motion;
 use super::net::Net;
 use super::queue::Event;
 use super::random::{between, pick, unit};
 use super::topology::{distance, reach};
-use crate::time::Time;
+use super::wire::Wire;
 
 /// The interval at which positions and links are updated.
 const STEP: Duration = Duration::from_millis(100);
-
-/// The random waypoint model: each node moves straight to a random point, then to the next.
-pub(super) struct Motion {
-    places: Vec<(f64, f64)>,
-    goals: Vec<(f64, f64)>,
-    /// Speed of all nodes, in sides of the square per second.
-    speed: f64,
-    /// The square of the longest link.
-    reach: f64,
-    until: Time,
-    links: HashMap<(usize, usize), usize>,
-}
 
 impl Net {
     /// Lets all nodes move about in the unit square for `span`, at `speed` in sides of the square per second. Links reach as far
@@ -34,8 +22,7 @@ impl Net {
         let mut places = places;
         places.resize_with(nodes, || (unit(random), unit(random)));
         let goals = (0..nodes).map(|_| (unit(random), unit(random))).collect();
-        let pair =
-            |link: &super::channel::Wire| (link.ends[0].min(link.ends[1]), link.ends[0].max(link.ends[1]));
+        let pair = |link: &Wire| (link.ends[0].min(link.ends[1]), link.ends[0].max(link.ends[1]));
         let links = self.links.iter().enumerate().map(|(number, link)| (pair(link), number)).collect();
         let until = self.now + span;
         self.motion = Some(Motion { places, goals, speed, reach: reach(nodes, degree), until, links });

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::channel::Wire;
+use super::config::{Config, Fidelity};
+use super::flow::Flow;
 use super::link_sim::{HandshakeSim, LinkSim};
-use super::mobility::Motion;
+use super::motion::Motion;
 use super::queue::{Actor, Event, Next, Queue};
 use super::random::{between, seed_of, seeded, unit};
 use super::reach::Reach;
 use super::topology::Graph;
-use super::traffic::Flow;
 use super::violation::Violation;
-use super::{Config, Fidelity};
+use super::wire::Wire;
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::route::{

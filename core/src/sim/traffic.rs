@@ -3,42 +3,15 @@
 
 use std::time::Duration;
 
+use super::flow::{Flow, Traffic};
 use super::net::Net;
 use super::queue::Event;
-use crate::time::Time;
 use crate::wire::link::KIND_PACKET;
 
 /// The most links that a packet may cross.
 const HOP_LIMIT: u8 = 64;
 /// The least length of a packet, in bytes: the fields that the simulation writes into it.
 const LEAST: usize = 17;
-
-/// The counts of one flow's packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Packets sent.
-    pub sent: u64,
-    /// Packets that arrived; repeated arrivals count once.
-    pub arrived: u64,
-    /// Repeated arrivals.
-    pub duplicates: u64,
-    /// Packets dropped at a node without a route.
-    pub unroutable: u64,
-    /// The longest time between two successive arrivals.
-    pub gap: Duration,
-}
-
-/// A flow of packets from one node to another.
-pub(super) struct Flow {
-    from: usize,
-    to: usize,
-    every: Duration,
-    length: usize,
-    until: Time,
-    seen: Vec<bool>,
-    last: Option<Time>,
-    traffic: Traffic,
-}
 
 impl Net {
     /// Starts a flow of packets of `length` bytes, one every `every`, for `span`. Returns its number.
