@@ -32,18 +32,23 @@
     )
 )]
 
+mod config;
 mod congestion;
+mod event;
 mod incarnation;
 mod incoming;
 mod lifetime;
 mod message_run;
 mod outcome;
 mod packet_builder;
+mod packet_size;
+mod path_change;
 mod queue;
 mod ranges;
 mod reassembly;
 mod receive;
 mod recovery;
+mod restart;
 mod rtt;
 mod sending;
 #[cfg(test)]
@@ -62,6 +67,9 @@ use crate::address::Address;
 use crate::time::Time;
 use crate::types::{Message, MessageId, Protection, Timestamp, Waiting};
 pub(crate) use crate::wire::message::source;
+pub(crate) use config::ConversationConfig;
+use config::{INITIAL_MESSAGES, WINDOW};
+pub(crate) use event::{ConversationCounters, ConversationEvent};
 use incarnation::IncarnationTracker;
 use incoming::Incoming;
 use outcome::Outcome;
@@ -73,12 +81,6 @@ use sending::LazySending;
 #[cfg(test)]
 use {recovery::Piece, sending::Sending};
 
-/// Bytes that may be sent before the first credit of the recipient arrives.
-const INITIAL_CREDIT: u64 = 256 << 10;
-/// Messages that may be sent before the first credit of the recipient arrives.
-const INITIAL_MESSAGES: u64 = 1024;
-/// The most messages in transmission: sequences floor to floor + 4095.
-const WINDOW: u64 = 4096;
 /// The delay of a receipt after the sender has announced that it has no more to send, in order that a packet in
 /// the same direction can carry it. If the sender has more, the receipt is sent with the next ack instead.
 const RECEIPT_DELAY: Duration = Duration::from_millis(1);
@@ -91,53 +93,6 @@ const MAX_PACKET_AGE: Duration = Duration::from_secs(60);
 /// The silence after which a peer is forgotten even if it may lack receipts, since its conversation would otherwise be
 /// kept for ever.
 const MAX_SILENCE: Duration = Duration::from_secs(3600);
-
-/// The bounds of a conversation, so that one peer cannot use up the memory of the node.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Config {
-    /// Messages that wait to be delivered.
-    pub max_queue_messages: usize,
-    /// Bytes of those messages. A single message is accepted whatever its length, since it could never be sent
-    /// otherwise.
-    pub max_queue_bytes: usize,
-    /// Bytes of incoming messages that may wait here, besides the next one to deliver; at least 256 KiB.
-    pub credit_bytes: usize,
-    /// Incoming messages that may wait here; 1024 to 4096.
-    pub credit_messages: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            max_queue_messages: 4096,
-            max_queue_bytes: 32 << 20,
-            credit_bytes: 1 << 20,
-            credit_messages: 4096,
-        }
-    }
-}
-
-/// A change in the state of an outgoing message, or of the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConversationEvent {
-    /// The recipient has the message, `elapsed` after it was accepted here.
-    Delivered { id: MessageId, elapsed: Duration },
-    /// Its time to live ran out. The recipient may have it nevertheless, if parts of it had been sent.
-    Expired { id: MessageId },
-    /// The queue was full and has room again.
-    Room,
-}
-
-/// The counters of a conversation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
-    /// Packets with something that had been sent before.
-    pub retransmits: u64,
-    /// Packets and parts of messages that had arrived before, except those for which `handle` returned an error.
-    pub duplicates: u64,
-    /// Complete messages that their sender withdrew before the application took them.
-    pub expired: u64,
-}
 
 /// The two ends of a conversation: the peer, and the address of this node.
 pub(crate) type Ends = (Address, Address);
@@ -190,12 +145,12 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// A conversation between `local` and `peer`. `incarnation` is random, not 0, and used for no other.
     #[cfg(any(test, feature = "internals"))]
-    pub fn new(config: Config, local: Address, peer: Address, incarnation: u64) -> Self {
+    pub fn new(config: ConversationConfig, local: Address, peer: Address, incarnation: u64) -> Self {
         Self::between(config, Arc::new((peer, local)), incarnation)
     }
 
     /// As `new`, with ends that are shared with other owners in order to save memory.
-    pub fn between(config: Config, ends: Arc<Ends>, incarnation: u64) -> Self {
+    pub fn between(config: ConversationConfig, ends: Arc<Ends>, incarnation: u64) -> Self {
         let incarnation = incarnation.max(1);
         let credit_bytes = u32::try_from(config.credit_bytes).unwrap_or(u32::MAX).max(256 << 10);
         let messages = u64::try_from(config.credit_messages).unwrap_or(u64::MAX);
@@ -340,8 +295,8 @@ impl Conversation {
     }
 
     /// Returns the counters, and resets them.
-    pub fn counters(&mut self) -> Counters {
-        Counters {
+    pub fn counters(&mut self) -> ConversationCounters {
+        ConversationCounters {
             retransmits: self.sending.get_mut().map_or(0, |sending| std::mem::take(&mut sending.retransmits)),
             duplicates: std::mem::take(&mut self.incoming.duplicates),
             expired: std::mem::take(&mut self.incoming.given_up),

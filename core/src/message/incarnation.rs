@@ -16,18 +16,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::Conversation;
-use super::incoming::Incoming;
 use super::message_run::CompleteMessage;
-use super::outcome::Outcome;
-use super::ranges::ReceivedNumbers;
-use super::recovery::{Piece, after};
-use super::sending::Sending;
-use crate::stats::DropCause;
+use super::recovery::after;
 use crate::time::Time;
-use crate::wire::message::{Frame, Header, Reader};
 
 /// The interval at which each allowance of probes is replenished by one.
 pub(super) const CLAIM_PROBE_INTERVAL: Duration = Duration::from_millis(1);
@@ -109,6 +100,26 @@ impl IncarnationTracker {
         self.peer
     }
 
+    /// Takes this as the peer's present incarnation.
+    pub fn adopt(&mut self, incarnation: u64) {
+        self.peer = Some(incarnation);
+    }
+
+    /// Whether an incarnation of the peer other than the present one was probed lately.
+    pub fn has_claims(&self) -> bool {
+        self.claims.is_some()
+    }
+
+    /// Drops the state of claims, since one of them was decided.
+    pub fn end_claims(&mut self) {
+        self.claims = None;
+    }
+
+    /// Keeps a complete message of a former incarnation of the peer for the application.
+    pub fn keep_undelivered(&mut self, incarnation: u64, complete: CompleteMessage) {
+        self.former.get_or_insert_default().undelivered.push_back((incarnation, complete));
+    }
+
     /// The next probe to send, if any, in the packet with this number.
     pub fn next_probe(&mut self, number: u64) -> Option<IncarnationProbe> {
         let probe = self.former.as_mut()?.queued.pop_front()?;
@@ -119,11 +130,6 @@ impl IncarnationTracker {
             claims.probed.push_back((number, probe.to));
         }
         Some(probe)
-    }
-
-    #[cfg(test)]
-    pub fn has_claims(&self) -> bool {
-        self.claims.is_some()
     }
 
     /// Complete messages of former incarnations of the peer, each with its incarnation.
@@ -149,14 +155,14 @@ impl IncarnationTracker {
     }
 
     /// Informs a sender that uses a former incarnation of ours of the present one.
-    fn correct(&mut self, now: Time, to: u64) {
+    pub fn correct(&mut self, now: Time, to: u64) {
         if self.former.get_or_insert_default().stale.take(now) {
             self.enqueue(IncarnationProbe { to, wants_answer: false });
         }
     }
 
     /// Probes an incarnation that claims to be the present one, if an allowance permits.
-    fn probe(&mut self, now: Time, to: u64) {
+    pub fn probe(&mut self, now: Time, to: u64) {
         let claims = self.claims.get_or_insert_with(|| {
             let (new, repeated) = (ProbeAllowance::default(), ProbeAllowance::default());
             Box::new(IncarnationClaims {
@@ -185,99 +191,7 @@ impl IncarnationTracker {
     }
 
     /// Whether the packet with this number probed this incarnation.
-    fn has_probed(&self, number: u64, incarnation: u64) -> bool {
+    pub fn has_probed(&self, number: u64, incarnation: u64) -> bool {
         self.claims.as_ref().is_some_and(|claims| claims.probed.contains(&(number, incarnation)))
-    }
-}
-
-impl Conversation {
-    /// Decides whether a packet belongs to the present incarnations of both sides.
-    pub(super) fn check_incarnations(
-        &mut self,
-        now: Time,
-        header: &Header,
-        packet: &Bytes,
-    ) -> Result<(), DropCause> {
-        if header.to != 0 && header.to != self.sending.incarnation() {
-            self.incarnations.correct(now, header.from);
-            return Err(DropCause::Duplicate);
-        }
-        match self.incarnations.peer {
-            Some(peer) if peer == header.from => Ok(()),
-            None => {
-                self.incarnations.peer = Some(header.from);
-                Ok(())
-            }
-            Some(_) if self.is_answer(header, packet) => {
-                self.adopt_incarnation(header.from);
-                Ok(())
-            }
-            Some(_) => {
-                self.incarnations.probe(now, header.from);
-                Err(DropCause::Duplicate)
-            }
-        }
-    }
-
-    /// Whether the claimant acknowledges the packet that probed it. An ack is always the first frame, so that this does
-    /// not have to parse the rest of an unauthenticated packet.
-    fn is_answer(&self, header: &Header, packet: &Bytes) -> bool {
-        if header.to != self.sending.incarnation() || self.incarnations.claims.is_none() {
-            return false;
-        }
-        let mut reader = Reader::new(packet);
-        let Ok((_, Frame::Ack)) = reader.header().and_then(|header| Ok((header, reader.frame()?))) else {
-            return false;
-        };
-        reader.ack().is_ok_and(|ack| self.incarnations.has_probed(ack.largest(), header.from))
-    }
-
-    /// Replaces the peer's incarnation. The new one has no state, so everything known about the old one is reset.
-    fn adopt_incarnation(&mut self, incarnation: u64) {
-        self.keep_undelivered();
-        self.incarnations.peer = Some(incarnation);
-        self.incarnations.claims = None;
-        self.received = ReceivedNumbers::default();
-        if let Some(sending) = self.sending.get_mut() {
-            sending.recovery.abandon(|_| {});
-            sending.queue.restart();
-        }
-        self.sending.end_stall();
-        (self.unacknowledged, self.ack_at) = (0, None);
-        (self.reported, self.unreported_bytes, self.confirmed, self.confirming) = (0, 0, 0, 0);
-        self.receipt_at = None;
-        self.outcome = Outcome::default();
-    }
-
-    /// Moves the complete messages of the old incarnation out of the window, within the bound of one credit. They would
-    /// be lost otherwise, because their sender no longer has them.
-    fn keep_undelivered(&mut self) {
-        let peer = self.incarnations.peer.unwrap_or_default();
-        let (credit_bytes, credit_messages) = self.incoming.credit();
-        let empty = Incoming::new(credit_bytes, credit_messages);
-        let mut old = std::mem::replace(&mut self.incoming, empty);
-        (self.incoming.duplicates, self.incoming.given_up) = (old.duplicates, old.given_up);
-        let mut bytes: usize = self.incarnations.undelivered().map(|(_, complete)| complete.body.len()).sum();
-        while let Some(complete) = old.take() {
-            let undelivered = &mut self.incarnations.former.get_or_insert_default().undelivered;
-            let has_room = undelivered.is_empty()
-                || (undelivered.len() < usize::from(credit_messages) && bytes < credit_bytes as usize);
-            if !has_room {
-                self.incoming.given_up = self.incoming.given_up.saturating_add(1);
-                continue;
-            }
-            bytes = bytes.saturating_add(complete.body.len());
-            undelivered.push_back((peer, complete));
-        }
-    }
-
-    /// Requeues the contents of all packets in flight, so that they are sent again without waiting for their acks.
-    pub(super) fn requeue_in_flight(&mut self) {
-        let Self { sending, confirming, .. } = self;
-        let Some(Sending { queue, recovery, .. }) = sending.get_mut() else { return };
-        recovery.abandon(|piece| match piece {
-            Piece::Receipt(_) => *confirming = 0,
-            piece => queue.on_lost(piece),
-        });
     }
 }

@@ -11,10 +11,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Conversation;
-use super::recovery::Piece;
 use super::rtt::MAX_ACK_DELAY;
-use super::sending::Sending;
 use crate::time::Time;
 
 /// Probe time-outs count when they are so far apart: a busy host is silent for a while, too.
@@ -211,7 +208,14 @@ impl Outcome {
         }
     }
 
-    fn report(&mut self, now: Time) -> Option<(u32, u32)> {
+    /// Packets are sent over another path from now on. A silence counts only from `begin` on, because the peer may have to find another
+    /// path back.
+    pub(super) fn on_path_change(&mut self, begin: Time) {
+        let silence = Silence::beginning(begin);
+        *self = Outcome { floor: self.floor, probes: silence, acks: silence, ..Outcome::default() };
+    }
+
+    pub(super) fn report(&mut self, now: Time) -> Option<(u32, u32)> {
         let due = match self.lost {
             0 => self.bad && self.delivered >= VERDICT,
             lost => lost >= VERDICT / 2 || now.since(self.reported) >= REPORT_EVERY,
@@ -223,28 +227,5 @@ impl Outcome {
         self.bad = report.1 > 0;
         self.reported = now;
         Some(report)
-    }
-}
-
-impl Conversation {
-    /// Packets take another way from now on: what is open is sent over it at once if the last way was silent.
-    pub fn on_path_change(&mut self, now: Time) {
-        self.tick(now);
-        // The first silence is the peer's, which may have to find another way back.
-        let silence = Silence::beginning(now + self.sending.recovery.rtt.probe_interval());
-        self.outcome =
-            Outcome { floor: self.outcome.floor, probes: silence, acks: silence, ..Outcome::default() };
-        let Self { sending, confirming, .. } = self;
-        let Some(Sending { queue, recovery, .. }) = sending.get_mut() else { return };
-        recovery.on_path_change(now, |piece| match piece {
-            Piece::Receipt(_) => *confirming = 0,
-            piece => queue.on_lost(piece),
-        });
-    }
-
-    /// The numbers of packets that arrived over the present way and that were lost since the last report; `None`
-    /// when there is nothing to report.
-    pub fn outcome(&mut self, now: Time) -> Option<(u32, u32)> {
-        self.outcome.report(now)
     }
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::config::{INITIAL_CREDIT, INITIAL_MESSAGES, WINDOW};
+use super::event::ConversationEvent;
 use super::packet_builder::{PacketBuilder, Written};
 use super::recovery::{Piece, after};
-use super::{ConversationEvent, INITIAL_CREDIT, INITIAL_MESSAGES, WINDOW};
 use crate::time::Time;
 use crate::types::{MessageId, Timestamp, Waiting};
 

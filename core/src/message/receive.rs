@@ -115,7 +115,7 @@ impl Conversation {
                     })
                     .map_err(|()| DropCause::MalformedMessage)?;
                 outcome.note(std::mem::take(&mut recovery.path_results));
-                sending.note_arrival(longest);
+                sending.packet_size.on_arrival(longest);
                 Ok(())
             }
             Frame::Credit { taken, bytes, messages } => {

@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::LazyLock;
-use std::time::Duration;
 
+use super::config::ConversationConfig;
+use super::event::ConversationEvent;
+use super::packet_size::PacketSize;
 use super::queue::SendQueue;
 use super::recovery::{Piece, Recovery};
-use super::transmit::LAST_RAISE;
-use super::{Config, ConversationEvent};
 use crate::time::Time;
 
 /// The outgoing messages, the packets in flight, and their timers.
@@ -19,9 +19,7 @@ pub(super) struct Sending {
     pub queue: SendQueue,
     pub recovery: Recovery,
     pub events: VecDeque<ConversationEvent>,
-    /// The packet size that the route was last reported to carry, and the smaller one in use if larger packets vanish.
-    pub offered: usize,
-    pub reduced: Option<ReducedPacketSize>,
+    pub packet_size: PacketSize,
     /// The time at which the pacer permits the next packet, if it delays one.
     pub paced_until: Option<Time>,
     /// The time of the next ping to a recipient that takes no messages, and the pings sent since it last took one.
@@ -39,31 +37,13 @@ impl Sending {
             queue,
             recovery: Recovery::new(next),
             events: VecDeque::new(),
-            offered: 0,
-            reduced: None,
+            packet_size: PacketSize::default(),
             paced_until: None,
             stall_at: None,
             stalls: 0,
             retransmits: 0,
             pieces: Vec::new(),
         }
-    }
-}
-
-/// The packet size in use while packets longer than `most` bytes seem to vanish.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ReducedPacketSize {
-    pub most: usize,
-    /// The time at which a longer packet is tried again, and the pause after that attempt.
-    pub raise_at: Time,
-    pub pause: Duration,
-}
-
-impl ReducedPacketSize {
-    /// A longer packet was sent, so the next attempt is due after a longer pause.
-    fn note_attempt(&mut self, now: Time) {
-        self.raise_at = now + self.pause;
-        self.pause = self.pause.saturating_mul(2).min(LAST_RAISE);
     }
 }
 
@@ -82,8 +62,8 @@ pub(super) struct LazySending {
 }
 
 impl LazySending {
-    pub fn new(incarnation: u64, config: Config) -> Self {
-        let Config { max_queue_messages: max_messages, max_queue_bytes: max_bytes, .. } = config;
+    pub fn new(incarnation: u64, config: ConversationConfig) -> Self {
+        let ConversationConfig { max_queue_messages: max_messages, max_queue_bytes: max_bytes, .. } = config;
         LazySending { sending: None, next: 0, incarnation, max_messages, max_bytes }
     }
 
@@ -119,9 +99,7 @@ impl LazySending {
         } else {
             let sending = self.get_or_create();
             sending.recovery.on_sent(now, bytes, pieces);
-            if let Some(reduced) = sending.reduced.as_mut().filter(|reduced| bytes > reduced.most) {
-                reduced.note_attempt(now);
-            }
+            sending.packet_size.on_sent(now, bytes);
         }
     }
 

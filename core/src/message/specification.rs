@@ -1,9 +1,10 @@
 //! The constants of conversations in the specification, compared with their values in the code.
 
 use super::{
-    CONFIRM_DELAY, INITIAL_CREDIT, INITIAL_MESSAGES, MAX_PACKET_AGE, MAX_SILENCE, RECEIPT_DELAY, WINDOW,
+    CONFIRM_DELAY, INITIAL_MESSAGES, MAX_PACKET_AGE, MAX_SILENCE, RECEIPT_DELAY, WINDOW,
+    config::INITIAL_CREDIT,
 };
-use super::{incarnation, incoming, outcome, packet_builder, ranges, reassembly, recovery, rtt, transmit};
+use super::{incarnation, incoming, outcome, packet_builder, packet_size, ranges, reassembly, recovery, rtt};
 use crate::protocol_tests::specified;
 use crate::wire::message::MAX_FRAMES;
 
@@ -19,8 +20,8 @@ fn the_specification_has_the_constants_of_conversations() {
         "first round trip {}": rtt::INITIAL;
         "none below {} bytes": packet_builder::SMALLEST_CUT;
         "After {} probe time-outs packets are at most {} bytes, after two more, or if they were no longer, {}":
-            transmit::BLACK_HOLE, transmit::SMALLER_PACKETS[0], transmit::SMALLER_PACKETS[1];
-        "a long one is tried after {}, doubling to {}": transmit::FIRST_RAISE, transmit::LAST_RAISE;
+            packet_size::BLACK_HOLE, packet_size::SMALLER_PACKETS[0], packet_size::SMALLER_PACKETS[1];
+        "a long one is tried after {}, doubling to {}": packet_size::FIRST_RAISE, packet_size::LAST_RAISE;
         "one in {} at most, {} at once": incarnation::CLAIM_PROBE_INTERVAL, incarnation::CLAIM_PROBE_BURST;
         "{} that asked are remembered": incarnation::MAX_PROBED;
         "at most {} pieces below {} bytes": reassembly::MAX_SMALL_PIECES, reassembly::SMALL_PIECE;

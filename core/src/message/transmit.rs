@@ -3,23 +3,15 @@
 use std::time::Duration;
 
 use super::packet_builder::PacketBuilder;
+use super::packet_size::BLACK_HOLE;
 use super::recovery::{Piece, after};
-use super::sending::{ReducedPacketSize, Sending};
+use super::sending::Sending;
 use super::{CONFIRM_DELAY, Conversation};
 use crate::time::Time;
 use crate::wire::message::{self as wire, CREDIT, HEADER, Header, MAX_RANGES};
 
 /// The smallest packet of a usable route, in bytes. With less, headers would take most of it.
 const SMALLEST_PACKET: usize = 256;
-/// The packet sizes tried when larger packets seem to vanish, in bytes: what nearly every route carries, and what each
-/// link carries for certain (its frames of 512 bytes, less 66 bytes of headers).
-pub(super) const SMALLER_PACKETS: [usize; 2] = [1200, 446];
-/// The number of consecutive probe timeouts after which larger packets are suspected to vanish (RFC 8899, section 4.3).
-pub(super) const BLACK_HOLE: u32 = 2;
-/// The first pause before a larger packet is tried again. It doubles each time, since each attempt may be lost.
-pub(super) const FIRST_RAISE: Duration = Duration::from_millis(250);
-/// The longest pause before a larger packet is tried again (RFC 8899, section 5.1.1).
-pub(super) const LAST_RAISE: Duration = Duration::from_secs(600);
 /// The first pause before a ping to a recipient that does not take its messages. It doubles each time.
 const FIRST_STALL: Duration = Duration::from_millis(200);
 /// The longest pause between such pings.
@@ -55,7 +47,12 @@ impl Conversation {
         if self.sending.recovery.is_full() {
             self.requeue_in_flight();
         }
-        let max = self.sending.get_mut().map_or(max, |sending| sending.packet_size(now, max));
+        let max = self.sending.get_mut().map_or(max, |sending| {
+            let Sending { packet_size, recovery, .. } = sending;
+            let most = packet_size.next(now, max, recovery.probes);
+            recovery.congestion.set_packet(most);
+            most
+        });
         if self.transmit_probe(now, out) {
             return true;
         }
@@ -131,7 +128,7 @@ impl Conversation {
         }
         self.outcome.note(std::mem::take(&mut recovery.path_results));
         if probe_timeouts > before && probe_timeouts.is_multiple_of(BLACK_HOLE) {
-            sending.reduce_packet_size(now);
+            sending.packet_size.reduce(now);
         }
     }
 
@@ -283,38 +280,6 @@ impl Conversation {
             let first = recovery.rtt.probe_interval().saturating_mul(2).max(FIRST_STALL);
             let factor = 1u32.checked_shl((*stalls).min(16)).unwrap_or(u32::MAX);
             *stall_at = Some(after(now, first.saturating_mul(factor).min(LAST_STALL)));
-        }
-    }
-}
-
-impl Sending {
-    /// The length of the next packet: `offered`, unless longer packets seem to vanish on this route. Then every second
-    /// probe is long, so that a mere outage does not limit the packet size for long.
-    fn packet_size(&mut self, now: Time, offered: usize) -> usize {
-        if offered != self.offered {
-            self.reduced = None;
-        }
-        self.offered = offered;
-        let max = match self.reduced {
-            Some(reduced) if self.recovery.probes != 1 && now < reduced.raise_at => offered.min(reduced.most),
-            _ => offered,
-        };
-        self.recovery.congestion.set_packet(max);
-        max
-    }
-
-    /// Reduces the packet size, since packets of the present size seem to vanish.
-    fn reduce_packet_size(&mut self, now: Time) {
-        let present = self.reduced.map_or(self.offered, |reduced| reduced.most.min(self.offered));
-        if let Some(most) = SMALLER_PACKETS.into_iter().find(|most| *most < present) {
-            self.reduced = Some(ReducedPacketSize { most, raise_at: now + FIRST_RAISE, pause: FIRST_RAISE });
-        }
-    }
-
-    /// A packet of this length has arrived, so longer ones than the reduced size do not vanish.
-    pub(super) fn note_arrival(&mut self, bytes: usize) {
-        if self.reduced.is_some_and(|reduced| bytes > reduced.most) {
-            self.reduced = None;
         }
     }
 }

@@ -78,7 +78,7 @@ pub(crate) enum DeliveryState {
 /// All conversations of a node.
 pub(crate) struct Conversations {
     limit: usize,
-    config: message::Config,
+    config: message::ConversationConfig,
     budget: MemoryBudget,
     /// Whoever invents senders has an entry made for each: what they go by is there once.
     by_ends: RwLock<BTreeMap<Arc<ConversationKey>, Arc<ConversationEntry>>>,
@@ -92,7 +92,10 @@ impl Conversations {
     pub(crate) fn new(limits: &Limits) -> Self {
         Conversations {
             limit: limits.senders,
-            config: message::Config { credit_bytes: limits.reassembly / 16, ..message::Config::default() },
+            config: message::ConversationConfig {
+                credit_bytes: limits.reassembly / 16,
+                ..message::ConversationConfig::default()
+            },
             budget: MemoryBudget::new(limits.reassembly),
             by_ends: RwLock::default(),
             timers: Notify::new(BTreeSet::new()),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::address::Address;
 use crate::fixtures::script::{Script, damaged};
-use crate::message::{Config, Conversation, ConversationEvent};
+use crate::message::{Conversation, ConversationConfig, ConversationEvent};
 use crate::time::Time;
 use crate::types::{MAX_MESSAGE, Timestamp};
 use crate::wire::message::{Frame, HEADER, Header, Reader, write_ack, write_credit, write_header};
@@ -89,7 +89,8 @@ impl World {
     pub(super) fn new(honest: bool) -> Self {
         let side = |number: usize| {
             let (local, peer) = (address(number), address(1 - number));
-            let mut conversation = Conversation::new(Config::default(), local, peer, incarnation(number));
+            let mut conversation =
+                Conversation::new(ConversationConfig::default(), local, peer, incarnation(number));
             conversation.set_reachable(Time::ZERO, true);
             Side { conversation, reads: true, sent: Vec::new(), inbox: Vec::new() }
         };

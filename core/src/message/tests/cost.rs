@@ -48,7 +48,7 @@ impl Writer {
 }
 
 fn recipient() -> Conversation {
-    let mut conversation = Conversation::new(Config::default(), address(1), address(0), 200);
+    let mut conversation = Conversation::new(ConversationConfig::default(), address(1), address(0), 200);
     conversation.set_reachable(Time::ZERO, true);
     conversation
 }

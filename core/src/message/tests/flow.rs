@@ -3,8 +3,12 @@
 use super::pair::*;
 use crate::message::*;
 
-const SMALL: Config =
-    Config { max_queue_messages: 4096, max_queue_bytes: 8 << 20, credit_bytes: 0, credit_messages: 0 };
+const SMALL: ConversationConfig = ConversationConfig {
+    max_queue_messages: 4096,
+    max_queue_bytes: 8 << 20,
+    credit_bytes: 0,
+    credit_messages: 0,
+};
 
 #[test]
 fn a_recipient_that_does_not_read_stops_the_sender_without_a_loss() {
@@ -71,7 +75,7 @@ fn a_lost_credit_after_a_pause_of_the_recipient_is_recovered() {
 
 #[test]
 fn a_full_queue_returns_the_message_and_reports_room() {
-    let config = Config { max_queue_messages: 3, ..Config::default() };
+    let config = ConversationConfig { max_queue_messages: 3, ..ConversationConfig::default() };
     let mut pair = Pair::with(1, CLEAN, config);
     for _ in 0..3 {
         pair.send(0, "x");
@@ -87,7 +91,7 @@ fn a_full_queue_returns_the_message_and_reports_room() {
 
 #[test]
 fn a_queue_full_of_bytes_returns_the_message() {
-    let config = Config { max_queue_bytes: 1000, ..Config::default() };
+    let config = ConversationConfig { max_queue_bytes: 1000, ..ConversationConfig::default() };
     let mut pair = Pair::with(1, CLEAN, config);
     pair.send(0, vec![0; 5000]);
     assert!(pair.sides[0].conversation.send(pair.now, Timestamp(0), DAY, "x".into()).is_err());

@@ -18,7 +18,7 @@ fn packet(number: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Bytes {
 }
 
 fn recipient() -> Conversation {
-    let mut conversation = Conversation::new(Config::default(), address(1), address(0), 200);
+    let mut conversation = Conversation::new(ConversationConfig::default(), address(1), address(0), 200);
     conversation.set_reachable(Time::ZERO, true);
     conversation
 }

@@ -69,7 +69,7 @@ pub fn address(side: usize) -> Address {
     Address::from_bytes([side as u8 + 1; 32])
 }
 
-fn side(config: Config, number: usize, incarnation: u64) -> Side {
+fn side(config: ConversationConfig, number: usize, incarnation: u64) -> Side {
     let mut conversation = Conversation::new(config, address(number), address(1 - number), incarnation);
     conversation.set_reachable(Time::ZERO, true);
     Side {
@@ -85,10 +85,10 @@ fn side(config: Config, number: usize, incarnation: u64) -> Side {
 
 impl Pair {
     pub fn new(seed: u64, line: Line) -> Self {
-        Self::with(seed, line, Config::default())
+        Self::with(seed, line, ConversationConfig::default())
     }
 
-    pub fn with(seed: u64, line: Line, config: Config) -> Self {
+    pub fn with(seed: u64, line: Line, config: ConversationConfig) -> Self {
         Pair {
             now: Time::from_millis(1),
             line,
@@ -102,7 +102,7 @@ impl Pair {
 
     /// Restarts a side, so that its conversation is lost. Messages in its inbox stay.
     pub fn restart(&mut self, number: usize, incarnation: u64) {
-        let mut fresh = side(Config::default(), number, incarnation);
+        let mut fresh = side(ConversationConfig::default(), number, incarnation);
         let old = &mut self.sides[number];
         fresh.inbox = std::mem::take(&mut old.inbox);
         fresh.events = std::mem::take(&mut old.events);

@@ -216,7 +216,7 @@ fn ping(from: u64, to: u64, number: u64) -> Bytes {
 
 #[test]
 fn probes_that_cannot_be_sent_are_bounded() {
-    let mut recipient = Conversation::new(Config::default(), address(1), address(0), 200);
+    let mut recipient = Conversation::new(ConversationConfig::default(), address(1), address(0), 200);
     let mut now = Time::from_millis(1);
     let mut number = 0;
     // A minute without a route. A valid packet every 9 s prevents the state of claims from expiring.

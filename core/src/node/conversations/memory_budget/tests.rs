@@ -33,7 +33,7 @@ pub(in super::super) struct Sender(Conversation, Address);
 impl Sender {
     pub(in super::super) fn new(number: u32, local: Address) -> Self {
         let from = address(number);
-        let mut conversation = Conversation::new(message::Config::default(), from, local, 77);
+        let mut conversation = Conversation::new(message::ConversationConfig::default(), from, local, 77);
         conversation.set_reachable(Time::from_millis(1), true);
         Sender(conversation, from)
     }
