@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use rouse_core::internals::fuzz::{TARGETS, Target};
+use rouse_core::internals::fuzz::{FuzzTarget, TARGETS};
 use rouse_netmod_udp::fuzz;
 
 /// Mutations of the seeds of each target, all together.
@@ -73,7 +73,7 @@ impl Drop for Input<'_> {
     }
 }
 
-fn run(name: &str, target: Target) {
+fn run(name: &str, target: FuzzTarget) {
     let begin = Instant::now();
     let seeds = seeds(name);
     let check = |bytes: &[u8]| {
@@ -126,7 +126,7 @@ targets! {
     texts_and_mutations_of_them_read_to_what_they_print, "text";
 }
 
-fn target(name: &str) -> Target {
+fn target(name: &str) -> FuzzTarget {
     let of_core = |name: &str| TARGETS.iter().find(|(known, _)| *known == name).unwrap().1;
     match name {
         "beacon" => fuzz::beacon,

@@ -72,7 +72,7 @@ use config::{INITIAL_MESSAGES, WINDOW};
 pub(crate) use event::{ConversationCounters, ConversationEvent};
 use incarnation::IncarnationTracker;
 use incoming::Incoming;
-use outcome::Outcome;
+use outcome::PathOutcome;
 use queue::{message_id, split_id};
 use ranges::ReceivedNumbers;
 use recovery::after;
@@ -119,7 +119,7 @@ pub(crate) struct Conversation {
     is_route_too_small: bool,
     incarnations: IncarnationTracker,
     sending: LazySending,
-    outcome: Outcome,
+    outcome: PathOutcome,
     /// The packet numbers received from the peer's present incarnation.
     received: ReceivedNumbers,
     incoming: Incoming,
@@ -165,7 +165,7 @@ impl Conversation {
             is_route_too_small: false,
             incarnations: IncarnationTracker::default(),
             sending: LazySending::new(incarnation, config),
-            outcome: Outcome::default(),
+            outcome: PathOutcome::default(),
             received: ReceivedNumbers::default(),
             incoming: Incoming::new(credit_bytes, credit_messages),
             unacknowledged: 0,

@@ -30,10 +30,10 @@ pub use seeds::{overheard, seeds};
 pub use text::text;
 
 /// A fuzz target.
-pub type Target = fn(&[u8]);
+pub type FuzzTarget = fn(&[u8]);
 
 /// The targets of this crate by name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, FuzzTarget); 9] = [
     ("announce", announce),
     ("client_socket", client_socket),
     ("control", control),

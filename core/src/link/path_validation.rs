@@ -19,7 +19,7 @@ use rand_core::RngCore;
 use super::keys::Sealer;
 use crate::netmod::Endpoint;
 use crate::time::Time;
-use crate::wire::link::{KIND_CHALLENGE, Token, plaintext};
+use crate::wire::link::{ChallengeToken, KIND_CHALLENGE, plaintext};
 
 /// The maximum number of endpoints that are challenged at a time. It is more than one, so that an attacker that is
 /// faster than the neighbour does not occupy the only challenge.
@@ -89,12 +89,12 @@ impl PathValidation {
                 token
             }
         };
-        let challenge = plaintext(KIND_CHALLENGE, &Token { token });
+        let challenge = plaintext(KIND_CHALLENGE, &ChallengeToken { token });
         (challenge.len().saturating_add(Sealer::OVERHEAD) <= length).then_some(challenge)
     }
 
     /// Whether this response proves that the neighbour receives at `endpoint`. If so, all challenges end.
-    pub(super) fn on_response(&mut self, now: Time, endpoint: &Endpoint, answer: Token) -> bool {
+    pub(super) fn on_response(&mut self, now: Time, endpoint: &Endpoint, answer: ChallengeToken) -> bool {
         let found = self.challenges.iter().any(|challenge| {
             challenge.endpoint == *endpoint && challenge.until > now && challenge.token == answer.token
         });

@@ -136,7 +136,7 @@ impl Silence {
 
 /// The outcome of packets since the last report.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct PathOutcome {
     delivered: u32,
     lost: u32,
     /// The peer knows the fate of all its packets below this, by our acks.
@@ -152,7 +152,7 @@ pub(super) struct Outcome {
     reported: Time,
 }
 
-impl Outcome {
+impl PathOutcome {
     /// Takes note of packets that an ack or a time-out has shown to have arrived, and to be lost.
     pub(super) fn note(&mut self, (delivered, lost): (u32, u32)) {
         self.sent.note(delivered, lost);
@@ -212,7 +212,7 @@ impl Outcome {
     /// path back.
     pub(super) fn on_path_change(&mut self, begin: Time) {
         let silence = Silence::beginning(begin);
-        *self = Outcome { floor: self.floor, probes: silence, acks: silence, ..Outcome::default() };
+        *self = PathOutcome { floor: self.floor, probes: silence, acks: silence, ..PathOutcome::default() };
     }
 
     pub(super) fn report(&mut self, now: Time) -> Option<(u32, u32)> {

@@ -152,7 +152,7 @@ impl<'a> PacketBuilder<'a> {
         let start = from as usize;
         let total = u32::try_from(body.len()).unwrap_or(u32::MAX);
         let Some(bytes) = body.get(start..start.saturating_add(length)) else { return Written::Nothing };
-        wire::write_fragment(above, sent_at, total, from, bytes, self.out);
+        wire::write_fragment(&wire::FragmentHead { above, sent_at, total, offset: from }, bytes, self.out);
         self.open = OpenFrame::Nothing;
         // A part ends the frame before it, so the next whole message starts a new one.
         let end = from.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));

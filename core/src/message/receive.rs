@@ -9,7 +9,18 @@ use super::rtt::MAX_ACK_DELAY;
 use super::sending::Sending;
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::message::{Frame, MAX_FRAMES, Reader};
+use crate::wire::message::{Ack, Frame, MAX_FRAMES, MessageHeader, Reader};
+
+/// The effect of the frames of one packet.
+#[derive(Default)]
+struct HandledFrames {
+    /// The messages and fragments that they carried.
+    messages: u64,
+    /// Whether one of them requests an ack.
+    request_ack: bool,
+    /// The cause for which the packet must not be acknowledged, although its other frames were applied.
+    refused: Option<DropCause>,
+}
 
 impl Conversation {
     /// Applies a packet of the peer. The error is the cause for which it was dropped.
@@ -25,17 +36,42 @@ impl Conversation {
         if self.received.contains(header.number) {
             return Err(DropCause::Duplicate);
         }
+        self.note_packet(now, &header, packet.len());
+        let known = self.incoming.duplicates;
+        let frames = self.handle_frames(now, &header, packet, &mut reader)?;
+        let all_known =
+            frames.messages > 0 && self.incoming.duplicates.saturating_sub(known) >= frames.messages;
+        self.outcome.note_acks(now, header.number.saturating_sub(u64::from(header.open)), all_known);
+        self.note_receipt();
+        if let Some(cause) = frames.refused {
+            // The packet is not acknowledged, so that the peer retransmits it when there may be credit.
+            return Err(cause);
+        }
+        self.record_number(now, &header, frames.request_ack);
+        Ok(())
+    }
+
+    /// Applies what the header and the length of a packet show.
+    fn note_packet(&mut self, now: Time, header: &MessageHeader, bytes: usize) {
         (self.last_used, self.last_received) = (now, now);
         self.proven |= header.to != 0;
         self.incarnations.expire_claims(now);
-        self.incoming.begin_packet(packet.len());
+        self.incoming.begin_packet(bytes);
         self.incoming.advance(header.floor);
         // The peer has settled all below its floor, so receipts for it need not be repeated.
         self.confirmed = self.confirmed.max(header.floor);
         self.reported = self.reported.max(header.floor);
-        let mut refused = None;
-        let mut asks = false;
-        let (mut parts, known) = (0u64, self.incoming.duplicates);
+    }
+
+    /// Applies all frames of a packet.
+    fn handle_frames(
+        &mut self,
+        now: Time,
+        header: &MessageHeader,
+        packet: &Bytes,
+        reader: &mut Reader<'_>,
+    ) -> Result<HandledFrames, DropCause> {
+        let mut handled = HandledFrames::default();
         let mut frames = 0usize;
         while !reader.is_at_end() {
             frames = frames.saturating_add(1);
@@ -48,43 +84,42 @@ impl Conversation {
             if matches!(frame, Frame::Ack) && frames > 1 {
                 return Err(DropCause::MalformedMessage);
             }
-            parts = parts.saturating_add(match frame {
+            handled.messages = handled.messages.saturating_add(match frame {
                 Frame::Messages { count, .. } => u64::from(count),
                 Frame::Fragment { .. } => 1,
                 _ => 0,
             });
-            asks |= !matches!(frame, Frame::Ack | Frame::Credit { .. });
+            handled.request_ack |= !matches!(frame, Frame::Ack | Frame::Credit { .. });
             // Such a packet is from a peer that does not know our incarnation yet, so it cannot acknowledge any of its
             // packets.
             if header.to == 0 && matches!(frame, Frame::Ack | Frame::Credit { .. }) {
                 return Err(DropCause::MalformedMessage);
             }
-            match self.on_frame(now, header.floor, frame, packet, &mut reader) {
+            match self.on_frame(now, header.floor, frame, packet, reader) {
                 Ok(()) => {}
-                Err(cause @ (DropCause::OverCredit | DropCause::ReassemblyLimit)) => refused = Some(cause),
+                Err(cause @ (DropCause::OverCredit | DropCause::ReassemblyLimit)) => {
+                    handled.refused = Some(cause);
+                }
                 Err(cause) => return Err(cause),
             }
         }
-        let all_known = parts > 0 && self.incoming.duplicates.saturating_sub(known) >= parts;
-        self.outcome.note_acks(now, header.number.saturating_sub(u64::from(header.open)), all_known);
-        self.note_receipt();
-        if let Some(cause) = refused {
-            // The packet is not acknowledged, so that the peer retransmits it when there may be credit.
-            return Err(cause);
-        }
+        Ok(handled)
+    }
+
+    /// Records the number of a packet that was applied, and schedules its ack.
+    fn record_number(&mut self, now: Time, header: &MessageHeader, request_ack: bool) {
         let largest = self.received.largest();
         self.outcome.heard(header.number, largest);
         let in_order = largest.is_none_or(|largest| header.number == largest.saturating_add(1));
         self.received.insert(now, header.number);
         self.received.forget_below(header.number.saturating_sub(u64::from(header.open)));
-        if asks {
+        if request_ack {
             // Every second packet is acknowledged at once, as is a gap, since the sender detects losses by these acks
             // (RFC 9000, section 13.2.1).
             self.unacknowledged = self.unacknowledged.saturating_add(1);
             let at = if self.unacknowledged >= 2 || !in_order { now } else { after(now, MAX_ACK_DELAY) };
             self.ack_at = Some(self.ack_at.map_or(at, |earlier| earlier.min(at)));
         }
-        Ok(())
     }
 
     fn on_frame(
@@ -99,37 +134,9 @@ impl Conversation {
         match frame {
             Frame::Ack => {
                 let ack = reader.ack().map_err(|_| DropCause::MalformedMessage)?;
-                if ack.largest() >= self.sending.next_number() {
-                    return Err(DropCause::MalformedMessage);
-                }
-                let Self { sending, outcome, confirmed, confirming, .. } = self;
-                // Without a sending state only packets without contents were sent, so there is nothing to settle.
-                let Some(sending) = sending.get_mut() else { return Ok(()) };
-                let Sending { queue, recovery, .. } = sending;
-                let longest = recovery
-                    .on_ack(now, &ack, |piece, arrived| match (piece, arrived) {
-                        (Piece::Receipt(taken), true) => *confirmed = taken.max(*confirmed),
-                        (Piece::Receipt(_), false) => *confirming = 0,
-                        (_, true) => {}
-                        (piece, false) => queue.on_lost(piece),
-                    })
-                    .map_err(|()| DropCause::MalformedMessage)?;
-                outcome.note(std::mem::take(&mut recovery.path_results));
-                sending.packet_size.on_arrival(longest);
-                Ok(())
+                self.on_ack(now, &ack)
             }
-            Frame::Credit { taken, bytes, messages } => {
-                let Some(Sending { queue, events, .. }) = self.sending.get_mut() else {
-                    return if taken == 0 { Ok(()) } else { Err(DropCause::MalformedMessage) };
-                };
-                let progress = queue
-                    .on_credit(now, (taken, bytes, messages), events)
-                    .map_err(|()| DropCause::MalformedMessage)?;
-                if progress {
-                    self.sending.end_stall();
-                }
-                Ok(())
-            }
+            Frame::Credit { taken, bytes, messages } => self.on_credit(now, (taken, bytes, messages)),
             Frame::Messages { above, sent_at, count } => {
                 self.sender_finished = false;
                 self.incoming.messages((seq(above), count), sent_at, packet, reader)
@@ -154,5 +161,37 @@ impl Conversation {
                 Ok(())
             }
         }
+    }
+
+    fn on_ack(&mut self, now: Time, ack: &Ack) -> Result<(), DropCause> {
+        if ack.largest() >= self.sending.next_number() {
+            return Err(DropCause::MalformedMessage);
+        }
+        let Self { sending, outcome, confirmed, confirming, .. } = self;
+        // Without a sending state only packets without contents were sent, so there is nothing to settle.
+        let Some(sending) = sending.get_mut() else { return Ok(()) };
+        let Sending { queue, recovery, .. } = sending;
+        let longest = recovery
+            .on_ack(now, ack, |piece, arrived| match (piece, arrived) {
+                (Piece::Receipt(taken), true) => *confirmed = taken.max(*confirmed),
+                (Piece::Receipt(_), false) => *confirming = 0,
+                (_, true) => {}
+                (piece, false) => queue.on_lost(piece),
+            })
+            .map_err(|()| DropCause::MalformedMessage)?;
+        outcome.note(std::mem::take(&mut recovery.path_results));
+        sending.packet_size.on_arrival(longest);
+        Ok(())
+    }
+
+    fn on_credit(&mut self, now: Time, credit: (u64, u32, u16)) -> Result<(), DropCause> {
+        let Some(Sending { queue, events, .. }) = self.sending.get_mut() else {
+            return if credit.0 == 0 { Ok(()) } else { Err(DropCause::MalformedMessage) };
+        };
+        let progress = queue.on_credit(now, credit, events).map_err(|()| DropCause::MalformedMessage)?;
+        if progress {
+            self.sending.end_stall();
+        }
+        Ok(())
     }
 }

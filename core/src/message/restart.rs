@@ -5,20 +5,20 @@ use bytes::Bytes;
 
 use super::Conversation;
 use super::incoming::Incoming;
-use super::outcome::Outcome;
+use super::outcome::PathOutcome;
 use super::ranges::ReceivedNumbers;
 use super::recovery::Piece;
 use super::sending::Sending;
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::message::{Frame, Header, Reader};
+use crate::wire::message::{Frame, MessageHeader, Reader};
 
 impl Conversation {
     /// Decides whether a packet belongs to the present incarnations of both sides.
     pub(super) fn check_incarnations(
         &mut self,
         now: Time,
-        header: &Header,
+        header: &MessageHeader,
         packet: &Bytes,
     ) -> Result<(), DropCause> {
         if header.to != 0 && header.to != self.sending.incarnation() {
@@ -44,7 +44,7 @@ impl Conversation {
 
     /// Whether the claimant acknowledges the packet that probed it. An ack is always the first frame, so that this does
     /// not have to parse the rest of an unauthenticated packet.
-    fn is_answer(&self, header: &Header, packet: &Bytes) -> bool {
+    fn is_answer(&self, header: &MessageHeader, packet: &Bytes) -> bool {
         if header.to != self.sending.incarnation() || !self.incarnations.has_claims() {
             return false;
         }
@@ -69,7 +69,7 @@ impl Conversation {
         (self.unacknowledged, self.ack_at) = (0, None);
         (self.reported, self.unreported_bytes, self.confirmed, self.confirming) = (0, 0, 0, 0);
         self.receipt_at = None;
-        self.outcome = Outcome::default();
+        self.outcome = PathOutcome::default();
     }
 
     /// Moves the complete messages of the old incarnation out of the window, within the bound of one credit. They would

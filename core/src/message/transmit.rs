@@ -8,7 +8,7 @@ use super::recovery::{Piece, after};
 use super::sending::Sending;
 use super::{CONFIRM_DELAY, Conversation};
 use crate::time::Time;
-use crate::wire::message::{self as wire, CREDIT, HEADER, Header, MAX_RANGES};
+use crate::wire::message::{self as wire, CREDIT, HEADER, MAX_RANGES, MessageHeader};
 
 /// The smallest packet of a usable route, in bytes. With less, headers would take most of it.
 const SMALLEST_PACKET: usize = 256;
@@ -252,8 +252,8 @@ impl Conversation {
         true
     }
 
-    fn header(&self, to: u64) -> Header {
-        Header {
+    fn header(&self, to: u64) -> MessageHeader {
+        MessageHeader {
             source: self.ends.1,
             from: self.sending.incarnation(),
             to,

@@ -42,7 +42,7 @@ use std::task::Waker;
 
 pub(crate) use impair::Impairer;
 pub use impair::{Counts, Impairments};
-use medium::Medium;
+use medium::MemMedium;
 pub use plug::MemNetmod;
 
 /// A medium, with the controls that impair it. Clones refer to the same medium.
@@ -51,13 +51,13 @@ pub use plug::MemNetmod;
 /// other until directions are [cut](MemNet::cut).
 #[derive(Clone, Debug)]
 pub struct MemNet {
-    medium: Arc<Mutex<Medium>>,
+    medium: Arc<Mutex<MemMedium>>,
 }
 
 impl MemNet {
     /// A medium without plugs. Chance depends on `seed` and the names only.
     pub fn new(seed: u64) -> Self {
-        MemNet { medium: Arc::new(Mutex::new(Medium::new(seed))) }
+        MemNet { medium: Arc::new(Mutex::new(MemMedium::new(seed))) }
     }
 
     /// A plug for the node `name`. Only one plug of a name is open at a time.
@@ -124,7 +124,7 @@ impl MemNet {
 
     /// Applies `change` to the medium, and calls the wakers that it set aside after the lock is released, because a
     /// waker may run arbitrary code.
-    fn with<T>(&self, change: impl FnOnce(&mut Medium) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut MemMedium) -> T) -> T {
         let mut medium = self.medium.lock().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut medium);
         let woken = medium.take_woken();

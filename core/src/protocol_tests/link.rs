@@ -6,9 +6,10 @@ use crate::identity::Identity;
 use crate::link::Suite;
 use crate::wire::codec::{decode, encode};
 use crate::wire::link::{
-    Acknowledged, DATA, FrameKind, HEADER_LEN, KEY_LEN, KIND_ACK, KIND_ANSWER, KIND_CHALLENGE, KIND_CONTROL,
-    KIND_GOODBYE, KIND_HELLO, KIND_MTU_ANSWER, KIND_MTU_PROBE, KIND_PACKET, KIND_PROBE, KIND_REKEY,
-    KIND_REKEYED, KIND_RESPONSE, MtuAnswer, Rekey, Segment, TAG_LEN, Token, Vitals, peek, plaintext, split,
+    Acknowledged, ChallengeToken, DATA, FrameKind, HEADER_LEN, KEY_LEN, KIND_ACK, KIND_ANSWER,
+    KIND_CHALLENGE, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_MTU_ANSWER, KIND_MTU_PROBE, KIND_PACKET,
+    KIND_PROBE, KIND_REKEY, KIND_REKEYED, KIND_RESPONSE, MtuAnswer, Rekey, Segment, TAG_LEN, Vitals, peek,
+    plaintext, split,
 };
 use crate::wire::packet::{self, HEADER, HOP_LIMIT};
 use crate::wire::route::Record;
@@ -41,7 +42,7 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
     let mut mtu_probe = vec![KIND_MTU_PROBE];
     mtu_probe.extend_from_slice(&9u32.to_le_bytes());
     mtu_probe.resize(1400 - HEADER_LEN - TAG_LEN, 0);
-    let token = Token { token: 0x7a7a_7a7a_7a7a_7a7a };
+    let token = ChallengeToken { token: 0x7a7a_7a7a_7a7a_7a7a };
     let examples = [
         ("data-frame", handshake::first_frame()),
         ("data-frame-of-aes", handshake::first_frame_of_aes()),
@@ -131,7 +132,7 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Reading {
             plaintext(*kind, &answer)
         }
         KIND_CHALLENGE | KIND_RESPONSE => {
-            let token = decode::<Token>(body).expect("a token");
+            let token = decode::<ChallengeToken>(body).expect("a token");
             rows.push(Row::bytes("token", &token.token.to_le_bytes()));
             plaintext(*kind, &token)
         }

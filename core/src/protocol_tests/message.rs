@@ -3,7 +3,7 @@
 use super::*;
 use crate::identity::Identity;
 use crate::types::Timestamp;
-use crate::wire::message::{self as wire, Ack, Frame, Header, Reader};
+use crate::wire::message::{self as wire, Ack, Frame, MessageHeader, Reader};
 use crate::wire::packet::{Probe, payload};
 
 fn source() -> crate::address::Address {
@@ -13,7 +13,8 @@ fn source() -> crate::address::Address {
 /// The payload of a message packet with these frames.
 fn packet(number: u64, to: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::new();
-    let header = Header { source: source(), from: 0x0101_0101_0101_0101, to, number, open: 2, floor: 40 };
+    let header =
+        MessageHeader { source: source(), from: 0x0101_0101_0101_0101, to, number, open: 2, floor: 40 };
     wire::write_header(&header, &mut out);
     frames(&mut out);
     out
@@ -51,7 +52,16 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
         (
             "message-fragment",
             packet(11, known, |out| {
-                wire::write_fragment(2, Timestamp(1_790_000_000_000), 300_000, 1024, b"a part of it", out);
+                wire::write_fragment(
+                    &wire::FragmentHead {
+                        above: 2,
+                        sent_at: Timestamp(1_790_000_000_000),
+                        total: 300_000,
+                        offset: 1024,
+                    },
+                    b"a part of it",
+                    out,
+                );
             }),
         ),
         (
@@ -161,7 +171,7 @@ fn read_frame(bytes: &[u8], kind: u8, frame: Frame, reader: &mut Reader<'_>, rea
         }
         Frame::Fragment { above, sent_at, total, offset, bytes: (start, end) } => {
             let part = &bytes[start..end];
-            wire::write_fragment(above, sent_at, total, offset, part, again);
+            wire::write_fragment(&wire::FragmentHead { above, sent_at, total, offset }, part, again);
             rows.push(Row::kind("frame", kind, "fragment"));
             rows.push(Row::number("above", 2, above.into()));
             rows.push(Row::number("sent-at", 8, sent_at.0));

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::config::Fidelity;
-use super::net::{Net, Session};
-use super::queue::Event;
+use super::net::{Net, SimSession};
+use super::queue::SimEvent;
 use super::random::{between, seed_of, unit};
 use super::wire::Wire;
 use crate::netmod::mem::{Impairer, Impairments};
@@ -76,7 +76,7 @@ impl Net {
     pub(crate) fn cut(&mut self, link: usize) {
         for id in self.sever(link).into_iter().flatten() {
             let at = self.now + between(&mut self.random, Duration::ZERO, NOTICE);
-            self.queue.push(at, Event::Down { id });
+            self.queue.push(at, SimEvent::Down { id });
         }
     }
 
@@ -93,7 +93,7 @@ impl Net {
             match id {
                 Some(id) if at == end => {
                     let at = self.now + between(&mut self.random, Duration::ZERO, NOTICE);
-                    self.queue.push(at, Event::Down { id });
+                    self.queue.push(at, SimEvent::Down { id });
                 }
                 Some(id) => self.detect_by_silence(id),
                 None => {}
@@ -106,8 +106,8 @@ impl Net {
     fn detect_by_silence(&mut self, id: NeighbourId) {
         if self.config.fidelity == Fidelity::Route {
             let suspected = self.now + between(&mut self.random, SUSPECT_AFTER.0, SUSPECT_AFTER.1);
-            self.queue.push(suspected, Event::Suspect { id });
-            self.queue.push(suspected + GONE_AFTER, Event::Down { id });
+            self.queue.push(suspected, SimEvent::Suspect { id });
+            self.queue.push(suspected + GONE_AFTER, SimEvent::Down { id });
         }
     }
 
@@ -136,7 +136,7 @@ impl Net {
         if self.config.fidelity == Fidelity::Route {
             if let Some(id) = wire.sessions[1 - side] {
                 let at = self.now + between(&mut self.random, Duration::ZERO, NOTICE);
-                self.queue.push(at, Event::Down { id });
+                self.queue.push(at, SimEvent::Down { id });
             }
             self.links[link].sessions = [None; 2];
             self.links[link].former = [None; 2];
@@ -188,7 +188,7 @@ impl Net {
     pub(super) fn add_session(&mut self, link: usize, side: usize) -> NeighbourId {
         let ends = self.links[link].ends;
         let id = self.reach.add_direction(ends[side], ends[1 - side]);
-        self.sessions.push(Session { node: ends[side], link, side, held: true, link_sim: None });
+        self.sessions.push(SimSession { node: ends[side], link, side, held: true, link_sim: None });
         self.nodes[ends[side]].sessions.push(id);
         id
     }
@@ -230,7 +230,7 @@ impl Net {
         if !self.reach.is_open(id) {
             return;
         }
-        let Session { link, side, .. } = self.sessions[id as usize];
+        let SimSession { link, side, .. } = self.sessions[id as usize];
         let other = 1 - side;
         let loss = self.links[link].loss[other];
         let mut late = between(&mut self.random, Duration::ZERO, JITTER);
@@ -249,7 +249,7 @@ impl Net {
         let at = (leaves + wire.latency + late).max(wire.last[other]);
         wire.last[other] = at;
         if let Some(id) = wire.sessions[other] {
-            self.queue.push(at, Event::Control { id, message });
+            self.queue.push(at, SimEvent::Control { id, message });
         }
     }
 

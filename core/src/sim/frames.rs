@@ -2,7 +2,7 @@
 
 use super::link_sim::{MTU, path};
 use super::net::Net;
-use super::queue::Event;
+use super::queue::SimEvent;
 use crate::link::{FrameContent, Sealer, Source};
 use crate::route::NeighbourId;
 use crate::wire::link::{
@@ -63,7 +63,7 @@ impl Net {
         let queue = &mut self.queue;
         let to = 1 - side;
         media[to].pass(self.now, frame, |due, bytes| {
-            queue.push(due, Event::Frame { link, side: to, bytes: bytes.to_vec() });
+            queue.push(due, SimEvent::Frame { link, side: to, bytes: bytes.to_vec() });
         });
     }
 

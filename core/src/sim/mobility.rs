@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::config::Fidelity;
 use super::motion::Motion;
 use super::net::Net;
-use super::queue::Event;
+use super::queue::SimEvent;
 use super::random::{between, pick, unit};
 use super::topology::{distance, reach};
 use super::wire::Wire;
@@ -26,7 +26,7 @@ impl Net {
         let links = self.links.iter().enumerate().map(|(number, link)| (pair(link), number)).collect();
         let until = self.now + span;
         self.motion = Some(Motion { places, goals, speed, reach: reach(nodes, degree), until, links });
-        self.queue.push(self.now, Event::Move);
+        self.queue.push(self.now, SimEvent::Move);
     }
 
     /// The positions of all nodes, if they have moved.
@@ -39,7 +39,7 @@ impl Net {
         if self.now <= motion.until {
             self.walk(&mut motion);
             self.relink(&mut motion);
-            self.queue.push(self.now + STEP, Event::Move);
+            self.queue.push(self.now + STEP, SimEvent::Move);
         }
         self.motion = Some(motion);
     }

@@ -10,7 +10,7 @@ use super::config::{Config, Fidelity};
 use super::flow::Flow;
 use super::link_sim::{HandshakeSim, LinkSim};
 use super::motion::Motion;
-use super::queue::{Actor, Event, Next, Queue};
+use super::queue::{Actor, Next, Queue, SimEvent};
 use super::random::{between, seed_of, seeded, unit};
 use super::reach::Reach;
 use super::topology::Graph;
@@ -29,7 +29,7 @@ const AUDIT: Duration = Duration::from_secs(1);
 /// The epoch of a node at its first start.
 const FIRST_EPOCH: u32 = 1000;
 
-pub(crate) struct Node {
+pub(crate) struct SimNode {
     pub(crate) router: Router,
     pub(crate) alive: bool,
     /// The epoch that its state directory would hold.
@@ -50,7 +50,7 @@ pub(crate) struct Node {
 }
 
 /// One end of a link, as its node's router sees it: a neighbour.
-pub(super) struct Session {
+pub(super) struct SimSession {
     pub(super) node: usize,
     pub(super) link: usize,
     pub(super) side: usize,
@@ -63,12 +63,12 @@ pub(super) struct Session {
 pub(crate) struct Net {
     pub(crate) now: Time,
     pub(super) started: Time,
-    pub(crate) nodes: Vec<Node>,
+    pub(crate) nodes: Vec<SimNode>,
     pub(crate) addresses: Vec<Address>,
     pub(super) numbers: HashMap<Address, usize>,
     pub(crate) links: Vec<Wire>,
     /// All sessions of the run, by neighbour id.
-    pub(super) sessions: Vec<Session>,
+    pub(super) sessions: Vec<SimSession>,
     pub(super) queue: Queue,
     pub(crate) reach: Reach,
     /// Links or nodes have changed, so that the connected pairs have to be counted again.
@@ -155,17 +155,17 @@ impl Net {
         for link in 0..net.links.len() {
             net.raise(link);
         }
-        net.queue.push(start + AUDIT, Event::Audit);
+        net.queue.push(start + AUDIT, SimEvent::Audit);
         net
     }
 
-    fn make(&mut self, number: usize, epoch: u32, wires: Vec<usize>) -> Node {
+    fn make(&mut self, number: usize, epoch: u32, wires: Vec<usize>) -> SimNode {
         let seed = seed_of(&mut self.random);
         let mut router = Router::new(self.now, self.router_config.clone(), seed);
         router.add_origin(self.now, identity(number), epoch);
         let handshake_sim = (self.config.fidelity == Fidelity::Link)
             .then(|| Box::new(HandshakeSim::new(&identity(number), seed_of(&mut self.random))));
-        Node {
+        SimNode {
             router,
             alive: true,
             epoch,
@@ -202,7 +202,7 @@ impl Net {
             self.kill(node);
         }
         let (wires, sent) = (std::mem::take(&mut self.nodes[node].wires), self.nodes[node].sent);
-        self.nodes[node] = Node { sent, ..self.make(node, epoch, wires) };
+        self.nodes[node] = SimNode { sent, ..self.make(node, epoch, wires) };
         self.reach.set_alive(node, true);
         self.stale = true;
         self.settle(node);
@@ -284,7 +284,7 @@ impl Net {
         let after = self.config.verifying.mul_f64(unit(&mut self.random));
         self.batches += 1;
         self.verified.insert(self.batches, (self.nodes[node].started, verified));
-        self.queue.push(self.now + after, Event::Verified { node, batch: self.batches });
+        self.queue.push(self.now + after, SimEvent::Verified { node, batch: self.batches });
     }
 
     fn deliver_verified(&mut self, node: usize, batch: u64) {
@@ -319,19 +319,19 @@ impl Net {
         true
     }
 
-    fn handle_event(&mut self, event: Event) {
+    fn handle_event(&mut self, event: SimEvent) {
         match event {
-            Event::Control { id, message } => self.control_arrives(id, &message),
-            Event::Frame { link, side, bytes } => self.frame_arrives(link, side, bytes),
-            Event::Suspect { id } => self.suspect_neighbour(id),
-            Event::Down { id } => self.notice_down(id),
-            Event::Verified { node, batch } => self.deliver_verified(node, batch),
-            Event::Packet { flow } => self.packet_leaves(flow),
-            Event::Move => self.move_on(),
-            Event::Audit => {
+            SimEvent::Control { id, message } => self.control_arrives(id, &message),
+            SimEvent::Frame { link, side, bytes } => self.frame_arrives(link, side, bytes),
+            SimEvent::Suspect { id } => self.suspect_neighbour(id),
+            SimEvent::Down { id } => self.notice_down(id),
+            SimEvent::Verified { node, batch } => self.deliver_verified(node, batch),
+            SimEvent::Packet { flow } => self.packet_leaves(flow),
+            SimEvent::Move => self.move_on(),
+            SimEvent::Audit => {
                 let second = self.now.since(self.started).as_secs();
                 self.audit(second as usize);
-                self.queue.push(self.now + AUDIT, Event::Audit);
+                self.queue.push(self.now + AUDIT, SimEvent::Audit);
             }
         }
     }

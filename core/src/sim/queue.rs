@@ -8,7 +8,7 @@ use crate::time::Time;
 
 /// An event at a fixed moment.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Event {
+pub(super) enum SimEvent {
     /// A control message arrives at the node that has its sender under this neighbour id.
     Control { id: NeighbourId, message: Vec<u8> },
     /// A frame arrives at this end of a link.
@@ -43,20 +43,20 @@ pub(super) enum Actor {
 /// The earliest entry of the queue.
 #[derive(Debug)]
 pub(super) enum Next {
-    Event(Event),
+    Event(SimEvent),
     Deadline(Actor),
 }
 
 /// The events of a run, the earliest first, those of one moment in the order in which they were planned.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    events: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    events: BinaryHeap<Reverse<(Time, u64, SimEvent)>>,
     deadlines: BTreeSet<(Time, Actor)>,
     count: u64,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, at: Time, event: Event) {
+    pub(super) fn push(&mut self, at: Time, event: SimEvent) {
         self.count += 1;
         self.events.push(Reverse((at, self.count, event)));
     }

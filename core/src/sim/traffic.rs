@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::flow::{Flow, Traffic};
 use super::net::Net;
-use super::queue::Event;
+use super::queue::SimEvent;
 use crate::wire::link::KIND_PACKET;
 
 /// The most links that a packet may cross.
@@ -33,7 +33,7 @@ impl Net {
             last: None,
             traffic: Traffic::default(),
         });
-        self.queue.push(self.now, Event::Packet { flow });
+        self.queue.push(self.now, SimEvent::Packet { flow });
         flow
     }
 
@@ -46,7 +46,7 @@ impl Net {
         if self.now >= flow.until {
             return;
         }
-        self.queue.push(self.now + flow.every, Event::Packet { flow: number });
+        self.queue.push(self.now + flow.every, SimEvent::Packet { flow: number });
         let from = flow.from;
         if !self.nodes[from].alive {
             return;

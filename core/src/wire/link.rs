@@ -329,7 +329,7 @@ pub(crate) struct MtuAnswer {
 
 /// A challenge, and the answer to it, after the kind byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct Token {
+pub(crate) struct ChallengeToken {
     /// A random number, the same in both.
     pub token: u64,
 }

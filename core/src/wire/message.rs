@@ -73,7 +73,7 @@ const LAST_KIND: u8 = 7;
 
 /// The header of every message packet; its fields are described in the table of this module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(crate) struct MessageHeader {
     pub source: Address,
     pub from: u64,
     pub to: u64,
@@ -157,7 +157,7 @@ pub(crate) fn source(payload: &[u8]) -> Option<Address> {
     }
 }
 
-pub(crate) fn write_header(header: &Header, out: &mut Vec<u8>) {
+pub(crate) fn write_header(header: &MessageHeader, out: &mut Vec<u8>) {
     out.push(PAYLOAD_KIND_MESSAGE);
     out.extend_from_slice(header.source.as_bytes());
     out.extend_from_slice(&header.from.to_le_bytes());
@@ -214,14 +214,19 @@ pub(crate) fn write_entry(later_ms: u16, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(body);
 }
 
-pub(crate) fn write_fragment(
-    above: u16,
-    sent_at: Timestamp,
-    total: u32,
-    offset: u32,
-    bytes: &[u8],
-    out: &mut Vec<u8>,
-) {
+/// The fields of a fragment frame before its bytes.
+pub(crate) struct FragmentHead {
+    /// The sequence of the message, above the floor.
+    pub above: u16,
+    pub sent_at: Timestamp,
+    /// The length of the whole message.
+    pub total: u32,
+    /// The position of the fragment in it.
+    pub offset: u32,
+}
+
+pub(crate) fn write_fragment(head: &FragmentHead, bytes: &[u8], out: &mut Vec<u8>) {
+    let FragmentHead { above, sent_at, total, offset } = head;
     out.push(FRAGMENT);
     out.extend_from_slice(&above.to_le_bytes());
     out.extend_from_slice(&sent_at.0.to_le_bytes());
@@ -270,11 +275,11 @@ impl<'a> Reader<'a> {
         self.at >= self.bytes.len()
     }
 
-    pub fn header(&mut self) -> Result<Header, Malformed> {
+    pub fn header(&mut self) -> Result<MessageHeader, Malformed> {
         if self.array::<1>()? != [PAYLOAD_KIND_MESSAGE] {
             return Err(Malformed);
         }
-        let header = Header {
+        let header = MessageHeader {
             source: Address::from_bytes(self.array()?),
             from: self.u64()?,
             to: self.u64()?,

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn header() -> Header {
-    Header {
+fn header() -> MessageHeader {
+    MessageHeader {
         source: Address::from_bytes([0xaa; 32]),
         from: 0x0102_0304_0506_0708,
         to: 0x1112_1314_1516_1718,
@@ -39,7 +39,7 @@ fn the_header_is_fixed() {
 #[test]
 fn an_incarnation_of_zero_is_refused() {
     let mut out = Vec::new();
-    write_header(&Header { from: 0, ..header() }, &mut out);
+    write_header(&MessageHeader { from: 0, ..header() }, &mut out);
     assert_eq!(Reader::new(&out).header(), Err(Malformed));
 }
 
@@ -100,7 +100,11 @@ fn gathered_messages_are_fixed_and_cost_four_bytes_each() {
 #[test]
 fn a_fragment_is_fixed() {
     let mut out = Vec::new();
-    write_fragment(1, Timestamp(2), 0x0003_0000, 0x0400, b"abc", &mut out);
+    write_fragment(
+        &FragmentHead { above: 1, sent_at: Timestamp(2), total: 0x0003_0000, offset: 0x0400 },
+        b"abc",
+        &mut out,
+    );
     assert_eq!(out, [4, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 4, 0, 0, 3, 0, b'a', b'b', b'c']);
     assert_eq!(out.len(), FRAGMENT_HEADER + 3);
     let expected = Frame::Fragment {
@@ -132,7 +136,11 @@ fn a_skip_a_ping_and_a_last_are_fixed() {
 #[test]
 fn a_length_beyond_the_packet_is_refused() {
     let mut out = Vec::new();
-    write_fragment(1, Timestamp(2), 100, 0, b"abc", &mut out);
+    write_fragment(
+        &FragmentHead { above: 1, sent_at: Timestamp(2), total: 100, offset: 0 },
+        b"abc",
+        &mut out,
+    );
     for end in 0..out.len() {
         assert_eq!(Reader::new(&out[..end]).frame(), Err(Malformed));
     }

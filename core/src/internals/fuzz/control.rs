@@ -141,7 +141,7 @@ fn attributes(script: &mut Script<'_>, origin: usize, seq: u64) -> RouteAttribut
 }
 
 /// The router under test, and its neighbours as far as the script has them.
-struct World {
+struct ControlWorld {
     now: Time,
     router: Router,
     /// By place: the link that is up there.
@@ -163,7 +163,7 @@ struct World {
 pub fn control(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
-    let mut world = World::new(flags & SMALL != 0);
+    let mut world = ControlWorld::new(flags & SMALL != 0);
     world.late = flags & LATE != 0;
     while let Some(step) = script.step() {
         world.step(step % STEPS, &mut script);
@@ -179,11 +179,11 @@ pub fn control(data: &[u8]) {
     }
 }
 
-impl World {
+impl ControlWorld {
     fn new(small: bool) -> Self {
         let now = Time::from_millis(1_000_000);
         let most = if small { 3 } else { 64 };
-        let mut world = World {
+        let mut world = ControlWorld {
             now,
             router: make_router(now, most, 0),
             links: [None; NEIGHBOURS],

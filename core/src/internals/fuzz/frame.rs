@@ -75,7 +75,7 @@ pub fn frame(data: &[u8]) {
 }
 
 /// One end of a link with its sealer, and the control messages that it sent and received.
-pub(super) struct Side {
+pub(super) struct LinkSide {
     pub(super) link: Link,
     sealer: Sealer,
     state: LinkState,
@@ -83,10 +83,10 @@ pub(super) struct Side {
     heard: Vec<Vec<u8>>,
 }
 
-impl Side {
+impl LinkSide {
     pub(super) fn new(now: Time, (sealer, opener): SessionEnd) -> Self {
         let link = Link::new(now, Address::from_bytes([9; 32]), opener, MTU, [5; 32]);
-        Side { link, sealer, state: LinkState::Up, said: Vec::new(), heard: Vec::new() }
+        LinkSide { link, sealer, state: LinkState::Up, said: Vec::new(), heard: Vec::new() }
     }
 
     fn is_down(&self) -> bool {
@@ -152,7 +152,7 @@ fn sealed(sealer: &mut Sealer, plaintext: &[u8]) -> Vec<u8> {
 }
 
 /// Advances `now` by `span` and handles each side's deadlines on the way. Frames that the sides send are passed to `send`.
-fn pass(now: &mut Time, span: Duration, sides: &mut [Side], mut send: impl FnMut(usize, Vec<u8>)) {
+fn pass(now: &mut Time, span: Duration, sides: &mut [LinkSide], mut send: impl FnMut(usize, Vec<u8>)) {
     let end = *now + span;
     for round in 0.. {
         let next = sides.iter().filter_map(|side| side.link.next_deadline()).min();
@@ -169,7 +169,7 @@ fn pass(now: &mut Time, span: Duration, sides: &mut [Side], mut send: impl FnMut
 
 fn hostile(mut script: Script<'_>, [here, there]: [SessionEnd; 2]) {
     let mut now = Time::from_millis(10_000);
-    let mut side = [Side::new(now, here)];
+    let mut side = [LinkSide::new(now, here)];
     let (mut neighbour, mut sequence) = (there.0, 0u32);
     let mut last: VecDeque<Vec<u8>> = VecDeque::new();
     while let Some(step) = script.step() {
@@ -248,7 +248,7 @@ fn hostile(mut script: Script<'_>, [here, there]: [SessionEnd; 2]) {
 
 fn honest(mut script: Script<'_>, ends: [SessionEnd; 2]) {
     let mut now = Time::from_millis(10_000);
-    let mut sides = ends.map(|end| Side::new(now, end));
+    let mut sides = ends.map(|end| LinkSide::new(now, end));
     let mut line: VecDeque<(usize, Vec<u8>)> = VecDeque::new();
     let mut count = 0u32;
     while let Some(step) = script.step() {
@@ -316,7 +316,7 @@ fn honest(mut script: Script<'_>, ends: [SessionEnd; 2]) {
 
 fn arrive(
     now: Time,
-    sides: &mut [Side; 2],
+    sides: &mut [LinkSide; 2],
     line: &mut VecDeque<(usize, Vec<u8>)>,
     to: usize,
     mut frame: Vec<u8>,

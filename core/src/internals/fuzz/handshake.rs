@@ -52,7 +52,7 @@ struct Flying {
     frame: Vec<u8>,
 }
 
-struct World {
+struct HandshakeWorld {
     now: Time,
     nodes: [Handshakes; 2],
     addresses: [Address; 2],
@@ -75,7 +75,7 @@ fn path(endpoint: u8) -> Path {
 pub fn handshake(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
-    let mut world = World::new(flags);
+    let mut world = HandshakeWorld::new(flags);
     while let Some(step) = script.step() {
         world.step(step, &mut script);
     }
@@ -84,7 +84,7 @@ pub fn handshake(data: &[u8]) {
     }
 }
 
-impl World {
+impl HandshakeWorld {
     fn new(flags: u8) -> Self {
         let suites = Suite::CHACHA;
         let key = (flags & CLOSED != 0).then_some([7; 32]);
@@ -106,7 +106,7 @@ impl World {
             seed += 1;
             Handshakes::new(identities.next().expect("two of them"), config, [seed; 32])
         });
-        World {
+        HandshakeWorld {
             now: Time::from_millis(5000),
             nodes,
             addresses: [IDENTITIES[0].address(), IDENTITIES[1].address()],

@@ -10,7 +10,7 @@ use crate::fixtures::script::{Script, damaged};
 use crate::message::{Conversation, ConversationConfig, ConversationEvent};
 use crate::time::Time;
 use crate::types::{MAX_MESSAGE, Timestamp};
-use crate::wire::message::{Frame, HEADER, Header, Reader, write_ack, write_credit, write_header};
+use crate::wire::message::{Frame, HEADER, MessageHeader, Reader, write_ack, write_credit, write_header};
 
 /// Flag in the first byte of a script: both ends are honest, and only the line between them is faulty.
 pub(super) const HONEST: u8 = 1;
@@ -54,16 +54,16 @@ fn incarnation(side: usize) -> u64 {
     100 * (side as u64 + 1)
 }
 
-struct Side {
+struct ConversationSide {
     conversation: Conversation,
     reads: bool,
     sent: Vec<Bytes>,
     inbox: Vec<Bytes>,
 }
 
-pub(super) struct World {
+pub(super) struct ConversationWorld {
     now: Time,
-    sides: [Side; 2],
+    sides: [ConversationSide; 2],
     line: VecDeque<(usize, Bytes)>,
     honest: bool,
 }
@@ -75,7 +75,7 @@ pub(super) struct World {
 pub fn message(data: &[u8]) {
     let mut script = Script::new(data);
     let honest = script.u8() & HONEST != 0;
-    let mut world = World::new(honest);
+    let mut world = ConversationWorld::new(honest);
     while let Some(step) = script.step() {
         world.step(step % if honest { HONEST_STEPS } else { STEPS }, &mut script);
         world.settle();
@@ -85,17 +85,17 @@ pub fn message(data: &[u8]) {
     }
 }
 
-impl World {
+impl ConversationWorld {
     pub(super) fn new(honest: bool) -> Self {
         let side = |number: usize| {
             let (local, peer) = (address(number), address(1 - number));
             let mut conversation =
                 Conversation::new(ConversationConfig::default(), local, peer, incarnation(number));
             conversation.set_reachable(Time::ZERO, true);
-            Side { conversation, reads: true, sent: Vec::new(), inbox: Vec::new() }
+            ConversationSide { conversation, reads: true, sent: Vec::new(), inbox: Vec::new() }
         };
         let now = Time::from_millis(1000);
-        World { now, sides: [side(0), side(1)], line: VecDeque::new(), honest }
+        ConversationWorld { now, sides: [side(0), side(1)], line: VecDeque::new(), honest }
     }
 
     /// The oldest packet on the line, with the number of its recipient.
@@ -139,7 +139,7 @@ impl World {
             }
             FRAMES => {
                 let to = script.below(2);
-                let header = Header {
+                let header = MessageHeader {
                     source: address(1 - to),
                     from: if script.u8() == 1 { script.u64() } else { incarnation(1 - to) },
                     to: if script.u8() == 1 { script.u64() } else { incarnation(to) },
@@ -239,7 +239,7 @@ impl World {
                 self.arrive(to, packet);
                 self.settle();
             }
-            let waits = |side: &Side| side.conversation.waiting().messages > 0;
+            let waits = |side: &ConversationSide| side.conversation.waiting().messages > 0;
             if !self.sides.iter().any(waits) {
                 break;
             }

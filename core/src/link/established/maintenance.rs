@@ -11,7 +11,7 @@ use crate::netmod::Endpoint;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{
-    KIND_MTU_ANSWER, KIND_REKEY, KIND_RESPONSE, MtuAnswer, Rekey, Token, Vitals, plaintext,
+    ChallengeToken, KIND_MTU_ANSWER, KIND_REKEY, KIND_RESPONSE, MtuAnswer, Rekey, Vitals, plaintext,
 };
 
 /// The minimum length of an MTU probe after its kind, in bytes: the length of the answer, so that no answer is longer
@@ -136,7 +136,7 @@ impl Link {
     pub(super) fn on_response(
         &mut self,
         now: Time,
-        token: Token,
+        token: ChallengeToken,
         from: Option<Endpoint>,
         newest: bool,
     ) -> Result<(), DropCause> {
@@ -158,7 +158,11 @@ impl Link {
     }
 
     /// Answers a challenge, but only from the known endpoint: otherwise an attacker could forward it from elsewhere.
-    pub(super) fn on_challenge(&mut self, token: Token, from: Option<Endpoint>) -> Result<(), DropCause> {
+    pub(super) fn on_challenge(
+        &mut self,
+        token: ChallengeToken,
+        from: Option<Endpoint>,
+    ) -> Result<(), DropCause> {
         if from.is_some() {
             return Err(DropCause::Stranger);
         }

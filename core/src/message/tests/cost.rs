@@ -14,7 +14,8 @@ struct Writer(Vec<u8>);
 impl Writer {
     fn new(number: u64, floor: u64) -> Self {
         let mut out = Vec::new();
-        let header = wire::Header { source: address(0), from: 100, to: 200, number, open: 1 << 16, floor };
+        let header =
+            wire::MessageHeader { source: address(0), from: 100, to: 200, number, open: 1 << 16, floor };
         wire::write_header(&header, &mut out);
         Writer(out)
     }
@@ -33,7 +34,11 @@ impl Writer {
     }
 
     fn part(mut self, above: u16, total: u32, offset: u32, size: usize) -> Self {
-        wire::write_fragment(above, Timestamp(0), total, offset, &vec![7; size], &mut self.0);
+        wire::write_fragment(
+            &wire::FragmentHead { above, sent_at: Timestamp(0), total, offset },
+            &vec![7; size],
+            &mut self.0,
+        );
         self
     }
 

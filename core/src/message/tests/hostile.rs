@@ -11,7 +11,7 @@ use crate::wire::message as wire;
 
 fn packet(number: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut out = Vec::new();
-    let header = wire::Header { source: address(0), from: 100, to: 0, number, open: 0, floor: 0 };
+    let header = wire::MessageHeader { source: address(0), from: 100, to: 0, number, open: 0, floor: 0 };
     wire::write_header(&header, &mut out);
     frames(&mut out);
     out.into()
@@ -24,7 +24,13 @@ fn recipient() -> Conversation {
 }
 
 fn fragment(number: u64, above: u16, total: u32, offset: u32, length: usize) -> Bytes {
-    packet(number, |out| wire::write_fragment(above, Timestamp(0), total, offset, &vec![1; length], out))
+    packet(number, |out| {
+        wire::write_fragment(
+            &wire::FragmentHead { above, sent_at: Timestamp(0), total, offset },
+            &vec![1; length],
+            out,
+        )
+    })
 }
 
 #[test]
@@ -75,7 +81,8 @@ fn an_ack_or_a_receipt_for_something_never_sent_is_refused() {
     let mut pair = Pair::new(1, CLEAN);
     pair.send(0, "x");
     pair.run_out(Duration::from_secs(60));
-    let header = wire::Header { source: address(0), from: 100, to: 200, number: 900, open: 0, floor: 1 };
+    let header =
+        wire::MessageHeader { source: address(0), from: 100, to: 200, number: 900, open: 0, floor: 1 };
     let mut ack = Vec::new();
     wire::write_header(&header, &mut ack);
     let mut credit = ack.clone();
@@ -106,7 +113,11 @@ fn a_small_message_does_not_keep_a_large_packet_allocated() {
         let count = wire::write_messages(0, Timestamp(0), out);
         wire::write_entry(0, b"small", out);
         wire::patch_count(count, 1, out);
-        wire::write_fragment(1, Timestamp(0), 5000, 0, &[1; 1000], out);
+        wire::write_fragment(
+            &wire::FragmentHead { above: 1, sent_at: Timestamp(0), total: 5000, offset: 0 },
+            &[1; 1000],
+            out,
+        );
     });
     assert_eq!(to.handle(Time::ZERO, &packet), Ok(()));
     let message = to.next_message(Timestamp(0)).unwrap();

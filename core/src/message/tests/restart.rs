@@ -173,7 +173,7 @@ fn a_restart_is_detected_under_a_flood_of_forged_incarnations() {
         let mut invented = 1_000_000 + seed;
         let mut flood = |pair: &mut Pair| {
             invented += 1;
-            let header = crate::wire::message::Header {
+            let header = crate::wire::message::MessageHeader {
                 source: address(0),
                 from: invented.wrapping_mul(0x9E37_79B9_7F4A_7C15),
                 to: 0,
@@ -207,7 +207,8 @@ fn a_restart_is_detected_under_a_flood_of_forged_incarnations() {
 
 /// A packet of the first side from one incarnation to another.
 fn ping(from: u64, to: u64, number: u64) -> Bytes {
-    let header = crate::wire::message::Header { source: address(0), from, to, number, open: 0, floor: 0 };
+    let header =
+        crate::wire::message::MessageHeader { source: address(0), from, to, number, open: 0, floor: 0 };
     let mut packet = Vec::new();
     crate::wire::message::write_header(&header, &mut packet);
     crate::wire::message::write_ping(&mut packet);

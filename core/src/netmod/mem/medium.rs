@@ -28,7 +28,7 @@ pub(super) struct OpeningId(u64);
 
 /// The reason why a plug cannot do what was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum PlugRefusal {
     Failed,
     AlreadyOpen,
     Closed,
@@ -37,7 +37,7 @@ pub(super) enum Refusal {
 
 /// The shared state of a [`MemNet`](super::MemNet).
 #[derive(Debug)]
-pub(super) struct Medium {
+pub(super) struct MemMedium {
     seed: u64,
     started: Instant,
     ids: BTreeMap<String, Id>,
@@ -80,9 +80,9 @@ struct OpenPlug {
     receiver: Option<Waker>,
 }
 
-impl Medium {
+impl MemMedium {
     pub(super) fn new(seed: u64) -> Self {
-        Medium {
+        MemMedium {
             seed,
             started: Instant::now(),
             ids: BTreeMap::new(),
@@ -139,16 +139,16 @@ impl Medium {
         id: Id,
         mine: Option<OpeningId>,
         discover: bool,
-    ) -> Result<OpeningId, Refusal> {
+    ) -> Result<OpeningId, PlugRefusal> {
         let instance = self.draw(&["instance", &self.openings.to_string()]);
         let opening = OpeningId(self.openings);
-        let slot = self.slots.get_mut(id as usize).ok_or(Refusal::NoSuchEndpoint)?;
+        let slot = self.slots.get_mut(id as usize).ok_or(PlugRefusal::NoSuchEndpoint)?;
         if slot.failed {
-            return Err(Refusal::Failed);
+            return Err(PlugRefusal::Failed);
         }
         match &slot.open {
             Some(open) if Some(open.opening) == mine => return Ok(open.opening),
-            Some(_) => return Err(Refusal::AlreadyOpen),
+            Some(_) => return Err(PlugRefusal::AlreadyOpen),
             None => {}
         }
         slot.open = Some(OpenPlug {
@@ -201,12 +201,12 @@ impl Medium {
         mine: OpeningId,
         to: Id,
         train: Train<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), PlugRefusal> {
         self.mine(from, mine)?;
         let now = self.now();
         self.direction((from, to));
-        let slot = self.slots.get_mut(to as usize).ok_or(Refusal::NoSuchEndpoint)?;
-        let direction = self.directions.get_mut(&(from, to)).ok_or(Refusal::NoSuchEndpoint)?;
+        let slot = self.slots.get_mut(to as usize).ok_or(PlugRefusal::NoSuchEndpoint)?;
+        let direction = self.directions.get_mut(&(from, to)).ok_or(PlugRefusal::NoSuchEndpoint)?;
         let Some(open) = &mut slot.open else {
             let frames = train.frames().len() as u64;
             direction.counts.sent += frames;
@@ -243,13 +243,13 @@ impl Medium {
         mine: OpeningId,
         received: &mut Received,
         waker: &Waker,
-    ) -> Result<ReceiveOutcome, Refusal> {
+    ) -> Result<ReceiveOutcome, PlugRefusal> {
         self.mine(id, mine)?;
         let now = self.now();
         let before = (received.arrivals.len(), received.heard.len());
         self.receive_announcements(id, now, received);
         let Some(open) = self.slots.get_mut(id as usize).and_then(|slot| slot.open.as_mut()) else {
-            return Err(Refusal::Closed);
+            return Err(PlugRefusal::Closed);
         };
         open.take(now, received);
         if before != (received.arrivals.len(), received.heard.len()) {
@@ -296,12 +296,12 @@ impl Medium {
         std::mem::take(&mut self.woken)
     }
 
-    fn mine(&self, id: Id, mine: OpeningId) -> Result<(), Refusal> {
-        let slot = self.slots.get(id as usize).ok_or(Refusal::NoSuchEndpoint)?;
+    fn mine(&self, id: Id, mine: OpeningId) -> Result<(), PlugRefusal> {
+        let slot = self.slots.get(id as usize).ok_or(PlugRefusal::NoSuchEndpoint)?;
         match &slot.open {
             Some(open) if open.opening == mine => Ok(()),
-            _ if slot.failed => Err(Refusal::Failed),
-            _ => Err(Refusal::Closed),
+            _ if slot.failed => Err(PlugRefusal::Failed),
+            _ => Err(PlugRefusal::Closed),
         }
     }
 

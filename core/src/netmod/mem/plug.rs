@@ -10,7 +10,7 @@ use async_io::Timer;
 use async_trait::async_trait;
 
 use super::MemNet;
-use super::medium::{OpeningId, ReceiveOutcome, Refusal, endpoint};
+use super::medium::{OpeningId, PlugRefusal, ReceiveOutcome, endpoint};
 use super::queued_train::Id;
 use crate::netmod::{Endpoint, MIN_MTU, Netmod, NetmodError, Properties, Received, Train};
 
@@ -63,19 +63,19 @@ impl MemNetmod {
 
     fn opening(&self) -> Result<OpeningId, NetmodError> {
         let opening = *self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        opening.ok_or_else(|| self.refused(Refusal::Closed))
+        opening.ok_or_else(|| self.refused(PlugRefusal::Closed))
     }
 
-    fn refused(&self, why: Refusal) -> NetmodError {
+    fn refused(&self, why: PlugRefusal) -> NetmodError {
         let name = &self.name;
         let gone = |kind, text: &str| NetmodError::Gone(io::Error::new(kind, format!("mem:{name} {text}")));
         match why {
-            Refusal::Failed => gone(io::ErrorKind::NetworkDown, "was made to fail"),
-            Refusal::AlreadyOpen => {
+            PlugRefusal::Failed => gone(io::ErrorKind::NetworkDown, "was made to fail"),
+            PlugRefusal::AlreadyOpen => {
                 gone(io::ErrorKind::AddrInUse, "is already open: close the other plug of this name first")
             }
-            Refusal::Closed => gone(io::ErrorKind::NotConnected, "is not open"),
-            Refusal::NoSuchEndpoint => NetmodError::Endpoint(io::Error::new(
+            PlugRefusal::Closed => gone(io::ErrorKind::NotConnected, "is not open"),
+            PlugRefusal::NoSuchEndpoint => NetmodError::Endpoint(io::Error::new(
                 io::ErrorKind::HostUnreachable,
                 "no node on this medium has this endpoint",
             )),
@@ -154,7 +154,7 @@ impl Netmod for MemNetmod {
         if train.size.min(train.bytes.len()) > self.properties.mtu {
             return Err(NetmodError::TooLong);
         }
-        let to = id_of(endpoint).ok_or_else(|| self.refused(Refusal::NoSuchEndpoint))?;
+        let to = id_of(endpoint).ok_or_else(|| self.refused(PlugRefusal::NoSuchEndpoint))?;
         self.net.with(|medium| medium.send(self.id, opening, to, train)).map_err(|why| self.refused(why))
     }
 

@@ -85,7 +85,7 @@ fn whoever_is_woken_finds_every_lock_free() {
 /// The first packet of an invented sender.
 fn first_packet(number: u32, frames: impl FnOnce(&mut Vec<u8>)) -> (Address, Bytes) {
     let source = address(number);
-    let header = wire::Header { source, from: 77, to: 0, number: 0, open: 0, floor: 0 };
+    let header = wire::MessageHeader { source, from: 77, to: 0, number: 0, open: 0, floor: 0 };
     let mut out = Vec::new();
     wire::write_header(&header, &mut out);
     frames(&mut out);
@@ -121,10 +121,22 @@ const FORMS: [Form; 9] = [
         }
     }),
     ("pieces of a message", |out| {
-        (0..50).for_each(|nth| wire::write_fragment(1, Timestamp(0), 9000, 2 + 2 * nth, &[1], out));
+        (0..50).for_each(|nth| {
+            wire::write_fragment(
+                &wire::FragmentHead { above: 1, sent_at: Timestamp(0), total: 9000, offset: 2 + 2 * nth },
+                &[1],
+                out,
+            )
+        });
     }),
     ("pieces of many messages", |out| {
-        (0..50).for_each(|nth| wire::write_fragment(nth + 1, Timestamp(0), 9000, 2, &[1], out));
+        (0..50).for_each(|nth| {
+            wire::write_fragment(
+                &wire::FragmentHead { above: nth + 1, sent_at: Timestamp(0), total: 9000, offset: 2 },
+                &[1],
+                out,
+            )
+        });
     }),
     ("the most of a packet", |out| message(1, 1200, out)),
 ];

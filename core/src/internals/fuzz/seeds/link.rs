@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::frame::{self, Side};
+use super::super::frame::{self, LinkSide};
 use super::super::handshake::{
     AFTERWARDS, ARRIVE, CLOSED, CONFIRM, DAMAGE, DIAL, FORGE, LOAD, LOSE, REPLAY, STRANGER, WAIT,
 };
@@ -82,7 +82,7 @@ fn plaintexts() -> Seed {
     let Some(ends) = session_pair(Suite::ChaCha20Poly1305) else {
         return Seed::new("frame", "said", Vec::new());
     };
-    let mut sides = ends.map(|end| Side::new(now, end));
+    let mut sides = ends.map(|end| LinkSide::new(now, end));
     let mut writer = ScriptWriter::default();
     writer.u8(0);
     for round in 0..30u32 {

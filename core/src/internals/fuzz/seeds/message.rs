@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::message::{
-    ARRIVE, DAMAGE, FRAMES, HONEST, LOSE, OVERTAKE, RAW, READ, ROUTE, SEND, TWICE, WAIT, World,
+    ARRIVE, ConversationWorld, DAMAGE, FRAMES, HONEST, LOSE, OVERTAKE, RAW, READ, ROUTE, SEND, TWICE, WAIT,
 };
 use super::super::packet::{self, node_identity};
 use super::super::seed::Seed;
@@ -71,7 +71,7 @@ fn lines() -> Vec<Seed> {
 
 /// The packets of a conversation with gaps, fragments and gathered messages, each with the number of its recipient.
 fn spoken() -> Vec<(usize, Vec<u8>)> {
-    let mut world = World::new(true);
+    let mut world = ConversationWorld::new(true);
     let mut spoken = Vec::new();
     for nth in 0..10 {
         world.say(nth % 2, [3, 30, 300, 3000, 9000][nth / 2]);

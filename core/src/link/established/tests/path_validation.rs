@@ -1,7 +1,7 @@
 //! A neighbour that moves, and attackers that send copies of its frames.
 
 use super::*;
-use crate::wire::link::{KIND_RESPONSE, Token};
+use crate::wire::link::{ChallengeToken, KIND_RESPONSE};
 
 fn endpoint(n: u8) -> Endpoint {
     Endpoint::new(&[n]).unwrap()
@@ -87,7 +87,7 @@ fn a_response_counts_only_from_the_challenged_endpoint() {
     pair.stray(endpoint(7), frame).unwrap();
     let response = pair.response();
     assert_eq!(pair.stray(endpoint(8), response), Err(DropCause::Stranger));
-    let wrong = plaintext(KIND_RESPONSE, &Token { token: 1 });
+    let wrong = plaintext(KIND_RESPONSE, &ChallengeToken { token: 1 });
     let mut frame = Vec::new();
     pair.sealers[1].seal(|out| out.extend_from_slice(&wrong), &mut frame).unwrap();
     assert_eq!(pair.stray(endpoint(7), frame), Err(DropCause::Stranger));
