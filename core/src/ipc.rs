@@ -5,14 +5,14 @@
 //!
 //! ```text
 //!  application ─▶ Client ─▶ outbox ─▶ socket ─▶ frames ─▶ call ─▶ Node, Admin
-//!                  slots ◀─ frames ◀─ socket ◀─ outbox ◀─ reply
+//!                  calls ◀─ frames ◀─ socket ◀─ outbox ◀─ reply
 //! ```
 //!
 //! What crosses the socket stands in `proto`: a greeting with a version each way, then length-delimited values, many
 //! calls under way at once. What keeps a program that crashes, hangs or lies from harming anybody else:
 //!
 //! - Each connection is bounded: in calls under way and their bytes, in messages fetched but not confirmed, in bytes
-//!   waiting to be written. The number of connections is bounded too, and what they have in common (see `shares`).
+//!   waiting to be written. The number of connections is bounded too, and what they have in common (see `quotas`).
 //! - The owner gets in to stop the daemon, whatever the other connections are (see [`Client::find_to_administer`]).
 //! - A message that was fetched but not confirmed goes back to the head of its inbox when its connection ends.
 //! - A connection that takes nothing for a while, although something is to be written, is closed.
@@ -20,34 +20,34 @@
 //! - Who may do what is decided by the user id that the kernel tells, see [`Admin`].
 
 mod admin;
-mod bell;
-mod calls;
 mod client;
+mod client_connection;
 mod connect;
-mod connection;
 #[cfg(feature = "internals")]
 pub(crate) mod cost;
 mod credit;
 mod error;
+mod event_count;
 mod frame;
 #[cfg(feature = "internals")]
 pub(crate) mod fuzz;
-mod held;
 mod lookup;
+mod mailbox;
 mod outbox;
-mod pending;
-mod proto;
-mod receive;
+mod protocol;
+mod quotas;
 mod server;
-mod shares;
+mod server_connection;
+mod session;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod unconfirmed;
 
 pub use admin::{Admin, AdminError, Denial, IdentityInfo, NameInfo, PeerInfo, Source};
 pub use client::{Client, Sent, Subscription, Tracing};
 pub use error::{ClientError, ConnectError};
 pub use lookup::{MAX_SOCKET_PATH, SYSTEM_SOCKET, Search, socket_path, state_dir};
-pub use receive::{Delivery, Mailbox, Messages};
+pub use mailbox::{Delivery, Mailbox, Messages};
 pub use server::{MAX_CONNECTIONS, Server};
 pub use socket::{Access, BindError};

@@ -7,7 +7,7 @@ mod handshakes;
 mod links;
 mod routers;
 
-pub use crate::ipc::cost::{Asked, REQUESTS, SocketLayer, request};
+pub use crate::ipc::cost::{REQUESTS, RequestFields, SocketLayer, request};
 pub use crate::node::cost::destination::NodeLayer;
 pub use handshakes::HandshakeLayer;
 pub use links::LinkLayer;

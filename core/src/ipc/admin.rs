@@ -130,7 +130,7 @@ pub trait Admin: Send + Sync + 'static {
     /// Dials a peer from now on, and remembers it.
     async fn add_peer(&self, uri: &str) -> Result<(), AdminError>;
 
-    /// Dials a peer no more. Says what became of its link.
+    /// Dials a peer no more. Says what became of its connection.
     async fn remove_peer(&self, uri: &str) -> Result<String, AdminError>;
 
     /// Reads the configuration again. Says what was done.

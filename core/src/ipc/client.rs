@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::ipc::admin::{IdentityInfo, NameInfo, PeerInfo};
+use crate::ipc::client_connection::{ClientConnection, PendingCall};
 use crate::ipc::error::{ClientError, ConnectError};
-use crate::ipc::pending::{Link, Pending};
-use crate::ipc::proto::*;
-use crate::ipc::receive::{Delivery, Mailbox, Messages};
+use crate::ipc::mailbox::{Delivery, Mailbox, Messages};
+use crate::ipc::protocol::*;
 use crate::ipc::{connect, lookup::Search};
 use crate::types::*;
 
@@ -30,7 +30,7 @@ use crate::types::*;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Client {
-    link: Arc<Link>,
+    connection: Arc<ClientConnection>,
     inbox: Mailbox,
 }
 
@@ -65,24 +65,24 @@ impl Client {
     /// # Errors
     /// [`ConnectError`], which says what to do.
     pub async fn find(search: &Search) -> Result<Self, ConnectError> {
-        Ok(Self::over(connect::find(search, Welcome::Ok).await?))
+        Ok(Self::over(connect::find(search, GreetingCode::Ok).await?))
     }
 
-    pub(super) fn over(link: Link) -> Self {
-        let link = Arc::new(link);
-        let inbox = Mailbox { link: link.clone(), to: None };
-        Client { link, inbox }
+    pub(super) fn over(connection: ClientConnection) -> Self {
+        let connection = Arc::new(connection);
+        let inbox = Mailbox { connection: connection.clone(), to: None };
+        Client { connection, inbox }
     }
 
     /// The address that this client sends as and receives for unless it names another: the node's first, or the first of
     /// one's own in a daemon that is somebody else's.
     pub fn address(&self) -> Address {
-        self.link.address
+        self.connection.address
     }
 
     /// The daemon's version.
     pub fn version(&self) -> &str {
-        &self.link.version
+        &self.connection.version
     }
 
     /// Sends a message; waits while there is no room for it. It has been accepted when this returns, not delivered: see
@@ -145,13 +145,13 @@ impl Client {
         bytes: usize,
         wait: bool,
     ) -> Result<Vec<Sent>, ClientError> {
-        let pending = self.link.begin(Call::Submit { messages, wait }, bytes).await?;
+        let pending = self.connection.begin(Call::Submit { messages, wait }, bytes).await?;
         let infos = expect!(pending.await?, Reply::Sent(infos) => infos)?;
         let sent = infos.into_iter().map(|info| Sent {
             id: info.id,
             durable: info.durable,
             bytes: info.bytes,
-            fate: Some((info.ticket, self.link.clone())),
+            fate: Some((info.ticket, self.connection.clone())),
         });
         Ok(sent.collect())
     }
@@ -195,7 +195,7 @@ impl Client {
 
     /// The inbox of another address of the daemon. Whether it may be used shows when something is received from it.
     pub fn mailbox(&self, address: &Address) -> Mailbox {
-        Mailbox { link: self.link.clone(), to: Some(*address) }
+        Mailbox { connection: self.connection.clone(), to: Some(*address) }
     }
 
     /// How the node is.
@@ -203,27 +203,27 @@ impl Client {
     /// # Errors
     /// When the connection is lost, as for all that follow.
     pub async fn status(&self) -> Result<Status, ClientError> {
-        expect!(self.link.call(Call::Status).await?, Reply::Status(status) => *status)
+        expect!(self.connection.call(Call::Status).await?, Reply::Status(status) => *status)
     }
 
     /// Its neighbours, with their names.
     pub async fn peers(&self) -> Result<Vec<Peer>, ClientError> {
-        expect!(self.link.call(Call::Peers).await?, Reply::Peers(peers) => peers)
+        expect!(self.connection.call(Call::Peers).await?, Reply::Peers(peers) => peers)
     }
 
     /// Its routes, with the names of the destinations.
     pub async fn routes(&self) -> Result<Vec<Route>, ClientError> {
-        expect!(self.link.call(Call::Routes { to: None }).await?, Reply::Routes(routes) => routes)
+        expect!(self.connection.call(Call::Routes { to: None }).await?, Reply::Routes(routes) => routes)
     }
 
     /// Those to one destination.
     pub async fn routes_to(&self, to: Address) -> Result<Vec<Route>, ClientError> {
-        expect!(self.link.call(Call::Routes { to: Some(to) }).await?, Reply::Routes(routes) => routes)
+        expect!(self.connection.call(Call::Routes { to: Some(to) }).await?, Reply::Routes(routes) => routes)
     }
 
     /// Where it dials.
     pub async fn dialled(&self) -> Result<Vec<Dialled>, ClientError> {
-        expect!(self.link.call(Call::Dialled).await?, Reply::Dialled(dialled) => dialled)
+        expect!(self.connection.call(Call::Dialled).await?, Reply::Dialled(dialled) => dialled)
     }
 
     /// One round trip to the peer's node.
@@ -232,28 +232,28 @@ impl Client {
     /// [`ClientError::Ping`] when none came back in time.
     pub async fn ping(&self, peer: &Address, timeout: Duration) -> Result<Pong, ClientError> {
         let call = Call::Ping { peer: *peer, timeout_us: micros(timeout) };
-        expect!(self.link.call(call).await?, Reply::Pong(pong) => pong)
+        expect!(self.connection.call(call).await?, Reply::Pong(pong) => pong)
     }
 
     /// Each hop on the way to the peer, the peer last.
     pub fn trace(&self, peer: &Address, max_hops: u8, timeout_per_hop: Duration) -> Tracing {
         let call = Call::Trace { peer: *peer, max_hops, timeout_us: micros(timeout_per_hop) };
-        Tracing { pending: self.link.begin_now(call).open() }
+        Tracing { pending: self.connection.begin_now(call).open() }
     }
 
     /// What happens from now on. A subscriber that falls behind loses the oldest events, which are counted.
     pub fn events(&self) -> Subscription {
-        Subscription { pending: self.link.begin_now(Call::Events).open() }
+        Subscription { pending: self.connection.begin_now(Call::Events).open() }
     }
 
     /// The node's addresses and whose they are.
     pub async fn identities(&self) -> Result<Vec<IdentityInfo>, ClientError> {
-        expect!(self.link.call(Call::Identities).await?, Reply::Identities(list) => list)
+        expect!(self.connection.call(Call::Identities).await?, Reply::Identities(list) => list)
     }
 
     /// Makes one more address; its secret stays in the daemon.
     pub async fn new_identity(&self, label: Option<String>) -> Result<IdentityInfo, ClientError> {
-        expect!(self.link.call(Call::NewIdentity { label }).await?, Reply::Identity(identity) => identity)
+        expect!(self.connection.call(Call::NewIdentity { label }).await?, Reply::Identity(identity) => identity)
     }
 
     /// Removes an address, and its secret for good.
@@ -263,7 +263,7 @@ impl Client {
 
     /// The daemon's address book.
     pub async fn names(&self) -> Result<Vec<NameInfo>, ClientError> {
-        expect!(self.link.call(Call::Names).await?, Reply::Names(names) => names)
+        expect!(self.connection.call(Call::Names).await?, Reply::Names(names) => names)
     }
 
     /// Gives an address a name.
@@ -278,7 +278,7 @@ impl Client {
 
     /// The peers that the daemon dials, and where that was said.
     pub async fn peer_list(&self) -> Result<Vec<PeerInfo>, ClientError> {
-        expect!(self.link.call(Call::PeerList).await?, Reply::PeerList(list) => list)
+        expect!(self.connection.call(Call::PeerList).await?, Reply::PeerList(list) => list)
     }
 
     /// Dials a peer from now on; the daemon remembers it.
@@ -286,32 +286,32 @@ impl Client {
         self.order(Call::AddPeer { uri: uri.to_owned() }).await
     }
 
-    /// Dials a peer no more; says what became of its link.
+    /// Dials a peer no more; says what became of its connection.
     pub async fn remove_peer(&self, uri: &str) -> Result<String, ClientError> {
         let call = Call::RemovePeer { uri: uri.to_owned() };
-        expect!(self.link.call(call).await?, Reply::Text(text) => text)
+        expect!(self.connection.call(call).await?, Reply::Text(text) => text)
     }
 
     /// Has the daemon read its configuration again; says what it did.
     pub async fn reload(&self) -> Result<String, ClientError> {
-        expect!(self.link.call(Call::Reload).await?, Reply::Text(text) => text)
+        expect!(self.connection.call(Call::Reload).await?, Reply::Text(text) => text)
     }
 
     /// Stops the daemon in order, and waits until it has said goodbye to its neighbours. Returns what is lost with it.
     pub async fn stop(&self) -> Result<Unfinished, ClientError> {
-        let unfinished = expect!(self.link.call(Call::Stop).await?, Reply::Unfinished(left) => left)?;
-        self.link.closed().await;
+        let unfinished = expect!(self.connection.call(Call::Stop).await?, Reply::Unfinished(left) => left)?;
+        self.connection.closed().await;
         Ok(unfinished)
     }
 
     /// Waits until all that was confirmed and cancelled is on its way to the daemon; whether it is. To be called before
     /// the process ends.
     pub async fn flush(&self) -> bool {
-        self.link.flushed().await
+        self.connection.flushed().await
     }
 
     async fn order(&self, call: Call) -> Result<(), ClientError> {
-        expect!(self.link.call(call).await?, Reply::Done => ())
+        expect!(self.connection.call(call).await?, Reply::Done => ())
     }
 }
 
@@ -338,7 +338,7 @@ pub struct Sent {
     pub durable: bool,
     /// The length of its body, in bytes.
     pub bytes: u64,
-    fate: Option<(u64, Arc<Link>)>,
+    fate: Option<(u64, Arc<ClientConnection>)>,
 }
 
 impl Sent {
@@ -348,8 +348,8 @@ impl Sent {
     /// [`SendError::Expired`] when its time to live ran out before.
     pub async fn delivered(mut self) -> Result<Receipt, ClientError> {
         match self.fate.take() {
-            Some((ticket, link)) => {
-                expect!(link.call(Call::Delivered { ticket }).await?, Reply::Receipt(receipt) => receipt)
+            Some((ticket, connection)) => {
+                expect!(connection.call(Call::Delivered { ticket }).await?, Reply::Receipt(receipt) => receipt)
             }
             None => Err(ClientError::Stopped),
         }
@@ -358,8 +358,8 @@ impl Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        if let Some((ticket, link)) = self.fate.take() {
-            link.forget(ticket);
+        if let Some((ticket, connection)) = self.fate.take() {
+            connection.forget(ticket);
         }
     }
 }
@@ -367,7 +367,7 @@ impl Drop for Sent {
 /// Events of the node, as they happen. It ends when the daemon stops or the connection is lost.
 #[derive(Debug)]
 pub struct Subscription {
-    pending: Pending,
+    pending: PendingCall,
 }
 
 impl futures::Stream for Subscription {
@@ -375,7 +375,7 @@ impl futures::Stream for Subscription {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.get_mut().pending.poll_item(cx).map(|item| match item {
-            Some(Ok(Item::Event(at, event))) => Some((at, event)),
+            Some(Ok(StreamItem::Event(at, event))) => Some((at, event)),
             _ => None,
         })
     }
@@ -384,7 +384,7 @@ impl futures::Stream for Subscription {
 /// The hops on the way to a peer, as they answer.
 #[derive(Debug)]
 pub struct Tracing {
-    pending: Pending,
+    pending: PendingCall,
 }
 
 impl futures::Stream for Tracing {
@@ -392,9 +392,9 @@ impl futures::Stream for Tracing {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.get_mut().pending.poll_item(cx).map(|item| match item {
-            Some(Ok(Item::Hop(hop))) => Some(hop.map_err(ClientError::Ping)),
+            Some(Ok(StreamItem::Hop(hop))) => Some(hop.map_err(ClientError::Ping)),
             Some(Err(error)) => Some(Err(error)),
-            Some(Ok(Item::Event(..))) | None => None,
+            Some(Ok(StreamItem::Event(..))) | None => None,
         })
     }
 }

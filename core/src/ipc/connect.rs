@@ -11,11 +11,11 @@ use futures::future::{Either, select};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::ipc::client::Client;
+use crate::ipc::client_connection::{ClientConnection, ReadHalf};
 use crate::ipc::error::ConnectError;
-use crate::ipc::frame::Frames;
-use crate::ipc::lookup::{Candidate, Search};
-use crate::ipc::pending::{Link, ReadHalf};
-use crate::ipc::proto::*;
+use crate::ipc::frame::FrameReader;
+use crate::ipc::lookup::{Search, SocketCandidate};
+use crate::ipc::protocol::*;
 use crate::ipc::server::peer_uid;
 use crate::wire::codec;
 
@@ -35,15 +35,15 @@ impl Client {
     /// # Errors
     /// [`ConnectError`], which says what to do.
     pub async fn find_to_administer(search: &Search) -> Result<Self, ConnectError> {
-        match find(search, Welcome::Ok).await {
-            Err(ConnectError::Busy(_)) => Ok(Self::over(find(search, Welcome::Administer).await?)),
+        match find(search, GreetingCode::Ok).await {
+            Err(ConnectError::Busy(_)) => Ok(Self::over(find(search, GreetingCode::Administer).await?)),
             found => Ok(Self::over(found?)),
         }
     }
 }
 
 /// Connects to the first daemon that serves where `search` looks.
-pub(super) async fn find(search: &Search, wish: Welcome) -> Result<Link, ConnectError> {
+pub(super) async fn find(search: &Search, wish: GreetingCode) -> Result<ClientConnection, ConnectError> {
     let deadline = Instant::now() + STARTING;
     let candidates = search.candidates();
     if candidates.is_empty() {
@@ -53,7 +53,7 @@ pub(super) async fn find(search: &Search, wish: Welcome) -> Result<Link, Connect
         let mut trouble = None;
         for candidate in &candidates {
             match connect(candidate, wish).await {
-                Ok(link) => return Ok(link),
+                Ok(connection) => return Ok(connection),
                 Err(ConnectError::NoDaemon { .. }) => {}
                 Err(error) => trouble = trouble.or(Some(error)),
             }
@@ -69,7 +69,7 @@ pub(super) async fn find(search: &Search, wish: Welcome) -> Result<Link, Connect
     }
 }
 
-async fn connect(candidate: &Candidate, wish: Welcome) -> Result<Link, ConnectError> {
+async fn connect(candidate: &SocketCandidate, wish: GreetingCode) -> Result<ClientConnection, ConnectError> {
     let path = &candidate.path;
     let io = |source: io::Error| refused(path, source);
     let stream = Arc::new(Async::<UnixStream>::connect(path).await.map_err(io)?);
@@ -89,27 +89,31 @@ async fn connect(candidate: &Candidate, wish: Welcome) -> Result<Link, ConnectEr
 pub(super) async fn meet(
     stream: Arc<Async<UnixStream>>,
     path: &Path,
-    wish: Welcome,
-) -> Result<Link, ConnectError> {
+    wish: GreetingCode,
+) -> Result<ClientConnection, ConnectError> {
     let io = |source: io::Error| refused(path, source);
-    let mut theirs = [0; GREETING];
+    let mut theirs = [0; GREETING_LENGTH];
     // A daemon that is full answers without listening: what it says counts, not that it did not listen.
-    let said = (&*stream).write_all(&greeting(VERSION, wish)).await;
+    let said = (&*stream).write_all(&encode_greeting(VERSION, wish)).await;
     (&*stream).read_exact(&mut theirs).await.map_err(|error| io(said.err().unwrap_or(error)))?;
-    match read_greeting(&theirs) {
+    match decode_greeting(&theirs) {
         None => return Err(ConnectError::NotADaemon(path.to_owned())),
         Some((theirs, _)) if theirs != VERSION => {
             return Err(ConnectError::Version { path: path.to_owned(), theirs });
         }
-        Some((_, Welcome::Ok)) => {}
-        Some((_, Welcome::Busy)) => return Err(ConnectError::Busy(path.to_owned())),
+        Some((_, GreetingCode::Ok)) => {}
+        Some((_, GreetingCode::Busy)) => return Err(ConnectError::Busy(path.to_owned())),
         // It is on its way out: as good as gone.
-        Some((_, Welcome::Stopping | Welcome::Administer | Welcome::Unknown)) => return Err(nobody(path)),
+        Some((_, GreetingCode::Stopping | GreetingCode::Administer | GreetingCode::Unknown)) => {
+            return Err(nobody(path));
+        }
     }
-    let mut frames = Frames::new(ReadHalf(stream.clone()));
+    let mut frames = FrameReader::new(ReadHalf(stream.clone()));
     let welcome = frames.next().await.map(codec::decode);
     match welcome {
-        Ok(Ok(Down::Welcome { address, version })) => Ok(Link::start(stream, frames, address, version)),
+        Ok(Ok(DaemonFrame::Welcome { address, version })) => {
+            Ok(ClientConnection::start(stream, frames, address, version))
+        }
         Ok(_) => Err(ConnectError::NotADaemon(path.to_owned())),
         Err(_) => Err(nobody(path)),
     }

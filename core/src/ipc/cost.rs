@@ -10,17 +10,17 @@ use futures::future::{Either, select};
 use futures::io::AsyncWriteExt;
 
 use crate::address::Address;
-use crate::ipc::calls::Session;
-use crate::ipc::connection;
-use crate::ipc::frame::Frames;
-use crate::ipc::fuzz::{OWNER, Used, identity, start};
-use crate::ipc::proto::*;
-use crate::ipc::server::Door;
-use crate::ipc::shares::Lobby;
+use crate::ipc::frame::FrameReader;
+use crate::ipc::fuzz::{FuzzNode, OWNER, identity, start};
+use crate::ipc::protocol::*;
+use crate::ipc::quotas::ProvisionalConnections;
+use crate::ipc::server::ConnectionAdmission;
+use crate::ipc::server_connection;
+use crate::ipc::session::ClientSession;
 use crate::types::Outgoing;
 use crate::wire::codec;
 
-/// What a client may say, by the names of the wire.
+/// What a client may say, by the names of the mux.
 pub const REQUESTS: [&str; 26] = [
     "request: status",
     "request: peers",
@@ -55,20 +55,20 @@ const MARK: u64 = u64::MAX;
 
 /// A connection to a daemon, and the daemon at its other end.
 pub struct SocketLayer {
-    used: Used,
+    used: FuzzNode,
     /// `None` once the daemon has hung up.
-    line: Option<Line>,
+    line: Option<SocketConnection>,
 }
 
-struct Line {
+struct SocketConnection {
     near: Async<UnixStream>,
-    answers: Frames<Async<UnixStream>>,
+    answers: FrameReader<Async<UnixStream>>,
     serve: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 /// Numbers that a request is made of: which call it is about, two numbers whose meaning is the request's, and a length.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
+pub struct RequestFields {
     /// The call's number.
     pub id: u64,
     /// A number, an address, or a ticket.
@@ -80,7 +80,7 @@ pub struct Asked {
 }
 
 /// The frame of a request, its length before it.
-pub fn request(kind: usize, asked: Asked) -> Vec<u8> {
+pub fn request(kind: usize, asked: RequestFields) -> Vec<u8> {
     let mut bytes = vec![0; 4];
     bytes.extend(codec::encode(&said(kind, asked)).unwrap_or_default());
     let length = u32::try_from(bytes.len() - 4).unwrap_or(0);
@@ -88,7 +88,7 @@ pub fn request(kind: usize, asked: Asked) -> Vec<u8> {
     bytes
 }
 
-fn said(kind: usize, Asked { id, a, b, length }: Asked) -> Up {
+fn said(kind: usize, RequestFields { id, a, b, length }: RequestFields) -> ClientFrame {
     let text = || "n".repeat(length);
     let address = if a % 2 == 0 { identity(0).address() } else { Address::from_bytes([a as u8; 32]) };
     let tickets = || (0..b.min(4096)).map(|nth| a.wrapping_add(nth)).collect();
@@ -117,13 +117,13 @@ fn said(kind: usize, Asked { id, a, b, length }: Asked) -> Up {
         18 => Call::RemovePeer { uri: text() },
         19 => Call::Reload,
         20 => Call::Stop,
-        21 => return Up::Cancel { id },
-        22 => return Up::Credit { id, items: b as u32 },
-        23 => return Up::Taken { tickets: tickets() },
-        24 => return Up::Returned { tickets: tickets() },
-        _ => return Up::Forget { tickets: tickets() },
+        21 => return ClientFrame::Cancel { id },
+        22 => return ClientFrame::Credit { id, items: b as u32 },
+        23 => return ClientFrame::Confirm { tickets: tickets() },
+        24 => return ClientFrame::Return { tickets: tickets() },
+        _ => return ClientFrame::Forget { tickets: tickets() },
     };
-    Up::Call { id, call }
+    ClientFrame::Call { id, call }
 }
 
 impl SocketLayer {
@@ -134,7 +134,7 @@ impl SocketLayer {
         socket
     }
 
-    /// Calls that may be under way on one connection.
+    /// CallTable that may be under way on one connection.
     pub const fn most_calls() -> usize {
         MAX_CALLS
     }
@@ -143,17 +143,17 @@ impl SocketLayer {
     /// again the next time.
     pub fn say(&mut self, frames: &[u8]) {
         let used = &self.used;
-        let line = self.line.get_or_insert_with(|| Line::open(used));
+        let line = self.line.get_or_insert_with(|| SocketConnection::open(used));
         let mut bytes = frames.to_vec();
-        bytes.extend(request(13, Asked { id: MARK, ..Asked::default() }));
-        let Line { near, answers, serve } = line;
+        bytes.extend(request(13, RequestFields { id: MARK, ..RequestFields::default() }));
+        let SocketConnection { near, answers, serve } = line;
         let talk = async {
             let mut near = &*near;
             let heard = async {
                 while let Ok(content) = answers.next().await {
                     if matches!(
                         codec::decode(content),
-                        Ok(Down::Reply { id: MARK, .. } | Down::Failed { id: MARK, .. })
+                        Ok(DaemonFrame::Reply { id: MARK, .. } | DaemonFrame::Failed { id: MARK, .. })
                     ) {
                         return;
                     }
@@ -182,27 +182,28 @@ impl Default for SocketLayer {
     }
 }
 
-impl Line {
-    fn open(used: &Used) -> Line {
+impl SocketConnection {
+    fn open(used: &FuzzNode) -> SocketConnection {
         let pair = || -> std::io::Result<_> {
             let (near, far) = UnixStream::pair()?;
             let again = near.try_clone()?;
             Ok((Async::new(near)?, Async::new(again)?, Async::new(far)?))
         };
         let (near, answers, far) = pair().expect("a pair of sockets");
-        let session = Arc::new(Session::new(used.node.clone(), used.keeper.clone(), OWNER, Arc::default()));
-        let door = Door { phases: Arc::default(), patience: Duration::from_secs(5) };
-        let (guest, _) = Arc::<Lobby>::default().enter();
+        let session =
+            Arc::new(ClientSession::new(used.node.clone(), used.admin.clone(), OWNER, Arc::default()));
+        let admission = ConnectionAdmission { lifecycle: Arc::default(), patience: Duration::from_secs(5) };
+        let (entry, _) = Arc::<ProvisionalConnections>::default().enter();
         let serve = Box::pin(async move {
             // How it ended is its own affair.
-            let _ = connection::run(&far, session, &door, guest).await;
+            let _ = server_connection::run(&far, session, &admission, entry).await;
         });
-        let mut line = Line { near, answers: Frames::new(answers), serve };
-        let mut hello = [0; GREETING];
+        let mut line = SocketConnection { near, answers: FrameReader::new(answers), serve };
+        let mut hello = [0; GREETING_LENGTH];
         async_io::block_on(async {
             let greet = async {
                 let mut near = &line.near;
-                near.write_all(&greeting(VERSION, Welcome::Ok)).await?;
+                near.write_all(&encode_greeting(VERSION, GreetingCode::Ok)).await?;
                 futures::io::AsyncReadExt::read_exact(&mut near, &mut hello).await
             };
             let _ = select(std::pin::pin!(greet), line.serve.as_mut()).await;

@@ -2,13 +2,13 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use event_listener::Event as Bell;
+use event_listener::Event as EventCount;
 
 /// Further items of a stream that the client has room for.
 #[derive(Debug, Default)]
 pub(super) struct Credit {
     items: Mutex<u64>,
-    more: Bell,
+    more: EventCount,
 }
 
 impl Credit {

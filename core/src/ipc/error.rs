@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::address::Address;
 use crate::ipc::admin::AdminError;
-use crate::ipc::proto::{Failure, VERSION};
+use crate::ipc::protocol::{Failure, VERSION};
 use crate::types::{PingError, SendError};
 
 /// Why there is no connection to the daemon.

@@ -1,10 +1,10 @@
-//! Frames out of a stream of bytes.
+//! FrameReader out of a stream of bytes.
 
 use std::io;
 
 use futures::io::{AsyncRead, AsyncReadExt};
 
-use crate::ipc::proto::MAX_FRAME;
+use crate::ipc::protocol::MAX_FRAME;
 
 /// How much is asked for in one read when no more is known to come, in bytes.
 const CHUNK: usize = 16 << 10;
@@ -30,16 +30,16 @@ pub(super) enum FrameError {
 
 /// Reads frames. The buffer grows as bytes come in, not as a length claims.
 #[derive(Debug)]
-pub(super) struct Frames<R> {
+pub(super) struct FrameReader<R> {
     stream: R,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl<R: AsyncRead + Unpin> Frames<R> {
+impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) fn new(stream: R) -> Self {
-        Frames { stream, buffer: Vec::new(), start: 0, end: 0 }
+        FrameReader { stream, buffer: Vec::new(), start: 0, end: 0 }
     }
 
     /// The next frame's content. When the future is dropped nothing is lost.
@@ -104,8 +104,8 @@ mod tests {
     use futures::executor::block_on;
     use futures::io::Cursor;
 
-    fn frames(bytes: Vec<u8>) -> Frames<Cursor<Vec<u8>>> {
-        Frames::new(Cursor::new(bytes))
+    fn frames(bytes: Vec<u8>) -> FrameReader<Cursor<Vec<u8>>> {
+        FrameReader::new(Cursor::new(bytes))
     }
 
     fn framed(content: &[u8]) -> Vec<u8> {

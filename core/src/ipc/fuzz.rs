@@ -19,12 +19,12 @@ use futures::stream::StreamExt;
 use crate::address::Address;
 use crate::fixtures::script::Script;
 use crate::identity::Identity;
-use crate::ipc::calls::Session;
-use crate::ipc::connection;
-use crate::ipc::frame::Frames;
-use crate::ipc::proto::*;
-use crate::ipc::server::{Door, Phases};
-use crate::ipc::shares::Lobby;
+use crate::ipc::frame::FrameReader;
+use crate::ipc::protocol::*;
+use crate::ipc::quotas::ProvisionalConnections;
+use crate::ipc::server::{ConnectionAdmission, Lifecycle};
+use crate::ipc::server_connection;
+use crate::ipc::session::ClientSession;
 use crate::ipc::{Admin, AdminError, Client, Denial, IdentityInfo, NameInfo, PeerInfo, Source, connect};
 use crate::node::{Limits, Node};
 use crate::types::Outgoing;
@@ -48,14 +48,14 @@ pub(super) fn identity(number: u8) -> Identity {
     Identity::from_seed(&[0x60 + number; 32])
 }
 
-pub(super) struct Keeper(Node);
+pub(super) struct FuzzAdmin(Node);
 
 fn none<T>() -> Result<T, AdminError> {
     Err(AdminError::new(Denial::Failed, "not while fuzzing", ""))
 }
 
 #[async_trait]
-impl Admin for Keeper {
+impl Admin for FuzzAdmin {
     fn may_administer(&self, uid: u32) -> bool {
         uid == OWNER
     }
@@ -114,22 +114,22 @@ impl Admin for Keeper {
 }
 
 /// A node and how often it was used.
-pub(super) struct Used {
+pub(super) struct FuzzNode {
     pub(super) node: Node,
-    pub(super) keeper: Arc<Keeper>,
+    pub(super) admin: Arc<FuzzAdmin>,
     times: u32,
 }
 
 thread_local! {
-    static NODE: RefCell<Option<Used>> = const { RefCell::new(None) };
+    static NODE: RefCell<Option<FuzzNode>> = const { RefCell::new(None) };
 }
 
-pub(super) async fn start() -> Used {
+pub(super) async fn start() -> FuzzNode {
     let limits = Limits { senders: 32, inbox_messages: 64, ..Limits::default() };
     let node = Node::builder().identity(identity(0)).limits(limits).seed([6; 32]).start().await;
     let node = node.expect("a node without netmods starts");
     node.add_identity(identity(1));
-    Used { keeper: Arc::new(Keeper(node.clone())), node, times: 0 }
+    FuzzNode { admin: Arc::new(FuzzAdmin(node.clone())), node, times: 0 }
 }
 
 /// Says a script to a daemon as a client that hangs up when it is done.
@@ -139,7 +139,7 @@ pub(super) async fn start() -> Used {
 pub fn daemon_socket(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
-    let said = said(&mut script, flags, &greeting(VERSION, Welcome::Ok));
+    let said = said(&mut script, flags, &encode_greeting(VERSION, GreetingCode::Ok));
     async_io::block_on(async {
         let used = NODE.take().filter(|used| used.times < NODE_LIFE);
         let mut used = match used {
@@ -186,15 +186,15 @@ fn connection(said: &[u8]) -> io::Result<(Async<UnixStream>, Async<UnixStream>)>
     Ok((Async::new(near)?, Async::new(far)?))
 }
 
-async fn converse(used: &Used, uid: u32, said: &[u8]) -> Vec<u8> {
+async fn converse(used: &FuzzNode, uid: u32, said: &[u8]) -> Vec<u8> {
     let (near, far) = connection(said).expect("a pair of sockets");
-    let session = Arc::new(Session::new(used.node.clone(), used.keeper.clone(), uid, Arc::default()));
-    let phases: Arc<Phases> = Arc::default();
-    let door = Door { phases: phases.clone(), patience: Duration::from_secs(5) };
-    let (guest, _) = Arc::<Lobby>::default().enter();
+    let session = Arc::new(ClientSession::new(used.node.clone(), used.admin.clone(), uid, Arc::default()));
+    let lifecycle: Arc<Lifecycle> = Arc::default();
+    let admission = ConnectionAdmission { lifecycle: lifecycle.clone(), patience: Duration::from_secs(5) };
+    let (entry, _) = Arc::<ProvisionalConnections>::default().enter();
     let serve = async {
         // How it ended is its own affair.
-        let _ = connection::run(&far, session.clone(), &door, guest).await;
+        let _ = server_connection::run(&far, session.clone(), &admission, entry).await;
         drop(far);
     };
     let mut answered = Vec::new();
@@ -209,26 +209,26 @@ async fn converse(used: &Used, uid: u32, said: &[u8]) -> Vec<u8> {
 
 async fn check_answers(said: &[u8], answered: &[u8]) {
     let mut calls: BTreeMap<u64, usize> = BTreeMap::new();
-    let mut ups = Frames::new(Cursor::new(said.get(GREETING..).unwrap_or_default()));
+    let mut ups = FrameReader::new(Cursor::new(said.get(GREETING_LENGTH..).unwrap_or_default()));
     while let Ok(content) = ups.next().await {
-        if let Ok(Up::Call { id, .. }) = codec::decode(content) {
+        if let Ok(ClientFrame::Call { id, .. }) = codec::decode(content) {
             *calls.entry(id).or_default() += 1;
         }
     }
-    let Some((hello, rest)) = answered.split_first_chunk::<GREETING>() else {
+    let Some((hello, rest)) = answered.split_first_chunk::<GREETING_LENGTH>() else {
         return assert!(answered.is_empty(), "half a greeting");
     };
-    assert_eq!(read_greeting(hello), Some((VERSION, Welcome::Ok)));
-    let mut downs = Frames::new(Cursor::new(rest));
+    assert_eq!(decode_greeting(hello), Some((VERSION, GreetingCode::Ok)));
+    let mut downs = FrameReader::new(Cursor::new(rest));
     let mut first = true;
     while let Ok(content) = downs.next().await {
-        let down: Down = codec::decode(content).expect("what the daemon says reads");
+        let down: DaemonFrame = codec::decode(content).expect("what the daemon says reads");
         assert_eq!(codec::encode(&down).as_deref(), Ok(content));
-        assert_eq!(matches!(down, Down::Welcome { .. }), std::mem::take(&mut first));
+        assert_eq!(matches!(down, DaemonFrame::Welcome { .. }), std::mem::take(&mut first));
         match down {
-            Down::Welcome { .. } => {}
-            Down::Item { id, .. } => assert!(calls.contains_key(&id), "an item of no call"),
-            Down::Reply { id, .. } | Down::Failed { id, .. } | Down::End { id } => {
+            DaemonFrame::Welcome { .. } => {}
+            DaemonFrame::Item { id, .. } => assert!(calls.contains_key(&id), "an item of no call"),
+            DaemonFrame::Reply { id, .. } | DaemonFrame::Failed { id, .. } | DaemonFrame::End { id } => {
                 let left = calls.get_mut(&id).filter(|left| **left > 0).expect("an answer to no call");
                 *left -= 1;
             }
@@ -242,15 +242,15 @@ async fn check_answers(said: &[u8], answered: &[u8]) {
 pub fn client_socket(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
-    let mut opening = greeting(VERSION, Welcome::Ok).to_vec();
-    let welcome = Down::Welcome { address: identity(0).address(), version: "1".into() };
+    let mut opening = encode_greeting(VERSION, GreetingCode::Ok).to_vec();
+    let welcome = DaemonFrame::Welcome { address: identity(0).address(), version: "1".into() };
     frame(&codec::encode(&welcome).expect("a welcome encodes"), &mut opening);
     let said = said(&mut script, flags, &opening);
     let (near, far) = connection(&said).expect("a pair of sockets");
     async_io::block_on(async {
-        let meeting = connect::meet(Arc::new(far), Path::new("/fuzz"), Welcome::Ok);
-        if let Ok(link) = meeting.await {
-            call_all(&Client::over(link)).await;
+        let meeting = connect::meet(Arc::new(far), Path::new("/fuzz"), GreetingCode::Ok);
+        if let Ok(connection) = meeting.await {
+            call_all(&Client::over(connection)).await;
         }
         drop(near);
     });
@@ -298,15 +298,16 @@ pub(crate) fn record() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let (mut up, mut down) = (Vec::new(), Vec::new());
     async_io::block_on(async {
         let used = start().await;
-        let session = Arc::new(Session::new(used.node.clone(), used.keeper.clone(), OWNER, Arc::default()));
-        let door = Door { phases: Arc::default(), patience: Duration::from_secs(5) };
-        let (guest, _) = Arc::<Lobby>::default().enter();
-        let serve = connection::run(&daemon, session, &door, guest).fuse();
+        let session =
+            Arc::new(ClientSession::new(used.node.clone(), used.admin.clone(), OWNER, Arc::default()));
+        let admission = ConnectionAdmission { lifecycle: Arc::default(), patience: Duration::from_secs(5) };
+        let (entry, _) = Arc::<ProvisionalConnections>::default().enter();
+        let serve = server_connection::run(&daemon, session, &admission, entry).fuse();
         let taps = async {
             futures::join!(tap(&client_tap, &daemon_tap, &mut up), tap(&daemon_tap, &client_tap, &mut down))
         };
         let talk = async {
-            let met = connect::meet(Arc::new(client), Path::new("/fuzz"), Welcome::Ok).await;
+            let met = connect::meet(Arc::new(client), Path::new("/fuzz"), GreetingCode::Ok).await;
             let client = Client::over(met.expect("an honest daemon"));
             // Some wait for what does not come.
             crate::rt::timeout(Duration::from_millis(500), call_all(&client)).await;
@@ -320,13 +321,13 @@ pub(crate) fn record() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
 
 /// Passes on what one side says, and writes it down: first its greeting, then frame by frame.
 async fn tap(from: &Async<UnixStream>, to: &Async<UnixStream>, said: &mut Vec<Vec<u8>>) {
-    let mut hello = vec![0; GREETING];
+    let mut hello = vec![0; GREETING_LENGTH];
     let (mut from, mut to) = (from, to);
     if from.read_exact(&mut hello).await.is_err() || to.write_all(&hello).await.is_err() {
         return;
     }
     said.push(hello);
-    let mut frames = Frames::new(from);
+    let mut frames = FrameReader::new(from);
     while let Ok(content) = frames.next().await {
         let mut bytes = Vec::new();
         frame(content, &mut bytes);

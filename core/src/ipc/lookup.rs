@@ -65,7 +65,7 @@ fn socket_paths(state_dir: &Path, environment: Environment<'_>) -> Vec<PathBuf> 
 
 /// A place where the socket may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Candidate {
+pub(super) struct SocketCandidate {
     pub(super) path: PathBuf,
     /// Where anybody may put a socket, only that of this user (or root) is trusted.
     pub(super) only: Option<u32>,
@@ -84,14 +84,14 @@ pub struct Search {
 }
 
 impl Search {
-    pub(super) fn candidates(&self) -> Vec<Candidate> {
+    pub(super) fn candidates(&self) -> Vec<SocketCandidate> {
         self.candidates_in(&process_environment)
     }
 
-    fn candidates_in(&self, environment: Environment<'_>) -> Vec<Candidate> {
+    fn candidates_in(&self, environment: Environment<'_>) -> Vec<SocketCandidate> {
         let named = self.socket.clone().or_else(|| environment("ROUSE_SOCKET").map(PathBuf::from));
         if let Some(path) = named {
-            return vec![Candidate { path, only: None }];
+            return vec![SocketCandidate { path, only: None }];
         }
         // The daemon takes its state directory from there too.
         let state_dir = self.state_dir.clone().or_else(|| environment("ROUSE_STATE_DIR").map(PathBuf::from));
@@ -100,16 +100,16 @@ impl Search {
         }
         let mut candidates =
             state_dir_in(environment).map(|path| of_state_dir(&path, environment)).unwrap_or_default();
-        candidates.push(Candidate { path: SYSTEM_SOCKET.into(), only: None });
+        candidates.push(SocketCandidate { path: SYSTEM_SOCKET.into(), only: None });
         candidates
     }
 }
 
-fn of_state_dir(state_dir: &Path, environment: Environment<'_>) -> Vec<Candidate> {
+fn of_state_dir(state_dir: &Path, environment: Environment<'_>) -> Vec<SocketCandidate> {
     let candidate = |path: PathBuf| {
         let outside = path.file_name() != Some(SOCKET_NAME.as_ref());
         let owner = std::fs::metadata(state_dir).ok().map(|metadata| metadata.uid());
-        Candidate { path, only: owner.filter(|_| outside) }
+        SocketCandidate { path, only: owner.filter(|_| outside) }
     };
     socket_paths(state_dir, environment).into_iter().map(candidate).collect()
 }

@@ -11,8 +11,8 @@ use async_io::Timer;
 use futures::future::{Either, select};
 use futures::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::ipc::bell::Bell;
-use crate::ipc::proto::MAX_FRAME;
+use crate::ipc::event_count::EventCount;
+use crate::ipc::protocol::MAX_FRAME;
 use crate::wire::codec::{self, Encode};
 
 /// Who has more than this waiting to be written waits too, in bytes.
@@ -37,15 +37,15 @@ pub(super) enum OutboxError {
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    state: Mutex<State>,
+    state: Mutex<OutboxState>,
     /// Rung when there is something to write, and when the outbox is closed.
-    ready: Bell,
+    ready: EventCount,
     /// Rung when something was written, and when the outbox is closed.
-    written: Bell,
+    written: EventCount,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct OutboxState {
     pending: Vec<u8>,
     writing: usize,
     closed: bool,
@@ -54,7 +54,7 @@ struct State {
 }
 
 impl Outbox {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, OutboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,7 +113,7 @@ impl Outbox {
         self.lock().waiting() == 0
     }
 
-    async fn written_until(&self, done: impl Fn(&State) -> bool) {
+    async fn written_until(&self, done: impl Fn(&OutboxState) -> bool) {
         loop {
             let seen = self.written.rings();
             if done(&self.lock()) {
@@ -186,7 +186,7 @@ impl Outbox {
     }
 }
 
-impl State {
+impl OutboxState {
     fn waiting(&self) -> usize {
         self.pending.len() + self.writing
     }
@@ -196,7 +196,7 @@ impl State {
     }
 }
 
-fn append<T: Encode>(state: &mut State, value: &T) -> Result<(), OutboxError> {
+fn append<T: Encode>(state: &mut OutboxState, value: &T) -> Result<(), OutboxError> {
     if state.closed {
         return Err(OutboxError::Closed);
     }

@@ -13,10 +13,10 @@ use futures::future::{Abortable, FutureExt, select};
 use futures::stream::StreamExt;
 
 use crate::ipc::admin::Admin;
-use crate::ipc::bell::Bell;
-use crate::ipc::calls::Session;
-use crate::ipc::connection;
-use crate::ipc::shares::{Lobby, Shares};
+use crate::ipc::event_count::EventCount;
+use crate::ipc::quotas::{ProvisionalConnections, ServerQuotas};
+use crate::ipc::server_connection;
+use crate::ipc::session::ClientSession;
 use crate::ipc::socket::{Access, BindError, Socket};
 use crate::node::Node;
 use crate::rt;
@@ -50,20 +50,20 @@ pub struct Server {
     socket: Mutex<Arc<Socket>>,
     path: PathBuf,
     access: Access,
-    phases: Arc<Phases>,
-    shares: Arc<Shares>,
-    lobby: Arc<Lobby>,
+    lifecycle: Arc<Lifecycle>,
+    quotas: Arc<ServerQuotas>,
+    provisional: Arc<ProvisionalConnections>,
     /// How long a client may take nothing of what is written to it.
     pub(super) patience: Duration,
     /// The system gives no connections.
-    refusing: Seldom,
+    refusing: WarningThrottle,
 }
 
 /// Holds back warnings of what may last, and would fill the log.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Mutex<Option<Instant>>);
+pub(super) struct WarningThrottle(Mutex<Option<Instant>>);
 
-impl Seldom {
+impl WarningThrottle {
     /// Whether the last warning is long past.
     pub(super) fn may_warn(&self) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,11 +85,11 @@ impl Server {
             socket: Mutex::new(Arc::new(Socket::bind(path, access)?)),
             path: path.to_owned(),
             access,
-            phases: Arc::default(),
-            shares: Arc::default(),
-            lobby: Arc::default(),
+            lifecycle: Arc::default(),
+            quotas: Arc::default(),
+            provisional: Arc::default(),
             patience: WRITE_PATIENCE,
-            refusing: Seldom::default(),
+            refusing: WarningThrottle::default(),
         })
     }
 
@@ -107,10 +107,10 @@ impl Server {
         let mut look = Timer::interval(LOOK);
         let mut trouble = None;
         let mut pause = ACCEPT_PAUSE;
-        while self.phases.now() == Phase::Serving {
+        while self.lifecycle.now() == Phase::Serving {
             let socket = self.socket();
             futures::select_biased! {
-                _ = self.phases.beyond(Phase::Serving).fuse() => break,
+                _ = self.lifecycle.beyond(Phase::Serving).fuse() => break,
                 accepted = socket.listener.accept().fuse() => match accepted {
                     Ok((stream, _)) => {
                         pause = ACCEPT_PAUSE;
@@ -162,15 +162,15 @@ impl Server {
         if self.access == Access::Owner && uid != own && uid != 0 {
             return tracing::warn!(uid, "another user was refused");
         }
-        let session = Arc::new(Session::new(node.clone(), admin.clone(), uid, self.shares.clone()));
-        let door = Door { phases: self.phases.clone(), patience: self.patience };
-        let (guest, registration) = self.lobby.enter();
+        let session = Arc::new(ClientSession::new(node.clone(), admin.clone(), uid, self.quotas.clone()));
+        let admission = ConnectionAdmission { lifecycle: self.lifecycle.clone(), patience: self.patience };
+        let (entry, registration) = self.provisional.enter();
         let connection = async move {
-            if let Err(reason) = connection::run(&stream, session, &door, guest).await {
+            if let Err(reason) = server_connection::run(&stream, session, &admission, entry).await {
                 tracing::debug!(%reason, uid, "a client's connection ended");
             }
         };
-        // The task ends by itself: when its client goes, the server closes, or the lobby needs the room.
+        // The task ends by itself: when its client goes, the server closes, or the provisional needs the room.
         drop(rt::spawn(async move {
             let _ = Abortable::new(connection, registration).await;
         }));
@@ -179,10 +179,10 @@ impl Server {
     /// Takes no more connections and no more calls; ends the calls that wait, and gives back what was fetched and not
     /// confirmed. Answers on their way still leave. At most two seconds.
     pub async fn drain(&self) {
-        self.phases.to(Phase::Draining);
-        within(REST, self.phases.none(|phases| &phases.calling)).await;
-        self.phases.to(Phase::Returning);
-        within(REST, self.phases.none(|phases| &phases.holding)).await;
+        self.lifecycle.to(Phase::Draining);
+        within(REST, self.lifecycle.none(|lifecycle| &lifecycle.calling)).await;
+        self.lifecycle.to(Phase::Returning);
+        within(REST, self.lifecycle.none(|lifecycle| &lifecycle.holding)).await;
     }
 
     /// Removes the socket, if it is still ours.
@@ -195,11 +195,11 @@ impl Server {
     /// Closes every connection, and the socket. At most a second.
     pub async fn close(&self) {
         self.shut();
-        within(REST, self.phases.none(|phases| &phases.open)).await;
+        within(REST, self.lifecycle.none(|lifecycle| &lifecycle.open)).await;
     }
 
     pub(super) fn shut(&self) {
-        self.phases.to(Phase::Closed);
+        self.lifecycle.to(Phase::Closed);
     }
 }
 
@@ -242,8 +242,8 @@ pub(super) enum Phase {
 
 /// The phase that the server and all its connections are in.
 #[derive(Debug, Default)]
-pub(super) struct Phases {
-    crowded: Seldom,
+pub(super) struct Lifecycle {
+    crowded: WarningThrottle,
     phase: Mutex<Phase>,
     /// Connections.
     open: AtomicUsize,
@@ -253,10 +253,10 @@ pub(super) struct Phases {
     calling: AtomicUsize,
     /// Connections that may have messages fetched and not confirmed.
     holding: AtomicUsize,
-    changed: Bell,
+    changed: EventCount,
 }
 
-impl Phases {
+impl Lifecycle {
     pub(super) fn now(&self) -> Phase {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -291,52 +291,52 @@ impl Phases {
     }
 
     /// This connection may have calls under way, for as long as the token lives.
-    pub(super) fn calling(self: &Arc<Self>) -> Token {
-        Token::new(self, |phases| &phases.calling).0
+    pub(super) fn calling(self: &Arc<Self>) -> CountGuard {
+        CountGuard::new(self, |lifecycle| &lifecycle.calling).0
     }
 
     /// This connection may have messages fetched and not confirmed, for as long as the token lives.
-    pub(super) fn holding(self: &Arc<Self>) -> Token {
-        Token::new(self, |phases| &phases.holding).0
+    pub(super) fn holding(self: &Arc<Self>) -> CountGuard {
+        CountGuard::new(self, |lifecycle| &lifecycle.holding).0
     }
 }
 
-type Which = fn(&Phases) -> &AtomicUsize;
+type Which = fn(&Lifecycle) -> &AtomicUsize;
 
 /// Counts for as long as it lives.
-pub(super) struct Token {
-    phases: Arc<Phases>,
+pub(super) struct CountGuard {
+    lifecycle: Arc<Lifecycle>,
     which: Which,
 }
 
-impl Token {
+impl CountGuard {
     /// The token, and how many there were before.
-    fn new(phases: &Arc<Phases>, which: Which) -> (Self, usize) {
-        let before = which(phases).fetch_add(1, Ordering::SeqCst);
-        (Token { phases: phases.clone(), which }, before)
+    fn new(lifecycle: &Arc<Lifecycle>, which: Which) -> (Self, usize) {
+        let before = which(lifecycle).fetch_add(1, Ordering::SeqCst);
+        (CountGuard { lifecycle: lifecycle.clone(), which }, before)
     }
 }
 
-impl Drop for Token {
+impl Drop for CountGuard {
     fn drop(&mut self) {
-        (self.which)(&self.phases).fetch_sub(1, Ordering::SeqCst);
-        self.phases.changed.ring();
+        (self.which)(&self.lifecycle).fetch_sub(1, Ordering::SeqCst);
+        self.lifecycle.changed.ring();
     }
 }
 
 /// What a connection that comes in needs of the server.
-pub(super) struct Door {
-    pub(super) phases: Arc<Phases>,
+pub(super) struct ConnectionAdmission {
+    pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) patience: Duration,
 }
 
-impl Door {
+impl ConnectionAdmission {
     /// A place among those there may be; `None` when all are taken.
-    pub(super) fn place(&self, owner: bool) -> Option<Place> {
-        let (open, before) = Token::new(&self.phases, |phases| &phases.open);
-        let place = Place { _open: open, _foreign: None };
+    pub(super) fn place(&self, owner: bool) -> Option<ConnectionPermit> {
+        let (open, before) = CountGuard::new(&self.lifecycle, |lifecycle| &lifecycle.open);
+        let place = ConnectionPermit { _open: open, _foreign: None };
         if before >= MAX_CONNECTIONS {
-            if self.phases.crowded.may_warn() {
+            if self.lifecycle.crowded.may_warn() {
                 tracing::warn!("more than {MAX_CONNECTIONS} connections: some are refused");
             }
             return None;
@@ -344,14 +344,14 @@ impl Door {
         if owner {
             return Some(place);
         }
-        let (foreign, before) = Token::new(&self.phases, |phases| &phases.foreign);
+        let (foreign, before) = CountGuard::new(&self.lifecycle, |lifecycle| &lifecycle.foreign);
         let most = MAX_CONNECTIONS - RESERVED;
-        (before < most).then(|| Place { _foreign: Some(foreign), ..place })
+        (before < most).then(|| ConnectionPermit { _foreign: Some(foreign), ..place })
     }
 }
 
 /// One connection's place among those there may be.
-pub(super) struct Place {
-    _open: Token,
-    _foreign: Option<Token>,
+pub(super) struct ConnectionPermit {
+    _open: CountGuard,
+    _foreign: Option<CountGuard>,
 }

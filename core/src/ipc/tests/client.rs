@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::executor::block_on;
 use futures::{FutureExt, StreamExt};
 
-use super::setup::{Raw, Setup};
-use crate::ipc::proto::{Call, Up};
+use super::setup::{RawClient, Setup};
+use crate::ipc::protocol::{Call, ClientFrame};
 use crate::ipc::{Access, BindError, ClientError, ConnectError, Denial, Server};
 use crate::{Event, Identity, MAX_MESSAGE, Outgoing, PingError, SendError};
 
@@ -67,9 +67,9 @@ fn what_a_client_fetched_and_did_not_confirm_is_there_again_when_it_is_gone() {
     block_on(async {
         let setup = Setup::new().await;
         setup.messages(&["a", "b", "c", "d"]).await;
-        let mut raw = Raw::connect(&setup);
+        let mut raw = RawClient::connect(&setup);
         let fetched = raw.fetch(1, 3);
-        raw.say(&Up::Taken { tickets: vec![fetched[0].0] });
+        raw.say(&ClientFrame::Confirm { tickets: vec![fetched[0].0] });
         drop(raw);
         let client = setup.client().await;
         let mut got = Vec::new();
@@ -87,9 +87,9 @@ fn what_is_given_back_comes_in_the_order_it_had() {
     block_on(async {
         let setup = Setup::new().await;
         setup.messages(&["a", "b", "c", "d"]).await;
-        let mut raw = Raw::connect(&setup);
+        let mut raw = RawClient::connect(&setup);
         let tickets = raw.fetch(1, 3).iter().map(|(ticket, _)| *ticket).collect();
-        raw.say(&Up::Returned { tickets });
+        raw.say(&ClientFrame::Return { tickets });
         let again: Vec<String> = raw.fetch(2, 4).into_iter().map(|(_, body)| body).collect();
         assert_eq!(again, ["a", "b", "c", "d"]);
     });
@@ -239,7 +239,7 @@ fn a_daemon_that_stops_ends_what_waits_and_gives_back_what_is_unconfirmed() {
     block_on(async {
         let setup = Setup::new().await;
         setup.messages(&["a"]).await;
-        let mut raw = Raw::connect(&setup);
+        let mut raw = RawClient::connect(&setup);
         raw.fetch(1, 1);
         let client = setup.client().await;
         let mut receive = Box::pin(client.recv());
@@ -262,7 +262,7 @@ fn stop_is_answered_and_returns_when_the_daemon_has_closed() {
         let mut stop = Box::pin(client.stop());
         assert!((&mut stop).now_or_never().is_none());
         let watch = setup.client().await;
-        while !setup.keeper.stopped.load(Ordering::SeqCst) {
+        while !setup.admin.stopped.load(Ordering::SeqCst) {
             watch.status().await.unwrap();
         }
         setup.server.drain().await;
@@ -295,7 +295,7 @@ fn a_stale_socket_is_taken_over_and_a_live_one_is_not() {
 fn a_socket_is_put_back_only_where_no_other_daemon_has_taken_its_place() {
     block_on(async {
         let setup = Setup::new().await;
-        let restore = || setup.server.restore(&setup.server.socket(), &*setup.keeper, &mut None);
+        let restore = || setup.server.restore(&setup.server.socket(), &*setup.admin, &mut None);
         let inode = || std::fs::metadata(&setup.path).map(|found| found.ino());
         let before = inode().unwrap();
         restore();
@@ -308,10 +308,10 @@ fn a_socket_is_put_back_only_where_no_other_daemon_has_taken_its_place() {
         assert_eq!(inode().unwrap(), theirs, "another daemon serves there");
 
         drop(other);
-        setup.keeper.lost.store(true, Ordering::SeqCst);
+        setup.admin.lost.store(true, Ordering::SeqCst);
         restore();
         assert_eq!(inode().unwrap(), theirs, "the directory is another daemon's");
-        setup.keeper.lost.store(false, Ordering::SeqCst);
+        setup.admin.lost.store(false, Ordering::SeqCst);
         restore();
         assert!(setup.server.socket().is_at(&setup.path), "the other one has died");
     });
@@ -339,10 +339,10 @@ fn a_client_waits_for_a_daemon_that_is_just_starting_and_says_where_it_looked() 
 fn a_call_given_up_no_longer_counts() {
     block_on(async {
         let setup = Setup::new().await;
-        let mut raw = Raw::connect(&setup);
+        let mut raw = RawClient::connect(&setup);
         for id in 0..5000 {
             raw.call(id, Call::Receive { to: None, from: None, limit: 1 });
-            raw.say(&Up::Cancel { id });
+            raw.say(&ClientFrame::Cancel { id });
         }
         setup.messages(&["x"]).await;
         assert_eq!(raw.fetch(9999, 1)[0].1, "x");

@@ -12,22 +12,22 @@ use futures::executor::block_on;
 use futures::future::{Either, FutureExt, select};
 use futures::stream::FuturesUnordered;
 
-use super::setup::{Keeper, Raw, Setup};
-use crate::ipc::calls::Session;
+use super::setup::{RawClient, Setup, TestAdmin};
 use crate::ipc::credit::Credit;
-use crate::ipc::proto::*;
-use crate::ipc::shares::MAX_CALLS_IN_ALL;
+use crate::ipc::protocol::*;
+use crate::ipc::quotas::MAX_CALLS_IN_ALL;
+use crate::ipc::session::ClientSession;
 use crate::ipc::{Client, ConnectError, MAX_CONNECTIONS, Search};
 
 #[test]
 fn lists_that_are_not_read_are_not_made() {
     block_on(async {
         let setup = Setup::new().await;
-        let mut greedy = Raw::connect(&setup);
+        let mut greedy = RawClient::connect(&setup);
         for id in 0..100 {
             greedy.call(id, Call::Names);
         }
-        let listed = || setup.keeper.listed.load(Ordering::SeqCst);
+        let listed = || setup.admin.listed.load(Ordering::SeqCst);
         while listed() == 0 {
             std::thread::yield_now();
         }
@@ -39,7 +39,7 @@ fn lists_that_are_not_read_are_not_made() {
         assert!(listed() <= 10 + 3, "{} lists of 2 MB for 12 calls that were heard", listed());
         // They are all made for a client that reads.
         for _ in 0..100 {
-            assert!(matches!(greedy.next(), Some(Down::Reply { .. } | Down::Failed { .. })));
+            assert!(matches!(greedy.next(), Some(DaemonFrame::Reply { .. } | DaemonFrame::Failed { .. })));
         }
     });
 }
@@ -48,8 +48,8 @@ fn lists_that_are_not_read_are_not_made() {
 fn a_call_that_waits_holds_little_memory() {
     block_on(async {
         let setup = Setup::new().await;
-        let (node, admin) = (setup.node.clone(), setup.keeper.clone());
-        let session = Arc::new(Session::new(node, admin, setup.keeper.owner, Arc::default()));
+        let (node, admin) = (setup.node.clone(), setup.admin.clone());
+        let session = Arc::new(ClientSession::new(node, admin, setup.admin.owner, Arc::default()));
         let (peer, timeout_us) = (setup.node.address(), 1);
         for call in [
             Call::Receive { to: None, from: None, limit: 1 },
@@ -67,17 +67,17 @@ fn a_call_that_waits_holds_little_memory() {
             let named = format!("{call:?}");
             // To queue a message takes more than to wait, and each such call has brought a message along.
             let most = if matches!(call, Call::Submit { .. }) { 2048 } else { 1024 };
-            let held = size_of_val(&*session.clone().answer(1, call, Arc::<Credit>::default()));
-            assert!(held <= most, "{named} holds {held} bytes while it waits");
+            let unconfirmed = size_of_val(&*session.clone().answer(1, call, Arc::<Credit>::default()));
+            assert!(unconfirmed <= most, "{named} holds {unconfirmed} bytes while it waits");
         }
     });
 }
 
 /// One session of another user for each place there is, and one of the daemon's owner.
-fn many_and_the_owner(setup: &Setup) -> (Vec<Arc<Session<Keeper>>>, Arc<Session<Keeper>>) {
-    let (shares, owner) = (Arc::default(), setup.keeper.owner);
-    let (node, keeper) = (&setup.node, &setup.keeper);
-    let session = |uid| Arc::new(Session::new(node.clone(), keeper.clone(), uid, Arc::clone(&shares)));
+fn many_and_the_owner(setup: &Setup) -> (Vec<Arc<ClientSession<TestAdmin>>>, Arc<ClientSession<TestAdmin>>) {
+    let (quotas, owner) = (Arc::default(), setup.admin.owner);
+    let (node, admin) = (&setup.node, &setup.admin);
+    let session = |uid| Arc::new(ClientSession::new(node.clone(), admin.clone(), uid, Arc::clone(&quotas)));
     ((0..MAX_CONNECTIONS).map(|_| session(owner + 1)).collect(), session(owner))
 }
 
@@ -124,7 +124,7 @@ fn subscriptions_are_bounded_on_a_connection_and_in_all() {
     block_on(async {
         let setup = Setup::new().await;
         let mut refused = Vec::new();
-        let mut connections: Vec<Raw> = (0..20).map(|_| Raw::connect(&setup)).collect();
+        let mut connections: Vec<RawClient> = (0..20).map(|_| RawClient::connect(&setup)).collect();
         for raw in &mut connections {
             for id in 0..=MAX_SUBSCRIBED as u64 {
                 raw.call(id, Call::Events);
@@ -133,7 +133,7 @@ fn subscriptions_are_bounded_on_a_connection_and_in_all() {
             let mut busy = 0;
             while let Some(down) = raw.next() {
                 match down {
-                    Down::Failed { failure: Failure::Busy, .. } => busy += 1,
+                    DaemonFrame::Failed { failure: Failure::Busy, .. } => busy += 1,
                     _ => break,
                 }
             }
@@ -164,7 +164,7 @@ fn calls_that_wait_are_bounded_in_all_and_each_connection_may_have_some() {
         let mut connections = Vec::new();
         let mut waiting = 0;
         for _ in 0..CONNECTIONS {
-            let mut raw = Raw::connect(&setup);
+            let mut raw = RawClient::connect(&setup);
             for id in 0..MAX_CALLS as u64 {
                 raw.call(id, wait());
             }
@@ -172,8 +172,8 @@ fn calls_that_wait_are_bounded_in_all_and_each_connection_may_have_some() {
             let mut busy = 0;
             loop {
                 match raw.next() {
-                    Some(Down::Failed { id, failure: Failure::Busy }) if id < 5000 => busy += 1,
-                    Some(Down::Failed { id: 5000, .. } | Down::Reply { id: 5000, .. }) => break,
+                    Some(DaemonFrame::Failed { id, failure: Failure::Busy }) if id < 5000 => busy += 1,
+                    Some(DaemonFrame::Failed { id: 5000, .. } | DaemonFrame::Reply { id: 5000, .. }) => break,
                     other => panic!("{other:?}"),
                 }
             }
@@ -192,11 +192,11 @@ fn more_tickets_than_there_can_be_end_the_connection() {
         let setup = Setup::new().await;
         let too_many = vec![7; MAX_SENT + 1];
         for word in [
-            Up::Taken { tickets: too_many.clone() },
-            Up::Returned { tickets: too_many.clone() },
-            Up::Forget { tickets: too_many.clone() },
+            ClientFrame::Confirm { tickets: too_many.clone() },
+            ClientFrame::Return { tickets: too_many.clone() },
+            ClientFrame::Forget { tickets: too_many.clone() },
         ] {
-            let mut raw = Raw::connect(&setup);
+            let mut raw = RawClient::connect(&setup);
             raw.say(&word);
             assert!(raw.next().is_none());
         }
@@ -218,11 +218,11 @@ fn silent_connections_keep_nobody_out() {
 fn the_owner_gets_in_to_administer_whatever_the_other_connections_are() {
     block_on(async {
         let setup = Setup::new().await;
-        let places: Vec<Raw> = (0..MAX_CONNECTIONS).map(|_| Raw::connect(&setup)).collect();
+        let places: Vec<RawClient> = (0..MAX_CONNECTIONS).map(|_| RawClient::connect(&setup)).collect();
         let seats: Vec<UnixStream> = (0..100)
             .map(|_| {
                 let mut seat = UnixStream::connect(&setup.path).unwrap();
-                seat.write_all(&greeting(VERSION, Welcome::Administer)).unwrap();
+                seat.write_all(&encode_greeting(VERSION, GreetingCode::Administer)).unwrap();
                 seat
             })
             .collect();
@@ -236,7 +236,7 @@ fn the_owner_gets_in_to_administer_whatever_the_other_connections_are() {
             futures::future::select(
                 std::pin::pin!(client.stop()),
                 std::pin::pin!(async {
-                    while !setup.keeper.stopped.load(Ordering::SeqCst) {
+                    while !setup.admin.stopped.load(Ordering::SeqCst) {
                         crate::rt::sleep(Duration::from_millis(1)).await;
                     }
                 })
@@ -253,10 +253,10 @@ fn a_seat_of_an_administrator_is_given_up_after_a_while() {
     block_on(async {
         let setup = Setup::new().await;
         let mut seat = UnixStream::connect(&setup.path).unwrap();
-        seat.write_all(&greeting(VERSION, Welcome::Administer)).unwrap();
+        seat.write_all(&encode_greeting(VERSION, GreetingCode::Administer)).unwrap();
         let mut all = Vec::new();
         // It ends by itself, after five seconds.
         let _ = seat.read_to_end(&mut all);
-        assert!(all.starts_with(&greeting(VERSION, Welcome::Ok)));
+        assert!(all.starts_with(&encode_greeting(VERSION, GreetingCode::Ok)));
     });
 }

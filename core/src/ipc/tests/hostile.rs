@@ -9,10 +9,10 @@ use std::time::Duration;
 use futures::executor::block_on;
 use futures::io::AsyncReadExt;
 
-use super::setup::{Keeper, Raw, Setup};
-use crate::ipc::calls::Session;
-use crate::ipc::frame::Frames;
-use crate::ipc::proto::*;
+use super::setup::{RawClient, Setup, TestAdmin};
+use crate::ipc::frame::FrameReader;
+use crate::ipc::protocol::*;
+use crate::ipc::session::ClientSession;
 use crate::ipc::{Client, ConnectError, Denial, MAX_CONNECTIONS};
 use crate::node::Node;
 use crate::wire::codec;
@@ -23,19 +23,19 @@ fn a_malformed_frame_closes_its_connection_and_no_other() {
     block_on(async {
         let setup = Setup::new().await;
         let client = setup.client().await;
-        let call = codec::encode(&Up::Call { id: 1, call: Call::Status }).unwrap();
+        let call = codec::encode(&ClientFrame::Call { id: 1, call: Call::Status }).unwrap();
         let mut trailing = call.clone();
         trailing.push(0);
         let mut unknown = call.clone();
         unknown[12] = 99;
         let hostile_length = codec::encode(&(3u32, u64::MAX)).unwrap();
         for bad in [&[][..], &[9; 40], &call[..call.len() - 1], &trailing, &unknown, &hostile_length] {
-            let mut raw = Raw::connect(&setup);
+            let mut raw = RawClient::connect(&setup);
             raw.write(bad);
             assert!(raw.next().is_none(), "{bad:?} is not answered");
             assert!(client.status().await.is_ok());
         }
-        let mut raw = Raw::connect(&setup);
+        let mut raw = RawClient::connect(&setup);
         raw.0.write_all(&u32::MAX.to_le_bytes()).unwrap();
         assert!(raw.next().is_none(), "a frame longer than any may be");
         assert!(client.status().await.is_ok());
@@ -49,7 +49,7 @@ fn random_bytes_do_no_harm() {
         let client = setup.client().await;
         let mut seed = 1u64;
         for round in 0..200 {
-            let mut raw = Raw::connect(&setup);
+            let mut raw = RawClient::connect(&setup);
             let bytes: Vec<u8> = (0..round % 90)
                 .map(|_| {
                     seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -68,10 +68,10 @@ fn another_version_is_told_ours_and_not_served() {
     block_on(async {
         let setup = Setup::new().await;
         let mut stream = UnixStream::connect(&setup.path).unwrap();
-        stream.write_all(&greeting(VERSION + 1, Welcome::Ok)).unwrap();
+        stream.write_all(&encode_greeting(VERSION + 1, GreetingCode::Ok)).unwrap();
         let mut all = Vec::new();
         std::io::Read::read_to_end(&mut stream, &mut all).unwrap();
-        assert_eq!(all, greeting(VERSION, Welcome::Ok));
+        assert_eq!(all, encode_greeting(VERSION, GreetingCode::Ok));
         let mut stream = UnixStream::connect(&setup.path).unwrap();
         stream.write_all(b"GET / HTTP/1.0\r\n").unwrap();
         let mut all = Vec::new();
@@ -88,7 +88,7 @@ fn meet(answer: Vec<u8>) -> Result<Client, ConnectError> {
     let listener = UnixListener::bind(&path).unwrap();
     let daemon = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut theirs = [0; GREETING];
+        let mut theirs = [0; GREETING_LENGTH];
         std::io::Read::read_exact(&mut stream, &mut theirs).unwrap();
         stream.write_all(&answer).unwrap();
     });
@@ -99,13 +99,13 @@ fn meet(answer: Vec<u8>) -> Result<Client, ConnectError> {
 
 #[test]
 fn a_client_says_why_it_does_not_get_on_with_a_daemon() {
-    let newer = meet(greeting(VERSION + 1, Welcome::Ok).to_vec());
+    let newer = meet(encode_greeting(VERSION + 1, GreetingCode::Ok).to_vec());
     assert!(matches!(newer, Err(ConnectError::Version { theirs, .. }) if theirs == VERSION + 1));
-    let full = meet(greeting(VERSION, Welcome::Busy).to_vec());
+    let full = meet(encode_greeting(VERSION, GreetingCode::Busy).to_vec());
     assert!(matches!(full, Err(ConnectError::Busy(_))));
     let other = meet(b"220 mail.example".to_vec());
     assert!(matches!(other, Err(ConnectError::NotADaemon(_))));
-    let mut mumble = greeting(VERSION, Welcome::Ok).to_vec();
+    let mut mumble = encode_greeting(VERSION, GreetingCode::Ok).to_vec();
     mumble.extend([4, 0, 0, 0, 9, 9, 9, 9]);
     assert!(matches!(meet(mumble), Err(ConnectError::NotADaemon(_))));
 }
@@ -115,7 +115,7 @@ fn a_client_that_stops_reading_is_closed_and_its_message_goes_to_another() {
     block_on(async {
         let setup = Setup::with(Duration::from_millis(50)).await;
         setup.node.submit(Outgoing::new(setup.node.address(), vec![1; 8 << 20])).await.unwrap();
-        let mut raw = Raw::connect(&setup);
+        let mut raw = RawClient::connect(&setup);
         raw.call(1, Call::Receive { to: None, from: None, limit: 1 });
         // The answer has begun, so the message has left the inbox. Nothing more is read.
         let mut length = [0; 4];
@@ -129,19 +129,19 @@ fn a_client_that_stops_reading_is_closed_and_its_message_goes_to_another() {
 fn calls_beyond_the_limit_are_refused_and_the_connection_goes_on() {
     block_on(async {
         let setup = Setup::new().await;
-        let mut raw = Raw::connect(&setup);
+        let mut raw = RawClient::connect(&setup);
         for id in 0..=MAX_CALLS as u64 {
             raw.call(id, Call::Receive { to: None, from: None, limit: 1 });
         }
         match raw.next() {
-            Some(Down::Failed { id, failure }) => {
+            Some(DaemonFrame::Failed { id, failure }) => {
                 assert_eq!((id, failure), (MAX_CALLS as u64, Failure::Busy))
             }
             other => panic!("{other:?}"),
         }
-        raw.say(&Up::Cancel { id: 0 });
+        raw.say(&ClientFrame::Cancel { id: 0 });
         raw.call(9999, Call::Status);
-        assert!(matches!(raw.next(), Some(Down::Reply { id: 9999, .. })));
+        assert!(matches!(raw.next(), Some(DaemonFrame::Reply { id: 9999, .. })));
     });
 }
 
@@ -149,7 +149,8 @@ fn calls_beyond_the_limit_are_refused_and_the_connection_goes_on() {
 fn a_connection_too_many_is_told_so() {
     block_on(async {
         let setup = Setup::new().await;
-        let mut connections: Vec<Raw> = (0..MAX_CONNECTIONS).map(|_| Raw::connect(&setup)).collect();
+        let mut connections: Vec<RawClient> =
+            (0..MAX_CONNECTIONS).map(|_| RawClient::connect(&setup)).collect();
         assert!(matches!(Client::connect(&setup.path).await, Err(ConnectError::Busy(_))));
         connections[0].call(1, Call::Status);
         assert!(connections[0].next().is_some(), "those who are in are served");
@@ -160,36 +161,36 @@ fn a_connection_too_many_is_told_so() {
 fn what_was_not_confirmed_is_bounded() {
     block_on(async {
         let setup = Setup::new().await;
-        let mut raw = Raw::connect(&setup);
+        let mut raw = RawClient::connect(&setup);
         let mut fetched = Vec::new();
-        for id in 0..(MAX_HELD_BYTES / (8 << 20)) as u64 {
+        for id in 0..(MAX_UNCONFIRMED_BYTES / (8 << 20)) as u64 {
             setup.node.submit(Outgoing::new(setup.node.address(), vec![1; 8 << 20])).await.unwrap();
             fetched.extend(raw.fetch(id, 1).into_iter().map(|(ticket, _)| ticket));
         }
         setup.messages(&["x"]).await;
         raw.call(1000, Call::Receive { to: None, from: None, limit: 1 });
-        assert!(matches!(raw.next(), Some(Down::Failed { failure: Failure::Busy, .. })));
-        raw.say(&Up::Taken { tickets: fetched });
+        assert!(matches!(raw.next(), Some(DaemonFrame::Failed { failure: Failure::Busy, .. })));
+        raw.say(&ClientFrame::Confirm { tickets: fetched });
         assert_eq!(raw.fetch(1001, 1)[0].1, "x");
     });
 }
 
 /// What the daemon answers to `call` from the user `uid`.
-async fn answer(session: &Arc<Session<Keeper>>, call: Call) -> Result<Reply, Failure> {
+async fn answer(session: &Arc<ClientSession<TestAdmin>>, call: Call) -> Result<Reply, Failure> {
     session.clone().answer(1, call, Arc::default()).await;
     let (ours, theirs) = UnixStream::pair().unwrap();
     let ours = async_io::Async::new(ours).unwrap();
     let mut theirs = async_io::Async::new(theirs).unwrap();
     let mut writer = std::pin::pin!(session.outbox.write_to(&ours, Duration::from_secs(60)));
-    let mut frames = Frames::new((&mut theirs).take(u64::MAX));
+    let mut frames = FrameReader::new((&mut theirs).take(u64::MAX));
     let mut next = std::pin::pin!(frames.next());
     let bytes = match futures::future::select(&mut writer, &mut next).await {
         futures::future::Either::Right((bytes, _)) => bytes.unwrap(),
         futures::future::Either::Left(_) => panic!("the writer ended"),
     };
     match codec::decode(bytes).unwrap() {
-        Down::Reply { reply, .. } => Ok(reply),
-        Down::Failed { failure, .. } => Err(failure),
+        DaemonFrame::Reply { reply, .. } => Ok(reply),
+        DaemonFrame::Failed { failure, .. } => Err(failure),
         other => panic!("{other:?}"),
     }
 }
@@ -202,8 +203,8 @@ fn another_user_uses_its_own_address_only_and_administers_nothing() {
         node.add_identity(own.clone());
         let (own, first) = (own.address(), node.address());
         let others = HashMap::from([(own, 1001)]);
-        let keeper = Arc::new(Keeper::new(&node, others, 1000));
-        let session = |uid| Arc::new(Session::new(node.clone(), keeper.clone(), uid, Arc::default()));
+        let admin = Arc::new(TestAdmin::new(&node, others, 1000));
+        let session = |uid| Arc::new(ClientSession::new(node.clone(), admin.clone(), uid, Arc::default()));
         let denied = |answer: Result<Reply, Failure>| match answer {
             Err(Failure::Admin(error)) => error.denial,
             other => panic!("{other:?}"),
@@ -223,7 +224,7 @@ fn another_user_uses_its_own_address_only_and_administers_nothing() {
         let call = Call::RemoveIdentity { address: first };
         assert_eq!(denied(answer(&session(1001), call).await), Denial::NotAllowed);
         assert_eq!(denied(answer(&session(1002), receive(None)).await), Denial::NotAllowed);
-        assert!(!keeper.stopped.load(std::sync::atomic::Ordering::SeqCst));
+        assert!(!admin.stopped.load(std::sync::atomic::Ordering::SeqCst));
 
         // Without a name it is its own address.
         assert!(answer(&session(1001), send(None)).await.is_ok());

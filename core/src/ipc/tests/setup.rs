@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::ipc::proto::{Call, Down, GREETING, Reply, Up, VERSION, Welcome, greeting};
+use crate::ipc::protocol::{
+    Call, ClientFrame, DaemonFrame, GREETING_LENGTH, GreetingCode, Reply, VERSION, encode_greeting,
+};
 use crate::ipc::{
     Access, Admin, AdminError, Client, Denial, IdentityInfo, NameInfo, PeerInfo, Server, Source,
 };
@@ -18,11 +20,11 @@ use crate::node::Node;
 use crate::wire::codec;
 use crate::{Address, Identity, Outgoing, rt};
 
-/// How many names the keeper lists: more than an outbox takes at once.
+/// How many names the admin lists: more than an outbox takes at once.
 const NAMES: usize = 30_000;
 
 /// Every address of the node belongs to this process but those in `others`.
-pub(super) struct Keeper {
+pub(super) struct TestAdmin {
     pub(super) node: Node,
     pub(super) others: HashMap<Address, u32>,
     pub(super) owner: u32,
@@ -33,10 +35,10 @@ pub(super) struct Keeper {
     pub(super) listed: AtomicUsize,
 }
 
-impl Keeper {
+impl TestAdmin {
     pub(super) fn new(node: &Node, others: HashMap<Address, u32>, owner: u32) -> Self {
         let (stopped, lost, listed) = Default::default();
-        Keeper { node: node.clone(), others, owner, stopped, lost, listed }
+        TestAdmin { node: node.clone(), others, owner, stopped, lost, listed }
     }
 }
 
@@ -45,7 +47,7 @@ fn none<T>() -> Result<T, AdminError> {
 }
 
 #[async_trait]
-impl Admin for Keeper {
+impl Admin for TestAdmin {
     fn may_administer(&self, uid: u32) -> bool {
         uid == self.owner
     }
@@ -106,7 +108,7 @@ impl Admin for Keeper {
 
 pub(super) struct Setup {
     pub(super) node: Node,
-    pub(super) keeper: Arc<Keeper>,
+    pub(super) admin: Arc<TestAdmin>,
     pub(super) server: Arc<Server>,
     pub(super) path: PathBuf,
     _folder: tempfile::TempDir,
@@ -123,14 +125,14 @@ impl Setup {
         let path = folder.path().join("s");
         let node = Node::builder().identity(Identity::generate()).start().await.unwrap();
         let owner = rustix::process::geteuid().as_raw();
-        let keeper = Arc::new(Keeper::new(&node, HashMap::new(), owner));
+        let admin = Arc::new(TestAdmin::new(&node, HashMap::new(), owner));
         let mut server = Server::bind(&path, Access::Owner).unwrap();
         server.patience = patience;
         let server = Arc::new(server);
         let serving = server.clone();
-        let (serving_node, serving_keeper) = (node.clone(), keeper.clone());
+        let (serving_node, serving_keeper) = (node.clone(), admin.clone());
         drop(rt::spawn(async move { serving.serve(serving_node, serving_keeper).await }));
-        Setup { node, keeper, server, path, _folder: folder }
+        Setup { node, admin, server, path, _folder: folder }
     }
 
     pub(super) async fn client(&self) -> Client {
@@ -152,15 +154,15 @@ impl Drop for Setup {
 }
 
 /// A connection that says what it is told to.
-pub(super) struct Raw(pub(super) UnixStream);
+pub(super) struct RawClient(pub(super) UnixStream);
 
-impl Raw {
+impl RawClient {
     /// Greeted and welcomed.
     pub(super) fn connect(setup: &Setup) -> Self {
-        let mut raw = Raw(UnixStream::connect(&setup.path).unwrap());
-        raw.0.write_all(&greeting(VERSION, Welcome::Ok)).unwrap();
-        assert_eq!(raw.read(GREETING), greeting(VERSION, Welcome::Ok));
-        assert!(matches!(raw.next(), Some(Down::Welcome { .. })));
+        let mut raw = RawClient(UnixStream::connect(&setup.path).unwrap());
+        raw.0.write_all(&encode_greeting(VERSION, GreetingCode::Ok)).unwrap();
+        assert_eq!(raw.read(GREETING_LENGTH), encode_greeting(VERSION, GreetingCode::Ok));
+        assert!(matches!(raw.next(), Some(DaemonFrame::Welcome { .. })));
         raw
     }
 
@@ -176,16 +178,16 @@ impl Raw {
         self.0.write_all(&bytes).unwrap();
     }
 
-    pub(super) fn say(&mut self, up: &Up) {
+    pub(super) fn say(&mut self, up: &ClientFrame) {
         self.write(&codec::encode(up).unwrap());
     }
 
     pub(super) fn call(&mut self, id: u64, call: Call) {
-        self.say(&Up::Call { id, call });
+        self.say(&ClientFrame::Call { id, call });
     }
 
     /// The next frame; `None` when the server has closed.
-    pub(super) fn next(&mut self) -> Option<Down> {
+    pub(super) fn next(&mut self) -> Option<DaemonFrame> {
         let mut length = [0; 4];
         match self.0.read_exact(&mut length) {
             Ok(()) => Some(codec::decode(&self.read(u32::from_le_bytes(length) as usize)).unwrap()),
@@ -197,7 +199,7 @@ impl Raw {
     pub(super) fn fetch(&mut self, id: u64, limit: u32) -> Vec<(u64, String)> {
         self.call(id, Call::Receive { to: None, from: None, limit });
         match self.next() {
-            Some(Down::Reply { reply: Reply::Messages(fetched), .. }) => fetched
+            Some(DaemonFrame::Reply { reply: Reply::Messages(fetched), .. }) => fetched
                 .into_iter()
                 .map(|fetched| (fetched.ticket, String::from_utf8_lossy(&fetched.message.body).into_owned()))
                 .collect(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rouse_core::internals::layers::{Asked, REQUESTS, SocketLayer, request};
+use rouse_core::internals::layers::{REQUESTS, RequestFields, SocketLayer, request};
 
 use crate::layer::{Input, Layer, MINUTE, Subject};
 use crate::meter::allocated;
@@ -82,7 +82,7 @@ impl Layer for Client {
         for piece in 0..pieces {
             let nth = nth.wrapping_mul(pieces).wrapping_add(piece);
             let number = |name| part.number(KINDS, name, nth);
-            let asked = Asked {
+            let asked = RequestFields {
                 id: number("call"),
                 a: number("a"),
                 b: number("b"),

@@ -1,9 +1,9 @@
 //! What crosses the socket.
 //!
-//! Each side begins with a greeting of [`GREETING`] bytes: the magic, its version, and (the daemon only) a word on
+//! Each side begins with a greeting of [`GREETING_LENGTH`] bytes: the magic, its version, and (the daemon only) a word on
 //! whether it will serve. Then come frames: a little-endian `u32` with the length of what follows, at most
-//! [`MAX_FRAME`], and a value: [`Up`] from the client, [`Down`] from the daemon. The client gives each call a number
-//! that it never uses again on that connection. A call ends with [`Down::Reply`], [`Down::Failed`] or [`Down::End`],
+//! [`MAX_FRAME`], and a value: [`ClientFrame`] from the client, [`DaemonFrame`] from the daemon. The client gives each call a number
+//! that it never uses again on that connection. A call ends with [`DaemonFrame::Reply`], [`DaemonFrame::Failed`] or [`DaemonFrame::End`],
 //! or when the client cancels it.
 
 use crate::address::Address;
@@ -40,10 +40,10 @@ pub(super) const MAX_BATCH: usize = 1024;
 pub(super) const MAX_REPLY_BODIES: usize = MAX_MESSAGE;
 
 /// The most messages fetched and not confirmed on one connection.
-pub(super) const MAX_HELD: usize = 8192;
+pub(super) const MAX_UNCONFIRMED: usize = 8192;
 
 /// Their most bytes.
-pub(super) const MAX_HELD_BYTES: usize = 64 << 20;
+pub(super) const MAX_UNCONFIRMED_BYTES: usize = 64 << 20;
 
 /// The most sent messages whose fate one connection may still ask for.
 pub(super) const MAX_SENT: usize = 65_536;
@@ -52,13 +52,13 @@ pub(super) const MAX_SENT: usize = 65_536;
 pub(super) const OUTGOING_EXTRA: usize = 128;
 
 /// Length of a greeting, in bytes.
-pub(super) const GREETING: usize = 12;
+pub(super) const GREETING_LENGTH: usize = 12;
 
 const MAGIC: [u8; 8] = *b"rouseipc";
 
 /// The word of a greeting: what the daemon says at once, and what a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Welcome {
+pub(super) enum GreetingCode {
     /// It serves; it wants to be served.
     Ok,
     /// It has as many connections as it takes.
@@ -73,15 +73,15 @@ pub(super) enum Welcome {
 }
 
 /// The greeting's bytes.
-pub(super) fn greeting(version: u16, welcome: Welcome) -> [u8; GREETING] {
+pub(super) fn encode_greeting(version: u16, welcome: GreetingCode) -> [u8; GREETING_LENGTH] {
     let word: u16 = match welcome {
-        Welcome::Ok => 0,
-        Welcome::Busy => 1,
-        Welcome::Stopping => 2,
-        Welcome::Administer => 3,
-        Welcome::Unknown => u16::MAX,
+        GreetingCode::Ok => 0,
+        GreetingCode::Busy => 1,
+        GreetingCode::Stopping => 2,
+        GreetingCode::Administer => 3,
+        GreetingCode::Unknown => u16::MAX,
     };
-    let mut bytes = [0; GREETING];
+    let mut bytes = [0; GREETING_LENGTH];
     for (to, from) in
         bytes.iter_mut().zip(MAGIC.into_iter().chain(version.to_le_bytes()).chain(word.to_le_bytes()))
     {
@@ -91,21 +91,21 @@ pub(super) fn greeting(version: u16, welcome: Welcome) -> [u8; GREETING] {
 }
 
 /// The version and the word of a greeting; `None` when it is none.
-pub(super) fn read_greeting(bytes: &[u8; GREETING]) -> Option<(u16, Welcome)> {
+pub(super) fn decode_greeting(bytes: &[u8; GREETING_LENGTH]) -> Option<(u16, GreetingCode)> {
     let [magic @ .., v0, v1, w0, w1] = bytes;
     let welcome = match u16::from_le_bytes([*w0, *w1]) {
-        0 => Welcome::Ok,
-        1 => Welcome::Busy,
-        2 => Welcome::Stopping,
-        3 => Welcome::Administer,
-        _ => Welcome::Unknown,
+        0 => GreetingCode::Ok,
+        1 => GreetingCode::Busy,
+        2 => GreetingCode::Stopping,
+        3 => GreetingCode::Administer,
+        _ => GreetingCode::Unknown,
     };
     (*magic == MAGIC).then_some((u16::from_le_bytes([*v0, *v1]), welcome))
 }
 
 /// From the client.
 #[derive(Debug, Encode, BorrowDecode)]
-pub(super) enum Up {
+pub(super) enum ClientFrame {
     /// Begins a call.
     Call { id: u64, call: Call },
     /// The reply is not wanted any more.
@@ -113,26 +113,28 @@ pub(super) enum Up {
     /// The client has room for so many more items of a stream.
     Credit { id: u64, items: u32 },
     /// These messages are the client's now.
-    Taken { tickets: Vec<u64> },
+    Confirm { tickets: Vec<u64> },
     /// These messages go back to the heads of their inboxes.
-    Returned { tickets: Vec<u64> },
+    Return { tickets: Vec<u64> },
     /// Nobody will ask for the fate of these sent messages.
     Forget { tickets: Vec<u64> },
 }
 
-impl Up {
+impl ClientFrame {
     /// How many tickets it names.
     pub(super) fn tickets(&self) -> usize {
         match self {
-            Up::Taken { tickets } | Up::Returned { tickets } | Up::Forget { tickets } => tickets.len(),
-            Up::Call { .. } | Up::Cancel { .. } | Up::Credit { .. } => 0,
+            ClientFrame::Confirm { tickets }
+            | ClientFrame::Return { tickets }
+            | ClientFrame::Forget { tickets } => tickets.len(),
+            ClientFrame::Call { .. } | ClientFrame::Cancel { .. } | ClientFrame::Credit { .. } => 0,
         }
     }
 }
 
 /// From the daemon.
 #[derive(Debug, Encode, BorrowDecode)]
-pub(super) enum Down {
+pub(super) enum DaemonFrame {
     /// Once, after the greeting: the address that the client sends as and receives for when it names none.
     Welcome { address: Address, version: String },
     /// The call is done.
@@ -140,7 +142,7 @@ pub(super) enum Down {
     /// The call failed.
     Failed { id: u64, failure: Failure },
     /// One more item of a stream.
-    Item { id: u64, item: Item },
+    Item { id: u64, item: StreamItem },
     /// A stream is over.
     End { id: u64 },
 }
@@ -230,7 +232,7 @@ impl Reply {
 
 /// One item of a stream.
 #[derive(Debug, Encode, BorrowDecode)]
-pub(super) enum Item {
+pub(super) enum StreamItem {
     Event(Timestamp, Event),
     Hop(Result<Hop, PingError>),
 }
@@ -272,21 +274,21 @@ mod tests {
 
     #[test]
     fn a_greeting_is_the_magic_the_version_and_a_word() {
-        let bytes = greeting(0x0201, Welcome::Busy);
+        let bytes = encode_greeting(0x0201, GreetingCode::Busy);
         assert_eq!(&bytes, b"rouseipc\x01\x02\x01\x00");
-        assert_eq!(read_greeting(&bytes), Some((0x0201, Welcome::Busy)));
-        assert_eq!(read_greeting(b"GET / HTTP/1"), None);
+        assert_eq!(decode_greeting(&bytes), Some((0x0201, GreetingCode::Busy)));
+        assert_eq!(decode_greeting(b"GET / HTTP/1"), None);
     }
 
     #[test]
     fn the_shapes_of_version_1_are_fixed() {
         let peer = Address::from_bytes([7; 32]);
-        let call = Up::Call { id: 2, call: Call::Ping { peer, timeout_us: 5 } };
+        let call = ClientFrame::Call { id: 2, call: Call::Ping { peer, timeout_us: 5 } };
         let mut expected = vec![0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0];
         expected.extend([7; 32]);
         expected.extend([5, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(codec::encode(&call).unwrap(), expected);
-        let down = Down::Failed { id: 1, failure: Failure::Busy };
+        let down = DaemonFrame::Failed { id: 1, failure: Failure::Busy };
         assert_eq!(codec::encode(&down).unwrap(), [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0]);
     }
 

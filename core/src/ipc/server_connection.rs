@@ -14,12 +14,12 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::ipc::admin::{Admin, AdminError, Denial};
-use crate::ipc::calls::Session;
 use crate::ipc::credit::Credit;
-use crate::ipc::frame::{FrameError, Frames};
-use crate::ipc::proto::*;
-use crate::ipc::server::{Door, Phase, Place, Token};
-use crate::ipc::shares::{Guest, Share};
+use crate::ipc::frame::{FrameError, FrameReader};
+use crate::ipc::protocol::*;
+use crate::ipc::quotas::{ProvisionalEntry, QuotaPermit};
+use crate::ipc::server::{ConnectionAdmission, ConnectionPermit, CountGuard, Phase};
+use crate::ipc::session::ClientSession;
 use crate::wire::codec;
 
 /// How long a client may take to greet.
@@ -36,7 +36,7 @@ const TURN: usize = 64;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
+pub(super) enum ConnectionEnd {
     #[error("{0}")]
     Frame(#[from] FrameError),
     #[error("malformed frame")]
@@ -58,99 +58,108 @@ pub(super) enum Ended {
 /// Greets, and serves until the client goes, breaks the rules, takes nothing any more, or the daemon stops.
 pub(super) async fn run<A: Admin>(
     stream: &Async<UnixStream>,
-    session: Arc<Session<A>>,
-    door: &Door,
-    guest: Guest,
-) -> Result<(), Ended> {
+    session: Arc<ClientSession<A>>,
+    admission: &ConnectionAdmission,
+    entry: ProvisionalEntry,
+) -> Result<(), ConnectionEnd> {
     let owner = session.admin.may_administer(session.uid);
     let greeted = {
-        let beyond = std::pin::pin!(door.phases.beyond(Phase::Serving));
-        match select(std::pin::pin!(greet(stream, door, owner)), beyond).await {
+        let beyond = std::pin::pin!(admission.lifecycle.beyond(Phase::Serving));
+        match select(std::pin::pin!(greet(stream, admission, owner)), beyond).await {
             Either::Left((greeted, _)) => greeted?,
             Either::Right(_) => return Ok(()),
         }
     };
     let place = match greeted {
         Some(place) => {
-            drop(guest);
-            Lodging::Place(place)
+            drop(entry);
+            ConnectionGrant::ConnectionPermit(place)
         }
-        None => Lodging::Lobby(guest),
+        None => ConnectionGrant::ProvisionalConnections(entry),
     };
     let address = session.admin.default_address(session.uid).unwrap_or_else(|| session.node.address());
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    session.outbox.push(&Down::Welcome { address, version }).map_err(|_| Ended::Malformed)?;
+    session.outbox.push(&DaemonFrame::Welcome { address, version }).map_err(|_| ConnectionEnd::Malformed)?;
     // Given up only when the calls have ended, and what they fetched is back.
-    let mut marks = Marks { calling: Some(door.phases.calling()), holding: Some(door.phases.holding()) };
-    let result = serve(stream, &session, door, &place, &mut marks).await;
+    let mut guards = DrainGuards {
+        calling: Some(admission.lifecycle.calling()),
+        holding: Some(admission.lifecycle.holding()),
+    };
+    let result = serve(stream, &session, admission, &place, &mut guards).await;
     session.outbox.kill();
-    session.held.return_all();
+    session.unconfirmed.return_all();
     result
 }
 
 /// What lets a connection stay.
-enum Lodging {
-    Place(#[allow(dead_code, reason = "it is given back when it is dropped")] Place),
-    Lobby(#[allow(dead_code, reason = "it is given back when it is dropped")] Guest),
+enum ConnectionGrant {
+    ConnectionPermit(#[allow(dead_code, reason = "it is given back when it is dropped")] ConnectionPermit),
+    ProvisionalConnections(
+        #[allow(dead_code, reason = "it is given back when it is dropped")] ProvisionalEntry,
+    ),
 }
 
 /// Whoever stops the server waits until no connection has these.
-struct Marks {
-    calling: Option<Token>,
-    holding: Option<Token>,
+struct DrainGuards {
+    calling: Option<CountGuard>,
+    holding: Option<CountGuard>,
 }
 
-/// Greets. The place of the connection, or none when it stays in the lobby.
-async fn greet(mut stream: &Async<UnixStream>, door: &Door, owner: bool) -> Result<Option<Place>, Ended> {
-    let mut theirs = [0; GREETING];
+/// Greets. The place of the connection, or none when it stays in the provisional.
+async fn greet(
+    mut stream: &Async<UnixStream>,
+    admission: &ConnectionAdmission,
+    owner: bool,
+) -> Result<Option<ConnectionPermit>, ConnectionEnd> {
+    let mut theirs = [0; GREETING_LENGTH];
     match select(stream.read_exact(&mut theirs), Timer::after(GREETING_PATIENCE)).await {
         Either::Left((read, _)) => read?,
-        Either::Right(_) => return Err(Ended::Silent),
+        Either::Right(_) => return Err(ConnectionEnd::Silent),
     }
-    let (version, word) = read_greeting(&theirs).ok_or(Ended::Stranger)?;
-    let administers = owner && word == Welcome::Administer;
-    let place = if version == VERSION && !administers { door.place(owner) } else { None };
-    let welcome = match door.phases.now() {
-        Phase::Serving if version == VERSION && !administers && place.is_none() => Welcome::Busy,
-        Phase::Serving => Welcome::Ok,
-        _ => Welcome::Stopping,
+    let (version, word) = decode_greeting(&theirs).ok_or(ConnectionEnd::Stranger)?;
+    let administers = owner && word == GreetingCode::Administer;
+    let place = if version == VERSION && !administers { admission.place(owner) } else { None };
+    let welcome = match admission.lifecycle.now() {
+        Phase::Serving if version == VERSION && !administers && place.is_none() => GreetingCode::Busy,
+        Phase::Serving => GreetingCode::Ok,
+        _ => GreetingCode::Stopping,
     };
     // A few bytes into an empty buffer: this never waits.
-    stream.write_all(&greeting(VERSION, welcome)).await?;
+    stream.write_all(&encode_greeting(VERSION, welcome)).await?;
     match welcome {
-        _ if version != VERSION => Err(Ended::Version(version)),
-        Welcome::Busy => Err(Ended::Full),
+        _ if version != VERSION => Err(ConnectionEnd::Version(version)),
+        GreetingCode::Busy => Err(ConnectionEnd::Full),
         _ => Ok(place),
     }
 }
 
 async fn serve<A: Admin>(
     stream: &Async<UnixStream>,
-    session: &Arc<Session<A>>,
-    door: &Door,
-    lodging: &Lodging,
-    marks: &mut Marks,
-) -> Result<(), Ended> {
-    let mut writer = std::pin::pin!(session.outbox.write_to(stream, door.patience).fuse());
-    let in_lobby = matches!(lodging, Lodging::Lobby(_));
+    session: &Arc<ClientSession<A>>,
+    admission: &ConnectionAdmission,
+    grant: &ConnectionGrant,
+    guards: &mut DrainGuards,
+) -> Result<(), ConnectionEnd> {
+    let mut writer = std::pin::pin!(session.outbox.write_to(stream, admission.patience).fuse());
+    let in_lobby = matches!(grant, ConnectionGrant::ProvisionalConnections(_));
     let mut over = if in_lobby { Timer::after(LOBBY_PATIENCE) } else { Timer::never() };
-    let mut frames = Frames::new(stream);
-    let mut running = Running { administers: in_lobby, ..Running::default() };
+    let mut frames = FrameReader::new(stream);
+    let mut running = RunningCalls { administers: in_lobby, ..RunningCalls::default() };
     let mut phase = Phase::Serving;
     let mut turn = 0;
     loop {
         futures::select_biased! {
             written = writer => return Ok(written?),
             // Before the calls: what another connection gives back at the end is not fetched again here.
-            next = door.phases.beyond(phase).fuse() => {
+            next = admission.lifecycle.beyond(phase).fuse() => {
                 phase = next;
                 // Who said stop waits for the end.
                 over = Timer::never();
                 running.stop_all(session);
-                drop(marks.calling.take());
+                drop(guards.calling.take());
                 if phase >= Phase::Returning {
-                    session.held.return_all();
-                    drop(marks.holding.take());
+                    session.unconfirmed.return_all();
+                    drop(guards.holding.take());
                 }
                 if phase == Phase::Closed {
                     session.outbox.close();
@@ -158,15 +167,15 @@ async fn serve<A: Admin>(
                     return Ok(());
                 }
             }
-            _ = FutureExt::fuse(&mut over) => return Err(Ended::Over),
+            _ = FutureExt::fuse(&mut over) => return Err(ConnectionEnd::Over),
             id = running.futures.select_next_some() => {
                 running.ended(id);
             }
             frame = frames.next().fuse() => match frame {
                 Ok(bytes) => {
-                    let up: Up = codec::decode(bytes).map_err(|_| Ended::Malformed)?;
+                    let up: ClientFrame = codec::decode(bytes).map_err(|_| ConnectionEnd::Malformed)?;
                     if up.tickets() > MAX_SENT {
-                        return Err(Ended::Malformed);
+                        return Err(ConnectionEnd::Malformed);
                     }
                     running.take(up, bytes.len(), session, phase);
                     turn = (turn + 1) % TURN;
@@ -183,11 +192,11 @@ async fn serve<A: Admin>(
 
 /// The calls under way on one connection.
 #[derive(Default)]
-struct Running {
+struct RunningCalls {
     /// Only calls that administer are taken.
     administers: bool,
     futures: FuturesUnordered<Answer>,
-    calls: HashMap<u64, Under>,
+    calls: HashMap<u64, RunningCall>,
     bytes: usize,
 }
 
@@ -206,36 +215,42 @@ impl Future for Answer {
     }
 }
 
-struct Under {
+struct RunningCall {
     bytes: usize,
     abort: AbortHandle,
     credit: Arc<Credit>,
     /// Beyond the calls that each connection may have.
-    _share: Option<Share>,
+    _share: Option<QuotaPermit>,
 }
 
-impl Running {
-    fn take<A: Admin>(&mut self, up: Up, bytes: usize, session: &Arc<Session<A>>, phase: Phase) {
+impl RunningCalls {
+    fn take<A: Admin>(
+        &mut self,
+        up: ClientFrame,
+        bytes: usize,
+        session: &Arc<ClientSession<A>>,
+        phase: Phase,
+    ) {
         match up {
-            Up::Call { id, .. } if phase != Phase::Serving => fail(session, id, Failure::Stopped),
-            Up::Call { id, call } => self.begin(id, call, bytes, session),
-            Up::Cancel { id } => {
+            ClientFrame::Call { id, .. } if phase != Phase::Serving => fail(session, id, Failure::Stopped),
+            ClientFrame::Call { id, call } => self.begin(id, call, bytes, session),
+            ClientFrame::Cancel { id } => {
                 if let Some(under) = self.ended(id) {
                     under.abort.abort();
                 }
             }
-            Up::Credit { id, items } => {
+            ClientFrame::Credit { id, items } => {
                 if let Some(under) = self.calls.get(&id) {
                     under.credit.add(items);
                 }
             }
-            Up::Taken { tickets } => session.held.taken(&tickets),
-            Up::Returned { tickets } => session.held.returned(tickets),
-            Up::Forget { tickets } => session.forget(&tickets),
+            ClientFrame::Confirm { tickets } => session.unconfirmed.taken(&tickets),
+            ClientFrame::Return { tickets } => session.unconfirmed.returned(tickets),
+            ClientFrame::Forget { tickets } => session.forget(&tickets),
         }
     }
 
-    fn begin<A: Admin>(&mut self, id: u64, call: Call, bytes: usize, session: &Arc<Session<A>>) {
+    fn begin<A: Admin>(&mut self, id: u64, call: Call, bytes: usize, session: &Arc<ClientSession<A>>) {
         let too_long = self.bytes > 0 && self.bytes.saturating_add(bytes) > MAX_CALL_BYTES;
         // A cancelled call stays among the futures until its turn comes; it counts till then.
         if self.futures.len() >= 2 * MAX_CALLS
@@ -250,25 +265,25 @@ impl Running {
             let hint = "close one; `rouse status` and `rouse stop` work all the same";
             return fail(session, id, Failure::Admin(AdminError::new(Denial::Full, text, hint)));
         }
-        let share = if self.futures.len() < FREE_CALLS { None } else { session.shares.call() };
+        let share = if self.futures.len() < FREE_CALLS { None } else { session.quotas.call() };
         if share.is_none() && self.futures.len() >= FREE_CALLS {
             return fail(session, id, Failure::Busy);
         }
         let (abort, registration) = AbortHandle::new_pair();
         let credit = Arc::new(Credit::default());
-        self.calls.insert(id, Under { bytes, abort, credit: credit.clone(), _share: share });
+        self.calls.insert(id, RunningCall { bytes, abort, credit: credit.clone(), _share: share });
         self.bytes += bytes;
         let answer = session.clone().answer(id, call, credit);
         self.futures.push(Answer { id, future: Abortable::new(answer, registration) });
     }
 
-    fn ended(&mut self, id: u64) -> Option<Under> {
+    fn ended(&mut self, id: u64) -> Option<RunningCall> {
         let under = self.calls.remove(&id)?;
         self.bytes -= under.bytes;
         Some(under)
     }
 
-    fn stop_all<A: Admin>(&mut self, session: &Session<A>) {
+    fn stop_all<A: Admin>(&mut self, session: &ClientSession<A>) {
         self.futures.clear();
         let mut ids: Vec<u64> = self.calls.drain().map(|(id, _)| id).collect();
         self.bytes = 0;
@@ -279,9 +294,9 @@ impl Running {
     }
 }
 
-fn fail<A>(session: &Session<A>, id: u64, failure: Failure) {
+fn fail<A>(session: &ClientSession<A>, id: u64, failure: Failure) {
     // It fails when the connection is closing, and then nobody waits for it.
-    let _ = session.outbox.push(&Down::Failed { id, failure });
+    let _ = session.outbox.push(&DaemonFrame::Failed { id, failure });
 }
 
 async fn yield_now() {

@@ -3,36 +3,36 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::ipc::proto::{MAX_HELD, MAX_HELD_BYTES};
+use crate::ipc::protocol::{MAX_UNCONFIRMED, MAX_UNCONFIRMED_BYTES};
 use crate::node::Node;
 use crate::types::Message;
 
 /// When it is dropped, what is in it goes back to the heads of the inboxes, in the order it was in.
-pub(super) struct Held {
+pub(super) struct UnconfirmedMessages {
     node: Node,
-    state: Mutex<State>,
+    state: Mutex<UnconfirmedTable>,
 }
 
 #[derive(Default)]
-struct State {
+struct UnconfirmedTable {
     next: u64,
     bytes: usize,
     messages: BTreeMap<u64, Message>,
 }
 
-impl Held {
+impl UnconfirmedMessages {
     pub(super) fn new(node: Node) -> Self {
-        Held { node, state: Mutex::default() }
+        UnconfirmedMessages { node, state: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, UnconfirmedTable> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the client has to confirm something before it may fetch more.
     pub(super) fn is_full(&self) -> bool {
         let state = self.lock();
-        state.messages.len() >= MAX_HELD || state.bytes >= MAX_HELD_BYTES
+        state.messages.len() >= MAX_UNCONFIRMED || state.bytes >= MAX_UNCONFIRMED_BYTES
     }
 
     /// Keeps a message until it is confirmed; returns its ticket. Bodies are shared, not copied.
@@ -47,7 +47,7 @@ impl Held {
 
     /// The client has these for good.
     pub(super) fn taken(&self, tickets: &[u64]) {
-        let mut taken = Vec::with_capacity(tickets.len().min(MAX_HELD));
+        let mut taken = Vec::with_capacity(tickets.len().min(MAX_UNCONFIRMED));
         {
             let mut state = self.lock();
             for ticket in tickets {
@@ -89,7 +89,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for UnconfirmedMessages {
     fn drop(&mut self) {
         self.return_all();
     }

@@ -13,10 +13,10 @@ use futures::{Stream, StreamExt, lock};
 use crate::address::Address;
 use crate::ipc::admin::{Admin, AdminError, Denial};
 use crate::ipc::credit::Credit;
-use crate::ipc::held::{Held, give_back};
 use crate::ipc::outbox::{Outbox, OutboxError};
-use crate::ipc::proto::*;
-use crate::ipc::shares::{Share, Shares};
+use crate::ipc::protocol::*;
+use crate::ipc::quotas::{QuotaPermit, ServerQuotas};
+use crate::ipc::unconfirmed::{UnconfirmedMessages, give_back};
 use crate::node::{self, Node, Stopped};
 use crate::types::*;
 
@@ -24,42 +24,42 @@ use crate::types::*;
 const LIST_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the calls of one connection share.
-pub(super) struct Session<A> {
+pub(super) struct ClientSession<A> {
     pub(super) node: Node,
     pub(super) admin: Arc<A>,
     pub(super) uid: u32,
     pub(super) outbox: Outbox,
-    pub(super) held: Held,
-    pub(super) shares: Arc<Shares>,
+    pub(super) unconfirmed: UnconfirmedMessages,
+    pub(super) quotas: Arc<ServerQuotas>,
     /// Subscriptions of this connection.
     subscribed: Arc<AtomicUsize>,
-    /// Held by the one call of this connection that makes a list.
+    /// UnconfirmedMessages by the one call of this connection that makes a list.
     listing: lock::Mutex<()>,
-    sent: Mutex<Fates>,
+    sent: Mutex<ReceiptTable>,
 }
 
 /// Sent messages whose fate the client may still ask for.
 #[derive(Default)]
-struct Fates {
+struct ReceiptTable {
     next: u64,
     waiting: HashMap<u64, node::Sent>,
 }
 
-impl<A: Admin> Session<A> {
-    pub(super) fn new(node: Node, admin: Arc<A>, uid: u32, shares: Arc<Shares>) -> Self {
-        let held = Held::new(node.clone());
+impl<A: Admin> ClientSession<A> {
+    pub(super) fn new(node: Node, admin: Arc<A>, uid: u32, quotas: Arc<ServerQuotas>) -> Self {
+        let unconfirmed = UnconfirmedMessages::new(node.clone());
         let (outbox, subscribed, listing, sent) = Default::default();
-        Session { node, admin, uid, outbox, held, shares, subscribed, listing, sent }
+        ClientSession { node, admin, uid, outbox, unconfirmed, quotas, subscribed, listing, sent }
     }
 
-    fn fates(&self) -> MutexGuard<'_, Fates> {
+    fn receipts(&self) -> MutexGuard<'_, ReceiptTable> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn forget(&self, tickets: &[u64]) {
-        let mut fates = self.fates();
+        let mut receipts = self.receipts();
         for ticket in tickets {
-            fates.waiting.remove(ticket);
+            receipts.waiting.remove(ticket);
         }
     }
 
@@ -88,7 +88,7 @@ impl<A: Admin> Session<A> {
             }),
             Call::Trace { peer, max_hops, timeout_us } => Box::pin(async move {
                 let hops = self.node.trace(&peer, max_hops, Duration::from_micros(timeout_us)).await;
-                self.stream(id, &credit, pin!(hops.map(Item::Hop))).await;
+                self.stream(id, &credit, pin!(hops.map(StreamItem::Hop))).await;
             }),
             Call::Submit { messages, wait } => Box::pin(async move {
                 let sent = self.submit(messages, wait).await;
@@ -101,14 +101,14 @@ impl<A: Admin> Session<A> {
     }
 
     async fn subscribe(&self, id: u64, credit: &Credit) {
-        let own = Share::take(&self.subscribed, MAX_SUBSCRIBED);
+        let own = QuotaPermit::take(&self.subscribed, MAX_SUBSCRIBED);
         let owner = self.admin.may_administer(self.uid);
-        let Some(_subscription) = own.zip(self.shares.subscription(owner)) else {
+        let Some(_subscription) = own.zip(self.quotas.subscription(owner)) else {
             return self.send_result(id, Err(Failure::Busy)).await;
         };
         let events = self.node.events();
         let events = events.filter(|(_, event)| std::future::ready(self.may_see(event)));
-        self.stream(id, credit, pin!(events.map(|(at, event)| Item::Event(at, event)))).await;
+        self.stream(id, credit, pin!(events.map(|(at, event)| StreamItem::Event(at, event)))).await;
     }
 
     /// Makes a list and says it, when it is this call's turn. One at a time on each connection and in the whole daemon, a
@@ -118,7 +118,7 @@ impl<A: Admin> Session<A> {
         let _own_turn = self.listing.lock().await;
         let turn = loop {
             self.outbox.room().await;
-            let turn = self.shares.listing.lock().await;
+            let turn = self.quotas.listing.lock().await;
             if self.outbox.has_room() {
                 break turn;
             }
@@ -128,15 +128,15 @@ impl<A: Admin> Session<A> {
         let mut reply = Box::pin(self.perform(call)).await;
         let mut unread = None;
         if matches!(&reply, Ok(reply) if reply.is_long()) {
-            unread = self.shares.unread_list(self.admin.may_administer(self.uid));
+            unread = self.quotas.unread_list(self.admin.may_administer(self.uid));
             if unread.is_none() {
                 reply = Err(Failure::Busy);
             }
         }
         // There was room; to wait for more of it would hold up the lists of all.
         let said = match reply {
-            Ok(reply) => self.outbox.push(&Down::Reply { id, reply }),
-            Err(failure) => self.outbox.push(&Down::Failed { id, failure }),
+            Ok(reply) => self.outbox.push(&DaemonFrame::Reply { id, reply }),
+            Err(failure) => self.outbox.push(&DaemonFrame::Failed { id, failure }),
         };
         self.check_length(id, said);
         Timer::after((begun.elapsed() * 3).min(LIST_PAUSE)).await;
@@ -156,9 +156,9 @@ impl<A: Admin> Session<A> {
 
     async fn send_result(&self, id: u64, result: Result<Option<Reply>, Failure>) {
         let said = match result {
-            Ok(Some(reply)) => self.outbox.send(&Down::Reply { id, reply }).await,
+            Ok(Some(reply)) => self.outbox.send(&DaemonFrame::Reply { id, reply }).await,
             Ok(None) => Ok(()),
-            Err(failure) => self.outbox.send(&Down::Failed { id, failure }).await,
+            Err(failure) => self.outbox.send(&DaemonFrame::Failed { id, failure }).await,
         };
         self.check_length(id, said);
     }
@@ -168,7 +168,7 @@ impl<A: Admin> Session<A> {
             tracing::warn!(id, "a reply was longer than a frame may be");
             let error = AdminError::new(Denial::Failed, "the answer is too long for one frame", "");
             // It fails when the connection is closed, and then nobody waits for it.
-            let _ = self.outbox.push(&Down::Failed { id, failure: Failure::Admin(error) });
+            let _ = self.outbox.push(&DaemonFrame::Failed { id, failure: Failure::Admin(error) });
         }
     }
 
@@ -243,7 +243,7 @@ impl<A: Admin> Session<A> {
     }
 
     async fn submit(&self, mut messages: Vec<Outgoing>, wait: bool) -> Result<Vec<SentInfo>, Failure> {
-        if self.fates().waiting.len().saturating_add(messages.len()) > MAX_SENT {
+        if self.receipts().waiting.len().saturating_add(messages.len()) > MAX_SENT {
             return Err(Failure::Busy);
         }
         for message in &mut messages {
@@ -255,25 +255,25 @@ impl<A: Admin> Session<A> {
             false => messages.into_iter().map(|message| self.node.try_send(message)).collect(),
         };
         let sent = sent.map_err(Failure::Send)?;
-        let mut fates = self.fates();
+        let mut receipts = self.receipts();
         let mut infos = Vec::with_capacity(sent.len());
         for sent in sent {
-            let ticket = fates.next;
-            fates.next += 1;
+            let ticket = receipts.next;
+            receipts.next += 1;
             infos.push(SentInfo { ticket, id: sent.id, durable: sent.durable, bytes: sent.bytes });
-            fates.waiting.insert(ticket, sent);
+            receipts.waiting.insert(ticket, sent);
         }
         Ok(infos)
     }
 
     async fn delivered(&self, ticket: u64) -> Result<Receipt, Failure> {
-        let sent = self.fates().waiting.remove(&ticket).ok_or_else(|| {
+        let sent = self.receipts().waiting.remove(&ticket).ok_or_else(|| {
             AdminError::new(Denial::NotFound, "nothing is known of this message any more", "")
         })?;
         sent.delivered().await.map_err(Failure::Send)
     }
 
-    /// Fetches messages. From the moment they leave the inbox they are held until the client confirms them: there is
+    /// Fetches messages. From the moment they leave the inbox they are unconfirmed until the client confirms them: there is
     /// no await between the two.
     pub(super) async fn receive(
         &self,
@@ -284,7 +284,7 @@ impl<A: Admin> Session<A> {
     ) -> Result<(), Failure> {
         let to = self.address(to)?;
         self.outbox.room().await;
-        if self.held.is_full() {
+        if self.unconfirmed.is_full() {
             return Err(Failure::Busy);
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).clamp(1, MAX_BATCH);
@@ -303,26 +303,26 @@ impl<A: Admin> Session<A> {
             give_back(&self.node, message);
         }
         let fetched = messages.into_iter().map(|message| Fetched {
-            ticket: self.held.hold(&message),
+            ticket: self.unconfirmed.hold(&message),
             from_name: self.admin.name_of(&message.from),
             message,
         });
         let reply = Reply::Messages(fetched.collect());
         // A closed connection gives back by itself what it holds.
-        let _ = self.outbox.push(&Down::Reply { id, reply });
+        let _ = self.outbox.push(&DaemonFrame::Reply { id, reply });
         Ok(())
     }
 
-    async fn stream(&self, id: u64, credit: &Credit, mut items: Pin<&mut impl Stream<Item = Item>>) {
+    async fn stream(&self, id: u64, credit: &Credit, mut items: Pin<&mut impl Stream<Item = StreamItem>>) {
         loop {
             credit.spend().await;
             let Some(item) = items.next().await else { break };
-            if self.outbox.send(&Down::Item { id, item }).await.is_err() {
+            if self.outbox.send(&DaemonFrame::Item { id, item }).await.is_err() {
                 return;
             }
         }
         // It fails when the connection is closed, and then nobody waits for it.
-        let _ = self.outbox.send(&Down::End { id }).await;
+        let _ = self.outbox.send(&DaemonFrame::End { id }).await;
     }
 
     /// The address to use when the client named this one, or none.

@@ -1,4 +1,4 @@
-//! No waker of an application is called, or dropped, while a lock is held: it may use the connection itself.
+//! No waker of an application is called, or dropped, while a lock is unconfirmed: it may use the connection itself.
 
 use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -15,30 +15,30 @@ use crate::identity::Identity;
 /// How long a test may take that ends at once unless it waits for a lock that it holds itself.
 const DEADLOCK: Duration = Duration::from_secs(60);
 
-fn link() -> Arc<Link> {
+fn connection() -> Arc<ClientConnection> {
     let address = Identity::from_seed(&[1; 32]).address();
-    Arc::new(Link { wire: Arc::default(), address, version: String::new() })
+    Arc::new(ClientConnection { mux: Arc::default(), address, version: String::new() })
 }
 
 /// Every verb that waits or takes a lock, from a waker.
-fn use_it(link: &Arc<Link>, locked: &AtomicUsize) {
+fn use_it(connection: &Arc<ClientConnection>, locked: &AtomicUsize) {
     // A panic would abort the test where a waker is dropped by another.
-    if link.wire.calls.try_lock().is_err() || !link.wire.outbox.is_free() {
+    if connection.mux.calls.try_lock().is_err() || !connection.mux.outbox.is_free() {
         locked.fetch_add(1, SeqCst);
         return;
     }
-    let _ = pin!(link.call(Call::Status)).now_or_never();
-    let mut events = link.begin_now(Call::Events).open();
+    let _ = pin!(connection.call(Call::Status)).now_or_never();
+    let mut events = connection.begin_now(Call::Events).open();
     let _ = events.poll_item(&mut Context::from_waker(Waker::noop()));
-    let _ = pin!(link.flushed()).now_or_never();
-    let _ = pin!(link.closed()).now_or_never();
-    link.forget(7);
-    link.returned(vec![7]);
+    let _ = pin!(connection.flushed()).now_or_never();
+    let _ = pin!(connection.closed()).now_or_never();
+    connection.forget(7);
+    connection.returned(vec![7]);
 }
 
 /// A waker that uses the connection when it is called and when it is dropped.
 struct Caller {
-    link: Weak<Link>,
+    connection: Weak<ClientConnection>,
     woken: Arc<AtomicUsize>,
     locked: Arc<AtomicUsize>,
 }
@@ -46,19 +46,19 @@ struct Caller {
 impl Wake for Caller {
     fn wake(self: Arc<Self>) {
         self.woken.fetch_add(1, SeqCst);
-        self.link.upgrade().iter().for_each(|link| use_it(link, &self.locked));
+        self.connection.upgrade().iter().for_each(|connection| use_it(connection, &self.locked));
     }
 }
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        self.link.upgrade().iter().for_each(|link| use_it(link, &self.locked));
+        self.connection.upgrade().iter().for_each(|connection| use_it(connection, &self.locked));
     }
 }
 
-/// A connection, how often the wakers were called that wait on it, and how often one of them found a lock held.
+/// A connection, how often the wakers were called that wait on it, and how often one of them found a lock unconfirmed.
 struct Scene {
-    link: Arc<Link>,
+    connection: Arc<ClientConnection>,
     woken: Arc<AtomicUsize>,
     locked: Arc<AtomicUsize>,
 }
@@ -66,7 +66,7 @@ struct Scene {
 impl Scene {
     fn waker(&self) -> Waker {
         let (woken, locked) = (self.woken.clone(), self.locked.clone());
-        Waker::from(Arc::new(Caller { link: Arc::downgrade(&self.link), woken, locked }))
+        Waker::from(Arc::new(Caller { connection: Arc::downgrade(&self.connection), woken, locked }))
     }
 
     /// Polls a future twice, each time with another waker: the first is dropped for the second.
@@ -86,8 +86,8 @@ fn without_deadlock(test: impl FnOnce(Scene) + Send + 'static) {
     let (done, ended) = mpsc::channel();
     let thread = thread::spawn(move || {
         let locked = Arc::new(AtomicUsize::new(0));
-        test(Scene { link: link(), woken: Arc::default(), locked: locked.clone() });
-        assert_eq!(locked.load(SeqCst), 0, "a waker is called or dropped while a lock is held");
+        test(Scene { connection: connection(), woken: Arc::default(), locked: locked.clone() });
+        assert_eq!(locked.load(SeqCst), 0, "a waker is called or dropped while a lock is unconfirmed");
         done.send(())
     });
     match ended.recv_timeout(DEADLOCK) {
@@ -99,29 +99,29 @@ fn without_deadlock(test: impl FnOnce(Scene) + Send + 'static) {
 #[test]
 fn an_answer_calls_wakers_while_no_lock_is_held() {
     without_deadlock(|scene| {
-        let (link, wire) = (&scene.link, &scene.link.wire);
-        let mut call = block_on(link.begin(Call::Status, 0)).unwrap();
+        let (connection, mux) = (&scene.connection, &scene.connection.mux);
+        let mut call = block_on(connection.begin(Call::Status, 0)).unwrap();
         scene.wait(&mut call);
-        wire.take(Down::Reply { id: call.id, reply: Reply::Done });
+        mux.take(DaemonFrame::Reply { id: call.id, reply: Reply::Done });
         scene.is_woken("a reply");
         assert!(call.now_or_never().is_some());
 
-        let mut call = block_on(link.begin(Call::Status, 0)).unwrap();
+        let mut call = block_on(connection.begin(Call::Status, 0)).unwrap();
         scene.wait(&mut call);
-        wire.take(Down::Failed { id: call.id, failure: Failure::Busy });
+        mux.take(DaemonFrame::Failed { id: call.id, failure: Failure::Busy });
         scene.is_woken("a failure");
 
-        let mut events = link.begin_now(Call::Events).open();
+        let mut events = connection.begin_now(Call::Events).open();
         let id = events.id;
         let mut next = std::future::poll_fn(|cx| events.poll_item(cx));
         scene.wait(&mut next);
         let event = crate::types::Event::Drop { cause: String::new(), count: 1 };
-        wire.take(Down::Item { id, item: Item::Event(crate::types::Timestamp(0), event) });
+        mux.take(DaemonFrame::Item { id, item: StreamItem::Event(crate::types::Timestamp(0), event) });
         scene.is_woken("an item");
         assert!(matches!(next.now_or_never(), Some(Some(Ok(_)))));
         let mut next = std::future::poll_fn(|cx| events.poll_item(cx));
         scene.wait(&mut next);
-        wire.take(Down::End { id });
+        mux.take(DaemonFrame::End { id });
         scene.is_woken("the end of a stream");
     });
 }
@@ -129,10 +129,10 @@ fn an_answer_calls_wakers_while_no_lock_is_held() {
 #[test]
 fn room_calls_wakers_while_no_lock_is_held() {
     without_deadlock(|scene| {
-        let link = &scene.link;
+        let connection = &scene.connection;
         let mut calls: Vec<_> =
-            (0..MAX_CALLS / 2).map(|_| block_on(link.begin(Call::Status, 0)).unwrap()).collect();
-        let mut one_more = Box::pin(link.begin(Call::Status, 0));
+            (0..MAX_CALLS / 2).map(|_| block_on(connection.begin(Call::Status, 0)).unwrap()).collect();
+        let mut one_more = Box::pin(connection.begin(Call::Status, 0));
         scene.wait(&mut one_more);
         drop(calls.pop());
         scene.is_woken("room for a call");
@@ -140,19 +140,19 @@ fn room_calls_wakers_while_no_lock_is_held() {
         drop(one_more);
 
         // More than is written at once.
-        let address = link.address;
-        while link.wire.outbox.has_room() {
-            let _ = link
-                .wire
+        let address = connection.address;
+        while connection.mux.outbox.has_room() {
+            let _ = connection
+                .mux
                 .outbox
-                .push(&Up::Call { id: 0, call: Call::AddName { name: "x".repeat(4096), address } });
+                .push(&ClientFrame::Call { id: 0, call: Call::AddName { name: "x".repeat(4096), address } });
         }
-        let mut send = Box::pin(link.call(Call::Status));
-        let mut flushed = Box::pin(link.flushed());
+        let mut send = Box::pin(connection.call(Call::Status));
+        let mut flushed = Box::pin(connection.flushed());
         scene.wait(&mut send);
         scene.wait(&mut flushed);
         let mut sink = futures::io::sink();
-        let mut writer = Box::pin(link.wire.outbox.write_to(&mut sink, WRITE_PATIENCE));
+        let mut writer = Box::pin(connection.mux.outbox.write_to(&mut sink, WRITE_PATIENCE));
         scene.wait(&mut writer);
         scene.is_woken("room in the outbox");
     });
@@ -161,17 +161,17 @@ fn room_calls_wakers_while_no_lock_is_held() {
 #[test]
 fn the_loss_of_the_connection_calls_wakers_while_no_lock_is_held() {
     without_deadlock(|scene| {
-        let link = &scene.link;
+        let connection = &scene.connection;
         let mut calls: Vec<_> =
-            (0..MAX_CALLS / 2).map(|_| block_on(link.begin(Call::Status, 0)).unwrap()).collect();
-        let mut closed = Box::pin(link.closed());
-        let mut one_more = Box::pin(link.begin(Call::Status, 0));
-        let mut writer = Box::pin(link.wire.outbox.write_to(futures::io::sink(), WRITE_PATIENCE));
+            (0..MAX_CALLS / 2).map(|_| block_on(connection.begin(Call::Status, 0)).unwrap()).collect();
+        let mut closed = Box::pin(connection.closed());
+        let mut one_more = Box::pin(connection.begin(Call::Status, 0));
+        let mut writer = Box::pin(connection.mux.outbox.write_to(futures::io::sink(), WRITE_PATIENCE));
         scene.wait(&mut writer);
         scene.wait(&mut closed);
         scene.wait(&mut one_more);
         scene.wait(&mut calls[0]);
-        link.wire.lose(ClientError::Stopped);
+        connection.mux.lose(ClientError::Stopped);
         assert!(scene.woken.swap(0, SeqCst) >= 4, "all of them are woken");
         assert!(closed.now_or_never().is_some() && one_more.now_or_never().is_some());
     });
@@ -179,10 +179,10 @@ fn the_loss_of_the_connection_calls_wakers_while_no_lock_is_held() {
 
 #[test]
 fn a_task_that_waits_to_begin_a_call_lets_the_next_one_look() {
-    let link = link();
+    let connection = connection();
     let mut calls: Vec<_> =
-        (0..MAX_CALLS / 2).map(|_| block_on(link.begin(Call::Status, 0)).unwrap()).collect();
-    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(link.begin(Call::Status, 0))).collect();
+        (0..MAX_CALLS / 2).map(|_| block_on(connection.begin(Call::Status, 0)).unwrap()).collect();
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(connection.begin(Call::Status, 0))).collect();
     let mut cx = Context::from_waker(Waker::noop());
     assert!(waiting.iter_mut().all(|call| call.poll_unpin(&mut cx).is_pending()));
     // Two at once make one token. The first that is dropped before it is polled loses nothing for the others.

@@ -9,9 +9,9 @@ use futures::Stream;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::address::Address;
+use crate::ipc::client_connection::ClientConnection;
 use crate::ipc::error::ClientError;
-use crate::ipc::pending::Link;
-use crate::ipc::proto::{Call, Fetched, Reply};
+use crate::ipc::protocol::{Call, Fetched, Reply};
 use crate::types::Message;
 
 /// So many messages a stream fetches at once.
@@ -22,7 +22,7 @@ const STREAM_BATCH: u32 = 64;
 /// Every future here may be dropped: a message that had not been handed out goes back to the head of its inbox.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
-    pub(super) link: Arc<Link>,
+    pub(super) connection: Arc<ClientConnection>,
     pub(super) to: Option<Address>,
 }
 
@@ -49,9 +49,9 @@ impl Mailbox {
     /// As for [`Mailbox::recv`].
     pub async fn recv_batch(&self, limit: usize) -> Result<Vec<Message>, ClientError> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let fetched = fetch(self.link.clone(), self.to, None, limit).await?;
+        let fetched = fetch(self.connection.clone(), self.to, None, limit).await?;
         // No await from here on: the batch is handed out in the poll that confirms it.
-        self.link.taken(fetched.iter().map(|fetched| fetched.ticket).collect());
+        self.connection.taken(fetched.iter().map(|fetched| fetched.ticket).collect());
         Ok(fetched.into_iter().map(|fetched| fetched.message).collect())
     }
 
@@ -61,10 +61,10 @@ impl Mailbox {
     /// # Errors
     /// As for [`Mailbox::recv`].
     pub async fn delivery(&self, peer: Option<&Address>) -> Result<Delivery, ClientError> {
-        let mut fetched = fetch(self.link.clone(), self.to, peer.copied(), 1).await?;
+        let mut fetched = fetch(self.connection.clone(), self.to, peer.copied(), 1).await?;
         match fetched.pop() {
             Some(Fetched { ticket, from_name, message }) if fetched.is_empty() => {
-                Ok(Delivery { message, from_name, ticket: Some(ticket), link: self.link.clone() })
+                Ok(Delivery { message, from_name, ticket: Some(ticket), connection: self.connection.clone() })
             }
             _ => Err(ClientError::Disconnected("a batch of the wrong size".to_owned())),
         }
@@ -78,12 +78,12 @@ impl Mailbox {
 }
 
 async fn fetch(
-    link: Arc<Link>,
+    connection: Arc<ClientConnection>,
     to: Option<Address>,
     from: Option<Address>,
     limit: u32,
 ) -> Result<Vec<Fetched>, ClientError> {
-    match link.call(Call::Receive { to, from, limit }).await? {
+    match connection.call(Call::Receive { to, from, limit }).await? {
         Reply::Messages(fetched) => Ok(fetched),
         _ => Err(ClientError::Disconnected("an answer of the wrong kind".to_owned())),
     }
@@ -95,7 +95,7 @@ pub struct Delivery {
     message: Message,
     from_name: Option<String>,
     ticket: Option<u64>,
-    link: Arc<Link>,
+    connection: Arc<ClientConnection>,
 }
 
 impl Delivery {
@@ -112,7 +112,7 @@ impl Delivery {
     /// Takes the message for good. The daemon hears of it with the next write;
     /// [`Client::flush`](crate::ipc::Client::flush) waits for that.
     pub fn done(mut self) -> Message {
-        self.link.taken(self.ticket.take().into_iter().collect());
+        self.connection.taken(self.ticket.take().into_iter().collect());
         // The body is shared, not copied.
         self.message.clone()
     }
@@ -121,7 +121,7 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.link.returned(vec![ticket]);
+            self.connection.returned(vec![ticket]);
         }
     }
 }
@@ -140,12 +140,13 @@ impl Stream for Messages {
         let this = self.get_mut();
         loop {
             if let Some(Fetched { ticket, message, .. }) = this.ready.pop_front() {
-                this.mailbox.link.taken(vec![ticket]);
+                this.mailbox.connection.taken(vec![ticket]);
                 return Poll::Ready(Some(message));
             }
-            let Mailbox { link, to } = &this.mailbox;
-            let fetching =
-                this.fetching.get_or_insert_with(|| fetch(link.clone(), *to, None, STREAM_BATCH).boxed());
+            let Mailbox { connection, to } = &this.mailbox;
+            let fetching = this
+                .fetching
+                .get_or_insert_with(|| fetch(connection.clone(), *to, None, STREAM_BATCH).boxed());
             match std::task::ready!(fetching.poll_unpin(cx)) {
                 Ok(fetched) => {
                     this.fetching = None;
@@ -163,7 +164,7 @@ impl Stream for Messages {
 impl Drop for Messages {
     fn drop(&mut self) {
         if !self.ready.is_empty() {
-            self.mailbox.link.returned(self.ready.iter().map(|fetched| fetched.ticket).collect());
+            self.mailbox.connection.returned(self.ready.iter().map(|fetched| fetched.ticket).collect());
         }
     }
 }
