@@ -155,6 +155,6 @@ fn a_daemon_without_file_descriptors_warns_once_and_serves_again() {
     drop(crowd);
     daemon.json(&["status"]);
     let complaints = daemon.process().complaints();
-    let warnings = complaints.lines().filter(|line| line.contains("connections wait to be accepted"));
+    let warnings = complaints.lines().filter(|line| line.contains("accept failed"));
     assert_eq!(warnings.count(), 1, "{complaints}");
 }

@@ -1,19 +1,21 @@
 //! The client: the verbs of a node, through the daemon.
 
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::address::Address;
 use crate::ipc::admin::{IdentityInfo, NameInfo, PeerInfo};
-use crate::ipc::client_connection::{ClientConnection, PendingCall};
+use crate::ipc::client_connection::ClientConnection;
 use crate::ipc::error::{ClientError, ConnectError};
 use crate::ipc::mailbox::{Delivery, Mailbox, Messages};
-use crate::ipc::protocol::*;
+use crate::ipc::protocol::{Call, GreetingCode, OUTGOING_OVERHEAD, Reply};
+use crate::ipc::sent::Sent;
+use crate::ipc::subscription::{Subscription, Tracing};
 use crate::ipc::{connect, lookup::Search};
-use crate::types::*;
+use crate::types::{
+    Body, Dialled, MAX_MESSAGE, Message, Outgoing, Peer, Pong, Route, SendError, Status, Unfinished,
+};
 
 /// A connection to the daemon, with the verbs of a [`Node`](crate::node::Node). A cheap handle: clones share one connection.
 ///
@@ -34,11 +36,12 @@ pub struct Client {
     inbox: Mailbox,
 }
 
-macro_rules! expect {
+/// Takes the value out of a reply of the expected kind.
+macro_rules! expect_reply {
     ($call:expr, $pattern:pat => $value:expr) => {
         match $call {
             $pattern => Ok($value),
-            _ => Err(ClientError::Disconnected("an answer of the wrong kind".to_owned())),
+            _ => Err(ClientError::unexpected_reply()),
         }
     };
 }
@@ -47,15 +50,15 @@ impl Client {
     /// Connects to the socket at `path`; waits up to 2 s for a daemon that is just starting.
     ///
     /// # Errors
-    /// [`ConnectError`], which says what to do.
+    /// [`ConnectError`], whose text names the next step.
     pub async fn connect(path: impl AsRef<Path>) -> Result<Self, ConnectError> {
         Self::find(&Search { socket: Some(path.as_ref().to_owned()), state_dir: None }).await
     }
 
-    /// Connects to the daemon of this user, or of this machine: as [`Search`] looks for it when nothing is named.
+    /// Connects to the daemon of this user, or else of this machine, as a default [`Search`] finds it.
     ///
     /// # Errors
-    /// [`ConnectError`], which says what to do.
+    /// [`ConnectError`], whose text names the next step.
     pub async fn connect_default() -> Result<Self, ConnectError> {
         Self::find(&Search::default()).await
     }
@@ -63,9 +66,23 @@ impl Client {
     /// Connects to the daemon that `search` finds; waits up to 2 s for one that is just starting.
     ///
     /// # Errors
-    /// [`ConnectError`], which says what to do.
+    /// [`ConnectError`], whose text names the next step.
     pub async fn find(search: &Search) -> Result<Self, ConnectError> {
         Ok(Self::over(connect::find(search, GreetingCode::Ok).await?))
+    }
+
+    /// Connects as [`Client::find`] does, to inspect, reload or stop the daemon. The owner gets a connection for that even when
+    /// other programs hold all of them; it is closed after five seconds then.
+    ///
+    /// # Errors
+    /// [`ConnectError`], whose text names the next step.
+    pub async fn find_to_administer(search: &Search) -> Result<Self, ConnectError> {
+        match connect::find(search, GreetingCode::Ok).await {
+            Err(ConnectError::Busy(_)) => {
+                Ok(Self::over(connect::find(search, GreetingCode::Administer).await?))
+            }
+            found => Ok(Self::over(found?)),
+        }
     }
 
     pub(super) fn over(connection: ClientConnection) -> Self {
@@ -74,8 +91,8 @@ impl Client {
         Client { connection, inbox }
     }
 
-    /// The address that this client sends as and receives for unless it names another: the node's first, or the first of
-    /// one's own in a daemon that is somebody else's.
+    /// The address that this client sends from and receives for unless it names another: the first of the node, or the first of
+    /// this user in the daemon of another user.
     pub fn address(&self) -> Address {
         self.connection.address
     }
@@ -85,8 +102,8 @@ impl Client {
         &self.connection.version
     }
 
-    /// Sends a message; waits while there is no room for it. It has been accepted when this returns, not delivered: see
-    /// [`Sent::delivered`].
+    /// Sends a message, and waits while there is no room for it. When this returns, the message has been accepted, but not yet
+    /// delivered: see [`Sent::delivered`].
     ///
     /// # Errors
     /// [`ClientError::Send`] when it was not accepted.
@@ -94,69 +111,69 @@ impl Client {
         self.submit(Outgoing::new(*to, body)).await
     }
 
-    /// Sends a message with all its options; waits while there is no room for it.
+    /// Sends a message with all its options, and waits while there is no room for it.
     ///
     /// # Errors
     /// [`ClientError::Send`] when it was not accepted.
     pub async fn submit(&self, message: Outgoing) -> Result<Sent, ClientError> {
-        self.hand_in_one(message, true).await
+        self.submit_one(message, true).await
     }
 
-    /// Sends a message if there is room for it now. Unlike a node's own `try_send` it takes a round trip to the daemon.
+    /// Sends a message if there is room for it now. Unlike `try_send` of a node, this takes a round trip to the daemon.
     ///
     /// # Errors
     /// [`SendError::Full`] when there is no room.
     pub async fn try_send(&self, message: Outgoing) -> Result<Sent, ClientError> {
-        self.hand_in_one(message, false).await
+        self.submit_one(message, false).await
     }
 
-    /// Sends many messages in as few round trips as their sizes allow: one, when they are shorter than 16 MiB in all.
+    /// Sends many messages in as few round trips as their sizes allow: one, when they are shorter than 16 MiB together.
     ///
     /// # Errors
-    /// The first that comes up; what stood before that message was accepted.
+    /// The first error. The messages before the one that caused it have been accepted.
     pub async fn send_batch(&self, batch: Vec<Outgoing>) -> Result<Vec<Sent>, ClientError> {
         let mut sent = Vec::with_capacity(batch.len());
         let mut part = Vec::new();
         let mut bytes = 0;
         for message in batch {
             let more = size(&message)?;
-            if !part.is_empty() && bytes + more > MAX_MESSAGE + OUTGOING_EXTRA {
-                sent.extend(self.hand_in(std::mem::take(&mut part), bytes, true).await?);
+            if !part.is_empty() && bytes + more > MAX_MESSAGE + OUTGOING_OVERHEAD {
+                sent.extend(self.submit_part(std::mem::take(&mut part), bytes, true).await?);
                 bytes = 0;
             }
             bytes += more;
             part.push(message);
         }
         if !part.is_empty() {
-            sent.extend(self.hand_in(part, bytes, true).await?);
+            sent.extend(self.submit_part(part, bytes, true).await?);
         }
         Ok(sent)
     }
 
-    async fn hand_in_one(&self, message: Outgoing, wait: bool) -> Result<Sent, ClientError> {
+    async fn submit_one(&self, message: Outgoing, wait: bool) -> Result<Sent, ClientError> {
         let bytes = size(&message)?;
-        let mut sent = self.hand_in(vec![message], bytes, wait).await?;
-        expect!(sent.pop(), Some(sent) => sent)
+        let mut sent = self.submit_part(vec![message], bytes, wait).await?;
+        expect_reply!(sent.pop(), Some(sent) => sent)
     }
 
-    async fn hand_in(
+    async fn submit_part(
         &self,
         messages: Vec<Outgoing>,
         bytes: usize,
         wait: bool,
     ) -> Result<Vec<Sent>, ClientError> {
         let pending = self.connection.begin(Call::Submit { messages, wait }, bytes).await?;
-        let infos = expect!(pending.await?, Reply::Sent(infos) => infos)?;
+        let infos = expect_reply!(pending.await?, Reply::Sent(infos) => infos)?;
         let sent = infos.into_iter().map(|info| Sent {
             id: info.id,
             durable: info.durable,
             bytes: info.bytes,
-            fate: Some((info.ticket, self.connection.clone())),
+            receipt: Some((info.ticket, self.connection.clone())),
         });
         Ok(sent.collect())
     }
 
-    /// The next message for [`Client::address`]. It is the caller's from the moment the future is ready.
+    /// Receives the next message for [`Client::address`]. It has left its inbox when the future is ready.
     ///
     /// # Errors
     /// When the daemon stops or the connection is lost.
@@ -164,7 +181,7 @@ impl Client {
         self.inbox.recv().await
     }
 
-    /// The next messages, at least one and at most `limit` of them, in one round trip.
+    /// Receives the next messages, at least one and at most `limit`, in one round trip.
     ///
     /// # Errors
     /// As for [`Client::recv`].
@@ -172,7 +189,7 @@ impl Client {
         self.inbox.recv_batch(limit).await
     }
 
-    /// The next message from `peer`; others stay where they are.
+    /// Receives the next message from `peer`. The messages of other senders stay in the inbox.
     ///
     /// # Errors
     /// As for [`Client::recv`].
@@ -180,7 +197,7 @@ impl Client {
         self.inbox.recv_from(peer).await
     }
 
-    /// The next message, still in its inbox until it is confirmed; see [`Mailbox::delivery`].
+    /// Receives the next message, which stays in its inbox until it is confirmed; see [`Mailbox::delivery`].
     ///
     /// # Errors
     /// As for [`Client::recv`].
@@ -188,213 +205,145 @@ impl Client {
         self.inbox.delivery(peer).await
     }
 
-    /// The messages, as they come.
+    /// A stream of the messages, as they come.
     pub fn messages(&self) -> Messages {
         self.inbox.messages()
     }
 
-    /// The inbox of another address of the daemon. Whether it may be used shows when something is received from it.
+    /// The inbox of another address of the daemon. An address that this user may not use causes an error on the first receive.
     pub fn mailbox(&self, address: &Address) -> Mailbox {
         Mailbox { connection: self.connection.clone(), to: Some(*address) }
     }
 
-    /// How the node is.
+    /// The status of the node.
     ///
     /// # Errors
-    /// When the connection is lost, as for all that follow.
+    /// When the connection is lost, as for all methods that follow.
     pub async fn status(&self) -> Result<Status, ClientError> {
-        expect!(self.connection.call(Call::Status).await?, Reply::Status(status) => *status)
+        expect_reply!(self.connection.call(Call::Status).await?, Reply::Status(status) => *status)
     }
 
-    /// Its neighbours, with their names.
+    /// The neighbours of the node, with their names.
     pub async fn peers(&self) -> Result<Vec<Peer>, ClientError> {
-        expect!(self.connection.call(Call::Peers).await?, Reply::Peers(peers) => peers)
+        expect_reply!(self.connection.call(Call::Peers).await?, Reply::Peers(peers) => peers)
     }
 
-    /// Its routes, with the names of the destinations.
+    /// The routes of the node, with the names of the destinations.
     pub async fn routes(&self) -> Result<Vec<Route>, ClientError> {
-        expect!(self.connection.call(Call::Routes { to: None }).await?, Reply::Routes(routes) => routes)
+        expect_reply!(self.connection.call(Call::Routes { to: None }).await?, Reply::Routes(routes) => routes)
     }
 
-    /// Those to one destination.
+    /// The routes to one destination.
     pub async fn routes_to(&self, to: Address) -> Result<Vec<Route>, ClientError> {
-        expect!(self.connection.call(Call::Routes { to: Some(to) }).await?, Reply::Routes(routes) => routes)
+        expect_reply!(self.connection.call(Call::Routes { to: Some(to) }).await?, Reply::Routes(routes) => routes)
     }
 
-    /// Where it dials.
+    /// The endpoints that the node dials.
     pub async fn dialled(&self) -> Result<Vec<Dialled>, ClientError> {
-        expect!(self.connection.call(Call::Dialled).await?, Reply::Dialled(dialled) => dialled)
+        expect_reply!(self.connection.call(Call::Dialled).await?, Reply::Dialled(dialled) => dialled)
     }
 
-    /// One round trip to the peer's node.
+    /// Measures one round trip to the node of a peer.
     ///
     /// # Errors
-    /// [`ClientError::Ping`] when none came back in time.
+    /// [`ClientError::Ping`] when no reply came in time.
     pub async fn ping(&self, peer: &Address, timeout: Duration) -> Result<Pong, ClientError> {
         let call = Call::Ping { peer: *peer, timeout_us: micros(timeout) };
-        expect!(self.connection.call(call).await?, Reply::Pong(pong) => pong)
+        expect_reply!(self.connection.call(call).await?, Reply::Pong(pong) => pong)
     }
 
-    /// Each hop on the way to the peer, the peer last.
+    /// A stream of the hops on the path to the peer, the peer last.
     pub fn trace(&self, peer: &Address, max_hops: u8, timeout_per_hop: Duration) -> Tracing {
         let call = Call::Trace { peer: *peer, max_hops, timeout_us: micros(timeout_per_hop) };
-        Tracing { pending: self.connection.begin_now(call).open() }
+        Tracing { call: self.connection.begin_now(call).open() }
     }
 
-    /// What happens from now on. A subscriber that falls behind loses the oldest events, which are counted.
+    /// A stream of the events from now on. A subscriber that falls behind loses the oldest events, which are counted.
     pub fn events(&self) -> Subscription {
-        Subscription { pending: self.connection.begin_now(Call::Events).open() }
+        Subscription { call: self.connection.begin_now(Call::Events).open() }
     }
 
-    /// The node's addresses and whose they are.
+    /// The addresses of the node and their owners.
     pub async fn identities(&self) -> Result<Vec<IdentityInfo>, ClientError> {
-        expect!(self.connection.call(Call::Identities).await?, Reply::Identities(list) => list)
+        expect_reply!(self.connection.call(Call::Identities).await?, Reply::Identities(list) => list)
     }
 
-    /// Makes one more address; its secret stays in the daemon.
+    /// Creates one more address. Its secret key stays in the daemon.
     pub async fn new_identity(&self, label: Option<String>) -> Result<IdentityInfo, ClientError> {
-        expect!(self.connection.call(Call::NewIdentity { label }).await?, Reply::Identity(identity) => identity)
+        expect_reply!(self.connection.call(Call::NewIdentity { label }).await?, Reply::Identity(identity) => identity)
     }
 
-    /// Removes an address, and its secret for good.
+    /// Removes an address and destroys its secret key.
     pub async fn remove_identity(&self, address: &Address) -> Result<(), ClientError> {
-        self.order(Call::RemoveIdentity { address: *address }).await
+        self.command(Call::RemoveIdentity { address: *address }).await
     }
 
     /// The daemon's address book.
     pub async fn names(&self) -> Result<Vec<NameInfo>, ClientError> {
-        expect!(self.connection.call(Call::Names).await?, Reply::Names(names) => names)
+        expect_reply!(self.connection.call(Call::Names).await?, Reply::Names(names) => names)
     }
 
     /// Gives an address a name.
     pub async fn add_name(&self, name: &str, address: &Address) -> Result<(), ClientError> {
-        self.order(Call::AddName { name: name.to_owned(), address: *address }).await
+        self.command(Call::AddName { name: name.to_owned(), address: *address }).await
     }
 
-    /// Forgets a name.
+    /// Removes a name.
     pub async fn remove_name(&self, name: &str) -> Result<(), ClientError> {
-        self.order(Call::RemoveName { name: name.to_owned() }).await
+        self.command(Call::RemoveName { name: name.to_owned() }).await
     }
 
-    /// The peers that the daemon dials, and where that was said.
+    /// The peers that the daemon dials, and where each was added.
     pub async fn peer_list(&self) -> Result<Vec<PeerInfo>, ClientError> {
-        expect!(self.connection.call(Call::PeerList).await?, Reply::PeerList(list) => list)
+        expect_reply!(self.connection.call(Call::PeerList).await?, Reply::PeerList(list) => list)
     }
 
-    /// Dials a peer from now on; the daemon remembers it.
+    /// Dials a peer from now on. The daemon keeps it over restarts.
     pub async fn add_peer(&self, uri: &str) -> Result<(), ClientError> {
-        self.order(Call::AddPeer { uri: uri.to_owned() }).await
+        self.command(Call::AddPeer { uri: uri.to_owned() }).await
     }
 
-    /// Dials a peer no more; says what became of its connection.
+    /// Stops dialling a peer. Returns a text about the state of its link.
     pub async fn remove_peer(&self, uri: &str) -> Result<String, ClientError> {
         let call = Call::RemovePeer { uri: uri.to_owned() };
-        expect!(self.connection.call(call).await?, Reply::Text(text) => text)
+        expect_reply!(self.connection.call(call).await?, Reply::Text(text) => text)
     }
 
-    /// Has the daemon read its configuration again; says what it did.
+    /// Lets the daemon read its configuration again. Returns a text about the changes.
     pub async fn reload(&self) -> Result<String, ClientError> {
-        expect!(self.connection.call(Call::Reload).await?, Reply::Text(text) => text)
+        expect_reply!(self.connection.call(Call::Reload).await?, Reply::Text(text) => text)
     }
 
-    /// Stops the daemon in order, and waits until it has said goodbye to its neighbours. Returns what is lost with it.
+    /// Stops the daemon in order, and waits until it has closed its links. Returns the work that is lost with it.
     pub async fn stop(&self) -> Result<Unfinished, ClientError> {
-        let unfinished = expect!(self.connection.call(Call::Stop).await?, Reply::Unfinished(left) => left)?;
+        let unfinished =
+            expect_reply!(self.connection.call(Call::Stop).await?, Reply::Unfinished(left) => left)?;
         self.connection.closed().await;
         Ok(unfinished)
     }
 
-    /// Waits until all that was confirmed and cancelled is on its way to the daemon; whether it is. To be called before
-    /// the process ends.
+    /// Waits until all confirmations and cancellations have been handed to the system, and returns whether they were. A program
+    /// calls it before it ends.
     pub async fn flush(&self) -> bool {
         self.connection.flushed().await
     }
 
-    async fn order(&self, call: Call) -> Result<(), ClientError> {
-        expect!(self.connection.call(call).await?, Reply::Done => ())
+    /// Makes a call whose reply carries no value.
+    async fn command(&self, call: Call) -> Result<(), ClientError> {
+        expect_reply!(self.connection.call(call).await?, Reply::Done => ())
     }
 }
 
-/// About what a message takes in a frame, in bytes.
+/// Upper bound on the length of a message in a frame, in bytes.
 fn size(message: &Outgoing) -> Result<usize, ClientError> {
     match message.body.len() {
         length if length > MAX_MESSAGE => {
             Err(ClientError::Send(SendError::TooLong { length: length as u64 }))
         }
-        length => Ok(length + OUTGOING_EXTRA),
+        length => Ok(length + OUTGOING_OVERHEAD),
     }
 }
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// A message that the daemon has accepted.
-#[derive(Debug)]
-pub struct Sent {
-    /// Its name, the same at the recipient's.
-    pub id: MessageId,
-    /// Whether it would survive a crash of the daemon.
-    pub durable: bool,
-    /// The length of its body, in bytes.
-    pub bytes: u64,
-    fate: Option<(u64, Arc<ClientConnection>)>,
-}
-
-impl Sent {
-    /// Waits until an application of the recipient has taken it. Dropped midway, the message is still on its way.
-    ///
-    /// # Errors
-    /// [`SendError::Expired`] when its time to live ran out before.
-    pub async fn delivered(mut self) -> Result<Receipt, ClientError> {
-        match self.fate.take() {
-            Some((ticket, connection)) => {
-                expect!(connection.call(Call::Delivered { ticket }).await?, Reply::Receipt(receipt) => receipt)
-            }
-            None => Err(ClientError::Stopped),
-        }
-    }
-}
-
-impl Drop for Sent {
-    fn drop(&mut self) {
-        if let Some((ticket, connection)) = self.fate.take() {
-            connection.forget(ticket);
-        }
-    }
-}
-
-/// Events of the node, as they happen. It ends when the daemon stops or the connection is lost.
-#[derive(Debug)]
-pub struct Subscription {
-    pending: PendingCall,
-}
-
-impl futures::Stream for Subscription {
-    type Item = (Timestamp, Event);
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().pending.poll_item(cx).map(|item| match item {
-            Some(Ok(StreamItem::Event(at, event))) => Some((at, event)),
-            _ => None,
-        })
-    }
-}
-
-/// The hops on the way to a peer, as they answer.
-#[derive(Debug)]
-pub struct Tracing {
-    pending: PendingCall,
-}
-
-impl futures::Stream for Tracing {
-    type Item = Result<Hop, ClientError>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().pending.poll_item(cx).map(|item| match item {
-            Some(Ok(StreamItem::Hop(hop))) => Some(hop.map_err(ClientError::Ping)),
-            Some(Err(error)) => Some(Err(error)),
-            Some(Ok(StreamItem::Event(..))) | None => None,
-        })
-    }
 }

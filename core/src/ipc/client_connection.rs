@@ -1,7 +1,7 @@
-//! The client's end of the mux: which calls are under way, and what has come back for them.
+//! The client's end of a connection: the calls under way, and the replies that have come for them.
 //!
-//! Two small tasks run for each connection, one reads and one writes, so that a future may be dropped at any moment
-//! without a half-read or half-written frame. What comes for a call that nobody waits for any more is given back.
+//! Two tasks run for each connection: one reads and one writes. A future of a call may therefore be dropped at any moment without
+//! a half-read or half-written frame. Messages that come for a call that was dropped are given back.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -19,7 +19,9 @@ use crate::inbox::{Full, Inbox};
 use crate::ipc::error::ClientError;
 use crate::ipc::frame::{FrameError, FrameReader};
 use crate::ipc::outbox::{Outbox, OutboxError};
-use crate::ipc::protocol::*;
+use crate::ipc::protocol::{
+    Call, ClientFrame, DaemonFrame, Failure, MAX_CALL_BYTES, MAX_CALLS, Reply, StreamItem,
+};
 use crate::notify::Notify;
 use crate::rt;
 use crate::types::SendError;
@@ -31,21 +33,21 @@ mod tests;
 
 pub(super) use pending_call::PendingCall;
 
-/// How long the daemon may take nothing of what is written to it.
-const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// The time after which the connection is closed when the daemon reads nothing of the data that is written to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// So many sent messages are forgotten with one frame.
-const FORGET_AT: usize = 64;
+/// The number of unwanted receipts that are announced to the daemon in one frame.
+const FORGET_BATCH: usize = 64;
 
-/// So many items of a stream the daemon may send ahead.
-const AHEAD: u32 = 256;
+/// The credit of a stream: the number of items that the daemon may send ahead.
+const STREAM_CREDIT: u32 = 256;
 
-/// A connection, shared by all that came from one client. When the last of them is gone, what waits to be written is
-/// written, and the connection closed.
+/// A connection, shared by the clones of a client, its mailboxes and its calls. When the last of them is dropped, the pending
+/// frames are written, and the connection is closed.
 #[derive(Debug)]
 pub(super) struct ClientConnection {
     mux: Arc<Multiplexer>,
-    /// The address that is used when none is named.
+    /// The address that a call uses when it names none.
     pub(super) address: Address,
     /// The daemon's version.
     pub(super) version: String,
@@ -58,7 +60,7 @@ impl Drop for ClientConnection {
     }
 }
 
-/// What the reading task reads from.
+/// The half of the stream that the reading task owns.
 #[derive(Debug)]
 pub(super) struct ReadHalf(pub(super) Arc<Async<UnixStream>>);
 
@@ -68,31 +70,38 @@ impl AsyncRead for ReadHalf {
     }
 }
 
+/// The calls that share one connection, and the frames between them and the stream.
 #[derive(Debug)]
 struct Multiplexer {
     outbox: Outbox,
     calls: Mutex<CallTable>,
-    /// A token for the first task that waits to begin a call, written when there may be room for one; closed when the
-    /// connection is lost. A task that finds room hands a token on.
+    /// A token for the first task that waits to begin a call, written when there may be room for one, and closed when the
+    /// connection is lost. A task that finds room passes a token on, so that one token is enough.
     room: Inbox<()>,
+    /// Whether the connection is lost, for the tasks that wait for its end.
     lost: Notify<bool>,
 }
 
+/// The calls under way, by number.
 #[derive(Debug, Default)]
 struct CallTable {
-    next: u64,
+    next_id: u64,
     calls: HashMap<u64, CallState>,
+    /// The bytes of the calls that the daemon has not answered.
     bytes: usize,
+    /// The tickets of unwanted receipts that are not yet announced to the daemon.
     forgotten: Vec<u64>,
+    /// The reason why the connection is lost.
     lost: Option<ClientError>,
 }
 
+/// A call under way, and the frames that have come for it.
 #[derive(Debug)]
 struct CallState {
     bytes: usize,
     waker: Option<Waker>,
     items: VecDeque<StreamItem>,
-    /// How it ended; `Ok(None)` is the end of a stream.
+    /// The end of the call; `Ok(None)` is the end of a stream.
     end: Option<Result<Option<Reply>, Failure>>,
 }
 
@@ -103,7 +112,7 @@ impl Default for Multiplexer {
     }
 }
 
-// Each waker here is an application's: it is called, and dropped, when no lock is unconfirmed, since it may use the connection.
+// Each waker here belongs to the application. It is called, and dropped, while no lock is held, since it may use the connection.
 impl Multiplexer {
     fn lock(&self) -> MutexGuard<'_, CallTable> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
@@ -113,7 +122,7 @@ impl Multiplexer {
         let reason = loop {
             match frames.next().await {
                 Ok(bytes) => match codec::decode::<DaemonFrame>(bytes) {
-                    Ok(down) => self.take(down),
+                    Ok(frame) => self.handle(frame),
                     Err(_) => break "the daemon sent a malformed frame".to_owned(),
                 },
                 Err(FrameError::Closed) => break "the daemon closed it".to_owned(),
@@ -123,8 +132,8 @@ impl Multiplexer {
         self.lose(ClientError::Disconnected(reason));
     }
 
-    fn take(&self, down: DaemonFrame) {
-        match down {
+    fn handle(&self, frame: DaemonFrame) {
+        match frame {
             DaemonFrame::Welcome { .. } => {}
             DaemonFrame::Reply { id, reply } => self.end(id, Ok(Some(reply))),
             DaemonFrame::Failed { id, failure } => self.end(id, Err(failure)),
@@ -148,7 +157,7 @@ impl Multiplexer {
         };
         call.end = Some(end);
         let waker = call.waker.take();
-        // The daemon counts it no more.
+        // The daemon no longer counts the bytes of a call that it has answered.
         let bytes = std::mem::take(&mut call.bytes);
         table.bytes -= bytes;
         drop(table);
@@ -156,14 +165,15 @@ impl Multiplexer {
         self.offer_room();
     }
 
-    /// Lets a task look that waits to begin a call. One token is enough: the task that takes it hands on what it leaves.
+    /// Lets one of the tasks that wait to begin a call look for room.
     fn offer_room(&self) {
+        // An error means that a token is there already, or that the connection is lost.
         let _ = self.room.try_push(());
     }
 
-    /// Gives back what came for somebody who has gone.
+    /// Gives back the messages, or the receipts, that came for a call that was dropped.
     fn unwanted(&self, end: Result<Option<Reply>, Failure>) {
-        let word = match end {
+        let frame = match end {
             Ok(Some(Reply::Messages(fetched))) => {
                 ClientFrame::Return { tickets: fetched.iter().map(|fetched| fetched.ticket).collect() }
             }
@@ -172,14 +182,16 @@ impl Multiplexer {
             }
             _ => return,
         };
-        self.say(&word);
+        self.send(&frame);
     }
 
-    /// Says something that needs no reply. A closed connection gives back and forgets by itself.
-    fn say(&self, word: &ClientFrame) {
-        let _ = self.outbox.push(word);
+    /// Sends a frame that has no reply.
+    fn send(&self, frame: &ClientFrame) {
+        // An error means that the connection is closed, and then the daemon gives back and forgets by itself.
+        let _ = self.outbox.push(frame);
     }
 
+    /// Ends the connection and every call under way.
     fn lose(&self, reason: ClientError) {
         self.outbox.kill();
         let mut table = self.lock();
@@ -193,7 +205,7 @@ impl Multiplexer {
 }
 
 impl ClientConnection {
-    /// Starts the tasks of a connection that has been greeted and welcomed.
+    /// Starts the tasks of a connection on which the greetings and the welcome have been exchanged.
     pub(super) fn start(
         stream: Arc<Async<UnixStream>>,
         frames: FrameReader<ReadHalf>,
@@ -201,14 +213,14 @@ impl ClientConnection {
         version: String,
     ) -> Self {
         let mux = Arc::new(Multiplexer::default());
-        // Both end with the connection: the writer when the connection is dropped or the daemon takes nothing, the reader
-        // when the daemon closes its side, which it does as soon as the writer has closed ours.
+        // Both tasks end with the connection: the writer when the connection is dropped or the daemon reads nothing, the reader when
+        // the daemon closes its side, which it does as soon as the writer has closed this side.
         let reader = mux.clone();
         drop(rt::spawn(async move { reader.read(frames).await }));
         let writer = mux.clone();
         drop(rt::spawn(async move {
-            let written = writer.outbox.write_to(&*stream, WRITE_PATIENCE).await;
-            // When it is closed already there is nothing left to close.
+            let written = writer.outbox.write_to(&*stream, WRITE_TIMEOUT).await;
+            // An error means that the stream is closed already.
             let _ = stream.get_ref().shutdown(std::net::Shutdown::Both);
             if let Err(error) = written {
                 writer.lose(ClientError::Disconnected(error.to_string()));
@@ -217,7 +229,7 @@ impl ClientConnection {
         ClientConnection { mux, address, version }
     }
 
-    /// Begins a call of about `bytes` bytes, as soon as fewer than the allowed number are under way.
+    /// Begins a call of about `bytes` bytes, as soon as there is room for it among the calls under way.
     pub(super) async fn begin(
         self: &Arc<Self>,
         call: Call,
@@ -228,11 +240,11 @@ impl ClientConnection {
                 self.mux.offer_room();
                 break pending;
             }
-            // An error when the connection is lost, which the next look reports.
+            // An error means that the connection is lost, which the next look reports.
             let _ = self.mux.room.recv().await;
         };
-        let said = self.mux.outbox.send(&ClientFrame::Call { id: pending.id, call }).await;
-        said.map_err(|error| self.refused(error, bytes))?;
+        let sent = self.mux.outbox.send(&ClientFrame::Call { id: pending.id, call }).await;
+        sent.map_err(|error| self.refused(error, bytes))?;
         Ok(pending)
     }
 
@@ -241,23 +253,23 @@ impl ClientConnection {
         if let Some(lost) = &table.lost {
             return Err(lost.clone());
         }
-        // Half of what the daemon allows: the other half is for calls that it has not yet seen cancelled.
+        // The client uses half of the daemon's bounds, since the daemon still counts calls whose cancellation it has not read.
         let fits = table.bytes == 0 || table.bytes.saturating_add(bytes) <= MAX_CALL_BYTES / 2;
         let room = fits && table.calls.len() < MAX_CALLS / 2;
         Ok(room.then(|| self.enter(&mut table, bytes)))
     }
 
-    /// Begins a call at once, for what is small and rare.
+    /// Begins a call at once, whatever is under way: for calls that are small and rare.
     pub(super) fn begin_now(self: &Arc<Self>, call: Call) -> PendingCall {
         let pending = self.enter(&mut self.mux.lock(), 0);
-        // When the connection is closed, who waits is told so.
-        self.mux.say(&ClientFrame::Call { id: pending.id, call });
+        // If the connection is closed, the call fails when it is polled.
+        self.mux.send(&ClientFrame::Call { id: pending.id, call });
         pending
     }
 
     fn enter(self: &Arc<Self>, table: &mut CallTable, bytes: usize) -> PendingCall {
-        let id = table.next;
-        table.next += 1;
+        let id = table.next_id;
+        table.next_id += 1;
         table.bytes += bytes;
         table.calls.insert(id, CallState { bytes, waker: None, items: VecDeque::new(), end: None });
         PendingCall { connection: self.clone(), id, spent: 0 }
@@ -275,26 +287,26 @@ impl ClientConnection {
         lost.unwrap_or_else(|| ClientError::Disconnected("it was closed".to_owned()))
     }
 
-    /// Does a call from beginning to end.
+    /// Makes a call and waits for its reply.
     pub(super) async fn call(self: &Arc<Self>, call: Call) -> Result<Reply, ClientError> {
         self.begin(call, 256).await?.await
     }
 
-    /// These messages are the application's now.
-    pub(super) fn taken(&self, tickets: Vec<u64>) {
-        self.mux.say(&ClientFrame::Confirm { tickets });
+    /// Confirms messages: they have been handed to the application.
+    pub(super) fn confirm(&self, tickets: Vec<u64>) {
+        self.mux.send(&ClientFrame::Confirm { tickets });
     }
 
-    /// These messages go back.
-    pub(super) fn returned(&self, tickets: Vec<u64>) {
-        self.mux.say(&ClientFrame::Return { tickets });
+    /// Gives messages back to their inboxes.
+    pub(super) fn give_back(&self, tickets: Vec<u64>) {
+        self.mux.send(&ClientFrame::Return { tickets });
     }
 
-    /// Nobody will ask for the fate of this message. The daemon hears of it in company.
+    /// Announces that the receipt of a message is not wanted. Several are announced in one frame.
     pub(super) fn forget(&self, ticket: u64) {
         let mut table = self.mux.lock();
         table.forgotten.push(ticket);
-        let enough = table.forgotten.len() >= FORGET_AT;
+        let enough = table.forgotten.len() >= FORGET_BATCH;
         drop(table);
         if enough {
             self.flush_forgotten();
@@ -304,11 +316,11 @@ impl ClientConnection {
     fn flush_forgotten(&self) {
         let tickets = std::mem::take(&mut self.mux.lock().forgotten);
         if !tickets.is_empty() {
-            self.mux.say(&ClientFrame::Forget { tickets });
+            self.mux.send(&ClientFrame::Forget { tickets });
         }
     }
 
-    /// Waits until the system has taken all that was to be written; whether it did.
+    /// Waits until all pending frames are handed to the system, and returns whether they were.
     pub(super) async fn flushed(&self) -> bool {
         self.mux.outbox.flushed().await
     }

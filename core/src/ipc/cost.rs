@@ -1,4 +1,4 @@
-//! The daemon's socket for the cost table: one connection, on which a client says what it likes.
+//! The daemon's socket for the cost table: one connection, on which a client sends any requests.
 
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
@@ -10,17 +10,19 @@ use futures::future::{Either, select};
 use futures::io::AsyncWriteExt;
 
 use crate::address::Address;
+use crate::ipc::admission::ConnectionAdmission;
 use crate::ipc::frame::FrameReader;
 use crate::ipc::fuzz::{FuzzNode, OWNER, identity, start};
-use crate::ipc::protocol::*;
-use crate::ipc::quotas::ProvisionalConnections;
-use crate::ipc::server::ConnectionAdmission;
+use crate::ipc::protocol::{
+    Call, ClientFrame, DaemonFrame, GREETING_LENGTH, GreetingCode, MAX_CALLS, VERSION, encode_greeting,
+};
+use crate::ipc::provisional::ProvisionalConnections;
 use crate::ipc::server_connection;
 use crate::ipc::session::ClientSession;
 use crate::types::Outgoing;
 use crate::wire::codec;
 
-/// What a client may say, by the names of the mux.
+/// The requests of a client, by the names of the protocol.
 pub const REQUESTS: [&str; 26] = [
     "request: status",
     "request: peers",
@@ -45,19 +47,19 @@ pub const REQUESTS: [&str; 26] = [
     "request: stop",
     "request: cancel",
     "request: credit",
-    "request: taken",
-    "request: returned",
+    "request: confirm",
+    "request: return",
     "request: forget",
 ];
 
-/// The number of the call that shows that all before it was read.
+/// The number of the call whose answer shows that the daemon has read all requests before it.
 const MARK: u64 = u64::MAX;
 
 /// A connection to a daemon, and the daemon at its other end.
 pub struct SocketLayer {
-    used: FuzzNode,
-    /// `None` once the daemon has hung up.
-    line: Option<SocketConnection>,
+    node: FuzzNode,
+    /// `None` once the daemon has closed the connection.
+    connection: Option<SocketConnection>,
 }
 
 struct SocketConnection {
@@ -66,29 +68,29 @@ struct SocketConnection {
     serve: Pin<Box<dyn Future<Output = ()>>>,
 }
 
-/// Numbers that a request is made of: which call it is about, two numbers whose meaning is the request's, and a length.
+/// The numbers that a request is made of: the number of its call, two numbers whose meaning depends on the request, and a length.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestFields {
-    /// The call's number.
+    /// The number of the call.
     pub id: u64,
     /// A number, an address, or a ticket.
     pub a: u64,
-    /// How many, or for how long.
+    /// A count, or a duration.
     pub b: u64,
     /// The length of a text or of a body.
     pub length: usize,
 }
 
-/// The frame of a request, its length before it.
-pub fn request(kind: usize, asked: RequestFields) -> Vec<u8> {
+/// The frame of a request, with its length before it.
+pub fn request(kind: usize, fields: RequestFields) -> Vec<u8> {
     let mut bytes = vec![0; 4];
-    bytes.extend(codec::encode(&said(kind, asked)).unwrap_or_default());
+    bytes.extend(codec::encode(&client_frame(kind, fields)).unwrap_or_default());
     let length = u32::try_from(bytes.len() - 4).unwrap_or(0);
     bytes[..4].copy_from_slice(&length.to_le_bytes());
     bytes
 }
 
-fn said(kind: usize, RequestFields { id, a, b, length }: RequestFields) -> ClientFrame {
+fn client_frame(kind: usize, RequestFields { id, a, b, length }: RequestFields) -> ClientFrame {
     let text = || "n".repeat(length);
     let address = if a % 2 == 0 { identity(0).address() } else { Address::from_bytes([a as u8; 32]) };
     let tickets = || (0..b.min(4096)).map(|nth| a.wrapping_add(nth)).collect();
@@ -127,29 +129,29 @@ fn said(kind: usize, RequestFields { id, a, b, length }: RequestFields) -> Clien
 }
 
 impl SocketLayer {
-    /// A daemon's owner connects.
+    /// Starts a node and connects to it as the owner of the daemon.
     pub fn new() -> Self {
-        let mut socket = SocketLayer { used: async_io::block_on(start()), line: None };
-        socket.say(&[]);
+        let mut socket = SocketLayer { node: async_io::block_on(start()), connection: None };
+        socket.send(&[]);
         socket
     }
 
-    /// CallTable that may be under way on one connection.
+    /// The most calls under way on one connection.
     pub const fn most_calls() -> usize {
         MAX_CALLS
     }
 
-    /// Says frames, and reads answers until all of them have been read. Whoever breaks the rules is hung up on, and connects
-    /// again the next time.
-    pub fn say(&mut self, frames: &[u8]) {
-        let used = &self.used;
-        let line = self.line.get_or_insert_with(|| SocketConnection::open(used));
+    /// Sends frames, and reads answers until the daemon has read all frames. When the daemon closes the connection because the
+    /// frames break the rules, the next call connects again.
+    pub fn send(&mut self, frames: &[u8]) {
+        let node = &self.node;
+        let connection = self.connection.get_or_insert_with(|| SocketConnection::open(node));
         let mut bytes = frames.to_vec();
         bytes.extend(request(13, RequestFields { id: MARK, ..RequestFields::default() }));
-        let SocketConnection { near, answers, serve } = line;
+        let SocketConnection { near, answers, serve } = connection;
         let talk = async {
             let mut near = &*near;
-            let heard = async {
+            let read_answers = async {
                 while let Ok(content) = answers.next().await {
                     if matches!(
                         codec::decode(content),
@@ -159,20 +161,20 @@ impl SocketLayer {
                     }
                 }
             };
-            // A connection that ends is seen by the other half.
-            let _ = futures::join!(near.write_all(&bytes), heard);
+            // An error means that the connection has ended, which the future that serves it shows.
+            let _ = futures::join!(near.write_all(&bytes), read_answers);
         };
         let ended = async_io::block_on(async {
             matches!(select(std::pin::pin!(talk), serve.as_mut()).await, Either::Right(_))
         });
         if ended {
-            self.line = None;
+            self.connection = None;
         }
     }
 
-    /// The client hangs up: nothing of it may be left.
+    /// Closes the connection of the client. The daemon keeps nothing of it.
     pub fn hang_up(&mut self) {
-        self.line = None;
+        self.connection = None;
     }
 }
 
@@ -183,7 +185,7 @@ impl Default for SocketLayer {
 }
 
 impl SocketConnection {
-    fn open(used: &FuzzNode) -> SocketConnection {
+    fn open(fuzzed: &FuzzNode) -> SocketConnection {
         let pair = || -> std::io::Result<_> {
             let (near, far) = UnixStream::pair()?;
             let again = near.try_clone()?;
@@ -191,23 +193,23 @@ impl SocketConnection {
         };
         let (near, answers, far) = pair().expect("a pair of sockets");
         let session =
-            Arc::new(ClientSession::new(used.node.clone(), used.admin.clone(), OWNER, Arc::default()));
-        let admission = ConnectionAdmission { lifecycle: Arc::default(), patience: Duration::from_secs(5) };
-        let (entry, _) = Arc::<ProvisionalConnections>::default().enter();
+            Arc::new(ClientSession::new(fuzzed.node.clone(), fuzzed.admin.clone(), OWNER, Arc::default()));
+        let admission = ConnectionAdmission::new(Duration::from_secs(5));
+        let (entry, _) = Arc::<ProvisionalConnections>::default().add();
         let serve = Box::pin(async move {
-            // How it ended is its own affair.
+            // The requests may end the connection for any reason.
             let _ = server_connection::run(&far, session, &admission, entry).await;
         });
-        let mut line = SocketConnection { near, answers: FrameReader::new(answers), serve };
+        let mut connection = SocketConnection { near, answers: FrameReader::new(answers), serve };
         let mut hello = [0; GREETING_LENGTH];
         async_io::block_on(async {
             let greet = async {
-                let mut near = &line.near;
+                let mut near = &connection.near;
                 near.write_all(&encode_greeting(VERSION, GreetingCode::Ok)).await?;
                 futures::io::AsyncReadExt::read_exact(&mut near, &mut hello).await
             };
-            let _ = select(std::pin::pin!(greet), line.serve.as_mut()).await;
+            let _ = select(std::pin::pin!(greet), connection.serve.as_mut()).await;
         });
-        line
+        connection
     }
 }

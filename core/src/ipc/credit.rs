@@ -1,39 +1,26 @@
-//! The room that a client has for items of a stream.
+//! The credit of a stream: the number of items that the client has room for.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::notify::Notify;
 
-use event_listener::Event as EventCount;
-
-/// Further items of a stream that the client has room for.
+/// The number of items that the daemon may still send on one stream.
 #[derive(Debug, Default)]
 pub(super) struct Credit {
-    items: Mutex<u64>,
-    more: EventCount,
+    items: Notify<u64>,
 }
 
 impl Credit {
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        self.items.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+    /// Adds room for `items` more items.
     pub(super) fn add(&self, items: u32) {
-        let mut credit = self.lock();
+        let mut credit = self.items.write();
         *credit = credit.saturating_add(u64::from(items));
-        drop(credit);
-        self.more.notify(usize::MAX);
     }
 
+    /// Takes the room for one item, as soon as there is any.
     pub(super) async fn spend(&self) {
-        loop {
-            let listener = {
-                let mut credit = self.lock();
-                if let Some(left) = credit.checked_sub(1) {
-                    *credit = left;
-                    return;
-                }
-                self.more.listen()
-            };
-            listener.await;
-        }
+        let take_one = |credit: &mut u64| {
+            *credit = credit.checked_sub(1)?;
+            Some(())
+        };
+        self.items.take_when(take_one).await;
     }
 }

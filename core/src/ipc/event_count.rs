@@ -1,30 +1,34 @@
-//! A bell: tasks that wait for a change of something that has a lock of its own.
+//! An event count (Reed and Kanodia, 1979): tasks wait for a change of a value that has a lock of its own.
 //!
-//! The task reads the count of rings, looks at what it waits for, and waits for another count when it has to: a change between
-//! the look and the wait is not missed. As with every [`Notify`], a waker is called, and dropped, when no lock is unconfirmed: it may
-//! be an application's, and may use the connection that it waits for at once.
+//! A [`Notify`] wakes every task that waits for its value. A value on which two kinds of tasks wait, each for another change,
+//! has a lock of its own and one event count for each kind instead, so that a change wakes only the tasks that it concerns.
+//! As with every [`Notify`], a waker is called, and dropped, while no lock is held: it may be an application's, and may
+//! use the connection that it waits for at once.
 
 use crate::notify::Notify;
 
-/// See the [module](self).
+/// A counter of changes, on which tasks wait. See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct EventCount {
-    rings: Notify<u64>,
+    count: Notify<u64>,
 }
 
 impl EventCount {
-    /// Wakes every task that waits. No lock may be unconfirmed.
-    pub(super) fn ring(&self) {
-        *self.rings.write() += 1;
+    /// Counts a change and wakes every task that waits. The caller holds no lock.
+    pub(super) fn advance(&self) {
+        *self.count.write() += 1;
     }
 
-    /// The count of rings, to be read before the look at what the task waits for.
-    pub(super) fn rings(&self) -> u64 {
-        *self.rings.read()
-    }
-
-    /// Waits until the count is another than `seen`.
-    pub(super) async fn after(&self, seen: u64) {
-        self.rings.when(|rings| (*rings != seen).then_some(())).await;
+    /// Waits until `look` returns `Some`. `look` is called now and after each change; it runs without the lock of the count,
+    /// so that it may take the lock of the value.
+    pub(super) async fn when<R>(&self, mut look: impl FnMut() -> Option<R>) -> R {
+        loop {
+            // The count is read before the look, so that a change between the look and the wait is not missed.
+            let seen = *self.count.read();
+            if let Some(found) = look() {
+                return found;
+            }
+            self.count.when(|count| (*count != seen).then_some(())).await;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The daemon's socket under the fuzzers: a client that says anything, and a daemon that does.
+//! The daemon's socket under the fuzzers: a client that sends any bytes to a daemon, and a daemon that does so to a client.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,10 +19,12 @@ use futures::stream::StreamExt;
 use crate::address::Address;
 use crate::fixtures::script::Script;
 use crate::identity::Identity;
+use crate::ipc::admission::ConnectionAdmission;
 use crate::ipc::frame::FrameReader;
-use crate::ipc::protocol::*;
-use crate::ipc::quotas::ProvisionalConnections;
-use crate::ipc::server::{ConnectionAdmission, Lifecycle};
+use crate::ipc::protocol::{
+    ClientFrame, DaemonFrame, GREETING_LENGTH, GreetingCode, VERSION, decode_greeting, encode_greeting,
+};
+use crate::ipc::provisional::ProvisionalConnections;
 use crate::ipc::server_connection;
 use crate::ipc::session::ClientSession;
 use crate::ipc::{Admin, AdminError, Client, Denial, IdentityInfo, NameInfo, PeerInfo, Source, connect};
@@ -30,16 +32,16 @@ use crate::node::{Limits, Node};
 use crate::types::Outgoing;
 use crate::wire::codec;
 
-/// First byte of a script: the bytes that follow are all that is said, greeting included. Otherwise the greeting is right,
-/// and frames follow, each with its length (2 bytes) before it.
+/// Flag in the first byte of a script: the bytes that follow are sent as they are, greeting included. Without it, a valid
+/// greeting is sent, and frames follow, each with its length (2 bytes) before it.
 pub(crate) const RAW: u8 = 1;
-/// The client is another user than the daemon's owner.
+/// Flag in the first byte of a script: the client runs as another user than the daemon's owner.
 pub(crate) const OTHER_USER: u8 = 2;
 
-/// No script is longer: what is said has to fit the buffer of a socket, which nobody reads yet.
-const LONGEST: usize = 64 << 10;
-/// After so many inputs the node is made anew, so that little piles up between them.
-const NODE_LIFE: u32 = 64;
+/// The most bytes that are sent, because they have to fit into the buffer of a socket that is not read yet.
+const MAX_INPUT: usize = 64 << 10;
+/// The number of inputs after which the node is replaced, so that little state accumulates.
+const INPUTS_PER_NODE: u32 = 64;
 pub(super) const OWNER: u32 = 1000;
 const OTHER: u32 = 1001;
 
@@ -113,11 +115,11 @@ impl Admin for FuzzAdmin {
     fn stop(&self) {}
 }
 
-/// A node and how often it was used.
+/// A node, its administration, and the number of inputs that it has received.
 pub(super) struct FuzzNode {
     pub(super) node: Node,
     pub(super) admin: Arc<FuzzAdmin>,
-    times: u32,
+    inputs: u32,
 }
 
 thread_local! {
@@ -129,103 +131,104 @@ pub(super) async fn start() -> FuzzNode {
     let node = Node::builder().identity(identity(0)).limits(limits).seed([6; 32]).start().await;
     let node = node.expect("a node without netmods starts");
     node.add_identity(identity(1));
-    FuzzNode { admin: Arc::new(FuzzAdmin(node.clone())), node, times: 0 }
+    FuzzNode { admin: Arc::new(FuzzAdmin(node.clone())), node, inputs: 0 }
 }
 
-/// Says a script to a daemon as a client that hangs up when it is done.
+/// Sends a script to a daemon as a client that closes the connection at the end of it.
 ///
-/// The daemon answers with frames that read and that fit, answers no call that was not made and none twice, and ends the
-/// connection by itself, with nothing left of it.
+/// The daemon answers with frames that decode and that fit the calls, answers no call that was not made and none twice, and ends
+/// the connection by itself, with nothing left of it.
 pub fn daemon_socket(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
-    let said = said(&mut script, flags, &encode_greeting(VERSION, GreetingCode::Ok));
+    let input = input_bytes(&mut script, flags, &encode_greeting(VERSION, GreetingCode::Ok));
     async_io::block_on(async {
-        let used = NODE.take().filter(|used| used.times < NODE_LIFE);
-        let mut used = match used {
-            Some(used) => used,
+        let fuzzed = NODE.take().filter(|fuzzed| fuzzed.inputs < INPUTS_PER_NODE);
+        let mut fuzzed = match fuzzed {
+            Some(fuzzed) => fuzzed,
             None => start().await,
         };
-        used.times += 1;
+        fuzzed.inputs += 1;
         let uid = if flags & OTHER_USER != 0 { OTHER } else { OWNER };
-        let answered = converse(&used, uid, &said).await;
-        check_answers(&said, &answered).await;
-        // What it sent to itself is not for the next.
-        while let Some(Ok(_)) = used.node.recv_batch(64).now_or_never() {}
-        NODE.set(Some(used));
+        let output = converse(&fuzzed, uid, &input).await;
+        check_answers(&input, &output).await;
+        // The messages that the node sent to itself are removed, since the next input begins with empty inboxes.
+        while let Some(Ok(_)) = fuzzed.node.recv_batch(64).now_or_never() {}
+        NODE.set(Some(fuzzed));
     });
 }
 
-/// What is said, byte by byte.
-fn said(script: &mut Script<'_>, flags: u8, opening: &[u8]) -> Vec<u8> {
-    let mut said = Vec::new();
+/// The bytes that a script sends.
+fn input_bytes(script: &mut Script<'_>, flags: u8, opening: &[u8]) -> Vec<u8> {
+    let mut input = Vec::new();
     if flags & RAW != 0 {
-        said.extend_from_slice(script.rest());
+        input.extend_from_slice(script.rest());
     } else {
-        said.extend_from_slice(opening);
+        input.extend_from_slice(opening);
         while !script.is_at_end() {
-            frame(script.bytes(), &mut said);
+            append_frame(script.bytes(), &mut input);
         }
     }
-    said.truncate(LONGEST);
-    said
+    input.truncate(MAX_INPUT);
+    input
 }
 
-fn frame(content: &[u8], out: &mut Vec<u8>) {
+fn append_frame(content: &[u8], out: &mut Vec<u8>) {
     let length = u32::try_from(content.len()).expect("a row of a script is short");
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(content);
 }
 
-/// Both ends of a connection on which `said` is on its way already, and nothing comes after it.
-fn connection(said: &[u8]) -> io::Result<(Async<UnixStream>, Async<UnixStream>)> {
+/// Both ends of a connection on which `input` has been sent, and the sending side is closed.
+fn connection(input: &[u8]) -> io::Result<(Async<UnixStream>, Async<UnixStream>)> {
     let (near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;
-    (&near).write_all(said)?;
+    (&near).write_all(input)?;
     near.shutdown(Shutdown::Write)?;
     Ok((Async::new(near)?, Async::new(far)?))
 }
 
-async fn converse(used: &FuzzNode, uid: u32, said: &[u8]) -> Vec<u8> {
-    let (near, far) = connection(said).expect("a pair of sockets");
-    let session = Arc::new(ClientSession::new(used.node.clone(), used.admin.clone(), uid, Arc::default()));
-    let lifecycle: Arc<Lifecycle> = Arc::default();
-    let admission = ConnectionAdmission { lifecycle: lifecycle.clone(), patience: Duration::from_secs(5) };
-    let (entry, _) = Arc::<ProvisionalConnections>::default().enter();
+/// Lets the daemon serve a connection with this input, and returns its output.
+async fn converse(fuzzed: &FuzzNode, uid: u32, input: &[u8]) -> Vec<u8> {
+    let (near, far) = connection(input).expect("a pair of sockets");
+    let session =
+        Arc::new(ClientSession::new(fuzzed.node.clone(), fuzzed.admin.clone(), uid, Arc::default()));
+    let admission = ConnectionAdmission::new(Duration::from_secs(5));
+    let (entry, _) = Arc::<ProvisionalConnections>::default().add();
     let serve = async {
-        // How it ended is its own affair.
+        // The input may end the connection for any reason.
         let _ = server_connection::run(&far, session.clone(), &admission, entry).await;
         drop(far);
     };
-    let mut answered = Vec::new();
-    let hear = async {
-        // A connection reset is the end too: the daemon does not read to the end what breaks the rules.
-        let _ = (&near).read_to_end(&mut answered).await;
+    let mut output = Vec::new();
+    let read = async {
+        // A reset is an end as well, because the daemon does not read input that breaks the rules to its end.
+        let _ = (&near).read_to_end(&mut output).await;
     };
-    futures::join!(serve, hear);
+    futures::join!(serve, read);
     assert_eq!(Arc::strong_count(&session), 1, "a call goes on after its connection");
-    answered
+    output
 }
 
-async fn check_answers(said: &[u8], answered: &[u8]) {
+async fn check_answers(input: &[u8], output: &[u8]) {
     let mut calls: BTreeMap<u64, usize> = BTreeMap::new();
-    let mut ups = FrameReader::new(Cursor::new(said.get(GREETING_LENGTH..).unwrap_or_default()));
-    while let Ok(content) = ups.next().await {
+    let mut requests = FrameReader::new(Cursor::new(input.get(GREETING_LENGTH..).unwrap_or_default()));
+    while let Ok(content) = requests.next().await {
         if let Ok(ClientFrame::Call { id, .. }) = codec::decode(content) {
             *calls.entry(id).or_default() += 1;
         }
     }
-    let Some((hello, rest)) = answered.split_first_chunk::<GREETING_LENGTH>() else {
-        return assert!(answered.is_empty(), "half a greeting");
+    let Some((hello, rest)) = output.split_first_chunk::<GREETING_LENGTH>() else {
+        return assert!(output.is_empty(), "half a greeting");
     };
     assert_eq!(decode_greeting(hello), Some((VERSION, GreetingCode::Ok)));
-    let mut downs = FrameReader::new(Cursor::new(rest));
+    let mut answers = FrameReader::new(Cursor::new(rest));
     let mut first = true;
-    while let Ok(content) = downs.next().await {
-        let down: DaemonFrame = codec::decode(content).expect("what the daemon says reads");
-        assert_eq!(codec::encode(&down).as_deref(), Ok(content));
-        assert_eq!(matches!(down, DaemonFrame::Welcome { .. }), std::mem::take(&mut first));
-        match down {
+    while let Ok(content) = answers.next().await {
+        let frame: DaemonFrame = codec::decode(content).expect("a frame of the daemon decodes");
+        assert_eq!(codec::encode(&frame).as_deref(), Ok(content));
+        assert_eq!(matches!(frame, DaemonFrame::Welcome { .. }), std::mem::take(&mut first));
+        match frame {
             DaemonFrame::Welcome { .. } => {}
             DaemonFrame::Item { id, .. } => assert!(calls.contains_key(&id), "an item of no call"),
             DaemonFrame::Reply { id, .. } | DaemonFrame::Failed { id, .. } | DaemonFrame::End { id } => {
@@ -236,20 +239,20 @@ async fn check_answers(said: &[u8], answered: &[u8]) {
     }
 }
 
-/// Says a script to a client as a daemon that hangs up when it is done. The client makes a call of each kind.
+/// Sends a script to a client as a daemon that closes the connection at the end of it. The client makes a call of each kind.
 ///
-/// Each of its calls ends, with an answer or an error.
+/// Each of its calls ends, with a reply or an error.
 pub fn client_socket(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
     let mut opening = encode_greeting(VERSION, GreetingCode::Ok).to_vec();
     let welcome = DaemonFrame::Welcome { address: identity(0).address(), version: "1".into() };
-    frame(&codec::encode(&welcome).expect("a welcome encodes"), &mut opening);
-    let said = said(&mut script, flags, &opening);
-    let (near, far) = connection(&said).expect("a pair of sockets");
+    append_frame(&codec::encode(&welcome).expect("a welcome encodes"), &mut opening);
+    let input = input_bytes(&mut script, flags, &opening);
+    let (near, far) = connection(&input).expect("a pair of sockets");
     async_io::block_on(async {
-        let meeting = connect::meet(Arc::new(far), Path::new("/fuzz"), GreetingCode::Ok);
-        if let Ok(connection) = meeting.await {
+        let greeting = connect::exchange_greetings(Arc::new(far), Path::new("/fuzz"), GreetingCode::Ok);
+        if let Ok(connection) = greeting.await {
             call_all(&Client::over(connection)).await;
         }
         drop(near);
@@ -262,7 +265,7 @@ pub(crate) async fn call_all(client: &Client) {
     let second = Duration::from_secs(1);
     let sent = async {
         for sent in client.send_batch(vec![Outgoing::new(me, "hello"); 2]).await.unwrap_or_default() {
-            // The fate of the second is not asked for.
+            // The receipt of the second message is not requested when the first one fails.
             if sent.delivered().await.is_err() {
                 break;
             }
@@ -282,58 +285,62 @@ pub(crate) async fn call_all(client: &Client) {
         let _ = futures::join!(client.status(), client.peers(), client.routes(), client.dialled());
         let _ = futures::join!(client.identities(), client.names(), client.peer_list());
     };
-    let orders = async {
+    let commands = async {
         let _ =
             futures::join!(client.ping(&me, second), client.new_identity(Some("x".into())), client.reload());
     };
-    futures::join!(tables, sent, received, orders, streams);
+    futures::join!(tables, sent, received, commands, streams);
 }
 
-/// What a client and a daemon say to each other, each row of bytes as it was said: greetings and frames.
+/// Records the greetings and frames between a client and a daemon: those of the client, and those of the daemon.
 pub(crate) fn record() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let pair = || UnixStream::pair().expect("a pair of sockets");
     let ((client, client_tap), (daemon_tap, daemon)) = (pair(), pair());
     let [client, client_tap, daemon_tap, daemon] = [client, client_tap, daemon_tap, daemon]
         .map(|stream| Async::new(stream).expect("a socket of our own"));
-    let (mut up, mut down) = (Vec::new(), Vec::new());
+    let (mut requests, mut answers) = (Vec::new(), Vec::new());
     async_io::block_on(async {
-        let used = start().await;
+        let fuzzed = start().await;
         let session =
-            Arc::new(ClientSession::new(used.node.clone(), used.admin.clone(), OWNER, Arc::default()));
-        let admission = ConnectionAdmission { lifecycle: Arc::default(), patience: Duration::from_secs(5) };
-        let (entry, _) = Arc::<ProvisionalConnections>::default().enter();
+            Arc::new(ClientSession::new(fuzzed.node.clone(), fuzzed.admin.clone(), OWNER, Arc::default()));
+        let admission = ConnectionAdmission::new(Duration::from_secs(5));
+        let (entry, _) = Arc::<ProvisionalConnections>::default().add();
         let serve = server_connection::run(&daemon, session, &admission, entry).fuse();
         let taps = async {
-            futures::join!(tap(&client_tap, &daemon_tap, &mut up), tap(&daemon_tap, &client_tap, &mut down))
+            futures::join!(
+                tap(&client_tap, &daemon_tap, &mut requests),
+                tap(&daemon_tap, &client_tap, &mut answers)
+            )
         };
         let talk = async {
-            let met = connect::meet(Arc::new(client), Path::new("/fuzz"), GreetingCode::Ok).await;
-            let client = Client::over(met.expect("an honest daemon"));
-            // Some wait for what does not come.
+            let connection =
+                connect::exchange_greetings(Arc::new(client), Path::new("/fuzz"), GreetingCode::Ok).await;
+            let client = Client::over(connection.expect("the daemon follows the protocol"));
+            // Some calls wait for messages that never come.
             crate::rt::timeout(Duration::from_millis(500), call_all(&client)).await;
         };
         let (serve, taps) = (std::pin::pin!(serve), std::pin::pin!(taps.fuse()));
         let rest = futures::future::select(serve, taps);
         futures::future::select(std::pin::pin!(talk), rest).await;
     });
-    (up, down)
+    (requests, answers)
 }
 
-/// Passes on what one side says, and writes it down: first its greeting, then frame by frame.
-async fn tap(from: &Async<UnixStream>, to: &Async<UnixStream>, said: &mut Vec<Vec<u8>>) {
+/// Forwards the bytes of one side, and records them: first its greeting, then frame by frame.
+async fn tap(from: &Async<UnixStream>, to: &Async<UnixStream>, recorded: &mut Vec<Vec<u8>>) {
     let mut hello = vec![0; GREETING_LENGTH];
     let (mut from, mut to) = (from, to);
     if from.read_exact(&mut hello).await.is_err() || to.write_all(&hello).await.is_err() {
         return;
     }
-    said.push(hello);
+    recorded.push(hello);
     let mut frames = FrameReader::new(from);
     while let Ok(content) = frames.next().await {
         let mut bytes = Vec::new();
-        frame(content, &mut bytes);
+        append_frame(content, &mut bytes);
         if to.write_all(&bytes).await.is_err() {
             return;
         }
-        said.push(bytes);
+        recorded.push(bytes);
     }
 }

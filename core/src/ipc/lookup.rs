@@ -1,4 +1,4 @@
-//! Where the socket is: the same rules for the daemon, which makes it, and for everybody who looks for it.
+//! The path of the socket, by the same rules for the daemon, which creates it, and for the programs that look for it.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The longest path of a socket, in bytes: `sun_path` of `unix(7)` without its final zero.
 pub const MAX_SOCKET_PATH: usize = 107;
 
-/// Where a daemon of the whole system has its socket.
+/// The socket of a daemon that serves the whole system.
 pub const SYSTEM_SOCKET: &str = "/run/rouse/rouse.sock";
 
 const SOCKET_NAME: &str = "rouse.sock";
@@ -29,7 +29,7 @@ pub fn state_dir() -> Option<PathBuf> {
 
 fn state_dir_in(environment: Environment<'_>) -> Option<PathBuf> {
     let absolute = |name| environment(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
-    // systemd gives a list when a unit has several; the first one is the unit's own.
+    // systemd passes a list when a unit has several state directories; the first one is the unit's own.
     let from_systemd = environment("STATE_DIRECTORY").and_then(|list| env::split_paths(&list).next());
     from_systemd
         .or_else(|| absolute("XDG_STATE_HOME").map(|path| path.join("rouse")))
@@ -43,7 +43,8 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
     paths.swap_remove(0)
 }
 
-/// Where the socket of a state directory may be, the likeliest first: the daemon may have another environment.
+/// The possible paths of the socket of a state directory, the most likely first. There are several, since the environment of the
+/// daemon may differ from that of this process.
 fn socket_paths(state_dir: &Path, environment: Environment<'_>) -> Vec<PathBuf> {
     let absolute = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
     let plain = absolute.join(SOCKET_NAME);
@@ -63,23 +64,23 @@ fn socket_paths(state_dir: &Path, environment: Environment<'_>) -> Vec<PathBuf> 
         .collect()
 }
 
-/// A place where the socket may be.
+/// A possible path of the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SocketCandidate {
     pub(super) path: PathBuf,
-    /// Where anybody may put a socket, only that of this user (or root) is trusted.
-    pub(super) only: Option<u32>,
+    /// The only user, beside root, whose socket is trusted: in a folder like `/tmp` every user may create one.
+    pub(super) trusted_uid: Option<u32>,
 }
 
-/// Where to look for the daemon.
+/// A search for the socket of the daemon.
 ///
-/// What is named is looked for there and nowhere else: a socket, else `ROUSE_SOCKET`, else the state directory, else
-/// `ROUSE_STATE_DIR`. When nothing is named: the default state directory, then [`SYSTEM_SOCKET`].
+/// The first of these that is set decides alone: a socket, `ROUSE_SOCKET`, a state directory, `ROUSE_STATE_DIR`. When none is
+/// set, the default state directory is searched, then [`SYSTEM_SOCKET`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
-    /// This socket.
+    /// The path of the socket.
     pub socket: Option<PathBuf>,
-    /// The socket of this state directory.
+    /// The state directory of the daemon.
     pub state_dir: Option<PathBuf>,
 }
 
@@ -91,25 +92,25 @@ impl Search {
     fn candidates_in(&self, environment: Environment<'_>) -> Vec<SocketCandidate> {
         let named = self.socket.clone().or_else(|| environment("ROUSE_SOCKET").map(PathBuf::from));
         if let Some(path) = named {
-            return vec![SocketCandidate { path, only: None }];
+            return vec![SocketCandidate { path, trusted_uid: None }];
         }
-        // The daemon takes its state directory from there too.
+        // The daemon takes its state directory from the same variable.
         let state_dir = self.state_dir.clone().or_else(|| environment("ROUSE_STATE_DIR").map(PathBuf::from));
         if let Some(state_dir) = state_dir {
-            return of_state_dir(&state_dir, environment);
+            return candidates_of(&state_dir, environment);
         }
         let mut candidates =
-            state_dir_in(environment).map(|path| of_state_dir(&path, environment)).unwrap_or_default();
-        candidates.push(SocketCandidate { path: SYSTEM_SOCKET.into(), only: None });
+            state_dir_in(environment).map(|path| candidates_of(&path, environment)).unwrap_or_default();
+        candidates.push(SocketCandidate { path: SYSTEM_SOCKET.into(), trusted_uid: None });
         candidates
     }
 }
 
-fn of_state_dir(state_dir: &Path, environment: Environment<'_>) -> Vec<SocketCandidate> {
+fn candidates_of(state_dir: &Path, environment: Environment<'_>) -> Vec<SocketCandidate> {
     let candidate = |path: PathBuf| {
-        let outside = path.file_name() != Some(SOCKET_NAME.as_ref());
+        let is_outside = path.file_name() != Some(SOCKET_NAME.as_ref());
         let owner = std::fs::metadata(state_dir).ok().map(|metadata| metadata.uid());
-        SocketCandidate { path, only: owner.filter(|_| outside) }
+        SocketCandidate { path, trusted_uid: owner.filter(|_| is_outside) }
     };
     socket_paths(state_dir, environment).into_iter().map(candidate).collect()
 }
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_is_the_only_place_looked_at() {
+    fn a_named_socket_or_state_directory_is_the_only_one_searched() {
         let home = [("HOME", "/home/a"), ("ROUSE_SOCKET", "/s")];
         let paths = |search: Search, environment: Environment<'_>| -> Vec<PathBuf> {
             search.candidates_in(environment).into_iter().map(|candidate| candidate.path).collect()

@@ -1,4 +1,4 @@
-//! Messages coming in through the daemon.
+//! The inboxes of the daemon, as a client receives from them.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -14,12 +14,12 @@ use crate::ipc::error::ClientError;
 use crate::ipc::protocol::{Call, Fetched, Reply};
 use crate::types::Message;
 
-/// So many messages a stream fetches at once.
+/// The number of messages that a stream fetches at once.
 const STREAM_BATCH: u32 = 64;
 
 /// The inbox of one of the daemon's addresses. Several receivers compete: each message goes to one of them.
 ///
-/// Every future here may be dropped: a message that had not been handed out goes back to the head of its inbox.
+/// Every future may be dropped: a message that it has not returned goes back to the head of its inbox.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
     pub(super) connection: Arc<ClientConnection>,
@@ -27,7 +27,7 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// The next message. It is the caller's from the moment the future is ready.
+    /// Receives the next message. It has left its inbox when the future is ready.
     ///
     /// # Errors
     /// When the daemon stops, the connection is lost, or the address is another user's.
@@ -35,7 +35,7 @@ impl Mailbox {
         self.delivery(None).await.map(Delivery::done)
     }
 
-    /// The next message from `peer`; others stay where they are.
+    /// Receives the next message from `peer`. The messages of other senders stay in the inbox.
     ///
     /// # Errors
     /// As for [`Mailbox::recv`].
@@ -43,20 +43,20 @@ impl Mailbox {
         self.delivery(Some(peer)).await.map(Delivery::done)
     }
 
-    /// The next messages, at least one and at most `limit` of them, in one round trip.
+    /// Receives the next messages, at least one and at most `limit`, in one round trip.
     ///
     /// # Errors
     /// As for [`Mailbox::recv`].
     pub async fn recv_batch(&self, limit: usize) -> Result<Vec<Message>, ClientError> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let fetched = fetch(self.connection.clone(), self.to, None, limit).await?;
-        // No await from here on: the batch is handed out in the poll that confirms it.
-        self.connection.taken(fetched.iter().map(|fetched| fetched.ticket).collect());
+        // There is no await from here on, so that the poll that confirms the batch also returns it.
+        self.connection.confirm(fetched.iter().map(|fetched| fetched.ticket).collect());
         Ok(fetched.into_iter().map(|fetched| fetched.message).collect())
     }
 
-    /// The next message (from `peer`, if one is named), still the inbox's until [`Delivery::done`]: for who wants to have
-    /// finished with a message before it is gone from the inbox.
+    /// Receives the next message (from `peer`, if one is named), which stays in its inbox until [`Delivery::done`]. This is for
+    /// programs that process a message before they confirm it.
     ///
     /// # Errors
     /// As for [`Mailbox::recv`].
@@ -66,12 +66,12 @@ impl Mailbox {
             Some(Fetched { ticket, from_name, message }) if fetched.is_empty() => {
                 Ok(Delivery { message, from_name, ticket: Some(ticket), connection: self.connection.clone() })
             }
-            _ => Err(ClientError::Disconnected("a batch of the wrong size".to_owned())),
+            _ => Err(ClientError::unexpected_reply()),
         }
     }
 
-    /// The messages, as they come. The stream ends when the daemon stops or the connection is lost; dropped, it gives
-    /// back what it had fetched ahead.
+    /// A stream of the messages, as they come. It ends when the daemon stops or the connection is lost. When it is dropped, the
+    /// messages that it had fetched ahead go back to the inbox.
     pub fn messages(&self) -> Messages {
         Messages { mailbox: self.clone(), ready: VecDeque::new(), fetching: None }
     }
@@ -85,11 +85,11 @@ async fn fetch(
 ) -> Result<Vec<Fetched>, ClientError> {
     match connection.call(Call::Receive { to, from, limit }).await? {
         Reply::Messages(fetched) => Ok(fetched),
-        _ => Err(ClientError::Disconnected("an answer of the wrong kind".to_owned())),
+        _ => Err(ClientError::unexpected_reply()),
     }
 }
 
-/// A message that is still its inbox's. Dropped, it goes back to the head.
+/// A message that is not yet confirmed. When it is dropped, the message goes back to the head of its inbox.
 #[derive(Debug)]
 pub struct Delivery {
     message: Message,
@@ -104,15 +104,15 @@ impl Delivery {
         &self.message
     }
 
-    /// What the daemon's address book calls the sender.
+    /// The name of the sender in the daemon's address book.
     pub fn from_name(&self) -> Option<&str> {
         self.from_name.as_deref()
     }
 
-    /// Takes the message for good. The daemon hears of it with the next write;
+    /// Confirms the message, which leaves its inbox. The confirmation is sent with the next write;
     /// [`Client::flush`](crate::ipc::Client::flush) waits for that.
     pub fn done(mut self) -> Message {
-        self.connection.taken(self.ticket.take().into_iter().collect());
+        self.connection.confirm(self.ticket.take().into_iter().collect());
         // The body is shared, not copied.
         self.message.clone()
     }
@@ -121,7 +121,7 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.connection.returned(vec![ticket]);
+            self.connection.give_back(vec![ticket]);
         }
     }
 }
@@ -140,7 +140,7 @@ impl Stream for Messages {
         let this = self.get_mut();
         loop {
             if let Some(Fetched { ticket, message, .. }) = this.ready.pop_front() {
-                this.mailbox.connection.taken(vec![ticket]);
+                this.mailbox.connection.confirm(vec![ticket]);
                 return Poll::Ready(Some(message));
             }
             let Mailbox { connection, to } = &this.mailbox;
@@ -164,7 +164,7 @@ impl Stream for Messages {
 impl Drop for Messages {
     fn drop(&mut self) {
         if !self.ready.is_empty() {
-            self.mailbox.connection.returned(self.ready.iter().map(|fetched| fetched.ticket).collect());
+            self.mailbox.connection.give_back(self.ready.iter().map(|fetched| fetched.ticket).collect());
         }
     }
 }

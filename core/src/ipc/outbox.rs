@@ -1,4 +1,4 @@
-//! What one side of a connection has yet to write.
+//! The frames that one side of a connection has yet to write.
 //!
 //! Values are encoded straight into one buffer; one writer at a time takes all that has gathered and writes it at
 //! once, so that many small frames leave in one system call.
@@ -15,16 +15,16 @@ use crate::ipc::event_count::EventCount;
 use crate::ipc::protocol::MAX_FRAME;
 use crate::wire::codec::{self, Encode};
 
-/// Who has more than this waiting to be written waits too, in bytes.
+/// The number of waiting bytes from which on senders wait.
 const HIGH_WATER: usize = 1 << 20;
 
-/// A spare buffer longer than this is given back, in bytes.
+/// A spare buffer with more bytes than this is freed.
 const KEEP: usize = 256 << 10;
 
-/// The most that one write is asked to take, so that progress shows, in bytes.
+/// The most bytes in one write, so that the timeout applies to each part of a long buffer.
 const PIECE: usize = 256 << 10;
 
-/// Why nothing could be put into the outbox.
+/// The reason why a frame was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum OutboxError {
     /// The connection is closed, or closing.
@@ -35,21 +35,25 @@ pub(super) enum OutboxError {
     TooLong,
 }
 
+/// A buffer of encoded frames, which many tasks fill and one writer empties.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     state: Mutex<OutboxState>,
-    /// Rung when there is something to write, and when the outbox is closed.
+    /// Advances when there are bytes to write, and when the outbox is closed: the writer waits on it.
     ready: EventCount,
-    /// Rung when something was written, and when the outbox is closed.
+    /// Advances when bytes were written, and when the outbox is closed. Senders wait on it; it is a count of its own, because
+    /// otherwise each frame would wake all of them.
     written: EventCount,
 }
 
 #[derive(Debug, Default)]
 struct OutboxState {
     pending: Vec<u8>,
+    /// The number of bytes that the writer has taken and not yet written.
     writing: usize,
+    /// No more frames are accepted.
     closed: bool,
-    /// No writer will come any more: what is pending is lost.
+    /// The writer has ended, and the pending bytes are lost.
     dead: bool,
 }
 
@@ -63,23 +67,17 @@ impl Outbox {
         self.state.try_lock().is_ok()
     }
 
-    /// Appends a frame at once, whatever is waiting already: for what is small, or was paid for with
-    /// [`Outbox::room`].
+    /// Appends a frame at once, however much is waiting. This is for frames that are small, and for those whose sender has
+    /// waited for [`Outbox::room`].
     pub(super) fn push<T: Encode>(&self, value: &T) -> Result<(), OutboxError> {
         append(&mut self.lock(), value)?;
-        self.ready.ring();
+        self.ready.advance();
         Ok(())
     }
 
     /// Appends a frame as soon as there is room.
     pub(super) async fn send<T: Encode>(&self, value: &T) -> Result<(), OutboxError> {
-        loop {
-            let seen = self.written.rings();
-            if let Some(appended) = self.append_if_room(value) {
-                return appended;
-            }
-            self.written.after(seen).await;
-        }
+        self.written.when(|| self.append_if_room(value)).await
     }
 
     /// Appends a frame if there is room.
@@ -91,7 +89,7 @@ impl Outbox {
         let appended = append(&mut state, value);
         drop(state);
         if appended.is_ok() {
-            self.ready.ring();
+            self.ready.advance();
         }
         Some(appended)
     }
@@ -107,54 +105,48 @@ impl Outbox {
         self.written_until(|state| state.closed || state.has_room()).await;
     }
 
-    /// Waits until all is written, or never will be. Whether it was.
+    /// Waits until all frames are written, or the writer has ended. Returns whether all were written.
     pub(super) async fn flushed(&self) -> bool {
         self.written_until(|state| state.dead || state.waiting() == 0).await;
         self.lock().waiting() == 0
     }
 
     async fn written_until(&self, done: impl Fn(&OutboxState) -> bool) {
-        loop {
-            let seen = self.written.rings();
-            if done(&self.lock()) {
-                return;
-            }
-            self.written.after(seen).await;
-        }
+        self.written.when(|| done(&self.lock()).then_some(())).await;
     }
 
-    /// Takes no more. What is in it is still written.
+    /// Accepts no more frames. The pending ones are still written.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.ready.ring();
-        self.written.ring();
+        self.ready.advance();
+        self.written.advance();
     }
 
-    /// Takes no more, and nothing is written any more.
+    /// Accepts no more frames, and ends the writer without writing the pending ones.
     pub(super) fn kill(&self) {
         let mut state = self.lock();
         state.closed = true;
         state.dead = true;
         drop(state);
-        self.ready.ring();
-        self.written.ring();
+        self.ready.advance();
+        self.written.advance();
     }
 
-    /// Writes what comes, until the outbox is closed and empty, or writing fails, or `stream` takes nothing for
-    /// `patience`.
+    /// Writes the frames as they come, until the outbox is closed and empty, or writing fails, or `stream` accepts no bytes for
+    /// `timeout`.
     pub(super) async fn write_to<W: AsyncWrite + Unpin>(
         &self,
         mut stream: W,
-        patience: Duration,
+        timeout: Duration,
     ) -> io::Result<()> {
         let mut spare = Vec::new();
         let result = loop {
             let Some(bytes) = self.take(spare).await else { break Ok(()) };
-            if let Err(error) = write_all(&mut stream, &bytes, patience).await {
+            if let Err(error) = write_all(&mut stream, &bytes, timeout).await {
                 break Err(error);
             }
             self.lock().writing = 0;
-            self.written.ring();
+            self.written.advance();
             spare = if bytes.capacity() > KEEP { Vec::new() } else { bytes };
         };
         if result.is_err() {
@@ -163,30 +155,26 @@ impl Outbox {
         result
     }
 
-    /// All that is pending, in exchange for a spare buffer; `None` when there will be nothing more.
+    /// Takes all pending bytes in exchange for a spare buffer, as soon as there are any; `None` when there will be no more.
     async fn take(&self, mut spare: Vec<u8>) -> Option<Vec<u8>> {
         spare.clear();
-        loop {
-            let seen = self.ready.rings();
-            {
-                let mut state = self.lock();
-                if state.dead {
-                    return None;
-                }
-                if !state.pending.is_empty() {
-                    state.writing = state.pending.len();
-                    return Some(std::mem::replace(&mut state.pending, spare));
-                }
-                if state.closed {
-                    return None;
-                }
-            }
-            self.ready.after(seen).await;
-        }
+        self.ready.when(|| self.lock().take(&mut spare)).await
     }
 }
 
 impl OutboxState {
+    /// `Some(None)` when there is nothing to write and never will be.
+    fn take(&mut self, spare: &mut Vec<u8>) -> Option<Option<Vec<u8>>> {
+        if self.dead || (self.closed && self.pending.is_empty()) {
+            return Some(None);
+        }
+        if self.pending.is_empty() {
+            return None;
+        }
+        self.writing = self.pending.len();
+        Some(Some(std::mem::replace(&mut self.pending, std::mem::take(spare))))
+    }
+
     fn waiting(&self) -> usize {
         self.pending.len() + self.writing
     }
@@ -206,8 +194,8 @@ fn append<T: Encode>(state: &mut OutboxState, value: &T) -> Result<(), OutboxErr
     let length = state.pending.len() - start - 4;
     match u32::try_from(length) {
         Ok(prefix) if encoded.is_ok() && length <= MAX_FRAME => {
-            if let Some(place) = state.pending.get_mut(start..start + 4) {
-                place.copy_from_slice(&prefix.to_le_bytes());
+            if let Some(prefix_bytes) = state.pending.get_mut(start..start + 4) {
+                prefix_bytes.copy_from_slice(&prefix.to_le_bytes());
             }
             Ok(())
         }
@@ -218,19 +206,16 @@ fn append<T: Encode>(state: &mut OutboxState, value: &T) -> Result<(), OutboxErr
     }
 }
 
-async fn write_all<W: AsyncWrite + Unpin>(
-    stream: &mut W,
-    bytes: &[u8],
-    patience: Duration,
-) -> io::Result<()> {
+async fn write_all<W: AsyncWrite + Unpin>(stream: &mut W, bytes: &[u8], timeout: Duration) -> io::Result<()> {
     let mut rest = bytes;
-    // Who takes a little now and then is not silent, and holds as much: each megabyte has its time too.
-    let in_all = patience
-        .saturating_mul(u32::try_from(bytes.len() / HIGH_WATER).unwrap_or(u32::MAX).saturating_add(1));
+    // A stream that accepts a few bytes now and then holds the buffer as long as one that accepts none, so each megabyte has a
+    // time limit as well.
+    let in_all =
+        timeout.saturating_mul(u32::try_from(bytes.len() / HIGH_WATER).unwrap_or(u32::MAX).saturating_add(1));
     let begun = Instant::now();
     while !rest.is_empty() {
         let piece = rest.get(..rest.len().min(PIECE)).unwrap_or(rest);
-        let time = patience.min(in_all.saturating_sub(begun.elapsed()));
+        let time = timeout.min(in_all.saturating_sub(begun.elapsed()));
         if time.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -258,7 +243,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn what_is_pushed_leaves_in_order_and_length_delimited() {
+    fn pushed_values_are_written_in_order_and_length_delimited() {
         let outbox = Outbox::default();
         outbox.push(&1u8).unwrap();
         outbox.push(&0x0203u16).unwrap();
@@ -278,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_waits_while_too_much_is_pending() {
+    fn a_sender_waits_while_too_much_is_pending() {
         let outbox = Outbox::default();
         outbox.push(&vec![0u8; HIGH_WATER]).unwrap();
         let long = vec![0u8; 8];
@@ -291,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_takes_a_byte_now_and_then_ends_the_writer_too() {
+    fn a_stream_that_accepts_a_byte_now_and_then_ends_the_writer_too() {
         struct Trickle;
         impl AsyncWrite for Trickle {
             fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
@@ -312,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_takes_nothing_ends_the_writer_and_everybody_who_waits() {
+    fn a_stream_that_accepts_nothing_ends_the_writer_and_every_task_that_waits() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let ours = async_io::Async::new(ours).unwrap();
         let outbox = Outbox::default();

@@ -1,33 +1,35 @@
-//! What crosses the socket.
+//! The protocol of the socket: the greetings, the frames and their bounds.
 //!
-//! Each side begins with a greeting of [`GREETING_LENGTH`] bytes: the magic, its version, and (the daemon only) a word on
-//! whether it will serve. Then come frames: a little-endian `u32` with the length of what follows, at most
+//! Each side begins with a greeting of [`GREETING_LENGTH`] bytes: the magic, its version, and a code. Then come frames: a little-endian `u32` with the length of what follows, at most
 //! [`MAX_FRAME`], and a value: [`ClientFrame`] from the client, [`DaemonFrame`] from the daemon. The client gives each call a number
 //! that it never uses again on that connection. A call ends with [`DaemonFrame::Reply`], [`DaemonFrame::Failed`] or [`DaemonFrame::End`],
 //! or when the client cancels it.
 
 use crate::address::Address;
 use crate::ipc::admin::{AdminError, IdentityInfo, NameInfo, PeerInfo};
-use crate::types::*;
+use crate::types::{
+    Dialled, Event, Hop, MAX_MESSAGE, Message, MessageId, Outgoing, Peer, PingError, Pong, Receipt, Route,
+    SendError, Status, Timestamp, Unfinished,
+};
 use crate::wire::codec::{BorrowDecode, Decode, Encode};
 
 /// The version of everything in this file. A change to any of it is a new version.
 pub(super) const VERSION: u16 = 1;
 
-/// The longest frame, in bytes: the longest message, and room for what goes with it.
+/// The longest frame, in bytes: the longest message and its fields.
 pub(super) const MAX_FRAME: usize = 17 << 20;
 
 /// The most calls under way on one connection.
 pub(super) const MAX_CALLS: usize = 1024;
 
-/// So many calls a connection may have under way whatever the others have; more of them only while there are not too many
-/// in all.
+/// The calls that each connection may have under way whatever the others have. Further ones take a permit from a quota of all
+/// connections.
 pub(super) const FREE_CALLS: usize = 16;
 
 /// The most subscriptions to events on one connection.
 pub(super) const MAX_SUBSCRIBED: usize = 8;
 
-/// A list with more entries than this is a long one: more than an outbox takes without waiting.
+/// The number of entries from which on a list is a long one, which fills an outbox by itself.
 pub(super) const LONG_LIST: usize = 8192;
 
 /// The most bytes of calls under way on one connection. One call alone may always be as long as a frame.
@@ -42,39 +44,39 @@ pub(super) const MAX_REPLY_BODIES: usize = MAX_MESSAGE;
 /// The most messages fetched and not confirmed on one connection.
 pub(super) const MAX_UNCONFIRMED: usize = 8192;
 
-/// Their most bytes.
+/// The most bytes of their bodies.
 pub(super) const MAX_UNCONFIRMED_BYTES: usize = 64 << 20;
 
-/// The most sent messages whose fate one connection may still ask for.
+/// The most sent messages whose receipts one connection may still request.
 pub(super) const MAX_SENT: usize = 65_536;
 
 /// Upper bound on what the encoding of one [`Outgoing`] adds to its body, in bytes.
-pub(super) const OUTGOING_EXTRA: usize = 128;
+pub(super) const OUTGOING_OVERHEAD: usize = 128;
 
 /// Length of a greeting, in bytes.
 pub(super) const GREETING_LENGTH: usize = 12;
 
 const MAGIC: [u8; 8] = *b"rouseipc";
 
-/// The word of a greeting: what the daemon says at once, and what a client wants.
+/// The code of a greeting: the answer of the daemon, or the purpose of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GreetingCode {
-    /// It serves; it wants to be served.
+    /// The daemon serves the connection; the client makes calls.
     Ok,
-    /// It has as many connections as it takes.
+    /// The daemon accepts no more connections.
     Busy,
-    /// It stops.
+    /// The daemon is stopping.
     Stopping,
-    /// What a client says that is there to administer: it is let in even when there are as many connections as the
-    /// daemon takes, for a few seconds and for short calls only.
+    /// The client administers the daemon. It is served even when the daemon accepts no more connections, for a few seconds and
+    /// for short calls only.
     Administer,
-    /// Something that only a later version knows.
+    /// A code of a later version.
     Unknown,
 }
 
-/// The greeting's bytes.
-pub(super) fn encode_greeting(version: u16, welcome: GreetingCode) -> [u8; GREETING_LENGTH] {
-    let word: u16 = match welcome {
+/// The bytes of a greeting.
+pub(super) fn encode_greeting(version: u16, code: GreetingCode) -> [u8; GREETING_LENGTH] {
+    let code: u16 = match code {
         GreetingCode::Ok => 0,
         GreetingCode::Busy => 1,
         GreetingCode::Stopping => 2,
@@ -83,45 +85,45 @@ pub(super) fn encode_greeting(version: u16, welcome: GreetingCode) -> [u8; GREET
     };
     let mut bytes = [0; GREETING_LENGTH];
     for (to, from) in
-        bytes.iter_mut().zip(MAGIC.into_iter().chain(version.to_le_bytes()).chain(word.to_le_bytes()))
+        bytes.iter_mut().zip(MAGIC.into_iter().chain(version.to_le_bytes()).chain(code.to_le_bytes()))
     {
         *to = from;
     }
     bytes
 }
 
-/// The version and the word of a greeting; `None` when it is none.
+/// The version and the code of a greeting; `None` when the bytes are not a greeting.
 pub(super) fn decode_greeting(bytes: &[u8; GREETING_LENGTH]) -> Option<(u16, GreetingCode)> {
-    let [magic @ .., v0, v1, w0, w1] = bytes;
-    let welcome = match u16::from_le_bytes([*w0, *w1]) {
+    let [magic @ .., v0, v1, c0, c1] = bytes;
+    let code = match u16::from_le_bytes([*c0, *c1]) {
         0 => GreetingCode::Ok,
         1 => GreetingCode::Busy,
         2 => GreetingCode::Stopping,
         3 => GreetingCode::Administer,
         _ => GreetingCode::Unknown,
     };
-    (*magic == MAGIC).then_some((u16::from_le_bytes([*v0, *v1]), welcome))
+    (*magic == MAGIC).then_some((u16::from_le_bytes([*v0, *v1]), code))
 }
 
-/// From the client.
+/// A frame from the client.
 #[derive(Debug, Encode, BorrowDecode)]
 pub(super) enum ClientFrame {
     /// Begins a call.
     Call { id: u64, call: Call },
-    /// The reply is not wanted any more.
+    /// Cancels a call: its reply is no longer wanted.
     Cancel { id: u64 },
-    /// The client has room for so many more items of a stream.
+    /// Grants room for more items of a stream.
     Credit { id: u64, items: u32 },
-    /// These messages are the client's now.
+    /// Confirms messages: they leave their inboxes.
     Confirm { tickets: Vec<u64> },
-    /// These messages go back to the heads of their inboxes.
+    /// Gives messages back to the heads of their inboxes.
     Return { tickets: Vec<u64> },
-    /// Nobody will ask for the fate of these sent messages.
+    /// Announces that the receipts of sent messages are not wanted.
     Forget { tickets: Vec<u64> },
 }
 
 impl ClientFrame {
-    /// How many tickets it names.
+    /// The number of tickets in the frame.
     pub(super) fn tickets(&self) -> usize {
         match self {
             ClientFrame::Confirm { tickets }
@@ -132,22 +134,22 @@ impl ClientFrame {
     }
 }
 
-/// From the daemon.
+/// A frame from the daemon.
 #[derive(Debug, Encode, BorrowDecode)]
 pub(super) enum DaemonFrame {
-    /// Once, after the greeting: the address that the client sends as and receives for when it names none.
+    /// The first frame after the greeting: the address that a call uses when it names none.
     Welcome { address: Address, version: String },
-    /// The call is done.
+    /// The reply, which ends a call.
     Reply { id: u64, reply: Reply },
-    /// The call failed.
+    /// The failure of a call, which ends it.
     Failed { id: u64, failure: Failure },
-    /// One more item of a stream.
+    /// An item of a stream.
     Item { id: u64, item: StreamItem },
-    /// A stream is over.
+    /// The end of a stream.
     End { id: u64 },
 }
 
-/// What a client may ask for.
+/// A request of a client.
 #[derive(Debug, Encode, BorrowDecode)]
 pub(super) enum Call {
     Status,
@@ -174,7 +176,7 @@ pub(super) enum Call {
 }
 
 impl Call {
-    /// Whether the answer is a list, or is made from one.
+    /// Whether the reply is a list, or is made from one.
     pub(super) fn lists(&self) -> bool {
         matches!(
             self,
@@ -188,13 +190,13 @@ impl Call {
         )
     }
 
-    /// Whether it may be asked on a connection that is there to administer only.
+    /// Whether the call is allowed on a connection that only administers.
     pub(super) fn administers(&self) -> bool {
         matches!(self, Call::Status | Call::Peers | Call::PeerList | Call::Reload | Call::Stop)
     }
 }
 
-/// What comes back.
+/// The result of a call.
 #[derive(Debug, Encode, BorrowDecode)]
 pub(super) enum Reply {
     Done,
@@ -215,7 +217,7 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    /// Whether it is a list that fills the outbox by itself.
+    /// Whether the reply is a list that fills the outbox by itself.
     pub(super) fn is_long(&self) -> bool {
         let entries = match self {
             Reply::Peers(list) => list.len(),
@@ -237,7 +239,7 @@ pub(super) enum StreamItem {
     Hop(Result<Hop, PingError>),
 }
 
-/// A message accepted for sending.
+/// A message that was accepted for sending.
 #[derive(Clone, Debug, Encode, Decode)]
 pub(super) struct SentInfo {
     pub(super) ticket: u64,
@@ -246,7 +248,7 @@ pub(super) struct SentInfo {
     pub(super) bytes: u64,
 }
 
-/// A message fetched, which is the client's once it confirms the ticket.
+/// A fetched message. It leaves its inbox when the client confirms the ticket.
 #[derive(Debug, Encode, Decode)]
 pub(super) struct Fetched {
     pub(super) ticket: u64,
@@ -254,15 +256,15 @@ pub(super) struct Fetched {
     pub(super) message: Message,
 }
 
-/// Why a call failed.
+/// The reason why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) enum Failure {
     Send(SendError),
     Ping(PingError),
     Admin(AdminError),
-    /// The client has more under way than a connection may.
+    /// The client has more calls or messages under way than a connection may.
     Busy,
-    /// The address is not of this node, or was removed.
+    /// The node does not have the address, or no longer has it.
     NoSuchAddress(Address),
     Stopped,
 }
@@ -273,7 +275,7 @@ mod tests {
     use crate::wire::codec;
 
     #[test]
-    fn a_greeting_is_the_magic_the_version_and_a_word() {
+    fn a_greeting_is_the_magic_the_version_and_a_code() {
         let bytes = encode_greeting(0x0201, GreetingCode::Busy);
         assert_eq!(&bytes, b"rouseipc\x01\x02\x01\x00");
         assert_eq!(decode_greeting(&bytes), Some((0x0201, GreetingCode::Busy)));
@@ -293,9 +295,9 @@ mod tests {
     }
 
     #[test]
-    fn an_outgoing_message_adds_no_more_than_is_reckoned() {
+    fn an_outgoing_message_adds_no_more_than_its_overhead() {
         let peer = Address::from_bytes([7; 32]);
         let message = Outgoing::new(peer, "").from(peer);
-        assert!(codec::encode(&message).unwrap().len() <= OUTGOING_EXTRA);
+        assert!(codec::encode(&message).unwrap().len() <= OUTGOING_OVERHEAD);
     }
 }

@@ -1,4 +1,4 @@
-//! What the daemon does for one call.
+//! The answer of the daemon to each call of a connection.
 
 use std::collections::HashMap;
 use std::pin::{Pin, pin};
@@ -14,16 +14,22 @@ use crate::address::Address;
 use crate::ipc::admin::{Admin, AdminError, Denial};
 use crate::ipc::credit::Credit;
 use crate::ipc::outbox::{Outbox, OutboxError};
-use crate::ipc::protocol::*;
+use crate::ipc::protocol::{
+    Call, DaemonFrame, Failure, Fetched, MAX_BATCH, MAX_REPLY_BODIES, MAX_SENT, MAX_SUBSCRIBED, Reply,
+    SentInfo, StreamItem,
+};
 use crate::ipc::quotas::{QuotaPermit, ServerQuotas};
 use crate::ipc::unconfirmed::{UnconfirmedMessages, give_back};
 use crate::node::{self, Node, Stopped};
-use crate::types::*;
+use crate::types::{Event, Message, Outgoing, Peer, Receipt, Route, Status};
 
 /// The longest pause after a list.
 const LIST_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the calls of one connection share.
+/// The bytes that a message is counted with in a reply, beside its body.
+const FETCHED_OVERHEAD: usize = 512;
+
+/// The state that the calls of one connection share.
 pub(super) struct ClientSession<A> {
     pub(super) node: Node,
     pub(super) admin: Arc<A>,
@@ -31,42 +37,43 @@ pub(super) struct ClientSession<A> {
     pub(super) outbox: Outbox,
     pub(super) unconfirmed: UnconfirmedMessages,
     pub(super) quotas: Arc<ServerQuotas>,
-    /// Subscriptions of this connection.
+    /// The number of subscriptions of this connection.
     subscribed: Arc<AtomicUsize>,
-    /// UnconfirmedMessages by the one call of this connection that makes a list.
+    /// Locked by the one call of this connection that makes a list.
     listing: lock::Mutex<()>,
-    sent: Mutex<ReceiptTable>,
+    receipts: Mutex<ReceiptTable>,
 }
 
-/// Sent messages whose fate the client may still ask for.
+/// The sent messages whose receipts the client may still request, by ticket.
 #[derive(Default)]
 struct ReceiptTable {
-    next: u64,
-    waiting: HashMap<u64, node::Sent>,
+    next_ticket: u64,
+    by_ticket: HashMap<u64, node::Sent>,
 }
 
 impl<A: Admin> ClientSession<A> {
     pub(super) fn new(node: Node, admin: Arc<A>, uid: u32, quotas: Arc<ServerQuotas>) -> Self {
         let unconfirmed = UnconfirmedMessages::new(node.clone());
-        let (outbox, subscribed, listing, sent) = Default::default();
-        ClientSession { node, admin, uid, outbox, unconfirmed, quotas, subscribed, listing, sent }
+        let (outbox, subscribed, listing, receipts) = Default::default();
+        ClientSession { node, admin, uid, outbox, unconfirmed, quotas, subscribed, listing, receipts }
     }
 
     fn receipts(&self) -> MutexGuard<'_, ReceiptTable> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Removes sent messages whose receipts the client will not request.
     pub(super) fn forget(&self, tickets: &[u64]) {
         let mut receipts = self.receipts();
         for ticket in tickets {
-            receipts.waiting.remove(ticket);
+            receipts.by_ticket.remove(ticket);
         }
     }
 
-    /// Answers a call. May be dropped at any await.
+    /// Answers a call. The future may be dropped at any await.
     ///
-    /// Each kind of call that waits has a future of its own: thousands may wait, and one that waits for a message holds no room
-    /// for what a list needs.
+    /// Each kind of call that waits has a future of its own, because thousands may wait: one that waits for a message holds no
+    /// memory that only a list needs.
     pub(super) fn answer(
         self: Arc<Self>,
         id: u64,
@@ -111,9 +118,11 @@ impl<A: Admin> ClientSession<A> {
         self.stream(id, credit, pin!(events.map(|(at, event)| StreamItem::Event(at, event)))).await;
     }
 
-    /// Makes a list and says it, when it is this call's turn. One at a time on each connection and in the whole daemon, a
-    /// pause after each, and none for a client that has not read what it asked for before: so lists take a quarter of the
-    /// router at most, and what nobody reads is bounded.
+    /// Makes a list and sends it, when it is the turn of this call.
+    ///
+    /// One list is made at a time on each connection and in the whole daemon, and a pause of three times its duration follows, so
+    /// that lists take at most a quarter of the router's time. No list is made for a client that has not read the ones before, so
+    /// that unread lists are bounded.
     async fn list(&self, id: u64, call: Call) {
         let _own_turn = self.listing.lock().await;
         let turn = loop {
@@ -124,7 +133,7 @@ impl<A: Admin> ClientSession<A> {
             }
         };
         let begun = Instant::now();
-        // In a box of its own, which no call holds before its turn.
+        // The future has a box of its own, so that no call holds its memory before its turn.
         let mut reply = Box::pin(self.perform(call)).await;
         let mut unread = None;
         if matches!(&reply, Ok(reply) if reply.is_long()) {
@@ -133,12 +142,12 @@ impl<A: Admin> ClientSession<A> {
                 reply = Err(Failure::Busy);
             }
         }
-        // There was room; to wait for more of it would hold up the lists of all.
-        let said = match reply {
+        // There was room before; to wait for more of it would hold up the lists of all connections.
+        let sent = match reply {
             Ok(reply) => self.outbox.push(&DaemonFrame::Reply { id, reply }),
             Err(failure) => self.outbox.push(&DaemonFrame::Failed { id, failure }),
         };
-        self.check_length(id, said);
+        self.check_length(id, sent);
         Timer::after((begun.elapsed() * 3).min(LIST_PAUSE)).await;
         drop(turn);
         if unread.is_some() {
@@ -154,20 +163,22 @@ impl<A: Admin> ClientSession<A> {
         }
     }
 
+    /// Sends the end of a call. `Ok(None)` sends nothing, since the call has sent its reply by itself.
     async fn send_result(&self, id: u64, result: Result<Option<Reply>, Failure>) {
-        let said = match result {
+        let sent = match result {
             Ok(Some(reply)) => self.outbox.send(&DaemonFrame::Reply { id, reply }).await,
             Ok(None) => Ok(()),
             Err(failure) => self.outbox.send(&DaemonFrame::Failed { id, failure }).await,
         };
-        self.check_length(id, said);
+        self.check_length(id, sent);
     }
 
-    fn check_length(&self, id: u64, said: Result<(), OutboxError>) {
-        if let Err(OutboxError::TooLong) = said {
+    /// Lets the call fail when its reply did not fit into a frame.
+    fn check_length(&self, id: u64, sent: Result<(), OutboxError>) {
+        if let Err(OutboxError::TooLong) = sent {
             tracing::warn!(id, "a reply was longer than a frame may be");
             let error = AdminError::new(Denial::Failed, "the answer is too long for one frame", "");
-            // It fails when the connection is closed, and then nobody waits for it.
+            // An error means that the connection is closed, so that no task waits for the frame.
             let _ = self.outbox.push(&DaemonFrame::Failed { id, failure: Failure::Admin(error) });
         }
     }
@@ -186,17 +197,20 @@ impl<A: Admin> ClientSession<A> {
             }
             Call::Names => Reply::Names(self.admin.names()),
             Call::PeerList => Reply::PeerList(self.admin.peers().await),
-            keeper => self.keep(keeper).await?,
+            call => self.administer(call).await?,
         })
     }
 
-    /// What only the daemon's owner may ask for.
-    async fn keep(&self, call: Call) -> Result<Reply, Failure> {
+    /// Performs a call that only the daemon's owner may make.
+    async fn administer(&self, call: Call) -> Result<Reply, Failure> {
         if !self.admin.may_administer(self.uid) {
             let text = "only the owner of the daemon may do this";
-            return Err(
-                AdminError::new(Denial::NotAllowed, text, "run it as the user who runs roused").into()
-            );
+            return Err(AdminError::new(
+                Denial::NotAllowed,
+                text,
+                "run the command as the user that runs roused",
+            )
+            .into());
         }
         match call {
             Call::AddName { name, address } => self.done(self.admin.add_name(name, address).await),
@@ -204,7 +218,7 @@ impl<A: Admin> ClientSession<A> {
             Call::AddPeer { uri } => self.done(self.admin.add_peer(&uri).await),
             Call::RemovePeer { uri } => Ok(Reply::Text(self.admin.remove_peer(&uri).await?)),
             Call::Reload => Ok(Reply::Text(self.admin.reload().await?)),
-            // To stop is done when the answer is on its way.
+            // The daemon begins to stop only when this reply is in the outbox.
             Call::Stop => {
                 self.node.flush().await;
                 Ok(Reply::Unfinished(self.node.unfinished()))
@@ -243,7 +257,7 @@ impl<A: Admin> ClientSession<A> {
     }
 
     async fn submit(&self, mut messages: Vec<Outgoing>, wait: bool) -> Result<Vec<SentInfo>, Failure> {
-        if self.receipts().waiting.len().saturating_add(messages.len()) > MAX_SENT {
+        if self.receipts().by_ticket.len().saturating_add(messages.len()) > MAX_SENT {
             return Err(Failure::Busy);
         }
         for message in &mut messages {
@@ -258,23 +272,23 @@ impl<A: Admin> ClientSession<A> {
         let mut receipts = self.receipts();
         let mut infos = Vec::with_capacity(sent.len());
         for sent in sent {
-            let ticket = receipts.next;
-            receipts.next += 1;
+            let ticket = receipts.next_ticket;
+            receipts.next_ticket += 1;
             infos.push(SentInfo { ticket, id: sent.id, durable: sent.durable, bytes: sent.bytes });
-            receipts.waiting.insert(ticket, sent);
+            receipts.by_ticket.insert(ticket, sent);
         }
         Ok(infos)
     }
 
     async fn delivered(&self, ticket: u64) -> Result<Receipt, Failure> {
-        let sent = self.receipts().waiting.remove(&ticket).ok_or_else(|| {
-            AdminError::new(Denial::NotFound, "nothing is known of this message any more", "")
+        let sent = self.receipts().by_ticket.remove(&ticket).ok_or_else(|| {
+            AdminError::new(Denial::NotFound, "the daemon no longer follows this message", "")
         })?;
         sent.delivered().await.map_err(Failure::Send)
     }
 
-    /// Fetches messages. From the moment they leave the inbox they are unconfirmed until the client confirms them: there is
-    /// no await between the two.
+    /// Fetches messages. There is no await between the moment at which they leave the inbox and the moment at which they are
+    /// kept as unconfirmed, so that a dropped future loses none.
     pub(super) async fn receive(
         &self,
         id: u64,
@@ -303,16 +317,17 @@ impl<A: Admin> ClientSession<A> {
             give_back(&self.node, message);
         }
         let fetched = messages.into_iter().map(|message| Fetched {
-            ticket: self.unconfirmed.hold(&message),
+            ticket: self.unconfirmed.add(&message),
             from_name: self.admin.name_of(&message.from),
             message,
         });
         let reply = Reply::Messages(fetched.collect());
-        // A closed connection gives back by itself what it holds.
+        // An error means that the connection is closed, and it gives back its unconfirmed messages by itself.
         let _ = self.outbox.push(&DaemonFrame::Reply { id, reply });
         Ok(())
     }
 
+    /// Sends the items of a stream as the client has room for them.
     async fn stream(&self, id: u64, credit: &Credit, mut items: Pin<&mut impl Stream<Item = StreamItem>>) {
         loop {
             credit.spend().await;
@@ -321,16 +336,16 @@ impl<A: Admin> ClientSession<A> {
                 return;
             }
         }
-        // It fails when the connection is closed, and then nobody waits for it.
+        // An error means that the connection is closed, so that no task waits for the frame.
         let _ = self.outbox.send(&DaemonFrame::End { id }).await;
     }
 
-    /// The address to use when the client named this one, or none.
+    /// The address that a call uses: the one that the client named, or its default address.
     fn address(&self, named: Option<Address>) -> Result<Address, Failure> {
         match named {
             Some(address) => self.may_use(&address).map(|()| address),
             None => self.admin.default_address(self.uid).ok_or_else(|| {
-                let hint = "make one with `rouse id new`";
+                let hint = "create one with `rouse id new`";
                 AdminError::new(Denial::NotAllowed, "you have no address on this node", hint).into()
             }),
         }
@@ -342,12 +357,13 @@ impl<A: Admin> ClientSession<A> {
             Some(owner) if owner == self.uid || self.admin.may_administer(self.uid) => Ok(()),
             Some(_) => {
                 let text = format!("{address} belongs to another user");
-                Err(AdminError::new(Denial::NotAllowed, text, "`rouse id list` shows whose it is").into())
+                Err(AdminError::new(Denial::NotAllowed, text, "`rouse id list` shows the owners").into())
             }
         }
     }
 
-    /// Others may see how the mesh is, and what comes for themselves; not whom somebody else talks to.
+    /// Whether the user may see an event. Users that do not own the daemon see the state of the mesh and the messages for their
+    /// own addresses, but not the traffic of others.
     fn may_see(&self, event: &Event) -> bool {
         match event {
             Event::MessageReceived { to, .. } => self.may_use(to).is_ok(),
@@ -365,11 +381,11 @@ impl From<AdminError> for Failure {
     }
 }
 
-/// How many of the messages go into one reply: at least one.
+/// The number of messages that fit into one reply, which is at least one.
 fn fitting(messages: &[Message]) -> usize {
     let mut bytes = 0;
     let beyond = messages.iter().position(|message| {
-        bytes += message.body.len() + 512;
+        bytes += message.body.len() + FETCHED_OVERHEAD;
         bytes > MAX_REPLY_BODIES
     });
     beyond.unwrap_or(messages.len()).max(1).min(messages.len())

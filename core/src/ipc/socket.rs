@@ -1,10 +1,10 @@
-//! The file that clients connect to: made, taken over when its server has died, looked after, and removed.
+//! The socket file that clients connect to: created, replaced when its server has ended, checked, and removed.
 
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use async_io::Async;
@@ -13,34 +13,34 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use crate::ipc::lookup::MAX_SOCKET_PATH;
 
-/// Who may connect.
+/// The users that may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// The owner of the process, and root: mode 0600.
     Owner,
-    /// The group of the socket too: mode 0660. What each user may do is the [`Admin`](crate::ipc::Admin)'s to say.
+    /// The group of the socket too: mode 0660. The [`Admin`](crate::ipc::Admin) decides which user may do what.
     Group,
 }
 
-/// Why the socket could not be opened.
+/// The reason why the socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Another process serves there.
+    /// Another process serves the socket.
     #[error("another daemon serves {path}; stop it, or choose another --state-dir", path = .0.display())]
     InUse(PathBuf),
-    /// What is there is not a socket.
-    #[error("{path} exists and is not a socket: move it away", path = .0.display())]
+    /// The path leads to a file that is not a socket.
+    #[error("{path} exists and is not a socket: move it away, or choose another --state-dir", path = .0.display())]
     NotASocket(PathBuf),
-    /// The system takes no path of this length.
-    #[error("{path} is longer than the {MAX_SOCKET_PATH} bytes that the system allows for a socket", path = .0.display())]
+    /// The path is longer than the system allows.
+    #[error("{path} is longer than the {MAX_SOCKET_PATH} bytes that the system allows for a socket: choose a shorter path", path = .0.display())]
     TooLong(PathBuf),
-    /// The system refused.
+    /// A system call failed.
     #[error("socket {path}: {source}", path = path.display())]
     Io {
         /// The socket.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -49,12 +49,12 @@ pub enum BindError {
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) listener: Async<UnixListener>,
-    /// Device and inode of the file, which tell it from one that another process has put there.
+    /// Device and inode of the file, since another process may have put its own file at the same path.
     file: (u64, u64),
 }
 
 impl Socket {
-    /// Listens at `path`. A file there that leads to no server any more is replaced.
+    /// Listens at `path`. A socket that no process serves any more is replaced.
     pub(super) fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
         let io = |source| BindError::Io { path: path.to_owned(), source };
         if path.as_os_str().as_bytes().len() > MAX_SOCKET_PATH {
@@ -71,17 +71,18 @@ impl Socket {
         Ok(Socket { listener, file: (metadata.dev(), metadata.ino()) })
     }
 
-    /// Whether `path` leads here.
+    /// Whether the file at `path` is this socket.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == self.file)
     }
 
-    /// Removes the file at `path`, if it leads here.
+    /// Removes the file at `path`, if it is this socket.
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
         if self.is_at(path) { fs::remove_file(path) } else { Ok(()) }
     }
 }
 
+/// Removes a socket at `path` that no process serves any more.
 fn clear_stale(path: &Path) -> Result<(), BindError> {
     let io = |source| BindError::Io { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
@@ -91,16 +92,29 @@ fn clear_stale(path: &Path) -> Result<(), BindError> {
         Ok(_) => {}
     }
     match connect_at_once(path) {
-        // A server that has not yet looked at those who wait is a server too.
+        // A full queue of connections means that a server exists, although it has not accepted them yet.
         Ok(()) | Err(Errno::AGAIN) => Err(BindError::InUse(path.to_owned())),
         Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(io),
         Err(error) => Err(io(error.into())),
     }
 }
 
-/// Connects, and gives up where a connection would wait until it is accepted.
+/// Connects without waiting for a place in the queue of the server.
 fn connect_at_once(path: &Path) -> Result<(), Errno> {
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
+}
+
+/// The user id of the process at the other end, as the kernel reports it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn peer_uid(stream: &Async<UnixStream>) -> io::Result<u32> {
+    Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
+}
+
+/// The user id of this process: where the kernel does not report the peer's in a safe way, only the mode of the socket decides
+/// on access, and every user that may connect counts as the owner.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn peer_uid(_stream: &Async<UnixStream>) -> io::Result<u32> {
+    Ok(rustix::process::geteuid().as_raw())
 }

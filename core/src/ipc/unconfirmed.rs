@@ -1,4 +1,4 @@
-//! Messages that a connection has fetched and not yet confirmed. They are still their inbox's.
+//! Messages that a connection has fetched and not yet confirmed. They still belong to their inboxes.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,73 +7,74 @@ use crate::ipc::protocol::{MAX_UNCONFIRMED, MAX_UNCONFIRMED_BYTES};
 use crate::node::Node;
 use crate::types::Message;
 
-/// When it is dropped, what is in it goes back to the heads of the inboxes, in the order it was in.
+/// The unconfirmed messages of one connection. When it is dropped, they go back to the heads of their inboxes, in the order in
+/// which they were fetched.
 pub(super) struct UnconfirmedMessages {
     node: Node,
-    state: Mutex<UnconfirmedTable>,
+    table: Mutex<UnconfirmedTable>,
 }
 
 #[derive(Default)]
 struct UnconfirmedTable {
-    next: u64,
+    next_ticket: u64,
+    /// The length of all bodies.
     bytes: usize,
-    messages: BTreeMap<u64, Message>,
+    by_ticket: BTreeMap<u64, Message>,
 }
 
 impl UnconfirmedMessages {
     pub(super) fn new(node: Node) -> Self {
-        UnconfirmedMessages { node, state: Mutex::default() }
+        UnconfirmedMessages { node, table: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, UnconfirmedTable> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the client has to confirm something before it may fetch more.
+    /// Whether the client has to confirm messages before it may fetch more.
     pub(super) fn is_full(&self) -> bool {
-        let state = self.lock();
-        state.messages.len() >= MAX_UNCONFIRMED || state.bytes >= MAX_UNCONFIRMED_BYTES
+        let table = self.lock();
+        table.by_ticket.len() >= MAX_UNCONFIRMED || table.bytes >= MAX_UNCONFIRMED_BYTES
     }
 
-    /// Keeps a message until it is confirmed; returns its ticket. Bodies are shared, not copied.
-    pub(super) fn hold(&self, message: &Message) -> u64 {
-        let mut state = self.lock();
-        let ticket = state.next;
-        state.next += 1;
-        state.bytes += message.body.len();
-        state.messages.insert(ticket, message.clone());
+    /// Keeps a message until it is confirmed, and returns its ticket. The body is shared, not copied.
+    pub(super) fn add(&self, message: &Message) -> u64 {
+        let mut table = self.lock();
+        let ticket = table.next_ticket;
+        table.next_ticket += 1;
+        table.bytes += message.body.len();
+        table.by_ticket.insert(ticket, message.clone());
         ticket
     }
 
-    /// The client has these for good.
-    pub(super) fn taken(&self, tickets: &[u64]) {
-        let mut taken = Vec::with_capacity(tickets.len().min(MAX_UNCONFIRMED));
+    /// Hands the messages over to the client. Their senders get receipts only now.
+    pub(super) fn confirm(&self, tickets: &[u64]) {
+        let mut confirmed = Vec::with_capacity(tickets.len().min(MAX_UNCONFIRMED));
         {
-            let mut state = self.lock();
+            let mut table = self.lock();
             for ticket in tickets {
-                if let Some(message) = state.messages.remove(ticket) {
-                    state.bytes -= message.body.len();
-                    taken.push(message);
+                if let Some(message) = table.by_ticket.remove(ticket) {
+                    table.bytes -= message.body.len();
+                    confirmed.push(message);
                 }
             }
         }
-        // Only now their senders get receipts.
-        for batch in taken.chunk_by(|one, next| one.to == next.to) {
+        for batch in confirmed.chunk_by(|one, next| one.to == next.to) {
             if let Some(mailbox) = batch.first().and_then(|first| self.node.mailbox(&first.to)) {
                 mailbox.took(batch);
             }
         }
     }
 
-    /// Gives these back.
-    pub(super) fn returned(&self, mut tickets: Vec<u64>) {
-        // The last one first, so that the first one ends up at the head.
+    /// Puts the messages back to the heads of their inboxes.
+    pub(super) fn give_back(&self, mut tickets: Vec<u64>) {
+        // The last one goes back first, so that the first one ends up at the head.
         tickets.sort_unstable_by(|a, b| b.cmp(a));
         for ticket in tickets {
             let message = {
-                let mut state = self.lock();
-                let message = state.messages.remove(&ticket);
-                state.bytes -= message.as_ref().map_or(0, |message| message.body.len());
+                let mut table = self.lock();
+                let message = table.by_ticket.remove(&ticket);
+                table.bytes -= message.as_ref().map_or(0, |message| message.body.len());
                 message
             };
             if let Some(message) = message {
@@ -82,10 +83,10 @@ impl UnconfirmedMessages {
         }
     }
 
-    /// Gives everything back.
+    /// Puts all messages back.
     pub(super) fn return_all(&self) {
-        let tickets = self.lock().messages.keys().copied().collect();
-        self.returned(tickets);
+        let tickets = self.lock().by_ticket.keys().copied().collect();
+        self.give_back(tickets);
     }
 }
 

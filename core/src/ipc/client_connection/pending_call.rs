@@ -1,27 +1,27 @@
-//! A call under way, as the future of its reply or the stream of its items.
+//! A call under way: the future of its reply, or the stream of its items.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{AHEAD, ClientConnection};
+use super::{ClientConnection, STREAM_CREDIT};
 use crate::ipc::error::ClientError;
 use crate::ipc::protocol::{ClientFrame, Reply, StreamItem};
 
-/// A call under way. Dropped, it is cancelled, and what came for it is given back.
+/// A call under way. When it is dropped, it is cancelled, and the messages that came for it are given back.
 #[derive(Debug)]
 pub(in crate::ipc) struct PendingCall {
     pub(super) connection: Arc<ClientConnection>,
     pub(super) id: u64,
-    /// Items taken since the daemon was last granted credit.
+    /// The number of items taken since credit was last granted.
     pub(super) spent: u32,
 }
 
 impl PendingCall {
-    /// Allows the first items of a stream.
+    /// Grants the credit for the first items of a stream.
     pub(in crate::ipc) fn open(self) -> Self {
-        self.connection.mux.say(&ClientFrame::Credit { id: self.id, items: AHEAD });
+        self.connection.mux.send(&ClientFrame::Credit { id: self.id, items: STREAM_CREDIT });
         self
     }
 
@@ -37,8 +37,8 @@ impl PendingCall {
             let ended = call.end.is_some();
             drop(table);
             self.spent += 1;
-            if self.spent >= AHEAD / 2 && !ended {
-                self.connection.mux.say(&ClientFrame::Credit { id: self.id, items: self.spent });
+            if self.spent >= STREAM_CREDIT / 2 && !ended {
+                self.connection.mux.send(&ClientFrame::Credit { id: self.id, items: self.spent });
                 self.spent = 0;
             }
             return Poll::Ready(Some(Ok(item)));
@@ -82,7 +82,7 @@ impl Future for PendingCall {
                     self.connection.mux.offer_room();
                     return Poll::Ready(match end {
                         Ok(Some(reply)) => Ok(reply),
-                        Ok(None) => Err(ClientError::Disconnected("an answer of the wrong kind".to_owned())),
+                        Ok(None) => Err(ClientError::unexpected_reply()),
                         Err(failure) => Err(failure.into()),
                     });
                 }
@@ -96,7 +96,7 @@ impl Future for PendingCall {
             }
         }
         drop(table);
-        // Lost, or polled after its end.
+        // The connection is lost, or the call was polled after its end.
         Poll::Ready(Err(self.connection.lost()))
     }
 }
@@ -109,7 +109,7 @@ impl Drop for PendingCall {
         drop(table);
         match call.end {
             Some(end) => self.connection.mux.unwanted(end),
-            None => self.connection.mux.say(&ClientFrame::Cancel { id: self.id }),
+            None => self.connection.mux.send(&ClientFrame::Cancel { id: self.id }),
         }
         self.connection.mux.offer_room();
     }

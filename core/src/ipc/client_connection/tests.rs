@@ -1,4 +1,4 @@
-//! No waker of an application is called, or dropped, while a lock is unconfirmed: it may use the connection itself.
+//! No waker of an application is called, or dropped, while a lock is held, because it may use the connection itself.
 
 use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -12,15 +12,15 @@ use futures::executor::block_on;
 use super::*;
 use crate::identity::Identity;
 
-/// How long a test may take that ends at once unless it waits for a lock that it holds itself.
-const DEADLOCK: Duration = Duration::from_secs(60);
+/// The time after which a test counts as deadlocked. Without a deadlock it ends at once.
+const DEADLOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn connection() -> Arc<ClientConnection> {
     let address = Identity::from_seed(&[1; 32]).address();
     Arc::new(ClientConnection { mux: Arc::default(), address, version: String::new() })
 }
 
-/// Every verb that waits or takes a lock, from a waker.
+/// Calls every method that waits or takes a lock, from a waker.
 fn use_it(connection: &Arc<ClientConnection>, locked: &AtomicUsize) {
     // A panic would abort the test where a waker is dropped by another.
     if connection.mux.calls.try_lock().is_err() || !connection.mux.outbox.is_free() {
@@ -33,7 +33,7 @@ fn use_it(connection: &Arc<ClientConnection>, locked: &AtomicUsize) {
     let _ = pin!(connection.flushed()).now_or_never();
     let _ = pin!(connection.closed()).now_or_never();
     connection.forget(7);
-    connection.returned(vec![7]);
+    connection.give_back(vec![7]);
 }
 
 /// A waker that uses the connection when it is called and when it is dropped.
@@ -56,7 +56,7 @@ impl Drop for Caller {
     }
 }
 
-/// A connection, how often the wakers were called that wait on it, and how often one of them found a lock unconfirmed.
+/// A connection, the number of calls to the wakers that wait on it, and the number of those that found a lock held.
 struct Scene {
     connection: Arc<ClientConnection>,
     woken: Arc<AtomicUsize>,
@@ -87,10 +87,10 @@ fn without_deadlock(test: impl FnOnce(Scene) + Send + 'static) {
     let thread = thread::spawn(move || {
         let locked = Arc::new(AtomicUsize::new(0));
         test(Scene { connection: connection(), woken: Arc::default(), locked: locked.clone() });
-        assert_eq!(locked.load(SeqCst), 0, "a waker is called or dropped while a lock is unconfirmed");
+        assert_eq!(locked.load(SeqCst), 0, "a waker is called or dropped while a lock is held");
         done.send(())
     });
-    match ended.recv_timeout(DEADLOCK) {
+    match ended.recv_timeout(DEADLOCK_TIMEOUT) {
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("a waker waits for a lock of its own thread"),
         _ => assert!(thread.join().is_ok(), "see above"),
     }
@@ -102,13 +102,13 @@ fn an_answer_calls_wakers_while_no_lock_is_held() {
         let (connection, mux) = (&scene.connection, &scene.connection.mux);
         let mut call = block_on(connection.begin(Call::Status, 0)).unwrap();
         scene.wait(&mut call);
-        mux.take(DaemonFrame::Reply { id: call.id, reply: Reply::Done });
+        mux.handle(DaemonFrame::Reply { id: call.id, reply: Reply::Done });
         scene.is_woken("a reply");
         assert!(call.now_or_never().is_some());
 
         let mut call = block_on(connection.begin(Call::Status, 0)).unwrap();
         scene.wait(&mut call);
-        mux.take(DaemonFrame::Failed { id: call.id, failure: Failure::Busy });
+        mux.handle(DaemonFrame::Failed { id: call.id, failure: Failure::Busy });
         scene.is_woken("a failure");
 
         let mut events = connection.begin_now(Call::Events).open();
@@ -116,12 +116,12 @@ fn an_answer_calls_wakers_while_no_lock_is_held() {
         let mut next = std::future::poll_fn(|cx| events.poll_item(cx));
         scene.wait(&mut next);
         let event = crate::types::Event::Drop { cause: String::new(), count: 1 };
-        mux.take(DaemonFrame::Item { id, item: StreamItem::Event(crate::types::Timestamp(0), event) });
+        mux.handle(DaemonFrame::Item { id, item: StreamItem::Event(crate::types::Timestamp(0), event) });
         scene.is_woken("an item");
         assert!(matches!(next.now_or_never(), Some(Some(Ok(_)))));
         let mut next = std::future::poll_fn(|cx| events.poll_item(cx));
         scene.wait(&mut next);
-        mux.take(DaemonFrame::End { id });
+        mux.handle(DaemonFrame::End { id });
         scene.is_woken("the end of a stream");
     });
 }
@@ -152,7 +152,7 @@ fn room_calls_wakers_while_no_lock_is_held() {
         scene.wait(&mut send);
         scene.wait(&mut flushed);
         let mut sink = futures::io::sink();
-        let mut writer = Box::pin(connection.mux.outbox.write_to(&mut sink, WRITE_PATIENCE));
+        let mut writer = Box::pin(connection.mux.outbox.write_to(&mut sink, WRITE_TIMEOUT));
         scene.wait(&mut writer);
         scene.is_woken("room in the outbox");
     });
@@ -166,7 +166,7 @@ fn the_loss_of_the_connection_calls_wakers_while_no_lock_is_held() {
             (0..MAX_CALLS / 2).map(|_| block_on(connection.begin(Call::Status, 0)).unwrap()).collect();
         let mut closed = Box::pin(connection.closed());
         let mut one_more = Box::pin(connection.begin(Call::Status, 0));
-        let mut writer = Box::pin(connection.mux.outbox.write_to(futures::io::sink(), WRITE_PATIENCE));
+        let mut writer = Box::pin(connection.mux.outbox.write_to(futures::io::sink(), WRITE_TIMEOUT));
         scene.wait(&mut writer);
         scene.wait(&mut closed);
         scene.wait(&mut one_more);
@@ -178,7 +178,7 @@ fn the_loss_of_the_connection_calls_wakers_while_no_lock_is_held() {
 }
 
 #[test]
-fn a_task_that_waits_to_begin_a_call_lets_the_next_one_look() {
+fn a_task_that_begins_a_call_lets_the_next_waiting_task_look() {
     let connection = connection();
     let mut calls: Vec<_> =
         (0..MAX_CALLS / 2).map(|_| block_on(connection.begin(Call::Status, 0)).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! What a client may rely on.
+//! The guarantees that a client may rely on.
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
@@ -63,18 +63,18 @@ fn a_batch_longer_than_a_frame_goes_in_parts_and_in_order() {
 }
 
 #[test]
-fn what_a_client_fetched_and_did_not_confirm_is_there_again_when_it_is_gone() {
+fn messages_fetched_and_not_confirmed_are_back_in_the_inbox_when_the_client_is_gone() {
     block_on(async {
         let setup = Setup::new().await;
         setup.messages(&["a", "b", "c", "d"]).await;
         let mut raw = RawClient::connect(&setup);
         let fetched = raw.fetch(1, 3);
-        raw.say(&ClientFrame::Confirm { tickets: vec![fetched[0].0] });
+        raw.send(&ClientFrame::Confirm { tickets: vec![fetched[0].0] });
         drop(raw);
         let client = setup.client().await;
         let mut got = Vec::new();
         while got.len() < 3 {
-            // Others may be fetched before the first connection is seen to be gone; what counts is each's place.
+            // Another message may be fetched before the daemon has seen that the first connection is gone.
             got.push(text(&client.recv().await.unwrap()).to_owned());
         }
         got.sort_unstable();
@@ -83,13 +83,13 @@ fn what_a_client_fetched_and_did_not_confirm_is_there_again_when_it_is_gone() {
 }
 
 #[test]
-fn what_is_given_back_comes_in_the_order_it_had() {
+fn messages_that_are_given_back_keep_their_order() {
     block_on(async {
         let setup = Setup::new().await;
         setup.messages(&["a", "b", "c", "d"]).await;
         let mut raw = RawClient::connect(&setup);
         let tickets = raw.fetch(1, 3).iter().map(|(ticket, _)| *ticket).collect();
-        raw.say(&ClientFrame::Return { tickets });
+        raw.send(&ClientFrame::Return { tickets });
         let again: Vec<String> = raw.fetch(2, 4).into_iter().map(|(_, body)| body).collect();
         assert_eq!(again, ["a", "b", "c", "d"]);
     });
@@ -143,7 +143,7 @@ fn a_stream_of_messages_gives_back_what_it_fetched_ahead() {
 }
 
 #[test]
-fn receive_from_a_peer_leaves_the_messages_of_others_where_they_are() {
+fn a_receive_from_one_peer_leaves_the_messages_of_others_in_the_inbox() {
     block_on(async {
         let setup = Setup::new().await;
         let second = Identity::generate();
@@ -217,7 +217,7 @@ fn many_calls_wait_at_once_on_one_connection() {
 }
 
 #[test]
-fn refusals_and_failures_come_back_as_what_they_are() {
+fn refusals_and_failures_keep_their_kind_over_the_socket() {
     block_on(async {
         let setup = Setup::new().await;
         let client = setup.client().await;
@@ -235,7 +235,7 @@ fn refusals_and_failures_come_back_as_what_they_are() {
 }
 
 #[test]
-fn a_daemon_that_stops_ends_what_waits_and_gives_back_what_is_unconfirmed() {
+fn a_daemon_that_stops_ends_waiting_calls_and_gives_back_unconfirmed_messages() {
     block_on(async {
         let setup = Setup::new().await;
         setup.messages(&["a"]).await;
@@ -277,7 +277,7 @@ fn a_stale_socket_is_taken_over_and_a_live_one_is_not() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
-        // What a killed daemon leaves behind.
+        // A killed daemon leaves its socket file behind.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let server = Server::bind(&path, Access::Owner).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
@@ -292,14 +292,14 @@ fn a_stale_socket_is_taken_over_and_a_live_one_is_not() {
 }
 
 #[test]
-fn a_socket_is_put_back_only_where_no_other_daemon_has_taken_its_place() {
+fn a_socket_is_restored_only_where_no_other_daemon_has_taken_its_place() {
     block_on(async {
         let setup = Setup::new().await;
         let restore = || setup.server.restore(&setup.server.socket(), &*setup.admin, &mut None);
         let inode = || std::fs::metadata(&setup.path).map(|found| found.ino());
         let before = inode().unwrap();
         restore();
-        assert_eq!(inode().unwrap(), before, "what is there is left there");
+        assert_eq!(inode().unwrap(), before, "a socket that is in its place is left alone");
 
         std::fs::remove_file(&setup.path).unwrap();
         let other = std::os::unix::net::UnixListener::bind(&setup.path).unwrap();
@@ -318,7 +318,7 @@ fn a_socket_is_put_back_only_where_no_other_daemon_has_taken_its_place() {
 }
 
 #[test]
-fn a_client_waits_for_a_daemon_that_is_just_starting_and_says_where_it_looked() {
+fn a_client_waits_for_a_daemon_that_is_just_starting_and_names_the_sockets_that_it_tried() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none");
@@ -336,13 +336,13 @@ fn a_client_waits_for_a_daemon_that_is_just_starting_and_says_where_it_looked() 
 }
 
 #[test]
-fn a_call_given_up_no_longer_counts() {
+fn a_cancelled_call_no_longer_counts() {
     block_on(async {
         let setup = Setup::new().await;
         let mut raw = RawClient::connect(&setup);
         for id in 0..5000 {
             raw.call(id, Call::Receive { to: None, from: None, limit: 1 });
-            raw.say(&ClientFrame::Cancel { id });
+            raw.send(&ClientFrame::Cancel { id });
         }
         setup.messages(&["x"]).await;
         assert_eq!(raw.fetch(9999, 1)[0].1, "x");

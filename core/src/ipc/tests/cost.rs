@@ -1,4 +1,4 @@
-//! What requests cost the daemon at most: memory and work that a client does not pay for itself.
+//! The cost of requests: memory and work of the daemon that a client does not pay for itself.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,10 @@ use futures::stream::FuturesUnordered;
 
 use super::setup::{RawClient, Setup, TestAdmin};
 use crate::ipc::credit::Credit;
-use crate::ipc::protocol::*;
+use crate::ipc::protocol::{
+    Call, ClientFrame, DaemonFrame, FREE_CALLS, Failure, GreetingCode, MAX_CALLS, MAX_SENT, MAX_SUBSCRIBED,
+    VERSION, encode_greeting,
+};
 use crate::ipc::quotas::MAX_CALLS_IN_ALL;
 use crate::ipc::session::ClientSession;
 use crate::ipc::{Client, ConnectError, MAX_CONNECTIONS, Search};
@@ -31,13 +34,13 @@ fn lists_that_are_not_read_are_not_made() {
         while listed() == 0 {
             std::thread::yield_now();
         }
-        // Each of these waits for its turn, as those of the greedy one would.
+        // Each of these calls waits for its turn, as the calls of the greedy client do.
         let other = setup.client().await;
         for _ in 0..10 {
             other.names().await.unwrap();
         }
-        assert!(listed() <= 10 + 3, "{} lists of 2 MB for 12 calls that were heard", listed());
-        // They are all made for a client that reads.
+        assert!(listed() <= 10 + 3, "{} lists of 2 MB for 12 calls whose replies were read", listed());
+        // All lists are made for a client that reads.
         for _ in 0..100 {
             assert!(matches!(greedy.next(), Some(DaemonFrame::Reply { .. } | DaemonFrame::Failed { .. })));
         }
@@ -67,13 +70,13 @@ fn a_call_that_waits_holds_little_memory() {
             let named = format!("{call:?}");
             // To queue a message takes more than to wait, and each such call has brought a message along.
             let most = if matches!(call, Call::Submit { .. }) { 2048 } else { 1024 };
-            let unconfirmed = size_of_val(&*session.clone().answer(1, call, Arc::<Credit>::default()));
-            assert!(unconfirmed <= most, "{named} holds {unconfirmed} bytes while it waits");
+            let held = size_of_val(&*session.clone().answer(1, call, Arc::<Credit>::default()));
+            assert!(held <= most, "{named} holds {held} bytes while it waits");
         }
     });
 }
 
-/// One session of another user for each place there is, and one of the daemon's owner.
+/// One session of another user for each possible connection, and one session of the daemon's owner.
 fn many_and_the_owner(setup: &Setup) -> (Vec<Arc<ClientSession<TestAdmin>>>, Arc<ClientSession<TestAdmin>>) {
     let (quotas, owner) = (Arc::default(), setup.admin.owner);
     let (node, admin) = (&setup.node, &setup.admin);
@@ -88,7 +91,7 @@ fn other_users_that_do_not_read_their_lists_leave_some_to_the_owner() {
         let (others, owner) = many_and_the_owner(&setup);
         let asked = others.iter().map(|other| other.clone().answer(1, Call::Names, Arc::default()));
         let mut asked: FuturesUnordered<_> = asked.collect();
-        // What is refused is done; the other calls wait for their clients to read.
+        // Refused calls have ended; the other calls wait for their clients to read.
         assert!(asked.next().await.is_some(), "other users have as many as they may");
         let others = async { while asked.next().await.is_some() {} };
         let listed = async {
@@ -187,7 +190,7 @@ fn calls_that_wait_are_bounded_in_all_and_each_connection_may_have_some() {
 }
 
 #[test]
-fn more_tickets_than_there_can_be_end_the_connection() {
+fn more_tickets_than_the_bound_end_the_connection() {
     block_on(async {
         let setup = Setup::new().await;
         let too_many = vec![7; MAX_SENT + 1];
@@ -197,14 +200,14 @@ fn more_tickets_than_there_can_be_end_the_connection() {
             ClientFrame::Forget { tickets: too_many.clone() },
         ] {
             let mut raw = RawClient::connect(&setup);
-            raw.say(&word);
+            raw.send(&word);
             assert!(raw.next().is_none());
         }
     });
 }
 
 #[test]
-fn silent_connections_keep_nobody_out() {
+fn silent_connections_keep_no_client_out() {
     block_on(async {
         let setup = Setup::new().await;
         let silent: Vec<UnixStream> =
@@ -249,7 +252,7 @@ fn the_owner_gets_in_to_administer_whatever_the_other_connections_are() {
 }
 
 #[test]
-fn a_seat_of_an_administrator_is_given_up_after_a_while() {
+fn a_provisional_connection_that_administers_is_closed_after_a_while() {
     block_on(async {
         let setup = Setup::new().await;
         let mut seat = UnixStream::connect(&setup.path).unwrap();

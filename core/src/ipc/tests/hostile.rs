@@ -1,4 +1,4 @@
-//! What a program that breaks the rules can do to others: nothing.
+//! A program that breaks the rules of the socket harms no other program.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -11,7 +11,10 @@ use futures::io::AsyncReadExt;
 
 use super::setup::{RawClient, Setup, TestAdmin};
 use crate::ipc::frame::FrameReader;
-use crate::ipc::protocol::*;
+use crate::ipc::protocol::{
+    Call, ClientFrame, DaemonFrame, Failure, GREETING_LENGTH, GreetingCode, MAX_CALLS, MAX_UNCONFIRMED_BYTES,
+    Reply, VERSION, encode_greeting,
+};
 use crate::ipc::session::ClientSession;
 use crate::ipc::{Client, ConnectError, Denial, MAX_CONNECTIONS};
 use crate::node::Node;
@@ -64,7 +67,7 @@ fn random_bytes_do_no_harm() {
 }
 
 #[test]
-fn another_version_is_told_ours_and_not_served() {
+fn a_client_of_another_version_receives_the_version_of_the_daemon_and_is_not_served() {
     block_on(async {
         let setup = Setup::new().await;
         let mut stream = UnixStream::connect(&setup.path).unwrap();
@@ -81,8 +84,8 @@ fn another_version_is_told_ours_and_not_served() {
     });
 }
 
-/// Connects a client to a daemon that says just this.
-fn meet(answer: Vec<u8>) -> Result<Client, ConnectError> {
+/// Connects a client to a daemon that sends only this answer.
+fn connect_to_daemon(answer: Vec<u8>) -> Result<Client, ConnectError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();
@@ -98,16 +101,16 @@ fn meet(answer: Vec<u8>) -> Result<Client, ConnectError> {
 }
 
 #[test]
-fn a_client_says_why_it_does_not_get_on_with_a_daemon() {
-    let newer = meet(encode_greeting(VERSION + 1, GreetingCode::Ok).to_vec());
+fn a_client_reports_why_a_daemon_does_not_serve_it() {
+    let newer = connect_to_daemon(encode_greeting(VERSION + 1, GreetingCode::Ok).to_vec());
     assert!(matches!(newer, Err(ConnectError::Version { theirs, .. }) if theirs == VERSION + 1));
-    let full = meet(encode_greeting(VERSION, GreetingCode::Busy).to_vec());
+    let full = connect_to_daemon(encode_greeting(VERSION, GreetingCode::Busy).to_vec());
     assert!(matches!(full, Err(ConnectError::Busy(_))));
-    let other = meet(b"220 mail.example".to_vec());
+    let other = connect_to_daemon(b"220 mail.example".to_vec());
     assert!(matches!(other, Err(ConnectError::NotADaemon(_))));
-    let mut mumble = encode_greeting(VERSION, GreetingCode::Ok).to_vec();
-    mumble.extend([4, 0, 0, 0, 9, 9, 9, 9]);
-    assert!(matches!(meet(mumble), Err(ConnectError::NotADaemon(_))));
+    let mut malformed = encode_greeting(VERSION, GreetingCode::Ok).to_vec();
+    malformed.extend([4, 0, 0, 0, 9, 9, 9, 9]);
+    assert!(matches!(connect_to_daemon(malformed), Err(ConnectError::NotADaemon(_))));
 }
 
 #[test]
@@ -139,26 +142,26 @@ fn calls_beyond_the_limit_are_refused_and_the_connection_goes_on() {
             }
             other => panic!("{other:?}"),
         }
-        raw.say(&ClientFrame::Cancel { id: 0 });
+        raw.send(&ClientFrame::Cancel { id: 0 });
         raw.call(9999, Call::Status);
         assert!(matches!(raw.next(), Some(DaemonFrame::Reply { id: 9999, .. })));
     });
 }
 
 #[test]
-fn a_connection_too_many_is_told_so() {
+fn a_connection_beyond_the_limit_is_refused_with_the_reason() {
     block_on(async {
         let setup = Setup::new().await;
         let mut connections: Vec<RawClient> =
             (0..MAX_CONNECTIONS).map(|_| RawClient::connect(&setup)).collect();
         assert!(matches!(Client::connect(&setup.path).await, Err(ConnectError::Busy(_))));
         connections[0].call(1, Call::Status);
-        assert!(connections[0].next().is_some(), "those who are in are served");
+        assert!(connections[0].next().is_some(), "open connections are served");
     });
 }
 
 #[test]
-fn what_was_not_confirmed_is_bounded() {
+fn unconfirmed_messages_are_bounded() {
     block_on(async {
         let setup = Setup::new().await;
         let mut raw = RawClient::connect(&setup);
@@ -170,12 +173,12 @@ fn what_was_not_confirmed_is_bounded() {
         setup.messages(&["x"]).await;
         raw.call(1000, Call::Receive { to: None, from: None, limit: 1 });
         assert!(matches!(raw.next(), Some(DaemonFrame::Failed { failure: Failure::Busy, .. })));
-        raw.say(&ClientFrame::Confirm { tickets: fetched });
+        raw.send(&ClientFrame::Confirm { tickets: fetched });
         assert_eq!(raw.fetch(1001, 1)[0].1, "x");
     });
 }
 
-/// What the daemon answers to `call` from the user `uid`.
+/// The answer of the daemon to a call of this session.
 async fn answer(session: &Arc<ClientSession<TestAdmin>>, call: Call) -> Result<Reply, Failure> {
     session.clone().answer(1, call, Arc::default()).await;
     let (ours, theirs) = UnixStream::pair().unwrap();

@@ -20,18 +20,18 @@ use crate::node::Node;
 use crate::wire::codec;
 use crate::{Address, Identity, Outgoing, rt};
 
-/// How many names the admin lists: more than an outbox takes at once.
+/// The number of names in the address book, whose list fills an outbox by itself.
 const NAMES: usize = 30_000;
 
-/// Every address of the node belongs to this process but those in `others`.
+/// An administration in which every address of the node belongs to `owner`, except those in `others`.
 pub(super) struct TestAdmin {
     pub(super) node: Node,
     pub(super) others: HashMap<Address, u32>,
     pub(super) owner: u32,
     pub(super) stopped: AtomicBool,
-    /// The place of the socket belongs to another daemon.
+    /// Another daemon has taken over the state directory.
     pub(super) lost: AtomicBool,
-    /// How often the names were listed.
+    /// The number of times that the names were listed.
     pub(super) listed: AtomicUsize,
 }
 
@@ -119,15 +119,15 @@ impl Setup {
         Self::with(Duration::from_secs(60)).await
     }
 
-    /// A server that closes a connection which takes nothing for `patience`.
-    pub(super) async fn with(patience: Duration) -> Self {
+    /// A server that closes a connection whose client reads nothing for `write_timeout`.
+    pub(super) async fn with(write_timeout: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let node = Node::builder().identity(Identity::generate()).start().await.unwrap();
         let owner = rustix::process::geteuid().as_raw();
         let admin = Arc::new(TestAdmin::new(&node, HashMap::new(), owner));
         let mut server = Server::bind(&path, Access::Owner).unwrap();
-        server.patience = patience;
+        server.admission.write_timeout = write_timeout;
         let server = Arc::new(server);
         let serving = server.clone();
         let (serving_node, serving_keeper) = (node.clone(), admin.clone());
@@ -139,7 +139,7 @@ impl Setup {
         Client::connect(&self.path).await.unwrap()
     }
 
-    /// Messages to oneself, in this order.
+    /// Sends messages from the node to itself, in this order.
     pub(super) async fn messages(&self, bodies: &[&str]) {
         for body in bodies {
             self.node.submit(Outgoing::new(self.node.address(), *body)).await.unwrap();
@@ -153,11 +153,11 @@ impl Drop for Setup {
     }
 }
 
-/// A connection that says what it is told to.
+/// A connection that sends any frames, or other bytes.
 pub(super) struct RawClient(pub(super) UnixStream);
 
 impl RawClient {
-    /// Greeted and welcomed.
+    /// Connects, and exchanges the greetings and the welcome.
     pub(super) fn connect(setup: &Setup) -> Self {
         let mut raw = RawClient(UnixStream::connect(&setup.path).unwrap());
         raw.0.write_all(&encode_greeting(VERSION, GreetingCode::Ok)).unwrap();
@@ -178,15 +178,15 @@ impl RawClient {
         self.0.write_all(&bytes).unwrap();
     }
 
-    pub(super) fn say(&mut self, up: &ClientFrame) {
-        self.write(&codec::encode(up).unwrap());
+    pub(super) fn send(&mut self, frame: &ClientFrame) {
+        self.write(&codec::encode(frame).unwrap());
     }
 
     pub(super) fn call(&mut self, id: u64, call: Call) {
-        self.say(&ClientFrame::Call { id, call });
+        self.send(&ClientFrame::Call { id, call });
     }
 
-    /// The next frame; `None` when the server has closed.
+    /// The next frame; `None` when the daemon has closed the connection.
     pub(super) fn next(&mut self) -> Option<DaemonFrame> {
         let mut length = [0; 4];
         match self.0.read_exact(&mut length) {

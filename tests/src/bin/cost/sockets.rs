@@ -94,7 +94,7 @@ impl Layer for Client {
     }
 
     fn take(&mut self, input: Input) {
-        self.0.say(&input.bytes);
+        self.0.send(&input.bytes);
     }
 
     /// A silent client may stay for as long as it likes; one that has gone leaves nothing.

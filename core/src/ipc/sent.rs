@@ -1,0 +1,43 @@
+//! A message that the daemon has accepted, and its receipt.
+
+use std::sync::Arc;
+
+use crate::ipc::client_connection::ClientConnection;
+use crate::ipc::error::ClientError;
+use crate::ipc::protocol::{Call, Reply};
+use crate::types::{MessageId, Receipt};
+
+/// A message that the daemon has accepted for sending.
+#[derive(Debug)]
+pub struct Sent {
+    /// Its identifier, which is the same at the recipient.
+    pub id: MessageId,
+    /// Whether it would survive a crash of the daemon.
+    pub durable: bool,
+    /// The length of its body, in bytes.
+    pub bytes: u64,
+    /// The ticket of its receipt, and the connection on which the ticket holds.
+    pub(super) receipt: Option<(u64, Arc<ClientConnection>)>,
+}
+
+impl Sent {
+    /// Waits until an application of the recipient has received it. When this future is dropped, the message is still sent.
+    ///
+    /// # Errors
+    /// [`SendError::Expired`](crate::SendError::Expired) when its time to live ran out before.
+    pub async fn delivered(mut self) -> Result<Receipt, ClientError> {
+        let Some((ticket, connection)) = self.receipt.take() else { return Err(ClientError::Stopped) };
+        match connection.call(Call::Delivered { ticket }).await? {
+            Reply::Receipt(receipt) => Ok(receipt),
+            _ => Err(ClientError::unexpected_reply()),
+        }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some((ticket, connection)) = self.receipt.take() {
+            connection.forget(ticket);
+        }
+    }
+}
