@@ -1,4 +1,4 @@
-//! What a node's keeper does for those who come through the socket: addresses, names, peers, stop and reload.
+//! The administration of a node through the socket: addresses, names, peers, stop and reload.
 
 use std::collections::BTreeMap;
 
@@ -14,23 +14,23 @@ use crate::wire::codec::{Decode, Encode};
 pub struct IdentityInfo {
     /// The address.
     pub address: Address,
-    /// What its owner calls it.
+    /// The label that its owner has given it.
     pub label: Option<String>,
-    /// The user id of its owner, who alone sends as it and receives for it.
+    /// The user id of its owner. Only the owner sends from it and receives for it.
     pub owner_uid: u32,
 }
 
-/// Where something was said.
+/// The place where a name or a peer was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// In the configuration, which the daemon only reads.
+    /// The configuration, which the daemon only reads.
     Config,
-    /// At run time; it stands in the state directory.
+    /// A command at run time. The entry is kept in the state directory.
     State,
 }
 
-/// A name and whom it means.
+/// A name and its address.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct NameInfo {
@@ -48,35 +48,35 @@ pub struct PeerInfo {
     pub state: PeerState,
 }
 
-/// Why something was refused.
+/// The kind of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[non_exhaustive]
 pub enum Denial {
-    /// Only somebody else may do it.
+    /// Only another user may do it.
     NotAllowed,
-    /// It stands in the configuration, which is only read.
+    /// The entry is part of the configuration, which the daemon only reads.
     ReadOnly,
-    /// There is no such thing.
+    /// The entry does not exist.
     NotFound,
-    /// There is one already.
+    /// The entry exists already.
     Exists,
-    /// It makes no sense.
+    /// An argument is not valid.
     Invalid,
-    /// There are as many as there may be.
+    /// A bound is reached.
     Full,
-    /// It was tried and failed.
+    /// The operation failed.
     Failed,
 }
 
-/// A refusal: what, and what to do about it.
+/// A refusal, with its cause and the next step.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
 #[error("{message}")]
 pub struct AdminError {
-    /// Of which kind.
+    /// The kind of the refusal.
     pub denial: Denial,
-    /// What happened.
+    /// The cause.
     pub message: String,
-    /// What to do; empty when there is nothing to do.
+    /// The next step; empty when there is none.
     pub hint: String,
 }
 
@@ -87,20 +87,20 @@ impl AdminError {
     }
 }
 
-/// Whoever keeps a node: knows its addresses and their owners, its names and peers, and writes them down.
+/// The administration of a node: it has the owners of the addresses, the names and the peers, and stores them.
 ///
-/// User ids are those that the kernel vouches for (`SO_PEERCRED` on Linux). Methods without `async` are called for each message and
-/// must not block.
+/// User ids are those that the kernel reports (`SO_PEERCRED` on Linux). Methods without `async` must not block, because they are
+/// called for each message.
 #[async_trait]
 pub trait Admin: Send + Sync + 'static {
     /// Whether this user may stop the daemon and change its peers and names. Such a user may use every address.
     fn may_administer(&self, uid: u32) -> bool;
 
-    /// The owner of one of the node's addresses; `None` when it has no such address.
+    /// The owner of one of the node's addresses; `None` when the node does not have the address.
     fn owner(&self, address: &Address) -> Option<u32>;
 
-    /// The address this user means who names none: the node's first for its owner, the first of their own for
-    /// others.
+    /// The address that a call of this user uses when it names none: the first of the node for the owner of the daemon, the first
+    /// of their own for other users.
     fn default_address(&self, uid: u32) -> Option<Address>;
 
     /// The name of an address, if it has one.
@@ -109,42 +109,42 @@ pub trait Admin: Send + Sync + 'static {
     /// The node's addresses, its first one first.
     fn identities(&self) -> Vec<IdentityInfo>;
 
-    /// Makes an address for this user.
+    /// Creates an address for this user.
     async fn new_identity(&self, label: Option<String>, owner_uid: u32) -> Result<IdentityInfo, AdminError>;
 
-    /// Removes an address, and its secret for good.
+    /// Removes an address and destroys its secret key.
     async fn remove_identity(&self, address: &Address) -> Result<(), AdminError>;
 
     /// The names, in order.
     fn names(&self) -> Vec<NameInfo>;
 
-    /// Gives an address a name, and remembers it.
+    /// Gives an address a name, and stores it.
     async fn add_name(&self, name: String, address: Address) -> Result<(), AdminError>;
 
-    /// Forgets a name.
+    /// Removes a name.
     async fn remove_name(&self, name: &str) -> Result<(), AdminError>;
 
     /// The peers that are dialled.
     async fn peers(&self) -> Vec<PeerInfo>;
 
-    /// Dials a peer from now on, and remembers it.
+    /// Dials a peer from now on, and stores it.
     async fn add_peer(&self, uri: &str) -> Result<(), AdminError>;
 
-    /// Dials a peer no more. Says what became of its connection.
+    /// Stops dialling a peer. Returns a text about the state of its link.
     async fn remove_peer(&self, uri: &str) -> Result<String, AdminError>;
 
-    /// Reads the configuration again. Says what was done.
+    /// Reads the configuration again. Returns a text about the changes.
     async fn reload(&self) -> Result<String, AdminError>;
 
-    /// Whether the daemon may put its socket back after the file was removed.
+    /// Whether the daemon may create its socket again after the file was removed.
     ///
     /// # Errors
-    /// Why not: the place belongs to another daemon by now.
+    /// The reason why not: another daemon has taken over the state directory.
     fn may_bind(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// What the daemon counts besides what its node counts, by name. It stands among the counters of the status.
+    /// The counters of the daemon itself, by name. The status shows them among the counters of the node.
     fn counters(&self) -> BTreeMap<String, u64> {
         BTreeMap::new()
     }

@@ -1,4 +1,4 @@
-//! FrameReader out of a stream of bytes.
+//! Frames from a stream of bytes.
 
 use std::io;
 
@@ -6,13 +6,13 @@ use futures::io::{AsyncRead, AsyncReadExt};
 
 use crate::ipc::protocol::MAX_FRAME;
 
-/// How much is asked for in one read when no more is known to come, in bytes.
+/// The length of a read when no longer frame is known to come, in bytes.
 const CHUNK: usize = 16 << 10;
 
-/// A buffer longer than this is given back once it is empty, in bytes.
+/// A buffer with more bytes than this is freed once it is empty.
 const KEEP: usize = 256 << 10;
 
-/// Why there are no more frames.
+/// The reason why there are no more frames.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
     /// The other side closed the connection between two frames.
@@ -21,14 +21,14 @@ pub(super) enum FrameError {
     /// The other side closed the connection within a frame.
     #[error("the connection was closed within a frame")]
     Cut,
-    /// A frame that is longer than any may be.
+    /// The length of a frame exceeds the limit.
     #[error("a frame of {0} bytes, the limit is {MAX_FRAME}")]
     TooLong(u32),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Reads frames. The buffer grows as bytes come in, not as a length claims.
+/// Reads frames. The buffer grows with the bytes that have come, because a claimed length costs the sender nothing.
 #[derive(Debug)]
 pub(super) struct FrameReader<R> {
     stream: R,
@@ -42,7 +42,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         FrameReader { stream, buffer: Vec::new(), start: 0, end: 0 }
     }
 
-    /// The next frame's content. When the future is dropped nothing is lost.
+    /// The content of the next frame. A dropped future loses nothing, since the bytes stay in the buffer.
     pub(super) async fn next(&mut self) -> Result<&[u8], FrameError> {
         let length = loop {
             let have = self.buffer.get(self.start..self.end).unwrap_or_default();
@@ -81,6 +81,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// Moves the bytes to the start of the buffer, and lets it grow or shrink.
     fn make_room(&mut self, wanted: usize) {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -91,7 +92,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.buffer = Vec::new();
         }
         if self.buffer.len() < wanted.max(CHUNK) && self.buffer.len() - self.end < CHUNK {
-            // Doubling: never more than twice what has really come, and one chunk.
+            // The buffer doubles, so that it never has more than twice the bytes that have come, and one chunk.
             let length = (self.buffer.len() * 2).clamp(CHUNK, wanted.max(CHUNK));
             self.buffer.resize(length, 0);
         }
@@ -130,7 +131,9 @@ mod tests {
     fn a_frame_that_claims_too_much_is_refused() {
         for length in [MAX_FRAME as u32 + 1, u32::MAX] {
             let mut frames = frames(length.to_le_bytes().to_vec());
-            assert!(matches!(block_on(frames.next()), Err(FrameError::TooLong(said)) if said == length));
+            assert!(
+                matches!(block_on(frames.next()), Err(FrameError::TooLong(claimed)) if claimed == length)
+            );
         }
     }
 
