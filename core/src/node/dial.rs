@@ -16,7 +16,7 @@ use self::attempts::{Attempts, STAGGER};
 use self::backoff::Backoff;
 #[cfg(test)]
 use self::backoff::LIVED;
-use self::peers::{Candidate, in_order, lives};
+use self::peers::{Candidate, in_order, is_cut_off, lives};
 pub(crate) use self::peers::{LiveLinks, Refusal, SilentLink, Target};
 use crate::address::Address;
 use crate::link::Path;
@@ -144,7 +144,7 @@ impl Dials {
         let mut due = Vec::new();
         for (uri, target) in &mut self.targets {
             if target.is_idle()
-                && target.backoff.next <= now
+                && target.next_dial(alive) <= now
                 && !lives(alive, &target.paths, target.address.as_ref())
             {
                 target.resolving = true;
@@ -166,7 +166,7 @@ impl Dials {
                 places.taken += 1;
                 places.next = places.next.into_iter().chain([until]).min();
             } else if known.attempts.are_over()
-                && known.backoff.next < known.heard + FORGET
+                && known.next_dial(alive) < known.heard + FORGET
                 && now.since(known.heard) < FORGET
             {
                 places.waiting.push((*instance, known));
@@ -184,7 +184,7 @@ impl Dials {
         let mut room = alive.room().saturating_sub(self.answering(now).count());
         for (medium, places) in self.places(now, alive) {
             let free = DIAL_ON_MEDIUM.saturating_sub(places.taken).min(room);
-            let due = places.waiting.into_iter().filter(|(_, known)| known.backoff.next <= now);
+            let due = places.waiting.into_iter().filter(|(_, known)| known.next_dial(alive) <= now);
             let mut ranked: Vec<(u32, Reverse<[u8; 32]>, u64)> = due
                 .map(|(instance, known)| {
                     let rank = blake3::keyed_hash(own.as_bytes(), &[instance.to_le_bytes(), order].concat());
@@ -279,19 +279,19 @@ impl Dials {
         }
     }
 
-    /// A handshake succeeded on this path, with this address.
-    pub(crate) fn established(&mut self, now: Time, path: &Path, address: &Address) {
+    /// A handshake succeeded on this path, with this address. `alive` has the links before it.
+    pub(crate) fn established(&mut self, now: Time, path: &Path, address: &Address, alive: &impl LiveLinks) {
         for target in self.targets.values_mut().filter(|target| target.paths.contains(path)) {
             target.address = Some(*address);
             target.attempts.stop();
-            target.backoff.established(now);
+            target.backoff.established(now, is_cut_off(alive, &target.paths));
         }
         let of_path = |known: &&mut Candidate| known.paths.contains(path) || known.attempts.awaits(path);
         for known in self.heard.values_mut().filter(of_path) {
             known.address = Some(*address);
             known.attempts.stop();
             known.failures = 0;
-            known.backoff.established(now);
+            known.backoff.established(now, is_cut_off(alive, &known.paths));
         }
     }
 
@@ -301,7 +301,7 @@ impl Dials {
             .targets
             .values()
             .filter(|target| target.is_idle() && !lives(alive, &target.paths, target.address.as_ref()))
-            .map(|target| target.backoff.next);
+            .map(|target| target.next_dial(alive));
         let attempts = self.targets.values().map(|target| &target.attempts);
         let attempts = attempts.chain(self.heard.values().map(|known| &known.attempts));
         let later = attempts.filter_map(Attempts::deadline);
@@ -309,7 +309,7 @@ impl Dials {
         let holding = self.answering(now).count();
         let room_again = if holding < room { None } else { self.answering(now).min() };
         let heard = self.places(now, alive).into_values().filter_map(|places| {
-            let due = places.waiting.iter().map(|(_, known)| known.backoff.next).min()?;
+            let due = places.waiting.iter().map(|(_, known)| known.next_dial(alive)).min()?;
             // Without a place, when the next one may be free. Dials on any medium hold room.
             let place = if places.taken < DIAL_ON_MEDIUM { due } else { places.next? };
             Some(due.max(place).max(room_again.unwrap_or(due)))

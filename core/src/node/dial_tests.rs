@@ -2,6 +2,8 @@
 mod elsewhere;
 #[path = "dial/refusal_tests.rs"]
 mod refusals;
+#[path = "dial/rest_tests.rs"]
+mod rests;
 
 use super::*;
 use crate::identity::Identity;
@@ -101,7 +103,7 @@ fn who_said_goodbye_is_dialled_again_a_little_later_and_at_once_as_another_insta
     dials.heard(at(0), 0, Heard { endpoint: endpoint(2), instance: 2 });
     assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(2)]);
     for n in [1, 2] {
-        dials.established(at(1), &path(n), &address_of(&path(n)));
+        dials.established(at(1), &path(n), &address_of(&path(n)), &NONE);
         dials.left(at(20_000), &path(n), &address_of(&path(n)));
     }
     assert!(dials.due(at(20_249), &NONE).is_empty());
@@ -122,7 +124,7 @@ fn a_peer_that_lives_is_not_dialled_and_one_that_died_is_at_once() {
     dials.due(at(0), &NONE);
     dials.resolved(at(0), "udp:a", Ok(vec![path(1)]), &NONE);
     let peer = Address::from_bytes([1; 32]);
-    dials.established(at(1), &path(1), &peer);
+    dials.established(at(1), &path(1), &peer, &NONE);
     // It may live on another path than the one that was dialled.
     let alive = Links { addresses: vec![peer], ..NONE };
     assert!(dials.due(at(2), &alive).is_empty());
@@ -151,7 +153,7 @@ fn all_endpoints_of_a_node_are_dialled_one_shortly_after_the_other_until_one_ans
     assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(1)]);
     assert_eq!(dials.next_deadline(at(0), &NONE), Some(at(150)));
     assert_eq!(dialled(&mut dials, 1, 200, &NONE), [(150, path(2))]);
-    dials.established(at(200), &path(2), &address_of(&path(2)));
+    dials.established(at(200), &path(2), &address_of(&path(2)), &NONE);
     let links = Links { paths: vec![path(2)], ..NONE };
     assert_eq!(dialled(&mut dials, 200, 5000, &links), []);
 }
@@ -161,7 +163,7 @@ fn of_the_endpoints_of_a_node_those_that_are_cut_are_dialled_last_and_a_link_tha
     let mut dials = Dials::default();
     (1..=4).rev().for_each(|n| hear(&mut dials, at(0), n));
     dials.due_heard(at(0), &own(), &NONE);
-    dials.established(at(1), &path(1), &address_of(&path(1)));
+    dials.established(at(1), &path(1), &address_of(&path(1)), &NONE);
     let links = Links { away: vec![path(1)], cut: vec![path(1), path(2)], ..NONE };
     let order = dialled(&mut dials, 20_000, 21_000, &links);
     assert_eq!(order, [(20_000, path(3)), (20_150, path(4)), (20_300, path(2))]);
@@ -169,7 +171,7 @@ fn of_the_endpoints_of_a_node_those_that_are_cut_are_dialled_last_and_a_link_tha
     let mut dials = Dials::default();
     hear(&mut dials, at(0), 1);
     dials.due_heard(at(0), &own(), &NONE);
-    dials.established(at(1), &path(1), &address_of(&path(1)));
+    dials.established(at(1), &path(1), &address_of(&path(1)), &NONE);
     assert_eq!(dialled(&mut dials, 20_000, 30_000, &links), []);
 }
 
@@ -294,7 +296,7 @@ fn nobody_is_woken_for_those_heard_who_will_not_be_dialled() {
         Some(at(0) + ANSWER),
         "all that are chosen are being dialled"
     );
-    due.iter().for_each(|path| dials.established(at(0), path, &address_of(path)));
+    due.iter().for_each(|path| dials.established(at(0), path, &address_of(path), &NONE));
     let all = Links { paths: due, ..Links::default() };
     assert_eq!(dials.next_deadline(at(1), &all), None, "every place is taken");
     assert_eq!(dials.next_deadline(at(100_000), &NONE), None, "they have not been heard for too long");
@@ -336,7 +338,7 @@ fn invented_neighbours_do_not_keep_real_ones_out() {
         dialled.retain(|(since, _)| since + 160 > tick);
         for path in dials.due_heard(now, &own, &links) {
             if real().any(|n| path == self::path(n)) {
-                dials.established(now, &path, &address_of(&path));
+                dials.established(now, &path, &address_of(&path), &NONE);
                 links.paths.push(path);
             } else {
                 dialled.push((tick, path));
@@ -357,32 +359,10 @@ fn who_is_heard_on_two_media_is_dialled_on_each() {
     }
     let due = dials.due_heard(at(0), &own, &NONE);
     assert_eq!(due.iter().map(|path| path.netmod).collect::<Vec<_>>(), [0, 1]);
-    due.iter().for_each(|path| dials.established(at(0), path, &other));
+    due.iter().for_each(|path| dials.established(at(0), path, &other, &NONE));
     let first_lives = Links { addresses: vec![other], ..Links::default() };
     let due = dials.due_heard(at(0), &own, &first_lives);
     assert_eq!(due.iter().map(|path| path.netmod).collect::<Vec<_>>(), [1], "its link there has ended");
-}
-
-#[test]
-fn a_link_that_does_not_live_long_is_dialled_again_less_and_less_often() {
-    let mut dials = Dials::default();
-    dials.add(at(0), "udp:a");
-    let mut now = at(0);
-    let mut rests = Vec::new();
-    for _ in 0..6 {
-        assert_eq!(dials.due(now, &NONE), ["udp:a"]);
-        dials.resolved(now, "udp:a", Ok(vec![path(1)]), &NONE);
-        dials.established(now, &path(1), &address_of(&path(1)));
-        let next = dials.next_deadline(now, &NONE).unwrap();
-        rests.push(next.since(now).as_millis());
-        now = next + Duration::from_millis(300);
-    }
-    assert_eq!(rests, [0, 500, 1000, 2000, 4000, 5000]);
-    now = now + LIVED;
-    assert_eq!(dials.due(now, &NONE), ["udp:a"]);
-    dials.resolved(now, "udp:a", Ok(vec![path(1)]), &NONE);
-    dials.established(now, &path(1), &address_of(&path(1)));
-    assert_eq!(dials.next_deadline(now, &NONE), Some(now), "one that has lived is dialled at once");
 }
 
 #[test]

@@ -11,6 +11,10 @@ pub(super) const LAST_RETRY: Duration = Duration::from_secs(30);
 pub(crate) const LIVED: Duration = Duration::from_secs(10);
 /// The longest wait before a link that does not live long is dialled again.
 pub(crate) const LAST_REST: Duration = Duration::from_secs(5);
+/// The minimum time from the begin of a link to the next dial when its medium reports that its path is cut. Such a link did not
+/// end by itself, so the peer is dialled on its other paths without a longer rest; the minimum bounds the handshakes that loose
+/// plugs cause.
+pub(super) const CUT_REST: Duration = Duration::from_millis(250);
 /// A neighbour that has no place is dialled again after so long, and then each time after twice as long, up to [`LAST_REFUSED`]:
 /// a place may soon be free, but as a rule links last, and each dial costs it a handshake.
 pub(super) const FIRST_REFUSED: Duration = Duration::from_secs(10);
@@ -19,10 +23,12 @@ pub(super) const LAST_REFUSED: Duration = Duration::from_secs(600);
 /// See the [module's page](self).
 #[derive(Clone, Copy)]
 pub(super) struct Backoff {
-    pub(super) next: Time,
+    /// The earliest time of the next dial after a failure, a refusal or a goodbye.
+    next: Time,
     wait: Duration,
-    /// When a link began last, and how long one is not to be made anew if it does not live long.
+    /// The time at which the last link began.
     begun: Option<Time>,
+    /// The time from the begin of the last link to the next dial, if that link ends by itself.
     rest: Duration,
     /// How long it rests after the next refusal.
     refused: Duration,
@@ -42,10 +48,21 @@ impl Backoff {
         self.next = self.next.max(until);
     }
 
-    pub(super) fn established(&mut self, now: Time) {
-        let again = self.begun.is_some_and(|begun| now.since(begun) < LIVED);
-        self.rest = if again { (self.rest * 2).clamp(FIRST_RETRY, LAST_REST) } else { Duration::ZERO };
-        (self.next, self.wait, self.begun) = (now + self.rest, FIRST_RETRY, Some(now));
+    /// The earliest time of the next dial. `cut` is whether the medium reports that the path of the last link is cut.
+    pub(super) fn next(&self, cut: bool) -> Time {
+        let rest = if cut { self.rest.min(CUT_REST) } else { self.rest };
+        self.begun.map_or(self.next, |begun| self.next.max(begun + rest))
+    }
+
+    /// A link has begun. `cut` is whether it replaces one whose path is cut. That one did not end by itself, so the rest does
+    /// not grow.
+    pub(super) fn established(&mut self, now: Time, cut: bool) {
+        self.rest = match self.begun.filter(|begun| now.since(*begun) < LIVED) {
+            None => Duration::ZERO,
+            Some(_) if cut => self.rest.max(CUT_REST),
+            Some(_) => (self.rest * 2).clamp(FIRST_RETRY, LAST_REST),
+        };
+        (self.next, self.wait, self.begun) = (now, FIRST_RETRY, Some(now));
     }
 
     /// The neighbour has refused the link, or ended it to give its place to another. Returns how long it is left alone.

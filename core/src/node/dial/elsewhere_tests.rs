@@ -9,7 +9,7 @@ fn an_endpoint_that_is_heard_while_all_others_are_dialled_holds_up_no_later_dial
     (1..=4).for_each(|n| hear(&mut dials, at(0), n));
     let first = dialled(&mut dials, 0, 1000, &NONE);
     first[..3].iter().for_each(|(_, path)| dials.failed(at(2000), path, "timed out"));
-    dials.established(at(3000), &first[3].1, &peer);
+    dials.established(at(3000), &first[3].1, &peer, &NONE);
     // The link has ended, and the node has other addresses now.
     let again = dialled(&mut dials, 20_000, 21_000, &NONE);
     assert_eq!(again.len(), 4);
@@ -26,12 +26,12 @@ fn a_node_that_answers_where_another_endpoint_has_taken_the_place_is_known_by_it
     let first = dialled(&mut dials, 0, 1000, &NONE);
     first[..3].iter().for_each(|(_, path)| dials.failed(at(2000), path, "timed out"));
     let peer = address_of(&path(1));
-    dials.established(at(3000), &first[3].1, &peer);
+    dials.established(at(3000), &first[3].1, &peer, &NONE);
     let again = dialled(&mut dials, 20_000, 21_000, &NONE);
     // Anybody can send a copy of its beacon from elsewhere.
     hear(&mut dials, at(21_000), 5);
     let answers = again[3].1;
-    dials.established(at(21_001), &answers, &peer);
+    dials.established(at(21_001), &answers, &peer, &NONE);
     assert_eq!(dials.next_deadline(at(21_001), &Links { addresses: vec![peer], ..NONE }), None);
     assert!(!dialled(&mut dials, 21_001, 27_000, &NONE).is_empty(), "it is dialled when that link has ended");
 }
@@ -42,10 +42,10 @@ fn a_node_that_dials_here_from_elsewhere_while_it_is_dialled_is_dialled_again_wh
     let peer = address_of(&path(1));
     (1..=3).for_each(|n| hear(&mut dials, at(0), n));
     dials.due_heard(at(0), &own(), &NONE);
-    dials.established(at(1), &path(1), &peer);
+    dials.established(at(1), &path(1), &peer, &NONE);
     assert_eq!(dials.due_heard(at(20_000), &own(), &NONE).len(), 1);
     let from_elsewhere = Links { addresses: vec![peer], ..NONE };
-    dials.established(at(20_010), &path(9), &peer);
+    dials.established(at(20_010), &path(9), &peer, &NONE);
     assert_eq!(dialled(&mut dials, 20_010, 21_000, &from_elsewhere), []);
     assert!(!dialled(&mut dials, 21_000, 30_000, &NONE).is_empty());
 }
@@ -56,7 +56,7 @@ fn a_node_that_is_heard_elsewhere_while_its_link_is_suspect_is_dialled_there_at_
     let peer = address_of(&path(1));
     (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
     assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(1)]);
-    dials.established(at(1), &path(1), &peer);
+    dials.established(at(1), &path(1), &peer, &NONE);
     let up = Links { addresses: vec![peer], paths: vec![path(1)], ..NONE };
     hear(&mut dials, at(20_010), 3);
     assert_eq!(dialled(&mut dials, 20_010, 20_200, &up), [], "the link is as it should be");
@@ -74,7 +74,7 @@ fn a_node_that_is_heard_elsewhere_while_its_link_is_suspect_is_dialled_there_at_
     let mut dials = Dials::default();
     hear(&mut dials, at(0), 1);
     dials.due_heard(at(0), &own(), &NONE);
-    dials.established(at(1), &path(1), &peer);
+    dials.established(at(1), &path(1), &peer, &NONE);
     hear(&mut dials, at(20_010), 1);
     assert_eq!(dialled(&mut dials, 20_100, 21_000, &suspect(20_000)), []);
 }

@@ -84,6 +84,11 @@ fn has_link(alive: &impl LiveLinks, paths: &[Path]) -> bool {
     all_away || paths.iter().any(|path| alive.path(path))
 }
 
+/// Whether there is a link over one of the paths that its medium reports as cut.
+pub(super) fn is_cut_off(alive: &impl LiveLinks, paths: &[Path]) -> bool {
+    paths.iter().any(|path| alive.is_away(path))
+}
+
 /// The paths in the order in which to dial them: those last that are cut as far as the medium knows. A link that is away comes
 /// back by itself.
 pub(super) fn in_order(alive: &impl LiveLinks, paths: &[Path]) -> Vec<Path> {
@@ -144,6 +149,11 @@ impl Candidate {
         self.address == Some(*address) || self.paths.contains(path)
     }
 
+    /// The earliest time of the next dial.
+    pub(super) fn next_dial(&self, alive: &impl LiveLinks) -> Time {
+        self.backoff.next(is_cut_off(alive, &self.paths))
+    }
+
     /// Until when it holds a place because an answer may come, if it was dialled so lately.
     pub(super) fn answering(&self, now: Time) -> Option<Time> {
         self.attempts.since().map(|since| since + ANSWER).filter(|until| *until > now)
@@ -166,6 +176,11 @@ impl Candidate {
 impl Target {
     pub(super) fn is_idle(&self) -> bool {
         !self.resolving && self.attempts.are_over()
+    }
+
+    /// The earliest time of the next dial.
+    pub(super) fn next_dial(&self, alive: &impl LiveLinks) -> Time {
+        self.backoff.next(is_cut_off(alive, &self.paths))
     }
 
     pub(super) fn is_at(&self, path: &Path, address: &Address) -> bool {

@@ -13,7 +13,7 @@ fn a_peer_that_refuses_is_dialled_again_soon_and_then_less_and_less_often_and_sh
     for _ in 0..8 {
         assert_eq!(dials.due(now, &NONE), ["udp:a"]);
         dials.resolved(now, "udp:a", Ok(vec![path(1)]), &NONE);
-        dials.established(now, &path(1), &peer);
+        dials.established(now, &path(1), &peer, &NONE);
         assert_eq!(
             dials.refused(now, &path(1), &peer, "full"),
             dials.next_deadline(now, &NONE).unwrap().since(now)
@@ -33,7 +33,7 @@ fn a_node_that_was_heard_and_refuses_is_not_dialled_at_any_of_its_endpoints() {
     let peer = address_of(&path(1));
     (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
     dials.due_heard(at(0), &own(), &NONE);
-    dials.established(at(5), &path(1), &peer);
+    dials.established(at(5), &path(1), &peer, &NONE);
     dials.refused(at(6), &path(1), &peer, "full");
     assert_eq!(dialled(&mut dials, 6, 10_000, &NONE), []);
     let refusals = dials.refusals();
@@ -42,7 +42,7 @@ fn a_node_that_was_heard_and_refuses_is_not_dialled_at_any_of_its_endpoints() {
         [(peer, "full")]
     );
     assert_eq!(dialled(&mut dials, 10_000, 10_100, &NONE), [(10_006, path(1))]);
-    dials.established(at(10_100), &path(1), &peer);
+    dials.established(at(10_100), &path(1), &peer, &NONE);
     dials.in_service(&path(1), &peer);
     assert!(dials.refusals().is_empty());
 }
@@ -77,7 +77,7 @@ fn a_link_whose_peer_is_removed_stays_only_if_something_else_asks_for_it() {
         dials.add(at(0), uri);
         dials.resolved(at(0), uri, Ok(vec![path(1)]), &NONE);
     }
-    dials.established(at(1), &path(1), &peer);
+    dials.established(at(1), &path(1), &peer, &NONE);
     assert_eq!(dials.remove("udp:a"), Some((vec![path(1)], Some(peer))));
     assert_eq!(dials.why_linked(&path(1), &peer, true), RemovedPeer::DialledOtherwise);
     dials.remove("udp:b");

@@ -19,5 +19,7 @@ fn the_specification_has_the_constants_of_dialling() {
         "heard and said goodbye {} later": backoff::LAST_REST;
         "dials again after {}, doubling to {}": backoff::FIRST_REFUSED, backoff::LAST_REFUSED;
         "link has lived {}": backoff::LIVED;
+        "only {} after its begin, each further time twice as long after it, up to {}": backoff::FIRST_RETRY, backoff::LAST_REST;
+        "replaced at once, but not within {} of their begin": backoff::CUT_REST;
     }
 }

@@ -261,7 +261,7 @@ impl PeeringTask {
         }
         let configured = {
             let mut dials = lock(&shared.dials);
-            dials.established(now, &path, &address);
+            dials.established(now, &path, &address, &live_links(&shared));
             dials.is_configured(&path, &address)
         };
         let old = {
