@@ -7,8 +7,10 @@
 //! newer frame from the known endpoint shows that the neighbour has not moved. A neighbour answers challenges only from
 //! the endpoint that it knows; otherwise an attacker could forward the challenge and obtain the response.
 //!
-//! A challenge is never longer than the frame that caused it, and each frame causes one at most, so that a forged
-//! endpoint cannot be flooded by this node.
+//! A challenge is never longer than the frame that caused it, and each frame causes three at most, which is the limit of
+//! RFC 9000 (section 8.1), so that a forged endpoint cannot be flooded by this node. The second and the third follow
+//! when no response arrives: a neighbour that only listens sends its next frame a second later, and would be lost for as
+//! long by the loss of one challenge.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -31,6 +33,17 @@ pub(super) const CHALLENGE_LIFE: Duration = Duration::from_secs(3);
 /// arrives, and a challenge for each would double its traffic.
 pub(super) const CHALLENGE_GAP: Duration = Duration::from_millis(50);
 
+/// The maximum number of repetitions of a challenge without a further frame from its endpoint.
+pub(super) const MAX_REPETITIONS: u32 = 2;
+/// The time without a response after which a challenge is repeated before a round trip is known.
+pub(super) const FIRST_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// The time without a response after which a challenge is repeated for the first time. The path of `rtt` is the former
+/// one, so two round trips are allowed.
+fn timeout(rtt: Option<Duration>) -> Duration {
+    rtt.map_or(FIRST_TIMEOUT, |rtt| rtt.saturating_mul(2).max(CHALLENGE_GAP))
+}
+
 /// The endpoints that have been challenged. See the [module documentation](self).
 #[derive(Debug, Default)]
 pub(super) struct PathValidation {
@@ -44,6 +57,20 @@ struct PathChallenge {
     token: u64,
     until: Time,
     last: Time,
+    /// The number of repetitions since the last frame from the endpoint.
+    repetitions: u32,
+}
+
+impl PathChallenge {
+    /// The time of the next repetition, if there is one. The second waits twice as long as the first.
+    fn repeat_at(&self, timeout: Duration) -> Option<Time> {
+        let at = self.last + timeout.saturating_mul(self.repetitions.saturating_add(1));
+        (self.repetitions < MAX_REPETITIONS && at < self.until).then_some(at)
+    }
+
+    fn content(&self) -> Vec<u8> {
+        plaintext(KIND_CHALLENGE, &ChallengeToken { token: self.token })
+    }
 }
 
 impl PathValidation {
@@ -71,26 +98,43 @@ impl PathValidation {
     ) -> Option<Vec<u8>> {
         self.challenges.retain(|challenge| challenge.until > now);
         let full = self.challenges.len() >= MAX_CHALLENGES;
-        let token = match self.challenges.iter_mut().find(|challenge| challenge.endpoint == endpoint) {
-            Some(challenge) if now.since(challenge.last) < CHALLENGE_GAP => return None,
-            Some(challenge) => {
-                challenge.last = now;
-                challenge.token
-            }
+        let known = self.challenges.iter_mut().find(|challenge| challenge.endpoint == endpoint);
+        if known.as_ref().is_some_and(|challenge| now.since(challenge.last) < CHALLENGE_GAP) {
+            return None;
+        }
+        let token = known.as_ref().map_or_else(|| rng.next_u64(), |challenge| challenge.token);
+        let new = PathChallenge { endpoint, token, until: now + CHALLENGE_LIFE, last: now, repetitions: 0 };
+        let content = new.content();
+        if content.len().saturating_add(Sealer::OVERHEAD) > length {
+            return None;
+        }
+        match known {
+            Some(challenge) => (challenge.last, challenge.repetitions) = (now, 0),
             None if full => return None,
-            None => {
-                let token = rng.next_u64();
-                self.challenges.push_back(PathChallenge {
-                    endpoint,
-                    token,
-                    until: now + CHALLENGE_LIFE,
-                    last: now,
-                });
-                token
-            }
+            None => self.challenges.push_back(new),
+        }
+        Some(content)
+    }
+
+    /// The time at which [`PathValidation::repeat`] is due. `rtt` is the round trip of the link.
+    pub(super) fn deadline(&self, rtt: Option<Duration>) -> Option<Time> {
+        self.challenges.iter().filter_map(|challenge| challenge.repeat_at(timeout(rtt))).min()
+    }
+
+    /// The challenges that are due to be repeated, since no response has arrived in time.
+    pub(super) fn repeat(
+        &mut self,
+        now: Time,
+        rtt: Option<Duration>,
+    ) -> impl Iterator<Item = (Endpoint, Vec<u8>)> + '_ {
+        let due = move |challenge: &&mut PathChallenge| {
+            challenge.repeat_at(timeout(rtt)).is_some_and(|at| at <= now)
         };
-        let challenge = plaintext(KIND_CHALLENGE, &ChallengeToken { token });
-        (challenge.len().saturating_add(Sealer::OVERHEAD) <= length).then_some(challenge)
+        self.challenges.iter_mut().filter(due).map(move |challenge| {
+            challenge.last = now;
+            challenge.repetitions = challenge.repetitions.saturating_add(1);
+            (challenge.endpoint, challenge.content())
+        })
     }
 
     /// Whether this response proves that the neighbour receives at `endpoint`. If so, all challenges end.

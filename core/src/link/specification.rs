@@ -121,5 +121,7 @@ fn the_specification_has_the_constants_of_the_mtu_and_of_roaming() {
         "and the next try is in {}": mtu::RAISE_INTERVAL;
         "It is tried again after {}, doubling to {}": mtu::BLACK_HOLE_RETRY, mtu::RAISE_INTERVAL;
         "at most {} endpoints at a time, each asked at most every {}, for {}": path_validation::MAX_CHALLENGES, path_validation::CHALLENGE_GAP, path_validation::CHALLENGE_LIFE;
+        "repeated after max({}, 2·srtt) without a response ({} before a round trip is known), and once more after twice that":
+            path_validation::CHALLENGE_GAP, path_validation::FIRST_TIMEOUT;
     }
 }

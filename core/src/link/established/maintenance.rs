@@ -205,10 +205,11 @@ impl Link {
     /// The time at which [`Link::maintain`] is due.
     pub(super) fn maintenance_deadline(&self) -> Option<Time> {
         let renewal = self.renewal.as_ref().and_then(Renewal::deadline);
-        renewal.into_iter().chain(self.mtu.deadline()).min()
+        let challenge = self.path_validation.deadline(self.rtt.smoothed());
+        renewal.into_iter().chain(self.mtu.deadline()).chain(challenge).min()
     }
 
-    /// Handles the timers of the keys and of the path MTU.
+    /// Handles the timers of the keys, of the challenges and of the path MTU.
     pub(super) fn maintain(&mut self, now: Time) {
         let (rtt, heard, lossy) = (self.rtt.smoothed(), self.liveness.last_heard(), self.is_lossy());
         if let Some(renewal) = &mut self.renewal {
@@ -218,6 +219,8 @@ impl Link {
             let rekey = renewal.timeout(now, rtt, &mut self.opener, &mut self.rng);
             self.output.extend(rekey.map(LinkOutput::Transmit));
         }
+        let challenges = self.path_validation.repeat(now, rtt);
+        self.output.extend(challenges.map(|(endpoint, content)| LinkOutput::TransmitTo(endpoint, content)));
         let probe = self.with_mtu(|mtu| mtu.poll(now, rtt, heard, lossy));
         // A short probe beside a long one shows whether the path drops long frames only, or everything.
         if probe.is_some() && self.mtu.is_confirmation_unanswered() {

@@ -58,6 +58,41 @@ fn a_neighbour_that_moved_is_followed_in_one_round_trip() {
 }
 
 #[test]
+fn a_neighbour_that_moved_and_stays_silent_is_followed_although_challenges_are_lost() {
+    for lost in 1..=2 {
+        let mut pair = Pair::settled(1, ms(2));
+        let begun = pair.now;
+        let frame = pair.packet_of_1();
+        pair.stray(endpoint(7), frame).unwrap();
+        // The frames of the neighbour leave from its new endpoint, and it sends none by itself in this time.
+        pair.wires[1].loss = 100;
+        for _ in 0..lost {
+            pair.elsewhere[0].pop().expect("a challenge");
+            while pair.elsewhere[0].is_empty() && pair.now.since(begun) < ms(200) {
+                pair.run(ms(1));
+            }
+        }
+        assert!(pair.now.since(begun) <= ms(150), "{lost} lost: {:?}", pair.now.since(begun));
+        let response = pair.response();
+        pair.stray(endpoint(7), response).unwrap();
+        assert_eq!(pair.moves[0], [endpoint(7)], "{lost} lost");
+    }
+}
+
+#[test]
+fn an_endpoint_that_does_not_respond_receives_three_challenges_for_a_frame() {
+    let mut pair = Pair::settled(1, ms(2));
+    let frame = pair.packet_of_1();
+    let length = frame.len();
+    pair.stray(endpoint(7), frame).unwrap();
+    pair.wires[1].loss = 100;
+    pair.run(Duration::from_secs(10));
+    let sent: Vec<usize> = pair.elsewhere[0].iter().map(|(_, challenge)| challenge.len()).collect();
+    assert_eq!(sent.len(), 3);
+    assert!(sent.iter().all(|challenge| *challenge <= length));
+}
+
+#[test]
 fn copies_of_frames_from_another_endpoint_do_not_move_the_link() {
     let mut pair = Pair::settled(2, ms(2));
     for _ in 0..50 {
