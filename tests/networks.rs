@@ -1,17 +1,21 @@
 //! Hosts as they are in the field, in network namespaces: interfaces that come later, many of them, networks of which only one
 //! is common, and a host that lets nothing out.
 
-use rouse_tests::{Daemon, Namespace, programs, run_in_namespaces, until};
+use rouse_tests::{Daemon, Namespace, programs, run_in_namespaces_and_with_nft, until};
 
 fn main() {
-    run_in_namespaces(&[
+    let tests: &[(&str, fn())] = &[
         ("a_daemon_takes_an_interface_and_an_address_when_they_come", late),
         ("a_listener_whose_address_has_left_the_host_is_not_up", leaves),
         ("a_daemon_with_nowhere_at_all_to_listen_does_not_start", nowhere),
         ("of_two_networks_on_a_card_the_common_one_is_found", two_networks),
         ("of_too_many_interfaces_the_one_with_an_address_stays", crowded),
         ("what_this_host_does_not_let_out_is_named", forbidden),
-    ]);
+    ];
+    run_in_namespaces_and_with_nft(
+        tests,
+        &[("what_a_firewall_of_this_host_does_not_let_out_is_named", firewall)],
+    );
 }
 
 /// A cable between two hosts, up at both ends.
@@ -147,6 +151,19 @@ fn crowded() {
     });
 }
 
+/// Waits until the netmod that listens on all IPv4 addresses and the only peer show that this host lets nothing out.
+fn shows_that_nothing_is_let_out(daemon: &Daemon) {
+    until("the netmod to name it", || {
+        let error = netmod(daemon, "0.0.0.0")["last_error"].as_str()?.to_owned();
+        error.contains("lets nothing out").then_some(())
+    });
+    until("the peer to name it", || {
+        let peers = daemon.json(&["peers"]);
+        let error = peers[0]["last_error"].as_str()?.to_owned();
+        error.contains("lets nothing out").then_some(())
+    });
+}
+
 fn forbidden() {
     let (a, b) = (Namespace::new("forbid"), Namespace::new("forbid"));
     cable("cable", &a, &b);
@@ -155,13 +172,23 @@ fn forbidden() {
     a.ip(&["route", "add", "prohibit", "10.80.5.2/32"]);
     let peer = "udp:10.80.5.2:7700";
     let one = programs!().daemon().listen("udp:0.0.0.0:7700").peer(peer).namespace(a.name()).start();
-    until("the netmod to name it", || {
-        let error = netmod(&one, "0.0.0.0")["last_error"].as_str()?.to_owned();
-        error.contains("lets nothing out").then_some(())
-    });
-    until("the peer to name it", || {
-        let peers = one.json(&["peers"]);
-        let error = peers[0]["last_error"].as_str()?.to_owned();
-        error.contains("lets nothing out").then_some(())
-    });
+    shows_that_nothing_is_let_out(&one);
+}
+
+/// A packet that a firewall drops in the output hook is refused to the program that sends it, with EPERM.
+fn firewall() {
+    let (a, b) = (Namespace::new("wall"), Namespace::new("wall"));
+    cable("cable", &a, &b);
+    address(&a, "10.80.6.1/24", "cable");
+    address(&b, "10.80.6.2/24", "cable");
+    a.nft(&["add", "table", "inet", "wall"]);
+    a.nft(&["add", "chain", "inet", "wall", "out", "{ type filter hook output priority 0; }"]);
+    a.nft(&["add", "rule", "inet", "wall", "out", "udp", "dport", "7700", "drop"]);
+    let peer = "udp:10.80.6.2:7700";
+    let one = programs!().daemon().listen("udp:0.0.0.0:7700").peer(peer).namespace(a.name()).start();
+    shows_that_nothing_is_let_out(&one);
+    // The firewall is opened: the peer is dialled again and reached.
+    let other = programs!().daemon().listen("udp:10.80.6.2:7700").namespace(b.name()).start();
+    a.nft(&["delete", "table", "inet", "wall"]);
+    one.neighbour(other.address());
 }

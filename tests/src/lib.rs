@@ -24,13 +24,13 @@ pub use cables::{Cables, Cut, Topology};
 pub use capture::Capture;
 pub use daemon::{Daemon, DaemonBuilder, Sending};
 pub use lan::{Family, Lan};
-pub use namespace::{Namespace, may_make_namespaces, remove_namespaces};
+pub use namespace::{Namespace, may_make_namespaces, may_use_nft, remove_namespaces};
 pub use process::{Usage, usage, wait_until_read};
 pub use program::{Output, Programs, Running, built_program};
 pub use relay::Relay;
 pub use strain::{Noticed, Strain};
 pub use stream::{Outcome, Stream};
-pub use trials::{run_in_namespaces, run_timed_in_namespaces};
+pub use trials::{run_in_namespaces, run_in_namespaces_and_with_nft, run_timed_in_namespaces};
 pub use wait::{PATIENCE, until};
 
 /// The programs that cargo built for this test; only in tests of the package `roused`.

@@ -19,6 +19,12 @@ pub fn may_make_namespaces() -> bool {
     made
 }
 
+/// Whether firewalls can be made in namespaces: where the kernel allows it, with `nft` of nftables.
+pub fn may_use_nft() -> bool {
+    let namespace = Namespace::new("try");
+    quietly(&["netns", "exec", namespace.name(), "nft", "add", "table", "inet", "try"])
+}
+
 /// Ends what runs in the namespaces of this process, and removes them: for a process that is about to end without
 /// dropping what it holds.
 pub fn remove_namespaces() {
@@ -65,6 +71,17 @@ impl Namespace {
     #[track_caller]
     pub fn ip(&self, arguments: &[&str]) {
         let mut all = vec!["-n", &self.name];
+        all.extend(arguments);
+        ip(&all);
+    }
+
+    /// Runs `nft` in it.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[track_caller]
+    pub fn nft(&self, arguments: &[&str]) {
+        let mut all = vec!["netns", "exec", &self.name, "nft"];
         all.extend(arguments);
         ip(&all);
     }
