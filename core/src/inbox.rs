@@ -74,7 +74,8 @@
 //!    item leaves the inbox only in the poll that returns it, and enters it only in the poll that reports success.
 //! 7. **Bounded** in items and, if requested, in bytes. The policy for a full inbox is chosen at construction
 //!    ([`Full`]), and every item that was not delivered is counted by its cause ([`Counters`]).
-//! 8. **A panic** in one task that uses the inbox does not affect the others: the lock is not poisoned.
+//! 8. **A panic** in one task that uses the inbox, or in its waker, does not affect the others: the lock is not
+//!    poisoned, the other tasks are woken, and the call that woke it returns.
 //!
 //! All methods take `&self`: share an inbox in an [`Arc`].
 
@@ -83,6 +84,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::sync::{Mutex, MutexGuard};
+use crate::waitlist;
 
 mod error;
 mod futures;
@@ -92,8 +94,9 @@ mod tests;
 
 pub use error::{Closed, PushError, TryRecvError};
 pub use futures::{Items, Push, PushBatch, Recv, RecvBatch, RecvBatchInto};
+pub(crate) use state::AfterUnlock;
 pub use state::Counters;
-use state::{AfterUnlock, InboxLimits, InboxState};
+use state::{InboxLimits, InboxState};
 
 /// The policy for a write to a full inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -209,6 +212,14 @@ impl<T> Inbox<T> {
         drop(state);
         self.run_after_unlock(after);
         result
+    }
+
+    /// Writes an item as [`try_push`](Inbox::try_push) does, for a caller that holds a lock of its own. The caller passes
+    /// the result to [`run_after_unlock`](Inbox::run_after_unlock) when that lock is released.
+    pub(crate) fn try_push_locked(&self, item: T) -> AfterUnlock<T> {
+        let mut after = AfterUnlock::new();
+        let _ = self.state.lock().write(&self.limits, item, None, &mut after);
+        after
     }
 
     /// Puts an item that a reader took but could not use back at the head, and wakes one reader. The item is exempt
@@ -345,7 +356,7 @@ impl<T> Inbox<T> {
 
     /// Calls the wakers and drops the items that a change set aside while it held the lock.
     #[inline]
-    fn run_after_unlock(&self, after: AfterUnlock<T>) {
+    pub(crate) fn run_after_unlock(&self, after: AfterUnlock<T>) {
         let AfterUnlock { wakers, stale, evicted } = after;
         if let Some(spare) = wakers.wake() {
             self.state.lock().spare = spare;
@@ -358,7 +369,7 @@ impl<T> Inbox<T> {
 #[inline]
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
-        waker.wake();
+        waitlist::wake(waker);
     }
 }
 

@@ -80,6 +80,7 @@ pub mod node;
 pub mod notify;
 #[cfg(test)]
 mod protocol_tests;
+mod reply;
 mod route;
 mod rt;
 #[cfg(any(test, feature = "sim"))]

@@ -37,7 +37,7 @@
 //! 4. [`Notify::take_when`] may take something out of the value, and wakes no task by doing so.
 //! 5. Any number of tasks may wait, on any executor. A waiting future that is dropped leaves the cell.
 //! 6. A panic while a write guard is held releases the lock and wakes all waiting tasks. The value stays as the panic
-//!    left it.
+//!    left it. A panic in the waker of one task does not affect the others, nor the task that wrote.
 //!
 //! The guards hold a plain mutex: hold them briefly, never across an `.await` (they are not `Send`, so that a spawned
 //! task that tries does not compile).

@@ -274,10 +274,21 @@ impl Deferred<Waker> {
     #[inline]
     pub(crate) fn wake(self) -> Option<Vec<Waker>> {
         let Deferred { first, mut more } = self;
-        first.map(Waker::wake)?;
-        more.drain(..).for_each(Waker::wake);
+        first.map(wake)?;
+        more.drain(..).for_each(wake);
         (more.capacity() > 0).then_some(more)
     }
+}
+
+/// Calls a waker. No lock may be held. A panic of the waker is a fault of the task that waits: it must neither keep the
+/// tasks behind it asleep nor unwind the task that writes. The panic hook has reported it.
+#[inline]
+pub(crate) fn wake(waker: Waker) {
+    #[cfg(not(feature = "loom"))]
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
+    // loom reports the failure of a model by a panic, wherever it finds that.
+    #[cfg(feature = "loom")]
+    waker.wake();
 }
 
 #[cfg(all(test, not(feature = "loom")))]

@@ -1,8 +1,8 @@
-//! A panic is the end of what it came from and of nothing else: a netmod is opened again, and a node that has lost a task that
-//! it cannot do without shows that it has failed.
+//! A panic is the end of what it came from and of nothing else: a netmod is opened again, and an application whose waker
+//! panics harms no other. The end of a task that the node needs is tested beside the tasks.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use rouse_core::netmod::mem::{MemNet, MemNetmod};
 use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Note, Properties, Received, Train};
-use rouse_core::{Body, Events, NetmodState, NetmodStatus, Node, Peer, PeerState, SendError};
+use rouse_core::{Body, Event, NetmodState, NetmodStatus, Node};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -296,39 +296,51 @@ impl Wake for Faulty {
     }
 }
 
-/// Waits for the next event with a waker that panics.
-fn wait_faultily(events: &mut Events) {
+/// Polls a future once with a waker that panics, and keeps it waiting.
+fn wait_faultily<F: Future>(future: F) -> Pin<Box<F>> {
+    let mut future = Box::pin(future);
     let waker = Waker::from(Arc::new(Faulty));
-    assert!(pin!(events.next()).poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    future
 }
 
 #[test]
-fn a_node_that_loses_a_task_that_it_cannot_do_without_has_failed_and_shows_why() {
+fn an_application_whose_waker_panics_harms_no_task_of_its_node_and_no_other_application() {
     block_on(async {
-        // A new link is announced by the task that makes links, and what is behind it by the router.
-        for (behind, task) in [(false, "task that makes links"), (true, "router")] {
-            let net = MemNet::new(7);
-            let a = Node::builder().netmod(net.netmod("a").discover(false)).start().await.unwrap();
-            let b =
-                Node::builder().netmod(net.netmod("b").discover(false)).peer("mem:a").start().await.unwrap();
-            linked(&a, &b).await;
-            linked(&b, &a).await;
-            let mut events = a.events();
-            wait_faultily(&mut events);
-            let dialled = if behind { "mem:b" } else { "mem:a" };
-            let _c =
-                Node::builder().netmod(net.netmod("c").discover(false)).peer(dialled).start().await.unwrap();
-            let failure = future::timeout(PATIENCE, a.failed()).await.unwrap();
-            assert_eq!((failure.task, &*failure.message), (task, "a fault of a waker"));
-            assert_eq!(a.failure(), Some(failure));
-            assert!(matches!(a.send(&b.address(), "too late").await, Err(SendError::Stopped)));
-            assert!(a.recv().await.is_err() && a.routes().await.is_empty());
-            // It has taken its leave: its neighbours do not have to find out by its silence.
-            let is_up = |peer: &Peer| peer.address == Some(a.address()) && peer.state == PeerState::Up;
-            let gone = async || (!b.peers().await.iter().any(is_up)).then_some(());
-            until("an end of the link", gone).await;
-            future::timeout(Duration::from_secs(2), a.stop()).await.unwrap();
-            assert_eq!(b.failure(), None);
+        let net = MemNet::new(7);
+        let start = |name| Node::builder().netmod(net.netmod(name).discover(false));
+        let a = start("a").start().await.unwrap();
+        let b = start("b").peer("mem:a").start().await.unwrap();
+        linked(&a, &b).await;
+        linked(&b, &a).await;
+
+        // A message to the node itself, and one to its neighbour, are delivered while such an application waits for that.
+        for to in [&a, &b] {
+            let sent = a.send(&to.address(), "for the faulty one").await.unwrap();
+            let _waits = wait_faultily(sent.delivered());
+            assert_eq!(to.recv_from(&a.address()).await.unwrap().body, Body::from("for the faulty one"));
+            talk(&a, to).await;
         }
+
+        // Others wait for events, messages, an answer and the end of the node.
+        let (mut faulty, mut sound) = (a.events(), a.events());
+        let (event, message, failed) =
+            (wait_faultily(faulty.next()), wait_faultily(a.recv()), wait_faultily(a.failed()));
+        let address = b.address();
+        let ping = wait_faultily(a.ping(&address, Duration::from_secs(1)));
+        let c = start("c").peer("mem:a").start().await.unwrap();
+        linked(&a, &c).await;
+        linked(&b, &c).await;
+        let is_up =
+            |event: &Event| matches!(event, Event::NeighbourUp { address, .. } if *address == c.address());
+        let up = async { while !is_up(&sound.next().await.expect("the node runs").1) {} };
+        future::timeout(PATIENCE, up).await.expect("an event");
+        let sent = c.send(&a.address(), "hello").await.unwrap();
+        assert_eq!(a.recv_from(&c.address()).await.unwrap().body, Body::from("hello"));
+        sent.delivered().await.unwrap();
+        talk(&b, &c).await;
+        assert_eq!(a.failure(), None);
+        future::timeout(PATIENCE, a.stop()).await.unwrap();
+        drop((event, message, ping, failed));
     });
 }

@@ -53,7 +53,8 @@ pub struct Counters {
 }
 
 /// The work that a change leaves for the time after the lock: wakers to call, and wakers and items to drop.
-pub(super) struct AfterUnlock<T> {
+#[must_use = "the wakers in it have to be called"]
+pub(crate) struct AfterUnlock<T> {
     pub(super) wakers: Deferred<Waker>,
     pub(super) stale: Deferred<Waker>,
     pub(super) evicted: Deferred<T>,

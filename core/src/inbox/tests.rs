@@ -9,6 +9,7 @@ use ::futures::Stream;
 use super::*;
 
 mod model;
+mod panicking;
 mod writers;
 
 /// A waker that counts its wakes and asserts at each that the lock of the inbox is free.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use futures::channel::oneshot;
 use futures::future::join;
 
 use super::neighbour::Neighbour;
 use super::state::{NodeState, read};
 use super::tasks::peering::LinkEvent;
+use crate::reply;
 use crate::rt;
 
 /// How long a node waits for its links to end with a goodbye. It is more than a link needs at most.
@@ -16,7 +16,7 @@ const GOODBYE: Duration = Duration::from_millis(750);
 /// Says goodbye to all neighbours, also to those that have just become some, and makes no links from then on.
 pub(super) async fn leave(shared: &NodeState) {
     shared.leave();
-    let (done, left) = oneshot::channel();
+    let (done, left) = reply::reply();
     let handshakes = async {
         if shared.link_events.push(LinkEvent::Leave { done }).await.is_ok() {
             let _ = left.await;

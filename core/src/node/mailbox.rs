@@ -9,15 +9,13 @@
 //! for the first message of a sender that it has not come for yet: so where messages are taken fast it gives many receipts at
 //! once, and no application waits for a conversation.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use futures::{FutureExt, Stream};
+use futures::Stream;
 
 use crate::address::Address;
 use crate::inbox::{Full, Inbox};
@@ -198,51 +196,40 @@ impl Mailbox {
         senders.by_address.values().map(|sender| sender.inbox.len() as u64).sum()
     }
 
-    /// Puts messages of one sender into its inbox, as far as there is room: those that are left found none. They are received
-    /// even when an application that is woken panics.
+    /// Puts messages of one sender into its inbox, as far as there is room: those that are left found none.
     pub(crate) fn push_batch(&self, from: &Address, messages: &mut Vec<Message>) {
         let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
         let sender = self.sender(from);
         let mut boxed: Vec<_> = messages.drain(..).map(StoredMessage::new).collect();
-        // What is closed takes nothing. An inbox wakes after all else is done.
-        let pushed = catch_unwind(AssertUnwindSafe(|| {
-            let _ = sender.inbox.try_push_batch(&mut boxed);
-        }));
+        // What is closed takes nothing.
+        let _ = sender.inbox.try_push_batch(&mut boxed);
         messages.extend(boxed.into_iter().map(|kept| kept.message(*from, self.shared.address)));
         let left: usize = messages.iter().map(|message| message.body.len()).sum();
-        self.pushed(sender, bytes.saturating_sub(left), pushed.err());
+        self.pushed(sender, bytes.saturating_sub(left));
     }
 
-    /// Counts so many bytes that are in the inbox of `sender` now, and lists it. A panic of an application that was woken goes on
-    /// only then, or what is in the inbox would never be received.
-    fn pushed(&self, sender: Arc<SenderInbox>, bytes: usize, panic: Option<Box<dyn Any + Send>>) {
+    /// Counts so many bytes that are in the inbox of `sender` now, and lists it.
+    fn pushed(&self, sender: Arc<SenderInbox>, bytes: usize) {
         self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
         self.list(sender);
-        if let Some(panic) = panic {
-            resume_unwind(panic);
-        }
     }
 
     /// Puts a message into its sender's inbox. It comes back when there is no room.
     #[must_use]
     pub(crate) fn push(&self, message: Message) -> Option<Message> {
         let (sender, bytes) = (self.sender(&message.from), message.body.len());
-        let pushed = catch_unwind(AssertUnwindSafe(|| sender.inbox.try_push(StoredMessage::new(message))));
-        if let Ok(Err(refused)) = pushed {
+        if let Err(refused) = sender.inbox.try_push(StoredMessage::new(message)) {
             return Some(refused.into_inner().message(sender.address, self.shared.address));
         }
-        self.pushed(sender, bytes, pushed.err());
+        self.pushed(sender, bytes);
         None
     }
 
     /// Puts a message into its sender's inbox; waits while that is full.
     pub(crate) async fn push_wait(&self, message: Message) -> Result<(), Stopped> {
         let (sender, bytes) = (self.sender(&message.from), message.body.len());
-        let pushed = AssertUnwindSafe(sender.inbox.push(StoredMessage::new(message))).catch_unwind().await;
-        if let Ok(Err(_)) = pushed {
-            return Err(Stopped);
-        }
-        self.pushed(sender, bytes, pushed.err());
+        sender.inbox.push(StoredMessage::new(message)).await.map_err(|_| Stopped)?;
+        self.pushed(sender, bytes);
         Ok(())
     }
 
@@ -252,8 +239,8 @@ impl Mailbox {
         let sender = self.sender(&message.from);
         self.undo_taken(&message);
         let bytes = message.body.len();
-        let pushed = catch_unwind(AssertUnwindSafe(|| sender.inbox.push_front(StoredMessage::new(message))));
-        self.pushed(sender, bytes, pushed.err());
+        sender.inbox.push_front(StoredMessage::new(message));
+        self.pushed(sender, bytes);
     }
 
     pub(crate) fn close(&self) {

@@ -119,9 +119,18 @@ impl NodeState {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures::StreamExt;
+
     use super::*;
     use crate::identity::Identity;
-    use crate::node::{Limits, NodeConfig};
+    use crate::netmod::mem::MemNet;
+    use crate::node::{Limits, Node, NodeConfig, SendError};
+    use crate::types::Event;
+
+    /// Longer than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
     fn what_a_task_says_when_it_panics_is_why_the_node_ends() {
@@ -141,6 +150,41 @@ mod tests {
             shared.join().await;
             shared.spawn_vital("late task", async { unreachable!("a node that has ended begins nothing") });
             assert!(lock(&shared.tasks).running.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_node_that_loses_a_task_that_it_cannot_do_without_has_failed_and_shows_why() {
+        futures::executor::block_on(async {
+            for task in ["task that makes links", "router"] {
+                let net = MemNet::new(7);
+                let start = |name| Node::builder().netmod(net.netmod(name).discover(false));
+                let a = start("a").start().await.unwrap();
+                let b = start("b").peer("mem:a").start().await.unwrap();
+                let mut events = b.events();
+                while a.routes_to(&b.address()).await.is_empty() || b.routes_to(&a.address()).await.is_empty()
+                {
+                    rt::yield_now().await;
+                }
+                match task {
+                    "router" => a.shared.router.notify(router::RouterEvent::Panic).await,
+                    _ => assert!(a.shared.link_events.try_push(peering::LinkEvent::Panic).is_ok()),
+                }
+                let failure = rt::timeout(PATIENCE, a.failed()).await.expect("in time");
+                assert_eq!((failure.task, &*failure.message), (task, "a fault of the test"));
+                assert_eq!(a.failure(), Some(failure));
+                assert!(matches!(a.send(&b.address(), "too late").await, Err(SendError::Stopped)));
+                assert!(a.recv().await.is_err() && a.routes().await.is_empty());
+                // It has taken its leave: its neighbours do not have to find out by its silence.
+                let is_down = |event: &Event| match event {
+                    Event::NeighbourDown { reason, .. } => reason.contains("closed the link"),
+                    _ => false,
+                };
+                let goodbye = async { while !is_down(&events.next().await.expect("b runs").1) {} };
+                rt::timeout(PATIENCE, goodbye).await.expect("in time");
+                rt::timeout(PATIENCE, a.stop()).await.expect("in time");
+                assert_eq!(b.failure(), None);
+            }
         });
     }
 }

@@ -108,6 +108,25 @@ fn a_panic_in_the_holder_neither_poisons_the_cell_nor_strands_a_waiter() {
 }
 
 #[test]
+fn a_waker_that_panics_harms_neither_the_writer_nor_another_waiter() {
+    struct Panicking;
+    impl Wake for Panicking {
+        fn wake(self: Arc<Self>) {
+            panic!("a fault of a waker");
+        }
+    }
+    let notify = Arc::new(Notify::new(0));
+    let (probe, waker) = probe(&notify);
+    let broken = Waker::from(Arc::new(Panicking));
+    let mut waiting = [Box::pin(notify.when(above(0))), Box::pin(notify.when(above(0)))];
+    for (waiting, waker) in waiting.iter_mut().zip([&broken, &waker]) {
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+    }
+    *notify.write() = 1;
+    assert_eq!(probe.wakes.load(SeqCst), 1);
+}
+
+#[test]
 fn a_panic_in_a_look_strands_no_other_waiter() {
     let notify = Arc::new(Notify::new(0));
     let (probe, waker) = probe(&notify);

@@ -19,7 +19,7 @@ impl DeferredEffects {
         for (waiters, fate) in self.outcomes {
             for waiter in waiters {
                 // Who asked may have gone.
-                let _ = waiter.send(fate.clone());
+                waiter.send(fate.clone());
             }
         }
         for event in self.events {
@@ -266,7 +266,7 @@ impl ConversationEntry {
             if state.closed {
                 return DeliveryState::Stopped;
             }
-            let (sender, receiver) = oneshot::channel();
+            let (sender, receiver) = crate::reply::reply();
             state.await_outcome(id, sender);
             return DeliveryState::Pending(receiver);
         }

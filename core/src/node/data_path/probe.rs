@@ -16,7 +16,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures::channel::oneshot;
 use futures::future::{Either, select};
 
 use crate::address::Address;
@@ -24,6 +23,7 @@ use crate::egress::Class;
 use crate::node::data_path::awaiting_route;
 use crate::node::data_path::{DeferredWork, originate, route};
 use crate::node::state::{NodeState, lock};
+use crate::reply::{self, Reply};
 use crate::rt;
 use crate::stats::DropCause;
 use crate::time::Time;
@@ -50,7 +50,7 @@ pub(crate) struct Probes {
 struct PendingProbe {
     target: Address,
     kind: u8,
-    answer: oneshot::Sender<ProbeReply>,
+    answer: Reply<ProbeReply>,
 }
 
 /// Who answered, and the value that came with it.
@@ -79,7 +79,9 @@ struct ProbeRegistration<'a>(&'a NodeState, u64);
 
 impl Drop for ProbeRegistration<'_> {
     fn drop(&mut self) {
-        lock(&self.0.probes).pending.remove(&self.1);
+        let pending = lock(&self.0.probes).pending.remove(&self.1);
+        // The reply wakes, and no lock is held any more.
+        drop(pending);
     }
 }
 
@@ -92,7 +94,7 @@ async fn request(
 ) -> Result<(ProbeReply, Duration), PingError> {
     wait_for_route(shared, target, timeout.min(ROUTE_WAIT)).await?;
     let nonce = random_nonce();
-    let (answer, mut answered) = oneshot::channel();
+    let (answer, mut answered) = reply::reply();
     let sent = shared.now();
     {
         let mut probes = lock(&shared.probes);
@@ -213,8 +215,10 @@ fn answered(shared: &NodeState, probe: Probe) {
         // Late, or not ours.
         return shared.stats.drop(DropCause::Duplicate);
     }
-    if let Some(pending) = probes.pending.remove(&probe.nonce) {
-        let _ = pending.answer.send(ProbeReply { source: probe.source, value: probe.value, at: now });
+    let pending = probes.pending.remove(&probe.nonce);
+    drop(probes);
+    if let Some(pending) = pending {
+        pending.answer.send(ProbeReply { source: probe.source, value: probe.value, at: now });
     }
 }
 

@@ -8,6 +8,7 @@ use futures::channel::oneshot;
 
 use super::Mailbox;
 use crate::address::Address;
+use crate::reply::{self, Reply};
 use crate::types::{Message, MessageId};
 
 /// Names of messages: first and last of those that follow on one another.
@@ -19,7 +20,7 @@ pub(super) struct MailboxReceipts {
     /// By sender. A sender is here only while some of its messages are.
     taken: BTreeMap<Address, MessageRanges>,
     /// By sender and name: when it was sent, and where its sender waits.
-    here: BTreeMap<(Address, u128), (Instant, oneshot::Sender<u64>)>,
+    here: BTreeMap<(Address, u128), (Instant, Reply<u64>)>,
 }
 
 /// The receipt of a message of this node itself. It resolves, when the message was taken, to the time that this took, in
@@ -49,14 +50,14 @@ impl Drop for PendingLocalReceipt {
 pub(crate) struct LocalReceipt {
     pub(crate) id: MessageId,
     pub(crate) elapsed_us: u64,
-    waiter: oneshot::Sender<u64>,
+    waiter: Reply<u64>,
 }
 
 impl LocalReceipt {
     /// Gives its sender the receipt. No lock may be held.
     pub(crate) fn notify_sender(self) {
         // The sender may have gone.
-        let _ = self.waiter.send(self.elapsed_us);
+        self.waiter.send(self.elapsed_us);
     }
 }
 
@@ -68,7 +69,7 @@ impl Mailbox {
     /// Before a message of this node itself comes here: what waits for its receipt.
     pub(crate) fn expect(&self, message: &Message) -> PendingLocalReceipt {
         let key = (message.from, number(&message.id));
-        let (sender, receipt) = oneshot::channel();
+        let (sender, receipt) = reply::reply();
         self.receipts().here.insert(key, (Instant::now(), sender));
         PendingLocalReceipt { mailbox: self.clone(), key, receipt: Some(receipt) }
     }

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures::channel::oneshot;
 use futures::future::{Either, select};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -30,6 +29,7 @@ use crate::netmod::{Heard, Train};
 use crate::node::medium::Medium;
 use crate::node::neighbour::{Neighbour, NeighbourParts};
 use crate::node::state::{NodeState, lock, read};
+use crate::reply::Reply;
 use crate::rt::{self, Alarm};
 use crate::stats::{Counter, DropCause};
 use crate::wire::link::FINISH;
@@ -47,7 +47,10 @@ pub(crate) enum LinkEvent {
     /// The first frame of a session has been opened: the neighbour has all of the handshake.
     Confirmed { local_index: u32 },
     /// The node is about to leave, and all that came before this is to be done with.
-    Leave { done: oneshot::Sender<()> },
+    Leave { done: Reply<()> },
+    /// A fault of the program.
+    #[cfg(test)]
+    Panic,
     /// Something has changed that decides whom to dial: a link has ended, a peer or a medium was added.
     DialCheck,
     /// A peer is not to be dialled any more on these paths.
@@ -72,7 +75,7 @@ struct PeeringTask {
     /// Frames that came early, until the handshakes that came before them are served.
     early: EarlyFrames,
     /// Waits until the handshakes that came before the node left are done with.
-    left: Vec<oneshot::Sender<()>>,
+    left: Vec<Reply<()>>,
 }
 
 /// The link task.
@@ -95,7 +98,7 @@ pub(crate) async fn run(shared: Arc<NodeState>, seed: Zeroizing<[u8; 32]>) {
         task.dial();
         task.serve_handshakes().await;
         task.serve_early();
-        task.left.drain(..).for_each(|done| _ = done.send(()));
+        task.left.drain(..).for_each(|done| done.send(()));
         let dials = lock(&shared.dials).next_deadline(shared.now(), &live_links(&shared));
         let deadline = task.handshakes.next_deadline().into_iter().chain(dials).min();
         alarm.set(deadline.map(|time| shared.instant(time)));
@@ -146,6 +149,8 @@ impl PeeringTask {
             }
             LinkEvent::Confirmed { local_index } => self.handshakes.confirm(now, local_index),
             LinkEvent::DialCheck => {}
+            #[cfg(test)]
+            LinkEvent::Panic => panic!("a fault of the test"),
             LinkEvent::Leave { done } => self.left.push(done),
             LinkEvent::Forget { paths } => {
                 for path in &paths {

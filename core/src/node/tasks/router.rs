@@ -48,6 +48,9 @@ pub(crate) enum RouterEvent {
     Verified {
         verified: VerifyResults,
     },
+    /// A fault of the program.
+    #[cfg(test)]
+    Panic,
 }
 
 /// What the router may do without when it has no time.
@@ -148,6 +151,8 @@ impl RouterTask {
                 // What it said before stands in its queue, and its turn was passed over.
                 self.shared.router.enqueue(id);
             }
+            #[cfg(test)]
+            RouterEvent::Panic => panic!("a fault of the test"),
             RouterEvent::Down { id } => {
                 self.neighbours.remove(&id);
                 self.router.neighbour_down(now, id);
@@ -224,7 +229,7 @@ impl RouterTask {
                 None => all.get_or_insert_with(|| list(self.router.routes(now))).clone(),
             };
             // Who asked may have gone.
-            let _ = reply.send(routes);
+            reply.send(routes);
         }
     }
 

@@ -5,12 +5,12 @@
 //! Neighbours stand in a ready, each once, and what each has said waits in a bounded queue of its own
 //! ([`RouterFeed`](crate::node::neighbour::RouterFeed)).
 
-use futures::channel::oneshot;
 use futures::future::{Either, select};
 
 use super::{RouterEvent, RouterHint};
 use crate::address::Address;
 use crate::inbox::{Closed, Full, Inbox};
+use crate::reply::{self, Reply};
 use crate::route::NeighbourId;
 use crate::rt::Alarm;
 use crate::types::Route;
@@ -28,7 +28,7 @@ const BATCH: usize = 64;
 /// A request for the routes to one destination, or for all.
 pub(crate) struct RouteQuery {
     pub(super) to: Option<Address>,
-    pub(super) reply: oneshot::Sender<Vec<Route>>,
+    pub(super) reply: Reply<Vec<Route>>,
 }
 
 /// What waits for the router. See the [module's page](self).
@@ -64,7 +64,7 @@ impl RouterInputs {
 
     /// The routes to one destination, or all; none when the node stops.
     pub(crate) async fn query_routes(&self, to: Option<Address>) -> Vec<Route> {
-        let (reply, routes) = oneshot::channel();
+        let (reply, routes) = reply::reply();
         match self.queries.push(RouteQuery { to, reply }).await {
             Ok(()) => routes.await.unwrap_or_default(),
             Err(_) => Vec::new(),
