@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures::Stream;
 
-use crate::inbox::{Full, Inbox};
+use crate::inbox::{AfterUnlock, Full, Inbox};
 use crate::notify::Notify;
 use crate::stats::{DropCause, Stats};
 use crate::types::{Event, Timestamp};
@@ -21,6 +21,19 @@ pub(crate) struct EventBus {
     subscribers: Mutex<Subscribers>,
     /// How often somebody has subscribed.
     subscribed: Notify<u64>,
+}
+
+/// An event that its subscribers have, and were not woken for yet.
+#[must_use = "subscribers that wait have to be woken"]
+pub(crate) struct WrittenEvent(Vec<(Arc<EventQueue>, AfterUnlock<(Timestamp, Event)>)>);
+
+impl WrittenEvent {
+    /// Wakes the subscribers that wait. No lock may be held.
+    pub(crate) fn wake(self) {
+        for (queue, after) in self.0 {
+            queue.run_after_unlock(after);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -59,27 +72,28 @@ impl EventBus {
     }
 
     pub(crate) fn publish(&self, stats: &Stats, event: Event) {
-        let mut queues = Vec::new();
-        {
-            let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-            if subscribers.queues.is_empty() {
-                return;
-            }
-            subscribers.queues.retain(|subscriber| match subscriber.upgrade() {
-                Some(queue) => {
-                    queues.push(queue);
-                    true
-                }
-                None => false,
-            });
+        self.write(stats, event).wake();
+    }
+
+    /// Writes an event for every subscriber, and wakes none yet, so that the caller may hold the lock under which it has
+    /// decided on the event. All subscribers receive the events in the order of these calls.
+    pub(crate) fn write(&self, stats: &Stats, event: Event) -> WrittenEvent {
+        let mut written = Vec::new();
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        if subscribers.queues.is_empty() {
+            return WrittenEvent(written);
         }
         let at = Timestamp::now();
-        for queue in queues {
+        subscribers.queues.retain(|subscriber| {
+            let Some(queue) = subscriber.upgrade() else { return false };
             if queue.len() >= BACKLOG {
                 stats.drop(DropCause::EventLost);
             }
-            let _ = queue.try_push((at, event.clone()));
-        }
+            let after = queue.try_push_locked((at, event.clone()));
+            written.push((queue, after));
+            true
+        });
+        WrittenEvent(written)
     }
 
     pub(crate) fn close(&self) {

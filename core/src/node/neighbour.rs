@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::{Either, select};
 
+mod announced;
 mod router_feed;
 mod service;
 mod task;
@@ -15,6 +16,7 @@ mod task;
 mod tests;
 mod unvalidated;
 
+use self::announced::{Announced, Turn};
 pub(crate) use self::router_feed::{LinkChanges, RouterFeed};
 use self::unvalidated::UnvalidatedFrames;
 
@@ -120,8 +122,10 @@ pub(crate) struct Neighbour {
     refused: AtomicBool,
     /// Whether a frame has been opened.
     confirmed: AtomicBool,
-    /// What the router and the subscribers know of the link.
+    /// What the router knows of the link.
     service: AtomicU8,
+    /// What the subscribers know of it.
+    announced: Mutex<Announced>,
 }
 
 /// What a person sees of the link.
@@ -191,6 +195,7 @@ impl Neighbour {
             refused: AtomicBool::new(false),
             confirmed: AtomicBool::new(false),
             service: AtomicU8::new(service::BEFORE),
+            announced: Mutex::default(),
         };
         neighbour.find_origin();
         neighbour

@@ -37,7 +37,8 @@ impl Neighbour {
         }
         self.set_state(PeerState::Up);
         self.reachable_or_not(shared);
-        let cost = lock(&self.status).metrics.cost.saturating_add(self.medium.netmod.properties().cost);
+        let of_medium = self.medium.netmod.properties().cost;
+        let cost = lock(&self.status).metrics.cost.saturating_add(of_medium);
         let mtu = u16::try_from(payload_mtu(self.mtu())).unwrap_or(u16::MAX);
         let address = self.address;
         tracing::info!(neighbour = %address, endpoint = %self.endpoint(), "neighbour up");
@@ -47,7 +48,7 @@ impl Neighbour {
             return;
         }
         lock(&shared.dials).in_service(&self.path(), &address);
-        shared.publish(Event::NeighbourUp { address, endpoint: self.endpoint() });
+        self.announce(shared, Turn::Up, Event::NeighbourUp { address, endpoint: self.endpoint() });
     }
 
     /// Puts a link into service that the neighbour has used, if it is not yet.

@@ -332,10 +332,13 @@ impl Neighbour {
                 }
                 false => tracing::info!(neighbour = %address, endpoint, "neighbour back"),
             }
-            shared.publish(match away {
-                true => Event::NeighbourDown { address, endpoint, reason: DownReason::Cut.to_string() },
-                false => Event::NeighbourUp { address, endpoint },
-            });
+            match away {
+                true => {
+                    let reason = DownReason::Cut.to_string();
+                    self.announce(shared, Turn::Cut, Event::NeighbourDown { address, endpoint, reason });
+                }
+                false => self.announce(shared, Turn::Up, Event::NeighbourUp { address, endpoint }),
+            }
         }
     }
 
@@ -370,14 +373,7 @@ impl Neighbour {
         tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
         self.reachable_or_not(shared);
         shared.router.notify(RouterEvent::Down { id: self.id }).await;
-        if self.is_away() {
-            // Subscribers have been told when it left.
-            return;
-        }
-        shared.publish(Event::NeighbourDown {
-            address: self.address,
-            endpoint: self.endpoint(),
-            reason: reason.to_owned(),
-        });
+        let (address, endpoint, reason) = (self.address, self.endpoint(), reason.to_owned());
+        self.announce(shared, Turn::Ended, Event::NeighbourDown { address, endpoint, reason });
     }
 }

@@ -2,6 +2,7 @@
 
 use futures::StreamExt;
 
+mod announcing;
 mod goodbye;
 
 use super::*;
