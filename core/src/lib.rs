@@ -80,7 +80,6 @@ pub mod node;
 pub mod notify;
 #[cfg(test)]
 mod protocol_tests;
-mod reply;
 mod route;
 mod rt;
 #[cfg(any(test, feature = "sim"))]

@@ -35,6 +35,7 @@ mod mailbox;
 mod medium;
 mod neighbour;
 mod peers;
+mod reply;
 mod send;
 mod state;
 mod stopping;

@@ -7,7 +7,7 @@ use futures::future::join;
 use super::neighbour::Neighbour;
 use super::state::{NodeState, read};
 use super::tasks::peering::LinkEvent;
-use crate::reply;
+use crate::node::reply;
 use crate::rt;
 
 /// How long a node waits for its links to end with a goodbye. It is more than a link needs at most.

@@ -266,7 +266,7 @@ impl ConversationEntry {
             if state.closed {
                 return DeliveryState::Stopped;
             }
-            let (sender, receiver) = crate::reply::reply();
+            let (sender, receiver) = crate::node::reply::reply();
             state.await_outcome(id, sender);
             return DeliveryState::Pending(receiver);
         }

@@ -6,7 +6,7 @@ use super::*;
 /// Runs of expired messages that a conversation remembers.
 const EXPIRED: usize = 1024;
 
-pub(super) type OutcomeSender = crate::reply::Reply<Result<Receipt, SendError>>;
+pub(super) type OutcomeSender = crate::node::reply::Reply<Result<Receipt, SendError>>;
 
 /// See the module.
 #[derive(Default)]

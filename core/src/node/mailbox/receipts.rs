@@ -8,7 +8,7 @@ use futures::channel::oneshot;
 
 use super::Mailbox;
 use crate::address::Address;
-use crate::reply::{self, Reply};
+use crate::node::reply::{self, Reply};
 use crate::types::{Message, MessageId};
 
 /// Names of messages: first and last of those that follow on one another.

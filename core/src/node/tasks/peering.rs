@@ -28,8 +28,8 @@ use crate::link::{
 use crate::netmod::{Heard, Train};
 use crate::node::medium::Medium;
 use crate::node::neighbour::{Neighbour, NeighbourParts};
+use crate::node::reply::Reply;
 use crate::node::state::{NodeState, lock, read};
-use crate::reply::Reply;
 use crate::rt::{self, Alarm};
 use crate::stats::{Counter, DropCause};
 use crate::wire::link::FINISH;

@@ -10,7 +10,7 @@ use futures::future::{Either, select};
 use super::{RouterEvent, RouterHint};
 use crate::address::Address;
 use crate::inbox::{Closed, Full, Inbox};
-use crate::reply::{self, Reply};
+use crate::node::reply::{self, Reply};
 use crate::route::NeighbourId;
 use crate::rt::Alarm;
 use crate::types::Route;
