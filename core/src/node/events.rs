@@ -15,6 +15,7 @@ use crate::types::{Event, Timestamp};
 const BACKLOG: usize = 4096;
 
 type EventQueue = Inbox<(Timestamp, Event)>;
+type PendingWakes = AfterUnlock<(Timestamp, Event)>;
 
 #[derive(Default)]
 pub(crate) struct EventBus {
@@ -25,7 +26,7 @@ pub(crate) struct EventBus {
 
 /// An event that its subscribers have, and were not woken for yet.
 #[must_use = "subscribers that wait have to be woken"]
-pub(crate) struct WrittenEvent(Vec<(Arc<EventQueue>, AfterUnlock<(Timestamp, Event)>)>);
+pub(crate) struct WrittenEvent(Vec<(Arc<EventQueue>, PendingWakes)>);
 
 impl WrittenEvent {
     /// Wakes the subscribers that wait. No lock may be held.
