@@ -1,22 +1,24 @@
-//! Routes: who can be reached, over which neighbour, how far (pure).
+//! Routing: the destinations that can be reached, their next hops and their distances (pure).
 //!
-//! A distance vector with the feasibility condition of RFC 8966 and sequence numbers signed by the origins: next hops
-//! never form a loop, whatever is lost or late. [`Router`] is a state machine without clock and without I/O. The shell
-//! keeps this contract with it:
+//! The protocol is a distance vector with the feasibility condition of RFC 8966 and sequence numbers signed by the
+//! origins, so that next hops never form a loop, even while messages are lost or late. [`Router`] is a state machine
+//! without clock and I/O. The shell keeps this contract with it:
 //!
-//! 1. It tells the router of neighbours that come, change and go, hands it each control message in the order
-//!    of sending, and asks it to look again when [`Router::next_deadline`] has come.
+//! 1. It reports neighbours that come up, change and go down, hands over each control message in the order of sending,
+//!    and calls [`Router::handle_timeout`] at [`Router::next_deadline`].
 //! 2. After each call it takes everything from [`Router::poll_output`], in order: changes of the FIB come before the
-//!    messages that tell neighbours of them, because a neighbour may rely on what it was told.
-//! 3. The channel to a neighbour loses nothing, and a link that went down begins anew under another id. One that is only
-//!    [away](Router::neighbour_away) goes on where it stopped.
+//!    messages that advertise them, because a neighbour may send packets as soon as it has the message.
+//! 3. The channel to a neighbour loses nothing, because an UPDATE carries only a difference. A link that went down
+//!    comes up under another id; one that is only [away](Router::neighbour_away) continues where it stopped.
 //!
-//! Signatures are verified elsewhere: the router hands out jobs ([`RouterOutput::Verify`]) and takes what they bring
-//! ([`Router::verified`]).
+//! Signatures are verified elsewhere, because that takes long: the router emits jobs ([`RouterOutput::Verify`]) and
+//! takes their results ([`Router::verified`]).
 //!
-//! Inside, one way: `receive` writes what a neighbour says into the `table`, by way of `verify` where a signature is new, `select` picks next hops, `advertise` decides who
-//! must hear of it and when, `seek` asks for newer sequence numbers where only routes remain that might loop. `origin` keeps
-//! the node's own addresses, `quota` the bounds.
+//! Records pass through the files in one direction: `receive` reads them, `verify` has new signatures verified,
+//! `install` writes routes into the `table`, `select` chooses next hops, `advertise` decides when neighbours are sent
+//! the change, and `seqno_request` requests newer sequence numbers where no route is feasible. `origin` keeps the
+//! node's own addresses; `quota` and `accounts` bound the work that neighbours cause; `score` avoids next hops that
+//! lose packets.
 #![cfg_attr(
     not(test),
     deny(
@@ -78,41 +80,44 @@ use token_bucket::{Allowance, Bucket};
 use verify::Verifications;
 pub(crate) use verify::{VerifyJob, VerifyResults};
 
-/// The shell's name for a neighbour: one for each link, never used again.
+/// The shell's number for a neighbour. Each link has another one and none is used again, so that a late message cannot
+/// be taken for one of a new link.
 pub(crate) type NeighbourId = u32;
 
-/// What bounds and paces a router.
+/// The bounds and intervals of a router.
 #[derive(Clone, Debug)]
 pub(crate) struct RouterConfig {
-    /// Destinations at most, those of one's own not counted. At most [`RouterConfig::MAX_DESTINATIONS`].
+    /// Bound of the destinations, without own addresses. At most [`RouterConfig::MAX_DESTINATIONS`].
     pub(crate) destinations: usize,
-    /// New destinations per second that a neighbour may introduce. Neighbours that nobody configured share one
-    /// such quota.
+    /// New destinations per second that a neighbour may introduce. Neighbours that the user has not configured share
+    /// one such quota, because their number is unbounded.
     pub(crate) new_per_second: u32,
     /// New destinations that it may introduce at once.
     pub(crate) new_burst: u32,
-    /// Seconds that an announce of one's own is good for.
+    /// Lifetime of own announces, in seconds.
     pub(crate) lifetime: u16,
-    /// How often one's own announces are renewed.
+    /// Interval at which own announces are renewed. It is a third of the lifetime, so that a lost renewal does no
+    /// harm.
     pub(crate) refresh: Duration,
-    /// How long a destination stays pinned after [`Router::want_route`].
+    /// Time for which a destination stays pinned after [`Router::want_route`].
     pub(crate) pin: Duration,
-    /// VerifyResults announces shared with other routers of this process; a simulation of many nodes verifies and keeps
-    /// each only once.
+    /// The cache of verified announces that routers of this process share, so that a simulation of many nodes verifies
+    /// and keeps each only once.
     pub(crate) shared: Option<Arc<AnnounceCache>>,
 }
 
 impl RouterConfig {
-    /// No table may be larger: the numbers that name destinations on a link are bounded.
+    /// The largest bound. The numbers for destinations on a link are bounded, so the table is as well.
     pub(crate) const MAX_DESTINATIONS: usize = MAX_IDX as usize / 2;
 
+    /// The rate of new destinations.
     fn new_allowance(&self) -> Allowance {
         Allowance { rate: self.new_per_second, burst: self.new_burst }
     }
 }
 
-/// As the protocol has it: 32 768 destinations, 20 new a second after a burst of 2048, a lifetime of 90 min renewed
-/// every 30 min.
+/// The defaults of the protocol: 32 768 destinations, 20 new ones a second after a burst of 2048, and a lifetime of 90
+/// min renewed every 30 min.
 impl Default for RouterConfig {
     fn default() -> Self {
         RouterConfig {
@@ -127,107 +132,125 @@ impl Default for RouterConfig {
     }
 }
 
-/// What the data path needs to know of a destination.
+/// The route to a destination, as the data path uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FibEntry {
-    /// The neighbour in use.
+    /// The next hop.
     pub(crate) next: NeighbourId,
-    /// The second best that cannot loop either: to be used at once while the link to `next` is in doubt.
+    /// The second best feasible route, to be used at once while the link to `next` is in doubt. It is published ahead,
+    /// so that the data path need not wait for the router.
     pub(crate) alternate: Option<NeighbourId>,
+    /// The cost of all links.
     pub(crate) metric: u16,
-    /// Links to cross.
+    /// Links to the destination.
     pub(crate) hops: u8,
-    /// The longest packet that fits all the way, in bytes.
+    /// The longest packet that passes all of them, in bytes.
     pub(crate) mtu: u16,
 }
 
-/// What the shell has to do or to know.
+/// An action or a notification for the shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RouterOutput {
-    /// Send this control message, at most 4096 bytes.
+    /// Send this control message of at most 4096 bytes.
     Send {
-        /// To whom.
+        /// The receiver.
         neighbour: NeighbourId,
         /// The encoded message.
         message: Vec<u8>,
     },
-    /// The destination is reached this way now; `None` when it is not reachable any more.
+    /// Use this route to the destination from now on; `None` if it is unreachable.
     Fib(Address, Option<FibEntry>),
-    /// The next hop appeared, changed or disappeared: for the user.
+    /// The next hop has appeared, changed or disappeared. This is for the user and not for the data path.
     Changed {
-        /// Whither.
+        /// The destination.
         destination: Address,
-        /// `None` when it is not reachable any more.
+        /// The next hop; `None` if it is unreachable.
         next_hop: Option<NeighbourId>,
-        /// [`INFINITY`] when it is not reachable any more.
+        /// The metric; [`INFINITY`] if it is unreachable.
         metric: u16,
-        /// Links to cross; 0 when it is not reachable any more.
+        /// Links to the destination; 0 if it is unreachable.
         hops: u8,
     },
-    /// Somebody else announces this address of ours and does not give way: we have stopped outbidding them.
+    /// Another node announces this own address and keeps outbidding this node, which has stopped.
     IdentityConflict(Address),
-    /// The epoch of an address of ours, to be stored: the next start passes a higher one to
-    /// [`Router::add_origin`].
+    /// Store the epoch of an own address, because the next start has to pass a higher one to [`Router::add_origin`].
     EpochUsed {
-        /// Which address.
+        /// The own address.
         address: Address,
-        /// Its epoch now.
+        /// Its present epoch.
         epoch: u32,
     },
-    /// Run this job where it holds nothing up, a few at a time in any order, and hand back what it brings to
-    /// [`Router::verified`].
+    /// Run this job where it delays nothing, and return its results to [`Router::verified`]. Several may run at a
+    /// time, in any order.
     Verify(VerifyJob),
-    /// Refusals beyond the one that [`Router::handle`] returned, to be counted.
+    /// Count refusals beyond the one that [`Router::handle`] returned.
     Dropped(DropCause, u64),
 }
 
-/// A route, for people to look at.
+/// A route, for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RouteInfo {
+    /// The destination.
     pub(crate) destination: Address,
+    /// The neighbour that it leads over.
     pub(crate) neighbour: NeighbourId,
-    /// All the way, the link to the neighbour included; four times that while the route is avoided because what went
-    /// this way did not arrive.
+    /// The cost of all links; four times that while the route is avoided because packets on it were lost.
     pub(crate) metric: u16,
+    /// Links to the destination.
     pub(crate) hops: u8,
+    /// The sequence number of its announce.
     pub(crate) seq: u64,
-    /// BetterSince the origin signed it.
+    /// Time since the origin signed the announce.
     pub(crate) age: Duration,
+    /// Its part in the selection.
     pub(crate) state: RouteState,
 }
 
-/// The routing table of one node and all that keeps it right.
+/// The routing table of one node, and the state that maintains it.
 pub(crate) struct Router {
+    /// Bounds and intervals.
     config: RouterConfig,
+    /// The source of jitter and request ids.
     random: ChaCha8Rng,
+    /// All destinations.
     table: DestinationTable,
+    /// The neighbours whose links are up or away.
     neighbours: BTreeMap<NeighbourId, NeighbourEntry>,
+    /// The armed timers.
     timers: Timers,
-    /// Destinations with changes to be told when the batch leaves.
+    /// Destinations with changes that are advertised with the next batch.
     batch: BTreeSet<DestinationKey>,
+    /// The time of that batch.
     batch_at: Option<Time>,
-    /// Addresses that applications send to, and until when (seconds) that counts.
+    /// Addresses that applications send to, and the second until which each is pinned.
     wanted: BTreeMap<Address, u32>,
-    /// The quota of all neighbours that nobody configured.
+    /// The quota of new destinations that all unconfigured neighbours share.
     shared_quota: Bucket,
-    /// How often somebody was let in who waited for that.
+    /// The number of turns so far in which a waiting neighbour was admitted by it.
     admitted: u64,
+    /// The work that neighbours have caused.
     accounts: Accounts,
+    /// The chain value that was computed last.
     chain_cache: announces::ChainCache,
-    /// For changes that gain little.
+    /// The limit of switches and requests with a small gain.
     low_gain: Bucket,
+    /// Recent link failures.
     flap_history: FlapHistory,
+    /// Announces that are being verified.
     checks: Verifications,
-    /// By destination and neighbour.
+    /// Delivery scores by destination and neighbour. They are kept by address, because they outlive links.
     scores: BTreeMap<(Address, Address), DeliveryScore>,
-    /// Of links that will come up.
+    /// Rates of links that will come up.
     rates: BTreeMap<NeighbourId, u64>,
+    /// Locations of neighbours whose links will come up.
     locations: BTreeMap<NeighbourId, Location>,
+    /// Outputs other than messages, in order.
     events: VecDeque<RouterOutput>,
 }
 
 impl Router {
-    /// A router without neighbours and addresses. The seed is for jitter and request ids: give each node its own.
+    /// A router without neighbours and addresses. The seed is for jitter and request ids; each node needs its own,
+    /// because equal jitter would make nodes send in step.
     pub(crate) fn new(now: Time, config: RouterConfig, seed: [u8; 32]) -> Self {
         let mut timers = Timers::default();
         timers.arm(now + table::SWEEP, timers::Timer::Sweep);
@@ -254,7 +277,7 @@ impl Router {
         }
     }
 
-    /// What is to be done; `None` when that was all.
+    /// The next output; `None` if there is none.
     pub(crate) fn poll_output(&mut self, _now: Time) -> Option<RouterOutput> {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
@@ -268,7 +291,7 @@ impl Router {
         })
     }
 
-    /// When [`Router::handle_timeout`] wants to be called, if nothing happens before.
+    /// The time at which [`Router::handle_timeout`] has to be called, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         match (self.timers.next(), self.batch_at) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -276,28 +299,28 @@ impl Router {
         }
     }
 
-    /// Destinations known, those of one's own included.
+    /// Destinations in the table, own addresses included.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Timers armed.
+    /// The number of armed timers.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn timers(&self) -> usize {
         self.timers.len()
     }
 
-    /// An estimate of the memory that destinations and neighbours take, in bytes. Announces that several routers share
-    /// count for each.
+    /// An estimate of the memory of destinations and neighbours, in bytes. Announces that several routers share count
+    /// for each.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn memory(&self) -> usize {
         let neighbours: usize = self.neighbours.values().map(NeighbourEntry::memory).sum();
         self.table.memory().saturating_add(neighbours)
     }
 
-    /// Every route known, used or not, sorted by destination and neighbour. One's own addresses are not among them, nor are
-    /// destinations to which no way is left.
+    /// All finite and retracted routes to reachable destinations, sorted by destination and neighbour. Own addresses
+    /// are not among them.
     pub(crate) fn routes(&self, now: Time) -> Vec<RouteInfo> {
         let mut routes: Vec<RouteInfo> =
             self.table.destinations().flat_map(|(_, dest)| self.routes_of(now, dest)).collect();
@@ -305,14 +328,15 @@ impl Router {
         routes
     }
 
-    /// The routes to one destination, sorted by neighbour; none to an address of one's own.
+    /// The routes to one destination, sorted by neighbour; none to an own address.
     pub(crate) fn routes_to(&self, now: Time, destination: &Address) -> Vec<RouteInfo> {
         let dest = self.table.find(destination).and_then(|key| self.table.get(key));
         dest.into_iter().flat_map(|dest| self.routes_of(now, dest)).collect()
     }
 
+    /// The routes to one destination.
     fn routes_of<'a>(&'a self, now: Time, dest: &'a Destination) -> impl Iterator<Item = RouteInfo> + 'a {
-        // Kept for its feasibility distance, a destination that has gone is nothing to look at.
+        // A destination without a finite route is kept only for its feasibility distance, so it is not displayed.
         let finite = |adj: &adjacency::Adjacency| {
             let neighbour = self.neighbours.get(&adj.neighbour);
             neighbour.is_some_and(|neighbour| self.candidate(now, dest, adj, neighbour).is_some())
@@ -341,12 +365,13 @@ impl Router {
         })
     }
 
-    /// A moment between `from` and `to` after now.
+    /// A random duration between `from` and `to`.
     fn jitter(&mut self, from: Duration, to: Duration) -> Duration {
         let share = f64::from(self.random.next_u32()) / (f64::from(u32::MAX) + 1.0);
         from.saturating_add(to.saturating_sub(from).mul_f64(share))
     }
 
+    /// Appends an output.
     fn event(&mut self, event: RouterOutput) {
         self.events.push_back(event);
     }

@@ -1,13 +1,15 @@
-//! The work that neighbours may cause, accounted by identity and not by the link of the moment.
+//! Accounts of the work that neighbours cause, kept by identity and not by link.
 //!
-//! A neighbour has an account under its address. A stranger may have as many identities as it likes, so it draws on two more:
-//! that of its host, which has four times as much, and that of its host's network, which has eight times as much. Accounts
-//! outlive links: a new session finds what the one before has left. One that owes nothing is like a new one, and is forgotten.
+//! A neighbour has an account under its address. An unconfigured neighbour (a *stranger*) draws on two more, because
+//! it may create any number of identities: the account of its host, with four times the allowance, and that of its
+//! host's network, with eight times the allowance. Accounts outlive links, so that a new session does not begin with a
+//! new allowance. A full account equals a new one and is removed.
 //!
-//! Strangers must not silence the others of their host or network by using up what all of them share. So each link of a stranger
-//! has a [`Reserve`] to itself, which pays when only the shared accounts are empty. It begins empty and grows with the age of
-//! the link, so that new identities bring nothing, and it is so small that all links together have no more than one network.
-//! The shared accounts are charged for it as well: it is a share of what they grant, not an addition.
+//! One stranger would otherwise be able to use up what all neighbours of its host or network share. Therefore each
+//! link of a stranger has a [`Reserve`] of its own, which pays when only the shared accounts are empty. It begins
+//! empty and fills with the age of the link, so that new identities gain nothing by it, and it is so small that all
+//! links together have no more than one network. The shared accounts are charged for it as well, because it is a share
+//! of what they grant and not an addition.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,45 +20,50 @@ use super::{NeighbourId, Router};
 use crate::address::Address;
 use crate::time::Time;
 
-/// Accounts that owe something, at most. Neighbours beyond that share one.
+/// Bound of the accounts that are not full. Strangers beyond it share one account, so that new addresses cannot fill
+/// memory.
 pub(super) const MAX_ACCOUNTS: usize = 1024;
-/// So many times the allowance of a neighbour has a host of strangers, and so many times their network.
+/// Allowance of a host of strangers and of their network, in allowances of one neighbour. Both are small, because
+/// addresses of one network are cheap to obtain.
 pub(super) const HOST: u32 = 4;
 pub(super) const NETWORK: u32 = 8;
-/// The link of a stranger has this part of a neighbour's allowance in reserve: 256 links have what a network has.
+/// Part of a neighbour's allowance that the link of a stranger has in reserve: 256 links have the allowance of one
+/// network.
 pub(super) const RESERVE: u32 = 32;
 
-/// Where a neighbour is that is not configured.
+/// The place of an unconfigured neighbour in the network, which decides whose accounts it shares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Location {
-    /// Its host: for IP the address.
+    /// The host: for IP the address.
     pub(crate) host: u64,
-    /// The network that it shares with others: for IP the /24 or /64.
+    /// The network that the host shares with others: for IP the /24 or /64, because one customer usually controls a
+    /// whole /64.
     pub(crate) network: u64,
 }
 
 impl Location {
-    /// One to itself.
+    /// A location of its own, for a neighbour whose medium gives none.
     pub(super) fn of(address: &Address) -> Self {
         let alone = crate::wire::route::key_hash(address);
         Location { host: alone, network: alone }
     }
 }
 
-/// The accounts that pay for the work that a neighbour causes.
+/// The accounts that pay for the work of one neighbour.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChargedAccounts {
     address: Address,
-    /// Its location and the reserve of its link, unless it was configured.
+    /// Location and reserve of the link; `None` if the user configured the neighbour.
     stranger: Option<(Location, Reserve)>,
 }
 
-/// The work that accounts are kept of.
+/// The kinds of work that accounts limit. Each has a bucket of its own, so that a neighbour that introduces many
+/// destinations can still have proofs verified.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Resource {
-    /// Destinations that were not known.
+    /// Destinations that were not in the table.
     New = 0,
-    /// Signatures verified.
+    /// Verified signatures.
     Signatures = 1,
     /// Rounds of hop chains.
     Hashes = 2,
@@ -64,21 +71,26 @@ pub(super) enum Resource {
     Time = 3,
 }
 
-/// Rounds of hop chains: about a hundredth of a processor, after as many as a table of 32 768 destinations may need.
+/// Rounds of hop chains: about 1 % of a processor, after a burst that verifies a table of 32 768 destinations, because
+/// a neighbour sends its whole table when its link comes up.
 pub(super) const HASHES: Allowance = Allowance { rate: 1 << 17, burst: 1 << 21 };
-/// A proof that does not hold counts as so many rounds, so that a liar has 32 a second looked at.
+/// Rounds that a proof counts for when it does not hold. A neighbour that sends false proofs has 32 a second verified,
+/// so that guessing a chain value costs more than it can gain.
 pub(super) const FALSE_PROOF: u32 = HASHES.rate / 32;
-/// A twentieth of a processor, after half a second of it, for a stranger.
+/// Router time of a stranger: 5 % of a processor, after half a second of it.
 pub(super) const TIME: Allowance = Allowance { rate: 50_000, burst: 500_000 };
-/// A configured neighbour has so many times that.
+/// Router time of a configured neighbour, in times of a stranger. It is larger because the user has chosen the
+/// neighbour.
 pub(super) const CONFIGURED_TIME: u32 = 4;
 
 /// The part of its allowance that one link of a stranger shares with no other.
+///
+/// Reserves of destinations are unused, because new destinations of strangers take turns (see `quota`).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reserve([Bucket; 4]);
 
 impl Reserve {
-    /// That of a new link: empty.
+    /// The reserve of a new link. It is empty, because otherwise a stranger would refill it by reconnecting.
     pub(super) fn new(now: Time) -> Self {
         let mut reserve = Reserve([Bucket::default(); 4]);
         for (resource, allowance) in
@@ -110,26 +122,27 @@ fn part(Allowance { rate, burst }: Allowance) -> Allowance {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The identity of an account.
 enum AccountKey {
     Neighbour(Address),
     Host(u64),
     Network(u64),
-    /// All that there was no room for.
+    /// The account of all strangers for which the table had no room.
     Others,
 }
 
-/// What one holder has used up, by resource.
+/// The buckets of one account, by [`Resource`].
 type Account = [Bucket; 4];
 
 fn is_settled(account: &Account, now: Time) -> bool {
     account.iter().all(|bucket| bucket.is_full(now))
 }
 
-/// All accounts that are not settled.
+/// All accounts that are not full. Full ones are absent because they equal new ones.
 #[derive(Default)]
 pub(super) struct Accounts(BTreeMap<AccountKey, Account>);
 
-/// The accounts that one draws on, and how many times the allowance each has.
+/// The accounts that a neighbour draws on, each with its allowance in allowances of one neighbour.
 fn account_keys(charged: ChargedAccounts, resource: Resource) -> impl Iterator<Item = (AccountKey, u32)> {
     let own = match (resource, charged.stranger) {
         (Resource::Time, None) => CONFIGURED_TIME,
@@ -141,14 +154,16 @@ fn account_keys(charged: ChargedAccounts, resource: Resource) -> impl Iterator<I
     std::iter::once((AccountKey::Neighbour(charged.address), own)).chain(shared.into_iter().flatten())
 }
 
+/// An allowance that is `share` times as large.
 fn times(allowance: Allowance, share: u32) -> Allowance {
     let Allowance { rate, burst } = allowance;
     Allowance { rate: rate.saturating_mul(share), burst: burst.saturating_mul(share) }
 }
 
 impl Accounts {
-    /// Its account, or that of all for whom there is no room. A neighbour that was configured always has its own: their number is
-    /// bounded by that of the neighbours, and strangers that fill the table must not take from what it may do.
+    /// The account under this key, or the common one of all strangers without room. A configured neighbour always has
+    /// an account of its own: the number of those is bounded by that of the neighbours, and strangers that fill the
+    /// table would otherwise take from its allowance.
     fn find(&self, charged: ChargedAccounts, key: AccountKey, share: u32) -> (AccountKey, u32) {
         let is_kept = charged.stranger.is_none() || self.0.contains_key(&key) || self.0.len() < MAX_ACCOUNTS;
         if is_kept { (key, share) } else { (AccountKey::Others, HOST) }
@@ -159,7 +174,7 @@ impl Accounts {
         account.and_then(|account| account.get(resource as usize)).copied().unwrap_or_default()
     }
 
-    /// Whether the accounts for which `counts` holds have so much left.
+    /// Whether all accounts that `counts` selects have that many tokens left.
     fn all_have(
         &self,
         now: Time,
@@ -174,12 +189,13 @@ impl Accounts {
         )
     }
 
-    /// Whether so much is left of what a neighbour shares with others.
+    /// Whether the accounts that a neighbour shares with others have that much left.
     fn others_left(&self, now: Time, charged: ChargedAccounts, amount: (Resource, Allowance, u32)) -> bool {
         self.all_have(now, charged, amount, |key| !matches!(key, AccountKey::Neighbour(_)))
     }
 
-    /// Whether so much is left: in its own account, and in those that it shares or in its reserve.
+    /// Whether a neighbour's own account has that much left, and so have the accounts that it shares or else its
+    /// reserve.
     fn has(
         &self,
         now: Time,
@@ -195,7 +211,7 @@ impl Accounts {
                 || reserve.is_some_and(|reserve| reserve.has(now, resource, allowance, tokens)))
     }
 
-    /// Takes so much, whether it is there or not.
+    /// Takes the tokens whether they are available or not, because the work is already done.
     fn spend(
         &mut self,
         now: Time,
@@ -216,7 +232,7 @@ impl Accounts {
         }
     }
 
-    /// Forgets what is settled.
+    /// Removes full accounts.
     pub(super) fn sweep(&mut self, now: Time) {
         self.0.retain(|_, account| !is_settled(account, now));
     }
@@ -228,20 +244,21 @@ impl Accounts {
 }
 
 impl Router {
+    /// The accounts that pay for a neighbour's work; `None` without such a neighbour.
     fn charged_accounts(&self, id: NeighbourId) -> Option<ChargedAccounts> {
         let neighbour = self.neighbours.get(&id)?;
         let stranger = Some((neighbour.location, neighbour.reserve)).filter(|_| !neighbour.configured);
         Some(ChargedAccounts { address: neighbour.address, stranger })
     }
 
-    /// The user asks for a link to this neighbour from now on, or does not any more.
+    /// The user has configured this neighbour, or no longer does.
     pub(crate) fn neighbour_configured(&mut self, id: NeighbourId, configured: bool) {
         if let Some(neighbour) = self.neighbours.get_mut(&id) {
             neighbour.configured = configured;
         }
     }
 
-    /// Whether a neighbour has so many tokens left of something.
+    /// Whether a neighbour has that many tokens of a resource left.
     pub(super) fn can_charge(
         &self,
         now: Time,
@@ -254,7 +271,8 @@ impl Router {
             .is_some_and(|charged| self.accounts.has(now, charged, resource, allowance, tokens))
     }
 
-    /// Takes tokens from a neighbour, whether it has them or not.
+    /// Takes tokens from a neighbour whether it has them or not. Its reserve pays only if the shared accounts cannot,
+    /// so that it is still there when others have emptied them.
     pub(super) fn charge(
         &mut self,
         now: Time,
@@ -271,7 +289,8 @@ impl Router {
         }
     }
 
-    /// Takes tokens from a neighbour that has lied. Its reserve pays, too: it is there for those that others punish.
+    /// Takes tokens from a neighbour that has sent something false. Its reserve pays as well, because the reserve
+    /// protects neighbours that others would harm and not those that do the harm.
     pub(super) fn charge_penalty(
         &mut self,
         now: Time,
@@ -303,13 +322,15 @@ impl Router {
         can_charge
     }
 
-    /// A neighbour has made the shell work for so long.
+    /// The shell has spent that much time on messages of a neighbour.
     pub(crate) fn neighbour_worked(&mut self, now: Time, id: NeighbourId, time: Duration) {
         let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
         self.charge(now, id, Resource::Time, TIME, micros);
     }
 
-    /// Until when a neighbour that has made much work is not to be listened to; `None` when it may speak.
+    /// The time until which the shell must not read from a neighbour that has caused too much work; `None` if it may
+    /// read now. A pause pushes back on the sender instead of dropping its messages, because the channel must stay
+    /// lossless.
     pub(crate) fn neighbour_rests(&self, now: Time, id: NeighbourId) -> Option<Time> {
         let charged = self.charged_accounts(id)?;
         let (mut own, mut shared) = (Time::ZERO, Time::ZERO);

@@ -1,32 +1,46 @@
-//! Adjacency.
+//! The state of one destination at one neighbour: the route that it advertised to us, and the one that we advertised
+//! to it.
 
 use super::NeighbourId;
 use super::announces::{AnnounceSlot, NO_ANNOUNCE};
 use crate::wire::route::INFINITY;
 
-/// What a neighbour says of a destination, and what it was told.
+/// The two routes that a pair of neighbours has advertised to each other for one destination.
+///
+/// Both directions are in one entry because nearly every neighbour that advertises a destination is also advertised
+/// to, and a table has one entry for each destination and neighbour. For the same reason fields are narrow and unset
+/// values are special numbers, which saves the padding of `Option`.
 pub(super) struct Adjacency {
+    /// The neighbour that this entry belongs to.
     pub(super) neighbour: NeighbourId,
-    /// Its own name for the destination.
+    /// The neighbour's number for the destination.
     pub(super) idx: u32,
-    /// When what it says expires, in seconds.
+    /// Expiry of the route that it advertised, in seconds.
     pub(super) expires: u32,
+    /// The metric that it advertised, without the link to it; [`INFINITY`] when it has retracted the route.
     pub(super) metric: u16,
-    /// The least metric that it has told for this seq since it last retracted: its own feasibility distance is not
-    /// above that, so this, not the metric of the moment, says whether it can be behind us.
+    /// An upper bound of the neighbour's feasibility distance: the least metric that it has advertised for this seq
+    /// since it last retracted. Feasibility is decided by this and not by the present metric, because a neighbour
+    /// keeps its feasibility distance when its metric rises.
     pub(super) feasibility_bound: u16,
+    /// The longest packet of the route that it advertised, in bytes.
     pub(super) mtu: u16,
+    /// The metric that we last advertised to it; [`INFINITY`] when it knows of no route through us.
     pub(super) advertised_metric: u16,
+    /// The MTU that we last advertised to it, in bytes.
     pub(super) advertised_mtu: u16,
-    /// The announce it passed on last; none when it has never said anything, or what it said expired.
+    /// The announce that it last advertised; [`NO_ANNOUNCE`] if there was none, or its route has expired.
     pub(super) announce: AnnounceSlot,
-    /// The announce that it was last told of.
+    /// The announce that we last advertised to it.
     pub(super) advertised: AnnounceSlot,
+    /// The hops that it advertised, without the link to it.
     pub(super) hops: u8,
-    /// The fewest hops that it has proved for this core.
+    /// The fewest hops that it has proved for its announce. Only fewer need another proof, because those of more hops
+    /// follow from it.
     pub(super) proved: u8,
+    /// The hops that we last advertised to it.
     pub(super) advertised_hops: u8,
-    /// The fewest hops that it was told of since it was last sent an announce: they were proved to it.
+    /// The fewest hops that we have proved to it since we last sent it an announce.
     pub(super) advertised_proved: u8,
 }
 
@@ -50,18 +64,20 @@ impl Adjacency {
         }
     }
 
+    /// Whether the neighbour refers to an announce of the destination. The route may be retracted all the same.
     pub(super) fn offers(&self) -> bool {
         self.announce != NO_ANNOUNCE
     }
 
-    /// It says how far it is, for the announce that it named last.
+    /// Stores a metric for the announce that the neighbour last named. A retraction resets the bound, because the
+    /// neighbour may drop its feasibility distance with it.
     pub(super) fn set_metric(&mut self, metric: u16) {
         self.metric = metric;
         self.feasibility_bound =
             if metric == INFINITY { INFINITY } else { self.feasibility_bound.min(metric) };
     }
 
-    /// It tells a distance that is proved, or retracts.
+    /// Stores a proved distance, or a retraction.
     pub(super) fn set_distance(&mut self, metric: u16, hops: u8) {
         self.set_metric(metric);
         if metric != INFINITY {
@@ -70,14 +86,15 @@ impl Adjacency {
         }
     }
 
-    /// It tells a distance whose proof is not looked at yet. A route does not come nearer by that, only farther; one that was
-    /// retracted stays so. *nearest* stays as well: the neighbour keeps its feasibility distance as long as it retracts nothing,
-    /// so a route that was safe is safe.
+    /// Stores a distance whose proof is not verified yet. It may make the route longer and never shorter, because an
+    /// unproved claim must not attract traffic, and a retracted route stays retracted. The bound stays as well: the
+    /// neighbour keeps its feasibility distance as long as it retracts nothing, so a route that was safe stays safe.
     pub(super) fn raise_metric(&mut self, metric: u16) {
         self.set_metric(self.metric.max(metric));
     }
 
-    /// From now on it speaks of this announce, for which it proved to be `hops` away.
+    /// Stores the announce that the neighbour refers to from now on, with the hops that it has proved for it. Another
+    /// announce resets the bound, because a feasibility distance holds for one seq only.
     pub(super) fn set_announce(&mut self, announce: AnnounceSlot, proved: u8) {
         if self.announce != announce {
             self.feasibility_bound = INFINITY;
@@ -87,7 +104,8 @@ impl Adjacency {
         self.proved = self.proved.min(proved);
     }
 
-    /// What it said does not hold any more.
+    /// Removes the route that the neighbour advertised. The other direction stays, because the neighbour still has our
+    /// route.
     pub(super) fn clear(&mut self) {
         self.announce = NO_ANNOUNCE;
         self.set_metric(INFINITY);

@@ -1,4 +1,4 @@
-//! Adverts.
+//! The route to advertise now, and its difference from the route that a neighbour was last sent.
 
 use std::sync::Arc;
 
@@ -9,13 +9,19 @@ use super::{NeighbourId, Router};
 use crate::time::Time;
 use crate::wire::route::{INFINITY, SignedAnnounce, epoch};
 
-/// What we would tell of a destination now.
+/// The route that this node advertises for a destination at the moment.
 pub(super) struct Advert {
+    /// The announce of the origin on which the route rests.
     pub(super) announce: Arc<SignedAnnounce>,
+    /// The slot of that announce at its destination.
     pub(super) slot: AnnounceSlot,
+    /// Cost to the destination from here.
     pub(super) metric: u16,
+    /// Links between here and the destination.
     pub(super) hops: u8,
+    /// The longest packet that passes all of them, in bytes.
     pub(super) mtu: u16,
+    /// Expiry of the announce, in seconds.
     pub(super) expires: u32,
 }
 
@@ -25,21 +31,24 @@ impl Advert {
     }
 }
 
-/// How what a neighbour was told differs from what is so; the later, the more urgent.
+/// The difference between the present route and the one that a neighbour was last sent, in ascending urgency. Urgency
+/// decides the delay: a loss must be sent at once because packets are dropped or loop until then, whereas a renewed
+/// announce changes no packet's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Difference {
-    /// Not at all.
+    /// The neighbour has the present route.
     None,
-    /// There is a newer seq of the same epoch.
+    /// The announce has a newer seq of the same epoch.
     Seq,
-    /// The distance or the MTU, or the origin restarted.
+    /// Distance or MTU have changed, or the origin has restarted.
     Distance,
-    /// It knows of no route.
+    /// The neighbour has no route through us, and there is one.
     Found,
-    /// It thinks there is one.
+    /// The neighbour has a route through us that does not exist any more.
     Lost,
 }
 
+/// Compares the present route with the one that this neighbour was last sent.
 pub(super) fn difference(advert: Option<&Advert>, dest: &Destination, id: NeighbourId) -> Difference {
     let advertised = dest.adjacency(id).filter(|adj| adj.advertised_metric < INFINITY);
     match (advert, advertised) {
@@ -62,20 +71,22 @@ pub(super) fn difference(advert: Option<&Advert>, dest: &Destination, id: Neighb
     }
 }
 
-/// Whether an UPDATE will do, which costs least. A distance that has not grown may be told for an older seq, because that
-/// promises less; one that has grown may be of use only with the newer seq.
+/// Whether an UPDATE is enough, which is the shortest record. A distance that has not grown may refer to an older seq,
+/// because it promises less than the newer one; one that has grown may be feasible for the neighbour only with the
+/// newer seq.
 pub(super) fn suffices_update(advert: &Advert, dest: &Destination, id: NeighbourId, newest: bool) -> bool {
     let Some(adj) = dest.adjacency(id).filter(|adj| adj.advertised != NO_ANNOUNCE) else { return false };
     let (seq, advertised) = (advert.announce.seq, dest.seq_at(adj.advertised));
     let found = adj.advertised_metric == INFINITY;
     let newer = seq != advertised
         && (newest || found || advert.metric >= adj.advertised_metric || epoch(seq) != epoch(advertised));
-    // An UPDATE says nothing of the MTU, and a retracted idx of another seq nothing at all.
+    // An UPDATE carries no MTU, and it cannot revive a retracted idx with another seq.
     !newer && advert.mtu == adj.advertised_mtu && dest.has_chain(adj.advertised, advert.hops)
 }
 
 impl Router {
-    /// What we tell others of a destination; `None` when we have no route.
+    /// The route to advertise for a destination; `None` without a selected route. Penalties of the local score do not
+    /// count in its metric, because feasibility distances must be sums of link costs.
     pub(super) fn advert(&self, now: Time, dest: &Destination) -> Option<Advert> {
         if dest.is_own() {
             let (announce, slot, expires) = (dest.announce.clone(), dest.slot, dest.until);

@@ -1,7 +1,9 @@
-//! What neighbours are told, and when.
+//! Advertising: which records a neighbour is sent, and when.
 //!
-//! That a destination was lost is told at once. That it was found, or how far it is, waits for a batch of 5 to 10 ms; a distance
-//! that keeps changing waits longer. That an announce was merely renewed triggers nothing: it is passed on within a minute.
+//! A retraction is sent at once, because the neighbour would go on sending packets that have no way. A new route or a
+//! new distance waits for a batch of 5 to 10 ms, so that the many changes of one event leave in one message; a
+//! distance that keeps changing waits longer (hold-down), so that a link that oscillates does not occupy the whole
+//! mesh. A renewed announce triggers nothing, because no route changes by it: it is passed on within a minute.
 
 use std::time::Duration;
 
@@ -13,26 +15,30 @@ use super::{NeighbourId, Router};
 use crate::time::Time;
 use crate::wire::route::{INFINITY, Record, RouteAttributes, Update, encode_announce, key_hash};
 
-/// Changes gather for so long before they leave together.
+/// Delay of a batch, from and to. It is random so that nodes that learn of one event do not all send at the same
+/// moment.
 pub(super) const BATCH: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(10));
-/// Changes of distance alone are told this far apart, doubling up to [`MAX_HOLD`] while they go on.
+/// Delay between changes of distance alone. It doubles up to [`MAX_HOLD`] while changes continue, since each of them
+/// would otherwise spread through the whole mesh.
 pub(super) const HOLD: Duration = Duration::from_millis(200);
 pub(super) const MAX_HOLD: Duration = Duration::from_secs(2);
-/// A renewed announce is passed on within this.
+/// Longest delay of a renewed announce.
 pub(super) const RENEWAL_SPREAD: Duration = Duration::from_secs(60);
-/// An announce that is this old (seconds) is offered: most neighbours will have it. A younger one is announced.
+/// Age in seconds from which an announce is offered by its hash alone, because most neighbours have received it
+/// elsewhere by then. A younger one is sent whole, which saves a round trip.
 pub(super) const OFFER_AGE: u16 = 2;
-/// A neighbour is told the whole table in pieces of so many records, and what has changed is told in such pieces.
+/// Records in one chunk of the table. A chunk bounds the time of one call, so that other messages need not wait for a
+/// whole table.
 pub(super) const CHUNK: usize = 256;
-/// One piece each so often.
+/// Delay between chunks.
 pub(super) const CHUNK_INTERVAL: Duration = Duration::from_millis(10);
-/// Of a link whose rate is known the table takes one part in so many while it is told for the first time, and what is
-/// renewed one part in so many.
+/// Share of a link of known rate, as 1 part in that many, that the first dump of the table takes, and that renewals
+/// take. Both are bounded because user traffic has to share a slow link with them.
 pub(super) const DUMP_SHARE: u64 = 2;
 pub(super) const RENEWAL_SHARE: u64 = 50;
 
 impl Router {
-    /// Sees to it that neighbours hear of what has changed, each in its time.
+    /// Arranges that all neighbours are sent the change of a destination, after the delay that its urgency allows.
     pub(super) fn schedule_adverts(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get(key) else { return };
         let advert = self.advert(now, dest);
@@ -70,6 +76,7 @@ impl Router {
         }
     }
 
+    /// Adds a destination to the batch, and starts the batch if there was none.
     fn add_to_batch(&mut self, now: Time, key: DestinationKey) {
         self.batch.insert(key);
         if self.batch_at.is_none() {
@@ -77,6 +84,7 @@ impl Router {
         }
     }
 
+    /// Adds a destination to the batch once its hold-down has ended.
     fn batch_after_hold(&mut self, now: Time, key: DestinationKey) {
         let until =
             self.table.get(key).and_then(Destination::transient).map(|transient| transient.hold_until);
@@ -86,8 +94,8 @@ impl Router {
         }
     }
 
-    /// An announce that was merely renewed is passed on to all, unless its predecessor is good for long still: a seq that was
-    /// raised on request concerns those who asked.
+    /// Schedules a renewed announce for all neighbours unless its predecessor is valid for long. A seq raised on
+    /// request concerns the requesters only, so it would be wasteful to send it to all.
     fn schedule_renewal(&mut self, now: Time, key: DestinationKey, expires: u32) {
         let delay = self.jitter(Duration::ZERO, RENEWAL_SPREAD);
         let Some(dest) = self.table.get_mut(key) else { return };
@@ -98,6 +106,7 @@ impl Router {
         }
     }
 
+    /// Sends a renewed announce to all neighbours that have the previous one.
     pub(super) fn pass_on_renewal(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get_mut(key) else { return };
         let Some(transient) =
@@ -109,7 +118,7 @@ impl Router {
         self.advertise_to_all(now, key, Difference::Seq, Difference::Seq);
     }
 
-    /// Sends the batch, up to a portion: the rest stays due.
+    /// Sends the batch, at most one chunk of it; the remainder stays due.
     pub(super) fn flush(&mut self, now: Time) {
         let cut = self.batch.iter().nth(CHUNK).copied();
         let rest = cut.map(|key| self.batch.split_off(&key));
@@ -127,7 +136,7 @@ impl Router {
                 None => Difference::Found,
             };
             if held {
-                // What is held back now is told when the time comes.
+                // The change that is held down now is advertised when the hold-down ends.
                 self.batch_after_hold(now, key);
             }
             if self.advertise_to_all(now, key, least, most) {
@@ -141,7 +150,8 @@ impl Router {
         }
     }
 
-    /// Tells every neighbour whose difference is within the bounds; returns whether any was one of distance.
+    /// Advertises to every neighbour whose difference is within the bounds; returns whether one of them was a
+    /// difference of distance.
     fn advertise_to_all(
         &mut self,
         now: Time,
@@ -170,7 +180,7 @@ impl Router {
         let metric = advert_metric.unwrap_or(INFINITY);
         for id in targets {
             match self.neighbours.get_mut(&id) {
-                // What is merely renewed can wait where the link is slow.
+                // A renewal may wait on a slow link, because the predecessor is still valid.
                 Some(neighbour) if most == Difference::Seq && neighbour.rate.is_some() => {
                     neighbour.renewals.insert((metric, key));
                     self.serve_renewals(now, id);
@@ -181,16 +191,18 @@ impl Router {
         distance
     }
 
-    /// Tells a neighbour what is so, if it differs from what it was told, or if it `wants` the core.
+    /// Sends a neighbour the present route if it differs from the one that the neighbour has, or if it `wants` the
+    /// announce.
     pub(super) fn advertise(&mut self, now: Time, key: DestinationKey, id: NeighbourId, wants: bool) {
         self.advertise_as(now, key, id, wants, false);
     }
 
-    /// The same for a neighbour that looks for a newer seq: nothing older is an answer.
+    /// Sends a neighbour that searches for a newer seq the newest one, because an older one would not end its search.
     pub(super) fn advertise_newest(&mut self, now: Time, key: DestinationKey, id: NeighbourId) {
         self.advertise_as(now, key, id, false, true);
     }
 
+    /// Sends a neighbour the present route in the shortest record that it understands.
     fn advertise_as(&mut self, now: Time, key: DestinationKey, id: NeighbourId, wants: bool, newest: bool) {
         let Some(dest) = self.table.get(key) else { return };
         let advert = self.advert(now, dest);
@@ -198,8 +210,8 @@ impl Router {
         let difference = difference(advert.as_ref(), dest, id);
         let Some(dest) = self.table.get_mut(key) else { return };
         let nothing_new = difference == Difference::None && !(wants && advert.is_some());
-        // Who is away is told the rest when it is back. What is lost goes into its channel at once, so that nothing that is
-        // told later of the same number can overtake it.
+        // A neighbour that is away is sent new routes when it is back. A retraction enters its channel at once, so
+        // that no later use of the same idx can overtake it.
         let waits = neighbour.away && advert.is_some();
         if nothing_new || waits || neighbour.address == dest.announce.dst {
             return;
@@ -215,11 +227,12 @@ impl Router {
         let Advert { slot, metric, hops, mtu, .. } = advert;
         let sends_announce = wants || !suffices_update(&advert, dest, id, newest);
         let about = if sends_announce { slot } else { advertised };
-        // Whoever is told of a distance has it proved, for it may have to prove it in turn.
+        // A route without a chain value is not advertised, because the neighbour has to prove its own distance with
+        // it.
         if !dest.has_chain(about, hops) {
             return;
         }
-        // An UPDATE that is no nearer needs none, and where all are told the same it is made once.
+        // An UPDATE with no fewer hops needs no proof, because the neighbour can derive it from the last one.
         let proves = sends_announce || hops < advertised_proved;
         let chain = if proves { self.chain_cache.chain(dest, about, hops) } else { None };
         if sends_announce {
@@ -247,12 +260,13 @@ impl Router {
         adj.advertised_mtu = mtu;
         let seq = dest.seq_at(about);
         if dest.lower_feasibility_distance(seq, metric) {
-            // What might loop now is no alternate any more.
+            // The feasibility distance has fallen, so the alternate may not be feasible any more.
             self.publish(now, key);
         }
     }
 
-    /// Tells a neighbour a piece of what it is still to be told.
+    /// Sends a neighbour the next chunk of the routes that are queued for it, the shortest routes first so that most
+    /// of its traffic has a way early.
     pub(super) fn serve_queue(&mut self, now: Time, id: NeighbourId) {
         let mut served = false;
         let mut busy = Duration::ZERO;
@@ -272,7 +286,7 @@ impl Router {
             }
         }
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
-        // Requests that come in the meantime wait their turn: asking more often brings no more.
+        // Requests that arrive meanwhile wait for the next chunk, so that frequent requests bring no more records.
         let again = now + busy.max(CHUNK_INTERVAL);
         neighbour.queue_at = served.then_some(again);
         if served {
@@ -280,7 +294,7 @@ impl Router {
         }
     }
 
-    /// Tells a neighbour on a slow link of renewed announces, as far as their share of the link goes.
+    /// Sends a neighbour on a slow link renewed announces, within their share of the link.
     pub(super) fn serve_renewals(&mut self, now: Time, id: NeighbourId) {
         while let Some(neighbour) = self.neighbours.get_mut(&id) {
             if neighbour.renewals.is_empty() || neighbour.away {
@@ -298,7 +312,7 @@ impl Router {
         }
     }
 
-    /// What a neighbour is to be told that was away.
+    /// The routes that have changed while a neighbour was away.
     pub(super) fn changes_for(&self, now: Time, id: NeighbourId) -> Vec<(u16, DestinationKey, bool)> {
         let changed = |(key, dest): (DestinationKey, &Destination)| {
             let advert = self.advert(now, dest);
@@ -308,7 +322,8 @@ impl Router {
         self.table.destinations().filter_map(changed).collect()
     }
 
-    /// A neighbour asks for the announce of what we call `key`.
+    /// Handles WANT: the neighbour requests the announce that we call `key`. The request is queued and not answered
+    /// directly, because a short WANT requests an announce that is many times longer.
     pub(super) fn handle_want(&mut self, now: Time, key: DestinationKey, id: NeighbourId) {
         let advertised = self
             .table

@@ -1,7 +1,8 @@
-//! The signed announces of a destination: each kept once, with what proves how far it has come.
+//! The signed announces of a destination: each is kept once, with the proof of the distance that it has travelled.
 //!
-//! Neighbours refer to an announce by a small number, its slot. The newest announce stands in [`Destination`] itself, others only while somebody
-//! still offers them or was told of them.
+//! Adjacencies refer to an announce by a small number, its slot, because a pointer in each of them would cost far more
+//! memory. The newest announce is a field of [`Destination`]; an older one is kept only while an adjacency refers to
+//! it, so that a neighbour that is behind can still be sent short updates.
 
 use std::sync::Arc;
 
@@ -9,28 +10,35 @@ use super::adjacency::Adjacency;
 use super::destination::Destination;
 use crate::wire::route::{Chain, LINKS, SignedAnnounce, advance, leads_to};
 
-/// Names an announce among those of its destination; [`NONE`] is none.
+/// The number of an announce within its destination; [`NO_ANNOUNCE`] stands for none.
 pub(super) type AnnounceSlot = u8;
 pub(super) const NO_ANNOUNCE: AnnounceSlot = 0;
-/// No chain value is known of an announce.
+/// The hops of an announce for which no chain value has been proved.
 pub(super) const UNPROVEN: u8 = u8::MAX;
 
-/// An announce, and the chain value of the fewest hops that anybody has proved for it.
+/// An older announce, with the chain value of the fewest hops that were proved for it.
+///
+/// Only that value is kept, because the values of more hops follow from it by hashing.
 pub(super) struct KeptAnnounce {
+    /// The announce, shared with adverts that carry it.
     pub(super) announce: Arc<SignedAnnounce>,
+    /// Its slot.
     pub(super) slot: AnnounceSlot,
+    /// The fewest hops that were proved; [`UNPROVEN`] if none were.
     pub(super) hops: u8,
+    /// The chain value of that many hops.
     pub(super) chain: Chain,
 }
 
-/// The chain value that was made last: what is told to many neighbours at once is made once.
+/// The chain value that was computed last, with its anchor and hops. One advert is sent to many neighbours in a row,
+/// so that the hashing is done once and not for each of them.
 #[derive(Default)]
 pub(super) struct ChainCache(Option<(Chain, u8, Chain)>);
 
 impl ChainCache {
-    /// The value of so many hops for the announce in this slot.
+    /// The chain value of that many hops for the announce in this slot.
     pub(super) fn chain(&mut self, dest: &Destination, slot: AnnounceSlot, hops: u8) -> Option<Chain> {
-        // Below one anchor there is one value for each number of hops.
+        // The anchor identifies a chain, so that it also covers announces that differ in their seq.
         let anchor = dest.announce_at(slot)?.anchor;
         if let Some((_, _, chain)) = self.0.filter(|(known, at, _)| (*known, *at) == (anchor, hops)) {
             return Some(chain);
@@ -42,6 +50,7 @@ impl ChainCache {
 }
 
 impl Destination {
+    /// The announces besides the newest.
     fn older(&self) -> &[KeptAnnounce] {
         self.rare.as_ref().map_or(&[], |rare| &rare.older)
     }
@@ -55,12 +64,12 @@ impl Destination {
         }
     }
 
-    /// The seq in a slot; 0 when there is none.
+    /// The seq of the announce in a slot; 0 for none.
     pub(super) fn seq_at(&self, slot: AnnounceSlot) -> u64 {
         self.announce_at(slot).map_or(0, |announce| announce.seq)
     }
 
-    /// The slot of a verified announce with this seq.
+    /// The slot of the verified announce with this seq.
     pub(super) fn slot_of(&self, seq: u64) -> Option<AnnounceSlot> {
         if self.announce.seq == seq {
             return Some(self.slot);
@@ -68,12 +77,13 @@ impl Destination {
         self.older().iter().find(|known| known.announce.seq == seq).map(|known| known.slot)
     }
 
-    /// A verified announce equal to what only claims to be one, or `None`.
+    /// The verified announce that equals this unverified one. A hit saves the verification of its signature.
     pub(super) fn verified_equal(&self, announce: &SignedAnnounce) -> Option<Arc<SignedAnnounce>> {
         self.announce_at(self.slot_of(announce.seq)?).filter(|known| ***known == *announce).cloned()
     }
 
-    /// Keeps a verified announce and gives its slot. Of two with one seq the first stays; `None` when slots have run out.
+    /// Keeps a verified announce and returns its slot; `None` when all slots are taken. Of two announces with one seq
+    /// the first stays, because adjacencies may already rest on its chain.
     pub(super) fn keep(&mut self, announce: &Arc<SignedAnnounce>) -> Option<AnnounceSlot> {
         if let Some(slot) = self.slot_of(announce.seq) {
             return Some(slot);
@@ -96,7 +106,7 @@ impl Destination {
         Some(slot)
     }
 
-    /// Forgets older announces that nobody offers and nobody was told of.
+    /// Removes older announces that no adjacency refers to.
     pub(super) fn prune(&mut self) {
         let adj = &self.adjacencies;
         if let Some(rare) = self.rare.as_mut() {
@@ -106,7 +116,7 @@ impl Destination {
         }
     }
 
-    /// The announce in this slot, and what is known of its chain.
+    /// The announce in a slot, with its proved hops and their chain value.
     fn announce_with_proof(&self, slot: AnnounceSlot) -> Option<(&Arc<SignedAnnounce>, u8, Chain)> {
         if slot == self.slot {
             return Some((&self.announce, self.hops, self.chain));
@@ -115,7 +125,8 @@ impl Destination {
         Some((&known.announce, known.hops, known.chain))
     }
 
-    /// How many rounds of hashing [`Destination::prove`] takes for so many hops.
+    /// Rounds of hashing that [`Destination::prove`] takes for that many hops: they are charged before the work is
+    /// done.
     pub(super) fn rounds(&self, slot: AnnounceSlot, hops: u8) -> u8 {
         match self.announce_with_proof(slot) {
             Some((_, UNPROVEN, _)) => LINKS.saturating_sub(hops),
@@ -124,6 +135,7 @@ impl Destination {
         }
     }
 
+    /// The same with its proof to be changed.
     fn proof_at(&mut self, slot: AnnounceSlot) -> Option<(&Arc<SignedAnnounce>, &mut u8, &mut Chain)> {
         if slot == self.slot {
             return Some((&self.announce, &mut self.hops, &mut self.chain));
@@ -133,8 +145,8 @@ impl Destination {
         Some((&known.announce, &mut known.hops, &mut known.chain))
     }
 
-    /// Whether the chain proves so many hops for the announce in this slot. The fewest that were ever proved are kept: from their
-    /// value follow those of all that are farther.
+    /// Whether the chain value proves that many hops for the announce in this slot. A proof of fewer hops than before
+    /// replaces the kept one, because all others follow from it.
     pub(super) fn prove(&mut self, slot: AnnounceSlot, hops: u8, chain: Chain) -> bool {
         let Some((announce, least, value)) = self.proof_at(slot) else { return false };
         let holds = match hops.checked_sub(*least) {
@@ -150,19 +162,20 @@ impl Destination {
         holds
     }
 
-    /// Takes it as proved, because it was already.
+    /// Keeps a proof that was already verified elsewhere.
     pub(super) fn record_proof(&mut self, slot: AnnounceSlot, hops: u8, chain: Chain) {
         if let Some((_, least, value)) = self.proof_at(slot).filter(|(_, least, _)| hops < **least) {
             (*least, *value) = (hops, chain);
         }
     }
 
-    /// Whether there is a chain value of so many hops for the announce in this slot: there is none of fewer than are known.
+    /// Whether a chain value of that many hops can be computed. One of fewer hops than are proved cannot, because the
+    /// hash cannot be inverted; this keeps a relay from claiming to be nearer than it is.
     pub(super) fn has_chain(&self, slot: AnnounceSlot, hops: u8) -> bool {
         self.announce_with_proof(slot).is_some_and(|(_, least, _)| hops < LINKS && hops >= least)
     }
 
-    /// That value.
+    /// The chain value of that many hops.
     pub(super) fn chain_at(&self, slot: AnnounceSlot, hops: u8) -> Option<Chain> {
         let (announce, least, value) =
             self.announce_with_proof(slot).filter(|_| self.has_chain(slot, hops))?;

@@ -1,6 +1,7 @@
-//! A destination, and what each neighbour says and was told of it.
+//! A destination with its adjacencies, its selected route and its feasibility distance.
 //!
-//! Laid out to be lean: what every destination has stands in [`Destination`], what it has only now and then in a box of its own.
+//! A table holds up to 65 536 destinations, so that memory decides the layout: the fields that every destination needs
+//! are in [`Destination`], those that few need at a time are boxed in [`RareState`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,26 +15,28 @@ use super::{FibEntry, NeighbourId};
 use crate::time::Time;
 use crate::wire::route::{Chain, INFINITY, SignedAnnounce};
 
-/// A destination that is lost this often, never [`CALM`] apart, is said to be found again only after [`FOUND_AGAIN`], doubling
-/// three times: who has destinations come and go makes its neighbours talk, and not the whole mesh.
+/// Losses, each within [`LOSS_MEMORY`] of the one before, after which a destination is held down: it is advertised
+/// again only [`HOLD_DOWN`] after its last loss, a delay that doubles three times. A node whose destinations flap
+/// would otherwise make the whole mesh send updates, and not its neighbours alone.
 const LOSSES_BEFORE_HOLD_DOWN: u32 = 5;
 pub(super) const LOSS_MEMORY: Duration = Duration::from_secs(6);
 pub(super) const HOLD_DOWN: Duration = Duration::from_millis(250);
-/// No neighbour.
+/// The neighbour id that stands for no neighbour. It takes less memory than an `Option`.
 const NO_NEIGHBOUR: NeighbourId = NeighbourId::MAX;
 
-/// What a destination has only now and then.
+/// The state that few destinations have at a time.
 #[derive(Default)]
 pub(super) struct RareState {
-    /// What goes on at the moment.
+    /// The state of a change, a request or a hold-down that is going on.
     transient: Option<Box<TransientState>>,
-    /// Set when the address is our own.
+    /// The origin, if this is an address of this node.
     own: Option<Box<Origin>>,
-    /// Announces other than the newest that somebody still offers or was told of.
+    /// The announces besides the newest that adjacencies refer to.
     pub(super) older: Vec<KeptAnnounce>,
 }
 
-/// The FIB entry as the shell was last told, without the padding of one that may be none.
+/// The FIB entry that the shell was last given. It is a copy of [`FibEntry`] without `Option`, because the padding
+/// would add to every destination.
 struct PublishedFib {
     next: NeighbourId,
     alternate: NeighbourId,
@@ -44,78 +47,91 @@ struct PublishedFib {
 
 /// A destination.
 pub(super) struct Destination {
-    /// The highest announce seen, whoever offers it.
+    /// The announce with the highest seq that was received from any neighbour.
     pub(super) announce: Arc<SignedAnnounce>,
-    /// The feasibility distance: the best that was ever told to anybody (RFC 8966, section 3.5.1).
+    /// The seq of the feasibility distance: the best (seq, metric) that was ever advertised (RFC 8966, section 3.5.1).
+    /// A route is feasible only below it, which prevents loops.
     pub(super) fd_seq: u64,
-    /// Sorted by neighbour.
+    /// The adjacencies, sorted by neighbour so that they can be searched.
     pub(super) adjacencies: Vec<Adjacency>,
+    /// State that few destinations have.
     pub(super) rare: Option<Box<RareState>>,
+    /// The next hop, or [`NO_NEIGHBOUR`].
     selected: NeighbourId,
+    /// The entry in the FIB of the shell.
     fib: PublishedFib,
-    /// When the last announce of it expires, in seconds.
+    /// Expiry of the last announce, in seconds.
     pub(super) until: u32,
-    /// Expiry of the announce that was last passed on to everybody, in seconds.
+    /// Expiry of the announce that was last passed on to all neighbours, in seconds.
     pub(super) renewed_until: u32,
+    /// The metric of the feasibility distance.
     pub(super) fd_metric: u16,
-    /// When the announce was learnt: the lower half of the seconds.
+    /// The time at which the announce was learnt: the lower half of the seconds, because only differences of a few
+    /// seconds matter.
     learnt: u16,
-    /// Evicted: only kept until no packet in flight can loop for its feasibility distance being forgotten.
+    /// Whether the destination was evicted. It stays for a moment, because a forgotten feasibility distance would
+    /// allow a loop with packets and updates that are still on their way.
     pub(super) is_evicted: bool,
-    /// The slot of `announce`, and its chain value of the fewest hops.
+    /// The slot of `announce`.
     pub(super) slot: AnnounceSlot,
+    /// The fewest proved hops of `announce`.
     pub(super) hops: u8,
+    /// The chain value of that many hops.
     pub(super) chain: Chain,
 }
 
-/// BetterSince when there is something better than the route in use.
+/// The times since which another route has been better than the one in use. A switch waits until the advantage has
+/// lasted, because measured link costs fluctuate.
 #[derive(Clone, Copy, Default)]
 pub(super) struct BetterSince {
-    /// A feasible route that is better by much.
+    /// A feasible route has been better by an eighth.
     pub(super) feasible: Option<Time>,
-    /// A route that might loop, and is better by very much.
+    /// A route that is not feasible has been better by a quarter, or the one in use is a last resort.
     pub(super) infeasible: Option<Time>,
-    /// Either of them, and be it by little.
+    /// A route of either kind has been better by a sixteenth.
     pub(super) slight: Option<Time>,
 }
 
-/// What goes on with a destination at the moment.
+/// The state of a change or a search of a destination, which is dropped when all of it has ended.
 #[derive(Default)]
 pub(super) struct TransientState {
-    /// BetterSince when something is better than the selected route.
+    /// The times since which another route has been better.
     pub(super) since: BetterSince,
-    /// When the next request for such a route may leave.
+    /// The earliest time of the next request that makes a better route feasible.
     pub(super) next_better_request: Time,
-    /// No change of distance is told before.
+    /// The earliest time of the next advert of a changed distance.
     pub(super) hold_until: Time,
+    /// The present length of that delay.
     pub(super) hold: Duration,
-    /// How often it was lost of late, and when last.
+    /// The losses in a row, each soon after the one before.
     pub(super) losses: u32,
+    /// The last loss.
     pub(super) lost_at: Time,
-    /// When a refreshed announce is passed on.
+    /// The time at which a renewed announce is passed on.
     pub(super) renewal_at: Option<Time>,
-    /// When we last asked for a newer seq.
+    /// The last time that this node requested a newer seq.
     pub(super) last_request: Time,
-    /// Our own search for it.
+    /// The request of this node for a newer seq.
     pub(super) seqno_request: Option<PendingSeqnoRequest>,
-    /// Searches of others that came by.
+    /// The requests of neighbours for a newer seq that passed through this node.
     pub(super) relay: Option<SeqnoRequestRelay>,
 }
 
 impl TransientState {
-    /// It was lost just now.
+    /// Counts a loss. A pause of [`LOSS_MEMORY`] begins a new count, so that rare losses are not held down.
     pub(super) fn lose(&mut self, now: Time) {
         let calm = now.since(self.lost_at) >= LOSS_MEMORY;
         self.losses = if calm { 1 } else { self.losses.saturating_add(1) };
         self.lost_at = now;
     }
 
-    /// Until when nobody is told that it is found again, if it comes and goes.
+    /// The time until which the hold-down of a flapping destination lasts.
     pub(super) fn hold_down_until(&self) -> Option<Time> {
         let beyond = self.losses.checked_sub(LOSSES_BEFORE_HOLD_DOWN)?;
         Some(self.lost_at + HOLD_DOWN.saturating_mul(1 << beyond.min(3)))
     }
 
+    /// Whether nothing of this state is in use any more.
     fn is_over(&self, now: Time) -> bool {
         let BetterSince { feasible, infeasible, slight } = self.since;
         feasible.or(infeasible).or(slight).is_none()
@@ -148,27 +164,29 @@ impl Destination {
         }
     }
 
-    /// The neighbour in use.
+    /// The next hop.
     pub(super) fn selected(&self) -> Option<NeighbourId> {
         Some(self.selected).filter(|id| *id != NO_NEIGHBOUR)
     }
 
+    /// Sets the next hop.
     pub(super) fn select(&mut self, neighbour: Option<NeighbourId>) {
         self.selected = neighbour.unwrap_or(NO_NEIGHBOUR);
     }
 
-    /// Until when nobody is told that it is found again; `None` when there is nothing against it.
+    /// The time until which the destination must not be advertised as found; `None` if it may be.
     pub(super) fn held_down_until(&self, now: Time) -> Option<Time> {
         self.transient()?.hold_down_until().filter(|until| *until > now)
     }
 
-    /// As the shell was last told.
+    /// The entry that the shell was last given.
     pub(super) fn fib(&self) -> Option<FibEntry> {
         let PublishedFib { next, alternate, metric, mtu, hops } = self.fib;
         let alternate = Some(alternate).filter(|id| *id != NO_NEIGHBOUR);
         (next != NO_NEIGHBOUR).then_some(FibEntry { next, alternate, metric, hops, mtu })
     }
 
+    /// Stores the entry that the shell is given.
     pub(super) fn set_fib(&mut self, entry: Option<FibEntry>) {
         self.fib.next = NO_NEIGHBOUR;
         if let Some(FibEntry { next, alternate, metric, hops, mtu }) = entry {
@@ -176,15 +194,18 @@ impl Destination {
         }
     }
 
-    /// Whether the announce was learnt less than `span` seconds ago, or a multiple of 18 hours before that.
+    /// Whether the announce was learnt less than `span` seconds ago. The clock wraps after 18 hours, which is harmless
+    /// because a wrong answer only chooses a longer record.
     pub(super) fn is_young(&self, now: Time, span: u16) -> bool {
         low_half(now).wrapping_sub(self.learnt) < span
     }
 
+    /// The announce was learnt now.
     pub(super) fn set_learnt(&mut self, now: Time) {
         self.learnt = low_half(now);
     }
 
+    /// The transient state, if there is any.
     pub(super) fn transient(&self) -> Option<&TransientState> {
         self.rare.as_ref()?.transient.as_deref()
     }
@@ -193,6 +214,7 @@ impl Destination {
         self.rare.as_mut()?.transient.as_deref_mut()
     }
 
+    /// The transient state, which is created if there is none.
     pub(super) fn transient_or_new(&mut self) -> &mut TransientState {
         self.rare.get_or_insert_default().transient.get_or_insert_default()
     }
@@ -209,13 +231,14 @@ impl Destination {
         self.rare.get_or_insert_default().own = own.map(Box::new);
     }
 
+    /// Drops the transient state.
     pub(super) fn drop_transient(&mut self) {
         if let Some(rare) = self.rare.as_mut() {
             rare.transient = None;
         }
     }
 
-    /// Frees what is not needed any more.
+    /// Frees state that is not in use any more.
     pub(super) fn tidy(&mut self, now: Time) {
         self.prune();
         let Some(rare) = self.rare.as_mut() else { return };
@@ -237,11 +260,12 @@ impl Destination {
         self.adjacencies.get_mut(at)
     }
 
+    /// The adjacency with this neighbour, which is created if there is none.
     pub(super) fn adjacency_or_new(&mut self, neighbour: NeighbourId) -> Option<&mut Adjacency> {
         let at = match self.adjacencies.binary_search_by_key(&neighbour, |adj| adj.neighbour) {
             Ok(at) => at,
             Err(at) => {
-                // Most have a handful of neighbours: no room to spare.
+                // Most destinations have a handful of neighbours, so the usual doubling would waste memory.
                 if self.adjacencies.len() == self.adjacencies.capacity() {
                     self.adjacencies.reserve_exact(2);
                 }
@@ -252,12 +276,15 @@ impl Destination {
         self.adjacencies.get_mut(at)
     }
 
-    /// Whether a route told with this seq and metric cannot lead back here (RFC 8966, section 3.5.1).
+    /// Whether a route advertised with this seq and metric cannot lead back to this node: the feasibility condition of
+    /// RFC 8966, section 3.5.1.
     pub(super) fn feasible(&self, seq: u64, metric: u16) -> bool {
         seq > self.fd_seq || (seq == self.fd_seq && metric < self.fd_metric)
     }
 
-    /// Notes that (seq, metric) was told to somebody; returns whether that lowered the feasibility distance.
+    /// Records that (seq, metric) was advertised; returns whether that lowered the feasibility distance. It is
+    /// recorded when the advert is sent and not when the route is selected, because only what neighbours know of can
+    /// lead them here.
     pub(super) fn lower_feasibility_distance(&mut self, seq: u64, metric: u16) -> bool {
         let lowers = self.feasible(seq, metric);
         if lowers {
@@ -268,7 +295,8 @@ impl Destination {
     }
 
     /// Memory beyond the struct itself, in bytes.
-    // What lies in memory does not overflow when it is added up.
+    ///
+    /// Sums do not overflow, because all of it is in memory at the same time.
     #[cfg(any(test, feature = "sim"))]
     #[allow(clippy::arithmetic_side_effects)]
     pub(super) fn heap(&self) -> usize {
@@ -300,7 +328,7 @@ mod tests {
         assert!(size_of::<Adjacency>() <= 28, "{}", size_of::<Adjacency>());
         let dest =
             size_of::<Destination>() + size_of::<SignedAnnounce>() + 16 + size_of::<(u64, u32)>() * 3 / 2;
-        // Of them 32 for the anchor and one chain value.
+        // The anchor and one chain value take 32 of them.
         assert!(dest <= 250 + 32, "{dest}");
     }
 }

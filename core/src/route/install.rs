@@ -1,4 +1,4 @@
-//! Install.
+//! Installation of offered routes in the table, once their announces are verified.
 
 use std::sync::Arc;
 
@@ -12,18 +12,19 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{Chain, INFINITY, SignedAnnounce};
 
-/// The result of looking at a proof.
+/// The result of verifying a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
     Holds,
     False,
-    /// It was not looked at, for want of quota or of its announce, and is asked for again: meanwhile the route is no nearer than
-    /// was proved before.
+    /// The proof was not verified, because the quota was used up or its announce is missing. It is requested again;
+    /// until then the route counts as no shorter than was proved before, so that an unproved claim attracts no
+    /// traffic.
     Later,
 }
 
 impl Router {
-    /// Looks at a neighbour's proof of its hops, if that is within its quota.
+    /// Verifies a neighbour's proof of its hops, within its quota.
     pub(super) fn prove(
         &mut self,
         now: Time,
@@ -34,7 +35,8 @@ impl Router {
     ) -> Proof {
         let (hops, chain) = proof;
         let rounds = self.table.get(key).map_or(0, |dest| dest.rounds(slot, hops));
-        // Also where it takes no rounds: nothing is looked at of a neighbour that has lied much.
+        // The quota is checked even when no rounds are needed, so that a neighbour that has sent false proofs is
+        // refused entirely.
         if !self.try_charge(now, id, Resource::Hashes, HASHES, u32::from(rounds)) {
             return Proof::Later;
         }
@@ -45,7 +47,8 @@ impl Router {
         Proof::False
     }
 
-    /// Writes what a neighbour offers with a verified announce into the table; `proof` is what was proved for it elsewhere.
+    /// Installs the route that a neighbour offers with a verified announce. `proof` is a distance that was already
+    /// proved while the announce was verified.
     pub(super) fn install_route(
         &mut self,
         now: Time,
@@ -81,7 +84,8 @@ impl Router {
         }
         let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
         dest.until = dest.until.max(offered.expires);
-        // Of two announces of one seq the other is kept: it has another chain.
+        // Of two announces of one seq the first is kept. The proof of the second does not hold here, because it
+        // belongs to another chain.
         let is_kept = dest.announce_at(slot).is_some_and(|kept| *kept == announce);
         if let Some((hops, chain)) = proof.filter(|_| is_kept) {
             dest.record_proof(slot, hops, chain);
@@ -91,7 +95,7 @@ impl Router {
             let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
             if let Some(adj) = dest.adjacency_mut(id).filter(|adj| adj.offers()) {
                 match proof {
-                    // Under another number its retractions would not be about this route.
+                    // A retraction of another idx would not affect this route, so that it could stay for ever.
                     Proof::Later if adj.idx == offered.idx => adj.raise_metric(offered.metric),
                     _ => adj.set_metric(INFINITY),
                 }

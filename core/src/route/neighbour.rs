@@ -1,4 +1,4 @@
-//! Neighbours: links that come, change, fail and go.
+//! Neighbours: links that come up, change, fail and go down.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -15,98 +15,116 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{Record, Update, encode_your_highest};
 
-/// A link costs at least this: the metric of a route is at least this for each of its hops.
+/// The least cost of a link. It bounds the metric of a route from below by its hops, so that a forged metric of zero
+/// is detected.
 pub(super) const MIN_COST: u16 = 32;
-/// And at most this.
+/// The highest cost of a link. It is far below [`INFINITY`](crate::wire::route::INFINITY), so that long routes over
+/// bad links stay finite.
 const MAX_COST: u16 = 1000;
-/// A neighbour on probation is told of the table only after this.
+/// Delay after which a neighbour on probation is sent the table. A link that flaps often fails within it, so the dump
+/// would be wasted.
 pub(super) const PROBATION_DUMP_DELAY: Duration = Duration::from_secs(1);
 
-/// A neighbour with a live link.
+/// A neighbour with a link that is up or away.
 pub(super) struct NeighbourEntry {
+    /// The neighbour's address.
     pub(super) address: Address,
+    /// The cost of the link to it.
     pub(super) cost: u16,
+    /// The longest packet that the link takes, in bytes.
     pub(super) mtu: u16,
+    /// Whether the user has configured it. Others are strangers.
     pub(super) configured: bool,
-    /// Where it is, which says whose quotas it draws on if nobody configured it.
+    /// Its place in the network, which decides whose accounts it shares if it is a stranger.
     pub(super) location: Location,
+    /// The part of its allowance that it shares with no other stranger.
     pub(super) reserve: Reserve,
-    /// Its last turn when strangers were let in that waited for their common quota.
+    /// The last turn in which it was admitted from the strangers that wait for their common quota.
     pub(super) admitted: u64,
+    /// Whether the link may be dead, because packets on it go unacknowledged.
     suspect: bool,
-    /// Nothing gets there, and its session is kept: what was said over it holds when it is back.
+    /// Whether the link is out of service while its session is kept. Routes advertised over it are still valid when it
+    /// is back.
     pub(super) away: bool,
+    /// Whether the link flapped, so that its routes are the last resort for a while.
     probation: bool,
     probation_until: Time,
-    /// Its numbers for destinations, and ours.
+    /// The destinations that the neighbour's numbers stand for.
     idx: BTreeMap<u32, DestinationKey>,
-    /// Its numbers for destinations that a quota held back.
+    /// Numbers of destinations that a quota held back.
     pub(super) deferred: BTreeSet<u32>,
-    /// Its numbers for destinations that were paid for, and whose announce is on its way.
+    /// Numbers of destinations that are charged already and whose announce is on its way, so that the announce is not
+    /// charged again.
     pub(super) requested: BTreeSet<u32>,
-    /// What it offers with announces that are being verified, by its numbers.
+    /// Offers whose announces are being verified, by the neighbour's numbers.
     pub(super) pending: BTreeMap<u32, PendingOffer>,
-    /// Its numbers for known destinations of which it has named an announce that we do not have: what it says of them is about
-    /// that core.
+    /// Numbers of known destinations for which it has named an announce that is missing here. Its updates refer to the
+    /// missing announce, so they must not be applied to the one that is in the table.
     pub(super) awaited: BTreeSet<u32>,
-    /// Its numbers for what came faster than it can be verified.
+    /// Numbers of announces that arrived faster than they can be verified, and are requested again later.
     pub(super) postponed: BTreeSet<u32>,
     /// Announces for their origins that are being verified.
     pub(super) highest: usize,
-    /// Destinations that it is still to be told of, the nearest first, and whether it asked for their announces.
+    /// Destinations that it is still to be sent, the shortest route first, and whether it requested their announces.
     pub(super) queue: BTreeSet<(u16, DestinationKey, bool)>,
+    /// The earliest time of the next chunk of the queue.
     pub(super) queue_at: Option<Time>,
     /// Bytes a second that the link carries, where that is known.
     pub(super) rate: Option<u64>,
-    /// Destinations whose renewed announce it is still to be told of, the nearest first, and when the next may leave.
+    /// Destinations whose renewed announce it is still to be sent, the shortest route first.
     pub(super) renewals: BTreeSet<(u16, DestinationKey)>,
+    /// The earliest time of the next renewal.
     pub(super) renew_at: Time,
     /// Bytes of all records for it so far.
     pub(super) sent_bytes: u64,
-    /// Messages on their way out; the last one still takes records.
+    /// Messages to be sent; the last one still takes records, because packing many records into one frame saves most
+    /// of its overhead.
     pub(super) out: VecDeque<Vec<u8>>,
 }
 
 impl NeighbourEntry {
-    /// Whether its routes are the last resort.
+    /// Whether its routes are used only if there are no others, because the link is in doubt or has flapped.
     pub(super) fn is_last_resort(&self) -> bool {
         self.suspect || self.probation
     }
 
-    /// The destination that it calls so.
+    /// The destination that this number stands for.
     pub(super) fn key(&self, idx: u32) -> Option<DestinationKey> {
         self.idx.get(&idx).copied()
     }
 
-    /// Notes what it calls a destination; returns the destination that it called so before.
+    /// Makes a number stand for a destination; returns the destination that it stood for before.
     pub(super) fn bind(&mut self, idx: u32, key: DestinationKey) -> Option<DestinationKey> {
         self.idx.insert(idx, key).filter(|before| *before != key)
     }
 
-    /// What it calls a destination.
+    /// The numbers that stand for a destination. There may be several, because a neighbour may number an address again
+    /// after it evicted it.
     pub(super) fn indices_of(&self, key: DestinationKey) -> impl Iterator<Item = u32> {
         self.idx.iter().filter(move |(_, named)| **named == key).map(|(idx, _)| *idx)
     }
 
+    /// Removes a number, unless it stands for another destination by now.
     pub(super) fn unbind(&mut self, idx: u32, key: DestinationKey) {
         if self.key(idx) == Some(key) {
             self.idx.remove(&idx);
         }
     }
 
-    /// Whether a destination that it calls so is asked for, or will be.
+    /// Whether the announce under this number is requested already or will be, so that it is not requested twice.
     pub(super) fn is_noted(&self, idx: u32) -> bool {
         self.requested.contains(&idx) || self.deferred.contains(&idx) || self.postponed.contains(&idx)
     }
 
-    /// What it says of this number is from now on about an announce that we do not have yet.
+    /// Notes that updates of this number refer to an announce that is missing here.
     pub(super) fn note_awaited(&mut self, idx: u32) {
         if self.awaited.len() < MAX_NOTED {
             self.awaited.insert(idx);
         }
     }
 
-    /// It says how far it is from a destination whose announce is being verified.
+    /// Applies an UPDATE to an offer whose announce is still being verified, so that the order of the neighbour's
+    /// records is kept.
     pub(super) fn update_pending(&mut self, update: Update) -> Result<(), DropCause> {
         let Update { idx, metric, hops, chain } = update;
         let Some(offered) = self.pending.get_mut(&idx).map(|pending| &mut pending.offered) else {
@@ -127,15 +145,16 @@ impl NeighbourEntry {
         Ok(())
     }
 
-    /// Puts a record into the message that leaves next.
+    /// Appends a record to the message that leaves next.
     pub(super) fn send(&mut self, record: &Record) {
         self.send_with(|out| record.encode(out));
     }
 
-    /// The same with a record that `write` appends.
+    /// Appends the record that `write` encodes.
     pub(super) fn send_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) {
         let mut bytes = Vec::with_capacity(64);
-        // Only an announce with too many extensions does not encode, and none such is ever kept.
+        // Only an announce with too many extensions does not encode, and the decoder refuses such an announce, so none
+        // is kept.
         if write(&mut bytes).is_err() {
             return;
         }
@@ -146,14 +165,14 @@ impl NeighbourEntry {
         }
     }
 
-    /// How long what was said since `before` takes of one part in `share` of the link; no time where its rate is not known.
+    /// The time that the bytes since `before` take on one part in `share` of the link; zero if its rate is unknown.
     pub(super) fn transmit_time(&self, before: u64, share: u64) -> Duration {
         let Some(rate) = self.rate else { return Duration::ZERO };
         let bytes = self.sent_bytes.saturating_sub(before).saturating_mul(share);
         Duration::from_secs(bytes).checked_div(u32::try_from(rate).unwrap_or(u32::MAX)).unwrap_or_default()
     }
 
-    // What lies in memory does not overflow when it is added up.
+    // Sums do not overflow, because all of it is in memory at the same time.
     #[cfg(any(test, feature = "sim"))]
     #[allow(clippy::arithmetic_side_effects)]
     pub(super) fn memory(&self) -> usize {
@@ -175,27 +194,30 @@ impl NeighbourEntry {
     }
 }
 
-/// Records are packed into messages up to this many bytes, which a single frame of any medium takes.
+/// Size up to which records are packed into a message, in bytes. A frame of any medium carries that much, so a message
+/// is not fragmented.
 pub(super) const PACKED_SIZE: usize = 1000;
 
 impl Router {
-    /// How many bytes a second a link carries that will come up under this id: the first dump of the table takes half of it
-    /// at most, and renewals a fiftieth. Where it is not told nothing is held back.
+    /// Sets the rate, in bytes a second, of a link that will come up under this id. The first dump of the table takes
+    /// at most half of it, and renewals a fiftieth, because user traffic needs the link too. Without a rate nothing is
+    /// held back.
     pub(crate) fn neighbour_rate(&mut self, id: NeighbourId, rate: u64) {
         if !self.neighbours.contains_key(&id) {
             self.rates.insert(id, rate.max(1));
         }
     }
 
-    /// Where the neighbour is that will come up under this id. One that is not placed has a host and a network to itself.
+    /// Sets the location of a neighbour that will come up under this id. Without one, the neighbour has a host and a
+    /// network of its own.
     pub(crate) fn neighbour_location(&mut self, id: NeighbourId, location: Location) {
         if !self.neighbours.contains_key(&id) {
             self.locations.insert(id, location);
         }
     }
 
-    /// A link is up. `mtu` is the longest packet it takes, in bytes; `configured` whether the user asked for it. Calling it
-    /// again for a link that is up changes what it says.
+    /// A link is up. `mtu` is the longest packet that it takes, in bytes; `configured` is whether the user requested
+    /// the link. A second call for a link that is up changes these values.
     pub(crate) fn neighbour_up(
         &mut self,
         now: Time,
@@ -257,7 +279,8 @@ impl Router {
         self.begin_service(now, id);
     }
 
-    /// A link is new, or back in service: unless it comes and goes, its neighbour is told what waits for it.
+    /// Begins to send a neighbour what is queued for it, unless its link flaps: then its routes are a last resort
+    /// first.
     fn begin_service(&mut self, now: Time, id: NeighbourId) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         match self.flap_history.probation(now, &neighbour.address) {
@@ -275,7 +298,8 @@ impl Router {
         }
     }
 
-    /// The link's cost has changed. Changes below an eighth are not worth telling the mesh, and wait for more.
+    /// The cost of the link has changed. A change below an eighth is ignored, because it would otherwise be sent
+    /// through the whole mesh; small changes add up until they exceed it.
     pub(crate) fn neighbour_cost(&mut self, now: Time, id: NeighbourId, cost: u16) {
         let cost = cost.clamp(MIN_COST, MAX_COST);
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
@@ -294,7 +318,8 @@ impl Router {
         }
     }
 
-    /// The link may be dead: other routes are used at once where there are any, and nothing is retracted yet.
+    /// The link may be dead. Other routes are used at once where there are any, but nothing is retracted yet, because
+    /// most suspicions turn out false.
     pub(crate) fn neighbour_suspect(&mut self, now: Time, id: NeighbourId, suspect: bool) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         if neighbour.suspect != suspect {
@@ -307,7 +332,7 @@ impl Router {
         }
     }
 
-    /// The link is gone, and all that was said over it.
+    /// The link is down, and the state of its session is gone on both sides.
     pub(crate) fn neighbour_down(&mut self, now: Time, id: NeighbourId) {
         self.rates.remove(&id);
         self.locations.remove(&id);
@@ -319,7 +344,8 @@ impl Router {
         let mut lost = Vec::new();
         for key in self.table.keys() {
             let Some(dest) = self.table.get_mut(key) else { continue };
-            // Only who offers a route can be in use, or keep others from it: what it was told is no matter any more.
+            // Only a neighbour that offers a route can be in use or keep others from being used, so the remaining
+            // destinations need no new selection.
             if dest.adjacency(id).is_some_and(|adj| adj.offers()) || dest.is_searching(now, id) {
                 lost.push(key);
             }
@@ -330,9 +356,9 @@ impl Router {
         }
     }
 
-    /// The link is out of service, or back in it with the same session. While it is away none of its routes is used, and its
-    /// neighbour is told of nothing but what is lost. When it is back all that was said holds on both sides, and only what has
-    /// changed meanwhile is told.
+    /// The link is out of service, or back in service with the same session. While it is away, none of its routes is
+    /// used and the neighbour is sent retractions only. Both sides keep the routes of the session, so that only
+    /// changes need to be sent when it is back.
     pub(crate) fn neighbour_away(&mut self, now: Time, id: NeighbourId, away: bool) {
         let Some(neighbour) = self.neighbours.get_mut(&id).filter(|neighbour| neighbour.away != away) else {
             return;
@@ -352,6 +378,7 @@ impl Router {
         self.reselect_all(now, id);
     }
 
+    /// Ends the probation of a link that has stayed up.
     pub(super) fn end_probation(&mut self, now: Time, id: NeighbourId) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         if neighbour.probation && neighbour.probation_until <= now {
@@ -360,7 +387,7 @@ impl Router {
         }
     }
 
-    /// Looks again at every destination that the neighbour offers.
+    /// Selects a next hop again for every destination that the neighbour offers.
     fn reselect_all(&mut self, now: Time, id: NeighbourId) {
         let offered =
             |dest: &super::destination::Destination| dest.adjacency(id).is_some_and(|adj| adj.offers());

@@ -1,4 +1,8 @@
-//! Addresses of our own: their announces, and what happens when somebody holds a higher one.
+//! The addresses of this node: their announces, and the reaction to a higher announce of the same address.
+//!
+//! Only the origin can raise its seq, because it signs each announce. Neighbours request that when their routes are
+//! infeasible; an announce above its own shows a past that the node has forgotten, or another node with the same
+//! identity.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,29 +22,38 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{LINKS, SignedAnnounce, advance, epoch};
 
-/// Seqs raised on request: so many at once, then so many a second.
+/// Seqs raised on request. The rate is bounded because every seq is a signature, and an update through the mesh.
 pub(super) const RAISE: Allowance = Allowance { rate: 10, burst: 16 };
-/// Times that all neighbours are told of such a seq at once: what one request makes this node send must not grow with their number.
+/// Number of times that all neighbours are sent a raised seq. It is smaller, because one request must not make this
+/// node send more the more neighbours it has.
 pub(super) const ADVERTISE_RAISED: Allowance = Allowance { rate: 1, burst: 4 };
-/// Jumps above a higher announce within [`JUMP_WINDOW`], before we take it that the identity is in use elsewhere.
+/// Jumps above a higher announce within [`JUMP_WINDOW`] after which the identity is taken to be in use elsewhere. Two
+/// nodes that outbid each other would otherwise never stop.
 pub(super) const MAX_JUMPS: usize = 3;
 pub(super) const JUMP_WINDOW: Duration = Duration::from_secs(60);
-/// For so long we do not outbid then.
+/// Time for which the node then stops outbidding.
 pub(super) const YIELD: Duration = Duration::from_secs(600);
 
-/// An address of our own.
+/// An address of this node.
 pub(super) struct Origin {
+    /// The key that signs its announces.
     identity: Identity,
+    /// The time of the next renewal.
     refresh_at: Time,
+    /// Limit of seqs raised on request.
     raise_bucket: Bucket,
+    /// Limit of raised seqs that all neighbours are sent.
     advertise_bucket: Bucket,
+    /// The recent jumps above a higher announce.
     jumps: Vec<Time>,
+    /// The end of the time without outbidding.
     yield_until: Time,
 }
 
 impl Router {
-    /// This node is `identity`'s address from now on, and announces it. A node may have many. `epoch` must be higher than any
-    /// that [`RouterOutput::EpochUsed`] reported for it; where none was stored, unix time in seconds.
+    /// Makes `identity`'s address an address of this node, and announces it. A node may have many. `epoch` must be
+    /// higher than any that [`RouterOutput::EpochUsed`] reported for the address; if none was stored, it is the unix
+    /// time in seconds.
     pub(crate) fn add_origin(&mut self, now: Time, identity: Identity, epoch: u32) {
         let address = identity.address();
         let origin = Origin {
@@ -51,7 +64,8 @@ impl Router {
             jumps: Vec::new(),
             yield_until: Time::ZERO,
         };
-        // Not the first of the epoch: two nodes that share an identity, and its epoch, had better differ.
+        // Not the first of the epoch, so that two nodes that share an identity and its epoch most likely differ in
+        // their seq.
         let mut seq = first_of(epoch).saturating_add(u64::from(self.random.next_u32() & 0xffff));
         let key = match self.table.find(&address) {
             Some(key) => {
@@ -83,13 +97,13 @@ impl Router {
         self.schedule_adverts(now, key);
     }
 
-    /// The address is not ours any more.
+    /// Gives up an address of this node.
     pub(crate) fn remove_origin(&mut self, now: Time, address: &Address) {
         let Some(key) = self.table.find(address) else { return };
         let Some(dest) = self.table.get_mut(key).filter(|dest| dest.is_own()) else { return };
         dest.set_own(None);
         self.reselect(now, key);
-        // Where it is now: while it was ours we kept nothing of what others said of it.
+        // Requests the present routes to the address, because routes to an own address were not kept.
         let indices =
             |(id, one): (&NeighbourId, &NeighbourEntry)| one.indices_of(key).map(|idx| (*id, idx)).collect();
         let indices: Vec<Vec<(NeighbourId, u32)>> = self.neighbours.iter().map(indices).collect();
@@ -98,11 +112,13 @@ impl Router {
         }
     }
 
+    /// Whether the destination is an address of this node.
     pub(super) fn is_own(&self, key: DestinationKey) -> bool {
         self.table.get(key).is_some_and(Destination::is_own)
     }
 
-    /// Signs a new announce and plans the next.
+    /// Signs an announce with this seq and schedules the next renewal. The moment is random, so that the addresses of
+    /// many nodes are not renewed together.
     fn renew(&mut self, now: Time, key: DestinationKey, seq: u64) {
         let lifetime = self.config.lifetime;
         let refresh = self.config.refresh;
@@ -112,7 +128,7 @@ impl Router {
         let Some(own) = dest.own_mut() else { return };
         let chain = own.identity.chain_seed(seq);
         let mut announce = unsigned(dst, seq, lifetime, advance(&dst, seq, chain, LINKS));
-        // Without extensions there is nothing that would not encode.
+        // An announce without extensions always encodes.
         let Ok(signed) = announce.signed() else { return };
         announce.signature = own.identity.sign(&signed);
         own.refresh_at = refresh_at;
@@ -133,11 +149,12 @@ impl Router {
         self.timers.arm_first(refresh_at, Timer::Refresh(key));
     }
 
+    /// Renews an announce that is due.
     pub(super) fn refresh(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get_mut(key) else { return };
         let Some(own) = dest.own_mut() else { return };
         if own.refresh_at > now {
-            // It was raised meanwhile.
+            // It was raised since the timer was armed, so a renewal is not due yet.
             let at = own.refresh_at;
             self.timers.arm_first(at, Timer::Refresh(key));
         } else {
@@ -147,7 +164,8 @@ impl Router {
         }
     }
 
-    /// A neighbour asks for this seq at least. We go one up: nobody drives us further than one step at a time.
+    /// A neighbour requests this seq or a higher one. The seq is raised by one only, because a forged request must not
+    /// exhaust the seqs of the epoch.
     pub(super) fn raise(&mut self, now: Time, key: DestinationKey, seq: u64) {
         let Some(dest) = self.table.get_mut(key).filter(|dest| dest.announce.seq < seq) else { return };
         let next = dest.announce.seq.saturating_add(1);
@@ -162,8 +180,9 @@ impl Router {
         }
     }
 
-    /// Tells all neighbours of the new seq, and not only those that asked: a seq is asked for where a link to us has failed, its
-    /// other end may see nothing of that, and what is sent over it and not acknowledged shows it.
+    /// Sends all neighbours the new seq, and not the requesters alone. A seq is requested where a link to this node
+    /// has failed, and the other end of that link may not have noticed; the missing acknowledgement shows it the
+    /// failure.
     fn advertise_to_neighbours(&mut self, now: Time, key: DestinationKey) {
         let ids: Vec<NeighbourId> = self.neighbours.keys().copied().collect();
         for id in ids {
@@ -171,8 +190,8 @@ impl Router {
         }
     }
 
-    /// Somebody passes on an announce of an address of ours. When it is above what we said since the start, it counts if it
-    /// verifies.
+    /// Handles an announce of an own address from elsewhere. It is verified only if it is above the present one,
+    /// because older announces of this node circulate all the time.
     pub(super) fn handle_own_announce(
         &mut self,
         now: Time,
@@ -187,8 +206,8 @@ impl Router {
         self.check_highest(now, id, announce)
     }
 
-    /// Such an announce has verified: it is from our past, which we forgot, or from somebody else with our identity. We
-    /// go above it.
+    /// Raises the seq above a verified announce of an own address: this node has made it and forgotten it, or another
+    /// node has the same identity. Routes rest on the highest seq, so a lower one would never be used.
     pub(super) fn outbid(&mut self, now: Time, key: DestinationKey, announce: &SignedAnnounce) {
         let Some(dest) = self.table.get_mut(key) else { return };
         if announce.seq < dest.announce.seq || *announce == *dest.announce {
@@ -211,15 +230,17 @@ impl Router {
     }
 }
 
+/// An announce that is still to be signed.
 fn unsigned(dst: Address, seq: u64, lifetime: u16, anchor: [u8; 16]) -> SignedAnnounce {
     SignedAnnounce { dst, seq, lifetime, caps: 0, anchor, signature: [0; 64], optional: None }
 }
 
+/// The first seq of an epoch. A seq is the epoch in its upper half and a counter in its lower half.
 fn first_of(epoch: u32) -> u64 {
     (u64::from(epoch) << 32) | 1
 }
 
-/// The first seq of the epoch after; after the last epoch there is only counting.
+/// The first seq of the next epoch. There is none after the last, so that one is counted up.
 fn above(seq: u64) -> u64 {
     match epoch(seq).checked_add(1) {
         Some(epoch) => first_of(epoch),

@@ -1,4 +1,4 @@
-//! Bounds: how many destinations a neighbour may introduce, and who goes when the table is full.
+//! Bounds of the table: the rate of new destinations, and the choice of the evicted one when the table is full.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,23 +14,25 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::Record;
 
-/// An evicted destination keeps its feasibility distance for so long: until those who relied on us have heard.
+/// Time for which an evicted destination keeps its feasibility distance, so that no update that is still on its way
+/// can make a loop.
 pub(super) const EVICTION_HOLD: Duration = Duration::from_secs(5);
-/// Evicted destinations not yet buried, at most.
+/// Bound of evicted destinations in that state.
 pub(super) const MAX_EVICTED: usize = 4096;
-/// Destinations that applications send to and that are not known, at most.
+/// Bound of unknown destinations that applications send to.
 const MAX_WANTED: usize = 4096;
-/// Numbers noted of destinations that a quota held back, or whose announce is on its way, for each neighbour.
+/// Bound, for each neighbour, of the numbers that are noted because a quota held their destination back or its
+/// announce is on its way.
 pub(super) const MAX_NOTED: usize = 65_536;
-/// Held-back destinations are looked at so often.
+/// Delay between attempts to admit destinations that were held back.
 const DEFERRED: Duration = Duration::from_millis(50);
-/// Announces that could not be verified, asked for again each time.
+/// Bound of the announces that are requested again in one attempt for each neighbour.
 const MAX_RETRIES: u32 = 64;
 
 impl Router {
-    /// An application sends to `dest`, or packets for it pass through: while that is so it is called again now and then,
-    /// at least as often as the pin in the configuration lasts. The destination is not evicted, and when it is not
-    /// known yet, no quota keeps it out.
+    /// Pins a destination that an application sends to, or that packets are forwarded to. The caller repeats this
+    /// while it lasts, at least as often as the pin in the configuration expires. A pinned destination is not evicted,
+    /// and no quota holds it back, because local traffic matters more than a stranger's announces.
     pub(crate) fn want_route(&mut self, now: Time, dest: &Address) {
         let until = seconds(now + self.config.pin).saturating_add(1);
         if self.wanted.len() >= MAX_WANTED && !self.wanted.contains_key(dest) {
@@ -43,11 +45,13 @@ impl Router {
         self.wanted.insert(*dest, until);
     }
 
+    /// Whether an address is pinned.
     fn pinned(&self, now: Time, address: &Address) -> bool {
         self.wanted.get(address).is_some_and(|until| *until > seconds(now))
     }
 
-    /// Takes a token of the neighbour's quota for a destination that is not known.
+    /// Takes a token of the neighbour's quota for a new destination. Neighbours themselves and pinned destinations are
+    /// free.
     pub(super) fn may_introduce(&mut self, now: Time, id: NeighbourId, address: Option<&Address>) -> bool {
         if address.is_some_and(|address| self.pinned(now, address)) {
             return true;
@@ -59,17 +63,18 @@ impl Router {
         if neighbour.configured {
             return self.try_charge(now, id, Resource::New, self.config.new_allowance(), 1);
         }
-        // Whoever waits comes first, or who is quickest would have it all.
+        // Neighbours that wait are served first, because the fastest sender would otherwise take the whole quota.
         let waiting = self.neighbours.values().any(|one| !one.configured && !one.deferred.is_empty());
         !waiting && self.take_shared_quota(now)
     }
 
+    /// Takes a token of the quota that all strangers share.
     fn take_shared_quota(&mut self, now: Time) -> bool {
         self.shared_quota.take(now, self.config.new_allowance())
     }
 
-    /// The next in turn of those that share the pool and wait for it: hosts take turns, and so do the neighbours on each,
-    /// because a host may have as many identities as it likes.
+    /// The next of the strangers that wait for the shared quota. Hosts take turns, and so do the strangers on each
+    /// host, because a host may have any number of identities.
     fn next_waiting_stranger(&self) -> Option<NeighbourId> {
         let strangers = || self.neighbours.iter().filter(|(_, one)| !one.configured);
         let mut hosts: BTreeMap<u64, u64> = BTreeMap::new();
@@ -82,7 +87,7 @@ impl Router {
         waiting.min_by_key(|(id, one)| (turn(one), **id)).map(|(id, _)| *id)
     }
 
-    /// Asks for the first destination that was held back of a neighbour.
+    /// Requests the first destination of a neighbour that was held back.
     fn request_first_deferred(&mut self, id: NeighbourId) {
         let first = self.neighbours.get_mut(&id).and_then(|neighbour| neighbour.deferred.pop_first());
         if let Some(idx) = first {
@@ -90,7 +95,8 @@ impl Router {
         }
     }
 
-    /// Notes what the quota held back, to ask for it later.
+    /// Notes a destination that the quota held back. It is requested later, because its neighbour does not advertise
+    /// it again by itself.
     pub(super) fn defer(&mut self, now: Time, id: NeighbourId, idx: u32) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         if neighbour.deferred.len() < MAX_NOTED && neighbour.deferred.insert(idx) {
@@ -98,7 +104,8 @@ impl Router {
         }
     }
 
-    /// An announce that cannot be verified now is asked for again when it can; `paid` when it took a token of the quota.
+    /// Notes an announce that cannot be verified now, to request it again later; `paid` is whether it took a token of
+    /// the quota.
     pub(super) fn postpone(
         &mut self,
         now: Time,
@@ -118,7 +125,8 @@ impl Router {
         Err(DropCause::VerifyLimit)
     }
 
-    /// Asks for the announce of a destination that is not known, or has a newer announce; `paid` when it took a token.
+    /// Requests the announce of an unknown destination or a missing announce of a known one; `paid` is whether it took
+    /// a token.
     pub(super) fn send_want(&mut self, id: NeighbourId, idx: u32, paid: bool) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         if paid && neighbour.requested.len() < MAX_NOTED {
@@ -127,12 +135,13 @@ impl Router {
         neighbour.send(&Record::Want { idx });
     }
 
-    /// Asks for what was held back, as far as the quotas go now.
+    /// Requests the destinations and announces that were held back, as far as the quotas allow now.
     pub(super) fn request_deferred(&mut self, now: Time) {
         let mut left = false;
         let ids: Vec<NeighbourId> = self.neighbours.keys().copied().collect();
         for id in ids {
-            // No more than can be paid: an answer that is not looked at would only be asked for again.
+            // No more than the neighbour's allowance covers, because an answer that cannot be verified would be
+            // requested once more.
             for nth in 1..=MAX_RETRIES {
                 let first = self.neighbours.get(&id).and_then(|one| one.postponed.first().copied());
                 let Some(idx) = first.filter(|_| self.has_room_to_check(now, id, nth)) else {
@@ -169,7 +178,10 @@ impl Router {
         }
     }
 
-    /// Makes room for one more destination; `false` when all that are known are in use.
+    /// Makes room for one more destination; `false` if all of them are in use or pinned.
+    ///
+    /// The neighbour with the most destinations loses some, so that a neighbour that invents identities evicts its own
+    /// first.
     pub(super) fn make_room(&mut self, now: Time) -> bool {
         let bound = self.config.destinations.min(super::RouterConfig::MAX_DESTINATIONS);
         if self.table.len() < bound {
@@ -183,7 +195,7 @@ impl Router {
             let count = load.entry(through(dest)).or_default();
             *count = count.saturating_add(1);
         }
-        // Those without a route first, then the farthest of the neighbour that brought the most.
+        // Destinations without a route come first, then the farthest of the neighbour with the most.
         let mut candidates: Vec<(bool, usize, u16, DestinationKey)> = self
             .table
             .destinations()
@@ -194,7 +206,7 @@ impl Router {
             })
             .collect();
         candidates.sort_unstable_by(|a, b| b.cmp(a));
-        // Several at once: looking through the whole table for each newcomer would be dear.
+        // Several at once, because a scan of the whole table for each new destination would be costly.
         let several = (bound / 256).max(1).saturating_add(self.table.len().saturating_sub(bound));
         for (_, _, _, key) in candidates.into_iter().take(several) {
             self.evict(now, key);
@@ -202,6 +214,7 @@ impl Router {
         self.table.len() < bound
     }
 
+    /// Evicts a destination: it is retracted now and removed after [`EVICTION_HOLD`].
     fn evict(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get_mut(key) else { return };
         dest.is_evicted = true;
@@ -210,6 +223,7 @@ impl Router {
         self.reselect(now, key);
     }
 
+    /// Removes an evicted destination.
     pub(super) fn free_evicted(&mut self, _now: Time, key: DestinationKey) {
         if self.table.get(key).is_some_and(|dest| dest.is_evicted) {
             self.forget(key);
@@ -217,13 +231,13 @@ impl Router {
     }
 }
 
-/// The neighbour that leads to a destination, or brought it.
+/// The neighbour that a destination is charged to: its next hop, or else the first that offered it.
 fn through(dest: &Destination) -> Option<NeighbourId> {
     dest.selected().or_else(|| dest.adjacencies.first().map(|adj| adj.neighbour))
 }
 
+/// The next attempt. Attempts are on a grid, so that many neighbours share one timer.
 fn next_tick(now: Time) -> Time {
-    // On a grid, so that many neighbours share one timer.
     let tick = u64::try_from(DEFERRED.as_nanos()).unwrap_or(u64::MAX);
     let ticks = now.as_nanos().checked_div(tick).unwrap_or(0).saturating_add(1);
     Time::from_nanos(ticks.saturating_mul(tick))

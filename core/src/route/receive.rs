@@ -1,4 +1,8 @@
-//! What neighbours say, into the table.
+//! Received records, and their effect on the table.
+//!
+//! Records of a neighbour are applied in their order, because an UPDATE refers to the announce that came before it. A
+//! record that cannot be applied yet, because a quota is used up or a signature unverified, leaves a note under its
+//! number, and the announce is requested again.
 
 use super::install::Proof;
 use super::select::{check, check_attributes};
@@ -10,11 +14,12 @@ use crate::time::Time;
 use crate::wire::route::{INFINITY, MAX_MESSAGE, Record, RouteAttributes, SignedAnnounce, Update, key_hash};
 
 impl Router {
-    /// Takes one control message from a neighbour.
+    /// Handles one control message of a neighbour.
     ///
     /// # Errors
-    /// The first refusal; the rest of the message was heard unless it is malformed. Further refusals come out as
-    /// [`RouterOutput::Dropped`], and so do those of announces that do not verify, later.
+    /// The first refusal. The rest of the message is still handled, unless it is malformed, because one bad record
+    /// must not discard the good ones. Further refusals, and those of announces whose verification fails later, are
+    /// reported as [`RouterOutput::Dropped`].
     pub(crate) fn handle(&mut self, now: Time, id: NeighbourId, message: &[u8]) -> Result<(), DropCause> {
         if !self.neighbours.contains_key(&id) {
             return Err(DropCause::UnknownSession);
@@ -44,6 +49,8 @@ impl Router {
         result
     }
 
+    /// Counts a refusal. Equal ones in a row share one event, so that a flood of bad records does not become a flood
+    /// of events.
     pub(super) fn dropped(&mut self, cause: DropCause) {
         match self.events.back_mut() {
             Some(RouterOutput::Dropped(last, count)) if *last == cause => *count = count.saturating_add(1),
@@ -51,6 +58,7 @@ impl Router {
         }
     }
 
+    /// Handles one record.
     fn handle_record(&mut self, now: Time, id: NeighbourId, record: Record) -> Result<(), DropCause> {
         match record {
             Record::Announce(announce, route) => self.handle_announce(now, id, announce, route),
@@ -71,6 +79,7 @@ impl Router {
         }
     }
 
+    /// Handles ANNOUNCE: a route together with its signed announce.
     fn handle_announce(
         &mut self,
         now: Time,
@@ -98,7 +107,7 @@ impl Router {
         if let (Some(announce), Some(_)) = (&verified, known) {
             return self.install_route(now, id, announce.clone(), offered, None);
         }
-        // From here on it costs something: a place in the table, or a signature to verify.
+        // The record costs something from here on: room in the table, or the verification of a signature.
         let is_checked = self.is_checked(&announce);
         let paid =
             self.neighbours.get_mut(&id).is_some_and(|neighbour| neighbour.requested.remove(&route.idx));
@@ -118,7 +127,8 @@ impl Router {
         }
     }
 
-    /// What the neighbour meant by this number until now does not hold any more, if that was not `known`.
+    /// Ends the former meaning of a number, unless it was `known` already. A neighbour reuses a number only after its
+    /// destination is gone.
     fn supersede(&mut self, now: Time, id: NeighbourId, idx: u32, known: Option<DestinationKey>) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         neighbour.pending.remove(&idx);
@@ -129,6 +139,7 @@ impl Router {
         self.withdraw(now, id, idx, before);
     }
 
+    /// Handles OFFER: a route with its announce named by hash and seq only.
     fn handle_offer(
         &mut self,
         now: Time,
@@ -171,7 +182,7 @@ impl Router {
         }
     }
 
-    /// The neighbour has a route to something that we do not know by that number.
+    /// Requests the announce of a number that is unknown here.
     fn request_unknown(&mut self, now: Time, id: NeighbourId, idx: u32) -> Result<(), DropCause> {
         let Some(neighbour) = self.neighbours.get(&id) else { return Ok(()) };
         if neighbour.is_noted(idx) {
@@ -185,8 +196,8 @@ impl Router {
         Ok(())
     }
 
-    /// The neighbour has an announce of a known destination that we do not have. What it says of the number until the announce
-    /// is here is about that core.
+    /// Requests an announce of a known destination that is missing here. Until it arrives, updates of the number refer
+    /// to it.
     fn request_newer(&mut self, id: NeighbourId, idx: u32) {
         if let Some(neighbour) = self.neighbours.get_mut(&id) {
             neighbour.note_awaited(idx);
@@ -194,7 +205,8 @@ impl Router {
         self.send_want(id, idx, false);
     }
 
-    /// The announce that a neighbour's offer waited for has turned out false, but that came from another.
+    /// Requests the announce of an offer again. It had waited for an announce from another neighbour, which turned out
+    /// forged; this neighbour may have a genuine one.
     pub(super) fn request_offered(
         &mut self,
         now: Time,
@@ -211,6 +223,7 @@ impl Router {
         }
     }
 
+    /// Handles UPDATE: another distance of a route that was advertised before, or its retraction.
     fn handle_update(&mut self, now: Time, id: NeighbourId, update: Update) -> Result<(), DropCause> {
         let Update { idx, metric, hops, chain } = update;
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return Ok(()) };
@@ -239,7 +252,8 @@ impl Router {
         let proof = match chain {
             _ if !sane => Proof::False,
             _ if metric == INFINITY || hops >= proved => Proof::Holds,
-            // It speaks of an announce that is not here: whether it is nearer by that shows when it is.
+            // The update refers to an announce that is missing here. Whether the proof holds can only be decided with
+            // it.
             _ if awaited => Proof::Later,
             Some(chain) => self.prove(now, id, key, slot, (hops, chain)),
             None => Proof::False,
@@ -265,7 +279,7 @@ impl Router {
         }
     }
 
-    /// From now on the neighbour means `key` by `idx`.
+    /// Makes the neighbour's number stand for `key`.
     pub(super) fn bind(&mut self, now: Time, id: NeighbourId, idx: u32, key: DestinationKey) {
         let before = self.neighbours.get_mut(&id).and_then(|neighbour| neighbour.bind(idx, key));
         if let Some(before) = before {
@@ -273,6 +287,7 @@ impl Router {
         }
     }
 
+    /// Removes the route that a number stood for.
     fn withdraw(&mut self, now: Time, id: NeighbourId, idx: u32, key: DestinationKey) {
         let Some(adj) = self.table.get_mut(key).and_then(|dest| dest.adjacency_mut(id)) else { return };
         if adj.idx == idx && adj.offers() {

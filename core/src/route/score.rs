@@ -1,15 +1,15 @@
-//! Next hops that swallow what they are given: told by what arrives at the other end, and avoided.
+//! Delivery scores: next hops that lose packets are detected by missing acknowledgements, and avoided.
 //!
-//! A neighbour may lie about a distance within the limits of its proofs, or be honest and sit behind somebody who
-//! does. The sender notices: its packets are not acknowledged. Of each (destination, neighbour) that loses, the last 16
-//! attempts are kept. When less than half of them arrived the route counts four times as dear for a minute, and twice as
-//! long each time that it happens again; then it gets another chance. If it has to be used meanwhile and still
-//! nothing arrives, it counts sixteen times as dear, so that it gives way to one that was not tried so often.
+//! A neighbour may claim a false distance within the limits of its proofs, or be honest and have such a neighbour
+//! behind it. The sender notices, because its packets are not acknowledged. For each pair of destination and neighbour
+//! that loses packets, the last 16 attempts are kept. When fewer than half of them arrived, the metric of the route
+//! counts four times for a minute, and twice as long each time that it happens again; then the route gets another
+//! chance, because a failure may have been repaired. If it has to be used meanwhile and still loses, it counts sixteen
+//! times, so that it gives way to a route that has failed less often.
 //!
-//! Nobody is told of this. What is advertised stays the plain sum of the route in use, never less than it costs, so
-//! feasibility distances mean what they always do; and only among feasible routes is anything chosen by it, so
-//! that no loop can come of an opinion. If it were told, a destination that acknowledges nothing could make a whole mesh
-//! turn from an honest neighbour.
+//! Scores are never advertised. The advertised metric stays the sum of the link costs, so that feasibility distances
+//! keep their meaning; and a score only chooses among feasible routes, so that no loop can result from it. If scores
+//! were advertised, a destination that acknowledges nothing could turn a whole mesh away from an honest neighbour.
 
 use std::time::Duration;
 
@@ -21,38 +21,43 @@ use crate::wire::route::INFINITY;
 
 /// Attempts that are judged together.
 pub(super) const WINDOW: u32 = u16::BITS;
-/// With fewer of them arrived, the route is avoided.
+/// Arrivals among them below which the route is avoided.
 pub(super) const MIN_ARRIVED: u32 = WINDOW / 2;
-/// With so many of them arrived, it is not avoided any more, if it had to be used nevertheless.
+/// Arrivals among them from which it is no longer avoided. It is higher than the other threshold, so that a route near
+/// it does not alternate.
 pub(super) const RECOVERED: u32 = WINDOW / 4 * 3;
-/// A route that is avoided counts so many times its metric, and once more so many times when it fails again meanwhile.
+/// Factor of the metric while the route is avoided; it is squared if the route fails again meanwhile.
 pub(super) const PENALTY: u16 = 4;
-/// A neighbour whose link fails within this after its packets began to vanish is not to blame for them: the link is.
+/// Time within which a link failure explains the losses before it, so that the neighbour is not blamed for its link.
 pub(super) const LINK_FAILURE_WINDOW: Duration = Duration::from_secs(2);
-/// It is avoided for so long, doubling each time up to [`MAX_REST`].
+/// Time for which a route is avoided. It doubles with each failure up to [`MAX_PENALTY_TIME`].
 pub(super) const PENALTY_TIME: Duration = Duration::from_secs(60);
 pub(super) const MAX_PENALTY_TIME: Duration = Duration::from_secs(960);
-/// Pairs of destination and neighbour that are kept.
+/// Bound of the pairs of destination and neighbour.
 pub(super) const MAX_SCORES: usize = 1024;
 
-/// What became of the packets for one destination over one neighbour.
+/// The deliveries to one destination over one neighbour.
 #[derive(Default)]
 pub(super) struct DeliveryScore {
-    /// The last attempts, the latest in the lowest bit; set are those that arrived.
+    /// The last attempts, the latest in the lowest bit; a set bit is a packet that arrived.
     attempts: u16,
+    /// The number of valid bits.
     count: u32,
+    /// The begin of the present penalty, or of the last one.
     avoided_since: Time,
+    /// The end of that penalty.
     avoided_until: Time,
-    /// Whether it failed again while it was avoided.
+    /// Whether the route failed again during the penalty.
     has_failed_again: bool,
-    /// How long it was avoided for the last time.
+    /// The length of the last penalty.
     penalty_time: Duration,
+    /// The last report.
     used: Time,
 }
 
 impl DeliveryScore {
-    /// Adds attempts that were made at the same time. Their order is not known, so the losses are spread among the rest: a
-    /// way that loses a few of many packets at once must not look as if it had lost the last ones.
+    /// Adds attempts of the same time. Their order is unknown, so the losses are spread evenly; otherwise a route that
+    /// loses a few of many packets could look as if it had lost all of the last ones.
     fn push(&mut self, delivered: u32, lost: u32) {
         let (delivered, lost) = (delivered.min(WINDOW), lost.min(WINDOW));
         let all = delivered.saturating_add(lost);
@@ -64,17 +69,20 @@ impl DeliveryScore {
         self.count = self.count.saturating_add(all).min(WINDOW);
     }
 
+    /// Arrivals in a full window; `None` as long as there are too few attempts to judge.
     fn arrived(&self) -> Option<u32> {
         (self.count >= WINDOW).then(|| self.attempts.count_ones())
     }
 
+    /// Whether the score can be removed.
     fn is_over(&self, now: Time) -> bool {
         self.avoided_until <= now && now.since(self.used) >= MAX_PENALTY_TIME
     }
 }
 
 impl Router {
-    /// The outcome of packets that this node sent to `destination` over `next_hop` lately: so many arrived, and so many were lost.
+    /// Reports deliveries to `destination` over `next_hop`: the packets that arrived and those that were lost since
+    /// the last report.
     pub(crate) fn score(
         &mut self,
         now: Time,
@@ -84,11 +92,11 @@ impl Router {
         lost: u32,
     ) {
         let Some(neighbour) = self.neighbours.get(&next_hop) else { return };
-        // A neighbour is not a relay on the way to itself, and what a failing link loses is the link's matter.
+        // A neighbour is no relay on the way to itself, and the losses of a failing link are the link's.
         if neighbour.address == *destination || neighbour.is_last_resort() {
             return;
         }
-        // By its address: a link that is made anew leads to the same neighbour.
+        // By address and not by link id, because a new link leads to the same neighbour.
         let pair = (*destination, neighbour.address);
         if !self.scores.contains_key(&pair) {
             if lost == 0 {
@@ -129,10 +137,9 @@ impl Router {
         }
     }
 
-    /// How many times its metric the route to `destination` over the neighbour with this address counts; 1 unless it is
-    /// to be avoided.
+    /// The factor of the metric to `destination` over the neighbour with this address; 1 unless the route is avoided.
     pub(super) fn penalty(&self, now: Time, destination: &Address, neighbour: &Address) -> u16 {
-        // Most of the time there are none.
+        // Usually there are none, so that the search is skipped.
         if self.scores.is_empty() {
             return 1;
         }
@@ -144,7 +151,7 @@ impl Router {
         }
     }
 
-    /// The link to this neighbour fails: what vanished just now vanished there.
+    /// Drops the penalties of the last moment for a neighbour whose link fails, because the link lost those packets.
     pub(super) fn drop_recent_penalties(&mut self, now: Time, neighbour: &Address) {
         self.scores.retain(|(_, address), score| {
             address != neighbour
@@ -153,12 +160,14 @@ impl Router {
         });
     }
 
+    /// Removes scores that are not in use any more.
     pub(super) fn sweep_scores(&mut self, now: Time) {
         self.scores.retain(|_, score| !score.is_over(now));
     }
 }
 
-/// What a metric counts for in a choice.
+/// The metric that a route has in the selection. It stays finite, so that an avoided route is still used when there is
+/// no other.
 pub(super) fn rank(metric: u16, penalty: u16) -> u16 {
     metric.saturating_mul(penalty).min(INFINITY.saturating_sub(1))
 }

@@ -1,13 +1,14 @@
-//! Which neighbour leads to a destination.
+//! Selection of the next hop.
 //!
-//! Only feasible routes are used. Among them the shortest, but a route in use stays until another has been better by an
-//! eighth for two seconds, or by a sixteenth for ten: routes that come and go cost more than slightly longer ones.
+//! Only feasible routes are selected, and among them the shortest. The selected route stays until another has been
+//! better by an eighth for two seconds, or by a sixteenth for ten, because a route that changes often costs more than
+//! a slightly longer one.
 //!
-//! What keeps next hops free of loops is that each has a lower feasibility distance than the node that uses it. RFC 8966 infers
-//! that from the neighbour's metric of the moment, so that a metric that rises on the way can leave a node without a
-//! feasible route. Here nothing is lost or reordered between neighbours, and a neighbour keeps its feasibility distance as
-//! long as its announce is good: the least metric that it has told for a seq bounds it for good, and a route that was safe
-//! stays safe when it gets longer.
+//! Next hops form no loop because each has a lower feasibility distance than the node that uses it. RFC 8966 infers
+//! that from the neighbour's present metric, so that a metric that rises on the way can leave a node without a
+//! feasible route. Here nothing is lost or reordered between neighbours, and a neighbour keeps its feasibility
+//! distance as long as its announce is valid. Therefore the least metric that it has advertised for a seq bounds it,
+//! and a feasible route stays feasible when it gets longer.
 
 use std::time::Duration;
 
@@ -23,39 +24,44 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{INFINITY, LINKS, RouteAttributes};
 
-/// A better route is used when it has been better by an eighth for so long.
+/// Time for which another route must have been better by an eighth.
 pub(super) const SWITCH_DELAY: Duration = Duration::from_secs(2);
-/// And when it has been better by a sixteenth for so long: what is measured wavers by as much, but not for ever.
+/// Time for which another route must have been better by a sixteenth. It is longer because measurements fluctuate by
+/// that much for seconds.
 pub(super) const SLIGHT_SWITCH_DELAY: Duration = Duration::from_secs(10);
-/// A request for a much better route that might loop is made at most so often.
+/// Least delay between requests that make a much better route feasible.
 pub(super) const BETTER_REQUEST_INTERVAL: Duration = Duration::from_secs(10);
-/// Routes that are changed or asked for to gain less than an eighth, or a quarter: so many at once, and one every so many
-/// seconds. What gains little may cost little: after a start many nodes find that many routes could be a little shorter, and
-/// everybody behind each of them hears of it.
+/// Limit of switches and requests with a small gain (below an eighth or a quarter): one every four seconds, after a
+/// burst. After a start many nodes find many routes that could be slightly shorter, and each switch is advertised to
+/// all nodes behind it, so that the gain would not be worth its cost.
 pub(super) const LOW_GAIN: Allowance = Allowance { rate: 1, burst: 16 };
 pub(super) const LOW_GAIN_TOKENS: u32 = 4;
-/// No route crosses more links.
+/// The most links of a route.
 pub(super) const MAX_HOPS: u8 = LINKS;
 
-/// A route that is not infinite.
+/// A finite route over one neighbour, with everything that the selection compares.
 pub(super) struct RouteCandidate {
+    /// The neighbour that it leads over.
     pub(super) neighbour: NeighbourId,
-    /// Its link is in doubt.
+    /// Whether the link to it is in doubt or on probation.
     suspect: bool,
-    /// The same, or it looks for another route itself.
+    /// Whether that holds, or the neighbour itself searches for another route.
     pub(super) is_last_resort: bool,
+    /// Whether it cannot form a loop.
     pub(super) feasible: bool,
-    /// What went this way did not arrive, of late.
+    /// Whether packets were lost on this route recently.
     pub(super) avoided: bool,
-    /// The metric, the link to the neighbour included.
+    /// The metric with the link to the neighbour.
     pub(super) total: u16,
-    /// What it counts for in the choice: more than `total` when it is avoided.
+    /// The metric in the selection: above `total` while the route is avoided.
     pub(super) rank: u16,
+    /// Links to the destination.
     pub(super) hops: u8,
+    /// The longest packet that passes all of them, in bytes.
     mtu: u16,
 }
 
-/// The route over a neighbour; `None` when there is none (any more).
+/// The route over a neighbour without regard to scores; `None` if the neighbour has no finite one.
 pub(super) fn candidate(
     dest: &Destination,
     adj: &Adjacency,
@@ -80,13 +86,13 @@ pub(super) fn candidate(
     })
 }
 
-/// Below by at least one `share`th.
+/// Whether a metric is better by one part in `share` or more.
 fn is_better_by(metric: u16, than: u16, share: u16) -> bool {
     than.saturating_sub(metric) >= than.checked_div(share).unwrap_or(than).max(1)
 }
 
 impl Router {
-    /// The routes to a destination that are not infinite, the best first.
+    /// The finite routes to a destination, the best first.
     pub(super) fn candidates(&self, now: Time, dest: &Destination) -> Vec<RouteCandidate> {
         let candidates = dest.adjacencies.iter().filter_map(|adj| {
             let neighbour = self.neighbours.get(&adj.neighbour)?;
@@ -97,7 +103,7 @@ impl Router {
         candidates
     }
 
-    /// The route over a neighbour, with what is thought of it.
+    /// The route over a neighbour, with its score.
     pub(super) fn candidate(
         &self,
         now: Time,
@@ -110,10 +116,12 @@ impl Router {
         Some(RouteCandidate { avoided: penalty > 1, rank: rank(candidate.total, penalty), ..candidate })
     }
 
+    /// Whether a change of small gain is within its limit.
     fn has_low_gain_tokens(&self, now: Time) -> bool {
         self.low_gain.has(now, LOW_GAIN, LOW_GAIN_TOKENS)
     }
 
+    /// Takes the tokens of a change of small gain, if there are any.
     fn take_low_gain_tokens(&mut self, now: Time) -> bool {
         let free = self.has_low_gain_tokens(now);
         if free {
@@ -122,7 +130,8 @@ impl Router {
         free
     }
 
-    /// Chooses the next hop anew, and does all that follows from it.
+    /// Selects the next hop again after any change to a destination, and publishes and advertises the result. All
+    /// changes pass through here, so that the FIB, the neighbours and the pending requests always agree.
     pub(super) fn reselect(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get(key).filter(|dest| !dest.is_own()) else { return };
         let candidates = if dest.is_evicted { Vec::new() } else { self.candidates(now, dest) };
@@ -152,7 +161,8 @@ impl Router {
                     transient.next_better_request = now + BETTER_REQUEST_INTERVAL;
                 }
                 self.timers.arm_first(transient.next_better_request, Timer::Select(key));
-                // What cannot loop only waits for leisure.
+                // A small gain is requested within its limit only. A feasible route needs no request, because it will
+                // be selected by itself.
                 if due && (much || (loops && self.take_low_gain_tokens(now))) {
                     self.send_seqno_request(now, key, 0);
                 }
@@ -160,7 +170,7 @@ impl Router {
         }
         self.publish(now, key);
         self.schedule_adverts(now, key);
-        // Only what might loop, or only what is in doubt while something else might loop.
+        // A newer seq is needed if no route is feasible, or if the only feasible one is in doubt while another is not.
         let doubtful = candidates.iter().any(|one| one.suspect && Some(one.neighbour) == select);
         let is_stuck = match select {
             None => !candidates.is_empty(),
@@ -170,7 +180,7 @@ impl Router {
         self.answer_requesters(now, key);
     }
 
-    /// Tells the shell what has changed for the data path.
+    /// Gives the shell the FIB entry if it has changed.
     pub(super) fn publish(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get(key).filter(|dest| !dest.is_own()) else { return };
         let entry = dest.selected().and_then(|next| {
@@ -200,18 +210,18 @@ impl Router {
     }
 }
 
-/// What a choice comes to.
+/// The result of a selection.
 #[derive(Default)]
 struct Choice {
     /// The next hop.
     select: Option<NeighbourId>,
-    /// BetterSince when there is something better, as long as it is not time yet.
+    /// The times since which another route has been better, as long as it is too early to switch.
     since: BetterSince,
-    /// It has changed to gain a little.
+    /// Whether the switch has a small gain only.
     is_low_gain: bool,
 }
 
-/// Chooses; `spare` says that there is leisure for a change that gains little.
+/// Selects among the candidates; `has_tokens` is whether a switch of small gain is within its limit.
 fn choose_next_hop(dest: &Destination, candidates: &[RouteCandidate], now: Time, has_tokens: bool) -> Choice {
     let (mut since, mut is_low_gain) = (BetterSince::default(), false);
     let Some(best) = candidates.iter().find(|one| one.feasible) else {
@@ -221,7 +231,7 @@ fn choose_next_hop(dest: &Destination, candidates: &[RouteCandidate], now: Time,
     let used =
         dest.selected().and_then(|id| candidates.iter().find(|one| one.neighbour == id && one.feasible));
     let select = match used {
-        // Of two that are as good as each other but for their metric, the one in use stays for a while.
+        // Between two routes that differ in their metric only, the one in use stays for a while.
         Some(used)
             if used.neighbour != best.neighbour
                 && used.is_last_resort == best.is_last_resort
@@ -247,27 +257,28 @@ fn choose_next_hop(dest: &Destination, candidates: &[RouteCandidate], now: Time,
     if !first.feasible
         && ((select.is_last_resort && !first.is_last_resort) || is_better_by(first.rank, select.rank, 4))
     {
-        // What is lost now is not got back by waiting.
+        // A route that loses packets is not kept until the delay is over, because packets are lost meanwhile.
         let begin = if select.avoided { now - SWITCH_DELAY } else { now };
         since.infeasible = Some(before.infeasible.unwrap_or(now).min(begin));
     }
     if is_better_by(first.rank, select.rank, 16) {
-        // Who has just changed waits again.
+        // A route that was just selected waits the whole time again, so that three similar routes do not take turns.
         let same = dest.selected() == Some(select.neighbour);
         since.slight = Some(before.slight.filter(|_| same).unwrap_or(now));
     }
     Choice { select: Some(select.neighbour), since, is_low_gain }
 }
 
-/// Every link carries packets of this many bytes. A route that claimed to carry less would keep others from sending anything
-/// over it, so it is refused.
+/// The longest packet that every link carries, in bytes. A route that claims less would keep others from sending over
+/// it, so it is refused.
 const MIN_MTU: u16 = 446;
 
+/// Refuses attributes that no genuine route can have.
 pub(super) fn check_attributes(route: &RouteAttributes) -> Result<(), DropCause> {
     if route.mtu < MIN_MTU { Err(DropCause::BadAnnounce) } else { check(route.metric, route.hops) }
 }
 
-/// Refuses a metric that is lower than the least cost of that many hops: each link costs at least [`MIN_COST`].
+/// Refuses a metric below the least cost of that many hops, because each link costs at least [`MIN_COST`].
 pub(super) fn check(metric: u16, hops: u8) -> Result<(), DropCause> {
     let fair = metric < INFINITY && hops < MAX_HOPS && metric >= MIN_COST.saturating_mul(u16::from(hops));
     if fair { Ok(()) } else { Err(DropCause::BadAnnounce) }

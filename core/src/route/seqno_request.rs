@@ -1,13 +1,16 @@
-//! The search for a newer sequence number, where only routes are left that might loop (RFC 8966, section 3.8).
+//! Requests for a newer sequence number, for destinations whose remaining routes are not feasible (RFC 8966, section
+//! 3.8).
 //!
-//! A request goes towards the origin, which answers with a higher seq. Every node on the way remembers who asked and passes
-//! the answer on at once. A node whose next hop is the one that asks sends the request to another neighbour
-//! with a finite route, because the requester has just lost the way that went through it. Who asks asks again, at 60 ms
-//! doubling to 2 s, each time beginning with another neighbour.
+//! A request travels towards the origin, which answers with a higher seq. Every node on the way keeps the requester
+//! and passes the answer on at once. A node whose next hop is the requester sends the request to another neighbour
+//! with a finite route, because the requester has just lost the way through that node. A requester repeats its request
+//! after 60 ms, doubling to 2 s, each time beginning with another neighbour, so that a neighbour that does not answer
+//! is not the only one to be asked.
 //!
-//! Where the routes that are left are of an older *epoch*, the origin has restarted and forgotten its past: a request could not
-//! prove to it that it was ever further. It gets its own highest announce instead; and so it does beside the request where
-//! that has been in vain some times, for without a clock it may restart in the epoch that it had.
+//! If the remaining routes have an older *epoch*, the origin has restarted without its state. A request could not
+//! prove to it that it was ever at a higher seq, so it is sent its own highest announce instead. It is also sent that
+//! beside the request after some repetitions without an answer, because an origin without a clock may restart in the
+//! same epoch.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,47 +27,54 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{INFINITY, Record, SeqnoRequest, SignedAnnounce, encode_your_highest};
 
-/// The first wait before asking again; it doubles.
+/// Delay before the first repetition; it doubles up to [`MAX_RETRY`].
 pub(super) const RETRY: Duration = Duration::from_millis(60);
 pub(super) const MAX_RETRY: Duration = Duration::from_secs(2);
-/// Asked in vain so often, an origin may have restarted within the same epoch and count from further below.
+/// Repetitions without an answer after which the origin may have restarted within its epoch, at a lower counter.
 pub(super) const RESTART_SUSPECTED: usize = 3;
-/// Neighbours asked at once.
+/// Neighbours that one request is sent to, so that one bad neighbour does not stop it.
 pub(super) const FAN_OUT: usize = 2;
-/// Requests for one destination are passed on this far apart: the answer to one serves all.
+/// Least delay between relayed requests for one destination, because the answer to one serves all requesters.
 pub(super) const RELAY_INTERVAL: Duration = Duration::from_millis(30);
-/// Who asked is remembered for so long.
+/// Time for which a requester is kept.
 pub(super) const REQUESTER_TIME: Duration = Duration::from_secs(5);
-/// And so many of them, for each destination.
+/// Bound of the requesters of one destination.
 pub(super) const MAX_REQUESTERS: usize = 64;
-/// Ids of requests that went through here, so that none goes through twice.
+/// Ids of relayed requests that are kept for each destination, so that none is relayed twice.
 pub(super) const MAX_IDS: usize = 8;
 
-/// Our own search.
+/// The request of this node that has no answer yet.
 pub(super) struct PendingSeqnoRequest {
+    /// The time of the next repetition.
     at: Time,
+    /// The number of repetitions.
     step: u32,
 }
 
-/// Searches of others.
+/// The requests of others for one destination that passed through this node.
 #[derive(Default)]
 pub(super) struct SeqnoRequestRelay {
+    /// The last relayed requests.
     requests: RelayLimiter,
-    /// Of announces that go to their origin: no request holds one up, nor does one of them a request.
+    /// The last announces that were relayed to their origin. They have a limiter of their own, because neither kind
+    /// must hold up the other.
     highest: RelayLimiter,
-    /// How often a request went to another neighbour than the next hop.
+    /// Requests that were sent to another neighbour than the next hop. The number selects the neighbour, so that each
+    /// takes another way.
     detours: usize,
+    /// The ids of the last requests.
     ids: VecDeque<u32>,
+    /// The neighbours that wait for an answer.
     requesters: Vec<Requester>,
 }
 
-/// When something last went towards the origin, and when something last went another way, and its seq.
+/// The last relay towards the next hop and the last detour, each with its time and seq.
 #[derive(Default)]
 struct RelayLimiter([Option<(Time, u64)>; 2]);
 
 impl RelayLimiter {
-    /// Whether something may go on, because nothing that serves as well has gone just now. What takes a detour, which may lead
-    /// nowhere, holds up nothing that goes straight, and what is older nothing that is newer.
+    /// Whether something may be relayed, because nothing that serves as well was relayed a moment ago. A detour may
+    /// end nowhere, so it does not hold up the direct way, and an older seq does not hold up a newer one.
     fn try_relay(&mut self, now: Time, detour: bool, seq: u64) -> bool {
         let [straight, around] = &mut self.0;
         let passed = if detour { around } else { straight };
@@ -75,11 +85,13 @@ impl RelayLimiter {
         free
     }
 
+    /// Whether both relays are long past.
     fn is_over(&self, now: Time) -> bool {
         self.0.iter().flatten().all(|(at, _)| now.since(*at) > REQUESTER_TIME)
     }
 }
 
+/// A neighbour that waits for a newer seq.
 struct Requester {
     neighbour: NeighbourId,
     seq: u64,
@@ -87,13 +99,14 @@ struct Requester {
 }
 
 impl SeqnoRequestRelay {
+    /// Whether nothing of this state is in use any more.
     pub(super) fn is_over(&self, now: Time) -> bool {
         self.requesters.iter().all(|requester| requester.until <= now)
             && self.requests.is_over(now)
             && self.highest.is_over(now)
     }
 
-    /// Notes an id; returns whether it is new.
+    /// Keeps an id; returns whether it is new.
     fn note_id(&mut self, id: u32) -> bool {
         if self.ids.contains(&id) {
             return false;
@@ -105,11 +118,12 @@ impl SeqnoRequestRelay {
         true
     }
 
-    /// The next that has to go another way tries another neighbour.
+    /// Counts a detour, so that the next one takes another neighbour.
     fn note_detour(&mut self, detour: bool) {
         self.detours = self.detours.wrapping_add(usize::from(detour));
     }
 
+    /// Keeps a requester, which replaces its former request.
     fn add_requester(&mut self, now: Time, neighbour: NeighbourId, seq: u64) {
         self.requesters.retain(|one| one.until > now && one.neighbour != neighbour);
         if self.requesters.len() < MAX_REQUESTERS {
@@ -119,7 +133,8 @@ impl SeqnoRequestRelay {
 }
 
 impl Destination {
-    /// Whether a neighbour is itself looking for a newer route than it told us of: what it has is in doubt.
+    /// Whether a neighbour searches for a newer route than it has advertised. Its present route is in doubt then,
+    /// because it would not search otherwise.
     pub(super) fn is_searching(&self, now: Time, neighbour: NeighbourId) -> bool {
         let Some(relay) = self.transient().and_then(|transient| transient.relay.as_ref()) else {
             return false;
@@ -133,13 +148,14 @@ impl Destination {
 }
 
 impl Router {
-    /// Begins, keeps up or ends our own search; `stuck` when all routes that are left might loop.
+    /// Begins, continues or ends the request of this node; `is_stuck` is whether no route is usable.
     pub(super) fn update_seqno_request(&mut self, now: Time, key: DestinationKey, is_stuck: bool) {
         let Some(dest) = self.table.get_mut(key) else { return };
         let is_requesting = dest.transient().is_some_and(|transient| transient.seqno_request.is_some());
         match (is_stuck, is_requesting) {
             (true, false) => {
-                // A neighbour whose route comes and goes must not have others asked each time.
+                // Not at once if the last request is recent: a neighbour whose route flaps would otherwise cause a
+                // request each time.
                 let (at, step) = match dest.transient_or_new().last_request + RETRY {
                     again if again > now => (again, 0),
                     _ => (now + RETRY, 1),
@@ -155,8 +171,10 @@ impl Router {
         }
     }
 
+    /// Repeats a request that has no answer yet.
     pub(super) fn retry_seqno_request(&mut self, now: Time, key: DestinationKey) {
-        // What has sent us searching has sent others too: in step, their requests would always pass and ours never.
+        // The event behind this search has started others as well. If all repeated in step, the request of the first
+        // would always pass and this one never, because relays limit their rate.
         let stretch = self.jitter(Duration::from_millis(750), Duration::from_millis(1250)).as_secs_f64();
         let Some(transient) = self.table.get_mut(key).and_then(|dest| dest.transient_mut()) else { return };
         let Some(pending) = transient.seqno_request.as_mut().filter(|pending| pending.at <= now) else {
@@ -169,7 +187,7 @@ impl Router {
         self.send_seqno_request(now, key, usize::try_from(step).unwrap_or(0));
     }
 
-    /// Asks neighbours whose routes might loop, beginning with the `step`th best.
+    /// Sends a request to neighbours whose routes are not feasible, beginning with the `step`th best.
     pub(super) fn send_seqno_request(&mut self, now: Time, key: DestinationKey, step: usize) {
         let request = self.random.next_u32();
         let Some(dest) = self.table.get(key) else { return };
@@ -206,12 +224,12 @@ impl Router {
             dest.transient_or_new().last_request = now;
             let relay = dest.transient_or_new().relay.get_or_insert_default();
             relay.note_id(request.id);
-            // Whichever of them is asked for, the answer is the same.
+            // The answer to a request does not depend on its seq, so that one of them holds up all others.
             relay.requests.try_relay(now, true, 0);
         }
     }
 
-    /// A neighbour asks for a newer seq.
+    /// Handles SEQNO_REQUEST: a neighbour needs a newer seq.
     pub(super) fn handle_seqno_request(&mut self, now: Time, id: NeighbourId, request: SeqnoRequest) {
         let Some(key) = self.table.find(&request.dst) else { return };
         if self.is_own(key) {
@@ -227,7 +245,7 @@ impl Router {
         let Some(dest) = self.table.get_mut(key) else { return };
         let detour = dest.selected() != Some(target);
         let relay = dest.transient_or_new().relay.get_or_insert_default();
-        // One that ends on the way brings nothing back, and must not stand for those that get there.
+        // A request that cannot reach the origin is dropped here, because it would hold up those that can.
         if request.ttl <= hops || !relay.note_id(request.id) || !relay.requests.try_relay(now, detour, 0) {
             return;
         }
@@ -238,7 +256,7 @@ impl Router {
         }
     }
 
-    /// Somebody holds a higher announce of an origin than the origin may know.
+    /// Handles YOUR_HIGHEST: an announce for its origin, which may have forgotten it.
     pub(super) fn handle_your_highest(
         &mut self,
         now: Time,
@@ -259,7 +277,7 @@ impl Router {
         Ok(())
     }
 
-    /// The same, when it has verified.
+    /// Continues with such an announce once it is verified.
     pub(super) fn highest_verified(&mut self, now: Time, id: NeighbourId, announce: Arc<SignedAnnounce>) {
         let Some(key) = self.table.find(&announce.dst) else { return };
         if self.is_own(key) {
@@ -286,15 +304,16 @@ impl Router {
         }
     }
 
-    /// An origin that says less than we hold of it is told what that is.
+    /// Sends an origin the newest announce, because it advertises less than this node has of it.
     pub(super) fn send_highest_to_origin(&mut self, id: NeighbourId, newest: &SignedAnnounce) {
         if let Some(origin) = self.neighbours.get_mut(&id).filter(|one| one.address == newest.dst) {
             origin.send_with(|out| encode_your_highest(newest, out));
         }
     }
 
-    /// Who is a neighbour of an origin tells it of every higher announce that comes another way. It has made it itself, and
-    /// pays no heed; or somebody else has who has its identity, and otherwise neither would ever hear of the other.
+    /// Sends an origin that is a neighbour every higher announce that arrives another way. Normally the origin has
+    /// made it and ignores it; but another node may have the same identity, and otherwise neither would learn of the
+    /// other.
     pub(super) fn report_to_origin(&mut self, from: NeighbourId, announce: &SignedAnnounce) {
         for (id, neighbour) in &mut self.neighbours {
             if neighbour.address == announce.dst && *id != from {
@@ -303,7 +322,7 @@ impl Router {
         }
     }
 
-    /// Answers with our route, if it is of that seq at least.
+    /// Answers with the present route if it has that seq or a newer one.
     fn answer_if_new_enough(&mut self, now: Time, key: DestinationKey, id: NeighbourId, seq: u64) -> bool {
         let Some(dest) = self.table.get(key) else { return true };
         let served = self.advert(now, dest).is_some_and(|advert| advert.seq() >= seq);
@@ -313,8 +332,8 @@ impl Router {
         served
     }
 
-    /// Whom to ask for a neighbour, and how many links lead from here to the origin that way: the next hop, or, when that is
-    /// who asks, another with a finite route.
+    /// The neighbour to relay a request to, and the links between here and the origin that way: the next hop, or
+    /// another neighbour with a finite route if the next hop is the requester.
     fn relay_target(&self, now: Time, key: DestinationKey, id: NeighbourId) -> Option<(NeighbourId, u8)> {
         let dest = self.table.get(key)?;
         let mut others = self.candidates(now, dest);
@@ -330,7 +349,8 @@ impl Router {
         straight.or_else(around).map(|one| (one.neighbour, one.hops))
     }
 
-    /// Tells those who asked of a newer seq, at once.
+    /// Sends a newer seq to the neighbours that requested one. It does not wait for a batch, because they have no
+    /// route until it arrives.
     pub(super) fn answer_requesters(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get(key) else { return };
         let Some(relay) = dest.transient().and_then(|transient| transient.relay.as_ref()) else { return };
@@ -338,7 +358,8 @@ impl Router {
             return;
         }
         let Some(advert) = self.advert(now, dest) else { return };
-        // Whatever is newer than what they have: a request for too much must not keep others waiting.
+        // Any seq that is newer than theirs is an answer, because a request for too high a seq must not delay the
+        // others.
         let behind = |requester: &&Requester| {
             let adj = dest.adjacency(requester.neighbour);
             adj.is_none_or(|adj| {

@@ -7,7 +7,7 @@ use super::{
 use crate::protocol_tests::specified;
 
 #[test]
-fn the_specification_has_the_constants_of_hearing_and_choosing() {
+fn the_specification_has_the_constants_of_reception_and_selection() {
     specified! {
         "senders pack up to {}": neighbour::PACKED_SIZE;
         "forgotten {} after its last announce expired": std::time::Duration::from_secs(table::GRACE.into());
@@ -24,7 +24,7 @@ fn the_specification_has_the_constants_of_hearing_and_choosing() {
 }
 
 #[test]
-fn the_specification_has_the_constants_of_telling() {
+fn the_specification_has_the_constants_of_advertising() {
     specified! {
         "a batch that leaves {} to {} after the first change": advertise::BATCH.0.as_millis() as u64, advertise::BATCH.1;
         "not before {} after the last loss": destination::HOLD_DOWN;
@@ -42,7 +42,7 @@ fn the_specification_has_the_constants_of_telling() {
 }
 
 #[test]
-fn the_specification_has_the_constants_of_seeking_and_of_origins() {
+fn the_specification_has_the_constants_of_seqno_requests_and_of_origins() {
     let config = RouterConfig::default();
     specified! {
         "It goes at once to {} of the neighbours": seqno_request::FAN_OUT;

@@ -1,7 +1,7 @@
-//! When to look at what again.
+//! The timers of a router.
 //!
-//! A timer is a hint: who set it notes its own deadline where the matter is kept, and a timer that comes when there
-//! is nothing to do (any more) does nothing. So none needs to be found and taken back.
+//! A timer is a hint: the deadline itself is kept with its subject, and a timer that fires when nothing is due has no
+//! effect. Therefore no timer has to be found and cancelled.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,51 +9,53 @@ use super::table::{DestinationKey, SWEEP};
 use super::{NeighbourId, Router};
 use crate::time::Time;
 
-/// What to look at.
+/// The subjects of timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// Whether a better next hop has stayed better.
+    /// Whether a better route has stayed better.
     Select(DestinationKey),
-    /// A change of distance that had to wait.
+    /// A change of distance that was held down.
     Hold(DestinationKey),
-    /// Asking for a newer seq again.
+    /// The repetition of a request for a newer seq.
     SeqnoRequest(DestinationKey),
-    /// Passing on a refreshed core.
+    /// A renewed announce that is to be passed on.
     Spread(DestinationKey),
-    /// Renewing an announce of our own.
+    /// The renewal of an own announce.
     Refresh(DestinationKey),
-    /// Freeing an evicted destination.
+    /// The removal of an evicted destination.
     FreeEvicted(DestinationKey),
-    /// What a neighbour is still to be told of the table.
+    /// The next chunk of the table for a neighbour.
     Queue(NeighbourId),
-    /// Renewed announces that a neighbour on a slow link is still to be told of.
+    /// The next renewed announce for a neighbour on a slow link.
     Renewals(NeighbourId),
-    /// A link that kept failing has stayed up.
+    /// The end of a link's probation.
     Probation(NeighbourId),
     /// Destinations that a quota held back.
     Deferred,
-    /// What has expired.
+    /// The search for expired state.
     Sweep,
 }
 
-/// Timers that are served at once. Some thousands may come together, and other things must not wait for all of them.
+/// Timers that one call serves. Thousands may be due at once, and messages must not wait for all of them.
 const PORTION: usize = 256;
 
-/// The timers of a router.
+/// The timers, by time.
 #[derive(Default)]
 pub(super) struct Timers {
+    /// All armed timers.
     all: BTreeSet<(Time, Timer)>,
-    /// Of those that were armed by [`Timers::arm_first`], the first of each.
+    /// The earliest of those that were armed by [`Timers::arm_first`], for each subject.
     first: BTreeMap<Timer, Time>,
 }
 
 impl Timers {
+    /// Arms a timer.
     pub(super) fn arm(&mut self, at: Time, timer: Timer) {
         self.all.insert((at, timer));
     }
 
-    /// The same for what is looked at whole when a timer comes, and then arms again what is later: while one is armed that
-    /// comes sooner, no other is. So nobody fills memory with timers by saying now this and now that.
+    /// Arms a timer whose subject is examined as a whole when it fires and then armed again. While an earlier one is
+    /// armed it is not armed, so that a neighbour cannot fill memory with timers by frequent changes.
     pub(super) fn arm_first(&mut self, at: Time, timer: Timer) {
         if self.first.get(&timer).is_none_or(|first| at < *first) {
             self.first.insert(timer, at);
@@ -70,6 +72,7 @@ impl Timers {
         self.all.first().map(|(at, _)| *at)
     }
 
+    /// Takes the first timer that is due.
     fn due(&mut self, now: Time) -> Option<Timer> {
         let (at, timer) = *self.all.first()?;
         if at > now {
@@ -84,7 +87,7 @@ impl Timers {
 }
 
 impl Router {
-    /// Does what is due, up to a portion: what is left stays due.
+    /// Serves the timers that are due, up to a bound; the others stay due.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         for _ in 0..PORTION {
             let Some(timer) = self.timers.due(now) else { break };

@@ -1,22 +1,23 @@
-//! Token buckets.
+//! Token buckets, by which all work of the router that others cause is limited.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// So many tokens a second, after so many at once.
+/// A rate: that many tokens a second, after a burst of that many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
     pub(super) rate: u32,
     pub(super) burst: u32,
 }
 
-/// A token bucket as one moment: when it will be full again (the generic cell rate algorithm).
+/// A token bucket, stored as the time at which it will be full again (the generic cell rate algorithm). One number is
+/// enough, because the level follows from it and the time now.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bucket(Time);
 
 impl Bucket {
-    /// Takes a token, if there is one.
+    /// Takes a token if there is one.
     pub(super) fn take(&mut self, now: Time, allowance: Allowance) -> bool {
         let free = self.has(now, allowance, 1);
         if free {
@@ -25,14 +26,15 @@ impl Bucket {
         free
     }
 
-    /// Whether there are so many tokens.
+    /// Whether there are that many tokens.
     pub(super) fn has(self, now: Time, allowance: Allowance, tokens: u32) -> bool {
         let Some(each) = Duration::from_secs(1).checked_div(allowance.rate) else { return false };
         let full = self.0.max(now) + each.saturating_mul(tokens);
         full.since(now) <= each.saturating_mul(allowance.burst)
     }
 
-    /// Takes so many tokens whether they are there or not; it never owes more than the bucket holds.
+    /// Takes tokens whether they are available or not. The debt is bounded by one burst, so that a neighbour is never
+    /// locked out for long.
     pub(super) fn spend(&mut self, now: Time, allowance: Allowance, tokens: u32) {
         let Some(each) = Duration::from_secs(1).checked_div(allowance.rate) else { return };
         let most = now + each.saturating_mul(allowance.burst.saturating_mul(2));
@@ -44,7 +46,7 @@ impl Bucket {
         self.0 <= now
     }
 
-    /// When it owes nothing any more.
+    /// The time at which the bucket is out of debt.
     pub(super) fn settled_at(self, allowance: Allowance) -> Time {
         let Some(each) = Duration::from_secs(1).checked_div(allowance.rate) else { return Time::ZERO };
         self.0 - each.saturating_mul(allowance.burst)

@@ -1,9 +1,11 @@
-//! Signatures on their way to being verified, which is done elsewhere and takes its time.
+//! Verification of signatures, which the shell runs elsewhere because it takes much longer than anything else in
+//! routing.
 //!
-//! What a neighbour announces with an announce that nobody has verified yet waits under the neighbour's number for the
-//! destination; what it says of that number meanwhile changes what waits. So the order of what it says is kept, and
-//! neither its other destinations nor its neighbours wait for it. An announce is verified once, however many offer it.
-//! Each neighbour may have so many waiting, and so many verified a second: what is beyond that is asked for again later.
+//! A route whose announce is not verified yet waits under the neighbour's number for the destination, and updates of
+//! that number change the waiting route. So the order of a neighbour's records is kept, while neither its other
+//! destinations nor other neighbours have to wait. An announce is verified once, however many neighbours offer it. The
+//! number of waiting announces and the rate of verified ones are bounded for each neighbour; those beyond the bounds
+//! are requested again later.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,29 +19,37 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{Chain, LINKS, RouteAttributes, SignedAnnounce, key_hash, leads_to};
 
-/// Announces in one job: 64 take about a millisecond.
+/// Announces in one job. 64 take about a millisecond, which is short enough to be interrupted by other jobs.
 const JOB: usize = 64;
-/// Jobs at a time. More announces gather meanwhile, so that jobs grow under load.
+/// Jobs that run at a time. Further announces gather meanwhile, so that jobs become larger under load and batch
+/// verification more efficient.
 const MAX_JOBS: usize = 2;
-/// Announces of one neighbour that may wait.
+/// Bound of the waiting announces of one neighbour.
 pub(super) const MAX_PENDING: usize = 1024;
-/// Announces of our own past, or for others to be told of theirs, that may wait for one neighbour.
+/// Bound of the waiting announces of one neighbour that are for their origin.
 pub(super) const MAX_HIGHEST: usize = 64;
-/// Announces verified for one neighbour. Each that does not verify counts as [`FORGED`], so that a forger costs about 30 a second.
+/// Signatures that are verified for one neighbour. One that does not hold counts as [`FORGED`], so that a forger has
+/// about 30 a second verified.
 pub(super) const SIGNATURES: Allowance = Allowance { rate: 2000, burst: 4096 };
 pub(super) const FORGED: u32 = 65;
 
-/// What a neighbour says of a destination beside the core.
+/// The route that a neighbour offers together with an announce.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OfferedRoute {
+    /// The neighbour's number for the destination.
     pub(super) idx: u32,
+    /// The metric without the link to the neighbour.
     pub(super) metric: u16,
-    /// The least metric it has told for this core.
+    /// The least metric that it has advertised for this announce, which bounds its feasibility distance.
     pub(super) feasibility_bound: u16,
+    /// Links between the neighbour and the destination.
     pub(super) hops: u8,
+    /// The longest packet that passes them, in bytes.
     pub(super) mtu: u16,
+    /// Expiry in seconds.
     pub(super) expires: u32,
-    /// The fewest hops that it has named, and their chain value.
+    /// The fewest hops that it has claimed, and their chain value. A later update with more hops does not replace
+    /// them, because the proof of fewer covers it.
     pub(super) proof: (u8, Chain),
 }
 
@@ -53,22 +63,23 @@ impl OfferedRoute {
 
 /// An offer whose announce is being verified.
 pub(super) struct PendingOffer {
+    /// The verification that it waits for.
     ticket: u64,
     pub(super) offered: OfferedRoute,
-    /// The neighbour sent the announce itself, and answers for it.
+    /// Whether the neighbour sent the announce itself, so that it is charged for a forgery.
     announced: bool,
 }
 
-/// An announce to be verified.
+/// An announce of a job.
 #[derive(Clone, Debug)]
 struct VerifyItem {
     ticket: u64,
     announce: Arc<SignedAnnounce>,
-    /// Hops that somebody claims for it, and the chain value that is to prove them.
+    /// The hops that its sender claims, and the chain value that proves them.
     claim: Option<(u8, Chain)>,
 }
 
-/// Signatures to be verified: pure computing, to be done where it holds up neither packets nor routes.
+/// Signatures to be verified: a pure computation, which is to be run where it delays neither packets nor routes.
 #[derive(Clone, Debug)]
 pub(crate) struct VerifyJob {
     items: Vec<VerifyItem>,
@@ -76,7 +87,7 @@ pub(crate) struct VerifyJob {
 }
 
 impl VerifyJob {
-    /// Signatures in it.
+    /// The number of signatures.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.items.len()
@@ -92,21 +103,22 @@ impl PartialEq for VerifyJob {
 
 impl Eq for VerifyJob {}
 
-/// What has become of a [`VerifyJob`]: for [`Router::verified`].
+/// The results of a [`VerifyJob`], for [`Router::verified`].
 #[derive(Clone, Debug)]
 pub(crate) struct VerifyResults(Vec<VerifyOutcome>);
 
+/// The result for one announce.
 #[derive(Clone, Debug)]
 struct VerifyOutcome {
     ticket: u64,
-    /// `None` when it did not verify.
+    /// The announce; `None` if its signature does not hold.
     announce: Option<Arc<SignedAnnounce>>,
     /// The claim, if it holds.
     proof: Option<(u8, Chain)>,
 }
 
 impl VerifyJob {
-    /// Verifies all signatures in one batch, and one by one when that fails, so that exactly the bad ones are refused.
+    /// Verifies all signatures as one batch, and one by one if that fails, so that exactly the bad ones are refused.
     pub(crate) fn run(self) -> VerifyResults {
         let signed: Vec<Vec<u8>> =
             self.items.iter().map(|item| item.announce.signed().unwrap_or_default()).collect();
@@ -129,35 +141,42 @@ impl VerifyJob {
     }
 }
 
-/// An announce that is being verified, and who waits for it.
+/// An announce that is being verified, with the offers that wait for it.
 struct Verification {
     announce: Arc<SignedAnnounce>,
     claim: Option<(u8, Chain)>,
-    /// Under which number of whose.
+    /// The waiting offers, by neighbour and number.
     offers: Vec<(NeighbourId, u32)>,
-    /// Who passed it on to its origin.
+    /// The neighbours that sent it for its origin.
     highest: Vec<NeighbourId>,
 }
 
 /// All announces that are being verified.
 #[derive(Default)]
 pub(super) struct Verifications {
+    /// The last ticket.
     tickets: u64,
+    /// The announces by ticket.
     checks: BTreeMap<u64, Verification>,
-    /// By key hash and seq.
+    /// The tickets by key hash and seq.
     index: BTreeMap<(u64, u64), Vec<u64>>,
-    /// Not yet in a job, by the neighbour that brought them: they take turns.
+    /// The tickets that are in no job yet, by the neighbour that brought them. Neighbours take turns, so that one that
+    /// sends much does not delay the others.
     queues: BTreeMap<NeighbourId, VecDeque<u64>>,
+    /// The neighbour of the last turn.
     last: NeighbourId,
+    /// Jobs that are running.
     running: usize,
 }
 
 impl Verifications {
+    /// The verifications with this key hash and seq.
     fn of(&self, key: (u64, u64)) -> impl Iterator<Item = (u64, &Verification)> {
         let tickets = self.index.get(&key).into_iter().flatten();
         tickets.filter_map(|ticket| Some((*ticket, self.checks.get(ticket)?)))
     }
 
+    /// Adds an announce.
     fn add(&mut self, id: NeighbourId, announce: SignedAnnounce, claim: Option<(u8, Chain)>) -> u64 {
         self.tickets = self.tickets.saturating_add(1);
         let ticket = self.tickets;
@@ -168,6 +187,7 @@ impl Verifications {
         ticket
     }
 
+    /// Removes an announce.
     fn remove(&mut self, ticket: u64) -> Option<Verification> {
         let check = self.checks.remove(&ticket)?;
         let key = (key_hash(&check.announce.dst), check.announce.seq);
@@ -180,7 +200,7 @@ impl Verifications {
         Some(check)
     }
 
-    /// The next in turn.
+    /// The next ticket in turn.
     fn next(&mut self) -> Option<u64> {
         let after = self.queues.range(self.last.saturating_add(1)..).next().map(|(id, _)| *id);
         let id = after.or_else(|| self.queues.keys().next().copied())?;
@@ -195,7 +215,7 @@ impl Verifications {
 }
 
 impl Router {
-    /// A job, when there is something to verify and not too much is under way.
+    /// The next job, unless too many are running or nothing waits.
     pub(super) fn next_job(&mut self) -> Option<RouterOutput> {
         if self.checks.running >= MAX_JOBS {
             return None;
@@ -216,6 +236,8 @@ impl Router {
         })
     }
 
+    /// Whether an offer still waits for the announce. A neighbour may have withdrawn it meanwhile, so that the work
+    /// would be wasted.
     fn is_awaited(&self, ticket: u64, check: &Verification) -> bool {
         let pending = |(id, idx): &(NeighbourId, u32)| {
             let pending = self.neighbours.get(id).and_then(|neighbour| neighbour.pending.get(idx));
@@ -224,19 +246,20 @@ impl Router {
         check.offers.iter().any(pending) || check.highest.iter().any(|id| self.neighbours.contains_key(id))
     }
 
-    /// Whether the very same announce is being verified.
+    /// Whether exactly this announce is being verified.
     pub(super) fn is_checked(&self, announce: &SignedAnnounce) -> bool {
         self.checks.of((key_hash(&announce.dst), announce.seq)).any(|(_, check)| *check.announce == *announce)
     }
 
-    /// Whether one more announce of this neighbour may wait, and, unless its announce `is_checked` already, one more be
-    /// verified; takes the token.
+    /// Whether one more announce of this neighbour may wait, and be verified unless it `is_checked` already; takes the
+    /// token.
     pub(super) fn may_check(&mut self, now: Time, id: NeighbourId, is_checked: bool) -> bool {
         let room = self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING);
         room && (is_checked || self.try_charge(now, id, Resource::Signatures, SIGNATURES, 1))
     }
 
-    /// Whether so many announces with their proofs would be looked at now, with some room.
+    /// Whether that many announces and their proofs could be verified now. Half of the room is left for announces that
+    /// arrive unrequested.
     pub(super) fn has_room_to_check(&self, now: Time, id: NeighbourId, announces: u32) -> bool {
         let rounds = u32::from(LINKS).saturating_mul(announces);
         self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING / 2)
@@ -244,7 +267,7 @@ impl Router {
             && self.can_charge(now, id, Resource::Hashes, HASHES, rounds)
     }
 
-    /// Has an announce verified that a neighbour announces; what it says of it waits.
+    /// Has the announce of a route verified; the route waits for it.
     pub(super) fn check_announce(
         &mut self,
         id: NeighbourId,
@@ -258,7 +281,7 @@ impl Router {
         self.await_check(id, ticket, offered, true);
     }
 
-    /// An offer of an announce that is being verified waits with it; `false` when there is none such.
+    /// Lets an offer wait for an announce that is already being verified; `false` if there is none.
     pub(super) fn await_offered(&mut self, id: NeighbourId, key: (u64, u64), offered: OfferedRoute) -> bool {
         let room = self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING);
         let Some(ticket) = self.checks.of(key).next().map(|(ticket, _)| ticket).filter(|_| room) else {
@@ -268,6 +291,7 @@ impl Router {
         true
     }
 
+    /// Lets an offer wait under its number.
     fn await_check(&mut self, id: NeighbourId, ticket: u64, offered: OfferedRoute, announced: bool) {
         if let (Some(check), Some(neighbour)) =
             (self.checks.checks.get_mut(&ticket), self.neighbours.get_mut(&id))
@@ -279,7 +303,7 @@ impl Router {
         }
     }
 
-    /// Has an announce verified that a neighbour passes on to its origin.
+    /// Has an announce verified that a neighbour sent for its origin.
     pub(super) fn check_highest(
         &mut self,
         now: Time,
@@ -304,7 +328,8 @@ impl Router {
         Ok(())
     }
 
-    /// Takes what a [`VerifyJob`] brought. Every job has to come back, in any order.
+    /// Takes the results of a [`VerifyJob`]. Each job has to be returned, in any order, because only [`MAX_JOBS`] run
+    /// at a time.
     pub(crate) fn verified(&mut self, now: Time, verified: VerifyResults) {
         self.checks.running = self.checks.running.saturating_sub(1);
         for VerifyOutcome { ticket, announce, proof } in verified.0 {
@@ -320,7 +345,7 @@ impl Router {
                 let result = match &announce {
                     Some(announce) => self.install_route(now, id, announce.clone(), offered, proof),
                     None if announced => self.forged(now, id),
-                    // Whoever sent that announce lied; this one may have a true one.
+                    // Another neighbour sent the forged announce; this one may have a genuine one.
                     None => self.request_offered(now, id, &check.announce, offered.idx),
                 };
                 if let Err(cause) = result {
@@ -342,6 +367,7 @@ impl Router {
         }
     }
 
+    /// Charges a forgery.
     fn forged(&mut self, now: Time, id: NeighbourId) -> Result<(), DropCause> {
         self.charge_penalty(now, id, Resource::Signatures, SIGNATURES, FORGED);
         Err(DropCause::BadAnnounce)

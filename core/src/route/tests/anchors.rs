@@ -1,4 +1,4 @@
-//! Hop anchors: nobody claims to be nearer than it was told.
+//! Hop anchors: no node can claim fewer hops than were proved to it, because a chain value cannot be inverted.
 
 use super::harness::{RouterHarness, address, attributes, chain, signed_announce};
 use super::net::{identity, ms, network};
@@ -19,7 +19,7 @@ fn value(number: usize, seq: u64, hops: u8) -> Chain {
 fn another_announce_of_the_same_seq_spoils_no_proof_of_the_first() {
     let mut harness = RouterHarness::new(4);
     harness.announce(1, 7, SEQ, 120, 3).unwrap();
-    // Whoever has the identity too has signed it, with a chain of its own.
+    // Another node with the same identity has signed it, with a chain of its own.
     let mut other =
         SignedAnnounce { anchor: advance(&address(7), SEQ, [1; 16], LINKS), ..signed_announce(7, SEQ) };
     other.signature = identity(7).sign(&other.signed().unwrap());
@@ -46,10 +46,10 @@ fn announce(seq: u64, (metric, hops): (u16, u8), chain: Chain) -> Record {
 }
 
 #[test]
-fn fewer_hops_than_one_was_told_are_refused_wherever_they_are_claimed() {
+fn fewer_hops_than_were_proved_are_refused_in_every_record() {
     let mut harness = RouterHarness::new(3);
     signed_announce(7, SEQ);
-    // A liar four hops away, first to be heard and later.
+    // A neighbour four hops away that claims fewer, both in its first record and in a later one.
     let lie = |hops| announce(SEQ, (200, hops), value(7, SEQ, 4));
     assert_eq!(harness.receive(1, &[lie(3)]), Err(DropCause::BadAnnounce));
     assert_eq!(harness.receive(1, &[lie(0)]), Err(DropCause::BadAnnounce));
@@ -58,13 +58,13 @@ fn fewer_hops_than_one_was_told_are_refused_wherever_they_are_claimed() {
     assert_eq!(harness.next(7), Some(1));
     let nearer = |hops, chain| Record::Update(Update { idx: 7, metric: 150, hops, chain });
     assert_eq!(harness.receive(1, &[nearer(3, None)]), Err(DropCause::BadAnnounce));
-    assert_eq!(harness.next(7), None, "who lies about it is not believed any more");
+    assert_eq!(harness.next(7), None, "a false proof retracts the route");
     harness.receive(1, &[nearer(4, None)]).unwrap();
     assert_eq!(harness.receive(1, &[nearer(3, Some(value(7, SEQ, 4)))]), Err(DropCause::BadAnnounce));
     harness.receive(1, &[nearer(3, Some(value(7, SEQ, 3)))]).unwrap();
     assert_eq!(harness.fib[&address(7)].hops, 4);
     harness.receive(1, &[nearer(3, None)]).unwrap();
-    // What was proved for one seq proves nothing for another.
+    // A proof for one seq does not hold for another, because each seq has a chain of its own.
     assert_eq!(
         harness.receive(2, &[announce(SEQ + 1, (64, 2), value(7, SEQ, 2))]),
         Err(DropCause::BadAnnounce)
@@ -101,7 +101,7 @@ fn each_hop_passes_on_a_proof_of_its_own_and_only_as_often_as_it_is_needed() {
         })
     };
     harness.update(1, 7, 400, 6).unwrap();
-    assert_eq!(update(&mut harness), Some((7, None)), "farther needs no proof");
+    assert_eq!(update(&mut harness), Some((7, None)), "more hops need no proof");
     let nearer = Update { idx: 7, metric: 200, hops: 2, chain: Some(value(7, SEQ, 2)) };
     harness.receive(1, &[Record::Update(nearer)]).unwrap();
     assert_eq!(update(&mut harness), Some((3, Some(value(7, SEQ, 3)))));
@@ -110,7 +110,7 @@ fn each_hop_passes_on_a_proof_of_its_own_and_only_as_often_as_it_is_needed() {
 }
 
 #[test]
-fn an_origin_anchors_each_seq_anew_and_gives_its_neighbours_the_beginning() {
+fn an_origin_anchors_each_seq_and_gives_its_neighbours_the_first_chain_value() {
     let mut harness = RouterHarness::new(1);
     harness.wait(std::time::Duration::from_secs(3600));
     harness.router.neighbour_up(harness.now, 9, address(909), 40, 1400, true);
@@ -130,7 +130,7 @@ fn an_origin_anchors_each_seq_anew_and_gives_its_neighbours_the_beginning() {
 }
 
 #[test]
-fn in_a_line_nobody_beyond_sixty_four_links_is_heard_of() {
+fn in_a_line_no_node_beyond_sixty_four_links_is_known() {
     let mut net = network(68, &topology::line(68), 1);
     net.run(ms(3_000));
     let fib = |net: &Net, to: usize| {
@@ -155,13 +155,13 @@ fn an_update_for_an_older_seq_has_a_chain_of_that_seq_or_the_announce_is_sent() 
     let mut harness = RouterHarness::new(2);
     harness.announce(1, 7, SEQ, 400, 5).unwrap();
     advertised(&mut harness);
-    // No nearer in hops than before: no proof is needed.
+    // No fewer hops than before, so that no proof is needed.
     harness.announce(1, 7, SEQ + 1, 300, 5).unwrap();
     let update = advertised(&mut harness);
     let Record::Update(Update { metric: 340, hops: 6, chain: None, .. }) = update else {
         panic!("{update:?}")
     };
-    // Nearer by one link: the neighbour's own proof for the seq that was told is one of so few.
+    // One link fewer: the neighbour's own proof for the advertised seq has exactly that many hops, so it suffices.
     let nearer = Update { idx: 7, metric: 280, hops: 4, chain: Some(chain(hash, SEQ + 1, 4)) };
     harness.receive(1, &[Record::Update(nearer)]).unwrap();
     let update = advertised(&mut harness);
@@ -169,7 +169,7 @@ fn an_update_for_an_older_seq_has_a_chain_of_that_seq_or_the_announce_is_sent() 
         panic!("{update:?}")
     };
     assert_eq!(proof, chain(hash, SEQ, 5), "of the seq that was advertised, not of the newest");
-    // Nearer still: for that seq there is no proof.
+    // Still fewer links: there is no proof for that seq, so the announce has to be sent.
     let nearer = Update { idx: 7, metric: 260, hops: 3, chain: Some(chain(hash, SEQ + 1, 3)) };
     harness.receive(1, &[Record::Update(nearer)]).unwrap();
     let offer = advertised(&mut harness);

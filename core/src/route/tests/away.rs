@@ -1,4 +1,4 @@
-//! Links that are away for a moment: what was said over them holds when they are back.
+//! Links that are away for a moment: routes advertised over them are still valid when they are back.
 
 use super::harness::RouterHarness;
 use super::net::ms;
@@ -7,7 +7,7 @@ use crate::wire::route::{INFINITY, Record};
 
 const SEQ: u64 = 5 << 32;
 
-/// The distances that UPDATEs told this neighbour, and how many other records it was sent.
+/// The metrics of the UPDATEs that this neighbour was sent, and the number of other records.
 fn advertised_to(harness: &mut RouterHarness, to: u32) -> (Vec<u16>, usize) {
     let records = harness.take_sent_to(to);
     let metrics: Vec<u16> = records
@@ -22,7 +22,7 @@ fn advertised_to(harness: &mut RouterHarness, to: u32) -> (Vec<u16>, usize) {
 }
 
 #[test]
-fn while_a_link_is_away_nothing_goes_over_it_and_when_it_is_back_all_that_was_said_holds() {
+fn while_a_link_is_away_no_route_uses_it_and_its_routes_are_valid_when_it_is_back() {
     let mut harness = RouterHarness::new(3);
     for number in 10..30 {
         harness.announce(1, number, SEQ, 40, 1).unwrap();
@@ -40,16 +40,20 @@ fn while_a_link_is_away_nothing_goes_over_it_and_when_it_is_back_all_that_was_sa
         .filter(|route| route.neighbour == 1)
         .map(|route| route.state)
         .collect();
-    // Of the others no way is left, and they are not listed.
+    // The others have no route left, so they are not listed.
     assert_eq!(states, [RouteState::Retracted]);
-    // The third hears what is lost, at once; so does the first, but no more than that.
+    // The third neighbour is sent the losses at once. So is the first, but nothing else because its link is away.
     let sent = harness.sent.clone();
     assert_eq!(advertised_to(&mut harness, 3).0.iter().filter(|metric| **metric == INFINITY).count(), 19);
     harness.sent = sent;
     assert_eq!(advertised_to(&mut harness, 1), (vec![INFINITY; 19], 0));
     harness.router.neighbour_away(harness.now, 1, false);
     harness.wait(ms(5_000));
-    assert_eq!((harness.next(10), harness.next(11)), (Some(1), Some(1)), "without a word of the neighbour");
+    assert_eq!(
+        (harness.next(10), harness.next(11)),
+        (Some(1), Some(1)),
+        "although the neighbour sent nothing"
+    );
     assert!(!harness.router.routes(harness.now).iter().any(|route| route.state == RouteState::Retracted));
 }
 
@@ -71,7 +75,7 @@ fn a_link_that_is_back_costs_only_what_has_changed_meanwhile() {
     harness.router.neighbour_away(harness.now, 1, false);
     harness.wait(ms(500));
     assert_eq!(advertised_to(&mut harness, 1), (vec![240], 1), "one distance, one that is new");
-    // Away ever again it is a link that flaps: it is the last resort, and told nothing at first.
+    // A link that is away again and again flaps: it is a last resort, and the table is sent over it later.
     harness.router.neighbour_cost(harness.now, 2, 160);
     harness.announce(1, 80, SEQ, 40, 1).unwrap();
     harness.announce(2, 80, SEQ, 40, 1).unwrap();

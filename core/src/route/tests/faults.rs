@@ -7,7 +7,7 @@ use crate::sim::Topology;
 use crate::sim::net::Net;
 use crate::sim::topology::{self, Links};
 
-/// The 95th of a hundred.
+/// The 95th percentile.
 fn p95(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[(times.len() * 95).div_ceil(100) - 1]
@@ -126,7 +126,7 @@ fn a_mesh_that_was_parted_for_a_minute_is_one_again_within_a_second() {
         net.cut(16);
         net.run(Duration::from_secs(60));
         assert_reachable(&mut net);
-        assert_eq!(net.reach.known(3), 7, "nobody believes in the other side any more");
+        assert_eq!(net.reach.known(3), 7, "routes to the other side have expired");
         net.raise(16);
         let took = net.time_to_reach_all(ms(1_000));
         assert!(took.is_some(), "seed {seed}");
@@ -140,7 +140,7 @@ fn a_mesh_that_changed_while_it_was_parted_is_one_again_within_a_second() {
         let mut net = settled(16, &clusters(), seed);
         net.cut(16);
         net.run(Duration::from_secs(10));
-        // One restarts knowing its epoch, one has lost everything, and a link is lost on each side.
+        // One node restarts with its epoch, one without any state, and each side loses a link.
         for (node, epoch) in [(10, 1001), (12, 1)] {
             net.kill(node);
             net.run(ms(500));
@@ -165,7 +165,7 @@ fn a_restarted_node_is_reachable_within_a_second_even_without_its_memory() {
         for (epoch, bar) in [(1_001, 1_000), (1, 1_500), (1, 1_500)] {
             let node = pick(&mut random, 36);
             net.kill(node);
-            // Not always does everybody notice before it is back.
+            // The node may be back before all others have noticed its absence.
             net.run(ms(if seed % 2 == 0 { 1 } else { 3_000 }));
             net.start(node, epoch);
             let took = net.time_to_reach_all(ms(bar));
@@ -213,7 +213,7 @@ fn a_flapping_link_disturbs_a_little_and_then_hardly_at_all() {
 }
 
 #[test]
-fn links_whose_quality_changes_make_no_loop_and_leave_nobody_dark() {
+fn links_whose_quality_changes_cause_no_loop_and_leave_every_node_reachable() {
     for seed in 0..4 {
         let mut random = seeded(seed + 50);
         let links = topology::geometric(30, 5.0, &mut random).links;

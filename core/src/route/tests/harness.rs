@@ -1,4 +1,4 @@
-//! One router on a desk: its neighbours are played by the test.
+//! One router whose neighbours are played by the test, so that each rule can be tested alone.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,11 +16,11 @@ use crate::wire::route::{Chain, LINKS, Record, RouteAttributes, SignedAnnounce, 
 pub(super) struct RouterHarness {
     pub(super) router: Router,
     pub(super) now: Time,
-    /// What was sent, when and to whom.
+    /// The records that were sent, with their times and receivers.
     pub(super) sent: Vec<(Time, NeighbourId, Record)>,
     pub(super) fib: BTreeMap<Address, FibEntry>,
     pub(super) events: Vec<RouterOutput>,
-    /// Signatures to be verified, when the test does that itself.
+    /// The verification jobs, if the test runs them itself.
     pub(super) jobs: Option<Vec<VerifyJob>>,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn address(number: usize) -> Address {
     identity(number).address()
 }
 
-/// Whoever has signed an announce here, by key hash: for the chains of what is said of them.
+/// The identities that have signed an announce in a test, by key hash, so that their chain values can be computed.
 static SIGNERS: Mutex<BTreeMap<u64, Identity>> = Mutex::new(BTreeMap::new());
 
 pub(super) fn announce_by(identity: &Identity, seq: u64) -> SignedAnnounce {
@@ -41,14 +41,14 @@ pub(super) fn announce_by(identity: &Identity, seq: u64) -> SignedAnnounce {
     announce
 }
 
-/// What an honest node so many hops away has to show.
+/// The chain value that proves that many hops.
 pub(super) fn chain(key_hash: u64, seq: u64, hops: u8) -> Chain {
     let signers = SIGNERS.lock().unwrap();
     let Some(identity) = signers.get(&key_hash) else { return [0; 16] };
     advance(&identity.address(), seq, identity.chain_seed(seq), hops)
 }
 
-/// The record with the chain that belongs to it, unless it has one.
+/// The record with its genuine chain value, unless the test has set one.
 fn honest(record: &Record) -> Record {
     let mut record = record.clone();
     let (hash, seq, attributes) = match &mut record {
@@ -129,7 +129,7 @@ impl RouterHarness {
         }
     }
 
-    /// Verifies what waits for it, and what comes after.
+    /// Runs all verification jobs, and those that follow.
     pub(super) fn verify(&mut self) {
         while let Some(job) = self.jobs.as_mut().filter(|jobs| !jobs.is_empty()).map(|jobs| jobs.remove(0)) {
             self.router.verified(self.now, job.run());
@@ -137,7 +137,7 @@ impl RouterHarness {
         }
     }
 
-    /// Lets time pass.
+    /// Advances the clock and serves all timers on the way.
     pub(super) fn wait(&mut self, span: Duration) {
         let until = self.now + span;
         self.drain_outputs();
@@ -157,7 +157,7 @@ impl RouterHarness {
         let result = self.router.handle(self.now, from, bytes);
         let before = self.events.len();
         self.drain_outputs();
-        // A signature that does not verify comes out a little later, which is no different here.
+        // A bad signature is reported later than other refusals. A test treats both alike, so it is returned here.
         let late =
             self.events.iter_mut().skip(before).find(|event| matches!(event, RouterOutput::Dropped(..)));
         match (result, late) {
@@ -171,7 +171,7 @@ impl RouterHarness {
         }
     }
 
-    /// A neighbour announces the destination `number`, which it calls by that number too.
+    /// Receives an ANNOUNCE of the destination `number`, which is also the neighbour's idx for it.
     pub(super) fn announce(
         &mut self,
         from: NeighbourId,
@@ -199,13 +199,13 @@ impl RouterHarness {
         self.fib.get(&address(number)).map(|entry| entry.next)
     }
 
-    /// What a neighbour was sent since the last look, and forgets all that was sent.
+    /// Takes the records that this neighbour was sent since the last call, and drops those for others.
     pub(super) fn take_sent_to(&mut self, by: NeighbourId) -> Vec<Record> {
         let sent = std::mem::take(&mut self.sent);
         sent.into_iter().filter(|(_, to, _)| *to == by).map(|(_, _, record)| record).collect()
     }
 
-    /// Distances that a neighbour was told of a destination, with their times; the idx is the router's.
+    /// The metrics of a destination that a neighbour was sent, with their times.
     pub(super) fn advertised_to(&self, to: NeighbourId, number: usize) -> Vec<(Time, u16)> {
         let mut idx = None;
         let mut advertised = Vec::new();

@@ -1,4 +1,4 @@
-//! Neighbours that lie, repeat, invent and babble.
+//! Hostile neighbours: forgeries, replays, invented identities and random bytes.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::wire::route::{INFINITY, Record, RouteAttributes, SeqnoRequest, Update
 const SEQ: u64 = 5 << 32;
 
 #[test]
-fn announces_of_the_past_change_nothing() {
+fn replayed_announces_change_nothing() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 80, 2).unwrap();
     harness.wait(ms(20));
@@ -32,12 +32,12 @@ fn announces_of_the_past_change_nothing() {
         assert_eq!(harness.fib, before);
     }
     let to_others = harness.sent.iter().filter(|(_, id, _)| *id != 2).count();
-    assert_eq!(to_others, 0, "nobody else hears of it");
-    // Nor do announces of our own past, nor those that others hold rightly.
+    assert_eq!(to_others, 0, "it is not passed on");
+    // The same holds for announces of the router's own past, and for those that others still have.
     harness.receive(2, &[Record::Announce(signed_announce(0, 999 << 32), attributes(9, 40, 1))]).unwrap();
     harness.receive(2, &[Record::YourHighest(signed_announce(0, 999 << 32))]).unwrap();
     assert!(harness.events.iter().all(|event| !matches!(event, RouterOutput::EpochUsed { .. })));
-    // When the true route is lost, a replayed one is asked about, not used.
+    // When the genuine route is lost, a replayed one is not used but causes a request.
     harness.router.neighbour_down(harness.now, 1);
     harness.drain_outputs();
     assert_eq!(harness.next(7), None);
@@ -55,7 +55,7 @@ fn a_forged_or_altered_announce_is_refused() {
         let mut altered = honest.clone();
         altered[at] ^= 0x10;
         let refused = harness.receive_bytes(1, &altered);
-        // A forger is soon not listened to any more; not so soon that honest people would notice.
+        // A forger is soon ignored, because each forgery uses up its quota.
         harness.wait(ms(50));
         assert!(
             matches!(refused, Err(DropCause::BadAnnounce | DropCause::MalformedPacket)),
@@ -66,7 +66,7 @@ fn a_forged_or_altered_announce_is_refused() {
     assert_eq!(harness.router.len(), 1);
     harness.receive_bytes(1, &honest).unwrap();
     assert_eq!(harness.next(7), Some(1));
-    // A higher seq is not believed either, nor passed on towards the origin.
+    // A forged higher seq is neither used nor passed on towards the origin.
     mallory.seq = SEQ + 9;
     assert_eq!(harness.receive(2, &[Record::YourHighest(mallory.clone())]), Err(DropCause::BadAnnounce));
     assert_eq!(
@@ -94,14 +94,14 @@ fn refusals_beyond_the_first_of_a_message_are_counted_too() {
     let dropped: Vec<_> =
         harness.events.iter().filter(|event| matches!(event, RouterOutput::Dropped(..))).cloned().collect();
     assert_eq!(dropped, [RouterOutput::Dropped(DropCause::BadAnnounce, 5)]);
-    assert_eq!(harness.next(9), Some(1), "what is in order is heard");
+    assert_eq!(harness.next(9), Some(1), "a correct record is applied");
     assert_eq!(harness.receive_bytes(1, &[]), Err(DropCause::MalformedPacket));
     assert_eq!(harness.receive_bytes(1, &[3; 4097]), Err(DropCause::MalformedPacket));
     assert_eq!(harness.receive_bytes(99, &bytes), Err(DropCause::UnknownSession));
 }
 
 #[test]
-fn babble_of_every_kind_does_no_harm() {
+fn random_bytes_of_every_kind_do_no_harm() {
     let mut random = seeded(3);
     let mut harness = RouterHarness::new(4);
     let samples = [
@@ -190,20 +190,20 @@ fn ten_thousand_invented_identities_are_bounded_and_no_real_route_is_lost() {
     harness.sent.clear();
     harness.wait(Duration::from_secs(10));
     let wants = harness.sent.iter().filter(|(_, _, record)| matches!(record, Record::Want { .. })).count();
-    assert!((195..=205).contains(&wants), "the others are let in at twenty a second: {wants}");
-    // The other neighbour's quota is its own.
+    assert!((195..=205).contains(&wants), "the others are admitted at twenty a second: {wants}");
+    // The other neighbour has a quota of its own.
     harness.announce(1, 70, SEQ, 200, 5).unwrap();
     assert_eq!(harness.next(70), Some(1));
 }
 
 #[test]
-fn a_full_table_gives_up_what_the_greediest_neighbour_brought() {
+fn a_full_table_evicts_destinations_of_the_neighbour_with_the_most() {
     let config = RouterConfig { destinations: 100, ..RouterConfig::default() };
     let mut harness = RouterHarness::with(2, config);
     for number in 10..40 {
         harness.announce(1, number, SEQ, 900, 20).unwrap();
     }
-    // Of the greedy one, the first is in use.
+    // The first destination of the greedy neighbour is in use.
     harness.announce(2, 41, SEQ, 64, 2).unwrap();
     harness.router.want_route(harness.now, &address(41));
     for (message, _) in inventions(0, 1_000) {
@@ -211,17 +211,17 @@ fn a_full_table_gives_up_what_the_greediest_neighbour_brought() {
         harness.wait(ms(10));
         assert!(harness.router.len() <= 101);
     }
-    assert!((10..40).all(|number| harness.next(number) == Some(1)), "the real ones are all there");
+    assert!((10..40).all(|number| harness.next(number) == Some(1)), "the genuine ones are all there");
     assert_eq!(harness.next(41), Some(2));
     let routes = harness.fib.len();
     assert!(routes <= 101, "{routes}");
     harness.wait(Duration::from_secs(6));
     harness.announce(1, 42, SEQ, 900, 20).unwrap();
-    assert_eq!(harness.next(42), Some(1), "there is room for who comes later");
+    assert_eq!(harness.next(42), Some(1), "there is room for a later destination");
 }
 
 #[test]
-fn an_evicted_destination_is_retracted_and_not_taken_back_before_all_have_heard() {
+fn an_evicted_destination_is_retracted_and_not_installed_again_before_all_know() {
     let config = RouterConfig { destinations: 3, ..RouterConfig::default() };
     let mut harness = RouterHarness::with(2, config);
     for (number, metric) in [(10, 64), (11, 900)] {
@@ -243,7 +243,7 @@ fn an_evicted_destination_is_retracted_and_not_taken_back_before_all_have_heard(
 }
 
 #[test]
-fn asking_for_much_brings_no_flood() {
+fn many_requests_cause_no_flood() {
     let mut harness = RouterHarness::new(3);
     for number in 10..20 {
         harness.announce(1, number, SEQ, 64, 2).unwrap();
@@ -254,7 +254,7 @@ fn asking_for_much_brings_no_flood() {
         let request = SeqnoRequest { dst: address(10), seq: u64::MAX - u64::from(id), ttl: 255, id };
         harness.receive(2, &[Record::SeqnoRequest(request)]).unwrap();
     }
-    assert_eq!(harness.sent.len(), 1, "requests for one destination are passed on some time apart");
+    assert_eq!(harness.sent.len(), 1, "requests for one destination are limited in rate");
     harness.sent.clear();
     let wants: Vec<Record> = (0..20).map(|idx| Record::Want { idx }).collect();
     for _ in 0..1_000 {
@@ -262,7 +262,7 @@ fn asking_for_much_brings_no_flood() {
     }
     harness.wait(ms(1_000));
     assert!(harness.sent.len() <= 300, "{}", harness.sent.len());
-    // Whoever asks rightly meanwhile is answered with whatever is newer.
+    // A genuine request meanwhile is answered with any newer seq.
     harness
         .receive(3, &[Record::SeqnoRequest(SeqnoRequest { dst: address(10), seq: SEQ + 1, ttl: 9, id: 1 })])
         .unwrap();
@@ -274,7 +274,7 @@ fn asking_for_much_brings_no_flood() {
 }
 
 #[test]
-fn a_liar_that_claims_to_be_everybody_makes_no_loop() {
+fn a_neighbour_that_claims_every_identity_causes_no_loop() {
     for seed in 0..3 {
         let mut net = settled(25, &topology::grid(5, 5), seed);
         net.reach.thorough = true;
@@ -302,8 +302,8 @@ fn a_liar_that_claims_to_be_everybody_makes_no_loop() {
 }
 
 #[test]
-fn a_way_that_bears_less_than_every_link_does_is_refused() {
-    // Or it would be chosen for its metric, and nothing could be sent over it.
+fn a_route_with_an_mtu_below_that_of_every_link_is_refused() {
+    // Otherwise it would be selected for its metric, and no packet would fit.
     let least =
         u16::try_from(crate::netmod::MIN_MTU - crate::link::Sealer::OVERHEAD - crate::wire::packet::HEADER)
             .unwrap();
@@ -331,7 +331,7 @@ fn a_way_that_bears_less_than_every_link_does_is_refused() {
 }
 
 #[test]
-fn what_comes_and_goes_without_end_is_told_less_and_less_often() {
+fn a_destination_that_flaps_without_end_is_advertised_less_and_less_often() {
     let mut harness = RouterHarness::new(2);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(ms(20));
@@ -344,8 +344,8 @@ fn what_comes_and_goes_without_end_is_told_less_and_less_often() {
     let advertised = harness.advertised_to(2, 7);
     let lost = advertised.iter().filter(|(_, metric)| *metric == INFINITY).count();
     assert!((5..20).contains(&lost), "{lost} times lost, of 400");
-    assert_eq!(harness.next(7), Some(1), "whoever is next to it uses it at once");
-    // When it stays it is told, and after some calm at once, like any other.
+    assert_eq!(harness.next(7), Some(1), "the router itself uses it at once");
+    // When it stays it is advertised, and after a calm time it is advertised at once like any other.
     harness.wait(Duration::from_secs(3));
     assert!(harness.advertised_to(2, 7).last().is_some_and(|(_, metric)| *metric < INFINITY));
     harness.sent.clear();
@@ -359,11 +359,11 @@ fn what_comes_and_goes_without_end_is_told_less_and_less_often() {
 }
 
 #[test]
-fn who_comes_and_goes_slowly_is_not_taken_for_calm() {
+fn a_destination_that_flaps_slowly_is_held_down_as_well() {
     let mut harness = RouterHarness::new(2);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(ms(20));
-    // Slower than what is held back the longest: it would be forgotten each time that it was told.
+    // Slower than the longest hold-down, which would otherwise be forgotten between two losses.
     for _ in 0..20 {
         harness.update(1, 7, INFINITY, 0).unwrap();
         harness.wait(ms(1));

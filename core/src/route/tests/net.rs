@@ -1,4 +1,4 @@
-//! The simulated network, as the tests of the router use it: whatever is violated ends the test, naming the seed.
+//! The simulated network as the tests of the router use it. A violated invariant ends the test and names the seed.
 
 use crate::sim::net::Net;
 use crate::sim::topology::{Graph, Links};
@@ -18,7 +18,7 @@ pub(super) fn network(nodes: usize, links: &Links, seed: u64) -> Net {
     verifying(nodes, links, seed, Duration::ZERO)
 }
 
-/// The same, where each node verifies every signature by itself, and takes up to `verifying` for it.
+/// The same, except that each node verifies every signature itself, which takes up to `verifying`.
 pub(super) fn verifying(nodes: usize, links: &Links, seed: u64, verifying: Duration) -> Net {
     let graph = Graph { nodes, links: links.clone(), points: Vec::new() };
     let mut net =
@@ -27,7 +27,7 @@ pub(super) fn verifying(nodes: usize, links: &Links, seed: u64, verifying: Durat
     net
 }
 
-/// The same, run until all is calm.
+/// The same after all nodes have found each other.
 pub(super) fn settled(nodes: usize, links: &Links, seed: u64) -> Net {
     let mut net = network(nodes, links, seed);
     net.run(ms(5_000));

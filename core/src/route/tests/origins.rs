@@ -1,4 +1,4 @@
-//! Addresses of one's own: asked to go up, remembered by others, moved, renewed.
+//! Own addresses: raised on request, restored after a restart, moved and renewed.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn secs(seconds: u64) -> Duration {
 }
 
 #[test]
-fn an_origin_goes_one_step_up_when_asked_and_is_not_driven() {
+fn an_origin_raises_its_seq_by_one_on_request_and_in_a_bounded_rate() {
     let mut harness = RouterHarness::new(1);
     let ask = |seq, id| Record::SeqnoRequest(SeqnoRequest { dst: address(0), seq, ttl: 9, id });
     harness.receive(1, &[ask(u64::MAX, 1)]).unwrap();
@@ -38,7 +38,7 @@ fn an_origin_goes_one_step_up_when_asked_and_is_not_driven() {
 }
 
 #[test]
-fn an_origin_jumps_above_its_past_and_gives_up_against_a_twin() {
+fn an_origin_jumps_above_its_past_and_gives_up_against_another_with_its_identity() {
     let mut harness = RouterHarness::new(2);
     let past = |epoch: u64| signed_announce(0, (epoch << 32) | 9);
     harness.receive(1, &[Record::YourHighest(past(2000))]).unwrap();
@@ -46,12 +46,12 @@ fn an_origin_jumps_above_its_past_and_gives_up_against_a_twin() {
     assert_eq!(harness.events, [used(2001)]);
     harness.receive(2, &[Record::YourHighest(past(2000))]).unwrap();
     harness.receive(2, &[Record::YourHighest(past(2001))]).unwrap();
-    assert_eq!(harness.events.len(), 2, "what is lower changes nothing");
+    assert_eq!(harness.events.len(), 2, "a lower seq changes nothing");
     harness.wait(ms(20));
     let advertised =
         |record: &Record| matches!(record, Record::Announce(announce, _) if announce.epoch() == 2002);
     assert!(harness.take_sent_to(1).iter().any(advertised));
-    // A twin that goes above us each time.
+    // Another node with the same identity that goes above this one each time.
     harness.receive(1, &[Record::Announce(past(2002), attributes(3, 40, 1))]).unwrap();
     assert_eq!(harness.events.len(), 3);
     harness.receive(1, &[Record::Announce(past(2003), attributes(3, 40, 1))]).unwrap();
@@ -63,7 +63,7 @@ fn an_origin_jumps_above_its_past_and_gives_up_against_a_twin() {
 }
 
 #[test]
-fn somebody_who_restarted_without_memory_is_told_its_highest() {
+fn an_origin_that_restarted_without_state_is_sent_its_highest_announce() {
     let mut harness = RouterHarness::new(2);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.router.neighbour_down(harness.now, 1);
@@ -81,8 +81,8 @@ fn somebody_who_restarted_without_memory_is_told_its_highest() {
     harness.sent.clear();
     harness.announce(9, 8, 3 << 32, 40, 1).unwrap();
     let highest = Record::YourHighest(signed_announce(8, SEQ));
-    assert!(harness.take_sent_to(9).contains(&highest), "and over others, when they bring an old epoch");
-    // On its way to the origin it goes along the route there.
+    assert!(harness.take_sent_to(9).contains(&highest), "and over other links, when they carry an old epoch");
+    // The announce travels along the route to its origin.
     let mut relay = RouterHarness::new(2);
     relay.announce(1, 8, 3 << 32, 40, 1).unwrap();
     relay.wait(secs(1));
@@ -102,14 +102,14 @@ fn a_node_hosts_many_addresses_and_gives_them_up() {
     harness.wait(ms(20));
     assert_eq!(harness.events, [RouterOutput::EpochUsed { address: address(5), epoch: 77 }]);
     assert_eq!(harness.advertised_to(2, 5).len(), 1);
-    assert!(harness.router.routes(harness.now).is_empty(), "our own are not listed");
+    assert!(harness.router.routes(harness.now).is_empty(), "own addresses are not listed");
     harness.router.remove_origin(harness.now, &address(5));
     harness.drain_outputs();
     assert_eq!(harness.advertised_to(2, 5).last().map(|advertised| advertised.1), Some(INFINITY));
     // It moves to another node.
     harness.announce(1, 5, (78 << 32) | 1, 0, 0).unwrap();
     assert_eq!(harness.next(5), Some(1));
-    // And back, above what the other said.
+    // It moves back, with a seq above the other node's.
     harness.router.add_origin(harness.now, identity(5), 78);
     harness.drain_outputs();
     assert_eq!(harness.events.last(), Some(&RouterOutput::EpochUsed { address: address(5), epoch: 79 }));
@@ -137,7 +137,7 @@ fn an_own_announce_is_renewed_every_half_hour() {
 #[test]
 fn an_address_that_has_moved_away_is_reached_where_it_is_now() {
     let mut harness = RouterHarness::new(2);
-    // It runs elsewhere already when it is taken from here.
+    // It is in use elsewhere before it is removed here.
     let elsewhere = Record::Announce(signed_announce(0, (1000 << 32) + 0x2_0000), attributes(3, 40, 1));
     for epoch in [1002, 1004, 1006, 1008] {
         harness
@@ -148,13 +148,16 @@ fn an_address_that_has_moved_away_is_reached_where_it_is_now() {
     harness.sent.clear();
     harness.router.remove_origin(harness.now, &address(0));
     harness.drain_outputs();
-    assert!(harness.take_sent_to(1).contains(&Record::Want { idx: 3 }), "who spoke of it is asked");
+    assert!(
+        harness.take_sent_to(1).contains(&Record::Want { idx: 3 }),
+        "the neighbour that advertised it is sent a WANT"
+    );
     harness.receive(1, &[Record::Announce(signed_announce(0, 1010 << 32), attributes(3, 40, 1))]).unwrap();
     assert_eq!(harness.next(0), Some(1));
 }
 
 #[test]
-fn a_number_that_meant_an_address_of_ours_does_not_mean_what_comes_in_its_place() {
+fn an_idx_of_an_own_address_does_not_stand_for_the_destination_that_replaces_it() {
     let mut harness = RouterHarness::new(1);
     harness.receive(1, &[Record::Announce(signed_announce(0, 900 << 32), attributes(3, 40, 1))]).unwrap();
     harness.router.remove_origin(harness.now, &address(0));
@@ -166,7 +169,7 @@ fn a_number_that_meant_an_address_of_ours_does_not_mean_what_comes_in_its_place(
 }
 
 #[test]
-fn an_origin_that_is_raised_again_and_again_renews_its_announce_once_in_its_time() {
+fn an_origin_that_is_raised_often_renews_its_announce_once_per_interval() {
     let mut harness = RouterHarness::new(1);
     let before = harness.router.timers();
     for id in 0..1000 {

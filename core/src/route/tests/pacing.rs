@@ -1,4 +1,4 @@
-//! What a slow link bears: the table goes out the nearest first and within its share, and what is urgent at once.
+//! Slow links: the table is sent within its share and the shortest routes first, while urgent records are not delayed.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Knows 200 destinations by its first neighbour; the ninth is behind a slow link that has just come up.
+/// A router with 200 destinations over its first neighbour. The ninth is behind a slow link that has just come up.
 fn slow() -> RouterHarness {
     let mut harness = RouterHarness::new(2);
     for number in 10..210 {
@@ -35,7 +35,7 @@ fn bytes(harness: &RouterHarness, to: u32, until: Time) -> u64 {
 }
 
 #[test]
-fn the_first_dump_goes_out_the_nearest_first_within_half_of_the_link() {
+fn the_first_dump_is_sent_shortest_routes_first_within_half_of_the_link() {
     let mut harness = slow();
     let begin = harness.now;
     harness.wait(secs(1));
@@ -55,7 +55,7 @@ fn the_first_dump_goes_out_the_nearest_first_within_half_of_the_link() {
 }
 
 #[test]
-fn losses_and_requests_do_not_wait_for_it() {
+fn losses_and_requests_do_not_wait_for_the_dump() {
     let mut harness = slow();
     harness.wait(ms(500));
     harness.sent.clear();
@@ -69,7 +69,7 @@ fn losses_and_requests_do_not_wait_for_it() {
         .receive(9, &[Record::SeqnoRequest(SeqnoRequest { dst: address(0), seq: u64::MAX, ttl: 9, id: 1 })])
         .unwrap();
     assert!(matches!(harness.sent.last(), Some((at, 9, Record::Announce(..))) if *at == now));
-    // What was lost before its turn came is not told at all.
+    // A route that was lost before its turn is not sent at all.
     harness.update(1, 209, INFINITY, 0).unwrap();
     harness.wait(secs(20));
     assert!(!harness.sent.iter().any(|(_, id, record)| {
@@ -78,7 +78,7 @@ fn losses_and_requests_do_not_wait_for_it() {
 }
 
 #[test]
-fn renewals_take_a_fiftieth_and_all_are_told_in_the_end() {
+fn renewals_take_a_fiftieth_and_all_are_sent_eventually() {
     let mut harness = slow();
     harness.wait(secs(60));
     for number in 10..210 {
@@ -99,6 +99,6 @@ fn renewals_take_a_fiftieth_and_all_are_told_in_the_end() {
     };
     assert_eq!(harness.sent.iter().filter(|(_, id, record)| *id == 9 && renewed(record)).count(), 200);
     let early = harness.sent.iter().filter(|(at, id, _)| *id == 2 && *at <= begin + secs(61)).count();
-    assert_eq!(early, 200, "who is not behind a slow link hears within a minute");
+    assert_eq!(early, 200, "a neighbour on a fast link has all within a minute");
     assert!(!harness.events.iter().any(|event| matches!(event, RouterOutput::Dropped(..))));
 }

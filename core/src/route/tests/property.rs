@@ -1,7 +1,7 @@
 //! Random networks and random schedules of faults.
 //!
-//! The network itself checks after every event that nothing loops, whichever of next hop and alternate each node
-//! uses; when all is quiet again, whoever is connected must be reachable.
+//! The network itself checks after every event that no route loops, whichever of next hop and alternate each node
+//! uses. When faults have ended, every connected node must be reachable, so that no fault has a lasting effect.
 
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -103,7 +103,7 @@ proptest! {
     #![proptest_config(Config { cases: 300, failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn whatever_happens_nothing_loops_and_whoever_is_connected_becomes_reachable(
+    fn no_schedule_of_faults_causes_a_loop_and_connected_nodes_become_reachable(
         (nodes, links) in network(),
         seed in any::<u64>(),
         schedule in proptest::collection::vec(fault(), 0..60),
@@ -113,17 +113,17 @@ proptest! {
         for fault in &schedule {
             act(&mut net, fault);
         }
-        // Hardly one schedule in two thousand takes longer than five seconds: links that flapped are the last resort for ten
-        // seconds and more, and searches that meet there go on every two.
+        // Less than one schedule in two thousand takes longer than five seconds, because flapped links are a last resort
+        // for ten seconds and more, and requests that meet there are repeated every two seconds.
         net.run(ms(30_000));
         let unreached = net.unreached_pairs();
         prop_assert!(unreached == 0, "unreached after thirty seconds: {unreached}, {:?}", net.unreached_pair());
-        prop_assert_eq!(net.drops(), 0, "honest nodes are refused nothing");
+        prop_assert_eq!(net.drops(), 0, "no record of an honest node is refused");
     }
 }
 
 #[test]
-fn a_search_that_leads_nowhere_does_not_keep_another_from_passing() {
+fn a_request_without_an_answer_does_not_hold_up_another() {
     let mut net = net_of(6, &vec![(0, 1), (0, 2), (1, 3), (0, 4), (1, 5)], 0, ms(0));
     let schedule = [
         Fault::Suspect(1, true),
@@ -142,7 +142,7 @@ fn a_search_that_leads_nowhere_does_not_keep_another_from_passing() {
 }
 
 #[test]
-fn who_restarts_in_the_epoch_it_had_and_counts_from_further_below_is_found_again() {
+fn an_origin_that_restarts_in_its_epoch_with_a_lower_counter_is_reachable_again() {
     let mut net = net_of(3, &vec![(0, 1), (0, 2), (2, 1)], 3948144593399896608, ms(0));
     let schedule = [
         Fault::Cut(0),
@@ -166,7 +166,7 @@ fn who_restarts_in_the_epoch_it_had_and_counts_from_further_below_is_found_again
 }
 
 #[test]
-fn of_two_that_search_at_once_neither_keeps_the_other_from_it_for_long() {
+fn of_two_simultaneous_requesters_neither_delays_the_other_for_long() {
     let links = vec![(0, 1), (1, 2), (1, 3), (2, 4), (1, 5), (4, 6), (2, 7), (0, 5), (4, 5), (6, 0)];
     let mut net = net_of(8, &links, 15763619640749022168, ms(0));
     let schedule = [

@@ -1,4 +1,4 @@
-//! How much neighbours may introduce, and that none is kept out by another.
+//! Quotas of new destinations, signatures and proofs: they are bounded, and no neighbour uses up another's.
 
 use super::harness::{RouterHarness, address, attributes, signed_announce};
 use super::net::ms;
@@ -9,7 +9,7 @@ use crate::wire::route::{INFINITY, Record, Update};
 const SEQ: u64 = 5 << 32;
 
 #[test]
-fn neighbours_that_nobody_configured_share_one_quota() {
+fn unconfigured_neighbours_share_one_quota() {
     let config = RouterConfig { new_burst: 10, ..RouterConfig::default() };
     let mut harness = RouterHarness::with(0, config);
     for id in 1..=3 {
@@ -20,14 +20,18 @@ fn neighbours_that_nobody_configured_share_one_quota() {
     };
     assert_eq!(refused(&mut harness, 1, 10..18), 0);
     assert_eq!(refused(&mut harness, 2, 20..28), 6);
-    assert_eq!(refused(&mut harness, 3, 30..40), 0, "a configured one has its own");
+    assert_eq!(refused(&mut harness, 3, 30..40), 0, "a configured neighbour has a quota of its own");
     assert_eq!(harness.announce(2, 902, SEQ, 0, 0), Ok(()), "a neighbour itself needs no quota");
     harness.router.want_route(harness.now, &address(50));
-    assert_eq!(harness.announce(2, 50, SEQ, 32, 1), Ok(()), "nor does whom an application sends to");
+    assert_eq!(
+        harness.announce(2, 50, SEQ, 32, 1),
+        Ok(()),
+        "a destination that an application sends to needs none either"
+    );
 }
 
 #[test]
-fn who_has_much_to_introduce_keeps_nobody_else_out_of_the_quota_that_they_share() {
+fn a_neighbour_with_many_destinations_does_not_use_up_the_shared_quota() {
     let config = RouterConfig { new_burst: 10, ..RouterConfig::default() };
     let mut harness = RouterHarness::with(0, config);
     for id in 1..=3 {
@@ -54,7 +58,7 @@ fn who_has_much_to_introduce_keeps_nobody_else_out_of_the_quota_that_they_share(
     for number in 100..120 {
         let _ = harness.receive(2, &[offer(number)]);
     }
-    // Twenty a second for the three of them, of which two always want more.
+    // The three share twenty a second, and two of them always have more.
     for _ in 0..6_000 {
         flood(&mut harness, 1);
         flood(&mut harness, 3);
@@ -66,14 +70,14 @@ fn who_has_much_to_introduce_keeps_nobody_else_out_of_the_quota_that_they_share(
 }
 
 #[test]
-fn who_says_now_this_and_now_that_fills_no_memory_with_timers() {
+fn a_neighbour_whose_updates_alternate_fills_no_memory_with_timers() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 4_000, 1).unwrap();
     harness.announce(2, 7, SEQ, 3_990, 1).unwrap();
     harness.wait(ms(20_000));
     let before = harness.router.timers.len();
     for _ in 0..3_000 {
-        // Better by little, better by much, worse, gone.
+        // Slightly better, much better, worse, retracted.
         for metric in [3_600, 2_000, 3_990, INFINITY, 3_990] {
             harness.update(2, 7, metric, u8::from(metric != INFINITY)).unwrap();
             harness.now = harness.now + std::time::Duration::from_micros(50);
@@ -81,13 +85,13 @@ fn who_says_now_this_and_now_that_fills_no_memory_with_timers() {
     }
     let armed = harness.router.timers.len();
     assert!(armed <= before + 8, "{armed} timers, {before} before");
-    // And what was to be looked at is.
+    // The timers that remain still fire.
     harness.update(2, 7, 2_000, 1).unwrap();
     harness.wait(ms(2_100));
     assert_eq!(harness.next(7), Some(2));
 }
 
-/// The link to a neighbour, made again: under another id, and by an identity of its own where it is a stranger.
+/// A new link to a neighbour under another id; a stranger also has a new identity.
 fn again(harness: &mut RouterHarness, id: NeighbourId, location: Option<Location>) {
     harness.router.neighbour_down(harness.now, id - 1);
     let number = if location.is_some() { 900 + id as usize } else { 900 };
@@ -98,12 +102,12 @@ fn again(harness: &mut RouterHarness, id: NeighbourId, location: Option<Location
     harness.drain_outputs();
 }
 
-/// A configured neighbour, a stranger that has an identity for each link, and one that has an address for each as well.
+/// A configured neighbour, a stranger with an identity for each link, and one with an address for each as well.
 fn comers(nth: u32) -> [Option<Location>; 3] {
     [None, Some(Location { host: 5, network: 9 }), Some(Location { host: u64::from(nth), network: 9 })]
 }
 
-/// How many attempts, so many in each of so many sessions, are not refused by a quota.
+/// Attempts that no quota refuses, over several sessions.
 fn admitted(
     kind: usize,
     (sessions, attempts): (u32, u32),
@@ -119,8 +123,8 @@ fn admitted(
 }
 
 #[test]
-fn a_new_session_does_not_begin_with_new_quotas() {
-    // A host has what four neighbours have, and a network what eight have.
+fn a_new_session_does_not_begin_with_full_quotas() {
+    // A host has the allowance of four neighbours, and a network that of eight.
     for (kind, hosts) in [(0, 1), (1, 4), (2, 8)] {
         let mut number = 1_000;
         let destinations = admitted(kind, (10, 20), |harness, nth| {
@@ -151,7 +155,7 @@ fn a_new_session_does_not_begin_with_new_quotas() {
 }
 
 #[test]
-fn false_proofs_are_soon_not_looked_at_and_what_was_not_is_asked_for_again() {
+fn false_proofs_are_soon_not_verified_and_unverified_routes_are_requested_again() {
     let mut harness = RouterHarness::new(2);
     harness.announce(1, 7, SEQ, 2_016, 63).unwrap();
     let (mut false_ones, mut later) = (0, 0);
@@ -164,10 +168,10 @@ fn false_proofs_are_soon_not_looked_at_and_what_was_not_is_asked_for_again() {
         }
         harness.now = harness.now + ms(1);
     }
-    assert!((500..650).contains(&false_ones), "{false_ones} advertise_bucket at: 512 at once, 32 a second");
+    assert!((500..650).contains(&false_ones), "{false_ones} verified: 512 at once, 32 a second");
     assert_eq!(false_ones + later, 3_000);
-    assert_eq!(harness.next(7), None, "nobody believes what was not advertise_bucket at");
-    // Another neighbour's proofs are looked at meanwhile.
+    assert_eq!(harness.next(7), None, "a route with an unverified proof is not used");
+    // Another neighbour's proofs are verified meanwhile, because its account is not charged.
     harness.announce(2, 7, SEQ, 64, 2).unwrap();
     assert_eq!(harness.next(7), Some(2));
     harness.sent.clear();
@@ -179,10 +183,10 @@ fn false_proofs_are_soon_not_looked_at_and_what_was_not_is_asked_for_again() {
 }
 
 #[test]
-fn hosts_take_turns_however_many_identities_each_has() {
+fn hosts_take_turns_regardless_of_their_number_of_identities() {
     let config = RouterConfig { new_burst: 10, ..RouterConfig::default() };
     let mut harness = RouterHarness::with(0, config);
-    // Thirty of one host, and one of another.
+    // Thirty neighbours on one host, and one on another.
     for id in 1..=31 {
         harness.router.neighbour_location(id, Location { host: u64::from(id == 31), network: 9 });
         harness.router.neighbour_up(harness.now, id, address(900 + id as usize), 40, 1400, false);
@@ -208,5 +212,5 @@ fn hosts_take_turns_however_many_identities_each_has() {
     };
     let crowd: usize = (1..=30).map(wants).sum();
     assert!((35..=45).contains(&wants(31)) && crowd.abs_diff(wants(31)) <= 2, "{} and {crowd}", wants(31));
-    assert!((1..=30).all(|id| wants(id) <= 2), "and on one host its neighbours do");
+    assert!((1..=30).all(|id| wants(id) <= 2), "and so do the neighbours on one host");
 }

@@ -31,11 +31,11 @@ fn the_shortest_route_is_used_and_the_second_best_is_the_alternate() {
 }
 
 #[test]
-fn what_is_not_nearer_than_what_was_told_is_neither_used_nor_an_alternate() {
+fn a_route_at_or_above_the_feasibility_distance_is_neither_used_nor_an_alternate() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(ms(20));
-    // 80 was told: somebody at 80 may be behind us.
+    // 80 was advertised, so that a neighbour at 80 may use this router.
     harness.announce(2, 7, SEQ, 80, 2).unwrap();
     assert_eq!(harness.fib[&address(7)].alternate, None);
     harness.announce(3, 7, SEQ, 79, 2).unwrap();
@@ -50,25 +50,25 @@ fn what_is_not_nearer_than_what_was_told_is_neither_used_nor_an_alternate() {
 }
 
 #[test]
-fn an_alternate_that_might_loop_after_we_told_less_is_taken_back() {
+fn an_alternate_that_is_infeasible_after_an_advert_is_removed() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 200, 1).unwrap();
     harness.announce(2, 7, SEQ, 210, 1).unwrap();
     harness.wait(ms(20));
     assert_eq!(harness.fib[&address(7)].alternate, Some(2));
     harness.update(1, 7, 40, 1).unwrap();
-    assert_eq!(harness.fib[&address(7)].alternate, Some(2), "nobody was advertised yet");
+    assert_eq!(harness.fib[&address(7)].alternate, Some(2), "no neighbour was sent the distance yet");
     harness.wait(secs(1));
     assert_eq!(harness.fib[&address(7)].alternate, None);
 }
 
 #[test]
-fn a_route_that_was_safe_stays_safe_when_it_gets_longer() {
+fn a_feasible_route_stays_feasible_when_it_gets_longer() {
     let mut harness = RouterHarness::new(2);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(ms(20));
     harness.update(1, 7, 500, 2).unwrap();
-    assert_eq!(harness.next(7), Some(1), "it is no nearer to us for being farther from the origin");
+    assert_eq!(harness.next(7), Some(1), "a longer distance makes it no less feasible");
     harness.update(1, 7, INFINITY, 0).unwrap();
     harness.update(1, 7, 500, 2).unwrap();
     assert_eq!(harness.next(7), None, "once retracted, it has to prove it again");
@@ -81,7 +81,7 @@ fn distances_below_their_hops_are_refused() {
     assert_eq!(harness.next(7), None);
     harness.announce(1, 7, SEQ, 64, 2).unwrap();
     assert_eq!(harness.update(1, 7, 95, 3), Err(DropCause::BadAnnounce));
-    assert_eq!(harness.next(7), None, "a neighbour that lies is not believed any more");
+    assert_eq!(harness.next(7), None, "a false distance retracts the route");
     assert_eq!(harness.announce(1, 8, SEQ, 4000, 64), Err(DropCause::BadAnnounce), "too many hops");
     assert_eq!(harness.announce(1, 8, SEQ, INFINITY, 1), Err(DropCause::BadAnnounce));
 }
@@ -96,7 +96,7 @@ fn sums_at_infinity_are_not_a_route() {
 }
 
 #[test]
-fn a_loss_is_told_at_once_and_a_find_within_ten_milliseconds() {
+fn a_loss_is_advertised_at_once_and_a_new_route_within_ten_milliseconds() {
     let mut harness = RouterHarness::new(2);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     assert!(harness.advertised_to(2, 7).is_empty());
@@ -108,7 +108,7 @@ fn a_loss_is_told_at_once_and_a_find_within_ten_milliseconds() {
     assert_eq!(
         harness.advertised_to(1, 7).len(),
         1,
-        "who advertised us hears it too: it may have to ask us one day"
+        "the next hop is sent it too, because it may need the route one day"
     );
     harness.update(1, 7, INFINITY, 0).unwrap();
     assert_eq!(harness.advertised_to(2, 7)[1..], [(harness.now, INFINITY)]);
@@ -127,13 +127,13 @@ fn a_route_gives_way_when_another_was_better_by_an_eighth_for_two_seconds() {
     harness.update(2, 7, 190, 1).unwrap();
     harness.update(2, 7, 170, 1).unwrap();
     harness.wait(ms(1_900));
-    assert_eq!(harness.next(7), Some(1), "the two seconds began anew");
+    assert_eq!(harness.next(7), Some(1), "the two seconds began again");
     harness.wait(ms(200));
     assert_eq!(harness.next(7), Some(2));
 }
 
 #[test]
-fn a_route_in_doubt_is_left_at_once_and_nothing_is_retracted() {
+fn a_suspect_route_is_left_at_once_and_nothing_is_retracted() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.announce(2, 7, SEQ, 60, 1).unwrap();
@@ -142,7 +142,7 @@ fn a_route_in_doubt_is_left_at_once_and_nothing_is_retracted() {
     harness.sent.clear();
     harness.router.neighbour_suspect(harness.now, 1, true);
     harness.drain_outputs();
-    assert_eq!((harness.next(7), harness.next(8)), (Some(2), Some(1)), "the last resort is used still");
+    assert_eq!((harness.next(7), harness.next(8)), (Some(2), Some(1)), "the last resort is still used");
     assert_eq!(harness.fib[&address(7)].alternate, Some(1));
     harness.wait(ms(500));
     let retracts = |record: &Record| matches!(record, Record::Update(Update { metric: INFINITY, .. }));
@@ -153,7 +153,7 @@ fn a_route_in_doubt_is_left_at_once_and_nothing_is_retracted() {
 }
 
 #[test]
-fn changes_of_distance_are_told_less_and_less_often() {
+fn changes_of_distance_are_advertised_less_and_less_often() {
     let mut harness = RouterHarness::new(2);
     harness.announce(1, 7, SEQ, 1000, 1).unwrap();
     harness.wait(ms(20));
@@ -187,7 +187,7 @@ fn a_renewed_announce_is_passed_on_within_a_minute_and_triggers_nothing() {
     let offered = |record: &Record| matches!(record, Record::Offer { seq, .. } if *seq == SEQ + 1);
     assert!(
         harness.take_sent_to(2).iter().any(offered),
-        "an offer will do, since it has the core from elsewhere or asks"
+        "an offer suffices, because it has the announce from elsewhere or requests it"
     );
     harness.announce(1, 7, SEQ + 2, 40, 1).unwrap();
     harness.wait(secs(120));
@@ -196,7 +196,7 @@ fn a_renewed_announce_is_passed_on_within_a_minute_and_triggers_nothing() {
             .sent
             .iter()
             .all(|(_, _, record)| !matches!(record, Record::Offer { seq, .. } if *seq == SEQ + 2)),
-        "a seq that was raised on request concerns only those who asked"
+        "a seq that was raised on request concerns only the requesters"
     );
 }
 
@@ -214,7 +214,7 @@ fn a_route_expires_with_its_announce_and_the_distance_is_kept_a_little_longer() 
     assert_eq!(harness.next(7), None);
     assert_eq!(harness.advertised_to(2, 7).last().map(|advertised| advertised.1), Some(INFINITY));
     harness.announce(2, 7, SEQ, 80, 2).unwrap();
-    assert_eq!(harness.next(7), None, "who offers that may have it from us");
+    assert_eq!(harness.next(7), None, "the neighbour may have that route from this router");
     harness.router.neighbour_down(harness.now, 2);
     harness.wait(secs(5600));
     assert_eq!(harness.router.len(), 1, "only our own address is left");
@@ -246,7 +246,7 @@ fn lifetimes_are_counted_down_hop_by_hop() {
     assert_eq!(
         harness.receive(1, &[wrong]),
         Err(DropCause::BadAnnounce),
-        "nobody has more left than the origin gave"
+        "no copy outlives the lifetime that the origin set"
     );
 }
 
@@ -268,7 +268,7 @@ fn a_neighbour_with_the_announce_gets_an_offer_and_one_without_it_requests_it() 
     assert_eq!(kinds(harness.take_sent_to(1)), ["offer"]);
     harness.sent = sent;
     assert_eq!(kinds(harness.take_sent_to(2)), ["announce"]);
-    // The other way round: what we do not know we ask for.
+    // The other direction: an unknown announce is requested.
     let offer = Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, attributes: attributes(8, 40, 1) };
     harness.receive(1, std::slice::from_ref(&offer)).unwrap();
     assert_eq!(harness.take_sent_to(1), [Record::Want { idx: 8 }]);
@@ -279,8 +279,8 @@ fn a_neighbour_with_the_announce_gets_an_offer_and_one_without_it_requests_it() 
             &[Record::Offer { key_hash: key_hash(&address(8)), seq: SEQ, attributes: attributes(8, 50, 1) }],
         )
         .unwrap();
-    assert_eq!(harness.fib[&address(8)].alternate, Some(2), "the core came from the other");
-    // And who asks us gets it.
+    assert_eq!(harness.fib[&address(8)].alternate, Some(2), "the announce arrived from the other neighbour");
+    // A neighbour that requests it is sent it.
     harness.wait(secs(10));
     harness.sent.clear();
     harness.router.neighbour_up(harness.now, 9, address(909), 40, 1300, true);
@@ -300,7 +300,7 @@ fn a_neighbour_with_the_announce_gets_an_offer_and_one_without_it_requests_it() 
 }
 
 #[test]
-fn a_number_that_is_used_again_takes_the_old_route_with_it() {
+fn an_idx_that_is_reused_removes_its_old_route() {
     let mut harness = RouterHarness::new(1);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.receive(1, &[Record::Announce(signed_announce(8, SEQ), attributes(7, 40, 1))]).unwrap();
@@ -320,7 +320,7 @@ fn a_route_gives_way_when_another_was_better_by_a_sixteenth_for_ten_seconds() {
     harness.announce(2, 9, SEQ, 186, 1).unwrap();
     harness.wait(ms(9_900));
     assert_eq!(harness.next(8), Some(1));
-    // It wavers for a moment: the ten seconds begin anew.
+    // It fluctuates for a moment, so that the ten seconds begin again.
     harness.update(2, 8, 190, 1).unwrap();
     harness.update(2, 8, 185, 1).unwrap();
     harness.wait(ms(9_900));
@@ -329,7 +329,7 @@ fn a_route_gives_way_when_another_was_better_by_a_sixteenth_for_ten_seconds() {
     assert_eq!(harness.next(8), Some(2), "225 is better than 240 by a sixteenth");
     harness.wait(secs(60));
     assert_eq!(harness.next(9), Some(1), "226 is not");
-    // And back the same way: no two changes within ten seconds.
+    // The way back takes as long, so that there are no two changes within ten seconds.
     harness.update(2, 8, 216, 1).unwrap();
     harness.wait(ms(9_900));
     assert_eq!(harness.next(8), Some(2));
@@ -338,7 +338,7 @@ fn a_route_gives_way_when_another_was_better_by_a_sixteenth_for_ten_seconds() {
 }
 
 #[test]
-fn small_changes_of_cost_are_not_worth_a_word() {
+fn small_changes_of_cost_are_not_advertised() {
     let mut harness = RouterHarness::new(2);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(secs(1));
@@ -390,7 +390,7 @@ fn a_destination_that_has_gone_is_not_listed_and_its_feasibility_distance_is_kep
     assert_eq!(listed(&harness), [(1, RouteState::Retracted), (2, RouteState::Active)]);
     harness.update(2, 7, INFINITY, 0).unwrap();
     assert_eq!(listed(&harness), []);
-    // A route that might loop is listed, since there is a way; it is not used.
+    // An infeasible route is listed but not used, because it may become feasible.
     harness.announce(3, 7, SEQ, 200, 3).unwrap();
     assert_eq!(
         (listed(&harness).last().copied(), harness.next(7)),

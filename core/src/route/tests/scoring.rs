@@ -1,4 +1,4 @@
-//! Next hops that swallow packets: avoided, given another chance, and never the cause of a loop.
+//! Delivery scores: a next hop that loses packets is avoided and gets another chance, and no loop results from it.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Two ways to 7: at 80 over the first neighbour and at 200 over the second; the third is told.
+/// Two routes to 7, at 80 over the first neighbour and at 200 over the second. The third receives adverts.
 fn two_ways() -> RouterHarness {
     let mut harness = RouterHarness::new(3);
-    // The second is as near to the destination, behind a dear link: so it is feasible.
+    // The second is as near to the destination but behind a costly link, so that it is feasible.
     harness.router.neighbour_cost(harness.now, 2, 160);
     for number in [7, 8] {
         harness.announce(1, number, SEQ, 40, 1).unwrap();
@@ -55,7 +55,7 @@ fn a_next_hop_that_loses_more_than_half_gives_way_at_once_and_for_that_destinati
 }
 
 #[test]
-fn it_gets_another_chance_and_the_next_time_waits_twice_as_long() {
+fn an_avoided_next_hop_gets_another_chance_and_waits_twice_as_long_the_next_time() {
     let mut harness = two_ways();
     harness.score(7, 1, 0, 16);
     harness.wait(secs(59));
@@ -71,7 +71,7 @@ fn it_gets_another_chance_and_the_next_time_waits_twice_as_long() {
 }
 
 #[test]
-fn the_only_way_is_used_however_lossy_and_what_is_told_of_it_is_what_it_costs() {
+fn the_only_route_is_used_despite_losses_and_advertised_at_its_cost() {
     let mut harness = RouterHarness::new(2);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(secs(1));
@@ -83,14 +83,18 @@ fn the_only_way_is_used_however_lossy_and_what_is_told_of_it_is_what_it_costs() 
     }
     assert_eq!((harness.next(7), harness.fib[&address(7)].metric), (Some(1), 80));
     assert_eq!(harness.state(7, 1).0, RouteState::Active);
-    assert_eq!(harness.sent, [], "an opinion is nobody else's business");
+    assert_eq!(harness.sent, [], "scores are not advertised");
     assert_eq!(harness.events, []);
     harness.score(7, 1, 16, 0);
-    assert_eq!(harness.state(7, 1), (RouteState::Active, 80), "when it bears again it is as good as before");
+    assert_eq!(
+        harness.state(7, 1),
+        (RouteState::Active, 80),
+        "a route that delivers again has its former rank"
+    );
 }
 
 #[test]
-fn of_two_ways_that_both_lose_neither_is_left_more_than_a_few_times() {
+fn of_two_lossy_routes_neither_is_left_more_than_a_few_times() {
     let mut harness = two_ways();
     harness.events.clear();
     for _ in 0..600 {
@@ -107,7 +111,7 @@ fn of_two_ways_that_both_lose_neither_is_left_more_than_a_few_times() {
 }
 
 #[test]
-fn a_route_that_might_loop_is_not_used_for_all_that() {
+fn an_infeasible_route_is_not_used_because_of_a_score() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(secs(1));
@@ -115,7 +119,7 @@ fn a_route_that_might_loop_is_not_used_for_all_that() {
     harness.sent.clear();
     harness.score(7, 1, 0, 16);
     assert_eq!(harness.next(7), Some(1));
-    // But a newer seq is asked for at once, with which it would not loop.
+    // A newer seq is requested at once, so that the route becomes feasible.
     harness.wait(ms(1));
     let asks = |record: &_| matches!(record, crate::wire::route::Record::SeqnoRequest(_));
     assert!(harness.take_sent_to(2).iter().any(asks));
@@ -124,14 +128,14 @@ fn a_route_that_might_loop_is_not_used_for_all_that() {
 }
 
 #[test]
-fn what_a_failing_link_loses_is_not_its_neighbours_fault_and_scores_are_bounded() {
+fn losses_of_a_failing_link_do_not_count_for_its_neighbour_and_scores_are_bounded() {
     let mut harness = two_ways();
     harness.score(7, 1, 0, 16);
     harness.router.neighbour_suspect(harness.now, 1, true);
     harness.router.neighbour_suspect(harness.now, 1, false);
     harness.drain_outputs();
     assert_eq!(harness.state(7, 1).1, 80);
-    // A link that is made anew does not clear what is older than that.
+    // A new link does not clear older losses, because they were not the link's.
     harness.score(7, 1, 0, 16);
     harness.wait(secs(5));
     harness.router.neighbour_down(harness.now, 1);
@@ -141,7 +145,7 @@ fn what_a_failing_link_loses_is_not_its_neighbours_fault_and_scores_are_bounded(
     harness.announce(2, 7, SEQ + 2, 40, 1).unwrap();
     harness.wait(secs(3));
     assert_eq!(harness.next(7), Some(2));
-    // The last hop is the destination itself.
+    // The last hop is the destination itself, so that there is no relay to judge.
     harness.announce(3, 903, SEQ, 0, 0).unwrap();
     harness.score(903, 3, 0, 16);
     assert_eq!(harness.state(903, 3), (RouteState::Active, 40));
@@ -158,7 +162,7 @@ fn what_a_failing_link_loses_is_not_its_neighbours_fault_and_scores_are_bounded(
 }
 
 #[test]
-fn whatever_is_thought_of_next_hops_nothing_loops() {
+fn scores_never_cause_a_loop() {
     for seed in 0..6 {
         let mut random = seeded(seed + 70);
         let links = topology::geometric(25, 4.0, &mut random).links;

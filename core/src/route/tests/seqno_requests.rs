@@ -1,4 +1,4 @@
-//! The search for a newer sequence number, on a single router.
+//! Requests for a newer sequence number, on a single router.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn secs(seconds: u64) -> Duration {
 }
 
 #[test]
-fn with_only_doubtful_routes_left_a_newer_seq_is_asked_for_again_and_again() {
+fn with_only_infeasible_routes_a_newer_seq_is_requested_repeatedly() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(ms(20));
@@ -28,7 +28,7 @@ fn with_only_doubtful_routes_left_a_newer_seq_is_asked_for_again_and_again() {
         .filter(|(_, _, record)| matches!(record, Record::SeqnoRequest(request) if request.seq == SEQ + 1))
         .map(|(at, id, _)| (at.since(begin).as_millis(), *id))
         .collect();
-    // Doubling up to two seconds, each wait but the first up to a quarter shorter or longer.
+    // The delay doubles up to two seconds; each but the first varies by a quarter, so that requesters do not stay in step.
     let waits: Vec<_> = asked.windows(2).map(|two| two[1].0 - two[0].0).collect();
     let meant = [60, 120, 240, 480, 960, 1920, 2000];
     let near = |(is, meant): (&u128, u128)| *is >= meant * 3 / 4 - 1 && *is <= meant * 5 / 4 + 1;
@@ -41,7 +41,7 @@ fn with_only_doubtful_routes_left_a_newer_seq_is_asked_for_again_and_again() {
 }
 
 #[test]
-fn a_request_goes_on_to_the_next_hop_or_past_the_requester_and_is_answered_at_once() {
+fn a_request_is_relayed_to_the_next_hop_or_past_the_requester_and_answered_at_once() {
     let mut harness = RouterHarness::new(4);
     let request = |id| Record::SeqnoRequest(SeqnoRequest { dst: address(7), seq: SEQ + 1, ttl: 9, id });
     let passed = |id| Record::SeqnoRequest(SeqnoRequest { dst: address(7), seq: SEQ + 1, ttl: 8, id });
@@ -53,10 +53,14 @@ fn a_request_goes_on_to_the_next_hop_or_past_the_requester_and_is_answered_at_on
     assert_eq!(harness.take_sent_to(1), [passed(1)]);
     harness.wait(ms(100));
     harness.receive(2, &[request(1)]).unwrap();
-    assert_eq!(harness.take_sent_to(1), [], "a request passes once");
+    assert_eq!(harness.take_sent_to(1), [], "a request is relayed once");
     harness.receive(1, &[request(2)]).unwrap();
-    assert_eq!(harness.take_sent_to(3), [passed(2)], "the next hop itself asks: another neighbour may know");
-    // The answer reaches who asked, in the very same moment; the fourth did not ask.
+    assert_eq!(
+        harness.take_sent_to(3),
+        [passed(2)],
+        "the next hop is the requester, so another neighbour is sent the request"
+    );
+    // The requesters are sent the answer at once; the fourth neighbour is none.
     harness.announce(1, 7, SEQ + 1, 40, 1).unwrap();
     let answered =
         |record: &Record| matches!(record, Record::Announce(announce, _) if announce.seq == SEQ + 1);
@@ -70,11 +74,11 @@ fn a_request_goes_on_to_the_next_hop_or_past_the_requester_and_is_answered_at_on
     assert_eq!((to, offered), (vec![2], vec![1]));
     harness.sent.clear();
     harness.receive(4, &[request(3)]).unwrap();
-    assert!(harness.take_sent_to(4).iter().any(answered), "what we know we answer ourselves");
+    assert!(harness.take_sent_to(4).iter().any(answered), "a known newer seq is answered directly");
 }
 
 #[test]
-fn a_much_better_route_that_might_loop_is_asked_for_after_two_seconds() {
+fn a_much_better_infeasible_route_causes_a_request_after_two_seconds() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(ms(20));
@@ -92,7 +96,7 @@ fn a_much_better_route_that_might_loop_is_asked_for_after_two_seconds() {
 }
 
 #[test]
-fn a_slightly_better_route_that_might_loop_is_asked_for_after_ten_seconds_and_used_at_once_when_it_can_not() {
+fn a_slightly_better_infeasible_route_causes_a_request_after_ten_seconds_and_is_used_once_feasible() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(ms(20));
@@ -115,7 +119,7 @@ fn a_slightly_better_route_that_might_loop_is_asked_for_after_ten_seconds_and_us
 }
 
 #[test]
-fn what_would_be_better_by_little_is_asked_for_one_every_four_seconds() {
+fn requests_with_a_small_gain_are_sent_one_every_four_seconds() {
     let mut harness = RouterHarness::new(3);
     for number in 100..200 {
         harness.announce(1, number, SEQ, 40, 1).unwrap();
@@ -134,14 +138,14 @@ fn what_would_be_better_by_little_is_asked_for_one_every_four_seconds() {
     harness.wait(secs(60));
     let later = asked(&mut harness);
     assert!((13..=16).contains(&later), "{later}");
-    // Where it is better by much there is no such bound.
+    // A much better route has no such bound.
     harness.router.neighbour_cost(harness.now, 1, 500);
     harness.wait(secs(11));
     assert!(asked(&mut harness) >= 100);
 }
 
 #[test]
-fn who_asks_for_a_newer_seq_gets_it_even_when_the_way_has_become_shorter() {
+fn a_requester_is_sent_the_newer_seq_even_when_the_route_has_become_shorter() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 400, 5).unwrap();
     harness.wait(secs(5));
@@ -155,11 +159,11 @@ fn who_asks_for_a_newer_seq_gets_it_even_when_the_way_has_become_shorter() {
         Record::Offer { seq, .. } => *seq == SEQ + 1,
         _ => false,
     };
-    assert!(harness.take_sent_to(2).iter().any(newer), "a shorter way for the old seq is no answer");
+    assert!(harness.take_sent_to(2).iter().any(newer), "a shorter route with the old seq is no answer");
 }
 
 #[test]
-fn who_asks_for_a_seq_that_it_was_told_already_is_told_nothing_and_the_request_goes_no_further() {
+fn a_request_for_an_advertised_seq_is_neither_answered_nor_relayed() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ + 1, 400, 5).unwrap();
     harness.wait(secs(5));
@@ -173,7 +177,7 @@ fn who_asks_for_a_seq_that_it_was_told_already_is_told_nothing_and_the_request_g
 }
 
 #[test]
-fn a_link_in_doubt_without_a_second_best_is_searched_around_at_once() {
+fn a_suspect_link_without_an_alternate_causes_a_request_at_once() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(ms(20));
@@ -183,7 +187,7 @@ fn a_link_in_doubt_without_a_second_best_is_searched_around_at_once() {
     harness.drain_outputs();
     let asks = |record: &Record| matches!(record, Record::SeqnoRequest(_));
     assert!(harness.take_sent_to(2).iter().any(asks));
-    assert_eq!(harness.next(7), Some(1), "until there is another it is used");
+    assert_eq!(harness.next(7), Some(1), "it is used until there is another");
     harness.announce(2, 7, SEQ + 1, 120, 3).unwrap();
     assert_eq!(harness.next(7), Some(2));
     harness.router.neighbour_suspect(harness.now, 1, false);
@@ -193,7 +197,7 @@ fn a_link_in_doubt_without_a_second_best_is_searched_around_at_once() {
 }
 
 #[test]
-fn a_next_hop_that_searches_itself_is_left_for_a_route_that_cannot_loop() {
+fn a_next_hop_that_sends_a_request_is_left_for_a_feasible_route() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(secs(1));
@@ -203,24 +207,24 @@ fn a_next_hop_that_searches_itself_is_left_for_a_route_that_cannot_loop() {
         .unwrap();
     harness.sent.clear();
     harness.announce(3, 7, SEQ + 1, 400, 5).unwrap();
-    assert_eq!(harness.next(7), Some(3), "though it is longer by far");
+    assert_eq!(harness.next(7), Some(3), "although it is much longer");
     let newer = |record: &Record| match record {
         Record::Announce(announce, _) => announce.seq == SEQ + 1,
         Record::Offer { seq, .. } => *seq == SEQ + 1,
         _ => false,
     };
-    assert!(harness.take_sent_to(1).iter().any(newer), "and so the search is answered");
+    assert!(harness.take_sent_to(1).iter().any(newer), "so that the request is answered");
 }
 
 #[test]
-fn requests_that_cannot_get_there_hold_up_none_that_can() {
+fn requests_that_cannot_reach_the_origin_hold_up_none_that_can() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 160, 4).unwrap();
     harness.wait(secs(1));
     harness.sent.clear();
     let request = |seq, ttl, id| Record::SeqnoRequest(SeqnoRequest { dst: address(7), seq, ttl, id });
     for round in 0..20 {
-        // Two hops and no further, whenever the way is free again.
+        // The request reaches two hops only, each time that the limiter lets it pass.
         harness.receive(2, &[request(u64::MAX, 3, 100 + round)]).unwrap();
         harness.wait(ms(1));
         harness.receive(3, &[request(SEQ + 1, 64, 200 + round)]).unwrap();
@@ -241,7 +245,7 @@ fn requests_hold_up_no_announce_of_an_origins_past() {
     harness.receive(2, &[request(1)]).unwrap();
     harness.receive(3, &[Record::YourHighest(signed_announce(7, SEQ))]).unwrap();
     assert!(harness.take_sent_to(1).contains(&Record::YourHighest(signed_announce(7, SEQ))));
-    // Nor does one of a past that is longer gone, and that may be sent for as long as nobody answers.
+    // An older announce does not hold up a newer one, although it may be repeated until it is answered.
     harness.wait(secs(1));
     harness.receive(2, &[Record::YourHighest(signed_announce(7, SEQ + 1))]).unwrap();
     harness.receive(3, &[Record::YourHighest(signed_announce(7, SEQ + 2))]).unwrap();
@@ -251,11 +255,11 @@ fn requests_hold_up_no_announce_of_an_origins_past() {
         [SEQ + 1, SEQ + 2].map(|seq| Record::YourHighest(signed_announce(7, seq)))
     );
     harness.receive(3, &[request(2)]).unwrap();
-    assert_eq!(harness.take_sent_to(1).len(), 1, "nor an announce a request");
+    assert_eq!(harness.take_sent_to(1).len(), 1, "an announce does not hold up a request either");
 }
 
 #[test]
-fn a_neighbour_whose_route_comes_and_goes_sends_nobody_searching_again_and_again() {
+fn a_neighbour_whose_route_flaps_does_not_cause_a_request_each_time() {
     let mut harness = RouterHarness::new(3);
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(secs(1));

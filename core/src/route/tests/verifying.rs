@@ -1,4 +1,4 @@
-//! Signatures that take their time: the order of what a neighbour says holds, and nobody waits for another.
+//! Verification that takes time: the order of a neighbour's records is kept, and no neighbour waits for another.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn harness(neighbours: u32) -> RouterHarness {
     harness
 }
 
-/// How many signatures wait in jobs.
+/// The number of signatures in jobs.
 fn waiting(harness: &RouterHarness) -> usize {
     harness.jobs.iter().flatten().map(super::super::verify::VerifyJob::len).sum()
 }
@@ -31,9 +31,9 @@ fn dropped(harness: &RouterHarness, cause: DropCause) -> u64 {
 }
 
 #[test]
-fn what_is_said_of_a_destination_while_its_signature_is_verified_holds_afterwards() {
+fn updates_of_a_destination_whose_signature_is_being_verified_apply_afterwards() {
     let mut harness = harness(3);
-    // Two of them are in jobs at once, the third waits for its turn.
+    // Two of them are in jobs, and the third waits because no more jobs may run.
     harness.announce(1, 9, SEQ, 200, 2).unwrap();
     harness.announce(1, 7, SEQ, 200, 2).unwrap();
     harness.announce(1, 8, SEQ, 200, 2).unwrap();
@@ -41,28 +41,28 @@ fn what_is_said_of_a_destination_while_its_signature_is_verified_holds_afterward
     harness.update(1, 8, INFINITY, 0).unwrap();
     // The number is given to another destination.
     harness.receive(1, &[Record::Announce(signed_announce(10, SEQ), attributes(9, 64, 2))]).unwrap();
-    assert!(harness.fib.is_empty(), "nothing is believed before its signature is");
+    assert!(harness.fib.is_empty(), "no route is used before its signature is verified");
     harness.verify();
     assert_eq!(harness.fib[&address(7)].metric, 130);
     assert_eq!([8, 9, 10].map(|number| harness.next(number)), [None, None, Some(1)]);
-    // A newer seq of a known destination: until it is verified the older one is used.
+    // A newer seq of a known destination: the older one is used until it is verified.
     harness.announce(1, 7, SEQ + 1, 300, 2).unwrap();
     harness.update(1, 7, 310, 2).unwrap();
     assert_eq!(harness.fib[&address(7)].metric, 130);
     harness.update(1, 7, INFINITY, 0).unwrap();
-    assert_eq!(harness.next(7), None, "but a retraction is of both");
+    assert_eq!(harness.next(7), None, "but a retraction concerns both");
     harness.verify();
     assert_eq!(harness.next(7), None);
     harness.sent.clear();
     harness.update(1, 7, 200, 2).unwrap();
     assert!(
         harness.take_sent_to(1).contains(&Record::Want { idx: 7 }),
-        "of which core that speaks has to be asked"
+        "the announce that the update refers to has to be requested"
     );
 }
 
 #[test]
-fn a_neighbour_that_is_gone_takes_along_what_it_said() {
+fn offers_of_a_neighbour_that_is_down_are_dropped() {
     let mut harness = harness(2);
     harness.announce(1, 7, SEQ, 64, 2).unwrap();
     harness.router.neighbour_down(harness.now, 1);
@@ -71,19 +71,19 @@ fn a_neighbour_that_is_gone_takes_along_what_it_said() {
 }
 
 #[test]
-fn a_signature_is_verified_once_however_many_offer_it() {
+fn a_signature_is_verified_once_for_any_number_of_offers() {
     let mut harness = harness(4);
     harness.announce(1, 7, SEQ, 64, 2).unwrap();
     harness.announce(2, 7, SEQ, 80, 2).unwrap();
     let offer = Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ, attributes: attributes(3, 72, 2) };
     harness.receive(3, std::slice::from_ref(&offer)).unwrap();
-    assert!(harness.take_sent_to(3).is_empty(), "the core is on its way from another");
+    assert!(harness.take_sent_to(3).is_empty(), "the announce is on its way from another neighbour");
     assert_eq!(waiting(&harness), 1);
     harness.verify();
     let routes = harness.router.routes(harness.now);
     assert_eq!(routes.iter().map(|route| route.neighbour).collect::<Vec<_>>(), [1, 2, 3]);
     harness.announce(4, 7, SEQ, 64, 2).unwrap();
-    assert_eq!(waiting(&harness), 0, "nor ever again");
+    assert_eq!(waiting(&harness), 0, "and none is verified again");
 }
 
 #[test]
@@ -98,7 +98,11 @@ fn a_forged_announce_does_not_displace_the_true_one() {
     harness.sent.clear();
     harness.verify();
     assert_eq!((harness.next(7), dropped(&harness, DropCause::BadAnnounce)), (Some(3), 1));
-    assert_eq!(harness.take_sent_to(2)[0], Record::Want { idx: 7 }, "who only offered it is asked");
+    assert_eq!(
+        harness.take_sent_to(2)[0],
+        Record::Want { idx: 7 },
+        "the neighbour that only offered it is sent a WANT"
+    );
 }
 
 /// Announces of invented identities, a few in a message.
@@ -113,7 +117,7 @@ fn inventions(range: std::ops::Range<u32>) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn invented_identities_cost_no_signature_beyond_their_quota_and_hold_nobody_up() {
+fn invented_identities_cost_no_signature_beyond_their_quota_and_delay_no_other() {
     let config = RouterConfig { new_burst: 100, ..RouterConfig::default() };
     let mut harness = RouterHarness::with(2, config);
     harness.jobs = Some(Vec::new());
@@ -129,7 +133,7 @@ fn invented_identities_cost_no_signature_beyond_their_quota_and_hold_nobody_up()
     harness.announce(1, 7, SEQ, 64, 2).unwrap();
     let jobs = harness.jobs.as_mut().unwrap();
     assert!(jobs.len() <= 2, "a few jobs at a time");
-    // Two come back: the next has one of the other neighbour among the first.
+    // Two results return, and the next job begins with an announce of the other neighbour because neighbours take turns.
     for job in std::mem::take(jobs) {
         harness.router.verified(harness.now, job.run());
     }
@@ -143,7 +147,7 @@ fn invented_identities_cost_no_signature_beyond_their_quota_and_hold_nobody_up()
 }
 
 #[test]
-fn what_comes_faster_than_it_is_verified_is_bounded_counted_and_asked_for_again() {
+fn announces_beyond_the_rate_of_verification_are_bounded_counted_and_requested_again() {
     let mut harness = harness(2);
     let mut seen = 0;
     for message in inventions(0..2000) {
@@ -156,7 +160,7 @@ fn what_comes_faster_than_it_is_verified_is_bounded_counted_and_asked_for_again(
     assert_eq!(harness.router.len(), 1 + 1024);
     harness.sent.clear();
     harness.jobs = None;
-    // The neighbour answers what it is asked.
+    // The neighbour answers each WANT.
     for _ in 0..40 {
         harness.wait(ms(50));
         let wants: Vec<u32> = harness
@@ -173,15 +177,11 @@ fn what_comes_faster_than_it_is_verified_is_bounded_counted_and_asked_for_again(
             }
         }
     }
-    assert_eq!(
-        harness.router.len(),
-        1 + 2000,
-        "nothing that was put off is lost, and none is paid for twice"
-    );
+    assert_eq!(harness.router.len(), 1 + 2000, "no postponed announce is lost, and none is charged twice");
 }
 
 #[test]
-fn a_forger_is_soon_hardly_listened_to_and_others_are() {
+fn a_forger_is_soon_ignored_and_others_are_not() {
     let mut harness = harness(2);
     harness.jobs = None;
     harness.announce(2, 7, SEQ, 64, 2).unwrap();
@@ -201,14 +201,14 @@ fn a_forger_is_soon_hardly_listened_to_and_others_are() {
 }
 
 #[test]
-fn an_update_while_a_newer_announce_is_requested_is_not_taken_for_a_forgery() {
+fn an_update_while_a_newer_announce_is_requested_does_not_count_as_a_forgery() {
     let mut harness = RouterHarness::new(2);
     harness.announce(1, 7, SEQ, 200, 5).unwrap();
     let newer =
         Record::Offer { key_hash: key_hash(&address(7)), seq: SEQ + 1, attributes: attributes(7, 210, 5) };
     signed_announce(7, SEQ + 1);
     harness.receive(1, &[newer]).unwrap();
-    // Nearer, with the proof for the announce that we do not have.
+    // Fewer hops, with the proof for the announce that is missing here.
     let proof = chain(key_hash(&address(7)), SEQ + 1, 3);
     let nearer = Update { idx: 7, metric: 120, hops: 3, chain: Some(proof) };
     harness.receive(1, &[Record::Update(nearer)]).unwrap();
