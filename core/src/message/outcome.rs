@@ -1,12 +1,15 @@
-//! The outcome of packets on the present way, for those who choose the way.
+//! The outcome of packets on the present path, which routing uses to avoid next hops that lose packets.
 //!
-//! Only packets that took the present way count. One that is acknowledged has arrived; one that is lost is lost, unless its ack comes
-//! late; and a second silence with no sign of life since the first is a verdict. An innocent way that is lossy or narrow must not
-//! be taken for one that swallows packets:
+//! Only packets that took the present path count. An acknowledged packet has arrived; a lost one counts as lost unless
+//! its ack arrives late; and a second probe time-out with nothing received since the first is a verdict against the
+//! path. A path that is merely lossy or narrow must not be taken for one that drops everything, because leaving it
+//! would gain nothing. Therefore:
 //!
-//! - A queue that overflows loses many packets at once, so of the losses of one round trip only [`OF_A_ROUND`] count.
-//! - Where packets cross on the way, those that were overtaken are taken for lost too soon: see [`Losses`].
-//! - Where packets are lost now and then, so are probes and their acks, and it takes more time-outs to be sure: see [`LossShare`].
+//! - A queue that overflows loses many packets at once, so only [`OF_A_ROUND`] losses of one round trip count.
+//! - Packets that were overtaken are taken for lost too soon, so a loss counts only once it is certain: see
+//!   [`Losses`].
+//! - Where packets are lost now and then, so are probes and their acks, and a verdict takes more time-outs: see
+//!   [`LossShare`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,32 +17,34 @@ use std::time::Duration;
 use super::rtt::MAX_ACK_DELAY;
 use crate::time::Time;
 
-/// Probe time-outs count when they are so far apart: a busy host is silent for a while, too.
+/// Least delay between probe time-outs that count, because a busy host may be silent for a moment as well.
 pub(super) const SILENCE_EVERY: Duration = Duration::from_millis(250);
-/// Losses are reported this far apart, or when there are so many as make a verdict.
+/// Least delay between reports of losses, unless there are enough for a verdict. It bounds the work that a lossy path
+/// causes.
 const REPORT_EVERY: Duration = Duration::from_millis(20);
-/// So many packets are judged together.
+/// Packets that are judged together.
 pub(super) const VERDICT: u32 = 16;
-/// Losses of one round trip that count, so that no fewer than three round trips make a verdict.
+/// Losses of one round trip that count, so that no fewer than three round trips lead to a verdict.
 pub(super) const OF_A_ROUND: u32 = 4;
-/// A verdict takes one more time-out for each 16th of the packets that was lost lately,
+/// A verdict takes one more time-out for each 16th of the packets that was lost recently, because a lossy path loses
+/// probes as well.
 pub(super) const SHARE: u32 = 16;
-/// and at most so many more.
+/// Bound of these additional time-outs, so that a path that drops everything is left in the end.
 pub(super) const MORE_TIMEOUTS: u32 = 3;
-/// From so many packets on, the older ones count for half.
+/// Packets from which on older ones count half, so that the share follows changes of the path.
 pub(super) const ENOUGH: u32 = 64;
 
-/// Packets that were taken for lost and may still turn out to have been overtaken.
+/// Packets that are taken for lost and may still turn out to have been overtaken.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    /// Their numbers, and when their loss is certain.
+    /// Their numbers, and the times at which their loss is certain.
     open: VecDeque<(u64, Time)>,
     of_round: u32,
 }
 
 impl Losses {
-    /// Takes note of a packet whose loss is certain at `due`, and whether it is the first to be lost of its round trip. One of
-    /// another way, or with nothing in it but a ping, does not count.
+    /// Adds a packet whose loss is certain at `due`; `is_first` is whether it is the first lost one of its round trip. A packet of
+    /// another path does not count, nor does one with nothing but a ping in it.
     pub fn add(&mut self, number: u64, due: Time, is_first: bool, counts: bool) {
         if is_first {
             self.of_round = 0;
@@ -51,27 +56,27 @@ impl Losses {
         }
     }
 
-    /// An ack names the packets from `low` to `high`; returns how many of those that were taken for lost are among them.
+    /// An ack covers the packets from `low` to `high`; returns how many of those taken for lost are among them.
     pub fn acked(&mut self, low: u64, high: u64) -> u32 {
         let before = self.open.len();
         self.open.retain(|(number, _)| !(low..=high).contains(number));
         u32::try_from(before.saturating_sub(self.open.len())).unwrap_or(u32::MAX)
     }
 
-    /// Returns how many have become certain.
+    /// Removes the losses that have become certain and returns their number.
     pub fn certain(&mut self, now: Time) -> u32 {
         let before = self.open.len();
         self.open.retain(|(_, due)| *due > now);
         u32::try_from(before.saturating_sub(self.open.len())).unwrap_or(u32::MAX)
     }
 
-    /// Forgets those of another way.
+    /// Drops all losses, because they belong to another path.
     pub fn clear(&mut self) {
         *self = Losses::default();
     }
 }
 
-/// The share of packets that were lost lately, in one direction.
+/// The share of packets that were lost recently, in one direction.
 #[derive(Debug, Default)]
 struct LossShare {
     arrived: u32,
@@ -88,7 +93,7 @@ impl LossShare {
         }
     }
 
-    /// Time-outs beside the second that it takes to suspect a way that loses so much.
+    /// Time-outs beyond the second that a verdict against a path with these losses takes.
     fn more_timeouts(&self) -> u32 {
         let all = self.arrived.saturating_add(self.lost).max(SHARE);
         let parts = self.lost.saturating_mul(SHARE).div_ceil(all);
@@ -96,27 +101,27 @@ impl LossShare {
     }
 }
 
-/// A time with no sign of life.
+/// A time during which nothing was received that shows the path to work.
 #[derive(Clone, Copy, Debug, Default)]
 struct Silence {
-    /// The last time-out that was far enough from the one before, and whether there was one with no sign of life since.
+    /// The last time-out that was far enough from the one before, and whether nothing was received since it.
     last: Option<Time>,
     suspect: bool,
-    /// The last time-out of all, and the number of them with no sign of life since.
+    /// The last time-out of all, and the number of time-outs since something was received.
     timeout: Option<Time>,
     timeouts: u32,
 }
 
 impl Silence {
-    /// One that counts only from [`SILENCE_EVERY`] after `begin`.
-    fn beginning(begin: Time) -> Self {
+    /// A silence whose time-outs count only from [`SILENCE_EVERY`] after `begin`.
+    fn starting_at(begin: Time) -> Self {
         Silence { last: Some(begin), ..Silence::default() }
     }
 
-    /// One more time-out; returns whether it is the second or later that is far enough from the others, and there were two and so
-    /// many `more` of any kind.
-    fn goes_on(&mut self, now: Time, more: u32) -> bool {
-        // Two probes of one time-out are no more than one.
+    /// Counts a time-out; returns whether it leads to a verdict: it is the second or later that is far enough from the one before,
+    /// and there were two and `more` of any kind, because a lossy path loses probes as well.
+    fn count_timeout(&mut self, now: Time, more: u32) -> bool {
+        // Two probes of one time-out count once, because they are lost together.
         if self.timeout.is_none_or(|last| now.since(last) >= MAX_ACK_DELAY) {
             self.timeout = Some(now);
             self.timeouts = self.timeouts.saturating_add(1);
@@ -128,7 +133,7 @@ impl Silence {
         far && std::mem::replace(&mut self.suspect, true) && self.timeouts >= more.saturating_add(2)
     }
 
-    fn end(&mut self) {
+    fn reset(&mut self) {
         self.suspect = false;
         self.timeouts = 0;
     }
@@ -139,71 +144,72 @@ impl Silence {
 pub(super) struct PathOutcome {
     delivered: u32,
     lost: u32,
-    /// The peer knows the fate of all its packets below this, by our acks.
+    /// The peer has learnt from our acks whether its packets below this number arrived.
     floor: u64,
-    /// That of our probes, and of our acks.
+    /// The silence after probes, and the one after acks.
     probes: Silence,
     acks: Silence,
-    /// Our packets, and the peer's.
+    /// The losses of own packets, and of the peer's.
     sent: LossShare,
-    heard: LossShare,
-    /// Whether the last report was of losses: its reader wants to learn when it is better, too.
+    received: LossShare,
+    /// Whether the last report was of losses. Only then is a recovery reported as well, so that a good path causes no
+    /// reports.
     bad: bool,
     reported: Time,
 }
 
 impl PathOutcome {
-    /// Takes note of packets that an ack or a time-out has shown to have arrived, and to be lost.
+    /// Adds packets that arrived and packets that were lost, as an ack or a time-out has shown.
     pub(super) fn note(&mut self, (delivered, lost): (u32, u32)) {
         self.sent.note(delivered, lost);
         self.delivered = self.delivered.saturating_add(delivered);
         self.lost = self.lost.saturating_add(lost);
         if delivered > 0 {
-            self.probes.end();
-            self.acks.end();
+            self.probes.reset();
+            self.acks.reset();
         }
     }
 
-    /// A packet of the peer has come, and the one with the highest number before it was `largest`.
-    pub(super) fn heard(&mut self, number: u64, largest: Option<u64>) {
+    /// A packet of the peer has arrived. `largest` is the highest number before it, so that a gap shows losses.
+    pub(super) fn packet_arrived(&mut self, number: u64, largest: Option<u64>) {
         let missed = largest.and_then(|largest| number.checked_sub(largest.saturating_add(1)));
         if largest.is_some() && missed.is_none() {
-            // One that had been overtaken.
-            self.heard.lost = self.heard.lost.saturating_sub(1);
+            // The packet had been overtaken, so the gap that it left was no loss.
+            self.received.lost = self.received.lost.saturating_sub(1);
         }
-        self.heard.note(1, u32::try_from(missed.unwrap_or(0)).unwrap_or(u32::MAX));
+        self.received.note(1, u32::try_from(missed.unwrap_or(0)).unwrap_or(u32::MAX));
     }
 
-    /// A probe time-out.
-    pub(super) fn silence(&mut self, now: Time) {
+    /// A probe time-out has passed.
+    pub(super) fn probe_timeout(&mut self, now: Time) {
         let more = self.more_timeouts();
-        if self.probes.goes_on(now, more) {
-            self.condemn();
+        if self.probes.count_timeout(now, more) {
+            self.add_verdict();
         }
     }
 
-    /// What is silent may be either direction.
+    /// Either direction may cause the silence, so that the worse one decides.
     fn more_timeouts(&self) -> u32 {
-        self.sent.more_timeouts().max(self.heard.more_timeouts())
+        self.sent.more_timeouts().max(self.received.more_timeouts())
     }
 
-    fn condemn(&mut self) {
+    fn add_verdict(&mut self) {
         self.lost = self.lost.saturating_add(VERDICT);
-        // They arrived before.
+        // The packets arrived before the silence, so they do not count against it.
         self.delivered = 0;
     }
 
-    /// The peer shows how far it has had our acks, and whether it sends what we had acknowledged.
+    /// The peer has shown up to which packet it has our acks, and whether it repeats packets that were acknowledged.
     pub(super) fn note_acks(&mut self, now: Time, floor: u64, all_known: bool) {
         if floor > self.floor {
             self.floor = floor;
             self.delivered = self.delivered.saturating_add(1);
-            // Of our probes this proves nothing: it may have been known to the peer for long.
-            self.acks.end();
+            // This proves nothing for own probes, because the peer may have known it for long.
+            self.acks.reset();
         } else if all_known {
             let more = self.more_timeouts();
-            if self.acks.goes_on(now, more) {
-                self.condemn();
+            if self.acks.count_timeout(now, more) {
+                self.add_verdict();
             }
         }
     }
@@ -211,7 +217,7 @@ impl PathOutcome {
     /// Packets are sent over another path from now on. A silence counts only from `begin` on, because the peer may have to find another
     /// path back.
     pub(super) fn on_path_change(&mut self, begin: Time) {
-        let silence = Silence::beginning(begin);
+        let silence = Silence::starting_at(begin);
         *self = PathOutcome { floor: self.floor, probes: silence, acks: silence, ..PathOutcome::default() };
     }
 

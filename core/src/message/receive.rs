@@ -109,7 +109,7 @@ impl Conversation {
     /// Records the number of a packet that was applied, and schedules its ack.
     fn record_number(&mut self, now: Time, header: &MessageHeader, request_ack: bool) {
         let largest = self.received.largest();
-        self.outcome.heard(header.number, largest);
+        self.outcome.packet_arrived(header.number, largest);
         let in_order = largest.is_none_or(|largest| header.number == largest.saturating_add(1));
         self.received.insert(now, header.number);
         self.received.forget_below(header.number.saturating_sub(u64::from(header.open)));

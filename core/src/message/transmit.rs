@@ -124,7 +124,7 @@ impl Conversation {
         });
         let probe_timeouts = recovery.probe_timeouts();
         if probe_timeouts > before {
-            self.outcome.silence(now);
+            self.outcome.probe_timeout(now);
         }
         self.outcome.note(std::mem::take(&mut recovery.path_results));
         if probe_timeouts > before && probe_timeouts.is_multiple_of(BLACK_HOLE) {

@@ -1,9 +1,9 @@
-//! Ways that swallow packets are found out soon, and good ones are seldom suspected.
+//! Paths that drop packets are detected soon, and good ones are seldom suspected.
 
 use super::pair::{CLEAN, Line, Pair, ms};
 use crate::message::*;
 
-/// The last sixteen attempts of each side, as a router judges them, and when a side's fell below half.
+/// The last sixteen attempts of each side, judged as the router does, and the time at which fewer than half had arrived.
 #[derive(Default)]
 struct Judge {
     windows: [(u16, u32); 2],
@@ -12,7 +12,7 @@ struct Judge {
 }
 
 impl Judge {
-    /// Runs for so long, and hears each report.
+    /// Runs for that long and counts each report.
     fn watch(&mut self, pair: &mut Pair, span: Duration) {
         let end = pair.now + span;
         while pair.now < end {
@@ -40,23 +40,23 @@ impl Judge {
     }
 }
 
-const SWALLOWS: Line = Line { loss: [1000, 0], ..CLEAN };
+const DROPS_ALL: Line = Line { loss: [1000, 0], ..CLEAN };
 
 #[test]
-fn a_way_that_swallows_everything_is_found_out_within_a_second() {
+fn a_path_that_drops_everything_is_detected_within_a_second() {
     let mut judge = Judge::default();
-    let mut pair = Pair::new(1, SWALLOWS);
+    let mut pair = Pair::new(1, DROPS_ALL);
     let begin = pair.now;
     pair.send(0, "hello");
     judge.watch(&mut pair, ms(2_000));
     let cold = judge.verdict_after(0, begin).unwrap();
     assert!(cold <= ms(1_000), "{cold:?}");
-    // With a round trip that is known it is sooner, but not at the first silence.
+    // It is sooner with a known round trip time, but not at the first time-out.
     let mut judge = Judge::default();
     let mut pair = Pair::new(1, CLEAN);
     pair.send(0, "hello");
     judge.watch(&mut pair, ms(500));
-    pair.line = SWALLOWS;
+    pair.line = DROPS_ALL;
     pair.send(0, "again");
     let begin = pair.now;
     judge.watch(&mut pair, ms(2_000));
@@ -65,7 +65,7 @@ fn a_way_that_swallows_everything_is_found_out_within_a_second() {
 }
 
 #[test]
-fn who_acknowledges_in_vain_finds_out_that_the_way_back_swallows() {
+fn a_receiver_whose_acks_have_no_effect_detects_that_the_path_back_drops_them() {
     let mut judge = Judge::default();
     let mut pair = Pair::new(1, Line { loss: [0, 1000], ..CLEAN });
     let begin = pair.now;
@@ -77,9 +77,9 @@ fn who_acknowledges_in_vain_finds_out_that_the_way_back_swallows() {
 }
 
 #[test]
-fn another_way_is_tried_at_once_and_the_losses_of_the_last_are_not_its_own() {
+fn packets_are_sent_over_a_new_path_at_once_and_former_losses_do_not_count_for_it() {
     let mut judge = Judge::default();
-    let mut pair = Pair::new(1, SWALLOWS);
+    let mut pair = Pair::new(1, DROPS_ALL);
     pair.send(0, "hello");
     judge.watch(&mut pair, ms(1_000));
     pair.line = CLEAN;
@@ -95,12 +95,12 @@ fn another_way_is_tried_at_once_and_the_losses_of_the_last_are_not_its_own() {
 }
 
 #[test]
-fn the_first_silence_of_a_new_way_is_forgiven_because_of_the_way_back() {
+fn the_first_silence_of_a_new_path_does_not_count_because_of_the_path_back() {
     let mut judge = Judge::default();
-    let mut pair = Pair::new(1, SWALLOWS);
+    let mut pair = Pair::new(1, DROPS_ALL);
     pair.send(0, "hello");
     judge.watch(&mut pair, ms(1_000));
-    // Now the way there is good, and the way back is not.
+    // The path there is good now, and the path back is not.
     pair.line.loss = [0, 1000];
     let now = pair.now;
     pair.sides[0].conversation.on_path_change(now);
@@ -109,11 +109,11 @@ fn the_first_silence_of_a_new_way_is_forgiven_because_of_the_way_back() {
         judge.watch(&mut pair, ms(1));
         assert!(pair.now.since(now) < ms(3_000));
     }
-    assert_eq!(judge.verdicts[0], None, "the other end is to find out first");
+    assert_eq!(judge.verdicts[0], None, "the other end has to detect it first");
 }
 
 #[test]
-fn a_good_way_is_never_suspected_and_costs_no_word() {
+fn a_good_path_is_never_suspected_and_causes_no_report() {
     let mut judge = Judge::default();
     let mut pair = Pair::new(2, CLEAN);
     for _ in 0..50 {
@@ -127,7 +127,7 @@ fn a_good_way_is_never_suspected_and_costs_no_word() {
     assert_eq!(pair.sides[1].inbox.len(), 50);
 }
 
-/// The verdicts on a way over which 600 kB go in twenty messages, a quarter of a second apart.
+/// The verdicts on a path over which twenty messages carry 600 kB, a quarter of a second apart.
 fn verdicts(seed: u64, line: Line) -> Judge {
     let mut judge = Judge::default();
     let mut pair = Pair::new(seed, line);
@@ -141,23 +141,23 @@ fn verdicts(seed: u64, line: Line) -> Judge {
 }
 
 #[test]
-fn lossy_and_narrow_ways_are_seldom_suspected() {
+fn lossy_and_narrow_paths_are_seldom_suspected() {
     let lossy = Line { loss: [150, 150], jitter: ms(3), duplicate: 20, ..CLEAN };
     let narrow = Line { rate: Some((200_000, ms(30))), ..CLEAN };
-    // It bears two packets beyond the one that is being sent.
+    // Its queue holds two packets beyond the one that is being sent.
     let narrower = Line { rate: Some((50_000, ms(50))), ..CLEAN };
     for (name, line, seeds) in [("lossy", lossy, 100), ("narrow", narrow, 3), ("narrower", narrower, 3)] {
         let judges: Vec<Judge> = (0..seeds).map(|seed| verdicts(seed, line)).collect();
         let suspected = judges.iter().filter(|judge| judge.verdicts != [None, None]).count();
         println!("{name}: {suspected} of {seeds} suspected");
-        // Without loss by chance, every seed is the same.
+        // Paths without random loss need few seeds, because each seed gives the same result.
         assert!(suspected * 100 <= seeds as usize, "{name}: {suspected} of {seeds} suspected");
         assert!(judges.iter().any(|judge| judge.reports > 0), "{name}: losses are reported");
     }
 }
 
-/// The time until a way that loses so many of 1000 packets at first, and then all, is found out.
-fn found_out(seed: u64, loss: u32) -> Duration {
+/// The time until a path is detected that loses that many of 1000 packets at first, and then all.
+fn time_to_detect(seed: u64, loss: u32) -> Duration {
     let mut judge = Judge::default();
     let mut pair = Pair::new(seed, Line { loss: [loss, loss], ..CLEAN });
     for _ in 0..4 {
@@ -165,7 +165,7 @@ fn found_out(seed: u64, loss: u32) -> Duration {
         pair.send(0, body);
         judge.watch(&mut pair, ms(500));
     }
-    pair.line = SWALLOWS;
+    pair.line = DROPS_ALL;
     let begin = pair.now;
     judge.verdicts = [None, None];
     pair.send(0, "again");
@@ -177,16 +177,16 @@ fn found_out(seed: u64, loss: u32) -> Duration {
 }
 
 #[test]
-fn a_lossy_way_that_begins_to_swallow_everything_is_found_out_a_little_later() {
+fn a_lossy_path_that_begins_to_drop_everything_is_detected_a_little_later() {
     for (loss, usual, most) in [(0, 600, 600), (50, 1_200, 2_500), (150, 2_500, 5_000)] {
-        let mut took: Vec<Duration> = (0..21).map(|seed| found_out(seed, loss)).collect();
+        let mut took: Vec<Duration> = (0..21).map(|seed| time_to_detect(seed, loss)).collect();
         took.sort_unstable();
         assert!(took[10] <= ms(usual) && took[20] <= ms(most), "{loss} of 1000 lost before: {took:?}");
     }
 }
 
 #[test]
-fn a_way_that_swallows_two_of_three_packets_is_found_out_within_seconds() {
+fn a_path_that_drops_two_of_three_packets_is_detected_within_seconds() {
     for seed in 0..20 {
         let mut judge = Judge::default();
         let mut pair = Pair::new(seed, CLEAN);
