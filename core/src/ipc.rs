@@ -1,19 +1,22 @@
 //! The daemon's socket: programs on this machine send and receive through a node that runs in another process.
 //!
-//! It stands beside [`Node`](crate::node::Node), above everything else. A [`Server`] offers the verbs of a node over a Unix
-//! socket, and [`Client`] has the same verbs at the other end of it. Frames and routes of the mesh do not appear here.
+//! It stands beside [`Node`](crate::node::Node), above everything else. A [`Server`] offers the verbs of a node over a
+//! Unix socket, and [`Client`] has the same verbs at the other end of it. Frames and routes of the mesh do not appear
+//! here.
 //!
 //! ```text
 //!  application ─▶ Client ─▶ outbox ─▶ socket ─▶ frames ─▶ call ─▶ Node, Admin
 //!                  calls ◀─ frames ◀─ socket ◀─ outbox ◀─ reply
 //! ```
 //!
-//! The module `protocol` defines the bytes: a greeting with a version each way, then length-delimited values, with many calls
-//! under way at once. A program that crashes, hangs or breaks the rules does not harm others, because:
+//! The module `protocol` defines the bytes: a greeting with a version each way, then length-delimited values, with many
+//! calls under way at once. A program that crashes, hangs or breaks the rules does not harm others, because:
 //!
 //! - Each connection is bounded: in calls under way and their bytes, in messages fetched but not confirmed, in bytes
-//!   waiting to be written. The number of connections is bounded too, and so are the resources that they share (see `quotas`).
-//! - The owner gets a connection to stop the daemon, whatever the other connections do (see [`Client::find_to_administer`]).
+//!   waiting to be written. The number of connections is bounded too, and so are the resources that they share (see
+//!   `quotas`).
+//! - The owner gets a connection to stop the daemon, whatever the other connections do (see
+//!   [`Client::find_to_administer`]).
 //! - A message that was fetched but not confirmed goes back to the head of its inbox when its connection ends.
 //! - A connection whose client reads nothing for a while, although bytes wait to be written, is closed.
 //! - A malformed frame closes its connection, and no other.

@@ -89,8 +89,8 @@ impl AdminError {
 
 /// The administration of a node: it has the owners of the addresses, the names and the peers, and stores them.
 ///
-/// User ids are those that the kernel reports (`SO_PEERCRED` on Linux). Methods without `async` must not block, because they are
-/// called for each message.
+/// User ids are those that the kernel reports (`SO_PEERCRED` on Linux). Methods without `async` must not block, because
+/// they are called for each message.
 #[async_trait]
 pub trait Admin: Send + Sync + 'static {
     /// Whether this user may stop the daemon and change its peers and names. Such a user may use every address.
@@ -99,8 +99,8 @@ pub trait Admin: Send + Sync + 'static {
     /// The owner of one of the node's addresses; `None` when the node does not have the address.
     fn owner(&self, address: &Address) -> Option<u32>;
 
-    /// The address that a call of this user uses when it names none: the first of the node for the owner of the daemon, the first
-    /// of their own for other users.
+    /// The address that a call of this user uses when it names none: the first of the node for the owner of the daemon,
+    /// the first of their own for other users.
     fn default_address(&self, uid: u32) -> Option<Address>;
 
     /// The name of an address, if it has one.

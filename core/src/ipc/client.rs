@@ -17,7 +17,8 @@ use crate::types::{
     Body, Dialled, MAX_MESSAGE, Message, Outgoing, Peer, Pong, Route, SendError, Status, Unfinished,
 };
 
-/// A connection to the daemon, with the verbs of a [`Node`](crate::node::Node). A cheap handle: clones share one connection.
+/// A connection to the daemon, with the verbs of a [`Node`](crate::node::Node). A cheap handle: clones share one
+/// connection.
 ///
 /// It works from any executor. Every future may be dropped without losing a message.
 ///
@@ -71,8 +72,8 @@ impl Client {
         Ok(Self::over(connect::find(search, GreetingCode::Ok).await?))
     }
 
-    /// Connects as [`Client::find`] does, to inspect, reload or stop the daemon. The owner gets a connection for that even when
-    /// other programs hold all of them; it is closed after five seconds then.
+    /// Connects as [`Client::find`] does, to inspect, reload or stop the daemon. The owner gets a connection for that
+    /// even when other programs hold all of them; it is closed after five seconds then.
     ///
     /// # Errors
     /// [`ConnectError`], whose text names the next step.
@@ -91,8 +92,8 @@ impl Client {
         Client { connection, inbox }
     }
 
-    /// The address that this client sends from and receives for unless it names another: the first of the node, or the first of
-    /// this user in the daemon of another user.
+    /// The address that this client sends from and receives for unless it names another: the first of the node, or the
+    /// first of this user in the daemon of another user.
     pub fn address(&self) -> Address {
         self.connection.address
     }
@@ -102,8 +103,8 @@ impl Client {
         &self.connection.version
     }
 
-    /// Sends a message, and waits while there is no room for it. When this returns, the message has been accepted, but not yet
-    /// delivered: see [`Sent::delivered`].
+    /// Sends a message, and waits while there is no room for it. When this returns, the message has been accepted, but
+    /// not yet delivered: see [`Sent::delivered`].
     ///
     /// # Errors
     /// [`ClientError::Send`] when it was not accepted.
@@ -210,7 +211,8 @@ impl Client {
         self.inbox.messages()
     }
 
-    /// The inbox of another address of the daemon. An address that this user may not use causes an error on the first receive.
+    /// The inbox of another address of the daemon. An address that this user may not use causes an error on the first
+    /// receive.
     pub fn mailbox(&self, address: &Address) -> Mailbox {
         Mailbox { connection: self.connection.clone(), to: Some(*address) }
     }
@@ -322,8 +324,8 @@ impl Client {
         Ok(unfinished)
     }
 
-    /// Waits until all confirmations and cancellations have been handed to the system, and returns whether they were. A program
-    /// calls it before it ends.
+    /// Waits until all confirmations and cancellations have been handed to the system, and returns whether they were. A
+    /// program calls it before it ends.
     pub async fn flush(&self) -> bool {
         self.connection.flushed().await
     }

@@ -1,7 +1,7 @@
 //! The client's end of a connection: the calls under way, and the replies that have come for them.
 //!
-//! Two tasks run for each connection: one reads and one writes. A future of a call may therefore be dropped at any moment without
-//! a half-read or half-written frame. Messages that come for a call that was dropped are given back.
+//! Two tasks run for each connection: one reads and one writes. A future of a call may therefore be dropped at any
+//! moment without a half-read or half-written frame. Messages that come for a call that was dropped are given back.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -42,8 +42,8 @@ const FORGET_BATCH: usize = 64;
 /// The credit of a stream: the number of items that the daemon may send ahead.
 const STREAM_CREDIT: u32 = 256;
 
-/// A connection, shared by the clones of a client, its mailboxes and its calls. When the last of them is dropped, the pending
-/// frames are written, and the connection is closed.
+/// A connection, shared by the clones of a client, its mailboxes and its calls. When the last of them is dropped, the
+/// pending frames are written, and the connection is closed.
 #[derive(Debug)]
 pub(super) struct ClientConnection {
     mux: Arc<Multiplexer>,
@@ -75,8 +75,8 @@ impl AsyncRead for ReadHalf {
 struct Multiplexer {
     outbox: Outbox,
     calls: Mutex<CallTable>,
-    /// A token for the first task that waits to begin a call, written when there may be room for one, and closed when the
-    /// connection is lost. A task that finds room passes a token on, so that one token is enough.
+    /// A token for the first task that waits to begin a call, written when there may be room for one, and closed when
+    /// the connection is lost. A task that finds room passes a token on, so that one token is enough.
     room: Inbox<()>,
     /// Whether the connection is lost, for the tasks that wait for its end.
     lost: Notify<bool>,
@@ -112,7 +112,8 @@ impl Default for Multiplexer {
     }
 }
 
-// Each waker here belongs to the application. It is called, and dropped, while no lock is held, since it may use the connection.
+// Each waker here belongs to the application. It is called, and dropped, while no lock is held, since it may use the
+// connection.
 impl Multiplexer {
     fn lock(&self) -> MutexGuard<'_, CallTable> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
@@ -213,8 +214,8 @@ impl ClientConnection {
         version: String,
     ) -> Self {
         let mux = Arc::new(Multiplexer::default());
-        // Both tasks end with the connection: the writer when the connection is dropped or the daemon reads nothing, the reader when
-        // the daemon closes its side, which it does as soon as the writer has closed this side.
+        // Both tasks end with the connection: the writer when the connection is dropped or the daemon reads nothing,
+        // the reader when the daemon closes its side, which it does as soon as the writer has closed this side.
         let reader = mux.clone();
         drop(rt::spawn(async move { reader.read(frames).await }));
         let writer = mux.clone();
@@ -253,7 +254,8 @@ impl ClientConnection {
         if let Some(lost) = &table.lost {
             return Err(lost.clone());
         }
-        // The client uses half of the daemon's bounds, since the daemon still counts calls whose cancellation it has not read.
+        // The client uses half of the daemon's bounds, since the daemon still counts calls whose cancellation it has
+        // not read.
         let fits = table.bytes == 0 || table.bytes.saturating_add(bytes) <= MAX_CALL_BYTES / 2;
         let room = fits && table.calls.len() < MAX_CALLS / 2;
         Ok(room.then(|| self.enter(&mut table, bytes)))

@@ -1,4 +1,5 @@
-//! Connects to the daemon that a search finds: tries the sockets, exchanges greetings, and checks the owner of the process.
+//! Connects to the daemon that a search finds: tries the sockets, exchanges greetings, and checks the owner of the
+//! process.
 
 use std::io;
 use std::os::unix::net::UnixStream;

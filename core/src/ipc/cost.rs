@@ -68,7 +68,8 @@ struct SocketConnection {
     serve: Pin<Box<dyn Future<Output = ()>>>,
 }
 
-/// The numbers that a request is made of: the number of its call, two numbers whose meaning depends on the request, and a length.
+/// The numbers that a request is made of: the number of its call, two numbers whose meaning depends on the request, and
+/// a length.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestFields {
     /// The number of the call.
@@ -141,8 +142,8 @@ impl SocketLayer {
         MAX_CALLS
     }
 
-    /// Sends frames, and reads answers until the daemon has read all frames. When the daemon closes the connection because the
-    /// frames break the rules, the next call connects again.
+    /// Sends frames, and reads answers until the daemon has read all frames. When the daemon closes the connection
+    /// because the frames break the rules, the next call connects again.
     pub fn send(&mut self, frames: &[u8]) {
         let node = &self.node;
         let connection = self.connection.get_or_insert_with(|| SocketConnection::open(node));

@@ -84,8 +84,8 @@ pub enum ClientError {
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Stopped,
-    /// The connection was lost. Confirmed messages have been received; messages that were fetched and not confirmed are back in
-    /// their inbox.
+    /// The connection was lost. Confirmed messages have been received; messages that were fetched and not confirmed are
+    /// back in their inbox.
     #[error("the connection to the daemon was lost: {0}; connect again")]
     Disconnected(String),
 }

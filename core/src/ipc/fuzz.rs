@@ -1,4 +1,5 @@
-//! The daemon's socket under the fuzzers: a client that sends any bytes to a daemon, and a daemon that does so to a client.
+//! The daemon's socket under the fuzzers: a client that sends any bytes to a daemon, and a daemon that does so to a
+//! client.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -32,8 +33,8 @@ use crate::node::{Limits, Node};
 use crate::types::Outgoing;
 use crate::wire::codec;
 
-/// Flag in the first byte of a script: the bytes that follow are sent as they are, greeting included. Without it, a valid
-/// greeting is sent, and frames follow, each with its length (2 bytes) before it.
+/// Flag in the first byte of a script: the bytes that follow are sent as they are, greeting included. Without it, a
+/// valid greeting is sent, and frames follow, each with its length (2 bytes) before it.
 pub(crate) const RAW: u8 = 1;
 /// Flag in the first byte of a script: the client runs as another user than the daemon's owner.
 pub(crate) const OTHER_USER: u8 = 2;
@@ -136,8 +137,8 @@ pub(super) async fn start() -> FuzzNode {
 
 /// Sends a script to a daemon as a client that closes the connection at the end of it.
 ///
-/// The daemon answers with frames that decode and that fit the calls, answers no call that was not made and none twice, and ends
-/// the connection by itself, with nothing left of it.
+/// The daemon answers with frames that decode and that fit the calls, answers no call that was not made and none twice,
+/// and ends the connection by itself, with nothing left of it.
 pub fn daemon_socket(data: &[u8]) {
     let mut script = Script::new(data);
     let flags = script.u8();
@@ -239,7 +240,8 @@ async fn check_answers(input: &[u8], output: &[u8]) {
     }
 }
 
-/// Sends a script to a client as a daemon that closes the connection at the end of it. The client makes a call of each kind.
+/// Sends a script to a client as a daemon that closes the connection at the end of it. The client makes a call of each
+/// kind.
 ///
 /// Each of its calls ends, with a reply or an error.
 pub fn client_socket(data: &[u8]) {

@@ -12,8 +12,8 @@ pub(super) enum Phase {
     Serving,
     /// No more calls are accepted, and those under way have been ended.
     Draining,
-    /// Messages that were fetched and not confirmed go back to their inboxes. This phase is later than the first, because
-    /// otherwise one connection would fetch the messages that another gave back.
+    /// Messages that were fetched and not confirmed go back to their inboxes. This phase is later than the first,
+    /// because otherwise one connection would fetch the messages that another gave back.
     Returning,
     /// No more connections are accepted, and those that are open end.
     Closed,
@@ -22,8 +22,8 @@ pub(super) enum Phase {
 /// The lifecycle of a server, shared with its connections.
 #[derive(Debug, Default)]
 pub(super) struct Lifecycle {
-    /// Every connection waits on it. The counts have a cell of their own, so that a connection that begins or ends does not
-    /// wake all others.
+    /// Every connection waits on it. The counts have a cell of their own, so that a connection that begins or ends does
+    /// not wake all others.
     phase: Notify<Phase>,
     /// Only a server that stops waits on it.
     counts: Notify<ConnectionCounts>,

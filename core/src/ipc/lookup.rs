@@ -43,8 +43,8 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
     paths.swap_remove(0)
 }
 
-/// The possible paths of the socket of a state directory, the most likely first. There are several, since the environment of the
-/// daemon may differ from that of this process.
+/// The possible paths of the socket of a state directory, the most likely first. There are several, since the
+/// environment of the daemon may differ from that of this process.
 fn socket_paths(state_dir: &Path, environment: Environment<'_>) -> Vec<PathBuf> {
     let absolute = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
     let plain = absolute.join(SOCKET_NAME);
@@ -74,8 +74,8 @@ pub(super) struct SocketCandidate {
 
 /// A search for the socket of the daemon.
 ///
-/// The first of these that is set decides alone: a socket, `ROUSE_SOCKET`, a state directory, `ROUSE_STATE_DIR`. When none is
-/// set, the default state directory is searched, then [`SYSTEM_SOCKET`].
+/// The first of these that is set decides alone: a socket, `ROUSE_SOCKET`, a state directory, `ROUSE_STATE_DIR`. When
+/// none is set, the default state directory is searched, then [`SYSTEM_SOCKET`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
     /// The path of the socket.

@@ -55,8 +55,8 @@ impl Mailbox {
         Ok(fetched.into_iter().map(|fetched| fetched.message).collect())
     }
 
-    /// Receives the next message (from `peer`, if one is named), which stays in its inbox until [`Delivery::done`]. This is for
-    /// programs that process a message before they confirm it.
+    /// Receives the next message (from `peer`, if one is named), which stays in its inbox until [`Delivery::done`].
+    /// This is for programs that process a message before they confirm it.
     ///
     /// # Errors
     /// As for [`Mailbox::recv`].
@@ -70,8 +70,8 @@ impl Mailbox {
         }
     }
 
-    /// A stream of the messages, as they come. It ends when the daemon stops or the connection is lost. When it is dropped, the
-    /// messages that it had fetched ahead go back to the inbox.
+    /// A stream of the messages, as they come. It ends when the daemon stops or the connection is lost. When it is
+    /// dropped, the messages that it had fetched ahead go back to the inbox.
     pub fn messages(&self) -> Messages {
         Messages { mailbox: self.clone(), ready: VecDeque::new(), fetching: None }
     }

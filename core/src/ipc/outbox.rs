@@ -41,8 +41,8 @@ pub(super) struct Outbox {
     state: Mutex<OutboxState>,
     /// Advances when there are bytes to write, and when the outbox is closed: the writer waits on it.
     ready: EventCount,
-    /// Advances when bytes were written, and when the outbox is closed. Senders wait on it; it is a count of its own, because
-    /// otherwise each frame would wake all of them.
+    /// Advances when bytes were written, and when the outbox is closed. Senders wait on it; it is a count of its own,
+    /// because otherwise each frame would wake all of them.
     written: EventCount,
 }
 
@@ -67,8 +67,8 @@ impl Outbox {
         self.state.try_lock().is_ok()
     }
 
-    /// Appends a frame at once, however much is waiting. This is for frames that are small, and for those whose sender has
-    /// waited for [`Outbox::room`].
+    /// Appends a frame at once, however much is waiting. This is for frames that are small, and for those whose sender
+    /// has waited for [`Outbox::room`].
     pub(super) fn push<T: Encode>(&self, value: &T) -> Result<(), OutboxError> {
         append(&mut self.lock(), value)?;
         self.ready.advance();
@@ -132,7 +132,8 @@ impl Outbox {
         self.written.advance();
     }
 
-    /// Writes the frames as they come, until the outbox is closed and empty, or writing fails, or `stream` accepts no bytes for
+    /// Writes the frames as they come, until the outbox is closed and empty, or writing fails, or `stream` accepts no
+    /// bytes for
     /// `timeout`.
     pub(super) async fn write_to<W: AsyncWrite + Unpin>(
         &self,
@@ -155,7 +156,8 @@ impl Outbox {
         result
     }
 
-    /// Takes all pending bytes in exchange for a spare buffer, as soon as there are any; `None` when there will be no more.
+    /// Takes all pending bytes in exchange for a spare buffer, as soon as there are any; `None` when there will be no
+    /// more.
     async fn take(&self, mut spare: Vec<u8>) -> Option<Vec<u8>> {
         spare.clear();
         self.ready.when(|| self.lock().take(&mut spare)).await
@@ -208,8 +210,8 @@ fn append<T: Encode>(state: &mut OutboxState, value: &T) -> Result<(), OutboxErr
 
 async fn write_all<W: AsyncWrite + Unpin>(stream: &mut W, bytes: &[u8], timeout: Duration) -> io::Result<()> {
     let mut rest = bytes;
-    // A stream that accepts a few bytes now and then holds the buffer as long as one that accepts none, so each megabyte has a
-    // time limit as well.
+    // A stream that accepts a few bytes now and then holds the buffer as long as one that accepts none, so each
+    // megabyte has a time limit as well.
     let in_all =
         timeout.saturating_mul(u32::try_from(bytes.len() / HIGH_WATER).unwrap_or(u32::MAX).saturating_add(1));
     let begun = Instant::now();

@@ -1,9 +1,10 @@
 //! The protocol of the socket: the greetings, the frames and their bounds.
 //!
-//! Each side begins with a greeting of [`GREETING_LENGTH`] bytes: the magic, its version, and a code. Then come frames: a little-endian `u32` with the length of what follows, at most
-//! [`MAX_FRAME`], and a value: [`ClientFrame`] from the client, [`DaemonFrame`] from the daemon. The client gives each call a number
-//! that it never uses again on that connection. A call ends with [`DaemonFrame::Reply`], [`DaemonFrame::Failed`] or [`DaemonFrame::End`],
-//! or when the client cancels it.
+//! Each side begins with a greeting of [`GREETING_LENGTH`] bytes: the magic, its version, and a code. Then come frames:
+//! a little-endian `u32` with the length of what follows, at most [`MAX_FRAME`], and a value: [`ClientFrame`] from the
+//! client, [`DaemonFrame`] from the daemon. The client gives each call a number that it never uses again on that
+//! connection. A call ends with [`DaemonFrame::Reply`], [`DaemonFrame::Failed`] or [`DaemonFrame::End`], or when the
+//! client cancels it.
 
 use crate::address::Address;
 use crate::ipc::admin::{AdminError, IdentityInfo, NameInfo, PeerInfo};
@@ -22,8 +23,8 @@ pub(super) const MAX_FRAME: usize = 17 << 20;
 /// The most calls under way on one connection.
 pub(super) const MAX_CALLS: usize = 1024;
 
-/// The calls that each connection may have under way whatever the others have. Further ones take a permit from a quota of all
-/// connections.
+/// The calls that each connection may have under way whatever the others have. Further ones take a permit from a quota
+/// of all connections.
 pub(super) const FREE_CALLS: usize = 16;
 
 /// The most subscriptions to events on one connection.
@@ -67,8 +68,8 @@ pub(super) enum GreetingCode {
     Busy,
     /// The daemon is stopping.
     Stopping,
-    /// The client administers the daemon. It is served even when the daemon accepts no more connections, for a few seconds and
-    /// for short calls only.
+    /// The client administers the daemon. It is served even when the daemon accepts no more connections, for a few
+    /// seconds and for short calls only.
     Administer,
     /// A code of a later version.
     Unknown,

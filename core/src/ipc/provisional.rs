@@ -10,8 +10,8 @@ const MAX_PROVISIONAL: usize = 32;
 
 /// The provisional connections of a server.
 ///
-/// A new connection always gets in, because the oldest is closed when there are too many. A program that holds every permit and
-/// every entry here therefore does not keep the daemon's owner out.
+/// A new connection always gets in, because the oldest is closed when there are too many. A program that holds every
+/// permit and every entry here therefore does not keep the daemon's owner out.
 #[derive(Debug, Default)]
 pub(super) struct ProvisionalConnections {
     table: Mutex<ProvisionalTable>,
@@ -46,7 +46,8 @@ impl ProvisionalConnections {
     }
 }
 
-/// The entry of a provisional connection. When it is dropped, the connection is no longer closed to make room for another.
+/// The entry of a provisional connection. When it is dropped, the connection is no longer closed to make room for
+/// another.
 #[derive(Debug)]
 pub(super) struct ProvisionalEntry {
     connections: Arc<ProvisionalConnections>,

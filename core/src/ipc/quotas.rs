@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::lock;
 
-/// The most calls under way in all, beside the [`FREE_CALLS`] of each connection: with those of all connections, 8192 calls that
-/// hold some 2 KiB each.
+/// The most calls under way in all, beside the [`FREE_CALLS`] of each connection: with those of all connections, 8192
+/// calls that hold some 2 KiB each.
 ///
 /// [`FREE_CALLS`]: crate::ipc::protocol::FREE_CALLS
 pub(super) const MAX_CALLS_IN_ALL: usize = 4096;
@@ -52,8 +52,8 @@ impl ServerQuotas {
     }
 }
 
-/// A quota of which a part is reserved for the daemon's owner, so that other users cannot keep the owner from inspecting the
-/// daemon.
+/// A quota of which a part is reserved for the daemon's owner, so that other users cannot keep the owner from
+/// inspecting the daemon.
 #[derive(Debug, Default)]
 struct ReservedQuota {
     all: Arc<AtomicUsize>,

@@ -21,7 +21,8 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Waits until an application of the recipient has received it. When this future is dropped, the message is still sent.
+    /// Waits until an application of the recipient has received it. When this future is dropped, the message is still
+    /// sent.
     ///
     /// # Errors
     /// [`SendError::Expired`](crate::SendError::Expired) when its time to live ran out before.

@@ -30,8 +30,8 @@ const PHASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval at which the server checks that its socket is still at its path.
 const SOCKET_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The first pause after a failed accept, most often for lack of file descriptors. The pause doubles while the failure lasts,
-/// up to [`MAX_ACCEPT_PAUSE`].
+/// The first pause after a failed accept, most often for lack of file descriptors. The pause doubles while the failure
+/// lasts, up to [`MAX_ACCEPT_PAUSE`].
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause after a failed accept.
@@ -102,8 +102,8 @@ impl Server {
         }
     }
 
-    /// Puts the socket back when its file was removed or its directory replaced, because otherwise no client finds the daemon
-    /// and only a signal stops it. An error is logged when it differs from the last one.
+    /// Puts the socket back when its file was removed or its directory replaced, because otherwise no client finds the
+    /// daemon and only a signal stops it. An error is logged when it differs from the last one.
     pub(super) fn restore(&self, socket: &Socket, admin: &impl Admin, last_error: &mut Option<String>) {
         if socket.is_at(&self.path) {
             *last_error = None;
@@ -148,14 +148,15 @@ impl Server {
                 tracing::debug!(%reason, uid, "a client's connection ended");
             }
         };
-        // The task ends by itself: when its client closes, when the server closes, or when it is provisional and evicted.
+        // The task ends by itself: when its client closes, when the server closes, or when it is provisional and
+        // evicted.
         drop(rt::spawn(async move {
             let _ = Abortable::new(connection, registration).await;
         }));
     }
 
-    /// Accepts no more connections and no more calls, ends the calls that wait, and gives back the messages that were fetched and
-    /// not confirmed. Replies that are ready are still written. This takes at most two seconds.
+    /// Accepts no more connections and no more calls, ends the calls that wait, and gives back the messages that were
+    /// fetched and not confirmed. Replies that are ready are still written. This takes at most two seconds.
     pub async fn drain(&self) {
         let lifecycle = &self.admission.lifecycle;
         lifecycle.enter(Phase::Draining);

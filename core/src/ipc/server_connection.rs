@@ -99,8 +99,8 @@ enum ConnectionGrant {
     Provisional(#[allow(dead_code, reason = "it is given back when it is dropped")] ProvisionalEntry),
 }
 
-/// The counts that a stopping server waits for. They are dropped only when the calls have ended and the messages that they
-/// fetched have been given back, since the server goes on to the next phase then.
+/// The counts that a stopping server waits for. They are dropped only when the calls have ended and the messages that
+/// they fetched have been given back, since the server goes on to the next phase then.
 struct DrainGuards {
     calling: Option<CountGuard>,
     unconfirmed: Option<CountGuard>,
@@ -151,8 +151,8 @@ async fn serve<A: Admin>(
     loop {
         futures::select_biased! {
             written = writer => return Ok(written?),
-            // This branch stands before the calls, so that none of them fetches the messages that another connection gives
-            // back when the daemon stops.
+            // This branch stands before the calls, so that none of them fetches the messages that another connection
+            // gives back when the daemon stops.
             next = admission.lifecycle.beyond(phase).fuse() => {
                 phase = next;
                 // The client that stopped the daemon waits for the end of its connection.

@@ -72,8 +72,8 @@ impl<A: Admin> ClientSession<A> {
 
     /// Answers a call. The future may be dropped at any await.
     ///
-    /// Each kind of call that waits has a future of its own, because thousands may wait: one that waits for a message holds no
-    /// memory that only a list needs.
+    /// Each kind of call that waits has a future of its own, because thousands may wait: one that waits for a message
+    /// holds no memory that only a list needs.
     pub(super) fn answer(
         self: Arc<Self>,
         id: u64,
@@ -120,9 +120,9 @@ impl<A: Admin> ClientSession<A> {
 
     /// Makes a list and sends it, when it is the turn of this call.
     ///
-    /// One list is made at a time on each connection and in the whole daemon, and a pause of three times its duration follows, so
-    /// that lists take at most a quarter of the router's time. No list is made for a client that has not read the ones before, so
-    /// that unread lists are bounded.
+    /// One list is made at a time on each connection and in the whole daemon, and a pause of three times its duration
+    /// follows, so that lists take at most a quarter of the router's time. No list is made for a client that has not
+    /// read the ones before, so that unread lists are bounded.
     async fn list(&self, id: u64, call: Call) {
         let _own_turn = self.listing.lock().await;
         let turn = loop {
@@ -287,8 +287,8 @@ impl<A: Admin> ClientSession<A> {
         sent.delivered().await.map_err(Failure::Send)
     }
 
-    /// Fetches messages. There is no await between the moment at which they leave the inbox and the moment at which they are
-    /// kept as unconfirmed, so that a dropped future loses none.
+    /// Fetches messages. There is no await between the moment at which they leave the inbox and the moment at which
+    /// they are kept as unconfirmed, so that a dropped future loses none.
     pub(super) async fn receive(
         &self,
         id: u64,
@@ -362,8 +362,8 @@ impl<A: Admin> ClientSession<A> {
         }
     }
 
-    /// Whether the user may see an event. Users that do not own the daemon see the state of the mesh and the messages for their
-    /// own addresses, but not the traffic of others.
+    /// Whether the user may see an event. Users that do not own the daemon see the state of the mesh and the messages
+    /// for their own addresses, but not the traffic of others.
     fn may_see(&self, event: &Event) -> bool {
         match event {
             Event::MessageReceived { to, .. } => self.may_use(to).is_ok(),

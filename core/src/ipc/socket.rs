@@ -112,8 +112,8 @@ pub(super) fn peer_uid(stream: &Async<UnixStream>) -> io::Result<u32> {
     Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
 }
 
-/// The user id of this process: where the kernel does not report the peer's in a safe way, only the mode of the socket decides
-/// on access, and every user that may connect counts as the owner.
+/// The user id of this process: where the kernel does not report the peer's in a safe way, only the mode of the socket
+/// decides on access, and every user that may connect counts as the owner.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn peer_uid(_stream: &Async<UnixStream>) -> io::Result<u32> {
     Ok(rustix::process::geteuid().as_raw())

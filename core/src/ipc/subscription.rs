@@ -10,8 +10,8 @@ use crate::ipc::error::ClientError;
 use crate::ipc::protocol::StreamItem;
 use crate::types::{Event, Hop, Timestamp};
 
-/// The events of the node, as they happen; see [`Client::events`](crate::ipc::Client::events). The stream ends when the daemon
-/// stops or the connection is lost.
+/// The events of the node, as they happen; see [`Client::events`](crate::ipc::Client::events). The stream ends when the
+/// daemon stops or the connection is lost.
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) call: PendingCall,

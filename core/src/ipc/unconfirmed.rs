@@ -7,8 +7,8 @@ use crate::ipc::protocol::{MAX_UNCONFIRMED, MAX_UNCONFIRMED_BYTES};
 use crate::node::Node;
 use crate::types::Message;
 
-/// The unconfirmed messages of one connection. When it is dropped, they go back to the heads of their inboxes, in the order in
-/// which they were fetched.
+/// The unconfirmed messages of one connection. When it is dropped, they go back to the heads of their inboxes, in the
+/// order in which they were fetched.
 pub(super) struct UnconfirmedMessages {
     node: Node,
     table: Mutex<UnconfirmedTable>,
