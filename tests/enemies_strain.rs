@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rouse_tests::hostile::{Aim, Attack, Report};
+use rouse_tests::hostile::{Target, Attack, Report};
 use rouse_tests::{Daemon, Noticed, Strain, programs, usage};
 
 /// The length of each attack.
@@ -38,9 +38,9 @@ impl Line {
     }
 
     /// An attack on the one in the middle.
-    fn aim(&self) -> Aim {
+    fn target(&self) -> Target {
         let to: SocketAddr = self.0[1].uri().trim_start_matches("udp:").parse().unwrap();
-        Aim { time: TIME, count: u64::MAX, ..Aim::at(to) }
+        Target { time: TIME, count: u64::MAX, ..Target::at(to) }
     }
 
     /// The times since which the links of the middle to the two others are up.
@@ -55,8 +55,8 @@ fn bears(name: &str) -> Report {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (attacked, calm) = (Line::new(), Line::new());
     let (links, began, before) = (attacked.links(), Instant::now(), usage(attacked.0[1].pid()));
-    let (attack, aim) = (Attack::named(name).unwrap(), attacked.aim());
-    let running = std::thread::spawn(move || attack.run(&aim).unwrap());
+    let (attack, target) = (Attack::named(name).unwrap(), attacked.target());
+    let running = std::thread::spawn(move || attack.run(&target).unwrap());
     let [strained, beside] = attacked.strain().watch_beside(&calm.strain(), TIME).unwrap();
     let report = running.join().unwrap();
     let share = (usage(attacked.0[1].pid()).cpu - before.cpu).as_secs_f64() / began.elapsed().as_secs_f64();

@@ -15,9 +15,9 @@ const DEAR: [(&str, usize); 3] = [("handshake", 300), ("client_socket", 300), ("
 const LONGEST: usize = 16 << 10;
 
 /// xorshift64* (Vigna 2016): the same nonsense in every run.
-struct Chance(u64);
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -35,24 +35,24 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 }
 
 /// A few small changes, or one to the structure: a part left out, said twice, or taken from another seed.
-fn mutated(chance: &mut Chance, seeds: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = seeds[chance.below(seeds.len())].clone();
-    for _ in 0..=chance.below(4) {
-        let (from, to) = (chance.below(bytes.len() + 1), chance.below(bytes.len() + 1));
+fn mutated(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = seeds[random.below(seeds.len())].clone();
+    for _ in 0..=random.below(4) {
+        let (from, to) = (random.below(bytes.len() + 1), random.below(bytes.len() + 1));
         let (from, to) = (from.min(to), from.max(to));
-        match chance.below(8) {
+        match random.below(8) {
             0 => bytes.truncate(to),
             1 => drop(bytes.drain(from..to)),
             2 => bytes.extend_from_within(from..to),
             3 => {
-                let other = &seeds[chance.below(seeds.len())];
+                let other = &seeds[random.below(seeds.len())];
                 bytes.truncate(from);
-                bytes.extend_from_slice(&other[chance.below(other.len() + 1)..]);
+                bytes.extend_from_slice(&other[random.below(other.len() + 1)..]);
             }
-            4 => bytes.insert(from, chance.below(256) as u8),
+            4 => bytes.insert(from, random.below(256) as u8),
             _ => {
                 if let Some(byte) = bytes.get_mut(from) {
-                    *byte ^= 1 << chance.below(8);
+                    *byte ^= 1 << random.below(8);
                 }
             }
         }
@@ -83,9 +83,9 @@ fn run(name: &str, target: FuzzTarget) {
     check(&[]);
     seeds.iter().for_each(|seed| check(seed));
     let most = DEAR.iter().find(|(dear, _)| *dear == name).map_or(MUTATIONS, |(_, most)| *most);
-    let mut chance = Chance(0x726f_7573_6521);
+    let mut random = Random(0x726f_7573_6521);
     for _ in 0..most {
-        check(&mutated(&mut chance, &seeds));
+        check(&mutated(&mut random, &seeds));
     }
     println!("{name}: {most} mutations of {} seeds in {:?}", seeds.len(), begin.elapsed());
 }

@@ -19,9 +19,9 @@ const WARM: usize = 100_000;
 const LEEWAY: u64 = 4 << 20;
 
 /// xorshift64* (Vigna 2016): good enough to be nonsense, and the same nonsense in every run.
-struct Chance(u64);
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn next(&mut self) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -40,32 +40,32 @@ impl Chance {
 }
 
 /// The next evil datagram.
-fn evil(chance: &mut Chance, real: &[Vec<u8>], out: &mut Vec<u8>) {
-    if chance.below(4) == 0 {
-        let longest = if chance.below(16) == 0 { 9000 } else { 200 };
-        let length = chance.below(longest);
-        return chance.fill(out, length);
+fn evil(random: &mut Random, real: &[Vec<u8>], out: &mut Vec<u8>) {
+    if random.below(4) == 0 {
+        let longest = if random.below(16) == 0 { 9000 } else { 200 };
+        let length = random.below(longest);
+        return random.fill(out, length);
     }
     out.clear();
-    out.extend_from_slice(&real[chance.below(real.len())]);
-    match chance.below(6) {
+    out.extend_from_slice(&real[random.below(real.len())]);
+    match random.below(6) {
         // As it was: a replay.
         0 => {}
-        1 => out.truncate(chance.below(out.len() + 1)),
-        2 => out.extend_from_within(..chance.below(out.len() + 1)),
+        1 => out.truncate(random.below(out.len() + 1)),
+        2 => out.extend_from_within(..random.below(out.len() + 1)),
         3 => {
             // The head of one on the body of another.
-            let other = &real[chance.below(real.len())];
-            let cut = chance.below(out.len().min(other.len()) + 1);
+            let other = &real[random.below(real.len())];
+            let cut = random.below(out.len().min(other.len()) + 1);
             out[..cut].copy_from_slice(&other[..cut]);
         }
         _ => {
-            for _ in 0..=chance.below(8) {
+            for _ in 0..=random.below(8) {
                 // The first bytes more often: there the decisions are made.
-                let reach = if chance.below(2) == 0 { 16 } else { out.len() };
-                let at = chance.below(reach.min(out.len()).max(1));
+                let reach = if random.below(2) == 0 { 16 } else { out.len() };
+                let at = random.below(reach.min(out.len()).max(1));
                 if let Some(byte) = out.get_mut(at) {
-                    *byte ^= 1 << chance.below(8);
+                    *byte ^= 1 << random.below(8);
                 }
             }
         }
@@ -99,7 +99,7 @@ fn a_million_hostile_datagrams_change_nothing_but_counters() {
     let strangers: Vec<UdpSocket> =
         (1..=8u8).map(|n| UdpSocket::bind((Ipv4Addr::new(127, 0, 1, n), 0)).unwrap()).collect();
     let before = counts(&daemon);
-    let (mut chance, mut bytes) = (Chance(0x726f_7573_6521), Vec::new());
+    let (mut random, mut bytes) = (Random(0x726f_7573_6521), Vec::new());
     let mut warm = None;
     let mut lost_in_kernel = 0;
     let datagrams = match std::env::var("ROUSE_DATAGRAMS") {
@@ -107,7 +107,7 @@ fn a_million_hostile_datagrams_change_nothing_but_counters() {
         Err(_) => DATAGRAMS,
     };
     for n in 0..datagrams {
-        evil(&mut chance, &real, &mut bytes);
+        evil(&mut random, &real, &mut bytes);
         // Each eighth as if it came from the neighbour itself. A datagram too long for the system is not sent.
         match n % 9 {
             8 => drop(cable.inject(&bytes)),

@@ -21,8 +21,15 @@ pub struct DaemonBuilder {
     arguments: Vec<String>,
 }
 
+impl Programs {
+    /// A daemon to be started.
+    pub fn daemon(&self) -> DaemonBuilder {
+        DaemonBuilder::new(self.clone())
+    }
+}
+
 impl DaemonBuilder {
-    pub(crate) fn new(programs: Programs) -> Self {
+    fn new(programs: Programs) -> Self {
         let listen = Some("udp:127.0.0.1:0".to_owned());
         DaemonBuilder {
             programs,

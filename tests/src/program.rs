@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::daemon::DaemonBuilder;
 use crate::wait::PATIENCE;
 
 /// Where the programs are.
@@ -28,11 +27,6 @@ impl Programs {
     /// The folder that they are in.
     pub fn folder(&self) -> &Path {
         self.roused.parent().unwrap_or(Path::new("."))
-    }
-
-    /// A daemon to be started.
-    pub fn daemon(&self) -> DaemonBuilder {
-        DaemonBuilder::new(self.clone())
     }
 
     /// The command line without a daemon in mind, and with nothing of the user's environment.

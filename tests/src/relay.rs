@@ -14,11 +14,11 @@ const TAPPED: usize = 512;
 
 /// A relay in front of one daemon: whoever dials it reaches that daemon, one caller at a time.
 pub struct Relay {
-    shared: Arc<Shared>,
+    shared: Arc<RelayState>,
     threads: Vec<JoinHandle<()>>,
 }
 
-struct Shared {
+struct RelayState {
     /// Where the caller sends to.
     front: Arc<UdpSocket>,
     /// What the daemon takes for its neighbour.
@@ -46,7 +46,7 @@ impl Relay {
     /// When the system gives it no sockets.
     pub fn new(uri: &str) -> Self {
         let target = uri.trim_start_matches("udp:").parse().expect("a URI with address and port");
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RelayState {
             front: Arc::new(socket()),
             back: Mutex::new(Arc::new(socket())),
             elsewhere: socket(),
@@ -60,7 +60,7 @@ impl Relay {
             went: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         });
-        let ways: [fn(&Shared); 2] = [Shared::forward, Shared::backward];
+        let ways: [fn(&RelayState); 2] = [RelayState::forward, RelayState::backward];
         let threads = ways.map(|way| {
             let shared = shared.clone();
             thread::spawn(move || way(&shared))
@@ -143,7 +143,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
+impl RelayState {
     fn back(&self) -> Arc<UdpSocket> {
         lock(&self.back).clone()
     }
@@ -173,12 +173,12 @@ impl Shared {
     /// Passes on what comes to `socket`. What cannot be sent is lost, as datagrams are.
     fn pump(&self, socket: impl Fn() -> Arc<UdpSocket>, pass: impl Fn(SocketAddr, &[u8])) {
         let mut buffer = vec![0; 65_536];
-        let mut chance = Chance(1);
+        let mut losses = LossSequence(1);
         while !self.stop.load(Relaxed) {
             // A time-out, or the port at the other end is closed: the cable stays.
             let Ok((length, from)) = socket().recv_from(&mut buffer) else { continue };
             let Some(datagram) = buffer.get(..length) else { continue };
-            if self.cut.load(Relaxed) || chance.next() % 1000 < self.loss.load(Relaxed) {
+            if self.cut.load(Relaxed) || losses.next() % 1000 < self.loss.load(Relaxed) {
                 continue;
             }
             self.came.fetch_max(length, Relaxed);
@@ -199,9 +199,9 @@ impl Shared {
 }
 
 /// Numbers that look random and repeat: a linear congruential generator with Knuth's constants (MMIX).
-struct Chance(u64);
+struct LossSequence(u64);
 
-impl Chance {
+impl LossSequence {
     fn next(&mut self) -> u32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as u32

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use rouse_tests::hostile::{ATTACKS, Aim, Attack};
+use rouse_tests::hostile::{ATTACKS, Attack, Target};
 
 /// A hostile node, to see what a daemon makes of it.
 #[derive(Parser)]
@@ -74,8 +74,8 @@ fn main() -> Result<()> {
             bail!("{at} is neither loopback nor private: say --anywhere if you may attack it");
         }
     }
-    let aim = Aim { to, also, time: Duration::from_secs(seconds), count, mesh_key, seed };
+    let target = Target { to, also, time: Duration::from_secs(seconds), count, mesh_key, seed };
     let Some(attack) = Attack::named(&attack) else { bail!("there is no attack {attack}") };
-    print!("{}", attack.run(&aim)?);
+    print!("{}", attack.run(&target)?);
     Ok(())
 }

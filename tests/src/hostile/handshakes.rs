@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rouse_core::internals::raw::frames::{self, ForgedInitiation};
 
-use super::{Aim, Enemy, Report};
+use super::link::HostileLink;
+use super::target::{Report, Target};
 
-const BREATH: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(2);
 /// Sockets at once: on loopback each has an address of its own, as if it were another host.
 const HOSTS: u64 = 128;
 /// How many begin handshakes before the next ones do.
@@ -27,21 +28,21 @@ fn take(socket: &UdpSocket, mut each: impl FnMut(&[u8])) -> (u64, u64) {
     (count, bytes)
 }
 
-pub(super) fn half_open(aim: &Aim) -> Result<Report> {
-    let (mut chance, mut clock) = (aim.chance(), aim.clock());
-    let hosts: Vec<UdpSocket> = (0..HOSTS).map(|nth| aim.socket(nth)).collect::<Result<_>>()?;
+pub(super) fn half_open(target: &Target) -> Result<Report> {
+    let (mut random, mut budget) = (target.random(), target.budget());
+    let hosts: Vec<UdpSocket> = (0..HOSTS).map(|nth| target.socket(nth)).collect::<Result<_>>()?;
     let mut last: Vec<Option<ForgedInitiation>> = vec![None; hosts.len()];
     let (mut begun, mut answered, mut cookies) = (0, 0, 0);
-    while clock.tick() {
-        let nth = chance.below(hosts.len());
-        let opening = ForgedInitiation::new(chance.number() as u32, chance.array());
-        let _ = hosts[nth].send_to(&opening.bytes(), aim.to);
+    while budget.tick() {
+        let nth = random.below(hosts.len());
+        let opening = ForgedInitiation::new(random.number() as u32, random.array());
+        let _ = hosts[nth].send_to(&opening.bytes(), target.to);
         last[nth] = Some(opening);
         begun += 1;
         if begun % VOLLEY != 0 {
             continue;
         }
-        thread::sleep(BREATH);
+        thread::sleep(PAUSE);
         for (host, opening) in hosts.iter().zip(&last) {
             let mut asked = None;
             take(host, |frame| match frames::requested_cookie(frame) {
@@ -49,8 +50,8 @@ pub(super) fn half_open(aim: &Aim) -> Result<Report> {
                 None => answered += 1,
             });
             // Every second host pretends to be honest.
-            if let (Some(cookie), Some(opening), true) = (asked, opening, chance.below(2) == 0) {
-                let _ = host.send_to(&ForgedInitiation { cookie, ..*opening }.bytes(), aim.to);
+            if let (Some(cookie), Some(opening), true) = (asked, opening, random.below(2) == 0) {
+                let _ = host.send_to(&ForgedInitiation { cookie, ..*opening }.bytes(), target.to);
                 cookies += 1;
             }
         }
@@ -58,81 +59,86 @@ pub(super) fn half_open(aim: &Aim) -> Result<Report> {
     Ok(Report::default().with("begun", begun).with("answered", answered).with("cookies_shown", cookies))
 }
 
-pub(super) fn replay(aim: &Aim) -> Result<Report> {
-    let (mut clock, elsewhere) = (aim.clock(), aim.socket(0)?);
-    let enemy = aim.link(0)?;
-    let shaken: Vec<Vec<u8>> = enemy
+pub(super) fn replay(target: &Target) -> Result<Report> {
+    let (mut budget, elsewhere) = (target.budget(), target.socket(0)?);
+    let link = target.link(0)?;
+    let shaken: Vec<Vec<u8>> = link
         .sent()
         .into_iter()
         .filter(|frame| frame.first().is_some_and(|kind| *kind <= frames::HANDSHAKES))
         .collect();
     let (mut replayed, mut answered) = (0, 0);
-    while clock.tick() {
+    while budget.tick() {
         for frame in &shaken {
-            enemy.send(frame);
-            let _ = elsewhere.send_to(frame, aim.to);
+            link.send(frame);
+            let _ = elsewhere.send_to(frame, target.to);
             replayed += 2;
         }
         answered += take(&elsewhere, |_| {}).0;
-        thread::sleep(BREATH);
+        thread::sleep(PAUSE);
     }
-    let lost = u64::from(enemy.end().is_some());
+    let lost = u64::from(link.end().is_some());
     Ok(Report::default().with("replayed", replayed).with("answered", answered).with("link_lost", lost))
 }
 
-/// As many as an enemy can be at once.
+/// As many as an hostile can be at once.
 const CROWD: u64 = 64;
 
-pub(super) fn crowd(aim: &Aim) -> Result<Report> {
-    let mut clock = aim.clock();
+pub(super) fn crowd(target: &Target) -> Result<Report> {
+    let mut budget = target.budget();
     let mut crowd = Vec::new();
-    for nth in 0..aim.count.min(CROWD) {
-        let from = aim.socket(nth)?.local_addr()?.ip();
-        crowd.push(Enemy::dial_from(from, aim.to, &aim.identity(100 + nth), aim.mesh_key)?);
+    for nth in 0..target.count.min(CROWD) {
+        let from = target.socket(nth)?.local_addr()?.ip();
+        crowd.push(HostileLink::dial_from(from, target.to, &target.identity(100 + nth), target.mesh_key)?);
     }
-    while Instant::now() < clock.end && clock.left > 0 {
-        thread::sleep(BREATH);
+    while Instant::now() < budget.end && budget.left > 0 {
+        thread::sleep(PAUSE);
         // Whoever was sent away comes again, as somebody else.
-        for (enemy, nth) in crowd.iter_mut().zip(0..) {
-            if enemy.end().is_some() {
-                let from = aim.socket(nth)?.local_addr()?.ip();
-                *enemy = Enemy::dial_from(from, aim.to, &aim.identity(1000 + clock.left), aim.mesh_key)?;
-                clock.left -= 1;
+        for (link, nth) in crowd.iter_mut().zip(0..) {
+            if link.end().is_some() {
+                let from = target.socket(nth)?.local_addr()?.ip();
+                *link = HostileLink::dial_from(
+                    from,
+                    target.to,
+                    &target.identity(1000 + budget.left),
+                    target.mesh_key,
+                )?;
+                budget.left -= 1;
             }
         }
     }
-    let linked = crowd.iter().filter(|enemy| enemy.is_linked()).count();
+    let linked = crowd.iter().filter(|link| link.is_linked()).count();
     Ok(Report::default().with("links", linked as u64))
 }
 
-pub(super) fn amplify(aim: &Aim) -> Result<Report> {
-    let (mut chance, mut clock) = (aim.chance(), aim.clock());
-    let hosts: Vec<UdpSocket> = (0..HOSTS).map(|nth| aim.socket(nth)).collect::<Result<_>>()?;
+pub(super) fn amplify(target: &Target) -> Result<Report> {
+    let (mut random, mut budget) = (target.random(), target.budget());
+    let hosts: Vec<UdpSocket> = (0..HOSTS).map(|nth| target.socket(nth)).collect::<Result<_>>()?;
     let (mut sent, mut out, mut back) = (0u64, 0u64, 0u64);
     let mut worst = 0;
-    while clock.tick() {
-        let mut opening = ForgedInitiation::new(chance.number() as u32, chance.array());
-        match chance.below(5) {
-            0 => opening.version = chance.number() as u8,
-            1 => opening.flags = chance.number() as u8,
-            2 => opening.length = chance.below(frames::INITIATION_BYTES + 200),
-            3 => opening.cookie = chance.array(),
+    while budget.tick() {
+        let mut opening = ForgedInitiation::new(random.number() as u32, random.array());
+        match random.below(5) {
+            0 => opening.version = random.number() as u8,
+            1 => opening.flags = random.number() as u8,
+            2 => opening.length = random.below(frames::INITIATION_BYTES + 200),
+            3 => opening.cookie = random.array(),
             _ => {}
         }
         let mut bytes = opening.bytes();
-        match chance.below(6) {
-            0 => bytes.iter_mut().take(1).for_each(|kind| *kind = 1 + (chance.number() % 5) as u8),
-            1 => bytes = chance.some(0, 600),
-            2 => bytes = frames::forged(chance.number() as u32, chance.number(), &chance.some(0, 1200)),
+        match random.below(6) {
+            0 => bytes.iter_mut().take(1).for_each(|kind| *kind = 1 + (random.number() % 5) as u8),
+            1 => bytes = random.some(0, 600),
+            2 => bytes = frames::forged(random.number() as u32, random.number(), &random.some(0, 1200)),
             _ => {}
         }
-        let host = &hosts[chance.below(hosts.len())];
-        if host.send_to(&bytes, aim.to).is_ok() {
+        let host = &hosts[random.below(hosts.len())];
+        if host.send_to(&bytes, target.to).is_ok() {
             sent += 1;
             out += bytes.len() as u64;
         }
         if sent.is_multiple_of(VOLLEY) {
-            thread::sleep(BREATH);
+            thread::sleep(PAUSE);
             for host in &hosts {
                 let mut longest = 0;
                 back += take(host, |frame| longest = longest.max(frame.len() as u64)).1;

@@ -13,10 +13,11 @@ use async_std::future::timeout;
 use async_std::task;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
-use crate::MTU;
 use crate::measure::{Latency, latency, rate};
 
-/// What sockets ask the kernel for, as the netmod does.
+/// The bytes of a datagram, as nodes send them.
+const MTU: usize = 1200;
+/// The socket buffers that are requested from the kernel, as the netmod does.
 const BUFFER: usize = 4 << 20;
 /// The most bytes that the kernel takes in one call, and the most segments.
 const MAX_TRAIN: usize = 65_507;

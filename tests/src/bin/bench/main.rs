@@ -15,8 +15,6 @@ mod nodes;
 use measure::Latency;
 use nodes::Mesh;
 
-/// The bytes of a datagram, as nodes send them.
-const MTU: usize = 1200;
 const SIZES: [(usize, &str); 3] = [(64, "64 B"), (1024, "1 KiB"), (60_000, "60 kB")];
 
 fn main() -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! What an input is made of: numbers with names. A search changes the numbers, a layer makes bytes of them.
 
-use rouse_tests::hostile::Chance;
+use rouse_tests::hostile::Random;
 
 use crate::pools::Pool;
 
@@ -100,24 +100,24 @@ impl Part {
     }
 
     /// Any one.
-    fn any(kinds: &[Kind], kind: usize, chance: &mut Chance) -> Self {
+    fn any(kinds: &[Kind], kind: usize, random: &mut Random) -> Self {
         let mut part = Part::usual(kinds, kind);
         for at in 0..part.numbers.len() {
-            if chance.below(3) > 0 {
-                part.change(kinds, at, chance);
+            if random.below(3) > 0 {
+                part.change(kinds, at, random);
             }
         }
-        part.times = TIMES[chance.below(TIMES.len())];
+        part.times = TIMES[random.below(TIMES.len())];
         part
     }
 
-    fn change(&mut self, kinds: &[Kind], at: usize, chance: &mut Chance) {
+    fn change(&mut self, kinds: &[Kind], at: usize, random: &mut Random) {
         let values = kinds[self.kind].genes[at].values;
         let (value, vary) = &mut self.numbers[at];
-        match chance.below(8) {
-            0..=4 => *value = values[chance.below(values.len())],
-            5 => *value = value.wrapping_add([1, 2, u64::MAX, u64::MAX - 1][chance.below(4)]),
-            6 => *vary = Vary::Step(STEPS[chance.below(STEPS.len())]),
+        match random.below(8) {
+            0..=4 => *value = values[random.below(values.len())],
+            5 => *value = value.wrapping_add([1, 2, u64::MAX, u64::MAX - 1][random.below(4)]),
+            6 => *vary = Vary::Step(STEPS[random.below(STEPS.len())]),
             _ => *vary = if *vary == Vary::Same { Vary::Any } else { Vary::Same },
         }
     }
@@ -131,7 +131,7 @@ impl Part {
             Vary::Same => value,
             Vary::Step(step) => value.wrapping_add_signed(step.wrapping_mul(nth as i64)),
             Vary::Any => {
-                let mut mixed = Chance::new(nth.wrapping_add(at as u64) | 1);
+                let mut mixed = Random::new(nth.wrapping_add(at as u64) | 1);
                 let number = mixed.number();
                 // Below what it is, or anything when that is nothing.
                 if value == 0 { number } else { number % value.saturating_add(1) }
@@ -168,48 +168,48 @@ impl Recipe {
     }
 
     /// Any row of inputs that ends in one kind.
-    pub fn any(kinds: &[Kind], kind: usize, chance: &mut Chance) -> Self {
-        let setup = (0..chance.below(SETUP + 1)).map(|_| {
+    pub fn any(kinds: &[Kind], kind: usize, random: &mut Random) -> Self {
+        let setup = (0..random.below(SETUP + 1)).map(|_| {
             // Half of them are of the kind itself: what is like it meets it most often.
-            let other = if chance.below(2) == 0 { kind } else { chance.below(kinds.len()) };
-            Part::any(kinds, other, chance)
+            let other = if random.below(2) == 0 { kind } else { random.below(kinds.len()) };
+            Part::any(kinds, other, random)
         });
         let setup = setup.collect();
-        let pace = PACES[chance.below(PACES.len())];
-        Recipe { setup, dear: Part::any(kinds, kind, chance), pace }
+        let pace = PACES[random.below(PACES.len())];
+        Recipe { setup, dear: Part::any(kinds, kind, random), pace }
     }
 
     /// One like it.
-    pub fn changed(&self, kinds: &[Kind], chance: &mut Chance) -> Self {
+    pub fn changed(&self, kinds: &[Kind], random: &mut Random) -> Self {
         let mut recipe = self.clone();
-        for _ in 0..=chance.below(3) {
-            recipe.change(kinds, chance);
+        for _ in 0..=random.below(3) {
+            recipe.change(kinds, random);
         }
         recipe
     }
 
-    fn change(&mut self, kinds: &[Kind], chance: &mut Chance) {
-        match chance.below(8) {
-            0 => self.pace = PACES[chance.below(PACES.len())],
+    fn change(&mut self, kinds: &[Kind], random: &mut Random) {
+        match random.below(8) {
+            0 => self.pace = PACES[random.below(PACES.len())],
             1 if self.setup.len() < SETUP => {
-                let other = if chance.below(2) == 0 { self.dear.kind } else { chance.below(kinds.len()) };
-                let at = chance.below(self.setup.len() + 1);
+                let other = if random.below(2) == 0 { self.dear.kind } else { random.below(kinds.len()) };
+                let at = random.below(self.setup.len() + 1);
                 // What prepares for an input is often nearly the same input.
                 let like =
-                    if other == self.dear.kind { self.dear.clone() } else { Part::any(kinds, other, chance) };
+                    if other == self.dear.kind { self.dear.clone() } else { Part::any(kinds, other, random) };
                 self.setup.insert(at, like);
             }
-            2 if !self.setup.is_empty() => drop(self.setup.remove(chance.below(self.setup.len()))),
+            2 if !self.setup.is_empty() => drop(self.setup.remove(random.below(self.setup.len()))),
             3 | 4 if !self.setup.is_empty() => {
-                let nth = chance.below(self.setup.len());
+                let nth = random.below(self.setup.len());
                 let part = &mut self.setup[nth];
-                part.times = TIMES[chance.below(TIMES.len())];
+                part.times = TIMES[random.below(TIMES.len())];
                 if !part.numbers.is_empty() {
-                    part.change(kinds, chance.below(part.numbers.len()), chance);
+                    part.change(kinds, random.below(part.numbers.len()), random);
                 }
             }
             _ if self.dear.numbers.is_empty() => {}
-            _ => self.dear.change(kinds, chance.below(self.dear.numbers.len()), chance),
+            _ => self.dear.change(kinds, random.below(self.dear.numbers.len()), random),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rouse_tests::hostile::Chance;
+use rouse_tests::hostile::Random;
 
 use crate::layer::{Input, Layer, Subject};
 use crate::meter::{allocated, processor};
@@ -205,7 +205,7 @@ const BEST: usize = 4;
 /// Looks for the dearest input of a kind until time is up.
 pub fn search(subject: &Subject, ordinary: &Ordinary, kind: usize, seed: u64, time: Duration) -> Found {
     let kinds = subject.kinds;
-    let mut chance = Chance::new(seed);
+    let mut random = Random::new(seed);
     let end = Instant::now() + time;
     let first = Recipe::usual(Part::usual(kinds, kind));
     let ratio = |cost: &Cost| cost.nanos_per_packet() / ordinary.nanos(cost.bytes_per_packet());
@@ -222,9 +222,9 @@ pub fn search(subject: &Subject, ordinary: &Ordinary, kind: usize, seed: u64, ti
     let mut first = seeds.into_iter().chain(counting);
     while Instant::now() < end || tried < least {
         let pool = &best[tried as usize % 2];
-        let recipe = first.next().unwrap_or_else(|| match chance.below(4) {
-            0 => Recipe::any(kinds, kind, &mut chance),
-            _ => pool[chance.below(pool.len())].1.changed(kinds, &mut chance),
+        let recipe = first.next().unwrap_or_else(|| match random.below(4) {
+            0 => Recipe::any(kinds, kind, &mut random),
+            _ => pool[random.below(pool.len())].1.changed(kinds, &mut random),
         });
         let cost = measure(subject, &recipe, Effort::of(PATIENCE), Duration::ZERO);
         for (pool, score) in best.iter_mut().zip([ratio(&cost), cost.held_per_byte()]) {

@@ -4,14 +4,7 @@ use std::time::Duration;
 
 use rouse_tests::{Outcome, Topology};
 
-use crate::{Fault, Options};
-
-/// What others reach on a machine of this kind, as measured beside this project.
-pub const OTHERS: &str = "\
-Others on a machine of this kind, daemons in namespaces as here:
-  ring of 6, cable cut / silent cut / relay killed: Yggdrasil 3.9-13 s / 3-13 s / 0.01-7 s; Babel 15-20 s, with 1 s hellos 5-6 s
-  line of 8, all started, end to end:               Yggdrasil 2.05 s; Babel 0.6-7.6 s
-  at rest per node, bytes/s sent, CPU, RSS:         Yggdrasil 389, 0.29 %, 13 MiB; Babel 39, 0.014 %, 2.3 MiB";
+use crate::options::{Fault, OTHERS, Options};
 
 /// What the row on routes means.
 const IDLE: &str = "\

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use rouse_core::{Address, Client, Event, RouteState};
 use rouse_tests::{Cables, Daemon, Programs};
 
-use crate::book::Book;
+use crate::route_monitor::Book;
 
 /// A daemon and the connection to it.
 pub struct Member {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rouse_tests::{Cables, Programs, Stream, Topology, usage};
 
-use crate::book::Broken;
 use crate::figures::Figures;
 use crate::mesh::Mesh;
-use crate::{Fault, Options, PATIENCE};
+use crate::options::{Fault, Options, PATIENCE};
+use crate::route_monitor::Broken;
 
 /// The pause between two looks into the book. What is measured are the times in it.
 const LOOK: Duration = Duration::from_millis(2);

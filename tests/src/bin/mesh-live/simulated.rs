@@ -7,7 +7,8 @@ use rouse_core::sim::{self, Fidelity, Sim};
 use rouse_tests::Cut;
 
 use crate::figures::Figures;
-use crate::{Fault, Options, PATIENCE, run};
+use crate::options::{Fault, Options, PATIENCE};
+use crate::run;
 
 /// What a bridge between two namespaces delays.
 const LATENCY: (Duration, Duration) = (Duration::from_micros(20), Duration::from_micros(100));

@@ -7,7 +7,7 @@ use rouse_core::sim::{Fault, Sim, Violation};
 
 use crate::args::{FaultKind, Scenario};
 use crate::figures::Figures;
-use crate::run::{CALM, Draw, quiet};
+use crate::random::Random;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -17,6 +17,9 @@ const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// The time in which a mesh becomes calm after a start or a repair.
+pub const CALM: Duration = secs(6);
+
 /// A mesh that has healed goes on talking of it for so long, and that counts as well.
 const AFTERMATH: Duration = secs(1);
 
@@ -24,7 +27,7 @@ const AFTERMATH: Duration = secs(1);
 pub fn strike(
     scenario: &Scenario,
     sim: &mut Sim,
-    draw: &mut Draw,
+    random: &mut Random,
     steady: f64,
     figures: &mut Figures,
 ) -> Result<(), Violation> {
@@ -32,33 +35,33 @@ pub fn strike(
     match scenario.fault {
         FaultKind::None => Ok(()),
         FaultKind::Link | FaultKind::Loss => {
-            let link = draw.below(sim.links());
+            let link = random.below(sim.links());
             sim.apply(Fault::Cut { link });
             measure(sim, patience, steady, figures)?;
             sim.apply(Fault::Heal { link });
             repaired(sim, patience)
         }
-        FaultKind::Silence => silence(sim, draw, patience, steady, figures),
+        FaultKind::Silence => silence(sim, random, patience, steady, figures),
         FaultKind::Node => {
-            let node = draw.below(sim.nodes());
+            let node = random.below(sim.nodes());
             sim.apply(Fault::Kill { node });
             measure(sim, patience, steady, figures)?;
             sim.apply(Fault::Restart { node });
             repaired(sim, patience)
         }
         FaultKind::Restart | FaultKind::Wipe => {
-            let node = draw.below(sim.nodes());
+            let node = random.below(sim.nodes());
             sim.apply(Fault::Kill { node });
             // Not always does everybody notice before it is back.
-            sim.run(if draw.below(2) == 0 { ms(1) } else { secs(3) })?;
+            sim.run(if random.below(2) == 0 { ms(1) } else { secs(3) })?;
             let wipe = scenario.fault == FaultKind::Wipe;
             sim.apply(if wipe { Fault::RestartWiped { node } } else { Fault::Restart { node } });
             measure(sim, patience, steady, figures)?;
             repaired(sim, patience)
         }
         FaultKind::Partition => partition(sim, patience, steady, figures),
-        FaultKind::Flap => flap(sim, draw, patience, figures),
-        FaultKind::Asymmetry => asymmetry(scenario, sim, draw, figures),
+        FaultKind::Flap => flap(sim, random, patience, figures),
+        FaultKind::Asymmetry => asymmetry(scenario, sim, random, figures),
         FaultKind::Mobility => mobility(scenario, sim, figures),
     }
 }
@@ -87,19 +90,19 @@ fn repaired(sim: &mut Sim, patience: Duration) -> Result<(), Violation> {
 /// A link with packets both ways falls silent.
 fn silence(
     sim: &mut Sim,
-    draw: &mut Draw,
+    random: &mut Random,
     patience: Duration,
     steady: f64,
     figures: &mut Figures,
 ) -> Result<(), Violation> {
     let direct = |sim: &Sim, link| sim.ends(link).filter(|[a, b]| sim.path(*a, *b) == Some(vec![*a, *b]));
-    let begin = draw.below(sim.links());
+    let begin = random.below(sim.links());
     let links = (0..sim.links()).map(|link| (link + begin) % sim.links());
     let Some((link, [a, b])) = links.filter_map(|link| Some((link, direct(sim, link)?))).next() else {
         return Ok(());
     };
     let flows = [(a, b), (b, a)].map(|ends| sim.send(ends, ms(5), 200, secs(4)));
-    sim.run(ms(500 + draw.below(1000) as u64))?;
+    sim.run(ms(500 + random.below(1000) as u64))?;
     sim.apply(Fault::Silence { link });
     measure(sim, patience, steady, figures)?;
     sim.run(secs(4))?;
@@ -146,10 +149,15 @@ fn partition(sim: &mut Sim, patience: Duration, steady: f64, figures: &mut Figur
 const HALF: Duration = ms(500);
 const FLAPS: u32 = 300;
 
-fn flap(sim: &mut Sim, draw: &mut Draw, patience: Duration, figures: &mut Figures) -> Result<(), Violation> {
+fn flap(
+    sim: &mut Sim,
+    random: &mut Random,
+    patience: Duration,
+    figures: &mut Figures,
+) -> Result<(), Violation> {
     let nodes = sim.nodes() as f64;
-    figures.steady.push(quiet(sim, secs(120))? / nodes);
-    let link = draw.below(sim.links());
+    figures.steady.push(control_rate(sim, secs(120))? / nodes);
+    let link = random.below(sim.links());
     sim.count_switches();
     let before = sim.control_bytes();
     for _ in 0..FLAPS {
@@ -173,15 +181,15 @@ const ARRIVE: f64 = 0.6;
 fn asymmetry(
     scenario: &Scenario,
     sim: &mut Sim,
-    draw: &mut Draw,
+    random: &mut Random,
     figures: &mut Figures,
 ) -> Result<(), Violation> {
-    let link = draw.below(sim.links());
-    let config = rouse_core::sim::Config { seed: draw.below(1 << 32) as u64, ..scenario.config(0) };
+    let link = random.below(sim.links());
+    let config = rouse_core::sim::Config { seed: random.below(1 << 32) as u64, ..scenario.config(0) };
     let mut busy = Sim::new(&scenario.topology(), config);
     busy.until_reachable(scenario.patience())?;
     busy.run(CALM)?;
-    let busy_link = draw.below(busy.links());
+    let busy_link = random.below(busy.links());
     worsen(sim, link, None, figures)?;
     worsen(&mut busy, busy_link, Some(secs(20)), figures)
 }
@@ -258,4 +266,14 @@ fn mobility(scenario: &Scenario, sim: &mut Sim, figures: &mut Figures) -> Result
     figures.dark.push(dark / steps as f64);
     figures.heal.push(sim.until_reachable(scenario.patience())?);
     Ok(())
+}
+
+/// Bytes of control per second of the whole network while nothing happens, over `span`.
+pub fn control_rate(sim: &mut Sim, span: Duration) -> Result<f64, Violation> {
+    if span.is_zero() {
+        return Ok(0.0);
+    }
+    let before = sim.control_bytes();
+    sim.run(span)?;
+    Ok((sim.control_bytes() - before) as f64 / span.as_secs_f64())
 }

@@ -10,6 +10,7 @@
 mod args;
 mod faults;
 mod figures;
+mod random;
 mod report;
 mod run;
 mod suite;

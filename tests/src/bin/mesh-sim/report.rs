@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use crate::args::{FaultKind, Scenario, Shape};
-use crate::figures::{Spread, bytes, resident, time};
+use crate::figures::{Figures, Spread, bytes, resident, time};
 use crate::run::{Outcome, run};
 
 /// What a scenario must show, where anything is demanded (`bars.md`, "Mesh").
@@ -114,59 +114,10 @@ fn print_costs(scenario: &Scenario, outcome: &Outcome) {
 
 /// The lines of a scenario's table.
 pub fn lines(scenario: &Scenario, outcome: &Outcome) -> Vec<Line> {
-    let (figures, bars) = (&outcome.figures, scenario.bars());
-    let mut lines = Vec::new();
-    let cold_bar = bars.time.filter(|_| scenario.fault == FaultKind::None);
-    if let Some(spread) = Spread::of(&figures.cold) {
-        lines.push(Line {
-            what: "cold start",
-            met: cold_bar.map(|bar| spread.max <= bar),
-            bar: cold_bar.map_or_else(String::new, time),
-            figures: [spread.p50, spread.p95, spread.max].map(time),
-        });
-    }
-    if let Some(spread) = Spread::of(&figures.heal) {
-        lines.push(Line {
-            what: "reachable again",
-            met: bars.time.map(|bar| spread.p95 <= bar),
-            bar: bars.time.map_or_else(String::new, time),
-            figures: [spread.p50, spread.p95, spread.max].map(time),
-        });
-    }
-    let counted = |values: &[u64]| {
-        Spread::of(values).map(|spread| [spread.p50, spread.p95, spread.max].map(|value| bytes(value as f64)))
-    };
-    if let Some(figures) = counted(&figures.cold_bytes) {
-        lines.push(Line { what: "start: sent per node", figures, bar: String::new(), met: None });
-    }
-    if let Some(shown) = counted(&figures.bytes) {
-        let middle = Spread::of(&figures.bytes).map_or(0, |spread| spread.p50);
-        lines.push(Line {
-            what: "fault: sent per node",
-            figures: shown,
-            met: bars.bytes.map(|bar| middle <= bar),
-            bar: bars.bytes.map_or_else(String::new, |bar| bytes(bar as f64)),
-        });
-    }
-    let mut add = |what, values: &[f64], show: fn(f64) -> String, bar: Option<(f64, &str)>| {
-        if let Some(spread) = Spread::of(values) {
-            lines.push(Line {
-                what,
-                figures: [spread.p50, spread.p95, spread.max].map(show),
-                bar: bar.map_or_else(String::new, |bar| bar.1.to_owned()),
-                met: bar.map(|bar| spread.p95 <= bar.0),
-            });
-        }
-    };
-    let share = |share: f64| format!("{:.2} %", share * 100.0);
-    add("steady B/s per node", &figures.steady, bytes, None);
-    let ratio: Vec<f64> = figures.flapping.iter().zip(&figures.steady).map(|(one, two)| one / two).collect();
-    add("flapping B/s per node", &figures.flapping, bytes, None);
-    add("flapping ÷ steady", &ratio, |ratio| format!("{ratio:.2}"), Some((2.0, "2")));
-    add("switches per 10 s", &figures.switches, |rate| format!("{rate:.2}"), Some((1.0, "1")));
-    add("ETX off by", &figures.etx_off, share, Some((0.15, "15 %")));
-    add("dark while moving", &figures.dark, share, None);
-    add("pairs without a route", &figures.unknown, share, None);
+    let figures = &outcome.figures;
+    let mut lines = times(scenario, figures);
+    lines.extend(volumes(scenario, figures));
+    lines.extend(ratios(figures));
     if figures.packets.0 > 0 {
         let (sent, arrived) = figures.packets;
         let lost = (sent - arrived) as f64 / sent as f64;
@@ -179,6 +130,72 @@ pub fn lines(scenario: &Scenario, outcome: &Outcome) -> Vec<Line> {
     }
     lines.extend(around(&figures.around));
     lines
+}
+
+/// The times of the start and of the healing.
+fn times(scenario: &Scenario, figures: &Figures) -> Vec<Line> {
+    let bars = scenario.bars();
+    let cold_bar = bars.time.filter(|_| scenario.fault == FaultKind::None);
+    let cold = Spread::of(&figures.cold).map(|spread| Line {
+        what: "cold start",
+        met: cold_bar.map(|bar| spread.max <= bar),
+        bar: cold_bar.map_or_else(String::new, time),
+        figures: [spread.p50, spread.p95, spread.max].map(time),
+    });
+    let heal = Spread::of(&figures.heal).map(|spread| Line {
+        what: "reachable again",
+        met: bars.time.map(|bar| spread.p95 <= bar),
+        bar: bars.time.map_or_else(String::new, time),
+        figures: [spread.p50, spread.p95, spread.max].map(time),
+    });
+    cold.into_iter().chain(heal).collect()
+}
+
+/// The bytes that a node sends for the start and for a fault.
+fn volumes(scenario: &Scenario, figures: &Figures) -> Vec<Line> {
+    let bar = scenario.bars().bytes;
+    let shown = |spread: &Spread<u64>| [spread.p50, spread.p95, spread.max].map(|value| bytes(value as f64));
+    let start = Spread::of(&figures.cold_bytes).map(|spread| Line {
+        what: "start: sent per node",
+        figures: shown(&spread),
+        bar: String::new(),
+        met: None,
+    });
+    let fault = Spread::of(&figures.bytes).map(|spread| Line {
+        what: "fault: sent per node",
+        figures: shown(&spread),
+        met: bar.map(|bar| spread.p50 <= bar),
+        bar: bar.map_or_else(String::new, |bar| bytes(bar as f64)),
+    });
+    start.into_iter().chain(fault).collect()
+}
+
+/// The rates and shares that a scenario measures.
+fn ratios(figures: &Figures) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut add = |what, values: &[f64], show: fn(f64) -> String, bar: Option<(f64, &str)>| {
+        if let Some(spread) = Spread::of(values) {
+            lines.push(Line {
+                what,
+                figures: [spread.p50, spread.p95, spread.max].map(show),
+                bar: bar.map_or_else(String::new, |bar| bar.1.to_owned()),
+                met: bar.map(|bar| spread.p95 <= bar.0),
+            });
+        }
+    };
+    let ratio: Vec<f64> = figures.flapping.iter().zip(&figures.steady).map(|(one, two)| one / two).collect();
+    add("steady B/s per node", &figures.steady, bytes, None);
+    add("flapping B/s per node", &figures.flapping, bytes, None);
+    add("flapping ÷ steady", &ratio, |ratio| format!("{ratio:.2}"), Some((2.0, "2")));
+    add("switches per 10 s", &figures.switches, |rate| format!("{rate:.2}"), Some((1.0, "1")));
+    add("ETX off by", &figures.etx_off, share, Some((0.15, "15 %")));
+    add("dark while moving", &figures.dark, share, None);
+    add("pairs without a route", &figures.unknown, share, None);
+    lines
+}
+
+fn share(share: f64) -> String {
+    format!("{:.2} %", share * 100.0)
 }
 
 /// How often lossy links were avoided, where it was worth while and where it was not.

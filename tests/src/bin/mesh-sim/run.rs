@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 use rouse_core::sim::{Fidelity, Sim, Violation};
 
 use crate::args::{FaultKind, Scenario};
-use crate::faults;
+use crate::faults::{self, CALM, control_rate};
 use crate::figures::Figures;
+use crate::random::Random;
 
-/// After a start or a repair, until all is calm.
-pub const CALM: Duration = Duration::from_secs(6);
 /// What goes on while nothing happens is measured for so long.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -50,10 +49,11 @@ fn run_seed(scenario: &Scenario, seed: u64, figures: &mut Figures) -> Result<(),
     }
     if scenario.fault != FaultKind::None {
         sim.run(CALM)?;
-        let mut draw = Draw(seed);
-        let steady = quiet(&mut sim, if scenario.depth == Fidelity::Link { QUIET } else { Duration::ZERO })?;
+        let mut random = Random(seed);
+        let steady =
+            control_rate(&mut sim, if scenario.depth == Fidelity::Link { QUIET } else { Duration::ZERO })?;
         for _ in 0..scenario.rounds {
-            faults::strike(scenario, &mut sim, &mut draw, steady, figures)?;
+            faults::strike(scenario, &mut sim, &mut random, steady, figures)?;
         }
     }
     figures.memory = (0..sim.nodes()).map(|node| sim.memory(node)).max().unwrap_or(0).max(figures.memory);
@@ -63,32 +63,4 @@ fn run_seed(scenario: &Scenario, seed: u64, figures: &mut Figures) -> Result<(),
         sim.nothing_refused()?;
     }
     Ok(())
-}
-
-/// Bytes of control per second of the whole network while nothing happens, over `span`.
-pub fn quiet(sim: &mut Sim, span: Duration) -> Result<f64, Violation> {
-    if span.is_zero() {
-        return Ok(0.0);
-    }
-    let before = sim.control_bytes();
-    sim.run(span)?;
-    Ok((sim.control_bytes() - before) as f64 / span.as_secs_f64())
-}
-
-/// Which link, which node: drawn from the seed (SplitMix64).
-pub struct Draw(pub u64);
-
-impl Draw {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `below`; 0 when that is 0.
-    pub fn below(&mut self, below: usize) -> usize {
-        ((u128::from(self.next()) * below as u128) >> 64) as usize
-    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rouse_core::sim::{Fidelity, Sim, Violation};
 
 use crate::args::{FaultKind, Scenario, Shape};
+use crate::faults::control_rate;
 use crate::figures::{bytes, time};
 use crate::report::{lines, print_failure, progress, verdict};
 use crate::run;
@@ -100,12 +101,12 @@ fn steady(nodes: usize) -> Result<(f64, f64), Violation> {
     let mut sim = Sim::new(&links.topology(), links.config(1));
     sim.until_reachable(links.patience())?;
     sim.run(Duration::from_secs(10))?;
-    let idle = run::quiet(&mut sim, Duration::from_secs(30))? / nodes as f64;
+    let idle = control_rate(&mut sim, Duration::from_secs(30))? / nodes as f64;
     let routes = scenario(Shape::Geometric, nodes, FaultKind::None, 1);
     let mut sim = Sim::new(&routes.topology(), routes.config(1));
     sim.until_reachable(routes.patience())?;
     sim.run(Duration::from_secs(60))?;
-    let renewing = run::quiet(&mut sim, Duration::from_secs(3600))? / nodes as f64;
+    let renewing = control_rate(&mut sim, Duration::from_secs(3600))? / nodes as f64;
     Ok((idle, renewing))
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rouse_tests::hostile::{Aim, Hole};
+use rouse_tests::hostile::{BlackHole, Target};
 use rouse_tests::{Daemon, programs, until};
 
 fn port(daemon: &Daemon) -> SocketAddr {
@@ -22,7 +22,7 @@ fn what_a_black_hole_swallows_goes_another_way() {
     let first = programs.daemon().peer(&second.uri()).start();
     let left = programs.daemon().peer(&first.uri()).start();
     assert_eq!(left.route_to(right.address())["hops"], 3);
-    let hole = Hole::open(&Aim::at(port(&left)), port(&right)).unwrap();
+    let hole = BlackHole::open(&Target::at(port(&left)), port(&right)).unwrap();
     until("the hole attracts", || (left.route_to(right.address())["hops"] == 2).then_some(()));
 
     let began = Instant::now();

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rouse_tests::hostile::{Aim, Attack, Report};
+use rouse_tests::hostile::{Attack, Report, Target};
 use rouse_tests::{Daemon, Relay, programs, until, usage};
 use serde_json::Value;
 
@@ -31,14 +31,14 @@ fn two() -> (Daemon, Daemon) {
 
 /// Attacks a daemon while its friend talks with it, and sees to it that the link between the two is the same afterwards.
 #[track_caller]
-fn beside_a_friend(name: &str, aim: impl FnOnce(SocketAddr) -> Aim) -> (Daemon, Daemon, Report) {
+fn beside_a_friend(name: &str, target: impl FnOnce(SocketAddr) -> Target) -> (Daemon, Daemon, Report) {
     let (daemon, friend) = two();
     let since = |daemon: &Daemon| daemon.neighbour(friend.address())["since"].clone();
     let before = since(&daemon);
-    let aim = aim(port(&daemon));
+    let target = target(port(&daemon));
     let running = std::thread::spawn({
         let name = name.to_owned();
-        move || Attack::named(&name).unwrap().run(&aim).unwrap()
+        move || Attack::named(&name).unwrap().run(&target).unwrap()
     });
     let mut talks = 0;
     while !running.is_finished() || talks == 0 {
@@ -57,8 +57,8 @@ fn beside_a_friend(name: &str, aim: impl FnOnce(SocketAddr) -> Aim) -> (Daemon, 
     (daemon, friend, report)
 }
 
-fn for_a_while(to: SocketAddr) -> Aim {
-    Aim { time: Duration::from_millis(1500), count: 1_000_000, ..Aim::at(to) }
+fn for_a_while(to: SocketAddr) -> Target {
+    Target { time: Duration::from_millis(1500), count: 1_000_000, ..Target::at(to) }
 }
 
 #[test]
@@ -104,21 +104,21 @@ fn what_was_overheard_of_two_is_of_no_use_in_their_next_session() {
 fn a_handshake_that_comes_again_makes_no_link() {
     let (daemon, _friend, report) = beside_a_friend("replay-handshake", for_a_while);
     assert!(report.get("replayed") > 100);
-    // The friend's and the enemy's own.
+    // The friend's and the hostile's own.
     assert_eq!(daemon.json(&["status"])["counters"]["handshakes_done"], 2);
 }
 
 #[test]
 fn thousands_of_half_handshakes_keep_no_peer_out_and_take_no_memory() {
     let daemon = programs!().daemon().start();
-    let aim = |count, time| Aim { time, count, ..Aim::at(port(&daemon)) };
+    let target = |count, time| Target { time, count, ..Target::at(port(&daemon)) };
     let attack = Attack::named("half-open").unwrap();
     // What is made once is made by the first thousands.
-    attack.run(&aim(4_000, Duration::from_secs(10))).unwrap();
+    attack.run(&target(4_000, Duration::from_secs(10))).unwrap();
     let before = usage(daemon.pid()).rss;
     let running = std::thread::spawn({
-        let aim = aim(1_000_000, Duration::from_secs(5));
-        move || attack.run(&aim).unwrap()
+        let target = target(1_000_000, Duration::from_secs(5));
+        move || attack.run(&target).unwrap()
     });
     let mut longest = Duration::ZERO;
     let mut friends = Vec::new();
@@ -150,8 +150,8 @@ fn a_crowd_of_one_network_leaves_a_place_for_whoever_comes_from_another() {
     let config = folder.path().join("roused.toml");
     std::fs::write(&config, "[limits]\nneighbours = 32\n").unwrap();
     let daemon = programs!().daemon().argument("--config").argument(config.to_str().unwrap()).start();
-    let aim = Aim { time: Duration::from_secs(5), ..Aim::at(port(&daemon)) };
-    let running = std::thread::spawn(move || Attack::named("crowd").unwrap().run(&aim).unwrap());
+    let target = Target { time: Duration::from_secs(5), ..Target::at(port(&daemon)) };
+    let running = std::thread::spawn(move || Attack::named("crowd").unwrap().run(&target).unwrap());
     until("all places are taken", || {
         (daemon.json(&["status"])["neighbours"].as_u64() >= Some(32)).then_some(())
     });

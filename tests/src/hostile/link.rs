@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rouse_core::internals::raw::control_messages::RawRecord;
 use rouse_core::internals::raw::{RawHandshake, RawHandshakeEvent, RawLink, RawLinkEvent, RawOptions};
 use rouse_core::time::Time;
@@ -16,33 +16,33 @@ use rouse_core::{Address, Identity};
 /// What is remembered of what was said or sent, the newest.
 const REMEMBERED: usize = 4096;
 
-/// What the enemy does about what happens on a link.
-type React = Box<dyn FnMut(&mut RawLink, &RawLinkEvent) + Send>;
+/// What the hostile does about what happens on a link.
+type EventHandler = Box<dyn FnMut(&mut RawLink, &RawLinkEvent) + Send>;
 
 /// One link of a hostile node, kept alive by a thread of its own until this is dropped.
-pub struct Enemy {
-    shared: Arc<Shared>,
+pub struct HostileLink {
+    shared: Arc<SharedLink>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+struct SharedLink {
     socket: UdpSocket,
     began: Instant,
     stop: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<LinkState>,
 }
 
-struct State {
+struct LinkState {
     shaking: RawHandshake,
     link: Option<Box<RawLink>>,
     end: Option<String>,
-    react: Option<React>,
-    heard: VecDeque<RawRecord>,
+    on_event: Option<EventHandler>,
+    received: VecDeque<RawRecord>,
     sent: VecDeque<Vec<u8>>,
     packets: u64,
 }
 
-impl Enemy {
+impl HostileLink {
     /// Dials a node from 127.0.0.1, or from anywhere when it is elsewhere.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Enemy {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        Enemy::dial_from(from, to, identity, mesh_key)
+        HostileLink::dial_from(from, to, identity, mesh_key)
     }
 
     /// Dials a node from this address.
@@ -73,20 +73,20 @@ impl Enemy {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&Identity::generate().address().as_bytes()[..8]);
         let manners = RawOptions { mesh_key, seed, instance: None };
-        let state = State {
+        let state = LinkState {
             shaking: RawHandshake::dial(Time::from_millis(1), identity, manners),
             link: None,
             end: None,
-            react: None,
-            heard: VecDeque::new(),
+            on_event: None,
+            received: VecDeque::new(),
             sent: VecDeque::new(),
             packets: 0,
         };
         let stop = AtomicBool::new(false);
-        let shared = Arc::new(Shared { socket, began: Instant::now(), stop, state: Mutex::new(state) });
+        let shared = Arc::new(SharedLink { socket, began: Instant::now(), stop, state: Mutex::new(state) });
         let theirs = shared.clone();
         let thread = Some(thread::spawn(move || theirs.serve()));
-        Ok(Enemy { shared, thread })
+        Ok(HostileLink { shared, thread })
     }
 
     /// Waits until the link is up; who is on the other side.
@@ -101,13 +101,21 @@ impl Enemy {
         })?
     }
 
+    /// The address of the neighbour.
+    ///
+    /// # Errors
+    /// When there is no link.
+    pub fn peer(&self) -> Result<Address> {
+        self.with(|link| link.peer()).context("no link")
+    }
+
     /// Whether the link is up.
     pub fn is_linked(&self) -> bool {
         let state = self.shared.lock();
         state.link.is_some() && state.end.is_none()
     }
 
-    fn wait<T>(&self, what: &str, mut look: impl FnMut(&State) -> Option<T>) -> Result<T> {
+    fn wait<T>(&self, what: &str, mut look: impl FnMut(&LinkState) -> Option<T>) -> Result<T> {
         let deadline = Instant::now() + crate::PATIENCE;
         while Instant::now() < deadline {
             if let Some(found) = look(&self.shared.lock()) {
@@ -119,21 +127,21 @@ impl Enemy {
     }
 
     /// From now on this is done about what happens.
-    pub fn react(&self, react: impl FnMut(&mut RawLink, &RawLinkEvent) + Send + 'static) {
-        self.shared.lock().react = Some(Box::new(react));
+    pub fn on_event(&self, on_event: impl FnMut(&mut RawLink, &RawLinkEvent) + Send + 'static) {
+        self.shared.lock().on_event = Some(Box::new(on_event));
     }
 
     /// Waits until the neighbour has said something in which `wanted` finds what it wants.
     ///
     /// # Errors
     /// When it does not.
-    pub fn hear<T>(&self, wanted: impl Fn(&RawRecord) -> Option<T>) -> Result<T> {
-        self.wait("a word", |state| state.heard.iter().rev().find_map(&wanted))
+    pub fn receive<T>(&self, wanted: impl Fn(&RawRecord) -> Option<T>) -> Result<T> {
+        self.wait("a record", |state| state.received.iter().rev().find_map(&wanted))
     }
 
     /// What the neighbour said last.
-    pub fn heard(&self) -> Vec<RawRecord> {
-        self.shared.lock().heard.iter().cloned().collect()
+    pub fn received(&self) -> Vec<RawRecord> {
+        self.shared.lock().received.iter().cloned().collect()
     }
 
     /// The frames that were sent last, handshake and all.
@@ -159,20 +167,20 @@ impl Enemy {
         Some(done)
     }
 
-    /// Says words, each message as full as it gets. Waits while the control channel is full.
-    pub fn say(&self, words: &[RawRecord]) {
+    /// Says records, each message as full as it gets. Waits while the control channel is full.
+    pub fn send_records(&self, records: &[RawRecord]) {
         let mut message = Vec::new();
-        for word in words.iter().map(RawRecord::bytes) {
-            if message.len() + word.len() > 1000 {
-                self.say_bytes(&std::mem::take(&mut message));
+        for record in records.iter().map(RawRecord::bytes) {
+            if message.len() + record.len() > 1000 {
+                self.send_control(&std::mem::take(&mut message));
             }
-            message.extend(word);
+            message.extend(record);
         }
-        self.say_bytes(&message);
+        self.send_control(&message);
     }
 
     /// Says bytes as one control message. Waits while the control channel is full, for as long as the link lives.
-    pub fn say_bytes(&self, message: &[u8]) {
+    pub fn send_control(&self, message: &[u8]) {
         if !(1..=4096).contains(&message.len()) {
             return;
         }
@@ -182,7 +190,7 @@ impl Enemy {
     }
 
     /// Waits until the neighbour has acknowledged all that was said, or the link is over.
-    pub fn said(&self) {
+    pub fn wait_for_acknowledgement(&self) {
         while self.end().is_none() && self.with(|link| link.unacknowledged()).is_some_and(|bytes| bytes > 0) {
             thread::sleep(Duration::from_millis(1));
         }
@@ -201,7 +209,7 @@ impl Enemy {
     }
 }
 
-impl Drop for Enemy {
+impl Drop for HostileLink {
     fn drop(&mut self) {
         self.shared.stop.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -211,8 +219,8 @@ impl Drop for Enemy {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedLink {
+    fn lock(&self) -> MutexGuard<'_, LinkState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -220,7 +228,7 @@ impl Shared {
         Time::from_millis(1) + self.began.elapsed()
     }
 
-    fn send(&self, state: &mut State, frame: &[u8]) {
+    fn send(&self, state: &mut LinkState, frame: &[u8]) {
         if state.sent.len() == REMEMBERED {
             state.sent.pop_front();
         }
@@ -248,7 +256,7 @@ impl Shared {
     }
 
     /// Sends what is to be sent, and notes what happens.
-    fn pump(&self, state: &mut State) {
+    fn pump(&self, state: &mut LinkState) {
         let now = self.now();
         while let Some(shaken) = state.shaking.poll(now) {
             match shaken {
@@ -260,17 +268,17 @@ impl Shared {
         loop {
             let Some(link) = &mut state.link else { return };
             let Some(happened) = link.poll(now) else { return };
-            if let Some(react) = &mut state.react {
-                react(link, &happened);
+            if let Some(on_event) = &mut state.on_event {
+                on_event(link, &happened);
             }
             match happened {
                 RawLinkEvent::Send(frame) => self.send(state, &frame),
                 RawLinkEvent::Packet(_) => state.packets += 1,
                 RawLinkEvent::Down(why) => state.end = Some(why),
                 RawLinkEvent::Control(message) => {
-                    state.heard.extend(RawRecord::read(&message));
-                    let excess = state.heard.len().saturating_sub(REMEMBERED);
-                    state.heard.drain(..excess);
+                    state.received.extend(RawRecord::read(&message));
+                    let excess = state.received.len().saturating_sub(REMEMBERED);
+                    state.received.drain(..excess);
                 }
             }
         }

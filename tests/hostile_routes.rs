@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rouse_tests::hostile::{Aim, Attack, Report};
+use rouse_tests::hostile::{Attack, Report, Target};
 use rouse_tests::{Daemon, programs, until, usage};
 use serde_json::Value;
 
@@ -11,8 +11,8 @@ fn port(daemon: &Daemon) -> SocketAddr {
     daemon.uri().trim_start_matches("udp:").parse().unwrap()
 }
 
-fn attack(name: &str, aim: &Aim) -> Report {
-    Attack::named(name).unwrap().run(aim).unwrap()
+fn attack(name: &str, target: &Target) -> Report {
+    Attack::named(name).unwrap().run(target).unwrap()
 }
 
 fn drops(daemon: &Daemon, cause: &str) -> u64 {
@@ -29,7 +29,7 @@ fn talk(from: &Daemon, to: &Daemon, text: &str) {
     from.talk(to, text);
 }
 
-/// A line of three, and an enemy beside the one in the middle.
+/// A line of three, and an hostile beside the one in the middle.
 struct Line([Daemon; 3]);
 
 impl Line {
@@ -64,12 +64,12 @@ impl Line {
 /// While the attack goes on the routes are looked at again and again: they never differ.
 #[track_caller]
 fn never_moves(line: &Line, name: &str, time: Duration) -> Report {
-    let aim = Aim { time, ..Aim::at(port(line.middle())) };
+    let target = Target { time, ..Target::at(port(line.middle())) };
     let [left, middle, right] = &line.0;
     let straight = [left, right].map(|end| way(middle, end));
     let running = std::thread::spawn({
         let name = name.to_owned();
-        move || attack(&name, &aim)
+        move || attack(&name, &target)
     });
     let mut looks = 0;
     while !running.is_finished() || looks == 0 {
@@ -186,11 +186,11 @@ fn a_replayed_past_does_not_cover_a_peer_that_came_back() {
     let middle = programs.daemon().start();
     let mut right = programs.daemon().peer(&middle.uri()).start();
     middle.route_to(right.address());
-    // What the enemy hears while both are there, it says again when one of them is back.
-    let aim = Aim { time: Duration::from_secs(2), ..Aim::at(port(&middle)) };
+    // What the hostile hears while both are there, it says again when one of them is back.
+    let target = Target { time: Duration::from_secs(2), ..Target::at(port(&middle)) };
     let running = std::thread::spawn({
-        let aim = aim.clone();
-        move || attack("replay-announce", &aim)
+        let target = target.clone();
+        move || attack("replay-announce", &target)
     });
     right.process().kill();
     let back = programs.daemon().peer(&middle.uri()).state_of(&right).start();

@@ -11,7 +11,9 @@ use rouse_core::Address;
 use rouse_core::internals::raw::control_messages::{RawAnnounce, RawAttributes, RawRecord, chain};
 use rouse_core::internals::raw::frames::{self, ForgedInitiation};
 
-use super::{Aim, Chance, Enemy, Report};
+use super::link::HostileLink;
+use super::random::Random;
+use super::target::{Report, Target};
 
 /// Packets of one attack in a second: 200 kB/s where they are long.
 const RATE: u32 = 200;
@@ -28,9 +30,9 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(aim: &Aim, rate: u32) -> Self {
+    fn new(target: &Target, rate: u32) -> Self {
         let now = Instant::now();
-        Pace { next: now, end: now + aim.time, pause: Duration::from_secs(1) / rate }
+        Pace { next: now, end: now + target.time, pause: Duration::from_secs(1) / rate }
     }
 
     /// Waits for the next one; whether there is one.
@@ -84,101 +86,101 @@ fn fragments(nth: u32) -> Vec<u8> {
 
 /// Packets for the victim, or through it for another node.
 fn flood(
-    aim: &Aim,
+    target: &Target,
     nth: u64,
-    mut payload: impl FnMut(&mut Chance, u64, &Address) -> (Address, Vec<u8>),
+    mut payload: impl FnMut(&mut Random, u64, &Address) -> (Address, Vec<u8>),
 ) -> Result<u64> {
-    let (mut chance, mut pace, mut sent) = (aim.chance(), Pace::new(aim, RATE), 0);
-    let mut enemy = None;
+    let (mut random, mut pace, mut sent) = (target.random(), Pace::new(target, RATE), 0);
+    let mut previous = None;
     while pace.tick() {
         // Whoever is sent away comes again.
-        let link = match enemy.take().filter(Enemy::is_linked) {
+        let link = match previous.take().filter(HostileLink::is_linked) {
             Some(link) => link,
-            None => aim.link(nth)?,
+            None => target.link(nth)?,
         };
         if let Ok(victim) = link.linked() {
-            let (to, payload) = payload(&mut chance, sent, &victim);
+            let (to, payload) = payload(&mut random, sent, &victim);
             link.seal(&frames::packet(&to, 0, 64, &payload));
             sent += 1;
         }
-        enemy = Some(link);
+        previous = Some(link);
     }
     Ok(sent)
 }
 
-fn skips(aim: &Aim, behind: Address) -> Result<u64> {
+fn skips(target: &Target, behind: Address) -> Result<u64> {
     let source = Address::from_bytes([0x5c; 32]);
-    flood(aim, 1, |_, nth, _| {
+    flood(target, 1, |_, nth, _| {
         let floor = if nth == 0 { 1_000_000 } else { 0 };
         let frames = [5, 0, 0, 0xff, 0xff].repeat(if nth == 0 { 0 } else { 200 });
         (behind, message(&source, 7, nth, floor, &frames))
     })
 }
 
-fn invented(aim: &Aim) -> Result<u64> {
-    flood(aim, 2, |chance, _, victim| {
-        let source = Address::from_bytes(chance.array());
+fn invented(target: &Target) -> Result<u64> {
+    flood(target, 2, |random, _, victim| {
+        let source = Address::from_bytes(random.array());
         (*victim, message(&source, 7, 0, 0, &one_byte_message()))
     })
 }
 
-fn small_pieces(aim: &Aim) -> Result<u64> {
+fn small_pieces(target: &Target) -> Result<u64> {
     let source = Address::from_bytes([0x5d; 32]);
-    flood(aim, 3, |_, nth, victim| (*victim, message(&source, 7, nth, 0, &fragments(nth as u32))))
+    flood(target, 3, |_, nth, victim| (*victim, message(&source, 7, nth, 0, &fragments(nth as u32))))
 }
 
-fn claimants(aim: &Aim, neighbour: Address) -> Result<u64> {
-    flood(aim, 4, |chance, _, victim| {
-        let from = chance.number() | 1;
+fn claimants(target: &Target, neighbour: Address) -> Result<u64> {
+    flood(target, 4, |random, _, victim| {
+        let from = random.number() | 1;
         (*victim, message(&neighbour, from, 0, 0, &one_byte_message()))
     })
 }
 
 /// A thousand destinations, and lies about their distance.
-fn false_proofs(aim: &Aim) -> Result<u64> {
-    let enemy = aim.link(5)?;
-    let (mut chance, mut pace, mut lies) = (aim.chance(), Pace::new(aim, RATE), 0u32);
-    let words: Vec<RawRecord> = (0..ANNOUNCED)
+fn false_proofs(target: &Target) -> Result<u64> {
+    let link = target.link(5)?;
+    let (mut random, mut pace, mut lies) = (target.random(), Pace::new(target, RATE), 0u32);
+    let records: Vec<RawRecord> = (0..ANNOUNCED)
         .map(|idx| {
-            let secret = chance.array();
-            let announce = RawAnnounce::new(&aim.identity(100_000 + u64::from(idx)), 1, 5400, secret);
+            let secret = random.array();
+            let announce = RawAnnounce::new(&target.identity(100_000 + u64::from(idx)), 1, 5400, secret);
             let chain = chain(&announce.dst, announce.seq, secret, 63);
             let attributes = RawAttributes { idx, metric: 4000, hops: 63, mtu: 1100, remaining: 5400, chain };
             RawRecord::Announce(announce, attributes)
         })
         .collect();
-    enemy.say(&words);
-    while pace.tick() && enemy.end().is_none() {
+    link.send_records(&records);
+    while pace.tick() && link.end().is_none() {
         let lie = |nth: u32| RawRecord::Update((lies + nth) % ANNOUNCED, 64, 1, Some([0xfa; 16]));
-        let words: Vec<RawRecord> = (0..36).map(lie).collect();
+        let records: Vec<RawRecord> = (0..36).map(lie).collect();
         lies += 36;
         // What the link does not take at once is not waited for: this thread has a rate.
-        let message: Vec<u8> = words.iter().flat_map(RawRecord::bytes).collect();
-        enemy.with(|link| link.say(&message));
+        let message: Vec<u8> = records.iter().flat_map(RawRecord::bytes).collect();
+        link.with(|link| link.say(&message));
     }
     Ok(lies.into())
 }
 
 /// The same identity from ever new ports, each time with forged announces.
-fn reconnect(aim: &Aim) -> Result<u64> {
-    let (mut chance, mut pace, mut sessions) = (aim.chance(), Pace::new(aim, 20), 0);
+fn reconnect(target: &Target) -> Result<u64> {
+    let (mut random, mut pace, mut sessions) = (target.random(), Pace::new(target, 20), 0);
     let forged: Vec<RawRecord> = (0..64)
         .map(|idx| {
-            let mut announce = RawAnnounce::new(&aim.identity(200_000 + u64::from(idx)), 1, 5400, [7; 16]);
+            let mut announce = RawAnnounce::new(&target.identity(200_000 + u64::from(idx)), 1, 5400, [7; 16]);
             announce.signature = [0x5a; 64];
             let attributes =
-                RawAttributes { idx, metric: 64, hops: 1, mtu: 1100, remaining: 5400, chain: chance.array() };
+                RawAttributes { idx, metric: 64, hops: 1, mtu: 1100, remaining: 5400, chain: random.array() };
             RawRecord::Announce(announce, attributes)
         })
         .collect();
     while pace.tick() {
-        let enemy = Enemy::dial(aim.to, &aim.identity(6), aim.mesh_key)?;
+        let link = HostileLink::dial(target.to, &target.identity(6), target.mesh_key)?;
         let deadline = Instant::now() + Duration::from_millis(200);
-        while !enemy.is_linked() && Instant::now() < deadline {
+        while !link.is_linked() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(2));
         }
-        if enemy.is_linked() {
-            enemy.say(&forged);
+        if link.is_linked() {
+            link.send_records(&forged);
             sessions += 1;
         }
     }
@@ -186,42 +188,42 @@ fn reconnect(aim: &Aim) -> Result<u64> {
 }
 
 /// Initiations of one address that nobody means to finish.
-fn initiations(aim: &Aim) -> Result<u64> {
-    let (mut chance, mut pace, mut begun) = (aim.chance(), Pace::new(aim, RATE), 0);
-    let socket: UdpSocket = aim.socket(0)?;
+fn initiations(target: &Target) -> Result<u64> {
+    let (mut random, mut pace, mut begun) = (target.random(), Pace::new(target, RATE), 0);
+    let socket: UdpSocket = target.socket(0)?;
     while pace.tick() {
-        let opening = ForgedInitiation::new(chance.number() as u32, chance.array());
-        let _ = socket.send_to(&opening.bytes(), aim.to);
+        let opening = ForgedInitiation::new(random.number() as u32, random.array());
+        let _ = socket.send_to(&opening.bytes(), target.to);
         begun += 1;
     }
     Ok(begun)
 }
 
 /// As many identities as there are places, all of one address.
-fn crowd(aim: &Aim) -> Result<u64> {
-    let mut pace = Pace::new(aim, 5);
-    let dial = |nth: u64| Enemy::dial(aim.to, &aim.identity(300 + nth), aim.mesh_key);
+fn crowd(target: &Target) -> Result<u64> {
+    let mut pace = Pace::new(target, 5);
+    let dial = |nth: u64| HostileLink::dial(target.to, &target.identity(300 + nth), target.mesh_key);
     let mut crowd = (0..CROWD).map(dial).collect::<Result<Vec<_>>>()?;
     let mut most = 0;
     while pace.tick() {
-        let gone = crowd.iter_mut().zip(0..).find(|(enemy, _)| enemy.end().is_some());
-        if let Some((enemy, nth)) = gone {
-            *enemy = dial(nth)?;
+        let gone = crowd.iter_mut().zip(0..).find(|(link, _)| link.end().is_some());
+        if let Some((link, nth)) = gone {
+            *link = dial(nth)?;
         }
-        most = most.max(crowd.iter().filter(|enemy| enemy.is_linked()).count() as u64);
+        most = most.max(crowd.iter().filter(|link| link.is_linked()).count() as u64);
     }
     Ok(most)
 }
 
 /// Whose node listens at an address.
-fn address_of(aim: &Aim, at: SocketAddr) -> Result<Address> {
-    let enemy = Enemy::dial(at, &aim.identity(0), aim.mesh_key)?;
-    enemy.linked()
+fn address_of(target: &Target, at: SocketAddr) -> Result<Address> {
+    let link = HostileLink::dial(at, &target.identity(0), target.mesh_key)?;
+    link.linked()
 }
 
-pub(super) fn everything(aim: &Aim) -> Result<Report> {
-    let behind = match aim.also {
-        Some(also) => address_of(aim, also)?,
+pub(super) fn everything(target: &Target) -> Result<Report> {
+    let behind = match target.also {
+        Some(also) => address_of(target, also)?,
         None => Address::from_bytes([0x77; 32]),
     };
     let names = [
@@ -236,14 +238,14 @@ pub(super) fn everything(aim: &Aim) -> Result<Report> {
     ];
     let counts = names.map(|_| AtomicU64::new(0));
     let run = |nth: usize| match nth {
-        0 => skips(aim, behind),
-        1 => invented(aim),
-        2 => small_pieces(aim),
-        3 => claimants(aim, behind),
-        4 => false_proofs(aim),
-        5 => reconnect(aim),
-        6 => initiations(aim),
-        _ => crowd(aim),
+        0 => skips(target, behind),
+        1 => invented(target),
+        2 => small_pieces(target),
+        3 => claimants(target, behind),
+        4 => false_proofs(target),
+        5 => reconnect(target),
+        6 => initiations(target),
+        _ => crowd(target),
     };
     thread::scope(|scope| {
         for (nth, count) in counts.iter().enumerate() {

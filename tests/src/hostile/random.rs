@@ -2,13 +2,13 @@
 
 /// xorshift64* (Vigna 2016).
 #[derive(Clone, Debug)]
-pub struct Chance(u64);
+pub struct Random(u64);
 
-impl Chance {
+impl Random {
     /// The row that belongs to this seed.
     pub fn new(seed: u64) -> Self {
         // Any odd constant: nothing must be zero.
-        Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
     /// The next number.
