@@ -1,4 +1,6 @@
-//! The shell around the pure parts, where it is hurried, full, interrupted or stopped.
+//! Nodes that are busy, full, interrupted or stopped: nothing blocks, and nothing is lost.
+
+mod common;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,68 +10,38 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::future::join;
 use rouse_core::netmod::mem::{MemNet, MemNetmod};
-use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Properties, Received, Train};
+use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Train};
 use rouse_core::notify::Notify;
-use rouse_core::{Identity, Limits, Node, NodeBuilder, Outgoing, PeerState, SendError};
+use rouse_core::{Identity, Limits, Node, Outgoing, PeerState, SendError};
 
-/// Longer than anything here takes; a test that fails does not hang.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn node(n: u8) -> NodeBuilder {
-    Node::builder().identity(Identity::from_seed(&[n; 32]))
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    async_std::future::timeout(PATIENCE, future).await.expect("in time")
-}
-
-/// A message that is received, and has its receipt then.
-async fn talk(from: &Node, to: &Node, text: &str) {
-    let sent = within(from.send(&to.address(), text)).await.unwrap();
-    assert_eq!(&within(to.recv_from(&from.address())).await.unwrap().body[..], text.as_bytes());
-    within(sent.delivered()).await.unwrap();
-}
-
-/// Waits until so many messages are in the mailboxes of a node.
-async fn unread(node: &Node, count: u64) {
-    within(async {
-        while node.unfinished().unread != count {
-            async_std::task::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
-}
-
-async fn pair(net: &MemNet) -> (Node, Node) {
-    let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
-    let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
-    (a, b)
-}
+use common::faulty_netmod::{Fault, FaultyNetmod};
+use common::{PATIENCE, node, pair, talk, until, until_unread, within};
 
 #[test]
-fn long_messages_that_nobody_reads_wait_outside_and_come_when_somebody_does() {
+fn long_messages_that_are_not_read_wait_at_the_sender_and_arrive_once_the_inbox_has_room() {
     block_on(async {
         let net = MemNet::new(1);
         let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
-        // A sixteenth of it may come before anything is taken: two messages.
+        // A sixteenth of the limit may arrive before a message is received: two messages.
         let limits = Limits { reassembly: 1 << 30, ..Limits::default() };
         let b = node(2).netmod(net.netmod("b")).limits(limits).start().await.unwrap();
-        // Two fit into an inbox of 32 MiB; it has room then, but not for the third. So many bytes do not wait at one sender: it
-        // ends, and its successor sends the third.
+        // Two fit into an inbox of 32 MiB, which then has room, but not enough for the third. One sender does not hold that
+        // many bytes, so it stops and its successor sends the third.
         const LENGTH: usize = 11 << 20;
         for n in 0..2u8 {
             within(a.send(&b.address(), vec![n; LENGTH])).await.unwrap();
         }
-        unread(&b, 2).await;
-        assert_eq!(within(a.stop()).await.waiting, 2, "what nothing has received has no receipt");
+        until_unread(&b, 2).await;
+        assert_eq!(within(a.stop()).await.waiting, 2, "a message that nothing has received has no receipt");
         drop(a);
         let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
         let sent = within(a.send(&b.address(), vec![2; LENGTH])).await.unwrap();
-        while net.counts("a", "b").passed < 3 * LENGTH as u64 / 1200 {
-            async_std::task::sleep(Duration::from_millis(1)).await;
-        }
+        until("the third message on the wire", async || {
+            net.counts("a", "b").passed >= 3 * LENGTH as u64 / 1200
+        })
+        .await;
         let pong = async_std::future::timeout(Duration::from_secs(5), b.ping(&a.address(), PATIENCE)).await;
-        pong.expect("the node goes on meanwhile").unwrap();
+        pong.expect("the node answers meanwhile").unwrap();
         assert_eq!(b.unfinished().unread, 2);
         for n in 0..3u8 {
             let message = within(b.recv()).await.unwrap();
@@ -80,7 +52,7 @@ fn long_messages_that_nobody_reads_wait_outside_and_come_when_somebody_does() {
 }
 
 #[test]
-fn after_a_stop_all_that_had_arrived_is_received_and_then_the_end() {
+fn after_a_stop_every_message_that_had_arrived_is_received_and_then_an_error() {
     block_on(async {
         let a = node(1).start().await.unwrap();
         for n in 0..5u8 {
@@ -92,14 +64,17 @@ fn after_a_stop_all_that_had_arrived_is_received_and_then_the_end() {
         }
         assert!(within(a.recv()).await.is_err());
         let stranger = Identity::from_seed(&[9; 32]).address();
-        assert!(within(a.recv_from(&stranger)).await.is_err(), "also of one who never wrote");
+        assert!(
+            within(a.recv_from(&stranger)).await.is_err(),
+            "also from an address that never sent a message"
+        );
         assert!(within(a.events().next()).await.is_none(), "nothing happens at a node that has stopped");
         assert!(within(a.messages().next()).await.is_none());
     });
 }
 
 #[test]
-fn all_who_wait_for_one_receipt_get_it() {
+fn all_callers_that_wait_for_one_receipt_get_it() {
     block_on(async {
         let net = MemNet::new(2);
         let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
@@ -120,17 +95,17 @@ fn all_who_wait_for_one_receipt_get_it() {
 fn of_many_messages_that_expire_at_once_none_is_taken_for_delivered() {
     block_on(async {
         let a = node(1).start().await.unwrap();
-        let nobody = Identity::from_seed(&[8; 32]).address();
-        let one = || Outgoing::new(nobody, "x").ttl(Duration::from_millis(100));
+        let absent = Identity::from_seed(&[8; 32]).address();
+        let one = || Outgoing::new(absent, "x").ttl(Duration::from_millis(100));
         let sent = a.send_batch((0..3000).map(|_| one()).collect()).await.unwrap();
         for one in sent {
-            assert_eq!(within(one.delivered()).await.unwrap_err(), SendError::Expired(nobody));
+            assert_eq!(within(one.delivered()).await.unwrap_err(), SendError::Expired(absent));
         }
     });
 }
 
 #[test]
-fn a_full_mailbox_of_ones_own_holds_nothing_up_that_goes_elsewhere() {
+fn a_full_mailbox_of_the_sender_delays_no_message_to_another_node() {
     block_on(async {
         let net = MemNet::new(3);
         let limits = Limits { inbox_messages: 1, ..Limits::default() };
@@ -163,56 +138,39 @@ fn a_new_link_over_a_good_medium_has_lost_nothing() {
     });
 }
 
-/// A netmod that sends only while its gate is open, and never closes.
-struct Gated(MemNetmod, Arc<Notify<bool>>);
+/// Sends only while its gate is open, and never closes.
+#[derive(Clone, Default)]
+struct Gate(Arc<Notify<bool>>);
 
 #[async_trait]
-impl Netmod for Gated {
-    fn scheme(&self) -> &str {
-        self.0.scheme()
+impl Fault for Gate {
+    async fn send(
+        &self,
+        netmod: &MemNetmod,
+        endpoint: &Endpoint,
+        train: Train<'_>,
+    ) -> Result<(), NetmodError> {
+        self.0.when(|open| open.then_some(())).await;
+        netmod.send(endpoint, train).await
     }
-    fn uri(&self) -> String {
-        self.0.uri()
-    }
-    fn properties(&self) -> Properties {
-        self.0.properties()
-    }
-    async fn open(&self) -> Result<(), NetmodError> {
-        self.0.open().await
-    }
-    async fn recv(&self, received: &mut Received) -> Result<(), NetmodError> {
-        self.0.recv(received).await
-    }
-    async fn send(&self, endpoint: &Endpoint, train: Train<'_>) -> Result<(), NetmodError> {
-        self.1.when(|open| open.then_some(())).await;
-        self.0.send(endpoint, train).await
-    }
-    async fn resolve(&self, peer: &str) -> Result<Vec<Endpoint>, NetmodError> {
-        self.0.resolve(peer).await
-    }
-    fn describe(&self, endpoint: &Endpoint) -> String {
-        self.0.describe(endpoint)
-    }
-    fn quota_key(&self, endpoint: &Endpoint) -> u64 {
-        self.0.quota_key(endpoint)
-    }
-    async fn close(&self) {
+
+    async fn close(&self, _: &MemNetmod) {
         futures::future::pending().await
     }
 }
 
 #[test]
-fn a_netmod_that_hangs_holds_up_neither_the_others_nor_the_stop() {
+fn a_netmod_that_hangs_delays_neither_the_others_nor_the_stop() {
     block_on(async {
-        let (net, dead) = (MemNet::new(4), MemNet::new(5));
+        let (net, blocked) = (MemNet::new(4), MemNet::new(5));
         let a = node(1)
             .netmod(net.netmod("a"))
-            .netmod(Gated(dead.netmod("a"), Arc::default()))
+            .netmod(FaultyNetmod { netmod: blocked.netmod("a"), fault: Gate::default() })
             .start()
             .await
             .unwrap();
-        // Whom the node hears on the netmod that hangs, it dials there, in vain.
-        let _deaf = node(3).netmod(dead.netmod("c")).start().await.unwrap();
+        // The node receives the beacons of this one over the netmod that hangs, and dials it there without success.
+        let _unreachable = node(3).netmod(blocked.netmod("c")).start().await.unwrap();
         let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
         talk(&a, &b, "hello").await;
         let began = Instant::now();
@@ -222,7 +180,7 @@ fn a_netmod_that_hangs_holds_up_neither_the_others_nor_the_stop() {
 }
 
 #[test]
-fn a_node_that_is_dropped_lets_go_of_its_netmods() {
+fn a_node_that_is_dropped_releases_its_netmods() {
     block_on(async {
         let net = MemNet::new(6);
         let netmod: Arc<dyn Netmod> = Arc::new(net.netmod("a"));
@@ -233,42 +191,37 @@ fn a_node_that_is_dropped_lets_go_of_its_netmods() {
         drop(a);
         assert!(within(messages.next()).await.is_none());
         while within(events.next()).await.is_some() {}
-        let gone = async {
-            while Arc::strong_count(&netmod) > 1 {
-                async_std::task::yield_now().await;
-            }
-        };
-        within(gone).await;
+        until("the netmod without an owner", async || Arc::strong_count(&netmod) == 1).await;
     });
 }
 
 #[test]
-fn while_a_medium_is_busy_others_are_served_and_then_all_arrives() {
+fn while_a_medium_is_busy_others_are_served_and_then_every_message_arrives() {
     block_on(async {
         let (slow, quick) = (MemNet::new(7), MemNet::new(8));
-        let gate = Arc::new(Notify::new(true));
-        let gated = Gated(slow.netmod("a"), gate.clone());
+        let gate = Gate(Arc::new(Notify::new(true)));
+        let gated = FaultyNetmod { netmod: slow.netmod("a"), fault: gate.clone() };
         let a = node(1).netmod(gated).netmod(quick.netmod("a")).start().await.unwrap();
         let b = node(2).netmod(slow.netmod("b")).start().await.unwrap();
         let c = node(3).netmod(quick.netmod("c")).start().await.unwrap();
         for to in [&b, &c] {
             talk(&a, to, "first").await;
         }
-        *gate.write() = false;
+        *gate.0.write() = false;
         let long = vec![7; 200_000];
         let waits = within(a.send(&b.address(), long.clone())).await.unwrap();
-        // The application loses patience with one send; what it had queued is sent nevertheless, or not at all.
+        // The application drops one send before it is complete: the message is sent nevertheless, or not at all.
         drop(async_std::future::timeout(Duration::ZERO, a.send(&b.address(), "perhaps")).await);
         talk(&a, &c, "quick").await;
         within(a.ping(&c.address(), PATIENCE)).await.unwrap();
-        *gate.write() = true;
+        *gate.0.write() = true;
         assert_eq!(within(b.recv()).await.unwrap().body[..], long[..]);
         within(waits.delivered()).await.unwrap();
     });
 }
 
 #[test]
-fn a_send_that_is_dropped_is_sent_or_not_and_holds_nothing_up() {
+fn a_send_that_is_dropped_is_complete_or_void_and_delays_nothing() {
     block_on(async {
         let (a, b) = pair(&MemNet::new(9)).await;
         let mut batch: Vec<_> = (0..50u8).map(|n| Outgoing::new(b.address(), vec![n; 20_000])).collect();
@@ -282,35 +235,30 @@ fn a_send_that_is_dropped_is_sent_or_not_and_holds_nothing_up() {
             if body[0] == 49 {
                 break;
             }
-            assert_eq!(Some(body[0]), expected.next(), "of the batch came what was first in it");
+            assert_eq!(Some(body[0]), expected.next(), "a beginning of the batch arrives, in order");
         }
         within(sent.delivered()).await.unwrap();
     });
 }
 
 #[test]
-fn frames_longer_than_any_are_not_kept_for_later() {
+fn frames_that_are_longer_than_the_longest_of_their_kind_are_not_kept_for_later() {
     block_on(async {
         let net = MemNet::new(11);
         let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
         let stranger = net.netmod("stranger").mtu(9000);
         stranger.open().await.unwrap();
         let to = stranger.resolve("a").await.unwrap()[0];
-        // What may be a handshake, and after it what may be for one that is not complete yet.
+        // Frames of handshakes, and then frames that could belong to a handshake that is not complete yet.
         for (kind, length) in [(1, 513), (2, 9000), (3, 9000), (4, 9000), (5, 9000), (5, 100), (0x10, 1201)] {
             stranger.send(&to, Train::single(&vec![kind; length])).await.unwrap();
         }
-        let counted = async {
-            while a.status().await.drops["malformed_frame"] < 6 {
-                async_std::task::yield_now().await;
-            }
-        };
-        within(counted).await;
+        until("the drops", async || a.status().await.drops["malformed_frame"] >= 6).await;
     });
 }
 
 #[test]
-fn two_links_to_one_neighbour_are_used_one_for_the_other() {
+fn each_of_two_links_to_one_neighbour_replaces_the_other() {
     block_on(async {
         let (one, other) = (MemNet::new(10), MemNet::new(11));
         let a = node(1).netmod(one.netmod("a")).netmod(other.netmod("a")).start().await.unwrap();
@@ -322,18 +270,14 @@ fn two_links_to_one_neighbour_are_used_one_for_the_other() {
                 .filter(|peer| peer.state == PeerState::Up && peer.address == Some(b.address()))
                 .count()
         };
-        let count = |count| async move {
-            while up().await != count {
-                async_std::task::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        within(count(2)).await;
+        let links = async |count| until("the links", async || up().await == count).await;
+        links(2).await;
         for net in [&one, &other] {
             net.cut("a", "b");
             talk(&a, &b, "still there?").await;
-            within(count(1)).await;
+            links(1).await;
             net.heal("a", "b");
-            within(count(2)).await;
+            links(2).await;
         }
     });
 }

@@ -1,31 +1,22 @@
 //! Nodes on media in memory: the whole router, without sockets.
 
+mod common;
+
 use std::time::Duration;
 
 use async_std::task::block_on;
 use futures::StreamExt;
 use rouse_core::netmod::mem::{Impairments, MemNet, MemNetmod};
-use rouse_core::{
-    Address, Event, Identity, Limits, Node, NodeBuilder, Outgoing, Pong, Protection, RouteState, SendError,
-};
+use rouse_core::{Address, Event, Identity, Limits, Node, Outgoing, Pong, Protection, RouteState, SendError};
 
-/// Longer than anything here takes; a test that fails does not hang.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn node(n: u8) -> NodeBuilder {
-    Node::builder().identity(Identity::from_seed(&[n; 32]))
-}
+use common::{PATIENCE, node, pair, talk, until_event, until_unread, within};
 
 fn cable(seed: u64) -> (MemNetmod, MemNetmod) {
     let net = MemNet::new(seed);
     (net.netmod("left"), net.netmod("right"))
 }
 
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    async_std::future::timeout(PATIENCE, future).await.expect("in time")
-}
-
-/// Nodes one behind the other, each joined to the next by a cable.
+/// A line of nodes, each joined to the next by a cable.
 async fn line(length: u8) -> Vec<Node> {
     let mut nodes = Vec::new();
     let mut left: Option<MemNetmod> = None;
@@ -44,7 +35,7 @@ async fn line(length: u8) -> Vec<Node> {
     nodes
 }
 
-/// Pings until an answer comes: the way there may be known before the way back is.
+/// Pings until an answer arrives, because the route there may be known before the route back.
 async fn ping(from: &Node, to: &Address) -> Pong {
     within(async {
         loop {
@@ -56,29 +47,6 @@ async fn ping(from: &Node, to: &Address) -> Pong {
     .await
 }
 
-/// A message that is received, and has its receipt then.
-async fn talk(from: &Node, to: &Node, text: &str) {
-    let sent = within(from.send(&to.address(), text)).await.unwrap();
-    assert_eq!(&within(to.recv_from(&from.address())).await.unwrap().body[..], text.as_bytes());
-    within(sent.delivered()).await.unwrap();
-}
-
-/// Waits until so many messages are in the mailboxes of a node.
-async fn unread(node: &Node, count: u64) {
-    within(async {
-        while node.unfinished().unread != count {
-            async_std::task::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
-}
-
-async fn pair(net: &MemNet) -> (Node, Node) {
-    let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
-    let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
-    (a, b)
-}
-
 #[test]
 fn two_nodes_find_each_other_and_talk() {
     block_on(async {
@@ -88,7 +56,11 @@ fn two_nodes_find_each_other_and_talk() {
         assert_eq!((&message.body[..], message.from, message.to), (&b"hello"[..], a.address(), b.address()));
         assert_eq!((message.id, message.protection), (sent.id, Protection::Link));
         assert_eq!(within(sent.delivered()).await.unwrap().id, sent.id);
-        assert_eq!(within(sent.delivered()).await.unwrap().id, sent.id, "asking again is answered again");
+        assert_eq!(
+            within(sent.delivered()).await.unwrap().id,
+            sent.id,
+            "a second call returns the same receipt"
+        );
     });
 }
 
@@ -190,22 +162,22 @@ fn a_message_waits_for_a_recipient_that_is_away() {
 }
 
 #[test]
-fn a_message_whose_time_is_up_expires_and_says_so() {
+fn a_message_whose_time_is_up_expires_with_an_event() {
     block_on(async {
         let a = node(1).start().await.unwrap();
         let mut events = a.events();
-        let nobody = Identity::from_seed(&[8; 32]).address();
-        let sent = a.submit(Outgoing::new(nobody, "too late").ttl(Duration::from_millis(50))).await.unwrap();
-        assert_eq!(within(sent.delivered()).await, Err(SendError::Expired(nobody)));
-        assert_eq!(within(sent.delivered()).await, Err(SendError::Expired(nobody)));
+        let absent = Identity::from_seed(&[8; 32]).address();
+        let sent = a.submit(Outgoing::new(absent, "too late").ttl(Duration::from_millis(50))).await.unwrap();
+        assert_eq!(within(sent.delivered()).await, Err(SendError::Expired(absent)));
+        assert_eq!(within(sent.delivered()).await, Err(SendError::Expired(absent)));
         let (_, event) = within(events.next()).await.unwrap();
-        assert_eq!(event, Event::MessageExpired { id: sent.id, to: nobody });
+        assert_eq!(event, Event::MessageExpired { id: sent.id, to: absent });
         assert_eq!(a.status().await.drops["expired"], 1);
     });
 }
 
 #[test]
-fn a_message_that_is_too_long_or_from_somebody_else_is_refused() {
+fn a_message_that_is_too_long_or_from_a_foreign_address_is_refused() {
     block_on(async {
         let a = node(1).start().await.unwrap();
         let other = Identity::from_seed(&[8; 32]).address();
@@ -217,7 +189,7 @@ fn a_message_that_is_too_long_or_from_somebody_else_is_refused() {
 }
 
 #[test]
-fn a_sender_whose_messages_nobody_reads_waits_and_others_do_not() {
+fn a_sender_whose_messages_are_not_read_waits_and_others_do_not() {
     block_on(async {
         let net = MemNet::new(6);
         let limits = Limits { inbox_messages: 16, ..Limits::default() };
@@ -228,9 +200,9 @@ fn a_sender_whose_messages_nobody_reads_waits_and_others_do_not() {
         for n in 0..40u32 {
             sent.push(a.send(&b.address(), n.to_string()).await.unwrap());
         }
-        unread(&b, 16).await;
+        until_unread(&b, 16).await;
         let stuck = async_std::future::timeout(Duration::from_millis(300), sent[0].delivered()).await;
-        assert!(stuck.is_err(), "what nothing has received has no receipt");
+        assert!(stuck.is_err(), "a message that nothing has received has no receipt");
         assert_eq!(b.unfinished().unread, 16, "the inbox has room for 16, not for 40");
         talk(&c, &b, "me too").await;
         for n in 0..40u32 {
@@ -268,9 +240,9 @@ fn a_receive_that_is_dropped_loses_nothing() {
 }
 
 #[test]
-fn when_the_relay_in_use_dies_the_other_takes_over() {
+fn when_the_relay_in_use_stops_the_other_takes_over() {
     block_on(async {
-        // A diamond: two ways from a to b.
+        // A diamond: two paths from a to b.
         let ((a1, x1), (x2, b1)) = (cable(1), cable(2));
         let ((a2, y1), (y2, b2)) = (cable(3), cable(4));
         let a = node(1).netmod(a1).netmod(a2).start().await.unwrap();
@@ -298,11 +270,11 @@ fn a_netmod_that_fails_is_opened_again_and_the_message_gets_through() {
         let mut events = a.events();
         net.fail("a");
         let sent = a.send(&b.address(), "after").await.unwrap();
-        while !matches!(within(events.next()).await.unwrap().1, Event::NetmodState { .. }) {}
+        until_event(&mut events, |event| matches!(event, Event::NetmodState { .. })).await;
         net.recover("a");
         assert_eq!(&within(b.recv()).await.unwrap().body[..], b"after");
         within(sent.delivered()).await.unwrap();
-        assert!(a.status().await.netmods[0].last_error.is_some(), "what went wrong stays on view");
+        assert!(a.status().await.netmods[0].last_error.is_some(), "the error stays in the status");
     });
 }
 
@@ -324,29 +296,26 @@ fn netmods_are_added_and_removed_while_the_node_runs() {
 }
 
 #[test]
-fn a_node_that_stops_says_goodbye_and_is_missed_at_once() {
+fn a_node_that_stops_sends_a_goodbye_and_its_neighbour_ends_the_link_at_once() {
     block_on(async {
         let (a, b) = pair(&MemNet::new(10)).await;
         a.send(&b.address(), "x").await.unwrap();
-        unread(&b, 1).await;
+        until_unread(&b, 1).await;
         let mut events = a.events();
         let began = std::time::Instant::now();
         b.stop().await;
-        loop {
-            match within(events.next()).await.unwrap().1 {
-                Event::NeighbourDown { address, .. } if address == b.address() => break,
-                _ => {}
-            }
-        }
-        assert!(began.elapsed() < Duration::from_secs(2), "by its word, not by its silence");
+        let is_end =
+            |event: &Event| matches!(event, Event::NeighbourDown { address, .. } if *address == b.address());
+        until_event(&mut events, is_end).await;
+        assert!(began.elapsed() < Duration::from_secs(2), "the link ends by the goodbye, not by a timer");
         assert!(b.send(&a.address(), "x").await.is_err());
-        assert!(b.recv().await.is_ok(), "what was received before can still be read");
+        assert!(b.recv().await.is_ok(), "a message that was received before can still be read");
         assert!(b.recv().await.is_err());
     });
 }
 
 #[test]
-fn a_mesh_with_a_key_takes_no_strangers() {
+fn a_mesh_with_a_key_admits_no_strangers() {
     block_on(async {
         let net = MemNet::new(11);
         let a = node(1).netmod(net.netmod("a")).mesh_key([7; 32]).start().await.unwrap();

@@ -1,45 +1,33 @@
-//! Places for neighbours: as many as are configured, and a reason for each node that gets none.
+//! The limit of neighbours: as many as are configured, and a reason for each node that is refused.
+
+mod common;
 
 use std::time::{Duration, Instant};
 
 use async_std::task::{block_on, sleep};
-use futures::StreamExt;
 use rouse_core::netmod::mem::{Impairments, MemNet};
 use rouse_core::node::{PeerError, RemovedPeer};
-use rouse_core::{Event, Events, Identity, Level, Limits, Node, NodeBuilder, PeerState};
+use rouse_core::{Event, Level, Limits, Node, PeerState};
 
-/// Longer than anything here takes; a test that fails does not hang.
+use common::{find_within, is_down, is_up, node, ready_events, until_event};
+
+/// Longer than a refused node takes to dial again.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn node(n: u8) -> NodeBuilder {
-    Node::builder().identity(Identity::from_seed(&[n; 32]))
-}
 
 fn limit(neighbours: usize) -> Limits {
     Limits { neighbours, ..Limits::default() }
 }
 
-async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let end = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < end, "not in time: {what}");
-        sleep(Duration::from_millis(10)).await;
-    }
+async fn until(missing: &str, mut holds: impl AsyncFnMut() -> bool) {
+    find_within(PATIENCE, missing, async || holds().await.then_some(())).await;
 }
 
 async fn neighbours(node: &Node) -> u64 {
     node.status().await.neighbours
 }
 
-/// What happened to links, so far.
-async fn link_events(events: &mut Events) -> Vec<Event> {
-    let mut all = Vec::new();
-    while let Ok(Some((_, event))) = async_std::future::timeout(Duration::ZERO, events.next()).await {
-        if matches!(event, Event::NeighbourUp { .. } | Event::NeighbourDown { .. }) {
-            all.push(event);
-        }
-    }
-    all
+fn is_link_event(event: &Event) -> bool {
+    is_up(event) || is_down(event)
 }
 
 #[test]
@@ -60,7 +48,7 @@ fn a_node_has_as_many_neighbours_as_dial_it_up_to_what_is_configured() {
 }
 
 #[test]
-fn a_node_that_finds_no_place_learns_why_and_does_not_try_again_at_once() {
+fn a_node_that_is_refused_gets_the_reason_and_does_not_dial_again_at_once() {
     block_on(async {
         let net = MemNet::new(2);
         let hub = node(1).limits(limit(2)).netmod(net.netmod("hub").discover(false)).start().await.unwrap();
@@ -88,18 +76,18 @@ fn a_node_that_finds_no_place_learns_why_and_does_not_try_again_at_once() {
             "{health:?}"
         );
         let before = hub.status().await.counters["handshakes_done"];
-        // Before, it was dialled again after 0.5 to 5 s.
+        // A node without a reason for the failure dials again after 0.5 to 5 s.
         sleep(Duration::from_secs(6)).await;
         assert_eq!(hub.status().await.counters["handshakes_done"], before);
-        assert!(refused().await, "it stays known");
-        assert_eq!(link_events(&mut events).await, [], "there never was a link");
+        assert!(refused().await, "the reason stays");
+        assert_eq!(ready_events(&mut events, is_link_event), [], "there never was a link");
         assert_eq!(neighbours(&hub).await, 2);
         assert!(hub.status().await.drops["neighbour_limit"] >= 1);
     });
 }
 
 #[test]
-fn a_node_that_has_no_place_for_a_peer_of_its_own_shows_it_and_does_not_try_again_at_once() {
+fn a_full_node_reports_that_it_has_no_place_for_its_own_peer_and_does_not_dial_again_at_once() {
     block_on(async {
         let net = MemNet::new(9);
         let first = node(1).netmod(net.netmod("first").discover(false)).start().await.unwrap();
@@ -118,16 +106,16 @@ fn a_node_that_has_no_place_for_a_peer_of_its_own_shows_it_and_does_not_try_agai
         };
         until("the reason", shown).await;
         let before = second.status().await.counters["handshakes_done"];
-        // Before, it was dialled again after 0.5 to 5 s.
+        // A node without a reason for the failure dials again after 0.5 to 5 s.
         sleep(Duration::from_secs(6)).await;
         assert_eq!(second.status().await.counters["handshakes_done"], before);
-        assert!(shown().await, "it stays known");
+        assert!(shown().await, "the reason stays");
         assert_eq!(neighbours(&first).await, 1, "the link that is there stays");
     });
 }
 
 #[test]
-fn a_node_that_was_heard_and_has_no_place_is_listed_with_the_reason() {
+fn a_discovered_node_that_has_no_place_is_listed_with_the_reason() {
     block_on(async {
         let net = MemNet::new(3);
         let hub = node(1).limits(limit(1)).netmod(net.netmod("hub")).start().await.unwrap();
@@ -149,7 +137,7 @@ fn a_node_that_was_heard_and_has_no_place_is_listed_with_the_reason() {
 }
 
 #[test]
-fn a_configured_peer_has_a_place_before_one_that_was_only_heard() {
+fn a_configured_peer_takes_the_place_of_one_that_is_not_configured() {
     block_on(async {
         let net = MemNet::new(4);
         let hub = node(1).limits(limit(1)).netmod(net.netmod("hub").discover(false)).start().await.unwrap();
@@ -160,15 +148,8 @@ fn a_configured_peer_has_a_place_before_one_that_was_only_heard() {
         let mut events = stranger.events();
         hub.add_peer("mem:friend").await.unwrap();
         until("the friend's link", async || neighbours(&friend).await == 1).await;
-        let reason = async {
-            loop {
-                if let Some((_, Event::NeighbourDown { reason, .. })) = events.next().await {
-                    return reason;
-                }
-            }
-        };
-        let reason = async_std::future::timeout(PATIENCE, reason).await.unwrap();
-        assert!(reason.contains("refused"), "{reason}");
+        let end = until_event(&mut events, is_down).await;
+        assert!(matches!(&end, Event::NeighbourDown { reason, .. } if reason.contains("refused")), "{end:?}");
     });
 }
 
@@ -176,7 +157,7 @@ fn a_configured_peer_has_a_place_before_one_that_was_only_heard() {
 fn the_paths_of_a_peer_are_tried_over_every_netmod_of_its_scheme() {
     block_on(async {
         let (nowhere, net) = (MemNet::new(5), MemNet::new(6));
-        // Known there, but not open.
+        // The name resolves on this network, but the netmod is not open.
         let _namesake = nowhere.netmod("b");
         let a = node(1)
             .netmod(nowhere.netmod("a").discover(false))
@@ -209,14 +190,14 @@ fn a_link_with_a_round_trip_of_three_seconds_stays_and_carries_messages() {
         async_std::future::timeout(PATIENCE, sent.delivered()).await.expect("in time").unwrap();
         sleep(Duration::from_secs(10)).await;
         for events in [&mut of_a, &mut of_b] {
-            let all = link_events(events).await;
+            let all = ready_events(events, is_link_event);
             assert!(matches!(all[..], [Event::NeighbourUp { .. }]), "{all:?}");
         }
     });
 }
 
 #[test]
-fn removing_a_peer_ends_the_link_that_it_made_or_says_why_it_stays() {
+fn removing_a_peer_ends_its_link_or_gives_the_reason_why_it_stays() {
     block_on(async {
         let net = MemNet::new(8);
         let a = node(1).netmod(net.netmod("a").discover(false)).start().await.unwrap();
@@ -226,13 +207,13 @@ fn removing_a_peer_ends_the_link_that_it_made_or_says_why_it_stays() {
         until("a link", async || neighbours(&a).await == 1 && neighbours(&b).await == 1).await;
         assert_eq!(a.remove_peer("mem:b").await, Ok(RemovedPeer::Ended));
         until("its end", async || neighbours(&a).await == 0 && neighbours(&b).await == 0).await;
-        a.add_peer("mem:nobody").await.unwrap();
-        assert_eq!(a.remove_peer("mem:nobody").await, Ok(RemovedPeer::NoLink));
+        a.add_peer("mem:absent").await.unwrap();
+        assert_eq!(a.remove_peer("mem:absent").await, Ok(RemovedPeer::NoLink));
     });
 }
 
 #[test]
-fn a_link_to_a_removed_peer_that_was_also_found_stays() {
+fn a_link_to_a_removed_peer_that_was_also_discovered_stays() {
     block_on(async {
         let net = MemNet::new(9);
         let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
@@ -247,7 +228,7 @@ fn a_link_to_a_removed_peer_that_was_also_found_stays() {
 }
 
 #[test]
-fn a_link_that_is_there_keeps_its_place_once_its_peer_is_configured() {
+fn a_link_keeps_its_place_once_its_peer_is_configured() {
     block_on(async {
         let net = MemNet::new(11);
         let hub = node(1).limits(limit(1)).netmod(net.netmod("hub").discover(false)).start().await.unwrap();
@@ -270,7 +251,7 @@ fn a_link_that_is_there_keeps_its_place_once_its_peer_is_configured() {
 }
 
 #[test]
-fn a_full_node_shows_how_many_it_has_refused_and_takes_one_of_them_soon_after_a_place_is_free() {
+fn a_full_node_reports_how_many_it_has_refused_and_one_of_them_links_soon_after_a_place_is_free() {
     block_on(async {
         let net = MemNet::new(12);
         let hub = node(1).limits(limit(1)).netmod(net.netmod("hub").discover(false)).start().await.unwrap();
@@ -294,7 +275,7 @@ fn a_full_node_shows_how_many_it_has_refused_and_takes_one_of_them_soon_after_a_
         let freed = Instant::now();
         friend.stop().await;
         until("a link of the one that was refused", async || neighbours(&late).await == 1).await;
-        // Before, it tried again after 60 s.
+        // Without the notice of a free place, it dials again after 60 s.
         assert!(freed.elapsed() < Duration::from_secs(40), "{:?}", freed.elapsed());
     });
 }

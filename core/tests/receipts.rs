@@ -1,47 +1,17 @@
-//! When a message counts as delivered: an application of its recipient has taken it.
+//! The receipt of a message: it is sent when an application of the recipient has received the message.
+
+mod common;
 
 use std::time::Duration;
 
 use async_std::task::block_on;
 use rouse_core::netmod::mem::MemNet;
-use rouse_core::{Identity, Node, NodeBuilder, Outgoing, SendError};
+use rouse_core::{Outgoing, SendError};
 
-/// Longer than anything here takes; a test that fails does not hang.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn node(n: u8) -> NodeBuilder {
-    Node::builder().identity(Identity::from_seed(&[n; 32]))
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    async_std::future::timeout(PATIENCE, future).await.expect("in time")
-}
-
-/// A message that is received, and has its receipt then.
-async fn talk(from: &Node, to: &Node, text: &str) {
-    let sent = within(from.send(&to.address(), text)).await.unwrap();
-    assert_eq!(&within(to.recv_from(&from.address())).await.unwrap().body[..], text.as_bytes());
-    within(sent.delivered()).await.unwrap();
-}
-
-/// Waits until so many messages are in the mailboxes of a node.
-async fn unread(node: &Node, count: u64) {
-    within(async {
-        while node.unfinished().unread != count {
-            async_std::task::sleep(Duration::from_millis(1)).await;
-        }
-    })
-    .await;
-}
-
-async fn pair(net: &MemNet) -> (Node, Node) {
-    let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
-    let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
-    (a, b)
-}
+use common::{node, pair, talk, until_unread, within};
 
 #[test]
-fn a_message_has_its_receipt_when_an_application_has_taken_it_and_not_before() {
+fn a_receipt_is_sent_when_an_application_has_received_the_message_and_not_before() {
     block_on(async {
         let net = MemNet::new(12);
         let (a, b) = pair(&net).await;
@@ -49,19 +19,23 @@ fn a_message_has_its_receipt_when_an_application_has_taken_it_and_not_before() {
         // To another node, and to the node itself.
         for to in [&b, &a] {
             let sent = a.send(&to.address(), "for an application").await.unwrap();
-            unread(to, 1).await;
+            until_unread(to, 1).await;
             let early = async_std::future::timeout(Duration::from_millis(200), sent.delivered()).await;
             assert!(early.is_err(), "nothing has received it");
             to.recv().await.unwrap();
             let receipt = within(sent.delivered()).await.unwrap();
             assert!(receipt.elapsed_us >= 200_000, "{} µs", receipt.elapsed_us);
-            assert_eq!(within(sent.delivered()).await.unwrap().id, sent.id, "asking again is answered again");
+            assert_eq!(
+                within(sent.delivered()).await.unwrap().id,
+                sent.id,
+                "a second call returns the same receipt"
+            );
         }
     });
 }
 
 #[test]
-fn what_nothing_takes_in_its_time_expires_for_its_sender_at_this_node_as_at_another() {
+fn a_message_that_nothing_receives_in_time_expires_at_its_sender_on_the_same_node_and_on_another() {
     block_on(async {
         let (a, b) = pair(&MemNet::new(13)).await;
         talk(&a, &b, "hello").await;
@@ -74,24 +48,24 @@ fn what_nothing_takes_in_its_time_expires_for_its_sender_at_this_node_as_at_anot
 }
 
 #[test]
-fn those_that_wait_for_a_receipt_at_a_node_that_stops_are_released() {
+fn a_node_that_stops_releases_the_callers_that_wait_for_a_receipt() {
     block_on(async {
         let a = node(1).start().await.unwrap();
         let sent = a.send(&a.address(), "unread").await.unwrap();
-        let (fate, _) = within(futures::future::join(sent.delivered(), a.stop())).await;
-        assert_eq!(fate, Err(SendError::Stopped));
+        let (result, _) = within(futures::future::join(sent.delivered(), a.stop())).await;
+        assert_eq!(result, Err(SendError::Stopped));
         assert_eq!(within(sent.delivered()).await, Err(SendError::Stopped));
     });
 }
 
 #[test]
-fn what_was_not_taken_before_its_recipient_stopped_comes_to_its_successor() {
+fn a_message_that_was_not_received_before_its_recipient_stopped_is_delivered_to_the_successor() {
     block_on(async {
         let net = MemNet::new(14);
         let (a, b) = pair(&net).await;
         let sent =
             [a.send(&b.address(), "taken").await.unwrap(), a.send(&b.address(), "left").await.unwrap()];
-        unread(&b, 2).await;
+        until_unread(&b, 2).await;
         within(b.recv()).await.unwrap();
         within(sent[0].delivered()).await.unwrap();
         b.stop().await;

@@ -1,24 +1,17 @@
-//! Nodes that arrive: what is up can be reached, and what has to be answered is answered.
+//! Nodes that start: a neighbour that is up can be reached, and answers.
+
+mod common;
 
 use std::time::Duration;
 
 use async_std::task::block_on;
 use futures::StreamExt;
 use rouse_core::netmod::mem::MemNet;
-use rouse_core::{Event, Identity, Node, NodeBuilder};
+use rouse_core::{Event, Identity, Node};
 
-/// Longer than anything here takes; a test that fails does not hang.
-const PATIENCE: Duration = Duration::from_secs(30);
+use common::{node, within};
 
-fn node(n: u8) -> NodeBuilder {
-    Node::builder().identity(Identity::from_seed(&[n; 32]))
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    async_std::future::timeout(PATIENCE, future).await.expect("in time")
-}
-
-/// Pings at the moment that a neighbour is up.
+/// Pings the neighbour as soon as it is up.
 async fn ping_once_up(from: &Node, to: &Node) {
     let mut events = from.events();
     while from.peers().await.is_empty() {
@@ -36,7 +29,7 @@ fn a_neighbour_is_reached_and_answers_from_the_moment_that_it_is_up() {
             let net = MemNet::new(seed);
             let a = node(1).netmod(net.netmod("a")).start().await.unwrap();
             let b = node(2).netmod(net.netmod("b")).start().await.unwrap();
-            // A router that has more to do than to enter a route: its own addresses.
+            // Many addresses of its own keep the router busy, so that the link is up some time before the route is entered.
             for n in 10..130 {
                 b.add_identity(Identity::from_seed(&[n; 32]));
                 a.add_identity(Identity::from_seed(&[n + 120; 32]));
