@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Action, tcflow};
 
-/// The end of a pipe that is full, so that the next write to it waits until somebody reads.
+/// The writing end of a pipe that is full, so that the next write to it waits until something reads.
 fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, mut writer) = pipe().expect("there are pipes");
     let flags = fcntl_getfl(&writer).expect("a pipe has flags");
@@ -48,12 +48,12 @@ fn terminate(process: &mut Running) {
     assert!(process.end().success(), "it ends in order");
 }
 
-/// A daemon that logs all that it can into this.
-fn talkative(stderr: Stdio) -> Daemon {
-    talkative_on(Stdio::null(), stderr)
+/// A daemon that writes its log, at the most verbose level, to `stderr`.
+fn tracing_daemon(stderr: Stdio) -> Daemon {
+    tracing_daemon_on(Stdio::null(), stderr)
 }
 
-fn talkative_on(stdout: Stdio, stderr: Stdio) -> Daemon {
+fn tracing_daemon_on(stdout: Stdio, stderr: Stdio) -> Daemon {
     programs!().daemon().argument("--log").argument("trace").start_with_output(stdout, stderr)
 }
 
@@ -75,16 +75,16 @@ fn until_it_drops(daemon: &Daemon) {
 }
 
 #[test]
-fn a_log_that_nothing_reads_keeps_the_daemon_from_nothing() {
+fn a_log_that_nothing_reads_blocks_nothing_in_the_daemon() {
     let (_unread, stderr) = full_pipe();
-    serves_and_ends(talkative(stderr));
+    serves_and_ends(tracing_daemon(stderr));
 }
 
 #[test]
-fn a_terminal_that_is_stopped_keeps_the_daemon_from_nothing() {
+fn a_terminal_that_is_stopped_blocks_nothing_in_the_daemon() {
     let (_keyboard, terminal) = stopped_terminal();
     let stdout = terminal.try_clone().expect("a descriptor can be copied");
-    serves_and_ends(talkative_on(stdout.into(), terminal.into()));
+    serves_and_ends(tracing_daemon_on(stdout.into(), terminal.into()));
 }
 
 /// The daemon, whose log goes nowhere, makes links, exchanges messages, and ends when it is stopped.
@@ -101,19 +101,19 @@ fn serves_and_ends(mut first: Daemon) {
 }
 
 #[test]
-fn the_log_says_how_many_lines_are_missing_once_it_is_read() {
+fn the_log_reports_how_many_lines_were_dropped_once_it_is_read() {
     let (unread, stderr) = full_pipe();
-    let mut daemon = talkative(stderr);
+    let mut daemon = tracing_daemon(stderr);
     until_it_drops(&daemon);
-    let (said, missing) = std::sync::mpsc::channel();
+    let (report, missing) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let lines = BufReader::new(unread).lines().map_while(Result::ok);
         for line in lines.filter(|line| line.contains("dropped here")) {
-            // The test has ended when it is not heard.
-            let _ = said.send(line);
+            // The test has ended when nothing receives the line.
+            let _ = report.send(line);
         }
     });
-    let line = missing.recv().expect("the daemon says it");
+    let line = missing.recv().expect("the daemon reports it");
     let words: Vec<&str> = line.split_whitespace().collect();
     let at = words.iter().position(|word| *word == "log").expect("N log lines were dropped");
     let count: u64 = words[at - 1].parse().expect("a number");
@@ -122,14 +122,14 @@ fn the_log_says_how_many_lines_are_missing_once_it_is_read() {
 }
 
 #[test]
-fn standard_output_that_nothing_reads_keeps_the_daemon_from_nothing() {
+fn standard_output_that_nothing_reads_blocks_nothing_in_the_daemon() {
     let (_unread, stdout) = full_pipe();
     let mut daemon = programs!().daemon().start_with_output(stdout, Stdio::null());
     terminate(daemon.process());
 }
 
 #[test]
-fn a_daemon_that_cannot_start_ends_though_nothing_reads_why() {
+fn a_daemon_that_cannot_start_ends_though_nothing_reads_the_reason() {
     let first = programs!().daemon().start();
     let (_unread, stderr) = full_pipe();
     let mut second = programs!().daemon().state_of(&first).start_to_its_end(Stdio::null(), stderr);
@@ -137,14 +137,14 @@ fn a_daemon_that_cannot_start_ends_though_nothing_reads_why() {
 }
 
 #[test]
-fn why_a_daemon_cannot_start_comes_last_and_whole_however_much_it_has_logged() {
+fn the_reason_why_a_daemon_cannot_start_is_the_last_line_and_whole_however_much_it_has_logged() {
     let first = programs!().daemon().start();
     let (mut reader, stderr) = pipe().expect("there are pipes");
     let second = programs!().daemon().state_of(&first).argument("--log").argument("trace");
     let mut second = second.start_to_its_end(Stdio::null(), stderr.into());
-    let mut said = String::new();
-    reader.read_to_string(&mut said).expect("text");
+    let mut printed = String::new();
+    reader.read_to_string(&mut printed).expect("text");
     assert_eq!(second.end().code(), Some(1));
-    let last = said.lines().last().unwrap_or_default();
-    assert!(last.starts_with("roused: ") && last.contains(&format!("pid {}", first.pid())), "{said}");
+    let last = printed.lines().last().unwrap_or_default();
+    assert!(last.starts_with("roused: ") && last.contains(&format!("pid {}", first.pid())), "{printed}");
 }

@@ -45,7 +45,7 @@ fn ping(client: &Client, target: Address, until: Instant) -> Vec<Instant> {
 
 /// Daemons that find each other.
 fn found(cables: &Cables) -> Vec<Daemon> {
-    (0..HOSTS).map(|n| programs!().daemon().as_it_comes().namespace(cables.host(n)).start()).collect()
+    (0..HOSTS).map(|n| programs!().daemon().with_defaults().namespace(cables.host(n)).start()).collect()
 }
 
 /// Daemons that are named to each other, over IPv4, and do not discover: nothing watches their interfaces.

@@ -74,7 +74,7 @@ impl Two {
     }
 
     fn start(&self) -> [Daemon; 2] {
-        [0, 1].map(|n| programs!().daemon().as_it_comes().namespace(self.hosts[n].name()).start())
+        [0, 1].map(|n| programs!().daemon().with_defaults().namespace(self.hosts[n].name()).start())
     }
 
     /// The cable that a link between the two uses.

@@ -1,5 +1,5 @@
-//! What the wire shows. Every frame between daemons is captured, from the first beacon to the last message: nobody who
-//! reads them learns who is there, who talks to whom, or what is said. And who has not the key of a closed mesh gets nowhere.
+//! Confidentiality on the wire. Every frame between daemons is captured, from the first beacon to the last message: the frames
+//! reveal neither addresses nor payload, and a node without the key of a closed mesh gets no link and no answer with content.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -11,15 +11,15 @@ fn main() {
     run_in_namespaces(&[
         ("a_capture_shows_neither_addresses_nor_payload", open_mesh),
         ("a_capture_of_a_closed_mesh_shows_neither_addresses_nor_payload", closed_mesh),
-        ("who_has_not_the_mesh_key_learns_nothing_and_gets_nowhere", stranger),
-        ("who_has_a_mesh_key_gets_nowhere_in_an_open_mesh", keyed_in_an_open_mesh),
+        ("a_node_without_the_mesh_key_learns_nothing_and_gets_no_link", stranger),
+        ("a_node_with_a_mesh_key_gets_no_link_in_an_open_mesh", keyed_in_an_open_mesh),
     ]);
 }
 
-/// So many bytes in a row of a secret are a leak: chance does not bring them.
+/// So many consecutive bytes of a secret in a frame are a leak, because they do not occur by chance.
 const PIECE: usize = 16;
 
-/// What must not be on the wire, piece by piece.
+/// Every piece of every secret that must not be on the wire.
 #[derive(Default)]
 struct Secrets(HashSet<Vec<u8>>);
 
@@ -29,7 +29,7 @@ impl Secrets {
         self.0.extend(secret.windows(PIECE).map(<[u8]>::to_vec));
     }
 
-    /// An address in every form that it has.
+    /// Adds an address in every encoding.
     fn add_address(&mut self, text: &str) {
         let bytes = *text.parse::<rouse_core::Address>().unwrap().as_bytes();
         let point = CompressedEdwardsY(bytes).decompress().expect("an address is a key");
@@ -43,14 +43,14 @@ impl Secrets {
     }
 }
 
-/// A payload that cannot be mistaken for anything else.
+/// A payload of which no piece occurs by chance.
 fn payload(length: usize) -> String {
     let word = |n: usize| blake3::hash(&n.to_le_bytes()).to_hex().to_string();
     (0..).map(word).flat_map(|word| word.into_bytes()).take(length).map(char::from).collect()
 }
 
 fn start(lan: &Lan, host: usize, with: impl FnOnce(DaemonBuilder) -> DaemonBuilder) -> Daemon {
-    with(programs!().daemon().as_it_comes().namespace(lan.host(host))).start()
+    with(programs!().daemon().with_defaults().namespace(lan.host(host))).start()
 }
 
 /// A configuration with a mesh key; in a folder that is removed when it is dropped.
@@ -74,16 +74,17 @@ impl Key {
 const KEY: &str = "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=\n";
 
 fn open_mesh() {
-    listen_in(|builder| builder);
+    assert_confidential(|builder| builder);
 }
 
 fn closed_mesh() {
     let key = Key::new(KEY);
-    listen_in(|builder| key.give(builder));
+    assert_confidential(|builder| key.give(builder));
 }
 
-/// Two daemons find each other, shake hands, announce themselves, ping and talk; nothing of that can be read.
-fn listen_in(with: impl Fn(DaemonBuilder) -> DaemonBuilder) {
+/// Two daemons discover each other, complete a handshake, announce themselves, ping and exchange messages; no frame reveals a
+/// secret.
+fn assert_confidential(with: impl Fn(DaemonBuilder) -> DaemonBuilder) {
     let lan = Lan::new(2, Family::Ipv6);
     let capture = Capture::start(lan.hub());
     let (one, other) = (start(&lan, 0, &with), start(&lan, 1, &with));
@@ -101,11 +102,11 @@ fn listen_in(with: impl Fn(DaemonBuilder) -> DaemonBuilder) {
     secrets.add_address(one.address());
     secrets.add_address(other.address());
     secrets.add(long.as_bytes());
-    // That this would find what it looks for.
+    // The search itself is checked first, since one that finds nothing would always pass.
     let bytes = *one.address().parse::<rouse_core::Address>().unwrap().as_bytes();
     assert!(secrets.is_in(&[b"before", &bytes[3..21], b"behind"].concat()));
     assert!(secrets.is_in(&long.as_bytes()[500..600]));
-    // That all of it was captured: beacons, and more bytes than the long message has.
+    // The capture is complete: it has beacons, and more bytes than the long message.
     assert!(frames.iter().any(|frame| frame.windows(4).any(|word| word == b"rous")));
     assert!(frames.iter().map(Vec::len).sum::<usize>() > 20_000);
     for frame in &frames {
@@ -113,7 +114,7 @@ fn listen_in(with: impl Fn(DaemonBuilder) -> DaemonBuilder) {
     }
 }
 
-/// Frames from one IPv4 host to another: what UDP carries.
+/// The UDP payloads of the frames from one IPv4 host to another.
 fn udp(frames: &[Vec<u8>], from: u8, to: u8) -> Vec<&[u8]> {
     let between = |frame: &&Vec<u8>| {
         frame.get(12..14) == Some(&[8, 0])
@@ -128,7 +129,7 @@ fn counter(daemon: &Daemon, name: &str) -> u64 {
     daemon.json(&["status"])["netmods"][0]["counters"][name].as_u64().expect("it is counted")
 }
 
-/// What a node says when it was dialled in vain.
+/// The peer of a node whose dial has failed, with the error.
 fn refused(daemon: &Daemon) -> serde_json::Value {
     until("the dial has failed", || {
         let peers = daemon.json(&["peers"]);
@@ -137,23 +138,23 @@ fn refused(daemon: &Daemon) -> serde_json::Value {
     })
 }
 
-/// Neither of them has anything to do with the other, and both know why.
+/// Checks that the dialler and the others have no link and no route to each other, and that the dialler reports the reason.
 fn apart(dialler: &Daemon, others: &[&Daemon], frames: &[Vec<u8>], (from, to): (u8, u8)) {
     let peer = refused(dialler);
     assert_eq!(peer["address"], serde_json::Value::Null);
     assert_eq!(peer["state"], "down");
     let reason = peer["last_error"].as_str().unwrap();
     assert!(reason.contains("mesh"), "{reason}");
-    assert_eq!(dialler.json(&["peers"]).as_array().unwrap().len(), 1, "nobody but whom it dials in vain");
+    assert_eq!(dialler.json(&["peers"]).as_array().unwrap().len(), 1, "only the peer that it dials");
     assert_eq!(dialler.json(&["routes"]), serde_json::json!([]));
     for other in others {
         let peers = other.json(&["peers"]);
         assert!(peers.as_array().unwrap().iter().all(|peer| peer["address"] != dialler.address()), "{peers}");
         assert_eq!(other.json(&["routes", dialler.address()]), serde_json::json!([]));
     }
-    let asked = udp(frames, to, from);
-    assert!(!asked.is_empty(), "it has dialled");
-    // What it is told is a few bytes that say no: too short for a key, let alone for one and its proof.
+    let dials = udp(frames, to, from);
+    assert!(!dials.is_empty(), "it has dialled");
+    // The answer is a refusal of a few bytes, too short for a key, and the more so for a key and its proof.
     for answer in udp(frames, from, to) {
         assert!(answer.len() < 32, "{answer:02x?}");
     }
@@ -168,14 +169,14 @@ fn stranger() {
     let text = payload(20_000);
     members[0].talk(&members[1], &text);
     refused(&stranger);
-    // Each has heard the other's beacon, and left it aside.
-    until("the beacons of strangers are heard", || {
+    // Each has received the beacons of the other mesh and ignored them.
+    until("the beacons of strangers", || {
         let foreign = [&members[0], &members[1], &stranger].map(|one| counter(one, "beacons_foreign"));
         (!foreign.contains(&0)).then_some(())
     });
     let frames = capture.end();
     apart(&stranger, &[&members[0], &members[1]], &frames, (1, 3));
-    assert!(udp(&frames, 2, 3).is_empty(), "whom it has not asked has told it nothing");
+    assert!(udp(&frames, 2, 3).is_empty(), "a member that it has not dialled sends it nothing");
     let mut secrets = Secrets::default();
     secrets.add(text.as_bytes());
     for daemon in [&members[0], &members[1], &stranger] {
@@ -190,7 +191,7 @@ fn keyed_in_an_open_mesh() {
     let open = start(&lan, 0, |builder| builder);
     let keyed = start(&lan, 1, |builder| key.give(builder).peer("udp:10.77.0.1:7700"));
     refused(&keyed);
-    until("the beacons of strangers are heard", || {
+    until("the beacons of strangers", || {
         (counter(&open, "beacons_foreign") > 0 && counter(&keyed, "beacons_foreign") > 0).then_some(())
     });
     let frames = capture.end();

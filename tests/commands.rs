@@ -139,7 +139,7 @@ fn send_and_recv_carry_text_and_any_bytes() {
 }
 
 #[test]
-fn recv_takes_as_many_as_it_is_told_and_from_whom_it_is_told() {
+fn recv_takes_as_many_messages_as_requested_and_from_the_requested_sender() {
     let (first, second) = pair();
     first.text(&["send", first.address(), "to myself"]);
     for n in 1..=3 {
@@ -155,16 +155,16 @@ fn recv_takes_as_many_as_it_is_told_and_from_whom_it_is_told() {
 }
 
 #[test]
-fn a_message_that_nobody_fetched_in_its_time_expires() {
+fn a_message_that_was_not_received_in_time_expires() {
     let (first, _second) = pair();
-    let nobody = programs!().daemon().start();
+    let absent = programs!().daemon().start();
     let sent = first
-        .rouse(&["--json", "send", nobody.address(), "x", "--ttl", "50ms", "--wait", "delivered"])
+        .rouse(&["--json", "send", absent.address(), "x", "--ttl", "50ms", "--wait", "delivered"])
         .exits(1);
     assert_eq!(sent.json()["state"], "expired");
-    assert!(sent.error()["message"].as_str().unwrap().contains(nobody.address()));
+    assert!(sent.error()["message"].as_str().unwrap().contains(absent.address()));
     assert_eq!(first.json(&["status"])["drops"]["expired"], 1);
-    first.rouse(&["send", nobody.address(), "x", "--wait", "delivered", "--timeout", "50ms"]).exits(4);
+    first.rouse(&["send", absent.address(), "x", "--wait", "delivered", "--timeout", "50ms"]).exits(4);
 }
 
 #[test]
@@ -181,10 +181,10 @@ fn ping_and_trace_answer_a_line_each() {
     has_fields(&hops[0], "hop address rtt_ms");
     assert_eq!(hops[0]["address"], second.address());
 
-    let nobody = programs!().daemon().start();
-    let silent = first.rouse(&["--json", "ping", nobody.address()]).exits(1);
+    let absent = programs!().daemon().start();
+    let silent = first.rouse(&["--json", "ping", absent.address()]).exits(1);
     has_fields(&lines(&silent)[0], "seq error");
-    let silent = first.rouse(&["--json", "trace", nobody.address()]).exits(1);
+    let silent = first.rouse(&["--json", "trace", absent.address()]).exits(1);
     has_fields(&lines(&silent)[0], "hop error");
 }
 
@@ -265,14 +265,14 @@ fn watch_tells_what_happens_a_line_each() {
 
 #[test]
 fn stop_says_how_many_messages_are_lost() {
-    let nobody = programs!().daemon().start();
+    let absent = programs!().daemon().start();
     let lose = || {
         let daemon = programs!().daemon().start();
         for text in ["1", "2"] {
             daemon.text(&["send", daemon.address(), text]);
         }
         for text in ["1", "2", "3"] {
-            daemon.text(&["send", nobody.address(), text]);
+            daemon.text(&["send", absent.address(), text]);
         }
         daemon
     };
@@ -329,7 +329,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let daemon = programs!().daemon().start();
     let mut watch = daemon.command(&["--json", "recv", "--follow"]);
     let mut watch = watch.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    // What is written from now on finds a broken pipe.
+    // Every write from now on fails with a broken pipe.
     drop(watch.stdout.take());
     daemon.text(&["send", daemon.address(), "x"]);
     assert!(watch.wait().unwrap().success());

@@ -1,6 +1,6 @@
 //! The cost table: no input costs more than its share.
 //!
-//! The program that prints the table searches for the dearest input of each kind, and ends with an error when one is beyond its
+//! The program that prints the table searches for the costliest input of each kind, and ends with an error when one is beyond its
 //! bound. Times are the least of several measurements, by the clock that counts only what this thread has computed, beside an ordinary
 //! input on the same machine: what else runs there does not count.
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rouse_tests::hostile::{Target, Attack, Report};
+use rouse_tests::hostile::{Attack, Report, Target};
 use rouse_tests::{Daemon, Noticed, Strain, programs, usage};
 
 /// The length of each attack.

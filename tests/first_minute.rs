@@ -17,8 +17,8 @@ fn first_minute() -> String {
     blocks.into_iter().find(|block| block.starts_with("roused ")).expect("it starts daemons").to_owned()
 }
 
-/// A port that is free now. Somebody might take it before the daemon does; nobody on this machine's loopback is that
-/// quick but us, who ask the system for another one each time.
+/// A port that is free now. Another program could take it before the daemon does, which is unlikely, since the system gives out
+/// another port each time.
 fn free_port() -> u16 {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
     socket.local_addr().expect("it is bound").port()

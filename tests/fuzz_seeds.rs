@@ -9,7 +9,7 @@ use rouse_netmod_udp::fuzz;
 
 /// Mutations of the seeds of each target, all together.
 const MUTATIONS: usize = 2000;
-/// What takes sockets, or a curve for each step, is tried less often.
+/// Targets that need sockets or a curve operation for each step get fewer inputs.
 const DEAR: [(&str, usize); 3] = [("handshake", 300), ("client_socket", 300), ("daemon_socket", 300)];
 /// No mutation is longer, in bytes.
 const LONGEST: usize = 16 << 10;
@@ -34,7 +34,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     files.into_iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// A few small changes, or one to the structure: a part left out, said twice, or taken from another seed.
+/// A few small changes, or one to the structure: a part is removed, repeated, or taken from another seed.
 fn mutated(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = seeds[random.below(seeds.len())].clone();
     for _ in 0..=random.below(4) {
@@ -61,7 +61,7 @@ fn mutated(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// An input on trial: shown when it breaks a promise, for the panic only says which.
+/// The input of the current run. It is printed when the target panics, because the panic names only the violated property.
 struct Input<'a>(&'a [u8]);
 
 impl Drop for Input<'_> {
@@ -97,7 +97,7 @@ macro_rules! targets {
             run($name, target($name));
         })*
 
-        /// Nobody is forgotten.
+        /// Every target has seeds.
         #[test]
         fn every_target_is_run() {
             let mut run = vec![$($name),*];

@@ -9,16 +9,17 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use rouse_tests::{Daemon, Relay, programs, until, usage, wait_until_read};
 use serde_json::Value;
 
-/// So many are sent, unless `ROUSE_DATAGRAMS` says how many.
+/// The number of datagrams, unless `ROUSE_DATAGRAMS` sets another.
 const DATAGRAMS: usize = 1_000_000;
-/// So many are sent, then the daemon reads them, then come the next: the kernel's buffer holds them, and all are seen.
+/// The datagrams that are sent before the daemon has to read them, so that the kernel's buffer holds them all.
 const BATCH: usize = 128;
-/// After so many, all that is made once has been made.
+/// After so many datagrams every allocation that happens once has happened.
 const WARM: usize = 100_000;
-/// What memory may grow by afterwards, in bytes: an allocator's leeway, a few bytes for each datagram would be more.
+/// The growth of memory that is allowed afterwards, in bytes. It is the leeway of an allocator; a few bytes for each datagram
+/// would be more.
 const LEEWAY: u64 = 4 << 20;
 
-/// xorshift64* (Vigna 2016): good enough to be nonsense, and the same nonsense in every run.
+/// xorshift64* (Vigna 2016), so that every run sends the same datagrams.
 struct Random(u64);
 
 impl Random {
@@ -39,8 +40,8 @@ impl Random {
     }
 }
 
-/// The next evil datagram.
-fn evil(random: &mut Random, real: &[Vec<u8>], out: &mut Vec<u8>) {
+/// The next hostile datagram.
+fn hostile_datagram(random: &mut Random, real: &[Vec<u8>], out: &mut Vec<u8>) {
     if random.below(4) == 0 {
         let longest = if random.below(16) == 0 { 9000 } else { 200 };
         let length = random.below(longest);
@@ -49,7 +50,7 @@ fn evil(random: &mut Random, real: &[Vec<u8>], out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(&real[random.below(real.len())]);
     match random.below(6) {
-        // As it was: a replay.
+        // An unchanged copy, which is a replay.
         0 => {}
         1 => out.truncate(random.below(out.len() + 1)),
         2 => out.extend_from_within(..random.below(out.len() + 1)),
@@ -61,7 +62,7 @@ fn evil(random: &mut Random, real: &[Vec<u8>], out: &mut Vec<u8>) {
         }
         _ => {
             for _ in 0..=random.below(8) {
-                // The first bytes more often: there the decisions are made.
+                // The first bytes are changed more often, because the parser decides by them.
                 let reach = if random.below(2) == 0 { 16 } else { out.len() };
                 let at = random.below(reach.min(out.len()).max(1));
                 if let Some(byte) = out.get_mut(at) {
@@ -72,7 +73,7 @@ fn evil(random: &mut Random, real: &[Vec<u8>], out: &mut Vec<u8>) {
     }
 }
 
-/// How many frames the daemon dropped so far, and how many it sent.
+/// The numbers of frames that the daemon has dropped and sent so far.
 fn counts(daemon: &Daemon) -> (u64, u64) {
     let status = daemon.json(&["status"]);
     let drops = status["drops"].as_object().unwrap().values();
@@ -91,8 +92,8 @@ fn a_million_hostile_datagrams_change_nothing_but_counters() {
     let friend = programs.daemon().peer(&cable.uri()).start();
     friend.route_to(daemon.address());
     talk(&friend, &daemon, "before");
-    let real = until("handshake, hellos, routes and the message came by", || {
-        Some(cable.tapped()).filter(|tapped| tapped.len() >= 20)
+    let real = until("the frames of handshake, hellos, routes and message", || {
+        Some(cable.captured()).filter(|captured| captured.len() >= 20)
     });
 
     let port: SocketAddr = daemon.uri().trim_start_matches("udp:").parse().unwrap();
@@ -107,8 +108,8 @@ fn a_million_hostile_datagrams_change_nothing_but_counters() {
         Err(_) => DATAGRAMS,
     };
     for n in 0..datagrams {
-        evil(&mut random, &real, &mut bytes);
-        // Each eighth as if it came from the neighbour itself. A datagram too long for the system is not sent.
+        hostile_datagram(&mut random, &real, &mut bytes);
+        // Each ninth has the neighbour's own source address. A datagram too long for the system is not sent.
         match n % 9 {
             8 => drop(cable.inject(&bytes)),
             n => drop(strangers[n].send_to(&bytes, port)),
@@ -132,15 +133,15 @@ fn a_million_hostile_datagrams_change_nothing_but_counters() {
     let (dropped, answered) = counts(&daemon);
     let (dropped, answered) = (dropped - before.0, answered - before.1);
     println!("{dropped} dropped with a cause, {answered} answered");
-    // Nobody can tell a replayed first handshake message from a real one: it is answered, within quotas.
+    // A replayed first handshake message cannot be recognised, so it is answered, within quotas.
     assert!(dropped + answered + lost_in_kernel >= datagrams as u64 * 99 / 100);
     assert!(answered < datagrams as u64 / 10, "{answered} datagrams were answered");
     talk(&friend, &daemon, "after");
     talk(&daemon, &friend, "and back");
-    assert_eq!(daemon.rouse(&["recv", "--timeout", "1ms"]).exits(4).text(), "", "nothing was made up");
+    assert_eq!(daemon.rouse(&["recv", "--timeout", "1ms"]).exits(4).text(), "", "no message was invented");
 }
 
-/// How long the daemon is left without file descriptors: ten warnings came in that time.
+/// The time without file descriptors: a warning for each attempt would be ten in that time.
 const LACK: Duration = Duration::from_secs(1);
 
 #[test]

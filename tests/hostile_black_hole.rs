@@ -1,4 +1,4 @@
-//! A neighbour that attracts by the truth what it then swallows: the sender finds out and goes another way.
+//! A black hole: a neighbour that advertises a true route and drops the packets. The sender detects it and takes another path.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,30 +10,30 @@ fn port(daemon: &Daemon) -> SocketAddr {
     daemon.uri().trim_start_matches("udp:").parse().unwrap()
 }
 
-/// A build without optimisation on a busy machine takes its time for everything.
-const AROUND: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 3 });
+/// The time until a message has taken another path. It is longer for a build without optimisation.
+const RECOVERY: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 3 });
 
 #[test]
-fn what_a_black_hole_swallows_goes_another_way() {
+fn a_message_that_a_black_hole_drops_is_sent_over_another_path() {
     let programs = programs!();
-    // The honest way has two relays, the hole is next to both ends: it is by far the nearer.
+    // The honest path has two relays, while the black hole is next to both ends and so has the better route.
     let right = programs.daemon().start();
     let second = programs.daemon().peer(&right.uri()).start();
     let first = programs.daemon().peer(&second.uri()).start();
     let left = programs.daemon().peer(&first.uri()).start();
     assert_eq!(left.route_to(right.address())["hops"], 3);
     let hole = BlackHole::open(&Target::at(port(&left)), port(&right)).unwrap();
-    until("the hole attracts", || (left.route_to(right.address())["hops"] == 2).then_some(()));
+    until("the route over the black hole", || (left.route_to(right.address())["hops"] == 2).then_some(()));
 
     let began = Instant::now();
     left.talk(&right, "through");
     let took = began.elapsed();
-    println!("around the hole after {took:?}; it swallowed {} packets", hole.swallowed());
-    assert!(hole.swallowed() > 0, "there was something to find out");
-    assert!(took <= AROUND, "{took:?}");
+    println!("around the hole after {took:?}; it dropped {} packets", hole.dropped());
+    assert!(hole.dropped() > 0, "the black hole dropped packets");
+    assert!(took <= RECOVERY, "{took:?}");
     assert_eq!(left.route_to(right.address())["next_hop"], first.address());
-    // And what follows goes the good way at once.
-    let swallowed = hole.swallowed();
+    // The next message takes the good path at once.
+    let dropped = hole.dropped();
     left.talk(&right, "again");
-    assert_eq!(hole.swallowed(), swallowed);
+    assert_eq!(hole.dropped(), dropped);
 }

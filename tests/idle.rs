@@ -1,4 +1,4 @@
-//! What a daemon costs that has nothing to do.
+//! The processor time, memory and traffic of an idle daemon.
 
 use std::thread;
 use std::time::Duration;

@@ -120,7 +120,7 @@ fn a_message_waits_for_a_peer_that_was_never_heard_of() {
     let programs = programs!();
     let sender = programs.daemon().start();
     let recipient = programs.daemon().start();
-    let text = "from somebody you do not know yet";
+    let text = "from a sender that you do not know yet";
     assert_eq!(sender.json(&["send", recipient.address(), text])["state"], "queued");
     recipient.text(&["peer", "add", &sender.uri()]);
     assert_eq!(received(&recipient), text);
@@ -198,7 +198,7 @@ fn a_stopped_neighbour_says_goodbye_and_is_gone_at_once() {
     wait_for_watcher(stays, &mut watch);
     goes.text(&["stop"]);
     assert!(goes.process().end().success());
-    // Which of the two is told first is nobody's business.
+    // The order of the two events is not specified.
     let down = |event: &Value| event["event"] == "neighbour_down" && event["address"] == goes.address();
     let lost = |event: &Value| event["destination"] == goes.address() && event["next_hop"].is_null();
     let first = watch.json_where(|event| down(event) || lost(event));
@@ -217,10 +217,10 @@ fn a_recipient_that_stops_at_once_has_sent_its_receipt() {
     assert_eq!(send.json_where(|_| true)["state"], "delivered");
 }
 
-/// Something happens until the watcher sees it: then it sees all that comes.
+/// Causes events until the watcher prints one, and so prints every later event.
 fn wait_for_watcher(daemon: &Daemon, watch: &mut Running) {
     until("the watcher sees something", || {
-        daemon.text(&["send", daemon.address(), "is anybody watching?"]);
+        daemon.text(&["send", daemon.address(), "is a watcher there?"]);
         watch.line_within(Duration::from_millis(200))
     });
 }

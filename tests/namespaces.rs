@@ -1,5 +1,5 @@
-//! Daemons in network namespaces: they find each other with no word from anybody. Without the right to make namespaces
-//! these tests say so, and are counted as ignored.
+//! Daemons in network namespaces: they discover each other without configuration. Without the right to make namespaces these
+//! tests print a notice and count as ignored.
 
 use rouse_tests::{Daemon, Family, Lan, programs, run_in_namespaces, until};
 
@@ -16,7 +16,7 @@ fn main() {
 }
 
 fn start(namespace: &str) -> Daemon {
-    programs!().daemon().as_it_comes().namespace(namespace).start()
+    programs!().daemon().with_defaults().namespace(namespace).start()
 }
 
 /// A message each way.
@@ -82,7 +82,8 @@ fn unplugged() {
 
 fn silent() {
     let lan = Lan::new(3, Family::Ipv6);
-    let hidden = programs!().daemon().as_it_comes().argument("--no-discover").namespace(lan.host(0)).start();
+    let hidden =
+        programs!().daemon().with_defaults().argument("--no-discover").namespace(lan.host(0)).start();
     let (one, other) = (start(lan.host(1)), start(lan.host(2)));
     // By the time that two have found each other, a third that spoke would have been heard as well.
     one.neighbour(other.address());

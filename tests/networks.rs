@@ -37,7 +37,7 @@ fn address(host: &Namespace, address: &str, card: &str) {
 }
 
 fn start(host: &Namespace) -> Daemon {
-    programs!().daemon().as_it_comes().namespace(host.name()).start()
+    programs!().daemon().with_defaults().namespace(host.name()).start()
 }
 
 /// The netmod whose URI holds `part`.
@@ -87,7 +87,7 @@ fn leaves() {
     for discovers in [true, false] {
         address(&host, "192.0.2.78/24", "card");
         let daemon = programs!().daemon();
-        let daemon = if discovers { daemon.as_it_comes() } else { daemon }.listen("udp:192.0.2.78:7700");
+        let daemon = if discovers { daemon.with_defaults() } else { daemon }.listen("udp:192.0.2.78:7700");
         let daemon = daemon.namespace(host.name()).start();
         until("the netmod is up", || (netmod(&daemon, "192.0.2.78")["state"] == "up").then_some(()));
         host.ip(&["address", "flush", "dev", "card"]);

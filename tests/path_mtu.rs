@@ -1,5 +1,5 @@
-//! Ways that take less than 1200 bytes and their headers, in network namespaces: at the first hop, in the middle, behind a
-//! router that knows nothing of the mesh. Long messages cross them, and the short ones behind.
+//! Paths whose MTU is less than 1200 bytes and their headers, in network namespaces: at the first hop, in the middle, behind a
+//! router that is no part of the mesh. Long messages cross them, and so do the short messages after those.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ fn main() {
         ("a_cable_that_takes_1000_bytes_is_crossed", || first_hop(1000, 1000)),
         ("a_cable_that_takes_600_bytes_is_crossed", || first_hop(600, 600)),
         ("a_cable_of_which_one_end_takes_1000_bytes_is_crossed", || first_hop(1500, 1000)),
-        ("a_long_message_that_is_the_first_of_all_is_no_hindrance", long_first),
+        ("a_link_learns_the_mtu_though_its_first_message_is_a_long_one", long_first),
         ("a_narrow_cable_between_two_relays_is_crossed", in_the_middle),
         ("a_narrow_cable_behind_a_router_is_crossed", behind_a_router),
         ("a_cable_that_becomes_narrow_under_a_link_is_crossed", becomes_narrow),
     ]);
 }
 
-/// How soon the first long message has to be there.
-const SOON: Duration = Duration::from_secs(2);
+/// The bound on the time that the first long message takes.
+const FIRST_LONG: Duration = Duration::from_secs(2);
 
 /// A cable between two hosts: network `10.79.N.0/24`, the first host has address 1, the other 2.
 fn cable(n: u8, one: (&Namespace, u16), other: (&Namespace, u16)) {
@@ -43,7 +43,7 @@ fn start(host: &Namespace, peer: Option<&str>) -> Daemon {
     }
 }
 
-/// Messages of all lengths one after the other, in each direction; the first long one is there soon.
+/// Sends messages of all lengths one after the other, in each direction. The first long one arrives within [`FIRST_LONG`].
 fn talk(one: &Daemon, other: &Daemon) {
     for (from, to) in [(one, other), (other, one)] {
         from.route_to(to.address());
@@ -54,15 +54,15 @@ fn talk(one: &Daemon, other: &Daemon) {
         };
         send("short");
         let took = send(&"x".repeat(1400));
-        assert!(took < SOON, "the first long message took {took:?}");
+        assert!(took < FIRST_LONG, "the first long message took {took:?}");
         for text in ["short again".to_owned(), "mesh ".repeat(12_000), "short at last".to_owned()] {
             send(&text);
         }
     }
 }
 
-fn says_so(daemon: &Daemon) {
-    until("the health to name the narrow way", || {
+fn until_reported(daemon: &Daemon) {
+    until("the narrow path in the health", || {
         let status = daemon.json(&["status"]);
         let lines = status["health"].as_array()?.clone();
         lines
@@ -71,7 +71,7 @@ fn says_so(daemon: &Daemon) {
     });
 }
 
-/// The first message of a new link is a long one: the link learns what the way takes nevertheless, and uses all of it.
+/// The first message of a new link is a long one: the link learns the MTU of the path nevertheless, and uses all of it.
 fn long_first() {
     let [a, b] = hosts();
     cable(1, (&a, 1000), (&b, 1000));
@@ -82,7 +82,7 @@ fn long_first() {
     for _ in 0..4 {
         other.talk(&one, &"mesh ".repeat(12_000));
     }
-    says_so(&other);
+    until_reported(&other);
 }
 
 fn first_hop(here: u16, there: u16) {
@@ -91,7 +91,7 @@ fn first_hop(here: u16, there: u16) {
     let one = start(&a, None);
     let other = start(&b, Some("10.79.1.1"));
     talk(&one, &other);
-    says_so(&other);
+    until_reported(&other);
 }
 
 fn in_the_middle() {
@@ -106,7 +106,7 @@ fn in_the_middle() {
         start(&d, Some("10.79.3.1")),
     ];
     talk(&daemons[0], &daemons[3]);
-    says_so(&daemons[1]);
+    until_reported(&daemons[1]);
 }
 
 fn behind_a_router() {
@@ -119,7 +119,7 @@ fn behind_a_router() {
     let one = start(&a, None);
     let other = start(&b, Some("10.79.1.1"));
     talk(&one, &other);
-    says_so(&one);
+    until_reported(&one);
 }
 
 fn becomes_narrow() {
@@ -132,5 +132,5 @@ fn becomes_narrow() {
         host.ip(&["link", "set", "cable1", "mtu", "800"]);
     }
     talk(&one, &other);
-    says_so(&one);
+    until_reported(&one);
 }

@@ -1,4 +1,4 @@
-//! The way between two daemons changes under a link: it swallows long frames, or comes from another port.
+//! The path between two daemons changes under a link: it loses long frames, or the frames arrive from another port.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ impl Two {
     fn start(most: usize) -> Self {
         let daemon = programs!().daemon().start();
         let cable = Relay::new(&daemon.uri());
-        cable.swallow(most);
+        cable.lose_longer_than(most);
         let friend = programs!().daemon().peer(&cable.uri()).start();
         friend.route_to(daemon.address());
         daemon.route_to(friend.address());
@@ -65,7 +65,7 @@ fn a_neighbour_answers_from_the_address_that_was_dialled() {
 }
 
 #[test]
-fn long_messages_cross_a_way_that_silently_swallows_long_frames() {
+fn long_messages_cross_a_path_that_silently_loses_long_frames() {
     let two = Two::start(1300);
     for n in 0..10 {
         two.send_long(n);
@@ -76,7 +76,7 @@ fn long_messages_cross_a_way_that_silently_swallows_long_frames() {
 }
 
 #[test]
-fn a_hole_that_opens_midway_holds_long_messages_up_for_seconds_only() {
+fn a_path_that_begins_to_lose_long_frames_delays_long_messages_for_seconds_only() {
     let two = Two::start(usize::MAX);
     let mut n = 0;
     until("frames of 1452 bytes", || {
@@ -84,7 +84,7 @@ fn a_hole_that_opens_midway_holds_long_messages_up_for_seconds_only() {
         two.send_long(n);
         (two.cable.longest().1 >= 1452).then_some(())
     });
-    two.cable.swallow(1300);
+    two.cable.lose_longer_than(1300);
     let took = two.send_long(99);
     assert!(took < Duration::from_secs(15), "{took:?}");
     two.cable.longest();
@@ -113,13 +113,13 @@ fn a_neighbour_whose_port_changes_is_followed_without_a_new_handshake() {
 }
 
 #[test]
-fn frames_that_somebody_overheard_and_sends_from_elsewhere_move_nothing() {
+fn captured_frames_that_are_replayed_from_another_address_move_no_link() {
     let two = Two::start(usize::MAX);
     two.send("before");
     let endpoint = two.endpoint();
     for n in 0..20 {
         two.send(&n.to_string());
-        for datagram in two.cable.tapped() {
+        for datagram in two.cable.captured() {
             two.cable.inject_from_elsewhere(&datagram).unwrap();
         }
     }

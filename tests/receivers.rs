@@ -24,12 +24,12 @@ fn numbers(printed: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn what_a_killed_receiver_had_not_printed_goes_to_the_next_one_in_order() {
+fn the_messages_that_a_killed_receiver_had_not_printed_go_to_the_next_one_in_order() {
     let daemon = programs!().daemon().start();
     fill(&daemon);
     let mut receiver = daemon.command(&["recv", "--follow"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut pipe = receiver.stdout.take().unwrap();
-    // Nobody reads: it goes on until the pipe is full, and then stops in the middle of some message.
+    // Nothing reads the pipe, so the receiver prints until it is full, and then stops in the middle of a message.
     until("it has printed something", || (rustix::io::ioctl_fionread(&pipe).unwrap() > 20_000).then_some(()));
     receiver.kill().unwrap();
     receiver.wait().unwrap();
@@ -40,7 +40,7 @@ fn what_a_killed_receiver_had_not_printed_goes_to_the_next_one_in_order() {
 
     let rest = daemon.rouse(&["recv", "--follow", "--timeout", "2s"]).exits(0);
     let rest = numbers(&rest.stdout);
-    // What was printed whole but not yet confirmed comes again; nothing else does, and nothing is missing.
+    // A message that was printed whole but not yet confirmed is delivered again; no other is, and none is missing.
     let (first, last) = (rest.first().copied().unwrap_or(COUNT), seen.last().copied().unwrap());
     assert_eq!(rest, (first..COUNT).collect::<Vec<_>>());
     assert!(first <= last + 1, "between {last} and {first} some are missing");
@@ -52,8 +52,8 @@ fn a_receiver_that_is_killed_while_it_waits_takes_nothing_with_it() {
     let mut first = daemon.start(&["recv"]);
     let mut second = daemon.start(&["recv"]);
     first.kill();
-    daemon.text(&["send", daemon.address(), "for who is left"]);
-    assert_eq!(second.line(), Some(format!("{}\tfor who is left", daemon.address())));
+    daemon.text(&["send", daemon.address(), "for the other receiver"]);
+    assert_eq!(second.line(), Some(format!("{}\tfor the other receiver", daemon.address())));
 }
 
 #[test]
@@ -76,10 +76,10 @@ fn receivers_share_the_messages_and_each_goes_to_one() {
 }
 
 #[test]
-fn an_application_that_reads_nothing_harms_nobody_else() {
+fn an_application_that_reads_nothing_delays_no_other() {
     let programs = programs!();
     let daemon = programs.daemon().start();
-    // It fetches, prints into a pipe that nobody reads, and stands still.
+    // It receives, prints into a pipe that nothing reads, and blocks.
     let mut stuck = daemon.command(&["recv", "--follow"]).stdout(Stdio::piped()).spawn().unwrap();
     fill(&daemon);
     let other = programs.daemon().peer(&daemon.uri()).start();

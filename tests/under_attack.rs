@@ -1,9 +1,9 @@
-//! Ten nodes on one LAN, one of which attacks two of the others with everything at once: the nine go on as if nothing were.
+//! Ten nodes on one LAN, one of which attacks two of the others with everything at once: the nine serve as before.
 //!
-//! What is compared: each of the nine sends the next one messages at a steady rate that the machine carries with ease, and pings
-//! it. Then the same while the attack goes on. The attacker sends at a bounded rate and yields the processor to everybody else, so
-//! that what differs is what its inputs cost its victims, and not that another program runs on the same two processors. What a
-//! ping takes in a calm minute is measured before and after, and the worse one counts: the machine is shared.
+//! Each of the nine sends the next one messages at a steady rate that the machine carries with ease, and pings it: first without
+//! the attack, then during it. The attacker sends at a bounded rate and yields the processor to every other process, so that the
+//! difference is the cost of its inputs and not that of another program on the same two processors. The calm round trip is
+//! measured before and after, and the worse one counts, because the machine is shared.
 //!
 //! It takes some 20 s; `ATTACKED_SECONDS=60` makes it a minute of attack.
 
@@ -21,16 +21,16 @@ const NODES: usize = 9;
 /// Messages a second from each to the next.
 const MESSAGES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(20);
-/// Of the calm rate of messages.
+/// The least rate of messages, as a share of the calm one.
 const LEAST: f64 = 0.8;
-/// Times the calm 99th percentile of pings.
+/// The greatest 99th percentile of round trips, as a multiple of the calm one.
 const MOST: u32 = 3;
 
 fn main() {
-    run_in_namespaces(&[("nine_nodes_go_on_while_the_tenth_attacks_with_everything", attacked)]);
+    run_in_namespaces(&[("nine_nodes_serve_as_before_while_the_tenth_attacks_with_everything", attacked)]);
 }
 
-/// What a phase showed.
+/// The figures of a phase.
 #[derive(Debug)]
 struct Phase {
     /// Messages a second, all together.
@@ -114,7 +114,7 @@ impl Mesh {
         missing
     }
 
-    /// The links among the nine. One that is in doubt for a moment, because the machine was busy, is there.
+    /// The links among the nine. A link that is suspected for a moment, because the machine was busy, counts.
     fn links(&self) -> Links {
         let mut links = Links::new();
         for (from, client) in self.clients.iter().enumerate() {
@@ -125,7 +125,7 @@ impl Mesh {
         links
     }
 
-    /// Writes down each link among the nine that ends from now on, and why.
+    /// Records each link among the nine that ends from now on, with the reason.
     fn watch(&self) -> Arc<Mutex<Vec<String>>> {
         let ended = Arc::<Mutex<Vec<String>>>::default();
         for (from, client) in self.clients.iter().enumerate() {
@@ -151,7 +151,7 @@ fn attacked() {
     let hostile = built_program("rouse-tests", "hostile");
     let lan = Lan::new(NODES as u8 + 1, Family::Ipv4);
     let daemons: Vec<Daemon> =
-        (0..NODES).map(|n| programs!().daemon().as_it_comes().namespace(lan.host(n)).start()).collect();
+        (0..NODES).map(|n| programs!().daemon().with_defaults().namespace(lan.host(n)).start()).collect();
     let mesh = Mesh::new(&daemons);
     until("all are linked with all", || (mesh.links().len() == NODES * (NODES - 1)).then_some(()));
     until("all routes are there", || mesh.missing().is_empty().then_some(()));
@@ -170,9 +170,9 @@ fn attacked() {
         .into();
     let under = mesh.phase("attacked", Duration::from_secs(attacked));
     for attacker in attackers.drain(..) {
-        let said = attacker.wait_with_output().unwrap();
-        println!("{}", String::from_utf8_lossy(&said.stdout));
-        assert!(said.status.success(), "the attack ran to its end");
+        let output = attacker.wait_with_output().unwrap();
+        println!("{}", String::from_utf8_lossy(&output.stdout));
+        assert!(output.status.success(), "the attack ran to its end");
     }
     let after = mesh.phase("calm again", calm);
     let ended = ended.lock().unwrap().clone();

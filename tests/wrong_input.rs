@@ -1,4 +1,4 @@
-//! Wrong input of each kind: it is refused with an exit code that says so, and words that help.
+//! Wrong input of each kind: it is refused with a distinct exit code and a helpful message.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use rouse_tests::{Daemon, Output, programs};
 use serde_json::Value;
 
-/// The error that a command gives with `--json`; the plain one says the same.
+/// The error of a command with `--json`, after a check that the plain output has the same message.
 #[track_caller]
 fn refused(daemon: &Daemon, arguments: &[&str], code: i32) -> Value {
     let mut all = vec!["--json"];
@@ -15,7 +15,7 @@ fn refused(daemon: &Daemon, arguments: &[&str], code: i32) -> Value {
     let error = daemon.rouse(&all).exits(code).error();
     let message = error["message"].as_str().expect("a message").to_owned();
     let plain = daemon.rouse(arguments).exits(code).stderr;
-    assert!(plain.contains(&message), "{plain} does not say {message}");
+    assert!(plain.contains(&message), "{plain} does not contain {message}");
     error
 }
 
@@ -176,7 +176,7 @@ fn a_socket_left_behind_by_a_killed_daemon_is_taken_over() {
     let programs = programs!();
     let mut first = programs.daemon().start();
     first.process().kill();
-    assert!(first.socket().exists(), "nobody tidied up");
+    assert!(first.socket().exists(), "the socket of the killed daemon is left");
     first.rouse(&["id"]).exits(3);
     let second = programs.daemon().state_of(&first).start();
     assert_eq!(second.socket(), first.socket());
@@ -197,18 +197,18 @@ fn a_state_directory_that_cannot_be_written_is_named() {
 #[test]
 fn another_users_daemon_is_not_talked_to() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("skipped: only root can try it as somebody else");
+        return eprintln!("skipped: only root can run it as another user");
     }
-    const NOBODY: u32 = 65534;
+    const OTHER_USER: u32 = 65534;
     let daemon = programs!().daemon().start();
-    // Wherever cargo builds, somebody else may not be let in to the program: it goes where everybody is.
+    // Another user may have no access to the folder of the build, so the program is copied to one that is open to all.
     let folder = tempfile::TempDir::new().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("rouse");
     fs::copy(env!("CARGO_BIN_EXE_rouse"), &program).unwrap();
     let mut command = std::process::Command::new(program);
     command.arg("--json").arg("--socket").arg(daemon.socket()).arg("id");
-    let error = Output::of(command.uid(NOBODY).gid(NOBODY)).exits(1).error();
+    let error = Output::of(command.uid(OTHER_USER).gid(OTHER_USER)).exits(1).error();
     assert_eq!(error["code"], "permission");
     assert!(error["message"].as_str().unwrap().contains(daemon.socket().to_str().unwrap()));
 }
@@ -225,7 +225,7 @@ fn the_socket_and_the_identity_are_for_their_owner_alone() {
 }
 
 #[test]
-fn a_stranger_to_the_socket_protocol_harms_nobody() {
+fn a_client_that_breaks_the_socket_protocol_affects_no_other() {
     use std::io::{Read, Write};
     let daemon = programs!().daemon().start();
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], &[0; 64]] {

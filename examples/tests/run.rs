@@ -43,9 +43,9 @@ fn two_participants_chat_in_a_room_and_one_in_another_room_receives_nothing() {
     let (mut grace, _) = chat("grace", "engines", Some(&uri));
     ada.line_where(|line| line.ends_with(" came"));
     grace.line_where(|line| line.ends_with(" came"));
-    ada.say("is it Sunday?");
+    ada.write_line("is it Sunday?");
     grace.line_where(|line| line == "ada: is it Sunday?");
-    grace.say("all day");
+    grace.write_line("all day");
     ada.line_where(|line| line == "grace: all day");
     drop(grace.take_input());
     assert!(grace.end().success());

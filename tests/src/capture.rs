@@ -1,4 +1,4 @@
-//! What goes over the wire: every frame that passes through a network namespace, as its kernel sees it.
+//! A capture of the wire: every frame that passes through a network namespace, as its kernel sees it.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::namespace::Namespace;
 
-/// How often the capturing thread looks whether it is to end.
+/// The interval in which the capturing thread checks whether it is to end.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A capture under way.
@@ -32,17 +32,17 @@ impl Capture {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();
-        // The namespace is the thread's own: the rest of the process stays where it is.
+        // Only this thread enters the namespace; the rest of the process stays where it is.
         let thread = thread::spawn(move || {
             let place = File::open(path).expect("the namespace is there");
             move_into_link_name_space(place.as_fd(), Some(LinkNameSpaceType::Network)).expect("we are root");
             let mut socket = listen().expect("we are root");
-            ready.send(()).expect("somebody waits");
+            ready.send(()).expect("the starter waits");
             let mut frames = Vec::new();
-            // Longer than any frame, trains that the kernel did not cut up included.
+            // Longer than any frame, including trains that the kernel did not split.
             let mut buffer = vec![0; 1 << 17];
             while !stopped.load(Relaxed) {
-                // An error is that nothing came in time, or an interface that went down.
+                // An error is a time-out, or an interface that went down.
                 if let Ok(length) = socket.read(&mut buffer) {
                     frames.push(buffer[..length].to_vec());
                 }
@@ -53,7 +53,7 @@ impl Capture {
         Capture { stop, thread }
     }
 
-    /// Ends it; the frames, in the order in which they came. One that is forwarded is there once for each interface.
+    /// Ends the capture and returns the frames in their order. A forwarded frame occurs once for each interface.
     pub fn end(self) -> Vec<Vec<u8>> {
         self.stop.store(true, Relaxed);
         self.thread.join().expect("the capture does not panic")

@@ -48,8 +48,8 @@ impl DaemonBuilder {
         self
     }
 
-    /// Listens where a daemon listens that is not told, and discovers. For namespaces only.
-    pub fn as_it_comes(mut self) -> Self {
+    /// Listens at the default port and discovers, as without options. For namespaces only.
+    pub fn with_defaults(mut self) -> Self {
         self.listen = None;
         self.discover = true;
         self
@@ -112,7 +112,7 @@ impl DaemonBuilder {
     /// Starts it and waits until it is ready.
     ///
     /// # Panics
-    /// When it does not become ready; with what it said.
+    /// When it does not become ready; with its output.
     #[track_caller]
     pub fn start(self) -> Daemon {
         let state = self.state();
@@ -153,14 +153,14 @@ impl DaemonBuilder {
     }
 }
 
-/// A message under way to what receives it.
+/// A message in transit.
 pub struct Sending(Running);
 
 impl Sending {
     /// Waits until it is delivered, and gives what `send` prints.
     ///
     /// # Panics
-    /// When it is not; with what `send` said.
+    /// When it is not; with the output of `send`.
     #[track_caller]
     pub fn delivered(mut self) -> Value {
         let sent = self.0.json_where(|_| true);
@@ -180,12 +180,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Its address, as it said when it was ready.
+    /// Its address, as its `ready` line gave it.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Its socket, as it said when it was ready.
+    /// Its socket, as its `ready` line gave it.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
@@ -223,7 +223,7 @@ impl Daemon {
         Output::of(&mut self.command(arguments))
     }
 
-    /// What a command that succeeds prints.
+    /// The output of a command that succeeds.
     #[track_caller]
     pub fn text(&self, arguments: &[&str]) -> String {
         self.rouse(arguments).exits(0).text()

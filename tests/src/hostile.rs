@@ -49,8 +49,8 @@ const fn attack(name: &'static str, run: fn(&Target) -> Result<Report>, about: &
 
 /// Every attack.
 pub const ATTACKS: &[Attack] = &[
-    attack("lie-metric", routes::lie_metric, "claims impossible distances, and hops without their proof"),
-    attack("lie-origin", routes::lie_origin, "announces other nodes with fields that they did not sign"),
+    attack("lie-metric", routes::forge_metric, "claims impossible distances, and hops without their proof"),
+    attack("lie-origin", routes::forge_origin, "announces other nodes with fields that they did not sign"),
     attack("replay-announce", routes::replay_announce, "sends old announces of other origins again"),
     attack(
         "replay-frames",

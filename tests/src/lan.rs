@@ -2,7 +2,7 @@
 
 use crate::namespace::Namespace;
 
-/// What the hosts of a LAN speak.
+/// The address family that the hosts of a LAN use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// IPv6 link-local addresses, and no IPv4 but loopback.
@@ -32,7 +32,7 @@ impl Lan {
             lan.hub.ip(&["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", host.name()]);
             lan.hub.ip(&["link", "set", &port, "master", "bridge", "up"]);
             match family {
-                // Nobody else is here: an address need not be checked for being double first.
+                // The addresses are unique here, so duplicate address detection would only cost time.
                 Family::Ipv6 => host.set("net/ipv6/conf/eth0/accept_dad", "0"),
                 Family::Ipv4 => {
                     host.set("net/ipv6/conf/all/disable_ipv6", "1");
@@ -51,7 +51,7 @@ impl Lan {
         self.hosts[n].name()
     }
 
-    /// The namespace of the bridge, which all that the hosts say goes through.
+    /// The namespace of the bridge, through which all frames of the hosts pass.
     pub fn hub(&self) -> &Namespace {
         &self.hub
     }

@@ -1,9 +1,9 @@
-//! What the whole-program tests share: daemons that are started and cleaned up, commands and their answers, a relay
-//! that loses datagrams, networks of network namespaces, and enemies.
+//! The harness of the whole-program tests: daemons that are started and cleaned up, commands and their output, a relay
+//! that loses datagrams, networks of network namespaces, and a hostile node.
 //!
-//! Nothing here sleeps to give something time: [`until`] looks again and again, and gives up loudly.
+//! No test sleeps in the hope that something has happened by then: [`until`] looks repeatedly, and panics at its deadline.
 //! Every daemon has a state directory of its own, a home of its own, listens to loopback on a port that the system
-//! chose and does not discover, unless a test says otherwise.
+//! chose and does not discover, unless a test configures it otherwise.
 #![forbid(unsafe_code)]
 
 mod cables;

@@ -1,13 +1,13 @@
-//! One network namespace: made, given interfaces, removed when it is dropped. Its name has the process id in it, so that
-//! two runs do not meet, and nobody else's is ever touched.
+//! One network namespace: made, given interfaces, removed when it is dropped. Its name contains the process id, so that two
+//! runs do not collide, and no foreign namespace is ever touched.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Those of this process that are there.
-static THERE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// The names of the namespaces that this process has made.
+static MADE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Whether namespaces can be made: as root, where the kernel and its guard allow it, with `ip` of iproute2.
 pub fn may_make_namespaces() -> bool {
@@ -28,7 +28,7 @@ pub fn may_use_nft() -> bool {
 /// Ends what runs in the namespaces of this process, and removes them: for a process that is about to end without
 /// dropping what it holds.
 pub fn remove_namespaces() {
-    for name in std::mem::take(&mut *there()) {
+    for name in std::mem::take(&mut *made()) {
         let pids = Command::new("ip").args(["netns", "pids", &name]).output();
         for pid in pids.iter().flat_map(|output| output.stdout.split(|byte| *byte == b'\n')) {
             let pid = String::from_utf8_lossy(pid);
@@ -54,12 +54,12 @@ impl Namespace {
     /// When the system does not let it be made; see [`may_make_namespaces`].
     pub fn new(what: &str) -> Self {
         let name = unique(what);
-        there().insert(name.clone());
+        made().insert(name.clone());
         ip(&["netns", "add", &name]);
         Namespace { name }
     }
 
-    /// What it is called.
+    /// Its name, for `ip netns`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -97,12 +97,12 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         // The interfaces in it go with it.
         quietly(&["netns", "del", &self.name]);
-        there().remove(&self.name);
+        made().remove(&self.name);
     }
 }
 
-fn there() -> MutexGuard<'static, BTreeSet<String>> {
-    THERE.lock().unwrap_or_else(PoisonError::into_inner)
+fn made() -> MutexGuard<'static, BTreeSet<String>> {
+    MADE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unique(what: &str) -> String {

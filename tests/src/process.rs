@@ -1,4 +1,4 @@
-//! What a process uses, as `/proc` says.
+//! The resources that a process uses, from `/proc`.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::wait::until_every;
 
-/// What a process has used so far.
+/// The resources that a process has used so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     /// Processor time, of all its threads.
@@ -15,7 +15,7 @@ pub struct Usage {
     pub rss: u64,
 }
 
-/// What process `pid` has used so far.
+/// The resources that process `pid` has used so far.
 ///
 /// # Panics
 /// When there is no such process.
@@ -34,8 +34,8 @@ pub fn usage(pid: u32) -> Usage {
     Usage { cpu: TICK * ticks, rss: kib * 1024 }
 }
 
-/// Waits until the IPv4 UDP socket at `address` has nothing left to read; how many datagrams the kernel has dropped for
-/// it so far.
+/// Waits until the IPv4 UDP socket at `address` has nothing left to read. Returns how many datagrams the kernel has dropped
+/// for it so far.
 ///
 /// # Panics
 /// When there is no such socket in this network namespace.

@@ -68,14 +68,14 @@ pub fn built_program(package: &str, name: &str) -> PathBuf {
     program
 }
 
-/// What a program said and how it ended.
+/// The output of a program and its exit code.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The exit code; `None` when a signal ended it.
     pub code: Option<i32>,
-    /// What it said on standard output.
+    /// Standard output.
     pub stdout: Vec<u8>,
-    /// What it said on standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
@@ -91,7 +91,7 @@ impl Output {
         let (stdout, stderr) = (child.stdout.take().map(read_all), child.stderr.take().map(read_all));
         let status = end(&mut child);
         if status.is_none() {
-            // Its end is what lets the readers end; that it goes on is said below.
+            // The readers end only when the process does. The panic below reports that it went on.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -132,17 +132,17 @@ impl Output {
     }
 }
 
-/// Reads to the end, whatever comes.
+/// Reads to the end, in a thread of its own.
 fn read_all(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut all = Vec::new();
-        // What could be read is shown when a test fails.
+        // On an error the bytes that could be read are returned, because a failing test shows them.
         let _ = from.read_to_end(&mut all);
         all
     })
 }
 
-/// How a program ended; `None` when it goes on for longer than anything should.
+/// The exit status of a program; `None` when it goes on for longer than any program should.
 fn end(child: &mut Child) -> Option<ExitStatus> {
     let deadline = Instant::now() + 2 * PATIENCE;
     loop {
@@ -157,7 +157,7 @@ fn end(child: &mut Child) -> Option<ExitStatus> {
 /// A program that runs. It is killed when this is dropped.
 pub struct Running {
     child: Child,
-    /// What it says, line by line.
+    /// Its standard output, line by line.
     lines: Receiver<String>,
     reader: Option<JoinHandle<()>>,
     errors: Option<JoinHandle<Vec<u8>>>,
@@ -180,7 +180,7 @@ impl Running {
         let out = child.stdout.take().map(BufReader::new);
         let reader = out.map(|out| {
             thread::spawn(move || {
-                // Ends with the program, or when nobody listens any more.
+                // The thread ends with the program, or when the receiver is dropped.
                 for line in out.lines().map_while(Result::ok) {
                     if sender.send(line).is_err() {
                         return;
@@ -197,17 +197,17 @@ impl Running {
         self.child.id()
     }
 
-    /// The next line it says; `None` when it has said its last.
+    /// The next line of its output; `None` after the last one.
     #[track_caller]
     pub fn line(&mut self) -> Option<String> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("it says nothing"),
+            Err(RecvTimeoutError::Timeout) => panic!("it prints nothing"),
         }
     }
 
-    /// The next line, if it says one so soon.
+    /// The next line of its output, if it prints one within this time.
     pub fn line_within(&mut self, time: Duration) -> Option<String> {
         self.lines.recv_timeout(time).ok()
     }
@@ -222,7 +222,7 @@ impl Running {
             }
             skipped.push(line);
         }
-        panic!("it has ended; it said {skipped:?} and complained {}", self.complaints());
+        panic!("it has ended; it printed {skipped:?} and on standard error {}", self.complaints());
     }
 
     /// The next line as JSON for which `wanted` is true; others are skipped.
@@ -233,8 +233,8 @@ impl Running {
         parse(&line).expect("it was parsed before")
     }
 
-    /// Says a line to it.
-    pub fn say(&mut self, line: &str) {
+    /// Writes a line to its standard input.
+    pub fn write_line(&mut self, line: &str) {
         let input = self.child.stdin.as_mut().expect("its input is open");
         writeln!(input, "{line}").expect("it reads");
     }
@@ -260,7 +260,7 @@ impl Running {
         end(&mut self.child).expect("it ends")
     }
 
-    /// What it said that was not read yet; call it after its end.
+    /// The lines of its output that were not read yet; for use after its end.
     pub fn rest(&mut self) -> Vec<String> {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("the reader does not panic");
@@ -268,7 +268,7 @@ impl Running {
         self.lines.try_iter().collect()
     }
 
-    /// What it said on standard error; ends it.
+    /// Ends it, and returns its standard error.
     pub fn complaints(&mut self) -> String {
         self.kill();
         let bytes = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();

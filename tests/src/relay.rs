@@ -1,5 +1,5 @@
-//! A cable between two daemons, made of a UDP relay: it can lose datagrams or swallow long ones, be cut, change its port,
-//! listen in and speak up.
+//! A cable between two daemons, made of a UDP relay: it can lose datagrams or those that are too long, be cut, change its port,
+//! capture datagrams and inject them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,33 +9,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How many datagrams are remembered each way, the newest.
-const TAPPED: usize = 512;
+/// The number of captured datagrams that are kept, the newest.
+const CAPTURED: usize = 512;
 
-/// A relay in front of one daemon: whoever dials it reaches that daemon, one caller at a time.
+/// A relay in front of one daemon: a caller that dials it reaches that daemon, one caller at a time.
 pub struct Relay {
     shared: Arc<RelayState>,
     threads: Vec<JoinHandle<()>>,
 }
 
 struct RelayState {
-    /// Where the caller sends to.
+    /// The socket that the caller sends to.
     front: Arc<UdpSocket>,
-    /// What the daemon takes for its neighbour.
+    /// The socket that the daemon takes for its neighbour.
     back: Mutex<Arc<UdpSocket>>,
-    /// Somewhere else.
+    /// A socket with another address.
     elsewhere: UdpSocket,
     target: SocketAddr,
     caller: Mutex<Option<SocketAddr>>,
-    tapped: Mutex<VecDeque<Vec<u8>>>,
+    captured: Mutex<VecDeque<Vec<u8>>>,
     cut: AtomicBool,
-    /// Of a thousand datagrams.
+    /// The number of lost datagrams in a thousand.
     loss: AtomicU32,
-    /// Longer datagrams are swallowed.
+    /// Longer datagrams are lost.
     most: AtomicUsize,
-    /// The longest that came and that went on.
-    came: AtomicUsize,
-    went: AtomicUsize,
+    /// The lengths of the longest datagrams that arrived and that were forwarded.
+    longest_in: AtomicUsize,
+    longest_out: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -52,12 +52,12 @@ impl Relay {
             elsewhere: socket(),
             target,
             caller: Mutex::new(None),
-            tapped: Mutex::new(VecDeque::new()),
+            captured: Mutex::new(VecDeque::new()),
             cut: AtomicBool::new(false),
             loss: AtomicU32::new(0),
             most: AtomicUsize::new(usize::MAX),
-            came: AtomicUsize::new(0),
-            went: AtomicUsize::new(0),
+            longest_in: AtomicUsize::new(0),
+            longest_out: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         });
         let ways: [fn(&RelayState); 2] = [RelayState::forward, RelayState::backward];
@@ -73,12 +73,12 @@ impl Relay {
         format!("udp:{}", self.shared.front.local_addr().expect("it is bound"))
     }
 
-    /// Nothing gets through any more, and nobody is told.
+    /// Loses all datagrams from now on, without an error at either end.
     pub fn cut(&self) {
         self.shared.cut.store(true, Relaxed);
     }
 
-    /// All gets through again.
+    /// Ends [`Relay::cut`].
     pub fn heal(&self) {
         self.shared.cut.store(false, Relaxed);
     }
@@ -88,18 +88,18 @@ impl Relay {
         self.shared.loss.store(per_mille, Relaxed);
     }
 
-    /// Datagrams longer than so many bytes vanish from now on, each way.
-    pub fn swallow(&self, most: usize) {
+    /// Loses datagrams longer than `most` bytes from now on, each way.
+    pub fn lose_longer_than(&self, most: usize) {
         self.shared.most.store(most, Relaxed);
     }
 
-    /// The longest datagram that came, and the longest that went on, since this was asked last.
+    /// The lengths of the longest datagrams that arrived and that were forwarded since the last call.
     pub fn longest(&self) -> (usize, usize) {
-        (self.shared.came.swap(0, Relaxed), self.shared.went.swap(0, Relaxed))
+        (self.shared.longest_in.swap(0, Relaxed), self.shared.longest_out.swap(0, Relaxed))
     }
 
-    /// What comes from the caller reaches the daemon from another port from now on, as behind an address translator that has
-    /// forgotten. Returns the port that was.
+    /// Forwards the caller's datagrams from another port from now on, as an address translator does that has lost its state.
+    /// Returns the former port.
     pub fn rebind(&self) -> u16 {
         let before = std::mem::replace(&mut *lock(&self.shared.back), Arc::new(socket()));
         before.local_addr().expect("it is bound").port()
@@ -110,23 +110,23 @@ impl Relay {
         self.shared.back().local_addr().expect("it is bound").port()
     }
 
-    /// Sends the daemon a datagram from where its neighbour is not.
+    /// Sends the daemon a datagram from an address that is not its neighbour's.
     ///
     /// # Errors
-    /// What the system said: the datagram is too long.
+    /// The error of the system when the datagram is too long.
     pub fn inject_from_elsewhere(&self, datagram: &[u8]) -> io::Result<()> {
         self.shared.elsewhere.send_to(datagram, self.shared.target).map(drop)
     }
 
-    /// The datagrams that came by last, both ways.
-    pub fn tapped(&self) -> Vec<Vec<u8>> {
-        lock(&self.shared.tapped).iter().cloned().collect()
+    /// The datagrams that were forwarded last, both ways.
+    pub fn captured(&self) -> Vec<Vec<u8>> {
+        lock(&self.shared.captured).iter().cloned().collect()
     }
 
-    /// Sends the daemon a datagram that it takes for its neighbour's.
+    /// Sends the daemon a datagram from its neighbour's address.
     ///
     /// # Errors
-    /// What the system said: the datagram is too long.
+    /// The error of the system when the datagram is too long.
     pub fn inject(&self, datagram: &[u8]) -> io::Result<()> {
         self.shared.back().send_to(datagram, self.shared.target).map(drop)
     }
@@ -134,7 +134,7 @@ impl Relay {
 
 fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
-    // So that the threads see that they shall stop, or that they have another socket.
+    // The time-out is needed so that the threads notice that they are to stop, or that there is another socket.
     socket.set_read_timeout(Some(Duration::from_millis(50))).expect("the time is not zero");
     socket
 }
@@ -170,35 +170,36 @@ impl RelayState {
         );
     }
 
-    /// Passes on what comes to `socket`. What cannot be sent is lost, as datagrams are.
+    /// Forwards the datagrams that arrive at `socket`. A datagram that cannot be sent is lost.
     fn pump(&self, socket: impl Fn() -> Arc<UdpSocket>, pass: impl Fn(SocketAddr, &[u8])) {
         let mut buffer = vec![0; 65_536];
         let mut losses = LossSequence(1);
         while !self.stop.load(Relaxed) {
-            // A time-out, or the port at the other end is closed: the cable stays.
+            // An error is a time-out, or a closed port at the other end, and ends nothing.
             let Ok((length, from)) = socket().recv_from(&mut buffer) else { continue };
             let Some(datagram) = buffer.get(..length) else { continue };
             if self.cut.load(Relaxed) || losses.next() % 1000 < self.loss.load(Relaxed) {
                 continue;
             }
-            self.came.fetch_max(length, Relaxed);
+            self.longest_in.fetch_max(length, Relaxed);
             if length > self.most.load(Relaxed) {
                 continue;
             }
-            self.went.fetch_max(length, Relaxed);
+            self.longest_out.fetch_max(length, Relaxed);
             {
-                let mut tapped = lock(&self.tapped);
-                if tapped.len() == TAPPED {
-                    tapped.pop_front();
+                let mut captured = lock(&self.captured);
+                if captured.len() == CAPTURED {
+                    captured.pop_front();
                 }
-                tapped.push_back(datagram.to_vec());
+                captured.push_back(datagram.to_vec());
             }
             pass(from, datagram);
         }
     }
 }
 
-/// Numbers that look random and repeat: a linear congruential generator with Knuth's constants (MMIX).
+/// The pseudo-random numbers that decide on losses, the same in every run: a linear congruential generator with Knuth's constants
+/// (MMIX).
 struct LossSequence(u64);
 
 impl LossSequence {

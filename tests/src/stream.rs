@@ -1,4 +1,4 @@
-//! A steady stream of small numbered messages from one host to another, and what came of it.
+//! A steady stream of small numbered messages from one host to another, and the losses and silences of it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 use async_std::task::{self, JoinHandle};
 use rouse_core::{Address, Client, Outgoing};
 
-/// Bytes of a message: a number, and something to carry.
+/// The length of a message in bytes: a number and filling.
 const LENGTH: usize = 64;
 
-/// A stream under way.
+/// A running stream.
 pub struct Stream {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
-    /// When each message came, with its number.
+    /// The time of arrival and the number of each message.
     arrivals: Arc<Mutex<Vec<(Instant, u64)>>>,
     sender: JoinHandle<anyhow::Result<()>>,
     receiver: JoinHandle<()>,
 }
 
-/// What came of a stream.
+/// The losses and silences of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outcome {
     /// Messages that were accepted for sending.
     pub sent: u64,
-    /// Those of them that never came.
+    /// Messages that never arrived.
     pub lost: u64,
-    /// How often one came again.
+    /// Further arrivals of messages that had arrived.
     pub doubled: u64,
     /// The longest silence before the fault.
     pub before: Duration,
@@ -77,7 +77,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Stops sending, waits at most `patience` for what is on its way, and says what came of all.
+    /// Stops sending, waits at most `patience` for the messages in transit, and returns the outcome.
     ///
     /// # Errors
     /// When the sender's daemon has gone.

@@ -23,8 +23,8 @@ pub fn run_in_namespaces_and_with_nft(tests: &[(&str, fn())], with_nft: &[(&str,
     run(Arguments::from_args(), tests.iter().map(needs(Needs::Namespaces)).chain(with_nft).collect())
 }
 
-/// Does the same as [`run_in_namespaces`] for tests that measure how long something takes: each runs alone, whatever
-/// `--test-threads` asks for. Otherwise a test would measure the load of those beside it.
+/// Runs tests that measure times: each runs alone, whatever `--test-threads` requests, because otherwise a test would measure the
+/// load of the tests beside it.
 pub fn run_timed_in_namespaces(tests: &[(&str, fn())]) -> ! {
     let tests = tests.iter().map(|&(name, test)| (name.to_owned(), test, Needs::Namespaces));
     run(Arguments { test_threads: Some(1), ..Arguments::from_args() }, tests.collect())

@@ -1,4 +1,4 @@
-//! Waiting for something to become so.
+//! Waiting for a condition.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What `look` finds, as soon as it finds something.
+/// Calls `look` until it finds something, and returns that.
 ///
 /// # Panics
-/// When it has found nothing within [`PATIENCE`]; `what` says what was missing.
+/// When it has found nothing within [`PATIENCE`]; `what` names what was missing.
 #[track_caller]
 pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     until_every(PAUSE, what, look)
@@ -26,7 +26,7 @@ pub(crate) fn until_every<T>(pause: Duration, what: &str, mut look: impl FnMut()
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "in vain: {what}");
+        assert!(Instant::now() < deadline, "not in time: {what}");
         thread::sleep(pause);
     }
 }

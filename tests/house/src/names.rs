@@ -37,7 +37,7 @@ pub(crate) fn types(workspace: &Workspace) -> Check {
     Check {
         name: "type-names",
         rule: "A type name occurs once per crate.",
-        remedy: "give each type the noun that tells it from the others",
+        remedy: "give each type the noun that distinguishes it from the others",
         complaints,
         figures,
     }

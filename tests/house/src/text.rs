@@ -113,7 +113,7 @@ mod tests {
     use super::{Kind, texts};
 
     #[test]
-    fn comments_and_literals_are_told_apart() {
+    fn comments_and_literals_are_distinguished() {
         let source = "let a = \"no // comment \\\" here\"; // one\nlet b: &'a str = r#\"raw \"x\" //\"#; /// two\nlet c = ['\"', '\\'']; //! three";
         let found: Vec<_> = texts(source).into_iter().map(|text| (text.kind, text.line, text.text)).collect();
         assert_eq!(

@@ -46,7 +46,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What crosses the cable when one node dials another, sends it a message and pings it.
+/// The frames on the cable when one node dials another, sends it a message and pings it.
 async fn meet(mesh_key: Option<[u8; 32]>) -> Result<Vec<Vec<u8>>> {
     let key = || mesh_key.map(Into::into);
     let udp = || {
@@ -67,5 +67,5 @@ async fn meet(mesh_key: Option<[u8; 32]>) -> Result<Vec<Vec<u8>>> {
     timeout(PATIENCE, talk).await.context("the nodes do not find each other")??;
     alice.stop().await;
     bob.stop().await;
-    Ok(cable.tapped())
+    Ok(cable.captured())
 }

@@ -2,8 +2,8 @@
 //!
 //!     cargo run -p rouse-tests --bin hostile -- --to 127.0.0.1:7700 invent --count 10000 --seconds 10
 //!
-//! It does one attack, for so many seconds at most, says what it did and what came back, and ends. What the daemon made of it
-//! stands in `rouse status`. It sends to loopback, private and link-local addresses only, unless told otherwise.
+//! It runs one attack for a limited time, prints the counts of what it sent and what came back, and ends. `rouse status` of the
+//! daemon counts the inputs that were refused. It sends to loopback, private and link-local addresses only, unless --anywhere is given.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,11 +14,11 @@ use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use rouse_tests::hostile::{ATTACKS, Attack, Target};
 
-/// A hostile node, to see what a daemon makes of it.
+/// A hostile node, which shows how a daemon bears an attack.
 #[derive(Parser)]
 #[command(after_long_help = list())]
 struct Arguments {
-    /// What to do; --help lists what each of them is
+    /// The attack; --help lists them all
     #[arg(value_parser = PossibleValuesParser::new(ATTACKS.iter().map(|attack| attack.name)), hide_possible_values = true)]
     attack: String,
     /// The daemon to attack
@@ -71,7 +71,7 @@ fn main() -> Result<()> {
     let Arguments { attack, to, also, seconds, count, mesh_key, seed, anywhere } = Arguments::parse();
     for at in [Some(to), also].into_iter().flatten() {
         if !anywhere && !is_near(at.ip()) {
-            bail!("{at} is neither loopback nor private: say --anywhere if you may attack it");
+            bail!("{at} is neither loopback nor private: add --anywhere if you may attack it");
         }
     }
     let target = Target { to, also, time: Duration::from_secs(seconds), count, mesh_key, seed };

@@ -1,5 +1,5 @@
-//! Everything that an ordinary member of an open mesh can do to a node at once, each attack in a thread of its own and at a rate
-//! of its own: what is looked for is what an input costs the victim, not how fast the attacker is.
+//! Every attack of an ordinary member of an open mesh at once, each in a thread of its own and at a fixed rate, because the subject
+//! is the cost of an input for the victim and not the speed of the attacker.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,14 +15,14 @@ use super::link::HostileLink;
 use super::random::Random;
 use super::target::{Report, Target};
 
-/// Packets of one attack in a second: 200 kB/s where they are long.
+/// The packets of one attack in a second, which are 200 kB/s where the packets are long.
 const RATE: u32 = 200;
-/// Identities that come from one address.
-const CROWD: u64 = 31;
-/// Destinations that are announced before their hops are lied about.
+/// The identities that dial from one address.
+const IDENTITIES: u64 = 31;
+/// The destinations that are announced before false distances are claimed for them.
 const ANNOUNCED: u32 = 1000;
 
-/// Says when the next of a steady row is due.
+/// A steady rate, up to an end.
 struct Pace {
     next: Instant,
     end: Instant,
@@ -35,20 +35,20 @@ impl Pace {
         Pace { next: now, end: now + target.time, pause: Duration::from_secs(1) / rate }
     }
 
-    /// Waits for the next one; whether there is one.
+    /// Waits until the next input is due; `false` at the end.
     fn tick(&mut self) -> bool {
         let now = Instant::now();
         if now >= self.end {
             return false;
         }
         thread::sleep(self.next.saturating_duration_since(now));
-        // What was missed is not caught up with.
+        // Inputs that were missed are not made up for, so that the rate stays bounded.
         self.next = self.next.max(now) + self.pause;
         true
     }
 }
 
-/// A message packet of anybody.
+/// A message packet with any source.
 fn message(source: &Address, from: u64, number: u64, floor: u64, frames: &[u8]) -> Vec<u8> {
     let mut payload = vec![1];
     payload.extend_from_slice(source.as_bytes());
@@ -61,7 +61,7 @@ fn message(source: &Address, from: u64, number: u64, floor: u64, frames: &[u8]) 
     payload
 }
 
-/// The end of the window: the floor and 4095.
+/// A message of one byte at the end of the window, which is the floor and 4095.
 fn one_byte_message() -> Vec<u8> {
     let mut frame = vec![3];
     frame.extend_from_slice(&4095u16.to_le_bytes());
@@ -93,7 +93,7 @@ fn flood(
     let (mut random, mut pace, mut sent) = (target.random(), Pace::new(target, RATE), 0);
     let mut previous = None;
     while pace.tick() {
-        // Whoever is sent away comes again.
+        // A link that the victim has ended is replaced.
         let link = match previous.take().filter(HostileLink::is_linked) {
             Some(link) => link,
             None => target.link(nth)?,
@@ -136,10 +136,10 @@ fn claimants(target: &Target, neighbour: Address) -> Result<u64> {
     })
 }
 
-/// A thousand destinations, and lies about their distance.
+/// Announces a thousand destinations, and claims false distances of them.
 fn false_proofs(target: &Target) -> Result<u64> {
     let link = target.link(5)?;
-    let (mut random, mut pace, mut lies) = (target.random(), Pace::new(target, RATE), 0u32);
+    let (mut random, mut pace, mut forged) = (target.random(), Pace::new(target, RATE), 0u32);
     let records: Vec<RawRecord> = (0..ANNOUNCED)
         .map(|idx| {
             let secret = random.array();
@@ -151,17 +151,17 @@ fn false_proofs(target: &Target) -> Result<u64> {
         .collect();
     link.send_records(&records);
     while pace.tick() && link.end().is_none() {
-        let lie = |nth: u32| RawRecord::Update((lies + nth) % ANNOUNCED, 64, 1, Some([0xfa; 16]));
-        let records: Vec<RawRecord> = (0..36).map(lie).collect();
-        lies += 36;
-        // What the link does not take at once is not waited for: this thread has a rate.
+        let claim = |nth: u32| RawRecord::Update((forged + nth) % ANNOUNCED, 64, 1, Some([0xfa; 16]));
+        let records: Vec<RawRecord> = (0..36).map(claim).collect();
+        forged += 36;
+        // A message that the link does not take at once is dropped, since a wait would change the rate.
         let message: Vec<u8> = records.iter().flat_map(RawRecord::bytes).collect();
         link.with(|link| link.say(&message));
     }
-    Ok(lies.into())
+    Ok(forged.into())
 }
 
-/// The same identity from ever new ports, each time with forged announces.
+/// One identity that dials from a new port each time, and then sends forged announces.
 fn reconnect(target: &Target) -> Result<u64> {
     let (mut random, mut pace, mut sessions) = (target.random(), Pace::new(target, 20), 0);
     let forged: Vec<RawRecord> = (0..64)
@@ -187,7 +187,7 @@ fn reconnect(target: &Target) -> Result<u64> {
     Ok(sessions)
 }
 
-/// Initiations of one address that nobody means to finish.
+/// Handshake initiations from one address that are never completed.
 fn initiations(target: &Target) -> Result<u64> {
     let (mut random, mut pace, mut begun) = (target.random(), Pace::new(target, RATE), 0);
     let socket: UdpSocket = target.socket(0)?;
@@ -199,11 +199,11 @@ fn initiations(target: &Target) -> Result<u64> {
     Ok(begun)
 }
 
-/// As many identities as there are places, all of one address.
+/// As many identities as there are neighbour slots, all from one address.
 fn crowd(target: &Target) -> Result<u64> {
     let mut pace = Pace::new(target, 5);
     let dial = |nth: u64| HostileLink::dial(target.to, &target.identity(300 + nth), target.mesh_key);
-    let mut crowd = (0..CROWD).map(dial).collect::<Result<Vec<_>>>()?;
+    let mut crowd = (0..IDENTITIES).map(dial).collect::<Result<Vec<_>>>()?;
     let mut most = 0;
     while pace.tick() {
         let gone = crowd.iter_mut().zip(0..).find(|(link, _)| link.end().is_some());
@@ -215,7 +215,7 @@ fn crowd(target: &Target) -> Result<u64> {
     Ok(most)
 }
 
-/// Whose node listens at an address.
+/// The address of the node that listens at `at`.
 fn address_of(target: &Target, at: SocketAddr) -> Result<Address> {
     let link = HostileLink::dial(at, &target.identity(0), target.mesh_key)?;
     link.linked()
@@ -249,7 +249,7 @@ pub(super) fn everything(target: &Target) -> Result<Report> {
     };
     thread::scope(|scope| {
         for (nth, count) in counts.iter().enumerate() {
-            // An attack that finds no place any more has been met.
+            // An attack that gets no link any more has been repelled, which is no error.
             scope.spawn(move || count.store(run(nth).unwrap_or(0), Relaxed));
         }
     });

@@ -1,5 +1,5 @@
-//! Attacks inside a link, and on sealed frames: what a neighbour may put under its seal, and what others may make of
-//! it on the wire.
+//! Attacks inside a link and on sealed frames: plaintexts that a neighbour may seal, and frames that others may replay or
+//! forge.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ pub(super) fn replay(target: &Target) -> Result<Report> {
     let half = Instant::now() + target.time / 2;
     volley(&link, &mut budget, half);
     drop(link);
-    // And into a later session of the very same identity.
+    // The second half is sent into a later session of the same identity.
     let later = target.link(0)?;
     volley(&later, &mut budget, half_end(target, half));
     Ok(Report::default().with("replayed", replayed))
@@ -100,25 +100,26 @@ fn nonsense(random: &mut Random, target: &Target) -> Vec<u8> {
     bytes
 }
 
-/// How many messages there are for each link that is broken.
+/// The messages that are sent for each link that is broken.
 const ROUND: u64 = 500;
 
 pub(super) fn control(target: &Target) -> Result<Report> {
     let (link, mut random, mut budget) = (target.link(0)?, target.random(), target.budget());
-    let (mut said, mut broken) = (0, 0);
+    let (mut sent, mut broken) = (0, 0);
     while budget.tick() {
         link.send_control(&nonsense(&mut random, target));
-        said += 1;
-        if said % ROUND == ROUND - 1 {
+        sent += 1;
+        if sent % ROUND == ROUND - 1 {
             broken += u64::from(break_stream(target, &mut random)?);
         }
     }
     link.wait_for_acknowledgement();
     let lost = u64::from(link.end().is_some());
-    Ok(Report::default().with("said", said).with("broken", broken).with("link_lost", lost))
+    Ok(Report::default().with("sent", sent).with("broken", broken).with("link_lost", lost))
 }
 
-/// A message of no length, or too long: nobody knows any more where the next begins. Whether the link was ended by it.
+/// Sends a message of length 0 or of too great a length, after which the beginning of the next one is unknown. Returns whether
+/// the victim has ended the link.
 fn break_stream(target: &Target, random: &mut Random) -> Result<bool> {
     let link = target.link(1)?;
     let length: u16 = if random.below(2) == 0 { 0 } else { 4097 };
@@ -135,8 +136,8 @@ pub(super) fn packets(target: &Target) -> Result<Report> {
     let peer = link.peer()?;
     let mut sent = 0u64;
     while budget.tick() {
-        let nobody = rouse_core::Address::from_bytes(random.array());
-        let to = if random.below(3) == 0 { nobody } else { peer };
+        let absent = rouse_core::Address::from_bytes(random.array());
+        let to = if random.below(3) == 0 { absent } else { peer };
         let mut payload = random.some(0, 200);
         if let Some(kind) = payload.first_mut().filter(|_| random.below(4) > 0) {
             *kind = 1 + (random.number() % 5) as u8;
@@ -146,7 +147,7 @@ pub(super) fn packets(target: &Target) -> Result<Report> {
         match random.below(6) {
             0 => bytes.truncate(random.below(bytes.len())),
             1 => bytes[1] = random.number() as u8,
-            // A plaintext of another kind; but not the goodbye, by which the link would end.
+            // A plaintext of another kind, except the goodbye, because that would end the link.
             2 => {
                 bytes = random.some(1, 60);
                 bytes[0] = (random.number() % 250) as u8;
@@ -172,7 +173,7 @@ pub(super) fn slow_loris(target: &Target) -> Result<Report> {
     let body = vec![0xaa; 1100];
     let mut sent = 0u64;
     while budget.tick() && link.end().is_none() {
-        // Never the first: it all has to be kept. And all of it again, as if nothing had come.
+        // The first segment is missing, so that the victim has to keep all others. They are sent again as if none had arrived.
         for sequence in 1..64 {
             link.seal(&frames::segment(sequence, (0, 0), &body));
         }
@@ -184,10 +185,10 @@ pub(super) fn slow_loris(target: &Target) -> Result<Report> {
 
 pub(super) fn huge_stream(target: &Target) -> Result<Report> {
     let (link, mut random, mut budget) = (target.link(0)?, target.random(), target.budget());
-    let nobody = rouse_core::Address::from_bytes(random.array());
+    let absent = rouse_core::Address::from_bytes(random.array());
     let mut bytes = 0;
     while budget.tick() && link.end().is_none() {
-        let one = RawRecord::SeqnoRequest(nobody, random.number(), 255, random.number() as u32).bytes();
+        let one = RawRecord::SeqnoRequest(absent, random.number(), 255, random.number() as u32).bytes();
         let message = one.repeat(MAX_MESSAGE / one.len());
         bytes += message.len() as u64;
         link.send_control(&message);
@@ -202,9 +203,9 @@ pub(super) fn reflect(target: &Target) -> Result<Report> {
         RawRecord::Announce(announce, _) if announce.dst != peer => Some(announce.dst),
         _ => None,
     });
-    // With nobody else there the answers go nowhere.
+    // Without a third node the replies have no destination.
     let victim = victim.unwrap_or(rouse_core::Address::from_bytes(random.array()));
-    let mut asked = 0u64;
+    let mut requested = 0u64;
     while budget.tick() {
         let (kind, hops, flags) = match random.below(2) {
             0 => (frames::PING, frames::HOP_LIMIT, 0),
@@ -213,12 +214,12 @@ pub(super) fn reflect(target: &Target) -> Result<Report> {
         let probe = frames::probe(kind, victim, random.number(), hops);
         let to = if kind == frames::TRACE { victim } else { peer };
         link.seal(&frames::packet(&to, flags, hops, &probe));
-        asked += 1;
-        if asked.is_multiple_of(64) {
+        requested += 1;
+        if requested.is_multiple_of(64) {
             thread::sleep(PAUSE);
         }
     }
-    Ok(Report::default().with("asked", asked))
+    Ok(Report::default().with("requested", requested))
 }
 
 pub(super) fn goodbye(target: &Target) -> Result<Report> {
@@ -227,7 +228,7 @@ pub(super) fn goodbye(target: &Target) -> Result<Report> {
     link.seal(&frames::packet(&link.peer()?, 0, 1, &[]));
     let index = data(&link).first().and_then(|frame| frame.get(2..6)?.try_into().ok()).unwrap_or([0; 4]);
     while budget.tick() {
-        // Under the index of one session with the seal of another, with none, and from elsewhere.
+        // Goodbyes with the index of one session and the seal of another, with no valid seal, and from another address.
         let mut frame = other.with(|link| link.seal(&[frames::GOODBYE, 1])).unwrap_or_default();
         if let Some(to) = frame.get_mut(2..6) {
             to.copy_from_slice(&index);

@@ -1,4 +1,4 @@
-//! Attacks of whoever can send a datagram: on the handshakes, and on what is answered to strangers.
+//! Attacks of strangers: on the handshakes, and on the replies that a stranger can cause.
 
 use std::net::UdpSocket;
 use std::thread;
@@ -11,12 +11,12 @@ use super::link::HostileLink;
 use super::target::{Report, Target};
 
 const PAUSE: Duration = Duration::from_millis(2);
-/// Sockets at once: on loopback each has an address of its own, as if it were another host.
+/// The sockets in use at once. On loopback each has an address of its own, as if it were another host.
 const HOSTS: u64 = 128;
-/// How many begin handshakes before the next ones do.
+/// The number of handshakes that begin without a pause.
 const VOLLEY: u64 = 64;
 
-/// Takes what came to a socket; how many datagrams and bytes.
+/// Reads all datagrams of a socket. Returns their number and their bytes.
 fn take(socket: &UdpSocket, mut each: impl FnMut(&[u8])) -> (u64, u64) {
     let mut buffer = [0; 2048];
     let (mut count, mut bytes) = (0, 0);
@@ -44,13 +44,13 @@ pub(super) fn half_open(target: &Target) -> Result<Report> {
         }
         thread::sleep(PAUSE);
         for (host, opening) in hosts.iter().zip(&last) {
-            let mut asked = None;
+            let mut requested = None;
             take(host, |frame| match frames::requested_cookie(frame) {
-                Some(cookie) => asked = Some(cookie),
+                Some(cookie) => requested = Some(cookie),
                 None => answered += 1,
             });
             // Every second host pretends to be honest.
-            if let (Some(cookie), Some(opening), true) = (asked, opening, random.below(2) == 0) {
+            if let (Some(cookie), Some(opening), true) = (requested, opening, random.below(2) == 0) {
                 let _ = host.send_to(&ForgedInitiation { cookie, ..*opening }.bytes(), target.to);
                 cookies += 1;
             }
@@ -81,19 +81,19 @@ pub(super) fn replay(target: &Target) -> Result<Report> {
     Ok(Report::default().with("replayed", replayed).with("answered", answered).with("link_lost", lost))
 }
 
-/// As many as an hostile can be at once.
-const CROWD: u64 = 64;
+/// The identities that dial at once.
+const IDENTITIES: u64 = 64;
 
 pub(super) fn crowd(target: &Target) -> Result<Report> {
     let mut budget = target.budget();
     let mut crowd = Vec::new();
-    for nth in 0..target.count.min(CROWD) {
+    for nth in 0..target.count.min(IDENTITIES) {
         let from = target.socket(nth)?.local_addr()?.ip();
         crowd.push(HostileLink::dial_from(from, target.to, &target.identity(100 + nth), target.mesh_key)?);
     }
     while Instant::now() < budget.end && budget.left > 0 {
         thread::sleep(PAUSE);
-        // Whoever was sent away comes again, as somebody else.
+        // A link that the victim has ended is replaced, with another identity.
         for (link, nth) in crowd.iter_mut().zip(0..) {
             if link.end().is_some() {
                 let from = target.socket(nth)?.local_addr()?.ip();
@@ -146,7 +146,7 @@ pub(super) fn amplify(target: &Target) -> Result<Report> {
             }
         }
     }
-    // What is still on its way.
+    // Replies in transit are counted too.
     thread::sleep(Duration::from_millis(50));
     back += hosts.iter().map(|host| take(host, |_| {}).1).sum::<u64>();
     let percent = (back * 100).checked_div(out).unwrap_or(0);

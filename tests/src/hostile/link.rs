@@ -13,10 +13,10 @@ use rouse_core::internals::raw::{RawHandshake, RawHandshakeEvent, RawLink, RawLi
 use rouse_core::time::Time;
 use rouse_core::{Address, Identity};
 
-/// What is remembered of what was said or sent, the newest.
+/// The number of received records and of sent frames that are kept, the newest.
 const REMEMBERED: usize = 4096;
 
-/// What the hostile does about what happens on a link.
+/// The reaction of an attack to the events of a link.
 type EventHandler = Box<dyn FnMut(&mut RawLink, &RawLinkEvent) + Send>;
 
 /// One link of a hostile node, kept alive by a thread of its own until this is dropped.
@@ -43,7 +43,7 @@ struct LinkState {
 }
 
 impl HostileLink {
-    /// Dials a node from 127.0.0.1, or from anywhere when it is elsewhere.
+    /// Dials a node on loopback from 127.0.0.1, and any other from an address that the system chooses.
     ///
     /// # Errors
     /// When the system gives it no socket.
@@ -68,7 +68,7 @@ impl HostileLink {
     ) -> Result<Self> {
         let socket = UdpSocket::bind((from, 0))?;
         socket.connect(to)?;
-        // So that timers are kept, and the thread sees that it shall stop.
+        // The time-out is needed so that timers are kept and the thread notices that it is to stop.
         socket.set_read_timeout(Some(Duration::from_millis(5)))?;
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&Identity::generate().address().as_bytes()[..8]);
@@ -89,7 +89,7 @@ impl HostileLink {
         Ok(HostileLink { shared, thread })
     }
 
-    /// Waits until the link is up; who is on the other side.
+    /// Waits until the link is up, and returns the address of the neighbour.
     ///
     /// # Errors
     /// When it does not come up.
@@ -123,15 +123,15 @@ impl HostileLink {
             }
             thread::sleep(Duration::from_millis(2));
         }
-        bail!("in vain: {what}")
+        bail!("not in time: {what}")
     }
 
-    /// From now on this is done about what happens.
+    /// Calls `on_event` for each event of the link from now on.
     pub fn on_event(&self, on_event: impl FnMut(&mut RawLink, &RawLinkEvent) + Send + 'static) {
         self.shared.lock().on_event = Some(Box::new(on_event));
     }
 
-    /// Waits until the neighbour has said something in which `wanted` finds what it wants.
+    /// Waits until the neighbour has sent a record in which `wanted` finds something.
     ///
     /// # Errors
     /// When it does not.
@@ -139,7 +139,7 @@ impl HostileLink {
         self.wait("a record", |state| state.received.iter().rev().find_map(&wanted))
     }
 
-    /// What the neighbour said last.
+    /// The records that the neighbour sent last.
     pub fn received(&self) -> Vec<RawRecord> {
         self.shared.lock().received.iter().cloned().collect()
     }
@@ -149,17 +149,17 @@ impl HostileLink {
         self.shared.lock().sent.iter().cloned().collect()
     }
 
-    /// Packets that came.
+    /// The number of packets that arrived.
     pub fn packets(&self) -> u64 {
         self.shared.lock().packets
     }
 
-    /// Why the link is over; `None` as long as it is not.
+    /// The reason why the link has ended; `None` as long as it has not.
     pub fn end(&self) -> Option<String> {
         self.shared.lock().end.clone()
     }
 
-    /// Has the link do something, and sends what comes of it; `None` when there is none.
+    /// Calls a function of the link, and sends the resulting frames; `None` when there is no link.
     pub fn with<T>(&self, act: impl FnOnce(&mut RawLink) -> T) -> Option<T> {
         let mut state = self.shared.lock();
         let done = act(state.link.as_deref_mut()?);
@@ -167,7 +167,7 @@ impl HostileLink {
         Some(done)
     }
 
-    /// Says records, each message as full as it gets. Waits while the control channel is full.
+    /// Sends records in control messages that are as full as possible. Waits while the control channel is full.
     pub fn send_records(&self, records: &[RawRecord]) {
         let mut message = Vec::new();
         for record in records.iter().map(RawRecord::bytes) {
@@ -179,7 +179,7 @@ impl HostileLink {
         self.send_control(&message);
     }
 
-    /// Says bytes as one control message. Waits while the control channel is full, for as long as the link lives.
+    /// Sends bytes as one control message. Waits while the control channel is full and the link is up.
     pub fn send_control(&self, message: &[u8]) {
         if !(1..=4096).contains(&message.len()) {
             return;
@@ -189,21 +189,21 @@ impl HostileLink {
         }
     }
 
-    /// Waits until the neighbour has acknowledged all that was said, or the link is over.
+    /// Waits until the neighbour has acknowledged every control message, or the link has ended.
     pub fn wait_for_acknowledgement(&self) {
         while self.end().is_none() && self.with(|link| link.unacknowledged()).is_some_and(|bytes| bytes > 0) {
             thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Seals a plaintext, whatever it is, and sends it.
+    /// Seals any plaintext and sends it.
     pub fn seal(&self, plaintext: &[u8]) {
         if let Some(frame) = self.with(|link| link.seal(plaintext)) {
             self.send(&frame);
         }
     }
 
-    /// Sends bytes as they are. What the system does not take is lost, as datagrams are.
+    /// Sends bytes without a seal. A frame that the system does not take is lost.
     pub fn send(&self, frame: &[u8]) {
         self.shared.send(&mut self.shared.lock(), frame);
     }
@@ -245,7 +245,7 @@ impl SharedLink {
             let state = &mut *state;
             if let Some(frame) = came {
                 let now = self.now();
-                // What is refused is not for us, and changes nothing.
+                // A frame that is refused changes nothing.
                 let _ = match (&mut state.link, frame.first()) {
                     (Some(link), Some(0x10)) => link.receive(now, frame),
                     _ => state.shaking.receive(now, frame),
@@ -255,7 +255,7 @@ impl SharedLink {
         }
     }
 
-    /// Sends what is to be sent, and notes what happens.
+    /// Sends the frames that are due, and processes the events.
     fn pump(&self, state: &mut LinkState) {
         let now = self.now();
         while let Some(shaken) = state.shaking.poll(now) {

@@ -1,13 +1,13 @@
-//! Numbers that look random and repeat.
+//! Pseudo-random numbers, the same for the same seed.
 
 /// xorshift64* (Vigna 2016).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The row that belongs to this seed.
+    /// The generator of this seed.
     pub fn new(seed: u64) -> Self {
-        // Any odd constant: nothing must be zero.
+        // The state is odd, since it must not be zero.
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
@@ -24,12 +24,12 @@ impl Random {
         (self.number() >> 16) as usize % limit
     }
 
-    /// So many bytes.
+    /// A number of bytes.
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
         std::iter::repeat_with(|| (self.number() >> 24) as u8).take(length).collect()
     }
 
-    /// From `least` bytes on, `spread` different lengths.
+    /// From `least` to less than `least + spread` bytes.
     pub fn some(&mut self, least: usize, spread: usize) -> Vec<u8> {
         let length = least + self.below(spread);
         self.bytes(length)

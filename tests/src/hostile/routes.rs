@@ -1,4 +1,4 @@
-//! Attacks on the routes: what a neighbour may say of others, and should not.
+//! Attacks on the routes: false records that a neighbour can send about other nodes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,7 +15,7 @@ use rouse_core::{Address, Identity};
 use super::link::HostileLink;
 use super::target::{Report, Target};
 
-/// A pause between volleys, so that what is measured is the attack and not the attacker's speed.
+/// A pause between volleys, so that the cost is that of the attack and not of the attacker's speed.
 const PAUSE: Duration = Duration::from_millis(10);
 
 fn honest(announce: &RawAnnounce, idx: u32, secret: [u8; 16], hops: u8) -> RawAttributes {
@@ -24,7 +24,7 @@ fn honest(announce: &RawAnnounce, idx: u32, secret: [u8; 16], hops: u8) -> RawAt
     RawAttributes { idx, metric, hops, mtu: 1100, remaining, chain }
 }
 
-/// What the victim has announced, with the distance that it told.
+/// The announces of the victim, with the distances that it advertised.
 fn announced(link: &HostileLink) -> Vec<(RawAnnounce, RawAttributes)> {
     let heard = link.received().into_iter();
     heard
@@ -34,32 +34,32 @@ fn announced(link: &HostileLink) -> Vec<(RawAnnounce, RawAttributes)> {
         .collect()
 }
 
-pub(super) fn lie_metric(target: &Target) -> Result<Report> {
+pub(super) fn forge_metric(target: &Target) -> Result<Report> {
     let (link, mut random, mut budget) = (target.link(0)?, target.random(), target.budget());
     link.receive(|record| matches!(record, RawRecord::Announce(..)).then_some(()))?;
-    let mut lies = 0;
+    let mut forged = 0;
     let mut idx = 0;
     while budget.tick() {
         let mut records = Vec::new();
         for (announce, route) in announced(&link).into_iter().rev().take(32) {
             idx = (idx + 1) % MAX_IDX;
-            let said = RawAttributes { idx, ..route };
-            // As near as the origin itself, with the proof of who is farther, or none; or farther for less than it costs.
-            records.push(RawRecord::Announce(announce.clone(), RawAttributes { metric: 0, hops: 0, ..said }));
+            let own = RawAttributes { idx, ..route };
+            // A distance of 0 with the proof of a greater one or with none, and a greater one at less than its cost.
+            records.push(RawRecord::Announce(announce.clone(), RawAttributes { metric: 0, hops: 0, ..own }));
             records.push(RawRecord::Announce(
                 announce.clone(),
-                RawAttributes { metric: 0, hops: 0, chain: random.array(), ..said },
+                RawAttributes { metric: 0, hops: 0, chain: random.array(), ..own },
             ));
-            records.push(RawRecord::Announce(announce.clone(), RawAttributes { metric: 1, hops: 2, ..said }));
+            records.push(RawRecord::Announce(announce.clone(), RawAttributes { metric: 1, hops: 2, ..own }));
             records.push(RawRecord::Offer(
                 announce.dst,
                 announce.seq,
-                RawAttributes { metric: 0, hops: 0, ..said },
+                RawAttributes { metric: 0, hops: 0, ..own },
             ));
             records.push(RawRecord::Update(idx, 0, 0, Some(route.chain)));
             records.push(RawRecord::Update(idx, 31, 1, None));
         }
-        // And of somebody of its own, so that the proofs are there to be twisted.
+        // An identity of the attacker's own, since it has the proofs to distort.
         let identity = target.identity(1000 + random.number() % 8);
         let secret = random.array();
         let announce = RawAnnounce::new(&identity, 1 + random.number() % 1_000_000, 60, secret);
@@ -78,37 +78,37 @@ pub(super) fn lie_metric(target: &Target) -> Result<Report> {
         records.push(RawRecord::Update(idx, 32, 1, None));
         records.push(RawRecord::Update(idx, 32, 1, Some(random.array())));
         records.push(RawRecord::Announce(announce, RawAttributes { mtu: 0, ..fair }));
-        lies += records.len() as u64;
+        forged += records.len() as u64;
         link.send_records(&records);
         thread::sleep(PAUSE);
     }
     link.wait_for_acknowledgement();
-    Ok(Report::default().with("lies", lies).with("link_lost", u64::from(link.end().is_some())))
+    Ok(Report::default().with("forged", forged).with("link_lost", u64::from(link.end().is_some())))
 }
 
-/// Copies of an announce that differ from what was signed.
+/// Copies of an announce with changes that the signature does not cover.
 fn tampered(announce: &RawAnnounce, other: &Identity) -> Vec<RawAnnounce> {
-    let twist = |twist: fn(&mut RawAnnounce)| {
+    let change = |change: fn(&mut RawAnnounce)| {
         let mut announce = announce.clone();
-        twist(&mut announce);
+        change(&mut announce);
         announce
     };
     vec![
-        twist(|announce| announce.seq += 1),
-        twist(|announce| announce.seq = u64::MAX),
-        twist(|announce| announce.lifetime = u16::MAX),
-        twist(|announce| announce.lifetime = announce.lifetime.saturating_sub(1)),
-        twist(|announce| announce.caps ^= 1),
-        twist(|announce| announce.anchor[3] ^= 1),
-        twist(|announce| announce.extensions = vec![1, 1, 0]),
-        twist(|announce| announce.signature[0] ^= 1),
-        twist(|announce| announce.signature = [0; 64]),
-        twist(|announce| announce.seq += 2).signed_by(other),
-        twist(|announce| (announce.seq, announce.anchor) = (u64::MAX - 1, [0; 16])).signed_by(other),
+        change(|announce| announce.seq += 1),
+        change(|announce| announce.seq = u64::MAX),
+        change(|announce| announce.lifetime = u16::MAX),
+        change(|announce| announce.lifetime = announce.lifetime.saturating_sub(1)),
+        change(|announce| announce.caps ^= 1),
+        change(|announce| announce.anchor[3] ^= 1),
+        change(|announce| announce.extensions = vec![1, 1, 0]),
+        change(|announce| announce.signature[0] ^= 1),
+        change(|announce| announce.signature = [0; 64]),
+        change(|announce| announce.seq += 2).signed_by(other),
+        change(|announce| (announce.seq, announce.anchor) = (u64::MAX - 1, [0; 16])).signed_by(other),
     ]
 }
 
-pub(super) fn lie_origin(target: &Target) -> Result<Report> {
+pub(super) fn forge_origin(target: &Target) -> Result<Report> {
     let (link, mut budget) = (target.link(0)?, target.budget());
     link.receive(|record| matches!(record, RawRecord::Announce(..)).then_some(()))?;
     let mut forged = 0;
@@ -124,7 +124,7 @@ pub(super) fn lie_origin(target: &Target) -> Result<Report> {
                 records.push(RawRecord::YourHighest(announce));
             }
         }
-        // Nobody's, and of a key that is none.
+        // Addresses that are no valid keys, or keys of no node.
         for dst in [[0; 32], [0xff; 32], [1; 32]] {
             idx = (idx + 1) % MAX_IDX;
             let announce = RawAnnounce {
@@ -142,8 +142,8 @@ pub(super) fn lie_origin(target: &Target) -> Result<Report> {
     Ok(Report::default().with("forged", forged).with("link_lost", u64::from(link.end().is_some())))
 }
 
-/// What is replayed is what the victim itself told, and what an identity of the hostile's own said before it said something
-/// newer: through the same link and through another.
+/// Replays the announces of the victim, and former announces of an identity of the attacker's own, through the same link and
+/// through another.
 pub(super) fn replay_announce(target: &Target) -> Result<Report> {
     let (first, second, mut budget) = (target.link(0)?, target.link(1)?, target.budget());
     first.receive(|record| matches!(record, RawRecord::Announce(..)).then_some(()))?;
@@ -185,7 +185,7 @@ pub(super) fn replay_announce(target: &Target) -> Result<Report> {
 pub(super) fn invent(target: &Target) -> Result<Report> {
     let (link, budget) = (target.link(0)?, target.budget());
     let (mut invented, mut records) = (0u64, Vec::new());
-    // All of them, on a busy machine too, where that takes longer than the time: the count is what makes the attack.
+    // The count makes the attack, so that all of it is sent even where that takes longer than the time, as on a busy machine.
     let patience = budget.end + 10 * target.time;
     while invented < target.count && link.end().is_none() && Instant::now() < patience {
         let identity = target.identity(1_000_000 + invented);
@@ -200,14 +200,14 @@ pub(super) fn invent(target: &Target) -> Result<Report> {
     }
     link.send_records(&records);
     link.wait_for_acknowledgement();
-    // It goes on asking for those that it had no room for: that is part of what it costs.
+    // The victim requests the destinations again for which it had no room; the link stays open, because that is part of the cost.
     while Instant::now() < budget.end && link.end().is_none() {
         thread::sleep(PAUSE);
     }
     Ok(Report::default().with("invented", invented).with("link_lost", u64::from(link.end().is_some())))
 }
 
-/// How many destinations come and go together: as many as a stranger may introduce at once, and no more.
+/// The number of destinations that flap together: as many as a stranger may introduce at once.
 const FLAPPING: u64 = 1024;
 
 pub(super) fn flap(target: &Target) -> Result<Report> {
@@ -232,10 +232,10 @@ pub(super) fn flap(target: &Target) -> Result<Report> {
     Ok(Report::default().with("flaps", flaps))
 }
 
-/// Destinations of the hostile's own that it then lies about, or asks for.
+/// The number of destinations of the attacker's own that it then claims false distances of, or requests.
 const OWN: u64 = 1000;
 
-/// Announces destinations that are as far as a route may be, so that a proof of less takes as many hashes as there can be.
+/// Announces destinations at the greatest distance of a route, so that a proof of a smaller one takes the most hashes.
 fn far_away(target: &Target, link: &HostileLink) -> Result<()> {
     for nth in 0..OWN {
         let announce = RawAnnounce::new(&target.identity(3_000_000 + nth), 1, 5400, [9; 16]);
@@ -248,22 +248,22 @@ fn far_away(target: &Target, link: &HostileLink) -> Result<()> {
     Ok(())
 }
 
-/// Says the same records again and again, as fast as the link takes them.
-fn again(target: &Target, link: &HostileLink, mut records: impl FnMut() -> Vec<RawRecord>) -> Report {
+/// Sends records again and again, as fast as the link takes them.
+fn repeat(target: &Target, link: &HostileLink, mut records: impl FnMut() -> Vec<RawRecord>) -> Report {
     let mut budget = target.budget();
-    let mut said = 0;
+    let mut sent = 0;
     while budget.tick() && link.end().is_none() {
         let records = records();
-        said += records.len() as u64;
+        sent += records.len() as u64;
         link.send_records(&records);
     }
-    Report::default().with("said", said).with("link_lost", u64::from(link.end().is_some()))
+    Report::default().with("sent", sent).with("link_lost", u64::from(link.end().is_some()))
 }
 
 pub(super) fn false_proofs(target: &Target) -> Result<Report> {
     let (link, mut random) = (target.link(0)?, target.random());
     far_away(target, &link)?;
-    Ok(again(target, &link, || {
+    Ok(repeat(target, &link, || {
         (0..OWN as u32).map(|idx| RawRecord::Update(idx, 0, 0, Some(random.array()))).collect()
     }))
 }
@@ -271,13 +271,13 @@ pub(super) fn false_proofs(target: &Target) -> Result<Report> {
 pub(super) fn want(target: &Target) -> Result<Report> {
     let (link, other) = (target.link(0)?, target.link(1)?);
     far_away(target, &other)?;
-    Ok(again(target, &link, || (0..2 * OWN as u32).map(RawRecord::Want).collect()))
+    Ok(repeat(target, &link, || (0..2 * OWN as u32).map(RawRecord::Want).collect()))
 }
 
 pub(super) fn offer(target: &Target) -> Result<Report> {
     let (link, mut random) = (target.link(0)?, target.random());
     let mut idx = 0;
-    Ok(again(target, &link, || {
+    Ok(repeat(target, &link, || {
         let route =
             RawAttributes { idx: 0, metric: 64, hops: 2, mtu: 1100, remaining: 60, chain: random.array() };
         let offers = (0..OWN).map(|_| {
@@ -295,14 +295,14 @@ pub(super) fn black_hole(target: &Target) -> Result<Report> {
     while Instant::now() < budget.end {
         thread::sleep(PAUSE);
     }
-    Ok(Report::default().with("swallowed", hole.swallowed()))
+    Ok(Report::default().with("dropped", hole.dropped()))
 }
 
-/// A black hole between two nodes: it tells the first the truth about the way to the second, and swallows what comes.
+/// A black hole between two nodes: it advertises its true route to the second to the first, and drops the packets.
 pub struct BlackHole {
     _near: Arc<HostileLink>,
     _far: HostileLink,
-    swallowed: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl BlackHole {
@@ -315,16 +315,16 @@ impl BlackHole {
         let behind = HostileLink::dial(far, &identity, target.mesh_key)?;
         let dst = behind.linked()?;
         let near = Arc::new(target.link(0)?);
-        let swallowed = Arc::new(AtomicU64::new(0));
-        let count = swallowed.clone();
+        let dropped = Arc::new(AtomicU64::new(0));
+        let count = dropped.clone();
         near.on_event(move |_, happened| {
             if matches!(happened, RawLinkEvent::Packet(_)) {
                 count.fetch_add(1, Relaxed);
             }
         });
-        // Whatever the far node says of itself, from now on.
-        let teller = near.clone();
-        let tell = move |_: &mut RawLink, happened: &RawLinkEvent| {
+        // Every announce of the far node is forwarded from now on.
+        let forwarder = near.clone();
+        let forward = move |_: &mut RawLink, happened: &RawLinkEvent| {
             let RawLinkEvent::Control(message) = happened else { return };
             for record in RawRecord::read(message) {
                 let RawRecord::Announce(announce, route) = record else { continue };
@@ -332,7 +332,7 @@ impl BlackHole {
                     let value = chain(&dst, announce.seq, route.chain, 1);
                     let route = RawAttributes { idx: 1, metric: 32, hops: 1, chain: value, ..route };
                     let message = RawRecord::Announce(announce, route).bytes();
-                    teller.with(|link| link.say(&message));
+                    forwarder.with(|link| link.say(&message));
                 }
             }
         };
@@ -343,49 +343,49 @@ impl BlackHole {
             _ => None,
         })?;
         let message = RawRecord::Announce(first.0, first.1).bytes();
-        behind.on_event(tell.clone());
-        behind.with(|link| tell.clone()(link, &RawLinkEvent::Control(message)));
-        Ok(BlackHole { _near: near, _far: behind, swallowed })
+        behind.on_event(forward.clone());
+        behind.with(|link| forward.clone()(link, &RawLinkEvent::Control(message)));
+        Ok(BlackHole { _near: near, _far: behind, dropped })
     }
 
-    /// Packets that went into it.
-    pub fn swallowed(&self) -> u64 {
-        self.swallowed.load(Relaxed)
+    /// The number of packets that it has dropped.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
     }
 }
 
 pub(super) fn seq_req(target: &Target) -> Result<Report> {
     let (link, mut random, mut budget) = (target.link(0)?, target.random(), target.budget());
     link.receive(|record| matches!(record, RawRecord::Announce(..)).then_some(()))?;
-    let mut asked = 0;
+    let mut requested = 0;
     while budget.tick() {
         let mut records = vec![RawRecord::SeqnoRequest(Address::from_bytes(random.array()), 1, 255, 1)];
         for (announce, _) in announced(&link).into_iter().rev().take(64) {
             records.push(RawRecord::SeqnoRequest(announce.dst, u64::MAX, u8::MAX, random.number() as u32));
         }
-        asked += records.len() as u64;
+        requested += records.len() as u64;
         link.send_records(&records);
         thread::sleep(PAUSE);
     }
     link.wait_for_acknowledgement();
-    Ok(Report::default().with("asked", asked))
+    Ok(Report::default().with("requested", requested))
 }
 
 pub(super) fn your_highest(target: &Target) -> Result<Report> {
     let (link, mut budget) = (target.link(0)?, target.budget());
     link.receive(|record| matches!(record, RawRecord::Announce(..)).then_some(()))?;
-    let mut told = 0;
+    let mut sent = 0;
     while budget.tick() {
         let mut records = Vec::new();
         for (announce, _) in announced(&link).into_iter().rev().take(8) {
-            // What was really said, too: nobody is outbid by their own records.
+            // The true announce is among them, since an origin must not be outbid by its own announce.
             records.push(RawRecord::YourHighest(announce.clone()));
             records.extend(tampered(&announce, &target.identity(0)).into_iter().map(RawRecord::YourHighest));
         }
-        told += records.len() as u64;
+        sent += records.len() as u64;
         link.send_records(&records);
         thread::sleep(PAUSE);
     }
     link.wait_for_acknowledgement();
-    Ok(Report::default().with("told", told))
+    Ok(Report::default().with("sent", sent))
 }

@@ -211,7 +211,7 @@ pub fn round_trip(relay: bool) -> io::Result<Latency> {
         if relay {
             let (front, back) = (here().await?, here().await?);
             let (at_front, at_back) = (front.local_addr()?, back.local_addr()?);
-            // What comes at the front goes to the last, and what comes at the back to the first.
+            // Datagrams from the front are sent to the last socket, and datagrams from the back to the first.
             tasks.push(pass_on(front, to_last));
             tasks.push(pass_on(back, to_first));
             (to_last, to_first) = (at_front, at_back);

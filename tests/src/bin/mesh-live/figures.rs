@@ -6,12 +6,12 @@ use rouse_tests::{Outcome, Topology};
 
 use crate::options::{Fault, OTHERS, Options};
 
-/// What the row on routes means.
+/// The explanation of the row on routes.
 const IDLE: &str = "\
 routes: an end of a cable that nothing flows over misses its neighbour after two hellos, 2.4 s; a message over it has it
 found in a fifth of a second, and those that flow when it happens are in the row above";
 
-/// What one run brought.
+/// The figures of one run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
     /// Until every pair had a way: from the first daemon's start, from the last one's readiness.

@@ -1,10 +1,10 @@
-//! Real daemons in network namespaces, and how fast they find and heal their ways:
+//! Real daemons in network namespaces, and the times in which they find and heal their paths:
 //!
 //!     cargo build --release -p roused && cargo run --release -p rouse-tests --bin mesh-live -- --topology ring --fault both-ends --runs 10
 //!
-//! Each run lays the cables anew, starts a daemon on each host at once, with nothing configured, and takes the time until every
-//! pair has a way. Then one host sends to another, a cable or a relay on their way fails, and it takes the time until messages arrive
-//! again, and until every pair that can have a way has one. Beside each time stands that of the simulator for the same runs.
+//! Each run makes new cables, starts a daemon on each host at once, with nothing configured, and measures the time until every
+//! pair has a path. Then one host sends to another, a cable or a relay on their path fails, and it measures the time until messages
+//! arrive again, and until every pair that can have a path has one. Beside each time is that of the simulator for the same runs.
 //! Needs root, and `ip` of iproute2.
 #![forbid(unsafe_code)]
 

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use rouse_core::{Address, Client, Event, RouteState};
 use rouse_tests::{Cables, Daemon, Programs};
 
-use crate::route_monitor::Book;
+use crate::route_monitor::RouteMonitor;
 
 /// A daemon and the connection to it.
 pub struct Member {
@@ -18,10 +18,10 @@ pub struct Member {
     pub client: Client,
 }
 
-/// Daemons that run, and the book of what they told.
+/// Daemons that run, and the monitor of their routes.
 pub struct Mesh {
     pub members: Vec<Member>,
-    pub book: Arc<Mutex<Book>>,
+    pub monitor: Arc<Mutex<RouteMonitor>>,
     /// When the first was started, and when the last was ready.
     pub started: Instant,
     pub ready: Instant,
@@ -34,7 +34,7 @@ impl Mesh {
         let started = Instant::now();
         let daemons: Vec<Daemon> = std::thread::scope(|scope| {
             let start = |n: usize| {
-                let builder = programs.daemon().as_it_comes().namespace(cables.host(n));
+                let builder = programs.daemon().with_defaults().namespace(cables.host(n));
                 let builder = match logs {
                     Some(_) => builder.argument("--log").argument("debug"),
                     None => builder,
@@ -49,7 +49,7 @@ impl Mesh {
         let addresses = addresses.collect::<Result<Vec<_>, _>>().context("an address")?;
         let mut mesh = Mesh {
             members: Vec::new(),
-            book: Arc::new(Mutex::new(Book::new(addresses))),
+            monitor: Arc::new(Mutex::new(RouteMonitor::new(addresses))),
             started,
             ready,
             watchers: Vec::new(),
@@ -64,12 +64,13 @@ impl Mesh {
         Ok(mesh)
     }
 
-    /// Writes down what daemon `number` tells, beginning with what it knows already.
+    /// Records the routes of daemon `number`, first those that it has already.
     fn watch(&mut self, number: usize) -> anyhow::Result<()> {
         let client = self.members[number].client.clone();
         let mut events = client.events();
-        let book = self.book.clone();
-        let note = move |to, next| book.lock().unwrap_or_else(PoisonError::into_inner).note(number, to, next);
+        let monitor = self.monitor.clone();
+        let note =
+            move |to, next| monitor.lock().unwrap_or_else(PoisonError::into_inner).record(number, to, next);
         for route in task::block_on(client.routes())? {
             if route.state == RouteState::Active {
                 note(route.destination, Some(route.next_hop));
@@ -85,12 +86,12 @@ impl Mesh {
         Ok(())
     }
 
-    /// Looks into the book.
-    pub fn read<T>(&self, look: impl FnOnce(&mut Book) -> T) -> T {
-        look(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Reads or changes the monitor.
+    pub fn read<T>(&self, look: impl FnOnce(&mut RouteMonitor) -> T) -> T {
+        look(&mut self.monitor.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What all have sent so far, in bytes, by daemon.
+    /// The bytes that all daemons but one have sent so far.
     pub fn sent_bytes(&self, except: Option<usize>) -> anyhow::Result<u64> {
         let mut sum = 0;
         for (number, member) in self.members.iter().enumerate() {
@@ -102,14 +103,14 @@ impl Mesh {
         Ok(sum)
     }
 
-    /// Ends the daemons, and keeps what they said if that is asked for.
+    /// Ends the daemons, and keeps their logs in a folder if one is given.
     pub fn end(mut self, logs: Option<&Path>) -> anyhow::Result<()> {
         self.watchers.clear();
         for (number, member) in self.members.iter_mut().enumerate() {
             if let Some(folder) = logs {
                 std::fs::create_dir_all(folder)?;
-                let said = member.daemon.process().complaints();
-                std::fs::write(folder.join(format!("{number}.log")), said)?;
+                let log = member.daemon.process().complaints();
+                std::fs::write(folder.join(format!("{number}.log")), log)?;
             }
         }
         Ok(())

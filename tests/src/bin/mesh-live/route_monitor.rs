@@ -1,38 +1,38 @@
-//! The book of a run: who said when that which way leads where. From it comes since when every pair has a way that works:
-//! the next hops are followed, and a way over what has failed does not count.
+//! The routes of all hosts during a run, and the time since when every pair of hosts has a working path: the next hops are
+//! followed, and a path over a failed cable or host does not count.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
 use rouse_core::Address;
 
-/// What has failed.
+/// The element of the network that has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
+pub enum Failed {
     Cable(usize, usize),
     Host(usize),
 }
 
-/// See the module's page.
-pub struct Book {
+/// The next hops of all hosts, and the paths that follow from them.
+pub struct RouteMonitor {
     addresses: Vec<Address>,
     numbers: HashMap<Address, usize>,
-    /// For each host, and each destination, the next hop.
+    /// The next hop for each host and each destination.
     next: Vec<Vec<Option<usize>>>,
-    broken: Option<Broken>,
-    /// Since when every pair has a way.
-    whole: Option<Instant>,
+    failed: Option<Failed>,
+    /// The time since when every pair has a path.
+    complete: Option<Instant>,
 }
 
-impl Book {
+impl RouteMonitor {
     pub fn new(addresses: Vec<Address>) -> Self {
         let hosts = addresses.len();
-        Book {
+        RouteMonitor {
             numbers: addresses.iter().enumerate().map(|(number, address)| (*address, number)).collect(),
             addresses,
             next: vec![vec![None; hosts]; hosts],
-            broken: None,
-            whole: None,
+            failed: None,
+            complete: None,
         }
     }
 
@@ -41,59 +41,59 @@ impl Book {
         self.addresses[host]
     }
 
-    /// Takes down what `host` has just told: its next hop to a destination.
-    pub fn note(&mut self, host: usize, to: Address, next: Option<Address>) {
+    /// Records the next hop of `host` to a destination.
+    pub fn record(&mut self, host: usize, to: Address, next: Option<Address>) {
         let Some(&to) = self.numbers.get(&to) else { return };
         self.next[host][to] = next.and_then(|next| self.numbers.get(&next).copied());
-        self.judge();
+        self.update();
     }
 
-    /// From here on this has failed.
-    pub fn broke(&mut self, broken: Broken) {
-        self.broken = Some(broken);
-        self.judge();
+    /// Records that an element of the network fails now.
+    pub fn fail(&mut self, failed: Failed) {
+        self.failed = Some(failed);
+        self.update();
     }
 
-    /// Since when every pair has a way, if it has.
-    pub fn whole_since(&self) -> Option<Instant> {
-        self.whole
+    /// The time since when every pair has a path, if every pair has one.
+    pub fn complete_since(&self) -> Option<Instant> {
+        self.complete
     }
 
-    /// The hosts on the way, both ends included; `None` when it does not lead there.
-    pub fn way(&self, from: usize, to: usize) -> Option<Vec<usize>> {
-        let mut way = vec![from];
+    /// The hosts on the path, both ends included; `None` when the next hops do not lead there.
+    pub fn path(&self, from: usize, to: usize) -> Option<Vec<usize>> {
+        let mut path = vec![from];
         let mut at = from;
         while at != to {
             let next = self.next[at][to]?;
-            let cut = match self.broken {
-                Some(Broken::Cable(one, other)) => (at, next) == (one, other) || (next, at) == (one, other),
-                Some(Broken::Host(host)) => next == host,
+            let cut = match self.failed {
+                Some(Failed::Cable(one, other)) => (at, next) == (one, other) || (next, at) == (one, other),
+                Some(Failed::Host(host)) => next == host,
                 None => false,
             };
-            if cut || way.contains(&next) {
+            if cut || path.contains(&next) {
                 return None;
             }
-            way.push(next);
+            path.push(next);
             at = next;
         }
-        Some(way)
+        Some(path)
     }
 
-    /// The pairs without a way.
+    /// The pairs without a path.
     pub fn missing(&self) -> Vec<(usize, usize)> {
-        let gone = |host: usize| self.broken == Some(Broken::Host(host));
+        let gone = |host: usize| self.failed == Some(Failed::Host(host));
         let hosts = 0..self.addresses.len();
         let pairs = hosts.clone().flat_map(|from| hosts.clone().map(move |to| (from, to)));
         pairs
-            .filter(|&(from, to)| from != to && !gone(from) && !gone(to) && self.way(from, to).is_none())
+            .filter(|&(from, to)| from != to && !gone(from) && !gone(to) && self.path(from, to).is_none())
             .collect()
     }
 
-    fn judge(&mut self) {
+    fn update(&mut self) {
         if !self.missing().is_empty() {
-            self.whole = None;
-        } else if self.whole.is_none() {
-            self.whole = Some(Instant::now());
+            self.complete = None;
+        } else if self.complete.is_none() {
+            self.complete = Some(Instant::now());
         }
     }
 }

@@ -9,15 +9,15 @@ use rouse_tests::{Cables, Programs, Stream, Topology, usage};
 use crate::figures::Figures;
 use crate::mesh::Mesh;
 use crate::options::{Fault, Options, PATIENCE};
-use crate::route_monitor::Broken;
+use crate::route_monitor::Failed;
 
-/// The pause between two looks into the book. What is measured are the times in it.
+/// The pause between two looks at the monitor. It does not limit the precision, since the monitor keeps the times.
 const LOOK: Duration = Duration::from_millis(2);
-/// How long the stream flows before the fault.
+/// The time for which the stream flows before the fault.
 pub const WARM: Duration = Duration::from_secs(1);
-/// About how long a packet with one of its messages is.
+/// The approximate length in bytes of a packet with one message.
 pub const PACKET: usize = 200;
-/// A mesh that was whole for so long has healed.
+/// A mesh in which every pair has had a path for so long has healed.
 const STEADY: Duration = Duration::from_millis(1500);
 
 /// Run number `number`.
@@ -25,9 +25,9 @@ pub fn run(programs: &Programs, options: &Options, number: usize) -> anyhow::Res
     let cables = Cables::new(options.topology);
     let mesh = Mesh::start(programs, &cables, options.logs.as_deref())?;
     let mut figures = Figures::default();
-    let whole = whole(&mesh, Duration::ZERO)?;
-    figures.start = Some(whole.saturating_duration_since(mesh.started));
-    figures.from_ready = Some(whole.saturating_duration_since(mesh.ready));
+    let complete = until_complete(&mesh, Duration::ZERO)?;
+    figures.start = Some(complete.saturating_duration_since(mesh.started));
+    figures.from_ready = Some(complete.saturating_duration_since(mesh.ready));
     rest(&mesh, options, &mut figures)?;
     let (from, to) = pair(options, number);
     if options.fault == Fault::None {
@@ -43,23 +43,23 @@ pub fn run(programs: &Programs, options: &Options, number: usize) -> anyhow::Res
     Ok(figures)
 }
 
-/// Waits until every pair has had a way for so long; since when.
-fn whole(mesh: &Mesh, steady: Duration) -> anyhow::Result<Instant> {
+/// Waits until every pair has had a path for the time `steady`; returns the time since when.
+fn until_complete(mesh: &Mesh, steady: Duration) -> anyhow::Result<Instant> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(since) = mesh.read(|book| book.whole_since())
+        if let Some(since) = mesh.read(|monitor| monitor.complete_since())
             && since.elapsed() >= steady
         {
             return Ok(since);
         }
         if Instant::now() > deadline {
-            bail!("no way between {:?}", mesh.read(|book| book.missing()));
+            bail!("no path between {:?}", mesh.read(|monitor| monitor.missing()));
         }
         sleep(LOOK);
     }
 }
 
-/// What the daemons use while nobody has anything to say.
+/// The use of traffic, processor and memory by the daemons at rest.
 fn rest(mesh: &Mesh, options: &Options, figures: &mut Figures) -> anyhow::Result<()> {
     // The first seconds are full of beacons and first measurements.
     sleep(Duration::from_secs(3));
@@ -75,7 +75,7 @@ fn rest(mesh: &Mesh, options: &Options, figures: &mut Figures) -> anyhow::Result
     Ok(())
 }
 
-/// Who sends to whom: pairs at all distances in turn, and far enough apart for a relay where one is to be killed.
+/// The sender and the receiver: pairs at all distances in turn, and far enough apart for a relay where one is killed.
 pub fn pair(options: &Options, number: usize) -> (usize, usize) {
     let hosts = options.topology.hosts();
     let least = if options.fault == Fault::Kill { 2 } else { 1 };
@@ -93,16 +93,16 @@ pub fn pair(options: &Options, number: usize) -> (usize, usize) {
     }
 }
 
-/// Which relay on the way fails, or the cable from which host on; it changes from run to run.
-pub fn which(fault: Fault, way: &[usize], number: usize) -> anyhow::Result<usize> {
+/// The position on the path of the relay that fails, or of the host before the cable that fails. It changes from run to run.
+pub fn which(fault: Fault, path: &[usize], number: usize) -> anyhow::Result<usize> {
     let (first, ends) = if fault == Fault::Kill { (1, 2) } else { (0, 1) };
-    let among = way.len().checked_sub(ends).filter(|among| *among > 0);
-    Ok(first + number % among.with_context(|| format!("no relay on the way {way:?}"))?)
+    let among = path.len().checked_sub(ends).filter(|among| *among > 0);
+    Ok(first + number % among.with_context(|| format!("no relay on the path {path:?}"))?)
 }
 
 fn stream(mesh: &Mesh, from: usize, to: usize, rate: u32) -> Stream {
     let (sender, receiver) = (mesh.members[from].client.clone(), mesh.members[to].client.clone());
-    Stream::start(sender, receiver, mesh.read(|book| book.address(to)), rate)
+    Stream::start(sender, receiver, mesh.read(|monitor| monitor.address(to)), rate)
 }
 
 fn fail(
@@ -114,31 +114,31 @@ fn fail(
 ) -> anyhow::Result<()> {
     let stream = (options.rate > 0).then(|| stream(mesh, from, to, options.rate));
     sleep(WARM);
-    let way = mesh.read(|book| book.way(from, to)).context("the two have a way")?;
-    let at = which(options.fault, &way, number)?;
-    let (broken, dead) = match options.fault.cut() {
-        Some(_) => (Broken::Cable(way[at], way[at + 1]), None),
-        None => (Broken::Host(way[at]), Some(way[at])),
+    let path = mesh.read(|monitor| monitor.path(from, to)).context("the two have a path")?;
+    let at = which(options.fault, &path, number)?;
+    let (failed, dead) = match options.fault.cut() {
+        Some(_) => (Failed::Cable(path[at], path[at + 1]), None),
+        None => (Failed::Host(path[at]), Some(path[at])),
     };
     let bytes = mesh.sent_bytes(dead)?;
     let fault = Instant::now();
-    match (broken, options.fault.cut()) {
-        (Broken::Cable(one, other), Some(cut)) => {
+    match (failed, options.fault.cut()) {
+        (Failed::Cable(one, other), Some(cut)) => {
             let cable = cables.between(one, other).context("neighbours have a cable")?;
             cables.cut(cable, cut);
         }
-        (Broken::Host(host), _) => kill(mesh.members[host].daemon.pid())?,
-        (Broken::Cable(..), None) => bail!("a cable that does not fail"),
+        (Failed::Host(host), _) => kill(mesh.members[host].daemon.pid())?,
+        (Failed::Cable(..), None) => bail!("a cable that does not fail"),
     }
     let cut = Instant::now();
     figures.took = Some(cut - fault);
-    mesh.read(|book| book.broke(broken));
+    mesh.read(|monitor| monitor.fail(failed));
     if options.topology.survives() {
-        figures.routes = Some(whole(mesh, STEADY)?.saturating_duration_since(fault));
+        figures.routes = Some(until_complete(mesh, STEADY)?.saturating_duration_since(fault));
     }
     figures.fault_bytes = (mesh.sent_bytes(dead)? - bytes) as f64 / mesh.members.len() as f64;
     if let Some(stream) = stream {
-        // What was on its way when it happened may come late: all that comes from here on was sent after it.
+        // Messages in transit during the fault may arrive late, so the wait begins here: each message of it was sent later.
         stream.wait_for(Instant::now(), options.rate as usize / 4, PATIENCE)?;
         let stream = stream.end(fault, PATIENCE)?;
         (figures.silence, figures.stream) = (Some(stream.gap), Some(stream));

@@ -10,9 +10,9 @@ use crate::figures::Figures;
 use crate::options::{Fault, Options, PATIENCE};
 use crate::run;
 
-/// What a bridge between two namespaces delays.
+/// The delay of a bridge between two namespaces.
 const LATENCY: (Duration, Duration) = (Duration::from_micros(20), Duration::from_micros(100));
-/// How long after the fault packets still flow: longer than the longest silence that only timers find out.
+/// The time for which packets flow after the fault. It is longer than the longest silence, which a timer ends.
 const AFTER: Duration = Duration::from_secs(5);
 
 /// Run number `number`, simulated.
@@ -32,18 +32,18 @@ pub fn run(options: &Options, number: usize) -> anyhow::Result<Figures> {
     }
     sim.run(Duration::from_secs(3) + Duration::from_secs(options.rest))?;
     let (from, to) = run::pair(options, number);
-    // Messages one way, and what acknowledges them the other way: they stop when either does.
+    // Messages one way and their acknowledgements the other way: the stream stops when either direction does.
     let flows = (options.rate > 0).then(|| {
         let every = Duration::from_secs(1) / options.rate;
         [(from, to), (to, from)].map(|ends| sim.send(ends, every, run::PACKET, run::WARM + AFTER))
     });
     sim.run(run::WARM)?;
-    let way = sim.path(from, to).context("the two have a way")?;
-    let at = run::which(options.fault, &way, number)?;
+    let path = sim.path(from, to).context("the two have a path")?;
+    let at = run::which(options.fault, &path, number)?;
     sim.apply(match options.fault.cut() {
-        None => sim::Fault::Kill { node: way[at] },
+        None => sim::Fault::Kill { node: path[at] },
         Some(cut) => {
-            let ends = [way[at], way[at + 1]];
+            let ends = [path[at], path[at + 1]];
             let is_it = |&link: &usize| sim.ends(link).is_some_and(|[a, b]| ends == [a, b] || ends == [b, a]);
             let link = (0..sim.links()).find(is_it).context("neighbours have a link")?;
             match cut {

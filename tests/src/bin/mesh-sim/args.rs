@@ -1,4 +1,4 @@
-//! What may be typed, and what a scenario is.
+//! The command line, and the scenario that it describes.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Args {
     /// Links that a node of a geometric network has, on the average
     #[arg(long, default_value_t = 8.0, value_parser = positive)]
     degree: f64,
-    /// What happens to it
+    /// The fault
     #[arg(long, value_enum, default_value_t = FaultKind::Link)]
     fault: FaultKind,
     /// Routers over lossless channels, or real links over a lossy medium. Real links by default where the fault needs them
@@ -77,7 +77,7 @@ pub enum FaultKind {
     None,
     /// A link is cut, and its ends notice at once
     Link,
-    /// A busy link falls silent: only timers can tell
+    /// A busy link falls silent, which only timers detect
     Silence,
     /// A node is gone
     Node,
@@ -89,7 +89,7 @@ pub enum FaultKind {
     Loss,
     /// A link loses 40 % one way
     Asymmetry,
-    /// Everybody moves about for 30 s
+    /// Every node moves about for 30 s
     Mobility,
     /// A node restarts, its state kept
     Restart,
@@ -103,7 +103,7 @@ enum FidelityArg {
     Link,
 }
 
-/// A network and what happens to it, for some seeds.
+/// A network and its fault, for a number of seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     pub shape: Shape,
@@ -140,8 +140,10 @@ impl Default for Scenario {
 }
 
 impl Args {
+    /// The scenario of the command line.
+    ///
     /// # Errors
-    /// What does not go together.
+    /// Options that contradict each other.
     pub fn scenario(&self) -> Result<Scenario, String> {
         let scenario = Scenario {
             shape: self.topology,
@@ -196,7 +198,7 @@ impl Scenario {
         }
         let needs_detour = matches!(self.fault, FaultKind::Silence);
         if needs_detour && matches!(self.shape, Shape::Line | Shape::Star | Shape::Tree) {
-            return Err(format!("in a {} there is no way around a silent link", name(self.shape)));
+            return Err(format!("in a {} there is no path around a silent link", name(self.shape)));
         }
         Ok(())
     }
@@ -300,7 +302,7 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// As it is typed.
+/// The name on the command line.
 fn name<T: ValueEnum>(value: T) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }

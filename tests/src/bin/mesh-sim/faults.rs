@@ -1,4 +1,4 @@
-//! What happens to a network, and what is measured of it.
+//! The faults of a network, and the measurements of their effects.
 
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
@@ -20,10 +20,10 @@ const fn secs(seconds: u64) -> Duration {
 /// The time in which a mesh becomes calm after a start or a repair.
 pub const CALM: Duration = secs(6);
 
-/// A mesh that has healed goes on talking of it for so long, and that counts as well.
+/// The time after healing in which control messages about the fault are still sent and counted.
 const AFTERMATH: Duration = secs(1);
 
-/// Lets the scenario's fault happen, measures, and repairs. `steady` is what all nodes send per second without it.
+/// Applies the scenario's fault, measures, and repairs. `steady` is the number of bytes that all nodes send per second without it.
 pub fn strike(
     scenario: &Scenario,
     sim: &mut Sim,
@@ -52,7 +52,7 @@ pub fn strike(
         FaultKind::Restart | FaultKind::Wipe => {
             let node = random.below(sim.nodes());
             sim.apply(Fault::Kill { node });
-            // Not always does everybody notice before it is back.
+            // In half of the cases the node is back before its neighbours have noticed.
             sim.run(if random.below(2) == 0 { ms(1) } else { secs(3) })?;
             let wipe = scenario.fault == FaultKind::Wipe;
             sim.apply(if wipe { Fault::RestartWiped { node } } else { Fault::Restart { node } });
@@ -116,7 +116,7 @@ fn silence(
     sim.run(CALM)
 }
 
-/// The half around node 0 is cut off.
+/// Cuts the half around node 0 off.
 fn partition(sim: &mut Sim, patience: Duration, steady: f64, figures: &mut Figures) -> Result<(), Violation> {
     let mut inside = BTreeSet::from([0]);
     let mut open = VecDeque::from([0]);
@@ -145,7 +145,7 @@ fn partition(sim: &mut Sim, patience: Duration, steady: f64, figures: &mut Figur
     sim.run(CALM)
 }
 
-/// One second of a link that flaps: half of it down.
+/// A link that flaps is down for half of each second.
 const HALF: Duration = ms(500);
 const FLAPS: u32 = 300;
 
@@ -204,7 +204,7 @@ fn worsen(
     sim.apply(Fault::Loss { link, there: 1.0 - ARRIVE, back: 0.0 });
     match traffic {
         Some(span) => {
-            // Over the link, whichever way the routes lead meanwhile: to the neighbour itself.
+            // The packets are for the neighbour itself, so that they use the link whichever path the routes take meanwhile.
             sim.send((a, b), ms(5), 200, span);
             sim.send((b, a), ms(5), 200, span);
             sim.run(span)?;
@@ -217,8 +217,8 @@ fn worsen(
         let etx = (f64::from(after.0) / f64::from(before.0)).sqrt();
         figures.etx_off.push((etx * ARRIVE - 1.0).abs());
     }
-    // Better routes are used after they have been better for two seconds; for those that might loop a newer sequence number
-    // is asked for before, at most every ten seconds.
+    // A better route is used after it has been better for two seconds. One that could loop needs a newer sequence number first,
+    // which is requested at most every ten seconds.
     sim.run(secs(15))?;
     if let Some(around) = around(sim, link) {
         let ratio = f64::from(around) / f64::from(before[0].0);
@@ -228,7 +228,7 @@ fn worsen(
     Ok(())
 }
 
-/// What the best way from one end of a link to the other costs without it.
+/// The cost of the best path from one end of a link to the other without the link.
 fn around(sim: &Sim, without: usize) -> Option<u32> {
     let [from, to] = sim.ends(without)?;
     let mut best = HashMap::from([(from, 0)]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What all seeds of a scenario have shown.
+/// The figures of all seeds of a scenario.
 #[derive(Debug, Default)]
 pub struct Figures {
     /// How long the cold starts took.
@@ -23,7 +23,7 @@ pub struct Figures {
     pub etx_off: Vec<f64>,
     /// How dear the way around a lossy link was, beside the link when it was good, and whether it was taken.
     pub around: Vec<(f64, bool)>,
-    /// Pairs that were dark on the average while everybody moved, as a share of those connected.
+    /// The mean share of connected pairs without a working path while the nodes moved.
     pub dark: Vec<f64>,
     /// Packets sent and arrived, where there was traffic.
     pub packets: (u64, u64),

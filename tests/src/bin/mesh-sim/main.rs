@@ -1,10 +1,10 @@
-//! Meshes under a virtual clock, held against what they must show:
+//! Meshes under a virtual clock, compared with their bars:
 //!
 //!     cargo run --release -p rouse-tests --bin mesh-sim -- --topology grid --nodes 100 --fault link --seeds 60
 //!     cargo run --release -p rouse-tests --bin mesh-sim -- --suite
 //!
-//! One scenario for many seeds, or the whole suite. Each seed is a network of its own that starts, is hurt, and has to heal; what
-//! must never happen ends the program with the command that brings it back.
+//! It runs one scenario for many seeds, or the whole suite. Each seed is a network of its own that starts, suffers a fault, and has
+//! to heal. A violated invariant ends the program with the command that reproduces it.
 #![forbid(unsafe_code)]
 
 mod args;

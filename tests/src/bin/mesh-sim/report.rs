@@ -1,4 +1,4 @@
-//! What is printed.
+//! The printed tables.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::args::{FaultKind, Scenario, Shape};
 use crate::figures::{Figures, Spread, bytes, resident, time};
 use crate::run::{Outcome, run};
 
-/// What a scenario must show, where anything is demanded (`bars.md`, "Mesh").
+/// The bars of a scenario, where it has any (`bars.md`, "Mesh").
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bars {
     /// Time to reachability: of the cold start the longest, after a fault the 95th of a hundred.
@@ -21,7 +21,7 @@ const fn ms(millis: u64) -> Option<Duration> {
 }
 
 impl Scenario {
-    /// Those of its own row, or, where it has none, none.
+    /// The bars of the scenario's row.
     pub fn bars(&self) -> Bars {
         if self.loss > 0.0 {
             return Bars::default();
@@ -77,12 +77,12 @@ pub fn verdict(met: Option<bool>) -> &'static str {
     }
 }
 
-/// How far it is, for whoever watches.
+/// Shows the progress on a terminal.
 pub fn progress(scenario: &Scenario, seed: u64) {
     let mut out = std::io::stderr();
     if out.is_terminal() {
         let number = seed.wrapping_sub(scenario.seed) + 1;
-        // Nobody is told of what cannot be shown.
+        // An error is ignored, since the progress is not needed for the result.
         let _ = write!(out, "\r{number} of {}\r", scenario.seeds);
     }
 }
@@ -198,7 +198,7 @@ fn share(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 
-/// How often lossy links were avoided, where it was worth while and where it was not.
+/// The number of lossy links that were avoided, where another path was cheap enough and where it was not.
 fn around(ways: &[(f64, bool)]) -> Vec<Line> {
     let line = |what, from: f64, to: f64, demanded: bool| {
         let within: Vec<bool> =
@@ -212,6 +212,6 @@ fn around(ways: &[(f64, bool)]) -> Vec<Line> {
         })
     };
     let lines =
-        [line("avoided: others ≤ 2×", 0.0, 2.0, true), line("avoided: others dearer", 2.0, f64::MAX, false)];
+        [line("avoided: others ≤ 2×", 0.0, 2.0, true), line("avoided: others costly", 2.0, f64::MAX, false)];
     lines.into_iter().flatten().collect()
 }

@@ -9,13 +9,13 @@ use crate::faults::{self, CALM, control_rate};
 use crate::figures::Figures;
 use crate::random::Random;
 
-/// What goes on while nothing happens is measured for so long.
+/// The time for which the traffic without a fault is measured.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What came of a scenario.
+/// The result of a scenario.
 pub struct Outcome {
     pub figures: Figures,
-    /// The seed that violated something, and what.
+    /// The seed with a violation, and the violation.
     pub failure: Option<(u64, Violation)>,
     pub wall: Duration,
 }
@@ -39,7 +39,7 @@ fn run_seed(scenario: &Scenario, seed: u64, figures: &mut Figures) -> Result<(),
     let mut sim = Sim::new(&scenario.topology(), scenario.config(seed));
     let nodes = sim.nodes() as u64;
     if scenario.destinations < scenario.nodes {
-        // Nobody can know everybody: the figure is who knows whom in the end.
+        // No table can hold every node, so the figure is the share of pairs without a route at the end.
         sim.run(Duration::from_secs(60))?;
         figures.unknown.push(sim.unreached_pairs() as f64 / (nodes * nodes) as f64);
         figures.cold_bytes.push(sim.control_bytes() / nodes);
@@ -58,7 +58,7 @@ fn run_seed(scenario: &Scenario, seed: u64, figures: &mut Figures) -> Result<(),
     }
     figures.memory = (0..sim.nodes()).map(|node| sim.memory(node)).max().unwrap_or(0).max(figures.memory);
     figures.events += sim.events();
-    // New destinations are let in at a rate, and tables may be small: only then honest nodes are refused anything.
+    // New destinations are admitted at a limited rate, and tables may be small. Only then may honest nodes be refused anything.
     if scenario.destinations >= scenario.nodes && scenario.nodes <= 2_000 {
         sim.nothing_refused()?;
     }

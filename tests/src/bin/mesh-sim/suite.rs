@@ -110,7 +110,7 @@ fn steady(nodes: usize) -> Result<(f64, f64), Violation> {
     Ok((idle, renewing))
 }
 
-/// What was violated, and the command that brings it back: these rows have seeds of their own.
+/// Prints the violation and the command that reproduces it, because these rows have seeds of their own.
 fn replay(name: &str, violation: &Violation) -> String {
     let command = "cargo run --release -p rouse-tests --bin mesh-sim -- --suite --only";
     format!("{violation}; replay it alone: {command} '{name}'")
