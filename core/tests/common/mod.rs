@@ -14,7 +14,7 @@ use rouse_core::{Event, Events, Identity, Node, NodeBuilder};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The pause between two looks at a condition that no event announces.
-const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A node with the identity number `n`.
 pub fn node(n: u8) -> NodeBuilder {
