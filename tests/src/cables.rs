@@ -1,18 +1,18 @@
-//! Hosts and cables: each host a network namespace, each cable a bridge of its own that two hosts are plugged into. So
-//! exactly those hear each other that have a cable between them, and a cable can fail in more than one way.
+//! Hosts and cables: each host is a network namespace, each cable a bridge of its own that two hosts are plugged into, so that
+//! exactly the hosts with a cable between them receive each other's frames, and a cable can fail in more than one way.
 
 use std::str::FromStr;
 
 use crate::namespace::Namespace;
 
-/// Who has a cable to whom.
+/// The cables of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topology {
-    /// One after the other.
+    /// Each host has a cable to the next.
     Line(usize),
-    /// The same, and the last one beside the first.
+    /// The same, and a cable from the last host to the first.
     Ring(usize),
-    /// A square of so many to a side.
+    /// A square with so many hosts to a side.
     Grid(usize),
 }
 
@@ -25,7 +25,7 @@ impl Topology {
         }
     }
 
-    /// Whether every host still has a way to every other when one cable or one host has failed.
+    /// Whether every host still has a path to every other when one cable or one host has failed.
     pub fn survives(self) -> bool {
         !matches!(self, Topology::Line(_))
     }
@@ -47,7 +47,7 @@ impl Topology {
 impl FromStr for Topology {
     type Err = String;
 
-    /// `line`, `ring` or `grid`, with the sizes, or with another: `ring:12`, `grid:5`.
+    /// `line`, `ring` or `grid` with the usual size, or with another: `ring:12`, `grid:5`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (shape, size) = text.split_once(':').map_or((text, None), |(shape, size)| (shape, Some(size)));
         let size = size.map(|size| size.parse::<usize>().map_err(|error| format!("{size}: {error}")));
@@ -76,7 +76,7 @@ pub enum Cut {
     OneEnd,
     /// Both plugs are out: both hosts see that the carrier is gone.
     BothEnds,
-    /// What is between the plugs goes dark: nobody's interface goes down, only timers can tell.
+    /// The bridge between the plugs is down while every interface stays up, so that only timers detect the failure.
     Silent,
 }
 
@@ -96,7 +96,7 @@ impl Cables {
         let middle = Namespace::new("middle");
         let hosts: Vec<Namespace> = (0..topology.hosts()).map(|_| Namespace::new("host")).collect();
         for host in &hosts {
-            // Nobody else is here: an address need not be checked for being double first.
+            // The addresses are unique here, so duplicate address detection would only cost time.
             host.set("net/ipv6/conf/default/accept_dad", "0");
             host.ip(&["link", "set", "lo", "up"]);
         }
@@ -133,7 +133,7 @@ impl Cables {
         self.ends.iter().position(|&ends| ends == (one, other) || ends == (other, one))
     }
 
-    /// The namespace in the middle of all cables, which all that is said goes through.
+    /// The namespace of all bridges, through which all frames pass.
     pub fn middle(&self) -> &Namespace {
         &self.middle
     }
@@ -143,7 +143,7 @@ impl Cables {
         self.switch(n, cut, "down");
     }
 
-    /// Mends what [`Cables::cut`] has done.
+    /// Undoes [`Cables::cut`].
     pub fn mend(&self, n: usize, cut: Cut) {
         self.switch(n, cut, "up");
     }

@@ -89,7 +89,7 @@ impl Strangers {
         (shaking, frame)
     }
 
-    /// What an honest stranger says at this point, after what had to come before it.
+    /// The frame that an honest stranger sends at this point, with those that have to precede it.
     fn honest(&mut self, kind: usize, endpoint: u32) -> Vec<u8> {
         match kind {
             0 => self.initiation(endpoint).1,

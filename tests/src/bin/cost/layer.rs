@@ -1,4 +1,4 @@
-//! What is measured: layers that take inputs.
+//! The subjects of the measurements: layers that take inputs.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub trait Layer {
     fn pass(&mut self, span: Duration);
 }
 
-/// A layer, and what may be said to it.
+/// A layer, and the inputs that it takes.
 pub struct Subject {
     pub kinds: &'static [Kind],
     pub make: fn() -> Box<dyn Layer>,

@@ -1,8 +1,8 @@
-//! What each kind of input costs at worst, by a search for the dearest.
+//! The cost of each kind of input at worst, by a search for the costliest.
 //!
 //! For handshake frames, contents of data frames, control records, packets, message frames, requests of clients and beacons: the
 //! processor's time and the memory held for each byte received, on the layers of the running node under a clock that is set by
-//! hand. Ends with an error when something is dearer than it may be.
+//! hand. Ends with an error when an input costs more than its bound.
 #![forbid(unsafe_code)]
 
 mod beacons;
@@ -36,10 +36,10 @@ const SUBJECTS: &[Subject] = &[
     beacons::SUBJECT,
 ];
 
-/// Looks for the dearest input of each kind, and prints what it costs.
+/// Searches for the costliest input of each kind, and prints its cost.
 ///
 /// Times are the processor's, for each byte received; an ordinary input is one of the same length at the same layer. Memory
-/// is what is held for each byte received, and whether it is given back after a minute of silence. The dearest input by time and
+/// is what is held for each byte received, and whether it is given back after a minute of silence. The costliest input by time and
 /// that by memory stand below each row.
 #[derive(Parser)]
 #[command(name = "cost", version)]

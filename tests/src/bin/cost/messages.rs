@@ -33,7 +33,7 @@ const NUMBERS: &[u64] = &[
 const SHORTS: &[u64] = &[0, 1, 2, 63, 64, 128, 200, 1023, 1024, 2048, 4094, 4095, 4096, 65_534, 65_535];
 const LENGTHS: &[u64] = &[0, 1, 2, 8, 16, 64, 128, 200, 600, 1200];
 const PIECES: &[u64] = &[0, 1, 2, 3, 8, 32, 64, 100, 200, 1400];
-/// Below 1000 it is somebody to whom there is a route, from there on somebody invented.
+/// A number below 1000 is a source with a route, and a greater one an invented source.
 const SOURCES: &[u64] = &[0, 0, 0, 1, 2, 1000, 1000, 5000];
 
 macro_rules! header {

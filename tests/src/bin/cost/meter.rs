@@ -1,4 +1,4 @@
-//! What is measured with: the time that this thread was on a processor, and the bytes that the program has allocated.
+//! The meters: the time that this thread was on a processor, and the bytes that the program has allocated.
 
 use std::alloc::System;
 use std::time::Duration;

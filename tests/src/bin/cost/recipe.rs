@@ -1,4 +1,4 @@
-//! What an input is made of: numbers with names. A search changes the numbers, a layer makes bytes of them.
+//! The recipe of an input: numbers with names. A search changes the numbers, and a layer makes bytes of them.
 
 use rouse_tests::hostile::Random;
 
@@ -7,9 +7,9 @@ use crate::pools::Pool;
 /// One number of an input.
 pub struct Gene {
     pub name: &'static str,
-    /// What is worth trying: both ends of its range, and what is special in between.
+    /// The values that are tried: both ends of the range, and the special values between them.
     pub values: &'static [u64],
-    /// What an ordinary input has.
+    /// The value in an ordinary input.
     pub usual: u64,
 }
 
@@ -194,7 +194,7 @@ impl Recipe {
             1 if self.setup.len() < SETUP => {
                 let other = if random.below(2) == 0 { self.dear.kind } else { random.below(kinds.len()) };
                 let at = random.below(self.setup.len() + 1);
-                // What prepares for an input is often nearly the same input.
+                // An input is often best prepared by nearly the same input.
                 let like =
                     if other == self.dear.kind { self.dear.clone() } else { Part::any(kinds, other, random) };
                 self.setup.insert(at, like);

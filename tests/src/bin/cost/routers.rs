@@ -16,8 +16,8 @@ const MESSAGE: usize = 4096;
 /// A segment of the control stream and its frame, for each message.
 const SEGMENT: usize = 49;
 
-/// What a neighbour said of a destination is kept for as long as its announce is good: a route that comes back must not be taken
-/// for a nearer one. Here all are good for as long as those of an honest node.
+/// The records of a neighbour about a destination are kept for the lifetime of its announce, since a route that is offered again
+/// must not be taken for a nearer one. Here all announces have the lifetime of an honest node's.
 const LIFETIME: Duration = Duration::from_secs(5400 + 180);
 
 const IDXS: &[u64] = &[0, 1, 2, 255, 1000, 1023, 65_535, 65_536, 131_070, 131_071, 131_072, u32::MAX as u64];
@@ -94,8 +94,8 @@ pub const SUBJECT: Subject = Subject {
     stays: nothing_stays,
 };
 
-/// New distances of destinations that are known, each further away than before and told to others: as in a mesh where a link
-/// has failed.
+/// New distances of known destinations, each farther away than before and advertised to others, as in a mesh where a link has
+/// failed.
 fn usual(length: usize) -> Recipe {
     let known = Part::usual(KINDS, 0).counting(KINDS, "origin").counting(KINDS, "idx").times(128);
     let update =

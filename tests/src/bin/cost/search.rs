@@ -1,4 +1,4 @@
-//! The search for the dearest input: any, and then ever more like the dearest that was found.
+//! The search for the costliest input: random inputs first, then variations of the costliest that was found.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::layer::{Input, Layer, Subject};
 use crate::meter::{allocated, processor};
 use crate::recipe::{Part, Recipe};
 
-/// Bytes of inputs in one measurement: so many that what is made once does not matter.
+/// Bytes of inputs in one measurement: so many that allocations which happen once do not matter.
 const VOLUME: usize = 64 << 10;
 /// Inputs in one measurement, and those of a search.
 const MOST: u64 = 2048;
@@ -18,14 +18,14 @@ const PATIENCE: Duration = Duration::from_millis(15);
 const FILLING: Duration = Duration::from_millis(500);
 /// Any ends after so many times its share, the making of its inputs included.
 const MAKING: u32 = 4;
-/// Inputs that are made at once; at first only one, since it may be very dear.
+/// Inputs that are made at once; at first only one, since it may be very costly.
 const BATCH: u64 = 16;
-/// What inputs put off is done after this.
+/// The work that inputs defer is done after this time.
 const LATER: Duration = Duration::from_millis(50);
-/// What tables keep of their size when they are empty.
+/// The bytes that empty tables may keep allocated.
 pub const EMPTY: i64 = 64 << 10;
 
-/// What inputs cost.
+/// The cost of inputs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
     pub packets: u64,
@@ -54,7 +54,7 @@ impl Cost {
     }
 }
 
-/// What an ordinary input costs, by its length.
+/// The cost of an ordinary input, by its length.
 pub struct Ordinary(Vec<(f64, f64)>);
 
 impl Ordinary {
@@ -157,7 +157,7 @@ fn measure(subject: &Subject, recipe: &Recipe, effort: Effort, silence: Duration
     cost
 }
 
-/// What the passing of time costs where nothing comes.
+/// The cost of the passing of time without inputs.
 fn idle(layer: &mut dyn Layer, pace: Duration) -> Duration {
     if pace.is_zero() {
         return Duration::ZERO;
@@ -179,7 +179,7 @@ pub fn steady(subject: &Subject, recipe: &Recipe, times: usize) -> Cost {
     least.unwrap_or_default()
 }
 
-/// The dearest inputs of a kind that were found.
+/// The costliest inputs of a kind that were found.
 pub struct Found {
     /// By the processor's time.
     pub slow: (Recipe, Cost),
@@ -191,9 +191,10 @@ pub struct Found {
     pub tried: u32,
 }
 
-/// How many of the dearest are measured again.
+/// The number of the costliest inputs that are measured again.
 const SURE: usize = 2;
-/// A simpler recipe must cost so much of the dearest, and the dearest so many ordinary ones, or bytes, that it is worth it.
+/// A simpler recipe replaces the costliest if it costs at least this share of it, and is searched for only if the costliest is worth
+/// so many ordinary inputs, or bytes.
 const NEARLY: f64 = 0.9;
 const WORTH: f64 = 4.0;
 /// Ways to be simpler that are tried.
@@ -202,7 +203,7 @@ const SIMPLER: usize = 64;
 /// Recipes that are remembered by each measure: the next ones are like one of them.
 const BEST: usize = 4;
 
-/// Looks for the dearest input of a kind until time is up.
+/// Searches for the costliest input of a kind until the time is up.
 pub fn search(subject: &Subject, ordinary: &Ordinary, kind: usize, seed: u64, time: Duration) -> Found {
     let kinds = subject.kinds;
     let mut random = Random::new(seed);
@@ -241,7 +242,7 @@ pub fn search(subject: &Subject, ordinary: &Ordinary, kind: usize, seed: u64, ti
     Found { slow, large, filled, tried }
 }
 
-/// The dearest of some, measured again with more patience, and made as simple as it is still nearly as dear.
+/// The costliest of some, measured again with more patience, and made simpler as long as it stays nearly as costly.
 fn sure(subject: &Subject, pool: Vec<(f64, Recipe)>, score: &dyn Fn(&Cost) -> f64) -> (Recipe, Cost) {
     let again = pool.into_iter().take(SURE).map(|(_, recipe)| {
         let cost = steady(subject, &recipe, 3);

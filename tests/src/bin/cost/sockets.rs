@@ -1,4 +1,4 @@
-//! What clients say to the daemon: requests of every kind.
+//! Requests of every kind from clients to the daemon.
 
 use std::time::Duration;
 

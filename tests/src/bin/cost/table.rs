@@ -81,11 +81,11 @@ impl Row {
     }
 
     fn holds_too_much(&self) -> bool {
-        // What tables keep of their size counts as little as it does after the silence.
+        // The bytes that empty tables keep do not count, just as they do not after the silence.
         beyond(&self.memory) > (self.pool_bytes() as i64 + EMPTY) as f64
     }
 
-    /// What is beyond its bound.
+    /// The figures that are beyond their bounds.
     pub fn complaint(&self) -> Option<String> {
         let mut all = Vec::new();
         if self.ratio > RATIO {

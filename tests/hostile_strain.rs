@@ -1,4 +1,4 @@
-//! A neighbour that sends as much as its link takes: the others notice little of it.
+//! A neighbour that sends as much as its link takes: the service for the others stays within bounds.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -9,14 +9,14 @@ use rouse_tests::{Daemon, Noticed, Strain, programs, usage};
 
 /// The length of each attack.
 const TIME: Duration = Duration::from_secs(5);
-/// Longer than anything takes that does not wait for all that the enemy has sent.
+/// Longer than any request takes that does not wait for all the input of the attacker.
 const MOST: Duration = Duration::from_millis(750);
-/// At the 99th percentile, a ping takes at most so many times as long as one in calm takes at the same time,
+/// The 99th percentile of pings is at most this multiple of the calm one at the same time,
 const TIMES_CALM: u32 = 3;
-/// and so much more: some time slices of the system's scheduler, which makes a busy program wait before an idle one.
+/// and this addition: some time slices of the system's scheduler, which makes a busy program wait before an idle one.
 const SLICES: Duration = Duration::from_millis(10);
 
-/// Held during an attack: two on the same processors would be measured together.
+/// Held during an attack, because two attacks on the same processors would be measured together.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// A line of three daemons.
@@ -37,7 +37,7 @@ impl Line {
         Strain::connect(left, middle, right).unwrap()
     }
 
-    /// An attack on the one in the middle.
+    /// An attack on the daemon in the middle.
     fn target(&self) -> Target {
         let to: SocketAddr = self.0[1].uri().trim_start_matches("udp:").parse().unwrap();
         Target { time: TIME, count: u64::MAX, ..Target::at(to) }
@@ -51,7 +51,7 @@ impl Line {
 
 /// Attacks the middle of a line, and holds the service that the others get beside that of a line which is not attacked: both are
 /// measured in turns, so that the machine and the attacker itself burden them alike.
-fn bears(name: &str) -> Report {
+fn attack_beside_calm(name: &str) -> Report {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (attacked, calm) = (Line::new(), Line::new());
     let (links, began, before) = (attacked.links(), Instant::now(), usage(attacked.0[1].pid()));
@@ -85,37 +85,37 @@ fn bears(name: &str) -> Report {
 }
 
 #[test]
-fn proofs_that_do_not_hold_keep_others_from_nothing() {
-    let report = bears("false-proofs");
-    assert!(report.get("said") > 10_000 && report.get("link_lost") == 0);
+fn invalid_proofs_delay_no_other() {
+    let report = attack_beside_calm("false-proofs");
+    assert!(report.get("sent") > 10_000 && report.get("link_lost") == 0);
 }
 
 #[test]
-fn offers_of_unknown_destinations_keep_others_from_nothing() {
-    assert!(bears("offer").get("said") > 10_000);
+fn offers_of_unknown_destinations_delay_no_other() {
+    assert!(attack_beside_calm("offer").get("sent") > 10_000);
 }
 
 #[test]
-fn destinations_that_come_and_go_keep_others_from_nothing() {
-    assert!(bears("flap").get("flaps") > 10_000);
+fn destinations_that_flap_delay_no_other() {
+    assert!(attack_beside_calm("flap").get("flaps") > 10_000);
 }
 
 #[test]
-fn asking_for_announces_keeps_others_from_nothing() {
-    assert!(bears("want").get("said") > 10_000);
+fn requests_for_announces_delay_no_other() {
+    assert!(attack_beside_calm("want").get("sent") > 10_000);
 }
 
 #[test]
-fn forged_announces_keep_others_from_nothing() {
-    assert!(bears("lie-origin").get("forged") > 1_000);
+fn forged_announces_delay_no_other() {
+    assert!(attack_beside_calm("lie-origin").get("forged") > 1_000);
 }
 
 #[test]
-fn asking_for_seqs_keeps_others_from_nothing() {
-    assert!(bears("seq-req").get("asked") > 1_000);
+fn seqno_requests_delay_no_other() {
+    assert!(attack_beside_calm("seq-req").get("requested") > 1_000);
 }
 
 #[test]
-fn forged_announces_for_their_origins_keep_others_from_nothing() {
-    assert!(bears("your-highest").get("told") > 1_000);
+fn forged_announces_for_their_origins_delay_no_other() {
+    assert!(attack_beside_calm("your-highest").get("sent") > 1_000);
 }
