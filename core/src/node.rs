@@ -1,7 +1,8 @@
-//! The node: the async shell in which sockets, timers, tasks and the pure parts meet, and the public door.
+//! A node: the asynchronous shell in which sockets, timers, tasks and the pure protocol parts meet, and the interface
+//! of the library.
 //!
-//! [`Node::builder`] makes one. It runs tasks of its own; the futures of its methods run on any executor, and may be
-//! dropped at any time without losing a message.
+//! [`Node::builder`] sets one up. A node runs tasks of its own, so that its methods work on any executor; their futures
+//! may be dropped at any time without losing a message.
 
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -54,14 +55,16 @@ use state::{NodeState, lock, read, write};
 use tasks::peering::{self, LinkEvent};
 use tasks::router::RouterEvent;
 
-/// A running node. Cheap to clone; the node stops when [`Node::stop`] is called or the last clone is dropped.
+/// A running node. Clones are cheap and share it; the node stops when [`Node::stop`] is called or the last clone is
+/// dropped.
 #[derive(Clone)]
 pub struct Node {
     shared: Arc<NodeState>,
     _owner: Arc<StopOnDrop>,
 }
 
-/// Ends the node's tasks when the last handle goes.
+/// Ends the node's tasks when the last handle is dropped. Since tasks hold the state too, the state's own drop would
+/// never run.
 struct StopOnDrop(Arc<NodeState>);
 
 impl Drop for StopOnDrop {
@@ -71,31 +74,31 @@ impl Drop for StopOnDrop {
 }
 
 impl Node {
-    /// A node to be set up.
+    /// Begins to set up a node.
     pub fn builder() -> NodeBuilder {
         NodeBuilder::default()
     }
 
-    /// The node's first address.
+    /// The first address of the node.
     pub fn address(&self) -> Address {
         self.shared.identity.address()
     }
 
-    /// All addresses of the node, in their order.
+    /// All addresses of the node, in ascending order.
     pub fn addresses(&self) -> Vec<Address> {
         read(&self.shared.mailboxes).keys().copied().collect()
     }
 
-    /// Sends a message; waits while the queue to this recipient is full. A recipient that is not reachable is no
-    /// error: the message waits for it until its time to live has run out.
+    /// Sends a message; waits while the queue to this recipient is full. A recipient that is not reachable is no error,
+    /// since the message waits for it until its time to live has run out.
     ///
     /// # Errors
-    /// [`SendError`]: too long, too many recipients at once, or the node is stopping.
+    /// [`SendError`]: the message is too long, there are too many recipients at once, or the node is stopping.
     pub async fn send(&self, to: &Address, body: impl Into<Body>) -> Result<Sent, SendError> {
         self.submit(Outgoing::new(*to, body)).await
     }
 
-    /// Sends a message that says how.
+    /// Sends a message with options: its sender and its time to live.
     ///
     /// # Errors
     /// As [`Node::send`], and when its sender is not an address of this node.
@@ -103,7 +106,7 @@ impl Node {
         send::submit(&self.shared, message).await
     }
 
-    /// Sends a message if there is room for it now. What it cannot send at once leaves within the next
+    /// Sends a message if there is room for it now. A message that cannot be sent at once leaves within the next
     /// millisecond.
     ///
     /// # Errors
@@ -124,12 +127,13 @@ impl Node {
         self.mailbox(&self.address()).ok_or(Stopped)
     }
 
-    /// The mailbox of one of the node's addresses.
+    /// The mailbox of one of the node's addresses; `None` for an address that the node does not have.
     pub fn mailbox(&self, address: &Address) -> Option<Mailbox> {
         read(&self.shared.mailboxes).get(address).cloned()
     }
 
-    /// The next message for the node's first address, from anybody. Senders take turns.
+    /// The next message for the node's first address, from any sender. Senders take turns, so that a busy one delays no
+    /// other.
     ///
     /// # Errors
     /// [`Stopped`] when the node is stopped and nothing is left.
@@ -137,7 +141,7 @@ impl Node {
         self.own_mailbox()?.recv().await
     }
 
-    /// The next messages: waits for one, then takes what else is there, up to `limit`.
+    /// The next messages: waits for one, then takes up to `limit` of those that are there.
     ///
     /// # Errors
     /// As [`Node::recv`].
@@ -145,7 +149,7 @@ impl Node {
         self.own_mailbox()?.recv_batch(limit).await
     }
 
-    /// The next message from `peer`. Wakes as soon as it is written.
+    /// The next message from `peer`. It wakes as soon as the message is written.
     ///
     /// # Errors
     /// As [`Node::recv`].
@@ -153,18 +157,18 @@ impl Node {
         self.own_mailbox()?.recv_from(peer).await
     }
 
-    /// As [`Node::recv_batch`], but no receipt leaves before [`Mailbox::took`].
+    /// As [`Node::recv_batch`], but no receipt is sent before [`Mailbox::mark_taken`].
     pub(crate) async fn fetch_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
         self.own_mailbox()?.fetch_batch(limit).await
     }
 
-    /// As [`Node::recv_from`], but no receipt leaves before [`Mailbox::took`].
+    /// As [`Node::recv_from`], but no receipt is sent before [`Mailbox::mark_taken`].
     pub(crate) async fn fetch_from(&self, peer: &Address) -> Result<Message, Stopped> {
         self.own_mailbox()?.fetch_from(peer).await
     }
 
-    /// Gives a message that was received back: it goes to the head of its sender's inbox. Unless its receipt has been
-    /// given already, there is none before the message is received again.
+    /// Returns a message that was received to the head of its sender's inbox. Unless its receipt has been sent already,
+    /// none is sent before the message is received again.
     pub fn unrecv(&self, message: Message) {
         if let Some(mailbox) = self.mailbox(&message.to) {
             mailbox.unrecv(message);
@@ -177,18 +181,18 @@ impl Node {
         mailbox.messages()
     }
 
-    /// What happens from now on, as a stream that ends when the node stops.
+    /// All events from now on, as a stream that ends when the node stops.
     pub fn events(&self) -> Events {
         self.shared.event_bus.subscribe()
     }
 
-    /// How the node is.
+    /// The status of the node.
     pub async fn status(&self) -> Status {
         let routes = self.routes().await;
         health::status(&self.shared, &routes)
     }
 
-    /// The neighbours, and the peers that are dialled in vain.
+    /// The neighbours, and the dialled peers that have no link.
     pub async fn peers(&self) -> Vec<Peer> {
         let neighbours: Vec<_> = read(&self.shared.neighbours).values().cloned().collect();
         let mut peers: Vec<Peer> = neighbours.iter().map(|neighbour| neighbour.peer()).collect();
@@ -196,18 +200,18 @@ impl Node {
         let dials = lock(&self.shared.dials);
         for (uri, state, target) in dials.targets(&peering::links_in_service(&self.shared)) {
             if state != PeerState::Up {
-                peers.push(health::dialled_in_vain(uri, state, target));
+                peers.push(health::peer_without_link(uri, state, target));
             }
         }
         peers
     }
 
-    /// The routes, those in use and the others. The node's own addresses are not listed.
+    /// All routes, active or not. The node's own addresses are not listed.
     pub async fn routes(&self) -> Vec<Route> {
         self.list_routes(None).await
     }
 
-    /// The routes to one destination, those in use and the others. None to an address of the node's own.
+    /// The routes to one destination, active or not; none to an address of the node itself.
     pub async fn routes_to(&self, destination: &Address) -> Vec<Route> {
         self.list_routes(Some(*destination)).await
     }
@@ -216,14 +220,14 @@ impl Node {
         self.shared.router.query_routes(to).await
     }
 
-    /// The peers that are dialled, and how each stands.
+    /// The dialled peers and their states.
     pub async fn dialled(&self) -> Vec<Dialled> {
         let dials = lock(&self.shared.dials);
         let in_service = peering::links_in_service(&self.shared);
         dials.targets(&in_service).map(|(uri, state, _)| Dialled { uri: uri.to_owned(), state }).collect()
     }
 
-    /// A round trip to the node of `peer`.
+    /// Measures a round trip to the node of `peer`.
     ///
     /// # Errors
     /// [`PingError`]: no route, or no reply within `timeout`.
@@ -231,8 +235,9 @@ impl Node {
         data_path::probe::ping(&self.shared, peer, timeout).await
     }
 
-    /// The nodes on the way to `peer`, one after the other, `peer`'s last. A hop that does not answer within
-    /// `timeout_per_hop` is an error in the stream, which goes on. Every node on the way learns who asks.
+    /// The nodes on the route to `peer`, in their order, the node of `peer` last. A hop that does not answer within
+    /// `timeout_per_hop` is an error in the stream, which continues. Every node on the route learns the address of this
+    /// node, since the replies are sent there.
     pub async fn trace(
         &self,
         peer: &Address,
@@ -253,22 +258,22 @@ impl Node {
         })
     }
 
-    /// Adds an address to the node. Adding one that it has already changes nothing.
+    /// Adds an address to the node. An address that the node has already changes nothing.
     pub fn add_identity(&self, identity: Identity) {
         let address = identity.address();
         let shared = &self.shared;
         let mailbox_changes = shared.conversations.mailbox_changes.clone();
         let mailbox = Mailbox::new(address, shared.limits().inbox_messages, mailbox_changes);
         match write(&shared.mailboxes).entry(address) {
-            // The router knows it too.
+            // Its router has the origin already: a second one would announce with another sequence number.
             Entry::Occupied(_) => return,
             Entry::Vacant(place) => place.insert(mailbox),
         };
         self.notify_router(RouterEvent::AddOrigin { identity });
     }
 
-    /// Removes an address of the node, with the messages that wait for it. The first address stays. Returns
-    /// whether there was such an address.
+    /// Removes an address of the node with the messages that wait for it. The first address stays, because the links
+    /// are made with it. Returns whether the node had the address and it was removed.
     pub fn remove_identity(&self, address: &Address) -> bool {
         if *address == self.address() {
             return false;
@@ -280,7 +285,8 @@ impl Node {
         true
     }
 
-    /// Tells the router what must not get lost, without waiting.
+    /// Sends an event to the router from a method that cannot wait: a task of its own waits for room, so that the event
+    /// is not lost.
     fn notify_router(&self, event: RouterEvent) {
         let shared = self.shared.clone();
         self.shared.spawn_vital("task that instructs the router", async move {
@@ -288,13 +294,13 @@ impl Node {
         });
     }
 
-    /// Adds a netmod while the node runs. When it cannot be opened it is tried again and again.
+    /// Adds a netmod while the node runs. When it cannot be opened, the node tries again until it can.
     pub async fn add_netmod(&self, netmod: Arc<dyn Netmod>) {
         builder::add_medium(&self.shared, netmod);
         let _ = self.shared.link_events.push(LinkEvent::DialCheck).await;
     }
 
-    /// Removes the netmod with this URI, and the links over it.
+    /// Removes the netmod with this URI and the links over it. Returns whether there was one.
     pub async fn remove_netmod(&self, uri: &str) -> bool {
         let shared = &self.shared;
         let found = read(&shared.media).values().find(|medium| medium.netmod.uri() == uri).cloned();
@@ -303,13 +309,13 @@ impl Node {
         medium.netmod.stop_announcing();
         leaving::say_goodbye(shared, |neighbour| neighbour.path().netmod == medium.id).await;
         medium.remove(shared).await;
-        // A peer that was reached over it may be reached over another.
+        // A peer that was reached over it may be reachable over another, so the dial list looks again.
         let _ = shared.link_events.push(LinkEvent::DialCheck).await;
         true
     }
 }
 
-/// A closed mailbox, for a stream that ends at once.
+/// A closed mailbox, so that the stream of a node without its first mailbox ends at once.
 fn unreachable_mailbox(shared: &NodeState) -> Mailbox {
     let mailbox = Mailbox::new(shared.identity.address(), 1, shared.conversations.mailbox_changes.clone());
     mailbox.close();

@@ -61,7 +61,7 @@ impl UnconfirmedMessages {
         }
         for batch in confirmed.chunk_by(|one, next| one.to == next.to) {
             if let Some(mailbox) = batch.first().and_then(|first| self.node.mailbox(&first.to)) {
-                mailbox.took(batch);
+                mailbox.mark_taken(batch);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Setting a node up and starting it.
+//! The set-up and the start of a node.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::{Limits, Node, NodeConfig, StopOnDrop, epoch};
 use crate::identity::Identity;
 use crate::netmod::{MIN_MTU, Netmod};
 
-/// A node to be set up. What is not said has a sensible value: a new identity, no netmod, no peer.
+/// The options of a node. Each has a default: a new identity, no netmod, no peer.
 #[derive(Default)]
 #[must_use]
 pub struct NodeBuilder {
@@ -28,17 +28,17 @@ pub struct NodeBuilder {
     seed: Option<[u8; 32]>,
 }
 
-/// Why a node did not start.
+/// The reason for which a node did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Not one of its netmods could be opened.
+    /// None of its netmods could be opened.
     #[error("no netmod could be opened: {}", reasons.join("; "))]
     NoNetmod {
-        /// For each netmod, its URI and what went wrong.
+        /// The URI and the error of each netmod.
         reasons: Vec<String>,
     },
-    /// A netmod takes frames too short for a handshake.
+    /// A netmod carries only frames that are too short for a handshake.
     #[error("{uri} takes frames of {mtu} bytes, at least {MIN_MTU} are needed")]
     MtuTooSmall {
         /// The netmod.
@@ -46,19 +46,19 @@ pub enum StartError {
         /// Its MTU in bytes.
         mtu: usize,
     },
-    /// The operating system gives no random bytes.
+    /// The operating system returns no random bytes, without which no key is safe.
     #[error("the operating system gives no random bytes: {0}")]
     Randomness(String),
 }
 
 impl NodeBuilder {
-    /// Who the node is.
+    /// Sets the identity, whose public key is the first address of the node.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    /// What people call it; shown in its own status only.
+    /// Sets a name for people; it is shown in the node's own status only.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -69,7 +69,7 @@ impl NodeBuilder {
         self.netmod_arc(Arc::new(netmod))
     }
 
-    /// Adds a netmod that somebody else holds as well.
+    /// Adds a netmod that the caller keeps a handle to.
     pub fn netmod_arc(mut self, netmod: Arc<dyn Netmod>) -> Self {
         self.netmods.push(netmod);
         self
@@ -81,27 +81,27 @@ impl NodeBuilder {
         self
     }
 
-    /// What it may use.
+    /// Sets the bounds of the resources that the node may use.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Where the number of this start is kept, so that after a restart routes to this node are renewed at once,
-    /// whatever the clock says.
+    /// Sets the file that stores the number of this start (the epoch), so that after a restart routes to this node are
+    /// renewed at once, even with a wrong clock.
     pub fn epoch_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.epoch_file = Some(file.into());
         self
     }
 
-    /// The key of a closed mesh: only nodes with the same key become neighbours. `None` is an open mesh.
+    /// Sets the key of a closed mesh: only nodes with the same key become neighbours. `None` is an open mesh.
     pub fn mesh_key(mut self, key: impl Into<Option<[u8; 32]>>) -> Self {
         self.mesh_key = key.into().map(Zeroizing::new);
         self
     }
 
-    /// Fixes all randomness that the protocol draws, so that a test repeats. Not for real nodes: their
-    /// handshake keys would be guessable.
+    /// Fixes all randomness that the protocol draws, so that a test is repeatable. Never use it for a real node, since
+    /// its handshake keys would be guessable.
     #[doc(hidden)]
     pub fn seed(mut self, seed: [u8; 32]) -> Self {
         self.seed = Some(seed);
@@ -122,7 +122,7 @@ impl NodeBuilder {
         };
         let epoch = epoch::next(config.epoch_file.as_deref());
         let shared = Arc::new(NodeState::new(self.identity.unwrap_or_else(Identity::generate), config));
-        // From here on, an early return stops what has been started.
+        // Dropping this on an early return stops the tasks that run by then.
         let owner = StopOnDrop(shared.clone());
         open_all(&shared, self.netmods).await?;
         for uri in &self.peers {
@@ -145,8 +145,8 @@ impl NodeBuilder {
     }
 }
 
-/// The seeds of the link task and of the router: from `root`, or drawn. The root is kept nowhere, or all that was ever drawn
-/// could be computed from it.
+/// The seeds of the peering task and of the router, derived from `root` or from drawn bytes. The root is not kept,
+/// since all that was ever drawn could be computed from it.
 fn seeds(root: Option<[u8; 32]>) -> Result<[Zeroizing<[u8; 32]>; 2], StartError> {
     let mut drawn = Zeroizing::new([0; 32]);
     match root {

@@ -1,15 +1,15 @@
-//! How a node is set up, and what it may use.
+//! The configuration of a node and the bounds of its resources.
 
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-/// What a node may use. Each bound holds for itself; what goes beyond is refused or dropped, and counted.
+/// The bounds of the resources of a node. Each holds by itself; an excess is refused or dropped, and counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Neighbours with a link.
     pub neighbours: usize,
-    /// Conversations, which is: peers that messages are exchanged with.
+    /// Conversations: peers with which messages are exchanged.
     pub senders: usize,
     /// Destinations in the routing table.
     pub destinations: usize,
@@ -17,9 +17,10 @@ pub struct Limits {
     pub inbox_frames: usize,
     /// Messages in the inbox of one sender.
     pub inbox_messages: usize,
-    /// Bytes of messages that may wait until they are whole and have a place in an inbox; never less than 48 MiB, so that the
-    /// longest message can come over any neighbour. A single sender may use a sixteenth of what is set, 256 KiB in any case,
-    /// besides the message that is next; the senders behind one neighbour together as much as they leave to others.
+    /// Bytes of messages that may wait until they are complete and have a place in an inbox; never less than 48 MiB, so
+    /// that the longest message can arrive over any neighbour. A single sender may use a sixteenth of it, and 256 KiB
+    /// in any case, besides the message that is next; the senders behind one neighbour together as much as they leave
+    /// to others.
     pub reassembly: usize,
 }
 
@@ -36,7 +37,7 @@ impl Default for Limits {
     }
 }
 
-/// How a node is set up.
+/// The configuration of a node.
 pub(crate) struct NodeConfig {
     pub(crate) name: Option<String>,
     pub(crate) limits: Limits,
@@ -44,7 +45,7 @@ pub(crate) struct NodeConfig {
     pub(crate) mesh_key: Option<Zeroizing<[u8; 32]>>,
 }
 
-/// Why a peer could not be added or removed.
+/// The reason for which a peer could not be added or removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerError {
@@ -54,10 +55,10 @@ pub enum PeerError {
         /// The part of the URI before the colon.
         scheme: String,
     },
-    /// It is not the URI of a peer.
+    /// The text is not the URI of a peer.
     #[error("{0}")]
     Invalid(String),
-    /// This peer is not among those that are dialled.
+    /// The peer is not among those that are dialled.
     #[error("this peer is not dialled")]
     Unknown,
     /// The node is stopping.
@@ -65,19 +66,19 @@ pub enum PeerError {
     Stopped,
 }
 
-/// What became of the link to a peer that is no longer dialled.
+/// The result of removing a peer for the link to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum RemovedPeer {
-    /// There was none.
+    /// There was no link.
     NoLink,
-    /// It was ended, in good order.
+    /// The link was ended with a goodbye.
     Ended,
-    /// It stays, because the neighbour was also found on the network.
+    /// The link stays, because the neighbour was also discovered on the network.
     Found,
-    /// It stays, because the neighbour dialled this node.
+    /// The link stays, because the neighbour dialled this node.
     DialledHere,
-    /// It stays, because another peer that is dialled is the same node.
+    /// The link stays, because another dialled peer is the same node.
     DialledOtherwise,
 }
 

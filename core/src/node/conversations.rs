@@ -1,4 +1,4 @@
-//! Conversations at work: the pure message layer, between applications' mailboxes and the routes.
+//! The conversations of a node at work: the pure message layer between the mailboxes of applications and the routes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
@@ -30,44 +30,49 @@ use memory_budget::{Charge, MemoryBudget};
 use outcomes::{DeliveryOutcomes, OutcomeSender};
 use retention::UnprovenConversations;
 
-/// Peer first, so that all conversations with one peer stand together.
+/// The peer comes first, so that all conversations with one peer are adjacent and a changed route finds them with one
+/// range.
 pub(crate) type ConversationKey = message::Ends;
 
 /// Packets that one conversation sends before others have their turn.
 const PORTION: usize = 64;
-/// How often a conversation that has to wait for its link or its route looks at its deadlines.
+/// The period in which a conversation that waits for its link or its route examines its deadlines. Their own time is
+/// too early, because nothing can be sent then.
 const WAITING: Duration = Duration::from_millis(20);
-/// A conversation idle for so long may make room for another.
+/// The idle time after which a conversation may be removed for another.
 const EVICT_AFTER: Duration = Duration::from_secs(60);
-/// One conversation: a local address and a peer.
+/// A conversation of a local address with a peer: the pure state machine behind a lock, and the channels to the
+/// applications that wait on it.
 pub(crate) struct ConversationEntry {
     ends: Arc<ConversationKey>,
     state: Mutex<EntryState>,
-    /// Written when a full queue has room again. There is none before somebody looks.
+    /// The count of times that a full queue had room again. It is created by the first caller that waits, since most
+    /// conversations never fill their queue.
     room: OnceLock<Box<Notify<u64>>>,
 }
 
 struct EntryState {
     conversation: Conversation,
     outcomes: Option<Box<DeliveryOutcomes>>,
-    /// Taken from the conversation, but refused by a mailbox that had filled up meanwhile.
+    /// Messages taken from the state machine that the mailbox then refused, because it had filled up meanwhile.
     held: VecDeque<Message>,
-    /// A thread moves messages into the mailbox.
+    /// Whether a thread is moving messages into the mailbox. Only one may, so that they stay in order.
     delivering: bool,
-    /// The deadline that the timers know.
+    /// The deadline that the timers have for it.
     registered: Option<Time>,
     used: Time,
-    /// What it is counted with in [`MemoryBudget`], and the account of the neighbour that its last packet came from.
+    /// The bytes charged to [`MemoryBudget`], and the account of the neighbour that its last packet arrived from.
     charge: Charge,
     from: Location,
-    /// It is no more among all conversations, and counts nothing.
+    /// Whether it has been removed. A caller that still holds it must not use it, since its bytes are no longer
+    /// counted.
     gone: bool,
-    /// The neighbour that packets were last given to.
+    /// The neighbour that packets were last sent over. When it changes, the path's round-trip time does too.
     via: Option<u32>,
     closed: bool,
 }
 
-/// What will become, or has become, of a message.
+/// The state of the delivery of a message.
 pub(crate) enum DeliveryState {
     Pending(oneshot::Receiver<Result<Receipt, SendError>>),
     Delivered,
@@ -80,11 +85,12 @@ pub(crate) struct Conversations {
     limit: usize,
     config: message::ConversationConfig,
     budget: MemoryBudget,
-    /// Whoever invents senders has an entry made for each: what they go by is there once.
+    /// The key is shared with the entry, so that it is stored once: a node that invents sources causes an entry for
+    /// each.
     by_ends: RwLock<BTreeMap<Arc<ConversationKey>, Arc<ConversationEntry>>>,
     timers: Notify<BTreeSet<(Time, Arc<ConversationKey>)>>,
     unproven: Mutex<UnprovenConversations>,
-    /// Senders whose inbox was full and has room again, or of whose messages some were taken.
+    /// The changed inboxes of all mailboxes, which wake the task of the conversations.
     pub(crate) mailbox_changes: Arc<MailboxChanges>,
 }
 
@@ -108,7 +114,7 @@ impl Conversations {
         read(&self.by_ends).get(&(*peer, *local)).cloned()
     }
 
-    /// The conversation of these two, made when there is none. `None` when there are too many.
+    /// The conversation of these two addresses, created if there is none; `None` when there are too many.
     pub(crate) fn open(
         &self,
         shared: &NodeState,
@@ -118,7 +124,7 @@ impl Conversations {
         self.open_from(shared, local, peer, None)
     }
 
-    /// As [`Self::open`], for a packet that this neighbour has brought.
+    /// As [`Self::open`], for a packet that arrived from a neighbour with this account.
     fn open_from(
         &self,
         shared: &NodeState,
@@ -130,7 +136,7 @@ impl Conversations {
         {
             let conversations = read(&self.by_ends);
             if let Some(known) = conversations.get(&(*peer, *local)) {
-                // Under the lock of all, so that it is not evicted between being found and being used.
+                // Marked under the lock of the map, so that it is not evicted between the look-up and its use.
                 lock(&known.state).used = now;
                 return Some(known.clone());
             }
@@ -171,13 +177,13 @@ impl Conversations {
         Some(entry)
     }
 
-    /// The incarnation of a conversation here, if there is one.
+    /// The incarnation of a conversation, if there is one.
     #[cfg(feature = "internals")]
     pub(crate) fn incarnation(&self, local: &Address, peer: &Address) -> Option<u64> {
         self.find(local, peer).map(|entry| lock(&entry.state).conversation.incarnation())
     }
 
-    /// Takes a part of a conversation that has arrived for `local`.
+    /// Handles a packet of a conversation that has arrived for `local`.
     pub(crate) fn handle(
         &self,
         shared: &NodeState,
@@ -197,7 +203,7 @@ impl Conversations {
         let now = shared.now();
         let mut state = lock(&entry.state);
         if state.gone {
-            // It has just made room itself. What it would take now, its successor would take again.
+            // It has just been removed to make room. The sender repeats the packet, and a new conversation receives it.
             return shared.stats.drop(DropCause::ReassemblyLimit);
         }
         (state.used, state.from) = (now, work.from);
@@ -210,7 +216,7 @@ impl Conversations {
         work.pump_later(&entry);
     }
 
-    /// The route to a destination has come, changed or gone.
+    /// Handles a route to `peer` that was installed, changed or removed.
     pub(crate) fn route_changed(
         &self,
         shared: &NodeState,
@@ -232,7 +238,7 @@ impl Conversations {
         range.take_while(|(ends, _)| ends.0 == *peer).map(|(_, entry)| entry.clone()).collect()
     }
 
-    /// What waits to be delivered, in all conversations.
+    /// The messages that wait to be delivered, in all conversations.
     pub(crate) fn waiting(&self) -> Waiting {
         let mut all = Waiting::default();
         for entry in read(&self.by_ends).values() {
@@ -243,7 +249,7 @@ impl Conversations {
         all
     }
 
-    /// Whether something could leave now, or has left and not arrived.
+    /// Whether a message could be sent now, or is sent and not acknowledged.
     pub(crate) fn is_under_way(&self, shared: &NodeState) -> bool {
         let all: Vec<_> = read(&self.by_ends).values().cloned().collect();
         all.iter().any(|entry| {
@@ -251,26 +257,26 @@ impl Conversations {
         })
     }
 
-    /// The peers that `local` has conversations with.
+    /// The peers with which `local` has conversations.
     pub(crate) fn peers_of(&self, local: &Address) -> BTreeSet<Address> {
         let all = read(&self.by_ends);
         all.keys().filter(|ends| ends.1 == *local).map(|ends| ends.0).collect()
     }
 
-    /// Whom there are conversations with.
+    /// The peers of all conversations.
     pub(crate) fn peers(&self) -> Vec<Address> {
         let mut peers: Vec<_> = read(&self.by_ends).keys().map(|ends| ends.0).collect();
         peers.dedup();
         peers
     }
 
-    /// Ends all that wait for room or for a receipt.
+    /// Ends all waits for room and for receipts.
     pub(crate) fn close(&self) {
         let all: Vec<_> = read(&self.by_ends).values().cloned().collect();
         all.iter().for_each(|entry| entry.close());
     }
 
-    /// Forgets the conversations of an address that this node gives up.
+    /// Removes the conversations of an address that the node gives up.
     pub(crate) fn forget(&self, local: &Address) {
         let mut forgotten = Vec::new();
         write(&self.by_ends).retain(|ends, entry| {
@@ -284,7 +290,7 @@ impl Conversations {
         forgotten.iter().for_each(|entry| entry.close());
     }
 
-    /// The task of the timers: conversations whose deadline has come, and mailboxes that have room again.
+    /// The task of the conversations: it serves those whose deadline has come, and handles the changes of mailboxes.
     pub(crate) async fn run(shared: Arc<NodeState>) {
         let conversations = &shared.conversations;
         let mut alarm = crate::rt::Alarm::default();
@@ -302,7 +308,7 @@ impl Conversations {
                 () = std::pin::pin!(futures::FutureExt::fuse(conversations.timers.when(earlier))) => {}
                 () = std::pin::pin!(futures::FutureExt::fuse(conversations.mailbox_changes.when(any))) => {}
             }
-            // Whatever woke it: deadlines that come without end keep no receipt back.
+            // Done after every wake, so that deadlines in quick succession delay no receipt.
             for (local, peer) in conversations.take_mailbox_changes() {
                 conversations.handle_mailbox_change(&shared, &local, &peer, &mut work);
             }
@@ -321,9 +327,9 @@ impl Conversations {
         }
     }
 
-    /// Mailboxes and senders in them, as [`MailboxChanges`] has them.
+    /// Takes the changed inboxes.
     fn take_mailbox_changes(&self) -> BTreeSet<(Address, Address)> {
-        // To look wakes nothing.
+        // Read first, since a write would wake every waiter even when nothing changes.
         if self.mailbox_changes.read().is_empty() {
             return BTreeSet::new();
         }
@@ -345,12 +351,13 @@ fn lowest() -> Arc<ConversationKey> {
 }
 
 impl EntryState {
-    /// Whether this deadline is earlier than the one that the timers know.
+    /// Whether this deadline is earlier than the one that the timers have.
     fn registers(&self, deadline: Time) -> bool {
         self.registered.is_none_or(|registered| deadline < registered)
     }
 
-    /// Whether nobody waits for its word, and nothing is in between it and the mailbox.
+    /// Whether the entry can be removed without a loss: no application waits on it, and no message is between it and
+    /// the mailbox.
     fn is_free(&self) -> bool {
         self.outcomes.as_ref().is_none_or(|outcomes| !outcomes.are_awaited())
             && self.held.is_empty()

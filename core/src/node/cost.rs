@@ -1,5 +1,5 @@
-//! A relay without sockets, for the benchmarks: frames that are there go through the very functions of the data path
-//! (open, look up, push, drain) into a medium that takes all and keeps nothing.
+//! A relay without sockets, for the benchmarks. Its frames take the functions of the real data path (open, look up,
+//! push, drain) to a medium that discards them, so that only the node's own cost is measured.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -24,10 +24,10 @@ use crate::netmod::{Endpoint, Netmod, NetmodError, Properties, Received, Train};
 use crate::wire::link::KIND_PACKET;
 use crate::wire::packet::{self, HEADER, HOP_LIMIT};
 
-/// Frames that a neighbour's task takes at once, and so those of one train here.
+/// Frames that a neighbour's task takes at once, and so the frames of one train here.
 const BATCH: usize = 64;
 
-/// Takes everything, and only counts.
+/// A netmod that discards all frames and counts their bytes.
 #[derive(Default)]
 struct Nowhere {
     bytes: AtomicU64,
@@ -69,14 +69,14 @@ impl Netmod for Nowhere {
     }
 }
 
-/// A node with two neighbours: what one sends, it hands to the other.
+/// A node with two neighbours, which forwards the packets of one to the other.
 pub struct Relay {
     shared: Arc<NodeState>,
     nowhere: Arc<Nowhere>,
     from: Arc<Neighbour>,
     link: Link,
     work: DeferredWork,
-    /// What the neighbour that sends has.
+    /// The keys of the neighbour that sends.
     sealer: Sealer,
     destinations: Vec<Address>,
     next: usize,
@@ -84,7 +84,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay that knows so many `destinations`, all behind one neighbour.
+    /// A relay with routes to this many `destinations`, all over one neighbour.
     pub fn new(destinations: usize, cipher: Cipher) -> Self {
         let shared = Arc::new(idle());
         let nowhere = Arc::new(Nowhere::default());
@@ -102,8 +102,8 @@ impl Relay {
         Relay { shared, nowhere, from, link, work, sealer, destinations, next, frames }
     }
 
-    /// Seals `count` packets for one destination after the other, as the sending neighbour does: each with a payload of
-    /// `payload` bytes, in trains.
+    /// Seals `count` packets with payloads of `payload` bytes for one destination after the other, in trains as the
+    /// sending neighbour does.
     pub fn trains(&mut self, count: usize, payload: usize) -> Vec<BytesMut> {
         let body = vec![7; payload];
         let size = payload + HEADER + Sealer::OVERHEAD;
@@ -114,7 +114,8 @@ impl Relay {
             let now = left.min(most);
             let mut train = Vec::with_capacity(now * size);
             for _ in 0..now {
-                // A step that shares no factor with the number of destinations: they come in no order.
+                // The step has no common factor with the number of destinations, so that their order defeats the
+                // cache's prefetching.
                 self.next = (self.next + 7919) % self.destinations.len();
                 let destination = self.destinations[self.next];
                 let sealed = self.sealer.seal(
@@ -137,8 +138,8 @@ impl Relay {
         payload + HEADER + Sealer::OVERHEAD
     }
 
-    /// Forwards what came: each train is one batch of the neighbour's task. Returns what holds on to the trains' memory,
-    /// which the medium would use again.
+    /// Forwards the frames, each train as one batch of the neighbour's task. Returns handles on the trains' memory,
+    /// which a medium would use again.
     pub fn forward(&mut self, trains: Vec<BytesMut>, size: usize) -> Vec<BytesMut> {
         let mut kept = Vec::with_capacity(trains.len());
         for mut train in trains {
@@ -147,7 +148,7 @@ impl Relay {
                 self.frames.push(train.split_to(size.min(train.len())));
             }
             let mut frames = std::mem::take(&mut self.frames);
-            // One reading of the clock for a batch, as the neighbour's task does.
+            // The clock is read once for a batch, as the neighbour's task does.
             let now = self.shared.now();
             self.from.frames_arrived(&self.shared, now, &mut self.link, &mut frames, &mut self.work);
             self.frames = frames;
@@ -156,7 +157,7 @@ impl Relay {
         kept
     }
 
-    /// The bytes that have left.
+    /// The bytes that were sent.
     pub fn sent(&self) -> u64 {
         self.nowhere.bytes.load(Relaxed)
     }
@@ -186,7 +187,7 @@ fn neighbour(
     (Arc::new(Neighbour::new(made, shared.limits().inbox_frames)), link)
 }
 
-/// So many neighbours of a node that does nothing.
+/// This many neighbours of a node without tasks.
 pub(crate) fn neighbours(count: u32) -> (Arc<NodeState>, Vec<Arc<Neighbour>>) {
     let shared = Arc::new(idle());
     let medium = Arc::new(Medium::new(0, Arc::new(Nowhere::default())));
@@ -195,19 +196,19 @@ pub(crate) fn neighbours(count: u32) -> (Arc<NodeState>, Vec<Arc<Neighbour>>) {
     (shared, made)
 }
 
-/// What the tasks of a node share, without the tasks.
+/// The state of a node without its tasks.
 fn idle() -> NodeState {
     let limits = Limits::default();
     let config = NodeConfig { name: None, limits, epoch_file: None, mesh_key: None };
     NodeState::new(Identity::from_seed(&[3; 32]), config)
 }
 
-/// Addresses as keys are: without any order.
+/// Addresses without any order, as public keys are.
 pub(crate) fn addresses(count: usize) -> Vec<Address> {
     (0..count).map(|n| Address::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())).collect()
 }
 
-/// What the codec does for a packet with a payload: the header, and the payload as it lies there.
+/// The part of the codec in a packet's cost: the header, and a copy of the payload.
 pub struct Codec {
     destination: Address,
     out: Vec<u8>,
@@ -237,7 +238,7 @@ impl Codec {
     }
 }
 
-/// The table of routes, with somebody who writes it.
+/// The table of routes, with a writer.
 pub struct Routes {
     fib: Fib,
     ways: [Arc<Neighbour>; 2],
@@ -245,14 +246,14 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// An empty table, and so many destinations for it.
+    /// An empty table, and this many destinations for it.
     pub fn new(destinations: usize) -> Self {
         let (_, ways) = neighbours(2);
         let Ok(ways) = <[_; 2]>::try_from(ways) else { unreachable!("two were asked for") };
         Routes { fib: Fib::default(), ways, destinations: addresses(destinations) }
     }
 
-    /// Installs the routes to all destinations through one of two neighbours, or changes them.
+    /// Installs or changes the routes to all destinations, over one of two neighbours.
     pub fn install_all(&self, which: bool) {
         let next = &self.ways[usize::from(which)];
         for destination in &self.destinations {
@@ -267,7 +268,7 @@ impl Routes {
         }
     }
 
-    /// Looks up one of the destinations; returns whether there was a route.
+    /// Looks up one of the destinations; returns whether it has a route.
     pub fn look(&self, n: usize) -> bool {
         let destination = &self.destinations[n % self.destinations.len()];
         self.fib.snapshot().get(destination).is_some_and(|found| found.mtu > 0)

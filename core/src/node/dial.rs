@@ -1,5 +1,5 @@
-//! Whom to dial, and when: the peers that were configured, and those heard on a medium. Without I/O: the
-//! [link task](super::tasks::peering) acts on what this decides.
+//! The dial list: the peers to dial, configured or discovered on a medium, and the times to do it. Pure; the [peering
+//! task](super::tasks::peering) acts on its decisions.
 
 mod attempts;
 mod backoff;
@@ -16,44 +16,46 @@ use self::attempts::{Attempts, STAGGER};
 use self::backoff::Backoff;
 #[cfg(test)]
 use self::backoff::LIVED;
-use self::peers::{Candidate, in_order, is_cut_off, lives};
-pub(crate) use self::peers::{LiveLinks, Refusal, SilentLink, Target};
+pub(crate) use self::peers::{ConfiguredPeer, LiveLinks, RefusedPeer, SilentLink};
+use self::peers::{DiscoveredPeer, in_order, is_cut_off, lives};
 use crate::address::Address;
 use crate::link::Path;
 use crate::netmod::Heard;
 use crate::time::Time;
 use crate::types::{PeerState, Timestamp};
 
-/// How many of those heard on one medium a node has links to, or is dialling: enough that a random graph of them is connected.
-/// A place is held by a link; a dial has it for [`ANSWER`], and then leaves it to the next while it goes on.
+/// Discovered nodes on one medium to which a node has links or dials at the same time: enough that a random graph with
+/// this degree is connected. A link occupies a slot; a dial occupies one for [`ANSWER`] and then frees it, so that
+/// nodes that do not answer delay no others.
 const DIAL_ON_MEDIUM: usize = 16;
-/// In so long an answer comes on most media. With every place free, more are dialled in a second than a netmod passes on of a
-/// flood of beacons.
+/// The time within which most media bring an answer. With every slot free, more nodes are dialled in a second than a
+/// netmod passes on of a flood of beacons.
 const ANSWER: Duration = STAGGER;
-/// How long the order holds in which those heard are dialled, in microseconds. When there are more than places, all have their
-/// turn in time.
+/// The period for which the order of discovered nodes stays, in microseconds. It changes so that, with more nodes than
+/// slots, each has its turn.
 const ORDER: u64 = 5_000_000;
-/// How many of those heard are remembered, on all media together.
+/// Discovered nodes that are remembered, on all media together.
 const HEARD: usize = 1024;
-/// Who was not heard for so long is forgotten: three of the longest beacon intervals.
+/// The time after the last beacon at which a node is forgotten: three of the longest beacon intervals, so that a lost
+/// beacon or two makes no difference.
 const FORGET: Duration = Duration::from_secs(100);
 
-/// Whom to dial, and when.
+/// The peers to dial and their states.
 #[derive(Default)]
 pub(crate) struct Dials {
-    targets: BTreeMap<String, Target>,
-    /// By medium and instance.
-    heard: BTreeMap<(u32, u64), Candidate>,
+    targets: BTreeMap<String, ConfiguredPeer>,
+    /// The discovered nodes by medium and instance.
+    heard: BTreeMap<(u32, u64), DiscoveredPeer>,
 }
 
-/// How the places of a medium stand.
+/// The slots of one medium.
 #[derive(Default)]
-struct Places<'a> {
-    /// How many are held, and when the first that a dial has comes free.
+struct DialSlots<'a> {
+    /// The count of occupied slots, and the time when the first slot of a dial becomes free.
     taken: usize,
     next: Option<Time>,
-    /// Who may have one, now or later, by instance.
-    waiting: Vec<(u64, &'a Candidate)>,
+    /// The nodes that may be dialled now or later, by instance.
+    waiting: Vec<(u64, &'a DiscoveredPeer)>,
 }
 
 impl Dials {
@@ -62,7 +64,7 @@ impl Dials {
         if self.targets.contains_key(uri) {
             return false;
         }
-        let target = Target {
+        let target = ConfiguredPeer {
             paths: Vec::new(),
             address: None,
             backoff: Backoff::now(now),
@@ -75,18 +77,18 @@ impl Dials {
         true
     }
 
-    /// Removes a configured peer; returns the paths it was dialled on, and its address as far as it is known.
+    /// Removes a configured peer; returns the paths on which it was dialled, and its address if that is known.
     pub(crate) fn remove(&mut self, uri: &str) -> Option<(Vec<Path>, Option<Address>)> {
         self.targets.remove(uri).map(|target| (target.paths, target.address))
     }
 
-    /// The configured peers and how they stand.
+    /// The configured peers and their states.
     pub(crate) fn targets<'a>(
         &'a self,
-        alive: &'a impl LiveLinks,
-    ) -> impl Iterator<Item = (&'a str, PeerState, &'a Target)> {
+        links: &'a impl LiveLinks,
+    ) -> impl Iterator<Item = (&'a str, PeerState, &'a ConfiguredPeer)> {
         self.targets.iter().map(move |(uri, target)| {
-            let state = match (lives(alive, &target.paths, target.address.as_ref()), &target.last_error) {
+            let state = match (lives(links, &target.paths, target.address.as_ref()), &target.last_error) {
                 (true, _) => PeerState::Up,
                 (false, None) => PeerState::Connecting,
                 (false, Some(_)) => PeerState::Down,
@@ -95,12 +97,12 @@ impl Dials {
         })
     }
 
-    /// Whether a link on this path, to this address, was asked for by name.
+    /// Whether a configured peer is at this path or has this address.
     pub(crate) fn is_configured(&self, path: &Path, address: &Address) -> bool {
         self.targets.values().any(|target| target.address == Some(*address) || target.paths.contains(path))
     }
 
-    /// Somebody was heard on a medium.
+    /// Handles the beacon of a node on a medium.
     pub(crate) fn heard(&mut self, now: Time, medium: u32, heard: Heard) {
         let path = Path { netmod: medium, endpoint: heard.endpoint };
         if let Some(known) = self.heard.get_mut(&(medium, heard.instance)) {
@@ -113,7 +115,7 @@ impl Dials {
             self.make_room();
         }
         if self.heard.len() < HEARD {
-            let candidate = Candidate {
+            let candidate = DiscoveredPeer {
                 paths: vec![path],
                 heard_on: vec![(path, now)],
                 address: None,
@@ -128,8 +130,8 @@ impl Dials {
         }
     }
 
-    /// Forgets who has failed most often, of those without a link the one heard longest ago. Anybody may say that there are many;
-    /// those who have answered stay.
+    /// Forgets one node without a link: the one with the most failures, and of several the one whose last beacon is the
+    /// oldest. A beacon proves nothing, so an attacker can invent nodes; those that have answered a dial are kept.
     fn make_room(&mut self) {
         let idle =
             self.heard.iter().filter(|(_, known)| known.attempts.are_over() && known.address.is_none());
@@ -139,13 +141,13 @@ impl Dials {
         }
     }
 
-    /// The configured peers that are to be resolved and dialled now. They count as being dialled from here on.
-    pub(crate) fn due(&mut self, now: Time, alive: &impl LiveLinks) -> Vec<String> {
+    /// The configured peers to resolve and dial now. They count as being dialled from here on.
+    pub(crate) fn due(&mut self, now: Time, links: &impl LiveLinks) -> Vec<String> {
         let mut due = Vec::new();
         for (uri, target) in &mut self.targets {
             if target.is_idle()
-                && target.next_dial(alive) <= now
-                && !lives(alive, &target.paths, target.address.as_ref())
+                && target.next_dial(links) <= now
+                && !lives(links, &target.paths, target.address.as_ref())
             {
                 target.resolving = true;
                 due.push(uri.clone());
@@ -154,19 +156,19 @@ impl Dials {
         due
     }
 
-    /// How each medium stands.
-    fn places(&self, now: Time, alive: &impl LiveLinks) -> BTreeMap<u32, Places<'_>> {
-        let mut media: BTreeMap<u32, Places> = BTreeMap::new();
+    /// The slots of each medium.
+    fn places(&self, now: Time, links: &impl LiveLinks) -> BTreeMap<u32, DialSlots<'_>> {
+        let mut media: BTreeMap<u32, DialSlots> = BTreeMap::new();
         for ((medium, instance), known) in &self.heard {
             let places = media.entry(*medium).or_default();
             let held = known.answering(now);
-            if known.lives(*medium, alive) {
+            if known.lives(*medium, links) {
                 places.taken += 1;
             } else if let Some(until) = held {
                 places.taken += 1;
                 places.next = places.next.into_iter().chain([until]).min();
             } else if known.attempts.are_over()
-                && known.next_dial(alive) < known.heard + FORGET
+                && known.next_dial(links) < known.heard + FORGET
                 && now.since(known.heard) < FORGET
             {
                 places.waiting.push((*instance, known));
@@ -175,16 +177,16 @@ impl Dials {
         media
     }
 
-    /// The endpoints to dial now among those heard: as many as there are places. Who has failed less often comes first; of many
-    /// who have not, each node picks those whose rendezvous hash with itself and the time is highest, so that every node picks
-    /// others, and none is passed over for ever.
-    pub(crate) fn due_heard(&mut self, now: Time, own: &Address, alive: &impl LiveLinks) -> Vec<Path> {
+    /// The endpoints of discovered nodes to dial now, as many as there are slots. Nodes with fewer failures come first.
+    /// Among equals each node chooses those with the highest rendezvous hash of itself and the period, so that every
+    /// node chooses others, and each is chosen at some time.
+    pub(crate) fn due_heard(&mut self, now: Time, own: &Address, links: &impl LiveLinks) -> Vec<Path> {
         let order = now.as_micros().checked_div(ORDER).unwrap_or_default().to_le_bytes();
         let mut chosen = Vec::new();
-        let mut room = alive.room().saturating_sub(self.answering(now).count());
-        for (medium, places) in self.places(now, alive) {
+        let mut room = links.room().saturating_sub(self.answering(now).count());
+        for (medium, places) in self.places(now, links) {
             let free = DIAL_ON_MEDIUM.saturating_sub(places.taken).min(room);
-            let due = places.waiting.into_iter().filter(|(_, known)| known.next_dial(alive) <= now);
+            let due = places.waiting.into_iter().filter(|(_, known)| known.next_dial(links) <= now);
             let mut ranked: Vec<(u32, Reverse<[u8; 32]>, u64)> = due
                 .map(|(instance, known)| {
                     let rank = blake3::keyed_hash(own.as_bytes(), &[instance.to_le_bytes(), order].concat());
@@ -198,24 +200,25 @@ impl Dials {
         let mut due = Vec::new();
         for key in chosen {
             if let Some(known) = self.heard.get_mut(&key) {
-                known.attempts.begin(now, known.to_dial(key.0, alive));
+                known.attempts.begin(now, known.to_dial(key.0, links));
                 due.extend(known.attempts.due(now));
             }
         }
         due
     }
 
-    /// Until when each of those heard holds room for a link that has been dialled so lately that an answer may come.
+    /// The times until which discovered nodes reserve room for a link, because they were dialled so recently that an
+    /// answer may come.
     fn answering(&self, now: Time) -> impl Iterator<Item = Time> + '_ {
         self.heard.values().filter_map(move |known| known.answering(now))
     }
 
-    /// The further paths to dial now, of the peers whose paths before have not answered yet.
-    pub(crate) fn due_later(&mut self, now: Time, alive: &impl LiveLinks) -> Vec<Path> {
+    /// The further paths to dial now, of peers whose earlier paths have not answered yet.
+    pub(crate) fn due_later(&mut self, now: Time, links: &impl LiveLinks) -> Vec<Path> {
         let mut due = Vec::new();
         for target in self.targets.values_mut() {
             if target.attempts.deadline().is_some_and(|next| next <= now) {
-                match lives(alive, &target.paths, target.address.as_ref()) {
+                match lives(links, &target.paths, target.address.as_ref()) {
                     true => target.attempts.stop(),
                     false => due.extend(target.attempts.due(now)),
                 }
@@ -223,7 +226,7 @@ impl Dials {
         }
         for ((medium, _), known) in &mut self.heard {
             if known.attempts.deadline().is_some_and(|next| next <= now) {
-                match known.lives(*medium, alive) {
+                match known.lives(*medium, links) {
                     true => known.attempts.stop(),
                     false => due.extend(known.attempts.due(now)),
                 }
@@ -232,19 +235,19 @@ impl Dials {
         due
     }
 
-    /// A configured peer was resolved, or could not be. Returns the paths to dial first.
+    /// Handles the result of a look-up. Returns the paths to dial first.
     pub(crate) fn resolved(
         &mut self,
         now: Time,
         uri: &str,
         result: Result<Vec<Path>, String>,
-        alive: &impl LiveLinks,
+        links: &impl LiveLinks,
     ) -> Vec<Path> {
         let Some(target) = self.targets.get_mut(uri) else { return Vec::new() };
         target.resolving = false;
         match result {
             Ok(paths) => {
-                let order = in_order(alive, &paths);
+                let order = in_order(links, &paths);
                 target.attempts.begin(now, if order.is_empty() { paths.clone() } else { order });
                 target.paths = paths;
                 target.attempts.due(now).into_iter().collect()
@@ -256,18 +259,18 @@ impl Dials {
         }
     }
 
-    /// A handshake failed.
+    /// Handles a handshake that failed.
     pub(crate) fn failed(&mut self, now: Time, path: &Path, reason: &str) {
         for target in self.targets.values_mut() {
             if let Some(reason) = target.attempts.failed(now, path, reason) {
                 target.failed(now, reason);
             }
         }
-        // What counts is which path was dialled: by now another may have its place among the endpoints.
+        // The dialled path counts, since by now another may have replaced it among the endpoints.
         for known in self.heard.values_mut().filter(|known| known.attempts.awaits(path)) {
             let over = known.attempts.failed(now, path, reason).is_some();
             if known.paths.contains(path) {
-                // It is dialled later than its other endpoints.
+                // It is dialled after its other endpoints.
                 known.paths.retain(|other| other != path);
                 known.paths.push(*path);
                 known.spare = true;
@@ -279,37 +282,38 @@ impl Dials {
         }
     }
 
-    /// A handshake succeeded on this path, with this address. `alive` has the links before it.
-    pub(crate) fn established(&mut self, now: Time, path: &Path, address: &Address, alive: &impl LiveLinks) {
+    /// A handshake succeeded on this path, with this address. `links` has the links before it.
+    pub(crate) fn established(&mut self, now: Time, path: &Path, address: &Address, links: &impl LiveLinks) {
         for target in self.targets.values_mut().filter(|target| target.paths.contains(path)) {
             target.address = Some(*address);
             target.attempts.stop();
-            target.backoff.established(now, is_cut_off(alive, &target.paths));
+            target.backoff.established(now, is_cut_off(links, &target.paths));
         }
-        let of_path = |known: &&mut Candidate| known.paths.contains(path) || known.attempts.awaits(path);
+        let of_path = |known: &&mut DiscoveredPeer| known.paths.contains(path) || known.attempts.awaits(path);
         for known in self.heard.values_mut().filter(of_path) {
             known.address = Some(*address);
             known.attempts.stop();
             known.failures = 0;
-            known.backoff.established(now, is_cut_off(alive, &known.paths));
+            known.backoff.established(now, is_cut_off(links, &known.paths));
         }
     }
 
-    /// When something may fall due next. Only what will be dialled then counts, or nobody would rest.
-    pub(crate) fn next_deadline(&self, now: Time, alive: &impl LiveLinks) -> Option<Time> {
+    /// The time at which a dial may be due next. Only nodes that will be dialled then count, or else the task would
+    /// wake for nothing.
+    pub(crate) fn next_deadline(&self, now: Time, links: &impl LiveLinks) -> Option<Time> {
         let targets = self
             .targets
             .values()
-            .filter(|target| target.is_idle() && !lives(alive, &target.paths, target.address.as_ref()))
-            .map(|target| target.next_dial(alive));
+            .filter(|target| target.is_idle() && !lives(links, &target.paths, target.address.as_ref()))
+            .map(|target| target.next_dial(links));
         let attempts = self.targets.values().map(|target| &target.attempts);
         let attempts = attempts.chain(self.heard.values().map(|known| &known.attempts));
         let later = attempts.filter_map(Attempts::deadline);
-        let room = alive.room();
+        let room = links.room();
         let holding = self.answering(now).count();
         let room_again = if holding < room { None } else { self.answering(now).min() };
-        let heard = self.places(now, alive).into_values().filter_map(|places| {
-            let due = places.waiting.iter().map(|(_, known)| known.next_dial(alive)).min()?;
+        let heard = self.places(now, links).into_values().filter_map(|places| {
+            let due = places.waiting.iter().map(|(_, known)| known.next_dial(links)).min()?;
             // Without a place, when the next one may be free. Dials on any medium hold room.
             let place = if places.taken < DIAL_ON_MEDIUM { due } else { places.next? };
             Some(due.max(place).max(room_again.unwrap_or(due)))

@@ -17,7 +17,7 @@ struct Links {
     away: Vec<Path>,
     cut: Vec<Path>,
     silent: Option<SilentLink>,
-    /// How many neighbours there may not be.
+    /// Slots for neighbours that are occupied.
     taken: usize,
 }
 
@@ -62,7 +62,7 @@ fn path(n: u64) -> Path {
     Path { netmod: 0, endpoint: endpoint(n) }
 }
 
-/// Somebody, another one for each path.
+/// The address of a node; each path has another.
 fn address_of(path: &Path) -> Address {
     Address::from_bytes(*blake3::hash(path.endpoint.as_bytes()).as_bytes())
 }
@@ -76,7 +76,7 @@ fn at(ms: u64) -> Time {
 }
 
 #[test]
-fn a_configured_peer_that_fails_is_resolved_again_later_and_later() {
+fn a_configured_peer_that_fails_is_resolved_again_after_growing_pauses() {
     let mut dials = Dials::default();
     assert!(dials.add(at(0), "udp:a"));
     assert!(!dials.add(at(0), "udp:a"), "the same peer twice is one");
@@ -95,7 +95,7 @@ fn a_configured_peer_that_fails_is_resolved_again_later_and_later() {
 }
 
 #[test]
-fn who_said_goodbye_is_dialled_again_a_little_later_and_at_once_as_another_instance() {
+fn a_peer_that_sent_a_goodbye_is_dialled_after_a_pause_and_at_once_as_another_instance() {
     let mut dials = Dials::default();
     dials.add(at(0), "udp:a");
     dials.due(at(0), &NONE);
@@ -107,10 +107,10 @@ fn who_said_goodbye_is_dialled_again_a_little_later_and_at_once_as_another_insta
         dials.left(at(20_000), &path(n), &address_of(&path(n)));
     }
     assert!(dials.due(at(20_249), &NONE).is_empty());
-    assert_eq!(dials.due(at(20_250), &NONE), ["udp:a"], "it may be starting again, and know nobody");
+    assert_eq!(dials.due(at(20_250), &NONE), ["udp:a"], "it may be starting again, and have no peer to dial");
     let error = dials.targets(&NONE).next().and_then(|(_, _, target)| target.last_error.clone());
     assert_eq!(error.as_deref(), Some("the neighbour closed the link"));
-    // A beacon that was on its way when it left.
+    // A beacon that was in flight when the node left.
     dials.heard(at(20_100), 0, Heard { endpoint: endpoint(2), instance: 2 });
     assert!(dials.due_heard(at(20_100), &own(), &NONE).is_empty());
     dials.heard(at(20_200), 0, Heard { endpoint: endpoint(2), instance: 3 });
@@ -118,7 +118,7 @@ fn who_said_goodbye_is_dialled_again_a_little_later_and_at_once_as_another_insta
 }
 
 #[test]
-fn a_peer_that_lives_is_not_dialled_and_one_that_died_is_at_once() {
+fn a_linked_peer_is_not_dialled_and_one_whose_link_ended_is_at_once() {
     let mut dials = Dials::default();
     dials.add(at(0), "udp:a");
     dials.due(at(0), &NONE);
@@ -126,13 +126,13 @@ fn a_peer_that_lives_is_not_dialled_and_one_that_died_is_at_once() {
     let peer = Address::from_bytes([1; 32]);
     dials.established(at(1), &path(1), &peer, &NONE);
     // It may live on another path than the one that was dialled.
-    let alive = Links { addresses: vec![peer], ..NONE };
-    assert!(dials.due(at(2), &alive).is_empty());
-    assert_eq!(dials.next_deadline(at(0), &alive), None);
+    let links = Links { addresses: vec![peer], ..NONE };
+    assert!(dials.due(at(2), &links).is_empty());
+    assert_eq!(dials.next_deadline(at(0), &links), None);
     assert_eq!(dials.due(at(3), &NONE), ["udp:a"]);
 }
 
-/// What is dialled from `from` to `to`, with the time of each.
+/// The paths that are dialled from `from` to `to`, with the time of each.
 fn dialled(dials: &mut Dials, from: u64, to: u64, links: &Links) -> Vec<(u64, Path)> {
     let mut all = Vec::new();
     for ms in from..to {
@@ -159,7 +159,7 @@ fn all_endpoints_of_a_node_are_dialled_one_shortly_after_the_other_until_one_ans
 }
 
 #[test]
-fn of_the_endpoints_of_a_node_those_that_are_cut_are_dialled_last_and_a_link_that_is_away_not_at_all() {
+fn cut_endpoints_of_a_node_are_dialled_last_and_one_with_a_link_that_is_away_not_at_all() {
     let mut dials = Dials::default();
     (1..=4).rev().for_each(|n| hear(&mut dials, at(0), n));
     dials.due_heard(at(0), &own(), &NONE);
@@ -167,7 +167,7 @@ fn of_the_endpoints_of_a_node_those_that_are_cut_are_dialled_last_and_a_link_tha
     let links = Links { away: vec![path(1)], cut: vec![path(1), path(2)], ..NONE };
     let order = dialled(&mut dials, 20_000, 21_000, &links);
     assert_eq!(order, [(20_000, path(3)), (20_150, path(4)), (20_300, path(2))]);
-    // Where there is nothing else the link comes back by itself.
+    // A link that has no alternative recovers by itself.
     let mut dials = Dials::default();
     hear(&mut dials, at(0), 1);
     dials.due_heard(at(0), &own(), &NONE);
@@ -176,7 +176,7 @@ fn of_the_endpoints_of_a_node_those_that_are_cut_are_dialled_last_and_a_link_tha
 }
 
 #[test]
-fn an_endpoint_that_fails_at_once_gives_way_to_the_next() {
+fn an_endpoint_that_fails_at_once_is_followed_by_the_next() {
     let mut dials = Dials::default();
     (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
     assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(1)]);
@@ -211,7 +211,7 @@ fn the_paths_of_a_configured_peer_are_dialled_one_shortly_after_the_other() {
     let links = Links { cut: vec![path(1)], ..NONE };
     assert_eq!(dials.resolved(at(0), "udp:a", Ok(paths), &links), [path(2)]);
     assert_eq!(dialled(&mut dials, 1, 1000, &links), [(150, path(3)), (300, path(1))]);
-    // It has failed when the last path has, for the reason that says most.
+    // The peer fails when its last path does, with the most specific reason.
     dials.failed(at(8_000), &path(2), &DialError::Timeout.to_string());
     dials.failed(at(8_100), &path(3), &DialError::WrongMesh.to_string());
     let error = |dials: &Dials| dials.targets(&NONE).next().unwrap().2.last_error.clone();
@@ -222,15 +222,15 @@ fn the_paths_of_a_configured_peer_are_dialled_one_shortly_after_the_other() {
 }
 
 #[test]
-fn an_endpoint_heard_later_takes_the_place_of_one_that_failed() {
+fn an_endpoint_discovered_later_replaces_one_that_failed() {
     let mut dials = Dials::default();
-    // It was elsewhere before, or an attacker has sent copies of its beacon.
+    // The node moved, or an attacker has sent copies of its beacon.
     (1..=4).for_each(|n| hear(&mut dials, at(0), n));
     hear(&mut dials, at(1), 5);
     let first = dialled(&mut dials, 2, 1000, &NONE);
     assert_eq!(first.iter().map(|(_, path)| *path).collect::<Vec<_>>(), [4, 3, 2, 1].map(path));
     first.iter().for_each(|(_, path)| dials.failed(at(8000), path, "timed out"));
-    // One place for each failure: of a flood of copies none drives out all others.
+    // Each failure frees one place, so that a flood of copies does not replace all others.
     (5..=50).for_each(|n| hear(&mut dials, at(8001), n));
     assert_eq!(dialled(&mut dials, 8001, 9001, &NONE), [(8500, path(5))]);
     dials.failed(at(17_000), &path(5), "timed out");
@@ -238,15 +238,15 @@ fn an_endpoint_heard_later_takes_the_place_of_one_that_failed() {
 }
 
 #[test]
-fn a_node_is_dialled_first_where_it_was_heard_last() {
+fn a_node_is_dialled_first_at_its_latest_endpoint() {
     let mut dials = Dials::default();
-    // It has got other addresses twice.
+    // The node has changed its addresses twice.
     (1..=3).for_each(|n| hear(&mut dials, at(n), n));
     assert_eq!(dialled(&mut dials, 3, 1000, &NONE), [(3, path(3)), (153, path(2)), (303, path(1))]);
 }
 
 #[test]
-fn an_endpoint_where_a_node_is_not_heard_any_more_gives_its_place_to_another() {
+fn an_endpoint_without_recent_beacons_is_replaced_by_another() {
     let mut dials = Dials::default();
     (1..=4).for_each(|n| hear(&mut dials, at(0), n));
     [1, 2, 4].into_iter().for_each(|n| hear(&mut dials, at(60_000), n));
@@ -259,7 +259,7 @@ fn an_endpoint_where_a_node_is_not_heard_any_more_gives_its_place_to_another() {
 }
 
 #[test]
-fn of_many_on_one_medium_sixteen_are_dialled_and_not_the_same_by_all() {
+fn of_many_nodes_on_a_medium_each_node_dials_another_sixteen() {
     let picks = |own: u8| {
         let mut dials = Dials::default();
         for n in 0..100 {
@@ -275,7 +275,7 @@ fn of_many_on_one_medium_sixteen_are_dialled_and_not_the_same_by_all() {
 }
 
 #[test]
-fn who_was_heard_is_forgotten_and_the_table_is_bounded() {
+fn discovered_nodes_are_forgotten_and_their_table_is_bounded() {
     let mut dials = Dials::default();
     for n in 0..5000 {
         dials.heard(at(0), 0, Heard { endpoint: endpoint(n), instance: n });
@@ -286,7 +286,7 @@ fn who_was_heard_is_forgotten_and_the_table_is_bounded() {
 }
 
 #[test]
-fn nobody_is_woken_for_those_heard_who_will_not_be_dialled() {
+fn no_deadline_is_set_for_nodes_that_will_not_be_dialled() {
     let (own, mut dials) = (own(), Dials::default());
     (0..40).for_each(|n| dials.heard(at(0), 0, Heard { endpoint: endpoint(n), instance: n }));
     let due = dials.due_heard(at(0), &own, &NONE);
@@ -303,7 +303,7 @@ fn nobody_is_woken_for_those_heard_who_will_not_be_dialled() {
 }
 
 #[test]
-fn who_does_not_answer_leaves_its_place_to_the_next() {
+fn a_node_that_does_not_answer_frees_its_slot_for_the_next() {
     let (own, mut dials) = (own(), Dials::default());
     (0..100).for_each(|n| dials.heard(at(0), 0, Heard { endpoint: endpoint(n), instance: n }));
     let first = dials.due_heard(at(0), &own, &NONE);
@@ -313,16 +313,19 @@ fn who_does_not_answer_leaves_its_place_to_the_next() {
     assert!(dials.next_deadline(at(1000), &NONE) <= Some(at(1000)), "others are due already");
     let second = dials.due_heard(at(1500), &own, &NONE);
     assert_eq!(second.len(), DIAL_ON_MEDIUM);
-    assert!(second.iter().all(|path| !first.contains(path)), "who has failed comes after who was not tried");
+    assert!(
+        second.iter().all(|path| !first.contains(path)),
+        "nodes that failed come after those that were not dialled"
+    );
 }
 
 #[test]
-fn invented_neighbours_do_not_keep_real_ones_out() {
+fn invented_nodes_keep_no_real_node_out() {
     let real = || 1_000_000..1_000_010_u64;
     let (own, mut dials) = (own(), Dials::default());
     let (mut links, mut invented) = (Links::default(), 0);
-    // Each second 64 are invented, as many as a netmod passes on, and the real ones are heard every five seconds; a
-    // dial takes eight seconds to come to nothing.
+    // Each second 64 nodes are invented, as many as a netmod passes on. The real ones send a beacon every five seconds,
+    // and a dial takes eight seconds to fail.
     let mut dialled: Vec<(u64, Path)> = Vec::new();
     for tick in 0..1200 {
         let now = at(tick * 50);
@@ -351,7 +354,7 @@ fn invented_neighbours_do_not_keep_real_ones_out() {
 }
 
 #[test]
-fn who_is_heard_on_two_media_is_dialled_on_each() {
+fn a_node_discovered_on_two_media_is_dialled_on_each() {
     let (own, other) = (own(), Identity::from_seed(&[2; 32]).address());
     let mut dials = Dials::default();
     for medium in 0..2 {
@@ -372,6 +375,6 @@ fn the_specification_has_the_constants_of_dialling() {
         "dialled {} apart until one answers": STAGGER;
         "dials again after {}, doubling to {}": backoff::FIRST_REFUSED, backoff::LAST_REFUSED;
         "once a link has lived {}": LIVED;
-        "neighbours as it is configured for, {} unless it says otherwise": crate::Limits::default().neighbours;
+        "neighbours as it is configured for, {} by default": crate::Limits::default().neighbours;
     }
 }

@@ -1,5 +1,5 @@
-//! The number of this start, kept on disk: the high half of every sequence number that the node announces, so that
-//! what it announces now is newer than what it announced before.
+//! The epoch: the number of this start, kept on disk. It is the high half of every sequence number that the node
+//! announces, so that announces of this start are newer than those of all earlier ones.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::atomic_file;
 
-/// The epoch of this start: the stored one plus one, else the seconds of the wall clock. When both are lost, the
-/// neighbours tell the node what it announced last, and the router jumps above that.
+/// The epoch of this start: the stored one plus one, or else the seconds of the wall clock. When both are wrong,
+/// neighbours return the sequence number that the node announced last, and the router continues above it.
 pub(crate) fn next(file: Option<&Path>) -> u32 {
     let stored =
         file.and_then(|file| fs::read_to_string(file).ok()).and_then(|text| text.trim().parse::<u32>().ok());
@@ -23,7 +23,7 @@ pub(crate) fn next(file: Option<&Path>) -> u32 {
     epoch
 }
 
-/// Stores the epoch. A failure is no harm while the clock is right, and is logged.
+/// Stores the epoch. A failure is logged and does no harm while the clock is right, since the clock is the fallback.
 pub(crate) fn save(file: Option<&Path>, epoch: u32) {
     let Some(file) = file else { return };
     if let Err(error) = atomic_file::replace(file, format!("{epoch}\n").as_bytes()) {

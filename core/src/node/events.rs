@@ -1,4 +1,4 @@
-//! The event bus: what happened, for whoever subscribed.
+//! The event bus: events of the node, for all subscribers.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,7 +11,8 @@ use crate::notify::Notify;
 use crate::stats::{DropCause, Stats};
 use crate::types::{Event, Timestamp};
 
-/// Events that a subscriber may lag behind. Beyond that the oldest are lost to it, and counted.
+/// Events that a subscriber may lag behind. Beyond that it loses the oldest, which are counted, so that a slow
+/// subscriber delays nothing.
 const BACKLOG: usize = 4096;
 
 type EventQueue = Inbox<(Timestamp, Event)>;
@@ -20,7 +21,7 @@ type PendingWakes = AfterUnlock<(Timestamp, Event)>;
 #[derive(Default)]
 pub(crate) struct EventBus {
     subscribers: Mutex<Subscribers>,
-    /// How often somebody has subscribed.
+    /// The count of subscriptions.
     subscribed: Notify<u64>,
 }
 
@@ -62,7 +63,7 @@ impl EventBus {
         self.subscribers.try_lock().is_ok()
     }
 
-    /// Waits until somebody listens.
+    /// Waits until there is a subscriber.
     pub(crate) async fn subscriber(&self) {
         self.subscribed.when(|_| self.has_subscriber().then_some(())).await;
     }
@@ -116,8 +117,8 @@ fn receive_all(queue: Arc<EventQueue>) -> impl Stream<Item = (Timestamp, Event)>
     })
 }
 
-/// What happens at a node, from the moment of the subscription until the node stops. Who lags more than 4096
-/// events behind loses the oldest.
+/// The events of a node, from the subscription until the node stops. A subscriber that lags more than 4096 events
+/// behind loses the oldest.
 pub struct Events {
     stream: Pin<Box<dyn Stream<Item = (Timestamp, Event)> + Send>>,
 }

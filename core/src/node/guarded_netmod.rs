@@ -1,4 +1,4 @@
-//! A netmod whose panics are errors.
+//! A netmod whose panics are returned as errors.
 
 use std::future::Future;
 use std::io;
@@ -13,26 +13,27 @@ use super::tasks::{caught, caught_in};
 use crate::netmod::{Endpoint, MIN_MTU, Netmod, NetmodError, Note, Properties, Received, Train};
 use crate::notify::Notify;
 
-/// A netmod as the node uses it. A panic in any of its functions ends the netmod and not the task that called it: `recv` returns
-/// [`NetmodError::Gone`], and the node opens the netmod again. A future that panics is an error of that call as well; a plain
-/// function returns the last answer, or else the one that grants the least.
+/// A netmod as the node calls it. A netmod may come from another author, so a panic in any of its functions ends the
+/// netmod and not the task that called it: `recv` returns [`NetmodError::Gone`], and the node opens the netmod again. A
+/// future that panics is an error of that call as well; a plain function returns its last answer, or else the most
+/// restrictive one.
 pub(super) struct GuardedNetmod {
     netmod: Arc<dyn Netmod>,
-    /// The text of the last panic, until `recv` has reported it.
+    /// The text of the last panic, until `recv` has returned it.
     broken: Notify<Option<String>>,
     scheme: OnceLock<String>,
     last: Mutex<LastAnswers>,
 }
 
-/// The last answers of the functions that name a netmod and its limits, for when they panic.
+/// The last answers of the functions that name a netmod and its limits, for use after a panic.
 #[derive(Default)]
 struct LastAnswers {
     uri: Option<String>,
     properties: Option<Properties>,
 }
 
-/// The quota key of every endpoint whose netmod fails to compute one: they share what is granted to one group, so that a
-/// panic gains nothing for an attacker that can cause it.
+/// The quota key of every endpoint whose netmod fails to compute one. They share the quota of one group, so that an
+/// attacker that can cause the panic gains nothing.
 const UNKNOWN_KEY: u64 = u64::MAX;
 
 impl GuardedNetmod {
@@ -51,7 +52,7 @@ impl GuardedNetmod {
         }
     }
 
-    /// The answer of a plain function, `None` when it panics.
+    /// The answer of a plain function, or `None` when it panics.
     fn ask<'a, T>(&'a self, function: &str, ask: impl FnOnce(&'a dyn Netmod) -> T) -> Option<T> {
         match caught_in(|| ask(&*self.netmod)) {
             Ok(answer) => Some(answer),
@@ -62,10 +63,10 @@ impl GuardedNetmod {
         }
     }
 
-    /// Has `recv` return an error, and returns its text.
+    /// Makes `recv` return an error, and returns the text of it.
     fn break_down(&self, function: &str, message: &str) -> String {
         let text = format!("the netmod panicked in {function}: {message}");
-        // The first panic since the netmod was opened is the one to report: the others may follow from it.
+        // The first panic since the netmod was opened is reported, because later ones may follow from it.
         self.broken.write().get_or_insert_with(|| text.clone());
         text
     }
@@ -119,7 +120,7 @@ impl Netmod for GuardedNetmod {
     async fn recv(&self, received: &mut Received) -> Result<(), NetmodError> {
         let broken = self.broken.take_when(Option::take);
         let came = self.call("recv", async { self.netmod.recv(received).await });
-        // The panic is looked for first, or a netmod that always has frames would never be opened again.
+        // The panic is polled first: otherwise a netmod that always has frames would never be opened again.
         match select(pin!(broken), pin!(came)).await {
             Either::Left((text, _)) => Err(gone(text)),
             Either::Right((came, _)) => came,
@@ -192,7 +193,8 @@ mod tests {
             .collect()
     }
 
-    /// A function that is not passed on answers with the default of the trait, and nothing but the behaviour of the node shows it.
+    /// A function that is not passed on would return the default of the trait, and nothing but the node's behaviour
+    /// would show it.
     #[test]
     fn every_function_of_a_netmod_is_passed_on() {
         let declared = functions(include_str!("../netmod.rs"), "pub trait Netmod");

@@ -1,8 +1,8 @@
-//! The status of the node, and the conditions that a user should know of.
+//! The status of the node, with the conditions that its user should know of and the remedy for each.
 
 use std::collections::HashSet;
 
-use super::dial::{Refusal, Target};
+use super::dial::{ConfiguredPeer, RefusedPeer};
 use super::state::{NodeState, lock, read};
 use super::tasks;
 use super::tasks::peering::slots::REFUSALS_WINDOW;
@@ -27,7 +27,11 @@ pub(crate) fn status(shared: &NodeState, routes: &[Route]) -> Status {
         health.push(Health { level: Level::Warn, text: note.text, hint: note.hint });
     }
     if netmods.is_empty() {
-        health.push(line(Level::Error, "no netmod: this node reaches nobody", "configure one"));
+        health.push(line(
+            Level::Error,
+            "no netmod: this node is on no network",
+            "configure at least one netmod",
+        ));
     } else if let Some(refusal) =
         lock(&shared.dials).refusals().into_iter().next().filter(|_| neighbours == 0)
     {
@@ -81,7 +85,7 @@ pub(crate) fn status(shared: &NodeState, routes: &[Route]) -> Status {
     }
 }
 
-/// All places for neighbours are taken, and a node has been refused one.
+/// A warning when all slots for neighbours are occupied and a node has been refused one. Either alone needs no action.
 fn full_places(shared: &NodeState) -> Option<Health> {
     let (taken, most) = (read(&shared.neighbours).len(), shared.limits().neighbours);
     let refused = lock(&shared.refusals).count(shared.now());
@@ -97,9 +101,10 @@ fn full_places(shared: &NodeState) -> Option<Health> {
     })
 }
 
-/// Links whose way takes less than nearly every way does.
+/// Warnings about links whose path carries shorter frames than almost every path does.
 fn narrow_links(shared: &NodeState) -> Vec<Health> {
-    // Few as a rule. To name the endpoint of one may take a list of all interfaces, so that is done without the lock.
+    // Naming an endpoint may list all interfaces of the host, so it is done after the lock is released. Such links are
+    // few.
     let narrow: Vec<_> = {
         let neighbours = read(&shared.neighbours);
         let here = neighbours.values().filter(|neighbour| !neighbour.is_away());
@@ -119,18 +124,18 @@ fn line(level: Level, text: impl Into<String>, hint: &str) -> Health {
     Health { level, text: text.into(), hint: hint.to_owned() }
 }
 
-/// A configured peer without a link, as a line among the neighbours.
-pub(crate) fn dialled_in_vain(uri: &str, state: PeerState, target: &Target) -> Peer {
+/// A configured peer without a link, as an entry of the list of neighbours.
+pub(crate) fn peer_without_link(uri: &str, state: PeerState, target: &ConfiguredPeer) -> Peer {
     let netmod = uri.split_once(':').map_or(uri, |(scheme, _)| scheme).to_owned();
     let line = without_link(uri.to_owned(), netmod, state, target.last_error.clone());
     Peer { since: target.since, ..line }
 }
 
-/// The nodes that were heard and do not want a link, as lines among the neighbours.
+/// The discovered nodes that refused a link, as entries of the list of neighbours.
 pub(crate) fn refused(shared: &NodeState) -> Vec<Peer> {
     let refusals = lock(&shared.dials).refusals();
     let linked: HashSet<Address> = read(&shared.neighbours).values().map(|known| known.address).collect();
-    let line = |refusal: Refusal| {
+    let line = |refusal: RefusedPeer| {
         let medium = read(&shared.media).get(&refusal.path.netmod).cloned()?;
         let (endpoint, netmod) = (medium.netmod.describe(&refusal.path.endpoint), medium.netmod.uri());
         Some(Peer {

@@ -1,4 +1,5 @@
-//! How a node takes leave of its neighbours: they hear a goodbye, and nothing after it.
+//! The departure of a node or of a medium: the neighbours get a goodbye and nothing after it, so that they use other
+//! routes at once instead of waiting for silence.
 
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use super::tasks::peering::LinkEvent;
 use crate::node::reply;
 use crate::rt;
 
-/// How long a node waits for its links to end with a goodbye. It is more than a link needs at most.
+/// The time that a node waits until its links have ended with a goodbye. It is more than a link needs at most.
 const GOODBYE: Duration = Duration::from_millis(750);
 
-/// Says goodbye to all neighbours, also to those that have just become some, and makes no links from then on.
+/// Sends a goodbye to all neighbours, including those whose handshake is being completed, and admits no links from then
+/// on.
 pub(super) async fn leave(shared: &NodeState) {
     shared.leave();
     let (done, left) = reply::reply();
@@ -25,7 +27,7 @@ pub(super) async fn leave(shared: &NodeState) {
     rt::timeout(GOODBYE * 2, join(say_goodbye(shared, |_| true), handshakes)).await;
 }
 
-/// Ends the links that `which` names, in good order if that does not take long.
+/// Ends the links that `which` selects, each with a goodbye if that does not take long.
 pub(super) async fn say_goodbye(shared: &NodeState, which: impl Fn(&Neighbour) -> bool) {
     let all: Vec<_> = read(&shared.neighbours).values().cloned().collect();
     let leaving: Vec<_> = all.into_iter().filter(|neighbour| which(neighbour)).collect();

@@ -1,13 +1,14 @@
-//! Mailboxes: where messages wait for the application, an inbox for each sender.
+//! Mailboxes: messages wait here for the application, in an inbox for each sender so that one sender cannot fill the
+//! room of another.
 //!
 //! `recv_from(peer)` waits on that sender's inbox. `recv()` waits on a queue of *tokens*: a sender has one token there
-//! from the moment its inbox has something until a `recv` found it empty. Who takes a token takes one message and,
-//! if there is more, puts the token at the end: so senders take turns, and there are never more tokens than senders.
-//! Taking a token, a message and putting the token back happen in one poll, so that a dropped future loses nothing.
+//! from the moment its inbox has a message until a `recv` has found it empty. A `recv` takes a token and one message of
+//! its sender and, if there is more, puts the token back at the end. So senders take turns, and there are never more
+//! tokens than senders. All of that happens in one poll, so that a dropped future loses nothing.
 //!
-//! What an application has taken is noted, with one lock for a batch, and the task of the timers gives the receipts. It is woken
-//! for the first message of a sender that it has not come for yet: so where messages are taken fast it gives many receipts at
-//! once, and no application waits for a conversation.
+//! Messages that an application has taken are recorded with one lock for a batch, and the task of the conversations
+//! sends the receipts. It is woken for the first message of a sender that it has not handled yet. So it sends many
+//! receipts at once where messages are taken fast, and no application waits for the lock of a conversation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -32,30 +33,31 @@ mod receipts;
 #[error("the node is stopped")]
 pub struct Stopped;
 
-/// Bytes that one sender's inbox may hold: two of the longest messages.
+/// Bytes in one sender's inbox: two of the longest messages, so that one can arrive while another is read.
 const BYTES_PER_SENDER: usize = 32 << 20;
-/// Bytes of a mailbox, shared by all senders: each may have half of what is left, and [`BYTES_IN_ANY_CASE`], so that senders that
-/// nobody receives from keep no others out.
+/// Bytes of a mailbox, shared by all senders. Each may use half of what is left and [`BYTES_IN_ANY_CASE`], so that
+/// senders whose messages are never received keep no others out.
 const BYTES: usize = 256 << 20;
 const BYTES_IN_ANY_CASE: usize = 64 << 10;
-/// Those who wait for what others leave are told each time so much has been taken.
+/// Bytes taken after which the senders that wait for shared bytes are woken. A smaller step would wake all of them for
+/// every message.
 const NOTABLE: usize = 4 << 20;
 
-/// Senders whose inbox was full and has room again, or of whose messages some were taken: the mailbox's address and the
-/// sender's. Each stands there once.
+/// The mailbox and the sender of each inbox that has changed: it was full and has room again, or messages were taken
+/// from it. A set, so that an inbox is handled once however many messages were taken.
 pub(crate) type MailboxChanges = Notify<BTreeSet<(Address, Address)>>;
 
 struct SenderInbox {
-    /// Boxed, so that the place of a message is small: anybody can have a sender made.
+    /// Boxed messages, so that the slots of an empty inbox are small: any node can make this one allocate an inbox.
     inbox: Inbox<Box<StoredMessage>>,
     address: Address,
     /// Whether its token is in the queue.
-    listed: AtomicBool,
-    /// Whether messages wait outside for room in here.
+    has_token: AtomicBool,
+    /// Whether messages wait outside for room in this inbox.
     stalled: AtomicBool,
 }
 
-/// What is kept of a message while it waits: from whom it is and for whom is known from where it waits.
+/// The part of a message that is stored. Sender and recipient follow from the inbox that it is in.
 struct StoredMessage {
     id: MessageId,
     sent_at: Timestamp,
@@ -85,23 +87,25 @@ pub struct Mailbox {
 struct MailboxState {
     address: Address,
     per_sender: usize,
-    /// Told of each stalled sender that has room again: this mailbox's address and the sender's.
+    /// The set to which changed inboxes are added, for the task of the conversations.
     mailbox_changes: Arc<MailboxChanges>,
     senders: Mutex<SenderInboxes>,
     receipts: Mutex<MailboxReceipts>,
-    /// Bytes of all messages in it; less than nothing while one is taken that was not yet counted.
+    /// Bytes of all messages in the mailbox. It may briefly be negative, since `recv` can subtract a message before
+    /// `push` has added it.
     bytes: AtomicIsize,
-    /// Bytes taken since those were told who wait for what others leave.
+    /// Bytes taken since the senders that wait for shared bytes were last woken.
     freed: AtomicUsize,
     tokens: Inbox<Arc<SenderInbox>>,
-    /// Senders that are gone and may have a token there.
+    /// Senders that were removed and may have a token in the queue.
     dropped: AtomicUsize,
 }
 
 #[derive(Default)]
 struct SenderInboxes {
     by_address: BTreeMap<Address, Arc<SenderInbox>>,
-    /// Who comes after that comes to a closed inbox.
+    /// Whether the mailbox is closed. A sender that is added later gets a closed inbox, so that nothing waits there for
+    /// ever.
     closed: bool,
 }
 
@@ -127,7 +131,7 @@ impl Mailbox {
                 receipts: Mutex::default(),
                 bytes: AtomicIsize::new(0),
                 freed: AtomicUsize::new(0),
-                // There are never more tokens than senders, whose number is bounded by the conversations.
+                // Unbounded, because there are never more tokens than senders, and the conversations bound those.
                 tokens: Inbox::new(usize::MAX, Full::RefuseNewest),
                 dropped: AtomicUsize::new(0),
             }),
@@ -146,7 +150,7 @@ impl Mailbox {
                     Full::Wait,
                 ),
                 address: *address,
-                listed: AtomicBool::new(false),
+                has_token: AtomicBool::new(false),
                 stalled: AtomicBool::new(false),
             });
             if closed {
@@ -157,40 +161,40 @@ impl Mailbox {
         senders.by_address.entry(*address).or_insert_with(make).clone()
     }
 
-    fn list(&self, sender: Arc<SenderInbox>) {
-        if !sender.listed.swap(true, SeqCst)
+    fn queue_token(&self, sender: Arc<SenderInbox>) {
+        if !sender.has_token.swap(true, SeqCst)
             && let Err(refused) = self.shared.tokens.try_push(sender)
         {
-            // The mailbox is closed: senders take turns no more, but what they left is still received.
+            // The queue is closed. Senders take turns no more, but their messages can still be received.
             self.shared.tokens.push_front(refused.into_inner());
         }
     }
 
-    /// The sender, if something of it has been here.
-    fn known(&self, address: &Address) -> Option<Arc<SenderInbox>> {
+    /// The sender, if it has an inbox.
+    fn existing_sender(&self, address: &Address) -> Option<Arc<SenderInbox>> {
         let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
         senders.by_address.get(address).cloned()
     }
 
-    /// Whether the inbox of this sender, which may hold `most` messages, may take another message of so many bytes, besides
-    /// `more` that are on their way to it.
+    /// Whether the inbox of this sender, which may hold `most` messages, has room for one of `bytes` bytes besides
+    /// `more` that are about to be put there.
     pub(crate) fn has_room(&self, from: &Address, most: usize, more: usize, bytes: usize) -> bool {
         let sender = self.sender(from);
         sender.inbox.len().saturating_add(more) < most && self.shared.has_room(&sender, more, bytes)
     }
 
-    /// Tells, once, when something was taken from this sender's inbox that is full now. Whether that was asked before, and
-    /// nothing was taken since.
+    /// Requests one report of when messages are taken from the full inbox of this sender. Returns whether that was
+    /// requested before and nothing was taken since.
     pub(crate) fn report_room(&self, from: &Address) -> bool {
         self.sender(from).stalled.swap(true, SeqCst)
     }
 
-    /// Whether nothing of this sender waits here.
+    /// Whether no message of this sender waits.
     pub(crate) fn is_empty_from(&self, from: &Address) -> bool {
-        self.known(from).is_none_or(|sender| sender.inbox.is_empty())
+        self.existing_sender(from).is_none_or(|sender| sender.inbox.is_empty())
     }
 
-    /// How many messages wait here.
+    /// The count of messages that wait.
     pub(crate) fn unread(&self) -> u64 {
         let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
         senders.by_address.values().map(|sender| sender.inbox.len() as u64).sum()
@@ -201,7 +205,7 @@ impl Mailbox {
         let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
         let sender = self.sender(from);
         let mut boxed: Vec<_> = messages.drain(..).map(StoredMessage::new).collect();
-        // What is closed takes nothing.
+        // A closed inbox takes nothing.
         let _ = sender.inbox.try_push_batch(&mut boxed);
         messages.extend(boxed.into_iter().map(|kept| kept.message(*from, self.shared.address)));
         let left: usize = messages.iter().map(|message| message.body.len()).sum();
@@ -211,10 +215,10 @@ impl Mailbox {
     /// Counts so many bytes that are in the inbox of `sender` now, and lists it.
     fn pushed(&self, sender: Arc<SenderInbox>, bytes: usize) {
         self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
-        self.list(sender);
+        self.queue_token(sender);
     }
 
-    /// Puts a message into its sender's inbox. It comes back when there is no room.
+    /// Puts a message into its sender's inbox. It is returned when there is no room.
     #[must_use]
     pub(crate) fn push(&self, message: Message) -> Option<Message> {
         let (sender, bytes) = (self.sender(&message.from), message.body.len());
@@ -233,8 +237,8 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Gives a message that was received back: it goes to the head of its sender's inbox. Unless its receipt has been
-    /// given already, there is none before the message is received again.
+    /// Returns a message that was received to the head of its sender's inbox. Unless its receipt has been sent already,
+    /// none is sent before the message is received again.
     pub fn unrecv(&self, message: Message) {
         let sender = self.sender(&message.from);
         self.undo_taken(&message);
@@ -256,20 +260,21 @@ impl Mailbox {
         self.close_receipts();
     }
 
-    /// The next message from anybody. Senders take turns.
+    /// The next message from any sender. Senders take turns.
     ///
     /// # Errors
     /// [`Stopped`] when the node is stopped and nothing is left.
     pub async fn recv(&self) -> Result<Message, Stopped> {
         let message = self.fetch().await?;
-        self.took([&message]);
+        self.mark_taken([&message]);
         Ok(message)
     }
 
-    /// As [`Mailbox::recv`], but the message is not taken before [`Mailbox::took`].
+    /// As [`Mailbox::recv`], but the message counts as taken only from [`Mailbox::mark_taken`] on.
     async fn fetch(&self) -> Result<Message, Stopped> {
         loop {
-            // No await between taking the token and the message: see above.
+            // There is no await between taking the token and the message, so that a dropped future cannot lose the
+            // token.
             let token = self.shared.tokens.recv().await.map_err(|_| Stopped)?;
             if let Some(message) = self.take(token) {
                 return Ok(message);
@@ -279,28 +284,29 @@ impl Mailbox {
 
     /// Takes one message of the sender whose token was taken.
     fn take(&self, token: Arc<SenderInbox>) -> Option<Message> {
-        // First unlist, then look: who pushes after the look lists it again.
-        token.listed.store(false, SeqCst);
+        // The mark is cleared before the inbox is read, so that a message that is put there after the read queues the
+        // token again.
+        token.has_token.store(false, SeqCst);
         let message = token.inbox.try_recv().ok();
         let message = message.map(|kept| kept.message(token.address, self.shared.address));
-        self.taken(&token, message.as_ref());
+        self.on_taken(&token, message.as_ref());
         if !token.inbox.is_empty() {
-            self.list(token);
+            self.queue_token(token);
         }
         message
     }
 
-    /// The next messages from anybody: waits for one, then takes what else is there, up to `limit`.
+    /// The next messages from any sender: waits for one, then takes up to `limit` of those that are there.
     ///
     /// # Errors
     /// As [`Mailbox::recv`].
     pub async fn recv_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
         let batch = self.fetch_batch(limit).await?;
-        self.took(&batch);
+        self.mark_taken(&batch);
         Ok(batch)
     }
 
-    /// As [`Mailbox::recv_batch`], but the messages are not taken before [`Mailbox::took`].
+    /// As [`Mailbox::recv_batch`], but the messages count as taken only from [`Mailbox::mark_taken`] on.
     pub(crate) async fn fetch_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
         let mut batch = vec![self.fetch().await?];
         while batch.len() < limit {
@@ -310,27 +316,28 @@ impl Mailbox {
         Ok(batch)
     }
 
-    /// The next message from `peer`. Wakes as soon as it is written.
+    /// The next message from `peer`. It wakes as soon as the message is written.
     ///
     /// # Errors
     /// As [`Mailbox::recv`].
     pub async fn recv_from(&self, peer: &Address) -> Result<Message, Stopped> {
         let message = self.fetch_from(peer).await?;
-        self.took([&message]);
+        self.mark_taken([&message]);
         Ok(message)
     }
 
-    /// As [`Mailbox::recv_from`], but the message is not taken before [`Mailbox::took`].
+    /// As [`Mailbox::recv_from`], but the message counts as taken only from [`Mailbox::mark_taken`] on.
     pub(crate) async fn fetch_from(&self, peer: &Address) -> Result<Message, Stopped> {
         let sender = self.sender(peer);
         let kept = sender.inbox.recv().await.map_err(|_| Stopped)?;
         let message = kept.message(sender.address, self.shared.address);
-        self.taken(&sender, Some(&message));
+        self.on_taken(&sender, Some(&message));
         Ok(message)
     }
 
-    /// Something was taken out: lets in what was waiting for that.
-    fn taken(&self, sender: &SenderInbox, message: Option<&Message>) {
+    /// Reports the room that a taken message has made: to its sender's conversation, and after [`NOTABLE`] bytes to all
+    /// that wait, since they share the bytes of the mailbox.
+    fn on_taken(&self, sender: &SenderInbox, message: Option<&Message>) {
         let shared = &self.shared;
         let taken = message.map_or(0, |message| message.body.len());
         let left = shared.bytes.fetch_sub(taken.cast_signed(), SeqCst).wrapping_sub(taken.cast_signed());
@@ -359,7 +366,7 @@ impl Mailbox {
     }
 }
 
-/// The messages of a mailbox, as they come. See [`Mailbox::messages`].
+/// The messages of a mailbox as they arrive. See [`Mailbox::messages`].
 pub struct Messages {
     stream: Pin<Box<dyn Stream<Item = Message> + Send>>,
 }

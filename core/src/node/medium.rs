@@ -1,5 +1,5 @@
-//! One netmod at work: opened, read, opened again when it fails. Each has a task of its own, which takes in a batch
-//! and writes it into the inboxes of the neighbours it came from.
+//! A netmod at work: it is opened, read, and opened again when it fails. Each has a task of its own, which receives in
+//! batches and writes the frames into the inboxes of the neighbours that sent them.
 #![cfg_attr(
     not(test),
     deny(
@@ -33,20 +33,22 @@ use crate::time::Time;
 use crate::types::{Event, NetmodState, NetmodStatus};
 use crate::wire::link::{FrameKind, peek};
 
-/// How long a netmod may take to close.
+/// The time that a netmod may take to close.
 const CLOSE: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);
-/// From this depth of an inbox on, frames are copied out of the buffer they came in, so that a queued frame does not
-/// hold on to the 64 KiB around it.
+/// The depth of an inbox from which frames are copied out of the buffer that they arrived in, so that a queued frame
+/// does not keep the 64 KiB around it allocated.
 const COPY_FROM_DEPTH: usize = 64;
 
-/// Events that may wait for the link task and leave room for this medium's handshakes, and frames that came early.
+/// Events in the queue of the peering task up to which this medium adds handshake frames, and early frames. The rest of
+/// the queue is left to the node's own events, so that no flood of frames keeps those out.
 const HANDSHAKES: usize = 1024;
 const EARLY: usize = 256;
 
-/// From whom handshakes have come in the last while. A neighbour sends its first frames right behind the handshake,
-/// when the session may not be in service here yet: those are kept for it.
+/// The endpoints from which handshake frames arrived recently. A neighbour sends its first frames right after the
+/// handshake, when the session may not be in service here yet, so frames from these endpoints are stored and not
+/// dropped.
 #[derive(Default)]
 struct RecentHandshakes {
     last: VecDeque<(Endpoint, Time)>,
@@ -69,7 +71,7 @@ impl RecentHandshakes {
     }
 }
 
-/// One netmod of a node.
+/// A netmod of a node, with its state and counters.
 pub(crate) struct Medium {
     pub(crate) id: u32,
     pub(crate) netmod: Arc<dyn Netmod>,
@@ -101,7 +103,7 @@ impl Medium {
     }
 
     pub(crate) fn status(&self) -> NetmodStatus {
-        // The netmod is asked before the lock is taken: it may be slow.
+        // The netmod is called before the lock is taken, because it may be slow.
         let (uri, mtu) = (self.netmod.uri(), self.netmod.properties().mtu as u64);
         let counters = self.netmod.counters().into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
         let condition = lock(&self.condition);
@@ -118,7 +120,7 @@ impl Medium {
         }
     }
 
-    /// What a stranger at this endpoint shares its quotas with.
+    /// The host and the group of an endpoint, which share the quotas of unknown nodes.
     pub(crate) fn source(&self, endpoint: &Endpoint) -> Source {
         Source { host: self.netmod.host_key(endpoint), group: self.netmod.quota_key(endpoint) }
     }
@@ -133,12 +135,12 @@ impl Medium {
         shared.stats.count(Counter::FramesOut, frames);
     }
 
-    /// Sets the state, and publishes an event when it has changed. An error stays on view until the next.
+    /// Sets the state, and publishes an event when it has changed. An error stays visible until the next one.
     pub(crate) fn set_state(&self, shared: &NodeState, state: NetmodState, error: Option<&NetmodError>) {
         let (uri, error) = (self.netmod.uri(), error.map(ToString::to_string));
         let mut condition = lock(&self.condition);
         if let Some(error) = &error {
-            // A netmod that is tried again and again fails for the same reason as a rule: one line is enough for it.
+            // A netmod that is tried again usually fails for the same reason, so one line is enough for it.
             if condition.last_error.as_ref() != Some(error) || condition.state != state {
                 tracing::warn!(netmod = %uri, %error, "netmod failed");
             }
@@ -153,8 +155,8 @@ impl Medium {
         }
     }
 
-    /// Keeps an error of sending on view if the host itself is at fault, as with a firewall that lets nothing out: other errors of
-    /// sending are about one neighbour.
+    /// Keeps an error of sending visible if the host itself is at fault, for example a firewall that blocks all output.
+    /// Other errors of sending concern one neighbour, and would hide the state of the medium.
     pub(crate) fn note_send_error(&self, error: &NetmodError) {
         let NetmodError::Endpoint(source) = error else { return };
         if source.kind() != std::io::ErrorKind::PermissionDenied {
@@ -178,14 +180,14 @@ impl Medium {
         result
     }
 
-    /// Takes the netmod out of service: its task ends.
+    /// Removes the netmod from the node: its task ends.
     pub(crate) async fn remove(&self, shared: &NodeState) {
         *self.removed.write() = true;
         let _ = rt::timeout(CLOSE, self.netmod.close()).await;
         self.set_state(shared, NetmodState::Down, None);
     }
 
-    /// The netmod's task: ends when the netmod is removed or the node stops.
+    /// Runs the netmod's task until the netmod is removed or the node stops.
     pub(crate) async fn run(self: Arc<Self>, shared: Arc<NodeState>) {
         let removed = std::pin::pin!(self.removed.when(|removed| removed.then_some(())));
         futures::future::select(removed, std::pin::pin!(self.serve(&shared))).await;
@@ -203,7 +205,8 @@ impl Medium {
                     }
                 };
                 self.set_state(shared, NetmodState::Retrying, Some(&error));
-                // What served for a while deserves a quick retry, what fails at once does not.
+                // A medium that has worked for a while is opened again quickly; one that fails at once is not, since it
+                // would fail again.
                 if shared.now().since(opened) > LAST_RETRY {
                     retry = FIRST_RETRY;
                 }
@@ -213,7 +216,7 @@ impl Medium {
         }
     }
 
-    /// Reads until the medium is gone.
+    /// Reads until the medium fails.
     async fn read(&self, shared: &NodeState) -> NetmodError {
         let mut received = Received::default();
         let mut handshakes = RecentHandshakes::default();
@@ -224,7 +227,7 @@ impl Medium {
                 Ok(()) => failures = 0,
                 Err(error @ (NetmodError::Gone(_) | NetmodError::Invalid(_))) => return error,
                 Err(error) => {
-                    // Passing trouble. If it does not pass, the medium is opened anew.
+                    // The error may be transient. If it persists, the medium is opened again.
                     failures = failures.saturating_add(1);
                     if failures > 16 {
                         return error;
@@ -234,7 +237,7 @@ impl Medium {
                 }
             }
             if received.cut {
-                self.doubt(shared);
+                self.report_cut(shared);
             }
             for heard in received.heard.drain(..) {
                 self.heard(shared, heard);
@@ -245,26 +248,27 @@ impl Medium {
         }
     }
 
-    /// Has the links doubt that the medium knows to be cut.
-    fn doubt(&self, shared: &NodeState) {
+    /// Notifies the links that the medium reports as cut, so that they probe at once instead of waiting for silence.
+    fn report_cut(&self, shared: &NodeState) {
         let cut = |neighbour: &&Arc<Neighbour>| {
             let path = neighbour.path();
             path.netmod == self.id && self.netmod.is_cut(&path.endpoint)
         };
-        // What an order wakes finds no lock taken.
-        let doubted: Vec<_> = read(&shared.neighbours).values().filter(cut).cloned().collect();
-        for neighbour in doubted {
-            // If there is no room the link finds out by the silence.
+        // Collected first: a command may wake a task that takes the lock.
+        let affected: Vec<_> = read(&shared.neighbours).values().filter(cut).cloned().collect();
+        for neighbour in affected {
+            // Without room in the queue the link detects the cut by its silence.
             let _ = neighbour.commands.try_push(LinkCommand::MediumCut);
         }
     }
 
     fn heard(&self, shared: &NodeState, heard: Heard) {
-        // A hint lost is no loss: there will be another.
+        // A beacon may be lost, since another one follows.
         let _ = notify_peering(shared, HANDSHAKES, || LinkEvent::Heard { medium: self.id, heard });
     }
 
-    /// Gives the frames of one train to the inboxes they belong to: one write for all that go to the same.
+    /// Distributes the frames of one train to the inboxes of their links, with one write for consecutive frames of one
+    /// link.
     fn arrived(&self, shared: &NodeState, arrival: Arrival, handshakes: &mut RecentHandshakes) {
         let Arrival { endpoint, mut bytes, size } = arrival;
         let path = Path { netmod: self.id, endpoint };
@@ -277,14 +281,15 @@ impl Medium {
             let frame = bytes.split_to(size.min(bytes.len()));
             self.rx_frames.fetch_add(1, Relaxed);
             shared.stats.count(Counter::FramesIn, 1);
-            // Nobody who knows this node sends more, and for a while what strangers send is kept.
+            // A longer frame comes from no neighbour, because handshakes announce the limit; and frames of unknown
+            // nodes are stored for a while, so their length is bounded.
             match peek(&frame).filter(|_| frame.len() <= most) {
                 Some(FrameKind::Data { index }) => {
                     if owner.as_ref().is_none_or(|(known, _)| *known != index) {
                         deliver(shared, owner.take(), &mut batch);
                         let found = read(&shared.sessions).get(&index).cloned();
                         let found = match found {
-                            // Somebody else has its frame, or it has moved.
+                            // Another node has replayed the frame, or the neighbour has moved.
                             Some(found) if found.path() != path && found.path().netmod == self.id => {
                                 if !found.offer_unvalidated(shared.now(), endpoint, &frame) {
                                     shared.stats.drop(DropCause::Stranger);
@@ -326,17 +331,17 @@ impl Medium {
     }
 }
 
-/// Tells the link task, unless `most` events wait for it already.
+/// Sends an event to the peering task, unless `most` events wait there already.
 fn notify_peering(shared: &NodeState, most: usize, event: impl FnOnce() -> LinkEvent) -> bool {
     shared.link_events.len() < most && shared.link_events.try_push(event()).is_ok()
 }
 
-/// A frame in a buffer of its own.
+/// A copy of the frame in a buffer of its own.
 fn copy(frame: &[u8]) -> BytesMut {
     BytesMut::from(frame)
 }
 
-/// Writes a batch into a neighbour's inbox, which wakes the task that waits there.
+/// Writes a batch into a neighbour's inbox, which wakes the neighbour's task.
 fn deliver(shared: &NodeState, owner: Option<(u32, Arc<Neighbour>)>, batch: &mut Vec<BytesMut>) {
     let Some((_, neighbour)) = owner else { return };
     if neighbour.inbox.len() >= COPY_FROM_DEPTH {
@@ -344,7 +349,7 @@ fn deliver(shared: &NodeState, owner: Option<(u32, Arc<Neighbour>)>, batch: &mut
             *frame = copy(frame);
         }
     }
-    // What finds no room stays in the batch.
+    // The frames that find no room stay in the batch.
     let _ = neighbour.inbox.try_push_batch(batch);
     shared.stats.drop_n(DropCause::InboxFull, batch.len() as u64);
     batch.clear();

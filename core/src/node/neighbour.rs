@@ -1,4 +1,6 @@
-//! One task for each neighbour: it waits on that neighbour's inbox and does everything up to the next queue itself.
+//! A neighbour: a node one hop away, with the link to it and the task that serves the link. There is one task for each
+//! neighbour; it does everything from the neighbour's inbox to the next queue itself, so that a busy neighbour delays
+//! no other.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -9,6 +11,7 @@ use futures::FutureExt;
 use futures::future::{Either, select};
 
 mod announced;
+mod flush;
 mod router_feed;
 mod service;
 mod task;
@@ -17,6 +20,7 @@ mod tests;
 mod unvalidated;
 
 use self::announced::{Announced, Turn};
+use self::flush::Flush;
 pub(crate) use self::router_feed::{LinkChanges, RouterFeed};
 use self::unvalidated::UnvalidatedFrames;
 
@@ -39,96 +43,99 @@ use crate::time::Time;
 use crate::types::{Event, Peer, PeerState, Timestamp};
 use crate::wire::link::HEADER_LEN;
 
-/// Frames taken from the inbox in one wake.
+/// Frames that are taken from the inbox at once.
 const BATCH: usize = 64;
 /// Bytes that a neighbour's inbox may hold.
 const INBOX_BYTES: usize = 4 << 20;
-/// Orders that may wait.
+/// Commands that may wait for the task.
 const COMMANDS: usize = 4096;
-/// Routing messages that may wait for room in the link, and their bytes: the router sends a neighbour at most its whole table, of
-/// 32 768 records that have 444 bytes at most.
+/// Routing messages that may wait for room in the link, and their bytes. The router sends a neighbour at most its whole
+/// table, of 32 768 records that have 444 bytes at most, so a link that exceeds this cannot keep up.
 const ROUTES: usize = 65_536;
 const ROUTES_BYTES: usize = 16 << 20;
-/// While packets go out, the link is told how many every so often: it judges silence by that.
+/// The period in which the link is given the count of sent packets. It judges silence by that, since a neighbour that
+/// was sent nothing owes no acknowledgement.
 const NOTE_EVERY: Duration = Duration::from_millis(20);
 
-/// What other tasks ask of a neighbour's task.
+/// A request of another task to the neighbour's task.
 pub(crate) enum LinkCommand {
-    /// Packets have gone out: see how many.
+    /// Packets were sent: report their count to the link.
     PacketsSent,
-    /// There is something to send, or room for those who wait.
+    /// A queue has something to send, or has room again for the conversations that wait.
     Wake,
-    /// The medium says that nothing arrives there any more.
+    /// The medium reports that it carries nothing to this endpoint any more.
     MediumCut,
-    /// The key is worn.
+    /// The key is near the limit of its use.
     KeyWorn,
-    /// The medium has refused a frame of so many bytes as too long.
+    /// The medium has refused a frame of this many bytes as too long.
     FrameTooLong(usize),
-    /// The medium has refused to send a frame to this endpoint.
+    /// The medium has refused to send to this endpoint.
     SendRefused,
-    /// A frame of this link's that came from elsewhere.
+    /// A frame with the receiver index of this link from another endpoint than the neighbour's. It may show that the
+    /// neighbour has moved, or be a replay, so the link validates the path first (RFC 9000, section 9).
     UnvalidatedFrame { endpoint: Endpoint, frame: BytesMut },
-    /// A fault of the program.
+    /// A panic, for a test.
     #[cfg(test)]
     Panic,
 }
 
-/// A neighbour: the link to it, as the other tasks see it.
+/// The link to a neighbour, as other tasks see it.
 pub(crate) struct Neighbour {
-    /// Its number, for the router.
+    /// The number by which the router knows it.
     pub(crate) id: u32,
     pub(crate) address: Address,
     path: Mutex<Path>,
     pub(crate) medium: Arc<Medium>,
-    /// Whether this node began the session.
+    /// Whether this node has initiated the session.
     pub(crate) initiator: bool,
     pub(crate) local_index: u32,
-    /// The longest frame now, and when the link began.
+    /// The longest frame that the path carries now, and the one at the start of the link.
     mtu: AtomicUsize,
     base_mtu: usize,
     configured: AtomicBool,
     pub(crate) inbox: Inbox<BytesMut>,
     pub(crate) commands: Inbox<LinkCommand>,
-    /// For the router.
+    /// The messages and changes for the router.
     pub(crate) router_feed: RouterFeed,
-    /// Routing messages to be sent, reliably and in order. They wait for room in the link, and keep no command waiting.
+    /// Routing messages to send, reliably and in order. They have a queue of their own, so that a link without room for
+    /// them still handles commands.
     pub(crate) routes: Inbox<Vec<u8>>,
     egress: Egress,
     suspect: AtomicBool,
-    /// While it is suspect, when it was heard last, in nanoseconds.
+    /// The time of the last received frame while the link is suspect, in nanoseconds.
     silent_since: AtomicU64,
-    /// Out of service, its session kept.
+    /// Whether the link is out of service while its session is kept.
     away: AtomicBool,
     status: Mutex<LinkStatus>,
     rx_bytes: AtomicU64,
     tx_bytes: AtomicU64,
-    /// Frames sent since the task last looked, and their bytes.
+    /// Frames sent since the task last reported them to the link, and their bytes.
     unnoted: AtomicU64,
     unnoted_bytes: AtomicU64,
-    /// Whether the task has been told to look.
-    told: AtomicBool,
-    /// Whether the link is to end with a goodbye. Neither a full queue nor a medium that takes long delays the notice of it.
+    /// Whether the task has a command to report sent packets already. One command serves for all packets until then.
+    report_pending: AtomicBool,
+    /// Whether the link is to end with a goodbye. It is no command, so that neither a full queue nor a slow medium delays it.
     leaving: Notify<bool>,
-    /// The account that its packets are counted on. See [`Neighbour::origin`].
+    /// The account to which its packets are charged. See [`Neighbour::origin`].
     origin: Mutex<Location>,
-    /// Conversations that wait until less is queued.
+    /// Conversations that wait until the queues are shorter.
     waiting: Mutex<Vec<Arc<ConversationEntry>>>,
-    /// The longest frame sent since the task last looked, in bytes.
+    /// The longest frame sent since the task last reported, in bytes.
     longest: AtomicUsize,
     unvalidated: Mutex<UnvalidatedFrames>,
-    /// Whether new keys have been asked for.
+    /// Whether new keys have been requested.
     worn: AtomicBool,
-    /// Whether the task has been told that the medium refuses to send.
+    /// Whether the task has a command about a refused frame already.
     refused: AtomicBool,
-    /// Whether a frame has been opened.
+    /// Whether a frame of the neighbour has been opened, which proves that it has the keys.
     confirmed: AtomicBool,
-    /// What the router knows of the link.
+    /// The phase of the link that the router has been notified of.
     service: AtomicU8,
-    /// What the subscribers know of it.
+    /// The phase of the link that subscribers have been notified of.
     announced: Mutex<Announced>,
 }
 
-/// What a person sees of the link.
+/// The state of the link as the status shows it.
 struct LinkStatus {
     state: PeerState,
     since: Timestamp,
@@ -136,7 +143,7 @@ struct LinkStatus {
     last_error: Option<String>,
 }
 
-/// What a neighbour is made of.
+/// The properties of a link that its handshake determines.
 pub(crate) struct NeighbourParts {
     pub(crate) id: u32,
     pub(crate) address: Address,
@@ -185,7 +192,7 @@ impl Neighbour {
             tx_bytes: AtomicU64::new(0),
             unnoted: AtomicU64::new(0),
             unnoted_bytes: AtomicU64::new(0),
-            told: AtomicBool::new(false),
+            report_pending: AtomicBool::new(false),
             leaving: Notify::new(false),
             origin: Mutex::default(),
             waiting: Mutex::default(),
@@ -197,7 +204,7 @@ impl Neighbour {
             service: AtomicU8::new(service::BEFORE),
             announced: Mutex::default(),
         };
-        neighbour.find_origin();
+        neighbour.update_origin();
         neighbour
     }
 
@@ -205,38 +212,39 @@ impl Neighbour {
         self.suspect.load(Relaxed)
     }
 
-    /// When it was heard last, if it is suspect.
+    /// The time of the last received frame, if the link is suspect.
     pub(crate) fn silent_since(&self) -> Option<Time> {
         self.is_suspect().then(|| Time::from_nanos(self.silent_since.load(Relaxed)))
     }
 
-    /// Whether the way to it is cut, so that it is out of service, though its session is kept.
+    /// Whether the path is cut. The link is out of service then, though its session is kept, since a cut path often
+    /// returns.
     pub(crate) fn is_away(&self) -> bool {
         self.away.load(Relaxed)
     }
 
-    /// Where it is.
+    /// The current path.
     pub(crate) fn path(&self) -> Path {
         *lock(&self.path)
     }
 
-    /// The longest frame that the way to it takes now, in bytes.
+    /// The longest frame that the path carries now, in bytes.
     pub(crate) fn mtu(&self) -> usize {
         self.mtu.load(Relaxed)
     }
 
-    /// The longest frame in bytes, if it is less than nearly every way takes.
+    /// The longest frame in bytes, if it is shorter than the medium usually carries.
     pub(crate) fn narrow_mtu(&self) -> Option<usize> {
         Some(self.mtu()).filter(|mtu| *mtu < self.base_mtu)
     }
 
-    /// Takes a frame of this link's that came from an `endpoint` where the neighbour is not known to be. Returns whether there
-    /// was room for it.
+    /// Queues a frame of this link that arrived from an `endpoint` where the neighbour is not known to be. Returns
+    /// whether it was admitted.
     pub(crate) fn offer_unvalidated(&self, now: Time, endpoint: Endpoint, frame: &[u8]) -> bool {
         if !lock(&self.unvalidated).admit(now) {
             return false;
         }
-        // What the command wakes finds no lock taken.
+        // Pushed with no lock held, because that wakes the task.
         let taken = self
             .commands
             .try_push(LinkCommand::UnvalidatedFrame { endpoint, frame: BytesMut::from(frame) })
@@ -247,7 +255,7 @@ impl Neighbour {
         taken
     }
 
-    /// Where it is, for people.
+    /// The endpoint in the notation of its netmod.
     pub(crate) fn endpoint(&self) -> String {
         self.medium.netmod.describe(&self.path().endpoint)
     }
@@ -270,31 +278,31 @@ impl Neighbour {
         }
     }
 
-    /// Queues the content of a frame; counts it when it has to be dropped. Flush afterwards.
+    /// Queues the content of a frame, and counts it when it is dropped. The caller flushes afterwards.
     pub(crate) fn push(&self, shared: &NodeState, class: Class, content: Bytes) -> PushOutcome {
         let pushed = self.egress.push(class, content);
         pushed.count(&shared.stats);
         pushed
     }
 
-    /// The queues, for more than one frame. Count what comes of each; flush afterwards.
+    /// The locked queues, for several frames. The caller counts the outcome of each and flushes afterwards.
     pub(crate) fn pushing(&self) -> PushGuard<'_> {
         self.egress.pushing()
     }
 
-    /// Sends what is queued as far as the medium takes it now; the neighbour's task does the rest. So one slow medium
-    /// holds nobody up but its own neighbours.
+    /// Sends queued frames as far as the medium accepts them now, and leaves the rest to the neighbour's task. So a
+    /// slow medium delays only its own neighbours.
     pub(crate) fn flush(&self, shared: &NodeState) {
         let _ = self.flush_wait(shared).now_or_never();
     }
 
-    /// Sends what is queued, up to a portion. When the future is dropped midway, the neighbour's task takes it up.
+    /// Sends up to a portion of the queued frames. When the future is dropped midway, the neighbour's task continues.
     async fn flush_wait(&self, shared: &NodeState) {
         let mut flush = Flush { neighbour: self, shared, drained: DrainReport::default() };
         if let Err(error) = self.egress.drain(&mut flush.drained).await {
             tracing::debug!(neighbour = ?self.address, %error, "send failed");
             if matches!(error, NetmodError::Endpoint(_) | NetmodError::Gone(_)) {
-                // One command for all that is refused until the task looks.
+                // One command serves for all refused frames until the task has handled it.
                 if !self.refused.swap(true, Relaxed)
                     && self.commands.try_push(LinkCommand::SendRefused).is_err()
                 {
@@ -306,7 +314,7 @@ impl Neighbour {
         }
     }
 
-    /// Whether a conversation had better wait. If so it will be pumped when the queue is shorter.
+    /// Whether a conversation has to wait. If so, it is served again when the queue is shorter.
     pub(crate) fn makes_wait(&self, conversation: &Arc<ConversationEntry>) -> bool {
         if !self.egress.is_backed_up() {
             return false;
@@ -316,20 +324,21 @@ impl Neighbour {
             waiting.push(conversation.clone());
         }
         drop(waiting);
-        // If it has become shorter between the first look and here, nobody else may see who waits.
+        // The queue may have become shorter between the check and the insertion, when nothing waited yet; without this,
+        // the conversation would wait for ever.
         if !self.egress.is_backed_up() {
             self.wake();
         }
         true
     }
 
-    /// Has the neighbour's task look around.
+    /// Wakes the neighbour's task.
     pub(crate) fn wake(&self) {
-        // If there is no room, it is going to look anyway.
+        // A full queue of commands wakes the task anyway.
         let _ = self.commands.try_push(LinkCommand::Wake);
     }
 
-    fn let_in(&self, work: &mut DeferredWork) {
+    fn resume_waiting(&self, work: &mut DeferredWork) {
         if !self.egress.is_backed_up() {
             for conversation in std::mem::take(&mut *lock(&self.waiting)) {
                 work.pump_later(&conversation);
@@ -337,7 +346,8 @@ impl Neighbour {
         }
     }
 
-    /// Takes the link out of service: the tables forget it, its queues are dropped, its task ends.
+    /// Takes the link out of service: it leaves the tables, its queues are dropped, and its task ends. Returns whether
+    /// it was in the tables, so that one caller only announces the end.
     pub(crate) fn retire(&self, shared: &NodeState) -> bool {
         let was_known = shared.take_out_of_service(self);
         shared.stats.drop_n(DropCause::UnknownSession, self.egress.close());
@@ -346,55 +356,5 @@ impl Neighbour {
         self.commands.close();
         self.routes.close();
         was_known
-    }
-}
-
-/// A flush under way. On drop it books what was sent, and hands the rest to the neighbour's task.
-struct Flush<'a> {
-    neighbour: &'a Neighbour,
-    shared: &'a NodeState,
-    drained: DrainReport,
-}
-
-impl Drop for Flush<'_> {
-    fn drop(&mut self) {
-        let neighbour = self.neighbour;
-        let DrainReport { frames, packets, bytes, longest, failed, overdue, worn, too_long } = self.drained;
-        neighbour.longest.fetch_max(longest, Relaxed);
-        if worn
-            && !neighbour.worn.swap(true, Relaxed)
-            && neighbour.commands.try_push(LinkCommand::KeyWorn).is_err()
-        {
-            neighbour.worn.store(false, Relaxed);
-        }
-        if let Some(length) = too_long {
-            // Without room, the next frame that is refused tells it.
-            let _ = neighbour.commands.try_push(LinkCommand::FrameTooLong(length));
-        }
-        if failed > 0 {
-            self.shared.stats.drop_n(DropCause::SendFailed, failed);
-        }
-        if overdue > 0 {
-            self.shared.stats.drop_n(DropCause::QueueDelay, overdue);
-        }
-        if frames > 0 {
-            neighbour.medium.count_sent(self.shared, frames, bytes);
-            neighbour.tx_bytes.fetch_add(bytes, Relaxed);
-        }
-        // The link counts its own control itself.
-        if packets > 0 {
-            neighbour.unnoted_bytes.fetch_add(bytes, Relaxed);
-            neighbour.unnoted.fetch_add(packets, SeqCst);
-            if !neighbour.told.swap(true, SeqCst)
-                && neighbour.commands.try_push(LinkCommand::PacketsSent).is_err()
-            {
-                // The next flush tells it.
-                neighbour.told.store(false, SeqCst);
-            }
-        }
-        let stalled = neighbour.egress.is_stalled();
-        if stalled || (!lock(&neighbour.waiting).is_empty() && !neighbour.egress.is_backed_up()) {
-            neighbour.wake();
-        }
     }
 }

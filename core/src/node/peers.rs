@@ -1,4 +1,4 @@
-//! Which peers a node dials: added and removed while it runs.
+//! The peers that a node dials: they are added and removed while it runs.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use super::{Node, PeerError, RemovedPeer};
 use crate::netmod::NetmodError;
 use crate::rt;
 
-/// How long adding a peer waits for a netmod to say whether its URI makes sense.
+/// The time that adding a peer waits for a netmod to check its URI.
 const PARSE: Duration = Duration::from_millis(500);
 
 impl Node {
-    /// Dials a peer from now on, again whenever the link to it fails.
+    /// Dials a peer from now on, and again whenever the link to it fails.
     ///
     /// # Errors
-    /// [`PeerError`]: no netmod for the URI's scheme, or not a URI.
+    /// [`PeerError`]: there is no netmod for the URI's scheme, or the text is not a URI.
     pub async fn add_peer(&self, uri: &str) -> Result<(), PeerError> {
         let shared = &self.shared;
         if shared.is_stopping() {
@@ -32,7 +32,8 @@ impl Node {
         let Some(medium) = media.find(|medium| medium.netmod.scheme() == scheme) else {
             return Err(PeerError::NoNetmod { scheme: scheme.to_owned() });
         };
-        // Only the netmod knows what makes sense. What it cannot say at once, such as a name's address, is tried later.
+        // Only the netmod can check the rest of the URI. A check that takes long, such as the look-up of a name, is
+        // left to the dial.
         let resolved = rt::timeout(PARSE, medium.netmod.resolve(place)).await;
         if let Some(Err(NetmodError::Invalid(reason))) = resolved {
             return Err(PeerError::Invalid(format!("{uri:?} is no peer: {reason}")));
@@ -41,8 +42,9 @@ impl Node {
         shared.link_events.push(LinkEvent::DialCheck).await.map_err(|_| PeerError::Stopped)
     }
 
-    /// Dials a peer no longer, and ends the link that this made, unless there is another reason for it: the neighbour was also
-    /// found on the network, dialled this node itself, or is dialled under another URI. Returns what became of the link.
+    /// Stops dialling a peer, and ends the link that this made unless there is another reason for the link: the
+    /// neighbour was also discovered on the network, dialled this node itself, or is dialled under another URI. Returns
+    /// the effect on the link.
     ///
     /// # Errors
     /// [`PeerError::Unknown`] when it was not dialled.
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
     use crate::netmod::mem::MemNet;
 
-    /// Waits until each link of a node is configured, or none.
+    /// Waits until all links of a node are configured, or none is.
     async fn until_configured(node: &Node, configured: bool) {
         let holds = || {
             let neighbours = read(&node.shared.neighbours);
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_configured_for_as_long_as_a_peer_asks_for_it() {
+    fn a_link_is_configured_while_a_configured_peer_is_its_reason() {
         let test = async {
             let net = MemNet::new(1);
             let node = Node::builder().netmod(net.netmod("a")).start().await.unwrap();

@@ -1,4 +1,4 @@
-//! Sending: from the application to the conversation, or straight into a mailbox of this node.
+//! The sending of messages: from the application into a conversation, or directly into a mailbox of this node.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::types::{
 
 /// A message that was accepted for sending.
 pub struct Sent {
-    /// The message's name.
+    /// The identifier of the message.
     pub id: MessageId,
-    /// Whether it would survive a crash of this node. Not yet: messages wait in memory.
+    /// Whether the message would survive a crash of this node. It is always `false`, since messages wait in memory.
     pub durable: bool,
     /// Its length in bytes.
     pub bytes: u64,
@@ -31,16 +31,17 @@ pub struct Sent {
     receipt_source: ReceiptSource,
 }
 
-/// Where it is known what becomes of a message.
+/// The part of the node that learns the outcome of a message.
 enum ReceiptSource {
     Remote(Arc<ConversationEntry>),
-    /// With the mailbox of this node that it is in, which says how many microseconds it took until the message was taken; and how
-    /// long it may take.
+    /// The mailbox of this node that the message is in: the future resolves to the microseconds until an application
+    /// took the message. The duration is its time to live.
     Local(Option<SharedFuture<oneshot::Receiver<u64>>>, Duration),
 }
 
 impl Sent {
-    /// Waits until an application of the recipient has taken the message: one that waits in a mailbox is not delivered yet.
+    /// Waits until an application of the recipient has taken the message. A message that waits in a mailbox is not
+    /// delivered yet, because the application may never read it.
     ///
     /// # Errors
     /// [`SendError::Expired`] when its time to live has run out, [`SendError::Stopped`] when the node stops.
@@ -78,9 +79,9 @@ impl fmt::Debug for Sent {
     }
 }
 
-/// Where a message goes.
+/// The recipient of a message.
 enum Recipient {
-    /// Into a mailbox of this node, with its time to live.
+    /// A mailbox of this node, with the time to live of the message.
     Local(Mailbox, Message, Duration),
     Remote(Arc<ConversationEntry>, Outgoing),
 }
@@ -118,14 +119,14 @@ fn recipient(shared: &NodeState, message: Outgoing) -> Result<Recipient, SendErr
 
 fn local_id() -> [u8; 16] {
     let mut id = [0; 16];
-    // Without randomness there is the clock, which is as good within one node.
+    // Without random bytes the clock serves, since the identifier has to be unique within this node only.
     if getrandom::fill(&mut id).is_err() {
         id[..8].copy_from_slice(&Timestamp::now().0.to_be_bytes());
     }
     id
 }
 
-/// A message on its way into a mailbox of this node.
+/// A message that is about to be put into a mailbox of this node.
 struct Arriving {
     sent: Sent,
     expected: PendingLocalReceipt,
@@ -152,7 +153,7 @@ impl Arriving {
         Arriving { sent, expected: mailbox.expect(message), event }
     }
 
-    /// It is in the mailbox.
+    /// Completes the message once it is in the mailbox.
     fn arrived(self, shared: &NodeState) -> Sent {
         let mut sent = self.sent;
         if let ReceiptSource::Local(receipt, _) = &mut sent.receipt_source {
@@ -164,14 +165,14 @@ impl Arriving {
     }
 }
 
-/// Queues one message; waits for room. What is to be sent next is left in `work`.
+/// Queues one message; waits while the queue is full. The conversation to serve next is added to `work`.
 async fn queue(shared: &NodeState, message: Outgoing, work: &mut DeferredWork) -> Result<Sent, SendError> {
     let (entry, mut message) = match recipient(shared, message)? {
         Recipient::Remote(entry, message) => (entry, message),
         Recipient::Local(mailbox, message, ttl) => {
             let arriving = Arriving::new(shared, &mailbox, &message, ttl);
             if let Some(message) = mailbox.push(message) {
-                // What goes elsewhere must not wait for this.
+                // Messages to other nodes are sent first, since they must not wait for this mailbox.
                 work.finish(shared);
                 mailbox.push_wait(message).await.map_err(|_| SendError::Stopped)?;
             }

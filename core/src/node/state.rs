@@ -1,4 +1,4 @@
-//! What the tasks of one node share.
+//! The state that the tasks of one node share.
 
 pub(crate) mod fib;
 
@@ -29,51 +29,53 @@ use crate::time::Time;
 use crate::types::Event;
 use fib::Fib;
 
-/// What the tasks of one node share. Locks are held for a lookup or an insertion, never across an await, and never
-/// two at once unless one function shows both.
+/// The state that the tasks of one node share. A lock is held for a look-up or an insertion and never across an await,
+/// since another task on the same thread would then wait for it for ever. No function holds two of them unless it shows
+/// both.
 pub(crate) struct NodeState {
     pub(crate) identity: Identity,
     pub(crate) config: NodeConfig,
     pub(crate) stats: Stats,
     pub(crate) event_bus: EventBus,
     pub(crate) started: Instant,
-    /// For those who wait at the node's door. Its tasks have an end of their own each.
+    /// Whether the node has ended, for methods that wait. Its tasks do not wait on this, since each is aborted by
+    /// itself.
     pub(crate) stopped: Notify<bool>,
     stopping: AtomicBool,
-    /// Set before the goodbyes are said: no link is put into service from then on.
+    /// Set before the goodbyes are sent: no link enters service after that, so that the goodbyes reach all links.
     leaving: AtomicBool,
 
     pub(crate) media: RwLock<BTreeMap<u32, Arc<Medium>>>,
     next_medium: AtomicU32,
-    /// Links by the receiver index that their frames carry.
+    /// Links by the receiver index in the header of their frames.
     pub(crate) sessions: RwLock<HashMap<u32, Arc<Neighbour>>>,
-    /// Links by their number, in which they were made.
+    /// Links by number. Numbers ascend in the order in which the links were made.
     pub(crate) neighbours: RwLock<BTreeMap<u32, Arc<Neighbour>>>,
     /// Links in service by the address of the neighbour, one for each medium.
     linked: RwLock<HashMap<Address, Vec<Arc<Neighbour>>>>,
-    /// Answers that wait for a route.
+    /// Replies that wait until there is a route to their destination.
     pub(crate) awaiting_route: AwaitingRoute,
-    /// Routes in use.
+    /// The active routes, for the data path.
     pub(crate) fib: Fib,
-    /// How often the table of routes has changed.
+    /// Count of changes of the active routes, so that a method can wait for the next change.
     pub(crate) fib_changes: Notify<u64>,
-    /// Handshake frames, who was heard, whom to dial: for the task that makes links.
+    /// Events for the peering task: handshake frames, beacons, and changes that decide which peers to dial.
     pub(crate) link_events: Inbox<LinkEvent>,
-    /// For the task that keeps the routes.
+    /// The queues of the router's task.
     pub(crate) router: RouterInputs,
     pub(crate) dials: Mutex<Dials>,
     pub(crate) refusals: Mutex<RecentRefusals>,
     pub(crate) mailboxes: RwLock<BTreeMap<Address, Mailbox>>,
     pub(crate) conversations: Conversations,
     pub(crate) probes: Mutex<Probes>,
-    /// Addresses of ours that somebody else uses as well, and when that was last seen.
+    /// Addresses of this node that another node uses as well, and the time of the last evidence of it.
     pub(crate) conflicts: Mutex<BTreeMap<Address, Time>>,
     pub(super) tasks: Mutex<Tasks>,
-    /// Why the node has ended by itself.
+    /// The error with which the node has ended by itself.
     pub(crate) failure: Notify<Option<NodeFailure>>,
 }
 
-/// Events that may wait for the link task.
+/// Events that may wait for the peering task. Media stop earlier, so that the other writers always find room.
 const EVENT_QUEUE: usize = 16_384;
 
 impl NodeState {
@@ -112,12 +114,12 @@ impl NodeState {
         }
     }
 
-    /// The time for the pure parts: since the node's start.
+    /// The time since the start of the node, as the pure parts count it. They read no clock, so that tests can set it.
     pub(crate) fn now(&self) -> Time {
         Time::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// A pure part's deadline as the timer wants it.
+    /// The instant of a pure part's deadline, for a timer.
     pub(crate) fn instant(&self, time: Time) -> Instant {
         self.started + std::time::Duration::from_nanos(time.as_nanos())
     }
@@ -130,7 +132,7 @@ impl NodeState {
         read(&self.mailboxes).contains_key(address)
     }
 
-    /// Somebody else speaks for an address of ours.
+    /// Records evidence that another node announces an address of this one.
     pub(crate) fn in_use_elsewhere(&self, address: Address) {
         if lock(&self.conflicts).insert(address, self.now()).is_none() {
             tracing::error!(%address, "this identity is in use elsewhere: give this node its own");
@@ -149,12 +151,13 @@ impl NodeState {
         self.stopping.load(Relaxed)
     }
 
-    /// Puts no link into service from now on: a neighbour that hears the goodbye and dials again must not be answered. The links
-    /// that are in the table of neighbours when this returns are all that there will be.
+    /// Ends the admission of links, so that a neighbour that receives the goodbye and dials again gets no new link. The
+    /// links that are in the table of neighbours when this returns are all that there will be.
     pub(crate) fn leave(&self) {
         self.begin_stop();
         {
-            // Under the lock that `put_into_service` holds while it looks.
+            // The lock that `put_into_service` holds from its check to its insertion: otherwise a link could slip in
+            // between.
             let _neighbours = write(&self.neighbours);
             self.leaving.store(true, Relaxed);
         }
@@ -167,7 +170,8 @@ impl NodeState {
         self.leaving.load(Relaxed)
     }
 
-    /// Enters a new link into the tables. Returns whether it may serve: not when the node leaves, or its medium was removed.
+    /// Inserts a new link into the tables. Returns whether it may serve: not when the node is leaving or its medium was
+    /// removed.
     pub(crate) fn put_into_service(&self, neighbour: &Arc<Neighbour>) -> bool {
         let mut neighbours = write(&self.neighbours);
         if self.is_leaving() || !read(&self.media).contains_key(&neighbour.medium.id) {
@@ -175,12 +179,12 @@ impl NodeState {
         }
         neighbours.insert(neighbour.id, neighbour.clone());
         write(&self.linked).entry(neighbour.address).or_default().push(neighbour.clone());
-        // From here on frames are delivered to it, and it can be reached already.
+        // Last, because frames are delivered to the link from here on, and the other tables must have it by then.
         write(&self.sessions).insert(neighbour.local_index, neighbour.clone());
         true
     }
 
-    /// Removes a link from the tables. Returns whether it was there.
+    /// Removes a link from the tables. Returns whether it was there, so that only one of two callers announces its end.
     pub(crate) fn take_out_of_service(&self, neighbour: &Neighbour) -> bool {
         write(&self.sessions).remove(&neighbour.local_index);
         let mut linked = write(&self.linked);
@@ -194,19 +198,19 @@ impl NodeState {
         write(&self.neighbours).remove(&neighbour.id).is_some()
     }
 
-    /// The neighbour with this address, over the best of the links to it.
+    /// The best link to the neighbour with this address: one that is not suspect if there is one, or else the oldest.
     pub(crate) fn linked_to(&self, address: &Address) -> Option<Arc<Neighbour>> {
         let linked = read(&self.linked);
         let usable = linked.get(address)?.iter().filter(|link| link.is_in_service() && !link.is_away());
         usable.min_by_key(|link| (link.is_suspect(), link.id)).cloned()
     }
 
-    /// Refuses new work from now on.
+    /// Refuses new messages from now on.
     pub(crate) fn begin_stop(&self) {
         self.stopping.store(true, Relaxed);
     }
 
-    /// Ends every task at its next await.
+    /// Ends every task at its next await, and wakes all callers that wait.
     pub(crate) fn end(&self) {
         self.begin_stop();
         *self.stopped.write() = true;
@@ -226,7 +230,8 @@ impl NodeState {
     }
 }
 
-/// Locks, also after a panic of another holder: what these locks guard is whole after every statement.
+/// Locks a mutex even after a panic of another holder: the data behind these locks is consistent after every statement,
+/// so poisoning would only spread the fault.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

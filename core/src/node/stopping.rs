@@ -1,27 +1,27 @@
-//! How a node ends, by itself or because it is stopped.
+//! The end of a node, by itself or on request.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
 
-/// How long [`Node::stop`] waits for what is under way to be delivered.
+/// The time that [`Node::stop`] grants to messages under way.
 const FLUSH: Duration = Duration::from_secs(2);
-/// How long it waits for the acknowledgements that it owes: a little more than one may be delayed.
+/// The time that it grants to acknowledgements that are due: a little more than one may be delayed.
 const OWED: Duration = Duration::from_millis(30);
-/// How long it waits for its tasks to end, and how long for its netmods to close.
+/// The time that it grants to its tasks, and again to its netmods, until they are closed.
 const END: Duration = Duration::from_millis(500);
 
 impl Node {
-    /// Stops the node: takes no new work, gives what is under way up to 2 s to be delivered, says goodbye to the
-    /// neighbours, and ends, after 5 s at most. What waits in mailboxes can still be received. When the future is
-    /// dropped, stopping goes on with the next call, or when the last handle of the node is dropped.
+    /// Stops the node: refuses new messages, grants those under way up to 2 s, sends a goodbye to the neighbours, and
+    /// ends after 5 s at most. Messages in mailboxes can still be received. When the future is dropped, stopping
+    /// continues with the next call, or when the last handle of the node is dropped.
     ///
-    /// Returns what is left unfinished.
+    /// Returns the counts of unfinished work.
     pub async fn stop(&self) -> Unfinished {
         let shared = &self.shared;
         shared.begin_stop();
-        // A node that has failed has taken its leave, and nothing of it goes on.
+        // A node that has failed has sent its goodbyes already, and none of its tasks would finish the rest.
         if self.failure().is_none() {
             self.finish_work().await;
             leaving::leave(shared).await;
@@ -35,29 +35,30 @@ impl Node {
         unfinished
     }
 
-    /// Lets what is under way be delivered, and what has come be acknowledged, as far as that takes no more than a while.
+    /// Waits, for a bounded time, until messages under way are delivered and received ones acknowledged.
     async fn finish_work(&self) {
         let shared = &self.shared;
         self.flush().await;
         if !read(&shared.neighbours).is_empty() {
-            // What has just come is acknowledged within this time.
+            // The packets that have just arrived are acknowledged within this time, so that their senders do not repeat
+            // them.
             crate::rt::sleep(OWED).await;
         }
     }
 
-    /// Why the node has ended by itself; `None` while it runs, and when it was stopped.
+    /// The error with which the node has ended by itself; `None` while it runs, and when it was stopped.
     pub fn failure(&self) -> Option<NodeFailure> {
         self.shared.failure.read().clone()
     }
 
-    /// Waits until the node has ended by itself, for as long as it does not. A node that is stopped does not fail. Whoever runs a
-    /// node waits for this beside its own work: a node that has failed sends and receives nothing any more.
+    /// Waits until the node fails, for ever if it does not; a node that is stopped does not fail. A program that runs a
+    /// node should wait for this beside its own work, since a node that has failed sends and receives nothing.
     pub async fn failed(&self) -> NodeFailure {
         self.shared.failure.when(Clone::clone).await
     }
 
-    /// Waits until nothing is under way any more, 2 s at most. What the recipient has and its application has not taken is not
-    /// waited for.
+    /// Waits up to 2 s until nothing is under way. Messages that only wait for the recipient's application are not
+    /// waited for, because that may take any time.
     pub(crate) async fn flush(&self) {
         let flushed = async {
             while self.shared.conversations.is_under_way(&self.shared) {
@@ -67,7 +68,7 @@ impl Node {
         crate::rt::timeout(FLUSH, flushed).await;
     }
 
-    /// What would be lost if the node stopped now.
+    /// The counts of messages that would be lost if the node stopped now.
     pub fn unfinished(&self) -> Unfinished {
         let mailboxes: Vec<Mailbox> = read(&self.shared.mailboxes).values().cloned().collect();
         Unfinished {

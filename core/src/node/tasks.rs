@@ -1,5 +1,7 @@
-//! The tasks of a node, and what a panic in one of them means: a netmod's is an error of that netmod, a neighbour's ends that
-//! link, and one in a task that the node cannot do without ends the node, with an error that [`Node`](super::Node) shows.
+//! The tasks of a node, and the effect of a panic in each. A panic in a netmod becomes an error of that netmod, and one
+//! in a neighbour's task ends that link. One in a task that the node cannot do without ends the node with an error,
+//! since a node that runs on without its router would drop messages without a sign.
+//! [`Node::failed`](super::Node::failed) reports it.
 
 pub(crate) mod housekeeping;
 pub(crate) mod peering;
@@ -21,21 +23,21 @@ use crate::rt::{self, JoinHandle};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node has ended: its {task} panicked: {message}")]
 pub struct NodeFailure {
-    /// Which task.
+    /// The name of the task.
     pub task: &'static str,
-    /// What it said.
+    /// The message of the panic.
     pub message: String,
 }
 
-/// The tasks of a node, and what ends each of them.
+/// The running tasks, each with the handle that aborts it.
 #[derive(Default)]
 pub(super) struct Tasks {
     running: Vec<(AbortHandle, JoinHandle<()>)>,
     ended: bool,
 }
 
-/// The output of `future`, or the message of its panic. What it shares with others must be whole after every statement, as
-/// it is behind the locks of a node.
+/// The output of `future`, or the message of its panic. The data that it shares with others must be consistent after
+/// every statement, as it is behind the locks of a node.
 pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(future).catch_unwind().await.map_err(|panic| message(&*panic))
 }
@@ -47,12 +49,12 @@ pub(crate) fn caught_in<T>(function: impl FnOnce() -> T) -> Result<T, String> {
 
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it did not say why".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 impl NodeState {
-    /// Runs a task that the node cannot do without, until it ends or the node does. A node that has ended begins nothing.
+    /// Runs a task that the node cannot do without, until it ends or the node does. A node that has ended starts no
+    /// task.
     pub(crate) fn spawn_vital(
         self: &Arc<Self>,
         task: &'static str,
@@ -62,8 +64,8 @@ impl NodeState {
         self.spawn(Box::pin(future), move |message| async move { shared.fail(task, message).await });
     }
 
-    /// Runs `future` until it ends or the node does; when it panics, what `panicked` makes of that comes after. It is in a box,
-    /// because some of these futures are large, and what is around one would be moved with it.
+    /// Runs `future` until it ends or the node does; after a panic, the future that `panicked` returns. The future is
+    /// boxed because some are large, and each wrapper around an unboxed one would move it.
     pub(crate) fn spawn<R: Future<Output = ()> + Send>(
         self: &Arc<Self>,
         future: BoxFuture<'static, ()>,
@@ -74,7 +76,8 @@ impl NodeState {
                 panicked(message).await;
             }
         };
-        // Each task has an end of its own: a place where all look would be fought over at every poll.
+        // Each task has an abort handle of its own, since one flag for all would be contended at every poll of every
+        // task.
         let (supervised, end) = abortable(supervised);
         let mut tasks = lock(&self.tasks);
         if tasks.ended {
@@ -82,13 +85,14 @@ impl NodeState {
         }
         tasks.running.retain(|(_, task)| !task.is_finished());
         let task = rt::spawn(async move {
-            // Ended or done is the same here.
+            // The result differs only in whether the task ended or was aborted, which makes no difference here.
             let _ = supervised.await;
         });
         tasks.running.push((end, task));
     }
 
-    /// Ends the node because of a panic. Its neighbours hear that it goes, if that can still be said.
+    /// Ends the node because of a panic. Its neighbours get a goodbye if that is still possible, so that they do not
+    /// wait for it.
     async fn fail(&self, task: &'static str, message: String) {
         let failure = NodeFailure { task, message };
         tracing::error!(%failure, "this is a fault of the program: please report it with the lines before");
@@ -97,18 +101,18 @@ impl NodeState {
         self.end();
     }
 
-    /// Ends every task at its next await.
+    /// Aborts every task at its next await.
     pub(super) fn end_tasks(&self) {
         let ends: Vec<_> = {
             let mut tasks = lock(&self.tasks);
             tasks.ended = true;
             tasks.running.iter().map(|(end, _)| end.clone()).collect()
         };
-        // Whoever is woken finds no lock taken.
+        // After the lock is released: an abort wakes the task, which may take the lock itself.
         ends.iter().for_each(AbortHandle::abort);
     }
 
-    /// Waits until every task is gone.
+    /// Waits until every task has ended.
     pub(crate) async fn join(&self) {
         let tasks = std::mem::take(&mut lock(&self.tasks).running);
         for (_, task) in tasks {
@@ -133,7 +137,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
-    fn what_a_task_says_when_it_panics_is_why_the_node_ends() {
+    fn the_message_of_a_panic_is_the_reason_of_the_end_of_the_node() {
         futures::executor::block_on(async {
             let config =
                 NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
@@ -146,7 +150,7 @@ mod tests {
                 "the node has ended: its task of the test panicked: a fault of the test"
             );
             shared.stopped.when(|stopped| stopped.then_some(())).await;
-            // Both are gone.
+            // Both tasks have ended.
             shared.join().await;
             shared.spawn_vital("late task", async { unreachable!("a node that has ended begins nothing") });
             assert!(lock(&shared.tasks).running.is_empty());

@@ -1,12 +1,14 @@
-//! One conversation at work: what arrives goes into the mailbox, what is queued goes out.
+//! A conversation at work: received messages go into the mailbox, queued messages into packets.
 
 use super::*;
 
-/// Messages that the mailbox takes of a sender that has not yet shown that it hears what is sent to its address. A message there
-/// takes some 150 bytes beside its body, and four in the packet that brought it: those of an invented sender stay as they came.
+/// Messages in the mailbox from a sender that has not proved yet that it receives packets at its address. A message
+/// there occupies some 150 bytes beside its body, and four in the packet that brought it, so messages of an invented
+/// sender stay in their packets.
 const UNPROVEN_MESSAGES: usize = 16;
 
-/// What is left to do once no lock is held: whoever waits for it may look at anything when it is woken.
+/// The effects of a step that wake others. They run after all locks are released, because a woken application may call
+/// the node at once.
 #[derive(Default)]
 pub(super) struct DeferredEffects {
     outcomes: Vec<(Vec<OutcomeSender>, Result<Receipt, SendError>)>,
@@ -18,7 +20,7 @@ impl DeferredEffects {
     pub(super) fn run(self, shared: &NodeState, entry: &ConversationEntry) {
         for (waiters, fate) in self.outcomes {
             for waiter in waiters {
-                // Who asked may have gone.
+                // The receiver of the reply may have been dropped.
                 waiter.send(fate.clone());
             }
         }
@@ -31,8 +33,8 @@ impl DeferredEffects {
     }
 }
 
-/// Messages between the conversation and the mailbox. However that ends, what is left goes back, and others may deliver: the
-/// application's waker may panic.
+/// Messages on their way from the state machine to the mailbox. Its drop returns those that are left and lets other
+/// threads deliver, because the waker of an application may panic midway.
 struct DeliveryBatch<'a> {
     entry: &'a ConversationEntry,
     batch: Vec<Message>,
@@ -42,7 +44,7 @@ impl Drop for DeliveryBatch<'_> {
     fn drop(&mut self) {
         let mut state = lock(&self.entry.state);
         state.delivering = false;
-        // Before those that are there still: they came later.
+        // Put in front of those that are there, since those arrived later.
         self.batch.drain(..).rev().for_each(|message| state.held.push_front(message));
     }
 }
@@ -66,8 +68,8 @@ impl ConversationEntry {
                 .is_none_or(|mailbox| mailbox.is_empty_from(self.peer()))
     }
 
-    /// Moves what has arrived in order into the application's mailbox, as far as that has room. One thread at a time does, so
-    /// that the order stays; no lock is held while the application is woken.
+    /// Moves received messages in their order into the mailbox as far as it has room. Only one thread at a time does
+    /// so, so that the order is kept; no lock is held while the application is woken.
     pub(super) fn deliver(&self, shared: &NodeState) {
         let Some(mailbox) = read(&shared.mailboxes).get(self.local()).cloned() else { return };
         loop {
@@ -75,7 +77,7 @@ impl ConversationEntry {
             {
                 let mut state = lock(&self.state);
                 if state.gone || std::mem::replace(&mut state.delivering, true) {
-                    // Who delivers looks again before it is done.
+                    // The thread that delivers looks again before it ends.
                     return;
                 }
                 self.collect(&mailbox, &mut state, &mut batch);
@@ -93,17 +95,18 @@ impl ConversationEntry {
             let arrived = count - batch.len();
             shared.stats.count(Counter::MessagesReceived, arrived as u64);
             events.into_iter().take(arrived).for_each(|event| shared.publish(event));
-            // Too long for the room that there is, or the mailbox is closed.
+            // A message is too long for the room that is left, or the mailbox is closed.
             let is_refused = !batch.is_empty();
             drop(delivering);
-            // Unless that was asked before, something may have been taken just before the report: then it is tried once more.
+            // A message may have been taken just before the report was requested. Then the delivery is tried once more,
+            // or else nothing would wake it.
             if is_refused && mailbox.report_room(self.peer()) && arrived == 0 {
                 return;
             }
         }
     }
 
-    /// What the mailbox has room for.
+    /// Takes the messages for which the mailbox has room.
     fn collect(&self, mailbox: &Mailbox, state: &mut EntryState, batch: &mut Vec<Message>) {
         let most = if state.conversation.is_proven() { usize::MAX } else { UNPROVEN_MESSAGES };
         let mut bytes = 0;
@@ -112,7 +115,7 @@ impl ConversationEntry {
             let Some(next) = next.or_else(|| state.conversation.next_bytes()) else { return };
             if !mailbox.has_room(self.peer(), most, batch.len(), bytes + next) {
                 mailbox.report_room(self.peer());
-                // Somebody may have made room between the two lines above.
+                // Room may have been made between the two statements above.
                 if !mailbox.has_room(self.peer(), most, batch.len(), bytes + next) {
                     return;
                 }
@@ -125,7 +128,7 @@ impl ConversationEntry {
         }
     }
 
-    /// Sends what the conversation has to say, up to a portion. Returns whether there is more.
+    /// Sends up to a portion of the packets that the conversation has to send. Returns whether it has more.
     pub(crate) fn pump(self: &Arc<Self>, shared: &NodeState, work: &mut DeferredWork) -> bool {
         let hop = route(shared, self.peer()).filter(|hop| !hop.best().makes_wait(self));
         let now = shared.now();
@@ -151,7 +154,8 @@ impl ConversationEntry {
         }
         let score = state.via.zip(state.conversation.outcome(now));
         let after = self.settle(shared, &mut state);
-        // What is due but has to wait stays due: it must not keep the timers busy.
+        // A packet that cannot be sent yet stays due. A later deadline keeps the timers from firing for it all the
+        // time.
         let soonest = if waits { now + WAITING } else { Time::ZERO };
         let deadline = state.conversation.next_deadline().map(|deadline| deadline.max(soonest));
         let deadline = deadline.filter(|deadline| state.registers(*deadline));
@@ -166,7 +170,7 @@ impl ConversationEntry {
         sent == PORTION
     }
 
-    /// What has become of messages, to be told once the lock is released.
+    /// Collects the outcomes of messages, to be reported once the lock is released.
     fn settle(&self, shared: &NodeState, state: &mut EntryState) -> DeferredEffects {
         let mut after = DeferredEffects::default();
         while let Some(event) = state.conversation.poll_event() {
@@ -197,8 +201,8 @@ impl ConversationEntry {
         after
     }
 
-    /// Lets the timers know of an earlier deadline. A later one is found when the earlier has come. The timers are locked
-    /// first, so that their task is woken when both locks are released.
+    /// Registers an earlier deadline with the timers. A later one is found when the earlier has come. The timers are
+    /// locked first, so that their task is woken after both locks are released.
     fn register_at(&self, shared: &NodeState, deadline: Time) {
         let mut timers = shared.conversations.timers.write();
         let mut state = lock(&self.state);
@@ -212,7 +216,7 @@ impl ConversationEntry {
         state.registered = Some(deadline);
     }
 
-    /// Takes a message for sending. Gives the body back when the queue is full.
+    /// Queues a message for sending. It is returned when the queue is full.
     pub(crate) fn try_queue(&self, shared: &NodeState, message: Outgoing) -> Result<MessageId, Outgoing> {
         let now = shared.now();
         let mut state = lock(&self.state);
@@ -234,12 +238,12 @@ impl ConversationEntry {
         }
     }
 
-    /// Has the timers' task send what was queued here.
+    /// Makes the task of the conversations send the queued messages.
     pub(crate) fn wake_pump(&self, shared: &NodeState) {
         self.register_at(shared, shared.now());
     }
 
-    fn room_or_none(&self) -> &Notify<u64> {
+    fn room_notify(&self) -> &Notify<u64> {
         self.room.get_or_init(Box::default)
     }
 
@@ -249,17 +253,17 @@ impl ConversationEntry {
         }
     }
 
-    /// The count that moves on when there is room again.
+    /// The count that increases when there is room again.
     pub(crate) fn room_count(&self) -> u64 {
-        *self.room_or_none().read()
+        *self.room_notify().read()
     }
 
-    /// Waits until there is room again after `seen`.
+    /// Waits until there is room again after the count was `seen`.
     pub(crate) async fn room_after(&self, seen: u64) {
-        self.room_or_none().when(|count| (*count != seen).then_some(())).await;
+        self.room_notify().when(|count| (*count != seen).then_some(())).await;
     }
 
-    /// What will become of a message that was taken for sending.
+    /// The state of the delivery of a message that was queued here.
     pub(crate) fn delivery_state(&self, id: MessageId) -> DeliveryState {
         let mut state = lock(&self.state);
         if state.conversation.is_pending(&id) {
@@ -279,7 +283,7 @@ impl ConversationEntry {
             state.closed = true;
             state.take_all_waiters()
         };
-        // Those who waited are woken by it.
+        // Dropping the channels wakes the applications that wait, so it comes after the lock.
         drop(receipts);
         self.announce_room();
     }

@@ -1,15 +1,15 @@
-//! The room for what senders have begun and applications have not taken: one bound for all.
+//! The memory budget of messages that senders have started and applications have not taken: one bound for all.
 //!
-//! Each sender has credit of its own, but whoever can invent senders could have each of them fill it. So all together have
-//! [`Limits::reassembly`](super::Limits::reassembly) bytes, and what the links of one host bring may take no more than is left
-//! beside it (the dynamic threshold of shared-memory switches: Choudhury and Hahne, 1998): a host that floods gets half of all, two
-//! a third each, the hosts of one network four fifths, and what comes from elsewhere finds room. A configured neighbour counts as
-//! a host of its own.
+//! Each sender has credit of its own, but a node that invents source addresses could fill the credit of each. So all
+//! senders together have [`Limits::reassembly`](super::Limits::reassembly) bytes, and those behind the links of one
+//! host may occupy at most as much as is left beside them (the dynamic threshold of shared-memory switches: Choudhury
+//! and Hahne, 1998). A host that floods gets half of all, two get a third each, the hosts of one network four fifths,
+//! so that senders elsewhere always find room. A configured neighbour counts as a host of its own.
 //!
-//! Where a host's room is used up, conversations that it brought make room for others, those first that have been silent the
-//! longest. Nothing is lost by it: no message has a receipt before an application has it, and its sender, meeting a
-//! conversation that does not know it, sends it again. Where nothing can make room, what comes is not acknowledged, and comes
-//! again.
+//! When the share of a host is used up, conversations that it brought are removed, those with the longest silence
+//! first. Nothing is lost, because no message has a receipt before an application has it, and its sender repeats it to
+//! a conversation that does not know it. When nothing can be removed, packets are not acknowledged, so that their
+//! sender repeats them later.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,27 +17,27 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::*;
 use crate::types::MAX_MESSAGE;
 
-/// Once there is no room, so much of all is freed.
+/// The fraction of the budget that is freed at once, so that the search is not repeated for every packet.
 const SHARE: usize = 8;
-/// The hosts of one network may bring so many times what is left beside them.
+/// The hosts of one network may occupy this many times what is left beside them.
 const NETWORK: usize = 4;
-/// The least that there is for all, in messages of the greatest length: one of them has to come whole over one neighbour.
+/// The least budget, in messages of the greatest length. One of them has to fit into the share of one host.
 const LEAST: usize = 3;
 
-/// To look at all conversations is dear. Where it freed less than it should, no packet of the same neighbour has it done again for
-/// so long: what has no room meanwhile comes again.
+/// The pause after a search that freed too little. A search visits all conversations, so packets of the same host cause
+/// none meanwhile, and those without room are repeated by their sender.
 const BARREN: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// See the [module's page](self).
 pub(super) struct MemoryBudget {
     limit: usize,
     used: AtomicUsize,
-    /// Hosts whose conversations could not make enough room, and since when.
+    /// Hosts whose last search freed too little, and the time of it.
     barren: Mutex<BTreeMap<u64, Time>>,
     brought: Mutex<UsageByOrigin>,
 }
 
-/// What a conversation was counted with, and on which account.
+/// The bytes that a conversation was charged with, and the account that they were charged to.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Charge {
     bytes: usize,
@@ -85,10 +85,10 @@ impl MemoryBudget {
         }
     }
 
-    /// Bytes that may come yet from one host.
+    /// Bytes that may still arrive from one host.
     pub(super) fn left(&self, from: Location) -> usize {
         let left = self.limit.saturating_sub(self.used.load(Relaxed));
-        // Far from the bound nobody needs to know who brought what.
+        // Far from the bound the shares make no difference, so the lock is avoided.
         let plenty = self.limit / 2;
         if left >= self.limit - plenty / 2 {
             return plenty / 4;
@@ -98,7 +98,7 @@ impl MemoryBudget {
         host.min(left.saturating_mul(NETWORK).saturating_sub(of_network)) / 2
     }
 
-    /// Counts what a conversation holds now.
+    /// Charges the bytes that a conversation holds now, in place of its last charge.
     pub(super) fn charge(&self, state: &mut EntryState) {
         let in_hand: usize = state.held.iter().map(|message| message.body.len()).sum();
         let bytes = if state.gone { 0 } else { state.conversation.held_bytes() + in_hand };
@@ -116,14 +116,14 @@ impl MemoryBudget {
         self.used.fetch_sub(before.bytes, Relaxed);
     }
 
-    /// Whether a look at all conversations may make room for this host.
+    /// Whether a search for conversations of this host is due.
     fn is_worth_a_look(&self, now: Time, from: Location) -> bool {
         let mut barren = lock(&self.barren);
         barren.retain(|_, since| now.since(*since) < BARREN);
         !barren.contains_key(&from.host)
     }
 
-    /// A conversation is dropped.
+    /// Marks a conversation as removed and returns its bytes.
     pub(super) fn release(&self, entry: &ConversationEntry) {
         let mut state = lock(&entry.state);
         state.gone = true;
@@ -137,7 +137,8 @@ impl MemoryBudget {
 }
 
 impl Conversations {
-    /// Has conversations that a host brought make room for others of the same; those too whose host has no link any more.
+    /// Removes conversations of a host to make room for others of the same host. Those of hosts without a link any more
+    /// are removed too.
     pub(super) fn make_room(&self, shared: &NodeState, from: Location) {
         let now = shared.now();
         if self.budget.is_worth_a_look(now, from) && !self.make_room_at(shared, now, from) {
@@ -145,26 +146,30 @@ impl Conversations {
         }
     }
 
-    /// Looks at all conversations. Returns whether that freed as much as it should.
+    /// Searches all conversations. Returns whether that freed as much as it should.
     fn make_room_at(&self, shared: &NodeState, now: Time, from: Location) -> bool {
         let mut all = write(&self.by_ends);
         let linked: BTreeSet<u64> =
             read(&shared.neighbours).values().map(|neighbour| neighbour.origin().host).collect();
-        let mut victims: Vec<(bool, Time, Arc<ConversationKey>)> = all
+        let mut removable: Vec<(bool, Time, Arc<ConversationKey>)> = all
             .iter()
             .filter_map(|(key, entry)| {
                 let state = lock(&entry.state);
                 let Charge { bytes, from: brought } = state.charge;
                 let orphan = !linked.contains(&brought.host);
                 let free = state.is_free();
-                let victim = bytes > 0 && free && (brought.host == from.host || orphan);
-                (victim && state.conversation.may_restart(now)).then_some((!orphan, state.used, key.clone()))
+                let is_removable = bytes > 0 && free && (brought.host == from.host || orphan);
+                (is_removable && state.conversation.may_restart(now)).then_some((
+                    !orphan,
+                    state.used,
+                    key.clone(),
+                ))
             })
             .collect();
-        victims.sort_unstable();
+        removable.sort_unstable();
         let (mut dropped, before) = (0, self.budget.used.load(Relaxed));
         let is_enough = || before.saturating_sub(self.budget.used.load(Relaxed)) >= self.budget.limit / SHARE;
-        for (.., key) in victims {
+        for (.., key) in removable {
             if is_enough() {
                 break;
             }

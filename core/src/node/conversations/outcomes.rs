@@ -1,9 +1,9 @@
-//! What becomes of the messages that a conversation sends, for those that ask. There is nothing of it while nothing was sent and
-//! none has expired.
+//! The outcomes of sent messages, for the applications that wait for them. Most conversations have no such state, since
+//! it is created by the first wait or the first expiry.
 
 use super::*;
 
-/// Runs of expired messages that a conversation remembers.
+/// Ranges of expired messages that a conversation remembers.
 const EXPIRED: usize = 1024;
 
 pub(super) type OutcomeSender = crate::node::reply::Reply<Result<Receipt, SendError>>;
@@ -11,15 +11,15 @@ pub(super) type OutcomeSender = crate::node::reply::Reply<Result<Receipt, SendEr
 /// See the module.
 #[derive(Default)]
 pub(super) struct DeliveryOutcomes {
-    /// Who waits to hear of which message.
+    /// The channels on which applications wait, by message.
     waiters: HashMap<MessageId, Vec<OutcomeSender>>,
-    /// The last messages that expired, so that who asks late learns it: first and last of those that follow on
-    /// one another.
+    /// The last messages that expired, as ranges of identifiers with first and last, so that an application that waits
+    /// later still learns of it.
     expired: VecDeque<(u128, u128)>,
 }
 
 impl DeliveryOutcomes {
-    /// Whether something waits for its word.
+    /// Whether an application waits for an outcome.
     pub(super) fn are_awaited(&self) -> bool {
         !self.waiters.is_empty()
     }
@@ -39,20 +39,20 @@ impl DeliveryOutcomes {
 }
 
 impl EntryState {
-    /// Waits for the fate of a message.
+    /// Adds a channel for the outcome of a message.
     pub(super) fn await_outcome(&mut self, id: MessageId, waiter: OutcomeSender) {
         let waiters = self.outcomes.get_or_insert_default().waiters.entry(id).or_default();
-        // Who has lost patience and asks again must not pile up.
+        // Removed here, so that an application that gives up and waits again and again does not accumulate channels.
         waiters.retain(|waiter| !waiter.is_canceled());
         waiters.push(waiter);
     }
 
-    /// Those that wait for the fate of a message, which is known now.
+    /// Takes the channels that wait for this message, whose outcome is known now.
     pub(super) fn take_waiters(&mut self, id: &MessageId) -> Option<Vec<OutcomeSender>> {
         self.outcomes.as_mut()?.waiters.remove(id)
     }
 
-    /// Those that wait for the fate of any message.
+    /// Takes the channels that wait for any message.
     pub(super) fn take_all_waiters(&mut self) -> HashMap<MessageId, Vec<OutcomeSender>> {
         self.outcomes.as_mut().map(|outcomes| std::mem::take(&mut outcomes.waiters)).unwrap_or_default()
     }

@@ -1,9 +1,9 @@
-//! Receipts for what applications have taken.
+//! The receipts for messages that applications have taken.
 
 use super::*;
 
 impl Conversations {
-    /// Gives the receipts for what was taken of this peer's messages, and moves what waits for room into the room that this made.
+    /// Sends the receipts for the taken messages of this peer, and moves further messages into the room that they left.
     pub(super) fn handle_mailbox_change(
         &self,
         shared: &NodeState,
@@ -28,7 +28,7 @@ impl Conversations {
 }
 
 impl ConversationEntry {
-    /// The application has taken these: their sender gets a receipt for all of them.
+    /// Records that the application has taken these messages, so that their sender gets a receipt for all of them.
     fn took(&self, shared: &NodeState, taken: &MessageRanges) {
         if taken.is_empty() {
             return;

@@ -1,23 +1,25 @@
-//! Which conversations stay, and how long.
+//! The retention of conversations: which of them stay, and for how long.
 //!
-//! A conversation that others began costs memory before anything is known of them, and anybody can invent senders. So one
-//! whose peer has not shown that it hears what is sent to its address goes after [`UNPROVEN`] of silence, with all that came
-//! of it: what waits for the application has no receipt, and a sender that is there sends it again. Where there are too many,
-//! the oldest of the host whose links brought most of them gives way, and those with a peer that is known to be there stay.
+//! A conversation that a peer has started costs memory before anything is known of the peer, and any node can invent
+//! source addresses. So a conversation is removed after [`UNPROVEN`] of silence if its peer has not proved that it
+//! receives packets at its address, together with its messages in the mailbox: they have no receipt, so a real sender
+//! repeats them. Where there are too many, the oldest of the host whose links brought most of them is removed, and
+//! those with a proven peer stay.
 
 use super::*;
 
-/// A conversation whose peer has not proven to be there is forgotten after so long without a word.
+/// The silence after which a conversation with an unproven peer is removed.
 const UNPROVEN: Duration = Duration::from_secs(30);
-/// One in which something has begun, and whose peer is there, after this: it begins again with a new incarnation.
+/// The silence after which a conversation with a proven peer and incomplete messages is removed. It starts again with a
+/// new incarnation.
 const BEGUN: Duration = Duration::from_secs(50);
-/// All are looked at for one that is idle at most so often.
+/// The least time between two searches of all conversations for an idle one.
 const LOOK: Duration = Duration::from_secs(1);
-/// So many are looked at in the list of a neighbour before it is given up.
+/// Conversations of one list that are examined before the search ends, so that its cost is bounded.
 const TRIES: usize = 8;
 
-/// Conversations that neighbours have brought, by host, oldest first, and when there was last none that is idle. They are kept
-/// elsewhere: one that has made room for others holds nothing any more.
+/// The conversations that neighbours have brought, by host, oldest first, and the time of the last search that found no
+/// idle one. The references are weak, so that a removed conversation keeps no memory.
 #[derive(Default)]
 pub(super) struct UnprovenConversations {
     brought: HashMap<u64, VecDeque<Weak<ConversationEntry>>>,
@@ -28,14 +30,14 @@ impl UnprovenConversations {
     pub(super) fn note(&mut self, from: Location, entry: &Arc<ConversationEntry>) {
         let all = self.brought.entry(from.host).or_default();
         if all.len() == all.capacity() {
-            // So a list is at most twice as long as there are conversations, and each is looked at a few times.
+            // So the list is at most twice as long as there are conversations, and each is examined a few times only.
             all.retain(|entry| entry.strong_count() > 0);
             all.reserve(all.len().max(4));
         }
         all.push_back(Arc::downgrade(entry));
     }
 
-    /// The oldest of the host whose links brought most.
+    /// Takes the oldest conversation of the host whose links brought most.
     fn oldest(&mut self) -> Option<Arc<ConversationEntry>> {
         loop {
             let (from, all) = self.brought.iter_mut().max_by_key(|(_, all)| all.len())?;
@@ -52,7 +54,7 @@ impl UnprovenConversations {
 }
 
 impl Conversations {
-    /// Has a conversation make place for another. `None` when all are in use.
+    /// Removes one conversation to make a place for another; `None` when all are in use.
     pub(super) fn make_place(
         &self,
         shared: &NodeState,
@@ -68,7 +70,7 @@ impl Conversations {
                 return Some(());
             }
         }
-        // To look at all is dear: a packet may ask for it only now and then.
+        // A search of all conversations is costly, so a packet may cause one only now and then.
         let mut unproven = lock(&self.unproven);
         if from.is_some() && unproven.barren.is_some_and(|last| now.since(last) < LOOK) {
             return None;
@@ -82,7 +84,7 @@ impl Conversations {
         Some(())
     }
 
-    /// Forgets conversations that somebody has begun and that nothing comes of any more.
+    /// Removes the conversations that are over.
     pub(crate) fn sweep(&self, shared: &NodeState) {
         self.sweep_at(shared, shared.now());
     }
@@ -93,7 +95,7 @@ impl Conversations {
             if !entry.may_be_over(now) {
                 continue;
             }
-            // Not while one that has just found it uses it.
+            // Checked again under the lock, since a packet may have used it meanwhile.
             let mut conversations = write(&self.by_ends);
             if entry.is_over(shared, now) {
                 self.budget.release(&entry);
@@ -117,7 +119,8 @@ impl Conversations {
 }
 
 impl ConversationEntry {
-    /// Whether [`Self::is_over`] is worth a closer look.
+    /// A cheap check for whether [`Self::is_over`] is worth its locks. It also releases memory that a silent
+    /// conversation does not need.
     fn may_be_over(&self, now: Time) -> bool {
         let mut state = lock(&self.state);
         let silent = state.conversation.silence(now);
@@ -127,7 +130,7 @@ impl ConversationEntry {
         silent >= UNPROVEN
     }
 
-    /// Whether nothing comes of it any more. What is in the mailbox of one that is unproven is gone then.
+    /// Whether it can be removed. The messages of an unproven peer in the mailbox are dropped by this check.
     fn is_over(&self, shared: &NodeState, now: Time) -> bool {
         if self.give_up_unproven(shared, now, UNPROVEN) {
             return true;
@@ -139,8 +142,8 @@ impl ConversationEntry {
             && state.conversation.may_restart(now)
     }
 
-    /// Whether its peer has not proven to be there and has been silent for so long. Then what waits of it in the mailbox is
-    /// dropped with it: without a receipt nobody was promised anything.
+    /// Whether its peer is unproven and has been silent for so long. If so, its messages in the mailbox are dropped,
+    /// which breaks no promise, since they have no receipt.
     fn give_up_unproven(&self, shared: &NodeState, now: Time, silence: Duration) -> bool {
         let mailbox = read(&shared.mailboxes).get(self.local()).cloned();
         let state = lock(&self.state);

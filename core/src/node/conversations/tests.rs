@@ -1,4 +1,4 @@
-//! What invented senders cost, and that nobody is woken under a lock.
+//! Tests of the cost of invented senders, and of the locks that are free when a waker runs.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
@@ -14,7 +14,7 @@ fn local() -> Address {
     Identity::from_seed(&[1; 32]).address()
 }
 
-/// Counts how often it is woken, and each time finds the conversation's lock, and those that lead to it, free.
+/// A waker that counts its calls, and each time checks that the locks of the conversation and those before it are free.
 struct Free {
     shared: Arc<NodeState>,
     peer: Address,
@@ -36,7 +36,7 @@ impl Wake for Free {
 }
 
 #[test]
-fn whoever_is_woken_finds_every_lock_free() {
+fn wakers_find_every_lock_free() {
     let shared = Arc::new(shared());
     let mut sender = Sender::new(1, local());
     let free = Arc::new(Free { shared: shared.clone(), peer: sender.address(), woken: AtomicUsize::new(0) });
@@ -56,7 +56,7 @@ fn whoever_is_woken_finds_every_lock_free() {
     woken(3);
     assert!(matches!(events.poll_next_unpin(&mut cx), Poll::Ready(Some(_))));
 
-    // A message of ours is delivered, and one expires.
+    // A message of this node is delivered, and one expires.
     let entry = shared.conversations.open(&shared, &local(), &free.peer).unwrap();
     let outgoing = |ttl_ms| Outgoing { ttl_ms, ..Outgoing::new(free.peer, "to be delivered") };
     let expires = entry.try_queue(&shared, outgoing(0)).unwrap_or_else(|_| panic!("there is room"));
@@ -99,10 +99,10 @@ fn message(above: u16, size: usize, out: &mut Vec<u8>) {
     wire::patch_count(at, 1, out);
 }
 
-/// What a packet has around its payload: 36 bytes of a packet's header and 30 of a data frame.
+/// The bytes around a payload: 36 of the packet header and 30 of a data frame.
 const AROUND: usize = 66;
 
-/// A name and what writes the frames.
+/// A name, and the function that writes the frames.
 type Form = (&'static str, fn(&mut Vec<u8>));
 
 const FORMS: [Form; 9] = [
@@ -142,7 +142,7 @@ const FORMS: [Form; 9] = [
     ("the most of a packet", |out| message(1, 1200, out)),
 ];
 
-/// The allocator counts for the whole process, so a test that looks at it has one for itself.
+/// The allocator counts for the whole process, so a test that reads its count runs in a process of its own.
 fn alone(name: &str, test: impl FnOnce()) {
     if std::env::var_os("ROUSE_TEST_ALONE").is_some() {
         return test();
@@ -150,9 +150,9 @@ fn alone(name: &str, test: impl FnOnce()) {
     let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", &format!("node::conversations::tests::{name}"), "--nocapture"]);
     let output = command.env("ROUSE_TEST_ALONE", "1").output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    println!("{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"), "see above");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && stdout.contains("1 passed"), "see above");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back
             let shared = shared();
             let packets: Vec<_> = (0..1000).map(|number| first_packet(number, frames)).collect();
             let bytes: usize = packets.iter().map(|(_, packet)| packet.len() + AROUND).sum();
-            // The router is not there, and its hints pile up to a bound.
+            // There is no router, so its hints accumulate up to their bound before the measurement.
             (0..2000).for_each(|_| {
                 shared.router.hint(super::super::tasks::router::RouterHint::Want { destination: local() })
             });
@@ -188,8 +188,8 @@ fn no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back
 }
 
 #[test]
-fn what_has_made_room_for_others_holds_nothing_any_more() {
-    alone("what_has_made_room_for_others_holds_nothing_any_more", || {
+fn a_conversation_removed_for_others_holds_no_memory() {
+    alone("a_conversation_removed_for_others_holds_no_memory", || {
         let (shared, bound) = (shared(), Limits::default().reassembly);
         let before = crate::allocated();
         for number in 0..12_000 {
@@ -240,7 +240,7 @@ fn a_message_that_an_inbox_refuses_is_delivered_once_something_is_taken() {
     let mailbox = read(&shared.mailboxes).get(&local()).cloned().unwrap();
     let body = Bytes::from(vec![7; 15 << 20]);
     lock(&entry.state).held.extend((0..4).map(|number| from(peer, number, &body)));
-    // Two fit. To try again what does not brings nothing, and ends.
+    // Two fit. Another attempt with the third has no effect, and ends.
     (0..3).for_each(|_| entry.deliver(&shared));
     assert_eq!(lock(&entry.state).held.len(), 2);
     assert!(shared.conversations.mailbox_changes.read().is_empty());
@@ -253,7 +253,7 @@ fn a_message_that_an_inbox_refuses_is_delivered_once_something_is_taken() {
     assert_eq!(lock(&entry.state).held.len(), 1);
 }
 
-/// Panics when it is woken, once.
+/// A waker that panics once.
 #[derive(Default)]
 struct Fault(AtomicUsize);
 
@@ -264,7 +264,7 @@ impl Wake for Fault {
 }
 
 #[test]
-fn a_panic_of_an_application_that_is_woken_keeps_no_message_back() {
+fn a_panic_of_a_woken_application_loses_no_message() {
     for waits_for in ["its inbox", "the mailbox", "events"] {
         let shared = shared();
         let mut sender = Sender::new(1, local());
@@ -291,11 +291,11 @@ fn a_panic_of_an_application_that_is_woken_keeps_no_message_back() {
     }
 }
 
-/// A way into a mailbox: its name, and what puts a message there.
+/// A function that puts a message into a mailbox, and its name.
 type WayIn = (&'static str, fn(&crate::node::Mailbox, Message));
 
 #[test]
-fn a_panic_of_an_application_keeps_no_message_back_whichever_way_it_came() {
+fn a_panic_of_an_application_loses_no_message_on_any_way_into_the_mailbox() {
     let ways: [WayIn; 4] = [
         ("at once", |mailbox, message| _ = mailbox.push(message)),
         ("after a wait", |mailbox, message| _ = mailbox.push_wait(message).now_or_never()),

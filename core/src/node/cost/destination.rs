@@ -1,4 +1,4 @@
-//! A node to which a neighbour sends packets: without tasks and sockets, and with a clock that is set by hand.
+//! A node that receives packets from a neighbour, without tasks and sockets, and with a clock that the test sets.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::node::conversations::Conversations;
 use crate::node::data_path::packets_arrived;
 use crate::types::Outgoing;
 
-/// Addresses to which there is a route.
+/// Addresses with a route.
 const FRIENDS: usize = 16;
-/// Deadlines are looked at as often as this while time passes.
+/// The period in which deadlines are examined while time passes.
 const STEP: Duration = Duration::from_millis(500);
 
-/// Housekeeping is done after so much time at once.
+/// The time that has to pass at once for the housekeeping to run.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 /// A node, one neighbour, and an application that takes every message at once.
@@ -26,10 +26,10 @@ pub struct NodeLayer {
 }
 
 impl NodeLayer {
-    /// A node with the bounds that every node has.
+    /// A node with the default bounds.
     pub fn new() -> Self {
         let shared = Arc::new(idle());
-        // There is no router that would take what it is told.
+        // Closed, because no router takes the events.
         shared.router.close();
         let medium = Arc::new(Medium::new(0, Arc::new(Nowhere::default())));
         let (from, _) = neighbour(&shared, &medium, 1, *HandshakePair::sessions(Cipher::ChaCha).0);
@@ -41,34 +41,34 @@ impl NodeLayer {
         NodeLayer { work: DeferredWork::of(from.origin()), shared, friends, packets: Vec::new() }
     }
 
-    /// Conversations that there may be.
+    /// The bound of conversations.
     pub fn most_conversations() -> usize {
         Limits::default().senders
     }
 
-    /// Whose packets are for the node itself.
+    /// The address of the node, to which its packets are sent.
     pub fn address(&self) -> Address {
         self.shared.identity.address()
     }
 
-    /// One of the addresses to which there is a route.
+    /// One of the addresses with a route.
     pub fn friend(&self, n: u64) -> Address {
         self.friends[n as usize % self.friends.len()]
     }
 
-    /// The number that packets of this source name the conversation with it by; 0 when there is none yet.
+    /// The incarnation that packets of this source name; 0 without a conversation.
     pub fn incarnation(&self, source: &Address) -> u64 {
         self.shared.conversations.incarnation(&self.address(), source).unwrap_or(0)
     }
 
-    /// An application sends a message of so many bytes.
+    /// Sends a message of this many bytes from an application.
     pub fn send(&mut self, to: Address, length: usize) {
-        // A queue that is full is as good.
+        // A full queue is as good for the measurement.
         let _ = crate::node::send::try_send(&self.shared, Outgoing::new(to, vec![7; length]));
         self.pass(Duration::from_millis(1));
     }
 
-    /// Takes a packet (its kind byte first), and does all that follows from it.
+    /// Handles a packet (its kind byte first) to the end.
     pub fn take(&mut self, packet: BytesMut) {
         self.packets.push(packet);
         packets_arrived(&self.shared, &mut self.packets, &mut self.work);
@@ -76,7 +76,7 @@ impl NodeLayer {
         self.read();
     }
 
-    /// The application takes what has come.
+    /// Takes all messages, as an application does.
     fn read(&mut self) {
         let mailboxes = crate::node::state::read(&self.shared.mailboxes);
         for mailbox in mailboxes.values() {
@@ -84,21 +84,21 @@ impl NodeLayer {
         }
     }
 
-    /// Lets time pass, and does all that is due.
+    /// Lets time pass, and does all that is due meanwhile.
     pub fn pass(&mut self, span: Duration) {
         let mut left = span;
         while !left.is_zero() {
             let step = left.min(STEP);
             left -= step;
-            // To a node that began earlier, it is later now.
+            // A node that started earlier has a later time now.
             if let Some(shared) = Arc::get_mut(&mut self.shared) {
                 shared.started = shared.started.checked_sub(step).unwrap_or(shared.started);
             }
-            // The task of the timers does all that is due before it waits for the first time.
+            // The task does all that is due before it waits for the first time.
             assert!(Conversations::run(self.shared.clone()).now_or_never().is_none(), "it has no end");
             self.read();
         }
-        // The housekeeping of a running node comes more often than this.
+        // The housekeeping of a running node has a shorter period than this.
         if span >= HOUSEKEEPING {
             self.shared.conversations.sweep(&self.shared);
             crate::node::tasks::housekeeping::forget_senders(&self.shared);

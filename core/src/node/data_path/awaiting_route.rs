@@ -1,8 +1,8 @@
-//! Answers that wait for their route.
+//! Replies that wait for a route.
 //!
-//! A packet may come over a way whose reverse this node has not heard of yet: the asker was told of this node first. So
-//! what asks for an answer gets it when the route has come, if that is soon. Conversations keep their acknowledgements
-//! themselves, and are woken at the same place, [`route_changed`]; answers to probes wait here, few and not for long.
+//! A request may arrive before this node has a route to its source, because announces of the two spread at different
+//! speeds. So a reply is sent as soon as the route is there, if that is soon. Conversations keep their acknowledgements
+//! themselves, and are woken at the same place, [`route_changed`]; replies to probes wait here, few and briefly.
 #![cfg_attr(
     not(test),
     deny(
@@ -30,22 +30,22 @@ use crate::rt;
 use crate::stats::{Counter, DropCause};
 use crate::time::Time;
 
-/// How long an answer waits. Who asks loses patience sooner or later too.
+/// The time for which a reply waits. It is as long as the source of the request waits for a route itself.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How many wait, and how many of those that were asked for from one host and from one network: a host that invents askers takes
-/// no more, however many links it has.
+/// Replies that may wait: in all, and by host and by network of the neighbour that brought the request. A host that
+/// invents sources occupies no more of them, however many links it has.
 const MOST: usize = 256;
 const MOST_OF_HOST: usize = 64;
 const MOST_OF_NETWORK: usize = 128;
-/// The bytes that wait.
+/// Bytes of the replies that wait.
 const MOST_BYTES: usize = 64 << 10;
 
-/// The answers that wait, in the order in which they came.
+/// The replies that wait, in the order of their deadlines, since each waits equally long.
 pub(crate) struct AwaitingRoute(Notify<VecDeque<QueuedReply>>);
 
 struct QueuedReply {
     to: Address,
-    /// The account of the neighbour that the question came from.
+    /// The account of the neighbour that the request arrived from.
     from: Location,
     packet: Bytes,
     until: Time,
@@ -58,7 +58,7 @@ impl Default for AwaitingRoute {
 }
 
 impl AwaitingRoute {
-    /// Keeps an answer. Returns whether there was room for it.
+    /// Stores a reply. Returns whether there was room for it.
     fn keep(&self, answer: QueuedReply) -> bool {
         let mut waiting = self.0.write();
         let of_host = waiting.iter().filter(|known| known.from.host == answer.from.host).count();
@@ -74,7 +74,7 @@ impl AwaitingRoute {
         room
     }
 
-    /// Takes the answers to one destination.
+    /// Takes the replies to one destination.
     fn take(&self, to: &Address) -> Vec<Bytes> {
         if !self.0.read().iter().any(|known| known.to == *to) {
             return Vec::new();
@@ -86,7 +86,7 @@ impl AwaitingRoute {
         taken.into_iter().map(|known| known.packet).collect()
     }
 
-    /// Drops the answers whose time is up; returns how many.
+    /// Drops the replies whose time has run out; returns their count.
     fn expire(&self, now: Time) -> u64 {
         let mut waiting = self.0.write();
         let mut expired: u64 = 0;
@@ -97,7 +97,7 @@ impl AwaitingRoute {
         expired
     }
 
-    /// The task that counts the answers whose route has not come in time.
+    /// The task that drops and counts the replies whose route has not come in time.
     pub(crate) async fn run(shared: Arc<NodeState>) {
         loop {
             let first =
@@ -109,7 +109,7 @@ impl AwaitingRoute {
     }
 }
 
-/// Sends an answer of this node's own, now or as soon as there is a route to who asked.
+/// Sends a reply of this node, now or as soon as there is a route to its destination.
 pub(crate) fn answer(shared: &NodeState, to: &Address, packet: Bytes, work: &mut DeferredWork) {
     if let Some(hop) = route(shared, to) {
         shared.stats.count(Counter::PacketsOut, 1);
@@ -119,11 +119,11 @@ pub(crate) fn answer(shared: &NodeState, to: &Address, packet: Bytes, work: &mut
     if !shared.awaiting_route.keep(QueuedReply { to: *to, from: work.from, packet, until }) {
         return shared.stats.drop(DropCause::NoRoute);
     }
-    // The route may have come between the two looks, when nothing waited yet.
+    // The route may have been installed between the look-up and the insertion, when no reply waited yet.
     send_waiting(shared, to, work);
 }
 
-/// The route to a destination has come, changed or gone: whatever waits for it is sent.
+/// Handles a route that was installed, changed or removed: all packets that wait for the destination are sent.
 pub(crate) fn route_changed(shared: &NodeState, destination: &Address, work: &mut DeferredWork) {
     {
         let mut changes = shared.fib_changes.write();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_wait_are_bounded_and_no_host_or_network_takes_the_places_of_others() {
+    fn waiting_replies_are_bounded_and_no_host_or_network_uses_the_places_of_others() {
         let awaiting = AwaitingRoute::default();
         assert_eq!((0..1000).filter(|_| awaiting.keep(answer(1, 7, 10))).count(), MOST_OF_HOST);
         let network = (0..10_000).filter(|n| awaiting.keep(answer(2, n % 1000, 10))).count();

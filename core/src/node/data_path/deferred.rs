@@ -1,4 +1,4 @@
-//! Work that a batch of packets defers, so that it is done once for all of them.
+//! Work that the packets of a batch defer, so that it is done once for all of them.
 #![cfg_attr(
     not(test),
     deny(
@@ -17,18 +17,18 @@ use crate::node::neighbour::Neighbour;
 use crate::node::state::NodeState;
 use crate::route::Location;
 
-/// What a batch of packets leaves to be done, once for all of them: links to be flushed, conversations that
-/// have something to say.
+/// The work that a batch of packets defers: links to flush, and conversations to serve. Both cost the same for one
+/// packet and for many, so they are done once at the end of the batch.
 #[derive(Default)]
 pub(crate) struct DeferredWork {
-    /// The account of the neighbour whose packets these are.
+    /// The account of the neighbour that the packets arrived from.
     pub(crate) from: Location,
     neighbours: Vec<Arc<Neighbour>>,
     conversations: Vec<Arc<ConversationEntry>>,
 }
 
 impl DeferredWork {
-    /// The work that packets of a neighbour with this account leave to be done.
+    /// Deferred work for packets of a neighbour with this account.
     pub(crate) fn of(from: Location) -> Self {
         DeferredWork { from, ..DeferredWork::default() }
     }
@@ -45,12 +45,12 @@ impl DeferredWork {
         }
     }
 
-    /// Does what is left to do. Nothing is waited for, so nothing is left half done.
+    /// Does the deferred work. It never waits, so that no future that is dropped leaves it half done.
     pub(crate) fn finish(&mut self, shared: &NodeState) {
         loop {
             let conversations = std::mem::take(&mut self.conversations);
             for conversation in conversations {
-                // A long message goes out in portions, between which others have their turn.
+                // A long message is sent in portions, so that other conversations have their turn between them.
                 if conversation.pump(shared, self) {
                     self.conversations.push(conversation);
                 }

@@ -1,7 +1,7 @@
-//! Ping and trace: packets that ask for an answer.
+//! Ping and trace: packets that request a reply.
 //!
-//! A trace carries its sender's address in clear, and tells it to every relay: who must not be seen to ask, must
-//! not trace.
+//! A trace carries the address of its source in clear to every node on the route, because each of them replies. An
+//! application that must not reveal its interest in a destination must not trace.
 #![cfg_attr(
     not(test),
     deny(
@@ -30,19 +30,20 @@ use crate::time::Time;
 use crate::types::{Hop, PingError, Pong};
 use crate::wire::packet::{self, FLAG_TRACE, HEADER, HOP_LIMIT, Header, Probe, payload};
 
-/// Answers that a node gives per second, at most, and in one go.
+/// Replies that a node sends per second, and at once. Anyone can send probes with a forged source, so that without a
+/// bound this node would amplify a flood.
 const REPLIES_PER_SECOND: u64 = 500;
 const REPLIES_BURST: u32 = 1000;
-/// How long a probe waits for a route.
+/// The time that a probe waits for a route.
 const ROUTE_WAIT: Duration = Duration::from_secs(2);
-/// Probes under way at once.
+/// Probes under way at the same time.
 const MAX_PENDING: usize = 1024;
 
-/// The probes under way, and what may still be answered.
+/// The probes under way, and the allowance for replies.
 #[derive(Default)]
 pub(crate) struct Probes {
     pending: HashMap<u64, PendingProbe>,
-    /// A leaky bucket: the time that the answers given so far still take up, as of `counted`.
+    /// A leaky bucket: the time that the replies sent so far still occupy, as of `counted`.
     owed: Duration,
     counted: Time,
 }
@@ -53,7 +54,7 @@ struct PendingProbe {
     answer: Reply<ProbeReply>,
 }
 
-/// Who answered, and the value that came with it.
+/// The source of a reply, the value in it, and the time of its arrival.
 pub(crate) struct ProbeReply {
     source: Address,
     value: u8,
@@ -74,7 +75,7 @@ impl Probes {
     }
 }
 
-/// Forgets a probe when whoever waits for it goes.
+/// Removes a probe when the future that waits for it is dropped.
 struct ProbeRegistration<'a>(&'a NodeState, u64);
 
 impl Drop for ProbeRegistration<'_> {
@@ -124,7 +125,7 @@ async fn request(
     }
 }
 
-/// A node that has just started has no routes yet: what asks for an answer waits a little for one.
+/// Waits a little for a route, because a node that has just started has none yet.
 async fn wait_for_route(shared: &NodeState, target: &Address, patience: Duration) -> Result<(), PingError> {
     let there = shared.fib_changes.when(|_| route(shared, target).map(|_| ()));
     let stopped = shared.stopped.when(|stopped| stopped.then_some(()));
@@ -135,7 +136,7 @@ async fn wait_for_route(shared: &NodeState, target: &Address, patience: Duration
     }
 }
 
-/// One round trip to the node of `target`.
+/// Measures one round trip to the node of `target`.
 pub(crate) async fn ping(shared: &NodeState, target: &Address, timeout: Duration) -> Result<Pong, PingError> {
     if shared.is_ours(target) {
         return Ok(Pong { rtt_us: 0, hops: 0 });
@@ -145,7 +146,7 @@ pub(crate) async fn ping(shared: &NodeState, target: &Address, timeout: Duration
     Ok(Pong { rtt_us: micros(rtt), hops: answer.value })
 }
 
-/// The node `hop` links on the way to `target`.
+/// Finds the node `hop` links away on the route to `target`.
 pub(crate) async fn trace(
     shared: &NodeState,
     target: &Address,
@@ -165,11 +166,11 @@ fn micros(duration: Duration) -> u64 {
 }
 
 fn random_nonce() -> u64 {
-    // Without randomness probes still work: nonces only tell one's own probes apart.
+    // Without random bytes probes still work, since a nonce only distinguishes the probes of this node.
     getrandom::u64().unwrap_or_default()
 }
 
-/// Takes a probe, or an answer to one of ours.
+/// Handles a probe that arrived, or the reply to one of this node.
 pub(crate) fn arrived(shared: &NodeState, header: &Header, payload: &[u8], work: &mut DeferredWork) {
     let Some(probe) = Probe::read(payload) else {
         return shared.stats.drop(DropCause::MalformedPacket);
@@ -184,7 +185,7 @@ pub(crate) fn arrived(shared: &NodeState, header: &Header, payload: &[u8], work:
     }
 }
 
-/// The hop limit of a trace has run out here.
+/// Replies to a trace whose hop limit ends at this node.
 pub(crate) fn answer_trace(shared: &NodeState, payload: &[u8], work: &mut DeferredWork) {
     match Probe::read(payload) {
         Some(probe) if probe.kind == payload::TRACE => {
@@ -212,7 +213,7 @@ fn answered(shared: &NodeState, probe: Probe) {
         pending.kind == probe.kind && (probe.kind == payload::HOP || pending.target == probe.source)
     });
     if !expected {
-        // Late, or not ours.
+        // The reply is late, or the probe was not sent by this node.
         return shared.stats.drop(DropCause::Duplicate);
     }
     let pending = probes.pending.remove(&probe.nonce);

@@ -22,10 +22,11 @@ use crate::node::state::NodeState;
 use crate::stats::{Counter, DropCause};
 use crate::wire::packet::{self, HEADER, Header, payload};
 
-/// Packets whose routes are looked up together: the look-ups of a large table wait for memory, and so wait at once.
+/// Packets whose routes are looked up together. A look-up in a large table waits for memory, and look-ups that are
+/// issued together wait at the same time.
 const TOGETHER: usize = 64;
 
-/// Takes the packets of one batch (each with its kind byte first) that a neighbour has sent.
+/// Handles the packets of one batch (each with its kind byte first) that a neighbour has sent.
 pub(crate) fn packets_arrived(shared: &NodeState, packets: &mut Vec<BytesMut>, work: &mut DeferredWork) {
     let routes = shared.fib.snapshot();
     let mut forwarded = 0u64;
@@ -38,16 +39,17 @@ pub(crate) fn packets_arrived(shared: &NodeState, packets: &mut Vec<BytesMut>, w
                 words |= word;
             }
         }
-        // Only so that they are read.
+        // The words are used, or else the compiler would remove the reads.
         std::hint::black_box(words);
         let mut routed = [None; TOGETHER];
         for ((packet, found), hash) in packets.iter().zip(&mut routed).zip(hashes) {
             *found = packet::destination(packet).and_then(|to| routes.get_hashed(hash, &to));
         }
-        // The queue that the last packet went into: most of a batch goes the same way.
+        // The queue that the last packet was put into stays locked, since most packets of a batch leave over the same
+        // link.
         let mut open: Option<(&Arc<Neighbour>, PushGuard<'_>)> = None;
         for (mut packet, found) in packets.drain(..packets.len().min(TOGETHER)).zip(routed) {
-            // What is for us has no route.
+            // A packet for this node has no route, and is handled with no queue locked.
             let Some((found, (header, hop_limit))) = found.zip(onward(&packet)) else {
                 open = None;
                 packet_arrived(shared, packet, work);
@@ -63,7 +65,7 @@ pub(crate) fn packets_arrived(shared: &NodeState, packets: &mut Vec<BytesMut>, w
             let queue = match &mut open {
                 Some((known, queue)) if Arc::ptr_eq(known, next) => queue,
                 _ => {
-                    // One at a time.
+                    // One queue is locked at a time, so that two batches cannot wait for each other.
                     drop(open.take());
                     work.flush_later(next);
                     &mut open.insert((next, next.pushing())).1
@@ -76,14 +78,14 @@ pub(crate) fn packets_arrived(shared: &NodeState, packets: &mut Vec<BytesMut>, w
     shared.stats.count(Counter::PacketsForwarded, forwarded);
 }
 
-/// The header of a packet that may go on, and the hop limit it goes on with.
+/// The header of a packet that may be forwarded, and the hop limit that it is forwarded with.
 fn onward(packet: &[u8]) -> Option<(Header, u8)> {
     let header = packet::read_header(packet)?;
     let hop_limit = header.hop_limit.checked_sub(1).filter(|left| *left > 0)?;
     Some((header, hop_limit))
 }
 
-/// Takes a packet that does not go on: it is for us, or has come as far as it may, or there is no route.
+/// Handles a packet that is not forwarded: it is for this node, its hop limit ends here, or there is no route.
 fn packet_arrived(shared: &NodeState, packet: BytesMut, work: &mut DeferredWork) {
     let Some(header) = packet::read_header(&packet) else {
         return shared.stats.drop(DropCause::MalformedPacket);
@@ -93,7 +95,7 @@ fn packet_arrived(shared: &NodeState, packet: BytesMut, work: &mut DeferredWork)
         return payload_arrived(shared, &header, packet.freeze().slice(HEADER..), work);
     }
     if header.hop_limit > 1 {
-        // Unless the route has come since the batch was looked up.
+        // A route may have been installed since the snapshot of the batch.
         let Some(hop) = route(shared, &header.destination) else {
             return shared.stats.drop(DropCause::NoRoute);
         };

@@ -23,8 +23,8 @@ use crate::node::state::fib::{FibRoute, NextHops};
 use crate::stats::{Counter, DropCause};
 use crate::wire::packet::{self, HEADER, HOP_LIMIT};
 
-/// The route to a destination, if there is one. A neighbour is reached over its own link from the moment that this is in
-/// service, also before the router has heard its announce: that leads straight there, and cannot loop.
+/// The route to a destination, if there is one. A neighbour is reached over its own link as soon as that is in service,
+/// even before the router has received its announce: the direct route cannot loop, so it needs no check.
 pub(crate) fn route(shared: &NodeState, destination: &Address) -> Option<FibRoute> {
     shared.fib.get(destination).or_else(|| {
         let next = shared.linked_to(destination)?;
@@ -33,6 +33,8 @@ pub(crate) fn route(shared: &NodeState, destination: &Address) -> Option<FibRout
     })
 }
 
+/// Puts a packet into the queue of the next link. It is counted as dropped where it is longer than the link carries,
+/// because a packet is never fragmented on the way.
 pub(crate) fn hand_over(
     shared: &NodeState,
     hop: &FibRoute,
@@ -48,7 +50,7 @@ pub(crate) fn hand_over(
     work.flush_later(next);
 }
 
-/// Sends a packet of our own, whose payload `write` appends. Returns whether there was a route.
+/// Sends a packet of this node, whose payload `write` appends. Returns whether there was a route.
 pub(crate) fn originate(
     shared: &NodeState,
     destination: &Address,
@@ -66,7 +68,8 @@ pub(crate) fn originate(
     true
 }
 
-/// Sends one more packet of a conversation, if it has one. `fill` appends the payload, at most as long as it is told.
+/// Sends one more packet of a conversation, if it has one. `fill` appends a payload of at most the length that it is
+/// given.
 pub(crate) fn send_part(
     shared: &NodeState,
     hop: &FibRoute,
@@ -85,7 +88,7 @@ pub(crate) fn send_part(
     true
 }
 
-/// The longest packet payload that a link with this MTU takes.
+/// The longest packet payload that a link with this MTU carries.
 pub(crate) fn payload_mtu(link_mtu: usize) -> usize {
     link_mtu.saturating_sub(Sealer::OVERHEAD + HEADER)
 }

@@ -1,5 +1,6 @@
-//! The paths to one peer while they are dialled: one after the other with a short pause, until one of them answers. So a path that
-//! leads nowhere any more does not keep the others waiting, as with the connection attempts of RFC 8305.
+//! The attempts to dial one peer: its paths are dialled one after the other with a short pause, until one of them
+//! answers. So a path that does not work any more does not delay the others, as with the connection attempts of RFC
+//! 8305.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,29 +8,29 @@ use std::time::Duration;
 use crate::link::{DialError, Path};
 use crate::time::Time;
 
-/// The pause between two paths: on most media an answer has come by then.
+/// The pause between two paths, within which most media bring an answer.
 pub(super) const STAGGER: Duration = Duration::from_millis(150);
 
 /// See the [module's page](self).
 #[derive(Default)]
 pub(super) struct Attempts {
-    /// Not yet dialled, the best first.
+    /// The paths that are not dialled yet, the best first.
     left: VecDeque<Path>,
     next: Time,
     begun: Time,
-    /// Dialled, and without an answer.
+    /// The paths that are dialled and have not answered.
     open: Vec<Path>,
-    /// Why one of them has come to nothing.
+    /// The reason of a failure.
     error: Option<String>,
 }
 
 impl Attempts {
-    /// Dials these paths from now on, in this order.
+    /// Starts to dial these paths in this order.
     pub(super) fn begin(&mut self, now: Time, paths: impl IntoIterator<Item = Path>) {
         *self = Attempts { left: paths.into_iter().collect(), next: now, begun: now, ..Attempts::default() };
     }
 
-    /// The path that is to be dialled now.
+    /// The path to dial now.
     pub(super) fn due(&mut self, now: Time) -> Option<Path> {
         if self.next > now {
             return None;
@@ -40,24 +41,24 @@ impl Attempts {
         Some(path)
     }
 
-    /// Dials this path too, before those that are left: it is the one that was found last.
+    /// Adds a path in front of those that are left, since it was found last.
     pub(super) fn add(&mut self, path: Path) {
         if !self.left.contains(&path) && !self.open.contains(&path) {
             self.left.push_front(path);
         }
     }
 
-    /// When the next path is due.
+    /// The time when the next path is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         (!self.left.is_empty()).then_some(self.next)
     }
 
-    /// Whether nothing is being dialled, and nothing will be.
+    /// Whether no path is being dialled and none is left.
     pub(super) fn are_over(&self) -> bool {
         self.left.is_empty() && self.open.is_empty()
     }
 
-    /// Since when the peer is being dialled, if it is.
+    /// The time since when the peer is being dialled, if it is.
     pub(super) fn since(&self) -> Option<Time> {
         (!self.are_over()).then_some(self.begun)
     }
@@ -67,7 +68,8 @@ impl Attempts {
         self.open.contains(path)
     }
 
-    /// A path has come to nothing: the next one is due at once. When it was the last one, returns the reason that says most.
+    /// Records that a path has failed, so that the next one is due at once. After the last path, returns the most
+    /// specific reason.
     pub(super) fn failed(&mut self, now: Time, path: &Path, reason: &str) -> Option<String> {
         let before = self.open.len();
         self.open.retain(|open| open != path);
@@ -81,7 +83,7 @@ impl Attempts {
         self.are_over().then(|| self.error.take()).flatten()
     }
 
-    /// Dials no further paths.
+    /// Drops the paths that are left.
     pub(super) fn stop(&mut self) {
         *self = Attempts::default();
     }

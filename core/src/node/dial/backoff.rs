@@ -1,15 +1,16 @@
-//! When something may be dialled next.
+//! The back-off of one peer: the time of its next dial.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
+/// The first and the longest pause after a failed dial. The pause doubles in between.
 pub(super) const FIRST_RETRY: Duration = Duration::from_millis(500);
 pub(super) const LAST_RETRY: Duration = Duration::from_secs(30);
-/// A link that lived so long is dialled again at once when it ends. One that comes and goes faster is made anew less and less
-/// often, since each time costs a handshake, and what is told over a new link.
+/// A link that lasted this long is dialled again at once when it ends. One that lasts less is dialled with growing
+/// pauses, since each new link costs a handshake and a transfer of the routing table.
 pub(crate) const LIVED: Duration = Duration::from_secs(10);
-/// The longest wait before a link that does not live long is dialled again.
+/// The longest pause before a short-lived link is dialled again.
 pub(crate) const LAST_REST: Duration = Duration::from_secs(5);
 /// The minimum time from the begin of a link to the next dial when its medium reports that its path is cut. Such a link did not
 /// end by itself, so the peer is dialled on its other paths without a longer rest; the minimum bounds the handshakes that loose
@@ -30,7 +31,7 @@ pub(super) struct Backoff {
     begun: Option<Time>,
     /// The time from the begin of the last link to the next dial, if that link ends by itself.
     rest: Duration,
-    /// How long it rests after the next refusal.
+    /// The pause after the next refusal.
     refused: Duration,
 }
 
@@ -65,7 +66,7 @@ impl Backoff {
         (self.next, self.wait, self.begun) = (now, FIRST_RETRY, Some(now));
     }
 
-    /// The neighbour has refused the link, or ended it to give its place to another. Returns how long it is left alone.
+    /// Records that the neighbour has refused the link or evicted this node. Returns the pause until the next dial.
     pub(super) fn refused(&mut self, now: Time) -> Duration {
         if self.begun.is_none_or(|begun| now.since(begun) >= LIVED) {
             self.refused = FIRST_REFUSED;

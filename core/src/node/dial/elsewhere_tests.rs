@@ -1,9 +1,9 @@
-//! Nodes that are heard, or answer, elsewhere than where they are being dialled.
+//! Tests with nodes that send beacons, or answer, from other endpoints than the dialled one.
 
 use super::*;
 
 #[test]
-fn an_endpoint_that_is_heard_while_all_others_are_dialled_holds_up_no_later_dial() {
+fn an_endpoint_discovered_while_all_others_are_dialled_delays_no_later_dial() {
     let mut dials = Dials::default();
     let peer = address_of(&path(1));
     (1..=4).for_each(|n| hear(&mut dials, at(0), n));
@@ -20,7 +20,7 @@ fn an_endpoint_that_is_heard_while_all_others_are_dialled_holds_up_no_later_dial
 }
 
 #[test]
-fn a_node_that_answers_where_another_endpoint_has_taken_the_place_is_known_by_its_address() {
+fn a_node_that_answers_on_a_replaced_endpoint_is_identified_by_its_address() {
     let mut dials = Dials::default();
     (1..=4).for_each(|n| hear(&mut dials, at(0), n));
     let first = dialled(&mut dials, 0, 1000, &NONE);
@@ -28,7 +28,7 @@ fn a_node_that_answers_where_another_endpoint_has_taken_the_place_is_known_by_it
     let peer = address_of(&path(1));
     dials.established(at(3000), &first[3].1, &peer, &NONE);
     let again = dialled(&mut dials, 20_000, 21_000, &NONE);
-    // Anybody can send a copy of its beacon from elsewhere.
+    // An attacker sends a copy of the beacon from another endpoint.
     hear(&mut dials, at(21_000), 5);
     let answers = again[3].1;
     dials.established(at(21_001), &answers, &peer, &NONE);
@@ -51,7 +51,7 @@ fn a_node_that_dials_here_from_elsewhere_while_it_is_dialled_is_dialled_again_wh
 }
 
 #[test]
-fn a_node_that_is_heard_elsewhere_while_its_link_is_suspect_is_dialled_there_at_once() {
+fn a_node_discovered_elsewhere_while_its_link_is_suspect_is_dialled_there_at_once() {
     let mut dials = Dials::default();
     let peer = address_of(&path(1));
     (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
@@ -70,7 +70,7 @@ fn a_node_that_is_heard_elsewhere_while_its_link_is_suspect_is_dialled_there_at_
     assert_eq!(dialled(&mut dials, 20_200, 20_300, &later), [], "the link was heard since");
     assert_eq!(dials.next_deadline(at(20_300), &later), None);
     assert_eq!(dialled(&mut dials, 20_300, 21_000, &suspect(20_000)), [(20_300, path(3))], "and only there");
-    // Where the link is, its own beacons prove nothing.
+    // Beacons on the path of the link itself prove nothing.
     let mut dials = Dials::default();
     hear(&mut dials, at(0), 1);
     dials.due_heard(at(0), &own(), &NONE);
@@ -80,14 +80,14 @@ fn a_node_that_is_heard_elsewhere_while_its_link_is_suspect_is_dialled_there_at_
 }
 
 #[test]
-fn an_endpoint_that_is_heard_while_others_are_dialled_is_dialled_beside_them() {
+fn an_endpoint_discovered_during_a_dial_is_dialled_beside_the_others() {
     let mut dials = Dials::default();
     (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
     assert_eq!(dialled(&mut dials, 0, 1000, &NONE), [(0, path(1)), (150, path(2))]);
     hear(&mut dials, at(1000), 3);
     assert_eq!(dials.next_deadline(at(1000), &NONE), Some(at(300)), "it is due");
     assert_eq!(dialled(&mut dials, 1000, 2000, &NONE), [(1000, path(3))]);
-    // Of a node that may have been invented there is one dial at a time.
+    // A node that may be invented is dialled on one path at a time.
     (1..=3).for_each(|n| dials.failed(at(8_000), &path(n), "timed out"));
     assert_eq!(dialled(&mut dials, 8_000, 9_000, &NONE).len(), 1);
     hear(&mut dials, at(9_000), 4);

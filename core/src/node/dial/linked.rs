@@ -1,16 +1,15 @@
-//! What the dial list learns of links: that they are in service, why they ended, and whether anything still asks for
-//! them.
+//! The effects of links on the dial list: their start, their end, and the reasons to keep them.
 
 use super::*;
 use crate::node::RemovedPeer;
 use crate::node::dial::backoff::LAST_REST;
 
-/// A configured peer that said goodbye is dialled again after this time: it may be starting again, and may know nobody
-/// to dial itself. That it stops is not seen sooner.
+/// The pause after which a configured peer that has sent a goodbye is dialled again. It may be restarting without a
+/// peer to dial itself, and its restart is noticed only by dialling.
 pub(super) const GOODBYE_REST: Duration = Duration::from_millis(250);
 
 impl Dials {
-    /// A link over this path, to this address, is in service.
+    /// Records that a link over this path, to this address, is in service.
     pub(crate) fn in_service(&mut self, path: &Path, address: &Address) {
         for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
             target.last_error = None;
@@ -21,15 +20,14 @@ impl Dials {
         }
     }
 
-    /// The link over this path came to nothing before it was in service.
+    /// Records that the link over this path failed before it was in service.
     pub(crate) fn never_served(&mut self, now: Time, path: &Path, address: &Address, reason: &str) {
         for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
             target.failed(now, reason.to_owned());
         }
     }
 
-    /// The node with this address does not want a link, neither on this path nor on another. Returns how long it is
-    /// left alone.
+    /// Records that the node with this address refuses a link, on any path. Returns the pause until the next dial.
     pub(crate) fn refused(&mut self, now: Time, path: &Path, address: &Address, reason: &str) -> Duration {
         let mut rest = Duration::ZERO;
         for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
@@ -46,16 +44,16 @@ impl Dials {
         rest
     }
 
-    /// The nodes that were heard and have refused a link, once for each address.
-    pub(crate) fn refusals(&self) -> Vec<Refusal> {
-        let mut all: BTreeMap<Address, Refusal> = BTreeMap::new();
+    /// The discovered nodes that have refused a link, once for each address.
+    pub(crate) fn refusals(&self) -> Vec<RefusedPeer> {
+        let mut all: BTreeMap<Address, RefusedPeer> = BTreeMap::new();
         for known in self.heard.values() {
             let (Some((reason, since)), Some(address), Some(path)) =
                 (&known.refusal, known.address, known.paths.first())
             else {
                 continue;
             };
-            all.entry(address).or_insert_with(|| Refusal {
+            all.entry(address).or_insert_with(|| RefusedPeer {
                 path: *path,
                 address,
                 reason: reason.clone(),
@@ -65,8 +63,8 @@ impl Dials {
         all.into_values().collect()
     }
 
-    /// The neighbour on this path has said goodbye. It does not answer at the moment. When it starts again, it is heard
-    /// under another instance, which is dialled at once.
+    /// Records that the neighbour on this path has sent a goodbye. It does not answer now; after a restart its beacon
+    /// has another instance, which is dialled at once.
     pub(crate) fn left(&mut self, now: Time, path: &Path, address: &Address) {
         let targets = self.targets.values_mut();
         for target in targets.filter(|target| target.address == Some(*address)) {
@@ -81,7 +79,7 @@ impl Dials {
         }
     }
 
-    /// What becomes of a link whose peer was removed: it ends if nothing else asks for it.
+    /// The effect of removing a peer on its link, which ends if there is no other reason for it.
     pub(crate) fn why_linked(&self, path: &Path, address: &Address, initiator: bool) -> RemovedPeer {
         let mut heard = self.heard.iter().filter(|((medium, _), _)| *medium == path.netmod);
         if self.is_configured(path, address) {

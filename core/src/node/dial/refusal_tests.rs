@@ -1,10 +1,10 @@
-//! Nodes that do not want a link, a node that has no room for more, and links that nothing asks for any more.
+//! Tests with nodes that refuse a link, with a full node, and with links whose reason is gone.
 
 use super::*;
 use crate::node::RemovedPeer;
 
 #[test]
-fn a_peer_that_refuses_is_dialled_again_soon_and_then_less_and_less_often_and_shows_why() {
+fn a_peer_that_refuses_is_dialled_again_after_growing_pauses_and_shows_the_reason() {
     let mut dials = Dials::default();
     let peer = address_of(&path(1));
     dials.add(at(0), "udp:a");
@@ -18,7 +18,7 @@ fn a_peer_that_refuses_is_dialled_again_soon_and_then_less_and_less_often_and_sh
             dials.refused(now, &path(1), &peer, "full"),
             dials.next_deadline(now, &NONE).unwrap().since(now)
         );
-        let stands = |(_, state, target): (_, _, &Target)| (state, target.last_error.clone());
+        let stands = |(_, state, target): (_, _, &ConfiguredPeer)| (state, target.last_error.clone());
         assert_eq!(dials.targets(&NONE).next().map(stands), Some((PeerState::Down, Some("full".to_owned()))));
         let next = dials.next_deadline(now, &NONE).unwrap();
         rests.push(next.since(now).as_secs());
@@ -28,7 +28,7 @@ fn a_peer_that_refuses_is_dialled_again_soon_and_then_less_and_less_often_and_sh
 }
 
 #[test]
-fn a_node_that_was_heard_and_refuses_is_not_dialled_at_any_of_its_endpoints() {
+fn a_discovered_node_that_refuses_is_dialled_on_none_of_its_endpoints() {
     let mut dials = Dials::default();
     let peer = address_of(&path(1));
     (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
@@ -48,7 +48,7 @@ fn a_node_that_was_heard_and_refuses_is_not_dialled_at_any_of_its_endpoints() {
 }
 
 #[test]
-fn no_more_are_dialled_than_there_is_room_for_as_neighbours() {
+fn no_more_nodes_are_dialled_than_may_become_neighbours() {
     let mut dials = Dials::default();
     (0..100).for_each(|n| dials.heard(at(0), 0, Heard { endpoint: endpoint(n), instance: n }));
     let nearly_full = Links { taken: 253, ..NONE };
@@ -59,7 +59,7 @@ fn no_more_are_dialled_than_there_is_room_for_as_neighbours() {
 }
 
 #[test]
-fn a_node_whose_room_is_held_by_a_dial_on_another_medium_is_dialled_when_that_has_had_its_time() {
+fn a_dial_that_waits_for_room_starts_when_the_reservation_of_another_medium_expires() {
     let mut dials = Dials::default();
     (0..2).for_each(|n| dials.heard(at(0), n, Heard { endpoint: endpoint(n.into()), instance: n.into() }));
     let one_more = Links { taken: 255, ..NONE };
@@ -70,7 +70,7 @@ fn a_node_whose_room_is_held_by_a_dial_on_another_medium_is_dialled_when_that_ha
 }
 
 #[test]
-fn a_link_whose_peer_is_removed_stays_only_if_something_else_asks_for_it() {
+fn a_link_whose_peer_is_removed_stays_only_for_another_reason() {
     let mut dials = Dials::default();
     let peer = address_of(&path(1));
     for uri in ["udp:a", "udp:b"] {

@@ -4,7 +4,7 @@ use super::backoff::CUT_REST;
 use super::*;
 
 #[test]
-fn a_link_that_does_not_live_long_is_dialled_again_less_and_less_often() {
+fn a_short_lived_link_is_dialled_again_after_growing_pauses() {
     let mut dials = Dials::default();
     dials.add(at(0), "udp:a");
     let mut now = at(0);

@@ -1,4 +1,4 @@
-//! What the specification says of the constants of dialling, with their values taken from the code.
+//! A check that the specification contains the constants of dialling, with the values of the code.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ fn the_specification_has_the_constants_of_dialling() {
         "It remembers {} instances, with {} endpoints each": HEARD, peers::ENDPOINTS;
         "dialled {} apart until one answers": attempts::STAGGER;
         "the next try comes in {}, doubling to {}": backoff::FIRST_RETRY, backoff::LAST_RETRY;
-        "that said goodbye is dialled again {} later": GOODBYE_REST;
-        "heard and said goodbye {} later": backoff::LAST_REST;
+        "that sent a goodbye is dialled again {} later": GOODBYE_REST;
+        "heard and sent a goodbye {} later": backoff::LAST_REST;
         "dials again after {}, doubling to {}": backoff::FIRST_REFUSED, backoff::LAST_REFUSED;
         "link has lived {}": backoff::LIVED;
         "only {} after its begin, each further time twice as long after it, up to {}": backoff::FIRST_RETRY, backoff::LAST_REST;

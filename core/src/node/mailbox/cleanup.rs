@@ -1,4 +1,4 @@
-//! Senders that are forgotten.
+//! The removal of senders from a mailbox.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, PoisonError};
@@ -6,11 +6,13 @@ use std::sync::{Arc, PoisonError};
 use super::Mailbox;
 use crate::address::Address;
 
-/// Tokens of senders that are gone are looked for when there are so many.
+/// Removed senders after which the queue is searched for their tokens. Each search visits all tokens, so it is not done
+/// for each sender.
 const DROPPED: usize = 256;
 
 impl Mailbox {
-    /// Forgets senders with nothing in their inboxes that `in_use` does not name.
+    /// Removes senders with an empty inbox, except those that are `in_use`. One whose inbox a caller holds stays, since
+    /// that caller may wait on it.
     pub(crate) fn forget(&self, in_use: impl Fn(&Address) -> bool) {
         let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
         senders.by_address.retain(|address, sender| {
@@ -18,14 +20,14 @@ impl Mailbox {
         });
     }
 
-    /// Forgets a sender with all that waits of it. Whether it was as much as `count` messages: otherwise nothing is
-    /// forgotten, since somebody is just taking them.
+    /// Removes a sender with its messages if there are exactly `count` of them. Otherwise returns `false` and removes
+    /// nothing, since an application is just taking them.
     pub(crate) fn drop_sender(&self, from: &Address, count: usize) -> bool {
         let shared = &self.shared;
         let mut dropped = Vec::new();
         let mut senders = shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = senders.by_address.get(from) else { return count == 0 };
-        let token = usize::from(sender.listed.load(SeqCst));
+        let token = usize::from(sender.has_token.load(SeqCst));
         if sender.inbox.len() != count || Arc::strong_count(sender) > 1 + token {
             return false;
         }
@@ -40,7 +42,7 @@ impl Mailbox {
         true
     }
 
-    /// Takes the tokens of senders that are gone out of the queue.
+    /// Removes the tokens of removed senders from the queue.
     pub(crate) fn forget_tokens(&self) {
         if self.shared.dropped.swap(0, SeqCst) == 0 {
             return;
@@ -48,9 +50,9 @@ impl Mailbox {
         let mut tokens = Vec::new();
         let _ = self.shared.tokens.try_recv_batch(&mut tokens, usize::MAX);
         for token in tokens {
-            token.listed.store(false, SeqCst);
+            token.has_token.store(false, SeqCst);
             if !token.inbox.is_empty() {
-                self.list(token);
+                self.queue_token(token);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What applications have taken, until the receipts for it are given.
+//! The messages that applications have taken, until their receipts are sent.
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
@@ -11,20 +11,23 @@ use crate::address::Address;
 use crate::node::reply::{self, Reply};
 use crate::types::{Message, MessageId};
 
-/// Names of messages: first and last of those that follow on one another.
+/// Identifiers of messages as ranges, each with its first and last. A sender numbers its messages in order, so that a
+/// long run is one range.
 pub(crate) type MessageRanges = Vec<(u128, u128)>;
 
-/// Messages that were taken and have no receipt yet, and those of this node itself that have not been taken.
+/// The messages that were taken and have no receipt yet, and the senders within this node that wait for a receipt.
 #[derive(Default)]
 pub(super) struct MailboxReceipts {
-    /// By sender. A sender is here only while some of its messages are.
+    /// The taken messages by sender. A sender without any has no entry, so that its first message is recognized as the
+    /// one that has to wake the task.
     taken: BTreeMap<Address, MessageRanges>,
     /// By sender and name: when it was sent, and where its sender waits.
     here: BTreeMap<(Address, u128), (Instant, Reply<u64>)>,
 }
 
-/// The receipt of a message of this node itself. It resolves, when the message was taken, to the time that this took, in
-/// microseconds. Unless it is kept, it is given up.
+/// The future receipt of a message that this node sends to itself. Its channel resolves to the microseconds until the
+/// message was taken. Dropping this without [`PendingLocalReceipt::keep`] withdraws it, so that a message that finds no
+/// room leaves no entry.
 pub(crate) struct PendingLocalReceipt {
     mailbox: Mailbox,
     key: (Address, u128),
@@ -32,7 +35,7 @@ pub(crate) struct PendingLocalReceipt {
 }
 
 impl PendingLocalReceipt {
-    /// The message is in the mailbox.
+    /// Keeps the entry, because the message is in the mailbox now.
     pub(crate) fn keep(mut self) -> Option<oneshot::Receiver<u64>> {
         self.receipt.take()
     }
@@ -46,7 +49,7 @@ impl Drop for PendingLocalReceipt {
     }
 }
 
-/// A message of this node itself that was taken.
+/// The receipt of a message that this node has sent to itself and that was taken.
 pub(crate) struct LocalReceipt {
     pub(crate) id: MessageId,
     pub(crate) elapsed_us: u64,
@@ -54,7 +57,7 @@ pub(crate) struct LocalReceipt {
 }
 
 impl LocalReceipt {
-    /// Gives its sender the receipt. No lock may be held.
+    /// Sends the receipt to the waiting sender. The caller must hold no lock, because that wakes the application.
     pub(crate) fn notify_sender(self) {
         // The sender may have gone.
         self.waiter.send(self.elapsed_us);
@@ -66,7 +69,8 @@ impl Mailbox {
         self.shared.receipts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Before a message of this node itself comes here: what waits for its receipt.
+    /// Registers the receipt of a message from this node, before the message is put into the mailbox: an application
+    /// could take it at once.
     pub(crate) fn expect(&self, message: &Message) -> PendingLocalReceipt {
         let key = (message.from, number(&message.id));
         let (sender, receipt) = reply::reply();
@@ -74,8 +78,8 @@ impl Mailbox {
         PendingLocalReceipt { mailbox: self.clone(), key, receipt: Some(receipt) }
     }
 
-    /// An application has these messages: their senders get receipts.
-    pub(crate) fn took<'a>(&self, messages: impl IntoIterator<Item = &'a Message>) {
+    /// Records that an application has these messages, so that their senders get receipts.
+    pub(crate) fn mark_taken<'a>(&self, messages: impl IntoIterator<Item = &'a Message>) {
         let mut fresh = Vec::new();
         {
             let mut receipts = self.receipts();
@@ -87,13 +91,14 @@ impl Mailbox {
                 take(taken, number(&message.id));
             }
         }
-        // For the others the task of the timers is on its way already.
+        // For the other senders the task has been woken already.
         if !fresh.is_empty() {
             self.shared.mailbox_changes.write().extend(fresh);
         }
     }
 
-    /// A message is given back. Unless its receipt was given, there is none before it is taken again.
+    /// Withdraws a message that is returned to its inbox. Unless its receipt was sent, none is sent before it is taken
+    /// again.
     pub(super) fn undo_taken(&self, message: &Message) {
         let mut receipts = self.receipts();
         let Some(taken) = receipts.taken.get_mut(&message.from) else { return };
@@ -103,7 +108,8 @@ impl Mailbox {
         }
     }
 
-    /// Messages of this sender that were taken since the last call, and those of them that are of this node itself.
+    /// Takes the messages of this sender that were taken since the last call, and the receipts among them that are for
+    /// this node itself.
     pub(crate) fn drain_taken(&self, from: &Address) -> (MessageRanges, Vec<LocalReceipt>) {
         let mut receipts = self.receipts();
         let taken = receipts.taken.remove(from).unwrap_or_default();
@@ -120,9 +126,9 @@ impl Mailbox {
         (taken, here)
     }
 
-    /// From now on there are no receipts.
+    /// Ends all receipts: no sender waits for one after the node has stopped.
     pub(super) fn close_receipts(&self) {
-        // Those that wait are woken when the lock is released.
+        // Dropped after the lock is released, because that wakes the senders.
         let _here = std::mem::take(&mut self.receipts().here);
     }
 }
@@ -162,7 +168,7 @@ mod tests {
 
     const FIRST: u128 = 7 << 64;
 
-    /// A mailbox with this many messages of one sender, and where it notes that some were taken.
+    /// A mailbox with this many messages of one sender, and the set of its changes.
     fn mailbox(count: u128) -> (Mailbox, Arc<MailboxChanges>, Address) {
         let [to, from] = [1, 2].map(|seed| Identity::from_seed(&[seed; 32]).address());
         let mailbox_changes = Arc::<MailboxChanges>::default();
@@ -187,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_was_taken_between_two_looks_is_one_note_and_one_range() {
+    fn messages_taken_between_two_reads_are_one_change_and_one_range() {
         let (mailbox, mailbox_changes, from) = mailbox(600);
         mailbox.recv_batch(256).now_or_never().unwrap().unwrap();
         assert_eq!(std::mem::take(&mut *mailbox_changes.write()).len(), 1);
@@ -203,11 +209,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_fetched_or_given_back_is_not_taken() {
+    fn fetched_and_returned_messages_are_not_taken() {
         let (mailbox, mailbox_changes, from) = mailbox(5);
         let fetched = mailbox.fetch_batch(5).now_or_never().unwrap().unwrap();
         assert_eq!((mailbox.drain_taken(&from).0, mailbox_changes.read().len()), (vec![], 0));
-        mailbox.took(&fetched);
+        mailbox.mark_taken(&fetched);
         for number in [2, 0, 4, 1, 3] {
             mailbox.unrecv(fetched[number].clone());
             let left = mailbox.receipts().taken.get(&from).cloned().unwrap_or_default();
@@ -221,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_that_is_given_up_leaves_nothing_behind() {
+    fn a_withdrawn_receipt_leaves_no_entry() {
         let (mailbox, _, from) = mailbox(2);
         let (one, other) = (recv(&mailbox), recv(&mailbox));
         mailbox.drain_taken(&from);
         drop(mailbox.expect(&one));
         let receipt = mailbox.expect(&other).keep().unwrap();
-        mailbox.took([&one, &other]);
+        mailbox.mark_taken([&one, &other]);
         let (_, mut here) = mailbox.drain_taken(&from);
         assert_eq!(here.len(), 1, "one sender has given up");
         here.remove(0).notify_sender();

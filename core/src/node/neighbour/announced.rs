@@ -8,7 +8,7 @@ use super::Neighbour;
 use crate::node::state::{NodeState, lock};
 use crate::types::Event;
 
-/// What the subscribers know of a link.
+/// The phase of a link that subscribers have been notified of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Announced {
     #[default]

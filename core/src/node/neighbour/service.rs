@@ -1,31 +1,32 @@
-//! When a link comes into service and when it leaves, as the router, the dial list and the subscribers learn of it.
+//! The service of a link: its start and its end, as the router, the dial list and subscribers are notified of them.
 //!
-//! The side that dialled has a session as soon as it has sent the finish, and does not know yet whether the other side has
-//! received it, or has a place for one more neighbour. So its link is in service from the first frame that the other side has
-//! sealed, which also shows that the way back is there.
+//! The initiator has a session as soon as it has sent the finish, but does not know yet whether the responder has
+//! received it, or has a slot for one more neighbour. So its link enters service with the first frame that the
+//! responder has sealed, which also proves that the reverse path works.
 
 use super::*;
 use crate::node::tasks::peering::slots::SlotHolder;
 
-// The service of a link goes one way: before, in, after. Each of its two ends may come from another task at the same instant
-// as its begin, and what is announced is decided by the change itself: a link that ends before it was in service is announced
-// by neither, and the router uses no link whose end is certain, in whichever order it hears of the two.
+// The service of a link goes one way: before, in service, after. Another task may end it at the same instant as it
+// begins, so the atomic change decides which notifications are sent: a link that ends before it was in service is
+// announced by neither, and the router uses no link that has ended, in whichever order the two events arrive.
 pub(super) const BEFORE: u8 = 0;
 const IN_SERVICE: u8 = 1;
 const AFTER: u8 = 2;
 
 impl Neighbour {
-    /// Whether the router and the subscribers know of this link.
+    /// Whether the router and subscribers have been notified of this link.
     pub(crate) fn is_in_service(&self) -> bool {
         self.service.load(SeqCst) == IN_SERVICE
     }
 
-    /// Whether the link has ended: the router does not take it any more.
+    /// Whether the link has ended, so that the router must not add it.
     pub(crate) fn has_ended(&self) -> bool {
         self.service.load(SeqCst) == AFTER
     }
 
-    /// Ends the service, for good. Returns whether the router and the subscribers knew of the link, and so have to hear of it.
+    /// Ends the service, which is final. Returns whether the router and subscribers have been notified of the link, and
+    /// so have to be notified of its end.
     pub(super) fn leave_service(&self) -> bool {
         self.service.swap(AFTER, SeqCst) == IN_SERVICE
     }
@@ -36,7 +37,7 @@ impl Neighbour {
             return;
         }
         self.set_state(PeerState::Up);
-        self.reachable_or_not(shared);
+        self.reachability_changed(shared);
         let of_medium = self.medium.netmod.properties().cost;
         let cost = lock(&self.status).metrics.cost.saturating_add(of_medium);
         let mtu = u16::try_from(payload_mtu(self.mtu())).unwrap_or(u16::MAX);
@@ -51,7 +52,7 @@ impl Neighbour {
         self.announce(shared, Turn::Up, Event::NeighbourUp { address, endpoint: self.endpoint() });
     }
 
-    /// Puts a link into service that the neighbour has used, if it is not yet.
+    /// Puts the link into service once a frame of the neighbour has been opened.
     pub(super) async fn confirm(self: &Arc<Self>, shared: &NodeState, link: &Link) {
         let over = || matches!(link.metrics().state, LinkState::Down(_));
         if !self.is_in_service() && self.confirmed.load(Relaxed) && !over() {
@@ -60,7 +61,7 @@ impl Neighbour {
         }
     }
 
-    /// The neighbour has ended the link, or it has ended by itself: the dial list learns what it needs for the next dial.
+    /// Records the end of the link in the dial list, which needs the reason for the time of the next dial.
     pub(super) fn note_end(&self, shared: &NodeState, reason: DownReason) {
         let (now, path) = (shared.now(), self.path());
         let mut dials = lock(&shared.dials);
@@ -70,34 +71,35 @@ impl Neighbour {
             let (neighbour, endpoint) = (self.address, self.endpoint());
             tracing::warn!(%neighbour, endpoint, %reason, again_in = ?rest, "no link");
         } else if reason == DownReason::Goodbye {
-            // Before anything looks for a peer to dial.
+            // Before the dial list is consulted next, or else it would dial at once.
             dials.left(now, &path, &self.address);
         } else if self.service.load(SeqCst) == BEFORE {
             dials.never_served(now, &path, &self.address, &reason.to_string());
         }
     }
 
-    /// Whether a peer that is dialled by name asks for this link.
+    /// Whether a configured peer is the reason for this link.
     pub(crate) fn is_configured(&self) -> bool {
         self.configured.load(Relaxed)
     }
 
-    /// The configuration may have changed: whether a peer asks for this link decides about its place and its quotas.
+    /// Updates whether a configured peer is the reason for this link. It decides about the slot and the quotas of the
+    /// link.
     pub(crate) async fn set_configured(&self, shared: &NodeState, configured: bool) {
         if self.configured.swap(configured, Relaxed) != configured {
-            self.find_origin();
+            self.update_origin();
             shared.router.notify(RouterEvent::LinkStateChanged { id: self.id }).await;
         }
     }
 
-    /// The account on which a node counts what the packets of this link make it hold: its own when a peer asks for the link, or
-    /// else that of its host and network. So one host gains nothing by many links.
+    /// The account that is charged with the memory that packets of this link occupy. A configured link has an account
+    /// of its own; others share that of their host and network, so that a host gains nothing by many links.
     pub(crate) fn origin(&self) -> Location {
         *lock(&self.origin)
     }
 
-    /// The neighbour may be elsewhere, or configured by now.
-    pub(super) fn find_origin(&self) {
+    /// Updates the account after the neighbour has moved, or was configured or removed.
+    pub(super) fn update_origin(&self) {
         let own = || {
             let key = self.address.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes);
             Location { host: key, network: key }
@@ -106,7 +108,7 @@ impl Neighbour {
         *lock(&self.origin) = origin;
     }
 
-    /// Where it is, as far as quotas go: its host and the network around it.
+    /// The host and the network of the neighbour, for quotas.
     pub(crate) fn location(&self) -> Location {
         let endpoint = self.path().endpoint;
         let netmod = &self.medium.netmod;
@@ -120,13 +122,13 @@ impl Neighbour {
         Location { host, network: key(b"network", &netmod.quota_key(&endpoint).to_le_bytes()) }
     }
 
-    /// Ends the link in order: its task sends what is queued, then a goodbye.
+    /// Ends the link with a goodbye, after the frames that are queued.
     pub(crate) fn leave(&self) {
         *self.leaving.write() = true;
         self.wake();
     }
 
-    /// Ends the link at once, and tells the neighbour why if the medium takes it now.
+    /// Ends the link at once, and sends the reason if the medium accepts a frame now.
     pub(crate) async fn dismiss(&self, shared: &NodeState, reason: DownReason) {
         self.push(shared, Class::Control, reason.goodbye().into());
         self.flush(shared);
@@ -135,7 +137,7 @@ impl Neighbour {
         }
     }
 
-    /// What decides whether it keeps its place when there are no more.
+    /// The properties that decide whether it keeps its slot.
     pub(crate) fn slot_holder(&self) -> SlotHolder {
         let source = self.medium.source(&self.path().endpoint);
         SlotHolder { id: self.id, configured: self.is_configured(), netmod: self.medium.id, source }

@@ -1,4 +1,5 @@
-//! The neighbour's task: from its inbox to the next queue.
+//! The neighbour's task: frames from its inbox to the next queue, commands of other tasks, and the deadlines of the
+//! link.
 
 use bytes::Buf;
 
@@ -6,15 +7,15 @@ use super::*;
 use crate::node::data_path::awaiting_route;
 use crate::rt;
 
-/// How long a medium may take to send a challenge.
-const STRANGER_SEND: Duration = Duration::from_millis(20);
-/// How long a medium may take, when the link ends, to send the packets that are queued.
+/// The time that a medium may take to send a path challenge. It is short, because the task waits for it.
+const CHALLENGE_SEND: Duration = Duration::from_millis(20);
+/// The time that a medium may take, when the link ends, to send the queued packets.
 const QUEUED_SEND: Duration = Duration::from_millis(250);
-/// How long it may then take to send the goodbye.
+/// The time that it may then take to send the goodbye.
 const GOODBYE_SEND: Duration = Duration::from_millis(100);
 
 impl Neighbour {
-    /// Runs the neighbour's task. A panic in it ends this link, and no other.
+    /// Starts the neighbour's task. A panic in it ends this link and no other.
     pub(crate) fn start(self: Arc<Self>, shared: &Arc<NodeState>, link: Link) {
         let (neighbour, theirs) = (self.clone(), shared.clone());
         shared.spawn(Box::pin(self.run(shared.clone(), link)), move |message| async move {
@@ -24,13 +25,13 @@ impl Neighbour {
         });
     }
 
-    /// The neighbour's task.
+    /// Runs the neighbour's task until the link ends.
     pub(crate) async fn run(self: Arc<Self>, shared: Arc<NodeState>, mut link: Link) {
         let mut frames = Vec::with_capacity(BATCH);
         let mut work = DeferredWork::of(self.origin());
         let mut alarm = Alarm::default();
         let mut note_at = None;
-        // What the link had no room for yet.
+        // A routing message that the link had no room for yet.
         let mut held: Option<Vec<u8>> = None;
         let reason = loop {
             if let Some(reason) = self.serve_link(&shared, &mut link).await {
@@ -42,7 +43,7 @@ impl Neighbour {
             if !self.flush_until_leaving(&shared).await {
                 continue;
             }
-            self.let_in(&mut work);
+            self.resume_waiting(&mut work);
             work.finish(&shared);
 
             let deadline = link.next_deadline().into_iter().chain(note_at).min();
@@ -51,7 +52,7 @@ impl Neighbour {
             {
                 let incoming = std::pin::pin!(self.inbox.recv_batch_into(&mut frames, BATCH));
                 let commands = std::pin::pin!(self.commands.recv());
-                // While the link has no room, what the router says stays where it is.
+                // While the link has no room, further routing messages stay in their queue.
                 let full = held.is_some();
                 let routes = std::pin::pin!(async {
                     if full { std::future::pending().await } else { self.routes.recv().await }
@@ -63,7 +64,8 @@ impl Neighbour {
                         held = Some(message);
                     }
                     Either::Right((Either::Right((Either::Right(_), _)), _)) => {}
-                    // Retired by another task, which has told everybody; or closed by the router.
+                    // The inbox is closed: another task has retired the link and announced its end, or the router has
+                    // closed it.
                     _ => break "the link could not keep up with the routes".to_owned(),
                 }
             }
@@ -72,7 +74,7 @@ impl Neighbour {
             self.confirm(&shared, &link).await;
             work.from = self.origin();
             packets_arrived(&shared, &mut frames, &mut work);
-            // Also when frames came: a busy inbox must not keep commands waiting.
+            // Commands are handled after frames too, so that a busy inbox does not delay them.
             while let Some(next) = command.take().or_else(|| self.commands.try_recv().ok()) {
                 match next {
                     LinkCommand::PacketsSent => note_at = Some(now),
@@ -108,10 +110,10 @@ impl Neighbour {
                 link.handle_timeout(now);
             }
         };
-        // The last word, if the medium takes it at once.
+        // The goodbye of the link is sent if the medium accepts it at once.
         self.flush(&shared);
         self.ended(&shared, &reason).await;
-        // Nothing more comes into a closed inbox.
+        // A closed inbox receives nothing more, so these frames are the last to count.
         while let Ok(left) = self.inbox.try_recv_batch(&mut frames, BATCH) {
             shared.stats.drop_n(DropCause::UnknownSession, left as u64);
             frames.clear();
@@ -134,7 +136,7 @@ impl Neighbour {
         shared.stats.drop_n(DropCause::UnknownSession, dropped);
         rt::timeout(GOODBYE_SEND, self.flush_all(shared)).await;
         if self.retire(shared) {
-            self.announce_end(shared, "goodbye said").await;
+            self.announce_end(shared, "goodbye sent").await;
         }
     }
 
@@ -149,7 +151,7 @@ impl Neighbour {
         }
     }
 
-    /// Tells the link what has gone out. Returns whether to look again.
+    /// Reports the sent packets to the link. Returns whether to report again later.
     pub(super) fn note_sent(&self, link: &mut Link, now: Time) -> bool {
         let frames = self.unnoted.swap(0, SeqCst);
         if frames > 0 {
@@ -159,16 +161,16 @@ impl Neighbour {
             link.note_longest(now, frames, self.longest.swap(0, Relaxed));
             return true;
         }
-        self.told.store(false, SeqCst);
-        // Who sent between the two lines above saw `told` and told nobody.
+        self.report_pending.store(false, SeqCst);
+        // A packet sent between the two statements above found the mark still set and added no command.
         let again = self.unnoted.load(SeqCst) > 0;
         if again {
-            self.told.store(true, Relaxed);
+            self.report_pending.store(true, Relaxed);
         }
         again
     }
 
-    /// Does everything with the frames of one batch, which came `now`, up to the next queue.
+    /// Handles the frames of one batch, which arrived `now`, up to the next queue.
     #[cfg(feature = "internals")]
     pub(crate) fn frames_arrived(
         &self,
@@ -182,7 +184,7 @@ impl Neighbour {
         packets_arrived(shared, frames, work);
     }
 
-    /// Opens the frames of one batch, which came `now`, and does what they say. What is left are packets.
+    /// Opens the frames of one batch, which arrived `now`, and handles control. The packets are left in `frames`.
     fn open_frames(&self, shared: &NodeState, now: Time, link: &mut Link, frames: &mut Vec<BytesMut>) {
         let bytes = frames.iter().map(|frame| frame.len() as u64).sum();
         self.rx_bytes.fetch_add(bytes, Relaxed);
@@ -191,7 +193,7 @@ impl Neighbour {
             Ok(inner) => {
                 opened = true;
                 let FrameContent::Packet(body) = inner else { return false };
-                // The kind byte stays: the packet goes on as the content of another frame.
+                // The kind byte stays, since the packet becomes the content of another frame.
                 let content = body.len() + 1;
                 frame.advance(HEADER_LEN);
                 frame.truncate(content);
@@ -208,7 +210,7 @@ impl Neighbour {
         }
     }
 
-    /// Does everything with a frame that came from where the neighbour is not known to be.
+    /// Handles a frame that arrived from an endpoint where the neighbour is not known to be.
     fn unvalidated_arrived(
         &self,
         shared: &NodeState,
@@ -218,7 +220,7 @@ impl Neighbour {
     ) {
         lock(&self.unvalidated).done();
         let now = shared.now();
-        // The neighbour may have moved there since the frame came.
+        // The neighbour may have moved there since the frame arrived.
         let opened = match endpoint == self.path().endpoint {
             true => link.handle_frame(now, &mut frame),
             false => link.handle_frame_from(now, endpoint, &mut frame),
@@ -236,17 +238,17 @@ impl Neighbour {
         }
     }
 
-    /// The neighbour has proved that it is elsewhere now.
+    /// Moves the link to the endpoint where the neighbour has proved to be.
     fn moved(&self, shared: &NodeState, endpoint: Endpoint) {
         let before = self.endpoint();
         lock(&self.path).endpoint = endpoint;
         self.egress.redirect(endpoint);
-        self.find_origin();
+        self.update_origin();
         tracing::info!(neighbour = %self.address, %before, endpoint = %self.endpoint(), "neighbour moved");
         shared.publish(Event::NeighbourMoved { address: self.address, endpoint: self.endpoint() });
     }
 
-    /// Carries out what the link asks for. Returns why it ended, if it did.
+    /// Carries out the outputs of the link. Returns the reason of its end, if it has ended.
     pub(super) async fn serve_link(&self, shared: &NodeState, link: &mut Link) -> Option<String> {
         let mut changed = false;
         let mut down = None;
@@ -260,7 +262,7 @@ impl Neighbour {
                     }
                 }
                 LinkOutput::TransmitTo(endpoint, content) => {
-                    let sent = rt::timeout(STRANGER_SEND, self.egress.send_to(&endpoint, &content));
+                    let sent = rt::timeout(CHALLENGE_SEND, self.egress.send_to(&endpoint, &content));
                     if !matches!(sent.await, Some(Ok(()))) {
                         shared.stats.drop(DropCause::SendFailed);
                     }
@@ -278,7 +280,7 @@ impl Neighbour {
                     self.worn.store(false, Relaxed);
                 }
                 LinkOutput::Control(message) => {
-                    link.hold_control(self.router_feed.message(&shared.router, self.id, message));
+                    link.hold_control(self.router_feed.push_message(&shared.router, self.id, message));
                 }
                 LinkOutput::CostChanged(cost) => {
                     self.router_feed.changed(&shared.router, self.id, |changes| changes.cost = Some(cost));
@@ -289,7 +291,7 @@ impl Neighbour {
                 }
                 LinkOutput::StateChanged(state) => {
                     self.silent_since.store(link.metrics().heard.as_nanos(), Relaxed);
-                    self.stands(shared, state).await;
+                    self.link_state_changed(shared, state).await;
                 }
             }
         }
@@ -299,8 +301,8 @@ impl Neighbour {
         down
     }
 
-    /// The link is up, in doubt or away: tells everybody.
-    async fn stands(&self, shared: &NodeState, state: LinkState) {
+    /// Announces that the link is up, suspect or away to the router, the dial list and subscribers.
+    async fn link_state_changed(&self, shared: &NodeState, state: LinkState) {
         let (suspect, away) = (state != LinkState::Up, state == LinkState::Away);
         self.suspect.store(suspect, Relaxed);
         if !self.is_in_service() {
@@ -315,13 +317,13 @@ impl Neighbour {
         tracing::debug!(neighbour = ?self.address, ?state, "link");
         let turned = self.away.swap(away, Relaxed) != away;
         if turned {
-            self.reachable_or_not(shared);
+            self.reachability_changed(shared);
         }
         if self.router_feed.announce() {
             shared.router.notify(RouterEvent::LinkStateChanged { id: self.id }).await;
         }
         if suspect || turned {
-            // It may be reached elsewhere.
+            // The neighbour may be reachable over another path.
             let _ = shared.link_events.try_push(LinkEvent::DialCheck);
         }
         if turned {
@@ -348,7 +350,7 @@ impl Neighbour {
         status.since = Timestamp::now();
     }
 
-    /// The link is gone by itself: tells everybody.
+    /// Ends a link that has failed: takes it out of service and announces that.
     pub(super) async fn ended(&self, shared: &NodeState, reason: &str) {
         if !self.retire(shared) {
             return;
@@ -357,21 +359,21 @@ impl Neighbour {
         let _ = shared.link_events.try_push(LinkEvent::DialCheck);
     }
 
-    /// The link is in service, or no more: what waits for a route to the neighbour looks again.
-    pub(crate) fn reachable_or_not(&self, shared: &NodeState) {
+    /// Serves the packets that wait for a route to the neighbour, since the link has entered or left service.
+    pub(crate) fn reachability_changed(&self, shared: &NodeState) {
         let mut work = DeferredWork::default();
         awaiting_route::route_changed(shared, &self.address, &mut work);
         work.finish(shared);
     }
 
-    /// Tells the router and the subscribers that this link is no more.
+    /// Announces the end of this link to the router and to subscribers.
     pub(crate) async fn announce_end(&self, shared: &NodeState, reason: &str) {
         if !self.leave_service() {
             tracing::debug!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "no link");
             return;
         }
         tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
-        self.reachable_or_not(shared);
+        self.reachability_changed(shared);
         shared.router.notify(RouterEvent::Down { id: self.id }).await;
         let (address, endpoint, reason) = (self.address, self.endpoint(), reason.to_owned());
         self.announce(shared, Turn::Ended, Event::NeighbourDown { address, endpoint, reason });

@@ -1,4 +1,4 @@
-//! The neighbour's task, with a neighbour that says nothing.
+//! Tests of the neighbour's task, with a neighbour that sends nothing.
 
 use futures::StreamExt;
 
@@ -18,10 +18,10 @@ use crate::node::{Limits, NodeConfig};
 use crate::rt;
 use crate::wire::packet::{self, HOP_LIMIT, Probe};
 
-/// Longer than anything here takes.
+/// A bound that is longer than any step here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Both ends of a session, ours first.
+/// Both ends of a session, this node's first.
 fn sessions(path: Path) -> [Session; 2] {
     let identities = [1, 2].map(|n| Identity::from_seed(&[n; 32]));
     let [mut us, mut them] =
@@ -96,12 +96,12 @@ async fn pause() {
 }
 
 #[test]
-fn what_the_router_has_to_say_keeps_no_order_waiting() {
+fn routing_messages_delay_no_command() {
     futures::executor::block_on(async {
         let (shared, neighbour, link) = silent_neighbour();
         neighbour.enter_service(&shared).await;
         let mut events = shared.event_bus.subscribe();
-        // More than the link takes while nothing is acknowledged.
+        // More messages than the link accepts while nothing is acknowledged.
         for _ in 0..300 {
             assert!(neighbour.routes.try_push(vec![3; 4096]).is_ok());
         }
@@ -112,14 +112,14 @@ fn what_the_router_has_to_say_keeps_no_order_waiting() {
         neighbour.leave();
         let down = rt::timeout(PATIENCE, events.next()).await.flatten();
         match down {
-            Some((_, Event::NeighbourDown { reason, .. })) => assert_eq!(reason, "goodbye said"),
+            Some((_, Event::NeighbourDown { reason, .. })) => assert_eq!(reason, "goodbye sent"),
             other => panic!("{other:?}"),
         }
     });
 }
 
 #[test]
-fn a_link_whose_orders_are_full_still_ends_with_a_goodbye() {
+fn a_link_with_a_full_command_queue_still_ends_with_a_goodbye() {
     futures::executor::block_on(async {
         let (shared, neighbour, link) = silent_neighbour();
         neighbour.enter_service(&shared).await;
@@ -129,7 +129,7 @@ fn a_link_whose_orders_are_full_still_ends_with_a_goodbye() {
         let task = async { neighbour.clone().start(&shared, link) };
         futures::join!(goodbye, task);
         match rt::timeout(PATIENCE, events.next()).await.flatten() {
-            Some((_, Event::NeighbourDown { reason, .. })) => assert_eq!(reason, "goodbye said"),
+            Some((_, Event::NeighbourDown { reason, .. })) => assert_eq!(reason, "goodbye sent"),
             other => panic!("{other:?}"),
         }
     });
@@ -155,7 +155,7 @@ fn routes_that_a_neighbour_does_not_take_are_bounded_in_bytes() {
 }
 
 #[test]
-fn a_stranger_that_finds_no_room_takes_none() {
+fn an_unvalidated_frame_that_is_refused_occupies_no_room() {
     let (_, neighbour, _) = silent_neighbour();
     let endpoint = Endpoint::new(b"c").unwrap();
     let second = |n: u64| Time::from_millis(n * 1000);
@@ -166,7 +166,7 @@ fn a_stranger_that_finds_no_room_takes_none() {
 }
 
 #[test]
-fn frames_that_come_to_a_link_that_is_over_are_counted() {
+fn frames_that_arrive_at_a_link_that_has_ended_are_counted() {
     futures::executor::block_on(async {
         let (shared, neighbour, mut link) = silent_neighbour();
         assert!((0..3).all(|_| neighbour.inbox.try_push(BytesMut::from(&[0x10; 40][..])).is_ok()));
@@ -176,7 +176,7 @@ fn frames_that_come_to_a_link_that_is_over_are_counted() {
     });
 }
 
-/// A packet for the node itself that asks for an answer, from a node that it does not know yet.
+/// A packet for the node itself that requests a reply, from a node to which it has no route yet.
 fn question(shared: &NodeState, kind: u8, source: Address) -> BytesMut {
     let mut packet = Vec::new();
     let flags = if kind == packet::payload::TRACE { packet::FLAG_TRACE } else { 0 };
@@ -186,7 +186,7 @@ fn question(shared: &NodeState, kind: u8, source: Address) -> BytesMut {
 }
 
 #[test]
-fn what_is_asked_before_the_route_to_the_asker_has_come_is_answered_when_it_comes() {
+fn a_request_that_precedes_the_route_to_its_source_is_answered_with_the_route() {
     let asker = Identity::from_seed(&[3; 32]).address();
     for kind in [packet::payload::PING, packet::payload::TRACE] {
         let (shared, neighbour, _) = silent_neighbour();
@@ -255,14 +255,14 @@ fn a_panic_ends_the_link_that_it_came_from_and_nothing_else() {
 }
 
 #[test]
-fn what_a_neighbour_says_before_it_is_in_service_is_heard_when_it_is() {
+fn messages_sent_before_a_link_is_in_service_are_handled_when_it_is() {
     futures::executor::block_on(async {
         let (shared, neighbour, _link) = silent_neighbour();
         shared.spawn_vital("router", crate::node::tasks::router::run(shared.clone(), [1; 32], 1));
-        // It makes no sense, and so it is counted when it is heard.
-        neighbour.router_feed.message(&shared.router, neighbour.id, bytes::Bytes::from_static(&[0xff]));
+        // The message is malformed, so that the router counts it when it handles it.
+        neighbour.router_feed.push_message(&shared.router, neighbour.id, bytes::Bytes::from_static(&[0xff]));
         for _ in 0..3 {
-            // The router has been round.
+            // The router has completed a round.
             shared.router.query_routes(None).await;
         }
         let heard = || shared.stats.drops()["malformed_packet"];
@@ -273,21 +273,21 @@ fn what_a_neighbour_says_before_it_is_in_service_is_heard_when_it_is() {
         while heard() == 0 {
             shared.router.query_routes(None).await;
             rounds += 1;
-            assert!(rounds < 10_000, "in vain");
+            assert!(rounds < 10_000, "the message was never handled");
         }
         shared.end();
     });
 }
 
 #[test]
-fn a_link_that_ends_at_the_instant_that_it_begins_stays_with_nobody() {
+fn a_link_that_ends_as_it_begins_stays_in_no_table() {
     for end_first in [true, false] {
         futures::executor::block_on(async {
             let (shared, neighbour, _link) = silent_neighbour();
             shared.spawn_vital("router", crate::node::tasks::router::run(shared.clone(), [1; 32], 1));
             let mut events = shared.event_bus.subscribe();
             let holders = Arc::strong_count(&neighbour);
-            // What the neighbour's task does when the first frame has come, up to where another task ends the link.
+            // The steps of the neighbour's task after the first frame, up to where another task ends the link.
             let up = RouterEvent::Up { neighbour: neighbour.clone(), cost: 32, mtu: 1134 };
             if end_first {
                 neighbour.announce_end(&shared, "replaced by a new session").await;

@@ -1,28 +1,28 @@
-//! The frames of unvalidated origin of one link: how many frames that came from elsewhere are looked into.
+//! The rate limit of frames that arrive for one link from another endpoint than the neighbour's.
 //!
-//! Anybody who overheard a frame can send it from anywhere, so they cost little: a burst and a rate for each link, and a
-//! place among its task's commands.
+//! Any node that has captured a frame can send it from anywhere, so these frames must cost little: they have a burst
+//! and a rate for each link, and a bounded share of its task's commands.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// Frames that are looked into at once, and that may wait.
+/// Frames that may be handled at once, and that may wait.
 const BURST: u32 = 64;
-/// The time between two, on average.
+/// The average time between two frames.
 const EACH: Duration = Duration::from_millis(16);
 
 /// See the [module's page](self).
 #[derive(Debug, Default)]
 pub(super) struct UnvalidatedFrames {
-    /// A leaky bucket: the time that the frames admitted so far still take up, as of `counted`.
+    /// A leaky bucket: the time that the admitted frames still occupy, as of `counted`.
     owed: Duration,
     counted: Time,
     waiting: u32,
 }
 
 impl UnvalidatedFrames {
-    /// Whether one more is looked into. It waits then until [`UnvalidatedFrames::done`].
+    /// Whether one more frame is admitted. It counts as waiting until [`UnvalidatedFrames::done`].
     pub(super) fn admit(&mut self, now: Time) -> bool {
         self.owed = self.owed.saturating_sub(now.since(self.counted));
         self.counted = now;
@@ -35,7 +35,7 @@ impl UnvalidatedFrames {
         admitted
     }
 
-    /// One has been looked into.
+    /// Records that a waiting frame has been handled.
     pub(super) fn done(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
     }
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_wait_than_a_burst() {
+    fn no_more_frames_wait_than_a_burst() {
         let mut unvalidated = UnvalidatedFrames::default();
         let admitted = (0..10_000u64).filter(|n| unvalidated.admit(Time::from_millis(n * 100))).count();
         assert_eq!(admitted, 64);

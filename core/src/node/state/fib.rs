@@ -200,7 +200,7 @@ impl FibSnapshot<'_> {
         (hash, self.table.touch(hash))
     }
 
-    /// The route to a destination. Where there is none, there may be one that is newer than this snapshot.
+    /// The route to a destination. Where there is none, one may have been installed since the snapshot was taken.
     #[inline]
     pub(crate) fn get(&self, destination: &Address) -> Option<FoundRoute<'_>> {
         self.get_hashed(self.keyed.hash(destination.as_bytes()), destination)

@@ -1,4 +1,5 @@
-//! The housekeeping task: reports drops to subscribers, and forgets conversations, mailboxes and conflicts that are over.
+//! The housekeeping task: it reports drops to subscribers, and removes conversations, mailboxes and conflicts that are
+//! over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,22 +10,22 @@ use crate::node::state::{NodeState, lock, read};
 use crate::rt;
 use crate::types::Event;
 
-/// How often drops are reported to subscribers.
+/// The period of the reports of drops to subscribers.
 const REPORT: Duration = Duration::from_secs(1);
-/// How often conversations are looked for that nothing comes of any more.
+/// The period of the search for conversations that are over.
 const FORGET: Duration = Duration::from_secs(5);
-/// How often the mailboxes are swept.
+/// The period of the sweep through mailboxes and conflicts.
 const SWEEP: Duration = Duration::from_secs(60);
-/// An identity that was in use elsewhere is thought to be so this long after the last sign of it: as long as the router
-/// gives way, and a little more.
+/// The time for which an identity counts as in use elsewhere after the last evidence: as long as the router gives way,
+/// and a little more.
 const CONFLICT: Duration = Duration::from_secs(660);
 
-/// The housekeeping task: tells subscribers of drops, forgets mailboxes of senders that are gone.
+/// Runs the housekeeping until the node ends.
 pub(crate) async fn run(shared: Arc<NodeState>) {
     let mut before: BTreeMap<String, u64> = shared.stats.drops();
     let (mut swept, mut forgot) = (Instant::now(), Instant::now());
     loop {
-        // While nobody listens there is nothing to report.
+        // Without a subscriber there is nothing to report, so the task sleeps until the next sweep.
         let rest = SWEEP.saturating_sub(swept.elapsed()).min(FORGET.saturating_sub(forgot.elapsed()));
         if rt::timeout(rest, shared.event_bus.subscriber()).await.is_some() {
             rt::sleep(REPORT).await;
@@ -47,7 +48,8 @@ pub(crate) async fn run(shared: Arc<NodeState>) {
             swept = Instant::now();
             let now = shared.now();
             lock(&shared.conflicts).retain(|_, seen| now.since(*seen) < CONFLICT);
-            // Who is talked to keeps its place in the routing table.
+            // Destinations with an open conversation stay pinned in the routing table, since messages may be sent there
+            // at any time.
             for destination in shared.conversations.peers() {
                 shared.router.hint(RouterHint::Want { destination });
             }
@@ -56,11 +58,11 @@ pub(crate) async fn run(shared: Arc<NodeState>) {
     }
 }
 
-/// Forgets the empty inboxes of senders that there is no conversation with any more.
+/// Removes the empty inboxes of senders without a conversation.
 pub(crate) fn forget_senders(shared: &NodeState) {
     let mailboxes = read(&shared.mailboxes).clone();
     for (address, mailbox) in &mailboxes {
-        // Known beforehand: making room for a conversation locks them all and then looks at mailboxes.
+        // Collected before the mailbox is locked: making room for a conversation takes the two locks in this order.
         let peers = shared.conversations.peers_of(address);
         mailbox.forget(|sender| peers.contains(sender));
     }

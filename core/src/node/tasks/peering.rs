@@ -1,5 +1,6 @@
-//! the task that makes links: it takes the handshake frames of every medium, dials who is to be dialled, and puts
-//! each session that comes of it into service as a neighbour with a task of its own.
+//! The peering task: it handles the handshake frames of all media, dials peers, and puts each session that results into
+//! service as a neighbour with a task of its own. One task does this for all media, so that the choice between two
+//! sessions with the same neighbour is made in one place.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,51 +35,52 @@ use crate::rt::{self, Alarm};
 use crate::stats::{Counter, DropCause};
 use crate::wire::link::FINISH;
 
-/// What the link task is told.
+/// An event for the peering task.
 pub(crate) enum LinkEvent {
-    /// A frame that belongs to no session.
+    /// A handshake frame, which belongs to no session yet.
     Handshake { path: Path, frame: BytesMut },
-    /// A frame for a session that is not in service yet, from somebody who is making one.
+    /// A frame of a session that is not in service yet, from an endpoint with a handshake in progress.
     Early { index: u32, path: Path, frame: BytesMut },
-    /// Somebody was heard.
+    /// A beacon of another node has arrived on a medium.
     Heard { medium: u32, heard: Heard },
-    /// A configured peer was resolved, or could not be.
+    /// A configured peer was resolved, or the look-up failed.
     Resolved { uri: String, result: Result<Vec<Path>, String> },
-    /// The first frame of a session has been opened: the neighbour has all of the handshake.
+    /// The first frame of a session was opened, so the neighbour has completed the handshake.
     Confirmed { local_index: u32 },
     /// The node is about to leave, and all that came before this is to be done with.
     Leave { done: Reply<()> },
     /// A fault of the program.
     #[cfg(test)]
     Panic,
-    /// Something has changed that decides whom to dial: a link has ended, a peer or a medium was added.
+    /// A condition of the dial list has changed: a link has ended, a peer or a medium was added.
     DialCheck,
-    /// A peer is not to be dialled any more on these paths.
+    /// A removed peer is no longer dialled on these paths.
     Forget { paths: Vec<Path> },
 }
 
 const BATCH: usize = 64;
-/// How long a medium may take to send a handshake frame.
+/// The time that a medium may take to send a handshake frame. It is short, because all media wait for it.
 const SEND: Duration = Duration::from_millis(20);
 
-/// The most paths of which it is kept why a frame could not be sent.
+/// Paths for which the last error of sending is kept.
 const UNSENT: usize = 1024;
 
 struct PeeringTask {
     shared: Arc<NodeState>,
     handshakes: Handshakes,
-    /// Of the links to come.
+    /// The source of the seeds of future links.
     seeds: ChaCha20Rng,
     next_id: AtomicU32,
-    /// Why the last handshake frame to a path could not be sent: no answer comes then, which says less.
+    /// The error of the last handshake frame to a path. The handshake then ends with a timeout, and the error is the
+    /// better explanation.
     unsent: HashMap<Path, String>,
-    /// Frames that came early, until the handshakes that came before them are served.
+    /// Frames that arrived before the end of their handshake.
     early: EarlyFrames,
     /// Waits until the handshakes that came before the node left are done with.
     left: Vec<Reply<()>>,
 }
 
-/// The link task.
+/// Runs the peering task until the node ends.
 pub(crate) async fn run(shared: Arc<NodeState>, seed: Zeroizing<[u8; 32]>) {
     let config = LinkConfig { mesh_key: shared.config.mesh_key.clone(), ..LinkConfig::default() };
     let mut seeds = ChaCha20Rng::from_seed(*seed);
@@ -128,7 +130,7 @@ impl PeeringTask {
         match event {
             LinkEvent::Handshake { path, frame } => {
                 let Some(medium) = self.medium(&path) else { return };
-                // The other side of a finish believes in a link already: it gets the goodbye.
+                // After a finish the other side takes the link as established, so it is owed a goodbye.
                 if self.shared.is_leaving() && frame.first() != Some(&FINISH) {
                     return;
                 }
@@ -161,7 +163,7 @@ impl PeeringTask {
         }
     }
 
-    /// Begins the handshakes that are due.
+    /// Starts the handshakes that are due.
     fn dial(&mut self) {
         if self.shared.is_leaving() {
             return;
@@ -169,10 +171,10 @@ impl PeeringTask {
         let now = self.shared.now();
         let (due, paths) = {
             let mut dials = lock(&self.shared.dials);
-            let alive = live_links(&self.shared);
-            let mut paths = dials.due_later(now, &alive);
-            paths.extend(dials.due_heard(now, &self.shared.identity.address(), &alive));
-            (dials.due(now, &alive), paths)
+            let links = live_links(&self.shared);
+            let mut paths = dials.due_later(now, &links);
+            paths.extend(dials.due_heard(now, &self.shared.identity.address(), &links));
+            (dials.due(now, &links), paths)
         };
         for uri in due {
             resolve::later(&self.shared, uri);
@@ -192,7 +194,8 @@ impl PeeringTask {
         }
     }
 
-    /// Gives the frames that came early to the sessions that have begun by now. What has overtaken its finish waits for it.
+    /// Delivers early frames to the sessions that have started by now. A frame that has overtaken its finish waits for
+    /// it.
     fn serve_early(&mut self) {
         let served = |index, path: &Path| {
             let found = read(&self.shared.sessions).get(&index).cloned();
@@ -225,7 +228,7 @@ impl PeeringTask {
                             self.unsent.remove(&path);
                             medium.count_sent(&self.shared, 1, frame.len() as u64);
                         }
-                        // It will be sent again; the other media must not wait for this one.
+                        // The handshake repeats the frame; waiting longer would delay the other media.
                         None => self.shared.stats.drop(DropCause::SendFailed),
                         Some(Err(error)) => {
                             tracing::debug!(endpoint = %medium.netmod.describe(&path.endpoint), %error, "handshake not sent");
@@ -253,7 +256,7 @@ impl PeeringTask {
         }
     }
 
-    /// Puts a session into service, in place of an older one with the same neighbour, unless there are too many.
+    /// Puts a session into service. It replaces an older one with the same neighbour, or else needs a free slot.
     async fn established(&mut self, session: Session) {
         let (now, shared) = (self.shared.now(), self.shared.clone());
         let (path, address) = (session.path, session.peer);
@@ -276,8 +279,8 @@ impl PeeringTask {
             neighbours.values().find(same).cloned()
         };
         if let Some(old) = old {
-            // When both dial at once, the handshakes let one session through. A later one was begun in the knowledge of this one:
-            // the neighbour cannot be reached over it any more, or was started again.
+            // Of two simultaneous dials the handshakes let one session through. A later session was started although
+            // this one existed, so the neighbour was restarted or is not reachable over this one any more.
             if old.retire(&shared) {
                 old.announce_end(&shared, "replaced by a new session").await;
             }
@@ -294,7 +297,7 @@ impl PeeringTask {
         self.serve(session, medium, configured).await;
     }
 
-    /// Finds a place for one more neighbour; another one may have to leave for it, and learns why.
+    /// Finds a slot for one more neighbour. Another neighbour may be evicted for it, and is sent the reason.
     async fn make_room(&mut self, medium: &Medium, path: &Path, configured: bool) -> Result<(), DownReason> {
         let newcomer =
             SlotHolder { id: 0, configured, netmod: medium.id, source: medium.source(&path.endpoint) };
@@ -319,7 +322,7 @@ impl PeeringTask {
         let (now, shared) = (self.shared.now(), self.shared.clone());
         let id = self.next_id.fetch_add(1, Relaxed);
         let (path, address, most) = (session.path, session.peer, session.mtu);
-        // What lies between is tried out.
+        // Longer frames are probed later, so that a path that does not carry them works from the start.
         let mtu = most.min(medium.netmod.properties().mtu);
         let floor = medium.netmod.min_mtu();
         let (suite, capabilities) = (session.suite, session.peer_capabilities);
@@ -348,7 +351,7 @@ impl PeeringTask {
             return neighbour.say_goodbye(&shared, &mut link).await;
         }
         tracing::debug!(neighbour = ?address, ?suite, capabilities, mtu, most, "session");
-        // The side that dialled waits for the first frame of the other.
+        // The initiator waits for the first frame of the responder, since that proves that the finish has arrived.
         if !neighbour.initiator {
             neighbour.enter_service(&shared).await;
         }

@@ -1,5 +1,5 @@
-//! The task that keeps the routes: it feeds the pure [`Router`] with what the neighbours' tasks report, sends
-//! what the router has to say, and writes its decisions into the table that the data path reads.
+//! The router's task: it feeds the pure [`Router`] with the reports of the neighbours' tasks, sends the router's
+//! messages, and writes its decisions into the table that the data path reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::stats::Counter;
 use crate::time::Time;
 use crate::types::{Event, Route};
 
-/// What the node itself tells the router.
+/// An event that the router must not miss.
 pub(crate) enum RouterEvent {
     Up {
         neighbour: Arc<Neighbour>,
@@ -34,7 +34,7 @@ pub(crate) enum RouterEvent {
     Down {
         id: NeighbourId,
     },
-    /// Whether a link is in doubt, out of service or configured may have changed.
+    /// The link may have become suspect, away or configured, or the reverse.
     LinkStateChanged {
         id: NeighbourId,
     },
@@ -44,7 +44,7 @@ pub(crate) enum RouterEvent {
     RemoveOrigin {
         address: Address,
     },
-    /// Signatures have been verified.
+    /// A batch of signatures has been verified.
     Verified {
         verified: VerifyResults,
     },
@@ -53,27 +53,27 @@ pub(crate) enum RouterEvent {
     Panic,
 }
 
-/// What the router may do without when it has no time.
+/// An event that the router may miss when it is busy, so that hints cannot delay events.
 pub(crate) enum RouterHint {
-    /// A destination is in use.
+    /// The destination is in use, so its route should be kept.
     Want { destination: Address },
-    /// So many packets for a destination arrived over a neighbour, and after them so many were lost.
+    /// This many packets for a destination were delivered over a neighbour, and this many lost after them.
     Score { destination: Address, next_hop: NeighbourId, delivered: u32, lost: u32 },
 }
 
-/// A neighbour is listened to for so long in a turn, and to the end of the message that is being heard then.
+/// The length of a neighbour's turn. It is exceeded by one message at most, since a message is handled as a whole.
 const TURN: Duration = Duration::from_millis(1);
 
 struct RouterTask {
     shared: Arc<NodeState>,
     router: Router,
     neighbours: BTreeMap<NeighbourId, Arc<Neighbour>>,
-    /// Neighbours that have made much work, and until when they are not listened to.
+    /// Neighbours that have used their share of time, and the end of their pause.
     resting: BTreeSet<(Time, NeighbourId)>,
     epoch: u32,
 }
 
-/// The router's task.
+/// Runs the router's task until the node ends.
 pub(crate) async fn run(shared: Arc<NodeState>, seed: [u8; 32], epoch: u32) {
     let config = RouterConfig { destinations: shared.limits().destinations, ..RouterConfig::default() };
     let mut task = RouterTask {
@@ -94,7 +94,7 @@ pub(crate) async fn run(shared: Arc<NodeState>, seed: [u8; 32], epoch: u32) {
         work.finish(&shared);
         let deadline = task.next_deadline();
         if !idle || deadline.is_some_and(|deadline| deadline <= shared.now()) {
-            // However much there is to do, the other tasks of this thread have their turn.
+            // Other tasks of this thread have their turn, however much there is to do.
             rt::yield_now().await;
             continue;
         }
@@ -111,13 +111,13 @@ impl RouterTask {
         self.router.next_deadline().into_iter().chain(rested).min()
     }
 
-    /// Does what was taken out of the lanes, and what is due.
+    /// Handles the events, requests and messages of one round, and what is due.
     fn serve(&mut self, round: &mut Round, work: &mut DeferredWork) {
         for event in round.events.drain(..) {
             self.handle(event);
         }
         self.carry_out(work);
-        self.show(round.queries.drain(..));
+        self.reply_queries(round.queries.drain(..));
         for hint in round.hints.drain(..) {
             self.hint(hint);
         }
@@ -138,7 +138,8 @@ impl RouterTask {
     fn handle(&mut self, event: RouterEvent) {
         let now = self.shared.now();
         match event {
-            // Its end may have been announced first: nothing would take its routes away.
+            // Its end may have been announced first. Its routes would then stay for ever, since no further event
+            // removes them.
             RouterEvent::Up { neighbour, .. } if neighbour.has_ended() => {}
             RouterEvent::Up { neighbour, cost, mtu } => {
                 let (id, address, configured) = (neighbour.id, neighbour.address, neighbour.is_configured());
@@ -148,7 +149,7 @@ impl RouterTask {
                 self.router.neighbour_location(id, neighbour.location());
                 self.neighbours.insert(id, neighbour);
                 self.router.neighbour_up(now, id, address, cost, mtu, configured);
-                // What it said before stands in its queue, and its turn was passed over.
+                // Messages that it sent before wait in its feed: its turn was skipped while the router did not have it.
                 self.shared.router.enqueue(id);
             }
             #[cfg(test)]
@@ -159,7 +160,7 @@ impl RouterTask {
             }
             RouterEvent::LinkStateChanged { id } => {
                 if let Some(neighbour) = self.neighbours.get(&id) {
-                    neighbour.router_feed.look();
+                    neighbour.router_feed.clear_announced();
                     self.router.neighbour_configured(id, neighbour.is_configured());
                     self.router.neighbour_suspect(now, id, neighbour.is_suspect());
                     self.router.neighbour_away(now, id, neighbour.is_away());
@@ -181,19 +182,20 @@ impl RouterTask {
         }
     }
 
-    /// Listens to a neighbour for a moment. What that costs is counted, so that who makes much work is listened to less.
+    /// Handles messages of one neighbour for a bounded time. The time is measured and charged to it, so that a
+    /// neighbour that causes much work gets fewer turns.
     fn turn(&mut self, id: NeighbourId, work: &mut DeferredWork) {
         let Some(neighbour) = self.neighbours.get(&id).cloned() else { return };
         let began = self.shared.now();
         let LinkChanges { cost, mtu } = neighbour.router_feed.take_changes();
         if let Some(cost) = cost {
-            let dear = neighbour.medium.netmod.properties().cost;
-            self.router.neighbour_cost(began, id, cost.saturating_add(dear));
+            let penalty = neighbour.medium.netmod.properties().cost;
+            self.router.neighbour_cost(began, id, cost.saturating_add(penalty));
         }
         if let Some(mtu) = mtu {
             self.router.neighbour_mtu(began, id, mtu);
         }
-        // What this node has measured itself never waits; what the neighbour says may.
+        // The node's own measurements are never delayed; messages of a neighbour may be.
         if let Some(until) = self.router.neighbour_rests(began, id) {
             self.resting.insert((until, id));
             return self.carry_out(work);
@@ -211,13 +213,14 @@ impl RouterTask {
         self.carry_out(work);
         now = self.shared.now();
         self.router.neighbour_worked(now, id, now.since(began));
-        if neighbour.router_feed.turn_over(&self.shared.router, id) {
+        if neighbour.router_feed.end_turn(&self.shared.router, id) {
             neighbour.wake();
         }
     }
 
-    /// Answers those who asked for routes; all who ask for all of them at once.
-    fn show(&self, queries: impl Iterator<Item = RouteQuery>) {
+    /// Replies to requests for routes. The list of all routes is made once for all requests of a round, since it is
+    /// long.
+    fn reply_queries(&self, queries: impl Iterator<Item = RouteQuery>) {
         let now = self.shared.now();
         let list = |known: Vec<RouteInfo>| -> Vec<Route> {
             known.into_iter().filter_map(|info| self.route(info)).collect()
@@ -228,7 +231,7 @@ impl RouterTask {
                 Some(destination) => list(self.router.routes_to(now, &destination)),
                 None => all.get_or_insert_with(|| list(self.router.routes(now))).clone(),
             };
-            // Who asked may have gone.
+            // The receiver of the reply may have been dropped.
             reply.send(routes);
         }
     }
@@ -261,7 +264,8 @@ impl RouterTask {
                 RouterOutput::Dropped(cause, count) => self.shared.stats.drop_n(cause, count),
                 RouterOutput::IdentityConflict(address) => self.shared.in_use_elsewhere(address),
                 RouterOutput::EpochUsed { epoch, .. } => {
-                    // The epoch of this start is in the file already. Writing it once more would only hold up the router.
+                    // The file has the epoch of this start already, and writing it once more would only delay the
+                    // router.
                     if epoch > self.epoch {
                         self.epoch = epoch;
                         crate::node::epoch::save(self.shared.config.epoch_file.as_deref(), self.epoch);
@@ -271,7 +275,8 @@ impl RouterTask {
         }
     }
 
-    /// Verifies signatures on another thread. The router asks for a few such jobs at a time.
+    /// Verifies signatures on another thread, so that routing continues meanwhile. The router has only a few such jobs
+    /// at a time.
     fn verify(&self, job: VerifyJob) {
         let shared = self.shared.clone();
         self.shared.spawn_vital("verification of signatures", async move {
@@ -284,8 +289,9 @@ impl RouterTask {
         let Some(neighbour) = self.neighbours.get(&id) else { return };
         self.shared.stats.count(Counter::ControlOut, 1);
         if neighbour.routes.try_push(message).is_err() && !neighbour.routes.is_closed() {
-            // RouterTask rests on this channel losing nothing: a link that cannot keep up is ended, and made anew.
-            tracing::warn!(neighbour = %neighbour.address, "link cannot keep up with task");
+            // The protocol relies on this channel losing no message, so a link that cannot keep up is ended, and a new
+            // one transfers the whole table.
+            tracing::warn!(neighbour = %neighbour.address, "link cannot keep up with routing");
             neighbour.inbox.close();
         }
     }

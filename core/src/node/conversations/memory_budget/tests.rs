@@ -1,4 +1,4 @@
-//! Senders without end, and what they may fill.
+//! Tests of the shares of the memory budget, with senders that invent addresses.
 
 use super::*;
 use crate::identity::Identity;
@@ -27,7 +27,7 @@ pub(in super::super) fn shared() -> NodeState {
     shared
 }
 
-/// A sender elsewhere, that holds nothing back.
+/// A sender on another node that respects no credit but the first.
 pub(in super::super) struct Sender(Conversation, Address);
 
 impl Sender {
@@ -47,7 +47,7 @@ impl Sender {
         self.0.send(Time::from_millis(1), Timestamp(1), Duration::from_secs(600), body).unwrap();
     }
 
-    /// Sends what it may over a neighbour; how many packets that were.
+    /// Sends all that it may over a neighbour; returns the count of packets.
     pub(in super::super) fn flood(&mut self, shared: &NodeState, local: Address, over: u64) -> usize {
         let (mut packets, mut work) = (0, DeferredWork::of(host(over)));
         loop {
@@ -62,7 +62,7 @@ impl Sender {
 }
 
 #[test]
-fn who_invents_senders_fills_half_of_the_room_and_others_are_heard() {
+fn a_host_that_invents_senders_fills_half_of_the_budget_and_others_are_received() {
     let shared = shared();
     let local = Identity::from_seed(&[LOCAL; 32]).address();
     let room = &shared.conversations.budget;
@@ -74,7 +74,7 @@ fn who_invents_senders_fills_half_of_the_room_and_others_are_heard() {
     }
     assert!(room.used() > room.limit / 4, "{} of {}: they come near", room.used(), room.limit);
     assert!(shared.stats.drops()["reassembly_limit"] > 100, "{:?}", shared.stats.drops()["reassembly_limit"]);
-    // Somebody behind another neighbour, who has not heard anything yet either.
+    // A sender behind another neighbour that has received nothing yet either.
     let mut honest = Sender::new(1_000_000, local);
     honest.begin(8_000);
     honest.flood(&shared, local, 2);
@@ -84,7 +84,7 @@ fn who_invents_senders_fills_half_of_the_room_and_others_are_heard() {
 }
 
 #[test]
-fn the_hosts_of_one_network_leave_a_fifth_of_the_room_to_others() {
+fn the_hosts_of_one_network_leave_a_fifth_of_the_budget_to_others() {
     let shared = shared();
     let local = Identity::from_seed(&[LOCAL; 32]).address();
     let room = &shared.conversations.budget;
@@ -99,7 +99,7 @@ fn the_hosts_of_one_network_leave_a_fifth_of_the_room_to_others() {
 }
 
 #[test]
-fn what_is_forgotten_and_what_is_received_count_no_more() {
+fn removed_and_received_messages_are_no_longer_charged() {
     let shared = shared();
     let local = Identity::from_seed(&[LOCAL; 32]).address();
     let mut sender = Sender::new(1, local);
@@ -126,16 +126,16 @@ fn what_is_forgotten_and_what_is_received_count_no_more() {
 }
 
 #[test]
-fn what_can_make_no_room_is_not_looked_through_for_every_packet() {
+fn a_search_that_frees_nothing_is_not_repeated_for_every_packet() {
     let shared = shared();
     let local = Identity::from_seed(&[LOCAL; 32]).address();
     let room = &shared.conversations.budget;
-    // There is nothing yet that could make room.
+    // There is no conversation yet that could be removed.
     shared.conversations.make_room(&shared, host(1));
     assert!(!room.is_worth_a_look(shared.now(), host(1)), "it was looked at just now");
     assert!(room.is_worth_a_look(shared.now(), host(2)), "another neighbour's may");
     assert!(room.is_worth_a_look(shared.now() + BARREN, host(1)), "and its own a little later");
-    // One that frees what it should is no reason to wait.
+    // A search that frees enough causes no pause.
     for number in 0..1200 {
         let mut sender = Sender::new(number, local);
         sender.begin(1 << 20);

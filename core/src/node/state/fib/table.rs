@@ -1,33 +1,34 @@
-//! A table that one writes and many read at the same time: open addressing with linear probing.
+//! A hash table with one writer and many concurrent readers: open addressing with linear probing.
 //!
-//! Each slot has a key and a value. A slot is taken once: first the key is written, then the value, after which
-//! the key never changes; so who sees a value sees its key. A route that is removed leaves its slot behind, with a
-//! value that means none. When too many slots are taken, the routes move to a new table, while readers go on in
-//! the old one.
+//! A slot has a key and a value, and is occupied once: the key is written first, then the value, and the key never
+//! changes after that. So a reader that finds a value finds its key, without a lock. A removed route leaves its slot
+//! occupied, with a value that means none, because freeing it would break the probe sequences that lead over it. When
+//! too many slots are occupied, the routes move to a new table, while readers continue with the old one.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::address::Address;
 use crate::hash::Keyed;
 
-/// What a destination leads to.
+/// The route of a destination, as it fits into one atomic word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TableEntry {
     pub(super) number: u32,
-    /// Below [`TableEntry::GENERATIONS`].
+    /// Less than [`TableEntry::GENERATIONS`].
     pub(super) generation: u32,
     pub(super) mtu: u16,
 }
 
-/// The value of a slot that is free.
+/// The value of a slot that was never occupied.
 const FREE: u64 = 0;
 /// The value of a slot whose route was removed.
 const REMOVED: u64 = 1;
-/// Set in every other value.
+/// The bit that is set in every other value.
 const LIVE: u64 = 2;
 
 impl TableEntry {
-    /// Values are 64 bits: 16 for the MTU, 22 for the generation, 24 for the number, 2 for the state.
+    /// The generations before the count wraps. A value has 64 bits: 16 for the MTU, 22 for the generation, 24 for the
+    /// number, 2 for the state.
     pub(super) const GENERATIONS: u32 = 1 << 22;
 
     fn pack(self) -> u64 {
@@ -44,7 +45,7 @@ impl TableEntry {
     }
 }
 
-/// One cache line, so that a look-up waits for memory once.
+/// A slot of one cache line, so that a look-up waits for memory once.
 #[derive(Default)]
 #[repr(align(64))]
 struct TableSlot {
@@ -72,27 +73,28 @@ impl TableSlot {
     }
 }
 
-/// Destinations and what they lead to.
+/// The destinations and their routes.
 pub(super) struct FibTable {
     slots: Box<[TableSlot]>,
-    /// Places that are not free.
+    /// Slots that are not free.
     taken: AtomicUsize,
     live: AtomicUsize,
 }
 
 impl FibTable {
-    /// A table in which `routes` take half of the slots.
+    /// A table in which `routes` occupy half of the slots.
     pub(super) fn new(routes: usize) -> Self {
         let slots = (0..routes.max(8) * 2).map(|_| TableSlot::default()).collect();
         FibTable { slots, taken: AtomicUsize::new(0), live: AtomicUsize::new(0) }
     }
 
-    /// Whether one more route may be set: three quarters of the slots are taken at most.
+    /// Whether one more route may be added. At most three quarters of the slots are occupied, since probe sequences
+    /// grow fast beyond that.
     pub(super) fn has_room(&self) -> bool {
         self.taken.load(Relaxed) * 4 < self.slots.len() * 3
     }
 
-    /// The same routes, with room for more.
+    /// A table with the same routes and with room for more.
     pub(super) fn grown(&self, keyed: &Keyed) -> Self {
         let grown = FibTable::new(self.live.load(Relaxed));
         for slot in &self.slots {
@@ -104,33 +106,34 @@ impl FibTable {
         grown
     }
 
-    /// How many slots there are.
+    /// The count of slots.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Where the search for a key begins: its hash as a fraction of the length.
+    /// The slot where the search for a key begins: the hash as a fraction of the length.
     #[inline]
     fn first(&self, hash: u64) -> usize {
         ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize
     }
 
-    /// Reads a word from where the search for a key begins, and from the slot after it.
+    /// Reads a word from the slot where the search for a key begins and from the one after it, so that both are in the
+    /// cache.
     #[inline]
     pub(super) fn touch(&self, hash: u64) -> u64 {
         let slots = self.slots.get(self.first(hash)..).unwrap_or_default();
         slots.iter().take(2).fold(0, |words, slot| words | slot.value.load(Relaxed))
     }
 
-    /// The slots in which a key may be, in order, from the first to the last.
+    /// The slots in which a key may be, in the order of the search.
     #[inline]
     fn probe(&self, hash: u64) -> impl Iterator<Item = &TableSlot> {
         let (before, after) = self.slots.split_at(self.first(hash));
         after.iter().chain(before)
     }
 
-    /// What a destination leads to.
+    /// The route of a destination.
     #[inline]
     pub(super) fn get(&self, hash: u64, key: &Address) -> Option<TableEntry> {
         let key = words(key);
@@ -146,8 +149,8 @@ impl FibTable {
         None
     }
 
-    /// Sets what a destination leads to, or that it leads nowhere; returns what it led to. One at a time. A new
-    /// destination needs [`FibTable::has_room`].
+    /// Sets or removes the route of a destination, and returns the route before. Only one caller at a time may do this.
+    /// A new destination needs [`FibTable::has_room`].
     pub(super) fn set(&self, hash: u64, key: &Address, entry: Option<TableEntry>) -> Option<TableEntry> {
         let key = words(key);
         let set = entry.map_or(REMOVED, TableEntry::pack);

@@ -100,7 +100,7 @@ mod next_hops {
     }
 
     #[test]
-    fn a_neighbour_is_let_go_with_the_last_route_that_uses_it() {
+    fn a_neighbour_is_released_with_the_last_route_that_uses_it() {
         let (_shared, neighbours) = crate::node::cost::neighbours(3);
         let [a, b, c] = neighbours.as_slice() else { unreachable!() };
         let fib = Fib::default();
@@ -117,14 +117,14 @@ mod next_hops {
     }
 
     #[test]
-    fn a_look_that_is_older_than_a_route_finds_none_rather_than_another() {
+    fn a_snapshot_older_than_a_route_finds_none_rather_than_another() {
         let (_shared, neighbours) = crate::node::cost::neighbours(2);
         let [a, b] = neighbours.as_slice() else { unreachable!() };
         let fib = Fib::default();
         fib.insert(address(1), next_hops(a, None), 1300);
         let snapshot = fib.snapshot();
         fib.remove(&address(1));
-        // The number of the next_hops that is gone is given anew.
+        // The number of the removed next hops is used again.
         fib.insert(address(2), next_hops(b, None), 1300);
         fib.insert(address(1), next_hops(b, None), 1300);
         assert!(snapshot.get(&address(1)).is_none());

@@ -1,4 +1,4 @@
-//! Frames of sessions that have not begun yet, because the finish that begins them is under way still. Pure.
+//! Frames that arrive before the finish of their handshake, because the network reorders packets. Pure.
 
 use std::collections::HashMap;
 
@@ -10,16 +10,16 @@ use crate::link::Path;
 const MOST: usize = 256;
 const OF_SESSION: usize = 8;
 
-/// A frame, the session that it names, and where it came from.
+/// The receiver index of a frame, the path that it arrived on, and its bytes.
 pub(super) type EarlyFrame = (u32, Path, BytesMut);
 
-/// What is to be done with a frame.
+/// The decision about an early frame.
 pub(super) enum EarlyFrameAction {
-    /// Its session has begun.
+    /// Its session has started.
     Deliver,
-    /// Its finish may come yet.
+    /// Its finish may still arrive.
     Wait,
-    /// Neither.
+    /// No session will start that it could belong to.
     Drop,
 }
 
@@ -32,7 +32,8 @@ impl EarlyFrames {
         self.0.push(frame);
     }
 
-    /// The frames that are to be delivered now, in their order, and how many were dropped. The others wait, as far as there is room.
+    /// Takes the frames that are to be delivered now, in their order, and the count of dropped ones. The others wait as
+    /// far as there is room.
     pub(super) fn sort(&mut self, action: impl Fn(u32, &Path) -> EarlyFrameAction) -> (Vec<EarlyFrame>, u64) {
         let (mut ready, mut dropped) = (Vec::new(), 0u64);
         let mut waiting: HashMap<u32, usize> = HashMap::new();
@@ -61,21 +62,21 @@ mod tests {
     }
 
     #[test]
-    fn what_has_overtaken_its_finish_is_delivered_in_order_when_that_has_come() {
+    fn frames_that_overtook_their_finish_are_delivered_in_order_after_it() {
         let mut early = EarlyFrames::default();
         (0..5).for_each(|n| early.push(frame(7, n)));
         early.push(frame(8, 9));
         let action =
             |index, _: &Path| if index == 7 { EarlyFrameAction::Wait } else { EarlyFrameAction::Drop };
         let (ready, dropped) = early.sort(action);
-        assert_eq!((ready.len(), dropped), (0, 1), "nobody waits for the other one's finish");
+        assert_eq!((ready.len(), dropped), (0, 1), "the other session awaits no finish");
         let (ready, dropped) = early.sort(|_, _| EarlyFrameAction::Deliver);
         assert_eq!(ready.iter().map(|(_, _, frame)| frame[0]).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert_eq!(dropped, 0);
     }
 
     #[test]
-    fn what_waits_is_bounded_for_each_session_and_for_all() {
+    fn waiting_frames_are_bounded_for_each_session_and_for_all() {
         let mut early = EarlyFrames::default();
         for index in 0..100 {
             (0..100).for_each(|n| early.push(frame(index, n)));

@@ -1,4 +1,4 @@
-//! Which links live, as the dial list asks before it has anything dialled.
+//! The live links, as the dial list queries them before it dials.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -9,10 +9,10 @@ use crate::node::dial::{LiveLinks, SilentLink};
 use crate::node::neighbour::Neighbour;
 use crate::node::state::{NodeState, read};
 
-/// The links as they were when the first question was asked: a crowd of those heard asks many.
+/// The links as of the first query. They are indexed once, since a crowded medium causes many queries.
 struct LinkSnapshot<'a> {
     shared: &'a NodeState,
-    /// Only those in service.
+    /// Whether only links in service count.
     in_service: bool,
     index: OnceCell<LinkIndex>,
 }
@@ -28,7 +28,8 @@ struct LinkIndex {
 }
 
 impl LinkSnapshot<'_> {
-    /// Whether a link to be dialled around is in doubt because its medium carries nothing there. For people it is still there.
+    /// Whether a link is suspect while its medium reports the path as cut, so that the neighbour should be dialled on
+    /// another path. The status still shows the link.
     fn is_cut_off(&self, neighbour: &Neighbour) -> bool {
         !self.in_service
             && neighbour.is_suspect()
@@ -42,7 +43,7 @@ impl LinkSnapshot<'_> {
             index.count = neighbours.len();
             for neighbour in neighbours.values().filter(|known| !self.in_service || known.is_in_service()) {
                 let path = neighbour.path();
-                // Where it cannot be reached it may be found elsewhere.
+                // A neighbour that cannot be reached on this path may be discovered on another.
                 if neighbour.is_away() || self.is_cut_off(neighbour) {
                     index.away.insert(path);
                 } else {
@@ -90,12 +91,12 @@ impl LiveLinks for LinkSnapshot<'_> {
     }
 }
 
-/// Which links live, as the dial list asks; for the moment, not to be kept.
+/// The live links for the dial list. The result is a snapshot, to be used at once.
 pub(crate) fn live_links(shared: &NodeState) -> impl LiveLinks + '_ {
     LinkSnapshot { shared, in_service: false, index: OnceCell::new() }
 }
 
-/// The same of those links only that are in service: how the peers stand, for people.
+/// The links in service only, for the states of peers that the status shows.
 pub(crate) fn links_in_service(shared: &NodeState) -> impl LiveLinks + '_ {
     LinkSnapshot { shared, in_service: true, index: OnceCell::new() }
 }

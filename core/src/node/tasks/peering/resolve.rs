@@ -1,4 +1,4 @@
-//! The paths to a configured peer.
+//! The look-up of the paths to a configured peer.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use super::LinkEvent;
 use crate::link::Path;
 use crate::node::state::{NodeState, read};
 
-/// Asks the netmods of a URI's scheme for its endpoints; the answer comes back as an event.
+/// Requests the endpoints of a URI from the netmods of its scheme, in a task of its own because a name server may be
+/// slow. The result arrives as an event.
 pub(super) fn later(shared: &Arc<NodeState>, uri: String) {
     let shared_then = shared.clone();
     shared.spawn_vital("look-up of a peer", async move {
@@ -16,7 +17,8 @@ pub(super) fn later(shared: &Arc<NodeState>, uri: String) {
     });
 }
 
-/// The paths to a configured peer over all netmods of its scheme, taking turns: each netmod may reach where the others do not.
+/// The paths to a configured peer over all netmods of its scheme, in turns, because each netmod may reach networks that
+/// the others do not.
 async fn paths(shared: &NodeState, uri: &str) -> Result<Vec<Path>, String> {
     let (scheme, rest) =
         uri.split_once(':').ok_or("a peer is scheme:place, for example udp:192.0.2.7:7700")?;
@@ -34,7 +36,7 @@ async fn paths(shared: &NodeState, uri: &str) -> Result<Vec<Path>, String> {
             Err(failed) => error = failed.to_string(),
         }
     }
-    // Stable: of equal rank, the netmod that was added first comes first.
+    // The sort is stable, so that of equal ranks the netmod that was added first comes first.
     ranked.sort_by_key(|(rank, _)| *rank);
     match ranked.is_empty() {
         true => Err(error),

@@ -1,6 +1,7 @@
-//! Who has a place among the neighbours, when there are no more places than neighbours. Pure.
+//! The decision about a new neighbour when all slots for neighbours are occupied. Pure.
 //!
-//! Neighbours that were configured are never sent away. The others share what is left as [`choose_evicted`] has it.
+//! Configured neighbours are never evicted, because the user has named them. The others share the rest as
+//! [`choose_evicted`] decides.
 
 use std::collections::VecDeque;
 
@@ -8,28 +9,28 @@ use crate::link::eviction::choose_evicted;
 use crate::link::{DownReason, Source};
 use crate::time::Time;
 
-/// A neighbour, or a node that wants to be one.
+/// A neighbour, or a node that requests a link.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotHolder {
-    /// Its number; the lower, the longer it is here. Those that were there first stay.
+    /// The number of its link. A lower number means an older link, and older links stay.
     pub(crate) id: u32,
     pub(crate) configured: bool,
     pub(crate) netmod: u32,
     pub(crate) source: Source,
 }
 
-/// What becomes of a newcomer.
+/// The decision about a new neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotDecision {
-    /// There is room.
+    /// A slot is free.
     Free,
-    /// The neighbour with this number gives its place.
+    /// The neighbour with this number is evicted.
     Evict(u32),
-    /// There is none, for this reason.
+    /// No slot is available, for this reason.
     Refused(DownReason),
 }
 
-/// The place of a newcomer where `most` neighbours may be, and `holders` are.
+/// Decides about a new neighbour when at most `most` may be linked and `holders` are.
 pub(crate) fn decide(holders: &[SlotHolder], newcomer: &SlotHolder, most: usize) -> SlotDecision {
     if holders.len() < most {
         return SlotDecision::Free;
@@ -46,14 +47,15 @@ pub(crate) fn decide(holders: &[SlotHolder], newcomer: &SlotHolder, most: usize)
     SlotDecision::Refused(if of_host.count() > 1 { DownReason::Crowded } else { DownReason::Full })
 }
 
-/// How many nodes were refused a place, or lost theirs, for as long as one of them may wait before it tries again.
+/// The count of nodes that were refused or evicted within the longest time that one of them may wait before its next
+/// attempt, so that the status shows a shortage only while it lasts.
 #[derive(Debug, Default)]
 pub(crate) struct RecentRefusals {
-    /// By minute since the start of the node, the oldest first; never more than the window has.
+    /// Counts by minute since the start of the node, the oldest first; never more than the window has.
     minutes: VecDeque<(u64, u32)>,
 }
 
-/// The minutes that [`RecentRefusals`] looks back: the longest wait of a node that was refused.
+/// The window of [`RecentRefusals`] in minutes: the longest wait of a refused node.
 pub(crate) const REFUSALS_WINDOW: u64 = 10;
 
 impl RecentRefusals {
@@ -70,7 +72,7 @@ impl RecentRefusals {
         self.minutes.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    /// Forgets what is older than the window; returns the minute that it is.
+    /// Removes the counts outside of the window; returns the current minute.
     fn forget(&mut self, now: Time) -> u64 {
         let minute = now.since(Time::ZERO).as_secs() / 60;
         self.minutes.retain(|(then, _)| minute.saturating_sub(*then) < REFUSALS_WINDOW);
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_counted_for_ten_minutes_and_take_no_more_room_than_that() {
+    fn refusals_are_counted_for_ten_minutes_in_bounded_memory() {
         let mut refusals = RecentRefusals::default();
         let at = |seconds: u64| Time::from_millis(seconds * 1000);
         (0..3600).for_each(|second| refusals.note(at(second)));
@@ -101,7 +103,7 @@ mod tests {
         SlotHolder { configured: true, ..stranger(id, 0, 0) }
     }
 
-    /// Lets newcomers in, one after the other; whether the last one got a place.
+    /// Admits newcomers one after the other; returns the decision about the last one.
     fn let_in(
         holders: &mut Vec<SlotHolder>,
         newcomers: impl IntoIterator<Item = SlotHolder>,
@@ -122,9 +124,9 @@ mod tests {
     }
 
     #[test]
-    fn as_many_as_may_be_have_a_place_wherever_they_are_and_the_next_learns_why_it_has_none() {
+    fn the_slots_go_to_nodes_of_any_network_and_the_next_node_is_refused_with_the_reason() {
         let mut holders = Vec::new();
-        // Each on a host of its own, all in one network.
+        // Each is on a host of its own, all in one network.
         let_in(&mut holders, (0..256).map(|n| stranger(n, n.into(), 7)), 256);
         assert_eq!(holders.len(), 256);
         let next = decide(&holders, &stranger(256, 256, 7), 256);
@@ -141,7 +143,7 @@ mod tests {
             SlotDecision::Evict(31),
             "the one that came last goes"
         );
-        // Newcomers and the host take turns: it does not get back what it gave.
+        // Newcomers and the host alternate: the host does not regain the slots that it lost.
         for n in 0..16 {
             let_in(&mut holders, [stranger(2000 + n, 2 + u64::from(n), 7)], 32);
             let again = let_in(&mut holders, [stranger(3000 + n, 1, 7)], 32);
@@ -155,7 +157,7 @@ mod tests {
         let mut holders = Vec::new();
         let_in(&mut holders, (0..32).map(|n| stranger(n, n.into(), 7)), 32);
         assert_eq!(decide(&holders, &stranger(99, 99, 8), 32), SlotDecision::Evict(31));
-        // Two on one host of a small network are no more than one of it has who comes from the large one.
+        // Two on one host of a small network are not more than one that arrives from the large network.
         let_in(&mut holders, [stranger(99, 99, 8), stranger(100, 99, 8)], 32);
         for n in 200..300 {
             let_in(&mut holders, [stranger(n, n.into(), 7)], 32);
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_neighbour_has_a_place_before_any_stranger_and_keeps_it() {
+    fn a_configured_neighbour_gets_a_slot_before_any_other_and_keeps_it() {
         let mut holders = Vec::new();
         let_in(&mut holders, (0..4).map(|n| stranger(n, n.into(), n.into())), 4);
         let_in(&mut holders, (10..14).map(configured), 4);

@@ -1,9 +1,9 @@
-//! What waits for the router, in four lanes, so that nobody's haste keeps another waiting.
+//! The inputs of the router, in four queues, so that a flood of one kind delays no other.
 //!
-//! What the node itself has to say comes first: links that come and go or are in doubt, addresses, verified signatures. No
-//! neighbour can fill that lane. Then come a look at the routes and hints, a few of each; then one neighbour, for a moment.
-//! Neighbours stand in a ready, each once, and what each has said waits in a bounded queue of its own
-//! ([`RouterFeed`](crate::node::neighbour::RouterFeed)).
+//! Events of the node itself come first: links that enter or leave service or are suspect, addresses, verified
+//! signatures. No neighbour can fill that queue. A few requests for routes and a few hints follow, then one neighbour
+//! for a short turn. Neighbours wait in a ready queue, each at most once, and the messages of each in a bounded queue
+//! of its own ([`RouterFeed`](crate::node::neighbour::RouterFeed)).
 
 use futures::future::{Either, select};
 
@@ -15,23 +15,24 @@ use crate::route::NeighbourId;
 use crate::rt::Alarm;
 use crate::types::Route;
 
-/// Events of the node itself that may wait: as many as come of links in a moment, and the writers of more wait.
+/// Events of the node itself that may wait: as many as a burst of links causes. Further writers wait, since no event
+/// may be lost.
 const EVENTS: usize = 16_384;
-/// Requests for routes that may wait, and hints. More hints are dropped.
+/// Requests for routes that may wait, and hints. Further hints are dropped.
 const QUERIES: usize = 1024;
 const HINTS: usize = 1024;
-/// More than there can be neighbours.
+/// Neighbours that may be ready: more than a node can have, so that none is ever refused.
 const LINE: usize = 1 << 20;
-/// So many requests and hints are served in one round.
+/// Requests and hints that are handled in one round.
 const BATCH: usize = 64;
 
-/// A request for the routes to one destination, or for all.
+/// A request for the routes to one destination, or for all routes.
 pub(crate) struct RouteQuery {
     pub(super) to: Option<Address>,
     pub(super) reply: Reply<Vec<Route>>,
 }
 
-/// What waits for the router. See the [module's page](self).
+/// The inputs of the router. See the [module's page](self).
 pub(crate) struct RouterInputs {
     events: Inbox<RouterEvent>,
     queries: Inbox<RouteQuery>,
@@ -51,18 +52,18 @@ impl Default for RouterInputs {
 }
 
 impl RouterInputs {
-    /// Tells the router something that must not get lost.
+    /// Sends the router an event that must not be lost; waits while the queue is full.
     pub(crate) async fn notify(&self, event: RouterEvent) {
-        // A router that has ended needs to know nothing.
+        // A router that has ended needs no events.
         let _ = self.events.push(event).await;
     }
 
-    /// Tells the router something that it may do without.
+    /// Sends the router an event that may be lost.
     pub(crate) fn hint(&self, hint: RouterHint) {
         let _ = self.hints.try_push(hint);
     }
 
-    /// The routes to one destination, or all; none when the node stops.
+    /// The routes to one destination, or all routes; none when the node stops.
     pub(crate) async fn query_routes(&self, to: Option<Address>) -> Vec<Route> {
         let (reply, routes) = reply::reply();
         match self.queries.push(RouteQuery { to, reply }).await {
@@ -71,12 +72,12 @@ impl RouterInputs {
         }
     }
 
-    /// Puts a neighbour at the end of the ready.
+    /// Appends a neighbour to the ready queue.
     pub(crate) fn enqueue(&self, id: NeighbourId) {
         let _ = self.ready.try_push(id);
     }
 
-    /// Who stands in the ready; they do no more.
+    /// Takes all neighbours out of the ready queue.
     #[cfg(test)]
     pub(crate) fn ready_neighbours(&self) -> Vec<NeighbourId> {
         std::iter::from_fn(|| self.ready.try_recv().ok()).collect()
@@ -90,7 +91,7 @@ impl RouterInputs {
     }
 }
 
-/// What the router has taken out of its lanes for one round.
+/// The inputs that the router has taken out of its queues for one round.
 #[derive(Default)]
 pub(super) struct Round {
     pub(super) events: Vec<RouterEvent>,
@@ -100,7 +101,8 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// Takes what is there: all events, since a neighbour's turn must not come before the event that it is up.
+    /// Takes inputs without waiting. It takes all events, since a neighbour's turn must not precede the event that it
+    /// is up.
     pub(super) fn take(&mut self, inputs: &RouterInputs) {
         let _ = inputs.events.try_recv_batch(&mut self.events, usize::MAX);
         if self.queries.is_empty() {
@@ -116,7 +118,7 @@ impl Round {
         self.events.is_empty() && self.queries.is_empty() && self.hints.is_empty() && self.neighbour.is_none()
     }
 
-    /// Waits until there is something in one of the lanes, or the alarm goes off.
+    /// Waits for an input in one of the queues, or for the alarm.
     pub(super) async fn wait(&mut self, inputs: &RouterInputs, alarm: &mut Alarm) -> Result<(), Closed> {
         let events = inputs.events.recv_batch_into(&mut self.events, usize::MAX);
         let queries = inputs.queries.recv_batch_into(&mut self.queries, BATCH);
