@@ -33,8 +33,7 @@ const RECENT_CLAIMANTS: usize = 64;
 /// The time without a claim after which the state of claims is dropped, since its answers would have arrived.
 const CLAIMS_LIFETIME: Duration = Duration::from_secs(10);
 
-/// A short packet to an incarnation of the peer other than the present one. The specification (section 9.2) calls it a
-/// greeting.
+/// A short packet to an incarnation of the peer other than the present one (section 9.2 of the specification).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IncarnationProbe {
     /// The incarnation to which it is sent.

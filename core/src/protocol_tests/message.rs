@@ -71,7 +71,7 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
                 wire::patch_count(count, 2, out);
             }),
         ),
-        ("message-greeting", packet(13, known, wire::write_ping)),
+        ("message-incarnation-probe", packet(13, known, wire::write_ping)),
         ("ping", probe(payload::PING, 64)),
         ("pong", probe(payload::PONG, 3)),
         ("trace", probe(payload::TRACE, 2)),

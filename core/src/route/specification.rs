@@ -35,7 +35,7 @@ fn the_specification_has_the_constants_of_advertising() {
         "{} records every {}": advertise::CHUNK, advertise::CHUNK_INTERVAL;
         "went down {} times": flap_history::FLAPS_BEFORE_PROBATION;
         "for {} for each failure from the third on": flap_history::PROBATION;
-        "told the table only after {}": neighbour::PROBATION_DUMP_DELAY;
+        "it receives the table only after {}": neighbour::PROBATION_DUMP_DELAY;
         "answers to WANT take {} of that at most, and renewals {}":
             share(advertise::DUMP_SHARE), share(advertise::RENEWAL_SHARE);
     }
@@ -52,7 +52,7 @@ fn the_specification_has_the_constants_of_seqno_requests_and_of_origins() {
         "remembers the requester for {} ({} of them": seqno_request::REQUESTER_TIME, seqno_request::MAX_REQUESTERS;
         "not among the last {} seen": seqno_request::MAX_IDS;
         "({} a second, {} at once)": origin::RAISE.rate, origin::RAISE.burst;
-        "({} at once) it tells all its other neighbours": origin::ADVERTISE_RAISED.burst;
+        "({} at once) it advertises it to all its other neighbours": origin::ADVERTISE_RAISED.burst;
         "After {} jumps within {}": origin::MAX_JUMPS, origin::JUMP_WINDOW;
         "does not jump for {}": origin::YIELD;
         "| lifetime | 2 | seconds that it is good for; here {} |": config.lifetime;
@@ -85,6 +85,6 @@ fn the_specification_has_the_constants_of_quotas() {
         "reserves of a {}th of the time": 1_000_000 / accounts::TIME.rate * accounts::RESERVE;
         "- **Table.** {} destinations, and never more than {}": config.destinations, RouterConfig::MAX_DESTINATIONS;
         "its FD kept for {} more": quota::EVICTION_HOLD;
-        "has heard; {} of these at most": quota::MAX_EVICTED;
+        "have learnt of that; {} of these at most": quota::MAX_EVICTED;
     }
 }
