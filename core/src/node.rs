@@ -15,7 +15,6 @@ use crate::identity::Identity;
 use crate::netmod::Netmod;
 use crate::types::{
     Body, Dialled, Hop, Message, Outgoing, Peer, PeerState, PingError, Pong, Route, SendError, Status,
-    Unfinished,
 };
 
 mod builder;
@@ -50,7 +49,6 @@ pub use mailbox::{Mailbox, Messages, Stopped};
 pub use send::Sent;
 pub use tasks::NodeFailure;
 
-use medium::Medium;
 use state::{NodeState, lock, read, write};
 use tasks::peering::{self, LinkEvent};
 use tasks::router::RouterEvent;

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::*;
+use super::mailbox::Mailbox;
+use super::medium::Medium;
+use super::state::read;
+use super::tasks::NodeFailure;
+use super::{Node, leaving};
+use crate::types::Unfinished;
 
 /// The time that [`Node::stop`] grants to messages under way.
 const FLUSH: Duration = Duration::from_secs(2);

@@ -1,8 +1,16 @@
 //! The effects of links on the dial list: their start, their end, and the reasons to keep them.
 
-use super::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Dials;
+use super::peers::RefusedPeer;
+use crate::address::Address;
+use crate::link::Path;
 use crate::node::RemovedPeer;
 use crate::node::dial::backoff::LAST_REST;
+use crate::time::Time;
+use crate::types::Timestamp;
 
 /// The pause after which a configured peer that has sent a goodbye is dialled again. It may be restarting without a
 /// peer to dial itself, and its restart is noticed only by dialling.
