@@ -170,6 +170,7 @@ impl Dials {
             } else if known.attempts.are_over()
                 && known.next_dial(links) < known.heard + FORGET
                 && now.since(known.heard) < FORGET
+                && !known.to_dial(*medium, links).is_empty()
             {
                 places.waiting.push((*instance, known));
             }

@@ -93,3 +93,43 @@ fn an_endpoint_discovered_during_a_dial_is_dialled_beside_the_others() {
     hear(&mut dials, at(9_000), 4);
     assert_eq!(dialled(&mut dials, 9_000, 10_000, &NONE), []);
 }
+
+/// All ways in which each of four bits can be set.
+fn subsets() -> impl Iterator<Item = Vec<Path>> {
+    (0..16_u64).map(|bits| (1..=4).filter(|n| bits >> (n - 1) & 1 == 1).map(path).collect())
+}
+
+/// Asks for all that is due at this time, until nothing is.
+fn dial_all_due(dials: &mut Dials, now: Time, links: &Links) {
+    for _ in 0..10 {
+        let mut due = dials.due_later(now, links);
+        due.extend(dials.due_heard(now, &own(), links));
+        if due.is_empty() {
+            return;
+        }
+    }
+    panic!("there is always more to dial");
+}
+
+#[test]
+fn when_nothing_is_due_the_next_deadline_is_later_whatever_the_links_are() {
+    let (peer, now) = (address_of(&path(1)), at(20_100));
+    for (away, live) in subsets().flat_map(|away| subsets().map(move |live| (away.clone(), live))) {
+        for (cut, taken) in [(Vec::new(), 0), (vec![path(3)], 0), (Vec::new(), 256)] {
+            for (addresses, silent) in [(vec![], false), (vec![peer], false), (vec![peer], true)] {
+                let mut dials = Dials::default();
+                (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
+                dials.due_heard(at(0), &own(), &NONE);
+                dials.established(at(1), &path(1), &peer, &NONE);
+                hear(&mut dials, at(20_010), 3);
+                let silent = silent.then_some(SilentLink { path: path(1), heard: at(20_000) });
+                let (paths, cut) = (live.clone(), cut.clone());
+                let links = Links { paths, addresses, away: away.clone(), cut, silent, taken };
+                dial_all_due(&mut dials, now, &links);
+                let next = dials.next_deadline(now, &links);
+                let state = (&links.paths, &links.addresses, &links.away, &links.cut, taken);
+                assert!(next.is_none_or(|next| next > now), "{next:?} {state:?} {}", links.silent.is_some());
+            }
+        }
+    }
+}

@@ -135,7 +135,9 @@ impl DiscoveredPeer {
         let silent = self.address.and_then(|address| links.silent(medium, &address));
         let elsewhere = silent.into_iter().flat_map(|silent| {
             let later = move |(path, heard): &&(Path, Time)| *path != silent.path && *heard > silent.heard;
-            self.heard_on.iter().filter(later).map(|(path, _)| *path)
+            // A link that is away comes back by itself, so its path is no other place to dial.
+            let free = |path: &Path| !links.is_away(path);
+            self.heard_on.iter().filter(later).map(|(path, _)| *path).filter(free)
         });
         elsewhere.collect()
     }
