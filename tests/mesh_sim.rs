@@ -84,7 +84,7 @@ fn wrong_arguments_are_refused_with_what_would_do() {
         (&["--topology", "mesh"], "geometric"),
         (&["--loss", "2"], "from 0 to 0.9"),
         (&["--fault", "asymmetry", "--depth", "route"], "--depth link"),
-        (&["--topology", "line", "--fault", "silence"], "no way around"),
+        (&["--topology", "line", "--fault", "silence"], "no path around"),
         (&["--only", "ring"], "--suite"),
     ] {
         let ran = run(arguments);
