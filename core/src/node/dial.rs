@@ -123,7 +123,8 @@ impl Dials {
                 backoff: Backoff::now(now),
                 attempts: Attempts::default(),
                 failures: 0,
-                spare: false,
+                spare: None,
+                answered: None,
                 refusal: None,
             };
             self.heard.insert((medium, heard.instance), candidate);
@@ -156,13 +157,15 @@ impl Dials {
         due
     }
 
-    /// The slots of each medium.
-    fn places(&self, now: Time, links: &impl LiveLinks) -> BTreeMap<u32, DialSlots<'_>> {
-        let mut media: BTreeMap<u32, DialSlots> = BTreeMap::new();
+    /// The slots of each medium: first those for nodes without a link there, then those for nodes whose link a new session
+    /// would replace.
+    fn places(&self, now: Time, links: &impl LiveLinks) -> BTreeMap<(u32, bool), DialSlots<'_>> {
+        let mut media: BTreeMap<(u32, bool), DialSlots> = BTreeMap::new();
         for ((medium, instance), known) in &self.heard {
-            let places = media.entry(*medium).or_default();
+            let lives = known.lives(*medium, links);
+            let places = media.entry((*medium, !lives && known.has_place(*medium, links))).or_default();
             let held = known.answering(now);
-            if known.lives(*medium, links) {
+            if lives {
                 places.taken += 1;
             } else if let Some(until) = held {
                 places.taken += 1;
@@ -170,7 +173,7 @@ impl Dials {
             } else if known.attempts.are_over()
                 && known.next_dial(links) < known.heard + FORGET
                 && now.since(known.heard) < FORGET
-                && !known.to_dial(*medium, links).is_empty()
+                && known.can_be_dialled(*medium, links)
             {
                 places.waiting.push((*instance, known));
             }
@@ -184,9 +187,10 @@ impl Dials {
     pub(crate) fn due_heard(&mut self, now: Time, own: &Address, links: &impl LiveLinks) -> Vec<Path> {
         let order = now.as_micros().checked_div(ORDER).unwrap_or_default().to_le_bytes();
         let mut chosen = Vec::new();
-        let mut room = links.room().saturating_sub(self.answering(now).count());
-        for (medium, places) in self.places(now, links) {
-            let free = DIAL_ON_MEDIUM.saturating_sub(places.taken).min(room);
+        let mut room = links.room().saturating_sub(self.answering(now, links).count());
+        for ((medium, has_place), places) in self.places(now, links) {
+            let free = DIAL_ON_MEDIUM.saturating_sub(places.taken);
+            let free = if has_place { free } else { free.min(room) };
             let due = places.waiting.into_iter().filter(|(_, known)| known.next_dial(links) <= now);
             let mut ranked: Vec<(u32, Reverse<[u8; 32]>, u64)> = due
                 .map(|(instance, known)| {
@@ -195,7 +199,9 @@ impl Dials {
                 })
                 .collect();
             ranked.sort_unstable();
-            room = room.saturating_sub(ranked.len().min(free));
+            if !has_place {
+                room = room.saturating_sub(ranked.len().min(free));
+            }
             chosen.extend(ranked.into_iter().take(free).map(|(_, _, instance)| (medium, instance)));
         }
         let mut due = Vec::new();
@@ -210,8 +216,9 @@ impl Dials {
 
     /// The times until which discovered nodes reserve room for a link, because they were dialled so recently that an
     /// answer may come.
-    fn answering(&self, now: Time) -> impl Iterator<Item = Time> + '_ {
-        self.heard.values().filter_map(move |known| known.answering(now))
+    fn answering<'a>(&'a self, now: Time, links: &'a impl LiveLinks) -> impl Iterator<Item = Time> + 'a {
+        let newcomers = self.heard.iter().filter(|((medium, _), known)| !known.has_place(*medium, links));
+        newcomers.filter_map(move |(_, known)| known.answering(now))
     }
 
     /// The further paths to dial now, of peers whose earlier paths have not answered yet.
@@ -267,20 +274,7 @@ impl Dials {
                 target.failed(now, reason);
             }
         }
-        // The dialled path counts, since by now another may have replaced it among the endpoints.
-        for known in self.heard.values_mut().filter(|known| known.attempts.awaits(path)) {
-            let over = known.attempts.failed(now, path, reason).is_some();
-            if known.paths.contains(path) {
-                // It is dialled after its other endpoints.
-                known.paths.retain(|other| other != path);
-                known.paths.push(*path);
-                known.spare = true;
-            }
-            if over {
-                known.backoff.failed(now);
-                known.failures = known.failures.saturating_add(1);
-            }
-        }
+        self.heard.values_mut().for_each(|known| known.failed(now, path, reason));
     }
 
     /// A handshake succeeded on this path, with this address. `links` has the links before it.
@@ -292,10 +286,7 @@ impl Dials {
         }
         let of_path = |known: &&mut DiscoveredPeer| known.paths.contains(path) || known.attempts.awaits(path);
         for known in self.heard.values_mut().filter(of_path) {
-            known.address = Some(*address);
-            known.attempts.stop();
-            known.failures = 0;
-            known.backoff.established(now, is_cut_off(links, &known.paths));
+            known.established(now, path, address, is_cut_off(links, &known.paths));
         }
     }
 
@@ -311,15 +302,19 @@ impl Dials {
         let attempts = attempts.chain(self.heard.values().map(|known| &known.attempts));
         let later = attempts.filter_map(Attempts::deadline);
         let room = links.room();
-        let holding = self.answering(now).count();
-        let room_again = if holding < room { None } else { self.answering(now).min() };
-        let heard = self.places(now, links).into_values().filter_map(|places| {
+        let holding = self.answering(now, links).count();
+        let room_again = if holding < room { None } else { self.answering(now, links).min() };
+        let heard = self.places(now, links).into_iter().filter_map(|((_, has_place), places)| {
             let due = places.waiting.iter().map(|(_, known)| known.next_dial(links)).min()?;
             // Without a place, when the next one may be free. Dials on any medium hold room.
             let place = if places.taken < DIAL_ON_MEDIUM { due } else { places.next? };
-            Some(due.max(place).max(room_again.unwrap_or(due)))
+            let time = due.max(place);
+            match has_place {
+                true => Some(time),
+                false => (room > 0).then(|| time.max(room_again.unwrap_or(time))),
+            }
         });
-        targets.chain(later).chain(heard.filter(|_| room > 0)).min()
+        targets.chain(later).chain(heard).min()
     }
 }
 

@@ -4,6 +4,8 @@ mod elsewhere;
 mod refusals;
 #[path = "dial/rest_tests.rs"]
 mod rests;
+#[path = "dial/spoofed_tests.rs"]
+mod spoofed;
 
 use super::*;
 use crate::identity::Identity;
@@ -26,10 +28,14 @@ impl LiveLinks for Links {
         self.paths.contains(path)
     }
     fn address(&self, address: &Address) -> bool {
-        self.addresses.contains(address)
+        self.addresses.contains(address) || self.paths.iter().any(|path| address_of(path) == *address)
     }
     fn address_on(&self, medium: u32, address: &Address) -> bool {
-        medium == 0 && self.addresses.contains(address)
+        medium == 0 && self.address(address)
+    }
+    fn has_link(&self, medium: u32, address: &Address) -> bool {
+        let away = self.away.iter().any(|path| address_of(path) == *address);
+        self.address_on(medium, address) || medium == 0 && away
     }
     fn is_away(&self, path: &Path) -> bool {
         self.away.contains(path)

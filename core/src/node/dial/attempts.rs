@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::peers::ENDPOINTS;
 use crate::link::{DialError, Path};
 use crate::time::Time;
 
@@ -20,14 +21,24 @@ pub(super) struct Attempts {
     begun: Time,
     /// The paths that are dialled and have not answered.
     open: Vec<Path>,
+    /// The paths that were found since the round began: those not dialled yet, the last one first, and those that have not
+    /// answered. They are dialled beside the round and do not prolong it, or else new beacons would keep the other paths from
+    /// being dialled again.
+    found: VecDeque<Path>,
+    beside: Vec<Path>,
     /// The reason of a failure.
     error: Option<String>,
 }
 
 impl Attempts {
-    /// Starts to dial these paths in this order.
+    /// Begins a round, which dials these paths in this order. Those that are still being dialled beside the round before
+    /// belong to this one.
     pub(super) fn begin(&mut self, now: Time, paths: impl IntoIterator<Item = Path>) {
-        *self = Attempts { left: paths.into_iter().collect(), next: now, begun: now, ..Attempts::default() };
+        let mut left: VecDeque<Path> = paths.into_iter().collect();
+        let (open, beside): (Vec<Path>, Vec<Path>) =
+            self.beside.drain(..).partition(|path| left.contains(path));
+        left.retain(|path| !open.contains(path));
+        *self = Attempts { left, next: now, begun: now, open, beside, ..Attempts::default() };
     }
 
     /// The path to dial now.
@@ -35,25 +46,30 @@ impl Attempts {
         if self.next > now {
             return None;
         }
-        let path = self.left.pop_front()?;
+        let (path, dialled) = match self.found.pop_front() {
+            Some(path) => (path, &mut self.beside),
+            None => (self.left.pop_front()?, &mut self.open),
+        };
+        dialled.push(path);
         self.next = now + STAGGER;
-        self.open.push(path);
         Some(path)
     }
 
-    /// Adds a path in front of those that are left, since it was found last.
+    /// Dials a path beside the round, before those that are left, since it was found last. Of more than [`ENDPOINTS`] at a time
+    /// the others wait for the next round.
     pub(super) fn add(&mut self, path: Path) {
-        if !self.left.contains(&path) && !self.open.contains(&path) {
-            self.left.push_front(path);
+        let known = self.left.contains(&path) || self.found.contains(&path) || self.awaits(&path);
+        if !known && self.found.len() + self.beside.len() < ENDPOINTS {
+            self.found.push_front(path);
         }
     }
 
     /// The time when the next path is due.
     pub(super) fn deadline(&self) -> Option<Time> {
-        (!self.left.is_empty()).then_some(self.next)
+        (!self.left.is_empty() || !self.found.is_empty()).then_some(self.next)
     }
 
-    /// Whether no path is being dialled and none is left.
+    /// Whether the round is over, so that the next one may begin.
     pub(super) fn are_over(&self) -> bool {
         self.left.is_empty() && self.open.is_empty()
     }
@@ -65,12 +81,13 @@ impl Attempts {
 
     /// Whether an answer from this path is awaited.
     pub(super) fn awaits(&self, path: &Path) -> bool {
-        self.open.contains(path)
+        self.open.contains(path) || self.beside.contains(path)
     }
 
-    /// Records that a path has failed, so that the next one is due at once. After the last path, returns the most
-    /// specific reason.
+    /// Records that a path has failed, so that the next one is due at once. After the last path of the round, returns the
+    /// most specific reason.
     pub(super) fn failed(&mut self, now: Time, path: &Path, reason: &str) -> Option<String> {
+        self.beside.retain(|beside| beside != path);
         let before = self.open.len();
         self.open.retain(|open| open != path);
         if self.open.len() == before {
@@ -80,7 +97,11 @@ impl Attempts {
         if self.error.as_ref().is_none_or(|error| *error == DialError::Timeout.to_string()) {
             self.error = Some(reason.to_owned());
         }
-        self.are_over().then(|| self.error.take()).flatten()
+        if !self.are_over() {
+            return None;
+        }
+        self.found.clear();
+        self.error.take()
     }
 
     /// Drops the paths that are left.

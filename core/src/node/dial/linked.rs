@@ -80,9 +80,10 @@ impl Dials {
             target.last_error = Some("the neighbour closed the link".to_owned());
             target.since = Timestamp::now();
         }
-        for (_, known) in self.heard.iter_mut().filter(|((medium, _), known)| {
-            *medium == path.netmod && (known.address == Some(*address) || known.paths.contains(path))
-        }) {
+        for ((medium, _), known) in &mut self.heard {
+            if *medium != path.netmod || !known.is_at(path, address) {
+                continue;
+            }
             known.backoff.rest(now + LAST_REST);
         }
     }

@@ -36,8 +36,11 @@ pub(super) struct DiscoveredPeer {
     pub(super) attempts: Attempts,
     /// Consecutive dials that failed.
     pub(super) failures: u32,
-    /// Whether the last of the paths has failed and may be replaced.
-    pub(super) spare: bool,
+    /// The path that failed last and may be replaced.
+    pub(super) spare: Option<Path>,
+    /// The path of its last answer. It is not replaced while the node is heard there, since an attacker can send copies of a
+    /// beacon from elsewhere.
+    pub(super) answered: Option<Path>,
     /// The reason and the time of its last refusal.
     pub(super) refusal: Option<(String, Timestamp)>,
 }
@@ -56,6 +59,8 @@ pub(crate) trait LiveLinks {
     fn path(&self, path: &Path) -> bool;
     fn address(&self, address: &Address) -> bool;
     fn address_on(&self, medium: u32, address: &Address) -> bool;
+    /// Whether there is a link to this address over this medium, in whatever state. A new session replaces it.
+    fn has_link(&self, medium: u32, address: &Address) -> bool;
     /// Whether there is a link over this path that its medium reports as cut, and that recovers by itself.
     fn is_away(&self, path: &Path) -> bool;
     /// The link over this medium to this address, if it is suspect.
@@ -81,8 +86,18 @@ pub(super) fn lives(links: &impl LiveLinks, paths: &[Path], address: Option<&Add
 
 /// Whether one of the paths has a link, or all have one that is away, so that there is no path left to dial.
 fn has_link(links: &impl LiveLinks, paths: &[Path]) -> bool {
-    let all_away = !paths.is_empty() && paths.iter().all(|path| links.is_away(path));
-    all_away || paths.iter().any(|path| links.path(path))
+    are_away(links, paths) || paths.iter().any(|path| links.path(path))
+}
+
+/// Whether each of the paths has a link that is away.
+fn are_away(links: &impl LiveLinks, paths: &[Path]) -> bool {
+    !paths.is_empty() && paths.iter().all(|path| links.is_away(path))
+}
+
+/// Whether a path has no link. A dial over a path with a link of another node would only replace that link, and a link that
+/// is away recovers by itself.
+fn is_free(links: &impl LiveLinks, path: &Path) -> bool {
+    !links.path(path) && !links.is_away(path)
 }
 
 /// Whether there is a link over one of the paths that its medium reports as cut.
@@ -113,8 +128,13 @@ impl DiscoveredPeer {
                 self.heard_on.iter().find(|(_, heard)| now.since(*heard) >= FORGET).map(|(left, _)| *left);
             match left {
                 Some(left) => self.paths.retain(|other| *other != left),
-                None if std::mem::take(&mut self.spare) => _ = self.paths.pop(),
-                None => return,
+                None => match self.spare.take() {
+                    Some(spare) => self.paths.retain(|other| *other != spare),
+                    None => return,
+                },
+            }
+            if self.paths.len() >= ENDPOINTS {
+                return;
             }
         }
         self.paths.insert(0, path);
@@ -135,9 +155,7 @@ impl DiscoveredPeer {
         let silent = self.address.and_then(|address| links.silent(medium, &address));
         let elsewhere = silent.into_iter().flat_map(|silent| {
             let later = move |(path, heard): &&(Path, Time)| *path != silent.path && *heard > silent.heard;
-            // A link that is away comes back by itself, so its path is no other place to dial.
-            let free = |path: &Path| !links.is_away(path);
-            self.heard_on.iter().filter(later).map(|(path, _)| *path).filter(free)
+            self.heard_on.iter().filter(later).map(|(path, _)| *path).filter(|path| is_free(links, path))
         });
         elsewhere.collect()
     }
@@ -145,12 +163,58 @@ impl DiscoveredPeer {
     /// Whether it has a link over this medium. A link over another medium does not count, so that each is there when
     /// the other fails.
     pub(super) fn lives(&self, medium: u32, links: &impl LiveLinks) -> bool {
-        let linked = self.address.is_some_and(|address| links.address_on(medium, &address));
-        (linked || has_link(links, &self.paths)) && self.heard_elsewhere(medium, links).is_empty()
+        let linked = match self.address {
+            Some(address) => links.address_on(medium, &address) || are_away(links, &self.paths),
+            None => has_link(links, &self.paths),
+        };
+        linked && self.heard_elsewhere(medium, links).is_empty()
     }
 
+    /// Whether a new session with it replaces a link, so that it needs no other place.
+    pub(super) fn has_place(&self, medium: u32, links: &impl LiveLinks) -> bool {
+        self.address.is_some_and(|address| links.has_link(medium, &address))
+    }
+
+    /// Whether the node with this address on this path is this one. The path counts only until the address is known, since
+    /// a node can send the beacon of another from its own endpoint.
     pub(super) fn is_at(&self, path: &Path, address: &Address) -> bool {
-        self.address == Some(*address) || self.paths.contains(path)
+        self.address.map_or_else(|| self.paths.contains(path), |known| known == *address)
+    }
+
+    /// Records an answer on one of its paths. The first address that has answered for an instance stays: otherwise an
+    /// attacker that sends a copy of the beacon, and answers itself, would take the place of the node.
+    pub(super) fn established(&mut self, now: Time, path: &Path, address: &Address, cut: bool) {
+        if self.address.is_some_and(|known| known != *address) {
+            self.failed(now, path, "another node answers there");
+            self.paths.retain(|other| other != path);
+            return;
+        }
+        self.address = Some(*address);
+        self.answered = Some(*path);
+        self.attempts.stop();
+        self.failures = 0;
+        self.backoff.established(now, cut);
+    }
+
+    /// Records that the handshake on a path has failed. The dialled path counts, since by now another may have replaced it
+    /// among the endpoints.
+    pub(super) fn failed(&mut self, now: Time, path: &Path, reason: &str) {
+        if !self.attempts.awaits(path) {
+            return;
+        }
+        let over = self.attempts.failed(now, path, reason).is_some();
+        if self.paths.contains(path) {
+            // It is dialled after its other endpoints.
+            self.paths.retain(|other| other != path);
+            self.paths.push(*path);
+            if self.answered != Some(*path) {
+                self.spare = Some(*path);
+            }
+        }
+        if over {
+            self.backoff.failed(now);
+            self.failures = self.failures.saturating_add(1);
+        }
     }
 
     /// The earliest time of the next dial.
@@ -163,6 +227,11 @@ impl DiscoveredPeer {
         self.attempts.since().map(|since| since + ANSWER).filter(|until| *until > now)
     }
 
+    /// Whether there is a path to dial.
+    pub(super) fn can_be_dialled(&self, medium: u32, links: &impl LiveLinks) -> bool {
+        self.paths.iter().any(|path| is_free(links, path)) || !self.heard_elsewhere(medium, links).is_empty()
+    }
+
     /// The paths to dial. A node that may be invented is dialled on one at a time, so that a forged beacon causes few
     /// frames.
     pub(super) fn to_dial(&self, medium: u32, links: &impl LiveLinks) -> Vec<Path> {
@@ -171,6 +240,7 @@ impl DiscoveredPeer {
             return in_order(links, &elsewhere);
         }
         let mut paths = in_order(links, &self.paths);
+        paths.retain(|path| is_free(links, path));
         if self.is_doubtful() {
             paths.truncate(1);
         }

@@ -4,6 +4,36 @@ use super::*;
 use crate::node::RemovedPeer;
 
 #[test]
+fn a_full_node_dials_elsewhere_when_the_new_session_would_replace_a_link() {
+    let peer = address_of(&path(1));
+    let heard_elsewhere = || {
+        let mut dials = Dials::default();
+        (1..=2).rev().for_each(|n| hear(&mut dials, at(0), n));
+        dials.due_heard(at(0), &own(), &NONE);
+        dials.established(at(1), &path(1), &peer, &NONE);
+        // A crowd without links waits for room, and gets none.
+        (20..40).for_each(|n| dials.heard(at(20_000), 0, Heard { endpoint: endpoint(n), instance: n }));
+        hear(&mut dials, at(20_010), 3);
+        dials
+    };
+    let silent = Some(SilentLink { path: path(1), heard: at(20_000) });
+    let suspect = Links { paths: vec![path(1)], silent, taken: 256, ..NONE };
+    let mut dials = heard_elsewhere();
+    assert!(dials.next_deadline(at(20_020), &suspect).is_some_and(|next| next <= at(20_020)), "it is due");
+    assert_eq!(dialled(&mut dials, 20_020, 21_000, &suspect), [(20_020, path(3))]);
+    let away = Links { away: vec![path(1)], taken: 256, ..NONE };
+    let mut dials = heard_elsewhere();
+    assert_eq!(dialled(&mut dials, 20_020, 21_000, &away), [(20_020, path(3)), (20_170, path(2))]);
+    // Other links hold all places of the medium.
+    let mut dials = heard_elsewhere();
+    for n in 50..70 {
+        dials.heard(at(20_000), 0, Heard { endpoint: endpoint(n), instance: n });
+    }
+    let suspect = Links { paths: (50..70).chain([1]).map(path).collect(), ..suspect };
+    assert_eq!(dialled(&mut dials, 20_020, 21_000, &suspect), [(20_020, path(3))]);
+}
+
+#[test]
 fn a_peer_that_refuses_is_dialled_again_after_growing_pauses_and_shows_the_reason() {
     let mut dials = Dials::default();
     let peer = address_of(&path(1));

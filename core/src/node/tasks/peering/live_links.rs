@@ -25,6 +25,8 @@ struct LinkIndex {
     addresses: HashSet<Address>,
     on_medium: HashSet<(u32, Address)>,
     silent: HashMap<(u32, Address), SilentLink>,
+    /// The links in whatever state.
+    all: HashSet<(u32, Address)>,
 }
 
 impl LinkSnapshot<'_> {
@@ -43,6 +45,7 @@ impl LinkSnapshot<'_> {
             index.count = neighbours.len();
             for neighbour in neighbours.values().filter(|known| !self.in_service || known.is_in_service()) {
                 let path = neighbour.path();
+                index.all.insert((path.netmod, neighbour.address));
                 // A neighbour that cannot be reached on this path may be discovered on another.
                 if neighbour.is_away() || self.is_cut_off(neighbour) {
                     index.away.insert(path);
@@ -71,6 +74,10 @@ impl LiveLinks for LinkSnapshot<'_> {
 
     fn address_on(&self, medium: u32, address: &Address) -> bool {
         self.index().on_medium.contains(&(medium, *address))
+    }
+
+    fn has_link(&self, medium: u32, address: &Address) -> bool {
+        self.index().all.contains(&(medium, *address))
     }
 
     fn is_away(&self, path: &Path) -> bool {
