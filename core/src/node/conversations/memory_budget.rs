@@ -3,13 +3,16 @@
 //! Each sender has credit of its own, but a node that invents source addresses could fill the credit of each. So all
 //! senders together have [`Limits::reassembly`](super::Limits::reassembly) bytes, and those behind the links of one
 //! host may occupy at most as much as is left beside them (the dynamic threshold of shared-memory switches: Choudhury
-//! and Hahne, 1998). A host that floods gets half of all, two get a third each, the hosts of one network four fifths,
-//! so that senders elsewhere always find room. A configured neighbour counts as a host of its own.
+//! and Hahne, 1998). A host that floods gets half of all, two get a third each, the hosts of one network three fifths,
+//! so that senders elsewhere always find room. Beside that, each host has a small reserve, up to four fifths of all for
+//! the hosts of one network: otherwise a few of them that fill the network's part would leave nothing to the others.
+//! A configured neighbour counts as a host of its own.
 //!
 //! When the share of a host is used up, conversations that it brought are removed, those with the longest silence
-//! first. Nothing is lost, because no message has a receipt before an application has it, and its sender repeats it to
-//! a conversation that does not know it. When nothing can be removed, packets are not acknowledged, so that their
-//! sender repeats them later.
+//! first. When the part of its network limits it, conversations of hosts that hold more than twice as much are removed
+//! before its own. Nothing is lost, because no message has a receipt before an application has it, and its sender
+//! repeats it to a conversation that does not know it. When nothing can be removed, packets are not acknowledged, so
+//! that their sender repeats them later.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,8 +22,13 @@ use crate::types::MAX_MESSAGE;
 
 /// The fraction of the budget that is freed at once, so that the search is not repeated for every packet.
 const SHARE: usize = 8;
-/// The hosts of one network may occupy this many times what is left beside them.
-const NETWORK: usize = 4;
+/// The hosts of one network may occupy this many halves of what is left beside them: three fifths of all.
+const NETWORK_HALVES: usize = 3;
+/// With their reserves they may occupy this many times what is left beside them: four fifths of all.
+const NETWORK_WITH_RESERVES: usize = 4;
+/// The fraction of all that is the reserve of a host: the fifth between the two bounds, divided by the 32 strangers
+/// that a medium has places for.
+const RESERVE: usize = 5 * 32;
 /// The least budget, in messages of the greatest length. One of them has to fit into the share of one host.
 const LEAST: usize = 3;
 
@@ -94,8 +102,31 @@ impl MemoryBudget {
             return plenty / 4;
         }
         let (of_host, of_network) = lock(&self.brought).of(from);
-        let host = left.saturating_sub(of_host);
-        host.min(left.saturating_mul(NETWORK).saturating_sub(of_network)) / 2
+        let reserve = (self.limit / RESERVE).saturating_sub(of_host);
+        let with_reserves = left.saturating_mul(NETWORK_WITH_RESERVES).saturating_sub(of_network);
+        let network = self.left_to_network(left, of_network).max(reserve.min(with_reserves));
+        left.saturating_sub(of_host).min(network) / 2
+    }
+
+    /// Bytes that may come yet from any one host of a network, without the reserves.
+    fn left_to_network(&self, left: usize, of_network: usize) -> usize {
+        (left.saturating_mul(NETWORK_HALVES) / 2).saturating_sub(of_network)
+    }
+
+    /// The hosts of this network that have to give way to this one, because the network's part limits it more than its own and they
+    /// hold more than twice as much of that.
+    fn larger_hosts(&self, from: Location) -> Box<dyn Fn(Location) -> bool> {
+        let brought = lock(&self.brought);
+        let (of_host, of_network) = brought.of(from);
+        let left = self.limit.saturating_sub(self.used.load(Relaxed));
+        if self.left_to_network(left, of_network) >= left.saturating_sub(of_host) {
+            return Box::new(|_| false);
+        }
+        let hosts = brought.hosts.clone();
+        Box::new(move |other| {
+            let of_other = hosts.get(&other.host).copied().unwrap_or_default();
+            other.network == from.network && of_other > of_host.saturating_mul(2)
+        })
     }
 
     /// Charges the bytes that a conversation holds now, in place of its last charge.
@@ -151,19 +182,20 @@ impl Conversations {
         let mut all = write(&self.by_ends);
         let linked: BTreeSet<u64> =
             read(&shared.neighbours).values().map(|neighbour| neighbour.origin().host).collect();
-        let mut removable: Vec<(bool, Time, Arc<ConversationKey>)> = all
+        let is_larger = self.budget.larger_hosts(from);
+        let mut removable: Vec<(u8, Time, Arc<ConversationKey>)> = all
             .iter()
             .filter_map(|(key, entry)| {
                 let state = lock(&entry.state);
                 let Charge { bytes, from: brought } = state.charge;
-                let orphan = !linked.contains(&brought.host);
-                let free = state.is_free();
-                let is_removable = bytes > 0 && free && (brought.host == from.host || orphan);
-                (is_removable && state.conversation.may_restart(now)).then_some((
-                    !orphan,
-                    state.used,
-                    key.clone(),
-                ))
+                let rank = match () {
+                    () if !linked.contains(&brought.host) => 0,
+                    () if is_larger(brought) => 1,
+                    () if brought.host == from.host => 2,
+                    () => return None,
+                };
+                let is_removable = bytes > 0 && state.is_free() && state.conversation.may_restart(now);
+                is_removable.then_some((rank, state.used, key.clone()))
             })
             .collect();
         removable.sort_unstable();
