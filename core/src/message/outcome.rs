@@ -76,27 +76,30 @@ impl Losses {
     }
 }
 
-/// The share of packets that were lost recently, in one direction.
+/// The share of packets that were lost recently, in one direction. It is kept small, since each conversation has one.
 #[derive(Debug, Default)]
 struct LossShare {
-    arrived: u32,
-    lost: u32,
+    arrived: u8,
+    lost: u8,
 }
 
 impl LossShare {
     fn note(&mut self, arrived: u32, lost: u32) {
-        self.arrived = self.arrived.saturating_add(arrived.min(ENOUGH));
-        self.lost = self.lost.saturating_add(lost.min(ENOUGH));
-        while self.arrived.saturating_add(self.lost) > ENOUGH {
-            self.arrived /= 2;
-            self.lost /= 2;
+        let [mut arrived, mut lost] = [(self.arrived, arrived), (self.lost, lost)]
+            .map(|(before, more)| u32::from(before).saturating_add(more.min(ENOUGH)));
+        while arrived.saturating_add(lost) > ENOUGH {
+            arrived /= 2;
+            lost /= 2;
         }
+        // Neither exceeds `ENOUGH`.
+        [self.arrived, self.lost] = [arrived, lost].map(|count| u8::try_from(count).unwrap_or(u8::MAX));
     }
 
     /// Time-outs beyond the second that a verdict against a path with these losses takes.
     fn more_timeouts(&self) -> u32 {
-        let all = self.arrived.saturating_add(self.lost).max(SHARE);
-        let parts = self.lost.saturating_mul(SHARE).div_ceil(all);
+        let [arrived, lost] = [self.arrived, self.lost].map(u32::from);
+        let all = arrived.saturating_add(lost).max(SHARE);
+        let parts = lost.saturating_mul(SHARE).div_ceil(all);
         parts.min(MORE_TIMEOUTS)
     }
 }
@@ -139,9 +142,19 @@ impl Silence {
     }
 }
 
-/// The outcome of packets since the last report.
+/// The outcome of packets since the last report. The larger part is allocated when there is something to count, since most
+/// conversations of a node that only receives never have it.
 #[derive(Debug, Default)]
 pub(super) struct PathOutcome {
+    /// The losses of the peer's packets.
+    received: LossShare,
+    /// The time from which a silence counts.
+    begin: Option<Time>,
+    counts: Option<Box<OutcomeCounts>>,
+}
+
+#[derive(Debug, Default)]
+struct OutcomeCounts {
     delivered: u32,
     lost: u32,
     /// The peer has learnt from our acks whether its packets below this number arrived.
@@ -149,24 +162,45 @@ pub(super) struct PathOutcome {
     /// The silence after probes, and the one after acks.
     probes: Silence,
     acks: Silence,
-    /// The losses of own packets, and of the peer's.
+    /// The losses of own packets.
     sent: LossShare,
-    received: LossShare,
     /// Whether the last report was of losses. Only then is a recovery reported as well, so that a good path causes no
     /// reports.
     bad: bool,
     reported: Time,
 }
 
+impl OutcomeCounts {
+    fn starting_at(begin: Option<Time>) -> Self {
+        let silence = begin.map(Silence::starting_at).unwrap_or_default();
+        OutcomeCounts { probes: silence, acks: silence, ..OutcomeCounts::default() }
+    }
+
+    fn add_verdict(&mut self) {
+        self.lost = self.lost.saturating_add(VERDICT);
+        // The packets arrived before the silence, so they do not count against it.
+        self.delivered = 0;
+    }
+}
+
 impl PathOutcome {
+    fn counts(&mut self) -> &mut OutcomeCounts {
+        let begin = self.begin;
+        self.counts.get_or_insert_with(|| Box::new(OutcomeCounts::starting_at(begin)))
+    }
+
     /// Adds packets that arrived and packets that were lost, as an ack or a time-out has shown.
     pub(super) fn note(&mut self, (delivered, lost): (u32, u32)) {
-        self.sent.note(delivered, lost);
-        self.delivered = self.delivered.saturating_add(delivered);
-        self.lost = self.lost.saturating_add(lost);
+        if (delivered, lost) == (0, 0) {
+            return;
+        }
+        let counts = self.counts();
+        counts.sent.note(delivered, lost);
+        counts.delivered = counts.delivered.saturating_add(delivered);
+        counts.lost = counts.lost.saturating_add(lost);
         if delivered > 0 {
-            self.probes.reset();
-            self.acks.reset();
+            counts.probes.reset();
+            counts.acks.reset();
         }
     }
 
@@ -183,55 +217,58 @@ impl PathOutcome {
     /// A probe time-out has passed.
     pub(super) fn probe_timeout(&mut self, now: Time) {
         let more = self.more_timeouts();
-        if self.probes.count_timeout(now, more) {
-            self.add_verdict();
+        let counts = self.counts();
+        if counts.probes.count_timeout(now, more) {
+            counts.add_verdict();
         }
     }
 
     /// Either direction may cause the silence, so that the worse one decides.
     fn more_timeouts(&self) -> u32 {
-        self.sent.more_timeouts().max(self.received.more_timeouts())
-    }
-
-    fn add_verdict(&mut self) {
-        self.lost = self.lost.saturating_add(VERDICT);
-        // The packets arrived before the silence, so they do not count against it.
-        self.delivered = 0;
+        let sent = self.counts.as_ref().map_or(0, |counts| counts.sent.more_timeouts());
+        sent.max(self.received.more_timeouts())
     }
 
     /// The peer has shown up to which packet it has our acks, and whether it repeats packets that were acknowledged.
     pub(super) fn note_acks(&mut self, now: Time, floor: u64, all_known: bool) {
-        if floor > self.floor {
-            self.floor = floor;
-            self.delivered = self.delivered.saturating_add(1);
+        let more = self.more_timeouts();
+        let known = self.counts.as_ref().map_or(0, |counts| counts.floor);
+        if floor > known {
+            let counts = self.counts();
+            counts.floor = floor;
+            counts.delivered = counts.delivered.saturating_add(1);
             // This proves nothing for own probes, because the peer may have known it for long.
-            self.acks.reset();
+            counts.acks.reset();
         } else if all_known {
-            let more = self.more_timeouts();
-            if self.acks.count_timeout(now, more) {
-                self.add_verdict();
+            let counts = self.counts();
+            if counts.acks.count_timeout(now, more) {
+                counts.add_verdict();
             }
         }
     }
 
-    /// Packets are sent over another path from now on. A silence counts only from `begin` on, because the peer may have to find another
-    /// path back.
+    /// Packets are sent over another path from now on. A silence counts only from `begin` on, because the peer may have to
+    /// find another path back.
     pub(super) fn on_path_change(&mut self, begin: Time) {
-        let silence = Silence::starting_at(begin);
-        *self = PathOutcome { floor: self.floor, probes: silence, acks: silence, ..PathOutcome::default() };
+        self.received = LossShare::default();
+        self.begin = Some(begin);
+        if let Some(counts) = &mut self.counts {
+            **counts = OutcomeCounts { floor: counts.floor, ..OutcomeCounts::starting_at(Some(begin)) };
+        }
     }
 
     pub(super) fn report(&mut self, now: Time) -> Option<(u32, u32)> {
-        let due = match self.lost {
-            0 => self.bad && self.delivered >= VERDICT,
-            lost => lost >= VERDICT / 2 || now.since(self.reported) >= REPORT_EVERY,
+        let counts = self.counts.as_mut()?;
+        let due = match counts.lost {
+            0 => counts.bad && counts.delivered >= VERDICT,
+            lost => lost >= VERDICT / 2 || now.since(counts.reported) >= REPORT_EVERY,
         };
         if !due {
             return None;
         }
-        let report = (std::mem::take(&mut self.delivered), std::mem::take(&mut self.lost));
-        self.bad = report.1 > 0;
-        self.reported = now;
+        let report = (std::mem::take(&mut counts.delivered), std::mem::take(&mut counts.lost));
+        counts.bad = report.1 > 0;
+        counts.reported = now;
         Some(report)
     }
 }

@@ -94,7 +94,12 @@ fn the_hosts_of_one_network_leave_a_fifth_of_the_budget_to_others() {
         sender.flood(&shared, local, u64::from(number % 50));
         assert!(room.used() <= room.limit / 5 * 4 + (64 << 10), "{} of {}", room.used(), room.limit);
     }
-    assert!(room.used() > room.limit / 5 * 2, "{} of {}: they come near three fifths", room.used(), room.limit);
+    assert!(
+        room.used() > room.limit / 5 * 2,
+        "{} of {}: they come near three fifths",
+        room.used(),
+        room.limit
+    );
     assert!(room.left(host(200)) > room.limit / 16, "{} for another network", room.left(host(200)));
     assert!(room.left(host(60)) >= room.limit / 400, "{} for another host of theirs", room.left(host(60)));
 }
@@ -116,7 +121,11 @@ fn the_larger_hosts_of_a_flooding_network_give_way_to_another_of_it() {
     assert!(shared.conversations.make_room_at(&shared, shared.now(), host(60)));
     assert!(budget.used() < before, "{} of {before}", budget.used());
     // More than its reserve, so that a message longer than that comes whole.
-    assert!(budget.left(host(60)) > left.max(budget.limit / RESERVE), "{} after {left}", budget.left(host(60)));
+    assert!(
+        budget.left(host(60)) > left.max(budget.limit / RESERVE),
+        "{} after {left}",
+        budget.left(host(60))
+    );
 }
 
 #[test]
