@@ -17,6 +17,8 @@ mod early_frames;
 mod live_links;
 mod resolve;
 pub(crate) mod slots;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use live_links::{links_in_service, live_links};
 
@@ -27,6 +29,7 @@ use crate::link::{
     DialError, DownReason, HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session, fresh_seed,
 };
 use crate::netmod::{Heard, Train};
+use crate::node::RemovedPeer;
 use crate::node::medium::Medium;
 use crate::node::neighbour::{Neighbour, NeighbourParts};
 use crate::node::reply::Reply;
@@ -351,6 +354,12 @@ impl PeeringTask {
             return neighbour.say_goodbye(&shared, &mut link).await;
         }
         tracing::debug!(neighbour = ?address, ?suite, capabilities, mtu, most, "session");
+        // Its peer may have been removed before the link was in the tables; from here on `remove_peer` finds it there.
+        let reason = lock(&shared.dials).why_linked(&path, &address, neighbour.initiator);
+        neighbour.set_configured(&shared, reason == RemovedPeer::DialledOtherwise).await;
+        if configured && reason == RemovedPeer::Ended {
+            neighbour.leave();
+        }
         // The initiator waits for the first frame of the responder, since that proves that the finish has arrived.
         if !neighbour.initiator {
             neighbour.enter_service(&shared).await;
