@@ -179,16 +179,24 @@ impl Router {
         }
         let metric = advert_metric.unwrap_or(INFINITY);
         for id in targets {
-            match self.neighbours.get_mut(&id) {
-                // A renewal may wait on a slow link, because the predecessor is still valid.
-                Some(neighbour) if most == Difference::Seq && neighbour.rate.is_some() => {
-                    neighbour.renewals.insert((metric, key));
-                    self.serve_renewals(now, id);
-                }
-                _ => self.advertise(now, key, id, false),
+            if most == Difference::Seq {
+                self.advertise_renewal(now, key, id, metric);
+            } else {
+                self.advertise(now, key, id, false);
             }
         }
         distance
+    }
+
+    /// Sends a neighbour a renewed announce. On a slow link it may wait, because the predecessor is still valid.
+    pub(super) fn advertise_renewal(&mut self, now: Time, key: DestinationKey, id: NeighbourId, metric: u16) {
+        match self.neighbours.get_mut(&id).filter(|neighbour| neighbour.rate.is_some() && !neighbour.away) {
+            Some(neighbour) => {
+                neighbour.renewals.insert((metric, key));
+                self.serve_renewals(now, id);
+            }
+            None => self.advertise(now, key, id, false),
+        }
     }
 
     /// Sends a neighbour the present route if it differs from the one that the neighbour has, or if it `wants` the

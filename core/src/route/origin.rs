@@ -182,11 +182,12 @@ impl Router {
 
     /// Sends all neighbours the new seq, and not the requesters alone. A seq is requested where a link to this node
     /// has failed, and the other end of that link may not have noticed; the missing acknowledgement shows it the
-    /// failure.
+    /// failure. On a slow link it counts as a renewal, because requests must not take more of the link than its share.
     fn advertise_to_neighbours(&mut self, now: Time, key: DestinationKey) {
         let ids: Vec<NeighbourId> = self.neighbours.keys().copied().collect();
         for id in ids {
-            self.advertise(now, key, id, false);
+            // The metric of an own address is 0.
+            self.advertise_renewal(now, key, id, 0);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::harness::{RouterHarness, address};
-use super::net::ms;
+use super::net::{identity, ms};
 use crate::route::RouterOutput;
 use crate::time::Time;
 use crate::wire::route::{INFINITY, Record, SeqnoRequest, Update};
@@ -101,4 +101,36 @@ fn renewals_take_a_fiftieth_and_all_are_sent_eventually() {
     let early = harness.sent.iter().filter(|(at, id, _)| *id == 2 && *at <= begin + secs(61)).count();
     assert_eq!(early, 200, "a neighbour on a fast link has all within a minute");
     assert!(!harness.events.iter().any(|event| matches!(event, RouterOutput::Dropped(..))));
+}
+
+#[test]
+fn seqs_raised_on_request_stay_within_the_share_of_renewals() {
+    const SLOW: u64 = 1_200;
+    let mut harness = RouterHarness::new(2);
+    for number in 500..510 {
+        harness.router.add_origin(harness.now, identity(number), 1000);
+    }
+    harness.router.neighbour_rate(9, SLOW);
+    harness.router.neighbour_up(harness.now, 9, address(909), 40, 1400, true);
+    harness.wait(secs(60));
+    harness.sent.clear();
+    let begin = harness.now;
+    for second in 0..60 {
+        for number in 500..510 {
+            let request = SeqnoRequest {
+                dst: address(number),
+                seq: u64::MAX,
+                ttl: 9,
+                id: second * 1000 + number as u32,
+            };
+            harness.receive(1, &[Record::SeqnoRequest(request)]).unwrap();
+        }
+        harness.wait(secs(1));
+    }
+    let sent = bytes(&harness, 9, begin + secs(60));
+    assert!(sent > 0, "the neighbour on the slow link is sent raised seqs as well");
+    // The last record is sent before its share is paid for.
+    assert!(sent <= 60 * SLOW / 50 + 300, "{sent} B in a minute");
+    let fast = bytes(&harness, 2, begin + secs(60));
+    assert!(fast > 10 * sent, "neighbours on fast links are sent all of them: {fast} B");
 }
