@@ -7,11 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::lock;
 
+use crate::ipc::protocol::MAX_CALLS;
+
 /// The most calls under way in all, beside the [`FREE_CALLS`] of each connection: with those of all connections, 8192
 /// calls that hold some 2 KiB each.
 ///
 /// [`FREE_CALLS`]: crate::ipc::protocol::FREE_CALLS
 pub(super) const MAX_CALLS_IN_ALL: usize = 4096;
+
+/// The number of them that are reserved for the daemon's owner: as many as one connection may have.
+const RESERVED_CALLS: usize = MAX_CALLS;
 
 /// The most subscriptions in all. Each event is copied to each of them, and one that is not read holds 4096 events.
 const MAX_SUBSCRIPTIONS: usize = 64;
@@ -28,7 +33,7 @@ const RESERVED_UNREAD_LISTS: usize = 2;
 /// The quotas of a server. A permit counts against its quota until it is dropped.
 #[derive(Debug, Default)]
 pub(super) struct ServerQuotas {
-    calls: Arc<AtomicUsize>,
+    calls: ReservedQuota,
     subscriptions: ReservedQuota,
     unread_lists: ReservedQuota,
     /// Locked by the one call that makes a list, since the longest list takes the router milliseconds.
@@ -36,9 +41,9 @@ pub(super) struct ServerQuotas {
 }
 
 impl ServerQuotas {
-    /// A permit for a call under way; `None` when the quota is used up.
-    pub(super) fn call(&self) -> Option<QuotaPermit> {
-        QuotaPermit::take(&self.calls, MAX_CALLS_IN_ALL)
+    /// A permit for a call under way, of the daemon's owner or another user; `None` when the quota is used up.
+    pub(super) fn call(&self, owner: bool) -> Option<ReservedQuotaPermit> {
+        self.calls.take(owner, MAX_CALLS_IN_ALL, RESERVED_CALLS)
     }
 
     /// A permit for a subscription to events, of the daemon's owner or another user.

@@ -12,7 +12,7 @@ use crate::ipc::admin::{Admin, AdminError, Denial};
 use crate::ipc::credit::Credit;
 use crate::ipc::lifecycle::Phase;
 use crate::ipc::protocol::{Call, ClientFrame, DaemonFrame, FREE_CALLS, Failure, MAX_CALL_BYTES, MAX_CALLS};
-use crate::ipc::quotas::QuotaPermit;
+use crate::ipc::quotas::ReservedQuotaPermit;
 use crate::ipc::session::ClientSession;
 
 /// The calls under way, by number. Their count and their bytes are bounded.
@@ -46,7 +46,7 @@ struct RunningCall {
     abort: AbortHandle,
     credit: Arc<Credit>,
     /// The permit for a call beyond the [`FREE_CALLS`] of the connection.
-    _permit: Option<QuotaPermit>,
+    _permit: Option<ReservedQuotaPermit>,
 }
 
 impl RunningCalls {
@@ -95,7 +95,11 @@ impl RunningCalls {
             let hint = "close one; `rouse status` and `rouse stop` still work";
             return fail(session, id, Failure::Admin(AdminError::new(Denial::Full, text, hint)));
         }
-        let permit = if self.futures.len() < FREE_CALLS { None } else { session.quotas.call() };
+        let permit = if self.futures.len() < FREE_CALLS {
+            None
+        } else {
+            session.quotas.call(session.admin.may_administer(session.uid))
+        };
         if permit.is_none() && self.futures.len() >= FREE_CALLS {
             return fail(session, id, Failure::Busy);
         }

@@ -14,11 +14,13 @@ use futures::stream::FuturesUnordered;
 
 use super::setup::{RawClient, Setup, TestAdmin};
 use crate::ipc::credit::Credit;
+use crate::ipc::lifecycle::Phase;
 use crate::ipc::protocol::{
     Call, ClientFrame, DaemonFrame, FREE_CALLS, Failure, GreetingCode, MAX_CALLS, MAX_SENT, MAX_SUBSCRIBED,
     VERSION, encode_greeting,
 };
 use crate::ipc::quotas::MAX_CALLS_IN_ALL;
+use crate::ipc::running_calls::RunningCalls;
 use crate::ipc::session::ClientSession;
 use crate::ipc::{Client, ConnectError, MAX_CONNECTIONS, Search};
 
@@ -119,6 +121,30 @@ fn other_users_that_subscribe_leave_some_subscriptions_to_the_owner() {
         assert!(asked.next().await.is_some(), "other users have as many as they may");
         let asking = owner.clone().answer(1, Call::Events, Arc::default());
         assert!(asking.now_or_never().is_none(), "the owner was refused");
+    });
+}
+
+#[test]
+fn other_users_that_make_calls_leave_a_whole_connection_to_the_owner() {
+    block_on(async {
+        let setup = Setup::new().await;
+        let (others, owner) = many_and_the_owner(&setup);
+        // A refused call leaves a frame in the outbox of its session.
+        let make_calls = |session: &Arc<ClientSession<TestAdmin>>| {
+            let mut calls = RunningCalls::new(false);
+            for id in 0..MAX_CALLS as u64 {
+                let call = Call::Receive { to: None, from: None, limit: 1 };
+                calls.handle(ClientFrame::Call { id, call }, 0, session, Phase::Serving);
+            }
+            calls
+        };
+        let of_others: Vec<_> = others.iter().take(8).map(make_calls).collect();
+        let was_refused =
+            |session: &ClientSession<TestAdmin>| session.outbox.flushed().now_or_never().is_none();
+        assert!(was_refused(&others[7]), "other users have as many as they may");
+        let of_owner = make_calls(&owner);
+        assert!(!was_refused(&owner), "the owner was refused");
+        drop((of_others, of_owner));
     });
 }
 
