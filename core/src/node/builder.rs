@@ -7,10 +7,11 @@ use zeroize::Zeroizing;
 
 use super::conversations::Conversations;
 use super::data_path::awaiting_route::AwaitingRoute;
+use super::epoch::EpochFile;
 use super::medium::Medium;
 use super::state::{NodeState, lock, read, write};
 use super::tasks::{housekeeping, peering, router};
-use super::{Limits, Node, NodeConfig, StopOnDrop, epoch};
+use super::{Limits, Node, NodeConfig, StopOnDrop};
 use crate::identity::Identity;
 use crate::netmod::{MIN_MTU, Netmod};
 
@@ -120,7 +121,7 @@ impl NodeBuilder {
             epoch_file: self.epoch_file,
             mesh_key: self.mesh_key,
         };
-        let epoch = epoch::next(config.epoch_file.as_deref());
+        let epoch = EpochFile::begin(config.epoch_file.clone());
         let shared = Arc::new(NodeState::new(self.identity.unwrap_or_else(Identity::generate), config));
         // Dropping this on an early return stops the tasks that run by then.
         let owner = StopOnDrop(shared.clone());

@@ -258,7 +258,14 @@ fn a_panic_ends_the_link_that_it_came_from_and_nothing_else() {
 fn messages_sent_before_a_link_is_in_service_are_handled_when_it_is() {
     futures::executor::block_on(async {
         let (shared, neighbour, _link) = silent_neighbour();
-        shared.spawn_vital("router", crate::node::tasks::router::run(shared.clone(), [1; 32], 1));
+        shared.spawn_vital(
+            "router",
+            crate::node::tasks::router::run(
+                shared.clone(),
+                [1; 32],
+                crate::node::epoch::EpochFile::begin(None),
+            ),
+        );
         // The message is malformed, so that the router counts it when it handles it.
         neighbour.router_feed.push_message(&shared.router, neighbour.id, bytes::Bytes::from_static(&[0xff]));
         for _ in 0..3 {
@@ -284,7 +291,14 @@ fn a_link_that_ends_as_it_begins_stays_in_no_table() {
     for end_first in [true, false] {
         futures::executor::block_on(async {
             let (shared, neighbour, _link) = silent_neighbour();
-            shared.spawn_vital("router", crate::node::tasks::router::run(shared.clone(), [1; 32], 1));
+            shared.spawn_vital(
+                "router",
+                crate::node::tasks::router::run(
+                    shared.clone(),
+                    [1; 32],
+                    crate::node::epoch::EpochFile::begin(None),
+                ),
+            );
             let mut events = shared.event_bus.subscribe();
             let holders = Arc::strong_count(&neighbour);
             // The steps of the neighbour's task after the first frame, up to where another task ends the link.

@@ -13,6 +13,7 @@ use crate::address::Address;
 use crate::identity::Identity;
 use crate::node::data_path::DeferredWork;
 use crate::node::data_path::awaiting_route;
+use crate::node::epoch::EpochFile;
 use crate::node::neighbour::{LinkChanges, Neighbour};
 use crate::node::state::NodeState;
 use crate::node::state::fib::NextHops;
@@ -70,11 +71,11 @@ struct RouterTask {
     neighbours: BTreeMap<NeighbourId, Arc<Neighbour>>,
     /// Neighbours that have used their share of time, and the end of their pause.
     resting: BTreeSet<(Time, NeighbourId)>,
-    epoch: u32,
+    epoch: EpochFile,
 }
 
 /// Runs the router's task until the node ends.
-pub(crate) async fn run(shared: Arc<NodeState>, seed: [u8; 32], epoch: u32) {
+pub(crate) async fn run(shared: Arc<NodeState>, seed: [u8; 32], epoch: EpochFile) {
     let config = RouterConfig { destinations: shared.limits().destinations, ..RouterConfig::default() };
     let mut task = RouterTask {
         router: Router::new(shared.now(), config, seed),
@@ -83,7 +84,7 @@ pub(crate) async fn run(shared: Arc<NodeState>, seed: [u8; 32], epoch: u32) {
         epoch,
         shared: shared.clone(),
     };
-    task.router.add_origin(shared.now(), shared.identity.clone(), epoch);
+    task.router.add_origin(shared.now(), shared.identity.clone(), task.epoch.latest());
     let mut round = Round::default();
     let mut alarm = Alarm::default();
     let mut work = DeferredWork::default();
@@ -166,7 +167,7 @@ impl RouterTask {
                     self.router.neighbour_away(now, id, neighbour.is_away());
                 }
             }
-            RouterEvent::AddOrigin { identity } => self.router.add_origin(now, identity, self.epoch),
+            RouterEvent::AddOrigin { identity } => self.router.add_origin(now, identity, self.epoch.latest()),
             RouterEvent::RemoveOrigin { address } => self.router.remove_origin(now, &address),
             RouterEvent::Verified { verified } => self.router.verified(now, verified),
         }
@@ -263,14 +264,7 @@ impl RouterTask {
                 RouterOutput::Verify(job) => self.verify(job),
                 RouterOutput::Dropped(cause, count) => self.shared.stats.drop_n(cause, count),
                 RouterOutput::IdentityConflict(address) => self.shared.in_use_elsewhere(address),
-                RouterOutput::EpochUsed { epoch, .. } => {
-                    // The file has the epoch of this start already, and writing it once more would only delay the
-                    // router.
-                    if epoch > self.epoch {
-                        self.epoch = epoch;
-                        crate::node::epoch::save(self.shared.config.epoch_file.as_deref(), self.epoch);
-                    }
-                }
+                RouterOutput::EpochUsed { epoch, .. } => self.epoch.used(now, epoch),
             }
         }
     }
