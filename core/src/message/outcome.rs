@@ -26,8 +26,8 @@ const REPORT_EVERY: Duration = Duration::from_millis(20);
 pub(super) const VERDICT: u32 = 16;
 /// Losses of one round trip that count, so that no fewer than three round trips lead to a verdict.
 pub(super) const OF_A_ROUND: u32 = 4;
-/// A verdict takes one more time-out for each 16th of the packets that was lost recently, because a lossy path loses
-/// probes as well.
+/// A verdict takes one more time-out for each 16th, whole or begun, of the packets that was lost recently, because a
+/// lossy path loses probes as well.
 pub(super) const SHARE: u32 = 16;
 /// Bound of these additional time-outs, so that a path that drops everything is left in the end.
 pub(super) const MORE_TIMEOUTS: u32 = 3;

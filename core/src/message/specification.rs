@@ -32,7 +32,7 @@ fn the_specification_has_the_constants_of_conversations() {
         "counts as {} lost": outcome::VERDICT;
         "at least {} after the first, counts": outcome::SILENCE_EVERY;
         "at most {} of one congestion event": outcome::OF_A_ROUND;
-        "one more time-out for each {}th lost of the last {} to {} packets":
+        "one more time-out for each {}th, whole or begun, that was lost of the last {} to {} packets":
             outcome::SHARE, outcome::ENOUGH / 2, outcome::ENOUGH;
         "those of the peer by gaps in their numbers), {} more at most": outcome::MORE_TIMEOUTS;
     }

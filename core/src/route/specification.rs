@@ -81,7 +81,7 @@ fn the_specification_has_the_constants_of_quotas() {
         "The reserves of {} links come to the quota of one network, and of {} to that of one host":
             accounts::RESERVE * accounts::NETWORK, accounts::RESERVE * accounts::HOST;
         "their reserves of {} a second": verify::SIGNATURES.rate / accounts::RESERVE;
-        "at least {} new destinations a second": accounts::HASHES.rate / accounts::RESERVE / u32::from(select::MAX_HOPS);
+        "at least {} proofs of full length a second": accounts::HASHES.rate / accounts::RESERVE / u32::from(select::MAX_HOPS);
         "reserves of a {}th of the time": 1_000_000 / accounts::TIME.rate * accounts::RESERVE;
         "- **Table.** {} destinations, and never more than {}": config.destinations, RouterConfig::MAX_DESTINATIONS;
         "its FD kept for {} more": quota::EVICTION_HOLD;
