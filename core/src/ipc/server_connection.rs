@@ -66,19 +66,12 @@ pub(super) async fn run<A: Admin>(
 ) -> Result<(), ConnectionEnd> {
     let owner = session.admin.may_administer(session.uid);
     let lifecycle = &admission.lifecycle;
-    let permit = {
+    let grant = {
         let stopping = pin!(lifecycle.beyond(Phase::Serving));
-        match select(pin!(greet(stream, admission, owner)), stopping).await {
-            Either::Left((permit, _)) => permit?,
+        match select(pin!(greet(stream, admission, owner, entry)), stopping).await {
+            Either::Left((grant, _)) => grant?,
             Either::Right(_) => return Ok(()),
         }
-    };
-    let grant = match permit {
-        Some(permit) => {
-            drop(entry);
-            ConnectionGrant::Permitted(permit)
-        }
-        None => ConnectionGrant::Provisional(entry),
     };
     let address = session.admin.default_address(session.uid).unwrap_or_else(|| session.node.address());
     let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -106,12 +99,13 @@ struct DrainGuards {
     unconfirmed: Option<CountGuard>,
 }
 
-/// Exchanges greetings. Returns the permit of the connection, or `None` when it stays provisional.
+/// Exchanges greetings. Returns the right of the connection to stay open.
 async fn greet(
     mut stream: &Async<UnixStream>,
     admission: &ConnectionAdmission,
     owner: bool,
-) -> Result<Option<ConnectionPermit>, ConnectionEnd> {
+    entry: ProvisionalEntry,
+) -> Result<ConnectionGrant, ConnectionEnd> {
     let mut theirs = [0; GREETING_LENGTH];
     match select(stream.read_exact(&mut theirs), Timer::after(GREETING_TIMEOUT)).await {
         Either::Left((read, _)) => read?,
@@ -120,8 +114,17 @@ async fn greet(
     let (version, code) = decode_greeting(&theirs).ok_or(ConnectionEnd::NotAClient)?;
     let administers = owner && code == GreetingCode::Administer;
     let permit = if version == VERSION && !administers { admission.permit(owner) } else { None };
+    // The entry is given up before the client reads the greeting, since from then on no newer connection may evict it.
+    let grant = match permit {
+        Some(permit) => {
+            drop(entry);
+            ConnectionGrant::Permitted(permit)
+        }
+        None => ConnectionGrant::Provisional(entry),
+    };
+    let is_provisional = matches!(grant, ConnectionGrant::Provisional(_));
     let answer = match admission.lifecycle.now() {
-        Phase::Serving if version == VERSION && !administers && permit.is_none() => GreetingCode::Busy,
+        Phase::Serving if version == VERSION && !administers && is_provisional => GreetingCode::Busy,
         Phase::Serving => GreetingCode::Ok,
         _ => GreetingCode::Stopping,
     };
@@ -130,7 +133,7 @@ async fn greet(
     match answer {
         _ if version != VERSION => Err(ConnectionEnd::Version(version)),
         GreetingCode::Busy => Err(ConnectionEnd::Full),
-        _ => Ok(permit),
+        _ => Ok(grant),
     }
 }
 
