@@ -72,6 +72,15 @@ impl Drop for StopOnDrop {
 }
 
 impl Node {
+    /// Lets the router panic, as a fault of the program would: for tests of programs that run a node.
+    #[cfg(feature = "internals")]
+    #[doc(hidden)]
+    pub async fn panic_router(&self) {
+        self.shared.router.notify(RouterEvent::Panic).await;
+    }
+}
+
+impl Node {
     /// Begins to set up a node.
     pub fn builder() -> NodeBuilder {
         NodeBuilder::default()

@@ -4,13 +4,11 @@ use super::*;
 use crate::daemon::{DaemonFailure, serve};
 use crate::line_queue::LineQueue;
 use crate::log::LogFormat;
-use futures::StreamExt;
 use futures::executor::block_on;
+use rouse_core::Identity;
 use rouse_core::ipc::{Access, Server};
 use rouse_core::netmod::mem::MemNet;
-use rouse_core::{Event, Identity};
 use std::fs;
-use std::task::{Context, Wake, Waker};
 
 struct Setup {
     folder: tempfile::TempDir,
@@ -164,37 +162,19 @@ fn reload_applies_names_and_peers_and_reports_settings_that_need_a_restart() {
     });
 }
 
-/// A waker of an application that is at fault.
-struct Faulty;
-
-impl Wake for Faulty {
-    fn wake(self: Arc<Self>) {
-        panic!("a fault of the test")
-    }
-}
-
 #[test]
 fn a_daemon_whose_node_fails_ends_with_the_reason_and_code_1() {
     block_on(async {
         let setup = Setup::new("");
         let config = Config::load(&setup.flags).unwrap();
         let state = StateDir::open(&config.state_dir).unwrap();
-        let net = MemNet::new(3);
-        let medium = |name| net.netmod(name).discover(false);
-        let node = Node::builder().netmod(medium("a")).start().await.unwrap();
+        let node = Node::builder().netmod(MemNet::new(3).netmod("a")).start().await.unwrap();
         let server = Server::bind(&config.socket(), Access::Owner).unwrap();
         let (stop, stopped) = mpsc::unbounded();
         let flags = setup.flags.clone();
         let admin = DaemonAdmin::start(node.clone(), state, flags, config, log(), stop).await.unwrap();
         let signals = async_signal::Signals::new([async_signal::Signal::Hup]).unwrap();
-        // With the link to b in place, the next event is the route to c behind it. The router publishes that, which the node
-        // cannot do without, while a link that ends with its task would leave the node running.
-        let mut events = node.events();
-        let _b = Node::builder().netmod(medium("b")).peer("mem:a").start().await.unwrap();
-        while !matches!(events.next().await, Some((_, Event::RouteChanged { .. }))) {}
-        let waker = Waker::from(Arc::new(Faulty));
-        while events.poll_next_unpin(&mut Context::from_waker(&waker)).is_ready() {}
-        let _c = Node::builder().netmod(medium("c")).peer("mem:b").start().await.unwrap();
+        node.panic_router().await;
         let failure = serve(&server, &node, &Arc::new(admin), signals, stopped).await.unwrap_err();
         let failure = DaemonFailure::from(failure);
         assert_eq!(failure.code(), 1);

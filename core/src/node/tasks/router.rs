@@ -50,7 +50,7 @@ pub(crate) enum RouterEvent {
         verified: VerifyResults,
     },
     /// A fault of the program.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "internals"))]
     Panic,
 }
 
@@ -153,7 +153,7 @@ impl RouterTask {
                 // Messages that it sent before wait in its feed: its turn was skipped while the router did not have it.
                 self.shared.router.enqueue(id);
             }
-            #[cfg(test)]
+            #[cfg(any(test, feature = "internals"))]
             RouterEvent::Panic => panic!("a fault of the test"),
             RouterEvent::Down { id } => {
                 self.neighbours.remove(&id);
