@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::recovery::Piece;
 use crate::types::Timestamp;
 use crate::wire::message::{
-    self as wire, BATCH_HEADER, ENTRY_HEADER, FRAGMENT_HEADER, HEADER, LAST, MAX_FRAMES, SKIP,
+    self as wire, BATCH_HEADER, ENTRY_HEADER, FRAGMENT_HEADER, HEADER, LAST, MAX_FRAMES, MAX_MESSAGES, SKIP,
 };
 
 /// The smallest part, in bytes, that is cut to fill the rest of a packet, since each part has a header and an entry at
@@ -45,6 +45,7 @@ pub(super) struct PacketBuilder<'a> {
     pieces: &'a mut Vec<Piece>,
     open: OpenFrame,
     frames: usize,
+    messages: usize,
     /// Whether something in the packet was sent before.
     pub has_retransmission: bool,
 }
@@ -70,6 +71,7 @@ impl<'a> PacketBuilder<'a> {
             pieces,
             open: OpenFrame::Nothing,
             frames: 0,
+            messages: 0,
             has_retransmission: false,
         }
     }
@@ -93,6 +95,10 @@ impl<'a> PacketBuilder<'a> {
 
     /// Writes a whole message.
     pub fn whole(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes) -> Written {
+        // The recipient refuses a packet with more messages, since each costs it work.
+        if self.messages == MAX_MESSAGES {
+            return Written::Nothing;
+        }
         let needed = body.len().saturating_add(ENTRY_HEADER);
         if let OpenFrame::Messages { count_at, next, count, sent_at: first } = self.open
             && next == seq
@@ -115,6 +121,7 @@ impl<'a> PacketBuilder<'a> {
             wire::patch_count(count_at, 1, self.out);
             self.open = OpenFrame::Messages { count_at, next: seq.saturating_add(1), count: 1, sent_at };
         }
+        self.messages = self.messages.saturating_add(1);
         self.note(seq);
         Written::All
     }

@@ -9,7 +9,7 @@ use super::rtt::MAX_ACK_DELAY;
 use super::sending::Sending;
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::message::{Ack, Frame, MAX_FRAMES, MessageHeader, Reader};
+use crate::wire::message::{Ack, Frame, MAX_FRAMES, MAX_MESSAGES, MessageHeader, Reader};
 
 /// The effect of the frames of one packet.
 #[derive(Default)]
@@ -72,7 +72,7 @@ impl Conversation {
         reader: &mut Reader<'_>,
     ) -> Result<HandledFrames, DropCause> {
         let mut handled = HandledFrames::default();
-        let mut frames = 0usize;
+        let (mut frames, mut whole) = (0usize, 0usize);
         while !reader.is_at_end() {
             frames = frames.saturating_add(1);
             // The number of frames is bounded, because even an empty one costs work.
@@ -83,6 +83,12 @@ impl Conversation {
             // A claim of a new incarnation is decided by the first frame alone, so an ack must not come later.
             if matches!(frame, Frame::Ack) && frames > 1 {
                 return Err(DropCause::MalformedMessage);
+            }
+            if let Frame::Messages { count, .. } = frame {
+                whole = whole.saturating_add(usize::from(count));
+                if whole > MAX_MESSAGES {
+                    return Err(DropCause::MalformedMessage);
+                }
             }
             handled.messages = handled.messages.saturating_add(match frame {
                 Frame::Messages { count, .. } => u64::from(count),

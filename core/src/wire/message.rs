@@ -62,6 +62,9 @@ pub(crate) const MAX_RANGES: usize = 32;
 /// The most frames in one packet. Without this bound a packet of many tiny frames would cost a multiple of the CPU time of
 /// another packet of its length.
 pub(crate) const MAX_FRAMES: usize = 64;
+/// The most messages that come whole in one packet. Without this bound a packet of messages of one byte would cost some fifty times
+/// as much CPU time as one with a single message of its length, since each message is delivered by itself.
+pub(crate) const MAX_MESSAGES: usize = 64;
 
 const ACK: u8 = 1;
 const CREDIT_KIND: u8 = 2;
