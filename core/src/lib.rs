@@ -68,7 +68,6 @@ mod egress;
 mod fixtures;
 mod hash;
 pub mod identity;
-pub mod inbox;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
@@ -77,7 +76,6 @@ mod link;
 mod message;
 pub mod netmod;
 pub mod node;
-pub mod notify;
 #[cfg(test)]
 mod protocol_tests;
 mod route;
@@ -85,11 +83,11 @@ mod rt;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod stats;
-mod sync;
 pub mod time;
 pub mod types;
-mod waitlist;
 mod wire;
+
+pub use rouse_inbox::{inbox, notify};
 
 pub use address::{Address, AddressError};
 pub use identity::{Identity, IdentityError};

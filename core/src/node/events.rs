@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures::Stream;
 
-use crate::inbox::{AfterUnlock, Full, Inbox};
+use crate::inbox::{DeferredWake, Full, Inbox};
 use crate::notify::Notify;
 use crate::stats::{DropCause, Stats};
 use crate::types::{Event, Timestamp};
@@ -16,7 +16,6 @@ use crate::types::{Event, Timestamp};
 const BACKLOG: usize = 4096;
 
 type EventQueue = Inbox<(Timestamp, Event)>;
-type PendingWakes = AfterUnlock<(Timestamp, Event)>;
 
 #[derive(Default)]
 pub(crate) struct EventBus {
@@ -26,15 +25,13 @@ pub(crate) struct EventBus {
 }
 
 /// An event that its subscribers have, and were not woken for yet.
-#[must_use = "subscribers that wait have to be woken"]
-pub(crate) struct WrittenEvent(Vec<(Arc<EventQueue>, PendingWakes)>);
+#[must_use = "subscribers are woken at once if it is not kept"]
+pub(crate) struct WrittenEvent(Vec<DeferredWake<(Timestamp, Event)>>);
 
 impl WrittenEvent {
     /// Wakes the subscribers that wait. No lock may be held.
     pub(crate) fn wake(self) {
-        for (queue, after) in self.0 {
-            queue.run_after_unlock(after);
-        }
+        drop(self.0);
     }
 }
 
@@ -91,8 +88,9 @@ impl EventBus {
             if queue.len() >= BACKLOG {
                 stats.drop(DropCause::EventLost);
             }
-            let after = queue.try_push_locked((at, event.clone()));
-            written.push((queue, after));
+            // The queue drops its oldest event, so that only one that is closed refuses this one.
+            let (_, wake) = queue.try_push_deferred((at, event.clone()));
+            written.push(wake);
             true
         });
         WrittenEvent(written)

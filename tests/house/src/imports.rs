@@ -63,7 +63,7 @@ fn walk(workspace: &Workspace, root: &Module, module: &Module, path: &mut Vec<St
         return;
     }
     let items = items_at(&file.ast.items, root, module, path);
-    let mut visitor = Visitor { root, module, path: path.clone(), found };
+    let mut visitor = Visitor { workspace, root, module, path: path.clone(), found };
     for item in items {
         visitor.visit_item(item);
     }
@@ -97,6 +97,7 @@ fn find<'a>(root: &'a Module, path: &[String]) -> Option<&'a Module> {
 }
 
 struct Visitor<'a> {
+    workspace: &'a Workspace,
     root: &'a Module,
     module: &'a Module,
     path: Vec<String>,
@@ -105,8 +106,7 @@ struct Visitor<'a> {
 
 impl Visitor<'_> {
     fn import(&mut self, path: &[String], line: usize) {
-        let Some(path) = absolute(self.root, &self.path, path) else { return };
-        let to = resolve(self.root, &path, 0);
+        let Some(to) = locate(self.workspace, self.root, &self.path, path, 0) else { return };
         if to != self.module.file {
             let first = self.found.entry((self.module.file, to)).or_insert(line);
             *first = line.min(*first);
@@ -179,20 +179,34 @@ fn absolute(root: &Module, here: &[String], path: &[String]) -> Option<Vec<Strin
     Some(base)
 }
 
-/// The file that defines what a path from the root names.
-fn resolve(root: &Module, path: &[String], depth: usize) -> FileId {
+/// The file that defines what a path names, seen from the module `here`; `None` where the path leads out of the workspace.
+fn locate(
+    workspace: &Workspace,
+    root: &Module,
+    here: &[String],
+    path: &[String],
+    depth: usize,
+) -> Option<FileId> {
+    if let Some(path) = absolute(root, here, path) {
+        return Some(resolve(workspace, root, &path, depth));
+    }
+    let (first, rest) = path.split_first()?;
+    Some(resolve(workspace, workspace.library(first)?, rest, depth))
+}
+
+/// The file that defines what a path from the root of a crate names.
+fn resolve(workspace: &Workspace, root: &Module, path: &[String], depth: usize) -> FileId {
     let mut module = root;
     for (n, part) in path.iter().enumerate() {
         if let Some(child) = module.children.get(part) {
             module = child;
             continue;
         }
-        let Some(reexport) = module.reexports.get(part) else { break };
         if depth < 8
-            && let Some(mut target) = absolute(root, &path[..n], reexport)
+            && let Some(reexport) = module.reexports.get(part)
         {
-            target.extend_from_slice(&path[n + 1..]);
-            return resolve(root, &target, depth + 1);
+            let target = [reexport, &path[n + 1..]].concat();
+            return locate(workspace, root, &path[..n], &target, depth + 1).unwrap_or(module.file);
         }
         break;
     }

@@ -1,4 +1,4 @@
-//! The layers of the core: each module imports only those that its row in the document allows.
+//! The layers of the core and its crates: each module imports only those that its row in the document allows.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,14 +15,19 @@ const ARCHITECTURE: &str = "core/ARCHITECTURE.md";
 const HEAD: &str = "| Module | may import |";
 /// Tools for tests, which may import everything and are imported by nothing.
 const TOOLS: &[&str] = &["internals", "lib"];
+/// The sources of the crates whose modules are layers.
+const ROOTS: &[&str] = &["core/src/", "core/inbox/src/"];
 
 /// The modules of the core import only the layers below them.
 pub(crate) fn check(workspace: &Workspace) -> Result<Check> {
     let table = table(&workspace.root)?;
     let mut complaints = Vec::new();
     let mut missing = BTreeSet::new();
-    let core = workspace.targets.iter().filter(|target| target.name == "rouse-core");
-    for ((from, to), line) in core.flat_map(|target| imports(workspace, &target.root)) {
+    let layered = workspace.targets.iter().filter(|target| {
+        let path = &workspace.files[target.root.file].path;
+        ROOTS.iter().any(|root| path.starts_with(root))
+    });
+    for ((from, to), line) in layered.flat_map(|target| imports(workspace, &target.root)) {
         let (from, to) = (&workspace.files[from].path, &workspace.files[to].path);
         let (Some(from_layer), Some(to_layer)) = (layer(from), layer(to)) else { continue };
         if from_layer == to_layer || TOOLS.contains(&from_layer) {
@@ -50,13 +55,13 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Check> {
     })
 }
 
-/// The layer of a file: the first part of its path below `core/src`. The codec is a layer of its own, since it is written in
+/// The layer of a file: the first part of its path below one of [`ROOTS`]. The codec is a layer of its own, since it is written in
 /// terms of bytes alone and therefore lies below the types that have an encoding.
 fn layer(path: &str) -> Option<&str> {
     if path == "core/src/wire/codec.rs" {
         return Some("codec");
     }
-    let inner = path.strip_prefix("core/src/")?;
+    let inner = ROOTS.iter().find_map(|root| path.strip_prefix(root))?;
     let first = inner.split('/').next()?;
     Some(first.strip_suffix(".rs").unwrap_or(first))
 }

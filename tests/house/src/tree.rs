@@ -71,6 +71,12 @@ impl Workspace {
         }
         Ok(Workspace { files: loader.files, targets, root })
     }
+
+    /// The root of the library that source code names `name`.
+    pub(crate) fn library(&self, name: &str) -> Option<&Module> {
+        let package = name.replace('_', "-");
+        self.targets.iter().find(|target| target.name == package).map(|target| &target.root)
+    }
 }
 
 /// The files that the repository has, by a pattern of git.

@@ -1,49 +1,44 @@
 //! The inbox: a bounded queue in which writing an item wakes the task that waits for it.
 //!
-//! # The idea
-//!
-//! A task that waits for data should sleep until the data has arrived and then run at once. The two usual
-//! constructions fall short. Polling burns a core or reacts late. A queue with a separate "there is work" signal has
-//! two steps that can come apart: the signal can be forgotten, doubled, or sent before the receiver has gone to sleep.
-//!
-//! An inbox makes the write itself the signal, so that neither can happen without the other. Writing an item wakes
-//! one task that waits for an item. Reading wakes no reader, because a read leaves nothing for another reader to find;
-//! it wakes a writer only if that writer waits for the room.
+//! Writing an item is the signal: it wakes one task that waits for an item. Reading wakes no reader, because a read
+//! leaves nothing for another reader to find; it wakes a writer only if that writer waits for the room.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use rouse_core::inbox::{Closed, Full, Inbox};
+//! use std::thread;
 //!
-//! # async_std::task::block_on(async {
+//! use futures::executor::block_on;
+//! use rouse_inbox::{Closed, Full, Inbox};
+//!
 //! let inbox = Arc::new(Inbox::new(100, Full::Wait));
 //!
-//! // A reader: it sleeps until something is written.
-//! let reader = async_std::task::spawn({
+//! // A reader: it sleeps until an item is written.
+//! let reader = thread::spawn({
 //!     let inbox = inbox.clone();
-//!     async move {
-//!         let mut sum = 0;
-//!         while let Ok(number) = inbox.recv().await {
-//!             sum += number;
-//!         }
-//!         sum
+//!     move || {
+//!         block_on(async {
+//!             let mut sum = 0;
+//!             while let Ok(number) = inbox.recv().await {
+//!                 sum += number;
+//!             }
+//!             sum
+//!         })
 //!     }
 //! });
 //!
 //! // A writer: it sleeps only while the inbox is full.
 //! for number in 1..=1000 {
-//!     inbox.push(number).await.unwrap();
+//!     block_on(inbox.push(number)).unwrap();
 //! }
-//! inbox.close(); // the reader gets what is left, then `Closed`
-//! assert_eq!(reader.await, 500_500);
-//! assert_eq!(inbox.recv().await, Err(Closed));
-//! # });
+//! inbox.close(); // the reader gets the items that are left, then `Closed`
+//! assert_eq!(reader.join().unwrap(), 500_500);
+//! assert_eq!(block_on(inbox.recv()), Err(Closed));
 //! ```
 //!
 //! Data that arrives in bursts should be moved in bursts, since a batch costs one lock and one wake for many items.
 //!
 //! ```
-//! # use rouse_core::inbox::{Full, Inbox};
-//! # async_std::task::block_on(async {
+//! # use rouse_inbox::{Full, Inbox};
 //! // A slow reader may lose the oldest frames, and counts them; 64 KiB are kept at most.
 //! let frames = Inbox::with_bytes(1000, 65_536, Vec::len, Full::DropOldest);
 //!
@@ -53,9 +48,8 @@
 //! assert_eq!(frames.counters().evicted, 46);
 //!
 //! let mut work = Vec::new();
-//! frames.recv_batch_into(&mut work, 32).await.unwrap();
+//! futures::executor::block_on(frames.recv_batch_into(&mut work, 32)).unwrap();
 //! assert_eq!(work.len(), 32);
-//! # });
 //! ```
 //!
 //! # The contract
@@ -84,19 +78,20 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::sync::{Mutex, MutexGuard};
-use crate::waitlist;
+use crate::wait_list;
 
+mod deferred;
 mod error;
 mod futures;
 mod state;
-#[cfg(all(test, not(feature = "loom")))]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
+pub use deferred::DeferredWake;
 pub use error::{Closed, PushError, TryRecvError};
 pub use futures::{Items, Push, PushBatch, Recv, RecvBatch, RecvBatchInto};
-pub(crate) use state::AfterUnlock;
 pub use state::Counters;
-use state::{InboxLimits, InboxState};
+use state::{AfterUnlock, InboxLimits, InboxState};
 
 /// The policy for a write to a full inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -212,14 +207,6 @@ impl<T> Inbox<T> {
         drop(state);
         self.run_after_unlock(after);
         result
-    }
-
-    /// Writes an item as [`try_push`](Inbox::try_push) does, for a caller that holds a lock of its own. The caller passes
-    /// the result to [`run_after_unlock`](Inbox::run_after_unlock) when that lock is released.
-    pub(crate) fn try_push_locked(&self, item: T) -> AfterUnlock<T> {
-        let mut after = AfterUnlock::new();
-        let _ = self.state.lock().write(&self.limits, item, None, &mut after);
-        after
     }
 
     /// Puts an item that a reader took but could not use back at the head, and wakes one reader. The item is exempt
@@ -356,7 +343,7 @@ impl<T> Inbox<T> {
 
     /// Calls the wakers and drops the items that a change set aside while it held the lock.
     #[inline]
-    pub(crate) fn run_after_unlock(&self, after: AfterUnlock<T>) {
+    fn run_after_unlock(&self, after: AfterUnlock<T>) {
         let AfterUnlock { wakers, stale, evicted } = after;
         if let Some(spare) = wakers.wake() {
             self.state.lock().spare = spare;
@@ -369,7 +356,7 @@ impl<T> Inbox<T> {
 #[inline]
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
-        waitlist::wake(waker);
+        wait_list::wake(waker);
     }
 }
 
@@ -385,5 +372,5 @@ impl<T> fmt::Debug for Inbox<T> {
     }
 }
 
-#[cfg(all(test, feature = "loom"))]
+#[cfg(all(test, loom))]
 pub(crate) mod models;

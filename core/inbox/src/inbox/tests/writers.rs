@@ -181,3 +181,25 @@ fn a_writer_whose_room_was_taken_gives_its_room_to_an_earlier_one_that_fits() {
     assert_eq!(small.wakes(), 2);
     assert_eq!(small.poll(), Poll::Ready(Ok(())));
 }
+
+#[test]
+fn a_deferred_write_is_readable_at_once_and_wakes_when_the_writer_drops_the_wake() {
+    let inbox = inbox(1, Full::DropOldest);
+    let mut reader = Task::parked(&inbox, inbox.recv());
+    let (result, first) = inbox.try_push_deferred(1);
+    let (_, second) = inbox.try_push_deferred(2);
+    assert_eq!((result, inbox.len(), reader.wakes()), (Ok(()), 1, 0));
+    drop((first, second));
+    assert_eq!((reader.wakes(), reader.poll()), (1, Poll::Ready(Ok(2))));
+    assert_eq!(inbox.counters().evicted, 1);
+}
+
+#[test]
+fn a_deferred_write_without_room_is_handed_back_and_counted() {
+    let inbox = inbox(1, Full::RefuseNewest);
+    inbox.try_push(1).unwrap();
+    assert_eq!(inbox.try_push_deferred(2).0, Err(PushError::Full(2)));
+    inbox.close();
+    assert_eq!(inbox.try_push_deferred(3).0, Err(PushError::Closed(3)));
+    assert_eq!((inbox.counters().refused, inbox.counters().after_close), (1, 1));
+}

@@ -1,11 +1,10 @@
-//! The lock under the inbox and the notify cell: std's, or loom's when the crate's `loom` feature requests a model
-//! check.
+//! The lock under the inbox and the cell: std's, or loom's under `cfg(loom)`, with which the models are compiled.
 //!
-//! With the feature on, every inbox and every cell must live inside `loom::model`; ordinary tests run without it.
+//! Under that configuration every inbox and every cell must live inside `loom::model`; ordinary tests run without it.
 
-#[cfg(feature = "loom")]
+#[cfg(loom)]
 use loom::sync as primitive;
-#[cfg(not(feature = "loom"))]
+#[cfg(not(loom))]
 use std::sync as primitive;
 
 pub(crate) use primitive::MutexGuard;

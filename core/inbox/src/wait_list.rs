@@ -102,7 +102,7 @@ impl WaitList {
     }
 
     /// The number of futures with a slot, waiting or woken.
-    #[cfg(all(test, feature = "loom"))]
+    #[cfg(all(test, loom))]
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -284,12 +284,12 @@ impl Deferred<Waker> {
 /// tasks behind it asleep nor unwind the task that writes. The panic hook has reported it.
 #[inline]
 pub(crate) fn wake(waker: Waker) {
-    #[cfg(not(feature = "loom"))]
+    #[cfg(not(loom))]
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
     // loom reports the failure of a model by a panic, wherever it finds that.
-    #[cfg(feature = "loom")]
+    #[cfg(loom)]
     waker.wake();
 }
 
-#[cfg(all(test, not(feature = "loom")))]
+#[cfg(all(test, not(loom)))]
 mod tests;

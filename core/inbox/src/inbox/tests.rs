@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 
-use ::futures::Stream;
+use futures_core::Stream;
 
 use super::*;
 
@@ -187,7 +187,7 @@ fn a_batch_is_read_in_one_wake_and_not_beyond_its_limit() {
 
 #[test]
 fn a_stream_yields_the_items_and_ends_with_the_inbox() {
-    use ::futures::stream::FusedStream;
+    use futures_core::stream::FusedStream;
     let inbox = inbox(8, Full::Wait);
     let mut stream = pin!(inbox.clone().into_stream());
     let waker = Waker::from(Task::new(&inbox, inbox.recv()).probe);

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::{Closed, Full, PushError};
-use crate::waitlist::{Deferred, LazyWaitList, SlotState, WaitKey, WaitList};
+use crate::wait_list::{Deferred, LazyWaitList, SlotState, WaitKey, WaitList};
 
 /// The bounds and the policy of an inbox, fixed when it was made.
 pub(super) struct InboxLimits<T> {
@@ -54,7 +54,7 @@ pub struct Counters {
 
 /// The work that a change leaves for the time after the lock: wakers to call, and wakers and items to drop.
 #[must_use = "the wakers in it have to be called"]
-pub(crate) struct AfterUnlock<T> {
+pub(super) struct AfterUnlock<T> {
     pub(super) wakers: Deferred<Waker>,
     pub(super) stale: Deferred<Waker>,
     pub(super) evicted: Deferred<T>,

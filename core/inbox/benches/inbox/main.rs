@@ -1,4 +1,4 @@
-//! The inbox beside six other queues, on the same tasks, in one run: `cargo bench -p rouse-core --bench inbox`.
+//! The inbox beside six other queues, on the same tasks, in one run: `cargo bench -p rouse-inbox --bench inbox`.
 //!
 //! Each round runs each workload on each queue, beginning with another queue each time, so that other load on the
 //! machine affects all alike. The medians over the rounds are printed, and the bars with their ratios. A number among the

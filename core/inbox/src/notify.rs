@@ -1,30 +1,27 @@
 //! The wake-on-write cell: writing to its value wakes the tasks that wait for the value; reading does not.
 //!
-//! # The idea
-//!
-//! Rust's types distinguish code that only reads a value (`&T`) from code that may change it (`&mut T`). A cell that
-//! hands out both kinds of borrow can therefore derive its notifications by itself: a shared borrow wakes no task,
-//! and the end of a mutable borrow wakes the tasks that wait. No task polls, and no code sends a separate "it has
-//! changed" message, so that no change to the program can forget to send it.
+//! A shared borrow wakes no task, and the end of a mutable borrow wakes the tasks that wait. No task polls, and no code
+//! sends a separate "it has changed" message, so that no change to the program can forget to send it.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use rouse_core::notify::Notify;
+//! use std::thread;
 //!
-//! # async_std::task::block_on(async {
+//! use futures::executor::block_on;
+//! use rouse_inbox::Notify;
+//!
 //! let level = Arc::new(Notify::new(0));
 //!
 //! // A task that waits until the level is at least 3. It sleeps between writes.
-//! let waiting = async_std::task::spawn({
+//! let waiting = thread::spawn({
 //!     let level = level.clone();
-//!     async move { level.when(|level| (*level >= 3).then_some(*level)).await }
+//!     move || block_on(level.when(|level| (*level >= 3).then_some(*level)))
 //! });
 //!
 //! *level.write() += 1;              // wakes the task; it looks, and keeps waiting
 //! assert_eq!(*level.read(), 1);     // wakes no task
 //! *level.write() += 2;              // wakes the task; it looks, and is done
-//! assert_eq!(waiting.await, 3);
-//! # });
+//! assert_eq!(waiting.join().unwrap(), 3);
 //! ```
 //!
 //! # The contract
@@ -51,9 +48,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Mutex, MutexGuard};
-use crate::waitlist::{Deferred, WaitKey, WaitList};
+use crate::wait_list::{Deferred, WaitKey, WaitList};
 
-#[cfg(all(test, not(feature = "loom")))]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 /// A value that wakes the tasks that wait for it whenever it is written to. The [module](self) states the contract.
@@ -101,12 +98,11 @@ impl<T> Notify<T> {
     /// `take` runs under the lock: it should be quick, and must not touch this cell, which would deadlock.
     ///
     /// ```
-    /// # use rouse_core::notify::Notify;
-    /// # async_std::task::block_on(async {
+    /// # use futures::executor::block_on;
+    /// # use rouse_inbox::Notify;
     /// let stack = Notify::new(vec!["first", "second"]);
-    /// assert_eq!(stack.take_when(Vec::pop).await, "second");
+    /// assert_eq!(block_on(stack.take_when(Vec::pop)), "second");
     /// assert_eq!(stack.into_inner(), ["first"]);
-    /// # });
     /// ```
     pub fn take_when<R, F>(&self, take: F) -> TakeWhen<'_, T, F>
     where
@@ -286,5 +282,5 @@ impl<T, F> Drop for TakeWhen<'_, T, F> {
     }
 }
 
-#[cfg(all(test, feature = "loom"))]
+#[cfg(all(test, loom))]
 mod models;

@@ -1,6 +1,6 @@
 //! Models of the inbox under loom: every interleaving of up to three threads, with at most three preemptions.
 //!
-//! `cargo test -p rouse-core --features loom --lib models`
+//! `RUSTFLAGS="--cfg loom" cargo test -p rouse-inbox --lib models`
 //!
 //! The models are generic over [`Queue`], so that the models which the inbox passes are the same ones that refute the
 //! queues of [`flawed`].
@@ -233,6 +233,24 @@ fn a_batch_of_one_wakes_one_and_closing_wakes_all() {
         let mut got = readers.map(|reader| reader.join().unwrap().ok());
         got.sort();
         assert_eq!(got, [None, Some(5)]);
+        assert_left(&inbox);
+    });
+}
+
+#[test]
+fn a_deferred_wake_is_not_lost() {
+    check(|| {
+        let inbox = inbox(1);
+        let sleeper = Sleeper::new();
+        let reader = thread::spawn({
+            let (inbox, sleeper) = (inbox.clone(), sleeper.clone());
+            move || sleeper.run(inbox.recv())
+        });
+        let (result, wake) = inbox.try_push_deferred(7);
+        assert_eq!(result, Ok(()));
+        drop(wake);
+        assert_eq!(reader.join().unwrap(), Ok(7));
+        assert!(sleeper.wakes() <= 1);
         assert_left(&inbox);
     });
 }

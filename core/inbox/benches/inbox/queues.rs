@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures::{FutureExt, SinkExt, StreamExt};
-use rouse_core::inbox::{Full, Inbox};
+use rouse_inbox::inbox::{Full, Inbox};
 
 /// An item: 64 bytes, the size of a small message, with a time stamp or a number in the first eight.
 pub type Item = [u64; 8];

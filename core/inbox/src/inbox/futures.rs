@@ -6,12 +6,12 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use ::futures::stream::{FusedStream, Stream};
+use futures_core::stream::{FusedStream, Stream};
 
 use super::state::{AfterUnlock, InboxLimits, InboxState};
 use super::{Closed, Full, Inbox, PushError, wake};
 use crate::sync::MutexGuard;
-use crate::waitlist::WaitKey;
+use crate::wait_list::WaitKey;
 
 impl<T> Inbox<T> {
     fn poll_with<R>(
