@@ -14,11 +14,14 @@
 //! Signatures are verified elsewhere, because that takes long: the router emits jobs ([`RouterOutput::Verify`]) and
 //! takes their results ([`Router::verified`]).
 //!
-//! Records pass through the files in one direction: `receive` reads them, `verify` has new signatures verified,
-//! `install` writes routes into the `table`, `select` chooses next hops, `advertise` decides when neighbours are sent
-//! the change, and `seqno_request` requests newer sequence numbers where no route is feasible. `origin` keeps the
-//! node's own addresses; `quota` and `accounts` bound the work that neighbours cause; `score` avoids next hops that
-//! lose packets.
+//! The files are in three layers, and each imports only those below it. At the bottom is the state, without any
+//! knowledge of the router: `types`, `table` with its `destination`s and their `adjacency`s, `neighbour`, `accounts`,
+//! `timers`, `score`, `verifications`, `seqno_relay` and what they consist of. Above it is [`Router`], which owns all of
+//! it. On top are its methods, through which records pass in one direction: `receive` reads them, `verify` has new
+//! signatures verified, `install` writes routes into the table, `select` chooses next hops, `advertise` decides when
+//! neighbours are sent the change, and `seqno_request` requests newer sequence numbers where no route is feasible.
+//! `neighbour_events` follows the links, `origin` keeps the node's own addresses, `timeout` and `sweep` do what is due;
+//! `quota` and `charge` bound the work that neighbours cause; `scoring` avoids next hops that lose packets.
 #![cfg_attr(
     not(test),
     deny(
@@ -34,177 +37,65 @@ mod accounts;
 mod adjacency;
 mod advert;
 mod advertise;
+mod announce_cache;
 mod announces;
+mod charge;
 mod destination;
 mod flap_history;
 mod install;
+mod kept_announce;
+mod metric;
 mod neighbour;
+mod neighbour_events;
+mod offer;
 mod origin;
 mod quota;
 mod receive;
 mod score;
+mod scoring;
 mod select;
+mod seqno_relay;
 mod seqno_request;
 #[cfg(test)]
 mod specification;
+mod sweep;
 mod table;
+mod timeout;
 mod timers;
 mod token_bucket;
+mod types;
+mod verifications;
 mod verify;
+mod verify_job;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use crate::address::Address;
-use crate::stats::DropCause;
 use crate::time::Time;
 use crate::types::RouteState;
-use crate::wire::route::{INFINITY, MAX_IDX};
+use crate::wire::route::INFINITY;
 use accounts::Accounts;
 pub(crate) use accounts::Location;
+pub(crate) use announce_cache::AnnounceCache;
+use announces::ChainCache;
 use destination::Destination;
 use flap_history::FlapHistory;
 use neighbour::NeighbourEntry;
 use score::DeliveryScore;
-pub(crate) use table::AnnounceCache;
-use table::{DestinationKey, DestinationTable};
+use table::DestinationTable;
 use timers::Timers;
-use token_bucket::{Allowance, Bucket};
-use verify::Verifications;
-pub(crate) use verify::{VerifyJob, VerifyResults};
-
-/// The shell's number for a neighbour. Each link has another one and none is used again, so that a late message cannot
-/// be taken for one of a new link.
-pub(crate) type NeighbourId = u32;
-
-/// The bounds and intervals of a router.
-#[derive(Clone, Debug)]
-pub(crate) struct RouterConfig {
-    /// Bound of the destinations, without own addresses. At most [`RouterConfig::MAX_DESTINATIONS`].
-    pub(crate) destinations: usize,
-    /// New destinations per second that a neighbour may introduce. Neighbours that the user has not configured share
-    /// one such quota, because their number is unbounded.
-    pub(crate) new_per_second: u32,
-    /// New destinations that it may introduce at once.
-    pub(crate) new_burst: u32,
-    /// Lifetime of own announces, in seconds.
-    pub(crate) lifetime: u16,
-    /// Interval at which own announces are renewed. It is a third of the lifetime, so that a lost renewal does no
-    /// harm.
-    pub(crate) refresh: Duration,
-    /// Time for which a destination stays pinned after [`Router::want_route`].
-    pub(crate) pin: Duration,
-    /// The cache of verified announces that routers of this process share, so that a simulation of many nodes verifies
-    /// and keeps each only once.
-    pub(crate) shared: Option<Arc<AnnounceCache>>,
-}
-
-impl RouterConfig {
-    /// The largest bound. The numbers for destinations on a link are bounded, so the table is as well.
-    pub(crate) const MAX_DESTINATIONS: usize = MAX_IDX as usize / 2;
-
-    /// The rate of new destinations.
-    fn new_allowance(&self) -> Allowance {
-        Allowance { rate: self.new_per_second, burst: self.new_burst }
-    }
-}
-
-/// The defaults of the protocol: 32 768 destinations, 20 new ones a second after a burst of 2048, and a lifetime of 90
-/// min renewed every 30 min.
-impl Default for RouterConfig {
-    fn default() -> Self {
-        RouterConfig {
-            destinations: 32_768,
-            new_per_second: 20,
-            new_burst: 2048,
-            lifetime: 5400,
-            refresh: Duration::from_secs(1800),
-            pin: Duration::from_secs(600),
-            shared: None,
-        }
-    }
-}
-
-/// The route to a destination, as the data path uses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FibEntry {
-    /// The next hop.
-    pub(crate) next: NeighbourId,
-    /// The second best feasible route, to be used at once while the link to `next` is in doubt. It is published ahead,
-    /// so that the data path need not wait for the router.
-    pub(crate) alternate: Option<NeighbourId>,
-    /// The cost of all links.
-    pub(crate) metric: u16,
-    /// Links to the destination.
-    pub(crate) hops: u8,
-    /// The longest packet that passes all of them, in bytes.
-    pub(crate) mtu: u16,
-}
-
-/// An action or a notification for the shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum RouterOutput {
-    /// Send this control message of at most 4096 bytes.
-    Send {
-        /// The receiver.
-        neighbour: NeighbourId,
-        /// The encoded message.
-        message: Vec<u8>,
-    },
-    /// Use this route to the destination from now on; `None` if it is unreachable.
-    Fib(Address, Option<FibEntry>),
-    /// The next hop has appeared, changed or disappeared. This is for the user and not for the data path.
-    Changed {
-        /// The destination.
-        destination: Address,
-        /// The next hop; `None` if it is unreachable.
-        next_hop: Option<NeighbourId>,
-        /// The metric; [`INFINITY`] if it is unreachable.
-        metric: u16,
-        /// Links to the destination; 0 if it is unreachable.
-        hops: u8,
-    },
-    /// Another node announces this own address and keeps outbidding this node, which has stopped.
-    IdentityConflict(Address),
-    /// Store the epoch of an own address, because the next start has to pass a higher one to [`Router::add_origin`].
-    EpochUsed {
-        /// The own address.
-        address: Address,
-        /// Its present epoch.
-        epoch: u32,
-    },
-    /// Run this job where it delays nothing, and return its results to [`Router::verified`]. Several may run at a
-    /// time, in any order.
-    Verify(VerifyJob),
-    /// Count refusals beyond the one that [`Router::handle`] returned.
-    Dropped(DropCause, u64),
-}
-
-/// A route, for display.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RouteInfo {
-    /// The destination.
-    pub(crate) destination: Address,
-    /// The neighbour that it leads over.
-    pub(crate) neighbour: NeighbourId,
-    /// The cost of all links; four times that while the route is avoided because packets on it were lost.
-    pub(crate) metric: u16,
-    /// Links to the destination.
-    pub(crate) hops: u8,
-    /// The sequence number of its announce.
-    pub(crate) seq: u64,
-    /// Time since the origin signed the announce.
-    pub(crate) age: Duration,
-    /// Its part in the selection.
-    pub(crate) state: RouteState,
-}
+use token_bucket::Bucket;
+use types::{DestinationKey, seconds};
+pub(crate) use types::{FibEntry, NeighbourId, RouteInfo, RouterConfig, RouterOutput};
+use verifications::Verifications;
+pub(crate) use verify_job::{VerifyJob, VerifyResults};
 
 /// The routing table of one node, and the state that maintains it.
 pub(crate) struct Router {
@@ -231,7 +122,7 @@ pub(crate) struct Router {
     /// The work that neighbours have caused.
     accounts: Accounts,
     /// The chain value that was computed last.
-    chain_cache: announces::ChainCache,
+    chain_cache: ChainCache,
     /// The limit of switches and requests with a small gain.
     low_gain: Bucket,
     /// Recent link failures.
@@ -253,7 +144,7 @@ impl Router {
     /// because equal jitter would make nodes send in step.
     pub(crate) fn new(now: Time, config: RouterConfig, seed: [u8; 32]) -> Self {
         let mut timers = Timers::default();
-        timers.arm(now + table::SWEEP, timers::Timer::Sweep);
+        timers.arm(now + timers::SWEEP, timers::Timer::Sweep);
         Router {
             random: ChaCha8Rng::from_seed(seed),
             table: DestinationTable::default(),
@@ -265,7 +156,7 @@ impl Router {
             shared_quota: Bucket::default(),
             admitted: 0,
             accounts: Accounts::default(),
-            chain_cache: announces::ChainCache::default(),
+            chain_cache: ChainCache::default(),
             low_gain: Bucket::default(),
             flap_history: FlapHistory::default(),
             checks: Verifications::default(),
@@ -346,7 +237,7 @@ impl Router {
         others.filter_map(move |adj| {
             let announce = dest.announce_at(adj.announce)?;
             let candidate = self.candidate(now, dest, adj, self.neighbours.get(&adj.neighbour)?);
-            let left = adj.expires.saturating_sub(table::seconds(now));
+            let left = adj.expires.saturating_sub(seconds(now));
             Some(RouteInfo {
                 destination: dest.announce.dst,
                 neighbour: adj.neighbour,

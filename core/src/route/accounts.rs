@@ -12,13 +12,14 @@
 //! of what they grant and not an addition.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::token_bucket::{Allowance, Bucket};
-use super::verify::SIGNATURES;
-use super::{NeighbourId, Router};
 use crate::address::Address;
 use crate::time::Time;
+
+/// Signatures that are verified for one neighbour. One that does not hold counts as [`FORGED`], so that a forger has
+/// about 30 a second verified.
+pub(super) const SIGNATURES: Allowance = Allowance { rate: 2000, burst: 4096 };
 
 /// Bound of the accounts that are not full. Strangers beyond it share one account, so that new addresses cannot fill
 /// memory.
@@ -52,9 +53,9 @@ impl Location {
 /// The accounts that pay for the work of one neighbour.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChargedAccounts {
-    address: Address,
+    pub(super) address: Address,
     /// Location and reserve of the link; `None` if the user configured the neighbour.
-    stranger: Option<(Location, Reserve)>,
+    pub(super) stranger: Option<(Location, Reserve)>,
 }
 
 /// The kinds of work that accounts limit. Each has a bucket of its own, so that a neighbour that introduces many
@@ -109,7 +110,7 @@ impl Reserve {
         self.bucket(resource).has(now, part(allowance), tokens)
     }
 
-    fn spend(&mut self, now: Time, resource: Resource, allowance: Allowance, tokens: u32) {
+    pub(super) fn spend(&mut self, now: Time, resource: Resource, allowance: Allowance, tokens: u32) {
         if let Some(bucket) = self.0.get_mut(resource as usize) {
             bucket.spend(now, part(allowance), tokens);
         }
@@ -190,13 +191,18 @@ impl Accounts {
     }
 
     /// Whether the accounts that a neighbour shares with others have that much left.
-    fn others_left(&self, now: Time, charged: ChargedAccounts, amount: (Resource, Allowance, u32)) -> bool {
+    pub(super) fn others_left(
+        &self,
+        now: Time,
+        charged: ChargedAccounts,
+        amount: (Resource, Allowance, u32),
+    ) -> bool {
         self.all_have(now, charged, amount, |key| !matches!(key, AccountKey::Neighbour(_)))
     }
 
     /// Whether a neighbour's own account has that much left, and so have the accounts that it shares or else its
     /// reserve.
-    fn has(
+    pub(super) fn has(
         &self,
         now: Time,
         charged: ChargedAccounts,
@@ -212,7 +218,7 @@ impl Accounts {
     }
 
     /// Takes the tokens whether they are available or not, because the work is already done.
-    fn spend(
+    pub(super) fn spend(
         &mut self,
         now: Time,
         charged: ChargedAccounts,
@@ -232,6 +238,22 @@ impl Accounts {
         }
     }
 
+    /// The time at which the work that a neighbour has caused is paid for, by its own account and by the accounts that it
+    /// shares or else its reserve.
+    pub(super) fn time_settled_at(&self, charged: ChargedAccounts) -> Time {
+        let (mut own, mut shared) = (Time::ZERO, Time::ZERO);
+        for (key, share) in account_keys(charged, Resource::Time) {
+            let (key, share) = self.find(charged, key, share);
+            let settled = self.bucket(key, Resource::Time).settled_at(times(TIME, share));
+            let until = if matches!(key, AccountKey::Neighbour(_)) { &mut own } else { &mut shared };
+            *until = settled.max(*until);
+        }
+        if let Some((_, reserve)) = charged.stranger {
+            shared = shared.min(reserve.bucket(Resource::Time).settled_at(part(TIME)));
+        }
+        own.max(shared)
+    }
+
     /// Removes full accounts.
     pub(super) fn sweep(&mut self, now: Time) {
         self.0.retain(|_, account| !is_settled(account, now));
@@ -243,112 +265,10 @@ impl Accounts {
     }
 }
 
-impl Router {
-    /// The accounts that pay for a neighbour's work; `None` without such a neighbour.
-    fn charged_accounts(&self, id: NeighbourId) -> Option<ChargedAccounts> {
-        let neighbour = self.neighbours.get(&id)?;
-        let stranger = Some((neighbour.location, neighbour.reserve)).filter(|_| !neighbour.configured);
-        Some(ChargedAccounts { address: neighbour.address, stranger })
-    }
-
-    /// The user has configured this neighbour, or no longer does.
-    pub(crate) fn neighbour_configured(&mut self, id: NeighbourId, configured: bool) {
-        if let Some(neighbour) = self.neighbours.get_mut(&id) {
-            neighbour.configured = configured;
-        }
-    }
-
-    /// Whether a neighbour has that many tokens of a resource left.
-    pub(super) fn can_charge(
-        &self,
-        now: Time,
-        id: NeighbourId,
-        resource: Resource,
-        allowance: Allowance,
-        tokens: u32,
-    ) -> bool {
-        self.charged_accounts(id)
-            .is_some_and(|charged| self.accounts.has(now, charged, resource, allowance, tokens))
-    }
-
-    /// Takes tokens from a neighbour whether it has them or not. Its reserve pays only if the shared accounts cannot,
-    /// so that it is still there when others have emptied them.
-    pub(super) fn charge(
-        &mut self,
-        now: Time,
-        id: NeighbourId,
-        resource: Resource,
-        allowance: Allowance,
-        tokens: u32,
-    ) {
-        let Some(charged) = self.charged_accounts(id) else { return };
-        let is_shared = self.accounts.others_left(now, charged, (resource, allowance, tokens));
-        self.accounts.spend(now, charged, resource, allowance, tokens);
-        if let Some(neighbour) = self.neighbours.get_mut(&id).filter(|_| !is_shared) {
-            neighbour.reserve.spend(now, resource, allowance, tokens);
-        }
-    }
-
-    /// Takes tokens from a neighbour that has sent something false. Its reserve pays as well, because the reserve
-    /// protects neighbours that others would harm and not those that do the harm.
-    pub(super) fn charge_penalty(
-        &mut self,
-        now: Time,
-        id: NeighbourId,
-        resource: Resource,
-        allowance: Allowance,
-        tokens: u32,
-    ) {
-        let Some(charged) = self.charged_accounts(id) else { return };
-        self.accounts.spend(now, charged, resource, allowance, tokens);
-        if let Some(neighbour) = self.neighbours.get_mut(&id) {
-            neighbour.reserve.spend(now, resource, allowance, tokens);
-        }
-    }
-
-    /// Takes tokens from a neighbour if it has them.
-    pub(super) fn try_charge(
-        &mut self,
-        now: Time,
-        id: NeighbourId,
-        resource: Resource,
-        allowance: Allowance,
-        tokens: u32,
-    ) -> bool {
-        let can_charge = self.can_charge(now, id, resource, allowance, tokens);
-        if can_charge {
-            self.charge(now, id, resource, allowance, tokens);
-        }
-        can_charge
-    }
-
-    /// The shell has spent that much time on messages of a neighbour.
-    pub(crate) fn neighbour_worked(&mut self, now: Time, id: NeighbourId, time: Duration) {
-        let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-        self.charge(now, id, Resource::Time, TIME, micros);
-    }
-
-    /// The time until which the shell must not read from a neighbour that has caused too much work; `None` if it may
-    /// read now. A pause pushes back on the sender instead of dropping its messages, because the channel must stay
-    /// lossless.
-    pub(crate) fn neighbour_rests(&self, now: Time, id: NeighbourId) -> Option<Time> {
-        let charged = self.charged_accounts(id)?;
-        let (mut own, mut shared) = (Time::ZERO, Time::ZERO);
-        for (key, share) in account_keys(charged, Resource::Time) {
-            let (key, share) = self.accounts.find(charged, key, share);
-            let settled = self.accounts.bucket(key, Resource::Time).settled_at(times(TIME, share));
-            let until = if matches!(key, AccountKey::Neighbour(_)) { &mut own } else { &mut shared };
-            *until = settled.max(*until);
-        }
-        if let Some((_, reserve)) = charged.stranger {
-            shared = shared.min(reserve.bucket(Resource::Time).settled_at(part(TIME)));
-        }
-        Some(own.max(shared)).filter(|until| *until > now)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

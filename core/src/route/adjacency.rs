@@ -1,8 +1,8 @@
 //! The state of one destination at one neighbour: the route that it advertised to us, and the one that we advertised
 //! to it.
 
-use super::NeighbourId;
-use super::announces::{AnnounceSlot, NO_ANNOUNCE};
+use super::kept_announce::{AnnounceSlot, NO_ANNOUNCE};
+use super::types::NeighbourId;
 use crate::wire::route::INFINITY;
 
 /// The two routes that a pair of neighbours has advertised to each other for one destination.

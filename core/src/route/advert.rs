@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::announces::{AnnounceSlot, NO_ANNOUNCE};
+use super::Router;
 use super::destination::Destination;
-use super::select::MAX_HOPS;
-use super::{NeighbourId, Router};
+use super::kept_announce::{AnnounceSlot, NO_ANNOUNCE};
+use super::metric::MAX_HOPS;
+use super::types::NeighbourId;
 use crate::time::Time;
 use crate::wire::route::{INFINITY, SignedAnnounce, epoch};
 

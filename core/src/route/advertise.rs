@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
+use super::Router;
 use super::advert::{Advert, Difference, difference, suffices_update};
 use super::destination::Destination;
-use super::table::{DestinationKey, seconds};
 use super::timers::Timer;
-use super::{NeighbourId, Router};
+use super::types::{DestinationKey, NeighbourId, seconds};
 use crate::time::Time;
 use crate::wire::route::{INFINITY, Record, RouteAttributes, Update, encode_announce, key_hash};
 

@@ -8,27 +8,8 @@ use std::sync::Arc;
 
 use super::adjacency::Adjacency;
 use super::destination::Destination;
+use super::kept_announce::{AnnounceSlot, KeptAnnounce, NO_ANNOUNCE, UNPROVEN};
 use crate::wire::route::{Chain, LINKS, SignedAnnounce, advance, leads_to};
-
-/// The number of an announce within its destination; [`NO_ANNOUNCE`] stands for none.
-pub(super) type AnnounceSlot = u8;
-pub(super) const NO_ANNOUNCE: AnnounceSlot = 0;
-/// The hops of an announce for which no chain value has been proved.
-pub(super) const UNPROVEN: u8 = u8::MAX;
-
-/// An older announce, with the chain value of the fewest hops that were proved for it.
-///
-/// Only that value is kept, because the values of more hops follow from it by hashing.
-pub(super) struct KeptAnnounce {
-    /// The announce, shared with adverts that carry it.
-    pub(super) announce: Arc<SignedAnnounce>,
-    /// Its slot.
-    pub(super) slot: AnnounceSlot,
-    /// The fewest hops that were proved; [`UNPROVEN`] if none were.
-    pub(super) hops: u8,
-    /// The chain value of that many hops.
-    pub(super) chain: Chain,
-}
 
 /// The chain value that was computed last, with its anchor and hops. One advert is sent to many neighbours in a row,
 /// so that the hashing is done once and not for each of them.

@@ -7,13 +7,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::adjacency::Adjacency;
-use super::announces::{AnnounceSlot, KeptAnnounce, UNPROVEN};
-use super::origin::Origin;
-use super::seqno_request::{PendingSeqnoRequest, SeqnoRequestRelay};
-use super::table::seconds;
-use super::{FibEntry, NeighbourId};
+use super::kept_announce::{AnnounceSlot, KeptAnnounce, UNPROVEN};
+use super::seqno_relay::{PendingSeqnoRequest, SeqnoRequestRelay};
+use super::token_bucket::Bucket;
+use super::types::{FibEntry, NeighbourId, seconds};
+use crate::identity::Identity;
 use crate::time::Time;
 use crate::wire::route::{Chain, INFINITY, SignedAnnounce};
+
+/// An address of this node.
+pub(super) struct Origin {
+    /// The key that signs its announces.
+    pub(super) identity: Identity,
+    /// The time of the next renewal.
+    pub(super) refresh_at: Time,
+    /// Limit of seqs raised on request.
+    pub(super) raise_bucket: Bucket,
+    /// Limit of raised seqs that all neighbours are sent.
+    pub(super) advertise_bucket: Bucket,
+    /// The recent jumps above a higher announce.
+    pub(super) jumps: Vec<Time>,
+    /// The end of the time without outbidding.
+    pub(super) yield_until: Time,
+}
 
 /// Losses, each within [`LOSS_MEMORY`] of the one before, after which a destination is held down: it is advertised
 /// again only [`HOLD_DOWN`] after its last loss, a delay that doubles three times. A node whose destinations flap

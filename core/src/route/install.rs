@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::Router;
 use super::accounts::{FALSE_PROOF, HASHES, Resource};
-use super::announces::AnnounceSlot;
 use super::destination::Destination;
-use super::table::DestinationKey;
-use super::verify::OfferedRoute;
-use super::{NeighbourId, Router};
+use super::kept_announce::AnnounceSlot;
+use super::offer::OfferedRoute;
+use super::types::{DestinationKey, NeighbourId};
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{Chain, INFINITY, SignedAnnounce};

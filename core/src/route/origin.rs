@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 
+use super::Router;
 use super::adjacency::Adjacency;
-use super::destination::Destination;
+use super::destination::{Destination, Origin};
 use super::neighbour::NeighbourEntry;
-use super::table::{DestinationKey, seconds};
 use super::timers::Timer;
 use super::token_bucket::{Allowance, Bucket};
-use super::{NeighbourId, Router, RouterOutput};
+use super::types::{DestinationKey, NeighbourId, RouterOutput, seconds};
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::stats::DropCause;
@@ -33,22 +33,6 @@ pub(super) const MAX_JUMPS: usize = 3;
 pub(super) const JUMP_WINDOW: Duration = Duration::from_secs(60);
 /// Time for which the node then stops outbidding.
 pub(super) const YIELD: Duration = Duration::from_secs(600);
-
-/// An address of this node.
-pub(super) struct Origin {
-    /// The key that signs its announces.
-    identity: Identity,
-    /// The time of the next renewal.
-    refresh_at: Time,
-    /// Limit of seqs raised on request.
-    raise_bucket: Bucket,
-    /// Limit of raised seqs that all neighbours are sent.
-    advertise_bucket: Bucket,
-    /// The recent jumps above a higher announce.
-    jumps: Vec<Time>,
-    /// The end of the time without outbidding.
-    yield_until: Time,
-}
 
 impl Router {
     /// Makes `identity`'s address an address of this node, and announces it. A node may have many. `epoch` must be

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Router;
 use super::accounts::Resource;
 use super::destination::Destination;
-use super::neighbour::NeighbourEntry;
-use super::table::{DestinationKey, seconds};
+use super::neighbour::{MAX_NOTED, NeighbourEntry};
 use super::timers::Timer;
-use super::{NeighbourId, Router};
+use super::types::{DestinationKey, NeighbourId, seconds};
 use crate::address::Address;
 use crate::stats::DropCause;
 use crate::time::Time;
@@ -21,9 +21,6 @@ pub(super) const EVICTION_HOLD: Duration = Duration::from_secs(5);
 pub(super) const MAX_EVICTED: usize = 4096;
 /// Bound of unknown destinations that applications send to.
 const MAX_WANTED: usize = 4096;
-/// Bound, for each neighbour, of the numbers that are noted because a quota held their destination back or its
-/// announce is on its way.
-pub(super) const MAX_NOTED: usize = 65_536;
 /// Delay between attempts to admit destinations that were held back.
 const DEFERRED: Duration = Duration::from_millis(50);
 /// Bound of the announces that are requested again in one attempt for each neighbour.

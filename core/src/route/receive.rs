@@ -4,11 +4,11 @@
 //! record that cannot be applied yet, because a quota is used up or a signature unverified, leaves a note under its
 //! number, and the announce is requested again.
 
+use super::Router;
 use super::install::Proof;
-use super::select::{check, check_attributes};
-use super::table::DestinationKey;
-use super::verify::OfferedRoute;
-use super::{NeighbourId, Router, RouterOutput};
+use super::metric::{check, check_attributes};
+use super::offer::OfferedRoute;
+use super::types::{DestinationKey, NeighbourId, RouterOutput};
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{INFINITY, MAX_MESSAGE, Record, RouteAttributes, SignedAnnounce, Update, key_hash};

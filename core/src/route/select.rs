@@ -12,17 +12,17 @@
 
 use std::time::Duration;
 
+use super::Router;
 use super::adjacency::Adjacency;
 use super::destination::{BetterSince, Destination};
-use super::neighbour::{MIN_COST, NeighbourEntry};
+use super::metric::MAX_HOPS;
+use super::neighbour::NeighbourEntry;
 use super::score::rank;
-use super::table::{DestinationKey, seconds};
 use super::timers::Timer;
 use super::token_bucket::Allowance;
-use super::{FibEntry, NeighbourId, Router, RouterOutput};
-use crate::stats::DropCause;
+use super::types::{DestinationKey, FibEntry, NeighbourId, RouterOutput, seconds};
 use crate::time::Time;
-use crate::wire::route::{INFINITY, LINKS, RouteAttributes};
+use crate::wire::route::INFINITY;
 
 /// Time for which another route must have been better by an eighth.
 pub(super) const SWITCH_DELAY: Duration = Duration::from_secs(2);
@@ -36,8 +36,6 @@ pub(super) const BETTER_REQUEST_INTERVAL: Duration = Duration::from_secs(10);
 /// all nodes behind it, so that the gain would not be worth its cost.
 pub(super) const LOW_GAIN: Allowance = Allowance { rate: 1, burst: 16 };
 pub(super) const LOW_GAIN_TOKENS: u32 = 4;
-/// The most links of a route.
-pub(super) const MAX_HOPS: u8 = LINKS;
 
 /// A finite route over one neighbour, with everything that the selection compares.
 pub(super) struct RouteCandidate {
@@ -267,19 +265,4 @@ fn choose_next_hop(dest: &Destination, candidates: &[RouteCandidate], now: Time,
         since.slight = Some(before.slight.filter(|_| same).unwrap_or(now));
     }
     Choice { select: Some(select.neighbour), since, is_low_gain }
-}
-
-/// The longest packet that every link carries, in bytes. A route that claims less would keep others from sending over
-/// it, so it is refused.
-const MIN_MTU: u16 = 446;
-
-/// Refuses attributes that no genuine route can have.
-pub(super) fn check_attributes(route: &RouteAttributes) -> Result<(), DropCause> {
-    if route.mtu < MIN_MTU { Err(DropCause::BadAnnounce) } else { check(route.metric, route.hops) }
-}
-
-/// Refuses a metric below the least cost of that many hops, because each link costs at least [`MIN_COST`].
-pub(super) fn check(metric: u16, hops: u8) -> Result<(), DropCause> {
-    let fair = metric < INFINITY && hops < MAX_HOPS && metric >= MIN_COST.saturating_mul(u16::from(hops));
-    if fair { Ok(()) } else { Err(DropCause::BadAnnounce) }
 }

@@ -1,32 +1,13 @@
 //! The table of destinations, and the cache of announces that the routers of one process share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use slab::Slab;
 
 use super::destination::Destination;
-use super::{Router, RouterOutput};
+use super::types::DestinationKey;
 use crate::address::Address;
-use crate::time::Time;
-use crate::wire::route::{INFINITY, SignedAnnounce, key_hash};
-
-/// The index of a destination in the table. It is also the number that this node uses for it on the wire, so that no
-/// map between the two is needed.
-pub(super) type DestinationKey = u32;
-
-/// Delay between searches for expired routes and destinations. Expiry is in minutes, so that one timer for all of them
-/// is precise enough.
-pub(super) const SWEEP: Duration = Duration::from_secs(30);
-/// Seconds for which a feasibility distance outlives the last announce, so that copies that are still on their way
-/// expire first.
-pub(super) const GRACE: u32 = 60;
-
-/// Whole seconds, the unit of lifetimes. They fit in 32 bits, which halves the size of each expiry in the table.
-pub(super) fn seconds(now: Time) -> u32 {
-    u32::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
-}
+use crate::wire::route::{SignedAnnounce, key_hash};
 
 /// All destinations, by key and by key hash.
 #[derive(Default)]
@@ -104,76 +85,5 @@ impl DestinationTable {
         self.destinations
             .iter()
             .fold(0, |sum, (_, destinations)| sum.saturating_add(dest).saturating_add(destinations.heap()))
-    }
-}
-
-/// Verified announces that the routers of one process share, so that a simulation of many nodes verifies each only
-/// once.
-#[derive(Debug, Default)]
-pub(crate) struct AnnounceCache(Mutex<BTreeMap<(Address, u64), Arc<SignedAnnounce>>>);
-
-impl AnnounceCache {
-    /// The shared copy of an announce that some router has verified.
-    pub(super) fn get(&self, announce: &SignedAnnounce) -> Option<Arc<SignedAnnounce>> {
-        let announces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        announces.get(&(announce.dst, announce.seq)).filter(|known| ***known == *announce).cloned()
-    }
-
-    /// Shares a verified announce.
-    pub(super) fn put(&self, announce: Arc<SignedAnnounce>) {
-        let mut announces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        announces.insert((announce.dst, announce.seq), announce);
-    }
-}
-
-impl Router {
-    /// Removes expired routes and destinations.
-    pub(super) fn sweep(&mut self, now: Time) {
-        let second = seconds(now);
-        self.wanted.retain(|_, until| *until > second);
-        self.sweep_scores(now);
-        self.accounts.sweep(now);
-        for key in self.table.keys() {
-            let Some(dest) = self.table.get_mut(key) else { continue };
-            let mut expired = false;
-            for adj in &mut dest.adjacencies {
-                if adj.offers() && adj.expires <= second {
-                    adj.clear();
-                    expired = true;
-                    if let Some(neighbour) = self.neighbours.get_mut(&adj.neighbour) {
-                        neighbour.unbind(adj.idx, key);
-                    }
-                }
-            }
-            dest.tidy(now);
-            let forget = !dest.is_own() && !dest.is_evicted && dest.until.saturating_add(GRACE) <= second;
-            if expired {
-                self.reselect(now, key);
-            }
-            if forget {
-                self.forget(key);
-            }
-        }
-    }
-
-    /// Removes a destination. Neighbours were sent its retraction before, because they would otherwise keep a number
-    /// that stands for nothing.
-    pub(super) fn forget(&mut self, key: DestinationKey) {
-        let Some(dest) = self.table.remove(key) else { return };
-        for adj in dest.adjacencies.iter().filter(|adj| adj.offers()) {
-            if let Some(neighbour) = self.neighbours.get_mut(&adj.neighbour) {
-                neighbour.unbind(adj.idx, key);
-            }
-        }
-        self.batch.remove(&key);
-        if dest.fib().is_some() {
-            self.event(RouterOutput::Fib(dest.announce.dst, None));
-            self.event(RouterOutput::Changed {
-                destination: dest.announce.dst,
-                next_hop: None,
-                metric: INFINITY,
-                hops: 0,
-            });
-        }
     }
 }

@@ -4,10 +4,14 @@
 //! effect. Therefore no timer has to be found and cancelled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::table::{DestinationKey, SWEEP};
-use super::{NeighbourId, Router};
+use super::types::{DestinationKey, NeighbourId};
 use crate::time::Time;
+
+/// Delay between searches for expired routes and destinations. Expiry is in minutes, so that one timer for all of them
+/// is precise enough.
+pub(super) const SWEEP: Duration = Duration::from_secs(30);
 
 /// The subjects of timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,9 +39,6 @@ pub(super) enum Timer {
     /// The search for expired state.
     Sweep,
 }
-
-/// Timers that one call serves. Thousands may be due at once, and messages must not wait for all of them.
-const PORTION: usize = 256;
 
 /// The timers, by time.
 #[derive(Default)]
@@ -73,7 +74,7 @@ impl Timers {
     }
 
     /// Takes the first timer that is due.
-    fn due(&mut self, now: Time) -> Option<Timer> {
+    pub(super) fn due(&mut self, now: Time) -> Option<Timer> {
         let (at, timer) = *self.all.first()?;
         if at > now {
             return None;
@@ -83,33 +84,5 @@ impl Timers {
             self.first.remove(&timer);
         }
         Some(timer)
-    }
-}
-
-impl Router {
-    /// Serves the timers that are due, up to a bound; the others stay due.
-    pub(crate) fn handle_timeout(&mut self, now: Time) {
-        for _ in 0..PORTION {
-            let Some(timer) = self.timers.due(now) else { break };
-            match timer {
-                Timer::Select(key) => self.reselect(now, key),
-                Timer::Hold(key) => self.schedule_adverts(now, key),
-                Timer::SeqnoRequest(key) => self.retry_seqno_request(now, key),
-                Timer::Spread(key) => self.pass_on_renewal(now, key),
-                Timer::Refresh(key) => self.refresh(now, key),
-                Timer::FreeEvicted(key) => self.free_evicted(now, key),
-                Timer::Queue(id) => self.serve_queue(now, id),
-                Timer::Renewals(id) => self.serve_renewals(now, id),
-                Timer::Probation(id) => self.end_probation(now, id),
-                Timer::Deferred => self.request_deferred(now),
-                Timer::Sweep => {
-                    self.sweep(now);
-                    self.timers.arm(now + SWEEP, Timer::Sweep);
-                }
-            }
-        }
-        if self.batch_at.is_some_and(|at| at <= now) {
-            self.flush(now);
-        }
     }
 }

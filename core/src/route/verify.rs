@@ -7,17 +7,15 @@
 //! number of waiting announces and the rate of verified ones are bounded for each neighbour; those beyond the bounds
 //! are requested again later.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-
-use super::accounts::{HASHES, Resource};
-use super::table::{AnnounceCache, seconds};
-use super::token_bucket::Allowance;
-use super::{NeighbourId, Router, RouterOutput};
-use crate::identity;
+use super::Router;
+use super::accounts::{HASHES, Resource, SIGNATURES};
+use super::offer::{OfferedRoute, PendingOffer};
+use super::types::{NeighbourId, RouterOutput};
+use super::verifications::Verification;
+use super::verify_job::{VerifyItem, VerifyJob, VerifyOutcome, VerifyResults};
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::route::{Chain, LINKS, RouteAttributes, SignedAnnounce, key_hash, leads_to};
+use crate::wire::route::{LINKS, SignedAnnounce, key_hash};
 
 /// Announces in one job. 64 take about a millisecond, which is short enough to be interrupted by other jobs.
 const JOB: usize = 64;
@@ -28,191 +26,7 @@ const MAX_JOBS: usize = 2;
 pub(super) const MAX_PENDING: usize = 1024;
 /// Bound of the waiting announces of one neighbour that are for their origin.
 pub(super) const MAX_HIGHEST: usize = 64;
-/// Signatures that are verified for one neighbour. One that does not hold counts as [`FORGED`], so that a forger has
-/// about 30 a second verified.
-pub(super) const SIGNATURES: Allowance = Allowance { rate: 2000, burst: 4096 };
 pub(super) const FORGED: u32 = 65;
-
-/// The route that a neighbour offers together with an announce.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OfferedRoute {
-    /// The neighbour's number for the destination.
-    pub(super) idx: u32,
-    /// The metric without the link to the neighbour.
-    pub(super) metric: u16,
-    /// The least metric that it has advertised for this announce, which bounds its feasibility distance.
-    pub(super) feasibility_bound: u16,
-    /// Links between the neighbour and the destination.
-    pub(super) hops: u8,
-    /// The longest packet that passes them, in bytes.
-    pub(super) mtu: u16,
-    /// Expiry in seconds.
-    pub(super) expires: u32,
-    /// The fewest hops that it has claimed, and their chain value. A later update with more hops does not replace
-    /// them, because the proof of fewer covers it.
-    pub(super) proof: (u8, Chain),
-}
-
-impl OfferedRoute {
-    pub(super) fn new(now: Time, attributes: RouteAttributes) -> Self {
-        let RouteAttributes { idx, metric, hops, mtu, remaining, chain } = attributes;
-        let expires = seconds(now).saturating_add(u32::from(remaining));
-        OfferedRoute { idx, metric, feasibility_bound: metric, hops, mtu, expires, proof: (hops, chain) }
-    }
-}
-
-/// An offer whose announce is being verified.
-pub(super) struct PendingOffer {
-    /// The verification that it waits for.
-    ticket: u64,
-    pub(super) offered: OfferedRoute,
-    /// Whether the neighbour sent the announce itself, so that it is charged for a forgery.
-    announced: bool,
-}
-
-/// An announce of a job.
-#[derive(Clone, Debug)]
-struct VerifyItem {
-    ticket: u64,
-    announce: Arc<SignedAnnounce>,
-    /// The hops that its sender claims, and the chain value that proves them.
-    claim: Option<(u8, Chain)>,
-}
-
-/// Signatures to be verified: a pure computation, which is to be run where it delays neither packets nor routes.
-#[derive(Clone, Debug)]
-pub(crate) struct VerifyJob {
-    items: Vec<VerifyItem>,
-    cache: Option<Arc<AnnounceCache>>,
-}
-
-impl VerifyJob {
-    /// The number of signatures.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.items.len()
-    }
-}
-
-impl PartialEq for VerifyJob {
-    fn eq(&self, other: &Self) -> bool {
-        let tickets = |job: &Self| job.items.iter().map(|item| item.ticket).collect::<Vec<_>>();
-        tickets(self) == tickets(other)
-    }
-}
-
-impl Eq for VerifyJob {}
-
-/// The results of a [`VerifyJob`], for [`Router::verified`].
-#[derive(Clone, Debug)]
-pub(crate) struct VerifyResults(Vec<VerifyOutcome>);
-
-/// The result for one announce.
-#[derive(Clone, Debug)]
-struct VerifyOutcome {
-    ticket: u64,
-    /// The announce; `None` if its signature does not hold.
-    announce: Option<Arc<SignedAnnounce>>,
-    /// The claim, if it holds.
-    proof: Option<(u8, Chain)>,
-}
-
-impl VerifyJob {
-    /// Verifies all signatures as one batch, and one by one if that fails, so that exactly the bad ones are refused.
-    pub(crate) fn run(self) -> VerifyResults {
-        let signed: Vec<Vec<u8>> =
-            self.items.iter().map(|item| item.announce.signed().unwrap_or_default()).collect();
-        let all = self.items.iter().zip(&signed);
-        let claims: Vec<_> =
-            all.map(|(item, signed)| (&item.announce.dst, &signed[..], &item.announce.signature)).collect();
-        let good = identity::verify_all(&claims);
-        let outcomes = self.items.into_iter().zip(good).map(|(item, good)| {
-            let VerifyItem { ticket, announce, claim } = item;
-            if !good {
-                return VerifyOutcome { ticket, announce: None, proof: None };
-            }
-            if let Some(cache) = &self.cache {
-                cache.put(announce.clone());
-            }
-            let proof = claim.filter(|claim| leads_to(&announce.dst, announce.seq, *claim, &announce.anchor));
-            VerifyOutcome { ticket, announce: Some(announce), proof }
-        });
-        VerifyResults(outcomes.collect())
-    }
-}
-
-/// An announce that is being verified, with the offers that wait for it.
-struct Verification {
-    announce: Arc<SignedAnnounce>,
-    claim: Option<(u8, Chain)>,
-    /// The waiting offers, by neighbour and number.
-    offers: Vec<(NeighbourId, u32)>,
-    /// The neighbours that sent it for its origin.
-    highest: Vec<NeighbourId>,
-}
-
-/// All announces that are being verified.
-#[derive(Default)]
-pub(super) struct Verifications {
-    /// The last ticket.
-    tickets: u64,
-    /// The announces by ticket.
-    checks: BTreeMap<u64, Verification>,
-    /// The tickets by key hash and seq.
-    index: BTreeMap<(u64, u64), Vec<u64>>,
-    /// The tickets that are in no job yet, by the neighbour that brought them. Neighbours take turns, so that one that
-    /// sends much does not delay the others.
-    queues: BTreeMap<NeighbourId, VecDeque<u64>>,
-    /// The neighbour of the last turn.
-    last: NeighbourId,
-    /// Jobs that are running.
-    running: usize,
-}
-
-impl Verifications {
-    /// The verifications with this key hash and seq.
-    fn of(&self, key: (u64, u64)) -> impl Iterator<Item = (u64, &Verification)> {
-        let tickets = self.index.get(&key).into_iter().flatten();
-        tickets.filter_map(|ticket| Some((*ticket, self.checks.get(ticket)?)))
-    }
-
-    /// Adds an announce.
-    fn add(&mut self, id: NeighbourId, announce: SignedAnnounce, claim: Option<(u8, Chain)>) -> u64 {
-        self.tickets = self.tickets.saturating_add(1);
-        let ticket = self.tickets;
-        self.index.entry((key_hash(&announce.dst), announce.seq)).or_default().push(ticket);
-        self.queues.entry(id).or_default().push_back(ticket);
-        let announce = Arc::new(announce);
-        self.checks.insert(ticket, Verification { announce, claim, offers: Vec::new(), highest: Vec::new() });
-        ticket
-    }
-
-    /// Removes an announce.
-    fn remove(&mut self, ticket: u64) -> Option<Verification> {
-        let check = self.checks.remove(&ticket)?;
-        let key = (key_hash(&check.announce.dst), check.announce.seq);
-        if let Some(tickets) = self.index.get_mut(&key) {
-            tickets.retain(|one| *one != ticket);
-            if tickets.is_empty() {
-                self.index.remove(&key);
-            }
-        }
-        Some(check)
-    }
-
-    /// The next ticket in turn.
-    fn next(&mut self) -> Option<u64> {
-        let after = self.queues.range(self.last.saturating_add(1)..).next().map(|(id, _)| *id);
-        let id = after.or_else(|| self.queues.keys().next().copied())?;
-        self.last = id;
-        let queue = self.queues.get_mut(&id)?;
-        let ticket = queue.pop_front();
-        if queue.is_empty() {
-            self.queues.remove(&id);
-        }
-        ticket
-    }
-}
 
 impl Router {
     /// The next job, unless too many are running or nothing waits.

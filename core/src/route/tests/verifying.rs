@@ -19,7 +19,7 @@ fn harness(neighbours: u32) -> RouterHarness {
 
 /// The number of signatures in jobs.
 fn waiting(harness: &RouterHarness) -> usize {
-    harness.jobs.iter().flatten().map(super::super::verify::VerifyJob::len).sum()
+    harness.jobs.iter().flatten().map(crate::route::VerifyJob::len).sum()
 }
 
 fn dropped(harness: &RouterHarness, cause: DropCause) -> u64 {
