@@ -4,6 +4,7 @@
 //! moment without a half-read or half-written frame. Messages that come for a call that was dropped are given back.
 
 use std::collections::{HashMap, VecDeque};
+use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
@@ -15,7 +16,6 @@ use async_io::Async;
 use futures::io::AsyncRead;
 
 use crate::address::Address;
-use crate::inbox::{Full, Inbox};
 use crate::ipc::error::ClientError;
 use crate::ipc::frame::{FrameError, FrameReader};
 use crate::ipc::outbox::{Outbox, OutboxError};
@@ -29,9 +29,13 @@ use crate::wire::codec;
 
 mod pending_call;
 #[cfg(test)]
+mod room_tests;
+#[cfg(test)]
 mod tests;
+mod waiting_calls;
 
 pub(super) use pending_call::PendingCall;
+use waiting_calls::WaitingCalls;
 
 /// The time after which the connection is closed when the daemon reads nothing of the data that is written to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -75,9 +79,6 @@ impl AsyncRead for ReadHalf {
 struct Multiplexer {
     outbox: Outbox,
     calls: Mutex<CallTable>,
-    /// A token for the first task that waits to begin a call, written when there may be room for one, and closed when
-    /// the connection is lost. A task that finds room passes a token on, so that one token is enough.
-    room: Inbox<()>,
     /// Whether the connection is lost, for the tasks that wait for its end.
     lost: Notify<bool>,
 }
@@ -89,6 +90,7 @@ struct CallTable {
     calls: HashMap<u64, CallState>,
     /// The bytes of the calls that the daemon has not answered.
     bytes: usize,
+    waiting: WaitingCalls,
     /// The tickets of unwanted receipts that are not yet announced to the daemon.
     forgotten: Vec<u64>,
     /// The reason why the connection is lost.
@@ -105,10 +107,29 @@ struct CallState {
     end: Option<Result<Option<Reply>, Failure>>,
 }
 
+impl CallTable {
+    /// Whether a call of `bytes` bytes fits among the calls under way. The client uses half of the daemon's bounds, since
+    /// the daemon still counts calls whose cancellation it has not read.
+    fn has_room(&self, bytes: usize) -> bool {
+        let fits = bytes == 0 || self.bytes == 0 || self.bytes.saturating_add(bytes) <= MAX_CALL_BYTES / 2;
+        fits && self.calls.len() < MAX_CALLS / 2
+    }
+
+    /// The arrival and the bytes of the waiting call that is the next to begin, if there is room for one.
+    fn next_to_begin(&self) -> Option<(u64, usize)> {
+        self.waiting.next(|bytes| self.has_room(bytes))
+    }
+
+    /// The waker of the task whose turn it is to begin a call, if there is room and it has not been woken.
+    fn next_waker(&mut self) -> Option<Waker> {
+        let next = self.next_to_begin()?;
+        self.waiting.waker(next)
+    }
+}
+
 impl Default for Multiplexer {
     fn default() -> Self {
-        let room = Inbox::new(1, Full::RefuseNewest);
-        Multiplexer { outbox: Outbox::default(), calls: Mutex::default(), room, lost: Notify::new(false) }
+        Multiplexer { outbox: Outbox::default(), calls: Mutex::default(), lost: Notify::new(false) }
     }
 }
 
@@ -166,10 +187,10 @@ impl Multiplexer {
         self.offer_room();
     }
 
-    /// Lets one of the tasks that wait to begin a call look for room.
+    /// Wakes the task whose turn it is to begin a call, if there is room for it.
     fn offer_room(&self) {
-        // An error means that a token is there already, or that the connection is lost.
-        let _ = self.room.try_push(());
+        let next = self.lock().next_waker();
+        next.into_iter().for_each(Waker::wake);
     }
 
     /// Gives back the messages, or the receipts, that came for a call that was dropped.
@@ -197,10 +218,10 @@ impl Multiplexer {
         self.outbox.kill();
         let mut table = self.lock();
         table.lost.get_or_insert(reason);
-        let wakers: Vec<Waker> = table.calls.values_mut().filter_map(|call| call.waker.take()).collect();
+        let mut wakers: Vec<Waker> = table.calls.values_mut().filter_map(|call| call.waker.take()).collect();
+        wakers.extend(table.waiting.all_wakers());
         drop(table);
         wakers.into_iter().for_each(Waker::wake);
-        self.room.close();
         *self.lost.write() = true;
     }
 }
@@ -230,35 +251,17 @@ impl ClientConnection {
         ClientConnection { mux, address, version }
     }
 
-    /// Begins a call of about `bytes` bytes, as soon as there is room for it among the calls under way.
+    /// Begins a call in its turn, as soon as there is room for it among the calls under way. `bytes` is the length of the
+    /// messages that it carries; other calls are too short to count.
     pub(super) async fn begin(
         self: &Arc<Self>,
         call: Call,
         bytes: usize,
     ) -> Result<PendingCall, ClientError> {
-        let pending = loop {
-            if let Some(pending) = self.enter_if_room(bytes)? {
-                self.mux.offer_room();
-                break pending;
-            }
-            // An error means that the connection is lost, which the next look reports.
-            let _ = self.mux.room.recv().await;
-        };
+        let pending = Beginning::new(self, bytes).await?;
         let sent = self.mux.outbox.send(&ClientFrame::Call { id: pending.id, call }).await;
         sent.map_err(|error| self.refused(error, bytes))?;
         Ok(pending)
-    }
-
-    fn enter_if_room(self: &Arc<Self>, bytes: usize) -> Result<Option<PendingCall>, ClientError> {
-        let mut table = self.mux.lock();
-        if let Some(lost) = &table.lost {
-            return Err(lost.clone());
-        }
-        // The client uses half of the daemon's bounds, since the daemon still counts calls whose cancellation it has
-        // not read.
-        let fits = table.bytes == 0 || table.bytes.saturating_add(bytes) <= MAX_CALL_BYTES / 2;
-        let room = fits && table.calls.len() < MAX_CALLS / 2;
-        Ok(room.then(|| self.enter(&mut table, bytes)))
     }
 
     /// Begins a call at once, whatever is under way: for calls that are small and rare.
@@ -291,7 +294,7 @@ impl ClientConnection {
 
     /// Makes a call and waits for its reply.
     pub(super) async fn call(self: &Arc<Self>, call: Call) -> Result<Reply, ClientError> {
-        self.begin(call, 256).await?.await
+        self.begin(call, 0).await?.await
     }
 
     /// Confirms messages: they have been handed to the application.
@@ -330,5 +333,64 @@ impl ClientConnection {
     /// Waits until the daemon has closed the connection.
     pub(super) async fn closed(&self) {
         self.mux.lost.when(|lost| lost.then_some(())).await;
+    }
+}
+
+/// A future that begins a call in its turn. When it is dropped, it passes its turn on.
+struct Beginning<'a> {
+    connection: &'a Arc<ClientConnection>,
+    bytes: usize,
+    /// The arrival of the call, while it waits.
+    arrival: Option<u64>,
+}
+
+impl<'a> Beginning<'a> {
+    fn new(connection: &'a Arc<ClientConnection>, bytes: usize) -> Self {
+        Beginning { connection, bytes, arrival: None }
+    }
+}
+
+impl Future for Beginning<'_> {
+    type Output = Result<PendingCall, ClientError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let connection = self.connection;
+        let mut table = connection.mux.lock();
+        let next = table.next_to_begin().map(|(arrival, _)| arrival);
+        let begun = match &table.lost {
+            Some(lost) => Err(lost.clone()),
+            None if next == self.arrival && table.has_room(self.bytes) => {
+                Ok(connection.enter(&mut table, self.bytes))
+            }
+            None => {
+                let bytes = self.bytes;
+                let stale = table.waiting.wait(&mut self.arrival, bytes, cx.waker());
+                drop(table);
+                drop(stale);
+                return Poll::Pending;
+            }
+        };
+        let bytes = self.bytes;
+        let left = table.waiting.leave(&mut self.arrival, bytes);
+        // There may be room for another one.
+        let next = table.next_waker();
+        drop(table);
+        drop(left);
+        next.into_iter().for_each(Waker::wake);
+        Poll::Ready(begun)
+    }
+}
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        if self.arrival.is_none() {
+            return;
+        }
+        let mut table = self.connection.mux.lock();
+        let left = table.waiting.leave(&mut self.arrival, self.bytes);
+        let next = table.next_waker();
+        drop(table);
+        drop(left);
+        next.into_iter().for_each(Waker::wake);
     }
 }

@@ -15,7 +15,7 @@ use crate::identity::Identity;
 /// The time after which a test counts as deadlocked. Without a deadlock it ends at once.
 const DEADLOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
-fn connection() -> Arc<ClientConnection> {
+pub(super) fn connection() -> Arc<ClientConnection> {
     let address = Identity::from_seed(&[1; 32]).address();
     Arc::new(ClientConnection { mux: Arc::default(), address, version: String::new() })
 }
