@@ -76,6 +76,7 @@ mod link;
 mod message;
 pub mod netmod;
 pub mod node;
+mod peering;
 #[cfg(test)]
 mod protocol_tests;
 mod route;

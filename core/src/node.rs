@@ -23,7 +23,6 @@ mod conversations;
 #[cfg(feature = "internals")]
 pub(crate) mod cost;
 mod data_path;
-mod dial;
 mod epoch;
 mod events;
 #[cfg(feature = "internals")]
@@ -43,11 +42,13 @@ mod tasks;
 
 pub use builder::{NodeBuilder, StartError};
 pub(crate) use config::NodeConfig;
-pub use config::{Limits, PeerError, RemovedPeer};
+pub use config::{Limits, PeerError};
 pub use events::Events;
 pub use mailbox::{Mailbox, Messages, Stopped};
 pub use send::Sent;
 pub use tasks::NodeFailure;
+
+pub use crate::types::RemovedPeer;
 
 use state::{NodeState, lock, read, write};
 use tasks::peering::{self, LinkEvent};
@@ -207,7 +208,7 @@ impl Node {
         let dials = lock(&self.shared.dials);
         for (uri, state, target) in dials.targets(&peering::links_in_service(&self.shared)) {
             if state != PeerState::Up {
-                peers.push(health::peer_without_link(uri, state, target));
+                peers.push(health::peer_without_link(&self.shared, uri, state, target));
             }
         }
         peers

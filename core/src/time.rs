@@ -1,7 +1,7 @@
 //! The time of the protocol state machines.
 //!
-//! The state machines of `link`, `route` and `message` read no clock, so that the simulator and the tests can run them in virtual
-//! time. Every call passes the time as a [`Time`]: in a running node it counts from the node's start, in a simulation it is the
+//! The state machines of `link`, `peering`, `route` and `message` read no clock, so that the simulator and the tests can run
+//! them in virtual time. Every call passes the time as a [`Time`]: in a running node it counts from the node's start, in a simulation it is the
 //! virtual clock. All arithmetic saturates, so that no deadline can overflow.
 
 use std::ops::{Add, Sub};

@@ -10,6 +10,6 @@ pub use event::Event;
 pub use message::{
     Body, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, Receipt, SendError, Timestamp,
 };
-pub use peer::{Dialled, Peer, PeerState};
+pub use peer::{Dialled, Peer, PeerState, RemovedPeer};
 pub use route::{Hop, PingError, Pong, Route, RouteState};
 pub use status::{Health, Level, NetmodState, NetmodStatus, Status, Unfinished, Waiting};

@@ -65,31 +65,3 @@ pub enum PeerError {
     #[error("the node is stopping")]
     Stopped,
 }
-
-/// The result of removing a peer for the link to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum RemovedPeer {
-    /// There was no link.
-    NoLink,
-    /// The link was ended with a goodbye.
-    Ended,
-    /// The link stays, because the neighbour was also discovered on the network.
-    Found,
-    /// The link stays, because the neighbour dialled this node.
-    DialledHere,
-    /// The link stays, because another dialled peer is the same node.
-    DialledOtherwise,
-}
-
-impl std::fmt::Display for RemovedPeer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            RemovedPeer::NoLink => "it had no link",
-            RemovedPeer::Ended => "its link was ended",
-            RemovedPeer::Found => "its link stays: the peer was also found on this network",
-            RemovedPeer::DialledHere => "its link stays: the peer dialled this node",
-            RemovedPeer::DialledOtherwise => "its link stays: another peer that is dialled is the same node",
-        })
-    }
-}

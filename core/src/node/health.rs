@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::dial::{ConfiguredPeer, RefusedPeer};
 use super::state::{NodeState, lock, read};
 use super::tasks;
-use super::tasks::peering::slots::REFUSALS_WINDOW;
 use crate::address::Address;
+use crate::peering::dials::{ConfiguredPeer, RefusedPeer};
+use crate::peering::slots::REFUSALS_WINDOW;
 use crate::types::{
     Health, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status, Timestamp,
 };
@@ -125,10 +125,15 @@ fn line(level: Level, text: impl Into<String>, hint: &str) -> Health {
 }
 
 /// A configured peer without a link, as an entry of the list of neighbours.
-pub(crate) fn peer_without_link(uri: &str, state: PeerState, target: &ConfiguredPeer) -> Peer {
+pub(crate) fn peer_without_link(
+    shared: &NodeState,
+    uri: &str,
+    state: PeerState,
+    target: &ConfiguredPeer,
+) -> Peer {
     let netmod = uri.split_once(':').map_or(uri, |(scheme, _)| scheme).to_owned();
     let line = without_link(uri.to_owned(), netmod, state, target.last_error.clone());
-    Peer { since: target.since, ..line }
+    Peer { since: shared.timestamp(target.since), ..line }
 }
 
 /// The discovered nodes that refused a link, as entries of the list of neighbours.
@@ -140,7 +145,7 @@ pub(crate) fn refused(shared: &NodeState) -> Vec<Peer> {
         let (endpoint, netmod) = (medium.netmod.describe(&refusal.path.endpoint), medium.netmod.uri());
         Some(Peer {
             address: Some(refusal.address),
-            since: refusal.since,
+            since: shared.timestamp(refusal.since),
             ..without_link(endpoint, netmod, PeerState::Down, Some(refusal.reason))
         })
     };

@@ -10,13 +10,11 @@ use std::time::Instant;
 use super::conversations::Conversations;
 use super::data_path::awaiting_route::AwaitingRoute;
 use super::data_path::probe::Probes;
-use super::dial::Dials;
 use super::events::EventBus;
 use super::mailbox::Mailbox;
 use super::medium::Medium;
 use super::neighbour::Neighbour;
 use super::tasks::peering::LinkEvent;
-use super::tasks::peering::slots::RecentRefusals;
 use super::tasks::router::RouterInputs;
 use super::tasks::{NodeFailure, Tasks};
 use super::{Limits, NodeConfig};
@@ -24,9 +22,11 @@ use crate::address::Address;
 use crate::identity::Identity;
 use crate::inbox::{Full, Inbox};
 use crate::notify::Notify;
+use crate::peering::dials::Dials;
+use crate::peering::slots::RecentRefusals;
 use crate::stats::Stats;
 use crate::time::Time;
-use crate::types::Event;
+use crate::types::{Event, Timestamp};
 use fib::Fib;
 
 /// The state that the tasks of one node share. A lock is held for a look-up or an insertion and never across an await,
@@ -117,6 +117,12 @@ impl NodeState {
     /// The time since the start of the node, as the pure parts count it. They read no clock, so that tests can set it.
     pub(crate) fn now(&self) -> Time {
         Time::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The wall-clock time of a past moment of a pure part.
+    pub(crate) fn timestamp(&self, time: Time) -> Timestamp {
+        let age = u64::try_from(self.now().since(time).as_millis()).unwrap_or(u64::MAX);
+        Timestamp(Timestamp::now().0.saturating_sub(age))
     }
 
     /// The instant of a pure part's deadline, for a timer.

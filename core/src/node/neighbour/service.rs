@@ -5,7 +5,7 @@
 //! responder has sealed, which also proves that the reverse path works.
 
 use super::*;
-use crate::node::tasks::peering::slots::SlotHolder;
+use crate::peering::slots::SlotHolder;
 
 // The service of a link goes one way: before, in service, after. Another task may end it at the same instant as it
 // begins, so the atomic change decides which notifications are sent: a link that ends before it was in service is
@@ -48,7 +48,7 @@ impl Neighbour {
         if self.has_ended() {
             return;
         }
-        lock(&shared.dials).in_service(&self.path(), &address);
+        lock(&shared.dials).in_service(shared.now(), &self.path(), &address);
         self.announce(shared, Turn::Up, Event::NeighbourUp { address, endpoint: self.endpoint() });
     }
 

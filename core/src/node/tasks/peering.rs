@@ -13,17 +13,13 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
-mod early_frames;
 mod live_links;
 mod resolve;
-pub(crate) mod slots;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use live_links::{links_in_service, live_links};
 
-use self::early_frames::{EarlyFrameAction, EarlyFrames};
-use self::slots::{SlotDecision, SlotHolder, decide};
 use crate::egress::Egress;
 use crate::link::{
     DialError, DownReason, HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session, fresh_seed,
@@ -34,6 +30,8 @@ use crate::node::medium::Medium;
 use crate::node::neighbour::{Neighbour, NeighbourParts};
 use crate::node::reply::Reply;
 use crate::node::state::{NodeState, lock, read};
+use crate::peering::early_frames::{EarlyFrameAction, EarlyFrames};
+use crate::peering::slots::{SlotDecision, SlotHolder, decide};
 use crate::rt::{self, Alarm};
 use crate::stats::{Counter, DropCause};
 use crate::wire::link::FINISH;

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::address::Address;
 use crate::link::Path;
-use crate::node::dial::{LiveLinks, SilentLink};
 use crate::node::neighbour::Neighbour;
 use crate::node::state::{NodeState, read};
+use crate::peering::dials::{LiveLinks, SilentLink};
 
 /// The links as of the first query. They are indexed once, since a crowded medium causes many queries.
 struct LinkSnapshot<'a> {

@@ -1,10 +1,6 @@
-#[path = "dial/elsewhere_tests.rs"]
 mod elsewhere;
-#[path = "dial/refusal_tests.rs"]
 mod refusals;
-#[path = "dial/rest_tests.rs"]
 mod rests;
-#[path = "dial/spoofed_tests.rs"]
 mod spoofed;
 
 use super::*;

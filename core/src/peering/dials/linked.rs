@@ -7,10 +7,9 @@ use super::Dials;
 use super::peers::RefusedPeer;
 use crate::address::Address;
 use crate::link::Path;
-use crate::node::RemovedPeer;
-use crate::node::dial::backoff::LAST_REST;
+use crate::peering::dials::backoff::LAST_REST;
 use crate::time::Time;
-use crate::types::Timestamp;
+use crate::types::RemovedPeer;
 
 /// The pause after which a configured peer that has sent a goodbye is dialled again. It may be restarting without a
 /// peer to dial itself, and its restart is noticed only by dialling.
@@ -18,10 +17,10 @@ pub(super) const GOODBYE_REST: Duration = Duration::from_millis(250);
 
 impl Dials {
     /// Records that a link over this path, to this address, is in service.
-    pub(crate) fn in_service(&mut self, path: &Path, address: &Address) {
+    pub(crate) fn in_service(&mut self, now: Time, path: &Path, address: &Address) {
         for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
             target.last_error = None;
-            target.since = Timestamp::now();
+            target.since = now;
         }
         for known in self.heard.values_mut().filter(|known| known.is_at(path, address)) {
             known.refusal = None;
@@ -42,12 +41,12 @@ impl Dials {
             rest = rest.max(target.backoff.refused(now));
             target.attempts.stop();
             target.last_error = Some(reason.to_owned());
-            target.since = Timestamp::now();
+            target.since = now;
         }
         for known in self.heard.values_mut().filter(|known| known.is_at(path, address)) {
             rest = rest.max(known.backoff.refused(now));
             known.attempts.stop();
-            known.refusal = Some((reason.to_owned(), Timestamp::now()));
+            known.refusal = Some((reason.to_owned(), now));
         }
         rest
     }
@@ -78,7 +77,7 @@ impl Dials {
         for target in targets.filter(|target| target.address == Some(*address)) {
             target.backoff.rest(now + GOODBYE_REST);
             target.last_error = Some("the neighbour closed the link".to_owned());
-            target.since = Timestamp::now();
+            target.since = now;
         }
         for ((medium, _), known) in &mut self.heard {
             if *medium != path.netmod || !known.is_at(path, address) {

@@ -6,7 +6,6 @@ use super::{ANSWER, FORGET};
 use crate::address::Address;
 use crate::link::Path;
 use crate::time::Time;
-use crate::types::Timestamp;
 
 /// Endpoints stored for one instance: IPv4 and IPv6 on two interfaces.
 pub(super) const ENDPOINTS: usize = 4;
@@ -21,7 +20,7 @@ pub(crate) struct ConfiguredPeer {
     pub(super) resolving: bool,
     pub(super) attempts: Attempts,
     pub(crate) last_error: Option<String>,
-    pub(crate) since: Timestamp,
+    pub(crate) since: Time,
 }
 
 /// A node that was discovered on a medium.
@@ -42,7 +41,7 @@ pub(super) struct DiscoveredPeer {
     /// beacon from elsewhere.
     pub(super) answered: Option<Path>,
     /// The reason and the time of its last refusal.
-    pub(super) refusal: Option<(String, Timestamp)>,
+    pub(super) refusal: Option<(String, Time)>,
 }
 
 /// A discovered node that has refused a link.
@@ -50,10 +49,10 @@ pub(crate) struct RefusedPeer {
     pub(crate) path: Path,
     pub(crate) address: Address,
     pub(crate) reason: String,
-    pub(crate) since: Timestamp,
+    pub(crate) since: Time,
 }
 
-/// The live links, by path and by address. A link that is [away](super::neighbour::Neighbour::is_away) counts only in
+/// The live links, by path and by address. A link that is [away](crate::link::LinkState::Away) counts only in
 /// [`LiveLinks::is_away`], since the neighbour may be reachable on another path.
 pub(crate) trait LiveLinks {
     fn path(&self, path: &Path) -> bool;
@@ -265,6 +264,6 @@ impl ConfiguredPeer {
     pub(super) fn failed(&mut self, now: Time, error: String) {
         self.backoff.failed(now);
         self.last_error = Some(error);
-        self.since = Timestamp::now();
+        self.since = now;
     }
 }

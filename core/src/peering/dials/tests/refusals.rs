@@ -73,7 +73,7 @@ fn a_discovered_node_that_refuses_is_dialled_on_none_of_its_endpoints() {
     );
     assert_eq!(dialled(&mut dials, 10_000, 10_100, &NONE), [(10_006, path(1))]);
     dials.established(at(10_100), &path(1), &peer, &NONE);
-    dials.in_service(&path(1), &peer);
+    dials.in_service(at(10_100), &path(1), &peer);
     assert!(dials.refusals().is_empty());
 }
 

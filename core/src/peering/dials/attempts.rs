@@ -59,7 +59,7 @@ impl Attempts {
     /// the others wait for the next round.
     pub(super) fn add(&mut self, path: Path) {
         let known = self.left.contains(&path) || self.found.contains(&path) || self.awaits(&path);
-        if !known && self.found.len() + self.beside.len() < ENDPOINTS {
+        if !known && self.found.len().saturating_add(self.beside.len()) < ENDPOINTS {
             self.found.push_front(path);
         }
     }

@@ -1,5 +1,4 @@
-//! The dial list: the peers to dial, configured or discovered on a medium, and the times to do it. Pure; the [peering
-//! task](super::tasks::peering) acts on its decisions.
+//! The dial list: the peers to dial, configured or discovered on a medium, and the times to do it.
 
 mod attempts;
 mod backoff;
@@ -22,7 +21,7 @@ use crate::address::Address;
 use crate::link::Path;
 use crate::netmod::Heard;
 use crate::time::Time;
-use crate::types::{PeerState, Timestamp};
+use crate::types::PeerState;
 
 /// Discovered nodes on one medium to which a node has links or dials at the same time: enough that a random graph with
 /// this degree is connected. A link occupies a slot; a dial occupies one for [`ANSWER`] and then frees it, so that
@@ -71,7 +70,7 @@ impl Dials {
             resolving: false,
             attempts: Attempts::default(),
             last_error: None,
-            since: Timestamp::now(),
+            since: now,
         };
         self.targets.insert(uri.to_owned(), target);
         true
@@ -166,9 +165,9 @@ impl Dials {
             let places = media.entry((*medium, !lives && known.has_place(*medium, links))).or_default();
             let held = known.answering(now);
             if lives {
-                places.taken += 1;
+                places.taken = places.taken.saturating_add(1);
             } else if let Some(until) = held {
-                places.taken += 1;
+                places.taken = places.taken.saturating_add(1);
                 places.next = places.next.into_iter().chain([until]).min();
             } else if known.attempts.are_over()
                 && known.next_dial(links) < known.heard + FORGET
@@ -319,5 +318,4 @@ impl Dials {
 }
 
 #[cfg(test)]
-#[path = "dial_tests.rs"]
 mod tests;

@@ -42,7 +42,7 @@ impl Backoff {
 
     pub(super) fn failed(&mut self, now: Time) {
         self.next = now + self.wait;
-        self.wait = (self.wait * 2).min(LAST_RETRY);
+        self.wait = self.wait.saturating_mul(2).min(LAST_RETRY);
     }
 
     pub(super) fn rest(&mut self, until: Time) {
@@ -61,7 +61,7 @@ impl Backoff {
         self.rest = match self.begun.filter(|begun| now.since(*begun) < LIVED) {
             None => Duration::ZERO,
             Some(_) if cut => self.rest.max(CUT_REST),
-            Some(_) => (self.rest * 2).clamp(FIRST_RETRY, LAST_REST),
+            Some(_) => self.rest.saturating_mul(2).clamp(FIRST_RETRY, LAST_REST),
         };
         (self.next, self.wait, self.begun) = (now, FIRST_RETRY, Some(now));
     }
@@ -72,7 +72,7 @@ impl Backoff {
             self.refused = FIRST_REFUSED;
         }
         let rest = self.refused;
-        self.refused = (rest * 2).min(LAST_REFUSED);
+        self.refused = rest.saturating_mul(2).min(LAST_REFUSED);
         self.next = now + rest;
         rest
     }
