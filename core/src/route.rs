@@ -93,7 +93,7 @@ use table::DestinationTable;
 use timers::Timers;
 use token_bucket::Bucket;
 use types::{DestinationKey, seconds};
-pub(crate) use types::{FibEntry, NeighbourId, RouteInfo, RouterConfig, RouterOutput};
+pub(crate) use types::{FibEntry, LinkProperties, NeighbourId, RouteInfo, RouterConfig, RouterOutput};
 use verifications::Verifications;
 pub(crate) use verify_job::{VerifyJob, VerifyResults};
 
@@ -109,6 +109,8 @@ pub(crate) struct Router {
     neighbours: BTreeMap<NeighbourId, NeighbourEntry>,
     /// The armed timers.
     timers: Timers,
+    /// Destinations marked for a new selection, in the order in which they changed.
+    changed: Vec<DestinationKey>,
     /// Destinations with changes that are advertised with the next batch.
     batch: BTreeSet<DestinationKey>,
     /// The time of that batch.
@@ -131,10 +133,6 @@ pub(crate) struct Router {
     checks: Verifications,
     /// Delivery scores by destination and neighbour. They are kept by address, because they outlive links.
     scores: BTreeMap<(Address, Address), DeliveryScore>,
-    /// Rates of links that will come up.
-    rates: BTreeMap<NeighbourId, u64>,
-    /// Locations of neighbours whose links will come up.
-    locations: BTreeMap<NeighbourId, Location>,
     /// Outputs other than messages, in order.
     events: VecDeque<RouterOutput>,
 }
@@ -150,6 +148,7 @@ impl Router {
             table: DestinationTable::default(),
             neighbours: BTreeMap::new(),
             timers,
+            changed: Vec::new(),
             batch: BTreeSet::new(),
             batch_at: None,
             wanted: BTreeMap::new(),
@@ -161,15 +160,14 @@ impl Router {
             flap_history: FlapHistory::default(),
             checks: Verifications::default(),
             scores: BTreeMap::new(),
-            rates: BTreeMap::new(),
-            locations: BTreeMap::new(),
             events: VecDeque::new(),
             config,
         }
     }
 
     /// The next output; `None` if there is none.
-    pub(crate) fn poll_output(&mut self, _now: Time) -> Option<RouterOutput> {
+    pub(crate) fn poll_output(&mut self, now: Time) -> Option<RouterOutput> {
+        self.settle(now);
         if let Some(event) = self.events.pop_front() {
             return Some(event);
         }

@@ -6,9 +6,9 @@ use super::Router;
 use super::destination::Destination;
 use super::kept_announce::{AnnounceSlot, NO_ANNOUNCE};
 use super::metric::MAX_HOPS;
-use super::types::NeighbourId;
+use super::types::{DestinationKey, NeighbourId, seconds};
 use crate::time::Time;
-use crate::wire::route::{INFINITY, SignedAnnounce, epoch};
+use crate::wire::route::{Chain, INFINITY, RouteAttributes, SignedAnnounce, epoch};
 
 /// The route that this node advertises for a destination at the moment.
 pub(super) struct Advert {
@@ -29,6 +29,13 @@ pub(super) struct Advert {
 impl Advert {
     pub(super) fn seq(&self) -> u64 {
         self.announce.seq
+    }
+
+    /// The attributes under this node's number `idx`, with the chain value that proves the hops.
+    pub(super) fn attributes(&self, now: Time, idx: DestinationKey, chain: Chain) -> RouteAttributes {
+        let left = self.expires.saturating_sub(seconds(now));
+        let remaining = u16::try_from(left).unwrap_or(u16::MAX);
+        RouteAttributes { idx, metric: self.metric, hops: self.hops, mtu: self.mtu, remaining, chain }
     }
 }
 

@@ -11,9 +11,9 @@ use super::Router;
 use super::advert::{Advert, Difference, difference, suffices_update};
 use super::destination::Destination;
 use super::timers::Timer;
-use super::types::{DestinationKey, NeighbourId, seconds};
+use super::types::{DestinationKey, NeighbourId};
 use crate::time::Time;
-use crate::wire::route::{INFINITY, Record, RouteAttributes, Update, encode_announce, key_hash};
+use crate::wire::route::{INFINITY, Record, Update, encode_announce, key_hash};
 
 /// Delay of a batch, from and to. It is random so that nodes that learn of one event do not all send at the same
 /// moment.
@@ -244,18 +244,11 @@ impl Router {
         let proves = sends_announce || hops < advertised_proved;
         let chain = if proves { self.chain_cache.chain(dest, about, hops) } else { None };
         if sends_announce {
-            let left = advert.expires.saturating_sub(seconds(now));
-            let remaining = u16::try_from(left).unwrap_or(u16::MAX);
-            let attributes =
-                RouteAttributes { idx: key, metric, hops, mtu, remaining, chain: chain.unwrap_or_default() };
+            let attributes = advert.attributes(now, key, chain.unwrap_or_default());
             if wants || (young && !has) {
                 neighbour.send_with(|out| encode_announce(&advert.announce, attributes, out));
             } else {
-                neighbour.send(&Record::Offer {
-                    key_hash: key_hash(&dst),
-                    seq: advert.announce.seq,
-                    attributes,
-                });
+                neighbour.send(&Record::Offer { key_hash: key_hash(&dst), seq: advert.seq(), attributes });
             }
         } else {
             neighbour.send(&Record::Update(Update { idx: key, metric, hops, chain }));

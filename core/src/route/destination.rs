@@ -88,6 +88,8 @@ pub(super) struct Destination {
     /// Whether the destination was evicted. It stays for a moment, because a forgotten feasibility distance would
     /// allow a loop with packets and updates that are still on their way.
     pub(super) is_evicted: bool,
+    /// Whether the destination is marked for a new selection.
+    pub(super) is_marked: bool,
     /// The slot of `announce`.
     pub(super) slot: AnnounceSlot,
     /// The fewest proved hops of `announce`.
@@ -174,6 +176,7 @@ impl Destination {
             fd_metric: INFINITY,
             learnt: low_half(now),
             is_evicted: false,
+            is_marked: false,
             slot: 1,
             hops: UNPROVEN,
             chain: [0; 16],

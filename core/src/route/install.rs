@@ -66,22 +66,10 @@ impl Router {
             None => return Err(DropCause::DestinationLimit),
         };
         if self.is_own(key) {
-            self.bind(now, id, offered.idx, key);
+            self.bind(id, offered.idx, key);
             return self.handle_own_announce(now, id, key, (*announce).clone());
         }
-        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-        if dest.is_evicted {
-            return Err(DropCause::DestinationLimit);
-        }
-        let is_newest = announce.seq > dest.announce.seq;
-        let slot = dest.keep(&announce).ok_or(DropCause::DestinationLimit)?;
-        if is_newest {
-            dest.set_learnt(now);
-            self.report_to_origin(id, &announce);
-        } else if announce.seq < dest.announce.seq {
-            let newest = dest.announce.clone();
-            self.send_highest_to_origin(id, &newest);
-        }
+        let slot = self.keep_announce(now, id, key, &announce)?;
         let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
         dest.until = dest.until.max(offered.expires);
         // Of two announces of one seq the first is kept. The proof of the second does not hold here, because it
@@ -92,27 +80,71 @@ impl Router {
         }
         let proof = if is_kept { self.prove(now, id, key, slot, offered.proof) } else { Proof::False };
         if proof != Proof::Holds {
-            let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-            if let Some(adj) = dest.adjacency_mut(id).filter(|adj| adj.offers()) {
-                match proof {
-                    // A retraction of another idx would not affect this route, so that it could stay for ever.
-                    Proof::Later if adj.idx == offered.idx => adj.raise_metric(offered.metric),
-                    _ => adj.set_metric(INFINITY),
-                }
-                self.reselect(now, key);
-            }
-            return match proof {
-                Proof::Later => self.postpone(now, id, offered.idx, false),
-                _ => Err(DropCause::BadAnnounce),
-            };
+            return self.refuse_route(now, id, key, &offered, proof);
         }
-        let hops = offered.proof.0;
-        self.bind(now, id, offered.idx, key);
-        let Some(dest) = self.table.get_mut(key) else { return Ok(()) };
-        let Some(adj) = dest.adjacency_or_new(id) else { return Ok(()) };
+        self.bind(id, offered.idx, key);
+        self.write_route(id, key, slot, &offered);
+        Ok(())
+    }
+
+    /// Keeps an announce at its destination; returns its slot. The origin is sent the newest announce if it may lack
+    /// it.
+    fn keep_announce(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        key: DestinationKey,
+        announce: &Arc<SignedAnnounce>,
+    ) -> Result<AnnounceSlot, DropCause> {
+        let dest =
+            self.table.get_mut(key).filter(|dest| !dest.is_evicted).ok_or(DropCause::DestinationLimit)?;
+        let newest = dest.announce.clone();
+        let slot = dest.keep(announce).ok_or(DropCause::DestinationLimit)?;
+        if announce.seq > newest.seq {
+            dest.set_learnt(now);
+            self.report_to_origin(id, announce);
+        } else if announce.seq < newest.seq {
+            self.send_highest_to_origin(id, &newest);
+        }
+        Ok(slot)
+    }
+
+    /// Refuses a route whose distance is not proved. The former route of the neighbour does not hold either.
+    fn refuse_route(
+        &mut self,
+        now: Time,
+        id: NeighbourId,
+        key: DestinationKey,
+        offered: &OfferedRoute,
+        proof: Proof,
+    ) -> Result<(), DropCause> {
+        let adj = self.table.get_mut(key).and_then(|dest| dest.adjacency_mut(id));
+        if let Some(adj) = adj.filter(|adj| adj.offers()) {
+            match proof {
+                // A retraction of another idx would not affect this route, so that it could stay for ever.
+                Proof::Later if adj.idx == offered.idx => adj.raise_metric(offered.metric),
+                _ => adj.set_metric(INFINITY),
+            }
+            self.mark_changed(key);
+        }
+        match proof {
+            Proof::Later => self.postpone(now, id, offered.idx, false),
+            _ => Err(DropCause::BadAnnounce),
+        }
+    }
+
+    /// Writes a proved route into the adjacency with its neighbour.
+    fn write_route(
+        &mut self,
+        id: NeighbourId,
+        key: DestinationKey,
+        slot: AnnounceSlot,
+        offered: &OfferedRoute,
+    ) {
+        let Some(adj) = self.table.get_mut(key).and_then(|dest| dest.adjacency_or_new(id)) else { return };
         let former = adj.idx;
         let moved = adj.offers() && former != offered.idx;
-        adj.set_announce(slot, hops);
+        adj.set_announce(slot, offered.proof.0);
         adj.set_metric(offered.feasibility_bound);
         adj.set_metric(offered.metric);
         adj.idx = offered.idx;
@@ -126,7 +158,6 @@ impl Router {
                 neighbour.unbind(former, key);
             }
         }
-        self.reselect(now, key);
-        Ok(())
+        self.mark_changed(key);
     }
 }

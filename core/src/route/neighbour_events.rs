@@ -8,8 +8,7 @@ use super::accounts::{Location, Reserve};
 use super::metric::{MAX_COST, MIN_COST};
 use super::neighbour::NeighbourEntry;
 use super::timers::Timer;
-use super::types::{DestinationKey, NeighbourId};
-use crate::address::Address;
+use super::types::{DestinationKey, LinkProperties, NeighbourId};
 use crate::time::Time;
 use crate::wire::route::encode_your_highest;
 
@@ -18,34 +17,9 @@ use crate::wire::route::encode_your_highest;
 pub(super) const PROBATION_DUMP_DELAY: Duration = Duration::from_secs(1);
 
 impl Router {
-    /// Sets the rate, in bytes a second, of a link that will come up under this id. The first dump of the table takes
-    /// at most half of it, and renewals a fiftieth, because user traffic needs the link too. Without a rate nothing is
-    /// held back.
-    pub(crate) fn neighbour_rate(&mut self, id: NeighbourId, rate: u64) {
-        if !self.neighbours.contains_key(&id) {
-            self.rates.insert(id, rate.max(1));
-        }
-    }
-
-    /// Sets the location of a neighbour that will come up under this id. Without one, the neighbour has a host and a
-    /// network of its own.
-    pub(crate) fn neighbour_location(&mut self, id: NeighbourId, location: Location) {
-        if !self.neighbours.contains_key(&id) {
-            self.locations.insert(id, location);
-        }
-    }
-
-    /// A link is up. `mtu` is the longest packet that it takes, in bytes; `configured` is whether the user requested
-    /// the link. A second call for a link that is up changes these values.
-    pub(crate) fn neighbour_up(
-        &mut self,
-        now: Time,
-        id: NeighbourId,
-        address: Address,
-        cost: u16,
-        mtu: u16,
-        configured: bool,
-    ) {
+    /// A link is up. A second call for a link that is up changes its cost, its MTU and whether it is configured.
+    pub(crate) fn neighbour_up(&mut self, now: Time, id: NeighbourId, link: LinkProperties) {
+        let LinkProperties { address, cost, mtu, configured, rate, location } = link;
         let cost = cost.clamp(MIN_COST, MAX_COST);
         match self.neighbours.get_mut(&id) {
             Some(neighbour) if neighbour.address == address => {
@@ -53,11 +27,15 @@ impl Router {
                 let longer = neighbour.mtu != mtu;
                 neighbour.mtu = mtu;
                 if longer {
-                    self.reselect_all(now, id);
+                    self.mark_all_changed(id);
                 }
-                return self.neighbour_cost(now, id, cost);
+                return self.neighbour_cost(id, cost);
             }
-            Some(_) => self.neighbour_down(now, id),
+            Some(_) => {
+                self.neighbour_down(now, id);
+                // The table that the new link is sent must not have routes over the old one.
+                self.settle(now);
+            }
             None => {}
         }
         let adverts =
@@ -79,12 +57,12 @@ impl Router {
             awaited: BTreeSet::new(),
             postponed: BTreeSet::new(),
             highest: 0,
-            location: self.locations.remove(&id).unwrap_or_else(|| Location::of(&address)),
+            location: location.unwrap_or_else(|| Location::of(&address)),
             reserve: Reserve::new(now),
             admitted: self.admitted,
             queue,
             queue_at: None,
-            rate: self.rates.remove(&id),
+            rate: rate.map(|rate| rate.max(1)),
             renewals: BTreeSet::new(),
             renew_at: Time::ZERO,
             sent_bytes: 0,
@@ -119,21 +97,21 @@ impl Router {
 
     /// The cost of the link has changed. A change below an eighth is ignored, because it would otherwise be sent
     /// through the whole mesh; small changes add up until they exceed it.
-    pub(crate) fn neighbour_cost(&mut self, now: Time, id: NeighbourId, cost: u16) {
+    pub(crate) fn neighbour_cost(&mut self, id: NeighbourId, cost: u16) {
         let cost = cost.clamp(MIN_COST, MAX_COST);
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         if cost.abs_diff(neighbour.cost).saturating_mul(8) >= neighbour.cost {
             neighbour.cost = cost;
-            self.reselect_all(now, id);
+            self.mark_all_changed(id);
         }
     }
 
     /// The longest packet that the link takes has changed, in bytes.
-    pub(crate) fn neighbour_mtu(&mut self, now: Time, id: NeighbourId, mtu: u16) {
+    pub(crate) fn neighbour_mtu(&mut self, id: NeighbourId, mtu: u16) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         if neighbour.mtu != mtu {
             neighbour.mtu = mtu;
-            self.reselect_all(now, id);
+            self.mark_all_changed(id);
         }
     }
 
@@ -147,14 +125,12 @@ impl Router {
             if suspect {
                 self.drop_recent_penalties(now, &address);
             }
-            self.reselect_all(now, id);
+            self.mark_all_changed(id);
         }
     }
 
     /// The link is down, and the state of its session is gone on both sides.
     pub(crate) fn neighbour_down(&mut self, now: Time, id: NeighbourId) {
-        self.rates.remove(&id);
-        self.locations.remove(&id);
         let Some(neighbour) = self.neighbours.remove(&id) else { return };
         if !neighbour.away {
             self.flap_history.down(now, neighbour.address);
@@ -170,9 +146,7 @@ impl Router {
             }
             dest.adjacencies.retain(|adj| adj.neighbour != id);
         }
-        for key in lost {
-            self.reselect(now, key);
-        }
+        lost.into_iter().for_each(|key| self.mark_changed(key));
     }
 
     /// The link is out of service, or back in service with the same session. While it is away, none of its routes is
@@ -187,14 +161,14 @@ impl Router {
         if away {
             self.flap_history.down(now, address);
             self.drop_recent_penalties(now, &address);
-            return self.reselect_all(now, id);
+            return self.mark_all_changed(id);
         }
         let changed = self.changes_for(now, id);
         if let Some(neighbour) = self.neighbours.get_mut(&id) {
             neighbour.queue.extend(changed);
         }
         self.begin_service(now, id);
-        self.reselect_all(now, id);
+        self.mark_all_changed(id);
     }
 
     /// Ends the probation of a link that has stayed up.
@@ -202,18 +176,16 @@ impl Router {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         if neighbour.probation && neighbour.probation_until <= now {
             neighbour.probation = false;
-            self.reselect_all(now, id);
+            self.mark_all_changed(id);
         }
     }
 
-    /// Selects a next hop again for every destination that the neighbour offers.
-    fn reselect_all(&mut self, now: Time, id: NeighbourId) {
+    /// Marks every destination that the neighbour offers.
+    fn mark_all_changed(&mut self, id: NeighbourId) {
         let offered =
             |dest: &super::destination::Destination| dest.adjacency(id).is_some_and(|adj| adj.offers());
         let keys: Vec<DestinationKey> =
             self.table.destinations().filter(|(_, dest)| offered(dest)).map(|(key, _)| key).collect();
-        for key in keys {
-            self.reselect(now, key);
-        }
+        keys.into_iter().for_each(|key| self.mark_changed(key));
     }
 }

@@ -82,11 +82,11 @@ impl Router {
     }
 
     /// Gives up an address of this node.
-    pub(crate) fn remove_origin(&mut self, now: Time, address: &Address) {
+    pub(crate) fn remove_origin(&mut self, address: &Address) {
         let Some(key) = self.table.find(address) else { return };
         let Some(dest) = self.table.get_mut(key).filter(|dest| dest.is_own()) else { return };
         dest.set_own(None);
-        self.reselect(now, key);
+        self.mark_changed(key);
         // Requests the present routes to the address, because routes to an own address were not kept.
         let indices =
             |(id, one): (&NeighbourId, &NeighbourEntry)| one.indices_of(key).map(|idx| (*id, idx)).collect();

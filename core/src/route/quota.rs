@@ -217,7 +217,7 @@ impl Router {
         dest.is_evicted = true;
         self.table.evicted = self.table.evicted.saturating_add(1);
         self.timers.arm(now + EVICTION_HOLD, Timer::FreeEvicted(key));
-        self.reselect(now, key);
+        self.mark_changed(key);
     }
 
     /// Removes an evicted destination.

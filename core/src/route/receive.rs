@@ -40,6 +40,7 @@ impl Router {
                     Err(DropCause::MalformedPacket)
                 }
             };
+            self.settle(now);
             match (heard, result) {
                 (Err(cause), Ok(())) => result = Err(cause),
                 (Err(cause), Err(_)) => self.dropped(cause),
@@ -92,9 +93,9 @@ impl Router {
             return Err(DropCause::BadAnnounce);
         }
         let known = self.table.find(&announce.dst);
-        self.supersede(now, id, route.idx, known);
+        self.supersede(id, route.idx, known);
         if let Some(key) = known.filter(|key| self.is_own(*key)) {
-            self.bind(now, id, route.idx, key);
+            self.bind(id, route.idx, key);
             return self.handle_own_announce(now, id, key, announce);
         }
         let dest = known.and_then(|key| self.table.get(key));
@@ -129,14 +130,14 @@ impl Router {
 
     /// Ends the former meaning of a number, unless it was `known` already. A neighbour reuses a number only after its
     /// destination is gone.
-    fn supersede(&mut self, now: Time, id: NeighbourId, idx: u32, known: Option<DestinationKey>) {
+    fn supersede(&mut self, id: NeighbourId, idx: u32, known: Option<DestinationKey>) {
         let Some(neighbour) = self.neighbours.get_mut(&id) else { return };
         neighbour.pending.remove(&idx);
         neighbour.awaited.remove(&idx);
         neighbour.postponed.remove(&idx);
         let Some(before) = neighbour.key(idx).filter(|before| Some(*before) != known) else { return };
         neighbour.unbind(idx, before);
-        self.withdraw(now, id, idx, before);
+        self.withdraw(id, idx, before);
     }
 
     /// Handles OFFER: a route with its announce named by hash and seq only.
@@ -149,7 +150,7 @@ impl Router {
     ) -> Result<(), DropCause> {
         check_attributes(&route)?;
         let known = self.table.by_hash(hash);
-        self.supersede(now, id, route.idx, known);
+        self.supersede(id, route.idx, known);
         let Some((key, dest)) = known.and_then(|key| Some((key, self.table.get(key)?))) else {
             if self.await_offered(id, (hash, seq), OfferedRoute::new(now, route)) {
                 return Ok(());
@@ -158,7 +159,7 @@ impl Router {
         };
         if dest.is_own() {
             let higher = seq > dest.announce.seq;
-            self.bind(now, id, route.idx, key);
+            self.bind(id, route.idx, key);
             if higher {
                 self.send_want(id, route.idx, false);
             }
@@ -269,7 +270,7 @@ impl Router {
             Proof::False => adj.set_metric(INFINITY),
             Proof::Later => adj.raise_metric(metric),
         }
-        self.reselect(now, key);
+        self.mark_changed(key);
         match proof {
             Proof::Holds => Ok(()),
             Proof::False => Err(DropCause::BadAnnounce),
@@ -280,19 +281,19 @@ impl Router {
     }
 
     /// Makes the neighbour's number stand for `key`.
-    pub(super) fn bind(&mut self, now: Time, id: NeighbourId, idx: u32, key: DestinationKey) {
+    pub(super) fn bind(&mut self, id: NeighbourId, idx: u32, key: DestinationKey) {
         let before = self.neighbours.get_mut(&id).and_then(|neighbour| neighbour.bind(idx, key));
         if let Some(before) = before {
-            self.withdraw(now, id, idx, before);
+            self.withdraw(id, idx, before);
         }
     }
 
     /// Removes the route that a number stood for.
-    fn withdraw(&mut self, now: Time, id: NeighbourId, idx: u32, key: DestinationKey) {
+    fn withdraw(&mut self, id: NeighbourId, idx: u32, key: DestinationKey) {
         let Some(adj) = self.table.get_mut(key).and_then(|dest| dest.adjacency_mut(id)) else { return };
         if adj.idx == idx && adj.offers() {
             adj.clear();
-            self.reselect(now, key);
+            self.mark_changed(key);
         }
     }
 }

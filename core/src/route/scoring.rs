@@ -63,7 +63,7 @@ impl Router {
         let until = score.avoided_until;
         if let Some(key) = self.table.find(destination) {
             self.timers.arm(until, Timer::Select(key));
-            self.reselect(now, key);
+            self.mark_changed(key);
         }
     }
 

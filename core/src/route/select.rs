@@ -128,9 +128,29 @@ impl Router {
         free
     }
 
+    /// Marks a destination for a new selection, because something that its next hop depends on has changed.
+    pub(super) fn mark_changed(&mut self, key: DestinationKey) {
+        let Some(dest) = self.table.get_mut(key) else { return };
+        if !std::mem::replace(&mut dest.is_marked, true) {
+            self.changed.push(key);
+        }
+    }
+
+    /// Selects again for all marked destinations, in the order in which they were marked. It runs between two records,
+    /// timers or results of verification, which may depend on each other's selection, and before outputs are taken.
+    pub(super) fn settle(&mut self, now: Time) {
+        // A selection marks nothing, so one pass is enough.
+        for key in std::mem::take(&mut self.changed) {
+            if let Some(dest) = self.table.get_mut(key) {
+                dest.is_marked = false;
+            }
+            self.reselect(now, key);
+        }
+    }
+
     /// Selects the next hop again after any change to a destination, and publishes and advertises the result. All
     /// changes pass through here, so that the FIB, the neighbours and the pending requests always agree.
-    pub(super) fn reselect(&mut self, now: Time, key: DestinationKey) {
+    fn reselect(&mut self, now: Time, key: DestinationKey) {
         let Some(dest) = self.table.get(key).filter(|dest| !dest.is_own()) else { return };
         let candidates = if dest.is_evicted { Vec::new() } else { self.candidates(now, dest) };
         let has_tokens = self.has_low_gain_tokens(now);

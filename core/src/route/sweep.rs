@@ -31,9 +31,11 @@ impl Router {
             dest.tidy(now);
             let forget = !dest.is_own() && !dest.is_evicted && dest.until.saturating_add(GRACE) <= second;
             if expired {
-                self.reselect(now, key);
+                self.mark_changed(key);
             }
             if forget {
+                // The retraction leaves before the destination is gone.
+                self.settle(now);
                 self.forget(key);
             }
         }

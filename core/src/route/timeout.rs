@@ -13,7 +13,7 @@ impl Router {
         for _ in 0..PORTION {
             let Some(timer) = self.timers.due(now) else { break };
             match timer {
-                Timer::Select(key) => self.reselect(now, key),
+                Timer::Select(key) => self.mark_changed(key),
                 Timer::Hold(key) => self.schedule_adverts(now, key),
                 Timer::SeqnoRequest(key) => self.retry_seqno_request(now, key),
                 Timer::Spread(key) => self.pass_on_renewal(now, key),
@@ -28,6 +28,7 @@ impl Router {
                     self.timers.arm(now + SWEEP, Timer::Sweep);
                 }
             }
+            self.settle(now);
         }
         if self.batch_at.is_some_and(|at| at <= now) {
             self.flush(now);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accounts::Location;
 use super::announce_cache::AnnounceCache;
 use super::token_bucket::Allowance;
 use super::verify_job::VerifyJob;
@@ -61,6 +62,31 @@ impl Default for RouterConfig {
             pin: Duration::from_secs(600),
             shared: None,
         }
+    }
+}
+
+/// A link that comes up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkProperties {
+    /// The neighbour's address.
+    pub(crate) address: Address,
+    /// The cost of the link.
+    pub(crate) cost: u16,
+    /// The longest packet that the link takes, in bytes.
+    pub(crate) mtu: u16,
+    /// Whether the user requested the link.
+    pub(crate) configured: bool,
+    /// Bytes a second that the link carries. The first dump of the table takes at most half of it, and renewals a
+    /// fiftieth, because user traffic needs the link too. Where it is unknown nothing is held back.
+    pub(crate) rate: Option<u64>,
+    /// The neighbour's place in the network. A neighbour without one has a host and a network of its own.
+    pub(crate) location: Option<Location>,
+}
+
+impl LinkProperties {
+    /// A link whose rate and location are unknown.
+    pub(crate) fn new(address: Address, cost: u16, mtu: u16, configured: bool) -> Self {
+        LinkProperties { address, cost, mtu, configured, rate: None, location: None }
     }
 }
 

@@ -165,6 +165,7 @@ impl Router {
                 if let Err(cause) = result {
                     self.dropped(cause);
                 }
+                self.settle(now);
             }
             for id in check.highest {
                 let Some(neighbour) = self.neighbours.get_mut(&id) else { continue };

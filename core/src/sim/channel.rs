@@ -12,7 +12,7 @@ use super::queue::SimEvent;
 use super::random::{between, seed_of, unit};
 use super::wire::Wire;
 use crate::netmod::mem::{Impairer, Impairments};
-use crate::route::NeighbourId;
+use crate::route::{LinkProperties, NeighbourId};
 use crate::time::Time;
 
 /// The longest time until a netmod reports that a link is gone, where it reports it.
@@ -175,10 +175,8 @@ impl Net {
             self.reach.set_open(ids[side], true);
             let address = self.addresses[ends[1 - side]];
             let router = &mut self.nodes[ends[side]].router;
-            if let Some(rate) = self.config.rate {
-                router.neighbour_rate(ids[side], rate);
-            }
-            router.neighbour_up(self.now, ids[side], address, cost, MTU, true);
+            let properties = LinkProperties::new(address, cost, MTU, true);
+            router.neighbour_up(self.now, ids[side], LinkProperties { rate: self.config.rate, ..properties });
         }
         self.settle(ends[0]);
         self.settle(ends[1]);
@@ -278,7 +276,7 @@ impl Net {
     pub(crate) fn set_cost(&mut self, link: usize, cost: u16) {
         for id in self.links[link].sessions.into_iter().flatten() {
             let node = self.sessions[id as usize].node;
-            self.with(node, |router, now| router.neighbour_cost(now, id, cost));
+            self.with(node, |router, _| router.neighbour_cost(id, cost));
         }
     }
 

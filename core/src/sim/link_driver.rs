@@ -13,7 +13,7 @@ use super::queue::Actor;
 use super::random::seed_of;
 use super::violation::Violation;
 use crate::link::{HandshakeOutput, Link, LinkOutput, LinkState, Sealer, Session};
-use crate::route::NeighbourId;
+use crate::route::{LinkProperties, NeighbourId};
 use crate::time::Time;
 
 /// The first and the longest pause before a failed dial is repeated; it doubles with each failure.
@@ -114,10 +114,8 @@ impl Net {
         self.links[link].sessions[side] = Some(id);
         let mtu = u16::try_from(session.mtu.saturating_sub(Sealer::OVERHEAD)).unwrap_or(u16::MAX);
         let router = &mut self.nodes[node].router;
-        if let Some(rate) = self.config.rate {
-            router.neighbour_rate(id, rate);
-        }
-        router.neighbour_up(self.now, id, session.peer, cost, mtu, true);
+        let properties = LinkProperties::new(session.peer, cost, mtu, true);
+        router.neighbour_up(self.now, id, LinkProperties { rate: self.config.rate, ..properties });
         self.pending.push(id);
         self.settle(node);
     }
@@ -244,7 +242,7 @@ impl Net {
                 let _ = self.receive_control(node, id, &message);
             }
             LinkOutput::CostChanged(cost) => {
-                self.with(node, |router, now| router.neighbour_cost(now, id, cost));
+                self.with(node, |router, _| router.neighbour_cost(id, cost));
             }
             LinkOutput::StateChanged(LinkState::Down(_)) => self.end_link(id),
             LinkOutput::StateChanged(state) => {

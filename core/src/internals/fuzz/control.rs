@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::fixtures::script::Script;
 use crate::identity::Identity;
-use crate::route::{AnnounceCache, FibEntry, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
+use crate::route::{
+    AnnounceCache, FibEntry, LinkProperties, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob,
+};
 use crate::time::Time;
 use crate::wire::route::{
     Chain, INFINITY, LINKS, MAX_MESSAGE, Record, RouteAttributes, SeqnoRequest, SignedAnnounce, Update,
@@ -246,7 +248,7 @@ impl ControlWorld {
             }
             COST => {
                 if let Some(id) = self.links[place] {
-                    self.router.neighbour_cost(self.now, id, script.u16());
+                    self.router.neighbour_cost(id, script.u16());
                 }
             }
             WAIT => {
@@ -264,7 +266,7 @@ impl ControlWorld {
             _ => {
                 let origin = script.below(ORIGINS);
                 if self.own.len() > 1 && self.own.remove(&address(origin)) {
-                    self.router.remove_origin(self.now, &address(origin));
+                    self.router.remove_origin(&address(origin));
                 } else {
                     self.add_own(origin);
                 }
@@ -286,7 +288,11 @@ impl ControlWorld {
             self.next_id
         });
         self.links[place] = Some(id);
-        self.router.neighbour_up(self.now, id, address(place + 1), cost, mtu, configured);
+        self.router.neighbour_up(
+            self.now,
+            id,
+            LinkProperties::new(address(place + 1), cost, mtu, configured),
+        );
         self.collect();
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::route::{Router, RouterConfig, RouterOutput};
+use crate::route::{LinkProperties, Router, RouterConfig, RouterOutput};
 use crate::time::Time;
 
 /// The neighbour whose messages are taken.
@@ -28,7 +28,7 @@ impl RouterLayer {
         router.add_origin(now, identity.clone(), 1000);
         for id in 1..=NEIGHBOURS {
             let address = Address::from_bytes([id; 32]);
-            router.neighbour_up(now, id.into(), address, 40, 1386, configured);
+            router.neighbour_up(now, id.into(), LinkProperties::new(address, 40, 1386, configured));
         }
         let mut layer = RouterLayer { router, heard: now, up: true };
         layer.outputs(now);

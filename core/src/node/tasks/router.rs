@@ -18,7 +18,8 @@ use crate::node::neighbour::{LinkChanges, Neighbour};
 use crate::node::state::NodeState;
 use crate::node::state::fib::NextHops;
 use crate::route::{
-    FibEntry, NeighbourId, RouteInfo, Router, RouterConfig, RouterOutput, VerifyJob, VerifyResults,
+    FibEntry, LinkProperties, NeighbourId, RouteInfo, Router, RouterConfig, RouterOutput, VerifyJob,
+    VerifyResults,
 };
 use crate::rt::{self, Alarm};
 use crate::stats::Counter;
@@ -144,12 +145,10 @@ impl RouterTask {
             RouterEvent::Up { neighbour, .. } if neighbour.has_ended() => {}
             RouterEvent::Up { neighbour, cost, mtu } => {
                 let (id, address, configured) = (neighbour.id, neighbour.address, neighbour.is_configured());
-                if let Some(rate) = neighbour.medium.netmod.rate() {
-                    self.router.neighbour_rate(id, rate);
-                }
-                self.router.neighbour_location(id, neighbour.location());
+                let (rate, location) = (neighbour.medium.netmod.rate(), Some(neighbour.location()));
                 self.neighbours.insert(id, neighbour);
-                self.router.neighbour_up(now, id, address, cost, mtu, configured);
+                let link = LinkProperties { address, cost, mtu, configured, rate, location };
+                self.router.neighbour_up(now, id, link);
                 // Messages that it sent before wait in its feed: its turn was skipped while the router did not have it.
                 self.shared.router.enqueue(id);
             }
@@ -168,7 +167,7 @@ impl RouterTask {
                 }
             }
             RouterEvent::AddOrigin { identity } => self.router.add_origin(now, identity, self.epoch.latest()),
-            RouterEvent::RemoveOrigin { address } => self.router.remove_origin(now, &address),
+            RouterEvent::RemoveOrigin { address } => self.router.remove_origin(&address),
             RouterEvent::Verified { verified } => self.router.verified(now, verified),
         }
     }
@@ -191,10 +190,10 @@ impl RouterTask {
         let LinkChanges { cost, mtu } = neighbour.router_feed.take_changes();
         if let Some(cost) = cost {
             let penalty = neighbour.medium.netmod.properties().cost;
-            self.router.neighbour_cost(began, id, cost.saturating_add(penalty));
+            self.router.neighbour_cost(id, cost.saturating_add(penalty));
         }
         if let Some(mtu) = mtu {
-            self.router.neighbour_mtu(began, id, mtu);
+            self.router.neighbour_mtu(id, mtu);
         }
         // The node's own measurements are never delayed; messages of a neighbour may be.
         if let Some(until) = self.router.neighbour_rests(began, id) {

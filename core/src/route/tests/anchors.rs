@@ -2,6 +2,7 @@
 
 use super::harness::{RouterHarness, address, attributes, chain, signed_announce};
 use super::net::{identity, ms, network};
+use crate::route::LinkProperties;
 use crate::sim::net::Net;
 use crate::sim::topology;
 use crate::stats::DropCause;
@@ -113,7 +114,7 @@ fn each_hop_passes_on_a_proof_of_its_own_and_only_as_often_as_it_is_needed() {
 fn an_origin_anchors_each_seq_and_gives_its_neighbours_the_first_chain_value() {
     let mut harness = RouterHarness::new(1);
     harness.wait(std::time::Duration::from_secs(3600));
-    harness.router.neighbour_up(harness.now, 9, address(909), 40, 1400, true);
+    harness.router.neighbour_up(harness.now, 9, LinkProperties::new(address(909), 40, 1400, true));
     harness.drain_outputs();
     let idx = match &harness.take_sent_to(9)[..] {
         [Record::Offer { attributes, .. }] => attributes.idx,

@@ -76,7 +76,7 @@ fn a_link_that_is_back_costs_only_what_has_changed_meanwhile() {
     harness.wait(ms(500));
     assert_eq!(advertised_to(&mut harness, 1), (vec![240], 1), "one distance, one that is new");
     // A link that is away again and again flaps: it is a last resort, and the table is sent over it later.
-    harness.router.neighbour_cost(harness.now, 2, 160);
+    harness.router.neighbour_cost(2, 160);
     harness.announce(1, 80, SEQ, 40, 1).unwrap();
     harness.announce(2, 80, SEQ, 40, 1).unwrap();
     harness.wait(ms(3_000));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::net::identity;
 use crate::address::Address;
 use crate::identity::Identity;
-use crate::route::{FibEntry, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
+use crate::route::{FibEntry, LinkProperties, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{Chain, LINKS, Record, RouteAttributes, SignedAnnounce, Update, advance, key_hash};
@@ -95,7 +95,11 @@ impl RouterHarness {
         };
         harness.router.add_origin(now, identity(0), 1000);
         for id in 1..=neighbours {
-            harness.router.neighbour_up(now, id, address(900 + id as usize), 40, 1400, true);
+            harness.router.neighbour_up(
+                now,
+                id,
+                LinkProperties::new(address(900 + id as usize), 40, 1400, true),
+            );
         }
         harness.wait(Duration::from_secs(5));
         harness.sent.clear();

@@ -237,7 +237,7 @@ fn an_evicted_destination_is_retracted_and_not_installed_again_before_all_know()
     assert_eq!(harness.advertised_to(2, 11).last().map(|advertised| advertised.1), Some(INFINITY));
     assert_eq!(harness.announce(2, 11, SEQ, 940, 3), Err(DropCause::DestinationLimit));
     harness.wait(Duration::from_secs(6));
-    harness.router.remove_origin(harness.now, &address(0));
+    harness.router.remove_origin(&address(0));
     harness.announce(2, 11, SEQ, 940, 3).unwrap();
     assert_eq!(harness.next(11), Some(2));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::harness::{RouterHarness, address, attributes, signed_announce};
 use super::net::{identity, ms};
-use crate::route::RouterOutput;
+use crate::route::{LinkProperties, RouterOutput};
 use crate::wire::route::{INFINITY, Record, SeqnoRequest};
 
 const SEQ: u64 = 5 << 32;
@@ -68,7 +68,7 @@ fn an_origin_that_restarted_without_state_is_sent_its_highest_announce() {
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.router.neighbour_down(harness.now, 1);
     harness.sent.clear();
-    harness.router.neighbour_up(harness.now, 9, address(7), 40, 1300, true);
+    harness.router.neighbour_up(harness.now, 9, LinkProperties::new(address(7), 40, 1300, true));
     harness.drain_outputs();
     assert_eq!(
         harness.take_sent_to(9)[0],
@@ -103,7 +103,7 @@ fn a_node_hosts_many_addresses_and_gives_them_up() {
     assert_eq!(harness.events, [RouterOutput::EpochUsed { address: address(5), epoch: 77 }]);
     assert_eq!(harness.advertised_to(2, 5).len(), 1);
     assert!(harness.router.routes(harness.now).is_empty(), "own addresses are not listed");
-    harness.router.remove_origin(harness.now, &address(5));
+    harness.router.remove_origin(&address(5));
     harness.drain_outputs();
     assert_eq!(harness.advertised_to(2, 5).last().map(|advertised| advertised.1), Some(INFINITY));
     // It moves to another node.
@@ -146,7 +146,7 @@ fn an_address_that_has_moved_away_is_reached_where_it_is_now() {
     }
     harness.receive(1, std::slice::from_ref(&elsewhere)).unwrap();
     harness.sent.clear();
-    harness.router.remove_origin(harness.now, &address(0));
+    harness.router.remove_origin(&address(0));
     harness.drain_outputs();
     assert!(
         harness.take_sent_to(1).contains(&Record::Want { idx: 3 }),
@@ -160,7 +160,7 @@ fn an_address_that_has_moved_away_is_reached_where_it_is_now() {
 fn an_idx_of_an_own_address_does_not_stand_for_the_destination_that_replaces_it() {
     let mut harness = RouterHarness::new(1);
     harness.receive(1, &[Record::Announce(signed_announce(0, 900 << 32), attributes(3, 40, 1))]).unwrap();
-    harness.router.remove_origin(harness.now, &address(0));
+    harness.router.remove_origin(&address(0));
     harness.wait(secs(5400 + 120));
     assert_eq!(harness.router.len(), 0);
     harness.announce(1, 8, SEQ, 40, 1).unwrap();

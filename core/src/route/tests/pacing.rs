@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::harness::{RouterHarness, address};
 use super::net::{identity, ms};
-use crate::route::RouterOutput;
+use crate::route::{LinkProperties, RouterOutput};
 use crate::time::Time;
 use crate::wire::route::{INFINITY, Record, SeqnoRequest, Update};
 
@@ -23,8 +23,8 @@ fn slow() -> RouterHarness {
     }
     harness.wait(secs(1800));
     harness.sent.clear();
-    harness.router.neighbour_rate(9, RATE);
-    harness.router.neighbour_up(harness.now, 9, address(909), 40, 1400, true);
+    let link = LinkProperties { rate: Some(RATE), ..LinkProperties::new(address(909), 40, 1400, true) };
+    harness.router.neighbour_up(harness.now, 9, link);
     harness.drain_outputs();
     harness
 }
@@ -110,8 +110,8 @@ fn seqs_raised_on_request_stay_within_the_share_of_renewals() {
     for number in 500..510 {
         harness.router.add_origin(harness.now, identity(number), 1000);
     }
-    harness.router.neighbour_rate(9, SLOW);
-    harness.router.neighbour_up(harness.now, 9, address(909), 40, 1400, true);
+    let link = LinkProperties { rate: Some(SLOW), ..LinkProperties::new(address(909), 40, 1400, true) };
+    harness.router.neighbour_up(harness.now, 9, link);
     harness.wait(secs(60));
     harness.sent.clear();
     let begin = harness.now;

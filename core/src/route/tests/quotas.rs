@@ -2,7 +2,7 @@
 
 use super::harness::{RouterHarness, address, attributes, signed_announce};
 use super::net::ms;
-use crate::route::{Location, NeighbourId, RouterConfig};
+use crate::route::{LinkProperties, Location, NeighbourId, RouterConfig};
 use crate::stats::DropCause;
 use crate::wire::route::{INFINITY, Record, Update};
 
@@ -13,7 +13,11 @@ fn unconfigured_neighbours_share_one_quota() {
     let config = RouterConfig { new_burst: 10, ..RouterConfig::default() };
     let mut harness = RouterHarness::with(0, config);
     for id in 1..=3 {
-        harness.router.neighbour_up(harness.now, id, address(900 + id as usize), 40, 1400, id == 3);
+        harness.router.neighbour_up(
+            harness.now,
+            id,
+            LinkProperties::new(address(900 + id as usize), 40, 1400, id == 3),
+        );
     }
     let refused = |harness: &mut RouterHarness, id, numbers: std::ops::Range<usize>| {
         numbers.filter(|number| harness.announce(id, *number, SEQ, 32, 1).is_err()).count()
@@ -35,7 +39,11 @@ fn a_neighbour_with_many_destinations_does_not_use_up_the_shared_quota() {
     let config = RouterConfig { new_burst: 10, ..RouterConfig::default() };
     let mut harness = RouterHarness::with(0, config);
     for id in 1..=3 {
-        harness.router.neighbour_up(harness.now, id, address(900 + id as usize), 40, 1400, false);
+        harness.router.neighbour_up(
+            harness.now,
+            id,
+            LinkProperties::new(address(900 + id as usize), 40, 1400, false),
+        );
     }
     let offer = |number: u32| Record::Offer {
         key_hash: u64::from(number),
@@ -95,10 +103,8 @@ fn a_neighbour_whose_updates_alternate_fills_no_memory_with_timers() {
 fn again(harness: &mut RouterHarness, id: NeighbourId, location: Option<Location>) {
     harness.router.neighbour_down(harness.now, id - 1);
     let number = if location.is_some() { 900 + id as usize } else { 900 };
-    if let Some(location) = location {
-        harness.router.neighbour_location(id, location);
-    }
-    harness.router.neighbour_up(harness.now, id, address(number), 40, 1400, location.is_none());
+    let link = LinkProperties::new(address(number), 40, 1400, location.is_none());
+    harness.router.neighbour_up(harness.now, id, LinkProperties { location, ..link });
     harness.drain_outputs();
 }
 
@@ -188,8 +194,9 @@ fn hosts_take_turns_regardless_of_their_number_of_identities() {
     let mut harness = RouterHarness::with(0, config);
     // Thirty neighbours on one host, and one on another.
     for id in 1..=31 {
-        harness.router.neighbour_location(id, Location { host: u64::from(id == 31), network: 9 });
-        harness.router.neighbour_up(harness.now, id, address(900 + id as usize), 40, 1400, false);
+        let link = LinkProperties::new(address(900 + id as usize), 40, 1400, false);
+        let location = Some(Location { host: u64::from(id == 31), network: 9 });
+        harness.router.neighbour_up(harness.now, id, LinkProperties { location, ..link });
     }
     let offer = |number: u32| Record::Offer {
         key_hash: u64::from(number),

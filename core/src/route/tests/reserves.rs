@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::harness::{RouterHarness, address, attributes, chain, signed_announce};
 use super::net::ms;
-use crate::route::{Location, NeighbourId};
+use crate::route::{LinkProperties, Location, NeighbourId};
 use crate::stats::DropCause;
 use crate::wire::route::{INFINITY, Record, SignedAnnounce, Update, key_hash};
 
@@ -24,8 +24,9 @@ fn proved(destination: usize, metric: u16, hops: u8) -> Record {
 
 /// A stranger on this host, in the network of all others.
 fn stranger(harness: &mut RouterHarness, id: NeighbourId, host: u64) {
-    harness.router.neighbour_location(id, Location { host, network: 9 });
-    harness.router.neighbour_up(harness.now, id, address(900 + id as usize), 40, 1400, false);
+    let link = LinkProperties::new(address(900 + id as usize), 40, 1400, false);
+    let location = Some(Location { host, network: 9 });
+    harness.router.neighbour_up(harness.now, id, LinkProperties { location, ..link });
     harness.drain_outputs();
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::harness::{RouterHarness, address, attributes, signed_announce};
 use super::net::ms;
-use crate::route::FibEntry;
+use crate::route::{FibEntry, LinkProperties};
 use crate::stats::DropCause;
 use crate::types::RouteState;
 use crate::wire::route::{INFINITY, Record, Update, key_hash};
@@ -230,7 +230,7 @@ fn lifetimes_are_counted_down_hop_by_hop() {
     harness.receive(1, std::slice::from_ref(&old)).unwrap();
     harness.wait(secs(10));
     harness.sent.clear();
-    harness.router.neighbour_up(harness.now, 9, address(909), 40, 1300, true);
+    harness.router.neighbour_up(harness.now, 9, LinkProperties::new(address(909), 40, 1300, true));
     harness.drain_outputs();
     let left = harness.take_sent_to(9).into_iter().find_map(|record| match record {
         Record::Offer { key_hash: hash, attributes, .. } if hash == key_hash(&address(7)) => {
@@ -283,7 +283,7 @@ fn a_neighbour_with_the_announce_gets_an_offer_and_one_without_it_requests_it() 
     // A neighbour that requests it is sent it.
     harness.wait(secs(10));
     harness.sent.clear();
-    harness.router.neighbour_up(harness.now, 9, address(909), 40, 1300, true);
+    harness.router.neighbour_up(harness.now, 9, LinkProperties::new(address(909), 40, 1300, true));
     harness.drain_outputs();
     let advertised = harness.take_sent_to(9);
     assert!(advertised.iter().all(|record| matches!(record, Record::Offer { .. })));
@@ -343,10 +343,10 @@ fn small_changes_of_cost_are_not_advertised() {
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(secs(1));
     harness.sent.clear();
-    harness.router.neighbour_cost(harness.now, 1, 44);
+    harness.router.neighbour_cost(1, 44);
     harness.wait(secs(1));
     assert!(harness.sent.is_empty());
-    harness.router.neighbour_cost(harness.now, 1, 45);
+    harness.router.neighbour_cost(1, 45);
     harness.wait(secs(1));
     assert_eq!(harness.advertised_to(2, 7), [], "the idx was given before");
     assert!(harness.take_sent_to(2).contains(&Record::Update(Update {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::harness::{RouterHarness, address};
 use super::net::{assert_reachable, ms, pick, seeded, settled};
+use crate::route::LinkProperties;
 use crate::sim::topology;
 use crate::types::RouteState;
 
@@ -17,7 +18,7 @@ fn secs(seconds: u64) -> Duration {
 fn two_ways() -> RouterHarness {
     let mut harness = RouterHarness::new(3);
     // The second is as near to the destination but behind a costly link, so that it is feasible.
-    harness.router.neighbour_cost(harness.now, 2, 160);
+    harness.router.neighbour_cost(2, 160);
     for number in [7, 8] {
         harness.announce(1, number, SEQ, 40, 1).unwrap();
         harness.announce(2, number, SEQ, 40, 1).unwrap();
@@ -139,7 +140,7 @@ fn losses_of_a_failing_link_do_not_count_for_its_neighbour_and_scores_are_bounde
     harness.score(7, 1, 0, 16);
     harness.wait(secs(5));
     harness.router.neighbour_down(harness.now, 1);
-    harness.router.neighbour_up(harness.now, 9, address(901), 40, 1400, true);
+    harness.router.neighbour_up(harness.now, 9, LinkProperties::new(address(901), 40, 1400, true));
     harness.drain_outputs();
     harness.announce(9, 7, SEQ + 2, 40, 1).unwrap();
     harness.announce(2, 7, SEQ + 2, 40, 1).unwrap();

@@ -83,7 +83,7 @@ fn a_much_better_infeasible_route_causes_a_request_after_two_seconds() {
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(ms(20));
     harness.announce(2, 7, SEQ, 100, 2).unwrap();
-    harness.router.neighbour_cost(harness.now, 1, 1000);
+    harness.router.neighbour_cost(1, 1000);
     harness.sent.clear();
     harness.wait(ms(1_900));
     let asks = |record: &Record| matches!(record, Record::SeqnoRequest(_));
@@ -101,7 +101,7 @@ fn a_slightly_better_infeasible_route_causes_a_request_after_ten_seconds_and_is_
     harness.announce(1, 7, SEQ, 40, 1).unwrap();
     harness.wait(ms(20));
     harness.announce(2, 7, SEQ, 100, 2).unwrap();
-    harness.router.neighbour_cost(harness.now, 1, 110);
+    harness.router.neighbour_cost(1, 110);
     harness.sent.clear();
     harness.wait(ms(9_900));
     let asks = |record: &Record| matches!(record, Record::SeqnoRequest(_));
@@ -128,7 +128,7 @@ fn requests_with_a_small_gain_are_sent_one_every_four_seconds() {
     for number in 100..200 {
         harness.announce(2, number, SEQ, 100, 2).unwrap();
     }
-    harness.router.neighbour_cost(harness.now, 1, 110);
+    harness.router.neighbour_cost(1, 110);
     harness.sent.clear();
     let asked = |harness: &mut RouterHarness| {
         harness.take_sent_to(2).iter().filter(|record| matches!(record, Record::SeqnoRequest(_))).count()
@@ -139,7 +139,7 @@ fn requests_with_a_small_gain_are_sent_one_every_four_seconds() {
     let later = asked(&mut harness);
     assert!((13..=16).contains(&later), "{later}");
     // A much better route has no such bound.
-    harness.router.neighbour_cost(harness.now, 1, 500);
+    harness.router.neighbour_cost(1, 500);
     harness.wait(secs(11));
     assert!(asked(&mut harness) >= 100);
 }

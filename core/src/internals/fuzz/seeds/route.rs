@@ -10,7 +10,7 @@ use super::super::control::{
 };
 use super::super::seed::Seed;
 use crate::fixtures::script::ScriptWriter;
-use crate::route::{NeighbourId, Router, RouterOutput};
+use crate::route::{LinkProperties, NeighbourId, Router, RouterOutput};
 use crate::time::Time;
 
 /// The links of a small mesh. The target's router is number 0 with the neighbours 1 and 2; both of these have links to 3 and 4.
@@ -78,9 +78,10 @@ fn heard() -> (Vec<u8>, Vec<Vec<u8>>) {
             let up = (round == 0 && link != 4) || (round == 10 && link == 4) || (round == 40 && link == 3);
             let ids = [2 * link as NeighbourId, 2 * link as NeighbourId + 1];
             if up {
-                let cost = 40 + 3 * link as u16;
-                routers[a].neighbour_up(now, ids[0], identity(b).address(), cost, 1200, true);
-                routers[b].neighbour_up(now, ids[1], identity(a).address(), cost, 1200, true);
+                let to =
+                    |peer| LinkProperties::new(identity(peer).address(), 40 + 3 * link as u16, 1200, true);
+                routers[a].neighbour_up(now, ids[0], to(b));
+                routers[b].neighbour_up(now, ids[1], to(a));
                 names.insert((a, ids[0]), (b, ids[1]));
                 names.insert((b, ids[1]), (a, ids[0]));
             }
