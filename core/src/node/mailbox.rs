@@ -26,7 +26,10 @@ use receipts::MailboxReceipts;
 pub(crate) use receipts::{MessageRanges, PendingLocalReceipt};
 
 mod cleanup;
+pub(crate) mod delivery;
 mod receipts;
+#[cfg(test)]
+mod tests;
 
 /// The node has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +56,7 @@ struct SenderInbox {
     address: Address,
     /// Whether its token is in the queue.
     has_token: AtomicBool,
-    /// Whether messages wait outside for room in this inbox.
+    /// Whether messages wait outside for room in this inbox. It changes with [`SenderInboxes::stalled`], under that lock.
     stalled: AtomicBool,
 }
 
@@ -104,19 +107,28 @@ struct MailboxState {
 #[derive(Default)]
 struct SenderInboxes {
     by_address: BTreeMap<Address, Arc<SenderInbox>>,
+    /// The senders whose messages wait for room. A message that is taken looks at these alone: any node can make this one
+    /// allocate an inbox, and a look at all of them for each message would multiply its cost.
+    stalled: BTreeSet<Address>,
     /// Whether the mailbox is closed. A sender that is added later gets a closed inbox, so that nothing waits there for
     /// ever.
     closed: bool,
 }
 
-impl MailboxState {
-    fn has_room(&self, sender: &SenderInbox, more: usize, bytes: usize) -> bool {
-        let has = sender.inbox.bytes();
-        let used = usize::try_from(self.bytes.load(SeqCst)).unwrap_or(0);
-        let share = (BYTES.saturating_sub(used) / 2).max(BYTES_IN_ANY_CASE);
-        sender.inbox.len().saturating_add(more) < self.per_sender
-            && has < BYTES_PER_SENDER
-            && has.saturating_add(bytes) <= share
+impl SenderInboxes {
+    /// Ends the wait of this sender for room. Returns it if it waited.
+    fn resume(&mut self, sender: &SenderInbox) -> BTreeSet<Address> {
+        sender.stalled.store(false, SeqCst);
+        self.stalled.take(&sender.address).into_iter().collect()
+    }
+
+    /// Ends the waits of all senders for room.
+    fn resume_all(&mut self) -> BTreeSet<Address> {
+        let stalled = std::mem::take(&mut self.stalled);
+        for sender in stalled.iter().filter_map(|address| self.by_address.get(address)) {
+            sender.stalled.store(false, SeqCst);
+        }
+        stalled
     }
 }
 
@@ -176,19 +188,6 @@ impl Mailbox {
         senders.by_address.get(address).cloned()
     }
 
-    /// Whether the inbox of this sender, which may hold `most` messages, has room for one of `bytes` bytes besides
-    /// `more` that are about to be put there.
-    pub(crate) fn has_room(&self, from: &Address, most: usize, more: usize, bytes: usize) -> bool {
-        let sender = self.sender(from);
-        sender.inbox.len().saturating_add(more) < most && self.shared.has_room(&sender, more, bytes)
-    }
-
-    /// Requests one report of when messages are taken from the full inbox of this sender. Returns whether that was
-    /// requested before and nothing was taken since.
-    pub(crate) fn report_room(&self, from: &Address) -> bool {
-        self.sender(from).stalled.swap(true, SeqCst)
-    }
-
     /// Whether no message of this sender waits.
     pub(crate) fn is_empty_from(&self, from: &Address) -> bool {
         self.existing_sender(from).is_none_or(|sender| sender.inbox.is_empty())
@@ -198,18 +197,6 @@ impl Mailbox {
     pub(crate) fn unread(&self) -> u64 {
         let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
         senders.by_address.values().map(|sender| sender.inbox.len() as u64).sum()
-    }
-
-    /// Puts messages of one sender into its inbox, as far as there is room: those that are left found none.
-    pub(crate) fn push_batch(&self, from: &Address, messages: &mut Vec<Message>) {
-        let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
-        let sender = self.sender(from);
-        let mut boxed: Vec<_> = messages.drain(..).map(StoredMessage::new).collect();
-        // A closed inbox takes nothing.
-        let _ = sender.inbox.try_push_batch(&mut boxed);
-        messages.extend(boxed.into_iter().map(|kept| kept.message(*from, self.shared.address)));
-        let left: usize = messages.iter().map(|message| message.body.len()).sum();
-        self.pushed(sender, bytes.saturating_sub(left));
     }
 
     /// Counts so many bytes that are in the inbox of `sender` now, and lists it.
@@ -265,35 +252,11 @@ impl Mailbox {
     /// # Errors
     /// [`Stopped`] when the node is stopped and nothing is left.
     pub async fn recv(&self) -> Result<Message, Stopped> {
-        let message = self.fetch().await?;
-        self.mark_taken([&message]);
-        Ok(message)
-    }
-
-    /// As [`Mailbox::recv`], but the message counts as taken only from [`Mailbox::mark_taken`] on.
-    async fn fetch(&self) -> Result<Message, Stopped> {
         loop {
-            // There is no await between taking the token and the message, so that a dropped future cannot lose the
-            // token.
-            let token = self.shared.tokens.recv().await.map_err(|_| Stopped)?;
-            if let Some(message) = self.take(token) {
+            if let Some(message) = self.recv_batch(1).await?.pop() {
                 return Ok(message);
             }
         }
-    }
-
-    /// Takes one message of the sender whose token was taken.
-    fn take(&self, token: Arc<SenderInbox>) -> Option<Message> {
-        // The mark is cleared before the inbox is read, so that a message that is put there after the read queues the
-        // token again.
-        token.has_token.store(false, SeqCst);
-        let message = token.inbox.try_recv().ok();
-        let message = message.map(|kept| kept.message(token.address, self.shared.address));
-        self.on_taken(&token, message.as_ref());
-        if !token.inbox.is_empty() {
-            self.queue_token(token);
-        }
-        message
     }
 
     /// The next messages from any sender: waits for one, then takes up to `limit` of those that are there.
@@ -308,12 +271,33 @@ impl Mailbox {
 
     /// As [`Mailbox::recv_batch`], but the messages count as taken only from [`Mailbox::mark_taken`] on.
     pub(crate) async fn fetch_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
-        let mut batch = vec![self.fetch().await?];
-        while batch.len() < limit {
-            let Ok(token) = self.shared.tokens.try_recv() else { break };
-            batch.extend(self.take(token));
+        let (tokens, mut batch) = (&self.shared.tokens, Vec::new());
+        while batch.is_empty() {
+            // There is no await between taking a token and its messages, so that a dropped future cannot lose the token.
+            self.take(tokens.recv().await.map_err(|_| Stopped)?, limit.max(1), &mut batch);
+            while batch.len() < limit
+                && let Ok(token) = tokens.try_recv()
+            {
+                self.take(token, limit.saturating_sub(batch.len()), &mut batch);
+            }
         }
         Ok(batch)
+    }
+
+    /// Takes one message of the sender whose token was taken, or up to `most` while no other sender waits for its turn.
+    fn take(&self, token: Arc<SenderInbox>, most: usize, batch: &mut Vec<Message>) {
+        // The mark is cleared before the inbox is read, so that a message that is put there after the read queues the
+        // token again.
+        token.has_token.store(false, SeqCst);
+        let mut taken = Vec::new();
+        let most = if self.shared.tokens.is_empty() { most } else { 1 };
+        // The inbox is empty when another call has taken all of it.
+        let _ = token.inbox.try_recv_batch(&mut taken, most);
+        self.on_taken(&token, taken.iter().map(|message| message.body.len()).sum());
+        batch.extend(taken.into_iter().map(|kept| kept.message(token.address, self.shared.address)));
+        if !token.inbox.is_empty() {
+            self.queue_token(token);
+        }
     }
 
     /// The next message from `peer`. It wakes as soon as the message is written.
@@ -331,30 +315,32 @@ impl Mailbox {
         let sender = self.sender(peer);
         let kept = sender.inbox.recv().await.map_err(|_| Stopped)?;
         let message = kept.message(sender.address, self.shared.address);
-        self.on_taken(&sender, Some(&message));
+        self.on_taken(&sender, message.body.len());
         Ok(message)
     }
 
-    /// Reports the room that a taken message has made: to its sender's conversation, and after [`NOTABLE`] bytes to all
-    /// that wait, since they share the bytes of the mailbox.
-    fn on_taken(&self, sender: &SenderInbox, message: Option<&Message>) {
+    /// Reports the room that taken messages of `bytes` bytes have made: to their sender's conversation, and after
+    /// [`NOTABLE`] bytes to all that wait, since they share the bytes of the mailbox.
+    fn on_taken(&self, sender: &SenderInbox, bytes: usize) {
         let shared = &self.shared;
-        let taken = message.map_or(0, |message| message.body.len());
-        let left = shared.bytes.fetch_sub(taken.cast_signed(), SeqCst).wrapping_sub(taken.cast_signed());
-        let freed = shared.freed.fetch_add(taken, SeqCst) + taken;
-        if sender.stalled.load(SeqCst) && shared.has_room(sender, 0, 0) && sender.stalled.swap(false, SeqCst)
-        {
-            shared.mailbox_changes.write().insert((shared.address, sender.address));
+        let left = shared.bytes.fetch_sub(bytes.cast_signed(), SeqCst).wrapping_sub(bytes.cast_signed());
+        let freed = shared.freed.fetch_add(bytes, SeqCst) + bytes;
+        let for_all = bytes > 0 && (freed >= NOTABLE || left <= 0);
+        if !for_all && !sender.stalled.load(SeqCst) {
+            return;
         }
-        if taken > 0 && (freed >= NOTABLE || left <= 0) {
+        let mut senders = shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let resumed = match for_all {
+            true => senders.resume_all(),
+            false if shared.room(sender, usize::MAX).fits(0, 0) => senders.resume(sender),
+            false => return,
+        };
+        drop(senders);
+        if for_all {
             shared.freed.store(0, SeqCst);
-            let senders: Vec<_> = {
-                let senders = shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-                senders.by_address.values().filter(|sender| sender.stalled.load(SeqCst)).cloned().collect()
-            };
-            for sender in senders.iter().filter(|sender| sender.stalled.swap(false, SeqCst)) {
-                shared.mailbox_changes.write().insert((shared.address, sender.address));
-            }
+        }
+        if !resumed.is_empty() {
+            shared.mailbox_changes.write().extend(resumed.into_iter().map(|sender| (shared.address, sender)));
         }
     }
 

@@ -1,6 +1,9 @@
 //! A conversation at work: received messages go into the mailbox, queued messages into packets.
 
+use std::cell::OnceCell;
+
 use super::*;
+use crate::node::mailbox::delivery::InboxDelivery;
 
 /// Messages in the mailbox from a sender that has not proved yet that it receives packets at its address. A message
 /// there occupies some 150 bytes beside its body, and four in the packet that brought it, so messages of an invented
@@ -72,6 +75,9 @@ impl ConversationEntry {
     /// so, so that the order is kept; no lock is held while the application is woken.
     pub(super) fn deliver(&self, shared: &NodeState) {
         let Some(mailbox) = read(&shared.mailboxes).get(self.local()).cloned() else { return };
+        // Looked up for the first message: most packets bring none.
+        let delivery = OnceCell::new();
+        let inbox = || delivery.get_or_init(|| mailbox.delivery(self.peer()));
         loop {
             let mut batch = Vec::new();
             {
@@ -80,7 +86,9 @@ impl ConversationEntry {
                     // The thread that delivers looks again before it ends.
                     return;
                 }
-                self.collect(&mailbox, &mut state, &mut batch);
+                if !state.held.is_empty() || state.conversation.has_message() {
+                    Self::collect(inbox(), &mut state, &mut batch);
+                }
                 shared.conversations.budget.charge(&mut state);
                 if batch.is_empty() {
                     state.delivering = false;
@@ -89,9 +97,12 @@ impl ConversationEntry {
             }
             let mut delivering = DeliveryBatch { entry: self, batch };
             let batch = &mut delivering.batch;
-            let events: Vec<_> = batch.iter().map(received).collect();
+            let events: Vec<_> = match shared.event_bus.has_subscriber() {
+                true => batch.iter().map(received).collect(),
+                false => Vec::new(),
+            };
             let count = batch.len();
-            mailbox.push_batch(self.peer(), batch);
+            inbox().push_batch(batch);
             let arrived = count - batch.len();
             shared.stats.count(Counter::MessagesReceived, arrived as u64);
             events.into_iter().take(arrived).for_each(|event| shared.publish(event));
@@ -100,29 +111,29 @@ impl ConversationEntry {
             drop(delivering);
             // A message may have been taken just before the report was requested. Then the delivery is tried once more,
             // or else nothing would wake it.
-            if is_refused && mailbox.report_room(self.peer()) && arrived == 0 {
+            if is_refused && inbox().report_room() && arrived == 0 {
                 return;
             }
         }
     }
 
-    /// Takes the messages for which the mailbox has room.
-    fn collect(&self, mailbox: &Mailbox, state: &mut EntryState, batch: &mut Vec<Message>) {
+    /// Takes the messages for which the inbox has room.
+    fn collect(inbox: &InboxDelivery<'_>, state: &mut EntryState, batch: &mut Vec<Message>) {
         let most = if state.conversation.is_proven() { usize::MAX } else { UNPROVEN_MESSAGES };
-        let mut bytes = 0;
+        let (now, mut room, mut bytes) = (Timestamp::now(), inbox.room(most), 0);
         while batch.len() < PORTION {
             let next = state.held.front().map(|message| message.body.len());
             let Some(next) = next.or_else(|| state.conversation.next_bytes()) else { return };
-            if !mailbox.has_room(self.peer(), most, batch.len(), bytes + next) {
-                mailbox.report_room(self.peer());
+            if !room.fits(batch.len(), bytes + next) {
+                inbox.report_room();
                 // Room may have been made between the two statements above.
-                if !mailbox.has_room(self.peer(), most, batch.len(), bytes + next) {
+                room = inbox.room(most);
+                if !room.fits(batch.len(), bytes + next) {
                     return;
                 }
             }
             let held = state.held.pop_front();
-            let next_message = || state.conversation.next_message(Timestamp::now());
-            let Some(message) = held.or_else(next_message) else { return };
+            let Some(message) = held.or_else(|| state.conversation.next_message(now)) else { return };
             bytes += next;
             batch.push(message);
         }

@@ -299,7 +299,9 @@ fn a_panic_of_an_application_loses_no_message_on_any_way_into_the_mailbox() {
     let ways: [WayIn; 4] = [
         ("at once", |mailbox, message| _ = mailbox.push(message)),
         ("after a wait", |mailbox, message| _ = mailbox.push_wait(message).now_or_never()),
-        ("in a batch", |mailbox, message| mailbox.push_batch(&message.from.clone(), &mut vec![message])),
+        ("in a batch", |mailbox, message| {
+            mailbox.delivery(&message.from.clone()).push_batch(&mut vec![message])
+        }),
         ("given back", |mailbox, message| mailbox.unrecv(message)),
     ];
     for (way, push) in ways {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, PoisonError};
 
-use super::Mailbox;
+use super::{Mailbox, SenderInboxes};
 use crate::address::Address;
 
 /// Removed senders after which the queue is searched for their tokens. Each search visits all tokens, so it is not done
@@ -15,9 +15,11 @@ impl Mailbox {
     /// that caller may wait on it.
     pub(crate) fn forget(&self, in_use: impl Fn(&Address) -> bool) {
         let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        senders.by_address.retain(|address, sender| {
+        let SenderInboxes { by_address, stalled, .. } = &mut *senders;
+        by_address.retain(|address, sender| {
             in_use(address) || Arc::strong_count(sender) > 1 || !sender.inbox.is_empty()
         });
+        stalled.retain(|address| by_address.contains_key(address));
     }
 
     /// Removes a sender with its messages if there are exactly `count` of them. Otherwise returns `false` and removes
@@ -33,6 +35,7 @@ impl Mailbox {
         }
         let _ = sender.inbox.try_recv_batch(&mut dropped, usize::MAX);
         senders.by_address.remove(from);
+        senders.stalled.remove(from);
         drop(senders);
         let bytes: usize = dropped.iter().map(|message| message.body.len()).sum();
         shared.bytes.fetch_sub(bytes.cast_signed(), SeqCst);

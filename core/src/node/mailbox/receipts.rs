@@ -83,12 +83,17 @@ impl Mailbox {
         let mut fresh = Vec::new();
         {
             let mut receipts = self.receipts();
-            for message in messages {
-                let taken = receipts.taken.entry(message.from).or_default();
+            let mut messages = messages.into_iter().peekable();
+            while let Some(first) = messages.next() {
+                let taken = receipts.taken.entry(first.from).or_default();
                 if taken.is_empty() {
-                    fresh.push((self.shared.address, message.from));
+                    fresh.push((self.shared.address, first.from));
                 }
-                take(taken, number(&message.id));
+                take(taken, number(&first.id));
+                // Messages of one sender mostly come together, and need one look-up.
+                while let Some(message) = messages.next_if(|message| message.from == first.from) {
+                    take(taken, number(&message.id));
+                }
             }
         }
         // For the other senders the task has been woken already.
