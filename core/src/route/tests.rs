@@ -1,14 +1,11 @@
-//! Tests of the router: alone, and many of them under a virtual clock.
+//! Tests of a router alone. Those of many routers under a virtual clock are in the simulator.
 
 mod anchors;
 mod away;
-mod faults;
 mod harness;
 mod hostile;
-mod net;
 mod origins;
 mod pacing;
-mod property;
 mod quotas;
 mod reserves;
 mod rules;

@@ -1,4 +1,9 @@
-//! Tests of the simulator itself: its verdicts are right, and its runs can be repeated.
+//! Tests of the simulator itself, whose verdicts are right and whose runs can be repeated, and of many routers on it.
+
+mod faults;
+mod mesh;
+mod property;
+mod rules;
 
 use std::time::Duration;
 

@@ -1,10 +1,7 @@
 //! Hop anchors: no node can claim fewer hops than were proved to it, because a chain value cannot be inverted.
 
-use super::harness::{RouterHarness, address, attributes, chain, signed_announce};
-use super::net::{identity, ms, network};
+use super::harness::{RouterHarness, address, attributes, chain, identity, ms, signed_announce};
 use crate::route::LinkProperties;
-use crate::sim::net::Net;
-use crate::sim::topology;
 use crate::stats::DropCause;
 use crate::wire::route::{
     Chain, LINKS, Record, RouteAttributes, SignedAnnounce, Update, advance, key_hash, leads_to,
@@ -128,19 +125,6 @@ fn an_origin_anchors_each_seq_and_gives_its_neighbours_the_first_chain_value() {
     assert!(leads_to(&announce.dst, announce.seq, (0, attributes.chain), &announce.anchor));
     assert_ne!(attributes.chain, identity(0).chain_seed(announce.seq - 1));
     assert_eq!(advance(&announce.dst, announce.seq, attributes.chain, LINKS), announce.anchor);
-}
-
-#[test]
-fn in_a_line_no_node_beyond_sixty_four_links_is_known() {
-    let mut net = network(68, &topology::line(68), 1);
-    net.run(ms(3_000));
-    let fib = |net: &Net, to: usize| {
-        let routes = net.nodes[0].router.routes(net.now);
-        routes.iter().find(|route| route.destination == address(to)).map(|route| route.hops)
-    };
-    assert_eq!(fib(&net, 64), Some(64));
-    assert_eq!(fib(&net, 65), None);
-    assert_eq!(net.drops(), 0);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Links that are away for a moment: routes advertised over them are still valid when they are back.
 
-use super::harness::RouterHarness;
-use super::net::ms;
+use super::harness::{RouterHarness, ms};
 use crate::types::RouteState;
 use crate::wire::route::{INFINITY, Record};
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::net::identity;
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::route::{FibEntry, LinkProperties, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob};
@@ -22,6 +21,17 @@ pub(super) struct RouterHarness {
     pub(super) events: Vec<RouterOutput>,
     /// The verification jobs, if the test runs them itself.
     pub(super) jobs: Option<Vec<VerifyJob>>,
+}
+
+/// The identity with this number.
+pub(super) fn identity(number: usize) -> Identity {
+    let mut seed = [0x5a; 32];
+    seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
+    Identity::from_seed(&seed)
+}
+
+pub(super) const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
 }
 
 pub(super) fn address(number: usize) -> Address {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::harness::{RouterHarness, address, attributes, signed_announce};
-use super::net::{identity, ms};
+use super::harness::{RouterHarness, address, attributes, identity, ms, signed_announce};
 use crate::route::{LinkProperties, RouterOutput};
 use crate::wire::route::{INFINITY, Record, SeqnoRequest};
 

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::harness::{RouterHarness, address};
-use super::net::{identity, ms};
+use super::harness::{RouterHarness, address, identity, ms};
 use crate::route::{LinkProperties, RouterOutput};
 use crate::time::Time;
 use crate::wire::route::{INFINITY, Record, SeqnoRequest, Update};

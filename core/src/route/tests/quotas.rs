@@ -1,7 +1,6 @@
 //! Quotas of new destinations, signatures and proofs: they are bounded, and no neighbour uses up another's.
 
-use super::harness::{RouterHarness, address, attributes, signed_announce};
-use super::net::ms;
+use super::harness::{RouterHarness, address, attributes, ms, signed_announce};
 use crate::route::{LinkProperties, Location, NeighbourId, RouterConfig};
 use crate::stats::DropCause;
 use crate::wire::route::{INFINITY, Record, Update};

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::harness::{RouterHarness, address, attributes, chain, signed_announce};
-use super::net::ms;
+use super::harness::{RouterHarness, address, attributes, chain, ms, signed_announce};
 use crate::route::{LinkProperties, Location, NeighbourId};
 use crate::stats::DropCause;
 use crate::wire::route::{INFINITY, Record, SignedAnnounce, Update, key_hash};

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::harness::{RouterHarness, address, attributes, signed_announce};
-use super::net::ms;
+use super::harness::{RouterHarness, address, attributes, ms, signed_announce};
 use crate::route::{FibEntry, LinkProperties};
 use crate::stats::DropCause;
 use crate::types::RouteState;

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::harness::{RouterHarness, address};
-use super::net::{assert_reachable, ms, pick, seeded, settled};
+use super::harness::{RouterHarness, address, ms};
 use crate::route::LinkProperties;
-use crate::sim::topology;
 use crate::types::RouteState;
 
 const SEQ: u64 = 5 << 32;
@@ -160,28 +158,4 @@ fn losses_of_a_failing_link_do_not_count_for_its_neighbour_and_scores_are_bounde
     assert!(memory < 10 && harness.router.scores.len() <= 1024);
     harness.wait(secs(3600));
     assert!(harness.router.scores.is_empty());
-}
-
-#[test]
-fn scores_never_cause_a_loop() {
-    for seed in 0..6 {
-        let mut random = seeded(seed + 70);
-        let links = topology::geometric(25, 4.0, &mut random).links;
-        let mut net = settled(25, &links, seed);
-        net.reach.thorough = true;
-        for _ in 0..200 {
-            let node = pick(&mut random, 25);
-            let to = net.addresses[pick(&mut random, 25)];
-            let over: Vec<_> = net.neighbours_of(node);
-            let over = over[pick(&mut random, over.len())];
-            net.with(node, |router, now| router.score(now, &to, over, 0, 16));
-            if pick(&mut random, 4) == 0 {
-                let link = pick(&mut random, links.len());
-                net.set_cost(link, 32 + u16::try_from(pick(&mut random, 900)).unwrap());
-            }
-            net.run(ms(100));
-        }
-        assert_reachable(&mut net);
-        assert_eq!(net.drops(), 0);
-    }
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::harness::{RouterHarness, address, signed_announce};
-use super::net::ms;
+use super::harness::{RouterHarness, address, ms, signed_announce};
 use crate::wire::route::{INFINITY, Record, SeqnoRequest};
 
 const SEQ: u64 = 5 << 32;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::harness::{RouterHarness, address, announce_by, attributes, bytes_of, chain, signed_announce};
-use super::net::{identity, ms};
+use super::harness::{
+    RouterHarness, address, announce_by, attributes, bytes_of, chain, identity, ms, signed_announce,
+};
 use crate::identity::Identity;
 use crate::route::{RouterConfig, RouterOutput};
 use crate::stats::DropCause;

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::net::{assert_reachable, ms, network, pick, seeded, settled};
+use super::mesh::{assert_reachable, network, settled};
+use super::ms;
 use crate::sim::Topology;
 use crate::sim::net::Net;
+use crate::sim::random::{pick, seeded};
 use crate::sim::topology::{self, Links};
 
 /// The 95th percentile.

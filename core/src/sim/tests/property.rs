@@ -6,7 +6,8 @@
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use super::net::{ms, verifying as net_of};
+use super::mesh::verifying as net_of;
+use super::ms;
 use crate::sim::net::Net;
 use crate::sim::topology::Links;
 

@@ -1,17 +1,11 @@
-//! The simulated network as the tests of the router use it. A violated invariant ends the test and names the seed.
-
-use crate::sim::net::Net;
-use crate::sim::topology::{Graph, Links};
-use crate::sim::{Config, Fidelity};
-
-pub(super) use crate::sim::net::identity;
-pub(super) use crate::sim::random::{pick, seeded};
+//! The simulated network as the tests of many routers use it. A violated invariant ends the test and names the seed.
 
 use std::time::Duration;
 
-pub(super) const fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
+use super::ms;
+use crate::sim::net::Net;
+use crate::sim::topology::{Graph, Links};
+use crate::sim::{Config, Fidelity};
 
 /// Nodes with their links, all of which come up at the beginning.
 pub(super) fn network(nodes: usize, links: &Links, seed: u64) -> Net {
