@@ -64,10 +64,12 @@ pub mod address;
 #[doc(hidden)]
 pub mod atomic_file;
 mod egress;
+mod endpoint;
 #[cfg(feature = "internals")]
 mod fixtures;
 mod hash;
 pub mod identity;
+mod impairment;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;

@@ -70,7 +70,7 @@ pub(crate) use seed::fresh_seed;
 
 use zeroize::Zeroizing;
 
-use crate::netmod::Endpoint;
+use crate::endpoint::Endpoint;
 
 /// A path to a neighbour: a netmod and one of its endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,9 +87,9 @@ pub(crate) struct Path {
 /// as it likes but few addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Source {
-    /// [`Netmod::host_key`](crate::netmod::Netmod::host_key) of the endpoint.
+    /// `Netmod::host_key` of the endpoint.
     pub host: u64,
-    /// [`Netmod::quota_key`](crate::netmod::Netmod::quota_key) of the endpoint.
+    /// `Netmod::quota_key` of the endpoint.
     pub group: u64,
 }
 

@@ -16,10 +16,9 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
-mod endpoint;
 pub mod mem;
 
-pub use endpoint::Endpoint;
+pub use crate::endpoint::{Endpoint, Heard, MIN_MTU};
 
 /// The properties of a medium. They may change when the netmod is opened again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +34,6 @@ pub struct Properties {
     /// costs 32): 0 for a medium as good as a cable, more for a slow or costly one.
     pub cost: u16,
 }
-
-/// The shortest MTU that a netmod may have, in bytes, because a handshake message has to fit.
-pub const MIN_MTU: usize = 512;
 
 /// Frames for one endpoint in one buffer: each `size` bytes long but the last, which may be shorter.
 #[derive(Clone, Copy, Debug)]
@@ -69,15 +65,6 @@ pub struct Arrival {
     pub bytes: BytesMut,
     /// The length of each frame but the last, in bytes; not 0.
     pub size: usize,
-}
-
-/// An announcement of a node that can be dialled. It is a hint only, because it is not authenticated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// The endpoint to dial.
-    pub endpoint: Endpoint,
-    /// A random number that the node drew when it started. It is the same on every path to the node.
-    pub instance: u64,
 }
 
 /// The result of one call of [`Netmod::recv`]. The node passes the same one each time, emptied, to reuse its memory.

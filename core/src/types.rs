@@ -2,14 +2,16 @@
 
 mod event;
 mod message;
+mod outgoing;
 mod peer;
 mod route;
+mod states;
 mod status;
 
 pub use event::Event;
-pub use message::{
-    Body, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, Receipt, SendError, Timestamp,
-};
-pub use peer::{Dialled, Peer, PeerState, RemovedPeer};
-pub use route::{Hop, PingError, Pong, Route, RouteState};
-pub use status::{Health, Level, NetmodState, NetmodStatus, Status, Unfinished, Waiting};
+pub use message::{Body, MAX_MESSAGE, Message, MessageId, Protection, Timestamp, Waiting};
+pub use outgoing::{Outgoing, Receipt, SendError};
+pub use peer::{Dialled, Peer};
+pub use route::{Hop, PingError, Pong, Route};
+pub use states::{PeerState, RemovedPeer, RouteState};
+pub use status::{Health, Level, NetmodState, NetmodStatus, Status, Unfinished};

@@ -83,6 +83,7 @@ use crate::wait_list;
 mod deferred;
 mod error;
 mod futures;
+mod limits;
 mod state;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -90,20 +91,10 @@ mod tests;
 pub use deferred::DeferredWake;
 pub use error::{Closed, PushError, TryRecvError};
 pub use futures::{Items, Push, PushBatch, Recv, RecvBatch, RecvBatchInto};
+pub use limits::Full;
+use limits::InboxLimits;
 pub use state::Counters;
-use state::{AfterUnlock, InboxLimits, InboxState};
-
-/// The policy for a write to a full inbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Full {
-    /// [`Inbox::push`] and [`Inbox::push_batch`] wait for room: back-pressure. The `try_` methods hand back the items
-    /// for which there is no room.
-    Wait,
-    /// The oldest items are dropped to make room for the new one, and counted as [`Counters::evicted`].
-    DropOldest,
-    /// The new item is handed back to its writer at once, and counted as [`Counters::refused`].
-    RefuseNewest,
-}
+use state::{AfterUnlock, InboxState};
 
 /// A bounded queue that wakes its readers when it is written to. The [module](self) states the contract.
 ///

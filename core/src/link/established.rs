@@ -22,7 +22,7 @@ use super::path_validation::PathValidation;
 use super::quality::{self, DeliveryRatio, RttEstimator};
 use super::rekey::Renewal;
 use crate::address::Address;
-use crate::netmod::Endpoint;
+use crate::endpoint::Endpoint;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::codec;

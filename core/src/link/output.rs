@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::keys::DataKey;
-use crate::netmod::Endpoint;
+use crate::endpoint::Endpoint;
 use crate::time::Time;
 use crate::wire::link::KIND_GOODBYE;
 

@@ -19,7 +19,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
 use super::keys::Sealer;
-use crate::netmod::Endpoint;
+use crate::endpoint::Endpoint;
 use crate::time::Time;
 use crate::wire::link::{ChallengeToken, KIND_CHALLENGE, plaintext};
 

@@ -5,7 +5,7 @@
 //! cut. Chance is drawn from a seed, so that every run that sends the same frames impairs them in the same way. Plugs
 //! can be made to fail and recover, as an interface does.
 //!
-//! The impairment of one frame is implemented in `impair`, without I/O, so that the simulator can use it as well. The
+//! The impairment of one frame is implemented in `impairment`, without I/O, so that the simulator can use it as well. The
 //! plugs, the queues and the waiting are implemented here. [`recv`](super::Netmod::recv) itself waits for delays: no
 //! task is spawned, so that any executor will do.
 //!
@@ -30,7 +30,6 @@
 //! # Ok(()) }) }
 //! ```
 
-mod impair;
 mod medium;
 mod plug;
 mod queued_train;
@@ -40,8 +39,7 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
-pub(crate) use impair::Impairer;
-pub use impair::{Counts, Impairments};
+pub use crate::impairment::{Counts, Impairments};
 use medium::MemMedium;
 pub use plug::MemNetmod;
 

@@ -18,8 +18,8 @@ use self::backoff::LIVED;
 pub(crate) use self::peers::{ConfiguredPeer, LiveLinks, RefusedPeer, SilentLink};
 use self::peers::{DiscoveredPeer, in_order, is_cut_off, lives};
 use crate::address::Address;
+use crate::endpoint::Heard;
 use crate::link::Path;
-use crate::netmod::Heard;
 use crate::time::Time;
 use crate::types::PeerState;
 

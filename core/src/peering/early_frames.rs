@@ -55,7 +55,7 @@ impl EarlyFrames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netmod::Endpoint;
+    use crate::endpoint::Endpoint;
 
     fn frame(index: u32, n: u8) -> EarlyFrame {
         (index, Path { netmod: 0, endpoint: Endpoint::new(&[1]).unwrap() }, BytesMut::from(&[n][..]))

@@ -1,9 +1,9 @@
 //! A whole handshake between two nodes, from fixed seeds.
 
 use super::*;
+use crate::endpoint::Endpoint;
 use crate::identity::Identity;
 use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Opener, Path, Sealer, Session, Source, Suite};
-use crate::netmod::Endpoint;
 use crate::time::Time;
 use crate::wire::codec::{decode, encode};
 use crate::wire::link::{

@@ -11,7 +11,7 @@ use super::net::{Net, SimSession};
 use super::queue::SimEvent;
 use super::random::{between, seed_of, unit};
 use super::wire::Wire;
-use crate::netmod::mem::{Impairer, Impairments};
+use crate::impairment::{Impairer, Impairments};
 use crate::route::{LinkProperties, NeighbourId};
 use crate::time::Time;
 

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
+use crate::endpoint::Endpoint;
 use crate::identity::Identity;
 use crate::link::{Handshakes, Link, LinkConfig, Path, Sealer};
-use crate::netmod::Endpoint;
 use crate::time::Time;
 
 /// The longest frame, in bytes.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::netmod::mem::Impairer;
+use crate::impairment::Impairer;
 use crate::route::NeighbourId;
 use crate::time::Time;
 

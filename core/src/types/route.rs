@@ -2,24 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::states::RouteState;
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
-
-/// The use that the router makes of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RouteState {
-    /// In use.
-    Active,
-    /// Feasible, and used when the active one fails.
-    Standby,
-    /// It might be part of a loop (the feasibility condition of RFC 8966 does not hold), so it is not used.
-    Infeasible,
-    /// Withdrawn by the neighbour.
-    Retracted,
-    /// Most messages sent along it did not arrive. It is used again after a while, or when there is no better route.
-    Avoided,
-}
 
 /// A route: a destination, and the neighbour that leads there.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]

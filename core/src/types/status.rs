@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::message::Waiting;
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
 
@@ -58,15 +59,6 @@ pub struct Health {
     pub text: String,
     /// The next step for the user; empty when none is needed.
     pub hint: String,
-}
-
-/// The messages that wait to be delivered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-pub struct Waiting {
-    /// Number of messages.
-    pub messages: u64,
-    /// Sum of their lengths, in bytes.
-    pub bytes: u64,
 }
 
 /// The messages that a stopping node has not delivered. They are held in memory only, so they are lost with the node.

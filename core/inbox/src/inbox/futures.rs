@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::stream::{FusedStream, Stream};
 
-use super::state::{AfterUnlock, InboxLimits, InboxState};
+use super::limits::InboxLimits;
+use super::state::{AfterUnlock, InboxState};
 use super::{Closed, Full, Inbox, PushError, wake};
 use crate::sync::MutexGuard;
 use crate::wait_list::WaitKey;

@@ -13,23 +13,9 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use super::{Closed, Full, PushError};
+use super::error::{Closed, PushError};
+use super::limits::{Full, InboxLimits};
 use crate::wait_list::{Deferred, LazyWaitList, SlotState, WaitKey, WaitList};
-
-/// The bounds and the policy of an inbox, fixed when it was made.
-pub(super) struct InboxLimits<T> {
-    pub(super) items: usize,
-    pub(super) bytes: usize,
-    pub(super) size: Option<fn(&T) -> usize>,
-    pub(super) full: Full,
-}
-
-impl<T> InboxLimits<T> {
-    #[inline]
-    pub(super) fn size_of(&self, item: &T) -> usize {
-        self.size.map_or(0, |size| size(item))
-    }
-}
 
 /// The numbers of items that passed through an inbox, and of those that did not, by cause. At any time
 /// `pushed + given_back` is `received + evicted` plus the number of items inside.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::Link;
+use crate::endpoint::Endpoint;
 use crate::link::mtu::PathMtu;
 use crate::link::output::{FrameContent, LinkOutput, LinkState};
 use crate::link::quality::RttEstimator;
 use crate::link::rekey::Renewal;
-use crate::netmod::Endpoint;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::link::{

@@ -125,5 +125,5 @@ pub(super) fn introduced(payload: &[u8], noise: &NoiseHandshake) -> Option<Intro
     let (introduction, _) = split::<Introduction>(payload).ok()?;
     let key = x25519_public(&introduction.address)?;
     let proved = noise.remote_static() == Some(key.as_slice());
-    (proved && usize::from(introduction.mtu) >= crate::netmod::MIN_MTU).then_some(introduction)
+    (proved && usize::from(introduction.mtu) >= crate::endpoint::MIN_MTU).then_some(introduction)
 }

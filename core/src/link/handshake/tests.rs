@@ -9,8 +9,8 @@ mod simultaneous;
 use std::time::Duration;
 
 use super::*;
+use crate::endpoint::Endpoint;
 use crate::link::Suite;
-use crate::netmod::Endpoint;
 use crate::wire::link::{INITIATION_LEN, Initiation, split};
 
 /// A frame in flight: its receiver and its channel.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::queued_train::{Id, QueuedTrain};
-use super::{Counts, Impairer, Impairments};
+use crate::impairment::{Counts, Impairer, Impairments};
 use crate::netmod::{Arrival, Endpoint, Heard, Received, Train};
 use crate::time::Time;
 

@@ -4,9 +4,9 @@ mod rests;
 mod spoofed;
 
 use super::*;
+use crate::endpoint::Endpoint;
 use crate::identity::Identity;
 use crate::link::DialError;
-use crate::netmod::Endpoint;
 
 #[derive(Default)]
 struct Links {

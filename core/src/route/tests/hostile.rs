@@ -283,7 +283,7 @@ fn many_requests_cause_no_flood() {
 fn a_route_with_an_mtu_below_that_of_every_link_is_refused() {
     // Otherwise it would be selected for its metric, and no packet would fit.
     let least =
-        u16::try_from(crate::netmod::MIN_MTU - crate::link::Sealer::OVERHEAD - crate::wire::packet::HEADER)
+        u16::try_from(crate::endpoint::MIN_MTU - crate::link::Sealer::OVERHEAD - crate::wire::packet::HEADER)
             .unwrap();
     let mut harness = RouterHarness::new(2);
     let lie =

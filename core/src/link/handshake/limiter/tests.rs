@@ -3,8 +3,8 @@
 use rand_core::SeedableRng;
 
 use super::*;
+use crate::endpoint::Endpoint;
 use crate::link::handshake::buckets::MAX_BUCKETS;
-use crate::netmod::Endpoint;
 
 fn guard() -> (HandshakeLimiter, ChaCha20Rng) {
     let mut rng = ChaCha20Rng::from_seed([1; 32]);

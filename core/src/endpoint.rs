@@ -1,12 +1,15 @@
-//! The handle by which a netmod names a destination for its frames.
+//! Endpoints: the handle by which a network module names a destination for its frames, and its limits.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{SocketAddr, SocketAddrV6};
 
+/// The shortest MTU that a netmod may have, in bytes, because a handshake message has to fit.
+pub const MIN_MTU: usize = 512;
+
 /// A netmod's own handle for a destination, at most [`Endpoint::MAX`] bytes. Only the netmod can interpret it: print it
-/// with [`Netmod::describe`](super::Netmod::describe).
+/// with `Netmod::describe`.
 ///
 /// The endpoint of a received frame may also carry its *local part* ([`Endpoint::arrived_at`]), for example the local
 /// address to which the frame was sent, so that the answer leaves from the same address. The local part affects sending
@@ -134,6 +137,15 @@ impl From<SocketAddr> for Endpoint {
         };
         Endpoint { length, local: 0, bytes }
     }
+}
+
+/// An announcement of a node that can be dialled. It is a hint only, because it is not authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The endpoint to dial.
+    pub endpoint: Endpoint,
+    /// A random number that the node drew when it started. It is the same on every path to the node.
+    pub instance: u64,
 }
 
 #[cfg(test)]
