@@ -6,7 +6,7 @@ use super::{
 };
 use super::{incarnation, incoming, outcome, packet_builder, packet_size, ranges, reassembly, recovery, rtt};
 use crate::protocol_tests::specified;
-use crate::wire::message::{MAX_FRAMES, MAX_MESSAGES};
+use crate::wire::message::{MAX_FRAMES, MAX_MESSAGES, NUMBERS_END};
 
 #[test]
 fn the_specification_has_the_constants_of_conversations() {
@@ -26,6 +26,7 @@ fn the_specification_has_the_constants_of_conversations() {
         "{} that asked are remembered": incarnation::MAX_PROBED;
         "at most {} pieces below {} bytes": reassembly::MAX_SMALL_PIECES, reassembly::SMALL_PIECE;
         "{} times its length besides the bodies": incoming::STRUCTURE_FACTOR;
+        "`number` and `floor` are below {};": NUMBERS_END;
         "to the end of the packet, {} at most": MAX_FRAMES;
         "more than {} frames, more than {} messages that come whole": MAX_FRAMES, MAX_MESSAGES;
         "at most {} packets that ask for an ack": recovery::MAX_OPEN_PACKETS;

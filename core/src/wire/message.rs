@@ -66,6 +66,10 @@ pub(crate) const MAX_FRAMES: usize = 64;
 /// as much CPU time as one with a single message of its length, since each message is delivered by itself.
 pub(crate) const MAX_MESSAGES: usize = 64;
 
+/// Packet numbers and the floor are below this, so that counting up from them never reaches the end of 64 bits (RFC 9000,
+/// section 12.3, has the same bound for packet numbers).
+pub(crate) const NUMBERS_END: u64 = 1 << 62;
+
 const ACK: u8 = 1;
 const CREDIT_KIND: u8 = 2;
 const MESSAGES: u8 = 3;
@@ -290,10 +294,10 @@ impl<'a> Reader<'a> {
             open: self.u32()?,
             floor: self.u64()?,
         };
-        match header.from {
-            0 => Err(Malformed),
-            _ => Ok(header),
+        if header.from == 0 || header.number >= NUMBERS_END || header.floor >= NUMBERS_END {
+            return Err(Malformed);
         }
+        Ok(header)
     }
 
     pub fn frame(&mut self) -> Result<Frame, Malformed> {

@@ -76,6 +76,39 @@ fn messages_beyond_the_credit_are_refused_and_the_next_one_still_arrives() {
     assert_eq!(to.handle(Time::ZERO, &far), Err(DropCause::OverCredit));
 }
 
+/// At the end of the numbers, where counting up has no effect, each message would be taken for the next one and never
+/// for one that was taken.
+#[test]
+fn packets_whose_numbers_could_not_be_counted_up_are_refused_and_leave_nothing() {
+    for (number, floor) in [(0, u64::MAX), (0, 1 << 62), (u64::MAX, 0), (1 << 62, 0)] {
+        let mut to = recipient();
+        for packets in 0..100 {
+            let header = wire::MessageHeader {
+                source: address(0),
+                from: 100,
+                to: 0,
+                number: number.max(packets),
+                open: 0,
+                floor,
+            };
+            let mut out = Vec::new();
+            wire::write_header(&header, &mut out);
+            let count = wire::write_messages(0, Timestamp(0), &mut out);
+            (0..8).for_each(|_| wire::write_entry(0, b"x", &mut out));
+            wire::patch_count(count, 8, &mut out);
+            assert_eq!(
+                to.handle(Time::ZERO, &out.into()),
+                Err(DropCause::MalformedMessage),
+                "{number} {floor}"
+            );
+            while let Some(message) = to.next_message(Timestamp(0)) {
+                to.on_taken(Time::ZERO, &message.id, &message.id);
+            }
+        }
+        assert_eq!((to.untaken(), to.held_bytes()), (0, 0), "{number} {floor}");
+    }
+}
+
 #[test]
 fn an_ack_or_a_receipt_for_something_never_sent_is_refused() {
     let mut pair = Pair::new(1, CLEAN);
@@ -163,7 +196,10 @@ fn real_packets() -> Vec<Vec<u8>> {
 
 proptest! {
     #[test]
-    fn random_bytes_never_panic(frames in prop::collection::vec(any::<u8>(), 0..300), number in any::<u64>()) {
+    fn random_bytes_never_panic(
+        frames in prop::collection::vec(any::<u8>(), 0..300),
+        number in 0..wire::NUMBERS_END,
+    ) {
         let mut to = recipient();
         let _ = to.handle(Time::from_millis(3), &packet(number, |out| out.extend_from_slice(&frames)));
         let _ = to.handle(Time::from_millis(3), &Bytes::from(frames));
