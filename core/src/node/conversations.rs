@@ -1,8 +1,8 @@
 //! The conversations of a node at work: the pure message layer between the mailboxes of applications and the routes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ mod retention;
 
 use super::Limits;
 use super::data_path::{DeferredWork, route, send_part};
-use super::mailbox::{Mailbox, MailboxChanges, MessageRanges};
+use super::mailbox::MailboxChanges;
 use super::state::{NodeState, lock, read, write};
 use super::tasks::router::RouterHint;
 use crate::address::Address;

@@ -16,57 +16,16 @@ pub(crate) fn status(shared: &NodeState, routes: &[Route]) -> Status {
     let media: Vec<_> = read(&shared.media).values().cloned().collect();
     let netmods: Vec<NetmodStatus> = media.iter().map(|medium| medium.status()).collect();
     let neighbours =
-        read(&shared.neighbours).values().filter(|known| known.is_in_service() && !known.is_away()).count()
-            as u64;
-    let mut health = Vec::new();
-    for netmod in netmods.iter().filter(|netmod| netmod.state != NetmodState::Up) {
-        let error = netmod.last_error.as_deref().unwrap_or("not open yet");
-        health.push(line(Level::Error, format!("{}: {error}", netmod.uri), "it is tried again by itself"));
-    }
+        read(&shared.neighbours).values().filter(|known| known.is_in_service() && !known.is_away()).count();
+    let mut health: Vec<Health> = netmods.iter().filter_map(netmod_down).collect();
     for note in media.iter().filter(|medium| medium.is_up()).flat_map(|medium| medium.netmod.notes()) {
         health.push(Health { level: Level::Warn, text: note.text, hint: note.hint });
     }
-    if netmods.is_empty() {
-        health.push(line(
-            Level::Error,
-            "no netmod: this node is on no network",
-            "configure at least one netmod",
-        ));
-    } else if let Some(refusal) =
-        lock(&shared.dials).refusals().into_iter().next().filter(|_| neighbours == 0)
-    {
-        health.push(line(
-            Level::Warn,
-            format!("no neighbours: {} was heard, and {}", refusal.address, refusal.reason),
-            "it is dialled again by itself; name another node with `rouse peer add udp:HOST:PORT`, or raise `neighbours` there",
-        ));
-    } else if neighbours == 0 {
-        health.push(line(
-            Level::Warn,
-            "no neighbours yet",
-            "start a node on this network, or name one with `rouse peer add udp:HOST:PORT`",
-        ));
-    }
+    health.extend(isolated(shared, netmods.len(), neighbours));
     health.extend(full_places(shared));
     health.extend(narrow_links(shared));
-    for (uri, _, target) in lock(&shared.dials)
-        .targets(&tasks::peering::links_in_service(shared))
-        .filter(|(_, state, _)| matches!(state, PeerState::Down))
-    {
-        let error = target.last_error.as_deref().unwrap_or_default();
-        health.push(line(
-            Level::Warn,
-            format!("{uri} is not reached: {error}"),
-            "it is dialled again by itself",
-        ));
-    }
-    for address in lock(&shared.conflicts).keys() {
-        health.push(line(
-            Level::Error,
-            format!("{address} is in use elsewhere"),
-            "two nodes must not share an identity: give one of them its own",
-        ));
-    }
+    health.extend(unreached_peers(shared));
+    health.extend(conflicts(shared));
     if health.is_empty() {
         health.push(line(Level::Ok, "all is well", ""));
     }
@@ -76,13 +35,64 @@ pub(crate) fn status(shared: &NodeState, routes: &[Route]) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: shared.started.elapsed().as_secs(),
         netmods,
-        neighbours,
+        neighbours: neighbours as u64,
         routes: routes.iter().filter(|route| route.state == RouteState::Active).count() as u64,
         journal: shared.conversations.waiting(),
         counters: shared.stats.counters(),
         drops: shared.stats.drops(),
         health,
     }
+}
+
+/// An error about a netmod that is not up.
+fn netmod_down(netmod: &NetmodStatus) -> Option<Health> {
+    let error = netmod.last_error.as_deref().unwrap_or("not open yet");
+    let text = || format!("{}: {error}", netmod.uri);
+    (netmod.state != NetmodState::Up).then(|| line(Level::Error, text(), "it is tried again by itself"))
+}
+
+/// A warning, or an error, about a node that nothing can reach.
+fn isolated(shared: &NodeState, netmods: usize, neighbours: usize) -> Option<Health> {
+    if netmods == 0 {
+        let text = "no netmod: this node is on no network";
+        return Some(line(Level::Error, text, "configure at least one netmod"));
+    }
+    if neighbours > 0 {
+        return None;
+    }
+    let refusal = lock(&shared.dials).refusals().into_iter().next();
+    Some(match refusal {
+        Some(refusal) => line(
+            Level::Warn,
+            format!("no neighbours: {} was heard, and {}", refusal.address, refusal.reason),
+            "it is dialled again by itself; name another node with `rouse peer add udp:HOST:PORT`, or raise `neighbours` there",
+        ),
+        None => line(
+            Level::Warn,
+            "no neighbours yet",
+            "start a node on this network, or name one with `rouse peer add udp:HOST:PORT`",
+        ),
+    })
+}
+
+/// Warnings about configured peers that are not reached.
+fn unreached_peers(shared: &NodeState) -> Vec<Health> {
+    let linked = tasks::peering::links_in_service(shared);
+    let dials = lock(&shared.dials);
+    let down = dials.targets(&linked).filter(|(_, state, _)| matches!(state, PeerState::Down));
+    down.map(|(uri, _, target)| {
+        let error = target.last_error.as_deref().unwrap_or_default();
+        let text = format!("{uri} is not reached: {error}");
+        line(Level::Warn, text, "it is dialled again by itself")
+    })
+    .collect()
+}
+
+/// Errors about own addresses that another node announces as well.
+fn conflicts(shared: &NodeState) -> Vec<Health> {
+    let hint = "two nodes must not share an identity: give one of them its own";
+    let text = |address: &Address| format!("{address} is in use elsewhere");
+    lock(&shared.conflicts).keys().map(|address| line(Level::Error, text(address), hint)).collect()
 }
 
 /// A warning when all slots for neighbours are occupied and a node has been refused one. Either alone needs no action.

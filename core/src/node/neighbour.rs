@@ -2,16 +2,16 @@
 //! neighbour; it does everything from the neighbour's inbox to the next queue itself, so that a busy neighbour delays
 //! no other.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
-use futures::future::{Either, select};
 
 mod announced;
 mod flush;
+mod outputs;
 mod router_feed;
 mod service;
 mod task;
@@ -19,29 +19,25 @@ mod task;
 mod tests;
 mod unvalidated;
 
-use self::announced::{Announced, Turn};
+use self::announced::Announced;
 use self::flush::Flush;
 pub(crate) use self::router_feed::{LinkChanges, RouterFeed};
 use self::unvalidated::UnvalidatedFrames;
 
 use super::conversations::ConversationEntry;
-use super::data_path::{DeferredWork, packets_arrived, payload_mtu};
+use super::data_path::DeferredWork;
 use super::medium::Medium;
 use super::state::{NodeState, lock};
-use super::tasks::peering::LinkEvent;
-use super::tasks::router::RouterEvent;
 use crate::address::Address;
 use crate::egress::{Class, DrainReport, Egress, PushGuard, PushOutcome};
 use crate::inbox::{Full, Inbox};
-use crate::link::{DownReason, FrameContent, Link, LinkMetrics, LinkOutput, LinkState, Path};
+use crate::link::{LinkMetrics, Path};
 use crate::netmod::{Endpoint, NetmodError};
 use crate::notify::Notify;
 use crate::route::Location;
-use crate::rt::Alarm;
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::types::{Event, Peer, PeerState, Timestamp};
-use crate::wire::link::HEADER_LEN;
+use crate::types::{Peer, PeerState, Timestamp};
 
 /// Frames that are taken from the inbox at once.
 const BATCH: usize = 64;

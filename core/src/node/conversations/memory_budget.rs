@@ -17,7 +17,15 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::*;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{ConversationEntry, ConversationKey, Conversations, EntryState};
+use crate::node::state::{NodeState, lock, read, write};
+use crate::route::Location;
+use crate::stats::DropCause;
+use crate::time::Time;
 use crate::types::MAX_MESSAGE;
 
 /// The fraction of the budget that is freed at once, so that the search is not repeated for every packet.

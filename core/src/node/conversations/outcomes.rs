@@ -1,7 +1,10 @@
 //! The outcomes of sent messages, for the applications that wait for them. Most conversations have no such state, since
 //! it is created by the first wait or the first expiry.
 
-use super::*;
+use std::collections::{HashMap, VecDeque};
+
+use super::EntryState;
+use crate::types::{MessageId, Receipt, SendError};
 
 /// Ranges of expired messages that a conversation remembers.
 const EXPIRED: usize = 1024;

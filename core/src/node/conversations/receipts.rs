@@ -1,6 +1,12 @@
 //! The receipts for messages that applications have taken.
 
-use super::*;
+use super::{ConversationEntry, Conversations};
+use crate::address::Address;
+use crate::node::data_path::DeferredWork;
+use crate::node::mailbox::MessageRanges;
+use crate::node::state::{NodeState, lock, read};
+use crate::stats::Counter;
+use crate::types::{Event, MessageId};
 
 impl Conversations {
     /// Sends the receipts for the taken messages of this peer, and moves further messages into the room that they left.

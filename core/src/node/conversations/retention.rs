@@ -6,7 +6,15 @@
 //! repeats them. Where there are too many, the oldest of the host whose links brought most of them is removed, and
 //! those with a proven peer stay.
 
-use super::*;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::{ConversationEntry, ConversationKey, Conversations};
+use crate::node::mailbox::Mailbox;
+use crate::node::state::{NodeState, lock, read, write};
+use crate::route::Location;
+use crate::time::Time;
 
 /// The silence after which a conversation with an unproven peer is removed.
 const UNPROVEN: Duration = Duration::from_secs(30);

@@ -165,7 +165,7 @@ fn no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back
             let bytes: usize = packets.iter().map(|(_, packet)| packet.len() + AROUND).sum();
             // There is no router, so its hints accumulate up to their bound before the measurement.
             (0..2000).for_each(|_| {
-                shared.router.hint(super::super::tasks::router::RouterHint::Want { destination: local() })
+                shared.router.hint(crate::node::tasks::router::RouterHint::Want { destination: local() })
             });
             let (before, mut work) = (crate::allocated(), DeferredWork::of(host(1)));
             for (_, packet) in &packets {

@@ -4,9 +4,20 @@ use std::time::Duration;
 
 use futures::FutureExt;
 
-use super::*;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::{Nowhere, addresses, idle, neighbour};
+use crate::address::Address;
+use crate::fixtures::handshake_pair::{Cipher, HandshakePair};
+use crate::node::Limits;
 use crate::node::conversations::Conversations;
+use crate::node::data_path::DeferredWork;
 use crate::node::data_path::packets_arrived;
+use crate::node::medium::Medium;
+use crate::node::state::NodeState;
+use crate::node::state::fib::NextHops;
 use crate::types::Outgoing;
 
 /// Addresses with a route.

@@ -111,7 +111,8 @@ async fn request(
     let probe = Probe { kind, source: shared.identity.address(), nonce, value: hop_limit };
     let mut work = DeferredWork::default();
     let class = Class::Interactive;
-    if !originate(shared, target, class, (flags, hop_limit), |out| probe.write(out), &mut work) {
+    let header = Header { class, flags, hop_limit, destination: *target };
+    if !originate(shared, &header, |out| probe.write(out), &mut work) {
         return Err(PingError::NoRoute(*target));
     }
     work.finish(shared);
@@ -178,9 +179,13 @@ pub(crate) fn arrived(shared: &NodeState, header: &Header, payload: &[u8], work:
     match probe.kind {
         payload::PING => {
             let hops = probe.crossed(header.hop_limit);
-            reply(shared, payload::PONG, header.destination, &probe, hops, work);
+            let answer = Probe { kind: payload::PONG, source: header.destination, value: hops, ..probe };
+            reply(shared, &probe.source, &answer, work);
         }
-        payload::TRACE => reply(shared, payload::HOP, header.destination, &probe, probe.value, work),
+        payload::TRACE => {
+            let answer = Probe { kind: payload::HOP, source: header.destination, ..probe };
+            reply(shared, &probe.source, &answer, work);
+        }
         _ => answered(shared, probe),
     }
 }
@@ -189,21 +194,21 @@ pub(crate) fn arrived(shared: &NodeState, header: &Header, payload: &[u8], work:
 pub(crate) fn answer_trace(shared: &NodeState, payload: &[u8], work: &mut DeferredWork) {
     match Probe::read(payload) {
         Some(probe) if probe.kind == payload::TRACE => {
-            reply(shared, payload::HOP, shared.identity.address(), &probe, probe.value, work);
+            let answer = Probe { kind: payload::HOP, source: shared.identity.address(), ..probe };
+            reply(shared, &probe.source, &answer, work);
         }
         _ => shared.stats.drop(DropCause::MalformedPacket),
     }
 }
 
-fn reply(shared: &NodeState, kind: u8, source: Address, probe: &Probe, value: u8, work: &mut DeferredWork) {
+fn reply(shared: &NodeState, to: &Address, answer: &Probe, work: &mut DeferredWork) {
     if !lock(&shared.probes).may_reply(shared.now()) {
         return shared.stats.drop(DropCause::ReplyLimit);
     }
-    let answer = Probe { kind, source, nonce: probe.nonce, value };
     let mut packet = Vec::with_capacity(HEADER.saturating_add(64));
-    packet::write_header(&mut packet, Class::Interactive, 0, HOP_LIMIT, &probe.source);
+    packet::write_header(&mut packet, Class::Interactive, 0, HOP_LIMIT, to);
     answer.write(&mut packet);
-    awaiting_route::answer(shared, &probe.source, packet.into(), work);
+    awaiting_route::answer(shared, to, packet.into(), work);
 }
 
 fn answered(shared: &NodeState, probe: Probe) {

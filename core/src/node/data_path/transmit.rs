@@ -21,7 +21,7 @@ use crate::link::Sealer;
 use crate::node::state::NodeState;
 use crate::node::state::fib::{FibRoute, NextHops};
 use crate::stats::{Counter, DropCause};
-use crate::wire::packet::{self, HEADER, HOP_LIMIT};
+use crate::wire::packet::{self, HEADER, HOP_LIMIT, Header};
 
 /// The route to a destination, if there is one. A neighbour is reached over its own link as soon as that is in service,
 /// even before the router has received its announce: the direct route cannot loop, so it needs no check.
@@ -53,15 +53,14 @@ pub(crate) fn hand_over(
 /// Sends a packet of this node, whose payload `write` appends. Returns whether there was a route.
 pub(crate) fn originate(
     shared: &NodeState,
-    destination: &Address,
-    class: Class,
-    (flags, hop_limit): (u8, u8),
+    header: &Header,
     write: impl FnOnce(&mut Vec<u8>),
     work: &mut DeferredWork,
 ) -> bool {
-    let Some(hop) = route(shared, destination) else { return false };
+    let &Header { class, flags, hop_limit, destination } = header;
+    let Some(hop) = route(shared, &destination) else { return false };
     let mut packet = Vec::with_capacity(HEADER + 64);
-    packet::write_header(&mut packet, class, flags, hop_limit, destination);
+    packet::write_header(&mut packet, class, flags, hop_limit, &destination);
     write(&mut packet);
     shared.stats.count(Counter::PacketsOut, 1);
     hand_over(shared, &hop, class, packet.into(), work);

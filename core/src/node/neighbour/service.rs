@@ -4,8 +4,19 @@
 //! received it, or has a slot for one more neighbour. So its link enters service with the first frame that the
 //! responder has sealed, which also proves that the reverse path works.
 
-use super::*;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use super::Neighbour;
+use super::announced::Turn;
+use crate::egress::Class;
+use crate::link::{DownReason, Link, LinkState};
+use crate::node::data_path::payload_mtu;
+use crate::node::state::{NodeState, lock};
+use crate::node::tasks::router::RouterEvent;
 use crate::peering::slots::SlotHolder;
+use crate::route::Location;
+use crate::types::{Event, PeerState};
 
 // The service of a link goes one way: before, in service, after. Another task may end it at the same instant as it
 // begins, so the atomic change decides which notifications are sent: a link that ends before it was in service is

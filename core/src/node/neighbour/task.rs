@@ -1,18 +1,175 @@
 //! The neighbour's task: frames from its inbox to the next queue, commands of other tasks, and the deadlines of the
 //! link.
 
-use bytes::Buf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
 
-use super::*;
-use crate::node::data_path::awaiting_route;
-use crate::rt;
+use bytes::{Buf, BytesMut};
+use futures::future::{Either, select};
 
-/// The time that a medium may take to send a path challenge. It is short, because the task waits for it.
-const CHALLENGE_SEND: Duration = Duration::from_millis(20);
+use super::{BATCH, LinkCommand, NOTE_EVERY, Neighbour};
+use crate::link::{FrameContent, Link, LinkMetrics, LinkState};
+use crate::netmod::Endpoint;
+use crate::node::data_path::{DeferredWork, packets_arrived};
+use crate::node::state::{NodeState, lock};
+use crate::node::tasks::peering::LinkEvent;
+use crate::rt::{self, Alarm};
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::link::HEADER_LEN;
+
 /// The time that a medium may take, when the link ends, to send the queued packets.
 const QUEUED_SEND: Duration = Duration::from_millis(250);
 /// The time that it may then take to send the goodbye.
 const GOODBYE_SEND: Duration = Duration::from_millis(100);
+
+/// The task of a neighbour, with its state between two rounds.
+struct NeighbourTask {
+    neighbour: Arc<Neighbour>,
+    shared: Arc<NodeState>,
+    link: Link,
+    /// The batch of frames that is being handled.
+    frames: Vec<BytesMut>,
+    /// Work for other neighbours and for conversations, which is done once per round.
+    work: DeferredWork,
+    alarm: Alarm,
+    /// The time at which the link is given the count of sent packets again.
+    note_at: Option<Time>,
+    /// A routing message that the link had no room for yet.
+    held: Option<Vec<u8>>,
+}
+
+impl NeighbourTask {
+    fn new(neighbour: Arc<Neighbour>, shared: Arc<NodeState>, link: Link) -> Self {
+        let work = DeferredWork::of(neighbour.origin());
+        let frames = Vec::with_capacity(BATCH);
+        NeighbourTask {
+            neighbour,
+            shared,
+            link,
+            frames,
+            work,
+            alarm: Alarm::default(),
+            note_at: None,
+            held: None,
+        }
+    }
+
+    /// Runs rounds until the link ends. Returns the reason, or `None` when it has left with a goodbye.
+    async fn serve(&mut self) -> Option<String> {
+        loop {
+            if let Some(reason) = self.neighbour.serve_link(&self.shared, &mut self.link).await {
+                return Some(reason);
+            }
+            if *self.neighbour.leaving.read() {
+                self.neighbour.say_goodbye(&self.shared, &mut self.link).await;
+                return None;
+            }
+            if !self.neighbour.flush_until_leaving(&self.shared).await {
+                continue;
+            }
+            self.neighbour.resume_waiting(&mut self.work);
+            self.work.finish(&self.shared);
+            let command = match self.wait().await {
+                Ok(command) => command,
+                Err(reason) => return Some(reason),
+            };
+            let now = self.shared.now();
+            self.neighbour.open_frames(&self.shared, now, &mut self.link, &mut self.frames);
+            self.neighbour.confirm(&self.shared, &self.link).await;
+            self.work.from = self.neighbour.origin();
+            packets_arrived(&self.shared, &mut self.frames, &mut self.work);
+            // Commands are handled after frames too, so that a busy inbox does not delay them.
+            let mut next = command.or_else(|| self.neighbour.commands.try_recv().ok());
+            while let Some(command) = next {
+                self.carry_out(now, command);
+                next = self.neighbour.commands.try_recv().ok();
+            }
+            self.send_routes();
+            if self.note_at.is_some_and(|at| at <= now) {
+                self.note_at = self.neighbour.note_sent(&mut self.link, now).then(|| now + NOTE_EVERY);
+            }
+            if self.link.next_deadline().is_some_and(|deadline| deadline <= now) {
+                self.link.handle_timeout(now);
+            }
+        }
+    }
+
+    /// Waits for frames, a command, a routing message or the next deadline. Frames and the routing message stay in the
+    /// task, a command is returned.
+    ///
+    /// # Errors
+    /// The reason for which the link ends: its inbox is closed.
+    async fn wait(&mut self) -> Result<Option<LinkCommand>, String> {
+        let deadline = self.link.next_deadline().into_iter().chain(self.note_at).min();
+        self.alarm.set(deadline.map(|time| self.shared.instant(time)));
+        let neighbour = &self.neighbour;
+        let incoming = std::pin::pin!(neighbour.inbox.recv_batch_into(&mut self.frames, BATCH));
+        let commands = std::pin::pin!(neighbour.commands.recv());
+        // While the link has no room, further routing messages stay in their queue.
+        let full = self.held.is_some();
+        let routes = std::pin::pin!(async {
+            if full { std::future::pending().await } else { neighbour.routes.recv().await }
+        });
+        match select(incoming, select(commands, select(routes, self.alarm.wait()))).await {
+            Either::Left((Ok(_), _)) | Either::Right((Either::Right((Either::Right(_), _)), _)) => Ok(None),
+            Either::Right((Either::Left((Ok(command), _)), _)) => Ok(Some(command)),
+            Either::Right((Either::Right((Either::Left((Ok(message), _)), _)), _)) => {
+                self.held = Some(message);
+                Ok(None)
+            }
+            // The inbox is closed: another task has retired the link and announced its end, or the router has closed it.
+            _ => Err("the link could not keep up with the routes".to_owned()),
+        }
+    }
+
+    fn carry_out(&mut self, now: Time, command: LinkCommand) {
+        match command {
+            LinkCommand::PacketsSent => self.note_at = Some(now),
+            LinkCommand::Wake => {}
+            LinkCommand::MediumCut => self.link.on_medium_cut(now),
+            LinkCommand::SendRefused => {
+                self.neighbour.refused.store(false, Relaxed);
+                self.link.on_send_refused(now);
+            }
+            LinkCommand::KeyWorn => self.link.on_key_worn(now),
+            LinkCommand::FrameTooLong(length) => self.link.on_frame_too_long(now, length),
+            LinkCommand::UnvalidatedFrame { endpoint, frame } => {
+                let link = &mut self.link;
+                self.neighbour.unvalidated_arrived(&self.shared, link, (endpoint, frame), &mut self.work);
+            }
+            #[cfg(test)]
+            LinkCommand::Panic => panic!("a fault of the test"),
+        }
+    }
+
+    /// Hands routing messages to the link as long as it has room.
+    fn send_routes(&mut self) {
+        while let Some(message) = self.held.take().or_else(|| self.neighbour.routes.try_recv().ok()) {
+            if self.link.send_control(&message).is_err() {
+                let LinkMetrics { state, control_queued, .. } = self.link.metrics();
+                if control_queued > 0 || matches!(state, LinkState::Down(_)) {
+                    self.held = Some(message);
+                    break;
+                }
+                tracing::error!(bytes = message.len(), "routing message that no link takes");
+            }
+        }
+    }
+
+    /// Ends a link that has failed.
+    async fn end(&mut self, reason: &str) {
+        // The goodbye of the link is sent if the medium accepts it at once.
+        self.neighbour.flush(&self.shared);
+        self.neighbour.ended(&self.shared, reason).await;
+        // A closed inbox receives nothing more, so these frames are the last to count.
+        while let Ok(left) = self.neighbour.inbox.try_recv_batch(&mut self.frames, BATCH) {
+            self.shared.stats.drop_n(DropCause::UnknownSession, left as u64);
+            self.frames.clear();
+        }
+    }
+}
 
 impl Neighbour {
     /// Starts the neighbour's task. A panic in it ends this link and no other.
@@ -26,97 +183,10 @@ impl Neighbour {
     }
 
     /// Runs the neighbour's task until the link ends.
-    pub(crate) async fn run(self: Arc<Self>, shared: Arc<NodeState>, mut link: Link) {
-        let mut frames = Vec::with_capacity(BATCH);
-        let mut work = DeferredWork::of(self.origin());
-        let mut alarm = Alarm::default();
-        let mut note_at = None;
-        // A routing message that the link had no room for yet.
-        let mut held: Option<Vec<u8>> = None;
-        let reason = loop {
-            if let Some(reason) = self.serve_link(&shared, &mut link).await {
-                break reason;
-            }
-            if *self.leaving.read() {
-                return self.say_goodbye(&shared, &mut link).await;
-            }
-            if !self.flush_until_leaving(&shared).await {
-                continue;
-            }
-            self.resume_waiting(&mut work);
-            work.finish(&shared);
-
-            let deadline = link.next_deadline().into_iter().chain(note_at).min();
-            alarm.set(deadline.map(|time| shared.instant(time)));
-            let mut command = None;
-            {
-                let incoming = std::pin::pin!(self.inbox.recv_batch_into(&mut frames, BATCH));
-                let commands = std::pin::pin!(self.commands.recv());
-                // While the link has no room, further routing messages stay in their queue.
-                let full = held.is_some();
-                let routes = std::pin::pin!(async {
-                    if full { std::future::pending().await } else { self.routes.recv().await }
-                });
-                match select(incoming, select(commands, select(routes, alarm.wait()))).await {
-                    Either::Left((Ok(_), _)) => {}
-                    Either::Right((Either::Left((Ok(next), _)), _)) => command = Some(next),
-                    Either::Right((Either::Right((Either::Left((Ok(message), _)), _)), _)) => {
-                        held = Some(message);
-                    }
-                    Either::Right((Either::Right((Either::Right(_), _)), _)) => {}
-                    // The inbox is closed: another task has retired the link and announced its end, or the router has
-                    // closed it.
-                    _ => break "the link could not keep up with the routes".to_owned(),
-                }
-            }
-            let now = shared.now();
-            self.open_frames(&shared, now, &mut link, &mut frames);
-            self.confirm(&shared, &link).await;
-            work.from = self.origin();
-            packets_arrived(&shared, &mut frames, &mut work);
-            // Commands are handled after frames too, so that a busy inbox does not delay them.
-            while let Some(next) = command.take().or_else(|| self.commands.try_recv().ok()) {
-                match next {
-                    LinkCommand::PacketsSent => note_at = Some(now),
-                    LinkCommand::Wake => {}
-                    LinkCommand::MediumCut => link.on_medium_cut(now),
-                    LinkCommand::SendRefused => {
-                        self.refused.store(false, Relaxed);
-                        link.on_send_refused(now);
-                    }
-                    LinkCommand::KeyWorn => link.on_key_worn(now),
-                    LinkCommand::FrameTooLong(length) => link.on_frame_too_long(now, length),
-                    LinkCommand::UnvalidatedFrame { endpoint, frame } => {
-                        self.unvalidated_arrived(&shared, &mut link, (endpoint, frame), &mut work);
-                    }
-                    #[cfg(test)]
-                    LinkCommand::Panic => panic!("a fault of the test"),
-                }
-            }
-            while let Some(message) = held.take().or_else(|| self.routes.try_recv().ok()) {
-                if link.send_control(&message).is_err() {
-                    let LinkMetrics { state, control_queued, .. } = link.metrics();
-                    if control_queued > 0 || matches!(state, LinkState::Down(_)) {
-                        held = Some(message);
-                        break;
-                    }
-                    tracing::error!(bytes = message.len(), "routing message that no link takes");
-                }
-            }
-            if note_at.is_some_and(|at| at <= now) {
-                note_at = self.note_sent(&mut link, now).then(|| now + NOTE_EVERY);
-            }
-            if link.next_deadline().is_some_and(|deadline| deadline <= now) {
-                link.handle_timeout(now);
-            }
-        };
-        // The goodbye of the link is sent if the medium accepts it at once.
-        self.flush(&shared);
-        self.ended(&shared, &reason).await;
-        // A closed inbox receives nothing more, so these frames are the last to count.
-        while let Ok(left) = self.inbox.try_recv_batch(&mut frames, BATCH) {
-            shared.stats.drop_n(DropCause::UnknownSession, left as u64);
-            frames.clear();
+    pub(crate) async fn run(self: Arc<Self>, shared: Arc<NodeState>, link: Link) {
+        let mut task = NeighbourTask::new(self, shared, link);
+        if let Some(reason) = task.serve().await {
+            task.end(&reason).await;
         }
     }
 
@@ -236,146 +306,5 @@ impl Neighbour {
             Ok(FrameContent::Consumed) => {}
             Err(cause) => shared.stats.drop(cause),
         }
-    }
-
-    /// Moves the link to the endpoint where the neighbour has proved to be.
-    fn moved(&self, shared: &NodeState, endpoint: Endpoint) {
-        let before = self.endpoint();
-        lock(&self.path).endpoint = endpoint;
-        self.egress.redirect(endpoint);
-        self.update_origin();
-        tracing::info!(neighbour = %self.address, %before, endpoint = %self.endpoint(), "neighbour moved");
-        shared.publish(Event::NeighbourMoved { address: self.address, endpoint: self.endpoint() });
-    }
-
-    /// Carries out the outputs of the link. Returns the reason of its end, if it has ended.
-    pub(super) async fn serve_link(&self, shared: &NodeState, link: &mut Link) -> Option<String> {
-        let mut changed = false;
-        let mut down = None;
-        link.hold_control(self.router_feed.is_full());
-        while let Some(output) = link.poll_output(shared.now()) {
-            changed = true;
-            match output {
-                LinkOutput::Transmit(content) => {
-                    if self.push(shared, Class::Control, content.into()) == PushOutcome::Closed {
-                        link.on_key_exhausted();
-                    }
-                }
-                LinkOutput::TransmitTo(endpoint, content) => {
-                    let sent = rt::timeout(CHALLENGE_SEND, self.egress.send_to(&endpoint, &content));
-                    if !matches!(sent.await, Some(Ok(()))) {
-                        shared.stats.drop(DropCause::SendFailed);
-                    }
-                }
-                LinkOutput::Moved(endpoint) => self.moved(shared, endpoint),
-                LinkOutput::MtuChanged(mtu) => {
-                    tracing::debug!(neighbour = ?self.address, mtu, "longest frame");
-                    self.mtu.store(mtu, Relaxed);
-                    let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
-                    self.router_feed.changed(&shared.router, self.id, |changes| changes.mtu = Some(mtu));
-                }
-                LinkOutput::Rekeyed(key) => {
-                    tracing::debug!(neighbour = ?self.address, ?key, "new keys");
-                    self.egress.renew(*key);
-                    self.worn.store(false, Relaxed);
-                }
-                LinkOutput::Control(message) => {
-                    link.hold_control(self.router_feed.push_message(&shared.router, self.id, message));
-                }
-                LinkOutput::CostChanged(cost) => {
-                    self.router_feed.changed(&shared.router, self.id, |changes| changes.cost = Some(cost));
-                }
-                LinkOutput::StateChanged(LinkState::Down(reason)) => {
-                    self.note_end(shared, reason);
-                    down = Some(reason.to_string());
-                }
-                LinkOutput::StateChanged(state) => {
-                    self.silent_since.store(link.metrics().heard.as_nanos(), Relaxed);
-                    self.link_state_changed(shared, state).await;
-                }
-            }
-        }
-        if changed {
-            lock(&self.status).metrics = link.metrics();
-        }
-        down
-    }
-
-    /// Announces that the link is up, suspect or away to the router, the dial list and subscribers.
-    async fn link_state_changed(&self, shared: &NodeState, state: LinkState) {
-        let (suspect, away) = (state != LinkState::Up, state == LinkState::Away);
-        self.suspect.store(suspect, Relaxed);
-        if !self.is_in_service() {
-            self.away.store(away, Relaxed);
-            return;
-        }
-        self.set_state(match state {
-            LinkState::Up => PeerState::Up,
-            LinkState::Suspect => PeerState::Suspect,
-            LinkState::Away | LinkState::Down(_) => PeerState::Down,
-        });
-        tracing::debug!(neighbour = ?self.address, ?state, "link");
-        let turned = self.away.swap(away, Relaxed) != away;
-        if turned {
-            self.reachability_changed(shared);
-        }
-        if self.router_feed.announce() {
-            shared.router.notify(RouterEvent::LinkStateChanged { id: self.id }).await;
-        }
-        if suspect || turned {
-            // The neighbour may be reachable over another path.
-            let _ = shared.link_events.try_push(LinkEvent::DialCheck);
-        }
-        if turned {
-            let (address, endpoint) = (self.address, self.endpoint());
-            match away {
-                true => {
-                    tracing::info!(neighbour = %address, endpoint, "neighbour cut off: its session is kept for a while")
-                }
-                false => tracing::info!(neighbour = %address, endpoint, "neighbour back"),
-            }
-            match away {
-                true => {
-                    let reason = DownReason::Cut.to_string();
-                    self.announce(shared, Turn::Cut, Event::NeighbourDown { address, endpoint, reason });
-                }
-                false => self.announce(shared, Turn::Up, Event::NeighbourUp { address, endpoint }),
-            }
-        }
-    }
-
-    pub(super) fn set_state(&self, state: PeerState) {
-        let mut status = lock(&self.status);
-        status.state = state;
-        status.since = Timestamp::now();
-    }
-
-    /// Ends a link that has failed: takes it out of service and announces that.
-    pub(super) async fn ended(&self, shared: &NodeState, reason: &str) {
-        if !self.retire(shared) {
-            return;
-        }
-        self.announce_end(shared, reason).await;
-        let _ = shared.link_events.try_push(LinkEvent::DialCheck);
-    }
-
-    /// Serves the packets that wait for a route to the neighbour, since the link has entered or left service.
-    pub(crate) fn reachability_changed(&self, shared: &NodeState) {
-        let mut work = DeferredWork::default();
-        awaiting_route::route_changed(shared, &self.address, &mut work);
-        work.finish(shared);
-    }
-
-    /// Announces the end of this link to the router and to subscribers.
-    pub(crate) async fn announce_end(&self, shared: &NodeState, reason: &str) {
-        if !self.leave_service() {
-            tracing::debug!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "no link");
-            return;
-        }
-        tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
-        self.reachability_changed(shared);
-        shared.router.notify(RouterEvent::Down { id: self.id }).await;
-        let (address, endpoint, reason) = (self.address, self.endpoint(), reason.to_owned());
-        self.announce(shared, Turn::Ended, Event::NeighbourDown { address, endpoint, reason });
     }
 }

@@ -5,17 +5,21 @@ use futures::StreamExt;
 mod announcing;
 mod goodbye;
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use super::*;
 use crate::identity::Identity;
-use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Session, Source};
+use crate::link::{FrameContent, HandshakeOutput, Handshakes, Link, LinkConfig, LinkState, Session, Source};
 use crate::netmod::Netmod;
 use crate::netmod::mem::MemNet;
-use crate::node::data_path::awaiting_route;
+use crate::node::data_path::{awaiting_route, packets_arrived};
 use crate::node::leaving;
 use crate::node::state::fib::NextHops;
 use crate::node::state::write;
+use crate::node::tasks::router::RouterEvent;
 use crate::node::{Limits, NodeConfig};
 use crate::rt;
+use crate::types::Event;
 use crate::wire::packet::{self, HOP_LIMIT, Probe};
 
 /// A bound that is longer than any step here takes.

@@ -1,8 +1,15 @@
 //! Tests of the shares of the memory budget, with senders that invent addresses.
 
+use bytes::Bytes;
+
 use super::*;
+use crate::address::Address;
 use crate::identity::Identity;
-use crate::node::NodeConfig;
+use crate::message::{self, Conversation};
+use crate::node::data_path::DeferredWork;
+use crate::node::mailbox::Mailbox;
+use crate::node::{Limits, NodeConfig};
+use crate::types::Timestamp;
 
 const LOCAL: u8 = 1;
 

@@ -1,0 +1,163 @@
+//! The outputs of the link: frames, changes of its state, and its end, as others are notified of them.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::Neighbour;
+use super::announced::Turn;
+use crate::egress::{Class, PushOutcome};
+use crate::link::{DownReason, Link, LinkOutput, LinkState};
+use crate::netmod::Endpoint;
+use crate::node::data_path::{DeferredWork, awaiting_route, payload_mtu};
+use crate::node::state::{NodeState, lock};
+use crate::node::tasks::peering::LinkEvent;
+use crate::node::tasks::router::RouterEvent;
+use crate::rt;
+use crate::stats::DropCause;
+use crate::types::{Event, PeerState, Timestamp};
+
+/// The time that a medium may take to send a path challenge. It is short, because the task waits for it.
+const CHALLENGE_SEND: Duration = Duration::from_millis(20);
+
+impl Neighbour {
+    /// Moves the link to the endpoint where the neighbour has proved to be.
+    fn moved(&self, shared: &NodeState, endpoint: Endpoint) {
+        let before = self.endpoint();
+        lock(&self.path).endpoint = endpoint;
+        self.egress.redirect(endpoint);
+        self.update_origin();
+        tracing::info!(neighbour = %self.address, %before, endpoint = %self.endpoint(), "neighbour moved");
+        shared.publish(Event::NeighbourMoved { address: self.address, endpoint: self.endpoint() });
+    }
+
+    /// Carries out the outputs of the link. Returns the reason of its end, if it has ended.
+    pub(super) async fn serve_link(&self, shared: &NodeState, link: &mut Link) -> Option<String> {
+        let mut changed = false;
+        let mut down = None;
+        link.hold_control(self.router_feed.is_full());
+        while let Some(output) = link.poll_output(shared.now()) {
+            changed = true;
+            match output {
+                LinkOutput::Transmit(content) => {
+                    if self.push(shared, Class::Control, content.into()) == PushOutcome::Closed {
+                        link.on_key_exhausted();
+                    }
+                }
+                LinkOutput::TransmitTo(endpoint, content) => {
+                    let sent = rt::timeout(CHALLENGE_SEND, self.egress.send_to(&endpoint, &content));
+                    if !matches!(sent.await, Some(Ok(()))) {
+                        shared.stats.drop(DropCause::SendFailed);
+                    }
+                }
+                LinkOutput::Moved(endpoint) => self.moved(shared, endpoint),
+                LinkOutput::MtuChanged(mtu) => {
+                    tracing::debug!(neighbour = ?self.address, mtu, "longest frame");
+                    self.mtu.store(mtu, Relaxed);
+                    let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
+                    self.router_feed.changed(&shared.router, self.id, |changes| changes.mtu = Some(mtu));
+                }
+                LinkOutput::Rekeyed(key) => {
+                    tracing::debug!(neighbour = ?self.address, ?key, "new keys");
+                    self.egress.renew(*key);
+                    self.worn.store(false, Relaxed);
+                }
+                LinkOutput::Control(message) => {
+                    link.hold_control(self.router_feed.push_message(&shared.router, self.id, message));
+                }
+                LinkOutput::CostChanged(cost) => {
+                    self.router_feed.changed(&shared.router, self.id, |changes| changes.cost = Some(cost));
+                }
+                LinkOutput::StateChanged(LinkState::Down(reason)) => {
+                    self.note_end(shared, reason);
+                    down = Some(reason.to_string());
+                }
+                LinkOutput::StateChanged(state) => {
+                    self.silent_since.store(link.metrics().heard.as_nanos(), Relaxed);
+                    self.link_state_changed(shared, state).await;
+                }
+            }
+        }
+        if changed {
+            lock(&self.status).metrics = link.metrics();
+        }
+        down
+    }
+
+    /// Announces that the link is up, suspect or away to the router, the dial list and subscribers.
+    async fn link_state_changed(&self, shared: &NodeState, state: LinkState) {
+        let (suspect, away) = (state != LinkState::Up, state == LinkState::Away);
+        self.suspect.store(suspect, Relaxed);
+        if !self.is_in_service() {
+            self.away.store(away, Relaxed);
+            return;
+        }
+        self.set_state(match state {
+            LinkState::Up => PeerState::Up,
+            LinkState::Suspect => PeerState::Suspect,
+            LinkState::Away | LinkState::Down(_) => PeerState::Down,
+        });
+        tracing::debug!(neighbour = ?self.address, ?state, "link");
+        let turned = self.away.swap(away, Relaxed) != away;
+        if turned {
+            self.reachability_changed(shared);
+        }
+        if self.router_feed.announce() {
+            shared.router.notify(RouterEvent::LinkStateChanged { id: self.id }).await;
+        }
+        if suspect || turned {
+            // The neighbour may be reachable over another path.
+            let _ = shared.link_events.try_push(LinkEvent::DialCheck);
+        }
+        if turned {
+            let (address, endpoint) = (self.address, self.endpoint());
+            match away {
+                true => {
+                    tracing::info!(neighbour = %address, endpoint, "neighbour cut off: its session is kept for a while")
+                }
+                false => tracing::info!(neighbour = %address, endpoint, "neighbour back"),
+            }
+            match away {
+                true => {
+                    let reason = DownReason::Cut.to_string();
+                    self.announce(shared, Turn::Cut, Event::NeighbourDown { address, endpoint, reason });
+                }
+                false => self.announce(shared, Turn::Up, Event::NeighbourUp { address, endpoint }),
+            }
+        }
+    }
+
+    pub(super) fn set_state(&self, state: PeerState) {
+        let mut status = lock(&self.status);
+        status.state = state;
+        status.since = Timestamp::now();
+    }
+
+    /// Ends a link that has failed: takes it out of service and announces that.
+    pub(super) async fn ended(&self, shared: &NodeState, reason: &str) {
+        if !self.retire(shared) {
+            return;
+        }
+        self.announce_end(shared, reason).await;
+        let _ = shared.link_events.try_push(LinkEvent::DialCheck);
+    }
+
+    /// Serves the packets that wait for a route to the neighbour, since the link has entered or left service.
+    pub(crate) fn reachability_changed(&self, shared: &NodeState) {
+        let mut work = DeferredWork::default();
+        awaiting_route::route_changed(shared, &self.address, &mut work);
+        work.finish(shared);
+    }
+
+    /// Announces the end of this link to the router and to subscribers.
+    pub(crate) async fn announce_end(&self, shared: &NodeState, reason: &str) {
+        if !self.leave_service() {
+            tracing::debug!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "no link");
+            return;
+        }
+        tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
+        self.reachability_changed(shared);
+        shared.router.notify(RouterEvent::Down { id: self.id }).await;
+        let (address, endpoint, reason) = (self.address, self.endpoint(), reason.to_owned());
+        self.announce(shared, Turn::Ended, Event::NeighbourDown { address, endpoint, reason });
+    }
+}
