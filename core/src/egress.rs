@@ -18,16 +18,16 @@ use bytes::Bytes;
 
 mod codel;
 mod flows;
-mod intake;
+pub(crate) mod intake;
 mod queues;
+mod state;
 mod transmit_path;
 
-pub(crate) use self::intake::PushGuard;
-use self::intake::{EgressState, Intake};
 use self::queues::ClassQueues;
+pub(crate) use self::state::PushOutcome;
+use self::state::{Clock, EgressState, Intake, SealedTrain};
 use crate::link::Sealer;
 use crate::netmod::{Endpoint, Netmod, NetmodError, Train};
-use crate::stats::{DropCause, Stats};
 use crate::time::Time;
 pub(crate) use crate::wire::packet::Class;
 
@@ -40,31 +40,6 @@ const MAX_DRAIN_TRAINS: usize = 64;
 /// The depth of the queues, in bytes, from which tasks that can wait should wait.
 const BACKED_UP: usize = 512 << 10;
 
-/// The outcome of a push.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PushOutcome {
-    /// Queued. The caller drains now, unless another task that is draining will send it.
-    Queued,
-    /// Queued, after this many packets of the longest flow were dropped to make room.
-    Displaced(u64),
-    /// Not queued, because there is no room.
-    Full,
-    /// Not queued, because the link is closed or its keys are used up.
-    Closed,
-}
-
-impl PushOutcome {
-    /// Counts the dropped packets by their cause.
-    pub(crate) fn count(self, stats: &Stats) {
-        match self {
-            PushOutcome::Queued => {}
-            PushOutcome::Displaced(count) => stats.drop_n(DropCause::EgressFull, count),
-            PushOutcome::Full => stats.drop(DropCause::EgressFull),
-            PushOutcome::Closed => stats.drop(DropCause::UnknownSession),
-        }
-    }
-}
-
 /// The queues, the sealing and the sending of one link.
 pub(crate) struct Egress {
     netmod: Arc<dyn Netmod>,
@@ -75,8 +50,6 @@ pub(crate) struct Egress {
     /// Locked by the drain while it seals a train. Where both locks are held, `state` is taken first.
     path: Mutex<TransmitPath>,
 }
-
-type Clock = Box<dyn Fn() -> Time + Send + Sync>;
 
 /// The sealer and the endpoint of a link. They share one lock, so that a train is sealed and addressed consistently.
 struct TransmitPath {
@@ -191,15 +164,6 @@ impl Egress {
     fn lock(&self) -> MutexGuard<'_, EgressState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A sealed train, ready to be sent.
-#[derive(Clone, Copy)]
-struct SealedTrain {
-    endpoint: Endpoint,
-    size: usize,
-    frames: u64,
-    packets: u64,
 }
 
 /// The buffers of a drain. They are kept per thread and not per link, so that an idle link owns none.

@@ -4,30 +4,8 @@ use std::sync::MutexGuard;
 
 use bytes::Bytes;
 
-use super::queues::ClassQueues;
-use super::{Class, Clock, Egress, PushOutcome, SealedTrain};
-
-/// The part of an egress under its lock, which is only held briefly and never while a train is sent.
-pub(super) struct EgressState {
-    pub(super) queues: ClassQueues,
-    pub(super) draining: bool,
-    pub(super) intake: Intake,
-    /// A sealed train, the sending of which was interrupted. It is sent first, since its frame counters precede the
-    /// others. If it was sent after all, the replay window of the receiver discards the repetition.
-    pub(super) interrupted: Option<(SealedTrain, Vec<u8>)>,
-}
-
-/// The packets that an egress accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Intake {
-    /// All, as far as there is room.
-    Open,
-    /// None any more, because the link is about to end. Those that are queued are sent, and none is dropped for its
-    /// sojourn, since a queue that only gets shorter does not stand.
-    Ending,
-    /// None, and those that were queued are dropped.
-    Closed,
-}
+use super::state::{Clock, EgressState, Intake, PushOutcome};
+use super::{Class, Egress};
 
 impl Egress {
     /// Queues the content of one frame (its kind byte first).
@@ -82,22 +60,5 @@ impl PushGuard<'_> {
             Some(dropped) => PushOutcome::Displaced(dropped),
             None => PushOutcome::Full,
         }
-    }
-}
-
-impl EgressState {
-    pub(super) fn has_work(&self) -> bool {
-        self.interrupted.is_some() || !self.queues.is_empty()
-    }
-
-    pub(super) fn close(&mut self) -> u64 {
-        self.intake = Intake::Closed;
-        self.clear()
-    }
-
-    /// Drops all queued frames. Returns their number.
-    fn clear(&mut self) -> u64 {
-        let interrupted = self.interrupted.take().map_or(0, |(train, _)| train.frames);
-        self.queues.clear() + interrupted
     }
 }

@@ -22,12 +22,12 @@ use crate::address::Address;
 use crate::inbox::{Full, Inbox};
 use crate::notify::Notify;
 use crate::types::{Body, Message, MessageId, Protection, Timestamp};
-use receipts::MailboxReceipts;
-pub(crate) use receipts::{MessageRanges, PendingLocalReceipt};
+use taken::MailboxReceipts;
 
 mod cleanup;
 pub(crate) mod delivery;
-mod receipts;
+pub(crate) mod receipts;
+pub(crate) mod taken;
 #[cfg(test)]
 mod tests;
 

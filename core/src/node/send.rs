@@ -10,7 +10,8 @@ use futures::future::Shared as SharedFuture;
 
 use super::conversations::{ConversationEntry, DeliveryState};
 use super::data_path::DeferredWork;
-use super::mailbox::{Mailbox, PendingLocalReceipt};
+use super::mailbox::Mailbox;
+use super::mailbox::receipts::PendingLocalReceipt;
 use super::state::{NodeState, read};
 use crate::address::Address;
 use crate::stats::Counter;

@@ -3,7 +3,7 @@
 use super::{ConversationEntry, Conversations};
 use crate::address::Address;
 use crate::node::data_path::DeferredWork;
-use crate::node::mailbox::MessageRanges;
+use crate::node::mailbox::taken::MessageRanges;
 use crate::node::state::{NodeState, lock, read};
 use crate::stats::Counter;
 use crate::types::{Event, MessageId};

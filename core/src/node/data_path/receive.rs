@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::{DeferredWork, hand_over, probe, route};
-use crate::egress::PushGuard;
+use crate::egress::intake::PushGuard;
 use crate::link::Sealer;
 use crate::node::neighbour::Neighbour;
 use crate::node::state::NodeState;
