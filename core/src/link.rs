@@ -59,13 +59,17 @@ pub(crate) mod session_pair;
 mod specification;
 
 pub(crate) use established::Link;
+pub(crate) use handshake::buckets::{Rate, TokenBuckets};
+pub(crate) use handshake::indices::Indices;
 pub(crate) use handshake::{DialError, HandshakeOutput, Handshakes, Session};
 #[cfg(test)]
 pub(crate) use keys::Opener;
-pub(crate) use keys::{DataKey, Sealer, Suite};
+pub(crate) use keys::{DataKey, Exhausted, REJECT_AFTER_FRAMES, REKEY_AFTER_FRAMES, Sealer, Suite, nonce};
+pub(crate) use noise::{NoiseError, NoiseHandshake, NoisePattern, Secret, SplitKeys, StaticKeys};
 pub(crate) use output::{DownReason, FrameContent, LinkMetrics, LinkOutput, LinkState};
 #[cfg(test)]
 pub(crate) use quality::cost_of;
+pub(crate) use replay::ReplayWindow;
 pub(crate) use seed::fresh_seed;
 
 use zeroize::Zeroizing;

@@ -27,7 +27,7 @@
 pub(super) mod buckets;
 pub(super) mod dial;
 mod inbound;
-mod indices;
+pub(super) mod indices;
 pub(super) mod limiter;
 mod pending;
 mod session;

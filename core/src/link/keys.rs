@@ -58,7 +58,7 @@ impl Suite {
         }
     }
 
-    fn algorithm(self) -> &'static aead::Algorithm {
+    pub(crate) fn algorithm(self) -> &'static aead::Algorithm {
         match self {
             Suite::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
             Suite::Aes256Gcm => &aead::AES_256_GCM,
@@ -66,7 +66,7 @@ impl Suite {
     }
 
     /// The byte of the suite in the HKDF label.
-    fn id(self) -> u8 {
+    pub(crate) fn id(self) -> u8 {
         match self {
             Suite::ChaCha20Poly1305 => Self::CHACHA,
             Suite::Aes256Gcm => Self::AES,
@@ -145,7 +145,7 @@ impl std::fmt::Debug for DataKey {
 }
 
 /// The nonce of a frame.
-fn nonce(counter: u64) -> Nonce {
+pub(crate) fn nonce(counter: u64) -> Nonce {
     let mut bytes = [0; aead::NONCE_LEN];
     for (to, from) in bytes.iter_mut().skip(4).zip(counter.to_le_bytes()) {
         *to = from;

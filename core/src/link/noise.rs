@@ -16,7 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::keys::{self, DataKey, Opener, Sealer, Suite};
 use crate::identity::Identity;
-use crate::wire::link::{KEY_LEN, MAX_HANDSHAKE_LEN};
+use crate::wire::link::KEY_LEN;
 
 /// The prologue that both sides hash first: the protocol, its version, and its cipher suites. A handshake between two
 /// protocols fails, because their hashes differ.
@@ -28,7 +28,7 @@ pub(super) const REKEY_PROLOGUE: &[u8] = b"rouse link rekey 1";
 /// The message could not be written, or does not verify. There is no detail, because a caller must treat all causes
 /// alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoiseError;
+pub(crate) struct NoiseError;
 
 impl From<snow::Error> for NoiseError {
     fn from(_: snow::Error) -> Self {
@@ -36,16 +36,35 @@ impl From<snow::Error> for NoiseError {
     }
 }
 
+/// The longest message of a handshake that is read, in bytes. Callers have closer bounds.
+const MAX_NOISE_LEN: usize = 2048;
+/// The most bytes of a message beside its payload: an ephemeral key, a sealed static key, and the tag of the payload.
+const MAX_NOISE_OVERHEAD: usize = 96;
+
 /// A node's static keys for handshakes, and the pre-shared key of its mesh.
-pub(super) struct StaticKeys {
+pub(crate) struct StaticKeys {
     secret: Zeroizing<[u8; KEY_LEN]>,
     public: [u8; KEY_LEN],
     mesh: Option<Zeroizing<[u8; 32]>>,
 }
 
+/// One side of a Noise handshake pattern.
+pub(crate) struct NoisePattern<'a> {
+    /// The name of the protocol (Noise revision 34, section 8).
+    pub(crate) name: &'a str,
+    /// The bytes that both sides hash first.
+    pub(crate) prologue: &'a [u8],
+    /// The static key of the other side, where it is known before.
+    pub(crate) remote: Option<&'a [u8; KEY_LEN]>,
+    /// The key that is mixed in before the first message.
+    pub(crate) psk: Option<&'a [u8; 32]>,
+    /// Whether this side begins.
+    pub(crate) initiator: bool,
+}
+
 impl StaticKeys {
     /// Derives the X25519 key pair from the identity, so that an address proves the static key.
-    pub(super) fn new(identity: &Identity, mesh: Option<Zeroizing<[u8; 32]>>) -> Self {
+    pub(crate) fn new(identity: &Identity, mesh: Option<Zeroizing<[u8; 32]>>) -> Self {
         let secret = identity.x25519_secret();
         let public = MontgomeryPoint::mul_base_clamped(*secret).to_bytes();
         StaticKeys { secret, public, mesh }
@@ -58,12 +77,12 @@ impl StaticKeys {
 
     /// Begins a handshake as the initiator.
     pub(super) fn initiator(&self, seed: &[u8; 32]) -> Result<NoiseHandshake, NoiseError> {
-        Ok(NoiseHandshake(self.builder(seed)?.build_initiator()?))
+        self.begin(&self.link_pattern(true), seed)
     }
 
     /// Begins a handshake as the responder.
     pub(super) fn responder(&self, seed: &[u8; 32]) -> Result<NoiseHandshake, NoiseError> {
-        Ok(NoiseHandshake(self.builder(seed)?.build_responder()?))
+        self.begin(&self.link_pattern(false), seed)
     }
 
     /// Begins a rekeying as the initiator.
@@ -72,7 +91,7 @@ impl StaticKeys {
         rekey: &RekeyInput<'_>,
         seed: &[u8; 32],
     ) -> Result<NoiseHandshake, NoiseError> {
-        Ok(NoiseHandshake(self.rekey_builder(rekey, &prologue(rekey.generation), seed)?.build_initiator()?))
+        self.begin(&rekey.pattern(&prologue(rekey.generation), true), seed)
     }
 
     /// Begins a rekeying as the responder.
@@ -81,39 +100,37 @@ impl StaticKeys {
         rekey: &RekeyInput<'_>,
         seed: &[u8; 32],
     ) -> Result<NoiseHandshake, NoiseError> {
-        Ok(NoiseHandshake(self.rekey_builder(rekey, &prologue(rekey.generation), seed)?.build_responder()?))
+        self.begin(&rekey.pattern(&prologue(rekey.generation), false), seed)
     }
 
-    fn rekey_builder<'a>(
-        &'a self,
-        rekey: &RekeyInput<'a>,
-        prologue: &'a [u8],
-        seed: &[u8; 32],
-    ) -> Result<Builder<'a>, NoiseError> {
-        let params: NoiseParams = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s".parse()?;
-        let resolver = Resolver { seed: Zeroizing::new(*seed), public: self.public };
-        let builder = Builder::with_resolver(params, Box::new(resolver))
-            .prologue(prologue)?
-            .local_private_key(self.secret.as_slice())?
-            .remote_public_key(rekey.remote)?
-            .psk(0, rekey.chain)?;
-        Ok(builder)
-    }
-
-    fn builder(&self, seed: &[u8; 32]) -> Result<Builder<'_>, NoiseError> {
-        let pattern = match self.mesh {
+    /// The pattern of the handshake of links.
+    fn link_pattern(&self, initiator: bool) -> NoisePattern<'_> {
+        let name = match self.mesh {
             Some(_) => "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s",
             None => "Noise_XX_25519_ChaChaPoly_BLAKE2s",
         };
-        let params: NoiseParams = pattern.parse()?;
+        NoisePattern { name, prologue: PROLOGUE, remote: None, psk: self.mesh.as_deref(), initiator }
+    }
+
+    /// Begins one side of a handshake. All of its randomness comes from `seed`, which must be used once.
+    pub(crate) fn begin(
+        &self,
+        pattern: &NoisePattern<'_>,
+        seed: &[u8; 32],
+    ) -> Result<NoiseHandshake, NoiseError> {
+        let params: NoiseParams = pattern.name.parse()?;
         let resolver = Resolver { seed: Zeroizing::new(*seed), public: self.public };
         let mut builder = Builder::with_resolver(params, Box::new(resolver))
-            .prologue(PROLOGUE)?
+            .prologue(pattern.prologue)?
             .local_private_key(self.secret.as_slice())?;
-        if let Some(mesh) = &self.mesh {
-            builder = builder.psk(0, mesh)?;
+        if let Some(remote) = pattern.remote {
+            builder = builder.remote_public_key(remote)?;
         }
-        Ok(builder)
+        if let Some(psk) = pattern.psk {
+            builder = builder.psk(0, psk)?;
+        }
+        let state = if pattern.initiator { builder.build_initiator()? } else { builder.build_responder()? };
+        Ok(NoiseHandshake(state))
     }
 }
 
@@ -127,20 +144,37 @@ pub(super) struct RekeyInput<'a> {
     pub(super) generation: u32,
 }
 
+impl<'a> RekeyInput<'a> {
+    fn pattern(&self, prologue: &'a [u8], initiator: bool) -> NoisePattern<'a> {
+        let name = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s";
+        NoisePattern { name, prologue, remote: Some(self.remote), psk: Some(self.chain), initiator }
+    }
+}
+
 fn prologue(generation: u32) -> Vec<u8> {
     [REKEY_PROLOGUE, &generation.to_le_bytes()].concat()
 }
 
 /// A key that is overwritten when it is dropped, so that no copy stays in memory.
-type Secret = Zeroizing<[u8; 32]>;
+pub(crate) type Secret = Zeroizing<[u8; 32]>;
+
+/// The raw split of a completed handshake.
+pub(crate) struct SplitKeys {
+    /// The key of what the initiator sends.
+    pub(crate) of_initiator: Secret,
+    /// The key of what the responder sends.
+    pub(crate) of_responder: Secret,
+    /// The hash of the handshake, which both sides have only if they saw the same messages.
+    pub(crate) hash: [u8; 32],
+}
 
 /// The state of one side of one handshake.
-pub(super) struct NoiseHandshake(HandshakeState);
+pub(crate) struct NoiseHandshake(HandshakeState);
 
 impl NoiseHandshake {
     /// Writes the next message, which carries `payload`.
-    pub(super) fn write(&mut self, payload: &[u8]) -> Result<Vec<u8>, NoiseError> {
-        let mut message = vec![0; MAX_HANDSHAKE_LEN];
+    pub(crate) fn write(&mut self, payload: &[u8]) -> Result<Vec<u8>, NoiseError> {
+        let mut message = vec![0; payload.len().saturating_add(MAX_NOISE_OVERHEAD)];
         let length = self.0.write_message(payload, &mut message)?;
         message.truncate(length);
         Ok(message)
@@ -150,18 +184,18 @@ impl NoiseHandshake {
     ///
     /// After an error an initiator may read another message 2. A responder may read another message 3 only if
     /// [`NoiseHandshake::remote_static`] is still `None`, since otherwise the key that was read has changed its state.
-    pub(super) fn read(&mut self, message: &[u8]) -> Result<Vec<u8>, NoiseError> {
-        if message.len() > MAX_HANDSHAKE_LEN {
+    pub(crate) fn read(&mut self, message: &[u8]) -> Result<Vec<u8>, NoiseError> {
+        if message.len() > MAX_NOISE_LEN {
             return Err(NoiseError);
         }
-        let mut payload = vec![0; MAX_HANDSHAKE_LEN];
+        let mut payload = vec![0; message.len()];
         let length = self.0.read_message(message, &mut payload)?;
         payload.truncate(length);
         Ok(payload)
     }
 
     /// The static key of the other side, once it is known.
-    pub(super) fn remote_static(&self) -> Option<&[u8]> {
+    pub(crate) fn remote_static(&self) -> Option<&[u8]> {
         self.0.get_remote_static()
     }
 
@@ -184,6 +218,14 @@ impl NoiseHandshake {
         let (out, inward) = self.raw_split()?;
         let (first, second) = if self.0.is_initiator() { (&out, &inward) } else { (&inward, &out) };
         keys::chain(self.0.get_handshake_hash(), first, second)
+    }
+
+    /// The raw split, once the last message is written or read, for a layer that derives its own keys.
+    pub(crate) fn split_secrets(&mut self) -> Option<SplitKeys> {
+        let (out, inward) = self.raw_split()?;
+        let hash = self.0.get_handshake_hash().try_into().ok()?;
+        let (of_initiator, of_responder) = if self.0.is_initiator() { (out, inward) } else { (inward, out) };
+        Some(SplitKeys { of_initiator, of_responder, hash })
     }
 
     /// The raw split keys for sending and receiving.

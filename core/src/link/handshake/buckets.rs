@@ -14,15 +14,15 @@ const ONE: u64 = 1_000_000_000;
 
 /// The rate of a token bucket.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::link) struct Rate {
+pub(crate) struct Rate {
     /// The number of tokens that are added in a second.
-    pub(in crate::link) each_second: u32,
+    pub(crate) each_second: u32,
     /// The maximum number of tokens in the bucket.
-    pub(in crate::link) burst: u32,
+    pub(crate) burst: u32,
 }
 
 impl Rate {
-    pub(super) const fn new(each_second: u32, burst: u32) -> Self {
+    pub(crate) const fn new(each_second: u32, burst: u32) -> Self {
         Rate { each_second, burst }
     }
 
@@ -33,7 +33,7 @@ impl Rate {
 }
 
 /// A table of token buckets by key.
-pub(super) struct TokenBuckets<K> {
+pub(crate) struct TokenBuckets<K> {
     map: BTreeMap<K, TokenBucket>,
     swept: Time,
 }
@@ -52,7 +52,7 @@ impl<K> Default for TokenBuckets<K> {
 impl<K: Ord> TokenBuckets<K> {
     /// Takes a token, if there is one. A key that finds no place in the table receives none: when all buckets are in
     /// use, new keys are refused so that known ones keep their rate.
-    pub(super) fn take_token(&mut self, now: Time, key: K, rate: Rate) -> bool {
+    pub(crate) fn take_token(&mut self, now: Time, key: K, rate: Rate) -> bool {
         if !self.map.contains_key(&key) && self.map.len() >= MAX_BUCKETS && !self.sweep(now, rate) {
             return false;
         }
@@ -69,7 +69,7 @@ impl<K: Ord> TokenBuckets<K> {
     }
 
     /// Whether there is a token. A key without a bucket has all of its tokens.
-    pub(super) fn has_token(&self, now: Time, key: K, rate: Rate) -> bool {
+    pub(crate) fn has_token(&self, now: Time, key: K, rate: Rate) -> bool {
         self.map.get(&key).is_none_or(|bucket| bucket.after(now, rate) >= ONE)
     }
 

@@ -9,19 +9,19 @@ use zeroize::Zeroize;
 ///
 /// It is a counter that is encrypted by a four-round Feistel network over its two halves. Such a network is a
 /// permutation whatever its round function is, so no index repeats.
-pub(super) struct Indices {
+pub(crate) struct Indices {
     key: [u8; 32],
     next: u32,
 }
 
 impl Indices {
-    pub(super) fn new(rng: &mut ChaCha20Rng) -> Self {
+    pub(crate) fn new(rng: &mut ChaCha20Rng) -> Self {
         let mut key = [0; 32];
         rng.fill_bytes(&mut key);
         Indices { key, next: rng.next_u32() }
     }
 
-    pub(super) fn draw(&mut self) -> u32 {
+    pub(crate) fn draw(&mut self) -> u32 {
         let [a, b, c, d] = self.next.to_le_bytes();
         self.next = self.next.wrapping_add(1);
         let (mut left, mut right) = ([a, b], [c, d]);
