@@ -83,6 +83,7 @@ mod peering;
 mod protocol_tests;
 mod route;
 mod rt;
+pub mod session;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod stats;

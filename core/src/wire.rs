@@ -8,3 +8,4 @@ pub(crate) mod link;
 pub(crate) mod message;
 pub(crate) mod packet;
 pub(crate) mod route;
+pub(crate) mod session;

@@ -1,0 +1,190 @@
+//! Handshake messages that have arrived in part.
+//!
+//! A message whose parts do not all arrive is kept until it expires: when its sender repeats it, the parts that were
+//! lost complete it. Memory follows the bytes that arrived, and the number of messages is bounded for each neighbour. A
+//! message belongs to the neighbour over which its parts came, so that a guess by another node does not spoil it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::places::{Place, PlaceLimits, Places, PreviousHop};
+use crate::address::Address;
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::session::{MAX_PARTS, PART_LEN, PartHeader};
+
+/// The time for which the parts of a message are kept. It is longer than the time between two repetitions, so that a
+/// repetition completes what the one before has left.
+pub(super) const PARTS_LIFE: Duration = Duration::from_secs(45);
+/// The bounds on messages that have arrived in part.
+pub(super) const PARTIAL_MESSAGES: PlaceLimits = PlaceLimits { all: 256, each_host: 128, each_neighbour: 64 };
+
+/// The name of a partial message. The address is that of the neighbour, and the local one is that which the parts are
+/// for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct PartialKey {
+    neighbour: Address,
+    local: Address,
+    message: u8,
+    id: u32,
+    total: u16,
+}
+
+struct PartialMessage {
+    parts: [Option<Box<[u8]>>; MAX_PARTS],
+    until: Time,
+}
+
+/// A handshake message that has arrived whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct WholeMessage {
+    pub(super) message: u8,
+    pub(super) id: u32,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// All handshake messages that have arrived in part.
+pub(super) struct PartialMessages {
+    messages: BTreeMap<PartialKey, PartialMessage>,
+    places: Places<PartialKey>,
+}
+
+impl PartialMessages {
+    pub(super) fn new() -> Self {
+        PartialMessages { messages: BTreeMap::new(), places: Places::new(PARTIAL_MESSAGES) }
+    }
+
+    /// Takes a part. Returns the message when it is whole.
+    ///
+    /// # Errors
+    /// [`DropCause::BadHandshake`] when the part is malformed, or contradicts one that arrived before and takes its place;
+    /// [`DropCause::Duplicate`] for one that arrived before; [`DropCause::HandshakeLimit`] when there is no place.
+    pub(super) fn take(
+        &mut self,
+        now: Time,
+        local: &Address,
+        hop: &PreviousHop,
+        payload: &[u8],
+    ) -> Result<Option<WholeMessage>, DropCause> {
+        let (header, bytes) = PartHeader::read(payload).map_err(|_| DropCause::BadHandshake)?;
+        let PartHeader { message, id, number, total, .. } = header;
+        let key = PartialKey { neighbour: hop.neighbour, local: *local, message, id, total };
+        match self.places.take(now, key, *hop) {
+            Place::Free => {}
+            Place::Evicted(victim) => drop(self.messages.remove(&victim)),
+            Place::Refused => return Err(DropCause::HandshakeLimit),
+        }
+        let until = now + PARTS_LIFE;
+        let partial =
+            self.messages.entry(key).or_insert_with(|| PartialMessage { parts: Default::default(), until });
+        let slot = partial.parts.get_mut(usize::from(number)).ok_or(DropCause::BadHandshake)?;
+        match slot {
+            Some(kept) if **kept == *bytes => return Err(DropCause::Duplicate),
+            Some(kept) => {
+                // One of the two is bad. The later one stays, since a true one comes again.
+                *kept = bytes.into();
+                return Err(DropCause::BadHandshake);
+            }
+            None => *slot = Some(bytes.into()),
+        }
+        let count = usize::from(total).div_ceil(PART_LEN);
+        if partial.parts.iter().take(count).any(Option::is_none) {
+            return Ok(None);
+        }
+        let bytes = partial.parts.iter().flatten().flat_map(|part| part.iter().copied()).collect();
+        self.remove(&key);
+        Ok(Some(WholeMessage { message, id, bytes }))
+    }
+
+    fn remove(&mut self, key: &PartialKey) {
+        self.messages.remove(key);
+        self.places.release(key);
+    }
+
+    /// The time at which the first partial message expires.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.messages.values().map(|partial| partial.until).min()
+    }
+
+    /// Removes the partial messages that have expired.
+    pub(super) fn timeout(&mut self, now: Time) {
+        let expired: Vec<_> =
+            self.messages.iter().filter(|(_, partial)| partial.until <= now).map(|(key, _)| *key).collect();
+        expired.iter().for_each(|key| self.remove(key));
+    }
+
+    /// The number of partial messages.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::session::{MESSAGE_REQUEST, MESSAGE_RESPONSE, parts};
+
+    const NOW: Time = Time::from_millis(1000);
+
+    fn hop(neighbour: u8) -> PreviousHop {
+        PreviousHop { neighbour: Address::from_bytes([neighbour; 32]), host: neighbour.into(), group: 0 }
+    }
+
+    fn local() -> Address {
+        Address::from_bytes([1; 32])
+    }
+
+    fn message() -> Vec<u8> {
+        (0..1353).map(|at| (at % 251) as u8).collect()
+    }
+
+    #[test]
+    fn parts_in_any_order_make_the_message() {
+        let mut pool = PartialMessages::new();
+        let mut all = parts(MESSAGE_REQUEST, 9, &message());
+        all.reverse();
+        let last = all.pop().unwrap();
+        for part in &all {
+            assert_eq!(pool.take(NOW, &local(), &hop(1), part), Ok(None));
+        }
+        assert_eq!(pool.take(NOW, &local(), &hop(1), &all[0]), Err(DropCause::Duplicate));
+        let whole = WholeMessage { message: MESSAGE_REQUEST, id: 9, bytes: message() };
+        assert_eq!(pool.take(NOW, &local(), &hop(1), &last), Ok(Some(whole)));
+        assert_eq!((pool.len(), pool.deadline()), (0, None));
+    }
+
+    #[test]
+    fn another_neighbour_does_not_spoil_a_message_and_a_bad_part_is_replaced_by_the_true_one() {
+        let mut pool = PartialMessages::new();
+        let all = parts(MESSAGE_RESPONSE, 9, &message());
+        let mut forged = all[1].clone();
+        *forged.last_mut().unwrap() ^= 1;
+        assert_eq!(pool.take(NOW, &local(), &hop(2), &all[1]), Ok(None), "it belongs to another neighbour");
+        assert_eq!(pool.take(NOW, &local(), &hop(1), &forged), Ok(None));
+        assert_eq!(pool.take(NOW, &local(), &hop(1), &all[1]), Err(DropCause::BadHandshake));
+        pool.take(NOW, &local(), &hop(1), &all[0]).unwrap();
+        pool.take(NOW, &local(), &hop(1), &all[2]).unwrap();
+        let whole = pool.take(NOW, &local(), &hop(1), &all[3]).unwrap().unwrap();
+        assert_eq!(whole.bytes, message());
+    }
+
+    #[test]
+    fn messages_that_stay_partial_expire_and_are_bounded_for_each_neighbour() {
+        let mut pool = PartialMessages::new();
+        for id in 0..1000 {
+            let part = &parts(MESSAGE_REQUEST, id, &message())[0];
+            pool.take(NOW, &local(), &hop((id % 2) as u8), part).unwrap();
+        }
+        assert_eq!(pool.len(), 2 * PARTIAL_MESSAGES.each_neighbour);
+        for neighbour in 2..30 {
+            for id in 0..100 {
+                let part = &parts(MESSAGE_REQUEST, id, &message())[0];
+                pool.take(NOW, &local(), &hop(neighbour), part).unwrap();
+            }
+        }
+        assert_eq!(pool.len(), PARTIAL_MESSAGES.all);
+        assert_eq!(pool.deadline(), Some(NOW + PARTS_LIFE));
+        pool.timeout(NOW + PARTS_LIFE);
+        assert_eq!((pool.len(), pool.places.len()), (0, 0));
+    }
+}

@@ -1,0 +1,154 @@
+//! Handshakes, and how two of them meet.
+
+use std::time::Duration;
+
+use super::world::{World, standing};
+use crate::session::EndReason;
+use crate::session::SessionInput;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn one_round_trip_makes_a_session_and_no_item_leaves_before() {
+    let mut world = World::new(2, 1);
+    world.queue(0, 1, 0..3);
+    assert!(world.run(Duration::from_millis(200), World::is_done));
+    assert_eq!(world.nodes[1].arrived[&0], [0, 1, 2]);
+    assert_eq!(world.nodes[0].ready, [(1, standing(1))]);
+    assert_eq!(world.nodes[1].ready, [(0, standing(0))]);
+    let kinds: Vec<_> = world.sent.iter().map(|flight| (flight.from, flight.is_part())).collect();
+    assert_eq!(kinds[..4], [(0, true); 4], "the request");
+    assert_eq!(kinds[4..7], [(1, true); 3], "the response");
+    assert!(kinds[7..].iter().all(|(_, is_part)| !is_part));
+    assert!(world.sent.iter().all(|flight| flight.payload.len() <= 446));
+}
+
+#[test]
+fn no_address_of_the_sender_is_on_the_wire_and_nothing_links_the_two_directions() {
+    let mut world = World::new(2, 1);
+    world.queue(0, 1, 0..3);
+    assert!(world.run(SECOND, World::is_done));
+    for node in &world.nodes {
+        let needle = node.address.as_bytes();
+        assert!(!world.sent.iter().any(|flight| flight.payload.windows(32).any(|part| part == needle)));
+    }
+    let names =
+        |from| {
+            let all = world.sent.iter().filter(move |flight| flight.from == from);
+            all.map(|flight| {
+                if flight.is_part() { flight.payload[2..6].to_vec() } else { flight.payload[1..5].to_vec() }
+            })
+            .collect::<std::collections::BTreeSet<_>>()
+        };
+    assert!(names(0).is_disjoint(&names(1)), "{:?} {:?}", names(0), names(1));
+}
+
+#[test]
+fn when_both_begin_at_once_the_session_of_the_lower_address_comes_and_all_items_arrive() {
+    for apart in [0, 5, 19, 21, 39, 41, 59, 61] {
+        for first in [0, 1] {
+            let mut world = World::new(2, 3);
+            world.queue(first, 1 - first, 0..5);
+            world.pass(Duration::from_millis(apart));
+            world.queue(1 - first, first, 0..5);
+            assert!(world.run(SECOND, World::is_done), "{apart} ms apart, {first} first");
+            world.pass(Duration::from_secs(20));
+            let ready: Vec<_> = world.nodes.iter().map(|node| node.ready.len()).collect();
+            assert_eq!(ready, [1, 1], "{apart} ms apart, {first} first");
+            assert!(world.nodes.iter().all(|node| node.ended.is_empty()));
+            let begins = |node: usize| {
+                let pair = world.pair(node, 1 - node);
+                world.nodes[node].sessions.is_initiator(&pair).unwrap()
+            };
+            assert_ne!(begins(0), begins(1));
+            if apart < 20 {
+                assert!(begins(0), "{apart} ms apart, {first} first");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_single_loss_of_a_handshake_is_repaired() {
+    for both in [false, true] {
+        for lost in 0..18 {
+            let mut world = World::new(2, 4);
+            world.filter = Box::new(move |number, _| number == lost);
+            world.queue(0, 1, 0..1);
+            if both {
+                world.queue(1, 0, 0..1);
+            }
+            assert!(world.run(Duration::from_secs(4), World::is_done), "packet {lost}, both: {both}");
+        }
+    }
+}
+
+#[test]
+fn the_loss_of_everything_in_one_direction_for_a_while_is_repaired() {
+    for direction in [0, 1] {
+        for both in [false, true] {
+            let mut world = World::new(2, 5);
+            world.filter = Box::new(move |_, flight| flight.from == direction);
+            world.queue(0, 1, 0..4);
+            if both {
+                world.queue(1, 0, 0..4);
+            }
+            world.pass(Duration::from_secs(13));
+            assert!(!world.is_done());
+            world.filter = Box::new(|_, _| false);
+            assert!(world.run(Duration::from_secs(40), World::is_done), "{direction}, both: {both}");
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_is_away_for_long_is_asked_with_back_off() {
+    let mut world = World::new(2, 6);
+    world.filter = Box::new(|_, _| true);
+    world.queue(0, 1, 0..1);
+    world.pass(Duration::from_secs(3600));
+    let requests = world.sent.len() / 4;
+    assert!((100..140).contains(&requests), "{requests}");
+    world.filter = Box::new(|_, _| false);
+    assert!(world.run(Duration::from_secs(31), World::is_done));
+}
+
+#[test]
+fn a_restarted_peer_has_a_session_again_soon_whichever_end_sends() {
+    for sender in [0, 1] {
+        for restarted in [0, 1] {
+            let mut world = World::new(2, 7);
+            world.queue(sender, 1 - sender, 0..1);
+            assert!(world.run(SECOND, World::is_done));
+            world.pass(Duration::from_secs(5));
+            world.restart(restarted);
+            world.queue(sender, 1 - sender, 1..3);
+            assert!(
+                world.run(Duration::from_secs(4), World::is_done),
+                "{sender} sends, {restarted} restarted"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unusable_address_ends_an_attempt_at_once() {
+    let mut world = World::new(2, 8);
+    let pair = world.pair(0, 0);
+    world.input(0, SessionInput::Connect { pair, standing: standing(0) }).unwrap();
+    assert_eq!(world.nodes[0].ended, [(0, EndReason::Unusable)]);
+    assert_eq!(world.nodes[0].sessions.load(), (0, 0, 0));
+}
+
+#[test]
+fn a_refused_request_leaves_nothing_and_a_closed_conversation_neither() {
+    let mut world = World::new(2, 9);
+    world.queue(0, 1, 0..1);
+    assert!(world.run(SECOND, World::is_done));
+    for (local, peer) in [(0, 1), (1, 0)] {
+        let pair = world.pair(local, peer);
+        world.input(local, SessionInput::Close { pair }).unwrap();
+        assert_eq!(world.nodes[local].sessions.load(), (0, 0, 0));
+        assert_eq!(world.nodes[local].sessions.next_deadline(), None);
+    }
+}
