@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 
-mod announced;
 mod flush;
 mod outputs;
 mod router_feed;
@@ -19,7 +18,6 @@ mod task;
 mod tests;
 mod unvalidated;
 
-use self::announced::Announced;
 use self::flush::Flush;
 pub(crate) use self::router_feed::{LinkChanges, RouterFeed};
 use self::unvalidated::UnvalidatedFrames;
@@ -27,6 +25,7 @@ use self::unvalidated::UnvalidatedFrames;
 use super::conversations::ConversationEntry;
 use super::data_path::DeferredWork;
 use super::medium::Medium;
+use super::state::announced::Announced;
 use super::state::{NodeState, lock};
 use crate::address::Address;
 use crate::egress::intake::PushGuard;

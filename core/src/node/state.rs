@@ -1,5 +1,6 @@
 //! The state that the tasks of one node share.
 
+pub(crate) mod announced;
 pub(crate) mod fib;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +28,7 @@ use crate::peering::slots::RecentRefusals;
 use crate::stats::Stats;
 use crate::time::Time;
 use crate::types::{Event, Timestamp};
+use announced::LinksUp;
 use fib::Fib;
 
 /// The state that the tasks of one node share. A lock is held for a look-up or an insertion and never across an await,
@@ -53,6 +55,7 @@ pub(crate) struct NodeState {
     pub(crate) neighbours: RwLock<BTreeMap<u32, Arc<Neighbour>>>,
     /// Links in service by the address of the neighbour, one for each medium.
     linked: RwLock<HashMap<Address, Vec<Arc<Neighbour>>>>,
+    pub(crate) links_up: Mutex<LinksUp>,
     /// Replies that wait until there is a route to their destination.
     pub(crate) awaiting_route: AwaitingRoute,
     /// The active routes, for the data path.
@@ -100,6 +103,7 @@ impl NodeState {
             sessions: RwLock::default(),
             neighbours: RwLock::default(),
             linked: RwLock::default(),
+            links_up: Mutex::default(),
             awaiting_route: AwaitingRoute::default(),
             fib: Fib::default(),
             fib_changes: Notify::new(0),

@@ -4,17 +4,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Neighbour;
-use super::announced::Turn;
 use crate::egress::{Class, PushOutcome};
-use crate::link::{DownReason, Link, LinkOutput, LinkState};
+use crate::link::{Link, LinkOutput, LinkState};
 use crate::netmod::Endpoint;
 use crate::node::data_path::{DeferredWork, awaiting_route, payload_mtu};
+use crate::node::state::announced::Turn;
 use crate::node::state::{NodeState, lock};
 use crate::node::tasks::peering::LinkEvent;
 use crate::node::tasks::router::RouterEvent;
 use crate::rt;
 use crate::stats::DropCause;
-use crate::types::{Event, PeerState, Timestamp};
+use crate::types::{PeerState, Timestamp};
 
 /// The time that a medium may take to send a path challenge. It is short, because the task waits for it.
 const CHALLENGE_SEND: Duration = Duration::from_millis(20);
@@ -27,7 +27,7 @@ impl Neighbour {
         self.egress.redirect(endpoint);
         self.update_origin();
         tracing::info!(neighbour = %self.address, %before, endpoint = %self.endpoint(), "neighbour moved");
-        shared.publish(Event::NeighbourMoved { address: self.address, endpoint: self.endpoint() });
+        self.announce(shared, Turn::Moved);
     }
 
     /// Carries out the outputs of the link. Returns the reason of its end, if it has ended.
@@ -110,19 +110,12 @@ impl Neighbour {
         }
         if turned {
             let (address, endpoint) = (self.address, self.endpoint());
-            match away {
-                true => {
-                    tracing::info!(neighbour = %address, endpoint, "neighbour cut off: its session is kept for a while")
-                }
-                false => tracing::info!(neighbour = %address, endpoint, "neighbour back"),
+            if away {
+                tracing::info!(neighbour = %address, endpoint, "neighbour cut off: its session is kept for a while");
+            } else {
+                tracing::info!(neighbour = %address, endpoint, "neighbour back");
             }
-            match away {
-                true => {
-                    let reason = DownReason::Cut.to_string();
-                    self.announce(shared, Turn::Cut, Event::NeighbourDown { address, endpoint, reason });
-                }
-                false => self.announce(shared, Turn::Up, Event::NeighbourUp { address, endpoint }),
-            }
+            self.announce(shared, if away { Turn::Cut } else { Turn::Up });
         }
     }
 
@@ -157,7 +150,6 @@ impl Neighbour {
         tracing::info!(neighbour = %self.address, endpoint = %self.endpoint(), reason, "neighbour down");
         self.reachability_changed(shared);
         shared.router.notify(RouterEvent::Down { id: self.id }).await;
-        let (address, endpoint, reason) = (self.address, self.endpoint(), reason.to_owned());
-        self.announce(shared, Turn::Ended, Event::NeighbourDown { address, endpoint, reason });
+        self.announce(shared, Turn::Ended(reason));
     }
 }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::Neighbour;
-use super::announced::Turn;
 use crate::egress::Class;
 use crate::link::{DownReason, Link, LinkState};
 use crate::node::data_path::payload_mtu;
+use crate::node::state::announced::{LinkUp, Turn};
 use crate::node::state::{NodeState, lock};
 use crate::node::tasks::router::RouterEvent;
 use crate::peering::slots::SlotHolder;
 use crate::route::Location;
-use crate::types::{Event, PeerState};
+use crate::types::PeerState;
 
 // The service of a link goes one way: before, in service, after. Another task may end it at the same instant as it
 // begins, so the atomic change decides which notifications are sent: a link that ends before it was in service is
@@ -60,7 +60,24 @@ impl Neighbour {
             return;
         }
         lock(&shared.dials).in_service(shared.now(), &self.path(), &address);
-        self.announce(shared, Turn::Up, Event::NeighbourUp { address, endpoint: self.endpoint() });
+        self.announce(shared, Turn::Up);
+    }
+
+    /// Announces a turn of this link, unless the subscribers know that it stands so, or that it has ended.
+    pub(super) fn announce(&self, shared: &NodeState, turn: Turn<'_>) {
+        // The medium may call foreign code for the endpoint, so no lock is held yet.
+        let link = LinkUp { id: self.id, endpoint: self.endpoint() };
+        let written: Vec<_> = {
+            let mut links = lock(&shared.links_up);
+            if !lock(&self.announced).turn(turn) {
+                return;
+            }
+            let events = links.turn(turn, (self.medium.id, self.address), link);
+            events.into_iter().map(|event| shared.event_bus.write(&shared.stats, event)).collect()
+        };
+        for event in written {
+            event.wake();
+        }
     }
 
     /// Puts the link into service once a frame of the neighbour has been opened.

@@ -64,13 +64,19 @@ fn silent_neighbour() -> (Arc<NodeState>, Arc<Neighbour>, Link) {
 fn neighbour_on(netmod: Arc<dyn Netmod>) -> (Arc<NodeState>, Arc<Neighbour>, Link, Session) {
     let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
     let shared = Arc::new(NodeState::new(Identity::from_seed(&[1; 32]), config));
-    let medium = Arc::new(Medium::new(0, netmod));
-    write(&shared.media).insert(0, medium.clone());
+    write(&shared.media).insert(0, Arc::new(Medium::new(0, netmod)));
+    let (neighbour, link, theirs) = neighbour_in(&shared, 1);
+    (shared, neighbour, link, theirs)
+}
+
+/// The link with this id to a neighbour, in the tables of a node, and the end of the session there.
+fn neighbour_in(shared: &NodeState, id: u32) -> (Arc<Neighbour>, Link, Session) {
+    let medium = crate::node::state::read(&shared.media)[&0].clone();
     let path = Path { netmod: 0, endpoint: Endpoint::new(b"b").unwrap() };
     let [session, theirs] = sessions(path);
     let link = Link::new(shared.now(), session.peer, session.opener, 1200, [7; 32]);
     let made = NeighbourParts {
-        id: 1,
+        id,
         address: session.peer,
         path,
         initiator: true,
@@ -83,7 +89,7 @@ fn neighbour_on(netmod: Arc<dyn Netmod>) -> (Arc<NodeState>, Arc<Neighbour>, Lin
     };
     let neighbour = Arc::new(Neighbour::new(made, 1024));
     assert!(shared.put_into_service(&neighbour));
-    (shared, neighbour, link, theirs)
+    (neighbour, link, theirs)
 }
 
 /// Lets other tasks run.

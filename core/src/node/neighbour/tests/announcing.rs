@@ -99,3 +99,23 @@ fn every_subscriber_learns_of_the_end_after_the_begin_at_whichever_step_the_link
     }
     assert!(steps_of_the_begin >= 4, "the properties, the description, two wakes: {steps_of_the_begin}");
 }
+
+#[test]
+fn subscribers_learn_of_the_end_of_a_link_before_its_successor_is_up() {
+    let (shared, former, _link) = silent_neighbour();
+    let mut events = shared.event_bus.subscribe();
+    former.enter_service(&shared).now_or_never().expect("the router has room");
+    // The task of the former link has taken it out of the tables, and another task puts the successor into service before
+    // the first has announced the end.
+    assert!(former.retire(&shared));
+    let (successor, _link, _) = neighbour_in(&shared, 2);
+    successor.enter_service(&shared).now_or_never().expect("the router has room");
+    former.announce_end(&shared, "a test").now_or_never().expect("the router has room");
+    let next = || events.next().now_or_never().flatten();
+    let learned: Vec<_> = std::iter::from_fn(next).map(|(_, event)| event).collect();
+    use Event::{NeighbourDown, NeighbourUp};
+    assert!(
+        matches!(learned[..], [NeighbourUp { .. }, NeighbourDown { .. }, NeighbourUp { .. }]),
+        "{learned:?}"
+    );
+}
