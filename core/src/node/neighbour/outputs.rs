@@ -15,6 +15,7 @@ use crate::node::tasks::router::RouterEvent;
 use crate::rt;
 use crate::stats::DropCause;
 use crate::types::{PeerState, Timestamp};
+use crate::wire::link::KIND_GOODBYE;
 
 /// The time that a medium may take to send a path challenge. It is short, because the task waits for it.
 const CHALLENGE_SEND: Duration = Duration::from_millis(20);
@@ -38,6 +39,9 @@ impl Neighbour {
         while let Some(output) = link.poll_output(shared.now()) {
             changed = true;
             match output {
+                LinkOutput::Transmit(content) if content.first() == Some(&KIND_GOODBYE) => {
+                    self.flush_goodbye(shared, content);
+                }
                 LinkOutput::Transmit(content) => {
                     if self.push(shared, Class::Control, content.into()) == PushOutcome::Closed {
                         link.on_key_exhausted();

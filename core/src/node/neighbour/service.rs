@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::Neighbour;
-use crate::egress::Class;
 use crate::link::{DownReason, Link, LinkState};
 use crate::node::data_path::payload_mtu;
 use crate::node::state::announced::{LinkUp, Turn};
@@ -156,10 +155,9 @@ impl Neighbour {
         self.wake();
     }
 
-    /// Ends the link at once, and sends the reason if the medium accepts a frame now.
+    /// Ends the link at once, with a goodbye that carries the reason.
     pub(crate) async fn dismiss(&self, shared: &NodeState, reason: DownReason) {
-        self.push(shared, Class::Control, reason.goodbye().into());
-        self.flush(shared);
+        self.flush_goodbye(shared, reason.goodbye());
         if self.retire(shared) {
             self.announce_end(shared, &reason.to_string()).await;
         }

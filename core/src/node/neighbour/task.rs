@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use futures::FutureExt;
 use futures::future::{Either, select};
 
 use super::{BATCH, LinkCommand, NOTE_EVERY, Neighbour};
@@ -160,8 +161,6 @@ impl NeighbourTask {
 
     /// Ends a link that has failed.
     async fn end(&mut self, reason: &str) {
-        // The goodbye of the link is sent if the medium accepts it at once.
-        self.neighbour.flush(&self.shared);
         self.neighbour.ended(&self.shared, reason).await;
         // A closed inbox receives nothing more, so these frames are the last to count.
         while let Ok(left) = self.neighbour.inbox.try_recv_batch(&mut self.frames, BATCH) {
@@ -208,6 +207,16 @@ impl Neighbour {
         if self.retire(shared) {
             self.announce_end(shared, "goodbye sent").await;
         }
+    }
+
+    /// Sends the queued packets and then this goodbye, as far as the medium takes them now. The packets go first, as in
+    /// [`say_goodbye`](Self::say_goodbye), but there is no time for a slow medium.
+    pub(super) fn flush_goodbye(&self, shared: &NodeState, goodbye: Vec<u8>) {
+        self.egress.begin_end();
+        let _ = self.flush_all(shared).now_or_never();
+        let dropped = self.egress.push_last(goodbye.into());
+        shared.stats.drop_n(DropCause::UnknownSession, dropped);
+        self.flush(shared);
     }
 
     /// Sends until nothing is queued.

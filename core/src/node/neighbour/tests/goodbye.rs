@@ -10,6 +10,7 @@ use crate::wire::link::KIND_PACKET;
 /// How a [`Wire`] takes the trains that carry packets. It takes a goodbye, which is shorter, at once.
 #[derive(Clone, Copy)]
 enum Takes {
+    AtOnce,
     /// At this rate, in bytes per second.
     Rate(u32),
     Nothing,
@@ -45,6 +46,7 @@ impl Netmod for Wire {
         if train.size > SHORT {
             self.begun.store(true, SeqCst);
             match self.takes {
+                Takes::AtOnce => {}
                 Takes::Rate(rate) => {
                     rt::sleep(Duration::from_secs(train.bytes.len() as u64) / rate).await;
                 }
@@ -68,6 +70,17 @@ impl Netmod for Wire {
     }
 }
 
+/// The cause of the end of a link.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// The node leaves, and the link's task has begun to send the packets if `midway`.
+    Leaving { midway: bool },
+    /// The neighbour loses its slot to another one.
+    Dismissed,
+    /// The link itself finds that the neighbour is not heard.
+    Unheard,
+}
+
 /// The outcome of an end with a goodbye.
 struct Outcome {
     /// Packets that the neighbour had before the goodbye.
@@ -77,12 +90,11 @@ struct Outcome {
     dropped: u64,
 }
 
-/// Ends a link over such a medium while `count` packets of each class are queued. With `midway`, the link's own task
-/// is sending them already.
-fn end_with(takes: Takes, count: usize, midway: bool) -> Outcome {
+/// Ends a link over such a medium while `count` packets of each class are queued.
+fn end_with(takes: Takes, count: usize, end: End) -> Outcome {
     let sent = Arc::<Mutex<Vec<BytesMut>>>::default();
     let wire = Arc::new(Wire { takes, begun: AtomicBool::new(false), sent: sent.clone() });
-    let (shared, neighbour, link, theirs) = neighbour_on(wire.clone());
+    let (shared, neighbour, mut link, theirs) = neighbour_on(wire.clone());
     futures::executor::block_on(async {
         neighbour.enter_service(&shared).await;
         for class in [Class::Bulk, Class::Interactive] {
@@ -92,16 +104,31 @@ fn end_with(takes: Takes, count: usize, midway: bool) -> Outcome {
                 assert_eq!(neighbour.push(&shared, class, packet.into()), PushOutcome::Queued);
             }
         }
-        if midway {
-            neighbour.clone().start(&shared, link);
-            while !wire.begun.load(SeqCst) {
-                pause().await;
+        match end {
+            End::Leaving { midway: true } => {
+                neighbour.clone().start(&shared, link);
+                while !wire.begun.load(SeqCst) {
+                    pause().await;
+                }
+                leaving::say_goodbye(&shared, |_| true).await;
             }
-            leaving::say_goodbye(&shared, |_| true).await;
-        } else {
-            let goodbye = leaving::say_goodbye(&shared, |_| true);
-            let task = async { neighbour.clone().start(&shared, link) };
-            futures::join!(goodbye, task);
+            End::Leaving { midway: false } => {
+                let goodbye = leaving::say_goodbye(&shared, |_| true);
+                let task = async { neighbour.clone().start(&shared, link) };
+                futures::join!(goodbye, task);
+            }
+            End::Dismissed => neighbour.dismiss(&shared, DownReason::Crowded).await,
+            End::Unheard => {
+                loop {
+                    let now = link.next_deadline().expect("an answer is awaited");
+                    link.handle_timeout(now);
+                    if matches!(link.metrics().state, LinkState::Down(_)) {
+                        break;
+                    }
+                    while link.poll_output(now).is_some() {}
+                }
+                neighbour.clone().run(shared.clone(), link).await;
+            }
         }
     });
     let mut link = Link::new(shared.now(), theirs.peer, theirs.opener, 1200, [8; 32]);
@@ -112,7 +139,7 @@ fn end_with(takes: Takes, count: usize, midway: bool) -> Outcome {
             outcome.packets += 1;
         }
     }
-    outcome.goodbye = link.metrics().state == LinkState::Down(DownReason::Goodbye);
+    outcome.goodbye = matches!(link.metrics().state, LinkState::Down(_));
     outcome.dropped = shared.stats.drops().values().sum();
     outcome
 }
@@ -121,17 +148,24 @@ fn end_with(takes: Takes, count: usize, midway: bool) -> Outcome {
 fn the_packets_that_are_queued_arrive_before_the_goodbye() {
     for midway in [false, true] {
         // The medium takes 20 ms for all.
-        let Outcome { packets, goodbye, dropped } = end_with(Takes::Rate(1_000_000), 10, midway);
+        let Outcome { packets, goodbye, dropped } =
+            end_with(Takes::Rate(1_000_000), 10, End::Leaving { midway });
         assert_eq!((packets, goodbye, dropped), (20, true, 0), "sending already: {midway}");
+    }
+    for end in [End::Dismissed, End::Unheard] {
+        let Outcome { packets, goodbye, dropped } = end_with(Takes::AtOnce, 100, end);
+        assert_eq!((packets, goodbye, dropped), (200, true, 0), "{end:?}");
     }
 }
 
 #[test]
 fn a_medium_that_takes_no_packets_is_still_given_the_goodbye() {
     for takes in [Takes::Nothing, Takes::Refuses, Takes::Rate(100)] {
-        for midway in [false, true] {
-            let Outcome { packets, goodbye, dropped } = end_with(takes, 10, midway);
-            assert_eq!((packets, goodbye), (0, true), "sending already: {midway}");
+        for end in
+            [End::Leaving { midway: false }, End::Leaving { midway: true }, End::Dismissed, End::Unheard]
+        {
+            let Outcome { packets, goodbye, dropped } = end_with(takes, 10, end);
+            assert_eq!((packets, goodbye), (0, true), "{end:?}");
             assert_eq!(dropped, 20, "each packet is counted");
         }
     }
