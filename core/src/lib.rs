@@ -59,39 +59,39 @@
 //! come out. So the same code runs in the daemon, in an application and in a simulation.
 #![forbid(unsafe_code)]
 
-pub mod address;
 /// Public for the daemon, which keeps its state in the same way; no promises to others.
 #[doc(hidden)]
 pub mod atomic_file;
 mod egress;
-mod endpoint;
 #[cfg(feature = "internals")]
 mod fixtures;
 mod hash;
-pub mod identity;
-mod impairment;
+mod identity_file;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
 pub mod ipc;
-mod link;
-mod message;
 pub mod netmod;
 pub mod node;
-mod peering;
-#[cfg(test)]
-mod protocol_tests;
-mod route;
 mod rt;
-pub mod session;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
-pub mod stats;
-pub mod time;
 pub mod types;
-mod wire;
 
 pub use rouse_inbox::{inbox, notify};
+pub use rouse_proto::{address, session, time};
+pub(crate) use rouse_proto::{endpoint, impairment, link, message, peering, route, wire};
+
+/// Identities, and the files that keep their secrets.
+pub mod identity {
+    pub use crate::identity_file::{Identity, IdentityError};
+}
+
+/// Counters. Each drop is counted by its cause, so that `rouse status` can explain lost frames, packets and messages.
+pub mod stats {
+    pub(crate) use rouse_proto::stats::Stats;
+    pub use rouse_proto::stats::{Counter, DropCause};
+}
 
 pub use address::{Address, AddressError};
 pub use identity::{Identity, IdentityError};

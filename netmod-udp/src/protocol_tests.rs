@@ -1,5 +1,5 @@
 //! The beacons printed in `core/PROTOCOL.md`: encoded here from fixed values, and decoded with the code that reads the
-//! wire. The head of `core/src/protocol_tests.rs` shows how to write the examples again after a change.
+//! wire. The head of `core/proto/src/protocol_tests.rs` shows how to write the examples again after a change.
 
 use crate::config::{DEFAULT_PORT, GROUP_PORT, GROUP_V4, GROUP_V6};
 use crate::discovery::beacon::{LENGTH, decode, encode};

@@ -11,13 +11,13 @@ pub mod frames;
 use std::collections::VecDeque;
 
 use crate::address::Address;
-use crate::identity::Identity;
 use crate::link::{
     FrameContent, HandshakeOutput, Handshakes, Link, LinkConfig, LinkOutput, LinkState, Path, Sealer, Source,
 };
 use crate::netmod::Endpoint;
 use crate::stats::DropCause;
 use crate::time::Time;
+use rouse_proto::identity::Identity;
 
 /// The longest frame that a raw link offers to receive, in bytes.
 pub const MTU: usize = 1200;

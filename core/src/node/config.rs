@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use crate::peering::NEIGHBOURS;
+
 /// The bounds of the resources of a node. Each holds by itself; an excess is refused or dropped, and counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -27,7 +29,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            neighbours: 256,
+            neighbours: NEIGHBOURS,
             senders: 4096,
             destinations: 32_768,
             inbox_frames: 1024,

@@ -33,7 +33,7 @@ impl Net {
             }
             let router = &self.nodes[node].router;
             let (is, bound) =
-                (router.timers(), TIMERS * (router.len() + self.nodes[node].sessions.len() + 1));
+                (router.timers(), TIMERS * (router.destinations() + self.nodes[node].sessions.len() + 1));
             if is > bound {
                 return self.violated(Violation::Bound { node, quantity: "timers", is, bound });
             }
@@ -51,6 +51,6 @@ impl Net {
     fn memory_bound(&self, node: usize) -> usize {
         let Some(live) = self.nodes.get(node) else { return 0 };
         let neighbours = live.sessions.len() + 1;
-        live.router.len() * (DESTINATION + BUSY + OFFER * neighbours) + neighbours * NEIGHBOUR
+        live.router.destinations() * (DESTINATION + BUSY + OFFER * neighbours) + neighbours * NEIGHBOUR
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::endpoint::Endpoint;
-use crate::identity::Identity;
 use crate::link::{Handshakes, Link, LinkConfig, Path, Sealer};
 use crate::time::Time;
+use rouse_proto::identity::Identity;
 
 /// The longest frame, in bytes.
 pub(super) const MTU: usize = 1200;

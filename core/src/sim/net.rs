@@ -17,12 +17,12 @@ use super::topology::Graph;
 use super::violation::Violation;
 use super::wire::Wire;
 use crate::address::Address;
-use crate::identity::Identity;
 use crate::route::{
     AnnounceCache, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob, VerifyResults,
 };
 use crate::stats::DropCause;
 use crate::time::Time;
+use rouse_proto::identity::Identity;
 
 /// The interval at which state is compared with its bounds. The number of destinations is compared after every event.
 const AUDIT: Duration = Duration::from_secs(1);
@@ -267,7 +267,7 @@ impl Net {
             }
         }
         self.changed = changed;
-        let (len, bound) = (self.nodes[node].router.len(), self.router_config.destinations + 1);
+        let (len, bound) = (self.nodes[node].router.destinations(), self.router_config.destinations + 1);
         if len > bound {
             self.violated(Violation::Bound { node, quantity: "destinations", is: len, bound });
         }

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::message::MessageId;
 use super::status::NetmodState;
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
+use rouse_proto::types::MessageId;
 
 /// A change that the node reports.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]

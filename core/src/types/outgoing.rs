@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::message::{Body, MAX_MESSAGE, MessageId};
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
+use rouse_proto::types::{Body, MAX_MESSAGE, MessageId};
 
 /// A message to be sent, with its sender and its time to live.
 ///

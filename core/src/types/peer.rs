@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::message::Timestamp;
-use super::states::PeerState;
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
+use rouse_proto::types::PeerState;
+use rouse_proto::types::Timestamp;
 
 /// A neighbour, or an endpoint that is dialled and has not answered yet.
 #[derive(Clone, Debug, PartialEq, Encode, Decode, Serialize, Deserialize)]

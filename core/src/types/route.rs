@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::states::RouteState;
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
+use rouse_proto::types::RouteState;
 
 /// A route: a destination, and the neighbour that leads there.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::message::Waiting;
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
+use rouse_proto::types::Waiting;
 
 /// The state of a netmod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 
 use super::control::signed;
 use crate::fixtures::script::Script;
-use crate::identity::{self, Identity};
 use crate::wire::route::{MAX_EXTENSIONS, MAX_IDX, OptionalFields, Record, RouteAttributes, SignedAnnounce};
+use rouse_proto::identity::{self, Identity};
 
 /// First byte of a script: records, byte by byte.
 pub(super) const RECORDS: u8 = 0;

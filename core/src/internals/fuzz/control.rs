@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::fixtures::script::Script;
-use crate::identity::Identity;
 use crate::route::{
     AnnounceCache, FibEntry, LinkProperties, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob,
 };
@@ -15,6 +14,7 @@ use crate::wire::route::{
     Chain, INFINITY, LINKS, MAX_MESSAGE, Record, RouteAttributes, SeqnoRequest, SignedAnnounce, Update,
     advance, key_hash,
 };
+use rouse_proto::identity::Identity;
 
 /// The identities of a script that can sign: the router under test first, then its neighbours and others.
 const ORIGINS: usize = 8;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::fixtures::script::{Script, damaged};
-use crate::identity::Identity;
 use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Session, Source, Suite};
 use crate::netmod::Endpoint;
 use crate::time::Time;
 use crate::wire::link::{INITIATION, MAX_HANDSHAKE_LEN};
+use rouse_proto::identity::Identity;
 
 /// The number of latest frames that a script can replay.
 const MEMORY: usize = 64;

@@ -6,9 +6,9 @@ mod route;
 
 use super::seed::Seed;
 use crate::fixtures::script::ScriptWriter;
-use crate::identity::Identity;
 use crate::ipc::fuzz::{RAW, record};
 use crate::types::MessageId;
+use rouse_proto::identity::Identity;
 
 /// Some for each target of this crate.
 pub fn seeds() -> Vec<Seed> {

@@ -1,9 +1,9 @@
 //! The handshakes of one node, to which strangers send frames.
 
-use crate::identity::Identity;
 use crate::link::{HandshakeOutput, Handshakes, LinkConfig, Path, Source};
 use crate::netmod::Endpoint;
 use crate::time::Time;
+use rouse_proto::identity::Identity;
 
 /// The handshakes of one node.
 pub struct HandshakeLayer {

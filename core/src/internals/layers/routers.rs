@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::identity::Identity;
 use crate::route::{LinkProperties, Router, RouterConfig, RouterOutput};
 use crate::time::Time;
+use rouse_proto::identity::Identity;
 
 /// The neighbour whose messages are taken.
 const TALKS: u32 = 1;

@@ -1,8 +1,8 @@
 //! The records of control messages with any fields, valid or not.
 
 use crate::address::Address;
-use crate::identity::Identity;
 use crate::wire::route::{self, LINKS, OptionalFields, Record};
+use rouse_proto::identity::Identity;
 
 /// The metric of an unreachable destination.
 pub const INFINITY: u16 = route::INFINITY;

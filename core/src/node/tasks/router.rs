@@ -85,7 +85,7 @@ pub(crate) async fn run(shared: Arc<NodeState>, seed: [u8; 32], epoch: EpochFile
         epoch,
         shared: shared.clone(),
     };
-    task.router.add_origin(shared.now(), shared.identity.clone(), task.epoch.latest());
+    task.router.add_origin(shared.now(), shared.identity.clone().into(), task.epoch.latest());
     let mut round = Round::default();
     let mut alarm = Alarm::default();
     let mut work = DeferredWork::default();
@@ -166,7 +166,9 @@ impl RouterTask {
                     self.router.neighbour_away(now, id, neighbour.is_away());
                 }
             }
-            RouterEvent::AddOrigin { identity } => self.router.add_origin(now, identity, self.epoch.latest()),
+            RouterEvent::AddOrigin { identity } => {
+                self.router.add_origin(now, identity.into(), self.epoch.latest())
+            }
             RouterEvent::RemoveOrigin { address } => self.router.remove_origin(&address),
             RouterEvent::Verified { verified } => self.router.verified(now, verified),
         }

@@ -1,0 +1,35 @@
+//! The protocol of rouse, sans I/O.
+//!
+//! Bytes or events and the time go in, bytes and events come out. Nothing here opens a file or a socket, starts a task, waits,
+//! reads a clock or draws a random number on its own account, so that the same code runs in the daemon, in an application, in
+//! the simulator under a virtual clock, and under a fuzzer. The specification is `core/PROTOCOL.md` of the repository.
+//!
+//! | module | purpose |
+//! |---|---|
+//! | [`address`], [`identity`] | the public and the secret key that identify a node |
+//! | [`wire`] | the formats, byte by byte |
+//! | [`link`] | a session with a neighbour: handshake, seal, liveness, an ordered channel for control |
+//! | [`peering`] | the nodes to dial, and the links to keep |
+//! | [`route`] | announces, feasibility, metrics: the choice of the next hop to each destination |
+//! | [`session`] | sessions between the ends of a conversation, over any number of relays |
+//! | [`message`] | conversations: fragments, acknowledgements, congestion control, receipts |
+//! | [`endpoint`], [`impairment`] | the handles of network modules, and a model of a bad medium |
+//! | [`time`], [`stats`], [`types`] | the time that is passed in, the causes of drops, the values that applications see |
+#![forbid(unsafe_code)]
+#![allow(missing_docs)]
+
+pub mod address;
+pub mod endpoint;
+pub mod identity;
+pub mod impairment;
+pub mod link;
+pub mod message;
+pub mod peering;
+#[cfg(test)]
+mod protocol_tests;
+pub mod route;
+pub mod session;
+pub mod stats;
+pub mod time;
+pub mod types;
+pub mod wire;

@@ -1,0 +1,27 @@
+//! The events of a conversation that its owner learns, and its counters.
+
+use std::time::Duration;
+
+use crate::types::MessageId;
+
+/// A change in the state of an outgoing message, or of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConversationEvent {
+    /// The recipient has the message, `elapsed` after it was accepted here.
+    Delivered { id: MessageId, elapsed: Duration },
+    /// Its time to live ran out. The recipient may have it nevertheless, if parts of it had been sent.
+    Expired { id: MessageId },
+    /// The queue was full and has room again.
+    Room,
+}
+
+/// The counters of a conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConversationCounters {
+    /// Packets with something that had been sent before.
+    pub retransmits: u64,
+    /// Packets and parts of messages that had arrived before, except those for which `handle` returned an error.
+    pub duplicates: u64,
+    /// Complete messages that their sender withdrew before the application took them.
+    pub expired: u64,
+}

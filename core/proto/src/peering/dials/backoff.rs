@@ -1,0 +1,79 @@
+//! The back-off of one peer: the time of its next dial.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// The first and the longest pause after a failed dial. The pause doubles in between.
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(500);
+pub(super) const LAST_RETRY: Duration = Duration::from_secs(30);
+/// A link that lasted this long is dialled again at once when it ends. One that lasts less is dialled with growing
+/// pauses, since each new link costs a handshake and a transfer of the routing table.
+pub const LIVED: Duration = Duration::from_secs(10);
+/// The longest pause before a short-lived link is dialled again.
+pub const LAST_REST: Duration = Duration::from_secs(5);
+/// The minimum time from the begin of a link to the next dial when its medium reports that its path is cut. Such a link did not
+/// end by itself, so the peer is dialled on its other paths without a longer rest; the minimum bounds the handshakes that loose
+/// plugs cause.
+pub(super) const CUT_REST: Duration = Duration::from_millis(250);
+/// A neighbour that has no place is dialled again after so long, and then each time after twice as long, up to [`LAST_REFUSED`]:
+/// a place may soon be free, but as a rule links last, and each dial costs it a handshake.
+pub(super) const FIRST_REFUSED: Duration = Duration::from_secs(10);
+pub(super) const LAST_REFUSED: Duration = Duration::from_secs(600);
+
+/// See the [module's page](self).
+#[derive(Clone, Copy)]
+pub(super) struct Backoff {
+    /// The earliest time of the next dial after a failure, a refusal or a goodbye.
+    next: Time,
+    wait: Duration,
+    /// The time at which the last link began.
+    begun: Option<Time>,
+    /// The time from the begin of the last link to the next dial, if that link ends by itself.
+    rest: Duration,
+    /// The pause after the next refusal.
+    refused: Duration,
+}
+
+impl Backoff {
+    pub(super) fn now(now: Time) -> Self {
+        Backoff { next: now, wait: FIRST_RETRY, begun: None, rest: Duration::ZERO, refused: FIRST_REFUSED }
+    }
+
+    pub(super) fn failed(&mut self, now: Time) {
+        self.next = now + self.wait;
+        self.wait = self.wait.saturating_mul(2).min(LAST_RETRY);
+    }
+
+    pub(super) fn rest(&mut self, until: Time) {
+        self.next = self.next.max(until);
+    }
+
+    /// The earliest time of the next dial. `cut` is whether the medium reports that the path of the last link is cut.
+    pub(super) fn next(&self, cut: bool) -> Time {
+        let rest = if cut { self.rest.min(CUT_REST) } else { self.rest };
+        self.begun.map_or(self.next, |begun| self.next.max(begun + rest))
+    }
+
+    /// A link has begun. `cut` is whether it replaces one whose path is cut. That one did not end by itself, so the rest does
+    /// not grow.
+    pub(super) fn established(&mut self, now: Time, cut: bool) {
+        self.rest = match self.begun.filter(|begun| now.since(*begun) < LIVED) {
+            None => Duration::ZERO,
+            Some(_) if cut => self.rest.max(CUT_REST),
+            Some(_) => self.rest.saturating_mul(2).clamp(FIRST_RETRY, LAST_REST),
+        };
+        (self.next, self.wait, self.begun) = (now, FIRST_RETRY, Some(now));
+    }
+
+    /// Records that the neighbour has refused the link or evicted this node. Returns the pause until the next dial.
+    pub(super) fn refused(&mut self, now: Time) -> Duration {
+        if self.begun.is_none_or(|begun| now.since(begun) >= LIVED) {
+            self.refused = FIRST_REFUSED;
+        }
+        let rest = self.refused;
+        self.refused = rest.saturating_mul(2).min(LAST_REFUSED);
+        self.next = now + rest;
+        rest
+    }
+}

@@ -1,0 +1,103 @@
+//! The effects of links on the dial list: their start, their end, and the reasons to keep them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Dials;
+use super::peers::RefusedPeer;
+use crate::address::Address;
+use crate::link::Path;
+use crate::peering::dials::backoff::LAST_REST;
+use crate::time::Time;
+use crate::types::RemovedPeer;
+
+/// The pause after which a configured peer that has sent a goodbye is dialled again. It may be restarting without a
+/// peer to dial itself, and its restart is noticed only by dialling.
+pub(super) const GOODBYE_REST: Duration = Duration::from_millis(250);
+
+impl Dials {
+    /// Records that a link over this path, to this address, is in service.
+    pub fn in_service(&mut self, now: Time, path: &Path, address: &Address) {
+        for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
+            target.last_error = None;
+            target.since = now;
+        }
+        for known in self.heard.values_mut().filter(|known| known.is_at(path, address)) {
+            known.refusal = None;
+        }
+    }
+
+    /// Records that the link over this path failed before it was in service.
+    pub fn never_served(&mut self, now: Time, path: &Path, address: &Address, reason: &str) {
+        for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
+            target.failed(now, reason.to_owned());
+        }
+    }
+
+    /// Records that the node with this address refuses a link, on any path. Returns the pause until the next dial.
+    pub fn refused(&mut self, now: Time, path: &Path, address: &Address, reason: &str) -> Duration {
+        let mut rest = Duration::ZERO;
+        for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
+            rest = rest.max(target.backoff.refused(now));
+            target.attempts.stop();
+            target.last_error = Some(reason.to_owned());
+            target.since = now;
+        }
+        for known in self.heard.values_mut().filter(|known| known.is_at(path, address)) {
+            rest = rest.max(known.backoff.refused(now));
+            known.attempts.stop();
+            known.refusal = Some((reason.to_owned(), now));
+        }
+        rest
+    }
+
+    /// The discovered nodes that have refused a link, once for each address.
+    pub fn refusals(&self) -> Vec<RefusedPeer> {
+        let mut all: BTreeMap<Address, RefusedPeer> = BTreeMap::new();
+        for known in self.heard.values() {
+            let (Some((reason, since)), Some(address), Some(path)) =
+                (&known.refusal, known.address, known.paths.first())
+            else {
+                continue;
+            };
+            all.entry(address).or_insert_with(|| RefusedPeer {
+                path: *path,
+                address,
+                reason: reason.clone(),
+                since: *since,
+            });
+        }
+        all.into_values().collect()
+    }
+
+    /// Records that the neighbour on this path has sent a goodbye. It does not answer now; after a restart its beacon
+    /// has another instance, which is dialled at once.
+    pub fn left(&mut self, now: Time, path: &Path, address: &Address) {
+        let targets = self.targets.values_mut();
+        for target in targets.filter(|target| target.address == Some(*address)) {
+            target.backoff.rest(now + GOODBYE_REST);
+            target.last_error = Some("the neighbour closed the link".to_owned());
+            target.since = now;
+        }
+        for ((medium, _), known) in &mut self.heard {
+            if *medium != path.netmod || !known.is_at(path, address) {
+                continue;
+            }
+            known.backoff.rest(now + LAST_REST);
+        }
+    }
+
+    /// The effect of removing a peer on its link, which ends if there is no other reason for it.
+    pub fn why_linked(&self, path: &Path, address: &Address, initiator: bool) -> RemovedPeer {
+        let mut heard = self.heard.iter().filter(|((medium, _), _)| *medium == path.netmod);
+        if self.is_configured(path, address) {
+            RemovedPeer::DialledOtherwise
+        } else if !initiator {
+            RemovedPeer::DialledHere
+        } else if heard.any(|(_, known)| known.is_at(path, address)) {
+            RemovedPeer::Found
+        } else {
+            RemovedPeer::Ended
+        }
+    }
+}

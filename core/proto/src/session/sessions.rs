@@ -1,0 +1,385 @@
+//! All sessions of one node. See the [module documentation](super).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use zeroize::Zeroizing;
+
+use super::epoch::Epoch;
+use super::limiter::RequestLimiter;
+use super::pair::{Attempt, OLD_SESSION_LIFE, OldEpoch, PairState, SessionPair};
+use super::parts::PartialMessages;
+use super::places::{Place, PlaceLimits, Places, PreviousHop};
+use crate::address::Address;
+use crate::identity::Identity;
+use crate::link::{Indices, Secret, StaticKeys, Suite, fresh_seed};
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::session::Standing;
+
+/// The bounds on handshakes of others that are not confirmed.
+pub(super) const UNPROVED: PlaceLimits = PlaceLimits { all: 256, each_host: 128, each_neighbour: 64 };
+/// The bounds on sessions. A neighbour may bring all of them, since a node may have only one.
+pub(super) const SESSIONS: PlaceLimits = PlaceLimits { all: 4096, each_host: 4096, each_neighbour: 4096 };
+/// The time for which an attempt waits for a handshake of the peer.
+pub(super) const HOLD_ATTEMPT: Duration = Duration::from_secs(2);
+
+/// An event for [`Sessions::handle`].
+#[derive(Debug)]
+pub enum SessionInput<'a> {
+    /// The layer above has something to send. Without a session a handshake begins.
+    Connect {
+        /// The two addresses.
+        pair: SessionPair,
+        /// This end of the conversation.
+        standing: Standing,
+    },
+    /// The layer above doubts that the peer has the session, because it does not answer. A handshake begins; the session
+    /// is kept until the next one is there.
+    Renew {
+        /// The two addresses.
+        pair: SessionPair,
+        /// This end of the conversation.
+        standing: Standing,
+    },
+    /// Answers [`SessionOutput::Requested`]: there shall be a session.
+    Accept {
+        /// The two addresses.
+        pair: SessionPair,
+        /// This end of the conversation.
+        standing: Standing,
+    },
+    /// Answers [`SessionOutput::Requested`]: there shall be none.
+    Refuse {
+        /// The two addresses.
+        pair: SessionPair,
+    },
+    /// The conversation is over. Everything of the pair is erased.
+    Close {
+        /// The two addresses.
+        pair: SessionPair,
+    },
+    /// The payload of a packet that is a part of a handshake message.
+    Part {
+        /// The destination of the packet.
+        local: Address,
+        /// The neighbour that it came from.
+        hop: PreviousHop,
+        /// The payload.
+        payload: &'a [u8],
+    },
+}
+
+/// An action that [`Sessions`] requests, or an event that it reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionOutput {
+    /// Send a packet with this payload to the peer.
+    Transmit {
+        /// The two addresses.
+        pair: SessionPair,
+        /// The payload.
+        payload: Vec<u8>,
+    },
+    /// A peer asks for a session. [`SessionInput::Accept`] or [`SessionInput::Refuse`] answers. The request may be an old
+    /// one that was replayed, so nothing of it is to be relied on before [`SessionOutput::Ready`].
+    Requested {
+        /// The two addresses.
+        pair: SessionPair,
+        /// The peer's end of the conversation.
+        standing: Standing,
+        /// The neighbour over which it came.
+        hop: PreviousHop,
+    },
+    /// There is a session, or another one in place of the last. Both ends have proved that they are alive.
+    Ready {
+        /// The two addresses.
+        pair: SessionPair,
+        /// The peer's end of the conversation at the time of the handshake.
+        standing: Standing,
+    },
+    /// There is no session any more, and no attempt.
+    Ended {
+        /// The two addresses.
+        pair: SessionPair,
+        /// The cause.
+        reason: EndReason,
+    },
+}
+
+/// The cause of the end of a session or of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The peer's address is not a usable key, or is the local one; or the local address is not one of this node.
+    Unusable,
+    /// There was no packet for a long time.
+    Idle,
+    /// Another session has taken the place.
+    Evicted,
+    /// The peer has not used the keys of the handshake, so it may have gone.
+    Unconfirmed,
+    /// A key has sealed as many packets as it may.
+    Exhausted,
+}
+
+/// All sessions of one node. See the [module documentation](super).
+pub struct Sessions {
+    pub(super) locals: BTreeMap<Address, Arc<StaticKeys>>,
+    pub(super) suites: u8,
+    pub(super) rng: ChaCha20Rng,
+    indices: Indices,
+    /// The pairs by the indices of packets that this end receives.
+    pub(super) by_index: BTreeMap<u32, SessionPair>,
+    /// The pairs by the digests of the requests of their peers.
+    pub(super) by_digest: BTreeMap<[u8; 32], SessionPair>,
+    pub(super) peers: BTreeMap<SessionPair, PairState>,
+    pub(super) timers: BTreeSet<(Time, SessionPair)>,
+    pub(super) partial: PartialMessages,
+    pub(super) limiter: RequestLimiter,
+    /// The places of handshakes of others that are not confirmed.
+    pub(super) unproved: Places<[u8; 32]>,
+    /// The places of sessions and of attempts.
+    places: Places<SessionPair>,
+    pub(super) output: VecDeque<SessionOutput>,
+}
+
+impl Sessions {
+    /// Makes the state of a node without sessions. All randomness comes from `seed`, which must never be used twice:
+    /// otherwise two runs would use the same keys.
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self::with_suites(seed, Suite::offered())
+    }
+
+    /// A node that offers these cipher suites only.
+    pub fn with_suites(seed: [u8; 32], suites: u8) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        Sessions {
+            locals: BTreeMap::new(),
+            suites,
+            indices: Indices::new(&mut rng),
+            rng,
+            by_index: BTreeMap::new(),
+            by_digest: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            partial: PartialMessages::new(),
+            limiter: RequestLimiter::default(),
+            unproved: Places::new(UNPROVED),
+            places: Places::new(SESSIONS),
+            output: VecDeque::new(),
+        }
+    }
+
+    /// Adds an address of this node.
+    pub fn add_local(&mut self, identity: &Identity) {
+        self.locals.insert(identity.address(), Arc::new(StaticKeys::new(identity, None)));
+    }
+
+    /// Handles an event. Then [`Sessions::poll_output`] is to be called until it returns `None`.
+    ///
+    /// # Errors
+    /// The cause of the drop of a part, to be counted.
+    pub fn handle(&mut self, now: Time, input: SessionInput<'_>) -> Result<(), DropCause> {
+        match input {
+            SessionInput::Connect { pair, standing } => self.connect(now, pair, standing, false),
+            SessionInput::Renew { pair, standing } => self.connect(now, pair, standing, true),
+            SessionInput::Accept { pair, standing } => self.accept(now, pair, standing),
+            SessionInput::Refuse { pair } => self.refuse(pair),
+            SessionInput::Close { pair } => self.remove(pair),
+            SessionInput::Part { local, hop, payload } => return self.on_part(now, local, hop, payload),
+        }
+        Ok(())
+    }
+
+    /// The next action or event; `None` when there is none.
+    pub fn poll_output(&mut self) -> Option<SessionOutput> {
+        self.output.pop_front()
+    }
+
+    /// The time at which [`Sessions::handle_timeout`] is due.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let first = self.timers.first().map(|(time, _)| *time);
+        first.into_iter().chain(self.partial.deadline()).min()
+    }
+
+    /// Whether packets to the peer can be sealed.
+    pub fn is_ready(&self, pair: &SessionPair) -> bool {
+        self.peers.get(pair).is_some_and(|state| state.current.is_some())
+    }
+
+    /// Whether this end began the session.
+    #[cfg(test)]
+    pub(super) fn is_initiator(&self, pair: &SessionPair) -> Option<bool> {
+        Some(self.peers.get(pair)?.current.as_ref()?.initiator)
+    }
+
+    /// The number of rekeyings of the session.
+    #[cfg(test)]
+    pub(super) fn generation(&self, pair: &SessionPair) -> Option<u32> {
+        Some(self.peers.get(pair)?.current.as_ref()?.generation)
+    }
+
+    /// The index that a response to this end would name.
+    #[cfg(test)]
+    pub(super) fn awaited_index(&self, pair: &SessionPair) -> Option<u32> {
+        Some(self.peers.get(pair)?.attempt.as_ref()?.initiation.as_ref()?.index)
+    }
+
+    /// Skips counters, as if that many packets had been sealed.
+    #[cfg(test)]
+    pub(super) fn skip_counters(&mut self, pair: &SessionPair, packets: u64) {
+        let epoch = self.peers.get_mut(pair).and_then(|state| state.current.as_mut());
+        epoch.into_iter().for_each(|epoch| epoch.keys.sealer.skip(packets));
+    }
+
+    /// The numbers of pairs, of handshakes of others that are not confirmed and of handshake messages that have arrived
+    /// in part, by which tests check the bounds.
+    pub fn load(&self) -> (usize, usize, usize) {
+        (self.peers.len(), self.unproved.len(), self.partial.len())
+    }
+
+    /// Begins a handshake unless one is under way, or a session is there and shall not be renewed.
+    fn connect(&mut self, now: Time, pair: SessionPair, standing: Standing, renew: bool) {
+        let usable = pair.local != pair.peer && crate::identity::x25519_public(&pair.peer).is_some();
+        if !usable || !self.locals.contains_key(&pair.local) {
+            return self.output.push_back(SessionOutput::Ended { pair, reason: EndReason::Unusable });
+        }
+        let own = PreviousHop { neighbour: pair.local, host: u64::MAX, group: u64::MAX };
+        if !self.take_place(now, pair, own) {
+            return self.output.push_back(SessionOutput::Ended { pair, reason: EndReason::Evicted });
+        }
+        self.peers.entry(pair).or_insert_with(|| PairState::new(now));
+        self.change(pair, |state| {
+            state.standing = standing;
+            if state.attempt.is_none() && (state.current.is_none() || renew) {
+                // A handshake of the peer is likely to give a session first.
+                let first = if state.inbound.is_empty() { now } else { now + HOLD_ATTEMPT };
+                state.attempt = Some(Attempt::new(now, first));
+            }
+        });
+        self.attempt_timeout(now, pair);
+    }
+
+    /// Takes a place for a pair, for which another one may have to end.
+    pub(super) fn take_place(&mut self, now: Time, pair: SessionPair, hop: PreviousHop) -> bool {
+        let peers = &self.peers;
+        let used = |pair: &SessionPair| peers.get(pair).map(|state| state.used);
+        match self.places.take_from(now, pair, hop, &used) {
+            Place::Free => true,
+            Place::Evicted(victim) => {
+                self.remove(victim);
+                self.output.push_back(SessionOutput::Ended { pair: victim, reason: EndReason::Evicted });
+                true
+            }
+            Place::Refused => false,
+        }
+    }
+
+    /// Puts keys into use. The keys before open packets for some time, since some may be on their way.
+    ///
+    /// Whatever else is under way with the peer ends with a handshake. So any two sessions of a pair follow each other
+    /// in the same order at both ends, and the later one is the one that both use.
+    pub(super) fn install(&mut self, now: Time, pair: SessionPair, epoch: Epoch) {
+        let is_handshake = epoch.generation == 0;
+        self.change(pair, |state| {
+            let old = state.current.replace(epoch);
+            if let Some(old) = old {
+                let until = now + OLD_SESSION_LIFE;
+                state.previous = Some(OldEpoch { opener: old.keys.opener, index: old.index, until });
+            }
+            if is_handshake {
+                state.used = now;
+                state.attempt = None;
+                state.inbound.clear();
+            }
+        });
+    }
+
+    /// Ends a session and reports it.
+    pub(super) fn end(&mut self, pair: SessionPair, reason: EndReason) {
+        self.remove(pair);
+        self.output.push_back(SessionOutput::Ended { pair, reason });
+    }
+
+    /// Erases everything of a pair.
+    fn remove(&mut self, pair: SessionPair) {
+        self.change(pair, |state| {
+            state.current = None;
+            state.previous = None;
+            state.attempt = None;
+            state.inbound.clear();
+        });
+    }
+
+    /// Changes the state of a pair, and what is derived from it: the indices and digests that lead to the pair, the
+    /// places, and the timer. A pair of which nothing is left is removed.
+    pub(super) fn change<R>(
+        &mut self,
+        pair: SessionPair,
+        change: impl FnOnce(&mut PairState) -> R,
+    ) -> Option<R> {
+        let state = self.peers.get_mut(&pair)?;
+        let (indices, digests) = (state.indices(), state.digests());
+        let result = change(state);
+        for index in &indices {
+            self.by_index.remove(index);
+        }
+        let kept = state.digests();
+        for digest in digests.iter().filter(|digest| !kept.contains(digest)) {
+            self.by_digest.remove(digest);
+            self.unproved.release(digest);
+        }
+        self.by_index.extend(state.indices().into_iter().map(|index| (index, pair)));
+        self.by_digest.extend(kept.into_iter().map(|digest| (digest, pair)));
+        if state.current.is_none() && state.attempt.is_none() {
+            self.places.release(&pair);
+        }
+        self.set_timer(pair);
+        Some(result)
+    }
+
+    fn set_timer(&mut self, pair: SessionPair) {
+        let Some(state) = self.peers.get_mut(&pair) else { return };
+        if let Some(timer) = state.timer.take() {
+            self.timers.remove(&(timer, pair));
+        }
+        if state.is_empty() {
+            self.peers.remove(&pair);
+            return;
+        }
+        state.timer = state.deadline();
+        self.timers.extend(state.timer.map(|timer| (timer, pair)));
+    }
+
+    /// Draws an index that no keys of this node have.
+    pub(super) fn draw_index(&mut self) -> u32 {
+        loop {
+            let index = self.indices.draw();
+            if !self.by_index.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+
+    pub(super) fn seed(&mut self) -> Secret {
+        fresh_seed(&mut self.rng)
+    }
+
+    /// Draws a seed of twice the length.
+    pub(super) fn double_seed(&mut self) -> Zeroizing<[u8; 64]> {
+        let mut both = Zeroizing::new([0; 64]);
+        let (first, second) = (self.seed(), self.seed());
+        for (to, from) in both.iter_mut().zip(first.iter().chain(second.iter())) {
+            *to = *from;
+        }
+        both
+    }
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").field("pairs", &self.peers.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,7 @@
+//! Values of the protocol that applications see: messages, and the states of routes and links.
+
+mod message;
+mod states;
+
+pub use message::{Body, MAX_MESSAGE, Message, MessageId, Protection, Timestamp, Waiting};
+pub use states::{PeerState, RemovedPeer, RouteState};
