@@ -13,6 +13,7 @@ use futures::Stream;
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::netmod::Netmod;
+use crate::peering::Input;
 use crate::types::{
     Body, Dialled, Hop, Message, Outgoing, Peer, PeerState, PingError, Pong, Route, SendError, Status,
 };
@@ -51,7 +52,7 @@ pub use tasks::NodeFailure;
 pub use crate::types::RemovedPeer;
 
 use state::{NodeState, lock, read, write};
-use tasks::peering::{self, LinkEvent};
+use tasks::peering::LinkEvent;
 use tasks::router::RouterEvent;
 
 /// A running node. Clones are cheap and share it; the node stops when [`Node::stop`] is called or the last clone is
@@ -205,8 +206,7 @@ impl Node {
         let neighbours: Vec<_> = read(&self.shared.neighbours).values().cloned().collect();
         let mut peers: Vec<Peer> = neighbours.iter().map(|neighbour| neighbour.peer()).collect();
         peers.extend(health::refused(&self.shared));
-        let dials = lock(&self.shared.dials);
-        for (uri, state, target) in dials.targets(&peering::links_in_service(&self.shared)) {
+        for (uri, state, target) in lock(&self.shared.peering).configured_peers() {
             if state != PeerState::Up {
                 peers.push(health::peer_without_link(&self.shared, uri, state, target));
             }
@@ -230,9 +230,9 @@ impl Node {
 
     /// The dialled peers and their states.
     pub async fn dialled(&self) -> Vec<Dialled> {
-        let dials = lock(&self.shared.dials);
-        let in_service = peering::links_in_service(&self.shared);
-        dials.targets(&in_service).map(|(uri, state, _)| Dialled { uri: uri.to_owned(), state }).collect()
+        let peering = lock(&self.shared.peering);
+        let peers = peering.configured_peers().into_iter();
+        peers.map(|(uri, state, _)| Dialled { uri: uri.to_owned(), state }).collect()
     }
 
     /// Measures a round trip to the node of `peer`.
@@ -305,7 +305,7 @@ impl Node {
     /// Adds a netmod while the node runs. When it cannot be opened, the node tries again until it can.
     pub async fn add_netmod(&self, netmod: Arc<dyn Netmod>) {
         builder::add_medium(&self.shared, netmod);
-        let _ = self.shared.link_events.push(LinkEvent::DialCheck).await;
+        let _ = self.shared.link_events.push(LinkEvent::Wake).await;
     }
 
     /// Removes the netmod with this URI and the links over it. Returns whether there was one.
@@ -317,8 +317,8 @@ impl Node {
         medium.netmod.stop_announcing();
         leaving::say_goodbye(shared, |neighbour| neighbour.path().netmod == medium.id).await;
         medium.remove(shared).await;
-        // A peer that was reached over it may be reachable over another, so the dial list looks again.
-        let _ = shared.link_events.push(LinkEvent::DialCheck).await;
+        // A peer that was reached over it may be reachable over another.
+        shared.report_to_peering(Input::MediumGone { netmod: medium.id });
         true
     }
 }

@@ -114,7 +114,7 @@ impl NodeBuilder {
     /// # Errors
     /// [`StartError`].
     pub async fn start(self) -> Result<Node, StartError> {
-        let seeds = seeds(self.seed)?;
+        let [peering_seed, router_seed] = seeds(self.seed)?;
         let config = NodeConfig {
             name: self.name,
             limits: self.limits,
@@ -122,16 +122,16 @@ impl NodeBuilder {
             mesh_key: self.mesh_key,
         };
         let epoch = EpochFile::begin(config.epoch_file.clone());
-        let shared = Arc::new(NodeState::new(self.identity.unwrap_or_else(Identity::generate), config));
+        let identity = self.identity.unwrap_or_else(Identity::generate);
+        let shared = Arc::new(NodeState::new(identity, config, peering_seed));
         // Dropping this on an early return stops the tasks that run by then.
         let owner = StopOnDrop(shared.clone());
         open_all(&shared, self.netmods).await?;
         for uri in &self.peers {
-            lock(&shared.dials).add(shared.now(), uri);
+            lock(&shared.peering).add_peer(shared.now(), uri);
         }
-        let [peering_seed, router_seed] = seeds;
         shared.spawn_vital("router", router::run(shared.clone(), *router_seed, epoch));
-        shared.spawn_vital("task that makes links", peering::run(shared.clone(), peering_seed));
+        shared.spawn_vital("task that makes links", peering::run(shared.clone()));
         shared.spawn_vital("task of the conversations", Conversations::run(shared.clone()));
         shared.spawn_vital(
             "task that keeps answers until their route comes",
@@ -146,7 +146,7 @@ impl NodeBuilder {
     }
 }
 
-/// The seeds of the peering task and of the router, derived from `root` or from drawn bytes. The root is not kept,
+/// The seeds of the peering and of the router, derived from `root` or from drawn bytes. The root is not kept,
 /// since all that was ever drawn could be computed from it.
 fn seeds(root: Option<[u8; 32]>) -> Result<[Zeroizing<[u8; 32]>; 2], StartError> {
     let mut drawn = Zeroizing::new([0; 32]);

@@ -200,7 +200,7 @@ pub(crate) fn neighbours(count: u32) -> (Arc<NodeState>, Vec<Arc<Neighbour>>) {
 fn idle() -> NodeState {
     let limits = Limits::default();
     let config = NodeConfig { name: None, limits, epoch_file: None, mesh_key: None };
-    NodeState::new(Identity::from_seed(&[3; 32]), config)
+    NodeState::new(Identity::from_seed(&[3; 32]), config, [9; 32].into())
 }
 
 /// Addresses without any order, as public keys are.

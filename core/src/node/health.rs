@@ -3,10 +3,8 @@
 use std::collections::HashSet;
 
 use super::state::{NodeState, lock, read};
-use super::tasks;
 use crate::address::Address;
-use crate::peering::dials::{ConfiguredPeer, RefusedPeer};
-use crate::peering::slots::REFUSALS_WINDOW;
+use crate::peering::{ConfiguredPeer, REFUSALS_WINDOW, RefusedPeer};
 use crate::types::{
     Health, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status, Timestamp,
 };
@@ -60,7 +58,7 @@ fn isolated(shared: &NodeState, netmods: usize, neighbours: usize) -> Option<Hea
     if neighbours > 0 {
         return None;
     }
-    let refusal = lock(&shared.dials).refusals().into_iter().next();
+    let refusal = lock(&shared.peering).refusing_peers().into_iter().next();
     Some(match refusal {
         Some(refusal) => line(
             Level::Warn,
@@ -77,9 +75,8 @@ fn isolated(shared: &NodeState, netmods: usize, neighbours: usize) -> Option<Hea
 
 /// Warnings about configured peers that are not reached.
 fn unreached_peers(shared: &NodeState) -> Vec<Health> {
-    let linked = tasks::peering::links_in_service(shared);
-    let dials = lock(&shared.dials);
-    let down = dials.targets(&linked).filter(|(_, state, _)| matches!(state, PeerState::Down));
+    let peering = lock(&shared.peering);
+    let down = peering.configured_peers().into_iter().filter(|(_, state, _)| *state == PeerState::Down);
     down.map(|(uri, _, target)| {
         let error = target.last_error.as_deref().unwrap_or_default();
         let text = format!("{uri} is not reached: {error}");
@@ -98,7 +95,7 @@ fn conflicts(shared: &NodeState) -> Vec<Health> {
 /// A warning when all slots for neighbours are occupied and a node has been refused one. Either alone needs no action.
 fn full_places(shared: &NodeState) -> Option<Health> {
     let (taken, most) = (read(&shared.neighbours).len(), shared.limits().neighbours);
-    let refused = lock(&shared.refusals).count(shared.now());
+    let refused = lock(&shared.peering).recent_refusals(shared.now());
     (taken >= most && refused > 0).then(|| {
         let text = format!(
             "places full: {taken} of {most} neighbours, {refused} refused in the last {REFUSALS_WINDOW} min"
@@ -148,7 +145,7 @@ pub(crate) fn peer_without_link(
 
 /// The discovered nodes that refused a link, as entries of the list of neighbours.
 pub(crate) fn refused(shared: &NodeState) -> Vec<Peer> {
-    let refusals = lock(&shared.dials).refusals();
+    let refusals = lock(&shared.peering).refusing_peers();
     let linked: HashSet<Address> = read(&shared.neighbours).values().map(|known| known.address).collect();
     let line = |refusal: RefusedPeer| {
         let medium = read(&shared.media).get(&refusal.path.netmod).cloned()?;

@@ -27,6 +27,7 @@ use super::tasks::peering::LinkEvent;
 use crate::link::{Path, Source};
 use crate::netmod::{Arrival, Endpoint, Heard, Netmod, NetmodError, Received};
 use crate::notify::Notify;
+use crate::peering::Input;
 use crate::rt;
 use crate::stats::{Counter, DropCause};
 use crate::time::Time;
@@ -264,7 +265,8 @@ impl Medium {
 
     fn heard(&self, shared: &NodeState, heard: Heard) {
         // A beacon may be lost, since another one follows.
-        let _ = notify_peering(shared, HANDSHAKES, || LinkEvent::Heard { medium: self.id, heard });
+        let _ =
+            notify_peering(shared, HANDSHAKES, || LinkEvent::Input(Input::Heard { netmod: self.id, heard }));
     }
 
     /// Distributes the frames of one train to the inboxes of their links, with one write for consecutive frames of one
@@ -304,10 +306,8 @@ impl Medium {
                         Some(_) => batch.push(frame),
                         None => {
                             let kept = handshakes.has(shared.now(), &endpoint)
-                                && notify_peering(shared, EARLY, || LinkEvent::Early {
-                                    index,
-                                    path,
-                                    frame: copy(&frame),
+                                && notify_peering(shared, EARLY, || {
+                                    LinkEvent::Input(Input::EarlyFrame { index, path, frame: copy(&frame) })
                                 });
                             if !kept {
                                 shared.stats.drop(DropCause::UnknownSession);
@@ -317,9 +317,8 @@ impl Medium {
                 }
                 Some(FrameKind::Handshake) => {
                     handshakes.note(shared.now(), endpoint);
-                    if !notify_peering(shared, HANDSHAKES, || LinkEvent::Handshake {
-                        path,
-                        frame: copy(&frame),
+                    if !notify_peering(shared, HANDSHAKES, || {
+                        LinkEvent::Input(Input::Handshake { path, frame: copy(&frame) })
                     }) {
                         shared.stats.drop(DropCause::HandshakeLimit);
                     }

@@ -34,6 +34,7 @@ use crate::inbox::{Full, Inbox};
 use crate::link::{LinkMetrics, Path};
 use crate::netmod::{Endpoint, NetmodError};
 use crate::notify::Notify;
+use crate::peering::Input;
 use crate::route::Location;
 use crate::stats::DropCause;
 use crate::time::Time;
@@ -98,8 +99,6 @@ pub(crate) struct Neighbour {
     pub(crate) routes: Inbox<Vec<u8>>,
     egress: Egress,
     suspect: AtomicBool,
-    /// The time of the last received frame while the link is suspect, in nanoseconds.
-    silent_since: AtomicU64,
     /// Whether the link is out of service while its session is kept.
     away: AtomicBool,
     status: Mutex<LinkStatus>,
@@ -176,7 +175,6 @@ impl Neighbour {
             routes: Inbox::with_bytes(ROUTES, ROUTES_BYTES, Vec::len, Full::RefuseNewest),
             egress: parts.egress,
             suspect: AtomicBool::new(false),
-            silent_since: AtomicU64::new(0),
             away: AtomicBool::new(false),
             status: Mutex::new(LinkStatus {
                 state: PeerState::Connecting,
@@ -206,11 +204,6 @@ impl Neighbour {
 
     pub(crate) fn is_suspect(&self) -> bool {
         self.suspect.load(Relaxed)
-    }
-
-    /// The time of the last received frame, if the link is suspect.
-    pub(crate) fn silent_since(&self) -> Option<Time> {
-        self.is_suspect().then(|| Time::from_nanos(self.silent_since.load(Relaxed)))
     }
 
     /// Whether the path is cut. The link is out of service then, though its session is kept, since a cut path often
@@ -346,6 +339,9 @@ impl Neighbour {
     /// it was in the tables, so that one caller only announces the end.
     pub(crate) fn retire(&self, shared: &NodeState) -> bool {
         let was_known = shared.take_out_of_service(self);
+        if was_known {
+            shared.report_to_peering(Input::LinkLost { id: self.id, reason: None });
+        }
         shared.stats.drop_n(DropCause::UnknownSession, self.egress.close());
         lock(&self.waiting).clear();
         self.inbox.close();

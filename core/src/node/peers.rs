@@ -38,8 +38,8 @@ impl Node {
         if let Some(Err(NetmodError::Invalid(reason))) = resolved {
             return Err(PeerError::Invalid(format!("{uri:?} is no peer: {reason}")));
         }
-        lock(&shared.dials).add(shared.now(), uri);
-        shared.link_events.push(LinkEvent::DialCheck).await.map_err(|_| PeerError::Stopped)
+        lock(&shared.peering).add_peer(shared.now(), uri);
+        shared.link_events.push(LinkEvent::Wake).await.map_err(|_| PeerError::Stopped)
     }
 
     /// Stops dialling a peer, and ends the link that this made unless there is another reason for the link: the
@@ -50,23 +50,9 @@ impl Node {
     /// [`PeerError::Unknown`] when it was not dialled.
     pub async fn remove_peer(&self, uri: &str) -> Result<RemovedPeer, PeerError> {
         let shared = &self.shared;
-        let (paths, address) = lock(&shared.dials).remove(uri).ok_or(PeerError::Unknown)?;
-        let mut became = RemovedPeer::NoLink;
-        let neighbours: Vec<_> = read(&shared.neighbours).values().cloned().collect();
-        for neighbour in neighbours {
-            let path = neighbour.path();
-            if address != Some(neighbour.address) && !paths.contains(&path) {
-                continue;
-            }
-            let this = lock(&shared.dials).why_linked(&path, &neighbour.address, neighbour.initiator);
-            neighbour.set_configured(shared, this == RemovedPeer::DialledOtherwise).await;
-            if this == RemovedPeer::Ended {
-                neighbour.leave();
-            }
-            became = became.max(this);
-        }
-        shared.link_events.push(LinkEvent::Forget { paths }).await.map_err(|_| PeerError::Stopped)?;
-        Ok(became)
+        let effect = lock(&shared.peering).remove_peer(shared.now(), uri).ok_or(PeerError::Unknown)?;
+        shared.link_events.push(LinkEvent::Wake).await.map_err(|_| PeerError::Stopped)?;
+        Ok(effect)
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use zeroize::Zeroizing;
+
 use super::conversations::Conversations;
 use super::data_path::awaiting_route::AwaitingRoute;
 use super::data_path::probe::Probes;
@@ -23,8 +25,7 @@ use crate::address::Address;
 use crate::identity::Identity;
 use crate::inbox::{Full, Inbox};
 use crate::notify::Notify;
-use crate::peering::dials::Dials;
-use crate::peering::slots::RecentRefusals;
+use crate::peering::{Input, Peering, PeeringConfig};
 use crate::stats::Stats;
 use crate::time::Time;
 use crate::types::{Event, Timestamp};
@@ -66,8 +67,8 @@ pub(crate) struct NodeState {
     pub(crate) link_events: Inbox<LinkEvent>,
     /// The queues of the router's task.
     pub(crate) router: RouterInputs,
-    pub(crate) dials: Mutex<Dials>,
-    pub(crate) refusals: Mutex<RecentRefusals>,
+    /// The choice of links. It is locked for one event, the most expensive of which is a handshake frame.
+    pub(crate) peering: Mutex<Peering>,
     pub(crate) mailboxes: RwLock<BTreeMap<Address, Mailbox>>,
     pub(crate) conversations: Conversations,
     pub(crate) probes: Mutex<Probes>,
@@ -82,7 +83,10 @@ pub(crate) struct NodeState {
 const EVENT_QUEUE: usize = 16_384;
 
 impl NodeState {
-    pub(crate) fn new(identity: Identity, config: NodeConfig) -> Self {
+    /// The state of a node without netmods. The randomness of its handshakes and links comes from `seed`.
+    pub(crate) fn new(identity: Identity, config: NodeConfig, seed: Zeroizing<[u8; 32]>) -> Self {
+        let peering =
+            PeeringConfig { mesh_key: config.mesh_key.clone(), neighbours: config.limits.neighbours };
         let conversations = Conversations::new(&config.limits);
         let address = identity.address();
         let mailbox =
@@ -90,7 +94,6 @@ impl NodeState {
         NodeState {
             mailboxes: RwLock::new(BTreeMap::from([(address, mailbox)])),
             conversations,
-            identity,
             config,
             stats: Stats::default(),
             event_bus: EventBus::default(),
@@ -109,12 +112,12 @@ impl NodeState {
             fib_changes: Notify::new(0),
             link_events: Inbox::new(EVENT_QUEUE, Full::Wait),
             router: RouterInputs::default(),
-            dials: Mutex::default(),
-            refusals: Mutex::default(),
+            peering: Mutex::new(Peering::new(&identity, peering, seed)),
             probes: Mutex::default(),
             conflicts: Mutex::default(),
             tasks: Mutex::default(),
             failure: Notify::new(None),
+            identity,
         }
     }
 
@@ -171,6 +174,7 @@ impl NodeState {
             let _neighbours = write(&self.neighbours);
             self.leaving.store(true, Relaxed);
         }
+        self.report_to_peering(Input::Leaving);
         for medium in read(&self.media).values() {
             medium.netmod.stop_announcing();
         }

@@ -141,7 +141,7 @@ mod tests {
         futures::executor::block_on(async {
             let config =
                 NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
-            let shared = Arc::new(NodeState::new(Identity::from_seed(&[1; 32]), config));
+            let shared = Arc::new(NodeState::new(Identity::from_seed(&[1; 32]), config, [9; 32].into()));
             shared.spawn_vital("other task", std::future::pending());
             shared.spawn_vital("task of the test", async { panic!("{} of the test", "a fault") });
             let failure = shared.failure.when(Clone::clone).await;

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod backoff;
+mod limits;
 mod linked;
 mod peers;
 #[cfg(test)]
@@ -9,12 +10,14 @@ mod specification;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use self::attempts::{Attempts, STAGGER};
+use self::attempts::Attempts;
 use self::backoff::Backoff;
 #[cfg(test)]
 use self::backoff::LIVED;
+use self::limits::FORGET;
+#[cfg(test)]
+use self::limits::{ANSWER, STAGGER};
 pub use self::peers::{ConfiguredPeer, LiveLinks, RefusedPeer, SilentLink};
 use self::peers::{DiscoveredPeer, in_order, is_cut_off, lives};
 use crate::address::Address;
@@ -24,21 +27,14 @@ use crate::time::Time;
 use crate::types::PeerState;
 
 /// Discovered nodes on one medium to which a node has links or dials at the same time: enough that a random graph with
-/// this degree is connected. A link occupies a slot; a dial occupies one for [`ANSWER`] and then frees it, so that
+/// this degree is connected. A link occupies a slot; a dial occupies one for [`limits::ANSWER`] and then frees it, so that
 /// nodes that do not answer delay no others.
 const DIAL_ON_MEDIUM: usize = 16;
-/// The time within which most media bring an answer. With every slot free, more nodes are dialled in a second than a
-/// netmod passes on of a flood of beacons.
-const ANSWER: Duration = STAGGER;
 /// The period for which the order of discovered nodes stays, in microseconds. It changes so that, with more nodes than
 /// slots, each has its turn.
 const ORDER: u64 = 5_000_000;
 /// Discovered nodes that are remembered, on all media together.
 const HEARD: usize = 1024;
-/// The time after the last beacon at which a node is forgotten: three of the longest beacon intervals, so that a lost
-/// beacon or two makes no difference.
-const FORGET: Duration = Duration::from_secs(100);
-
 /// The peers to dial and their states.
 #[derive(Default)]
 pub struct Dials {
@@ -82,18 +78,16 @@ impl Dials {
     }
 
     /// The configured peers and their states.
-    pub fn targets<'a>(
-        &'a self,
-        links: &'a impl LiveLinks,
-    ) -> impl Iterator<Item = (&'a str, PeerState, &'a ConfiguredPeer)> {
-        self.targets.iter().map(move |(uri, target)| {
-            let state = match (lives(links, &target.paths, target.address.as_ref()), &target.last_error) {
-                (true, _) => PeerState::Up,
-                (false, None) => PeerState::Connecting,
-                (false, Some(_)) => PeerState::Down,
-            };
-            (uri.as_str(), state, target)
-        })
+    pub fn targets(&self, links: &impl LiveLinks) -> Vec<(&str, PeerState, &ConfiguredPeer)> {
+        let state = |target: &ConfiguredPeer| match (
+            lives(links, &target.paths, target.address.as_ref()),
+            &target.last_error,
+        ) {
+            (true, _) => PeerState::Up,
+            (false, None) => PeerState::Connecting,
+            (false, Some(_)) => PeerState::Down,
+        };
+        self.targets.iter().map(|(uri, target)| (uri.as_str(), state(target), target)).collect()
     }
 
     /// Whether a configured peer is at this path or has this address.
@@ -138,6 +132,17 @@ impl Dials {
         let least = idle.max_by_key(|(key, known)| (known.failures, Reverse(known.heard), **key));
         if let Some(key) = least.map(|(key, _)| *key) {
             self.heard.remove(&key);
+        }
+    }
+
+    /// Handles the removal of a medium: the nodes that were discovered on it are forgotten, and the dials of configured
+    /// peers over it fail.
+    pub fn medium_gone(&mut self, now: Time, medium: u32) {
+        self.heard.retain(|(known, _), _| *known != medium);
+        let paths: Vec<Path> =
+            self.targets.values().flat_map(|target| target.paths.iter()).copied().collect();
+        for path in paths.iter().filter(|path| path.netmod == medium) {
+            self.failed(now, path, "its netmod was removed");
         }
     }
 

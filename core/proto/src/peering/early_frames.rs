@@ -1,4 +1,4 @@
-//! Frames that arrive before the finish of their handshake, because the network reorders packets. Pure.
+//! Frames that arrive before the finish of their handshake, because the network reorders packets.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ const MOST: usize = 256;
 const OF_SESSION: usize = 8;
 
 /// The receiver index of a frame, the path that it arrived on, and its bytes.
-pub type EarlyFrame = (u32, Path, BytesMut);
+pub(super) type EarlyFrame = (u32, Path, BytesMut);
 
 /// The decision about an early frame.
-pub enum EarlyFrameAction {
+pub(super) enum EarlyFrameAction {
     /// Its session has started.
     Deliver,
     /// Its finish may still arrive.
@@ -25,16 +25,20 @@ pub enum EarlyFrameAction {
 
 /// See the [module's page](self).
 #[derive(Default)]
-pub struct EarlyFrames(Vec<EarlyFrame>);
+pub(super) struct EarlyFrames(Vec<EarlyFrame>);
 
 impl EarlyFrames {
-    pub fn push(&mut self, frame: EarlyFrame) {
+    pub(super) fn push(&mut self, frame: EarlyFrame) {
         self.0.push(frame);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Takes the frames that are to be delivered now, in their order, and the count of dropped ones. The others wait as
     /// far as there is room.
-    pub fn sort(&mut self, action: impl Fn(u32, &Path) -> EarlyFrameAction) -> (Vec<EarlyFrame>, u64) {
+    pub(super) fn sort(&mut self, action: impl Fn(u32, &Path) -> EarlyFrameAction) -> (Vec<EarlyFrame>, u64) {
         let (mut ready, mut dropped) = (Vec::new(), 0u64);
         let mut waiting: HashMap<u32, usize> = HashMap::new();
         for frame in std::mem::take(&mut self.0) {

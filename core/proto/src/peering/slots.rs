@@ -1,4 +1,4 @@
-//! The decision about a new neighbour when all slots for neighbours are occupied. Pure.
+//! The decision about a new neighbour when all slots for neighbours are occupied.
 //!
 //! Configured neighbours are never evicted, because the user has named them. The others share the rest as
 //! [`choose_evicted`] decides.
@@ -11,17 +11,17 @@ use crate::time::Time;
 
 /// A neighbour, or a node that requests a link.
 #[derive(Clone, Copy, Debug)]
-pub struct SlotHolder {
+pub(super) struct SlotHolder {
     /// The number of its link. A lower number means an older link, and older links stay.
-    pub id: u32,
-    pub configured: bool,
-    pub netmod: u32,
-    pub source: Source,
+    pub(super) id: u32,
+    pub(super) configured: bool,
+    pub(super) netmod: u32,
+    pub(super) source: Source,
 }
 
 /// The decision about a new neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotDecision {
+pub(super) enum SlotDecision {
     /// A slot is free.
     Free,
     /// The neighbour with this number is evicted.
@@ -31,7 +31,7 @@ pub enum SlotDecision {
 }
 
 /// Decides about a new neighbour when at most `most` may be linked and `holders` are.
-pub fn decide(holders: &[SlotHolder], newcomer: &SlotHolder, most: usize) -> SlotDecision {
+pub(super) fn decide(holders: &[SlotHolder], newcomer: &SlotHolder, most: usize) -> SlotDecision {
     if holders.len() < most {
         return SlotDecision::Free;
     }
@@ -50,7 +50,7 @@ pub fn decide(holders: &[SlotHolder], newcomer: &SlotHolder, most: usize) -> Slo
 /// The count of nodes that were refused or evicted within the longest time that one of them may wait before its next
 /// attempt, so that the status shows a shortage only while it lasts.
 #[derive(Debug, Default)]
-pub struct RecentRefusals {
+pub(super) struct RecentRefusals {
     /// Counts by minute since the start of the node, the oldest first; never more than the window has.
     minutes: VecDeque<(u64, u32)>,
 }
@@ -59,7 +59,7 @@ pub struct RecentRefusals {
 pub const REFUSALS_WINDOW: u64 = 10;
 
 impl RecentRefusals {
-    pub fn note(&mut self, now: Time) {
+    pub(super) fn note(&mut self, now: Time) {
         let minute = self.forget(now);
         match self.minutes.back_mut() {
             Some((last, count)) if *last == minute => *count = count.saturating_add(1),
@@ -67,7 +67,7 @@ impl RecentRefusals {
         }
     }
 
-    pub fn count(&mut self, now: Time) -> u32 {
+    pub(super) fn count(&mut self, now: Time) -> u32 {
         self.forget(now);
         self.minutes.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }

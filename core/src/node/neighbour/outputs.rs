@@ -10,8 +10,8 @@ use crate::netmod::Endpoint;
 use crate::node::data_path::{DeferredWork, awaiting_route, payload_mtu};
 use crate::node::state::announced::Turn;
 use crate::node::state::{NodeState, lock};
-use crate::node::tasks::peering::LinkEvent;
 use crate::node::tasks::router::RouterEvent;
+use crate::peering::Input;
 use crate::rt;
 use crate::stats::DropCause;
 use crate::types::{PeerState, Timestamp};
@@ -27,6 +27,7 @@ impl Neighbour {
         lock(&self.path).endpoint = endpoint;
         self.egress.redirect(endpoint);
         self.update_origin();
+        shared.report_to_peering(Input::LinkMoved { id: self.id, endpoint });
         tracing::info!(neighbour = %self.address, %before, endpoint = %self.endpoint(), "neighbour moved");
         self.announce(shared, Turn::Moved);
     }
@@ -72,11 +73,14 @@ impl Neighbour {
                     self.router_feed.changed(&shared.router, self.id, |changes| changes.cost = Some(cost));
                 }
                 LinkOutput::StateChanged(LinkState::Down(reason)) => {
-                    self.note_end(shared, reason);
+                    // Before the link leaves the tables, since the reason decides when the neighbour is dialled again.
+                    let lost = Input::LinkLost { id: self.id, reason: Some(reason) };
+                    shared.report_to_peering(lost);
                     down = Some(reason.to_string());
                 }
                 LinkOutput::StateChanged(state) => {
-                    self.silent_since.store(link.metrics().heard.as_nanos(), Relaxed);
+                    let heard = link.metrics().heard;
+                    shared.report_to_peering(Input::LinkState { id: self.id, state, heard });
                     self.link_state_changed(shared, state).await;
                 }
             }
@@ -87,7 +91,7 @@ impl Neighbour {
         down
     }
 
-    /// Announces that the link is up, suspect or away to the router, the dial list and subscribers.
+    /// Announces that the link is up, suspect or away to the router and subscribers.
     async fn link_state_changed(&self, shared: &NodeState, state: LinkState) {
         let (suspect, away) = (state != LinkState::Up, state == LinkState::Away);
         self.suspect.store(suspect, Relaxed);
@@ -107,10 +111,6 @@ impl Neighbour {
         }
         if self.router_feed.announce() {
             shared.router.notify(RouterEvent::LinkStateChanged { id: self.id }).await;
-        }
-        if suspect || turned {
-            // The neighbour may be reachable over another path.
-            let _ = shared.link_events.try_push(LinkEvent::DialCheck);
         }
         if turned {
             let (address, endpoint) = (self.address, self.endpoint());
@@ -135,7 +135,6 @@ impl Neighbour {
             return;
         }
         self.announce_end(shared, reason).await;
-        let _ = shared.link_events.try_push(LinkEvent::DialCheck);
     }
 
     /// Serves the packets that wait for a route to the neighbour, since the link has entered or left service.

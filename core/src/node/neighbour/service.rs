@@ -1,4 +1,4 @@
-//! The service of a link: its start and its end, as the router, the dial list and subscribers are notified of them.
+//! The service of a link: its start and its end, as the router, the peering and subscribers are notified of them.
 //!
 //! The initiator has a session as soon as it has sent the finish, but does not know yet whether the responder has
 //! received it, or has a slot for one more neighbour. So its link enters service with the first frame that the
@@ -13,7 +13,7 @@ use crate::node::data_path::payload_mtu;
 use crate::node::state::announced::{LinkUp, Turn};
 use crate::node::state::{NodeState, lock};
 use crate::node::tasks::router::RouterEvent;
-use crate::peering::slots::SlotHolder;
+use crate::peering::Input;
 use crate::route::Location;
 use crate::types::PeerState;
 
@@ -58,7 +58,7 @@ impl Neighbour {
         if self.has_ended() {
             return;
         }
-        lock(&shared.dials).in_service(shared.now(), &self.path(), &address);
+        shared.report_to_peering(Input::LinkInService { id: self.id });
         self.announce(shared, Turn::Up);
     }
 
@@ -85,23 +85,6 @@ impl Neighbour {
         if !self.is_in_service() && self.confirmed.load(Relaxed) && !over() {
             lock(&self.status).metrics = link.metrics();
             self.enter_service(shared).await;
-        }
-    }
-
-    /// Records the end of the link in the dial list, which needs the reason for the time of the next dial.
-    pub(super) fn note_end(&self, shared: &NodeState, reason: DownReason) {
-        let (now, path) = (shared.now(), self.path());
-        let mut dials = lock(&shared.dials);
-        if reason.is_refusal() {
-            let rest = dials.refused(now, &path, &self.address, &reason.to_string());
-            drop(dials);
-            let (neighbour, endpoint) = (self.address, self.endpoint());
-            tracing::warn!(%neighbour, endpoint, %reason, again_in = ?rest, "no link");
-        } else if reason == DownReason::Goodbye {
-            // Before the dial list is consulted next, or else it would dial at once.
-            dials.left(now, &path, &self.address);
-        } else if self.service.load(SeqCst) == BEFORE {
-            dials.never_served(now, &path, &self.address, &reason.to_string());
         }
     }
 
@@ -161,11 +144,5 @@ impl Neighbour {
         if self.retire(shared) {
             self.announce_end(shared, &reason.to_string()).await;
         }
-    }
-
-    /// The properties that decide whether it keeps its slot.
-    pub(crate) fn slot_holder(&self) -> SlotHolder {
-        let source = self.medium.source(&self.path().endpoint);
-        SlotHolder { id: self.id, configured: self.is_configured(), netmod: self.medium.id, source }
     }
 }

@@ -15,6 +15,7 @@ use crate::netmod::Endpoint;
 use crate::node::data_path::{DeferredWork, packets_arrived};
 use crate::node::state::{NodeState, lock};
 use crate::node::tasks::peering::LinkEvent;
+use crate::peering::Input;
 use crate::rt::{self, Alarm};
 use crate::stats::DropCause;
 use crate::time::Time;
@@ -284,7 +285,8 @@ impl Neighbour {
             }
         });
         if opened && !self.confirmed.load(Relaxed) && !self.confirmed.swap(true, Relaxed) {
-            let confirmed = LinkEvent::Confirmed { local_index: self.local_index };
+            // It may wait, since it only saves repetitions of the finish.
+            let confirmed = LinkEvent::Input(Input::LinkConfirmed { id: self.id });
             let _ = shared.link_events.try_push(confirmed);
         }
     }

@@ -63,7 +63,7 @@ fn silent_neighbour() -> (Arc<NodeState>, Arc<Neighbour>, Link) {
 /// A neighbour in the tables, its link over this netmod, and its end of the session.
 fn neighbour_on(netmod: Arc<dyn Netmod>) -> (Arc<NodeState>, Arc<Neighbour>, Link, Session) {
     let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
-    let shared = Arc::new(NodeState::new(Identity::from_seed(&[1; 32]), config));
+    let shared = Arc::new(NodeState::new(Identity::from_seed(&[1; 32]), config, [9; 32].into()));
     write(&shared.media).insert(0, Arc::new(Medium::new(0, netmod)));
     let (neighbour, link, theirs) = neighbour_in(&shared, 1);
     (shared, neighbour, link, theirs)

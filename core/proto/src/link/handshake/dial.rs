@@ -90,6 +90,11 @@ impl Handshakes {
         self.dials.retain(|_, dial| dial.path != *path);
     }
 
+    /// Ends the dials over a medium without a report.
+    pub fn cancel_on(&mut self, netmod: u32) {
+        self.dials.retain(|_, dial| dial.path.netmod != netmod);
+    }
+
     /// Records that the first frame of the session with this local index was opened, so that the neighbour has the
     /// finish. The call is optional: it saves repetitions, and lets a new dial of a neighbour that lost its link
     /// succeed at once.

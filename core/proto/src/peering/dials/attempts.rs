@@ -3,14 +3,10 @@
 //! 8305.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use super::peers::ENDPOINTS;
+use super::limits::{ENDPOINTS, STAGGER};
 use crate::link::{DialError, Path};
 use crate::time::Time;
-
-/// The pause between two paths, within which most media bring an answer.
-pub(super) const STAGGER: Duration = Duration::from_millis(150);
 
 /// See the [module's page](self).
 #[derive(Default)]

@@ -2,13 +2,10 @@
 
 use super::attempts::Attempts;
 use super::backoff::Backoff;
-use super::{ANSWER, FORGET};
+use super::limits::{ANSWER, ENDPOINTS, FORGET};
 use crate::address::Address;
 use crate::link::Path;
 use crate::time::Time;
-
-/// Endpoints stored for one instance: IPv4 and IPv6 on two interfaces.
-pub(super) const ENDPOINTS: usize = 4;
 
 /// A configured peer.
 pub struct ConfiguredPeer {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::limits::{ANSWER, ENDPOINTS, FORGET, STAGGER};
 use super::linked::GOODBYE_REST;
-use super::{ANSWER, DIAL_ON_MEDIUM, FORGET, HEARD, ORDER, attempts, backoff, peers};
+use super::{DIAL_ON_MEDIUM, HEARD, ORDER, backoff};
 use crate::protocol_tests::specified;
 
 #[test]
@@ -12,8 +13,8 @@ fn the_specification_has_the_constants_of_dialling() {
         "heard on one medium in the last {}": FORGET;
         "there are places: {}, of which each link holds one, and each dial for its first {}": DIAL_ON_MEDIUM, ANSWER;
         "the number of the running {}": Duration::from_micros(ORDER);
-        "It remembers {} instances, with {} endpoints each": HEARD, peers::ENDPOINTS;
-        "dialled {} apart until one answers": attempts::STAGGER;
+        "It remembers {} instances, with {} endpoints each": HEARD, ENDPOINTS;
+        "dialled {} apart until one answers": STAGGER;
         "the next try comes in {}, doubling to {}": backoff::FIRST_RETRY, backoff::LAST_RETRY;
         "that sent a goodbye is dialled again {} later": GOODBYE_REST;
         "heard and sent a goodbye {} later": backoff::LAST_REST;

@@ -110,7 +110,7 @@ fn a_peer_that_sent_a_goodbye_is_dialled_after_a_pause_and_at_once_as_another_in
     }
     assert!(dials.due(at(20_249), &NONE).is_empty());
     assert_eq!(dials.due(at(20_250), &NONE), ["udp:a"], "it may be starting again, and have no peer to dial");
-    let error = dials.targets(&NONE).next().and_then(|(_, _, target)| target.last_error.clone());
+    let error = dials.targets(&NONE).into_iter().next().and_then(|(_, _, target)| target.last_error.clone());
     assert_eq!(error.as_deref(), Some("the neighbour closed the link"));
     // A beacon that was in flight when the node left.
     dials.heard(at(20_100), 0, Heard { endpoint: endpoint(2), instance: 2 });
@@ -216,7 +216,7 @@ fn the_paths_of_a_configured_peer_are_dialled_one_shortly_after_the_other() {
     // The peer fails when its last path does, with the most specific reason.
     dials.failed(at(8_000), &path(2), &DialError::Timeout.to_string());
     dials.failed(at(8_100), &path(3), &DialError::WrongMesh.to_string());
-    let error = |dials: &Dials| dials.targets(&NONE).next().unwrap().2.last_error.clone();
+    let error = |dials: &Dials| dials.targets(&NONE).into_iter().next().unwrap().2.last_error.clone();
     assert_eq!(error(&dials), None);
     dials.failed(at(8_200), &path(1), &DialError::Timeout.to_string());
     assert_eq!(error(&dials), Some(DialError::WrongMesh.to_string()));

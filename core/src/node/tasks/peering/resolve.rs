@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::LinkEvent;
 use crate::link::Path;
 use crate::node::state::{NodeState, read};
+use crate::peering::Input;
 
 /// Requests the endpoints of a URI from the netmods of its scheme, in a task of its own because a name server may be
 /// slow. The result arrives as an event.
@@ -13,7 +14,7 @@ pub(super) fn later(shared: &Arc<NodeState>, uri: String) {
     shared.spawn_vital("look-up of a peer", async move {
         let shared = shared_then;
         let result = paths(&shared, &uri).await;
-        let _ = shared.link_events.push(LinkEvent::Resolved { uri, result }).await;
+        let _ = shared.link_events.push(LinkEvent::Input(Input::Resolved { uri, result })).await;
     });
 }
 

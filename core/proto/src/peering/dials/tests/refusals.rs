@@ -49,7 +49,10 @@ fn a_peer_that_refuses_is_dialled_again_after_growing_pauses_and_shows_the_reaso
             dials.next_deadline(now, &NONE).unwrap().since(now)
         );
         let stands = |(_, state, target): (_, _, &ConfiguredPeer)| (state, target.last_error.clone());
-        assert_eq!(dials.targets(&NONE).next().map(stands), Some((PeerState::Down, Some("full".to_owned()))));
+        assert_eq!(
+            dials.targets(&NONE).into_iter().next().map(stands),
+            Some((PeerState::Down, Some("full".to_owned())))
+        );
         let next = dials.next_deadline(now, &NONE).unwrap();
         rests.push(next.since(now).as_secs());
         now = next;

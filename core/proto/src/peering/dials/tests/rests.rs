@@ -1,5 +1,7 @@
 //! The rest of a peer whose links do not live long.
 
+use std::time::Duration;
+
 use super::backoff::CUT_REST;
 use super::*;
 
