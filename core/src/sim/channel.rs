@@ -55,7 +55,6 @@ impl Net {
             last: [Time::ZERO; 2],
             busy: [Time::ZERO; 2],
             media,
-            redial: [(None, Duration::ZERO); 2],
         });
         for end in ends {
             self.nodes[end].wires.push(link);
@@ -159,7 +158,7 @@ impl Net {
             return;
         }
         if self.config.fidelity == Fidelity::Link {
-            return self.dial_both_ends(link);
+            return self.discover_both_ends(link);
         }
         for id in former.into_iter().flatten() {
             self.reach.remove_direction(id);

@@ -1,9 +1,12 @@
 //! Frames of simulated links: sealed, carried by a medium that loses some, and opened.
 
-use super::link_sim::{MTU, path};
+use bytes::BytesMut;
+
+use super::link_sim::path;
 use super::net::Net;
 use super::queue::SimEvent;
-use crate::link::{FrameContent, Sealer, Source};
+use crate::link::{FrameContent, Sealer};
+use crate::peering::Input;
 use crate::route::NeighbourId;
 use crate::wire::link::{
     FrameKind, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_PROBE, peek,
@@ -67,7 +70,7 @@ impl Net {
         });
     }
 
-    pub(super) fn frame_arrives(&mut self, link: usize, side: usize, mut bytes: Vec<u8>) {
+    pub(super) fn frame_arrives(&mut self, link: usize, side: usize, bytes: Vec<u8>) {
         let wire = &self.links[link];
         let (node, session) = (wire.ends[side], wire.sessions[side]);
         if !wire.up || !self.nodes[node].alive {
@@ -75,42 +78,48 @@ impl Net {
         }
         match peek(&bytes) {
             Some(FrameKind::Handshake) => {
-                if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
-                    // The medium corrupts nothing, so only frames of finished handshakes are refused.
-                    let _ = handshake_sim.handshakes.handle(
-                        self.now,
-                        path(link),
-                        Source::isolated(link as u64),
-                        MTU,
-                        &bytes,
-                    );
-                }
-                self.serve_handshakes(node);
+                let frame = BytesMut::from(&bytes[..]);
+                self.report_to_peering(node, Input::Handshake { path: path(link), frame });
+                self.serve_peering(node);
             }
-            Some(FrameKind::Data { index }) => {
-                let Some(id) = session else { return };
-                let Some(link_sim) = self.sessions[id as usize].link_sim.as_mut() else { return };
-                if link_sim.local_index != index {
-                    return;
+            Some(FrameKind::Data { index }) => match session.filter(|id| self.is_of(*id, index)) {
+                Some(id) => self.open_frame(id, bytes),
+                None => {
+                    let frame = BytesMut::from(&bytes[..]);
+                    self.report_to_peering(node, Input::EarlyFrame { index, path: path(link), frame });
+                    self.serve_peering(node);
                 }
-                self.pending.push(id);
-                let packet = match link_sim.link.handle_frame(self.now, &mut bytes) {
-                    Ok(FrameContent::Packet(body)) => Some(body.to_vec()),
-                    Ok(FrameContent::Consumed) => None,
-                    // The medium corrupts nothing, so only repeated frames are refused.
-                    Err(_) => return,
-                };
-                if !std::mem::replace(&mut link_sim.confirmed, true) {
-                    if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
-                        handshake_sim.handshakes.confirm(self.now, index);
-                    }
-                    self.serve_handshakes(node);
-                }
-                if let Some(packet) = packet {
-                    self.forward(node, packet);
-                }
-            }
+            },
             None => {}
+        }
+    }
+
+    /// Whether frames with this receiver index belong to the session.
+    fn is_of(&self, id: NeighbourId, index: u32) -> bool {
+        self.sessions[id as usize].link_sim.as_ref().is_some_and(|link_sim| link_sim.local_index == index)
+    }
+
+    /// Opens a frame of a link. The first one puts the link of an initiator into service.
+    pub(super) fn open_frame(&mut self, id: NeighbourId, mut bytes: Vec<u8>) {
+        let node = self.sessions[id as usize].node;
+        let Some(link_sim) = self.sessions[id as usize].link_sim.as_mut() else { return };
+        self.pending.push(id);
+        let packet = match link_sim.link.handle_frame(self.now, &mut bytes) {
+            Ok(FrameContent::Packet(body)) => Some(body.to_vec()),
+            Ok(FrameContent::Consumed) => None,
+            // The medium corrupts nothing, so only repeated frames are refused.
+            Err(_) => return,
+        };
+        if !std::mem::replace(&mut link_sim.confirmed, true) {
+            let number = link_sim.number;
+            self.report_to_peering(node, Input::LinkConfirmed { id: number });
+            if !self.sessions[id as usize].held {
+                self.enter_service(id);
+            }
+            self.serve_peering(node);
+        }
+        if let Some(packet) = packet {
+            self.forward(node, packet);
         }
     }
 }

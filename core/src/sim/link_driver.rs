@@ -1,23 +1,19 @@
-//! Simulated links, at [`Fidelity::Link`](super::Fidelity::Link): handshakes, sealed frames over a medium that loses them, hellos and
+//! Simulated links, at [`Fidelity::Link`](super::Fidelity::Link): peering, sealed frames over a medium that loses them, hellos and
 //! probes, and a control channel with retransmission.
 //!
-//! The steps that a daemon's tasks take around a link are taken here in the same order: see the modules `link` and `node`. Only
-//! discovery is not simulated: both ends dial a link at once when it comes up, as when an interface comes up.
+//! The state machines are those of a node, and the steps that a daemon's tasks take around them are taken here in the same order:
+//! see the modules `peering`, `link` and `node`. Each link is a medium of its own, on which its two ends hear each other once when
+//! it comes up.
 
-use std::collections::VecDeque;
-use std::time::Duration;
-
-use super::link_sim::{LinkSim, MTU, path};
-use super::net::Net;
+use super::link_sim::{LinkSim, Wires, path};
+use super::net::{Net, SimSession};
 use super::queue::Actor;
-use super::random::seed_of;
 use super::violation::Violation;
-use crate::link::{HandshakeOutput, Link, LinkOutput, LinkState, Sealer, Session};
+use crate::endpoint::Heard;
+use crate::link::{DownReason, LinkOutput, LinkState};
+use crate::peering::{Input, NewLink, Output};
 use crate::route::{LinkProperties, NeighbourId};
-use crate::time::Time;
 
-/// The first and the longest pause before a failed dial is repeated; it doubles with each failure.
-const REDIAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// The most control messages that may wait for a link.
 const WAITING: usize = 65_536;
 
@@ -26,97 +22,96 @@ impl Net {
         usize::from(self.links[link].ends[1] == node)
     }
 
-    /// Lets both ends dial, unless they still have a session.
-    pub(super) fn dial_both_ends(&mut self, link: usize) {
+    /// Lets both ends discover each other, as when the interface to a link comes up.
+    pub(super) fn discover_both_ends(&mut self, link: usize) {
+        let ends = self.links[link].ends;
         for side in 0..2 {
-            if self.links[link].sessions[side].is_none() {
-                let node = self.links[link].ends[side];
-                if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
-                    handshake_sim.handshakes.cancel(&path(link));
-                }
-                self.plan_redial(link, side, None);
-                self.links[link].redial[side].1 = Duration::ZERO;
-                self.dial(link, side);
-            }
+            let Some(other) = &self.nodes[ends[1 - side]].peer_sim else { continue };
+            let heard = Heard { endpoint: path(link).endpoint, instance: other.instance };
+            let netmod = link as u32;
+            self.report_to_peering(ends[side], Input::MediumGone { netmod });
+            self.report_to_peering(ends[side], Input::Heard { netmod, heard });
+            self.serve_peering(ends[side]);
         }
         self.reopen(link);
     }
 
-    fn plan_redial(&mut self, link: usize, side: usize, at: Option<Time>) {
-        let slot = &mut self.links[link].redial[side].0;
-        self.queue.set_deadline(Actor::Redial { link, side }, slot, at);
+    /// Reports an event to the peering of a node. [`Net::serve_peering`] is due.
+    pub(super) fn report_to_peering(&mut self, node: usize, input: Input) {
+        if let Some(peer_sim) = &mut self.nodes[node].peer_sim {
+            peer_sim.peering.handle(self.now, input, &Wires);
+        }
     }
 
-    fn dial(&mut self, link: usize, side: usize) {
-        let wire = &self.links[link];
-        let node = wire.ends[side];
-        if !wire.up || !self.nodes[node].alive || wire.sessions[side].is_some() {
-            return;
+    /// Lets the peering of a node do what is due, and carries out its outputs.
+    pub(super) fn serve_peering(&mut self, node: usize) {
+        if let Some(peer_sim) = &mut self.nodes[node].peer_sim {
+            peer_sim.peering.handle_timeout(self.now, &Wires);
         }
-        if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
-            handshake_sim.handshakes.dial(self.now, path(link), MTU);
-        }
-        self.serve_handshakes(node);
-    }
-
-    pub(super) fn serve_handshakes(&mut self, node: usize) {
-        while let Some(output) = self.nodes[node]
-            .handshake_sim
-            .as_mut()
-            .and_then(|handshake_sim| handshake_sim.handshakes.poll_output())
+        while let Some(output) =
+            self.nodes[node].peer_sim.as_mut().and_then(|peer_sim| peer_sim.peering.poll_output())
         {
-            match output {
-                HandshakeOutput::Transmit { path, frame } => {
-                    let link = path.netmod as usize;
-                    self.send_handshake(link, self.side_of(link, node), &frame);
-                }
-                HandshakeOutput::Established(session) => self.established(node, *session),
-                HandshakeOutput::Failed { path, .. } => {
-                    let link = path.netmod as usize;
-                    let side = self.side_of(link, node);
-                    let wait = (self.links[link].redial[side].1 * 2).clamp(REDIAL.0, REDIAL.1);
-                    self.links[link].redial[side].1 = wait;
-                    self.plan_redial(link, side, Some(self.now + wait));
+            self.carry_out(node, output);
+        }
+        if let Some(peer_sim) = &mut self.nodes[node].peer_sim {
+            let next = peer_sim.peering.next_deadline(self.now, &Wires);
+            self.queue.set_deadline(Actor::Peering(node), &mut peer_sim.deadline, next);
+        }
+    }
+
+    fn carry_out(&mut self, node: usize, output: Output) {
+        match output {
+            Output::Transmit { path, frame } => {
+                let link = path.netmod as usize;
+                self.send_handshake(link, self.side_of(link, node), &frame);
+            }
+            Output::StartLink(new) => self.start_link(node, *new),
+            Output::RetireLink { id, .. } => {
+                let peer_sim = self.nodes[node].peer_sim.as_ref();
+                if let Some(id) = peer_sim.and_then(|peer_sim| peer_sim.ids.get(&id).copied()) {
+                    self.remove_link(id);
                 }
             }
-        }
-        if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
-            let next = handshake_sim.handshakes.next_deadline();
-            self.queue.set_deadline(Actor::Handshakes(node), &mut handshake_sim.deadline, next);
+            Output::Deliver { id, frame } => {
+                let peer_sim = self.nodes[node].peer_sim.as_ref();
+                if let Some(id) = peer_sim.and_then(|peer_sim| peer_sim.ids.get(&id).copied()) {
+                    self.open_frame(id, frame.to_vec());
+                }
+            }
+            // No peer is configured by a URI, and events are for counters and logs.
+            Output::Resolve { .. } | Output::SetConfigured { .. } | Output::Event(_) => {}
         }
     }
 
-    /// Puts a completed session into service, in place of an older one over the same wire.
-    fn established(&mut self, node: usize, session: Session) {
-        let link = session.path.netmod as usize;
+    /// Begins a link. The initiator waits for the first frame of the responder before it uses the link.
+    fn start_link(&mut self, node: usize, new: NewLink) {
+        let link = new.session.path.netmod as usize;
+        let (number, initiator) = (new.id, new.session.initiator);
         let side = self.side_of(link, node);
-        if let Some(old) = self.links[link].sessions[side] {
-            self.remove_link(old);
-        }
-        self.plan_redial(link, side, None);
-        self.links[link].redial[side].1 = Duration::ZERO;
         let id = self.add_session(link, side);
-        let seed = seed_of(&mut self.random);
-        let measured = Link::new(self.now, session.peer, session.opener, session.mtu, seed)
-            .with_renewal(self.now, session.renewal);
-        let cost = measured.metrics().cost;
-        self.sessions[id as usize].link_sim = Some(Box::new(LinkSim {
-            link: measured,
-            sealer: session.sealer,
-            local_index: session.local_index,
-            peer_index: None,
-            confirmed: false,
-            #[cfg(test)]
-            rekeyed: 0,
-            waiting: VecDeque::new(),
-            deadline: None,
-        }));
+        self.sessions[id as usize].held = false;
+        self.sessions[id as usize].link_sim = Some(Box::new(LinkSim::new(self.now, new)));
+        if let Some(peer_sim) = &mut self.nodes[node].peer_sim {
+            peer_sim.ids.insert(number, id);
+        }
         self.links[link].sessions[side] = Some(id);
-        let mtu = u16::try_from(session.mtu.saturating_sub(Sealer::OVERHEAD)).unwrap_or(u16::MAX);
-        let router = &mut self.nodes[node].router;
-        let properties = LinkProperties::new(session.peer, cost, mtu, true);
-        router.neighbour_up(self.now, id, LinkProperties { rate: self.config.rate, ..properties });
         self.pending.push(id);
+        if !initiator {
+            self.enter_service(id);
+        }
+    }
+
+    /// Lets the router use a link.
+    pub(super) fn enter_service(&mut self, id: NeighbourId) {
+        let SimSession { node, link, side, .. } = self.sessions[id as usize];
+        let Some(link_sim) = &self.sessions[id as usize].link_sim else { return };
+        let (number, cost, mtu) = (link_sim.number, link_sim.link.metrics().cost, link_sim.mtu);
+        self.sessions[id as usize].held = true;
+        self.report_to_peering(node, Input::LinkInService { id: number });
+        let peer = self.addresses[self.links[link].ends[1 - side]];
+        let properties = LinkProperties::new(peer, cost, mtu, true);
+        let router = &mut self.nodes[node].router;
+        router.neighbour_up(self.now, id, LinkProperties { rate: self.config.rate, ..properties });
         self.settle(node);
     }
 
@@ -139,14 +134,22 @@ impl Net {
 
     /// Removes a link without a goodbye.
     fn remove_link(&mut self, id: NeighbourId) {
-        let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
+        let SimSession { node, link, side, held, .. } = self.sessions[id as usize];
         if let Some(mut link_sim) = self.sessions[id as usize].link_sim.take() {
             self.queue.set_deadline(Actor::Link(id), &mut link_sim.deadline, None);
+            if let Some(peer_sim) = &mut self.nodes[node].peer_sim {
+                peer_sim.ids.remove(&link_sim.number);
+            }
         }
         if self.links[link].sessions[side] == Some(id) {
             self.links[link].sessions[side] = None;
         }
-        self.drop_session(id);
+        if held {
+            self.drop_session(id);
+        } else {
+            self.nodes[node].sessions.retain(|known| *known != id);
+            self.reach.remove_direction(id);
+        }
         self.reopen(link);
     }
 
@@ -158,19 +161,22 @@ impl Net {
         }
     }
 
-    /// Removes a link that is down, and dials again.
-    pub(super) fn end_link(&mut self, id: NeighbourId) {
-        let (link, side) = (self.sessions[id as usize].link, self.sessions[id as usize].side);
-        if self.sessions[id as usize].link_sim.is_some() {
-            self.remove_link(id);
-            self.dial(link, side);
-        }
+    /// Removes a link that is down. The peering decides when the neighbour is dialled again.
+    fn end_link(&mut self, id: NeighbourId, reason: DownReason) {
+        let node = self.sessions[id as usize].node;
+        let Some(number) = self.sessions[id as usize].link_sim.as_ref().map(|link_sim| link_sim.number)
+        else {
+            return;
+        };
+        self.remove_link(id);
+        self.report_to_peering(node, Input::LinkLost { id: number, reason: Some(reason) });
+        self.serve_peering(node);
     }
 
     /// Cancels everything that a stopped node had planned.
     pub(super) fn cancel_deadlines(&mut self, node: usize) {
-        if let Some(mut handshake_sim) = self.nodes[node].handshake_sim.take() {
-            self.queue.set_deadline(Actor::Handshakes(node), &mut handshake_sim.deadline, None);
+        if let Some(mut peer_sim) = self.nodes[node].peer_sim.take() {
+            self.queue.set_deadline(Actor::Peering(node), &mut peer_sim.deadline, None);
         }
         for id in std::mem::take(&mut self.nodes[node].sessions) {
             self.sessions[id as usize].held = false;
@@ -179,8 +185,6 @@ impl Net {
             }
         }
         for link in self.nodes[node].wires.clone() {
-            let side = self.side_of(link, node);
-            self.plan_redial(link, side, None);
             self.reopen(link);
         }
     }
@@ -244,8 +248,16 @@ impl Net {
             LinkOutput::CostChanged(cost) => {
                 self.with(node, |router, _| router.neighbour_cost(id, cost));
             }
-            LinkOutput::StateChanged(LinkState::Down(_)) => self.end_link(id),
+            LinkOutput::StateChanged(LinkState::Down(reason)) => self.end_link(id, reason),
             LinkOutput::StateChanged(state) => {
+                if let Some(link_sim) = &self.sessions[id as usize].link_sim {
+                    let (number, heard) = (link_sim.number, link_sim.link.metrics().heard);
+                    self.report_to_peering(node, Input::LinkState { id: number, state, heard });
+                    self.serve_peering(node);
+                }
+                if !self.sessions[id as usize].held {
+                    return;
+                }
                 let (suspect, away) = (state != LinkState::Up, state == LinkState::Away);
                 self.with(node, |router, now| router.neighbour_suspect(now, id, suspect));
                 self.with(node, |router, now| router.neighbour_away(now, id, away));
@@ -256,12 +268,11 @@ impl Net {
     pub(super) fn link_timeout(&mut self, actor: Actor) {
         match actor {
             Actor::Router(_) => {}
-            Actor::Handshakes(node) => {
-                if let Some(handshake_sim) = &mut self.nodes[node].handshake_sim {
-                    handshake_sim.deadline = None;
-                    handshake_sim.handshakes.handle_timeout(self.now);
+            Actor::Peering(node) => {
+                if let Some(peer_sim) = &mut self.nodes[node].peer_sim {
+                    peer_sim.deadline = None;
                 }
-                self.serve_handshakes(node);
+                self.serve_peering(node);
             }
             Actor::Link(id) => {
                 if let Some(link_sim) = &mut self.sessions[id as usize].link_sim {
@@ -269,10 +280,6 @@ impl Net {
                     link_sim.link.handle_timeout(self.now);
                     self.pending.push(id);
                 }
-            }
-            Actor::Redial { link, side } => {
-                self.links[link].redial[side].0 = None;
-                self.dial(link, side);
             }
         }
     }

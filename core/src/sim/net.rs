@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::config::{Config, Fidelity};
 use super::flow::Flow;
-use super::link_sim::{HandshakeSim, LinkSim};
+use super::link_sim::{LinkSim, PeerSim};
 use super::motion::Motion;
 use super::queue::{Actor, Next, Queue, SimEvent};
 use super::random::{between, seed_of, seeded, unit};
@@ -17,6 +17,7 @@ use super::topology::Graph;
 use super::violation::Violation;
 use super::wire::Wire;
 use crate::address::Address;
+use crate::peering::NEIGHBOURS;
 use crate::route::{
     AnnounceCache, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob, VerifyResults,
 };
@@ -39,7 +40,8 @@ pub(crate) struct SimNode {
     pub(crate) wires: Vec<usize>,
     /// The neighbours that its router has.
     pub(super) sessions: Vec<NeighbourId>,
-    pub(super) handshake_sim: Option<Box<HandshakeSim>>,
+    /// Its peering, at [`Fidelity::Link`].
+    pub(super) peer_sim: Option<Box<PeerSim>>,
     deadline: Option<Time>,
     /// The moment of its last start.
     started: Time,
@@ -163,8 +165,10 @@ impl Net {
         let seed = seed_of(&mut self.random);
         let mut router = Router::new(self.now, self.router_config.clone(), seed);
         router.add_origin(self.now, identity(number), epoch);
-        let handshake_sim = (self.config.fidelity == Fidelity::Link)
-            .then(|| Box::new(HandshakeSim::new(&identity(number), seed_of(&mut self.random))));
+        let peer_sim = (self.config.fidelity == Fidelity::Link).then(|| {
+            let seed = seed_of(&mut self.random);
+            Box::new(PeerSim::new(&identity(number), NEIGHBOURS, seed))
+        });
         SimNode {
             router,
             alive: true,
@@ -172,7 +176,7 @@ impl Net {
             conflicts: 0,
             wires,
             sessions: Vec::new(),
-            handshake_sim,
+            peer_sim,
             deadline: None,
             started: self.now,
             sent: 0,

@@ -31,13 +31,8 @@ pub(super) enum SimEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Actor {
     Router(usize),
-    Handshakes(usize),
+    Peering(usize),
     Link(NeighbourId),
-    /// An end of a link that dials again.
-    Redial {
-        link: usize,
-        side: usize,
-    },
 }
 
 /// The earliest entry of the queue.

@@ -24,6 +24,4 @@ pub(crate) struct Wire {
     pub(super) busy: [Time; 2],
     /// The medium towards each end, at [`Fidelity::Link`].
     pub(super) media: Option<Box<[Impairer; 2]>>,
-    /// The moment at which each end dials again, and its current back-off.
-    pub(super) redial: [(Option<Time>, Duration); 2],
 }
