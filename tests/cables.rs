@@ -14,8 +14,13 @@ const OTHER_CABLE: Duration = Duration::from_millis(500);
 /// Hosts with new addresses exchange messages again after this time at most.
 const NEW_ADDRESSES: Duration = Duration::from_millis(1500);
 
+/// A cable that was away is in use again after this time at most.
+const SAME_CABLE: Duration = Duration::from_millis(300);
+
 fn main() {
     run_timed_in_namespaces(&[
+        ("a_cable_that_is_back_is_in_use_at_once_over_ipv6", || plugged_in_again(Family::Ipv6)),
+        ("a_cable_that_is_back_is_in_use_at_once_over_ipv4", || plugged_in_again(Family::Ipv4)),
         ("the_other_cable_carries_at_once_over_ipv6", || pulled(Family::Ipv6)),
         ("the_other_cable_carries_at_once_over_ipv4", || pulled(Family::Ipv4)),
         ("hosts_with_new_addresses_are_linked_at_once_over_ipv6", || renumbered(Family::Ipv6)),
@@ -140,5 +145,31 @@ fn renumbered(family: Family) {
             }
         });
         assert!(took < NEW_ADDRESSES, "network {network}: {took:?}");
+    }
+}
+
+/// Sets the only cable down for a time, and measures from its return to the first answer.
+fn plugged_in_again(family: Family) {
+    let two = Two::new(1, family);
+    let daemons = two.start();
+    let peer = daemons[1].address().parse().unwrap();
+    let client = task::block_on(Client::connect(daemons[0].socket())).unwrap();
+    // Each is a little longer than one of the intervals from the cut to a probe of the neighbour.
+    for (at, away) in [(0, 1100), (1, 2100), (0, 3100)] {
+        daemons[0].route_to(daemons[1].address());
+        two.hosts[at].ip(&["link", "set", &card(0), "down"]);
+        std::thread::sleep(Duration::from_millis(away));
+        two.plug_in(at, 0);
+        let back = Instant::now();
+        let answered = async {
+            while client.ping(&peer, Duration::from_millis(100)).await.is_err() {
+                task::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        task::block_on(async_std::future::timeout(Duration::from_secs(10), answered))
+            .expect("the cable is back");
+        let took = back.elapsed();
+        println!("answered after {took:?}");
+        assert!(took < SAME_CABLE, "away for {away} ms, set down at host {at}: {took:?}");
     }
 }

@@ -77,19 +77,22 @@ pub struct Received {
     /// Whether some endpoints cannot be reached any more: the node then queries [`Netmod::is_cut`] for those of its
     /// links.
     pub cut: bool,
+    /// Whether some endpoints may be reached again: the node then probes those of its links that were cut and that
+    /// [`Netmod::is_cut`] no longer reports.
+    pub restored: bool,
 }
 
 impl Received {
     /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
-        self.arrivals.is_empty() && self.heard.is_empty() && !self.cut
+        self.arrivals.is_empty() && self.heard.is_empty() && !self.cut && !self.restored
     }
 
     /// Empties it, and keeps its memory.
     pub fn clear(&mut self) {
         self.arrivals.clear();
         self.heard.clear();
-        self.cut = false;
+        (self.cut, self.restored) = (false, false);
     }
 }
 

@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 use crate::config::UdpConfig;
 use crate::counters::Counters;
-use crate::interface_states::SharedInterfaceStates;
+use crate::interface_states::{InterfaceChange, SharedInterfaceStates};
 use crate::notes::{NotesByTopic, Topic};
 use crate::resolve;
 use crate::socket::Sockets;
@@ -119,13 +119,16 @@ impl Discovery {
     }
 
     /// Sends and receives what is due. Appends the beacons that were received to `received`, and sets `received.cut`
-    /// when an interface stopped running. The task is woken when there is more to do.
+    /// when an interface stopped running and `received.restored` when one started. The task is woken when there is more
+    /// to do.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, sockets: &Sockets, received: &mut Received) {
         loop {
             let now = Instant::now();
             self.poll_watcher(cx, now);
             if self.changed || self.list_at <= now {
-                received.cut |= self.list_interfaces(now);
+                let change = self.list_interfaces(now);
+                received.cut |= change.stopped;
+                received.restored |= change.started;
             }
             // A change of interfaces may have made beacons due.
             if self.senders.due().is_some_and(|due| due <= now) {
@@ -201,8 +204,8 @@ impl Discovery {
         cx.waker().wake_by_ref();
     }
 
-    /// Lists the interfaces again and listens on the selected ones. Returns whether an interface stopped running.
-    fn list_interfaces(&mut self, now: Instant) -> bool {
+    /// Lists the interfaces again and listens on the selected ones. Returns which interfaces changed.
+    fn list_interfaces(&mut self, now: Instant) -> InterfaceChange {
         self.changed = false;
         self.list_at = now + LIST_INTERVAL;
         let InterfaceListing { chosen: found, more, states } = match interfaces::list(&self.selection) {
@@ -214,7 +217,7 @@ impl Discovery {
                     text,
                     "discovery continues on the interfaces known so far; dial other nodes with --peer",
                 );
-                return false;
+                return InterfaceChange::default();
             }
         };
         if found.is_empty() {

@@ -46,11 +46,15 @@ impl InterfaceStates {
             }
         }
     }
+}
 
-    /// Whether an interface that was running in `before` is no longer running.
-    fn is_less_than(&self, before: &InterfaceStates) -> bool {
-        !before.running.is_subset(&self.running)
-    }
+/// The difference between two listings of the interfaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InterfaceChange {
+    /// Whether an interface stopped running.
+    pub(crate) stopped: bool,
+    /// Whether an interface started running.
+    pub(crate) started: bool,
 }
 
 /// The interface states that discovery sets and the netmod reads; `None` before the interfaces were first listed.
@@ -58,12 +62,15 @@ impl InterfaceStates {
 pub(crate) struct SharedInterfaceStates(Mutex<Option<InterfaceStates>>);
 
 impl SharedInterfaceStates {
-    /// Replaces the states and returns whether an interface stopped running.
-    pub(crate) fn set(&self, states: InterfaceStates) -> bool {
+    /// Replaces the states and returns which changes they show. The first listing is no change.
+    pub(crate) fn set(&self, states: InterfaceStates) -> InterfaceChange {
         let mut known = self.lock();
-        let less = known.as_ref().is_some_and(|before| states.is_less_than(before));
+        let change = known.as_ref().map_or_else(InterfaceChange::default, |before| InterfaceChange {
+            stopped: !before.running.is_subset(&states.running),
+            started: !states.running.is_subset(&before.running),
+        });
         *known = Some(states);
-        less
+        change
     }
 
     /// See [`InterfaceStates::is_cut`]. Before the interfaces were listed, no address is cut off.
@@ -138,12 +145,17 @@ mod tests {
     }
 
     #[test]
-    fn only_an_interface_that_stops_running_is_reported() {
+    fn an_interface_that_stops_or_starts_running_is_reported() {
         let shared = SharedInterfaceStates::default();
-        let steps: [(&[u32], bool); 5] =
-            [(&[1, 2], false), (&[1, 2, 3], false), (&[1, 3], true), (&[1, 3], false), (&[1, 2], true)];
-        for (running, news) in steps {
-            assert_eq!(shared.set(states(running, &[])), news, "{running:?}");
+        let steps: [(&[u32], (bool, bool)); 5] = [
+            (&[1, 2], (false, false)),
+            (&[1, 2, 3], (false, true)),
+            (&[1, 3], (true, false)),
+            (&[1, 3], (false, false)),
+            (&[1, 2], (true, true)),
+        ];
+        for (running, (stopped, started)) in steps {
+            assert_eq!(shared.set(states(running, &[])), InterfaceChange { stopped, started }, "{running:?}");
         }
     }
 }

@@ -240,6 +240,9 @@ impl Medium {
             if received.cut {
                 self.report_cut(shared);
             }
+            if received.restored {
+                self.report_restored(shared);
+            }
             for heard in received.heard.drain(..) {
                 self.heard(shared, heard);
             }
@@ -260,6 +263,19 @@ impl Medium {
         for neighbour in affected {
             // Without room in the queue the link detects the cut by its silence.
             let _ = neighbour.commands.try_push(LinkCommand::MediumCut);
+        }
+    }
+
+    /// Notifies the links that were silent and that the medium no longer reports as cut, so that they probe at once.
+    fn report_restored(&self, shared: &NodeState) {
+        let restored = |neighbour: &&Arc<Neighbour>| {
+            let path = neighbour.path();
+            path.netmod == self.id && neighbour.is_suspect() && !self.netmod.is_cut(&path.endpoint)
+        };
+        let affected: Vec<_> = read(&shared.neighbours).values().filter(restored).cloned().collect();
+        for neighbour in affected {
+            // Without room in the queue the next probe of the link follows within a second.
+            let _ = neighbour.commands.try_push(LinkCommand::MediumRestored);
         }
     }
 

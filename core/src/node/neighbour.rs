@@ -62,6 +62,8 @@ pub(crate) enum LinkCommand {
     Wake,
     /// The medium reports that it carries nothing to this endpoint any more.
     MediumCut,
+    /// The medium reports that it carries frames to this endpoint again.
+    MediumRestored,
     /// The key is near the limit of its use.
     KeyWorn,
     /// The medium has refused a frame of this many bytes as too long.

@@ -228,6 +228,16 @@ impl Liveness {
         self.request(VitalsKind::Probe);
     }
 
+    /// Probes a neighbour that was cut off at once, because the medium reports that frames may arrive again. The
+    /// deadlines stay, since otherwise an interface that flaps would keep the session of a neighbour that is gone.
+    pub(super) fn on_medium_restored(&mut self, now: Time) {
+        let Some(suspicion) = &mut self.suspicion else { return };
+        let Some(cut) = &mut suspicion.cut else { return };
+        cut.gap = CUT_PROBE_GAP;
+        suspicion.next_probe = suspicion.next_probe.min(now + CUT_PROBE_GAP);
+        self.request(VitalsKind::Probe);
+    }
+
     /// Probes the neighbour at once, because the medium has refused to send a frame. The refusal alone is no proof,
     /// since it may be temporary, or caused by a forged message of another host. But a frame that was not sent can have
     /// no answer, so there is none to wait for.

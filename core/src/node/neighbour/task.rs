@@ -131,6 +131,7 @@ impl NeighbourTask {
             LinkCommand::PacketsSent => self.note_at = Some(now),
             LinkCommand::Wake => {}
             LinkCommand::MediumCut => self.link.on_medium_cut(now),
+            LinkCommand::MediumRestored => self.link.on_medium_restored(now),
             LinkCommand::SendRefused => {
                 self.neighbour.refused.store(false, Relaxed);
                 self.link.on_send_refused(now);

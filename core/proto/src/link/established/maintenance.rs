@@ -82,6 +82,13 @@ impl Link {
         }
     }
 
+    /// Probes a neighbour that was cut off at once, because the medium reports that frames may arrive there again.
+    pub fn on_medium_restored(&mut self, now: Time) {
+        if matches!(self.state, LinkState::Suspect | LinkState::Away) {
+            self.liveness.on_medium_restored(now);
+        }
+    }
+
     /// Probes the neighbour at once, because the medium has refused to send a frame to it.
     pub fn on_send_refused(&mut self, now: Time) {
         if self.state == LinkState::Up {

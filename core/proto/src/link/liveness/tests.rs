@@ -73,6 +73,38 @@ fn a_neighbour_that_the_medium_cut_is_soon_away_and_down_four_seconds_later_unle
 }
 
 #[test]
+fn a_neighbour_is_probed_at_once_when_the_medium_is_back_however_long_it_was_cut() {
+    let start = Time::from_millis(1_000);
+    let mut liveness = Liveness::new(start);
+    liveness.on_frame(start);
+    liveness.take_vitals(start, 0, false);
+    liveness.on_medium_restored(start);
+    assert_eq!(liveness.take_vitals(start, 0, false), None, "the medium was not cut");
+    liveness.on_medium_cut(start);
+    let gone = start + CUT_TIMEOUT + AWAY_LIFE;
+    while liveness.deadline(RTT) < start + Duration::from_millis(2_100) {
+        let now = liveness.deadline(RTT);
+        liveness.timeout(now, RTT, false);
+        liveness.take_vitals(now, 0, false);
+    }
+    let back = start + Duration::from_millis(2_100);
+    liveness.on_medium_restored(back);
+    assert_eq!(liveness.take_vitals(back, 0, false), Some(VitalsKind::Probe));
+    let mut probes = Vec::new();
+    let last = loop {
+        let now = liveness.deadline(RTT);
+        if let Some(verdict) = liveness.timeout(now, RTT, false) {
+            break (now, verdict);
+        }
+        if liveness.take_vitals(now, 0, false) == Some(VitalsKind::Probe) {
+            probes.push(now.since(back).as_millis() as u64);
+        }
+    };
+    assert_eq!(probes, [125, 375, 875, 1_875], "the intervals begin again");
+    assert_eq!(last, (gone, LivenessVerdict::Cut), "the life of the session is not extended");
+}
+
+#[test]
 fn hellos_are_spread_by_an_eighth() {
     for (spread, often, millis) in
         [(0, false, 875), (u32::MAX, false, 1_125), (0, true, 437), (u32::MAX, true, 562)]
