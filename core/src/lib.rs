@@ -74,8 +74,6 @@ pub mod ipc;
 pub mod netmod;
 pub mod node;
 mod rt;
-#[cfg(any(test, feature = "sim"))]
-pub mod sim;
 pub mod types;
 
 pub use rouse_inbox::{inbox, notify};

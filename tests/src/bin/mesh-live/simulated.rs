@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use rouse_core::sim::{self, Fidelity, Sim};
+use rouse_sim::{self as sim, Fidelity, Sim};
 use rouse_tests::Cut;
 
 use crate::figures::Figures;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use rouse_core::sim::{Config, Fidelity, Topology};
+use rouse_sim::{Config, Fidelity, Topology};
 
 /// Meshes of nodes under a virtual clock: how fast they heal, what that costs, and that nothing loops.
 ///

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
-use rouse_core::sim::{Fault, Sim, Violation};
+use rouse_sim::{Fault, Sim, Violation};
 
 use crate::args::{FaultKind, Scenario};
 use crate::figures::Figures;
@@ -185,7 +185,7 @@ fn asymmetry(
     figures: &mut Figures,
 ) -> Result<(), Violation> {
     let link = random.below(sim.links());
-    let config = rouse_core::sim::Config { seed: random.below(1 << 32) as u64, ..scenario.config(0) };
+    let config = rouse_sim::Config { seed: random.below(1 << 32) as u64, ..scenario.config(0) };
     let mut busy = Sim::new(&scenario.topology(), config);
     busy.until_reachable(scenario.patience())?;
     busy.run(CALM)?;

@@ -97,7 +97,7 @@ pub fn print_failure(scenario: &Scenario, outcome: &Outcome) {
 fn print_costs(scenario: &Scenario, outcome: &Outcome) {
     let (now, most) = resident();
     let loops = match &outcome.failure {
-        Some((_, rouse_core::sim::Violation::Loop { .. })) => 1,
+        Some((_, rouse_sim::Violation::Loop { .. })) => 1,
         _ => 0,
     };
     let each = outcome.figures.memory as f64;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rouse_core::sim::{Fidelity, Sim, Violation};
+use rouse_sim::{Fidelity, Sim, Violation};
 
 use crate::args::{FaultKind, Scenario};
 use crate::faults::{self, CALM, control_rate};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rouse_core::sim::{Fidelity, Sim, Violation};
+use rouse_sim::{Fidelity, Sim, Violation};
 
 use crate::args::{FaultKind, Scenario, Shape};
 use crate::faults::control_rate;

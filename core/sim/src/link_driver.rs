@@ -9,10 +9,10 @@ use super::link_sim::{LinkSim, Wires, path};
 use super::net::{Net, SimSession};
 use super::queue::Actor;
 use super::violation::Violation;
-use crate::endpoint::Heard;
-use crate::link::{DownReason, LinkOutput, LinkState};
-use crate::peering::{Input, NewLink, Output};
-use crate::route::{LinkProperties, NeighbourId};
+use rouse_proto::endpoint::Heard;
+use rouse_proto::link::{DownReason, LinkOutput, LinkState};
+use rouse_proto::peering::{Input, NewLink, Output};
+use rouse_proto::route::{LinkProperties, NeighbourId};
 
 /// The most control messages that may wait for a link.
 const WAITING: usize = 65_536;

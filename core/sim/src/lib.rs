@@ -1,4 +1,4 @@
-//! A network of many nodes in one process under a virtual clock (feature `sim`).
+//! A network of many nodes in one process under a virtual clock.
 //!
 //! Each node is the state machine that also runs in the daemon: the router, and at [`Fidelity::Link`] the handshakes and links
 //! below it. Only time, randomness and the medium are simulated: the clock jumps from one event to the next, and all random
@@ -10,9 +10,9 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use rouse_core::sim::{Config, Fault, Sim, Topology};
+//! use rouse_sim::{Config, Fault, Sim, Topology};
 //!
-//! # fn main() -> Result<(), rouse_core::sim::Violation> {
+//! # fn main() -> Result<(), rouse_sim::Violation> {
 //! let mut mesh = Sim::new(&Topology::Ring(6), Config { seed: 7, ..Config::default() });
 //! let start = mesh.until_reachable(Duration::from_secs(1))?;   // every node reaches every other
 //!
@@ -28,9 +28,9 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use rouse_core::sim::{Config, Fault, Fidelity, Sim, Topology};
+//! use rouse_sim::{Config, Fault, Fidelity, Sim, Topology};
 //!
-//! # fn main() -> Result<(), rouse_core::sim::Violation> {
+//! # fn main() -> Result<(), rouse_sim::Violation> {
 //! let mut mesh = Sim::new(&Topology::Ring(4), Config { fidelity: Fidelity::Link, ..Config::default() });
 //! mesh.until_reachable(Duration::from_secs(1))?;
 //! let flow = mesh.send((0, 1), Duration::from_millis(5), 200, Duration::from_secs(10));
@@ -43,6 +43,8 @@
 //! ```
 //!
 //! The program `mesh-sim` of this project runs it with many seeds and compares the figures with the project's bars.
+
+#![forbid(unsafe_code)]
 
 mod bounds;
 mod channel;
@@ -72,8 +74,8 @@ pub use flow::Traffic;
 pub use topology::{Links, Topology};
 pub use violation::Violation;
 
-use crate::address::Address;
 use net::Net;
+use rouse_proto::address::Address;
 
 /// A fault of the network, or its repair. Links and nodes are identified by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,10 +2,10 @@
 
 use super::mesh::{assert_reachable, network, settled};
 use super::ms;
-use crate::sim::net::{Net, identity};
-use crate::sim::random::{pick, seeded};
-use crate::sim::topology;
-use crate::wire::route::{LINKS, Record, RouteAttributes, SignedAnnounce, advance};
+use crate::net::{Net, identity};
+use crate::random::{pick, seeded};
+use crate::topology;
+use rouse_proto::wire::route::{LINKS, Record, RouteAttributes, SignedAnnounce, advance};
 
 /// A genuine announce of this node, passed on as if over no link at all.
 fn claim_of(number: usize) -> Vec<u8> {

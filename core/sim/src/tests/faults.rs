@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::mesh::{assert_reachable, network, settled};
 use super::ms;
-use crate::sim::Topology;
-use crate::sim::net::Net;
-use crate::sim::random::{pick, seeded};
-use crate::sim::topology::{self, Links};
+use crate::Topology;
+use crate::net::Net;
+use crate::random::{pick, seeded};
+use crate::topology::{self, Links};
 
 /// The 95th percentile.
 fn p95(mut times: Vec<Duration>) -> Duration {

@@ -11,9 +11,9 @@ use super::net::{Net, SimSession};
 use super::queue::SimEvent;
 use super::random::{between, seed_of, unit};
 use super::wire::Wire;
-use crate::impairment::{Impairer, Impairments};
-use crate::route::{LinkProperties, NeighbourId};
-use crate::time::Time;
+use rouse_proto::impairment::{Impairer, Impairments};
+use rouse_proto::route::{LinkProperties, NeighbourId};
+use rouse_proto::time::Time;
 
 /// The longest time until a netmod reports that a link is gone, where it reports it.
 const NOTICE: Duration = Duration::from_millis(5);
@@ -301,7 +301,7 @@ impl Net {
         node: usize,
         link: usize,
         message: &[u8],
-    ) -> Result<(), crate::stats::DropCause> {
+    ) -> Result<(), rouse_proto::stats::DropCause> {
         let side = usize::from(self.links[link].ends[1] == node);
         let id = self.links[link].sessions[side].expect("the link is up");
         self.receive_control(node, id, message)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::flow::{Flow, Traffic};
 use super::net::Net;
 use super::queue::SimEvent;
-use crate::wire::link::KIND_PACKET;
+use rouse_proto::wire::link::KIND_PACKET;
 
 /// The most links that a packet may cross.
 const HOP_LIMIT: u8 = 64;

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use crate::route::NeighbourId;
-use crate::time::Time;
+use rouse_proto::route::NeighbourId;
+use rouse_proto::time::Time;
 
 /// An event at a fixed moment.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,7 @@
 //! destination when its next hops lead there over links that carry packets.
 
 use super::violation::Violation;
-use crate::route::NeighbourId;
+use rouse_proto::route::NeighbourId;
 
 const NONE: u32 = u32::MAX;
 

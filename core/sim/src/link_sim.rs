@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::endpoint::Endpoint;
-use crate::link::{Link, Path, Sealer, Source};
-use crate::peering::{Media, NewLink, Peering, PeeringConfig};
-use crate::route::NeighbourId;
-use crate::time::Time;
+use rouse_proto::endpoint::Endpoint;
 use rouse_proto::identity::Identity;
+use rouse_proto::link::{Link, Path, Sealer, Source};
+use rouse_proto::peering::{Media, NewLink, Peering, PeeringConfig};
+use rouse_proto::route::NeighbourId;
+use rouse_proto::time::Time;
 
 /// The longest frame, in bytes.
 pub(super) const MTU: usize = 1200;

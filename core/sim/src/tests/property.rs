@@ -8,8 +8,8 @@ use proptest::test_runner::Config;
 
 use super::mesh::verifying as net_of;
 use super::ms;
-use crate::sim::net::Net;
-use crate::sim::topology::Links;
+use crate::net::Net;
+use crate::topology::Links;
 
 #[derive(Clone, Debug)]
 enum Fault {

@@ -5,10 +5,10 @@ use bytes::BytesMut;
 use super::link_sim::path;
 use super::net::Net;
 use super::queue::SimEvent;
-use crate::link::{FrameContent, Sealer};
-use crate::peering::Input;
-use crate::route::NeighbourId;
-use crate::wire::link::{
+use rouse_proto::link::{FrameContent, Sealer};
+use rouse_proto::peering::Input;
+use rouse_proto::route::NeighbourId;
+use rouse_proto::wire::link::{
     FrameKind, KIND_ACK, KIND_ANSWER, KIND_CONTROL, KIND_GOODBYE, KIND_HELLO, KIND_PROBE, peek,
 };
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::impairment::Impairer;
-use crate::route::NeighbourId;
-use crate::time::Time;
+use rouse_proto::impairment::Impairer;
+use rouse_proto::route::NeighbourId;
+use rouse_proto::time::Time;
 
 /// A link between two nodes, and the channels over it.
 pub(crate) struct Wire {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::time::Time;
+use rouse_proto::time::Time;
 
 /// The counts of one flow's packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::time::Time;
+use rouse_proto::time::Time;
 
 /// The random waypoint model: each node moves straight to a random point, then to the next.
 pub(super) struct Motion {

@@ -16,14 +16,14 @@ use super::reach::Reach;
 use super::topology::Graph;
 use super::violation::Violation;
 use super::wire::Wire;
-use crate::address::Address;
-use crate::peering::NEIGHBOURS;
-use crate::route::{
+use rouse_proto::address::Address;
+use rouse_proto::identity::Identity;
+use rouse_proto::peering::NEIGHBOURS;
+use rouse_proto::route::{
     AnnounceCache, NeighbourId, Router, RouterConfig, RouterOutput, VerifyJob, VerifyResults,
 };
-use crate::stats::DropCause;
-use crate::time::Time;
-use rouse_proto::identity::Identity;
+use rouse_proto::stats::DropCause;
+use rouse_proto::time::Time;
 
 /// The interval at which state is compared with its bounds. The number of destinations is compared after every event.
 const AUDIT: Duration = Duration::from_secs(1);

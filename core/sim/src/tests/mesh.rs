@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::ms;
-use crate::sim::net::Net;
-use crate::sim::topology::{Graph, Links};
-use crate::sim::{Config, Fidelity};
+use crate::net::Net;
+use crate::topology::{Graph, Links};
+use crate::{Config, Fidelity};
 
 /// Nodes with their links, all of which come up at the beginning.
 pub(super) fn network(nodes: usize, links: &Links, seed: u64) -> Net {
