@@ -14,6 +14,7 @@ mod message;
 mod plain;
 mod rekey;
 mod route;
+mod session;
 pub(crate) mod specified;
 
 pub(crate) use specified::specified;
@@ -90,6 +91,7 @@ fn read(name: &str, bytes: &[u8]) -> Option<Reading> {
         "data" | "packet" | "control" | "ack" | "hello" | "probe" | "answer" | "goodbye" | "rekey"
         | "rekeyed" | "mtuprobe" | "mtuanswer" | "challenge" | "echo" => link::read(kind, bytes),
         "announce" | "offer" | "want" | "update" | "seqreq" | "highest" => route::read(bytes),
+        "session" => session::read(name, bytes),
         "message" | "ping" | "pong" | "trace" | "hop" => message::read(bytes),
         _ => return None,
     })
@@ -101,6 +103,7 @@ fn made() -> Vec<(String, Vec<u8>)> {
     all.extend(link::made());
     all.extend(route::made());
     all.extend(message::made());
+    all.extend(session::made());
     all
 }
 
@@ -240,7 +243,12 @@ fn known() -> BTreeSet<(Layer, u8)> {
         let mut packet = bytes;
         packet[33] = 1;
         let is_message = wire::message::Reader::new(&packet).header().is_ok();
-        if is_message || wire::packet::Probe::read(&bytes[..42]).is_some() {
+        let is_session = wire::session::read_session_header(&bytes).is_some();
+        let mut part = [0; 10];
+        (part[0], part[1], part[7]) = (kind, wire::session::MESSAGE_REQUEST, 1);
+        let is_part = wire::session::PartHeader::read(&part).is_ok();
+        let is_probe = wire::packet::Probe::read(&bytes[..42]).is_some();
+        if is_message || is_probe || is_session || is_part {
             known.insert((Layer::Payload, kind));
         }
     }
@@ -255,7 +263,7 @@ fn every_kind_of_message_has_an_example() {
         (Layer::Frame, 6),
         (Layer::Plaintext, 7),
         (Layer::Record, 6),
-        (Layer::Payload, 5),
+        (Layer::Payload, 7),
         (Layer::Message, 7),
     ] {
         let count = known.iter().filter(|(one, _)| *one == layer).count();

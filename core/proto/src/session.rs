@@ -45,6 +45,8 @@
 
 mod data;
 mod epoch;
+#[cfg(test)]
+pub(crate) mod examples;
 mod exchange;
 mod inbound;
 mod kem;
@@ -56,6 +58,8 @@ mod places;
 mod rekey;
 mod repetition;
 mod sessions;
+#[cfg(test)]
+mod specification;
 #[cfg(test)]
 mod tests;
 mod timers;

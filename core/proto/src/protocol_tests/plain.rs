@@ -61,7 +61,7 @@ impl CryptoResolver for Plain {
 
 /// One side of a handshake as `snow` alone has it, given the secrets. `psk` is mixed in first; `remote` is the other side's static
 /// key where the pattern has it known.
-fn side(
+pub(super) fn side(
     pattern: &str,
     prologue: &[u8],
     who: u8,
@@ -86,14 +86,14 @@ fn side(
 }
 
 /// Lets both sides read these messages and write each again; returns the payloads.
-fn play(sides: &mut [snow::HandshakeState; 2], messages: &[&[u8]]) -> Vec<Vec<u8>> {
+pub(super) fn play(sides: &mut [snow::HandshakeState; 2], messages: &[&[u8]]) -> Vec<Vec<u8>> {
     let play = |(nth, message): (usize, &&[u8])| {
         let [initiator, responder] = &mut *sides;
         let (from, to) = if nth == 1 { (responder, initiator) } else { (initiator, responder) };
-        let mut payload = vec![0; 512];
+        let mut payload = vec![0; 2048];
         let length = to.read_message(message, &mut payload).expect("the message of the example");
         payload.truncate(length);
-        let mut again = vec![0; 512];
+        let mut again = vec![0; 2048];
         let length = from.write_message(&payload, &mut again).unwrap();
         assert_eq!(hex(&again[..length]), hex(message), "message {}, written again", nth + 1);
         payload
@@ -127,7 +127,7 @@ pub(super) fn introductions(initiation: &[u8], response: &[u8], finish: &[u8]) -
 }
 
 /// 32 bytes by RFC 5869 alone.
-fn derived(salt: &[u8], ikm: &[u8], info: &[&[u8]]) -> [u8; 32] {
+pub(super) fn derived(salt: &[u8], ikm: &[u8], info: &[&[u8]]) -> [u8; 32] {
     struct Length;
     impl hkdf::KeyType for Length {
         fn len(&self) -> usize {
@@ -247,17 +247,19 @@ fn address() -> Vec<Row> {
 }
 
 /// All blocks of keys.
-pub(super) fn keys() -> [(&'static str, Vec<Row>); 4] {
+pub(super) fn keys() -> [(&'static str, Vec<Row>); 6] {
     [
         ("address", address()),
         ("handshake", handshake_keys()),
         ("handshake-closed", closed_keys()),
         ("rekey", rekey_keys()),
+        ("session", session::session_keys()),
+        ("session-rekey", session::rekey_keys()),
     ]
 }
 
 /// A row of a block of keys.
-fn printed(block: &str, name: &str) -> Vec<u8> {
+pub(super) fn printed(block: &str, name: &str) -> Vec<u8> {
     let keys = parse(&blocks("keys")[block]);
     keys.into_iter().find(|row| row.name == name).expect("a key of this name").bytes
 }

@@ -152,7 +152,7 @@ impl Sessions {
         Self::with_suites(seed, Suite::offered())
     }
 
-    /// A node that offers these cipher suites only.
+    /// A node that offers these cipher suites only, as bits of [`Suite`].
     pub fn with_suites(seed: [u8; 32], suites: u8) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
         Sessions {
@@ -242,8 +242,7 @@ impl Sessions {
 
     /// Begins a handshake unless one is under way, or a session is there and shall not be renewed.
     fn connect(&mut self, now: Time, pair: SessionPair, standing: Standing, renew: bool) {
-        let usable = pair.local != pair.peer && crate::identity::x25519_public(&pair.peer).is_some();
-        if !usable || !self.locals.contains_key(&pair.local) {
+        if pair.local == pair.peer || !self.locals.contains_key(&pair.local) {
             return self.output.push_back(SessionOutput::Ended { pair, reason: EndReason::Unusable });
         }
         let own = PreviousHop { neighbour: pair.local, host: u64::MAX, group: u64::MAX };

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::world::{World, standing};
-use crate::session::EndReason;
-use crate::session::SessionInput;
+use crate::address::Address;
+use crate::session::{EndReason, SessionInput, SessionOutput, SessionPair};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -137,6 +137,14 @@ fn an_unusable_address_ends_an_attempt_at_once() {
     let pair = world.pair(0, 0);
     world.input(0, SessionInput::Connect { pair, standing: standing(0) }).unwrap();
     assert_eq!(world.nodes[0].ended, [(0, EndReason::Unusable)]);
+    let local = world.nodes[0].address;
+    for peer in [Address::from_bytes([0; 32]), Address::from_bytes([0xff; 32])] {
+        let pair = SessionPair { local, peer };
+        let sessions = &mut world.nodes[0].sessions;
+        sessions.handle(world.now, SessionInput::Connect { pair, standing: standing(0) }).unwrap();
+        let reason = EndReason::Unusable;
+        assert_eq!(sessions.poll_output(), Some(SessionOutput::Ended { pair, reason }));
+    }
     assert_eq!(world.nodes[0].sessions.load(), (0, 0, 0));
 }
 
