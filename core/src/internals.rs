@@ -6,3 +6,4 @@ pub mod cost;
 pub mod fuzz;
 pub mod layers;
 pub mod raw;
+pub mod session_cost;

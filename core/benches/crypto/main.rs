@@ -1,4 +1,4 @@
-//! Cost of the cryptography of links and announces: `cargo bench -p rouse-core --features internals --bench crypto`.
+//! Cost of the cryptography of links, announces and sessions: `cargo bench -p rouse-core --features internals --bench crypto`.
 //!
 //! The compared rounds alternate, so that other load on the machine affects all alike. The medians are printed. A number among the
 //! arguments sets the number of rounds.
@@ -12,6 +12,8 @@ use std::hint::black_box;
 use common::{Bare, HEADER, TAG, median, rounds, timed};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use rouse_core::internals::cost::{Channel, Cipher, HandshakePair};
+
+mod sessions;
 
 /// Handshakes, frames and signatures of one round.
 const HANDSHAKES: u64 = 16;
@@ -27,6 +29,12 @@ fn main() {
     for cipher in [Cipher::Aes, Cipher::ChaCha] {
         for length in [64, 1200] {
             frames(cipher, length, rounds * 5);
+        }
+    }
+    sessions::handshakes(rounds);
+    for cipher in [Cipher::Aes, Cipher::ChaCha] {
+        for length in [64, 1024] {
+            sessions::packets(cipher, length, rounds * 5);
         }
     }
     signatures(rounds);
