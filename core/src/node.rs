@@ -34,6 +34,7 @@ mod leaving;
 mod mailbox;
 mod medium;
 mod neighbour;
+mod panics;
 mod peers;
 mod reply;
 mod send;
@@ -47,13 +48,15 @@ pub use config::{Limits, PeerError};
 pub use events::Events;
 pub use mailbox::{Mailbox, Messages, Stopped};
 pub use send::Sent;
-pub use tasks::NodeFailure;
+pub use state::running_tasks::NodeFailure;
 
 pub use crate::types::RemovedPeer;
 
-use state::{NodeState, lock, read, write};
-use tasks::peering::LinkEvent;
-use tasks::router::RouterEvent;
+use state::NodeState;
+use state::link_event::LinkEvent;
+use state::locks::{lock, read, write};
+use state::medium::Medium;
+use state::router_inputs::RouterEvent;
 
 /// A running node. Clones are cheap and share it; the node stops when [`Node::stop`] is called or the last clone is
 /// dropped.
@@ -83,11 +86,6 @@ impl Node {
 }
 
 impl Node {
-    /// Begins to set up a node.
-    pub fn builder() -> NodeBuilder {
-        NodeBuilder::default()
-    }
-
     /// The first address of the node.
     pub fn address(&self) -> Address {
         self.shared.identity.address()
@@ -304,7 +302,7 @@ impl Node {
 
     /// Adds a netmod while the node runs. When it cannot be opened, the node tries again until it can.
     pub async fn add_netmod(&self, netmod: Arc<dyn Netmod>) {
-        builder::add_medium(&self.shared, netmod);
+        Medium::add(&self.shared, netmod);
         let _ = self.shared.link_events.push(LinkEvent::Wake).await;
     }
 

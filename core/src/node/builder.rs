@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::conversations::Conversations;
-use super::data_path::awaiting_route::AwaitingRoute;
 use super::epoch::EpochFile;
-use super::medium::Medium;
-use super::state::{NodeState, lock, read, write};
 use super::tasks::{housekeeping, peering, router};
 use super::{Limits, Node, NodeConfig, StopOnDrop};
 use crate::identity::Identity;
 use crate::netmod::{MIN_MTU, Netmod};
+use crate::node::state::NodeState;
+use crate::node::state::awaiting_route::AwaitingRoute;
+use crate::node::state::conversations::Conversations;
+use crate::node::state::locks::{lock, read, write};
+use crate::node::state::medium::Medium;
 
 /// The options of a node. Each has a default: a new identity, no netmod, no peer.
 #[derive(Default)]
@@ -50,6 +51,13 @@ pub enum StartError {
     /// The operating system returns no random bytes, without which no key is safe.
     #[error("the operating system gives no random bytes: {0}")]
     Randomness(String),
+}
+
+impl Node {
+    /// Begins to set up a node.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
 }
 
 impl NodeBuilder {
@@ -176,11 +184,4 @@ async fn open_all(shared: &Arc<NodeState>, netmods: Vec<Arc<dyn Netmod>>) -> Res
         write(&shared.media).insert(medium.id, medium);
     }
     if opened { Ok(()) } else { Err(StartError::NoNetmod { reasons }) }
-}
-
-/// Adds a netmod to a running node.
-pub(crate) fn add_medium(shared: &Arc<NodeState>, netmod: Arc<dyn Netmod>) {
-    let medium = Arc::new(Medium::new(shared.new_medium_id(), netmod));
-    write(&shared.media).insert(medium.id, medium.clone());
-    shared.spawn_vital("task of a netmod", medium.run(shared.clone()));
 }

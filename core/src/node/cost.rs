@@ -10,8 +10,6 @@ use bytes::BytesMut;
 pub(crate) mod destination;
 
 use super::data_path::DeferredWork;
-use super::medium::Medium;
-use super::neighbour::{Neighbour, NeighbourParts};
 use super::state::NodeState;
 use super::state::fib::{Fib, NextHops};
 use super::{Limits, NodeConfig};
@@ -21,6 +19,8 @@ use crate::fixtures::handshake_pair::{Cipher, HandshakePair};
 use crate::identity::Identity;
 use crate::link::{Link, Sealer, Session};
 use crate::netmod::{Endpoint, Netmod, NetmodError, Properties, Received, Train};
+use crate::node::state::medium::Medium;
+use crate::node::state::neighbour::{Neighbour, NeighbourParts};
 use crate::wire::link::KIND_PACKET;
 use crate::wire::packet::{self, HEADER, HOP_LIMIT};
 

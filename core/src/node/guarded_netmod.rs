@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use async_trait::async_trait;
 use futures::future::{Either, select};
 
-use super::state::lock;
-use super::tasks::{caught, caught_in};
 use crate::netmod::{Endpoint, MIN_MTU, Netmod, NetmodError, Note, Properties, Received, Train};
+use crate::node::panics::{caught, caught_in};
+use crate::node::state::locks::lock;
 use crate::notify::Notify;
 
 /// A netmod as the node calls it. A netmod may come from another author, so a panic in any of its functions ends the

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::state::{NodeState, lock, read};
 use crate::address::Address;
+use crate::node::state::NodeState;
+use crate::node::state::locks::{lock, read};
 use crate::peering::{ConfiguredPeer, REFUSALS_WINDOW, RefusedPeer};
 use crate::types::{
     Health, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status, Timestamp,

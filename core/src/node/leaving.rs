@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures::future::join;
 
-use super::neighbour::Neighbour;
-use super::state::{NodeState, read};
-use super::tasks::peering::LinkEvent;
 use crate::node::reply;
+use crate::node::state::NodeState;
+use crate::node::state::link_event::LinkEvent;
+use crate::node::state::locks::read;
+use crate::node::state::neighbour::Neighbour;
 use crate::rt;
 
 /// The time that a node waits until its links have ended with a goodbye. It is more than a link needs at most.

@@ -13,25 +13,25 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::guarded_netmod::GuardedNetmod;
-use super::neighbour::{LinkCommand, Neighbour};
-use super::state::{NodeState, lock, read};
-use super::tasks::caught;
-use super::tasks::peering::LinkEvent;
-use crate::link::{Path, Source};
+use crate::link::Path;
 use crate::netmod::{Arrival, Endpoint, Heard, Netmod, NetmodError, Received};
-use crate::notify::Notify;
+use crate::node::panics::caught;
+use crate::node::state::NodeState;
+use crate::node::state::link_event::LinkEvent;
+use crate::node::state::locks::{lock, read, write};
+use crate::node::state::medium::Medium;
+use crate::node::state::neighbour::{LinkCommand, Neighbour};
 use crate::peering::Input;
 use crate::rt;
 use crate::stats::{Counter, DropCause};
 use crate::time::Time;
-use crate::types::{Event, NetmodState, NetmodStatus};
+use crate::types::{Event, NetmodState};
 use crate::wire::link::{FrameKind, peek};
 
 /// The time that a netmod may take to close.
@@ -72,62 +72,12 @@ impl RecentHandshakes {
     }
 }
 
-/// A netmod of a node, with its state and counters.
-pub(crate) struct Medium {
-    pub(crate) id: u32,
-    pub(crate) netmod: Arc<dyn Netmod>,
-    condition: Mutex<MediumState>,
-    removed: Notify<bool>,
-    rx_frames: AtomicU64,
-    rx_bytes: AtomicU64,
-    tx_frames: AtomicU64,
-    tx_bytes: AtomicU64,
-}
-
-struct MediumState {
-    state: NetmodState,
-    last_error: Option<String>,
-}
-
 impl Medium {
-    pub(crate) fn new(id: u32, netmod: Arc<dyn Netmod>) -> Self {
-        Medium {
-            id,
-            netmod: Arc::new(GuardedNetmod::new(netmod)),
-            condition: Mutex::new(MediumState { state: NetmodState::Retrying, last_error: None }),
-            removed: Notify::new(false),
-            rx_frames: AtomicU64::new(0),
-            rx_bytes: AtomicU64::new(0),
-            tx_frames: AtomicU64::new(0),
-            tx_bytes: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn status(&self) -> NetmodStatus {
-        // The netmod is called before the lock is taken, because it may be slow.
-        let (uri, mtu) = (self.netmod.uri(), self.netmod.properties().mtu as u64);
-        let counters = self.netmod.counters().into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
-        let condition = lock(&self.condition);
-        NetmodStatus {
-            uri,
-            state: condition.state,
-            mtu,
-            rx_frames: self.rx_frames.load(Relaxed),
-            tx_frames: self.tx_frames.load(Relaxed),
-            rx_bytes: self.rx_bytes.load(Relaxed),
-            tx_bytes: self.tx_bytes.load(Relaxed),
-            last_error: condition.last_error.clone(),
-            counters,
-        }
-    }
-
-    /// The host and the group of an endpoint, which share the quotas of unknown nodes.
-    pub(crate) fn source(&self, endpoint: &Endpoint) -> Source {
-        Source { host: self.netmod.host_key(endpoint), group: self.netmod.quota_key(endpoint) }
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        lock(&self.condition).state == NetmodState::Up
+    /// Adds a netmod to a running node.
+    pub(crate) fn add(shared: &Arc<NodeState>, netmod: Arc<dyn Netmod>) {
+        let medium = Arc::new(Medium::new(shared.new_medium_id(), netmod));
+        write(&shared.media).insert(medium.id, medium.clone());
+        shared.spawn_vital("task of a netmod", medium.run(shared.clone()));
     }
 
     pub(crate) fn count_sent(&self, shared: &NodeState, frames: u64, bytes: u64) {
@@ -153,21 +103,6 @@ impl Medium {
         if changed {
             tracing::info!(netmod = %uri, ?state, "netmod");
             shared.publish(Event::NetmodState { uri, state, error });
-        }
-    }
-
-    /// Keeps an error of sending visible if the host itself is at fault, for example a firewall that blocks all output.
-    /// Other errors of sending concern one neighbour, and would hide the state of the medium.
-    pub(crate) fn note_send_error(&self, error: &NetmodError) {
-        let NetmodError::Endpoint(source) = error else { return };
-        if source.kind() != std::io::ErrorKind::PermissionDenied {
-            return;
-        }
-        let text = error.to_string();
-        let mut condition = lock(&self.condition);
-        if condition.last_error.as_ref() != Some(&text) {
-            tracing::warn!(netmod = %self.netmod.uri(), error = %text, "frames are not let out");
-            condition.last_error = Some(text);
         }
     }
 

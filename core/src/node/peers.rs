@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::state::{lock, read};
-use super::tasks::peering::LinkEvent;
 use super::{Node, PeerError, RemovedPeer};
 use crate::netmod::NetmodError;
+use crate::node::state::link_event::LinkEvent;
+use crate::node::state::locks::{lock, read};
 use crate::rt;
 
 /// The time that adding a peer waits for a netmod to check its URI.

@@ -8,12 +8,13 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared as SharedFuture;
 
-use super::conversations::{ConversationEntry, DeliveryState};
 use super::data_path::DeferredWork;
 use super::mailbox::Mailbox;
 use super::mailbox::receipts::PendingLocalReceipt;
-use super::state::{NodeState, read};
 use crate::address::Address;
+use crate::node::state::NodeState;
+use crate::node::state::conversation::{ConversationEntry, DeliveryState};
+use crate::node::state::locks::read;
 use crate::stats::Counter;
 use crate::types::{
     Event, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, Receipt, SendError, Timestamp,

@@ -1,36 +1,54 @@
 //! The state that the tasks of one node share.
 
-pub(crate) mod announced;
-pub(crate) mod fib;
-
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use zeroize::Zeroizing;
 
-use super::conversations::Conversations;
-use super::data_path::awaiting_route::AwaitingRoute;
-use super::data_path::probe::Probes;
-use super::events::EventBus;
-use super::mailbox::Mailbox;
-use super::medium::Medium;
-use super::neighbour::Neighbour;
-use super::tasks::peering::LinkEvent;
-use super::tasks::router::RouterInputs;
-use super::tasks::{NodeFailure, Tasks};
-use super::{Limits, NodeConfig};
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::inbox::{Full, Inbox};
+use crate::node::events::EventBus;
+use crate::node::mailbox::Mailbox;
+use crate::node::state::announced::LinksUp;
+use crate::node::state::awaiting_route::AwaitingRoute;
+use crate::node::state::conversations::Conversations;
+use crate::node::state::fib::Fib;
+use crate::node::state::link_event::LinkEvent;
+use crate::node::state::locks::{lock, read, write};
+use crate::node::state::medium::Medium;
+use crate::node::state::neighbour::Neighbour;
+use crate::node::state::probes::Probes;
+use crate::node::state::router_inputs::RouterInputs;
+use crate::node::state::running_tasks::{NodeFailure, Tasks};
+use crate::node::{Limits, NodeConfig};
 use crate::notify::Notify;
 use crate::peering::{Input, Peering, PeeringConfig};
 use crate::stats::Stats;
 use crate::time::Time;
 use crate::types::{Event, Timestamp};
-use announced::LinksUp;
-use fib::Fib;
+
+pub(crate) mod announced;
+pub(crate) mod awaiting_route;
+pub(crate) mod conversation;
+pub(crate) mod conversations;
+pub(crate) mod fib;
+pub(crate) mod link_event;
+pub(crate) mod locks;
+pub(crate) mod medium;
+pub(crate) mod memory_budget;
+pub(crate) mod neighbour;
+pub(crate) mod outcomes;
+pub(crate) mod probes;
+pub(crate) mod ready_queue;
+pub(crate) mod router_feed;
+pub(crate) mod router_inputs;
+pub(crate) mod running_tasks;
+pub(crate) mod unproven;
+pub(crate) mod unvalidated;
 
 /// The state that the tasks of one node share. A lock is held for a look-up or an insertion and never across an await,
 /// since another task on the same thread would then wait for it for ever. No function holds two of them unless it shows
@@ -242,18 +260,4 @@ impl NodeState {
         let probes = std::mem::take(&mut *lock(&self.probes));
         drop(probes);
     }
-}
-
-/// Locks a mutex even after a panic of another holder: the data behind these locks is consistent after every statement,
-/// so poisoning would only spread the fault.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

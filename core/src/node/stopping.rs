@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mailbox::Mailbox;
-use super::medium::Medium;
-use super::state::read;
-use super::tasks::NodeFailure;
 use super::{Node, leaving};
+use crate::node::state::locks::read;
+use crate::node::state::medium::Medium;
+use crate::node::state::running_tasks::NodeFailure;
 use crate::types::Unfinished;
 
 /// The time that [`Node::stop`] grants to messages under way.

@@ -3,54 +3,21 @@
 //! since a node that runs on without its router would drop messages without a sign.
 //! [`Node::failed`](super::Node::failed) reports it.
 
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::{AbortHandle, BoxFuture, abortable};
+
+use crate::node::leaving;
+use crate::node::panics::caught;
+use crate::node::state::NodeState;
+use crate::node::state::locks::lock;
+use crate::node::state::running_tasks::NodeFailure;
+use crate::rt;
+
 pub(crate) mod housekeeping;
 pub(crate) mod peering;
 pub(crate) mod router;
-
-use std::any::Any;
-use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-
-use futures::FutureExt;
-use futures::future::{AbortHandle, BoxFuture, abortable};
-
-use super::leaving;
-use super::state::{NodeState, lock};
-use crate::rt::{self, JoinHandle};
-
-/// A node has ended by itself, because a task that it cannot do without has panicked. That is a fault of the program.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the node has ended: its {task} panicked: {message}")]
-pub struct NodeFailure {
-    /// The name of the task.
-    pub task: &'static str,
-    /// The message of the panic.
-    pub message: String,
-}
-
-/// The running tasks, each with the handle that aborts it.
-#[derive(Default)]
-pub(super) struct Tasks {
-    running: Vec<(AbortHandle, JoinHandle<()>)>,
-    ended: bool,
-}
-
-/// The output of `future`, or the message of its panic. The data that it shares with others must be consistent after
-/// every statement, as it is behind the locks of a node.
-pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    AssertUnwindSafe(future).catch_unwind().await.map_err(|panic| message(&*panic))
-}
-
-/// As [`caught`], for a function.
-pub(crate) fn caught_in<T>(function: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(function)).map_err(|panic| message(&*panic))
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
-}
 
 impl NodeState {
     /// Runs a task that the node cannot do without, until it ends or the node does. A node that has ended starts no
@@ -130,6 +97,8 @@ mod tests {
     use super::*;
     use crate::identity::Identity;
     use crate::netmod::mem::MemNet;
+    use crate::node::state::link_event::LinkEvent;
+    use crate::node::state::router_inputs::RouterEvent;
     use crate::node::{Limits, Node, NodeConfig, SendError};
     use crate::types::Event;
 
@@ -171,8 +140,8 @@ mod tests {
                     rt::yield_now().await;
                 }
                 match task {
-                    "router" => a.shared.router.notify(router::RouterEvent::Panic).await,
-                    _ => assert!(a.shared.link_events.try_push(peering::LinkEvent::Panic).is_ok()),
+                    "router" => a.shared.router.notify(RouterEvent::Panic).await,
+                    _ => assert!(a.shared.link_events.try_push(LinkEvent::Panic).is_ok()),
                 }
                 let failure = rt::timeout(PATIENCE, a.failed()).await.expect("in time");
                 assert_eq!((failure.task, &*failure.message), (task, "a fault of the test"));

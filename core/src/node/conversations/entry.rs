@@ -1,14 +1,26 @@
 //! A conversation at work: received messages go into the mailbox, queued messages into packets.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::*;
-use crate::node::mailbox::delivery::InboxDelivery;
+use crate::message::ConversationEvent;
+use crate::node::data_path::{DeferredWork, route, send_part};
+use crate::node::state::NodeState;
+use crate::node::state::conversation::{ConversationEntry, EntryState, PORTION};
+use crate::node::state::locks::{lock, read};
+use crate::node::state::outcomes::OutcomeSender;
+use crate::node::state::router_inputs::RouterHint;
+use crate::stats::{Counter, DropCause};
+use crate::time::Time;
+use crate::types::{Event, Message, MessageId, Outgoing, Receipt, SendError, Timestamp};
 
-/// Messages in the mailbox from a sender that has not proved yet that it receives packets at its address. A message
-/// there occupies some 150 bytes beside its body, and four in the packet that brought it, so messages of an invented
-/// sender stay in their packets.
-const UNPROVEN_MESSAGES: usize = 16;
+/// The period in which a conversation that waits for its link or its route examines its deadlines. Their own time is
+/// too early, because nothing can be sent then.
+const WAITING: Duration = Duration::from_millis(20);
+
+/// The idle time after which a conversation may be removed for another.
+const EVICT_AFTER: Duration = Duration::from_secs(60);
 
 /// The effects of a step that wake others. They run after all locks are released, because a woken application may call
 /// the node at once.
@@ -53,14 +65,6 @@ impl Drop for DeliveryBatch<'_> {
 }
 
 impl ConversationEntry {
-    pub(crate) fn peer(&self) -> &Address {
-        &self.ends.0
-    }
-
-    pub(super) fn local(&self) -> &Address {
-        &self.ends.1
-    }
-
     pub(super) fn is_idle(&self, shared: &NodeState, now: Time) -> bool {
         let state = lock(&self.state);
         now.since(state.used) > EVICT_AFTER
@@ -114,28 +118,6 @@ impl ConversationEntry {
             if is_refused && inbox().report_room() && arrived == 0 {
                 return;
             }
-        }
-    }
-
-    /// Takes the messages for which the inbox has room.
-    fn collect(inbox: &InboxDelivery<'_>, state: &mut EntryState, batch: &mut Vec<Message>) {
-        let most = if state.conversation.is_proven() { usize::MAX } else { UNPROVEN_MESSAGES };
-        let (now, mut room, mut bytes) = (Timestamp::now(), inbox.room(most), 0);
-        while batch.len() < PORTION {
-            let next = state.held.front().map(|message| message.body.len());
-            let Some(next) = next.or_else(|| state.conversation.next_bytes()) else { return };
-            if !room.fits(batch.len(), bytes + next) {
-                inbox.report_room();
-                // Room may have been made between the two statements above.
-                room = inbox.room(most);
-                if !room.fits(batch.len(), bytes + next) {
-                    return;
-                }
-            }
-            let held = state.held.pop_front();
-            let Some(message) = held.or_else(|| state.conversation.next_message(now)) else { return };
-            bytes += next;
-            batch.push(message);
         }
     }
 
@@ -252,55 +234,6 @@ impl ConversationEntry {
     /// Makes the task of the conversations send the queued messages.
     pub(crate) fn wake_pump(&self, shared: &NodeState) {
         self.register_at(shared, shared.now());
-    }
-
-    fn room_notify(&self) -> &Notify<u64> {
-        self.room.get_or_init(Box::default)
-    }
-
-    fn announce_room(&self) {
-        if let Some(room) = self.room.get() {
-            *room.write() += 1;
-        }
-    }
-
-    /// The count that increases when there is room again.
-    pub(crate) fn room_count(&self) -> u64 {
-        *self.room_notify().read()
-    }
-
-    /// Waits until there is room again after the count was `seen`.
-    pub(crate) async fn room_after(&self, seen: u64) {
-        self.room_notify().when(|count| (*count != seen).then_some(())).await;
-    }
-
-    /// The state of the delivery of a message that was queued here.
-    pub(crate) fn delivery_state(&self, id: MessageId) -> DeliveryState {
-        let mut state = lock(&self.state);
-        if state.conversation.is_pending(&id) {
-            if state.closed {
-                return DeliveryState::Stopped;
-            }
-            let (sender, receiver) = crate::node::reply::reply();
-            state.await_outcome(id, sender);
-            return DeliveryState::Pending(receiver);
-        }
-        if state.has_expired(id) { DeliveryState::Expired } else { DeliveryState::Delivered }
-    }
-
-    pub(super) fn close(&self) {
-        let receipts = {
-            let mut state = lock(&self.state);
-            state.closed = true;
-            state.take_all_waiters()
-        };
-        // Dropping the channels wakes the applications that wait, so it comes after the lock.
-        drop(receipts);
-        self.announce_room();
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.state).closed
     }
 }
 

@@ -1,10 +1,12 @@
 //! The receipts for messages that applications have taken.
 
-use super::{ConversationEntry, Conversations};
 use crate::address::Address;
 use crate::node::data_path::DeferredWork;
 use crate::node::mailbox::taken::MessageRanges;
-use crate::node::state::{NodeState, lock, read};
+use crate::node::state::NodeState;
+use crate::node::state::conversation::ConversationEntry;
+use crate::node::state::conversations::Conversations;
+use crate::node::state::locks::{lock, read};
 use crate::stats::Counter;
 use crate::types::{Event, MessageId};
 

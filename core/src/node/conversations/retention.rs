@@ -6,13 +6,15 @@
 //! repeats them. Where there are too many, the oldest of the host whose links brought most of them is removed, and
 //! those with a proven peer stay.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ConversationEntry, ConversationKey, Conversations};
 use crate::node::mailbox::Mailbox;
-use crate::node::state::{NodeState, lock, read, write};
+use crate::node::state::NodeState;
+use crate::node::state::conversation::{ConversationEntry, ConversationKey};
+use crate::node::state::conversations::Conversations;
+use crate::node::state::locks::{lock, read, write};
 use crate::route::Location;
 use crate::time::Time;
 
@@ -25,41 +27,6 @@ const BEGUN: Duration = Duration::from_secs(50);
 const LOOK: Duration = Duration::from_secs(1);
 /// Conversations of one list that are examined before the search ends, so that its cost is bounded.
 const TRIES: usize = 8;
-
-/// The conversations that neighbours have brought, by host, oldest first, and the time of the last search that found no
-/// idle one. The references are weak, so that a removed conversation keeps no memory.
-#[derive(Default)]
-pub(super) struct UnprovenConversations {
-    brought: HashMap<u64, VecDeque<Weak<ConversationEntry>>>,
-    barren: Option<Time>,
-}
-
-impl UnprovenConversations {
-    pub(super) fn note(&mut self, from: Location, entry: &Arc<ConversationEntry>) {
-        let all = self.brought.entry(from.host).or_default();
-        if all.len() == all.capacity() {
-            // So the list is at most twice as long as there are conversations, and each is examined a few times only.
-            all.retain(|entry| entry.strong_count() > 0);
-            all.reserve(all.len().max(4));
-        }
-        all.push_back(Arc::downgrade(entry));
-    }
-
-    /// Takes the oldest conversation of the host whose links brought most.
-    fn oldest(&mut self) -> Option<Arc<ConversationEntry>> {
-        loop {
-            let (from, all) = self.brought.iter_mut().max_by_key(|(_, all)| all.len())?;
-            let from = *from;
-            let oldest = std::iter::from_fn(|| all.pop_front()).find_map(|entry| entry.upgrade());
-            if all.is_empty() {
-                self.brought.remove(&from);
-            }
-            if oldest.is_some() {
-                return oldest;
-            }
-        }
-    }
-}
 
 impl Conversations {
     /// Removes one conversation to make a place for another; `None` when all are in use.

@@ -2,12 +2,17 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 
 use super::memory_budget::tests::{Sender, address, host, shared};
 use super::*;
 use crate::identity::Identity;
+use crate::node::Limits;
+use crate::node::state::conversation::DeliveryState;
+use crate::node::state::router_inputs::RouterHint;
+use crate::types::{Message, MessageId, Outgoing, Timestamp};
 use crate::wire::message as wire;
 
 fn local() -> Address {
@@ -164,9 +169,7 @@ fn no_byte_of_an_invented_sender_holds_more_than_its_share_and_all_is_given_back
             let packets: Vec<_> = (0..1000).map(|number| first_packet(number, frames)).collect();
             let bytes: usize = packets.iter().map(|(_, packet)| packet.len() + AROUND).sum();
             // There is no router, so its hints accumulate up to their bound before the measurement.
-            (0..2000).for_each(|_| {
-                shared.router.hint(crate::node::tasks::router::RouterHint::Want { destination: local() })
-            });
+            (0..2000).for_each(|_| shared.router.hint(RouterHint::Want { destination: local() }));
             let (before, mut work) = (crate::allocated(), DeferredWork::of(host(1)));
             for (_, packet) in &packets {
                 shared.conversations.handle(&shared, local(), packet, &mut work);

@@ -12,12 +12,12 @@ use super::{Nowhere, addresses, idle, neighbour};
 use crate::address::Address;
 use crate::fixtures::handshake_pair::{Cipher, HandshakePair};
 use crate::node::Limits;
-use crate::node::conversations::Conversations;
 use crate::node::data_path::DeferredWork;
 use crate::node::data_path::packets_arrived;
-use crate::node::medium::Medium;
 use crate::node::state::NodeState;
+use crate::node::state::conversations::Conversations;
 use crate::node::state::fib::NextHops;
+use crate::node::state::medium::Medium;
 use crate::types::Outgoing;
 
 /// Addresses with a route.
@@ -48,7 +48,7 @@ impl NodeLayer {
         for friend in &friends {
             shared.fib.insert(*friend, NextHops { next: from.clone(), alternate: None }, 1386);
         }
-        crate::node::state::write(&shared.neighbours).insert(from.id, from.clone());
+        crate::node::state::locks::write(&shared.neighbours).insert(from.id, from.clone());
         NodeLayer { work: DeferredWork::of(from.origin()), shared, friends, packets: Vec::new() }
     }
 
@@ -89,7 +89,7 @@ impl NodeLayer {
 
     /// Takes all messages, as an application does.
     fn read(&mut self) {
-        let mailboxes = crate::node::state::read(&self.shared.mailboxes);
+        let mailboxes = crate::node::state::locks::read(&self.shared.mailboxes);
         for mailbox in mailboxes.values() {
             while let Some(Ok(_)) = mailbox.recv_batch(64).now_or_never() {}
         }

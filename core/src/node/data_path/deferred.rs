@@ -12,9 +12,9 @@
 
 use std::sync::Arc;
 
-use crate::node::conversations::ConversationEntry;
-use crate::node::neighbour::Neighbour;
 use crate::node::state::NodeState;
+use crate::node::state::conversation::ConversationEntry;
+use crate::node::state::neighbour::Neighbour;
 use crate::route::Location;
 
 /// The work that a batch of packets defers: links to flush, and conversations to serve. Both cost the same for one

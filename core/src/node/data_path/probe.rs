@@ -13,67 +13,27 @@
     )
 )]
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::future::{Either, select};
 
 use crate::address::Address;
 use crate::egress::Class;
-use crate::node::data_path::awaiting_route;
-use crate::node::data_path::{DeferredWork, originate, route};
-use crate::node::reply::{self, Reply};
-use crate::node::state::{NodeState, lock};
+use crate::node::data_path::{DeferredWork, awaiting_route, originate, route};
+use crate::node::reply;
+use crate::node::state::NodeState;
+use crate::node::state::locks::lock;
+use crate::node::state::probes::{PendingProbe, ProbeReply};
 use crate::rt;
 use crate::stats::DropCause;
-use crate::time::Time;
 use crate::types::{Hop, PingError, Pong};
-use crate::wire::packet::{self, FLAG_TRACE, HEADER, HOP_LIMIT, Header, Probe, payload};
+use crate::wire::packet;
+use crate::wire::packet::{FLAG_TRACE, HEADER, HOP_LIMIT, Header, Probe, payload};
 
-/// Replies that a node sends per second, and at once. Anyone can send probes with a forged source, so that without a
-/// bound this node would amplify a flood.
-const REPLIES_PER_SECOND: u64 = 500;
-const REPLIES_BURST: u32 = 1000;
 /// The time that a probe waits for a route.
 const ROUTE_WAIT: Duration = Duration::from_secs(2);
 /// Probes under way at the same time.
 const MAX_PENDING: usize = 1024;
-
-/// The probes under way, and the allowance for replies.
-#[derive(Default)]
-pub(crate) struct Probes {
-    pending: HashMap<u64, PendingProbe>,
-    /// A leaky bucket: the time that the replies sent so far still occupy, as of `counted`.
-    owed: Duration,
-    counted: Time,
-}
-
-struct PendingProbe {
-    target: Address,
-    kind: u8,
-    answer: Reply<ProbeReply>,
-}
-
-/// The source of a reply, the value in it, and the time of its arrival.
-pub(crate) struct ProbeReply {
-    source: Address,
-    value: u8,
-    at: Time,
-}
-
-impl Probes {
-    fn may_reply(&mut self, now: Time) -> bool {
-        let each = Duration::from_nanos(1_000_000_000 / REPLIES_PER_SECOND);
-        self.owed = self.owed.saturating_sub(now.since(self.counted));
-        self.counted = now;
-        let owed = self.owed.saturating_add(each);
-        let allowed = owed <= each.saturating_mul(REPLIES_BURST);
-        if allowed {
-            self.owed = owed;
-        }
-        allowed
-    }
-}
 
 /// Removes a probe when the future that waits for it is dropped.
 struct ProbeRegistration<'a>(&'a NodeState, u64);
@@ -225,21 +185,5 @@ fn answered(shared: &NodeState, probe: Probe) {
     drop(probes);
     if let Some(pending) = pending {
         pending.answer.send(ProbeReply { source: probe.source, value: probe.value, at: now });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_limited_to_a_burst_and_a_rate() {
-        let mut probes = Probes::default();
-        let start = Time::ZERO;
-        let burst = (0..5000).filter(|_| probes.may_reply(start)).count();
-        assert_eq!(burst, 1000);
-        let later = start + Duration::from_secs(1);
-        let second = (0..5000).filter(|_| probes.may_reply(later)).count();
-        assert_eq!(second, 500);
     }
 }

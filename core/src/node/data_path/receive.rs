@@ -17,8 +17,8 @@ use bytes::{Bytes, BytesMut};
 use super::{DeferredWork, hand_over, probe, route};
 use crate::egress::intake::PushGuard;
 use crate::link::Sealer;
-use crate::node::neighbour::Neighbour;
 use crate::node::state::NodeState;
+use crate::node::state::neighbour::Neighbour;
 use crate::stats::{Counter, DropCause};
 use crate::wire::packet::{self, HEADER, Header, payload};
 

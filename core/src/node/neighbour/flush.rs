@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::{LinkCommand, Neighbour};
 use crate::egress::DrainReport;
-use crate::node::state::{NodeState, lock};
+use crate::node::state::NodeState;
+use crate::node::state::locks::lock;
+use crate::node::state::neighbour::{LinkCommand, Neighbour};
 use crate::stats::DropCause;
 
 /// A flush in progress. Its drop records the sent frames, even when the future is dropped midway, and leaves the rest

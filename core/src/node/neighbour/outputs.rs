@@ -3,18 +3,19 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::Neighbour;
 use crate::egress::{Class, PushOutcome};
 use crate::link::{Link, LinkOutput, LinkState};
 use crate::netmod::Endpoint;
 use crate::node::data_path::{DeferredWork, awaiting_route, payload_mtu};
+use crate::node::state::NodeState;
 use crate::node::state::announced::Turn;
-use crate::node::state::{NodeState, lock};
-use crate::node::tasks::router::RouterEvent;
+use crate::node::state::locks::lock;
+use crate::node::state::neighbour::Neighbour;
+use crate::node::state::router_inputs::RouterEvent;
 use crate::peering::Input;
 use crate::rt;
 use crate::stats::DropCause;
-use crate::types::{PeerState, Timestamp};
+use crate::types::PeerState;
 use crate::wire::link::KIND_GOODBYE;
 
 /// The time that a medium may take to send a path challenge. It is short, because the task waits for it.
@@ -59,7 +60,8 @@ impl Neighbour {
                     tracing::debug!(neighbour = ?self.address, mtu, "longest frame");
                     self.mtu.store(mtu, Relaxed);
                     let mtu = u16::try_from(payload_mtu(mtu)).unwrap_or(u16::MAX);
-                    self.router_feed.changed(&shared.router, self.id, |changes| changes.mtu = Some(mtu));
+                    self.router_feed
+                        .changed(&shared.router.ready, self.id, |changes| changes.mtu = Some(mtu));
                 }
                 LinkOutput::Rekeyed(key) => {
                     tracing::debug!(neighbour = ?self.address, ?key, "new keys");
@@ -67,10 +69,11 @@ impl Neighbour {
                     self.worn.store(false, Relaxed);
                 }
                 LinkOutput::Control(message) => {
-                    link.hold_control(self.router_feed.push_message(&shared.router, self.id, message));
+                    link.hold_control(self.router_feed.push_message(&shared.router.ready, self.id, message));
                 }
                 LinkOutput::CostChanged(cost) => {
-                    self.router_feed.changed(&shared.router, self.id, |changes| changes.cost = Some(cost));
+                    self.router_feed
+                        .changed(&shared.router.ready, self.id, |changes| changes.cost = Some(cost));
                 }
                 LinkOutput::StateChanged(LinkState::Down(reason)) => {
                     // Before the link leaves the tables, since the reason decides when the neighbour is dialled again.
@@ -121,12 +124,6 @@ impl Neighbour {
             }
             self.announce(shared, if away { Turn::Cut } else { Turn::Up });
         }
-    }
-
-    pub(super) fn set_state(&self, state: PeerState) {
-        let mut status = lock(&self.status);
-        status.state = state;
-        status.since = Timestamp::now();
     }
 
     /// Ends a link that has failed: takes it out of service and announces that.

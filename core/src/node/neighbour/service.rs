@@ -7,40 +7,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::Neighbour;
 use crate::link::{DownReason, Link, LinkState};
 use crate::node::data_path::payload_mtu;
+use crate::node::state::NodeState;
 use crate::node::state::announced::{LinkUp, Turn};
-use crate::node::state::{NodeState, lock};
-use crate::node::tasks::router::RouterEvent;
+use crate::node::state::locks::lock;
+use crate::node::state::neighbour::{BEFORE, IN_SERVICE, Neighbour};
+use crate::node::state::router_inputs::RouterEvent;
 use crate::peering::Input;
-use crate::route::Location;
 use crate::types::PeerState;
 
-// The service of a link goes one way: before, in service, after. Another task may end it at the same instant as it
-// begins, so the atomic change decides which notifications are sent: a link that ends before it was in service is
-// announced by neither, and the router uses no link that has ended, in whichever order the two events arrive.
-pub(super) const BEFORE: u8 = 0;
-const IN_SERVICE: u8 = 1;
-const AFTER: u8 = 2;
-
 impl Neighbour {
-    /// Whether the router and subscribers have been notified of this link.
-    pub(crate) fn is_in_service(&self) -> bool {
-        self.service.load(SeqCst) == IN_SERVICE
-    }
-
-    /// Whether the link has ended, so that the router must not add it.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.service.load(SeqCst) == AFTER
-    }
-
-    /// Ends the service, which is final. Returns whether the router and subscribers have been notified of the link, and
-    /// so have to be notified of its end.
-    pub(super) fn leave_service(&self) -> bool {
-        self.service.swap(AFTER, SeqCst) == IN_SERVICE
-    }
-
     /// Puts the link into service: the router may use it from here on.
     pub(crate) async fn enter_service(self: &Arc<Self>, shared: &NodeState) {
         if self.service.compare_exchange(BEFORE, IN_SERVICE, SeqCst, SeqCst).is_err() {
@@ -88,11 +65,6 @@ impl Neighbour {
         }
     }
 
-    /// Whether a configured peer is the reason for this link.
-    pub(crate) fn is_configured(&self) -> bool {
-        self.configured.load(Relaxed)
-    }
-
     /// Updates whether a configured peer is the reason for this link. It decides about the slot and the quotas of the
     /// link.
     pub(crate) async fn set_configured(&self, shared: &NodeState, configured: bool) {
@@ -100,42 +72,6 @@ impl Neighbour {
             self.update_origin();
             shared.router.notify(RouterEvent::LinkStateChanged { id: self.id }).await;
         }
-    }
-
-    /// The account that is charged with the memory that packets of this link occupy. A configured link has an account
-    /// of its own; others share that of their host and network, so that a host gains nothing by many links.
-    pub(crate) fn origin(&self) -> Location {
-        *lock(&self.origin)
-    }
-
-    /// Updates the account after the neighbour has moved, or was configured or removed.
-    pub(super) fn update_origin(&self) {
-        let own = || {
-            let key = self.address.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes);
-            Location { host: key, network: key }
-        };
-        let origin = if self.is_configured() { own() } else { self.location() };
-        *lock(&self.origin) = origin;
-    }
-
-    /// The host and the network of the neighbour, for quotas.
-    pub(crate) fn location(&self) -> Location {
-        let endpoint = self.path().endpoint;
-        let netmod = &self.medium.netmod;
-        let key = |kind: &[u8], bytes: &[u8]| {
-            let mut hash = blake3::Hasher::new();
-            hash.update(kind).update(netmod.scheme().as_bytes()).update(&[0]).update(bytes);
-            let hash = hash.finalize();
-            hash.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes)
-        };
-        let host = key(b"host", &netmod.host_key(&endpoint).to_le_bytes());
-        Location { host, network: key(b"network", &netmod.quota_key(&endpoint).to_le_bytes()) }
-    }
-
-    /// Ends the link with a goodbye, after the frames that are queued.
-    pub(crate) fn leave(&self) {
-        *self.leaving.write() = true;
-        self.wake();
     }
 
     /// Ends the link at once, with a goodbye that carries the reason.

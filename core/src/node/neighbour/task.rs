@@ -9,12 +9,15 @@ use bytes::{Buf, BytesMut};
 use futures::FutureExt;
 use futures::future::{Either, select};
 
-use super::{BATCH, LinkCommand, NOTE_EVERY, Neighbour};
+use super::BATCH;
 use crate::link::{FrameContent, Link, LinkMetrics, LinkState};
 use crate::netmod::Endpoint;
 use crate::node::data_path::{DeferredWork, packets_arrived};
-use crate::node::state::{NodeState, lock};
-use crate::node::tasks::peering::LinkEvent;
+use crate::node::neighbour::NOTE_EVERY;
+use crate::node::state::NodeState;
+use crate::node::state::link_event::LinkEvent;
+use crate::node::state::locks::lock;
+use crate::node::state::neighbour::{LinkCommand, Neighbour};
 use crate::peering::Input;
 use crate::rt::{self, Alarm};
 use crate::stats::DropCause;

@@ -5,20 +5,30 @@ use futures::StreamExt;
 mod announcing;
 mod goodbye;
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use bytes::BytesMut;
 
 use super::*;
+use crate::address::Address;
+use crate::egress::Egress;
 use crate::identity::Identity;
-use crate::link::{FrameContent, HandshakeOutput, Handshakes, Link, LinkConfig, LinkState, Session, Source};
-use crate::netmod::Netmod;
+use crate::link::{
+    FrameContent, HandshakeOutput, Handshakes, Link, LinkConfig, LinkState, Path, Session, Source,
+};
 use crate::netmod::mem::MemNet;
+use crate::netmod::{Endpoint, Netmod};
 use crate::node::data_path::{awaiting_route, packets_arrived};
 use crate::node::leaving;
 use crate::node::state::fib::NextHops;
-use crate::node::state::write;
-use crate::node::tasks::router::RouterEvent;
+use crate::node::state::locks::{read, write};
+use crate::node::state::medium::Medium;
+use crate::node::state::neighbour::{NeighbourParts, ROUTES, ROUTES_BYTES};
+use crate::node::state::router_inputs::RouterEvent;
 use crate::node::{Limits, NodeConfig};
 use crate::rt;
+use crate::time::Time;
 use crate::types::Event;
 use crate::wire::packet::{self, HOP_LIMIT, Probe};
 
@@ -71,7 +81,7 @@ fn neighbour_on(netmod: Arc<dyn Netmod>) -> (Arc<NodeState>, Arc<Neighbour>, Lin
 
 /// The link with this id to a neighbour, in the tables of a node, and the end of the session there.
 fn neighbour_in(shared: &NodeState, id: u32) -> (Arc<Neighbour>, Link, Session) {
-    let medium = crate::node::state::read(&shared.media)[&0].clone();
+    let medium = read(&shared.media)[&0].clone();
     let path = Path { netmod: 0, endpoint: Endpoint::new(b"b").unwrap() };
     let [session, theirs] = sessions(path);
     let link = Link::new(shared.now(), session.peer, session.opener, 1200, [7; 32]);
@@ -242,7 +252,7 @@ fn no_link_is_put_into_service_when_the_node_leaves_or_its_medium_is_gone() {
     assert!(neighbour.retire(&shared));
     shared.leave();
     assert!(!shared.put_into_service(&neighbour));
-    assert!(crate::node::state::read(&shared.neighbours).is_empty());
+    assert!(read(&shared.neighbours).is_empty());
 }
 
 #[test]
@@ -259,7 +269,7 @@ fn a_panic_ends_the_link_that_it_came_from_and_nothing_else() {
             }
             other => panic!("{other:?}"),
         }
-        assert!(crate::node::state::read(&shared.neighbours).is_empty());
+        assert!(read(&shared.neighbours).is_empty());
         assert_eq!(*shared.failure.read(), None);
     });
 }
@@ -277,7 +287,11 @@ fn messages_sent_before_a_link_is_in_service_are_handled_when_it_is() {
             ),
         );
         // The message is malformed, so that the router counts it when it handles it.
-        neighbour.router_feed.push_message(&shared.router, neighbour.id, bytes::Bytes::from_static(&[0xff]));
+        neighbour.router_feed.push_message(
+            &shared.router.ready,
+            neighbour.id,
+            bytes::Bytes::from_static(&[0xff]),
+        );
         for _ in 0..3 {
             // The router has completed a round.
             shared.router.query_routes(None).await;

@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 
 use self::table::{FibTable, TableEntry};
-use super::lock;
 use crate::address::Address;
 use crate::hash::Keyed;
-use crate::node::neighbour::Neighbour;
+use crate::node::state::locks::lock;
+use crate::node::state::neighbour::Neighbour;
 
 /// The route to one destination: the data path's copy of the router's decision.
 #[derive(Clone)]

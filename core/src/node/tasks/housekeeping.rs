@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::router::RouterHint;
-use crate::node::state::{NodeState, lock, read};
+use crate::node::state::NodeState;
+use crate::node::state::locks::{lock, read};
+use crate::node::state::router_inputs::RouterHint;
 use crate::rt;
 use crate::types::Event;
 

@@ -6,31 +6,21 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 
-mod resolve;
-
 use crate::egress::Egress;
 use crate::link::{Link, Path, Source};
 use crate::netmod::Train;
-use crate::node::medium::Medium;
-use crate::node::neighbour::{Neighbour, NeighbourParts};
 use crate::node::reply::Reply;
-use crate::node::state::{NodeState, lock, read};
+use crate::node::state::NodeState;
+use crate::node::state::link_event::LinkEvent;
+use crate::node::state::locks::{lock, read};
+use crate::node::state::medium::Medium;
+use crate::node::state::neighbour::{Neighbour, NeighbourParts};
 use crate::peering::{Input, Media, NewLink, Output, PeeringEvent, Retirement};
-use crate::rt::{self, Alarm};
+use crate::rt;
+use crate::rt::Alarm;
 use crate::stats::{Counter, DropCause};
 
-/// An event for the peering task.
-pub(crate) enum LinkEvent {
-    /// An event for the peering, which may wait until the task has time for it.
-    Input(Input),
-    /// The peering has outputs, or an earlier deadline: another task has reported an event to it.
-    Wake,
-    /// The node is about to leave, and all that came before this is to be done with.
-    Leave { done: Reply<()> },
-    /// A fault of the program.
-    #[cfg(test)]
-    Panic,
-}
+mod resolve;
 
 const BATCH: usize = 64;
 /// The time that a medium may take to send a handshake frame. It is short, because all media wait for it.

@@ -5,63 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-mod inputs;
-
-pub(crate) use self::inputs::RouterInputs;
-use self::inputs::{Round, RouteQuery};
 use crate::address::Address;
-use crate::identity::Identity;
-use crate::node::data_path::DeferredWork;
-use crate::node::data_path::awaiting_route;
+use crate::node::data_path::{DeferredWork, awaiting_route};
 use crate::node::epoch::EpochFile;
-use crate::node::neighbour::{LinkChanges, Neighbour};
 use crate::node::state::NodeState;
 use crate::node::state::fib::NextHops;
+use crate::node::state::neighbour::Neighbour;
+use crate::node::state::router_feed::LinkChanges;
+use crate::node::state::router_inputs::{Round, RouteQuery, RouterEvent, RouterHint};
 use crate::route::{
     FibEntry, LinkProperties, NeighbourId, RouteInfo, Router, RouterConfig, RouterOutput, VerifyJob,
-    VerifyResults,
 };
-use crate::rt::{self, Alarm};
+use crate::rt;
+use crate::rt::Alarm;
 use crate::stats::Counter;
 use crate::time::Time;
 use crate::types::{Event, Route};
-
-/// An event that the router must not miss.
-pub(crate) enum RouterEvent {
-    Up {
-        neighbour: Arc<Neighbour>,
-        cost: u16,
-        mtu: u16,
-    },
-    Down {
-        id: NeighbourId,
-    },
-    /// The link may have become suspect, away or configured, or the reverse.
-    LinkStateChanged {
-        id: NeighbourId,
-    },
-    AddOrigin {
-        identity: Identity,
-    },
-    RemoveOrigin {
-        address: Address,
-    },
-    /// A batch of signatures has been verified.
-    Verified {
-        verified: VerifyResults,
-    },
-    /// A fault of the program.
-    #[cfg(any(test, feature = "internals"))]
-    Panic,
-}
-
-/// An event that the router may miss when it is busy, so that hints cannot delay events.
-pub(crate) enum RouterHint {
-    /// The destination is in use, so its route should be kept.
-    Want { destination: Address },
-    /// This many packets for a destination were delivered over a neighbour, and this many lost after them.
-    Score { destination: Address, next_hop: NeighbourId, delivered: u32, lost: u32 },
-}
 
 /// The length of a neighbour's turn. It is exceeded by one message at most, since a message is handled as a whole.
 const TURN: Duration = Duration::from_millis(1);
@@ -132,7 +91,7 @@ impl RouterTask {
         }
         while let Some((_, id)) = self.resting.first().copied().filter(|(until, _)| *until <= now) {
             self.resting.pop_first();
-            self.shared.router.enqueue(id);
+            self.shared.router.ready.enqueue(id);
         }
         self.carry_out(work);
     }
@@ -150,7 +109,7 @@ impl RouterTask {
                 let link = LinkProperties { address, cost, mtu, configured, rate, location };
                 self.router.neighbour_up(now, id, link);
                 // Messages that it sent before wait in its feed: its turn was skipped while the router did not have it.
-                self.shared.router.enqueue(id);
+                self.shared.router.ready.enqueue(id);
             }
             #[cfg(any(test, feature = "internals"))]
             RouterEvent::Panic => panic!("a fault of the test"),
@@ -215,7 +174,7 @@ impl RouterTask {
         self.carry_out(work);
         now = self.shared.now();
         self.router.neighbour_worked(now, id, now.since(began));
-        if neighbour.router_feed.end_turn(&self.shared.router, id) {
+        if neighbour.router_feed.end_turn(&self.shared.router.ready, id) {
             neighbour.wake();
         }
     }

@@ -1,5 +1,7 @@
 //! Tests of the shares of the memory budget, with senders that invent addresses.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::*;
@@ -8,6 +10,7 @@ use crate::identity::Identity;
 use crate::message::{self, Conversation};
 use crate::node::data_path::DeferredWork;
 use crate::node::mailbox::Mailbox;
+use crate::node::state::memory_budget::{BARREN, RESERVE};
 use crate::node::{Limits, NodeConfig};
 use crate::types::Timestamp;
 

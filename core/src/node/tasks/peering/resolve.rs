@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::LinkEvent;
 use crate::link::Path;
-use crate::node::state::{NodeState, read};
+use crate::node::state::NodeState;
+use crate::node::state::link_event::LinkEvent;
+use crate::node::state::locks::read;
 use crate::peering::Input;
 
 /// Requests the endpoints of a URI from the netmods of its scheme, in a task of its own because a name server may be

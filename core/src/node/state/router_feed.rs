@@ -4,13 +4,14 @@
 //! an acknowledgement, so that the sender repeats them, while packets and keep-alives pass.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 use bytes::Bytes;
 
 use crate::inbox::{Full, Inbox};
-use crate::node::state::lock;
-use crate::node::tasks::router::RouterInputs;
+use crate::node::state::locks::lock;
+use crate::node::state::ready_queue::ReadyQueue;
 use crate::route::NeighbourId;
 use crate::wire::route::MAX_MESSAGE;
 
@@ -53,9 +54,9 @@ impl Default for RouterFeed {
 
 impl RouterFeed {
     /// Adds a message for the router. Returns whether the link has to hold back further ones.
-    pub(crate) fn push_message(&self, inputs: &RouterInputs, id: NeighbourId, message: Bytes) -> bool {
+    pub(crate) fn push_message(&self, ready: &ReadyQueue, id: NeighbourId, message: Bytes) -> bool {
         let _ = self.messages.try_push(message);
-        self.enqueue(inputs, id);
+        self.enqueue(ready, id);
         self.is_full()
     }
 
@@ -79,19 +80,14 @@ impl RouterFeed {
     }
 
     /// Records a change of the link's cost or MTU.
-    pub(crate) fn changed(
-        &self,
-        inputs: &RouterInputs,
-        id: NeighbourId,
-        change: impl FnOnce(&mut LinkChanges),
-    ) {
+    pub(crate) fn changed(&self, ready: &ReadyQueue, id: NeighbourId, change: impl FnOnce(&mut LinkChanges)) {
         change(&mut lock(&self.changes));
-        self.enqueue(inputs, id);
+        self.enqueue(ready, id);
     }
 
-    fn enqueue(&self, inputs: &RouterInputs, id: NeighbourId) {
+    fn enqueue(&self, ready: &ReadyQueue, id: NeighbourId) {
         if !self.is_queued.swap(true, SeqCst) {
-            inputs.enqueue(id);
+            ready.enqueue(id);
         }
     }
 
@@ -118,10 +114,10 @@ impl RouterFeed {
 
     /// Ends the turn: the neighbour is queued again if it has more. Returns whether its task has to be woken, because
     /// there is room again.
-    pub(crate) fn end_turn(&self, inputs: &RouterInputs, id: NeighbourId) -> bool {
+    pub(crate) fn end_turn(&self, ready: &ReadyQueue, id: NeighbourId) -> bool {
         self.is_queued.store(false, SeqCst);
         if !self.messages.is_empty() || *lock(&self.changes) != LinkChanges::default() {
-            self.enqueue(inputs, id);
+            self.enqueue(ready, id);
         }
         self.has_room(2) && self.held.swap(false, SeqCst)
     }
@@ -134,9 +130,9 @@ mod tests {
     #[test]
     fn the_feed_is_bounded_and_a_held_link_is_woken_when_there_is_room() {
         for message in [&[3; 4096][..], &[3; 1]] {
-            let (router_feed, inputs) = (RouterFeed::default(), RouterInputs::default());
+            let (router_feed, ready) = (RouterFeed::default(), ReadyQueue::default());
             let mut waiting = 0;
-            while !router_feed.push_message(&inputs, 1, Bytes::from_static(message)) {
+            while !router_feed.push_message(&ready, 1, Bytes::from_static(message)) {
                 waiting += 1;
             }
             assert!(waiting * message.len() <= BYTES && waiting < MESSAGES, "{waiting} messages");
@@ -145,7 +141,7 @@ mod tests {
             // After three turns all messages are taken, and the task is woken once.
             let mut woken = 0;
             while router_feed.next().is_some() {
-                woken += u32::from(router_feed.end_turn(&inputs, 1));
+                woken += u32::from(router_feed.end_turn(&ready, 1));
             }
             assert_eq!((woken, router_feed.is_full()), (1, false));
         }
@@ -153,19 +149,19 @@ mod tests {
 
     #[test]
     fn a_neighbour_is_in_the_ready_queue_once_and_while_it_has_input() {
-        let (router_feed, inputs) = (RouterFeed::default(), RouterInputs::default());
+        let (router_feed, ready) = (RouterFeed::default(), ReadyQueue::default());
         for n in 0..100 {
-            router_feed.push_message(&inputs, 7, Bytes::from_static(&[3]));
-            router_feed.changed(&inputs, 7, |changes| changes.cost = Some(n));
+            router_feed.push_message(&ready, 7, Bytes::from_static(&[3]));
+            router_feed.changed(&ready, 7, |changes| changes.cost = Some(n));
         }
-        let in_line = || inputs.ready_neighbours();
+        let in_line = || std::iter::from_fn(|| ready.try_next()).collect::<Vec<_>>();
         assert_eq!(in_line(), [7]);
         assert_eq!(router_feed.take_changes(), LinkChanges { cost: Some(99), mtu: None });
         assert!(router_feed.next().is_some());
-        assert!(!router_feed.end_turn(&inputs, 7));
+        assert!(!router_feed.end_turn(&ready, 7));
         assert_eq!(in_line(), [7]);
         while router_feed.next().is_some() {}
-        router_feed.end_turn(&inputs, 7);
+        router_feed.end_turn(&ready, 7);
         assert!(in_line().is_empty());
     }
 }

@@ -14,7 +14,7 @@ const EACH: Duration = Duration::from_millis(16);
 
 /// See the [module's page](self).
 #[derive(Debug, Default)]
-pub(super) struct UnvalidatedFrames {
+pub(crate) struct UnvalidatedFrames {
     /// A leaky bucket: the time that the admitted frames still occupy, as of `counted`.
     owed: Duration,
     counted: Time,
@@ -23,7 +23,7 @@ pub(super) struct UnvalidatedFrames {
 
 impl UnvalidatedFrames {
     /// Whether one more frame is admitted. It counts as waiting until [`UnvalidatedFrames::done`].
-    pub(super) fn admit(&mut self, now: Time) -> bool {
+    pub(crate) fn admit(&mut self, now: Time) -> bool {
         self.owed = self.owed.saturating_sub(now.since(self.counted));
         self.counted = now;
         let owed = self.owed.saturating_add(EACH);
@@ -36,7 +36,7 @@ impl UnvalidatedFrames {
     }
 
     /// Records that a waiting frame has been handled.
-    pub(super) fn done(&mut self) {
+    pub(crate) fn done(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
     }
 }

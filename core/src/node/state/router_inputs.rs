@@ -3,17 +3,58 @@
 //! Events of the node itself come first: links that enter or leave service or are suspect, addresses, verified
 //! signatures. No neighbour can fill that queue. A few requests for routes and a few hints follow, then one neighbour
 //! for a short turn. Neighbours wait in a ready queue, each at most once, and the messages of each in a bounded queue
-//! of its own ([`RouterFeed`](crate::node::neighbour::RouterFeed)).
+//! of its own ([`RouterFeed`](crate::node::state::router_feed::RouterFeed)).
+
+use std::sync::Arc;
 
 use futures::future::{Either, select};
 
-use super::{RouterEvent, RouterHint};
 use crate::address::Address;
+use crate::identity::Identity;
 use crate::inbox::{Closed, Full, Inbox};
 use crate::node::reply::{self, Reply};
-use crate::route::NeighbourId;
+use crate::node::state::neighbour::Neighbour;
+use crate::node::state::ready_queue::ReadyQueue;
+use crate::route::{NeighbourId, VerifyResults};
 use crate::rt::Alarm;
 use crate::types::Route;
+
+/// An event that the router must not miss.
+pub(crate) enum RouterEvent {
+    Up {
+        neighbour: Arc<Neighbour>,
+        cost: u16,
+        mtu: u16,
+    },
+    Down {
+        id: NeighbourId,
+    },
+    /// The link may have become suspect, away or configured, or the reverse.
+    LinkStateChanged {
+        id: NeighbourId,
+    },
+    AddOrigin {
+        identity: Identity,
+    },
+    RemoveOrigin {
+        address: Address,
+    },
+    /// A batch of signatures has been verified.
+    Verified {
+        verified: VerifyResults,
+    },
+    /// A fault of the program.
+    #[cfg(any(test, feature = "internals"))]
+    Panic,
+}
+
+/// An event that the router may miss when it is busy, so that hints cannot delay events.
+pub(crate) enum RouterHint {
+    /// The destination is in use, so its route should be kept.
+    Want { destination: Address },
+    /// This many packets for a destination were delivered over a neighbour, and this many lost after them.
+    Score { destination: Address, next_hop: NeighbourId, delivered: u32, lost: u32 },
+}
 
 /// Events of the node itself that may wait: as many as a burst of links causes. Further writers wait, since no event
 /// may be lost.
@@ -21,23 +62,21 @@ const EVENTS: usize = 16_384;
 /// Requests for routes that may wait, and hints. Further hints are dropped.
 const QUERIES: usize = 1024;
 const HINTS: usize = 1024;
-/// Neighbours that may be ready: more than a node can have, so that none is ever refused.
-const LINE: usize = 1 << 20;
 /// Requests and hints that are handled in one round.
 const BATCH: usize = 64;
 
 /// A request for the routes to one destination, or for all routes.
 pub(crate) struct RouteQuery {
-    pub(super) to: Option<Address>,
-    pub(super) reply: Reply<Vec<Route>>,
+    pub(crate) to: Option<Address>,
+    pub(crate) reply: Reply<Vec<Route>>,
 }
 
 /// The inputs of the router. See the [module's page](self).
 pub(crate) struct RouterInputs {
-    events: Inbox<RouterEvent>,
-    queries: Inbox<RouteQuery>,
-    hints: Inbox<RouterHint>,
-    ready: Inbox<NeighbourId>,
+    pub(crate) events: Inbox<RouterEvent>,
+    pub(crate) queries: Inbox<RouteQuery>,
+    pub(crate) hints: Inbox<RouterHint>,
+    pub(crate) ready: ReadyQueue,
 }
 
 impl Default for RouterInputs {
@@ -46,7 +85,7 @@ impl Default for RouterInputs {
             events: Inbox::new(EVENTS, Full::Wait),
             queries: Inbox::new(QUERIES, Full::Wait),
             hints: Inbox::new(HINTS, Full::RefuseNewest),
-            ready: Inbox::new(LINE, Full::RefuseNewest),
+            ready: ReadyQueue::default(),
         }
     }
 }
@@ -72,17 +111,6 @@ impl RouterInputs {
         }
     }
 
-    /// Appends a neighbour to the ready queue.
-    pub(crate) fn enqueue(&self, id: NeighbourId) {
-        let _ = self.ready.try_push(id);
-    }
-
-    /// Takes all neighbours out of the ready queue.
-    #[cfg(test)]
-    pub(crate) fn ready_neighbours(&self) -> Vec<NeighbourId> {
-        std::iter::from_fn(|| self.ready.try_recv().ok()).collect()
-    }
-
     pub(crate) fn close(&self) {
         self.events.close();
         self.queries.close();
@@ -93,17 +121,17 @@ impl RouterInputs {
 
 /// The inputs that the router has taken out of its queues for one round.
 #[derive(Default)]
-pub(super) struct Round {
-    pub(super) events: Vec<RouterEvent>,
-    pub(super) queries: Vec<RouteQuery>,
-    pub(super) hints: Vec<RouterHint>,
-    pub(super) neighbour: Option<NeighbourId>,
+pub(crate) struct Round {
+    pub(crate) events: Vec<RouterEvent>,
+    pub(crate) queries: Vec<RouteQuery>,
+    pub(crate) hints: Vec<RouterHint>,
+    pub(crate) neighbour: Option<NeighbourId>,
 }
 
 impl Round {
     /// Takes inputs without waiting. It takes all events, since a neighbour's turn must not precede the event that it
     /// is up.
-    pub(super) fn take(&mut self, inputs: &RouterInputs) {
+    pub(crate) fn take(&mut self, inputs: &RouterInputs) {
         let _ = inputs.events.try_recv_batch(&mut self.events, usize::MAX);
         if self.queries.is_empty() {
             let _ = inputs.queries.try_recv_batch(&mut self.queries, BATCH);
@@ -111,19 +139,19 @@ impl Round {
         if self.hints.is_empty() {
             let _ = inputs.hints.try_recv_batch(&mut self.hints, BATCH);
         }
-        self.neighbour = self.neighbour.or_else(|| inputs.ready.try_recv().ok());
+        self.neighbour = self.neighbour.or_else(|| inputs.ready.try_next());
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty() && self.queries.is_empty() && self.hints.is_empty() && self.neighbour.is_none()
     }
 
     /// Waits for an input in one of the queues, or for the alarm.
-    pub(super) async fn wait(&mut self, inputs: &RouterInputs, alarm: &mut Alarm) -> Result<(), Closed> {
+    pub(crate) async fn wait(&mut self, inputs: &RouterInputs, alarm: &mut Alarm) -> Result<(), Closed> {
         let events = inputs.events.recv_batch_into(&mut self.events, usize::MAX);
         let queries = inputs.queries.recv_batch_into(&mut self.queries, BATCH);
         let hints = inputs.hints.recv_batch_into(&mut self.hints, BATCH);
-        let ready = inputs.ready.recv();
+        let ready = inputs.ready.next();
         let (events, queries) = (std::pin::pin!(events), std::pin::pin!(queries));
         let (hints, ready) = (std::pin::pin!(hints), std::pin::pin!(ready));
         match select(events, select(queries, select(hints, select(ready, alarm.wait())))).await {

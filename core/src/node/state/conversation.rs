@@ -1,0 +1,200 @@
+//! A conversation of a local address with a peer: the pure state machine behind a lock, and the channels to the
+//! applications that wait on it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use futures::channel::oneshot;
+
+use crate::address::Address;
+use crate::message::{self, Conversation};
+use crate::node::mailbox::delivery::InboxDelivery;
+use crate::node::state::locks::lock;
+use crate::node::state::outcomes::{DeliveryOutcomes, OutcomeSender};
+use crate::notify::Notify;
+use crate::route::Location;
+use crate::time::Time;
+use crate::types::{Message, MessageId, Receipt, SendError, Timestamp};
+
+/// The peer comes first, so that all conversations with one peer are adjacent and a changed route finds them with one
+/// range.
+pub(crate) type ConversationKey = message::Ends;
+
+/// A conversation of a local address with a peer: the pure state machine behind a lock, and the channels to the
+/// applications that wait on it.
+pub(crate) struct ConversationEntry {
+    pub(crate) ends: Arc<ConversationKey>,
+    pub(crate) state: Mutex<EntryState>,
+    /// The count of times that a full queue had room again. It is created by the first caller that waits, since most
+    /// conversations never fill their queue.
+    pub(crate) room: OnceLock<Box<Notify<u64>>>,
+}
+
+pub(crate) struct EntryState {
+    pub(crate) conversation: Conversation,
+    pub(crate) outcomes: Option<Box<DeliveryOutcomes>>,
+    /// Messages taken from the state machine that the mailbox then refused, because it had filled up meanwhile.
+    pub(crate) held: VecDeque<Message>,
+    /// Whether a thread is moving messages into the mailbox. Only one may, so that they stay in order.
+    pub(crate) delivering: bool,
+    /// The deadline that the timers have for it.
+    pub(crate) registered: Option<Time>,
+    pub(crate) used: Time,
+    /// The bytes charged to [`MemoryBudget`], and the account of the neighbour that its last packet arrived from.
+    pub(crate) charge: Charge,
+    pub(crate) from: Location,
+    /// Whether it has been removed. A caller that still holds it must not use it, since its bytes are no longer
+    /// counted.
+    pub(crate) gone: bool,
+    /// The neighbour that packets were last sent over. When it changes, the path's round-trip time does too.
+    pub(crate) via: Option<u32>,
+    pub(crate) closed: bool,
+}
+
+/// The state of the delivery of a message.
+pub(crate) enum DeliveryState {
+    Pending(oneshot::Receiver<Result<Receipt, SendError>>),
+    Delivered,
+    Expired,
+    Stopped,
+}
+
+impl EntryState {
+    /// Whether this deadline is earlier than the one that the timers have.
+    pub(crate) fn registers(&self, deadline: Time) -> bool {
+        self.registered.is_none_or(|registered| deadline < registered)
+    }
+
+    /// Whether the entry can be removed without a loss: no application waits on it, and no message is between it and
+    /// the mailbox.
+    pub(crate) fn is_free(&self) -> bool {
+        self.outcomes.as_ref().is_none_or(|outcomes| !outcomes.are_awaited())
+            && self.held.is_empty()
+            && !self.delivering
+    }
+}
+
+/// The bytes that a conversation was charged with, and the account that they were charged to.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Charge {
+    pub(crate) bytes: usize,
+    pub(crate) from: Location,
+}
+
+/// Packets that one conversation sends before others have their turn.
+pub(crate) const PORTION: usize = 64;
+/// Messages in the mailbox from a sender that has not proved yet that it receives packets at its address. A message
+/// there occupies some 150 bytes beside its body, and four in the packet that brought it, so messages of an invented
+/// sender stay in their packets.
+const UNPROVEN_MESSAGES: usize = 16;
+
+impl ConversationEntry {
+    pub(crate) fn peer(&self) -> &Address {
+        &self.ends.0
+    }
+
+    pub(crate) fn local(&self) -> &Address {
+        &self.ends.1
+    }
+
+    /// Takes the messages for which the inbox has room.
+    pub(crate) fn collect(inbox: &InboxDelivery<'_>, state: &mut EntryState, batch: &mut Vec<Message>) {
+        let most = if state.conversation.is_proven() { usize::MAX } else { UNPROVEN_MESSAGES };
+        let (now, mut room, mut bytes) = (Timestamp::now(), inbox.room(most), 0);
+        while batch.len() < PORTION {
+            let next = state.held.front().map(|message| message.body.len());
+            let Some(next) = next.or_else(|| state.conversation.next_bytes()) else { return };
+            if !room.fits(batch.len(), bytes + next) {
+                inbox.report_room();
+                // Room may have been made between the two statements above.
+                room = inbox.room(most);
+                if !room.fits(batch.len(), bytes + next) {
+                    return;
+                }
+            }
+            let held = state.held.pop_front();
+            let Some(message) = held.or_else(|| state.conversation.next_message(now)) else { return };
+            bytes += next;
+            batch.push(message);
+        }
+    }
+
+    pub(crate) fn room_notify(&self) -> &Notify<u64> {
+        self.room.get_or_init(Box::default)
+    }
+
+    pub(crate) fn announce_room(&self) {
+        if let Some(room) = self.room.get() {
+            *room.write() += 1;
+        }
+    }
+
+    /// The count that increases when there is room again.
+    pub(crate) fn room_count(&self) -> u64 {
+        *self.room_notify().read()
+    }
+
+    /// Waits until there is room again after the count was `seen`.
+    pub(crate) async fn room_after(&self, seen: u64) {
+        self.room_notify().when(|count| (*count != seen).then_some(())).await;
+    }
+
+    /// The state of the delivery of a message that was queued here.
+    pub(crate) fn delivery_state(&self, id: MessageId) -> DeliveryState {
+        let mut state = lock(&self.state);
+        if state.conversation.is_pending(&id) {
+            if state.closed {
+                return DeliveryState::Stopped;
+            }
+            let (sender, receiver) = crate::node::reply::reply();
+            state.await_outcome(id, sender);
+            return DeliveryState::Pending(receiver);
+        }
+        if state.has_expired(id) { DeliveryState::Expired } else { DeliveryState::Delivered }
+    }
+
+    pub(crate) fn close(&self) {
+        let receipts = {
+            let mut state = lock(&self.state);
+            state.closed = true;
+            state.take_all_waiters()
+        };
+        // Dropping the channels wakes the applications that wait, so it comes after the lock.
+        drop(receipts);
+        self.announce_room();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
+}
+
+impl EntryState {
+    /// Adds a channel for the outcome of a message.
+    pub(crate) fn await_outcome(&mut self, id: MessageId, waiter: OutcomeSender) {
+        let waiters = self.outcomes.get_or_insert_default().waiters.entry(id).or_default();
+        // Removed here, so that an application that gives up and waits again and again does not accumulate channels.
+        waiters.retain(|waiter| !waiter.is_canceled());
+        waiters.push(waiter);
+    }
+
+    /// Takes the channels that wait for this message, whose outcome is known now.
+    pub(crate) fn take_waiters(&mut self, id: &MessageId) -> Option<Vec<OutcomeSender>> {
+        self.outcomes.as_mut()?.waiters.remove(id)
+    }
+
+    /// Takes the channels that wait for any message.
+    pub(crate) fn take_all_waiters(&mut self) -> HashMap<MessageId, Vec<OutcomeSender>> {
+        self.outcomes.as_mut().map(|outcomes| std::mem::take(&mut outcomes.waiters)).unwrap_or_default()
+    }
+
+    pub(crate) fn remember_expired(&mut self, id: MessageId) {
+        self.outcomes.get_or_insert_default().remember_expired(id);
+    }
+
+    pub(crate) fn has_expired(&self, id: MessageId) -> bool {
+        let number = u128::from_be_bytes(id.0);
+        let includes = |(first, last): &(u128, u128)| (*first..=*last).contains(&number);
+        self.outcomes.as_ref().is_some_and(|outcomes| outcomes.expired.iter().any(includes))
+    }
+}

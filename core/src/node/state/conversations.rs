@@ -1,0 +1,132 @@
+//! All conversations of a node, by their two addresses, and the deadlines at which they have to be served.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::message;
+use crate::node::Limits;
+use crate::node::mailbox::MailboxChanges;
+use crate::node::state::conversation::{ConversationEntry, ConversationKey};
+use crate::node::state::locks::{lock, read, write};
+use crate::node::state::memory_budget::MemoryBudget;
+use crate::node::state::unproven::UnprovenConversations;
+use crate::notify::Notify;
+use crate::time::Time;
+use crate::types::Waiting;
+
+/// All conversations of a node.
+pub(crate) struct Conversations {
+    pub(crate) limit: usize,
+    pub(crate) config: message::ConversationConfig,
+    pub(crate) budget: MemoryBudget,
+    /// The key is shared with the entry, so that it is stored once: a node that invents sources causes an entry for
+    /// each.
+    pub(crate) by_ends: RwLock<BTreeMap<Arc<ConversationKey>, Arc<ConversationEntry>>>,
+    pub(crate) timers: Notify<BTreeSet<(Time, Arc<ConversationKey>)>>,
+    pub(crate) unproven: Mutex<UnprovenConversations>,
+    /// The changed inboxes of all mailboxes, which wake the task of the conversations.
+    pub(crate) mailbox_changes: Arc<MailboxChanges>,
+}
+
+impl Conversations {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Conversations {
+            limit: limits.senders,
+            config: message::ConversationConfig {
+                credit_bytes: limits.reassembly / 16,
+                ..message::ConversationConfig::default()
+            },
+            budget: MemoryBudget::new(limits.reassembly),
+            by_ends: RwLock::default(),
+            timers: Notify::new(BTreeSet::new()),
+            unproven: Mutex::default(),
+            mailbox_changes: Arc::default(),
+        }
+    }
+
+    pub(crate) fn find(&self, local: &Address, peer: &Address) -> Option<Arc<ConversationEntry>> {
+        read(&self.by_ends).get(&(*peer, *local)).cloned()
+    }
+
+    /// The incarnation of a conversation, if there is one.
+    #[cfg(feature = "internals")]
+    pub(crate) fn incarnation(&self, local: &Address, peer: &Address) -> Option<u64> {
+        self.find(local, peer).map(|entry| lock(&entry.state).conversation.incarnation())
+    }
+
+    pub(crate) fn with_peer(&self, peer: &Address) -> Vec<Arc<ConversationEntry>> {
+        let first = (*peer, Address::from_bytes([0; 32]));
+        let all = read(&self.by_ends);
+        let range = all.range::<ConversationKey, _>((Bound::Included(&first), Bound::Unbounded));
+        range.take_while(|(ends, _)| ends.0 == *peer).map(|(_, entry)| entry.clone()).collect()
+    }
+
+    /// The messages that wait to be delivered, in all conversations.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let mut all = Waiting::default();
+        for entry in read(&self.by_ends).values() {
+            let waiting = lock(&entry.state).conversation.waiting();
+            all.messages += waiting.messages;
+            all.bytes += waiting.bytes;
+        }
+        all
+    }
+
+    /// The peers with which `local` has conversations.
+    pub(crate) fn peers_of(&self, local: &Address) -> BTreeSet<Address> {
+        let all = read(&self.by_ends);
+        all.keys().filter(|ends| ends.1 == *local).map(|ends| ends.0).collect()
+    }
+
+    /// The peers of all conversations.
+    pub(crate) fn peers(&self) -> Vec<Address> {
+        let mut peers: Vec<_> = read(&self.by_ends).keys().map(|ends| ends.0).collect();
+        peers.dedup();
+        peers
+    }
+
+    /// Ends all waits for room and for receipts.
+    pub(crate) fn close(&self) {
+        let all: Vec<_> = read(&self.by_ends).values().cloned().collect();
+        all.iter().for_each(|entry| entry.close());
+    }
+
+    /// Removes the conversations of an address that the node gives up.
+    pub(crate) fn forget(&self, local: &Address) {
+        let mut forgotten = Vec::new();
+        write(&self.by_ends).retain(|ends, entry| {
+            let keep = ends.1 != *local;
+            if !keep {
+                self.budget.release(entry);
+                forgotten.push(entry.clone());
+            }
+            keep
+        });
+        forgotten.iter().for_each(|entry| entry.close());
+    }
+
+    /// Takes the changed inboxes.
+    pub(crate) fn take_mailbox_changes(&self) -> BTreeSet<(Address, Address)> {
+        // Read first, since a write would wake every waiter even when nothing changes.
+        if self.mailbox_changes.read().is_empty() {
+            return BTreeSet::new();
+        }
+        std::mem::take(&mut *self.mailbox_changes.write())
+    }
+
+    pub(crate) fn take_due(&self, now: Time) -> Vec<Arc<ConversationKey>> {
+        if self.timers.read().first().is_none_or(|(time, _)| *time > now) {
+            return Vec::new();
+        }
+        let mut timers = self.timers.write();
+        let later = timers.split_off(&(now + Duration::from_nanos(1), lowest()));
+        std::mem::replace(&mut *timers, later).into_iter().map(|(_, key)| key).collect()
+    }
+}
+
+pub(crate) fn lowest() -> Arc<ConversationKey> {
+    Arc::new((Address::from_bytes([0; 32]), Address::from_bytes([0; 32])))
+}

@@ -1,0 +1,17 @@
+//! Events for the peering task.
+
+use crate::node::reply::Reply;
+use crate::peering::Input;
+
+/// An event for the peering task.
+pub(crate) enum LinkEvent {
+    /// An event for the peering, which may wait until the task has time for it.
+    Input(Input),
+    /// The peering has outputs, or an earlier deadline: another task has reported an event to it.
+    Wake,
+    /// The node is about to leave, and all that came before this is to be done with.
+    Leave { done: Reply<()> },
+    /// A fault of the program.
+    #[cfg(test)]
+    Panic,
+}

@@ -1,0 +1,65 @@
+//! The probes under way, and the allowance for replies to those of others.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::node::reply::Reply;
+use crate::time::Time;
+
+/// Replies that a node sends per second, and at once. Anyone can send probes with a forged source, so that without a
+/// bound this node would amplify a flood.
+const REPLIES_PER_SECOND: u64 = 500;
+const REPLIES_BURST: u32 = 1000;
+
+/// The probes under way, and the allowance for replies.
+#[derive(Default)]
+pub(crate) struct Probes {
+    pub(crate) pending: HashMap<u64, PendingProbe>,
+    /// A leaky bucket: the time that the replies sent so far still occupy, as of `counted`.
+    pub(crate) owed: Duration,
+    pub(crate) counted: Time,
+}
+
+pub(crate) struct PendingProbe {
+    pub(crate) target: Address,
+    pub(crate) kind: u8,
+    pub(crate) answer: Reply<ProbeReply>,
+}
+
+/// The source of a reply, the value in it, and the time of its arrival.
+pub(crate) struct ProbeReply {
+    pub(crate) source: Address,
+    pub(crate) value: u8,
+    pub(crate) at: Time,
+}
+
+impl Probes {
+    pub(crate) fn may_reply(&mut self, now: Time) -> bool {
+        let each = Duration::from_nanos(1_000_000_000 / REPLIES_PER_SECOND);
+        self.owed = self.owed.saturating_sub(now.since(self.counted));
+        self.counted = now;
+        let owed = self.owed.saturating_add(each);
+        let allowed = owed <= each.saturating_mul(REPLIES_BURST);
+        if allowed {
+            self.owed = owed;
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_limited_to_a_burst_and_a_rate() {
+        let mut probes = Probes::default();
+        let start = Time::ZERO;
+        let burst = (0..5000).filter(|_| probes.may_reply(start)).count();
+        assert_eq!(burst, 1000);
+        let later = start + Duration::from_secs(1);
+        let second = (0..5000).filter(|_| probes.may_reply(later)).count();
+        assert_eq!(second, 500);
+    }
+}
