@@ -34,13 +34,13 @@ pub struct NodeBuilder {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// None of its netmods could be opened.
+    /// None of its netmods could be opened. One that can is enough, since the others are tried again by themselves.
     #[error("no netmod could be opened: {}", reasons.join("; "))]
     NoNetmod {
         /// The URI and the error of each netmod.
         reasons: Vec<String>,
     },
-    /// A netmod carries only frames that are too short for a handshake.
+    /// A netmod carries only frames that are too short for a handshake, so no link over it could ever begin.
     #[error("{uri} takes frames of {mtu} bytes, at least {MIN_MTU} are needed")]
     MtuTooSmall {
         /// The netmod.
@@ -78,7 +78,8 @@ impl NodeBuilder {
         self.netmod_arc(Arc::new(netmod))
     }
 
-    /// Adds a netmod that the caller keeps a handle to.
+    /// Adds a netmod that the caller keeps a handle to, for example to read its counters or to change it while it runs, so
+    /// that a test can pull its cable.
     pub fn netmod_arc(mut self, netmod: Arc<dyn Netmod>) -> Self {
         self.netmods.push(netmod);
         self
@@ -90,7 +91,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Sets the bounds of the resources that the node may use.
+    /// Sets the bounds of the resources that the node may use. They are set once, because queues are allocated by them.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self

@@ -9,15 +9,17 @@ use crate::peering::NEIGHBOURS;
 /// The bounds of the resources of a node. Each holds by itself; an excess is refused or dropped, and counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Neighbours with a link.
+    /// Neighbours with a link. A configured peer takes the place of a stranger, since otherwise many strangers on the LAN
+    /// would keep out the neighbour that the user has chosen.
     pub neighbours: usize,
     /// Conversations: peers with which messages are exchanged.
     pub senders: usize,
-    /// Destinations in the routing table.
+    /// Destinations in the routing table. When it is full, the neighbour with the most destinations loses some, so that a
+    /// node that invents identities evicts its own.
     pub destinations: usize,
-    /// Frames in one neighbour's inbox.
+    /// Frames in one neighbour's inbox. A longer inbox would only add delay, since the frames in it wait for one task.
     pub inbox_frames: usize,
-    /// Messages in the inbox of one sender.
+    /// Messages in the inbox of one sender. Beyond it the sender keeps them, so that nothing is lost.
     pub inbox_messages: usize,
     /// Bytes of messages that may wait until they are complete and have a place in an inbox; never less than 48 MiB, so
     /// that the longest message can arrive over any neighbour. A single sender may use a sixteenth of it, and 256 KiB

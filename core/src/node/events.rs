@@ -29,7 +29,7 @@ pub(crate) struct EventBus {
 pub(crate) struct WrittenEvent(Vec<DeferredWake<(Timestamp, Event)>>);
 
 impl WrittenEvent {
-    /// Wakes the subscribers that wait. No lock may be held.
+    /// Wakes the subscribers that wait. No lock may be held, because a woken application may call the node at once.
     pub(crate) fn wake(self) {
         drop(self.0);
     }
@@ -60,7 +60,7 @@ impl EventBus {
         self.subscribers.try_lock().is_ok()
     }
 
-    /// Waits until there is a subscriber.
+    /// Waits until there is a subscriber, so that a task need not gather what has no reader.
     pub(crate) async fn subscriber(&self) {
         self.subscribed.when(|_| self.has_subscriber().then_some(())).await;
     }

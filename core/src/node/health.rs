@@ -74,7 +74,7 @@ fn isolated(shared: &NodeState, netmods: usize, neighbours: usize) -> Option<Hea
     })
 }
 
-/// Warnings about configured peers that are not reached.
+/// Warnings about configured peers that are not reached, since the user expects each of them to be there.
 fn unreached_peers(shared: &NodeState) -> Vec<Health> {
     let peering = lock(&shared.peering);
     let down = peering.configured_peers().into_iter().filter(|(_, state, _)| *state == PeerState::Down);

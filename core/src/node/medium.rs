@@ -34,7 +34,7 @@ use crate::time::Time;
 use crate::types::{Event, NetmodState};
 use crate::wire::link::{FrameKind, peek};
 
-/// The time that a netmod may take to close.
+/// The time that a netmod may take to close. It may come from another author, so the node does not wait for it for ever.
 const CLOSE: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);
@@ -291,7 +291,8 @@ fn copy(frame: &[u8]) -> BytesMut {
     BytesMut::from(frame)
 }
 
-/// Writes a batch into a neighbour's inbox, which wakes the neighbour's task.
+/// Writes a batch into a neighbour's inbox, which wakes the neighbour's task. One write serves the whole batch, so that a
+/// task wakes once for a train and not for each of its frames.
 fn deliver(shared: &NodeState, owner: Option<(u32, Arc<Neighbour>)>, batch: &mut Vec<BytesMut>) {
     let Some((_, neighbour)) = owner else { return };
     if neighbour.inbox.len() >= COPY_FROM_DEPTH {

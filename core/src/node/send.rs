@@ -33,7 +33,8 @@ pub struct Sent {
     receipt_source: ReceiptSource,
 }
 
-/// The part of the node that learns the outcome of a message.
+/// The part of the node that learns the outcome of a message. A message to an address of this node crosses no network, so
+/// no conversation knows of it.
 enum ReceiptSource {
     Remote(Arc<ConversationEntry>),
     /// The mailbox of this node that the message is in: the future resolves to the microseconds until an application

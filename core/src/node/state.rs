@@ -68,22 +68,24 @@ pub(crate) struct NodeState {
 
     pub(crate) media: RwLock<BTreeMap<u32, Arc<Medium>>>,
     next_medium: AtomicU32,
-    /// Links by the receiver index in the header of their frames.
+    /// Links by the receiver index in the header of their frames, so that a frame finds its link whatever endpoint it
+    /// comes from.
     pub(crate) sessions: RwLock<HashMap<u32, Arc<Neighbour>>>,
-    /// Links by number. Numbers ascend in the order in which the links were made.
+    /// Links by number. Numbers ascend in the order in which the links were made, so that the oldest is found first.
     pub(crate) neighbours: RwLock<BTreeMap<u32, Arc<Neighbour>>>,
-    /// Links in service by the address of the neighbour, one for each medium.
+    /// Links in service by the address of the neighbour, one for each medium. Packets to a neighbour use them before the
+    /// router has a route, since its announce arrives a moment after its link.
     linked: RwLock<HashMap<Address, Vec<Arc<Neighbour>>>>,
     pub(crate) links_up: Mutex<LinksUp>,
-    /// Replies that wait until there is a route to their destination.
+    /// Replies that wait until there is a route to their destination, because a request may arrive before its route.
     pub(crate) awaiting_route: AwaitingRoute,
-    /// The active routes, for the data path.
+    /// The active routes, for the data path. It reads a snapshot, so that it waits neither for the router nor for a lock.
     pub(crate) fib: Fib,
     /// Count of changes of the active routes, so that a method can wait for the next change.
     pub(crate) fib_changes: Notify<u64>,
     /// Events for the peering task: handshake frames, beacons, and changes that decide which peers to dial.
     pub(crate) link_events: Inbox<LinkEvent>,
-    /// The queues of the router's task.
+    /// The queues of the router's task, one for each kind of input, so that a flood of one kind delays no other.
     pub(crate) router: RouterInputs,
     /// The choice of links. It is locked for one event, the most expensive of which is a handshake frame.
     pub(crate) peering: Mutex<Peering>,
@@ -144,7 +146,8 @@ impl NodeState {
         Time::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// The wall-clock time of a past moment of a pure part.
+    /// The wall-clock time of a past moment of a pure part. It is computed from the age, because the wall clock may have
+    /// been set since.
     pub(crate) fn timestamp(&self, time: Time) -> Timestamp {
         let age = u64::try_from(self.now().since(time).as_millis()).unwrap_or(u64::MAX);
         Timestamp(Timestamp::now().0.saturating_sub(age))
@@ -237,12 +240,12 @@ impl NodeState {
         usable.min_by_key(|link| (link.is_suspect(), link.id)).cloned()
     }
 
-    /// Refuses new messages from now on.
+    /// Refuses new messages from now on, because those that are queued have only a moment left.
     pub(crate) fn begin_stop(&self) {
         self.stopping.store(true, Relaxed);
     }
 
-    /// Ends every task at its next await, and wakes all callers that wait.
+    /// Ends every task at its next await, and wakes all callers that wait, since no task would wake them any more.
     pub(crate) fn end(&self) {
         self.begin_stop();
         *self.stopped.write() = true;

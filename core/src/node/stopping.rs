@@ -10,7 +10,8 @@ use crate::node::state::medium::Medium;
 use crate::node::state::running_tasks::NodeFailure;
 use crate::types::Unfinished;
 
-/// The time that [`Node::stop`] grants to messages under way.
+/// The time that [`Node::stop`] grants to messages under way, so that a program that sends and stops loses nothing on a
+/// network that works.
 const FLUSH: Duration = Duration::from_secs(2);
 /// The time that it grants to acknowledgements that are due: a little more than one may be delayed.
 const OWED: Duration = Duration::from_millis(30);

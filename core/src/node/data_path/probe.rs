@@ -30,9 +30,10 @@ use crate::types::{Hop, PingError, Pong};
 use crate::wire::packet;
 use crate::wire::packet::{FLAG_TRACE, HEADER, HOP_LIMIT, Header, Probe, payload};
 
-/// The time that a probe waits for a route.
+/// The time that a probe waits for a route, because the first one after a start often comes before the announces.
 const ROUTE_WAIT: Duration = Duration::from_secs(2);
-/// Probes under way at the same time.
+/// Probes under way at the same time. Each has an entry until its time-out, so an application that loops would otherwise
+/// fill memory.
 const MAX_PENDING: usize = 1024;
 
 /// Removes a probe when the future that waits for it is dropped.

@@ -78,7 +78,8 @@ pub(crate) fn packets_arrived(shared: &NodeState, packets: &mut Vec<BytesMut>, w
     shared.stats.count(Counter::PacketsForwarded, forwarded);
 }
 
-/// The header of a packet that may be forwarded, and the hop limit that it is forwarded with.
+/// The header of a packet that may be forwarded, and the hop limit that it is forwarded with. The limit falls at every
+/// node, so that a packet in a loop ends.
 fn onward(packet: &[u8]) -> Option<(Header, u8)> {
     let header = packet::read_header(packet)?;
     let hop_limit = header.hop_limit.checked_sub(1).filter(|left| *left > 0)?;

@@ -87,7 +87,8 @@ pub(crate) fn send_part(
     true
 }
 
-/// The longest packet payload that a link with this MTU carries.
+/// The longest packet payload that a link with this MTU carries. Origins keep to it, because no node on the way cuts a
+/// packet into pieces.
 pub(crate) fn payload_mtu(link_mtu: usize) -> usize {
     link_mtu.saturating_sub(Sealer::OVERHEAD + HEADER)
 }

@@ -14,7 +14,7 @@ use crate::time::Time;
 pub(crate) const MOST: usize = 256;
 const MOST_OF_HOST: usize = 64;
 const MOST_OF_NETWORK: usize = 128;
-/// Bytes of the replies that wait.
+/// Bytes of the replies that wait. They are bounded beside the count, because a reply may be as long as a packet.
 const MOST_BYTES: usize = 64 << 10;
 
 /// The replies that wait, in the order of their deadlines, since each waits equally long.

@@ -37,7 +37,8 @@ pub(crate) struct EntryState {
     pub(crate) held: VecDeque<Message>,
     /// Whether a thread is moving messages into the mailbox. Only one may, so that they stay in order.
     pub(crate) delivering: bool,
-    /// The deadline that the timers have for it.
+    /// The deadline that the timers have for it. It is kept here, so that the entry among the timers can be found and
+    /// replaced.
     pub(crate) registered: Option<Time>,
     pub(crate) used: Time,
     /// The bytes charged to [`MemoryBudget`], and the account of the neighbour that its last packet arrived from.
@@ -81,7 +82,8 @@ pub(crate) struct Charge {
     pub(crate) from: Location,
 }
 
-/// Packets that one conversation sends before others have their turn.
+/// Packets that one conversation sends before others have their turn, since a long message would otherwise delay all
+/// others by its whole length.
 pub(crate) const PORTION: usize = 64;
 /// Messages in the mailbox from a sender that has not proved yet that it receives packets at its address. A message
 /// there occupies some 150 bytes beside its body, and four in the packet that brought it, so messages of an invented
@@ -97,7 +99,8 @@ impl ConversationEntry {
         &self.ends.1
     }
 
-    /// Takes the messages for which the inbox has room.
+    /// Takes the messages for which the inbox has room. The rest stays in the conversation, so that it counts against the
+    /// credit of the sender.
     pub(crate) fn collect(inbox: &InboxDelivery<'_>, state: &mut EntryState, batch: &mut Vec<Message>) {
         let most = if state.conversation.is_proven() { usize::MAX } else { UNPROVEN_MESSAGES };
         let (now, mut room, mut bytes) = (Timestamp::now(), inbox.room(most), 0);
@@ -129,7 +132,8 @@ impl ConversationEntry {
         }
     }
 
-    /// The count that increases when there is room again.
+    /// The count that increases when there is room again. A count and not a flag, so that no caller misses room that was
+    /// made and taken between two looks.
     pub(crate) fn room_count(&self) -> u64 {
         *self.room_notify().read()
     }

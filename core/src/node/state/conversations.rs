@@ -27,7 +27,8 @@ pub(crate) struct Conversations {
     pub(crate) by_ends: RwLock<BTreeMap<Arc<ConversationKey>, Arc<ConversationEntry>>>,
     pub(crate) timers: Notify<BTreeSet<(Time, Arc<ConversationKey>)>>,
     pub(crate) unproven: Mutex<UnprovenConversations>,
-    /// The changed inboxes of all mailboxes, which wake the task of the conversations.
+    /// The changed inboxes of all mailboxes, which wake the task of the conversations. A set, so that messages that are
+    /// taken fast cause one look at each inbox.
     pub(crate) mailbox_changes: Arc<MailboxChanges>,
 }
 
@@ -88,7 +89,7 @@ impl Conversations {
         peers
     }
 
-    /// Ends all waits for room and for receipts.
+    /// Ends all waits for room and for receipts, because neither comes any more.
     pub(crate) fn close(&self) {
         let all: Vec<_> = read(&self.by_ends).values().cloned().collect();
         all.iter().for_each(|entry| entry.close());

@@ -29,7 +29,8 @@ pub(crate) struct FibRoute {
     pub(crate) mtu: usize,
 }
 
-/// The neighbours over which a destination is reached. Destinations with the same two neighbours share one of these.
+/// The neighbours over which a destination is reached. Destinations with the same two neighbours share one of these, so
+/// that a route needs one word and not two references.
 pub(crate) struct NextHops {
     pub(crate) next: Arc<Neighbour>,
     /// A second neighbour with a loop-free route, used while `next` is suspect so that packets need not wait for the router.
@@ -64,7 +65,8 @@ type NextHopIds = (u32, Option<u32>);
 /// The pairs of next hops in use by their number, each with the generation of its number.
 type NextHopTable = Vec<Option<(u32, Arc<NextHops>)>>;
 
-/// The routes in use. Only the router's task writes; every task reads.
+/// The routes in use. Only the router's task writes; every task reads, without a lock, because each packet of each
+/// neighbour needs a look-up.
 pub(crate) struct Fib {
     keyed: Keyed,
     table: ArcSwap<FibTable>,

@@ -11,7 +11,8 @@ use crate::node::state::locks::lock;
 use crate::notify::Notify;
 use crate::types::{NetmodState, NetmodStatus};
 
-/// A netmod of a node, with its state and counters.
+/// A netmod of a node, with its state and counters. The counters are atomic, because every flush of every link adds to
+/// them.
 pub(crate) struct Medium {
     pub(crate) id: u32,
     pub(crate) netmod: Arc<dyn Netmod>,

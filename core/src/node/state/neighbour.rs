@@ -23,9 +23,11 @@ use crate::route::Location;
 use crate::time::Time;
 use crate::types::{Peer, PeerState, Timestamp};
 
-/// Bytes that a neighbour's inbox may hold.
+/// Bytes that a neighbour's inbox may hold. Frames are bounded by their count and by their bytes, since either alone
+/// would leave the memory of long frames, or the work of short ones, without a limit.
 const INBOX_BYTES: usize = 4 << 20;
-/// Commands that may wait for the task.
+/// Commands that may wait for the task. A command that finds no room is dropped, because each only speeds up what a
+/// deadline of the link finds out later.
 const COMMANDS: usize = 4096;
 /// Routing messages that may wait for room in the link, and their bytes. The router sends a neighbour at most its whole
 /// table, of 32 768 records that have 444 bytes at most, so a link that exceeds this cannot keep up.
@@ -41,19 +43,19 @@ const AFTER: u8 = 2;
 
 /// A request of another task to the neighbour's task.
 pub(crate) enum LinkCommand {
-    /// Packets were sent: report their count to the link.
+    /// Packets were sent: report their count to the link, because a neighbour that was sent packets owes a sign of life.
     PacketsSent,
     /// A queue has something to send, or has room again for the conversations that wait.
     Wake,
-    /// The medium reports that it carries nothing to this endpoint any more.
+    /// The medium reports that it carries nothing to this endpoint any more, so that the link need not wait for silence.
     MediumCut,
-    /// The medium reports that it carries frames to this endpoint again.
+    /// The medium reports that it carries frames to this endpoint again, so that the link probes at once.
     MediumRestored,
-    /// The key is near the limit of its use.
+    /// The key is near the limit of its use, so the link has to agree on the next one.
     KeyWorn,
-    /// The medium has refused a frame of this many bytes as too long.
+    /// The medium has refused a frame of this many bytes as too long, so the path carries less than the link assumes.
     FrameTooLong(usize),
-    /// The medium has refused to send to this endpoint.
+    /// The medium has refused to send to this endpoint, so the link has to find out whether the neighbour is still there.
     SendRefused,
     /// A frame with the receiver index of this link from another endpoint than the neighbour's. It may show that the
     /// neighbour has moved, or be a replay, so the link validates the path first (RFC 9000, section 9).
@@ -65,15 +67,18 @@ pub(crate) enum LinkCommand {
 
 /// The link to a neighbour, as other tasks see it.
 pub(crate) struct Neighbour {
-    /// The number by which the router knows it.
+    /// The number by which the router knows it. No number is used again, since a late message of an old link would
+    /// otherwise be taken for one of a new link.
     pub(crate) id: u32,
     pub(crate) address: Address,
     pub(crate) path: Mutex<Path>,
     pub(crate) medium: Arc<Medium>,
-    /// Whether this node has initiated the session.
+    /// Whether this node has initiated the session. Both ends choose between two sessions by it, so that they keep the
+    /// same one.
     pub(crate) initiator: bool,
     pub(crate) local_index: u32,
-    /// The longest frame that the path carries now, and the one at the start of the link.
+    /// The longest frame that the path carries now, and the one at the start of the link. The status compares them, so
+    /// that its user learns of a narrow path.
     pub(crate) mtu: AtomicUsize,
     pub(crate) base_mtu: usize,
     pub(crate) configured: AtomicBool,
@@ -100,12 +105,12 @@ pub(crate) struct Neighbour {
     pub(crate) leaving: Notify<bool>,
     /// The account to which its packets are charged. See [`Neighbour::origin`].
     pub(crate) origin: Mutex<Location>,
-    /// Conversations that wait until the queues are shorter.
+    /// Conversations that wait until the queues are shorter, because packets beyond would only be dropped.
     pub(crate) waiting: Mutex<Vec<Arc<ConversationEntry>>>,
     /// The longest frame sent since the task last reported, in bytes.
     pub(crate) longest: AtomicUsize,
     pub(crate) unvalidated: Mutex<UnvalidatedFrames>,
-    /// Whether new keys have been requested.
+    /// Whether new keys have been requested, so that a worn key causes one command and not one for each flush.
     pub(crate) worn: AtomicBool,
     /// Whether the task has a command about a refused frame already.
     pub(crate) refused: AtomicBool,
@@ -117,7 +122,8 @@ pub(crate) struct Neighbour {
     pub(crate) announced: Mutex<Announced>,
 }
 
-/// The state of the link as the status shows it.
+/// The state of the link as the status shows it. It is a copy, because the link itself belongs to its task and cannot be
+/// read by others.
 pub(crate) struct LinkStatus {
     pub(crate) state: PeerState,
     pub(crate) since: Timestamp,
@@ -199,7 +205,7 @@ impl Neighbour {
         self.away.load(Relaxed)
     }
 
-    /// The current path.
+    /// The current path. It is copied, so that no caller holds the lock while it calls a netmod.
     pub(crate) fn path(&self) -> Path {
         *lock(&self.path)
     }
@@ -231,7 +237,8 @@ impl Neighbour {
         taken
     }
 
-    /// The endpoint in the notation of its netmod.
+    /// The endpoint in the notation of its netmod. The netmod may list the interfaces of the host for it, so no lock may
+    /// be held.
     pub(crate) fn endpoint(&self) -> String {
         self.medium.netmod.describe(&self.path().endpoint)
     }
@@ -254,7 +261,8 @@ impl Neighbour {
         }
     }
 
-    /// The locked queues, for several frames. The caller counts the outcome of each and flushes afterwards.
+    /// The locked queues, for several frames, since one lock for each would be slower. The caller counts the outcome of
+    /// each and flushes afterwards.
     pub(crate) fn pushing(&self) -> PushGuard<'_> {
         self.egress.pushing()
     }
@@ -301,7 +309,8 @@ impl Neighbour {
         self.service.swap(AFTER, SeqCst) == IN_SERVICE
     }
 
-    /// Whether a configured peer is the reason for this link.
+    /// Whether a configured peer is the reason for this link. It then keeps its slot against strangers, because the user
+    /// has chosen it.
     pub(crate) fn is_configured(&self) -> bool {
         self.configured.load(Relaxed)
     }
@@ -336,7 +345,7 @@ impl Neighbour {
         Location { host, network: key(b"network", &netmod.quota_key(&endpoint).to_le_bytes()) }
     }
 
-    /// Ends the link with a goodbye, after the frames that are queued.
+    /// Ends the link with a goodbye, after the frames that are queued, because the neighbour drops what follows a goodbye.
     pub(crate) fn leave(&self) {
         *self.leaving.write() = true;
         self.wake();

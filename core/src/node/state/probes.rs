@@ -27,7 +27,8 @@ pub(crate) struct PendingProbe {
     pub(crate) answer: Reply<ProbeReply>,
 }
 
-/// The source of a reply, the value in it, and the time of its arrival.
+/// The source of a reply, the value in it, and the time of its arrival. The time is taken where the packet arrives, since
+/// the application that waits may run later.
 pub(crate) struct ProbeReply {
     pub(crate) source: Address,
     pub(crate) value: u8,

@@ -14,7 +14,8 @@ pub struct NodeFailure {
     pub message: String,
 }
 
-/// The running tasks, each with the handle that aborts it.
+/// The running tasks, each with the handle that aborts it. All of them are known, so that nothing of a node runs on after
+/// it has stopped.
 #[derive(Default)]
 pub(crate) struct Tasks {
     pub(crate) running: Vec<(AbortHandle, JoinHandle<()>)>,

@@ -11,7 +11,8 @@ use crate::node::state::router_inputs::RouterHint;
 use crate::rt;
 use crate::types::Event;
 
-/// The period of the reports of drops to subscribers.
+/// The period of the reports of drops to subscribers. Drops are summed up, since a flood of them would otherwise become a
+/// flood of events.
 const REPORT: Duration = Duration::from_secs(1);
 /// The period of the search for conversations that are over.
 const FORGET: Duration = Duration::from_secs(5);
@@ -59,7 +60,7 @@ pub(crate) async fn run(shared: Arc<NodeState>) {
     }
 }
 
-/// Removes the empty inboxes of senders without a conversation.
+/// Removes the empty inboxes of senders without a conversation, because any node can make this one create an inbox.
 pub(crate) fn forget_senders(shared: &NodeState) {
     let mailboxes = read(&shared.mailboxes).clone();
     for (address, mailbox) in &mailboxes {

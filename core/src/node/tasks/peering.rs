@@ -191,7 +191,7 @@ async fn start_link(shared: &Arc<NodeState>, link: NewLink) {
     neighbour.start(shared, link);
 }
 
-/// Counts and logs an event.
+/// Counts and logs an event. The pure layer does neither, so that a simulation of many nodes stays quiet.
 fn record(shared: &NodeState, event: PeeringEvent) {
     let endpoint = |path: &Path| match shared.medium(path.netmod) {
         Some(medium) => medium.netmod.describe(&path.endpoint),

@@ -21,7 +21,8 @@ pub(super) struct TableEntry {
 
 /// The value of a slot that was never occupied.
 const FREE: u64 = 0;
-/// The value of a slot whose route was removed.
+/// The value of a slot whose route was removed. It differs from that of a free slot, because a search must go on past
+/// it.
 const REMOVED: u64 = 1;
 /// The bit that is set in every other value.
 const LIVE: u64 = 2;
