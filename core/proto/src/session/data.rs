@@ -75,22 +75,26 @@ impl Sessions {
         let state = self.peers.get_mut(&pair).ok_or(DropCause::UnknownSession)?;
         let selected = state.select(index).ok_or(DropCause::UnknownSession)?;
         let content = state.opener(selected).ok_or(DropCause::UnknownSession)?.open(payload)?;
-        self.on_opened(now, pair, selected);
         let peer = pair.peer;
-        match content.split_first() {
-            None => Err(DropCause::MalformedPacket),
-            Some((CONTENT_CONFIRM..=CONTENT_REKEYED, _)) => {
-                // The keys of before seal nothing any more, so their own contents are late.
-                if selected != Selected::Previous {
-                    self.on_own_content(now, pair, content)?;
-                }
-                Ok(Opened { peer, content: None })
-            }
-            Some(_) => {
-                self.note_use(now, pair);
-                Ok(Opened { peer, content: Some(content) })
-            }
+        let is_own = matches!(content.first(), None | Some(CONTENT_CONFIRM..=CONTENT_REKEYED));
+        if !is_own && selected == Selected::Current && state.is_settled() {
+            // Nearly all packets are of this kind, so they take no other steps.
+            state.used = now;
+            return Ok(Opened { peer, content: Some(content) });
         }
+        self.on_opened(now, pair, selected);
+        if content.is_empty() {
+            return Err(DropCause::MalformedPacket);
+        }
+        if !is_own {
+            self.note_use(now, pair);
+            return Ok(Opened { peer, content: Some(content) });
+        }
+        // The keys of before seal nothing any more, so their own contents are late.
+        if selected != Selected::Previous {
+            self.on_own_content(now, pair, content)?;
+        }
+        Ok(Opened { peer, content: None })
     }
 
     /// Notes that a packet of the layer above was opened. Contents of the session's own are no use, since otherwise a

@@ -153,6 +153,14 @@ impl PairState {
         self.inbound.iter().position(answered).map(Selected::Inbound)
     }
 
+    /// Whether a packet under the present keys changes nothing but the time of their last use.
+    pub(super) fn is_settled(&self) -> bool {
+        self.current.as_ref().is_some_and(|epoch| {
+            let may_rekey = matches!(epoch.rekey, RekeyStage::Idle(_));
+            epoch.used && epoch.confirm.is_none() && !(may_rekey && epoch.is_worn())
+        })
+    }
+
     /// The opener of the selected keys.
     pub(super) fn opener(&mut self, selected: Selected) -> Option<&mut PacketOpener> {
         match selected {
