@@ -10,7 +10,8 @@ use rouse_netmod_udp::fuzz;
 /// Mutations of the seeds of each target, all together.
 const MUTATIONS: usize = 2000;
 /// Targets that need sockets or a curve operation for each step get fewer inputs.
-const DEAR: [(&str, usize); 3] = [("handshake", 300), ("client_socket", 300), ("daemon_socket", 300)];
+const DEAR: [(&str, usize); 4] =
+    [("handshake", 300), ("session", 100), ("client_socket", 300), ("daemon_socket", 300)];
 /// No mutation is longer, in bytes.
 const LONGEST: usize = 16 << 10;
 
@@ -123,6 +124,7 @@ targets! {
     handshakes_and_mutations_of_them_keep_their_promises, "handshake";
     conversations_over_any_line_keep_their_promises, "message";
     packets_and_mutations_of_them_keep_a_node_right, "packet";
+    sessions_over_any_relays_keep_their_promises, "session";
     texts_and_mutations_of_them_read_to_what_they_print, "text";
 }
 

@@ -16,6 +16,7 @@ mod message;
 mod packet;
 mod seed;
 mod seeds;
+mod session;
 mod text;
 
 pub use crate::ipc::fuzz::{client_socket, daemon_socket};
@@ -27,13 +28,14 @@ pub use message::message;
 pub use packet::packet;
 pub use seed::Seed;
 pub use seeds::{overheard, seeds};
+pub use session::session;
 pub use text::text;
 
 /// A fuzz target.
 pub type FuzzTarget = fn(&[u8]);
 
 /// The targets of this crate by name.
-pub const TARGETS: [(&str, FuzzTarget); 9] = [
+pub const TARGETS: [(&str, FuzzTarget); 10] = [
     ("announce", announce),
     ("client_socket", client_socket),
     ("control", control),
@@ -42,5 +44,6 @@ pub const TARGETS: [(&str, FuzzTarget); 9] = [
     ("handshake", handshake),
     ("message", message),
     ("packet", packet),
+    ("session", session),
     ("text", text),
 ];

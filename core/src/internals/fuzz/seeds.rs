@@ -3,6 +3,7 @@
 mod link;
 mod message;
 mod route;
+mod session;
 
 use super::seed::Seed;
 use crate::fixtures::script::ScriptWriter;
@@ -15,6 +16,7 @@ pub fn seeds() -> Vec<Seed> {
     let mut seeds = link::seeds();
     seeds.extend(route::seeds());
     seeds.extend(message::seeds());
+    seeds.extend(session::seeds());
     seeds.extend(socket());
     seeds.extend(text());
     seeds
