@@ -93,7 +93,7 @@ impl Default for Fib {
     }
 }
 
-/// Snapshots that a look-up takes before it reports no route. Each further one needs a change between two loads, so a few suffice.
+/// Snapshots that a look-up takes until the two parts of one agree. Each further one needs a change between two loads, so a few suffice.
 const ATTEMPTS: usize = 4;
 
 impl Fib {
@@ -104,11 +104,14 @@ impl Fib {
 
     /// The route to one destination.
     pub(crate) fn get(&self, destination: &Address) -> Option<FibRoute> {
-        (0..ATTEMPTS).find_map(|_| {
+        let hash = self.keyed.hash(destination.as_bytes());
+        for _ in 0..ATTEMPTS {
             let snapshot = self.snapshot();
-            let found = snapshot.get(destination)?;
-            Some(FibRoute { next_hops: found.next_hops.clone(), mtu: found.mtu })
-        })
+            if let Ok(found) = snapshot.look_up(hash, destination) {
+                return found.map(|found| FibRoute { next_hops: found.next_hops.clone(), mtu: found.mtu });
+            }
+        }
+        None
     }
 
     /// Installs a route, or changes it.
@@ -186,6 +189,9 @@ pub(crate) struct FibSnapshot<'a> {
     table: Guard<Arc<FibTable>>,
 }
 
+/// The two parts of a snapshot were loaded at times between which the route changed.
+struct StaleSnapshot;
+
 /// A route that a snapshot contains.
 #[derive(Clone, Copy)]
 pub(crate) struct FoundRoute<'a> {
@@ -211,8 +217,18 @@ impl FibSnapshot<'_> {
     /// The same, with the hash that [`FibSnapshot::touch`] returned.
     #[inline]
     pub(crate) fn get_hashed(&self, hash: u64, destination: &Address) -> Option<FoundRoute<'_>> {
-        let entry = self.table.get(hash, destination)?;
-        let (generation, next_hops) = self.next_hops.get(entry.number as usize)?.as_ref()?;
-        (*generation == entry.generation).then_some(FoundRoute { next_hops, mtu: usize::from(entry.mtu) })
+        self.look_up(hash, destination).ok().flatten()
+    }
+
+    /// The route to a destination, if there is one; an error if there is one that needs other next hops than these.
+    #[inline]
+    fn look_up(&self, hash: u64, destination: &Address) -> Result<Option<FoundRoute<'_>>, StaleSnapshot> {
+        let Some(entry) = self.table.get(hash, destination) else { return Ok(None) };
+        match self.next_hops.get(entry.number as usize) {
+            Some(Some((generation, next_hops))) if *generation == entry.generation => {
+                Ok(Some(FoundRoute { next_hops, mtu: usize::from(entry.mtu) }))
+            }
+            _ => Err(StaleSnapshot),
+        }
     }
 }
