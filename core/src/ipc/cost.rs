@@ -173,6 +173,19 @@ impl SocketLayer {
         }
     }
 
+    /// Reads the answers that come within this time.
+    pub fn read_for(&mut self, span: Duration) {
+        let Some(SocketConnection { answers, serve, .. }) = &mut self.connection else { return };
+        let ended = async_io::block_on(async {
+            let read = std::pin::pin!(async { while answers.next().await.is_ok() {} });
+            let talk = select(read, serve.as_mut());
+            matches!(select(talk, async_io::Timer::after(span)).await, Either::Left(_))
+        });
+        if ended {
+            self.connection = None;
+        }
+    }
+
     /// Closes the connection of the client. The daemon keeps nothing of it.
     pub fn hang_up(&mut self) {
         self.connection = None;

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_io::Async;
@@ -51,6 +51,13 @@ pub(super) fn identity(number: u8) -> Identity {
     Identity::from_seed(&[0x60 + number; 32])
 }
 
+/// The address of an identity, computed once, since that costs more than a request.
+fn address(number: u8) -> Address {
+    static ADDRESSES: LazyLock<[Address; 2]> =
+        LazyLock::new(|| [0, 1].map(|number| identity(number).address()));
+    ADDRESSES[usize::from(number)]
+}
+
 pub(super) struct FuzzAdmin(Node);
 
 fn none<T>() -> Result<T, AdminError> {
@@ -63,12 +70,12 @@ impl Admin for FuzzAdmin {
         uid == OWNER
     }
     fn owner(&self, address: &Address) -> Option<u32> {
-        let owner = if *address == identity(1).address() { OTHER } else { OWNER };
+        let owner = if *address == self::address(1) { OTHER } else { OWNER };
         self.0.addresses().contains(address).then_some(owner)
     }
     fn default_address(&self, uid: u32) -> Option<Address> {
         let number = u8::from(uid != OWNER);
-        Some(identity(number).address())
+        Some(address(number))
     }
     fn name_of(&self, address: &Address) -> Option<String> {
         (*address == self.0.address()).then(|| "me".to_owned())

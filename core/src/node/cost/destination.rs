@@ -57,6 +57,11 @@ impl NodeLayer {
         Limits::default().senders
     }
 
+    /// The bound of messages that wait to be sent in one conversation.
+    pub fn most_waiting() -> usize {
+        crate::message::ConversationConfig::default().max_queue_messages
+    }
+
     /// The address of the node, to which its packets are sent.
     pub fn address(&self) -> Address {
         self.shared.identity.address()

@@ -29,10 +29,12 @@ pub const SUBJECT: Subject = Subject {
     make: || Box::new(Beacons(BeaconReceiver::new())),
     weight: 1,
     silence: MINUTE,
+    works_in_silence: true,
     usual,
     seeds,
+    places: |_| Some(Recipe { pace: 20_000, ..usual(45) }),
     // A sender is remembered until another takes its place.
-    stays: |_| true,
+    stays: |_| Some(SENDERS),
 };
 
 /// Many hosts, one beacon each.
@@ -60,7 +62,7 @@ impl Layer for Beacons {
         bytes.resize(45, number("tag") as u8);
         bytes.resize(number("length") as usize % 1401, 0);
         let from = (number("host") & 0xffff_ffff) << 16 | number("port") & 0xffff;
-        Input { from, received: bytes.len(), bytes }
+        Input { from, received: bytes.len(), bytes, count: 1 }
     }
 
     fn take(&mut self, input: Input) {

@@ -42,8 +42,10 @@ pub const SUBJECT: Subject = Subject {
     make: || Box::new(Strangers::new()),
     weight: 1,
     silence: MINUTE,
+    works_in_silence: true,
     usual,
     seeds,
+    places: |kind| Some(initiations(kind)),
     stays: nothing_stays,
 };
 
@@ -53,13 +55,18 @@ fn usual(_: usize) -> Recipe {
     Recipe { pace: 25_000, ..Recipe::usual(initiation) }
 }
 
+/// Each from another network, as often as one is answered without a cookie: the last comes before the time of the first is over.
+fn initiations(kind: usize) -> Recipe {
+    let networks = Part::usual(KINDS, kind).stepping(KINDS, "endpoint", 65_536);
+    Recipe { pace: 25_000, ..Recipe::usual(networks) }
+}
+
 /// Each from another host, and from another network, as often as one is answered without a cookie; and one that is left before
 /// its end.
 fn seeds(kind: usize) -> Vec<Recipe> {
     let part = || Part::usual(KINDS, kind).counting(KINDS, "endpoint");
     let paced = |part| Recipe { pace: 25_000, ..Recipe::usual(part) };
-    let networks = Part::usual(KINDS, kind).stepping(KINDS, "endpoint", 65_536);
-    vec![paced(part()), paced(networks), paced(part().with(KINDS, "state", 2))]
+    vec![paced(part()), initiations(kind), paced(part().with(KINDS, "state", 2))]
 }
 
 struct Strangers {
@@ -169,7 +176,7 @@ impl Layer for Strangers {
             3 => bytes.iter_mut().skip(20).take(1).for_each(|byte| *byte ^= 1),
             _ => {}
         }
-        Input { from: endpoint.into(), received: bytes.len(), bytes }
+        Input { from: endpoint.into(), received: bytes.len(), bytes, count: 1 }
     }
 
     fn take(&mut self, input: Input) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rouse_core::internals::layers::LinkLayer;
 use rouse_core::time::Time;
 
-use crate::layer::{Input, Layer, MINUTE, Subject, nothing_stays};
+use crate::layer::{Input, Layer, MINUTE, Subject, no_places, nothing_stays};
 use crate::recipe::{Gene, Kind, Part, Recipe, gene, kind};
 
 const SERIALS: &[u64] = &[0, 1, 2, 16, 62, 63, 64, 65, 255, 256, 1 << 31, u32::MAX as u64];
@@ -63,8 +63,10 @@ pub const SUBJECT: Subject = Subject {
     make: || Box::new(Frames::new()),
     weight: 1,
     silence: MINUTE,
+    works_in_silence: true,
     usual,
     seeds,
+    places: no_places,
     stays: nothing_stays,
 };
 
@@ -138,7 +140,7 @@ fn content(part: &Part, nth: u64) -> Vec<u8> {
 impl Layer for Frames {
     fn input(&mut self, part: &Part, nth: u64) -> Input {
         let bytes = self.link.seal(&content(part, nth));
-        Input { from: 0, received: bytes.len(), bytes }
+        Input { from: 0, received: bytes.len(), bytes, count: 1 }
     }
 
     fn take(&mut self, mut input: Input) {

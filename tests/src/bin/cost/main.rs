@@ -9,6 +9,7 @@ mod beacons;
 mod handshakes;
 mod layer;
 mod links;
+mod measure;
 mod messages;
 mod meter;
 mod pools;
@@ -24,7 +25,8 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::layer::Subject;
-use crate::search::{Ordinary, search};
+use crate::measure::Meter;
+use crate::search::search;
 use crate::table::{HELD, RATIO, Row, head};
 
 const SUBJECTS: &[Subject] = &[
@@ -81,11 +83,10 @@ fn main() -> ExitCode {
         if kinds.is_empty() {
             continue;
         }
-        let ordinary = Ordinary::of(subject);
+        let meter = Meter::of(subject);
         for kind in kinds {
-            let found =
-                search(subject, &ordinary, kind, seed.wrapping_add(kind as u64), each * subject.weight);
-            let row = Row::new(subject, &ordinary, kind, &found);
+            let found = search(subject, &meter, kind, seed.wrapping_add(kind as u64), each * subject.weight);
+            let row = Row::new(subject, kind, &found);
             if !json {
                 print!("{}", row.lines());
             }

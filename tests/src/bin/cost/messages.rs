@@ -7,7 +7,7 @@ use rouse_core::internals::layers::NodeLayer;
 use rouse_core::internals::raw::frames;
 
 use crate::layer::{Input, Layer, MINUTE, SEAL, Subject};
-use crate::pools::CONVERSATIONS;
+use crate::pools::{CONVERSATIONS, Pool};
 use crate::recipe::{Gene, Kind, Part, Recipe, gene, kind};
 
 /// The longest packet of a link, in bytes.
@@ -121,8 +121,10 @@ pub const SUBJECT: Subject = Subject {
     make: || Box::new(Packets(NodeLayer::new())),
     weight: 4,
     silence: MINUTE,
+    works_in_silence: true,
     usual,
     seeds,
+    places: |kind| Some(Recipe::usual(invented(kind))),
     stays,
 };
 
@@ -131,6 +133,12 @@ fn usual(length: usize) -> Recipe {
     let body = length.saturating_sub(frames_overhead()).max(1) as u64;
     let part = Part::usual(KINDS, FIRST_FRAME + 3).with(KINDS, "length", body);
     Recipe::usual(part.counting(KINDS, "number").counting(KINDS, "floor"))
+}
+
+/// Each from another invented sender.
+fn invented(kind: usize) -> Part {
+    let part = Part::usual(KINDS, kind).counting(KINDS, "number").counting(KINDS, "source");
+    part.with(KINDS, "source", 1000).with(KINDS, "to", 0).with(KINDS, "length", 1)
 }
 
 /// Frames below a high floor that claim a lot; invented senders, also of what is far above their next message; messages and
@@ -145,8 +153,7 @@ fn seeds(kind: usize) -> Vec<Recipe> {
     let below = many(part().with(KINDS, "number", 1));
     let gaps = many(part()).stepping(KINDS, "offset", 2).stepping(KINDS, "above", 2);
     let middle = gaps.clone().with(KINDS, "offset", 8 << 20).with(KINDS, "floor", 1_000_000);
-    let invented = part().with(KINDS, "source", 1000).counting(KINDS, "source").with(KINDS, "to", 0);
-    let invented = invented.with(KINDS, "length", 1);
+    let invented = invented(kind);
     let far = invented.clone().with(KINDS, "above", 4095);
     let probes = Part::usual(KINDS, kind).with(KINDS, "source", 1000).counting(KINDS, "source");
     let mut all = vec![Recipe::after(vec![high], below), Recipe::usual(invented), Recipe::usual(far)];
@@ -155,9 +162,10 @@ fn seeds(kind: usize) -> Vec<Recipe> {
 }
 
 /// A conversation of a peer that has shown that it hears stays in its table, as does one in which messages of our own wait.
-fn stays(recipe: &Recipe) -> bool {
-    let parts = || recipe.setup.iter().chain([&recipe.dear]);
-    parts().any(|part| part.kind == WROTE || (0..64).any(|nth| part.number(KINDS, "to", nth) == 1))
+fn stays(recipe: &Recipe) -> Option<Pool> {
+    let mut parts = recipe.setup.iter().chain([&recipe.dear]);
+    let is_known = |part: &Part| part.kind == WROTE || (0..64).any(|nth| part.number(KINDS, "to", nth) == 1);
+    parts.any(is_known).then_some(CONVERSATIONS)
 }
 
 const fn frames_overhead() -> usize {
@@ -283,7 +291,7 @@ impl Layer for Packets {
         };
         let from = part.number(KINDS, "to", nth) << 32 | part.number(KINDS, "length", nth) & 0xffff_ffff;
         let received = if bytes.is_empty() { 0 } else { bytes.len() + SEAL };
-        Input { from, bytes, received }
+        Input { from, bytes, received, count: 1 }
     }
 
     fn take(&mut self, input: Input) {

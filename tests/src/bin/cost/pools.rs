@@ -15,6 +15,9 @@ pub struct Pool {
 /// So many inputs for each place are measured: what had no bound would be beyond the pool.
 const FILLS: u64 = 2;
 
+/// A place holds at least this part of what it may hold.
+const SLACK: i64 = 4;
+
 /// An initiation that is answered waits for its finish, for 10 s at most.
 pub const ANSWERS: Pool = Pool {
     places_for: "handshakes of others under way",
@@ -30,6 +33,10 @@ pub const CONVERSATIONS: Pool =
 pub const CALLS: Pool =
     Pool { places_for: "calls of a client that wait", places: SocketLayer::most_calls, each: 2 << 10 };
 
+/// Messages that wait to be sent: 32 MiB in all in one conversation.
+pub const WAITING_MESSAGES: Pool =
+    Pool { places_for: "messages that wait to be sent", places: NodeLayer::most_waiting, each: 8 << 10 };
+
 /// Senders of beacons that are remembered.
 pub const SENDERS: Pool =
     Pool { places_for: "senders of beacons", places: BeaconReceiver::most_senders, each: 512 };
@@ -38,6 +45,18 @@ impl Pool {
     /// Its greatest size.
     pub fn bytes(&self) -> usize {
         (self.places)() * self.each
+    }
+
+    pub fn places(&self) -> usize {
+        (self.places)()
+    }
+
+    /// The complaint about places that hold so many bytes each: more than they may, or so few that the pool is an allowance for
+    /// something else, because its inputs do not take its places at all, or each is given far more than it needs.
+    pub fn complaint(&self, held: i64) -> Option<String> {
+        let (each, words) = (self.each as i64, self.words());
+        let is_right = held <= each && held >= each / SLACK;
+        (!is_right).then(|| format!("holds {held} bytes in each place of its pool of {words}"))
     }
 
     /// Inputs that are far more than it has places for.

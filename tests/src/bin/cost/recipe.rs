@@ -167,6 +167,12 @@ impl Recipe {
         Recipe { setup, dear, pace: 0 }
     }
 
+    /// The same without what has to come first.
+    pub fn unprepared(mut self) -> Self {
+        self.setup.clear();
+        self
+    }
+
     /// Any row of inputs that ends in one kind.
     pub fn any(kinds: &[Kind], kind: usize, random: &mut Random) -> Self {
         let setup = (0..random.below(SETUP + 1)).map(|_| {

@@ -7,7 +7,7 @@ use rouse_core::internals::layers::RouterLayer;
 use rouse_core::internals::raw::control_messages::{RawAnnounce, RawAttributes, RawRecord, chain};
 use rouse_core::time::Time;
 
-use crate::layer::{Input, Layer, Subject, nothing_stays};
+use crate::layer::{Input, Layer, Subject, no_places, nothing_stays};
 use crate::recipe::{Gene, Kind, Part, Recipe, gene, kind};
 
 /// Senders pack so much, and a receiver takes the other.
@@ -89,8 +89,10 @@ pub const SUBJECT: Subject = Subject {
     make: || Box::new(Records::new()),
     weight: 3,
     silence: LIFETIME,
+    works_in_silence: true,
     usual,
     seeds,
+    places: no_places,
     stays: nothing_stays,
 };
 
@@ -237,7 +239,7 @@ impl Layer for Records {
             bytes.extend(record);
         }
         let received = bytes.len() + SEGMENT;
-        Input { from: 0, bytes, received }
+        Input { from: 0, bytes, received, count: 1 }
     }
 
     fn take(&mut self, input: Input) {

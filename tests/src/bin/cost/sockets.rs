@@ -5,8 +5,9 @@ use std::time::Duration;
 use rouse_core::internals::layers::{REQUESTS, RequestFields, SocketLayer, request};
 
 use crate::layer::{Input, Layer, MINUTE, Subject};
+use crate::measure::LATER;
 use crate::meter::allocated;
-use crate::pools::CALLS;
+use crate::pools::{CALLS, WAITING_MESSAGES};
 use crate::recipe::{Gene, Kind, Part, Recipe, gene};
 
 const ASKED: &[Gene] = &[
@@ -20,8 +21,9 @@ const ASKED: &[Gene] = &[
 /// Pauses while memory is given back, at most.
 const SETTLING: usize = 200;
 
-/// The requests before this one are calls, which may have to wait; the others are not answered.
+/// The requests before this one are calls, which take a place until they are answered; the others are not answered.
 const CALLS_END: usize = 21;
+const REMOVE_NAME: usize = 15;
 
 const KINDS: &[Kind] = &{
     let mut kinds = [const { Kind { name: "", genes: ASKED, prepares: false, pool: None } }; REQUESTS.len()];
@@ -41,16 +43,26 @@ pub const SUBJECT: Subject = Subject {
     make: || Box::new(Client(SocketLayer::new())),
     weight: 1,
     silence: MINUTE,
+    works_in_silence: false,
     usual,
     seeds,
+    places,
     // A message that was given to be sent waits until it is delivered or its time is over.
-    stays: |recipe| REQUESTS[recipe.dear.kind] == "request: submit",
+    stays: |recipe| (REQUESTS[recipe.dear.kind] == "request: submit").then_some(WAITING_MESSAGES),
 };
 
-/// Asks how the daemon is, again and again.
+/// One request after the other: a name that is not there is removed.
 fn usual(length: usize) -> Recipe {
-    let status = Part::usual(KINDS, 0).with(KINDS, "pieces", (length / 16).max(1) as u64);
-    Recipe::usual(status.counting(KINDS, "call"))
+    let removal =
+        Part::usual(KINDS, REMOVE_NAME).with(KINDS, "length", length.saturating_sub(16).max(1) as u64);
+    Recipe::usual(removal.counting(KINDS, "call"))
+}
+
+/// Calls that wait for as long as their client does: for a message or for an answer that never comes.
+fn places(kind: usize) -> Option<Recipe> {
+    let waits = ["request: receive", "request: ping", "request: trace"].contains(&REQUESTS[kind]);
+    let call = || Part::usual(KINDS, kind).counting(KINDS, "call").with(KINDS, "b", 1 << 40);
+    waits.then(|| Recipe::usual(call()))
 }
 
 /// Many calls in one write.
@@ -90,18 +102,20 @@ impl Layer for Client {
             };
             bytes.extend(request(part.kind, asked));
         }
-        Input { from: 0, received: bytes.len(), bytes }
+        Input { from: 0, received: bytes.len(), bytes, count: pieces }
     }
 
     fn take(&mut self, input: Input) {
         self.0.send(&input.bytes);
     }
 
-    /// A silent client may stay for as long as it likes; one that has gone leaves nothing.
+    /// The client reads what is answered later. A silent one may stay for as long as it likes; one that has gone leaves nothing.
     fn pass(&mut self, span: Duration) {
         if span > Duration::from_secs(1) {
             self.0.hang_up();
             settle();
+        } else if span >= LATER {
+            self.0.read_for(span);
         }
     }
 }

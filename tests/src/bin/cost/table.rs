@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::layer::Subject;
+use crate::measure::{Cost, EMPTY};
 use crate::pools::Pool;
-use crate::search::{Cost, EMPTY, Found, Ordinary};
+use crate::search::Found;
 
 /// No packet costs more than so many ordinary ones of its length.
 pub const RATIO: f64 = 20.0;
@@ -32,6 +33,8 @@ pub struct Row {
     memory: Cost,
     /// Places beside, which its inputs may take.
     pool: Option<Pool>,
+    /// One input for each of these places.
+    places: Option<Cost>,
     back: Back,
     left: i64,
     slow: String,
@@ -49,25 +52,29 @@ fn beyond(cost: &Cost) -> f64 {
 }
 
 impl Row {
-    pub fn new(subject: &Subject, ordinary: &Ordinary, kind: usize, found: &Found) -> Self {
-        let ((slow, time), (large, _)) = (&found.slow, &found.large);
-        let length = time.bytes_per_packet();
+    pub fn new(subject: &Subject, kind: usize, found: &Found) -> Self {
+        let ((slow, beside), large) = (&found.slow, &found.large);
+        let length = beside.cost.bytes_per_packet();
         let [first, second] = &found.filled;
         let memory = if beyond(first) > beyond(second) { first } else { second };
-        let back =
-            [slow, large].into_iter().zip(&found.filled).map(|(recipe, cost)| match cost.is_given_back() {
-                true => Back::All,
-                false if (subject.stays)(recipe) => Back::Table,
-                false => Back::Nothing,
-            });
+        let pool = subject.kinds[kind].pool;
+        let back = [slow, large].into_iter().zip(&found.filled).map(|(recipe, cost)| {
+            match (cost.is_given_back(), (subject.stays)(recipe)) {
+                (true, _) => Back::All,
+                // A table keeps no more than its places.
+                (false, Some(table)) if cost.left <= table.bytes() as i64 + EMPTY => Back::Table,
+                (false, _) => Back::Nothing,
+            }
+        });
         let worse = |a, b| if a == Back::Nothing || b == Back::All { a } else { b };
         Row {
             name: subject.kinds[kind].name.to_owned(),
-            ordinary: ordinary.nanos(length) / length.max(1.0),
-            worst: per_byte(time),
-            ratio: time.nanos_per_packet() / ordinary.nanos(length),
+            ordinary: beside.ordinary / length.max(1.0),
+            worst: per_byte(&beside.cost),
+            ratio: beside.ratio(),
             memory: *memory,
-            pool: subject.kinds[kind].pool,
+            pool,
+            places: found.places,
             back: back.fold(Back::All, worse),
             left: first.left.max(second.left),
             slow: slow.words(subject.kinds),
@@ -85,12 +92,23 @@ impl Row {
         beyond(&self.memory) > (self.pool_bytes() as i64 + EMPTY) as f64
     }
 
+    /// The bytes that each place of its pool holds when all are taken once.
+    fn place(&self) -> Option<i64> {
+        let (pool, cost) = self.pool.zip(self.places)?;
+        Some(cost.held / pool.places() as i64)
+    }
+
     /// The figures that are beyond their bounds.
     pub fn complaint(&self) -> Option<String> {
-        let mut all = Vec::new();
+        let mut all = self.memory_complaints();
         if self.ratio > RATIO {
             all.push(format!("costs {:.0} ordinary ones: {}", self.ratio, self.slow));
         }
+        (!all.is_empty()).then(|| format!("{}: {}", self.name, all.join("; ")))
+    }
+
+    fn memory_complaints(&self) -> Vec<String> {
+        let mut all = Vec::new();
         if self.holds_too_much() {
             let Cost { held, bytes, .. } = self.memory;
             let beside = self.pool.map_or("no pool".to_owned(), |pool| pool.words());
@@ -99,11 +117,12 @@ impl Row {
                 self.slow, self.large
             ));
         }
+        all.extend(self.pool.zip(self.place()).and_then(|(pool, held)| pool.complaint(held)));
         if self.back == Back::Nothing {
             let left = self.left;
             all.push(format!("keeps {left} bytes after the silence: {}; {}", self.slow, self.large));
         }
-        (!all.is_empty()).then(|| format!("{}: {}", self.name, all.join("; ")))
+        all
     }
 
     pub fn json(&self) -> Value {
@@ -111,8 +130,9 @@ impl Row {
             "input": self.name, "ordinary_ns_per_byte": self.ordinary, "worst_ns_per_byte": self.worst,
             "ratio": self.ratio, "held_per_byte": self.memory.held_per_byte(), "given_back": self.back != Back::Nothing,
             "held": self.memory.held, "received": self.memory.bytes, "left": self.left,
-            "pool": self.pool_bytes(), "pool_is": self.pool.map(|pool| pool.words()),
+            "pool": self.pool_bytes(), "place": self.place(), "pool_is": self.pool.map(|pool| pool.words()),
             "dearest_by_time": self.slow, "dearest_by_memory": self.large, "tried": self.tried,
+            "memory_complaints": self.memory_complaints(),
         })
     }
 
