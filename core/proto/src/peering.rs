@@ -152,6 +152,7 @@ impl Peering {
             Input::Resolved { uri, result } => {
                 let links = LinkView::new(&self.links, self.most, media);
                 let paths = self.dials.resolved(now, &uri, result, &links);
+                self.update_configured();
                 self.dial(now, paths, media);
             }
             Input::Handshake { path, frame } => self.handshake_arrived(now, path, &frame, media),
@@ -176,6 +177,7 @@ impl Peering {
                 if let Some(link) = self.links.get_mut(id) {
                     (link.state, link.heard) = (state, heard);
                 }
+                self.note_use(id);
             }
             Input::LinkMoved { id, endpoint } => {
                 if let Some(link) = self.links.get_mut(id) {

@@ -73,6 +73,9 @@ pub struct Handshakes {
     dials: BTreeMap<u32, Dial>,
     /// Completed dials with a finish that may have to be repeated, by the index of this node.
     completed_dials: BTreeMap<u32, CompletedDial>,
+    /// The run of each neighbour with which a session over this netmod is in use. A dial that reaches it leads to nothing,
+    /// since its session would only replace the one in use.
+    in_use: BTreeMap<(u32, Address), u64>,
     /// The handshakes that others began, by the index of this node.
     inbound: BTreeMap<u32, InboundHandshake>,
     output: VecDeque<HandshakeOutput>,
@@ -96,6 +99,7 @@ impl Handshakes {
             rng,
             dials: BTreeMap::new(),
             completed_dials: BTreeMap::new(),
+            in_use: BTreeMap::new(),
             inbound: BTreeMap::new(),
             output: VecDeque::new(),
         }

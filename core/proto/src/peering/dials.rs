@@ -258,6 +258,11 @@ impl Dials {
         let Some(target) = self.targets.get_mut(uri) else { return Vec::new() };
         target.resolving = false;
         match result {
+            // It was discovered before, and its link is the one that it would be dialled for.
+            Ok(paths) if lives(links, &paths, target.address.as_ref()) => {
+                target.paths = paths;
+                Vec::new()
+            }
             Ok(paths) => {
                 let order = in_order(links, &paths);
                 target.attempts.begin(now, if order.is_empty() { paths.clone() } else { order });
@@ -291,6 +296,22 @@ impl Dials {
         let of_path = |known: &&mut DiscoveredPeer| known.paths.contains(path) || known.attempts.awaits(path);
         for known in self.heard.values_mut().filter(of_path) {
             known.established(now, path, address, is_cut_off(links, &known.paths));
+        }
+    }
+
+    /// Records that a node has answered on this path with an address to which there is a link over another path. The first
+    /// address that has answered for a discovered node stays.
+    pub(crate) fn reached(&mut self, now: Time, path: &Path, address: &Address) {
+        for target in self.targets.values_mut().filter(|target| target.paths.contains(path)) {
+            target.address = Some(*address);
+            target.attempts.stop();
+            if target.last_error.take().is_some() {
+                target.since = now;
+            }
+        }
+        let of_path = |known: &&mut DiscoveredPeer| known.paths.contains(path) || known.attempts.awaits(path);
+        for known in self.heard.values_mut().filter(of_path) {
+            known.reached(now, path, address);
         }
     }
 

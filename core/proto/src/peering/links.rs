@@ -19,6 +19,8 @@ pub(super) struct PeerLink {
     /// Whether this node has begun the session.
     pub(super) initiator: bool,
     pub(super) local_index: u32,
+    /// The random number of the neighbour's run.
+    pub(super) instance: u64,
     /// Whether a configured peer is the reason for it.
     pub(super) configured: bool,
     /// Whether it carries packets. The link of an initiator does so from the first frame of the responder on.

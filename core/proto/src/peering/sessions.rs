@@ -1,5 +1,6 @@
 //! From a handshake to a link: the dials, the sessions that result, and the choice among those with one neighbour.
 
+use super::dials::LiveLinks;
 use super::early_frames::EarlyFrameAction;
 use super::links::{LinkView, PeerLink};
 use super::output::NewLink;
@@ -59,13 +60,21 @@ impl Peering {
                     self.unsent.remove(&path);
                     self.output.push_back(Output::Transmit { path, frame });
                 }
-                HandshakeOutput::Failed { path, reason } => self.dial_failed(now, path, reason),
+                HandshakeOutput::Failed { path, reason } => self.dial_failed(now, path, reason, media),
                 HandshakeOutput::Established(session) => self.established(now, *session, media),
             }
         }
     }
 
-    fn dial_failed(&mut self, now: Time, path: Path, reason: DialError) {
+    fn dial_failed(&mut self, now: Time, path: Path, reason: DialError, media: &dyn Media) {
+        if let DialError::Duplicate(peer) = reason {
+            let links = LinkView::new(&self.links, self.most, media);
+            if links.address_on(path.netmod, &peer) {
+                self.dials.reached(now, &path, &peer);
+                self.update_configured();
+                return;
+            }
+        }
         if reason == DialError::IdentityInUse {
             self.report(PeeringEvent::IdentityInUse);
         }
@@ -92,7 +101,7 @@ impl Peering {
         if let Some(old) = self.links.of_neighbour(path.netmod, &address) {
             // Of two simultaneous dials the handshakes let one session through. A later session was started although
             // this one existed, so the neighbour was restarted or is not reachable over this one any more.
-            self.links.remove(old);
+            self.remove_link(old);
             self.output.push_back(Output::RetireLink { id: old, retirement: Retirement::Replaced });
         } else if let Err(reason) = self.make_room(now, &path, configured, media) {
             return self.decline(now, session, reason);
@@ -123,7 +132,7 @@ impl Peering {
             SlotDecision::Free => Ok(()),
             SlotDecision::Refused(reason) => Err(reason),
             SlotDecision::Evict(id) => {
-                self.links.remove(id);
+                self.remove_link(id);
                 self.dropped(DropCause::NeighbourLimit, 1);
                 self.refusals.note(now);
                 let retirement = Retirement::Evicted(DownReason::Crowded);
@@ -154,19 +163,45 @@ impl Peering {
             source: media.source(&session.path),
             initiator: session.initiator,
             local_index: session.local_index,
+            instance: session.peer_instance,
             configured,
             in_service: false,
             state: LinkState::Up,
             heard: now,
         };
         self.links.insert(id, link);
+        self.note_use(id);
         let seed = fresh_seed(&mut self.seeds);
         self.output.push_back(Output::StartLink(Box::new(NewLink { id, session, configured, seed })));
     }
 
+    /// Updates which links a configured peer is the reason for, after more became known of the peers.
+    pub(super) fn update_configured(&mut self) {
+        for (id, link) in self.links.iter_mut() {
+            let configured = self.dials.is_configured(&link.path, &link.address);
+            if std::mem::replace(&mut link.configured, configured) != configured {
+                self.output.push_back(Output::SetConfigured { id, configured });
+            }
+        }
+    }
+
+    /// Lets the handshakes know whether a link is in use, so that no session of this node's own replaces it.
+    pub(super) fn note_use(&mut self, id: u32) {
+        if let Some(link) = self.links.get(id) {
+            let instance = (link.state == LinkState::Up).then_some(link.instance);
+            self.handshakes.set_in_use(link.path.netmod, link.address, instance);
+        }
+    }
+
+    fn remove_link(&mut self, id: u32) -> Option<PeerLink> {
+        let link = self.links.remove(id)?;
+        self.handshakes.set_in_use(link.path.netmod, link.address, None);
+        Some(link)
+    }
+
     /// Records the end of a link: its reason decides when the neighbour is dialled again.
     pub(super) fn link_lost(&mut self, now: Time, id: u32, reason: Option<DownReason>) {
-        let Some(link) = self.links.remove(id) else { return };
+        let Some(link) = self.remove_link(id) else { return };
         let (path, peer) = (link.path, link.address);
         match reason {
             Some(reason) if reason.is_refusal() => {

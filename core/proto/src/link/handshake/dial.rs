@@ -95,6 +95,17 @@ impl Handshakes {
         self.dials.retain(|_, dial| dial.path.netmod != netmod);
     }
 
+    /// Records that a session with this run of a neighbour over this netmod is in use, or that none is any more.
+    ///
+    /// The neighbour may be dialled on another path although it is reached, because a dialler does not know which node it
+    /// will find. The call is optional: without it the new session replaces the one in use.
+    pub fn set_in_use(&mut self, netmod: u32, peer: Address, instance: Option<u64>) {
+        match instance {
+            Some(instance) => self.in_use.insert((netmod, peer), instance),
+            None => self.in_use.remove(&(netmod, peer)),
+        };
+    }
+
     /// Records that the first frame of the session with this local index was opened, so that the neighbour has the
     /// finish. The call is optional: it saves repetitions, and lets a new dial of a neighbour that lost its link
     /// succeed at once.
@@ -215,7 +226,7 @@ impl Handshakes {
             });
         }
         if self.is_reached(dial.path.netmod, &peer.address, peer.instance, dial.started) {
-            return Err(DialError::Duplicate);
+            return Err(DialError::Duplicate(peer.address));
         }
         let (path, started, mtu) = (dial.path, dial.started, dial.mtu.min(usize::from(peer.mtu)));
         if !self.limiter.admit_own(now, &peer.address) {
@@ -244,7 +255,7 @@ impl Handshakes {
         Ok((Box::new(session), frame(&head, &message)))
     }
 
-    /// Whether a session with this run of this neighbour, over this netmod, has begun since `started`.
+    /// Whether a session with this run of this neighbour, over this netmod, is in use or has begun since `started`.
     fn is_reached(&self, netmod: u32, peer: &Address, instance: u64, started: Time) -> bool {
         let dialled = self.completed_dials.values().any(|kept| {
             kept.path.netmod == netmod
@@ -253,6 +264,7 @@ impl Handshakes {
                 && kept.since >= started
         });
         dialled
+            || self.in_use.get(&(netmod, *peer)) == Some(&instance)
             || self.inbound.values().any(|inbound| inbound.completed_since(netmod, peer, instance, started))
     }
 
@@ -308,7 +320,7 @@ impl Handshakes {
         for (index, path) in ended {
             self.dials.remove(&index);
             if path != session.path {
-                self.fail(path, DialError::Duplicate);
+                self.fail(path, DialError::Duplicate(session.peer));
             }
         }
     }

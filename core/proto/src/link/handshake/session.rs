@@ -55,9 +55,10 @@ pub enum DialError {
     /// The introduction is not valid: the address does not belong to the key, or no cipher is common.
     #[error("the other node violated the protocol")]
     Protocol,
-    /// A session with the same neighbour began over another path of the same netmod meanwhile.
+    /// The neighbour with this address is reached over another path of the same netmod: a session has begun meanwhile, or
+    /// one is in use.
     #[error("the neighbour was already reached over another path")]
-    Duplicate,
+    Duplicate(Address),
     /// Sessions with the other node begin too often.
     #[error("links to the other node begin too often: it may run twice, or lose its links at once")]
     TooOften,

@@ -177,19 +177,27 @@ impl DiscoveredPeer {
         self.address.map_or_else(|| self.paths.contains(path), |known| known == *address)
     }
 
-    /// Records an answer on one of its paths. The first address that has answered for an instance stays: otherwise an
-    /// attacker that sends a copy of the beacon, and answers itself, would take the place of the node.
-    pub(super) fn established(&mut self, now: Time, path: &Path, address: &Address, cut: bool) {
+    /// Records an answer on one of its paths, and returns whether it is from this node. The first address that has answered
+    /// for an instance stays: otherwise an attacker that sends a copy of the beacon, and answers itself, would take the
+    /// place of the node.
+    pub(super) fn reached(&mut self, now: Time, path: &Path, address: &Address) -> bool {
         if self.address.is_some_and(|known| known != *address) {
             self.failed(now, path, "another node answers there");
             self.paths.retain(|other| other != path);
-            return;
+            return false;
         }
         self.address = Some(*address);
         self.answered = Some(*path);
         self.attempts.stop();
         self.failures = 0;
-        self.backoff.established(now, cut);
+        true
+    }
+
+    /// Records that a session has begun on one of its paths.
+    pub(super) fn established(&mut self, now: Time, path: &Path, address: &Address, cut: bool) {
+        if self.reached(now, path, address) {
+            self.backoff.established(now, cut);
+        }
     }
 
     /// Records that the handshake on a path has failed. The dialled path counts, since by now another may have replaced it

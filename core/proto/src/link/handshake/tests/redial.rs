@@ -25,7 +25,7 @@ fn two_dials_of_one_neighbour_over_two_paths_give_one_session() {
     pair.run(1, |_| true);
     assert_eq!(pair.counts(), (1, 1));
     assert!(pair.agree());
-    assert_eq!(pair.failed[0], [(path(1, 1), DialError::Duplicate)]);
+    assert_eq!(pair.failed[0], [(path(1, 1), DialError::Duplicate(identity(1).address()))]);
 }
 
 #[test]
