@@ -51,6 +51,7 @@ mod channel;
 mod config;
 mod flow;
 mod frames;
+mod lan;
 mod link_driver;
 mod link_sim;
 mod mobility;
@@ -71,6 +72,7 @@ use std::time::Duration;
 
 pub use config::{Config, Fidelity};
 pub use flow::Traffic;
+pub use lan::{Lan, LanConfig, LanCounts, LanTraffic};
 pub use topology::{Links, Topology};
 pub use violation::Violation;
 
