@@ -47,6 +47,19 @@ fn the_same_seed_shows_the_same_figures_over_real_links() {
 }
 
 #[test]
+fn nodes_that_open_links_to_each_other_at_once_have_one_link_each_and_the_suite_shows_it() {
+    let ran = run(&["--suite", "--only", "peering: simultaneous opening"]);
+    let table = text(&ran.stdout);
+    assert!(ran.status.success(), "{table}{}", text(&ran.stderr));
+    for figure in ["linked", "links beyond one each"] {
+        assert!(
+            table.lines().any(|line| line.contains(figure) && line.ends_with(" met")),
+            "no {figure}:\n{table}"
+        );
+    }
+}
+
+#[test]
 fn what_is_violated_ends_it_with_the_command_that_replays_it() {
     // Nine of ten frames are lost: to start takes longer than a run waits.
     let arguments = [

@@ -10,6 +10,7 @@
 mod args;
 mod faults;
 mod figures;
+mod peering;
 mod random;
 mod report;
 mod run;

@@ -7,6 +7,7 @@ use rouse_sim::{Fidelity, Sim, Violation};
 use crate::args::{FaultKind, Scenario, Shape};
 use crate::faults::control_rate;
 use crate::figures::{bytes, time};
+use crate::peering;
 use crate::report::{lines, print_failure, progress, verdict};
 use crate::run;
 
@@ -120,6 +121,7 @@ fn replay(name: &str, violation: &Violation) -> String {
 pub fn run(only: Option<&str>) -> bool {
     let only = only.unwrap_or("");
     let mut held = run_all(only);
+    held &= peering::run_all(only);
     let mut show = |name: &str, figure: &str, bar: &str, met: bool| {
         println!("{name:<62}{figure:<57}   {bar:<9}{:>9}", verdict(Some(met)));
         held &= met;
