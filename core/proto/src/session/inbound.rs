@@ -116,20 +116,28 @@ impl Sessions {
     }
 
     /// Answers the requests of a peer.
-    pub(super) fn accept(&mut self, now: Time, pair: SessionPair, standing: Standing) {
-        let Some(state) = self.peers.get_mut(&pair) else { return };
+    pub(super) fn accept(
+        &mut self,
+        now: Time,
+        pair: SessionPair,
+        standing: Standing,
+    ) -> Result<(), DropCause> {
+        let Some(state) = self.peers.get_mut(&pair) else { return Ok(()) };
         state.standing = standing;
+        let mut result = Ok(());
         let requested = |one: &InboundSession| matches!(one.stage, RequestStage::Requested(_));
         while let Some(nth) = self.peers.get(&pair).and_then(|state| state.inbound.iter().position(requested))
         {
             let index = self.draw_index();
             let terms = Terms { index, suites: self.suites, standing };
             let randomness = self.seed();
-            let answer = self.change(pair, |state| answer(now, state, nth, &terms, &randomness));
-            for payload in answer.flatten().unwrap_or_default() {
+            let answer = self.change(pair, |state| answer(now, state, nth, &terms, &randomness)).flatten();
+            result = if answer.is_some() { result } else { Err(DropCause::BadHandshake) };
+            for payload in answer.unwrap_or_default() {
                 self.output.push_back(SessionOutput::Transmit { pair, payload });
             }
         }
+        result
     }
 
     /// Drops the requests of a peer.

@@ -46,12 +46,18 @@ pub(super) struct WholeMessage {
 /// All handshake messages that have arrived in part.
 pub(super) struct PartialMessages {
     messages: BTreeMap<PartialKey, PartialMessage>,
+    /// A time at or before which none expires, kept because it is asked for after every packet.
+    first_expiry: Option<Time>,
     places: Places<PartialKey>,
 }
 
 impl PartialMessages {
     pub(super) fn new() -> Self {
-        PartialMessages { messages: BTreeMap::new(), places: Places::new(PARTIAL_MESSAGES) }
+        PartialMessages {
+            messages: BTreeMap::new(),
+            first_expiry: None,
+            places: Places::new(PARTIAL_MESSAGES),
+        }
     }
 
     /// Takes a part. Returns the message when it is whole.
@@ -75,6 +81,8 @@ impl PartialMessages {
             Place::Refused => return Err(DropCause::HandshakeLimit),
         }
         let until = now + PARTS_LIFE;
+        // All live equally long, so an older one expires first.
+        self.first_expiry.get_or_insert(until);
         let partial =
             self.messages.entry(key).or_insert_with(|| PartialMessage { parts: Default::default(), until });
         let slot = partial.parts.get_mut(usize::from(number)).ok_or(DropCause::BadHandshake)?;
@@ -99,18 +107,25 @@ impl PartialMessages {
     fn remove(&mut self, key: &PartialKey) {
         self.messages.remove(key);
         self.places.release(key);
+        if self.messages.is_empty() {
+            self.first_expiry = None;
+        }
     }
 
-    /// The time at which the first partial message expires.
+    /// The time at which [`PartialMessages::timeout`] is due, which may be before the first partial message expires.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.messages.values().map(|partial| partial.until).min()
+        self.first_expiry
     }
 
     /// Removes the partial messages that have expired.
     pub(super) fn timeout(&mut self, now: Time) {
+        if self.first_expiry.is_none_or(|first| first > now) {
+            return;
+        }
         let expired: Vec<_> =
             self.messages.iter().filter(|(_, partial)| partial.until <= now).map(|(key, _)| *key).collect();
         expired.iter().for_each(|key| self.remove(key));
+        self.first_expiry = self.messages.values().map(|partial| partial.until).min();
     }
 
     /// The number of partial messages.

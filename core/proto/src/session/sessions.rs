@@ -180,12 +180,12 @@ impl Sessions {
     /// Handles an event. Then [`Sessions::poll_output`] is to be called until it returns `None`.
     ///
     /// # Errors
-    /// The cause of the drop of a part, to be counted.
+    /// The cause of the drop of a part, or of a request that turns out to be bad when it is accepted, to be counted.
     pub fn handle(&mut self, now: Time, input: SessionInput<'_>) -> Result<(), DropCause> {
         match input {
             SessionInput::Connect { pair, standing } => self.connect(now, pair, standing, false),
             SessionInput::Renew { pair, standing } => self.connect(now, pair, standing, true),
-            SessionInput::Accept { pair, standing } => self.accept(now, pair, standing),
+            SessionInput::Accept { pair, standing } => return self.accept(now, pair, standing),
             SessionInput::Refuse { pair } => self.refuse(pair),
             SessionInput::Close { pair } => self.remove(pair),
             SessionInput::Part { local, hop, payload } => return self.on_part(now, local, hop, payload),

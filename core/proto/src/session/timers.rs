@@ -15,10 +15,11 @@ use crate::link::NoiseError;
 use crate::time::Time;
 use crate::wire::session::{CONTENT_CONFIRM, CONTENT_REKEY, MESSAGE_REQUEST, parts, rekey_content};
 
-/// The maximum time between two repetitions of a request.
-pub(super) const MAX_REQUEST_DELAY: Duration = Duration::from_secs(30);
+/// The maximum time between two repetitions of a request. The parts that a repetition has brought are kept for several
+/// more of them, so that a request arrives even where most packets are lost.
+pub(super) const MAX_REQUEST_DELAY: Duration = Duration::from_secs(10);
 /// The time after which an attempt begins another handshake in place of the one that was not answered.
-pub(super) const REQUEST_LIFE: Duration = Duration::from_secs(60);
+pub(super) const REQUEST_LIFE: Duration = Duration::from_secs(300);
 /// The maximum number of responses that are verified for each transmission of a request.
 pub(super) const RESPONSES: u32 = 4;
 /// The maximum time between two repetitions of a confirm.

@@ -101,9 +101,19 @@ fn a_request_without_its_kem_key_or_with_a_broken_one_is_refused() {
     for length in [0, 10, whole.len() - 1184, whole.len() - 1] {
         assert!(read(&whole[..length]).is_err(), "{length} bytes");
     }
-    let broken = SessionRequest { kem_key: [0xff; 1184], ..request(&from) };
-    let opened = read(&codec::encode(&broken).unwrap()).unwrap();
-    assert!(opened.answer(&terms(1), &seed(2)).is_err());
+    let broken = codec::encode(&SessionRequest { kem_key: [0xff; 1184], ..request(&from) }).unwrap();
+    assert!(read(&broken).unwrap().answer(&terms(1), &seed(2)).is_err());
+    let mut target = Sessions::with_suites([7; 32], Suite::CHACHA);
+    target.add_local(&to);
+    let (now, local) = (Time::from_millis(1000), to.address());
+    let hop = PreviousHop { neighbour: local, host: 1, group: 1 };
+    for payload in parts(MESSAGE_REQUEST, 1, &request_with(&from, &to, &broken)) {
+        target.handle(now, SessionInput::Part { local, hop, payload: &payload }).unwrap();
+    }
+    let pair = SessionPair { local, peer: from.address() };
+    let accept = SessionInput::Accept { pair, standing: standing(1) };
+    assert_eq!(target.handle(now, accept), Err(DropCause::BadHandshake));
+    assert_eq!(target.load(), (0, 0, 0));
 }
 
 #[test]
