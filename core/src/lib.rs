@@ -32,7 +32,7 @@
 //! Data flows one way:
 //!
 //! ```text
-//!  medium ─▶ netmod worker ─▶ neighbour's Inbox<frame> ─▶ link.open ─▶ packet
+//!  medium ─▶ netmod worker ─▶ neighbour's Inbox<frame> ─▶ open_frames ▶ packet
 //!             (a batch in,      wakes that neighbour's       │
 //!              one write)       receive future               ├─ for another node ─▶ FIB ─▶ egress of the next link ─▶ seal ─▶ netmod
 //!                                                            ├─ control ─▶ router ─▶ FIB
@@ -97,7 +97,11 @@ pub use ipc::Client;
 pub use node::{
     Events, Limits, Mailbox, Messages, Node, NodeBuilder, NodeFailure, PeerError, Sent, StartError, Stopped,
 };
-pub use types::*;
+pub use types::{
+    Body, Dialled, Event, Health, Hop, Level, MAX_MESSAGE, Message, MessageId, NetmodState, NetmodStatus,
+    Outgoing, Peer, PeerState, PingError, Pong, Protection, Receipt, RemovedPeer, Route, RouteState,
+    SendError, Status, Timestamp, Unfinished, Waiting,
+};
 
 /// Counts allocations, for the tests that bound the memory which an input may hold.
 #[cfg(test)]

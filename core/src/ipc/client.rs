@@ -8,9 +8,9 @@ use crate::address::Address;
 use crate::ipc::admin::{IdentityInfo, NameInfo, PeerInfo};
 use crate::ipc::client_connection::ClientConnection;
 use crate::ipc::error::{ClientError, ConnectError};
-use crate::ipc::mailbox::{Delivery, Mailbox, Messages};
+use crate::ipc::mailbox::{ClientMailbox, ClientMessages, Delivery};
 use crate::ipc::protocol::{Call, GreetingCode, OUTGOING_OVERHEAD, Reply};
-use crate::ipc::sent::Sent;
+use crate::ipc::sent::ClientSent;
 use crate::ipc::subscription::{Subscription, Tracing};
 use crate::ipc::{connect, lookup::Search};
 use crate::types::{
@@ -34,7 +34,7 @@ use crate::types::{
 #[derive(Clone, Debug)]
 pub struct Client {
     connection: Arc<ClientConnection>,
-    inbox: Mailbox,
+    inbox: ClientMailbox,
 }
 
 /// Takes the value out of a reply of the expected kind.
@@ -88,7 +88,7 @@ impl Client {
 
     pub(super) fn over(connection: ClientConnection) -> Self {
         let connection = Arc::new(connection);
-        let inbox = Mailbox { connection: connection.clone(), to: None };
+        let inbox = ClientMailbox { connection: connection.clone(), to: None };
         Client { connection, inbox }
     }
 
@@ -104,11 +104,11 @@ impl Client {
     }
 
     /// Sends a message, and waits while there is no room for it. When this returns, the message has been accepted, but
-    /// not yet delivered: see [`Sent::delivered`].
+    /// not yet delivered: see [`ClientSent::delivered`].
     ///
     /// # Errors
     /// [`ClientError::Send`] when it was not accepted.
-    pub async fn send(&self, to: &Address, body: impl Into<Body>) -> Result<Sent, ClientError> {
+    pub async fn send(&self, to: &Address, body: impl Into<Body>) -> Result<ClientSent, ClientError> {
         self.submit(Outgoing::new(*to, body)).await
     }
 
@@ -116,7 +116,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Send`] when it was not accepted.
-    pub async fn submit(&self, message: Outgoing) -> Result<Sent, ClientError> {
+    pub async fn submit(&self, message: Outgoing) -> Result<ClientSent, ClientError> {
         self.submit_one(message, true).await
     }
 
@@ -124,7 +124,7 @@ impl Client {
     ///
     /// # Errors
     /// [`SendError::Full`] when there is no room.
-    pub async fn try_send(&self, message: Outgoing) -> Result<Sent, ClientError> {
+    pub async fn try_send(&self, message: Outgoing) -> Result<ClientSent, ClientError> {
         self.submit_one(message, false).await
     }
 
@@ -132,7 +132,7 @@ impl Client {
     ///
     /// # Errors
     /// The first error. The messages before the one that caused it have been accepted.
-    pub async fn send_batch(&self, batch: Vec<Outgoing>) -> Result<Vec<Sent>, ClientError> {
+    pub async fn send_batch(&self, batch: Vec<Outgoing>) -> Result<Vec<ClientSent>, ClientError> {
         let mut sent = Vec::with_capacity(batch.len());
         let mut part = Vec::new();
         let mut bytes = 0;
@@ -151,7 +151,7 @@ impl Client {
         Ok(sent)
     }
 
-    async fn submit_one(&self, message: Outgoing, wait: bool) -> Result<Sent, ClientError> {
+    async fn submit_one(&self, message: Outgoing, wait: bool) -> Result<ClientSent, ClientError> {
         let bytes = size(&message)?;
         let mut sent = self.submit_part(vec![message], bytes, wait).await?;
         expect_reply!(sent.pop(), Some(sent) => sent)
@@ -162,10 +162,10 @@ impl Client {
         messages: Vec<Outgoing>,
         bytes: usize,
         wait: bool,
-    ) -> Result<Vec<Sent>, ClientError> {
+    ) -> Result<Vec<ClientSent>, ClientError> {
         let pending = self.connection.begin(Call::Submit { messages, wait }, bytes).await?;
         let infos = expect_reply!(pending.await?, Reply::Sent(infos) => infos)?;
-        let sent = infos.into_iter().map(|info| Sent {
+        let sent = infos.into_iter().map(|info| ClientSent {
             id: info.id,
             durable: info.durable,
             bytes: info.bytes,
@@ -198,7 +198,7 @@ impl Client {
         self.inbox.recv_from(peer).await
     }
 
-    /// Receives the next message, which stays in its inbox until it is confirmed; see [`Mailbox::delivery`].
+    /// Receives the next message, which stays in its inbox until it is confirmed; see [`ClientMailbox::delivery`].
     ///
     /// # Errors
     /// As for [`Client::recv`].
@@ -207,14 +207,14 @@ impl Client {
     }
 
     /// A stream of the messages, as they come.
-    pub fn messages(&self) -> Messages {
+    pub fn messages(&self) -> ClientMessages {
         self.inbox.messages()
     }
 
     /// The inbox of another address of the daemon. An address that this user may not use causes an error on the first
     /// receive.
-    pub fn mailbox(&self, address: &Address) -> Mailbox {
-        Mailbox { connection: self.connection.clone(), to: Some(*address) }
+    pub fn mailbox(&self, address: &Address) -> ClientMailbox {
+        ClientMailbox { connection: self.connection.clone(), to: Some(*address) }
     }
 
     /// The status of the node.

@@ -21,12 +21,12 @@ const STREAM_BATCH: u32 = 64;
 ///
 /// Every future may be dropped: a message that it has not returned goes back to the head of its inbox.
 #[derive(Clone, Debug)]
-pub struct Mailbox {
+pub struct ClientMailbox {
     pub(super) connection: Arc<ClientConnection>,
     pub(super) to: Option<Address>,
 }
 
-impl Mailbox {
+impl ClientMailbox {
     /// Receives the next message. It has left its inbox when the future is ready.
     ///
     /// # Errors
@@ -38,7 +38,7 @@ impl Mailbox {
     /// Receives the next message from `peer`. The messages of other senders stay in the inbox.
     ///
     /// # Errors
-    /// As for [`Mailbox::recv`].
+    /// As for [`ClientMailbox::recv`].
     pub async fn recv_from(&self, peer: &Address) -> Result<Message, ClientError> {
         self.delivery(Some(peer)).await.map(Delivery::done)
     }
@@ -46,7 +46,7 @@ impl Mailbox {
     /// Receives the next messages, at least one and at most `limit`, in one round trip.
     ///
     /// # Errors
-    /// As for [`Mailbox::recv`].
+    /// As for [`ClientMailbox::recv`].
     pub async fn recv_batch(&self, limit: usize) -> Result<Vec<Message>, ClientError> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let fetched = fetch(self.connection.clone(), self.to, None, limit).await?;
@@ -59,7 +59,7 @@ impl Mailbox {
     /// This is for programs that process a message before they confirm it.
     ///
     /// # Errors
-    /// As for [`Mailbox::recv`].
+    /// As for [`ClientMailbox::recv`].
     pub async fn delivery(&self, peer: Option<&Address>) -> Result<Delivery, ClientError> {
         let mut fetched = fetch(self.connection.clone(), self.to, peer.copied(), 1).await?;
         match fetched.pop() {
@@ -72,8 +72,8 @@ impl Mailbox {
 
     /// A stream of the messages, as they come. It ends when the daemon stops or the connection is lost. When it is
     /// dropped, the messages that it had fetched ahead go back to the inbox.
-    pub fn messages(&self) -> Messages {
-        Messages { mailbox: self.clone(), ready: VecDeque::new(), fetching: None }
+    pub fn messages(&self) -> ClientMessages {
+        ClientMessages { mailbox: self.clone(), ready: VecDeque::new(), fetching: None }
     }
 }
 
@@ -126,14 +126,14 @@ impl Drop for Delivery {
     }
 }
 
-/// The messages of an inbox, as they come; see [`Mailbox::messages`].
-pub struct Messages {
-    mailbox: Mailbox,
+/// The messages of an inbox, as they come; see [`ClientMailbox::messages`].
+pub struct ClientMessages {
+    mailbox: ClientMailbox,
     ready: VecDeque<Fetched>,
     fetching: Option<BoxFuture<'static, Result<Vec<Fetched>, ClientError>>>,
 }
 
-impl Stream for Messages {
+impl Stream for ClientMessages {
     type Item = Message;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
@@ -143,7 +143,7 @@ impl Stream for Messages {
                 this.mailbox.connection.confirm(vec![ticket]);
                 return Poll::Ready(Some(message));
             }
-            let Mailbox { connection, to } = &this.mailbox;
+            let ClientMailbox { connection, to } = &this.mailbox;
             let fetching = this
                 .fetching
                 .get_or_insert_with(|| fetch(connection.clone(), *to, None, STREAM_BATCH).boxed());
@@ -161,7 +161,7 @@ impl Stream for Messages {
     }
 }
 
-impl Drop for Messages {
+impl Drop for ClientMessages {
     fn drop(&mut self) {
         if !self.ready.is_empty() {
             self.mailbox.connection.give_back(self.ready.iter().map(|fetched| fetched.ticket).collect());

@@ -9,7 +9,7 @@ use crate::types::{MessageId, Receipt};
 
 /// A message that the daemon has accepted for sending.
 #[derive(Debug)]
-pub struct Sent {
+pub struct ClientSent {
     /// Its identifier, which is the same at the recipient.
     pub id: MessageId,
     /// Whether it would survive a crash of the daemon.
@@ -20,7 +20,7 @@ pub struct Sent {
     pub(super) receipt: Option<(u64, Arc<ClientConnection>)>,
 }
 
-impl Sent {
+impl ClientSent {
     /// Waits until an application of the recipient has received it. When this future is dropped, the message is still
     /// sent.
     ///
@@ -35,7 +35,7 @@ impl Sent {
     }
 }
 
-impl Drop for Sent {
+impl Drop for ClientSent {
     fn drop(&mut self) {
         if let Some((ticket, connection)) = self.receipt.take() {
             connection.forget(ticket);

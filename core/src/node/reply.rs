@@ -9,15 +9,15 @@ use futures::channel::oneshot;
 
 /// The side of the task. When it is dropped, the application that waits learns that there is no reply. No lock may be held
 /// when it is used or dropped, since both wake.
-pub(crate) struct Reply<T>(Option<oneshot::Sender<T>>);
+pub(crate) struct ReplySender<T>(Option<oneshot::Sender<T>>);
 
 /// A reply, and the future of the application that waits for it.
-pub(crate) fn reply<T>() -> (Reply<T>, oneshot::Receiver<T>) {
+pub(crate) fn reply<T>() -> (ReplySender<T>, oneshot::Receiver<T>) {
     let (sender, receiver) = oneshot::channel();
-    (Reply(Some(sender)), receiver)
+    (ReplySender(Some(sender)), receiver)
 }
 
-impl<T> Reply<T> {
+impl<T> ReplySender<T> {
     /// Gives the value, unless the application has gone.
     pub(crate) fn send(mut self, value: T) {
         if let Some(sender) = self.0.take() {
@@ -31,7 +31,7 @@ impl<T> Reply<T> {
     }
 }
 
-impl<T> Drop for Reply<T> {
+impl<T> Drop for ReplySender<T> {
     fn drop(&mut self) {
         if let Some(sender) = self.0.take() {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(sender)));

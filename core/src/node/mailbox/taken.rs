@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::address::Address;
-use crate::node::reply::Reply;
+use crate::node::reply::ReplySender;
 use crate::types::MessageId;
 
 /// Identifiers of messages as ranges, each with its first and last. A sender numbers its messages in order, so that a
@@ -18,14 +18,14 @@ pub(super) struct MailboxReceipts {
     /// one that has to wake the task.
     pub(super) taken: BTreeMap<Address, MessageRanges>,
     /// By sender and name: when it was sent, and where its sender waits.
-    pub(super) here: BTreeMap<(Address, u128), (Instant, Reply<u64>)>,
+    pub(super) here: BTreeMap<(Address, u128), (Instant, ReplySender<u64>)>,
 }
 
 /// The receipt of a message that this node has sent to itself and that was taken.
 pub(crate) struct LocalReceipt {
     pub(crate) id: MessageId,
     pub(crate) elapsed_us: u64,
-    pub(super) waiter: Reply<u64>,
+    pub(super) waiter: ReplySender<u64>,
 }
 
 impl LocalReceipt {

@@ -1,6 +1,6 @@
 //! Events for the peering task.
 
-use crate::node::reply::Reply;
+use crate::node::reply::ReplySender;
 use crate::peering::Input;
 
 /// An event for the peering task. Events of media may be lost there, those of the node may not, so that media stop adding
@@ -11,7 +11,7 @@ pub(crate) enum LinkEvent {
     /// The peering has outputs, or an earlier deadline, because another task has reported an event to it.
     Wake,
     /// The node is about to leave, and all that came before this is to be done with.
-    Leave { done: Reply<()> },
+    Leave { done: ReplySender<()> },
     /// A fault of the program.
     #[cfg(test)]
     Panic,

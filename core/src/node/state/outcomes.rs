@@ -8,7 +8,7 @@ use crate::types::{MessageId, Receipt, SendError};
 /// Ranges of expired messages that a conversation remembers.
 const EXPIRED: usize = 1024;
 
-pub(crate) type OutcomeSender = crate::node::reply::Reply<Result<Receipt, SendError>>;
+pub(crate) type OutcomeSender = crate::node::reply::ReplySender<Result<Receipt, SendError>>;
 
 /// See the module.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::node::reply::Reply;
+use crate::node::reply::ReplySender;
 use crate::time::Time;
 
 /// Replies that a node sends per second, and at once. Anyone can send probes with a forged source, so that without a
@@ -24,7 +24,7 @@ pub(crate) struct Probes {
 pub(crate) struct PendingProbe {
     pub(crate) target: Address,
     pub(crate) kind: u8,
-    pub(crate) answer: Reply<ProbeReply>,
+    pub(crate) answer: ReplySender<ProbeReply>,
 }
 
 /// The source of a reply, the value in it, and the time of its arrival. The time is taken where the packet arrives, since

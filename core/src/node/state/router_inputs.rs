@@ -12,7 +12,7 @@ use futures::future::{Either, select};
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::inbox::{Closed, Full, Inbox};
-use crate::node::reply::{self, Reply};
+use crate::node::reply::{self, ReplySender};
 use crate::node::state::neighbour::Neighbour;
 use crate::node::state::ready_queue::ReadyQueue;
 use crate::route::{NeighbourId, VerifyResults};
@@ -68,7 +68,7 @@ const BATCH: usize = 64;
 /// A request for the routes to one destination, or for all routes.
 pub(crate) struct RouteQuery {
     pub(crate) to: Option<Address>,
-    pub(crate) reply: Reply<Vec<Route>>,
+    pub(crate) reply: ReplySender<Vec<Route>>,
 }
 
 /// The inputs of the router. See the [module's page](self).

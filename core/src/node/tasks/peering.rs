@@ -9,7 +9,7 @@ use futures::future::{Either, select};
 use crate::egress::Egress;
 use crate::link::{Link, Path, Source};
 use crate::netmod::Train;
-use crate::node::reply::Reply;
+use crate::node::reply::ReplySender;
 use crate::node::state::NodeState;
 use crate::node::state::link_event::LinkEvent;
 use crate::node::state::locks::{lock, read};
@@ -57,7 +57,7 @@ impl NodeState {
 /// Runs the peering task until the node ends.
 pub(crate) async fn run(shared: Arc<NodeState>) {
     let mut events = Vec::new();
-    let mut leaving: Vec<Reply<()>> = Vec::new();
+    let mut leaving: Vec<ReplySender<()>> = Vec::new();
     let mut alarm = Alarm::default();
     loop {
         lock(&shared.peering).handle_timeout(shared.now(), &*shared);
