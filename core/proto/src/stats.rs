@@ -170,4 +170,18 @@ mod tests {
         assert_eq!(drops.len(), DropCause::ALL.len(), "no two causes share a name");
         assert_eq!(drops["malformed_frame"], 1);
     }
+
+    #[test]
+    fn the_specification_explains_each_cause_of_a_drop_and_no_other() {
+        let text = include_str!("../../PROTOCOL.md");
+        let section = text.split("\n## 10 ").nth(1).and_then(|rest| rest.split("\n## 11 ").next()).unwrap();
+        let first_cells =
+            section.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+        let mut explained: Vec<&str> =
+            first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        let mut causes: Vec<&str> = DropCause::ALL.iter().map(|cause| cause.name()).collect();
+        explained.sort_unstable();
+        causes.sort_unstable();
+        assert_eq!(explained, causes);
+    }
 }
