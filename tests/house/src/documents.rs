@@ -22,6 +22,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Check> {
     let mut known = Known { options: BTreeSet::new(), commands: BTreeSet::new() };
     known.options.extend(STANDARD.iter().map(|name| (*name).to_owned()));
     product(workspace).for_each(|file| known.visit_file(&file.ast));
+    let members = Members::of(workspace);
     let mut complaints = Vec::new();
     let (mut documents, mut pieces) = (0, 0);
     let files = listed(&workspace.root, "*")?;
@@ -35,7 +36,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Check> {
             let unknown =
                 if path.ends_with("PROTOCOL.md") { Vec::new() } else { known.unknown(workspace, &words) };
             let unknown = unknown.into_iter().chain(missing(&files, path, &words));
-            let unknown = unknown.chain(unknown_function(workspace, code));
+            let unknown = unknown.chain(members.unknown(code));
             complaints.extend(unknown.map(|text| Complaint { at: format!("{path}:{line}"), text }));
         }
     }
@@ -136,17 +137,60 @@ fn unknown_targets(workspace: &Workspace, words: &[&str]) -> Vec<String> {
     pairs.filter(|pair| !exists(pair[1])).map(|pair| format!("no target {} {}", pair[0], pair[1])).collect()
 }
 
-/// A function of a type, `Type::function`, that no file of the product has. It is searched as text: no paths are resolved.
-fn unknown_function(workspace: &Workspace, code: &str) -> Option<String> {
-    let (owner, function) = code.split_once("::")?;
-    let is_type =
-        owner.starts_with(|c: char| c.is_ascii_uppercase()) && owner.chars().all(char::is_alphanumeric);
-    let is_function = function.starts_with(|c: char| c.is_ascii_lowercase())
-        && function.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    let names = [format!("fn {function}("), format!("fn {function}<"), format!("pub {function}:")];
-    let has = |text: &str| text.contains(owner) && names.iter().any(|name| text.contains(name));
-    (is_type && is_function && !product(workspace).any(|file| has(&file.text)))
-        .then(|| format!("no function or field {owner}::{function}"))
+/// The functions and fields of all types and traits of the product, each with the name of its type.
+#[derive(Default)]
+struct Members(BTreeSet<(String, String)>);
+
+impl Members {
+    fn of(workspace: &Workspace) -> Self {
+        let mut members = Members::default();
+        product(workspace).for_each(|file| members.visit_file(&file.ast));
+        members
+    }
+
+    fn add(&mut self, owner: &syn::Ident, member: &syn::Ident) {
+        self.0.insert((owner.to_string(), member.to_string()));
+    }
+
+    /// The name of a function or a field, `Type::function`, that does not exist.
+    fn unknown(&self, code: &str) -> Option<String> {
+        let (owner, member) = code.split_once("::")?;
+        let is_type =
+            owner.starts_with(|c: char| c.is_ascii_uppercase()) && owner.chars().all(char::is_alphanumeric);
+        let is_member = member.starts_with(|c: char| c.is_ascii_lowercase())
+            && member.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        (is_type && is_member && !self.0.contains(&(owner.to_owned(), member.to_owned())))
+            .then(|| format!("no function or field {owner}::{member}"))
+    }
+}
+
+impl<'ast> Visit<'ast> for Members {
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        if let syn::Type::Path(owner) = &*item.self_ty
+            && let Some(owner) = owner.path.segments.last()
+        {
+            for member in &item.items {
+                if let syn::ImplItem::Fn(function) = member {
+                    self.add(&owner.ident, &function.sig.ident);
+                }
+            }
+        }
+    }
+
+    fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
+        for member in &item.items {
+            if let syn::TraitItem::Fn(function) = member {
+                self.add(&item.ident, &function.sig.ident);
+            }
+        }
+    }
+
+    fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
+        item.fields
+            .iter()
+            .filter_map(|field| field.ident.as_ref())
+            .for_each(|field| self.add(&item.ident, field));
+    }
 }
 
 /// The files among `words` that the repository does not have: from its root, beside the document, or below some folder.
@@ -215,7 +259,23 @@ fn kebab(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Known, code, kebab};
+    use syn::visit::Visit;
+
+    use super::{Known, Members, code, kebab};
+
+    #[test]
+    fn a_function_is_one_of_its_type_and_not_of_another_in_the_same_file() {
+        let mut members = Members::default();
+        let file = "struct Opener { window: u8 } impl Opener { fn open() {} } struct Link; trait Netmod { fn send(); }";
+        members.visit_file(&syn::parse_file(file).unwrap());
+        let unknown = |code| members.unknown(code);
+        assert_eq!(
+            [unknown("Opener::open"), unknown("Opener::window"), unknown("Netmod::send")],
+            [None, None, None]
+        );
+        assert_eq!(unknown("Link::open"), Some("no function or field Link::open".to_owned()));
+        assert_eq!(unknown("Link"), None);
+    }
 
     #[test]
     fn code_is_what_stands_in_spans_and_in_blocks_for_a_shell() {
