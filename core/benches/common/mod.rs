@@ -6,17 +6,17 @@ use rouse_core::internals::cost::Cipher;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The length of a data frame's header in bytes.
-pub const HEADER: usize = 14;
+pub(crate) const HEADER: usize = 14;
 /// The length of its tag in bytes.
-pub const TAG: usize = 16;
+pub(crate) const TAG: usize = 16;
 
 /// `ring` alone, on frames of the same shape.
-pub struct Bare {
+pub(crate) struct Bare {
     key: LessSafeKey,
 }
 
 impl Bare {
-    pub fn new(cipher: Cipher) -> Self {
+    pub(crate) fn new(cipher: Cipher) -> Self {
         let algorithm = match cipher {
             Cipher::Aes => &aead::AES_256_GCM,
             Cipher::ChaCha => &aead::CHACHA20_POLY1305,
@@ -32,7 +32,7 @@ impl Bare {
     }
 
     /// Seals what is between header and tag.
-    pub fn seal(&self, counter: u64, frame: &mut [u8]) {
+    pub(crate) fn seal(&self, counter: u64, frame: &mut [u8]) {
         let end = frame.len() - TAG;
         let (head, body) = frame.split_at_mut(HEADER);
         let (body, tag) = body.split_at_mut(end - HEADER);
@@ -42,14 +42,14 @@ impl Bare {
     }
 
     /// Opens it in place.
-    pub fn open(&self, counter: u64, frame: &mut [u8]) {
+    pub(crate) fn open(&self, counter: u64, frame: &mut [u8]) {
         let (head, body) = frame.split_at_mut(HEADER);
         let head: [u8; HEADER] = head.try_into().unwrap_or_default();
         assert!(self.key.open_in_place(Self::nonce(counter), Aad::from(head), body).is_ok());
     }
 
     /// A sequence of `count` frames, sealed with the counters from 0.
-    pub fn frames(&self, count: usize, size: usize) -> Vec<u8> {
+    pub(crate) fn frames(&self, count: usize, size: usize) -> Vec<u8> {
         let mut frames = vec![7; count * size];
         frames.chunks_mut(size).zip(0..).for_each(|(frame, counter)| self.seal(counter, frame));
         frames
@@ -57,7 +57,7 @@ impl Bare {
 }
 
 /// The time that `work` takes, in seconds of this thread's processor time, so that other load on the machine is not counted.
-pub fn timed(work: impl FnOnce()) -> f64 {
+pub(crate) fn timed(work: impl FnOnce()) -> f64 {
     let begun = processor_time();
     work();
     processor_time() - begun
@@ -69,12 +69,12 @@ fn processor_time() -> f64 {
 }
 
 /// The median of figures.
-pub fn median(figures: &mut [f64]) -> f64 {
+pub(crate) fn median(figures: &mut [f64]) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
 
 /// The number of rounds: the number among the program's arguments.
-pub fn rounds(usual: usize) -> usize {
+pub(crate) fn rounds(usual: usize) -> usize {
     std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(usual)
 }

@@ -10,7 +10,7 @@ use super::common::{Bare, HEADER, TAG, median, timed};
 
 const TIMES: usize = 2048;
 
-pub fn run(allocator: &StatsAlloc<System>, rounds: usize) {
+pub(crate) fn run(allocator: &StatsAlloc<System>, rounds: usize) {
     let payload = vec![7; 1200];
     let mut codec = Codec::default();
     let packet = codec.encode(&payload).to_vec();

@@ -10,7 +10,7 @@ const ROUTES: usize = 32_000;
 /// The number of times that a writer installs all, changes all, and removes all.
 const TURNS: usize = 20;
 
-pub fn run() {
+pub(crate) fn run() {
     let routes = Routes::new(ROUTES);
     let mut alone = Vec::with_capacity(1 << 20);
     for n in 0..200_000 {

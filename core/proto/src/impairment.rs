@@ -112,10 +112,12 @@ pub struct Impairer {
     /// The time from which the limited rate has room again.
     busy_until: Time,
     scratch: Vec<u8>,
+    /// The frames so far, by outcome.
     pub counts: Counts,
 }
 
 impl Impairer {
+    /// A direction with these impairments, whose chance is drawn from `seed` only.
     pub fn new(seed: [u8; 32], impairments: Impairments) -> Self {
         Impairer {
             impairments,
@@ -127,6 +129,7 @@ impl Impairer {
         }
     }
 
+    /// The impairments at present.
     pub fn impairments(&self) -> &Impairments {
         &self.impairments
     }

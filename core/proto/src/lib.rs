@@ -16,7 +16,6 @@
 //! | [`endpoint`], [`impairment`] | the handles of network modules, and a model of a bad medium |
 //! | [`time`], [`stats`], [`types`] | the time that is passed in, the causes of drops, the values that applications see |
 #![forbid(unsafe_code)]
-#![allow(missing_docs)]
 
 pub mod address;
 pub mod endpoint;

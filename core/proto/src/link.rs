@@ -67,7 +67,7 @@ pub use keys::{DataKey, Exhausted, REJECT_AFTER_FRAMES, REKEY_AFTER_FRAMES, Seal
 pub use noise::{NoiseError, NoiseHandshake, NoisePattern, Secret, SplitKeys, StaticKeys};
 pub use output::{DownReason, FrameContent, LinkMetrics, LinkOutput, LinkState};
 #[cfg(test)]
-pub use quality::cost_of;
+pub(crate) use quality::cost_of;
 pub use replay::ReplayWindow;
 pub use seed::fresh_seed;
 

@@ -67,6 +67,7 @@ use crate::types::{PeerState, RemovedPeer};
 const UNSENT: usize = 1024;
 
 /// An event around the links of a node.
+#[allow(missing_docs)] // Each variant describes its fields.
 pub enum Input {
     /// A beacon of another node has arrived on a medium.
     Heard { netmod: u32, heard: Heard },

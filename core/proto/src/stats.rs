@@ -11,6 +11,7 @@ macro_rules! table {
         pub enum $name { $($(#[$vdoc])* $variant,)* }
 
         impl $name {
+            /// All of them, in the order of their numbers.
             pub const ALL: &'static [$name] = &[$($name::$variant,)*];
 
             /// Its name in `rouse status --json`.
@@ -131,22 +132,27 @@ impl Default for Stats {
 }
 
 impl Stats {
+    /// Counts a drop.
     pub fn drop(&self, cause: DropCause) {
         self.drop_n(cause, 1);
     }
 
+    /// Counts `n` drops for one cause.
     pub fn drop_n(&self, cause: DropCause, n: u64) {
         self.drops[cause as usize].fetch_add(n, Relaxed);
     }
 
+    /// Counts `n` events.
     pub fn count(&self, counter: Counter, n: u64) {
         self.counters[counter as usize].fetch_add(n, Relaxed);
     }
 
+    /// The drops by the names of their causes.
     pub fn drops(&self) -> BTreeMap<String, u64> {
         table(DropCause::ALL.iter().map(|cause| cause.name()), &self.drops)
     }
 
+    /// The other events by their names.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         table(Counter::ALL.iter().map(|counter| counter.name()), &self.counters)
     }

@@ -6,7 +6,7 @@ use rouse_core::netmod::{Endpoint, Netmod, NetmodError, Note, Properties, Receiv
 
 /// The fault of a [`FaultyNetmod`]. Without an override each function of the netmod does its work.
 #[async_trait]
-pub trait Fault: Send + Sync + 'static {
+pub(crate) trait Fault: Send + Sync + 'static {
     /// Is called before each function of the netmod, and again before `recv` returns, with the name of the function.
     fn enter(&self, _function: &str) {}
 
@@ -30,7 +30,7 @@ pub trait Fault: Send + Sync + 'static {
 }
 
 /// A netmod in memory with a fault.
-pub struct FaultyNetmod<F> {
+pub(crate) struct FaultyNetmod<F> {
     pub netmod: MemNetmod,
     pub fault: F,
 }

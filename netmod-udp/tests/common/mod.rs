@@ -12,19 +12,19 @@ use rouse_netmod_udp::{Udp, UdpConfig};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The result of `future`; it panics after [`PATIENCE`].
-pub async fn soon<F: Future>(future: F) -> F::Output {
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     async_std::future::timeout(PATIENCE, future).await.expect("nothing came for a minute")
 }
 
 /// A netmod without discovery.
-pub fn quiet(listen: &str) -> Udp {
+pub(crate) fn quiet(listen: &str) -> Udp {
     let udp = Udp::with(UdpConfig { discover: false, ..UdpConfig::listen_on(listen).unwrap() });
     async_std::task::block_on(udp.open()).unwrap();
     udp
 }
 
 /// The endpoint at which `udp` can be reached from this host.
-pub fn endpoint(udp: &Udp) -> Endpoint {
+pub(crate) fn endpoint(udp: &Udp) -> Endpoint {
     let mut address = udp.local_addr().unwrap();
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() {
@@ -37,7 +37,7 @@ pub fn endpoint(udp: &Udp) -> Endpoint {
 }
 
 /// The next `count` frames, each with the endpoint of its sender.
-pub async fn frames(udp: &Udp, count: usize) -> Vec<(Endpoint, Vec<u8>)> {
+pub(crate) async fn frames(udp: &Udp, count: usize) -> Vec<(Endpoint, Vec<u8>)> {
     let mut frames = Vec::new();
     let mut received = Received::default();
     while frames.len() < count {
@@ -53,7 +53,7 @@ pub async fn frames(udp: &Udp, count: usize) -> Vec<(Endpoint, Vec<u8>)> {
 
 /// Runs all of `nodes` until each pair of a node's number and an endpoint that it should receive a beacon from has come
 /// true. All run to the end, since a node that is not polled sends no beacons.
-pub async fn hear(nodes: &[&Udp], mut missing: Vec<(usize, Endpoint)>) -> Vec<(usize, Heard)> {
+pub(crate) async fn hear(nodes: &[&Udp], mut missing: Vec<(usize, Endpoint)>) -> Vec<(usize, Heard)> {
     let mut all = Vec::new();
     let mut received: Vec<Received> = nodes.iter().map(|_| Received::default()).collect();
     while !missing.is_empty() {
@@ -72,7 +72,7 @@ pub async fn hear(nodes: &[&Udp], mut missing: Vec<(usize, Endpoint)>) -> Vec<(u
 }
 
 /// Runs all of `nodes` until `done`, and discards the beacons that they receive.
-pub async fn run_until(nodes: &[&Udp], done: impl Fn() -> bool) {
+pub(crate) async fn run_until(nodes: &[&Udp], done: impl Fn() -> bool) {
     let run = async {
         while !done() {
             let mut received: Vec<Received> = nodes.iter().map(|_| Received::default()).collect();

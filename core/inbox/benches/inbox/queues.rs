@@ -7,15 +7,15 @@ use futures::{FutureExt, SinkExt, StreamExt};
 use rouse_inbox::inbox::{Full, Inbox};
 
 /// An item: 64 bytes, the size of a small message, with a time stamp or a number in the first eight.
-pub type Item = [u64; 8];
+pub(crate) type Item = [u64; 8];
 
 /// The capacity of a queue, in items.
-pub const CAPACITY: usize = 1024;
+pub(crate) const CAPACITY: usize = 1024;
 
 /// The number of items in a burst.
-pub const BURST: usize = 32;
+pub(crate) const BURST: usize = 32;
 
-pub trait Queue: 'static {
+pub(crate) trait Queue: 'static {
     const NAME: &'static str;
     type Writer: Clone + Send + 'static;
     type Reader: Send + 'static;
@@ -47,7 +47,7 @@ pub trait Queue: 'static {
     }
 }
 
-pub struct Rouse;
+pub(crate) struct Rouse;
 
 impl Queue for Rouse {
     const NAME: &'static str = "inbox";
@@ -84,7 +84,7 @@ impl Queue for Rouse {
     }
 }
 
-pub struct AsyncChannel;
+pub(crate) struct AsyncChannel;
 
 impl Queue for AsyncChannel {
     const NAME: &'static str = "async-channel";
@@ -112,7 +112,7 @@ impl Queue for AsyncChannel {
     }
 }
 
-pub struct Flume;
+pub(crate) struct Flume;
 
 impl Queue for Flume {
     const NAME: &'static str = "flume";
@@ -140,7 +140,7 @@ impl Queue for Flume {
     }
 }
 
-pub struct Kanal;
+pub(crate) struct Kanal;
 
 impl Queue for Kanal {
     const NAME: &'static str = "kanal";
@@ -168,7 +168,7 @@ impl Queue for Kanal {
     }
 }
 
-pub struct Thingbuf;
+pub(crate) struct Thingbuf;
 
 impl Queue for Thingbuf {
     const NAME: &'static str = "thingbuf";
@@ -196,7 +196,7 @@ impl Queue for Thingbuf {
     }
 }
 
-pub struct Crossfire;
+pub(crate) struct Crossfire;
 
 impl Queue for Crossfire {
     const NAME: &'static str = "crossfire";
@@ -225,7 +225,7 @@ impl Queue for Crossfire {
     }
 }
 
-pub struct Futures;
+pub(crate) struct Futures;
 
 impl Queue for Futures {
     const NAME: &'static str = "futures mpsc";

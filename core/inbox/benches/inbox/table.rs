@@ -2,7 +2,7 @@
 
 /// The unit of a row; it determines whether more or less is better.
 #[derive(Clone, Copy)]
-pub enum Unit {
+pub(crate) enum Unit {
     /// Millions per second: more is better.
     MillionsPerSecond,
     /// Microseconds: less is better.
@@ -11,7 +11,7 @@ pub enum Unit {
 
 /// The bar for the first queue, as a ratio to the others of the same round.
 #[derive(Clone, Copy)]
-pub enum Bar {
+pub(crate) enum Bar {
     /// At least this many times the median of the others.
     TimesMedian(f64),
     /// At least this many times the best of the others (for times: at most).
@@ -21,7 +21,7 @@ pub enum Bar {
 }
 
 /// One workload's figures: for each queue, one for each round.
-pub struct Row {
+pub(crate) struct Row {
     name: &'static str,
     unit: Unit,
     bar: Bar,
@@ -29,11 +29,11 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn new(name: &'static str, unit: Unit, bar: Bar, queues: usize) -> Self {
+    pub(crate) fn new(name: &'static str, unit: Unit, bar: Bar, queues: usize) -> Self {
         Row { name, unit, bar, figures: vec![Vec::new(); queues] }
     }
 
-    pub fn add(&mut self, queue: usize, figure: f64) {
+    pub(crate) fn add(&mut self, queue: usize, figure: f64) {
         self.figures[queue].push(figure);
     }
 
@@ -66,7 +66,7 @@ impl Row {
     }
 }
 
-pub fn print(queues: &[&str], rows: &[Row], rounds: usize, seconds: f64) {
+pub(crate) fn print(queues: &[&str], rows: &[Row], rounds: usize, seconds: f64) {
     println!("the inbox beside other queues: medians of {rounds} rounds in {seconds:.0} s\n");
     print!("{:<26}", "");
     queues.iter().for_each(|name| print!("{name:>14}"));

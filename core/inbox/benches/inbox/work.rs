@@ -18,7 +18,7 @@ const SWEEPS: usize = 20;
 const WAKES: usize = 2000;
 
 /// One writer, one reader, one item at a time: items per second.
-pub fn one_by_one<Q: Queue>() -> f64 {
+pub(crate) fn one_by_one<Q: Queue>() -> f64 {
     let (mut writer, mut reader) = Q::make();
     per_second(ITEMS, async move {
         let writing = task::spawn(async move {
@@ -35,7 +35,7 @@ pub fn one_by_one<Q: Queue>() -> f64 {
 }
 
 /// The same in bursts of 32.
-pub fn in_bursts<Q: Queue>() -> f64 {
+pub(crate) fn in_bursts<Q: Queue>() -> f64 {
     let (mut writer, mut reader) = Q::make();
     per_second(ITEMS, async move {
         let writing = task::spawn(async move {
@@ -59,7 +59,7 @@ pub fn in_bursts<Q: Queue>() -> f64 {
 }
 
 /// Four writers, one reader, one item at a time: items per second.
-pub fn four_writers<Q: Queue>() -> f64 {
+pub(crate) fn four_writers<Q: Queue>() -> f64 {
     let (writer, mut reader) = Q::make();
     per_second(ITEMS, async move {
         let writing: Vec<_> = (0..4)
@@ -83,7 +83,7 @@ pub fn four_writers<Q: Queue>() -> f64 {
 }
 
 /// A thousand inboxes, each with its waiting task, one item to each in turn: wakes per second.
-pub fn thousand_inboxes<Q: Queue>() -> f64 {
+pub(crate) fn thousand_inboxes<Q: Queue>() -> f64 {
     let sweep = Arc::new(Sweep::default());
     let mut writers = Vec::new();
     let mut reading = Vec::new();
@@ -157,7 +157,7 @@ impl Sweep {
 
 /// From the write to the moment the task that waited has the item, in nanoseconds: the median and the 99th
 /// percentile. The writer is a task of the same executor.
-pub fn wake_from_task<Q: Queue>() -> [f64; 2] {
+pub(crate) fn wake_from_task<Q: Queue>() -> [f64; 2] {
     let (mut writer, reader) = Q::make();
     let parked = Arc::new(Parked::default());
     let reading = task::spawn(stamps::<Q>(reader, parked.clone()));
@@ -176,7 +176,7 @@ pub fn wake_from_task<Q: Queue>() -> [f64; 2] {
 }
 
 /// The same, from a thread that is not the executor's.
-pub fn wake_from_thread<Q: Queue>() -> [f64; 2] {
+pub(crate) fn wake_from_thread<Q: Queue>() -> [f64; 2] {
     let (mut writer, reader) = Q::make();
     let parked = Arc::new(Parked::default());
     let reading = task::spawn(stamps::<Q>(reader, parked.clone()));

@@ -17,9 +17,9 @@ use super::keys::Sealer;
 use crate::wire::link::SEGMENT_OVERHEAD;
 
 /// The maximum length of a message, in bytes. It bounds the memory that a neighbour can claim with one length field.
-pub const MAX_MESSAGE: usize = 4096;
+pub(super) const MAX_MESSAGE: usize = 4096;
 /// The maximum of bytes that wait to be sent or acknowledged, including two for the length of each message.
-pub const QUEUE: usize = 1 << 20;
+pub(super) const QUEUE: usize = 1 << 20;
 /// The maximum number of segments in flight. It is 64 because the selective acknowledgement is a bitmap of 64 bits. A
 /// segment that is further ahead violates the protocol.
 pub(super) const WINDOW: usize = 64;

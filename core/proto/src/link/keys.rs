@@ -58,6 +58,7 @@ impl Suite {
         }
     }
 
+    /// The cipher of the library.
     pub fn algorithm(self) -> &'static aead::Algorithm {
         match self {
             Suite::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
@@ -173,6 +174,8 @@ impl Sealer {
     /// The length of a frame without its plaintext, in bytes.
     pub const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
 
+    /// Seals frames for the session that the receiver knows by `index`, with the key of one direction; `None` if this machine
+    /// cannot use the cipher.
     pub fn new(suite: Suite, handshake_hash: &[u8], split: &[u8; 32], index: u32) -> Option<Self> {
         Some(Sealer {
             key: DataKey::new(suite, handshake_hash, split, 0)?,
@@ -254,6 +257,7 @@ pub struct Opener {
 }
 
 impl Opener {
+    /// Opens frames with the key of one direction; `None` if this machine cannot use the cipher.
     pub fn new(suite: Suite, handshake_hash: &[u8], split: &[u8; 32]) -> Option<Self> {
         Some(Opener {
             key: DataKey::new(suite, handshake_hash, split, 0)?,
@@ -358,4 +362,4 @@ impl std::fmt::Debug for Opener {
 }
 
 #[cfg(test)]
-pub mod tests;
+pub(super) mod tests;

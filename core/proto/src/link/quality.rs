@@ -9,9 +9,9 @@ use crate::time::Time;
 
 /// The minimum cost of a link, in the unit of the routing metric: that of a perfect cable. It is well above one, so
 /// that small differences in quality can be expressed.
-pub const MIN_COST: u16 = 32;
+pub(super) const MIN_COST: u16 = 32;
 /// The maximum cost of a link. It is finite, so that a very bad link is still used where there is no other.
-pub const MAX_COST: u16 = 1000;
+pub(super) const MAX_COST: u16 = 1000;
 /// The round trip, in microseconds, that adds one to the cost of a link without loss.
 pub(super) const US_PER_COST: u64 = 500;
 
@@ -172,7 +172,7 @@ pub(super) fn cost(out: &DeliveryRatio, inward: &DeliveryRatio, rtt: Option<Dura
 
 /// The cost for shares in [65536ths](FULL_SHARE) and a round trip in microseconds, as the specification gives the
 /// formula.
-pub fn cost_of(out: u64, inward: u64, rtt_us: Option<u64>) -> u16 {
+pub(crate) fn cost_of(out: u64, inward: u64, rtt_us: Option<u64>) -> u16 {
     let base =
         u128::from(u64::from(MIN_COST).saturating_mul(US_PER_COST).saturating_add(rtt_us.unwrap_or(0)));
     // ETX in 65536ths. It is bounded by 2⁴⁰ to avoid overflow of its square; the cost is the maximum long before.

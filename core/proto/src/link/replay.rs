@@ -11,7 +11,7 @@ const BITS: u64 = u64::BITS as u64;
 
 /// The number of counters behind the highest one that are still accepted. Frames that are reordered further than this
 /// are dropped, since they cannot be distinguished from replays.
-pub const WINDOW: u64 = (WORDS - 1) * BITS;
+pub(super) const WINDOW: u64 = (WORDS - 1) * BITS;
 
 /// The set of the latest counters that were accepted.
 #[derive(Clone, Debug)]

@@ -35,7 +35,7 @@ pub(super) struct Congestion {
 }
 
 impl Congestion {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Congestion {
             max_packet: 0,
             window: 0,
@@ -50,7 +50,7 @@ impl Congestion {
     }
 
     /// Sets the size of a full packet on the present route. The window stays, unless it is still the initial one.
-    pub fn set_packet(&mut self, bytes: usize) {
+    pub(super) fn set_packet(&mut self, bytes: usize) {
         let max_packet = u64::try_from(bytes).unwrap_or(u64::MAX).clamp(1, 1 << 16);
         if max_packet == self.max_packet {
             return;
@@ -63,17 +63,17 @@ impl Congestion {
     }
 
     #[cfg(test)]
-    pub fn window(&self) -> u64 {
+    pub(super) fn window(&self) -> u64 {
         self.window
     }
 
     /// Whether a packet fits the window beside the bytes in flight.
-    pub fn has_room(&self, in_flight: u64) -> bool {
+    pub(super) fn has_room(&self, in_flight: u64) -> bool {
         in_flight < self.window
     }
 
     /// Bytes that were sent at `sent` are acknowledged.
-    pub fn on_ack(&mut self, sent: Time, bytes: u64) {
+    pub(super) fn on_ack(&mut self, sent: Time, bytes: u64) {
         // An ack of a packet from before the recovery period shows nothing about the reduced window, so it does not
         // grow.
         if self.app_limited || self.recovery_start.is_some_and(|start| sent <= start) {
@@ -92,7 +92,7 @@ impl Congestion {
     }
 
     /// A packet sent at `sent` is lost; returns whether it is the first that is lost of its round trip.
-    pub fn on_loss(&mut self, now: Time, sent: Time) -> bool {
+    pub(super) fn on_loss(&mut self, now: Time, sent: Time) -> bool {
         if self.recovery_start.is_some_and(|start| sent <= start) {
             return false;
         }
@@ -105,7 +105,7 @@ impl Congestion {
     }
 
     /// No packet arrived for so long that the capacity of the path must be probed again (RFC 9002, section 7.6).
-    pub fn on_persistent_congestion(&mut self) {
+    pub(super) fn on_persistent_congestion(&mut self) {
         self.is_initial = false;
         self.recovery_start = None;
         self.window = self.minimum();
@@ -114,7 +114,7 @@ impl Congestion {
 
     /// Whether the pacer permits a packet now; the error is the time at which it will. `srtt` is `None` before the
     /// first sample, and then nothing is paced, because the rate is unknown.
-    pub fn pace(&mut self, now: Time, srtt: Option<Duration>) -> Result<(), Time> {
+    pub(super) fn pace(&mut self, now: Time, srtt: Option<Duration>) -> Result<(), Time> {
         let Some(rate) = srtt.map(|srtt| self.rate(srtt)) else {
             (self.tokens, self.refilled) = (u64::MAX, now);
             return Ok(());
@@ -138,7 +138,7 @@ impl Congestion {
         ))
     }
 
-    pub fn on_sent(&mut self, bytes: u64) {
+    pub(super) fn on_sent(&mut self, bytes: u64) {
         self.tokens = self.tokens.saturating_sub(bytes);
     }
 

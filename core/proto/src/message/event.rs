@@ -8,9 +8,17 @@ use crate::types::MessageId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConversationEvent {
     /// The recipient has the message, `elapsed` after it was accepted here.
-    Delivered { id: MessageId, elapsed: Duration },
+    Delivered {
+        /// The message.
+        id: MessageId,
+        /// The time since it was accepted.
+        elapsed: Duration,
+    },
     /// Its time to live ran out. The recipient may have it nevertheless, if parts of it had been sent.
-    Expired { id: MessageId },
+    Expired {
+        /// The message.
+        id: MessageId,
+    },
     /// The queue was full and has room again.
     Room,
 }

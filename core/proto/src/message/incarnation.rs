@@ -95,32 +95,32 @@ impl ProbeAllowance {
 
 impl IncarnationTracker {
     /// The peer's present incarnation; `None` before its first packet.
-    pub fn peer(&self) -> Option<u64> {
+    pub(super) fn peer(&self) -> Option<u64> {
         self.peer
     }
 
     /// Takes this as the peer's present incarnation.
-    pub fn adopt(&mut self, incarnation: u64) {
+    pub(super) fn adopt(&mut self, incarnation: u64) {
         self.peer = Some(incarnation);
     }
 
     /// Whether an incarnation of the peer other than the present one was probed lately.
-    pub fn has_claims(&self) -> bool {
+    pub(super) fn has_claims(&self) -> bool {
         self.claims.is_some()
     }
 
     /// Drops the state of claims, since one of them was decided.
-    pub fn end_claims(&mut self) {
+    pub(super) fn end_claims(&mut self) {
         self.claims = None;
     }
 
     /// Keeps a complete message of a former incarnation of the peer for the application.
-    pub fn keep_undelivered(&mut self, incarnation: u64, complete: CompleteMessage) {
+    pub(super) fn keep_undelivered(&mut self, incarnation: u64, complete: CompleteMessage) {
         self.former.get_or_insert_default().undelivered.push_back((incarnation, complete));
     }
 
     /// The next probe to send, if any, in the packet with this number.
-    pub fn next_probe(&mut self, number: u64) -> Option<IncarnationProbe> {
+    pub(super) fn next_probe(&mut self, number: u64) -> Option<IncarnationProbe> {
         let probe = self.former.as_mut()?.queued.pop_front()?;
         if let Some(claims) = self.claims.as_mut().filter(|_| probe.wants_answer) {
             if claims.probed.len() >= MAX_PROBED {
@@ -132,16 +132,16 @@ impl IncarnationTracker {
     }
 
     /// Complete messages of former incarnations of the peer, each with its incarnation.
-    pub fn undelivered(&self) -> impl ExactSizeIterator<Item = &(u64, CompleteMessage)> {
+    pub(super) fn undelivered(&self) -> impl ExactSizeIterator<Item = &(u64, CompleteMessage)> {
         self.former.as_ref().map(|former| former.undelivered.iter()).unwrap_or_default()
     }
 
-    pub fn take_undelivered(&mut self) -> Option<(u64, CompleteMessage)> {
+    pub(super) fn take_undelivered(&mut self) -> Option<(u64, CompleteMessage)> {
         self.former.as_mut()?.undelivered.pop_front()
     }
 
     /// Drops the state of claims and of restarts when it is no longer needed.
-    pub fn expire_claims(&mut self, now: Time) {
+    pub(super) fn expire_claims(&mut self, now: Time) {
         let is_over = |former: &FormerIncarnations| {
             former.queued.is_empty() && former.undelivered.is_empty() && former.stale.replenished_at <= now
         };
@@ -154,14 +154,14 @@ impl IncarnationTracker {
     }
 
     /// Informs a sender that uses a former incarnation of ours of the present one.
-    pub fn correct(&mut self, now: Time, to: u64) {
+    pub(super) fn correct(&mut self, now: Time, to: u64) {
         if self.former.get_or_insert_default().stale.take(now) {
             self.enqueue(IncarnationProbe { to, wants_answer: false });
         }
     }
 
     /// Probes an incarnation that claims to be the present one, if an allowance permits.
-    pub fn probe(&mut self, now: Time, to: u64) {
+    pub(super) fn probe(&mut self, now: Time, to: u64) {
         let claims = self.claims.get_or_insert_with(|| {
             let (new, repeated) = (ProbeAllowance::default(), ProbeAllowance::default());
             Box::new(IncarnationClaims {
@@ -190,7 +190,7 @@ impl IncarnationTracker {
     }
 
     /// Whether the packet with this number probed this incarnation.
-    pub fn has_probed(&self, number: u64, incarnation: u64) -> bool {
+    pub(super) fn has_probed(&self, number: u64, incarnation: u64) -> bool {
         self.claims.as_ref().is_some_and(|claims| claims.probed.contains(&(number, incarnation)))
     }
 }

@@ -77,7 +77,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub fn new(credit_bytes: u32, credit_messages: u16) -> Self {
+    pub(super) fn new(credit_bytes: u32, credit_messages: u16) -> Self {
         Incoming {
             slots: BTreeMap::new(),
             head: None,
@@ -96,60 +96,60 @@ impl Incoming {
     }
 
     /// The bytes and the messages that may wait here.
-    pub fn credit(&self) -> (u32, u16) {
+    pub(super) fn credit(&self) -> (u32, u16) {
         (self.credit_bytes, self.credit_messages)
     }
 
     /// The sequence below which all are settled: taken by the application, or withdrawn.
-    pub fn taken(&self) -> u64 {
+    pub(super) fn taken(&self) -> u64 {
         self.untaken.first().unwrap_or(self.next)
     }
 
     /// Records that the application has taken a message. Returns the bytes settled by it.
-    pub fn on_taken(&mut self, seq: u64) -> usize {
+    pub(super) fn on_taken(&mut self, seq: u64) -> usize {
         self.untaken.on_taken(seq)
     }
 
     /// The number of messages that are with the application and not yet taken.
-    pub fn untaken(&self) -> usize {
+    pub(super) fn untaken(&self) -> usize {
         self.untaken.untaken()
     }
 
     /// Limits the new bytes that are accepted from now on, regardless of the credit, so that all conversations together
     /// stay within the memory of the node.
-    pub fn set_room(&mut self, node_room: usize) {
+    pub(super) fn set_room(&mut self, node_room: usize) {
         self.node_room = node_room;
     }
 
     /// Starts the accounting of a packet of this length.
-    pub fn begin_packet(&mut self, length: usize) {
+    pub(super) fn begin_packet(&mut self, length: usize) {
         self.structure_budget = length.saturating_mul(STRUCTURE_FACTOR);
     }
 
     /// The bytes of the bodies that wait here.
     #[cfg(test)]
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The memory in bytes of all contents.
-    pub fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         let skipped = self.skipped.len().saturating_mul(SKIPPED_COST);
         let besides = self.structure.saturating_add(skipped).saturating_add(self.untaken.held());
         self.bytes.saturating_add(besides)
     }
 
     #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty() && self.head.is_none() && self.skipped.is_empty()
     }
 
-    pub fn has_message(&self) -> bool {
+    pub(super) fn has_message(&self) -> bool {
         self.next_bytes().is_some()
     }
 
     /// The length of the next message, if it is complete.
-    pub fn next_bytes(&self) -> Option<usize> {
+    pub(super) fn next_bytes(&self) -> Option<usize> {
         match (&self.head, self.slots.first_key_value()) {
             (Some(run), _) => Some(run.next_bytes()),
             (None, Some((first, IncomingSlot::Run(run)))) if *first == self.next => Some(run.next_bytes()),
@@ -163,7 +163,7 @@ impl Incoming {
     }
 
     /// Removes the next message, which is handed to the application.
-    pub fn take(&mut self) -> Option<CompleteMessage> {
+    pub(super) fn take(&mut self) -> Option<CompleteMessage> {
         let seq = self.next;
         let (sent_at, body) = self.pop()?;
         self.untaken.push(seq, body.len());
@@ -172,7 +172,7 @@ impl Incoming {
     }
 
     /// All sequences below `floor` are settled at the sender, so they are dropped here.
-    pub fn advance(&mut self, floor: u64) {
+    pub(super) fn advance(&mut self, floor: u64) {
         self.untaken.settle(floor);
         if floor > self.next {
             self.settle(floor);
@@ -181,7 +181,7 @@ impl Incoming {
     }
 
     /// Accepts whole messages: `count` entries from sequence `first` on, which `reader` reads from `packet`.
-    pub fn messages(
+    pub(super) fn messages(
         &mut self,
         (first, count): (u64, u16),
         sent_at: Timestamp,
@@ -248,7 +248,7 @@ impl Incoming {
     }
 
     /// Accepts a part of a message.
-    pub fn part(
+    pub(super) fn part(
         &mut self,
         seq: u64,
         sent_at: Timestamp,

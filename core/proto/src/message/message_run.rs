@@ -31,22 +31,22 @@ pub(super) struct MessageRun {
 impl MessageRun {
     /// The `count` messages in `entries`, copied, since a slice would keep the receive buffer of a whole train
     /// allocated.
-    pub fn new(sent_at: Timestamp, count: u16, entries: &[u8]) -> Self {
+    pub(super) fn new(sent_at: Timestamp, count: u16, entries: &[u8]) -> Self {
         MessageRun { sent_at, count, entries: Bytes::copy_from_slice(entries) }
     }
 
     /// The number of messages left.
-    pub fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         u64::from(self.count)
     }
 
     /// The length of the next message.
-    pub fn next_bytes(&self) -> usize {
+    pub(super) fn next_bytes(&self) -> usize {
         Reader::new(&self.entries).entry().map_or(0, |(_, body)| body.len())
     }
 
     /// Removes the next message.
-    pub fn pop(&mut self) -> Option<(Timestamp, Bytes)> {
+    pub(super) fn pop(&mut self) -> Option<(Timestamp, Bytes)> {
         let (later, body) = Reader::new(&self.entries).entry().ok()?;
         let sent_at = Timestamp(self.sent_at.0.saturating_add(u64::from(later)));
         self.count = self.count.saturating_sub(1);

@@ -45,7 +45,7 @@ pub(super) struct Losses {
 impl Losses {
     /// Adds a packet whose loss is certain at `due`; `is_first` is whether it is the first lost one of its round trip. A packet of
     /// another path does not count, nor does one with nothing but a ping in it.
-    pub fn add(&mut self, number: u64, due: Time, is_first: bool, counts: bool) {
+    pub(super) fn add(&mut self, number: u64, due: Time, is_first: bool, counts: bool) {
         if is_first {
             self.of_round = 0;
         }
@@ -57,21 +57,21 @@ impl Losses {
     }
 
     /// An ack covers the packets from `low` to `high`; returns how many of those taken for lost are among them.
-    pub fn acked(&mut self, low: u64, high: u64) -> u32 {
+    pub(super) fn acked(&mut self, low: u64, high: u64) -> u32 {
         let before = self.open.len();
         self.open.retain(|(number, _)| !(low..=high).contains(number));
         u32::try_from(before.saturating_sub(self.open.len())).unwrap_or(u32::MAX)
     }
 
     /// Removes the losses that have become certain and returns their number.
-    pub fn certain(&mut self, now: Time) -> u32 {
+    pub(super) fn certain(&mut self, now: Time) -> u32 {
         let before = self.open.len();
         self.open.retain(|(_, due)| *due > now);
         u32::try_from(before.saturating_sub(self.open.len())).unwrap_or(u32::MAX)
     }
 
     /// Drops all losses, because they belong to another path.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Losses::default();
     }
 }

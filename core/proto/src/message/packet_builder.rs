@@ -53,7 +53,7 @@ pub(super) struct PacketBuilder<'a> {
 impl<'a> PacketBuilder<'a> {
     /// Appends to `out` until it is `limit` bytes long, less the room of a last frame. `max` is the length of a packet,
     /// including its header.
-    pub fn new(
+    pub(super) fn new(
         out: &'a mut Vec<u8>,
         limit: usize,
         max: usize,
@@ -77,7 +77,7 @@ impl<'a> PacketBuilder<'a> {
     }
 
     /// Whether a body of this length is sent in one part.
-    pub fn is_whole(&self, length: usize) -> bool {
+    pub(super) fn is_whole(&self, length: usize) -> bool {
         length <= self.whole
     }
 
@@ -94,7 +94,7 @@ impl<'a> PacketBuilder<'a> {
     }
 
     /// Writes a whole message.
-    pub fn whole(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes) -> Written {
+    pub(super) fn whole(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes) -> Written {
         // The recipient refuses a packet with more messages, since each costs it work.
         if self.messages == MAX_MESSAGES {
             return Written::Nothing;
@@ -127,7 +127,7 @@ impl<'a> PacketBuilder<'a> {
     }
 
     /// Writes the withdrawal of a message.
-    pub fn skip(&mut self, seq: u64) -> Written {
+    pub(super) fn skip(&mut self, seq: u64) -> Written {
         if let OpenFrame::Skip { count_at, next, count } = self.open
             && next == seq
         {
@@ -148,7 +148,7 @@ impl<'a> PacketBuilder<'a> {
     }
 
     /// Writes the bytes `from..to` of a message, or as many of them as fit.
-    pub fn part(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes, from: u32, to: u32) -> Written {
+    pub(super) fn part(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes, from: u32, to: u32) -> Written {
         let Some(above) = self.above(seq) else { return Written::Nothing };
         let wanted = to.saturating_sub(from) as usize;
         let length = self.room().saturating_sub(FRAGMENT_HEADER).min(wanted).min(usize::from(u16::MAX));

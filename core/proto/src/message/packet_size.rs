@@ -33,7 +33,7 @@ struct ReducedPacketSize {
 impl PacketSize {
     /// The length of the next packet: `offered`, unless longer packets seem to vanish on this route. Then every second
     /// probe is long, so that a mere outage does not limit the packet size for long.
-    pub fn next(&mut self, now: Time, offered: usize, probes: u8) -> usize {
+    pub(super) fn next(&mut self, now: Time, offered: usize, probes: u8) -> usize {
         if offered != self.offered {
             self.reduced = None;
         }
@@ -46,7 +46,7 @@ impl PacketSize {
 
     /// A packet of this length was sent. If it was longer than the reduced size, the next attempt is due after a longer
     /// pause.
-    pub fn on_sent(&mut self, now: Time, bytes: usize) {
+    pub(super) fn on_sent(&mut self, now: Time, bytes: usize) {
         if let Some(reduced) = self.reduced.as_mut().filter(|reduced| bytes > reduced.most) {
             reduced.raise_at = now + reduced.pause;
             reduced.pause = reduced.pause.saturating_mul(2).min(LAST_RAISE);
@@ -54,14 +54,14 @@ impl PacketSize {
     }
 
     /// A packet of this length has arrived, so longer ones than the reduced size do not vanish.
-    pub fn on_arrival(&mut self, bytes: usize) {
+    pub(super) fn on_arrival(&mut self, bytes: usize) {
         if self.reduced.is_some_and(|reduced| bytes > reduced.most) {
             self.reduced = None;
         }
     }
 
     /// Reduces the packet size, since packets of the present size seem to vanish.
-    pub fn reduce(&mut self, now: Time) {
+    pub(super) fn reduce(&mut self, now: Time) {
         let present = self.reduced.map_or(self.offered, |reduced| reduced.most.min(self.offered));
         if let Some(most) = SMALLER_PACKETS.into_iter().find(|most| *most < present) {
             self.reduced = Some(ReducedPacketSize { most, raise_at: now + FIRST_RAISE, pause: FIRST_RAISE });

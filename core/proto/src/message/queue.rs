@@ -58,7 +58,7 @@ pub(super) struct SendQueue {
 }
 
 impl SendQueue {
-    pub fn new(incarnation: u64, max_messages: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(incarnation: u64, max_messages: usize, max_bytes: usize) -> Self {
         SendQueue {
             incarnation,
             messages: VecDeque::new(),
@@ -76,20 +76,20 @@ impl SendQueue {
         }
     }
 
-    pub fn floor(&self) -> u64 {
+    pub(super) fn floor(&self) -> u64 {
         self.base
     }
 
-    pub fn waiting(&self) -> Waiting {
+    pub(super) fn waiting(&self) -> Waiting {
         self.pending
     }
 
     /// Whether there is no entry, not even a withdrawn one.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
-    pub fn push(
+    pub(super) fn push(
         &mut self,
         now: Time,
         sent_at: Timestamp,
@@ -124,7 +124,7 @@ impl SendQueue {
 
     /// Withdraws a message; returns false if it is not queued any more.
     #[cfg(test)]
-    pub fn cancel(&mut self, id: &MessageId, events: &mut VecDeque<ConversationEvent>) -> bool {
+    pub(super) fn cancel(&mut self, id: &MessageId, events: &mut VecDeque<ConversationEvent>) -> bool {
         let Some((incarnation, seq)) = split_id(id) else { return false };
         let Some(index) = seq.checked_sub(self.base).and_then(|index| usize::try_from(index).ok()) else {
             return false;
@@ -138,19 +138,19 @@ impl SendQueue {
     }
 
     /// Whether a message is queued and not withdrawn.
-    pub fn is_pending(&self, id: &MessageId) -> bool {
+    pub(super) fn is_pending(&self, id: &MessageId) -> bool {
         split_id(id).is_some_and(|(incarnation, seq)| {
             incarnation == self.incarnation && self.message(seq).is_some_and(|message| !message.withdrawn)
         })
     }
 
     /// The earliest time at which a message may expire.
-    pub fn next_expiry(&self) -> Option<Time> {
+    pub(super) fn next_expiry(&self) -> Option<Time> {
         (self.pending.messages > 0).then_some(self.next_expiry)
     }
 
     /// Withdraws the messages that have reached the end of their time to live.
-    pub fn expire(&mut self, now: Time, events: &mut VecDeque<ConversationEvent>) {
+    pub(super) fn expire(&mut self, now: Time, events: &mut VecDeque<ConversationEvent>) {
         if self.next_expiry().is_none_or(|at| at > now) {
             return;
         }
@@ -172,7 +172,7 @@ impl SendQueue {
 
     /// The recipient has taken all messages below `taken`, and grants this credit. The error is a report that it has
     /// taken a message that was never sent.
-    pub fn on_credit(
+    pub(super) fn on_credit(
         &mut self,
         now: Time,
         (taken, bytes, messages): (u64, u32, u16),
@@ -206,12 +206,12 @@ impl SendQueue {
     }
 
     /// Queues a lost piece for retransmission.
-    pub fn on_lost(&mut self, piece: Piece) {
+    pub(super) fn on_lost(&mut self, piece: Piece) {
         self.retransmit.push_back(piece);
     }
 
     /// The recipient is a new incarnation without state, so all messages that it has not taken are sent again.
-    pub fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.retransmit.clear();
         self.messages.iter_mut().for_each(|message| message.sent = 0);
         (self.next, self.sent) = (self.base, 0);
@@ -220,12 +220,12 @@ impl SendQueue {
     }
 
     /// Whether something may be sent: a lost piece, or a new message within the credit.
-    pub fn has_work(&self) -> bool {
+    pub(super) fn has_work(&self) -> bool {
         !self.retransmit.is_empty() || self.new_allowed().is_some()
     }
 
     /// Fills a packet, with lost pieces first, since the recipient waits for them in order to deliver later messages.
-    pub fn fill(&mut self, builder: &mut PacketBuilder<'_>) {
+    pub(super) fn fill(&mut self, builder: &mut PacketBuilder<'_>) {
         while let Some(piece) = self.retransmit.pop_front() {
             if !self.fill_lost(piece, builder) {
                 return;

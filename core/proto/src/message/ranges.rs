@@ -21,18 +21,18 @@ pub(super) struct ReceivedNumbers {
 
 impl ReceivedNumbers {
     /// Whether `number` arrived before, or is too old to be known.
-    pub fn contains(&self, number: u64) -> bool {
+    pub(super) fn contains(&self, number: u64) -> bool {
         number < self.forgotten
             || self.ranges.iter().rev().find(|range| range.0 <= number).is_some_and(|range| number <= range.1)
     }
 
     /// The highest number received.
-    pub fn largest(&self) -> Option<u64> {
+    pub(super) fn largest(&self) -> Option<u64> {
         self.ranges.back().map(|range| range.1)
     }
 
     /// Records the arrival of `number`. In order, which is the usual case, it takes constant time.
-    pub fn insert(&mut self, now: Time, number: u64) {
+    pub(super) fn insert(&mut self, now: Time, number: u64) {
         if self.largest().is_none_or(|largest| number > largest) {
             self.largest_at = now;
         }
@@ -73,7 +73,7 @@ impl ReceivedNumbers {
     }
 
     /// Drops all numbers below `number`: the sender knows their state, so they need not be acknowledged any more.
-    pub fn forget_below(&mut self, number: u64) {
+    pub(super) fn forget_below(&mut self, number: u64) {
         self.forgotten = self.forgotten.max(number);
         while let Some(front) = self.ranges.front_mut() {
             // The highest range stays, because it holds the largest number received.
@@ -88,7 +88,7 @@ impl ReceivedNumbers {
     }
 
     /// The ack for the received numbers, with at most `room` ranges; `None` before the first packet.
-    pub fn ack(&self, now: Time, room: usize) -> Option<Ack> {
+    pub(super) fn ack(&self, now: Time, room: usize) -> Option<Ack> {
         self.largest()?;
         let delay = now.since(self.largest_at).as_micros();
         let mut ack = Ack::new(u32::try_from(delay).unwrap_or(u32::MAX));

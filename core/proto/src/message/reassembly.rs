@@ -53,23 +53,23 @@ pub(super) struct Reassembly {
 }
 
 impl Reassembly {
-    pub fn new(sent_at: Timestamp, total: usize) -> Self {
+    pub(super) fn new(sent_at: Timestamp, total: usize) -> Self {
         Reassembly { sent_at, total, prefix: Vec::new(), later: BTreeMap::new(), later_bytes: 0, small: 0 }
     }
 
     /// The bytes that have arrived.
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.prefix.len().saturating_add(self.later_bytes)
     }
 
     /// The memory held besides those bytes.
-    pub fn structure(&self) -> usize {
+    pub(super) fn structure(&self) -> usize {
         let structure_budget = self.prefix.capacity().saturating_sub(self.prefix.len());
         self.later.len().saturating_mul(PIECE_COST).saturating_add(PART_COST).saturating_add(structure_budget)
     }
 
     /// The number of bytes of `offset..end` that are new.
-    pub fn missing(&self, offset: usize, end: usize) -> usize {
+    pub(super) fn missing(&self, offset: usize, end: usize) -> usize {
         let from = offset.max(self.prefix.len());
         let mut missing = end.saturating_sub(from);
         let before = self.later.range(..from).next_back();
@@ -82,7 +82,12 @@ impl Reassembly {
     }
 
     /// Inserts a part. Bytes that had arrived before are not overwritten, so that a later packet cannot change them.
-    pub fn insert(&mut self, total: usize, offset: usize, bytes: &[u8]) -> Result<(), FragmentRefusal> {
+    pub(super) fn insert(
+        &mut self,
+        total: usize,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<(), FragmentRefusal> {
         if total != self.total || offset.saturating_add(bytes.len()) > total {
             return Err(FragmentRefusal::Contradiction);
         }
@@ -102,12 +107,12 @@ impl Reassembly {
         Ok(())
     }
 
-    pub fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.prefix.len() == self.total
     }
 
     /// The message, if it is complete.
-    pub fn into_body(self) -> Bytes {
+    pub(super) fn into_body(self) -> Bytes {
         self.prefix.into()
     }
 

@@ -96,7 +96,7 @@ pub(super) struct Recovery {
 
 impl Recovery {
     /// `next` is the number of the first packet.
-    pub fn new(next: u64) -> Self {
+    pub(super) fn new(next: u64) -> Self {
         Recovery {
             next,
             packets: VecDeque::new(),
@@ -119,43 +119,43 @@ impl Recovery {
     }
 
     /// The number of the next packet.
-    pub fn next_number(&self) -> u64 {
+    pub(super) fn next_number(&self) -> u64 {
         self.next
     }
 
     /// The distance of the oldest unsettled packet from the next number. The peer uses it to forget older numbers.
-    pub fn open_distance(&self) -> u32 {
+    pub(super) fn open_distance(&self) -> u32 {
         let oldest = self.packets.front().map_or(self.next, |sent| sent.number);
         u32::try_from(self.next.saturating_sub(oldest)).unwrap_or(u32::MAX)
     }
 
     /// Whether a packet that requests an ack is in flight.
-    pub fn is_in_flight(&self) -> bool {
+    pub(super) fn is_in_flight(&self) -> bool {
         self.in_flight_packets > 0
     }
 
     #[cfg(test)]
-    pub fn remembered(&self) -> usize {
+    pub(super) fn remembered(&self) -> usize {
         self.packets.len()
     }
 
     /// Whether so many packets are recorded that all of them must be abandoned.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.packets.len() >= MAX_SENT_PACKETS
     }
 
     /// The number of consecutive probe timeouts without an ack (the PTO count of RFC 9002).
-    pub fn probe_timeouts(&self) -> u32 {
+    pub(super) fn probe_timeouts(&self) -> u32 {
         self.probe_timeouts
     }
 
     /// Whether the congestion window has room for a packet.
-    pub fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.packets.len() < MAX_OPEN_PACKETS && self.congestion.has_room(self.in_flight_bytes)
     }
 
     /// Records the next packet as sent. It requests an ack if it carries pieces.
-    pub fn on_sent(&mut self, now: Time, bytes: usize, pieces: &[Piece]) {
+    pub(super) fn on_sent(&mut self, now: Time, bytes: usize, pieces: &[Piece]) {
         let number = self.next;
         self.next = number.saturating_add(1);
         // Packets without pieces are neither acknowledged nor lost, so the congestion window does not count them.
@@ -181,7 +181,12 @@ impl Recovery {
 
     /// Processes an ack. `report` is called for each piece that has arrived (`true`) or is lost (`false`). Returns the
     /// size of the longest packet that has now arrived. The error is an ack for a number that was never sent.
-    pub fn on_ack(&mut self, now: Time, ack: &Ack, mut report: impl FnMut(Piece, bool)) -> Result<usize, ()> {
+    pub(super) fn on_ack(
+        &mut self,
+        now: Time,
+        ack: &Ack,
+        mut report: impl FnMut(Piece, bool),
+    ) -> Result<usize, ()> {
         if ack.largest() >= self.next_number() {
             return Err(());
         }
@@ -216,7 +221,7 @@ impl Recovery {
     }
 
     /// The time at which [`Self::on_timeout`] has to be called.
-    pub fn deadline(&self) -> Option<Time> {
+    pub(super) fn deadline(&self) -> Option<Time> {
         if self.in_flight_packets == 0 {
             return None;
         }
@@ -224,7 +229,7 @@ impl Recovery {
     }
 
     /// Handles the deadline: either packets are lost by their age, or probes are requested.
-    pub fn on_timeout(&mut self, now: Time, lost: impl FnMut(Piece)) {
+    pub(super) fn on_timeout(&mut self, now: Time, lost: impl FnMut(Piece)) {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
@@ -240,7 +245,7 @@ impl Recovery {
 
     /// The path has changed. If the old path was silent, the pieces in flight are sent again at once, since they are
     /// probably lost, and the back-off starts again. Packets sent before do not count in `path_results` any more.
-    pub fn on_path_change(&mut self, now: Time, lost: impl FnMut(Piece)) {
+    pub(super) fn on_path_change(&mut self, now: Time, lost: impl FnMut(Piece)) {
         self.path_start = self.next_number();
         self.losses.clear();
         if std::mem::take(&mut self.probe_timeouts) > 0 {
@@ -269,7 +274,7 @@ impl Recovery {
 
     /// Abandons all packets in flight without a congestion response, because the path is not the cause: the route was
     /// gone, or the recipient has restarted. The window stays.
-    pub fn abandon(&mut self, mut lost: impl FnMut(Piece)) {
+    pub(super) fn abandon(&mut self, mut lost: impl FnMut(Piece)) {
         for index in 0..self.packets.len() {
             let Some(sent) = self.packets.get_mut(index) else { break };
             let state = std::mem::replace(&mut sent.state, PacketState::Settled);

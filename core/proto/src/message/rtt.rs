@@ -21,13 +21,13 @@ pub(super) struct Rtt {
 }
 
 impl Rtt {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Rtt { smoothed: None, variation: share(INITIAL, 2), latest: INITIAL, minimum: Duration::MAX }
     }
 
     /// Records that a packet was acknowledged `sample` after it was sent, of which the recipient reports `ack_delay` as
     /// its own. At most [`MAX_ACK_DELAY`] of it is subtracted, so that a wrong report cannot hide a slow path.
-    pub fn sample(&mut self, sample: Duration, ack_delay: Duration) {
+    pub(super) fn sample(&mut self, sample: Duration, ack_delay: Duration) {
         self.latest = sample;
         self.minimum = self.minimum.min(sample);
         let Some(smoothed) = self.smoothed else {
@@ -45,18 +45,18 @@ impl Rtt {
         self.smoothed = Some(share(smoothed.saturating_mul(7).saturating_add(adjusted), 8));
     }
 
-    pub fn smoothed(&self) -> Option<Duration> {
+    pub(super) fn smoothed(&self) -> Option<Duration> {
         self.smoothed
     }
 
     /// The silence after the last packet that requests a probe: the PTO of RFC 9002, section 6.2.1.
-    pub fn probe_interval(&self) -> Duration {
+    pub(super) fn probe_interval(&self) -> Duration {
         let spread = self.variation.saturating_mul(4).max(GRANULARITY);
         self.smoothed.unwrap_or(INITIAL).saturating_add(spread).saturating_add(MAX_ACK_DELAY)
     }
 
     /// The age beyond which a packet is lost once a later one has arrived (RFC 9002, section 6.1.2).
-    pub fn loss_delay(&self) -> Duration {
+    pub(super) fn loss_delay(&self) -> Duration {
         let round_trip = self.smoothed.unwrap_or(INITIAL).max(self.latest);
         share(round_trip.saturating_mul(9), 8).max(GRANULARITY)
     }

@@ -62,23 +62,23 @@ pub(super) struct LazySending {
 }
 
 impl LazySending {
-    pub fn new(incarnation: u64, config: ConversationConfig) -> Self {
+    pub(super) fn new(incarnation: u64, config: ConversationConfig) -> Self {
         let ConversationConfig { max_queue_messages: max_messages, max_queue_bytes: max_bytes, .. } = config;
         LazySending { sending: None, next: 0, incarnation, max_messages, max_bytes }
     }
 
     /// The number by which packets to this conversation name it.
-    pub fn incarnation(&self) -> u64 {
+    pub(super) fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
     /// The state, if it is allocated.
-    pub fn get_mut(&mut self) -> Option<&mut Sending> {
+    pub(super) fn get_mut(&mut self) -> Option<&mut Sending> {
         self.sending.as_deref_mut()
     }
 
     /// The state, which is allocated if necessary.
-    pub fn get_or_create(&mut self) -> &mut Sending {
+    pub(super) fn get_or_create(&mut self) -> &mut Sending {
         let LazySending { sending, next, incarnation, max_messages, max_bytes } = self;
         sending.get_or_insert_with(|| {
             let queue = SendQueue::new(*incarnation, *max_messages, *max_bytes);
@@ -87,12 +87,12 @@ impl LazySending {
     }
 
     /// The number of the next packet.
-    pub fn next_number(&self) -> u64 {
+    pub(super) fn next_number(&self) -> u64 {
         self.sending.as_ref().map_or(self.next, |sending| sending.recovery.next_number())
     }
 
     /// Records the next packet as sent. It requests an ack if it carries pieces.
-    pub fn on_sent(&mut self, now: Time, bytes: usize, pieces: &[Piece]) {
+    pub(super) fn on_sent(&mut self, now: Time, bytes: usize, pieces: &[Piece]) {
         // A packet without pieces only advances the number, so that acks allocate no state.
         if self.sending.is_none() && pieces.is_empty() {
             self.next = self.next.saturating_add(1);
@@ -104,25 +104,25 @@ impl LazySending {
     }
 
     /// The list for the pieces of the next packet, to be returned with [`Self::give_back_pieces`].
-    pub fn borrow_pieces(&mut self) -> Vec<Piece> {
+    pub(super) fn borrow_pieces(&mut self) -> Vec<Piece> {
         self.get_mut().map(|sending| std::mem::take(&mut sending.pieces)).unwrap_or_default()
     }
 
-    pub fn give_back_pieces(&mut self, pieces: Vec<Piece>) {
+    pub(super) fn give_back_pieces(&mut self, pieces: Vec<Piece>) {
         if let Some(sending) = self.get_mut() {
             sending.pieces = pieces;
         }
     }
 
     /// Stops the stall timer: the recipient takes its messages, or has restarted.
-    pub fn end_stall(&mut self) {
+    pub(super) fn end_stall(&mut self) {
         if let Some(sending) = self.get_mut() {
             (sending.stall_at, sending.stalls) = (None, 0);
         }
     }
 
     /// Releases the memory that is kept only for reuse.
-    pub fn release_memory(&mut self) {
+    pub(super) fn release_memory(&mut self) {
         if let Some(sending) = self.get_mut() {
             sending.events.shrink_to_fit();
             sending.pieces = Vec::new();

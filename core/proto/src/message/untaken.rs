@@ -25,31 +25,31 @@ pub(super) struct UntakenMessages {
 
 impl UntakenMessages {
     /// The sequence of the first message that is not taken.
-    pub fn first(&self) -> Option<u64> {
+    pub(super) fn first(&self) -> Option<u64> {
         self.entries.front().map(|entry| entry.seq)
     }
 
     /// The number of messages that are not taken.
-    pub fn untaken(&self) -> usize {
+    pub(super) fn untaken(&self) -> usize {
         self.entries.iter().filter(|entry| !entry.taken).count()
     }
 
-    pub fn first_bytes(&self) -> Option<usize> {
+    pub(super) fn first_bytes(&self) -> Option<usize> {
         self.entries.front().map(|entry| entry.bytes as usize)
     }
 
     /// The bytes of all messages from the first untaken one on. Those taken out of order still count, since their
     /// receipt cannot be sent before that of the first.
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The memory of this list, in bytes.
-    pub fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.entries.len().saturating_mul(ENTRY_COST)
     }
 
-    pub fn push(&mut self, seq: u64, bytes: usize) {
+    pub(super) fn push(&mut self, seq: u64, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.entries.capacity() == 0 {
             // A forged source address sends one message, for which room for four entries would be wasted.
@@ -64,7 +64,7 @@ impl UntakenMessages {
 
     /// Records that a message is taken. Returns the bytes for which a receipt may now be sent, including messages that
     /// were taken before their turn.
-    pub fn on_taken(&mut self, seq: u64) -> usize {
+    pub(super) fn on_taken(&mut self, seq: u64) -> usize {
         let Ok(at) = self.entries.binary_search_by_key(&seq, |entry| entry.seq) else { return 0 };
         if let Some(entry) = self.entries.get_mut(at) {
             entry.taken = true;
@@ -75,7 +75,7 @@ impl UntakenMessages {
     }
 
     /// Removes all messages below `floor`, because their sender has settled them.
-    pub fn settle(&mut self, floor: u64) {
+    pub(super) fn settle(&mut self, floor: u64) {
         self.pop_while(|entry| entry.seq < floor);
     }
 

@@ -18,8 +18,9 @@ use self::backoff::LIVED;
 use self::limits::FORGET;
 #[cfg(test)]
 use self::limits::{ANSWER, STAGGER};
-pub use self::peers::{ConfiguredPeer, LiveLinks, RefusedPeer, SilentLink};
+pub use self::peers::{ConfiguredPeer, RefusedPeer};
 use self::peers::{DiscoveredPeer, in_order, is_cut_off, lives};
+pub(super) use self::peers::{LiveLinks, SilentLink};
 use crate::address::Address;
 use crate::endpoint::Heard;
 use crate::link::Path;
@@ -37,7 +38,7 @@ const ORDER: u64 = 5_000_000;
 const HEARD: usize = 1024;
 /// The peers to dial and their states.
 #[derive(Default)]
-pub struct Dials {
+pub(super) struct Dials {
     targets: BTreeMap<String, ConfiguredPeer>,
     /// The discovered nodes by medium and instance.
     heard: BTreeMap<(u32, u64), DiscoveredPeer>,
@@ -55,7 +56,7 @@ struct DialSlots<'a> {
 
 impl Dials {
     /// Adds a configured peer. Returns whether it is new.
-    pub fn add(&mut self, now: Time, uri: &str) -> bool {
+    pub(super) fn add(&mut self, now: Time, uri: &str) -> bool {
         if self.targets.contains_key(uri) {
             return false;
         }
@@ -73,12 +74,12 @@ impl Dials {
     }
 
     /// Removes a configured peer; returns the paths on which it was dialled, and its address if that is known.
-    pub fn remove(&mut self, uri: &str) -> Option<(Vec<Path>, Option<Address>)> {
+    pub(super) fn remove(&mut self, uri: &str) -> Option<(Vec<Path>, Option<Address>)> {
         self.targets.remove(uri).map(|target| (target.paths, target.address))
     }
 
     /// The configured peers and their states.
-    pub fn targets(&self, links: &impl LiveLinks) -> Vec<(&str, PeerState, &ConfiguredPeer)> {
+    pub(super) fn targets(&self, links: &impl LiveLinks) -> Vec<(&str, PeerState, &ConfiguredPeer)> {
         let state = |target: &ConfiguredPeer| match (
             lives(links, &target.paths, target.address.as_ref()),
             &target.last_error,
@@ -91,12 +92,12 @@ impl Dials {
     }
 
     /// Whether a configured peer is at this path or has this address.
-    pub fn is_configured(&self, path: &Path, address: &Address) -> bool {
+    pub(super) fn is_configured(&self, path: &Path, address: &Address) -> bool {
         self.targets.values().any(|target| target.address == Some(*address) || target.paths.contains(path))
     }
 
     /// Handles the beacon of a node on a medium.
-    pub fn heard(&mut self, now: Time, medium: u32, heard: Heard) {
+    pub(super) fn heard(&mut self, now: Time, medium: u32, heard: Heard) {
         let path = Path { netmod: medium, endpoint: heard.endpoint };
         if let Some(known) = self.heard.get_mut(&(medium, heard.instance)) {
             known.heard = now;
@@ -137,7 +138,7 @@ impl Dials {
 
     /// Handles the removal of a medium: the nodes that were discovered on it are forgotten, and the dials of configured
     /// peers over it fail.
-    pub fn medium_gone(&mut self, now: Time, medium: u32) {
+    pub(super) fn medium_gone(&mut self, now: Time, medium: u32) {
         self.heard.retain(|(known, _), _| *known != medium);
         let paths: Vec<Path> =
             self.targets.values().flat_map(|target| target.paths.iter()).copied().collect();
@@ -147,7 +148,7 @@ impl Dials {
     }
 
     /// The configured peers to resolve and dial now. They count as being dialled from here on.
-    pub fn due(&mut self, now: Time, links: &impl LiveLinks) -> Vec<String> {
+    pub(super) fn due(&mut self, now: Time, links: &impl LiveLinks) -> Vec<String> {
         let mut due = Vec::new();
         for (uri, target) in &mut self.targets {
             if target.is_idle()
@@ -188,7 +189,7 @@ impl Dials {
     /// The endpoints of discovered nodes to dial now, as many as there are slots. Nodes with fewer failures come first.
     /// Among equals each node chooses those with the highest rendezvous hash of itself and the period, so that every
     /// node chooses others, and each is chosen at some time.
-    pub fn due_heard(&mut self, now: Time, own: &Address, links: &impl LiveLinks) -> Vec<Path> {
+    pub(super) fn due_heard(&mut self, now: Time, own: &Address, links: &impl LiveLinks) -> Vec<Path> {
         let order = now.as_micros().checked_div(ORDER).unwrap_or_default().to_le_bytes();
         let mut chosen = Vec::new();
         let mut room = links.room().saturating_sub(self.answering(now, links).count());
@@ -226,7 +227,7 @@ impl Dials {
     }
 
     /// The further paths to dial now, of peers whose earlier paths have not answered yet.
-    pub fn due_later(&mut self, now: Time, links: &impl LiveLinks) -> Vec<Path> {
+    pub(super) fn due_later(&mut self, now: Time, links: &impl LiveLinks) -> Vec<Path> {
         let mut due = Vec::new();
         for target in self.targets.values_mut() {
             if target.attempts.deadline().is_some_and(|next| next <= now) {
@@ -248,7 +249,7 @@ impl Dials {
     }
 
     /// Handles the result of a look-up. Returns the paths to dial first.
-    pub fn resolved(
+    pub(super) fn resolved(
         &mut self,
         now: Time,
         uri: &str,
@@ -277,7 +278,7 @@ impl Dials {
     }
 
     /// Handles a handshake that failed.
-    pub fn failed(&mut self, now: Time, path: &Path, reason: &str) {
+    pub(super) fn failed(&mut self, now: Time, path: &Path, reason: &str) {
         for target in self.targets.values_mut() {
             if let Some(reason) = target.attempts.failed(now, path, reason) {
                 target.failed(now, reason);
@@ -287,7 +288,7 @@ impl Dials {
     }
 
     /// A handshake succeeded on this path, with this address. `links` has the links before it.
-    pub fn established(&mut self, now: Time, path: &Path, address: &Address, links: &impl LiveLinks) {
+    pub(super) fn established(&mut self, now: Time, path: &Path, address: &Address, links: &impl LiveLinks) {
         for target in self.targets.values_mut().filter(|target| target.paths.contains(path)) {
             target.address = Some(*address);
             target.attempts.stop();
@@ -317,7 +318,7 @@ impl Dials {
 
     /// The time at which a dial may be due next. Only nodes that will be dialled then count, or else the task would
     /// wake for nothing.
-    pub fn next_deadline(&self, now: Time, links: &impl LiveLinks) -> Option<Time> {
+    pub(super) fn next_deadline(&self, now: Time, links: &impl LiveLinks) -> Option<Time> {
         let targets = self
             .targets
             .values()

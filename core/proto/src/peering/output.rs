@@ -10,6 +10,7 @@ use crate::link::{DownReason, Path, Session};
 use crate::stats::DropCause;
 
 /// An action that the peering requests, or an event that it reports.
+#[allow(missing_docs)] // Each variant describes its fields.
 #[derive(Debug)]
 pub enum Output {
     /// Send a handshake frame. If the medium refuses it, [`Input::NotSent`](super::Input::NotSent) is due.
@@ -33,6 +34,7 @@ pub enum Output {
 pub struct NewLink {
     /// The number of the link. Numbers ascend in the order in which links begin.
     pub id: u32,
+    /// The session that the handshake has produced.
     pub session: Session,
     /// Whether a configured peer is the reason for it.
     pub configured: bool,
@@ -54,6 +56,7 @@ pub enum Retirement {
 }
 
 /// An event, for counters and logs.
+#[allow(missing_docs)] // Each variant describes its fields.
 #[derive(Debug)]
 pub enum PeeringEvent {
     /// A path is dialled.

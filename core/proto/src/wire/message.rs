@@ -81,11 +81,17 @@ const LAST_KIND: u8 = 7;
 /// The header of every message packet; its fields are described in the table of this module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageHeader {
+    /// The sender's address.
     pub source: Address,
+    /// The sender's incarnation.
     pub from: u64,
+    /// The recipient's incarnation as far as the sender knows it, otherwise 0.
     pub to: u64,
+    /// The number of the packet.
     pub number: u64,
+    /// The distance from this packet's number back to the oldest packet that is neither acknowledged nor lost.
     pub open: u32,
+    /// The lowest sequence number that is not settled. Frames count from here.
     pub floor: u64,
 }
 
@@ -100,6 +106,7 @@ pub struct Ack {
 }
 
 impl Ack {
+    /// An ack without ranges.
     pub fn new(delay_us: u32) -> Self {
         Ack { delay_us, ..Ack::default() }
     }
@@ -131,28 +138,45 @@ pub enum Frame {
     /// Every message with a sequence below `taken` is settled, and the sender may have `bytes` and `messages` beyond it in
     /// flight.
     Credit {
+        /// The first sequence number that is not settled.
         taken: u64,
+        /// The bytes beyond it.
         bytes: u32,
+        /// The number of messages beyond it.
         messages: u16,
     },
     /// `count` entries follow, to be read with [`Reader::entry`].
     Messages {
+        /// The sequence number of the first, as its distance above the floor.
         above: u16,
+        /// The moment at which the first was sent.
         sent_at: Timestamp,
+        /// The number of entries.
         count: u16,
     },
+    /// A part of a message that is longer than a packet.
     Fragment {
+        /// The sequence number of the message, as its distance above the floor.
         above: u16,
+        /// The moment at which the message was sent.
         sent_at: Timestamp,
+        /// The length of the whole message, in bytes.
         total: u32,
+        /// The position of the part in the message.
         offset: u32,
+        /// The position of the part in the packet: from and to.
         bytes: (usize, usize),
     },
+    /// Messages that their sender has withdrawn.
     Skip {
+        /// The sequence number of the first, as its distance above the floor.
         above: u16,
+        /// The number of messages.
         count: u16,
     },
+    /// An ack is wanted at once.
     Ping,
+    /// No more messages wait to be sent: a receipt is wanted soon.
     Last,
 }
 
@@ -164,6 +188,7 @@ pub fn source(payload: &[u8]) -> Option<Address> {
     }
 }
 
+/// Appends the header of a packet.
 pub fn write_header(header: &MessageHeader, out: &mut Vec<u8>) {
     out.push(PAYLOAD_KIND_MESSAGE);
     out.extend_from_slice(header.source.as_bytes());
@@ -174,6 +199,7 @@ pub fn write_header(header: &MessageHeader, out: &mut Vec<u8>) {
     out.extend_from_slice(&header.floor.to_le_bytes());
 }
 
+/// Appends an ack.
 pub fn write_ack(ack: &Ack, out: &mut Vec<u8>) {
     out.push(ACK);
     out.extend_from_slice(&ack.largest().to_le_bytes());
@@ -190,6 +216,7 @@ pub fn write_ack(ack: &Ack, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a credit.
 pub fn write_credit(taken: u64, bytes: u32, messages: u16, out: &mut Vec<u8>) {
     out.push(CREDIT_KIND);
     out.extend_from_slice(&taken.to_le_bytes());
@@ -197,10 +224,12 @@ pub fn write_credit(taken: u64, bytes: u32, messages: u16, out: &mut Vec<u8>) {
     out.extend_from_slice(&messages.to_le_bytes());
 }
 
+/// Appends the request for an ack.
 pub fn write_ping(out: &mut Vec<u8>) {
     out.push(PING);
 }
 
+/// Appends the mark that no more messages wait.
 pub fn write_last(out: &mut Vec<u8>) {
     out.push(LAST_KIND);
 }
@@ -215,6 +244,7 @@ pub fn write_messages(above: u16, sent_at: Timestamp, out: &mut Vec<u8>) -> usiz
     at
 }
 
+/// Appends one whole message, sent `later_ms` after the one before it, inside [`Frame::Messages`].
 pub fn write_entry(later_ms: u16, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&later_ms.to_le_bytes());
     out.extend_from_slice(&u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes());
@@ -225,6 +255,7 @@ pub fn write_entry(later_ms: u16, body: &[u8], out: &mut Vec<u8>) {
 pub struct FragmentHead {
     /// The sequence of the message, above the floor.
     pub above: u16,
+    /// The moment at which the message was sent.
     pub sent_at: Timestamp,
     /// The length of the whole message.
     pub total: u32,
@@ -232,6 +263,7 @@ pub struct FragmentHead {
     pub offset: u32,
 }
 
+/// Appends a part of a message.
 pub fn write_fragment(head: &FragmentHead, bytes: &[u8], out: &mut Vec<u8>) {
     let FragmentHead { above, sent_at, total, offset } = head;
     out.push(FRAGMENT);
@@ -252,6 +284,7 @@ pub fn write_skip(above: u16, out: &mut Vec<u8>) -> usize {
     at
 }
 
+/// Writes the number of entries into the frame at `at`, once it is known.
 pub fn patch_count(at: usize, count: u16, out: &mut [u8]) {
     if let Some(place) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<2>()) {
         *place = count.to_le_bytes();
@@ -269,6 +302,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// A reader of a packet's payload.
     pub fn new(bytes: &'a [u8]) -> Self {
         Reader { bytes, at: 0 }
     }
@@ -278,10 +312,15 @@ impl<'a> Reader<'a> {
         self.at
     }
 
+    /// Whether all bytes have been read.
     pub fn is_at_end(&self) -> bool {
         self.at >= self.bytes.len()
     }
 
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// When the bytes are not a header of the message layer.
     pub fn header(&mut self) -> Result<MessageHeader, Malformed> {
         if self.array::<1>()? != [PAYLOAD_KIND_MESSAGE] {
             return Err(Malformed);
@@ -300,6 +339,10 @@ impl<'a> Reader<'a> {
         Ok(header)
     }
 
+    /// Reads the next frame, or its fixed part where its entries are read one by one.
+    ///
+    /// # Errors
+    /// When the bytes are not a frame.
     pub fn frame(&mut self) -> Result<Frame, Malformed> {
         let [kind] = self.array()?;
         match kind {

@@ -66,9 +66,13 @@ pub fn write_header(out: &mut Vec<u8>, class: Class, flags: u8, hop_limit: u8, d
 /// The header of a received packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// The queue in which each hop sends it.
     pub class: Class,
+    /// [`FLAG_TRACE`]; the other bits are passed on as they are.
     pub flags: u8,
+    /// The number of hops that it may still be passed on.
     pub hop_limit: u8,
+    /// The address of its recipient.
     pub destination: Address,
 }
 
@@ -107,13 +111,18 @@ pub fn set_hop_limit(packet: &mut [u8], hop_limit: u8) {
 /// The payload of ping and trace and of their replies: kind 1, source 32, nonce 8, value 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
+    /// Whether it is a ping, a trace or one of their replies.
     pub kind: u8,
+    /// The sender.
     pub source: Address,
+    /// A number that the reply repeats.
     pub nonce: u64,
+    /// A byte whose meaning depends on the kind.
     pub value: u8,
 }
 
 impl Probe {
+    /// Appends its bytes to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.push(self.kind);
         out.extend_from_slice(self.source.as_bytes());

@@ -41,7 +41,7 @@ use crate::wire::codec::{self, Decode, Encode, Malformed};
 mod chain;
 
 #[cfg(test)]
-pub use chain::LABEL;
+pub(crate) use chain::LABEL;
 pub use chain::{Chain, LINKS, advance, leads_to};
 
 /// The longest control message, in bytes.
@@ -74,14 +74,17 @@ const WITH_CHAIN: u8 = 1;
 /// can invent a destination or a newer sequence number for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedAnnounce {
+    /// The address of the origin.
     pub dst: Address,
     /// Epoch in the upper half, counter in the lower.
     pub seq: u64,
     /// Seconds for which it is valid after it was signed.
     pub lifetime: u16,
+    /// Capabilities of the origin. No bit has a meaning yet.
     pub caps: u16,
     /// The last value of the hop chain of this seq.
     pub anchor: Chain,
+    /// The ed25519 signature of the origin over the fields above and the optional ones.
     pub signature: [u8; 64],
     /// The fields that most announces leave empty. They are kept apart, so that a table of many announces stays small.
     pub optional: Option<Box<OptionalFields>>,
@@ -90,8 +93,11 @@ pub struct SignedAnnounce {
 /// The fields of a [`SignedAnnounce`] that most announces leave empty.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct OptionalFields {
+    /// The number of the prekey; 0, since nothing uses it yet.
     pub prekey_id: u16,
+    /// A key for messages to a destination that is away; zero, since nothing uses it yet.
     pub prekey: [u8; 32],
+    /// Fields of later versions, at most [`MAX_EXTENSIONS`] bytes.
     pub extensions: Box<[u8]>,
 }
 
@@ -195,7 +201,9 @@ pub fn epoch(seq: u64) -> u32 {
 pub struct RouteAttributes {
     /// The sender's own number for the destination on this link, below [`MAX_IDX`].
     pub idx: u32,
+    /// The cost of the route from the sender on.
     pub metric: u16,
+    /// The number of links from the sender on.
     pub hops: u8,
     /// The longest packet that every link of the route carries, in bytes.
     pub mtu: u16,
@@ -222,9 +230,11 @@ pub fn key_hash(address: &Address) -> u64 {
 /// A change of distance. The destination and its seq are those that the sender last bound to this idx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Update {
+    /// The sender's number for the destination.
     pub idx: u32,
-    /// [`INFINITY`] retracts.
+    /// The new cost; [`INFINITY`] retracts.
     pub metric: u16,
+    /// The new number of links.
     pub hops: u8,
     /// The proof of `hops`, present when they are lower than any that the sender sent since its last route attributes.
     pub chain: Option<Chain>,
@@ -250,6 +260,7 @@ struct UpdateBytes {
 /// section 3.8.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SeqnoRequest {
+    /// The origin.
     pub dst: Address,
     /// The least sequence number that would make the route feasible.
     pub seq: u64,
@@ -265,9 +276,19 @@ pub enum Record {
     /// An announce and the sender's route to its origin.
     Announce(SignedAnnounce, RouteAttributes),
     /// The same for a neighbour that probably has the announce already: a hash replaces it.
-    Offer { key_hash: u64, seq: u64, attributes: RouteAttributes },
+    Offer {
+        /// The [`key_hash`] of the origin.
+        key_hash: u64,
+        /// The sequence number of the announce.
+        seq: u64,
+        /// The sender's route.
+        attributes: RouteAttributes,
+    },
     /// The request for the announce of the destination that the receiver numbered `idx`.
-    Want { idx: u32 },
+    Want {
+        /// The receiver's number for it.
+        idx: u32,
+    },
     /// A changed distance, or the withdrawal of a route.
     Update(Update),
     /// A request for a newer sequence number.
@@ -276,7 +297,10 @@ pub enum Record {
     /// which sequence numbers it has used.
     YourHighest(SignedAnnounce),
     /// A record of a later version, which is skipped.
-    Reserved { kind: u8 },
+    Reserved {
+        /// Its first byte.
+        kind: u8,
+    },
 }
 
 impl Record {

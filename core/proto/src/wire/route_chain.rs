@@ -13,7 +13,7 @@ pub type Chain = [u8; 16];
 pub const LINKS: u8 = 64;
 
 /// The label of each round, so that no other use of the hash yields values of a chain.
-pub const LABEL: &[u8; 8] = b"rousehop";
+pub(crate) const LABEL: &[u8; 8] = b"rousehop";
 
 /// The value after this many further rounds. One round is the first 16 bytes of BLAKE3 over [`LABEL`], destination, sequence number
 /// (little endian) and the value: 64 bytes, a single block.

@@ -25,7 +25,7 @@ const MAX_SEGMENTS: usize = 64;
 
 /// How datagrams are given to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// One by one.
     Single,
     /// As many as it takes in one call.
@@ -91,7 +91,7 @@ impl Buffers {
 }
 
 /// Messages that arrive in a second, when each is cut into datagrams of [`MTU`] bytes at most.
-pub fn throughput(size: usize, shape: Shape, relay: bool) -> io::Result<f64> {
+pub(crate) fn throughput(size: usize, shape: Shape, relay: bool) -> io::Result<f64> {
     let frame = size.min(MTU);
     let bytes = Arc::new(AtomicU64::new(0));
     let mut threads = Threads::default();
@@ -202,7 +202,7 @@ async fn trains(socket: &Socket, role: &Role, stop: &AtomicBool) -> io::Result<(
 }
 
 /// How long 64 bytes take there and back, by async-std's sockets and tasks.
-pub fn round_trip(relay: bool) -> io::Result<Latency> {
+pub(crate) fn round_trip(relay: bool) -> io::Result<Latency> {
     task::block_on(async {
         let here = || async_std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
         let (first, last) = (here().await?, here().await?);

@@ -12,7 +12,7 @@ const ROUNDS: usize = 4000;
 const WARM_ROUNDS: usize = 500;
 
 /// By how much `counter` grows in a second.
-pub fn rate(counter: &AtomicU64) -> f64 {
+pub(crate) fn rate(counter: &AtomicU64) -> f64 {
     thread::sleep(WARM_UP);
     let (before, begin) = (counter.load(Relaxed), Instant::now());
     thread::sleep(MEASURED);
@@ -21,13 +21,13 @@ pub fn rate(counter: &AtomicU64) -> f64 {
 
 /// How long something takes.
 #[derive(Clone, Copy, Debug)]
-pub struct Latency {
+pub(crate) struct Latency {
     pub p50: Duration,
     pub p99: Duration,
 }
 
 /// How long `round` takes, done again and again.
-pub async fn latency<E>(mut round: impl AsyncFnMut() -> Result<(), E>) -> Result<Latency, E> {
+pub(crate) async fn latency<E>(mut round: impl AsyncFnMut() -> Result<(), E>) -> Result<Latency, E> {
     let mut times = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let begin = Instant::now();

@@ -20,18 +20,18 @@ const BATCH: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Nodes in a row.
-pub struct Mesh {
+pub(crate) struct Mesh {
     nodes: Vec<Node>,
 }
 
 impl Mesh {
     /// Two neighbours.
-    pub fn direct() -> anyhow::Result<Self> {
+    pub(crate) fn direct() -> anyhow::Result<Self> {
         Self::row(2)
     }
 
     /// Two that have a relay between them.
-    pub fn relayed() -> anyhow::Result<Self> {
+    pub(crate) fn relayed() -> anyhow::Result<Self> {
         Self::row(3)
     }
 
@@ -62,7 +62,7 @@ impl Mesh {
         (&self.nodes[0], &self.nodes[self.nodes.len() - 1])
     }
 
-    pub fn has_relay(&self) -> bool {
+    pub(crate) fn has_relay(&self) -> bool {
         self.nodes.len() > 2
     }
 
@@ -70,7 +70,7 @@ impl Mesh {
     ///
     /// # Errors
     /// When one is lost.
-    pub fn throughput(&self, size: usize) -> anyhow::Result<f64> {
+    pub(crate) fn throughput(&self, size: usize) -> anyhow::Result<f64> {
         let (from, to) = self.ends();
         let stop = Arc::new(AtomicBool::new(false));
         let received = Arc::new(AtomicU64::new(0));
@@ -106,7 +106,7 @@ impl Mesh {
     }
 
     /// How long 64 bytes take there and back.
-    pub fn round_trip(&self) -> anyhow::Result<Latency> {
+    pub(crate) fn round_trip(&self) -> anyhow::Result<Latency> {
         let (from, to) = self.ends();
         let echo = task::spawn({
             let node = to.clone();
@@ -129,7 +129,7 @@ impl Mesh {
     }
 
     /// Stops the nodes.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         task::block_on(async {
             for node in self.nodes {
                 node.stop().await;

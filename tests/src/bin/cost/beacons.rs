@@ -24,7 +24,7 @@ const KINDS: &[Kind] = &[Kind {
     )
 }];
 
-pub const SUBJECT: Subject = Subject {
+pub(crate) const SUBJECT: Subject = Subject {
     kinds: KINDS,
     make: || Box::new(Beacons(BeaconReceiver::new())),
     weight: 1,

@@ -37,7 +37,7 @@ const KINDS: &[Kind] = &[
     kind("handshake 05: refusal", FRAME),
 ];
 
-pub const SUBJECT: Subject = Subject {
+pub(crate) const SUBJECT: Subject = Subject {
     kinds: KINDS,
     make: || Box::new(Strangers::new()),
     weight: 1,

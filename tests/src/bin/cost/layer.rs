@@ -6,7 +6,7 @@ use crate::pools::Pool;
 use crate::recipe::{Kind, Part, Recipe};
 
 /// One input: where it comes from, its bytes, and what its bytes are on the way to this layer.
-pub struct Input {
+pub(crate) struct Input {
     pub from: u64,
     pub bytes: Vec<u8>,
     /// The inputs that these bytes are, where several arrive at once.
@@ -17,13 +17,13 @@ pub struct Input {
 
 impl Input {
     /// The memory that its bytes take.
-    pub fn room(&self) -> i64 {
+    pub(crate) fn room(&self) -> i64 {
         self.bytes.capacity() as i64
     }
 }
 
 /// A layer in some state.
-pub trait Layer {
+pub(crate) trait Layer {
     /// Makes the `nth` input of a part. What that costs is not measured.
     fn input(&mut self, part: &Part, nth: u64) -> Input;
     /// Takes an input, and does all that follows from it at once.
@@ -33,7 +33,7 @@ pub trait Layer {
 }
 
 /// A layer, and the inputs that it takes.
-pub struct Subject {
+pub(crate) struct Subject {
     pub kinds: &'static [Kind],
     pub make: fn() -> Box<dyn Layer>,
     /// Its share of the time of a search: the more states there are, the more there is to find.
@@ -54,17 +54,17 @@ pub struct Subject {
 }
 
 /// Seals, headers and the like around a packet's payload: a data frame's 30 bytes.
-pub const SEAL: usize = 30;
+pub(crate) const SEAL: usize = 30;
 
 /// No kind of this layer has a pool.
-pub fn no_places(_: usize) -> Option<Recipe> {
+pub(crate) fn no_places(_: usize) -> Option<Recipe> {
     None
 }
 
 /// Nothing stays after a silence.
-pub fn nothing_stays(_: &Recipe) -> Option<Pool> {
+pub(crate) fn nothing_stays(_: &Recipe) -> Option<Pool> {
     None
 }
 
 /// After a minute of silence.
-pub const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);

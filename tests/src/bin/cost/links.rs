@@ -58,7 +58,7 @@ const KINDS: &[Kind] = &[
     kind("content of an unknown kind", OTHER),
 ];
 
-pub const SUBJECT: Subject = Subject {
+pub(crate) const SUBJECT: Subject = Subject {
     kinds: KINDS,
     make: || Box::new(Frames::new()),
     weight: 1,

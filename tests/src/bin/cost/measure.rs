@@ -22,17 +22,17 @@ const MAKING: u32 = 4;
 /// Inputs that are made at once; at first only one, since it may be very costly.
 const BATCH: u64 = 16;
 /// The work that inputs defer is done after this time.
-pub const LATER: Duration = Duration::from_millis(50);
+pub(crate) const LATER: Duration = Duration::from_millis(50);
 /// An input is measured in turn with ordinary ones until it is seen to cost no more than so many of them, up to so many times:
 /// what else the machine does makes some measurements slower and none faster. So one beyond the bound is measured most often.
 const ROUNDS: [(usize, f64); 3] = [(1, 6.0), (3, 12.0), (8, 18.0)];
 const MOST_ROUNDS: usize = 16;
 /// The bytes that empty tables may keep allocated.
-pub const EMPTY: i64 = 64 << 10;
+pub(crate) const EMPTY: i64 = 64 << 10;
 
 /// The cost of inputs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Cost {
+pub(crate) struct Cost {
     pub packets: u64,
     pub bytes: u64,
     /// The processor's time for them, and for what follows from them in the silence after them.
@@ -43,11 +43,11 @@ pub struct Cost {
 }
 
 impl Cost {
-    pub fn nanos_per_packet(&self) -> f64 {
+    pub(crate) fn nanos_per_packet(&self) -> f64 {
         self.time.as_nanos() as f64 / self.packets.max(1) as f64
     }
 
-    pub fn bytes_per_packet(&self) -> f64 {
+    pub(crate) fn bytes_per_packet(&self) -> f64 {
         self.bytes as f64 / self.packets.max(1) as f64
     }
 
@@ -56,11 +56,11 @@ impl Cost {
         self.nanos_per_packet().total_cmp(&other.nanos_per_packet())
     }
 
-    pub fn held_per_byte(&self) -> f64 {
+    pub(crate) fn held_per_byte(&self) -> f64 {
         self.held.max(0) as f64 / self.bytes.max(1) as f64
     }
 
-    pub fn is_given_back(&self) -> bool {
+    pub(crate) fn is_given_back(&self) -> bool {
         self.left <= EMPTY.max(self.held / 16)
     }
 }
@@ -173,7 +173,7 @@ fn measure(subject: &Subject, recipe: &Recipe, effort: Effort) -> Cost {
 }
 
 /// The meter of one layer.
-pub struct Meter<'a> {
+pub(crate) struct Meter<'a> {
     subject: &'a Subject,
     /// The cost of the silence on a fresh layer.
     idle: Duration,
@@ -181,7 +181,7 @@ pub struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    pub fn of(subject: &'a Subject) -> Self {
+    pub(crate) fn of(subject: &'a Subject) -> Self {
         let mut meter = Meter { subject, idle: Duration::ZERO, by_length: Ordinary(Vec::new()) };
         meter.idle = meter.silence(&(subject.usual)(0).unprepared(), 3);
         let lengths = [16, 64, 128, 256, 512, 1024, 1400];
@@ -208,7 +208,7 @@ impl<'a> Meter<'a> {
 
     /// A short measurement, for the search. What prepares an input has its own work in the silence, so that this counts only
     /// where nothing does.
-    pub fn briefly(&self, recipe: &Recipe) -> Cost {
+    pub(crate) fn briefly(&self, recipe: &Recipe) -> Cost {
         let counts = self.subject.works_in_silence && recipe.setup.is_empty();
         let after = if counts { After::WorkBeyond(self.idle) } else { After::Moment };
         measure(self.subject, recipe, Effort::of(PATIENCE, after))
@@ -230,12 +230,12 @@ impl<'a> Meter<'a> {
     }
 
     /// Ordinary inputs of the length of these that cost as much.
-    pub fn ratio(&self, cost: &Cost) -> f64 {
+    pub(crate) fn ratio(&self, cost: &Cost) -> f64 {
         cost.nanos_per_packet() / self.by_length.nanos(cost.bytes_per_packet())
     }
 
     /// Measures a recipe in turn with ordinary inputs of its length, so that both meet the machine as it is now.
-    pub fn beside_ordinary(&self, recipe: &Recipe) -> Beside {
+    pub(crate) fn beside_ordinary(&self, recipe: &Recipe) -> Beside {
         let mut beside = Beside { cost: self.thoroughly(recipe), ordinary: f64::INFINITY };
         let length = beside.cost.bytes_per_packet();
         for round in 1..=MOST_ROUNDS {
@@ -253,12 +253,12 @@ impl<'a> Meter<'a> {
     }
 
     /// The memory that inputs hold when they have filled their pool, and the rest of it after the silence.
-    pub fn filled(&self, recipe: &Recipe) -> Cost {
+    pub(crate) fn filled(&self, recipe: &Recipe) -> Cost {
         measure(self.subject, recipe, Effort::filling(self.subject, recipe))
     }
 
     /// One input for each place of the pool of this kind.
-    pub fn places(&self, kind: usize) -> Option<Cost> {
+    pub(crate) fn places(&self, kind: usize) -> Option<Cost> {
         let (recipe, pool) = (self.subject.places)(kind).zip(self.subject.kinds[kind].pool)?;
         let packets = pool.places() as u64;
         let effort = Effort { packets, bytes: usize::MAX, time: UNHURRIED, after: After::Moment };
@@ -267,14 +267,14 @@ impl<'a> Meter<'a> {
 }
 
 /// A recipe's cost beside that of an ordinary input of its length.
-pub struct Beside {
+pub(crate) struct Beside {
     pub cost: Cost,
     /// Nanoseconds of the ordinary input.
     pub ordinary: f64,
 }
 
 impl Beside {
-    pub fn ratio(&self) -> f64 {
+    pub(crate) fn ratio(&self) -> f64 {
         self.cost.nanos_per_packet() / self.ordinary
     }
 }

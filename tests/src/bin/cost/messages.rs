@@ -116,7 +116,7 @@ const KINDS: &[Kind] = &[
 const FIRST_FRAME: usize = 5;
 const WROTE: usize = 14;
 
-pub const SUBJECT: Subject = Subject {
+pub(crate) const SUBJECT: Subject = Subject {
     kinds: KINDS,
     make: || Box::new(Packets(NodeLayer::new())),
     weight: 4,

@@ -10,13 +10,13 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// The processor's time of this thread: other programs on the machine do not count.
-pub fn processor() -> Duration {
+pub(crate) fn processor() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Bytes that are allocated now.
-pub fn allocated() -> i64 {
+pub(crate) fn allocated() -> i64 {
     let stats = ALLOCATOR.stats();
     // A reallocation is counted with both others, by its difference.
     stats.bytes_allocated as i64 - stats.bytes_deallocated as i64

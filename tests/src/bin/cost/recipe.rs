@@ -5,7 +5,7 @@ use rouse_tests::hostile::Random;
 use crate::pools::Pool;
 
 /// One number of an input.
-pub struct Gene {
+pub(crate) struct Gene {
     pub name: &'static str,
     /// The values that are tried: both ends of the range, and the special values between them.
     pub values: &'static [u64],
@@ -13,12 +13,12 @@ pub struct Gene {
     pub usual: u64,
 }
 
-pub const fn gene(name: &'static str, usual: u64, values: &'static [u64]) -> Gene {
+pub(crate) const fn gene(name: &'static str, usual: u64, values: &'static [u64]) -> Gene {
     Gene { name, values, usual }
 }
 
 /// A kind of input.
-pub struct Kind {
+pub(crate) struct Kind {
     pub name: &'static str,
     pub genes: &'static [Gene],
     /// Only prepares the ground: it costs its sender nothing, and is not looked at by itself.
@@ -27,13 +27,13 @@ pub struct Kind {
     pub pool: Option<Pool>,
 }
 
-pub const fn kind(name: &'static str, genes: &'static [Gene]) -> Kind {
+pub(crate) const fn kind(name: &'static str, genes: &'static [Gene]) -> Kind {
     Kind { name, genes, prepares: false, pool: None }
 }
 
 /// How a number differs from one input to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vary {
+pub(crate) enum Vary {
     Same,
     Step(i64),
     Any,
@@ -44,7 +44,7 @@ const STEPS: [i64; 6] = [1, 2, -1, -2, 64, 1000];
 
 /// Inputs of one kind: each number, and how it goes on.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub(crate) struct Part {
     pub kind: usize,
     numbers: Vec<(u64, Vary)>,
     /// How many such inputs, where they only prepare.
@@ -53,7 +53,7 @@ pub struct Part {
 
 /// Inputs that prepare, and the one that is repeated.
 #[derive(Clone, Debug)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     pub setup: Vec<Part>,
     pub dear: Part,
     /// Microseconds between two inputs.
@@ -67,13 +67,13 @@ const PACES: [u64; 4] = [0, 0, 1_000, 20_000];
 
 impl Part {
     /// An ordinary one.
-    pub fn usual(kinds: &[Kind], kind: usize) -> Self {
+    pub(crate) fn usual(kinds: &[Kind], kind: usize) -> Self {
         let numbers = kinds[kind].genes.iter().map(|gene| (gene.usual, Vary::Same)).collect();
         Part { kind, numbers, times: 1 }
     }
 
     /// The same with another number.
-    pub fn with(mut self, kinds: &[Kind], name: &str, value: u64) -> Self {
+    pub(crate) fn with(mut self, kinds: &[Kind], name: &str, value: u64) -> Self {
         if let Some(at) = kinds[self.kind].genes.iter().position(|gene| gene.name == name) {
             self.numbers[at].0 = value;
         }
@@ -81,12 +81,12 @@ impl Part {
     }
 
     /// The same with a number that goes on by one.
-    pub fn counting(self, kinds: &[Kind], name: &str) -> Self {
+    pub(crate) fn counting(self, kinds: &[Kind], name: &str) -> Self {
         self.stepping(kinds, name, 1)
     }
 
     /// The same with a number that goes on by so much.
-    pub fn stepping(mut self, kinds: &[Kind], name: &str, step: i64) -> Self {
+    pub(crate) fn stepping(mut self, kinds: &[Kind], name: &str, step: i64) -> Self {
         if let Some(at) = kinds[self.kind].genes.iter().position(|gene| gene.name == name) {
             self.numbers[at].1 = Vary::Step(step);
         }
@@ -94,7 +94,7 @@ impl Part {
     }
 
     /// So many of it, where they prepare.
-    pub fn times(mut self, times: u64) -> Self {
+    pub(crate) fn times(mut self, times: u64) -> Self {
         self.times = times;
         self
     }
@@ -123,7 +123,7 @@ impl Part {
     }
 
     /// The number of this name in the `nth` input, or in the `nth` piece of all inputs where an input has many.
-    pub fn number(&self, kinds: &[Kind], name: &str, nth: u64) -> u64 {
+    pub(crate) fn number(&self, kinds: &[Kind], name: &str, nth: u64) -> u64 {
         let genes = kinds[self.kind].genes;
         let Some(at) = genes.iter().position(|gene| gene.name == name) else { return 0 };
         let (value, vary) = self.numbers[at];
@@ -140,7 +140,7 @@ impl Part {
     }
 
     /// In words: what is not as usual.
-    pub fn words(&self, kinds: &[Kind]) -> String {
+    pub(crate) fn words(&self, kinds: &[Kind]) -> String {
         let kind = &kinds[self.kind];
         let mut words = kind.name.to_owned();
         for (gene, (value, vary)) in kind.genes.iter().zip(&self.numbers) {
@@ -158,23 +158,23 @@ impl Part {
 
 impl Recipe {
     /// An ordinary input, again and again.
-    pub fn usual(dear: Part) -> Self {
+    pub(crate) fn usual(dear: Part) -> Self {
         Recipe { setup: Vec::new(), dear, pace: 0 }
     }
 
     /// Inputs that have to come first, and one that is dear after them.
-    pub fn after(setup: Vec<Part>, dear: Part) -> Self {
+    pub(crate) fn after(setup: Vec<Part>, dear: Part) -> Self {
         Recipe { setup, dear, pace: 0 }
     }
 
     /// The same without what has to come first.
-    pub fn unprepared(mut self) -> Self {
+    pub(crate) fn unprepared(mut self) -> Self {
         self.setup.clear();
         self
     }
 
     /// Any row of inputs that ends in one kind.
-    pub fn any(kinds: &[Kind], kind: usize, random: &mut Random) -> Self {
+    pub(crate) fn any(kinds: &[Kind], kind: usize, random: &mut Random) -> Self {
         let setup = (0..random.below(SETUP + 1)).map(|_| {
             // Half of them are of the kind itself: what is like it meets it most often.
             let other = if random.below(2) == 0 { kind } else { random.below(kinds.len()) };
@@ -186,7 +186,7 @@ impl Recipe {
     }
 
     /// One like it.
-    pub fn changed(&self, kinds: &[Kind], random: &mut Random) -> Self {
+    pub(crate) fn changed(&self, kinds: &[Kind], random: &mut Random) -> Self {
         let mut recipe = self.clone();
         for _ in 0..=random.below(3) {
             recipe.change(kinds, random);
@@ -220,7 +220,7 @@ impl Recipe {
     }
 
     /// The same with less in it, in the `nth` way that there is; `None` when there are no more.
-    pub fn simpler(&self, kinds: &[Kind], nth: usize) -> Option<Self> {
+    pub(crate) fn simpler(&self, kinds: &[Kind], nth: usize) -> Option<Self> {
         let mut recipe = self.clone();
         if nth < recipe.setup.len() {
             recipe.setup.remove(nth);
@@ -245,7 +245,7 @@ impl Recipe {
     }
 
     /// In words.
-    pub fn words(&self, kinds: &[Kind]) -> String {
+    pub(crate) fn words(&self, kinds: &[Kind]) -> String {
         let mut words = String::new();
         for part in &self.setup {
             if part.times > 1 {

@@ -84,7 +84,7 @@ const KINDS: &[Kind] = &[
     kind("record of a reserved kind", RESERVED),
 ];
 
-pub const SUBJECT: Subject = Subject {
+pub(crate) const SUBJECT: Subject = Subject {
     kinds: KINDS,
     make: || Box::new(Records::new()),
     weight: 3,

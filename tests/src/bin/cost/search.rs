@@ -9,7 +9,7 @@ use crate::measure::{Beside, Cost, Meter};
 use crate::recipe::{Part, Recipe};
 
 /// The costliest inputs of a kind that were found.
-pub struct Found {
+pub(crate) struct Found {
     /// By the processor's time.
     pub slow: (Recipe, Beside),
     /// By the memory held.
@@ -35,7 +35,7 @@ const SIMPLER: usize = 64;
 const BEST: usize = 4;
 
 /// Searches for the costliest input of a kind until the time is up.
-pub fn search(subject: &Subject, meter: &Meter<'_>, kind: usize, seed: u64, time: Duration) -> Found {
+pub(crate) fn search(subject: &Subject, meter: &Meter<'_>, kind: usize, seed: u64, time: Duration) -> Found {
     let kinds = subject.kinds;
     let mut random = Random::new(seed);
     let end = Instant::now() + time;

@@ -38,7 +38,7 @@ const KINDS: &[Kind] = &{
     kinds
 };
 
-pub const SUBJECT: Subject = Subject {
+pub(crate) const SUBJECT: Subject = Subject {
     kinds: KINDS,
     make: || Box::new(Client(SocketLayer::new())),
     weight: 1,

@@ -10,9 +10,9 @@ use crate::pools::Pool;
 use crate::search::Found;
 
 /// No packet costs more than so many ordinary ones of its length.
-pub const RATIO: f64 = 20.0;
+pub(crate) const RATIO: f64 = 20.0;
 /// No byte holds more.
-pub const HELD: f64 = 8.0;
+pub(crate) const HELD: f64 = 8.0;
 
 /// The memory that is given back after the silence.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ enum Back {
 }
 
 /// One kind of input, and what it costs at worst.
-pub struct Row {
+pub(crate) struct Row {
     name: String,
     ordinary: f64,
     worst: f64,
@@ -52,7 +52,7 @@ fn beyond(cost: &Cost) -> f64 {
 }
 
 impl Row {
-    pub fn new(subject: &Subject, kind: usize, found: &Found) -> Self {
+    pub(crate) fn new(subject: &Subject, kind: usize, found: &Found) -> Self {
         let ((slow, beside), large) = (&found.slow, &found.large);
         let length = beside.cost.bytes_per_packet();
         let [first, second] = &found.filled;
@@ -99,7 +99,7 @@ impl Row {
     }
 
     /// The figures that are beyond their bounds.
-    pub fn complaint(&self) -> Option<String> {
+    pub(crate) fn complaint(&self) -> Option<String> {
         let mut all = self.memory_complaints();
         if self.ratio > RATIO {
             all.push(format!("costs {:.0} ordinary ones: {}", self.ratio, self.slow));
@@ -125,7 +125,7 @@ impl Row {
         all
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         json!({
             "input": self.name, "ordinary_ns_per_byte": self.ordinary, "worst_ns_per_byte": self.worst,
             "ratio": self.ratio, "held_per_byte": self.memory.held_per_byte(), "given_back": self.back != Back::Nothing,
@@ -137,7 +137,7 @@ impl Row {
     }
 
     /// Its lines, of 80 columns at most.
-    pub fn lines(&self) -> String {
+    pub(crate) fn lines(&self) -> String {
         let mut name = self.name.clone();
         name.truncate(33);
         let back = match self.back {
@@ -167,7 +167,7 @@ impl Row {
     }
 }
 
-pub fn head() -> String {
+pub(crate) fn head() -> String {
     format!(
         "{:<33}{:>7}{:>9}{:>8}{:>8}{:>9}{:>6}\n",
         "input", "ns/B", "worst", "ratio", "held/B", "pool", "back"

@@ -13,7 +13,7 @@ found in a fifth of a second, and those that flow when it happens are in the row
 
 /// The figures of one run.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Until every pair had a way: from the first daemon's start, from the last one's readiness.
     pub start: Option<Duration>,
     pub from_ready: Option<Duration>,
@@ -34,7 +34,7 @@ pub struct Figures {
 
 impl Figures {
     /// Prints the table.
-    pub fn print(options: &Options, all: &[Figures], simulated: &[Figures]) {
+    pub(crate) fn print(options: &Options, all: &[Figures], simulated: &[Figures]) {
         println!(
             "{:?}, fault {:?}, {} messages/s, {} runs",
             options.topology,

@@ -13,13 +13,13 @@ use rouse_tests::{Cables, Daemon, Programs};
 use crate::route_monitor::RouteMonitor;
 
 /// A daemon and the connection to it.
-pub struct Member {
+pub(crate) struct Member {
     pub daemon: Daemon,
     pub client: Client,
 }
 
 /// Daemons that run, and the monitor of their routes.
-pub struct Mesh {
+pub(crate) struct Mesh {
     pub members: Vec<Member>,
     pub monitor: Arc<Mutex<RouteMonitor>>,
     /// When the first was started, and when the last was ready.
@@ -30,7 +30,7 @@ pub struct Mesh {
 
 impl Mesh {
     /// Starts a daemon on each host at once.
-    pub fn start(programs: &Programs, cables: &Cables, logs: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn start(programs: &Programs, cables: &Cables, logs: Option<&Path>) -> anyhow::Result<Self> {
         let started = Instant::now();
         let daemons: Vec<Daemon> = std::thread::scope(|scope| {
             let start = |n: usize| {
@@ -87,12 +87,12 @@ impl Mesh {
     }
 
     /// Reads or changes the monitor.
-    pub fn read<T>(&self, look: impl FnOnce(&mut RouteMonitor) -> T) -> T {
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&mut RouteMonitor) -> T) -> T {
         look(&mut self.monitor.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The bytes that all daemons but one have sent so far.
-    pub fn sent_bytes(&self, except: Option<usize>) -> anyhow::Result<u64> {
+    pub(crate) fn sent_bytes(&self, except: Option<usize>) -> anyhow::Result<u64> {
         let mut sum = 0;
         for (number, member) in self.members.iter().enumerate() {
             if Some(number) != except {
@@ -104,7 +104,7 @@ impl Mesh {
     }
 
     /// Ends the daemons, and keeps their logs in a folder if one is given.
-    pub fn end(mut self, logs: Option<&Path>) -> anyhow::Result<()> {
+    pub(crate) fn end(mut self, logs: Option<&Path>) -> anyhow::Result<()> {
         self.watchers.clear();
         for (number, member) in self.members.iter_mut().enumerate() {
             if let Some(folder) = logs {

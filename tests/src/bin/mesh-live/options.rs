@@ -7,18 +7,18 @@ use clap::Parser;
 use rouse_tests::{Cut, Topology};
 
 /// The figures of other routers on a machine of this kind, as measured beside this project.
-pub const OTHERS: &str = "\
+pub(crate) const OTHERS: &str = "\
 Others on a machine of this kind, daemons in namespaces as here:
   ring of 6, cable cut / silent cut / relay killed: Yggdrasil 3.9-13 s / 3-13 s / 0.01-7 s; Babel 15-20 s, with 1 s hellos 5-6 s
   line of 8, all started, end to end:               Yggdrasil 2.05 s; Babel 0.6-7.6 s
   at rest per node, bytes/s sent, CPU, RSS:         Yggdrasil 389, 0.29 %, 13 MiB; Babel 39, 0.014 %, 2.3 MiB";
 
 /// A run has failed when a step of it takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The fault of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing: only the start and the rest are measured.
     None,
     /// `ip link set down` at the sender's end of a cable on the path: the other end sees nothing.
@@ -32,7 +32,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub fn cut(self) -> Option<Cut> {
+    pub(crate) fn cut(self) -> Option<Cut> {
         match self {
             Fault::LinkDown => Some(Cut::OneEnd),
             Fault::BothEnds => Some(Cut::BothEnds),
@@ -45,7 +45,7 @@ impl Fault {
 /// Real daemons in network namespaces: how fast they find and heal their paths.
 #[derive(Debug, Parser)]
 #[command(after_help = OTHERS)]
-pub struct Options {
+pub(crate) struct Options {
     /// line, ring or grid (8, 6 and 4×4 hosts), or with a size: ring:12, grid:5
     #[arg(long, default_value = "ring")]
     pub topology: Topology,

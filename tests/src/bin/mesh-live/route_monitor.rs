@@ -8,13 +8,13 @@ use rouse_core::Address;
 
 /// The element of the network that has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failed {
+pub(crate) enum Failed {
     Cable(usize, usize),
     Host(usize),
 }
 
 /// The next hops of all hosts, and the paths that follow from them.
-pub struct RouteMonitor {
+pub(crate) struct RouteMonitor {
     addresses: Vec<Address>,
     numbers: HashMap<Address, usize>,
     /// The next hop for each host and each destination.
@@ -25,7 +25,7 @@ pub struct RouteMonitor {
 }
 
 impl RouteMonitor {
-    pub fn new(addresses: Vec<Address>) -> Self {
+    pub(crate) fn new(addresses: Vec<Address>) -> Self {
         let hosts = addresses.len();
         RouteMonitor {
             numbers: addresses.iter().enumerate().map(|(number, address)| (*address, number)).collect(),
@@ -37,30 +37,30 @@ impl RouteMonitor {
     }
 
     /// The address of a host.
-    pub fn address(&self, host: usize) -> Address {
+    pub(crate) fn address(&self, host: usize) -> Address {
         self.addresses[host]
     }
 
     /// Records the next hop of `host` to a destination.
-    pub fn record(&mut self, host: usize, to: Address, next: Option<Address>) {
+    pub(crate) fn record(&mut self, host: usize, to: Address, next: Option<Address>) {
         let Some(&to) = self.numbers.get(&to) else { return };
         self.next[host][to] = next.and_then(|next| self.numbers.get(&next).copied());
         self.update();
     }
 
     /// Records that an element of the network fails now.
-    pub fn fail(&mut self, failed: Failed) {
+    pub(crate) fn fail(&mut self, failed: Failed) {
         self.failed = Some(failed);
         self.update();
     }
 
     /// The time since when every pair has a path, if every pair has one.
-    pub fn complete_since(&self) -> Option<Instant> {
+    pub(crate) fn complete_since(&self) -> Option<Instant> {
         self.complete
     }
 
     /// The hosts on the path, both ends included; `None` when the next hops do not lead there.
-    pub fn path(&self, from: usize, to: usize) -> Option<Vec<usize>> {
+    pub(crate) fn path(&self, from: usize, to: usize) -> Option<Vec<usize>> {
         let mut path = vec![from];
         let mut at = from;
         while at != to {
@@ -80,7 +80,7 @@ impl RouteMonitor {
     }
 
     /// The pairs without a path.
-    pub fn missing(&self) -> Vec<(usize, usize)> {
+    pub(crate) fn missing(&self) -> Vec<(usize, usize)> {
         let gone = |host: usize| self.failed == Some(Failed::Host(host));
         let hosts = 0..self.addresses.len();
         let pairs = hosts.clone().flat_map(|from| hosts.clone().map(move |to| (from, to)));

@@ -14,14 +14,14 @@ use crate::route_monitor::Failed;
 /// The pause between two looks at the monitor. It does not limit the precision, since the monitor keeps the times.
 const LOOK: Duration = Duration::from_millis(2);
 /// The time for which the stream flows before the fault.
-pub const WARM: Duration = Duration::from_secs(1);
+pub(crate) const WARM: Duration = Duration::from_secs(1);
 /// The approximate length in bytes of a packet with one message.
-pub const PACKET: usize = 200;
+pub(crate) const PACKET: usize = 200;
 /// A mesh in which every pair has had a path for so long has healed.
 const STEADY: Duration = Duration::from_millis(1500);
 
 /// Run number `number`.
-pub fn run(programs: &Programs, options: &Options, number: usize) -> anyhow::Result<Figures> {
+pub(crate) fn run(programs: &Programs, options: &Options, number: usize) -> anyhow::Result<Figures> {
     let cables = Cables::new(options.topology);
     let mesh = Mesh::start(programs, &cables, options.logs.as_deref())?;
     let mut figures = Figures::default();
@@ -76,7 +76,7 @@ fn rest(mesh: &Mesh, options: &Options, figures: &mut Figures) -> anyhow::Result
 }
 
 /// The sender and the receiver: pairs at all distances in turn, and far enough apart for a relay where one is killed.
-pub fn pair(options: &Options, number: usize) -> (usize, usize) {
+pub(crate) fn pair(options: &Options, number: usize) -> (usize, usize) {
     let hosts = options.topology.hosts();
     let least = if options.fault == Fault::Kill { 2 } else { 1 };
     match options.topology {
@@ -94,7 +94,7 @@ pub fn pair(options: &Options, number: usize) -> (usize, usize) {
 }
 
 /// The position on the path of the relay that fails, or of the host before the cable that fails. It changes from run to run.
-pub fn which(fault: Fault, path: &[usize], number: usize) -> anyhow::Result<usize> {
+pub(crate) fn which(fault: Fault, path: &[usize], number: usize) -> anyhow::Result<usize> {
     let (first, ends) = if fault == Fault::Kill { (1, 2) } else { (0, 1) };
     let among = path.len().checked_sub(ends).filter(|among| *among > 0);
     Ok(first + number % among.with_context(|| format!("no relay on the path {path:?}"))?)

@@ -16,7 +16,7 @@ const LATENCY: (Duration, Duration) = (Duration::from_micros(20), Duration::from
 const AFTER: Duration = Duration::from_secs(5);
 
 /// Run number `number`, simulated.
-pub fn run(options: &Options, number: usize) -> anyhow::Result<Figures> {
+pub(crate) fn run(options: &Options, number: usize) -> anyhow::Result<Figures> {
     let links = options.topology.cables();
     let topology = sim::Topology::Custom { nodes: options.topology.hosts(), links: links.clone() };
     let config = sim::Config {

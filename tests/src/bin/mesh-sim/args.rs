@@ -11,7 +11,7 @@ use rouse_sim::{Config, Fidelity, Topology};
 /// Exit code: 0 all held; 1 an invariant was violated, or a bar missed; 2 usage.
 #[derive(Debug, Parser)]
 #[command(name = "mesh-sim", max_term_width = 100)]
-pub struct Args {
+pub(crate) struct Args {
     /// The shape of the network
     #[arg(long, value_enum, default_value_t = Shape::Grid)]
     topology: Shape,
@@ -58,7 +58,7 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Shape {
+pub(crate) enum Shape {
     Line,
     Ring,
     Star,
@@ -72,7 +72,7 @@ pub enum Shape {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FaultKind {
+pub(crate) enum FaultKind {
     /// Nothing: the figure is that of the cold start
     None,
     /// A link is cut, and its ends notice at once
@@ -105,7 +105,7 @@ enum FidelityArg {
 
 /// A network and its fault, for a number of seeds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scenario {
+pub(crate) struct Scenario {
     pub shape: Shape,
     pub nodes: usize,
     pub degree: f64,
@@ -144,7 +144,7 @@ impl Args {
     ///
     /// # Errors
     /// Options that contradict each other.
-    pub fn scenario(&self) -> Result<Scenario, String> {
+    pub(crate) fn scenario(&self) -> Result<Scenario, String> {
         let scenario = Scenario {
             shape: self.topology,
             nodes: self.nodes as usize,
@@ -209,7 +209,7 @@ impl Scenario {
         (1..=root).rev().find(|width| self.nodes.is_multiple_of(*width)).unwrap_or(1)
     }
 
-    pub fn topology(&self) -> Topology {
+    pub(crate) fn topology(&self) -> Topology {
         let nodes = self.nodes;
         match self.shape {
             Shape::Line => Topology::Line(nodes),
@@ -222,7 +222,7 @@ impl Scenario {
         }
     }
 
-    pub fn config(&self, seed: u64) -> Config {
+    pub(crate) fn config(&self, seed: u64) -> Config {
         Config {
             seed,
             fidelity: self.depth,
@@ -235,7 +235,7 @@ impl Scenario {
     }
 
     /// The command that runs one seed of it alone.
-    pub fn replay(&self, seed: u64) -> String {
+    pub(crate) fn replay(&self, seed: u64) -> String {
         let Scenario {
             shape, nodes, degree, fault, depth, rounds, loss, rate, destinations, thorough, ..
         } = self;
@@ -270,7 +270,7 @@ impl Scenario {
     }
 
     /// The longest that anything may take to heal before it counts as dark.
-    pub fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         Duration::from_secs(match (self.fault, self.rate, self.destinations < self.nodes) {
             (_, Some(_), _) => 600,
             // Some of many links fail at once, and each side has to find out.

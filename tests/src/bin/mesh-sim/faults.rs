@@ -18,13 +18,13 @@ const fn secs(seconds: u64) -> Duration {
 }
 
 /// The time in which a mesh becomes calm after a start or a repair.
-pub const CALM: Duration = secs(6);
+pub(crate) const CALM: Duration = secs(6);
 
 /// The time after healing in which control messages about the fault are still sent and counted.
 const AFTERMATH: Duration = secs(1);
 
 /// Applies the scenario's fault, measures, and repairs. `steady` is the number of bytes that all nodes send per second without it.
-pub fn strike(
+pub(crate) fn strike(
     scenario: &Scenario,
     sim: &mut Sim,
     random: &mut Random,
@@ -269,7 +269,7 @@ fn mobility(scenario: &Scenario, sim: &mut Sim, figures: &mut Figures) -> Result
 }
 
 /// Bytes of control per second of the whole network while nothing happens, over `span`.
-pub fn control_rate(sim: &mut Sim, span: Duration) -> Result<f64, Violation> {
+pub(crate) fn control_rate(sim: &mut Sim, span: Duration) -> Result<f64, Violation> {
     if span.is_zero() {
         return Ok(0.0);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The figures of all seeds of a scenario.
 #[derive(Debug, Default)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// How long the cold starts took.
     pub cold: Vec<Duration>,
     /// How long it took to heal.
@@ -36,7 +36,7 @@ pub struct Figures {
 }
 
 /// The middle, the 95th of a hundred, the greatest.
-pub struct Spread<T> {
+pub(crate) struct Spread<T> {
     pub p50: T,
     pub p95: T,
     pub max: T,
@@ -44,7 +44,7 @@ pub struct Spread<T> {
 
 impl<T: Copy + PartialOrd> Spread<T> {
     /// `None` of nothing.
-    pub fn of(values: &[T]) -> Option<Self> {
+    pub(crate) fn of(values: &[T]) -> Option<Self> {
         let mut sorted = values.to_vec();
         sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
         let at = |hundredth: usize| sorted.get((sorted.len() * hundredth).div_ceil(100).max(1) - 1).copied();
@@ -53,7 +53,7 @@ impl<T: Copy + PartialOrd> Spread<T> {
 }
 
 /// Milliseconds, or seconds where that is many.
-pub fn time(span: Duration) -> String {
+pub(crate) fn time(span: Duration) -> String {
     match span.as_secs_f64() {
         seconds if seconds >= 10.0 => format!("{seconds:.1} s"),
         seconds => format!("{:.0} ms", seconds * 1e3),
@@ -61,7 +61,7 @@ pub fn time(span: Duration) -> String {
 }
 
 /// Bytes, in units of a thousand.
-pub fn bytes(count: f64) -> String {
+pub(crate) fn bytes(count: f64) -> String {
     match count {
         count if count >= 1e9 => format!("{:.2} GB", count / 1e9),
         count if count >= 1e6 => format!("{:.2} MB", count / 1e6),
@@ -71,7 +71,7 @@ pub fn bytes(count: f64) -> String {
 }
 
 /// The memory of this process in bytes, now and at most.
-pub fn resident() -> (u64, u64) {
+pub(crate) fn resident() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;

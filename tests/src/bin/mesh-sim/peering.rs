@@ -180,7 +180,7 @@ fn full_node(seed: u64) -> Measured {
 }
 
 /// Runs the scenarios with `only` in their names, and prints a line for each figure. Returns whether every bound held.
-pub fn run_all(only: &str) -> bool {
+pub(crate) fn run_all(only: &str) -> bool {
     let mut held = true;
     for scenario in scenarios().into_iter().filter(|scenario| scenario.name.contains(only)) {
         let begun = Instant::now();

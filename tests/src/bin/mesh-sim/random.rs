@@ -1,7 +1,7 @@
 //! The random choice of links and nodes.
 
 /// Random numbers that a seed repeats (SplitMix64).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -13,7 +13,7 @@ impl Random {
     }
 
     /// A number below `below`; 0 when that is 0.
-    pub fn below(&mut self, below: usize) -> usize {
+    pub(crate) fn below(&mut self, below: usize) -> usize {
         ((u128::from(self.next()) * below as u128) >> 64) as usize
     }
 }

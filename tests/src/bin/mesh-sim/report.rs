@@ -9,7 +9,7 @@ use crate::run::{Outcome, run};
 
 /// The bars of a scenario, where it has any (`bars.md`, "Mesh").
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Bars {
+pub(crate) struct Bars {
     /// Time to reachability: of the cold start the longest, after a fault the 95th of a hundred.
     pub time: Option<Duration>,
     /// Bytes of control per node for a fault, the middle.
@@ -22,7 +22,7 @@ const fn ms(millis: u64) -> Option<Duration> {
 
 impl Scenario {
     /// The bars of the scenario's row.
-    pub fn bars(&self) -> Bars {
+    pub(crate) fn bars(&self) -> Bars {
         if self.loss > 0.0 {
             return Bars::default();
         }
@@ -45,7 +45,7 @@ impl Scenario {
 }
 
 /// One line of a table: what, the middle, the 95th of a hundred, the greatest, and against which bar.
-pub struct Line {
+pub(crate) struct Line {
     pub what: &'static str,
     pub figures: [String; 3],
     pub bar: String,
@@ -53,7 +53,7 @@ pub struct Line {
 }
 
 /// Runs a scenario and prints its table. Returns whether nothing was violated and every bar met.
-pub fn run_and_print(scenario: &Scenario) -> bool {
+pub(crate) fn run_and_print(scenario: &Scenario) -> bool {
     let last = scenario.seed.wrapping_add(scenario.seeds - 1);
     println!("{scenario}: seeds {}–{last}, {} fault(s) each\n", scenario.seed, scenario.rounds);
     let outcome = run(scenario, |seed| progress(scenario, seed));
@@ -69,7 +69,7 @@ pub fn run_and_print(scenario: &Scenario) -> bool {
     outcome.failure.is_none() && lines.iter().all(|line| line.met != Some(false))
 }
 
-pub fn verdict(met: Option<bool>) -> &'static str {
+pub(crate) fn verdict(met: Option<bool>) -> &'static str {
     match met {
         Some(true) => "met",
         Some(false) => "MISSED",
@@ -78,7 +78,7 @@ pub fn verdict(met: Option<bool>) -> &'static str {
 }
 
 /// Shows the progress on a terminal.
-pub fn progress(scenario: &Scenario, seed: u64) {
+pub(crate) fn progress(scenario: &Scenario, seed: u64) {
     let mut out = std::io::stderr();
     if out.is_terminal() {
         let number = seed.wrapping_sub(scenario.seed) + 1;
@@ -88,7 +88,7 @@ pub fn progress(scenario: &Scenario, seed: u64) {
 }
 
 /// The failing seed, and the command that replays it alone.
-pub fn print_failure(scenario: &Scenario, outcome: &Outcome) {
+pub(crate) fn print_failure(scenario: &Scenario, outcome: &Outcome) {
     if let Some((seed, violation)) = &outcome.failure {
         println!("\nVIOLATED with seed {seed}: {violation}\nreplay it alone:\n  {}", scenario.replay(*seed));
     }
@@ -113,7 +113,7 @@ fn print_costs(scenario: &Scenario, outcome: &Outcome) {
 }
 
 /// The lines of a scenario's table.
-pub fn lines(scenario: &Scenario, outcome: &Outcome) -> Vec<Line> {
+pub(crate) fn lines(scenario: &Scenario, outcome: &Outcome) -> Vec<Line> {
     let figures = &outcome.figures;
     let mut lines = times(scenario, figures);
     lines.extend(volumes(scenario, figures));

@@ -13,7 +13,7 @@ use crate::random::Random;
 const QUIET: Duration = Duration::from_secs(10);
 
 /// The result of a scenario.
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub figures: Figures,
     /// The seed with a violation, and the violation.
     pub failure: Option<(u64, Violation)>,
@@ -21,7 +21,7 @@ pub struct Outcome {
 }
 
 /// Runs all seeds, or those up to the first that violates something. `progress` is called before each.
-pub fn run(scenario: &Scenario, mut progress: impl FnMut(u64)) -> Outcome {
+pub(crate) fn run(scenario: &Scenario, mut progress: impl FnMut(u64)) -> Outcome {
     let begin = Instant::now();
     let mut figures = Figures::default();
     let mut failure = None;

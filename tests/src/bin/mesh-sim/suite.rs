@@ -118,7 +118,7 @@ fn replay(name: &str, violation: &Violation) -> String {
 }
 
 /// The whole suite, or what has `only` in its name.
-pub fn run(only: Option<&str>) -> bool {
+pub(crate) fn run(only: Option<&str>) -> bool {
     let only = only.unwrap_or("");
     let mut held = run_all(only);
     held &= peering::run_all(only);

@@ -22,6 +22,7 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// A bucket of `burst` tokens that gains `each_second` of them in a second.
     pub const fn new(each_second: u32, burst: u32) -> Self {
         Rate { each_second, burst }
     }

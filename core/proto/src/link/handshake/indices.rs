@@ -15,12 +15,14 @@ pub struct Indices {
 }
 
 impl Indices {
+    /// A sequence with a random key and a random begin.
     pub fn new(rng: &mut ChaCha20Rng) -> Self {
         let mut key = [0; 32];
         rng.fill_bytes(&mut key);
         Indices { key, next: rng.next_u32() }
     }
 
+    /// The next index.
     pub fn draw(&mut self) -> u32 {
         let [a, b, c, d] = self.next.to_le_bytes();
         self.next = self.next.wrapping_add(1);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A sealer and the opener that fits it.
-pub fn pair(suite: Suite, split: [u8; 32]) -> (Sealer, Opener) {
+pub(crate) fn pair(suite: Suite, split: [u8; 32]) -> (Sealer, Opener) {
     let hash = [3; 32];
     (Sealer::new(suite, &hash, &split, 0x0403_0201).unwrap(), Opener::new(suite, &hash, &split).unwrap())
 }

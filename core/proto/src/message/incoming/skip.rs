@@ -8,7 +8,7 @@ use crate::stats::DropCause;
 
 impl Incoming {
     /// Accepts the withdrawal of `count` sequences from `first` on.
-    pub fn skip(&mut self, first: u64, count: u16) -> Result<(), DropCause> {
+    pub(crate) fn skip(&mut self, first: u64, count: u16) -> Result<(), DropCause> {
         let window = self.taken().saturating_add(u64::from(self.credit_messages));
         let wanted = first.saturating_add(u64::from(count));
         let (start, mut end) = (first.max(self.next), wanted.min(window));

@@ -11,15 +11,15 @@ use rand_core::{RngCore, SeedableRng};
 use super::super::*;
 use crate::stats::DropCause;
 
-pub const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
-pub fn ms(millis: u64) -> Duration {
+pub(super) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
 /// The impairments of the line. Shares are in thousandths.
 #[derive(Clone, Copy, Debug)]
-pub struct Line {
+pub(super) struct Line {
     pub delay: Duration,
     pub jitter: Duration,
     pub loss: [u32; 2],
@@ -31,7 +31,7 @@ pub struct Line {
     pub bears: usize,
 }
 
-pub const CLEAN: Line = Line {
+pub(super) const CLEAN: Line = Line {
     delay: Duration::from_millis(5),
     jitter: Duration::ZERO,
     loss: [0, 0],
@@ -42,7 +42,7 @@ pub const CLEAN: Line = Line {
 };
 
 /// One end of the line: a conversation, and the application that uses it.
-pub struct Side {
+pub(super) struct Side {
     pub conversation: Conversation,
     pub reads: bool,
     pub inbox: Vec<Message>,
@@ -55,7 +55,7 @@ pub struct Side {
 /// A packet in transit: the time of its arrival, its order of sending, the receiving side, and its contents.
 type Flying = (Time, u64, usize, Vec<u8>);
 
-pub struct Pair {
+pub(super) struct Pair {
     pub now: Time,
     pub line: Line,
     pub sides: [Side; 2],
@@ -65,7 +65,7 @@ pub struct Pair {
     pub rng: ChaCha8Rng,
 }
 
-pub fn address(side: usize) -> Address {
+pub(super) fn address(side: usize) -> Address {
     Address::from_bytes([side as u8 + 1; 32])
 }
 
@@ -84,11 +84,11 @@ fn side(config: ConversationConfig, number: usize, incarnation: u64) -> Side {
 }
 
 impl Pair {
-    pub fn new(seed: u64, line: Line) -> Self {
+    pub(super) fn new(seed: u64, line: Line) -> Self {
         Self::with(seed, line, ConversationConfig::default())
     }
 
-    pub fn with(seed: u64, line: Line, config: ConversationConfig) -> Self {
+    pub(super) fn with(seed: u64, line: Line, config: ConversationConfig) -> Self {
         Pair {
             now: Time::from_millis(1),
             line,
@@ -101,7 +101,7 @@ impl Pair {
     }
 
     /// Restarts a side, so that its conversation is lost. Messages in its inbox stay.
-    pub fn restart(&mut self, number: usize, incarnation: u64) {
+    pub(super) fn restart(&mut self, number: usize, incarnation: u64) {
         let mut fresh = side(ConversationConfig::default(), number, incarnation);
         let old = &mut self.sides[number];
         fresh.inbox = std::mem::take(&mut old.inbox);
@@ -110,16 +110,16 @@ impl Pair {
         *old = fresh;
     }
 
-    pub fn send(&mut self, from: usize, body: impl Into<Bytes>) -> MessageId {
+    pub(super) fn send(&mut self, from: usize, body: impl Into<Bytes>) -> MessageId {
         self.send_ttl(from, body, DAY)
     }
 
-    pub fn send_ttl(&mut self, from: usize, body: impl Into<Bytes>, ttl: Duration) -> MessageId {
+    pub(super) fn send_ttl(&mut self, from: usize, body: impl Into<Bytes>, ttl: Duration) -> MessageId {
         let at = Timestamp(self.now.as_micros() / 1000);
         self.sides[from].conversation.send(self.now, at, ttl, body.into()).expect("room in the queue")
     }
 
-    pub fn body(&mut self, length: usize) -> Bytes {
+    pub(super) fn body(&mut self, length: usize) -> Bytes {
         let mut body = vec![0; length];
         self.rng.fill_bytes(&mut body);
         body.into()
@@ -156,7 +156,7 @@ impl Pair {
     }
 
     /// Lets both sides send all that is due at this moment.
-    pub fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for number in 0..2 {
             loop {
                 let side = &mut self.sides[number];
@@ -179,7 +179,7 @@ impl Pair {
     }
 
     /// Advances to the next event; returns false if there is none.
-    pub fn step(&mut self) -> bool {
+    pub(super) fn step(&mut self) -> bool {
         self.step_before(Time::from_nanos(u64::MAX))
     }
 
@@ -205,7 +205,7 @@ impl Pair {
     }
 
     /// Runs until `done` returns true, for at most `limit`. Returns whether it did.
-    pub fn run(&mut self, limit: Duration, mut done: impl FnMut(&Pair) -> bool) -> bool {
+    pub(super) fn run(&mut self, limit: Duration, mut done: impl FnMut(&Pair) -> bool) -> bool {
         let end = self.now + limit;
         let (mut steps_here, mut here) = (0, self.now);
         loop {
@@ -225,18 +225,18 @@ impl Pair {
     }
 
     /// Runs until no event is left.
-    pub fn run_out(&mut self, limit: Duration) {
+    pub(super) fn run_out(&mut self, limit: Duration) {
         let end = self.now + limit;
         while self.step() {
             assert!(self.now < end, "still busy after {limit:?}");
         }
     }
 
-    pub fn bodies(&self, side: usize) -> Vec<Bytes> {
+    pub(super) fn bodies(&self, side: usize) -> Vec<Bytes> {
         self.sides[side].inbox.iter().map(|message| message.body.0.clone()).collect()
     }
 
-    pub fn delivered(&self, side: usize) -> Vec<MessageId> {
+    pub(super) fn delivered(&self, side: usize) -> Vec<MessageId> {
         let events = self.sides[side].events.iter();
         events
             .filter_map(|event| match event {
@@ -246,7 +246,7 @@ impl Pair {
             .collect()
     }
 
-    pub fn expired(&self, side: usize) -> Vec<MessageId> {
+    pub(super) fn expired(&self, side: usize) -> Vec<MessageId> {
         let events = self.sides[side].events.iter();
         events
             .filter_map(|event| match event {

@@ -9,9 +9,9 @@ pub(super) const FIRST_RETRY: Duration = Duration::from_millis(500);
 pub(super) const LAST_RETRY: Duration = Duration::from_secs(30);
 /// A link that lasted this long is dialled again at once when it ends. One that lasts less is dialled with growing
 /// pauses, since each new link costs a handshake and a transfer of the routing table.
-pub const LIVED: Duration = Duration::from_secs(10);
+pub(super) const LIVED: Duration = Duration::from_secs(10);
 /// The longest pause before a short-lived link is dialled again.
-pub const LAST_REST: Duration = Duration::from_secs(5);
+pub(super) const LAST_REST: Duration = Duration::from_secs(5);
 /// The minimum time from the begin of a link to the next dial when its medium reports that its path is cut. Such a link did not
 /// end by itself, so the peer is dialled on its other paths without a longer rest; the minimum bounds the handshakes that loose
 /// plugs cause.

@@ -17,7 +17,7 @@ pub(super) const GOODBYE_REST: Duration = Duration::from_millis(250);
 
 impl Dials {
     /// Records that a link over this path, to this address, is in service.
-    pub fn in_service(&mut self, now: Time, path: &Path, address: &Address) {
+    pub(crate) fn in_service(&mut self, now: Time, path: &Path, address: &Address) {
         for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
             target.last_error = None;
             target.since = now;
@@ -28,14 +28,14 @@ impl Dials {
     }
 
     /// Records that the link over this path failed before it was in service.
-    pub fn never_served(&mut self, now: Time, path: &Path, address: &Address, reason: &str) {
+    pub(crate) fn never_served(&mut self, now: Time, path: &Path, address: &Address, reason: &str) {
         for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
             target.failed(now, reason.to_owned());
         }
     }
 
     /// Records that the node with this address refuses a link, on any path. Returns the pause until the next dial.
-    pub fn refused(&mut self, now: Time, path: &Path, address: &Address, reason: &str) -> Duration {
+    pub(crate) fn refused(&mut self, now: Time, path: &Path, address: &Address, reason: &str) -> Duration {
         let mut rest = Duration::ZERO;
         for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
             rest = rest.max(target.backoff.refused(now));
@@ -52,7 +52,7 @@ impl Dials {
     }
 
     /// The discovered nodes that have refused a link, once for each address.
-    pub fn refusals(&self) -> Vec<RefusedPeer> {
+    pub(crate) fn refusals(&self) -> Vec<RefusedPeer> {
         let mut all: BTreeMap<Address, RefusedPeer> = BTreeMap::new();
         for known in self.heard.values() {
             let (Some((reason, since)), Some(address), Some(path)) =
@@ -72,7 +72,7 @@ impl Dials {
 
     /// Records that the neighbour on this path has sent a goodbye. It does not answer now; after a restart its beacon
     /// has another instance, which is dialled at once.
-    pub fn left(&mut self, now: Time, path: &Path, address: &Address) {
+    pub(crate) fn left(&mut self, now: Time, path: &Path, address: &Address) {
         let targets = self.targets.values_mut();
         for target in targets.filter(|target| target.address == Some(*address)) {
             target.backoff.rest(now + GOODBYE_REST);
@@ -88,7 +88,7 @@ impl Dials {
     }
 
     /// The effect of removing a peer on its link, which ends if there is no other reason for it.
-    pub fn why_linked(&self, path: &Path, address: &Address, initiator: bool) -> RemovedPeer {
+    pub(crate) fn why_linked(&self, path: &Path, address: &Address, initiator: bool) -> RemovedPeer {
         let mut heard = self.heard.iter().filter(|((medium, _), _)| *medium == path.netmod);
         if self.is_configured(path, address) {
             RemovedPeer::DialledOtherwise

@@ -16,7 +16,9 @@ pub struct ConfiguredPeer {
     /// Whether its paths are being looked up.
     pub(super) resolving: bool,
     pub(super) attempts: Attempts,
+    /// The reason for which the last dial failed.
     pub last_error: Option<String>,
+    /// The time from which it is in its present state.
     pub since: Time,
 }
 
@@ -43,15 +45,19 @@ pub(super) struct DiscoveredPeer {
 
 /// A discovered node that has refused a link.
 pub struct RefusedPeer {
+    /// The path over which it was dialled.
     pub path: Path,
+    /// Its address.
     pub address: Address,
+    /// The reason that it gave.
     pub reason: String,
+    /// The time of the refusal.
     pub since: Time,
 }
 
 /// The live links, by path and by address. A link that is [away](crate::link::LinkState::Away) counts only in
 /// [`LiveLinks::is_away`], since the neighbour may be reachable on another path.
-pub trait LiveLinks {
+pub(crate) trait LiveLinks {
     fn path(&self, path: &Path) -> bool;
     fn address(&self, address: &Address) -> bool;
     fn address_on(&self, medium: u32, address: &Address) -> bool;
@@ -69,7 +75,7 @@ pub trait LiveLinks {
 
 /// A link that is suspect.
 #[derive(Clone, Copy)]
-pub struct SilentLink {
+pub(crate) struct SilentLink {
     /// The path of the link.
     pub path: Path,
     /// The time of the last frame that the neighbour has sent over it.
