@@ -32,6 +32,7 @@
     )
 )]
 
+mod arithmetic;
 mod config;
 mod congestion;
 mod event;
@@ -67,6 +68,7 @@ use crate::address::Address;
 use crate::time::Time;
 use crate::types::{Message, MessageId, Protection, Timestamp, Waiting};
 pub use crate::wire::message::source;
+use arithmetic::after;
 pub use config::ConversationConfig;
 use config::{INITIAL_MESSAGES, WINDOW};
 pub use event::{ConversationCounters, ConversationEvent};
@@ -75,7 +77,6 @@ use incoming::Incoming;
 use outcome::PathOutcome;
 use queue::{message_id, split_id};
 use ranges::ReceivedNumbers;
-use recovery::after;
 use rtt::MAX_ACK_DELAY;
 use sending::LazySending;
 #[cfg(test)]

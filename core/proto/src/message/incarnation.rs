@@ -16,8 +16,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::arithmetic::after;
 use super::message_run::CompleteMessage;
-use super::recovery::after;
 use crate::time::Time;
 
 /// The interval at which each allowance of probes is replenished by one.

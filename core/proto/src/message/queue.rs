@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::arithmetic::{after, as_u64};
 use super::config::{INITIAL_CREDIT, INITIAL_MESSAGES, WINDOW};
 use super::event::ConversationEvent;
 use super::packet_builder::{PacketBuilder, Written};
-use super::recovery::{Piece, after};
+use super::recovery::Piece;
 use crate::time::Time;
 use crate::types::{MessageId, Timestamp, Waiting};
 
@@ -391,8 +392,4 @@ pub(super) fn split_id(id: &MessageId) -> Option<(u64, u64)> {
 
 fn messages(first: u64, end: u64) -> Piece {
     Piece::Messages { first, count: u16::try_from(end.saturating_sub(first)).unwrap_or(u16::MAX) }
-}
-
-fn as_u64(value: usize) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
 }

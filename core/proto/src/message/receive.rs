@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::Conversation;
+use super::arithmetic::after;
 use super::reassembly::FragmentSpan;
-use super::recovery::{Piece, after};
+use super::recovery::Piece;
 use super::rtt::MAX_ACK_DELAY;
 use super::sending::Sending;
 use crate::stats::DropCause;

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::arithmetic::{after, as_u64};
 use super::congestion::Congestion;
 use super::outcome::Losses;
 use super::rtt::Rtt;
@@ -394,12 +395,4 @@ impl Recovery {
             self.packets.pop_front();
         }
     }
-}
-
-fn as_u64(value: usize) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
-}
-
-pub(super) fn after(time: Time, duration: Duration) -> Time {
-    std::ops::Add::add(time, duration)
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::arithmetic::after;
 use super::packet_builder::PacketBuilder;
 use super::packet_size::BLACK_HOLE;
-use super::recovery::{Piece, after};
+use super::recovery::Piece;
 use super::sending::Sending;
 use super::{CONFIRM_DELAY, Conversation};
 use crate::time::Time;

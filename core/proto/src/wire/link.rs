@@ -82,7 +82,7 @@ pub const REFUSAL: u8 = 0x05;
 /// First byte of a sealed frame.
 pub const DATA: u8 = 0x10;
 
-/// The length of an initiation in bytes: longer than a response, with room for fields of later versions.
+/// The length of an initiation in bytes: longer than a response, with room for the fields of future versions.
 pub const INITIATION_LEN: usize = 256;
 /// The longest handshake frame, in bytes. It is also the smallest MTU that a netmod may have, since a handshake frame is not
 /// divided.

@@ -34,11 +34,15 @@
     )
 )]
 
+#[path = "message_ack.rs"]
+mod ack;
+
 use std::ops::Range;
 
 use crate::address::Address;
 use crate::types::Timestamp;
 use crate::wire::codec::Malformed;
+pub use ack::Ack;
 
 /// The first byte of a packet's payload that belongs to the message layer.
 pub const PAYLOAD_KIND_MESSAGE: u8 = 1;
@@ -93,41 +97,6 @@ pub struct MessageHeader {
     pub open: u32,
     /// The lowest sequence number that is not settled. Frames count from here.
     pub floor: u64,
-}
-
-/// Ranges of packet numbers, the highest first, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Ack {
-    /// The time from the arrival of the highest packet to this ack, in microseconds. The sender subtracts it from its round-trip
-    /// time (RFC 9002, section 5.3).
-    pub delay_us: u32,
-    ranges: [(u64, u64); MAX_RANGES],
-    count: usize,
-}
-
-impl Ack {
-    /// An ack without ranges.
-    pub fn new(delay_us: u32) -> Self {
-        Ack { delay_us, ..Ack::default() }
-    }
-
-    /// Adds the next lower range; false when there is no more room.
-    pub fn push(&mut self, low: u64, high: u64) -> bool {
-        let Some(slot) = self.ranges.get_mut(self.count) else { return false };
-        *slot = (low, high);
-        self.count = self.count.saturating_add(1);
-        true
-    }
-
-    /// The ranges as (low, high), the highest first.
-    pub fn ranges(&self) -> &[(u64, u64)] {
-        self.ranges.get(..self.count).unwrap_or_default()
-    }
-
-    /// The highest number.
-    pub fn largest(&self) -> u64 {
-        self.ranges.first().map_or(0, |range| range.1)
-    }
 }
 
 /// One frame of a packet that is being read.
@@ -204,7 +173,7 @@ pub fn write_ack(ack: &Ack, out: &mut Vec<u8>) {
     out.push(ACK);
     out.extend_from_slice(&ack.largest().to_le_bytes());
     out.extend_from_slice(&ack.delay_us.to_le_bytes());
-    out.push(u8::try_from(ack.count).unwrap_or(u8::MAX));
+    out.push(u8::try_from(ack.ranges().len()).unwrap_or(u8::MAX));
     let mut above = None;
     for &(low, high) in ack.ranges() {
         if let Some(above) = above {
@@ -394,7 +363,7 @@ impl<'a> Reader<'a> {
             }
             high = low;
         }
-        if ack.count == 0 { Err(Malformed) } else { Ok(ack) }
+        if ack.ranges().is_empty() { Err(Malformed) } else { Ok(ack) }
     }
 
     fn take(&mut self, length: usize) -> Result<Range<usize>, Malformed> {

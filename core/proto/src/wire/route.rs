@@ -37,9 +37,12 @@
 use crate::address::Address;
 use crate::wire::codec::{self, Decode, Encode, Malformed};
 
+#[path = "route_attributes.rs"]
+mod attributes;
 #[path = "route_chain.rs"]
 mod chain;
 
+pub use attributes::RouteAttributes;
 #[cfg(test)]
 pub(crate) use chain::LABEL;
 pub use chain::{Chain, LINKS, advance, leads_to};
@@ -97,7 +100,7 @@ pub struct OptionalFields {
     pub prekey_id: u16,
     /// A key for messages to a destination that is away; zero, since nothing uses it yet.
     pub prekey: [u8; 32],
-    /// Fields of later versions, at most [`MAX_EXTENSIONS`] bytes.
+    /// The fields that a later version may add, at most [`MAX_EXTENSIONS`] bytes.
     pub extensions: Box<[u8]>,
 }
 
@@ -193,31 +196,6 @@ impl SignedAnnounce {
 /// The epoch of a sequence number: its upper half.
 pub fn epoch(seq: u64) -> u32 {
     u32::try_from(seq >> 32).unwrap_or(u32::MAX)
-}
-
-/// The attributes of a neighbour's route to a destination: its distance and its limits. The neighbour vouches for them, the
-/// origin's signature does not cover them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct RouteAttributes {
-    /// The sender's own number for the destination on this link, below [`MAX_IDX`].
-    pub idx: u32,
-    /// The cost of the route from the sender on.
-    pub metric: u16,
-    /// The number of links from the sender on.
-    pub hops: u8,
-    /// The longest packet that every link of the route carries, in bytes.
-    pub mtu: u16,
-    /// Seconds left of the announce's lifetime.
-    pub remaining: u16,
-    /// Proves that the sender is not nearer than `hops`.
-    pub chain: Chain,
-}
-
-impl RouteAttributes {
-    fn read(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
-        let (attributes, rest) = codec::decode_prefix::<RouteAttributes>(bytes)?;
-        if attributes.idx >= MAX_IDX { Err(Malformed) } else { Ok((attributes, rest)) }
-    }
 }
 
 /// The first 8 bytes of BLAKE3 of an address: enough to identify an address that both neighbours have.
