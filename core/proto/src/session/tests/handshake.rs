@@ -84,6 +84,22 @@ fn every_single_loss_of_a_handshake_is_repaired() {
 }
 
 #[test]
+fn the_first_packet_of_an_initiator_without_items_is_repeated_until_it_arrives() {
+    // The request has four parts and the response three, and then comes the confirm.
+    for lost in [7, 8] {
+        let mut world = World::new(2, 10);
+        world.filter = Box::new(move |number, _| number == lost);
+        let pair = world.pair(0, 1);
+        world.input(0, SessionInput::Connect { pair, standing: standing(0) }).unwrap();
+        world.pass(Duration::from_millis(30));
+        // The responder has a request, and waits for the session of that.
+        world.queue(1, 0, 0..1);
+        assert!(world.run(SECOND, World::is_done), "packet {lost}");
+        assert!(world.nodes.iter().all(|node| node.ready.len() == 1));
+    }
+}
+
+#[test]
 fn the_loss_of_everything_in_one_direction_for_a_while_is_repaired() {
     for direction in [0, 1] {
         for both in [false, true] {
@@ -153,10 +169,22 @@ fn a_refused_request_leaves_nothing_and_a_closed_conversation_neither() {
     let mut world = World::new(2, 9);
     world.queue(0, 1, 0..1);
     assert!(world.run(SECOND, World::is_done));
+    let request: Vec<_> = world.sent.iter().filter(|one| one.is_part() && one.from == 0).cloned().collect();
     for (local, peer) in [(0, 1), (1, 0)] {
         let pair = world.pair(local, peer);
         world.input(local, SessionInput::Close { pair }).unwrap();
         assert_eq!(world.nodes[local].sessions.load(), (0, 0, 0));
         assert_eq!(world.nodes[local].sessions.next_deadline(), None);
     }
+    // The closed end has forgotten the request, so it is asked once more.
+    let (now, hop, pair) = (world.now, world.hop(0), world.pair(1, 0));
+    let sessions = &mut world.nodes[1].sessions;
+    for part in &request {
+        let input = SessionInput::Part { local: pair.local, hop, payload: &part.payload };
+        sessions.handle(now, input).unwrap();
+    }
+    let requested = SessionOutput::Requested { pair, standing: standing(0), hop };
+    assert_eq!(sessions.poll_output(), Some(requested));
+    sessions.handle(now, SessionInput::Refuse { pair }).unwrap();
+    assert_eq!((sessions.poll_output(), sessions.load()), (None, (0, 0, 0)));
 }
