@@ -2,7 +2,7 @@
 //!
 //! A frame that a netmod delivers is first classified by [`wire::link::peek`](crate::wire::link::peek). Handshake
 //! frames are given to the node's [`Handshakes`], which returns a [`Session`] when a handshake completes. The session's
-//! [`Sealer`] belongs to the egress, since frames are sealed where they are queued. Its [`Opener`] becomes part of a
+//! [`Sealer`] belongs to the egress, since frames are sealed where they are queued. Its `Opener` becomes part of a
 //! [`Link`], which receives the neighbour's data frames from then on: it opens them, answers probes, measures round
 //! trip and loss, carries the control stream, and returns the packets.
 //!
@@ -27,7 +27,7 @@
 //!   since the neighbour replaces it as well.
 //! - A link renews its keys by itself. Each [`LinkOutput::Rekeyed`] is applied to the sealer in the order of the
 //!   outputs, because frames queued before it are sealed with the older key. When [`Sealer::is_worn`] holds,
-//!   [`Link::on_key_worn`] is called. After [`Exhausted`](keys::Exhausted), [`Link::on_key_exhausted`] ends the link.
+//!   [`Link::on_key_worn`] is called. After [`Exhausted`], [`Link::on_key_exhausted`] ends the link.
 #![cfg_attr(
     not(test),
     deny(

@@ -186,7 +186,7 @@ impl Conversation {
     }
 
     /// Queues a message. The body is returned when the queue is full, in which case [`ConversationEvent::Room`] follows
-    /// once there is room, or when it is longer than [`crate::MAX_MESSAGE`].
+    /// once there is room, or when it is longer than [`MAX_MESSAGE`](crate::types::MAX_MESSAGE).
     pub fn send(
         &mut self,
         now: Time,

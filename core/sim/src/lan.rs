@@ -21,7 +21,7 @@ use self::node::{LanEvent, LanFlow, LanNode};
 use crate::random::{between, seeded};
 use rouse_proto::time::Time;
 
-/// A simulated medium with nodes on it. See the [module's page](self).
+/// A simulated medium with nodes on it.
 pub struct Lan {
     now: Time,
     config: LanConfig,

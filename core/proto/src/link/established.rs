@@ -191,7 +191,7 @@ impl Link {
     /// long as the link lives.
     ///
     /// # Errors
-    /// [`ControlFull`] when the queue (1 MiB) is full, the length is out of range, or the link is down.
+    /// When the queue (1 MiB) is full, the length is out of range, or the link is down.
     pub fn send_control(&mut self, message: &[u8]) -> Result<(), ControlFull> {
         if self.is_down() {
             return Err(ControlFull);

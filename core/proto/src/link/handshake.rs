@@ -59,7 +59,7 @@ use crate::wire::link::{
     COOKIE, FINISH, INITIATION, Introduction, MAX_HANDSHAKE_LEN, REFUSAL, RESPONSE, VERSION,
 };
 
-/// All handshakes of one node that are under way. See the [module documentation](self).
+/// All handshakes of one node that are under way.
 pub struct Handshakes {
     keys: Arc<StaticKeys>,
     address: Address,

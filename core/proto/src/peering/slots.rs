@@ -55,7 +55,7 @@ pub(super) struct RecentRefusals {
     minutes: VecDeque<(u64, u32)>,
 }
 
-/// The window of [`RecentRefusals`] in minutes: the longest wait of a refused node.
+/// The window in which refusals are counted, in minutes: the longest wait of a refused node.
 pub const REFUSALS_WINDOW: u64 = 10;
 
 impl RecentRefusals {

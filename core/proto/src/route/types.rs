@@ -32,7 +32,7 @@ pub struct RouterConfig {
     /// Interval at which own announces are renewed. It is a third of the lifetime, so that a lost renewal does no
     /// harm.
     pub refresh: Duration,
-    /// Time for which a destination stays pinned after [`Router::want_route`].
+    /// Time for which a destination stays pinned after [`Router::want_route`](super::Router::want_route).
     pub pin: Duration,
     /// The cache of verified announces that routers of this process share, so that a simulation of many nodes verifies
     /// and keeps each only once.
@@ -124,24 +124,26 @@ pub enum RouterOutput {
         destination: Address,
         /// The next hop; `None` if it is unreachable.
         next_hop: Option<NeighbourId>,
-        /// The metric; [`INFINITY`] if it is unreachable.
+        /// The metric; [`INFINITY`](crate::wire::route::INFINITY) if it is unreachable.
         metric: u16,
         /// Links to the destination; 0 if it is unreachable.
         hops: u8,
     },
     /// Another node announces this own address and keeps outbidding this node, which has stopped.
     IdentityConflict(Address),
-    /// Store the epoch of an own address, because the next start has to pass a higher one to [`Router::add_origin`].
+    /// Store the epoch of an own address, because the next start has to pass a higher one to
+    /// [`Router::add_origin`](super::Router::add_origin).
     EpochUsed {
         /// The own address.
         address: Address,
         /// Its present epoch.
         epoch: u32,
     },
-    /// Run this job where it delays nothing, and return its results to [`Router::verified`]. Several may run at a
+    /// Run this job where it delays nothing, and return its results to
+    /// [`Router::verified`](super::Router::verified). Several may run at a
     /// time, in any order.
     Verify(VerifyJob),
-    /// Count refusals beyond the one that [`Router::handle`] returned.
+    /// Count refusals beyond the one that [`Router::handle`](super::Router::handle) returned.
     Dropped(DropCause, u64),
 }
 

@@ -142,7 +142,7 @@ impl Router {
         Ok(())
     }
 
-    /// Takes the results of a [`VerifyJob`]. Each job has to be returned, in any order, because only [`MAX_JOBS`] run
+    /// Takes the results of a [`VerifyJob`]. Each job has to be returned, in any order, because only `MAX_JOBS` run
     /// at a time.
     pub fn verified(&mut self, now: Time, verified: VerifyResults) {
         self.checks.running = self.checks.running.saturating_sub(1);

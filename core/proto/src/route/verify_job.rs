@@ -39,7 +39,7 @@ impl PartialEq for VerifyJob {
 
 impl Eq for VerifyJob {}
 
-/// The results of a [`VerifyJob`], for [`Router::verified`].
+/// The results of a [`VerifyJob`], for [`Router::verified`](super::Router::verified).
 #[derive(Clone, Debug)]
 pub struct VerifyResults(pub(super) Vec<VerifyOutcome>);
 

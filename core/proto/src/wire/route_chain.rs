@@ -15,7 +15,7 @@ pub const LINKS: u8 = 64;
 /// The label of each round, so that no other use of the hash yields values of a chain.
 pub(crate) const LABEL: &[u8; 8] = b"rousehop";
 
-/// The value after this many further rounds. One round is the first 16 bytes of BLAKE3 over [`LABEL`], destination, sequence number
+/// The value after this many further rounds. One round is the first 16 bytes of BLAKE3 over `LABEL`, destination, sequence number
 /// (little endian) and the value: 64 bytes, a single block.
 pub fn advance(dst: &Address, seq: u64, chain: Chain, rounds: u8) -> Chain {
     let mut chain = chain;

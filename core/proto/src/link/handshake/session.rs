@@ -11,7 +11,7 @@ use crate::link::noise::{NoiseHandshake, StaticKeys};
 use crate::link::rekey::Renewal;
 use crate::wire::link::{Introduction, split};
 
-/// An action that [`Handshakes`] requests, or an event that it reports.
+/// An action that [`Handshakes`](super::Handshakes) requests, or an event that it reports.
 #[derive(Debug)]
 pub enum HandshakeOutput {
     /// Send a frame.
