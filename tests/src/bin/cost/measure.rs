@@ -27,19 +27,21 @@ pub(crate) const LATER: Duration = Duration::from_millis(50);
 /// what else the machine does makes some measurements slower and none faster. So one beyond the bound is measured most often.
 const ROUNDS: [(usize, f64); 3] = [(1, 6.0), (3, 12.0), (8, 18.0)];
 const MOST_ROUNDS: usize = 16;
+/// Ordinary inputs measured in turn with others, at most, as a multiple of those.
+const LONG: u64 = 32;
 /// The bytes that empty tables may keep allocated.
 pub(crate) const EMPTY: i64 = 64 << 10;
 
 /// The cost of inputs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cost {
-    pub packets: u64,
-    pub bytes: u64,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
     /// The processor's time for them, and for what follows from them in the silence after them.
-    pub time: Duration,
-    pub held: i64,
+    pub(crate) time: Duration,
+    pub(crate) held: i64,
     /// Bytes that are held after the silence.
-    pub left: i64,
+    pub(crate) left: i64,
 }
 
 impl Cost {
@@ -77,13 +79,16 @@ struct Effort {
 /// The end of a measurement.
 #[derive(Clone, Copy)]
 enum After {
-    /// Only the work that inputs defer.
-    Moment,
+    /// The work that inputs defer, beyond what it costs without these inputs.
+    Moment(Duration),
     /// The silence, for the memory that is left after it.
     Silence,
-    /// The silence with the work in it, beyond what it costs without these inputs.
+    /// The same, with the work in the silence.
     WorkBeyond(Duration),
 }
+
+/// With all work that the inputs defer.
+const AT_ONCE: After = After::Moment(Duration::ZERO);
 
 impl Effort {
     fn of(time: Duration, after: After) -> Self {
@@ -157,11 +162,13 @@ fn measure(subject: &Subject, recipe: &Recipe, effort: Effort) -> Cost {
     }
     let (before, held) = (processor(), allocated());
     layer.pass(LATER);
-    cost.time += processor() - before;
     cost.held += allocated() - held;
-    let (before, held) = (processor(), allocated());
+    let held = allocated();
     match effort.after {
-        After::Moment => return cost,
+        After::Moment(idle) => {
+            cost.time += (processor() - before).saturating_sub(idle);
+            return cost;
+        }
         After::Silence => layer.pass(subject.silence),
         After::WorkBeyond(idle) => {
             layer.pass(subject.silence);
@@ -183,10 +190,13 @@ pub(crate) struct Meter<'a> {
 impl<'a> Meter<'a> {
     pub(crate) fn of(subject: &'a Subject) -> Self {
         let mut meter = Meter { subject, idle: Duration::ZERO, by_length: Ordinary(Vec::new()) };
-        meter.idle = meter.silence(&(subject.usual)(0).unprepared(), 3);
+        let idle = |_| meter.after_setup(&(subject.usual)(0).unprepared(), subject.silence);
+        meter.idle = (0..3).map(idle).min().unwrap_or_default();
         let lengths = [16, 64, 128, 256, 512, 1024, 1400];
         let points = lengths.map(|length| {
-            let cost = (0..3).map(|_| meter.ordinary(length)).min_by(Cost::by_time).unwrap_or_default();
+            let effort = Effort::of(2 * PATIENCE, AT_ONCE);
+            let cost =
+                (0..3).map(|_| meter.ordinary(length, effort)).min_by(Cost::by_time).unwrap_or_default();
             (cost.bytes_per_packet(), cost.nanos_per_packet())
         });
         meter.by_length.0.extend(points);
@@ -194,39 +204,43 @@ impl<'a> Meter<'a> {
         meter
     }
 
-    /// The least cost of the silence after what prepares a recipe.
-    fn silence(&self, recipe: &Recipe, times: usize) -> Duration {
-        let once = |_| {
-            let (mut layer, _) = prepared(self.subject, recipe);
-            layer.pass(LATER);
-            let before = processor();
-            layer.pass(self.subject.silence);
-            processor() - before
-        };
-        (0..times).map(once).min().unwrap_or_default()
+    /// The cost of what follows from what prepares a recipe, without its inputs.
+    fn after_setup(&self, recipe: &Recipe, silence: Duration) -> Duration {
+        let (mut layer, _) = prepared(self.subject, recipe);
+        let before = processor();
+        layer.pass(LATER);
+        if !silence.is_zero() {
+            layer.pass(silence);
+        }
+        processor() - before
     }
 
-    /// A short measurement, for the search. What prepares an input has its own work in the silence, so that this counts only
-    /// where nothing does.
+    /// A short measurement, for the search. Where inputs prepare, the work in the silence is left to the thorough one.
     pub(crate) fn briefly(&self, recipe: &Recipe) -> Cost {
-        let counts = self.subject.works_in_silence && recipe.setup.is_empty();
-        let after = if counts { After::WorkBeyond(self.idle) } else { After::Moment };
+        let after = match recipe.setup.is_empty() {
+            true if self.subject.works_in_silence => After::WorkBeyond(self.idle),
+            true => AT_ONCE,
+            false => After::Moment(self.after_setup(recipe, Duration::ZERO)),
+        };
         measure(self.subject, recipe, Effort::of(PATIENCE, after))
     }
 
     /// A measurement with the work in the silence, beyond that which follows from what prepares.
     fn thoroughly(&self, recipe: &Recipe) -> Cost {
-        let after = match self.subject.works_in_silence {
-            true if recipe.setup.is_empty() => After::WorkBeyond(self.idle),
-            true => After::WorkBeyond(self.silence(recipe, 1)),
-            false => After::Moment,
+        let after = match recipe.setup.is_empty() {
+            true if self.subject.works_in_silence => After::WorkBeyond(self.idle),
+            true => AT_ONCE,
+            false if self.subject.works_in_silence => {
+                After::WorkBeyond(self.after_setup(recipe, self.subject.silence))
+            }
+            false => After::Moment(self.after_setup(recipe, Duration::ZERO)),
         };
         measure(self.subject, recipe, Effort::of(2 * PATIENCE, after))
     }
 
     /// Ordinary inputs of about this length, without the work in the silence: most of it is that of what prepares them.
-    fn ordinary(&self, length: usize) -> Cost {
-        measure(self.subject, &(self.subject.usual)(length), Effort::of(2 * PATIENCE, After::Moment))
+    fn ordinary(&self, length: usize, effort: Effort) -> Cost {
+        measure(self.subject, &(self.subject.usual)(length), effort)
     }
 
     /// Ordinary inputs of the length of these that cost as much.
@@ -239,7 +253,13 @@ impl<'a> Meter<'a> {
         let mut beside = Beside { cost: self.thoroughly(recipe), ordinary: f64::INFINITY };
         let length = beside.cost.bytes_per_packet();
         for round in 1..=MOST_ROUNDS {
-            let cost = self.ordinary(length as usize);
+            // For as long as these inputs: a short measurement would more often meet a moment in which nothing else runs.
+            let effort = Effort {
+                packets: LONG * MOST,
+                bytes: LONG as usize * VOLUME,
+                ..Effort::of(beside.cost.time.min(2 * PATIENCE), AT_ONCE)
+            };
+            let cost = self.ordinary(length as usize, effort);
             // An ordinary input may not be exactly as long.
             let factor = self.by_length.nanos(length) / self.by_length.nanos(cost.bytes_per_packet());
             beside.ordinary = beside.ordinary.min(cost.nanos_per_packet() * factor);
@@ -261,16 +281,16 @@ impl<'a> Meter<'a> {
     pub(crate) fn places(&self, kind: usize) -> Option<Cost> {
         let (recipe, pool) = (self.subject.places)(kind).zip(self.subject.kinds[kind].pool)?;
         let packets = pool.places() as u64;
-        let effort = Effort { packets, bytes: usize::MAX, time: UNHURRIED, after: After::Moment };
+        let effort = Effort { packets, bytes: usize::MAX, time: UNHURRIED, after: AT_ONCE };
         Some(measure(self.subject, &recipe, effort))
     }
 }
 
 /// A recipe's cost beside that of an ordinary input of its length.
 pub(crate) struct Beside {
-    pub cost: Cost,
+    pub(crate) cost: Cost,
     /// Nanoseconds of the ordinary input.
-    pub ordinary: f64,
+    pub(crate) ordinary: f64,
 }
 
 impl Beside {
