@@ -170,7 +170,7 @@ impl Peering {
             heard: now,
         };
         self.links.insert(id, link);
-        self.note_use(id);
+        self.note_use(id, media);
         let seed = fresh_seed(&mut self.seeds);
         self.output.push_back(Output::StartLink(Box::new(NewLink { id, session, configured, seed })));
     }
@@ -185,10 +185,12 @@ impl Peering {
         }
     }
 
-    /// Lets the handshakes know whether a link is in use, so that no session of this node's own replaces it.
-    pub(super) fn note_use(&mut self, id: u32) {
+    /// Lets the handshakes know whether a link is in use, so that no session of this node's own replaces it. A link over a
+    /// path that its medium reports as cut is not in use, even if a frame that arrived before the cut has just been opened.
+    pub(super) fn note_use(&mut self, id: u32, media: &dyn Media) {
         if let Some(link) = self.links.get(id) {
-            let instance = (link.state == LinkState::Up).then_some(link.instance);
+            let is_in_use = link.state == LinkState::Up && !media.is_cut(&link.path);
+            let instance = is_in_use.then_some(link.instance);
             self.handshakes.set_in_use(link.path.netmod, link.address, instance);
         }
     }

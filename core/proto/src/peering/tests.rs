@@ -1,12 +1,14 @@
 //! The peerings of two nodes that exchange handshake frames without a medium between them.
 
+mod in_use;
+
 use std::time::Duration;
 
 use super::*;
 use crate::link::Source;
 use crate::wire::link::INITIATION;
 
-/// The media of both nodes: everything gets through.
+/// The media of both nodes: everything gets through, as far as they report.
 struct Open;
 
 impl Media for Open {
@@ -163,50 +165,6 @@ fn a_link_whose_peer_is_removed_is_not_configured_any_more_and_stays_if_there_is
         }
         assert_eq!(nodes.peerings[0].remove_peer(nodes.now, "mem:b"), None, "it is unknown by now");
     }
-}
-
-#[test]
-fn a_peer_that_is_configured_while_it_has_a_link_keeps_the_link() {
-    // The look-up returns the endpoint of the link, or another endpoint of the same node.
-    for channel in [0, 1] {
-        let mut nodes = Nodes::new(&[256, 256]);
-        nodes.hear(0, (1, 0));
-        nodes.run(at(2_000));
-        nodes.peerings[0].add_peer(nodes.now, "mem:b");
-        nodes.run(at(2_001));
-        nodes.handle(0, Input::Resolved { uri: "mem:b".to_owned(), result: Ok(vec![path(1, channel)]) });
-        nodes.run(at(60_000));
-        assert_eq!(nodes.links(0), (vec![1], vec![]), "channel {channel}");
-        assert_eq!(nodes.links(1), (vec![1], vec![]), "channel {channel}");
-        assert_eq!(nodes.configured(0), [false, true], "channel {channel}");
-        nodes.handle(0, Input::LinkInService { id: 1 });
-        let [(_, state, peer)] = nodes.peerings[0].configured_peers()[..] else { panic!("one peer") };
-        assert_eq!((state, peer.last_error.as_deref()), (PeerState::Up, None));
-    }
-}
-
-#[test]
-fn a_node_that_is_heard_elsewhere_than_its_link_is_recognized_by_its_answer_and_keeps_the_link() {
-    // Node 1 has dialled from an endpoint from which no beacon came yet; its beacons come from another one.
-    let mut nodes = Nodes::new(&[256, 256]);
-    nodes.hear(1, (0, 0));
-    nodes.run(at(2_000));
-    for second in 2..90 {
-        nodes.hear(0, (1, 1));
-        nodes.run(at(second * 1_000));
-    }
-    for node in 0..2 {
-        assert_eq!(nodes.links(node), (vec![1], vec![]));
-    }
-    let started = |output: &&Output| matches!(output, Output::Event(PeeringEvent::HandshakeStarted));
-    assert_eq!(nodes.outputs[0].iter().filter(started).count(), 1, "from then on it is known");
-    // Once the link is suspect, the neighbour is dialled where it is heard.
-    let heard = nodes.now;
-    nodes.handle(0, Input::LinkState { id: 1, state: LinkState::Suspect, heard });
-    nodes.run(at(90_000));
-    nodes.hear(0, (1, 1));
-    nodes.run(at(95_000));
-    assert_eq!(nodes.links(0), (vec![1, 2], vec![(1, Retirement::Replaced)]));
 }
 
 #[test]
