@@ -39,7 +39,8 @@ impl Default for LanConfig {
 pub struct LanCounts {
     /// Links that have begun.
     pub links: u64,
-    /// Links that were replaced by a new session although they were in use and the neighbour had not restarted.
+    /// Links that were in use when this node replaced them by a session that it had begun itself, although the neighbour had not
+    /// restarted. A session that the neighbour has begun does not count, since its end of the link may be suspect.
     pub replaced_in_use: u64,
     /// Sessions that were declined because no place was free.
     pub declined: u64,

@@ -287,11 +287,12 @@ impl Lan {
         let Some(peer) = self.nodes.iter().position(|other| other.address() == new.session.peer) else {
             return;
         };
+        let initiator = new.session.initiator;
         let link = LanLink::new(self.now, peer, new);
         let in_service = link.in_service;
         // The session that it replaces has been retired before, and left its mark.
         let state = &mut self.nodes[node];
-        if state.replaced.take() == Some((peer, link.peer_instance)) {
+        if state.replaced.take() == Some((peer, link.peer_instance)) && initiator {
             state.counts.replaced_in_use += 1;
         }
         state.counts.links += 1;
