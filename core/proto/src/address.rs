@@ -31,11 +31,13 @@ pub struct Address([u8; 32]);
 impl Address {
     /// The address with these bytes. They are not checked here, since most uses only compare them: the verification of a link or
     /// of a signature fails when they are not a point on the curve.
+    #[inline]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Address(bytes)
     }
 
     /// The key's bytes.
+    #[inline]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

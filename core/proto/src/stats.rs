@@ -133,16 +133,19 @@ impl Default for Stats {
 
 impl Stats {
     /// Counts a drop.
+    #[inline]
     pub fn drop(&self, cause: DropCause) {
         self.drop_n(cause, 1);
     }
 
     /// Counts `n` drops for one cause.
+    #[inline]
     pub fn drop_n(&self, cause: DropCause, n: u64) {
         self.drops[cause as usize].fetch_add(n, Relaxed);
     }
 
     /// Counts `n` events.
+    #[inline]
     pub fn count(&self, counter: Counter, n: u64) {
         self.counters[counter as usize].fetch_add(n, Relaxed);
     }

@@ -140,6 +140,7 @@ pub enum FrameKind {
 
 /// Classifies `frame` by its first bytes. `None` when its kind is unknown, when it is shorter than its fixed part, or when it is
 /// a handshake frame longer than [`MAX_HANDSHAKE_LEN`].
+#[inline]
 pub fn peek(frame: &[u8]) -> Option<FrameKind> {
     match *frame.first()? {
         INITIATION..=REFUSAL if (6..=MAX_HANDSHAKE_LEN).contains(&frame.len()) => Some(FrameKind::Handshake),

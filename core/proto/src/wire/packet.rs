@@ -77,6 +77,7 @@ pub struct Header {
 }
 
 /// Reads the header of a packet (kind byte included); `None` when the bytes are not a packet of this version.
+#[inline]
 pub fn read_header(packet: &[u8]) -> Option<Header> {
     let (&[kind, class, flags, hop_limit], rest) = packet.split_first_chunk()?;
     let (destination, _) = rest.split_first_chunk::<32>()?;
@@ -92,16 +93,19 @@ pub fn read_header(packet: &[u8]) -> Option<Header> {
 }
 
 /// The destination of what may be a packet; `None` when it is too short to have one.
+#[inline]
 pub fn destination(packet: &[u8]) -> Option<Address> {
     destination_bytes(packet).map(|bytes| Address::from_bytes(*bytes))
 }
 
 /// The bytes of the destination of what may be a packet.
+#[inline]
 pub fn destination_bytes(packet: &[u8]) -> Option<&[u8; 32]> {
     packet.get(DESTINATION_AT..)?.first_chunk()
 }
 
 /// Sets the hop limit of a packet.
+#[inline]
 pub fn set_hop_limit(packet: &mut [u8], hop_limit: u8) {
     if let Some(byte) = packet.get_mut(HOP_AT) {
         *byte = hop_limit;
