@@ -32,7 +32,7 @@ impl Endpoint {
     /// A handle made of `bytes`; `None` if they are more than [`Endpoint::MAX`].
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let length = u8::try_from(bytes.len()).ok().filter(|_| bytes.len() <= Endpoint::MAX)?;
-        let mut endpoint = Endpoint { length, local: 0, bytes: [0; _] };
+        let mut endpoint = Endpoint { length, local: 0, bytes: [0; Endpoint::MAX + Endpoint::MAX_LOCAL] };
         endpoint.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(endpoint)
     }
@@ -120,7 +120,7 @@ impl fmt::Debug for Endpoint {
 /// An IP socket address as a handle: 6 bytes for IPv4, 22 for IPv6 with its scope.
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
-        let mut bytes = [0; _];
+        let mut bytes = [0; Endpoint::MAX + Endpoint::MAX_LOCAL];
         let port = address.port().to_be_bytes();
         let length = match address {
             SocketAddr::V4(v4) => {
