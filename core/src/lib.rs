@@ -78,7 +78,7 @@ pub mod types;
 
 pub use rouse_inbox::{inbox, notify};
 pub use rouse_proto::{address, session, time};
-pub(crate) use rouse_proto::{endpoint, impairment, link, message, peering, route, wire};
+pub(crate) use rouse_proto::{endpoint, impairment, link, message, peering, rate_limit, route, wire};
 
 /// Identities, and the files that keep their secrets.
 pub mod identity {

@@ -26,6 +26,7 @@ pub mod message;
 pub mod peering;
 #[cfg(test)]
 mod protocol_tests;
+pub mod rate_limit;
 pub mod route;
 pub mod session;
 pub mod stats;

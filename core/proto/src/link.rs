@@ -58,7 +58,6 @@ pub mod session_pair;
 mod specification;
 
 pub use established::Link;
-pub use handshake::buckets::{Rate, TokenBuckets};
 pub use handshake::indices::Indices;
 pub use handshake::{DialError, HandshakeOutput, Handshakes, Session};
 #[cfg(test)]

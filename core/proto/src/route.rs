@@ -62,7 +62,6 @@ mod sweep;
 mod table;
 mod timeout;
 mod timers;
-mod token_bucket;
 mod types;
 mod verifications;
 mod verify;
@@ -78,6 +77,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use crate::address::Address;
+use crate::rate_limit::RateLimiter;
 use crate::time::Time;
 use crate::types::RouteState;
 use crate::wire::route::INFINITY;
@@ -91,7 +91,6 @@ use neighbour::NeighbourEntry;
 use score::DeliveryScore;
 use table::DestinationTable;
 use timers::Timers;
-use token_bucket::Bucket;
 use types::{DestinationKey, seconds};
 pub use types::{FibEntry, LinkProperties, NeighbourId, RouteInfo, RouterConfig, RouterOutput};
 use verifications::Verifications;
@@ -118,7 +117,7 @@ pub struct Router {
     /// Addresses that applications send to, and the second until which each is pinned.
     wanted: BTreeMap<Address, u32>,
     /// The quota of new destinations that all unconfigured neighbours share.
-    shared_quota: Bucket,
+    shared_quota: RateLimiter,
     /// The number of turns so far in which a waiting neighbour was admitted by it.
     admitted: u64,
     /// The work that neighbours have caused.
@@ -126,7 +125,7 @@ pub struct Router {
     /// The chain value that was computed last.
     chain_cache: ChainCache,
     /// The limit of switches and requests with a small gain.
-    low_gain: Bucket,
+    low_gain: RateLimiter,
     /// Recent link failures.
     flap_history: FlapHistory,
     /// Announces that are being verified.
@@ -152,11 +151,11 @@ impl Router {
             batch: BTreeSet::new(),
             batch_at: None,
             wanted: BTreeMap::new(),
-            shared_quota: Bucket::default(),
+            shared_quota: RateLimiter::default(),
             admitted: 0,
             accounts: Accounts::default(),
             chain_cache: ChainCache::default(),
-            low_gain: Bucket::default(),
+            low_gain: RateLimiter::default(),
             flap_history: FlapHistory::default(),
             checks: Verifications::default(),
             scores: BTreeMap::new(),

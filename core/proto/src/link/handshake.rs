@@ -24,7 +24,6 @@
 //! answer is longer than the frame that caused it, so that a node cannot be used to amplify a flood towards a forged
 //! endpoint.
 
-pub(super) mod buckets;
 pub(super) mod dial;
 mod inbound;
 pub(super) mod indices;

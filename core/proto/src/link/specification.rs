@@ -5,13 +5,14 @@ use super::control::receiver::{ACK_DELAY, MAX_STREAM};
 use super::control::{MAX_BODY, MAX_MESSAGE, QUEUE, WINDOW, sender};
 use super::established::ECHO_LIFE;
 use super::handshake::{
-    FINISH_LIFE, HOLD_FINISH, HOLD_FINISH_ELSEWHERE, INBOUND_LIFE, REPEATS, buckets, dial, limiter,
+    FINISH_LIFE, HOLD_FINISH, HOLD_FINISH_ELSEWHERE, INBOUND_LIFE, REPEATS, dial, limiter,
 };
 use super::quality::{
     INITIAL_CREDIT, MAX_COST, MAX_RTT, MEMORY_FRAMES, MIN_COST, MIN_RTT_SPAN, SCALE, US_PER_COST,
 };
 use super::{keys, liveness, mtu, noise, path_validation, rekey, replay};
 use crate::protocol_tests::specified;
+use crate::rate_limit;
 use crate::wire::link::{INITIATION_LEN, MAX_HANDSHAKE_LEN};
 
 #[test]
@@ -29,12 +30,12 @@ fn the_specification_has_the_constants_of_the_handshake() {
         "again {}, {} and {} later": seconds(REPEATS[0]), seconds(REPEATS[1]), REPEATS[2];
         "after {} to each initiation sent": dial::MAX_BAD_RESPONSES;
         "a secret renewed every {}": limiter::SECRET_LIFE;
-        "{} endpoints and {} groups are remembered": buckets::MAX_BUCKETS, buckets::MAX_BUCKETS;
+        "{} endpoints and {} groups are remembered": rate_limit::MAX_KEYS, rate_limit::MAX_KEYS;
         "under load also more than {} from this host (IP address), or {} from this group":
             config.rate, config.rate * limiter::HOSTS_OF_GROUP;
-        "{} a second of a host, {} at once": limiter::HOST_SESSIONS.each_second, limiter::HOST_SESSIONS.burst;
+        "{} a second of a host, {} at once": limiter::HOST_SESSIONS.tokens, limiter::HOST_SESSIONS.burst;
         "{} a second of an address, {} at once":
-            limiter::ADDRESS_SESSIONS.each_second, limiter::ADDRESS_SESSIONS.burst;
+            limiter::ADDRESS_SESSIONS.tokens, limiter::ADDRESS_SESSIONS.burst;
         "{} answers wait": config.max_answers;
         "When {} of its own handshakes are under way": config.max_dials;
         "more than {} a second (at once: {}) from this endpoint": config.rate, config.rate;

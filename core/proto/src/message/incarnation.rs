@@ -16,14 +16,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::arithmetic::after;
 use super::message_run::CompleteMessage;
+use crate::rate_limit::{Rate, RateLimiter};
 use crate::time::Time;
 
 /// The interval at which each allowance of probes is replenished by one.
 pub(super) const CLAIM_PROBE_INTERVAL: Duration = Duration::from_millis(1);
 /// The most probes that an allowance accumulates.
 pub(super) const CLAIM_PROBE_BURST: u32 = 64;
+const CLAIM_PROBES: Rate = Rate::one_per(CLAIM_PROBE_INTERVAL, CLAIM_PROBE_BURST);
 /// The number of probes of which an answer is recognised; older ones are dropped first.
 pub(super) const MAX_PROBED: usize = 1024;
 /// The most probes that wait to be sent, since without a route none can be: the bursts of all three allowances.
@@ -57,7 +58,7 @@ pub(super) struct IncarnationTracker {
 struct FormerIncarnations {
     queued: VecDeque<IncarnationProbe>,
     /// The allowance for packets to peers that use a former incarnation of ours.
-    stale: ProbeAllowance,
+    stale: RateLimiter,
     /// Complete messages of a former incarnation of the peer. They are kept, because the peer has lost its copies.
     undelivered: VecDeque<(u64, CompleteMessage)>,
 }
@@ -69,28 +70,9 @@ struct IncarnationClaims {
     probed: VecDeque<(u64, u64)>,
     /// Recent claimants, each in the slot selected by its first byte, so that a lookup needs no search.
     recent: [u64; RECENT_CLAIMANTS],
-    new: ProbeAllowance,
-    repeated: ProbeAllowance,
+    new: RateLimiter,
+    repeated: RateLimiter,
     last: Time,
-}
-
-/// A token bucket for probes, so that forged packets cause a bounded number of them.
-#[derive(Debug, Default)]
-struct ProbeAllowance {
-    /// The time at which the allowance is complete again. One field is enough, since each probe moves it by one
-    /// interval.
-    replenished_at: Time,
-}
-
-impl ProbeAllowance {
-    fn take(&mut self, now: Time) -> bool {
-        let most = CLAIM_PROBE_INTERVAL.saturating_mul(CLAIM_PROBE_BURST.saturating_sub(1));
-        let allowed = self.replenished_at.since(now) <= most;
-        if allowed {
-            self.replenished_at = after(self.replenished_at.max(now), CLAIM_PROBE_INTERVAL);
-        }
-        allowed
-    }
 }
 
 impl IncarnationTracker {
@@ -143,7 +125,7 @@ impl IncarnationTracker {
     /// Drops the state of claims and of restarts when it is no longer needed.
     pub(super) fn expire_claims(&mut self, now: Time) {
         let is_over = |former: &FormerIncarnations| {
-            former.queued.is_empty() && former.undelivered.is_empty() && former.stale.replenished_at <= now
+            former.queued.is_empty() && former.undelivered.is_empty() && former.stale.is_full(now)
         };
         if self.former.as_deref().is_some_and(is_over) {
             self.former = None;
@@ -155,7 +137,7 @@ impl IncarnationTracker {
 
     /// Informs a sender that uses a former incarnation of ours of the present one.
     pub(super) fn correct(&mut self, now: Time, to: u64) {
-        if self.former.get_or_insert_default().stale.take(now) {
+        if self.former.get_or_insert_default().stale.try_take(now, CLAIM_PROBES) {
             self.enqueue(IncarnationProbe { to, wants_answer: false });
         }
     }
@@ -163,7 +145,7 @@ impl IncarnationTracker {
     /// Probes an incarnation that claims to be the present one, if an allowance permits.
     pub(super) fn probe(&mut self, now: Time, to: u64) {
         let claims = self.claims.get_or_insert_with(|| {
-            let (new, repeated) = (ProbeAllowance::default(), ProbeAllowance::default());
+            let (new, repeated) = (RateLimiter::default(), RateLimiter::default());
             Box::new(IncarnationClaims {
                 probed: VecDeque::new(),
                 recent: [0; RECENT_CLAIMANTS],
@@ -176,7 +158,9 @@ impl IncarnationTracker {
         let [place, ..] = to.to_le_bytes();
         let before =
             claims.recent.get_mut(usize::from(place & 63)).map(|recent| std::mem::replace(recent, to));
-        if (before == Some(to) && claims.repeated.take(now)) || claims.new.take(now) {
+        if (before == Some(to) && claims.repeated.try_take(now, CLAIM_PROBES))
+            || claims.new.try_take(now, CLAIM_PROBES)
+        {
             self.enqueue(IncarnationProbe { to, wants_answer: true });
         }
     }

@@ -13,13 +13,13 @@
 
 use std::collections::BTreeMap;
 
-use super::token_bucket::{Allowance, Bucket};
 use crate::address::Address;
+use crate::rate_limit::{Rate, RateLimiter};
 use crate::time::Time;
 
 /// Signatures that are verified for one neighbour. One that does not hold counts as [`FORGED`], so that a forger has
 /// about 30 a second verified.
-pub(super) const SIGNATURES: Allowance = Allowance { rate: 2000, burst: 4096 };
+pub(super) const SIGNATURES: Rate = Rate::each_second(2000, 4096);
 
 /// Bound of the accounts that are not full. Strangers beyond it share one account, so that new addresses cannot fill
 /// memory.
@@ -74,12 +74,12 @@ pub(super) enum Resource {
 
 /// Rounds of hop chains: about 1 % of a processor, after a burst that verifies a table of 32 768 destinations, because
 /// a neighbour sends its whole table when its link comes up.
-pub(super) const HASHES: Allowance = Allowance { rate: 1 << 17, burst: 1 << 21 };
+pub(super) const HASHES: Rate = Rate::each_second(1 << 17, 1 << 21);
 /// Rounds that a proof counts for when it does not hold. A neighbour that sends false proofs has 32 a second verified,
 /// so that guessing a chain value costs more than it can gain.
-pub(super) const FALSE_PROOF: u32 = HASHES.rate / 32;
+pub(super) const FALSE_PROOF: u32 = HASHES.tokens / 32;
 /// Router time of a stranger: 5 % of a processor, after half a second of it.
-pub(super) const TIME: Allowance = Allowance { rate: 50_000, burst: 500_000 };
+pub(super) const TIME: Rate = Rate::each_second(50_000, 500_000);
 /// Router time of a configured neighbour, in times of a stranger. It is larger because the user has chosen the
 /// neighbour.
 pub(super) const CONFIGURED_TIME: u32 = 4;
@@ -88,12 +88,12 @@ pub(super) const CONFIGURED_TIME: u32 = 4;
 ///
 /// Reserves of destinations are unused, because new destinations of strangers take turns (see `quota`).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reserve([Bucket; 4]);
+pub(super) struct Reserve([RateLimiter; 4]);
 
 impl Reserve {
     /// The reserve of a new link. It is empty, because otherwise a stranger would refill it by reconnecting.
     pub(super) fn new(now: Time) -> Self {
-        let mut reserve = Reserve([Bucket::default(); 4]);
+        let mut reserve = Reserve([RateLimiter::default(); 4]);
         for (resource, allowance) in
             [(Resource::Signatures, SIGNATURES), (Resource::Hashes, HASHES), (Resource::Time, TIME)]
         {
@@ -102,15 +102,15 @@ impl Reserve {
         reserve
     }
 
-    fn bucket(&self, resource: Resource) -> Bucket {
+    fn bucket(&self, resource: Resource) -> RateLimiter {
         self.0.get(resource as usize).copied().unwrap_or_default()
     }
 
-    fn has(&self, now: Time, resource: Resource, allowance: Allowance, tokens: u32) -> bool {
+    fn has(&self, now: Time, resource: Resource, allowance: Rate, tokens: u32) -> bool {
         self.bucket(resource).has(now, part(allowance), tokens)
     }
 
-    pub(super) fn spend(&mut self, now: Time, resource: Resource, allowance: Allowance, tokens: u32) {
+    pub(super) fn spend(&mut self, now: Time, resource: Resource, allowance: Rate, tokens: u32) {
         if let Some(bucket) = self.0.get_mut(resource as usize) {
             bucket.spend(now, part(allowance), tokens);
         }
@@ -118,8 +118,8 @@ impl Reserve {
 }
 
 /// The part of an allowance that a link has in reserve.
-fn part(Allowance { rate, burst }: Allowance) -> Allowance {
-    Allowance { rate: rate / RESERVE, burst: burst / RESERVE }
+fn part(rate: Rate) -> Rate {
+    rate.part(RESERVE)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,7 +133,7 @@ enum AccountKey {
 }
 
 /// The buckets of one account, by [`Resource`].
-type Account = [Bucket; 4];
+type Account = [RateLimiter; 4];
 
 fn is_settled(account: &Account, now: Time) -> bool {
     account.iter().all(|bucket| bucket.is_full(now))
@@ -155,12 +155,6 @@ fn account_keys(charged: ChargedAccounts, resource: Resource) -> impl Iterator<I
     std::iter::once((AccountKey::Neighbour(charged.address), own)).chain(shared.into_iter().flatten())
 }
 
-/// An allowance that is `share` times as large.
-fn times(allowance: Allowance, share: u32) -> Allowance {
-    let Allowance { rate, burst } = allowance;
-    Allowance { rate: rate.saturating_mul(share), burst: burst.saturating_mul(share) }
-}
-
 impl Accounts {
     /// The account under this key, or the common one of all strangers without room. A configured neighbour always has
     /// an account of its own: the number of those is bounded by that of the neighbours, and strangers that fill the
@@ -170,7 +164,7 @@ impl Accounts {
         if is_kept { (key, share) } else { (AccountKey::Others, HOST) }
     }
 
-    fn bucket(&self, key: AccountKey, resource: Resource) -> Bucket {
+    fn bucket(&self, key: AccountKey, resource: Resource) -> RateLimiter {
         let account = self.0.get(&key);
         account.and_then(|account| account.get(resource as usize)).copied().unwrap_or_default()
     }
@@ -180,12 +174,12 @@ impl Accounts {
         &self,
         now: Time,
         charged: ChargedAccounts,
-        (resource, allowance, tokens): (Resource, Allowance, u32),
+        (resource, allowance, tokens): (Resource, Rate, u32),
         counts: impl Fn(AccountKey) -> bool,
     ) -> bool {
         account_keys(charged, resource).map(|(key, share)| self.find(charged, key, share)).all(
             |(key, share)| {
-                !counts(key) || self.bucket(key, resource).has(now, times(allowance, share), tokens)
+                !counts(key) || self.bucket(key, resource).has(now, allowance.times(share), tokens)
             },
         )
     }
@@ -195,7 +189,7 @@ impl Accounts {
         &self,
         now: Time,
         charged: ChargedAccounts,
-        amount: (Resource, Allowance, u32),
+        amount: (Resource, Rate, u32),
     ) -> bool {
         self.all_have(now, charged, amount, |key| !matches!(key, AccountKey::Neighbour(_)))
     }
@@ -207,7 +201,7 @@ impl Accounts {
         now: Time,
         charged: ChargedAccounts,
         resource: Resource,
-        allowance: Allowance,
+        allowance: Rate,
         tokens: u32,
     ) -> bool {
         let amount = (resource, allowance, tokens);
@@ -223,7 +217,7 @@ impl Accounts {
         now: Time,
         charged: ChargedAccounts,
         resource: Resource,
-        allowance: Allowance,
+        allowance: Rate,
         tokens: u32,
     ) {
         for (key, share) in account_keys(charged, resource) {
@@ -233,7 +227,7 @@ impl Accounts {
             let (key, share) = self.find(charged, key, share);
             let account = self.0.entry(key).or_default();
             if let Some(bucket) = account.get_mut(resource as usize) {
-                bucket.spend(now, times(allowance, share), tokens);
+                bucket.spend(now, allowance.times(share), tokens);
             }
         }
     }
@@ -244,7 +238,7 @@ impl Accounts {
         let (mut own, mut shared) = (Time::ZERO, Time::ZERO);
         for (key, share) in account_keys(charged, Resource::Time) {
             let (key, share) = self.find(charged, key, share);
-            let settled = self.bucket(key, Resource::Time).settled_at(times(TIME, share));
+            let settled = self.bucket(key, Resource::Time).settled_at(TIME.times(share));
             let until = if matches!(key, AccountKey::Neighbour(_)) { &mut own } else { &mut shared };
             *until = settled.max(*until);
         }
@@ -274,7 +268,7 @@ mod tests {
     #[test]
     fn accounts_are_bounded_and_those_that_owe_nothing_go_first() {
         let (mut accounts, now) = (Accounts::default(), Time::from_millis(5_000));
-        let allowance = Allowance { rate: 10, burst: 10 };
+        let allowance = Rate::each_second(10, 10);
         let charged = |n: u64| {
             let mut address = [0; 32];
             address[..8].copy_from_slice(&n.to_le_bytes());

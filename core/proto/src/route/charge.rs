@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Router;
 use super::accounts::{ChargedAccounts, Resource, TIME};
-use super::token_bucket::Allowance;
 use super::types::NeighbourId;
+use crate::rate_limit::Rate;
 use crate::time::Time;
 
 impl Router {
@@ -29,7 +29,7 @@ impl Router {
         now: Time,
         id: NeighbourId,
         resource: Resource,
-        allowance: Allowance,
+        allowance: Rate,
         tokens: u32,
     ) -> bool {
         self.charged_accounts(id)
@@ -43,7 +43,7 @@ impl Router {
         now: Time,
         id: NeighbourId,
         resource: Resource,
-        allowance: Allowance,
+        allowance: Rate,
         tokens: u32,
     ) {
         let Some(charged) = self.charged_accounts(id) else { return };
@@ -61,7 +61,7 @@ impl Router {
         now: Time,
         id: NeighbourId,
         resource: Resource,
-        allowance: Allowance,
+        allowance: Rate,
         tokens: u32,
     ) {
         let Some(charged) = self.charged_accounts(id) else { return };
@@ -77,7 +77,7 @@ impl Router {
         now: Time,
         id: NeighbourId,
         resource: Resource,
-        allowance: Allowance,
+        allowance: Rate,
         tokens: u32,
     ) -> bool {
         let can_charge = self.can_charge(now, id, resource, allowance, tokens);

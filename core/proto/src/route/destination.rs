@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::adjacency::Adjacency;
 use super::kept_announce::{AnnounceSlot, KeptAnnounce, UNPROVEN};
 use super::seqno_relay::{PendingSeqnoRequest, SeqnoRequestRelay};
-use super::token_bucket::Bucket;
 use super::types::{FibEntry, NeighbourId, seconds};
 use crate::identity::Identity;
+use crate::rate_limit::RateLimiter;
 use crate::time::Time;
 use crate::wire::route::{Chain, INFINITY, SignedAnnounce};
 
@@ -22,9 +22,9 @@ pub(super) struct Origin {
     /// The time of the next renewal.
     pub(super) refresh_at: Time,
     /// Limit of seqs raised on request.
-    pub(super) raise_bucket: Bucket,
+    pub(super) raise_bucket: RateLimiter,
     /// Limit of raised seqs that all neighbours are sent.
-    pub(super) advertise_bucket: Bucket,
+    pub(super) advertise_bucket: RateLimiter,
     /// The recent jumps above a higher announce.
     pub(super) jumps: Vec<Time>,
     /// The end of the time without outbidding.

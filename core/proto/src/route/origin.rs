@@ -14,19 +14,19 @@ use super::adjacency::Adjacency;
 use super::destination::{Destination, Origin};
 use super::neighbour::NeighbourEntry;
 use super::timers::Timer;
-use super::token_bucket::{Allowance, Bucket};
 use super::types::{DestinationKey, NeighbourId, RouterOutput, seconds};
 use crate::address::Address;
 use crate::identity::Identity;
+use crate::rate_limit::{Rate, RateLimiter};
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::route::{LINKS, SignedAnnounce, advance, epoch};
 
 /// Seqs raised on request. The rate is bounded because every seq is a signature, and an update through the mesh.
-pub(super) const RAISE: Allowance = Allowance { rate: 10, burst: 16 };
+pub(super) const RAISE: Rate = Rate::each_second(10, 16);
 /// Number of times that all neighbours are sent a raised seq. It is smaller, because one request must not make this
 /// node send more the more neighbours it has.
-pub(super) const ADVERTISE_RAISED: Allowance = Allowance { rate: 1, burst: 4 };
+pub(super) const ADVERTISE_RAISED: Rate = Rate::each_second(1, 4);
 /// Jumps above a higher announce within [`JUMP_WINDOW`] after which the identity is taken to be in use elsewhere. Two
 /// nodes that outbid each other would otherwise never stop.
 pub(super) const MAX_JUMPS: usize = 3;
@@ -43,8 +43,8 @@ impl Router {
         let origin = Origin {
             identity,
             refresh_at: now,
-            raise_bucket: Bucket::default(),
-            advertise_bucket: Bucket::default(),
+            raise_bucket: RateLimiter::default(),
+            advertise_bucket: RateLimiter::default(),
             jumps: Vec::new(),
             yield_until: Time::ZERO,
         };
@@ -154,8 +154,8 @@ impl Router {
         let Some(dest) = self.table.get_mut(key).filter(|dest| dest.announce.seq < seq) else { return };
         let next = dest.announce.seq.saturating_add(1);
         let Some(own) = dest.own_mut() else { return };
-        if own.raise_bucket.take(now, RAISE) {
-            let advertises = own.advertise_bucket.take(now, ADVERTISE_RAISED);
+        if own.raise_bucket.try_take(now, RAISE) {
+            let advertises = own.advertise_bucket.try_take(now, ADVERTISE_RAISED);
             self.renew(now, key, next);
             self.schedule_adverts(now, key);
             if advertises {

@@ -67,7 +67,7 @@ impl Router {
 
     /// Takes a token of the quota that all strangers share.
     fn take_shared_quota(&mut self, now: Time) -> bool {
-        self.shared_quota.take(now, self.config.new_allowance())
+        self.shared_quota.try_take(now, self.config.new_allowance())
     }
 
     /// The next of the strangers that wait for the shared quota. Hosts take turns, and so do the strangers on each

@@ -19,8 +19,8 @@ use super::metric::MAX_HOPS;
 use super::neighbour::NeighbourEntry;
 use super::score::rank;
 use super::timers::Timer;
-use super::token_bucket::Allowance;
 use super::types::{DestinationKey, FibEntry, NeighbourId, RouterOutput, seconds};
+use crate::rate_limit::Rate;
 use crate::time::Time;
 use crate::wire::route::INFINITY;
 
@@ -34,7 +34,7 @@ pub(super) const BETTER_REQUEST_INTERVAL: Duration = Duration::from_secs(10);
 /// Limit of switches and requests with a small gain (below an eighth or a quarter): one every four seconds, after a
 /// burst. After a start many nodes find many routes that could be slightly shorter, and each switch is advertised to
 /// all nodes behind it, so that the gain would not be worth its cost.
-pub(super) const LOW_GAIN: Allowance = Allowance { rate: 1, burst: 16 };
+pub(super) const LOW_GAIN: Rate = Rate::each_second(1, 16);
 pub(super) const LOW_GAIN_TOKENS: u32 = 4;
 
 /// A finite route over one neighbour, with everything that the selection compares.

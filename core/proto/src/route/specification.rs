@@ -51,7 +51,7 @@ fn the_specification_has_the_constants_of_seqno_requests_and_of_origins() {
         "and {} have passed since the last request": seqno_relay::RELAY_INTERVAL;
         "remembers the requester for {} ({} of them": seqno_relay::REQUESTER_TIME, seqno_relay::MAX_REQUESTERS;
         "not among the last {} seen": seqno_relay::MAX_IDS;
-        "({} a second, {} at once)": origin::RAISE.rate, origin::RAISE.burst;
+        "({} a second, {} at once)": origin::RAISE.tokens, origin::RAISE.burst;
         "({} at once) it advertises it to all its other neighbours": origin::ADVERTISE_RAISED.burst;
         "After {} jumps within {}": origin::MAX_JUMPS, origin::JUMP_WINDOW;
         "does not jump for {}": origin::YIELD;
@@ -67,10 +67,10 @@ fn the_specification_has_the_constants_of_quotas() {
         "may introduce {} a second, {} at once": config.new_per_second, config.new_burst;
         "its idx is noted ({} for a neighbour)": neighbour::MAX_NOTED;
         "For each neighbour {} are verified a second, {} at once":
-            accounts::SIGNATURES.rate, accounts::SIGNATURES.burst;
+            accounts::SIGNATURES.tokens, accounts::SIGNATURES.burst;
         "one that does not hold counts as {}": verify::FORGED;
         "{} announces of a neighbour may wait for that, and {} YOUR_HIGHEST": verify::MAX_PENDING, verify::MAX_HIGHEST;
-        "For each neighbour {} rounds of hop chains are computed a second, {} at once": accounts::HASHES.rate, accounts::HASHES.burst;
+        "For each neighbour {} rounds of hop chains are computed a second, {} at once": accounts::HASHES.tokens, accounts::HASHES.burst;
         "a proof that does not hold counts as {} more": accounts::FALSE_PROOF;
         "for a twentieth of the time, {} a second at once": share(u64::from(1_000_000 / accounts::TIME.burst));
         "a configured one for {} times that": accounts::CONFIGURED_TIME;
@@ -80,9 +80,9 @@ fn the_specification_has_the_constants_of_quotas() {
         "has a {}nd part of each of these quotas in reserve": accounts::RESERVE;
         "The reserves of {} links come to the quota of one network, and of {} to that of one host":
             accounts::RESERVE * accounts::NETWORK, accounts::RESERVE * accounts::HOST;
-        "their reserves of {} a second": accounts::SIGNATURES.rate / accounts::RESERVE;
-        "at least {} proofs of full length a second": accounts::HASHES.rate / accounts::RESERVE / u32::from(metric::MAX_HOPS);
-        "reserves of a {}th of the time": 1_000_000 / accounts::TIME.rate * accounts::RESERVE;
+        "their reserves of {} a second": accounts::SIGNATURES.tokens / accounts::RESERVE;
+        "at least {} proofs of full length a second": accounts::HASHES.tokens / accounts::RESERVE / u32::from(metric::MAX_HOPS);
+        "reserves of a {}th of the time": 1_000_000 / accounts::TIME.tokens * accounts::RESERVE;
         "- **Table.** {} destinations, and never more than {}": config.destinations, RouterConfig::MAX_DESTINATIONS;
         "its FD kept for {} more": quota::EVICTION_HOLD;
         "have learnt of that; {} of these at most": quota::MAX_EVICTED;

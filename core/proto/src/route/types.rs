@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::accounts::Location;
 use super::announce_cache::AnnounceCache;
-use super::token_bucket::Allowance;
 use super::verify_job::VerifyJob;
 use crate::address::Address;
+use crate::rate_limit::Rate;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::types::RouteState;
@@ -44,8 +44,8 @@ impl RouterConfig {
     pub const MAX_DESTINATIONS: usize = MAX_IDX as usize / 2;
 
     /// The rate of new destinations.
-    pub(super) fn new_allowance(&self) -> Allowance {
-        Allowance { rate: self.new_per_second, burst: self.new_burst }
+    pub(super) fn new_allowance(&self) -> Rate {
+        Rate::each_second(self.new_per_second, self.new_burst)
     }
 }
 

@@ -10,31 +10,31 @@
 //! request has proved.
 
 use crate::address::Address;
-use crate::link::{Rate, TokenBuckets};
+use crate::rate_limit::{KeyedRateLimiter, Rate};
 use crate::session::places::PreviousHop;
 use crate::time::Time;
 
 /// The rate of first messages over one neighbour, and from one host.
-pub(super) const NEIGHBOUR_REQUESTS: Rate = Rate::new(100, 200);
+pub(super) const NEIGHBOUR_REQUESTS: Rate = Rate::each_second(100, 200);
 /// The rate of first messages from one network. It is above that of a host, so that a single host cannot use up the
 /// share of its network.
-pub(super) const GROUP_REQUESTS: Rate = Rate::new(200, 300);
+pub(super) const GROUP_REQUESTS: Rate = Rate::each_second(200, 300);
 /// The rate of first messages from all sources together. It bounds their cost to about a tenth of a processor.
-pub(super) const ALL_REQUESTS: Rate = Rate::new(300, 400);
+pub(super) const ALL_REQUESTS: Rate = Rate::each_second(300, 400);
 /// The rate that each neighbour has of its own when all others together have used up theirs.
-pub(super) const RESERVED_REQUESTS: Rate = Rate::new(1, 4);
+pub(super) const RESERVED_REQUESTS: Rate = Rate::each_second(1, 4);
 /// The rate of handshakes that one address begins. An honest node begins one an hour, and one after each restart.
-pub(super) const ADDRESS_REQUESTS: Rate = Rate::new(1, 10);
+pub(super) const ADDRESS_REQUESTS: Rate = Rate::each_second(1, 10);
 
 /// The rates of one node. See the [module documentation](self).
 #[derive(Default)]
 pub(super) struct RequestLimiter {
-    neighbours: TokenBuckets<Address>,
-    reserves: TokenBuckets<Address>,
-    hosts: TokenBuckets<u64>,
-    groups: TokenBuckets<u64>,
-    all: TokenBuckets<()>,
-    addresses: TokenBuckets<(Address, Address)>,
+    neighbours: KeyedRateLimiter<Address>,
+    reserves: KeyedRateLimiter<Address>,
+    hosts: KeyedRateLimiter<u64>,
+    groups: KeyedRateLimiter<u64>,
+    all: KeyedRateLimiter<()>,
+    addresses: KeyedRateLimiter<(Address, Address)>,
 }
 
 impl RequestLimiter {
@@ -43,16 +43,16 @@ impl RequestLimiter {
     pub(super) fn admit(&mut self, now: Time, hop: &PreviousHop) -> bool {
         self.groups.has_token(now, hop.group, GROUP_REQUESTS)
             && self.hosts.has_token(now, hop.host, NEIGHBOUR_REQUESTS)
-            && self.neighbours.take_token(now, hop.neighbour, NEIGHBOUR_REQUESTS)
-            && self.hosts.take_token(now, hop.host, NEIGHBOUR_REQUESTS)
-            && self.groups.take_token(now, hop.group, GROUP_REQUESTS)
-            && (self.all.take_token(now, (), ALL_REQUESTS)
-                || self.reserves.take_token(now, hop.neighbour, RESERVED_REQUESTS))
+            && self.neighbours.try_take(now, hop.neighbour, NEIGHBOUR_REQUESTS)
+            && self.hosts.try_take(now, hop.host, NEIGHBOUR_REQUESTS)
+            && self.groups.try_take(now, hop.group, GROUP_REQUESTS)
+            && (self.all.try_take(now, (), ALL_REQUESTS)
+                || self.reserves.try_take(now, hop.neighbour, RESERVED_REQUESTS))
     }
 
     /// Whether `peer`, which a first message has proved, may begin one more session with `local`.
     pub(super) fn admit_address(&mut self, now: Time, local: &Address, peer: &Address) -> bool {
-        self.addresses.take_token(now, (*local, *peer), ADDRESS_REQUESTS)
+        self.addresses.try_take(now, (*local, *peer), ADDRESS_REQUESTS)
     }
 }
 

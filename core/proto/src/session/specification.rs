@@ -54,12 +54,12 @@ fn the_specification_has_the_constants_of_sessions() {
         "in the first {} of its own, or within {} after": CROSSING, CROSSING;
         "wait for {} when one comes, but only once": HOLD_ATTEMPT;
         "{} a second after {} at once for a neighbour and for a host, {} after {} for a network, {} after {} for all":
-            NEIGHBOUR_REQUESTS.each_second, NEIGHBOUR_REQUESTS.burst,
-            GROUP_REQUESTS.each_second, GROUP_REQUESTS.burst,
-            ALL_REQUESTS.each_second, ALL_REQUESTS.burst;
+            NEIGHBOUR_REQUESTS.tokens, NEIGHBOUR_REQUESTS.burst,
+            GROUP_REQUESTS.tokens, GROUP_REQUESTS.burst,
+            ALL_REQUESTS.tokens, ALL_REQUESTS.burst;
         "each neighbour has {} a second after {} at once of its own":
-            RESERVED_REQUESTS.each_second, RESERVED_REQUESTS.burst;
-        "begin {} session a second, {} at once": ADDRESS_REQUESTS.each_second, ADDRESS_REQUESTS.burst;
+            RESERVED_REQUESTS.tokens, RESERVED_REQUESTS.burst;
+        "begin {} session a second, {} at once": ADDRESS_REQUESTS.tokens, ADDRESS_REQUESTS.burst;
         "{} requests may wait for their first packet, {} from one host, {} from one neighbour":
             UNPROVED.all, UNPROVED.each_host, UNPROVED.each_neighbour;
         "There are {} sessions": SESSIONS.all;

@@ -1,24 +1,21 @@
 //! The probes under way, and the allowance for replies to those of others.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use crate::address::Address;
 use crate::node::reply::ReplySender;
+use crate::rate_limit::{Rate, RateLimiter};
 use crate::time::Time;
 
 /// Replies that a node sends per second, and at once. Anyone can send probes with a forged source, so that without a
 /// bound this node would amplify a flood.
-const REPLIES_PER_SECOND: u64 = 500;
-const REPLIES_BURST: u32 = 1000;
+const REPLIES: Rate = Rate::each_second(500, 1000);
 
 /// The probes under way, and the allowance for replies.
 #[derive(Default)]
 pub(crate) struct Probes {
     pub(crate) pending: HashMap<u64, PendingProbe>,
-    /// A leaky bucket: the time that the replies sent so far still occupy, as of `counted`.
-    pub(crate) owed: Duration,
-    pub(crate) counted: Time,
+    replies: RateLimiter,
 }
 
 pub(crate) struct PendingProbe {
@@ -37,20 +34,14 @@ pub(crate) struct ProbeReply {
 
 impl Probes {
     pub(crate) fn may_reply(&mut self, now: Time) -> bool {
-        let each = Duration::from_nanos(1_000_000_000 / REPLIES_PER_SECOND);
-        self.owed = self.owed.saturating_sub(now.since(self.counted));
-        self.counted = now;
-        let owed = self.owed.saturating_add(each);
-        let allowed = owed <= each.saturating_mul(REPLIES_BURST);
-        if allowed {
-            self.owed = owed;
-        }
-        allowed
+        self.replies.try_take(now, REPLIES)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

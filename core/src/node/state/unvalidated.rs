@@ -5,31 +5,26 @@
 
 use std::time::Duration;
 
+use crate::rate_limit::{Rate, RateLimiter};
 use crate::time::Time;
 
 /// Frames that may be handled at once, and that may wait.
 const BURST: u32 = 64;
-/// The average time between two frames.
-const EACH: Duration = Duration::from_millis(16);
+/// One frame in each 16 ms.
+const RATE: Rate = Rate::one_per(Duration::from_millis(16), BURST);
 
 /// See the [module's page](self).
 #[derive(Debug, Default)]
 pub(crate) struct UnvalidatedFrames {
-    /// A leaky bucket: the time that the admitted frames still occupy, as of `counted`.
-    owed: Duration,
-    counted: Time,
+    limiter: RateLimiter,
     waiting: u32,
 }
 
 impl UnvalidatedFrames {
     /// Whether one more frame is admitted. It counts as waiting until [`UnvalidatedFrames::done`].
     pub(crate) fn admit(&mut self, now: Time) -> bool {
-        self.owed = self.owed.saturating_sub(now.since(self.counted));
-        self.counted = now;
-        let owed = self.owed.saturating_add(EACH);
-        let admitted = self.waiting < BURST && owed <= EACH.saturating_mul(BURST);
+        let admitted = self.waiting < BURST && self.limiter.try_take(now, RATE);
         if admitted {
-            self.owed = owed;
             self.waiting = self.waiting.saturating_add(1);
         }
         admitted

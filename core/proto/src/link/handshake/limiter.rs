@@ -17,9 +17,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use zeroize::Zeroizing;
 
-use super::buckets::{Rate, TokenBuckets};
 use crate::address::Address;
 use crate::link::{LinkConfig, Path, Source};
+use crate::rate_limit::{KeyedRateLimiter, Rate};
 use crate::time::Time;
 use crate::wire::link::{COOKIE_LEN, KEY_LEN};
 
@@ -28,10 +28,10 @@ use crate::wire::link::{COOKIE_LEN, KEY_LEN};
 pub(in crate::link) const HOSTS_OF_GROUP: u32 = 5;
 /// The rate of sessions of one address: ten at once, and one a second after that. Two nodes that dial each other at
 /// once over two media, with a restart or a change of network meanwhile, need fewer.
-pub(in crate::link) const ADDRESS_SESSIONS: Rate = Rate::new(1, 10);
+pub(in crate::link) const ADDRESS_SESSIONS: Rate = Rate::each_second(1, 10);
 /// The rate of sessions of one host. It is higher than that of an address, because many nodes may run there and start
 /// at once.
-pub(in crate::link) const HOST_SESSIONS: Rate = Rate::new(10, 64);
+pub(in crate::link) const HOST_SESSIONS: Rate = Rate::each_second(10, 64);
 /// The life of a secret for cookies (COOKIE_SECRET_MAX_AGE of WireGuard). Cookies of the previous secret are still
 /// valid, so that a renewal invalidates none that was just sent.
 pub(in crate::link) const SECRET_LIFE: Duration = Duration::from_secs(120);
@@ -67,27 +67,27 @@ pub(super) struct HandshakeLimiter {
     old_secret: Zeroizing<[u8; 32]>,
     /// The time at which the key of cookies was drawn.
     drawn: Time,
-    /// The buckets of endpoints without a cookie.
-    endpoints: TokenBuckets<Path>,
-    /// The buckets of endpoints that have returned a cookie.
-    proved: TokenBuckets<Path>,
-    /// The buckets of hosts under load, by netmod and host key.
-    hosts: TokenBuckets<(u32, u64)>,
-    /// The buckets of quota groups under load, by netmod and group key.
-    groups: TokenBuckets<(u32, u64)>,
-    /// The buckets of sessions, by proved address.
-    sessions: TokenBuckets<Address>,
-    /// The buckets of sessions, by netmod and host key.
-    session_hosts: TokenBuckets<(u32, u64)>,
+    /// The limiters of endpoints without a cookie.
+    endpoints: KeyedRateLimiter<Path>,
+    /// The limiters of endpoints that have returned a cookie.
+    proved: KeyedRateLimiter<Path>,
+    /// The limiters of hosts under load, by netmod and host key.
+    hosts: KeyedRateLimiter<(u32, u64)>,
+    /// The limiters of quota groups under load, by netmod and group key.
+    groups: KeyedRateLimiter<(u32, u64)>,
+    /// The limiters of sessions, by proved address.
+    sessions: KeyedRateLimiter<Address>,
+    /// The limiters of sessions, by netmod and host key.
+    session_hosts: KeyedRateLimiter<(u32, u64)>,
 }
 
 impl HandshakeLimiter {
     pub(super) fn new(config: &LinkConfig, rng: &mut ChaCha20Rng) -> Self {
         let mut guard = HandshakeLimiter {
-            rate: Rate::new(config.rate.max(1), config.rate.max(1)),
+            rate: Rate::each_second(config.rate.max(1), config.rate.max(1)),
             group_rate: {
                 let rate = config.rate.max(1).saturating_mul(HOSTS_OF_GROUP);
-                Rate::new(rate, rate)
+                Rate::each_second(rate, rate)
             },
             load: config.load,
             second: Time::ZERO,
@@ -96,12 +96,12 @@ impl HandshakeLimiter {
             secret: Zeroizing::new([0; 32]),
             old_secret: Zeroizing::new([0; 32]),
             drawn: Time::ZERO,
-            endpoints: TokenBuckets::default(),
-            proved: TokenBuckets::default(),
-            hosts: TokenBuckets::default(),
-            groups: TokenBuckets::default(),
-            sessions: TokenBuckets::default(),
-            session_hosts: TokenBuckets::default(),
+            endpoints: KeyedRateLimiter::default(),
+            proved: KeyedRateLimiter::default(),
+            hosts: KeyedRateLimiter::default(),
+            groups: KeyedRateLimiter::default(),
+            sessions: KeyedRateLimiter::default(),
+            session_hosts: KeyedRateLimiter::default(),
         };
         rng.fill_bytes(guard.secret.as_mut());
         rng.fill_bytes(guard.old_secret.as_mut());
@@ -119,7 +119,7 @@ impl HandshakeLimiter {
         rng: &mut ChaCha20Rng,
     ) -> Admission {
         let under_load = self.under_load(now);
-        if !under_load && self.endpoints.take_token(now, *path, self.rate) {
+        if !under_load && self.endpoints.try_take(now, *path, self.rate) {
             return Admission::Admit;
         }
         self.renew(now, rng);
@@ -132,7 +132,7 @@ impl HandshakeLimiter {
         if under_load && !self.take_share(now, path.netmod, source) {
             return Admission::Refuse;
         }
-        match self.proved.take_token(now, *path, self.rate) {
+        match self.proved.try_take(now, *path, self.rate) {
             true => Admission::Admit,
             false => Admission::Refuse,
         }
@@ -144,8 +144,8 @@ impl HandshakeLimiter {
     fn take_share(&mut self, now: Time, netmod: u32, source: Source) -> bool {
         let group = (netmod, source.group);
         self.groups.has_token(now, group, self.group_rate)
-            && self.hosts.take_token(now, (netmod, source.host), self.rate)
-            && self.groups.take_token(now, group, self.group_rate)
+            && self.hosts.try_take(now, (netmod, source.host), self.rate)
+            && self.groups.try_take(now, group, self.group_rate)
     }
 
     /// Whether a host may begin one more session. No token is taken, so that forged finishes in its name do not lock it
@@ -156,12 +156,12 @@ impl HandshakeLimiter {
 
     /// Takes a token for a session that another node began, of its address and of its host.
     pub(super) fn admit_session(&mut self, now: Time, netmod: u32, source: Source, peer: &Address) -> bool {
-        self.session_hosts.take_token(now, (netmod, source.host), HOST_SESSIONS) && self.admit_own(now, peer)
+        self.session_hosts.try_take(now, (netmod, source.host), HOST_SESSIONS) && self.admit_own(now, peer)
     }
 
     /// Takes a token for a session that this node began, of the address of the neighbour only.
     pub(super) fn admit_own(&mut self, now: Time, peer: &Address) -> bool {
-        self.sessions.take_token(now, *peer, ADDRESS_SESSIONS)
+        self.sessions.try_take(now, *peer, ADDRESS_SESSIONS)
     }
 
     /// Counts one initiation. Returns whether the node is under load.

@@ -4,7 +4,7 @@ use rand_core::SeedableRng;
 
 use super::*;
 use crate::endpoint::Endpoint;
-use crate::link::handshake::buckets::MAX_BUCKETS;
+use crate::rate_limit::MAX_KEYS;
 
 fn guard() -> (HandshakeLimiter, ChaCha20Rng) {
     let mut rng = ChaCha20Rng::from_seed([1; 32]);
@@ -172,7 +172,7 @@ fn the_tables_are_bounded() {
     for n in 0..5000 {
         guard.admit(Time::from_millis(1), &path(n), Source::default(), &[0; 32], &NONE, &mut rng);
     }
-    assert_eq!(guard.endpoints.len(), MAX_BUCKETS);
+    assert_eq!(guard.endpoints.len(), MAX_KEYS);
     let later = Time::from_millis(3000);
     assert_eq!(
         guard.admit(later, &path(9999), Source::default(), &[0; 32], &NONE, &mut rng),
