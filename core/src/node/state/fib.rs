@@ -208,13 +208,14 @@ impl FibSnapshot<'_> {
         (hash, self.table.touch(hash))
     }
 
-    /// The route to a destination. Where there is none, one may have been installed since the snapshot was taken.
-    #[inline]
+    /// As [`FibSnapshot::get_hashed`], with a hash of its own.
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn get(&self, destination: &Address) -> Option<FoundRoute<'_>> {
         self.get_hashed(self.keyed.hash(destination.as_bytes()), destination)
     }
 
-    /// The same, with the hash that [`FibSnapshot::touch`] returned.
+    /// The route to a destination with the hash that [`FibSnapshot::touch`] returned. Where there is none, one may have
+    /// been installed since the snapshot was taken.
     #[inline]
     pub(crate) fn get_hashed(&self, hash: u64, destination: &Address) -> Option<FoundRoute<'_>> {
         self.look_up(hash, destination).ok().flatten()
