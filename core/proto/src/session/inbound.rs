@@ -18,7 +18,8 @@ use crate::wire::session::{MESSAGE_REQUEST, MESSAGE_RESPONSE, Standing, parts};
 /// The time that a responder waits for the first packet under the keys of a handshake. It is longer than the time
 /// between two repetitions of a request, so that each of them receives the same response, and its parts fit each other.
 pub(super) const INBOUND_SESSION_LIFE: Duration = Duration::from_secs(45);
-/// The time from the begin of a handshake of the lower address in which one of the higher address is passed over.
+/// The time from a transmission of the lower address's request in which one of the higher address is passed over. It counts
+/// from each of them, because both ends repeat for minutes while there is no path, and meet when there is one.
 pub(super) const CROSSING: Duration = HOLD_ATTEMPT;
 
 impl Sessions {
@@ -181,12 +182,11 @@ impl Sessions {
 /// Whether a handshake that the peer begins is to be passed over, since the one of this end counts: both began at once
 /// and this address is the lower one.
 fn is_ours(now: Time, pair: &SessionPair, state: &PairState) -> bool {
-    let sent = state.attempt.as_ref().filter(|attempt| attempt.initiation.is_some());
-    let begun = sent.map(|attempt| attempt.started);
+    let sent = state.attempt.as_ref().and_then(|attempt| attempt.repetition.last());
     let current = state.current.as_ref().filter(|epoch| epoch.initiator);
     let completed = current.map(|epoch| epoch.hybrid_since);
     let is_recent = |time: Option<Time>| time.is_some_and(|time| now.since(time) < CROSSING);
-    pair.local < pair.peer && (is_recent(begun) || is_recent(completed))
+    pair.local < pair.peer && (is_recent(sent) || is_recent(completed))
 }
 
 /// Answers one request. Returns the parts of the response; `None` when the request breaks the protocol.

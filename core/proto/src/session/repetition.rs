@@ -15,17 +15,24 @@ pub(super) struct Repetition {
     delay: Duration,
     /// The time of the next transmission.
     next: Time,
+    /// The time of the last one.
+    last: Option<Time>,
 }
 
 impl Repetition {
     /// A message that is due for the first time at `first`.
     pub(super) fn starting(first: Time) -> Self {
-        Repetition { tries: 0, delay: FIRST_DELAY, next: first }
+        Repetition { tries: 0, delay: FIRST_DELAY, next: first, last: None }
     }
 
     /// The time of the next transmission.
     pub(super) fn next(&self) -> Time {
         self.next
+    }
+
+    /// The time of the last transmission.
+    pub(super) fn last(&self) -> Option<Time> {
+        self.last
     }
 
     /// The number of transmissions.
@@ -40,6 +47,7 @@ impl Repetition {
 
     /// Notes a transmission. The time between two of them doubles up to `max`.
     pub(super) fn sent(&mut self, now: Time, max: Duration) {
+        self.last = Some(now);
         self.next = now + self.delay;
         self.delay = self.delay.saturating_mul(2).min(max);
         self.tries = self.tries.saturating_add(1);

@@ -51,7 +51,8 @@ fn the_specification_has_the_constants_of_sessions() {
         "with the same response, and keeps that for {}": INBOUND_SESSION_LIFE;
         "Of one peer {} requests are kept": MAX_INBOUND;
         "the keys before are opened for {}": OLD_SESSION_LIFE;
-        "in the first {} of its own, or within {} after": CROSSING, CROSSING;
+        "within {} after it has sent or repeated its": CROSSING;
+        "own, or within {} after its own": CROSSING;
         "wait for {} when one comes, but only once": HOLD_ATTEMPT;
         "{} a second after {} at once for a neighbour and for a host, {} after {} for a network, {} after {} for all":
             NEIGHBOUR_REQUESTS.tokens, NEIGHBOUR_REQUESTS.burst,

@@ -69,6 +69,26 @@ fn when_both_begin_at_once_the_session_of_the_lower_address_comes_and_all_items_
 }
 
 #[test]
+fn two_ends_that_have_repeated_without_a_path_agree_on_one_session_as_soon_as_there_is_one() {
+    for apart in [0, 5, 19, 21, 300] {
+        for seconds in [3, 47, 120, 310] {
+            let mut world = World::new(2, 11);
+            world.filter = Box::new(|_, _| true);
+            world.queue(0, 1, 0..5);
+            world.pass(Duration::from_millis(apart));
+            world.queue(1, 0, 0..5);
+            world.pass(Duration::from_secs(seconds));
+            world.filter = Box::new(|_, _| false);
+            // Both repeat their requests at the same time, at most ten seconds from now.
+            assert!(world.run(11 * SECOND, World::is_done), "{apart} ms apart, {seconds} s without a path");
+            world.pass(Duration::from_secs(20));
+            let ended: Vec<_> = world.nodes.iter().flat_map(|node| &node.ended).collect();
+            assert!(ended.is_empty(), "{apart} ms apart, {seconds} s without a path: {ended:?}");
+        }
+    }
+}
+
+#[test]
 fn every_single_loss_of_a_handshake_is_repaired() {
     for both in [false, true] {
         for lost in 0..18 {
