@@ -18,7 +18,8 @@ const HRP: Hrp = Hrp::parse_unchecked("rouse");
 /// It orders and compares as its bytes.
 ///
 /// ```
-/// use rouse_proto::{Address, Identity};
+/// use rouse_proto::address::Address;
+/// use rouse_proto::identity::Identity;
 ///
 /// let address = Identity::generate().address();
 /// let text = address.to_string();
