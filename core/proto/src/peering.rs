@@ -178,7 +178,7 @@ impl Peering {
                 if let Some(link) = self.links.get_mut(id) {
                     (link.state, link.heard) = (state, heard);
                 }
-                self.note_use(id, media);
+                self.note_disuse(id, media);
             }
             Input::LinkMoved { id, endpoint } => {
                 if let Some(link) = self.links.get_mut(id) {

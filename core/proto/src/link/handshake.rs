@@ -72,9 +72,9 @@ pub struct Handshakes {
     dials: BTreeMap<u32, Dial>,
     /// Completed dials with a finish that may have to be repeated, by the index of this node.
     completed_dials: BTreeMap<u32, CompletedDial>,
-    /// The run of each neighbour with which a session over this netmod is in use. A dial that reaches it leads to nothing,
-    /// since its session would only replace the one in use.
-    in_use: BTreeMap<(u32, Address), u64>,
+    /// The run of each neighbour with which a session over this netmod has just begun, and the time until which a dial that
+    /// reaches it leads to nothing, since its session would only replace the one in use.
+    in_use: BTreeMap<(u32, Address), (u64, Time)>,
     /// The handshakes that others began, by the index of this node.
     inbound: BTreeMap<u32, InboundHandshake>,
     output: VecDeque<HandshakeOutput>,

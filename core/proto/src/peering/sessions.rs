@@ -1,5 +1,7 @@
 //! From a handshake to a link: the dials, the sessions that result, and the choice among those with one neighbour.
 
+use std::time::Duration;
+
 use super::dials::LiveLinks;
 use super::early_frames::EarlyFrameAction;
 use super::links::{LinkView, PeerLink};
@@ -15,6 +17,9 @@ use crate::wire::link::FINISH;
 const NO_PLACE: &str = "this node has as many links as it may have: raise `neighbours`";
 /// The reason for the end of a dial over a medium that the node does not have any more.
 const NO_MEDIUM: &str = "its netmod was removed";
+
+/// The time from the begin of a link in which another session with the same run of its neighbour is not begun.
+const SETTLING: Duration = Duration::from_millis(500);
 
 impl Peering {
     pub(super) fn handshake_arrived(&mut self, now: Time, path: Path, frame: &[u8], media: &dyn Media) {
@@ -170,7 +175,7 @@ impl Peering {
             heard: now,
         };
         self.links.insert(id, link);
-        self.note_use(id, media);
+        self.note_use(now, id);
         let seed = fresh_seed(&mut self.seeds);
         self.output.push_back(Output::StartLink(Box::new(NewLink { id, session, configured, seed })));
     }
@@ -185,13 +190,23 @@ impl Peering {
         }
     }
 
-    /// Lets the handshakes know whether a link is in use, so that no session of this node's own replaces it. A link over a
-    /// path that its medium reports as cut is not in use, even if a frame that arrived before the cut has just been opened.
-    pub(super) fn note_use(&mut self, id: u32, media: &dyn Media) {
+    /// Lets the handshakes know that a link has begun, so that no session of this node's own replaces it: both ends may dial
+    /// several endpoints of each other at a start. That holds for a moment only, because a neighbour that dials later may
+    /// have lost a path that this end still takes for good, and waits for the session.
+    fn note_use(&mut self, now: Time, id: u32) {
         if let Some(link) = self.links.get(id) {
-            let is_in_use = link.state == LinkState::Up && !media.is_cut(&link.path);
-            let instance = is_in_use.then_some(link.instance);
-            self.handshakes.set_in_use(link.path.netmod, link.address, instance);
+            let until = now + SETTLING;
+            self.handshakes.set_in_use(link.path.netmod, link.address, Some((link.instance, until)));
+        }
+    }
+
+    /// Lets the handshakes know that a link is not in use any more. A link over a path that its medium reports as cut is
+    /// not, even if a frame that arrived before the cut has just been opened.
+    pub(super) fn note_disuse(&mut self, id: u32, media: &dyn Media) {
+        if let Some(link) = self.links.get(id)
+            && (link.state != LinkState::Up || media.is_cut(&link.path))
+        {
+            self.handshakes.set_in_use(link.path.netmod, link.address, None);
         }
     }
 

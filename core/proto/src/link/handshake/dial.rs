@@ -95,11 +95,12 @@ impl Handshakes {
         self.dials.retain(|_, dial| dial.path.netmod != netmod);
     }
 
-    /// Records that a session with this run of a neighbour over this netmod is in use, or that none is any more.
+    /// Records that a session with this run of a neighbour over this netmod is in use until this time, or that none is any
+    /// more.
     ///
     /// The neighbour may be dialled on another path although it is reached, because a dialler does not know which node it
     /// will find. The call is optional: without it the new session replaces the one in use.
-    pub fn set_in_use(&mut self, netmod: u32, peer: Address, instance: Option<u64>) {
+    pub fn set_in_use(&mut self, netmod: u32, peer: Address, instance: Option<(u64, Time)>) {
         match instance {
             Some(instance) => self.in_use.insert((netmod, peer), instance),
             None => self.in_use.remove(&(netmod, peer)),
@@ -225,7 +226,7 @@ impl Handshakes {
                 false => DialError::IdentityInUse,
             });
         }
-        if self.is_reached(dial.path.netmod, &peer.address, peer.instance, dial.started) {
+        if self.is_reached(now, dial.path.netmod, &peer.address, (peer.instance, dial.started)) {
             return Err(DialError::Duplicate(peer.address));
         }
         let (path, started, mtu) = (dial.path, dial.started, dial.mtu.min(usize::from(peer.mtu)));
@@ -256,7 +257,7 @@ impl Handshakes {
     }
 
     /// Whether a session with this run of this neighbour, over this netmod, is in use or has begun since `started`.
-    fn is_reached(&self, netmod: u32, peer: &Address, instance: u64, started: Time) -> bool {
+    fn is_reached(&self, now: Time, netmod: u32, peer: &Address, (instance, started): (u64, Time)) -> bool {
         let dialled = self.completed_dials.values().any(|kept| {
             kept.path.netmod == netmod
                 && kept.peer == *peer
@@ -264,7 +265,7 @@ impl Handshakes {
                 && kept.since >= started
         });
         dialled
-            || self.in_use.get(&(netmod, *peer)) == Some(&instance)
+            || self.in_use.get(&(netmod, *peer)).is_some_and(|(run, until)| *run == instance && now < *until)
             || self.inbound.values().any(|inbound| inbound.completed_since(netmod, peer, instance, started))
     }
 

@@ -25,9 +25,9 @@ fn a_peer_that_is_configured_while_it_has_a_link_keeps_the_link() {
     for channel in [0, 1] {
         let mut nodes = Nodes::new(&[256, 256]);
         nodes.hear(0, (1, 0));
-        nodes.run(at(2_000));
+        nodes.run(at(200));
         nodes.peerings[0].add_peer(nodes.now, "mem:b");
-        nodes.run(at(2_001));
+        nodes.run(at(201));
         nodes.handle(0, Input::Resolved { uri: "mem:b".to_owned(), result: Ok(vec![path(1, channel)]) });
         nodes.run(at(60_000));
         assert_eq!(nodes.links(0), (vec![1], vec![]), "channel {channel}");
@@ -44,7 +44,9 @@ fn a_node_that_is_heard_elsewhere_than_its_link_is_recognized_by_its_answer_and_
     // Node 1 has dialled from an endpoint from which no beacon came yet; its beacons come from another one.
     let mut nodes = Nodes::new(&[256, 256]);
     nodes.hear(1, (0, 0));
-    nodes.run(at(2_000));
+    nodes.run(at(200));
+    nodes.hear(0, (1, 1));
+    nodes.run(at(400));
     for second in 2..90 {
         nodes.hear(0, (1, 1));
         nodes.run(at(second * 1_000));
