@@ -12,7 +12,7 @@
 //! use rouse_core::netmod::mem::MemNet;
 //! use rouse_core::{Identity, Node};
 //!
-//! # async_std::task::block_on(async {
+//! # futures::executor::block_on(async {
 //! let net = MemNet::new(7);
 //! let alice = Node::builder().identity(Identity::generate()).netmod(net.netmod("alice")).start().await?;
 //! let bob = Node::builder().identity(Identity::generate()).netmod(net.netmod("bob")).start().await?;
