@@ -16,10 +16,28 @@
 //! | [`endpoint`], [`impairment`] | the handles of network modules, and a model of a bad medium |
 //! | [`time`], [`stats`], [`types`] | the time that is passed in, the causes of drops, the values that applications see |
 #![forbid(unsafe_code)]
+// Everything here takes bytes from the network, and no input may end the program.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 pub mod address;
+#[allow(clippy::arithmetic_side_effects, reason = "it formats text")]
 pub mod endpoint;
+#[allow(
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    reason = "its sums are of points and scalars of the curve"
+)]
 pub mod identity;
+#[allow(clippy::arithmetic_side_effects, reason = "it is for simulations")]
 pub mod impairment;
 pub mod link;
 pub mod message;
@@ -29,7 +47,9 @@ mod protocol_tests;
 pub mod rate_limit;
 pub mod route;
 pub mod session;
+#[allow(clippy::indexing_slicing, reason = "its tables have a place for each variant")]
 pub mod stats;
 pub mod time;
+#[allow(clippy::arithmetic_side_effects, reason = "its sums are of clocks")]
 pub mod types;
 pub mod wire;

@@ -28,17 +28,6 @@
 //! - A link renews its keys by itself. Each [`LinkOutput::Rekeyed`] is applied to the sealer in the order of the
 //!   outputs, because frames queued before it are sealed with the older key. When [`Sealer::is_worn`] holds,
 //!   [`Link::on_key_worn`] is called. After [`Exhausted`], [`Link::on_key_exhausted`] ends the link.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
-
 mod control;
 mod established;
 pub mod eviction;

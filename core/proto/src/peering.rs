@@ -15,17 +15,6 @@
 //! 4. Every link that [`Output::StartLink`] has begun ends in [`Input::LinkLost`], unless [`Output::RetireLink`] replaced
 //!    or evicted it. Until then its state is reported: [`Input::LinkInService`], [`Input::LinkState`],
 //!    [`Input::LinkMoved`], [`Input::LinkConfirmed`].
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
-
 /// The neighbours that a node has at most, unless it is configured otherwise.
 pub const NEIGHBOURS: usize = 256;
 

@@ -32,17 +32,6 @@
 //! end that has lost its session cannot inform the other, since a message that ends a session from outside could be
 //! forged: a packet of an unknown session is dropped, the layer above at the other end misses its acknowledgement, and
 //! [`SessionInput::Renew`] begins a handshake.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
-
 mod data;
 mod epoch;
 #[cfg(test)]

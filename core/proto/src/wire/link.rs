@@ -52,17 +52,6 @@
 //!
 //! `vitals` are [`Vitals`]. The control stream is a sequence of messages, each preceded by its length (2 bytes, 1 to 4096).
 //! It is cut into segments without regard to the ends of messages.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
-
 use super::codec::{self, Decode, Encode, Malformed};
 use crate::address::Address;
 

@@ -23,17 +23,6 @@
 //! | 5 skip | sequence above floor 2, count 2 |
 //! | 6 ping | nothing: an ack is wanted at once |
 //! | 7 last | nothing: no more waits to be sent, a receipt is wanted soon |
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
-
 #[path = "message_ack.rs"]
 mod ack;
 

@@ -23,17 +23,6 @@
 //! UPDATE with `hops` h, hashed 64 − h times, is the anchor. An UPDATE carries its chain when its hops are lower than those of
 //! the last route attributes for this idx and of all UPDATEs since, and never when it retracts: higher hops need no proof. A
 //! receiver skips the reserved kinds 7 to 127 and counts them; kinds 0 and 128 to 255 end the message as malformed.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
-
 use crate::address::Address;
 use crate::wire::codec::{self, Decode, Encode, Malformed};
 

@@ -27,17 +27,6 @@
 //! ```
 //!
 //! All other kinds belong to the layer above.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
-
 use super::codec::{self, Decode, Encode, Malformed};
 use crate::address::Address;
 
