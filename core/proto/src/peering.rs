@@ -151,6 +151,7 @@ impl Peering {
                 if self.unsent.len() < UNSENT {
                     self.unsent.insert(path, error);
                 }
+                self.dials.not_sent(now, &path, &self.unsent);
             }
             Input::LinkConfirmed { id } => {
                 if let Some(link) = self.links.get(id) {

@@ -9,7 +9,7 @@ mod peers;
 mod specification;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use self::attempts::Attempts;
 use self::backoff::Backoff;
@@ -19,7 +19,7 @@ use self::limits::FORGET;
 #[cfg(test)]
 use self::limits::{ANSWER, STAGGER};
 pub use self::peers::{ConfiguredPeer, RefusedPeer};
-use self::peers::{DiscoveredPeer, in_order, is_cut_off, lives};
+use self::peers::{DiscoveredPeer, in_order, is_cut_off, is_up, lives};
 pub(super) use self::peers::{LiveLinks, SilentLink};
 use crate::address::Address;
 use crate::endpoint::Heard;
@@ -120,6 +120,7 @@ impl Dials {
                 spare: None,
                 answered: None,
                 refusal: None,
+                silenced: None,
             };
             self.heard.insert((medium, heard.instance), candidate);
         }
@@ -176,7 +177,7 @@ impl Dials {
                 places.taken = places.taken.saturating_add(1);
                 places.next = places.next.into_iter().chain([until]).min();
             } else if known.attempts.are_over()
-                && known.next_dial(links) < known.heard + FORGET
+                && known.next_dial(*medium, links) < known.heard + FORGET
                 && now.since(known.heard) < FORGET
                 && known.can_be_dialled(*medium, links)
             {
@@ -196,7 +197,7 @@ impl Dials {
         for ((medium, has_place), places) in self.places(now, links) {
             let free = DIAL_ON_MEDIUM.saturating_sub(places.taken);
             let free = if has_place { free } else { free.min(room) };
-            let due = places.waiting.into_iter().filter(|(_, known)| known.next_dial(links) <= now);
+            let due = places.waiting.into_iter().filter(|(_, known)| known.next_dial(medium, links) <= now);
             let mut ranked: Vec<(u32, Reverse<[u8; 32]>, u64)> = due
                 .map(|(instance, known)| {
                     let rank = blake3::keyed_hash(own.as_bytes(), &[instance.to_le_bytes(), order].concat());
@@ -287,16 +288,28 @@ impl Dials {
         self.heard.values_mut().for_each(|known| known.failed(now, path, reason));
     }
 
+    /// Records that a medium has refused to send a handshake frame on this path. Once that is so on all paths of a peer, it is the
+    /// reason why that is not reached, though it is still dialled. `unsent` has all such paths and their reasons.
+    pub(super) fn not_sent(&mut self, now: Time, path: &Path, unsent: &HashMap<Path, String>) {
+        let Some(error) = unsent.get(path) else { return };
+        for target in self.targets.values_mut().filter(|target| target.attempts.are_unsent(path, unsent)) {
+            if target.last_error.as_ref() != Some(error) {
+                (target.last_error, target.since) = (Some(error.clone()), now);
+            }
+        }
+    }
+
     /// A handshake succeeded on this path, with this address. `links` has the links before it.
     pub(super) fn established(&mut self, now: Time, path: &Path, address: &Address, links: &impl LiveLinks) {
         for target in self.targets.values_mut().filter(|target| target.paths.contains(path)) {
             target.address = Some(*address);
             target.attempts.stop();
-            target.backoff.established(now, is_cut_off(links, &target.paths));
+            let replaces = is_cut_off(links, &target.paths) || is_up(links, path.netmod, address);
+            target.backoff.established(now, replaces);
         }
         let of_path = |known: &&mut DiscoveredPeer| known.paths.contains(path) || known.attempts.awaits(path);
         for known in self.heard.values_mut().filter(of_path) {
-            known.established(now, path, address, is_cut_off(links, &known.paths));
+            known.established(now, path, address, links);
         }
     }
 
@@ -330,8 +343,8 @@ impl Dials {
         let room = links.room();
         let holding = self.answering(now, links).count();
         let room_again = if holding < room { None } else { self.answering(now, links).min() };
-        let heard = self.places(now, links).into_iter().filter_map(|((_, has_place), places)| {
-            let due = places.waiting.iter().map(|(_, known)| known.next_dial(links)).min()?;
+        let heard = self.places(now, links).into_iter().filter_map(|((medium, has_place), places)| {
+            let due = places.waiting.iter().map(|(_, known)| known.next_dial(medium, links)).min()?;
             // Without a place, when the next one may be free. Dials on any medium hold room.
             let place = if places.taken < DIAL_ON_MEDIUM { due } else { places.next? };
             let time = due.max(place);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::dials::LiveLinks;
+use super::dials::{LiveLinks, SilentLink};
 use super::early_frames::EarlyFrameAction;
 use super::links::{LinkView, PeerLink};
 use super::output::NewLink;
@@ -226,6 +226,9 @@ impl Peering {
                 self.report(PeeringEvent::Refused { peer, path, reason, again_in });
             }
             Some(DownReason::Goodbye) => self.dials.left(now, &path, &peer),
+            Some(DownReason::Silent) if link.in_service => {
+                self.dials.silenced(SilentLink { path, heard: link.heard }, &peer);
+            }
             Some(reason) if !link.in_service => {
                 self.dials.never_served(now, &path, &peer, &reason.to_string());
             }

@@ -330,3 +330,22 @@ fn the_error_of_sending_explains_a_dial_that_has_no_answer() {
     let [(_, _, peer)] = nodes.peerings[0].configured_peers()[..] else { panic!("one peer") };
     assert_eq!(peer.last_error.as_deref(), Some("not permitted"));
 }
+
+#[test]
+fn the_error_of_sending_is_shown_as_soon_as_no_path_to_the_peer_takes_a_frame() {
+    let mut nodes = Nodes::new(&[256]);
+    nodes.peerings[0].add_peer(nodes.now, "mem:b");
+    nodes.run(at(1_000));
+    let paths = vec![path(8, 0), path(9, 0)];
+    nodes.handle(0, Input::Resolved { uri: "mem:b".to_owned(), result: Ok(paths) });
+    nodes.run(at(1_001));
+    let shown = |nodes: &Nodes| {
+        let [(_, state, peer)] = nodes.peerings[0].configured_peers()[..] else { panic!("one peer") };
+        (state, peer.last_error.clone())
+    };
+    nodes.handle(0, Input::NotSent { path: path(8, 0), error: "no route".to_owned() });
+    assert_eq!(shown(&nodes), (PeerState::Connecting, None), "the other path may carry it");
+    nodes.run(at(1_160));
+    nodes.handle(0, Input::NotSent { path: path(9, 0), error: "not permitted".to_owned() });
+    assert_eq!(shown(&nodes), (PeerState::Down, Some("not permitted".to_owned())));
+}

@@ -2,7 +2,7 @@
 //! answers. So a path that does not work any more does not delay the others, as with the connection attempts of RFC
 //! 8305.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::limits::{ENDPOINTS, STAGGER};
 use crate::link::{DialError, Path};
@@ -78,6 +78,13 @@ impl Attempts {
     /// Whether an answer from this path is awaited.
     pub(super) fn awaits(&self, path: &Path) -> bool {
         self.open.contains(path) || self.beside.contains(path)
+    }
+
+    /// Whether this path and all others of the round were dialled and are among those over which nothing was sent.
+    pub(super) fn are_unsent(&self, path: &Path, unsent: &HashMap<Path, String>) -> bool {
+        self.left.is_empty()
+            && self.open.contains(path)
+            && self.open.iter().all(|open| unsent.contains_key(open))
     }
 
     /// Records that a path has failed, so that the next one is due at once. After the last path of the round, returns the

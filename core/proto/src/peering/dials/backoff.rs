@@ -12,9 +12,9 @@ pub(super) const LAST_RETRY: Duration = Duration::from_secs(30);
 pub(super) const LIVED: Duration = Duration::from_secs(10);
 /// The longest pause before a short-lived link is dialled again.
 pub(super) const LAST_REST: Duration = Duration::from_secs(5);
-/// The minimum time from the begin of a link to the next dial when its medium reports that its path is cut. Such a link did not
-/// end by itself, so the peer is dialled on its other paths without a longer rest; the minimum bounds the handshakes that loose
-/// plugs cause.
+/// The minimum time from the begin of a link to the next dial when its medium reports that its path is cut, or when the neighbour
+/// has sent beacons from elsewhere since its last frame. Such a link did not end by itself, so the peer is dialled on its other
+/// paths without a longer rest; the minimum bounds the handshakes that loose plugs cause.
 pub(super) const CUT_REST: Duration = Duration::from_millis(250);
 /// A neighbour that has no place is dialled again after so long, and then each time after twice as long, up to [`LAST_REFUSED`]:
 /// a place may soon be free, but as a rule links last, and each dial costs it a handshake.
@@ -49,18 +49,18 @@ impl Backoff {
         self.next = self.next.max(until);
     }
 
-    /// The earliest time of the next dial. `cut` is whether the medium reports that the path of the last link is cut.
-    pub(super) fn next(&self, cut: bool) -> Time {
-        let rest = if cut { self.rest.min(CUT_REST) } else { self.rest };
+    /// The earliest time of the next dial. `path_lost` is whether the path of the last link is cut, or the neighbour has left it.
+    pub(super) fn next(&self, path_lost: bool) -> Time {
+        let rest = if path_lost { self.rest.min(CUT_REST) } else { self.rest };
         self.begun.map_or(self.next, |begun| self.next.max(begun + rest))
     }
 
-    /// A link has begun. `cut` is whether it replaces one whose path is cut. That one did not end by itself, so the rest does
-    /// not grow.
-    pub(super) fn established(&mut self, now: Time, cut: bool) {
+    /// A link has begun. `replaces` is whether the one before it did not end by itself: its path is cut, the neighbour has left that
+    /// path, or the link is up still. The rest does not grow then.
+    pub(super) fn established(&mut self, now: Time, replaces: bool) {
         self.rest = match self.begun.filter(|begun| now.since(*begun) < LIVED) {
             None => Duration::ZERO,
-            Some(_) if cut => self.rest.max(CUT_REST),
+            Some(_) if replaces => self.rest.max(CUT_REST),
             Some(_) => self.rest.saturating_mul(2).clamp(FIRST_RETRY, LAST_REST),
         };
         (self.next, self.wait, self.begun) = (now, FIRST_RETRY, Some(now));

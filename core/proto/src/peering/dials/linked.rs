@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Dials;
-use super::peers::RefusedPeer;
+use super::peers::{RefusedPeer, SilentLink};
 use crate::address::Address;
 use crate::link::Path;
 use crate::peering::dials::backoff::LAST_REST;
@@ -31,6 +31,16 @@ impl Dials {
     pub(crate) fn never_served(&mut self, now: Time, path: &Path, address: &Address, reason: &str) {
         for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
             target.failed(now, reason.to_owned());
+        }
+    }
+
+    /// Records that the link to this address has ended for silence.
+    pub(crate) fn silenced(&mut self, link: SilentLink, address: &Address) {
+        let medium = link.path.netmod;
+        for ((on, _), known) in self.heard.iter_mut() {
+            if *on == medium && known.address == Some(*address) {
+                known.silenced = Some(link);
+            }
         }
     }
 

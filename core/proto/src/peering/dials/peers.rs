@@ -41,6 +41,8 @@ pub(super) struct DiscoveredPeer {
     pub(super) answered: Option<Path>,
     /// The reason and the time of its last refusal.
     pub(super) refusal: Option<(String, Time)>,
+    /// Its last link, if that has ended for silence.
+    pub(super) silenced: Option<SilentLink>,
 }
 
 /// A discovered node that has refused a link.
@@ -107,6 +109,11 @@ pub(super) fn is_cut_off(links: &impl LiveLinks, paths: &[Path]) -> bool {
     paths.iter().any(|path| links.is_away(path))
 }
 
+/// Whether the link to this address over this medium is up.
+pub(super) fn is_up(links: &impl LiveLinks, medium: u32, address: &Address) -> bool {
+    links.address_on(medium, address) && links.silent(medium, address).is_none()
+}
+
 /// The paths in the order in which to dial them: those last that are cut as far as the medium knows. A link that is away comes
 /// back by itself.
 pub(super) fn in_order(links: &impl LiveLinks, paths: &[Path]) -> Vec<Path> {
@@ -155,11 +162,21 @@ impl DiscoveredPeer {
     /// wait for the end of the link.
     fn heard_elsewhere(&self, medium: u32, links: &impl LiveLinks) -> Vec<Path> {
         let silent = self.address.and_then(|address| links.silent(medium, &address));
-        let elsewhere = silent.into_iter().flat_map(|silent| {
-            let later = move |(path, heard): &&(Path, Time)| *path != silent.path && *heard > silent.heard;
-            self.heard_on.iter().filter(later).map(|(path, _)| *path).filter(|path| is_free(links, path))
-        });
-        elsewhere.collect()
+        let elsewhere = silent.into_iter().flat_map(|silent| self.heard_since(silent));
+        elsewhere.filter(|path| is_free(links, path)).collect()
+    }
+
+    /// The other paths of its beacons after the last frame of a link.
+    fn heard_since(&self, silent: SilentLink) -> impl Iterator<Item = Path> + '_ {
+        let later = move |(path, heard): &&(Path, Time)| *path != silent.path && *heard > silent.heard;
+        self.heard_on.iter().filter(later).map(|(path, _)| *path)
+    }
+
+    /// Whether its last link has lost its path: the medium reports that it is cut, or the node was heard elsewhere since.
+    fn has_lost_path(&self, medium: u32, links: &impl LiveLinks) -> bool {
+        let silent = self.address.and_then(|address| links.silent(medium, &address)).or(self.silenced);
+        is_cut_off(links, &self.paths)
+            || silent.is_some_and(|silent| self.heard_since(silent).next().is_some())
     }
 
     /// Whether it has a link over this medium. A link over another medium does not count, so that each is there when
@@ -199,10 +216,12 @@ impl DiscoveredPeer {
         true
     }
 
-    /// Records that a session has begun on one of its paths.
-    pub(super) fn established(&mut self, now: Time, path: &Path, address: &Address, cut: bool) {
+    /// Records that a session has begun on one of its paths. `links` has the links before it.
+    pub(super) fn established(&mut self, now: Time, path: &Path, address: &Address, links: &impl LiveLinks) {
+        let replaces = self.has_lost_path(path.netmod, links) || is_up(links, path.netmod, address);
         if self.reached(now, path, address) {
-            self.backoff.established(now, cut);
+            self.backoff.established(now, replaces);
+            self.silenced = None;
         }
     }
 
@@ -228,8 +247,8 @@ impl DiscoveredPeer {
     }
 
     /// The earliest time of the next dial.
-    pub(super) fn next_dial(&self, links: &impl LiveLinks) -> Time {
-        self.backoff.next(is_cut_off(links, &self.paths))
+    pub(super) fn next_dial(&self, medium: u32, links: &impl LiveLinks) -> Time {
+        self.backoff.next(self.has_lost_path(medium, links))
     }
 
     /// Until when it holds a place because an answer may come, if it was dialled so lately.

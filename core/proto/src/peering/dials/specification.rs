@@ -21,6 +21,6 @@ fn the_specification_has_the_constants_of_dialling() {
         "dials again after {}, doubling to {}": backoff::FIRST_REFUSED, backoff::LAST_REFUSED;
         "link has lived {}": backoff::LIVED;
         "only {} after its begin, each further time twice as long after it, up to {}": backoff::FIRST_RETRY, backoff::LAST_REST;
-        "replaced at once, but not within {} of their begin": backoff::CUT_REST;
+        "the next is dialled at once, but not within {} of its begin": backoff::CUT_REST;
     }
 }

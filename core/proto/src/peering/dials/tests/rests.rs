@@ -78,3 +78,74 @@ fn a_link_that_ends_by_itself_rests_as_long_as_before_the_cuts_between() {
     dials.established(now, &path(2), &peer, &links);
     assert_eq!(dials.next_deadline(now, &NONE), Some(now + Duration::from_secs(2)));
 }
+
+/// A link to the peer over the path `n` that has been silent since `heard`.
+fn silent_on(n: u64, heard: u64, peer: Address) -> Links {
+    let silent = Some(SilentLink { path: path(n), heard: at(heard) });
+    Links { paths: vec![path(n)], addresses: vec![peer], silent, ..NONE }
+}
+
+#[test]
+fn a_neighbour_that_moves_again_and_again_is_dialled_at_once_where_it_is_heard() {
+    for has_ended in [false, true] {
+        let (mut dials, peer) = (Dials::default(), address_of(&path(1)));
+        hear(&mut dials, at(0), 1);
+        assert_eq!(dials.due_heard(at(0), &own(), &NONE), [path(1)]);
+        dials.established(at(10), &path(1), &peer, &NONE);
+        // As many places as are remembered of a node within a short time.
+        for place in 2..=4 {
+            // The neighbour moves every 0.6 s.
+            let (last, moved) = (place - 1, (place - 1) * 600);
+            let silent = silent_on(last, moved, peer);
+            hear(&mut dials, at(moved + 20), place);
+            if has_ended {
+                dials.silenced(silent.silent.unwrap(), &peer);
+            }
+            let (now, links) = (at(moved + 200), if has_ended { &NONE } else { &silent });
+            assert_eq!(
+                dials.next_deadline(now, links).map(|next| next <= now),
+                Some(true),
+                "{place} {has_ended}"
+            );
+            assert_eq!(dials.due_heard(now, &own(), links).first(), Some(&path(place)), "{has_ended}");
+            dials.established(at(moved + 210), &path(place), &peer, links);
+        }
+    }
+}
+
+#[test]
+fn a_neighbour_that_is_heard_elsewhere_at_once_is_dialled_after_the_rest_of_a_cut() {
+    let (mut dials, peer) = (Dials::default(), address_of(&path(1)));
+    hear(&mut dials, at(0), 1);
+    for begun in [0, 300] {
+        dials.due_heard(at(begun), &own(), &NONE);
+        dials.established(at(begun), &path(1), &peer, &NONE);
+    }
+    let links = silent_on(1, 310, peer);
+    hear(&mut dials, at(320), 2);
+    assert_eq!(dials.next_deadline(at(330), &links), Some(at(300) + CUT_REST));
+    // A beacon before the last frame is no reason.
+    let (later, rest) = (silent_on(1, 330, peer), Duration::from_millis(500));
+    assert_eq!(dials.next_deadline(at(340), &later), None);
+    dials.silenced(later.silent.unwrap(), &peer);
+    assert_eq!(dials.next_deadline(at(340), &NONE), Some(at(300) + rest));
+}
+
+#[test]
+fn sessions_that_replace_a_link_while_it_is_up_are_no_reason_to_rest() {
+    for configured in [false, true] {
+        let (mut dials, peer) = (Dials::default(), address_of(&path(1)));
+        if configured {
+            dials.add(at(0), "udp:a");
+            dials.due(at(0), &NONE);
+            dials.resolved(at(0), "udp:a", Ok(vec![path(1)]), &NONE);
+        } else {
+            hear(&mut dials, at(0), 1);
+            dials.due_heard(at(0), &own(), &NONE);
+        }
+        dials.established(at(0), &path(1), &peer, &NONE);
+        let up = Links { paths: vec![path(1)], addresses: vec![peer], ..NONE };
+        (1..5).for_each(|n| dials.established(at(n * 100), &path(1), &peer, &up));
+        assert_eq!(dials.next_deadline(at(500), &NONE), Some(at(400) + CUT_REST), "configured {configured}");
+    }
+}
