@@ -174,6 +174,9 @@ const KEYS: &[(&str, &[(&str, &str)])] = &[
     ("names", &[]),
 ];
 
+/// The table that a file may contain several times.
+const LIST: &str = "netmod";
+
 /// A hint that shows how a value is written.
 fn example(table: &str, key: &str) -> String {
     let of_table = KEYS.iter().filter(|(name, _)| *name == table).flat_map(|(_, keys)| keys.iter());
@@ -197,7 +200,7 @@ impl ConfigFile {
         };
         let document = DeTable::parse(text)
             .map_err(|error| at(error.span().unwrap_or_default(), error.message().to_owned()))?;
-        if let Some((span, wrong)) = unknown_key(document.get_ref()) {
+        if let Some((span, wrong)) = misplaced_key(document.get_ref()) {
             return Err(at(span, wrong));
         }
         let locations = ValueLocations::of(path, text, document.get_ref());
@@ -216,20 +219,27 @@ impl ConfigFile {
     }
 }
 
-/// The first key that is unknown, and the text of its error.
-fn unknown_key(document: &DeTable<'_>) -> Option<(Range<usize>, String)> {
+/// The first key that is unknown or is not the table that it has to be, and the text of its error.
+fn misplaced_key(document: &DeTable<'_>) -> Option<(Range<usize>, String)> {
     let mut found: Vec<(Range<usize>, String)> = Vec::new();
     for (key, value) in document {
-        let table = key.get_ref().as_ref();
+        let (table, value) = (key.get_ref().as_ref(), value.get_ref());
         let Some((_, keys)) = KEYS.iter().find(|(name, _)| *name == table) else {
-            let known = KEYS.iter().map(|(name, _)| *name);
-            found.push((key.span(), unknown(&format!("table [{table}]"), table, None, known)));
+            found.push((key.span(), unknown_at_top(table, value)));
             continue;
         };
+        if !has_shape(table, value) {
+            let written = header(table);
+            found.push((
+                key.span(),
+                format!("`{table}` is a table: write {written}, and its keys in the lines below"),
+            ));
+            continue;
+        }
         if table == "names" {
             continue;
         }
-        for table_value in tables(value.get_ref()) {
+        for table_value in tables(value) {
             for key in table_value.keys() {
                 let name = key.get_ref().as_ref();
                 let known = keys.iter().map(|(known, _)| *known);
@@ -243,12 +253,39 @@ fn unknown_key(document: &DeTable<'_>) -> Option<(Range<usize>, String)> {
     found.into_iter().min_by_key(|(span, _)| span.start)
 }
 
+/// The line that begins this table in the file.
+fn header(table: &str) -> String {
+    if table == LIST { format!("[[{table}]]") } else { format!("[{table}]") }
+}
+
+/// Whether the value of a known table is a table, or a list of tables where there may be several.
+fn has_shape(table: &str, value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::Table(_) => table != LIST,
+        DeValue::Array(items) => {
+            table == LIST && items.iter().all(|item| matches!(item.get_ref(), DeValue::Table(_)))
+        }
+        _ => false,
+    }
+}
+
+/// The error of an unknown key outside of all tables, or of an unknown table.
+fn unknown_at_top(name: &str, value: &DeValue<'_>) -> String {
+    let is_table = !tables(value).is_empty();
+    let tables = KEYS.iter().filter(|(_, keys)| keys.iter().any(|(key, _)| *key == name));
+    let homes: Vec<String> = tables.map(|(table, _)| header(table)).collect();
+    if is_table || homes.is_empty() {
+        return unknown(&format!("table [{name}]"), name, None, KEYS.iter().map(|(name, _)| *name));
+    }
+    format!("`{name}` stands outside of its table: write it below {}", homes.join(" or "))
+}
+
 /// The tables of a value: one table, or all of an array of tables.
 fn tables<'a, 'i>(value: &'a DeValue<'i>) -> Vec<&'a DeTable<'i>> {
     match value {
         DeValue::Table(table) => vec![table],
         DeValue::Array(array) => array.iter().flat_map(|value| tables(value.get_ref())).collect(),
-        // Any other value has the wrong type, which serde reports later.
+        // Any other value is no table.
         _ => Vec::new(),
     }
 }

@@ -129,7 +129,7 @@ fn a_wrong_value_is_refused_with_its_line() {
         ("[[netmod]]\nlisten = \"[::]\"\n", 1, "kind"),
         ("[names]\nbob = \"rouse1qqqq\"\n", 2, "mistyped"),
         ("[node\n", 1, "]"),
-        ("netmod = 3\n", 1, "sequence"),
+        ("netmod = 3\n", 1, "[[netmod]]"),
     ];
     for (text, line, word) in wrong {
         let error = error_text(text);
@@ -219,6 +219,34 @@ fn every_wrong_value_is_refused_with_its_file_line_key_and_a_right_value() {
     }
     // Each key of the file, in both tables of network modules.
     assert_eq!(seen, 1 + 2 * 5 + 1 + 6 + 1 + 1 + 1, "{printed}");
+}
+
+#[test]
+fn a_table_that_is_written_as_another_value_is_refused_with_the_way_to_write_it() {
+    for table in ["node", "netmod", "mesh", "limits", "api", "log", "names"] {
+        let (header, other) = match table {
+            "netmod" => ("[[netmod]]", "[netmod]\nkind = \"udp\"\n".to_owned()),
+            _ => (&*format!("[{table}]"), format!("[[{table}]]\n")),
+        };
+        let values = ["3", "true", "0.5", "\"info\"", "1979-05-27", "[1]", "[\"info\"]", "[[{}]]"];
+        for text in values.iter().map(|value| format!("{table} = {value}\n")).chain([other]) {
+            let wanted = format!(
+                "/roused.toml, line 2: `{table}` is a table: write {header}, and its keys in the lines below"
+            );
+            assert_eq!(error_text(&format!("# Mine\n{text}")), wanted, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_key_outside_of_its_table_is_refused_with_the_table_that_it_belongs_to() {
+    let listen = error_text("listen = \"[::]:7700\"\n");
+    assert_eq!(
+        listen,
+        "/roused.toml, line 1: `listen` stands outside of its table: write it below [[netmod]] or [api]"
+    );
+    assert!(error_text("neighbours = 3\n").ends_with("write it below [limits]"));
+    assert!(error_text("[level]\n").contains("unknown table [level]"));
 }
 
 #[test]
