@@ -4,12 +4,17 @@
 //! name: otherwise the name could reach the disk before the bytes do, and an empty file would stand where the old one
 //! was. Then the directory is synced, because the name itself is data of the directory: without this a file that was
 //! reported as written could be missing after a power failure.
+//!
+//! A process that is killed leaves its temporary file behind, which may hold a secret; [`remove_unfinished`] removes such files.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
+
+/// The begin of the names of temporary files.
+const UNFINISHED: &str = ".unfinished-";
 
 /// Writes `bytes` to `path`, in place of a file that may be there.
 ///
@@ -30,6 +35,26 @@ pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(path, bytes, File::sync_all, |file| file.persist_noclobber(path).map_err(|error| error.error))
 }
 
+/// Removes the temporary files that processes have left in `folder` because they were killed. Nothing may write files there at
+/// the same time.
+///
+/// # Errors
+///
+/// When the folder cannot be read or a file cannot be removed. A folder that does not exist has no such files.
+pub fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// The steps in their order; `sync` is a parameter so that tests can observe it and make it fail.
 fn write(
     path: &Path,
@@ -38,7 +63,7 @@ fn write(
     persist: impl FnOnce(NamedTempFile) -> io::Result<File>,
 ) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     file.write_all(bytes)?;
     sync(file.as_file())?;
     persist(file)?;
@@ -49,7 +74,6 @@ fn write(
 mod tests {
     use super::*;
     use std::cell::RefCell;
-    use std::fs;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
@@ -107,5 +131,21 @@ mod tests {
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        // A process that is killed runs none of the steps that follow the sync.
+        let killed = |file: NamedTempFile| file.keep().map(|(file, _)| file).map_err(|error| error.error);
+        for _ in 0..3 {
+            write(&path, b"a secret", |_| Ok(()), killed).unwrap();
+        }
+        replace(&path, b"whole").unwrap();
+        assert_eq!(names(folder.path()).len(), 4);
+        remove_unfinished(folder.path()).unwrap();
+        assert_eq!(names(folder.path()), ["file"]);
+        remove_unfinished(&folder.path().join("none")).unwrap();
     }
 }

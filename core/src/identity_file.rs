@@ -65,7 +65,11 @@ impl Identity {
     pub fn load(path: &Path) -> Result<Self, IdentityError> {
         let io = |source| IdentityError::Io { path: path.to_owned(), source };
         let mut file = fs::File::open(path).map_err(io)?;
-        check_mode(path, &file.metadata().map_err(io)?)?;
+        let metadata = file.metadata().map_err(io)?;
+        if !metadata.is_file() {
+            return Err(IdentityError::Malformed(path.to_owned()));
+        }
+        check_mode(path, &metadata)?;
         let mut text = Zeroizing::new(String::new());
         (&mut file).take(MAX_FILE).read_to_string(&mut text).map_err(|source| match source.kind() {
             io::ErrorKind::InvalidData => IdentityError::Malformed(path.to_owned()),
@@ -198,5 +202,7 @@ mod tests {
             assert!(matches!(Identity::load_or_create(&path), Err(IdentityError::Malformed(_))));
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
+        // The remedy of a directory is not another mode.
+        assert!(matches!(Identity::load_or_create(folder.path()), Err(IdentityError::Malformed(_))));
     }
 }

@@ -116,6 +116,11 @@ impl StateDir {
             tracing::warn!("other users may write to {}: `chmod 700` it", path.display());
         }
         let lock = lock_directory(&path)?;
+        for folder in [&path, &path.join("identities")] {
+            if let Err(error) = atomic_file::remove_unfinished(folder) {
+                tracing::warn!(%error, "temporary files of a daemon that was killed stay in {}", folder.display());
+            }
+        }
         Ok(StateDir { path, lock: Mutex::new(Some(lock)) })
     }
 
@@ -262,6 +267,11 @@ impl StateDir {
             Ok(text) => toml::from_str(&text)
                 .map_err(|error| StateError::Damaged { path, text: error.message().to_owned() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory) =>
+            {
+                Err(StateError::Damaged { path, text: error.to_string() })
+            }
             Err(source) => Err(StateError::Io { path, source }),
         }
     }
@@ -338,6 +348,22 @@ mod tests {
     }
 
     #[test]
+    fn the_temporary_files_of_a_killed_daemon_are_removed_by_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets = folder.path().join("identities");
+        fs::create_dir(&secrets).unwrap();
+        for folder in [folder.path(), &secrets] {
+            fs::write(folder.join(".unfinished-a1b2c3"), "a secret").unwrap();
+        }
+        fs::write(folder.path().join("peers.toml"), "peers = []\n").unwrap();
+        drop(StateDir::open(folder.path()).unwrap());
+        assert!(
+            !folder.path().join(".unfinished-a1b2c3").exists() && folder.path().join("peers.toml").exists()
+        );
+        assert_eq!(fs::read_dir(secrets).unwrap().count(), 0);
+    }
+
+    #[test]
     fn stored_values_are_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(folder.path()).unwrap();
@@ -365,6 +391,10 @@ mod tests {
         let path = folder.path().join("names.toml");
         fs::write(&path, "[names]\nbob = 3\n").unwrap();
         assert!(state.names().unwrap_err().to_string().contains("names.toml"));
+        fs::create_dir(folder.path().join("peers.toml")).unwrap();
+        assert!(matches!(state.peers(), Err(StateError::Damaged { .. })), "its error names the remedy");
+        fs::write(&path, b"\xff\xfe").unwrap();
+        assert!(matches!(state.names(), Err(StateError::Damaged { .. })));
         assert!(path.exists());
     }
 }
