@@ -57,7 +57,7 @@ pub const MAX_RANGES: usize = 32;
 pub const MAX_FRAMES: usize = 64;
 /// The most messages that come whole in one packet. Without this bound a packet of messages of one byte would cost some fifty times
 /// as much CPU time as one with a single message of its length, since each message is delivered by itself.
-pub const MAX_MESSAGES: usize = 64;
+pub const MAX_MESSAGES: usize = 48;
 
 /// Packet numbers and the floor are below this, so that counting up from them never reaches the end of 64 bits (RFC 9000,
 /// section 12.3, has the same bound for packet numbers).
