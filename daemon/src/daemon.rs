@@ -18,6 +18,7 @@ use crate::config::{ApiSocket, Config, ConfigError, Flags};
 use crate::line_queue::LineQueue;
 use crate::log;
 use crate::state::{StateDir, StateError};
+use crate::text;
 
 /// The reasons for which the daemon does not start, or ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +46,7 @@ pub(crate) enum DaemonFailure {
 impl DaemonFailure {
     /// The line that is printed on standard error.
     pub(crate) fn line(&self) -> String {
-        format!("roused: {self}\n")
+        format!("roused: {}\n", text::one_line(&self.to_string()))
     }
 
     /// The exit code: 2 for a fault of the configuration, 1 for any other.

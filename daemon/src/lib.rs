@@ -5,7 +5,8 @@
 //! reader that does not read cannot block the daemon; and [`daemon`] starts a node and a socket and closes them in
 //! order. The command line is [`cli`]: it finds the socket, sends a request and prints the answer.
 //!
-//! Imports have one direction: `daemon` → `admin` → `config` → `log` → `line_queue`, and `admin` → `state`.
+//! Imports have one direction: `daemon` → `admin` → `config` → `log` → `line_queue`, and `admin` → `state`. All of them may
+//! use [`text`], which makes foreign text safe to print, and [`units`].
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -16,4 +17,5 @@ pub mod line_queue;
 pub mod log;
 pub mod names;
 pub mod state;
+pub mod text;
 pub mod units;

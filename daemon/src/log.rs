@@ -6,11 +6,14 @@ use std::io::{self, IsTerminal};
 use std::panic;
 
 use clap::ValueEnum;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::line_queue::LineQueue;
+use crate::text;
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -69,7 +72,11 @@ pub fn start(level: &str, format: LogFormat, lines: &LineQueue) -> Result<Daemon
     let out = lines.clone();
     let writer = move || out.clone();
     // The formatter would print its internal errors to standard error directly, which can block.
-    let text = fmt::layer().with_writer(writer.clone()).with_ansi(colour).log_internal_errors(false);
+    let text = fmt::layer()
+        .fmt_fields(fields())
+        .with_writer(writer.clone())
+        .with_ansi(colour)
+        .log_internal_errors(false);
     // systemd records the time of each line itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
     let layer = match format {
@@ -79,6 +86,20 @@ pub fn start(level: &str, format: LogFormat, lines: &LineQueue) -> Result<Daemon
     };
     tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|error| error.to_string())?;
     Ok(DaemonLog { filter: handle, lines: lines.clone() })
+}
+
+/// Formats the fields of an event in one line. The formatter of the library escapes colours only, so that a value with a
+/// line end, such as an error text of another node, would begin a line that looks like one of the log.
+fn fields() -> impl for<'writer> fmt::FormatFields<'writer> {
+    let field = |writer: &mut fmt::format::Writer<'_>, field: &Field, value: &dyn std::fmt::Debug| {
+        let value = format!("{value:?}");
+        let value = text::one_line(&value);
+        match field.name() {
+            "message" => write!(writer, "{value}"),
+            name => write!(writer, "{name}={value}"),
+        }
+    };
+    fmt::format::debug_fn(field).delimited(" ")
 }
 
 impl DaemonLog {
@@ -96,7 +117,12 @@ impl DaemonLog {
         panic::set_hook(Box::new(move |panic| {
             let backtrace = Backtrace::capture();
             match backtrace.status() {
-                BacktraceStatus::Captured => tracing::error!("{panic}\n{backtrace}"),
+                BacktraceStatus::Captured => {
+                    tracing::error!("{panic}");
+                    for line in backtrace.to_string().lines() {
+                        tracing::error!("{line}");
+                    }
+                }
                 _ => tracing::error!("{panic}; set RUST_BACKTRACE=1 for a backtrace"),
             }
             // A panic of the main thread ends the process and with it the writing thread, so the lines are flushed
@@ -125,5 +151,20 @@ mod tests {
         for bad in ["", "loud", "info,loud", "a=b=c", "rouse_core=loud"] {
             assert!(check(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_its_values_contain() {
+        let (reader, writer) = io::pipe().unwrap();
+        let writer = std::sync::Mutex::new(writer);
+        let layer = fmt::layer().fmt_fields(fields()).with_writer(writer).with_ansi(false);
+        let hostile = "reset\n2026-01-01T00:00:00Z  INFO stopped\u{1b}[2K\u{202e}";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::warn!(reason = %hostile, name = hostile, "neighbour: {hostile}");
+        });
+        let text = io::read_to_string(reader).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end().chars().any(text::is_hazardous), "{text:?}");
+        assert!(text.contains("reason=reset\\n2026"), "{text}");
     }
 }

@@ -1,5 +1,7 @@
 //! The rules for names of addresses and nodes, and suggestions for mistyped ones.
 
+use crate::text::{is_hazardous, one_line};
+
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 64;
 
@@ -15,10 +17,10 @@ pub fn check(name: &str) -> Result<(), String> {
     if name.get(..6).is_some_and(|head| head.eq_ignore_ascii_case("rouse1")) {
         return Err(format!("`{name}` begins with `rouse1`, which only addresses may"));
     }
-    if name.starts_with('-') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    if name.starts_with('-') || name.chars().any(|c| c.is_whitespace() || is_hazardous(c)) {
         return Err(format!(
-            "a name has no spaces and does not begin with a dash: `{}`",
-            name.escape_debug()
+            "a name has no spaces or invisible characters and does not begin with a dash: `{}`",
+            one_line(name)
         ));
     }
     Ok(())
@@ -41,7 +43,18 @@ mod tests {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         let long = "x".repeat(MAX_NAME + 1);
-        for bad in ["", "rouse1bob", "ROUSE1x", "two words", "-c", "a\u{7}b", "tab\t", &long] {
+        for bad in [
+            "",
+            "rouse1bob",
+            "ROUSE1x",
+            "two words",
+            "-c",
+            "a\u{7}b",
+            "tab\t",
+            "a\u{202e}b",
+            "a\u{200b}",
+            &long,
+        ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }
     }
