@@ -262,7 +262,7 @@ impl Client {
 
     /// A stream of the events from now on. A subscriber that falls behind loses the oldest events, which are counted.
     pub fn events(&self) -> Subscription {
-        Subscription { call: self.connection.begin_now(Call::Events).open() }
+        Subscription { call: self.connection.begin_now(Call::Events).open(), failure: None }
     }
 
     /// The addresses of the node and their owners.

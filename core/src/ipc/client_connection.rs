@@ -147,7 +147,9 @@ impl Multiplexer {
                     Ok(frame) => self.handle(frame),
                     Err(_) => break "the daemon sent a malformed frame".to_owned(),
                 },
-                Err(FrameError::Closed) => break "the daemon closed it".to_owned(),
+                Err(FrameError::Closed | FrameError::Cut) => {
+                    break "the daemon was killed, has crashed, or has closed it".to_owned();
+                }
                 Err(error) => break error.to_string(),
             }
         };

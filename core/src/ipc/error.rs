@@ -81,8 +81,8 @@ pub enum ClientError {
         "too many calls are under way on this connection: wait for replies, or drop the calls that are no longer wanted"
     )]
     Busy,
-    /// The daemon is stopping.
-    #[error("the daemon is stopping")]
+    /// The daemon has stopped, or is stopping.
+    #[error("the daemon has stopped")]
     Stopped,
     /// The connection was lost. Confirmed messages have been received; messages that were fetched and not confirmed are
     /// back in their inbox.

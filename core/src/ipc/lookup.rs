@@ -85,6 +85,11 @@ pub struct Search {
 }
 
 impl Search {
+    /// The paths of the sockets that are searched, in this order.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        self.candidates().into_iter().map(|candidate| candidate.path).collect()
+    }
+
     pub(super) fn candidates(&self) -> Vec<SocketCandidate> {
         self.candidates_in(&process_environment)
     }

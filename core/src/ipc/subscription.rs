@@ -15,15 +15,32 @@ use crate::types::{Event, Hop, Timestamp};
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) call: PendingCall,
+    pub(super) failure: Option<ClientError>,
+}
+
+impl Subscription {
+    /// The reason for which the stream has ended: [`ClientError::Stopped`] when the daemon stopped in order,
+    /// [`ClientError::Disconnected`] when it was killed, [`ClientError::Busy`] when there are too many subscriptions. `None`
+    /// before the end.
+    pub fn failure(&self) -> Option<&ClientError> {
+        self.failure.as_ref()
+    }
 }
 
 impl Stream for Subscription {
     type Item = (Timestamp, Event);
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().call.poll_item(cx).map(|item| match item {
-            Some(Ok(StreamItem::Event(at, event))) => Some((at, event)),
-            _ => None,
+        let this = self.get_mut();
+        this.call.poll_item(cx).map(|item| {
+            let failure = match item {
+                Some(Ok(StreamItem::Event(at, event))) => return Some((at, event)),
+                Some(Err(error)) => error,
+                // The daemon ends the stream without an error when its node stops.
+                Some(Ok(StreamItem::Hop(_))) | None => ClientError::Stopped,
+            };
+            this.failure.get_or_insert(failure);
+            None
         })
     }
 }

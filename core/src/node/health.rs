@@ -45,7 +45,7 @@ pub(crate) fn status(shared: &NodeState, routes: &[Route]) -> Status {
 
 /// An error about a netmod that is not up.
 fn netmod_down(netmod: &NetmodStatus) -> Option<Health> {
-    let error = netmod.last_error.as_deref().unwrap_or("not open yet");
+    let error = netmod.last_error.as_deref().unwrap_or("not open");
     let text = || format!("{}: {error}", netmod.uri);
     (netmod.state != NetmodState::Up).then(|| line(Level::Error, text(), "it is tried again by itself"))
 }
@@ -68,7 +68,7 @@ fn isolated(shared: &NodeState, netmods: usize, neighbours: usize) -> Option<Hea
         ),
         None => line(
             Level::Warn,
-            "no neighbours yet",
+            "no neighbours",
             "start a node on this network, or name one with `rouse peer add udp:HOST:PORT`",
         ),
     })
