@@ -5,13 +5,16 @@
 
 mod address;
 mod args;
+mod connect;
 mod failure;
+mod json;
 mod message;
 mod output;
 mod probe;
 mod registry;
 mod show;
 mod table;
+mod terminal;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -19,11 +22,12 @@ use std::io;
 use std::process::ExitCode;
 
 use async_signal::{Signal, Signals};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use futures::StreamExt;
 use futures::future::{Either, select};
+use rouse_core::Unfinished;
 use rouse_core::ipc::Search;
-use rouse_core::{Client, Unfinished};
 
 pub use args::{Cli, Command};
 pub use failure::CommandFailure;
@@ -33,9 +37,10 @@ use output::Output;
 pub async fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
+    let out = Output::new(json);
     let result = match Cli::try_parse_from(&arguments) {
-        Ok(cli) => interruptible(run(cli)).await,
-        Err(error) if json && error.use_stderr() => Err(CommandFailure::usage(&error)),
+        Ok(cli) => interruptible(&out, run(cli, &out)).await,
+        Err(error) if json => unparsed(&out, &error),
         Err(error) => {
             // clap prints help to standard output and errors to standard error. An error of printing cannot be
             // reported.
@@ -52,44 +57,68 @@ pub async fn main() -> ExitCode {
     }
 }
 
+/// The answer, in JSON, to arguments that are not a command: an error, or the text that they request.
+fn unparsed(out: &Output, error: &clap::Error) -> Result<(), CommandFailure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp => out.json(&serde_json::json!({ "help": error.to_string() })),
+        ErrorKind::DisplayVersion => out.json(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") })),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Err(CommandFailure::wrong("a command is missing", "`rouse help` lists the commands and options"))
+        }
+        _ => Err(CommandFailure::usage(error)),
+    }
+}
+
 /// Runs `command`, and ends with [`CommandFailure::interrupted`] on Ctrl-C. Dropping the command returns messages that
 /// it had fetched and not printed.
 async fn interruptible(
+    out: &Output,
     command: impl Future<Output = Result<(), CommandFailure>>,
 ) -> Result<(), CommandFailure> {
     let Ok(mut signals) = Signals::new([Signal::Int]) else { return command.await };
     match select(std::pin::pin!(command), signals.next()).await {
         Either::Left((result, _)) => result,
-        Either::Right(_) => Err(CommandFailure::interrupted()),
+        Either::Right(_) => {
+            out.interrupted()?;
+            Err(CommandFailure::interrupted())
+        }
     }
 }
 
-async fn run(cli: Cli) -> Result<(), CommandFailure> {
-    let out = Output::new(cli.json);
+async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
+    // clap finds conflicts of arguments only where both are on the same side of the command.
+    if cli.socket.is_some() && cli.state_dir.is_some() {
+        let text = "--socket and --state-dir name the daemon twice";
+        return Err(CommandFailure::wrong(text, "use one of them"));
+    }
+    if cli.json && matches!(&cli.command, Command::Recv(recv) if recv.raw) {
+        let text = "--raw prints bytes, which is not JSON";
+        return Err(CommandFailure::wrong(text, "leave out --raw or --json"));
+    }
     let search = Search { socket: cli.socket, state_dir: cli.state_dir };
-    let connect = async || Client::find(&search).await.map_err(CommandFailure::from);
-    let administer = async || Client::find_to_administer(&search).await.map_err(CommandFailure::from);
+    let connect = async || connect::connect(&search).await;
+    let administer = async || connect::administer(&search).await;
     match cli.command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rouse", &mut script);
-            out.raw(&script)
+            out.text(&script, "script")
         }
-        Command::Man => out.raw(&man().map_err(CommandFailure::output)?),
-        Command::Id { command } => registry::id(&connect().await?, &out, command).await,
-        Command::Status => show::status(&administer().await?, &out).await,
-        Command::Peers => show::peers(&administer().await?, &out).await,
-        Command::Routes { peer } => show::routes(&connect().await?, &out, peer.as_deref()).await,
+        Command::Man => out.text(&man().map_err(CommandFailure::output)?, "manual"),
+        Command::Id { command } => registry::id(&connect().await?, out, command).await,
+        Command::Status => show::status(&administer().await?, out).await,
+        Command::Peers => show::peers(&administer().await?, out).await,
+        Command::Routes { peer } => show::routes(&connect().await?, out, peer.as_deref()).await,
         Command::Send(send) => {
             send.check()?;
-            message::send(&connect().await?, &out, send).await
+            message::send(&connect().await?, out, send).await
         }
-        Command::Recv(recv) => message::recv(&connect().await?, &out, recv).await,
-        Command::Ping(ping) => probe::ping(&connect().await?, &out, ping).await,
-        Command::Trace { peer } => probe::trace(&connect().await?, &out, &peer).await,
-        Command::Peer { command } => registry::peer(&connect().await?, &out, command).await,
-        Command::Name { command } => registry::name(&connect().await?, &out, command).await,
-        Command::Watch => show::watch(&connect().await?, &out).await,
+        Command::Recv(recv) => message::recv(&connect().await?, out, recv).await,
+        Command::Ping(ping) => probe::ping(&connect().await?, out, ping).await,
+        Command::Trace { peer } => probe::trace(&connect().await?, out, &peer).await,
+        Command::Peer { command } => registry::peer(&connect().await?, out, command).await,
+        Command::Name { command } => registry::name(&connect().await?, out, command).await,
+        Command::Watch => show::watch(&connect().await?, out).await,
         Command::Reload => {
             let notes = administer().await?.reload().await?;
             out.notice(&notes);

@@ -85,13 +85,17 @@ pub fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Parses a duration such as `7d`, `30s` or `1m 30s`.
+/// Parses a duration such as `7d`, `30s` or `1m 30s`. A plain number, such as `90` or `0.5`, is in seconds.
 ///
 /// # Errors
 /// The reason, and how a duration is written.
 pub fn duration(text: &str) -> Result<Duration, String> {
+    let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if let Some(seconds) = text.parse::<f64>().ok().filter(|_| is_plain(text)) {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
     humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; durations are written 500ms, 30s, 5m, 7d"))
+        .map_err(|error| format!("{error}; durations are written 90 (seconds), 500ms, 30s, 5m, 7d"))
 }
 
 /// Seconds for display: `3h 2m`.
@@ -140,10 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_needs_its_unit_and_the_error_shows_how() {
+    fn a_duration_is_in_seconds_unless_it_has_a_unit() {
         assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86400)));
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
-        for text in ["30", "soon", "", "-1s"] {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["soon", "", "-1s", "-1", "inf", "NaN", "1e3"] {
             assert!(duration(text).unwrap_err().contains("30s"), "{text}");
         }
     }

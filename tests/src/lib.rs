@@ -17,6 +17,7 @@ mod program;
 mod relay;
 mod strain;
 mod stream;
+mod terminal;
 mod trials;
 mod wait;
 
@@ -30,6 +31,7 @@ pub use program::{Output, Programs, Running, built_program};
 pub use relay::Relay;
 pub use strain::{Noticed, Strain};
 pub use stream::{Outcome, Stream};
+pub use terminal::on_terminal;
 pub use trials::{run_in_namespaces, run_in_namespaces_and_with_nft, run_timed_in_namespaces};
 pub use wait::{PATIENCE, until};
 

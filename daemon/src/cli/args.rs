@@ -53,7 +53,11 @@ pub enum Command {
     },
     /// Send a message
     Send(Send),
-    /// Receive messages; one by default
+    /// Receive messages, one by default: the sender, a tab and the text
+    ///
+    /// In a pipe each message is one line: line ends, tabs and backslashes of the text are written as \n, \t and \\,
+    /// other characters that act on a terminal as \u001b. On a terminal further lines of the text are indented. --raw and
+    /// --json change nothing.
     Recv(Recv),
     /// Measure the round trip to the node of a peer
     Ping(Ping),
@@ -153,7 +157,10 @@ pub enum Wait {
 
 /// A message to send.
 #[derive(Clone, Debug, Args)]
-#[command(group = ArgGroup::new("body").required(true).args(["text", "file"]))]
+#[command(
+    group = ArgGroup::new("body").required(true).args(["text", "file"]),
+    override_usage = "rouse send [OPTIONS] PEER TEXT\n       rouse send [OPTIONS] PEER -\n       rouse send [OPTIONS] PEER --file PATH"
+)]
 pub struct Send {
     /// The recipient: an address or a name
     pub peer: String,
@@ -171,7 +178,7 @@ pub struct Send {
     /// Return when the message has this state; an application of the recipient is for example `rouse recv` there
     #[arg(long, value_name = "STATE", default_value = "queued")]
     pub wait: Wait,
-    /// The longest time to wait [default for `--wait delivered`: 30s]
+    /// The longest time to wait: for room in the queue to the recipient, and for the delivery [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub timeout: Option<Duration>,
 }
@@ -217,7 +224,13 @@ pub struct Recv {
 pub struct Ping {
     /// An address or a name
     pub peer: String,
-    /// The number of pings, sent a second apart
-    #[arg(short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// The number of pings
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,
+    /// The time between two pings
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
+    pub interval: Duration,
+    /// The longest time to wait for each reply
+    #[arg(short = 'W', long = "wait", value_name = "TIME", default_value = "5s", value_parser = units::duration)]
+    pub timeout: Duration,
 }

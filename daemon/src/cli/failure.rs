@@ -3,7 +3,10 @@
 use std::io::{self, Write};
 
 use rouse_core::ipc::{AdminError, ClientError, ConnectError, Denial};
-use rouse_core::{AddressError, PingError, SendError};
+use rouse_core::{Address, AddressError, PingError, SendError};
+
+use super::json;
+use super::terminal::for_stderr;
 
 /// The failure of a command: the exit code, a stable code for programs, the message, and a hint with the next step.
 #[derive(Debug)]
@@ -50,6 +53,27 @@ impl CommandFailure {
         )
     }
 
+    pub(super) fn short_address(text: &str) -> Self {
+        let message = format!("{text} is not an address, and too short for a shortened one");
+        Self::new(
+            USAGE,
+            "bad_address",
+            message,
+            "write it as `rouse1abcd…wxyz` or `rouse1abcd...wxyz`, or in full",
+        )
+    }
+
+    pub(super) fn unknown_short_address(text: &str) -> Self {
+        let message = format!("no address that this node knows is {text}");
+        Self::new(USAGE, "unknown_address", message, "`rouse --json routes` shows addresses in full")
+    }
+
+    pub(super) fn ambiguous_address(text: &str, found: &[&Address]) -> Self {
+        let all: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let message = format!("{text} stands for several addresses: {}", all.join(", "));
+        Self::new(USAGE, "ambiguous_address", message, "write the address in full")
+    }
+
     pub(super) fn unknown_name(name: &str, near: Option<&str>) -> Self {
         let hint = match near {
             Some(near) => format!("did you mean `{near}`? `rouse name list` shows all names"),
@@ -94,11 +118,12 @@ impl CommandFailure {
         if json {
             let hint = Some(&self.hint).filter(|hint| !hint.is_empty());
             let error = serde_json::json!({ "code": self.code, "message": self.message, "hint": hint });
-            text.push_str(&serde_json::json!({ "error": error }).to_string());
+            let document = json::document(&serde_json::json!({ "error": error })).unwrap_or_default();
+            text.push_str(&String::from_utf8_lossy(&document));
         } else {
-            text.push_str(&format!("rouse: {}", self.message));
+            text.push_str(&for_stderr(&format!("rouse: {}", self.message)));
             if !self.hint.is_empty() {
-                text.push_str(&format!("\n       {}", self.hint));
+                text.push_str(&format!("\n{}", for_stderr(&format!("       {}", self.hint))));
             }
         }
         // There is no other place to report that standard error is closed.
@@ -164,8 +189,12 @@ impl From<ClientError> for CommandFailure {
             }
             ClientError::Ping(_) => (NO, "no_reply", ""),
             ClientError::NoSuchAddress(_) => (USAGE, "no_such_address", ""),
-            ClientError::Stopped => (NO_DAEMON, "stopped", "start one with `roused`"),
-            ClientError::Disconnected(_) => (NO_DAEMON, "disconnected", "see the log of roused"),
+            ClientError::Stopped => (NO_DAEMON, "stopped", "start it again with `roused`"),
+            ClientError::Disconnected(_) => (
+                NO_DAEMON,
+                "disconnected",
+                "see the log of roused, and start it again with `roused` if it does not run",
+            ),
             _ => (NO, "failed", ""),
         };
         CommandFailure::new(exit, code, error.to_string(), hint)

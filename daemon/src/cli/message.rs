@@ -11,18 +11,20 @@ use base64::Engine;
 use futures::future::{Either, select};
 use rouse_core::ipc::{ClientError, Delivery};
 use rouse_core::{
-    Address, Client, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, SendError, Timestamp,
+    Address, Client, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, RouteState, SendError, Timestamp,
 };
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use super::address;
 use super::args::{Recv, Send, Wait};
 use super::failure::CommandFailure;
 use super::output::Output;
+use crate::text;
 use crate::units::milliseconds;
 
-/// The default timeout of `send --wait delivered`.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The default timeout of `send`.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The JSON document of `send`.
 #[derive(Serialize)]
@@ -32,6 +34,13 @@ struct SentLine {
     durable: bool,
     bytes: u64,
     rtt_ms: Option<f64>,
+}
+
+impl SentLine {
+    /// The line for users: the state and the id.
+    fn text(&self) -> String {
+        format!("{} {}", self.state, self.id)
+    }
 }
 
 pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<(), CommandFailure> {
@@ -47,41 +56,68 @@ pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<()
     if let Some(ttl) = send.ttl {
         message = message.ttl(ttl);
     }
-    let delivered = send.wait == Wait::Delivered;
-    let timeout = send.timeout.or(delivered.then_some(DELIVERY_TIMEOUT));
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
-
+    let deadline = Some(Instant::now() + send.timeout.unwrap_or(SEND_TIMEOUT));
     let Some(sent) = until(deadline, client.submit(message)).await else {
-        return Err(CommandFailure::timed_out(
-            "the queue to the recipient had no room in time",
-            "the recipient does not receive its messages; try again later or with a longer --timeout",
-        ));
+        return Err(no_room(client, &send.peer, &to).await);
     };
     let sent = sent?;
     let mut line =
         SentLine { id: sent.id, state: "queued", durable: sent.durable, bytes: sent.bytes, rtt_ms: None };
-    if !delivered {
-        return out.line(&format!("queued {}", line.id), &line);
+    // An interruption comes too late to take the message back, so the user still needs its id.
+    out.when_interrupted(&line.text(), &line)?;
+    let has_route = is_reached(client, &to).await?;
+    if !has_route {
+        out.notice(&format!("queued, no route now: the message waits for a route to {}", send.peer));
+    }
+    if send.wait == Wait::Queued {
+        return out.line(&line.text(), &line);
     }
     match until(deadline, sent.delivered()).await {
         Some(Ok(receipt)) => {
             let rtt_ms = milliseconds(receipt.elapsed_us);
             line.state = "delivered";
             line.rtt_ms = Some(rtt_ms);
-            out.line(&format!("delivered {} in {rtt_ms:.2} ms", line.id), &line)
+            out.line(&format!("{} in {rtt_ms:.2} ms", line.text()), &line)
         }
-        Some(Err(error @ ClientError::Send(SendError::Expired(_)))) => {
-            line.state = "expired";
-            out.line(&format!("expired {}", line.id), &line)?;
+        Some(Err(error)) => {
+            // A daemon that is gone may have handed the message to the network before.
+            let has_expired = matches!(error, ClientError::Send(SendError::Expired(_)));
+            line.state = if has_expired { "expired" } else { "unknown" };
+            out.line(&line.text(), &line)?;
             Err(error.into())
         }
-        Some(Err(error)) => Err(error.into()),
         None => {
-            out.line(&format!("queued {}", line.id), &line)?;
+            out.line(&line.text(), &line)?;
             let hint = "the message remains in transit or in the recipient's mailbox until its time to live has passed";
             Err(CommandFailure::timed_out("no application of the recipient has received it in time", hint))
         }
     }
+}
+
+/// Whether a message to this address can leave now: over a route, or into an inbox of this node.
+async fn is_reached(client: &Client, to: &Address) -> Result<bool, CommandFailure> {
+    let routes = client.routes_to(*to).await?;
+    if *to == client.address() || routes.iter().any(|route| route.state == RouteState::Active) {
+        return Ok(true);
+    }
+    Ok(client.identities().await?.iter().any(|identity| identity.address == *to))
+}
+
+/// The failure that a message was not accepted in time, which names the peer whose messages occupy the room.
+async fn no_room(client: &Client, peer: &str, to: &Address) -> CommandFailure {
+    let is_own = client.identities().await.is_ok_and(|all| all.iter().any(|one| one.address == *to));
+    if is_own {
+        return CommandFailure::timed_out(
+            format!("the inbox of {peer} on this node was full all the time"),
+            "`rouse recv` takes messages from it",
+        );
+    }
+    let has_route = is_reached(client, to).await.unwrap_or(true);
+    let cause = if has_route { "it does not receive them" } else { "there is no route to it now" };
+    CommandFailure::timed_out(
+        format!("the queue to {peer} was full all the time: earlier messages wait for it, and {cause}"),
+        format!("see `rouse routes {peer}` and `rouse ping {peer}`; `--timeout` waits longer"),
+    )
 }
 
 async fn read_body(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8>, CommandFailure> {
@@ -223,11 +259,25 @@ fn print(out: &Output, delivery: &Delivery, raw: bool) -> Result<(), CommandFail
     if out.is_json() {
         return out.json(&ReceivedLine::of(message, delivery.from_name()));
     }
-    let sender = delivery.from_name().map_or_else(|| message.from.to_string(), str::to_owned);
-    let text = String::from_utf8_lossy(&message.body);
     // `line` would trim line ends, and those of a message belong to it.
-    out.raw(format!("{sender}\t{}\n", out.untrusted(&text)).as_bytes())
+    let sender = match delivery.from_name() {
+        Some(name) => text::one_line(name).into_owned(),
+        None => out.address(&message.from),
+    };
+    out.raw(received_line(&sender, &message.body, out.width()).as_bytes())
 }
+
+/// A message as a line: its sender, a tab, and its text. On a terminal the lines of the text after the first are indented;
+/// in a pipe they are escaped, so that each line is one message.
+fn received_line(sender: &str, body: &[u8], width: Option<usize>) -> String {
+    let text = String::from_utf8_lossy(body);
+    let Some(width) = width else { return format!("{sender}\t{}\n", text::one_field(&text)) };
+    let column = (sender.width() / TAB_STOP + 1) * TAB_STOP;
+    format!("{sender}\t{}\n", text::paragraph(&text, column, width))
+}
+
+/// The columns between the tab stops of a terminal.
+const TAB_STOP: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -239,5 +289,21 @@ mod tests {
         assert_eq!(text, serde_json::json!({ "text": "grüß" }));
         let binary = serde_json::to_value(BodyText::of(&[0xff, 0])).unwrap();
         assert_eq!(binary, serde_json::json!({ "base64": "/wA=" }));
+    }
+
+    #[test]
+    fn a_message_cannot_look_like_another_one() {
+        let from = rouse_core::Identity::from_seed(&[1; 32]).address();
+        let forged =
+            format!("hi{}\n{from}\tpay me\r{from}\tpay me\u{2028}\u{202e}{from}\tpay me", " ".repeat(99));
+        let starts = |line: &str| line.starts_with(&from.to_string()) || line.starts_with(&from.short());
+        let piped = received_line(&from.to_string(), forged.as_bytes(), None);
+        assert_eq!(piped.lines().count(), 1, "{piped}");
+        assert_eq!(piped.matches('\t').count(), 1, "{piped}");
+        for width in [20, 80, 200] {
+            let shown = received_line(&from.short(), forged.as_bytes(), Some(width));
+            assert_eq!(shown.lines().filter(|line| starts(line)).count(), 1, "{shown}");
+            assert!(!shown.contains(['\r', '\u{2028}', '\u{202e}']), "{shown}");
+        }
     }
 }

@@ -1,17 +1,26 @@
 //! Standard output, as text for users or as JSON for programs.
 
-use std::io::{self, IsTerminal, Write};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rouse_core::Address;
 use serde::Serialize;
 
 use super::failure::CommandFailure;
+use super::json;
+use super::terminal::{for_stderr, width_of};
+use crate::text;
 
 /// Standard output with the properties that decide how data is written to it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Output {
     json: bool,
-    terminal: bool,
+    /// The columns of the terminal; `None` for a pipe or a file.
+    width: Option<usize>,
     colour: bool,
+    /// The bytes to write when the command is interrupted.
+    at_interrupt: Arc<Mutex<Vec<u8>>>,
 }
 
 /// A colour of the terminal.
@@ -24,9 +33,14 @@ pub(super) enum Colour {
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        let terminal = io::stdout().is_terminal();
+        let width = width_of(io::stdout());
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Output { json, terminal, colour: terminal && wanted }
+        Output { json, width, colour: width.is_some() && wanted, at_interrupt: Arc::default() }
+    }
+
+    /// The columns of the terminal; `None` for a pipe or a file.
+    pub(super) fn width(&self) -> Option<usize> {
+        self.width
     }
 
     pub(super) fn is_json(&self) -> bool {
@@ -41,28 +55,50 @@ impl Output {
 
     /// Writes text for users, or the JSON document for programs.
     pub(super) fn line(&self, text: &str, json: &impl Serialize) -> Result<(), CommandFailure> {
-        match self.json {
-            true => self.json(json),
-            false if text.is_empty() => Ok(()),
-            false => self.raw(format!("{}\n", text.trim_end_matches('\n')).as_bytes()),
-        }
+        self.raw(&self.form(text, json)?)
+    }
+
+    /// Sets the line that is written when the command is interrupted from now on, in place of an earlier one.
+    pub(super) fn when_interrupted(&self, text: &str, json: &impl Serialize) -> Result<(), CommandFailure> {
+        *self.at_interrupt.lock().unwrap_or_else(PoisonError::into_inner) = self.form(text, json)?;
+        Ok(())
+    }
+
+    /// Writes the line for an interruption.
+    pub(super) fn interrupted(&self) -> Result<(), CommandFailure> {
+        let bytes = std::mem::take(&mut *self.at_interrupt.lock().unwrap_or_else(PoisonError::into_inner));
+        self.raw(&bytes)
+    }
+
+    /// The bytes of text for users, or of the JSON document for programs.
+    fn form(&self, text: &str, json: &impl Serialize) -> Result<Vec<u8>, CommandFailure> {
+        let mut bytes = match self.json {
+            false if text.is_empty() => return Ok(Vec::new()),
+            true => json::document(json).map_err(|error| CommandFailure::output(error.into()))?,
+            false => text.trim_end_matches('\n').as_bytes().to_vec(),
+        };
+        bytes.push(b'\n');
+        Ok(bytes)
     }
 
     /// Writes a document for programs, and nothing for users.
     pub(super) fn json(&self, json: &impl Serialize) -> Result<(), CommandFailure> {
-        if !self.json {
-            return Ok(());
+        self.line("", json)
+    }
+
+    /// Writes a text as it is for users, and as the only field of a document for programs.
+    pub(super) fn text(&self, text: &[u8], field: &str) -> Result<(), CommandFailure> {
+        match self.json {
+            true => self.json(&BTreeMap::from([(field, String::from_utf8_lossy(text))])),
+            false => self.raw(text),
         }
-        let mut text = serde_json::to_vec(json).map_err(|error| CommandFailure::output(error.into()))?;
-        text.push(b'\n');
-        self.raw(&text)
     }
 
     /// Writes a notice for users to standard error, and nothing for programs.
     pub(super) fn notice(&self, text: &str) {
         if !self.json && !text.is_empty() {
             // There is no other place to report that standard error is closed.
-            let _ = writeln!(io::stderr(), "{text}");
+            let _ = writeln!(io::stderr(), "{}", for_stderr(text));
         }
     }
 
@@ -75,35 +111,21 @@ impl Output {
         if self.colour { format!("\u{1b}[{number}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    /// Makes text from other nodes safe to print: on a terminal it must not move the cursor or change colours.
-    pub(super) fn untrusted(&self, text: &str) -> String {
-        if !self.terminal {
-            return text.to_owned();
-        }
-        escape_controls(text)
-    }
-}
-
-/// Escapes control characters as `\u{1b}`, except tabs and line ends.
-fn escape_controls(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\t' | '\n' => out.push(c),
-            c if c.is_control() => out.extend(c.escape_default()),
-            c => out.push(c),
+    /// An address as a part of a line: in full in a pipe, and shortened where it would take most of a line.
+    pub(super) fn address(&self, address: &Address) -> String {
+        let full = address.to_string();
+        match self.width {
+            Some(width) if full.len() > width / 2 => address.short(),
+            _ => full,
         }
     }
-    out
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_of_a_message_do_not_reach_the_terminal() {
-        assert_eq!(escape_controls("a\tb\nü"), "a\tb\nü");
-        assert_eq!(escape_controls("\u{1b}[31mred\u{7}\u{9b}2J\r"), "\\u{1b}[31mred\\u{7}\\u{9b}2J\\r");
+    /// One line of text, in which parts may come from other nodes: broken to the width of a terminal, and one line in a
+    /// pipe.
+    pub(super) fn safe_line(&self, text: &str) -> String {
+        match self.width {
+            Some(width) => text::paragraph(&text::one_line(text), 0, width),
+            None => text::one_line(text).into_owned(),
+        }
     }
 }

@@ -12,13 +12,10 @@ use super::address;
 use super::args::Ping;
 use super::failure::CommandFailure;
 use super::output::Output;
-use crate::units::milliseconds;
+use crate::units::{counted, milliseconds};
 
-/// The longest time to wait for the reply to a ping, and for that of each hop of a trace.
+/// The longest time to wait for the reply of each hop of a trace.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The time between two pings.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most hops of a trace.
 const MAX_HOPS: u8 = 64;
@@ -35,20 +32,45 @@ fn error_text(error: &PingError) -> &'static str {
     }
 }
 
+/// The round trips that have come back so far.
+#[derive(Debug, Default)]
+struct Summary {
+    sent: u32,
+    round_trips_ms: Vec<f64>,
+}
+
+impl Summary {
+    /// The line that ends a series of pings.
+    fn text(&self) -> String {
+        let received = self.round_trips_ms.len();
+        let lost = f64::from(self.sent) - received as f64;
+        let loss = 100.0 * lost / f64::from(self.sent.max(1));
+        let mut text = format!("{} sent, {received} received, {loss:.0} % lost", self.sent);
+        if received > 0 {
+            let min = self.round_trips_ms.iter().copied().fold(f64::INFINITY, f64::min);
+            let max = self.round_trips_ms.iter().copied().fold(0.0, f64::max);
+            let avg = self.round_trips_ms.iter().sum::<f64>() / received as f64;
+            text.push_str(&format!("; round trip min/avg/max {min:.2}/{avg:.2}/{max:.2} ms"));
+        }
+        text
+    }
+}
+
 pub(super) async fn ping(client: &Client, out: &Output, ping: Ping) -> Result<(), CommandFailure> {
     let peer = address::resolve(client, &ping.peer).await?;
     let mut last = None;
-    let mut replies = 0u32;
+    let mut summary = Summary::default();
     for seq in 1..=ping.count {
         if seq > 1 {
-            Timer::after(PING_INTERVAL).await;
+            Timer::after(ping.interval).await;
         }
-        match client.ping(&peer, REPLY_TIMEOUT).await {
+        let reply = client.ping(&peer, ping.timeout).await;
+        summary.sent += 1;
+        match reply {
             Ok(Pong { rtt_us, hops }) => {
-                replies += 1;
                 let rtt_ms = milliseconds(rtt_us);
-                let plural = if hops == 1 { "" } else { "s" };
-                let text = format!("seq {seq}: {rtt_ms:.2} ms, {hops} hop{plural}");
+                summary.round_trips_ms.push(rtt_ms);
+                let text = format!("seq {seq}: {rtt_ms:.2} ms, {}", counted(hops.into(), "hop"));
                 out.line(&text, &json!({ "seq": seq, "rtt_ms": rtt_ms, "hops": hops }))?;
             }
             Err(ClientError::Ping(error)) => {
@@ -58,9 +80,15 @@ pub(super) async fn ping(client: &Client, out: &Output, ping: Ping) -> Result<()
             }
             Err(error) => return Err(error.into()),
         }
+        if !out.is_json() {
+            out.when_interrupted(&summary.text(), &())?;
+        }
+    }
+    if ping.count > 1 && !out.is_json() {
+        out.raw(format!("{}\n", summary.text()).as_bytes())?;
     }
     match last {
-        Some(error) if replies == 0 => Err(ClientError::Ping(error).into()),
+        Some(error) if summary.round_trips_ms.is_empty() => Err(ClientError::Ping(error).into()),
         _ => Ok(()),
     }
 }
@@ -75,7 +103,7 @@ pub(super) async fn trace(client: &Client, out: &Output, peer: &str) -> Result<(
         match hop {
             Ok(Hop { hop, address, rtt_us }) => {
                 let rtt_ms = milliseconds(rtt_us);
-                let text = format!("{hop}  {address}  {rtt_ms:.2} ms");
+                let text = format!("{hop}  {}  {rtt_ms:.2} ms", out.address(&address));
                 out.line(&text, &json!({ "hop": hop, "address": address, "rtt_ms": rtt_ms }))?;
                 if address == peer {
                     return Ok(());
@@ -98,4 +126,16 @@ pub(super) async fn trace(client: &Client, out: &Output, peer: &str) -> Result<(
         }
     }
     Err(ClientError::Ping(last).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_of_pings_has_the_loss_and_the_round_trips() {
+        let summary = Summary { sent: 4, round_trips_ms: vec![1.0, 3.0, 2.0] };
+        assert_eq!(summary.text(), "4 sent, 3 received, 25 % lost; round trip min/avg/max 1.00/2.00/3.00 ms");
+        assert_eq!(Summary { sent: 2, ..Summary::default() }.text(), "2 sent, 0 received, 100 % lost");
+    }
 }

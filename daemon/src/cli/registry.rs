@@ -8,7 +8,7 @@ use super::address;
 use super::args::{IdCommand, NameCommand, PeerCommand};
 use super::failure::CommandFailure;
 use super::output::Output;
-use super::table::{or_nothing, table};
+use super::table::{Cell, Columns};
 
 pub(super) async fn id(
     client: &Client,
@@ -27,9 +27,10 @@ pub(super) async fn id(
         Some(IdCommand::List) => {
             let all = client.identities().await?;
             let row = |one: &rouse_core::ipc::IdentityInfo| {
-                [one.address.to_string(), or_nothing(one.label.as_ref()), one.owner_uid.to_string()]
+                [one.address.into(), one.label.clone().into(), one.owner_uid.to_string().into()]
             };
-            out.line(&table(["ADDRESS", "LABEL", "OWNER"], all.iter().map(row).collect()), &all)
+            let columns = Columns { titles: ["ADDRESS", "LABEL", "OWNER"], long: &["LABEL"] };
+            out.line(&columns.table(out.width(), &all.iter().map(row).collect::<Vec<_>>()), &all)
         }
         Some(IdCommand::Remove { address }) => {
             let address = address::resolve_own(client, &address).await?;
@@ -39,10 +40,10 @@ pub(super) async fn id(
     }
 }
 
-fn source(source: Source) -> String {
+fn source(source: Source) -> Cell {
     match source {
-        Source::Config => "config".to_owned(),
-        Source::State => "state".to_owned(),
+        Source::Config => "config".into(),
+        Source::State => "state".into(),
     }
 }
 
@@ -59,9 +60,10 @@ pub(super) async fn peer(client: &Client, out: &Output, command: PeerCommand) ->
         PeerCommand::List => {
             let all = client.peer_list().await?;
             let row = |one: &rouse_core::ipc::PeerInfo| {
-                [one.uri.clone(), super::show::peer_state(one.state).to_owned(), source(one.source)]
+                [one.uri.clone().into(), super::show::peer_state(one.state).into(), source(one.source)]
             };
-            out.line(&table(["URI", "STATE", "SOURCE"], all.iter().map(row).collect()), &all)
+            let columns = Columns { titles: ["URI", "STATE", "SOURCE"], long: &[] };
+            out.line(&columns.table(out.width(), &all.iter().map(row).collect::<Vec<_>>()), &all)
         }
     }
 }
@@ -69,7 +71,7 @@ pub(super) async fn peer(client: &Client, out: &Output, command: PeerCommand) ->
 pub(super) async fn name(client: &Client, out: &Output, command: NameCommand) -> Result<(), CommandFailure> {
     match command {
         NameCommand::Add { name, address } => {
-            let address = address::parse(&address)?;
+            let address = address::resolve_address(client, &address).await?;
             client.add_name(&name, &address).await?;
             out.json(&json!({ "added": name, "address": address }))
         }
@@ -80,9 +82,10 @@ pub(super) async fn name(client: &Client, out: &Output, command: NameCommand) ->
         NameCommand::List => {
             let all = client.names().await?;
             let row = |one: &rouse_core::ipc::NameInfo| {
-                [one.name.clone(), one.address.to_string(), source(one.source)]
+                [one.name.clone().into(), one.address.into(), source(one.source)]
             };
-            out.line(&table(["NAME", "ADDRESS", "SOURCE"], all.iter().map(row).collect()), &all)
+            let columns = Columns { titles: ["NAME", "ADDRESS", "SOURCE"], long: &[] };
+            out.line(&columns.table(out.width(), &all.iter().map(row).collect::<Vec<_>>()), &all)
         }
     }
 }

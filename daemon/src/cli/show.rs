@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use rouse_core::ipc::ClientError;
-use rouse_core::{Client, Event, Level, NetmodState, Peer, PeerState, Route, RouteState, Status, Timestamp};
+use rouse_core::{
+    Address, Client, Event, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status,
+    Timestamp,
+};
 use serde::Serialize;
 
 use super::address;
 use super::failure::CommandFailure;
 use super::output::{Colour, Output};
-use super::table::{or_nothing, table};
+use super::table::{Columns, or_nothing};
 use crate::units::{bytes, counted, milliseconds, seconds};
 
 pub(super) async fn status(client: &Client, out: &Output) -> Result<(), CommandFailure> {
@@ -25,7 +28,7 @@ pub(super) async fn status(client: &Client, out: &Output) -> Result<(), CommandF
 fn status_text(out: &Output, status: &Status) -> String {
     let mut text = status.address.to_string();
     if let Some(name) = &status.name {
-        text.push_str(&format!("  {name}"));
+        text.push_str(&format!("\n{}", out.safe_line(&format!("name {name}"))));
     }
     text.push_str(&format!("\nversion {}, up {}\n", status.version, seconds(status.uptime_s)));
     let waiting = &status.journal;
@@ -36,28 +39,31 @@ fn status_text(out: &Output, status: &Status) -> String {
         counted(waiting.messages, "message"),
         bytes(waiting.bytes)
     ));
-    let rows = status.netmods.iter().map(|netmod| {
+    let row = |netmod: &NetmodStatus| {
         let state = match netmod.state {
             NetmodState::Up => "up",
             NetmodState::Retrying => "retrying",
             NetmodState::Down => "down",
         };
         [
-            netmod.uri.clone(),
-            state.to_owned(),
-            netmod.mtu.to_string(),
-            format!("{} ({})", netmod.rx_frames, bytes(netmod.rx_bytes)),
-            format!("{} ({})", netmod.tx_frames, bytes(netmod.tx_bytes)),
-            or_nothing(netmod.last_error.as_ref().map(|error| out.untrusted(error))),
+            netmod.uri.clone().into(),
+            state.into(),
+            netmod.mtu.to_string().into(),
+            format!("{} ({})", netmod.rx_frames, bytes(netmod.rx_bytes)).into(),
+            format!("{} ({})", netmod.tx_frames, bytes(netmod.tx_bytes)).into(),
+            netmod.last_error.clone().into(),
         ]
-    });
-    let titles = ["NETMOD", "STATE", "MTU", "FRAMES IN", "FRAMES OUT", "LAST ERROR"];
-    text.push_str(&table(titles, rows.collect()));
+    };
+    let columns = Columns {
+        titles: ["NETMOD", "STATE", "MTU", "FRAMES IN", "FRAMES OUT", "LAST ERROR"],
+        long: &["LAST ERROR"],
+    };
+    text.push_str(&columns.table(out.width(), &status.netmods.iter().map(row).collect::<Vec<_>>()));
     for netmod in &status.netmods {
-        text.push_str(&counts_text(&netmod.uri, &netmod.counters));
+        text.push_str(&counts_text(out, &netmod.uri, &netmod.counters));
     }
     for (title, counts) in [("counters", &status.counters), ("drops", &status.drops)] {
-        text.push_str(&counts_text(title, counts));
+        text.push_str(&counts_text(out, title, counts));
     }
     for health in &status.health {
         let (word, colour) = match health.level {
@@ -65,18 +71,24 @@ fn status_text(out: &Output, status: &Status) -> String {
             Level::Warn => ("warn", Colour::Yellow),
             Level::Error => ("error", Colour::Red),
         };
-        text.push_str(&format!("\n{}: {}", out.paint(word, colour), out.untrusted(&health.text)));
+        let mut finding = format!("{word}: {}", health.text);
         if !health.hint.is_empty() {
-            text.push_str(&format!("; {}", out.untrusted(&health.hint)));
+            finding.push_str(&format!("; {}", health.hint));
         }
+        // Colour is added last, because its characters have no width.
+        let finding = out.safe_line(&finding);
+        text.push_str(&format!("\n{}", finding.replacen(word, &out.paint(word, colour), 1)));
     }
     text
 }
 
-fn counts_text(title: &str, counts: &BTreeMap<String, u64>) -> String {
+fn counts_text(out: &Output, title: &str, counts: &BTreeMap<String, u64>) -> String {
     let counts: Vec<String> =
         counts.iter().filter(|(_, n)| **n > 0).map(|(name, n)| format!("{name} {n}")).collect();
-    if counts.is_empty() { String::new() } else { format!("\n{title}: {}", counts.join(", ")) }
+    if counts.is_empty() {
+        return String::new();
+    }
+    format!("\n{}", out.safe_line(&format!("{title}: {}", counts.join(", "))))
 }
 
 pub(super) fn peer_state(state: PeerState) -> &'static str {
@@ -92,22 +104,25 @@ pub(super) async fn peers(client: &Client, out: &Output) -> Result<(), CommandFa
     let peers = client.peers().await?;
     let row = |peer: &Peer| {
         [
-            or_nothing(peer.name.as_ref()),
-            or_nothing(peer.address),
-            peer.endpoint.clone(),
-            peer_state(peer.state).to_owned(),
-            or_nothing(peer.rtt_ms.map(|rtt| format!("{rtt:.2} ms"))),
-            or_nothing(peer.loss.map(|loss| format!("{:.0} %", loss * 100.0))),
-            bytes(peer.rx_bytes),
-            bytes(peer.tx_bytes),
-            or_nothing(peer.last_error.as_ref().map(|error| out.untrusted(error))),
+            peer.name.clone().into(),
+            peer.address.into(),
+            peer.endpoint.clone().into(),
+            peer_state(peer.state).into(),
+            peer.rtt_ms.map(|rtt| format!("{rtt:.2} ms")).into(),
+            peer.loss.map(|loss| format!("{:.0} %", loss * 100.0)).into(),
+            bytes(peer.rx_bytes).into(),
+            bytes(peer.tx_bytes).into(),
+            peer.last_error.clone().into(),
         ]
     };
-    let titles = ["NAME", "ADDRESS", "ENDPOINT", "STATE", "RTT", "LOSS", "IN", "OUT", "LAST ERROR"];
+    let columns = Columns {
+        titles: ["NAME", "ADDRESS", "ENDPOINT", "STATE", "RTT", "LOSS", "IN", "OUT", "LAST ERROR"],
+        long: &["ENDPOINT", "LAST ERROR"],
+    };
     if peers.is_empty() {
-        out.notice("no neighbours yet; dial one with `rouse peer add udp:HOST:PORT`");
+        out.notice("no neighbours; dial one with `rouse peer add udp:HOST:PORT`");
     }
-    out.line(&table(titles, peers.iter().map(row).collect()), &peers)
+    out.line(&columns.table(out.width(), &peers.iter().map(row).collect::<Vec<_>>()), &peers)
 }
 
 pub(super) async fn routes(client: &Client, out: &Output, peer: Option<&str>) -> Result<(), CommandFailure> {
@@ -124,20 +139,23 @@ pub(super) async fn routes(client: &Client, out: &Output, peer: Option<&str>) ->
             RouteState::Retracted => "retracted",
         };
         [
-            or_nothing(route.name.as_ref()),
-            route.destination.to_string(),
-            route.next_hop.short(),
-            route.metric.to_string(),
-            route.hops.to_string(),
-            seconds(route.age_s),
-            state.to_owned(),
+            route.name.clone().into(),
+            route.destination.into(),
+            route.next_hop.into(),
+            route.metric.to_string().into(),
+            route.hops.to_string().into(),
+            seconds(route.age_s).into(),
+            state.into(),
         ]
     };
-    let titles = ["NAME", "DESTINATION", "NEXT HOP", "METRIC", "HOPS", "AGE", "STATE"];
+    let columns = Columns {
+        titles: ["NAME", "DESTINATION", "NEXT HOP", "METRIC", "HOPS", "AGE", "STATE"],
+        long: &["NEXT HOP"],
+    };
     if routes.is_empty() {
         out.notice("no routes");
     }
-    out.line(&table(titles, routes.iter().map(row).collect()), &routes)
+    out.line(&columns.table(out.width(), &routes.iter().map(row).collect::<Vec<_>>()), &routes)
 }
 
 /// An event with its time, as one flat document.
@@ -151,33 +169,40 @@ struct Stamped<'a> {
 pub(super) async fn watch(client: &Client, out: &Output) -> Result<(), CommandFailure> {
     let mut events = client.events();
     while let Some((at, event)) = events.next().await {
-        out.line(&format!("{at} {}", out.untrusted(&event_text(&event))), &Stamped { at, event: &event })?;
+        out.line(
+            &out.safe_line(&format!("{at} {}", event_text(out, &event))),
+            &Stamped { at, event: &event },
+        )?;
     }
-    // The stream ends without an error when it was refused or the daemon is gone; a request shows which.
-    match client.status().await {
-        Ok(_) => Err(ClientError::Busy.into()),
-        Err(_) => Err(ClientError::Stopped.into()),
-    }
+    Err(events.failure().cloned().unwrap_or(ClientError::Stopped).into())
 }
 
-fn event_text(event: &Event) -> String {
+fn event_text(out: &Output, event: &Event) -> String {
+    let show = |address: &Address| out.address(address);
     match event {
-        Event::NeighbourUp { address, endpoint } => format!("neighbour up: {address} at {endpoint}"),
+        Event::NeighbourUp { address, endpoint } => format!("neighbour up: {} at {endpoint}", show(address)),
         Event::NeighbourDown { address, endpoint, reason } => {
-            format!("neighbour down: {address} at {endpoint}: {reason}")
+            format!("neighbour down: {} at {endpoint}: {reason}", show(address))
+        }
+        Event::NeighbourMoved { address, endpoint } => {
+            format!("neighbour moved: {} is at {endpoint}", show(address))
         }
         Event::RouteChanged { destination, next_hop: Some(next_hop), metric, hops } => {
-            let (metric, hops) = (or_nothing(*metric), or_nothing(*hops));
-            format!("route to {destination}: over {}, metric {metric}, {hops} hops", next_hop.short())
+            let (to, over) = (show(destination), show(next_hop));
+            let metric = or_nothing(*metric);
+            let hops = hops.map_or_else(|| "unknown hops".to_owned(), |hops| counted(hops.into(), "hop"));
+            format!("route to {to}: over {over}, metric {metric}, {hops}")
         }
         Event::RouteChanged { destination, next_hop: None, .. } => {
-            format!("route to {destination}: none any more")
+            format!("route to {}: lost", show(destination))
         }
-        Event::MessageReceived { id, from, bytes, .. } => format!("message {id} from {from}, {bytes} B"),
+        Event::MessageReceived { id, from, bytes, .. } => {
+            format!("message {id} from {}, {bytes} B", show(from))
+        }
         Event::MessageDelivered { id, to, elapsed_us } => {
-            format!("message {id} delivered to {to} after {:.2} ms", milliseconds(*elapsed_us))
+            format!("message {id} delivered to {} after {:.2} ms", show(to), milliseconds(*elapsed_us))
         }
-        Event::MessageExpired { id, to } => format!("message {id} to {to} expired"),
+        Event::MessageExpired { id, to } => format!("message {id} to {} expired", show(to)),
         Event::NetmodState { uri, state, error } => {
             let state = match state {
                 NetmodState::Up => "up",

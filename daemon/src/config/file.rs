@@ -298,7 +298,7 @@ fn unknown<'a>(
     known: impl Iterator<Item = &'a str> + Clone,
 ) -> String {
     if PLANNED.contains(&(table, key)) {
-        return format!("{described} is not supported in this version yet: remove it");
+        return format!("{described} is not supported in this version: remove it");
     }
     match names::nearest(key.unwrap_or(table), known.clone()) {
         Some(near) => format!("unknown {described}; did you mean `{near}`?"),

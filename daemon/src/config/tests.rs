@@ -113,9 +113,9 @@ fn an_unknown_key_is_refused_with_its_file_line_and_the_nearest_key() {
 
 #[test]
 fn a_key_of_a_later_version_is_refused_with_that_reason() {
-    assert!(error_text("[http]\nlisten = \"\"\n").contains("not supported in this version yet"));
+    assert!(error_text("[http]\nlisten = \"\"\n").contains("not supported in this version"));
     let text = error_text("[limits]\nneighbours = 2\njournal = \"1GiB\"\n");
-    assert!(text.contains("line 3") && text.contains("not supported in this version yet"), "{text}");
+    assert!(text.contains("line 3") && text.contains("not supported in this version"), "{text}");
 }
 
 #[test]
