@@ -49,6 +49,7 @@
 mod bounds;
 mod channel;
 mod config;
+mod disk;
 mod flow;
 mod frames;
 mod lan;
@@ -71,6 +72,7 @@ mod wire;
 use std::time::Duration;
 
 pub use config::{Config, Fidelity};
+pub use disk::{DiskFault, SimDisk};
 pub use flow::Traffic;
 pub use lan::{Lan, LanConfig, LanCounts, LanTraffic};
 pub use topology::{Links, Topology};

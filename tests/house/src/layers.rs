@@ -16,7 +16,8 @@ const HEAD: &str = "| Module | may import |";
 /// Tools for tests, which may import everything and are imported by nothing.
 const TOOLS: &[&str] = &["internals", "lib"];
 /// The sources of the crates whose modules are layers.
-const ROOTS: &[&str] = &["core/src/", "core/inbox/src/", "core/proto/src/", "core/sim/src/"];
+const ROOTS: &[&str] =
+    &["core/src/", "core/inbox/src/", "core/journal/src/", "core/proto/src/", "core/sim/src/"];
 
 /// The modules of the core import only the layers below them.
 pub(crate) fn check(workspace: &Workspace) -> Result<Check> {
@@ -61,9 +62,11 @@ fn layer(path: &str) -> Option<&str> {
     if path == "core/proto/src/wire/codec.rs" {
         return Some("codec");
     }
-    // The simulator is one layer.
-    if path.starts_with("core/sim/src/") {
-        return Some("sim");
+    // The simulator is one layer, and so is the journal.
+    for (root, name) in [("core/sim/src/", "sim"), ("core/journal/src/", "journal")] {
+        if path.starts_with(root) {
+            return Some(name);
+        }
     }
     let inner = ROOTS.iter().find_map(|root| path.strip_prefix(root))?;
     let first = inner.split('/').next()?;

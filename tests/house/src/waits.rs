@@ -8,8 +8,14 @@ use crate::tree::{Workspace, product};
 /// Functions that end after a time and not by an event.
 const SLEEPS: &[&str] = &["sleep", "after_delay"];
 /// Packages whose code is a library.
-const LIBRARIES: &[&str] =
-    &["core/src/", "core/inbox/src/", "core/proto/src/", "core/sim/src/", "netmod-udp/src/"];
+const LIBRARIES: &[&str] = &[
+    "core/src/",
+    "core/inbox/src/",
+    "core/journal/src/",
+    "core/proto/src/",
+    "core/sim/src/",
+    "netmod-udp/src/",
+];
 
 pub(crate) fn check(workspace: &Workspace) -> Check {
     let mut complaints = Vec::new();

@@ -1,0 +1,101 @@
+//! Files with wrong bytes.
+
+use rouse_journal::{Disk, Journal, JournalLimits, Lease};
+use rouse_sim::SimDisk;
+
+use crate::setup::{Rig, arrival, incoming, outgoing, pair};
+
+const MESSAGES: u64 = 60;
+const FILES: u64 = 150;
+
+fn body(peer: u8, seq: u64) -> Vec<u8> {
+    vec![peer ^ seq as u8; 900]
+}
+
+/// A journal with messages in the outbox and in the inbox, which is closed.
+fn filled(seed: u64) -> Rig {
+    let mut rig = Rig::new(seed);
+    for peer in 1..4 {
+        rig.open_pair(pair(peer));
+        for first in (0..MESSAGES).step_by(10) {
+            let messages =
+                (first..first + 10).map(|seq| (pair(peer), outgoing(seq, body(peer, seq)))).collect();
+            rig.run(|journal| journal.put(messages));
+            let messages = (first..first + 10).map(|seq| incoming(seq, body(peer, seq))).collect();
+            rig.receive(arrival(peer, 7, messages));
+        }
+    }
+    rig.close();
+    rig
+}
+
+/// Uses everything that the journal still has, and checks that nothing of it is wrong. Returns the messages that are there.
+fn use_all(rig: &mut Rig) -> u64 {
+    let mut found = 0;
+    for peer in 1..4 {
+        rig.open_pair(pair(peer));
+        for (seq, waiting) in rig.waiting(pair(peer)) {
+            assert_eq!(waiting, body(peer, seq));
+            found += 1;
+        }
+        rig.run(|journal| journal.settle(pair(peer), vec![0..MESSAGES]));
+        rig.open_pair(pair(peer));
+    }
+    let leases = loop_leases(rig);
+    for lease in &leases {
+        assert_eq!(lease.message.body, body(lease.pair.peer.as_bytes()[0], lease.message.seq));
+    }
+    found += leases.len() as u64;
+    rig.run(|journal| journal.acknowledge(leases.iter().map(|lease| lease.key).collect()));
+    assert!(rig.lease(1).is_empty());
+    rig.put(pair(1), outgoing(MESSAGES, "works"));
+    found
+}
+
+fn loop_leases(rig: &mut Rig) -> Vec<Lease> {
+    let mut all = Vec::new();
+    loop {
+        let leases = rig.lease(50);
+        if leases.is_empty() {
+            return all;
+        }
+        all.extend(leases);
+    }
+}
+
+#[test]
+fn flipped_bits_anywhere_lose_what_they_hit_and_never_return_a_wrong_message() {
+    let (mut kept, mut lost, mut unreadable) = (0, 0, 0);
+    for seed in 0..FILES {
+        let mut rig = filled(seed);
+        assert!(rig.disk.damage("journal", 1 + seed as usize % 5));
+        rig.open().unwrap();
+        let found = use_all(&mut rig);
+        let status = rig.journal.status();
+        // One that was read may be lost after that.
+        assert!(
+            found + status.damaged >= 6 * MESSAGES || status.unreadable > 0,
+            "seed {seed}: {found} {status:?}"
+        );
+        (kept, lost, unreadable) = (kept + found, lost + status.damaged, unreadable + status.unreadable);
+        rig.power_cut();
+        assert_eq!(rig.waiting(pair(1)), [(MESSAGES, "works".into())]);
+    }
+    println!("{kept} messages kept, {lost} lost; {unreadable} of {FILES} files were unreadable");
+    assert!(lost > 0 && unreadable > 0, "no damage was met");
+    assert!(kept > 9 * lost && unreadable < FILES / 10, "{kept} kept, {lost} lost, {unreadable} unreadable");
+}
+
+#[test]
+fn a_file_that_is_no_journal_is_set_aside() {
+    let disk = SimDisk::new(1);
+    let file = disk.create("journal").unwrap();
+    file.write(0, b"not a journal at all").unwrap();
+    file.sync().unwrap();
+    let mut rig = Rig::with(disk, JournalLimits::default());
+    rig.open_pair(pair(1));
+    rig.put(pair(1), outgoing(0, "works"));
+    rig.power_cut();
+    assert_eq!(rig.waiting(pair(1)).len(), 1);
+    assert!(rig.disk.open("journal.damaged").unwrap().is_some());
+}
