@@ -98,9 +98,9 @@ pub use node::{
     Events, Limits, Mailbox, Messages, Node, NodeBuilder, NodeFailure, PeerError, Sent, StartError, Stopped,
 };
 pub use types::{
-    Body, Dialled, Event, Health, Hop, Level, MAX_MESSAGE, Message, MessageId, NetmodState, NetmodStatus,
-    Outgoing, Peer, PeerState, PingError, Pong, Protection, Receipt, RemovedPeer, Route, RouteState,
-    SendError, Status, Timestamp, Unfinished, Waiting,
+    Body, Dialled, Event, Health, Hop, Level, MAX_MESSAGE, Mesh, Message, MessageId, NetmodState,
+    NetmodStatus, Outgoing, Peer, PeerState, PingError, Pong, Protection, Queued, Receipt, RemovedPeer,
+    Route, RouteState, SendError, Status, Timestamp, Unfinished, Waiting,
 };
 
 /// Counts allocations, for the tests that bound the memory which an input may hold.

@@ -13,4 +13,4 @@ pub use rouse_proto::types::{
     Body, MAX_MESSAGE, Message, MessageId, PeerState, Protection, RemovedPeer, RouteState, Timestamp, Waiting,
 };
 pub use route::{Hop, PingError, Pong, Route};
-pub use status::{Health, Level, NetmodState, NetmodStatus, Status, Unfinished};
+pub use status::{Health, Level, Mesh, NetmodState, NetmodStatus, Queued, Status, Unfinished};

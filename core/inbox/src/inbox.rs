@@ -317,6 +317,11 @@ impl<T> Inbox<T> {
         self.len() == 0
     }
 
+    /// Looks at the item that is read next, under the lock of the inbox: `look` must not use the inbox.
+    pub fn peek<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.state.lock().items.front().map(look)
+    }
+
     /// The size of all items together, in bytes; 0 when the inbox was made without a size function.
     pub fn bytes(&self) -> usize {
         self.state.lock().bytes

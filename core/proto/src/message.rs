@@ -282,6 +282,11 @@ impl Conversation {
         self.sending.queue.waiting()
     }
 
+    /// The time at which the oldest message was accepted that is neither delivered nor withdrawn.
+    pub fn oldest_waiting(&self) -> Option<Timestamp> {
+        self.sending.queue.oldest()
+    }
+
     /// Returns the counters, and resets them.
     pub fn counters(&mut self) -> ConversationCounters {
         ConversationCounters {

@@ -53,7 +53,7 @@ impl Client {
     /// # Errors
     /// [`ConnectError`], whose text names the next step.
     pub async fn connect(path: impl AsRef<Path>) -> Result<Self, ConnectError> {
-        Self::find(&Search { socket: Some(path.as_ref().to_owned()), state_dir: None }).await
+        Self::find(&Search { socket: Some(path.as_ref().to_owned()), ..Search::default() }).await
     }
 
     /// Connects to the daemon of this user, or else of this machine, as a default [`Search`] finds it.

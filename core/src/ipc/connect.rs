@@ -32,7 +32,7 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connects to the first daemon that serves one of the sockets of `search`.
 pub(super) async fn find(search: &Search, purpose: GreetingCode) -> Result<ClientConnection, ConnectError> {
-    let deadline = Instant::now() + START_TIMEOUT;
+    let deadline = Instant::now() + search.patience.unwrap_or(START_TIMEOUT);
     let candidates = search.candidates();
     if candidates.is_empty() {
         return Err(ConnectError::NoHome);

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The longest path of a socket, in bytes: `sun_path` of `unix(7)` without its final zero.
 pub const MAX_SOCKET_PATH: usize = 107;
@@ -82,14 +83,11 @@ pub struct Search {
     pub socket: Option<PathBuf>,
     /// The state directory of the daemon.
     pub state_dir: Option<PathBuf>,
+    /// The longest time to wait for a daemon that is just starting; 2 s when there is none here.
+    pub patience: Option<Duration>,
 }
 
 impl Search {
-    /// The paths of the sockets that are searched, in this order.
-    pub fn sockets(&self) -> Vec<PathBuf> {
-        self.candidates().into_iter().map(|candidate| candidate.path).collect()
-    }
-
     pub(super) fn candidates(&self) -> Vec<SocketCandidate> {
         self.candidates_in(&process_environment)
     }
@@ -161,9 +159,10 @@ mod tests {
         let paths = |search: Search, environment: Environment<'_>| -> Vec<PathBuf> {
             search.candidates_in(environment).into_iter().map(|candidate| candidate.path).collect()
         };
-        let both = Search { socket: Some("/mine".into()), state_dir: Some("/dir".into()) };
+        let both =
+            Search { socket: Some("/mine".into()), state_dir: Some("/dir".into()), ..Search::default() };
         assert_eq!(paths(both, &environment(&home)), [PathBuf::from("/mine")]);
-        let dir = Search { socket: None, state_dir: Some("/dir".into()) };
+        let dir = Search { state_dir: Some("/dir".into()), ..Search::default() };
         assert_eq!(paths(dir.clone(), &environment(&home)), [PathBuf::from("/s")]);
         assert_eq!(paths(dir, &environment(&home[..1])), [PathBuf::from("/dir/rouse.sock")]);
         let named = [("ROUSE_STATE_DIR", "/other"), ("HOME", "/home/a")];

@@ -7,7 +7,8 @@ use crate::node::state::NodeState;
 use crate::node::state::locks::{lock, read};
 use crate::peering::{ConfiguredPeer, REFUSALS_WINDOW, RefusedPeer};
 use crate::types::{
-    Health, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status, Timestamp,
+    Health, Level, Mesh, NetmodState, NetmodStatus, Peer, PeerState, Queued, Route, RouteState, Status,
+    Timestamp,
 };
 
 /// The node's status.
@@ -33,14 +34,24 @@ pub(crate) fn status(shared: &NodeState, routes: &[Route]) -> Status {
         name: shared.config.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: shared.started.elapsed().as_secs(),
+        mesh: if shared.config.mesh_key.is_some() { Mesh::Closed } else { Mesh::Open },
         netmods,
         neighbours: neighbours as u64,
         routes: routes.iter().filter(|route| route.state == RouteState::Active).count() as u64,
         journal: shared.conversations.waiting(),
+        inbox: unread(shared),
+        outbox: shared.conversations.outbox(),
         counters: shared.stats.counters(),
         drops: shared.stats.drops(),
         health,
     }
+}
+
+/// The messages in all mailboxes.
+fn unread(shared: &NodeState) -> Queued {
+    let mut all = Queued::default();
+    read(&shared.mailboxes).values().for_each(|mailbox| all.add(mailbox.unread()));
+    all
 }
 
 /// An error about a netmod that is not up.

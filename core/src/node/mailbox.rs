@@ -21,7 +21,7 @@ use futures::Stream;
 use crate::address::Address;
 use crate::inbox::{Full, Inbox};
 use crate::notify::Notify;
-use crate::types::{Body, Message, MessageId, Protection, Timestamp};
+use crate::types::{Body, Message, MessageId, Protection, Queued, Timestamp};
 use taken::MailboxReceipts;
 
 mod cleanup;
@@ -193,10 +193,18 @@ impl Mailbox {
         self.existing_sender(from).is_none_or(|sender| sender.inbox.is_empty())
     }
 
-    /// The count of messages that wait.
-    pub(crate) fn unread(&self) -> u64 {
+    /// The messages that wait.
+    pub(crate) fn unread(&self) -> Queued {
         let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        senders.by_address.values().map(|sender| sender.inbox.len() as u64).sum()
+        let mut all = Queued::default();
+        for sender in senders.by_address.values() {
+            all.add(Queued {
+                messages: sender.inbox.len() as u64,
+                bytes: sender.inbox.bytes() as u64,
+                oldest: sender.inbox.peek(|message| message.received_at),
+            });
+        }
+        all
     }
 
     /// Counts so many bytes that are in the inbox of `sender` now, and lists it.

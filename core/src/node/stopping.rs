@@ -78,7 +78,7 @@ impl Node {
     pub fn unfinished(&self) -> Unfinished {
         let mailboxes: Vec<Mailbox> = read(&self.shared.mailboxes).values().cloned().collect();
         Unfinished {
-            unread: mailboxes.iter().map(Mailbox::unread).sum(),
+            unread: mailboxes.iter().map(|mailbox| mailbox.unread().messages).sum(),
             waiting: self.shared.conversations.waiting().messages,
         }
     }

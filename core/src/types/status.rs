@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::wire::codec::{Decode, Encode};
-use rouse_proto::types::Waiting;
+use rouse_proto::types::{Timestamp, Waiting};
 
 /// The state of a netmod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -76,6 +76,36 @@ impl std::fmt::Display for Unfinished {
     }
 }
 
+/// Messages that wait in an inbox or an outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct Queued {
+    /// Number of messages.
+    pub messages: u64,
+    /// Sum of their lengths, in bytes.
+    pub bytes: u64,
+    /// The time at which the oldest of them was received, or accepted for sending.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Queued {
+    /// Adds the messages of another queue.
+    pub(crate) fn add(&mut self, other: Queued) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.oldest = [self.oldest, other.oldest].into_iter().flatten().min();
+    }
+}
+
+/// Whether a key decides which nodes may become neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mesh {
+    /// Every node that reaches this one may become a neighbour.
+    Open,
+    /// Only nodes with the same key become neighbours.
+    Closed,
+}
+
 /// The state of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -84,6 +114,7 @@ pub struct Status {
     pub name: Option<String>,
     pub version: String,
     pub uptime_s: u64,
+    pub mesh: Mesh,
     pub netmods: Vec<NetmodStatus>,
     /// Neighbours with a live link.
     pub neighbours: u64,
@@ -91,6 +122,10 @@ pub struct Status {
     pub routes: u64,
     /// Messages not yet delivered, and their bytes.
     pub journal: Waiting,
+    /// Messages that arrived and that no application has received.
+    pub inbox: Queued,
+    /// Messages that were accepted for sending and have no receipt.
+    pub outbox: Queued,
     pub counters: BTreeMap<String, u64>,
     pub drops: BTreeMap<String, u64>,
     pub health: Vec<Health>,

@@ -85,6 +85,11 @@ impl SendQueue {
         self.pending
     }
 
+    /// The time at which the oldest message that is not withdrawn was accepted.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.messages.iter().find(|message| !message.withdrawn).map(|message| message.sent_at)
+    }
+
     /// Whether there is no entry, not even a withdrawn one.
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()

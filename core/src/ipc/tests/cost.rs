@@ -256,7 +256,7 @@ fn the_owner_gets_in_to_administer_whatever_the_other_connections_are() {
             })
             .collect();
         assert!(matches!(Client::connect(&setup.path).await, Err(ConnectError::Busy(_))));
-        let search = Search { socket: Some(setup.path.clone()), state_dir: None };
+        let search = Search { socket: Some(setup.path.clone()), ..Search::default() };
         let client = Client::find_to_administer(&search).await.unwrap();
         client.status().await.unwrap();
         assert!(client.send(&setup.node.address(), "x").await.is_err(), "for short calls only");

@@ -15,7 +15,7 @@ use crate::node::state::memory_budget::MemoryBudget;
 use crate::node::state::unproven::UnprovenConversations;
 use crate::notify::Notify;
 use crate::time::Time;
-use crate::types::Waiting;
+use crate::types::{Queued, Waiting};
 
 /// All conversations of a node.
 pub(crate) struct Conversations {
@@ -72,6 +72,17 @@ impl Conversations {
             let waiting = lock(&entry.state).conversation.waiting();
             all.messages += waiting.messages;
             all.bytes += waiting.bytes;
+        }
+        all
+    }
+
+    /// The messages that wait to be delivered, with the time of the oldest.
+    pub(crate) fn outbox(&self) -> Queued {
+        let mut all = Queued::default();
+        for entry in read(&self.by_ends).values() {
+            let state = lock(&entry.state);
+            let Waiting { messages, bytes } = state.conversation.waiting();
+            all.add(Queued { messages, bytes, oldest: state.conversation.oldest_waiting() });
         }
         all
     }

@@ -37,7 +37,7 @@ pub enum HandshakeOutput {
 pub enum DialError {
     /// There was no answer, or none that verifies.
     #[error(
-        "no inbound: check that a node runs there, that no firewall blocks it, and that the mesh keys are the same"
+        "no answer: check that a node runs there, that no firewall blocks it, and that the mesh keys are the same"
     )]
     Timeout,
     /// The node dialled itself.
