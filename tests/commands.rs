@@ -62,7 +62,7 @@ fn status_tells_how_the_node_is() {
     let status = first.json(&["status"]);
     has_fields(
         &status,
-        "address name version uptime_s netmods neighbours routes journal counters drops health",
+        "address name version uptime_s mesh netmods neighbours routes journal inbox outbox counters drops health",
     );
     assert_eq!(status["address"], first.address());
     assert_eq!(status["name"], "first");
@@ -70,6 +70,9 @@ fn status_tells_how_the_node_is() {
     assert_eq!(status["neighbours"], 1);
     assert_eq!(status["routes"], 1);
     has_fields(&status["journal"], "messages bytes");
+    has_fields(&status["inbox"], "messages bytes oldest");
+    has_fields(&status["outbox"], "messages bytes oldest");
+    assert_eq!(status["mesh"], "open");
     let netmod = &status["netmods"][0];
     has_fields(netmod, "uri state mtu rx_frames tx_frames rx_bytes tx_bytes last_error counters");
     assert_eq!(netmod["state"], "up");
@@ -314,12 +317,13 @@ fn completions_and_the_manual_need_no_daemon() {
 #[test]
 fn commands_that_are_not_built_yet_do_not_appear() {
     let help = Output::of(&mut programs!().rouse(&["help"])).exits(0).text();
-    for word in
-        ["id", "status", "peers", "routes", "send", "recv", "ping", "trace", "peer", "name", "watch", "stop"]
-    {
+    for word in [
+        "id", "status", "peers", "routes", "send", "recv", "ping", "trace", "peer", "name", "watch", "stop",
+        "mesh", "probe", "bench", "doctor",
+    ] {
         assert!(help.lines().any(|line| line.split_whitespace().next() == Some(word)), "{word} is missing");
     }
-    for word in ["queue", "file", "pipe", "top", "doctor", "bench"] {
+    for word in ["queue", "file", "pipe", "top"] {
         assert!(!help.lines().any(|line| line.split_whitespace().next() == Some(word)), "{word} appears");
     }
 }

@@ -5,14 +5,18 @@
 
 mod address;
 mod args;
+mod bench;
 mod connect;
+mod doctor;
 mod failure;
 mod json;
+mod mesh;
 mod message;
 mod output;
 mod probe;
 mod registry;
 mod show;
+mod stages;
 mod table;
 mod terminal;
 
@@ -95,7 +99,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
         let text = "--raw prints bytes, which is not JSON";
         return Err(CommandFailure::wrong(text, "leave out --raw or --json"));
     }
-    let search = Search { socket: cli.socket, state_dir: cli.state_dir };
+    let search = Search { socket: cli.socket, state_dir: cli.state_dir, ..Search::default() };
     let connect = async || connect::connect(&search).await;
     let administer = async || connect::administer(&search).await;
     match cli.command {
@@ -115,9 +119,13 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
         }
         Command::Recv(recv) => message::recv(&connect().await?, out, recv).await,
         Command::Ping(ping) => probe::ping(&connect().await?, out, ping).await,
+        Command::Probe(probe) => stages::probe(&connect().await?, out, probe).await,
+        Command::Bench(bench) => bench::bench(&connect().await?, out, bench).await,
+        Command::Doctor => doctor::doctor(&search, out).await,
         Command::Trace { peer } => probe::trace(&connect().await?, out, &peer).await,
         Command::Peer { command } => registry::peer(&connect().await?, out, command).await,
         Command::Name { command } => registry::name(&connect().await?, out, command).await,
+        Command::Mesh { command } => mesh::mesh(&search, out, command).await,
         Command::Watch => show::watch(&connect().await?, out).await,
         Command::Reload => {
             let notes = administer().await?.reload().await?;

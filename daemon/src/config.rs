@@ -29,7 +29,25 @@ pub use settings::{ApiSocket, Config, NetmodConfig};
 use file::ConfigFile;
 use locations::ValueLocations;
 use merge::merge;
-use mesh_key::read_mesh_key;
+pub(crate) use mesh_key::read_mesh_key;
+
+/// The key file in the state directory, which `rouse mesh` writes and which is used unless the configuration names one.
+pub const MESH_KEY: &str = "mesh.key";
+
+/// The configuration file of the system.
+const SYSTEM_FILE: &str = "/etc/rouse/roused.toml";
+
+/// The configuration files that are used when none is named, the first that exists: that of the user, then that of the
+/// system.
+pub fn default_files() -> Vec<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    folder
+        .map(|folder| folder.join("rouse/roused.toml"))
+        .into_iter()
+        .chain([PathBuf::from(SYSTEM_FILE)])
+        .collect()
+}
 
 impl Config {
     /// Merges flags, environment, file and defaults.
@@ -37,7 +55,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] for the first fault.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let (file, locations) = match &flags.config {
+        let path = flags.config.clone().or_else(|| default_files().into_iter().find(|path| path.exists()));
+        let (file, locations) = match &path {
             Some(path) => {
                 let text = fs::read_to_string(path)
                     .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
@@ -46,7 +65,13 @@ impl Config {
             None => <(ConfigFile, ValueLocations)>::default(),
         };
         let state_dir = flags.state_dir.clone().or_else(ipc::state_dir).ok_or(ConfigError::NoStateDir)?;
-        merge(flags, file, &locations, state_dir)
+        let mut config = merge(flags, path, file, &locations, state_dir)?;
+        let made = config.state_dir.join(MESH_KEY);
+        if config.mesh_key.is_none() && made.exists() {
+            read_mesh_key(&made)?;
+            config.mesh_key = Some(made);
+        }
+        Ok(config)
     }
 
     /// The path of the socket that programs connect to.

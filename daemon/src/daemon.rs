@@ -142,9 +142,7 @@ async fn run(flags: Flags, output: &StandardStreams) -> Result<(), DaemonFailure
     // Files of this process are readable by its owner alone, unless a mode is given explicitly.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(DaemonFailure::Signals)?;
-    for warning in config.warnings() {
-        tracing::warn!("{warning}");
-    }
+    announce(&config);
     let state = StateDir::open(&config.state_dir)?;
 
     let node = start_node(&config, &state).await?;
@@ -184,6 +182,24 @@ async fn run(flags: Flags, output: &StandardStreams) -> Result<(), DaemonFailure
     server.close().await;
     tracing::info!("stopped");
     Ok(result?)
+}
+
+/// Logs the version, the configuration in effect and its risks.
+fn announce(config: &Config) {
+    let version = env!("CARGO_PKG_VERSION");
+    match &config.file {
+        Some(file) => tracing::info!("roused {version}, configured by {}", file.display()),
+        None => tracing::info!("roused {version}, without a configuration file"),
+    }
+    match &config.mesh_key {
+        Some(key) => tracing::info!("the mesh is closed: its key is {}", key.display()),
+        None => tracing::info!(
+            "the mesh is open: every node that reaches this one may become a neighbour; `rouse mesh new` makes a key"
+        ),
+    }
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
 }
 
 async fn start_node(config: &Config, state: &StateDir) -> Result<Node, DaemonFailure> {

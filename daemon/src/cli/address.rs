@@ -15,7 +15,7 @@ const MIN_PART: usize = 4;
 
 /// Whether a text is meant as an address, so that a typing error is reported as one in an address and not as an unknown
 /// name.
-fn looks_like_address(text: &str) -> bool {
+pub(super) fn looks_like_address(text: &str) -> bool {
     text.trim().get(..PREFIX.len()).is_some_and(|head| head.eq_ignore_ascii_case(PREFIX))
 }
 

@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::failure::CommandFailure;
-use crate::units;
+use crate::units::{self, Size};
 
 /// Control the rouse daemon on this machine: send and receive messages, inspect the mesh, manage names and peers.
 ///
@@ -61,6 +61,12 @@ pub enum Command {
     Recv(Recv),
     /// Measure the round trip to the node of a peer
     Ping(Ping),
+    /// Check each stage on the way to a peer: name, address, route, link, reply, inbox; show the first that fails
+    Probe(Probe),
+    /// Measure the round trip to a peer, the round trips per second, and the loss
+    Bench(Bench),
+    /// Check this host and its daemon: sockets, multicast, buffers, firewall, clock, disk, state files, mesh key
+    Doctor,
     /// Show each hop on the way to a peer
     Trace {
         /// An address or a name
@@ -77,6 +83,12 @@ pub enum Command {
         /// The command
         #[command(subcommand)]
         command: NameCommand,
+    },
+    /// Make or remove the key of a closed mesh; without a key the mesh is open to every node that reaches this one
+    Mesh {
+        /// The command
+        #[command(subcommand)]
+        command: MeshCommand,
     },
     /// Print events as they happen, one per line
     Watch,
@@ -125,6 +137,20 @@ pub enum PeerCommand {
     },
     /// List the peers that are dialled, and where each was configured
     List,
+}
+
+/// The commands for the key of the mesh.
+#[derive(Clone, Debug, Subcommand)]
+pub enum MeshCommand {
+    /// Close the mesh: make a key file in the state directory, or use the key that another node has made
+    New {
+        /// A key file of another node; - reads it from standard input
+        file: Option<PathBuf>,
+    },
+    /// Show whether the mesh is open or closed, the key file and the fingerprint of the key
+    Show,
+    /// Open the mesh: remove the key file
+    Leave,
 }
 
 /// The commands for names.
@@ -233,4 +259,30 @@ pub struct Ping {
     /// The longest time to wait for each reply
     #[arg(short = 'W', long = "wait", value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub timeout: Duration,
+}
+
+/// The peer to probe.
+#[derive(Clone, Debug, Args)]
+pub struct Probe {
+    /// An address or a name
+    pub peer: String,
+    /// Also deliver an empty message, which an application of the peer has to receive
+    #[arg(long)]
+    pub deliver: bool,
+    /// The longest time to wait for the reply, and for the delivery
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
+    pub timeout: Duration,
+}
+
+/// The peer to measure.
+#[derive(Clone, Debug, Args)]
+pub struct Bench {
+    /// An address or a name
+    pub peer: String,
+    /// The time for each measurement
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = units::duration)]
+    pub time: Duration,
+    /// Also send messages of this size, which an application of the peer has to receive
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<Size>,
 }

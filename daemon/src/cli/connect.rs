@@ -2,10 +2,8 @@
 //! when no daemon can be starting, because a user waits for its answer.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_io::Timer;
-use futures::future::{Either, select};
 use rouse_core::Client;
 use rouse_core::ipc::{ConnectError, Search};
 
@@ -14,6 +12,9 @@ use super::failure::CommandFailure;
 /// The time between two looks for a daemon that is starting, and the shortest wait for one.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The longest wait for a daemon that is starting.
+const START_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The longest time that a daemon takes to start, in seconds.
 const MAX_START: u64 = 5;
 
@@ -21,24 +22,25 @@ const MAX_START: u64 = 5;
 const TICKS_PER_SECOND: u64 = 100;
 
 pub(super) async fn connect(search: &Search) -> Result<Client, CommandFailure> {
-    unless_none_starts(search, Client::find(search)).await
+    unless_none_starts(search, Client::find).await
 }
 
 /// As [`connect`], for commands that the daemon answers even when it accepts no more connections.
 pub(super) async fn administer(search: &Search) -> Result<Client, CommandFailure> {
-    unless_none_starts(search, Client::find_to_administer(search)).await
+    unless_none_starts(search, Client::find_to_administer).await
 }
 
+/// Looks for the daemon as long as one may be starting. A daemon that has a socket and is busy is waited for in any case.
 async fn unless_none_starts(
     search: &Search,
-    finding: impl Future<Output = Result<Client, ConnectError>>,
+    find: impl AsyncFn(&Search) -> Result<Client, ConnectError>,
 ) -> Result<Client, CommandFailure> {
-    let mut finding = std::pin::pin!(finding);
+    let search = Search { patience: Some(LOOK_INTERVAL), ..search.clone() };
+    let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        match select(finding, Timer::after(LOOK_INTERVAL)).await {
-            Either::Left((found, _)) => return Ok(found?),
-            Either::Right((_, waiting)) if is_starting() => finding = waiting,
-            Either::Right(_) => return Err(ConnectError::NoDaemon { tried: search.sockets() }.into()),
+        match find(&search).await {
+            Err(ConnectError::NoDaemon { .. }) if Instant::now() < deadline && is_starting() => {}
+            found => return Ok(found?),
         }
     }
 }

@@ -109,6 +109,21 @@ impl CommandFailure {
         }
     }
 
+    /// The failure of a command that has printed it already.
+    pub(super) fn silent(self) -> Self {
+        CommandFailure { message: String::new(), ..self }
+    }
+
+    /// The message, without the hint.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The next step; empty when there is none.
+    pub(super) fn hint(&self) -> &str {
+        &self.hint
+    }
+
     /// Prints the failure on standard error.
     pub(super) fn report(&self, json: bool) {
         if self.message.is_empty() {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use rouse_core::ipc::ClientError;
 use rouse_core::{
-    Address, Client, Event, Level, NetmodState, NetmodStatus, Peer, PeerState, Route, RouteState, Status,
-    Timestamp,
+    Address, Client, Event, Level, Mesh, NetmodState, NetmodStatus, Peer, PeerState, Queued, Route,
+    RouteState, Status, Timestamp,
 };
 use serde::Serialize;
 
@@ -31,14 +31,13 @@ fn status_text(out: &Output, status: &Status) -> String {
         text.push_str(&format!("\n{}", out.safe_line(&format!("name {name}"))));
     }
     text.push_str(&format!("\nversion {}, up {}\n", status.version, seconds(status.uptime_s)));
-    let waiting = &status.journal;
-    text.push_str(&format!(
-        "{}, {}, {} waiting ({})\n\n",
-        counted(status.neighbours, "neighbour"),
-        counted(status.routes, "route"),
-        counted(waiting.messages, "message"),
-        bytes(waiting.bytes)
-    ));
+    let mesh = match status.mesh {
+        Mesh::Open => "open: every node that reaches this one may become a neighbour",
+        Mesh::Closed => "closed",
+    };
+    let (neighbours, routes) = (counted(status.neighbours, "neighbour"), counted(status.routes, "route"));
+    text.push_str(&format!("{neighbours}, {routes}\n{}\n", out.safe_line(&format!("mesh {mesh}"))));
+    text.push_str(&format!("inbox {}\noutbox {}\n\n", queue_text(&status.inbox), queue_text(&status.outbox)));
     let row = |netmod: &NetmodStatus| {
         let state = match netmod.state {
             NetmodState::Up => "up",
@@ -66,20 +65,32 @@ fn status_text(out: &Output, status: &Status) -> String {
         text.push_str(&counts_text(out, title, counts));
     }
     for health in &status.health {
-        let (word, colour) = match health.level {
-            Level::Ok => ("ok", Colour::Green),
-            Level::Warn => ("warn", Colour::Yellow),
-            Level::Error => ("error", Colour::Red),
-        };
-        let mut finding = format!("{word}: {}", health.text);
-        if !health.hint.is_empty() {
-            finding.push_str(&format!("; {}", health.hint));
-        }
-        // Colour is added last, because its characters have no width.
-        let finding = out.safe_line(&finding);
-        text.push_str(&format!("\n{}", finding.replacen(word, &out.paint(word, colour), 1)));
+        text.push_str(&format!("\n{}", health_line(out, health.level, &health.text, &health.hint)));
     }
     text
+}
+
+/// A finding and its next step, after a word for its severity.
+pub(super) fn health_line(out: &Output, level: Level, text: &str, hint: &str) -> String {
+    let (word, colour) = match level {
+        Level::Ok => ("ok", Colour::Green),
+        Level::Warn => ("warn", Colour::Yellow),
+        Level::Error => ("error", Colour::Red),
+    };
+    let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
+    let line = out.safe_line(&format!("{word}: {text}{hint}"));
+    // Colour is added last, because its characters have no width.
+    line.replacen(word, &out.paint(word, colour), 1)
+}
+
+/// The messages of an inbox or an outbox, and the age of the oldest.
+fn queue_text(queue: &Queued) -> String {
+    let text = format!("{} ({})", counted(queue.messages, "message"), bytes(queue.bytes));
+    let age = |oldest: Timestamp| Timestamp::now().0.saturating_sub(oldest.0) / 1000;
+    match queue.oldest {
+        Some(oldest) => format!("{text}, the oldest from {} ago", seconds(age(oldest))),
+        None => text,
+    }
 }
 
 fn counts_text(out: &Output, title: &str, counts: &BTreeMap<String, u64>) -> String {

@@ -16,7 +16,7 @@ use crate::log::LogFormat;
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "roused", version, max_term_width = 100)]
 pub struct Flags {
-    /// The configuration file; without one the defaults apply
+    /// The configuration file [default: ~/.config/rouse/roused.toml, else /etc/rouse/roused.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "ROUSE_CONFIG")]
     pub config: Option<PathBuf>,
     /// The directory of the identity, the address book and the socket [default: $STATE_DIRECTORY, else

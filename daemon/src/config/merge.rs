@@ -18,6 +18,7 @@ use crate::{log, names};
 /// Merges the flags and the file over the defaults, and checks every value.
 pub(super) fn merge(
     flags: &Flags,
+    path: Option<PathBuf>,
     file: ConfigFile,
     locations: &ValueLocations,
     state_dir: PathBuf,
@@ -41,9 +42,9 @@ pub(super) fn merge(
     let netmods = netmods(flags, file.netmod, locations)?;
     // A relative path in a configuration file is relative to that file, not to the working directory, which differs
     // between a shell and a service.
-    let beside = |path: PathBuf| match flags.config.as_deref().and_then(Path::parent) {
-        Some(folder) => folder.join(path),
-        None => path,
+    let beside = |key: PathBuf| match path.as_deref().and_then(Path::parent) {
+        Some(folder) => folder.join(key),
+        None => key,
     };
     let mesh_key = file.mesh.key.filter(|path| !path.as_os_str().is_empty()).map(beside);
     if let Some(path) = &mesh_key {
@@ -51,7 +52,7 @@ pub(super) fn merge(
         read_mesh_key(path).map_err(|error| locations.wrong("mesh.key", &wrong(error)))?;
     }
     Ok(Config {
-        file: flags.config.clone(),
+        file: path,
         state_dir,
         name: name.filter(|name| !name.is_empty()),
         netmods,

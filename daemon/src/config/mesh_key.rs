@@ -14,7 +14,7 @@ use super::error::ConfigError;
 const MAX_KEY_FILE: u64 = 4096;
 
 /// Reads a mesh key: 32 bytes in base64.
-pub(super) fn read_mesh_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
+pub(crate) fn read_mesh_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
     let read = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut text = Zeroizing::new(String::with_capacity(MAX_KEY_FILE as usize));
     let file = fs::File::open(path).map_err(read)?;
@@ -22,7 +22,7 @@ pub(super) fn read_mesh_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, ConfigEr
     let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).map(Zeroizing::new);
     let key = bytes.ok().and_then(|bytes| <[u8; 32]>::try_from(&bytes[..]).ok());
     key.map(Zeroizing::new).ok_or_else(|| {
-        let text = "not 32 bytes in base64; make a key with `head -c 32 /dev/urandom | base64`";
+        let text = "not 32 bytes in base64; make a key with `rouse mesh new`";
         ConfigError::At { path: path.to_owned(), line: 1, text: text.to_owned() }
     })
 }

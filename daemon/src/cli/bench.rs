@@ -1,0 +1,188 @@
+//! `bench`: the round trip to a peer, the number of round trips that its path carries, and the loss; on request also the
+//! throughput of messages.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream;
+use rouse_core::ipc::ClientError;
+use rouse_core::{Address, Client, Outgoing, PingError, SendError};
+use serde_json::json;
+
+use super::address;
+use super::args::Bench;
+use super::failure::CommandFailure;
+use super::output::Output;
+use crate::units::{bytes, counted, milliseconds};
+
+/// The pings one after another from which the round trip is measured, at most.
+const SERIAL: usize = 100;
+
+/// The pings or messages that are under way at the same time.
+const UNDER_WAY: usize = 32;
+
+/// The longest time to wait for a reply. One that comes later counts as lost.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The result of a series of pings.
+#[derive(Debug, Default)]
+struct Series {
+    round_trips_ms: Vec<f64>,
+    lost: u64,
+    /// The time until the last reply.
+    elapsed: Duration,
+}
+
+impl Series {
+    fn sent(&self) -> u64 {
+        self.round_trips_ms.len() as u64 + self.lost
+    }
+
+    /// The share of pings without a reply.
+    fn loss(&self) -> f64 {
+        self.lost as f64 / self.sent().max(1) as f64
+    }
+
+    fn per_second(&self) -> f64 {
+        self.round_trips_ms.len() as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
+    }
+
+    /// The round trip that this share of all does not exceed. The round trips are sorted.
+    fn quantile(&self, share: f64) -> Option<f64> {
+        let last = self.round_trips_ms.len().checked_sub(1)?;
+        self.round_trips_ms.get((last as f64 * share).round() as usize).copied()
+    }
+}
+
+/// Sends pings for `time`, `at_once` of them at the same time and `limit` at most.
+async fn pings(
+    client: &Client,
+    peer: &Address,
+    time: Duration,
+    (at_once, limit): (usize, usize),
+) -> Result<Series, CommandFailure> {
+    let begun = Instant::now();
+    let numbers = stream::iter(0..limit).take_while(|_| std::future::ready(begun.elapsed() < time));
+    let mut replies =
+        std::pin::pin!(numbers.map(|_| client.ping(peer, REPLY_TIMEOUT)).buffer_unordered(at_once));
+    let mut series = Series::default();
+    while let Some(reply) = replies.next().await {
+        match reply {
+            Ok(pong) => {
+                series.round_trips_ms.push(milliseconds(pong.rtt_us));
+                // The wait for replies that are lost carries nothing.
+                series.elapsed = begun.elapsed();
+            }
+            Err(ClientError::Ping(PingError::TimedOut)) => series.lost += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    series.round_trips_ms.sort_by(f64::total_cmp);
+    Ok(series)
+}
+
+/// The messages that a series delivered.
+#[derive(Debug, Default)]
+struct Delivered {
+    messages: u64,
+    bytes: u64,
+    expired: u64,
+    elapsed: Duration,
+}
+
+/// Sends messages of `size` bytes for `time`, and waits until they are delivered or expired.
+async fn messages(
+    client: &Client,
+    peer: &Address,
+    time: Duration,
+    size: usize,
+) -> Result<Delivered, CommandFailure> {
+    let begun = Instant::now();
+    let body = rouse_core::Body::from(vec![0; size]);
+    // A message that no application receives expires soon, so that it does not stay in the peer's inbox.
+    let message = || Outgoing::new(*peer, body.clone()).ttl(time + REPLY_TIMEOUT);
+    let numbers = stream::iter(0u64..).take_while(|_| std::future::ready(begun.elapsed() < time));
+    let send = async |_| client.submit(message()).await?.delivered().await;
+    let mut receipts = std::pin::pin!(numbers.map(send).buffer_unordered(UNDER_WAY));
+    let mut delivered = Delivered::default();
+    while let Some(receipt) = receipts.next().await {
+        match receipt {
+            Ok(_) => {
+                delivered.messages += 1;
+                delivered.bytes += size as u64;
+            }
+            Err(ClientError::Send(SendError::Expired(_))) => delivered.expired += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    delivered.elapsed = begun.elapsed();
+    Ok(delivered)
+}
+
+pub(super) async fn bench(client: &Client, out: &Output, bench: Bench) -> Result<(), CommandFailure> {
+    let peer = address::resolve(client, &bench.peer).await?;
+    let serial = pings(client, &peer, bench.time, (1, SERIAL)).await?;
+    let Some(median) = serial.quantile(0.5) else {
+        let hint = format!("`rouse probe {}` finds the stage that fails", bench.peer);
+        return Err(CommandFailure::no("no_reply", format!("{} does not reply", bench.peer), hint));
+    };
+    let (min, max) = (serial.quantile(0.0).unwrap_or(median), serial.quantile(1.0).unwrap_or(median));
+    let high = serial.quantile(0.99).unwrap_or(median);
+    let text = format!("min/median/99 %/max {min:.2}/{median:.2}/{high:.2}/{max:.2} ms");
+    let of = format!("{} of {} lost", serial.lost, counted(serial.sent(), "ping"));
+    show(out, &format!("round trip  {text}; {of}"))?;
+
+    let load = pings(client, &peer, bench.time, (UNDER_WAY, usize::MAX)).await?;
+    let rate = format!("{:.0} round trips/s with {UNDER_WAY} under way", load.per_second());
+    let of = format!("{} of {} lost ({:.2} %)", load.lost, load.sent(), 100.0 * load.loss());
+    show(out, &format!("under load  {rate}; {of}"))?;
+
+    let mut delivered = None;
+    if let Some(size) = bench.size {
+        let size = usize::try_from(size.0).unwrap_or(usize::MAX);
+        let sent = messages(client, &peer, bench.time, size).await?;
+        let second = sent.elapsed.as_secs_f64().max(f64::EPSILON);
+        let rate = format!("{}/s", bytes((sent.bytes as f64 / second) as u64));
+        let count = counted(sent.messages, "message");
+        show(out, &format!("messages    {rate}, {count} delivered, {} expired", sent.expired))?;
+        delivered = Some(json!({
+            "bytes_per_s": sent.bytes as f64 / second,
+            "delivered": sent.messages,
+            "expired": sent.expired,
+        }));
+    }
+    out.json(&json!({
+        "rtt_ms": { "min": min, "median": median, "p99": high, "max": max },
+        "loss": serial.loss(),
+        "under_load": { "round_trips_per_s": load.per_second(), "sent": load.sent(), "loss": load.loss() },
+        "messages": delivered,
+    }))?;
+    match &delivered {
+        Some(messages) if messages["delivered"] == 0 => Err(CommandFailure::no(
+            "not_delivered",
+            "no message was delivered",
+            "an application has to receive them: run `rouse recv --follow --raw >/dev/null` there",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line for users, and nothing for programs.
+fn show(out: &Output, text: &str) -> Result<(), CommandFailure> {
+    if out.is_json() { Ok(()) } else { out.line(&out.safe_line(text), &()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_one_of_the_measured_values() {
+        let series =
+            Series { round_trips_ms: (1..=100).map(f64::from).collect(), lost: 25, ..Series::default() };
+        let all = [0.0, 0.5, 0.99, 1.0].map(|share| series.quantile(share).unwrap());
+        assert_eq!(all, [1.0, 51.0, 99.0, 100.0]);
+        assert_eq!(series.loss(), 0.2);
+        assert_eq!(Series::default().quantile(0.5), None);
+    }
+}
