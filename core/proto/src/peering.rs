@@ -172,8 +172,10 @@ impl Peering {
             }
             Input::LinkMoved { id, endpoint } => {
                 if let Some(link) = self.links.get_mut(id) {
-                    link.path.endpoint = endpoint;
+                    let before = std::mem::replace(&mut link.path.endpoint, endpoint);
                     link.source = media.source(&link.path);
+                    let from = Path { endpoint: before, ..link.path };
+                    self.dials.moved(&from, &link.path, &link.address);
                 }
             }
             Input::LinkLost { id, reason } => self.link_lost(now, id, reason),

@@ -34,6 +34,15 @@ impl Dials {
         }
     }
 
+    /// Records that the link to this address has followed the neighbour to another path.
+    pub(crate) fn moved(&mut self, from: &Path, to: &Path, address: &Address) {
+        for ((medium, _), known) in &mut self.heard {
+            if *medium == from.netmod && known.address == Some(*address) {
+                known.moved(from, to);
+            }
+        }
+    }
+
     /// Records that the link to this address has ended for silence.
     pub(crate) fn silenced(&mut self, link: SilentLink, address: &Address) {
         let medium = link.path.netmod;

@@ -172,11 +172,28 @@ impl DiscoveredPeer {
         self.heard_on.iter().filter(later).map(|(path, _)| *path)
     }
 
-    /// Whether its last link has lost its path: the medium reports that it is cut, or the node was heard elsewhere since.
+    /// Whether its last link has lost its path: the medium reports that it is cut, or the node has left it.
     fn has_lost_path(&self, medium: u32, links: &impl LiveLinks) -> bool {
-        let silent = self.address.and_then(|address| links.silent(medium, &address)).or(self.silenced);
-        is_cut_off(links, &self.paths)
-            || silent.is_some_and(|silent| self.heard_since(silent).next().is_some())
+        is_cut_off(links, &self.paths) || self.left_path(medium, links).is_some()
+    }
+
+    /// The path of its last link, if that became silent and the node was heard elsewhere since.
+    fn left_path(&self, medium: u32, links: &impl LiveLinks) -> Option<Path> {
+        let silent = self.address.and_then(|address| links.silent(medium, &address)).or(self.silenced)?;
+        self.heard_since(silent).next().map(|_| silent.path)
+    }
+
+    /// Records that the node has left a path for another, where it has answered. The places for its paths would otherwise be
+    /// full of such after a few moves, and it would not be dialled where it is. A beacon brings the path back.
+    pub(super) fn moved(&mut self, from: &Path, to: &Path) {
+        self.paths.retain(|path| path != from);
+        self.heard_on.retain(|(path, _)| path != from);
+        self.spare = self.spare.filter(|spare| spare != from);
+        if !self.paths.contains(to) {
+            self.paths.insert(0, *to);
+            self.paths.truncate(ENDPOINTS);
+        }
+        self.answered = Some(*to);
     }
 
     /// Whether it has a link over this medium. A link over another medium does not count, so that each is there when
@@ -219,9 +236,13 @@ impl DiscoveredPeer {
     /// Records that a session has begun on one of its paths. `links` has the links before it.
     pub(super) fn established(&mut self, now: Time, path: &Path, address: &Address, links: &impl LiveLinks) {
         let replaces = self.has_lost_path(path.netmod, links) || is_up(links, path.netmod, address);
+        let left = self.left_path(path.netmod, links).filter(|left| left != path);
         if self.reached(now, path, address) {
             self.backoff.established(now, replaces);
             self.silenced = None;
+            if let Some(left) = left {
+                self.moved(&left, path);
+            }
         }
     }
 

@@ -94,6 +94,28 @@ fn an_endpoint_discovered_during_a_dial_is_dialled_beside_the_others() {
     assert_eq!(dialled(&mut dials, 9_000, 10_000, &NONE), []);
 }
 
+#[test]
+fn a_node_whose_link_has_followed_it_to_many_places_is_dialled_where_it_is_heard() {
+    let away = Links { away: vec![path(10)], cut: vec![path(10)], ..NONE };
+    for links in [NONE, away] {
+        let (mut dials, peer) = (Dials::default(), address_of(&path(1)));
+        hear(&mut dials, at(0), 1);
+        dials.due_heard(at(0), &own(), &NONE);
+        dials.established(at(1), &path(1), &peer, &NONE);
+        for place in 1..10 {
+            // The beacon from the new place comes before or after the link has followed.
+            if place % 2 == 0 {
+                hear(&mut dials, at(place * 1000), place + 1);
+            }
+            dials.moved(&path(place), &path(place + 1), &peer);
+            hear(&mut dials, at(place * 1000 + 10), place + 1);
+        }
+        // It moves once more, and its link does not follow.
+        hear(&mut dials, at(20_000), 11);
+        assert_eq!(dialled(&mut dials, 20_000, 20_100, &links), [(20_000, path(11))], "{:?}", links.away);
+    }
+}
+
 /// All ways in which each of four bits can be set.
 fn subsets() -> impl Iterator<Item = Vec<Path>> {
     (0..16_u64).map(|bits| (1..=4).filter(|n| bits >> (n - 1) & 1 == 1).map(path).collect())
