@@ -10,6 +10,7 @@ mod connect;
 mod doctor;
 mod failure;
 mod json;
+mod manual;
 mod mesh;
 mod message;
 mod output;
@@ -22,7 +23,6 @@ mod terminal;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io;
 use std::process::ExitCode;
 
 use async_signal::{Signal, Signals};
@@ -108,7 +108,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
             clap_complete::generate(shell, &mut Cli::command(), "rouse", &mut script);
             out.text(&script, "script")
         }
-        Command::Man => out.text(&man().map_err(CommandFailure::output)?, "manual"),
+        Command::Man { page } => out.text(&manual::pages(page).map_err(CommandFailure::output)?, "manual"),
         Command::Id { command } => registry::id(&connect().await?, out, command).await,
         Command::Status => show::status(&administer().await?, out).await,
         Command::Peers => show::peers(&administer().await?, out).await,
@@ -140,19 +140,6 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
             out.json(&serde_json::json!({ "stopped": true, "unread": lost.unread, "waiting": lost.waiting }))
         }
     }
-}
-
-/// The manual: the page of the program, followed by one for each command.
-fn man() -> io::Result<Vec<u8>> {
-    let mut pages = Vec::new();
-    let mut command = Cli::command();
-    command.build();
-    clap_mangen::Man::new(command.clone()).render(&mut pages)?;
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        let name = format!("rouse-{}", sub.get_name());
-        clap_mangen::Man::new(sub.clone()).title(name).render(&mut pages)?;
-    }
-    Ok(pages)
 }
 
 #[cfg(test)]

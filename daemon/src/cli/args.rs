@@ -101,8 +101,21 @@ pub enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Print the manual pages, for `man -l -`
-    Man,
+    /// Print the manual pages of a program, for `man -l -`
+    Man {
+        /// The program
+        #[arg(default_value = "rouse")]
+        page: ManPage,
+    },
+}
+
+/// The program of a manual page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ManPage {
+    /// The command line, and each of its commands
+    Rouse,
+    /// The daemon
+    Roused,
 }
 
 /// The commands for further addresses.
