@@ -25,8 +25,6 @@ use crate::totals::{TOTALS, Totals};
 use crate::transaction::{Memory, Transaction};
 use crate::types::{Moment, Pair};
 
-/// The length up to which a file is not worth the work to make it smaller.
-const SMALL_FILE: u64 = 4 << 20;
 /// A file is made smaller when it is this many times as long as its messages.
 const WASTE: u64 = 4;
 /// The messages that are remembered for removal after failed commits.
@@ -206,7 +204,7 @@ impl Engine {
         let status = self.status.read().clone();
         let live = status.outbox.bytes.saturating_add(status.inbox.bytes).saturating_add(status.dead.bytes);
         let length = store.length();
-        if length <= SMALL_FILE.max(live.saturating_mul(WASTE)) || length == self.compacted {
+        if length <= self.limits.small_file.max(live.saturating_mul(WASTE)) || length == self.compacted {
             return;
         }
         match guarded(|| store.compact()) {

@@ -30,11 +30,13 @@ pub struct JournalLimits {
     pub pairs: u64,
     /// The time without an operation after which the file is made smaller if most of it is unused.
     pub idle: Duration,
+    /// The length in bytes up to which a file is never made smaller, since it is used again soon.
+    pub small_file: u64,
 }
 
 impl Default for JournalLimits {
     fn default() -> Self {
-        JournalLimits { bytes: 1 << 30, pairs: 65_536, idle: Duration::from_secs(5) }
+        JournalLimits { bytes: 1 << 30, pairs: 65_536, idle: Duration::from_secs(5), small_file: 4 << 20 }
     }
 }
 

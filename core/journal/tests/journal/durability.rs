@@ -1,7 +1,7 @@
 //! The order of syncs and completions, and commits that fail.
 
 use futures::FutureExt;
-use rouse_journal::{Journal, JournalError};
+use rouse_journal::{Journal, JournalError, JournalLimits};
 use rouse_sim::{DiskFault, SimDisk};
 
 use crate::setup::{Rig, arrival, incoming, outgoing, pair};
@@ -72,7 +72,7 @@ fn a_power_cut_at_any_operation_of_the_first_start_leaves_a_journal_that_opens()
     for after in 0..200 {
         let disk = SimDisk::new(after);
         disk.fail_after(after, DiskFault::PowerCut);
-        let limits = rouse_journal::JournalLimits::default();
+        let limits = JournalLimits::default();
         let now = rouse_journal::Moment {
             running: std::time::Duration::ZERO,
             wall: rouse_proto::types::Timestamp(1),
@@ -116,4 +116,43 @@ fn the_start_reads_no_more_when_many_messages_wait() {
     };
     let (few, many) = (read_at_start(500), read_at_start(10_000));
     assert!(many < few + 300_000, "{few} bytes with 500 messages, {many} with 10 000, which have 20 MB");
+}
+
+#[test]
+fn a_file_that_is_mostly_unused_is_made_smaller_in_a_quiet_moment_and_keeps_its_messages() {
+    let mut rig = Rig::new(1);
+    rig.open_pair(pair(1));
+    for first in (0..8000).step_by(500) {
+        let group = (first..first + 500).map(|seq| (pair(1), outgoing(seq, vec![1; 1000]))).collect();
+        rig.run(|journal| journal.put(group));
+    }
+    rig.idle();
+    let full = rig.journal.status().file_bytes;
+    assert!(full > 8 << 20, "a file in use keeps its length: {full}");
+    rig.run(|journal| journal.settle(pair(1), vec![10..8000]));
+    rig.idle();
+    let small = rig.journal.status().file_bytes;
+    assert!(small < 1 << 20, "{small} of {full} bytes");
+    assert_eq!(rig.waiting(pair(1)).len(), 10);
+    rig.power_cut();
+    assert_eq!(rig.waiting(pair(1)).len(), 10);
+}
+
+#[test]
+fn a_power_cut_while_a_file_is_made_smaller_loses_nothing() {
+    let mut cuts = 0;
+    for after in (0..120).step_by(4) {
+        let limits = JournalLimits { small_file: 0, ..JournalLimits::default() };
+        let mut rig = Rig::with(SimDisk::new(after), limits);
+        rig.open_pair(pair(1));
+        let group = (0..600).map(|seq| (pair(1), outgoing(seq, vec![1; 1000]))).collect();
+        rig.run(|journal| journal.put(group));
+        rig.run(|journal| journal.settle(pair(1), vec![20..600]));
+        rig.disk.fail_after(after, DiskFault::PowerCut);
+        rig.idle();
+        cuts += u32::from(rig.disk.is_off());
+        rig.power_cut();
+        assert_eq!(rig.waiting(pair(1)).len(), 20, "a cut after {after} operations");
+    }
+    assert!(cuts > 5, "{cuts} cuts");
 }

@@ -50,7 +50,7 @@ fn body(peer: u8, seq: u64) -> Vec<u8> {
 
 impl Model {
     fn new(seed: u64) -> Self {
-        let limits = JournalLimits { bytes: 64 << 20, ..JournalLimits::default() };
+        let limits = JournalLimits { bytes: 64 << 20, small_file: 128 << 10, ..JournalLimits::default() };
         let mut model = Model {
             seed,
             random: ChaCha8Rng::seed_from_u64(seed),
