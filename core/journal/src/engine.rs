@@ -1,8 +1,10 @@
 //! The journal at work: groups of operations become commits, and errors are answered by opening the file again.
 //!
-//! After an error of a commit the contents of the file's cached pages are unknown, so the file is closed and opened
-//! again, and the group is tried once more. An operation may be carried out twice without harm. If the second attempt
-//! fails too, the operations fail, and the messages that they were to put are removed when the file can be used again.
+//! After an error of a commit the contents of the cached pages are unknown, so the file is closed and opened again, and
+//! the group is tried once more. After a failed sync the pages that the system shows are not those on the disk, so all
+//! that the file holds is copied into a new one first. An operation may be carried out twice without harm. If the second
+//! attempt fails too, the operations fail, and the messages that they were to put are removed when the file can be used
+//! again.
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use crate::request::QueuedRequest;
 use crate::salvage::salvage;
 use crate::spare::Spare;
 use crate::status::JournalStatus;
-use crate::store::{Store, guarded};
+use crate::store::{SUSPECT, Store, guarded};
 use crate::tables::Tables;
 use crate::totals::{TOTALS, Totals};
 use crate::transaction::{Memory, Transaction};
@@ -132,7 +134,7 @@ impl Engine {
         };
         tracing::warn!(%error, "the journal could not be written and is opened again");
         self.memory.leases.roll_back();
-        self.store = None;
+        self.abandon();
         self.status.write().error = Some(error.report());
         if error.is_full() {
             self.spare.release(&*self.disk, now.running);
@@ -146,8 +148,21 @@ impl Engine {
         Err(error)
     }
 
+    /// Closes the file after an error.
+    fn abandon(&mut self) {
+        let closed = self.store.take().map_or(Ok(()), |store| store.close_on(&*self.disk));
+        if let Err(error) = closed {
+            tracing::debug!(%error, "the journal was not closed in good order");
+        }
+    }
+
     fn opened(&mut self, now: Moment) -> Result<(), StoreError> {
         if self.store.is_none() {
+            if self.disk.open(SUSPECT)?.is_some() {
+                // All pages are written again, to another file.
+                salvage(&*self.disk, now.wall)?;
+                self.disk.remove(SUSPECT)?;
+            }
             self.store = Some(Store::open(&*self.disk, now.wall)?);
         }
         Ok(())
@@ -214,7 +229,7 @@ impl Engine {
             }
             Err(error) => {
                 tracing::warn!(%error, "the journal could not be made smaller");
-                self.store = None;
+                self.abandon();
             }
         }
     }
@@ -222,9 +237,15 @@ impl Engine {
     /// Closes the file.
     pub(crate) fn close(mut self) -> Result<(), JournalError> {
         match self.store.take() {
-            Some(store) => store.close().map_err(|error| error.report()),
+            Some(store) => store.close_on(&*self.disk).map_err(|error| error.report()),
             None => Ok(()),
         }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 

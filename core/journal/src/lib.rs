@@ -20,7 +20,7 @@
 //!    all. A message whose [`Journal::put`] has failed is removed.
 //! 3. Receive windows never go back, except when the file is damaged or replaced by an older copy.
 //! 4. A commit that fails closes the file: nothing is assumed about pages that could not be written. It is opened again,
-//!    and the group is tried once more.
+//!    and the group is tried once more. After a failed sync, all that the file holds is copied into a new file first.
 //! 5. When the disk is full, messages are refused, and receipts, deletions and reads work.
 //! 6. Damaged records are never returned. What can be read is copied into a new file, and what is lost is counted.
 //! 7. No time at all depends on the wall clock, and no step at the start on the number of messages.
@@ -40,6 +40,7 @@ mod life;
 mod limits;
 mod message_record;
 mod outbox;
+mod overlay;
 mod pair_record;
 mod record;
 mod request;

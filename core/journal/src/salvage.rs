@@ -1,4 +1,5 @@
-//! The repair of a damaged journal: what can be read is copied into a new file, and what is missing is counted.
+//! The repair of a journal that is damaged or not on the disk as it is shown: what can be read is copied into a new file,
+//! and what is missing is counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{self, Excluded, Unbounded};
@@ -11,6 +12,7 @@ use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::limits::Holding;
 use crate::message_record::MessageRecord;
+use crate::overlay::Overlay;
 use crate::pair_record::PairRecord;
 use crate::record::{FieldReader, FieldWriter};
 use crate::store::{JOURNAL, Store, guarded};
@@ -32,7 +34,7 @@ type RawReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// Replaces the journal by one with all that can be read of it.
 pub(crate) fn salvage(disk: &dyn Disk, wall: Timestamp) -> Result<(), StoreError> {
     let Some(file) = disk.open(JOURNAL)? else { return Ok(()) };
-    let source = match Store::on(file) {
+    let source = match Store::on(Box::new(Overlay::new(file)?)) {
         Ok(source) => source,
         Err(StoreError::Damaged(_)) => {
             // It is kept for an examination, since nothing of it can be copied.
@@ -45,7 +47,10 @@ pub(crate) fn salvage(disk: &dyn Disk, wall: Timestamp) -> Result<(), StoreError
     };
     let target = Store::create(disk, &Totals::new(wall))?;
     let lost = Copying::new(&source, wall)?.run(&target)?;
-    tracing::error!(lost, "the journal was damaged; what could be read was kept");
+    match lost {
+        0 => tracing::warn!("the journal was copied into a new file"),
+        _ => tracing::error!(lost, "the journal was damaged; what could be read was kept"),
+    }
     target.close()?;
     drop(source);
     Store::publish(disk)

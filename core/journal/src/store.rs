@@ -3,7 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use rouse_proto::types::Timestamp;
@@ -18,6 +18,10 @@ pub(crate) const JOURNAL: &str = "journal";
 /// A file that is not complete yet. It may be left by a crash, and is overwritten.
 pub(crate) const INCOMPLETE: &str = "journal.new";
 
+/// The mark of a journal of which a sync has failed. The system then shows pages that are not on the disk and that it
+/// never writes again, so that a commit on top of them would not survive a power cut, although its own sync succeeds.
+pub(crate) const SUSPECT: &str = "journal.suspect";
+
 /// The pages that are kept in memory. The default of 1 GiB would hold all messages twice.
 const CACHE: usize = 1 << 20;
 
@@ -25,6 +29,7 @@ const CACHE: usize = 1 << 20;
 pub(crate) struct Store {
     database: Option<Database>,
     length: Arc<AtomicU64>,
+    sync_failed: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -59,11 +64,12 @@ impl Store {
 
     pub(crate) fn on(file: Box<dyn DiskFile>) -> Result<Self, StoreError> {
         let length = Arc::new(AtomicU64::new(file.len()?));
-        let backend = Backend { file, length: length.clone() };
+        let sync_failed = Arc::new(AtomicBool::new(false));
+        let backend = Backend { file, length: length.clone(), sync_failed: sync_failed.clone() };
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE);
         let database = guarded(|| Ok(builder.create_with_backend(backend)?))?;
-        Ok(Store { database: Some(database), length })
+        Ok(Store { database: Some(database), length, sync_failed })
     }
 
     pub(crate) fn begin(&self) -> Result<WriteTransaction, StoreError> {
@@ -91,8 +97,24 @@ impl Store {
         Ok(())
     }
 
+    /// Closes the file. Whether a sync of it has ever failed is noted, so that it is copied before it is used again.
+    pub(crate) fn close_on(mut self, disk: &dyn Disk) -> Result<(), StoreError> {
+        let result = self.end();
+        if self.sync_failed.load(Relaxed) {
+            // The note need not survive a power cut, after which the file is read from the disk itself.
+            disk.create(SUSPECT)?;
+        }
+        result
+    }
+
+    /// Closes a file that no other process will see before it is complete.
     pub(crate) fn close(mut self) -> Result<(), StoreError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
         match self.database.take() {
+            // A database that has panicked may do so again when it is closed.
             Some(database) => guarded(|| Ok(database.close()?)),
             None => Ok(()),
         }
@@ -101,13 +123,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Some(database) = self.database.take() {
-            // A database that has panicked may do so again when it is dropped.
-            let _ = guarded(|| {
-                drop(database);
-                Ok(())
-            });
-        }
+        let _ = self.end();
     }
 }
 
@@ -129,6 +145,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result
 struct Backend {
     file: Box<dyn DiskFile>,
     length: Arc<AtomicU64>,
+    sync_failed: Arc<AtomicBool>,
 }
 
 impl StorageBackend for Backend {
@@ -147,7 +164,7 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync()
+        self.file.sync().inspect_err(|_| self.sync_failed.store(true, Relaxed))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -21,8 +21,16 @@ pub enum DiskFault {
     Write,
     /// A sync fails. The unsynced bytes are lost or not, and the next sync succeeds without them, as on Linux.
     Sync,
+    /// All syncs fail from then on, until [`SimDisk::calm`].
+    Syncs,
     /// The power fails before the operation: it and all later ones fail until [`SimDisk::restart`].
     PowerCut,
+}
+
+impl DiskFault {
+    fn is_of_sync(self) -> bool {
+        matches!(self, DiskFault::Sync | DiskFault::Syncs)
+    }
 }
 
 /// A disk in memory that can lose power, fail, be full and be damaged. Its clones are the same disk.
@@ -122,7 +130,7 @@ impl SimDisk {
         self.lock().fault = Some((operations, fault));
     }
 
-    /// Takes back a fault that has not happened yet.
+    /// Takes back a fault that has not happened yet, or that goes on.
     pub fn calm(&self) {
         self.lock().fault = None;
     }
@@ -206,6 +214,9 @@ impl DiskState {
             None => Ok(None),
             Some((0, fault)) => {
                 let fault = *fault;
+                if fault == DiskFault::Syncs {
+                    return Ok(Some(fault));
+                }
                 self.fault = None;
                 if fault == DiskFault::PowerCut {
                     self.is_off = true;
@@ -269,7 +280,7 @@ impl Disk for SimDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         let mut state = self.lock();
-        if state.step()? == Some(DiskFault::Sync) {
+        if state.step()?.is_some_and(DiskFault::is_of_sync) {
             return Err(failed());
         }
         let changes = std::mem::take(&mut state.unsynced_names);
@@ -341,7 +352,7 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|state, id| {
-            let fails = state.step()? == Some(DiskFault::Sync);
+            let fails = state.step()?.is_some_and(DiskFault::is_of_sync);
             let DiskState { random, files, syncs, .. } = state;
             let file = &mut files[id];
             for change in std::mem::take(&mut file.unsynced) {

@@ -215,7 +215,8 @@ impl Model {
 
     fn inject(&mut self) {
         self.faulty = true;
-        let fault = [DiskFault::Write, DiskFault::Sync, DiskFault::PowerCut][self.below(3) as usize];
+        let faults = [DiskFault::Write, DiskFault::Sync, DiskFault::Syncs, DiskFault::PowerCut];
+        let fault = faults[self.below(4) as usize];
         let after = self.below(24);
         self.rig.disk.fail_after(after, fault);
     }
@@ -281,7 +282,7 @@ impl Model {
     }
 
     fn step(&mut self) {
-        match self.below(20) {
+        match self.below(21) {
             0..5 => self.put(),
             5..7 => self.settle(),
             7..12 => self.receive(),
@@ -289,7 +290,16 @@ impl Model {
             14 | 15 => self.end_leases(true),
             16 => self.end_leases(false),
             17 => self.inject(),
-            18 => {
+            18 if self.faulty => {
+                // The disk works again, and the process goes on.
+                self.rig.disk.calm();
+                self.rig.disk.set_capacity(u64::MAX);
+                self.rig.pass(Duration::from_secs(2));
+                if !self.rig.disk.is_off() {
+                    self.verify();
+                }
+            }
+            19 => {
                 let full = self.rig.disk.used();
                 let capacity = if self.below(2) == 0 { full } else { u64::MAX };
                 self.rig.disk.set_capacity(capacity);
