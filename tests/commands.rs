@@ -120,7 +120,7 @@ fn send_and_recv_carry_text_and_any_bytes() {
     assert!(sent["rtt_ms"].as_f64().is_some_and(|rtt| rtt > 0.0));
     has_fields(&message, "id from from_name to sent_at received_at bytes protection text");
     assert_eq!((&message["id"], &message["text"]), (&sent["id"], &Value::from("grüß dich")));
-    assert_eq!((&message["protection"], &message["from_name"]), (&Value::from("link"), &Value::Null));
+    assert_eq!((&message["protection"], &message["from_name"]), (&Value::from("e2e"), &Value::Null));
     is_time(&message["sent_at"]);
     is_time(&message["received_at"]);
 

@@ -275,6 +275,7 @@ impl Node {
             Entry::Occupied(_) => return,
             Entry::Vacant(place) => place.insert(mailbox),
         };
+        let ((), _) = shared.conversations.sessions.with(|sessions| sessions.add_local(&identity));
         self.notify_router(RouterEvent::AddOrigin { identity });
     }
 

@@ -54,7 +54,7 @@ fn two_nodes_find_each_other_and_talk() {
         let sent = a.send(&b.address(), "hello").await.unwrap();
         let message = within(b.recv_from(&a.address())).await.unwrap();
         assert_eq!((&message.body[..], message.from, message.to), (&b"hello"[..], a.address(), b.address()));
-        assert_eq!((message.id, message.protection), (sent.id, Protection::Link));
+        assert_eq!((message.id, message.protection), (sent.id, Protection::EndToEnd));
         assert_eq!(within(sent.delivered()).await.unwrap().id, sent.id);
         assert_eq!(
             within(sent.delivered()).await.unwrap().id,

@@ -6,7 +6,9 @@
 //! pure: it reads no clock and does no I/O, and it returns the time at which it has to be called again.
 //!
 //! The contract with the caller:
-//! 1. A conversation starts unreachable; [`Conversation::set_reachable`] follows the routing table.
+//! 1. A conversation starts unreachable and without a session; [`Conversation::set_reachable`] follows the routing
+//!    table, [`Conversation::on_session`] and [`Conversation::on_session_end`] follow the sessions, and
+//!    [`Conversation::session_need`] requests one. Every packet is the content of a sealed one.
 //! 2. After each event ([`Conversation::handle`], [`Conversation::send`], a deadline), first take messages with
 //!    [`Conversation::next_message`] while the application has room, then call [`Conversation::poll_transmit`] until it
 //!    returns false, then read [`Conversation::next_deadline`]. This order matters because the messages taken first are
@@ -14,20 +16,20 @@
 //! 3. [`Conversation::on_taken`] is the promise that the application has a message. Only then is its receipt sent,
 //!    since a sender forgets a message on its receipt.
 //! 4. Each conversation has its own incarnation, 8 random bytes. When a conversation is dropped and made again, the
-//!    peer detects the new incarnation and retransmits the messages without a receipt.
+//!    next session shows the peer the new incarnation, and it retransmits the messages without a receipt.
 //!
-//! The parts: `incarnation` detects restarts of either side; `queue` and `packet_builder` hold the outgoing messages
+//! The parts: `meeting` and `standing` are the session, which shows restarts of either side; `queue` and `packet_builder` hold the outgoing messages
 //! and put them into packets; `incoming`, `message_run`, `reassembly` and `untaken` hold the incoming ones until the
 //! application has taken them; `ranges`, `recovery`, `rtt` and `congestion` are acknowledgements, loss detection and
-//! congestion control after RFC 9002. `transmit` builds each packet in one place, and `receive` parses it in one place,
-//! so that end-to-end encryption can be added between them and the routing.
+//! congestion control after RFC 9002. `transmit` builds each packet in one place, where it is sealed in place, and
+//! `receive` parses it in one place.
 mod arithmetic;
 mod config;
 mod congestion;
 mod event;
-mod incarnation;
 mod incoming;
 mod lifetime;
+mod meeting;
 mod message_run;
 mod outcome;
 mod packet_builder;
@@ -38,11 +40,11 @@ mod ranges;
 mod reassembly;
 mod receive;
 mod recovery;
-mod restart;
 mod rtt;
 mod sending;
 #[cfg(test)]
 mod specification;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod transmit;
@@ -56,13 +58,13 @@ use bytes::Bytes;
 use crate::address::Address;
 use crate::time::Time;
 use crate::types::{Message, MessageId, Protection, Timestamp, Waiting};
-pub use crate::wire::message::source;
 use arithmetic::after;
 pub use config::ConversationConfig;
 use config::{INITIAL_MESSAGES, WINDOW};
 pub use event::{ConversationCounters, ConversationEvent};
-use incarnation::IncarnationTracker;
 use incoming::Incoming;
+use meeting::Meeting;
+pub use meeting::SessionNeed;
 use outcome::PathOutcome;
 use queue::{message_id, split_id};
 use ranges::ReceivedNumbers;
@@ -89,8 +91,8 @@ pub type Ends = (Address, Address);
 
 /// The state of the messages between two addresses, in both directions. See the module for its contract.
 ///
-/// A host that forges source addresses causes one conversation for each, so the type is kept small: the state of the
-/// sending direction is allocated in `sending` when it is first needed, and the state for restarts in `incarnations`.
+/// A host that invents identities causes one conversation for each, so the type is kept small: the state of the
+/// sending direction is allocated in `sending` when it is first needed, and the state for restarts in `meeting`.
 #[derive(Debug)]
 pub struct Conversation {
     ends: Arc<Ends>,
@@ -102,12 +104,11 @@ pub struct Conversation {
     last_received: Time,
     /// Whether there is a route to the peer.
     reachable: bool,
-    /// Whether the peer has sent a packet with our incarnation, which proves that it receives packets to its address
-    /// (the address validation of RFC 9000, section 8).
-    proven: bool,
     /// Whether the packets that the route carries are too small to be worth building.
     is_route_too_small: bool,
-    incarnations: IncarnationTracker,
+    meeting: Meeting,
+    /// Whether an application here has sent the peer a message or taken one of it.
+    answered: bool,
     sending: LazySending,
     outcome: PathOutcome,
     /// The packet numbers received from the peer's present incarnation.
@@ -150,9 +151,9 @@ impl Conversation {
             last_used: Time::ZERO,
             last_received: Time::ZERO,
             reachable: false,
-            proven: false,
             is_route_too_small: false,
-            incarnations: IncarnationTracker::default(),
+            meeting: Meeting::default(),
+            answered: false,
             sending: LazySending::new(incarnation, config),
             outcome: PathOutcome::default(),
             received: ReceivedNumbers::default(),
@@ -169,7 +170,7 @@ impl Conversation {
         }
     }
 
-    /// The number by which packets to this conversation name it.
+    /// The number by which handshakes name this end.
     pub fn incarnation(&self) -> u64 {
         self.sending.incarnation()
     }
@@ -185,7 +186,7 @@ impl Conversation {
     ) -> Result<MessageId, Bytes> {
         self.tick(now);
         let id = self.sending.get_or_create().queue.push(now, sent_at, ttl, body)?;
-        self.last_used = now;
+        (self.last_used, self.answered) = (now, true);
         Ok(id)
     }
 
@@ -205,23 +206,26 @@ impl Conversation {
     /// Sets whether there is a route. Without one nothing is transmitted. A new route starts with the window of the old
     /// one, and the packets in flight are retransmitted at once, since those lost with the old route would otherwise
     /// only be detected by a timeout.
-    pub fn set_reachable(&mut self, now: Time, reachable: bool) {
+    /// Returns whether there was none before and is one now.
+    pub fn set_reachable(&mut self, now: Time, reachable: bool) -> bool {
         self.tick(now);
-        if reachable && !self.reachable {
+        let is_found = reachable && !self.reachable;
+        if is_found {
             self.requeue_in_flight();
             self.sending.end_stall();
             self.ping_due |= !self.sending.queue.is_empty() && !self.sending.queue.has_work();
         }
         self.reachable = reachable;
+        is_found
     }
 
     /// The next message, complete and in order. Its receipt is sent after [`Conversation::on_taken`].
     pub fn next_message(&mut self, now_wall: Timestamp) -> Option<Message> {
-        let (incarnation, complete) = match self.incarnations.take_undelivered() {
+        let (incarnation, complete) = match self.meeting.take_undelivered() {
             Some(undelivered) => undelivered,
             None => {
                 let complete = self.incoming.take()?;
-                (self.incarnations.peer().unwrap_or_default(), complete)
+                (self.meeting.peer().unwrap_or_default(), complete)
             }
         };
         Some(Message {
@@ -230,7 +234,7 @@ impl Conversation {
             to: self.ends.1,
             sent_at: complete.sent_at,
             received_at: now_wall,
-            protection: Protection::Link,
+            protection: Protection::EndToEnd,
             body: complete.body.into(),
         })
     }
@@ -240,9 +244,10 @@ impl Conversation {
         self.tick(now);
         let (Some((incarnation, first)), Some((_, last))) = (split_id(first), split_id(last)) else { return };
         // Messages of a former incarnation have no receipt, because their sender is gone.
-        if self.incarnations.peer() != Some(incarnation) {
+        if self.meeting.peer() != Some(incarnation) {
             return;
         }
+        self.answered = true;
         for seq in first..=last {
             self.unreported_bytes = self.unreported_bytes.saturating_add(self.incoming.on_taken(seq));
         }
@@ -251,18 +256,18 @@ impl Conversation {
 
     /// Whether [`Self::next_message`] would return a message.
     pub fn has_message(&self) -> bool {
-        self.incarnations.undelivered().len() > 0 || self.incoming.has_message()
+        self.meeting.undelivered().len() > 0 || self.incoming.has_message()
     }
 
     /// The length of the message that [`Self::next_message`] would return.
     pub fn next_bytes(&self) -> Option<usize> {
-        let undelivered = self.incarnations.undelivered().next().map(|(_, complete)| complete.body.len());
+        let undelivered = self.meeting.undelivered().next().map(|(_, complete)| complete.body.len());
         undelivered.or_else(|| self.incoming.next_bytes())
     }
 
     /// The memory in bytes of the peer's messages that wait here, whole or in part.
     pub fn held_bytes(&self) -> usize {
-        let undelivered = self.incarnations.undelivered().map(|(_, complete)| complete.body.len());
+        let undelivered = self.meeting.undelivered().map(|(_, complete)| complete.body.len());
         undelivered.fold(self.incoming.held(), usize::saturating_add)
     }
 

@@ -68,6 +68,8 @@ enum Layer {
     Record,
     /// The first byte of a packet's payload.
     Payload,
+    /// The first byte inside the seal of a session.
+    Content,
     /// The first byte of a frame in a message packet.
     Message,
 }
@@ -240,15 +242,16 @@ fn known() -> BTreeSet<(Layer, u8)> {
         if wire::message::Reader::new(&bytes).frame().is_ok() {
             known.insert((Layer::Message, kind));
         }
-        let mut packet = bytes;
-        packet[33] = 1;
-        let is_message = wire::message::Reader::new(&packet).header().is_ok();
+        let is_own = matches!(kind, wire::session::CONTENT_CONFIRM..=wire::session::CONTENT_REKEYED);
+        if wire::message::Reader::new(&bytes).header().is_ok() || is_own {
+            known.insert((Layer::Content, kind));
+        }
         let is_session = wire::session::read_session_header(&bytes).is_some();
         let mut part = [0; 10];
         (part[0], part[1], part[7]) = (kind, wire::session::MESSAGE_REQUEST, 1);
         let is_part = wire::session::PartHeader::read(&part).is_ok();
         let is_probe = wire::packet::Probe::read(&bytes[..42]).is_some();
-        if is_message || is_probe || is_session || is_part {
+        if is_probe || is_session || is_part {
             known.insert((Layer::Payload, kind));
         }
     }
@@ -263,7 +266,8 @@ fn every_kind_of_message_has_an_example() {
         (Layer::Frame, 6),
         (Layer::Plaintext, 7),
         (Layer::Record, 6),
-        (Layer::Payload, 7),
+        (Layer::Payload, 6),
+        (Layer::Content, 5),
         (Layer::Message, 7),
     ] {
         let count = known.iter().filter(|(one, _)| *one == layer).count();

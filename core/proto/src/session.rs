@@ -34,6 +34,7 @@
 //! [`SessionInput::Renew`] begins a handshake.
 mod data;
 mod epoch;
+mod event;
 #[cfg(test)]
 pub(crate) mod examples;
 mod exchange;
@@ -53,9 +54,9 @@ mod specification;
 mod tests;
 mod timers;
 
-pub use crate::wire::session::Standing;
+pub use crate::wire::session::{ProvedStanding, SEAL as SEAL_OVERHEAD, Standing};
 pub use data::{NoSession, Opened};
-pub use keys::SEAL_OVERHEAD;
+pub use event::{EndReason, SessionInput, SessionOutput};
 pub use pair::SessionPair;
 pub use places::PreviousHop;
-pub use sessions::{EndReason, SessionInput, SessionOutput, Sessions};
+pub use sessions::Sessions;

@@ -64,6 +64,8 @@ table! {
         VerifyLimit = "verify_limit",
         /// A routing message of a kind that this version does not know.
         UnknownRecord = "unknown_record",
+        /// A message packet without the seal of a session, which any node could have made.
+        ClearMessage = "clear_message",
         /// A malformed part of a message.
         MalformedMessage = "malformed_message",
         /// A message part that had arrived before.

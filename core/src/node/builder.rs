@@ -142,6 +142,7 @@ impl NodeBuilder {
         shared.spawn_vital("router", router::run(shared.clone(), *router_seed, epoch));
         shared.spawn_vital("task that makes links", peering::run(shared.clone()));
         shared.spawn_vital("task of the conversations", Conversations::run(shared.clone()));
+        shared.spawn_vital("task of the sessions", Conversations::run_sessions(shared.clone()));
         shared.spawn_vital(
             "task that keeps answers until their route comes",
             AwaitingRoute::run(shared.clone()),

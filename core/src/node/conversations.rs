@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 use bytes::Bytes;
 
 use crate::address::Address;
-use crate::message;
 use crate::message::Conversation;
 use crate::node::data_path::{DeferredWork, route};
 use crate::node::state::NodeState;
@@ -15,6 +14,7 @@ use crate::node::state::conversations::Conversations;
 use crate::node::state::locks::{lock, read, write};
 use crate::node::state::router_inputs::RouterHint;
 use crate::route::Location;
+use crate::session::{ProvedStanding, SessionInput, SessionPair};
 use crate::stats::DropCause;
 use crate::time::Time;
 
@@ -22,6 +22,7 @@ mod entry;
 mod memory_budget;
 mod receipts;
 mod retention;
+mod sessions;
 
 impl Conversations {
     /// The conversation of these two addresses, created if there is none; `None` when there are too many.
@@ -35,7 +36,7 @@ impl Conversations {
     }
 
     /// As [`Self::open`], for a packet that arrived from a neighbour with this account.
-    fn open_from(
+    pub(crate) fn open_from(
         &self,
         shared: &NodeState,
         local: &Address,
@@ -73,6 +74,8 @@ impl Conversations {
                     from: Location::default(),
                     gone: false,
                     via: None,
+                    is_connecting: false,
+                    connect_after: Time::ZERO,
                     closed: false,
                 }),
                 room: OnceLock::new(),
@@ -81,27 +84,26 @@ impl Conversations {
         let entry = entry.clone();
         drop(conversations);
         if let Some(from) = from {
-            lock(&self.unproven).note(from, &entry);
+            lock(&self.unanswered).note(from, &entry);
         }
         shared.router.hint(RouterHint::Want { destination: *peer });
         Some(entry)
     }
 
-    /// Handles a packet of a conversation that has arrived for `local`.
+    /// Handles a message packet that the peer has sealed for the local address.
     pub(crate) fn handle(
         &self,
         shared: &NodeState,
-        local: Address,
-        payload: &Bytes,
+        pair: &SessionPair,
+        proved: &ProvedStanding,
+        packet: &Bytes,
         work: &mut DeferredWork,
     ) {
-        let Some(peer) = message::source(payload) else {
-            return shared.stats.drop(DropCause::MalformedMessage);
+        // A session belongs to a conversation, so one that is not there has just been removed.
+        let Some(entry) = self.find(&pair.local, &pair.peer) else {
+            return shared.stats.drop(DropCause::UnknownSession);
         };
-        let Some(entry) = self.open_from(shared, &local, &peer, Some(work.from)) else {
-            return shared.stats.drop(DropCause::SenderLimit);
-        };
-        if self.budget.left(work.from) < payload.len() {
+        if self.budget.left(work.from) < packet.len() {
             self.make_room(shared, work.from);
         }
         let now = shared.now();
@@ -112,7 +114,7 @@ impl Conversations {
         }
         (state.used, state.from) = (now, work.from);
         state.conversation.set_room(self.budget.left(work.from));
-        if let Err(cause) = state.conversation.handle(now, payload) {
+        if let Err(cause) = state.conversation.handle(now, proved, packet) {
             shared.stats.drop(cause);
         }
         drop(state);
@@ -130,7 +132,14 @@ impl Conversations {
     ) {
         let conversations: Vec<_> = self.with_peer(peer);
         for entry in conversations {
-            lock(&entry.state).conversation.set_reachable(shared.now(), reachable);
+            let is_found = lock(&entry.state).conversation.set_reachable(shared.now(), reachable);
+            if is_found {
+                // A handshake that began before would otherwise be repeated seconds later.
+                let found = SessionInput::RouteFound { pair: entry.pair() };
+                if let (_, true) = self.sessions.handle(shared.now(), found) {
+                    work.carry_out_later();
+                }
+            }
             work.pump_later(&entry);
         }
     }

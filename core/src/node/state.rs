@@ -24,6 +24,7 @@ use crate::node::state::neighbour::Neighbour;
 use crate::node::state::probes::Probes;
 use crate::node::state::router_inputs::RouterInputs;
 use crate::node::state::running_tasks::{NodeFailure, Tasks};
+use crate::node::state::sessions::EndToEnd;
 use crate::node::{Limits, NodeConfig};
 use crate::notify::Notify;
 use crate::peering::{Input, Peering, PeeringConfig};
@@ -47,7 +48,8 @@ pub(crate) mod ready_queue;
 pub(crate) mod router_feed;
 pub(crate) mod router_inputs;
 pub(crate) mod running_tasks;
-pub(crate) mod unproven;
+pub(crate) mod sessions;
+pub(crate) mod unanswered;
 pub(crate) mod unvalidated;
 
 /// The state that the tasks of one node share. A lock is held for a look-up or an insertion and never across an await,
@@ -107,7 +109,10 @@ impl NodeState {
     pub(crate) fn new(identity: Identity, config: NodeConfig, seed: Zeroizing<[u8; 32]>) -> Self {
         let peering =
             PeeringConfig { mesh_key: config.mesh_key.clone(), neighbours: config.limits.neighbours };
-        let conversations = Conversations::new(&config.limits);
+        // Another seed than that of the links, derived from it.
+        let sessions =
+            EndToEnd::new(&identity, *blake3::keyed_hash(&seed, b"end-to-end sessions").as_bytes());
+        let conversations = Conversations::new(&config.limits, sessions);
         let address = identity.address();
         let mailbox =
             Mailbox::new(address, config.limits.inbox_messages, conversations.mailbox_changes.clone());

@@ -17,16 +17,16 @@ impl Conversation {
         nothing_waits && (silence >= MAX_SILENCE || (settled && silence >= MAX_PACKET_AGE))
     }
 
-    /// Whether it was started by a peer that has been silent for `silence` and has never proved that it receives
-    /// packets to its address. The address is then probably forged, so the conversation may be dropped if no message
-    /// waits for it.
+    /// Whether there was never a session, for `silence`, so that the peer has not proved its address. A request for one
+    /// may have been an old one that was replayed. The conversation may be dropped if no message waits for the peer.
     pub fn is_unproven(&self, now: Time, silence: Duration) -> bool {
-        !self.proven && now.since(self.last_used) >= silence && self.waiting().messages == 0
+        !self.meeting.is_proven() && now.since(self.last_used) >= silence && self.waiting().messages == 0
     }
 
-    /// Whether the peer has proved that it receives packets to its address.
-    pub fn is_proven(&self) -> bool {
-        self.proven
+    /// Whether an application here has sent the peer a message or taken one of it. Before, the peer may be one of many
+    /// identities that one node has made.
+    pub fn is_answered(&self) -> bool {
+        self.answered
     }
 
     /// Whether something could be sent now, or is in flight.
@@ -45,8 +45,7 @@ impl Conversation {
     }
 
     /// Releases the memory that is kept only for reuse, because the conversation is quiet.
-    pub fn release_memory(&mut self, now: Time) {
-        self.incarnations.expire_claims(now);
+    pub fn release_memory(&mut self) {
         self.sending.release_memory();
     }
 
@@ -56,7 +55,7 @@ impl Conversation {
     pub fn may_restart(&self, now: Time) -> bool {
         let settled = self.incoming.taken() <= self.confirmed || now.since(self.last_used) >= MAX_PACKET_AGE;
         settled
-            && self.incarnations.undelivered().len() == 0
+            && self.meeting.undelivered().len() == 0
             && self.incoming.untaken() == 0
             && self.waiting().messages == 0
     }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::time::Time;
+use crate::wire::session::SEAL;
 
-/// The packet sizes tried when larger packets seem to vanish, in bytes: what nearly every route carries, and what each
-/// link carries for certain (its frames of 512 bytes, less 66 bytes of headers).
-pub(super) const SMALLER_PACKETS: [usize; 2] = [1200, 446];
+/// The packet sizes tried when larger packets seem to vanish, in bytes and without the seal: what nearly every route
+/// carries, and what each link carries for certain (its frames of 512 bytes, less 66 bytes of headers).
+pub(super) const SMALLER_PACKETS: [usize; 2] = [1200 - SEAL, 446 - SEAL];
 /// The number of consecutive probe timeouts after which larger packets are suspected to vanish (RFC 8899, section 4.3).
 pub(super) const BLACK_HOLE: u32 = 2;
 /// The first pause before a larger packet is tried again. It doubles each time, since each attempt may be lost.

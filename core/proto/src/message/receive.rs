@@ -11,6 +11,7 @@ use super::sending::Sending;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::message::{Ack, Frame, MAX_FRAMES, MAX_MESSAGES, MessageHeader, Reader};
+use crate::wire::session::ProvedStanding;
 
 /// The effect of the frames of one packet.
 #[derive(Default)]
@@ -24,15 +25,16 @@ struct HandledFrames {
 }
 
 impl Conversation {
-    /// Applies a packet of the peer. The error is the cause for which it was dropped.
-    pub fn handle(&mut self, now: Time, packet: &Bytes) -> Result<(), DropCause> {
+    /// Applies a packet of the peer, which was sealed in the session that `proved` describes. The error is the cause for
+    /// which it was dropped.
+    pub fn handle(&mut self, now: Time, proved: &ProvedStanding, packet: &Bytes) -> Result<(), DropCause> {
         self.tick(now);
+        self.on_session(now, proved);
+        if !self.is_present(proved) {
+            return Err(DropCause::Duplicate);
+        }
         let mut reader = Reader::new(packet);
         let header = reader.header().map_err(|_| DropCause::MalformedMessage)?;
-        if header.source != self.ends.0 {
-            return Err(DropCause::MalformedMessage);
-        }
-        self.check_incarnations(now, &header, packet)?;
         // A repeated packet is dropped before it has any effect, so that no timer or counter moves twice.
         if self.received.contains(header.number) {
             return Err(DropCause::Duplicate);
@@ -55,13 +57,8 @@ impl Conversation {
     /// Applies what the header and the length of a packet show.
     fn note_packet(&mut self, now: Time, header: &MessageHeader, bytes: usize) {
         (self.last_used, self.last_received) = (now, now);
-        self.proven |= header.to != 0;
-        self.incarnations.expire_claims(now);
         self.incoming.begin_packet(bytes);
-        self.incoming.advance(header.floor);
-        // The peer has settled all below its floor, so receipts for it need not be repeated.
-        self.confirmed = self.confirmed.max(header.floor);
-        self.reported = self.reported.max(header.floor);
+        self.on_floor(header.floor);
     }
 
     /// Applies all frames of a packet.
@@ -81,7 +78,7 @@ impl Conversation {
                 return Err(DropCause::MalformedMessage);
             }
             let frame = reader.frame().map_err(|_| DropCause::MalformedMessage)?;
-            // A claim of a new incarnation is decided by the first frame alone, so an ack must not come later.
+            // One ack is enough, and its place is fixed.
             if matches!(frame, Frame::Ack) && frames > 1 {
                 return Err(DropCause::MalformedMessage);
             }
@@ -97,11 +94,6 @@ impl Conversation {
                 _ => 0,
             });
             handled.request_ack |= !matches!(frame, Frame::Ack | Frame::Credit { .. });
-            // Such a packet is from a peer that does not know our incarnation yet, so it cannot acknowledge any of its
-            // packets.
-            if header.to == 0 && matches!(frame, Frame::Ack | Frame::Credit { .. }) {
-                return Err(DropCause::MalformedMessage);
-            }
             match self.on_frame(now, header.floor, frame, packet, reader) {
                 Ok(()) => {}
                 Err(cause @ (DropCause::OverCredit | DropCause::ReassemblyLimit)) => {

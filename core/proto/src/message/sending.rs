@@ -1,6 +1,6 @@
 //! The state of the sending direction, allocated when it is first needed.
 //!
-//! A host that forges source addresses causes a conversation for each of them. Such a conversation never sends more
+//! A host that invents identities causes a conversation for each of them. Such a conversation never sends more
 //! than acks, which need only a packet number, so that it should not pay for queues and timers.
 
 use std::collections::VecDeque;
@@ -67,7 +67,7 @@ impl LazySending {
         LazySending { sending: None, next: 0, incarnation, max_messages, max_bytes }
     }
 
-    /// The number by which packets to this conversation name it.
+    /// The number by which handshakes name this end.
     pub(super) fn incarnation(&self) -> u64 {
         self.incarnation
     }

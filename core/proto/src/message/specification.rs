@@ -4,9 +4,10 @@ use super::{
     CONFIRM_DELAY, INITIAL_MESSAGES, MAX_PACKET_AGE, MAX_SILENCE, RECEIPT_DELAY, WINDOW,
     config::INITIAL_CREDIT,
 };
-use super::{incarnation, incoming, outcome, packet_builder, packet_size, ranges, reassembly, recovery, rtt};
+use super::{incoming, outcome, packet_builder, packet_size, ranges, reassembly, recovery, rtt};
 use crate::protocol_tests::specified;
 use crate::wire::message::{MAX_FRAMES, MAX_MESSAGES, NUMBERS_END};
+use crate::wire::session::SEAL;
 
 #[test]
 fn the_specification_has_the_constants_of_conversations() {
@@ -20,15 +21,13 @@ fn the_specification_has_the_constants_of_conversations() {
         "first round trip {}": rtt::INITIAL;
         "none below {} bytes": packet_builder::SMALLEST_CUT;
         "After {} probe time-outs packets are at most {} bytes, after two more, or if they were no longer, {}":
-            packet_size::BLACK_HOLE, packet_size::SMALLER_PACKETS[0], packet_size::SMALLER_PACKETS[1];
+            packet_size::BLACK_HOLE, packet_size::SMALLER_PACKETS[0] + SEAL, packet_size::SMALLER_PACKETS[1] + SEAL;
         "a long one is tried after {}, doubling to {}": packet_size::FIRST_RAISE, packet_size::LAST_RAISE;
-        "one in {} at most, {} at once": incarnation::CLAIM_PROBE_INTERVAL, incarnation::CLAIM_PROBE_BURST;
-        "{} that asked are remembered": incarnation::MAX_PROBED;
         "at most {} pieces below {} bytes": reassembly::MAX_SMALL_PIECES, reassembly::SMALL_PIECE;
         "{} times its length besides the bodies": incoming::STRUCTURE_FACTOR;
         "`number` and `floor` are below {};": NUMBERS_END;
         "to the end of the packet, {} at most": MAX_FRAMES;
-        "more than {} frames, more than {} messages that come whole": MAX_FRAMES, MAX_MESSAGES;
+        "more than {} frames, or more than {} messages that come whole": MAX_FRAMES, MAX_MESSAGES;
         "at most {} packets that ask for an ack": recovery::MAX_OPEN_PACKETS;
         "and {} have passed, in which a packet on its way arrives or is lost; after {} in any case": MAX_PACKET_AGE, MAX_SILENCE;
         "counts as {} lost": outcome::VERDICT;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::arithmetic::after;
+use super::meeting::DOUBTFUL;
 use super::packet_builder::PacketBuilder;
 use super::packet_size::BLACK_HOLE;
 use super::recovery::Piece;
@@ -10,9 +11,10 @@ use super::sending::Sending;
 use super::{CONFIRM_DELAY, Conversation};
 use crate::time::Time;
 use crate::wire::message::{self as wire, CREDIT, HEADER, MAX_RANGES, MessageHeader};
+use crate::wire::session::SEAL;
 
-/// The smallest packet of a usable route, in bytes. With less, headers would take most of it.
-const SMALLEST_PACKET: usize = 256;
+/// The smallest packet of a usable route, in bytes, without its seal. With less, headers would take most of it.
+const SMALLEST_PACKET: usize = 256 - SEAL;
 /// The first pause before a ping to a recipient that does not take its messages. It doubles each time.
 const FIRST_STALL: Duration = Duration::from_millis(200);
 /// The longest pause between such pings.
@@ -34,14 +36,14 @@ struct PacketContents {
 }
 
 impl Conversation {
-    /// Appends the payload of one packet of at most `max` bytes to `out`; returns false if nothing is to be sent now.
+    /// Appends the content of one packet, of at most `max` bytes, to `out`; returns false if nothing is to be sent now.
     pub fn poll_transmit(&mut self, now: Time, max: usize, out: &mut Vec<u8>) -> bool {
         self.tick(now);
         if let Some(sending) = self.sending.get_mut() {
             sending.paced_until = None;
         }
         self.is_route_too_small = max < SMALLEST_PACKET;
-        if !self.reachable || self.is_route_too_small {
+        if !self.is_open() {
             return false;
         }
         // A peer that never acknowledges would make the records grow, so its packets are abandoned and sent again.
@@ -54,9 +56,6 @@ impl Conversation {
             recovery.congestion.set_packet(most);
             most
         });
-        if self.transmit_probe(now, out) {
-            return true;
-        }
         let contents = self.packet_contents(now);
         if contents.ack || contents.receipt || contents.confirm || contents.ping || contents.data {
             let start = out.len();
@@ -79,8 +78,8 @@ impl Conversation {
     /// nothing to wait for.
     pub fn next_deadline(&self) -> Option<Time> {
         let expiry = self.sending.queue.next_expiry();
-        // Without a usable route nothing can be sent, so only the expiry of messages is waited for.
-        if !self.reachable || self.is_route_too_small {
+        // Without a usable route and a session nothing can be sent, so only the expiry of messages is waited for.
+        if !self.is_open() {
             return expiry;
         }
         let deadlines = [
@@ -99,7 +98,7 @@ impl Conversation {
     pub fn handle_timeout(&mut self, now: Time) {
         self.tick(now);
         self.pass_time(now);
-        if self.reachable
+        if self.is_open()
             && let Some(sending) = self.sending.get_mut()
             && sending.stall_at.is_some_and(|at| at <= now)
         {
@@ -110,11 +109,12 @@ impl Conversation {
     }
 
     fn pass_time(&mut self, now: Time) {
+        let is_open = self.is_open();
         let Self { sending, confirming, .. } = self;
         let Some(sending) = sending.get_mut() else { return };
         let Sending { queue, recovery, events, .. } = sending;
         queue.expire(now, events);
-        if !self.reachable {
+        if !is_open {
             return;
         }
         // Timeouts count only with a route, since silence without one shows nothing about the path.
@@ -126,6 +126,9 @@ impl Conversation {
         let probe_timeouts = recovery.probe_timeouts();
         if probe_timeouts > before {
             self.outcome.probe_timeout(now);
+            if probe_timeouts >= DOUBTFUL {
+                self.meeting.doubt();
+            }
         }
         self.outcome.note(std::mem::take(&mut recovery.path_results));
         if probe_timeouts > before && probe_timeouts.is_multiple_of(BLACK_HOLE) {
@@ -134,12 +137,10 @@ impl Conversation {
     }
 
     fn packet_contents(&mut self, now: Time) -> PacketContents {
-        // Before the first packet of the peer there is no incarnation to which a receipt could refer, so none is due.
-        let is_met = self.incarnations.peer().is_some();
         PacketContents {
             ack: self.unacknowledged > 0 && self.ack_at.is_some_and(|at| at <= now),
-            receipt: is_met && self.receipt_at.is_some_and(|at| at <= now),
-            confirm: is_met && self.confirm_at().is_some_and(|at| at <= now),
+            receipt: self.receipt_at.is_some_and(|at| at <= now),
+            confirm: self.confirm_at().is_some_and(|at| at <= now),
             ping: self.ping_due || self.sending.recovery.probes > 0,
             data: self.may_send(now),
         }
@@ -179,7 +180,7 @@ impl Conversation {
     ) -> bool {
         let start = out.len();
         pieces.clear();
-        wire::write_header(&self.header(self.incarnations.peer().unwrap_or(0)), out);
+        wire::write_header(&self.header(), out);
         self.build_ack(now, max, contents, pieces, out);
         if let Some(Sending { queue, retransmits, .. }) = self.sending.get_mut().filter(|_| contents.data) {
             let limit = start.saturating_add(max);
@@ -217,9 +218,7 @@ impl Conversation {
     ) {
         let taken = self.incoming.taken();
         let fresh = self.unacknowledged > 0;
-        let receipt = contents.receipt
-            || contents.confirm
-            || (taken > self.reported && self.incarnations.peer().is_some());
+        let receipt = contents.receipt || contents.confirm || taken > self.reported;
         if !fresh && !receipt {
             return;
         }
@@ -241,23 +240,13 @@ impl Conversation {
         (self.reported, self.unreported_bytes, self.receipt_at) = (taken, 0, None);
     }
 
-    fn transmit_probe(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
-        let number = self.sending.next_number();
-        let Some(probe) = self.incarnations.next_probe(number) else { return false };
-        let start = out.len();
-        wire::write_header(&self.header(probe.to), out);
-        if probe.wants_answer {
-            wire::write_ping(out);
-        }
-        self.sending.on_sent(now, out.len().saturating_sub(start), &[]);
-        true
+    /// Whether packets can leave: there is a usable route, and a session to seal them in.
+    fn is_open(&self) -> bool {
+        self.reachable && !self.is_route_too_small && self.meeting.is_connected
     }
 
-    fn header(&self, to: u64) -> MessageHeader {
+    fn header(&self) -> MessageHeader {
         MessageHeader {
-            source: self.ends.1,
-            from: self.sending.incarnation(),
-            to,
             number: self.sending.next_number(),
             open: self.sending.recovery.open_distance(),
             floor: self.sending.queue.floor(),
@@ -271,7 +260,7 @@ impl Conversation {
     }
 
     /// Starts the stall timer if everything was acknowledged and nothing is taken: the recipient is busy, or has
-    /// restarted. A ping finds out, since a restarted recipient answers with another incarnation.
+    /// restarted. A ping finds out, since a recipient that has restarted does not answer.
     fn watch_for_stall(&mut self, now: Time) {
         let Some(sending) = self.sending.get_mut() else { return };
         let Sending { queue, recovery, stall_at, stalls, .. } = sending;

@@ -20,12 +20,12 @@ pub(super) fn probe() -> Vec<u8> {
     plaintext(KIND_PROBE, &vitals)
 }
 
-/// A packet that carries the example of a message.
+/// A packet that carries the sealed example of a message.
 pub(super) fn packet() -> Vec<u8> {
     let mut packet = Vec::new();
     let to = Identity::from_seed(&[2; 32]).address();
     packet::write_header(&mut packet, Class::Bulk, 0, HOP_LIMIT, &to);
-    packet.extend_from_slice(&message::hello());
+    packet.extend_from_slice(&session::sealed_message());
     packet
 }
 

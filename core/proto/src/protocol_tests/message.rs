@@ -1,4 +1,4 @@
-//! Payloads of packets: parts of conversations, and probes.
+//! The contents of conversations, and the payloads of probes.
 
 use super::*;
 use crate::identity::Identity;
@@ -10,19 +10,17 @@ fn source() -> crate::address::Address {
     Identity::from_seed(&[1; 32]).address()
 }
 
-/// The payload of a message packet with these frames.
-fn packet(number: u64, to: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+/// A message packet with these frames.
+fn packet(number: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::new();
-    let header =
-        MessageHeader { source: source(), from: 0x0101_0101_0101_0101, to, number, open: 2, floor: 40 };
-    wire::write_header(&header, &mut out);
+    wire::write_header(&MessageHeader { number, open: 2, floor: 40 }, &mut out);
     frames(&mut out);
     out
 }
 
 /// The message packet of other examples.
 pub(super) fn hello() -> Vec<u8> {
-    packet(9, 0x0202_0202_0202_0202, |out| {
+    packet(9, |out| {
         let count = wire::write_messages(1, Timestamp(1_790_000_000_000), out);
         wire::write_entry(0, b"hello", out);
         wire::write_entry(3, b"mesh", out);
@@ -37,12 +35,11 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
         Probe { kind, source: source(), nonce: 0x0807_0605_0403_0201, value }.write(&mut out);
         out
     };
-    let known = 0x0202_0202_0202_0202;
     let examples = [
         ("message", hello()),
         (
             "message-receipt",
-            packet(10, known, |out| {
+            packet(10, |out| {
                 let mut ack = Ack::new(1500);
                 assert!(ack.push(5, 7) && ack.push(1, 2));
                 wire::write_ack(&ack, out);
@@ -51,7 +48,7 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
         ),
         (
             "message-fragment",
-            packet(11, known, |out| {
+            packet(11, |out| {
                 wire::write_fragment(
                     &wire::FragmentHead {
                         above: 2,
@@ -66,12 +63,12 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
         ),
         (
             "message-skip",
-            packet(12, known, |out| {
+            packet(12, |out| {
                 let count = wire::write_skip(3, out);
                 wire::patch_count(count, 2, out);
             }),
         ),
-        ("message-incarnation-probe", packet(13, known, wire::write_ping)),
+        ("message-ping", packet(13, wire::write_ping)),
         ("ping", probe(payload::PING, 64)),
         ("pong", probe(payload::PONG, 3)),
         ("trace", probe(payload::TRACE, 2)),
@@ -81,7 +78,7 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
 }
 
 pub(super) fn read(bytes: &[u8]) -> Reading {
-    if bytes[0] == payload::MESSAGE {
+    if bytes[0] == wire::CONTENT_MESSAGE {
         return read_message(bytes);
     }
     let probe = Probe::read(bytes).expect("a probe");
@@ -106,14 +103,10 @@ pub(super) fn read(bytes: &[u8]) -> Reading {
 fn read_message(bytes: &[u8]) -> Reading {
     let mut reader = Reader::new(bytes);
     let header = reader.header().expect("a message packet");
-    assert_eq!(crate::wire::message::source(bytes), Some(header.source));
-    let mut reading = Reading { kinds: vec![(Layer::Payload, bytes[0])], ..Reading::default() };
+    let mut reading = Reading { kinds: vec![(Layer::Content, bytes[0])], ..Reading::default() };
     wire::write_header(&header, &mut reading.again);
     reading.rows = vec![
-        Row::kind("payload", bytes[0], "message"),
-        Row::bytes("source", header.source.as_bytes()),
-        Row::bytes("from", &header.from.to_le_bytes()),
-        Row::bytes("to", &header.to.to_le_bytes()),
+        Row::kind("content", bytes[0], "message"),
         Row::number("number", 8, header.number),
         Row::number("open", 4, header.open.into()),
         Row::number("floor", 8, header.floor),

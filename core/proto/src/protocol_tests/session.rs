@@ -22,7 +22,7 @@ use crate::wire::session::{PartHeader, SessionRekey, SessionRequest, SessionResp
 const PROLOGUE: &[u8] = b"rouse session 1; ML-KEM-768; ChaCha20-Poly1305, AES-256-GCM";
 
 fn example() -> SessionExample {
-    session_example(&identity(INITIATOR), &identity(RESPONDER))
+    session_example(&identity(INITIATOR), &identity(RESPONDER), &super::message::hello())
 }
 
 fn ephemeral(seed: [u8; 32]) -> [u8; 32] {
@@ -112,7 +112,7 @@ pub(super) fn rekey_keys() -> Vec<Row> {
 }
 
 pub(super) fn made() -> Vec<(String, Vec<u8>)> {
-    let SessionExample { request, response, part, packet, rekey, rekeyed } = example();
+    let SessionExample { request, response, part, packet, message, rekey, rekeyed } = example();
     let (_, payloads) = played(&request, &response);
     let examples = [
         ("session-part", part),
@@ -121,6 +121,7 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
         ("session-response", response),
         ("session-response-opened", payloads[1].clone()),
         ("session-packet", packet),
+        ("session-message", message),
         ("session-confirm", vec![wire::CONTENT_CONFIRM]),
         ("session-confirmed", vec![wire::CONTENT_CONFIRMED]),
         ("session-rekey", rekey),
@@ -132,7 +133,7 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
 pub(super) fn read(name: &str, bytes: &[u8]) -> Reading {
     match name {
         "session-part" => read_part(bytes),
-        "session-packet" => read_packet(bytes),
+        "session-packet" | "session-message" => read_packet(bytes),
         "session-request-opened" => {
             let request: SessionRequest = decode(bytes).expect("a request");
             let mut rows = vec![Row::bytes("address", request.address.as_bytes())];
@@ -222,7 +223,7 @@ fn read_content(bytes: &[u8]) -> Reading {
         rows.push(Row::bytes("ephemeral", ephemeral));
         rows.push(Row::bytes("tag", tag));
     }
-    Reading { rows, again, kinds: Vec::new() }
+    Reading { rows, again, kinds: vec![(Layer::Content, bytes[0])] }
 }
 
 #[test]
@@ -246,8 +247,15 @@ fn the_printed_secrets_give_the_printed_session_without_any_of_our_code() {
 }
 
 #[test]
-fn the_printed_key_opens_the_printed_packet_of_the_session() {
-    let packet = bytes_of(&parse(&blocks("hex")["session-packet"]));
+fn the_printed_key_opens_the_printed_packets_of_the_session() {
+    for (packet, content) in [("session-packet", "session-confirm"), ("session-message", "message")] {
+        let [packet, content] = [packet, content].map(|name| bytes_of(&parse(&blocks("hex")[name])));
+        assert_eq!(hex(&opened(&packet)), hex(&content));
+    }
+}
+
+/// The content of a packet, opened with the printed key.
+fn opened(packet: &[u8]) -> Vec<u8> {
     let key = printed("session", "chacha20-to-responder");
     let key = aead::LessSafeKey::new(aead::UnboundKey::new(&aead::CHACHA20_POLY1305, &key).unwrap());
     let (header, body) = packet.split_at(13);
@@ -255,6 +263,10 @@ fn the_printed_key_opens_the_printed_packet_of_the_session() {
     nonce[4..].copy_from_slice(&header[5..13]);
     let mut body = body.to_vec();
     let nonce = aead::Nonce::assume_unique_for_key(nonce);
-    let content = key.open_in_place(nonce, aead::Aad::from(header), &mut body).expect("it opens");
-    assert_eq!(content, bytes_of(&parse(&blocks("hex")["session-confirm"])));
+    key.open_in_place(nonce, aead::Aad::from(header), &mut body).expect("it opens").to_vec()
+}
+
+/// The packet of the session that carries the example of a message.
+pub(super) fn sealed_message() -> Vec<u8> {
+    example().message
 }

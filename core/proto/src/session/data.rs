@@ -2,18 +2,18 @@
 
 use super::Sessions;
 use super::epoch::RekeyStage;
+use super::event::{EndReason, SessionOutput};
 use super::pair::{AnsweredRequest, InboundSession, PairState, RequestStage, Selected, SessionPair};
 use super::rekey::RekeyContext;
 use super::repetition::Repetition;
-use super::sessions::{EndReason, SessionOutput};
 use crate::address::Address;
 use crate::link::Exhausted;
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::codec;
 use crate::wire::session::{
-    CONTENT_CONFIRM, CONTENT_CONFIRMED, CONTENT_REKEY, CONTENT_REKEYED, SessionRekey, read_session_header,
-    rekey_content,
+    CONTENT_CONFIRM, CONTENT_CONFIRMED, CONTENT_REKEY, CONTENT_REKEYED, ProvedStanding, SessionRekey,
+    read_session_header, rekey_content,
 };
 
 /// A packet that has opened.
@@ -21,6 +21,8 @@ use crate::wire::session::{
 pub struct Opened<'a> {
     /// The address that sealed it.
     pub peer: Address,
+    /// The session under whose keys it was sealed.
+    pub proved: ProvedStanding,
     /// The content for the layer above; `None` when it was one of the session's own.
     pub content: Option<&'a mut [u8]>,
 }
@@ -32,7 +34,8 @@ pub struct NoSession;
 
 impl Sessions {
     /// Appends a payload for the peer to `out`: the bytes that `content` appends, sealed in place. The first of them is
-    /// the kind of the content, which must not be one of the session's own (`10` to `1f`).
+    /// the kind of the content, which must not be one of the session's own (`10` to `1f`). `content` returns whether it
+    /// has appended something, and so does this function: if not, `out` and the session are unchanged.
     ///
     /// # Errors
     /// [`NoSession`]; `out` is unchanged then.
@@ -40,21 +43,25 @@ impl Sessions {
         &mut self,
         now: Time,
         pair: &SessionPair,
-        content: impl FnOnce(&mut Vec<u8>),
+        content: impl FnOnce(&mut Vec<u8>) -> bool,
         out: &mut Vec<u8>,
-    ) -> Result<(), NoSession> {
+    ) -> Result<bool, NoSession> {
         let state = self.peers.get_mut(pair).ok_or(NoSession)?;
         let epoch = state.current.as_mut().ok_or(NoSession)?;
-        if epoch.keys.sealer.seal(content, out).is_err() {
-            self.end(*pair, EndReason::Exhausted);
-            return Err(NoSession);
+        match epoch.keys.sealer.seal(content, out) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(Exhausted) => {
+                self.end(*pair, EndReason::Exhausted);
+                return Err(NoSession);
+            }
         }
         state.used = now;
         let is_first = !std::mem::replace(&mut epoch.used, true);
         if is_first || epoch.is_worn() && matches!(epoch.rekey, RekeyStage::Idle(_)) {
             self.change(*pair, |_| {});
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Opens the payload of a packet for `local` in place.
@@ -77,24 +84,34 @@ impl Sessions {
         let content = state.opener(selected).ok_or(DropCause::UnknownSession)?.open(payload)?;
         let peer = pair.peer;
         let is_own = matches!(content.first(), None | Some(CONTENT_CONFIRM..=CONTENT_REKEYED));
-        if !is_own && selected == Selected::Current && state.is_settled() {
+        if !is_own
+            && selected == Selected::Current
+            && state.is_settled()
+            && let Some(epoch) = &state.current
+        {
             // Nearly all packets are of this kind, so they take no other steps.
             state.used = now;
-            return Ok(Opened { peer, content: Some(content) });
+            return Ok(Opened { peer, proved: epoch.proved, content: Some(content) });
         }
         self.on_opened(now, pair, selected);
         if content.is_empty() {
             return Err(DropCause::MalformedPacket);
         }
+        // There is none when a session that the packet would confirm has no place.
+        let proved = self.peers.get(&pair).and_then(|state| match selected {
+            Selected::Previous => state.previous.as_ref().map(|old| old.proved),
+            _ => state.current.as_ref().map(|epoch| epoch.proved),
+        });
+        let proved = proved.ok_or(DropCause::HandshakeLimit)?;
         if !is_own {
             self.note_use(now, pair);
-            return Ok(Opened { peer, content: Some(content) });
+            return Ok(Opened { peer, proved, content: Some(content) });
         }
         // The keys of before seal nothing any more, so their own contents are late.
         if selected != Selected::Previous {
             self.on_own_content(now, pair, content)?;
         }
-        Ok(Opened { peer, content: None })
+        Ok(Opened { peer, proved, content: None })
     }
 
     /// Notes that a packet of the layer above was opened. Contents of the session's own are no use, since otherwise a
@@ -148,10 +165,9 @@ impl Sessions {
         if !self.take_place(now, pair, hop) {
             return;
         }
-        let AnsweredRequest { epoch, standing, .. } = *answered;
+        let AnsweredRequest { epoch, .. } = *answered;
         self.peers.entry(pair).or_insert_with(|| PairState::new(now));
         self.install(now, pair, epoch);
-        self.output.push_back(SessionOutput::Ready { pair, standing });
     }
 
     /// Handles a content of the session's own.
@@ -202,8 +218,12 @@ impl Sessions {
     pub(super) fn transmit_sealed(&mut self, pair: SessionPair, content: &[u8]) {
         let Some(epoch) = self.peers.get_mut(&pair).and_then(|state| state.current.as_mut()) else { return };
         let mut payload = Vec::with_capacity(content.len().saturating_add(super::SEAL_OVERHEAD));
-        match epoch.keys.sealer.seal(|out| out.extend_from_slice(content), &mut payload) {
-            Ok(()) => self.output.push_back(SessionOutput::Transmit { pair, payload }),
+        let content = |out: &mut Vec<u8>| {
+            out.extend_from_slice(content);
+            true
+        };
+        match epoch.keys.sealer.seal(content, &mut payload) {
+            Ok(_) => self.output.push_back(SessionOutput::Transmit { pair, payload }),
             Err(Exhausted) => self.end(pair, EndReason::Exhausted),
         }
     }

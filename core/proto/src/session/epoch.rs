@@ -5,7 +5,7 @@ use super::keys::EpochKeys;
 use super::repetition::Repetition;
 use crate::link::{NoiseHandshake, Suite};
 use crate::time::Time;
-use crate::wire::session::SessionRekey;
+use crate::wire::session::{ProvedStanding, SessionRekey};
 
 /// A generation of keys.
 pub(super) struct Epoch {
@@ -15,6 +15,8 @@ pub(super) struct Epoch {
     pub(super) suite: Suite,
     /// Whether this end began the session.
     pub(super) initiator: bool,
+    /// The two ends, as the handshake has proved them. The number of the session is set when it comes into use.
+    pub(super) proved: ProvedStanding,
     /// The number of rekeyings since the handshake.
     pub(super) generation: u32,
     /// The begin of the life of these keys.
@@ -32,7 +34,9 @@ pub(super) struct Epoch {
 impl Epoch {
     /// The first generation of a session.
     pub(super) fn new(now: Time, index: u32, initiator: bool, agreed: Agreed) -> Self {
+        let Agreed { incarnation, standing: peer, .. } = agreed;
         Epoch {
+            proved: ProvedStanding { session: 0, incarnation, peer },
             keys: agreed.keys,
             index,
             suite: agreed.suite,

@@ -30,12 +30,24 @@ pub(crate) struct SessionExample {
     pub(crate) part: Vec<u8>,
     /// The first packet of the initiator.
     pub(crate) packet: Vec<u8>,
+    /// The next packet of the initiator, which carries a content of the layer above.
+    pub(crate) message: Vec<u8>,
     pub(crate) rekey: Vec<u8>,
     pub(crate) rekeyed: Vec<u8>,
 }
 
-/// Plays the session of these two identities.
-pub(crate) fn session_example(initiator: &Identity, responder: &Identity) -> SessionExample {
+fn sealed(epoch: &mut Epoch, content: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let write = |out: &mut Vec<u8>| {
+        out.extend_from_slice(content);
+        true
+    };
+    assert_eq!(epoch.keys.sealer.seal(write, &mut packet), Ok(true));
+    packet
+}
+
+/// Plays the session of these two identities. The initiator seals `content` in it.
+pub(crate) fn session_example(initiator: &Identity, responder: &Identity, content: &[u8]) -> SessionExample {
     let now = Time::from_millis(1);
     let keys = [initiator, responder].map(|identity| StaticKeys::new(identity, None));
     let addresses = [initiator.address(), responder.address()];
@@ -60,9 +72,9 @@ pub(crate) fn session_example(initiator: &Identity, responder: &Identity) -> Ses
     let (response, agreed) = open.answer(&theirs, &Zeroizing::new(KEM_RANDOMNESS)).unwrap();
     let mut of_responder = Epoch::new(now, theirs.index, false, agreed);
     let mut of_initiator = Epoch::new(now, ours.index, true, initiation.finish(&response).unwrap());
-    let mut packet = Vec::new();
-    of_initiator.keys.sealer.seal(|out| out.push(CONTENT_CONFIRM), &mut packet).unwrap();
+    let packet = sealed(&mut of_initiator, &[CONTENT_CONFIRM]);
     assert_eq!(of_responder.keys.opener.open(&mut packet.clone()).unwrap(), [CONTENT_CONFIRM]);
+    let message = sealed(&mut of_initiator, content);
     let step = |end: usize, index| RekeyContext {
         now,
         keys: &keys[end],
@@ -80,6 +92,7 @@ pub(crate) fn session_example(initiator: &Identity, responder: &Identity) -> Ses
         response,
         part,
         packet,
+        message,
         rekey: rekey_content(CONTENT_REKEY, &rekey),
         rekeyed: rekey_content(CONTENT_REKEYED, &rekeyed),
     }

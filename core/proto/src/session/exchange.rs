@@ -48,6 +48,8 @@ pub(super) struct Terms {
 pub(super) struct Agreed {
     pub(super) keys: EpochKeys,
     pub(super) suite: Suite,
+    /// The incarnation of this end that the other one has learnt.
+    pub(super) incarnation: u64,
     /// The other end of the conversation.
     pub(super) standing: Standing,
 }
@@ -78,6 +80,8 @@ pub(super) struct SessionInitiation {
     noise: NoiseHandshake,
     kem: KemKeyPair,
     suites: u8,
+    /// The incarnation of this end that the message names.
+    incarnation: u64,
     /// The index of this end, which the response names.
     pub(super) index: u32,
     /// The random number that names the request. It is not the index, because a relay could recognize the response by
@@ -119,7 +123,8 @@ impl SessionInitiation {
         };
         let payload = codec::encode(&request).map_err(|_| NoiseError)?;
         let message = noise.write(&payload)?;
-        Ok(SessionInitiation { noise, kem, suites: terms.suites, index: terms.index, id: seeds.id, message })
+        let Terms { index, suites, standing: Standing { incarnation, .. } } = *terms;
+        Ok(SessionInitiation { noise, kem, suites, incarnation, index, id: seeds.id, message })
     }
 
     /// Reads the response.
@@ -135,7 +140,7 @@ impl SessionInitiation {
         let split = self.noise.split_secrets().ok_or(NoiseError)?;
         let role = EpochRole { suite, initiator: true, remote_index: response.index };
         let keys = EpochKeys::new(&split, Some(&secret), role).ok_or(NoiseError)?;
-        Ok(Agreed { keys, suite, standing: response.standing })
+        Ok(Agreed { keys, suite, incarnation: self.incarnation, standing: response.standing })
     }
 }
 
@@ -185,7 +190,8 @@ impl OpenRequest {
         let split = self.noise.split_secrets().ok_or(NoiseError)?;
         let role = EpochRole { suite, initiator: false, remote_index: self.request.index };
         let keys = EpochKeys::new(&split, Some(&secret), role).ok_or(NoiseError)?;
-        Ok((message, Agreed { keys, suite, standing: self.request.standing }))
+        let Standing { incarnation, .. } = terms.standing;
+        Ok((message, Agreed { keys, suite, incarnation, standing: self.request.standing }))
     }
 }
 

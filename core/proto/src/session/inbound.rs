@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::Sessions;
 use super::epoch::Epoch;
+use super::event::SessionOutput;
 use super::exchange::{OpenRequest, ResponseError, Terms};
 use super::pair::{AnsweredRequest, InboundSession, MAX_INBOUND, PairState, RequestStage, SessionPair};
 use super::parts::WholeMessage;
 use super::places::{Place, PreviousHop};
 use super::repetition::Repetition;
-use super::sessions::{HOLD_ATTEMPT, SessionOutput};
+use super::sessions::HOLD_ATTEMPT;
 use crate::address::Address;
 use crate::stats::DropCause;
 use crate::time::Time;
@@ -169,12 +170,10 @@ impl Sessions {
                 return Err(DropCause::BadHandshake);
             }
         };
-        let standing = agreed.standing;
         let mut epoch = Epoch::new(now, index, true, agreed);
         epoch.confirm = Some(Repetition::starting(now));
         self.install(now, pair, epoch);
         self.confirm_timeout(now, pair);
-        self.output.push_back(SessionOutput::Ready { pair, standing });
         Ok(())
     }
 }
@@ -202,9 +201,8 @@ fn answer(
     let id = request.request.index;
     let (message, agreed) = request.answer(terms, randomness).ok()?;
     let payloads = parts(MESSAGE_RESPONSE, id, &message);
-    let standing = agreed.standing;
     let epoch = Epoch::new(now, terms.index, false, agreed);
-    let stage = RequestStage::Answered(Box::new(AnsweredRequest { message, id, epoch, standing }));
+    let stage = RequestStage::Answered(Box::new(AnsweredRequest { message, id, epoch }));
     state.inbound.push(InboundSession { digest, hop, until, stage });
     Some(payloads)
 }

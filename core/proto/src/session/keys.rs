@@ -18,7 +18,7 @@ use crate::link::{
     Exhausted, REJECT_AFTER_FRAMES, REKEY_AFTER_FRAMES, ReplayWindow, Secret, SplitKeys, Suite, nonce,
 };
 use crate::stats::DropCause;
-use crate::wire::session::{SESSION_HEADER_LEN, SESSION_TAG_LEN, read_session_header, session_header};
+use crate::wire::session::{SESSION_HEADER_LEN, read_session_header, session_header};
 
 /// The HKDF label of the keys of session packets.
 pub(super) const SESSION_LABEL: &[u8] = b"rouse session data 1";
@@ -97,29 +97,33 @@ pub(super) struct PacketSealer {
 
 impl PacketSealer {
     /// Appends one payload to `out`: the header, the bytes that `content` appends (sealed in place, to avoid a copy) and
-    /// the tag. `content` must only append.
+    /// the tag. `content` must only append. It returns whether it has appended something; if it has not, no counter is
+    /// used and `out` is unchanged.
     ///
     /// # Errors
     /// [`Exhausted`] when the budget of the key is used up; `out` is unchanged then.
     pub(super) fn seal(
         &mut self,
-        content: impl FnOnce(&mut Vec<u8>),
+        content: impl FnOnce(&mut Vec<u8>) -> bool,
         out: &mut Vec<u8>,
-    ) -> Result<(), Exhausted> {
+    ) -> Result<bool, Exhausted> {
         if self.counter >= REJECT_AFTER_FRAMES {
             return Err(Exhausted);
         }
         let counter = self.counter;
-        self.counter = counter.saturating_add(1);
         let header = session_header(self.index, counter);
         let start = out.len();
         out.extend_from_slice(&header);
-        content(out);
+        if !content(out) {
+            out.truncate(start);
+            return Ok(false);
+        }
+        self.counter = counter.saturating_add(1);
         let body = out.get_mut(start.saturating_add(SESSION_HEADER_LEN)..).unwrap_or_default();
         match self.key.seal_in_place_separate_tag(nonce(counter), Aad::from(header), body) {
             Ok(tag) => {
                 out.extend_from_slice(tag.as_ref());
-                Ok(())
+                Ok(true)
             }
             Err(_) => {
                 // This happens only for a content of gigabytes, which the ciphers do not accept.
@@ -176,9 +180,6 @@ impl PacketOpener {
         self.window.expected() >= REKEY_AFTER_FRAMES
     }
 }
-
-/// The bytes that a sealed payload has beside its content.
-pub const SEAL_OVERHEAD: usize = SESSION_HEADER_LEN + SESSION_TAG_LEN;
 
 impl std::fmt::Debug for EpochKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

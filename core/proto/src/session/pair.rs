@@ -10,7 +10,7 @@ use super::rekey::SESSION_KEY_LIFE;
 use super::repetition::Repetition;
 use crate::address::Address;
 use crate::time::Time;
-use crate::wire::session::Standing;
+use crate::wire::session::{ProvedStanding, Standing};
 
 /// The time after which a session begins a new hybrid handshake, if it is used. The responder waits longer, so that the
 /// two ends do not begin at once.
@@ -82,13 +82,13 @@ pub(super) struct AnsweredRequest {
     /// The index of the initiator, which names the message.
     pub(super) id: u32,
     pub(super) epoch: Epoch,
-    pub(super) standing: Standing,
 }
 
 /// The keys before the present ones.
 pub(super) struct OldEpoch {
     pub(super) opener: PacketOpener,
     pub(super) index: u32,
+    pub(super) proved: ProvedStanding,
     pub(super) until: Time,
 }
 

@@ -131,6 +131,7 @@ impl Epoch {
             index,
             suite: self.suite,
             initiator: self.initiator,
+            proved: self.proved,
             generation: self.generation.checked_add(1)?,
             since: now,
             hybrid_since: self.hybrid_since,

@@ -53,6 +53,13 @@ impl Repetition {
         self.tries = self.tries.saturating_add(1);
     }
 
+    /// Begins again now, unless the last transmission was a moment ago.
+    pub(super) fn restart(&mut self, now: Time) {
+        if self.last.is_none_or(|last| now.since(last) >= FIRST_DELAY) {
+            *self = Repetition { last: self.last, ..Repetition::starting(now) };
+        }
+    }
+
     /// Begins again after a pause.
     pub(super) fn pause(&mut self, until: Time) {
         *self = Repetition::starting(until);

@@ -9,6 +9,7 @@ use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
 use super::epoch::Epoch;
+use super::event::{EndReason, SessionInput, SessionOutput};
 use super::limiter::RequestLimiter;
 use super::pair::{Attempt, OLD_SESSION_LIFE, OldEpoch, PairState, SessionPair};
 use super::parts::PartialMessages;
@@ -18,7 +19,7 @@ use crate::identity::Identity;
 use crate::link::{Indices, Secret, StaticKeys, Suite, fresh_seed};
 use crate::stats::DropCause;
 use crate::time::Time;
-use crate::wire::session::Standing;
+use crate::wire::session::{ProvedStanding, Standing};
 
 /// The bounds on handshakes of others that are not confirmed.
 pub(super) const UNPROVED: PlaceLimits = PlaceLimits { all: 256, each_host: 128, each_neighbour: 64 };
@@ -26,103 +27,6 @@ pub(super) const UNPROVED: PlaceLimits = PlaceLimits { all: 256, each_host: 128,
 pub(super) const SESSIONS: PlaceLimits = PlaceLimits { all: 4096, each_host: 4096, each_neighbour: 4096 };
 /// The time for which an attempt waits for a handshake of the peer.
 pub(super) const HOLD_ATTEMPT: Duration = Duration::from_secs(2);
-
-/// An event for [`Sessions::handle`].
-#[derive(Debug)]
-pub enum SessionInput<'a> {
-    /// The layer above has something to send. Without a session a handshake begins.
-    Connect {
-        /// The two addresses.
-        pair: SessionPair,
-        /// This end of the conversation.
-        standing: Standing,
-    },
-    /// The layer above doubts that the peer has the session, because it does not answer. A handshake begins; the session
-    /// is kept until the next one is there.
-    Renew {
-        /// The two addresses.
-        pair: SessionPair,
-        /// This end of the conversation.
-        standing: Standing,
-    },
-    /// Answers [`SessionOutput::Requested`]: there shall be a session.
-    Accept {
-        /// The two addresses.
-        pair: SessionPair,
-        /// This end of the conversation.
-        standing: Standing,
-    },
-    /// Answers [`SessionOutput::Requested`]: there shall be none.
-    Refuse {
-        /// The two addresses.
-        pair: SessionPair,
-    },
-    /// The conversation is over. Everything of the pair is erased.
-    Close {
-        /// The two addresses.
-        pair: SessionPair,
-    },
-    /// The payload of a packet that is a part of a handshake message.
-    Part {
-        /// The destination of the packet.
-        local: Address,
-        /// The neighbour that it came from.
-        hop: PreviousHop,
-        /// The payload.
-        payload: &'a [u8],
-    },
-}
-
-/// An action that [`Sessions`] requests, or an event that it reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionOutput {
-    /// Send a packet with this payload to the peer.
-    Transmit {
-        /// The two addresses.
-        pair: SessionPair,
-        /// The payload.
-        payload: Vec<u8>,
-    },
-    /// A peer asks for a session. [`SessionInput::Accept`] or [`SessionInput::Refuse`] answers. The request may be an old
-    /// one that was replayed, so nothing of it is to be relied on before [`SessionOutput::Ready`].
-    Requested {
-        /// The two addresses.
-        pair: SessionPair,
-        /// The peer's end of the conversation.
-        standing: Standing,
-        /// The neighbour over which it came.
-        hop: PreviousHop,
-    },
-    /// There is a session, or another one in place of the last. Both ends have proved that they are alive.
-    Ready {
-        /// The two addresses.
-        pair: SessionPair,
-        /// The peer's end of the conversation at the time of the handshake.
-        standing: Standing,
-    },
-    /// There is no session any more, and no attempt.
-    Ended {
-        /// The two addresses.
-        pair: SessionPair,
-        /// The cause.
-        reason: EndReason,
-    },
-}
-
-/// The cause of the end of a session or of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// The peer's address is not a usable key, or is the local one; or the local address is not one of this node.
-    Unusable,
-    /// There was no packet for a long time.
-    Idle,
-    /// Another session has taken the place.
-    Evicted,
-    /// The peer has not used the keys of the handshake, so it may have gone.
-    Unconfirmed,
-    /// A key has sealed as many packets as it may.
-    Exhausted,
-}
 
 /// All sessions of one node. See the [module documentation](super).
 pub struct Sessions {
@@ -142,6 +46,8 @@ pub struct Sessions {
     pub(super) unproved: Places<[u8; 32]>,
     /// The places of sessions and of attempts.
     places: Places<SessionPair>,
+    /// The number of sessions that have come into use.
+    sessions: u64,
     pub(super) output: VecDeque<SessionOutput>,
 }
 
@@ -168,6 +74,7 @@ impl Sessions {
             limiter: RequestLimiter::default(),
             unproved: Places::new(UNPROVED),
             places: Places::new(SESSIONS),
+            sessions: 0,
             output: VecDeque::new(),
         }
     }
@@ -175,6 +82,13 @@ impl Sessions {
     /// Adds an address of this node.
     pub fn add_local(&mut self, identity: &Identity) {
         self.locals.insert(identity.address(), Arc::new(StaticKeys::new(identity, None)));
+    }
+
+    /// Removes an address of this node, and erases all of its sessions.
+    pub fn remove_local(&mut self, local: &Address) {
+        self.locals.remove(local);
+        let pairs: Vec<_> = self.peers.keys().copied().filter(|pair| pair.local == *local).collect();
+        pairs.into_iter().for_each(|pair| self.remove(pair));
     }
 
     /// Handles an event. Then [`Sessions::poll_output`] is to be called until it returns `None`.
@@ -187,6 +101,7 @@ impl Sessions {
             SessionInput::Renew { pair, standing } => self.connect(now, pair, standing, true),
             SessionInput::Accept { pair, standing } => return self.accept(now, pair, standing),
             SessionInput::Refuse { pair } => self.refuse(pair),
+            SessionInput::RouteFound { pair } => self.route_found(now, pair),
             SessionInput::Close { pair } => self.remove(pair),
             SessionInput::Part { local, hop, payload } => return self.on_part(now, local, hop, payload),
         }
@@ -204,9 +119,19 @@ impl Sessions {
         first.into_iter().chain(self.partial.deadline()).min()
     }
 
+    /// Whether [`Sessions::poll_output`] would return something.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     /// Whether packets to the peer can be sealed.
     pub fn is_ready(&self, pair: &SessionPair) -> bool {
-        self.peers.get(pair).is_some_and(|state| state.current.is_some())
+        self.current(pair).is_some()
+    }
+
+    /// The session under whose keys packets to the peer are sealed; `None` when there is none.
+    pub fn current(&self, pair: &SessionPair) -> Option<ProvedStanding> {
+        self.peers.get(pair)?.current.as_ref().map(|epoch| epoch.proved)
     }
 
     /// Whether this end began the session.
@@ -261,6 +186,13 @@ impl Sessions {
         self.attempt_timeout(now, pair);
     }
 
+    fn route_found(&mut self, now: Time, pair: SessionPair) {
+        self.change(pair, |state| {
+            state.attempt.iter_mut().for_each(|attempt| attempt.repetition.restart(now));
+        });
+        self.attempt_timeout(now, pair);
+    }
+
     /// Takes a place for a pair, for which another one may have to end.
     pub(super) fn take_place(&mut self, now: Time, pair: SessionPair, hop: PreviousHop) -> bool {
         let peers = &self.peers;
@@ -280,20 +212,33 @@ impl Sessions {
     ///
     /// Whatever else is under way with the peer ends with a handshake. So any two sessions of a pair follow each other
     /// in the same order at both ends, and the later one is the one that both use.
-    pub(super) fn install(&mut self, now: Time, pair: SessionPair, epoch: Epoch) {
+    pub(super) fn install(&mut self, now: Time, pair: SessionPair, mut epoch: Epoch) {
         let is_handshake = epoch.generation == 0;
+        if is_handshake {
+            self.sessions = self.sessions.saturating_add(1);
+            epoch.proved.session = self.sessions;
+        }
+        let peer = epoch.proved.peer;
         self.change(pair, |state| {
             let old = state.current.replace(epoch);
             if let Some(old) = old {
+                let (opener, index, proved) = (old.keys.opener, old.index, old.proved);
                 let until = now + OLD_SESSION_LIFE;
-                state.previous = Some(OldEpoch { opener: old.keys.opener, index: old.index, until });
+                state.previous = Some(OldEpoch { opener, index, proved, until });
             }
             if is_handshake {
                 state.used = now;
                 state.attempt = None;
                 state.inbound.clear();
+                // A handshake that a timer begins must not name an incarnation of the peer that has gone.
+                if state.standing.peer_incarnation != peer.incarnation {
+                    (state.standing.peer_incarnation, state.standing.taken) = (peer.incarnation, 0);
+                }
             }
         });
+        if is_handshake {
+            self.output.push_back(SessionOutput::Ready { pair, standing: peer });
+        }
     }
 
     /// Ends a session and reports it.

@@ -6,11 +6,11 @@ use rand_core::RngCore;
 
 use super::Sessions;
 use super::epoch::RekeyStage;
+use super::event::{EndReason, SessionOutput};
 use super::exchange::{InitiationSeeds, SessionInitiation, Terms};
 use super::pair::{Attempt, IDLE_LIFE, SessionPair};
 use super::rekey::{MAX_REKEY_DELAY, REKEY_PAUSE, REKEY_TRIES, RekeyContext};
 use super::repetition::Repetition;
-use super::sessions::{EndReason, SessionOutput};
 use crate::link::NoiseError;
 use crate::time::Time;
 use crate::wire::session::{CONTENT_CONFIRM, CONTENT_REKEY, MESSAGE_REQUEST, parts, rekey_content};

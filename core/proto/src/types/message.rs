@@ -107,8 +107,9 @@ impl<'de> Deserialize<'de> for Timestamp {
 pub enum Protection {
     /// It never left this node.
     Local,
-    /// Each link it crossed was encrypted and authenticated; the nodes that relayed it could read it.
-    Link,
+    /// It was sealed from end to end: only the two ends could read it, and only the sender could have written it.
+    #[serde(rename = "e2e")]
+    EndToEnd,
 }
 
 /// A message that has arrived.

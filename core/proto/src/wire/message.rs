@@ -1,15 +1,12 @@
 //! The formats of the message layer, which transports messages between two addresses over any number of routers.
 //!
-//! A message packet is the payload of a router's packet. It has a fixed header, followed by frames until its end. All
-//! integers are little-endian. The code is written by hand and not derived, because a short message among a thousand others
+//! A message packet is the content of a sealed packet (see `wire/session.rs`). It has a fixed header, followed by frames until its
+//! end. All integers are little-endian. The code is written by hand and not derived, because a short message among a thousand others
 //! must cost only a few bytes, and because bodies are slices of the packet that carried them.
 //!
 //! | header | bytes | |
 //! |---|---|---|
-//! | kind | 1 | [`PAYLOAD_KIND_MESSAGE`] |
-//! | source | 32 | the sender's address |
-//! | from | 8 | the sender's incarnation, not 0 |
-//! | to | 8 | the recipient's incarnation as the sender knows it, 0 when it does not |
+//! | kind | 1 | [`CONTENT_MESSAGE`] |
 //! | number | 8 | packet number, never used twice by an incarnation |
 //! | open | 4 | distance from this packet's number back to the oldest packet that is neither acknowledged nor lost |
 //! | floor | 8 | the lowest message sequence that is not settled; frames count from here |
@@ -28,15 +25,14 @@ mod ack;
 
 use std::ops::Range;
 
-use crate::address::Address;
 use crate::types::Timestamp;
 use crate::wire::codec::Malformed;
 pub use ack::Ack;
 
-/// The first byte of a packet's payload that belongs to the message layer.
-pub const PAYLOAD_KIND_MESSAGE: u8 = 1;
+/// The first byte of a content that belongs to the message layer.
+pub const CONTENT_MESSAGE: u8 = 1;
 /// Bytes of the header.
-pub const HEADER: usize = 69;
+pub const HEADER: usize = 21;
 /// Bytes of a messages frame before its first message.
 pub const BATCH_HEADER: usize = 13;
 /// Bytes before the body of each message in a messages frame.
@@ -74,12 +70,6 @@ const LAST_KIND: u8 = 7;
 /// The header of every message packet; its fields are described in the table of this module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageHeader {
-    /// The sender's address.
-    pub source: Address,
-    /// The sender's incarnation.
-    pub from: u64,
-    /// The recipient's incarnation as far as the sender knows it, otherwise 0.
-    pub to: u64,
     /// The number of the packet.
     pub number: u64,
     /// The distance from this packet's number back to the oldest packet that is neither acknowledged nor lost.
@@ -138,20 +128,9 @@ pub enum Frame {
     Last,
 }
 
-/// The sender of the message packet with this payload; `None` when the payload is not a message packet.
-pub fn source(payload: &[u8]) -> Option<Address> {
-    match payload.split_first() {
-        Some((&PAYLOAD_KIND_MESSAGE, rest)) => rest.first_chunk().copied().map(Address::from_bytes),
-        _ => None,
-    }
-}
-
 /// Appends the header of a packet.
 pub fn write_header(header: &MessageHeader, out: &mut Vec<u8>) {
-    out.push(PAYLOAD_KIND_MESSAGE);
-    out.extend_from_slice(header.source.as_bytes());
-    out.extend_from_slice(&header.from.to_le_bytes());
-    out.extend_from_slice(&header.to.to_le_bytes());
+    out.push(CONTENT_MESSAGE);
     out.extend_from_slice(&header.number.to_le_bytes());
     out.extend_from_slice(&header.open.to_le_bytes());
     out.extend_from_slice(&header.floor.to_le_bytes());
@@ -280,18 +259,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When the bytes are not a header of the message layer.
     pub fn header(&mut self) -> Result<MessageHeader, Malformed> {
-        if self.array::<1>()? != [PAYLOAD_KIND_MESSAGE] {
+        if self.array::<1>()? != [CONTENT_MESSAGE] {
             return Err(Malformed);
         }
-        let header = MessageHeader {
-            source: Address::from_bytes(self.array()?),
-            from: self.u64()?,
-            to: self.u64()?,
-            number: self.u64()?,
-            open: self.u32()?,
-            floor: self.u64()?,
-        };
-        if header.from == 0 || header.number >= NUMBERS_END || header.floor >= NUMBERS_END {
+        let header = MessageHeader { number: self.u64()?, open: self.u32()?, floor: self.u64()? };
+        if header.number >= NUMBERS_END || header.floor >= NUMBERS_END {
             return Err(Malformed);
         }
         Ok(header)

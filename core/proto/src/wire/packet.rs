@@ -30,8 +30,8 @@ const DESTINATION_AT: usize = 4;
 
 /// The first byte of a payload.
 pub mod payload {
-    /// A part of a conversation: see `wire/message.rs`.
-    pub const MESSAGE: u8 = crate::wire::message::PAYLOAD_KIND_MESSAGE;
+    /// A part of a conversation without a seal, as nodes of before sent it. It is dropped.
+    pub const CLEAR_MESSAGE: u8 = 1;
     /// A [`Probe`](super::Probe) that requests a PONG from its destination. `value` is the hop limit with which it was sent.
     pub const PING: u8 = 2;
     /// The answer to a PING: it carries the ping's nonce, and in `value` the links that the ping crossed.
@@ -40,6 +40,10 @@ pub mod payload {
     pub const TRACE: u8 = 4;
     /// The answer to a TRACE: it carries the nonce and `value` of the trace; `source` is the node that answers.
     pub const HOP: u8 = 5;
+    /// A sealed packet of a session: see `wire/session.rs`.
+    pub const SESSION: u8 = 6;
+    /// A part of a session's handshake.
+    pub const PART: u8 = 7;
 }
 
 /// The urgency of a packet. A higher class is sent before a lower one.

@@ -28,17 +28,20 @@
 //!
 //! All other kinds belong to the layer above.
 use super::codec::{self, Decode, Encode, Malformed};
+use super::packet::payload;
 use crate::address::Address;
 
 /// The first byte of a payload that is sealed with the keys of a session.
-pub const PAYLOAD_SESSION: u8 = 0x06;
+pub const PAYLOAD_SESSION: u8 = payload::SESSION;
 /// The first byte of a payload that is a part of a handshake message.
-pub const PAYLOAD_PART: u8 = 0x07;
+pub const PAYLOAD_PART: u8 = payload::PART;
 
 /// The length of a session packet's header in bytes.
 pub const SESSION_HEADER_LEN: usize = 13;
 /// The length of a session packet's tag in bytes.
 pub const SESSION_TAG_LEN: usize = 16;
+/// The bytes that a sealed payload has beside its content.
+pub const SEAL: usize = SESSION_HEADER_LEN + SESSION_TAG_LEN;
 
 /// The first message of a handshake.
 pub const MESSAGE_REQUEST: u8 = 1;
@@ -124,6 +127,18 @@ pub struct Standing {
     pub peer_incarnation: u64,
     /// The lowest sequence of that incarnation that the sender has neither taken nor skipped.
     pub taken: u64,
+}
+
+/// The result of a handshake for the conversation above it: the two incarnations that the session is between, and the
+/// peer's end of the conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProvedStanding {
+    /// The number of the session at this node. A session that came into use later has a greater number.
+    pub session: u64,
+    /// The incarnation of this end that the handshake has named to the peer.
+    pub incarnation: u64,
+    /// The peer's end, as it was at the time of the handshake.
+    pub peer: Standing,
 }
 
 /// The payload of a handshake's first message.

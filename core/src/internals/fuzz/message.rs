@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::address::Address;
 use crate::fixtures::script::{Script, damaged};
 use crate::message::{Conversation, ConversationConfig, ConversationEvent};
+use crate::session::{ProvedStanding, Standing};
 use crate::time::Time;
 use crate::types::{MAX_MESSAGE, Timestamp};
 use crate::wire::message::{Frame, HEADER, MessageHeader, Reader, write_ack, write_credit, write_header};
@@ -34,7 +35,7 @@ pub(super) const ROUTE: u8 = 7;
 const HONEST_STEPS: u8 = 8;
 /// Step with a hostile end only: the oldest packet arrives damaged, and the original stays on the line.
 pub(super) const DAMAGE: u8 = 8;
-/// Step with a hostile end only: a packet with a valid header and frames of any bytes.
+/// Step with a hostile end only: a packet of any session, with a valid header and frames of any bytes.
 pub(super) const FRAMES: u8 = 9;
 /// Step with a hostile end only: a packet of any bytes.
 pub(super) const RAW: u8 = 10;
@@ -54,6 +55,13 @@ fn incarnation(side: usize) -> u64 {
     100 * (side as u64 + 1)
 }
 
+/// The session of an end with this incarnation of the other one, which knows this end or does not.
+fn session(side: usize, number: u64, peer: u64, is_known: bool) -> ProvedStanding {
+    let peer_incarnation = if is_known { incarnation(side) } else { 0 };
+    let peer = Standing { incarnation: peer, floor: 0, peer_incarnation, taken: 0 };
+    ProvedStanding { session: number, incarnation: incarnation(side), peer }
+}
+
 struct ConversationSide {
     conversation: Conversation,
     reads: bool,
@@ -66,6 +74,8 @@ pub(super) struct ConversationWorld {
     sides: [ConversationSide; 2],
     line: VecDeque<(usize, Bytes)>,
     honest: bool,
+    /// The number of the latest session of a hostile end.
+    sessions: u64,
 }
 
 /// Runs a script between two conversations.
@@ -92,10 +102,11 @@ impl ConversationWorld {
             let mut conversation =
                 Conversation::new(ConversationConfig::default(), local, peer, incarnation(number));
             conversation.set_reachable(Time::ZERO, true);
+            conversation.on_session(Time::ZERO, &session(number, 1, incarnation(1 - number), true));
             ConversationSide { conversation, reads: true, sent: Vec::new(), inbox: Vec::new() }
         };
         let now = Time::from_millis(1000);
-        ConversationWorld { now, sides: [side(0), side(1)], line: VecDeque::new(), honest }
+        ConversationWorld { now, sides: [side(0), side(1)], line: VecDeque::new(), honest, sessions: 1 }
     }
 
     /// The oldest packet on the line, with the number of its recipient.
@@ -139,18 +150,16 @@ impl ConversationWorld {
             }
             FRAMES => {
                 let to = script.below(2);
-                let header = MessageHeader {
-                    source: address(1 - to),
-                    from: if script.u8() == 1 { script.u64() } else { incarnation(1 - to) },
-                    to: if script.u8() == 1 { script.u64() } else { incarnation(to) },
-                    number: script.u64(),
-                    open: script.u32(),
-                    floor: script.u64(),
-                };
+                // Another session may show another incarnation of the peer, and that it does not know this one.
+                let peer = if script.u8() == 1 { script.u64() } else { incarnation(1 - to) };
+                let is_known = script.u8() != 1;
+                self.sessions += u64::from(peer != incarnation(1 - to) || !is_known);
+                let proved = session(to, self.sessions, peer, is_known);
+                let header = MessageHeader { number: script.u64(), open: script.u32(), floor: script.u64() };
                 let mut packet = Vec::new();
                 write_header(&header, &mut packet);
                 packet.extend_from_slice(script.bytes());
-                self.arrive(to, packet.into());
+                self.arrive_in(to, &proved, packet.into());
             }
             RAW => {
                 let to = script.below(2);
@@ -171,11 +180,13 @@ impl ConversationWorld {
     }
 
     pub(super) fn arrive(&mut self, to: usize, packet: Bytes) {
+        self.arrive_in(to, &session(to, 1, incarnation(1 - to), true), packet);
+    }
+
+    fn arrive_in(&mut self, to: usize, proved: &ProvedStanding, packet: Bytes) {
         reads_to_the_end(&packet);
-        let result = self.sides[to].conversation.handle(self.now, &packet);
-        if packet.len() < HEADER || packet.get(1..33) != Some(address(1 - to).as_bytes()) {
-            assert!(result.is_err(), "bytes that are not a packet of the peer were accepted");
-        }
+        let result = self.sides[to].conversation.handle(self.now, proved, &packet);
+        assert!(result.is_err() || packet.len() >= HEADER, "bytes that are not a packet were accepted");
     }
 
     pub(super) fn wait(&mut self, span: Duration) {

@@ -171,7 +171,10 @@ impl SessionWorld {
         self.number += 1;
         let content = [&[CONTENT][..], &self.number.to_le_bytes()].concat();
         let mut payload = Vec::new();
-        let write = |out: &mut Vec<u8>| out.extend_from_slice(&content);
+        let write = |out: &mut Vec<u8>| {
+            out.extend_from_slice(&content);
+            true
+        };
         if self.ends[end].seal(self.now, &self.pairs[end], write, &mut payload).is_ok() {
             self.sealed[end].insert(content);
             self.send(end, payload);

@@ -126,6 +126,9 @@ impl ConversationEntry {
         let hop = route(shared, self.peer()).filter(|hop| !hop.best().makes_wait(self));
         let now = shared.now();
         let mut state = lock(&self.state);
+        if state.gone {
+            return false;
+        }
         let mut sent = 0;
         let waits = hop.is_none();
         if let Some(hop) = hop {
@@ -135,7 +138,9 @@ impl ConversationEntry {
                 state.conversation.on_path_change(now);
             }
             while sent < PORTION {
-                let fill = |most: usize, out: &mut Vec<u8>| state.conversation.poll_transmit(now, most, out);
+                let fill = |most: usize, out: &mut Vec<u8>| {
+                    self.seal_next(shared, &mut state.conversation, now, most, out)
+                };
                 if !send_part(shared, &hop, self.peer(), fill, work) {
                     break;
                 }
@@ -145,12 +150,14 @@ impl ConversationEntry {
                 work.flush_later(hop.best());
             }
         }
+        let retry = self.request_session(shared, &mut state, now, work);
         let score = state.via.zip(state.conversation.outcome(now));
         let after = self.settle(shared, &mut state);
         // A packet that cannot be sent yet stays due. A later deadline keeps the timers from firing for it all the
         // time.
         let soonest = if waits { now + WAITING } else { Time::ZERO };
         let deadline = state.conversation.next_deadline().map(|deadline| deadline.max(soonest));
+        let deadline = deadline.into_iter().chain(retry).min();
         let deadline = deadline.filter(|deadline| state.registers(*deadline));
         drop(state);
         if let Some((next_hop, (delivered, lost))) = score {

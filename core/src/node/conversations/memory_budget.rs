@@ -68,7 +68,7 @@ impl Conversations {
                 break;
             }
             if let Some(entry) = all.remove(&key) {
-                self.budget.release(&entry);
+                self.release(&entry);
                 dropped += 1;
             }
         }

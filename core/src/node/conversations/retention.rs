@@ -1,10 +1,10 @@
 //! The retention of conversations: which of them stay, and for how long.
 //!
-//! A conversation that a peer has started costs memory before anything is known of the peer, and any node can invent
-//! source addresses. So a conversation is removed after [`UNPROVEN`] of silence if its peer has not proved that it
-//! receives packets at its address, together with its messages in the mailbox: they have no receipt, so a real sender
-//! repeats them. Where there are too many, the oldest of the host whose links brought most of them is removed, and
-//! those with a proven peer stay.
+//! A conversation that a peer has started costs memory before anything is known of the peer, and any node can make
+//! identities. A request for a session may even be an old one that is replayed, so a conversation that had no session is
+//! removed after [`UNPROVEN`] of silence. Where there are too many, the oldest of the host whose links brought most of
+//! those that no application here has answered is removed, together with its messages in the mailbox: they have no
+//! receipt, so a real sender repeats them. Those that an application has answered stay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,9 @@ use crate::node::state::locks::{lock, read, write};
 use crate::route::Location;
 use crate::time::Time;
 
-/// The silence after which a conversation with an unproven peer is removed.
+/// The silence after which a conversation that never had a session is removed.
 const UNPROVEN: Duration = Duration::from_secs(30);
-/// The silence after which a conversation with a proven peer and incomplete messages is removed. It starts again with a
-/// new incarnation.
+/// The silence after which a conversation with incomplete messages is removed. It starts again with a new incarnation.
 const BEGUN: Duration = Duration::from_secs(50);
 /// The least time between two searches of all conversations for an idle one.
 const LOOK: Duration = Duration::from_secs(1);
@@ -38,24 +37,24 @@ impl Conversations {
         now: Time,
     ) -> Option<()> {
         for _ in 0..TRIES {
-            let Some(entry) = lock(&self.unproven).oldest() else { break };
-            if !lock(&entry.state).gone && entry.give_up_unproven(shared, now, Duration::ZERO) {
-                self.budget.release(&entry);
+            let Some(entry) = lock(&self.unanswered).oldest() else { break };
+            if !lock(&entry.state).gone && entry.give_up_unanswered(shared) {
+                self.release(&entry);
                 all.remove(&entry.ends);
                 return Some(());
             }
         }
         // A search of all conversations is costly, so a packet may cause one only now and then.
-        let mut unproven = lock(&self.unproven);
-        if from.is_some() && unproven.barren.is_some_and(|last| now.since(last) < LOOK) {
+        let mut unanswered = lock(&self.unanswered);
+        if from.is_some() && unanswered.barren.is_some_and(|last| now.since(last) < LOOK) {
             return None;
         }
-        unproven.barren = Some(now);
-        drop(unproven);
+        unanswered.barren = Some(now);
+        drop(unanswered);
         let idle = all.iter().filter(|(_, entry)| entry.is_idle(shared, now));
         let key = idle.min_by_key(|(_, entry)| lock(&entry.state).used).map(|(key, _)| key.clone())?;
         let entry = all.remove(&key)?;
-        self.budget.release(&entry);
+        self.release(&entry);
         Some(())
     }
 
@@ -72,24 +71,24 @@ impl Conversations {
             }
             // Checked again under the lock, since a packet may have used it meanwhile.
             let mut conversations = write(&self.by_ends);
-            if entry.is_over(shared, now) {
-                self.budget.release(&entry);
+            if entry.is_over(now) {
+                self.release(&entry);
                 conversations.remove(&entry.ends);
             }
         }
         let mailboxes: Vec<_> = read(&shared.mailboxes).values().cloned().collect();
         mailboxes.iter().for_each(Mailbox::forget_tokens);
-        let mut unproven = lock(&self.unproven);
-        unproven.brought.retain(|_, all| {
+        let mut unanswered = lock(&self.unanswered);
+        unanswered.brought.retain(|_, all| {
             all.retain(|entry| {
                 let Some(entry) = entry.upgrade() else { return false };
                 let state = lock(&entry.state);
-                !state.gone && state.conversation.is_unproven(now, Duration::ZERO)
+                !state.gone && !state.conversation.is_answered()
             });
             all.shrink_to_fit();
             !all.is_empty()
         });
-        unproven.brought.shrink_to_fit();
+        unanswered.brought.shrink_to_fit();
     }
 }
 
@@ -100,29 +99,26 @@ impl ConversationEntry {
         let mut state = lock(&self.state);
         let silent = state.conversation.silence(now);
         if silent >= UNPROVEN {
-            state.conversation.release_memory(now);
+            state.conversation.release_memory();
         }
         silent >= UNPROVEN
     }
 
-    /// Whether it can be removed. The messages of an unproven peer in the mailbox are dropped by this check.
-    fn is_over(&self, shared: &NodeState, now: Time) -> bool {
-        if self.give_up_unproven(shared, now, UNPROVEN) {
-            return true;
-        }
+    /// Whether it can be removed.
+    fn is_over(&self, now: Time) -> bool {
         let state = lock(&self.state);
-        state.conversation.silence(now) >= BEGUN
-            && state.is_free()
+        let is_begun = state.conversation.silence(now) >= BEGUN
             && state.conversation.held_bytes() > 0
-            && state.conversation.may_restart(now)
+            && state.conversation.may_restart(now);
+        state.is_free() && (is_begun || state.conversation.is_unproven(now, UNPROVEN))
     }
 
-    /// Whether its peer is unproven and has been silent for so long. If so, its messages in the mailbox are dropped,
-    /// which breaks no promise, since they have no receipt.
-    fn give_up_unproven(&self, shared: &NodeState, now: Time, silence: Duration) -> bool {
+    /// Whether no application here has answered it. If so, its messages in the mailbox are dropped, which breaks no
+    /// promise, since they have no receipt.
+    fn give_up_unanswered(&self, shared: &NodeState) -> bool {
         let mailbox = read(&shared.mailboxes).get(self.local()).cloned();
         let state = lock(&self.state);
-        if !state.conversation.is_unproven(now, silence) || !state.is_free() {
+        if state.conversation.is_answered() || !state.is_free() {
             return false;
         }
         let with_application = state.conversation.untaken();

@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::{Nowhere, addresses, idle, neighbour};
 use crate::address::Address;
@@ -18,6 +18,7 @@ use crate::node::state::NodeState;
 use crate::node::state::conversations::Conversations;
 use crate::node::state::fib::NextHops;
 use crate::node::state::medium::Medium;
+use crate::session::{ProvedStanding, SessionPair, Standing};
 use crate::types::Outgoing;
 
 /// Addresses with a route.
@@ -34,6 +35,8 @@ pub struct NodeLayer {
     friends: Vec<Address>,
     packets: Vec<BytesMut>,
     work: DeferredWork,
+    /// The last peer with its end of the conversation, and the number of its session.
+    peer: (Address, Standing, u64),
 }
 
 impl NodeLayer {
@@ -49,7 +52,14 @@ impl NodeLayer {
             shared.fib.insert(*friend, NextHops { next: from.clone(), alternate: None }, 1386);
         }
         crate::node::state::locks::write(&shared.neighbours).insert(from.id, from.clone());
-        NodeLayer { work: DeferredWork::of(from.origin()), shared, friends, packets: Vec::new() }
+        let peer = (from.address, Standing::default(), 0);
+        NodeLayer {
+            work: DeferredWork::of(from.address, from.origin()),
+            shared,
+            friends,
+            packets: Vec::new(),
+            peer,
+        }
     }
 
     /// The bound of conversations.
@@ -72,9 +82,21 @@ impl NodeLayer {
         self.friends[n as usize % self.friends.len()]
     }
 
-    /// The incarnation that packets of this source name; 0 without a conversation.
-    pub fn incarnation(&self, source: &Address) -> u64 {
-        self.shared.conversations.incarnation(&self.address(), source).unwrap_or(0)
+    /// Handles a message packet that `peer` has sealed, to the end. The session is between this incarnation of the peer and
+    /// the node, which the peer knows or does not; another than that of the last packet has just begun.
+    pub fn take_message(&mut self, peer: Address, incarnation: u64, is_known: bool, packet: &Bytes) {
+        let (local, from) = (self.address(), self.work.from);
+        let conversations = &self.shared.conversations;
+        let Some(entry) = conversations.open_from(&self.shared, &local, &peer, Some(from)) else { return };
+        let own = crate::node::state::locks::lock(&entry.state).conversation.incarnation();
+        let peer_incarnation = if is_known { own } else { 0 };
+        let standing = Standing { incarnation, floor: 0, peer_incarnation, taken: 0 };
+        let session = self.peer.2 + u64::from((self.peer.0, self.peer.1) != (peer, standing));
+        self.peer = (peer, standing, session);
+        let proved = ProvedStanding { session, incarnation: own, peer: standing };
+        conversations.handle(&self.shared, &SessionPair { local, peer }, &proved, packet, &mut self.work);
+        self.work.finish(&self.shared);
+        self.read();
     }
 
     /// Sends a message of this many bytes from an application.
@@ -112,6 +134,10 @@ impl NodeLayer {
             }
             // The task does all that is due before it waits for the first time.
             assert!(Conversations::run(self.shared.clone()).now_or_never().is_none(), "it has no end");
+            assert!(
+                Conversations::run_sessions(self.shared.clone()).now_or_never().is_none(),
+                "nor has this"
+            );
             self.read();
         }
         // The housekeeping of a running node has a shorter period than this.

@@ -12,25 +12,41 @@
 
 use std::sync::Arc;
 
+use crate::address::Address;
 use crate::node::state::NodeState;
 use crate::node::state::conversation::ConversationEntry;
 use crate::node::state::neighbour::Neighbour;
 use crate::route::Location;
+use crate::session::PreviousHop;
 
-/// The work that a batch of packets defers: links to flush, and conversations to serve. Both cost the same for one
-/// packet and for many, so they are done once at the end of the batch.
+/// The work that a batch of packets defers: links to flush, conversations to serve, and what the end-to-end sessions
+/// request. Each costs the same for one packet and for many, so it is done once at the end of the batch.
 #[derive(Default)]
 pub(crate) struct DeferredWork {
     /// The account of the neighbour that the packets arrived from.
     pub(crate) from: Location,
+    /// Its address; `None` for work of this node itself.
+    neighbour: Option<Address>,
+    /// Whether the end-to-end sessions have outputs.
+    has_session_outputs: bool,
     neighbours: Vec<Arc<Neighbour>>,
     conversations: Vec<Arc<ConversationEntry>>,
 }
 
 impl DeferredWork {
-    /// Deferred work for packets of a neighbour with this account.
-    pub(crate) fn of(from: Location) -> Self {
-        DeferredWork { from, ..DeferredWork::default() }
+    /// Deferred work for packets of the neighbour with this address and account.
+    pub(crate) fn of(neighbour: Address, from: Location) -> Self {
+        DeferredWork { from, neighbour: Some(neighbour), ..DeferredWork::default() }
+    }
+
+    /// The neighbour that the packets arrived from, as the sessions count it.
+    pub(crate) fn hop(&self) -> PreviousHop {
+        let neighbour = self.neighbour.unwrap_or(Address::from_bytes([0; 32]));
+        PreviousHop { neighbour, host: self.from.host, group: self.from.network }
+    }
+
+    pub(crate) fn carry_out_later(&mut self) {
+        self.has_session_outputs = true;
     }
 
     pub(crate) fn flush_later(&mut self, neighbour: &Arc<Neighbour>) {
@@ -48,6 +64,9 @@ impl DeferredWork {
     /// Does the deferred work. It never waits, so that no future that is dropped leaves it half done.
     pub(crate) fn finish(&mut self, shared: &NodeState) {
         loop {
+            if std::mem::take(&mut self.has_session_outputs) {
+                shared.conversations.carry_out(shared, self);
+            }
             let conversations = std::mem::take(&mut self.conversations);
             for conversation in conversations {
                 // A long message is sent in portions, so that other conversations have their turn between them.
@@ -58,7 +77,7 @@ impl DeferredWork {
             while let Some(neighbour) = self.neighbours.pop() {
                 neighbour.flush(shared);
             }
-            if self.conversations.is_empty() {
+            if self.conversations.is_empty() && !self.has_session_outputs {
                 return;
             }
         }

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::{DeferredWork, hand_over, probe, route};
 use crate::egress::intake::PushGuard;
@@ -93,7 +93,7 @@ fn packet_arrived(shared: &NodeState, packet: BytesMut, work: &mut DeferredWork)
     };
     if shared.is_ours(&header.destination) {
         shared.stats.count(Counter::PacketsIn, 1);
-        return payload_arrived(shared, &header, packet.freeze().slice(HEADER..), work);
+        return payload_arrived(shared, &header, packet, work);
     }
     if header.hop_limit > 1 {
         // A route may have been installed since the snapshot of the batch.
@@ -111,11 +111,19 @@ fn packet_arrived(shared: &NodeState, packet: BytesMut, work: &mut DeferredWork)
     shared.stats.drop(DropCause::HopLimit);
 }
 
-fn payload_arrived(shared: &NodeState, header: &Header, payload: Bytes, work: &mut DeferredWork) {
+/// Handles a packet for an address of this node.
+fn payload_arrived(shared: &NodeState, header: &Header, packet: BytesMut, work: &mut DeferredWork) {
+    let payload = packet.get(HEADER..).unwrap_or_default();
     match payload.first() {
-        Some(&payload::MESSAGE) => shared.conversations.handle(shared, header.destination, &payload, work),
+        Some(&payload::SESSION) => {
+            shared.conversations.open_packet(shared, header.destination, packet, work);
+        }
+        Some(&payload::PART) => {
+            shared.conversations.handle_part(shared, header.destination, payload, work);
+        }
+        Some(&payload::CLEAR_MESSAGE) => shared.stats.drop(DropCause::ClearMessage),
         Some(&(payload::PING | payload::TRACE | payload::PONG | payload::HOP)) => {
-            probe::arrived(shared, header, &payload, work);
+            probe::arrived(shared, header, payload, work);
         }
         _ => shared.stats.drop(DropCause::MalformedPacket),
     }

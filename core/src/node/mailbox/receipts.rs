@@ -134,7 +134,7 @@ mod tests {
                 to,
                 sent_at: Timestamp(0),
                 received_at: Timestamp(0),
-                protection: Protection::Link,
+                protection: Protection::EndToEnd,
                 body: "x".into(),
             };
             assert!(mailbox.push(message).is_none());

@@ -23,7 +23,7 @@ fn message(from: u64, number: u128, bytes: usize) -> Message {
         to: address(0),
         sent_at: Timestamp(0),
         received_at: Timestamp(0),
-        protection: Protection::Link,
+        protection: Protection::EndToEnd,
         body: vec![7; bytes].into(),
     }
 }

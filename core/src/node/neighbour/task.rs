@@ -47,7 +47,7 @@ struct NeighbourTask {
 
 impl NeighbourTask {
     fn new(neighbour: Arc<Neighbour>, shared: Arc<NodeState>, link: Link) -> Self {
-        let work = DeferredWork::of(neighbour.origin());
+        let work = DeferredWork::of(neighbour.address, neighbour.origin());
         let frames = Vec::with_capacity(BATCH);
         NeighbourTask {
             neighbour,

@@ -210,7 +210,7 @@ fn a_request_that_precedes_the_route_to_its_source_is_answered_with_the_route() 
     let asker = Identity::from_seed(&[3; 32]).address();
     for kind in [packet::payload::PING, packet::payload::TRACE] {
         let (shared, neighbour, _) = silent_neighbour();
-        let mut work = DeferredWork::of(neighbour.origin());
+        let mut work = DeferredWork::of(neighbour.address, neighbour.origin());
         packets_arrived(&shared, &mut vec![question(&shared, kind, asker)], &mut work);
         work.finish(&shared);
         assert_eq!(shared.stats.counters()["packets_out"], 0);
@@ -228,7 +228,7 @@ fn a_link_in_service_reaches_its_neighbour_before_the_router_has_a_route() {
     assert_eq!(reached(), None, "the neighbour may still refuse the link");
     futures::executor::block_on(neighbour.enter_service(&shared));
     assert_eq!(reached(), Some(neighbour.id));
-    let mut work = DeferredWork::of(neighbour.origin());
+    let mut work = DeferredWork::of(neighbour.address, neighbour.origin());
     packets_arrived(
         &shared,
         &mut vec![question(&shared, packet::payload::PING, neighbour.address)],

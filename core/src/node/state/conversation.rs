@@ -49,6 +49,9 @@ pub(crate) struct EntryState {
     pub(crate) gone: bool,
     /// The neighbour that packets were last sent over. When it changes, the path's round-trip time does too.
     pub(crate) via: Option<u32>,
+    /// Whether a session was requested, and the time before which none is.
+    pub(crate) is_connecting: bool,
+    pub(crate) connect_after: Time,
     pub(crate) closed: bool,
 }
 
@@ -85,10 +88,9 @@ pub(crate) struct Charge {
 /// Packets that one conversation sends before others have their turn, since a long message would otherwise delay all
 /// others by its whole length.
 pub(crate) const PORTION: usize = 64;
-/// Messages in the mailbox from a sender that has not proved yet that it receives packets at its address. A message
-/// there occupies some 150 bytes beside its body, and four in the packet that brought it, so messages of an invented
-/// sender stay in their packets.
-const UNPROVEN_MESSAGES: usize = 16;
+/// Messages in the mailbox from a sender that no application here has answered. A message there occupies some 150 bytes
+/// beside its body, and four in the packet that brought it, so messages of an invented identity stay in their packets.
+const UNANSWERED_MESSAGES: usize = 16;
 
 impl ConversationEntry {
     pub(crate) fn peer(&self) -> &Address {
@@ -102,7 +104,7 @@ impl ConversationEntry {
     /// Takes the messages for which the inbox has room. The rest stays in the conversation, so that it counts against the
     /// credit of the sender.
     pub(crate) fn collect(inbox: &InboxDelivery<'_>, state: &mut EntryState, batch: &mut Vec<Message>) {
-        let most = if state.conversation.is_proven() { usize::MAX } else { UNPROVEN_MESSAGES };
+        let most = if state.conversation.is_answered() { usize::MAX } else { UNANSWERED_MESSAGES };
         let (now, mut room, mut bytes) = (Timestamp::now(), inbox.room(most), 0);
         while batch.len() < PORTION {
             let next = state.held.front().map(|message| message.body.len());

@@ -12,7 +12,8 @@ use crate::node::mailbox::MailboxChanges;
 use crate::node::state::conversation::{ConversationEntry, ConversationKey};
 use crate::node::state::locks::{lock, read, write};
 use crate::node::state::memory_budget::MemoryBudget;
-use crate::node::state::unproven::UnprovenConversations;
+use crate::node::state::sessions::EndToEnd;
+use crate::node::state::unanswered::UnansweredConversations;
 use crate::notify::Notify;
 use crate::time::Time;
 use crate::types::{Queued, Waiting};
@@ -22,18 +23,20 @@ pub(crate) struct Conversations {
     pub(crate) limit: usize,
     pub(crate) config: message::ConversationConfig,
     pub(crate) budget: MemoryBudget,
+    /// The end-to-end sessions. All packets of conversations are sealed in them.
+    pub(crate) sessions: EndToEnd,
     /// The key is shared with the entry, so that it is stored once: a node that invents sources causes an entry for
     /// each.
     pub(crate) by_ends: RwLock<BTreeMap<Arc<ConversationKey>, Arc<ConversationEntry>>>,
     pub(crate) timers: Notify<BTreeSet<(Time, Arc<ConversationKey>)>>,
-    pub(crate) unproven: Mutex<UnprovenConversations>,
+    pub(crate) unanswered: Mutex<UnansweredConversations>,
     /// The changed inboxes of all mailboxes, which wake the task of the conversations. A set, so that messages that are
     /// taken fast cause one look at each inbox.
     pub(crate) mailbox_changes: Arc<MailboxChanges>,
 }
 
 impl Conversations {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, sessions: EndToEnd) -> Self {
         Conversations {
             limit: limits.senders,
             config: message::ConversationConfig {
@@ -41,21 +44,16 @@ impl Conversations {
                 ..message::ConversationConfig::default()
             },
             budget: MemoryBudget::new(limits.reassembly),
+            sessions,
             by_ends: RwLock::default(),
             timers: Notify::new(BTreeSet::new()),
-            unproven: Mutex::default(),
+            unanswered: Mutex::default(),
             mailbox_changes: Arc::default(),
         }
     }
 
     pub(crate) fn find(&self, local: &Address, peer: &Address) -> Option<Arc<ConversationEntry>> {
         read(&self.by_ends).get(&(*peer, *local)).cloned()
-    }
-
-    /// The incarnation of a conversation, if there is one.
-    #[cfg(feature = "internals")]
-    pub(crate) fn incarnation(&self, local: &Address, peer: &Address) -> Option<u64> {
-        self.find(local, peer).map(|entry| lock(&entry.state).conversation.incarnation())
     }
 
     pub(crate) fn with_peer(&self, peer: &Address) -> Vec<Arc<ConversationEntry>> {
@@ -106,13 +104,21 @@ impl Conversations {
         all.iter().for_each(|entry| entry.close());
     }
 
+    /// Releases the memory and the session of a conversation that is removed.
+    pub(crate) fn release(&self, entry: &ConversationEntry) {
+        self.budget.release(entry);
+        // After the mark that it is gone, so that it requests no other one.
+        self.sessions.close(entry.local(), entry.peer());
+    }
+
     /// Removes the conversations of an address that the node gives up.
     pub(crate) fn forget(&self, local: &Address) {
+        let ((), _) = self.sessions.with(|sessions| sessions.remove_local(local));
         let mut forgotten = Vec::new();
         write(&self.by_ends).retain(|ends, entry| {
             let keep = ends.1 != *local;
             if !keep {
-                self.budget.release(entry);
+                self.release(entry);
                 forgotten.push(entry.clone());
             }
             keep

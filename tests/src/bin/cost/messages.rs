@@ -1,4 +1,5 @@
-//! Packets for a node itself and for others: payloads of every kind, message packets with frames of every kind.
+//! Packets for a node itself and for others: payloads of every kind, and message packets with frames of every kind. The latter
+//! are taken as they are after their seal was opened.
 
 use std::time::Duration;
 
@@ -39,8 +40,8 @@ const SOURCES: &[u64] = &[0, 0, 0, 1, 2, 1000, 1000, 5000];
 macro_rules! header {
     ($($more:expr),*) => { &[
         gene("source", 0, SOURCES),
-        gene("from", 7, &[7, 8, 0, 1, u64::MAX]),
-        gene("to", 1, &[0, 1, 1, 77]),
+        gene("incarnation", 7, &[7, 8, 0, 1, u64::MAX]),
+        gene("known", 1, &[0, 1, 1]),
         gene("number", 0, NUMBERS),
         gene("open", 0, &[0, 1, 9, 64, 2048, u32::MAX as u64]),
         gene("floor", 0, NUMBERS),
@@ -89,7 +90,12 @@ const PROBE: &[Gene] = &[
     gene("flags", 0, &[0, 1, 255]),
     gene("length", 0, LENGTHS),
 ];
+const SEALED: &[Gene] =
+    &[gene("receiver", 0, NUMBERS), gene("counter", 0, NUMBERS), gene("length", 64, LENGTHS)];
 const WRITES: &[Gene] = &[gene("to", 0, &[0, 1]), gene("length", 1000, &[1, 1000, 20_000])];
+
+/// The mark of an input that is a message packet.
+const MESSAGE: u64 = 1 << 63;
 
 /// A kind whose inputs may begin conversations.
 const fn talk(name: &'static str, genes: &'static [Gene]) -> Kind {
@@ -97,11 +103,12 @@ const fn talk(name: &'static str, genes: &'static [Gene]) -> Kind {
 }
 
 const KINDS: &[Kind] = &[
-    talk("payload 01: message frames of all kinds", FRAGMENT),
+    talk("message frames of all kinds", FRAGMENT),
     kind("payload 02: ping", PROBE),
     kind("payload 03: pong", PROBE),
     kind("payload 04: trace", PROBE),
     kind("payload 05: hop", PROBE),
+    kind("payload 06: session", SEALED),
     kind("payload of an unknown kind", PROBE),
     talk("message frame 01: ack", ACK),
     talk("message frame 02: credit", CREDIT),
@@ -113,8 +120,10 @@ const KINDS: &[Kind] = &[
     talk("message frame of an unknown kind", BARE),
     Kind { prepares: true, ..kind("an application here writes", WRITES) },
 ];
-const FIRST_FRAME: usize = 5;
-const WROTE: usize = 14;
+const SESSION: usize = 5;
+const UNKNOWN: usize = 6;
+const FIRST_FRAME: usize = 6;
+const WROTE: usize = 15;
 
 pub(crate) const SUBJECT: Subject = Subject {
     kinds: KINDS,
@@ -138,7 +147,7 @@ fn usual(length: usize) -> Recipe {
 /// Each from another invented sender.
 fn invented(kind: usize) -> Part {
     let part = Part::usual(KINDS, kind).counting(KINDS, "number").counting(KINDS, "source");
-    part.with(KINDS, "source", 1000).with(KINDS, "to", 0).with(KINDS, "length", 1)
+    part.with(KINDS, "source", 1000).with(KINDS, "known", 0).with(KINDS, "length", 1)
 }
 
 /// Frames below a high floor that claim a lot; invented senders, also of what is far above their next message; messages and
@@ -161,15 +170,23 @@ fn seeds(kind: usize) -> Vec<Recipe> {
     all
 }
 
-/// A conversation of a peer that has shown that it hears stays in its table, as does one in which messages of our own wait.
+/// A conversation that had a session stays in its table, as does one in which messages of our own wait.
 fn stays(recipe: &Recipe) -> Option<Pool> {
     let mut parts = recipe.setup.iter().chain([&recipe.dear]);
-    let is_known = |part: &Part| part.kind == WROTE || (0..64).any(|nth| part.number(KINDS, "to", nth) == 1);
-    parts.any(is_known).then_some(CONVERSATIONS)
+    let has_session = |part: &Part| part.kind == WROTE || is_message(part.kind);
+    parts.any(has_session).then_some(CONVERSATIONS)
 }
 
+/// Whether these are message packets, which come out of a seal.
+const fn is_message(kind: usize) -> bool {
+    kind == 0 || (kind > FIRST_FRAME && kind < WROTE)
+}
+
+/// The header of a packet, the seal of a session, and the seal of a link.
+const AROUND: usize = 36 + 29 + SEAL;
+
 const fn frames_overhead() -> usize {
-    36 + 69 + 13 + 4 + SEAL
+    AROUND + 21 + 13 + 4
 }
 
 struct Packets(NodeLayer);
@@ -191,7 +208,7 @@ impl Packets {
             other => self.source(other),
         };
         let mut payload = frames::probe(
-            part.kind as u8 + 1,
+            if part.kind == UNKNOWN { 0x77 } else { part.kind as u8 + 1 },
             self.source(number("source")),
             number("nonce"),
             number("value") as u8,
@@ -200,30 +217,33 @@ impl Packets {
         frames::packet(&destination, number("flags") as u8, number("hop limit") as u8, &payload)
     }
 
-    fn message(&self, part: &Part, nth: u64) -> Vec<u8> {
+    /// A packet with the index of a session, and any bytes in the place of its seal.
+    fn sealed(&self, part: &Part, nth: u64) -> Vec<u8> {
         let number = |name| part.number(KINDS, name, nth);
-        let source = self.source(number("source"));
-        let to = match number("to") {
-            1 => self.0.incarnation(&source),
-            other => other,
-        };
+        let mut payload = vec![6];
+        payload.extend_from_slice(&(number("receiver") as u32).to_le_bytes());
+        payload.extend_from_slice(&number("counter").to_le_bytes());
+        payload.resize(payload.len() + number("length") as usize % MTU, 0xaa);
+        frames::packet(&self.0.address(), 0, 64, &payload)
+    }
+
+    /// A message packet, as it is after its seal was opened.
+    fn message(part: &Part, nth: u64) -> Vec<u8> {
+        let number = |name| part.number(KINDS, name, nth);
         let mut payload = vec![1];
-        payload.extend_from_slice(source.as_bytes());
-        for field in [number("from"), to, number("number")] {
-            payload.extend_from_slice(&field.to_le_bytes());
-        }
+        payload.extend_from_slice(&number("number").to_le_bytes());
         payload.extend_from_slice(&(number("open") as u32).to_le_bytes());
         payload.extend_from_slice(&number("floor").to_le_bytes());
         let pieces = number("pieces").min(1400);
         for piece in 0..pieces {
             let before = payload.len();
             frame(part, nth.wrapping_mul(pieces).wrapping_add(piece), &mut payload);
-            if payload.len() > MTU - 36 {
-                payload.truncate(if piece == 0 { MTU - 36 } else { before });
+            if payload.len() > MTU - 36 - 29 {
+                payload.truncate(if piece == 0 { MTU - 36 - 29 } else { before });
                 break;
             }
         }
-        frames::packet(&self.0.address(), 0, 64, &payload)
+        payload
     }
 }
 
@@ -257,7 +277,7 @@ fn frame(part: &Part, nth: u64, out: &mut Vec<u8>) {
             out.extend_from_slice(&sent_at);
             out.extend_from_slice(&count.to_le_bytes());
             for _ in 0..count {
-                if out.len() + length + 4 > MTU - 36 {
+                if out.len() + length + 4 > MTU - 36 - 29 {
                     // The count is mended, as a sender would.
                     break;
                 }
@@ -284,14 +304,22 @@ fn frame(part: &Part, nth: u64, out: &mut Vec<u8>) {
 
 impl Layer for Packets {
     fn input(&mut self, part: &Part, nth: u64) -> Input {
-        let bytes = match part.kind {
-            1..=FIRST_FRAME => self.probe(part, nth),
-            WROTE => Vec::new(),
-            _ => self.message(part, nth),
+        let number = |name| part.number(KINDS, name, nth);
+        let (bytes, from, around) = match part.kind {
+            SESSION => (self.sealed(part, nth), 0, SEAL),
+            WROTE => (Vec::new(), number("to") << 32 | number("length") & 0xffff_ffff, 0),
+            kind if is_message(kind) => {
+                // The peer, a byte of its incarnation, and whether it knows the node's.
+                let session = number("incarnation") << 8 & 0xff00 | number("known") & 1;
+                (
+                    Self::message(part, nth),
+                    MESSAGE | number("source") << 16 & 0x7fff_ffff_0000 | session,
+                    AROUND,
+                )
+            }
+            _ => (self.probe(part, nth), 0, SEAL),
         };
-        let from = part.number(KINDS, "to", nth) << 32 | part.number(KINDS, "length", nth) & 0xffff_ffff;
-        let received = if bytes.is_empty() { 0 } else { bytes.len() + SEAL };
-        Input { from, bytes, received, count: 1 }
+        Input { from, received: bytes.len() + around, bytes, count: 1 }
     }
 
     fn take(&mut self, input: Input) {
@@ -299,7 +327,12 @@ impl Layer for Packets {
             let to = self.0.friend(input.from >> 32);
             return self.0.send(to, input.from as usize & 0x7fff);
         }
-        self.0.take(input.bytes.as_slice().into());
+        if input.from & MESSAGE == 0 {
+            return self.0.take(input.bytes.as_slice().into());
+        }
+        let peer = self.source((input.from & !MESSAGE) >> 16);
+        let (incarnation, is_known) = (input.from >> 8 & 0xff, input.from & 1 == 1);
+        self.0.take_message(peer, incarnation, is_known, &input.bytes.into());
     }
 
     fn pass(&mut self, span: Duration) {

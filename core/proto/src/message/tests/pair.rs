@@ -1,4 +1,5 @@
-//! The test bench: two conversations, and a simulated line between them.
+//! The test bench: two conversations, and a simulated line between them. Their sessions are simulated by a handshake
+//! that takes one round trip, and is repeated when the line loses it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,12 +11,16 @@ use rand_core::{RngCore, SeedableRng};
 
 use super::super::*;
 use crate::stats::DropCause;
+use crate::wire::session::ProvedStanding;
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
+
+/// The time after which a lost handshake is repeated.
+const HANDSHAKE_REPETITION: Duration = Duration::from_millis(250);
 
 /// The impairments of the line. Shares are in thousandths.
 #[derive(Clone, Copy, Debug)]
@@ -49,11 +54,14 @@ pub(super) struct Side {
     pub events: Vec<ConversationEvent>,
     pub packets: u64,
     pub bytes: u64,
+    /// The sessions whose packets this side opens, the present one last.
+    pub sessions: Vec<ProvedStanding>,
     busy_until: Time,
 }
 
-/// A packet in transit: the time of its arrival, its order of sending, the receiving side, and its contents.
-type Flying = (Time, u64, usize, Vec<u8>);
+/// A packet in transit: the time of its arrival, its order of sending, the receiving side, the number of the session that
+/// it is sealed in, and its contents.
+type Flying = (Time, u64, usize, u64, Vec<u8>);
 
 pub(super) struct Pair {
     pub now: Time,
@@ -62,6 +70,9 @@ pub(super) struct Pair {
     pub refused: Vec<DropCause>,
     flying: BinaryHeap<Reverse<Flying>>,
     order: u64,
+    /// The number of sessions so far, and the time at which the handshake of the next one ends.
+    sessions: u64,
+    handshake: Option<Time>,
     pub rng: ChaCha8Rng,
 }
 
@@ -79,6 +90,7 @@ fn side(config: ConversationConfig, number: usize, incarnation: u64) -> Side {
         events: Vec::new(),
         packets: 0,
         bytes: 0,
+        sessions: Vec::new(),
         busy_until: Time::ZERO,
     }
 }
@@ -89,18 +101,58 @@ impl Pair {
     }
 
     pub(super) fn with(seed: u64, line: Line, config: ConversationConfig) -> Self {
-        Pair {
+        let mut pair = Pair {
             now: Time::from_millis(1),
             line,
             sides: [side(config, 0, 100), side(config, 1, 200)],
             refused: Vec::new(),
             flying: BinaryHeap::new(),
             order: 0,
+            sessions: 0,
+            handshake: None,
             rng: ChaCha8Rng::seed_from_u64(seed),
+        };
+        pair.meet();
+        pair
+    }
+
+    /// Ends a handshake: there is a session, which shows each side the standing of the other.
+    pub(super) fn meet(&mut self) {
+        self.handshake = None;
+        self.sessions += 1;
+        let standings = [0, 1].map(|side| self.sides[side].conversation.standing());
+        for number in 0..2 {
+            let proved = ProvedStanding {
+                session: self.sessions,
+                incarnation: standings[number].incarnation,
+                peer: standings[1 - number],
+            };
+            self.sides[number].sessions.push(proved);
+            self.sides[number].conversation.on_session(self.now, &proved);
         }
     }
 
-    /// Restarts a side, so that its conversation is lost. Messages in its inbox stay.
+    /// As [`Self::meet`], with the next session after this number.
+    pub(super) fn meet_from(&mut self, number: u64) {
+        self.sessions = self.sessions.max(number);
+        self.meet();
+    }
+
+    /// Begins a handshake if a conversation requests one.
+    fn request_session(&mut self) {
+        for side in &mut self.sides {
+            if side.conversation.session_need().is_some() && self.handshake.is_none() {
+                self.handshake = Some(self.now + self.line.delay * 2);
+            }
+        }
+    }
+
+    /// The present session of a side.
+    pub(super) fn session(&self, side: usize) -> ProvedStanding {
+        *self.sides[side].sessions.last().expect("there was a handshake")
+    }
+
+    /// Restarts a side, so that its conversation and its sessions are lost. Messages in its inbox stay.
     pub(super) fn restart(&mut self, number: usize, incarnation: u64) {
         let mut fresh = side(ConversationConfig::default(), number, incarnation);
         let old = &mut self.sides[number];
@@ -130,6 +182,7 @@ impl Pair {
     }
 
     fn put_on_line(&mut self, from: usize, packet: Vec<u8>) {
+        let session = self.session(from).session;
         let side = &mut self.sides[from];
         side.packets += 1;
         side.bytes += packet.len() as u64;
@@ -151,12 +204,13 @@ impl Pair {
             let extra = if jitter == 0 { 0 } else { self.rng.next_u64() % jitter };
             let at = leaves + self.line.delay + Duration::from_nanos(extra);
             self.order += 1;
-            self.flying.push(Reverse((at, self.order, 1 - from, packet.clone())));
+            self.flying.push(Reverse((at, self.order, 1 - from, session, packet.clone())));
         }
     }
 
     /// Lets both sides send all that is due at this moment.
     pub(super) fn settle(&mut self) {
+        self.request_session();
         for number in 0..2 {
             loop {
                 let side = &mut self.sides[number];
@@ -172,7 +226,6 @@ impl Pair {
                     break;
                 }
                 assert!(packet.len() <= self.line.mtu);
-                assert_eq!(source(&packet), Some(address(number)));
                 self.put_on_line(number, packet);
             }
         }
@@ -188,12 +241,23 @@ impl Pair {
         self.settle();
         let arrival = self.flying.peek().map(|Reverse(first)| first.0);
         let deadlines = self.sides.iter().filter_map(|side| side.conversation.next_deadline());
-        let Some(next) = deadlines.chain(arrival).min() else { return false };
+        let Some(next) = deadlines.chain(arrival).chain(self.handshake).min() else { return false };
         self.now = self.now.max(next.min(end));
         while self.flying.peek().is_some_and(|Reverse(first)| first.0 <= self.now) {
-            let Some(Reverse((_, _, to, packet))) = self.flying.pop() else { break };
-            if let Err(cause) = self.sides[to].conversation.handle(self.now, &packet.into()) {
-                self.refused.push(cause);
+            let Some(Reverse((_, _, to, session, packet))) = self.flying.pop() else { break };
+            let side = &mut self.sides[to];
+            let proved = side.sessions.iter().find(|proved| proved.session == session);
+            let handled = match proved {
+                Some(proved) => side.conversation.handle(self.now, proved, &packet.into()),
+                None => Err(DropCause::UnknownSession),
+            };
+            self.refused.extend(handled.err());
+        }
+        if self.handshake.is_some_and(|end| end <= self.now) {
+            let is_lost = self.chance(self.line.loss[0]) || self.chance(self.line.loss[1]);
+            self.handshake = Some(self.now + HANDSHAKE_REPETITION);
+            if !is_lost {
+                self.meet();
             }
         }
         for side in &mut self.sides {

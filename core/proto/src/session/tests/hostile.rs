@@ -70,6 +70,12 @@ fn request(from: &Identity) -> SessionRequest {
     }
 }
 
+/// Appends a content, as the layer above does.
+fn writes(out: &mut Vec<u8>, content: &[u8]) -> bool {
+    out.extend_from_slice(content);
+    true
+}
+
 #[test]
 fn the_split_alone_opens_nothing_not_even_for_an_attacker_with_every_x25519_secret() {
     let split = SplitKeys { of_initiator: seed(1), of_responder: seed(2), hash: [3; 32] };
@@ -77,7 +83,7 @@ fn the_split_alone_opens_nothing_not_even_for_an_attacker_with_every_x25519_secr
     let secret = seed(4);
     let mut sender = EpochKeys::new(&split, Some(&secret), role(true)).unwrap();
     let mut sealed = Vec::new();
-    sender.sealer.seal(|out| out.extend_from_slice(b"\x01hello"), &mut sealed).unwrap();
+    assert_eq!(sender.sealer.seal(|out| writes(out, b"\x01hello"), &mut sealed), Ok(true));
     for guess in [None, Some(&seed(5))] {
         let mut attacker = EpochKeys::new(&split, guess, role(false)).unwrap();
         assert_eq!(attacker.opener.open(&mut sealed.clone()), Err(DropCause::BadSeal));
@@ -197,7 +203,8 @@ fn no_change_of_any_byte_of_a_packet_is_accepted() {
     let pair = world.pair(0, 1);
     let now = world.now;
     let mut payload = Vec::new();
-    world.nodes[0].sessions.seal(now, &pair, |out| out.extend_from_slice(b"\x01item"), &mut payload).unwrap();
+    let sealed = world.nodes[0].sessions.seal(now, &pair, |out| writes(out, b"\x01item"), &mut payload);
+    assert_eq!(sealed, Ok(true));
     let local = world.nodes[1].address;
     let receiver = &mut world.nodes[1].sessions;
     for bit in 0..payload.len() * 8 {

@@ -243,6 +243,7 @@ impl World {
             out.push(kind);
             out.extend_from_slice(&id.to_le_bytes());
             out.extend_from_slice(&unique.to_le_bytes());
+            true
         };
         if node.sessions.seal(self.now, &pair, content, &mut payload).is_ok() {
             self.transmit(Flight { from, to, payload });
@@ -286,7 +287,7 @@ impl World {
                 node.sessions.handle(self.now, SessionInput::Part { local, hop, payload: &payload })
             }
             Some(&PAYLOAD_SESSION) => node.sessions.open(self.now, &local, &mut payload).map(|opened| {
-                let Opened { peer, content } = opened;
+                let Opened { peer, content, .. } = opened;
                 item = content.map(|content| (peer, content.to_vec()));
             }),
             _ => Err(DropCause::MalformedPacket),

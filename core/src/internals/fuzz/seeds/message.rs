@@ -57,7 +57,7 @@ fn lines() -> Vec<Seed> {
             }
             writer.u8(what);
             match what {
-                DAMAGE => drop(writer.u8(2).u16(69 + nth * 5).u8(1)),
+                DAMAGE => drop(writer.u8(2).u16(21 + nth * 5).u8(1)),
                 ROUTE => drop(writer.u8(0).u8((nth & 1) as u8)),
                 READ => drop(writer.u8(1)),
                 _ => {}

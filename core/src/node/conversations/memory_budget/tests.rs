@@ -12,6 +12,7 @@ use crate::node::data_path::DeferredWork;
 use crate::node::mailbox::Mailbox;
 use crate::node::state::memory_budget::{BARREN, RESERVE};
 use crate::node::{Limits, NodeConfig};
+use crate::session::{ProvedStanding, SessionPair, Standing};
 use crate::types::Timestamp;
 
 const LOCAL: u8 = 1;
@@ -37,6 +38,24 @@ pub(in super::super) fn shared() -> NodeState {
     shared
 }
 
+/// Deferred work for packets of a neighbour of this host.
+pub(in super::super) fn work_of(over: u64) -> DeferredWork {
+    DeferredWork::of(address(over as u32), host(over))
+}
+
+/// A session between a peer and the node, as a request that comes over this host makes it: with a conversation of the
+/// peer whose messages are sealed in it.
+pub(in super::super) fn session(
+    shared: &NodeState,
+    (local, peer): (&Address, &Address),
+    over: u64,
+    standing: Standing,
+) -> Option<ProvedStanding> {
+    let entry = shared.conversations.open_from(shared, local, peer, Some(host(over)))?;
+    let incarnation = lock(&entry.state).conversation.incarnation();
+    Some(ProvedStanding { session: 1, incarnation, peer: standing })
+}
+
 /// A sender on another node that respects no credit but the first.
 pub(in super::super) struct Sender(Conversation, Address);
 
@@ -45,6 +64,8 @@ impl Sender {
         let from = address(number);
         let mut conversation = Conversation::new(message::ConversationConfig::default(), from, local, 77);
         conversation.set_reachable(Time::from_millis(1), true);
+        let peer = Standing { incarnation: 1, ..Standing::default() };
+        conversation.on_session(Time::from_millis(1), &ProvedStanding { session: 1, incarnation: 77, peer });
         Sender(conversation, from)
     }
 
@@ -59,13 +80,16 @@ impl Sender {
 
     /// Sends all that it may over a neighbour; returns the count of packets.
     pub(in super::super) fn flood(&mut self, shared: &NodeState, local: Address, over: u64) -> usize {
-        let (mut packets, mut work) = (0, DeferredWork::of(host(over)));
+        let (mut packets, mut work) = (0, work_of(over));
+        let Some(proved) = session(shared, (&local, &self.1), over, self.0.standing()) else { return 0 };
+        let pair = SessionPair { local, peer: self.1 };
         loop {
             let mut payload = Vec::new();
             if !self.0.poll_transmit(Time::from_millis(1), 1100, &mut payload) {
                 return packets;
             }
-            shared.conversations.handle(shared, local, &Bytes::from(payload), &mut work);
+            let packet = Bytes::from(payload);
+            shared.conversations.handle(shared, &pair, &proved, &packet, &mut work);
             packets += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! The conversations whose peers have not proved that they receive packets at their addresses.
+//! The conversations that no application of this node has answered.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -7,15 +7,15 @@ use crate::node::state::conversation::ConversationEntry;
 use crate::route::Location;
 use crate::time::Time;
 
-/// The conversations that neighbours have brought, by host, oldest first, and the time of the last search that found no
+/// The unanswered conversations that neighbours have brought, by host, oldest first, and the time of the last search that found no
 /// idle one. The references are weak, so that a removed conversation keeps no memory.
 #[derive(Default)]
-pub(crate) struct UnprovenConversations {
+pub(crate) struct UnansweredConversations {
     pub(crate) brought: HashMap<u64, VecDeque<Weak<ConversationEntry>>>,
     pub(crate) barren: Option<Time>,
 }
 
-impl UnprovenConversations {
+impl UnansweredConversations {
     pub(crate) fn note(&mut self, from: Location, entry: &Arc<ConversationEntry>) {
         let all = self.brought.entry(from.host).or_default();
         if all.len() == all.capacity() {

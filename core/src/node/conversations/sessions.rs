@@ -1,0 +1,233 @@
+//! The end-to-end sessions of the conversations: the seal of each packet, and what the handshakes request.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::address::Address;
+use crate::egress::Class;
+use crate::message::{Conversation, SessionNeed};
+use crate::node::data_path::{DeferredWork, originate};
+use crate::node::state::NodeState;
+use crate::node::state::conversation::{ConversationEntry, EntryState};
+use crate::node::state::conversations::Conversations;
+use crate::node::state::locks::lock;
+use crate::route::Location;
+use crate::session::{
+    EndReason, Opened, PreviousHop, SEAL_OVERHEAD, SessionInput, SessionOutput, SessionPair,
+};
+use crate::stats::DropCause;
+use crate::time::Time;
+use crate::wire::message::CONTENT_MESSAGE;
+use crate::wire::packet::{HEADER, HOP_LIMIT, Header};
+use crate::wire::session::{SESSION_HEADER_LEN, SESSION_TAG_LEN};
+
+/// The pause after a session could not begin or was taken away, so that a conversation does not ask again at once.
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Conversations {
+    /// Handles a sealed packet for an address of this node, kind byte of the frame first.
+    pub(crate) fn open_packet(
+        &self,
+        shared: &NodeState,
+        local: Address,
+        mut packet: BytesMut,
+        work: &mut DeferredWork,
+    ) {
+        let now = shared.now();
+        let (opened, has_output) = self.sessions.with(|sessions| {
+            let payload = packet.get_mut(HEADER..).unwrap_or_default();
+            let Opened { peer, proved, content } = sessions.open(now, &local, payload)?;
+            Ok((peer, proved, content.map(|content| content.first().copied())))
+        });
+        if has_output {
+            // Later, because a session that this packet has confirmed sends its messages together with the acks for it.
+            work.carry_out_later();
+        }
+        let (peer, proved, content) = match opened {
+            Ok((peer, proved, Some(content))) => (peer, proved, content),
+            Ok((_, _, None)) => return,
+            Err(cause) => return shared.stats.drop(cause),
+        };
+        if content != Some(CONTENT_MESSAGE) {
+            return shared.stats.drop(DropCause::MalformedPacket);
+        }
+        // The packet was opened in place, so that messages are slices of the buffer in which it arrived.
+        let end = packet.len().saturating_sub(SESSION_TAG_LEN);
+        let content: Bytes = packet.freeze().slice(HEADER + SESSION_HEADER_LEN..end);
+        self.handle(shared, &SessionPair { local, peer }, &proved, &content, work);
+    }
+
+    /// Handles a part of a handshake message for an address of this node.
+    pub(crate) fn handle_part(
+        &self,
+        shared: &NodeState,
+        local: Address,
+        payload: &[u8],
+        work: &mut DeferredWork,
+    ) {
+        let part = SessionInput::Part { local, hop: work.hop(), payload };
+        let (result, has_output) = self.sessions.handle(shared.now(), part);
+        if let Err(cause) = result {
+            shared.stats.drop(cause);
+        }
+        if has_output {
+            work.carry_out_later();
+        }
+    }
+
+    /// Carries out what the sessions request.
+    pub(crate) fn carry_out(&self, shared: &NodeState, work: &mut DeferredWork) {
+        for output in self.sessions.take_outputs() {
+            match output {
+                SessionOutput::Transmit { pair, payload } => {
+                    let destination = pair.peer;
+                    let header =
+                        Header { class: Class::Interactive, flags: 0, hop_limit: HOP_LIMIT, destination };
+                    // Without a route it is lost, like a packet that is lost on its way. Handshake messages are repeated.
+                    originate(shared, &header, |out| out.extend_from_slice(&payload), work);
+                }
+                SessionOutput::Requested { pair, hop, .. } => self.decide(shared, pair, hop, work),
+                SessionOutput::Ready { pair, .. } => {
+                    if let Some(entry) = self.find(&pair.local, &pair.peer) {
+                        work.pump_later(&entry);
+                    }
+                }
+                SessionOutput::Ended { pair, reason } => self.session_ended(shared, pair, reason, work),
+            }
+        }
+    }
+
+    /// Answers a peer that asks for a session: it gets one if there is a place for its conversation.
+    fn decide(&self, shared: &NodeState, pair: SessionPair, hop: PreviousHop, work: &mut DeferredWork) {
+        let from = Location { host: hop.host, network: hop.group };
+        let entry = self.open_from(shared, &pair.local, &pair.peer, Some(from));
+        // The conversation stays locked, so that it is not removed before its incarnation is a part of the session.
+        let state = entry.as_ref().map(|entry| lock(&entry.state)).filter(|state| !state.gone);
+        let answer = match &state {
+            Some(state) => SessionInput::Accept { pair, standing: state.conversation.standing() },
+            None => SessionInput::Refuse { pair },
+        };
+        if state.is_none() {
+            shared.stats.drop(DropCause::SenderLimit);
+        }
+        let (result, has_output) = self.sessions.handle(shared.now(), answer);
+        if let Err(cause) = result {
+            shared.stats.drop(cause);
+        }
+        if has_output {
+            work.carry_out_later();
+        }
+    }
+
+    fn session_ended(
+        &self,
+        shared: &NodeState,
+        pair: SessionPair,
+        reason: EndReason,
+        work: &mut DeferredWork,
+    ) {
+        let Some(entry) = self.find(&pair.local, &pair.peer) else { return };
+        let mut state = lock(&entry.state);
+        state.is_connecting = false;
+        if !matches!(reason, EndReason::Idle) {
+            state.connect_after = shared.now() + PAUSE;
+        }
+        drop(state);
+        work.pump_later(&entry);
+    }
+
+    /// The task of the sessions: it serves their deadlines.
+    pub(crate) async fn run_sessions(shared: Arc<NodeState>) {
+        let sessions = &shared.conversations.sessions;
+        let mut alarm = crate::rt::Alarm::default();
+        let mut work = DeferredWork::default();
+        loop {
+            let seen = sessions.deadline_count();
+            alarm.set(sessions.await_deadline().map(|time| shared.instant(time)));
+            futures::select_biased! {
+                () = futures::FutureExt::fuse(alarm.wait()) => {}
+                () = std::pin::pin!(futures::FutureExt::fuse(sessions.earlier_than(seen))) => {}
+            }
+            // Read after the wait, because timers that came due meanwhile are handled in the same round.
+            let now = shared.now();
+            let (_, has_output) = sessions.with(|sessions| {
+                if sessions.next_deadline().is_some_and(|deadline| deadline <= now) {
+                    sessions.handle_timeout(now);
+                }
+            });
+            if has_output {
+                work.carry_out_later();
+                work.finish(&shared);
+            }
+        }
+    }
+}
+
+impl ConversationEntry {
+    pub(crate) fn pair(&self) -> SessionPair {
+        SessionPair { local: *self.local(), peer: *self.peer() }
+    }
+
+    /// Appends the next packet of the conversation to `out`, sealed, with a payload of at most `most` bytes. Returns
+    /// whether there was one.
+    pub(super) fn seal_next(
+        &self,
+        shared: &NodeState,
+        conversation: &mut Conversation,
+        now: Time,
+        most: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let pair = self.pair();
+        let most = most.saturating_sub(SEAL_OVERHEAD);
+        let (is_sealed, _) = shared.conversations.sessions.with(|sessions| {
+            let proved = sessions.current(&pair)?;
+            if proved.incarnation != conversation.incarnation() {
+                // It belongs to a conversation that was removed.
+                let _ = sessions.handle(now, SessionInput::Close { pair });
+                return None;
+            }
+            conversation.on_session(now, &proved);
+            sessions.seal(now, &pair, |out| conversation.poll_transmit(now, most, out), out).ok()
+        });
+        if is_sealed.is_none() {
+            conversation.on_session_end();
+        }
+        is_sealed.unwrap_or(false)
+    }
+
+    /// Requests a session if the conversation needs one, and ends the attempt for one that it does not need any more.
+    /// Returns the time at which to look again, if that is later.
+    pub(super) fn request_session(
+        &self,
+        shared: &NodeState,
+        state: &mut EntryState,
+        now: Time,
+        work: &mut DeferredWork,
+    ) -> Option<Time> {
+        let (pair, standing) = (self.pair(), state.conversation.standing());
+        let input = match state.conversation.session_need() {
+            Some(SessionNeed::Connect) if now < state.connect_after => return Some(state.connect_after),
+            Some(SessionNeed::Connect) => {
+                state.is_connecting = true;
+                SessionInput::Connect { pair, standing }
+            }
+            Some(SessionNeed::Renew) => SessionInput::Renew { pair, standing },
+            None if state.is_connecting && state.conversation.is_reachable() => {
+                state.is_connecting = false;
+                if state.conversation.is_connected() {
+                    return None;
+                }
+                SessionInput::Close { pair }
+            }
+            None => return None,
+        };
+        // None of these inputs has an error.
+        let (_, has_output) = shared.conversations.sessions.handle(now, input);
+        if has_output {
+            work.carry_out_later();
+        }
+        None
+    }
+}
