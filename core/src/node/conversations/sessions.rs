@@ -231,3 +231,6 @@ impl ConversationEntry {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;
