@@ -109,8 +109,9 @@ pub(super) struct PairState {
     pub(super) standing: Standing,
     /// The last time at which a packet of the layer above was sealed or opened.
     pub(super) used: Time,
-    pub(super) current: Option<Epoch>,
-    pub(super) previous: Option<OldEpoch>,
+    /// Boxed like `previous`, since a pair whose handshake is not confirmed has neither.
+    pub(super) current: Option<Box<Epoch>>,
+    pub(super) previous: Option<Box<OldEpoch>>,
     pub(super) attempt: Option<Attempt>,
     pub(super) inbound: Vec<InboundSession>,
     /// The time at which the timer of this pair is set.
@@ -143,7 +144,7 @@ impl PairState {
         if self.previous.as_ref().is_some_and(|old| old.index == index) {
             return Some(Selected::Previous);
         }
-        if self.current.as_ref().and_then(Epoch::next_index) == Some(index) {
+        if self.current.as_ref().and_then(|epoch| epoch.next_index()) == Some(index) {
             return Some(Selected::Next);
         }
         let answered = |one: &InboundSession| match &one.stage {

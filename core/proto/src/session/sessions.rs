@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::epoch::Epoch;
 use super::event::{EndReason, SessionInput, SessionOutput};
+use super::keys::EpochKeys;
 use super::limiter::RequestLimiter;
 use super::pair::{Attempt, OLD_SESSION_LIFE, OldEpoch, PairState, SessionPair};
 use super::parts::PartialMessages;
@@ -220,16 +221,17 @@ impl Sessions {
         }
         let peer = epoch.proved.peer;
         self.change(pair, |state| {
-            let old = state.current.replace(epoch);
+            let old = state.current.replace(Box::new(epoch));
             if let Some(old) = old {
-                let (opener, index, proved) = (old.keys.opener, old.index, old.proved);
+                let Epoch { keys: EpochKeys { opener, .. }, index, proved, .. } = *old;
                 let until = now + OLD_SESSION_LIFE;
-                state.previous = Some(OldEpoch { opener, index, proved, until });
+                state.previous = Some(Box::new(OldEpoch { opener, index, proved, until }));
             }
             if is_handshake {
                 state.used = now;
                 state.attempt = None;
-                state.inbound.clear();
+                // Not only cleared, since most sessions never see another handshake of the peer.
+                state.inbound = Vec::new();
                 // A handshake that a timer begins must not name an incarnation of the peer that has gone.
                 if state.standing.peer_incarnation != peer.incarnation {
                     (state.standing.peer_incarnation, state.standing.taken) = (peer.incarnation, 0);

@@ -184,7 +184,7 @@ impl ConversationEntry {
         let (is_sealed, _) = shared.conversations.sessions.with(|sessions| {
             let proved = sessions.current(&pair)?;
             if proved.incarnation != conversation.incarnation() {
-                // It belongs to a conversation that was removed.
+                // It belongs to a conversation that was removed, and would never end otherwise.
                 let _ = sessions.handle(now, SessionInput::Close { pair });
                 return None;
             }
@@ -223,7 +223,7 @@ impl ConversationEntry {
             }
             None => return None,
         };
-        // None of these inputs has an error.
+        // None of these inputs has an error, since nothing of the peer is read.
         let (_, has_output) = shared.conversations.sessions.handle(now, input);
         if has_output {
             work.carry_out_later();

@@ -156,13 +156,18 @@ const FORMS: [Form; 9] = [
     ("the most of a packet", |out| message(1, 1200, out)),
 ];
 
-/// The allocator counts for the whole process, so a test that reads its count runs in a process of its own.
 fn alone(name: &str, test: impl FnOnce()) {
+    alone_in(&format!("tests::{name}"), test);
+}
+
+/// The allocator counts for the whole process, so a test that reads its count runs in a process of its own. `path` is that
+/// of the test among those of conversations.
+pub(super) fn alone_in(path: &str, test: impl FnOnce()) {
     if std::env::var_os("ROUSE_TEST_ALONE").is_some() {
         return test();
     }
     let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
-    command.args(["--exact", &format!("node::conversations::tests::{name}"), "--nocapture"]);
+    command.args(["--exact", &format!("node::conversations::{path}"), "--nocapture"]);
     let output = command.env("ROUSE_TEST_ALONE", "1").output().expect("it runs");
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{stdout}{}", String::from_utf8_lossy(&output.stderr));

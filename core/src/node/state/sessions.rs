@@ -10,8 +10,8 @@ use crate::session::{SessionInput, SessionOutput, SessionPair, Sessions};
 use crate::stats::DropCause;
 use crate::time::Time;
 
-/// The end-to-end sessions of a node. Their lock is held for one packet or one handshake message, and no other lock is
-/// taken while it is held.
+/// The end-to-end sessions of a node. Their lock is held for one packet or one handshake message. No other lock is taken
+/// while it is held, because a conversation seals its packets while it is locked itself.
 pub(crate) struct EndToEnd {
     locked: Mutex<LockedSessions>,
     /// The count of deadlines that were earlier than the one that the task of the sessions waits for.
@@ -59,7 +59,7 @@ impl EndToEnd {
     /// Erases the session of a conversation that is over.
     pub(crate) fn close(&self, local: &Address, peer: &Address) {
         let pair = SessionPair { local: *local, peer: *peer };
-        // Nothing is sent, and the time has no meaning for it.
+        // The time has no meaning for it, since nothing is sent.
         let (_, _) = self.handle(Time::ZERO, SessionInput::Close { pair });
     }
 

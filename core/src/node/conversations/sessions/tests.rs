@@ -1,7 +1,8 @@
 //! Two nodes whose packets all go through the hands of one relay, which is the test: it records, loses, repeats, changes
-//! and invents packets. The nodes have no tasks and a clock that the test sets.
+//! and invents packets. The nodes have no tasks and a clock that the test sets, since otherwise no run would repeat.
 
 mod hostile_relay;
+mod memory;
 mod restarts;
 
 use std::collections::VecDeque;
@@ -32,7 +33,7 @@ const MTU: usize = 1200;
 /// The step of the clock.
 const STEP: Duration = Duration::from_millis(5);
 
-/// A medium that keeps all frames for the test.
+/// A medium that keeps all frames for the test. The relay takes them from here, because a task would take them in any order.
 #[derive(Default)]
 struct Tape(Mutex<VecDeque<Vec<u8>>>);
 
@@ -104,10 +105,11 @@ fn link_sessions(identities: [Identity; 2]) -> [LinkSession; 2] {
     }
 }
 
-/// A node with a route to every address of the bench over its link to the relay.
+/// A node with a route to the other one over its link to the relay. The routes are fixed, since the bench has no router.
 struct BenchNode {
     shared: Arc<NodeState>,
     tape: Arc<Tape>,
+    neighbour: Arc<Neighbour>,
     /// The relay's end of the link.
     relay: Link,
     work: DeferredWork,
@@ -120,7 +122,7 @@ impl BenchNode {
         let own = || identity(number as u8 + 1);
         let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
         let shared = Arc::new(NodeState::new(own(), config, [10 * run + number as u8; 32].into()));
-        // There is no router that would take its events.
+        // There is no router that would take its events, so a full queue would hold the node up.
         shared.router.close();
         let tape = Arc::new(Tape::default());
         let [session, theirs] = link_sessions([own(), identity(99)]);
@@ -141,11 +143,16 @@ impl BenchNode {
             },
             1024,
         ));
-        let next = || NextHops { next: neighbour.clone(), alternate: None };
-        shared.fib.insert(identity(2 - number as u8).address(), next(), MTU - 66);
         let work = DeferredWork::of(neighbour.address, neighbour.origin());
         let relay = Link::new(shared.now(), theirs.peer, theirs.opener, MTU, [8; 32]);
-        BenchNode { shared, tape, relay, work, inbox: Vec::new() }
+        let node = BenchNode { shared, tape, neighbour, relay, work, inbox: Vec::new() };
+        node.add_route(identity(2 - number as u8).address());
+        node
+    }
+
+    fn add_route(&self, destination: Address) {
+        let next_hops = NextHops { next: self.neighbour.clone(), alternate: None };
+        self.shared.fib.insert(destination, next_hops, MTU - 66);
     }
 
     fn address(&self) -> Address {
@@ -165,7 +172,8 @@ impl BenchNode {
         frames.into_iter().map(|frame| self.packet(now, frame)).collect()
     }
 
-    /// The packet in a frame, as the relay at the other end of the link reads it.
+    /// The packet in a frame, as the relay at the other end of the link reads it. The seal of the link hides nothing from
+    /// it, because it is that link's end.
     fn packet(&mut self, now: Time, mut frame: Vec<u8>) -> Vec<u8> {
         match self.relay.handle_frame(now, &mut frame) {
             Ok(FrameContent::Packet(body)) => [&[KIND_PACKET], &*body].concat(),
@@ -187,7 +195,8 @@ impl BenchNode {
     }
 }
 
-/// The faults of the relay, in hundredths of the packets.
+/// The faults of the relay, in hundredths of the packets. They concern payloads only, because the seal of a link would
+/// detect a change on the wire.
 #[derive(Clone, Copy, Debug, Default)]
 struct Faults {
     loss: u32,
@@ -235,7 +244,8 @@ impl Bench {
         self.below(100) < hundredths as usize
     }
 
-    /// Sends numbered messages of many lengths from one node to the other.
+    /// Sends numbered messages of many lengths from one node to the other. Each number occurs once, because a message that
+    /// arrives twice would not be noticed otherwise.
     fn send(&mut self, from: usize, count: u32) {
         let to = self.nodes[1 - from].address();
         for _ in 0..count {
@@ -304,7 +314,7 @@ impl Bench {
         self.run_with(span, |_, _, _| {}, until)
     }
 
-    /// Lets a long time pass in which no packet is on its way.
+    /// Lets a long time pass at once, since minutes in steps would take seconds of the test. No packet may be on its way.
     fn sleep(&mut self, span: Duration) {
         self.nodes.iter_mut().for_each(|node| pass(node, span));
     }

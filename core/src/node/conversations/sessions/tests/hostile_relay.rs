@@ -23,7 +23,7 @@ fn a_relay_that_records_everything_finds_neither_a_body_nor_the_sender() {
     }
     let all = |bench: &Bench| bench.nodes.iter().all(|node| node.inbox.len() == 3);
     assert!(bench.run(MINUTE, all));
-    // The receipts too.
+    // The receipts too, since they are worth as much to a forger.
     bench.run(Duration::from_secs(2), |_| false);
     assert!(bench.recorded.len() > 20);
     let incarnations = [(0, 1), (1, 0)].map(|(node, peer)| {
@@ -57,9 +57,9 @@ fn attack(bench: &mut Bench, to: usize, packet: &[u8]) {
         }
         1 => changed.truncate(HEADER + bench.below(changed.len() - HEADER)),
         2 => changed.extend_from_slice(&[0; 3]),
-        // A packet of any time, in either direction.
+        // A packet of any time and of either direction, because an end must not take its own packets for the peer's.
         3 => changed = other,
-        // The seal of one packet behind the index and the counter of another.
+        // The seal of one packet behind the index and the counter of another, which the seal therefore has to cover.
         4 => {
             let head = HEADER + SESSION_HEADER_LEN;
             changed.truncate(head);
@@ -78,7 +78,7 @@ fn attack(bench: &mut Bench, to: usize, packet: &[u8]) {
         }
         _ => return,
     }
-    // It arrives before the true packet, which is the worse order.
+    // It arrives before the true packet, because a forgery that comes first would spoil more.
     bench.flying.push_back((bench.step + 1, to, changed));
 }
 
@@ -140,7 +140,7 @@ fn everything_arrives_once_and_in_order_over_a_medium_that_loses_repeats_reorder
     for seed in 0..4 {
         let mut bench = Bench::new(seed);
         bench.faults = Faults { loss: 10, duplicates: 10, reordering: 10, corruption: 1 };
-        // Both begin at once.
+        // Both begin at once, because then two handshakes cross.
         bench.send(0, 150);
         bench.send(1, 150);
         let done = |bench: &Bench| {

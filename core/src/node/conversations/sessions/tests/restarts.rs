@@ -37,11 +37,12 @@ fn a_restart_of_either_end_under_traffic_loses_nothing_that_waits_at_the_other()
         };
         assert!(bench.run(MINUTE * 5, done), "seed {seed}, node {restarted}");
         bench.run(Duration::from_secs(5), |_| false);
-        // The end that stayed sends all that has no receipt to the next run of the other.
+        // The end that stayed sends all that has no receipt to the next run of the other, since the former has lost it.
         let received = bench.received(restarted);
         let missing: Vec<_> = (0..40).chain(80..100).filter(|number| !received.contains(number)).collect();
         assert!(missing.is_empty(), "seed {seed}, node {restarted}: {missing:?} is missing");
-        // The end that stayed receives nothing twice, and the messages of the next run after those of the former.
+        // The end that stayed receives nothing twice, because what it has stays with it, and the messages of the next run
+        // after those of the former.
         let received = bench.received(stayed);
         assert!(received.is_sorted_by(|first, second| first < second), "seed {seed}: {received:?}");
         assert!(received.ends_with(&(100..120).collect::<Vec<_>>()), "seed {seed}: {received:?}");
