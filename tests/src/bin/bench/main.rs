@@ -2,7 +2,8 @@
 //!
 //!     cargo run --release -p rouse-tests --bin bench
 //!
-//! Messages of 64 B, 1 KiB and 60 kB from a node to a node, and over a relay; and the round trip of 64 B. Beside each
+//! Messages of 64 B, 1 KiB and 60 kB from a node to a node, and over a relay; the round trip of 64 B; and the first message
+//! between two addresses, which has to wait for their session. Beside each of the first two
 //! stand bare sockets of the same shape, which encrypt nothing, acknowledge nothing and lose what they cannot take:
 //! single datagrams by async-std's sockets, and trains by quinn-udp (GSO and GRO where the kernel has them), no
 //! datagram longer than the 1200 bytes that nodes send. Only the ratios mean anything: machines differ.
@@ -56,6 +57,18 @@ fn main() -> anyhow::Result<()> {
         println!("{name:<21}{:>7}{:>12.1?}{:>9.1?}{:>12.1?}{ratio:>7.2}", "64 B", p50, p99, bare.p50);
     }
     for (_, mesh) in meshes {
+        mesh.stop();
+    }
+
+    println!("\n{:<21}{:>7}{:>12}{:>9}{:>12}{:>7}", "session", "", "first p50", "p99", "next p50", "more");
+    for (name, length) in [("over 1 link", 2), ("over 4 links", 5)] {
+        let mesh = Mesh::row(length)?;
+        let [first, next] = mesh.first_and_next()?;
+        let more = first.p50.saturating_sub(next.p50);
+        println!(
+            "{name:<21}{:>7}{:>12.1?}{:>9.1?}{:>12.1?}{more:>10.1?}",
+            "64 B", first.p50, first.p99, next.p50
+        );
         mesh.stop();
     }
     Ok(())

@@ -34,8 +34,14 @@ pub(crate) async fn latency<E>(mut round: impl AsyncFnMut() -> Result<(), E>) ->
         round().await?;
         times.push(begin.elapsed());
     }
-    let times = &mut times[WARM_ROUNDS..];
-    times.sort_unstable();
-    let at = |share: f64| times[(times.len() as f64 * share) as usize];
-    Ok(Latency { p50: at(0.5), p99: at(0.99) })
+    Ok(Latency::of(times.split_off(WARM_ROUNDS)))
+}
+
+impl Latency {
+    /// Of these times.
+    pub(crate) fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let at = |share: f64| times[(times.len() as f64 * share) as usize];
+        Latency { p50: at(0.5), p99: at(0.99) }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use async_std::future::timeout;
@@ -16,6 +16,8 @@ use crate::measure::{Latency, latency, rate};
 /// Bytes that are given to `send_batch` at once, about, and messages at most.
 const BATCH_BYTES: usize = 240_000;
 const BATCH: usize = 64;
+/// New addresses that send a first message.
+const STRANGERS: usize = 60;
 /// For what was sent to arrive, once sending is over.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -35,7 +37,8 @@ impl Mesh {
         Self::row(3)
     }
 
-    fn row(length: usize) -> anyhow::Result<Self> {
+    /// So many in a row.
+    pub(crate) fn row(length: usize) -> anyhow::Result<Self> {
         task::block_on(async {
             let mut nodes: Vec<Node> = Vec::new();
             for _ in 0..length {
@@ -126,6 +129,35 @@ impl Mesh {
         }));
         task::block_on(echo.cancel());
         result
+    }
+
+    /// How long 64 bytes take between two addresses that have no session yet, and how long the next 64 take: from the
+    /// call until the recipient has them.
+    pub(crate) fn first_and_next(&self) -> anyhow::Result<[Latency; 2]> {
+        let (from, to) = self.ends();
+        let mut times = [Vec::new(), Vec::new()];
+        task::block_on(async {
+            for _ in 0..STRANGERS {
+                let identity = Identity::generate();
+                let address = identity.address();
+                from.add_identity(identity);
+                let known = async {
+                    while to.routes_to(&address).await.is_empty() {
+                        task::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                timeout(PATIENCE, known).await?;
+                for times in &mut times {
+                    let message = Outgoing::new(to.address(), vec![0x5a; 64]).from(address);
+                    let begin = Instant::now();
+                    from.submit(message).await?;
+                    timeout(PATIENCE, to.recv_from(&address)).await??;
+                    times.push(begin.elapsed());
+                }
+                from.remove_identity(&address);
+            }
+            anyhow::Ok(times.map(Latency::of))
+        })
     }
 
     /// Stops the nodes.
