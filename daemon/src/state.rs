@@ -119,7 +119,7 @@ impl StateDir {
         let lock = lock_directory(&path)?;
         for folder in [&path, &path.join("identities")] {
             if let Err(error) = atomic_file::remove_unfinished(folder) {
-                tracing::warn!(%error, "temporary files of a daemon that was killed stay in {}", folder.display());
+                tracing::warn!(%error, "cannot look for temporary files of a killed daemon in {}", folder.display());
             }
         }
         Ok(StateDir { path, lock: Mutex::new(Some(lock)) })
