@@ -34,7 +34,7 @@ pub(super) struct DiscoveredPeer {
     pub(super) attempts: Attempts,
     /// Consecutive dials that failed.
     pub(super) failures: u32,
-    /// The path that failed last and may be replaced.
+    /// The path that failed last, or that the node has left, and that may be replaced.
     pub(super) spare: Option<Path>,
     /// The path of its last answer. It is not replaced while the node is heard there, since an attacker can send copies of a
     /// beacon from elsewhere.
@@ -183,17 +183,19 @@ impl DiscoveredPeer {
         self.heard_since(silent).next().map(|_| silent.path)
     }
 
-    /// Records that the node has left a path for another, where it has answered. The places for its paths would otherwise be
-    /// full of such after a few moves, and it would not be dialled where it is. A beacon brings the path back.
+    /// Records that the node has left a path for another, where it has answered. The former is the next to be replaced: otherwise
+    /// the places for paths would be full of such after a few moves, and the node would not be dialled where it is.
     pub(super) fn moved(&mut self, from: &Path, to: &Path) {
-        self.paths.retain(|path| path != from);
-        self.heard_on.retain(|(path, _)| path != from);
-        self.spare = self.spare.filter(|spare| spare != from);
         if !self.paths.contains(to) {
+            if self.paths.len() >= ENDPOINTS {
+                let replaced = self.spare.take().unwrap_or(*from);
+                self.paths.retain(|path| *path != replaced);
+            }
             self.paths.insert(0, *to);
             self.paths.truncate(ENDPOINTS);
         }
         self.answered = Some(*to);
+        self.spare = Some(*from).filter(|from| self.paths.contains(from));
     }
 
     /// Whether it has a link over this medium. A link over another medium does not count, so that each is there when

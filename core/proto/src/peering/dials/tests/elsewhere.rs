@@ -116,6 +116,21 @@ fn a_node_whose_link_has_followed_it_to_many_places_is_dialled_where_it_is_heard
     }
 }
 
+#[test]
+fn a_path_that_a_node_has_left_is_dialled_as_long_as_no_other_takes_its_place() {
+    let (mut dials, peer) = (Dials::default(), address_of(&path(1)));
+    hear(&mut dials, at(0), 1);
+    dials.due_heard(at(0), &own(), &NONE);
+    dials.established(at(1), &path(1), &peer, &NONE);
+    let silent = Some(SilentLink { path: path(1), heard: at(20_000) });
+    let links = Links { paths: vec![path(1)], addresses: vec![peer], silent, ..NONE };
+    hear(&mut dials, at(20_010), 2);
+    assert_eq!(dialled(&mut dials, 20_020, 20_030, &links), [(20_020, path(2))]);
+    dials.established(at(20_030), &path(2), &peer, &links);
+    // A node with two cables may be on the first one again when the second one fails.
+    assert_eq!(dialled(&mut dials, 40_000, 41_000, &NONE), [(40_000, path(2)), (40_150, path(1))]);
+}
+
 /// All ways in which each of four bits can be set.
 fn subsets() -> impl Iterator<Item = Vec<Path>> {
     (0..16_u64).map(|bits| (1..=4).filter(|n| bits >> (n - 1) & 1 == 1).map(path).collect())
