@@ -64,6 +64,11 @@ fn no_ping_no_trace_and_no_forged_packet_of_a_session_costs_more_than_its_share(
     }
 }
 
+#[test]
+fn no_request_for_a_session_costs_more_than_its_share() {
+    within_bounds("payload 07", "2", 1);
+}
+
 /// In a build without optimisation each message of a packet costs so much beside its bytes that a packet of many one-byte messages
 /// is at the bound of 20. The time is bounded by the release build of the program, in `.ci/run`.
 #[test]

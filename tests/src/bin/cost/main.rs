@@ -16,6 +16,7 @@ mod pools;
 mod recipe;
 mod routers;
 mod search;
+mod sessions;
 mod sockets;
 mod table;
 
@@ -34,6 +35,7 @@ const SUBJECTS: &[Subject] = &[
     links::SUBJECT,
     routers::SUBJECT,
     messages::SUBJECT,
+    sessions::SUBJECT,
     sockets::SUBJECT,
     beacons::SUBJECT,
 ];
