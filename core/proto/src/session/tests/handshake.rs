@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{World, standing};
 use crate::address::Address;
-use crate::session::{EndReason, SessionInput, SessionOutput, SessionPair};
+use crate::session::{EndReason, SessionInput, SessionOutput, SessionPair, Standing};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -207,4 +207,70 @@ fn a_refused_request_leaves_nothing_and_a_closed_conversation_neither() {
     assert_eq!(sessions.poll_output(), Some(requested));
     sessions.handle(now, SessionInput::Refuse { pair }).unwrap();
     assert_eq!((sessions.poll_output(), sessions.load()), (None, (0, 0, 0)));
+}
+
+#[test]
+fn a_seal_that_is_aborted_uses_no_counter_and_leaves_nothing() {
+    let mut world = World::new(2, 1);
+    world.queue(0, 1, 0..1);
+    assert!(world.run(Duration::from_secs(5), World::is_done));
+    let (pair, now) = (world.pair(0, 1), world.now);
+    let mut seal = |is_written: bool| {
+        let mut out = b"before".to_vec();
+        let content = |out: &mut Vec<u8>| {
+            out.extend_from_slice(b"\x01content");
+            is_written
+        };
+        let sealed = world.nodes[0].sessions.seal(now, &pair, content, &mut out);
+        assert_eq!(sealed, Ok(is_written));
+        out
+    };
+    let counter = |out: &[u8]| crate::wire::session::read_session_header(&out[6..]).unwrap().1;
+    let first = counter(&seal(true));
+    assert_eq!(seal(false), b"before");
+    assert_eq!(counter(&seal(true)), first + 1);
+}
+
+#[test]
+fn a_request_that_waits_is_repeated_as_soon_as_there_is_a_route() {
+    let mut world = World::new(2, 1);
+    world.filter = Box::new(|_, _| true);
+    world.queue(0, 1, 0..1);
+    world.pass(Duration::from_secs(60));
+    let pair = world.pair(0, 1);
+    let found = |world: &mut World| {
+        let sent = world.sent.len();
+        world.input(0, SessionInput::RouteFound { pair }).unwrap();
+        world.sent.len() - sent
+    };
+    world.filter = Box::new(|_, _| false);
+    assert_eq!(found(&mut world), 4, "the parts are sent again");
+    assert_eq!(found(&mut world), 0, "but not a moment after a transmission");
+    assert!(world.run(Duration::from_millis(200), World::is_done));
+}
+
+#[test]
+fn a_packet_names_the_session_and_the_incarnation_that_it_was_sealed_for() {
+    let mut world = World::new(2, 1);
+    world.queue(0, 1, 0..1);
+    assert!(world.run(Duration::from_secs(5), World::is_done));
+    let (pair, now) = (world.pair(0, 1), world.now);
+    let mut late = Vec::new();
+    let content = |out: &mut Vec<u8>| {
+        out.push(1);
+        true
+    };
+    assert_eq!(world.nodes[0].sessions.seal(now, &pair, content, &mut late), Ok(true));
+    let before = world.nodes[1].sessions.current(&world.pair(1, 0)).unwrap();
+    // The sender restarts with another incarnation.
+    world.restart(0);
+    let other = Standing { incarnation: 555, ..Standing::default() };
+    world.input(0, SessionInput::Connect { pair, standing: other }).unwrap();
+    world.pass(Duration::from_secs(1));
+    let after = world.nodes[1].sessions.current(&world.pair(1, 0)).unwrap();
+    assert_eq!((before.peer.incarnation, after.peer.incarnation), (standing(0).incarnation, 555));
+    assert!(after.session > before.session);
+    let (now, local) = (world.now, world.nodes[1].address);
+    let opened = world.nodes[1].sessions.open(now, &local, &mut late).expect("the keys before still open");
+    assert_eq!(opened.proved, before);
 }
