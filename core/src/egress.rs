@@ -12,7 +12,6 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -28,6 +27,7 @@ pub(crate) use self::state::PushOutcome;
 use self::state::{Clock, EgressState, Intake, SealedTrain};
 use crate::link::Sealer;
 use crate::netmod::{Endpoint, Netmod, NetmodError, Train};
+use crate::rt;
 use crate::time::Time;
 pub(crate) use crate::wire::packet::Class;
 
@@ -80,12 +80,12 @@ pub(crate) struct DrainReport {
 
 impl Egress {
     pub(crate) fn new(netmod: Arc<dyn Netmod>, endpoint: Endpoint, sealer: Sealer) -> Self {
-        let begun = Instant::now();
+        let begun = rt::now();
         Egress {
             max_train: netmod.properties().max_train.max(1),
             netmod,
             clock: Box::new(move || {
-                Time::from_nanos(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX))
+                Time::from_nanos(u64::try_from(rt::elapsed(begun).as_nanos()).unwrap_or(u64::MAX))
             }),
             state: Mutex::new(EgressState {
                 queues: ClassQueues::new(),

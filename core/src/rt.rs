@@ -1,28 +1,54 @@
 //! The runtime: the only file of the library that names async-std, so that the runtime can be replaced in one place.
 //!
 //! The tasks of a node run here; its public futures run on whatever executor awaits them, since all that they wait
-//! on are inboxes, and I/O and timers of `async-io`, which has a thread of its own.
+//! on are inboxes, and I/O and timers of `async-io`, which has a thread of its own. Within a [`VirtualRuntime`] all of it
+//! runs on the calling thread, by a clock that is set by hand.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
 use futures::future::{Either, select};
+
+use self::virtual_runtime::{VirtualJoinHandle, VirtualTimer};
+
+#[cfg(test)]
+mod tests;
+mod virtual_runtime;
+
+pub use virtual_runtime::VirtualRuntime;
+
+/// The present moment, by the clock of the runtime.
+pub(crate) fn now() -> Instant {
+    VirtualRuntime::current().map_or_else(Instant::now, |runtime| runtime.now())
+}
+
+/// The time since a moment that [`now`] returned.
+pub(crate) fn elapsed(since: Instant) -> Duration {
+    now().saturating_duration_since(since)
+}
 
 /// A task that runs by itself until it ends or is cancelled. Dropping the handle lets it run on.
 pub(crate) struct JoinHandle<T> {
-    handle: async_std::task::JoinHandle<T>,
+    task: RuntimeTask<T>,
     done: Arc<AtomicBool>,
+}
+
+enum RuntimeTask<T> {
+    Pool(async_std::task::JoinHandle<T>),
+    Virtual(VirtualJoinHandle<T>),
 }
 
 impl<T> JoinHandle<T> {
     /// Stops the task at its next await and waits until it is gone.
     pub(crate) async fn cancel(self) -> Option<T> {
-        self.handle.cancel().await
+        match self.task {
+            RuntimeTask::Pool(handle) => handle.cancel().await,
+            RuntimeTask::Virtual(handle) => handle.cancel(),
+        }
     }
 
     /// Whether the task has ended.
@@ -35,17 +61,25 @@ impl<T> JoinHandle<T> {
 pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     let done = Arc::new(AtomicBool::new(false));
     let set = done.clone();
-    let handle = async_std::task::spawn(async move {
+    let future = async move {
         let value = future.await;
         set.store(true, Relaxed);
         value
-    });
-    JoinHandle { handle, done }
+    };
+    let task = match VirtualRuntime::current() {
+        Some(runtime) => RuntimeTask::Virtual(runtime.spawn(future)),
+        None => RuntimeTask::Pool(async_std::task::spawn(future)),
+    };
+    JoinHandle { task, done }
 }
 
 /// The result of `work`, which computes for a while. It runs on a thread of its own, since it would delay the other tasks of an
 /// executor thread.
 pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    // A virtual runtime has one thread, so that its tasks run in the same order each time.
+    if VirtualRuntime::current().is_some() {
+        return work();
+    }
     async_std::task::spawn_blocking(work).await
 }
 
@@ -64,6 +98,49 @@ pub(crate) async fn timeout<T>(duration: Duration, future: impl Future<Output = 
     match select(pin!(future), pin!(sleep(duration))).await {
         Either::Left((value, _)) => Some(value),
         Either::Right(_) => None,
+    }
+}
+
+/// A timer by the clock of the runtime in which it was made.
+pub(crate) enum Timer {
+    Clock(async_io::Timer),
+    Virtual(VirtualTimer),
+}
+
+impl Timer {
+    /// A timer that expires at this moment.
+    pub(crate) fn at(deadline: Instant) -> Self {
+        match VirtualRuntime::current() {
+            Some(runtime) => Timer::Virtual(runtime.timer(deadline)),
+            None => Timer::Clock(async_io::Timer::at(deadline)),
+        }
+    }
+
+    /// A timer that expires when this time has passed; never when the clock cannot count so far.
+    pub(crate) fn after(duration: Duration) -> Self {
+        match VirtualRuntime::current() {
+            Some(runtime) => Timer::Virtual(runtime.timer_after(duration)),
+            None => Timer::Clock(async_io::Timer::after(duration)),
+        }
+    }
+
+    /// Lets it expire at this moment instead.
+    pub(crate) fn set_at(&mut self, deadline: Instant) {
+        match self {
+            Timer::Clock(timer) => timer.set_at(deadline),
+            Timer::Virtual(timer) => timer.set_at(deadline),
+        }
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.get_mut() {
+            Timer::Clock(timer) => Pin::new(timer).poll(cx).map(drop),
+            Timer::Virtual(timer) => timer.poll(cx),
+        }
     }
 }
 

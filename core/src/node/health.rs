@@ -6,6 +6,7 @@ use crate::address::Address;
 use crate::node::state::NodeState;
 use crate::node::state::locks::{lock, read};
 use crate::peering::{ConfiguredPeer, REFUSALS_WINDOW, RefusedPeer};
+use crate::rt;
 use crate::types::{
     Health, Level, Mesh, NetmodState, NetmodStatus, Peer, PeerState, Queued, Route, RouteState, Status,
     Timestamp,
@@ -33,7 +34,7 @@ pub(crate) fn status(shared: &NodeState, routes: &[Route]) -> Status {
         address: shared.identity.address(),
         name: shared.config.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime_s: shared.started.elapsed().as_secs(),
+        uptime_s: rt::elapsed(shared.started).as_secs(),
         mesh: if shared.config.mesh_key.is_some() { Mesh::Closed } else { Mesh::Open },
         netmods,
         neighbours: neighbours as u64,

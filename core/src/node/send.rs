@@ -15,6 +15,7 @@ use crate::address::Address;
 use crate::node::state::NodeState;
 use crate::node::state::conversation::{ConversationEntry, DeliveryState};
 use crate::node::state::locks::read;
+use crate::rt;
 use crate::stats::Counter;
 use crate::types::{
     Event, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, Receipt, SendError, Timestamp,
@@ -53,7 +54,7 @@ impl Sent {
             ReceiptSource::Remote(entry) => entry,
             ReceiptSource::Local(receipt, ttl) => return self.delivered_here(receipt.as_ref(), *ttl).await,
         };
-        let elapsed_us = || u64::try_from(self.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let elapsed_us = || u64::try_from(rt::elapsed(self.at).as_micros()).unwrap_or(u64::MAX);
         match entry.delivery_state(self.id) {
             DeliveryState::Delivered => Ok(Receipt { id: self.id, elapsed_us: elapsed_us() }),
             DeliveryState::Expired => Err(SendError::Expired(self.to)),
@@ -68,7 +69,7 @@ impl Sent {
         ttl: Duration,
     ) -> Result<Receipt, SendError> {
         let receipt = receipt.ok_or(SendError::Stopped)?.clone();
-        match crate::rt::timeout(ttl.saturating_sub(self.at.elapsed()), receipt).await {
+        match rt::timeout(ttl.saturating_sub(rt::elapsed(self.at)), receipt).await {
             Some(Ok(elapsed_us)) => Ok(Receipt { id: self.id, elapsed_us }),
             Some(Err(oneshot::Canceled)) => Err(SendError::Stopped),
             None => Err(SendError::Expired(self.to)),
@@ -149,7 +150,7 @@ impl Arriving {
             id: message.id,
             durable: false,
             bytes: message.body.len() as u64,
-            at: Instant::now(),
+            at: rt::now(),
             to: message.to,
             receipt_source: ReceiptSource::Local(None, ttl),
         };
@@ -192,7 +193,7 @@ async fn queue(shared: &NodeState, message: Outgoing, work: &mut DeferredWork) -
                     id,
                     durable: false,
                     bytes,
-                    at: Instant::now(),
+                    at: rt::now(),
                     to,
                     receipt_source: ReceiptSource::Remote(entry),
                 });
@@ -250,7 +251,7 @@ pub(crate) fn try_send(shared: &Arc<NodeState>, message: Outgoing) -> Result<Sen
                 id,
                 durable: false,
                 bytes,
-                at: Instant::now(),
+                at: rt::now(),
                 to,
                 receipt_source: ReceiptSource::Remote(entry),
             })

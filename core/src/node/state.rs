@@ -28,6 +28,7 @@ use crate::node::state::sessions::EndToEnd;
 use crate::node::{Limits, NodeConfig};
 use crate::notify::Notify;
 use crate::peering::{Input, Peering, PeeringConfig};
+use crate::rt;
 use crate::stats::Stats;
 use crate::time::Time;
 use crate::types::{Event, Timestamp};
@@ -122,7 +123,7 @@ impl NodeState {
             config,
             stats: Stats::default(),
             event_bus: EventBus::default(),
-            started: Instant::now(),
+            started: rt::now(),
             stopped: Notify::new(false),
             stopping: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -148,7 +149,7 @@ impl NodeState {
 
     /// The time since the start of the node, as the pure parts count it. They read no clock, so that tests can set it.
     pub(crate) fn now(&self) -> Time {
-        Time::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Time::from_nanos(u64::try_from(rt::elapsed(self.started).as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The wall-clock time of a past moment of a pure part. It is computed from the age, because the wall clock may have

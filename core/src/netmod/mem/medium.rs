@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use super::queued_train::{Id, QueuedTrain};
 use crate::impairment::{Counts, Impairer, Impairments};
 use crate::netmod::{Arrival, Endpoint, Heard, Received, Train};
+use crate::rt;
 use crate::time::Time;
 
 /// The bounds of the queue of one plug, in bytes and entries, similar to a kernel's for a socket with large buffers.
@@ -84,7 +85,7 @@ impl MemMedium {
     pub(super) fn new(seed: u64) -> Self {
         MemMedium {
             seed,
-            started: Instant::now(),
+            started: rt::now(),
             ids: BTreeMap::new(),
             slots: Vec::new(),
             directions: BTreeMap::new(),
@@ -331,7 +332,7 @@ impl MemMedium {
     }
 
     fn now(&self) -> Time {
-        Time::ZERO + self.started.elapsed()
+        Time::ZERO + rt::elapsed(self.started)
     }
 }
 

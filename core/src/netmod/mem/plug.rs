@@ -5,14 +5,15 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
-use async_io::Timer;
 use async_trait::async_trait;
 
 use super::MemNet;
 use super::medium::{OpeningId, PlugRefusal, ReceiveOutcome, endpoint};
 use super::queued_train::Id;
 use crate::netmod::{Endpoint, MIN_MTU, Netmod, NetmodError, Properties, Received, Train};
+use crate::rt::Timer;
 
 /// The plug of one node into a [`MemNet`]. Its URIs are `mem:` and a node's name.
 ///
@@ -125,7 +126,7 @@ impl Netmod for MemNetmod {
 
     async fn recv(&self, received: &mut Received) -> Result<(), NetmodError> {
         let opening = self.opening()?;
-        let mut timer = Timer::never();
+        let mut timer = Timer::after(Duration::MAX);
         poll_fn(|cx| {
             loop {
                 let look = self.net.with(|medium| {
@@ -139,7 +140,7 @@ impl Netmod for MemNetmod {
                     Err(why) => return Poll::Ready(Err(self.refused(why))),
                     Ok(None) => return Poll::Ready(Ok(())),
                     Ok(Some(None)) => return Poll::Pending,
-                    Ok(Some(Some(wait))) => timer.set_after(wait),
+                    Ok(Some(Some(wait))) => timer = Timer::after(wait),
                 }
                 if Pin::new(&mut timer).poll(cx).is_pending() {
                     return Poll::Pending;

@@ -1,7 +1,6 @@
 //! The messages that applications have taken, until their receipts are sent.
 
 use std::sync::{MutexGuard, PoisonError};
-use std::time::Instant;
 
 use futures::channel::oneshot;
 
@@ -9,6 +8,7 @@ use super::Mailbox;
 use super::taken::{LocalReceipt, MailboxReceipts, MessageRanges, number, take, untake};
 use crate::address::Address;
 use crate::node::reply;
+use crate::rt;
 use crate::types::{Message, MessageId};
 
 /// The future receipt of a message that this node sends to itself. Its channel resolves to the microseconds until the
@@ -45,7 +45,7 @@ impl Mailbox {
     pub(crate) fn expect(&self, message: &Message) -> PendingLocalReceipt {
         let key = (message.from, number(&message.id));
         let (sender, receipt) = reply::reply();
-        self.receipts().here.insert(key, (Instant::now(), sender));
+        self.receipts().here.insert(key, (rt::now(), sender));
         PendingLocalReceipt { mailbox: self.clone(), key, receipt: Some(receipt) }
     }
 
@@ -95,7 +95,7 @@ impl Mailbox {
                 receipts.here.range((*from, *first)..=(*from, *last)).next().map(|(key, _)| *key)
                 && let Some((sent, waiter)) = receipts.here.remove(&key)
             {
-                let elapsed_us = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
+                let elapsed_us = u64::try_from(rt::elapsed(sent).as_micros()).unwrap_or(u64::MAX);
                 here.push(LocalReceipt { id: MessageId(key.1.to_be_bytes()), elapsed_us, waiter });
             }
         }

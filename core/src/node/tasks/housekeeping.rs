@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::node::state::NodeState;
 use crate::node::state::locks::{lock, read};
@@ -25,10 +25,10 @@ const CONFLICT: Duration = Duration::from_secs(660);
 /// Runs the housekeeping until the node ends.
 pub(crate) async fn run(shared: Arc<NodeState>) {
     let mut before: BTreeMap<String, u64> = shared.stats.drops();
-    let (mut swept, mut forgot) = (Instant::now(), Instant::now());
+    let (mut swept, mut forgot) = (rt::now(), rt::now());
     loop {
         // Without a subscriber there is nothing to report, so the task sleeps until the next sweep.
-        let rest = SWEEP.saturating_sub(swept.elapsed()).min(FORGET.saturating_sub(forgot.elapsed()));
+        let rest = SWEEP.saturating_sub(rt::elapsed(swept)).min(FORGET.saturating_sub(rt::elapsed(forgot)));
         if rt::timeout(rest, shared.event_bus.subscriber()).await.is_some() {
             rt::sleep(REPORT).await;
         }
@@ -42,12 +42,12 @@ pub(crate) async fn run(shared: Arc<NodeState>) {
             }
             before = now;
         }
-        if forgot.elapsed() >= FORGET {
-            forgot = Instant::now();
+        if rt::elapsed(forgot) >= FORGET {
+            forgot = rt::now();
             shared.conversations.sweep(&shared);
         }
-        if swept.elapsed() >= SWEEP {
-            swept = Instant::now();
+        if rt::elapsed(swept) >= SWEEP {
+            swept = rt::now();
             let now = shared.now();
             lock(&shared.conflicts).retain(|_, seen| now.since(*seen) < CONFLICT);
             // Destinations with an open conversation stay pinned in the routing table, since messages may be sent there
