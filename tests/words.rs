@@ -165,6 +165,20 @@ fn a_message_whose_daemon_was_killed_is_in_an_unknown_state() {
 }
 
 #[test]
+fn a_message_that_expires_on_its_way_is_in_an_unknown_state() {
+    let programs = programs!();
+    let first = programs.daemon().start();
+    let second = programs.daemon().peer(&first.uri()).start();
+    first.route_to(second.address());
+    let send =
+        |to: &str| first.rouse(&["--json", "send", to, "x", "--ttl", "1", "--wait", "delivered"]).exits(1);
+    let left = send(second.address());
+    assert_eq!((&left.json()["state"], &left.error()["code"]), (&"unknown".into(), &"unknown".into()));
+    let stayed = send(&absent());
+    assert_eq!((&stayed.json()["state"], &stayed.error()["code"]), (&"expired".into(), &"expired".into()));
+}
+
+#[test]
 fn the_usage_of_a_command_has_the_order_in_which_people_type() {
     let help = Output::of(&mut programs!().rouse(&["send", "--help"])).exits(0).text();
     assert!(help.contains("rouse send [OPTIONS] PEER TEXT"), "{help}");

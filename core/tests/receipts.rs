@@ -39,10 +39,12 @@ fn a_message_that_nothing_receives_in_time_expires_at_its_sender_on_the_same_nod
     block_on(async {
         let (a, b) = pair(&MemNet::new(13)).await;
         talk(&a, &b, "hello").await;
-        for to in [&b, &a] {
+        let outcomes = [SendError::Unknown(b.address()), SendError::Expired(a.address())];
+        for (to, outcome) in [&b, &a].into_iter().zip(outcomes) {
             let message = Outgoing::new(to.address(), "too late").ttl(Duration::from_millis(100));
             let sent = a.submit(message).await.unwrap();
-            assert_eq!(within(sent.delivered()).await, Err(SendError::Expired(to.address())));
+            assert_eq!(within(sent.delivered()).await, Err(outcome.clone()));
+            assert_eq!(within(sent.delivered()).await, Err(outcome), "it is remembered");
         }
     });
 }

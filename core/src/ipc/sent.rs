@@ -25,7 +25,8 @@ impl ClientSent {
     /// sent.
     ///
     /// # Errors
-    /// [`SendError::Expired`](crate::SendError::Expired) when its time to live ran out before.
+    /// [`SendError::Expired`](crate::SendError::Expired), or [`SendError::Unknown`](crate::SendError::Unknown) when a part of
+    /// it had been sent, when its time to live ran out before.
     pub async fn delivered(mut self) -> Result<Receipt, ClientError> {
         let Some((ticket, connection)) = self.receipt.take() else { return Err(ClientError::Stopped) };
         match connection.call(Call::Delivered { ticket }).await? {

@@ -48,7 +48,8 @@ impl Sent {
     /// delivered yet, because the application may never read it.
     ///
     /// # Errors
-    /// [`SendError::Expired`] when its time to live has run out, [`SendError::Stopped`] when the node stops.
+    /// [`SendError::Expired`] or [`SendError::Unknown`] when its time to live has run out, [`SendError::Stopped`] when the
+    /// node stops.
     pub async fn delivered(&self) -> Result<Receipt, SendError> {
         let entry = match &self.receipt_source {
             ReceiptSource::Remote(entry) => entry,
@@ -57,7 +58,7 @@ impl Sent {
         let elapsed_us = || u64::try_from(rt::elapsed(self.at).as_micros()).unwrap_or(u64::MAX);
         match entry.delivery_state(self.id) {
             DeliveryState::Delivered => Ok(Receipt { id: self.id, elapsed_us: elapsed_us() }),
-            DeliveryState::Expired => Err(SendError::Expired(self.to)),
+            DeliveryState::Expired { had_left } => Err(SendError::expired(self.to, had_left)),
             DeliveryState::Stopped => Err(SendError::Stopped),
             DeliveryState::Pending(receipt) => receipt.await.unwrap_or(Err(SendError::Stopped)),
         }

@@ -77,10 +77,20 @@ pub enum SendError {
     /// Too many conversations at once.
     #[error("too many conversations at once, the limit is {0}: raise limits.senders")]
     TooManyPeers(u64),
-    /// The time to live ran out before the recipient had it.
+    /// The time to live ran out before any of it was sent.
     #[error("the message expired before {0} was reached")]
     Expired(Address),
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopped,
+    /// The time to live ran out after a part of the message had been sent, and before the recipient confirmed it.
+    #[error("the message expired on its way to {0}, which may have received it")]
+    Unknown(Address),
+}
+
+impl SendError {
+    /// The error that the time to live of a message to `to` ran out.
+    pub(crate) fn expired(to: Address, had_left: bool) -> Self {
+        if had_left { SendError::Unknown(to) } else { SendError::Expired(to) }
+    }
 }

@@ -111,7 +111,7 @@ async fn messages(
                 delivered.messages += 1;
                 delivered.bytes += size as u64;
             }
-            Err(ClientError::Send(SendError::Expired(_))) => delivered.expired += 1,
+            Err(ClientError::Send(SendError::Expired(_) | SendError::Unknown(_))) => delivered.expired += 1,
             Err(error) => return Err(error.into()),
         }
     }

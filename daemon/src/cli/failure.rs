@@ -198,6 +198,9 @@ impl From<ClientError> for CommandFailure {
             ClientError::Refused(refusal) => return refusal.clone().into(),
             ClientError::Send(SendError::TooLong { .. }) => (NO, "too_long", ""),
             ClientError::Send(SendError::Expired(_)) => (NO, "expired", "send it again with a longer --ttl"),
+            ClientError::Send(SendError::Unknown(_)) => {
+                (NO, "unknown", "ask the recipient before you send it again, or use a longer --ttl")
+            }
             ClientError::Send(_) => (NO, "not_sent", ""),
             ClientError::Ping(PingError::NoRoute(_)) => {
                 (NO, "no_route", "`rouse routes` lists the addresses that can be reached")

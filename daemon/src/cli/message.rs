@@ -80,7 +80,7 @@ pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<()
             out.line(&format!("{} in {rtt_ms:.2} ms", line.text()), &line)
         }
         Some(Err(error)) => {
-            // A daemon that is gone may have handed the message to the network before.
+            // A daemon that is gone may have sent the message before, like one in which it expired on its way.
             let has_expired = matches!(error, ClientError::Send(SendError::Expired(_)));
             line.state = if has_expired { "expired" } else { "unknown" };
             out.line(&line.text(), &line)?;

@@ -226,7 +226,7 @@ impl Stages<'_> {
                 )?;
                 Ok(Ok(()))
             }
-            Err(ClientError::Send(SendError::Expired(_))) => Ok(Err(Failed::new(
+            Err(ClientError::Send(SendError::Expired(_) | SendError::Unknown(_))) => Ok(Err(Failed::new(
                 "inbox",
                 "no application there has received an empty message in time",
                 "run `rouse recv --follow` there, or start the application that reads its messages",

@@ -121,6 +121,7 @@ fn each_failure_has_its_exit_code() {
         (ClientError::Stopped.into(), 3),
         (ClientError::Ping(PingError::NoRoute(address)).into(), 1),
         (ClientError::Send(SendError::Expired(address)).into(), 1),
+        (ClientError::Send(SendError::Unknown(address)).into(), 1),
         (ClientError::NoSuchAddress(address).into(), 2),
         (denied(Denial::ReadOnly), 1),
         (denied(Denial::NotFound), 2),

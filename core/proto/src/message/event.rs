@@ -14,10 +14,12 @@ pub enum ConversationEvent {
         /// The time since it was accepted.
         elapsed: Duration,
     },
-    /// Its time to live ran out. The recipient may have it nevertheless, if parts of it had been sent.
+    /// Its time to live ran out.
     Expired {
         /// The message.
         id: MessageId,
+        /// Whether a part of it had been sent, so that the recipient may have it nevertheless.
+        had_left: bool,
     },
     /// The queue was full and has room again.
     Room,

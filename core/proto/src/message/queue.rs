@@ -162,14 +162,14 @@ impl SendQueue {
         }
         self.next_expiry = Time::from_nanos(u64::MAX);
         for index in 0..self.messages.len() {
-            let Some(message) = self.messages.get(index).filter(|message| !message.withdrawn) else {
-                continue;
-            };
+            let live = self.messages.get(index).filter(|message| !message.withdrawn);
+            let Some(message) = live else { continue };
+            let had_left = message.sent > 0;
             if message.expires > now {
                 self.next_expiry = self.next_expiry.min(message.expires);
             } else if self.withdraw(index) {
-                let seq = self.base.saturating_add(as_u64(index));
-                events.push_back(ConversationEvent::Expired { id: message_id(self.incarnation, seq) });
+                let id = message_id(self.incarnation, self.base.saturating_add(as_u64(index)));
+                events.push_back(ConversationEvent::Expired { id, had_left });
             }
         }
         self.advance_floor();

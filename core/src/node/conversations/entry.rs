@@ -183,12 +183,12 @@ impl ConversationEntry {
                     }
                     after.events.push(Event::MessageDelivered { id, to: *self.peer(), elapsed_us });
                 }
-                ConversationEvent::Expired { id } => {
+                ConversationEvent::Expired { id, had_left } => {
                     shared.stats.drop(DropCause::Expired);
                     if let Some(waiters) = state.take_waiters(&id) {
-                        after.outcomes.push((waiters, Err(SendError::Expired(*self.peer()))));
+                        after.outcomes.push((waiters, Err(SendError::expired(*self.peer(), had_left))));
                     }
-                    state.remember_expired(id);
+                    state.remember_expired(id, had_left);
                     after.events.push(Event::MessageExpired { id, to: *self.peer() });
                 }
                 ConversationEvent::Room => after.has_room = true,

@@ -59,7 +59,10 @@ pub(crate) struct EntryState {
 pub(crate) enum DeliveryState {
     Pending(oneshot::Receiver<Result<Receipt, SendError>>),
     Delivered,
-    Expired,
+    Expired {
+        /// Whether a part of it had been sent.
+        had_left: bool,
+    },
     Stopped,
 }
 
@@ -156,7 +159,7 @@ impl ConversationEntry {
             state.await_outcome(id, sender);
             return DeliveryState::Pending(receiver);
         }
-        if state.has_expired(id) { DeliveryState::Expired } else { DeliveryState::Delivered }
+        state.expired(id).map_or(DeliveryState::Delivered, |had_left| DeliveryState::Expired { had_left })
     }
 
     pub(crate) fn close(&self) {
@@ -194,13 +197,12 @@ impl EntryState {
         self.outcomes.as_mut().map(|outcomes| std::mem::take(&mut outcomes.waiters)).unwrap_or_default()
     }
 
-    pub(crate) fn remember_expired(&mut self, id: MessageId) {
-        self.outcomes.get_or_insert_default().remember_expired(id);
+    pub(crate) fn remember_expired(&mut self, id: MessageId, had_left: bool) {
+        self.outcomes.get_or_insert_default().remember_expired(id, had_left);
     }
 
-    pub(crate) fn has_expired(&self, id: MessageId) -> bool {
-        let number = u128::from_be_bytes(id.0);
-        let includes = |(first, last): &(u128, u128)| (*first..=*last).contains(&number);
-        self.outcomes.as_ref().is_some_and(|outcomes| outcomes.expired.iter().any(includes))
+    /// Whether a part of this message had been sent before it expired; `None` when it has not expired.
+    pub(crate) fn expired(&self, id: MessageId) -> Option<bool> {
+        self.outcomes.as_ref().and_then(|outcomes| outcomes.expired(id))
     }
 }

@@ -314,7 +314,7 @@ impl Pair {
         let events = self.sides[side].events.iter();
         events
             .filter_map(|event| match event {
-                ConversationEvent::Expired { id } => Some(*id),
+                ConversationEvent::Expired { id, .. } => Some(*id),
                 _ => None,
             })
             .collect()
