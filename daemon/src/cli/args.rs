@@ -63,7 +63,7 @@ pub enum Command {
     Ping(Ping),
     /// Check each stage on the way to a peer: name, address, route, link, reply, inbox; show the first that fails
     Probe(Probe),
-    /// Measure the round trip to a peer, the round trips per second, and the loss
+    /// Measure the round trip to a peer and the loss; with --size also the throughput of messages
     Bench(Bench),
     /// Check this host and its daemon: sockets, multicast, buffers, firewall, clock, disk, state files, mesh key
     Doctor,

@@ -1,10 +1,9 @@
-//! `bench`: the round trip to a peer, the number of round trips that its path carries, and the loss; on request also the
-//! throughput of messages.
+//! `bench`: the round trip to a peer and the loss on its path; on request also the throughput of messages.
 
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use futures::stream;
+use async_io::Timer;
+use futures::{Stream, StreamExt, stream};
 use rouse_core::ipc::ClientError;
 use rouse_core::{Address, Client, Outgoing, PingError, SendError};
 use serde_json::json;
@@ -18,8 +17,12 @@ use crate::units::{bytes, counted, milliseconds};
 /// The pings one after another from which the round trip is measured, at most.
 const SERIAL: usize = 100;
 
-/// The pings or messages that are under way at the same time.
-const UNDER_WAY: usize = 32;
+/// The time between two pings from which the loss is measured. A node answers 500 a second, and drops the others.
+const PACE: Duration = Duration::from_millis(5);
+
+/// The pings or messages that are under way at the same time, at most.
+const UNDER_WAY: usize = 512;
+const MESSAGES_UNDER_WAY: usize = 32;
 
 /// The longest time to wait for a reply. One that comes later counts as lost.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,8 +32,6 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 struct Series {
     round_trips_ms: Vec<f64>,
     lost: u64,
-    /// The time until the last reply.
-    elapsed: Duration,
 }
 
 impl Series {
@@ -43,10 +44,6 @@ impl Series {
         self.lost as f64 / self.sent().max(1) as f64
     }
 
-    fn per_second(&self) -> f64 {
-        self.round_trips_ms.len() as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
-    }
-
     /// The round trip that this share of all does not exceed. The round trips are sorted.
     fn quantile(&self, share: f64) -> Option<f64> {
         let last = self.round_trips_ms.len().checked_sub(1)?;
@@ -54,31 +51,31 @@ impl Series {
     }
 }
 
-/// Sends pings for `time`, `at_once` of them at the same time and `limit` at most.
-async fn pings(
+/// Sends a ping for each item of `starts`, and `at_once` of them at the same time at most.
+async fn pings<T>(
     client: &Client,
     peer: &Address,
-    time: Duration,
-    (at_once, limit): (usize, usize),
+    starts: impl Stream<Item = T>,
+    at_once: usize,
 ) -> Result<Series, CommandFailure> {
-    let begun = Instant::now();
-    let numbers = stream::iter(0..limit).take_while(|_| std::future::ready(begun.elapsed() < time));
-    let mut replies =
-        std::pin::pin!(numbers.map(|_| client.ping(peer, REPLY_TIMEOUT)).buffer_unordered(at_once));
+    let replies = starts.map(|_| client.ping(peer, REPLY_TIMEOUT)).buffer_unordered(at_once);
+    let mut replies = std::pin::pin!(replies);
     let mut series = Series::default();
     while let Some(reply) = replies.next().await {
         match reply {
-            Ok(pong) => {
-                series.round_trips_ms.push(milliseconds(pong.rtt_us));
-                // The wait for replies that are lost carries nothing.
-                series.elapsed = begun.elapsed();
-            }
+            Ok(pong) => series.round_trips_ms.push(milliseconds(pong.rtt_us)),
             Err(ClientError::Ping(PingError::TimedOut)) => series.lost += 1,
             Err(error) => return Err(error.into()),
         }
     }
     series.round_trips_ms.sort_by(f64::total_cmp);
     Ok(series)
+}
+
+/// The items of a stream until `time` has passed.
+fn during<T>(time: Duration, stream: impl Stream<Item = T>) -> impl Stream<Item = T> {
+    let begun = Instant::now();
+    stream.take_while(move |_| std::future::ready(begun.elapsed() < time))
 }
 
 /// The messages that a series delivered.
@@ -101,9 +98,9 @@ async fn messages(
     let body = rouse_core::Body::from(vec![0; size]);
     // A message that no application receives expires soon, so that it does not stay in the peer's inbox.
     let message = || Outgoing::new(*peer, body.clone()).ttl(time + REPLY_TIMEOUT);
-    let numbers = stream::iter(0u64..).take_while(|_| std::future::ready(begun.elapsed() < time));
+    let numbers = during(time, stream::iter(0u64..));
     let send = async |_| client.submit(message()).await?.delivered().await;
-    let mut receipts = std::pin::pin!(numbers.map(send).buffer_unordered(UNDER_WAY));
+    let mut receipts = std::pin::pin!(numbers.map(send).buffer_unordered(MESSAGES_UNDER_WAY));
     let mut delivered = Delivered::default();
     while let Some(receipt) = receipts.next().await {
         match receipt {
@@ -121,7 +118,7 @@ async fn messages(
 
 pub(super) async fn bench(client: &Client, out: &Output, bench: Bench) -> Result<(), CommandFailure> {
     let peer = address::resolve(client, &bench.peer).await?;
-    let serial = pings(client, &peer, bench.time, (1, SERIAL)).await?;
+    let serial = pings(client, &peer, during(bench.time, stream::iter(0..SERIAL)), 1).await?;
     let Some(median) = serial.quantile(0.5) else {
         let hint = format!("`rouse probe {}` finds the stage that fails", bench.peer);
         return Err(CommandFailure::no("no_reply", format!("{} does not reply", bench.peer), hint));
@@ -132,10 +129,10 @@ pub(super) async fn bench(client: &Client, out: &Output, bench: Bench) -> Result
     let of = format!("{} of {} lost", serial.lost, counted(serial.sent(), "ping"));
     show(out, &format!("round trip  {text}; {of}"))?;
 
-    let load = pings(client, &peer, bench.time, (UNDER_WAY, usize::MAX)).await?;
-    let rate = format!("{:.0} round trips/s with {UNDER_WAY} under way", load.per_second());
-    let of = format!("{} of {} lost ({:.2} %)", load.lost, load.sent(), 100.0 * load.loss());
-    show(out, &format!("under load  {rate}; {of}"))?;
+    let paced = pings(client, &peer, during(bench.time, Timer::interval(PACE)), UNDER_WAY).await?;
+    let of = format!("{} of {}", paced.lost, counted(paced.sent(), "ping"));
+    let rate = 1000 / PACE.as_millis();
+    show(out, &format!("loss        {of} at {rate}/s ({:.2} %)", 100.0 * paced.loss()))?;
 
     let mut delivered = None;
     if let Some(size) = bench.size {
@@ -153,8 +150,7 @@ pub(super) async fn bench(client: &Client, out: &Output, bench: Bench) -> Result
     }
     out.json(&json!({
         "rtt_ms": { "min": min, "median": median, "p99": high, "max": max },
-        "loss": serial.loss(),
-        "under_load": { "round_trips_per_s": load.per_second(), "sent": load.sent(), "loss": load.loss() },
+        "pings": { "sent": paced.sent(), "lost": paced.lost, "loss": paced.loss() },
         "messages": delivered,
     }))?;
     match &delivered {
@@ -178,8 +174,7 @@ mod tests {
 
     #[test]
     fn a_quantile_is_one_of_the_measured_values() {
-        let series =
-            Series { round_trips_ms: (1..=100).map(f64::from).collect(), lost: 25, ..Series::default() };
+        let series = Series { round_trips_ms: (1..=100).map(f64::from).collect(), lost: 25 };
         let all = [0.0, 0.5, 0.99, 1.0].map(|share| series.quantile(share).unwrap());
         assert_eq!(all, [1.0, 51.0, 99.0, 100.0]);
         assert_eq!(series.loss(), 0.2);
