@@ -46,18 +46,27 @@ fn a_daemon_that_took_the_place_keeps_it_for_as_long_as_it_lives() {
     assert!(first.process().end().success());
 }
 
-/// A connection that has greeted, and asks for nothing.
-fn connection(daemon: &Daemon) -> UnixStream {
+/// A connection that has sent this greeting and received that of the daemon.
+fn greeted(daemon: &Daemon, greeting: &[u8; 12]) -> (UnixStream, [u8; 12]) {
     let mut stream = UnixStream::connect(daemon.socket()).expect("it serves");
-    stream.write_all(b"rouseipc\x01\x00\x00\x00").expect("it listens");
-    stream.read_exact(&mut [0; 12]).expect("it greets");
-    stream
+    stream.write_all(greeting).expect("it listens");
+    let mut theirs = [0; 12];
+    stream.read_exact(&mut theirs).expect("it greets");
+    (stream, theirs)
+}
+
+/// The greeting of a client that has the version of the daemon, which answers a wrong version with its own.
+fn greeting(daemon: &Daemon) -> [u8; 12] {
+    let (_, mut theirs) = greeted(daemon, b"rouseipc\x00\x00\x00\x00");
+    theirs[10..].fill(0);
+    theirs
 }
 
 #[test]
 fn the_owner_stops_a_daemon_whose_connections_are_all_taken() {
     let mut daemon = programs!().daemon().start();
-    let taken: Vec<UnixStream> = (0..256).map(|_| connection(&daemon)).collect();
+    let greeting = greeting(&daemon);
+    let taken: Vec<UnixStream> = (0..256).map(|_| greeted(&daemon, &greeting).0).collect();
     let silent: Vec<UnixStream> =
         (0..64).map(|_| UnixStream::connect(daemon.socket()).expect("it serves")).collect();
     let refused = daemon.rouse(&["send", daemon.address(), "x"]);
