@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use rouse_core::internals::fuzz::{FuzzTarget, TARGETS};
+use rouse_adversary::fuzz::{FuzzTarget, TARGETS};
 use rouse_netmod_udp::fuzz;
 
 /// Mutations of the seeds of each target, all together.
@@ -133,7 +133,7 @@ fn target(name: &str) -> FuzzTarget {
     match name {
         "beacon" => fuzz::beacon,
         "text" => |bytes| {
-            rouse_core::internals::fuzz::text(bytes);
+            rouse_adversary::fuzz::text(bytes);
             fuzz::text(bytes);
         },
         name => of_core(name),

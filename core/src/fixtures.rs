@@ -1,7 +1,3 @@
-//! Parts that the fuzz targets and the benchmarks of several layers share.
-//!
-//! `internals` imports the entry points that `node` and `ipc` define for such tools, so the parts that those entry points need are
-//! here, below them.
+//! A part that the benchmarks of several layers share.
 
 pub(crate) mod handshake_pair;
-pub(crate) mod script;

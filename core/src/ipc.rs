@@ -9,7 +9,7 @@
 //!                  calls ◀─ frames ◀─ socket ◀─ outbox ◀─ reply
 //! ```
 //!
-//! The module `protocol` defines the bytes: a greeting with a version each way, then length-delimited values, with many
+//! The module [`protocol`] defines the bytes: a greeting with a version each way, then length-delimited values, with many
 //! calls under way at once. A program that crashes, hangs or breaks the rules does not harm others, because:
 //!
 //! - Each connection is bounded: in calls under way and their bytes, in messages fetched but not confirmed, in bytes
@@ -27,19 +27,15 @@ mod admission;
 mod client;
 mod client_connection;
 mod connect;
-#[cfg(feature = "internals")]
-pub(crate) mod cost;
 mod credit;
 mod error;
 mod event_count;
 mod frame;
-#[cfg(feature = "internals")]
-pub(crate) mod fuzz;
 mod lifecycle;
 mod lookup;
 mod mailbox;
 mod outbox;
-mod protocol;
+pub mod protocol;
 mod provisional;
 mod quotas;
 mod running_calls;
@@ -60,6 +56,6 @@ pub use error::{ClientError, ConnectError};
 pub use lookup::{MAX_SOCKET_PATH, SYSTEM_SOCKET, Search, socket_path, state_dir};
 pub use mailbox::{ClientMailbox, ClientMessages, Delivery};
 pub use sent::ClientSent;
-pub use server::Server;
+pub use server::{Server, serve_stream};
 pub use socket::{Access, BindError};
 pub use subscription::{Subscription, Tracing};

@@ -26,8 +26,6 @@ pub(crate) mod cost;
 mod data_path;
 mod epoch;
 mod events;
-#[cfg(feature = "internals")]
-mod fuzz;
 mod guarded_netmod;
 mod health;
 mod leaving;
@@ -73,15 +71,6 @@ struct StopOnDrop(Arc<NodeState>);
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.end();
-    }
-}
-
-impl Node {
-    /// Lets the router panic, as a fault of the program would: for tests of programs that run a node.
-    #[cfg(feature = "internals")]
-    #[doc(hidden)]
-    pub async fn panic_router(&self) {
-        self.shared.router.notify(RouterEvent::Panic).await;
     }
 }
 

@@ -163,7 +163,8 @@ async fn run(flags: Flags, output: &StandardStreams) -> Result<(), DaemonFailure
     tracing::info!(address = %node.address(), socket = %server.path().display(), "ready");
     notify(&[sd_notify::NotifyState::Ready]);
 
-    let result = serve(&server, &node, &admin, signals, stopped).await;
+    let result =
+        serve(server.serve(node.clone(), admin.clone()), node.failed(), &admin, signals, stopped).await;
 
     notify(&[sd_notify::NotifyState::Stopping]);
     server.drain().await;
@@ -223,14 +224,14 @@ async fn start_node(config: &Config, state: &StateDir) -> Result<Node, DaemonFai
 
 /// Serves clients until a signal or a client stops the daemon, or the node fails.
 pub(crate) async fn serve(
-    server: &Server,
-    node: &Node,
-    admin: &Arc<DaemonAdmin>,
+    serving: impl Future<Output = ()>,
+    failed: impl Future<Output = NodeFailure>,
+    admin: &DaemonAdmin,
     mut signals: Signals,
     mut stopped: mpsc::UnboundedReceiver<()>,
 ) -> Result<(), NodeFailure> {
-    let mut serving = std::pin::pin!(server.serve(node.clone(), admin.clone()).fuse());
-    let mut failed = std::pin::pin!(node.failed().fuse());
+    let mut serving = std::pin::pin!(serving.fuse());
+    let mut failed = std::pin::pin!(failed.fuse());
     loop {
         futures::select! {
             () = serving => return Ok(()),

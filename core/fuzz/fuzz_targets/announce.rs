@@ -2,4 +2,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| rouse_core::internals::fuzz::announce(data));
+fuzz_target!(|data: &[u8]| rouse_adversary::fuzz::announce(data));

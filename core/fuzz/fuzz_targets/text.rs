@@ -3,6 +3,6 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    rouse_core::internals::fuzz::text(data);
+    rouse_adversary::fuzz::text(data);
     rouse_netmod_udp::fuzz::text(data);
 });

@@ -1,8 +1,11 @@
 //! The client: the verbs of a node, through the daemon.
 
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+use async_io::Async;
 
 use crate::address::Address;
 use crate::ipc::admin::{IdentityInfo, NameInfo, PeerInfo};
@@ -86,7 +89,20 @@ impl Client {
         }
     }
 
-    pub(super) fn over(connection: ClientConnection) -> Self {
+    /// Begins a connection on a stream whose other end is served already, by a daemon or by
+    /// [`serve_stream`](crate::ipc::serve_stream): for a program that inherits one end of a socket pair.
+    ///
+    /// # Errors
+    /// [`ConnectError`], in which a stream without a path is named `inherited socket`.
+    pub async fn from_stream(stream: UnixStream) -> Result<Self, ConnectError> {
+        let peer = stream.peer_addr().ok();
+        let path = peer.as_ref().and_then(SocketAddr::as_pathname).unwrap_or(Path::new("inherited socket"));
+        let stream =
+            Async::new(stream).map_err(|source| ConnectError::Io { path: path.to_owned(), source })?;
+        Ok(Self::over(connect::begin(Arc::new(stream), path, GreetingCode::Ok).await?))
+    }
+
+    fn over(connection: ClientConnection) -> Self {
         let connection = Arc::new(connection);
         let inbox = ClientMailbox { connection: connection.clone(), to: None };
         Client { connection, inbox }

@@ -71,15 +71,24 @@ async fn connect(
             return Err(ConnectError::Impostor { path: path.clone(), uid });
         }
     }
+    begin(stream, path, purpose).await
+}
+
+/// Begins a connection on a stream that is connected already. `path` names it in errors.
+pub(super) async fn begin(
+    stream: Arc<Async<UnixStream>>,
+    path: &Path,
+    purpose: GreetingCode,
+) -> Result<ClientConnection, ConnectError> {
     let greeting = std::pin::pin!(exchange_greetings(stream, path, purpose));
     match select(greeting, Timer::after(GREETING_TIMEOUT)).await {
         Either::Left((connection, _)) => connection,
-        Either::Right(_) => Err(io(io::ErrorKind::TimedOut.into())),
+        Either::Right(_) => Err(refused(path, io::ErrorKind::TimedOut.into())),
     }
 }
 
 /// Exchanges greetings over a stream, and reads the welcome of the daemon.
-pub(super) async fn exchange_greetings(
+async fn exchange_greetings(
     stream: Arc<Async<UnixStream>>,
     path: &Path,
     purpose: GreetingCode,

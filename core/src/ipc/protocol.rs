@@ -5,6 +5,9 @@
 //! client, [`DaemonFrame`] from the daemon. The client gives each call a number that it never uses again on that
 //! connection. A call ends with [`DaemonFrame::Reply`], [`DaemonFrame::Failed`] or [`DaemonFrame::End`], or when the
 //! client cancels it.
+//!
+//! It is public for programs that use the daemon in their own way; in Rust, [`Client`](crate::Client) speaks it. Values are
+//! encoded by [`codec`](rouse_proto::wire::codec).
 
 use crate::address::Address;
 use crate::ipc::admin::{AdminError, IdentityInfo, NameInfo, PeerInfo};
@@ -15,20 +18,20 @@ use crate::types::{
 use crate::wire::codec::{BorrowDecode, Decode, Encode};
 
 /// The version of everything in this file. A change to any of it is a new version.
-pub(super) const VERSION: u16 = 2;
+pub const VERSION: u16 = 2;
 
 /// The longest frame, in bytes: the longest message and its fields.
-pub(super) const MAX_FRAME: usize = 17 << 20;
+pub const MAX_FRAME: usize = 17 << 20;
 
 /// The most calls under way on one connection.
-pub(super) const MAX_CALLS: usize = 1024;
+pub const MAX_CALLS: usize = 1024;
 
 /// The calls that each connection may have under way whatever the others have. Further ones take a permit from a quota
 /// of all connections.
 pub(super) const FREE_CALLS: usize = 16;
 
 /// The most subscriptions to events on one connection.
-pub(super) const MAX_SUBSCRIBED: usize = 8;
+pub const MAX_SUBSCRIBED: usize = 8;
 
 /// The number of entries from which on a list is a long one, which fills an outbox by itself.
 pub(super) const LONG_LIST: usize = 8192;
@@ -37,31 +40,31 @@ pub(super) const LONG_LIST: usize = 8192;
 pub(super) const MAX_CALL_BYTES: usize = 48 << 20;
 
 /// The most messages that one call fetches.
-pub(super) const MAX_BATCH: usize = 1024;
+pub const MAX_BATCH: usize = 1024;
 
 /// The most bytes of bodies in one reply; a longer message comes alone.
 pub(super) const MAX_REPLY_BODIES: usize = MAX_MESSAGE;
 
 /// The most messages fetched and not confirmed on one connection.
-pub(super) const MAX_UNCONFIRMED: usize = 8192;
+pub const MAX_UNCONFIRMED: usize = 8192;
 
 /// The most bytes of their bodies.
-pub(super) const MAX_UNCONFIRMED_BYTES: usize = 64 << 20;
+pub const MAX_UNCONFIRMED_BYTES: usize = 64 << 20;
 
 /// The most sent messages whose receipts one connection may still request.
-pub(super) const MAX_SENT: usize = 65_536;
+pub const MAX_SENT: usize = 65_536;
 
 /// Upper bound on what the encoding of one [`Outgoing`] adds to its body, in bytes.
 pub(super) const OUTGOING_OVERHEAD: usize = 128;
 
 /// Length of a greeting, in bytes.
-pub(super) const GREETING_LENGTH: usize = 12;
+pub const GREETING_LENGTH: usize = 12;
 
 const MAGIC: [u8; 8] = *b"rouseipc";
 
 /// The code of a greeting: the answer of the daemon, or the purpose of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GreetingCode {
+pub enum GreetingCode {
     /// The daemon serves the connection; the client makes calls.
     Ok,
     /// The daemon accepts no more connections.
@@ -76,7 +79,7 @@ pub(super) enum GreetingCode {
 }
 
 /// The bytes of a greeting.
-pub(super) fn encode_greeting(version: u16, code: GreetingCode) -> [u8; GREETING_LENGTH] {
+pub fn encode_greeting(version: u16, code: GreetingCode) -> [u8; GREETING_LENGTH] {
     let code: u16 = match code {
         GreetingCode::Ok => 0,
         GreetingCode::Busy => 1,
@@ -94,7 +97,7 @@ pub(super) fn encode_greeting(version: u16, code: GreetingCode) -> [u8; GREETING
 }
 
 /// The version and the code of a greeting; `None` when the bytes are not a greeting.
-pub(super) fn decode_greeting(bytes: &[u8; GREETING_LENGTH]) -> Option<(u16, GreetingCode)> {
+pub fn decode_greeting(bytes: &[u8; GREETING_LENGTH]) -> Option<(u16, GreetingCode)> {
     let [magic @ .., v0, v1, c0, c1] = bytes;
     let code = match u16::from_le_bytes([*c0, *c1]) {
         0 => GreetingCode::Ok,
@@ -108,19 +111,41 @@ pub(super) fn decode_greeting(bytes: &[u8; GREETING_LENGTH]) -> Option<(u16, Gre
 
 /// A frame from the client.
 #[derive(Debug, Encode, BorrowDecode)]
-pub(super) enum ClientFrame {
+pub enum ClientFrame {
     /// Begins a call.
-    Call { id: u64, call: Call },
+    Call {
+        /// The number of the call, which the client has not used before on this connection.
+        id: u64,
+        /// The request.
+        call: Call,
+    },
     /// Cancels a call: its reply is no longer wanted.
-    Cancel { id: u64 },
+    Cancel {
+        /// The number of the call.
+        id: u64,
+    },
     /// Grants room for more items of a stream.
-    Credit { id: u64, items: u32 },
+    Credit {
+        /// The number of the call that the stream answers.
+        id: u64,
+        /// The number of further items.
+        items: u32,
+    },
     /// Confirms messages: they leave their inboxes.
-    Confirm { tickets: Vec<u64> },
+    Confirm {
+        /// The tickets of [`Fetched`] messages.
+        tickets: Vec<u64>,
+    },
     /// Gives messages back to the heads of their inboxes.
-    Return { tickets: Vec<u64> },
+    Return {
+        /// The tickets of [`Fetched`] messages.
+        tickets: Vec<u64>,
+    },
     /// Announces that the receipts of sent messages are not wanted.
-    Forget { tickets: Vec<u64> },
+    Forget {
+        /// The tickets of [`SentInfo`].
+        tickets: Vec<u64>,
+    },
 }
 
 impl ClientFrame {
@@ -137,42 +162,136 @@ impl ClientFrame {
 
 /// A frame from the daemon.
 #[derive(Debug, Encode, BorrowDecode)]
-pub(super) enum DaemonFrame {
+pub enum DaemonFrame {
     /// The first frame after the greeting: the address that a call uses when it names none.
-    Welcome { address: Address, version: String },
+    Welcome {
+        /// The default address of the client's user.
+        address: Address,
+        /// The version of the daemon.
+        version: String,
+    },
     /// The reply, which ends a call.
-    Reply { id: u64, reply: Reply },
+    Reply {
+        /// The number of the call.
+        id: u64,
+        /// The result.
+        reply: Reply,
+    },
     /// The failure of a call, which ends it.
-    Failed { id: u64, failure: Failure },
+    Failed {
+        /// The number of the call.
+        id: u64,
+        /// The reason.
+        failure: Failure,
+    },
     /// An item of a stream.
-    Item { id: u64, item: StreamItem },
+    Item {
+        /// The number of the call that the stream answers.
+        id: u64,
+        /// The item.
+        item: StreamItem,
+    },
     /// The end of a stream.
-    End { id: u64 },
+    End {
+        /// The number of the call that the stream answers.
+        id: u64,
+    },
 }
 
 /// A request of a client.
 #[derive(Debug, Encode, BorrowDecode)]
-pub(super) enum Call {
+pub enum Call {
+    /// The status of the node: [`Reply::Status`].
     Status,
+    /// The neighbours, and the dialled peers without a link: [`Reply::Peers`].
     Peers,
-    Routes { to: Option<Address> },
+    /// The routes, to one destination or to all: [`Reply::Routes`].
+    Routes {
+        /// The destination.
+        to: Option<Address>,
+    },
+    /// The dialled peers: [`Reply::Dialled`].
     Dialled,
-    Submit { messages: Vec<Outgoing>, wait: bool },
-    Delivered { ticket: u64 },
-    Receive { to: Option<Address>, from: Option<Address>, limit: u32 },
-    Ping { peer: Address, timeout_us: u64 },
-    Trace { peer: Address, max_hops: u8, timeout_us: u64 },
+    /// Sends messages: [`Reply::Sent`].
+    Submit {
+        /// The messages, in their order.
+        messages: Vec<Outgoing>,
+        /// Whether the call waits while a queue is full.
+        wait: bool,
+    },
+    /// Waits for the receipt of a sent message: [`Reply::Receipt`].
+    Delivered {
+        /// The ticket of [`SentInfo`].
+        ticket: u64,
+    },
+    /// Waits for messages: [`Reply::Messages`].
+    Receive {
+        /// The address of the node that they were sent to; the client's default address when it is `None`.
+        to: Option<Address>,
+        /// The sender, or any.
+        from: Option<Address>,
+        /// The most messages.
+        limit: u32,
+    },
+    /// Measures a round trip: [`Reply::Pong`].
+    Ping {
+        /// The address to measure to.
+        peer: Address,
+        /// The time to wait for the answer, in microseconds.
+        timeout_us: u64,
+    },
+    /// Lists the nodes on the route: a stream of [`StreamItem::Hop`].
+    Trace {
+        /// The address at the end of the route.
+        peer: Address,
+        /// The most hops.
+        max_hops: u8,
+        /// The time to wait for the answer of each hop, in microseconds.
+        timeout_us: u64,
+    },
+    /// All events from now on: a stream of [`StreamItem::Event`].
     Events,
+    /// The identities that the user may use: [`Reply::Identities`].
     Identities,
-    NewIdentity { label: Option<String> },
-    RemoveIdentity { address: Address },
+    /// Makes an identity: [`Reply::Identity`].
+    NewIdentity {
+        /// A label for people.
+        label: Option<String>,
+    },
+    /// Removes an identity: [`Reply::Done`].
+    RemoveIdentity {
+        /// Its address.
+        address: Address,
+    },
+    /// The address book: [`Reply::Names`].
     Names,
-    AddName { name: String, address: Address },
-    RemoveName { name: String },
+    /// Adds an entry to the address book: [`Reply::Done`].
+    AddName {
+        /// The name.
+        name: String,
+        /// The address that it stands for.
+        address: Address,
+    },
+    /// Removes an entry from the address book: [`Reply::Done`].
+    RemoveName {
+        /// The name.
+        name: String,
+    },
+    /// The peers to dial with their origin: [`Reply::PeerList`].
     PeerList,
-    AddPeer { uri: String },
-    RemovePeer { uri: String },
+    /// Dials a peer from now on: [`Reply::Done`].
+    AddPeer {
+        /// The peer.
+        uri: String,
+    },
+    /// Dials a peer no longer: [`Reply::Text`].
+    RemovePeer {
+        /// The peer.
+        uri: String,
+    },
+    /// Reads the configuration again: [`Reply::Text`].
     Reload,
+    /// Stops the daemon: [`Reply::Unfinished`].
     Stop,
 }
 
@@ -199,21 +318,36 @@ impl Call {
 
 /// The result of a call.
 #[derive(Debug, Encode, BorrowDecode)]
-pub(super) enum Reply {
+pub enum Reply {
+    /// The call has been carried out.
     Done,
+    /// The status of the node.
     Status(Box<Status>),
+    /// The neighbours, and the dialled peers without a link.
     Peers(Vec<Peer>),
+    /// The routes.
     Routes(Vec<Route>),
+    /// The dialled peers.
     Dialled(Vec<Dialled>),
+    /// The messages that were accepted for sending, in their order.
     Sent(Vec<SentInfo>),
+    /// The receipt of a sent message.
     Receipt(Receipt),
+    /// Received messages.
     Messages(Vec<Fetched>),
+    /// The answer to a ping.
     Pong(Pong),
+    /// The identity that was made.
     Identity(IdentityInfo),
+    /// The identities.
     Identities(Vec<IdentityInfo>),
+    /// The address book.
     Names(Vec<NameInfo>),
+    /// The peers to dial.
     PeerList(Vec<PeerInfo>),
+    /// A report for people.
     Text(String),
+    /// The messages that the daemon has not delivered when it stops.
     Unfinished(Unfinished),
 }
 
@@ -235,38 +369,51 @@ impl Reply {
 
 /// One item of a stream.
 #[derive(Debug, Encode, BorrowDecode)]
-pub(super) enum StreamItem {
+pub enum StreamItem {
+    /// An event and its time.
     Event(Timestamp, Event),
+    /// A node on a route, or the reason why it did not answer.
     Hop(Result<Hop, PingError>),
 }
 
 /// A message that was accepted for sending.
 #[derive(Clone, Debug, Encode, Decode)]
-pub(super) struct SentInfo {
-    pub(super) ticket: u64,
-    pub(super) id: MessageId,
-    pub(super) durable: bool,
-    pub(super) bytes: u64,
+pub struct SentInfo {
+    /// The number by which the client requests the receipt.
+    pub ticket: u64,
+    /// The id of the message.
+    pub id: MessageId,
+    /// Whether the message outlives the daemon.
+    pub durable: bool,
+    /// The length of its body.
+    pub bytes: u64,
 }
 
 /// A fetched message. It leaves its inbox when the client confirms the ticket.
 #[derive(Debug, Encode, Decode)]
-pub(super) struct Fetched {
-    pub(super) ticket: u64,
-    pub(super) from_name: Option<String>,
-    pub(super) message: Message,
+pub struct Fetched {
+    /// The number by which the client confirms the message or gives it back.
+    pub ticket: u64,
+    /// The name of the sender in the address book.
+    pub from_name: Option<String>,
+    /// The message.
+    pub message: Message,
 }
 
 /// The reason why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(super) enum Failure {
+pub enum Failure {
+    /// A message was not sent or not delivered.
     Send(SendError),
+    /// No reply to a ping arrived, or there is no route.
     Ping(PingError),
+    /// The administration of the daemon refused.
     Admin(AdminError),
     /// The client has more calls or messages under way than a connection may.
     Busy,
     /// The node does not have the address, or no longer has it.
     NoSuchAddress(Address),
+    /// The node is stopping.
     Stopped,
 }
 

@@ -1,6 +1,7 @@
 //! The daemon's side of the socket: accepts connections, keeps the socket in its place, and ends in order.
 
 use std::future::Future;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause after a failed accept.
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Serves a node to the one program that holds the other end of `stream`, as the user `uid`, until that program closes its
+/// end: for an application that starts a program and lets it inherit one end of a socket pair. The program uses
+/// [`Client::from_stream`](crate::Client::from_stream). Dropping the future ends the connection; messages that were
+/// fetched and not confirmed then go back to their inboxes.
+///
+/// # Errors
+/// When the stream fails, or when the program breaks the rules of the [`protocol`](crate::ipc::protocol).
+pub async fn serve_stream<A: Admin>(
+    stream: UnixStream,
+    uid: u32,
+    node: Node,
+    admin: Arc<A>,
+) -> io::Result<()> {
+    let stream = Async::new(stream)?;
+    let session = Arc::new(ClientSession::new(node, admin, uid, Arc::default()));
+    let admission = ConnectionAdmission::new(WRITE_TIMEOUT);
+    // No other connection takes its place, so that nothing evicts it.
+    let (entry, _) = Arc::<ProvisionalConnections>::default().add();
+    server_connection::run(&stream, session, &admission, entry).await.map_err(io::Error::other)
+}
 
 /// The socket through which other programs use a node.
 #[derive(Debug)]

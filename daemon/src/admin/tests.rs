@@ -6,9 +6,9 @@ use crate::line_queue::LineQueue;
 use crate::log::LogFormat;
 use futures::executor::block_on;
 use rouse_core::Identity;
-use rouse_core::ipc::{Access, Server};
-use rouse_core::netmod::mem::MemNet;
+use rouse_core::node::NodeFailure;
 use std::fs;
+use std::future::{pending, ready};
 
 struct Setup {
     folder: tempfile::TempDir,
@@ -168,14 +168,14 @@ fn a_daemon_whose_node_fails_ends_with_the_reason_and_code_1() {
         let setup = Setup::new("");
         let config = Config::load(&setup.flags).unwrap();
         let state = StateDir::open(&config.state_dir).unwrap();
-        let node = Node::builder().netmod(MemNet::new(3).netmod("a")).start().await.unwrap();
-        let server = Server::bind(&config.socket(), Access::Owner).unwrap();
+        let node = Node::builder().start().await.unwrap();
         let (stop, stopped) = mpsc::unbounded();
         let flags = setup.flags.clone();
-        let admin = DaemonAdmin::start(node.clone(), state, flags, config, log(), stop).await.unwrap();
+        let admin = DaemonAdmin::start(node, state, flags, config, log(), stop).await.unwrap();
         let signals = async_signal::Signals::new([async_signal::Signal::Hup]).unwrap();
-        node.panic_router().await;
-        let failure = serve(&server, &node, &Arc::new(admin), signals, stopped).await.unwrap_err();
+        let failure = NodeFailure { task: "router", message: "a fault of the test".to_owned() };
+        let serving = serve(pending(), ready(failure), &admin, signals, stopped);
+        let failure = serving.await.unwrap_err();
         let failure = DaemonFailure::from(failure);
         assert_eq!(failure.code(), 1);
         let line = failure.line();

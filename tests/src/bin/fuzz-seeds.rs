@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_std::future::timeout;
 use async_std::task::block_on;
-use rouse_core::internals::fuzz::{Seed, overheard, seeds};
+use rouse_adversary::fuzz::{Seed, overheard, seeds};
 use rouse_core::netmod::Netmod;
 use rouse_core::{Identity, Node};
 use rouse_netmod_udp::{Udp, UdpConfig};

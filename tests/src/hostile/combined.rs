@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use rouse_adversary::raw::control_messages::{RawAnnounce, RawAttributes, RawRecord, chain};
+use rouse_adversary::raw::frames::{self, ForgedInitiation};
 use rouse_core::Address;
-use rouse_core::internals::raw::control_messages::{RawAnnounce, RawAttributes, RawRecord, chain};
-use rouse_core::internals::raw::frames::{self, ForgedInitiation};
 
 use super::link::HostileLink;
 use super::random::Random;
@@ -156,7 +156,7 @@ fn false_proofs(target: &Target) -> Result<u64> {
         forged += 36;
         // A message that the link does not take at once is dropped, since a wait would change the rate.
         let message: Vec<u8> = records.iter().flat_map(RawRecord::bytes).collect();
-        link.with(|link| link.say(&message));
+        link.with(|link| link.send_control(&message));
     }
     Ok(forged.into())
 }

@@ -5,10 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rouse_core::internals::raw::control_messages::{
-    MAX_IDX, MAX_MESSAGE, RawAnnounce, RawAttributes, RawRecord,
-};
-use rouse_core::internals::raw::frames::{self, ACK, CONTROL, KINDS};
+use rouse_adversary::raw::control_messages::{MAX_IDX, MAX_MESSAGE, RawAnnounce, RawAttributes, RawRecord};
+use rouse_adversary::raw::frames::{self, ACK, CONTROL, KINDS};
 
 use super::link::HostileLink;
 use super::random::Random;

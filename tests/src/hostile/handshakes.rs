@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rouse_core::internals::raw::frames::{self, ForgedInitiation};
+use rouse_adversary::raw::frames::{self, ForgedInitiation};
 
 use super::link::HostileLink;
 use super::target::{Report, Target};

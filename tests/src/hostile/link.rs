@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rouse_core::internals::raw::control_messages::RawRecord;
-use rouse_core::internals::raw::{RawHandshake, RawHandshakeEvent, RawLink, RawLinkEvent, RawOptions};
+use rouse_adversary::raw::control_messages::RawRecord;
+use rouse_adversary::raw::{RawHandshake, RawHandshakeEvent, RawLink, RawLinkEvent, RawOptions};
 use rouse_core::time::Time;
 use rouse_core::{Address, Identity};
 
@@ -33,7 +33,7 @@ struct SharedLink {
 }
 
 struct LinkState {
-    shaking: RawHandshake,
+    handshake: RawHandshake,
     link: Option<Box<RawLink>>,
     end: Option<String>,
     on_event: Option<EventHandler>,
@@ -72,9 +72,9 @@ impl HostileLink {
         socket.set_read_timeout(Some(Duration::from_millis(5)))?;
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&Identity::generate().address().as_bytes()[..8]);
-        let manners = RawOptions { mesh_key, seed, instance: None };
+        let options = RawOptions { mesh_key, seed, ..RawOptions::default() };
         let state = LinkState {
-            shaking: RawHandshake::dial(Time::from_millis(1), identity, manners),
+            handshake: RawHandshake::dial(Time::from_millis(1), identity, options),
             link: None,
             end: None,
             on_event: None,
@@ -184,7 +184,7 @@ impl HostileLink {
         if !(1..=4096).contains(&message.len()) {
             return;
         }
-        while self.end().is_none() && self.with(|link| link.say(message)) == Some(false) {
+        while self.end().is_none() && self.with(|link| link.send_control(message)) == Some(false) {
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -248,7 +248,7 @@ impl SharedLink {
                 // A frame that is refused changes nothing.
                 let _ = match (&mut state.link, frame.first()) {
                     (Some(link), Some(0x10)) => link.receive(now, frame),
-                    _ => state.shaking.receive(now, frame),
+                    _ => state.handshake.receive(now, frame),
                 };
             }
             self.pump(state);
@@ -258,7 +258,7 @@ impl SharedLink {
     /// Sends the frames that are due, and processes the events.
     fn pump(&self, state: &mut LinkState) {
         let now = self.now();
-        while let Some(shaken) = state.shaking.poll(now) {
+        while let Some(shaken) = state.handshake.poll(now) {
             match shaken {
                 RawHandshakeEvent::Send(frame) => self.send(state, &frame),
                 RawHandshakeEvent::Link(link) => state.link = Some(link),

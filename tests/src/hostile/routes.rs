@@ -6,10 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rouse_core::internals::raw::control_messages::{
+use rouse_adversary::raw::control_messages::{
     INFINITY, MAX_IDX, RawAnnounce, RawAttributes, RawRecord, chain,
 };
-use rouse_core::internals::raw::{RawLink, RawLinkEvent};
+use rouse_adversary::raw::{RawLink, RawLinkEvent};
 use rouse_core::{Address, Identity};
 
 use super::link::HostileLink;
@@ -332,7 +332,7 @@ impl BlackHole {
                     let value = chain(&dst, announce.seq, route.chain, 1);
                     let route = RawAttributes { idx: 1, metric: 32, hops: 1, chain: value, ..route };
                     let message = RawRecord::Announce(announce, route).bytes();
-                    forwarder.with(|link| link.say(&message));
+                    forwarder.with(|link| link.send_control(&message));
                 }
             }
         };

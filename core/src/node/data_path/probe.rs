@@ -41,7 +41,7 @@ struct ProbeRegistration<'a>(&'a NodeState, u64);
 
 impl Drop for ProbeRegistration<'_> {
     fn drop(&mut self) {
-        let pending = lock(&self.0.probes).pending.remove(&self.1);
+        let pending = lock(&self.0.probes).take(self.1);
         // The reply wakes, and no lock is held any more.
         drop(pending);
     }
@@ -182,7 +182,7 @@ fn answered(shared: &NodeState, probe: Probe) {
         // The reply is late, or the probe was not sent by this node.
         return shared.stats.drop(DropCause::Duplicate);
     }
-    let pending = probes.pending.remove(&probe.nonce);
+    let pending = probes.take(probe.nonce);
     drop(probes);
     if let Some(pending) = pending {
         pending.answer.send(ProbeReply { source: probe.source, value: probe.value, at: now });

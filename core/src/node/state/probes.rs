@@ -32,7 +32,19 @@ pub(crate) struct ProbeReply {
     pub(crate) at: Time,
 }
 
+/// A table of probes with room for more than so many is made smaller once it is empty.
+const KEPT_ROOM: usize = 64;
+
 impl Probes {
+    /// Takes a probe out. The room of many probes is given back when none is left, since a client may begin 1024 at once.
+    pub(crate) fn take(&mut self, nonce: u64) -> Option<PendingProbe> {
+        let probe = self.pending.remove(&nonce);
+        if self.pending.is_empty() && self.pending.capacity() > KEPT_ROOM {
+            self.pending.shrink_to(KEPT_ROOM);
+        }
+        probe
+    }
+
     pub(crate) fn may_reply(&mut self, now: Time) -> bool {
         self.replies.try_take(now, REPLIES)
     }
@@ -43,6 +55,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn many_probes_leave_a_small_table_behind() {
+        let mut probes = Probes::default();
+        for nonce in 0..1000 {
+            let (answer, _) = crate::node::reply::reply();
+            let target = Address::from_bytes([1; 32]);
+            probes.pending.insert(nonce, PendingProbe { target, kind: 2, answer });
+        }
+        assert!((0..1000).all(|nonce| probes.take(nonce).is_some()));
+        assert!(probes.pending.capacity() < 128, "{}", probes.pending.capacity());
+    }
 
     #[test]
     fn answers_are_limited_to_a_burst_and_a_rate() {

@@ -44,7 +44,7 @@ pub(crate) enum RouterEvent {
         verified: VerifyResults,
     },
     /// A fault of the program.
-    #[cfg(any(test, feature = "internals"))]
+    #[cfg(test)]
     Panic,
 }
 

@@ -111,7 +111,7 @@ impl RouterTask {
                 // Messages that it sent before wait in its feed: its turn was skipped while the router did not have it.
                 self.shared.router.ready.enqueue(id);
             }
-            #[cfg(any(test, feature = "internals"))]
+            #[cfg(test)]
             RouterEvent::Panic => panic!("a fault of the test"),
             RouterEvent::Down { id } => {
                 self.neighbours.remove(&id);

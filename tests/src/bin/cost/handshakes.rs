@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::layers::HandshakeLayer;
+use rouse_adversary::raw::frames::ForgedInitiation;
+use rouse_adversary::raw::{RawHandshake, RawHandshakeEvent, RawOptions};
 use rouse_core::Identity;
-use rouse_core::internals::layers::HandshakeLayer;
-use rouse_core::internals::raw::frames::ForgedInitiation;
-use rouse_core::internals::raw::{RawHandshake, RawHandshakeEvent, RawOptions};
 use rouse_core::time::Time;
 
 use crate::layer::{Input, Layer, MINUTE, Subject, nothing_stays};

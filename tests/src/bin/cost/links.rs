@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rouse_core::internals::layers::LinkLayer;
+use crate::layers::LinkLayer;
 use rouse_core::time::Time;
 
 use crate::layer::{Input, Layer, MINUTE, Subject, no_places, nothing_stays};

@@ -8,6 +8,7 @@
 mod beacons;
 mod handshakes;
 mod layer;
+mod layers;
 mod links;
 mod measure;
 mod messages;

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use rouse_adversary::raw::frames;
 use rouse_core::Address;
-use rouse_core::internals::layers::NodeLayer;
-use rouse_core::internals::raw::frames;
+use rouse_core::internals::NodeLayer;
 
 use crate::layer::{Input, Layer, MINUTE, SEAL, Subject};
 use crate::pools::{CONVERSATIONS, Pool};

@@ -1,7 +1,9 @@
 //! Fixed pools: places that inputs of some kinds may take beside what they hold for each byte.
 
-use rouse_core::internals::layers::{HandshakeLayer, NodeLayer, SocketLayer};
 use rouse_netmod_udp::fuzz::BeaconReceiver;
+
+use crate::layers::{HandshakeLayer, SocketLayer};
+use rouse_core::internals::NodeLayer;
 
 /// A number of places, and what each may hold.
 #[derive(Clone, Copy)]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::layers::RouterLayer;
+use rouse_adversary::raw::control_messages::{RawAnnounce, RawAttributes, RawRecord, chain};
 use rouse_core::Identity;
-use rouse_core::internals::layers::RouterLayer;
-use rouse_core::internals::raw::control_messages::{RawAnnounce, RawAttributes, RawRecord, chain};
 use rouse_core::time::Time;
 
 use crate::layer::{Input, Layer, Subject, no_places, nothing_stays};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rouse_core::internals::layers::{REQUESTS, RequestFields, SocketLayer, request};
+use crate::layers::{REQUESTS, RequestFields, SocketLayer, request};
 
 use crate::layer::{Input, Layer, MINUTE, Subject};
 use crate::measure::LATER;
