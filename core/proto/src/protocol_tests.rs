@@ -226,11 +226,14 @@ fn replaced(text: &str, language: &str, name: &str, block: &str) -> String {
     format!("{before}{fence}{block}```{after}")
 }
 
+/// The contents after a kind that are decoded: a kind whose fields exclude some of them is found by the others.
+const FILLS: [u8; 6] = [0, 1, 2, 0x10, 0x7f, 0xff];
+
 /// All kinds of all layers.
 fn known() -> BTreeSet<(Layer, u8)> {
     let mut known = BTreeSet::new();
-    for kind in 0..=u8::MAX {
-        let mut bytes = [0; 600];
+    for (kind, fill) in (0..=u8::MAX).flat_map(|kind| FILLS.map(|fill| (kind, fill))) {
+        let mut bytes = [fill; 600];
         bytes[0] = kind;
         if wire::link::peek(&bytes[..wire::link::MAX_HANDSHAKE_LEN]).is_some() {
             known.insert((Layer::Frame, kind));
@@ -247,7 +250,7 @@ fn known() -> BTreeSet<(Layer, u8)> {
             known.insert((Layer::Content, kind));
         }
         let is_session = wire::session::read_session_header(&bytes).is_some();
-        let mut part = [0; 10];
+        let mut part = [fill; 10];
         (part[0], part[1], part[7]) = (kind, wire::session::MESSAGE_REQUEST, 1);
         let is_part = wire::session::PartHeader::read(&part).is_ok();
         let is_probe = wire::packet::Probe::read(&bytes[..42]).is_some();

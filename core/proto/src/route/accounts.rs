@@ -84,6 +84,21 @@ pub(super) const TIME: Rate = Rate::each_second(50_000, 500_000);
 /// neighbour.
 pub(super) const CONFIGURED_TIME: u32 = 4;
 
+/// A number of tokens of a resource, of which a neighbour gets new ones at a rate.
+#[derive(Clone, Copy)]
+pub(super) struct ResourceTokens {
+    resource: Resource,
+    allowance: Rate,
+    tokens: u32,
+}
+
+impl Resource {
+    /// So many tokens of it, by this allowance of one neighbour.
+    pub(super) fn tokens(self, allowance: Rate, tokens: u32) -> ResourceTokens {
+        ResourceTokens { resource: self, allowance, tokens }
+    }
+}
+
 /// The part of its allowance that one link of a stranger shares with no other.
 ///
 /// Reserves of destinations are unused, because new destinations of strangers take turns (see `quota`).
@@ -97,7 +112,7 @@ impl Reserve {
         for (resource, allowance) in
             [(Resource::Signatures, SIGNATURES), (Resource::Hashes, HASHES), (Resource::Time, TIME)]
         {
-            reserve.spend(now, resource, allowance, part(allowance).burst);
+            reserve.spend(now, resource.tokens(allowance, part(allowance).burst));
         }
         reserve
     }
@@ -106,13 +121,13 @@ impl Reserve {
         self.0.get(resource as usize).copied().unwrap_or_default()
     }
 
-    fn has(&self, now: Time, resource: Resource, allowance: Rate, tokens: u32) -> bool {
-        self.bucket(resource).has(now, part(allowance), tokens)
+    fn has(&self, now: Time, amount: ResourceTokens) -> bool {
+        self.bucket(amount.resource).has(now, part(amount.allowance), amount.tokens)
     }
 
-    pub(super) fn spend(&mut self, now: Time, resource: Resource, allowance: Rate, tokens: u32) {
-        if let Some(bucket) = self.0.get_mut(resource as usize) {
-            bucket.spend(now, part(allowance), tokens);
+    pub(super) fn spend(&mut self, now: Time, amount: ResourceTokens) {
+        if let Some(bucket) = self.0.get_mut(amount.resource as usize) {
+            bucket.spend(now, part(amount.allowance), amount.tokens);
         }
     }
 }
@@ -174,9 +189,10 @@ impl Accounts {
         &self,
         now: Time,
         charged: ChargedAccounts,
-        (resource, allowance, tokens): (Resource, Rate, u32),
+        amount: ResourceTokens,
         counts: impl Fn(AccountKey) -> bool,
     ) -> bool {
+        let ResourceTokens { resource, allowance, tokens } = amount;
         account_keys(charged, resource).map(|(key, share)| self.find(charged, key, share)).all(
             |(key, share)| {
                 !counts(key) || self.bucket(key, resource).has(now, allowance.times(share), tokens)
@@ -185,41 +201,22 @@ impl Accounts {
     }
 
     /// Whether the accounts that a neighbour shares with others have that much left.
-    pub(super) fn others_left(
-        &self,
-        now: Time,
-        charged: ChargedAccounts,
-        amount: (Resource, Rate, u32),
-    ) -> bool {
+    pub(super) fn others_left(&self, now: Time, charged: ChargedAccounts, amount: ResourceTokens) -> bool {
         self.all_have(now, charged, amount, |key| !matches!(key, AccountKey::Neighbour(_)))
     }
 
     /// Whether a neighbour's own account has that much left, and so have the accounts that it shares or else its
     /// reserve.
-    pub(super) fn has(
-        &self,
-        now: Time,
-        charged: ChargedAccounts,
-        resource: Resource,
-        allowance: Rate,
-        tokens: u32,
-    ) -> bool {
-        let amount = (resource, allowance, tokens);
+    pub(super) fn has(&self, now: Time, charged: ChargedAccounts, amount: ResourceTokens) -> bool {
         let reserve = charged.stranger.map(|(_, reserve)| reserve);
         self.all_have(now, charged, amount, |key| matches!(key, AccountKey::Neighbour(_)))
             && (self.others_left(now, charged, amount)
-                || reserve.is_some_and(|reserve| reserve.has(now, resource, allowance, tokens)))
+                || reserve.is_some_and(|reserve| reserve.has(now, amount)))
     }
 
     /// Takes the tokens whether they are available or not, because the work is already done.
-    pub(super) fn spend(
-        &mut self,
-        now: Time,
-        charged: ChargedAccounts,
-        resource: Resource,
-        allowance: Rate,
-        tokens: u32,
-    ) {
+    pub(super) fn spend(&mut self, now: Time, charged: ChargedAccounts, amount: ResourceTokens) {
+        let ResourceTokens { resource, allowance, tokens } = amount;
         for (key, share) in account_keys(charged, resource) {
             if self.0.len() >= MAX_ACCOUNTS && !self.0.contains_key(&key) {
                 self.sweep(now);
@@ -276,20 +273,26 @@ mod tests {
             ChargedAccounts { address: Address::from_bytes(address), stranger }
         };
         for n in 0..10_000 {
-            accounts.spend(now, charged(n), Resource::New, allowance, 80);
+            accounts.spend(now, charged(n), Resource::New.tokens(allowance, 80));
             assert!(accounts.len() <= MAX_ACCOUNTS + 1);
         }
         let configured = ChargedAccounts { stranger: None, ..charged(20_000) };
         assert!(
-            accounts.has(now, configured, Resource::New, allowance, 10),
+            accounts.has(now, configured, Resource::New.tokens(allowance, 10)),
             "strangers take nothing from it"
         );
-        assert!(!accounts.has(now, charged(0), Resource::New, allowance, 1), "what is owed is not forgotten");
-        assert!(!accounts.has(now, charged(20_000), Resource::New, allowance, 1), "a late comer shares");
+        assert!(
+            !accounts.has(now, charged(0), Resource::New.tokens(allowance, 1)),
+            "what is owed is not forgotten"
+        );
+        assert!(
+            !accounts.has(now, charged(20_000), Resource::New.tokens(allowance, 1)),
+            "a late comer shares"
+        );
         let later = now + Duration::from_secs(60);
-        accounts.spend(later, charged(20_000), Resource::New, allowance, 1);
+        accounts.spend(later, charged(20_000), Resource::New.tokens(allowance, 1));
         assert_eq!(accounts.len(), 3, "its own, that of its host, that of its network");
-        assert!(accounts.has(later, charged(20_000), Resource::New, allowance, 9));
-        assert!(!accounts.has(later, charged(20_000), Resource::New, allowance, 10));
+        assert!(accounts.has(later, charged(20_000), Resource::New.tokens(allowance, 9)));
+        assert!(!accounts.has(later, charged(20_000), Resource::New.tokens(allowance, 10)));
     }
 }

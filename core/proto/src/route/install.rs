@@ -37,13 +37,13 @@ impl Router {
         let rounds = self.table.get(key).map_or(0, |dest| dest.rounds(slot, hops));
         // The quota is checked even when no rounds are needed, so that a neighbour that has sent false proofs is
         // refused entirely.
-        if !self.try_charge(now, id, Resource::Hashes, HASHES, u32::from(rounds)) {
+        if !self.try_charge(now, id, Resource::Hashes.tokens(HASHES, u32::from(rounds))) {
             return Proof::Later;
         }
         if self.table.get_mut(key).is_some_and(|dest| dest.prove(slot, hops, chain)) {
             return Proof::Holds;
         }
-        self.charge_penalty(now, id, Resource::Hashes, HASHES, FALSE_PROOF);
+        self.charge_penalty(now, id, Resource::Hashes.tokens(HASHES, FALSE_PROOF));
         Proof::False
     }
 

@@ -58,7 +58,7 @@ impl Router {
             return true;
         }
         if neighbour.configured {
-            return self.try_charge(now, id, Resource::New, self.config.new_allowance(), 1);
+            return self.try_charge(now, id, Resource::New.tokens(self.config.new_allowance(), 1));
         }
         // Neighbours that wait are served first, because the fastest sender would otherwise take the whole quota.
         let waiting = self.neighbours.values().any(|one| !one.configured && !one.deferred.is_empty());

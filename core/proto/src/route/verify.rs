@@ -69,7 +69,7 @@ impl Router {
     /// token.
     pub(super) fn may_check(&mut self, now: Time, id: NeighbourId, is_checked: bool) -> bool {
         let room = self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING);
-        room && (is_checked || self.try_charge(now, id, Resource::Signatures, SIGNATURES, 1))
+        room && (is_checked || self.try_charge(now, id, Resource::Signatures.tokens(SIGNATURES, 1)))
     }
 
     /// Whether that many announces and their proofs could be verified now. Half of the room is left for announces that
@@ -77,8 +77,8 @@ impl Router {
     pub(super) fn has_room_to_check(&self, now: Time, id: NeighbourId, announces: u32) -> bool {
         let rounds = u32::from(LINKS).saturating_mul(announces);
         self.neighbours.get(&id).is_some_and(|neighbour| neighbour.pending.len() < MAX_PENDING / 2)
-            && self.can_charge(now, id, Resource::Signatures, SIGNATURES, announces)
-            && self.can_charge(now, id, Resource::Hashes, HASHES, rounds)
+            && self.can_charge(now, id, Resource::Signatures.tokens(SIGNATURES, announces))
+            && self.can_charge(now, id, Resource::Hashes.tokens(HASHES, rounds))
     }
 
     /// Has the announce of a route verified; the route waits for it.
@@ -129,7 +129,7 @@ impl Router {
             self.checks.of(key).find(|(_, check)| *check.announce == announce).map(|(ticket, _)| ticket);
         let Some(neighbour) = self.neighbours.get(&id) else { return Ok(()) };
         if neighbour.highest >= MAX_HIGHEST
-            || (same.is_none() && !self.try_charge(now, id, Resource::Signatures, SIGNATURES, 1))
+            || (same.is_none() && !self.try_charge(now, id, Resource::Signatures.tokens(SIGNATURES, 1)))
         {
             return Err(DropCause::VerifyLimit);
         }
@@ -184,7 +184,7 @@ impl Router {
 
     /// Charges a forgery.
     fn forged(&mut self, now: Time, id: NeighbourId) -> Result<(), DropCause> {
-        self.charge_penalty(now, id, Resource::Signatures, SIGNATURES, FORGED);
+        self.charge_penalty(now, id, Resource::Signatures.tokens(SIGNATURES, FORGED));
         Err(DropCause::BadAnnounce)
     }
 }

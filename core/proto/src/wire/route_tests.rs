@@ -100,7 +100,9 @@ fn every_record_has_its_golden_bytes() {
         "070000".to_owned(),
         "7f0000".to_owned(),
     ];
-    for (record, golden) in all().iter().zip(golden) {
+    let all = all();
+    assert_eq!(all.len(), golden.len(), "each record has its bytes");
+    for (record, golden) in all.iter().zip(golden) {
         let bytes = bytes_of(record);
         assert_eq!(hex(&bytes), golden);
         assert!(bytes.len() <= MAX_RECORD);
