@@ -45,6 +45,14 @@ fn peer_denied(error: PeerError) -> AdminError {
     AdminError::new(denial, error.to_string(), hint)
 }
 
+/// The options of the command line, and the configuration that was read with them.
+pub struct Settings {
+    /// The options, with which the configuration is read again.
+    pub flags: Flags,
+    /// The configuration.
+    pub config: Config,
+}
+
 impl DaemonAdmin {
     /// Loads the state directory: adds the further addresses to the node and dials the peers that were added at run
     /// time. A message on `stop` is a client's request to stop the daemon.
@@ -54,11 +62,11 @@ impl DaemonAdmin {
     pub async fn start(
         node: Node,
         state: StateDir,
-        flags: Flags,
-        config: Config,
+        settings: Settings,
         log: DaemonLog,
         stop: mpsc::UnboundedSender<()>,
     ) -> Result<Self, StateError> {
+        let Settings { flags, config } = settings;
         let mut entries = Vec::new();
         for (entry, identity) in state.identities()? {
             node.add_identity(identity);

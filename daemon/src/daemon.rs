@@ -13,7 +13,7 @@ use rouse_core::ipc::{Access, Admin, BindError, Server};
 use rouse_core::netmod::NetmodError;
 use rouse_core::node::{Node, NodeFailure, StartError};
 
-use crate::admin::DaemonAdmin;
+use crate::admin::{DaemonAdmin, Settings};
 use crate::config::{ApiSocket, Config, ConfigError, Flags};
 use crate::line_queue::LineQueue;
 use crate::log;
@@ -158,7 +158,8 @@ async fn run(flags: Flags, output: &StandardStreams) -> Result<(), DaemonFailure
         }
     };
     let (stop, stopped) = mpsc::unbounded();
-    let admin = Arc::new(DaemonAdmin::start(node.clone(), state, flags, config, log, stop).await?);
+    let admin =
+        Arc::new(DaemonAdmin::start(node.clone(), state, Settings { flags, config }, log, stop).await?);
     output.stdout.push(format!("ready {} {}\n", node.address(), server.path().display()).as_bytes());
     tracing::info!(address = %node.address(), socket = %server.path().display(), "ready");
     notify(&[sd_notify::NotifyState::Ready]);

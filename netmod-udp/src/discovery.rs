@@ -79,15 +79,21 @@ pub(crate) struct Discovery {
     counters: Arc<Counters>,
 }
 
+/// The places where discovery reports to the rest of the netmod.
+pub(crate) struct DiscoveryReports {
+    pub(crate) interface_states: Arc<SharedInterfaceStates>,
+    pub(crate) notes: Arc<NotesByTopic>,
+    pub(crate) counters: Arc<Counters>,
+}
+
 impl Discovery {
     pub(crate) fn new(
         config: &UdpConfig,
         instance: u64,
         sockets: &Sockets,
-        interface_states: Arc<SharedInterfaceStates>,
-        notes: Arc<NotesByTopic>,
-        counters: Arc<Counters>,
+        reports: DiscoveryReports,
     ) -> Self {
+        let DiscoveryReports { interface_states, notes, counters } = reports;
         let now = Instant::now();
         let fixed = sockets.list.iter().find(|socket| socket.is_fixed());
         let mut discovery = Discovery {

@@ -48,7 +48,7 @@ pub use counters::UdpCounters;
 pub use resolve::check_peer;
 
 use counters::Counters;
-use discovery::Discovery;
+use discovery::{Discovery, DiscoveryReports};
 use interface_states::SharedInterfaceStates;
 use notes::NotesByTopic;
 use socket::Sockets;
@@ -171,7 +171,12 @@ impl Udp {
             };
             let (states, notes, counters) =
                 (self.interface_states.clone(), self.notes.clone(), self.counters.clone());
-            Some(Discovery::new(&self.config, instance, sockets, states, notes, counters))
+            Some(Discovery::new(
+                &self.config,
+                instance,
+                sockets,
+                DiscoveryReports { interface_states: states, notes, counters },
+            ))
         } else {
             None
         };

@@ -38,7 +38,9 @@ impl Setup {
         }
         let node = builder.start().await.unwrap();
         let (stop, _) = mpsc::unbounded();
-        DaemonAdmin::start(node, state, self.flags.clone(), config, log(), stop).await.unwrap()
+        DaemonAdmin::start(node, state, Settings { flags: self.flags.clone(), config }, log(), stop)
+            .await
+            .unwrap()
     }
 
     async fn again(&self, admin: DaemonAdmin) -> DaemonAdmin {
@@ -171,7 +173,7 @@ fn a_daemon_whose_node_fails_ends_with_the_reason_and_code_1() {
         let node = Node::builder().start().await.unwrap();
         let (stop, stopped) = mpsc::unbounded();
         let flags = setup.flags.clone();
-        let admin = DaemonAdmin::start(node, state, flags, config, log(), stop).await.unwrap();
+        let admin = DaemonAdmin::start(node, state, Settings { flags, config }, log(), stop).await.unwrap();
         let signals = async_signal::Signals::new([async_signal::Signal::Hup]).unwrap();
         let failure = NodeFailure { task: "router", message: "a fault of the test".to_owned() };
         let serving = serve(pending(), ready(failure), &admin, signals, stopped);

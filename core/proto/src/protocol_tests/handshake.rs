@@ -151,82 +151,85 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Reading {
     if name == "introduction" {
         return read_introduction(bytes);
     }
-    let again;
-    let rows = match name {
-        "initiation" => {
-            let (head, message) = split::<Initiation>(bytes).expect("an initiation");
-            let (ephemeral, payload) = message.split_at(KEY_LEN);
-            again = frame(&head, message);
-            let mut rows = vec![
-                Row::kind("frame", head.kind, name),
-                Row::number("version", 1, head.version.into()),
-                Row::number("flags", 1, head.flags.into()),
-                Row::bytes("sender", &head.sender.to_le_bytes()),
-                Row::bytes("cookie", &head.cookie),
-                Row::bytes("ephemeral", ephemeral),
-            ];
-            if head.flags & Initiation::MESH == 0 {
-                let (opening, padding) = split::<Opening>(payload).expect("an opening");
-                rows.push(Row::bytes("instance", &opening.instance.to_le_bytes()));
-                rows.push(Row::bytes("padding", padding));
-            } else {
-                let (sealed, tag) = payload.split_at(payload.len() - TAG_LEN);
-                rows.push(Row::bytes("sealed", sealed));
-                rows.push(Row::bytes("tag", tag));
-            }
-            rows
-        }
-        "response" => {
-            let (head, message) = split::<Response>(bytes).expect("a response");
-            again = frame(&head, message);
-            let (ephemeral, message) = message.split_at(KEY_LEN);
-            let (key, payload) = message.split_at(KEY_LEN + TAG_LEN);
-            vec![
-                Row::kind("frame", head.kind, name),
-                Row::number("version", 1, head.version.into()),
-                Row::bytes("sender", &head.sender.to_le_bytes()),
-                Row::bytes("receiver", &head.receiver.to_le_bytes()),
-                Row::bytes("ephemeral", ephemeral),
-                Row::bytes("static", key),
-                Row::bytes("payload", payload),
-            ]
-        }
+    let (rows, again) = match name {
+        "initiation" => read_initiation(bytes),
+        "response" => read_response(bytes),
         "finish" => {
             let (head, message) = split::<Finish>(bytes).expect("a finish");
-            again = frame(&head, message);
             let (key, payload) = message.split_at(KEY_LEN + TAG_LEN);
-            vec![
+            let rows = vec![
                 Row::kind("frame", head.kind, name),
                 Row::number("version", 1, head.version.into()),
                 Row::bytes("receiver", &head.receiver.to_le_bytes()),
                 Row::bytes("static", key),
                 Row::bytes("payload", payload),
-            ]
+            ];
+            (rows, frame(&head, message))
         }
         "cookie" => {
             let cookie = decode::<Cookie>(bytes).expect("a cookie");
-            again = frame(&cookie, &[]);
-            vec![
+            let rows = vec![
                 Row::kind("frame", cookie.kind, name),
                 Row::number("version", 1, cookie.version.into()),
                 Row::bytes("receiver", &cookie.receiver.to_le_bytes()),
                 Row::bytes("echo", &cookie.echo),
                 Row::bytes("cookie", &cookie.cookie),
-            ]
+            ];
+            (rows, frame(&cookie, &[]))
         }
         _ => {
             let refusal = decode::<Refusal>(bytes).expect("a refusal");
-            again = frame(&refusal, &[]);
-            vec![
+            let rows = vec![
                 Row::kind("frame", refusal.kind, name),
                 Row::number("version", 1, refusal.version.into()),
                 Row::bytes("receiver", &refusal.receiver.to_le_bytes()),
                 Row::bytes("echo", &refusal.echo),
                 Row::number("reason", 1, refusal.reason.into()),
-            ]
+            ];
+            (rows, frame(&refusal, &[]))
         }
     };
     Reading { rows, again, kinds: vec![(Layer::Frame, bytes[0])] }
+}
+
+fn read_initiation(bytes: &[u8]) -> (Vec<Row>, Vec<u8>) {
+    let (head, message) = split::<Initiation>(bytes).expect("an initiation");
+    let (ephemeral, payload) = message.split_at(KEY_LEN);
+    let mut rows = vec![
+        Row::kind("frame", head.kind, "initiation"),
+        Row::number("version", 1, head.version.into()),
+        Row::number("flags", 1, head.flags.into()),
+        Row::bytes("sender", &head.sender.to_le_bytes()),
+        Row::bytes("cookie", &head.cookie),
+        Row::bytes("ephemeral", ephemeral),
+    ];
+    if head.flags & Initiation::MESH == 0 {
+        let (opening, padding) = split::<Opening>(payload).expect("an opening");
+        rows.push(Row::bytes("instance", &opening.instance.to_le_bytes()));
+        rows.push(Row::bytes("padding", padding));
+    } else {
+        let (sealed, tag) = payload.split_at(payload.len() - TAG_LEN);
+        rows.push(Row::bytes("sealed", sealed));
+        rows.push(Row::bytes("tag", tag));
+    }
+    (rows, frame(&head, message))
+}
+
+fn read_response(bytes: &[u8]) -> (Vec<Row>, Vec<u8>) {
+    let (head, message) = split::<Response>(bytes).expect("a response");
+    let again = frame(&head, message);
+    let (ephemeral, message) = message.split_at(KEY_LEN);
+    let (key, payload) = message.split_at(KEY_LEN + TAG_LEN);
+    let rows = vec![
+        Row::kind("frame", head.kind, "response"),
+        Row::number("version", 1, head.version.into()),
+        Row::bytes("sender", &head.sender.to_le_bytes()),
+        Row::bytes("receiver", &head.receiver.to_le_bytes()),
+        Row::bytes("ephemeral", ephemeral),
+        Row::bytes("static", key),
+        Row::bytes("payload", payload),
+    ];
+    (rows, again)
 }
 
 fn read_introduction(bytes: &[u8]) -> Reading {

@@ -73,29 +73,9 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Reading {
     let again = match *kind {
         KIND_PACKET => {
             rows.extend(packet_rows(bytes));
-            let header = packet::read_header(bytes).unwrap();
-            let mut again = Vec::new();
-            packet::write_header(
-                &mut again,
-                header.class,
-                header.flags,
-                header.hop_limit,
-                &header.destination,
-            );
-            again.extend_from_slice(&bytes[HEADER..]);
-            again
+            packet_again(bytes)
         }
-        KIND_CONTROL => {
-            let (segment, stream) = split::<Segment>(body).expect("a segment");
-            rows.extend(acknowledged_rows(segment.acknowledged));
-            rows.push(Row::number("sequence", 4, segment.sequence.into()));
-            let (length, message) = stream.split_first_chunk::<2>().unwrap();
-            rows.push(Row::number("length", 2, u16::from_le_bytes(*length).into()));
-            assert_eq!(usize::from(u16::from_le_bytes(*length)), message.len());
-            assert_eq!(Record::decode(message), Ok((Record::Want { idx: 5 }, &[][..])));
-            rows.push(Row::bytes("message", message));
-            [plaintext(*kind, &segment), stream.to_vec()].concat()
-        }
+        KIND_CONTROL => read_control(body, &mut rows),
         KIND_ACK => {
             let acknowledged = decode::<Acknowledged>(body).expect("an acknowledgement");
             rows.extend(acknowledged_rows(acknowledged));
@@ -139,6 +119,26 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Reading {
         kind => panic!("{kind} has no reader"),
     };
     Reading { rows, again, kinds: vec![(Layer::Plaintext, *kind)] }
+}
+
+fn packet_again(bytes: &[u8]) -> Vec<u8> {
+    let header = packet::read_header(bytes).unwrap();
+    let mut again = Vec::new();
+    packet::write_header(&mut again, header.class, header.flags, header.hop_limit, &header.destination);
+    again.extend_from_slice(&bytes[HEADER..]);
+    again
+}
+
+fn read_control(body: &[u8], rows: &mut Vec<Row>) -> Vec<u8> {
+    let (segment, stream) = split::<Segment>(body).expect("a segment");
+    rows.extend(acknowledged_rows(segment.acknowledged));
+    rows.push(Row::number("sequence", 4, segment.sequence.into()));
+    let (length, message) = stream.split_first_chunk::<2>().unwrap();
+    rows.push(Row::number("length", 2, u16::from_le_bytes(*length).into()));
+    assert_eq!(usize::from(u16::from_le_bytes(*length)), message.len());
+    assert_eq!(Record::decode(message), Ok((Record::Want { idx: 5 }, &[][..])));
+    rows.push(Row::bytes("message", message));
+    [plaintext(KIND_CONTROL, &segment), stream.to_vec()].concat()
 }
 
 fn read_frame(bytes: &[u8]) -> Reading {

@@ -120,25 +120,28 @@ fn read_message(bytes: &[u8]) -> Reading {
     reading
 }
 
+fn read_ack(kind: u8, reader: &mut Reader<'_>, reading: &mut Reading) {
+    let Reading { rows, again, .. } = reading;
+    let ack = reader.ack().expect("ranges");
+    wire::write_ack(&ack, again);
+    rows.push(Row::kind("frame", kind, "ack"));
+    rows.push(Row::number("largest", 8, ack.largest()));
+    rows.push(Row::number("delay", 4, ack.delay_us.into()));
+    rows.push(Row::number("ranges", 1, ack.ranges().len() as u64));
+    let mut above = None;
+    for (low, high) in ack.ranges() {
+        if let Some(above) = above {
+            rows.push(Row::number("gap", 4, above - high - 1));
+        }
+        rows.push(Row::number("length", 4, high - low));
+        above = Some(low);
+    }
+}
+
 fn read_frame(bytes: &[u8], kind: u8, frame: Frame, reader: &mut Reader<'_>, reading: &mut Reading) {
     let Reading { rows, again, .. } = reading;
     match frame {
-        Frame::Ack => {
-            let ack = reader.ack().expect("ranges");
-            wire::write_ack(&ack, again);
-            rows.push(Row::kind("frame", kind, "ack"));
-            rows.push(Row::number("largest", 8, ack.largest()));
-            rows.push(Row::number("delay", 4, ack.delay_us.into()));
-            rows.push(Row::number("ranges", 1, ack.ranges().len() as u64));
-            let mut above = None;
-            for (low, high) in ack.ranges() {
-                if let Some(above) = above {
-                    rows.push(Row::number("gap", 4, above - high - 1));
-                }
-                rows.push(Row::number("length", 4, high - low));
-                above = Some(low);
-            }
-        }
+        Frame::Ack => read_ack(kind, reader, reading),
         Frame::Credit { taken, bytes, messages } => {
             wire::write_credit(taken, bytes, messages, again);
             rows.push(Row::kind("frame", kind, "credit"));

@@ -59,17 +59,25 @@ impl CryptoResolver for Plain {
     }
 }
 
-/// One side of a handshake as `snow` alone has it, given the secrets. `psk` is mixed in first; `remote` is the other side's static
-/// key where the pattern has it known.
+/// The keys that a side has before the handshake.
+#[derive(Clone, Copy, Default)]
+pub(super) struct KnownKeys<'a> {
+    /// A secret of both sides, which is mixed in first.
+    pub(super) psk: Option<&'a [u8; 32]>,
+    /// The other side's static key, where the pattern requires it.
+    pub(super) remote: Option<&'a [u8; 32]>,
+}
+
+/// One side of a handshake as `snow` alone has it, given the secrets.
 pub(super) fn side(
     pattern: &str,
     prologue: &[u8],
-    who: u8,
+    number: u8,
     ephemeral: &[u8; 32],
-    psk: Option<&[u8; 32]>,
-    remote: Option<&[u8; 32]>,
+    known: KnownKeys<'_>,
 ) -> snow::HandshakeState {
-    let secret = identity(who).x25519_secret();
+    let KnownKeys { psk, remote } = known;
+    let secret = identity(number).x25519_secret();
     let mut builder = snow::Builder::with_resolver(pattern.parse().unwrap(), Box::new(Plain))
         .prologue(prologue)
         .and_then(|builder| builder.local_private_key(secret.as_slice()))
@@ -81,7 +89,7 @@ pub(super) fn side(
     if let Some(remote) = remote {
         builder = builder.remote_public_key(remote).unwrap();
     }
-    let built = if who == INITIATOR { builder.build_initiator() } else { builder.build_responder() };
+    let built = if number == INITIATOR { builder.build_initiator() } else { builder.build_responder() };
     built.unwrap()
 }
 
@@ -110,7 +118,7 @@ fn played(frames: [&[u8]; 3], mesh: Option<&[u8; 32]>) -> ([snow::HandshakeState
     };
     let mut sides = [(INITIATOR, messages[0]), (RESPONDER, messages[1])].map(|(who, message)| {
         let ephemeral = ephemeral(seed(who), &message[..KEY_LEN]);
-        side(pattern, PROLOGUE, who, &ephemeral, mesh, None)
+        side(pattern, PROLOGUE, who, &ephemeral, KnownKeys { psk: mesh, remote: None })
     });
     let payloads = play(&mut sides, &messages);
     (sides, payloads)
@@ -217,7 +225,7 @@ fn rekeyed() -> ([snow::HandshakeState; 2], Vec<Row>) {
             rows.push(Row::bytes(&format!("{name}-ephemeral-secret"), &secret));
             let remote = MontgomeryPoint::mul_base_clamped(*identity(other).x25519_secret()).to_bytes();
             let pattern = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s";
-            side(pattern, &prologue, who, &secret, Some(&psk), Some(&remote))
+            side(pattern, &prologue, who, &secret, KnownKeys { psk: Some(&psk), remote: Some(&remote) })
         },
     );
     assert!(play(&mut sides, &messages).iter().all(Vec::is_empty), "no payload is sent");

@@ -8,7 +8,7 @@ use rand_core::{RngCore, SeedableRng};
 use ring::aead;
 
 use super::handshake::{INITIATOR, RESPONDER, identity};
-use super::plain::{derived, play, printed, side};
+use super::plain::{KnownKeys, derived, play, printed, side};
 use super::*;
 use crate::link::Suite;
 use crate::session::Standing;
@@ -41,8 +41,11 @@ fn played(request: &[u8], response: &[u8]) -> ([snow::HandshakeState; 2], Vec<Ve
     let pattern = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
     let of_responder = remote(RESPONDER);
     let mut sides =
-        [(INITIATOR, EPHEMERAL_SEEDS[0], Some(&of_responder)), (RESPONDER, EPHEMERAL_SEEDS[1], None)]
-            .map(|(who, seed, remote)| side(pattern, &prologue, who, &ephemeral(seed), None, remote));
+        [(INITIATOR, EPHEMERAL_SEEDS[0], Some(&of_responder)), (RESPONDER, EPHEMERAL_SEEDS[1], None)].map(
+            |(who, seed, remote)| {
+                side(pattern, &prologue, who, &ephemeral(seed), KnownKeys { psk: None, remote })
+            },
+        );
     let payloads = play(&mut sides, &[request, response]);
     (sides, payloads)
 }
@@ -94,7 +97,13 @@ fn rekeyed() -> [snow::HandshakeState; 2] {
     let mut sides = [(INITIATOR, RESPONDER, REKEY_SEEDS[0]), (RESPONDER, INITIATOR, REKEY_SEEDS[1])].map(
         |(who, other, seed)| {
             let pattern = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s";
-            side(pattern, &prologue, who, &ephemeral(seed), Some(&psk), Some(&remote(other)))
+            side(
+                pattern,
+                &prologue,
+                who,
+                &ephemeral(seed),
+                KnownKeys { psk: Some(&psk), remote: Some(&remote(other)) },
+            )
         },
     );
     assert!(play(&mut sides, &[&rekey[9..], &rekeyed[9..]]).iter().all(Vec::is_empty), "no payload is sent");

@@ -147,6 +147,91 @@ fn settle(under_way: &mut Operations<'_>, model: &mut Model) {
     }
 }
 
+fn try_push(inbox: &Inbox<u32>, model: &mut Model, under_way: &Operations<'_>, item: u32) {
+    match inbox.try_push(item) {
+        Ok(()) => {
+            assert!(!model.closed && !model.too_large(item));
+            assert!(model.full == Full::DropOldest || model.fits(item));
+            model.write(item);
+        }
+        Err(PushError::Closed(back)) => assert!(model.closed && back == item),
+        Err(PushError::TooLarge(back)) => assert!(model.too_large(item) && back == item),
+        Err(PushError::Full(back)) => {
+            assert!(model.full != Full::DropOldest && back == item);
+            let a_writer_waits = under_way.iter().any(|(doing, _)| matches!(doing, Operation::Push(..)));
+            assert!(!model.fits(item) || (model.bytes < usize::MAX && a_writer_waits));
+        }
+    }
+}
+
+fn try_push_batch(inbox: &Inbox<u32>, model: &mut Model, batch: Vec<u32>) {
+    let mut rest = batch.clone();
+    match inbox.try_push_batch(&mut rest) {
+        Err(Closed) => assert!(model.closed && rest == batch),
+        Ok(written) => {
+            let gone = &batch[..batch.len() - rest.len()];
+            let good: Vec<_> = gone.iter().copied().filter(|item| !model.too_large(*item)).collect();
+            assert_eq!(good.len(), written);
+            for item in good {
+                assert!(model.full == Full::DropOldest || model.fits(item));
+                model.write(item);
+            }
+            assert!(model.full != Full::DropOldest || rest.is_empty());
+        }
+    }
+}
+
+/// Begins an operation, which stays under way unless it is done at its first poll.
+fn start<'a>(mut operation: Operation<'a>, model: &mut Model, under_way: &mut Operations<'a>) {
+    if !operation.poll(model) {
+        under_way.push((operation, 0));
+    }
+}
+
+fn take_step<'a>(inbox: &'a Arc<Inbox<u32>>, model: &mut Model, under_way: &mut Operations<'a>, step: Step) {
+    match step {
+        Step::TryPush(item) => try_push(inbox, model, under_way, item),
+        Step::TryPushBatch(batch) => try_push_batch(inbox, model, batch),
+        Step::TryRecv => match inbox.try_recv() {
+            Ok(item) => model.read(item),
+            Err(TryRecvError::Empty) => assert!(model.queue.is_empty() && !model.closed),
+            Err(TryRecvError::Closed) => assert!(model.queue.is_empty() && model.closed),
+        },
+        Step::TryRecvBatch(limit) => {
+            let mut got = Vec::new();
+            let expected = model.queue.len().min(limit.max(1));
+            assert_eq!(inbox.try_recv_batch(&mut got, limit).unwrap_or(0), expected);
+            got.into_iter().for_each(|item| model.read(item));
+        }
+        Step::GiveBack => {
+            if let Some(item) = model.given.pop() {
+                inbox.push_front(item);
+                model.queue.push_front(item);
+            }
+        }
+        Step::Close => {
+            assert_eq!(inbox.close(), !model.closed);
+            model.closed = true;
+        }
+        Step::StartRecv => start(Operation::Recv(Task::new(inbox, inbox.recv())), model, under_way),
+        Step::StartPush(item) => {
+            start(Operation::Push(Task::new(inbox, inbox.push(item)), item), model, under_way);
+        }
+        Step::Poll(index) if !under_way.is_empty() => {
+            let at = index.index(under_way.len());
+            under_way[at].1 = under_way[at].0.wakes();
+            if under_way[at].0.poll(model) {
+                under_way.remove(at);
+            }
+        }
+        Step::Cancel(index) if !under_way.is_empty() => {
+            under_way.remove(index.index(under_way.len()));
+        }
+        Step::Poll(_) | Step::Cancel(_) => {}
+        Step::Settle => settle(under_way, model),
+    }
+}
+
 fn run(items: usize, bytes: usize, full: Full, steps: Vec<Step>) {
     let inbox = Arc::new(match bytes {
         usize::MAX => Inbox::new(items, full),
@@ -156,85 +241,7 @@ fn run(items: usize, bytes: usize, full: Full, steps: Vec<Step>) {
     let mut model = Model { queue, items, bytes, full, closed: false, given: Vec::new() };
     let mut under_way: Operations<'_> = Vec::new();
     for step in steps {
-        match step {
-            Step::TryPush(item) => match inbox.try_push(item) {
-                Ok(()) => {
-                    assert!(!model.closed && !model.too_large(item));
-                    assert!(full == Full::DropOldest || model.fits(item));
-                    model.write(item);
-                }
-                Err(PushError::Closed(back)) => assert!(model.closed && back == item),
-                Err(PushError::TooLarge(back)) => assert!(model.too_large(item) && back == item),
-                Err(PushError::Full(back)) => {
-                    assert!(full != Full::DropOldest && back == item);
-                    let a_writer_waits =
-                        under_way.iter().any(|(doing, _)| matches!(doing, Operation::Push(..)));
-                    assert!(!model.fits(item) || (bytes < usize::MAX && a_writer_waits));
-                }
-            },
-            Step::TryPushBatch(batch) => {
-                let mut rest = batch.clone();
-                match inbox.try_push_batch(&mut rest) {
-                    Err(Closed) => assert!(model.closed && rest == batch),
-                    Ok(written) => {
-                        let gone = &batch[..batch.len() - rest.len()];
-                        let good: Vec<_> =
-                            gone.iter().copied().filter(|item| !model.too_large(*item)).collect();
-                        assert_eq!(good.len(), written);
-                        for item in good {
-                            assert!(full == Full::DropOldest || model.fits(item));
-                            model.write(item);
-                        }
-                        assert!(full != Full::DropOldest || rest.is_empty());
-                    }
-                }
-            }
-            Step::TryRecv => match inbox.try_recv() {
-                Ok(item) => model.read(item),
-                Err(TryRecvError::Empty) => assert!(model.queue.is_empty() && !model.closed),
-                Err(TryRecvError::Closed) => assert!(model.queue.is_empty() && model.closed),
-            },
-            Step::TryRecvBatch(limit) => {
-                let mut got = Vec::new();
-                let expected = model.queue.len().min(limit.max(1));
-                assert_eq!(inbox.try_recv_batch(&mut got, limit).unwrap_or(0), expected);
-                got.into_iter().for_each(|item| model.read(item));
-            }
-            Step::GiveBack => {
-                if let Some(item) = model.given.pop() {
-                    inbox.push_front(item);
-                    model.queue.push_front(item);
-                }
-            }
-            Step::Close => {
-                assert_eq!(inbox.close(), !model.closed);
-                model.closed = true;
-            }
-            Step::StartRecv => {
-                let mut doing = Operation::Recv(Task::new(&inbox, inbox.recv()));
-                if !doing.poll(&mut model) {
-                    under_way.push((doing, 0));
-                }
-            }
-            Step::StartPush(item) => {
-                let mut doing = Operation::Push(Task::new(&inbox, inbox.push(item)), item);
-                if !doing.poll(&mut model) {
-                    under_way.push((doing, 0));
-                }
-            }
-            Step::Poll(index) if !under_way.is_empty() => {
-                let at = index.index(under_way.len());
-                under_way[at].1 = under_way[at].0.wakes();
-                if under_way[at].0.poll(&mut model) {
-                    under_way.remove(at);
-                }
-            }
-            Step::Cancel(index) if !under_way.is_empty() => {
-                under_way.remove(index.index(under_way.len()));
-            }
-            Step::Poll(_) | Step::Cancel(_) => {}
-            Step::Settle => settle(&mut under_way, &mut model),
-        }
+        take_step(&inbox, &mut model, &mut under_way, step);
         assert_eq!(inbox.len(), model.queue.len());
         if bytes < usize::MAX {
             assert_eq!(inbox.bytes() as u32, model.queue.iter().sum::<u32>());

@@ -3,7 +3,7 @@
 mod room;
 
 use super::Handshakes;
-use super::limiter::Admission;
+use super::limiter::{Admission, InitiationClaim};
 use super::pending::{AwaitedFinish, INBOUND_LIFE, InboundHandshake, InboundStage};
 use super::session::{HandshakeOutput, Session, SessionKeys, introduced};
 use crate::link::keys::Suite;
@@ -41,7 +41,8 @@ impl Handshakes {
         if self.repeat_response(path, &id) {
             return Ok(());
         }
-        match self.limiter.admit(now, &path, source, &ephemeral, &head.cookie, &mut self.rng) {
+        let claim = InitiationClaim { path, source, ephemeral, cookie: head.cookie };
+        match self.limiter.admit(now, &claim, &mut self.rng) {
             Admission::Admit => {}
             Admission::Refuse => return Err(DropCause::HandshakeLimit),
             Admission::RequireCookie(cookie) => {

@@ -81,6 +81,14 @@ pub(super) struct HandshakeLimiter {
     session_hosts: KeyedRateLimiter<(u32, u64)>,
 }
 
+/// The fields of an initiation that decide on its admission.
+pub(super) struct InitiationClaim {
+    pub(super) path: Path,
+    pub(super) source: Source,
+    pub(super) ephemeral: [u8; KEY_LEN],
+    pub(super) cookie: [u8; COOKIE_LEN],
+}
+
 impl HandshakeLimiter {
     pub(super) fn new(config: &LinkConfig, rng: &mut ChaCha20Rng) -> Self {
         let mut guard = HandshakeLimiter {
@@ -109,15 +117,8 @@ impl HandshakeLimiter {
     }
 
     /// Decides on an initiation and counts it.
-    pub(super) fn admit(
-        &mut self,
-        now: Time,
-        path: &Path,
-        source: Source,
-        ephemeral: &[u8; KEY_LEN],
-        cookie: &[u8; COOKIE_LEN],
-        rng: &mut ChaCha20Rng,
-    ) -> Admission {
+    pub(super) fn admit(&mut self, now: Time, claim: &InitiationClaim, rng: &mut ChaCha20Rng) -> Admission {
+        let InitiationClaim { path, source, ephemeral, cookie } = claim;
         let under_load = self.under_load(now);
         if !under_load && self.endpoints.try_take(now, *path, self.rate) {
             return Admission::Admit;
@@ -129,7 +130,7 @@ impl HandshakeLimiter {
         if !(same(&ours, cookie) | same(&older, cookie)) {
             return Admission::RequireCookie(ours);
         }
-        if under_load && !self.take_share(now, path.netmod, source) {
+        if under_load && !self.take_share(now, path.netmod, *source) {
             return Admission::Refuse;
         }
         match self.proved.try_take(now, *path, self.rate) {

@@ -98,30 +98,23 @@ fn time(past: impl Fn() -> Conversation, before: &[Bytes], packet: &Bytes) -> Du
 type Case = (&'static str, fn() -> Conversation, Vec<Bytes>, Bytes);
 
 fn cases() -> Vec<Case> {
-    let many_parts = |numbers: std::ops::Range<u64>, part: fn(Writer, usize) -> Writer| {
-        let packet =
-            |number: u64| Writer::new(number, 0).many(40, |w, nth| part(w, number as usize * 40 + nth));
-        numbers.map(|number| packet(number).packet()).collect::<Vec<_>>()
-    };
-    let every_second = many_parts(1..50, |w, nth| w.messages(2 * (nth - 39) as u16, 1, 1));
-    let tiny = many_parts(1..4, |w, nth| w.part(1, 1 << 20, 10_000 + nth as u32 * 8, 1));
-    let apart = many_parts(1..50, |w, nth| w.skip(2 * (nth - 39) as u16, 1));
-    let long: Vec<_> =
-        (1..900).rev().map(|nth| Writer::new(nth, 0).part(1, 1 << 20, nth as u32 * 1200, 1000)).collect();
-    let mut ranges = wire::Ack::new(0);
-    (0..32).rev().for_each(|nth| assert!(ranges.push(nth * 256, nth * 256 + 100)));
-    let acks = [8999, 9000].map(|number| {
-        let mut acks = Writer::new(number, 0);
-        wire::write_ack(&ranges, &mut acks.0);
-        acks.many(63, |mut w, _| {
-            wire::write_credit(0, 1, 1, &mut w.0);
-            w
-        })
-        .packet()
-    });
-    let [before, acks] = acks;
-    let mut pings = Writer::new(9000, 0);
-    pings.0.extend([6; 64]);
+    [skips(), messages(), parts(), acknowledgements()].concat()
+}
+
+/// Packets of many frames each.
+fn many_frames(numbers: std::ops::Range<u64>, frame: fn(Writer, usize) -> Writer) -> Vec<Bytes> {
+    let packet =
+        |number: u64| Writer::new(number, 0).many(40, |w, nth| frame(w, number as usize * 40 + nth)).packet();
+    numbers.map(packet).collect()
+}
+
+/// Every second message of many.
+fn every_second() -> Vec<Bytes> {
+    many_frames(1..50, |w, nth| w.messages(2 * (nth - 39) as u16, 1, 1))
+}
+
+fn skips() -> Vec<Case> {
+    let apart = many_frames(1..50, |w, nth| w.skip(2 * (nth - 39) as u16, 1));
     vec![
         (
             "skips of settled sequences",
@@ -138,7 +131,7 @@ fn cases() -> Vec<Case> {
         (
             "skips of all over messages",
             recipient,
-            every_second.clone(),
+            every_second(),
             Writer::new(9000, 0).many(64, |w, nth| w.skip(1 + nth as u16, 4000)).packet(),
         ),
         (
@@ -153,19 +146,38 @@ fn cases() -> Vec<Case> {
             apart,
             Writer::new(9000, 0).many(64, |w, nth| w.skip(7 * nth as u16 + 1, 3)).packet(),
         ),
+        (
+            "a jump of the floor",
+            recipient,
+            vec![],
+            Writer::new(9000, wire::NUMBERS_END - 1).skip(0, 9).packet(),
+        ),
+    ]
+}
+
+fn messages() -> Vec<Case> {
+    vec![
         ("empty messages", recipient, vec![], Writer::new(9000, 0).messages(1, 300, 0).packet()),
         (
             "empty messages between others",
             recipient,
-            every_second.clone(),
+            every_second(),
             Writer::new(9000, 0).messages(1, 300, 0).packet(),
         ),
         (
             "messages one by one",
             recipient,
-            every_second,
+            every_second(),
             Writer::new(9000, 0).many(64, |w, nth| w.messages(2 * nth as u16 + 1, 1, 1)).packet(),
         ),
+    ]
+}
+
+fn parts() -> Vec<Case> {
+    let tiny = many_frames(1..4, |w, nth| w.part(1, 1 << 20, 10_000 + nth as u32 * 8, 1));
+    let long: Vec<_> =
+        (1..900).rev().map(|nth| Writer::new(nth, 0).part(1, 1 << 20, nth as u32 * 1200, 1000)).collect();
+    vec![
         (
             "a part over tiny ones",
             recipient,
@@ -190,14 +202,26 @@ fn cases() -> Vec<Case> {
             vec![],
             Writer::new(9000, 0).many(58, |w, nth| w.part(1 + nth as u16, 9000, 2, 1)).packet(),
         ),
+    ]
+}
+
+fn acknowledgements() -> Vec<Case> {
+    let mut ranges = wire::Ack::new(0);
+    (0..32).rev().for_each(|nth| assert!(ranges.push(nth * 256, nth * 256 + 100)));
+    let [before, acks] = [8999, 9000].map(|number| {
+        let mut acks = Writer::new(number, 0);
+        wire::write_ack(&ranges, &mut acks.0);
+        acks.many(63, |mut w, _| {
+            wire::write_credit(0, 1, 1, &mut w.0);
+            w
+        })
+        .packet()
+    });
+    let mut pings = Writer::new(9000, 0);
+    pings.0.extend([6; 64]);
+    vec![
         ("an ack of many ranges", with_much_on_its_way, vec![before], acks),
         ("pings", recipient, vec![], pings.packet()),
-        (
-            "a jump of the floor",
-            recipient,
-            vec![],
-            Writer::new(9000, wire::NUMBERS_END - 1).skip(0, 9).packet(),
-        ),
     ]
 }
 

@@ -17,6 +17,10 @@ fn path(n: u32) -> Path {
 
 const NONE: [u8; COOKIE_LEN] = [0; COOKIE_LEN];
 
+fn claim(path: Path, source: Source, ephemeral: [u8; KEY_LEN], cookie: [u8; COOKIE_LEN]) -> InitiationClaim {
+    InitiationClaim { path, source, ephemeral, cookie }
+}
+
 #[test]
 fn one_endpoint_may_begin_five_a_second() {
     let (mut guard, mut rng) = guard();
@@ -24,7 +28,7 @@ fn one_endpoint_may_begin_five_a_second() {
     let mut asked = 0;
     for step in 0..400 {
         let now = Time::from_millis(step * 25);
-        let verdict = guard.admit(now, &path(1), Source::default(), &[step as u8; 32], &NONE, &mut rng);
+        let verdict = guard.admit(now, &claim(path(1), Source::default(), [step as u8; 32], NONE), &mut rng);
         admitted += u32::from(verdict == Admission::Admit);
         asked += u32::from(matches!(verdict, Admission::RequireCookie(_)));
     }
@@ -38,21 +42,21 @@ fn a_node_that_forges_an_endpoint_does_not_lock_it_out() {
     let mut locked_out = 0;
     for step in 0..100 {
         let now = Time::from_millis(step * 40);
-        let forged = guard.admit(now, &path(1), Source::default(), &[step as u8; 32], &NONE, &mut rng);
+        let forged = guard.admit(now, &claim(path(1), Source::default(), [step as u8; 32], NONE), &mut rng);
         locked_out += u32::from(matches!(forged, Admission::RequireCookie(_)));
     }
     assert!(locked_out > 50, "25 a second are too many");
     let (now, key) = (Time::from_millis(4000), [200; 32]);
-    guard.admit(now, &path(1), Source::default(), &[201; 32], &NONE, &mut rng);
+    guard.admit(now, &claim(path(1), Source::default(), [201; 32], NONE), &mut rng);
     let Admission::RequireCookie(cookie) =
-        guard.admit(now, &path(1), Source::default(), &key, &NONE, &mut rng)
+        guard.admit(now, &claim(path(1), Source::default(), key, NONE), &mut rng)
     else {
         panic!("the rate is used up")
     };
-    assert_eq!(guard.admit(now, &path(1), Source::default(), &key, &cookie, &mut rng), Admission::Admit);
+    assert_eq!(guard.admit(now, &claim(path(1), Source::default(), key, cookie), &mut rng), Admission::Admit);
     let proved = |key: u8, guard: &mut HandshakeLimiter, rng: &mut ChaCha20Rng| {
         let cookie = cookie_of(&guard.secret, &path(1), &[key; 32]);
-        guard.admit(now, &path(1), Source::default(), &[key; 32], &cookie, rng)
+        guard.admit(now, &claim(path(1), Source::default(), [key; 32], cookie), rng)
     };
     let admitted = (0..20).filter(|key| proved(*key, &mut guard, &mut rng) == Admission::Admit).count();
     assert_eq!(admitted, 4, "endpoints with a cookie have a rate too");
@@ -64,21 +68,21 @@ fn under_load_a_cookie_is_required_and_is_valid_for_one_endpoint_and_key_only() 
     let mut now = Time::from_millis(1);
     let mut asked = None;
     for n in 0..60 {
-        match guard.admit(now, &path(n), Source::isolated(n.into()), &[n as u8; 32], &NONE, &mut rng) {
+        match guard.admit(now, &claim(path(n), Source::isolated(n.into()), [n as u8; 32], NONE), &mut rng) {
             Admission::RequireCookie(cookie) => asked = Some((n, cookie)),
             verdict => assert_eq!(verdict, Admission::Admit),
         }
     }
     let (n, cookie) = asked.expect("sixty in a second are a load");
     let key = [n as u8; 32];
-    let other = guard.admit(now, &path(n), Source::default(), &[0xff; 32], &cookie, &mut rng);
+    let other = guard.admit(now, &claim(path(n), Source::default(), [0xff; 32], cookie), &mut rng);
     assert!(matches!(other, Admission::RequireCookie(_)));
-    let elsewhere = guard.admit(now, &path(n + 1), Source::default(), &key, &cookie, &mut rng);
+    let elsewhere = guard.admit(now, &claim(path(n + 1), Source::default(), key, cookie), &mut rng);
     assert!(matches!(elsewhere, Admission::RequireCookie(_)));
-    assert_eq!(guard.admit(now, &path(n), Source::default(), &key, &cookie, &mut rng), Admission::Admit);
+    assert_eq!(guard.admit(now, &claim(path(n), Source::default(), key, cookie), &mut rng), Admission::Admit);
     now = Time::from_millis(5_000);
     assert_eq!(
-        guard.admit(now, &path(500), Source::default(), &key, &NONE, &mut rng),
+        guard.admit(now, &claim(path(500), Source::default(), key, NONE), &mut rng),
         Admission::Admit,
         "the load is over"
     );
@@ -91,9 +95,9 @@ fn a_cookie_expires() {
     let load = |guard: &mut HandshakeLimiter, rng: &mut ChaCha20Rng, at: u64, cookie: &[u8; COOKIE_LEN]| {
         let now = Time::from_millis(at);
         for n in 1000..1060 {
-            guard.admit(now, &path(n), Source::isolated(n.into()), &[n as u8; 32], &NONE, rng);
+            guard.admit(now, &claim(path(n), Source::isolated(n.into()), [n as u8; 32], NONE), rng);
         }
-        guard.admit(now, &path(1), Source::isolated(1), &key, cookie, rng)
+        guard.admit(now, &claim(path(1), Source::isolated(1), key, *cookie), rng)
     };
     let Admission::RequireCookie(cookie) = load(&mut guard, &mut rng, 1, &NONE) else { panic!("no load") };
     assert_eq!(load(&mut guard, &mut rng, 119_000, &cookie), Admission::Admit);
@@ -105,9 +109,9 @@ fn a_cookie_expires() {
 fn knock(guard: &mut HandshakeLimiter, rng: &mut ChaCha20Rng, now: Time, n: u32, source: Source) -> bool {
     let key = blake3::hash(&[n.to_le_bytes(), (now.as_micros() as u32).to_le_bytes()].concat());
     let key = key.as_bytes();
-    match guard.admit(now, &path(n), source, key, &NONE, rng) {
+    match guard.admit(now, &claim(path(n), source, *key, NONE), rng) {
         Admission::RequireCookie(cookie) => {
-            guard.admit(now, &path(n), source, key, &cookie, rng) == Admission::Admit
+            guard.admit(now, &claim(path(n), source, *key, cookie), rng) == Admission::Admit
         }
         verdict => verdict == Admission::Admit,
     }
@@ -170,12 +174,12 @@ fn the_tables_are_bounded() {
     let (mut guard, mut rng) = guard();
     guard.load = u32::MAX;
     for n in 0..5000 {
-        guard.admit(Time::from_millis(1), &path(n), Source::default(), &[0; 32], &NONE, &mut rng);
+        guard.admit(Time::from_millis(1), &claim(path(n), Source::default(), [0; 32], NONE), &mut rng);
     }
     assert_eq!(guard.endpoints.len(), MAX_KEYS);
     let later = Time::from_millis(3000);
     assert_eq!(
-        guard.admit(later, &path(9999), Source::default(), &[0; 32], &NONE, &mut rng),
+        guard.admit(later, &claim(path(9999), Source::default(), [0; 32], NONE), &mut rng),
         Admission::Admit
     );
     assert_eq!(guard.endpoints.len(), 1);
