@@ -27,6 +27,7 @@ pub(crate) use self::state::PushOutcome;
 use self::state::{Clock, EgressState, Intake, SealedTrain};
 use crate::link::Sealer;
 use crate::netmod::{Endpoint, Netmod, NetmodError, Train};
+use crate::notify::Notify;
 use crate::rt;
 use crate::time::Time;
 pub(crate) use crate::wire::packet::Class;
@@ -49,6 +50,8 @@ pub(crate) struct Egress {
     state: Mutex<EgressState>,
     /// Locked by the drain while it seals a train. Where both locks are held, `state` is taken first.
     path: Mutex<TransmitPath>,
+    /// The drains that have ended since the link is about to end.
+    drains_ended: Notify<u64>,
 }
 
 /// The sealer and the endpoint of a link. They share one lock, so that a train is sealed and addressed consistently.
@@ -94,7 +97,25 @@ impl Egress {
                 interrupted: None,
             }),
             path: Mutex::new(TransmitPath { sealer, endpoint }),
+            drains_ended: Notify::new(0),
         }
+    }
+
+    /// Waits until a drain of another task has ended, if none has since `before` had ended. Such ends are counted only from
+    /// [`begin_end`](Egress::begin_end) on, since nothing waits for them before.
+    pub(crate) async fn drain_ended(&self, before: u64) {
+        self.drains_ended.when(|ended| (*ended != before).then_some(())).await;
+    }
+
+    /// The number of drains that have ended, for [`drain_ended`](Egress::drain_ended).
+    pub(crate) fn drains_ended(&self) -> u64 {
+        *self.drains_ended.read()
+    }
+
+    /// Counts the end of a drain. The caller holds no lock, since this calls wakers.
+    fn note_drain_end(&self) {
+        let mut ended = self.drains_ended.write();
+        *ended = ended.wrapping_add(1);
     }
 
     /// Sends the queued frames, up to a bound, unless another task is doing so, which will send them as well.
@@ -277,7 +298,12 @@ impl<'a, 'd> DrainGuard<'a, 'd> {
         if bytes == 0 {
             state.queues.clear_backpressure();
             state.draining = false;
+            let is_ending = state.intake != Intake::Open;
+            drop(guard);
             self.done = true;
+            if is_ending {
+                self.egress.note_drain_end();
+            }
             return None;
         }
         Some(size)
@@ -294,6 +320,11 @@ impl Drop for DrainGuard<'_, '_> {
                 Some(current) if state.intake == Intake::Closed => self.drained.failed += current.frames,
                 Some(current) => state.interrupted = Some((current, std::mem::take(&mut scratch.train))),
                 None => {}
+            }
+            let is_ending = state.intake != Intake::Open;
+            drop(state);
+            if is_ending {
+                self.egress.note_drain_end();
             }
         }
         scratch.give_back();

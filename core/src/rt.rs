@@ -165,6 +165,11 @@ impl Alarm {
         }
     }
 
+    /// Lets [`Alarm::wait`] return when this time has passed, at the latest.
+    pub(crate) fn set_after(&mut self, duration: Duration) {
+        self.set(now().checked_add(duration));
+    }
+
     /// Returns when the alarm goes off. The future may be dropped and `wait` called again.
     pub(crate) fn wait(&mut self) -> impl Future<Output = ()> + Unpin + '_ {
         futures::future::poll_fn(|cx| match &mut self.timer {

@@ -9,6 +9,7 @@ mod status;
 pub use event::Event;
 pub use outgoing::{Outgoing, Receipt, SendError};
 pub use peer::{Dialled, Peer};
+pub(crate) use rouse_proto::types::Ends;
 pub use rouse_proto::types::{
     Body, MAX_MESSAGE, Message, MessageId, PeerState, Protection, RemovedPeer, RouteState, Timestamp, Waiting,
 };

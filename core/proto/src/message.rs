@@ -57,7 +57,7 @@ use bytes::Bytes;
 
 use crate::address::Address;
 use crate::time::Time;
-use crate::types::{Message, MessageId, Protection, Timestamp, Waiting};
+use crate::types::{Ends, Message, MessageId, Protection, Timestamp, Waiting};
 use arithmetic::after;
 pub use config::ConversationConfig;
 use config::{INITIAL_MESSAGES, WINDOW};
@@ -85,9 +85,6 @@ const MAX_PACKET_AGE: Duration = Duration::from_secs(60);
 /// The silence after which a peer is forgotten even if it may lack receipts, since its conversation would otherwise be
 /// kept for ever.
 const MAX_SILENCE: Duration = Duration::from_secs(3600);
-
-/// The two ends of a conversation: the peer, and the address of this node.
-pub type Ends = (Address, Address);
 
 /// The state of the messages between two addresses, in both directions. See the module for its contract.
 ///
@@ -136,7 +133,7 @@ pub struct Conversation {
 impl Conversation {
     /// A conversation between `local` and `peer`. `incarnation` is random, not 0, and used for no other.
     pub fn new(config: ConversationConfig, local: Address, peer: Address, incarnation: u64) -> Self {
-        Self::between(config, Arc::new((peer, local)), incarnation)
+        Self::between(config, Arc::new(Ends { peer, local }), incarnation)
     }
 
     /// As `new`, with ends that are shared with other owners in order to save memory.
@@ -230,8 +227,8 @@ impl Conversation {
         };
         Some(Message {
             id: message_id(incarnation, complete.seq),
-            from: self.ends.0,
-            to: self.ends.1,
+            from: self.ends.peer,
+            to: self.ends.local,
             sent_at: complete.sent_at,
             received_at: now_wall,
             protection: Protection::EndToEnd,

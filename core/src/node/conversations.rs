@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::message::Conversation;
 use crate::node::data_path::{DeferredWork, route};
 use crate::node::state::NodeState;
-use crate::node::state::conversation::{Charge, ConversationEntry, ConversationKey, EntryState};
+use crate::node::state::conversation::{Charge, ConversationEntry, EntryState};
 use crate::node::state::conversations::Conversations;
 use crate::node::state::locks::{lock, read, write};
 use crate::node::state::router_inputs::RouterHint;
@@ -17,6 +17,7 @@ use crate::route::Location;
 use crate::session::{ProvedStanding, SessionInput, SessionPair};
 use crate::stats::DropCause;
 use crate::time::Time;
+use crate::types::Ends;
 
 mod entry;
 mod memory_budget;
@@ -43,10 +44,10 @@ impl Conversations {
         peer: &Address,
         from: Option<Location>,
     ) -> Option<Arc<ConversationEntry>> {
-        let now = shared.now();
+        let (now, ends) = (shared.now(), Ends { peer: *peer, local: *local });
         {
             let conversations = read(&self.by_ends);
-            if let Some(known) = conversations.get(&(*peer, *local)) {
+            if let Some(known) = conversations.get(&ends) {
                 // Marked under the lock of the map, so that it is not evicted between the look-up and its use.
                 lock(&known.state).used = now;
                 return Some(known.clone());
@@ -56,7 +57,7 @@ impl Conversations {
         if conversations.len() >= self.limit {
             self.make_place(shared, &mut conversations, from, now)?;
         }
-        let ends = Arc::new((*peer, *local));
+        let ends = Arc::new(ends);
         let entry = conversations.entry(ends.clone()).or_insert_with(|| {
             let incarnation = getrandom::u64().unwrap_or(now.as_nanos());
             let mut conversation = Conversation::between(self.config, ends.clone(), incarnation);
@@ -160,7 +161,7 @@ impl Conversations {
         loop {
             let next = conversations.timers.read().first().map(|(time, _)| *time);
             alarm.set(next.map(|time| shared.instant(time)));
-            let earlier = |timers: &BTreeSet<(Time, Arc<ConversationKey>)>| {
+            let earlier = |timers: &BTreeSet<(Time, Arc<Ends>)>| {
                 let first = timers.first().map(|(time, _)| *time);
                 (first.is_some() && (next.is_none() || first < next)).then_some(())
             };

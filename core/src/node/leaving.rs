@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures::future::join;
+use futures::future::{join, join_all};
 
 use crate::node::reply;
 use crate::node::state::NodeState;
@@ -36,12 +36,8 @@ pub(super) async fn say_goodbye(shared: &NodeState, which: impl Fn(&Neighbour) -
     for neighbour in &leaving {
         neighbour.leave();
     }
-    let gone = async {
-        while leaving.iter().any(|neighbour| !neighbour.inbox.is_closed()) {
-            rt::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    rt::timeout(GOODBYE, gone).await;
+    let gone = leaving.iter().map(|neighbour| neighbour.retired.when(|retired| retired.then_some(())));
+    rt::timeout(GOODBYE, join_all(gone)).await;
     for neighbour in leaving {
         if neighbour.retire(shared) {
             neighbour.announce_end(shared, "ended by this node").await;

@@ -28,7 +28,7 @@ use crate::node::state::locks::{lock, read, write};
 use crate::node::state::medium::Medium;
 use crate::node::state::neighbour::{LinkCommand, Neighbour};
 use crate::peering::Input;
-use crate::rt;
+use crate::rt::{self, Alarm};
 use crate::stats::{Counter, DropCause};
 use crate::time::Time;
 use crate::types::{Event, NetmodState};
@@ -130,7 +130,7 @@ impl Medium {
     }
 
     async fn serve(&self, shared: &NodeState) {
-        let mut retry = FIRST_RETRY;
+        let (mut retry, mut alarm) = (FIRST_RETRY, Alarm::default());
         loop {
             if self.is_up() || self.open(shared).await.is_ok() {
                 let opened = shared.now();
@@ -147,7 +147,8 @@ impl Medium {
                     retry = FIRST_RETRY;
                 }
             }
-            rt::sleep(retry).await;
+            alarm.set_after(retry);
+            alarm.wait().await;
             retry = retry.saturating_mul(2).min(LAST_RETRY);
         }
     }
@@ -156,7 +157,7 @@ impl Medium {
     async fn read(&self, shared: &NodeState) -> NetmodError {
         let mut received = Received::default();
         let mut handshakes = RecentHandshakes::default();
-        let mut failures = 0u32;
+        let (mut failures, mut alarm) = (0u32, Alarm::default());
         loop {
             received.clear();
             match self.netmod.recv(&mut received).await {
@@ -169,7 +170,8 @@ impl Medium {
                         return error;
                     }
                     tracing::debug!(netmod = %self.netmod.uri(), %error, "receive failed");
-                    rt::sleep(Duration::from_millis(1).saturating_mul(failures)).await;
+                    alarm.set_after(Duration::from_millis(1).saturating_mul(failures));
+                    alarm.wait().await;
                 }
             }
             if received.cut {

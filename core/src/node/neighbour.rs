@@ -65,7 +65,8 @@ impl Neighbour {
 
     fn resume_waiting(&self, work: &mut DeferredWork) {
         if !self.egress.is_backed_up() {
-            for conversation in std::mem::take(&mut *lock(&self.waiting)) {
+            let waiting = lock(&self.waiting).take();
+            for conversation in waiting {
                 work.pump_later(&conversation);
             }
         }
@@ -79,8 +80,9 @@ impl Neighbour {
             shared.report_to_peering(Input::LinkLost { id: self.id, reason: None });
         }
         shared.stats.drop_n(DropCause::UnknownSession, self.egress.close());
-        lock(&self.waiting).clear();
-        self.inbox.close();
+        let waiting = lock(&self.waiting).take();
+        drop(waiting);
+        self.close_inbox();
         self.commands.close();
         self.routes.close();
         was_known

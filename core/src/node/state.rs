@@ -36,6 +36,7 @@ use crate::types::{Event, Timestamp};
 pub(crate) mod announced;
 pub(crate) mod awaiting_route;
 pub(crate) mod conversation;
+pub(crate) mod conversation_queue;
 pub(crate) mod conversations;
 pub(crate) mod fib;
 pub(crate) mod link_event;
@@ -262,7 +263,7 @@ impl NodeState {
         mailboxes.iter().for_each(Mailbox::close);
         let neighbours: Vec<_> = read(&self.neighbours).values().cloned().collect();
         for neighbour in neighbours {
-            neighbour.inbox.close();
+            neighbour.close_inbox();
         }
         self.conversations.close();
         self.event_bus.close();

@@ -66,9 +66,15 @@ impl Node {
     /// Waits up to 2 s until nothing is under way. Messages that only wait for the recipient's application are not
     /// waited for, because that may take any time.
     pub(crate) async fn flush(&self) {
+        let conversations = &self.shared.conversations;
+        let progress = conversations.observe();
         let flushed = async {
-            while self.shared.conversations.is_under_way(&self.shared) {
-                crate::rt::sleep(Duration::from_millis(10)).await;
+            loop {
+                let seen = progress.seen();
+                if !conversations.is_under_way(&self.shared) {
+                    break;
+                }
+                progress.beyond(seen).await;
             }
         };
         crate::rt::timeout(FLUSH, flushed).await;

@@ -8,7 +8,6 @@ use super::keys::PacketOpener;
 use super::places::PreviousHop;
 use super::rekey::SESSION_KEY_LIFE;
 use super::repetition::Repetition;
-use crate::address::Address;
 use crate::time::Time;
 use crate::wire::session::{ProvedStanding, Standing};
 
@@ -26,13 +25,7 @@ pub(super) const OLD_SESSION_LIFE: Duration = Duration::from_secs(10);
 pub(super) const MAX_INBOUND: usize = 4;
 
 /// The two ends of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionPair {
-    /// The address at this end.
-    pub local: Address,
-    /// The address at the other end.
-    pub peer: Address,
-}
+pub use crate::types::Ends as SessionPair;
 
 /// A handshake that this end begins.
 pub(super) struct Attempt {

@@ -167,6 +167,7 @@ impl ConversationEntry {
             self.register_at(shared, deadline);
         }
         after.run(shared, self);
+        shared.conversations.note_progress();
         sent == PORTION
     }
 

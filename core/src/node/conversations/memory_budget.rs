@@ -19,12 +19,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::node::state::NodeState;
-use crate::node::state::conversation::{Charge, ConversationKey};
+use crate::node::state::conversation::Charge;
 use crate::node::state::conversations::Conversations;
 use crate::node::state::locks::{lock, read, write};
 use crate::route::Location;
 use crate::stats::DropCause;
 use crate::time::Time;
+use crate::types::Ends;
 
 /// The fraction of the budget that is freed at once, so that the search is not repeated for every packet.
 const SHARE: usize = 8;
@@ -45,7 +46,7 @@ impl Conversations {
         let linked: BTreeSet<u64> =
             read(&shared.neighbours).values().map(|neighbour| neighbour.origin().host).collect();
         let is_larger = self.budget.larger_hosts(from);
-        let mut removable: Vec<(u8, Time, Arc<ConversationKey>)> = all
+        let mut removable: Vec<(u8, Time, Arc<Ends>)> = all
             .iter()
             .filter_map(|(key, entry)| {
                 let state = lock(&entry.state);

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use crate::node::mailbox::Mailbox;
 use crate::node::state::NodeState;
-use crate::node::state::conversation::{ConversationEntry, ConversationKey};
+use crate::node::state::conversation::ConversationEntry;
 use crate::node::state::conversations::Conversations;
 use crate::node::state::locks::{lock, read, write};
 use crate::route::Location;
 use crate::time::Time;
+use crate::types::Ends;
 
 /// The silence after which a conversation that never had a session is removed.
 const UNPROVEN: Duration = Duration::from_secs(30);
@@ -32,7 +33,7 @@ impl Conversations {
     pub(super) fn make_place(
         &self,
         shared: &NodeState,
-        all: &mut BTreeMap<Arc<ConversationKey>, Arc<ConversationEntry>>,
+        all: &mut BTreeMap<Arc<Ends>, Arc<ConversationEntry>>,
         from: Option<Location>,
         now: Time,
     ) -> Option<()> {

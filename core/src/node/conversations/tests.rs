@@ -32,7 +32,7 @@ impl Wake for Free {
     fn wake(self: Arc<Self>) {
         let conversations = &self.shared.conversations;
         let all = conversations.by_ends.try_write().expect("no conversation is looked up");
-        if let Some(entry) = all.get(&(self.peer, local())) {
+        if let Some(entry) = all.get(&Ends { peer: self.peer, local: local() }) {
             assert!(entry.state.try_lock().is_ok(), "the conversation is free");
         }
         assert!(self.shared.mailboxes.try_write().is_ok(), "the mailboxes are free");

@@ -24,7 +24,7 @@ use crate::egress::Class;
 use crate::node::data_path::{DeferredWork, hand_over, route};
 use crate::node::state::NodeState;
 use crate::node::state::awaiting_route::{AwaitingRoute, QueuedReply};
-use crate::rt;
+use crate::rt::Alarm;
 use crate::stats::{Counter, DropCause};
 
 /// The time for which a reply waits. It is as long as the source of the request waits for a route itself.
@@ -33,10 +33,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl AwaitingRoute {
     /// The task that drops and counts the replies whose route has not come in time.
     pub(crate) async fn run(shared: Arc<NodeState>) {
+        let mut alarm = Alarm::default();
         loop {
             let first =
                 shared.awaiting_route.0.when(|waiting| waiting.front().map(|first| first.until)).await;
-            rt::sleep(first.since(shared.now())).await;
+            alarm.set(Some(shared.instant(first)));
+            alarm.wait().await;
             let expired = shared.awaiting_route.expire(shared.now());
             shared.stats.drop_n(DropCause::NoRoute, expired);
         }

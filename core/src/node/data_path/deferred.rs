@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::address::Address;
 use crate::node::state::NodeState;
 use crate::node::state::conversation::ConversationEntry;
+use crate::node::state::conversation_queue::ConversationQueue;
 use crate::node::state::neighbour::Neighbour;
 use crate::route::Location;
 use crate::session::PreviousHop;
@@ -30,7 +31,7 @@ pub(crate) struct DeferredWork {
     /// Whether the end-to-end sessions have outputs.
     has_session_outputs: bool,
     neighbours: Vec<Arc<Neighbour>>,
-    conversations: Vec<Arc<ConversationEntry>>,
+    conversations: ConversationQueue,
 }
 
 impl DeferredWork {
@@ -56,9 +57,7 @@ impl DeferredWork {
     }
 
     pub(crate) fn pump_later(&mut self, conversation: &Arc<ConversationEntry>) {
-        if !self.conversations.iter().any(|known| Arc::ptr_eq(known, conversation)) {
-            self.conversations.push(conversation.clone());
-        }
+        self.conversations.push(conversation);
     }
 
     /// Does the deferred work. It never waits, so that no future that is dropped leaves it half done.
@@ -67,11 +66,11 @@ impl DeferredWork {
             if std::mem::take(&mut self.has_session_outputs) {
                 shared.conversations.carry_out(shared, self);
             }
-            let conversations = std::mem::take(&mut self.conversations);
+            let conversations = self.conversations.take();
             for conversation in conversations {
                 // A long message is sent in portions, so that other conversations have their turn between them.
                 if conversation.pump(shared, self) {
-                    self.conversations.push(conversation);
+                    self.conversations.push(&conversation);
                 }
             }
             while let Some(neighbour) = self.neighbours.pop() {

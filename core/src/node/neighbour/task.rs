@@ -224,13 +224,14 @@ impl Neighbour {
         self.flush(shared);
     }
 
-    /// Sends until nothing is queued.
+    /// Sends until nothing is queued, on a link that is about to end.
     async fn flush_all(&self, shared: &NodeState) {
         while !self.egress.is_empty() {
+            let ended = self.egress.drains_ended();
             self.flush_wait(shared).await;
             if !self.egress.is_empty() && !self.egress.is_stalled() {
-                // Another task is sending, and does not report its end.
-                rt::sleep(Duration::from_millis(1)).await;
+                // Another task is sending, and this one continues when that has ended.
+                self.egress.drain_ended(ended).await;
             }
         }
     }

@@ -7,23 +7,19 @@ use std::sync::{Arc, Mutex, OnceLock};
 use futures::channel::oneshot;
 
 use crate::address::Address;
-use crate::message::{self, Conversation};
+use crate::message::Conversation;
 use crate::node::mailbox::delivery::InboxDelivery;
 use crate::node::state::locks::lock;
 use crate::node::state::outcomes::{DeliveryOutcomes, OutcomeSender};
 use crate::notify::Notify;
 use crate::route::Location;
 use crate::time::Time;
-use crate::types::{Message, MessageId, Receipt, SendError, Timestamp};
-
-/// The peer comes first, so that all conversations with one peer are adjacent and a changed route finds them with one
-/// range.
-pub(crate) type ConversationKey = message::Ends;
+use crate::types::{Ends, Message, MessageId, Receipt, SendError, Timestamp};
 
 /// A conversation of a local address with a peer: the pure state machine behind a lock, and the channels to the
 /// applications that wait on it.
 pub(crate) struct ConversationEntry {
-    pub(crate) ends: Arc<ConversationKey>,
+    pub(crate) ends: Arc<Ends>,
     pub(crate) state: Mutex<EntryState>,
     /// The count of times that a full queue had room again. It is created by the first caller that waits, since most
     /// conversations never fill their queue.
@@ -97,11 +93,11 @@ const UNANSWERED_MESSAGES: usize = 16;
 
 impl ConversationEntry {
     pub(crate) fn peer(&self) -> &Address {
-        &self.ends.0
+        &self.ends.peer
     }
 
     pub(crate) fn local(&self) -> &Address {
-        &self.ends.1
+        &self.ends.local
     }
 
     /// Takes the messages for which the inbox has room. The rest stays in the conversation, so that it counts against the

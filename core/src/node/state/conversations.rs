@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -9,14 +10,14 @@ use crate::address::Address;
 use crate::message;
 use crate::node::Limits;
 use crate::node::mailbox::MailboxChanges;
-use crate::node::state::conversation::{ConversationEntry, ConversationKey};
+use crate::node::state::conversation::ConversationEntry;
 use crate::node::state::locks::{lock, read, write};
 use crate::node::state::memory_budget::MemoryBudget;
 use crate::node::state::sessions::EndToEnd;
 use crate::node::state::unanswered::UnansweredConversations;
 use crate::notify::Notify;
 use crate::time::Time;
-use crate::types::{Queued, Waiting};
+use crate::types::{Ends, Queued, Waiting};
 
 /// All conversations of a node.
 pub(crate) struct Conversations {
@@ -27,12 +28,36 @@ pub(crate) struct Conversations {
     pub(crate) sessions: EndToEnd,
     /// The key is shared with the entry, so that it is stored once: a node that invents sources causes an entry for
     /// each.
-    pub(crate) by_ends: RwLock<BTreeMap<Arc<ConversationKey>, Arc<ConversationEntry>>>,
-    pub(crate) timers: Notify<BTreeSet<(Time, Arc<ConversationKey>)>>,
+    pub(crate) by_ends: RwLock<BTreeMap<Arc<Ends>, Arc<ConversationEntry>>>,
+    pub(crate) timers: Notify<BTreeSet<(Time, Arc<Ends>)>>,
     pub(crate) unanswered: Mutex<UnansweredConversations>,
     /// The changed inboxes of all mailboxes, which wake the task of the conversations. A set, so that messages that are
     /// taken fast cause one look at each inbox.
     pub(crate) mailbox_changes: Arc<MailboxChanges>,
+    /// The changes of conversations, counted while a node that stops observes them.
+    progress: Notify<u64>,
+    observers: AtomicUsize,
+}
+
+/// An observer of the changes of conversations. Without one they are not counted, since most of them interest no task.
+pub(crate) struct ProgressObserver<'a>(&'a Conversations);
+
+impl ProgressObserver<'_> {
+    /// The number of changes so far.
+    pub(crate) fn seen(&self) -> u64 {
+        *self.0.progress.read()
+    }
+
+    /// Waits for a change after the first `seen` ones.
+    pub(crate) async fn beyond(&self, seen: u64) {
+        self.0.progress.when(|count| (*count != seen).then_some(())).await;
+    }
+}
+
+impl Drop for ProgressObserver<'_> {
+    fn drop(&mut self) {
+        self.0.observers.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Conversations {
@@ -49,18 +74,34 @@ impl Conversations {
             timers: Notify::new(BTreeSet::new()),
             unanswered: Mutex::default(),
             mailbox_changes: Arc::default(),
+            progress: Notify::new(0),
+            observers: AtomicUsize::new(0),
+        }
+    }
+
+    /// Counts the changes of conversations from now on.
+    pub(crate) fn observe(&self) -> ProgressObserver<'_> {
+        self.observers.fetch_add(1, SeqCst);
+        ProgressObserver(self)
+    }
+
+    /// Counts a change, if there is an observer. No lock is held, since this calls wakers.
+    pub(crate) fn note_progress(&self) {
+        if self.observers.load(SeqCst) > 0 {
+            let mut progress = self.progress.write();
+            *progress = progress.wrapping_add(1);
         }
     }
 
     pub(crate) fn find(&self, local: &Address, peer: &Address) -> Option<Arc<ConversationEntry>> {
-        read(&self.by_ends).get(&(*peer, *local)).cloned()
+        read(&self.by_ends).get(&Ends { peer: *peer, local: *local }).cloned()
     }
 
     pub(crate) fn with_peer(&self, peer: &Address) -> Vec<Arc<ConversationEntry>> {
-        let first = (*peer, Address::from_bytes([0; 32]));
+        let first = Ends { peer: *peer, local: Address::from_bytes([0; 32]) };
         let all = read(&self.by_ends);
-        let range = all.range::<ConversationKey, _>((Bound::Included(&first), Bound::Unbounded));
-        range.take_while(|(ends, _)| ends.0 == *peer).map(|(_, entry)| entry.clone()).collect()
+        let range = all.range::<Ends, _>((Bound::Included(&first), Bound::Unbounded));
+        range.take_while(|(ends, _)| ends.peer == *peer).map(|(_, entry)| entry.clone()).collect()
     }
 
     /// The messages that wait to be delivered, in all conversations.
@@ -88,12 +129,12 @@ impl Conversations {
     /// The peers with which `local` has conversations.
     pub(crate) fn peers_of(&self, local: &Address) -> BTreeSet<Address> {
         let all = read(&self.by_ends);
-        all.keys().filter(|ends| ends.1 == *local).map(|ends| ends.0).collect()
+        all.keys().filter(|ends| ends.local == *local).map(|ends| ends.peer).collect()
     }
 
     /// The peers of all conversations.
     pub(crate) fn peers(&self) -> Vec<Address> {
-        let mut peers: Vec<_> = read(&self.by_ends).keys().map(|ends| ends.0).collect();
+        let mut peers: Vec<_> = read(&self.by_ends).keys().map(|ends| ends.peer).collect();
         peers.dedup();
         peers
     }
@@ -116,7 +157,7 @@ impl Conversations {
         let ((), _) = self.sessions.with(|sessions| sessions.remove_local(local));
         let mut forgotten = Vec::new();
         write(&self.by_ends).retain(|ends, entry| {
-            let keep = ends.1 != *local;
+            let keep = ends.local != *local;
             if !keep {
                 self.release(entry);
                 forgotten.push(entry.clone());
@@ -124,6 +165,7 @@ impl Conversations {
             keep
         });
         forgotten.iter().for_each(|entry| entry.close());
+        self.note_progress();
     }
 
     /// Takes the changed inboxes.
@@ -135,7 +177,7 @@ impl Conversations {
         std::mem::take(&mut *self.mailbox_changes.write())
     }
 
-    pub(crate) fn take_due(&self, now: Time) -> Vec<Arc<ConversationKey>> {
+    pub(crate) fn take_due(&self, now: Time) -> Vec<Arc<Ends>> {
         if self.timers.read().first().is_none_or(|(time, _)| *time > now) {
             return Vec::new();
         }
@@ -145,6 +187,7 @@ impl Conversations {
     }
 }
 
-pub(crate) fn lowest() -> Arc<ConversationKey> {
-    Arc::new((Address::from_bytes([0; 32]), Address::from_bytes([0; 32])))
+pub(crate) fn lowest() -> Arc<Ends> {
+    let none = Address::from_bytes([0; 32]);
+    Arc::new(Ends { peer: none, local: none })
 }

@@ -14,6 +14,7 @@ use crate::link::{LinkMetrics, Path};
 use crate::netmod::Endpoint;
 use crate::node::state::announced::Announced;
 use crate::node::state::conversation::ConversationEntry;
+use crate::node::state::conversation_queue::ConversationQueue;
 use crate::node::state::locks::lock;
 use crate::node::state::medium::Medium;
 use crate::node::state::router_feed::RouterFeed;
@@ -103,10 +104,12 @@ pub(crate) struct Neighbour {
     pub(crate) report_pending: AtomicBool,
     /// Whether the link is to end with a goodbye. It is no command, so that neither a full queue nor a slow medium delays it.
     pub(crate) leaving: Notify<bool>,
+    /// Whether the link has ended: its inbox takes no further frame.
+    pub(crate) retired: Notify<bool>,
     /// The account to which its packets are charged. See [`Neighbour::origin`].
     pub(crate) origin: Mutex<Location>,
     /// Conversations that wait until the queues are shorter, because packets beyond would only be dropped.
-    pub(crate) waiting: Mutex<Vec<Arc<ConversationEntry>>>,
+    pub(crate) waiting: Mutex<ConversationQueue>,
     /// The longest frame sent since the task last reported, in bytes.
     pub(crate) longest: AtomicUsize,
     pub(crate) unvalidated: Mutex<UnvalidatedFrames>,
@@ -181,6 +184,7 @@ impl Neighbour {
             unnoted_bytes: AtomicU64::new(0),
             report_pending: AtomicBool::new(false),
             leaving: Notify::new(false),
+            retired: Notify::new(false),
             origin: Mutex::default(),
             waiting: Mutex::default(),
             longest: AtomicUsize::new(0),
@@ -193,6 +197,12 @@ impl Neighbour {
         };
         neighbour.update_origin();
         neighbour
+    }
+
+    /// Closes the inbox of frames, and wakes what waits for the end of the link.
+    pub(crate) fn close_inbox(&self) {
+        self.inbox.close();
+        *self.retired.write() = true;
     }
 
     pub(crate) fn is_suspect(&self) -> bool {
@@ -272,11 +282,7 @@ impl Neighbour {
         if !self.egress.is_backed_up() {
             return false;
         }
-        let mut waiting = lock(&self.waiting);
-        if !waiting.iter().any(|known| Arc::ptr_eq(known, conversation)) {
-            waiting.push(conversation.clone());
-        }
-        drop(waiting);
+        lock(&self.waiting).push(conversation);
         // The queue may have become shorter between the check and the insertion, when nothing waited yet; without this,
         // the conversation would wait for ever.
         if !self.egress.is_backed_up() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::node::state::NodeState;
 use crate::node::state::locks::{lock, read};
 use crate::node::state::router_inputs::RouterHint;
-use crate::rt;
+use crate::rt::{self, Alarm};
 use crate::types::Event;
 
 /// The period of the reports of drops to subscribers. Drops are summed up, since a flood of them would otherwise become a
@@ -26,11 +26,13 @@ const CONFLICT: Duration = Duration::from_secs(660);
 pub(crate) async fn run(shared: Arc<NodeState>) {
     let mut before: BTreeMap<String, u64> = shared.stats.drops();
     let (mut swept, mut forgot) = (rt::now(), rt::now());
+    let mut alarm = Alarm::default();
     loop {
         // Without a subscriber there is nothing to report, so the task sleeps until the next sweep.
         let rest = SWEEP.saturating_sub(rt::elapsed(swept)).min(FORGET.saturating_sub(rt::elapsed(forgot)));
         if rt::timeout(rest, shared.event_bus.subscriber()).await.is_some() {
-            rt::sleep(REPORT).await;
+            alarm.set_after(REPORT);
+            alarm.wait().await;
         }
         if shared.event_bus.has_subscriber() {
             let now = shared.stats.drops();
