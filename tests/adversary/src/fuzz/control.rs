@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use crate::fuzz::records::{ORIGINS, address, identity, record};
+use crate::fuzz::records::{
+    ANNOUNCE, OFFER, ORIGINS, SEQ_REQ, UPDATE, WANT, YOUR_HIGHEST, address, identity, record,
+};
 use crate::fuzz::script::Script;
 use rouse_proto::address::Address;
 use rouse_proto::route::{
@@ -25,18 +27,6 @@ pub(crate) const LATE: u8 = 4;
 
 /// Step of a script: a message of a neighbour, byte by byte.
 pub(crate) const MESSAGE: u8 = 0;
-/// Step: a signed announce with a neighbour's route attributes.
-pub(crate) const ANNOUNCE: u8 = 1;
-/// Step: an offer, which names the announce by a hash.
-pub(crate) const OFFER: u8 = 2;
-/// Step: a neighbour requests an announce.
-pub(crate) const WANT: u8 = 3;
-/// Step: a neighbour's distance has changed.
-pub(crate) const UPDATE: u8 = 4;
-/// Step: a neighbour requests a newer sequence number.
-pub(crate) const SEQ_REQ: u8 = 5;
-/// Step: a neighbour sends an origin its highest announce.
-pub(crate) const YOUR_HIGHEST: u8 = 6;
 /// Step: a link comes up, or changes.
 pub(crate) const UP: u8 = 7;
 /// Step: a link goes down.

@@ -9,8 +9,20 @@ use rouse_proto::wire::route::{
     Chain, INFINITY, LINKS, Record, RouteAttributes, SeqnoRequest, SignedAnnounce, Update, advance, key_hash,
 };
 
-use crate::fuzz::control::{ANNOUNCE, OFFER, SEQ_REQ, UPDATE, WANT};
 use crate::fuzz::script::Script;
+
+/// Step: a signed announce with a neighbour's route attributes.
+pub(crate) const ANNOUNCE: u8 = 1;
+/// Step: an offer, which names the announce by a hash.
+pub(crate) const OFFER: u8 = 2;
+/// Step: a neighbour requests an announce.
+pub(crate) const WANT: u8 = 3;
+/// Step: a neighbour's distance has changed.
+pub(crate) const UPDATE: u8 = 4;
+/// Step: a neighbour requests a newer sequence number.
+pub(crate) const SEQ_REQ: u8 = 5;
+/// Step: a neighbour sends an origin its highest announce.
+pub(crate) const YOUR_HIGHEST: u8 = 6;
 
 /// The identities of a script that can sign: the router under test first, then its neighbours and others.
 pub(crate) const ORIGINS: usize = 8;

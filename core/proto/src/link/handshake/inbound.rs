@@ -21,6 +21,18 @@ use crate::wire::link::{
 const MAX_BAD_FINISHES: u32 = 4;
 
 impl Handshakes {
+    /// Decides whether an initiation is read any further. A cookie is requested where one is required.
+    fn admit(&mut self, now: Time, head: &Initiation, claim: InitiationClaim) -> Result<(), DropCause> {
+        match self.limiter.admit(now, &claim, &mut self.rng) {
+            Admission::Admit => return Ok(()),
+            Admission::Refuse => {}
+            Admission::RequireCookie(cookie) => {
+                self.require_cookie(claim.path, head, &claim.ephemeral, cookie);
+            }
+        }
+        Err(DropCause::HandshakeLimit)
+    }
+
     /// Handles an initiation. The checks are in the order of their cost, so that a flood is dropped by the cheapest
     /// one; the key agreement comes last.
     pub(super) fn on_initiation(
@@ -41,15 +53,7 @@ impl Handshakes {
         if self.repeat_response(path, &id) {
             return Ok(());
         }
-        let claim = InitiationClaim { path, source, ephemeral, cookie: head.cookie };
-        match self.limiter.admit(now, &claim, &mut self.rng) {
-            Admission::Admit => {}
-            Admission::Refuse => return Err(DropCause::HandshakeLimit),
-            Admission::RequireCookie(cookie) => {
-                self.require_cookie(path, &head, &ephemeral, cookie);
-                return Err(DropCause::HandshakeLimit);
-            }
-        }
+        self.admit(now, &head, InitiationClaim { path, source, ephemeral, cookie: head.cookie })?;
         let seed = self.seed();
         let mut noise = self.keys.responder(&seed).map_err(|_| DropCause::BadHandshake)?;
         let payload = noise.read(message).map_err(|_| DropCause::BadHandshake)?;

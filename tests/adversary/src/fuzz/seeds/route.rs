@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use crate::fuzz::announce::{ALTERED, RECORDS};
 use crate::fuzz::control::{
-    ANNOUNCE, COST, DOUBT, DOWN, EXPIRE, LATE, MESSAGE, OFFER, OWN, SCORE, SEND, SEQ_REQ, SMALL, UP, UPDATE,
-    WAIT, WANT, YOUR_HIGHEST, make_router,
+    COST, DOUBT, DOWN, EXPIRE, LATE, MESSAGE, OWN, SCORE, SEND, SMALL, UP, WAIT, make_router,
 };
-use crate::fuzz::records::identity;
+use crate::fuzz::records::{ANNOUNCE, OFFER, SEQ_REQ, UPDATE, WANT, YOUR_HIGHEST, identity};
 use crate::fuzz::script::ScriptWriter;
 use crate::fuzz::seed::Seed;
 use rouse_proto::route::{LinkProperties, NeighbourId, Router, RouterOutput};
