@@ -98,7 +98,7 @@ pub struct Peering {
     /// The greatest number of neighbours.
     most: usize,
     handshakes: Handshakes,
-    /// The source of the seeds of links.
+    /// The source of the seeds of links. Each has one of its own, so that none can be computed from another.
     seeds: ChaCha20Rng,
     dials: Dials,
     links: LinkTable,
@@ -148,6 +148,7 @@ impl Peering {
             Input::Handshake { path, frame } => self.handshake_arrived(now, path, &frame, media),
             Input::EarlyFrame { index, path, frame } => self.early.push((index, path, frame)),
             Input::NotSent { path, error } => {
+                // Without a place for the error the dial ends with a timeout, so that a loss here only costs the explanation.
                 if self.unsent.len() < UNSENT {
                     self.unsent.insert(path, error);
                 }
@@ -173,6 +174,7 @@ impl Peering {
             Input::LinkMoved { id, endpoint } => {
                 if let Some(link) = self.links.get_mut(id) {
                     let before = std::mem::replace(&mut link.path.endpoint, endpoint);
+                    // The source follows, so that the link counts for the host that the neighbour is at now.
                     link.source = media.source(&link.path);
                     let from = Path { endpoint: before, ..link.path };
                     self.dials.moved(&from, &link.path, &link.address);
@@ -211,6 +213,7 @@ impl Peering {
             }
             effect = effect.max(of_link);
         }
+        // A handshake with the peer may be in progress, and would make the link again.
         for path in &paths {
             self.handshakes.cancel(path);
             self.dials.failed(now, path, "no longer asked for");
@@ -223,6 +226,7 @@ impl Peering {
         if self.handshakes.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.handshakes.handle_timeout(now);
         }
+        // A node that leaves dials no peer, since it would end the link at once.
         if !self.is_leaving {
             self.dial_due(now, media);
         }
@@ -233,6 +237,7 @@ impl Peering {
     /// The time at which [`Peering::handle_timeout`] is due.
     pub fn next_deadline(&self, now: Time, media: &dyn Media) -> Option<Time> {
         let links = LinkView::new(&self.links, self.most, media);
+        // A node that leaves dials no peer, so no dial is due.
         let dials = if self.is_leaving { None } else { self.dials.next_deadline(now, &links) };
         self.handshakes.next_deadline().into_iter().chain(dials).min()
     }

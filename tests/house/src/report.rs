@@ -1,11 +1,5 @@
 //! Complaints of a check, and how it is printed.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, Result};
-
 /// The most complaints of one rule that are listed.
 const SHOWN: usize = 40;
 
@@ -18,7 +12,7 @@ pub(crate) struct Complaint {
 
 /// The outcome of one check.
 pub(crate) struct Check {
-    /// The name of the rule in `debts`.
+    /// The name of the rule.
     pub(crate) name: &'static str,
     /// The rule, as a sentence.
     pub(crate) rule: &'static str,
@@ -29,47 +23,27 @@ pub(crate) struct Check {
     pub(crate) figures: Vec<String>,
 }
 
-/// Prints the outcome of a check; `true` when it has more complaints than its debt allows.
-pub(crate) fn print(check: &Check, debts: &BTreeMap<String, usize>, figures: bool) -> bool {
-    let debt = debts.get(check.name).copied().unwrap_or_default();
+/// Prints the outcome of a check; `true` when it has a complaint.
+pub(crate) fn print(check: &Check, figures: bool) -> bool {
     let count = check.complaints.len();
-    let fails = count > debt;
+    let fails = count > 0;
     if figures || fails {
-        println!("{} [{}: {count} of at most {debt}]", check.rule, check.name);
+        println!("{} [{}: {count}]", check.rule, check.name);
     }
     if figures {
         check.figures.iter().for_each(|figure| println!("  {figure}"));
     }
-    if figures || fails {
+    if fails {
         let shown = if figures { count } else { SHOWN };
         check
             .complaints
             .iter()
             .take(shown)
             .for_each(|complaint| println!("  {}: {}", complaint.at, complaint.text));
-    }
-    if fails {
-        if count > SHOWN {
-            println!("  and {} more: `cargo run -p rouse-house -- --figures` lists all", count - SHOWN);
+        if count > shown {
+            println!("  and {} more: `cargo run -p rouse-house -- --figures` lists all", count - shown);
         }
         println!("  Remedy: {}\n", check.remedy);
-    } else if count < debt {
-        println!("{}: only {count} complaints are left: write that into tests/house/debts", check.name);
     }
     fails
-}
-
-/// How many complaints of each rule are known and not yet resolved: one name and one number a line.
-pub(crate) fn debts(root: &Path) -> Result<BTreeMap<String, usize>> {
-    let path = root.join("tests/house/debts");
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let mut debts = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        let (name, count) = line.split_once(' ').with_context(|| format!("{}: {line}", path.display()))?;
-        debts.insert(
-            name.to_owned(),
-            count.trim().parse().with_context(|| format!("{}: {line}", path.display()))?,
-        );
-    }
-    Ok(debts)
 }

@@ -34,7 +34,7 @@ const DIAL_ON_MEDIUM: usize = 16;
 /// The period for which the order of discovered nodes stays, in microseconds. It changes so that, with more nodes than
 /// slots, each has its turn.
 const ORDER: u64 = 5_000_000;
-/// Discovered nodes that are remembered, on all media together.
+/// Discovered nodes that are remembered, on all media together. The count is bounded, because any host can send beacons.
 const HEARD: usize = 1024;
 /// The peers to dial and their states.
 #[derive(Default)]
@@ -104,6 +104,7 @@ impl Dials {
             known.found_at(now, path);
             return;
         }
+        // Nodes without beacons are forgotten first, so that a new node takes the place of none that is still there.
         self.heard.retain(|_, known| now.since(known.heard) < FORGET);
         if self.heard.len() >= HEARD {
             self.make_room();
@@ -148,7 +149,8 @@ impl Dials {
         }
     }
 
-    /// The configured peers to resolve and dial now. They count as being dialled from here on.
+    /// The configured peers to resolve and dial now. They count as being dialled from here on, so that none is looked up twice at a
+    /// time.
     pub(super) fn due(&mut self, now: Time, links: &impl LiveLinks) -> Vec<String> {
         let mut due = Vec::new();
         for (uri, target) in &mut self.targets {
@@ -164,7 +166,7 @@ impl Dials {
     }
 
     /// The slots of each medium: first those for nodes without a link there, then those for nodes whose link a new session
-    /// would replace.
+    /// would replace. A replacement takes no further place of a neighbour, so it has slots of its own.
     fn places(&self, now: Time, links: &impl LiveLinks) -> BTreeMap<(u32, bool), DialSlots<'_>> {
         let mut media: BTreeMap<(u32, bool), DialSlots> = BTreeMap::new();
         for ((medium, instance), known) in &self.heard {
@@ -230,6 +232,7 @@ impl Dials {
     /// The further paths to dial now, of peers whose earlier paths have not answered yet.
     pub(super) fn due_later(&mut self, now: Time, links: &impl LiveLinks) -> Vec<Path> {
         let mut due = Vec::new();
+        // A peer that has been reached on one path is not dialled on the others, since the new session would replace the first.
         for target in self.targets.values_mut() {
             if target.attempts.deadline().is_some_and(|next| next <= now) {
                 match lives(links, &target.paths, target.address.as_ref()) {
@@ -278,7 +281,7 @@ impl Dials {
         }
     }
 
-    /// Handles a handshake that failed.
+    /// Handles a handshake that failed. Several peers may have this path, so it is noted for each.
     pub(super) fn failed(&mut self, now: Time, path: &Path, reason: &str) {
         for target in self.targets.values_mut() {
             if let Some(reason) = target.attempts.failed(now, path, reason) {

@@ -6,7 +6,8 @@ use bytes::BytesMut;
 
 use crate::link::Path;
 
-/// Frames that may wait for the finish that they have overtaken: of all sessions, and of one.
+/// Frames that may wait for the finish that they have overtaken: of all sessions, and of one. Any host can send such frames, so
+/// both are bounded.
 const MOST: usize = 256;
 const OF_SESSION: usize = 8;
 

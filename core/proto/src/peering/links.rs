@@ -19,7 +19,7 @@ pub(super) struct PeerLink {
     /// Whether this node has begun the session.
     pub(super) initiator: bool,
     pub(super) local_index: u32,
-    /// The random number of the neighbour's run.
+    /// The random number of the neighbour's run, so that a neighbour that was restarted is recognised.
     pub(super) instance: u64,
     /// Whether a configured peer is the reason for it.
     pub(super) configured: bool,
@@ -59,12 +59,12 @@ impl LinkTable {
         self.0.iter_mut().map(|(id, link)| (*id, link))
     }
 
-    /// The link to this neighbour over this medium. There is at most one.
+    /// The link to this neighbour over this medium. There is at most one, because a later session replaces it.
     pub(super) fn of_neighbour(&self, netmod: u32, address: &Address) -> Option<u32> {
         self.iter().find(|(_, link)| link.address == *address && link.path.netmod == netmod).map(|(id, _)| id)
     }
 
-    /// The link whose session has this local index, if it uses this path.
+    /// The link whose session has this local index, if it uses this path, since any host can send a frame with that index.
     pub(super) fn of_session(&self, index: u32, path: &Path) -> Option<u32> {
         self.iter().find(|(_, link)| link.local_index == index && link.path == *path).map(|(id, _)| id)
     }

@@ -75,6 +75,7 @@ impl Peering {
         if let DialError::Duplicate(peer) = reason {
             let links = LinkView::new(&self.links, self.most, media);
             if links.address_on(path.netmod, &peer) {
+                // The path leads to a neighbour that has a link already, so the dial has reached its peer.
                 self.dials.reached(now, &path, &peer);
                 self.update_configured();
                 return;
@@ -93,10 +94,12 @@ impl Peering {
     /// free place.
     fn established(&mut self, now: Time, session: Session, media: &dyn Media) {
         let (path, address) = (session.path, session.peer);
+        // The medium was removed during the handshake, so that no frame of a link could be sent.
         if media.max_mtu(path.netmod).is_none() {
             return self.dials.failed(now, &path, NO_MEDIUM);
         }
         self.report(PeeringEvent::HandshakeDone);
+        // The other side has established the link, so it begins here too, and ends with a goodbye.
         if self.is_leaving {
             return self.start_link(now, session, false, media);
         }
@@ -152,6 +155,7 @@ impl Peering {
         let (path, peer) = (session.path, session.peer);
         self.dropped(DropCause::NeighbourLimit, 1);
         self.refusals.note(now);
+        // A peer that dials this node waits by its own rules, so that only a dial of this node is put off.
         if session.initiator {
             self.dials.refused(now, &path, &peer, NO_PLACE);
         }
@@ -212,6 +216,7 @@ impl Peering {
 
     fn remove_link(&mut self, id: u32) -> Option<PeerLink> {
         let link = self.links.remove(id)?;
+        // A new session with the neighbour is not refused any more, since there is none to keep.
         self.handshakes.set_in_use(link.path.netmod, link.address, None);
         Some(link)
     }

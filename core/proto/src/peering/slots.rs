@@ -42,6 +42,7 @@ pub(super) fn decide(holders: &[SlotHolder], newcomer: &SlotHolder, most: usize)
     if let Some(id) = choose_evicted(&strangers, Some(from).filter(|_| !newcomer.configured)) {
         return SlotDecision::Evict(id);
     }
+    // The reasons differ, so that the user learns whether the node is full or only the share of this host.
     let of_host =
         strangers.iter().filter(|(netmod, source, _)| (*netmod, source.host) == (from.0, from.1.host));
     SlotDecision::Refused(if of_host.count() > 1 { DownReason::Crowded } else { DownReason::Full })
@@ -51,7 +52,8 @@ pub(super) fn decide(holders: &[SlotHolder], newcomer: &SlotHolder, most: usize)
 /// attempt, so that the status shows a shortage only while it lasts.
 #[derive(Debug, Default)]
 pub(super) struct RecentRefusals {
-    /// Counts by minute since the start of the node, the oldest first; never more than the window has.
+    /// Counts by minute since the start of the node, the oldest first; never more than the window has, so that a flood of
+    /// refusals takes no more memory.
     minutes: VecDeque<(u64, u32)>,
 }
 

@@ -40,6 +40,7 @@ impl Backoff {
         Backoff { next: now, wait: FIRST_RETRY, begun: None, rest: Duration::ZERO, refused: FIRST_REFUSED }
     }
 
+    /// Records a failed dial. The pause doubles, so that a peer that is switched off costs few handshakes.
     pub(super) fn failed(&mut self, now: Time) {
         self.next = now + self.wait;
         self.wait = self.wait.saturating_mul(2).min(LAST_RETRY);
@@ -56,7 +57,7 @@ impl Backoff {
     }
 
     /// A link has begun. `replaces` is whether the one before it did not end by itself: its path is cut, the neighbour has left that
-    /// path, or the link is up still. The rest does not grow then.
+    /// path, or the link is up still. The rest does not grow then, because no link has failed.
     pub(super) fn established(&mut self, now: Time, replaces: bool) {
         self.rest = match self.begun.filter(|begun| now.since(*begun) < LIVED) {
             None => Duration::ZERO,
@@ -68,6 +69,7 @@ impl Backoff {
 
     /// Records that the neighbour has refused the link or evicted this node. Returns the pause until the next dial.
     pub(super) fn refused(&mut self, now: Time) -> Duration {
+        // A link that has lasted shows that the neighbour had a place, so the pauses begin with the first again.
         if self.begun.is_none_or(|begun| now.since(begun) >= LIVED) {
             self.refused = FIRST_REFUSED;
         }
