@@ -70,6 +70,7 @@ impl Node {
         let progress = conversations.observe();
         let flushed = async {
             loop {
+                // Read before the check, so that a change between the two is not missed.
                 let seen = progress.seen();
                 if !conversations.is_under_way(&self.shared) {
                     break;

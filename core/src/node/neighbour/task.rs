@@ -227,6 +227,7 @@ impl Neighbour {
     /// Sends until nothing is queued, on a link that is about to end.
     async fn flush_all(&self, shared: &NodeState) {
         while !self.egress.is_empty() {
+            // Read before the flush, so that a drain that ends meanwhile is not waited for.
             let ended = self.egress.drains_ended();
             self.flush_wait(shared).await;
             if !self.egress.is_empty() && !self.egress.is_stalled() {

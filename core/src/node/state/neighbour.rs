@@ -104,7 +104,8 @@ pub(crate) struct Neighbour {
     pub(crate) report_pending: AtomicBool,
     /// Whether the link is to end with a goodbye. It is no command, so that neither a full queue nor a slow medium delays it.
     pub(crate) leaving: Notify<bool>,
-    /// Whether the link has ended: its inbox takes no further frame.
+    /// Whether the link has ended: its inbox takes no further frame. A node that leaves waits for that, since the goodbye is sent by
+    /// the task of the link.
     pub(crate) retired: Notify<bool>,
     /// The account to which its packets are charged. See [`Neighbour::origin`].
     pub(crate) origin: Mutex<Location>,
