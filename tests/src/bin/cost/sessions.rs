@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rouse_core::internals::layers::NodeLayer;
-use rouse_core::internals::raw::frames;
+use rouse_adversary::raw::frames;
+use rouse_core::internals::NodeLayer;
 use rouse_core::session::{SessionInput, SessionOutput, SessionPair, Sessions, Standing};
 use rouse_core::time::Time;
 use rouse_core::{Address, Identity};
