@@ -67,6 +67,31 @@ fn a_write_or_sync_that_fails_once_costs_nothing_but_another_attempt() {
 }
 
 #[test]
+fn a_power_cut_after_syncs_have_failed_repeatedly_loses_nothing_that_was_completed() {
+    for seed in 0..60 {
+        let mut rig = Rig::new(seed);
+        rig.open_pair(pair(1));
+        let mut completed = Vec::new();
+        for seq in 0..24 {
+            // Two outages, with time to work between them and after them.
+            if seq % 8 == 2 {
+                rig.disk.fail_after(seed % 5, DiskFault::Syncs);
+            } else if seq % 8 == 5 {
+                rig.disk.calm();
+            }
+            let put = rig.journal.put(vec![(pair(1), outgoing(seq, vec![seq as u8; 3000]))]);
+            if rig.attempt(put).is_ok() {
+                completed.push(seq);
+            }
+        }
+        assert!((12..24).contains(&completed.len()), "{completed:?}");
+        rig.power_cut();
+        let found: Vec<_> = rig.waiting(pair(1)).into_iter().map(|(seq, _)| seq).collect();
+        assert_eq!(found, completed, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_power_cut_at_any_operation_of_the_first_start_leaves_a_journal_that_opens() {
     let mut completed = 0;
     for after in 0..200 {
