@@ -81,8 +81,9 @@ pub(super) struct Recovery {
     largest_acked: Option<u64>,
     /// The time at which the oldest packet before `largest_acked` is lost by its age.
     loss_time: Option<Time>,
-    /// The time of the last packet that requests an ack, from which the probe timeout counts.
-    last_sent: Time,
+    /// The start of the probe timeout: the last ack, or the first packet after nothing was in flight. Packets that follow
+    /// do not put it off (RFC 6298, section 5), since a steady sender would notice a silent peer by a full window only.
+    silent_since: Time,
     probe_timeouts: u32,
     /// Packets below this number took a former path, so they do not count in `path_results`.
     path_start: u64,
@@ -108,7 +109,7 @@ impl Recovery {
             in_flight_packets: 0,
             largest_acked: None,
             loss_time: None,
-            last_sent: Time::ZERO,
+            silent_since: Time::ZERO,
             probe_timeouts: 0,
             path_start: 0,
             losses: Losses::default(),
@@ -166,8 +167,10 @@ impl Recovery {
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.in_flight_bytes = self.in_flight_bytes.saturating_add(u64::from(bytes));
+        if self.in_flight_packets == 0 {
+            self.silent_since = now;
+        }
         self.in_flight_packets = self.in_flight_packets.saturating_add(1);
-        self.last_sent = now;
         self.congestion.on_sent(u64::from(bytes));
         let first = self.first_piece.saturating_add(as_u64(self.pieces.len()));
         self.pieces.extend(pieces);
@@ -212,8 +215,8 @@ impl Recovery {
             if let Some(at) = largest_at.filter(|_| is_news) {
                 self.rtt.sample(now.since(at), Duration::from_micros(u64::from(ack.delay_us)));
             }
-            self.probe_timeouts = 0;
-            self.probes = 0;
+            (self.probe_timeouts, self.probes) = (0, 0);
+            self.silent_since = now;
         }
         self.largest_acked = self.largest_acked.max(Some(ack.largest()));
         self.detect_losses(now, |piece| report(piece, false));
@@ -226,7 +229,7 @@ impl Recovery {
         if self.in_flight_packets == 0 {
             return None;
         }
-        Some(self.loss_time.unwrap_or_else(|| after(self.last_sent, self.probe_timeout())))
+        Some(self.loss_time.unwrap_or_else(|| after(self.silent_since, self.probe_timeout())))
     }
 
     /// Handles the deadline: either packets are lost by their age, or probes are requested.
@@ -257,7 +260,7 @@ impl Recovery {
     fn send_probes(&mut self, now: Time, mut lost: impl FnMut(Piece)) {
         self.probes = PROBES;
         // The next timeout counts from here, even if nothing can be sent now.
-        self.last_sent = now;
+        self.silent_since = now;
         let mut left = PROBES;
         for index in 0..self.packets.len() {
             if left == 0 {
@@ -284,8 +287,7 @@ impl Recovery {
             }
         }
         (self.in_flight_bytes, self.in_flight_packets) = (0, 0);
-        self.probe_timeouts = 0;
-        self.probes = 0;
+        (self.probe_timeouts, self.probes) = (0, 0);
         self.loss_time = None;
         self.drop_settled();
     }

@@ -61,6 +61,23 @@ fn an_end_that_restarted_is_heard_within_half_a_second_though_it_sends_nothing()
 }
 
 #[test]
+fn an_end_that_restarted_is_heard_within_half_a_second_though_the_other_keeps_sending() {
+    let mut bench = Bench::new(1);
+    // A wide window, because packets that fit into it are sent without an ack.
+    bench.send(0, 400);
+    assert!(bench.run(MINUTE, |bench| bench.nodes[1].inbox.len() == 400));
+    bench.run(Duration::from_secs(2), |_| false);
+    bench.nodes[1] = BenchNode::start(1, 2);
+    for sent in 0.. {
+        assert!(sent < 20, "nothing has arrived in half a second");
+        bench.send(0, 1);
+        if bench.run(Duration::from_millis(25), |bench| !bench.nodes[1].inbox.is_empty()) {
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_session_at_rest_costs_one_renewal_of_its_keys_and_is_made_again_after_it_was_evicted() {
     let mut bench = Bench::new(1);
     bench.send(0, 1);
