@@ -176,6 +176,8 @@ fn a_bench_measures_round_trips_loss_and_messages() {
     );
     let absent = programs.daemon().start().address().to_owned();
     first.rouse(&["bench", &absent, "--time", "0.1"]).exits(1);
+    // The size is refused before anything is measured, and before memory for it is allocated.
+    first.rouse(&["bench", second.address(), "--size", "100000000000000"]).exits(1);
 }
 
 #[test]

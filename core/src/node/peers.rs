@@ -25,7 +25,7 @@ impl Node {
             !scheme.is_empty() && !rest.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
         }) else {
             return Err(PeerError::Invalid(format!(
-                "{uri:?} is no peer: write scheme:place, for example udp:192.0.2.7:7700"
+                "{uri:?} is no peer: it does not begin with a scheme, such as udp:"
             )));
         };
         let mut media = read(&shared.media).values().cloned().collect::<Vec<_>>().into_iter();

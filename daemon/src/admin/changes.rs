@@ -2,7 +2,6 @@
 //! takes effect, so that a change that was confirmed survives a restart.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use rouse_core::ipc::{AdminError, Denial, IdentityInfo};
 use rouse_core::{Address, Identity};
@@ -27,9 +26,15 @@ pub(super) fn failed(error: StateError) -> AdminError {
 }
 
 impl Inner {
-    fn config_file(&self) -> String {
+    /// The answer to a client that changes something of the configuration, which the daemon only reads.
+    fn read_only(&self, what: &str) -> AdminError {
         let file = self.registry().config.as_ref().and_then(|config| config.file.clone());
-        file.unwrap_or_else(|| PathBuf::from("the flags of roused")).display().to_string()
+        let (place, remedy) = match file.as_ref().map(|file| file.display()) {
+            Some(file) => (file.to_string(), format!("change it in {file}, then `rouse reload`")),
+            None => ("the flags of roused".to_owned(), "start roused again with other flags".to_owned()),
+        };
+        let text = format!("{what} is set in {place}, which the daemon never writes");
+        AdminError::new(Denial::ReadOnly, text, remedy)
     }
 
     pub(super) fn new_identity(
@@ -115,17 +120,11 @@ impl Inner {
         if !known {
             return Ok(());
         }
-        let file = self.config_file();
-        let text = format!("the name `{name}` is set in {file}, which the daemon never writes");
-        Err(AdminError::new(Denial::ReadOnly, text, format!("change it in {file}, then `rouse reload`")))
+        Err(self.read_only(&format!("the name `{name}`")))
     }
 
     pub(super) fn config_peer(&self, uri: &str) -> Option<AdminError> {
         let known = self.registry().config_peers().iter().any(|known| known == uri);
-        let file = self.config_file();
-        known.then(|| {
-            let text = format!("the peer {uri} is set in {file}, which the daemon never writes");
-            AdminError::new(Denial::ReadOnly, text, format!("change it in {file}, then `rouse reload`"))
-        })
+        known.then(|| self.read_only(&format!("the peer {uri}")))
     }
 }

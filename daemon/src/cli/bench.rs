@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use async_io::Timer;
 use futures::{Stream, StreamExt, stream};
 use rouse_core::ipc::ClientError;
-use rouse_core::{Address, Client, Outgoing, PingError, SendError};
+use rouse_core::{Address, Client, MAX_MESSAGE, Outgoing, PingError, SendError};
 use serde_json::json;
 
 use super::address;
@@ -118,6 +118,11 @@ async fn messages(
 
 pub(super) async fn bench(client: &Client, out: &Output, bench: Bench) -> Result<(), CommandFailure> {
     let peer = address::resolve(client, &bench.peer).await?;
+    // Before the measurements, so that no time and no memory is spent for a message that is refused.
+    let size = bench.size.as_ref().map(|size| size.0);
+    if let Some(length) = size.filter(|size| *size > MAX_MESSAGE as u64) {
+        return Err(ClientError::Send(SendError::TooLong { length }).into());
+    }
     let serial = pings(client, &peer, during(bench.time, stream::iter(0..SERIAL)), 1).await?;
     let Some(median) = serial.quantile(0.5) else {
         let hint = format!("`rouse probe {}` finds the stage that fails", bench.peer);
@@ -135,8 +140,8 @@ pub(super) async fn bench(client: &Client, out: &Output, bench: Bench) -> Result
     show(out, &format!("loss        {of} at {rate}/s ({:.2} %)", 100.0 * paced.loss()))?;
 
     let mut delivered = None;
-    if let Some(size) = bench.size {
-        let size = usize::try_from(size.0).unwrap_or(usize::MAX);
+    if let Some(size) = size {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
         let sent = messages(client, &peer, bench.time, size).await?;
         let second = sent.elapsed.as_secs_f64().max(f64::EPSILON);
         let rate = format!("{}/s", bytes((sent.bytes as f64 / second) as u64));
