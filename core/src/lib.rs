@@ -63,13 +63,8 @@
 #[doc(hidden)]
 pub mod atomic_file;
 mod egress;
-#[cfg(feature = "internals")]
-mod fixtures;
 mod hash;
 mod identity_file;
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod internals;
 pub mod ipc;
 pub mod netmod;
 pub mod node;

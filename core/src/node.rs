@@ -21,8 +21,6 @@ use crate::types::{
 mod builder;
 mod config;
 mod conversations;
-#[cfg(feature = "internals")]
-pub(crate) mod cost;
 mod data_path;
 mod epoch;
 mod events;

@@ -9,6 +9,7 @@
 mod cables;
 mod capture;
 mod daemon;
+pub mod handshake_pair;
 pub mod hostile;
 mod lan;
 mod namespace;

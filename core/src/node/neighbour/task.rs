@@ -256,20 +256,6 @@ impl Neighbour {
         again
     }
 
-    /// Handles the frames of one batch, which arrived `now`, up to the next queue.
-    #[cfg(feature = "internals")]
-    pub(crate) fn frames_arrived(
-        &self,
-        shared: &NodeState,
-        now: Time,
-        link: &mut Link,
-        frames: &mut Vec<BytesMut>,
-        work: &mut DeferredWork,
-    ) {
-        self.open_frames(shared, now, link, frames);
-        packets_arrived(shared, frames, work);
-    }
-
     /// Opens the frames of one batch, which arrived `now`, and handles control. The packets are left in `frames`.
     fn open_frames(&self, shared: &NodeState, now: Time, link: &mut Link, frames: &mut Vec<BytesMut>) {
         let bytes = frames.iter().map(|frame| frame.len() as u64).sum();

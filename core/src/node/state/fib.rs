@@ -209,7 +209,7 @@ impl FibSnapshot<'_> {
     }
 
     /// As [`FibSnapshot::get_hashed`], with a hash of its own.
-    #[cfg(any(test, feature = "internals"))]
+    #[cfg(test)]
     pub(crate) fn get(&self, destination: &Address) -> Option<FoundRoute<'_>> {
         self.get_hashed(self.keyed.hash(destination.as_bytes()), destination)
     }

@@ -6,9 +6,11 @@
 mod daemon;
 mod handshakes;
 mod links;
+mod node;
 mod routers;
 
 pub(crate) use daemon::{REQUESTS, RequestFields, SocketLayer, request};
 pub(crate) use handshakes::HandshakeLayer;
 pub(crate) use links::LinkLayer;
+pub(crate) use node::{FriendStanding, NodeLayer};
 pub(crate) use routers::RouterLayer;

@@ -1,13 +1,13 @@
 //! Packets for a node itself and for others: payloads of every kind, and message packets with frames of every kind. The latter
-//! are taken as they are after their seal was opened.
+//! are sealed in sessions that their senders have with the node.
 
 use std::time::Duration;
 
 use rouse_adversary::raw::frames;
 use rouse_core::Address;
-use rouse_core::internals::NodeLayer;
 
-use crate::layer::{Input, Layer, MINUTE, SEAL, Subject};
+use crate::layer::{Input, Layer, MINUTE, SEAL, Subject, no_places};
+use crate::layers::{FriendStanding, NodeLayer};
 use crate::pools::{CONVERSATIONS, Pool};
 use crate::recipe::{Gene, Kind, Part, Recipe, gene, kind};
 
@@ -94,30 +94,22 @@ const SEALED: &[Gene] =
     &[gene("receiver", 0, NUMBERS), gene("counter", 0, NUMBERS), gene("length", 64, LENGTHS)];
 const WRITES: &[Gene] = &[gene("to", 0, &[0, 1]), gene("length", 1000, &[1, 1000, 20_000])];
 
-/// The mark of an input that is a message packet.
-const MESSAGE: u64 = 1 << 63;
-
-/// A kind whose inputs may begin conversations.
-const fn talk(name: &'static str, genes: &'static [Gene]) -> Kind {
-    Kind { pool: Some(CONVERSATIONS), ..kind(name, genes) }
-}
-
 const KINDS: &[Kind] = &[
-    talk("message frames of all kinds", FRAGMENT),
+    kind("message frames of all kinds", FRAGMENT),
     kind("payload 02: ping", PROBE),
     kind("payload 03: pong", PROBE),
     kind("payload 04: trace", PROBE),
     kind("payload 05: hop", PROBE),
     kind("payload 06: session", SEALED),
     kind("payload of an unknown kind", PROBE),
-    talk("message frame 01: ack", ACK),
-    talk("message frame 02: credit", CREDIT),
-    talk("message frame 03: messages", MESSAGES),
-    talk("message frame 04: fragment", FRAGMENT),
-    talk("message frame 05: skip", SKIP),
-    talk("message frame 06: ping", BARE),
-    talk("message frame 07: last", BARE),
-    talk("message frame of an unknown kind", BARE),
+    kind("message frame 01: ack", ACK),
+    kind("message frame 02: credit", CREDIT),
+    kind("message frame 03: messages", MESSAGES),
+    kind("message frame 04: fragment", FRAGMENT),
+    kind("message frame 05: skip", SKIP),
+    kind("message frame 06: ping", BARE),
+    kind("message frame 07: last", BARE),
+    kind("message frame of an unknown kind", BARE),
     Kind { prepares: true, ..kind("an application here writes", WRITES) },
 ];
 const SESSION: usize = 5;
@@ -133,7 +125,7 @@ pub(crate) const SUBJECT: Subject = Subject {
     works_in_silence: true,
     usual,
     seeds,
-    places: |kind| Some(Recipe::usual(invented(kind))),
+    places: no_places,
     stays,
 };
 
@@ -305,21 +297,18 @@ fn frame(part: &Part, nth: u64, out: &mut Vec<u8>) {
 impl Layer for Packets {
     fn input(&mut self, part: &Part, nth: u64) -> Input {
         let number = |name| part.number(KINDS, name, nth);
-        let (bytes, from, around) = match part.kind {
-            SESSION => (self.sealed(part, nth), 0, SEAL),
-            WROTE => (Vec::new(), number("to") << 32 | number("length") & 0xffff_ffff, 0),
+        let (bytes, from) = match part.kind {
+            WROTE => (Vec::new(), number("to") << 32 | number("length") & 0xffff_ffff),
+            SESSION => (self.0.seal(&self.sealed(part, nth)), 0),
             kind if is_message(kind) => {
-                // The peer, a byte of its incarnation, and whether it knows the node's.
-                let session = number("incarnation") << 8 & 0xff00 | number("known") & 1;
-                (
-                    Self::message(part, nth),
-                    MESSAGE | number("source") << 16 & 0x7fff_ffff_0000 | session,
-                    AROUND,
-                )
+                let knows_node = number("known") == 1;
+                let standing = FriendStanding { incarnation: number("incarnation"), knows_node };
+                let friend = self.0.friend(number("source"));
+                (self.0.seal_content(friend, standing, &Self::message(part, nth)), 0)
             }
-            _ => (self.probe(part, nth), 0, SEAL),
+            _ => (self.0.seal(&self.probe(part, nth)), 0),
         };
-        Input { from, received: bytes.len() + around, bytes, count: 1 }
+        Input { from, received: bytes.len(), bytes, count: 1 }
     }
 
     fn take(&mut self, input: Input) {
@@ -327,12 +316,7 @@ impl Layer for Packets {
             let to = self.0.friend(input.from >> 32);
             return self.0.send(to, input.from as usize & 0x7fff);
         }
-        if input.from & MESSAGE == 0 {
-            return self.0.take(input.bytes.as_slice().into());
-        }
-        let peer = self.source((input.from & !MESSAGE) >> 16);
-        let (incarnation, is_known) = (input.from >> 8 & 0xff, input.from & 1 == 1);
-        self.0.take_message(peer, incarnation, is_known, &input.bytes.into());
+        self.0.take(&input.bytes, input.bytes.len());
     }
 
     fn pass(&mut self, span: Duration) {

@@ -2,8 +2,7 @@
 
 use rouse_netmod_udp::fuzz::BeaconReceiver;
 
-use crate::layers::{HandshakeLayer, SocketLayer};
-use rouse_core::internals::NodeLayer;
+use crate::layers::{HandshakeLayer, NodeLayer, SocketLayer};
 
 /// A number of places, and what each may hold.
 #[derive(Clone, Copy)]

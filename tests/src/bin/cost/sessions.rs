@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use rouse_adversary::raw::frames;
-use rouse_core::internals::NodeLayer;
 use rouse_core::session::{SessionInput, SessionOutput, SessionPair, Sessions, Standing};
 use rouse_core::time::Time;
 use rouse_core::{Address, Identity};
 
 use crate::layer::{Input, Layer, MINUTE, SEAL, Subject, no_places};
+use crate::layers::NodeLayer;
 use crate::pools::{CONVERSATIONS, Pool};
 use crate::recipe::{Gene, Kind, Part, Recipe, gene, kind};
 
-/// The bytes of a packet that carries a whole part.
-const PACKET: usize = 36 + 446;
+/// The bytes of a frame that carries a whole part.
+const FRAME: usize = 36 + 446 + SEAL;
 
 /// `state`: 0 out of nothing, 1 as it should be, 2 as it should be but for its last byte, 3 as it should be but for the key that
 /// comes first. `parts`: how many of the four arrive.
@@ -94,14 +94,13 @@ impl Layer for Requests {
         if let Some(first) = packets.first_mut() {
             first[45] ^= u8::from(number("state") == 3);
         }
-        let received = packets.iter().map(|packet| packet.len() + SEAL).sum();
-        Input { from: 0, bytes: packets.concat(), received, count: 1 }
+        let frames: Vec<_> = packets.iter().map(|packet| self.0.seal(packet)).collect();
+        let bytes = frames.concat();
+        Input { from: 0, received: bytes.len(), bytes, count: 1 }
     }
 
     fn take(&mut self, input: Input) {
-        for packet in input.bytes.chunks(PACKET) {
-            self.0.take(packet.into());
-        }
+        self.0.take(&input.bytes, FRAME);
     }
 
     fn pass(&mut self, span: Duration) {

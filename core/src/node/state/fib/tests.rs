@@ -91,9 +91,41 @@ fn a_route_that_stays_is_found_at_every_moment() {
     });
 }
 
-#[cfg(feature = "internals")]
 mod next_hops {
     use super::*;
+    use crate::egress::Egress;
+    use crate::endpoint::Endpoint;
+    use crate::link::session_pair::session_pair;
+    use crate::link::{Link, Path, Suite};
+    use crate::netmod::mem::MemNet;
+    use crate::node::state::medium::Medium;
+    use crate::node::state::neighbour::NeighbourParts;
+    use crate::time::Time;
+
+    /// So many neighbours of a node without tasks.
+    fn neighbours(count: u32) -> Vec<Arc<Neighbour>> {
+        let medium = Arc::new(Medium::new(0, Arc::new(MemNet::new(1).netmod("a"))));
+        let path = Path { netmod: 0, endpoint: Endpoint::new(b"b").unwrap() };
+        let make = |id| {
+            let [(sealer, opener), _] = session_pair(Suite::ChaCha20Poly1305).unwrap();
+            let address = Address::from_bytes([7; 32]);
+            let link = Link::new(Time::ZERO, address, opener, 1200, [5; 32]);
+            let parts = NeighbourParts {
+                id,
+                address,
+                path,
+                medium: medium.clone(),
+                initiator: true,
+                local_index: id,
+                mtu: 1200,
+                configured: false,
+                egress: Egress::new(medium.netmod.clone(), path.endpoint, sealer),
+                metrics: link.metrics(),
+            };
+            Arc::new(Neighbour::new(parts, 1024))
+        };
+        (1..=count).map(make).collect()
+    }
 
     fn next_hops(next: &Arc<Neighbour>, alternate: Option<&Arc<Neighbour>>) -> NextHops {
         NextHops { next: next.clone(), alternate: alternate.cloned() }
@@ -101,7 +133,7 @@ mod next_hops {
 
     #[test]
     fn a_neighbour_is_released_with_the_last_route_that_uses_it() {
-        let (_shared, neighbours) = crate::node::cost::neighbours(3);
+        let neighbours = neighbours(3);
         let [a, b, c] = neighbours.as_slice() else { unreachable!() };
         let fib = Fib::default();
         (0..500).for_each(|n| fib.insert(address(n), next_hops(a, Some(b)), 1300));
@@ -118,7 +150,7 @@ mod next_hops {
 
     #[test]
     fn a_snapshot_older_than_a_route_finds_none_rather_than_another() {
-        let (_shared, neighbours) = crate::node::cost::neighbours(2);
+        let neighbours = neighbours(2);
         let [a, b] = neighbours.as_slice() else { unreachable!() };
         let fib = Fib::default();
         fib.insert(address(1), next_hops(a, None), 1300);

@@ -1,8 +1,8 @@
 //! One end of an established link, to which the neighbour at the other end sends sealed frames.
 
-use rouse_core::internals::cost::{Cipher, HandshakePair};
 use rouse_proto::link::{Link, LinkOutput, Sealer};
 use rouse_proto::time::Time;
+use rouse_tests::handshake_pair::{Cipher, HandshakePair};
 
 /// One end of a link, and what seals at the other.
 pub(crate) struct LinkLayer {

@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use crate::address::Address;
-use crate::fixtures::handshake_pair::Cipher;
-use crate::identity::Identity;
-use crate::session::{PreviousHop, SessionInput, SessionOutput, SessionPair, Sessions, Standing};
-use crate::time::Time;
+use rouse_proto::address::Address;
+use rouse_proto::identity::Identity;
+use rouse_proto::session::{PreviousHop, SessionInput, SessionOutput, SessionPair, Sessions, Standing};
+use rouse_proto::time::Time;
+use rouse_proto::wire::session::PAYLOAD_PART;
+use rouse_tests::handshake_pair::Cipher;
 
 /// One end.
-pub struct SessionEnd {
+pub(crate) struct SessionEnd {
     sessions: Sessions,
     pair: SessionPair,
 }
 
 /// The payloads that an end sends, until they are delivered.
-pub type Payloads = Vec<Vec<u8>>;
+pub(crate) type Payloads = Vec<Vec<u8>>;
 
 fn identity(number: u8) -> Identity {
     Identity::from_seed(&[number; 32])
@@ -23,7 +24,7 @@ fn identity(number: u8) -> Identity {
 
 impl SessionEnd {
     /// The two ends of the session `number`, without a session yet.
-    pub fn pair(cipher: Cipher, number: u64) -> [Self; 2] {
+    pub(crate) fn pair(cipher: Cipher, number: u64) -> [Self; 2] {
         [(1, 2), (2, 1)].map(|(local, peer)| {
             let mut seed = [local; 32];
             seed[..8].copy_from_slice(&number.to_le_bytes());
@@ -35,20 +36,20 @@ impl SessionEnd {
     }
 
     /// Begins a handshake.
-    pub fn connect(&mut self) -> Payloads {
+    pub(crate) fn connect(&mut self) -> Payloads {
         let input = SessionInput::Connect { pair: self.pair, standing: Standing::default() };
         let _ = self.sessions.handle(Time::from_millis(1000), input);
         self.outputs()
     }
 
     /// Takes the payloads of the other end. Returns the answers.
-    pub fn take(&mut self, payloads: Payloads) -> Payloads {
+    pub(crate) fn take(&mut self, payloads: Payloads) -> Payloads {
         let now = Time::from_millis(1000) + Duration::from_millis(1);
         let hop = PreviousHop { neighbour: Address::from_bytes([9; 32]), host: 1, group: 1 };
         let local = self.pair.local;
         for mut payload in payloads {
             let taken = match payload.first() {
-                Some(&crate::wire::session::PAYLOAD_PART) => {
+                Some(&PAYLOAD_PART) => {
                     self.sessions.handle(now, SessionInput::Part { local, hop, payload: &payload })
                 }
                 _ => self.sessions.open(now, &local, &mut payload).map(drop),
@@ -74,12 +75,12 @@ impl SessionEnd {
     }
 
     /// Whether there is a session.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.sessions.is_ready(&self.pair)
     }
 
     /// Appends one sealed payload to `out`.
-    pub fn seal(&mut self, content: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn seal(&mut self, content: &[u8], out: &mut Vec<u8>) {
         let sealed = self.sessions.seal(
             Time::from_millis(1001),
             &self.pair,
@@ -93,7 +94,7 @@ impl SessionEnd {
     }
 
     /// Opens one payload in place; returns whether its seal was valid.
-    pub fn open(&mut self, payload: &mut [u8]) -> bool {
+    pub(crate) fn open(&mut self, payload: &mut [u8]) -> bool {
         self.sessions.open(Time::from_millis(1001), &self.pair.local, payload).is_ok()
     }
 }

@@ -2,10 +2,10 @@
 
 use std::hint::black_box;
 
-use rouse_core::internals::cost::Cipher;
-use rouse_core::internals::session_cost::SessionEnd;
+use rouse_tests::handshake_pair::Cipher;
 
 use crate::common::{Bare, HEADER, TAG, median, timed};
+use crate::session_end::SessionEnd;
 
 /// Handshakes and packets of one round.
 const HANDSHAKES: u64 = 16;

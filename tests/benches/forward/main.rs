@@ -1,5 +1,5 @@
 //! Cost of forwarding a packet, compared with its cryptography alone:
-//! `cargo bench -p rouse-core --features internals --bench forward`.
+//! `cargo bench -p rouse-tests --bench forward`.
 //!
 //! A relay opens a frame, reads the packet's header, finds the next link and seals the packet for it. For comparison `ring` only
 //! opens and seals the same bytes with the same cipher. The rounds of both alternate, so that other load on the machine affects
@@ -8,12 +8,15 @@
 mod codec;
 #[path = "../common/mod.rs"]
 mod common;
-mod fib;
+mod relay;
 
 use std::alloc::System;
 
 use common::{Bare, median, rounds, timed};
-use rouse_core::internals::cost::{Cipher, Relay};
+use relay::{Relay, announced};
+use rouse_adversary::raw::control_messages::RawRecord;
+use rouse_core::Address;
+use rouse_tests::handshake_pair::Cipher;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -21,10 +24,11 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Packets of one round.
 const PACKETS: usize = 2048;
-fn relay(cipher: Cipher, payload: usize, rounds: usize) {
+
+fn relay(announced: &[(Address, RawRecord)], cipher: Cipher, payload: usize, rounds: usize) {
     let size = Relay::frame_len(payload);
     let bare = Bare::new(cipher);
-    let mut relays = [1_000, 32_000].map(|destinations| Relay::new(destinations, cipher));
+    let mut relays = [1_000, announced.len()].map(|count| Relay::new(&announced[..count], cipher));
     let mut alone = Vec::new();
     let mut relayed = [Vec::new(), Vec::new()];
     let mut ratios = [Vec::new(), Vec::new()];
@@ -76,14 +80,13 @@ fn relay(cipher: Cipher, payload: usize, rounds: usize) {
 
 fn main() {
     let rounds = rounds(200);
+    let announced: Vec<_> = (0..32_000).map(announced).collect();
     println!("Bar: 1200 B, ratio at least 0.70. Medians of {rounds} rounds of {PACKETS} packets.\n");
     for (cipher, payload) in
         [(Cipher::Aes, 1200), (Cipher::ChaCha, 1200), (Cipher::Aes, 64), (Cipher::ChaCha, 64)]
     {
-        relay(cipher, payload, rounds);
+        relay(&announced, cipher, payload, rounds);
     }
     println!();
     codec::run(ALLOCATOR, rounds);
-    println!();
-    fib::run();
 }

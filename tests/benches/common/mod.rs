@@ -2,7 +2,7 @@
 //! medians.
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
-use rouse_core::internals::cost::Cipher;
+use rouse_tests::handshake_pair::Cipher;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The length of a data frame's header in bytes.

@@ -1,4 +1,4 @@
-//! Cost of the cryptography of links, announces and sessions: `cargo bench -p rouse-core --features internals --bench crypto`.
+//! Cost of the cryptography of links, announces and sessions: `cargo bench -p rouse-tests --bench crypto`.
 //!
 //! The compared rounds alternate, so that other load on the machine affects all alike. The medians are printed. A number among the
 //! arguments sets the number of rounds.
@@ -11,8 +11,10 @@ use std::hint::black_box;
 
 use common::{Bare, HEADER, TAG, median, rounds, timed};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use rouse_core::internals::cost::{Channel, Cipher, HandshakePair};
+use rouse_proto::link::{Sealer, Session};
+use rouse_tests::handshake_pair::{Cipher, HandshakePair};
 
+mod session_end;
 mod sessions;
 
 /// Handshakes, frames and signatures of one round.
@@ -22,6 +24,34 @@ const FRAMES: usize = 512;
 const SIGNATURES: usize = 256;
 /// The approximate length of an announce's signed bytes.
 const SIGNED: usize = 116;
+
+/// One direction of a link: the sealer of one end and the opener of the other.
+struct Channel {
+    sealer: Sealer,
+    opener: Box<Session>,
+    out: Vec<u8>,
+}
+
+impl Channel {
+    /// A link with this cipher.
+    fn new(cipher: Cipher) -> Self {
+        let (a, b) = HandshakePair::sessions(cipher);
+        Channel { sealer: a.sealer, opener: b, out: Vec::with_capacity(4096) }
+    }
+
+    /// Seals one frame; returns it.
+    fn seal(&mut self, content: &[u8]) -> &mut [u8] {
+        self.out.clear();
+        let sealed = self.sealer.seal(|out| out.extend_from_slice(content), &mut self.out);
+        assert!(sealed.is_ok());
+        &mut self.out
+    }
+
+    /// Opens one frame in place; returns whether its seal was valid.
+    fn open(&mut self, frame: &mut [u8]) -> bool {
+        self.opener.opener.open(frame).is_ok()
+    }
+}
 
 fn main() {
     let rounds = rounds(40);
