@@ -19,7 +19,7 @@ use super::output::Output;
 use crate::config::{MESH_KEY, read_mesh_key};
 
 /// The next step after a change.
-const RESTART: &str = "roused uses it from its next start: `rouse stop`, then start it again";
+const RESTART: &str = "roused applies this at its next start: `rouse stop`, then start it again";
 
 /// The state directory whose key file is meant.
 fn state_dir(search: &Search) -> Result<PathBuf, CommandFailure> {

@@ -88,7 +88,7 @@ pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<()
         }
         None => {
             out.line(&line.text(), &line)?;
-            let hint = "the message remains in transit or in the recipient's mailbox until its time to live has passed";
+            let hint = "the message remains here, in transit or in the recipient's mailbox until its time to live has passed";
             Err(CommandFailure::timed_out("no application of the recipient has received it in time", hint))
         }
     }
