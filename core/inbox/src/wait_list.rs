@@ -17,6 +17,13 @@ use slab::Slab;
 /// The slot of a future in a [`WaitList`]; `None` while it has none.
 pub(crate) type WaitKey = Option<usize>;
 
+/// A list that has room for more slots gives it back when it becomes empty, since a crowd that waited once would otherwise
+/// keep its memory for as long as the data exists.
+const KEPT_SLOTS: usize = 64;
+
+/// A list of wakers with room for more is freed after its use, for the same reason.
+const KEPT_WAKERS: usize = 256;
+
 /// The absent slot, which ends the line. Links have 32 bits, so that a slot fits a cache line.
 const NONE: u32 = u32::MAX;
 
@@ -171,6 +178,10 @@ impl WaitList {
             self.unlink(index as u32);
         }
         let slot = self.slots.remove(index);
+        if self.slots.is_empty() && self.slots.capacity() > KEPT_SLOTS {
+            // No future has a key now, so that none can find another one in its slot.
+            self.slots = Slab::new();
+        }
         match slot.waker {
             Some(waker) => SlotState::Waiting(waker),
             None => {
@@ -270,13 +281,14 @@ impl Deferred<Waker> {
         self.push(waker);
     }
 
-    /// Wakes all, in order. Returns the emptied list for reuse, if one was needed. No lock may be held.
+    /// Wakes all, in order. Returns the emptied list for reuse, if one was needed and it is
+    /// not too long to be kept. No lock may be held.
     #[inline]
     pub(crate) fn wake(self) -> Option<Vec<Waker>> {
         let Deferred { first, mut more } = self;
         first.map(wake)?;
         more.drain(..).for_each(wake);
-        (more.capacity() > 0).then_some(more)
+        (1..=KEPT_WAKERS).contains(&more.capacity()).then_some(more)
     }
 }
 

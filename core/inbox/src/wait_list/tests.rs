@@ -95,3 +95,19 @@ fn waking_many_uses_the_same_list_again() {
         assert!(spare.is_empty() && spare.capacity() >= 9);
     }
 }
+
+#[test]
+fn a_crowd_that_has_left_leaves_no_memory_behind() {
+    let (mut list, (_, w)) = (WaitList::new(), waker());
+    let mut crowd = vec![None; 1000];
+    crowd.iter_mut().for_each(|key| drop(list.park(key, &w, 0)));
+    let mut wakers = Deferred::new();
+    std::iter::from_fn(|| list.wake_first()).for_each(|waker| wakers.push(waker));
+    assert!(wakers.wake().is_none(), "the list of a thousand wakers is too long to be kept");
+    // The last one stays for a while, and finds its slot until it leaves too.
+    crowd.iter_mut().rev().for_each(|key| assert!(matches!(list.leave(key), SlotState::Woken)));
+    assert!(list.slots.capacity() <= KEPT_SLOTS, "{}", list.slots.capacity());
+    let mut next = None;
+    list.park(&mut next, &w, 0);
+    assert_eq!(list.waiting(), 1);
+}
