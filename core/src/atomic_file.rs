@@ -5,7 +5,7 @@
 //! was. Then the directory is synced, because the name itself is data of the directory: without this a file that was
 //! reported as written could be missing after a power failure.
 //!
-//! A process that is killed leaves its temporary file behind, which may hold a secret; [`remove_unfinished`] removes such files.
+//! A process that is killed leaves its temporary file behind, which may hold a secret; `remove_unfinished` removes such files.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -5,7 +5,7 @@ use super::places::PreviousHop;
 use crate::address::Address;
 use crate::wire::session::Standing;
 
-/// An event for [`Sessions::handle`].
+/// An event for [`Sessions::handle`](super::Sessions::handle).
 #[derive(Debug)]
 pub enum SessionInput<'a> {
     /// The layer above has something to send. Without a session a handshake begins.
@@ -56,7 +56,7 @@ pub enum SessionInput<'a> {
     },
 }
 
-/// An action that [`Sessions`] requests, or an event that it reports.
+/// An action that [`Sessions`](super::Sessions) requests, or an event that it reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionOutput {
     /// Send a packet with this payload to the peer.
