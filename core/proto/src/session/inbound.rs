@@ -57,7 +57,7 @@ impl Sessions {
             self.respond_again(pair, &digest);
             return Ok(());
         }
-        if !self.limiter.admit(now, &hop) {
+        if !self.unproved.has_place(now, &hop) || !self.limiter.admit(now, &hop) {
             return Err(DropCause::HandshakeLimit);
         }
         let keys = self.locals.get(&local).cloned().ok_or(DropCause::UnknownSession)?;

@@ -17,7 +17,8 @@ use crate::wire::session::{MAX_PARTS, PART_LEN, PartHeader};
 /// repetition completes what the one before has left.
 pub(super) const PARTS_LIFE: Duration = Duration::from_secs(45);
 /// The bounds on messages that have arrived in part.
-pub(super) const PARTIAL_MESSAGES: PlaceLimits = PlaceLimits { all: 256, each_host: 128, each_neighbour: 64 };
+pub(super) const PARTIAL_MESSAGES: PlaceLimits =
+    PlaceLimits { all: 256, each_host: 128, each_neighbour: 64, turn: Duration::ZERO };
 
 /// The name of a partial message. The address is that of the neighbour, and the local one is that which the parts are
 /// for.

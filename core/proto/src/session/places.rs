@@ -5,6 +5,7 @@
 //! newcomer of a host that holds at least two less, as neighbours do themselves.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::address::Address;
 use crate::time::Time;
@@ -29,6 +30,9 @@ pub(super) struct PlaceLimits {
     pub(super) each_host: usize,
     /// The maximum for one neighbour.
     pub(super) each_neighbour: usize,
+    /// The time for which a user keeps its place against newcomers of its own neighbour and host. Without it, a crowd that
+    /// comes at once over one neighbour would take each other's places before any of them is done.
+    pub(super) turn: Duration,
 }
 
 /// The users of a pool.
@@ -76,7 +80,7 @@ impl<K: Ord + Copy> Places<K> {
         if self.holders.contains_key(&key) {
             return Place::Free;
         }
-        let victim = match self.victim(&hop, used) {
+        let victim = match self.victim(now, &hop, used) {
             Ok(victim) => victim,
             Err(()) => return Place::Refused,
         };
@@ -87,18 +91,31 @@ impl<K: Ord + Copy> Places<K> {
         victim.map_or(Place::Free, Place::Evicted)
     }
 
+    /// Whether a newcomer of this neighbour would have a place. It is asked before the work for the newcomer is done.
+    pub(super) fn has_place(&self, now: Time, hop: &PreviousHop) -> bool {
+        self.victim(now, hop, &|_| None).is_ok()
+    }
+
     /// The user that gives its place to a newcomer of this neighbour, if one has to; an error when none does.
-    fn victim(&self, hop: &PreviousHop, used: &dyn Fn(&K) -> Option<Time>) -> Result<Option<K>, ()> {
+    fn victim(
+        &self,
+        now: Time,
+        hop: &PreviousHop,
+        used: &dyn Fn(&K) -> Option<Time>,
+    ) -> Result<Option<K>, ()> {
         let of_neighbour = |holder: &Holder| holder.hop.neighbour == hop.neighbour;
         let of_host = |holder: &Holder| holder.hop.host == hop.host;
+        let had_its_turn = |holder: &Holder| now.since(holder.since) >= self.limits.turn;
         let count =
             |is_one: &dyn Fn(&Holder) -> bool| self.holders.values().filter(|one| is_one(one)).count();
         if count(&of_neighbour) >= self.limits.each_neighbour {
-            return self.oldest(&of_neighbour, used).map(Some).ok_or(());
+            let may_go = |holder: &Holder| of_neighbour(holder) && had_its_turn(holder);
+            return self.oldest(&may_go, used).map(Some).ok_or(());
         }
         let mine = count(&of_host);
         if mine >= self.limits.each_host {
-            return self.oldest(&of_host, used).map(Some).ok_or(());
+            let may_go = |holder: &Holder| of_host(holder) && had_its_turn(holder);
+            return self.oldest(&may_go, used).map(Some).ok_or(());
         }
         if self.holders.len() < self.limits.all {
             return Ok(None);
@@ -111,7 +128,9 @@ impl<K: Ord + Copy> Places<K> {
         let most = hosts.into_iter().max_by_key(|(_, held)| *held);
         let from =
             most.filter(|(_, held)| *held >= mine.saturating_add(2)).map_or(hop.host, |(host, _)| host);
-        self.oldest(&|holder: &Holder| holder.hop.host == from, used).map(Some).ok_or(())
+        // A host that holds more than its share gives a place at once, so that none can keep others out by its crowd.
+        let may_go = |holder: &Holder| holder.hop.host == from && (from != hop.host || had_its_turn(holder));
+        self.oldest(&may_go, used).map(Some).ok_or(())
     }
 
     /// The user that has been unused for the longest time.
@@ -139,7 +158,25 @@ mod tests {
     }
 
     fn places() -> Places<u32> {
-        Places::new(PlaceLimits { all: 8, each_host: 6, each_neighbour: 4 })
+        Places::new(PlaceLimits { all: 8, each_host: 6, each_neighbour: 4, turn: Duration::ZERO })
+    }
+
+    #[test]
+    fn a_user_keeps_its_place_for_a_turn_against_its_own_neighbour_and_host_alone() {
+        let turn = Duration::from_millis(100);
+        let mut places = Places::new(PlaceLimits { all: 8, each_host: 6, each_neighbour: 4, turn });
+        let at = |key: u32| Time::from_millis(1000 + u64::from(key));
+        for key in 0..6 {
+            assert_eq!(places.take(at(key), key, hop(u8::from(key >= 4), 1)), Place::Free);
+        }
+        assert_eq!(places.take(at(90), 6, hop(0, 1)), Place::Refused, "the neighbour has four");
+        assert_eq!(places.take(at(90), 6, hop(9, 1)), Place::Refused, "the host has six");
+        assert!(!places.has_place(at(90), &hop(9, 1)) && places.has_place(at(90), &hop(9, 2)));
+        for key in 6..8 {
+            assert_eq!(places.take(at(90), key, hop(2, 2)), Place::Free);
+        }
+        assert_eq!(places.take(at(91), 8, hop(2, 2)), Place::Evicted(0), "the other host has most");
+        assert_eq!(places.take(at(101), 9, hop(0, 1)), Place::Evicted(1), "its turn is over");
     }
 
     #[test]

@@ -23,9 +23,11 @@ use crate::time::Time;
 use crate::wire::session::{ProvedStanding, Standing};
 
 /// The bounds on handshakes of others that are not confirmed.
-pub(super) const UNPROVED: PlaceLimits = PlaceLimits { all: 256, each_host: 128, each_neighbour: 64 };
+pub(super) const UNPROVED: PlaceLimits =
+    PlaceLimits { all: 256, each_host: 128, each_neighbour: 64, turn: Duration::from_secs(1) };
 /// The bounds on sessions. A neighbour may bring all of them, since a node may have only one.
-pub(super) const SESSIONS: PlaceLimits = PlaceLimits { all: 4096, each_host: 4096, each_neighbour: 4096 };
+pub(super) const SESSIONS: PlaceLimits =
+    PlaceLimits { all: 4096, each_host: 4096, each_neighbour: 4096, turn: Duration::ZERO };
 /// The time for which an attempt waits for a handshake of the peer.
 pub(super) const HOLD_ATTEMPT: Duration = Duration::from_secs(2);
 

@@ -63,6 +63,7 @@ fn the_specification_has_the_constants_of_sessions() {
         "begin {} session a second, {} at once": ADDRESS_REQUESTS.tokens, ADDRESS_REQUESTS.burst;
         "{} requests may wait for their first packet, {} from one host, {} from one neighbour":
             UNPROVED.all, UNPROVED.each_host, UNPROVED.each_neighbour;
+        "keeps its place for {} against": UNPROVED.turn;
         "There are {} sessions": SESSIONS.all;
         "without packets is forgotten after {}": IDLE_LIFE;
         "begins after {} of use or {} packets in either direction; keys": SESSION_KEY_LIFE, REKEY_AFTER_FRAMES;

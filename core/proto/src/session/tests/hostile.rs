@@ -226,7 +226,7 @@ fn no_change_of_any_byte_of_a_packet_is_accepted() {
 
 /// The requests of many invented identities to one node, over these neighbours.
 fn flood(target: &mut Sessions, to: &Identity, now: Time, hop: PreviousHop, count: u32) -> usize {
-    let mut rng = ChaCha20Rng::seed_from_u64(u64::from(hop.neighbour.as_bytes()[0]));
+    let mut rng = ChaCha20Rng::seed_from_u64(now.as_nanos() ^ u64::from(hop.neighbour.as_bytes()[0]));
     let mut answered = 0;
     for _ in 0..count {
         let from = Identity::from_seed(&fresh_seed(&mut rng));
@@ -256,8 +256,13 @@ fn a_flood_of_invented_identities_is_bounded_and_leaves_room_for_others() {
         host: u64::from(number),
         group: u64::from(number),
     };
-    assert_eq!(flood(&mut target, &to, now, hop(3), 220), 200, "the rate of a neighbour");
-    assert_eq!(target.load(), (UNPROVED.each_neighbour, UNPROVED.each_neighbour, 0));
+    let places = UNPROVED.each_neighbour;
+    assert_eq!(flood(&mut target, &to, now, hop(3), 220), places, "the places of a neighbour");
+    assert_eq!(target.load(), (places, places, 0));
+    let turns = (1..9).map(|turn| flood(&mut target, &to, now + turn * UNPROVED.turn, hop(3), 90));
+    assert_eq!(turns.collect::<Vec<_>>(), [places; 8], "each of them gives way after its turn");
+    assert_eq!(target.load(), (places, places, 0));
+    let now = now + 8 * UNPROVED.turn;
     assert_eq!(flood(&mut target, &to, now, hop(4), 20), 20, "another neighbour is not concerned");
     target.handle_timeout(now + Duration::from_secs(46));
     assert_eq!(target.load(), (0, 0, 0));
@@ -283,4 +288,14 @@ fn responses_that_do_not_verify_are_read_four_times_for_each_request() {
     assert_eq!(causes[4..], [DropCause::HandshakeLimit; 2]);
     world.filter = Box::new(|_, _| false);
     assert!(world.run(SECOND, World::is_done), "the true response is read after the next request");
+}
+
+#[test]
+fn a_crowd_that_comes_at_once_over_one_neighbour_has_its_sessions_within_two_seconds() {
+    let mut world = World::new(160, 3);
+    world.relay = Some(1);
+    for node in 1..160 {
+        world.queue(node, 0, 0..1);
+    }
+    assert!(world.run(Duration::from_secs(2), World::is_done), "{:?}", world.nodes[0].drops);
 }

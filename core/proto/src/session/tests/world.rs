@@ -82,6 +82,8 @@ pub(super) struct World {
     pub(super) sent: Vec<Flight>,
     /// The packets that are lost.
     pub(super) filter: Filter,
+    /// The node that all packets come over; each comes from its sender itself where it is `None`.
+    pub(super) relay: Option<usize>,
     rng: ChaCha20Rng,
     numbers: u64,
 }
@@ -124,6 +126,7 @@ impl World {
             flights: BTreeMap::new(),
             sent: Vec::new(),
             filter: Box::new(|_, _| false),
+            relay: None,
             rng: ChaCha20Rng::seed_from_u64(seed),
             numbers: 0,
         }
@@ -275,10 +278,10 @@ impl World {
         }
     }
 
-    /// Hands a packet to its destination. All packets come over one neighbour, the sender.
+    /// Hands a packet to its destination.
     pub(super) fn deliver(&mut self, flight: Flight) {
         let Flight { from, to, mut payload } = flight;
-        let hop = self.hop(from);
+        let hop = self.hop(self.relay.unwrap_or(from));
         let node = &mut self.nodes[to];
         let local = node.address;
         let mut item = None;
