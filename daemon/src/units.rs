@@ -92,10 +92,11 @@ pub fn counted(count: u64, thing: &str) -> String {
 pub fn duration(text: &str) -> Result<Duration, String> {
     let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_digit() || c == '.');
     if let Some(seconds) = text.parse::<f64>().ok().filter(|_| is_plain(text)) {
-        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+        return Duration::try_from_secs_f64(seconds)
+            .map_err(|_| format!("{text} seconds are too long; the longest time is some 10¹⁹ seconds"));
     }
     humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; durations are written 90 (seconds), 500ms, 30s, 5m, 7d"))
+        .map_err(|_| format!("`{text}` is no duration; write it as 90 (seconds), 500ms, 30s, 5m or 7d"))
 }
 
 /// Seconds for display: `3h 2m`.

@@ -61,7 +61,8 @@ pub enum Command {
     Recv(Recv),
     /// Measure the round trip to the node of a peer
     Ping(Ping),
-    /// Check each stage on the way to a peer: name, address, route, link, reply, inbox; show the first that fails
+    /// Check each stage on the way to a peer: name, address, route, link, reply, and with --deliver inbox; show the first that
+    /// fails
     Probe(Probe),
     /// Measure the round trip to a peer and the loss; with --size also the throughput of messages
     Bench(Bench),
