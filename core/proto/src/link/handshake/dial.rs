@@ -305,8 +305,13 @@ impl Handshakes {
         self.output.push_back(HandshakeOutput::Established(session));
     }
 
-    /// Ends other dials to the neighbour of a session that has begun, since they would only replace it.
+    /// Ends other dials to the neighbour of a session that has begun, since they would only replace it, and awaits no finish
+    /// of the dials that the neighbour had begun: a later dial of this side would hold its own finish back for them.
     pub(super) fn end_superseded_dials(&mut self, session: &Session) {
+        let (netmod, instance) = (session.path.netmod, session.peer_instance);
+        for inbound in self.inbound.values_mut() {
+            inbound.superseded |= inbound.waits_for(netmod, instance).is_some();
+        }
         let ended: Vec<(u32, Path)> = self
             .dials
             .iter()

@@ -83,6 +83,7 @@ impl Handshakes {
             since: now,
             until: now + INBOUND_LIFE,
             stage: InboundStage::AwaitingFinish(Box::new(awaited)),
+            superseded: false,
         };
         self.inbound.insert(index, inbound);
         self.transmit(path, response);

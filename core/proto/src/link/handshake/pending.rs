@@ -91,6 +91,9 @@ pub(super) struct InboundHandshake {
     pub(super) since: Time,
     pub(super) until: Time,
     pub(super) stage: InboundStage,
+    /// Whether a session with the same run of the neighbour has begun since. The neighbour then refuses the response, so
+    /// that no finish follows.
+    pub(super) superseded: bool,
 }
 
 /// The progress of an inbound handshake.
@@ -118,6 +121,7 @@ impl InboundHandshake {
     pub(super) fn waits_for(&self, netmod: u32, instance: u64) -> Option<Path> {
         let waits = self.path.netmod == netmod
             && self.instance == instance
+            && !self.superseded
             && matches!(self.stage, InboundStage::AwaitingFinish(_));
         waits.then_some(self.path)
     }

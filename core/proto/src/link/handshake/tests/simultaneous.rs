@@ -181,3 +181,22 @@ fn under_heavy_loss_and_reordering_both_sides_end_with_the_same_session() {
     }
     assert!(more <= 3, "{more} of 150 needed a second session");
 }
+
+#[test]
+fn a_dial_that_the_other_side_has_given_up_for_a_session_holds_no_later_finish_back() {
+    let mut pair = Pair::new(5);
+    pair.confirm = true;
+    // The lower address dials over two paths and has its session over the second one.
+    pair.dial(0, 0);
+    pair.dial(0, 1);
+    pair.flying.reverse();
+    pair.settle(|_| true);
+    assert_eq!(pair.counts(), (1, 1));
+    // A moment later the second path is cut, and the other side dials over the first one.
+    pair.now = pair.now + Duration::from_millis(200);
+    let begun = pair.now;
+    pair.dial(1, 0);
+    pair.settle(|_| true);
+    assert_eq!((pair.counts(), pair.now), ((2, 2), begun), "no time passes");
+    assert!(pair.agree());
+}
