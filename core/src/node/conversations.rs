@@ -75,6 +75,7 @@ impl Conversations {
                     from: Location::default(),
                     gone: false,
                     via: None,
+                    requested: None,
                     is_connecting: false,
                     connect_after: Time::ZERO,
                     closed: false,

@@ -7,11 +7,12 @@ use bytes::{Bytes, BytesMut};
 use crate::address::Address;
 use crate::egress::Class;
 use crate::message::{Conversation, SessionNeed};
-use crate::node::data_path::{DeferredWork, originate};
+use crate::node::data_path::{DeferredWork, originate, route};
 use crate::node::state::NodeState;
 use crate::node::state::conversation::{ConversationEntry, EntryState};
 use crate::node::state::conversations::Conversations;
 use crate::node::state::locks::lock;
+use crate::node::state::router_inputs::RouterHint;
 use crate::route::Location;
 use crate::session::{
     EndReason, Opened, PreviousHop, SEAL_OVERHEAD, SessionInput, SessionOutput, SessionPair,
@@ -20,7 +21,14 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::wire::message::CONTENT_MESSAGE;
 use crate::wire::packet::{HEADER, HOP_LIMIT, Header};
-use crate::wire::session::{SESSION_HEADER_LEN, SESSION_TAG_LEN};
+use crate::wire::session::{MESSAGE_REQUEST, PartHeader, SESSION_HEADER_LEN, SESSION_TAG_LEN};
+
+/// The lost packets that a request without an answer counts for, in the score of the next hop: three in a row are enough to
+/// take another one. Before there is a session, no acknowledgement is missing that could show a loss.
+const UNANSWERED: u32 = 6;
+
+/// The time after which a request without an answer counts. It is below the time to the first repetition.
+const ANSWER_TIME: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// The pause after a session could not begin or was taken away, so that a conversation does not ask again at once.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -82,6 +90,9 @@ impl Conversations {
             match output {
                 SessionOutput::Transmit { pair, payload } => {
                     let destination = pair.peer;
+                    if is_request(&payload) {
+                        self.score_request(shared, &pair);
+                    }
                     let header =
                         Header { class: Class::Interactive, flags: 0, hop_limit: HOP_LIMIT, destination };
                     // Without a route it is lost, like a packet that is lost on its way. Handshake messages are repeated.
@@ -90,11 +101,26 @@ impl Conversations {
                 SessionOutput::Requested { pair, hop, .. } => self.decide(shared, pair, hop, work),
                 SessionOutput::Ready { pair, .. } => {
                     if let Some(entry) = self.find(&pair.local, &pair.peer) {
+                        lock(&entry.state).requested = None;
                         work.pump_later(&entry);
                     }
                 }
                 SessionOutput::Ended { pair, reason } => self.session_ended(shared, pair, reason, work),
             }
+        }
+    }
+
+    /// Reports to the router that the last request to this peer had no answer, if there was one: a neighbour that drops packets
+    /// would otherwise keep two ends apart that have not met yet.
+    fn score_request(&self, shared: &NodeState, pair: &SessionPair) {
+        let Some(entry) = self.find(&pair.local, &pair.peer) else { return };
+        let next = route(shared, &pair.peer).map(|hop| (hop.best().id, shared.now()));
+        let last = std::mem::replace(&mut lock(&entry.state).requested, next);
+        if let Some((next_hop, at)) = last
+            && shared.now().since(at) >= ANSWER_TIME
+        {
+            let destination = pair.peer;
+            shared.router.hint(RouterHint::Score { destination, next_hop, delivered: 0, lost: UNANSWERED });
         }
     }
 
@@ -162,6 +188,11 @@ impl Conversations {
             }
         }
     }
+}
+
+/// Whether this is the first part of a request.
+fn is_request(payload: &[u8]) -> bool {
+    PartHeader::read(payload).is_ok_and(|(header, _)| header.message == MESSAGE_REQUEST && header.number == 0)
 }
 
 impl ConversationEntry {

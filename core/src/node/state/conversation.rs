@@ -45,6 +45,8 @@ pub(crate) struct EntryState {
     pub(crate) gone: bool,
     /// The neighbour that packets were last sent over. When it changes, the path's round-trip time does too.
     pub(crate) via: Option<u32>,
+    /// The neighbour that the last request for a session was sent over, and the time, until a session is there.
+    pub(crate) requested: Option<(u32, Time)>,
     /// Whether a session was requested, and the time before which none is.
     pub(crate) is_connecting: bool,
     pub(crate) connect_after: Time,
