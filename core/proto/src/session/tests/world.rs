@@ -362,5 +362,17 @@ impl World {
         sessions.add_local(&identity);
         self.nodes[node].sessions = sessions;
         self.nodes[node].opened.clear();
+        // The layer above asks for a session again for each peer that it has something for.
+        let waiting: Vec<_> = self.nodes[node]
+            .queues
+            .iter()
+            .filter(|(_, queue)| !queue.is_empty())
+            .map(|(to, _)| *to)
+            .collect();
+        for to in waiting {
+            let input = SessionInput::Connect { pair: self.pair(node, to), standing: standing(node) };
+            self.nodes[node].sessions.handle(self.now, input).unwrap();
+        }
+        self.collect(node);
     }
 }
