@@ -23,9 +23,9 @@ use crate::wire::message::CONTENT_MESSAGE;
 use crate::wire::packet::{HEADER, HOP_LIMIT, Header};
 use crate::wire::session::{MESSAGE_REQUEST, PartHeader, SESSION_HEADER_LEN, SESSION_TAG_LEN};
 
-/// The lost packets that a request without an answer counts for, in the score of the next hop: three in a row are enough to
+/// The lost packets that a request without an answer counts for, in the score of the next hop: two in a row are enough to
 /// take another one. Before there is a session, no acknowledgement is missing that could show a loss.
-const UNANSWERED: u32 = 6;
+const UNANSWERED: u32 = 8;
 
 /// The time after which a request without an answer counts. It is below the time to the first repetition.
 const ANSWER_TIME: std::time::Duration = std::time::Duration::from_millis(200);
