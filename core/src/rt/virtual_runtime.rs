@@ -38,7 +38,9 @@ thread_local! {
 /// runtime.block_on(async {
 ///     let alice = Node::builder().netmod(net.netmod("alice")).start().await?;
 ///     let bob = Node::builder().netmod(net.netmod("bob")).start().await?;
-///     alice.send(&bob.address(), "hello").await?.delivered().await?;
+///     let receipt = alice.send(&bob.address(), "hello").await?;
+///     assert_eq!(&bob.recv().await?.body[..], b"hello");
+///     receipt.delivered().await?;
 ///     runtime.advance(Duration::from_secs(3600));
 ///     alice.ping(&bob.address(), Duration::from_secs(1)).await?;
 ///     Ok::<(), Box<dyn std::error::Error>>(())
