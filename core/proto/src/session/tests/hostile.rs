@@ -224,10 +224,27 @@ fn no_change_of_any_byte_of_a_packet_is_accepted() {
     assert!(world.nodes[1].sessions.open(now, &local, &mut payload).is_ok());
 }
 
-/// The requests of many invented identities to one node, over these neighbours.
-fn flood(target: &mut Sessions, to: &Identity, now: Time, hop: PreviousHop, count: u32) -> usize {
+/// The reaction of the layer above to each request of a flood.
+#[derive(Clone, Copy)]
+enum Reaction {
+    /// It accepts the request, which keeps its place until a first packet comes.
+    Accept,
+    /// It refuses the request, which gives its place back.
+    Refuse,
+    /// It accepts the request, and closes the conversation at once, which gives the place back.
+    AcceptAndClose,
+}
+
+/// Sends the requests of many invented identities to one node over this neighbour. Returns the number that was read.
+fn flood(
+    target: &mut Sessions,
+    to: &Identity,
+    now: Time,
+    hop: PreviousHop,
+    (count, reaction): (u32, Reaction),
+) -> usize {
     let mut rng = ChaCha20Rng::seed_from_u64(now.as_nanos() ^ u64::from(hop.neighbour.as_bytes()[0]));
-    let mut answered = 0;
+    let mut read = 0;
     for _ in 0..count {
         let from = Identity::from_seed(&fresh_seed(&mut rng));
         let ours = initiation(&from, to, 1);
@@ -237,12 +254,48 @@ fn flood(target: &mut Sessions, to: &Identity, now: Time, hop: PreviousHop, coun
         }
         while let Some(output) = target.poll_output() {
             if let SessionOutput::Requested { pair, .. } = output {
-                answered += 1;
-                target.handle(now, SessionInput::Accept { pair, standing: standing(1) }).unwrap();
+                read += 1;
+                let accept = SessionInput::Accept { pair, standing: standing(1) };
+                let inputs = match reaction {
+                    Reaction::Accept => vec![accept],
+                    Reaction::Refuse => vec![SessionInput::Refuse { pair }],
+                    Reaction::AcceptAndClose => vec![accept, SessionInput::Close { pair }],
+                };
+                for input in inputs {
+                    target.handle(now, input).unwrap();
+                }
             }
         }
     }
-    answered
+    read
+}
+
+/// A neighbour of a host and a network of its own.
+fn hop_of(number: u8) -> PreviousHop {
+    PreviousHop {
+        neighbour: identity(usize::from(number)).address(),
+        host: u64::from(number),
+        group: u64::from(number),
+    }
+}
+
+#[test]
+fn requests_that_keep_no_place_are_read_at_the_rate_of_a_neighbour() {
+    let to = identity(1);
+    let (burst, rate) = (200, 100);
+    for reaction in [Reaction::Refuse, Reaction::AcceptAndClose] {
+        let mut target = Sessions::with_suites([7; 32], Suite::CHACHA);
+        target.add_local(&to);
+        let now = Time::from_millis(1000);
+        assert_eq!(flood(&mut target, &to, now, hop_of(3), (220, reaction)), burst, "the burst");
+        assert_eq!(target.load(), (0, 0, 0), "no request has kept its place");
+        for second in 1..4 {
+            let now = now + second * SECOND;
+            assert_eq!(flood(&mut target, &to, now, hop_of(3), (120, reaction)), rate, "second {second}");
+        }
+        let now = now + 3 * SECOND;
+        assert_eq!(flood(&mut target, &to, now, hop_of(4), (20, reaction)), 20, "another neighbour");
+    }
 }
 
 #[test]
@@ -251,19 +304,15 @@ fn a_flood_of_invented_identities_is_bounded_and_leaves_room_for_others() {
     let mut target = Sessions::with_suites([7; 32], Suite::CHACHA);
     target.add_local(&to);
     let now = Time::from_millis(1000);
-    let hop = |number: u8| PreviousHop {
-        neighbour: identity(usize::from(number)).address(),
-        host: u64::from(number),
-        group: u64::from(number),
-    };
+    let accept = |count| (count, Reaction::Accept);
     let places = UNPROVED.each_neighbour;
-    assert_eq!(flood(&mut target, &to, now, hop(3), 220), places, "the places of a neighbour");
+    assert_eq!(flood(&mut target, &to, now, hop_of(3), accept(220)), places, "the places of a neighbour");
     assert_eq!(target.load(), (places, places, 0));
-    let turns = (1..9).map(|turn| flood(&mut target, &to, now + turn * UNPROVED.turn, hop(3), 90));
+    let turns = (1..9).map(|turn| flood(&mut target, &to, now + turn * UNPROVED.turn, hop_of(3), accept(90)));
     assert_eq!(turns.collect::<Vec<_>>(), [places; 8], "each of them gives way after its turn");
     assert_eq!(target.load(), (places, places, 0));
     let now = now + 8 * UNPROVED.turn;
-    assert_eq!(flood(&mut target, &to, now, hop(4), 20), 20, "another neighbour is not concerned");
+    assert_eq!(flood(&mut target, &to, now, hop_of(4), accept(20)), 20, "another neighbour is not concerned");
     target.handle_timeout(now + Duration::from_secs(46));
     assert_eq!(target.load(), (0, 0, 0));
     assert_eq!(target.next_deadline(), None);
