@@ -40,9 +40,8 @@ fn long_messages_that_are_not_read_wait_at_the_sender_and_arrive_once_the_inbox_
             net.counts("a", "b").passed >= 3 * LENGTH as u64 / 1200
         })
         .await;
-        // A single ping may be lost among so many packets.
-        until("an answer meanwhile", async || b.ping(&a.address(), Duration::from_secs(1)).await.is_ok())
-            .await;
+        let pong = async_std::future::timeout(Duration::from_secs(5), b.ping(&a.address(), PATIENCE)).await;
+        pong.expect("the node answers meanwhile").unwrap();
         assert_eq!(b.unfinished().unread, 2);
         for n in 0..3u8 {
             let message = within(b.recv()).await.unwrap();

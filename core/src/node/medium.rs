@@ -302,8 +302,5 @@ fn deliver(shared: &NodeState, owner: Option<(u32, Arc<Neighbour>)>, batch: &mut
             *frame = copy(frame);
         }
     }
-    // The frames that find no room stay in the batch.
-    let _ = neighbour.inbox.try_push_batch(batch);
-    shared.stats.drop_n(DropCause::InboxFull, batch.len() as u64);
-    batch.clear();
+    shared.stats.drop_n(DropCause::InboxFull, neighbour.push_frames(batch));
 }

@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 
 use crate::egress::{Class, DrainReport, PushOutcome};
@@ -14,7 +14,7 @@ use crate::node::data_path::DeferredWork;
 use crate::node::neighbour::flush::Flush;
 use crate::node::state::NodeState;
 use crate::node::state::locks::lock;
-use crate::node::state::neighbour::{LinkCommand, Neighbour};
+use crate::node::state::neighbour::{INBOX_BYTES, LinkCommand, Neighbour};
 use crate::peering::Input;
 use crate::stats::DropCause;
 
@@ -30,6 +30,12 @@ const BATCH: usize = 64;
 /// The period in which the link is given the count of sent packets. It judges silence by that, since a neighbour that
 /// was sent nothing owes no acknowledgement.
 const NOTE_EVERY: Duration = Duration::from_millis(20);
+/// The longest frame, in bytes, that may use the whole inbox. Probes, receipts, most acknowledgements and hellos are
+/// shorter. Their class is inside the seal, so the length is all that distinguishes them from bulk before a frame is opened.
+const SHORT_FRAME: usize = 256;
+/// The part of the inbox, in frames and in bytes, that is left to short frames: one of this many. Without it, the frames of
+/// a long message would fill the inbox, and a ping beside them would be lost on a medium that loses nothing.
+const SHORT_FRAME_PART: usize = 8;
 
 impl Neighbour {
     /// Queues the content of a frame, and counts it when it is dropped. The caller flushes afterwards.
@@ -37,6 +43,27 @@ impl Neighbour {
         let pushed = self.egress.push(class, content);
         pushed.count(&shared.stats);
         pushed
+    }
+
+    /// Writes a batch of received frames into the inbox, which wakes the neighbour's task. Returns the number of frames
+    /// for which there was no room. The batch is empty afterwards.
+    pub(crate) fn push_frames(&self, batch: &mut Vec<BytesMut>) -> u64 {
+        let capacity = self.inbox.capacity();
+        // Only the task of the netmod writes frames, so the room does not shrink between here and the write.
+        let mut frames = (capacity - capacity / SHORT_FRAME_PART).saturating_sub(self.inbox.len());
+        let mut bytes = (INBOX_BYTES - INBOX_BYTES / SHORT_FRAME_PART).saturating_sub(self.inbox.bytes());
+        let before = batch.len();
+        batch.retain(|frame| {
+            let has_room = frame.len() <= SHORT_FRAME || (frames > 0 && bytes >= frame.len());
+            if has_room {
+                frames = frames.saturating_sub(1);
+                bytes = bytes.saturating_sub(frame.len());
+            }
+            has_room
+        });
+        let written = self.inbox.try_push_batch(batch).unwrap_or_default();
+        batch.clear();
+        (before - written) as u64
     }
 
     /// Sends queued frames as far as the medium accepts them now, and leaves the rest to the neighbour's task. So a

@@ -4,6 +4,7 @@ use futures::StreamExt;
 
 mod announcing;
 mod goodbye;
+mod inbox;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};

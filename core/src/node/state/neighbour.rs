@@ -26,7 +26,7 @@ use crate::types::{Peer, PeerState, Timestamp};
 
 /// Bytes that a neighbour's inbox may hold. Frames are bounded by their count and by their bytes, since either alone
 /// would leave the memory of long frames, or the work of short ones, without a limit.
-const INBOX_BYTES: usize = 4 << 20;
+pub(crate) const INBOX_BYTES: usize = 4 << 20;
 /// Commands that may wait for the task. A command that finds no room is dropped, because each only speeds up what a
 /// deadline of the link finds out later.
 const COMMANDS: usize = 4096;
