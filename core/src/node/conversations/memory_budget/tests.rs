@@ -29,9 +29,13 @@ pub(in super::super) fn address(number: u32) -> Address {
 }
 
 pub(in super::super) fn shared() -> NodeState {
+    shared_with(Limits::default())
+}
+
+pub(in super::super) fn shared_with(limits: Limits) -> NodeState {
     let identity = Identity::from_seed(&[LOCAL; 32]);
     let local = identity.address();
-    let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
+    let config = NodeConfig { name: None, limits, epoch_file: None, mesh_key: None };
     let shared = NodeState::new(identity, config, [9; 32].into());
     let mailbox = Mailbox::new(local, 4096, shared.conversations.mailbox_changes.clone());
     write(&shared.mailboxes).insert(local, mailbox);
