@@ -3,7 +3,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use async_std::task::block_on;
@@ -94,5 +94,95 @@ fn a_message_that_a_relay_drops_is_sent_over_another_path() {
         assert_eq!(within(c.recv()).await.unwrap().body[..], [8; BODY]);
         within(sent.delivered()).await.unwrap();
         assert_eq!(loss.count(), lost_before);
+    });
+}
+
+/// The length of the frames of all but the last part of a handshake between two ends.
+const PART: usize = 512;
+
+/// Loses the parts of handshakes between two ends for which `is_lost` holds, by their number, and all messages with
+/// them, once it is switched on.
+#[derive(Clone)]
+struct HandshakeLoss {
+    is_on: Arc<AtomicBool>,
+    parts: Arc<AtomicU64>,
+    is_lost: fn(u64) -> bool,
+}
+
+impl HandshakeLoss {
+    fn new(is_lost: fn(u64) -> bool) -> Self {
+        HandshakeLoss { is_on: Arc::default(), parts: Arc::default(), is_lost }
+    }
+
+    fn loses(&self, frame: &[u8]) -> bool {
+        self.is_on.load(Relaxed)
+            && match frame.len() {
+                PART => (self.is_lost)(self.parts.fetch_add(1, Relaxed)),
+                length => length > LOST && (self.is_lost)(self.parts.load(Relaxed)),
+            }
+    }
+}
+
+#[async_trait]
+impl Fault for HandshakeLoss {
+    async fn send(
+        &self,
+        netmod: &MemNetmod,
+        endpoint: &Endpoint,
+        train: Train<'_>,
+    ) -> Result<(), NetmodError> {
+        for frame in train.frames().filter(|frame| !self.loses(frame)) {
+            netmod.send(endpoint, Train::single(frame)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Four nodes: two paths from the first to the third, over the second, which loses frames of both directions, and over the
+/// fourth, which is farther.
+async fn square(loss: &HandshakeLoss) -> [Node; 4] {
+    let delayed = |seed, milliseconds| {
+        let (net, delay) = (MemNet::new(seed), Duration::from_millis(milliseconds));
+        net.impair_all(Impairments { delay, ..Impairments::default() });
+        net
+    };
+    // One link of the farther path costs less than the nearer path, so that it is feasible for both ends.
+    let (ab, bc, ad, dc) = (delayed(1, 10), delayed(2, 10), delayed(3, 15), delayed(4, 15));
+    let lossy = |netmod| FaultyNetmod { netmod, fault: loss.clone() };
+    let c = node(3).netmod(bc.netmod("c")).netmod(dc.netmod("c")).start().await.unwrap();
+    let b = node(2).netmod(lossy(ab.netmod("b"))).netmod(lossy(bc.netmod("b"))).start().await.unwrap();
+    let d = node(4).netmod(ad.netmod("d")).netmod(dc.netmod("d")).start().await.unwrap();
+    let a = node(1).netmod(ab.netmod("a")).netmod(ad.netmod("a")).start().await.unwrap();
+    until_routed(&a, &c, &b).await;
+    until_routed(&c, &a, &b).await;
+    loss.is_on.store(true, Relaxed);
+    [a, b, c, d]
+}
+
+#[test]
+fn a_next_hop_on_whose_path_requests_are_lost_is_not_blamed() {
+    block_on(async {
+        // The parts of the first two requests.
+        let loss = HandshakeLoss::new(|number| number < 6);
+        let [a, b, c, _d] = square(&loss).await;
+        let sent = a.send(&c.address(), "first").await.unwrap();
+        within(c.recv()).await.unwrap();
+        within(sent.delivered()).await.unwrap();
+        assert!(loss.parts.load(Relaxed) >= 6, "two requests were lost");
+        let routes = a.routes().await;
+        let is_via_b = |route: &&Route| route.destination == c.address() && route.next_hop == b.address();
+        assert_eq!(routes.iter().find(is_via_b).unwrap().state, RouteState::Active);
+    });
+}
+
+#[test]
+fn two_ends_that_have_not_met_meet_although_the_next_hop_of_both_swallows_their_handshake() {
+    block_on(async {
+        let loss = HandshakeLoss::new(|_| true);
+        let [a, _b, c, _d] = square(&loss).await;
+        let sent = a.send(&c.address(), vec![7; BODY]).await.unwrap();
+        assert_eq!(within(c.recv()).await.unwrap().body.len(), BODY);
+        within(sent.delivered()).await.unwrap();
+        assert!(loss.parts.load(Relaxed) >= 3, "the first request was lost");
     });
 }

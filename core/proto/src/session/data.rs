@@ -2,7 +2,7 @@
 
 use super::Sessions;
 use super::epoch::RekeyStage;
-use super::event::{EndReason, SessionOutput};
+use super::event::{EndReason, PathChoice, SessionOutput};
 use super::pair::{AnsweredRequest, InboundSession, PairState, RequestStage, Selected, SessionPair};
 use super::rekey::RekeyContext;
 use super::repetition::Repetition;
@@ -223,7 +223,7 @@ impl Sessions {
             true
         };
         match epoch.keys.sealer.seal(content, &mut payload) {
-            Ok(_) => self.output.push_back(SessionOutput::Transmit { pair, payload }),
+            Ok(_) => self.output.push_back(SessionOutput::Transmit { pair, payload, path: PathChoice::Best }),
             Err(Exhausted) => self.end(pair, EndReason::Exhausted),
         }
     }

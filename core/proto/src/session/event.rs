@@ -65,6 +65,8 @@ pub enum SessionOutput {
         pair: SessionPair,
         /// The payload.
         payload: Vec<u8>,
+        /// The path to send it over.
+        path: PathChoice,
     },
     /// A peer asks for a session. [`SessionInput::Accept`] or [`SessionInput::Refuse`] answers. The request may be an old
     /// one that was replayed, so nothing of it is to be relied on before [`SessionOutput::Ready`].
@@ -90,6 +92,18 @@ pub enum SessionOutput {
         /// The cause.
         reason: EndReason,
     },
+}
+
+/// The path to send a payload over. A message of a handshake that has had no answer was lost, or its path swallows packets:
+/// neither can be distinguished from the other, so it is sent over another path as well, and none is blamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathChoice {
+    /// The path in use.
+    Best,
+    /// The path beside it, if there is one, and otherwise the one in use.
+    Alternate,
+    /// Both of them.
+    Both,
 }
 
 /// The cause of the end of a session or of an attempt.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Sessions;
 use super::epoch::Epoch;
-use super::event::SessionOutput;
+use super::event::{PathChoice, SessionOutput};
 use super::exchange::{OpenRequest, ResponseError, Terms};
 use super::pair::{AnsweredRequest, InboundSession, MAX_INBOUND, PairState, RequestStage, SessionPair};
 use super::parts::WholeMessage;
@@ -102,11 +102,16 @@ impl Sessions {
 
     /// Sends the response to a request again.
     fn respond_again(&mut self, pair: SessionPair, digest: &[u8; 32]) {
-        let Some(state) = self.peers.get(&pair) else { return };
-        let Some(one) = state.inbound.iter().find(|one| one.digest == *digest) else { return };
-        if let RequestStage::Answered(answered) = &one.stage {
+        let Some(state) = self.peers.get_mut(&pair) else { return };
+        let Some(one) = state.inbound.iter_mut().find(|one| one.digest == *digest) else { return };
+        if let RequestStage::Answered(answered) = &mut one.stage {
+            // In turns and not over both, since a response may cost no more bytes than its request.
+            answered.path = match answered.path {
+                PathChoice::Alternate => PathChoice::Best,
+                _ => PathChoice::Alternate,
+            };
             for payload in parts(MESSAGE_RESPONSE, answered.id, &answered.message) {
-                self.output.push_back(SessionOutput::Transmit { pair, payload });
+                self.output.push_back(SessionOutput::Transmit { pair, payload, path: answered.path });
             }
         }
     }
@@ -136,7 +141,7 @@ impl Sessions {
             let answer = self.change(pair, |state| answer(now, state, nth, &terms, &randomness)).flatten();
             result = if answer.is_some() { result } else { Err(DropCause::BadHandshake) };
             for payload in answer.unwrap_or_default() {
-                self.output.push_back(SessionOutput::Transmit { pair, payload });
+                self.output.push_back(SessionOutput::Transmit { pair, payload, path: PathChoice::Best });
             }
         }
         result
@@ -202,7 +207,8 @@ fn answer(
     let (message, agreed) = request.answer(terms, randomness).ok()?;
     let payloads = parts(MESSAGE_RESPONSE, id, &message);
     let epoch = Epoch::new(now, terms.index, false, agreed);
-    let stage = RequestStage::Answered(Box::new(AnsweredRequest { message, id, epoch }));
+    let stage =
+        RequestStage::Answered(Box::new(AnsweredRequest { message, id, epoch, path: PathChoice::Best }));
     state.inbound.push(InboundSession { digest, hop, until, stage });
     Some(payloads)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::epoch::{Epoch, RekeyStage};
+use super::event::PathChoice;
 use super::exchange::{OpenRequest, SessionInitiation};
 use super::keys::PacketOpener;
 use super::places::PreviousHop;
@@ -75,6 +76,8 @@ pub(super) struct AnsweredRequest {
     /// The index of the initiator, which names the message.
     pub(super) id: u32,
     pub(super) epoch: Epoch,
+    /// The path that it was last sent over.
+    pub(super) path: PathChoice,
 }
 
 /// The keys before the present ones.

@@ -6,7 +6,7 @@ use rand_core::RngCore;
 
 use super::Sessions;
 use super::epoch::RekeyStage;
-use super::event::{EndReason, SessionOutput};
+use super::event::{EndReason, PathChoice, SessionOutput};
 use super::exchange::{InitiationSeeds, SessionInitiation, Terms};
 use super::pair::{Attempt, IDLE_LIFE, SessionPair};
 use super::rekey::{MAX_REKEY_DELAY, REKEY_PAUSE, REKEY_TRIES, RekeyContext};
@@ -74,13 +74,15 @@ impl Sessions {
         }
         let payloads = self.change(pair, |state| {
             let attempt = state.attempt.as_mut()?;
+            let path = if attempt.repetition.tries() == 0 { PathChoice::Best } else { PathChoice::Both };
             attempt.repetition.sent(now, MAX_REQUEST_DELAY);
             attempt.responses_left = RESPONSES;
             let initiation = attempt.initiation.as_ref()?;
-            Some(parts(MESSAGE_REQUEST, initiation.id, &initiation.message))
+            Some((path, parts(MESSAGE_REQUEST, initiation.id, &initiation.message)))
         });
-        for payload in payloads.flatten().unwrap_or_default() {
-            self.output.push_back(SessionOutput::Transmit { pair, payload });
+        let Some((path, payloads)) = payloads.flatten() else { return };
+        for payload in payloads {
+            self.output.push_back(SessionOutput::Transmit { pair, payload, path });
         }
     }
 

@@ -32,6 +32,11 @@ pub(super) struct DeferredEffects {
 }
 
 impl DeferredEffects {
+    /// Whether a message was delivered.
+    fn has_delivered(&self) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::MessageDelivered { .. }))
+    }
+
     pub(super) fn run(self, shared: &NodeState, entry: &ConversationEntry) {
         for (waiters, fate) in self.outcomes {
             for waiter in waiters {
@@ -131,17 +136,20 @@ impl ConversationEntry {
         }
         let mut sent = 0;
         let waits = hop.is_none();
-        if let Some(hop) = hop {
+        let mut carrier = None;
+        if let Some(hop) = &hop {
             let via = Some(hop.best().id);
             let before = std::mem::replace(&mut state.via, via);
             if before.is_some() && before != via {
                 state.conversation.on_path_change(now);
+            } else {
+                carrier = Some(hop.best());
             }
             while sent < PORTION {
                 let fill = |most: usize, out: &mut Vec<u8>| {
                     self.seal_next(shared, &mut state.conversation, now, most, out)
                 };
-                if !send_part(shared, &hop, self.peer(), fill, work) {
+                if !send_part(shared, hop, self.peer(), fill, work) {
                     break;
                 }
                 sent += 1;
@@ -153,6 +161,9 @@ impl ConversationEntry {
         let retry = self.request_session(shared, &mut state, now, work);
         let score = state.via.zip(state.conversation.outcome(now));
         let after = self.settle(shared, &mut state);
+        if let Some(carrier) = carrier.filter(|_| after.has_delivered()) {
+            carrier.note_delivery(now);
+        }
         // A packet that cannot be sent yet stays due. A later deadline keeps the timers from firing for it all the
         // time.
         let soonest = if waits { now + WAITING } else { Time::ZERO };

@@ -7,9 +7,9 @@ use bytes::{Bytes, BytesMut};
 use crate::address::Address;
 use crate::egress::Class;
 use crate::message::{Conversation, SessionNeed};
-use crate::node::data_path::{DeferredWork, originate, route};
+use crate::node::data_path::{DeferredWork, originate_over, route};
 use crate::node::state::NodeState;
-use crate::node::state::conversation::{ConversationEntry, EntryState};
+use crate::node::state::conversation::{ConversationEntry, EntryState, UnansweredRequests};
 use crate::node::state::conversations::Conversations;
 use crate::node::state::locks::lock;
 use crate::node::state::router_inputs::RouterHint;
@@ -23,9 +23,15 @@ use crate::wire::message::CONTENT_MESSAGE;
 use crate::wire::packet::{HEADER, HOP_LIMIT, Header};
 use crate::wire::session::{MESSAGE_REQUEST, PartHeader, SESSION_HEADER_LEN, SESSION_TAG_LEN};
 
-/// The lost packets that a request without an answer counts for, in the score of the next hop: two in a row are enough to
-/// take another one. Before there is a session, no acknowledgement is missing that could show a loss.
-const UNANSWERED: u32 = 8;
+/// The requests in a row without an answer that lead to a verdict against the next hop. All but the first are sent over the
+/// alternate as well, so a next hop that swallows them keeps no two ends apart, and a path that loses some is not blamed: the
+/// verdict is for an alternate that swallows them, too.
+const UNANSWERED: u32 = 4;
+/// The same where there is no alternate, so that only a verdict makes the router look for another path, and where nothing
+/// speaks for the next hop.
+const UNANSWERED_ALONE: u32 = 2;
+/// The lost packets that the verdict counts for: all that a score remembers.
+const VERDICT: u32 = 16;
 
 /// The time after which a request without an answer counts. It is below the time to the first repetition.
 const ANSWER_TIME: std::time::Duration = std::time::Duration::from_millis(200);
@@ -88,7 +94,7 @@ impl Conversations {
     pub(crate) fn carry_out(&self, shared: &NodeState, work: &mut DeferredWork) {
         for output in self.sessions.take_outputs() {
             match output {
-                SessionOutput::Transmit { pair, payload } => {
+                SessionOutput::Transmit { pair, payload, path } => {
                     let destination = pair.peer;
                     if is_request(&payload) {
                         self.score_request(shared, &pair);
@@ -96,7 +102,7 @@ impl Conversations {
                     let header =
                         Header { class: Class::Interactive, flags: 0, hop_limit: HOP_LIMIT, destination };
                     // Without a route it is lost, like a packet that is lost on its way. Handshake messages are repeated.
-                    originate(shared, &header, |out| out.extend_from_slice(&payload), work);
+                    originate_over(shared, &header, path, |out| out.extend_from_slice(&payload), work);
                 }
                 SessionOutput::Requested { pair, hop, .. } => self.decide(shared, pair, hop, work),
                 SessionOutput::Ready { pair, .. } => {
@@ -110,17 +116,24 @@ impl Conversations {
         }
     }
 
-    /// Reports to the router that the last request to this peer had no answer, if there was one: a neighbour that drops packets
-    /// would otherwise keep two ends apart that have not met yet.
+    /// Reports to the router that several requests to this peer had no answer. Before there is a session, no
+    /// acknowledgement is missing that could show a loss.
     fn score_request(&self, shared: &NodeState, pair: &SessionPair) {
         let Some(entry) = self.find(&pair.local, &pair.peer) else { return };
-        let next = route(shared, &pair.peer).map(|hop| (hop.best().id, shared.now()));
-        let last = std::mem::replace(&mut lock(&entry.state).requested, next);
-        if let Some((next_hop, at)) = last
-            && shared.now().since(at) >= ANSWER_TIME
-        {
+        let Some(hop) = route(shared, &pair.peer) else { return };
+        let (next_hop, at) = (hop.best().id, shared.now());
+        let has_credit = hop.next_hops.second().is_some() || hop.best().delivers(at);
+        let most = if has_credit { UNANSWERED } else { UNANSWERED_ALONE };
+        let mut state = lock(&entry.state);
+        let last = state.requested.as_ref().filter(|last| last.next_hop == next_hop);
+        let count = last.map_or(0, |last| last.count + u32::from(at.since(last.at) >= ANSWER_TIME));
+        let is_verdict = count >= most;
+        let count = if is_verdict { 0 } else { count };
+        state.requested = Some(Box::new(UnansweredRequests { next_hop, at, count }));
+        drop(state);
+        if is_verdict {
             let destination = pair.peer;
-            shared.router.hint(RouterHint::Score { destination, next_hop, delivered: 0, lost: UNANSWERED });
+            shared.router.hint(RouterHint::Score { destination, next_hop, delivered: 0, lost: VERDICT });
         }
     }
 

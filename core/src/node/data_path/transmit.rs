@@ -20,6 +20,8 @@ use crate::egress::Class;
 use crate::link::Sealer;
 use crate::node::state::NodeState;
 use crate::node::state::fib::{FibRoute, NextHops};
+use crate::node::state::neighbour::Neighbour;
+use crate::session::PathChoice;
 use crate::stats::{Counter, DropCause};
 use crate::wire::packet::{self, HEADER, HOP_LIMIT, Header};
 
@@ -42,7 +44,11 @@ pub(crate) fn hand_over(
     packet: Bytes,
     work: &mut DeferredWork,
 ) {
-    let next = hop.best();
+    push_to(shared, hop.best(), class, packet, work);
+}
+
+/// Puts a packet into the queue of this link.
+fn push_to(shared: &NodeState, next: &Arc<Neighbour>, class: Class, packet: Bytes, work: &mut DeferredWork) {
     if packet.len().saturating_add(Sealer::OVERHEAD) > next.mtu() {
         return shared.stats.drop(DropCause::TooLong);
     }
@@ -57,13 +63,32 @@ pub(crate) fn originate(
     write: impl FnOnce(&mut Vec<u8>),
     work: &mut DeferredWork,
 ) -> bool {
+    originate_over(shared, header, PathChoice::Best, write, work)
+}
+
+/// The same, over the path of this choice.
+pub(crate) fn originate_over(
+    shared: &NodeState,
+    header: &Header,
+    path: PathChoice,
+    write: impl FnOnce(&mut Vec<u8>),
+    work: &mut DeferredWork,
+) -> bool {
     let &Header { class, flags, hop_limit, destination } = header;
     let Some(hop) = route(shared, &destination) else { return false };
+    let second = hop.next_hops.second().filter(|_| path != PathChoice::Best);
     let mut packet = Vec::with_capacity(HEADER + 64);
     packet::write_header(&mut packet, class, flags, hop_limit, &destination);
     write(&mut packet);
-    shared.stats.count(Counter::PacketsOut, 1);
-    hand_over(shared, &hop, class, packet.into(), work);
+    let packet = Bytes::from(packet);
+    if let Some(second) = second {
+        shared.stats.count(Counter::PacketsOut, 1);
+        push_to(shared, second, class, packet.clone(), work);
+    }
+    if second.is_none() || path == PathChoice::Both {
+        shared.stats.count(Counter::PacketsOut, 1);
+        hand_over(shared, &hop, class, packet, work);
+    }
     true
 }
 

@@ -26,6 +26,16 @@ pub(crate) struct ConversationEntry {
     pub(crate) room: OnceLock<Box<Notify<u64>>>,
 }
 
+/// The requests for a session that one neighbour in a row was given and that had no answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnansweredRequests {
+    pub(crate) next_hop: u32,
+    /// The time of the last one.
+    pub(crate) at: Time,
+    /// The number of those before it.
+    pub(crate) count: u32,
+}
+
 pub(crate) struct EntryState {
     pub(crate) conversation: Conversation,
     pub(crate) outcomes: Option<Box<DeliveryOutcomes>>,
@@ -45,8 +55,9 @@ pub(crate) struct EntryState {
     pub(crate) gone: bool,
     /// The neighbour that packets were last sent over. When it changes, the path's round-trip time does too.
     pub(crate) via: Option<u32>,
-    /// The neighbour that the last request for a session was sent over, and the time, until a session is there.
-    pub(crate) requested: Option<(u32, Time)>,
+    /// The requests for a session that had no answer, until a session is there. Boxed, since a conversation that a peer
+    /// began never requests one.
+    pub(crate) requested: Option<Box<UnansweredRequests>>,
     /// Whether a session was requested, and the time before which none is.
     pub(crate) is_connecting: bool,
     pub(crate) connect_after: Time,

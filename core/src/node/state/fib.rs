@@ -46,6 +46,13 @@ impl NextHops {
         }
     }
 
+    /// The neighbour beside the [best](Self::best) one, if there is one whose link is not suspect.
+    pub(crate) fn second(&self) -> Option<&Arc<Neighbour>> {
+        let best = self.best().id;
+        let both = std::iter::once(&self.next).chain(&self.alternate);
+        both.into_iter().find(|hop| hop.id != best && !hop.is_suspect())
+    }
+
     /// The numbers of the two neighbours, which identify the pair.
     fn ids(&self) -> NextHopIds {
         (self.next.id, self.alternate.as_ref().map(|alternate| alternate.id))

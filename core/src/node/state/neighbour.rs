@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -27,6 +28,8 @@ use crate::types::{Peer, PeerState, Timestamp};
 /// Bytes that a neighbour's inbox may hold. Frames are bounded by their count and by their bytes, since either alone
 /// would leave the memory of long frames, or the work of short ones, without a limit.
 pub(crate) const INBOX_BYTES: usize = 4 << 20;
+/// The time for which a delivery speaks for the neighbour: that of the first penalty.
+const RECENT_DELIVERY: Duration = Duration::from_secs(60);
 /// Commands that may wait for the task. A command that finds no room is dropped, because each only speeds up what a
 /// deadline of the link finds out later.
 const COMMANDS: usize = 4096;
@@ -84,6 +87,9 @@ pub(crate) struct Neighbour {
     pub(crate) base_mtu: usize,
     pub(crate) configured: AtomicBool,
     pub(crate) inbox: Inbox<BytesMut>,
+    /// The time in nanoseconds at which a message that was sent over this link was last known to be delivered, to any
+    /// destination; 0 if there was none.
+    delivered_at: AtomicU64,
     pub(crate) commands: Inbox<LinkCommand>,
     /// The messages and changes for the router.
     pub(crate) router_feed: RouterFeed,
@@ -167,6 +173,7 @@ impl Neighbour {
                 |frame: &BytesMut| frame.len(),
                 Full::RefuseNewest,
             ),
+            delivered_at: AtomicU64::new(0),
             commands: Inbox::new(COMMANDS, Full::RefuseNewest),
             router_feed: RouterFeed::default(),
             routes: Inbox::with_bytes(ROUTES, ROUTES_BYTES, Vec::len, Full::RefuseNewest),
@@ -198,6 +205,18 @@ impl Neighbour {
         };
         neighbour.update_origin();
         neighbour
+    }
+
+    /// Notes that a message that was sent over this link was delivered.
+    pub(crate) fn note_delivery(&self, now: Time) {
+        self.delivered_at.store(now.as_nanos(), Relaxed);
+    }
+
+    /// Whether messages that were sent over this link were delivered recently, so that a loss is no sign that the neighbour
+    /// drops what it should forward.
+    pub(crate) fn delivers(&self, now: Time) -> bool {
+        let at = self.delivered_at.load(Relaxed);
+        at > 0 && now.since(Time::from_nanos(at)) < RECENT_DELIVERY
     }
 
     /// Closes the inbox of frames, and wakes what waits for the end of the link.

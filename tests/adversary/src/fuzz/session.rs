@@ -248,7 +248,7 @@ impl SessionWorld {
     fn collect(&mut self, end: usize) {
         while let Some(output) = self.ends[end].poll_output() {
             match output {
-                SessionOutput::Transmit { pair, payload } => {
+                SessionOutput::Transmit { pair, payload, .. } => {
                     assert_eq!(pair, self.pairs[end], "a packet for another node");
                     self.send(end, payload);
                 }

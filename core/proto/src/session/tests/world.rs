@@ -328,7 +328,7 @@ impl World {
     fn collect(&mut self, node: usize) {
         while let Some(output) = self.nodes[node].sessions.poll_output() {
             match output {
-                SessionOutput::Transmit { pair, payload } => {
+                SessionOutput::Transmit { pair, payload, .. } => {
                     let to = self.number_of(&pair.peer);
                     self.transmit(Flight { from: node, to, payload });
                 }

@@ -4,6 +4,7 @@
 mod hostile_relay;
 mod memory;
 mod restarts;
+mod unanswered;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
