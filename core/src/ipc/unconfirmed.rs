@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::types::Message;
 
 /// The unconfirmed messages of one connection. When it is dropped, they go back to the heads of their inboxes, in the
-/// order in which they were fetched.
+/// order in which they arrived.
 pub(super) struct UnconfirmedMessages {
     node: Node,
     table: Mutex<UnconfirmedTable>,
@@ -67,19 +67,19 @@ impl UnconfirmedMessages {
     }
 
     /// Puts the messages back to the heads of their inboxes.
-    pub(super) fn give_back(&self, mut tickets: Vec<u64>) {
-        // The last one goes back first, so that the first one ends up at the head.
-        tickets.sort_unstable_by(|a, b| b.cmp(a));
-        for ticket in tickets {
-            let message = {
-                let mut table = self.lock();
-                let message = table.by_ticket.remove(&ticket);
-                table.bytes -= message.as_ref().map_or(0, |message| message.body.len());
-                message
-            };
-            if let Some(message) = message {
-                give_back(&self.node, message);
-            }
+    pub(super) fn give_back(&self, tickets: Vec<u64>) {
+        let mut messages: Vec<Message> = {
+            let mut table = self.lock();
+            let messages =
+                tickets.iter().filter_map(|ticket| table.by_ticket.remove(ticket)).collect::<Vec<_>>();
+            table.bytes -= messages.iter().map(|message| message.body.len()).sum::<usize>();
+            messages
+        };
+        // The last one goes back first, so that the first one ends up at the head. The tickets do not have that order: a
+        // message that was given back once may have been fetched again after those that follow it.
+        messages.sort_by_key(|message| std::cmp::Reverse((message.received_at, message.id)));
+        for message in messages {
+            give_back(&self.node, message);
         }
     }
 
