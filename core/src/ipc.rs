@@ -47,6 +47,7 @@ mod socket;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod text_protocol;
 mod unconfirmed;
 
 pub use admin::{Admin, AdminError, Denial, IdentityInfo, NameInfo, PeerInfo, Source};
@@ -59,3 +60,4 @@ pub use sent::ClientSent;
 pub use server::{Server, serve_stream};
 pub use socket::{Access, BindError};
 pub use subscription::{Subscription, Tracing};
+pub use text_protocol::TextProtocol;

@@ -340,6 +340,11 @@ impl Client {
         Ok(unfinished)
     }
 
+    /// Waits until the connection has ended, because the daemon has stopped or was killed. Every call fails from then on.
+    pub async fn closed(&self) {
+        self.connection.closed().await;
+    }
+
     /// Waits until all confirmations and cancellations have been handed to the system, and returns whether they were. A
     /// program calls it before it ends.
     pub async fn flush(&self) -> bool {

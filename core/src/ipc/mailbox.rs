@@ -70,6 +70,26 @@ impl ClientMailbox {
         }
     }
 
+    /// As [`ClientMailbox::delivery`], but receives up to `limit` messages in one round trip.
+    ///
+    /// # Errors
+    /// As for [`ClientMailbox::recv`].
+    pub async fn deliveries(
+        &self,
+        peer: Option<&Address>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, ClientError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let fetched = fetch(self.connection.clone(), self.to, peer.copied(), limit).await?;
+        let delivery = |Fetched { ticket, from_name, message }| Delivery {
+            message,
+            from_name,
+            ticket: Some(ticket),
+            connection: self.connection.clone(),
+        };
+        Ok(fetched.into_iter().map(delivery).collect())
+    }
+
     /// A stream of the messages, as they come. It ends when the daemon stops or the connection is lost. When it is
     /// dropped, the messages that it had fetched ahead go back to the inbox.
     pub fn messages(&self) -> ClientMessages {

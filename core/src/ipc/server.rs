@@ -1,5 +1,6 @@
 //! The daemon's side of the socket: accepts connections, keeps the socket in its place, and ends in order.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -19,6 +20,7 @@ use crate::ipc::quotas::ServerQuotas;
 use crate::ipc::server_connection;
 use crate::ipc::session::ClientSession;
 use crate::ipc::socket::{Access, BindError, Socket, peer_uid};
+use crate::ipc::text_protocol::{self, TextProtocol};
 use crate::node::Node;
 use crate::rt;
 
@@ -60,7 +62,6 @@ pub async fn serve_stream<A: Admin>(
 }
 
 /// The socket through which other programs use a node.
-#[derive(Debug)]
 pub struct Server {
     socket: Mutex<Arc<Socket>>,
     path: PathBuf,
@@ -69,6 +70,16 @@ pub struct Server {
     quotas: Arc<ServerQuotas>,
     provisional: Arc<ProvisionalConnections>,
     accept_warning: WarningThrottle,
+    text: Option<Arc<dyn TextProtocol>>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("path", &self.path)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -85,7 +96,15 @@ impl Server {
             quotas: Arc::default(),
             provisional: Arc::default(),
             accept_warning: WarningThrottle::default(),
+            text: None,
         })
+    }
+
+    /// Serves connections whose first byte is `{` by `protocol`. Without this, they are closed.
+    #[must_use]
+    pub fn text_protocol(mut self, protocol: impl TextProtocol) -> Self {
+        self.text = Some(Arc::new(protocol));
+        self
     }
 
     /// The path of the socket.
@@ -165,8 +184,17 @@ impl Server {
         let session = Arc::new(ClientSession::new(node.clone(), admin.clone(), uid, self.quotas.clone()));
         let admission = self.admission.clone();
         let (entry, registration) = self.provisional.add();
+        let text = self.text.clone();
         let connection = async move {
-            if let Err(reason) = server_connection::run(&stream, session, &admission, entry).await {
+            let served = async move {
+                match text {
+                    Some(text) if text_protocol::is_text(&stream, &admission).await? => {
+                        text_protocol::run(stream, &*text, session, &admission, entry).await
+                    }
+                    _ => server_connection::run(&stream, session, &admission, entry).await,
+                }
+            };
+            if let Err(reason) = served.await {
                 tracing::debug!(%reason, uid, "a client's connection ended");
             }
         };

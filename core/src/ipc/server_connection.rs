@@ -25,7 +25,7 @@ use crate::ipc::session::ClientSession;
 use crate::wire::codec;
 
 /// The time within which a client has to send its greeting.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time after which a connection without a permit, which only administers, is closed.
 const ADMINISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
