@@ -62,7 +62,7 @@ async fn known(client: &Client) -> Result<BTreeSet<Address>, CommandFailure> {
 }
 
 /// The address `text`, in full or shortened, where no name is accepted.
-pub(super) async fn resolve_address(client: &Client, text: &str) -> Result<Address, CommandFailure> {
+pub(crate) async fn resolve_address(client: &Client, text: &str) -> Result<Address, CommandFailure> {
     match parts(text).filter(|_| looks_like_address(text)) {
         Some(parts) => expand(text, parts, &known(client).await?),
         None => text.parse().map_err(|error| CommandFailure::bad_address(text, &error)),
@@ -70,7 +70,7 @@ pub(super) async fn resolve_address(client: &Client, text: &str) -> Result<Addre
 }
 
 /// The address `text`, or the address that the address book has for the name `text`.
-pub(super) async fn resolve(client: &Client, text: &str) -> Result<Address, CommandFailure> {
+pub(crate) async fn resolve(client: &Client, text: &str) -> Result<Address, CommandFailure> {
     if looks_like_address(text) {
         return resolve_address(client, text).await;
     }
@@ -85,7 +85,7 @@ pub(super) async fn resolve(client: &Client, text: &str) -> Result<Address, Comm
 }
 
 /// One of the node's own addresses: the address `text`, or the one with this label or name.
-pub(super) async fn resolve_own(client: &Client, text: &str) -> Result<Address, CommandFailure> {
+pub(crate) async fn resolve_own(client: &Client, text: &str) -> Result<Address, CommandFailure> {
     if !looks_like_address(text) {
         let identities = client.identities().await?;
         if let Some(found) = identities.iter().find(|identity| identity.label.as_deref() == Some(text)) {

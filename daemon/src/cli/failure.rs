@@ -114,13 +114,18 @@ impl CommandFailure {
         CommandFailure { message: String::new(), ..self }
     }
 
+    /// The stable code for programs.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// The message, without the hint.
-    pub(super) fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
     /// The next step; empty when there is none.
-    pub(super) fn hint(&self) -> &str {
+    pub(crate) fn hint(&self) -> &str {
         &self.hint
     }
 

@@ -40,7 +40,7 @@ impl Formatter for Portable {
 }
 
 /// The document of a value, in one line and without a line end.
-pub(super) fn document(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn document(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     value.serialize(&mut Serializer::with_formatter(&mut bytes, Portable))?;
     Ok(bytes)

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use async_io::Timer;
 use base64::Engine;
 use futures::future::{Either, select};
-use rouse_core::ipc::{ClientError, Delivery};
+use rouse_core::ipc::{ClientError, ClientSent, Delivery};
 use rouse_core::{
-    Address, Client, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, RouteState, SendError, Timestamp,
+    Address, Client, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, Receipt, RouteState, SendError,
+    Timestamp,
 };
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
@@ -28,15 +29,28 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The JSON document of `send`.
 #[derive(Serialize)]
-struct SentLine {
+pub(crate) struct SentLine {
     id: MessageId,
-    state: &'static str,
+    pub(crate) state: &'static str,
     durable: bool,
     bytes: u64,
     rtt_ms: Option<f64>,
 }
 
 impl SentLine {
+    /// A message that was accepted and may still be on its way.
+    pub(crate) fn queued(sent: &ClientSent) -> Self {
+        SentLine { id: sent.id, state: "queued", durable: sent.durable, bytes: sent.bytes, rtt_ms: None }
+    }
+
+    /// Notes that an application of the recipient has received it.
+    pub(crate) fn delivered(&mut self, receipt: &Receipt) -> f64 {
+        let rtt_ms = milliseconds(receipt.elapsed_us);
+        self.state = "delivered";
+        self.rtt_ms = Some(rtt_ms);
+        rtt_ms
+    }
+
     /// The line for users: the state and the id.
     fn text(&self) -> String {
         format!("{} {}", self.state, self.id)
@@ -61,8 +75,7 @@ pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<()
         return Err(no_room(client, &send.peer, &to).await);
     };
     let sent = sent?;
-    let mut line =
-        SentLine { id: sent.id, state: "queued", durable: sent.durable, bytes: sent.bytes, rtt_ms: None };
+    let mut line = SentLine::queued(&sent);
     // An interruption comes too late to take the message back, so the user still needs its id.
     out.when_interrupted(&line.text(), &line)?;
     let has_route = is_reached(client, &to).await?;
@@ -74,9 +87,7 @@ pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<()
     }
     match until(deadline, sent.delivered()).await {
         Some(Ok(receipt)) => {
-            let rtt_ms = milliseconds(receipt.elapsed_us);
-            line.state = "delivered";
-            line.rtt_ms = Some(rtt_ms);
+            let rtt_ms = line.delivered(&receipt);
             out.line(&format!("{} in {rtt_ms:.2} ms", line.text()), &line)
         }
         Some(Err(error)) => {
@@ -104,7 +115,7 @@ async fn is_reached(client: &Client, to: &Address) -> Result<bool, CommandFailur
 }
 
 /// The failure that a message was not accepted in time, which names the peer whose messages occupy the room.
-async fn no_room(client: &Client, peer: &str, to: &Address) -> CommandFailure {
+pub(crate) async fn no_room(client: &Client, peer: &str, to: &Address) -> CommandFailure {
     let is_own = client.identities().await.is_ok_and(|all| all.iter().any(|one| one.address == *to));
     if is_own {
         return CommandFailure::timed_out(
@@ -159,7 +170,7 @@ async fn read_body(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8
 }
 
 /// The output of `future`, or `None` when the deadline passes first.
-async fn until<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn until<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
     let Some(deadline) = deadline else { return Some(future.await) };
     match select(std::pin::pin!(future), Timer::at(deadline)).await {
         Either::Left((value, _)) => Some(value),
@@ -169,7 +180,7 @@ async fn until<T>(deadline: Option<Instant>, future: impl Future<Output = T>) ->
 
 /// The JSON document of a received message.
 #[derive(Serialize)]
-struct ReceivedLine<'a> {
+pub(crate) struct ReceivedLine<'a> {
     id: MessageId,
     from: Address,
     from_name: Option<&'a str>,
@@ -200,7 +211,7 @@ impl<'a> BodyText<'a> {
 }
 
 impl<'a> ReceivedLine<'a> {
-    fn of(message: &'a Message, from_name: Option<&'a str>) -> Self {
+    pub(crate) fn of(message: &'a Message, from_name: Option<&'a str>) -> Self {
         ReceivedLine {
             id: message.id,
             from: message.from,

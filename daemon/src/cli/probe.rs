@@ -5,7 +5,8 @@ use std::time::Duration;
 use async_io::Timer;
 use futures::StreamExt;
 use rouse_core::ipc::ClientError;
-use rouse_core::{Client, Hop, PingError, Pong};
+use rouse_core::{Address, Client, Hop, PingError, Pong};
+use serde::Serialize;
 use serde_json::json;
 
 use super::address;
@@ -93,8 +94,41 @@ pub(super) async fn ping(client: &Client, out: &Output, ping: Ping) -> Result<()
     }
 }
 
+/// A hop of a trace, or the error in its place.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct HopLine {
+    hop: u8,
+    #[serde(flatten)]
+    reply: HopReply,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum HopReply {
+    Reached { address: Address, rtt_ms: f64 },
+    Failed { error: &'static str },
+}
+
 pub(super) async fn trace(client: &Client, out: &Output, peer: &str) -> Result<(), CommandFailure> {
     let peer = address::resolve(client, peer).await?;
+    let show = |line: &HopLine| {
+        let hop = line.hop;
+        match &line.reply {
+            HopReply::Reached { address, rtt_ms } => {
+                format!("{hop}  {}  {rtt_ms:.2} ms", out.address(address))
+            }
+            HopReply::Failed { error } => format!("{hop}  {error}"),
+        }
+    };
+    walk(client, peer, |line| out.line(&show(&line), &line)).await
+}
+
+/// Passes each hop on the way to a peer to `each`, until the peer is reached or too many hops are silent.
+pub(crate) async fn walk(
+    client: &Client,
+    peer: Address,
+    mut each: impl FnMut(HopLine) -> Result<(), CommandFailure>,
+) -> Result<(), CommandFailure> {
     let mut hops = client.trace(&peer, MAX_HOPS, REPLY_TIMEOUT);
     let mut number = 0;
     let mut silent = 0;
@@ -102,9 +136,7 @@ pub(super) async fn trace(client: &Client, out: &Output, peer: &str) -> Result<(
     while let Some(hop) = hops.next().await {
         match hop {
             Ok(Hop { hop, address, rtt_us }) => {
-                let rtt_ms = milliseconds(rtt_us);
-                let text = format!("{hop}  {}  {rtt_ms:.2} ms", out.address(&address));
-                out.line(&text, &json!({ "hop": hop, "address": address, "rtt_ms": rtt_ms }))?;
+                each(HopLine { hop, reply: HopReply::Reached { address, rtt_ms: milliseconds(rtt_us) } })?;
                 if address == peer {
                     return Ok(());
                 }
@@ -114,8 +146,7 @@ pub(super) async fn trace(client: &Client, out: &Output, peer: &str) -> Result<(
             Err(ClientError::Ping(error)) => {
                 number = number.saturating_add(1);
                 silent += 1;
-                let error_word = error_text(&error);
-                out.line(&format!("{number}  {error_word}"), &json!({ "hop": number, "error": error_word }))?;
+                each(HopLine { hop: number, reply: HopReply::Failed { error: error_text(&error) } })?;
                 let ends = error != PingError::TimedOut || silent >= MAX_SILENT_HOPS;
                 last = error;
                 if ends {

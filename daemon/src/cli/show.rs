@@ -171,10 +171,10 @@ pub(super) async fn routes(client: &Client, out: &Output, peer: Option<&str>) ->
 
 /// An event with its time, as one flat document.
 #[derive(Serialize)]
-struct Stamped<'a> {
-    at: Timestamp,
+pub(crate) struct Stamped<'a> {
+    pub(crate) at: Timestamp,
     #[serde(flatten)]
-    event: &'a Event,
+    pub(crate) event: &'a Event,
 }
 
 pub(super) async fn watch(client: &Client, out: &Output) -> Result<(), CommandFailure> {

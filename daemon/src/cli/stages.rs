@@ -6,7 +6,6 @@ use std::time::Duration;
 use rouse_core::ipc::ClientError;
 use rouse_core::{Address, Client, Outgoing, Peer, PeerState, PingError, Route, RouteState, SendError};
 use serde::Serialize;
-use serde_json::json;
 
 use super::address;
 use super::args::Probe;
@@ -17,7 +16,7 @@ use crate::text::{self, INDENT};
 use crate::units::{counted, milliseconds};
 
 /// A stage that was passed: its name and the finding.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 struct Passed {
     stage: &'static str,
     text: String,
@@ -37,83 +36,145 @@ impl Failed {
     }
 }
 
+/// A stage as programs get it.
+#[derive(Clone, Debug, Serialize)]
+struct StageLine {
+    stage: &'static str,
+    ok: bool,
+    text: String,
+    hint: Option<String>,
+}
+
+/// The stages that were passed and the one that failed, as programs get them.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ProbeReport {
+    peer: String,
+    address: Option<Address>,
+    ok: bool,
+    stages: Vec<StageLine>,
+}
+
+/// The end of a probe.
+struct Probed {
+    address: Option<Address>,
+    failed: Option<Failed>,
+    /// The failure of a wrong name or address, whose exit code is that of wrong usage in each command.
+    misnamed: Option<CommandFailure>,
+}
+
 /// The state of a probe: the stages that were passed so far.
 struct Stages<'a> {
     client: &'a Client,
-    out: &'a Output,
+    /// The place where the stages are shown as they are passed.
+    out: Option<&'a Output>,
     passed: Vec<Passed>,
 }
 
 impl Stages<'_> {
     fn pass(&mut self, stage: &'static str, text: impl Into<String>) -> Result<(), CommandFailure> {
         let passed = Passed { stage, text: text.into() };
-        if !self.out.is_json() {
-            self.show("ok", Colour::Green, stage, &passed.text)?;
+        if let Some(out) = self.out {
+            show(out, "ok", Colour::Green, stage, &passed.text)?;
         }
         self.passed.push(passed);
         Ok(())
     }
 
-    /// A line of the form `ok    route    over rouse1…`.
-    fn show(&self, word: &str, colour: Colour, stage: &str, text: &str) -> Result<(), CommandFailure> {
-        let line = self.out.safe_line(&format!("{word:<6}  {stage:<7}  {text}"));
-        self.out.line(&line.replacen(word, &self.out.paint(word, colour), 1), &())
+    fn address(&self, address: &Address) -> String {
+        self.out.map_or_else(|| address.to_string(), |out| out.address(address))
     }
 
-    /// Reports the end: all stages were passed, or one failed.
-    fn end(self, peer: &str, address: Option<Address>, failed: Option<Failed>) -> Result<(), CommandFailure> {
-        let out = self.out;
-        if out.is_json() {
-            let one = |stage: &str, ok: bool, text: &str, hint: Option<&str>| json!({ "stage": stage, "ok": ok, "text": text, "hint": hint });
-            let mut stages: Vec<_> =
-                self.passed.iter().map(|passed| one(passed.stage, true, &passed.text, None)).collect();
-            stages.extend(
-                failed.iter().map(|failed| one(failed.stage, false, &failed.text, Some(&failed.hint))),
-            );
-            let ok = failed.is_none();
-            out.json(&json!({ "peer": peer, "address": address, "ok": ok, "stages": stages }))?;
+    fn report(&self, peer: &str, probed: &Probed) -> ProbeReport {
+        let passed = self.passed.iter().map(|passed| StageLine {
+            stage: passed.stage,
+            ok: true,
+            text: passed.text.clone(),
+            hint: None,
+        });
+        let failed = probed.failed.iter().map(|failed| StageLine {
+            stage: failed.stage,
+            ok: false,
+            text: failed.text.clone(),
+            hint: Some(failed.hint.clone()),
+        });
+        ProbeReport {
+            peer: peer.to_owned(),
+            address: probed.address,
+            ok: probed.failed.is_none(),
+            stages: passed.chain(failed).collect(),
         }
-        let Some(failed) = failed else { return Ok(()) };
-        if !out.is_json() {
-            self.show("failed", Colour::Red, failed.stage, &failed.text)?;
-            let hint = text::one_line(&failed.hint).into_owned();
-            let hint = out.width().map_or(hint.clone(), |width| text::paragraph(&hint, INDENT, width));
-            out.line(&format!("{:INDENT$}{hint}", ""), &())?;
-        }
-        if !out.is_json() {
-            return Err(CommandFailure::no("unreachable", format!("the stage {} fails", failed.stage), ""));
-        }
-        let text = format!("the stage {} fails: {}", failed.stage, failed.text);
-        Err(CommandFailure::no("unreachable", text, failed.hint))
     }
+}
+
+/// A line of the form `ok    route    over rouse1…`, for users.
+fn show(out: &Output, word: &str, colour: Colour, stage: &str, text: &str) -> Result<(), CommandFailure> {
+    if out.is_json() {
+        return Ok(());
+    }
+    let line = out.safe_line(&format!("{word:<6}  {stage:<7}  {text}"));
+    out.line(&line.replacen(word, &out.paint(word, colour), 1), &())
 }
 
 pub(super) async fn probe(client: &Client, out: &Output, probe: Probe) -> Result<(), CommandFailure> {
-    let mut stages = Stages { client, out, passed: Vec::new() };
-    let address = match address::resolve(client, &probe.peer).await {
-        Ok(address) => address,
-        Err(failure) => {
-            let failed = Failed::new("name", failure.message(), failure.hint());
-            // The exit code of a wrong name is that of wrong usage in each command.
-            let _ = stages.end(&probe.peer, None, Some(failed));
-            return Err(failure.silent());
-        }
-    };
-    let is_name = !address::looks_like_address(&probe.peer);
-    let name = if is_name {
-        format!("{} stands for an address", probe.peer)
-    } else {
-        "an address was given".to_owned()
-    };
-    stages.pass("name", name)?;
-    stages.pass("address", out.address(&address))?;
-    let failed = stages.remote(&address, &probe).await?;
-    stages.end(&probe.peer, Some(address), failed)
+    let mut stages = Stages { client, out: Some(out), passed: Vec::new() };
+    let probed = stages.run(&probe.peer, probe.deliver, probe.timeout).await?;
+    if out.is_json() {
+        out.json(&stages.report(&probe.peer, &probed))?;
+    }
+    let Some(failed) = probed.failed else { return Ok(()) };
+    if !out.is_json() {
+        show(out, "failed", Colour::Red, failed.stage, &failed.text)?;
+        let hint = text::one_line(&failed.hint).into_owned();
+        let hint = out.width().map_or(hint.clone(), |width| text::paragraph(&hint, INDENT, width));
+        out.line(&format!("{:INDENT$}{hint}", ""), &())?;
+    }
+    if let Some(failure) = probed.misnamed {
+        return Err(failure.silent());
+    }
+    if !out.is_json() {
+        return Err(CommandFailure::no("unreachable", format!("the stage {} fails", failed.stage), ""));
+    }
+    let text = format!("the stage {} fails: {}", failed.stage, failed.text);
+    Err(CommandFailure::no("unreachable", text, failed.hint))
+}
+
+/// Probes a peer for a program.
+pub(crate) async fn report(
+    client: &Client,
+    peer: &str,
+    deliver: bool,
+    timeout: Duration,
+) -> Result<ProbeReport, CommandFailure> {
+    let mut stages = Stages { client, out: None, passed: Vec::new() };
+    let probed = stages.run(peer, deliver, timeout).await?;
+    Ok(stages.report(peer, &probed))
 }
 
 impl Stages<'_> {
+    async fn run(&mut self, peer: &str, deliver: bool, timeout: Duration) -> Result<Probed, CommandFailure> {
+        let address = match address::resolve(self.client, peer).await {
+            Ok(address) => address,
+            Err(failure) => {
+                let failed = Failed::new("name", failure.message(), failure.hint());
+                return Ok(Probed { address: None, failed: Some(failed), misnamed: Some(failure) });
+            }
+        };
+        let is_name = !address::looks_like_address(peer);
+        let name =
+            if is_name { format!("{peer} stands for an address") } else { "an address was given".to_owned() };
+        self.pass("name", name)?;
+        self.pass("address", self.address(&address))?;
+        let failed = self.remote(&address, deliver, timeout).await?;
+        Ok(Probed { address: Some(address), failed, misnamed: None })
+    }
+
     /// The stages after the address. Returns the one that failed.
-    async fn remote(&mut self, address: &Address, probe: &Probe) -> Result<Option<Failed>, CommandFailure> {
+    async fn remote(
+        &mut self,
+        address: &Address,
+        deliver: bool,
+        timeout: Duration,
+    ) -> Result<Option<Failed>, CommandFailure> {
         let own = self.client.identities().await?.iter().any(|identity| identity.address == *address);
         if own {
             self.pass("route", "it is an address of this node")?;
@@ -124,20 +185,20 @@ impl Stages<'_> {
             };
             let link = self.link(&route).await?;
             let reply = match link {
-                Ok(()) => self.reply(address, probe.timeout).await?,
+                Ok(()) => self.reply(address, timeout).await?,
                 Err(failed) => Err(failed),
             };
             if let Err(failed) = reply {
                 return Ok(Some(failed));
             }
         }
-        Ok(if probe.deliver { self.inbox(address, probe.timeout).await?.err() } else { None })
+        Ok(if deliver { self.inbox(address, timeout).await?.err() } else { None })
     }
 
     async fn route(&mut self, address: &Address) -> Result<Result<Route, Failed>, CommandFailure> {
         let routes = self.client.routes_to(*address).await?;
         if let Some(route) = routes.iter().find(|route| route.state == RouteState::Active) {
-            let over = self.out.address(&route.next_hop);
+            let over = self.address(&route.next_hop);
             self.pass(
                 "route",
                 format!("over {over}, {}, metric {}", counted(route.hops.into(), "hop"), route.metric),
