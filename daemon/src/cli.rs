@@ -3,21 +3,21 @@
 //! Data is written to standard output, notices and errors to standard error. Each command is a function of a connection
 //! and an `Output`; an error is a [`CommandFailure`], which has the exit code.
 
-mod address;
+pub(crate) mod address;
 mod args;
 mod bench;
 mod connect;
 mod doctor;
 mod failure;
-mod json;
+pub(crate) mod json;
 mod manual;
 mod mesh;
-mod message;
+pub(crate) mod message;
 mod output;
-mod probe;
+pub(crate) mod probe;
 mod registry;
-mod show;
-mod stages;
+pub(crate) mod show;
+pub(crate) mod stages;
 mod table;
 mod terminal;
 
@@ -26,16 +26,19 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use async_signal::{Signal, Signals};
+use blocking::Unblock;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use futures::StreamExt;
 use futures::future::{Either, select};
-use rouse_core::Unfinished;
-use rouse_core::ipc::Search;
+use rouse_core::ipc::{ClientError, Search};
+use rouse_core::{Client, Unfinished};
 
 pub use args::{Cli, Command};
 pub use failure::CommandFailure;
 use output::Output;
+
+use crate::api::{self, ApiEnd, LineBudget};
 
 /// Runs the command that the arguments of the process name.
 pub async fn main() -> ExitCode {
@@ -126,6 +129,7 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
         Command::Peer { command } => registry::peer(&connect().await?, out, command).await,
         Command::Name { command } => registry::name(&connect().await?, out, command).await,
         Command::Mesh { command } => mesh::mesh(&search, out, command).await,
+        Command::Api => api(connect().await?).await,
         Command::Watch => show::watch(&connect().await?, out).await,
         Command::Reload => {
             let notes = administer().await?.reload().await?;
@@ -139,6 +143,16 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
             }
             out.json(&serde_json::json!({ "stopped": true, "unread": lost.unread, "waiting": lost.waiting }))
         }
+    }
+}
+
+/// Serves JSON-RPC on standard input and output.
+async fn api(client: Client) -> Result<(), CommandFailure> {
+    let (input, output) = (Unblock::new(std::io::stdin()), Unblock::new(std::io::stdout()));
+    match api::serve(client, input, output, &LineBudget::default()).await {
+        Ok(()) => Ok(()),
+        Err(ApiEnd::Stopped) => Err(ClientError::Stopped.into()),
+        Err(ApiEnd::Io(error)) => Err(CommandFailure::output(error)),
     }
 }
 

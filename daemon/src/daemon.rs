@@ -14,6 +14,7 @@ use rouse_core::netmod::NetmodError;
 use rouse_core::node::{Node, NodeFailure, StartError};
 
 use crate::admin::{DaemonAdmin, Settings};
+use crate::api::JsonRpc;
 use crate::config::{ApiSocket, Config, ConfigError, Flags};
 use crate::line_queue::LineQueue;
 use crate::log;
@@ -151,7 +152,7 @@ async fn run(flags: Flags, output: &StandardStreams) -> Result<(), DaemonFailure
         ApiSocket::At(_) => Access::Group,
     };
     let server = match Server::bind(&config.socket(), access) {
-        Ok(server) => server,
+        Ok(server) => server.text_protocol(JsonRpc::default()),
         Err(error) => {
             node.stop().await;
             return Err(error.into());

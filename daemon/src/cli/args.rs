@@ -93,6 +93,11 @@ pub enum Command {
     },
     /// Print events as they happen, one per line
     Watch,
+    /// Serve JSON-RPC on standard input and output, for scripts and programs in any language
+    ///
+    /// One document a line. A request is {"jsonrpc": "2.0", "id": 1, "method": "send", "params": {"peer": "bob", "text":
+    /// "hi"}}. The daemon's socket speaks the same language. The file API.md in the sources of roused lists the methods.
+    Api,
     /// Reload names, peers and log level from the daemon's configuration
     Reload,
     /// Stop the daemon, and wait until it has stopped
