@@ -11,7 +11,8 @@ pub use outgoing::{Outgoing, Receipt, SendError};
 pub use peer::{Dialled, Peer};
 pub(crate) use rouse_proto::types::Ends;
 pub use rouse_proto::types::{
-    Body, MAX_MESSAGE, Message, MessageId, PeerState, Protection, RemovedPeer, RouteState, Timestamp, Waiting,
+    Attributes, Body, MAX_MESSAGE, Message, MessageId, MessageKind, PeerState, Protection, RemovedPeer,
+    RouteState, Service, ServiceTooLong, Timestamp, Waiting,
 };
 pub use route::{Hop, PingError, Pong, Route};
 pub use status::{Health, Level, Mesh, NetmodState, NetmodStatus, Queued, Status, Unfinished};

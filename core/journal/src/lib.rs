@@ -63,10 +63,11 @@ pub use error::{JournalError, Refusal};
 pub use journal::Journal;
 pub use limits::{JournalLimits, MAX_DELIVERIES, MAX_LEASES};
 pub use request::Completion;
+pub use rouse_proto::types::Service;
 pub use status::JournalStatus;
 pub use stored::StoredJournal;
 pub use types::{
     Arrival, InboxEntry, InboxKey, InboxMessage, InboxPart, Lease, MailboxName, Moment, OutboxEntry,
-    OutboxKey, OutboxMessage, Pair, PairState, Reception, Service,
+    OutboxKey, OutboxMessage, Pair, PairState, Reception,
 };
 pub use window::ReceiveWindow;

@@ -1,11 +1,10 @@
 //! The record of a message, in the outbox and in the inbox.
 
 use bytes::Bytes;
-use rouse_proto::types::{MessageId, Timestamp};
+use rouse_proto::types::{MessageId, Service, Timestamp};
 
 use crate::error::StoreError;
 use crate::record::{FieldReader, FieldWriter};
-use crate::types::Service;
 
 /// A message as it is stored. The body is borrowed, so that a list of messages copies none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +57,7 @@ pub(crate) fn message_id(incarnation: u64, seq: u64) -> MessageId {
 #[cfg(test)]
 mod tests {
     use super::MessageRecord;
-    use crate::types::Service;
-    use rouse_proto::types::{MessageId, Timestamp};
+    use rouse_proto::types::{MessageId, Service, Timestamp};
 
     #[test]
     fn a_record_has_all_fields_of_a_message() {

@@ -1,14 +1,12 @@
 //! The values that the message layer and the journal exchange.
 
-use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rouse_proto::address::Address;
 use rouse_proto::session::Standing;
-use rouse_proto::types::{MessageId, Timestamp};
+use rouse_proto::types::{MessageId, Service, Timestamp};
 
 use crate::error::Refusal;
 use crate::window::ReceiveWindow;
@@ -20,39 +18,6 @@ pub struct Pair {
     pub local: Address,
     /// The other end.
     pub peer: Address,
-}
-
-/// The name of a mailbox within an address, so that two programs that share an address do not take each other's messages.
-/// At most 64 bytes; the default is the empty name.
-///
-/// ```
-/// use rouse_journal::Service;
-///
-/// assert_eq!(Service::new("chat").unwrap().as_str(), "chat");
-/// assert!(Service::new(&"x".repeat(65)).is_none());
-/// ```
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Service(Option<Arc<str>>);
-
-impl Service {
-    /// The longest name in bytes.
-    pub const MAX: usize = 64;
-
-    /// The service of this name; `None` when the name is longer than [`Service::MAX`].
-    pub fn new(name: &str) -> Option<Self> {
-        (name.len() <= Self::MAX).then(|| Service((!name.is_empty()).then(|| name.into())))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        self.0.as_deref().unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
 }
 
 /// A place where messages wait: a service of one address of this node.

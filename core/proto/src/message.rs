@@ -57,7 +57,7 @@ use bytes::Bytes;
 
 use crate::address::Address;
 use crate::time::Time;
-use crate::types::{Ends, Message, MessageId, Protection, Timestamp, Waiting};
+use crate::types::{Attributes, Ends, Message, MessageId, Protection, Timestamp, Waiting};
 use arithmetic::after;
 pub use config::ConversationConfig;
 use config::{INITIAL_MESSAGES, WINDOW};
@@ -181,8 +181,20 @@ impl Conversation {
         ttl: Duration,
         body: Bytes,
     ) -> Result<MessageId, Bytes> {
+        self.send_with(now, sent_at, ttl, Attributes::default(), body)
+    }
+
+    /// As [`Self::send`], with attributes.
+    pub fn send_with(
+        &mut self,
+        now: Time,
+        sent_at: Timestamp,
+        ttl: Duration,
+        attributes: Attributes,
+        body: Bytes,
+    ) -> Result<MessageId, Bytes> {
         self.tick(now);
-        let id = self.sending.get_or_create().queue.push(now, sent_at, ttl, body)?;
+        let id = self.sending.get_or_create().queue.push(now, sent_at, ttl, attributes, body)?;
         (self.last_used, self.answered) = (now, true);
         Ok(id)
     }
@@ -225,6 +237,7 @@ impl Conversation {
                 (self.meeting.peer().unwrap_or_default(), complete)
             }
         };
+        let Attributes { service, in_reply_to, kind } = complete.attributes;
         Some(Message {
             id: message_id(incarnation, complete.seq),
             from: self.ends.peer,
@@ -232,6 +245,9 @@ impl Conversation {
             sent_at: complete.sent_at,
             received_at: now_wall,
             protection: Protection::EndToEnd,
+            service,
+            in_reply_to,
+            kind,
             body: complete.body.into(),
         })
     }
@@ -264,7 +280,7 @@ impl Conversation {
 
     /// The memory in bytes of the peer's messages that wait here, whole or in part.
     pub fn held_bytes(&self) -> usize {
-        let undelivered = self.meeting.undelivered().map(|(_, complete)| complete.body.len());
+        let undelivered = self.meeting.undelivered().map(|(_, complete)| complete.held());
         undelivered.fold(self.incoming.held(), usize::saturating_add)
     }
 

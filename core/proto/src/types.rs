@@ -2,8 +2,12 @@
 
 mod ends;
 mod message;
+mod message_id;
+mod service;
 mod states;
 
 pub use ends::Ends;
-pub use message::{Body, MAX_MESSAGE, Message, MessageId, Protection, Timestamp, Waiting};
+pub use message::{Body, MAX_MESSAGE, Message, Protection, Timestamp, Waiting};
+pub use message_id::MessageId;
+pub use service::{Attributes, MessageKind, Service, ServiceTooLong};
 pub use states::{PeerState, RemovedPeer, RouteState};

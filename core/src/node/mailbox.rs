@@ -21,7 +21,7 @@ use futures::Stream;
 use crate::address::Address;
 use crate::inbox::{Full, Inbox};
 use crate::notify::Notify;
-use crate::types::{Body, Message, MessageId, Protection, Queued, Timestamp};
+use crate::types::{Attributes, Body, Message, MessageId, Protection, Queued, Timestamp};
 use taken::MailboxReceipts;
 
 mod cleanup;
@@ -66,18 +66,23 @@ struct StoredMessage {
     sent_at: Timestamp,
     received_at: Timestamp,
     protection: Protection,
+    /// `None` for the default ones, so that most messages pay for none.
+    attributes: Option<Box<Attributes>>,
     body: Body,
 }
 
 impl StoredMessage {
     fn new(message: Message) -> Box<Self> {
-        let Message { id, sent_at, received_at, protection, body, .. } = message;
-        Box::new(StoredMessage { id, sent_at, received_at, protection, body })
+        let Message { id, sent_at, received_at, protection, service, in_reply_to, kind, body, .. } = message;
+        let attributes = Attributes { service, in_reply_to, kind };
+        let attributes = (!attributes.is_default()).then(|| Box::new(attributes));
+        Box::new(StoredMessage { id, sent_at, received_at, protection, attributes, body })
     }
 
     fn message(self, from: Address, to: Address) -> Message {
-        let StoredMessage { id, sent_at, received_at, protection, body } = self;
-        Message { id, from, to, sent_at, received_at, protection, body }
+        let StoredMessage { id, sent_at, received_at, protection, attributes, body } = self;
+        let Attributes { service, in_reply_to, kind } = attributes.map(|boxed| *boxed).unwrap_or_default();
+        Message { id, from, to, sent_at, received_at, protection, service, in_reply_to, kind, body }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::node::state::locks::read;
 use crate::rt;
 use crate::stats::Counter;
 use crate::types::{
-    Event, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, Receipt, SendError, Timestamp,
+    Attributes, Event, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, Receipt, SendError, Timestamp,
 };
 
 /// A message that was accepted for sending.
@@ -98,12 +98,14 @@ fn recipient(shared: &NodeState, message: Outgoing) -> Result<Recipient, SendErr
     if message.body.len() > MAX_MESSAGE {
         return Err(SendError::TooLong { length: message.body.len() as u64 });
     }
+    let attributes = message.attributes()?;
     let from = message.from.unwrap_or_else(|| shared.identity.address());
     if !shared.is_ours(&from) {
         return Err(SendError::NotOurs(from));
     }
     if let Some(mailbox) = read(&shared.mailboxes).get(&message.to).cloned() {
         let (now, ttl) = (Timestamp::now(), Duration::from_millis(message.ttl_ms));
+        let Attributes { service, in_reply_to, kind } = attributes;
         let message = Message {
             id: MessageId(local_id()),
             from,
@@ -111,6 +113,9 @@ fn recipient(shared: &NodeState, message: Outgoing) -> Result<Recipient, SendErr
             sent_at: now,
             received_at: now,
             protection: Protection::Local,
+            service,
+            in_reply_to,
+            kind,
             body: message.body,
         };
         return Ok(Recipient::Local(mailbox, message, ttl));
@@ -172,7 +177,7 @@ impl Arriving {
 
 /// Queues one message; waits while the queue is full. The conversation to serve next is added to `work`.
 async fn queue(shared: &NodeState, message: Outgoing, work: &mut DeferredWork) -> Result<Sent, SendError> {
-    let (entry, mut message) = match recipient(shared, message)? {
+    let (entry, message) = match recipient(shared, message)? {
         Recipient::Remote(entry, message) => (entry, message),
         Recipient::Local(mailbox, message, ttl) => {
             let arriving = Arriving::new(shared, &mailbox, &message, ttl);
@@ -187,20 +192,11 @@ async fn queue(shared: &NodeState, message: Outgoing, work: &mut DeferredWork) -
     let (to, bytes) = (message.to, message.body.len() as u64);
     loop {
         let seen = entry.room_count();
-        message = match entry.try_queue(shared, message) {
-            Ok(id) => {
-                work.pump_later(&entry);
-                return Ok(Sent {
-                    id,
-                    durable: false,
-                    bytes,
-                    at: rt::now(),
-                    to,
-                    receipt_source: ReceiptSource::Remote(entry),
-                });
-            }
-            Err(message) => message,
-        };
+        if let Some(id) = entry.try_queue(shared, &message) {
+            work.pump_later(&entry);
+            let receipt_source = ReceiptSource::Remote(entry);
+            return Ok(Sent { id, durable: false, bytes, at: rt::now(), to, receipt_source });
+        }
         if shared.is_stopping() || entry.is_closed() {
             return Err(SendError::Stopped);
         }
@@ -246,7 +242,7 @@ pub(crate) fn try_send(shared: &Arc<NodeState>, message: Outgoing) -> Result<Sen
         }
         Recipient::Remote(entry, message) => {
             let bytes = message.body.len() as u64;
-            let id = entry.try_queue(shared, message).map_err(|_| SendError::Full(to))?;
+            let id = entry.try_queue(shared, &message).ok_or(SendError::Full(to))?;
             entry.wake_pump(shared);
             Ok(Sent {
                 id,

@@ -45,6 +45,20 @@ struct OpenRun {
     entries: Range<usize>,
 }
 
+/// The packet of the frame that is read, and the attributes that hold for its messages.
+pub(super) struct FrameContext<'a> {
+    pub packet: &'a [u8],
+    /// The position of the encoded attributes in the packet; empty for the default ones. They are kept encoded, because
+    /// a decoded service takes more memory than the bytes that named it.
+    pub attributes: Range<usize>,
+}
+
+impl FrameContext<'_> {
+    fn attributes(&self) -> &[u8] {
+        self.packet.get(self.attributes.clone()).unwrap_or_default()
+    }
+}
+
 /// The window of incoming messages. See the module for its bounds.
 #[derive(Debug)]
 pub(super) struct Incoming {
@@ -164,11 +178,10 @@ impl Incoming {
 
     /// Removes the next message, which is handed to the application.
     pub(super) fn take(&mut self) -> Option<CompleteMessage> {
-        let seq = self.next;
-        let (sent_at, body) = self.pop()?;
-        self.untaken.push(seq, body.len());
+        let message = self.pop()?;
+        self.untaken.push(message.seq, message.body.len());
         self.pass_skipped();
-        Some(CompleteMessage { seq, sent_at, body })
+        Some(message)
     }
 
     /// All sequences below `floor` are settled at the sender, so they are dropped here.
@@ -185,7 +198,7 @@ impl Incoming {
         &mut self,
         (first, count): (u64, u16),
         sent_at: Timestamp,
-        packet: &[u8],
+        context: &FrameContext<'_>,
         reader: &mut Reader<'_>,
     ) -> Result<(), DropCause> {
         let mut open: Option<OpenRun> = None;
@@ -209,18 +222,19 @@ impl Incoming {
             }
             if known {
                 self.duplicates = self.duplicates.saturating_add(1);
-                self.close(open.take(), sent_at, packet);
+                self.close(open.take(), sent_at, context);
                 continue;
             }
             // Messages of one run share its memory, so only the first one is charged for it.
-            let structure = if open.is_none() { RUN_COST + ENTRY_HEADER } else { ENTRY_HEADER };
+            let run_cost = if open.is_none() { RUN_COST.saturating_add(context.attributes.len()) } else { 0 };
+            let structure = run_cost.saturating_add(ENTRY_HEADER);
             let admitted =
                 self.admit(seq, front, body.len()).and_then(|()| self.spend(structure, body.len()));
             if let Err(cause) = admitted {
                 // The rest of the frame is still read, so that messages within the credit are not lost with those
                 // beyond it.
                 result = result.and(Err(cause));
-                self.close(open.take(), sent_at, packet);
+                self.close(open.take(), sent_at, context);
                 continue;
             }
             self.bytes = self.bytes.saturating_add(body.len());
@@ -230,15 +244,16 @@ impl Incoming {
             run.count = run.count.saturating_add(1);
             run.entries.end = body.end;
         }
-        self.close(open, sent_at, packet);
+        self.close(open, sent_at, context);
         result
     }
 
     /// Stores the collected run, which is copied out of the packet once and not per message, so that a message in it
     /// needs no allocation.
-    fn close(&mut self, open: Option<OpenRun>, sent_at: Timestamp, packet: &[u8]) {
+    fn close(&mut self, open: Option<OpenRun>, sent_at: Timestamp, context: &FrameContext<'_>) {
         if let Some(OpenRun { first, count, entries }) = open {
-            let run = MessageRun::new(sent_at, count, packet.get(entries).unwrap_or_default());
+            let entries = context.packet.get(entries).unwrap_or_default();
+            let run = MessageRun::new(sent_at, count, context.attributes(), entries);
             match self.head {
                 // Nearly all messages arrive in order, so that the table is not needed.
                 None if first == self.next => self.head = Some(Box::new(run)),
@@ -252,7 +267,7 @@ impl Incoming {
         &mut self,
         seq: u64,
         sent_at: Timestamp,
-        packet: &[u8],
+        context: &FrameContext<'_>,
         part: FragmentSpan,
     ) -> Result<(), DropCause> {
         let (total, offset) = (part.total as usize, part.offset as usize);
@@ -263,7 +278,10 @@ impl Incoming {
         let (missing, structure) = match self.slots.get(&seq) {
             _ if self.covered_until(seq).0 => (0, 0),
             Some(IncomingSlot::Partial(parts)) => (parts.missing(offset, end), PIECE_COST),
-            _ => (part.bytes.len(), PART_COST.saturating_add(PIECE_COST)),
+            _ => {
+                let structure = PART_COST.saturating_add(PIECE_COST).saturating_add(context.attributes.len());
+                (part.bytes.len(), structure)
+            }
         };
         // Only missing bytes are charged below, so that a repeated part cannot exhaust the credit.
         if missing == 0 {
@@ -273,18 +291,25 @@ impl Incoming {
         self.admit(seq, self.front_bytes(), missing)?;
         self.spend(structure, missing)?;
         let slot = self.slots.entry(seq).or_insert_with(|| {
-            self.structure = self.structure.saturating_add(PART_COST);
-            IncomingSlot::Partial(Box::new(Reassembly::new(sent_at, total)))
+            self.structure =
+                self.structure.saturating_add(PART_COST).saturating_add(context.attributes.len());
+            IncomingSlot::Partial(Box::new(Reassembly::new(sent_at, context.attributes(), total)))
         });
         let IncomingSlot::Partial(parts) = slot else { return Ok(()) };
+        // Otherwise the first part to arrive would decide which mailbox gets the message.
+        if parts.attributes.as_ref() != context.attributes() {
+            return Err(DropCause::MalformedMessage);
+        }
         let (bytes, structure) = (parts.bytes(), parts.structure());
-        parts.insert(total, offset, packet.get(part.bytes).unwrap_or_default()).map_err(|refused| {
-            match refused {
-                FragmentRefusal::Contradiction => DropCause::MalformedMessage,
-                // The packet stays without an ack, so the sender repeats the part, by when the gap may be filled.
-                FragmentRefusal::TooManyPieces => DropCause::OverCredit,
-            }
-        })?;
+        parts.insert(total, offset, context.packet.get(part.bytes).unwrap_or_default()).map_err(
+            |refused| {
+                match refused {
+                    FragmentRefusal::Contradiction => DropCause::MalformedMessage,
+                    // The packet stays without an ack, so the sender repeats the part, by when the gap may be filled.
+                    FragmentRefusal::TooManyPieces => DropCause::OverCredit,
+                }
+            },
+        )?;
         self.bytes = self.bytes.saturating_sub(bytes).saturating_add(parts.bytes());
         self.structure = self.structure.saturating_sub(structure).saturating_add(parts.structure());
         Ok(())

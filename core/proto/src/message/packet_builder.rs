@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::recovery::Piece;
-use crate::types::Timestamp;
+use crate::types::{Attributes, Timestamp};
 use crate::wire::message::{
     self as wire, BATCH_HEADER, ENTRY_HEADER, FRAGMENT_HEADER, HEADER, LAST, MAX_FRAMES, MAX_MESSAGES, SKIP,
 };
@@ -14,6 +14,8 @@ pub(super) const SMALLEST_CUT: usize = 128;
 
 /// The most frames of messages in one packet: an ack, a credit, and a last or a ping are sent besides.
 const MAX_MESSAGE_FRAMES: usize = MAX_FRAMES - 3;
+/// The bytes of a frame that restores the default attributes.
+const RESET: usize = 2;
 
 /// The last frame, as long as messages with consecutive sequences can be appended to it. Its count is patched for each,
 /// so that they share one header.
@@ -34,13 +36,32 @@ pub(super) enum Written {
     Nothing,
 }
 
+/// A message of the queue.
+pub(super) struct MessageContent<'a> {
+    pub seq: u64,
+    pub sent_at: Timestamp,
+    /// `None` for the default ones.
+    pub attributes: Option<&'a Attributes>,
+    pub body: &'a Bytes,
+}
+
+impl MessageContent<'_> {
+    /// The bytes of the attributes in a packet that has no others before them.
+    fn attributes_len(&self) -> usize {
+        self.attributes.map_or(0, wire::attributes_len)
+    }
+}
+
 /// Writes messages into one packet, and records what it carries.
 pub(super) struct PacketBuilder<'a> {
     out: &'a mut Vec<u8>,
     /// The length of `out` at which the packet is full.
     limit: usize,
-    /// The longest body that is sent whole.
-    whole: usize,
+    /// The longest packet, including its header.
+    max: usize,
+    /// The attributes that hold for the next message of the packet; `None` for the default ones. They are remembered so
+    /// that messages with the same attributes share one frame.
+    attributes: Option<Attributes>,
     floor: u64,
     pieces: &'a mut Vec<Piece>,
     open: OpenFrame,
@@ -60,13 +81,11 @@ impl<'a> PacketBuilder<'a> {
         floor: u64,
         pieces: &'a mut Vec<Piece>,
     ) -> Self {
-        // A longer body is cut, because it would not fit into a packet, or its length not into two bytes.
-        let whole =
-            max.saturating_sub(HEADER + BATCH_HEADER + ENTRY_HEADER + LAST).min(usize::from(u16::MAX));
         PacketBuilder {
             out,
             limit: limit.saturating_sub(LAST),
-            whole,
+            max,
+            attributes: None,
             floor,
             pieces,
             open: OpenFrame::Nothing,
@@ -76,9 +95,11 @@ impl<'a> PacketBuilder<'a> {
         }
     }
 
-    /// Whether a body of this length is sent in one part.
-    pub(super) fn is_whole(&self, length: usize) -> bool {
-        length <= self.whole
+    /// Whether a message is sent in one part. A longer one is cut, because it would not fit into a packet, or its length
+    /// not into two bytes.
+    pub(super) fn is_whole(&self, message: &MessageContent<'_>) -> bool {
+        let besides = (HEADER + BATCH_HEADER + ENTRY_HEADER + LAST).saturating_add(message.attributes_len());
+        message.body.len() <= self.max.saturating_sub(besides).min(usize::from(u16::MAX))
     }
 
     fn room(&self) -> usize {
@@ -93,15 +114,44 @@ impl<'a> PacketBuilder<'a> {
         begins
     }
 
+    /// The bytes of the attributes frame that has to precede a message here; 0 if its attributes hold already.
+    fn needed_attributes(&self, message: &MessageContent<'_>) -> usize {
+        match (message.attributes, &self.attributes) {
+            (wanted, present) if wanted == present.as_ref() => 0,
+            (Some(wanted), _) => wire::attributes_len(wanted),
+            (None, _) => RESET,
+        }
+    }
+
+    /// Reserves a frame of this many bytes for a message, and writes the attributes that have to precede it.
+    fn begins_message(&mut self, message: &MessageContent<'_>, bytes: usize) -> bool {
+        let attributes = self.needed_attributes(message);
+        // Attributes without their message would be wasted, so both are reserved before either is written.
+        if attributes == 0 {
+            return self.begins(bytes);
+        }
+        if self.frames.saturating_add(1) >= MAX_MESSAGE_FRAMES
+            || !self.begins(bytes.saturating_add(attributes))
+        {
+            return false;
+        }
+        self.frames = self.frames.saturating_add(1);
+        self.attributes = message.attributes.cloned();
+        wire::write_attributes(message.attributes.unwrap_or(&Attributes::default()), self.out);
+        true
+    }
+
     /// Writes a whole message.
-    pub(super) fn whole(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes) -> Written {
+    pub(super) fn whole(&mut self, message: &MessageContent<'_>) -> Written {
         // The recipient refuses a packet with more messages, since each costs it work.
         if self.messages == MAX_MESSAGES {
             return Written::Nothing;
         }
+        let MessageContent { seq, sent_at, body, .. } = *message;
         let needed = body.len().saturating_add(ENTRY_HEADER);
         if let OpenFrame::Messages { count_at, next, count, sent_at: first } = self.open
             && next == seq
+            && self.needed_attributes(message) == 0
             && let Some(later) = sent_at.0.checked_sub(first.0).and_then(|later| u16::try_from(later).ok())
         {
             if needed > self.room() {
@@ -113,7 +163,7 @@ impl<'a> PacketBuilder<'a> {
             self.open = OpenFrame::Messages { count_at, next: next.saturating_add(1), count, sent_at: first };
         } else {
             let Some(above) = self.above(seq) else { return Written::Nothing };
-            if !self.begins(needed.saturating_add(BATCH_HEADER)) {
+            if !self.begins_message(message, needed.saturating_add(BATCH_HEADER)) {
                 return Written::Nothing;
             }
             let count_at = wire::write_messages(above, sent_at, self.out);
@@ -148,12 +198,17 @@ impl<'a> PacketBuilder<'a> {
     }
 
     /// Writes the bytes `from..to` of a message, or as many of them as fit.
-    pub(super) fn part(&mut self, seq: u64, sent_at: Timestamp, body: &Bytes, from: u32, to: u32) -> Written {
+    pub(super) fn part(&mut self, message: &MessageContent<'_>, from: u32, to: u32) -> Written {
+        let MessageContent { seq, sent_at, body, .. } = *message;
         let Some(above) = self.above(seq) else { return Written::Nothing };
         let wanted = to.saturating_sub(from) as usize;
-        let length = self.room().saturating_sub(FRAGMENT_HEADER).min(wanted).min(usize::from(u16::MAX));
+        let besides = FRAGMENT_HEADER.saturating_add(self.needed_attributes(message));
+        let length = self.room().saturating_sub(besides).min(wanted).min(usize::from(u16::MAX));
+        // The shortest packets have no room for a part of the usual length beside long attributes.
+        let headers = (HEADER + LAST + FRAGMENT_HEADER).saturating_add(message.attributes_len());
+        let most = self.max.saturating_sub(headers);
         // A shorter rest of the packet stays unused, since many tiny parts would exhaust the recipient's bounds.
-        if length < wanted.min(SMALLEST_CUT) || !self.begins(FRAGMENT_HEADER) {
+        if length < wanted.min(SMALLEST_CUT).min(most) || !self.begins_message(message, FRAGMENT_HEADER) {
             return Written::Nothing;
         }
         let start = from as usize;

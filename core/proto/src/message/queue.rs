@@ -13,15 +13,18 @@ use bytes::Bytes;
 use super::arithmetic::{after, as_u64};
 use super::config::{INITIAL_CREDIT, INITIAL_MESSAGES, WINDOW};
 use super::event::ConversationEvent;
-use super::packet_builder::{PacketBuilder, Written};
 use super::recovery::Piece;
 use crate::time::Time;
-use crate::types::{MessageId, Timestamp, Waiting};
+use crate::types::{Attributes, MessageId, Timestamp, Waiting};
+
+mod fill;
 
 /// A message in the queue, or the empty entry of a withdrawn one.
 #[derive(Debug)]
 struct QueuedMessage {
     body: Bytes,
+    /// `None` for the default ones, so that a message without a service costs one pointer.
+    attributes: Option<Box<Attributes>>,
     sent_at: Timestamp,
     /// The time at which it was queued, from which the delay of its receipt is measured.
     accepted: Time,
@@ -100,6 +103,7 @@ impl SendQueue {
         now: Time,
         sent_at: Timestamp,
         ttl: Duration,
+        attributes: Attributes,
         body: Bytes,
     ) -> Result<MessageId, Bytes> {
         let length = as_u64(body.len());
@@ -119,6 +123,7 @@ impl SendQueue {
         self.pending.bytes = self.pending.bytes.saturating_add(length);
         self.messages.push_back(QueuedMessage {
             body,
+            attributes: (!attributes.is_default()).then(|| Box::new(attributes)),
             sent_at,
             accepted: now,
             expires,
@@ -230,116 +235,13 @@ impl SendQueue {
         !self.retransmit.is_empty() || self.new_allowed().is_some()
     }
 
-    /// Fills a packet, with lost pieces first, since the recipient waits for them in order to deliver later messages.
-    pub(super) fn fill(&mut self, builder: &mut PacketBuilder<'_>) {
-        while let Some(piece) = self.retransmit.pop_front() {
-            if !self.fill_lost(piece, builder) {
-                return;
-            }
-        }
-        while let Some(allowed) = self.new_allowed() {
-            if !self.fill_new(allowed, builder) {
-                return;
-            }
-        }
-    }
-
-    /// Writes a lost piece, and keeps the rest that does not fit. Returns false when the packet is full.
-    fn fill_lost(&mut self, piece: Piece, builder: &mut PacketBuilder<'_>) -> bool {
-        let (first, count, part) = match piece {
-            Piece::Messages { first, count } => (first, count, None),
-            Piece::Part { seq, from, to } => (seq, 1, Some((from, to))),
-            Piece::Receipt(_) | Piece::Ping => return true,
-        };
-        let end = first.saturating_add(u64::from(count));
-        for seq in first.max(self.base)..end {
-            let Some(message) = self.message(seq) else { break };
-            let length = u32::try_from(message.body.len()).unwrap_or(u32::MAX);
-            let (from, to) = part.unwrap_or((0, length));
-            let put = if message.withdrawn {
-                builder.skip(seq)
-            } else if part.is_none() && builder.is_whole(message.body.len()) {
-                builder.whole(seq, message.sent_at, &message.body)
-            } else {
-                builder.part(seq, message.sent_at, &message.body, from, to)
-            };
-            let rest = match put {
-                Written::All => {
-                    builder.has_retransmission = true;
-                    continue;
-                }
-                Written::Nothing => part.map(|_| piece).unwrap_or(messages(seq, end)),
-                Written::UpTo(cut) => {
-                    builder.has_retransmission = true;
-                    let after = seq.saturating_add(1);
-                    if after < end {
-                        self.retransmit.push_front(messages(after, end));
-                    }
-                    Piece::Part { seq, from: cut, to }
-                }
-            };
-            self.retransmit.push_front(rest);
-            return false;
-        }
-        true
-    }
-
-    /// Writes the next new message, or as much as fits and is `allowed`. Returns false when the packet is full.
-    fn fill_new(&mut self, allowed: u32, builder: &mut PacketBuilder<'_>) -> bool {
-        let seq = self.next;
-        let Some(message) = self.message(seq) else { return false };
-        let length = u32::try_from(message.body.len()).unwrap_or(u32::MAX);
-        let from = message.sent;
-        let put = if message.withdrawn {
-            builder.skip(seq)
-        } else if from == 0 && builder.is_whole(message.body.len()) {
-            builder.whole(seq, message.sent_at, &message.body)
-        } else {
-            let to = length.min(from.saturating_add(allowed));
-            match builder.part(seq, message.sent_at, &message.body, from, to) {
-                Written::All if to < length => Written::UpTo(to),
-                put => put,
-            }
-        };
-        let (sent, done) = match put {
-            Written::All if message.withdrawn => (from, true),
-            Written::All => (length, true),
-            Written::UpTo(end) => (end, false),
-            Written::Nothing => return false,
-        };
-        self.sent = self.sent.saturating_add(u64::from(sent.saturating_sub(from)));
-        if let Some(message) = self.message_mut(seq) {
-            message.sent = sent;
-        }
-        if done {
-            self.next = seq.saturating_add(1);
-        }
-        true
-    }
-
-    /// The bytes of the next new message that the credit allows; `None` if there is none, or it must wait.
-    fn new_allowed(&self) -> Option<u32> {
-        let message = self.message(self.next)?;
-        if self.next.saturating_sub(self.base) >= self.credit_messages {
-            return None;
-        }
-        // The first message does not count towards the credit, since a long one could never be completed otherwise.
-        let beyond =
-            self.sent.saturating_sub(self.messages.front().map_or(0, |message| u64::from(message.sent)));
-        let allowed = u32::try_from(self.credit_bytes.saturating_sub(beyond)).unwrap_or(u32::MAX);
-        let left = message.body.len().saturating_sub(message.sent as usize);
-        // A short message is sent whole or not at all, so that it does not cost the header of a part.
-        let needed = left.min(usize::from(u16::MAX));
-        (message.withdrawn || (allowed as usize) >= needed).then_some(allowed)
-    }
-
     /// Withdraws a message; returns false if it is withdrawn already.
     fn withdraw(&mut self, index: usize) -> bool {
         let seq = self.base.saturating_add(as_u64(index));
         let Some(message) = self.messages.get_mut(index).filter(|message| !message.withdrawn) else {
             return false;
         };
-        message.withdrawn = true;
+        (message.withdrawn, message.attributes) = (true, None);
         let body = std::mem::take(&mut message.body);
         self.pending.messages = self.pending.messages.saturating_sub(1);
         self.pending.bytes = self.pending.bytes.saturating_sub(as_u64(body.len()));
@@ -393,8 +295,4 @@ pub(super) fn message_id(incarnation: u64, seq: u64) -> MessageId {
 pub(super) fn split_id(id: &MessageId) -> Option<(u64, u64)> {
     let (incarnation, seq) = (id.0.first_chunk::<8>()?, id.0.last_chunk::<8>()?);
     Some((u64::from_be_bytes(*incarnation), u64::from_be_bytes(*seq)))
-}
-
-fn messages(first: u64, end: u64) -> Piece {
-    Piece::Messages { first, count: u16::try_from(end.saturating_sub(first)).unwrap_or(u16::MAX) }
 }

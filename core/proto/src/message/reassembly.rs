@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::ops::Range;
 
-use bytes::Bytes;
-
-use crate::types::Timestamp;
+use super::message_run::CompleteMessage;
+use crate::types::{Attributes, Timestamp};
+use crate::wire::message::Reader;
 
 /// The memory of a partial message besides its bytes.
 pub(super) const PART_COST: usize = 320;
@@ -42,6 +42,9 @@ pub(super) enum FragmentRefusal {
 #[derive(Debug)]
 pub(super) struct Reassembly {
     pub sent_at: Timestamp,
+    /// The attributes of the message as they arrived, in which all parts have to agree because any of them may be the
+    /// first.
+    pub attributes: Box<[u8]>,
     total: usize,
     /// The bytes from the beginning up to the first gap.
     prefix: Vec<u8>,
@@ -53,8 +56,16 @@ pub(super) struct Reassembly {
 }
 
 impl Reassembly {
-    pub(super) fn new(sent_at: Timestamp, total: usize) -> Self {
-        Reassembly { sent_at, total, prefix: Vec::new(), later: BTreeMap::new(), later_bytes: 0, small: 0 }
+    pub(super) fn new(sent_at: Timestamp, attributes: &[u8], total: usize) -> Self {
+        Reassembly {
+            sent_at,
+            attributes: attributes.into(),
+            total,
+            prefix: Vec::new(),
+            later: BTreeMap::new(),
+            later_bytes: 0,
+            small: 0,
+        }
     }
 
     /// The bytes that have arrived.
@@ -64,8 +75,9 @@ impl Reassembly {
 
     /// The memory held besides those bytes.
     pub(super) fn structure(&self) -> usize {
-        let structure_budget = self.prefix.capacity().saturating_sub(self.prefix.len());
-        self.later.len().saturating_mul(PIECE_COST).saturating_add(PART_COST).saturating_add(structure_budget)
+        let spare = self.prefix.capacity().saturating_sub(self.prefix.len());
+        let pieces = self.later.len().saturating_mul(PIECE_COST);
+        pieces.saturating_add(PART_COST).saturating_add(self.attributes.len()).saturating_add(spare)
     }
 
     /// The number of bytes of `offset..end` that are new.
@@ -111,9 +123,13 @@ impl Reassembly {
         self.prefix.len() == self.total
     }
 
-    /// The message, if it is complete.
-    pub(super) fn into_body(self) -> Bytes {
-        self.prefix.into()
+    /// The message, if it is complete, with the sequence `seq`.
+    pub(super) fn into_message(self, seq: u64) -> CompleteMessage {
+        let attributes = match self.attributes.as_ref() {
+            [] => Attributes::default(),
+            encoded => Reader::new(encoded).attributes().unwrap_or_default(),
+        };
+        CompleteMessage { seq, sent_at: self.sent_at, attributes, body: self.prefix.into() }
     }
 
     /// Appends to the prefix. The buffer doubles until half of the message is there and then gets the size of the
@@ -208,7 +224,7 @@ mod tests {
             total in 1usize..600,
             cuts in prop::collection::vec((0usize..600, 1usize..160), 0..60),
         ) {
-            let mut parts = Reassembly::new(Timestamp(1), total);
+            let mut parts = Reassembly::new(Timestamp(1), &[], total);
             let mut first: Vec<Option<u8>> = vec![None; total];
             // Each part has its own contents; the last part is the whole message.
             let cuts = cuts.into_iter().chain([(0, total)]);
@@ -225,13 +241,13 @@ mod tests {
             }
             prop_assert!(parts.is_complete());
             let expected: Vec<u8> = first.into_iter().flatten().collect();
-            prop_assert_eq!(parts.into_body(), expected);
+            prop_assert_eq!(parts.into_message(0).body, expected);
         }
     }
 
     #[test]
     fn memory_follows_what_has_arrived() {
-        let mut parts = Reassembly::new(Timestamp(1), 16 << 20);
+        let mut parts = Reassembly::new(Timestamp(1), &[], 16 << 20);
         let piece = [1; 1000];
         for nth in 0..100 {
             parts.insert(16 << 20, nth * 1000, &piece).unwrap();
@@ -241,14 +257,14 @@ mod tests {
 
     #[test]
     fn a_part_that_contradicts_the_others_is_refused() {
-        let mut parts = Reassembly::new(Timestamp(1), 100);
+        let mut parts = Reassembly::new(Timestamp(1), &[], 100);
         assert_eq!(parts.insert(99, 0, &[1; 60]), Err(FragmentRefusal::Contradiction));
         assert_eq!(parts.insert(100, 41, &[1; 60]), Err(FragmentRefusal::Contradiction));
     }
 
     #[test]
     fn a_flood_of_tiny_parts_is_refused_and_larger_ones_are_not() {
-        let mut parts = Reassembly::new(Timestamp(1), 1 << 20);
+        let mut parts = Reassembly::new(Timestamp(1), &[], 1 << 20);
         let refused =
             (1..500).find_map(|nth| parts.insert(1 << 20, nth * 2, &[1]).err().map(|why| (nth, why)));
         assert_eq!(refused, Some((MAX_SMALL_PIECES + 1, FragmentRefusal::TooManyPieces)));

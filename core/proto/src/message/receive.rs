@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Conversation;
 use super::arithmetic::after;
+use super::incoming::FrameContext;
 use super::reassembly::FragmentSpan;
 use super::recovery::Piece;
 use super::rtt::MAX_ACK_DELAY;
@@ -71,6 +72,7 @@ impl Conversation {
     ) -> Result<HandledFrames, DropCause> {
         let mut handled = HandledFrames::default();
         let (mut frames, mut whole) = (0usize, 0usize);
+        let mut context = FrameContext { packet, attributes: 0..0 };
         while !reader.is_at_end() {
             frames = frames.saturating_add(1);
             // The number of frames is bounded, because even an empty one costs work.
@@ -93,8 +95,16 @@ impl Conversation {
                 Frame::Fragment { .. } => 1,
                 _ => 0,
             });
-            handled.request_ack |= !matches!(frame, Frame::Ack | Frame::Credit { .. });
-            match self.on_frame(now, header.floor, frame, packet, reader) {
+            handled.request_ack |= !matches!(frame, Frame::Ack | Frame::Credit { .. } | Frame::Attributes);
+            if matches!(frame, Frame::Attributes) {
+                let start = reader.position();
+                let attributes = reader.attributes().map_err(|_| DropCause::MalformedMessage)?;
+                // Their one byte is not kept, so that a plain message is stored alike with and without the frame.
+                let end = if attributes.is_default() { start } else { reader.position() };
+                context.attributes = start..end;
+                continue;
+            }
+            match self.on_frame(now, header.floor, frame, &context, reader) {
                 Ok(()) => {}
                 Err(cause @ (DropCause::OverCredit | DropCause::ReassemblyLimit)) => {
                     handled.refused = Some(cause);
@@ -126,7 +136,7 @@ impl Conversation {
         now: Time,
         floor: u64,
         frame: Frame,
-        packet: &Bytes,
+        context: &FrameContext<'_>,
         reader: &mut Reader<'_>,
     ) -> Result<(), DropCause> {
         let seq = |above: u16| floor.saturating_add(u64::from(above));
@@ -138,14 +148,14 @@ impl Conversation {
             Frame::Credit { taken, bytes, messages } => self.on_credit(now, (taken, bytes, messages)),
             Frame::Messages { above, sent_at, count } => {
                 self.sender_finished = false;
-                self.incoming.messages((seq(above), count), sent_at, packet, reader)
+                self.incoming.messages((seq(above), count), sent_at, context, reader)
             }
             Frame::Fragment { above, sent_at, total, offset, bytes: (start, end) } => {
                 self.sender_finished = false;
                 self.incoming.part(
                     seq(above),
                     sent_at,
-                    packet,
+                    context,
                     FragmentSpan { total, offset, bytes: start..end },
                 )
             }
@@ -159,6 +169,7 @@ impl Conversation {
                 self.sender_finished = true;
                 Ok(())
             }
+            Frame::Attributes => Ok(()),
         }
     }
 

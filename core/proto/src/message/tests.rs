@@ -1,5 +1,6 @@
 //! Two conversations and a bad line between them, under a virtual clock.
 
+mod attributes;
 mod cost;
 mod delivery;
 mod flow;

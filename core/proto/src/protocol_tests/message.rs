@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::identity::Identity;
-use crate::types::Timestamp;
+use crate::types::{Attributes, MessageId, MessageKind, Service, Timestamp};
 use crate::wire::message::{self as wire, Ack, Frame, MessageHeader, Reader};
 use crate::wire::packet::{Probe, payload};
 
@@ -16,6 +16,14 @@ fn packet(number: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     wire::write_header(&MessageHeader { number, open: 2, floor: 40 }, &mut out);
     frames(&mut out);
     out
+}
+
+/// A message with these attributes.
+fn with_attributes(above: u16, attributes: Attributes, body: &[u8], out: &mut Vec<u8>) {
+    wire::write_attributes(&attributes, out);
+    let count = wire::write_messages(above, Timestamp(1_790_000_000_000), out);
+    wire::write_entry(0, body, out);
+    wire::patch_count(count, 1, out);
 }
 
 /// The message packet of other examples.
@@ -74,7 +82,42 @@ pub(super) fn made() -> Vec<(String, Vec<u8>)> {
         ("trace", probe(payload::TRACE, 2)),
         ("hop", probe(payload::HOP, 2)),
     ];
-    examples.map(|(name, bytes)| (name.to_owned(), bytes)).into()
+    examples.into_iter().chain(requests()).map(|(name, bytes)| (name.to_owned(), bytes)).collect()
+}
+
+/// A request, and answers to others.
+fn requests() -> [(&'static str, Vec<u8>); 2] {
+    [
+        (
+            "message-request",
+            packet(14, |out| {
+                let service = Service::new("clock").unwrap();
+                with_attributes(
+                    4,
+                    Attributes { service, kind: MessageKind::Request, ..Attributes::default() },
+                    b"now?",
+                    out,
+                );
+                wire::write_last(out);
+            }),
+        ),
+        (
+            "message-answers",
+            packet(15, |out| {
+                let answer = |nth: u8, kind| Attributes {
+                    in_reply_to: Some(MessageId([
+                        0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0, 0, 0, 0, 0, 0, 0, nth,
+                    ])),
+                    kind,
+                    ..Attributes::default()
+                };
+                with_attributes(5, answer(7, MessageKind::Answer), b"noon", out);
+                with_attributes(6, answer(8, MessageKind::Refused), b"", out);
+                with_attributes(7, answer(9, MessageKind::Failed), b"the clock stopped", out);
+                with_attributes(8, Attributes::default(), b"plain again", out);
+            }),
+        ),
+    ]
 }
 
 pub(super) fn read(bytes: &[u8]) -> Reading {
@@ -138,10 +181,34 @@ fn read_ack(kind: u8, reader: &mut Reader<'_>, reading: &mut Reading) {
     }
 }
 
+fn read_attributes(packet: &[u8], kind: u8, reader: &mut Reader<'_>, reading: &mut Reading) {
+    let Reading { rows, again, .. } = reading;
+    let flags = packet[reader.position()];
+    let attributes = reader.attributes().expect("attributes");
+    wire::write_attributes(&attributes, again);
+    let bits = [(1, "service"), (2, "reply"), (4, "request"), (8, "answer"), (16, "refused"), (32, "failed")];
+    let set: Vec<_> = bits.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
+    rows.push(Row::kind("frame", kind, "attributes"));
+    rows.push(Row::kind(
+        "flags",
+        flags,
+        if set.is_empty() { "none".to_owned() } else { set.join(", ") }.as_str(),
+    ));
+    if !attributes.service.is_default() {
+        let name = attributes.service.as_str().as_bytes();
+        rows.push(Row::number("length", 1, name.len() as u64));
+        rows.push(Row::text("service", name));
+    }
+    if let Some(id) = attributes.in_reply_to {
+        rows.push(Row::bytes("in-reply-to", &id.0));
+    }
+}
+
 fn read_frame(bytes: &[u8], kind: u8, frame: Frame, reader: &mut Reader<'_>, reading: &mut Reading) {
     let Reading { rows, again, .. } = reading;
     match frame {
         Frame::Ack => read_ack(kind, reader, reading),
+        Frame::Attributes => read_attributes(bytes, kind, reader, reading),
         Frame::Credit { taken, bytes, messages } => {
             wire::write_credit(taken, bytes, messages, again);
             rows.push(Row::kind("frame", kind, "credit"));
@@ -161,7 +228,9 @@ fn read_frame(bytes: &[u8], kind: u8, frame: Frame, reader: &mut Reader<'_>, rea
                 wire::write_entry(later, body, again);
                 rows.push(Row::number("later", 2, later.into()));
                 rows.push(Row::number("length", 2, body.len() as u64));
-                rows.push(Row::text("body", body));
+                if !body.is_empty() {
+                    rows.push(Row::text("body", body));
+                }
             }
             wire::patch_count(at, count, again);
         }

@@ -1,12 +1,13 @@
 //! Messages: their ids, times, bodies and receipts, and the reasons for which one is not delivered.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::message_id::MessageId;
+use super::service::{MessageKind, Service};
 use crate::address::Address;
 use crate::wire::codec::{
     BorrowDecode, BorrowDecoder, Decode, DecodeError, Decoder, Encode, EncodeError, Encoder,
@@ -14,49 +15,6 @@ use crate::wire::codec::{
 
 /// The longest message, in bytes: 16 MiB. An application sends anything longer in pieces.
 pub const MAX_MESSAGE: usize = 16 << 20;
-
-/// The id of a message: the same for its sender and its recipient, and never used twice by a sender. Its text form is 32
-/// hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-pub struct MessageId(pub [u8; 16]);
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for MessageId {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "a message id is 32 hexadecimal digits";
-        match text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            true => {
-                u128::from_str_radix(text, 16).map(|value| MessageId(value.to_be_bytes())).map_err(|_| WRONG)
-            }
-            false => Err(WRONG),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for MessageId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl Serialize for MessageId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 /// A moment of the wall clock, in milliseconds since 1970-01-01T00:00:00 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -127,6 +85,12 @@ pub struct Message {
     pub received_at: Timestamp,
     /// The protection that it had on its way.
     pub protection: Protection,
+    /// The mailbox of the recipient to which it is addressed; empty when the sender named none.
+    pub service: Service,
+    /// The message that it answers.
+    pub in_reply_to: Option<MessageId>,
+    /// Its purpose.
+    pub kind: MessageKind,
     /// The bytes that the sender's application passed to `send`.
     pub body: Body,
 }

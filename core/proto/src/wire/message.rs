@@ -20,14 +20,19 @@
 //! | 5 skip | sequence above floor 2, count 2 |
 //! | 6 ping | nothing: an ack is wanted at once |
 //! | 7 last | nothing: no more waits to be sent, a receipt is wanted soon |
+//! | 8 attributes | flags 1, service (length 1, bytes) and id of the answered message 16 if flagged: for the messages after it |
 #[path = "message_ack.rs"]
 mod ack;
+#[path = "message_attributes.rs"]
+mod attributes;
 
 use std::ops::Range;
 
-use crate::types::Timestamp;
+use crate::types::{Attributes, Timestamp};
 use crate::wire::codec::Malformed;
 pub use ack::Ack;
+use attributes::{ATTRIBUTES, read_attributes};
+pub use attributes::{MAX_ATTRIBUTES, attributes_len, write_attributes};
 
 /// The first byte of a content that belongs to the message layer.
 pub const CONTENT_MESSAGE: u8 = 1;
@@ -126,6 +131,8 @@ pub enum Frame {
     Ping,
     /// No more messages wait to be sent: a receipt is wanted soon.
     Last,
+    /// Fields follow that hold for the messages and fragments after it, to be read with [`Reader::attributes`].
+    Attributes,
 }
 
 /// Appends the header of a packet.
@@ -294,6 +301,7 @@ impl<'a> Reader<'a> {
             SKIP_KIND => Ok(Frame::Skip { above: self.u16()?, count: self.u16()? }),
             PING => Ok(Frame::Ping),
             LAST_KIND => Ok(Frame::Last),
+            ATTRIBUTES => Ok(Frame::Attributes),
             _ => Err(Malformed),
         }
     }
@@ -302,6 +310,16 @@ impl<'a> Reader<'a> {
     pub fn entry(&mut self) -> Result<(u16, Range<usize>), Malformed> {
         let (later, length) = (self.u16()?, self.u16()?);
         Ok((later, self.take(usize::from(length))?))
+    }
+
+    /// Reads the fields of an attributes frame, after its kind.
+    ///
+    /// # Errors
+    /// When they are not those of a message, or when a value has a shorter encoding.
+    pub fn attributes(&mut self) -> Result<Attributes, Malformed> {
+        let (attributes, rest) = read_attributes(self.bytes.get(self.at..).unwrap_or_default())?;
+        self.at = self.bytes.len().saturating_sub(rest.len());
+        Ok(attributes)
     }
 
     /// Reads the ranges of an ack, after its kind.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::types::{Attributes, MessageId, MessageKind, Service};
 
 fn header() -> MessageHeader {
     MessageHeader { number: 0x2122, open: 0x31, floor: 0x4142 }
@@ -114,6 +115,29 @@ fn a_skip_a_ping_and_a_last_are_fixed() {
 }
 
 #[test]
+fn attributes_are_fixed() {
+    let service = Service::new("chat").unwrap();
+    let all = Attributes { service, in_reply_to: Some(MessageId([9; 16])), kind: MessageKind::Request };
+    let mut out = Vec::new();
+    write_attributes(&all, &mut out);
+    let mut golden = vec![8, 7, 4, b'c', b'h', b'a', b't'];
+    golden.extend([9; 16]);
+    assert_eq!((out.len(), &out), (attributes_len(&all), &golden));
+    let mut reader = Reader::new(&out);
+    assert_eq!(reader.frame(), Ok(Frame::Attributes));
+    assert_eq!(reader.attributes(), Ok(all));
+    assert!(reader.is_at_end());
+    for end in 1..out.len() {
+        assert_eq!(Reader::new(&out[1..end]).attributes(), Err(Malformed), "{end} bytes");
+    }
+    let longest = Attributes {
+        service: Service::new(&"x".repeat(64)).unwrap(),
+        ..Reader::new(&out[1..]).attributes().unwrap()
+    };
+    assert_eq!(attributes_len(&longest), MAX_ATTRIBUTES);
+}
+
+#[test]
 fn a_length_beyond_the_packet_is_refused() {
     let mut out = Vec::new();
     write_fragment(
@@ -128,6 +152,23 @@ fn a_length_beyond_the_packet_is_refused() {
 }
 
 proptest! {
+    #[test]
+    fn attributes_have_one_encoding(fields in prop::collection::vec(any::<u8>(), 1..90), flags in 0u8..64, length in 0u8..70) {
+        let mut fields = fields;
+        fields[0] = flags;
+        if let Some(place) = fields.get_mut(1) {
+            *place = length;
+        }
+        fields.iter_mut().skip(2).for_each(|byte| *byte &= 0x7f);
+        let mut reader = Reader::new(&fields);
+        if let Ok(attributes) = reader.attributes() {
+            let mut out = Vec::new();
+            write_attributes(&attributes, &mut out);
+            prop_assert_eq!(&out[1..], &fields[..reader.position()]);
+            prop_assert_eq!(out.len(), attributes_len(&attributes));
+        }
+    }
+
     #[test]
     fn acks_are_read_as_they_were_written(
         top in 1u64 << 40..u64::MAX,

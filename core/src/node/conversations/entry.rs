@@ -228,26 +228,22 @@ impl ConversationEntry {
         state.registered = Some(deadline);
     }
 
-    /// Queues a message for sending. It is returned when the queue is full.
-    pub(crate) fn try_queue(&self, shared: &NodeState, message: Outgoing) -> Result<MessageId, Outgoing> {
+    /// Queues a message for sending; `None` when the queue is full.
+    pub(crate) fn try_queue(&self, shared: &NodeState, message: &Outgoing) -> Option<MessageId> {
         let now = shared.now();
         let mut state = lock(&self.state);
         state.used = now;
         let ttl = Duration::from_millis(message.ttl_ms);
-        let result = state.conversation.send(now, Timestamp::now(), ttl, message.body.0.clone());
-        match result {
-            Ok(id) => {
-                shared.stats.count(Counter::MessagesQueued, 1);
-                let deadline =
-                    state.conversation.next_deadline().filter(|deadline| state.registers(*deadline));
-                drop(state);
-                if let Some(deadline) = deadline {
-                    self.register_at(shared, deadline);
-                }
-                Ok(id)
-            }
-            Err(_) => Err(message),
+        let attributes = message.attributes().ok()?;
+        let body = message.body.0.clone();
+        let id = state.conversation.send_with(now, Timestamp::now(), ttl, attributes, body).ok()?;
+        shared.stats.count(Counter::MessagesQueued, 1);
+        let deadline = state.conversation.next_deadline().filter(|deadline| state.registers(*deadline));
+        drop(state);
+        if let Some(deadline) = deadline {
+            self.register_at(shared, deadline);
         }
+        Some(id)
     }
 
     /// Makes the task of the conversations send the queued messages.

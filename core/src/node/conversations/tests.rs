@@ -65,7 +65,7 @@ fn wakers_find_every_lock_free() {
     // A message of this node is delivered, and one expires.
     let entry = shared.conversations.open(&shared, &local(), &free.peer).unwrap();
     let outgoing = |ttl_ms| Outgoing { ttl_ms, ..Outgoing::new(free.peer, "to be delivered") };
-    let expires = entry.try_queue(&shared, outgoing(0)).unwrap_or_else(|_| panic!("there is room"));
+    let expires = entry.try_queue(&shared, &outgoing(0)).expect("there is room");
     let DeliveryState::Pending(mut fate) = entry.delivery_state(expires) else {
         panic!("it is neither here nor there")
     };
@@ -76,7 +76,7 @@ fn wakers_find_every_lock_free() {
     woken(2);
 
     // The node ends.
-    let kept = entry.try_queue(&shared, outgoing(10_000)).unwrap_or_else(|_| panic!("there is room"));
+    let kept = entry.try_queue(&shared, &outgoing(10_000)).expect("there is room");
     let DeliveryState::Pending(mut fate) = entry.delivery_state(kept) else {
         panic!("it is neither here nor there")
     };
@@ -268,6 +268,9 @@ fn from(peer: Address, number: u128, body: &Bytes) -> Message {
         sent_at: Timestamp(0),
         received_at: Timestamp(0),
         protection: crate::types::Protection::EndToEnd,
+        service: Default::default(),
+        in_reply_to: None,
+        kind: Default::default(),
         body: body.clone().into(),
     }
 }

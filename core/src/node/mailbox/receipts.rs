@@ -135,6 +135,9 @@ mod tests {
                 sent_at: Timestamp(0),
                 received_at: Timestamp(0),
                 protection: Protection::EndToEnd,
+                service: Default::default(),
+                in_reply_to: None,
+                kind: Default::default(),
                 body: "x".into(),
             };
             assert!(mailbox.push(message).is_none());

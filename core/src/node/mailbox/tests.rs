@@ -24,6 +24,9 @@ fn message(from: u64, number: u128, bytes: usize) -> Message {
         sent_at: Timestamp(0),
         received_at: Timestamp(0),
         protection: Protection::EndToEnd,
+        service: Default::default(),
+        in_reply_to: None,
+        kind: Default::default(),
         body: vec![7; bytes].into(),
     }
 }

@@ -10,9 +10,9 @@ use rouse_proto::address::Address;
 use rouse_proto::message::{Conversation, ConversationConfig, ConversationEvent};
 use rouse_proto::session::{ProvedStanding, Standing};
 use rouse_proto::time::Time;
-use rouse_proto::types::{MAX_MESSAGE, Timestamp};
+use rouse_proto::types::{Attributes, MAX_MESSAGE, Message, MessageId, MessageKind, Service, Timestamp};
 use rouse_proto::wire::message::{
-    Frame, HEADER, MessageHeader, Reader, write_ack, write_credit, write_header,
+    Frame, HEADER, MessageHeader, Reader, write_ack, write_attributes, write_credit, write_header,
 };
 
 /// Flag in the first byte of a script: both ends are honest, and only the line between them is faulty.
@@ -64,11 +64,23 @@ fn session(side: usize, number: u64, peer: u64, is_known: bool) -> ProvedStandin
     ProvedStanding { session: number, incarnation: incarnation(side), peer }
 }
 
+/// The attributes of the `nth` message of an end: two plain ones, then those of services, requests and answers.
+fn attributes(nth: usize) -> Attributes {
+    let service = Service::new(&"service".repeat(nth % 8)).unwrap_or_default();
+    let in_reply_to = Some(MessageId([nth as u8; 16]));
+    match nth % 6 {
+        2 | 3 => Attributes { service, ..Attributes::default() },
+        4 => Attributes { service, kind: MessageKind::Request, ..Attributes::default() },
+        5 => Attributes { in_reply_to, kind: MessageKind::Answer, ..Attributes::default() },
+        _ => Attributes::default(),
+    }
+}
+
 struct ConversationSide {
     conversation: Conversation,
     reads: bool,
-    sent: Vec<Bytes>,
-    inbox: Vec<Bytes>,
+    sent: Vec<(Attributes, Bytes)>,
+    inbox: Vec<(Attributes, Bytes)>,
 }
 
 pub(crate) struct ConversationWorld {
@@ -123,14 +135,16 @@ impl ConversationWorld {
 
     fn send(&mut self, from: usize, length: usize, ttl: Duration) {
         let side = &mut self.sides[from];
-        if side.sent.iter().map(Bytes::len).sum::<usize>() > 1 << 20 {
+        if side.sent.iter().map(|(_, body)| body.len()).sum::<usize>() > 1 << 20 {
             return;
         }
         let mut body = side.sent.len().to_le_bytes().repeat(length.div_ceil(8));
         body.truncate(length);
         let body = Bytes::from(body);
-        if side.conversation.send(self.now, Timestamp(7), ttl, body.clone()).is_ok() {
-            side.sent.push(body);
+        let attributes = attributes(side.sent.len());
+        if side.conversation.send_with(self.now, Timestamp(7), ttl, attributes.clone(), body.clone()).is_ok()
+        {
+            side.sent.push((attributes, body));
         }
     }
 
@@ -215,7 +229,8 @@ impl ConversationWorld {
                 assert!(message.body.len() <= MAX_MESSAGE);
                 assert_eq!((message.from, message.to), (address(1 - number), address(number)));
                 side.conversation.on_taken(self.now, &message.id, &message.id);
-                side.inbox.push(message.body.0);
+                let Message { service, in_reply_to, kind, body, .. } = message;
+                side.inbox.push((Attributes { service, in_reply_to, kind }, body.0));
             }
             if !self.honest {
                 side.inbox.clear();
@@ -284,6 +299,13 @@ fn reads_to_the_end(packet: &[u8]) -> bool {
                 write_ack(&ack, &mut again);
                 assert!(Reader::new(&again).frame() == Ok(Frame::Ack));
                 assert!(ack.ranges().iter().all(|(low, high)| low <= high));
+            }),
+            Ok(Frame::Attributes) => reader.attributes().map(|attributes| {
+                again.clear();
+                write_attributes(&attributes, &mut again);
+                let mut copy = Reader::new(&again);
+                assert_eq!(copy.frame(), Ok(Frame::Attributes));
+                assert_eq!(copy.attributes(), Ok(attributes));
             }),
             Ok(Frame::Messages { count, .. }) => (0..count)
                 .try_for_each(|_| reader.entry().map(|(_, place)| assert!(place.end <= packet.len()))),

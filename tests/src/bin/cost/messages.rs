@@ -80,6 +80,15 @@ const FRAGMENT: &[Gene] = header!(
     gene("pieces", 1, PIECES)
 );
 const SKIP: &[Gene] = header!(gene("above", 0, SHORTS), gene("count", 1, SHORTS), gene("pieces", 1, PIECES));
+const ATTRIBUTES: &[Gene] = header!(
+    gene("flags", 1, &[0, 1, 2, 3, 5, 11, 64, 255]),
+    gene("name length", 8, &[0, 1, 8, 64, 65, 255]),
+    gene("name", 0, NUMBERS),
+    gene("above", 0, SHORTS),
+    gene("count", 1, &[0, 1, 2, 8, 64]),
+    gene("length", 1, LENGTHS),
+    gene("pieces", 1, PIECES)
+);
 const BARE: &[Gene] = header!(gene("pieces", 1, PIECES));
 const PROBE: &[Gene] = &[
     gene("source", 0, SOURCES),
@@ -109,13 +118,14 @@ const KINDS: &[Kind] = &[
     kind("message frame 05: skip", SKIP),
     kind("message frame 06: ping", BARE),
     kind("message frame 07: last", BARE),
+    kind("message frame 08: attributes, and messages", ATTRIBUTES),
     kind("message frame of an unknown kind", BARE),
     Kind { prepares: true, ..kind("an application here writes", WRITES) },
 ];
 const SESSION: usize = 5;
 const UNKNOWN: usize = 6;
 const FIRST_FRAME: usize = 6;
-const WROTE: usize = 15;
+const WROTE: usize = 16;
 
 pub(crate) const SUBJECT: Subject = Subject {
     kinds: KINDS,
@@ -239,6 +249,24 @@ impl Packets {
     }
 }
 
+/// Appends the `nth` messages frame after its kind.
+fn messages(part: &Part, nth: u64, out: &mut Vec<u8>) {
+    let number = |name| part.number(KINDS, name, nth);
+    let (count, length) = (number("count") as u16, number("length") as usize % MTU);
+    out.extend_from_slice(&(number("above") as u16).to_le_bytes());
+    out.extend_from_slice(&7u64.to_le_bytes());
+    out.extend_from_slice(&count.to_le_bytes());
+    for _ in 0..count {
+        if out.len() + length + 4 > MTU - 36 - 29 {
+            // The count is mended, as a sender would.
+            break;
+        }
+        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(&(length as u16).to_le_bytes());
+        out.resize(out.len() + length, 0xaa);
+    }
+}
+
 /// Appends the `nth` frame of all packets.
 fn frame(part: &Part, nth: u64, out: &mut Vec<u8>) {
     let number = |name| part.number(KINDS, name, nth);
@@ -263,21 +291,7 @@ fn frame(part: &Part, nth: u64, out: &mut Vec<u8>) {
             out.extend_from_slice(&(number("bytes") as u32).to_le_bytes());
             out.extend_from_slice(&(number("messages") as u16).to_le_bytes());
         }
-        3 => {
-            let count = number("count") as u16;
-            out.extend_from_slice(&above);
-            out.extend_from_slice(&sent_at);
-            out.extend_from_slice(&count.to_le_bytes());
-            for _ in 0..count {
-                if out.len() + length + 4 > MTU - 36 - 29 {
-                    // The count is mended, as a sender would.
-                    break;
-                }
-                out.extend_from_slice(&[0, 0]);
-                out.extend_from_slice(&(length as u16).to_le_bytes());
-                out.resize(out.len() + length, 0xaa);
-            }
-        }
+        3 => messages(part, nth, out),
         4 => {
             out.extend_from_slice(&above);
             out.extend_from_slice(&sent_at);
@@ -289,6 +303,23 @@ fn frame(part: &Part, nth: u64, out: &mut Vec<u8>) {
         5 => {
             out.extend_from_slice(&above);
             out.extend_from_slice(&(number("count") as u16).to_le_bytes());
+        }
+        8 => {
+            let (flags, name) = (number("flags") as u8, number("name length") as u8);
+            out.push(flags);
+            if flags & 1 != 0 {
+                out.push(name);
+                // Each name is another one: digits are UTF-8 in any number.
+                let digits = format!("{:0width$}", number("name"), width = usize::from(name));
+                out.extend_from_slice(
+                    &digits.as_bytes()[digits.len() - usize::from(name).min(digits.len())..],
+                );
+            }
+            if flags & 2 != 0 {
+                out.extend_from_slice(&number("name").to_le_bytes().repeat(2));
+            }
+            out.push(3);
+            messages(part, nth, out);
         }
         _ => {}
     }

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use super::{Incoming, IncomingSlot, RUN_COST};
+use crate::message::message_run::CompleteMessage;
 use crate::message::reassembly::Reassembly;
-use crate::types::Timestamp;
 use crate::wire::message::ENTRY_HEADER;
 
 impl Incoming {
     /// Removes the next message and advances by one.
-    pub(super) fn pop(&mut self) -> Option<(Timestamp, Bytes)> {
+    pub(super) fn pop(&mut self) -> Option<CompleteMessage> {
+        let seq = self.next;
         if self.head.is_none() {
-            let first = self.slots.first_entry().filter(|first| *first.key() == self.next)?;
+            let first = self.slots.first_entry().filter(|first| *first.key() == seq)?;
             match first.get() {
                 IncomingSlot::Partial(parts) if !parts.is_complete() => return None,
                 _ => {}
@@ -25,21 +24,21 @@ impl Incoming {
                 IncomingSlot::Partial(parts) => {
                     self.next = self.next.saturating_add(1);
                     self.subtract(&parts);
-                    return Some((parts.sent_at, parts.into_body()));
+                    return Some(parts.into_message(seq));
                 }
             }
         }
         let run = self.head.as_mut()?;
-        let (sent_at, body) = run.pop()?;
-        let is_last = run.count() == 0;
+        let message = run.pop(seq)?;
+        let (is_last, attributes) = (run.count() == 0, run.attributes_cost());
         self.structure = self.structure.saturating_sub(ENTRY_HEADER);
-        self.bytes = self.bytes.saturating_sub(body.len());
+        self.bytes = self.bytes.saturating_sub(message.body.len());
         self.next = self.next.saturating_add(1);
         if is_last {
             self.head = None;
-            self.structure = self.structure.saturating_sub(RUN_COST);
+            self.structure = self.structure.saturating_sub(RUN_COST.saturating_add(attributes));
         }
-        Some((sent_at, body))
+        Some(message)
     }
 
     pub(super) fn subtract(&mut self, parts: &Reassembly) {

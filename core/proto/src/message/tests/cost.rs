@@ -98,7 +98,7 @@ fn time(past: impl Fn() -> Conversation, before: &[Bytes], packet: &Bytes) -> Du
 type Case = (&'static str, fn() -> Conversation, Vec<Bytes>, Bytes);
 
 fn cases() -> Vec<Case> {
-    [skips(), messages(), parts(), acknowledgements()].concat()
+    [skips(), messages(), services(), parts(), acknowledgements()].concat()
 }
 
 /// Packets of many frames each.
@@ -169,6 +169,55 @@ fn messages() -> Vec<Case> {
             recipient,
             every_second(),
             Writer::new(9000, 0).many(64, |w, nth| w.messages(2 * nth as u16 + 1, 1, 1)).packet(),
+        ),
+    ]
+}
+
+impl Writer {
+    fn service(mut self, name: &str) -> Self {
+        let service = crate::types::Service::new(name).expect("a short name");
+        wire::write_attributes(&Attributes { service, ..Attributes::default() }, &mut self.0);
+        self
+    }
+}
+
+fn services() -> Vec<Case> {
+    let named = |w: Writer, nth: usize| w.service(&format!("{nth:064}")).messages(nth as u16, 1, 1);
+    vec![
+        (
+            "attributes alone",
+            recipient,
+            vec![],
+            Writer::new(9000, 0).many(64, |w, _| w.service("x")).packet(),
+        ),
+        (
+            "long attributes alone",
+            recipient,
+            vec![],
+            Writer::new(9000, 0).many(19, |w, _| w.service(&"é".repeat(32))).packet(),
+        ),
+        ("messages of many services", recipient, vec![], Writer::new(9000, 0).many(14, named).packet()),
+        (
+            "messages of short services one by one",
+            recipient,
+            every_second(),
+            Writer::new(9000, 0)
+                .many(32, |w, nth| w.service("x").messages(2 * nth as u16 + 1, 1, 1))
+                .packet(),
+        ),
+        (
+            "messages of one service",
+            recipient,
+            vec![],
+            Writer::new(9000, 0).service(&"x".repeat(64)).messages(0, 48, 1).packet(),
+        ),
+        (
+            "parts of many services",
+            recipient,
+            vec![],
+            Writer::new(9000, 0)
+                .many(12, |w, nth| w.service(&format!("{nth:064}")).part(1 + nth as u16, 9000, 2, 1))
+                .packet(),
         ),
     ]
 }
