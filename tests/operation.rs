@@ -213,3 +213,45 @@ fn a_doctor_finds_the_file_that_is_damaged_and_the_key_that_others_can_read() {
     let nothing = Output::of(&mut programs!().rouse(&["--state-dir", &path, "--json", "doctor"]));
     assert_eq!(nothing.exits(1).json()["checks"][0]["level"], "error", "no daemon runs");
 }
+
+#[test]
+fn a_node_that_the_configuration_denies_loses_its_link_at_the_reload_and_learns_why() {
+    let programs = programs!();
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("roused.toml");
+    fs::write(&file, "").unwrap();
+    let first = programs.daemon().argument("--config").argument(file.to_str().unwrap()).start();
+    let denied = programs.daemon().peer(&first.uri()).start();
+    let other = programs.daemon().peer(&first.uri()).start();
+    first.neighbour(denied.address());
+    first.neighbour(other.address());
+
+    let names = format!("[names]\neve = \"{}\"\n", denied.address());
+    fs::write(&file, format!("[mesh]\ndeny = [\"eve\"]\n{names}")).unwrap();
+    assert!(first.text(&["reload"]).is_empty());
+    until("the denied node knows the reason", || {
+        let peers = denied.json(&["peers"]);
+        let shown =
+            |peer: &Value| peer["last_error"].as_str().is_some_and(|text| text.contains("does not admit"));
+        peers.as_array()?.iter().any(shown).then_some(())
+    });
+    let up = first.json(&["peers"]);
+    let up: Vec<&Value> = up.as_array().unwrap().iter().filter(|peer| peer["state"] == "up").collect();
+    assert!(up.len() == 1 && up[0]["address"] == other.address(), "{up:?}");
+    assert!(first.json(&["status"])["drops"]["not_allowed"].as_u64() > Some(0));
+
+    for (list, wrong) in [("allow = [\"evee\"]", "did you mean `eve`?"), ("deny = [\"rouse1x\"]", "rouse1x")]
+    {
+        fs::write(&file, format!("[mesh]\n{list}\n{names}")).unwrap();
+        let refused = first.rouse(&["--json", "reload"]).exits(2).error();
+        let text = refused["message"].as_str().unwrap();
+        assert!(text.contains(wrong) && text.contains("roused.toml, line 2"), "{text}");
+    }
+    // A list of those that are allowed has the same effect on all others.
+    fs::write(&file, format!("[mesh]\nallow = [\"eve\"]\n{names}")).unwrap();
+    first.text(&["reload"]);
+    until("the other node has no link", || {
+        let peers = first.json(&["peers"]);
+        peers.as_array()?.iter().all(|peer| peer["address"] != other.address()).then_some(())
+    });
+}

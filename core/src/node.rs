@@ -46,6 +46,7 @@ pub use mailbox::{Mailbox, Messages, Stopped};
 pub use send::Sent;
 pub use state::running_tasks::NodeFailure;
 
+pub use crate::peering::NeighbourFilter;
 pub use crate::types::RemovedPeer;
 
 use state::NodeState;

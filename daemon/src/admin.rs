@@ -270,7 +270,9 @@ impl Admin for DaemonAdmin {
         let Some(old) = self.inner.registry().config.clone() else { return Ok(String::new()) };
         self.inner.log.set_level(&new.log_level).map_err(bad)?;
 
-        let mut notes = vec![format!("names, peers and log level ({}) are in effect", new.log_level)];
+        self.inner.node.set_neighbour_filter(new.neighbour_filter.clone()).await.map_err(peer_denied)?;
+        let mut notes =
+            vec![format!("names, peers, allow, deny and log level ({}) are in effect", new.log_level)];
         let remembered = self.inner.registry().peers.clone();
         for uri in old.peers.iter().filter(|uri| !new.peers.contains(uri) && !remembered.contains(uri)) {
             if let Err(error) = self.inner.node.remove_peer(uri).await {
@@ -282,13 +284,15 @@ impl Admin for DaemonAdmin {
                 notes.push(format!("{uri}: {error}"));
             }
         }
+        // The configuration that is in effect now: the old one with all that can change while the daemon runs.
         let (names, peers, log_level) = (new.names.clone(), new.peers.clone(), new.log_level.clone());
-        if new != (Config { names, peers, log_level, ..old.clone() }) {
+        let present =
+            Config { names, peers, log_level, neighbour_filter: new.neighbour_filter.clone(), ..old };
+        if new != present {
             notes.push("other settings have changed: they take effect at the next start".to_owned());
         }
         let mut registry = self.inner.registry();
-        let (names, peers, log_level) = (new.names, new.peers, new.log_level);
-        registry.config = Some(Config { names, peers, log_level, ..old });
+        registry.config = Some(present);
         registry.index();
         Ok(notes.join("; "))
     }

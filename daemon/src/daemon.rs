@@ -20,6 +20,7 @@ use crate::line_queue::LineQueue;
 use crate::log;
 use crate::state::{StateDir, StateError};
 use crate::text;
+use crate::units::counted;
 
 /// The reasons for which the daemon does not start, or ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -200,6 +201,10 @@ fn announce(config: &Config) {
             "the mesh is open: every node that reaches this one may become a neighbour; `rouse mesh new` makes a key"
         ),
     }
+    if let Some(allow) = &config.neighbour_filter.allow {
+        let count = counted(allow.len() as u64, "node");
+        tracing::info!("only the nodes of the list `allow` may become neighbours: {count}");
+    }
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -211,7 +216,8 @@ async fn start_node(config: &Config, state: &StateDir) -> Result<Node, DaemonFai
         .identity(state.identity()?)
         .epoch_file(state.epoch_file())
         .limits(config.limits.clone())
-        .mesh_key(mesh_key.as_deref().copied());
+        .mesh_key(mesh_key.as_deref().copied())
+        .neighbour_filter(config.neighbour_filter.clone());
     if let Some(name) = &config.name {
         builder = builder.name(name);
     }

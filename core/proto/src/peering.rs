@@ -22,6 +22,7 @@ mod dials;
 mod early_frames;
 mod links;
 mod media;
+mod neighbour_filter;
 mod output;
 mod sessions;
 mod slots;
@@ -37,6 +38,7 @@ use zeroize::Zeroizing;
 
 pub use self::dials::{ConfiguredPeer, RefusedPeer};
 pub use self::media::Media;
+pub use self::neighbour_filter::NeighbourFilter;
 pub use self::output::{NewLink, Output, PeeringEvent, Retirement};
 pub use self::slots::REFUSALS_WINDOW;
 
@@ -90,6 +92,8 @@ pub struct PeeringConfig {
     pub mesh_key: Option<Zeroizing<[u8; 32]>>,
     /// The greatest number of neighbours.
     pub neighbours: usize,
+    /// The addresses that may become neighbours.
+    pub neighbour_filter: NeighbourFilter,
 }
 
 /// See the [module's page](self).
@@ -97,6 +101,7 @@ pub struct Peering {
     address: Address,
     /// The greatest number of neighbours.
     most: usize,
+    neighbour_filter: NeighbourFilter,
     handshakes: Handshakes,
     /// The source of the seeds of links. Each has one of its own, so that none can be computed from another.
     seeds: ChaCha20Rng,
@@ -122,6 +127,7 @@ impl Peering {
         Peering {
             address: identity.address(),
             most: config.neighbours,
+            neighbour_filter: config.neighbour_filter,
             handshakes: Handshakes::new(identity, link_config, *fresh_seed(&mut seeds)),
             seeds,
             dials: Dials::default(),
@@ -219,6 +225,20 @@ impl Peering {
             self.dials.failed(now, path, "no longer asked for");
         }
         Some(effect)
+    }
+
+    /// Changes which addresses may become neighbours. Links to addresses that may not any more are ended with the reason.
+    pub fn set_neighbour_filter(&mut self, neighbour_filter: NeighbourFilter) {
+        self.neighbour_filter = neighbour_filter;
+        let barred = self.links.iter().filter(|(_, link)| !self.neighbour_filter.admits(&link.address));
+        for id in barred.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.remove_link(id);
+            self.dropped(DropCause::NotAllowed, 1);
+            self.output.push_back(Output::RetireLink {
+                id,
+                retirement: Retirement::Evicted(DownReason::NotAllowed),
+            });
+        }
     }
 
     /// Does all that is due: handshakes, dials, and frames that have waited for the end of their handshake.

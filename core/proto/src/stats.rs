@@ -80,6 +80,8 @@ table! {
         Expired = "expired",
         /// A neighbour beyond the bound on neighbours.
         NeighbourLimit = "neighbour_limit",
+        /// A neighbour whose address the configuration does not admit.
+        NotAllowed = "not_allowed",
         /// A request for a reply (ping, trace) beyond its rate.
         ReplyLimit = "reply_limit",
         /// An event that a slow subscriber did not fetch before the queue was full.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rouse_proto::endpoint::Endpoint;
 use rouse_proto::identity::Identity;
 use rouse_proto::link::{Link, Path, Sealer, Source};
-use rouse_proto::peering::{Media, NewLink, Peering, PeeringConfig};
+use rouse_proto::peering::{Media, NeighbourFilter, NewLink, Peering, PeeringConfig};
 use rouse_proto::route::NeighbourId;
 use rouse_proto::time::Time;
 
@@ -25,7 +25,8 @@ pub(super) struct PeerSim {
 impl PeerSim {
     pub(super) fn new(identity: &Identity, neighbours: usize, seed: [u8; 32]) -> Self {
         let instance = seed.first_chunk().copied().map_or(0, u64::from_le_bytes);
-        let config = PeeringConfig { mesh_key: None, neighbours };
+        let config =
+            PeeringConfig { mesh_key: None, neighbours, neighbour_filter: NeighbourFilter::default() };
         let peering = Peering::new(identity, config, seed.into());
         PeerSim { peering, instance, ids: BTreeMap::new(), deadline: None }
     }

@@ -15,6 +15,7 @@ use crate::node::state::awaiting_route::AwaitingRoute;
 use crate::node::state::conversations::Conversations;
 use crate::node::state::locks::{lock, read, write};
 use crate::node::state::medium::Medium;
+use crate::peering::NeighbourFilter;
 
 /// The options of a node. Each has a default: a new identity, no netmod, no peer.
 #[derive(Default)]
@@ -27,6 +28,7 @@ pub struct NodeBuilder {
     limits: Limits,
     epoch_file: Option<PathBuf>,
     mesh_key: Option<Zeroizing<[u8; 32]>>,
+    neighbour_filter: NeighbourFilter,
     seed: Option<[u8; 32]>,
 }
 
@@ -110,6 +112,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Sets which addresses may become neighbours: all of them by default. [`Node::set_neighbour_filter`] changes it later.
+    pub fn neighbour_filter(mut self, neighbour_filter: NeighbourFilter) -> Self {
+        self.neighbour_filter = neighbour_filter;
+        self
+    }
+
     /// Fixes all randomness that the protocol draws, so that a test is repeatable. Never use it for a real node, since
     /// its handshake keys would be guessable.
     #[doc(hidden)]
@@ -129,6 +137,7 @@ impl NodeBuilder {
             limits: self.limits,
             epoch_file: self.epoch_file,
             mesh_key: self.mesh_key,
+            neighbour_filter: self.neighbour_filter,
         };
         let epoch = EpochFile::begin(config.epoch_file.clone());
         let identity = self.identity.unwrap_or_else(Identity::generate);

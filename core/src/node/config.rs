@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use crate::peering::NEIGHBOURS;
+use crate::peering::{NEIGHBOURS, NeighbourFilter};
 
 /// The bounds of the resources of a node. Each holds by itself; an excess is refused or dropped, and counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +42,14 @@ impl Default for Limits {
 }
 
 /// The configuration of a node.
+#[derive(Default)]
 pub(crate) struct NodeConfig {
     pub(crate) name: Option<String>,
     pub(crate) limits: Limits,
     pub(crate) epoch_file: Option<PathBuf>,
     pub(crate) mesh_key: Option<Zeroizing<[u8; 32]>>,
+    /// The addresses that may be neighbours at the start.
+    pub(crate) neighbour_filter: NeighbourFilter,
 }
 
 /// The reason for which a peer could not be added or removed.

@@ -6,6 +6,7 @@ use super::{Node, PeerError, RemovedPeer};
 use crate::netmod::NetmodError;
 use crate::node::state::link_event::LinkEvent;
 use crate::node::state::locks::{lock, read};
+use crate::peering::NeighbourFilter;
 use crate::rt;
 
 /// The time that adding a peer waits for a netmod to check its URI.
@@ -53,6 +54,16 @@ impl Node {
         let effect = lock(&shared.peering).remove_peer(shared.now(), uri).ok_or(PeerError::Unknown)?;
         shared.link_events.push(LinkEvent::Wake).await.map_err(|_| PeerError::Stopped)?;
         Ok(effect)
+    }
+
+    /// Changes which addresses may become neighbours. Links to addresses that may not any more end at once, and their nodes
+    /// are sent the reason.
+    ///
+    /// # Errors
+    /// [`PeerError::Stopped`].
+    pub async fn set_neighbour_filter(&self, neighbour_filter: NeighbourFilter) -> Result<(), PeerError> {
+        lock(&self.shared.peering).set_neighbour_filter(neighbour_filter);
+        self.shared.link_events.push(LinkEvent::Wake).await.map_err(|_| PeerError::Stopped)
     }
 }
 

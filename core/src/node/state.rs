@@ -109,8 +109,11 @@ const EVENT_QUEUE: usize = 16_384;
 impl NodeState {
     /// The state of a node without netmods. The randomness of its handshakes and links comes from `seed`.
     pub(crate) fn new(identity: Identity, config: NodeConfig, seed: Zeroizing<[u8; 32]>) -> Self {
-        let peering =
-            PeeringConfig { mesh_key: config.mesh_key.clone(), neighbours: config.limits.neighbours };
+        let peering = PeeringConfig {
+            mesh_key: config.mesh_key.clone(),
+            neighbours: config.limits.neighbours,
+            neighbour_filter: config.neighbour_filter.clone(),
+        };
         // Another seed than that of the links, derived from it.
         let sessions =
             EndToEnd::new(&identity, *blake3::keyed_hash(&seed, b"end-to-end sessions").as_bytes());

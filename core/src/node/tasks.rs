@@ -99,7 +99,7 @@ mod tests {
     use crate::netmod::mem::MemNet;
     use crate::node::state::link_event::LinkEvent;
     use crate::node::state::router_inputs::RouterEvent;
-    use crate::node::{Limits, Node, NodeConfig, SendError};
+    use crate::node::{Node, NodeConfig, SendError};
     use crate::types::Event;
 
     /// Longer than anything here takes.
@@ -108,8 +108,7 @@ mod tests {
     #[test]
     fn the_message_of_a_panic_is_the_reason_of_the_end_of_the_node() {
         futures::executor::block_on(async {
-            let config =
-                NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
+            let config = NodeConfig::default();
             let shared = Arc::new(NodeState::new(Identity::from_seed(&[1; 32]), config, [9; 32].into()));
             shared.spawn_vital("other task", std::future::pending());
             shared.spawn_vital("task of the test", async { panic!("{} of the test", "a fault") });

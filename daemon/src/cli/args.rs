@@ -98,7 +98,7 @@ pub enum Command {
     /// One document a line. A request is {"jsonrpc": "2.0", "id": 1, "method": "send", "params": {"peer": "bob", "text":
     /// "hi"}}. The daemon's socket speaks the same language. The file API.md in the sources of roused lists the methods.
     Api,
-    /// Reload names, peers and log level from the daemon's configuration
+    /// Reload names, peers, allow and deny lists and log level from the daemon's configuration
     Reload,
     /// Stop the daemon, and wait until it has stopped
     Stop,

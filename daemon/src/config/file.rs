@@ -73,6 +73,8 @@ impl NetmodTable {
 #[serde(default)]
 pub(super) struct MeshTable {
     pub(super) key: Option<PathBuf>,
+    pub(super) allow: Vec<String>,
+    pub(super) deny: Vec<String>,
 }
 
 /// The table `[limits]`.
@@ -156,7 +158,7 @@ const KEYS: &[(&str, &[(&str, &str)])] = &[
             ("peers", "[\"192.0.2.7:7700\"]"),
         ],
     ),
-    ("mesh", &[("key", "\"mesh.key\"")]),
+    ("mesh", &[("key", "\"mesh.key\""), ("allow", "[\"kitchen\", \"rouse1…\"]"), ("deny", "[\"rouse1…\"]")]),
     (
         "limits",
         &[

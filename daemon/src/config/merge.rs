@@ -1,10 +1,12 @@
 //! The merging of flags, file and defaults. Each value is checked where it came from, so that an error names the flag
 //! or the line of the file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use rouse_core::Address;
 use rouse_core::ipc::MAX_SOCKET_PATH;
+use rouse_core::node::NeighbourFilter;
 use rouse_netmod_udp::{UdpConfig, check_peer};
 
 use super::error::ConfigError;
@@ -51,7 +53,16 @@ pub(super) fn merge(
         let wrong = |error| format!("{error}; the value is the path of a key file, relative to this file");
         read_mesh_key(path).map_err(|error| locations.wrong("mesh.key", &wrong(error)))?;
     }
+    let addresses = |key: &str, list: &[String]| {
+        let address = |(at, text): (usize, &String)| {
+            address(text, &file.names).map_err(|error| locations.wrong(&format!("mesh.{key}.{at}"), &error))
+        };
+        list.iter().enumerate().map(address).collect::<Result<BTreeSet<Address>, ConfigError>>()
+    };
+    let allow = addresses("allow", &file.mesh.allow)?;
+    let deny = addresses("deny", &file.mesh.deny)?;
     Ok(Config {
+        neighbour_filter: NeighbourFilter { allow: Some(allow).filter(|allow| !allow.is_empty()), deny },
         file: path,
         state_dir,
         name: name.filter(|name| !name.is_empty()),
@@ -63,6 +74,20 @@ pub(super) fn merge(
         log_level: level.unwrap_or_else(|| "info".to_owned()),
         log_format: flags.log_format,
         names: file.names,
+    })
+}
+
+/// The address that a text of the file stands for: the address itself, or that of a name in the table `[names]`.
+fn address(text: &str, names: &BTreeMap<String, Address>) -> Result<Address, String> {
+    if let Some(address) = names.get(text) {
+        return Ok(*address);
+    }
+    text.parse().map_err(|error| match text.starts_with("rouse1") {
+        true => format!("{text}: {error}"),
+        false => match names::nearest(text, names.keys().map(String::as_str)) {
+            Some(near) => format!("there is no name `{text}` in [names]; did you mean `{near}`?"),
+            None => format!("`{text}` is neither an address nor a name in [names]"),
+        },
     })
 }
 

@@ -1,7 +1,9 @@
 //! The configuration in effect as the text of a configuration file with comments.
 
+use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 
+use rouse_core::Address;
 use rouse_core::node::Limits;
 
 use super::settings::{ApiSocket, Config};
@@ -62,7 +64,14 @@ fn write_node(config: &Config, out: &mut String) -> std::fmt::Result {
         "# A file with 32 random bytes in base64: only nodes with the same key become neighbours."
     )?;
     let key = config.mesh_key.as_ref().map(|path| std::path::absolute(path).unwrap_or(path.clone()));
-    writeln!(out, "key = {}\n", quoted(key.unwrap_or_default().display()))
+    writeln!(out, "key = {}", quoted(key.unwrap_or_default().display()))?;
+    writeln!(
+        out,
+        "# The only nodes that may become neighbours (all when it is empty), and those that may not: addresses or names."
+    )?;
+    let addresses = |all: &BTreeSet<Address>| list(all.iter().map(Address::to_string));
+    writeln!(out, "allow = {}", addresses(&config.neighbour_filter.allow.clone().unwrap_or_default()))?;
+    writeln!(out, "deny = {}\n", addresses(&config.neighbour_filter.deny))
 }
 
 /// The table of limits.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rouse_core::Address;
-use rouse_core::node::Limits;
+use rouse_core::node::{Limits, NeighbourFilter};
 
 use crate::log::LogFormat;
 
@@ -23,6 +23,8 @@ pub struct Config {
     pub peers: Vec<String>,
     /// The file with the key of a closed mesh.
     pub mesh_key: Option<PathBuf>,
+    /// The addresses that may become neighbours.
+    pub neighbour_filter: NeighbourFilter,
     /// The bounds of the node.
     pub limits: Limits,
     /// The socket that programs connect to.

@@ -89,7 +89,7 @@ fn a_printed_configuration_has_the_same_effect_when_it_is_loaded() {
     fs::write(key.path(), base64::engine::general_purpose::STANDARD.encode([7; 32])).unwrap();
     let full = format!("{FULL}[names]\nbob = \"{bob}\"\n\"kü che\\u0021\" = \"{bob}\"\n")
         .replace("kü che", "kü.che")
-        + &format!("[mesh]\nkey = \"{}\"\n", key.path().display());
+        + &format!("[mesh]\nkey = \"{}\"\nallow = [\"bob\"]\ndeny = [\"{bob}\"]\n", key.path().display());
     for text in ["", &full] {
         let (_folder, mut flags) = file(text);
         let config = Config::load(&flags).unwrap();
@@ -107,7 +107,7 @@ fn an_unknown_key_is_refused_with_its_file_line_and_the_nearest_key() {
     assert_eq!(text, "/roused.toml, line 6: unknown key `lisen` in [netmod]; did you mean `listen`?");
     assert_eq!(error_text("[nodes]\n"), "/roused.toml, line 1: unknown table [nodes]; did you mean `node`?");
     let text = error_text("\n[mesh]\nqqq = 1\n");
-    assert_eq!(text, "/roused.toml, line 3: unknown key `qqq` in [mesh]; known are key");
+    assert_eq!(text, "/roused.toml, line 3: unknown key `qqq` in [mesh]; known are key, allow, deny");
     assert!(error_text("name = \"a\"\n").contains("line 1"), "a key outside of any table");
 }
 
@@ -181,6 +181,7 @@ fn invalid(table: &str, key: &str) -> &'static [&'static str] {
             "[\"0.0.0.0:1\"]",
         ],
         ("mesh", "key") => &["\"no-such-file\"", "\".\"", "\"/dev/null\""],
+        ("mesh", "allow" | "deny") => &["[\"rouse1qqqq\"]", "[\"no-such-name\"]", "[\"\"]"],
         ("limits", "reassembly") => &["\"much\"", "\"1 parsec\"", "-1", "\"99999999999GiB\""],
         ("limits", _) => &["0", "-1", "4294967296"],
         ("api", "listen") => &["\"here\"", "\"unix:here\"", "\"tcp:127.0.0.1:1\""],
@@ -218,7 +219,7 @@ fn every_wrong_value_is_refused_with_its_file_line_key_and_a_right_value() {
         }
     }
     // Each key of the file, in both tables of network modules.
-    assert_eq!(seen, 1 + 2 * 5 + 1 + 6 + 1 + 1 + 1, "{printed}");
+    assert_eq!(seen, 1 + 2 * 5 + 3 + 6 + 1 + 1 + 1, "{printed}");
 }
 
 #[test]

@@ -43,6 +43,9 @@ pub enum DownReason {
     /// short time.
     #[error("refused: the neighbour has too many links from this host or its network")]
     Crowded,
+    /// The neighbour refused the link, because its configuration does not admit the address of this node.
+    #[error("refused: the neighbour's configuration does not admit this node")]
+    NotAllowed,
     /// The neighbour reported that it receives nothing from this node, or acknowledged nothing for too long.
     #[error(
         "the neighbour receives nothing from this node: check for a firewall or a link that works one way only"
@@ -68,6 +71,7 @@ impl DownReason {
             DownReason::Violation => 3,
             DownReason::Full => 4,
             DownReason::Crowded => 5,
+            DownReason::NotAllowed => 6,
             _ => 1,
         }
     }
@@ -84,6 +88,7 @@ impl DownReason {
             3 => DownReason::Violation,
             4 => DownReason::Full,
             5 => DownReason::Crowded,
+            6 => DownReason::NotAllowed,
             _ => DownReason::Goodbye,
         }
     }
@@ -91,7 +96,7 @@ impl DownReason {
     /// Whether a working neighbour refused this link. It is not dialled again soon, because the answer would be the
     /// same.
     pub fn is_refusal(self) -> bool {
-        matches!(self, DownReason::Full | DownReason::Crowded)
+        matches!(self, DownReason::Full | DownReason::Crowded | DownReason::NotAllowed)
     }
 }
 

@@ -48,7 +48,7 @@ pub enum Retirement {
     /// A new session with the same neighbour over the same medium takes its place. It sends no goodbye, since the
     /// neighbour replaces it as well.
     Replaced,
-    /// Another neighbour gets its place. The neighbour is sent the reason.
+    /// Another neighbour gets its place, or its address may not be a neighbour's any more. The neighbour is sent the reason.
     Evicted(DownReason),
     /// The peer that was the reason for it was removed: it ends with a goodbye after the frames that are queued. It is
     /// still counted until it is lost.

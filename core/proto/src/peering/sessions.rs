@@ -15,6 +15,9 @@ use crate::wire::link::FINISH;
 
 /// The reason that is shown for a peer that this node has dialled and has no place for.
 const NO_PLACE: &str = "this node has as many links as it may have: raise `neighbours`";
+/// The reason that is shown for a peer that this node has dialled and does not admit.
+const NOT_ADMITTED: &str =
+    "the configuration of this node does not admit its address: see `allow` and `deny`";
 /// The reason for the end of a dial over a medium that the node does not have any more.
 const NO_MEDIUM: &str = "its netmod was removed";
 
@@ -105,6 +108,9 @@ impl Peering {
         }
         let links = LinkView::new(&self.links, self.most, media);
         self.dials.established(now, &path, &address, &links);
+        if !self.neighbour_filter.admits(&address) {
+            return self.bar(now, session);
+        }
         let configured = self.dials.is_configured(&path, &address);
         if let Some(old) = self.links.of_neighbour(path.netmod, &address) {
             // Of two simultaneous dials the handshakes let one session through. A later session was started although
@@ -148,6 +154,18 @@ impl Peering {
                 Ok(())
             }
         }
+    }
+
+    /// Ends a session with a node that may not become a neighbour. The node is sent the reason, so that it does not dial
+    /// again and again, and its user learns why.
+    fn bar(&mut self, now: Time, session: Session) {
+        let (path, peer, reason) = (session.path, session.peer, DownReason::NotAllowed);
+        self.dropped(DropCause::NotAllowed, 1);
+        if session.initiator {
+            self.dials.refused(now, &path, &peer, NOT_ADMITTED);
+        }
+        self.report(PeeringEvent::Declined { peer, reason });
+        self.handshakes.decline(session, reason);
     }
 
     /// Ends a session for which there is no place. The neighbour is sent the reason.
@@ -214,7 +232,7 @@ impl Peering {
         }
     }
 
-    fn remove_link(&mut self, id: u32) -> Option<PeerLink> {
+    pub(super) fn remove_link(&mut self, id: u32) -> Option<PeerLink> {
         let link = self.links.remove(id)?;
         // A new session with the neighbour is not refused any more, since there is none to keep.
         self.handshakes.set_in_use(link.path.netmod, link.address, None);

@@ -1,6 +1,7 @@
 //! The peerings of two nodes that exchange handshake frames without a medium between them.
 
 mod in_use;
+mod neighbour_filter;
 
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ fn at(millis: u64) -> Time {
 }
 
 fn peering(node: u8, neighbours: usize) -> Peering {
-    let config = PeeringConfig { mesh_key: None, neighbours };
+    let config = PeeringConfig { mesh_key: None, neighbours, neighbour_filter: NeighbourFilter::default() };
     Peering::new(&Identity::from_seed(&[node + 1; 32]), config, [node + 1; 32].into())
 }
 
@@ -176,7 +177,7 @@ fn a_new_session_of_a_neighbour_replaces_its_link_and_needs_no_place() {
     nodes.outputs[1].clear();
     nodes.peerings[1] = Peering::new(
         &Identity::from_seed(&[2; 32]),
-        PeeringConfig { mesh_key: None, neighbours: 256 },
+        PeeringConfig { mesh_key: None, neighbours: 256, neighbour_filter: NeighbourFilter::default() },
         [77; 32].into(),
     );
     nodes.hear(1, (0, 0));

@@ -14,7 +14,7 @@ use rouse_proto::address::Address;
 use rouse_proto::endpoint::Endpoint;
 use rouse_proto::identity::Identity;
 use rouse_proto::link::{LinkState, Path, Source};
-use rouse_proto::peering::{Media, NewLink, Peering, PeeringConfig};
+use rouse_proto::peering::{Media, NeighbourFilter, NewLink, Peering, PeeringConfig};
 use rouse_proto::time::Time;
 
 /// The first and the longest interval between two beacons; it doubles.
@@ -181,7 +181,11 @@ impl LanNode {
     pub(super) fn start(&mut self, now: Time) {
         self.run += 1;
         let seed = seed_of(&mut seeded(self.seed ^ u64::from(self.run)));
-        let config = PeeringConfig { mesh_key: None, neighbours: self.neighbours };
+        let config = PeeringConfig {
+            mesh_key: None,
+            neighbours: self.neighbours,
+            neighbour_filter: NeighbourFilter::default(),
+        };
         self.instance = seed.first_chunk().copied().map_or(0, u64::from_le_bytes);
         let mut peering = Peering::new(&self.identity, config, seed.into());
         for peer in &self.configured {

@@ -20,6 +20,7 @@ use crate::link::{
 };
 use crate::netmod::mem::MemNet;
 use crate::netmod::{Endpoint, Netmod};
+use crate::node::NodeConfig;
 use crate::node::data_path::{awaiting_route, packets_arrived};
 use crate::node::leaving;
 use crate::node::state::fib::NextHops;
@@ -27,7 +28,6 @@ use crate::node::state::locks::{read, write};
 use crate::node::state::medium::Medium;
 use crate::node::state::neighbour::{NeighbourParts, ROUTES, ROUTES_BYTES};
 use crate::node::state::router_inputs::RouterEvent;
-use crate::node::{Limits, NodeConfig};
 use crate::rt;
 use crate::time::Time;
 use crate::types::Event;
@@ -73,7 +73,7 @@ fn silent_neighbour() -> (Arc<NodeState>, Arc<Neighbour>, Link) {
 
 /// A neighbour in the tables, its link over this netmod, and its end of the session.
 fn neighbour_on(netmod: Arc<dyn Netmod>) -> (Arc<NodeState>, Arc<Neighbour>, Link, Session) {
-    let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
+    let config = NodeConfig::default();
     let shared = Arc::new(NodeState::new(Identity::from_seed(&[1; 32]), config, [9; 32].into()));
     write(&shared.media).insert(0, Arc::new(Medium::new(0, netmod)));
     let (neighbour, link, theirs) = neighbour_in(&shared, 1);

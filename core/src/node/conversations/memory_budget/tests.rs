@@ -35,7 +35,7 @@ pub(in super::super) fn shared() -> NodeState {
 pub(in super::super) fn shared_with(limits: Limits) -> NodeState {
     let identity = Identity::from_seed(&[LOCAL; 32]);
     let local = identity.address();
-    let config = NodeConfig { name: None, limits, epoch_file: None, mesh_key: None };
+    let config = NodeConfig { limits, ..NodeConfig::default() };
     let shared = NodeState::new(identity, config, [9; 32].into());
     let mailbox = Mailbox::new(local, 4096, shared.conversations.mailbox_changes.clone());
     write(&shared.mailboxes).insert(local, mailbox);

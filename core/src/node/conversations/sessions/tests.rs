@@ -20,12 +20,12 @@ use crate::link::{
     FrameContent, HandshakeOutput, Handshakes, Link, LinkConfig, Path, Session as LinkSession, Source,
 };
 use crate::netmod::{Endpoint, Netmod, NetmodError, Properties, Received, Train};
+use crate::node::NodeConfig;
 use crate::node::data_path::packets_arrived;
 use crate::node::state::fib::NextHops;
 use crate::node::state::locks::read;
 use crate::node::state::medium::Medium;
 use crate::node::state::neighbour::{Neighbour, NeighbourParts};
-use crate::node::{Limits, NodeConfig};
 use crate::types::{Message, Outgoing};
 use crate::wire::link::KIND_PACKET;
 
@@ -121,7 +121,7 @@ impl BenchNode {
     /// A run of the node `number`, which has another seed than its runs before.
     fn start(number: usize, run: u8) -> Self {
         let own = || identity(number as u8 + 1);
-        let config = NodeConfig { name: None, limits: Limits::default(), epoch_file: None, mesh_key: None };
+        let config = NodeConfig::default();
         let shared = Arc::new(NodeState::new(own(), config, [10 * run + number as u8; 32].into()));
         // There is no router that would take its events, so a full queue would hold the node up.
         shared.router.close();
