@@ -55,25 +55,17 @@ fn no_control_record_costs_more_than_its_share() {
     within_bounds("record ", "2", 7);
 }
 
+/// In one run, since the ordinary inputs beside which they are measured are the same.
 #[test]
-fn no_ping_no_trace_and_no_forged_packet_of_a_session_costs_more_than_its_share() {
-    for probe in
-        ["payload 02", "payload 03", "payload 04", "payload 05", "payload 06", "payload of an unknown kind"]
-    {
-        within_bounds(probe, "1", 1);
-    }
-}
-
-#[test]
-fn no_request_for_a_session_costs_more_than_its_share() {
-    within_bounds("payload 07", "2", 1);
+fn no_ping_no_trace_and_no_packet_in_clear_of_a_session_or_for_one_costs_more_than_its_share() {
+    within_bounds("payload ", "4", 8);
 }
 
 /// In a build without optimisation each message of a packet costs so much beside its bytes that a packet of many one-byte messages
 /// is at the bound of 20. The time is bounded by the release build of the program, in `.ci/run`.
 #[test]
 fn no_message_frame_holds_more_than_its_share() {
-    memory_within_bounds("message frame", "4", 9);
+    memory_within_bounds("message frame", "4", 10);
 }
 
 #[test]

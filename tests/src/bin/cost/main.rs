@@ -89,7 +89,10 @@ fn main() -> ExitCode {
         let meter = Meter::of(subject);
         for kind in kinds {
             let found = search(subject, &meter, kind, seed.wrapping_add(kind as u64), each * subject.weight);
-            let row = Row::new(subject, kind, &found);
+            let mut row = Row::new(subject, kind, &found);
+            if !json || row.complaint().is_some() {
+                row = row.shown_by(subject, &found.simplified(subject, &meter));
+            }
             if !json {
                 print!("{}", row.lines());
             }

@@ -111,6 +111,7 @@ const KINDS: &[Kind] = &[
     kind("payload 05: hop", PROBE),
     kind("payload 06: session", SEALED),
     kind("payload of an unknown kind", PROBE),
+    kind("payload 01: message packet in clear", PROBE),
     kind("message frame 01: ack", ACK),
     kind("message frame 02: credit", CREDIT),
     kind("message frame 03: messages", MESSAGES),
@@ -124,8 +125,9 @@ const KINDS: &[Kind] = &[
 ];
 const SESSION: usize = 5;
 const UNKNOWN: usize = 6;
-const FIRST_FRAME: usize = 6;
-const WROTE: usize = 16;
+const CLEAR: usize = 7;
+const FIRST_FRAME: usize = 7;
+const WROTE: usize = 17;
 
 pub(crate) const SUBJECT: Subject = Subject {
     kinds: KINDS,
@@ -210,7 +212,11 @@ impl Packets {
             other => self.source(other),
         };
         let mut payload = frames::probe(
-            if part.kind == UNKNOWN { 0x77 } else { part.kind as u8 + 1 },
+            match part.kind {
+                UNKNOWN => 0x77,
+                CLEAR => 1,
+                kind => kind as u8 + 1,
+            },
             self.source(number("source")),
             number("nonce"),
             number("value") as u8,

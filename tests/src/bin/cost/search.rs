@@ -12,8 +12,8 @@ use crate::recipe::{Part, Recipe};
 pub(crate) struct Found {
     /// By the processor's time.
     pub slow: (Recipe, Beside),
-    /// By the memory held.
-    pub large: Recipe,
+    /// By the memory held, and the bytes that it held for each received one.
+    pub large: (Recipe, f64),
     /// Both with as many inputs as fill their pool, and a silence after them.
     pub filled: [Cost; 2],
     /// One input for each place of their pool.
@@ -66,33 +66,48 @@ pub(crate) fn search(subject: &Subject, meter: &Meter<'_>, kind: usize, seed: u6
         tried += 1;
     }
     let [slow, large] = best;
-    let slow = slowest(subject, meter, slow);
-    let large = largest(subject, meter, large);
+    let slow = slowest(meter, slow);
+    let large = largest(meter, large);
     let first = meter.filled(&slow.0);
-    let is_same = slow.0.words(kinds) == large.words(kinds);
-    let filled = [first, if is_same { first } else { meter.filled(&large) }];
+    let is_same = slow.0.words(kinds) == large.0.words(kinds);
+    let filled = [first, if is_same { first } else { meter.filled(&large.0) }];
     Found { slow, large, filled, places: meter.places(kind), tried }
 }
 
+impl Found {
+    /// Simpler inputs that cost nearly as much as the slowest and the largest, for a reader that looks for the cause. The bounds
+    /// are for those that were found, so the search for simpler ones, which takes longer than that before it, is left out
+    /// where there is nothing to look for.
+    pub(crate) fn simplified(&self, subject: &Subject, meter: &Meter<'_>) -> [Recipe; 2] {
+        let (slow, beside) = &self.slow;
+        let slow =
+            simplest(subject, slow.clone(), beside.ratio(), |recipe| meter.ratio(&meter.briefly(recipe)));
+        let (large, held) = &self.large;
+        let large = simplest(subject, large.clone(), *held, |recipe| meter.briefly(recipe).held_per_byte());
+        [slow, large]
+    }
+}
+
 /// The slowest of some, measured again with more patience.
-fn slowest(subject: &Subject, meter: &Meter<'_>, pool: Vec<(f64, Recipe)>) -> (Recipe, Beside) {
+fn slowest(meter: &Meter<'_>, pool: Vec<(f64, Recipe)>) -> (Recipe, Beside) {
     let again = pool.into_iter().take(SURE).map(|(_, recipe)| {
         let beside = meter.beside_ordinary(&recipe);
         (recipe, beside)
     });
     let slowest = again.max_by(|a, b| a.1.ratio().total_cmp(&b.1.ratio()));
-    let Some((recipe, beside)) = slowest else { unreachable!("a pool begins with an ordinary input") };
-    let recipe = simplest(subject, recipe, beside.ratio(), |recipe| meter.ratio(&meter.briefly(recipe)));
-    (recipe, beside)
+    let Some(slowest) = slowest else { unreachable!("a pool begins with an ordinary input") };
+    slowest
 }
 
 /// The largest of some, measured again.
-fn largest(subject: &Subject, meter: &Meter<'_>, pool: Vec<(f64, Recipe)>) -> Recipe {
-    let score = |recipe: &Recipe| meter.briefly(recipe).held_per_byte();
-    let again = pool.into_iter().take(SURE).map(|(_, recipe)| (score(&recipe), recipe));
-    let largest = again.max_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((least, recipe)) = largest else { unreachable!("a pool begins with an ordinary input") };
-    simplest(subject, recipe, least, score)
+fn largest(meter: &Meter<'_>, pool: Vec<(f64, Recipe)>) -> (Recipe, f64) {
+    let again = pool.into_iter().take(SURE).map(|(_, recipe)| {
+        let held = meter.briefly(&recipe).held_per_byte();
+        (recipe, held)
+    });
+    let largest = again.max_by(|a, b| a.1.total_cmp(&b.1));
+    let Some(largest) = largest else { unreachable!("a pool begins with an ordinary input") };
+    largest
 }
 
 /// Makes a recipe simpler as long as it stays nearly as costly.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::layer::Subject;
 use crate::measure::{Cost, EMPTY};
 use crate::pools::Pool;
+use crate::recipe::Recipe;
 use crate::search::Found;
 
 /// No packet costs more than so many ordinary ones of its length.
@@ -53,7 +54,7 @@ fn beyond(cost: &Cost) -> f64 {
 
 impl Row {
     pub(crate) fn new(subject: &Subject, kind: usize, found: &Found) -> Self {
-        let ((slow, beside), large) = (&found.slow, &found.large);
+        let ((slow, beside), (large, _)) = (&found.slow, &found.large);
         let length = beside.cost.bytes_per_packet();
         let [first, second] = &found.filled;
         let memory = if beyond(first) > beyond(second) { first } else { second };
@@ -81,6 +82,11 @@ impl Row {
             large: large.words(subject.kinds),
             tried: found.tried,
         }
+    }
+
+    /// With these inputs as examples.
+    pub(crate) fn shown_by(self, subject: &Subject, [slow, large]: &[Recipe; 2]) -> Row {
+        Row { slow: slow.words(subject.kinds), large: large.words(subject.kinds), ..self }
     }
 
     fn pool_bytes(&self) -> usize {
