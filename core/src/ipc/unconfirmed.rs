@@ -67,7 +67,9 @@ impl UnconfirmedMessages {
     }
 
     /// Puts the messages back to the heads of their inboxes.
-    pub(super) fn give_back(&self, tickets: Vec<u64>) {
+    pub(super) fn give_back(&self, mut tickets: Vec<u64>) {
+        // Messages that arrived in one millisecond have the order of their tickets.
+        tickets.sort_unstable_by(|a, b| b.cmp(a));
         let mut messages: Vec<Message> = {
             let mut table = self.lock();
             let messages =
@@ -77,7 +79,7 @@ impl UnconfirmedMessages {
         };
         // The last one goes back first, so that the first one ends up at the head. The tickets do not have that order: a
         // message that was given back once may have been fetched again after those that follow it.
-        messages.sort_by_key(|message| std::cmp::Reverse((message.received_at, message.id)));
+        messages.sort_by_key(|message| std::cmp::Reverse(message.received_at));
         for message in messages {
             give_back(&self.node, message);
         }
