@@ -31,6 +31,7 @@ mod credit;
 mod error;
 mod event_count;
 mod frame;
+mod frame_memory;
 mod lifecycle;
 mod lookup;
 mod mailbox;

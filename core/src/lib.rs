@@ -104,6 +104,21 @@ pub use types::{
 #[global_allocator]
 static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
 
+/// Runs a test in a process of its own, since [`allocated`] counts for the whole process. `path` is that of the test in the
+/// crate.
+#[cfg(test)]
+pub(crate) fn run_alone(path: &str, test: impl FnOnce()) {
+    if std::env::var_os("ROUSE_TEST_ALONE").is_some() {
+        return test();
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", path, "--nocapture"]);
+    let output = command.env("ROUSE_TEST_ALONE", "1").output().expect("it runs");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && stdout.contains("1 passed"), "see above");
+}
+
 /// Bytes that the process has allocated and not freed.
 #[cfg(test)]
 pub(crate) fn allocated() -> usize {

@@ -2,15 +2,20 @@
 
 use std::io;
 
+use futures::future::{Either, select};
 use futures::io::{AsyncRead, AsyncReadExt};
 
+use crate::ipc::frame_memory::FrameAllowance;
 use crate::ipc::protocol::MAX_FRAME;
 
 /// The length of a read when no longer frame is known to come, in bytes.
 const CHUNK: usize = 16 << 10;
 
-/// A buffer with more bytes than this is freed once it is empty.
-const KEEP: usize = 256 << 10;
+/// The buffer that a connection always may have. A longer one is freed once the frame that needed it is over.
+const KEEP: usize = 64 << 10;
+
+/// The bytes of a frame from which the memory of all of it is reserved. Before, its length is only a claim.
+const SHOWN: usize = KEEP / 2;
 
 /// The reason why there are no more frames.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +29,9 @@ pub(super) enum FrameError {
     /// The length of a frame exceeds the limit.
     #[error("a frame of {0} bytes, the limit is {MAX_FRAME}")]
     TooLong(u32),
+    /// Others wait for the memory of a frame that is not complete in its time.
+    #[error("a frame was not complete in its time, while others waited for its memory")]
+    Overdue,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -35,11 +43,18 @@ pub(super) struct FrameReader<R> {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// The memory for frames longer than [`KEEP`]; `None` where it has no bound.
+    allowance: Option<FrameAllowance>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) fn new(stream: R) -> Self {
-        FrameReader { stream, buffer: Vec::new(), start: 0, end: 0 }
+        FrameReader { stream, buffer: Vec::new(), start: 0, end: 0, allowance: None }
+    }
+
+    /// Reads frames for which the connection shares memory with others.
+    pub(super) fn sharing(stream: R, allowance: FrameAllowance) -> Self {
+        FrameReader { allowance: Some(allowance), ..FrameReader::new(stream) }
     }
 
     /// The content of the next frame. A dropped future loses nothing, since the bytes stay in the buffer.
@@ -69,9 +84,38 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// Reads once, towards a frame of `wanted` bytes.
     async fn fill(&mut self, wanted: usize) -> Result<(), FrameError> {
+        self.compact();
+        let is_shown = wanted > KEEP && self.end >= SHOWN;
+        if !is_shown {
+            self.shrink();
+        }
+        if let Some(allowance) = &mut self.allowance {
+            if !is_shown {
+                allowance.release();
+            } else if allowance.granted() < wanted {
+                // The bytes of a frame before were granted for that one.
+                allowance.release();
+                self.shrink();
+                if let Some(allowance) = &mut self.allowance {
+                    allowance.reserve(wanted).await;
+                }
+            }
+        }
         self.make_room(wanted);
         let (_, room) = self.buffer.split_at_mut(self.end);
-        match self.stream.read(room).await? {
+        // A part of the next frame is no longer than the connection's own buffer.
+        let most = room.len().min(wanted.max(KEEP) - self.end);
+        let (room, _) = room.split_at_mut(most);
+        let read = match &self.allowance {
+            None => self.stream.read(room).await?,
+            Some(allowance) => {
+                match select(self.stream.read(room), std::pin::pin!(allowance.overdue())).await {
+                    Either::Left((read, _)) => read?,
+                    Either::Right(_) => return Err(FrameError::Overdue),
+                }
+            }
+        };
+        match read {
             0 if self.start == self.end => Err(FrameError::Closed),
             0 => Err(FrameError::Cut),
             n => {
@@ -81,19 +125,32 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// Moves the bytes to the start of the buffer, and lets it grow or shrink.
-    fn make_room(&mut self, wanted: usize) {
+    /// Moves the bytes to the start of the buffer.
+    fn compact(&mut self) {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        if self.end == 0 && self.buffer.len() > KEEP {
-            self.buffer = Vec::new();
+    }
+
+    /// Frees a buffer that is longer than the connection's own.
+    fn shrink(&mut self) {
+        if self.buffer.len() > KEEP {
+            let bytes = self.buffer.get(..self.end).unwrap_or_default();
+            let mut buffer = Vec::with_capacity(bytes.len().max(CHUNK));
+            buffer.extend_from_slice(bytes);
+            buffer.resize(bytes.len().max(CHUNK), 0);
+            self.buffer = buffer;
         }
+    }
+
+    /// Lets the buffer grow.
+    fn make_room(&mut self, wanted: usize) {
         if self.buffer.len() < wanted.max(CHUNK) && self.buffer.len() - self.end < CHUNK {
             // The buffer doubles, so that it never has more than twice the bytes that have come, and one chunk.
             let length = (self.buffer.len() * 2).clamp(CHUNK, wanted.max(CHUNK));
+            self.buffer.reserve_exact(length - self.buffer.len());
             self.buffer.resize(length, 0);
         }
     }
@@ -101,9 +158,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
+
+    use futures::FutureExt;
     use futures::executor::block_on;
     use futures::io::Cursor;
+
+    use super::*;
+    use crate::ipc::frame_memory::FrameMemory;
 
     fn frames(bytes: Vec<u8>) -> FrameReader<Cursor<Vec<u8>>> {
         FrameReader::new(Cursor::new(bytes))
@@ -152,6 +216,51 @@ mod tests {
             let mut frames = frames(framed(b"ab").split_at(cut).0.to_vec());
             assert!(matches!(block_on(frames.next()), Err(FrameError::Cut)), "cut at {cut}");
         }
+    }
+
+    /// A reader over a stream that has this much of a frame, whose allowance has been granted for longer than its turn.
+    async fn stalled(memory: &Arc<FrameMemory>) -> Result<usize, FrameError> {
+        let mut bytes = (MAX_FRAME as u32).to_le_bytes().to_vec();
+        bytes.resize(1 << 20, 7);
+        let mut allowance = FrameAllowance::new(memory.clone(), true);
+        allowance.reserve(MAX_FRAME + 4).await;
+        allowance.let_turn_pass();
+        let stream = Cursor::new(bytes).chain(Stalled);
+        let mut frames = FrameReader::sharing(stream, allowance);
+        frames.next().await.map(<[u8]>::len)
+    }
+
+    /// A stream that never has another byte.
+    struct Stalled;
+
+    impl AsyncRead for Stalled {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn a_frame_that_stalls_gives_way_to_one_that_waits_for_its_memory() {
+        let memory = Arc::<FrameMemory>::default();
+        let mut others: Vec<_> = (0..3).map(|_| FrameAllowance::new(memory.clone(), true)).collect();
+        for one in &mut others[..2] {
+            block_on(one.reserve(MAX_FRAME + 4));
+        }
+        assert!(stalled(&memory).now_or_never().is_none(), "it may wait while none needs its memory");
+        let both = async { futures::join!(stalled(&memory), others[2].reserve(MAX_FRAME + 4)) };
+        assert!(matches!(block_on(both).0, Err(FrameError::Overdue)));
+        assert_eq!(others[2].granted(), MAX_FRAME + 4);
+    }
+
+    #[test]
+    fn a_part_of_a_frame_leaves_no_long_buffer_behind() {
+        let mut bytes = framed(&vec![0; 1 << 20]);
+        bytes.extend(100u32.to_le_bytes());
+        bytes.push(1);
+        let mut frames = FrameReader::new(Cursor::new(bytes).chain(Stalled));
+        block_on(frames.next()).unwrap();
+        assert!(frames.next().now_or_never().is_none());
+        assert!(frames.buffer.capacity() <= KEEP);
     }
 
     #[test]

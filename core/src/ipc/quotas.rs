@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::lock;
 
+use crate::ipc::frame_memory::FrameMemory;
 use crate::ipc::protocol::MAX_CALLS;
 
 /// The most calls under way in all, beside the [`FREE_CALLS`] of each connection: with those of all connections, 8192
@@ -36,6 +37,8 @@ pub(super) struct ServerQuotas {
     calls: ReservedQuota,
     subscriptions: ReservedQuota,
     unread_lists: ReservedQuota,
+    /// The memory of frames that are not complete yet.
+    pub(super) frames: Arc<FrameMemory>,
     /// Locked by the one call that makes a list, since the longest list takes the router milliseconds.
     pub(super) listing: lock::Mutex<()>,
 }

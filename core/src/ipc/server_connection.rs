@@ -14,6 +14,7 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use crate::ipc::admin::Admin;
 use crate::ipc::admission::{ConnectionAdmission, ConnectionPermit};
 use crate::ipc::frame::{FrameError, FrameReader};
+use crate::ipc::frame_memory::FrameAllowance;
 use crate::ipc::lifecycle::{ConnectionCount, CountGuard, Phase};
 use crate::ipc::protocol::{
     ClientFrame, DaemonFrame, GREETING_LENGTH, GreetingCode, MAX_SENT, VERSION, decode_greeting,
@@ -147,7 +148,9 @@ async fn serve<A: Admin>(
     let mut writer = pin!(session.outbox.write_to(stream, admission.write_timeout).fuse());
     let is_provisional = matches!(grant, ConnectionGrant::Provisional(_));
     let mut timeout = if is_provisional { Timer::after(ADMINISTRATION_TIMEOUT) } else { Timer::never() };
-    let mut frames = FrameReader::new(stream);
+    let is_owner = session.admin.may_administer(session.uid);
+    let allowance = FrameAllowance::new(session.quotas.frames.clone(), is_owner);
+    let mut frames = FrameReader::sharing(stream, allowance);
     let mut calls = RunningCalls::new(is_provisional);
     let mut phase = Phase::Serving;
     let mut frames_in_turn = 0;

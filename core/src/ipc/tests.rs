@@ -3,5 +3,6 @@
 
 mod client;
 mod cost;
+mod frames;
 mod hostile;
 mod setup;

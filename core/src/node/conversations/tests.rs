@@ -161,18 +161,9 @@ fn alone(name: &str, test: impl FnOnce()) {
     alone_in(&format!("tests::{name}"), test);
 }
 
-/// The allocator counts for the whole process, so a test that reads its count runs in a process of its own. `path` is that
-/// of the test among those of conversations.
+/// The same for a test of a module of conversations, by its path among those.
 pub(super) fn alone_in(path: &str, test: impl FnOnce()) {
-    if std::env::var_os("ROUSE_TEST_ALONE").is_some() {
-        return test();
-    }
-    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
-    command.args(["--exact", &format!("node::conversations::{path}"), "--nocapture"]);
-    let output = command.env("ROUSE_TEST_ALONE", "1").output().expect("it runs");
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    println!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && stdout.contains("1 passed"), "see above");
+    crate::run_alone(&format!("node::conversations::{path}"), test);
 }
 
 /// The memory of a conversation in bytes, by section 10 of the specification.
