@@ -57,6 +57,5 @@ mod timers;
 pub use crate::wire::session::{ProvedStanding, SEAL as SEAL_OVERHEAD, Standing};
 pub use data::{NoSession, Opened};
 pub use event::{EndReason, PathChoice, SessionInput, SessionOutput};
-pub use pair::SessionPair;
 pub use places::PreviousHop;
 pub use sessions::Sessions;

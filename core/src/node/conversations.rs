@@ -14,7 +14,7 @@ use crate::node::state::conversations::Conversations;
 use crate::node::state::locks::{lock, read, write};
 use crate::node::state::router_inputs::RouterHint;
 use crate::route::Location;
-use crate::session::{ProvedStanding, SessionInput, SessionPair};
+use crate::session::{ProvedStanding, SessionInput};
 use crate::stats::DropCause;
 use crate::time::Time;
 use crate::types::Ends;
@@ -96,7 +96,7 @@ impl Conversations {
     pub(crate) fn handle(
         &self,
         shared: &NodeState,
-        pair: &SessionPair,
+        pair: &Ends,
         proved: &ProvedStanding,
         packet: &Bytes,
         work: &mut DeferredWork,

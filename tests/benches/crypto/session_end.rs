@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use rouse_proto::address::Address;
 use rouse_proto::identity::Identity;
-use rouse_proto::session::{PreviousHop, SessionInput, SessionOutput, SessionPair, Sessions, Standing};
+use rouse_proto::session::{PreviousHop, SessionInput, SessionOutput, Sessions, Standing};
 use rouse_proto::time::Time;
+use rouse_proto::types::Ends;
 use rouse_proto::wire::session::PAYLOAD_PART;
 use rouse_tests::handshake_pair::Cipher;
 
 /// One end.
 pub(crate) struct SessionEnd {
     sessions: Sessions,
-    pair: SessionPair,
+    pair: Ends,
 }
 
 /// The payloads that an end sends, until they are delivered.
@@ -30,7 +31,7 @@ impl SessionEnd {
             seed[..8].copy_from_slice(&number.to_le_bytes());
             let mut sessions = Sessions::with_suites(seed, cipher.offered());
             sessions.add_local(&identity(local));
-            let pair = SessionPair { local: identity(local).address(), peer: identity(peer).address() };
+            let pair = Ends { local: identity(local).address(), peer: identity(peer).address() };
             SessionEnd { sessions, pair }
         })
     }

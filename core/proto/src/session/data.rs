@@ -3,13 +3,14 @@
 use super::Sessions;
 use super::epoch::RekeyStage;
 use super::event::{EndReason, PathChoice, SessionOutput};
-use super::pair::{AnsweredRequest, InboundSession, PairState, RequestStage, Selected, SessionPair};
+use super::pair::{AnsweredRequest, InboundSession, PairState, RequestStage, Selected};
 use super::rekey::RekeyContext;
 use super::repetition::Repetition;
 use crate::address::Address;
 use crate::link::Exhausted;
 use crate::stats::DropCause;
 use crate::time::Time;
+use crate::types::Ends;
 use crate::wire::codec;
 use crate::wire::session::{
     CONTENT_CONFIRM, CONTENT_CONFIRMED, CONTENT_REKEY, CONTENT_REKEYED, ProvedStanding, SessionRekey,
@@ -42,7 +43,7 @@ impl Sessions {
     pub fn seal(
         &mut self,
         now: Time,
-        pair: &SessionPair,
+        pair: &Ends,
         content: impl FnOnce(&mut Vec<u8>) -> bool,
         out: &mut Vec<u8>,
     ) -> Result<bool, NoSession> {
@@ -116,7 +117,7 @@ impl Sessions {
 
     /// Notes that a packet of the layer above was opened. Contents of the session's own are no use, since otherwise a
     /// renewal would be the cause of the next one.
-    fn note_use(&mut self, now: Time, pair: SessionPair) {
+    fn note_use(&mut self, now: Time, pair: Ends) {
         let Some(state) = self.peers.get_mut(&pair) else { return };
         state.used = now;
         let is_first = state.current.as_mut().is_some_and(|epoch| !std::mem::replace(&mut epoch.used, true));
@@ -126,7 +127,7 @@ impl Sessions {
     }
 
     /// Puts the keys under which a packet has opened into use, if they are not in use yet.
-    fn on_opened(&mut self, now: Time, pair: SessionPair, selected: Selected) {
+    fn on_opened(&mut self, now: Time, pair: Ends, selected: Selected) {
         match selected {
             Selected::Current => {
                 let Some(epoch) = self.peers.get_mut(&pair).and_then(|state| state.current.as_mut()) else {
@@ -156,7 +157,7 @@ impl Sessions {
     }
 
     /// Puts the keys of a peer's handshake into use.
-    fn confirm_inbound(&mut self, now: Time, pair: SessionPair, nth: usize) {
+    fn confirm_inbound(&mut self, now: Time, pair: Ends, nth: usize) {
         let taken = self.change(pair, |state| (nth < state.inbound.len()).then(|| state.inbound.remove(nth)));
         let Some(Some(InboundSession { hop, stage: RequestStage::Answered(answered), .. })) = taken else {
             return;
@@ -171,7 +172,7 @@ impl Sessions {
     }
 
     /// Handles a content of the session's own.
-    fn on_own_content(&mut self, now: Time, pair: SessionPair, content: &[u8]) -> Result<(), DropCause> {
+    fn on_own_content(&mut self, now: Time, pair: Ends, content: &[u8]) -> Result<(), DropCause> {
         match content {
             [CONTENT_CONFIRM] => self.transmit_sealed(pair, &[CONTENT_CONFIRMED]),
             [CONTENT_CONFIRMED] => {}
@@ -188,7 +189,7 @@ impl Sessions {
         Ok(())
     }
 
-    fn on_rekey(&mut self, now: Time, pair: SessionPair, request: SessionRekey) -> Result<(), DropCause> {
+    fn on_rekey(&mut self, now: Time, pair: Ends, request: SessionRekey) -> Result<(), DropCause> {
         let keys = self.locals.get(&pair.local).cloned().ok_or(DropCause::UnknownSession)?;
         let (seed, index) = (self.seed(), self.draw_index());
         let answer = self.change(pair, |state| {
@@ -202,7 +203,7 @@ impl Sessions {
         Ok(())
     }
 
-    fn on_rekeyed(&mut self, now: Time, pair: SessionPair, answer: SessionRekey) -> Result<(), DropCause> {
+    fn on_rekeyed(&mut self, now: Time, pair: Ends, answer: SessionRekey) -> Result<(), DropCause> {
         let next = self.change(pair, |state| {
             state.current.as_mut().map_or(Ok(None), |epoch| epoch.on_rekeyed(now, answer))
         });
@@ -215,7 +216,7 @@ impl Sessions {
     }
 
     /// Sends a content of the session's own.
-    pub(super) fn transmit_sealed(&mut self, pair: SessionPair, content: &[u8]) {
+    pub(super) fn transmit_sealed(&mut self, pair: Ends, content: &[u8]) {
         let Some(epoch) = self.peers.get_mut(&pair).and_then(|state| state.current.as_mut()) else { return };
         let mut payload = Vec::with_capacity(content.len().saturating_add(super::SEAL_OVERHEAD));
         let content = |out: &mut Vec<u8>| {

@@ -1,8 +1,8 @@
 //! The events that [`Sessions`](super::Sessions) handles and reports.
 
-use super::pair::SessionPair;
 use super::places::PreviousHop;
 use crate::address::Address;
+use crate::types::Ends;
 use crate::wire::session::Standing;
 
 /// An event for [`Sessions::handle`](super::Sessions::handle).
@@ -11,7 +11,7 @@ pub enum SessionInput<'a> {
     /// The layer above has something to send. Without a session a handshake begins.
     Connect {
         /// The two addresses.
-        pair: SessionPair,
+        pair: Ends,
         /// This end of the conversation.
         standing: Standing,
     },
@@ -19,31 +19,31 @@ pub enum SessionInput<'a> {
     /// is kept until the next one is there.
     Renew {
         /// The two addresses.
-        pair: SessionPair,
+        pair: Ends,
         /// This end of the conversation.
         standing: Standing,
     },
     /// Answers [`SessionOutput::Requested`]: there shall be a session.
     Accept {
         /// The two addresses.
-        pair: SessionPair,
+        pair: Ends,
         /// This end of the conversation.
         standing: Standing,
     },
     /// Answers [`SessionOutput::Requested`]: there shall be none.
     Refuse {
         /// The two addresses.
-        pair: SessionPair,
+        pair: Ends,
     },
     /// There is a route to the peer again. A request that waits to be repeated is sent now.
     RouteFound {
         /// The two addresses.
-        pair: SessionPair,
+        pair: Ends,
     },
     /// The conversation is over. Everything of the pair is erased.
     Close {
         /// The two addresses.
-        pair: SessionPair,
+        pair: Ends,
     },
     /// The payload of a packet that is a part of a handshake message.
     Part {
@@ -62,7 +62,7 @@ pub enum SessionOutput {
     /// Send a packet with this payload to the peer.
     Transmit {
         /// The two addresses.
-        pair: SessionPair,
+        pair: Ends,
         /// The payload.
         payload: Vec<u8>,
         /// The path to send it over.
@@ -72,7 +72,7 @@ pub enum SessionOutput {
     /// one that was replayed, so nothing of it is to be relied on before [`SessionOutput::Ready`].
     Requested {
         /// The two addresses.
-        pair: SessionPair,
+        pair: Ends,
         /// The peer's end of the conversation.
         standing: Standing,
         /// The neighbour over which it came.
@@ -81,14 +81,14 @@ pub enum SessionOutput {
     /// There is a session, or another one in place of the last. Both ends have proved that they are alive.
     Ready {
         /// The two addresses.
-        pair: SessionPair,
+        pair: Ends,
         /// The peer's end of the conversation at the time of the handshake.
         standing: Standing,
     },
     /// There is no session any more, and no attempt.
     Ended {
         /// The two addresses.
-        pair: SessionPair,
+        pair: Ends,
         /// The cause.
         reason: EndReason,
     },

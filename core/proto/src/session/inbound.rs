@@ -6,7 +6,7 @@ use super::Sessions;
 use super::epoch::Epoch;
 use super::event::{PathChoice, SessionOutput};
 use super::exchange::{OpenRequest, ResponseError, Terms};
-use super::pair::{AnsweredRequest, InboundSession, MAX_INBOUND, PairState, RequestStage, SessionPair};
+use super::pair::{AnsweredRequest, InboundSession, MAX_INBOUND, PairState, RequestStage};
 use super::parts::WholeMessage;
 use super::places::{Place, PreviousHop};
 use super::repetition::Repetition;
@@ -14,6 +14,7 @@ use super::sessions::HOLD_ATTEMPT;
 use crate::address::Address;
 use crate::stats::DropCause;
 use crate::time::Time;
+use crate::types::Ends;
 use crate::wire::session::{MESSAGE_REQUEST, MESSAGE_RESPONSE, Standing, parts};
 
 /// The time that a responder waits for the first packet under the keys of a handshake. It is longer than the time
@@ -65,7 +66,7 @@ impl Sessions {
         let request =
             OpenRequest::read(&keys, &local, &whole.bytes, &seed).map_err(|_| DropCause::BadHandshake)?;
         let (peer, standing) = (request.request.address, request.request.standing);
-        let pair = SessionPair { local, peer };
+        let pair = Ends { local, peer };
         if !self.limiter.admit_address(now, &local, &peer) {
             return Err(DropCause::HandshakeLimit);
         }
@@ -101,7 +102,7 @@ impl Sessions {
     }
 
     /// Sends the response to a request again.
-    fn respond_again(&mut self, pair: SessionPair, digest: &[u8; 32]) {
+    fn respond_again(&mut self, pair: Ends, digest: &[u8; 32]) {
         let Some(state) = self.peers.get_mut(&pair) else { return };
         let Some(one) = state.inbound.iter_mut().find(|one| one.digest == *digest) else { return };
         if let RequestStage::Answered(answered) = &mut one.stage {
@@ -123,12 +124,7 @@ impl Sessions {
     }
 
     /// Answers the requests of a peer.
-    pub(super) fn accept(
-        &mut self,
-        now: Time,
-        pair: SessionPair,
-        standing: Standing,
-    ) -> Result<(), DropCause> {
+    pub(super) fn accept(&mut self, now: Time, pair: Ends, standing: Standing) -> Result<(), DropCause> {
         let Some(state) = self.peers.get_mut(&pair) else { return Ok(()) };
         state.standing = standing;
         let mut result = Ok(());
@@ -148,7 +144,7 @@ impl Sessions {
     }
 
     /// Drops the requests of a peer.
-    pub(super) fn refuse(&mut self, pair: SessionPair) {
+    pub(super) fn refuse(&mut self, pair: Ends) {
         self.change(pair, |state| {
             state.inbound.retain(|one| matches!(one.stage, RequestStage::Answered(_)));
         });
@@ -185,7 +181,7 @@ impl Sessions {
 
 /// Whether a handshake that the peer begins is to be passed over, since the one of this end counts: both began at once
 /// and this address is the lower one.
-fn is_ours(now: Time, pair: &SessionPair, state: &PairState) -> bool {
+fn is_ours(now: Time, pair: &Ends, state: &PairState) -> bool {
     let sent = state.attempt.as_ref().and_then(|attempt| attempt.repetition.last());
     let current = state.current.as_ref().filter(|epoch| epoch.initiator);
     let completed = current.map(|epoch| epoch.hybrid_since);

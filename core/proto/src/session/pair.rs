@@ -25,9 +25,6 @@ pub(super) const OLD_SESSION_LIFE: Duration = Duration::from_secs(10);
 /// attacker can replay old requests of the peer, which must not displace a true one.
 pub(super) const MAX_INBOUND: usize = 4;
 
-/// The two ends of a session.
-pub use crate::types::Ends as SessionPair;
-
 /// A handshake that this end begins.
 pub(super) struct Attempt {
     /// The first message; `None` until it is sent for the first time.

@@ -12,7 +12,7 @@ use super::epoch::Epoch;
 use super::event::{EndReason, SessionInput, SessionOutput};
 use super::keys::EpochKeys;
 use super::limiter::RequestLimiter;
-use super::pair::{Attempt, OLD_SESSION_LIFE, OldEpoch, PairState, SessionPair};
+use super::pair::{Attempt, OLD_SESSION_LIFE, OldEpoch, PairState};
 use super::parts::PartialMessages;
 use super::places::{Place, PlaceLimits, Places, PreviousHop};
 use crate::address::Address;
@@ -20,6 +20,7 @@ use crate::identity::Identity;
 use crate::link::{Indices, Secret, StaticKeys, Suite, fresh_seed};
 use crate::stats::DropCause;
 use crate::time::Time;
+use crate::types::Ends;
 use crate::wire::session::{ProvedStanding, Standing};
 
 /// The bounds on handshakes of others that are not confirmed.
@@ -38,17 +39,17 @@ pub struct Sessions {
     pub(super) rng: ChaCha20Rng,
     indices: Indices,
     /// The pairs by the indices of packets that this end receives.
-    pub(super) by_index: BTreeMap<u32, SessionPair>,
+    pub(super) by_index: BTreeMap<u32, Ends>,
     /// The pairs by the digests of the requests of their peers.
-    pub(super) by_digest: BTreeMap<[u8; 32], SessionPair>,
-    pub(super) peers: BTreeMap<SessionPair, PairState>,
-    pub(super) timers: BTreeSet<(Time, SessionPair)>,
+    pub(super) by_digest: BTreeMap<[u8; 32], Ends>,
+    pub(super) peers: BTreeMap<Ends, PairState>,
+    pub(super) timers: BTreeSet<(Time, Ends)>,
     pub(super) partial: PartialMessages,
     pub(super) limiter: RequestLimiter,
     /// The places of handshakes of others that are not confirmed.
     pub(super) unproved: Places<[u8; 32]>,
     /// The places of sessions and of attempts.
-    places: Places<SessionPair>,
+    places: Places<Ends>,
     /// The number of sessions that have come into use.
     sessions: u64,
     pub(super) output: VecDeque<SessionOutput>,
@@ -128,36 +129,36 @@ impl Sessions {
     }
 
     /// Whether packets to the peer can be sealed.
-    pub fn is_ready(&self, pair: &SessionPair) -> bool {
+    pub fn is_ready(&self, pair: &Ends) -> bool {
         self.current(pair).is_some()
     }
 
     /// The session under whose keys packets to the peer are sealed; `None` when there is none.
-    pub fn current(&self, pair: &SessionPair) -> Option<ProvedStanding> {
+    pub fn current(&self, pair: &Ends) -> Option<ProvedStanding> {
         self.peers.get(pair)?.current.as_ref().map(|epoch| epoch.proved)
     }
 
     /// Whether this end began the session.
     #[cfg(test)]
-    pub(super) fn is_initiator(&self, pair: &SessionPair) -> Option<bool> {
+    pub(super) fn is_initiator(&self, pair: &Ends) -> Option<bool> {
         Some(self.peers.get(pair)?.current.as_ref()?.initiator)
     }
 
     /// The number of rekeyings of the session.
     #[cfg(test)]
-    pub(super) fn generation(&self, pair: &SessionPair) -> Option<u32> {
+    pub(super) fn generation(&self, pair: &Ends) -> Option<u32> {
         Some(self.peers.get(pair)?.current.as_ref()?.generation)
     }
 
     /// The index that a response to this end would name.
     #[cfg(test)]
-    pub(super) fn awaited_index(&self, pair: &SessionPair) -> Option<u32> {
+    pub(super) fn awaited_index(&self, pair: &Ends) -> Option<u32> {
         Some(self.peers.get(pair)?.attempt.as_ref()?.initiation.as_ref()?.index)
     }
 
     /// Skips counters, as if that many packets had been sealed.
     #[cfg(test)]
-    pub(super) fn skip_counters(&mut self, pair: &SessionPair, packets: u64) {
+    pub(super) fn skip_counters(&mut self, pair: &Ends, packets: u64) {
         let epoch = self.peers.get_mut(pair).and_then(|state| state.current.as_mut());
         epoch.into_iter().for_each(|epoch| epoch.keys.sealer.skip(packets));
     }
@@ -169,7 +170,7 @@ impl Sessions {
     }
 
     /// Begins a handshake unless one is under way, or a session is there and shall not be renewed.
-    fn connect(&mut self, now: Time, pair: SessionPair, standing: Standing, renew: bool) {
+    fn connect(&mut self, now: Time, pair: Ends, standing: Standing, renew: bool) {
         if pair.local == pair.peer || !self.locals.contains_key(&pair.local) {
             return self.output.push_back(SessionOutput::Ended { pair, reason: EndReason::Unusable });
         }
@@ -189,7 +190,7 @@ impl Sessions {
         self.attempt_timeout(now, pair);
     }
 
-    fn route_found(&mut self, now: Time, pair: SessionPair) {
+    fn route_found(&mut self, now: Time, pair: Ends) {
         self.change(pair, |state| {
             state.attempt.iter_mut().for_each(|attempt| attempt.repetition.restart(now));
         });
@@ -197,9 +198,9 @@ impl Sessions {
     }
 
     /// Takes a place for a pair, for which another one may have to end.
-    pub(super) fn take_place(&mut self, now: Time, pair: SessionPair, hop: PreviousHop) -> bool {
+    pub(super) fn take_place(&mut self, now: Time, pair: Ends, hop: PreviousHop) -> bool {
         let peers = &self.peers;
-        let used = |pair: &SessionPair| peers.get(pair).map(|state| state.used);
+        let used = |pair: &Ends| peers.get(pair).map(|state| state.used);
         match self.places.take_from(now, pair, hop, &used) {
             Place::Free => true,
             Place::Evicted(victim) => {
@@ -215,7 +216,7 @@ impl Sessions {
     ///
     /// Whatever else is under way with the peer ends with a handshake. So any two sessions of a pair follow each other
     /// in the same order at both ends, and the later one is the one that both use.
-    pub(super) fn install(&mut self, now: Time, pair: SessionPair, mut epoch: Epoch) {
+    pub(super) fn install(&mut self, now: Time, pair: Ends, mut epoch: Epoch) {
         let is_handshake = epoch.generation == 0;
         if is_handshake {
             self.sessions = self.sessions.saturating_add(1);
@@ -246,13 +247,13 @@ impl Sessions {
     }
 
     /// Ends a session and reports it.
-    pub(super) fn end(&mut self, pair: SessionPair, reason: EndReason) {
+    pub(super) fn end(&mut self, pair: Ends, reason: EndReason) {
         self.remove(pair);
         self.output.push_back(SessionOutput::Ended { pair, reason });
     }
 
     /// Erases everything of a pair.
-    fn remove(&mut self, pair: SessionPair) {
+    fn remove(&mut self, pair: Ends) {
         self.change(pair, |state| {
             state.current = None;
             state.previous = None;
@@ -263,11 +264,7 @@ impl Sessions {
 
     /// Changes the state of a pair, and what is derived from it: the indices and digests that lead to the pair, the
     /// places, and the timer. A pair of which nothing is left is removed.
-    pub(super) fn change<R>(
-        &mut self,
-        pair: SessionPair,
-        change: impl FnOnce(&mut PairState) -> R,
-    ) -> Option<R> {
+    pub(super) fn change<R>(&mut self, pair: Ends, change: impl FnOnce(&mut PairState) -> R) -> Option<R> {
         let state = self.peers.get_mut(&pair)?;
         let (indices, digests) = (state.indices(), state.digests());
         let result = change(state);
@@ -288,7 +285,7 @@ impl Sessions {
         Some(result)
     }
 
-    fn set_timer(&mut self, pair: SessionPair) {
+    fn set_timer(&mut self, pair: Ends) {
         let Some(state) = self.peers.get_mut(&pair) else { return };
         if let Some(timer) = state.timer.take() {
             self.timers.remove(&(timer, pair));

@@ -8,11 +8,12 @@ use super::Sessions;
 use super::epoch::RekeyStage;
 use super::event::{EndReason, PathChoice, SessionOutput};
 use super::exchange::{InitiationSeeds, SessionInitiation, Terms};
-use super::pair::{Attempt, IDLE_LIFE, SessionPair};
+use super::pair::{Attempt, IDLE_LIFE};
 use super::rekey::{MAX_REKEY_DELAY, REKEY_PAUSE, REKEY_TRIES, RekeyContext};
 use super::repetition::Repetition;
 use crate::link::NoiseError;
 use crate::time::Time;
+use crate::types::Ends;
 use crate::wire::session::{CONTENT_CONFIRM, CONTENT_REKEY, MESSAGE_REQUEST, parts, rekey_content};
 
 /// The maximum time between two repetitions of a request. The parts that a repetition has brought are kept for several
@@ -43,7 +44,7 @@ impl Sessions {
         }
     }
 
-    fn pair_timeout(&mut self, now: Time, pair: SessionPair) {
+    fn pair_timeout(&mut self, now: Time, pair: Ends) {
         self.change(pair, |state| {
             state.inbound.retain(|one| one.until > now);
             if state.previous.as_ref().is_some_and(|old| old.until <= now) {
@@ -63,7 +64,7 @@ impl Sessions {
     }
 
     /// Sends the request of an attempt that is due.
-    pub(super) fn attempt_timeout(&mut self, now: Time, pair: SessionPair) {
+    pub(super) fn attempt_timeout(&mut self, now: Time, pair: Ends) {
         let Some(attempt) = self.peers.get(&pair).and_then(|state| state.attempt.as_ref()) else { return };
         if attempt.repetition.next() > now {
             return;
@@ -87,7 +88,7 @@ impl Sessions {
     }
 
     /// Makes the first message of an attempt.
-    fn initiate(&mut self, now: Time, pair: SessionPair) -> Result<(), NoiseError> {
+    fn initiate(&mut self, now: Time, pair: Ends) -> Result<(), NoiseError> {
         let keys = self.locals.get(&pair.local).cloned().ok_or(NoiseError)?;
         let standing = self.peers.get(&pair).map(|state| state.standing).ok_or(NoiseError)?;
         let terms = Terms { index: self.draw_index(), suites: self.suites, standing };
@@ -103,7 +104,7 @@ impl Sessions {
     }
 
     /// Sends the packet by which the initiator proves that it has the keys, if it is due.
-    pub(super) fn confirm_timeout(&mut self, now: Time, pair: SessionPair) {
+    pub(super) fn confirm_timeout(&mut self, now: Time, pair: Ends) {
         let Some(epoch) = self.peers.get_mut(&pair).and_then(|state| state.current.as_mut()) else { return };
         let Some(confirm) = epoch.confirm.as_mut().filter(|confirm| confirm.next() <= now) else { return };
         if confirm.tries() >= CONFIRM_TRIES {
@@ -115,7 +116,7 @@ impl Sessions {
     }
 
     /// Sends the `rekey` that is due.
-    fn rekey_timeout(&mut self, now: Time, pair: SessionPair) {
+    fn rekey_timeout(&mut self, now: Time, pair: Ends) {
         let is_due =
             |sessions: &Self| sessions.peers.get(&pair)?.rekey_due().filter(|due| *due <= now).map(|_| ());
         if is_due(self).is_none() {

@@ -14,11 +14,10 @@ use crate::node::state::conversations::Conversations;
 use crate::node::state::locks::lock;
 use crate::node::state::router_inputs::RouterHint;
 use crate::route::Location;
-use crate::session::{
-    EndReason, Opened, PreviousHop, SEAL_OVERHEAD, SessionInput, SessionOutput, SessionPair,
-};
+use crate::session::{EndReason, Opened, PreviousHop, SEAL_OVERHEAD, SessionInput, SessionOutput};
 use crate::stats::DropCause;
 use crate::time::Time;
+use crate::types::Ends;
 use crate::wire::message::CONTENT_MESSAGE;
 use crate::wire::packet::{HEADER, HOP_LIMIT, Header};
 use crate::wire::session::{MESSAGE_REQUEST, PartHeader, SESSION_HEADER_LEN, SESSION_TAG_LEN};
@@ -69,7 +68,7 @@ impl Conversations {
         // The packet was opened in place, so that messages are slices of the buffer in which it arrived.
         let end = packet.len().saturating_sub(SESSION_TAG_LEN);
         let content: Bytes = packet.freeze().slice(HEADER + SESSION_HEADER_LEN..end);
-        self.handle(shared, &SessionPair { local, peer }, &proved, &content, work);
+        self.handle(shared, &Ends { local, peer }, &proved, &content, work);
     }
 
     /// Handles a part of a handshake message for an address of this node.
@@ -118,7 +117,7 @@ impl Conversations {
 
     /// Reports to the router that several requests to this peer had no answer. Before there is a session, no
     /// acknowledgement is missing that could show a loss.
-    fn score_request(&self, shared: &NodeState, pair: &SessionPair) {
+    fn score_request(&self, shared: &NodeState, pair: &Ends) {
         let Some(entry) = self.find(&pair.local, &pair.peer) else { return };
         let Some(hop) = route(shared, &pair.peer) else { return };
         let (next_hop, at) = (hop.best().id, shared.now());
@@ -138,7 +137,7 @@ impl Conversations {
     }
 
     /// Answers a peer that asks for a session: it gets one if there is a place for its conversation.
-    fn decide(&self, shared: &NodeState, pair: SessionPair, hop: PreviousHop, work: &mut DeferredWork) {
+    fn decide(&self, shared: &NodeState, pair: Ends, hop: PreviousHop, work: &mut DeferredWork) {
         let from = Location { host: hop.host, network: hop.group };
         let entry = self.open_from(shared, &pair.local, &pair.peer, Some(from));
         // The conversation stays locked, so that it is not removed before its incarnation is a part of the session.
@@ -159,13 +158,7 @@ impl Conversations {
         }
     }
 
-    fn session_ended(
-        &self,
-        shared: &NodeState,
-        pair: SessionPair,
-        reason: EndReason,
-        work: &mut DeferredWork,
-    ) {
+    fn session_ended(&self, shared: &NodeState, pair: Ends, reason: EndReason, work: &mut DeferredWork) {
         let Some(entry) = self.find(&pair.local, &pair.peer) else { return };
         let mut state = lock(&entry.state);
         state.is_connecting = false;
@@ -209,8 +202,8 @@ fn is_request(payload: &[u8]) -> bool {
 }
 
 impl ConversationEntry {
-    pub(crate) fn pair(&self) -> SessionPair {
-        SessionPair { local: *self.local(), peer: *self.peer() }
+    pub(crate) fn pair(&self) -> Ends {
+        Ends { local: *self.local(), peer: *self.peer() }
     }
 
     /// Appends the next packet of the conversation to `out`, sealed, with a payload of at most `most` bytes. Returns

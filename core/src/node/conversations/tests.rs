@@ -12,7 +12,8 @@ use crate::identity::Identity;
 use crate::node::Limits;
 use crate::node::state::conversation::DeliveryState;
 use crate::node::state::router_inputs::RouterHint;
-use crate::session::{SessionPair, Standing};
+use crate::session::Standing;
+use crate::types::Ends;
 use crate::types::{Message, MessageId, Outgoing, Timestamp};
 use crate::wire::message as wire;
 
@@ -101,7 +102,7 @@ fn first_packet(number: u32, frames: impl FnOnce(&mut Vec<u8>)) -> (Address, Byt
 fn arrives(shared: &NodeState, (source, packet): &(Address, Bytes), work: &mut DeferredWork) {
     let standing = Standing { incarnation: 77, ..Standing::default() };
     if let Some(proved) = session(shared, (&local(), source), 1, standing) {
-        let pair = SessionPair { local: local(), peer: *source };
+        let pair = Ends { local: local(), peer: *source };
         shared.conversations.handle(shared, &pair, &proved, packet, work);
     }
     work.finish(shared);

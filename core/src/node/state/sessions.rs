@@ -6,9 +6,10 @@ use crate::address::Address;
 use crate::identity::Identity;
 use crate::node::state::locks::lock;
 use crate::notify::Notify;
-use crate::session::{SessionInput, SessionOutput, SessionPair, Sessions};
+use crate::session::{SessionInput, SessionOutput, Sessions};
 use crate::stats::DropCause;
 use crate::time::Time;
+use crate::types::Ends;
 
 /// The end-to-end sessions of a node. Their lock is held for one packet or one handshake message. No other lock is taken
 /// while it is held, because a conversation seals its packets while it is locked itself.
@@ -58,7 +59,7 @@ impl EndToEnd {
 
     /// Erases the session of a conversation that is over.
     pub(crate) fn close(&self, local: &Address, peer: &Address) {
-        let pair = SessionPair { local: *local, peer: *peer };
+        let pair = Ends { local: *local, peer: *peer };
         // The time has no meaning for it, since nothing is sent.
         let (_, _) = self.handle(Time::ZERO, SessionInput::Close { pair });
     }

@@ -8,9 +8,10 @@ use crate::fuzz::script::{Script, damaged};
 use rouse_proto::address::Address;
 use rouse_proto::identity::Identity;
 use rouse_proto::link::Suite;
-use rouse_proto::session::{PreviousHop, SessionInput, SessionOutput, SessionPair, Sessions, Standing};
+use rouse_proto::session::{PreviousHop, SessionInput, SessionOutput, Sessions, Standing};
 use rouse_proto::stats::DropCause;
 use rouse_proto::time::Time;
+use rouse_proto::types::Ends;
 use rouse_proto::wire::session::{PART_HEADER_LEN, PART_LEN, PAYLOAD_PART, PAYLOAD_SESSION};
 
 /// The payloads that a script can replay: so many, the latest ones.
@@ -59,7 +60,7 @@ struct Travelling {
 struct SessionWorld {
     now: Time,
     ends: [Sessions; 2],
-    pairs: [SessionPair; 2],
+    pairs: [Ends; 2],
     line: Vec<Travelling>,
     /// The [`MEMORY`] latest payloads.
     seen: Vec<Travelling>,
@@ -95,8 +96,7 @@ pub fn session(data: &[u8]) {
 impl SessionWorld {
     fn new() -> Self {
         let [first, second] = &*ENDS;
-        let pair =
-            |local: &Identity, peer: &Identity| SessionPair { local: local.address(), peer: peer.address() };
+        let pair = |local: &Identity, peer: &Identity| Ends { local: local.address(), peer: peer.address() };
         let ends = [(first, 3), (second, 4)].map(|(identity, seed)| {
             let mut sessions = Sessions::with_suites([seed; 32], Suite::CHACHA);
             sessions.add_local(identity);

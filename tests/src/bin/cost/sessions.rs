@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rouse_adversary::raw::frames;
-use rouse_core::session::{SessionInput, SessionOutput, SessionPair, Sessions, Standing};
+use rouse_core::session::{SessionInput, SessionOutput, Sessions, Standing};
 use rouse_core::time::Time;
 use rouse_core::{Address, Identity};
 
@@ -11,6 +11,7 @@ use crate::layer::{Input, Layer, MINUTE, SEAL, Subject, no_places};
 use crate::layers::NodeLayer;
 use crate::pools::{CONVERSATIONS, Pool};
 use crate::recipe::{Gene, Kind, Part, Recipe, gene, kind};
+use rouse_proto::types::Ends;
 
 /// The bytes of a frame that carries a whole part.
 const FRAME: usize = 36 + 446 + SEAL;
@@ -66,7 +67,7 @@ fn request(sender: u64, to: Address) -> Vec<Vec<u8>> {
     let identity = Identity::from_seed(&seed);
     let mut sessions = Sessions::new(seed);
     sessions.add_local(&identity);
-    let pair = SessionPair { local: identity.address(), peer: to };
+    let pair = Ends { local: identity.address(), peer: to };
     let standing = Standing { incarnation: 7, ..Standing::default() };
     let _ = sessions.handle(Time::from_millis(1000), SessionInput::Connect { pair, standing });
     let outputs = std::iter::from_fn(|| sessions.poll_output());

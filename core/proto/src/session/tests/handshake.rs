@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::world::{World, standing};
 use crate::address::Address;
-use crate::session::{EndReason, SessionInput, SessionOutput, SessionPair, Standing};
+use crate::session::{EndReason, SessionInput, SessionOutput, Standing};
+use crate::types::Ends;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -175,7 +176,7 @@ fn an_unusable_address_ends_an_attempt_at_once() {
     assert_eq!(world.nodes[0].ended, [(0, EndReason::Unusable)]);
     let local = world.nodes[0].address;
     for peer in [Address::from_bytes([0; 32]), Address::from_bytes([0xff; 32])] {
-        let pair = SessionPair { local, peer };
+        let pair = Ends { local, peer };
         let sessions = &mut world.nodes[0].sessions;
         sessions.handle(world.now, SessionInput::Connect { pair, standing: standing(0) }).unwrap();
         let reason = EndReason::Unusable;

@@ -14,9 +14,10 @@ use crate::session::exchange::{
 };
 use crate::session::keys::{EpochKeys, EpochRole};
 use crate::session::sessions::UNPROVED;
-use crate::session::{PreviousHop, SessionInput, SessionOutput, SessionPair, Sessions};
+use crate::session::{PreviousHop, SessionInput, SessionOutput, Sessions};
 use crate::stats::DropCause;
 use crate::time::Time;
+use crate::types::Ends;
 use crate::wire::codec;
 use crate::wire::session::{MESSAGE_REQUEST, MESSAGE_RESPONSE, SessionRequest, parts};
 
@@ -116,7 +117,7 @@ fn a_request_without_its_kem_key_or_with_a_broken_one_is_refused() {
     for payload in parts(MESSAGE_REQUEST, 1, &request_with(&from, &to, &broken)) {
         target.handle(now, SessionInput::Part { local, hop, payload: &payload }).unwrap();
     }
-    let pair = SessionPair { local, peer: from.address() };
+    let pair = Ends { local, peer: from.address() };
     let accept = SessionInput::Accept { pair, standing: standing(1) };
     assert_eq!(target.handle(now, accept), Err(DropCause::BadHandshake));
     assert_eq!(target.load(), (0, 0, 0));
@@ -323,7 +324,7 @@ fn responses_that_do_not_verify_are_read_four_times_for_each_request() {
     let mut world = World::new(2, 1);
     world.filter = Box::new(|_, _| true);
     world.queue(0, 1, 0..1);
-    let pair: SessionPair = world.pair(0, 1);
+    let pair: Ends = world.pair(0, 1);
     let id = world.nodes[0].sessions.awaited_index(&pair).unwrap();
     let (local, hop) = (pair.local, world.hop(1));
     let mut causes = Vec::new();

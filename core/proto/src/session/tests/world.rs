@@ -12,11 +12,10 @@ use rand_core::{RngCore, SeedableRng};
 use crate::address::Address;
 use crate::identity::Identity;
 use crate::link::Suite;
-use crate::session::{
-    EndReason, Opened, PreviousHop, SessionInput, SessionOutput, SessionPair, Sessions, Standing,
-};
+use crate::session::{EndReason, Opened, PreviousHop, SessionInput, SessionOutput, Sessions, Standing};
 use crate::stats::DropCause;
 use crate::time::Time;
+use crate::types::Ends;
 use crate::wire::session::{PAYLOAD_PART, PAYLOAD_SESSION};
 
 /// The first byte of an item, and of an acknowledgement.
@@ -132,8 +131,8 @@ impl World {
         }
     }
 
-    pub(super) fn pair(&self, local: usize, peer: usize) -> SessionPair {
-        SessionPair { local: self.nodes[local].address, peer: self.nodes[peer].address }
+    pub(super) fn pair(&self, local: usize, peer: usize) -> Ends {
+        Ends { local: self.nodes[local].address, peer: self.nodes[peer].address }
     }
 
     fn number_of(&self, address: &Address) -> usize {

@@ -12,7 +12,8 @@ use crate::node::data_path::DeferredWork;
 use crate::node::mailbox::Mailbox;
 use crate::node::state::memory_budget::{BARREN, RESERVE};
 use crate::node::{Limits, NodeConfig};
-use crate::session::{ProvedStanding, SessionPair, Standing};
+use crate::session::{ProvedStanding, Standing};
+use crate::types::Ends;
 use crate::types::Timestamp;
 
 const LOCAL: u8 = 1;
@@ -86,7 +87,7 @@ impl Sender {
     pub(in super::super) fn flood(&mut self, shared: &NodeState, local: Address, over: u64) -> usize {
         let (mut packets, mut work) = (0, work_of(over));
         let Some(proved) = session(shared, (&local, &self.1), over, self.0.standing()) else { return 0 };
-        let pair = SessionPair { local, peer: self.1 };
+        let pair = Ends { local, peer: self.1 };
         loop {
             let mut payload = Vec::new();
             if !self.0.poll_transmit(Time::from_millis(1), 1100, &mut payload) {

@@ -11,10 +11,9 @@ use rouse_adversary::raw::frames;
 use rouse_core::{Address, Identity, Limits, Node, Outgoing};
 use rouse_proto::link::Suite;
 use rouse_proto::message::ConversationConfig;
-use rouse_proto::session::{
-    PreviousHop, SEAL_OVERHEAD, SessionInput, SessionOutput, SessionPair, Sessions, Standing,
-};
+use rouse_proto::session::{PreviousHop, SEAL_OVERHEAD, SessionInput, SessionOutput, Sessions, Standing};
 use rouse_proto::time::Time;
+use rouse_proto::types::Ends;
 use rouse_proto::wire::packet::{HEADER, read_header};
 use rouse_proto::wire::session::{PAYLOAD_PART, PAYLOAD_SESSION};
 
@@ -120,7 +119,7 @@ impl NodeLayer {
         standing: FriendStanding,
         content: &[u8],
     ) -> Vec<u8> {
-        let pair = SessionPair { local: peer, peer: self.address };
+        let pair = Ends { local: peer, peer: self.address };
         if self.standings.insert(peer, standing) != Some(standing) {
             self.meet(pair, standing);
         }
@@ -139,7 +138,7 @@ impl NodeLayer {
     }
 
     /// Lets a friend have a session with this standing.
-    fn meet(&mut self, pair: SessionPair, standing: FriendStanding) {
+    fn meet(&mut self, pair: Ends, standing: FriendStanding) {
         let FriendStanding { incarnation, knows_node } = standing;
         let first = Standing { incarnation, ..Standing::default() };
         if !knows_node || !self.sessions.is_ready(&pair) {
@@ -152,7 +151,7 @@ impl NodeLayer {
     }
 
     /// Exchanges the packets of a handshake until there are no more.
-    fn connect(&mut self, pair: SessionPair, standing: Standing) {
+    fn connect(&mut self, pair: Ends, standing: Standing) {
         // The packets that the node has sent before are lost.
         self.forget_sent();
         let _ = self.sessions.handle(self.now, SessionInput::Renew { pair, standing });

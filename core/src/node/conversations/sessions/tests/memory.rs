@@ -12,7 +12,7 @@ const IN_PARTS: usize = 2560;
 /// allocate in the same process.
 struct Stranger {
     sessions: Sessions,
-    pair: SessionPair,
+    pair: Ends,
 }
 
 impl Stranger {
@@ -22,7 +22,7 @@ impl Stranger {
         let identity = Identity::from_seed(&seed);
         let mut sessions = Sessions::new(seed);
         sessions.add_local(&identity);
-        Stranger { sessions, pair: SessionPair { local: identity.address(), peer: to } }
+        Stranger { sessions, pair: Ends { local: identity.address(), peer: to } }
     }
 
     /// The packets of its request.
