@@ -115,10 +115,15 @@ impl Congestion {
     /// Whether the pacer permits a packet now; the error is the time at which it will. `srtt` is `None` before the
     /// first sample, and then nothing is paced, because the rate is unknown.
     pub(super) fn pace(&mut self, now: Time, srtt: Option<Duration>) -> Result<(), Time> {
-        let Some(rate) = srtt.map(|srtt| self.rate(srtt)) else {
-            (self.tokens, self.refilled) = (u64::MAX, now);
+        let Some(srtt) = srtt else {
+            (self.tokens, self.refilled) = (u64::MAX, Time::ZERO);
             return Ok(());
         };
+        // Most packets leave in a burst, at the time of the one before, and nothing is gained between them.
+        if now == self.refilled && self.tokens >= self.max_packet {
+            return Ok(());
+        }
+        let rate = self.rate(srtt);
         // A burst is at least the initial window, so that short messages are never paced.
         let burst = scaled(rate, PACING_BURST).max(self.max_packet.saturating_mul(INITIAL_PACKETS));
         let gained = scaled(rate, now.since(self.refilled));

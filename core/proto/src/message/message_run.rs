@@ -3,7 +3,7 @@
 //! They are stored in the encoding of the frame until they are taken, because many messages are small: a message of one
 //! byte then costs the five bytes that arrived, and no entry of its own.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::types::{Attributes, Timestamp};
 use crate::wire::message::Reader;
@@ -81,9 +81,16 @@ impl MessageRun {
         let (later, body) = Reader::new(&self.entries).entry().ok()?;
         let sent_at = Timestamp(self.sent_at.0.saturating_add(u64::from(later)));
         self.count = self.count.saturating_sub(1);
-        if self.count == 0 && body.len() <= SHORT {
-            let body = Bytes::copy_from_slice(self.entries.get(body)?);
-            return Some(CompleteMessage { seq, sent_at, attributes, body });
+        if self.count == 0 {
+            if body.len() <= SHORT {
+                let body = Bytes::copy_from_slice(self.entries.get(body)?);
+                return Some(CompleteMessage { seq, sent_at, attributes, body });
+            }
+            // The last message owns the buffer, which is not shared then unless it was before.
+            let mut last = std::mem::take(&mut self.entries);
+            last.truncate(body.end);
+            last.advance(body.start);
+            return Some(CompleteMessage { seq, sent_at, attributes, body: last });
         }
         let entry = self.entries.split_to(body.end.min(self.entries.len()));
         Some(CompleteMessage { seq, sent_at, attributes, body: entry.slice(body) })
