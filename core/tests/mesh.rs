@@ -115,6 +115,38 @@ fn over_a_bad_medium_everything_arrives_once_in_order_and_intact() {
 }
 
 #[test]
+fn each_message_of_a_batch_keeps_its_own_fields_and_the_order_of_its_conversation() {
+    block_on(async {
+        let nodes = line(3).await;
+        let second = Identity::from_seed(&[9; 32]);
+        nodes[0].add_identity(second.clone());
+        let sources = [nodes[0].address(), second.address()];
+        // Runs of one conversation are of different lengths, and the queue of a conversation takes 4096 messages.
+        let fields = |n: usize| {
+            (1 + usize::from(n.is_multiple_of(5)), sources[usize::from(n.is_multiple_of(7))], n % 3)
+        };
+        let batch = (0..10_000).map(|n| {
+            let (to, from, service) = fields(n);
+            let message = Outgoing::new(nodes[to].address(), n.to_string()).from(from);
+            if service == 0 { message } else { message.service(format!("service-{service}")) }
+        });
+        let (batch, expected) = (batch.collect(), (0..10_000).collect::<Vec<_>>());
+        let sending = async { nodes[0].send_batch(batch).await.unwrap() };
+        let receiving = async |to: usize| {
+            for n in expected.iter().filter(|n| fields(**n).0 == to) {
+                let (_, from, service) = fields(*n);
+                let message = within(nodes[to].recv_from(&from)).await.unwrap();
+                assert_eq!(&message.body[..], n.to_string().as_bytes());
+                let named = if service == 0 { String::new() } else { format!("service-{service}") };
+                assert_eq!(message.service.as_str(), named, "{n}");
+            }
+        };
+        let (sent, (), ()) = futures::join!(sending, receiving(1), receiving(2));
+        assert!(expected.iter().zip(&sent).all(|(n, sent)| sent.bytes == n.to_string().len() as u64));
+    });
+}
+
+#[test]
 fn messages_to_oneself_and_between_two_addresses_of_a_node_arrive() {
     block_on(async {
         let a = node(1).start().await.unwrap();

@@ -145,13 +145,18 @@ impl Stats {
     /// Counts `n` drops for one cause.
     #[inline]
     pub fn drop_n(&self, cause: DropCause, n: u64) {
-        self.drops[cause as usize].fetch_add(n, Relaxed);
+        // Callers mostly report no drop, and a write would take the cache line away from other cores.
+        if n > 0 {
+            self.drops[cause as usize].fetch_add(n, Relaxed);
+        }
     }
 
     /// Counts `n` events.
     #[inline]
     pub fn count(&self, counter: Counter, n: u64) {
-        self.counters[counter as usize].fetch_add(n, Relaxed);
+        if n > 0 {
+            self.counters[counter as usize].fetch_add(n, Relaxed);
+        }
     }
 
     /// The drops by the names of their causes.

@@ -52,6 +52,12 @@ pub(crate) struct PushGuard<'a> {
 impl PushGuard<'_> {
     /// Queues the content of one frame (its kind byte first).
     pub(crate) fn push(&mut self, class: Class, content: Bytes) -> PushOutcome {
+        let content = self.state.queues.unpinned(content);
+        self.push_own(class, content)
+    }
+
+    /// As [`push`](Self::push), for a content that this node has made, which shares no receive buffer.
+    pub(crate) fn push_own(&mut self, class: Class, content: Bytes) -> PushOutcome {
         if self.state.intake != Intake::Open {
             return PushOutcome::Closed;
         }

@@ -18,9 +18,12 @@ pub(super) const MAX_PACKETS: usize = (2 << 20) - MAX_CONTROL;
 /// The most bytes that queued control frames may have. They have a bound of their own, so that packets cannot keep
 /// routes and hellos out.
 pub(super) const MAX_CONTROL: usize = 256 << 10;
-/// The depth in bytes from which a queued frame is copied out of its receive buffer, since one small frame would
-/// otherwise keep a whole receive buffer allocated.
-pub(super) const COPY_FROM: usize = 64 << 10;
+/// The depth in bytes from which a queued frame is copied out of its receive buffer, since a small frame would otherwise
+/// keep a buffer of 64 KiB allocated: 500 of the shortest frames keep 32 MiB at most.
+pub(super) const COPY_FROM: usize = 32 << 10;
+/// The depth for frames of at least [`LONG`] bytes, of which a full queue keeps as much.
+const COPY_LONG_FROM: usize = 512 << 10;
+const LONG: usize = 1024;
 /// The bytes that a class may send before the share of the lower classes applies.
 const BURST: usize = 64 << 10;
 /// The bytes that a class sends for each byte of a lower one, while all have enough to send.
@@ -85,10 +88,16 @@ impl ClassQueues {
         self.backpressure_since
     }
 
+    /// The content, copied out of its receive buffer where so much is queued that the buffers behind it could occupy a multiple
+    /// of that.
+    pub(super) fn unpinned(&self, content: Bytes) -> Bytes {
+        let copied_from = if content.len() >= LONG { COPY_LONG_FROM } else { COPY_FROM };
+        if self.bytes() >= copied_from { Bytes::copy_from_slice(&content) } else { content }
+    }
+
     /// Queues the content of a frame. If there is no room for a packet, the first packets of the longest flow are
     /// dropped; returns their number. If there is no room for control, returns `None`.
     pub(super) fn push(&mut self, class: Class, content: Bytes, clock: impl FnOnce() -> Time) -> Option<u64> {
-        let content = if self.bytes() >= COPY_FROM { Bytes::copy_from_slice(&content) } else { content };
         let length = content.len();
         if class == Class::Control {
             if self.control_bytes + length > MAX_CONTROL {

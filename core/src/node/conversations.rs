@@ -101,14 +101,14 @@ impl Conversations {
         packet: &Bytes,
         work: &mut DeferredWork,
     ) {
+        let now = work.now(shared);
         // A session belongs to a conversation, so one that is not there has just been removed.
-        let Some(entry) = self.find(&pair.local, &pair.peer) else {
+        let Some(entry) = work.last_received(pair).or_else(|| self.find(&pair.local, &pair.peer)) else {
             return shared.stats.drop(DropCause::UnknownSession);
         };
         if self.budget.left(work.from) < packet.len() {
             self.make_room(shared, work.from);
         }
-        let now = shared.now();
         let mut state = lock(&entry.state);
         if state.gone {
             // It has just been removed to make room. The sender repeats the packet, and a new conversation receives it.
@@ -119,9 +119,13 @@ impl Conversations {
         if let Err(cause) = state.conversation.handle(now, proved, packet) {
             shared.stats.drop(cause);
         }
+        // Mostly the delivery charges once for the whole batch. Near the bound each packet is charged, since those of a batch
+        // together could exceed it.
+        if !self.budget.is_ample() {
+            self.budget.charge(&mut state);
+        }
         drop(state);
-        entry.deliver(shared);
-        work.pump_later(&entry);
+        work.deliver_later(&entry);
     }
 
     /// Handles a route to `peer` that was installed, changed or removed.

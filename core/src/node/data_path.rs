@@ -8,4 +8,4 @@ mod transmit;
 
 pub(crate) use deferred::DeferredWork;
 pub(crate) use receive::packets_arrived;
-pub(crate) use transmit::{hand_over, originate, originate_over, payload_mtu, route, send_part};
+pub(crate) use transmit::{hand_over, originate, originate_over, payload_mtu, route, send_portion};

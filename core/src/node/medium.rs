@@ -41,6 +41,9 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 /// The depth of an inbox from which frames are copied out of the buffer that they arrived in, so that a queued frame
 /// does not keep the 64 KiB around it allocated.
 const COPY_FROM_DEPTH: usize = 64;
+/// The bytes of a batch that stays in the buffer that it arrived in at any depth: a quarter of the longest train. So a full
+/// inbox keeps at most four times its bytes allocated.
+const LONG_BATCH: usize = 16 << 10;
 
 /// Events in the queue of the peering task up to which this medium adds handshake frames, and early frames. The rest of
 /// the queue is left to the node's own events, so that no flood of frames keeps those out.
@@ -232,10 +235,11 @@ impl Medium {
         let mut batch: Vec<BytesMut> = Vec::with_capacity(bytes.len().div_ceil(size));
         let mut owner: Option<(u32, Arc<Neighbour>)> = None;
         self.rx_bytes.fetch_add(bytes.len() as u64, Relaxed);
+        let frames = bytes.len().div_ceil(size) as u64;
+        self.rx_frames.fetch_add(frames, Relaxed);
+        shared.stats.count(Counter::FramesIn, frames);
         while !bytes.is_empty() {
             let frame = bytes.split_to(size.min(bytes.len()));
-            self.rx_frames.fetch_add(1, Relaxed);
-            shared.stats.count(Counter::FramesIn, 1);
             // A longer frame comes from no neighbour, because handshakes announce the limit; and frames of unknown
             // nodes are stored for a while, so their length is bounded.
             match peek(&frame).filter(|_| frame.len() <= most) {
@@ -297,7 +301,9 @@ fn copy(frame: &[u8]) -> BytesMut {
 /// task wakes once for a train and not for each of its frames.
 fn deliver(shared: &NodeState, owner: Option<(u32, Arc<Neighbour>)>, batch: &mut Vec<BytesMut>) {
     let Some((_, neighbour)) = owner else { return };
-    if neighbour.inbox.len() >= COPY_FROM_DEPTH {
+    // A batch of many frames is most of what its buffer holds, so it may stay there.
+    let is_long = batch.iter().map(BytesMut::len).sum::<usize>() >= LONG_BATCH;
+    if !is_long && neighbour.inbox.len() >= COPY_FROM_DEPTH {
         for frame in batch.iter_mut() {
             *frame = copy(frame);
         }

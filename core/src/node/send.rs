@@ -1,5 +1,6 @@
 //! The sending of messages: from the application into a conversation, or directly into a mailbox of this node.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,6 +75,45 @@ impl Sent {
             Some(Ok(elapsed_us)) => Ok(Receipt { id: self.id, elapsed_us }),
             Some(Err(oneshot::Canceled)) => Err(SendError::Stopped),
             None => Err(SendError::Expired(self.to)),
+        }
+    }
+}
+
+/// Messages of one conversation that are queued one after the other under one lock.
+struct SendRun {
+    entry: Arc<ConversationEntry>,
+    at: Instant,
+}
+
+impl SendRun {
+    /// Queues the first messages of `rest`, as long as they are between the same two addresses and there is room. So they need
+    /// no look-up and no lock of their own.
+    fn queue(self, shared: &NodeState, rest: &mut VecDeque<Outgoing>, sent: &mut Vec<Sent>) {
+        let (local, peer) = (*self.entry.local(), *self.entry.peer());
+        let first = shared.identity.address();
+        let is_next = |message: &Outgoing| message.to == peer && message.from.unwrap_or(first) == local;
+        if !rest.front().is_some_and(is_next) {
+            return;
+        }
+        self.entry.queue_run(shared, |queue| {
+            while let Some(message) = rest.front().filter(|message| is_next(message))
+                && let Some(id) = queue(message)
+            {
+                let bytes = message.body.len() as u64;
+                let receipt_source = ReceiptSource::Remote(self.entry.clone());
+                sent.push(Sent { id, durable: false, bytes, at: self.at, to: peer, receipt_source });
+                rest.pop_front();
+            }
+        });
+    }
+}
+
+impl Sent {
+    /// The run of messages that begins with this one; `None` when it is for an address of this node.
+    fn run(&self) -> Option<SendRun> {
+        match &self.receipt_source {
+            ReceiptSource::Remote(entry) => Some(SendRun { entry: entry.clone(), at: self.at }),
+            ReceiptSource::Local(..) => None,
         }
     }
 }
@@ -217,9 +257,16 @@ pub(crate) async fn send_batch(shared: &NodeState, batch: Vec<Outgoing>) -> Resu
     let mut work = DeferredWork::default();
     let mut sent = Vec::with_capacity(batch.len());
     let mut result = Ok(());
-    for message in batch {
+    let mut rest = VecDeque::from(batch);
+    while let Some(message) = rest.pop_front() {
         match queue(shared, message, &mut work).await {
-            Ok(one) => sent.push(one),
+            Ok(first) => {
+                let run = first.run();
+                sent.push(first);
+                if let Some(run) = run {
+                    run.queue(shared, &mut rest, &mut sent);
+                }
+            }
             Err(error) => {
                 result = Err(error);
                 break;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::message::ConversationEvent;
-use crate::node::data_path::{DeferredWork, route, send_part};
+use crate::node::data_path::{DeferredWork, route, send_portion};
 use crate::node::state::NodeState;
 use crate::node::state::conversation::{ConversationEntry, EntryState, PORTION};
 use crate::node::state::locks::{lock, read};
@@ -28,15 +28,12 @@ const EVICT_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct DeferredEffects {
     outcomes: Vec<(Vec<OutcomeSender>, Result<Receipt, SendError>)>,
     events: Vec<Event>,
+    /// Whether a message was delivered.
+    has_delivered: bool,
     has_room: bool,
 }
 
 impl DeferredEffects {
-    /// Whether a message was delivered.
-    fn has_delivered(&self) -> bool {
-        self.events.iter().any(|event| matches!(event, Event::MessageDelivered { .. }))
-    }
-
     pub(super) fn run(self, shared: &NodeState, entry: &ConversationEntry) {
         for (waiters, fate) in self.outcomes {
             for waiter in waiters {
@@ -82,7 +79,7 @@ impl ConversationEntry {
 
     /// Moves received messages in their order into the mailbox as far as it has room. Only one thread at a time does
     /// so, so that the order is kept; no lock is held while the application is woken.
-    pub(super) fn deliver(&self, shared: &NodeState) {
+    pub(crate) fn deliver(&self, shared: &NodeState) {
         let Some(mailbox) = read(&shared.mailboxes).get(self.local()).cloned() else { return };
         // Looked up for the first message: most packets bring none.
         let delivery = OnceCell::new();
@@ -145,23 +142,15 @@ impl ConversationEntry {
             } else {
                 carrier = Some(hop.best());
             }
-            while sent < PORTION {
-                let fill = |most: usize, out: &mut Vec<u8>| {
-                    self.seal_next(shared, &mut state.conversation, now, most, out)
-                };
-                if !send_part(shared, hop, self.peer(), fill, work) {
-                    break;
-                }
-                sent += 1;
-            }
-            if sent > 0 {
-                work.flush_later(hop.best());
-            }
+            let fill = |most: usize, out: &mut Vec<u8>| {
+                self.seal_next(shared, &mut state.conversation, now, most, out)
+            };
+            sent = send_portion(shared, hop, self.peer(), fill, work);
         }
         let retry = self.request_session(shared, &mut state, now, work);
         let score = state.via.zip(state.conversation.outcome(now));
         let after = self.settle(shared, &mut state);
-        if let Some(carrier) = carrier.filter(|_| after.has_delivered()) {
+        if let Some(carrier) = carrier.filter(|_| after.has_delivered) {
             carrier.note_delivery(now);
         }
         // A packet that cannot be sent yet stays due. A later deadline keeps the timers from firing for it all the
@@ -185,15 +174,20 @@ impl ConversationEntry {
     /// Collects the outcomes of messages, to be reported once the lock is released.
     fn settle(&self, shared: &NodeState, state: &mut EntryState) -> DeferredEffects {
         let mut after = DeferredEffects::default();
+        // Most messages have neither a subscriber nor an application that waits for them, so they are only counted.
+        let (mut delivered, subscribed) = (0u64, OnceCell::new());
+        let is_subscribed = || *subscribed.get_or_init(|| shared.event_bus.has_subscriber());
         while let Some(event) = state.conversation.poll_event() {
             match event {
                 ConversationEvent::Delivered { id, elapsed } => {
-                    shared.stats.count(Counter::MessagesDelivered, 1);
+                    delivered = delivered.saturating_add(1);
                     let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
                     if let Some(waiters) = state.take_waiters(&id) {
                         after.outcomes.push((waiters, Ok(Receipt { id, elapsed_us })));
                     }
-                    after.events.push(Event::MessageDelivered { id, to: *self.peer(), elapsed_us });
+                    if is_subscribed() {
+                        after.events.push(Event::MessageDelivered { id, to: *self.peer(), elapsed_us });
+                    }
                 }
                 ConversationEvent::Expired { id, had_left } => {
                     shared.stats.drop(DropCause::Expired);
@@ -201,11 +195,15 @@ impl ConversationEntry {
                         after.outcomes.push((waiters, Err(SendError::expired(*self.peer(), had_left))));
                     }
                     state.remember_expired(id, had_left);
-                    after.events.push(Event::MessageExpired { id, to: *self.peer() });
+                    if is_subscribed() {
+                        after.events.push(Event::MessageExpired { id, to: *self.peer() });
+                    }
                 }
                 ConversationEvent::Room => after.has_room = true,
             }
         }
+        after.has_delivered = delivered > 0;
+        shared.stats.count(Counter::MessagesDelivered, delivered);
         let counters = state.conversation.counters();
         shared.stats.count(Counter::Retransmits, counters.retransmits);
         shared.stats.drop_n(DropCause::Duplicate, counters.duplicates);
@@ -230,26 +228,46 @@ impl ConversationEntry {
 
     /// Queues a message for sending; `None` when the queue is full.
     pub(crate) fn try_queue(&self, shared: &NodeState, message: &Outgoing) -> Option<MessageId> {
-        let now = shared.now();
+        let mut queued = None;
+        self.queue_run(shared, |queue| queued = queue(message));
+        queued
+    }
+
+    /// Queues a run of messages under one lock: `run` passes each to the function that it is given, which returns the
+    /// identifier, or `None` when the queue takes no more.
+    pub(crate) fn queue_run(
+        &self,
+        shared: &NodeState,
+        run: impl FnOnce(&mut dyn FnMut(&Outgoing) -> Option<MessageId>),
+    ) {
+        let (now, sent_at) = (shared.now(), Timestamp::now());
         let mut state = lock(&self.state);
         state.used = now;
-        let ttl = Duration::from_millis(message.ttl_ms);
-        let attributes = message.attributes().ok()?;
-        let body = message.body.0.clone();
-        let id = state.conversation.send_with(now, Timestamp::now(), ttl, attributes, body).ok()?;
-        shared.stats.count(Counter::MessagesQueued, 1);
+        let mut queued = 0u64;
+        run(&mut |message| {
+            let id = queue(&mut state, now, sent_at, message)?;
+            queued = queued.saturating_add(1);
+            Some(id)
+        });
         let deadline = state.conversation.next_deadline().filter(|deadline| state.registers(*deadline));
         drop(state);
+        shared.stats.count(Counter::MessagesQueued, queued);
         if let Some(deadline) = deadline {
             self.register_at(shared, deadline);
         }
-        Some(id)
     }
 
     /// Makes the task of the conversations send the queued messages.
     pub(crate) fn wake_pump(&self, shared: &NodeState) {
         self.register_at(shared, shared.now());
     }
+}
+
+/// Queues one message; `None` when there is no room for it.
+fn queue(state: &mut EntryState, now: Time, sent_at: Timestamp, message: &Outgoing) -> Option<MessageId> {
+    let ttl = Duration::from_millis(message.ttl_ms);
+    let attributes = message.attributes().ok()?;
+    state.conversation.send_with(now, sent_at, ttl, attributes, message.body.0.clone()).ok()
 }
 
 fn received(message: &Message) -> Event {

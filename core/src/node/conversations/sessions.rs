@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::address::Address;
 use crate::egress::Class;
@@ -47,7 +47,7 @@ impl Conversations {
         mut packet: BytesMut,
         work: &mut DeferredWork,
     ) {
-        let now = shared.now();
+        let now = work.now(shared);
         let (opened, has_output) = self.sessions.with(|sessions| {
             let payload = packet.get_mut(HEADER..).unwrap_or_default();
             let Opened { peer, proved, content } = sessions.open(now, &local, payload)?;
@@ -66,8 +66,9 @@ impl Conversations {
             return shared.stats.drop(DropCause::MalformedPacket);
         }
         // The packet was opened in place, so that messages are slices of the buffer in which it arrived.
-        let end = packet.len().saturating_sub(SESSION_TAG_LEN);
-        let content: Bytes = packet.freeze().slice(HEADER + SESSION_HEADER_LEN..end);
+        packet.truncate(packet.len().saturating_sub(SESSION_TAG_LEN));
+        packet.advance(HEADER + SESSION_HEADER_LEN);
+        let content: Bytes = packet.freeze();
         self.handle(shared, &Ends { local, peer }, &proved, &content, work);
     }
 

@@ -70,13 +70,16 @@ async fn request(
     }
     let _registration = ProbeRegistration(shared, nonce);
     let probe = Probe { kind, source: shared.identity.address(), nonce, value: hop_limit };
-    let mut work = DeferredWork::default();
-    let class = Class::Interactive;
-    let header = Header { class, flags, hop_limit, destination: *target };
-    if !originate(shared, &header, |out| probe.write(out), &mut work) {
-        return Err(PingError::NoRoute(*target));
+    {
+        // The work is done before the wait, so that a request that waits does not hold its memory.
+        let mut work = DeferredWork::default();
+        let class = Class::Interactive;
+        let header = Header { class, flags, hop_limit, destination: *target };
+        if !originate(shared, &header, |out| probe.write(out), &mut work) {
+            return Err(PingError::NoRoute(*target));
+        }
+        work.finish(shared);
     }
-    work.finish(shared);
     match rt::timeout(timeout, &mut answered).await {
         Some(Ok(answer)) => {
             let rtt = answer.at.since(sent);

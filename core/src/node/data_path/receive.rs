@@ -76,6 +76,8 @@ pub(crate) fn packets_arrived(shared: &NodeState, packets: &mut Vec<BytesMut>, w
         }
     }
     shared.stats.count(Counter::PacketsForwarded, forwarded);
+    // Once for the batch, so that an application wakes once for all of its messages.
+    work.deliver(shared);
 }
 
 /// The header of a packet that may be forwarded, and the hop limit that it is forwarded with. The limit falls at every

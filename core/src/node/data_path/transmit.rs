@@ -10,20 +10,26 @@
     )
 )]
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::DeferredWork;
 use crate::address::Address;
 use crate::egress::Class;
 use crate::link::Sealer;
 use crate::node::state::NodeState;
+use crate::node::state::conversation::PORTION;
 use crate::node::state::fib::{FibRoute, NextHops};
 use crate::node::state::neighbour::Neighbour;
 use crate::session::PathChoice;
 use crate::stats::{Counter, DropCause};
 use crate::wire::packet::{self, HEADER, HOP_LIMIT, Header};
+
+/// The length of a buffer that consecutive packets of a conversation share. They leave over one link in their order, so that
+/// a buffer is held little longer than each of its packets.
+const CHUNK: usize = 16 << 10;
 
 /// The route to a destination, if there is one. A neighbour is reached over its own link as soon as that is in service,
 /// even before the router has received its announce: the direct route cannot loop, so it needs no check.
@@ -92,24 +98,65 @@ pub(crate) fn originate_over(
     true
 }
 
-/// Sends one more packet of a conversation, if it has one. `fill` appends a payload of at most the length that it is
-/// given.
-pub(crate) fn send_part(
+/// The buffers in which packets are made. They are kept per thread, so that neither a conversation nor a link owns any.
+#[derive(Default)]
+struct PacketBuffers {
+    packet: Vec<u8>,
+    packets: Vec<Bytes>,
+}
+
+thread_local! {
+    static BUFFERS: Cell<Option<PacketBuffers>> = const { Cell::new(None) };
+}
+
+/// Sends up to [`PORTION`] packets of a conversation. `fill` appends a payload of at most the length that it is given, and
+/// returns `false` when there is none. Returns the number of packets.
+pub(crate) fn send_portion(
     shared: &NodeState,
     hop: &FibRoute,
     destination: &Address,
-    fill: impl FnOnce(usize, &mut Vec<u8>) -> bool,
+    mut fill: impl FnMut(usize, &mut Vec<u8>) -> bool,
     work: &mut DeferredWork,
-) -> bool {
+) -> usize {
     let most = hop.mtu.min(payload_mtu(hop.best().mtu()));
-    let mut packet = Vec::with_capacity(most.saturating_add(HEADER));
-    packet::write_header(&mut packet, Class::Bulk, 0, HOP_LIMIT, destination);
-    if !fill(most, &mut packet) {
-        return false;
+    let mut buffers = BUFFERS.try_with(Cell::take).ok().flatten().unwrap_or_default();
+    let PacketBuffers { packet, packets } = &mut buffers;
+    let mut chunk = BytesMut::new();
+    while packets.len() < PORTION {
+        packet.clear();
+        packet::write_header(packet, Class::Bulk, 0, HOP_LIMIT, destination);
+        if !fill(most, packet) {
+            break;
+        }
+        if packets.is_empty() {
+            // A packet that leaves alone has a buffer of its length.
+            packets.push(Bytes::copy_from_slice(packet));
+            continue;
+        }
+        if chunk.capacity() < packet.len() {
+            chunk = BytesMut::with_capacity(CHUNK.max(packet.len()));
+        }
+        chunk.extend_from_slice(packet);
+        packets.push(chunk.split().freeze());
     }
-    shared.stats.count(Counter::PacketsOut, 1);
-    hand_over(shared, hop, Class::Bulk, packet.into(), work);
-    true
+    let count = packets.len();
+    if count > 0 {
+        shared.stats.count(Counter::PacketsOut, count as u64);
+        let next = hop.best();
+        let mut queue = next.pushing();
+        for packet in packets.drain(..) {
+            if packet.len().saturating_add(Sealer::OVERHEAD) > next.mtu() {
+                shared.stats.drop(DropCause::TooLong);
+            } else {
+                queue.push_own(Class::Bulk, packet).count(&shared.stats);
+            }
+        }
+        drop(queue);
+        work.flush_later(next);
+    }
+    // The thread-local is gone while its thread ends; the buffers are then freed.
+    let _ = BUFFERS.try_with(|cell| cell.set(Some(buffers)));
+    count
 }
 
 /// The longest packet payload that a link with this MTU carries. Origins keep to it, because no node on the way cuts a

@@ -198,7 +198,9 @@ impl EntryState {
 
     /// Takes the channels that wait for this message, whose outcome is known now.
     pub(crate) fn take_waiters(&mut self, id: &MessageId) -> Option<Vec<OutcomeSender>> {
-        self.outcomes.as_mut()?.waiters.remove(id)
+        let waiters = &mut self.outcomes.as_mut()?.waiters;
+        // Mostly no application waits for any message, and the identifier need not be hashed then.
+        if waiters.is_empty() { None } else { waiters.remove(id) }
     }
 
     /// Takes the channels that wait for any message.

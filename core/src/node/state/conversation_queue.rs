@@ -45,6 +45,14 @@ impl ConversationQueue {
         std::mem::take(&mut self.order)
     }
 
+    /// Takes back the memory of conversations that were taken, so that it serves for the next ones.
+    pub(crate) fn give_back(&mut self, mut taken: Vec<Arc<ConversationEntry>>) {
+        taken.clear();
+        if self.order.capacity() == 0 && taken.capacity() <= FEW {
+            self.order = taken;
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }

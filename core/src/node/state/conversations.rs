@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
 
 use crate::address::Address;
 use crate::message;
@@ -181,13 +180,10 @@ impl Conversations {
         if self.timers.read().first().is_none_or(|(time, _)| *time > now) {
             return Vec::new();
         }
-        let mut timers = self.timers.write();
-        let later = timers.split_off(&(now + Duration::from_nanos(1), lowest()));
-        std::mem::replace(&mut *timers, later).into_iter().map(|(_, key)| key).collect()
+        let (mut timers, mut due) = (self.timers.write(), Vec::new());
+        while timers.first().is_some_and(|(time, _)| *time <= now) {
+            due.extend(timers.pop_first().map(|(_, key)| key));
+        }
+        due
     }
-}
-
-pub(crate) fn lowest() -> Arc<Ends> {
-    let none = Address::from_bytes([0; 32]);
-    Arc::new(Ends { peer: none, local: none })
 }

@@ -1,6 +1,7 @@
 //! The bytes of messages that senders have started and applications have not taken, by the host and the network that
 //! brought them. See [`conversations::memory_budget`](crate::node::conversations) for the rules.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -43,19 +44,20 @@ pub(crate) struct UsageByOrigin {
 }
 
 impl UsageByOrigin {
-    pub(crate) fn add(&mut self, from: Location, bytes: usize) {
+    /// Counts `now` bytes of a host in place of the `before` that were counted for it.
+    pub(crate) fn replace(&mut self, from: Location, before: usize, now: usize) {
         for (of, key) in [(&mut self.hosts, from.host), (&mut self.networks, from.network)] {
-            *of.entry(key).or_default() += bytes;
-        }
-    }
-
-    pub(crate) fn remove(&mut self, from: Location, bytes: usize) {
-        for (of, key) in [(&mut self.hosts, from.host), (&mut self.networks, from.network)] {
-            if let Some(known) = of.get_mut(&key) {
-                *known = known.saturating_sub(bytes);
-                if *known == 0 {
-                    of.remove(&key);
+            match of.entry(key) {
+                Entry::Occupied(mut known) => {
+                    let bytes = known.get().saturating_sub(before) + now;
+                    if bytes == 0 {
+                        known.remove();
+                    } else {
+                        known.insert(bytes);
+                    }
                 }
+                Entry::Vacant(unknown) if now > 0 => _ = unknown.insert(now),
+                Entry::Vacant(_) => {}
             }
         }
     }
@@ -76,14 +78,18 @@ impl MemoryBudget {
         }
     }
 
+    /// Whether so little is used that the shares make no difference.
+    pub(crate) fn is_ample(&self) -> bool {
+        self.used.load(Relaxed) <= self.limit / 4
+    }
+
     /// Bytes that may still arrive from one host.
     pub(crate) fn left(&self, from: Location) -> usize {
-        let left = self.limit.saturating_sub(self.used.load(Relaxed));
-        // Far from the bound the shares make no difference, so the lock is avoided.
-        let plenty = self.limit / 2;
-        if left >= self.limit - plenty / 2 {
-            return plenty / 4;
+        // Far from the bound the lock is avoided.
+        if self.is_ample() {
+            return self.limit / 8;
         }
+        let left = self.limit.saturating_sub(self.used.load(Relaxed));
         let (of_host, of_network) = lock(&self.brought).of(from);
         let reserve = (self.limit / RESERVE).saturating_sub(of_host);
         let with_reserves = left.saturating_mul(NETWORK_WITH_RESERVES).saturating_sub(of_network);
@@ -118,13 +124,15 @@ impl MemoryBudget {
         let bytes = if state.gone { 0 } else { state.conversation.held_bytes() + in_hand };
         let charge = Charge { bytes, from: state.from };
         let before = std::mem::replace(&mut state.charge, charge);
-        if before.bytes == 0 && bytes == 0 {
+        if before.bytes == bytes && (bytes == 0 || before.from == charge.from) {
             return;
         }
         let mut brought = lock(&self.brought);
-        brought.remove(before.from, before.bytes);
-        if bytes > 0 {
-            brought.add(charge.from, bytes);
+        if before.from == charge.from {
+            brought.replace(charge.from, before.bytes, bytes);
+        } else {
+            brought.replace(before.from, before.bytes, 0);
+            brought.replace(charge.from, 0, bytes);
         }
         self.used.fetch_add(bytes, Relaxed);
         self.used.fetch_sub(before.bytes, Relaxed);

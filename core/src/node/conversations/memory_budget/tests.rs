@@ -91,6 +91,7 @@ impl Sender {
         loop {
             let mut payload = Vec::new();
             if !self.0.poll_transmit(Time::from_millis(1), 1100, &mut payload) {
+                work.deliver(shared);
                 return packets;
             }
             let packet = Bytes::from(payload);
