@@ -54,7 +54,7 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::types::{PeerState, RemovedPeer};
 
-/// Paths for which the last error of sending is kept.
+/// Paths for which the last error of sending is kept. Bounded, since a medium may refuse frames to any number of endpoints.
 const UNSENT: usize = 1024;
 
 /// An event around the links of a node.
@@ -161,6 +161,7 @@ impl Peering {
                 self.dials.not_sent(now, &path, &self.unsent);
             }
             Input::LinkConfirmed { id } => {
+                // The finish is not repeated any more, since the neighbour has it.
                 if let Some(link) = self.links.get(id) {
                     self.handshakes.confirm(now, link.local_index);
                 }
@@ -188,6 +189,7 @@ impl Peering {
             }
             Input::LinkLost { id, reason } => self.link_lost(now, id, reason),
             Input::MediumGone { netmod } => {
+                // Their frames could not be sent any more, so a wait for their time-outs would only delay the next dials.
                 self.handshakes.cancel_on(netmod);
                 self.dials.medium_gone(now, netmod);
             }
@@ -231,6 +233,7 @@ impl Peering {
     pub fn set_neighbour_filter(&mut self, neighbour_filter: NeighbourFilter) {
         self.neighbour_filter = neighbour_filter;
         let barred = self.links.iter().filter(|(_, link)| !self.neighbour_filter.admits(&link.address));
+        // Collected first, because each end of a link changes the table.
         for id in barred.map(|(id, _)| id).collect::<Vec<_>>() {
             self.remove_link(id);
             self.dropped(DropCause::NotAllowed, 1);
@@ -287,6 +290,7 @@ impl Peering {
     }
 
     fn dropped(&mut self, cause: DropCause, count: u64) {
+        // Most batches drop nothing, and would report events about nothing.
         if count > 0 {
             self.report(PeeringEvent::Dropped { cause, count });
         }

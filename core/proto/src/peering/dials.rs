@@ -142,6 +142,7 @@ impl Dials {
     /// peers over it fail.
     pub(super) fn medium_gone(&mut self, now: Time, medium: u32) {
         self.heard.retain(|(known, _), _| *known != medium);
+        // Collected first, because a failure changes the targets.
         let paths: Vec<Path> =
             self.targets.values().flat_map(|target| target.paths.iter()).copied().collect();
         for path in paths.iter().filter(|path| path.netmod == medium) {
@@ -195,6 +196,7 @@ impl Dials {
     pub(super) fn due_heard(&mut self, now: Time, own: &Address, links: &impl LiveLinks) -> Vec<Path> {
         let order = now.as_micros().checked_div(ORDER).unwrap_or_default().to_le_bytes();
         let mut chosen = Vec::new();
+        // Room is kept for the dials that may still be answered, since each of them may become a link.
         let mut room = links.room().saturating_sub(self.answering(now, links).count());
         for ((medium, has_place), places) in self.places(now, links) {
             let free = DIAL_ON_MEDIUM.saturating_sub(places.taken);
@@ -260,6 +262,7 @@ impl Dials {
         result: Result<Vec<Path>, String>,
         links: &impl LiveLinks,
     ) -> Vec<Path> {
+        // The peer may have been removed during the look-up, so there is nothing to dial.
         let Some(target) = self.targets.get_mut(uri) else { return Vec::new() };
         target.resolving = false;
         match result {
@@ -296,6 +299,7 @@ impl Dials {
     pub(super) fn not_sent(&mut self, now: Time, path: &Path, unsent: &HashMap<Path, String>) {
         let Some(error) = unsent.get(path) else { return };
         for target in self.targets.values_mut().filter(|target| target.attempts.are_unsent(path, unsent)) {
+            // The time stays that of the first refusal, so that the status shows how long it has lasted.
             if target.last_error.as_ref() != Some(error) {
                 (target.last_error, target.since) = (Some(error.clone()), now);
             }

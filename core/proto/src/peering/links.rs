@@ -30,7 +30,7 @@ pub(super) struct PeerLink {
     pub(super) heard: Time,
 }
 
-/// The links by number.
+/// The links by number. They are ordered, so that what is decided by the first of several does not depend on chance.
 #[derive(Debug, Default)]
 pub(super) struct LinkTable(BTreeMap<u32, PeerLink>);
 
@@ -92,7 +92,7 @@ struct LinkIndex {
 }
 
 impl<'a> LinkView<'a> {
-    /// All links, for the choice of dials.
+    /// All links, for the choice of dials: a link that is not in service yet counts, since a second dial would only replace it.
     pub(super) fn new(links: &'a LinkTable, most: usize, media: &'a dyn Media) -> Self {
         LinkView { links, most, media: Some(media), index: OnceCell::new() }
     }

@@ -26,6 +26,7 @@ const SETTLING: Duration = Duration::from_millis(500);
 
 impl Peering {
     pub(super) fn handshake_arrived(&mut self, now: Time, path: Path, frame: &[u8], media: &dyn Media) {
+        // The medium may have been removed since the frame arrived; it is dropped then, since no answer could be sent.
         let Some(mtu) = media.max_mtu(path.netmod) else { return };
         // After a finish the other side takes the link as established, so it is owed a goodbye.
         if self.is_leaving && frame.first() != Some(&FINISH) {
@@ -63,6 +64,7 @@ impl Peering {
     pub(super) fn serve_handshakes(&mut self, now: Time, media: &dyn Media) {
         while let Some(output) = self.handshakes.poll_output() {
             match output {
+                // A node that leaves answers nothing, because the peer would begin a link that ends at once.
                 HandshakeOutput::Transmit { .. } if self.is_leaving => {}
                 HandshakeOutput::Transmit { path, frame } => {
                     self.unsent.remove(&path);
@@ -131,6 +133,7 @@ impl Peering {
         configured: bool,
         media: &dyn Media,
     ) -> Result<(), DownReason> {
+        // A newcomer needs no number, since only the holder of a place can be evicted.
         let newcomer = SlotHolder { id: 0, configured, netmod: path.netmod, source: media.source(path) };
         let holders: Vec<SlotHolder> = self
             .links
@@ -148,6 +151,7 @@ impl Peering {
             SlotDecision::Evict(id) => {
                 self.remove_link(id);
                 self.dropped(DropCause::NeighbourLimit, 1);
+                // It counts like a refusal, so that the status shows that places are short.
                 self.refusals.note(now);
                 let retirement = Retirement::Evicted(DownReason::Crowded);
                 self.output.push_back(Output::RetireLink { id, retirement });

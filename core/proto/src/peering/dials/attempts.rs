@@ -42,6 +42,7 @@ impl Attempts {
         if self.next > now {
             return None;
         }
+        // Those that were found since come first, because the node may have left the others.
         let (path, dialled) = match self.found.pop_front() {
             Some(path) => (path, &mut self.beside),
             None => (self.left.pop_front()?, &mut self.open),
@@ -96,13 +97,16 @@ impl Attempts {
         if self.open.len() == before {
             return None;
         }
+        // The pause is for a path that may still answer, so a failure ends it.
         self.next = self.next.min(now);
+        // A time-out names no cause, so any other reason replaces it.
         if self.error.as_ref().is_none_or(|error| *error == DialError::Timeout.to_string()) {
             self.error = Some(reason.to_owned());
         }
         if !self.are_over() {
             return None;
         }
+        // They are among the paths of the peer, so that the next round has them.
         self.found.clear();
         self.error.take()
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::time::Time;
 
-/// The first and the longest pause after a failed dial. The pause doubles in between.
+/// The first and the longest pause after a failed dial. The pause doubles in between. The longest bounds how long a peer that
+/// is back stays without a link, since nothing announces it where there are no beacons.
 pub(super) const FIRST_RETRY: Duration = Duration::from_millis(500);
 pub(super) const LAST_RETRY: Duration = Duration::from_secs(30);
 /// A link that lasted this long is dialled again at once when it ends. One that lasts less is dialled with growing
@@ -47,6 +48,7 @@ impl Backoff {
     }
 
     pub(super) fn rest(&mut self, until: Time) {
+        // A longer pause stays, since a goodbye is no sign that the peer answers earlier.
         self.next = self.next.max(until);
     }
 
@@ -64,6 +66,7 @@ impl Backoff {
             Some(_) if replaces => self.rest.max(CUT_REST),
             Some(_) => self.rest.saturating_mul(2).clamp(FIRST_RETRY, LAST_REST),
         };
+        // The peer has answered, so the pauses after failures begin with the first again.
         (self.next, self.wait, self.begun) = (now, FIRST_RETRY, Some(now));
     }
 

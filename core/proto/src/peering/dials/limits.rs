@@ -10,5 +10,5 @@ pub(super) const ANSWER: Duration = STAGGER;
 /// The time after the last beacon at which a node is forgotten: three of the longest beacon intervals, so that a lost
 /// beacon or two makes no difference.
 pub(super) const FORGET: Duration = Duration::from_secs(100);
-/// Endpoints stored for one instance: IPv4 and IPv6 on two interfaces.
+/// Endpoints stored for one instance: IPv4 and IPv6 on two interfaces. Bounded, since any host can send copies of a beacon.
 pub(super) const ENDPOINTS: usize = 4;

@@ -22,6 +22,7 @@ impl Dials {
             target.last_error = None;
             target.since = now;
         }
+        // A link in service has a place at the neighbour, so the refusal is over.
         for known in self.heard.values_mut().filter(|known| known.is_at(path, address)) {
             known.refusal = None;
         }
@@ -45,6 +46,7 @@ impl Dials {
 
     /// Records that the link to this address has ended for silence.
     pub(crate) fn silenced(&mut self, link: SilentLink, address: &Address) {
+        // The link is remembered, because beacons from elsewhere after it show that the node has moved.
         let medium = link.path.netmod;
         for ((on, _), known) in self.heard.iter_mut() {
             if *on == medium && known.address == Some(*address) {
@@ -58,6 +60,7 @@ impl Dials {
         let mut rest = Duration::ZERO;
         for target in self.targets.values_mut().filter(|target| target.is_at(path, address)) {
             rest = rest.max(target.backoff.refused(now));
+            // The node has no place over any path, so the others are not tried.
             target.attempts.stop();
             target.last_error = Some(reason.to_owned());
             target.since = now;
@@ -72,6 +75,7 @@ impl Dials {
 
     /// The discovered nodes that have refused a link, once for each address.
     pub(crate) fn refusals(&self) -> Vec<RefusedPeer> {
+        // By address, since one node may be discovered on several media.
         let mut all: BTreeMap<Address, RefusedPeer> = BTreeMap::new();
         for known in self.heard.values() {
             let (Some((reason, since)), Some(address), Some(path)) =
@@ -112,6 +116,7 @@ impl Dials {
         if self.is_configured(path, address) {
             RemovedPeer::DialledOtherwise
         } else if !initiator {
+            // The neighbour wants the link, so it stays whatever is configured here.
             RemovedPeer::DialledHere
         } else if heard.any(|(_, known)| known.is_at(path, address)) {
             RemovedPeer::Found

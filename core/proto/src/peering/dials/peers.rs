@@ -115,7 +115,7 @@ pub(super) fn is_up(links: &impl LiveLinks, medium: u32, address: &Address) -> b
 }
 
 /// The paths in the order in which to dial them: those last that are cut as far as the medium knows. A link that is away comes
-/// back by itself.
+/// back by itself, so its path is left out.
 pub(super) fn in_order(links: &impl LiveLinks, paths: &[Path]) -> Vec<Path> {
     let (cut, open): (Vec<Path>, Vec<Path>) =
         paths.iter().filter(|path| !links.is_away(path)).partition(|path| links.is_cut(path));
@@ -256,9 +256,10 @@ impl DiscoveredPeer {
         }
         let over = self.attempts.failed(now, path, reason).is_some();
         if self.paths.contains(path) {
-            // It is dialled after its other endpoints.
+            // It is dialled after its other endpoints, since those may still work.
             self.paths.retain(|other| other != path);
             self.paths.push(*path);
+            // One that has answered is not given up for a failure, because a copied beacon would take its place.
             if self.answered != Some(*path) {
                 self.spare = Some(*path);
             }
