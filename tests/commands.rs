@@ -84,6 +84,9 @@ fn status_tells_how_the_node_is() {
     }
     let text = first.text(&["status"]);
     assert!(text.contains(first.address()) && text.contains("first"), "{text}");
+    assert_eq!(status["counters"]["sessions_begun"], 0);
+    first.talk(&second, "hello");
+    assert_eq!(first.json(&["status"])["counters"]["sessions_begun"], 1);
 }
 
 #[test]

@@ -44,6 +44,36 @@ fn an_unknown_name_is_answered_with_the_nearest_one() {
 }
 
 #[test]
+fn an_identity_that_is_not_there_is_looked_for_among_the_identities() {
+    let daemon = programs!().daemon().start();
+    for arguments in [&["id", "remove", "foo"][..], &["recv", "--to", "foo"]] {
+        let error = refused(&daemon, arguments, 2);
+        let hint = error["hint"].as_str().unwrap();
+        assert!(hint.contains("rouse id list") && !hint.contains("name add"), "{hint}");
+    }
+}
+
+#[test]
+fn an_empty_list_states_to_readers_that_there_is_nothing() {
+    let daemon = programs!().daemon().start();
+    for (list, notice) in [("name", "no names"), ("peer", "no configured peers")] {
+        let output = daemon.rouse(&[list, "list"]).exits(0);
+        assert!(output.stderr.contains(notice), "{}", output.stderr);
+        let json = daemon.rouse(&["--json", list, "list"]).exits(0);
+        assert_eq!((json.stdout.trim_ascii(), json.stderr.trim()), (&b"[]"[..], ""));
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_once() {
+    let programs = programs!();
+    let daemon = programs.daemon().start();
+    let refused = programs.daemon().listen(&daemon.uri()).output().exits(2);
+    let error = refused.stderr.lines().find(|line| line.starts_with("roused: ")).expect("an error");
+    assert_eq!(error.matches(&daemon.uri()).count(), 1, "{error}");
+}
+
+#[test]
 fn a_name_must_not_look_like_an_address() {
     let daemon = programs!().daemon().start();
     refused(&daemon, &["name", "add", "rouse1bob", daemon.address()], 2);

@@ -106,6 +106,8 @@ table! {
         HandshakesStarted = "handshakes_started",
         /// Handshakes completed.
         HandshakesDone = "handshakes_done",
+        /// End-to-end sessions begun, each renewal of one included.
+        SessionsBegun = "sessions_begun",
         /// Routing messages received.
         ControlIn = "control_in",
         /// Routing messages sent.

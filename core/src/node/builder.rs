@@ -186,7 +186,11 @@ async fn open_all(shared: &Arc<NodeState>, netmods: Vec<Arc<dyn Netmod>>) -> Res
         let medium = Arc::new(Medium::new(shared.new_medium_id(), netmod));
         match medium.open(shared).await {
             Ok(()) => opened = true,
-            Err(error) => reasons.push(format!("{}: {error}", medium.netmod.uri())),
+            Err(error) => {
+                let (uri, error) = (medium.netmod.uri(), error.to_string());
+                // Most netmods name what they could not open; once is enough.
+                reasons.push(if error.contains(&uri) { error } else { format!("{uri}: {error}") });
+            }
         }
         let mtu = medium.netmod.properties().mtu;
         if mtu < MIN_MTU {

@@ -86,13 +86,16 @@ pub(crate) async fn resolve(client: &Client, text: &str) -> Result<Address, Comm
 
 /// One of the node's own addresses: the address `text`, or the one with this label or name.
 pub(crate) async fn resolve_own(client: &Client, text: &str) -> Result<Address, CommandFailure> {
-    if !looks_like_address(text) {
-        let identities = client.identities().await?;
-        if let Some(found) = identities.iter().find(|identity| identity.label.as_deref() == Some(text)) {
-            return Ok(found.address);
-        }
+    if looks_like_address(text) {
+        return resolve_address(client, text).await;
     }
-    resolve(client, text).await
+    let identities = client.identities().await?;
+    if let Some(found) = identities.iter().find(|identity| identity.label.as_deref() == Some(text)) {
+        return Ok(found.address);
+    }
+    let names = client.names().await?;
+    let named = names.iter().find(|info| info.name == text);
+    named.map(|info| info.address).ok_or_else(|| CommandFailure::unknown_identity(text))
 }
 
 #[cfg(test)]

@@ -82,6 +82,12 @@ impl CommandFailure {
         Self::new(USAGE, "unknown_name", format!("there is no name `{name}`"), hint)
     }
 
+    /// The same where only an address of this node is of use, so that to add a name would not help.
+    pub(super) fn unknown_identity(name: &str) -> Self {
+        let message = format!("no identity of this node has the label or the name `{name}`");
+        Self::new(USAGE, "unknown_name", message, "`rouse id list` shows the identities and their labels")
+    }
+
     /// The error that a file named by the user cannot be read.
     pub(super) fn file(path: &str, error: &io::Error) -> Self {
         Self::new(USAGE, "file", format!("{path}: {error}"), "")

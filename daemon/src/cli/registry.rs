@@ -63,6 +63,9 @@ pub(super) async fn peer(client: &Client, out: &Output, command: PeerCommand) ->
                 [one.uri.clone().into(), super::show::peer_state(one.state).into(), source(one.source)]
             };
             let columns = Columns { titles: ["URI", "STATE", "SOURCE"], long: &[] };
+            if all.is_empty() {
+                out.notice("no configured peers; add one with `rouse peer add udp:HOST:PORT`");
+            }
             out.line(&columns.table(out.width(), &all.iter().map(row).collect::<Vec<_>>()), &all)
         }
     }
@@ -85,6 +88,9 @@ pub(super) async fn name(client: &Client, out: &Output, command: NameCommand) ->
                 [one.name.clone().into(), one.address.into(), source(one.source)]
             };
             let columns = Columns { titles: ["NAME", "ADDRESS", "SOURCE"], long: &[] };
+            if all.is_empty() {
+                out.notice("no names; add one with `rouse name add NAME ADDR`");
+            }
             out.line(&columns.table(out.width(), &all.iter().map(row).collect::<Vec<_>>()), &all)
         }
     }

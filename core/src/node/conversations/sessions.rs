@@ -15,7 +15,7 @@ use crate::node::state::locks::lock;
 use crate::node::state::router_inputs::RouterHint;
 use crate::route::Location;
 use crate::session::{EndReason, Opened, PreviousHop, SEAL_OVERHEAD, SessionInput, SessionOutput};
-use crate::stats::DropCause;
+use crate::stats::{Counter, DropCause};
 use crate::time::Time;
 use crate::types::Ends;
 use crate::wire::message::CONTENT_MESSAGE;
@@ -106,6 +106,7 @@ impl Conversations {
                 }
                 SessionOutput::Requested { pair, hop, .. } => self.decide(shared, pair, hop, work),
                 SessionOutput::Ready { pair, .. } => {
+                    shared.stats.count(Counter::SessionsBegun, 1);
                     if let Some(entry) = self.find(&pair.local, &pair.peer) {
                         lock(&entry.state).requested = None;
                         work.pump_later(&entry);
