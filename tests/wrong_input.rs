@@ -46,7 +46,7 @@ fn an_unknown_name_is_answered_with_the_nearest_one() {
 #[test]
 fn an_identity_that_is_not_there_is_looked_for_among_the_identities() {
     let daemon = programs!().daemon().start();
-    for arguments in [&["id", "remove", "foo"][..], &["recv", "--to", "foo"]] {
+    for arguments in [&["id", "remove", "foo"][..], &["recv", "--as", "foo"]] {
         let error = refused(&daemon, arguments, 2);
         let hint = error["hint"].as_str().unwrap();
         assert!(hint.contains("rouse id list") && !hint.contains("name add"), "{hint}");
