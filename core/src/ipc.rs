@@ -26,6 +26,7 @@ mod admin;
 mod admission;
 mod client;
 mod client_connection;
+mod client_requests;
 mod connect;
 mod credit;
 mod error;

@@ -69,6 +69,7 @@ pub mod ipc;
 pub mod netmod;
 pub mod node;
 mod rt;
+mod serving;
 pub mod types;
 
 pub use rouse_inbox::{inbox, notify};
@@ -94,9 +95,10 @@ pub use node::{
 };
 pub use rt::VirtualRuntime;
 pub use types::{
-    Body, Dialled, Event, Health, Hop, Level, MAX_MESSAGE, Mesh, Message, MessageId, NetmodState,
-    NetmodStatus, Outgoing, Peer, PeerState, PingError, Pong, Protection, Queued, Receipt, RemovedPeer,
-    Route, RouteState, SendError, Status, Timestamp, Unfinished, Waiting,
+    Body, Dialled, Event, Health, Hop, Level, MAX_MESSAGE, Mesh, Message, MessageId, MessageKind,
+    NetmodState, NetmodStatus, Outgoing, Peer, PeerState, PingError, Pong, Protection, Queued, Receipt,
+    RemovedPeer, RequestError, Route, RouteState, SendError, Service, ServiceTooLong, Status, Timestamp,
+    Unfinished, Waiting,
 };
 
 /// Counts allocations, for the tests that bound the memory which an input may hold.

@@ -33,6 +33,7 @@ mod neighbour;
 mod panics;
 mod peers;
 mod reply;
+mod request;
 mod send;
 mod state;
 mod stopping;
@@ -150,16 +151,6 @@ impl Node {
     /// As [`Node::recv`].
     pub async fn recv_from(&self, peer: &Address) -> Result<Message, Stopped> {
         self.own_mailbox()?.recv_from(peer).await
-    }
-
-    /// As [`Node::recv_batch`], but no receipt is sent before [`Mailbox::mark_taken`].
-    pub(crate) async fn fetch_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
-        self.own_mailbox()?.fetch_batch(limit).await
-    }
-
-    /// As [`Node::recv_from`], but no receipt is sent before [`Mailbox::mark_taken`].
-    pub(crate) async fn fetch_from(&self, peer: &Address) -> Result<Message, Stopped> {
-        self.own_mailbox()?.fetch_from(peer).await
     }
 
     /// Returns a message that was received to the head of its sender's inbox. Unless its receipt has been sent already,

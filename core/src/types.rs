@@ -3,12 +3,14 @@
 mod event;
 mod outgoing;
 mod peer;
+mod request;
 mod route;
 mod status;
 
 pub use event::Event;
 pub use outgoing::{Outgoing, Receipt, SendError};
 pub use peer::{Dialled, Peer};
+pub use request::RequestError;
 pub(crate) use rouse_proto::types::Ends;
 pub use rouse_proto::types::{
     Attributes, Body, MAX_MESSAGE, Message, MessageId, MessageKind, PeerState, Protection, RemovedPeer,

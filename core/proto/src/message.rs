@@ -57,7 +57,7 @@ use bytes::Bytes;
 
 use crate::address::Address;
 use crate::time::Time;
-use crate::types::{Attributes, Ends, Message, MessageId, Protection, Timestamp, Waiting};
+use crate::types::{Attributes, Ends, Message, MessageId, MessageKind, Protection, Timestamp, Waiting};
 use arithmetic::after;
 pub use config::ConversationConfig;
 use config::{INITIAL_MESSAGES, WINDOW};
@@ -68,10 +68,11 @@ pub use meeting::SessionNeed;
 use outcome::PathOutcome;
 use queue::{message_id, split_id};
 use ranges::ReceivedNumbers;
+#[cfg(test)]
+use recovery::Piece;
 use rtt::MAX_ACK_DELAY;
 use sending::LazySending;
-#[cfg(test)]
-use {recovery::Piece, sending::Sending};
+use sending::Sending;
 
 /// The delay of a receipt after the sender has announced that it has no more to send, in order that a packet in
 /// the same direction can carry it. If the sender has more, the receipt is sent with the next ack instead.
@@ -194,14 +195,16 @@ impl Conversation {
         body: Bytes,
     ) -> Result<MessageId, Bytes> {
         self.tick(now);
+        let is_refusal = attributes.kind == MessageKind::Refused;
         let id = self.sending.get_or_create().queue.push(now, sent_at, ttl, attributes, body)?;
-        (self.last_used, self.answered) = (now, true);
+        self.last_used = now;
+        // The node refuses requests by itself. A peer that makes them must not keep its conversation for that.
+        self.answered |= !is_refusal;
         Ok(id)
     }
 
     /// Withdraws a message; returns false if it is not queued any more. If parts of it had been sent, the recipient may
     /// have it nevertheless.
-    #[cfg(test)]
     pub fn cancel(&mut self, id: &MessageId) -> bool {
         let Sending { queue, events, .. } = self.sending.get_or_create();
         queue.cancel(id, events)
@@ -261,6 +264,21 @@ impl Conversation {
             return;
         }
         self.answered = true;
+        self.settle_taken(first, last);
+    }
+
+    /// The message is needed by no application, so that its sender gets a receipt. Unlike [`Self::on_taken`] this does not
+    /// show that an application here deals with the peer.
+    pub fn on_discarded(&mut self, now: Time, id: &MessageId) {
+        self.tick(now);
+        if let Some((incarnation, seq)) = split_id(id)
+            && self.meeting.peer() == Some(incarnation)
+        {
+            self.settle_taken(seq, seq);
+        }
+    }
+
+    fn settle_taken(&mut self, first: u64, last: u64) {
         for seq in first..=last {
             self.unreported_bytes = self.unreported_bytes.saturating_add(self.incoming.on_taken(seq));
         }

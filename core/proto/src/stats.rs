@@ -82,7 +82,10 @@ table! {
         NeighbourLimit = "neighbour_limit",
         /// A neighbour whose address the configuration does not admit.
         NotAllowed = "not_allowed",
-        /// A request for a reply (ping, trace) beyond its rate.
+        /// An answer to a request that was not made here, or has ended.
+        Unrequested = "unrequested",
+        /// A request for a reply (ping, trace) beyond its rate, or a request to a missing service beyond the number that is
+        /// answered.
         ReplyLimit = "reply_limit",
         /// An event that a slow subscriber did not fetch before the queue was full.
         EventLost = "event_lost",

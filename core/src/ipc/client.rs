@@ -17,7 +17,7 @@ use crate::ipc::sent::ClientSent;
 use crate::ipc::subscription::{Subscription, Tracing};
 use crate::ipc::{connect, lookup::Search};
 use crate::types::{
-    Body, Dialled, MAX_MESSAGE, Message, Outgoing, Peer, Pong, Route, SendError, Status, Unfinished,
+    Body, Dialled, MAX_MESSAGE, Message, Outgoing, Peer, Pong, Route, SendError, Service, Status, Unfinished,
 };
 
 /// A connection to the daemon, with the verbs of a [`Node`](crate::node::Node). A cheap handle: clones share one
@@ -49,6 +49,7 @@ macro_rules! expect_reply {
         }
     };
 }
+pub(super) use expect_reply;
 
 impl Client {
     /// Connects to the socket at `path`; waits up to 2 s for a daemon that is just starting.
@@ -104,8 +105,17 @@ impl Client {
 
     fn over(connection: ClientConnection) -> Self {
         let connection = Arc::new(connection);
-        let inbox = ClientMailbox { connection: connection.clone(), to: None };
+        let inbox = ClientMailbox { connection: connection.clone(), to: None, service: Service::default() };
         Client { connection, inbox }
+    }
+
+    pub(super) fn connection(&self) -> &Arc<ClientConnection> {
+        &self.connection
+    }
+
+    /// The inbox of [`Client::address`].
+    pub(super) fn inbox(&self) -> &ClientMailbox {
+        &self.inbox
     }
 
     /// The address that this client sends from and receives for unless it names another: the first of the node, or the
@@ -230,7 +240,7 @@ impl Client {
     /// The inbox of another address of the daemon. An address that this user may not use causes an error on the first
     /// receive.
     pub fn mailbox(&self, address: &Address) -> ClientMailbox {
-        ClientMailbox { connection: self.connection.clone(), to: Some(*address) }
+        ClientMailbox { to: Some(*address), ..self.inbox.clone() }
     }
 
     /// The status of the node.
@@ -358,7 +368,7 @@ impl Client {
 }
 
 /// Upper bound on the length of a message in a frame, in bytes.
-fn size(message: &Outgoing) -> Result<usize, ClientError> {
+pub(super) fn size(message: &Outgoing) -> Result<usize, ClientError> {
     match message.body.len() {
         length if length > MAX_MESSAGE => {
             Err(ClientError::Send(SendError::TooLong { length: length as u64 }))
@@ -367,6 +377,6 @@ fn size(message: &Outgoing) -> Result<usize, ClientError> {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

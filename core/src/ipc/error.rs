@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::address::Address;
 use crate::ipc::admin::AdminError;
 use crate::ipc::protocol::{Failure, VERSION};
-use crate::types::{PingError, SendError};
+use crate::types::{PingError, RequestError, SendError};
 
 /// The reason why there is no connection to the daemon.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +70,9 @@ pub enum ClientError {
     /// No reply to a ping came in time, or there is no route.
     #[error(transparent)]
     Ping(PingError),
+    /// A request has no answer.
+    #[error(transparent)]
+    Request(RequestError),
     /// The daemon refused the call; the error names the next step.
     #[error(transparent)]
     Refused(AdminError),
@@ -105,6 +108,10 @@ impl From<Failure> for ClientError {
             }
             Failure::Send(error) => ClientError::Send(error),
             Failure::Ping(error) => ClientError::Ping(error),
+            Failure::Request(error) => match *error {
+                RequestError::Send(SendError::Stopped) => ClientError::Stopped,
+                error => ClientError::Request(error),
+            },
             Failure::Admin(error) => ClientError::Refused(error),
             Failure::NoSuchAddress(address) => ClientError::NoSuchAddress(address),
             Failure::Busy => ClientError::Busy,

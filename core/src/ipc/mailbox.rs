@@ -12,7 +12,7 @@ use crate::address::Address;
 use crate::ipc::client_connection::ClientConnection;
 use crate::ipc::error::ClientError;
 use crate::ipc::protocol::{Call, Fetched, Reply};
-use crate::types::Message;
+use crate::types::{Message, Service, ServiceTooLong};
 
 /// The number of messages that a stream fetches at once.
 const STREAM_BATCH: u32 = 64;
@@ -24,9 +24,19 @@ const STREAM_BATCH: u32 = 64;
 pub struct ClientMailbox {
     pub(super) connection: Arc<ClientConnection>,
     pub(super) to: Option<Address>,
+    pub(super) service: Service,
 }
 
 impl ClientMailbox {
+    /// The inbox of a service of the same address; see [`Client::service`](crate::ipc::Client::service).
+    ///
+    /// # Errors
+    /// [`ServiceTooLong`] when the name is longer than [`Service::MAX`].
+    pub fn service(&self, name: impl AsRef<str>) -> Result<ClientMailbox, ServiceTooLong> {
+        let service = Service::new(name.as_ref()).ok_or(ServiceTooLong)?;
+        Ok(ClientMailbox { service, ..self.clone() })
+    }
+
     /// Receives the next message. It has left its inbox when the future is ready.
     ///
     /// # Errors
@@ -49,7 +59,7 @@ impl ClientMailbox {
     /// As for [`ClientMailbox::recv`].
     pub async fn recv_batch(&self, limit: usize) -> Result<Vec<Message>, ClientError> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let fetched = fetch(self.connection.clone(), self.to, None, limit).await?;
+        let fetched = self.clone().fetch(None, limit).await?;
         // There is no await from here on, so that the poll that confirms the batch also returns it.
         self.connection.confirm(fetched.iter().map(|fetched| fetched.ticket).collect());
         Ok(fetched.into_iter().map(|fetched| fetched.message).collect())
@@ -61,7 +71,7 @@ impl ClientMailbox {
     /// # Errors
     /// As for [`ClientMailbox::recv`].
     pub async fn delivery(&self, peer: Option<&Address>) -> Result<Delivery, ClientError> {
-        let mut fetched = fetch(self.connection.clone(), self.to, peer.copied(), 1).await?;
+        let mut fetched = self.clone().fetch(peer.copied(), 1).await?;
         match fetched.pop() {
             Some(Fetched { ticket, from_name, message }) if fetched.is_empty() => {
                 Ok(Delivery { message, from_name, ticket: Some(ticket), connection: self.connection.clone() })
@@ -80,7 +90,7 @@ impl ClientMailbox {
         limit: usize,
     ) -> Result<Vec<Delivery>, ClientError> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let fetched = fetch(self.connection.clone(), self.to, peer.copied(), limit).await?;
+        let fetched = self.clone().fetch(peer.copied(), limit).await?;
         let delivery = |Fetched { ticket, from_name, message }| Delivery {
             message,
             from_name,
@@ -90,22 +100,18 @@ impl ClientMailbox {
         Ok(fetched.into_iter().map(delivery).collect())
     }
 
+    async fn fetch(self, from: Option<Address>, limit: u32) -> Result<Vec<Fetched>, ClientError> {
+        let call = Call::Receive { to: self.to, service: self.service, from, limit };
+        match self.connection.call(call).await? {
+            Reply::Messages(fetched) => Ok(fetched),
+            _ => Err(ClientError::unexpected_reply()),
+        }
+    }
+
     /// A stream of the messages, as they come. It ends when the daemon stops or the connection is lost. When it is
     /// dropped, the messages that it had fetched ahead go back to the inbox.
     pub fn messages(&self) -> ClientMessages {
         ClientMessages { mailbox: self.clone(), ready: VecDeque::new(), fetching: None }
-    }
-}
-
-async fn fetch(
-    connection: Arc<ClientConnection>,
-    to: Option<Address>,
-    from: Option<Address>,
-    limit: u32,
-) -> Result<Vec<Fetched>, ClientError> {
-    match connection.call(Call::Receive { to, from, limit }).await? {
-        Reply::Messages(fetched) => Ok(fetched),
-        _ => Err(ClientError::unexpected_reply()),
     }
 }
 
@@ -163,10 +169,9 @@ impl Stream for ClientMessages {
                 this.mailbox.connection.confirm(vec![ticket]);
                 return Poll::Ready(Some(message));
             }
-            let ClientMailbox { connection, to } = &this.mailbox;
-            let fetching = this
-                .fetching
-                .get_or_insert_with(|| fetch(connection.clone(), *to, None, STREAM_BATCH).boxed());
+            let mailbox = &this.mailbox;
+            let fetching =
+                this.fetching.get_or_insert_with(|| mailbox.clone().fetch(None, STREAM_BATCH).boxed());
             match std::task::ready!(fetching.poll_unpin(cx)) {
                 Ok(fetched) => {
                     this.fetching = None;

@@ -15,19 +15,19 @@ use crate::ipc::admin::{Admin, AdminError, Denial};
 use crate::ipc::credit::Credit;
 use crate::ipc::outbox::{Outbox, OutboxError};
 use crate::ipc::protocol::{
-    Call, DaemonFrame, Failure, Fetched, MAX_BATCH, MAX_REPLY_BODIES, MAX_SENT, MAX_SUBSCRIBED, Reply,
-    SentInfo, StreamItem,
+    Call, DaemonFrame, Failure, MAX_SENT, MAX_SUBSCRIBED, Reply, SentInfo, StreamItem,
 };
 use crate::ipc::quotas::{QuotaPermit, ServerQuotas};
-use crate::ipc::unconfirmed::{UnconfirmedMessages, give_back};
-use crate::node::{self, Node, Stopped};
-use crate::types::{Event, Message, Outgoing, Peer, Receipt, Route, Status};
+use crate::ipc::unconfirmed::UnconfirmedMessages;
+use crate::node::{self, Node};
+use crate::types::{Event, Outgoing, Peer, Receipt, Route, Status};
+use open_services::OpenServices;
+
+mod messages;
+mod open_services;
 
 /// The longest pause after a list.
 const LIST_PAUSE: Duration = Duration::from_millis(50);
-
-/// The bytes that a message is counted with in a reply, beside its body.
-const FETCHED_OVERHEAD: usize = 512;
 
 /// The state that the calls of one connection share.
 pub(super) struct ClientSession<A> {
@@ -42,6 +42,7 @@ pub(super) struct ClientSession<A> {
     /// Locked by the one call of this connection that makes a list.
     listing: lock::Mutex<()>,
     receipts: Mutex<ReceiptTable>,
+    services: OpenServices,
 }
 
 /// The sent messages whose receipts the client may still request, by ticket.
@@ -54,8 +55,19 @@ struct ReceiptTable {
 impl<A: Admin> ClientSession<A> {
     pub(super) fn new(node: Node, admin: Arc<A>, uid: u32, quotas: Arc<ServerQuotas>) -> Self {
         let unconfirmed = UnconfirmedMessages::new(node.clone());
-        let (outbox, subscribed, listing, receipts) = Default::default();
-        ClientSession { node, admin, uid, outbox, unconfirmed, quotas, subscribed, listing, receipts }
+        let (outbox, subscribed, listing, receipts, services) = Default::default();
+        ClientSession {
+            node,
+            admin,
+            uid,
+            outbox,
+            unconfirmed,
+            quotas,
+            subscribed,
+            listing,
+            receipts,
+            services,
+        }
     }
 
     fn receipts(&self) -> MutexGuard<'_, ReceiptTable> {
@@ -81,8 +93,8 @@ impl<A: Admin> ClientSession<A> {
         credit: Arc<Credit>,
     ) -> BoxFuture<'static, ()> {
         match call {
-            Call::Receive { to, from, limit } => Box::pin(async move {
-                let received = self.receive(id, to, from, limit).await;
+            Call::Receive { to, service, from, limit } => Box::pin(async move {
+                let received = self.receive(id, to, service, from, limit).await;
                 self.send_result(id, received.map(|()| None)).await;
             }),
             Call::Delivered { ticket } => Box::pin(async move {
@@ -100,6 +112,10 @@ impl<A: Admin> ClientSession<A> {
             Call::Submit { messages, wait } => Box::pin(async move {
                 let sent = self.submit(messages, wait).await;
                 self.send_result(id, sent.map(|sent| Some(Reply::Sent(sent)))).await;
+            }),
+            Call::Request { message, timeout_us } => Box::pin(async move {
+                let answered = self.request(*message, Duration::from_micros(timeout_us)).await;
+                self.send_result(id, answered.map(Some)).await;
             }),
             Call::Events => Box::pin(async move { self.subscribe(id, &credit).await }),
             call if call.lists() => Box::pin(async move { self.list(id, call).await }),
@@ -287,46 +303,6 @@ impl<A: Admin> ClientSession<A> {
         sent.delivered().await.map_err(Failure::Send)
     }
 
-    /// Fetches messages. There is no await between the moment at which they leave the inbox and the moment at which
-    /// they are kept as unconfirmed, so that a dropped future loses none.
-    pub(super) async fn receive(
-        &self,
-        id: u64,
-        to: Option<Address>,
-        from: Option<Address>,
-        limit: u32,
-    ) -> Result<(), Failure> {
-        let to = self.address(to)?;
-        self.outbox.room().await;
-        if self.unconfirmed.is_full() {
-            return Err(Failure::Busy);
-        }
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX).clamp(1, MAX_BATCH);
-        let fetched = match (self.node.mailbox(&to).filter(|_| to != self.node.address()), from) {
-            (Some(mailbox), Some(peer)) => mailbox.fetch_from(&peer).await.map(|message| vec![message]),
-            (Some(mailbox), None) => mailbox.fetch_batch(limit).await,
-            (None, Some(peer)) => self.node.fetch_from(&peer).await.map(|message| vec![message]),
-            (None, None) => self.node.fetch_batch(limit).await,
-        };
-        let mut messages = fetched.map_err(|Stopped| match self.admin.owner(&to) {
-            Some(_) => Failure::Stopped,
-            None => Failure::NoSuchAddress(to),
-        })?;
-        let fitting = fitting(&messages);
-        for message in messages.drain(fitting..).rev() {
-            give_back(&self.node, message);
-        }
-        let fetched = messages.into_iter().map(|message| Fetched {
-            ticket: self.unconfirmed.add(&message),
-            from_name: self.admin.name_of(&message.from),
-            message,
-        });
-        let reply = Reply::Messages(fetched.collect());
-        // An error means that the connection is closed, and it gives back its unconfirmed messages by itself.
-        let _ = self.outbox.push(&DaemonFrame::Reply { id, reply });
-        Ok(())
-    }
-
     /// Sends the items of a stream as the client has room for them.
     async fn stream(&self, id: u64, credit: &Credit, mut items: Pin<&mut impl Stream<Item = StreamItem>>) {
         loop {
@@ -379,14 +355,4 @@ impl From<AdminError> for Failure {
     fn from(error: AdminError) -> Self {
         Failure::Admin(error)
     }
-}
-
-/// The number of messages that fit into one reply, which is at least one.
-fn fitting(messages: &[Message]) -> usize {
-    let mut bytes = 0;
-    let beyond = messages.iter().position(|message| {
-        bytes += message.body.len() + FETCHED_OVERHEAD;
-        bytes > MAX_REPLY_BODIES
-    });
-    beyond.unwrap_or(messages.len()).max(1).min(messages.len())
 }

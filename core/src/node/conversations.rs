@@ -19,6 +19,7 @@ use crate::stats::DropCause;
 use crate::time::Time;
 use crate::types::Ends;
 
+mod dispatch;
 mod entry;
 mod memory_budget;
 mod receipts;
@@ -68,6 +69,7 @@ impl Conversations {
                     conversation,
                     outcomes: None,
                     held: VecDeque::new(),
+                    refusals: VecDeque::new(),
                     delivering: false,
                     registered: None,
                     used: now,

@@ -1,5 +1,5 @@
 //! Mailboxes: messages wait here for the application, in an inbox for each sender so that one sender cannot fill the
-//! room of another.
+//! room of another. Each service of an address has a mailbox of its own, see `services`.
 //!
 //! `recv_from(peer)` waits on that sender's inbox. `recv()` waits on a queue of *tokens*: a sender has one token there
 //! from the moment its inbox has a message until a `recv` has found it empty. A `recv` takes a token and one message of
@@ -10,23 +10,28 @@
 //! sends the receipts. It is woken for the first message of a sender that it has not handled yet. So it sends many
 //! receipts at once where messages are taken fast, and no application waits for the lock of a conversation.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::Stream;
 
 use crate::address::Address;
-use crate::inbox::{Full, Inbox};
-use crate::notify::Notify;
-use crate::types::{Attributes, Body, Message, MessageId, Protection, Queued, Timestamp};
-use taken::MailboxReceipts;
+use crate::inbox::Inbox;
+use crate::types::{Message, Queued, Service, ServiceTooLong};
+use sender::{SenderInbox, StoredMessage};
+pub(crate) use state::MailboxChanges;
+use state::{MailboxState, ServiceHandle};
 
+pub(crate) mod answers;
 mod cleanup;
 pub(crate) mod delivery;
 pub(crate) mod receipts;
+pub(crate) mod requests;
+mod sender;
+mod services;
+mod state;
 pub(crate) mod taken;
 #[cfg(test)]
 mod tests;
@@ -36,215 +41,121 @@ mod tests;
 #[error("the node is stopped")]
 pub struct Stopped;
 
-/// Bytes in one sender's inbox: two of the longest messages, so that one can arrive while another is read.
-const BYTES_PER_SENDER: usize = 32 << 20;
-/// Bytes of a mailbox, shared by all senders. Each may use half of what is left and [`BYTES_IN_ANY_CASE`], so that
-/// senders whose messages are never received keep no others out.
-const BYTES: usize = 256 << 20;
-const BYTES_IN_ANY_CASE: usize = 64 << 10;
-/// Bytes taken after which the senders that wait for shared bytes are woken. A smaller step would wake all of them for
-/// every message.
-const NOTABLE: usize = 4 << 20;
-
-/// The mailbox and the sender of each inbox that has changed: it was full and has room again, or messages were taken
-/// from it. A set, so that an inbox is handled once however many messages were taken.
-pub(crate) type MailboxChanges = Notify<BTreeSet<(Address, Address)>>;
-
-struct SenderInbox {
-    /// Boxed messages, so that the slots of an empty inbox are small: any node can make this one allocate an inbox.
-    inbox: Inbox<Box<StoredMessage>>,
-    address: Address,
-    /// Whether its token is in the queue.
-    has_token: AtomicBool,
-    /// Whether messages wait outside for room in this inbox. It changes with [`SenderInboxes::stalled`], under that lock.
-    stalled: AtomicBool,
-}
-
-/// The part of a message that is stored. Sender and recipient follow from the inbox that it is in.
-struct StoredMessage {
-    id: MessageId,
-    sent_at: Timestamp,
-    received_at: Timestamp,
-    protection: Protection,
-    /// `None` for the default ones, so that most messages pay for none.
-    attributes: Option<Box<Attributes>>,
-    body: Body,
-}
-
-impl StoredMessage {
-    fn new(message: Message) -> Box<Self> {
-        let Message { id, sent_at, received_at, protection, service, in_reply_to, kind, body, .. } = message;
-        let attributes = Attributes { service, in_reply_to, kind };
-        let attributes = (!attributes.is_default()).then(|| Box::new(attributes));
-        Box::new(StoredMessage { id, sent_at, received_at, protection, attributes, body })
-    }
-
-    fn message(self, from: Address, to: Address) -> Message {
-        let StoredMessage { id, sent_at, received_at, protection, attributes, body } = self;
-        let Attributes { service, in_reply_to, kind } = attributes.map(|boxed| *boxed).unwrap_or_default();
-        Message { id, from, to, sent_at, received_at, protection, service, in_reply_to, kind, body }
-    }
-}
-
-/// The messages for one address of this node.
+/// The messages for one address of this node, or for one service of it. The service is open as long as a clone of its
+/// mailbox exists: until then its messages wait, and requests to it are refused.
 #[derive(Clone)]
 pub struct Mailbox {
     shared: Arc<MailboxState>,
-}
-
-struct MailboxState {
-    address: Address,
-    per_sender: usize,
-    /// The set to which changed inboxes are added, for the task of the conversations.
-    mailbox_changes: Arc<MailboxChanges>,
-    senders: Mutex<SenderInboxes>,
-    receipts: Mutex<MailboxReceipts>,
-    /// Bytes of all messages in the mailbox. It may briefly be negative, since `recv` can subtract a message before
-    /// `push` has added it.
-    bytes: AtomicIsize,
-    /// Bytes taken since the senders that wait for shared bytes were last woken.
-    freed: AtomicUsize,
-    tokens: Inbox<Arc<SenderInbox>>,
-    /// Senders that were removed and may have a token in the queue.
-    dropped: AtomicUsize,
-}
-
-#[derive(Default)]
-struct SenderInboxes {
-    by_address: BTreeMap<Address, Arc<SenderInbox>>,
-    /// The senders whose messages wait for room. A message that is taken looks at these alone: any node can make this one
-    /// allocate an inbox, and a look at all of them for each message would multiply its cost.
-    stalled: BTreeSet<Address>,
-    /// Whether the mailbox is closed. A sender that is added later gets a closed inbox, so that nothing waits there for
-    /// ever.
-    closed: bool,
-}
-
-impl SenderInboxes {
-    /// Ends the wait of this sender for room. Returns it if it waited.
-    fn resume(&mut self, sender: &SenderInbox) -> BTreeSet<Address> {
-        sender.stalled.store(false, SeqCst);
-        self.stalled.take(&sender.address).into_iter().collect()
-    }
-
-    /// Ends the waits of all senders for room.
-    fn resume_all(&mut self) -> BTreeSet<Address> {
-        let stalled = std::mem::take(&mut self.stalled);
-        for sender in stalled.iter().filter_map(|address| self.by_address.get(address)) {
-            sender.stalled.store(false, SeqCst);
-        }
-        stalled
-    }
+    /// `None` for the messages that name no service.
+    service: Option<Arc<ServiceHandle>>,
 }
 
 impl Mailbox {
     pub(crate) fn new(address: Address, per_sender: usize, mailbox_changes: Arc<MailboxChanges>) -> Self {
-        Mailbox {
-            shared: Arc::new(MailboxState {
-                address,
-                per_sender,
-                mailbox_changes,
-                senders: Mutex::default(),
-                receipts: Mutex::default(),
-                bytes: AtomicIsize::new(0),
-                freed: AtomicUsize::new(0),
-                // Unbounded, because there are never more tokens than senders, and the conversations bound those.
-                tokens: Inbox::new(usize::MAX, Full::RefuseNewest),
-                dropped: AtomicUsize::new(0),
-            }),
-        }
+        Mailbox { shared: Arc::new(MailboxState::new(address, per_sender, mailbox_changes)), service: None }
     }
 
+    /// The inbox of this sender in this mailbox.
     fn sender(&self, address: &Address) -> Arc<SenderInbox> {
-        let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        let closed = senders.closed;
-        let make = || {
-            let sender = Arc::new(SenderInbox {
-                inbox: Inbox::with_bytes(
-                    self.shared.per_sender,
-                    BYTES_PER_SENDER,
-                    |message| message.body.len(),
-                    Full::Wait,
-                ),
-                address: *address,
-                has_token: AtomicBool::new(false),
-                stalled: AtomicBool::new(false),
-            });
-            if closed {
-                sender.inbox.close();
-            }
-            sender
-        };
-        senders.by_address.entry(*address).or_insert_with(make).clone()
-    }
-
-    fn queue_token(&self, sender: Arc<SenderInbox>) {
-        if !sender.has_token.swap(true, SeqCst)
-            && let Err(refused) = self.shared.tokens.try_push(sender)
-        {
-            // The queue is closed. Senders take turns no more, but their messages can still be received.
-            self.shared.tokens.push_front(refused.into_inner());
+        match &self.service {
+            None => self.shared.home(address),
+            Some(handle) => handle.open.sender(self.shared.home(address)),
         }
     }
 
-    /// The sender, if it has an inbox.
-    fn existing_sender(&self, address: &Address) -> Option<Arc<SenderInbox>> {
-        let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        senders.by_address.get(address).cloned()
+    /// The mailbox of a service of the same address, which is open from now on, as long as a clone of the result exists.
+    /// The empty name is that of messages that name no service.
+    ///
+    /// # Errors
+    /// [`ServiceTooLong`] when the name is longer than [`Service::MAX`].
+    pub fn service(&self, name: impl AsRef<str>) -> Result<Mailbox, ServiceTooLong> {
+        let (shared, name) = (&self.shared, Service::new(name.as_ref()).ok_or(ServiceTooLong)?);
+        if name.is_default() {
+            return Ok(Mailbox { shared: shared.clone(), service: None });
+        }
+        let handle = shared.open_service(name);
+        Ok(Mailbox { shared: shared.clone(), service: Some(handle) })
     }
 
-    /// Whether no message of this sender waits.
+    /// Whether an application reads or serves this service.
+    pub(crate) fn is_open(&self, service: &Service) -> bool {
+        service.is_default() || self.shared.is_open(service)
+    }
+
+    fn tokens(&self) -> &Inbox<Arc<SenderInbox>> {
+        self.service.as_ref().map_or(&self.shared.tokens, |handle| &handle.open.tokens)
+    }
+
+    /// Whether no message of this sender waits, for no service.
     pub(crate) fn is_empty_from(&self, from: &Address) -> bool {
-        self.existing_sender(from).is_none_or(|sender| sender.inbox.is_empty())
+        let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = senders.by_address.get(from).cloned();
+        drop(senders);
+        sender.is_none_or(|sender| sender.is_empty())
     }
 
-    /// The messages that wait.
+    /// The messages that wait, for all services of the address.
     pub(crate) fn unread(&self) -> Queued {
+        let mut all = self.shared.services_unread();
         let senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Queued::default();
         for sender in senders.by_address.values() {
-            all.add(Queued {
-                messages: sender.inbox.len() as u64,
-                bytes: sender.inbox.bytes() as u64,
-                oldest: sender.inbox.peek(|message| message.received_at),
-            });
+            all.add(sender.queued());
         }
         all
-    }
-
-    /// Counts so many bytes that are in the inbox of `sender` now, and lists it.
-    fn pushed(&self, sender: Arc<SenderInbox>, bytes: usize) {
-        self.shared.bytes.fetch_add(bytes.cast_signed(), SeqCst);
-        self.queue_token(sender);
     }
 
     /// Puts a message into its sender's inbox. It is returned when there is no room.
     #[must_use]
     pub(crate) fn push(&self, message: Message) -> Option<Message> {
-        let (sender, bytes) = (self.sender(&message.from), message.body.len());
+        let (sender, bytes) = (self.shared.home(&message.from), message.body.len());
+        if !message.service.is_default() {
+            let room = self.shared.room(&sender, usize::MAX);
+            return if room.fits(0, bytes) { self.shared.place(message) } else { Some(message) };
+        }
         if let Err(refused) = sender.inbox.try_push(StoredMessage::new(message)) {
             return Some(refused.into_inner().message(sender.address, self.shared.address));
         }
-        self.pushed(sender, bytes);
+        self.shared.pushed(sender, bytes);
         None
     }
 
+    /// Puts a message for which there is room into its sender's inbox. It is returned when the mailbox is closed.
+    fn push_within_room(&self, message: Message) -> Option<Message> {
+        if message.service.is_default() { self.push(message) } else { self.shared.place(message) }
+    }
+
     /// Puts a message into its sender's inbox; waits while that is full.
-    pub(crate) async fn push_wait(&self, message: Message) -> Result<(), Stopped> {
-        let (sender, bytes) = (self.sender(&message.from), message.body.len());
+    pub(crate) async fn push_wait(&self, mut message: Message) -> Result<(), Stopped> {
+        while !message.service.is_default() {
+            let seen = *self.shared.service_room.read();
+            let Some(refused) = self.push(message) else { return Ok(()) };
+            message = refused;
+            if self.shared.is_closed() {
+                return Err(Stopped);
+            }
+            self.shared.service_room.when(|count| (*count != seen).then_some(())).await;
+        }
+        let (sender, bytes) = (self.shared.home(&message.from), message.body.len());
         sender.inbox.push(StoredMessage::new(message)).await.map_err(|_| Stopped)?;
-        self.pushed(sender, bytes);
+        self.shared.pushed(sender, bytes);
         Ok(())
+    }
+
+    /// Whether the node has stopped or has given up the address.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.is_closed()
     }
 
     /// Returns a message that was received to the head of its sender's inbox. Unless its receipt has been sent already,
     /// none is sent before the message is received again.
     pub fn unrecv(&self, message: Message) {
-        let sender = self.sender(&message.from);
         self.undo_taken(&message);
-        let bytes = message.body.len();
+        if !message.service.is_default() {
+            return self.shared.place_first(message);
+        }
+        let (sender, bytes) = (self.shared.home(&message.from), message.body.len());
         sender.inbox.push_front(StoredMessage::new(message));
-        self.pushed(sender, bytes);
+        self.shared.pushed(sender, bytes);
     }
 
     pub(crate) fn close(&self) {
@@ -257,7 +168,9 @@ impl Mailbox {
         for sender in all {
             sender.inbox.close();
         }
+        self.shared.close_services();
         self.close_receipts();
+        self.shared.requests.close();
     }
 
     /// The next message from any sender. Senders take turns.
@@ -284,7 +197,7 @@ impl Mailbox {
 
     /// As [`Mailbox::recv_batch`], but the messages count as taken only from [`Mailbox::mark_taken`] on.
     pub(crate) async fn fetch_batch(&self, limit: usize) -> Result<Vec<Message>, Stopped> {
-        let (tokens, mut batch) = (&self.shared.tokens, Vec::new());
+        let (tokens, mut batch) = (self.tokens(), Vec::new());
         while batch.is_empty() {
             // There is no await between taking a token and its messages, so that a dropped future cannot lose the token.
             self.take(tokens.recv().await.map_err(|_| Stopped)?, limit.max(1), &mut batch);
@@ -303,13 +216,13 @@ impl Mailbox {
         // token again.
         token.has_token.store(false, SeqCst);
         let mut taken = Vec::new();
-        let most = if self.shared.tokens.is_empty() { most } else { 1 };
+        let most = if self.tokens().is_empty() { most } else { 1 };
         // The inbox is empty when another call has taken all of it.
         let _ = token.inbox.try_recv_batch(&mut taken, most);
-        self.on_taken(&token, taken.iter().map(|message| message.body.len()).sum());
+        self.shared.on_taken(&token, taken.len(), taken.iter().map(|message| message.body.len()).sum());
         batch.extend(taken.into_iter().map(|kept| kept.message(token.address, self.shared.address)));
         if !token.inbox.is_empty() {
-            self.queue_token(token);
+            self.shared.queue_token(token);
         }
     }
 
@@ -328,33 +241,8 @@ impl Mailbox {
         let sender = self.sender(peer);
         let kept = sender.inbox.recv().await.map_err(|_| Stopped)?;
         let message = kept.message(sender.address, self.shared.address);
-        self.on_taken(&sender, message.body.len());
+        self.shared.on_taken(&sender, 1, message.body.len());
         Ok(message)
-    }
-
-    /// Reports the room that taken messages of `bytes` bytes have made: to their sender's conversation, and after
-    /// [`NOTABLE`] bytes to all that wait, since they share the bytes of the mailbox.
-    fn on_taken(&self, sender: &SenderInbox, bytes: usize) {
-        let shared = &self.shared;
-        let left = shared.bytes.fetch_sub(bytes.cast_signed(), SeqCst).wrapping_sub(bytes.cast_signed());
-        let freed = shared.freed.fetch_add(bytes, SeqCst) + bytes;
-        let for_all = bytes > 0 && (freed >= NOTABLE || left <= 0);
-        if !for_all && !sender.stalled.load(SeqCst) {
-            return;
-        }
-        let mut senders = shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        let resumed = match for_all {
-            true => senders.resume_all(),
-            false if shared.room(sender, usize::MAX).fits(0, 0) => senders.resume(sender),
-            false => return,
-        };
-        drop(senders);
-        if for_all {
-            shared.freed.store(0, SeqCst);
-        }
-        if !resumed.is_empty() {
-            shared.mailbox_changes.write().extend(resumed.into_iter().map(|sender| (shared.address, sender)));
-        }
     }
 
     /// All messages, as a stream that ends when the node stops.

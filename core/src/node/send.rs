@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -11,13 +12,15 @@ use futures::future::Shared as SharedFuture;
 
 use super::data_path::DeferredWork;
 use super::mailbox::Mailbox;
+use super::mailbox::answers::Dispatch;
 use super::mailbox::receipts::PendingLocalReceipt;
+use super::mailbox::requests::RequestPlace;
 use crate::address::Address;
 use crate::node::state::NodeState;
 use crate::node::state::conversation::{ConversationEntry, DeliveryState};
-use crate::node::state::locks::read;
+use crate::node::state::locks::{lock, read};
 use crate::rt;
-use crate::stats::Counter;
+use crate::stats::{Counter, DropCause};
 use crate::types::{
     Attributes, Event, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, Receipt, SendError, Timestamp,
 };
@@ -62,6 +65,15 @@ impl Sent {
             DeliveryState::Expired { had_left } => Err(SendError::expired(self.to, had_left)),
             DeliveryState::Stopped => Err(SendError::Stopped),
             DeliveryState::Pending(receipt) => receipt.await.unwrap_or(Err(SendError::Stopped)),
+        }
+    }
+
+    /// Withdraws the message, which need not arrive any more.
+    pub(crate) fn withdraw(&self, shared: &NodeState) {
+        if let ReceiptSource::Remote(entry) = &self.receipt_source
+            && lock(&entry.state).conversation.cancel(&self.id)
+        {
+            entry.wake_pump(shared);
         }
     }
 
@@ -167,13 +179,15 @@ fn recipient(shared: &NodeState, message: Outgoing) -> Result<Recipient, SendErr
     Ok(Recipient::Remote(entry, message))
 }
 
+/// The id of a message that does not leave this node. Ids ascend in the order of sending, like those of messages that
+/// arrive, because messages that are given back are sorted by them.
 fn local_id() -> [u8; 16] {
-    let mut id = [0; 16];
+    static RUN: OnceLock<u64> = OnceLock::new();
+    static SENT: AtomicU64 = AtomicU64::new(0);
     // Without random bytes the clock serves, since the identifier has to be unique within this node only.
-    if getrandom::fill(&mut id).is_err() {
-        id[..8].copy_from_slice(&Timestamp::now().0.to_be_bytes());
-    }
-    id
+    let run = RUN.get_or_init(|| getrandom::u64().unwrap_or_else(|_| Timestamp::now().0));
+    let sequence = SENT.fetch_add(1, Relaxed);
+    ((u128::from(*run) << 64) | u128::from(sequence)).to_be_bytes()
 }
 
 /// A message that is about to be put into a mailbox of this node.
@@ -215,16 +229,51 @@ impl Arriving {
     }
 }
 
+/// Handles a message from this node that does not just wait in a mailbox, and returns another one.
+fn dispatch(shared: &NodeState, mailbox: &Mailbox, message: Message) -> Option<Message> {
+    if !Mailbox::needs_dispatch(&message) {
+        return Some(message);
+    }
+    match mailbox.dispatch(message) {
+        Dispatch::Deliver(message) => return Some(message),
+        Dispatch::Answered => {}
+        Dispatch::Unrequested(answer) => {
+            shared.stats.drop(DropCause::Unrequested);
+            mailbox.mark_taken([&answer]);
+        }
+        Dispatch::NoSuchService(request) => {
+            // The requester is here, and waits for this answer unless it has just given up.
+            if let Ok(Recipient::Local(requester, refusal, _)) =
+                recipient(shared, Outgoing::refusal(&request))
+            {
+                requester.dispatch(refusal);
+            }
+            mailbox.mark_taken([&request]);
+        }
+    }
+    None
+}
+
 /// Queues one message; waits while the queue is full. The conversation to serve next is added to `work`.
-async fn queue(shared: &NodeState, message: Outgoing, work: &mut DeferredWork) -> Result<Sent, SendError> {
+async fn queue(
+    shared: &NodeState,
+    message: Outgoing,
+    mut place: Option<&mut RequestPlace>,
+    work: &mut DeferredWork,
+) -> Result<Sent, SendError> {
     let (entry, message) = match recipient(shared, message)? {
         Recipient::Remote(entry, message) => (entry, message),
         Recipient::Local(mailbox, message, ttl) => {
+            if let Some(place) = place {
+                place.wait_for(message.to, message.id);
+            }
             let arriving = Arriving::new(shared, &mailbox, &message, ttl);
-            if let Some(message) = mailbox.push(message) {
+            let waits = dispatch(shared, &mailbox, message).and_then(|message| mailbox.push(message));
+            if let Some(message) = waits {
                 // Messages to other nodes are sent first, since they must not wait for this mailbox.
                 work.finish(shared);
-                mailbox.push_wait(message).await.map_err(|_| SendError::Stopped)?;
+                // Boxed, because most calls need no room for this wait.
+                Box::pin(mailbox.push_wait(message)).await.map_err(|_| SendError::Stopped)?;
             }
             return Ok(arriving.arrived(shared));
         }
@@ -232,7 +281,12 @@ async fn queue(shared: &NodeState, message: Outgoing, work: &mut DeferredWork) -
     let (to, bytes) = (message.to, message.body.len() as u64);
     loop {
         let seen = entry.room_count();
-        if let Some(id) = entry.try_queue(shared, &message) {
+        let expect_answer = |id| {
+            if let Some(place) = &mut place {
+                place.wait_for(to, id);
+            }
+        };
+        if let Some(id) = entry.try_queue_then(shared, &message, expect_answer) {
             work.pump_later(&entry);
             let receipt_source = ReceiptSource::Remote(entry);
             return Ok(Sent { id, durable: false, bytes, at: rt::now(), to, receipt_source });
@@ -248,7 +302,19 @@ async fn queue(shared: &NodeState, message: Outgoing, work: &mut DeferredWork) -
 
 pub(crate) async fn submit(shared: &NodeState, message: Outgoing) -> Result<Sent, SendError> {
     let mut work = DeferredWork::default();
-    let sent = queue(shared, message, &mut work).await?;
+    let sent = queue(shared, message, None, &mut work).await?;
+    work.finish(shared);
+    Ok(sent)
+}
+
+/// Sends a request, whose answer comes to `place`.
+pub(crate) async fn submit_request(
+    shared: &NodeState,
+    message: Outgoing,
+    place: &mut RequestPlace,
+) -> Result<Sent, SendError> {
+    let mut work = DeferredWork::default();
+    let sent = queue(shared, message, Some(place), &mut work).await?;
     work.finish(shared);
     Ok(sent)
 }
@@ -259,7 +325,7 @@ pub(crate) async fn send_batch(shared: &NodeState, batch: Vec<Outgoing>) -> Resu
     let mut result = Ok(());
     let mut rest = VecDeque::from(batch);
     while let Some(message) = rest.pop_front() {
-        match queue(shared, message, &mut work).await {
+        match queue(shared, message, None, &mut work).await {
             Ok(first) => {
                 let run = first.run();
                 sent.push(first);
@@ -282,7 +348,8 @@ pub(crate) fn try_send(shared: &Arc<NodeState>, message: Outgoing) -> Result<Sen
     match recipient(shared, message)? {
         Recipient::Local(mailbox, message, ttl) => {
             let arriving = Arriving::new(shared, &mailbox, &message, ttl);
-            if mailbox.push(message).is_some() {
+            let refused = dispatch(shared, &mailbox, message).and_then(|message| mailbox.push(message));
+            if refused.is_some() {
                 return Err(SendError::Full(to));
             }
             Ok(arriving.arrived(shared))

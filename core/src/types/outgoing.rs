@@ -19,11 +19,22 @@ pub struct Outgoing {
     pub(crate) to: Address,
     pub(crate) from: Option<Address>,
     pub(crate) ttl_ms: u64,
-    /// `None` for a name that is too long.
-    pub(crate) service: Option<Service>,
-    pub(crate) in_reply_to: Option<MessageId>,
-    pub(crate) kind: MessageKind,
+    /// `None` for the default ones. Boxed, because messages of applications wait by value in many futures.
+    pub(crate) options: Option<Box<OutgoingOptions>>,
     pub(crate) body: Body,
+}
+
+/// The time that an answer waits for its requester, which may be away for a moment or may have given up.
+const ANSWER_TTL: Duration = Duration::from_secs(300);
+/// The longest text of a failure, in bytes.
+const MAX_CAUSE: usize = 1024;
+
+/// The attributes of a message that is to be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct OutgoingOptions {
+    attributes: Attributes,
+    /// Whether a service was named whose name is too long.
+    is_too_long: bool,
 }
 
 impl Outgoing {
@@ -36,19 +47,48 @@ impl Outgoing {
             to,
             from: None,
             ttl_ms: u64::try_from(Self::DEFAULT_TTL.as_millis()).unwrap_or(u64::MAX),
-            service: Some(Service::default()),
-            in_reply_to: None,
-            kind: MessageKind::Plain,
+            options: None,
             body: body.into(),
         }
     }
 
     /// The reply to a message, from the address that it was sent to: the answer if it is a request.
     pub fn reply(message: &Message, body: impl Into<Body>) -> Self {
-        let kind =
-            if message.kind == MessageKind::Request { MessageKind::Answer } else { MessageKind::Plain };
-        let reply = Outgoing::new(message.from, body).from(message.to).in_reply_to(message.id);
-        Outgoing { service: Some(message.service.clone()), kind, ..reply }
+        match message.kind {
+            // An answer reaches its request, and no mailbox.
+            MessageKind::Request => Outgoing::answer(message, body),
+            _ => Outgoing::new(message.from, body)
+                .from(message.to)
+                .service(message.service.as_str())
+                .in_reply_to(message.id),
+        }
+    }
+
+    /// The answer that a request failed, with the cause as a text for people. Of a long text the beginning is sent.
+    pub fn failure(request: &Message, cause: &str) -> Self {
+        let end = (0..=MAX_CAUSE.min(cause.len())).rev().find(|end| cause.is_char_boundary(*end));
+        let text = cause.get(..end.unwrap_or_default()).unwrap_or_default();
+        Outgoing::answer(request, text).kind(MessageKind::Failed)
+    }
+
+    /// The answer that there is no such service.
+    pub(crate) fn refusal(request: &Message) -> Self {
+        Outgoing::answer(request, "").kind(MessageKind::Refused)
+    }
+
+    fn answer(request: &Message, body: impl Into<Body>) -> Self {
+        let answer = Outgoing::new(request.from, body).from(request.to).in_reply_to(request.id);
+        answer.kind(MessageKind::Answer).ttl(ANSWER_TTL)
+    }
+
+    /// Makes it a request, which waits for its recipient no longer than for its answer.
+    pub(crate) fn request(self, timeout: Duration) -> Self {
+        self.kind(MessageKind::Request).ttl(timeout)
+    }
+
+    fn kind(mut self, kind: MessageKind) -> Self {
+        self.options.get_or_insert_default().attributes.kind = kind;
+        self
     }
 
     /// Sends it as this address of the node, instead of as its first.
@@ -59,26 +99,32 @@ impl Outgoing {
 
     /// Addresses it to the service of this name, of at most [`Service::MAX`] bytes.
     pub fn service(mut self, name: impl AsRef<str>) -> Self {
-        self.service = Service::new(name.as_ref());
+        let service = Service::new(name.as_ref());
+        let options = self.options.get_or_insert_default();
+        options.is_too_long = service.is_none();
+        options.attributes.service = service.unwrap_or_default();
         self
     }
 
     /// Marks it as a reply to this message.
     pub fn in_reply_to(mut self, id: MessageId) -> Self {
-        self.in_reply_to = Some(id);
+        self.options.get_or_insert_default().attributes.in_reply_to = Some(id);
         self
-    }
-
-    /// The attributes of the message.
-    pub(crate) fn attributes(&self) -> Result<Attributes, SendError> {
-        let service = self.service.clone().ok_or(SendError::ServiceTooLong)?;
-        Ok(Attributes { service, in_reply_to: self.in_reply_to, kind: self.kind })
     }
 
     /// Sets the time that it may wait for the recipient, in whole milliseconds.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         self
+    }
+
+    /// The attributes of the message.
+    pub(crate) fn attributes(&self) -> Result<Attributes, SendError> {
+        match self.options.as_deref() {
+            None => Ok(Attributes::default()),
+            Some(options) if options.is_too_long => Err(SendError::ServiceTooLong),
+            Some(options) => Ok(options.attributes.clone()),
+        }
     }
 }
 

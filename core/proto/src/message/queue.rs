@@ -134,7 +134,6 @@ impl SendQueue {
     }
 
     /// Withdraws a message; returns false if it is not queued any more.
-    #[cfg(test)]
     pub(super) fn cancel(&mut self, id: &MessageId, events: &mut VecDeque<ConversationEvent>) -> bool {
         let Some((incarnation, seq)) = split_id(id) else { return false };
         let Some(index) = seq.checked_sub(self.base).and_then(|index| usize::try_from(index).ok()) else {

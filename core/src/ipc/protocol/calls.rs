@@ -4,8 +4,8 @@ use crate::address::Address;
 use crate::ipc::admin::{AdminError, IdentityInfo, NameInfo, PeerInfo};
 use crate::ipc::protocol::LONG_LIST;
 use crate::types::{
-    Dialled, Event, Hop, Message, MessageId, Outgoing, Peer, PingError, Pong, Receipt, Route, SendError,
-    Status, Timestamp, Unfinished,
+    Dialled, Event, Hop, Message, MessageId, Outgoing, Peer, PingError, Pong, Receipt, RequestError, Route,
+    SendError, Service, Status, Timestamp, Unfinished,
 };
 use crate::wire::codec::{BorrowDecode, Decode, Encode};
 
@@ -39,6 +39,8 @@ pub enum Call {
     Receive {
         /// The address of the node that they were sent to; the client's default address when it is `None`.
         to: Option<Address>,
+        /// The service that they were sent to. It is open from now on, as long as the connection exists.
+        service: Service,
         /// The sender, or any.
         from: Option<Address>,
         /// The most messages.
@@ -104,6 +106,13 @@ pub enum Call {
     Reload,
     /// Stops the daemon: [`Reply::Unfinished`].
     Stop,
+    /// Sends a request and waits for its answer: [`Reply::Answer`].
+    Request {
+        /// The request.
+        message: Box<Outgoing>,
+        /// The time to wait for the answer, in microseconds.
+        timeout_us: u64,
+    },
 }
 
 impl Call {
@@ -160,6 +169,8 @@ pub enum Reply {
     Text(String),
     /// The messages that the daemon has not delivered when it stops.
     Unfinished(Unfinished),
+    /// The answer of a request.
+    Answer(Box<Message>),
 }
 
 impl Reply {
@@ -226,4 +237,6 @@ pub enum Failure {
     NoSuchAddress(Address),
     /// The node is stopping.
     Stopped,
+    /// A request has no answer.
+    Request(Box<RequestError>),
 }

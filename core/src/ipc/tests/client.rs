@@ -341,7 +341,7 @@ fn a_cancelled_call_no_longer_counts() {
         let setup = Setup::new().await;
         let mut raw = RawClient::connect(&setup);
         for id in 0..5000 {
-            raw.call(id, Call::Receive { to: None, from: None, limit: 1 });
+            raw.call(id, Call::Receive { to: None, service: Default::default(), from: None, limit: 1 });
             raw.send(&ClientFrame::Cancel { id });
         }
         setup.messages(&["x"]).await;

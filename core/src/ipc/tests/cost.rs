@@ -57,7 +57,7 @@ fn a_call_that_waits_holds_little_memory() {
         let session = Arc::new(ClientSession::new(node, admin, setup.admin.owner, Arc::default()));
         let (peer, timeout_us) = (setup.node.address(), 1);
         for call in [
-            Call::Receive { to: None, from: None, limit: 1 },
+            Call::Receive { to: None, service: Default::default(), from: None, limit: 1 },
             Call::Delivered { ticket: 1 },
             Call::Ping { peer, timeout_us },
             Call::Trace { peer, max_hops: 64, timeout_us },
@@ -133,7 +133,7 @@ fn other_users_that_make_calls_leave_a_whole_connection_to_the_owner() {
         let make_calls = |session: &Arc<ClientSession<TestAdmin>>| {
             let mut calls = RunningCalls::new(false);
             for id in 0..MAX_CALLS as u64 {
-                let call = Call::Receive { to: None, from: None, limit: 1 };
+                let call = Call::Receive { to: None, service: Default::default(), from: None, limit: 1 };
                 calls.handle(ClientFrame::Call { id, call }, 0, session, Phase::Serving);
             }
             calls
@@ -189,7 +189,7 @@ fn calls_that_wait_are_bounded_in_all_and_each_connection_may_have_some() {
     const CONNECTIONS: usize = 8;
     block_on(async {
         let setup = Setup::new().await;
-        let wait = || Call::Receive { to: None, from: None, limit: 1 };
+        let wait = || Call::Receive { to: None, service: Default::default(), from: None, limit: 1 };
         let mut connections = Vec::new();
         let mut waiting = 0;
         for _ in 0..CONNECTIONS {

@@ -119,7 +119,7 @@ fn a_client_that_stops_reading_is_closed_and_its_message_goes_to_another() {
         let setup = Setup::with(Duration::from_millis(50)).await;
         setup.node.submit(Outgoing::new(setup.node.address(), vec![1; 8 << 20])).await.unwrap();
         let mut raw = RawClient::connect(&setup);
-        raw.call(1, Call::Receive { to: None, from: None, limit: 1 });
+        raw.call(1, Call::Receive { to: None, service: Default::default(), from: None, limit: 1 });
         // The answer has begun, so the message has left the inbox. Nothing more is read.
         let mut length = [0; 4];
         std::io::Read::read_exact(&mut raw.0, &mut length).unwrap();
@@ -134,7 +134,7 @@ fn calls_beyond_the_limit_are_refused_and_the_connection_goes_on() {
         let setup = Setup::new().await;
         let mut raw = RawClient::connect(&setup);
         for id in 0..=MAX_CALLS as u64 {
-            raw.call(id, Call::Receive { to: None, from: None, limit: 1 });
+            raw.call(id, Call::Receive { to: None, service: Default::default(), from: None, limit: 1 });
         }
         match raw.next() {
             Some(DaemonFrame::Failed { id, failure }) => {
@@ -171,7 +171,7 @@ fn unconfirmed_messages_are_bounded() {
             fetched.extend(raw.fetch(id, 1).into_iter().map(|(ticket, _)| ticket));
         }
         setup.messages(&["x"]).await;
-        raw.call(1000, Call::Receive { to: None, from: None, limit: 1 });
+        raw.call(1000, Call::Receive { to: None, service: Default::default(), from: None, limit: 1 });
         assert!(matches!(raw.next(), Some(DaemonFrame::Failed { failure: Failure::Busy, .. })));
         raw.send(&ClientFrame::Confirm { tickets: fetched });
         assert_eq!(raw.fetch(1001, 1)[0].1, "x");
@@ -213,7 +213,7 @@ fn another_user_uses_its_own_address_only_and_administers_nothing() {
             other => panic!("{other:?}"),
         };
 
-        let receive = |to| Call::Receive { to, from: None, limit: 1 };
+        let receive = |to| Call::Receive { to, service: Default::default(), from: None, limit: 1 };
         let send = |from: Option<crate::Address>| {
             let message = Outgoing::new(own, "x");
             let message = if let Some(from) = from { message.from(from) } else { message };

@@ -197,7 +197,7 @@ impl RawClient {
 
     /// Fetches messages without confirming them; returns their tickets and bodies.
     pub(super) fn fetch(&mut self, id: u64, limit: u32) -> Vec<(u64, String)> {
-        self.call(id, Call::Receive { to: None, from: None, limit });
+        self.call(id, Call::Receive { to: None, service: Default::default(), from: None, limit });
         match self.next() {
             Some(DaemonFrame::Reply { reply: Reply::Messages(fetched), .. }) => fetched
                 .into_iter()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::message::ConversationEvent;
 use crate::node::data_path::{DeferredWork, route, send_portion};
+use crate::node::mailbox::Mailbox;
 use crate::node::state::NodeState;
 use crate::node::state::conversation::{ConversationEntry, EntryState, PORTION};
 use crate::node::state::locks::{lock, read};
@@ -103,6 +104,12 @@ impl ConversationEntry {
             }
             let mut delivering = DeliveryBatch { entry: self, batch };
             let batch = &mut delivering.batch;
+            if batch.iter().any(Mailbox::needs_dispatch) {
+                self.dispatch(shared, &mailbox, batch);
+                if batch.is_empty() {
+                    continue;
+                }
+            }
             let events: Vec<_> = match shared.event_bus.has_subscriber() {
                 true => batch.iter().map(received).collect(),
                 false => Vec::new(),
@@ -228,9 +235,25 @@ impl ConversationEntry {
 
     /// Queues a message for sending; `None` when the queue is full.
     pub(crate) fn try_queue(&self, shared: &NodeState, message: &Outgoing) -> Option<MessageId> {
-        let mut queued = None;
-        self.queue_run(shared, |queue| queued = queue(message));
-        queued
+        self.try_queue_then(shared, message, |_| {})
+    }
+
+    /// As [`Self::try_queue`]; `queued` is called before the message can leave.
+    pub(crate) fn try_queue_then(
+        &self,
+        shared: &NodeState,
+        message: &Outgoing,
+        queued: impl FnOnce(MessageId),
+    ) -> Option<MessageId> {
+        let mut id = None;
+        self.queue_run(shared, |queue| {
+            id = queue(message);
+            // Under the lock of the conversation, which sends nothing meanwhile.
+            if let Some(id) = id {
+                queued(id);
+            }
+        });
+        id
     }
 
     /// Queues a run of messages under one lock: `run` passes each to the function that it is given, which returns the

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, PoisonError};
 
-use super::{Mailbox, SenderInboxes};
+use super::Mailbox;
+use super::state::SenderInboxes;
 use crate::address::Address;
 
 /// Removed senders after which the queue is searched for their tokens. Each search visits all tokens, so it is not done
@@ -14,11 +15,11 @@ impl Mailbox {
     /// Removes senders with an empty inbox, except those that are `in_use`. One whose inbox a caller holds stays, since
     /// that caller may wait on it.
     pub(crate) fn forget(&self, in_use: impl Fn(&Address) -> bool) {
+        self.shared.forget_in_services();
         let mut senders = self.shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
         let SenderInboxes { by_address, stalled, .. } = &mut *senders;
-        by_address.retain(|address, sender| {
-            in_use(address) || Arc::strong_count(sender) > 1 || !sender.inbox.is_empty()
-        });
+        by_address
+            .retain(|address, sender| in_use(address) || Arc::strong_count(sender) > 1 || !sender.is_empty());
         stalled.retain(|address| by_address.contains_key(address));
     }
 
@@ -26,13 +27,17 @@ impl Mailbox {
     /// nothing, since an application is just taking them.
     pub(crate) fn drop_sender(&self, from: &Address, count: usize) -> bool {
         let shared = &self.shared;
-        let mut dropped = Vec::new();
+        let in_services = shared.lock_services_of(from);
         let mut senders = shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = senders.by_address.get(from) else { return count == 0 };
         let token = usize::from(sender.has_token.load(SeqCst));
-        if sender.inbox.len() != count || Arc::strong_count(sender) > 1 + token {
+        // The inboxes of services hold that of the sender.
+        let holders = 1 + token + in_services.inboxes();
+        let waiting = sender.inbox.len() + in_services.messages();
+        if waiting != count || in_services.is_held() || Arc::strong_count(sender) > holders {
             return false;
         }
+        let mut dropped: Vec<_> = in_services.remove().into();
         let _ = sender.inbox.try_recv_batch(&mut dropped, usize::MAX);
         senders.by_address.remove(from);
         senders.stalled.remove(from);
@@ -55,7 +60,7 @@ impl Mailbox {
         for token in tokens {
             token.has_token.store(false, SeqCst);
             if !token.inbox.is_empty() {
-                self.queue_token(token);
+                self.shared.queue_token(token);
             }
         }
     }

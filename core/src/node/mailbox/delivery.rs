@@ -4,9 +4,16 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::{BYTES, BYTES_IN_ANY_CASE, BYTES_PER_SENDER, Mailbox, MailboxState, SenderInbox, StoredMessage};
+use super::Mailbox;
+use super::sender::{BYTES_PER_SENDER, SenderInbox, StoredMessage};
+use super::state::MailboxState;
 use crate::address::Address;
 use crate::types::Message;
+
+/// Bytes of a mailbox, shared by all senders. Each may use half of what is left and [`BYTES_IN_ANY_CASE`], so that
+/// senders whose messages are never received keep no others out.
+const BYTES: usize = 256 << 20;
+const BYTES_IN_ANY_CASE: usize = 64 << 10;
 
 /// The room of a sender's inbox at one moment. Applications only add to it.
 #[derive(Clone, Copy, Debug)]
@@ -31,18 +38,19 @@ pub(crate) struct InboxDelivery<'a> {
 impl MailboxState {
     /// The room of an inbox that may hold `most` messages.
     pub(super) fn room(&self, sender: &SenderInbox, most: usize) -> InboxRoom {
-        let has = sender.inbox.bytes();
+        let has = sender.inbox.bytes().saturating_add(sender.elsewhere.bytes());
         let used = usize::try_from(self.bytes.load(SeqCst)).unwrap_or(0);
         let share = (BYTES.saturating_sub(used) / 2).max(BYTES_IN_ANY_CASE);
         let most = if has < BYTES_PER_SENDER && has <= share { most.min(self.per_sender) } else { 0 };
-        InboxRoom { messages: most.saturating_sub(sender.inbox.len()), bytes: share.saturating_sub(has) }
+        let count = sender.inbox.len().saturating_add(sender.elsewhere.messages());
+        InboxRoom { messages: most.saturating_sub(count), bytes: share.saturating_sub(has) }
     }
 }
 
 impl Mailbox {
     /// The way into the inbox of this sender.
     pub(crate) fn delivery(&self, from: &Address) -> InboxDelivery<'_> {
-        InboxDelivery { mailbox: self, sender: self.sender(from) }
+        InboxDelivery { mailbox: self, sender: self.shared.home(from) }
     }
 }
 
@@ -65,6 +73,13 @@ impl InboxDelivery<'_> {
 
     /// Puts messages of the sender into its inbox, as far as there is room: those that are left found none.
     pub(crate) fn push_batch(&self, messages: &mut Vec<Message>) {
+        if messages.iter().any(|message| !message.service.is_default()) {
+            let all = std::mem::take(messages);
+            // Each goes into the inbox of its service, and those of one service stay in their order. The room was
+            // looked up before for all of them.
+            messages.extend(all.into_iter().filter_map(|message| self.mailbox.push_within_room(message)));
+            return;
+        }
         let bytes: usize = messages.iter().map(|message| message.body.len()).sum();
         let mut boxed: Vec<_> = messages.drain(..).map(StoredMessage::new).collect();
         // A closed inbox takes nothing.
@@ -72,6 +87,6 @@ impl InboxDelivery<'_> {
         let (from, to) = (self.sender.address, self.mailbox.shared.address);
         messages.extend(boxed.into_iter().map(|kept| kept.message(from, to)));
         let left: usize = messages.iter().map(|message| message.body.len()).sum();
-        self.mailbox.pushed(self.sender.clone(), bytes.saturating_sub(left));
+        self.mailbox.shared.pushed(self.sender.clone(), bytes.saturating_sub(left));
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 
 use super::*;
+use crate::types::{MessageId, Protection, Timestamp};
 
 fn address(number: u64) -> Address {
     let mut bytes = [9; 32];

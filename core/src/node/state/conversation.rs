@@ -41,6 +41,8 @@ pub(crate) struct EntryState {
     pub(crate) outcomes: Option<Box<DeliveryOutcomes>>,
     /// Messages taken from the state machine that the mailbox then refused, because it had filled up meanwhile.
     pub(crate) held: VecDeque<Message>,
+    /// The answers that there is no such service, until the peer has them.
+    pub(crate) refusals: VecDeque<MessageId>,
     /// Whether a thread is moving messages into the mailbox. Only one may, so that they stay in order.
     pub(crate) delivering: bool,
     /// The deadline that the timers have for it. It is kept here, so that the entry among the timers can be found and
@@ -103,6 +105,8 @@ pub(crate) const PORTION: usize = 64;
 /// Messages in the mailbox from a sender that no application here has answered. A message there occupies some 150 bytes
 /// beside its body, and four in the packet that brought it, so messages of an invented identity stay in their packets.
 const UNANSWERED_MESSAGES: usize = 16;
+/// The answers to requests to missing services from which on no more messages of their sender are taken.
+const MAX_REFUSALS: usize = 64;
 
 impl ConversationEntry {
     pub(crate) fn peer(&self) -> &Address {
@@ -116,6 +120,9 @@ impl ConversationEntry {
     /// Takes the messages for which the inbox has room. The rest stays in the conversation, so that it counts against the
     /// credit of the sender.
     pub(crate) fn collect(inbox: &InboxDelivery<'_>, state: &mut EntryState, batch: &mut Vec<Message>) {
+        if state.has_many_refusals() {
+            return;
+        }
         let most = if state.conversation.is_answered() { usize::MAX } else { UNANSWERED_MESSAGES };
         let (now, mut room, mut bytes) = (Timestamp::now(), inbox.room(most), 0);
         while batch.len() < PORTION {
@@ -188,6 +195,17 @@ impl ConversationEntry {
 }
 
 impl EntryState {
+    /// Whether the peer makes requests to missing services and does not take the answers. Its messages stay in the
+    /// conversation meanwhile, since it could let this node queue answers without end otherwise.
+    fn has_many_refusals(&mut self) -> bool {
+        while let Some(first) = self.refusals.front()
+            && !self.conversation.is_pending(first)
+        {
+            self.refusals.pop_front();
+        }
+        self.refusals.len() >= MAX_REFUSALS
+    }
+
     /// Adds a channel for the outcome of a message.
     pub(crate) fn await_outcome(&mut self, id: MessageId, waiter: OutcomeSender) {
         let waiters = self.outcomes.get_or_insert_default().waiters.entry(id).or_default();

@@ -134,7 +134,7 @@ fn client_frame(kind: usize, RequestFields { id, a, b, length }: RequestFields) 
             Call::Submit { messages: vec![message; b.min(1024) as usize], wait: false }
         }
         5 => Call::Delivered { ticket: a },
-        6 => Call::Receive { to: None, from: Some(address), limit: b as u32 },
+        6 => Call::Receive { to: None, service: Default::default(), from: Some(address), limit: b as u32 },
         7 => Call::Ping { peer: address, timeout_us: b },
         8 => Call::Trace { peer: address, max_hops: a as u8, timeout_us: b },
         9 => Call::Events,
