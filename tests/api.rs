@@ -126,6 +126,10 @@ fn agrees(documented: &Value, live: &Value) {
 #[test]
 fn each_method_answers_as_the_reference_describes() {
     let (first, bob) = pair();
+    let mut clock = bob.start(&["serve", "clock", "--", "printf", "noon"]);
+    until("the service of the example is open", || {
+        (bob.rouse(&["request", bob.address(), "clock", "now?"]).code == Some(0)).then_some(())
+    });
     let mut api = first.start(&["api"]);
     let mut messages: Vec<String> = Vec::new();
     for (method, lines) in reference() {
@@ -164,6 +168,22 @@ fn each_method_answers_as_the_reference_describes() {
     }
     drop(api.take_input());
     assert!(api.end().success());
+    clock.kill();
+}
+
+#[test]
+fn a_program_answers_requests_by_messages_that_name_them() {
+    let (first, bob) = pair();
+    let mut api = Connection::to(&bob);
+    api.call("receive.open", json!({ "service": "clock" }));
+    let mut request = first.start(&["request", "bob", "clock", "now?", "--timeout", "60s"]);
+    let message = api.notification();
+    assert_eq!((&message["service"], &message["kind"]), (&json!("clock"), &json!("request")));
+    api.call("send", json!({ "peer": message["from"], "in_reply_to": message["id"], "text": "noon" }));
+    api.call("ack", json!({ "id": message["id"] }));
+    assert_eq!(request.line().as_deref(), Some("noon"));
+    let missing = api.call("request", json!({ "peer": first.address(), "service": "none", "text": "?" }));
+    assert_eq!(missing["error"]["data"]["code"], "no_such_service");
 }
 
 #[test]

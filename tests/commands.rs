@@ -121,7 +121,10 @@ fn send_and_recv_carry_text_and_any_bytes() {
     has_fields(&sent, "id state durable bytes rtt_ms");
     assert_eq!((&sent["state"], &sent["bytes"]), (&Value::from("delivered"), &Value::from(11)));
     assert!(sent["rtt_ms"].as_f64().is_some_and(|rtt| rtt > 0.0));
-    has_fields(&message, "id from from_name to sent_at received_at bytes protection text");
+    has_fields(
+        &message,
+        "id from from_name to sent_at received_at bytes protection service in_reply_to kind text",
+    );
     assert_eq!((&message["id"], &message["text"]), (&sent["id"], &Value::from("grüß dich")));
     assert_eq!((&message["protection"], &message["from_name"]), (&Value::from("e2e"), &Value::Null));
     is_time(&message["sent_at"]);
@@ -135,7 +138,10 @@ fn send_and_recv_carry_text_and_any_bytes() {
     std::fs::write(&file, [0xff, 0x00, 0xfe]).unwrap();
     second.text(&["send", first.address(), "--file", file.to_str().unwrap()]);
     let message = first.json(&["recv", "--timeout", "60s"]);
-    has_fields(&message, "id from from_name to sent_at received_at bytes protection base64");
+    has_fields(
+        &message,
+        "id from from_name to sent_at received_at bytes protection service in_reply_to kind base64",
+    );
     assert_eq!(message["base64"], "/wD+");
 
     let mut send = second.start(&["send", first.address(), "-"]);
@@ -322,7 +328,7 @@ fn commands_that_are_not_built_yet_do_not_appear() {
     let help = Output::of(&mut programs!().rouse(&["help"])).exits(0).text();
     for word in [
         "id", "status", "peers", "routes", "send", "recv", "ping", "trace", "peer", "name", "watch", "stop",
-        "mesh", "probe", "bench", "doctor",
+        "mesh", "probe", "bench", "doctor", "request", "serve",
     ] {
         assert!(help.lines().any(|line| line.split_whitespace().next() == Some(word)), "{word} is missing");
     }

@@ -16,6 +16,7 @@ pub(crate) mod message;
 mod output;
 pub(crate) mod probe;
 mod registry;
+mod request;
 pub(crate) mod show;
 pub(crate) mod stages;
 mod table;
@@ -98,7 +99,12 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
         let text = "--socket and --state-dir name the daemon twice";
         return Err(CommandFailure::wrong(text, "use one of them"));
     }
-    if cli.json && matches!(&cli.command, Command::Recv(recv) if recv.raw) {
+    let is_raw = match &cli.command {
+        Command::Recv(recv) => recv.raw,
+        Command::Request(request) => request.raw,
+        _ => false,
+    };
+    if cli.json && is_raw {
         let text = "--raw prints bytes, which is not JSON";
         return Err(CommandFailure::wrong(text, "leave out --raw or --json"));
     }
@@ -121,6 +127,8 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
             message::send(&connect().await?, out, send).await
         }
         Command::Recv(recv) => message::recv(&connect().await?, out, recv).await,
+        Command::Request(request) => request::request(&connect().await?, out, request).await,
+        Command::Serve(serve) => request::serve(&connect().await?, out, serve).await,
         Command::Ping(ping) => probe::ping(&connect().await?, out, ping).await,
         Command::Probe(probe) => stages::probe(&connect().await?, out, probe).await,
         Command::Bench(bench) => bench::bench(&connect().await?, out, bench).await,

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `client` | sending and receiving through the daemon |
 //! | `chat` | a chat between terminals that find each other |
+//! | `request` | a service, and requests to it |
 //! | `embed` | a node inside an async-std application |
 //! | `embed_tokio` | the same inside a tokio application |
 //! | `custom_netmod` | a custom network module: Unix datagram sockets |

@@ -72,6 +72,12 @@ fn greenhouse(program: &str) {
 }
 
 #[test]
+fn a_service_answers_requests_and_reports_what_it_cannot_do() {
+    let output = run(env!("CARGO_BIN_EXE_request"));
+    assert_eq!(output, "the square of 7 is 49\nthe square of 12 is 144\nno square: many is not a number");
+}
+
+#[test]
 fn nodes_communicate_over_a_custom_netmod() {
     let output = run(env!("CARGO_BIN_EXE_custom_netmod"));
     assert!(output.contains("wrote: over a custom netmod") && output.contains("delivered in"), "{output}");

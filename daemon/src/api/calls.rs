@@ -35,6 +35,7 @@ const METHODS: &[&str] = &[
     "peers",
     "routes",
     "send",
+    "request",
     "receive.open",
     "receive.close",
     "ack",
@@ -157,6 +158,7 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
                 document(&routes)
             }
             "send" => self.send(request.params()?).await,
+            "request" => self.request(request.params()?).await,
             "ack" => {
                 let message = self.held.take(&request.params()?)?.done();
                 document(&json!({ "acknowledged": message.id }))
@@ -270,6 +272,12 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
         if let Some(from) = &send.from {
             message = message.from(address::resolve_own(client, from).await?);
         }
+        if let Some(service) = &send.service {
+            message = message.service(service.as_str());
+        }
+        if let Some(id) = send.in_reply_to {
+            message = message.in_reply_to(id);
+        }
         if let Some(ttl) = send.ttl {
             message = message.ttl(ttl.0);
         }
@@ -292,6 +300,19 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
             }
         }
         document(&line)
+    }
+
+    async fn request(&self, params: params::RequestParams) -> Result<Vec<u8>, ApiError> {
+        let client = self.client;
+        let to = address::resolve(client, &params.peer).await?;
+        let body = params::body(params.text, params.base64)?;
+        let mut message = Outgoing::new(to, body).service(params.service.as_str());
+        if let Some(from) = &params.from {
+            message = message.from(address::resolve_own(client, from).await?);
+        }
+        let timeout = params.timeout.map_or(SEND_TIMEOUT, |time| time.0);
+        let answer = client.submit_request(message, timeout).await?;
+        document(&message::ReceivedLine::of(&answer, None))
     }
 
     async fn open_events(&self, request: &Request<'_>) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::Engine;
-use rouse_core::{MAX_MESSAGE, MessageId};
+use rouse_core::{MAX_MESSAGE, MessageId, Service};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::value::RawValue;
 
@@ -88,9 +88,23 @@ pub(super) struct SendParams {
     pub(super) base64: Option<String>,
     #[serde(rename = "as")]
     pub(super) from: Option<String>,
+    pub(super) service: Option<Service>,
+    pub(super) in_reply_to: Option<MessageId>,
     pub(super) ttl: Option<Time>,
     #[serde(default)]
     pub(super) wait: WaitFor,
+    pub(super) timeout: Option<Time>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RequestParams {
+    pub(super) peer: String,
+    pub(super) service: Service,
+    pub(super) text: Option<String>,
+    pub(super) base64: Option<String>,
+    #[serde(rename = "as")]
+    pub(super) from: Option<String>,
     pub(super) timeout: Option<Time>,
 }
 
@@ -100,6 +114,8 @@ pub(super) struct OpenReceiverParams {
     pub(super) from: Option<String>,
     #[serde(rename = "as")]
     pub(super) to: Option<String>,
+    #[serde(default)]
+    pub(super) service: Service,
     /// The most messages that wait for their acknowledgement.
     pub(super) limit: Option<usize>,
 }

@@ -1,10 +1,12 @@
 //! The arguments of `rouse`. The comments on them are its help texts.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use rouse_core::{MessageId, Service};
 
 use super::failure::CommandFailure;
 use crate::units::{self, Size};
@@ -59,6 +61,15 @@ pub enum Command {
     /// other characters that act on a terminal as \u001b. On a terminal further lines of the text are indented. --raw and
     /// --json change nothing.
     Recv(Recv),
+    /// Send a request to a service of a peer, and print the answer
+    ///
+    /// In a pipe the answer is printed byte for byte. Exit code 1 when the peer has no such service or the service failed.
+    Request(ServiceRequest),
+    /// Serve requests: run a command for each, with the request on its standard input; its standard output is the answer
+    ///
+    /// When the command fails, the requester gets an error at once. ROUSE_FROM and ROUSE_ID are the sender and the id of the
+    /// request. A line is printed for each request.
+    Serve(Serve),
     /// Measure the round trip to the node of a peer
     Ping(Ping),
     /// Check each stage on the way to a peer: name, address, route, link, reply, and with --deliver inbox; show the first that
@@ -217,6 +228,12 @@ pub struct Send {
     /// Send as this address of the node (or its name or label)
     #[arg(long = "as", value_name = "ADDR")]
     pub from: Option<String>,
+    /// The service of the recipient, which `rouse recv --service` receives there
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<Service>,
+    /// The id of the message to which this one replies
+    #[arg(long, value_name = "ID", value_parser = message_id)]
+    pub reply_to: Option<MessageId>,
     /// The time that the message waits for a recipient that is away [default: 7d]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub ttl: Option<Duration>,
@@ -250,6 +267,9 @@ pub struct Recv {
     /// Messages for this address of the node (or its name or label)
     #[arg(long = "as", value_name = "ADDR")]
     pub to: Option<String>,
+    /// Messages for this service
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub service: Service,
     /// The number of messages to receive [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "follow")]
     pub count: Option<u64>,
@@ -262,6 +282,53 @@ pub struct Recv {
     /// Print only the bytes of the messages
     #[arg(long, conflicts_with = "json")]
     pub raw: bool,
+}
+
+/// A request to send.
+#[derive(Clone, Debug, Args)]
+#[command(
+    group = ArgGroup::new("request_body").required(true).args(["text", "file"]),
+    override_usage = "rouse request [OPTIONS] PEER SERVICE TEXT\n       rouse request [OPTIONS] PEER SERVICE -\n       rouse request [OPTIONS] PEER SERVICE --file PATH"
+)]
+pub struct ServiceRequest {
+    /// The recipient: an address or a name
+    pub peer: String,
+    /// The service of the recipient, which `rouse serve` serves there
+    pub service: Service,
+    /// The text to send; - reads any bytes from standard input
+    pub text: Option<String>,
+    /// Send the content of this file, at most 16 MiB
+    #[arg(long, value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// Send as this address of the node (or its name or label)
+    #[arg(long = "as", value_name = "ADDR")]
+    pub from: Option<String>,
+    /// The longest time to wait for the answer [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
+    /// Print only the bytes of the answer, also on a terminal
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+}
+
+/// The service to serve.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// The name of the service
+    pub service: Service,
+    /// Serve at this address of the node (or its name or label)
+    #[arg(long = "as", value_name = "ADDR")]
+    pub to: Option<String>,
+    /// The number of commands that may run at a time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub parallel: u32,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+fn message_id(text: &str) -> Result<MessageId, String> {
+    text.parse().map_err(str::to_owned)
 }
 
 /// The peer to ping.

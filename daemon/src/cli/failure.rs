@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use rouse_core::ipc::{AdminError, ClientError, ConnectError, Denial};
-use rouse_core::{Address, AddressError, PingError, SendError};
+use rouse_core::{Address, AddressError, PingError, RequestError, SendError};
 
 use super::json;
 use super::terminal::for_stderr;
@@ -213,6 +213,14 @@ impl From<ClientError> for CommandFailure {
                 (NO, "unknown", "ask the recipient before you send it again, or use a longer --ttl")
             }
             ClientError::Send(_) => (NO, "not_sent", ""),
+            ClientError::Request(RequestError::TimedOut(_)) => {
+                (TIMED_OUT, "timed_out", "`rouse probe` finds the first stage on the way that fails")
+            }
+            ClientError::Request(RequestError::NoSuchService { .. }) => {
+                (NO, "no_such_service", "serve it there with `rouse serve SERVICE -- CMD`")
+            }
+            ClientError::Request(RequestError::Failed { .. }) => (NO, "service_failed", ""),
+            ClientError::Request(_) => (NO, "not_sent", ""),
             ClientError::Ping(PingError::NoRoute(_)) => {
                 (NO, "no_route", "`rouse routes` lists the addresses that can be reached")
             }

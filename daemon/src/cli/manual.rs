@@ -37,6 +37,15 @@ Print messages as they arrive, one line each: the sender, a tab, and the text wi
 .B rouse \-\-json recv | jq \-r .text
 Receive one message as JSON, unchanged.
 .TP
+.B rouse serve clock \-\- date \-\-iso\-8601=seconds
+Answer each request to the service \fIclock\fR with the output of a command.
+.TP
+.B rouse request kitchen clock ""
+Send a request to that service, and print the answer.
+.TP
+.B rouse recv \-\-service alarms \-\-follow
+Print only messages that were sent with \fI\-\-service alarms\fR.
+.TP
 .B rouse probe kitchen
 Find the first stage on the way to a peer that fails, and the next step.
 .TP

@@ -11,8 +11,8 @@ use base64::Engine;
 use futures::future::{Either, select};
 use rouse_core::ipc::{ClientError, ClientSent, Delivery};
 use rouse_core::{
-    Address, Client, MAX_MESSAGE, Message, MessageId, Outgoing, Protection, Receipt, RouteState, SendError,
-    Timestamp,
+    Address, Client, MAX_MESSAGE, Message, MessageId, MessageKind, Outgoing, Protection, Receipt, RouteState,
+    SendError, Timestamp,
 };
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
@@ -66,6 +66,12 @@ pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<()
     let mut message = Outgoing::new(to, read_body(send.text, send.file).await?);
     if let Some(from) = from {
         message = message.from(from);
+    }
+    if let Some(service) = &send.service {
+        message = message.service(service.as_str());
+    }
+    if let Some(id) = send.reply_to {
+        message = message.in_reply_to(id);
     }
     if let Some(ttl) = send.ttl {
         message = message.ttl(ttl);
@@ -131,7 +137,10 @@ pub(crate) async fn no_room(client: &Client, peer: &str, to: &Address) -> Comman
     )
 }
 
-async fn read_body(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8>, CommandFailure> {
+pub(super) async fn read_body(
+    text: Option<String>,
+    file: Option<PathBuf>,
+) -> Result<Vec<u8>, CommandFailure> {
     let read = |name: String, open: fn(&str) -> io::Result<Box<dyn Read>>| async move {
         let opened = name.clone();
         let result = blocking::unblock(move || {
@@ -189,6 +198,9 @@ pub(crate) struct ReceivedLine<'a> {
     received_at: Timestamp,
     bytes: usize,
     protection: Protection,
+    service: Option<&'a str>,
+    in_reply_to: Option<MessageId>,
+    kind: MessageKind,
     #[serde(flatten)]
     body: BodyText<'a>,
 }
@@ -221,6 +233,9 @@ impl<'a> ReceivedLine<'a> {
             received_at: message.received_at,
             bytes: message.body.len(),
             protection: message.protection,
+            service: Some(message.service.as_str()).filter(|name| !name.is_empty()),
+            in_reply_to: message.in_reply_to,
+            kind: message.kind,
             body: BodyText::of(&message.body),
         }
     }
@@ -235,7 +250,8 @@ pub(super) async fn recv(client: &Client, out: &Output, recv: Recv) -> Result<()
         Some(to) => address::resolve_own(client, to).await?,
         None => client.address(),
     };
-    let mailbox = client.mailbox(&to);
+    let mailbox = client.mailbox(&to).service(recv.service.as_str());
+    let mailbox = mailbox.map_err(|error| CommandFailure::wrong(error.to_string(), "use a shorter name"))?;
     let deadline = recv.timeout.map(|timeout| Instant::now() + timeout);
     let wanted = if recv.follow { u64::MAX } else { recv.count.unwrap_or(1) };
     let mut got = 0;

@@ -42,7 +42,7 @@ impl<W: AsyncWrite + Unpin + Send> Calls<'_, W> {
     }
 
     async fn receiving(&self, request: &Request<'_>) -> Result<Receiving, ApiError> {
-        let params::OpenReceiverParams { from, to, limit } = request.params()?;
+        let params::OpenReceiverParams { from, to, service, limit } = request.params()?;
         let limit = limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(ApiError::params(format!("`limit` is from 1 to {MAX_LIMIT}")));
@@ -56,7 +56,9 @@ impl<W: AsyncWrite + Unpin + Send> Calls<'_, W> {
             Some(to) => address::resolve_own(client, &to).await?,
             None => client.address(),
         };
-        Ok(Receiving { mailbox: client.mailbox(&to), from, limit })
+        let mailbox = client.mailbox(&to).service(service.as_str());
+        let mailbox = mailbox.map_err(|error| ApiError::params(error.to_string()))?;
+        Ok(Receiving { mailbox, from, limit })
     }
 
     /// Delivers messages until the stream is closed or fails.
