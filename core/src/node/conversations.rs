@@ -69,7 +69,7 @@ impl Conversations {
                     conversation,
                     outcomes: None,
                     held: VecDeque::new(),
-                    refusals: VecDeque::new(),
+                    refusals: None,
                     delivering: false,
                     registered: None,
                     used: now,

@@ -33,7 +33,7 @@ impl ConversationEntry {
                 Dispatch::NoSuchService(request) => {
                     let refusal = Outgoing::refusal(&request).ttl(REFUSAL_TTL);
                     match self.try_queue(shared, &refusal) {
-                        Some(id) => lock(&self.state).refusals.push_back(id),
+                        Some(id) => lock(&self.state).refusals.get_or_insert_default().ids.push_back(id),
                         None => shared.stats.drop(DropCause::ReplyLimit),
                     }
                     self.discard(shared, &request.id);

@@ -14,7 +14,7 @@ use crate::node::state::conversation::DeliveryState;
 use crate::node::state::router_inputs::RouterHint;
 use crate::session::Standing;
 use crate::types::Ends;
-use crate::types::{Message, MessageId, Outgoing, Timestamp};
+use crate::types::{Attributes, Message, MessageId, Outgoing, Service, Timestamp};
 use crate::wire::message as wire;
 
 fn local() -> Address {
@@ -121,13 +121,20 @@ const AROUND: usize = 66;
 /// A name, and the function that writes the frames.
 type Form = (&'static str, fn(&mut Vec<u8>));
 
-const FORMS: [Form; 9] = [
+const FORMS: [Form; 10] = [
     ("a ping", |out| wire::write_ping(out)),
     ("a message", |out| message(0, 1, out)),
     ("messages without a body", |out| {
         let at = wire::write_messages(0, Timestamp(0), out);
         (0..270).for_each(|_| wire::write_entry(0, &[], out));
         wire::patch_count(at, 270, out);
+    }),
+    ("messages of distinct services", |out| {
+        for nth in 0..12 {
+            let service = Service::new(&format!("{nth:064}")).unwrap();
+            wire::write_attributes(&Attributes { service, ..Attributes::default() }, out);
+            message(nth, 1, out);
+        }
     }),
     ("a message far above", |out| message(4095, 1, out)),
     ("messages apart", |out| (0..60).for_each(|nth| message(2 * nth + 1, 1, out))),

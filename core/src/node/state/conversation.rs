@@ -41,8 +41,8 @@ pub(crate) struct EntryState {
     pub(crate) outcomes: Option<Box<DeliveryOutcomes>>,
     /// Messages taken from the state machine that the mailbox then refused, because it had filled up meanwhile.
     pub(crate) held: VecDeque<Message>,
-    /// The answers that there is no such service, until the peer has them.
-    pub(crate) refusals: VecDeque<MessageId>,
+    /// The answers that there is no such service, until the peer has them. Boxed, since most conversations have none.
+    pub(crate) refusals: Option<Box<PendingRefusals>>,
     /// Whether a thread is moving messages into the mailbox. Only one may, so that they stay in order.
     pub(crate) delivering: bool,
     /// The deadline that the timers have for it. It is kept here, so that the entry among the timers can be found and
@@ -64,6 +64,12 @@ pub(crate) struct EntryState {
     pub(crate) is_connecting: bool,
     pub(crate) connect_after: Time,
     pub(crate) closed: bool,
+}
+
+/// The answers to requests to missing services that a peer has not taken.
+#[derive(Default)]
+pub(crate) struct PendingRefusals {
+    pub(crate) ids: VecDeque<MessageId>,
 }
 
 /// The state of the delivery of a message.
@@ -198,12 +204,15 @@ impl EntryState {
     /// Whether the peer makes requests to missing services and does not take the answers. Its messages stay in the
     /// conversation meanwhile, since it could let this node queue answers without end otherwise.
     fn has_many_refusals(&mut self) -> bool {
-        while let Some(first) = self.refusals.front()
-            && !self.conversation.is_pending(first)
-        {
-            self.refusals.pop_front();
+        let Some(refusals) = &mut self.refusals else { return false };
+        while refusals.ids.front().is_some_and(|first| !self.conversation.is_pending(first)) {
+            refusals.ids.pop_front();
         }
-        self.refusals.len() >= MAX_REFUSALS
+        let are_many = refusals.ids.len() >= MAX_REFUSALS;
+        if refusals.ids.is_empty() {
+            self.refusals = None;
+        }
+        are_many
     }
 
     /// Adds a channel for the outcome of a message.
