@@ -2,12 +2,15 @@
 //! them are closed.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use async_signal::{Signal, Signals};
 use clap::Parser;
 use futures::channel::mpsc;
+use futures::future::select;
 use futures::{FutureExt, StreamExt};
 use rouse_core::ipc::{Access, Admin, BindError, Server};
 use rouse_core::netmod::NetmodError;
@@ -16,6 +19,7 @@ use rouse_core::node::{Node, NodeFailure, StartError};
 use crate::admin::{DaemonAdmin, Settings};
 use crate::api::JsonRpc;
 use crate::config::{ApiSocket, Config, ConfigError, Flags};
+use crate::http::HttpServer;
 use crate::line_queue::LineQueue;
 use crate::log;
 use crate::state::{StateDir, StateError};
@@ -37,6 +41,10 @@ pub(crate) enum DaemonFailure {
     State(#[from] StateError),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error(
+        "the status page cannot listen at {0}: {1}; set another port in `listen` of [http], or \"\" for none"
+    )]
+    Http(SocketAddr, #[source] io::Error),
     #[error("{0}; this is a defect of roused: please report it with the log lines before")]
     Node(#[from] NodeFailure),
     #[error("cannot handle signals: {0}")]
@@ -60,6 +68,7 @@ impl DaemonFailure {
             | DaemonFailure::Log(_) => 2,
             DaemonFailure::State(_)
             | DaemonFailure::Bind(_)
+            | DaemonFailure::Http(..)
             | DaemonFailure::Node(_)
             | DaemonFailure::Signals(_)
             | DaemonFailure::Thread(_) => 1,
@@ -148,15 +157,11 @@ async fn run(flags: Flags, output: &StandardStreams) -> Result<(), DaemonFailure
     let state = StateDir::open(&config.state_dir)?;
 
     let node = start_node(&config, &state).await?;
-    let access = match config.api {
-        ApiSocket::StateDir => Access::Owner,
-        ApiSocket::At(_) => Access::Group,
-    };
-    let server = match Server::bind(&config.socket(), access) {
-        Ok(server) => server.text_protocol(JsonRpc::default()),
-        Err(error) => {
+    let (server, http) = match listen(&config) {
+        Ok(servers) => servers,
+        Err(failure) => {
             node.stop().await;
-            return Err(error.into());
+            return Err(failure);
         }
     };
     let (stop, stopped) = mpsc::unbounded();
@@ -166,8 +171,17 @@ async fn run(flags: Flags, output: &StandardStreams) -> Result<(), DaemonFailure
     tracing::info!(address = %node.address(), socket = %server.path().display(), "ready");
     notify(&[sd_notify::NotifyState::Ready]);
 
-    let result =
-        serve(server.serve(node.clone(), admin.clone()), node.failed(), &admin, signals, stopped).await;
+    let serving = async {
+        let page = async {
+            match &http {
+                Some(http) => http.serve(&node, &admin).await,
+                None => std::future::pending().await,
+            }
+        };
+        // The socket decides about the end; the page never ends by itself.
+        select(pin!(server.serve(node.clone(), admin.clone())), pin!(page)).await;
+    };
+    let result = serve(serving, node.failed(), &admin, signals, stopped).await;
 
     notify(&[sd_notify::NotifyState::Stopping]);
     server.drain().await;
@@ -186,6 +200,24 @@ async fn run(flags: Flags, output: &StandardStreams) -> Result<(), DaemonFailure
     server.close().await;
     tracing::info!("stopped");
     Ok(result?)
+}
+
+/// Opens the socket, and the status page if there is one.
+fn listen(config: &Config) -> Result<(Server, Option<HttpServer>), DaemonFailure> {
+    let access = match config.api {
+        ApiSocket::StateDir => Access::Owner,
+        ApiSocket::At(_) => Access::Group,
+    };
+    let server = Server::bind(&config.socket(), access)?.text_protocol(JsonRpc::default());
+    Ok((server, config.http.map(listen_http).transpose()?))
+}
+
+/// Opens the metrics and the status page.
+fn listen_http(address: SocketAddr) -> Result<HttpServer, DaemonFailure> {
+    let server = HttpServer::bind(address).map_err(|error| DaemonFailure::Http(address, error))?;
+    let address = server.address().unwrap_or(address);
+    tracing::info!("metrics and status page: http://{address}/");
+    Ok(server)
 }
 
 /// Logs the version, the configuration in effect and its risks.

@@ -25,6 +25,7 @@ pub(super) struct ConfigFile {
     pub(super) mesh: MeshTable,
     pub(super) limits: LimitsTable,
     pub(super) api: ApiTable,
+    pub(super) http: HttpTable,
     pub(super) log: LogTable,
     pub(super) names: BTreeMap<String, Address>,
 }
@@ -138,6 +139,13 @@ pub(super) struct ApiTable {
     pub(super) listen: Option<String>,
 }
 
+/// The table `[http]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HttpTable {
+    pub(super) listen: String,
+}
+
 /// The table `[log]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -171,6 +179,7 @@ const KEYS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("api", &[("listen", "\"unix\"")]),
+    ("http", &[("listen", "\"127.0.0.1:9464\"")]),
     ("log", &[("level", "\"info\"")]),
     // The keys of this table are names that the user chooses.
     ("names", &[]),
@@ -190,7 +199,7 @@ fn example(table: &str, key: &str) -> String {
 }
 
 /// Tables and keys that the documentation plans for later versions. Their error is more precise than "unknown".
-const PLANNED: &[(&str, Option<&str>)] = &[("http", None), ("limits", Some("journal"))];
+const PLANNED: &[(&str, Option<&str>)] = &[("limits", Some("journal"))];
 
 impl ConfigFile {
     /// Parses the text of the file, and records where each value is.
@@ -279,7 +288,11 @@ fn unknown_at_top(name: &str, value: &DeValue<'_>) -> String {
     if is_table || homes.is_empty() {
         return unknown(&format!("table [{name}]"), name, None, KEYS.iter().map(|(name, _)| *name));
     }
-    format!("`{name}` stands outside of its table: write it below {}", homes.join(" or "))
+    let homes = match homes.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => homes.concat(),
+    };
+    format!("`{name}` stands outside of its table: write it below {homes}")
 }
 
 /// The tables of a value: one table, or all of an array of tables.

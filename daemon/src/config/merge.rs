@@ -2,6 +2,7 @@
 //! or the line of the file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use rouse_core::Address;
@@ -71,6 +72,7 @@ pub(super) fn merge(
         mesh_key,
         limits: file.limits.over_defaults(),
         api: api(&file.api).map_err(|text| locations.wrong("api.listen", &text))?,
+        http: http(&file.http.listen).map_err(|text| locations.wrong("http.listen", &text))?,
         log_level: level.unwrap_or_else(|| "info".to_owned()),
         log_format: flags.log_format,
         names: file.names,
@@ -191,6 +193,22 @@ fn api(table: &ApiTable) -> Result<ApiSocket, String> {
         }
         Some(path) if path.is_absolute() => Ok(ApiSocket::At(path)),
         _ => Err(format!("`{listen}` is neither \"unix\" nor \"unix:/an/absolute/path\"")),
+    }
+}
+
+/// The address of the status page. It shows the neighbours and the traffic of the node, so that no other host may ask.
+fn http(listen: &str) -> Result<Option<SocketAddr>, String> {
+    if listen.is_empty() {
+        return Ok(None);
+    }
+    match listen.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(Some(address)),
+        Ok(_) => Err(format!(
+            "`{listen}` is no address of the loopback; for other hosts, put a server with a login before it"
+        )),
+        Err(_) => {
+            Err(format!("`{listen}` is not an address and a port, such as 127.0.0.1:9464 or [::1]:9464"))
+        }
     }
 }
 

@@ -105,6 +105,14 @@ fn write_daemon(config: &Config, out: &mut String) -> std::fmt::Result {
     };
     writeln!(out, "listen = {}\n", quoted(listen))?;
 
+    writeln!(out, "[http]")?;
+    writeln!(
+        out,
+        "# Metrics (/metrics) and a status page, read-only, on the loopback: 127.0.0.1:9464; empty for none."
+    )?;
+    let listen = config.http.map(|address| address.to_string()).unwrap_or_default();
+    writeln!(out, "listen = {}\n", quoted(listen))?;
+
     writeln!(out, "[log]")?;
     writeln!(out, "# error, warn, info, debug, trace, or a list such as info,rouse_core=debug.")?;
     writeln!(out, "level = {}\n", quoted(&config.log_level))?;

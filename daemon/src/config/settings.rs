@@ -1,6 +1,7 @@
 //! The checked configuration and its parts.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use rouse_core::Address;
@@ -29,6 +30,8 @@ pub struct Config {
     pub limits: Limits,
     /// The socket that programs connect to.
     pub api: ApiSocket,
+    /// The address of the metrics and the status page, on the loopback; `None` when there are none.
+    pub http: Option<SocketAddr>,
     /// The log level, or a list of levels by module.
     pub log_level: String,
     /// The format of log lines.
