@@ -1,6 +1,6 @@
 //! The conversations of a node at work: the pure message layer between the mailboxes of applications and the routes.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use crate::node::state::NodeState;
 use crate::node::state::conversation::{Charge, ConversationEntry, EntryState};
 use crate::node::state::conversations::Conversations;
 use crate::node::state::locks::{lock, read, write};
+use crate::node::state::rare_queue::RareQueue;
 use crate::node::state::router_inputs::RouterHint;
 use crate::route::Location;
 use crate::session::{ProvedStanding, SessionInput};
@@ -68,7 +69,7 @@ impl Conversations {
                 state: Mutex::new(EntryState {
                     conversation,
                     outcomes: None,
-                    held: VecDeque::new(),
+                    held: RareQueue::default(),
                     refusals: None,
                     delivering: false,
                     registered: None,

@@ -46,6 +46,7 @@ pub(crate) mod memory_budget;
 pub(crate) mod neighbour;
 pub(crate) mod outcomes;
 pub(crate) mod probes;
+pub(crate) mod rare_queue;
 pub(crate) mod ready_queue;
 pub(crate) mod router_feed;
 pub(crate) mod router_inputs;

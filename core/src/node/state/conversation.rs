@@ -11,6 +11,7 @@ use crate::message::Conversation;
 use crate::node::mailbox::delivery::InboxDelivery;
 use crate::node::state::locks::lock;
 use crate::node::state::outcomes::{DeliveryOutcomes, OutcomeSender};
+use crate::node::state::rare_queue::RareQueue;
 use crate::notify::Notify;
 use crate::route::Location;
 use crate::time::Time;
@@ -40,7 +41,7 @@ pub(crate) struct EntryState {
     pub(crate) conversation: Conversation,
     pub(crate) outcomes: Option<Box<DeliveryOutcomes>>,
     /// Messages taken from the state machine that the mailbox then refused, because it had filled up meanwhile.
-    pub(crate) held: VecDeque<Message>,
+    pub(crate) held: RareQueue<Message>,
     /// The answers that there is no such service, until the peer has them. Boxed, since most conversations have none.
     pub(crate) refusals: Option<Box<PendingRefusals>>,
     /// Whether a thread is moving messages into the mailbox. Only one may, so that they stay in order.
