@@ -92,8 +92,10 @@ impl MessageRun {
             last.advance(body.start);
             return Some(CompleteMessage { seq, sent_at, attributes, body: last });
         }
-        let entry = self.entries.split_to(body.end.min(self.entries.len()));
-        Some(CompleteMessage { seq, sent_at, attributes, body: entry.slice(body) })
+        let end = body.end;
+        let message = CompleteMessage { seq, sent_at, attributes, body: self.entries.slice(body) };
+        self.entries.advance(end);
+        Some(message)
     }
 
     /// The attributes of all messages.
