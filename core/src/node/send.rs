@@ -286,8 +286,10 @@ async fn queue(
                 place.wait_for(to, id);
             }
         };
-        if let Some(id) = entry.try_queue_then(shared, &message, expect_answer) {
-            work.pump_later(&entry);
+        if let Some((id, is_sent_here)) = entry.try_gather(shared, &message, expect_answer) {
+            if is_sent_here {
+                work.pump_later(&entry);
+            }
             let receipt_source = ReceiptSource::Remote(entry);
             return Ok(Sent { id, durable: false, bytes, at: rt::now(), to, receipt_source });
         }
@@ -330,6 +332,8 @@ pub(crate) async fn send_batch(shared: &NodeState, batch: Vec<Outgoing>) -> Resu
                 let run = first.run();
                 sent.push(first);
                 if let Some(run) = run {
+                    // A batch is sent at once, since it was gathered by the application.
+                    work.pump_later(&run.entry);
                     run.queue(shared, &mut rest, &mut sent);
                 }
             }

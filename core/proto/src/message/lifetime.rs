@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::sending::Sending;
 use super::{Conversation, MAX_PACKET_AGE, MAX_SILENCE};
 use crate::time::Time;
 
@@ -32,6 +33,14 @@ impl Conversation {
     /// Whether something could be sent now, or is in flight.
     pub fn is_under_way(&self) -> bool {
         self.sending.queue.has_work() || self.sending.recovery.is_in_flight()
+    }
+
+    /// Whether packets are in flight of which the last left at `since` or later, and fewer bytes than `bytes` wait to be sent.
+    pub fn may_gather(&self, since: Time, bytes: u64) -> bool {
+        let Sending { recovery, queue, .. } = &*self.sending;
+        recovery.is_in_flight()
+            && recovery.last_sent().is_some_and(|at| at >= since)
+            && queue.unsent() < bytes
     }
 
     /// Messages that are with the application and not yet taken.

@@ -93,6 +93,11 @@ impl SendQueue {
         self.messages.iter().find(|message| !message.withdrawn).map(|message| message.sent_at)
     }
 
+    /// The bytes that were not sent yet.
+    pub(super) fn unsent(&self) -> u64 {
+        self.pending.bytes.saturating_sub(self.sent)
+    }
+
     /// Whether there is no entry, not even a withdrawn one.
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()

@@ -224,6 +224,11 @@ impl Recovery {
         Ok(longest as usize)
     }
 
+    /// The time at which the last packet was sent that is recorded.
+    pub(super) fn last_sent(&self) -> Option<Time> {
+        self.packets.back().map(|sent| sent.at)
+    }
+
     /// The time at which [`Self::on_timeout`] has to be called.
     pub(super) fn deadline(&self) -> Option<Time> {
         if self.in_flight_packets == 0 {
@@ -263,10 +268,7 @@ impl Recovery {
         self.silent_since = now;
         let mut left = PROBES;
         for index in 0..self.packets.len() {
-            if left == 0 {
-                break;
-            }
-            if self.packets.get(index).is_some_and(|sent| sent.state == PacketState::InFlight) {
+            if left > 0 && self.packets.get(index).is_some_and(|sent| sent.state == PacketState::InFlight) {
                 self.each_piece(index, &mut lost);
                 if let Some(sent) = self.packets.get_mut(index) {
                     sent.state = PacketState::Probed;
@@ -381,10 +383,8 @@ impl Recovery {
     }
 
     fn pieces_end(&self, index: usize) -> u64 {
-        match self.packets.get(index.saturating_add(1)) {
-            Some(next) => next.pieces,
-            None => self.first_piece.saturating_add(as_u64(self.pieces.len())),
-        }
+        let next = self.packets.get(index.saturating_add(1)).map(|next| next.pieces);
+        next.unwrap_or(self.first_piece.saturating_add(as_u64(self.pieces.len())))
     }
 
     /// Drops the records of the oldest packets as far as they are settled.

@@ -235,25 +235,34 @@ impl ConversationEntry {
 
     /// Queues a message for sending; `None` when the queue is full.
     pub(crate) fn try_queue(&self, shared: &NodeState, message: &Outgoing) -> Option<MessageId> {
-        self.try_queue_then(shared, message, |_| {})
+        let mut queued = None;
+        self.queue_run(shared, |queue| queued = queue(message));
+        queued
     }
 
-    /// As [`Self::try_queue`]; `queued` is called before the message can leave.
-    pub(crate) fn try_queue_then(
+    /// As [`try_queue`](Self::try_queue), with whether the caller has to send it. If not, the task of the conversations does,
+    /// together with the messages that are queued until it runs. `queued` is called before the message can leave.
+    pub(crate) fn try_gather(
         &self,
         shared: &NodeState,
         message: &Outgoing,
         queued: impl FnOnce(MessageId),
-    ) -> Option<MessageId> {
-        let mut id = None;
-        self.queue_run(shared, |queue| {
-            id = queue(message);
-            // Under the lock of the conversation, which sends nothing meanwhile.
-            if let Some(id) = id {
-                queued(id);
-            }
-        });
-        id
+    ) -> Option<(MessageId, bool)> {
+        let now = shared.now();
+        let mut state = lock(&self.state);
+        state.used = now;
+        let id = queue(&mut state, now, Timestamp::now(), message)?;
+        // Under the lock of the conversation, which sends nothing meanwhile.
+        queued(id);
+        let gathers = state.gathers(now);
+        let deadline = if gathers { Some(now) } else { state.conversation.next_deadline() };
+        let deadline = deadline.filter(|deadline| state.registers(*deadline));
+        drop(state);
+        shared.stats.count(Counter::MessagesQueued, 1);
+        if let Some(deadline) = deadline {
+            self.register_at(shared, deadline);
+        }
+        Some((id, !gathers))
     }
 
     /// Queues a run of messages under one lock: `run` passes each to the function that it is given, which returns the

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use futures::channel::oneshot;
 
@@ -90,6 +91,12 @@ impl EntryState {
         self.registered.is_none_or(|registered| deadline < registered)
     }
 
+    /// Whether a message that was queued now waits for further ones: packets are in flight, and the last ones left so recently
+    /// that a packet for each message would cost more than the messages. A lone message never waits.
+    pub(crate) fn gathers(&self, now: Time) -> bool {
+        self.conversation.may_gather(now - GATHER_WITHIN, GATHERED)
+    }
+
     /// Whether the entry can be removed without a loss: no application waits on it, and no message is between it and
     /// the mailbox.
     pub(crate) fn is_free(&self) -> bool {
@@ -109,6 +116,10 @@ pub(crate) struct Charge {
 /// Packets that one conversation sends before others have their turn, since a long message would otherwise delay all
 /// others by its whole length.
 pub(crate) const PORTION: usize = 64;
+/// The time after packets left in which further messages are gathered. At lower rates each message leaves at once.
+const GATHER_WITHIN: Duration = Duration::from_micros(200);
+/// The bytes that are sent at once although packets are in flight: about a train.
+const GATHERED: u64 = 48 << 10;
 /// Messages in the mailbox from a sender that no application here has answered. A message there occupies some 150 bytes
 /// beside its body, and four in the packet that brought it, so messages of an invented identity stay in their packets.
 const UNANSWERED_MESSAGES: usize = 16;
