@@ -121,6 +121,7 @@ fn each_message_of_a_batch_keeps_its_own_fields_and_the_order_of_its_conversatio
         let second = Identity::from_seed(&[9; 32]);
         nodes[0].add_identity(second.clone());
         let sources = [nodes[0].address(), second.address()];
+        const SERVICES: [&str; 3] = ["", "chat", "news"];
         // Runs of one conversation are of different lengths, and the queue of a conversation takes 4096 messages.
         let fields = |n: usize| {
             (1 + usize::from(n.is_multiple_of(5)), sources[usize::from(n.is_multiple_of(7))], n % 3)
@@ -128,17 +129,17 @@ fn each_message_of_a_batch_keeps_its_own_fields_and_the_order_of_its_conversatio
         let batch = (0..10_000).map(|n| {
             let (to, from, service) = fields(n);
             let message = Outgoing::new(nodes[to].address(), n.to_string()).from(from);
-            if service == 0 { message } else { message.service(format!("service-{service}")) }
+            message.service(SERVICES[service])
         });
         let (batch, expected) = (batch.collect(), (0..10_000).collect::<Vec<_>>());
         let sending = async { nodes[0].send_batch(batch).await.unwrap() };
         let receiving = async |to: usize| {
+            let mailboxes = SERVICES.map(|service| nodes[to].service(service).unwrap());
             for n in expected.iter().filter(|n| fields(**n).0 == to) {
                 let (_, from, service) = fields(*n);
-                let message = within(nodes[to].recv_from(&from)).await.unwrap();
+                let message = within(mailboxes[service].recv_from(&from)).await.unwrap();
                 assert_eq!(&message.body[..], n.to_string().as_bytes());
-                let named = if service == 0 { String::new() } else { format!("service-{service}") };
-                assert_eq!(message.service.as_str(), named, "{n}");
+                assert_eq!(message.service.as_str(), SERVICES[service], "{n}");
             }
         };
         let (sent, (), ()) = futures::join!(sending, receiving(1), receiving(2));
