@@ -10,11 +10,11 @@
 //! sequence that has not arrived, runs of messages stay together as they arrived, withdrawn sequences are ranges, and
 //! one packet may add no more than [`STRUCTURE_FACTOR`] times its length besides the bodies that it carries.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::ops::Range;
 
-use super::message_run::{CompleteMessage, MessageRun};
+use super::message_run::{CompleteMessage, HeadRuns, MessageRun};
 use super::reassembly::{FragmentRefusal, FragmentSpan, PART_COST, PIECE_COST, Reassembly};
 use super::untaken::UntakenMessages;
 use crate::stats::DropCause;
@@ -66,9 +66,7 @@ pub(super) struct Incoming {
     slots: BTreeMap<u64, IncomingSlot>,
     /// The runs that follow one another from `next` on. They are kept outside of the table, since messages mostly arrive in
     /// order and then need no table.
-    head: VecDeque<MessageRun>,
-    /// The messages in `head`.
-    head_messages: u64,
+    head: Option<Box<HeadRuns>>,
     /// Ranges of withdrawn sequences, first to end: disjoint, none below `next`. Messages in them that had arrived are
     /// dropped when `next` reaches them.
     skipped: BTreeMap<u64, u64>,
@@ -96,8 +94,7 @@ impl Incoming {
     pub(super) fn new(credit_bytes: u32, credit_messages: u16) -> Self {
         Incoming {
             slots: BTreeMap::new(),
-            head: VecDeque::new(),
-            head_messages: 0,
+            head: None,
             skipped: BTreeMap::new(),
             next: 0,
             untaken: UntakenMessages::default(),
@@ -158,7 +155,7 @@ impl Incoming {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.head.is_empty() && self.skipped.is_empty()
+        self.slots.is_empty() && self.head.is_none() && self.skipped.is_empty()
     }
 
     pub(super) fn has_message(&self) -> bool {
@@ -167,7 +164,7 @@ impl Incoming {
 
     /// The length of the next message, if it is complete.
     pub(super) fn next_bytes(&self) -> Option<usize> {
-        match (self.head.front(), self.slots.first_key_value()) {
+        match (self.first_run(), self.slots.first_key_value()) {
             (Some(run), _) => Some(run.next_bytes()),
             (None, Some((first, IncomingSlot::Run(run)))) if *first == self.next => Some(run.next_bytes()),
             (None, Some((first, IncomingSlot::Partial(parts))))
@@ -258,7 +255,7 @@ impl Incoming {
             let entries = context.packet.get(entries).unwrap_or_default();
             let run = MessageRun::new(sent_at, count, context.attributes(), entries);
             // Nearly all messages arrive in order, so that the table is not needed.
-            if first == self.next.saturating_add(self.head_messages) {
+            if first == self.next.saturating_add(self.head_messages()) {
                 self.append_to_head(run);
             } else {
                 self.slots.insert(first, IncomingSlot::Run(Box::new(run)));
@@ -322,7 +319,7 @@ impl Incoming {
     /// Whether a sequence is not needed any more, and the end (exclusive) of the range for which that answer holds, so
     /// that a run of sequences needs one lookup.
     fn covered_until(&self, seq: u64) -> (bool, u64) {
-        let settled = self.next.saturating_add(self.head_messages);
+        let settled = self.next.saturating_add(self.head_messages());
         if seq < settled {
             return (true, settled);
         }
@@ -383,7 +380,7 @@ impl Incoming {
         if let Some(length) = self.untaken.first_bytes() {
             return length;
         }
-        match (self.head.front(), self.slots.get(&self.next)) {
+        match (self.first_run(), self.slots.get(&self.next)) {
             (Some(run), _) => run.next_bytes(),
             (None, Some(IncomingSlot::Run(run))) => run.next_bytes(),
             (None, Some(IncomingSlot::Partial(parts))) => parts.bytes(),

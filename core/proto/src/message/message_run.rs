@@ -3,6 +3,8 @@
 //! They are stored in the encoding of the frame until they are taken, because many messages are small: a message of one
 //! byte then costs the five bytes that arrived, and no entry of its own.
 
+use std::collections::VecDeque;
+
 use bytes::{Buf, Bytes};
 
 use crate::types::{Attributes, Timestamp};
@@ -41,6 +43,14 @@ pub(super) struct MessageRun {
     attributes: Option<Box<Attributes>>,
     /// The encoded messages that are left: for each its delay after `sent_at`, its length and its body.
     entries: Bytes,
+}
+
+/// The runs that follow one another from the next message on.
+#[derive(Debug, Default)]
+pub(super) struct HeadRuns {
+    pub runs: VecDeque<MessageRun>,
+    /// The messages in them.
+    pub messages: u64,
 }
 
 impl MessageRun {

@@ -1,20 +1,17 @@
 //! Removing messages from the window, in order or because their sender has settled them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::{Incoming, IncomingSlot, RUN_COST};
 use crate::message::message_run::{CompleteMessage, MessageRun};
 use crate::message::reassembly::Reassembly;
 use crate::wire::message::ENTRY_HEADER;
 
-/// The runs for which an empty head keeps its memory.
-const KEPT_RUNS: usize = 4;
-
 impl Incoming {
     /// Removes the next message and advances by one.
     pub(super) fn pop(&mut self) -> Option<CompleteMessage> {
         let seq = self.next;
-        if self.head.is_empty() {
+        if self.head.is_none() {
             let first = self.slots.first_entry().filter(|first| *first.key() == seq)?;
             match first.get() {
                 IncomingSlot::Partial(parts) if !parts.is_complete() => return None,
@@ -31,31 +28,43 @@ impl Incoming {
                 }
             }
         }
-        let run = self.head.front_mut()?;
+        let head = self.head.as_mut()?;
+        let run = head.runs.front_mut()?;
         let message = run.pop(seq)?;
         let (is_last, attributes) = (run.count() == 0, run.attributes_cost());
+        head.messages = head.messages.saturating_sub(1);
+        if is_last {
+            head.runs.pop_front();
+            self.structure = self.structure.saturating_sub(RUN_COST.saturating_add(attributes));
+        }
+        if head.messages == 0 {
+            self.head = None;
+        }
         self.structure = self.structure.saturating_sub(ENTRY_HEADER);
         self.bytes = self.bytes.saturating_sub(message.body.len());
         self.next = self.next.saturating_add(1);
-        self.head_messages = self.head_messages.saturating_sub(1);
-        if is_last {
-            self.head.pop_front();
-            if self.head.is_empty() && self.head.capacity() > KEPT_RUNS {
-                self.head = VecDeque::new();
-            }
-            self.structure = self.structure.saturating_sub(RUN_COST.saturating_add(attributes));
-        }
         Some(message)
+    }
+
+    /// The run that begins with the next message.
+    pub(super) fn first_run(&self) -> Option<&MessageRun> {
+        self.head.as_ref()?.runs.front()
+    }
+
+    /// The messages that follow one another from the next one on.
+    pub(super) fn head_messages(&self) -> u64 {
+        self.head.as_ref().map_or(0, |head| head.messages)
     }
 
     /// Appends the run that follows on those in the head.
     pub(super) fn append_to_head(&mut self, run: MessageRun) {
-        if self.head.capacity() == 0 {
+        let head = self.head.get_or_insert_default();
+        if head.runs.capacity() == 0 {
             // A forged source address sends one message, for which room for four runs would be wasted.
-            self.head.reserve_exact(1);
+            head.runs.reserve_exact(1);
         }
-        self.head_messages = self.head_messages.saturating_add(run.count());
-        self.head.push_back(run);
+        head.messages = head.messages.saturating_add(run.count());
+        head.runs.push_back(run);
     }
 
     pub(super) fn subtract(&mut self, parts: &Reassembly) {
