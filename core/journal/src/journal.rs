@@ -8,6 +8,7 @@ use rouse_proto::types::{MessageId, Waiting};
 use crate::delivery::LeaseLimit;
 use crate::error::Refusal;
 use crate::request::Completion;
+use crate::status::JournalStatus;
 use crate::types::{
     Arrival, InboxEntry, InboxKey, InboxMessage, InboxPart, Lease, MailboxName, OutboxEntry, OutboxKey,
     OutboxMessage, Pair, PairState, Reception,
@@ -17,7 +18,8 @@ use crate::types::{
 ///
 /// # The outbox
 ///
-/// 1. [`Journal::open_pair`] loads or makes the state of a conversation, before anything else is done with it.
+/// 1. [`Journal::find_pair`] loads the state of a conversation, before anything else is done with it.
+///    [`Journal::open_pair`] makes it, before its first message.
 /// 2. [`Journal::put`] stores messages. Their ids follow from the incarnation and their sequences.
 /// 3. After a restart, [`Journal::destinations`] and [`Journal::load`] return what waits.
 /// 4. [`Journal::settle`] removes what was delivered or withdrawn, and [`Journal::expire`] what has waited too long.
@@ -33,6 +35,9 @@ use crate::types::{
 pub trait Journal: Send + Sync {
     /// Loads the state of a conversation, which is made with the random number `incarnation` if there is none.
     fn open_pair(&self, pair: Pair, incarnation: u64) -> Completion<Result<PairState, Refusal>>;
+
+    /// The state of a conversation; `None` when it was never opened, or was forgotten. Nothing is written.
+    fn find_pair(&self, pair: Pair) -> Completion<Option<PairState>>;
 
     /// Lets a restarted node begin with the sequence `next`, unless it would begin with a later one.
     fn reserve(&self, pair: Pair, next: u64) -> Completion<Result<(), Refusal>>;
@@ -87,4 +92,14 @@ pub trait Journal: Send + Sync {
 
     /// Lets a dead letter wait again. Returns false when there is none.
     fn revive(&self, message: InboxKey) -> Completion<bool>;
+
+    /// The state of the journal at the moment.
+    fn status(&self) -> JournalStatus;
+
+    /// Is ready when messages have left the journal since [`JournalStatus::room`] was `seen`. A message that was refused may
+    /// fit after that.
+    fn room_after(&self, seen: u64) -> Completion<()>;
+
+    /// Carries out the operations that wait, and closes the journal. Later operations fail.
+    fn close(&self) -> Completion<()>;
 }

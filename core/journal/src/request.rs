@@ -124,6 +124,10 @@ pub struct Completion<T> {
 }
 
 impl<T> Completion<T> {
+    pub(crate) fn new(wait: impl Future<Output = Outcome<T>> + Send + 'static) -> Self {
+        Completion { wait: Box::pin(wait) }
+    }
+
     /// A completion that is ready.
     pub fn ready(outcome: Result<T, JournalError>) -> Self
     where

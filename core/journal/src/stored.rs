@@ -117,26 +117,6 @@ impl StoredJournal {
         }
     }
 
-    /// The state of the journal at the moment.
-    pub fn status(&self) -> JournalStatus {
-        self.handle.status.read().clone()
-    }
-
-    /// Waits until messages have left the journal since [`JournalStatus::room`] was `seen`. A message that was refused may
-    /// fit after that.
-    pub async fn room_after(&self, seen: u64) {
-        self.handle.status.when(|status| (status.room != seen).then_some(())).await;
-    }
-
-    /// Carries out the operations that wait, and closes the journal. Later operations fail.
-    ///
-    /// # Errors
-    /// When the file could not be closed. What was completed before is on the disk nevertheless.
-    pub async fn close(&self) -> Result<(), JournalError> {
-        self.handle.queue.close();
-        self.handle.closed.when(Clone::clone).await
-    }
-
     fn submit<T, F>(&self, properties: Properties, work: F) -> Completion<T>
     where
         T: Send + 'static,
@@ -163,6 +143,13 @@ impl Journal for StoredJournal {
                 Ok(id) => Ok(Ok(transaction.pair_state(id)?)),
                 Err(refusal) => Ok(Err(refusal)),
             }
+        })
+    }
+
+    fn find_pair(&self, pair: Pair) -> Completion<Option<PairState>> {
+        self.submit(Properties::new(Urgency::Now), move |transaction| match transaction.pair_id(&pair)? {
+            Some(id) => Ok(Some(transaction.pair_state(id)?)),
+            None => Ok(None),
         })
     }
 
@@ -246,5 +233,23 @@ impl Journal for StoredJournal {
 
     fn revive(&self, message: InboxKey) -> Completion<bool> {
         self.submit(Properties::new(Urgency::Now), move |transaction| transaction.revive(message))
+    }
+
+    fn status(&self) -> JournalStatus {
+        self.handle.status.read().clone()
+    }
+
+    fn room_after(&self, seen: u64) -> Completion<()> {
+        let status = self.handle.status.clone();
+        Completion::new(async move {
+            status.when(|status| (status.room != seen).then_some(())).await;
+            Ok(())
+        })
+    }
+
+    fn close(&self) -> Completion<()> {
+        self.handle.queue.close();
+        let closed = self.handle.closed.clone();
+        Completion::new(async move { closed.when(Clone::clone).await })
     }
 }

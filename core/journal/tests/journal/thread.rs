@@ -71,8 +71,8 @@ fn a_wait_for_room_ends_when_messages_leave() {
         journal.open_pair(pair(1), 5).await.unwrap().unwrap();
         journal.put(vec![(pair(1), outgoing(0, "x"))]).await.unwrap()[0].clone().unwrap();
         let seen = journal.status().room;
-        let (settled, ()) = futures::join!(journal.settle(pair(1), vec![0..1]), journal.room_after(seen));
-        assert_eq!(settled.unwrap().messages, 1);
+        let (settled, room) = futures::join!(journal.settle(pair(1), vec![0..1]), journal.room_after(seen));
+        assert_eq!((settled.unwrap().messages, room), (1, Ok(())));
     });
 }
 
