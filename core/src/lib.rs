@@ -73,6 +73,8 @@ mod serving;
 pub mod types;
 
 pub use rouse_inbox::{inbox, notify};
+/// The durable store of messages.
+pub use rouse_journal as journal;
 pub use rouse_proto::{address, session, time};
 pub(crate) use rouse_proto::{endpoint, impairment, link, message, peering, rate_limit, route, wire};
 
@@ -98,7 +100,7 @@ pub use types::{
     Body, Dialled, Event, Health, Hop, Level, MAX_MESSAGE, Mesh, Message, MessageId, MessageKind,
     NetmodState, NetmodStatus, Outgoing, Peer, PeerState, PingError, Pong, Protection, Queued, Receipt,
     RemovedPeer, RequestError, Route, RouteState, SendError, Service, ServiceTooLong, Status, Timestamp,
-    Unfinished, Waiting,
+    Unfinished, Waiting, WaitingMessage,
 };
 
 /// Counts allocations, for the tests that bound the memory which an input may hold.

@@ -30,6 +30,7 @@ mod leaving;
 mod mailbox;
 mod medium;
 mod neighbour;
+mod outbox;
 mod panics;
 mod peers;
 mod reply;
@@ -51,6 +52,7 @@ pub use crate::peering::NeighbourFilter;
 pub use crate::types::RemovedPeer;
 
 use state::NodeState;
+use state::journal::JournalRequest;
 use state::link_event::LinkEvent;
 use state::locks::{lock, read, write};
 use state::medium::Medium;
@@ -175,7 +177,8 @@ impl Node {
     /// The status of the node.
     pub async fn status(&self) -> Status {
         let routes = self.routes().await;
-        health::status(&self.shared, &routes)
+        let outbox = health::queued(&self.shared).await;
+        health::status(&self.shared, &routes, outbox)
     }
 
     /// The neighbours, and the dialled peers that have no link.
@@ -255,6 +258,10 @@ impl Node {
             Entry::Vacant(place) => place.insert(mailbox),
         };
         let ((), _) = shared.conversations.sessions.with(|sessions| sessions.add_local(&identity));
+        if let Some(journal) = &shared.journal {
+            // Messages of this address may wait since an earlier run.
+            journal.request([JournalRequest::Scan]);
+        }
         self.notify_router(RouterEvent::AddOrigin { identity });
     }
 

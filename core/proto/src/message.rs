@@ -28,6 +28,7 @@ mod config;
 mod congestion;
 mod event;
 mod incoming;
+mod journaled;
 mod lifetime;
 mod meeting;
 mod message_run;
@@ -66,13 +67,13 @@ use incoming::Incoming;
 use meeting::Meeting;
 pub use meeting::SessionNeed;
 use outcome::PathOutcome;
+pub use queue::{LoadRequest, StoredMessage};
 use queue::{message_id, split_id};
 use ranges::ReceivedNumbers;
 #[cfg(test)]
 use recovery::Piece;
 use rtt::MAX_ACK_DELAY;
-use sending::LazySending;
-use sending::Sending;
+use sending::{LazySending, Sending};
 
 /// The delay of a receipt after the sender has announced that it has no more to send, in order that a packet in
 /// the same direction can carry it. If the sender has more, the receipt is sent with the next ack instead.
@@ -108,8 +109,10 @@ pub struct Conversation {
     /// Whether an application here has sent the peer a message or taken one of it.
     answered: bool,
     sending: LazySending,
+    /// Whether the peer has taken messages that the journal does not have, so that another incarnation is needed.
+    is_rolled_back: bool,
     outcome: PathOutcome,
-    /// The packet numbers received from the peer's present incarnation.
+    /// The packet numbers received in the present session.
     received: ReceivedNumbers,
     incoming: Incoming,
     /// Packets that request an ack and have none yet.
@@ -153,6 +156,7 @@ impl Conversation {
             meeting: Meeting::default(),
             answered: false,
             sending: LazySending::new(incarnation, config),
+            is_rolled_back: false,
             outcome: PathOutcome::default(),
             received: ReceivedNumbers::default(),
             incoming: Incoming::new(credit_bytes, credit_messages),
@@ -206,8 +210,8 @@ impl Conversation {
     /// Withdraws a message; returns false if it is not queued any more. If parts of it had been sent, the recipient may
     /// have it nevertheless.
     pub fn cancel(&mut self, id: &MessageId) -> bool {
-        let Sending { queue, events, .. } = self.sending.get_or_create();
-        queue.cancel(id, events)
+        let Some(Sending { queue, events, .. }) = self.sending.get_mut() else { return false };
+        queue.cancel(id, events) || queue.cancel_in_backlog(id)
     }
 
     /// Whether a message is neither delivered nor withdrawn.

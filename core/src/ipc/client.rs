@@ -17,7 +17,8 @@ use crate::ipc::sent::ClientSent;
 use crate::ipc::subscription::{Subscription, Tracing};
 use crate::ipc::{connect, lookup::Search};
 use crate::types::{
-    Body, Dialled, MAX_MESSAGE, Message, Outgoing, Peer, Pong, Route, SendError, Service, Status, Unfinished,
+    Body, Dialled, MAX_MESSAGE, Message, MessageId, Outgoing, Peer, Pong, Route, SendError, Service, Status,
+    Unfinished, WaitingMessage,
 };
 
 /// A connection to the daemon, with the verbs of a [`Node`](crate::node::Node). A cheap handle: clones share one
@@ -335,6 +336,29 @@ impl Client {
     pub async fn remove_peer(&self, uri: &str) -> Result<String, ClientError> {
         let call = Call::RemovePeer { uri: uri.to_owned() };
         expect_reply!(self.connection.call(call).await?, Reply::Text(text) => text)
+    }
+
+    /// The messages in the daemon's journal that this user has sent and that are not delivered yet: at most `limit`.
+    pub async fn outbox(&self, limit: usize) -> Result<Vec<WaitingMessage>, ClientError> {
+        let call = Call::Outbox { limit: u32::try_from(limit).unwrap_or(u32::MAX) };
+        expect_reply!(self.connection.call(call).await?, Reply::Outbox(list) => list)
+    }
+
+    /// A message in the daemon's journal that is not delivered yet, with its body.
+    ///
+    /// # Errors
+    /// [`ClientError::Admin`] when it is not there.
+    pub async fn outbox_message(&self, id: &MessageId) -> Result<(WaitingMessage, Body), ClientError> {
+        let call = Call::OutboxMessage { id: *id };
+        expect_reply!(self.connection.call(call).await?, Reply::OutboxMessage(found) => *found)
+    }
+
+    /// Cancels a message in the daemon's journal. One of which a part was sent may be received nevertheless.
+    ///
+    /// # Errors
+    /// As for [`Client::outbox_message`].
+    pub async fn cancel(&self, id: &MessageId) -> Result<(), ClientError> {
+        self.command(Call::CancelMessage { id: *id }).await
     }
 
     /// Lets the daemon read its configuration again. Returns a text about the changes.

@@ -26,6 +26,8 @@ use open_services::OpenServices;
 mod messages;
 mod open_services;
 
+mod waiting_messages;
+
 /// The longest pause after a list.
 const LIST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -213,6 +215,9 @@ impl<A: Admin> ClientSession<A> {
             }
             Call::Names => Reply::Names(self.admin.names()),
             Call::PeerList => Reply::PeerList(self.admin.peers().await),
+            call @ (Call::Outbox { .. } | Call::OutboxMessage { .. } | Call::CancelMessage { .. }) => {
+                Box::pin(self.waiting_messages(call)).await?
+            }
             call => self.administer(call).await?,
         })
     }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rouse_journal::Journal;
 use zeroize::Zeroizing;
 
 use super::epoch::EpochFile;
-use super::tasks::{housekeeping, peering, router};
+use super::tasks::{housekeeping, journal, peering, router};
 use super::{Limits, Node, NodeConfig, StopOnDrop};
 use crate::identity::Identity;
 use crate::netmod::{MIN_MTU, Netmod};
@@ -29,6 +30,7 @@ pub struct NodeBuilder {
     epoch_file: Option<PathBuf>,
     mesh_key: Option<Zeroizing<[u8; 32]>>,
     neighbour_filter: NeighbourFilter,
+    journal: Option<Arc<dyn Journal>>,
     seed: Option<[u8; 32]>,
 }
 
@@ -118,6 +120,29 @@ impl NodeBuilder {
         self
     }
 
+    /// Stores messages in this journal, until they are delivered: they survive a crash of the node. Without one they wait in
+    /// memory. [`Outgoing::volatile`](crate::Outgoing::volatile) exempts a single message.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use rouse_core::Node;
+    /// use rouse_core::journal::{FolderDisk, JournalLimits, StoredJournal};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # futures::executor::block_on(async {
+    /// # let folder = tempfile::tempdir()?;
+    /// let disk = FolderDisk::open(folder.path())?;
+    /// let journal = StoredJournal::open(disk, JournalLimits::default()).await?;
+    /// let node = Node::builder().journal(Arc::new(journal)).start().await?;
+    /// # node.stop().await;
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    pub fn journal(mut self, journal: Arc<dyn Journal>) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
     /// Fixes all randomness that the protocol draws, so that a test is repeatable. Never use it for a real node, since
     /// its handshake keys would be guessable.
     #[doc(hidden)]
@@ -138,6 +163,7 @@ impl NodeBuilder {
             epoch_file: self.epoch_file,
             mesh_key: self.mesh_key,
             neighbour_filter: self.neighbour_filter,
+            journal: self.journal,
         };
         let epoch = EpochFile::begin(config.epoch_file.clone());
         let identity = self.identity.unwrap_or_else(Identity::generate);
@@ -156,6 +182,9 @@ impl NodeBuilder {
             "task that keeps answers until their route comes",
             AwaitingRoute::run(shared.clone()),
         );
+        if let Some(state) = &shared.journal {
+            shared.spawn_vital("task of the journal", journal::run(shared.clone(), state.clone()));
+        }
         shared.spawn_vital("housekeeping", housekeeping::run(shared.clone()));
         let media: Vec<_> = read(&shared.media).values().cloned().collect();
         for medium in media {

@@ -1,7 +1,9 @@
 //! The configuration of a node and the bounds of its resources.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use rouse_journal::Journal;
 use zeroize::Zeroizing;
 
 use crate::peering::{NEIGHBOURS, NeighbourFilter};
@@ -50,6 +52,7 @@ pub(crate) struct NodeConfig {
     pub(crate) mesh_key: Option<Zeroizing<[u8; 32]>>,
     /// The addresses that may be neighbours at the start.
     pub(crate) neighbour_filter: NeighbourFilter,
+    pub(crate) journal: Option<Arc<dyn Journal>>,
 }
 
 /// The reason for which a peer could not be added or removed.

@@ -1,7 +1,7 @@
 //! The conversations of a node at work: the pure message layer between the mailboxes of applications and the routes.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -9,10 +9,10 @@ use crate::address::Address;
 use crate::message::Conversation;
 use crate::node::data_path::{DeferredWork, route};
 use crate::node::state::NodeState;
-use crate::node::state::conversation::{Charge, ConversationEntry, EntryState};
+use crate::node::state::conversation::ConversationEntry;
 use crate::node::state::conversations::Conversations;
+use crate::node::state::journal::JournalRequest;
 use crate::node::state::locks::{lock, read, write};
-use crate::node::state::rare_queue::RareQueue;
 use crate::node::state::router_inputs::RouterHint;
 use crate::route::Location;
 use crate::session::{ProvedStanding, SessionInput};
@@ -22,6 +22,7 @@ use crate::types::Ends;
 
 mod dispatch;
 mod entry;
+pub(crate) mod journaled;
 mod memory_budget;
 mod receipts;
 mod retention;
@@ -60,34 +61,19 @@ impl Conversations {
             self.make_place(shared, &mut conversations, from, now)?;
         }
         let ends = Arc::new(ends);
+        let mut is_new = false;
         let entry = conversations.entry(ends.clone()).or_insert_with(|| {
+            is_new = true;
             let incarnation = getrandom::u64().unwrap_or(now.as_nanos());
             let mut conversation = Conversation::between(self.config, ends.clone(), incarnation);
             conversation.set_reachable(now, route(shared, peer).is_some());
-            Arc::new(ConversationEntry {
-                ends,
-                state: Mutex::new(EntryState {
-                    conversation,
-                    outcomes: None,
-                    held: RareQueue::default(),
-                    refusals: None,
-                    delivering: false,
-                    registered: None,
-                    used: now,
-                    charge: Charge::default(),
-                    from: Location::default(),
-                    gone: false,
-                    via: None,
-                    requested: None,
-                    is_connecting: false,
-                    connect_after: Time::ZERO,
-                    closed: false,
-                }),
-                room: OnceLock::new(),
-            })
+            Arc::new(ConversationEntry::new(ends, conversation, now, shared.journal.is_some()))
         });
         let entry = entry.clone();
         drop(conversations);
+        if let Some(journal) = shared.journal.as_ref().filter(|_| is_new) {
+            journal.request([JournalRequest::Open(entry.clone())]);
+        }
         if let Some(from) = from {
             lock(&self.unanswered).note(from, &entry);
         }

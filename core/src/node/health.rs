@@ -12,8 +12,11 @@ use crate::types::{
     Timestamp,
 };
 
+/// The conversations among which the oldest message is searched, so that the cost of a status is bounded.
+const MOST_SEARCHED: usize = 256;
+
 /// The node's status.
-pub(crate) fn status(shared: &NodeState, routes: &[Route]) -> Status {
+pub(crate) fn status(shared: &NodeState, routes: &[Route], outbox: Queued) -> Status {
     let media: Vec<_> = read(&shared.media).values().cloned().collect();
     let netmods: Vec<NetmodStatus> = media.iter().map(|medium| medium.status()).collect();
     let neighbours =
@@ -27,6 +30,7 @@ pub(crate) fn status(shared: &NodeState, routes: &[Route]) -> Status {
     health.extend(narrow_links(shared));
     health.extend(unreached_peers(shared));
     health.extend(conflicts(shared));
+    health.extend(journal(shared));
     if health.is_empty() {
         health.push(line(Level::Ok, "all is well", ""));
     }
@@ -39,13 +43,36 @@ pub(crate) fn status(shared: &NodeState, routes: &[Route]) -> Status {
         netmods,
         neighbours: neighbours as u64,
         routes: routes.iter().filter(|route| route.state == RouteState::Active).count() as u64,
-        journal: shared.conversations.waiting(),
+        journal: shared
+            .journal
+            .as_ref()
+            .map_or_else(|| shared.conversations.waiting(), |state| state.journal.status().outbox),
         inbox: unread(shared),
-        outbox: shared.conversations.outbox(),
+        outbox,
         counters: shared.stats.counters(),
         drops: shared.stats.drops(),
         health,
     }
+}
+
+/// The messages that wait to be delivered, in memory and in the journal.
+pub(crate) async fn queued(shared: &NodeState) -> Queued {
+    let mut all = shared.conversations.outbox();
+    let Some(state) = &shared.journal else { return all };
+    let stored = state.journal.status().outbox;
+    let mut oldest = None;
+    let mut after = None;
+    for _ in 0..MOST_SEARCHED {
+        // The first message of each conversation is its oldest.
+        let Ok(first) = state.journal.outbox(after, 1).await else { break };
+        let Some((_, entry)) = first.first() else { break };
+        oldest = [oldest, Some(entry.message.sent_at)].into_iter().flatten().min();
+        let Ok(next) = state.journal.destinations(after, 1).await else { break };
+        let Some((key, ..)) = next.first() else { break };
+        after = Some(*key);
+    }
+    all.add(Queued { messages: stored.messages, bytes: stored.bytes, oldest });
+    all
 }
 
 /// The messages in all mailboxes.
@@ -103,6 +130,37 @@ fn conflicts(shared: &NodeState) -> Vec<Health> {
     let hint = "two nodes must not share an identity: give one of them its own";
     let text = |address: &Address| format!("{address} is in use elsewhere");
     lock(&shared.conflicts).keys().map(|address| line(Level::Error, text(address), hint)).collect()
+}
+
+/// The findings about the journal.
+fn journal(shared: &NodeState) -> Vec<Health> {
+    let Some(state) = &shared.journal else { return Vec::new() };
+    let status = state.journal.status();
+    let mut findings = Vec::new();
+    if let Some(error) = &status.error {
+        let hint = "durable messages are refused until it works again; it is tried again by itself";
+        findings.push(line(Level::Error, error.to_string(), hint));
+    }
+    if status.damaged > 0 || status.unreadable > 0 {
+        let text = format!(
+            "the journal was damaged: {} messages are lost, and {} files could not be read",
+            status.damaged, status.unreadable
+        );
+        findings.push(line(
+            Level::Warn,
+            text,
+            "check the disk; unreadable files are kept as journal.damaged",
+        ));
+    }
+    if status.renewed > 0 {
+        let text = format!("the journal was an older copy of itself in {} conversations", status.renewed);
+        findings.push(line(
+            Level::Warn,
+            text,
+            "messages that were delivered since the copy was made may be delivered again",
+        ));
+    }
+    findings
 }
 
 /// A warning when all slots for neighbours are occupied and a node has been refused one. Either alone needs no action.

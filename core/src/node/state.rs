@@ -17,6 +17,7 @@ use crate::node::state::announced::LinksUp;
 use crate::node::state::awaiting_route::AwaitingRoute;
 use crate::node::state::conversations::Conversations;
 use crate::node::state::fib::Fib;
+use crate::node::state::journal::JournalState;
 use crate::node::state::link_event::LinkEvent;
 use crate::node::state::locks::{lock, read, write};
 use crate::node::state::medium::Medium;
@@ -39,6 +40,8 @@ pub(crate) mod conversation;
 pub(crate) mod conversation_queue;
 pub(crate) mod conversations;
 pub(crate) mod fib;
+pub(crate) mod journal;
+pub(crate) mod journaled;
 pub(crate) mod link_event;
 pub(crate) mod locks;
 pub(crate) mod medium;
@@ -96,6 +99,8 @@ pub(crate) struct NodeState {
     pub(crate) peering: Mutex<Peering>,
     pub(crate) mailboxes: RwLock<BTreeMap<Address, Mailbox>>,
     pub(crate) conversations: Conversations,
+    /// The durable store of messages; `None` when all of them wait in memory.
+    pub(crate) journal: Option<Arc<JournalState>>,
     pub(crate) probes: Mutex<Probes>,
     /// Addresses of this node that another node uses as well, and the time of the last evidence of it.
     pub(crate) conflicts: Mutex<BTreeMap<Address, Time>>,
@@ -118,13 +123,15 @@ impl NodeState {
         // Another seed than that of the links, derived from it.
         let sessions =
             EndToEnd::new(&identity, *blake3::keyed_hash(&seed, b"end-to-end sessions").as_bytes());
-        let conversations = Conversations::new(&config.limits, sessions);
+        let journal = config.journal.clone().map(|journal| Arc::new(JournalState::new(journal)));
+        let conversations = Conversations::new(&config.limits, journal.is_some(), sessions);
         let address = identity.address();
         let mailbox =
             Mailbox::new(address, config.limits.inbox_messages, conversations.mailbox_changes.clone());
         NodeState {
             mailboxes: RwLock::new(BTreeMap::from([(address, mailbox)])),
             conversations,
+            journal,
             config,
             stats: Stats::default(),
             event_bus: EventBus::default(),

@@ -15,6 +15,8 @@ use crate::types::Unfinished;
 const FLUSH: Duration = Duration::from_secs(2);
 /// The time that it grants to acknowledgements that are due: a little more than one may be delayed.
 const OWED: Duration = Duration::from_millis(30);
+/// The time that it grants to the journal, to write what waits and to close its file.
+const CLOSE: Duration = Duration::from_secs(1);
 /// The time that it grants to its tasks, and again to its netmods, until they are closed.
 const END: Duration = Duration::from_millis(500);
 
@@ -33,6 +35,14 @@ impl Node {
             leaving::leave(shared).await;
         }
         let unfinished = self.unfinished();
+        if let Some(state) = &shared.journal {
+            // Without an end a disk that hangs would keep the node from stopping. Nothing is lost, since all that was
+            // accepted is on the disk already.
+            let closed = crate::rt::timeout(CLOSE, state.journal.close()).await;
+            if let Some(Err(error)) = closed {
+                tracing::warn!(%error, "the journal was not closed in good order");
+            }
+        }
         shared.end();
         crate::rt::timeout(END, shared.join()).await;
         let media: Vec<Arc<Medium>> = read(&shared.media).values().cloned().collect();
@@ -81,7 +91,7 @@ impl Node {
         crate::rt::timeout(FLUSH, flushed).await;
     }
 
-    /// The counts of messages that would be lost if the node stopped now.
+    /// The counts of messages that would be lost if the node stopped now. Those in the journal are not.
     pub fn unfinished(&self) -> Unfinished {
         let mailboxes: Vec<Mailbox> = read(&self.shared.mailboxes).values().cloned().collect();
         Unfinished {

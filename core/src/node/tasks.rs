@@ -16,6 +16,7 @@ use crate::node::state::running_tasks::NodeFailure;
 use crate::rt;
 
 pub(crate) mod housekeeping;
+pub(crate) mod journal;
 pub(crate) mod peering;
 pub(crate) mod router;
 

@@ -22,6 +22,8 @@ pub struct Outgoing {
     /// `None` for the default ones. Boxed, because messages of applications wait by value in many futures.
     pub(crate) options: Option<Box<OutgoingOptions>>,
     pub(crate) body: Body,
+    /// Whether it is held in memory alone.
+    pub(crate) is_volatile: bool,
 }
 
 /// The time that an answer waits for its requester, which may be away for a moment or may have given up.
@@ -49,6 +51,7 @@ impl Outgoing {
             ttl_ms: u64::try_from(Self::DEFAULT_TTL.as_millis()).unwrap_or(u64::MAX),
             options: None,
             body: body.into(),
+            is_volatile: false,
         }
     }
 
@@ -118,6 +121,12 @@ impl Outgoing {
         self
     }
 
+    /// Holds it in memory alone, although the node has a journal: it is accepted sooner, and is lost when the node ends.
+    pub fn volatile(mut self) -> Self {
+        self.is_volatile = true;
+        self
+    }
+
     /// The attributes of the message.
     pub(crate) fn attributes(&self) -> Result<Attributes, SendError> {
         match self.options.as_deref() {
@@ -168,6 +177,24 @@ pub enum SendError {
     /// The time to live ran out after a part of the message had been sent, and before the recipient confirmed it.
     #[error("the message expired on its way to {0}, which may have received it")]
     Unknown(Address),
+    /// The journal has no room for it.
+    #[error(
+        "the journal is full: messages to {holder} hold {held} of {limit} bytes; wait until they are delivered, cancel some (`rouse outbox`), or raise limits.journal"
+    )]
+    JournalFull {
+        /// The peer whose messages hold most of the room, or the recipient when its own share is used up.
+        holder: Address,
+        /// The bytes that they hold.
+        held: u64,
+        /// The bytes that all outgoing messages may hold.
+        limit: u64,
+    },
+    /// It could not be stored.
+    #[error("the message was not stored: {0}; a volatile message needs no journal")]
+    NotStored(String),
+    /// It was cancelled while it waited.
+    #[error("the message to {0} was cancelled")]
+    Cancelled(Address),
 }
 
 impl SendError {

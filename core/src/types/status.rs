@@ -61,12 +61,13 @@ pub struct Health {
     pub hint: String,
 }
 
-/// The messages that a stopping node has not delivered. They are held in memory only, so they are lost with the node.
+/// The messages that a stopping node has not delivered and that are held in memory only, so that they are lost with the
+/// node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Unfinished {
     /// Messages that arrived and that no application has received. Their senders have no receipt.
     pub unread: u64,
-    /// Messages that were accepted for sending and have no receipt.
+    /// Messages that were accepted for sending, have no receipt, and are not in the journal.
     pub waiting: u64,
 }
 
@@ -120,7 +121,7 @@ pub struct Status {
     pub neighbours: u64,
     /// Destinations with a route in use.
     pub routes: u64,
-    /// Messages not yet delivered, and their bytes.
+    /// Messages in the journal that are not yet delivered, and their bytes; those in memory when there is no journal.
     pub journal: Waiting,
     /// Messages that arrived and that no application has received.
     pub inbox: Queued,

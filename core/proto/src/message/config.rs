@@ -19,6 +19,8 @@ pub struct ConversationConfig {
     pub credit_bytes: usize,
     /// Incoming messages that may wait here; 1024 to 4096.
     pub credit_messages: usize,
+    /// Whether the node has a journal. A sequence then leaves only when a restarted node would not use it again.
+    pub has_journal: bool,
 }
 
 impl Default for ConversationConfig {
@@ -28,6 +30,7 @@ impl Default for ConversationConfig {
             max_queue_bytes: 32 << 20,
             credit_bytes: 1 << 20,
             credit_messages: 4096,
+            has_journal: false,
         }
     }
 }

@@ -21,6 +21,11 @@ pub enum ConversationEvent {
         /// Whether a part of it had been sent, so that the recipient may have it nevertheless.
         had_left: bool,
     },
+    /// The recipient has all messages below this one, some of which were sent before this node was started.
+    Passed {
+        /// The first message that the recipient does not have.
+        below: MessageId,
+    },
     /// The queue was full and has room again.
     Room,
 }

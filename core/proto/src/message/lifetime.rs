@@ -11,8 +11,7 @@ impl Conversation {
     /// of it can still arrive. A message that arrived in part does not prevent it, since its sender is silent and will
     /// retransmit it to the next incarnation.
     pub fn is_idle(&self, now: Time) -> bool {
-        let nothing_waits =
-            self.waiting().messages == 0 && !self.has_message() && self.incoming.untaken() == 0;
+        let nothing_waits = !self.has_waiting() && !self.has_message() && self.incoming.untaken() == 0;
         let settled = self.incoming.taken() <= self.confirmed && !self.sending.recovery.is_in_flight();
         let silence = now.since(self.last_used);
         nothing_waits && (silence >= MAX_SILENCE || (settled && silence >= MAX_PACKET_AGE))
@@ -21,7 +20,7 @@ impl Conversation {
     /// Whether there was never a session, for `silence`, so that the peer has not proved its address. A request for one
     /// may have been an old one that was replayed. The conversation may be dropped if no message waits for the peer.
     pub fn is_unproven(&self, now: Time, silence: Duration) -> bool {
-        !self.meeting.is_proven() && now.since(self.last_used) >= silence && self.waiting().messages == 0
+        !self.meeting.is_proven() && now.since(self.last_used) >= silence && !self.has_waiting()
     }
 
     /// Whether an application here has sent the peer a message or taken one of it. Before, the peer may be one of many
@@ -66,6 +65,6 @@ impl Conversation {
         settled
             && self.meeting.undelivered().len() == 0
             && self.incoming.untaken() == 0
-            && self.waiting().messages == 0
+            && !self.has_waiting()
     }
 }

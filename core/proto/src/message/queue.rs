@@ -4,6 +4,8 @@
 //! leaves an empty entry, because sequences have no gaps. If the recipient may have seen its sequence, the withdrawal
 //! is sent as reliably as a message, since the recipient would otherwise wait for the message and deliver none after
 //! it.
+//!
+//! Beside a journal ([`backlog`]) a message may also wait on the disk alone. It is loaded when there is room.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,13 +13,31 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::arithmetic::{after, as_u64};
-use super::config::{INITIAL_CREDIT, INITIAL_MESSAGES, WINDOW};
-use super::event::ConversationEvent;
+use super::config::{INITIAL_CREDIT, INITIAL_MESSAGES};
 use super::recovery::Piece;
 use crate::time::Time;
 use crate::types::{Attributes, MessageId, Timestamp, Waiting};
+use stored::Backlog;
 
+mod backlog;
 mod fill;
+mod removal;
+mod stored;
+
+#[cfg(test)]
+pub(super) use stored::RESERVE_AHEAD;
+pub use stored::{LoadRequest, StoredMessage};
+
+/// The places where a message is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Storage {
+    /// In this queue alone.
+    Memory,
+    /// On its way to the disk. It must not leave before it is there.
+    Storing,
+    /// On the disk too, from which it has to be removed once it is settled, since it would be sent again otherwise.
+    Disk,
+}
 
 /// A message in the queue, or the empty entry of a withdrawn one.
 #[derive(Debug)]
@@ -33,12 +53,15 @@ struct QueuedMessage {
     sent: u32,
     /// Whether its body was dropped, so that the recipient has to skip its sequence.
     withdrawn: bool,
+    storage: Storage,
 }
 
 /// The outgoing messages with their state of transmission, and the credit of the recipient.
 #[derive(Debug)]
 pub(super) struct SendQueue {
     incarnation: u64,
+    /// The incarnation before this one, whose messages have kept their sequences.
+    former: Option<u64>,
     messages: VecDeque<QueuedMessage>,
     /// The sequence of the first entry: the floor.
     base: u64,
@@ -59,12 +82,15 @@ pub(super) struct SendQueue {
     was_full: bool,
     max_messages: u64,
     max_bytes: u64,
+    /// The state of the journal; `None` without one.
+    backlog: Option<Box<Backlog>>,
 }
 
 impl SendQueue {
-    pub(super) fn new(incarnation: u64, max_messages: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(incarnation: u64, (max_messages, max_bytes): (u16, u32), has_journal: bool) -> Self {
         SendQueue {
             incarnation,
+            former: None,
             messages: VecDeque::new(),
             base: 0,
             next: 0,
@@ -75,8 +101,9 @@ impl SendQueue {
             credit_messages: INITIAL_MESSAGES,
             next_expiry: Time::from_nanos(u64::MAX),
             was_full: false,
-            max_messages: as_u64(max_messages).max(1),
-            max_bytes: as_u64(max_bytes),
+            max_messages: u64::from(max_messages).max(1),
+            max_bytes: u64::from(max_bytes),
+            backlog: has_journal.then(Box::default),
         }
     }
 
@@ -98,9 +125,14 @@ impl SendQueue {
         self.pending.bytes.saturating_sub(self.sent)
     }
 
-    /// Whether there is no entry, not even a withdrawn one.
+    /// Whether there is no entry, not even a withdrawn one, and no message on the disk alone.
     pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.messages.is_empty() && !self.has_backlog()
+    }
+
+    /// The sequence after the last entry.
+    fn loaded_end(&self) -> u64 {
+        self.base.saturating_add(as_u64(self.messages.len()))
     }
 
     pub(super) fn push(
@@ -111,21 +143,38 @@ impl SendQueue {
         attributes: Attributes,
         body: Bytes,
     ) -> Result<MessageId, Bytes> {
-        let length = as_u64(body.len());
-        // One message is always accepted, however long, since it could never be sent otherwise. Withdrawn entries count
-        // too, at a quarter.
-        let full = self.pending.messages >= self.max_messages
-            || (self.pending.messages > 0 && self.pending.bytes.saturating_add(length) > self.max_bytes)
-            || as_u64(self.messages.len()) >= self.max_messages.saturating_mul(4);
-        if full || body.len() > crate::types::MAX_MESSAGE {
-            self.was_full |= full;
+        if !self.has_room(body.len()) || body.len() > crate::types::MAX_MESSAGE {
+            self.was_full |= body.len() <= crate::types::MAX_MESSAGE;
             return Err(body);
         }
-        let seq = self.base.saturating_add(as_u64(self.messages.len()));
+        let seq = self.append(now, (sent_at, ttl), (attributes, body), Storage::Memory);
+        Ok(message_id(self.incarnation, seq))
+    }
+
+    /// Whether a message of this length has room. One message is always accepted, however long, since it could never be
+    /// sent otherwise. Withdrawn entries count too, at a quarter. While messages wait on the disk alone, those after them
+    /// must wait as well.
+    fn has_room(&self, length: usize) -> bool {
+        let full = self.pending.messages >= self.max_messages
+            || (self.pending.messages > 0
+                && self.pending.bytes.saturating_add(as_u64(length)) > self.max_bytes)
+            || as_u64(self.messages.len()) >= self.max_messages.saturating_mul(4);
+        !full && !self.has_backlog()
+    }
+
+    /// Appends a message, and returns its sequence.
+    fn append(
+        &mut self,
+        now: Time,
+        (sent_at, ttl): (Timestamp, Duration),
+        (attributes, body): (Attributes, Bytes),
+        storage: Storage,
+    ) -> u64 {
+        let seq = self.loaded_end();
         let expires = after(now, ttl);
         self.next_expiry = self.next_expiry.min(expires);
         self.pending.messages = self.pending.messages.saturating_add(1);
-        self.pending.bytes = self.pending.bytes.saturating_add(length);
+        self.pending.bytes = self.pending.bytes.saturating_add(as_u64(body.len()));
         self.messages.push_back(QueuedMessage {
             body,
             attributes: (!attributes.is_default()).then(|| Box::new(attributes)),
@@ -134,90 +183,23 @@ impl SendQueue {
             expires,
             sent: 0,
             withdrawn: false,
+            storage,
         });
-        Ok(message_id(self.incarnation, seq))
+        self.note_appended(seq, storage);
+        seq
     }
 
-    /// Withdraws a message; returns false if it is not queued any more.
-    pub(super) fn cancel(&mut self, id: &MessageId, events: &mut VecDeque<ConversationEvent>) -> bool {
-        let Some((incarnation, seq)) = split_id(id) else { return false };
-        let Some(index) = seq.checked_sub(self.base).and_then(|index| usize::try_from(index).ok()) else {
-            return false;
-        };
-        if incarnation != self.incarnation || !self.withdraw(index) {
-            return false;
-        }
-        self.advance_floor();
-        self.report_room(events);
-        true
-    }
-
-    /// Whether a message is queued and not withdrawn.
+    /// Whether a message waits here or on the disk and is not withdrawn.
     pub(super) fn is_pending(&self, id: &MessageId) -> bool {
-        split_id(id).is_some_and(|(incarnation, seq)| {
-            incarnation == self.incarnation && self.message(seq).is_some_and(|message| !message.withdrawn)
+        self.seq_of(id).is_some_and(|seq| {
+            self.message(seq).map_or_else(|| self.is_in_backlog(seq), |message| !message.withdrawn)
         })
     }
 
-    /// The earliest time at which a message may expire.
-    pub(super) fn next_expiry(&self) -> Option<Time> {
-        (self.pending.messages > 0).then_some(self.next_expiry)
-    }
-
-    /// Withdraws the messages that have reached the end of their time to live.
-    pub(super) fn expire(&mut self, now: Time, events: &mut VecDeque<ConversationEvent>) {
-        if self.next_expiry().is_none_or(|at| at > now) {
-            return;
-        }
-        self.next_expiry = Time::from_nanos(u64::MAX);
-        for index in 0..self.messages.len() {
-            let live = self.messages.get(index).filter(|message| !message.withdrawn);
-            let Some(message) = live else { continue };
-            let had_left = message.sent > 0;
-            if message.expires > now {
-                self.next_expiry = self.next_expiry.min(message.expires);
-            } else if self.withdraw(index) {
-                let id = message_id(self.incarnation, self.base.saturating_add(as_u64(index)));
-                events.push_back(ConversationEvent::Expired { id, had_left });
-            }
-        }
-        self.advance_floor();
-        self.report_room(events);
-    }
-
-    /// The recipient has taken all messages below `taken`, and grants this credit. The error is a report that it has
-    /// taken a message that was never sent.
-    pub(super) fn on_credit(
-        &mut self,
-        now: Time,
-        (taken, bytes, messages): (u64, u32, u16),
-        events: &mut VecDeque<ConversationEvent>,
-    ) -> Result<bool, ()> {
-        if taken > self.base.saturating_add(as_u64(self.messages.len())) {
-            return Err(());
-        }
-        // Credit never shrinks within an incarnation, so the larger value is the later one even if packets were
-        // reordered.
-        self.credit_bytes = self.credit_bytes.max(u64::from(bytes));
-        self.credit_messages = self.credit_messages.max(u64::from(messages).min(WINDOW));
-        let progress = taken > self.base;
-        while self.base < taken {
-            let seq = self.base;
-            if let Some(message) = self.pop()
-                && !message.withdrawn
-            {
-                let elapsed = now.since(message.accepted);
-                events.push_back(ConversationEvent::Delivered {
-                    id: message_id(self.incarnation, seq),
-                    elapsed,
-                });
-            }
-        }
-        if progress {
-            self.advance_floor();
-            self.report_room(events);
-        }
-        Ok(progress)
+    /// The sequence of a message of this incarnation, or of the one before.
+    fn seq_of(&self, id: &MessageId) -> Option<u64> {
+        let (incarnation, seq) = split_id(id)?;
+        (incarnation == self.incarnation || Some(incarnation) == self.former).then_some(seq)
     }
 
     /// Queues a lost piece for retransmission.
@@ -237,49 +219,6 @@ impl SendQueue {
     /// Whether something may be sent: a lost piece, or a new message within the credit.
     pub(super) fn has_work(&self) -> bool {
         !self.retransmit.is_empty() || self.new_allowed().is_some()
-    }
-
-    /// Withdraws a message; returns false if it is withdrawn already.
-    fn withdraw(&mut self, index: usize) -> bool {
-        let seq = self.base.saturating_add(as_u64(index));
-        let Some(message) = self.messages.get_mut(index).filter(|message| !message.withdrawn) else {
-            return false;
-        };
-        (message.withdrawn, message.attributes) = (true, None);
-        let body = std::mem::take(&mut message.body);
-        self.pending.messages = self.pending.messages.saturating_sub(1);
-        self.pending.bytes = self.pending.bytes.saturating_sub(as_u64(body.len()));
-        if seq < self.next {
-            self.retransmit.push_back(Piece::Messages { first: seq, count: 1 });
-        }
-        true
-    }
-
-    /// Removes withdrawn entries at the front of which the recipient has seen nothing: the floor alone skips them.
-    fn advance_floor(&mut self) {
-        while self.base == self.next
-            && self.messages.front().is_some_and(|message| message.withdrawn && message.sent == 0)
-        {
-            self.pop();
-        }
-    }
-
-    fn pop(&mut self) -> Option<QueuedMessage> {
-        let message = self.messages.pop_front()?;
-        self.base = self.base.saturating_add(1);
-        self.next = self.next.max(self.base);
-        self.sent = self.sent.saturating_sub(u64::from(message.sent));
-        if !message.withdrawn {
-            self.pending.messages = self.pending.messages.saturating_sub(1);
-            self.pending.bytes = self.pending.bytes.saturating_sub(as_u64(message.body.len()));
-        }
-        Some(message)
-    }
-
-    fn report_room(&mut self, events: &mut VecDeque<ConversationEvent>) {
-        if std::mem::take(&mut self.was_full) {
-            events.push_back(ConversationEvent::Room);
-        }
     }
 
     fn message(&self, seq: u64) -> Option<&QueuedMessage> {

@@ -48,7 +48,7 @@ impl Sending {
 }
 
 /// The state as seen in a conversation that sends nothing.
-static EMPTY: LazyLock<Sending> = LazyLock::new(|| Sending::new(SendQueue::new(0, 0, 0), 0));
+static EMPTY: LazyLock<Sending> = LazyLock::new(|| Sending::new(SendQueue::new(0, (0, 0), false), 0));
 
 /// A [`Sending`] that may not be allocated yet. Reading it does not allocate.
 #[derive(Debug)]
@@ -57,14 +57,28 @@ pub(super) struct LazySending {
     /// The number of the next packet while `sending` is `None`.
     next: u64,
     incarnation: u64,
-    max_messages: usize,
-    max_bytes: usize,
+    /// The parts of [`ConversationConfig`] that the queue needs. They are kept apart, because the whole would enlarge each
+    /// conversation.
+    max_bytes: u32,
+    max_messages: u16,
+    has_journal: bool,
 }
 
 impl LazySending {
     pub(super) fn new(incarnation: u64, config: ConversationConfig) -> Self {
-        let ConversationConfig { max_queue_messages: max_messages, max_queue_bytes: max_bytes, .. } = config;
-        LazySending { sending: None, next: 0, incarnation, max_messages, max_bytes }
+        LazySending {
+            sending: None,
+            next: 0,
+            incarnation,
+            max_bytes: u32::try_from(config.max_queue_bytes).unwrap_or(u32::MAX),
+            max_messages: u16::try_from(config.max_queue_messages).unwrap_or(u16::MAX),
+            has_journal: config.has_journal,
+        }
+    }
+
+    /// Takes another incarnation, by which handshakes name this end from now on.
+    pub(super) fn set_incarnation(&mut self, incarnation: u64) {
+        self.incarnation = incarnation;
     }
 
     /// The number by which handshakes name this end.
@@ -79,9 +93,9 @@ impl LazySending {
 
     /// The state, which is allocated if necessary.
     pub(super) fn get_or_create(&mut self) -> &mut Sending {
-        let LazySending { sending, next, incarnation, max_messages, max_bytes } = self;
+        let LazySending { sending, next, incarnation, max_messages, max_bytes, has_journal } = self;
         sending.get_or_insert_with(|| {
-            let queue = SendQueue::new(*incarnation, *max_messages, *max_bytes);
+            let queue = SendQueue::new(*incarnation, (*max_messages, *max_bytes), *has_journal);
             Box::new(Sending::new(queue, *next))
         })
     }

@@ -26,6 +26,7 @@ fn the_specification_has_the_constants_of_conversations() {
         "at most {} pieces below {} bytes": reassembly::MAX_SMALL_PIECES, reassembly::SMALL_PIECE;
         "{} times its length besides the bodies": incoming::STRUCTURE_FACTOR;
         "`number` and `floor` are below {};": NUMBERS_END;
+        "reserved on the disk {} at a time": super::queue::RESERVE_AHEAD;
         "to the end of the packet, {} at most": MAX_FRAMES;
         "more than {} frames, or more than {} messages that come whole": MAX_FRAMES, MAX_MESSAGES;
         "at most {} packets that ask for an ack": recovery::MAX_OPEN_PACKETS;

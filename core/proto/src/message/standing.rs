@@ -26,10 +26,11 @@ impl Conversation {
     pub fn on_session(&mut self, now: Time, proved: &ProvedStanding) {
         // The keys may be those of a conversation that was dropped, until they are erased.
         let is_former = proved.incarnation != self.sending.incarnation() || self.meeting.is_older(proved);
-        if is_former || !self.meeting.enter(proved.session) {
+        if is_former || self.is_rolled_back_by(proved) || !self.meeting.enter(proved.session) {
             return;
         }
         self.tick(now);
+        self.begin_numbers();
         let Standing { incarnation, floor, peer_incarnation, taken } = proved.peer;
         if self.meeting.peer() != Some(incarnation) {
             self.adopt_peer(incarnation);
@@ -39,10 +40,16 @@ impl Conversation {
             self.send_again();
         } else {
             self.on_proved_receipt(now, taken);
-            if self.sending.recovery.probe_timeouts() > 0 {
-                self.requeue_in_flight();
-            }
         }
+    }
+
+    /// Begins with the packets of another session. Numbers belong to a session, because a peer that was started again
+    /// numbers its packets from the beginning, although its incarnation may be the same. What is in flight is sent again,
+    /// since it belongs to the session before.
+    fn begin_numbers(&mut self) {
+        self.requeue_in_flight();
+        self.received = ReceivedNumbers::default();
+        (self.unacknowledged, self.ack_at) = (0, None);
     }
 
     /// There is no session. Nothing is transmitted until there is one again.
@@ -55,7 +62,7 @@ impl Conversation {
 
     /// The need for a session at this moment. A doubt of the present one is reported once, since the caller acts on it.
     pub fn session_need(&mut self) -> Option<SessionNeed> {
-        if !self.reachable {
+        if !self.reachable || self.is_rolled_back {
             return None;
         }
         if self.meeting.is_connected {
@@ -75,27 +82,27 @@ impl Conversation {
         self.meeting.is_connected
     }
 
-    /// Whether a packet that was sealed in this session is from the present incarnation of the peer to this one.
+    /// Whether a packet that was sealed in this session belongs to the present one, which is between the present
+    /// incarnations.
     pub(super) fn is_present(&self, proved: &ProvedStanding) -> bool {
-        proved.incarnation == self.sending.incarnation()
+        !self.meeting.is_older(proved)
+            && proved.incarnation == self.sending.incarnation()
             && self.meeting.peer() == Some(proved.peer.incarnation)
     }
 
-    /// Replaces the peer's incarnation. The new one has none of the messages of the old, and numbers its packets from
-    /// the beginning, so everything known about the old one is reset.
+    /// Replaces the peer's incarnation. The new one has none of the messages of the old, so everything known about the old
+    /// one is reset.
     fn adopt_peer(&mut self, incarnation: u64) {
         if let Some(former) = self.meeting.replace_peer(incarnation) {
             self.keep_undelivered(former);
         }
-        self.received = ReceivedNumbers::default();
-        (self.unacknowledged, self.ack_at) = (0, None);
         (self.reported, self.unreported_bytes, self.confirmed, self.confirming) = (0, 0, 0, 0);
         (self.receipt_at, self.sender_finished) = (None, false);
         self.outcome = PathOutcome::default();
     }
 
     /// The peer has received nothing of this incarnation, so all messages without a receipt are sent from the beginning.
-    fn send_again(&mut self) {
+    pub(super) fn send_again(&mut self) {
         self.confirming = 0;
         if let Some(Sending { queue, recovery, .. }) = self.sending.get_mut() {
             recovery.abandon(|_| {});

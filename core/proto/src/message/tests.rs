@@ -5,6 +5,7 @@ mod cost;
 mod delivery;
 mod flow;
 mod hostile;
+mod journaled;
 mod model;
 mod outcome;
 mod pair;

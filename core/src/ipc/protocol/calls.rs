@@ -4,8 +4,8 @@ use crate::address::Address;
 use crate::ipc::admin::{AdminError, IdentityInfo, NameInfo, PeerInfo};
 use crate::ipc::protocol::LONG_LIST;
 use crate::types::{
-    Dialled, Event, Hop, Message, MessageId, Outgoing, Peer, PingError, Pong, Receipt, RequestError, Route,
-    SendError, Service, Status, Timestamp, Unfinished,
+    Body, Dialled, Event, Hop, Message, MessageId, Outgoing, Peer, PingError, Pong, Receipt, RequestError,
+    Route, SendError, Service, Status, Timestamp, Unfinished, WaitingMessage,
 };
 use crate::wire::codec::{BorrowDecode, Decode, Encode};
 
@@ -102,6 +102,21 @@ pub enum Call {
         /// The peer.
         uri: String,
     },
+    /// The messages in the journal that the user's addresses have sent and that are not delivered: [`Reply::Outbox`].
+    Outbox {
+        /// The most messages.
+        limit: u32,
+    },
+    /// A message in the journal: [`Reply::OutboxMessage`].
+    OutboxMessage {
+        /// Its id.
+        id: MessageId,
+    },
+    /// Cancels a message in the journal: [`Reply::Done`].
+    CancelMessage {
+        /// Its id.
+        id: MessageId,
+    },
     /// Reads the configuration again: [`Reply::Text`].
     Reload,
     /// Stops the daemon: [`Reply::Unfinished`].
@@ -127,6 +142,7 @@ impl Call {
                 | Call::Identities
                 | Call::Names
                 | Call::PeerList
+                | Call::Outbox { .. }
         )
     }
 
@@ -165,6 +181,10 @@ pub enum Reply {
     Names(Vec<NameInfo>),
     /// The peers to dial.
     PeerList(Vec<PeerInfo>),
+    /// Messages that are not delivered.
+    Outbox(Vec<WaitingMessage>),
+    /// A message that is not delivered, with its body.
+    OutboxMessage(Box<(WaitingMessage, Body)>),
     /// A report for people.
     Text(String),
     /// The messages that the daemon has not delivered when it stops.
@@ -183,6 +203,7 @@ impl Reply {
             Reply::Identities(list) => list.len(),
             Reply::Names(list) => list.len(),
             Reply::PeerList(list) => list.len(),
+            Reply::Outbox(list) => list.len(),
             _ => 0,
         };
         entries > LONG_LIST

@@ -9,6 +9,7 @@ use crate::node::data_path::{DeferredWork, route, send_portion};
 use crate::node::mailbox::Mailbox;
 use crate::node::state::NodeState;
 use crate::node::state::conversation::{ConversationEntry, EntryState, PORTION};
+use crate::node::state::journal::JournalRequest;
 use crate::node::state::locks::{lock, read};
 use crate::node::state::outcomes::OutcomeSender;
 use crate::node::state::router_inputs::RouterHint;
@@ -27,6 +28,7 @@ const EVICT_AFTER: Duration = Duration::from_secs(60);
 /// the node at once.
 #[derive(Default)]
 pub(super) struct DeferredEffects {
+    journal: Vec<JournalRequest>,
     outcomes: Vec<(Vec<OutcomeSender>, Result<Receipt, SendError>)>,
     events: Vec<Event>,
     /// Whether a message was delivered.
@@ -47,6 +49,9 @@ impl DeferredEffects {
         }
         if self.has_room {
             entry.announce_room();
+        }
+        if let Some(journal) = &shared.journal {
+            journal.request(self.journal);
         }
     }
 }
@@ -179,7 +184,7 @@ impl ConversationEntry {
     }
 
     /// Collects the outcomes of messages, to be reported once the lock is released.
-    fn settle(&self, shared: &NodeState, state: &mut EntryState) -> DeferredEffects {
+    fn settle(self: &Arc<Self>, shared: &NodeState, state: &mut EntryState) -> DeferredEffects {
         let mut after = DeferredEffects::default();
         // Most messages have neither a subscriber nor an application that waits for them, so they are only counted.
         let (mut delivered, subscribed) = (0u64, OnceCell::new());
@@ -206,11 +211,17 @@ impl ConversationEntry {
                         after.events.push(Event::MessageExpired { id, to: *self.peer() });
                     }
                 }
+                ConversationEvent::Passed { below } => {
+                    for (id, waiters) in state.take_waiters_below(&below) {
+                        after.outcomes.push((waiters, Ok(Receipt { id, elapsed_us: 0 })));
+                    }
+                }
                 ConversationEvent::Room => after.has_room = true,
             }
         }
         after.has_delivered = delivered > 0;
         shared.stats.count(Counter::MessagesDelivered, delivered);
+        self.journal_needs(state, &mut after.journal);
         let counters = state.conversation.counters();
         shared.stats.count(Counter::Retransmits, counters.retransmits);
         shared.stats.drop_n(DropCause::Duplicate, counters.duplicates);
@@ -297,6 +308,9 @@ impl ConversationEntry {
 
 /// Queues one message; `None` when there is no room for it.
 fn queue(state: &mut EntryState, now: Time, sent_at: Timestamp, message: &Outgoing) -> Option<MessageId> {
+    if state.is_opening() {
+        return None;
+    }
     let ttl = Duration::from_millis(message.ttl_ms);
     let attributes = message.attributes().ok()?;
     state.conversation.send_with(now, sent_at, ttl, attributes, message.body.0.clone()).ok()

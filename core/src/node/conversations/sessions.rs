@@ -139,11 +139,18 @@ impl Conversations {
     }
 
     /// Answers a peer that asks for a session: it gets one if there is a place for its conversation.
-    fn decide(&self, shared: &NodeState, pair: Ends, hop: PreviousHop, work: &mut DeferredWork) {
+    ///
+    /// While the state of the conversation is read from the journal, the answer waits: it names the incarnation.
+    pub(super) fn decide(&self, shared: &NodeState, pair: Ends, hop: PreviousHop, work: &mut DeferredWork) {
         let from = Location { host: hop.host, network: hop.group };
         let entry = self.open_from(shared, &pair.local, &pair.peer, Some(from));
         // The conversation stays locked, so that it is not removed before its incarnation is a part of the session.
-        let state = entry.as_ref().map(|entry| lock(&entry.state)).filter(|state| !state.gone);
+        let mut state = entry.as_ref().map(|entry| lock(&entry.state)).filter(|state| !state.gone);
+        let journaled = state.as_mut().and_then(|state| state.journaled.as_mut());
+        if let Some(journaled) = journaled.filter(|journaled| journaled.is_opening) {
+            journaled.requested_by = Some(hop);
+            return;
+        }
         let answer = match &state {
             Some(state) => SessionInput::Accept { pair, standing: state.conversation.standing() },
             None => SessionInput::Refuse { pair },
@@ -245,6 +252,9 @@ impl ConversationEntry {
         now: Time,
         work: &mut DeferredWork,
     ) -> Option<Time> {
+        if state.is_opening() {
+            return None;
+        }
         let (pair, standing) = (self.pair(), state.conversation.standing());
         let input = match state.conversation.session_need() {
             Some(SessionNeed::Connect) if now < state.connect_after => return Some(state.connect_after),

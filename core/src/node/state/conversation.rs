@@ -10,6 +10,7 @@ use futures::channel::oneshot;
 use crate::address::Address;
 use crate::message::Conversation;
 use crate::node::mailbox::delivery::InboxDelivery;
+use crate::node::state::journaled::JournaledState;
 use crate::node::state::locks::lock;
 use crate::node::state::outcomes::{DeliveryOutcomes, OutcomeSender};
 use crate::node::state::rare_queue::RareQueue;
@@ -40,6 +41,8 @@ pub(crate) struct UnansweredRequests {
 
 pub(crate) struct EntryState {
     pub(crate) conversation: Conversation,
+    /// The state towards the journal; `None` without one.
+    pub(crate) journaled: Option<Box<JournaledState>>,
     pub(crate) outcomes: Option<Box<DeliveryOutcomes>>,
     /// Messages taken from the state machine that the mailbox then refused, because it had filled up meanwhile.
     pub(crate) held: RareQueue<Message>,
@@ -103,6 +106,7 @@ impl EntryState {
         self.outcomes.as_ref().is_none_or(|outcomes| !outcomes.are_awaited())
             && self.held.is_empty()
             && !self.delivering
+            && !self.is_opening()
     }
 }
 
@@ -127,6 +131,34 @@ const UNANSWERED_MESSAGES: usize = 16;
 const MAX_REFUSALS: usize = 64;
 
 impl ConversationEntry {
+    /// The entry of a conversation that was not used yet. With a journal it opens once its state was read from there, because
+    /// the handshake of a session names its incarnation.
+    pub(crate) fn new(ends: Arc<Ends>, conversation: Conversation, now: Time, has_journal: bool) -> Self {
+        let opening = || Box::new(JournaledState { is_opening: true, ..JournaledState::default() });
+        ConversationEntry {
+            ends,
+            state: Mutex::new(EntryState {
+                conversation,
+                journaled: has_journal.then(opening),
+                outcomes: None,
+                held: RareQueue::default(),
+                refusals: None,
+                delivering: false,
+                registered: None,
+                used: now,
+                charge: Charge::default(),
+                from: Location::default(),
+                gone: false,
+                via: None,
+                requested: None,
+                is_connecting: false,
+                connect_after: Time::ZERO,
+                closed: false,
+            }),
+            room: OnceLock::new(),
+        }
+    }
+
     pub(crate) fn peer(&self) -> &Address {
         &self.ends.peer
     }
@@ -185,6 +217,7 @@ impl ConversationEntry {
     /// The state of the delivery of a message that was queued here.
     pub(crate) fn delivery_state(&self, id: MessageId) -> DeliveryState {
         let mut state = lock(&self.state);
+        let id = state.conversation.present_id(&id);
         if state.conversation.is_pending(&id) {
             if state.closed {
                 return DeliveryState::Stopped;
@@ -245,6 +278,21 @@ impl EntryState {
     /// Takes the channels that wait for any message.
     pub(crate) fn take_all_waiters(&mut self) -> HashMap<MessageId, Vec<OutcomeSender>> {
         self.outcomes.as_mut().map(|outcomes| std::mem::take(&mut outcomes.waiters)).unwrap_or_default()
+    }
+
+    /// Takes the channels that wait for the messages before this one, which belong to the same incarnation.
+    pub(crate) fn take_waiters_below(&mut self, below: &MessageId) -> Vec<(MessageId, Vec<OutcomeSender>)> {
+        let Some(outcomes) = &mut self.outcomes else { return Vec::new() };
+        let is_passed = |id: &MessageId| id.0.first_chunk::<8>() == below.0.first_chunk() && id.0 < below.0;
+        outcomes.waiters.extract_if(|id, _| is_passed(id)).collect()
+    }
+
+    /// Files the channels under the present identifiers of their messages.
+    pub(crate) fn rename_waiters(&mut self) {
+        for (id, waiters) in self.take_all_waiters() {
+            let id = self.conversation.present_id(&id);
+            self.outcomes.get_or_insert_default().waiters.insert(id, waiters);
+        }
     }
 
     pub(crate) fn remember_expired(&mut self, id: MessageId, had_left: bool) {

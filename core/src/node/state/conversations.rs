@@ -60,11 +60,12 @@ impl Drop for ProgressObserver<'_> {
 }
 
 impl Conversations {
-    pub(crate) fn new(limits: &Limits, sessions: EndToEnd) -> Self {
+    pub(crate) fn new(limits: &Limits, has_journal: bool, sessions: EndToEnd) -> Self {
         Conversations {
             limit: limits.senders,
             config: message::ConversationConfig {
                 credit_bytes: limits.reassembly / 16,
+                has_journal,
                 ..message::ConversationConfig::default()
             },
             budget: MemoryBudget::new(limits.reassembly),
@@ -103,23 +104,23 @@ impl Conversations {
         range.take_while(|(ends, _)| ends.peer == *peer).map(|(_, entry)| entry.clone()).collect()
     }
 
-    /// The messages that wait to be delivered, in all conversations.
+    /// The messages that wait to be delivered and are in memory alone, in all conversations.
     pub(crate) fn waiting(&self) -> Waiting {
         let mut all = Waiting::default();
         for entry in read(&self.by_ends).values() {
-            let waiting = lock(&entry.state).conversation.waiting();
+            let waiting = lock(&entry.state).conversation.volatile();
             all.messages += waiting.messages;
             all.bytes += waiting.bytes;
         }
         all
     }
 
-    /// The messages that wait to be delivered, with the time of the oldest.
+    /// The messages that wait to be delivered and are in memory alone, with the time of the oldest in memory.
     pub(crate) fn outbox(&self) -> Queued {
         let mut all = Queued::default();
         for entry in read(&self.by_ends).values() {
             let state = lock(&entry.state);
-            let Waiting { messages, bytes } = state.conversation.waiting();
+            let Waiting { messages, bytes } = state.conversation.volatile();
             all.add(Queued { messages, bytes, oldest: state.conversation.oldest_waiting() });
         }
         all

@@ -103,6 +103,9 @@ impl SendQueue {
     /// The bytes of the next new message that the credit allows; `None` if there is none, or it must wait.
     pub(super) fn new_allowed(&self) -> Option<u32> {
         let message = self.message(self.next)?;
+        if !self.may_leave(self.next, message.storage) {
+            return None;
+        }
         if self.next.saturating_sub(self.base) >= self.credit_messages {
             return None;
         }

@@ -8,6 +8,7 @@ const SMALL: ConversationConfig = ConversationConfig {
     max_queue_bytes: 8 << 20,
     credit_bytes: 0,
     credit_messages: 0,
+    has_journal: false,
 };
 
 #[test]

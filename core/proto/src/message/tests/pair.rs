@@ -154,7 +154,12 @@ impl Pair {
 
     /// Restarts a side, so that its conversation and its sessions are lost. Messages in its inbox stay.
     pub(super) fn restart(&mut self, number: usize, incarnation: u64) {
-        let mut fresh = side(ConversationConfig::default(), number, incarnation);
+        self.restart_with(ConversationConfig::default(), number, incarnation);
+    }
+
+    /// As [`Self::restart`], with other bounds.
+    pub(super) fn restart_with(&mut self, config: ConversationConfig, number: usize, incarnation: u64) {
+        let mut fresh = side(config, number, incarnation);
         let old = &mut self.sides[number];
         fresh.inbox = std::mem::take(&mut old.inbox);
         fresh.events = std::mem::take(&mut old.events);

@@ -1,0 +1,69 @@
+//! The journal of a node, and the queue of its task.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rouse_journal::{Completion, Journal, Pair, Refusal};
+
+use crate::message::LoadRequest;
+use crate::node::reply::ReplySender;
+use crate::node::state::conversation::ConversationEntry;
+use crate::notify::Notify;
+use crate::types::{MessageId, SendError};
+
+/// The journal of a node. Its completions are awaited by a task of their own, so that nothing on the data path waits for the
+/// disk.
+pub(crate) struct JournalState {
+    pub(crate) journal: Arc<dyn Journal>,
+    /// The operations that the task has to begin. Each conversation has one of each kind at most, and each sender that
+    /// waits has one.
+    pub(crate) requests: Notify<Vec<JournalRequest>>,
+}
+
+/// The outcomes of messages that were to be stored, in their order.
+pub(crate) type StoreOutcomes = Vec<Result<(), StoreRefusal>>;
+
+/// The reason for which a message was not stored.
+#[derive(Clone, Debug)]
+pub(crate) enum StoreRefusal {
+    /// It may fit later.
+    Full(SendError),
+    /// The journal has forgotten the conversation, which has to be opened again.
+    Forgotten,
+    Failed(SendError),
+}
+
+/// An operation of the journal, with the conversation that waits for it.
+pub(crate) enum JournalRequest {
+    /// Read the state of a conversation, before anything else is done with it.
+    Open(Arc<ConversationEntry>),
+    /// Await the storing of messages that have their sequences.
+    Put {
+        messages: Vec<(Arc<ConversationEntry>, MessageId)>,
+        completion: Completion<Vec<Result<MessageId, Refusal>>>,
+        reply: ReplySender<StoreOutcomes>,
+    },
+    /// Remove messages that are settled.
+    Settle(Pair, Vec<Range<u64>>),
+    /// Let a restarted node begin with a later sequence.
+    Reserve(Arc<ConversationEntry>, u64),
+    Load(Arc<ConversationEntry>, LoadRequest),
+    /// Give the conversation another incarnation.
+    Renew(Arc<ConversationEntry>),
+    /// Open the conversations in which messages wait.
+    Scan,
+}
+
+impl JournalState {
+    pub(crate) fn new(journal: Arc<dyn Journal>) -> Self {
+        JournalState { journal, requests: Notify::new(vec![JournalRequest::Scan]) }
+    }
+
+    /// Lets the task begin these operations. No lock is held, since this wakes the task.
+    pub(crate) fn request(&self, requests: impl IntoIterator<Item = JournalRequest>) {
+        let mut requests = requests.into_iter().peekable();
+        if requests.peek().is_some() {
+            self.requests.write().extend(requests);
+        }
+    }
+}
