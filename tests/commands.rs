@@ -284,8 +284,10 @@ fn stop_says_how_many_messages_are_lost() {
             daemon.text(&["send", daemon.address(), text]);
         }
         for text in ["1", "2", "3"] {
-            daemon.text(&["send", absent.address(), text]);
+            daemon.text(&["send", "--volatile", absent.address(), text]);
         }
+        // A durable one is not lost, so that it is not counted.
+        daemon.text(&["send", absent.address(), "4"]);
         daemon
     };
     let stopped = lose().json(&["stop"]);

@@ -74,7 +74,7 @@ fn a_send_without_room_times_out_and_names_the_peer_whose_messages_wait() {
     std::fs::write(&file, vec![b'x'; 16 << 20]).unwrap();
     let file = file.to_str().unwrap();
     let refused = until("the queue is full", || {
-        let output = daemon.rouse(&["--json", "send", "bob", "--file", file, "--timeout", "1"]);
+        let output = daemon.rouse(&["--json", "send", "--volatile", "bob", "--file", file, "--timeout", "1"]);
         (output.code != Some(0)).then_some(output)
     });
     let error = refused.exits(4).error();

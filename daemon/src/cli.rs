@@ -13,6 +13,7 @@ pub(crate) mod json;
 mod manual;
 mod mesh;
 pub(crate) mod message;
+mod outbox;
 mod output;
 pub(crate) mod probe;
 mod registry;
@@ -138,19 +139,14 @@ async fn run(cli: Cli, out: &Output) -> Result<(), CommandFailure> {
         Command::Name { command } => registry::name(&connect().await?, out, command).await,
         Command::Mesh { command } => mesh::mesh(&search, out, command).await,
         Command::Api => api(connect().await?).await,
+        Command::Outbox { command } => outbox::outbox(&connect().await?, out, command).await,
         Command::Watch => show::watch(&connect().await?, out).await,
         Command::Reload => {
             let notes = administer().await?.reload().await?;
             out.notice(&notes);
             out.json(&serde_json::json!({ "reloaded": true, "notes": notes }))
         }
-        Command::Stop => {
-            let lost = administer().await?.stop().await?;
-            if lost != Unfinished::default() {
-                out.notice(&format!("messages lost with the daemon: {lost}"));
-            }
-            out.json(&serde_json::json!({ "stopped": true, "unread": lost.unread, "waiting": lost.waiting }))
-        }
+        Command::Stop => stop(&administer().await?, out).await,
     }
 }
 
@@ -162,6 +158,15 @@ async fn api(client: Client) -> Result<(), CommandFailure> {
         Err(ApiEnd::Stopped) => Err(ClientError::Stopped.into()),
         Err(ApiEnd::Io(error)) => Err(CommandFailure::output(error)),
     }
+}
+
+/// Stops the daemon, and prints what is lost with it.
+async fn stop(client: &Client, out: &Output) -> Result<(), CommandFailure> {
+    let lost = client.stop().await?;
+    if lost != Unfinished::default() {
+        out.notice(&format!("messages lost with the daemon: {lost}"));
+    }
+    out.json(&serde_json::json!({ "stopped": true, "unread": lost.unread, "waiting": lost.waiting }))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use futures::channel::mpsc;
 use futures::future::select;
 use futures::{FutureExt, StreamExt};
 use rouse_core::ipc::{Access, Admin, BindError, Server};
+use rouse_core::journal::{FolderDisk, JournalLimits, StoredJournal};
 use rouse_core::netmod::NetmodError;
 use rouse_core::node::{Node, NodeFailure, StartError};
 
@@ -45,6 +47,10 @@ pub(crate) enum DaemonFailure {
         "the status page cannot listen at {0}: {1}; set another port in `listen` of [http], or \"\" for none"
     )]
     Http(SocketAddr, #[source] io::Error),
+    #[error(
+        "the journal in {path} cannot be opened: {text}; move the folder away to start with an empty one, or use --volatile-only", path = .path.display()
+    )]
+    Journal { path: PathBuf, text: String },
     #[error("{0}; this is a defect of roused: please report it with the log lines before")]
     Node(#[from] NodeFailure),
     #[error("cannot handle signals: {0}")]
@@ -67,6 +73,7 @@ impl DaemonFailure {
             | DaemonFailure::Start(_)
             | DaemonFailure::Log(_) => 2,
             DaemonFailure::State(_)
+            | DaemonFailure::Journal { .. }
             | DaemonFailure::Bind(_)
             | DaemonFailure::Http(..)
             | DaemonFailure::Node(_)
@@ -253,6 +260,9 @@ async fn start_node(config: &Config, state: &StateDir) -> Result<Node, DaemonFai
     if let Some(name) = &config.name {
         builder = builder.name(name);
     }
+    if let Some(bytes) = config.journal {
+        builder = builder.journal(Arc::new(open_journal(state, bytes).await?));
+    }
     for netmod in config.make_netmods(mesh_key.as_ref())? {
         builder = builder.netmod(netmod);
     }
@@ -260,6 +270,15 @@ async fn start_node(config: &Config, state: &StateDir) -> Result<Node, DaemonFai
         builder = builder.peer(uri);
     }
     Ok(builder.start().await?)
+}
+
+/// Opens the journal of the state directory, for messages of this many bytes.
+async fn open_journal(state: &StateDir, bytes: u64) -> Result<StoredJournal, DaemonFailure> {
+    let path = state.journal()?;
+    let failure = |text: String| DaemonFailure::Journal { path: path.clone(), text };
+    let disk = FolderDisk::open(&path).map_err(|error| failure(error.to_string()))?;
+    let limits = JournalLimits { bytes, ..JournalLimits::default() };
+    StoredJournal::open(disk, limits).await.map_err(|error| failure(error.to_string()))
 }
 
 /// Serves clients until a signal or a client stops the daemon, or the node fails.

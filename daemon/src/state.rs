@@ -7,6 +7,7 @@
 //! | `names.toml`, `peers.toml` | names and peers that were added at run time |
 //! | `mesh.key` | the key of a closed mesh, if `rouse mesh new` made one |
 //! | `epoch` | the node's count of its starts |
+//! | `journal/` | the messages that are not delivered, unless the daemon was started with `--volatile-only` |
 //! | `lock` | the pid of the daemon that uses the directory, which holds a lock on this file |
 //!
 //! Each file is written whole or not at all (see [`atomic_file`]).
@@ -123,6 +124,18 @@ impl StateDir {
             }
         }
         Ok(StateDir { path, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// The folder of the journal, which is created (mode 0700) when it does not exist.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn journal(&self) -> Result<PathBuf, StateError> {
+        let path = self.path.join("journal");
+        match DirBuilder::new().recursive(true).mode(0o700).create(&path) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(StateError::Io { path, source }),
+        }
     }
 
     /// Unlocks the directory, so that another daemon may use it. Nothing may be written after this.

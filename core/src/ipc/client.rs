@@ -345,18 +345,12 @@ impl Client {
     }
 
     /// A message in the daemon's journal that is not delivered yet, with its body.
-    ///
-    /// # Errors
-    /// [`ClientError::Admin`] when it is not there.
     pub async fn outbox_message(&self, id: &MessageId) -> Result<(WaitingMessage, Body), ClientError> {
         let call = Call::OutboxMessage { id: *id };
         expect_reply!(self.connection.call(call).await?, Reply::OutboxMessage(found) => *found)
     }
 
     /// Cancels a message in the daemon's journal. One of which a part was sent may be received nevertheless.
-    ///
-    /// # Errors
-    /// As for [`Client::outbox_message`].
     pub async fn cancel(&self, id: &MessageId) -> Result<(), ClientError> {
         self.command(Call::CancelMessage { id: *id }).await
     }

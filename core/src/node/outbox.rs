@@ -7,7 +7,7 @@ use crate::node::conversations::journaled::sequence;
 use crate::node::data_path::DeferredWork;
 use crate::types::{Body, MessageId, WaitingMessage};
 
-/// The entries of one look at the journal.
+/// The entries of one look at the journal. It is bounded, since all of them are in memory at once.
 const PAGE: usize = 1024;
 
 impl From<&OutboxEntry> for WaitingMessage {

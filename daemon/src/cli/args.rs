@@ -102,6 +102,12 @@ pub enum Command {
         #[command(subcommand)]
         command: MeshCommand,
     },
+    /// List the durable messages that are not delivered yet, show one, or cancel one
+    Outbox {
+        /// The command; without one, list them
+        #[command(subcommand)]
+        command: Option<OutboxCommand>,
+    },
     /// Print events as they happen, one per line
     Watch,
     /// Serve JSON-RPC on standard input and output, for scripts and programs in any language
@@ -183,6 +189,23 @@ pub enum MeshCommand {
     Leave,
 }
 
+/// The commands for messages that are not delivered yet.
+#[derive(Clone, Debug, Subcommand)]
+pub enum OutboxCommand {
+    /// List them, by recipient and in their order
+    List,
+    /// Show a message and its text
+    Show {
+        /// The id that `send` has printed
+        id: String,
+    },
+    /// Cancel a message; the recipient may have it nevertheless if a part of it was sent
+    Cancel {
+        /// The id that `send` has printed
+        id: String,
+    },
+}
+
 /// The commands for names.
 #[derive(Clone, Debug, Subcommand)]
 pub enum NameCommand {
@@ -234,6 +257,9 @@ pub struct Send {
     /// The id of the message to which this one replies
     #[arg(long, value_name = "ID", value_parser = message_id)]
     pub reply_to: Option<MessageId>,
+    /// Keep the message in memory alone: it is accepted sooner, and is lost when the daemon ends
+    #[arg(long)]
+    pub volatile: bool,
     /// The time that the message waits for a recipient that is away [default: 7d]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub ttl: Option<Duration>,

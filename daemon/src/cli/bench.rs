@@ -96,8 +96,9 @@ async fn messages(
 ) -> Result<Delivered, CommandFailure> {
     let begun = Instant::now();
     let body = rouse_core::Body::from(vec![0; size]);
-    // A message that no application receives expires soon, so that it does not stay in the peer's inbox.
-    let message = || Outgoing::new(*peer, body.clone()).ttl(time + REPLY_TIMEOUT);
+    // A message that no application receives expires soon, so that it does not stay in the peer's inbox. It is held in memory,
+    // because the network is measured and not the disk.
+    let message = || Outgoing::new(*peer, body.clone()).ttl(time + REPLY_TIMEOUT).volatile();
     let numbers = during(time, stream::iter(0u64..));
     let send = async |_| client.submit(message()).await?.delivered().await;
     let mut receipts = std::pin::pin!(numbers.map(send).buffer_unordered(MESSAGES_UNDER_WAY));

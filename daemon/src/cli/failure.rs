@@ -208,6 +208,15 @@ impl From<ClientError> for CommandFailure {
         let (exit, code, hint) = match &error {
             ClientError::Refused(refusal) => return refusal.clone().into(),
             ClientError::Send(SendError::TooLong { .. }) => (NO, "too_long", ""),
+            ClientError::Send(SendError::JournalFull { .. }) => {
+                (NO, "journal_full", "`rouse outbox` lists the messages that wait")
+            }
+            ClientError::Send(SendError::NotStored(_)) => (
+                NO,
+                "not_stored",
+                "`rouse status` shows the state of the journal; `--volatile` sends without it",
+            ),
+            ClientError::Send(SendError::Cancelled(_)) => (NO, "cancelled", ""),
             ClientError::Send(SendError::Expired(_)) => (NO, "expired", "send it again with a longer --ttl"),
             ClientError::Send(SendError::Unknown(_)) => {
                 (NO, "unknown", "ask the recipient before you send it again, or use a longer --ttl")

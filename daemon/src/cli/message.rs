@@ -76,6 +76,9 @@ pub(super) async fn send(client: &Client, out: &Output, send: Send) -> Result<()
     if let Some(ttl) = send.ttl {
         message = message.ttl(ttl);
     }
+    if send.volatile {
+        message = message.volatile();
+    }
     let deadline = Some(Instant::now() + send.timeout.unwrap_or(SEND_TIMEOUT));
     let Some(sent) = until(deadline, client.submit(message)).await else {
         return Err(no_room(client, &send.peer, &to).await);
@@ -208,13 +211,13 @@ pub(crate) struct ReceivedLine<'a> {
 /// The body of a message in JSON: text where it is UTF-8, base64 otherwise.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-enum BodyText<'a> {
+pub(super) enum BodyText<'a> {
     Text(&'a str),
     Base64(String),
 }
 
 impl<'a> BodyText<'a> {
-    fn of(body: &'a [u8]) -> Self {
+    pub(super) fn of(body: &'a [u8]) -> Self {
         match std::str::from_utf8(body) {
             Ok(text) => BodyText::Text(text),
             Err(_) => BodyText::Base64(base64::engine::general_purpose::STANDARD.encode(body)),

@@ -273,7 +273,7 @@ impl Stages<'_> {
         address: &Address,
         timeout: Duration,
     ) -> Result<Result<(), Failed>, CommandFailure> {
-        let message = Outgoing::new(*address, Vec::new()).ttl(timeout);
+        let message = Outgoing::new(*address, Vec::new()).ttl(timeout).volatile();
         let receipt = match self.client.submit(message).await {
             Ok(sent) => sent.delivered().await,
             Err(error) => Err(error),

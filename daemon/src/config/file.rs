@@ -88,6 +88,7 @@ pub(super) struct LimitsTable {
     inbox_frames: Option<PositiveCount>,
     inbox_messages: Option<PositiveCount>,
     reassembly: Option<Size>,
+    pub(super) journal: Option<Size>,
 }
 
 /// A limit, which is at least one.
@@ -176,6 +177,7 @@ const KEYS: &[(&str, &[(&str, &str)])] = &[
             ("inbox_frames", "1024"),
             ("inbox_messages", "4096"),
             ("reassembly", "\"64MiB\""),
+            ("journal", "\"1GiB\""),
         ],
     ),
     ("api", &[("listen", "\"unix\"")]),
@@ -197,9 +199,6 @@ fn example(table: &str, key: &str) -> String {
         None => String::new(),
     }
 }
-
-/// Tables and keys that the documentation plans for later versions. Their error is more precise than "unknown".
-const PLANNED: &[(&str, Option<&str>)] = &[("limits", Some("journal"))];
 
 impl ConfigFile {
     /// Parses the text of the file, and records where each value is.
@@ -312,9 +311,6 @@ fn unknown<'a>(
     key: Option<&str>,
     known: impl Iterator<Item = &'a str> + Clone,
 ) -> String {
-    if PLANNED.contains(&(table, key)) {
-        return format!("{described} is not supported in this version: remove it");
-    }
     match names::nearest(key.unwrap_or(table), known.clone()) {
         Some(near) => format!("unknown {described}; did you mean `{near}`?"),
         None => format!("unknown {described}; known are {}", known.collect::<Vec<_>>().join(", ")),

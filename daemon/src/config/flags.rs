@@ -32,6 +32,10 @@ pub struct Flags {
     /// Do not search for neighbours by multicast
     #[arg(long, env = "ROUSE_NO_DISCOVER", value_parser = FalseyValueParser::new())]
     pub no_discover: bool,
+    /// Keep all messages in memory, and no journal: they are accepted sooner, and those that wait are lost when the
+    /// daemon ends
+    #[arg(long, env = "ROUSE_VOLATILE_ONLY", value_parser = FalseyValueParser::new())]
+    pub volatile_only: bool,
     /// The name of this node, shown in its own status
     #[arg(long, value_name = "NAME", env = "ROUSE_NAME")]
     pub name: Option<String>,

@@ -16,7 +16,29 @@ use super::flags::Flags;
 use super::locations::ValueLocations;
 use super::mesh_key::read_mesh_key;
 use super::settings::{ApiSocket, Config, NetmodConfig};
+use crate::units::Size;
 use crate::{log, names};
+
+/// The bytes of all messages in the journal.
+const DEFAULT_JOURNAL: u64 = 1 << 30;
+/// With less, there would not even be room for a message of each of a few peers.
+const SMALLEST_JOURNAL: u64 = 1 << 20;
+
+/// The bytes of all messages in the journal; `None` for no journal.
+fn journal(
+    flags: &Flags,
+    in_file: Option<Size>,
+    locations: &ValueLocations,
+) -> Result<Option<u64>, ConfigError> {
+    let bytes = in_file.map_or(DEFAULT_JOURNAL, |size| size.0);
+    match bytes < SMALLEST_JOURNAL {
+        true => {
+            let text = "the journal needs 1MiB at least; `--volatile-only` keeps none";
+            Err(locations.wrong("limits.journal", text))
+        }
+        false => Ok((!flags.volatile_only).then_some(bytes)),
+    }
+}
 
 /// Merges the flags and the file over the defaults, and checks every value.
 pub(super) fn merge(
@@ -71,6 +93,7 @@ pub(super) fn merge(
         peers,
         mesh_key,
         limits: file.limits.over_defaults(),
+        journal: journal(flags, file.limits.journal, locations)?,
         api: api(&file.api).map_err(|text| locations.wrong("api.listen", &text))?,
         http: http(&file.http.listen).map_err(|text| locations.wrong("http.listen", &text))?,
         log_level: level.unwrap_or_else(|| "info".to_owned()),

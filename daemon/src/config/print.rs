@@ -28,7 +28,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
 
 fn write(config: &Config, out: &mut String) -> std::fmt::Result {
     write_node(config, out)?;
-    write_limits(&config.limits, out)?;
+    write_limits(&config.limits, config.journal, out)?;
     write_daemon(config, out)
 }
 
@@ -75,7 +75,7 @@ fn write_node(config: &Config, out: &mut String) -> std::fmt::Result {
 }
 
 /// The table of limits.
-fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
+fn write_limits(limits: &Limits, journal: Option<u64>, out: &mut String) -> std::fmt::Result {
     writeln!(out, "[limits]")?;
     writeln!(out, "# The most neighbours with a link at a time.")?;
     writeln!(out, "neighbours = {}", limits.neighbours)?;
@@ -88,7 +88,15 @@ fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
     writeln!(out, "# The most messages of one sender that wait to be received.")?;
     writeln!(out, "inbox_messages = {}", limits.inbox_messages)?;
     writeln!(out, "# The most bytes of messages that have not arrived completely; at least 48 MiB.")?;
-    writeln!(out, "reassembly = {}\n", quoted(Size(limits.reassembly as u64)))
+    writeln!(out, "reassembly = {}", quoted(Size(limits.reassembly as u64)))?;
+    if let Some(journal) = journal {
+        writeln!(
+            out,
+            "# The most bytes of messages in the journal, one half of which is for those to be sent."
+        )?;
+        writeln!(out, "journal = {}", quoted(Size(journal)))?;
+    }
+    writeln!(out)
 }
 
 /// The tables of the socket, the log and the names.

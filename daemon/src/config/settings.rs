@@ -28,6 +28,8 @@ pub struct Config {
     pub neighbour_filter: NeighbourFilter,
     /// The bounds of the node.
     pub limits: Limits,
+    /// The bytes of all messages in the journal; `None` for no journal.
+    pub journal: Option<u64>,
     /// The socket that programs connect to.
     pub api: ApiSocket,
     /// The address of the metrics and the status page, on the loopback; `None` when there are none.

@@ -91,7 +91,7 @@ impl ConversationEntry {
         (!is_recorded).then_some(NewRecord { incarnation, next })
     }
 
-    /// The journal has forgotten the conversation.
+    /// The journal has forgotten the conversation, so that the next message has to open it again.
     pub(crate) fn forget_record(&self) {
         if let Some(journaled) = &mut lock(&self.state).journaled {
             journaled.is_recorded = false;

@@ -28,14 +28,14 @@ pub(crate) type StoreOutcomes = Vec<Result<(), StoreRefusal>>;
 pub(crate) enum StoreRefusal {
     /// It may fit later.
     Full(SendError),
-    /// The journal has forgotten the conversation, which has to be opened again.
+    /// The journal has forgotten the conversation, which has to be opened again because it was not used for long.
     Forgotten,
     Failed(SendError),
 }
 
 /// An operation of the journal, with the conversation that waits for it.
 pub(crate) enum JournalRequest {
-    /// Read the state of a conversation, before anything else is done with it.
+    /// Read the state of a conversation, before anything else is done with it, because a session names its incarnation.
     Open(Arc<ConversationEntry>),
     /// Await the storing of messages that have their sequences.
     Put {

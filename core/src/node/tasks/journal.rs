@@ -28,7 +28,7 @@ const EXPIRE: Duration = Duration::from_secs(5);
 /// The searches for expired messages between two searches for conversations that are not open: their address was added
 /// since, or there were too many conversations.
 const SCAN_EVERY: u32 = 12;
-/// The messages or conversations of one look at the journal.
+/// The messages or conversations of one look at the journal, so that its thread is not occupied for long.
 const PAGE: usize = 256;
 /// The messages that one operation settles at most.
 const MOST_SETTLED: u64 = 16_384;
@@ -253,7 +253,7 @@ async fn renew(shared: Arc<NodeState>, state: Arc<JournalState>, entry: Arc<Conv
     }
 }
 
-/// Opens the conversations in which messages wait.
+/// Opens the conversations in which messages wait, because nothing else would send them after a start.
 async fn scan(shared: Arc<NodeState>, state: Arc<JournalState>) -> Served {
     let mut after = None;
     loop {
@@ -272,7 +272,7 @@ async fn scan(shared: Arc<NodeState>, state: Arc<JournalState>) -> Served {
     }
 }
 
-/// Removes messages that have expired.
+/// Removes messages that have expired on the disk, since no conversation may have them in memory.
 async fn expire(shared: Arc<NodeState>, state: Arc<JournalState>) -> Served {
     let mut work = DeferredWork::default();
     while state.journal.status().outbox.messages > 0 {
