@@ -218,7 +218,6 @@ impl Incoming {
                 // One lookup answers for all sequences up to `until`, so that a frame of many messages costs few of
                 // them.
                 (known, until) = self.covered_until(seq);
-                front = if self.drop_part(seq) { self.front_bytes() } else { front };
             }
             if known {
                 self.duplicates = self.duplicates.saturating_add(1);
@@ -228,8 +227,7 @@ impl Incoming {
             // Messages of one run share its memory, so only the first one is charged for it.
             let run_cost = if open.is_none() { RUN_COST.saturating_add(context.attributes.len()) } else { 0 };
             let structure = run_cost.saturating_add(ENTRY_HEADER);
-            let admitted =
-                self.admit(seq, front, body.len()).and_then(|()| self.spend(structure, body.len()));
+            let admitted = self.admit_whole(seq, front, structure, body.len());
             if let Err(cause) = admitted {
                 // The rest of the frame is still read, so that messages within the credit are not lost with those
                 // beyond it.
@@ -341,17 +339,6 @@ impl Incoming {
         let slot = self.slots.range(behind).next().map(|(first, _)| *first);
         let skipped = self.skipped.range(behind).next().map(|(first, _)| *first);
         (false, slot.into_iter().chain(skipped).min().unwrap_or(u64::MAX))
-    }
-
-    /// Drops the parts of a message that has arrived whole. Returns whether there were any.
-    fn drop_part(&mut self, seq: u64) -> bool {
-        if !matches!(self.slots.get(&seq), Some(IncomingSlot::Partial(_))) {
-            return false;
-        }
-        if let Some(IncomingSlot::Partial(parts)) = self.slots.remove(&seq) {
-            self.subtract(&parts);
-        }
-        true
     }
 
     /// Whether the credit covers `new` bytes of a message, given that `front` bytes of the next message are here.

@@ -8,6 +8,7 @@ mod hostile;
 mod journaled;
 mod model;
 mod outcome;
+mod overtaken;
 mod pair;
 mod recovery;
 mod restart;

@@ -1,10 +1,12 @@
 //! Removing messages from the window, in order or because their sender has settled them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::{Incoming, IncomingSlot, RUN_COST};
 use crate::message::message_run::{CompleteMessage, MessageRun};
 use crate::message::reassembly::Reassembly;
+use crate::stats::DropCause;
 use crate::wire::message::ENTRY_HEADER;
 
 impl Incoming {
@@ -65,6 +67,38 @@ impl Incoming {
         }
         head.messages = head.messages.saturating_add(run.count());
         head.runs.push_back(run);
+    }
+
+    /// Charges a whole message of `length` bytes, which takes the place of its parts if it is admitted. Refused, it leaves
+    /// them as they are: they have been acknowledged, so that their sender will not repeat them.
+    pub(super) fn admit_whole(
+        &mut self,
+        seq: u64,
+        front: usize,
+        structure: usize,
+        length: usize,
+    ) -> Result<(), DropCause> {
+        let Some(parts) = self.remove_parts(seq) else {
+            return self.admit(seq, front, length).and_then(|()| self.spend(structure, length));
+        };
+        let front = if seq == self.taken() { 0 } else { front };
+        let admitted = self.admit(seq, front, length).and_then(|()| self.spend(structure, length));
+        if admitted.is_err() {
+            self.bytes = self.bytes.saturating_add(parts.bytes());
+            self.structure = self.structure.saturating_add(parts.structure());
+            self.slots.insert(seq, IncomingSlot::Partial(parts));
+        }
+        admitted
+    }
+
+    fn remove_parts(&mut self, seq: u64) -> Option<Box<Reassembly>> {
+        let Entry::Occupied(slot) = self.slots.entry(seq) else { return None };
+        if !matches!(slot.get(), IncomingSlot::Partial(_)) {
+            return None;
+        }
+        let IncomingSlot::Partial(parts) = slot.remove() else { return None };
+        self.subtract(&parts);
+        Some(parts)
     }
 
     pub(super) fn subtract(&mut self, parts: &Reassembly) {

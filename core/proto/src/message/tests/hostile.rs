@@ -10,7 +10,7 @@ use crate::stats::DropCause;
 use crate::wire::message as wire;
 use crate::wire::session::{ProvedStanding, Standing};
 
-fn packet(number: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+pub(super) fn packet(number: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut out = Vec::new();
     let header = wire::MessageHeader { number, open: 0, floor: 0 };
     wire::write_header(&header, &mut out);
@@ -19,19 +19,19 @@ fn packet(number: u64, frames: impl FnOnce(&mut Vec<u8>)) -> Bytes {
 }
 
 /// The session of the recipient, with a peer that knows it.
-const SESSION: ProvedStanding = ProvedStanding {
+pub(super) const SESSION: ProvedStanding = ProvedStanding {
     session: 1,
     incarnation: 200,
     peer: Standing { incarnation: 100, floor: 0, peer_incarnation: 200, taken: 0 },
 };
 
-fn recipient() -> Conversation {
+pub(super) fn recipient() -> Conversation {
     let mut conversation = Conversation::new(ConversationConfig::default(), address(1), address(0), 200);
     conversation.set_reachable(Time::ZERO, true);
     conversation
 }
 
-fn fragment(number: u64, above: u16, total: u32, offset: u32, length: usize) -> Bytes {
+pub(super) fn fragment(number: u64, above: u16, total: u32, offset: u32, length: usize) -> Bytes {
     packet(number, |out| {
         wire::write_fragment(
             &wire::FragmentHead { above, sent_at: Timestamp(0), total, offset },
