@@ -132,13 +132,14 @@ fn each_method_answers_as_the_reference_describes() {
     });
     let mut api = first.start(&["api"]);
     let mut messages: Vec<String> = Vec::new();
+    let mut waiting = String::new();
     for (method, lines) in reference() {
         for (is_request, documented) in lines {
             let text = documented.to_string().replace("rouse1…", bob.address());
             if is_request {
                 assert_eq!(documented["method"], method.as_str());
                 let id = if text.contains("5a31…") { messages.remove(0) } else { String::new() };
-                api.write_line(&text.replace("5a31…", &id));
+                api.write_line(&text.replace("5a31…", &id).replace("0b7c…", &waiting));
                 continue;
             }
             if documented.get("id").is_none() {
@@ -154,6 +155,10 @@ fn each_method_answers_as_the_reference_describes() {
             assert_eq!(documented.get("error").is_some(), live.get("error").is_some(), "{method}: {live}");
             agrees(&documented, &live);
             assert_eq!(documented.get("method"), live.get("method"));
+            if method == "send" {
+                assert_eq!(live["result"]["durable"], true);
+                waiting = live["result"]["id"].as_str().unwrap().to_owned();
+            }
             if live["method"] == "message" {
                 assert_eq!(live["params"]["text"], "hi");
                 messages.push(live["params"]["id"].as_str().unwrap().to_owned());

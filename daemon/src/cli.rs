@@ -13,7 +13,7 @@ pub(crate) mod json;
 mod manual;
 mod mesh;
 pub(crate) mod message;
-mod outbox;
+pub(crate) mod outbox;
 mod output;
 pub(crate) mod probe;
 mod registry;

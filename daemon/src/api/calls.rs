@@ -1,5 +1,6 @@
 //! The calls of a connection.
 
+mod outbox;
 mod receive;
 
 use std::io;
@@ -36,6 +37,9 @@ const METHODS: &[&str] = &[
     "routes",
     "send",
     "request",
+    "outbox.list",
+    "outbox.show",
+    "outbox.cancel",
     "receive.open",
     "receive.close",
     "ack",
@@ -159,6 +163,7 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
             }
             "send" => self.send(request.params()?).await,
             "request" => self.request(request.params()?).await,
+            "outbox.list" | "outbox.show" | "outbox.cancel" => self.outbox(request).await,
             "ack" => {
                 let message = self.held.take(&request.params()?)?.done();
                 document(&json!({ "acknowledged": message.id }))
@@ -280,6 +285,9 @@ impl<'a, W: AsyncWrite + Unpin + Send> Calls<'a, W> {
         }
         if let Some(ttl) = send.ttl {
             message = message.ttl(ttl.0);
+        }
+        if send.volatile {
+            message = message.volatile();
         }
         let deadline = Some(Instant::now() + send.timeout.map_or(SEND_TIMEOUT, |time| time.0));
         let Some(sent) = message::until(deadline, client.submit(message)).await else {

@@ -92,6 +92,8 @@ pub(super) struct SendParams {
     pub(super) in_reply_to: Option<MessageId>,
     pub(super) ttl: Option<Time>,
     #[serde(default)]
+    pub(super) volatile: bool,
+    #[serde(default)]
     pub(super) wait: WaitFor,
     pub(super) timeout: Option<Time>,
 }
@@ -197,4 +199,18 @@ pub(super) struct LabelParams {
 #[serde(deny_unknown_fields)]
 pub(super) struct OwnAddressParams {
     pub(super) address: String,
+}
+
+/// A message by its id.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WaitingParams {
+    pub(super) id: MessageId,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutboxParams {
+    /// The most messages to list.
+    pub(super) limit: Option<usize>,
 }

@@ -13,15 +13,21 @@ use crate::text;
 use crate::units::{bytes, seconds};
 
 /// The most messages that are listed.
-const MOST_LISTED: usize = 10_000;
+pub(crate) const MOST_LISTED: usize = 10_000;
 
 /// The JSON document of one message with its body.
 #[derive(Serialize)]
-struct ShownMessage<'a> {
+pub(crate) struct ShownMessage<'a> {
     #[serde(flatten)]
     message: &'a WaitingMessage,
     #[serde(flatten)]
     body: BodyText<'a>,
+}
+
+impl<'a> ShownMessage<'a> {
+    pub(crate) fn of(message: &'a WaitingMessage, body: &'a [u8]) -> Self {
+        ShownMessage { message, body: BodyText::of(body) }
+    }
 }
 
 pub(super) async fn outbox(
@@ -33,7 +39,7 @@ pub(super) async fn outbox(
         OutboxCommand::List => list(client, out).await,
         OutboxCommand::Show { id } => {
             let (message, body) = client.outbox_message(&parse(&id)?).await?;
-            let shown = ShownMessage { message: &message, body: BodyText::of(&body) };
+            let shown = ShownMessage::of(&message, &body);
             let text = text::one_field(&String::from_utf8_lossy(&body));
             let head = format!(
                 "{}\nfrom {}\nto {}\n{}, sent {} ago, expires in {}",
