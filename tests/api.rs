@@ -240,6 +240,8 @@ fn messages_that_were_not_acknowledged_go_back_in_their_order() {
     lost.call("ack", json!({ "id": delivered[1]["id"], "from": first.address() }));
     assert_eq!(numbers(&texts(&mut lost, 1)), ["4"], "an acknowledgement makes room");
     drop(lost);
+    // A receiver that is opened before the daemon has seen the end of the connection would get the last message first.
+    until("the messages are back", || (first.json(&["status"])["inbox"]["messages"] == 5).then_some(()));
 
     let mut api = Connection::to(&first);
     let receiver = api.call("receive.open", json!({}))["result"]["receiver"].clone();
