@@ -13,6 +13,8 @@ pub struct Usage {
     pub cpu: Duration,
     /// Memory in use, in bytes.
     pub rss: u64,
+    /// The part of it that is no file: the heap and the stacks, without the pages of the program itself.
+    pub anonymous: u64,
 }
 
 /// The resources that process `pid` has used so far.
@@ -29,9 +31,11 @@ pub fn usage(pid: u32) -> Usage {
     let ticks: u32 =
         fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u32>().unwrap()).sum();
     let status = read("status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
-    let kib: u64 = line.trim_end_matches("kB").trim().parse().expect("a number of kilobytes");
-    Usage { cpu: TICK * ticks, rss: kib * 1024 }
+    let bytes = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a process has memory");
+        line.trim_end_matches("kB").trim().parse::<u64>().expect("a number of kilobytes") * 1024
+    };
+    Usage { cpu: TICK * ticks, rss: bytes("VmRSS:"), anonymous: bytes("RssAnon:") }
 }
 
 /// Waits until the IPv4 UDP socket at `address` has nothing left to read. Returns how many datagrams the kernel has dropped
