@@ -37,7 +37,7 @@ const MAX_CONNECTIONS: usize = 32;
 const MAX_LIFE: Duration = Duration::from_secs(60);
 
 /// The time for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pause after a failed accept, most often for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -111,7 +111,8 @@ async fn serve_connection(stream: Async<TcpStream>, node: &Node, admin: &DaemonA
 }
 
 async fn answer(request: &Request<Incoming>, node: &Node, admin: &DaemonAdmin) -> Response<Full<Bytes>> {
-    if !is_local(request.headers()) {
+    // A request that names a server in its first line names it twice.
+    if !is_local(request.headers()) || request.uri().authority().is_some() {
         return text(
             StatusCode::FORBIDDEN,
             "this page is served under the addresses of the loopback alone\n",
@@ -143,7 +144,10 @@ fn is_local(headers: &HeaderMap) -> bool {
         host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback())
     };
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let Some(host) = host.filter(|host| host.parse().is_ok_and(|authority| is_loopback(&authority))) else {
+    let is_only = headers.get_all(header::HOST).iter().nth(1).is_none();
+    let Some(host) =
+        host.filter(|_| is_only).filter(|host| host.parse().is_ok_and(|authority| is_loopback(&authority)))
+    else {
         return false;
     };
     let same = |origin: &HeaderValue| {
@@ -205,5 +209,9 @@ mod tests {
             assert!(!of(host, None), "{host}");
         }
         assert!(!is_local(&HeaderMap::new()), "a request without a host");
+        let mut two = HeaderMap::new();
+        two.append(header::HOST, HeaderValue::from_static("127.0.0.1"));
+        two.append(header::HOST, HeaderValue::from_static("page.example"));
+        assert!(!is_local(&two), "a request with two hosts");
     }
 }
