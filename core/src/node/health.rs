@@ -141,19 +141,21 @@ fn journal(shared: &NodeState) -> Vec<Health> {
         let hint = "durable messages are refused until it works again; it is tried again by itself";
         findings.push(line(Level::Error, error.to_string(), hint));
     }
-    if status.damaged > 0 || status.unreadable > 0 {
-        let text = format!(
-            "the journal was damaged: {} messages are lost, and {} files could not be read",
-            status.damaged, status.unreadable
-        );
-        findings.push(line(
-            Level::Warn,
-            text,
-            "check the disk; unreadable files are kept as journal.damaged",
-        ));
+    if status.damaged > 0 {
+        let text = format!("the journal was damaged, and messages are lost: {}", status.damaged);
+        findings.push(line(Level::Warn, text, "check the disk"));
+    }
+    if status.unreadable > 0 {
+        let text =
+            "the journal could not be read: the messages that waited in it are lost, and a new one was begun";
+        let hint = "check the disk; the old file is kept as journal.damaged in the state directory";
+        findings.push(line(Level::Warn, text, hint));
     }
     if status.renewed > 0 {
-        let text = format!("the journal was an older copy of itself in {} conversations", status.renewed);
+        let text = format!(
+            "the journal was an older copy of itself: conversations that began again: {}",
+            status.renewed
+        );
         findings.push(line(
             Level::Warn,
             text,

@@ -55,6 +55,7 @@ pub(super) async fn outbox(
         OutboxCommand::Cancel { id } => {
             let id = parse(&id)?;
             client.cancel(&id).await?;
+            out.notice(&format!("cancelled {id}"));
             out.json(&json!({ "cancelled": id }))
         }
     }
@@ -73,6 +74,9 @@ async fn list(client: &Client, out: &Output) -> Result<(), CommandFailure> {
     };
     let columns = Columns { titles: ["ID", "TO", "BYTES", "AGE", "EXPIRES IN"], long: &[] };
     out.line(&columns.table(out.width(), &all.iter().map(row).collect::<Vec<_>>()), &all)?;
+    if all.is_empty() {
+        out.notice("no durable messages wait; `rouse status` counts all that wait");
+    }
     if all.len() >= MOST_LISTED {
         out.notice(&format!(
             "the first {MOST_LISTED} messages are listed; `rouse status` shows how many wait"
