@@ -1,5 +1,7 @@
 //! The rules for names of addresses and nodes, and suggestions for mistyped ones.
 
+use rouse_core::Service;
+
 use crate::text::{is_hazardous, one_line};
 
 /// The longest name, in characters.
@@ -24,6 +26,16 @@ pub fn check(name: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Parses the name of a service that requests go to. The empty name is that of the ordinary mailbox, where no request is
+/// answered.
+pub fn service(text: &str) -> Result<Service, String> {
+    let service: Service = text.parse().map_err(|error| format!("{error}"))?;
+    match text.is_empty() || text.chars().any(is_hazardous) {
+        true => Err("the name of a service is not empty and has no invisible characters".to_owned()),
+        false => Ok(service),
+    }
 }
 
 /// The one of `known` that is most similar to `wrong`, if any is similar enough to be suggested.
@@ -56,6 +68,14 @@ mod tests {
             &long,
         ] {
             assert!(check(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_goes_to_a_service_with_a_visible_name() {
+        assert_eq!(service("clock").unwrap().as_str(), "clock");
+        for bad in ["", "a\nb", "a\u{202e}b", "\u{1b}[2J", &"x".repeat(65)] {
+            assert!(service(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The arguments of `rouse`. The comments on them are its help texts.
 
-use std::ffi::OsString;
+mod service;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use rouse_core::{MessageId, Service};
 
+pub(super) use self::service::{Serve, ServiceRequest};
 use super::failure::CommandFailure;
 use crate::units::{self, Size};
 
@@ -308,49 +310,6 @@ pub struct Recv {
     /// Print only the bytes of the messages
     #[arg(long, conflicts_with = "json")]
     pub raw: bool,
-}
-
-/// A request to send.
-#[derive(Clone, Debug, Args)]
-#[command(
-    group = ArgGroup::new("request_body").required(true).args(["text", "file"]),
-    override_usage = "rouse request [OPTIONS] PEER SERVICE TEXT\n       rouse request [OPTIONS] PEER SERVICE -\n       rouse request [OPTIONS] PEER SERVICE --file PATH"
-)]
-pub struct ServiceRequest {
-    /// The recipient: an address or a name
-    pub peer: String,
-    /// The service of the recipient, which `rouse serve` serves there
-    pub service: Service,
-    /// The text to send; - reads any bytes from standard input
-    pub text: Option<String>,
-    /// Send the content of this file, at most 16 MiB
-    #[arg(long, value_name = "PATH")]
-    pub file: Option<PathBuf>,
-    /// Send as this address of the node (or its name or label)
-    #[arg(long = "as", value_name = "ADDR")]
-    pub from: Option<String>,
-    /// The longest time to wait for the answer [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub timeout: Option<Duration>,
-    /// Print only the bytes of the answer, also on a terminal
-    #[arg(long, conflicts_with = "json")]
-    pub raw: bool,
-}
-
-/// The service to serve.
-#[derive(Clone, Debug, Args)]
-pub struct Serve {
-    /// The name of the service
-    pub service: Service,
-    /// Serve at this address of the node (or its name or label)
-    #[arg(long = "as", value_name = "ADDR")]
-    pub to: Option<String>,
-    /// The number of commands that may run at a time
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub parallel: u32,
-    /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "CMD")]
-    pub command: Vec<OsString>,
 }
 
 fn message_id(text: &str) -> Result<MessageId, String> {

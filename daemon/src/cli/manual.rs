@@ -87,7 +87,7 @@ Check a configuration file.
 .SH EXIT STATUS
 0 stopped in order; 1 failed; 2 wrong usage or configuration.
 .SH SIGNALS
-SIGTERM and SIGINT stop the daemon in order, within 5 s. SIGHUP reads names, peers and the log level again.
+SIGTERM and SIGINT stop the daemon in order, within 5 s. SIGHUP reads names, peers, the allow and deny lists and the log level again.
 ";
 
 /// The pages of one program.
