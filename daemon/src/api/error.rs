@@ -51,6 +51,11 @@ impl ApiError {
         Self::new(FAILED, "busy", message, "wait for answers before you make more calls")
     }
 
+    /// A bound of the connection that only the program can make room within.
+    pub(super) fn full(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(FAILED, "busy", message, hint)
+    }
+
     /// A receiver, a subscription or a message that the connection does not have.
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(FAILED, "not_found", message, "")

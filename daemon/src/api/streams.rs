@@ -30,7 +30,8 @@ impl Streams {
     pub(super) fn begin(&self) -> Result<Stream<'_>, ApiError> {
         let mut open = self.0.write();
         if open.by_number.len() >= MAX_STREAMS {
-            return Err(ApiError::busy(format!("a connection has at most {MAX_STREAMS} streams")));
+            let text = format!("a connection has at most {MAX_STREAMS} streams");
+            return Err(ApiError::full(text, "close one with `receive.close` or `events.close`"));
         }
         open.last_number += 1;
         let number = open.last_number;

@@ -11,8 +11,8 @@ use crate::log::LogFormat;
 /// The rouse daemon: a peer message router.
 ///
 /// It needs no configuration: it creates an identity, listens, finds its neighbours, and prints `ready ADDRESS SOCKET`
-/// on standard output. SIGTERM and SIGINT stop it in order. SIGHUP, like `rouse reload`, reads names, peers and the log
-/// level again; the rest of the configuration takes effect at the next start.
+/// on standard output. SIGTERM and SIGINT stop it in order. SIGHUP, like `rouse reload`, reads names, peers, the
+/// allow and deny lists and the log level again; the rest of the configuration takes effect at the next start.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "roused", version, max_term_width = 100)]
 pub struct Flags {
