@@ -21,7 +21,7 @@ fn main() {
         ("pings_heal_at_once_when_a_relay_sees_its_far_cable_cut", || heals(found, Cut::OneEnd)),
         ("pings_heal_at_once_when_both_ends_see_their_cable_cut", || heals(found, Cut::BothEnds)),
         ("pings_heal_at_once_when_a_relay_that_does_not_discover_cannot_send", || heals(named, Cut::OneEnd)),
-        ("pings_heal_at_once_when_only_timers_can_tell", || heals(named, Cut::Silent)),
+        ("pings_heal_at_once_when_only_timers_detect_the_cut", || heals(named, Cut::Silent)),
     ]);
 }
 

@@ -35,7 +35,7 @@ fn lines(output: &Output) -> Vec<Value> {
 }
 
 #[test]
-fn id_tells_the_address_and_looks_after_more_of_them() {
+fn id_prints_the_address_and_manages_further_ones() {
     let (first, second) = pair();
     assert_eq!(first.text(&["id"]), first.address());
     let id = first.json(&["id"]);
@@ -57,7 +57,7 @@ fn id_tells_the_address_and_looks_after_more_of_them() {
 }
 
 #[test]
-fn status_tells_how_the_node_is() {
+fn status_shows_the_condition_of_the_node() {
     let (first, second) = pair();
     let status = first.json(&["status"]);
     has_fields(
@@ -90,7 +90,7 @@ fn status_tells_how_the_node_is() {
 }
 
 #[test]
-fn peers_and_routes_tell_who_is_near_and_who_is_reached() {
+fn peers_and_routes_list_the_neighbours_and_the_reachable_nodes() {
     let (first, second) = pair();
     first.text(&["name", "add", "friend", second.address()]);
     let peer = first.neighbour(second.address());
@@ -250,7 +250,7 @@ fn names_stand_for_addresses_and_survive_a_restart() {
 }
 
 #[test]
-fn watch_tells_what_happens_a_line_each() {
+fn watch_prints_a_line_for_each_event() {
     let programs = programs!();
     let first = programs.daemon().start();
     let mut watch = first.start(&["--json", "watch"]);
@@ -276,7 +276,7 @@ fn watch_tells_what_happens_a_line_each() {
 }
 
 #[test]
-fn stop_says_how_many_messages_are_lost() {
+fn stop_prints_how_many_messages_are_lost() {
     let absent = programs!().daemon().start();
     let lose = || {
         let daemon = programs!().daemon().start();
@@ -293,8 +293,8 @@ fn stop_says_how_many_messages_are_lost() {
     let stopped = lose().json(&["stop"]);
     has_fields(&stopped, "stopped unread waiting");
     assert_eq!((&stopped["unread"], &stopped["waiting"]), (&Value::from(2), &Value::from(3)));
-    let said = lose().rouse(&["stop"]).exits(0);
-    assert!(said.stderr.contains("2 unread, 3 waiting"), "{}", said.stderr);
+    let stopped = lose().rouse(&["stop"]).exits(0);
+    assert!(stopped.stderr.contains("2 unread, 3 waiting"), "{}", stopped.stderr);
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn stop_ends_the_daemon_in_order() {
 }
 
 #[test]
-fn reload_says_what_was_done() {
+fn reload_prints_the_changes() {
     let daemon = programs!().daemon().start();
     daemon.rouse(&["reload"]).exits(0);
 }

@@ -79,7 +79,7 @@ fn no_beacon_costs_more_than_its_share() {
 }
 
 #[test]
-fn the_table_fits_a_terminal_and_says_what_was_tried() {
+fn the_table_fits_a_terminal_and_names_the_inputs_that_were_tried() {
     let ran = cost(&["--seconds", "0.5", "--only", "content 00"]);
     let table = text(&ran.stdout);
     assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");

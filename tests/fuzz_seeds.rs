@@ -117,9 +117,9 @@ macro_rules! targets {
 targets! {
     announces_and_mutations_of_them_keep_their_promises, "announce";
     beacons_and_mutations_of_them_keep_their_promises, "beacon";
-    what_a_daemon_says_never_leaves_a_client_waiting, "client_socket";
+    no_bytes_of_a_daemon_leave_a_client_waiting, "client_socket";
     control_messages_and_mutations_of_them_keep_a_router_right, "control";
-    what_a_client_says_never_harms_a_daemon, "daemon_socket";
+    no_bytes_of_a_client_harm_a_daemon, "daemon_socket";
     frames_and_mutations_of_them_keep_a_link_right, "frame";
     handshakes_and_mutations_of_them_keep_their_promises, "handshake";
     conversations_over_any_line_keep_their_promises, "message";

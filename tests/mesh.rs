@@ -48,7 +48,7 @@ fn a_receiver_that_waits_gets_each_message_as_it_comes() {
 }
 
 #[test]
-fn over_a_line_of_five_ping_says_four_hops_and_trace_names_each() {
+fn over_a_line_of_five_ping_prints_four_hops_and_trace_names_each() {
     let nodes = line(5);
     let last = nodes[4].address();
     assert_eq!(nodes[0].route_to(last)["hops"], 4);
@@ -190,7 +190,7 @@ fn two_addresses_of_one_node_write_to_each_other_and_are_reached_from_afar() {
 }
 
 #[test]
-fn a_stopped_neighbour_says_goodbye_and_is_gone_at_once() {
+fn a_neighbour_that_stops_sends_a_goodbye_and_is_gone_at_once() {
     let mut nodes = line(2);
     let [stays, goes] = &mut nodes[..] else { panic!("two") };
     stays.route_to(goes.address());

@@ -12,7 +12,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_ring_that_is_cut_heals_within_its_bar_and_the_table_says_so() {
+fn a_ring_that_is_cut_heals_within_its_bar_and_the_table_shows_it() {
     let ran = run(&["--topology", "ring", "--nodes", "8", "--fault", "link", "--seeds", "3"]);
     let table = text(&ran.stdout);
     assert!(ran.status.success(), "{table}{}", text(&ran.stderr));
@@ -60,7 +60,7 @@ fn nodes_that_open_links_to_each_other_at_once_have_one_link_each_and_the_suite_
 }
 
 #[test]
-fn what_is_violated_ends_it_with_the_command_that_replays_it() {
+fn a_violation_ends_it_with_the_command_that_replays_it() {
     // Nine of ten frames are lost: to start takes longer than a run waits.
     let arguments = [
         "--topology",
@@ -90,7 +90,7 @@ fn what_is_violated_ends_it_with_the_command_that_replays_it() {
 }
 
 #[test]
-fn wrong_arguments_are_refused_with_what_would_do() {
+fn wrong_arguments_are_refused_with_the_right_ones() {
     for (arguments, hint) in [
         (&["--nodes", "97"][..], "try --nodes 100"),
         (&["--nodes", "many"], "invalid digit"),

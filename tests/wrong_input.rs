@@ -116,7 +116,7 @@ fn a_file_that_is_not_there_or_too_long_is_not_sent() {
 }
 
 #[test]
-fn without_a_daemon_the_error_says_how_to_start_one() {
+fn without_a_daemon_the_error_shows_how_to_start_one() {
     let programs = programs!();
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().to_str().unwrap();
@@ -179,7 +179,7 @@ fn check_and_print_config_need_no_daemon_and_start_none() {
 }
 
 #[test]
-fn a_configuration_that_is_not_there_or_says_nonsense_is_refused() {
+fn a_configuration_that_is_missing_or_invalid_is_refused() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("rouse.toml");
     let path = path.to_str().unwrap();

@@ -300,7 +300,7 @@ impl Node {
         let Some(medium) = found else { return false };
         write(&shared.media).remove(&medium.id);
         medium.netmod.stop_announcing();
-        leaving::say_goodbye(shared, |neighbour| neighbour.path().netmod == medium.id).await;
+        leaving::send_goodbye(shared, |neighbour| neighbour.path().netmod == medium.id).await;
         medium.remove(shared).await;
         // A peer that was reached over it may be reachable over another.
         shared.report_to_peering(Input::MediumGone { netmod: medium.id });

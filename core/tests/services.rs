@@ -43,9 +43,9 @@ fn programs_of_different_services_never_take_each_others_messages() {
                 }
             }
             for nth in 0..50 {
-                let (said, time) = join(next(&chat), next(&clock)).await;
-                assert_eq!((text(&said), text(&time)), (&*format!("chat {nth}"), &*format!("clock {nth}")));
-                assert_eq!((said.service.as_str(), said.kind), ("chat", MessageKind::Plain));
+                let (words, time) = join(next(&chat), next(&clock)).await;
+                assert_eq!((text(&words), text(&time)), (&*format!("chat {nth}"), &*format!("clock {nth}")));
+                assert_eq!((words.service.as_str(), words.kind), ("chat", MessageKind::Plain));
                 assert_eq!(text(&within(to.recv()).await.unwrap()), format!(" {nth}"));
             }
             assert_eq!(to.unfinished().unread, 0);

@@ -258,7 +258,7 @@ fn a_netmod_with_a_configuration_opens_only_when_it_is_opened() {
 }
 
 #[test]
-fn closing_wakes_who_waits_and_frees_the_port() {
+fn closing_wakes_the_task_that_waits_and_frees_the_port() {
     let udp = quiet("127.0.0.1:0");
     let address = udp.local_addr().unwrap();
     block_on(async {
@@ -308,7 +308,7 @@ fn udp_recv<'a>(
 }
 
 #[test]
-fn it_says_what_it_can_do() {
+fn its_capabilities_are_those_of_udp() {
     let udp = quiet("127.0.0.1:0");
     let properties = udp.properties();
     assert_eq!(udp.scheme(), "udp");

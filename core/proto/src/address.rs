@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_why() {
+    fn a_text_that_is_no_address_is_refused_with_the_reason() {
         assert_eq!("bob".parse::<Address>(), Err(AddressError::Prefix));
         assert_eq!("rouse1é".parse::<Address>(), Err(AddressError::Checksum));
         let short = bech32::encode::<Bech32m>(HRP, &[1; 20]).unwrap();

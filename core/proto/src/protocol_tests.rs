@@ -180,7 +180,7 @@ fn bytes_of(rows: &[Row]) -> Vec<u8> {
 }
 
 #[test]
-fn every_example_in_the_specification_is_read_as_it_says() {
+fn every_example_in_the_specification_is_read_as_it_is_described() {
     let mut blocks = blocks("hex");
     for name in ELSEWHERE {
         assert!(blocks.remove(name).is_some(), "there is no example {name}");

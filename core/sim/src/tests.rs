@@ -198,7 +198,7 @@ fn a_link_that_was_silent_for_too_long_is_dialled_again() {
     let config = Config { seed: 4, fidelity: Fidelity::Link, ..Config::default() };
     let mut sim = Sim::new(&Topology::Line(3), config);
     sim.until_reachable(ms(1_000)).unwrap();
-    for (away, anew) in [(ms(3_000), false), (ms(6_000), true)] {
+    for (away, new_session) in [(ms(3_000), false), (ms(6_000), true)] {
         sim.run(Duration::from_secs(70)).unwrap();
         let handshakes =
             |sim: &Sim| sim.control_kinds().iter().find(|(kind, _)| *kind == "handshake").copied();
@@ -211,7 +211,7 @@ fn a_link_that_was_silent_for_too_long_is_dialled_again() {
         sim.apply(Fault::Heal { link: 0 });
         let took = sim.until_reachable(ms(2_000)).unwrap();
         assert!(took <= ms(1_200), "{took:?}");
-        assert_eq!(handshakes(&sim) != before, anew);
+        assert_eq!(handshakes(&sim) != before, new_session);
     }
 }
 

@@ -25,12 +25,12 @@ pub(super) async fn leave(shared: &NodeState) {
             let _ = left.await;
         }
     };
-    rt::timeout(GOODBYE * 2, join(say_goodbye(shared, |_| true), handshakes)).await;
+    rt::timeout(GOODBYE * 2, join(send_goodbye(shared, |_| true), handshakes)).await;
 }
 
 /// Ends the links that `which` selects, each with a goodbye if that does not take long. All are asked before any is
 /// waited for, so that a slow medium delays the others only once.
-pub(super) async fn say_goodbye(shared: &NodeState, which: impl Fn(&Neighbour) -> bool) {
+pub(super) async fn send_goodbye(shared: &NodeState, which: impl Fn(&Neighbour) -> bool) {
     let all: Vec<_> = read(&shared.neighbours).values().cloned().collect();
     let leaving: Vec<_> = all.into_iter().filter(|neighbour| which(neighbour)).collect();
     for neighbour in &leaving {

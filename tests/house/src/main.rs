@@ -4,6 +4,7 @@
 //! figures as well.
 
 mod bounds;
+mod constants;
 mod documents;
 mod imports;
 mod layers;
@@ -27,10 +28,11 @@ fn main() -> Result<ExitCode> {
         bounds::check(&workspace),
         names::types(&workspace),
         names::globs(&workspace),
-        words::banned(&workspace),
+        words::banned(&workspace)?,
         words::reasons(&workspace),
         waits::check(&workspace),
         documents::check(&workspace)?,
+        constants::check(&workspace),
     ];
     let failed = checks.iter().filter(|check| report::print(check, figures)).count();
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

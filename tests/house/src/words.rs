@@ -1,8 +1,12 @@
 //! The language of comments, identifiers and messages: words that no RFC would use, and comments that give a reason.
 
+use std::fs;
+
+use anyhow::Result;
+
 use crate::report::{Check, Complaint};
 use crate::text::{Kind, texts};
-use crate::tree::{SourceFile, Workspace};
+use crate::tree::{SourceFile, Workspace, listed};
 
 /// Words of speech, persons and past times. A program states, reports, announces or sends; a node, a peer, a caller does it.
 const BANNED: &[&str] = &[
@@ -31,8 +35,11 @@ const BANNED: &[&str] = &[
 const BANNED_PHRASES: &[&str] = &["of late", "in vain"];
 /// A sentence that begins so is no sentence: it has no subject.
 const HEADLESS: &[&str] = &["What", "Who", "Whom"];
-/// Parts of identifiers.
-const BANNED_PARTS: &[&str] = &["nobody", "somebody", "whoever", "leisure", "dearness", "shunned", "told"];
+/// Parts of identifiers, beside the banned words.
+const BANNED_PARTS: &[&str] = &["leisure", "dearness", "shunned"];
+/// Endings of the files beside the sources that people read.
+const DOCUMENTS: &[&str] =
+    &[".md", ".py", ".sh", ".toml", ".service", ".html", ".js", ".css", ".ci/house", ".ci/run", ".ci/msrv"];
 /// Words by which a comment gives a reason.
 const REASONS: &[&str] = &["because", "since", "otherwise", "therefore", "prevents", "prevent", "would"];
 const REASON_PHRASES: &[&str] = &["so that", "to avoid", "or else", "in order to", ", so "];
@@ -50,50 +57,96 @@ fn is_checked(file: &SourceFile) -> bool {
     file.path != "tests/house/src/words.rs"
 }
 
-pub(crate) fn banned(workspace: &Workspace) -> Check {
+pub(crate) fn banned(workspace: &Workspace) -> Result<Check> {
     let mut complaints = Vec::new();
-    let mut comments: usize = 0;
+    let mut comments = 0;
     for file in workspace.files.iter().filter(|file| is_checked(file)) {
-        let mut continued = false;
-        let mut previous = 0;
-        for text in texts(&file.text) {
-            let mut found = banned_words(text.text);
-            if text.kind == Kind::Comment {
-                comments += 1;
-                let begins = !(continued && text.line == previous + 1);
-                let first = text.text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-                if begins && HEADLESS.contains(&first) && !text.text.contains('?') {
-                    found.push(first);
-                }
-                continued = !text.text.is_empty() && !text.text.ends_with(['.', ':']);
-                previous = text.line;
-            }
-            let at = format!("{}:{}", file.path, text.line);
-            complaints.extend(
-                found
-                    .iter()
-                    .map(|word| Complaint { at: at.clone(), text: format!("\u{201c}{word}\u{201d}") }),
-            );
-        }
-        for (n, line) in file.text.lines().enumerate() {
-            let code = line.split("//").next().unwrap_or_default();
-            for word in code.split(|c: char| !c.is_alphanumeric() && c != '_') {
-                let parts = word.split('_').any(|part| BANNED_PARTS.contains(&part.to_lowercase().as_str()));
-                if parts {
-                    complaints
-                        .push(Complaint { at: format!("{}:{}", file.path, n + 1), text: word.to_owned() });
-                }
-            }
-        }
+        comments += in_texts(file, &mut complaints);
+        in_identifiers(file, &mut complaints);
     }
-    let figures = vec![format!("{} in {comments} comment lines", complaints.len())];
-    Check {
+    let lines = in_documents(workspace, &mut complaints)?;
+    let figures = vec![format!(
+        "{} in {comments} comment lines of sources and {lines} lines of documents",
+        complaints.len()
+    )];
+    Ok(Check {
         name: "words",
-        rule: "Comments, identifiers and messages are in plain technical English.",
+        rule: "Comments, identifiers, messages and documents are in plain technical English.",
         remedy: "a noun phrase for a type, a verb phrase for a function, a full sentence with a subject for a reason",
         complaints,
         figures,
+    })
+}
+
+/// Adds the banned words in the comments and literals of a file. Returns the number of comment lines.
+fn in_texts(file: &SourceFile, complaints: &mut Vec<Complaint>) -> usize {
+    let mut comments = 0;
+    let mut continued = false;
+    let mut previous = 0;
+    for text in texts(&file.text) {
+        let mut found = banned_words(text.text);
+        if text.kind == Kind::Comment {
+            comments += 1;
+            let begins = !(continued && text.line == previous + 1);
+            let first = text.text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            if begins && HEADLESS.contains(&first) && !text.text.contains('?') {
+                found.push(first);
+            }
+            continued = !text.text.is_empty() && !text.text.ends_with(['.', ':']);
+            previous = text.line;
+        }
+        complaints.extend(found.into_iter().map(|word| quoted(&file.path, text.line, word)));
     }
+    comments
+}
+
+/// Adds the identifiers of a file that have a banned word as a part.
+fn in_identifiers(file: &SourceFile, complaints: &mut Vec<Complaint>) {
+    let is_banned = |part: &String| [BANNED, BANNED_PARTS].concat().contains(&part.as_str());
+    for (n, line) in file.text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let found = words.filter(|word| parts(word).iter().any(is_banned));
+        complaints.extend(found.map(|word| quoted(&file.path, n + 1, word)));
+    }
+}
+
+/// Adds the banned words in the prose of documents, scripts and settings. Returns the number of their lines.
+fn in_documents(workspace: &Workspace, complaints: &mut Vec<Complaint>) -> Result<usize> {
+    let mut lines = 0;
+    let files = listed(&workspace.root, "*")?;
+    for path in files.iter().filter(|path| DOCUMENTS.iter().any(|ending| path.ends_with(ending))) {
+        let text = fs::read_to_string(workspace.root.join(path))?;
+        for (n, line) in text.lines().enumerate() {
+            lines += 1;
+            // Names between backticks are those of programs.
+            let prose = line.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+            complaints.extend(banned_words(&prose).into_iter().map(|word| quoted(path, n + 1, word)));
+        }
+    }
+    Ok(lines)
+}
+
+fn quoted(path: &str, line: usize, word: &str) -> Complaint {
+    Complaint { at: format!("{path}:{line}"), text: format!("\u{201c}{word}\u{201d}") }
+}
+
+/// The words of an identifier, in lower case.
+fn parts(identifier: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut previous = '_';
+    for c in identifier.chars() {
+        if c == '_' || (c.is_uppercase() && previous.is_lowercase()) {
+            parts.push(String::new());
+        }
+        if c != '_'
+            && let Some(part) = parts.last_mut()
+        {
+            part.extend(c.to_lowercase());
+        }
+        previous = c;
+    }
+    parts
 }
 
 /// The banned words and phrases in a piece of text.
@@ -153,7 +206,13 @@ fn gives_reason(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{banned_words, gives_reason};
+    use super::{banned_words, gives_reason, parts};
+
+    #[test]
+    fn an_identifier_has_the_words_between_underscores_and_capitals() {
+        assert_eq!(parts("what_he_Told"), ["what", "he", "told"]);
+        assert_eq!(parts("TellTale2"), ["tell", "tale2"]);
+    }
 
     #[test]
     fn words_are_found_whole_and_in_any_case() {

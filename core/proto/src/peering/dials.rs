@@ -15,9 +15,9 @@ use self::attempts::Attempts;
 use self::backoff::Backoff;
 #[cfg(test)]
 use self::backoff::LIVED;
-use self::limits::FORGET;
 #[cfg(test)]
-use self::limits::{ANSWER, STAGGER};
+use self::limits::ANSWER;
+use self::limits::FORGET;
 pub use self::peers::{ConfiguredPeer, RefusedPeer};
 use self::peers::{DiscoveredPeer, in_order, is_cut_off, is_up, lives};
 pub(super) use self::peers::{LiveLinks, SilentLink};

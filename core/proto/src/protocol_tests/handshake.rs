@@ -14,18 +14,18 @@ pub(super) const INITIATOR: u8 = 1;
 pub(super) const RESPONDER: u8 = 2;
 pub(super) const MESH_KEY: [u8; 32] = [7; 32];
 
-pub(super) fn identity(who: u8) -> Identity {
-    Identity::from_seed(&[who; 32])
+pub(super) fn identity(end: u8) -> Identity {
+    Identity::from_seed(&[end; 32])
 }
 
 /// All randomness of a node's handshakes.
-pub(super) fn seed(who: u8) -> [u8; 32] {
-    [0x10 + who; 32]
+pub(super) fn seed(end: u8) -> [u8; 32] {
+    [0x10 + end; 32]
 }
 
-fn config(who: u8) -> LinkConfig {
+fn config(end: u8) -> LinkConfig {
     LinkConfig {
-        instance: Some(0x1111_1111_1111_1111 * u64::from(who)),
+        instance: Some(0x1111_1111_1111_1111 * u64::from(end)),
         suites: Suite::CHACHA,
         ..LinkConfig::default()
     }
@@ -55,8 +55,8 @@ fn answer(node: &mut Handshakes, frame: &[u8]) -> (Option<Vec<u8>>, Option<Sessi
 }
 
 /// The same node in a closed mesh.
-fn closed(who: u8) -> LinkConfig {
-    LinkConfig { mesh_key: Some(MESH_KEY.into()), ..config(who) }
+fn closed(end: u8) -> LinkConfig {
+    LinkConfig { mesh_key: Some(MESH_KEY.into()), ..config(end) }
 }
 
 fn dialled(config: LinkConfig) -> (Handshakes, Vec<u8>) {

@@ -116,9 +116,9 @@ fn played(frames: [&[u8]; 3], mesh: Option<&[u8; 32]>) -> ([snow::HandshakeState
         Some(_) => "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s",
         None => "Noise_XX_25519_ChaChaPoly_BLAKE2s",
     };
-    let mut sides = [(INITIATOR, messages[0]), (RESPONDER, messages[1])].map(|(who, message)| {
-        let ephemeral = ephemeral(seed(who), &message[..KEY_LEN]);
-        side(pattern, PROLOGUE, who, &ephemeral, KnownKeys { psk: mesh, remote: None })
+    let mut sides = [(INITIATOR, messages[0]), (RESPONDER, messages[1])].map(|(end, message)| {
+        let ephemeral = ephemeral(seed(end), &message[..KEY_LEN]);
+        side(pattern, PROLOGUE, end, &ephemeral, KnownKeys { psk: mesh, remote: None })
     });
     let payloads = play(&mut sides, &messages);
     (sides, payloads)
@@ -184,16 +184,16 @@ fn outcome(done: &mut snow::HandshakeState) -> Vec<Row> {
 fn handshake_keys() -> Vec<Row> {
     let Whole { initiation, response, .. } = whole();
     let mut rows = Vec::new();
-    for (who, name, public) in
+    for (end, name, public) in
         [(INITIATOR, "initiator", &initiation[23..55]), (RESPONDER, "responder", &response[10..42])]
     {
-        let secret = identity(who).x25519_secret();
+        let secret = identity(end).x25519_secret();
         let key = MontgomeryPoint::mul_base_clamped(*secret).to_bytes();
-        rows.push(Row::bytes(&format!("{name}-seed"), &[who; 32]));
-        rows.push(Row::bytes(&format!("{name}-address"), identity(who).address().as_bytes()));
+        rows.push(Row::bytes(&format!("{name}-seed"), &[end; 32]));
+        rows.push(Row::bytes(&format!("{name}-address"), identity(end).address().as_bytes()));
         rows.push(Row::bytes(&format!("{name}-static-secret"), secret.as_slice()));
         rows.push(Row::bytes(&format!("{name}-static-public"), &key));
-        rows.push(Row::bytes(&format!("{name}-ephemeral-secret"), &ephemeral(seed(who), public)));
+        rows.push(Row::bytes(&format!("{name}-ephemeral-secret"), &ephemeral(seed(end), public)));
     }
     rows.extend(outcome(&mut played_open()[0]));
     rows
@@ -219,13 +219,13 @@ fn rekeyed() -> ([snow::HandshakeState; 2], Vec<Row>) {
     let prologue = [b"rouse link rekey 1".as_slice(), &1u32.to_le_bytes()].concat();
     let mut rows = vec![Row::bytes("psk", &psk)];
     let mut sides = [(INITIATOR, RESPONDER, "initiator"), (RESPONDER, INITIATOR, "responder")].map(
-        |(who, other, name)| {
-            let public = if who == INITIATOR { messages[0] } else { messages[1] };
-            let secret = ephemeral(rekey::seed(who), &public[..KEY_LEN]);
+        |(end, other, name)| {
+            let public = if end == INITIATOR { messages[0] } else { messages[1] };
+            let secret = ephemeral(rekey::seed(end), &public[..KEY_LEN]);
             rows.push(Row::bytes(&format!("{name}-ephemeral-secret"), &secret));
             let remote = MontgomeryPoint::mul_base_clamped(*identity(other).x25519_secret()).to_bytes();
             let pattern = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s";
-            side(pattern, &prologue, who, &secret, KnownKeys { psk: Some(&psk), remote: Some(&remote) })
+            side(pattern, &prologue, end, &secret, KnownKeys { psk: Some(&psk), remote: Some(&remote) })
         },
     );
     assert!(play(&mut sides, &messages).iter().all(Vec::is_empty), "no payload is sent");

@@ -5,8 +5,8 @@ use crate::link::{FrameContent, Link, LinkOutput, Sealer};
 use crate::time::Time;
 
 /// All randomness of the link at one end.
-pub(super) fn seed(who: u8) -> [u8; 32] {
-    [0x20 + who; 32]
+pub(super) fn seed(end: u8) -> [u8; 32] {
+    [0x20 + end; 32]
 }
 
 /// The first rekeying of the session, and the first frame under the new keys.
@@ -41,7 +41,7 @@ fn links(now: Time) -> (Link, Link, [Sealer; 2]) {
     let Whole { initiator, responder, .. } = whole();
     let sealers = [initiator.sealer, responder.sealer];
     let link =
-        |who, peer, opener, renewal| Link::new(now, peer, opener, 1200, seed(who)).with_renewal(now, renewal);
+        |end, peer, opener, renewal| Link::new(now, peer, opener, 1200, seed(end)).with_renewal(now, renewal);
     let first = link(INITIATOR, initiator.peer, initiator.opener, initiator.renewal);
     let second = link(RESPONDER, responder.peer, responder.opener, responder.renewal);
     (first, second, sealers)

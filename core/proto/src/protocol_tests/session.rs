@@ -31,8 +31,8 @@ fn ephemeral(seed: [u8; 32]) -> [u8; 32] {
     secret
 }
 
-fn remote(who: u8) -> [u8; 32] {
-    MontgomeryPoint::mul_base_clamped(*identity(who).x25519_secret()).to_bytes()
+fn remote(end: u8) -> [u8; 32] {
+    MontgomeryPoint::mul_base_clamped(*identity(end).x25519_secret()).to_bytes()
 }
 
 /// Both sides after the handshake of the example, and the payloads.
@@ -42,8 +42,8 @@ fn played(request: &[u8], response: &[u8]) -> ([snow::HandshakeState; 2], Vec<Ve
     let of_responder = remote(RESPONDER);
     let mut sides =
         [(INITIATOR, EPHEMERAL_SEEDS[0], Some(&of_responder)), (RESPONDER, EPHEMERAL_SEEDS[1], None)].map(
-            |(who, seed, remote)| {
-                side(pattern, &prologue, who, &ephemeral(seed), KnownKeys { psk: None, remote })
+            |(end, seed, remote)| {
+                side(pattern, &prologue, end, &ephemeral(seed), KnownKeys { psk: None, remote })
             },
         );
     let payloads = play(&mut sides, &[request, response]);
@@ -95,12 +95,12 @@ fn rekeyed() -> [snow::HandshakeState; 2] {
     let psk = session_keys().pop().expect("the last row").bytes.try_into().expect("32 bytes");
     let prologue = [b"rouse session rekey 1".as_slice(), &1u32.to_le_bytes()].concat();
     let mut sides = [(INITIATOR, RESPONDER, REKEY_SEEDS[0]), (RESPONDER, INITIATOR, REKEY_SEEDS[1])].map(
-        |(who, other, seed)| {
+        |(end, other, seed)| {
             let pattern = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s";
             side(
                 pattern,
                 &prologue,
-                who,
+                end,
                 &ephemeral(seed),
                 KnownKeys { psk: Some(&psk), remote: Some(&remote(other)) },
             )

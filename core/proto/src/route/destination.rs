@@ -342,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_destination_and_what_a_neighbour_says_of_it_are_lean() {
+    fn a_destination_and_the_advert_of_a_neighbour_are_lean() {
         assert!(size_of::<Adjacency>() <= 28, "{}", size_of::<Adjacency>());
         let dest =
             size_of::<Destination>() + size_of::<SignedAnnounce>() + 16 + size_of::<(u64, u32)>() * 3 / 2;

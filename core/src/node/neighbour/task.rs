@@ -68,7 +68,7 @@ impl NeighbourTask {
                 return Some(reason);
             }
             if *self.neighbour.leaving.read() {
-                self.neighbour.say_goodbye(&self.shared, &mut self.link).await;
+                self.neighbour.send_goodbye(&self.shared, &mut self.link).await;
                 return None;
             }
             if !self.neighbour.flush_until_leaving(&self.shared).await {
@@ -203,7 +203,7 @@ impl Neighbour {
 
     /// Ends the link with a goodbye. The packets that are queued go first, since the neighbour drops those that come after it.
     /// The medium has a moment for them, and the rest is dropped: a medium that takes nothing must not delay the end.
-    pub(crate) async fn say_goodbye(&self, shared: &NodeState, link: &mut Link) {
+    pub(crate) async fn send_goodbye(&self, shared: &NodeState, link: &mut Link) {
         self.egress.begin_end();
         rt::timeout(QUEUED_SEND, self.flush_all(shared)).await;
         let dropped = self.egress.push_last(link.goodbye().into());
@@ -215,7 +215,7 @@ impl Neighbour {
     }
 
     /// Sends the queued packets and then this goodbye, as far as the medium takes them now. The packets go first, as in
-    /// [`say_goodbye`](Self::say_goodbye), but there is no time for a slow medium.
+    /// [`send_goodbye`](Self::send_goodbye), but there is no time for a slow medium.
     pub(super) fn flush_goodbye(&self, shared: &NodeState, goodbye: Vec<u8>) {
         self.egress.begin_end();
         let _ = self.flush_all(shared).now_or_never();

@@ -146,7 +146,7 @@ fn a_link_with_a_full_command_queue_still_ends_with_a_goodbye() {
         neighbour.enter_service(&shared).await;
         let mut events = shared.event_bus.subscribe();
         while neighbour.commands.try_push(LinkCommand::Wake).is_ok() {}
-        let goodbye = leaving::say_goodbye(&shared, |_| true);
+        let goodbye = leaving::send_goodbye(&shared, |_| true);
         let task = async { neighbour.clone().start(&shared, link) };
         futures::join!(goodbye, task);
         match rt::timeout(PATIENCE, events.next()).await.flatten() {

@@ -181,7 +181,7 @@ async fn start_link(shared: &Arc<NodeState>, link: NewLink) {
     ));
     if !shared.put_into_service(&neighbour) {
         shared.report_to_peering(Input::LinkLost { id, reason: None });
-        return neighbour.say_goodbye(shared, &mut link).await;
+        return neighbour.send_goodbye(shared, &mut link).await;
     }
     tracing::debug!(neighbour = ?address, ?suite, capabilities, mtu, most, "session");
     // The initiator waits for the first frame of the responder, since that proves that the finish has arrived.

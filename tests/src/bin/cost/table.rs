@@ -137,7 +137,7 @@ impl Row {
             "ratio": self.ratio, "held_per_byte": self.memory.held_per_byte(), "given_back": self.back != Back::Nothing,
             "held": self.memory.held, "received": self.memory.bytes, "left": self.left,
             "pool": self.pool_bytes(), "place": self.place(), "pool_is": self.pool.map(|pool| pool.words()),
-            "dearest_by_time": self.slow, "dearest_by_memory": self.large, "tried": self.tried,
+            "costliest_by_time": self.slow, "costliest_by_memory": self.large, "tried": self.tried,
             "memory_complaints": self.memory_complaints(),
         })
     }

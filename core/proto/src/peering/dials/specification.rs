@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::limits::{ANSWER, ENDPOINTS, FORGET, STAGGER};
 use super::linked::GOODBYE_REST;
 use super::{DIAL_ON_MEDIUM, HEARD, ORDER, backoff};
+use crate::peering::NEIGHBOURS;
 use crate::protocol_tests::specified;
 
 #[test]
@@ -12,6 +13,7 @@ fn the_specification_has_the_constants_of_dialling() {
     specified! {
         "heard on one medium in the last {}": FORGET;
         "there are places: {}, of which each link holds one, and each dial for its first {}": DIAL_ON_MEDIUM, ANSWER;
+        "neighbours as it is configured for, {} by default": NEIGHBOURS;
         "the number of the running {}": Duration::from_micros(ORDER);
         "It remembers {} instances, with {} endpoints each": HEARD, ENDPOINTS;
         "dialled {} apart until one answers": STAGGER;

@@ -369,14 +369,3 @@ fn a_node_discovered_on_two_media_is_dialled_on_each() {
     let due = dials.due_heard(at(0), &own, &first_lives);
     assert_eq!(due.iter().map(|path| path.netmod).collect::<Vec<_>>(), [1], "its link there has ended");
 }
-
-#[test]
-fn the_specification_has_the_constants_of_dialling() {
-    crate::protocol_tests::specified! {
-        "places: {}, of which each link holds one, and each dial for its first {}": DIAL_ON_MEDIUM, ANSWER;
-        "dialled {} apart until one answers": STAGGER;
-        "dials again after {}, doubling to {}": backoff::FIRST_REFUSED, backoff::LAST_REFUSED;
-        "once a link has lived {}": LIVED;
-        "neighbours as it is configured for, {} by default": crate::peering::NEIGHBOURS;
-    }
-}

@@ -142,9 +142,9 @@ fn a_new_session_does_not_begin_with_full_quotas() {
             seq += 1;
             let mut forged = signed_announce(900 + nth as usize, seq);
             forged.signature[0] ^= 1;
-            let said = Record::Announce(forged, attributes(8, 64, 2));
+            let claim = Record::Announce(forged, attributes(8, 64, 2));
             harness.router.want_route(harness.now, &address(900 + nth as usize));
-            harness.receive(nth, &[said]) == Err(DropCause::BadAnnounce)
+            harness.receive(nth, &[claim]) == Err(DropCause::BadAnnounce)
         });
         assert!((60 * hosts..=70 * hosts).contains(&signatures), "{kind}: {signatures} signatures");
         let announces: Vec<_> =

@@ -110,10 +110,10 @@ fn end_with(takes: Takes, count: usize, end: End) -> Outcome {
                 while !wire.begun.load(SeqCst) {
                     pause().await;
                 }
-                leaving::say_goodbye(&shared, |_| true).await;
+                leaving::send_goodbye(&shared, |_| true).await;
             }
             End::Leaving { midway: false } => {
-                let goodbye = leaving::say_goodbye(&shared, |_| true);
+                let goodbye = leaving::send_goodbye(&shared, |_| true);
                 let task = async { neighbour.clone().start(&shared, link) };
                 futures::join!(goodbye, task);
             }
